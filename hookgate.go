@@ -1,0 +1,153 @@
+// Package hookgate is the vocabulary of a webhook gate and the ports its parts meet at.
+//
+// A [Delivery] is one HTTP request of a source. [Queue.Append] claims its [Identity] and
+// appends it durably in one step, which is when the sender gets its 202. A worker takes
+// [Record] values from a [Consumer], hands them to [Store.Apply] as one transaction, and only
+// then releases them with [Consumer.Commit]. A [Reader] shows what was stored and how it got there.
+//
+// This package imports the standard library only. Data flows one way; a backend implements one
+// port and knows nothing of the others.
+package hookgate
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// NoSequence is the Sequence of a delivery whose sender numbers nothing.
+const NoSequence int64 = -1
+
+// Identity names an event. Two deliveries with one identity carry the same event, whatever their
+// bodies say; the first to be claimed is kept.
+type Identity struct {
+	Source    string
+	EventType string
+	MessageID string
+}
+
+// String returns the identity as source/type/id, for logs and error messages.
+func (id Identity) String() string {
+	return id.Source + "/" + id.EventType + "/" + id.MessageID
+}
+
+// Header is one request header that is kept with its event.
+type Header struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Delivery is one HTTP request of a source, authenticated and identified.
+type Delivery struct {
+	RequestID RequestID
+	Identity
+	// OrderingKey groups events that keep their order. Never empty.
+	OrderingKey string
+	// Sequence is the sender's own number within the ordering key, or NoSequence.
+	Sequence int64
+	// Headers are those that the source's configuration selects.
+	Headers []Header
+	// Body is kept exactly as received. Append does not modify it.
+	Body []byte
+	// RemoteAddr is the address of the peer, host:port.
+	RemoteAddr string
+	// ReceivedAt is when the request's header had been read, in microsecond precision.
+	ReceivedAt time.Time
+}
+
+// Partition returns the partition, of n, that the ordering key belongs to.
+// It is FNV-1a of the key, finalised with the 64-bit mixer of MurmurHash3, modulo n; it must never
+// change, because records already queued were placed by it.
+func Partition(orderingKey string, n int) int {
+	f := fnv.New64a()
+	f.Write([]byte(orderingKey))
+	h := f.Sum64()
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	return int(h % uint64(n))
+}
+
+// Position is where a record stands in its partition: ordered, never reused within one queue, and
+// opaque to everything but the queue that gave it out.
+type Position struct {
+	Major, Minor uint64
+}
+
+// Compare returns -1, 0 or +1 as p stands before, at or after q.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Major, q.Major), cmp.Compare(p.Minor, q.Minor))
+}
+
+// String returns the position as "major-minor", the form that ParsePosition reads.
+func (p Position) String() string {
+	return string(p.Append(make([]byte, 0, 41)))
+}
+
+// Append appends the text form of p to dst.
+func (p Position) Append(dst []byte) []byte {
+	dst = strconv.AppendUint(dst, p.Major, 10)
+	dst = append(dst, '-')
+	return strconv.AppendUint(dst, p.Minor, 10)
+}
+
+// ParsePosition reads the text form of a position.
+func ParsePosition(s string) (Position, error) {
+	major, minor, ok := strings.Cut(s, "-")
+	a, err1 := strconv.ParseUint(major, 10, 64)
+	b, err2 := strconv.ParseUint(minor, 10, 64)
+	if !ok || err1 != nil || err2 != nil {
+		return Position{}, fmt.Errorf("position %q is not of the form major-minor", s)
+	}
+	return Position{a, b}, nil
+}
+
+// Record is a delivery as it stands in the queue.
+type Record struct {
+	Delivery
+	Partition  int
+	Position   Position
+	EnqueuedAt time.Time
+	// Lease changes each time the partition is given to a consumer anew. A worker that sees
+	// a lease it does not know must call Store.Acquire before it applies the record.
+	Lease uint64
+	// DuplicateOf is the request that claimed this identity before. When it is not zero the record
+	// carries no body: it is there for its lineage.
+	DuplicateOf RequestID
+	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, and no other
+	// field of Delivery is to be trusted. Such a record must be dead-lettered, never dropped.
+	Corrupt error
+}
+
+// Receipt is what Append answers.
+type Receipt struct {
+	Partition int
+	Position  Position
+	// DuplicateOf is the request that claimed the identity first, or zero for a first delivery.
+	DuplicateOf RequestID
+}
+
+// Duplicate reports whether another request had claimed the identity before.
+func (r Receipt) Duplicate() bool { return !r.DuplicateOf.IsZero() }
+
+// Mode says whether the gate takes deliveries.
+type Mode string
+
+const (
+	// ModeNormal takes deliveries.
+	ModeNormal Mode = "normal"
+	// ModeReadOnly refuses deliveries with 503 while workers go on storing what is queued.
+	ModeReadOnly Mode = "read_only"
+)
+
+// ParseMode reads a mode as it is written in the API.
+func ParseMode(s string) (Mode, error) {
+	switch m := Mode(s); m {
+	case ModeNormal, ModeReadOnly:
+		return m, nil
+	}
+	return "", fmt.Errorf("mode %q is neither %q nor %q", s, ModeNormal, ModeReadOnly)
+}

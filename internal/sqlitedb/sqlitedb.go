@@ -1,0 +1,158 @@
+// Package sqlitedb opens SQLite files the way the embedded queue and the embedded store need them:
+// in WAL mode, with an fsync for each commit, and with their schema brought up to date.
+//
+// Connections come from zombiezen.com/go/sqlite, because database/sql costs half as much again per
+// row on the way of an event; migrations run through goose, once, when a file is opened.
+package sqlitedb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver that goose uses
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+const (
+	// pageSize is in bytes. With 8 KiB a random index page is rewritten half as often as with 4.
+	pageSize = 8192
+	// cacheKiB is how much of a file each writing connection keeps in memory.
+	cacheKiB = 64 << 10
+	// checkpointPages is the length of the write-ahead log, in pages, at which it is copied into the
+	// file: 64 MiB. A page that is written many times in between is copied once.
+	checkpointPages = 8192
+	// busyTimeout is how long a statement waits for another connection's lock.
+	busyTimeout = 10 * time.Second
+)
+
+// OpenWriter creates the file at path if there is none, applies the migrations that it lacks,
+// and returns a connection that is for one goroutine. After a commit on it has returned without an
+// error, its transaction survives a power cut.
+func OpenWriter(ctx context.Context, path string, migrations fs.FS) (*sqlite.Conn, error) {
+	conn, err := openWriter(ctx, path, migrations)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	return conn, nil
+}
+
+func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.Conn, err error) {
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite, sqlite.OpenCreate)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	conn.SetBusyTimeout(busyTimeout)
+	// The page size must stand before the first page is written.
+	for _, pragma := range []string{
+		fmt.Sprintf("page_size = %d", pageSize),
+		"journal_mode = WAL",
+		"synchronous = FULL",
+		"fullfsync = ON",
+		"checkpoint_fullfsync = ON",
+		fmt.Sprintf("cache_size = -%d", cacheKiB),
+		fmt.Sprintf("wal_autocheckpoint = %d", checkpointPages),
+		// A log that one long read made grow shrinks again at the next checkpoint.
+		fmt.Sprintf("journal_size_limit = %d", 2*checkpointPages*pageSize),
+	} {
+		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
+			return nil, fmt.Errorf("set %s: %w", pragma, err)
+		}
+	}
+	if err := migrate(ctx, path, migrations); err != nil {
+		return nil, err
+	}
+	return conn, syncDir(filepath.Dir(path))
+}
+
+// OpenReaders returns a pool of size connections to a file that OpenWriter has opened. They cannot write.
+func OpenReaders(path string, size int) (*sqlitex.Pool, error) {
+	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{
+		Flags:    sqlite.OpenReadWrite, // a read-only connection could not share the write-ahead log
+		PoolSize: size,
+		PrepareConn: func(conn *sqlite.Conn) error {
+			return sqlitex.ExecuteTransient(conn, "PRAGMA query_only = ON", nil)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open database %s for reading: %w", path, err)
+	}
+	return pool, nil
+}
+
+func migrate(ctx context.Context, path string, migrations fs.FS) error {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	// An open connection keeps the write-ahead log in place, so this one need not set it.
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("apply migrations: %w", err)
+	}
+	return nil
+}
+
+// Tx runs f in a transaction that begins as a writer. If f fails, or the commit does, everything is rolled
+// back; an error of the commit leaves the outcome unknown, as the disk may have taken it before it failed.
+func Tx(conn *sqlite.Conn, f func() error) error {
+	if err := exec(conn, "BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	err := f()
+	if err == nil {
+		if err = exec(conn, "COMMIT"); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("commit: %w", err)
+	}
+	if conn.AutocommitEnabled() {
+		return err // SQLite has rolled back by itself
+	}
+	if back := exec(conn, "ROLLBACK"); back != nil {
+		return errors.Join(err, fmt.Errorf("roll back: %w", back))
+	}
+	return err
+}
+
+func exec(conn *sqlite.Conn, statement string) error {
+	s, err := conn.Prepare(statement) // cached by the connection
+	if err != nil {
+		return err
+	}
+	return Run(s)
+}
+
+// Run executes a statement that yields no rows and makes it ready for its next use.
+func Run(s *sqlite.Stmt) error {
+	if _, err := s.Step(); err != nil {
+		return err
+	}
+	return s.Reset()
+}
+
+// syncDir makes the names in a folder durable, which SQLite does for its logs alone.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

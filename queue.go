@@ -1,0 +1,87 @@
+package hookgate
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrFull is returned by Append when the queue holds as many unreleased records as its high-water
+// mark allows. Nothing was stored. The HTTP edge answers 503 with Retry-After.
+var ErrFull = errors.New("queue is at its high-water mark")
+
+// ErrClosed is returned by calls on a queue, consumer or store that was closed.
+var ErrClosed = errors.New("closed")
+
+// Queue takes deliveries and keeps them, in order within each partition, until they are released.
+// All methods may be called concurrently.
+type Queue interface {
+	// Append claims the identity of d and appends d to its partition in one atomic step.
+	//
+	// nil: the record survives what the backend's durability setting promises (embedded: a crash
+	// and a power cut). If the identity was claimed before, within the claim's time to live, the
+	// receipt names the request that did, and what was appended is a record without body that
+	// carries the lineage of this one.
+	//
+	// ErrFull: nothing was stored.
+	//
+	// Any other error, that of ctx included: the outcome is unknown. The caller must not
+	// acknowledge; the sender must retry, and the retry is safe.
+	//
+	// Callers append one delivery each; putting many of them into one fsync or one round trip
+	// is the backend's work. Append may keep referring to d after it returned with an error of
+	// ctx, so the caller must then leave d and its body alone; in all other cases they are
+	// the caller's again.
+	Append(ctx context.Context, d *Delivery) (Receipt, error)
+
+	// Consume opens a consumer. The queue shares its partitions evenly among all open consumers
+	// and moves them when one opens or closes.
+	Consume(ctx context.Context) (Consumer, error)
+
+	// Stats describes the queue now.
+	Stats(ctx context.Context) (QueueStats, error)
+}
+
+// Consumer holds a set of partitions and reads their records. It is for one goroutine, except
+// that Close may be called at any time.
+type Consumer interface {
+	// Next returns the records that follow those it returned before: at most max of them, and
+	// no more than maxBytes of body unless a single record is larger. Records of one partition
+	// come in order. Nothing is consumed: until it is released, a record comes again from
+	// whichever consumer holds its partition after this one has closed or lost it.
+	//
+	// Next waits until there is at least one record, then returns what is there. An error of ctx
+	// means that nothing was taken. Any other error is worth a retry after a pause, except ErrClosed.
+	//
+	// A partition moves to another consumer only while this one has none of its records
+	// unreleased, or when its lease has run out.
+	Next(ctx context.Context, max, maxBytes int) ([]Record, error)
+
+	// Commit releases cumulatively: for each partition among last, everything up to and including
+	// that position. Only records that Apply has stored may be released. The release itself may be
+	// lost in a crash; its records then come again, which the store recognises.
+	Commit(ctx context.Context, last []Offset) error
+
+	// Close gives the partitions back. Records not released will be delivered again.
+	Close() error
+}
+
+// Offset is a position in a partition.
+type Offset struct {
+	Partition int
+	Position  Position
+}
+
+// QueueStats describes a queue at one moment.
+type QueueStats struct {
+	// Depth is the number of unreleased records.
+	Depth int64
+	// HighWater is the depth at which Append answers ErrFull.
+	HighWater int64
+	// OldestEnqueuedAt is when the oldest unreleased record was appended; zero if there is none.
+	OldestEnqueuedAt time.Time
+	// Partitions is the number of partitions.
+	Partitions int
+	// Err says why the queue cannot take deliveries now; nil when it can.
+	Err error
+}

@@ -1,0 +1,255 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// testNextLimits: Next keeps to both limits, and a record larger than the byte limit still comes.
+func testNextLimits(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 1})
+	for n := range 10 {
+		d := delivery("k", n)
+		d.Body = make([]byte, 1000)
+		mustAppend(t, q, d)
+	}
+	c := mustConsume(t, q)
+	ctx := context.Background()
+	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 2500, 2}, {100, 10, 1}, {100, 1 << 20, 4}} {
+		records, err := c.Next(ctx, step.max, step.maxBytes)
+		if err != nil || len(records) != step.want {
+			t.Fatalf("Next(%d, %d) returned %d records and %v, want %d", step.max, step.maxBytes, len(records), err, step.want)
+		}
+	}
+}
+
+// testNextWaits: Next waits for a record; when its context ends first, it has taken nothing.
+func testNextWaits(t *testing.T, b Backend) {
+	q := open(t, b, Options{})
+	c := mustConsume(t, q)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if records, err := c.Next(ctx, 1, 1); !errors.Is(err, context.Canceled) || len(records) > 0 {
+		t.Fatalf("next with an ended context returned %d records and %v", len(records), err)
+	}
+	got := make(chan []hookgate.Record)
+	go func() {
+		records, _ := c.Next(context.Background(), 1, 1<<20)
+		got <- records
+	}()
+	mustAppend(t, q, delivery("k", 1))
+	select {
+	case records := <-got:
+		if len(records) != 1 || records[0].MessageID != "k-1" {
+			t.Fatalf("next returned %v", records)
+		}
+	case <-time.After(waitFor):
+		t.Fatal("next does not see what was appended while it waited")
+	}
+}
+
+// testCommit: a commit releases everything up to its position and nothing behind it.
+func testCommit(t *testing.T, b Backend) {
+	place := b.NewPlace(t)
+	o := Options{Partitions: 1}.withDefaults()
+	q := b.Open(t, place, o)
+	for n := range 5 {
+		mustAppend(t, q, delivery("k", n))
+	}
+	c := mustConsume(t, q)
+	mustCommit(t, c, mustNext(t, c, 5)[:3])
+	mustReachDepth(t, q, 2)
+	c.Close()
+	if err := q.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	q = b.Open(t, place, o)
+	defer q.Close()
+	mustReachDepth(t, q, 2)
+	c = mustConsume(t, q)
+	for i, r := range mustNext(t, c, 2) {
+		if r.Sequence != int64(3+i) {
+			t.Fatalf("record %d is sequence %d, want %d", i, r.Sequence, 3+i)
+		}
+	}
+	mustBeEmpty(t, c)
+}
+
+// testUncommitted: what was read and not released comes again, in order, from the next consumer.
+func testUncommitted(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 1})
+	for n := range 4 {
+		mustAppend(t, q, delivery("k", n))
+	}
+	lease := uint64(0)
+	for round := range 3 {
+		c := mustConsume(t, q)
+		for i, r := range mustNext(t, c, 4) {
+			if r.Sequence != int64(i) {
+				t.Fatalf("round %d: record %d is sequence %d", round, i, r.Sequence)
+			}
+			if i == 0 {
+				if r.Lease == lease {
+					t.Fatalf("round %d: the partition came back under the same lease", round)
+				}
+				lease = r.Lease
+			}
+		}
+		mustBeEmpty(t, c)
+		c.Close()
+	}
+}
+
+// testPositions: positions ascend across releases and restarts, also when the queue was empty in between.
+func testPositions(t *testing.T, b Backend) {
+	place := b.NewPlace(t)
+	o := Options{Partitions: 1}.withDefaults()
+	var last hookgate.Position
+	for n := range 6 {
+		q := b.Open(t, place, o)
+		receipt := mustAppend(t, q, delivery("k", n))
+		if n > 0 && receipt.Position.Compare(last) <= 0 {
+			t.Fatalf("append %d is at %s, after %s", n, receipt.Position, last)
+		}
+		last = receipt.Position
+		c := mustConsume(t, q)
+		records := mustNext(t, c, 1)
+		mustCommit(t, c, records)
+		c.Close()
+		if n%2 == 0 {
+			q.Crash()
+			continue
+		}
+		if err := q.Close(); err != nil {
+			t.Fatalf("close: %v", err)
+		}
+	}
+}
+
+// testRebalance: consumers share all partitions, none held twice; a partition moves only when its records in
+// hand are released, and one that closes leaves its share to the others.
+func testRebalance(t *testing.T, b Backend) {
+	const partitions = 8
+	q := open(t, b, Options{Partitions: partitions})
+	fill := func(n int) {
+		for p := range partitions {
+			for key := 'a'; ; key++ {
+				if hookgate.Partition(string(key), partitions) == p {
+					mustAppend(t, q, delivery(string(key), n))
+					break
+				}
+			}
+		}
+	}
+	fill(0)
+	first := mustConsume(t, q)
+	held := mustNext(t, first, partitions)
+	second := mustConsume(t, q)
+	fill(1)
+	if early := nextNow(t, second, 100); len(early) > 0 {
+		t.Fatalf("partition %d moved while its records were in hand", early[0].Partition)
+	}
+	mustCommit(t, first, held)
+	// Both read until everything has come; each partition must come from one of them only.
+	holder := map[int]hookgate.Consumer{}
+	seen := 0
+	for end := time.Now().Add(waitFor); seen < partitions && time.Now().Before(end); {
+		for _, c := range []hookgate.Consumer{first, second} {
+			records := nextNow(t, c, 100)
+			for _, r := range records {
+				if holder[r.Partition] != nil {
+					t.Fatalf("partition %d comes from both", r.Partition)
+				}
+				holder[r.Partition] = c
+				seen++
+			}
+			mustCommit(t, c, records)
+		}
+	}
+	if seen != partitions {
+		t.Fatalf("%d records came, want %d", seen, partitions)
+	}
+	byFirst := 0
+	for _, c := range holder {
+		if c == first {
+			byFirst++
+		}
+	}
+	if byFirst == 0 || byFirst == partitions {
+		t.Errorf("the first of two consumers holds %d of %d partitions", byFirst, partitions)
+	}
+	first.Close()
+	fill(2)
+	mustCommit(t, second, mustNext(t, second, partitions))
+}
+
+// testCloseWhileNext: Close ends a Next that waits.
+func testCloseWhileNext(t *testing.T, b Backend) {
+	q := open(t, b, Options{})
+	c := mustConsume(t, q)
+	ended := make(chan error)
+	go func() {
+		_, err := c.Next(context.Background(), 1, 1)
+		ended <- err
+	}()
+	if err := c.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, hookgate.ErrClosed) {
+			t.Errorf("next of a closed consumer: %v, want ErrClosed", err)
+		}
+	case <-time.After(waitFor):
+		t.Error("next does not end when its consumer is closed")
+	}
+	if err := c.Commit(context.Background(), nil); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("commit of a closed consumer: %v, want ErrClosed", err)
+	}
+}
+
+// testStats: depth and the age of the oldest follow what is unreleased.
+func testStats(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 3, HighWater: 77})
+	s, err := q.Stats(context.Background())
+	if err != nil || s.Depth != 0 || s.HighWater != 77 || s.Partitions != 3 || !s.OldestEnqueuedAt.IsZero() || s.Err != nil {
+		t.Fatalf("stats of an empty queue: %+v, %v", s, err)
+	}
+	for n := range 5 {
+		mustAppend(t, q, delivery(string(rune('a'+n)), n))
+	}
+	c := mustConsume(t, q)
+	records := mustNext(t, c, 5)
+	slices.SortFunc(records, func(a, b hookgate.Record) int { return a.EnqueuedAt.Compare(b.EnqueuedAt) })
+	if s, _ = q.Stats(context.Background()); s.Depth != 5 || !s.OldestEnqueuedAt.Equal(records[0].EnqueuedAt) {
+		t.Errorf("stats of five: %+v, the oldest is of %s", s, records[0].EnqueuedAt)
+	}
+	mustCommit(t, c, records)
+	mustReachDepth(t, q, 0)
+	if s, _ = q.Stats(context.Background()); !s.OldestEnqueuedAt.IsZero() {
+		t.Errorf("an empty queue has an oldest record of %s", s.OldestEnqueuedAt)
+	}
+}
+
+// testClosed: a closed queue takes nothing and says so.
+func testClosed(t *testing.T, b Backend) {
+	q := open(t, b, Options{})
+	c := mustConsume(t, q)
+	if err := q.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("append: %v, want ErrClosed", err)
+	}
+	if _, err := c.Next(context.Background(), 1, 1); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("next: %v, want ErrClosed", err)
+	}
+	if _, err := q.Consume(context.Background()); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("consume: %v, want ErrClosed", err)
+	}
+}

@@ -1,0 +1,228 @@
+// Package queuetest is the conformance suite of hookgate.Queue. A backend runs it from its own tests:
+//
+//	queuetest.Run(t, queuetest.Backend{Open: …})
+package queuetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Options are what a test wants of a queue.
+type Options struct {
+	Partitions int
+	HighWater  int64
+	ClaimTTL   time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Partitions == 0 {
+		o.Partitions = 4
+	}
+	if o.HighWater == 0 {
+		o.HighWater = 100_000
+	}
+	if o.ClaimTTL == 0 {
+		o.ClaimTTL = time.Hour
+	}
+	return o
+}
+
+// Backend makes queues of one kind.
+type Backend struct {
+	// Open opens the queue at a place. The same place again is the same queue, after it was closed
+	// or has crashed.
+	Open func(t TB, place string, o Options) Instance
+	// NewPlace returns a place where no queue has been.
+	NewPlace func(t TB) string
+	// FailsWrites says that instances have FailWrites. Without it the failure twins do not exist.
+	FailsWrites bool
+}
+
+// Instance is one open queue and what the suite does to it.
+type Instance struct {
+	hookgate.Queue
+	// Close ends the queue in good order.
+	Close func() error
+	// Crash ends it as the death of its process would: what was in memory is gone.
+	Crash func()
+	// FailWrites makes each write that follows fail: with done false before it took effect, with
+	// done true after. Nil ends that.
+	FailWrites func(done *bool)
+}
+
+// TB is the part of testing.TB that the suite and rapid's tests share.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Logf(format string, args ...any)
+}
+
+// waitFor is how long the suite waits for something that must happen. It only ends tests that fail.
+const waitFor = 30 * time.Second
+
+// Run runs the suite.
+func Run(t *testing.T, b Backend) {
+	tests := []struct {
+		name string
+		run  func(*testing.T, Backend)
+	}{
+		{"AppendAndNext", testAppendAndNext},
+		{"Bytes", testBytes},
+		{"Duplicates", testDuplicates},
+		{"IdentityHasThreeParts", testIdentity},
+		{"SameDeliveryTwice", testSameDelivery},
+		{"ConcurrentAppends", testConcurrentAppends},
+		{"ConcurrentDuplicates", testConcurrentDuplicates},
+		{"OrderWithinKey", testOrder},
+		{"HighWater", testHighWater},
+		{"ClaimExpires", testClaimExpires},
+		{"NextLimits", testNextLimits},
+		{"NextWaits", testNextWaits},
+		{"CommitIsCumulative", testCommit},
+		{"NothingReleasedUncommitted", testUncommitted},
+		{"PositionsNeverReused", testPositions},
+		{"Rebalance", testRebalance},
+		{"CloseWhileNext", testCloseWhileNext},
+		{"CrashKeepsWhatWasAppended", testCrash},
+		{"ClaimSurvivesReleaseAndCrash", testClaimSurvives},
+		{"Stats", testStats},
+		{"Closed", testClosed},
+		{"Model", testModel},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, b) })
+	}
+	if !b.FailsWrites {
+		return
+	}
+	for name, done := range map[string]bool{"NotDone": false, "Done": true} {
+		t.Run("AppendFails"+name, func(t *testing.T) { testAppendFails(t, b, done) })
+		t.Run("CommitFails"+name, func(t *testing.T) { testCommitFails(t, b, done) })
+	}
+}
+
+// open opens a queue at a new place and closes it after the test.
+func open(t *testing.T, b Backend, o Options) Instance {
+	t.Helper()
+	q := b.Open(t, b.NewPlace(t), o.withDefaults())
+	t.Cleanup(func() { q.Close() })
+	return q
+}
+
+// delivery returns the n-th delivery of a key; n makes the message id.
+func delivery(key string, n int) *hookgate.Delivery {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	return &hookgate.Delivery{
+		RequestID:   hookgate.NewRequestID(now),
+		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		OrderingKey: key,
+		Sequence:    int64(n),
+		Headers:     []hookgate.Header{{Name: "X-Trace", Value: key}},
+		Body:        fmt.Appendf(nil, `{"key":%q,"n":%d}`, key, n),
+		RemoteAddr:  "127.0.0.1:4711",
+		ReceivedAt:  now,
+	}
+}
+
+func mustAppend(t TB, q hookgate.Queue, d *hookgate.Delivery) hookgate.Receipt {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
+	defer cancel()
+	r, err := q.Append(ctx, d)
+	if err != nil {
+		t.Fatalf("append %s: %v", d.Identity, err)
+	}
+	return r
+}
+
+func mustConsume(t TB, q hookgate.Queue) hookgate.Consumer {
+	t.Helper()
+	c, err := q.Consume(context.Background())
+	if err != nil {
+		t.Fatalf("consume: %v", err)
+	}
+	return c
+}
+
+// mustNext reads exactly n records.
+func mustNext(t TB, c hookgate.Consumer, n int) []hookgate.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
+	defer cancel()
+	var all []hookgate.Record
+	for len(all) < n {
+		records, err := c.Next(ctx, n-len(all), 1<<30)
+		if err != nil {
+			t.Fatalf("next after %d of %d records: %v", len(all), n, err)
+		}
+		if len(records) == 0 {
+			t.Fatalf("next returned neither a record nor an error")
+		}
+		all = append(all, records...)
+	}
+	return all
+}
+
+// mustBeEmpty checks that there is nothing to read now.
+func mustBeEmpty(t TB, c hookgate.Consumer) {
+	t.Helper()
+	if records := nextNow(t, c, 1000); len(records) > 0 {
+		t.Fatalf("next returned %s at %s, want nothing", records[0].Identity, records[0].Position)
+	}
+}
+
+// nextNow reads what is there without waiting for more than a moment. The moment is for backends that
+// ask another process; what a test concludes from an empty answer is never that something is absent
+// which was ever acknowledged.
+func nextNow(t TB, c hookgate.Consumer, max int) []hookgate.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	records, err := c.Next(ctx, max, 1<<30)
+	if err != nil && ctx.Err() == nil {
+		t.Fatalf("next: %v", err)
+	}
+	return records
+}
+
+func mustCommit(t TB, c hookgate.Consumer, records []hookgate.Record) {
+	t.Helper()
+	if err := c.Commit(context.Background(), offsets(records)); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+}
+
+// offsets returns the last position of each partition among records.
+func offsets(records []hookgate.Record) []hookgate.Offset {
+	last := map[int]hookgate.Position{}
+	for _, r := range records {
+		last[r.Partition] = r.Position
+	}
+	var all []hookgate.Offset
+	for p, position := range last {
+		all = append(all, hookgate.Offset{Partition: p, Position: position})
+	}
+	return all
+}
+
+// mustReachDepth waits until the queue says that it holds want records.
+func mustReachDepth(t TB, q hookgate.Queue, want int64) {
+	t.Helper()
+	var got int64
+	for end := time.Now().Add(waitFor); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s, err := q.Stats(context.Background())
+		if err != nil {
+			t.Fatalf("stats: %v", err)
+		}
+		if got = s.Depth; got == want {
+			return
+		}
+	}
+	t.Fatalf("depth stays at %d, want %d", got, want)
+}

@@ -1,0 +1,167 @@
+// Package wire is the form of a queued record as bytes, shared by the queues.
+//
+//	 0       1         5          9
+//	+-------+---------+----------+----------------+----------------+
+//	| 0x01  | CRC-32C | length   | fields         | body           |
+//	|       | of rest | of fields| (length bytes) | (what is left) |
+//	+-------+---------+----------+----------------+----------------+
+//
+// Fixed-width numbers are little-endian. The fields, in order: request id (16 bytes), the first
+// request's id (16 bytes, zero unless a duplicate), received and enqueued in microseconds since 1970
+// and the sequence (signed varints), then as strings (unsigned varint of the length, bytes): source,
+// event type, message id, ordering key, remote address; then the number of headers (unsigned
+// varint) and each one's name and value as strings.
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+const (
+	version    = 1
+	prefixSize = 9
+	// maxHeaders bounds what a corrupt count can make Decode allocate.
+	maxHeaders = 1 << 16
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ErrCorrupt is wrapped by every error of Decode.
+var ErrCorrupt = errors.New("corrupt queue entry")
+
+// Append appends the encoded record to dst. A duplicate, where duplicateOf is not zero, is encoded
+// without its body.
+func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, enqueuedAt time.Time) []byte {
+	start := len(dst)
+	dst = append(dst, version, 0, 0, 0, 0, 0, 0, 0, 0)
+	dst = append(dst, d.RequestID[:]...)
+	dst = append(dst, duplicateOf[:]...)
+	dst = binary.AppendVarint(dst, d.ReceivedAt.UnixMicro())
+	dst = binary.AppendVarint(dst, enqueuedAt.UnixMicro())
+	dst = binary.AppendVarint(dst, d.Sequence)
+	for _, s := range [...]string{d.Source, d.EventType, d.MessageID, d.OrderingKey, d.RemoteAddr} {
+		dst = appendString(dst, s)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(d.Headers)))
+	for _, h := range d.Headers {
+		dst = appendString(dst, h.Name)
+		dst = appendString(dst, h.Value)
+	}
+	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-prefixSize))
+	if duplicateOf.IsZero() {
+		dst = append(dst, d.Body...)
+	}
+	binary.LittleEndian.PutUint32(dst[start+1:], crc32.Checksum(dst[start+5:], castagnoli))
+	return dst
+}
+
+// Size returns an upper bound of what Append adds for d.
+func Size(d *hookgate.Delivery) int {
+	n := prefixSize + 32 + 6*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
+		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) + len(d.Body)
+	for _, h := range d.Headers {
+		n += len(h.Name) + len(h.Value) + 2*binary.MaxVarintLen32
+	}
+	return n
+}
+
+// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body refers to data.
+// An error wraps ErrCorrupt and leaves r's fields undefined.
+func Decode(data []byte, r *hookgate.Record) error {
+	if len(data) < prefixSize || data[0] != version {
+		return fmt.Errorf("%w: %d bytes without a version %d prefix", ErrCorrupt, len(data), version)
+	}
+	if crc32.Checksum(data[5:], castagnoli) != binary.LittleEndian.Uint32(data[1:]) {
+		return fmt.Errorf("%w: checksum of %d bytes does not match", ErrCorrupt, len(data))
+	}
+	n := binary.LittleEndian.Uint32(data[5:])
+	if uint64(n) > uint64(len(data)-prefixSize) {
+		return fmt.Errorf("%w: fields end behind the entry", ErrCorrupt)
+	}
+	body := data[prefixSize+int(n):]
+	// One string holds all fields, so that a record costs one allocation, not one per field.
+	f := fields{s: string(data[prefixSize : prefixSize+int(n)])}
+	copy(r.RequestID[:], f.next(16))
+	copy(r.DuplicateOf[:], f.next(16))
+	r.ReceivedAt = time.UnixMicro(f.varint()).UTC()
+	r.EnqueuedAt = time.UnixMicro(f.varint()).UTC()
+	r.Sequence = f.varint()
+	r.Source = f.string()
+	r.EventType = f.string()
+	r.MessageID = f.string()
+	r.OrderingKey = f.string()
+	r.RemoteAddr = f.string()
+	headers := f.uvarint()
+	if headers > maxHeaders {
+		return fmt.Errorf("%w: %d headers", ErrCorrupt, headers)
+	}
+	r.Headers = nil
+	if headers > 0 {
+		r.Headers = make([]hookgate.Header, headers)
+		for i := range r.Headers {
+			r.Headers[i] = hookgate.Header{Name: f.string(), Value: f.string()}
+		}
+	}
+	if f.bad || f.s != "" {
+		return fmt.Errorf("%w: fields do not parse", ErrCorrupt)
+	}
+	r.Body = body
+	return nil
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// fields reads what is left of s; bad is set, and zero values are returned, once it runs short.
+type fields struct {
+	s   string
+	bad bool
+}
+
+func (f *fields) next(n int) string {
+	if n < 0 || n > len(f.s) {
+		f.bad, f.s = true, ""
+		return ""
+	}
+	v := f.s[:n]
+	f.s = f.s[n:]
+	return v
+}
+
+func (f *fields) uvarint() uint64 {
+	var v uint64
+	for shift := 0; shift < 64; shift += 7 {
+		b := f.next(1)
+		if b == "" {
+			return 0
+		}
+		v |= uint64(b[0]&0x7f) << shift
+		if b[0] < 0x80 {
+			return v
+		}
+	}
+	f.bad = true
+	return 0
+}
+
+func (f *fields) varint() int64 {
+	u := f.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (f *fields) string() string {
+	n := f.uvarint()
+	if n > uint64(len(f.s)) {
+		f.bad, f.s = true, ""
+		return ""
+	}
+	return f.next(int(n))
+}

@@ -1,0 +1,57 @@
+package hookgate
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// RequestID names one delivery. It is a UUID of version 7 (RFC 9562, section 5.7) whose rand_a
+// field holds the fraction of the millisecond (section 6.2, method 3), so that ids of one
+// process sort by time to about a quarter of a microsecond.
+type RequestID [16]byte
+
+// NewRequestID returns a fresh id for a request received at t.
+func NewRequestID(t time.Time) RequestID {
+	var id RequestID
+	rand.Read(id[8:]) // never fails: crypto/rand ends the process rather than return an error
+	nanos := t.UnixNano()
+	millis, rest := nanos/int64(time.Millisecond), nanos%int64(time.Millisecond)
+	binary.BigEndian.PutUint64(id[:8], uint64(millis)<<16|uint64(rest<<12/int64(time.Millisecond)))
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// IsZero reports whether id names no request.
+func (id RequestID) IsZero() bool { return id == RequestID{} }
+
+// String returns the id in the 36-character form of a UUID.
+func (id RequestID) String() string {
+	var b [36]byte
+	hex.Encode(b[0:8], id[0:4])
+	b[8] = '-'
+	hex.Encode(b[9:13], id[4:6])
+	b[13] = '-'
+	hex.Encode(b[14:18], id[6:8])
+	b[18] = '-'
+	hex.Encode(b[19:23], id[8:10])
+	b[23] = '-'
+	hex.Encode(b[24:36], id[10:16])
+	return string(b[:])
+}
+
+// ParseRequestID reads the form that String writes.
+func ParseRequestID(s string) (RequestID, error) {
+	var id RequestID
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return id, fmt.Errorf("request id %q is not a UUID", s)
+	}
+	compact := s[0:8] + s[9:13] + s[14:18] + s[19:23] + s[24:36]
+	if _, err := hex.Decode(id[:], []byte(compact)); err != nil {
+		return RequestID{}, fmt.Errorf("request id %q is not a UUID", s)
+	}
+	return id, nil
+}

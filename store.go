@@ -1,0 +1,179 @@
+package hookgate
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+var (
+	// ErrFenced is returned by Apply when a partition of the batch has been acquired by another
+	// owner since. Nothing was stored. The caller has been replaced: it must drop what it holds
+	// of its partitions and consume anew.
+	ErrFenced = errors.New("partition has another owner")
+
+	// ErrRejected is returned by Apply when the store is well but refuses what the batch holds.
+	// Nothing was stored. The caller must divide the batch until the record at fault stands alone,
+	// and then hand it in as a dead letter. Every other error of Apply but ErrFenced means that the
+	// outcome is unknown and the same batch must be applied again, for as long as it takes.
+	ErrRejected = errors.New("store rejects the batch")
+
+	// ErrNotFound is returned by a Reader for something that is not there.
+	ErrNotFound = errors.New("not found")
+)
+
+// Epoch numbers the owners of a partition. A higher epoch fences out all lower ones.
+type Epoch uint64
+
+// Store keeps events, their lineage and dead letters. All methods may be called concurrently.
+type Store interface {
+	// Acquire makes the caller the owner of the partition and returns its epoch. From then on
+	// a batch with a lower epoch of that partition is refused with ErrFenced.
+	Acquire(ctx context.Context, partition int) (Epoch, error)
+
+	// Apply stores a batch in one durable transaction: events, lineage, dead letters, and the
+	// next link of each partition's audit chain. nil: all of it is on disk.
+	//
+	// Whether an event is a duplicate is decided by its identity alone. A record whose identity
+	// and request id are already stored is one that came again: it changes nothing. So repeating
+	// a batch whose outcome is unknown is harmless.
+	//
+	// Errors: ErrFenced, ErrRejected; anything else obliges the caller to apply the batch again.
+	Apply(ctx context.Context, b *Batch) (Outcome, error)
+}
+
+// Batch is what a worker stores in one transaction.
+type Batch struct {
+	// Records are those to store, each partition's in queue order.
+	Records []Record
+	// Dead are the records that cannot be stored as events.
+	Dead []DeadLetter
+	// Epochs holds the caller's epoch for each partition that occurs in Records and Dead.
+	Epochs map[int]Epoch
+	// Worker names the caller in the lineage.
+	Worker string
+	// ProcessedAt is when the worker first took up these records.
+	ProcessedAt time.Time
+	// Attempts counts the calls of Apply for these records, this one included: 1 unless retried.
+	Attempts int
+	// LastError is the error of the attempt before, or empty.
+	LastError string
+}
+
+// DeadLetter is a record that cannot be stored as an event, with the reason.
+type DeadLetter struct {
+	Record
+	Reason string
+}
+
+// Outcome says what Apply did with a batch.
+type Outcome struct {
+	// Stored is the number of events this call added.
+	Stored int
+	// Duplicates are the indexes into Batch.Records of those whose identity was already stored by
+	// another request although the queue had not known it.
+	Duplicates []int
+}
+
+// Event is a stored event without its body.
+type Event struct {
+	// ID names the event in the store and in the read API. Opaque.
+	ID string
+	Identity
+	OrderingKey string
+	Sequence    int64
+	RequestID   RequestID
+	Headers     []Header
+	RemoteAddr  string
+	ReceivedAt  time.Time
+	PersistedAt time.Time
+	Partition   int
+	Position    string
+	// Size is the body's, in bytes, and SHA256 its digest.
+	Size   int64
+	SHA256 [32]byte
+}
+
+// EventFilter selects events. Zero fields select everything.
+type EventFilter struct {
+	Source, EventType, OrderingKey, MessageID string
+	// MessageIDPrefix selects message ids that begin with it, byte for byte.
+	MessageIDPrefix string
+	// From (inclusive) and To (exclusive) bound ReceivedAt.
+	From, To time.Time
+	// After is the ID of the event to continue behind.
+	After string
+	// Limit bounds the number of events; 0 means no bound.
+	Limit int
+}
+
+// Stage is a step in the lineage of a request.
+type Stage string
+
+// The stages. A request that was accepted has received, enqueued and processed, and one of
+// persisted, duplicate and dead_lettered; the others occur where they happen.
+const (
+	StageReceived     Stage = "received"
+	StageEnqueued     Stage = "enqueued"
+	StageProcessed    Stage = "processed"
+	StagePersisted    Stage = "persisted"
+	StageDuplicate    Stage = "duplicate"
+	StageRetried      Stage = "retried"
+	StageDeadLettered Stage = "dead_lettered"
+)
+
+// TrailEntry is one stage of one request.
+type TrailEntry struct {
+	Stage     Stage
+	Timestamp time.Time
+	// Metadata is a JSON object.
+	Metadata []byte
+}
+
+// RequestTrail is the lineage of one request, in time order.
+type RequestTrail struct {
+	Identity
+	RequestID RequestID
+	Entries   []TrailEntry
+}
+
+// StoredDeadLetter is a dead letter as it stands in the store.
+type StoredDeadLetter struct {
+	ID string
+	Identity
+	OrderingKey    string
+	Sequence       int64
+	RequestID      RequestID
+	Headers        []Header
+	RemoteAddr     string
+	Body           []byte
+	Reason         string
+	ReceivedAt     time.Time
+	DeadLetteredAt time.Time
+}
+
+// StoreCounts counts what a store holds.
+type StoreCounts struct {
+	Events, Duplicates, DeadLetters int64
+}
+
+// Reader shows what is stored. It never writes. All methods may be called concurrently; what
+// they yield is oldest stored first.
+type Reader interface {
+	// Events yields the events that match. An unknown or malformed After yields ErrNotFound.
+	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
+	// Event returns one event, or ErrNotFound.
+	Event(ctx context.Context, id string) (Event, error)
+	// Body returns the exact bytes of an event's body, or ErrNotFound.
+	Body(ctx context.Context, id string) ([]byte, error)
+	// Trace returns the lineage of every request that carried the message id, in the order in
+	// which they were received; none is not an error.
+	Trace(ctx context.Context, messageID string) ([]RequestTrail, error)
+	// DeadLetters yields the dead letters.
+	DeadLetters(ctx context.Context) iter.Seq2[StoredDeadLetter, error]
+	// Counts counts what is stored. It must not read every row: it is asked every few seconds.
+	Counts(ctx context.Context) (StoreCounts, error)
+	// Ping reports whether the store can be reached and written to now.
+	Ping(ctx context.Context) error
+}
