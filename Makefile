@@ -1,0 +1,62 @@
+# hookgate. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Real webhook payloads that the tests send; see cmd/hookgate/github_test.go.
+OCTOKIT := 7.6.1
+EXAMPLES := .cache/npm/node_modules/@octokit/webhooks-examples/package.json
+APT := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
+
+.PHONY: build
+build: ## Build bin/hookgate
+	CGO_ENABLED=0 go build -trimpath -o bin/hookgate ./cmd/hookgate
+
+.PHONY: test
+test: tools $(EXAMPLES) check ## Install what the tests need and run everything: format, vet, staticcheck, tests with the race detector
+	go test -race -timeout 11m ./...
+
+.PHONY: check
+check: ## Format check, vet and staticcheck
+	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \
+	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+
+.PHONY: tools
+tools: ## Install the Debian packages that the tests run: strace, util-linux, npm
+	@missing=""; \
+	for pair in strace:strace prlimit:util-linux npm:npm; do \
+	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then $(APT) update -qq && $(APT) install -y -qq --no-install-recommends $$missing; fi
+
+$(EXAMPLES): | tools
+	npm install --silent --prefix .cache/npm --no-audit --no-fund --ignore-scripts @octokit/webhooks-examples@$(OCTOKIT)
+	@touch $@
+
+.PHONY: bench
+bench: ## Compare hookgate with a bare net/http server, in one run (about two minutes)
+	go run ./bench
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks of the hot path
+	go test -run '^$$' -bench . -benchmem ./admit ./httpd ./queue/... ./store/... ./load
+
+FUZZTIME := 30s
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' "$$file"); do \
+	    echo "== $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname $$file)"; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built or downloaded; data/ stays
+	rm -rf bin .cache

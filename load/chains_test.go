@@ -1,0 +1,104 @@
+package load
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Goal: of each key exactly the first unfinished event is ready or on its way, never another, and the
+// channel closes when, and only when, the input has ended and everything is done.
+// Method: random adds, takes, repetitions and completions against one plain queue for each key.
+func TestChainsModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const most = 64
+		c := newChains(most)
+		queues := map[string][]*event{} // unfinished, in order
+		var taken, resting []*event     // on their way, in back-off
+		added, left, over := 0, 0, false
+
+		// An action that is not possible does nothing.
+		pick := func(t *rapid.T, from *[]*event, then func(*event)) {
+			if len(*from) == 0 {
+				return
+			}
+			i := rapid.IntRange(0, len(*from)-1).Draw(t, "which")
+			ev := (*from)[i]
+			*from = slices.Delete(*from, i, i+1)
+			then(ev)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				if over || left == most {
+					return
+				}
+				key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")
+				added++
+				left++
+				ev := &event{line: added, orderingKey: key}
+				c.add(ev)
+				if ev.held != (len(queues[key]) > 0) {
+					t.Fatalf("held is %v behind %d", ev.held, len(queues[key]))
+				}
+				queues[key] = append(queues[key], ev)
+			},
+			"take": func(t *rapid.T) {
+				if len(c.ready) == 0 {
+					return
+				}
+				ev := <-c.ready
+				if head := queues[ev.orderingKey][0]; head != ev {
+					t.Fatalf("key %s gave line %d while line %d is unfinished", ev.orderingKey, ev.line, head.line)
+				}
+				if slices.Contains(taken, ev) || slices.Contains(resting, ev) {
+					t.Fatalf("line %d was given out twice", ev.line)
+				}
+				taken = append(taken, ev)
+			},
+			"rest":  func(t *rapid.T) { pick(t, &taken, func(ev *event) { resting = append(resting, ev) }) },
+			"again": func(t *rapid.T) { pick(t, &resting, c.again) },
+			"done": func(t *rapid.T) {
+				pick(t, &taken, func(ev *event) {
+					c.done(ev)
+					left--
+					queues[ev.orderingKey] = queues[ev.orderingKey][1:]
+				})
+			},
+			"end": func(t *rapid.T) {
+				if !over {
+					c.end()
+					over = true
+				}
+			},
+			"": func(t *rapid.T) {
+				busy := 0
+				for _, q := range queues {
+					busy += min(1, len(q))
+				}
+				if got := len(c.ready) + len(taken) + len(resting); got != busy {
+					t.Fatalf("%d ready or out, want one for each of %d keys", got, busy)
+				}
+				if c.unfinished() != left {
+					t.Fatalf("%d unfinished, want %d", c.unfinished(), left)
+				}
+				if closed := len(c.ready) == 0 && isClosed(c.ready); closed != (over && left == 0) {
+					t.Fatalf("closed is %v with %d left and over %v", closed, left, over)
+				}
+				if len(c.last) != busy {
+					t.Fatalf("remembers %d keys, want %d", len(c.last), busy)
+				}
+			},
+		})
+	})
+}
+
+// isClosed tells of an empty channel.
+func isClosed(c <-chan *event) bool {
+	select {
+	case _, ok := <-c:
+		return !ok
+	default:
+		return false
+	}
+}

@@ -1,0 +1,123 @@
+package load
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+)
+
+// noteDuplicate is what the gate notes on the answer to an event it had before.
+const noteDuplicate = "duplicate_detected"
+
+var errNotAnAttempt = errors.New("is not an attempt: line and attempt count from 1")
+
+// Attempt is one line of a ledger: one request and what came of it. The lines stand in the order
+// in which the attempts ended.
+type Attempt struct {
+	// Line is the line of the input, from 1.
+	Line        int    `json:"line"`
+	MessageID   string `json:"messageId"`
+	EventType   string `json:"eventType"`
+	OrderingKey string `json:"orderingKey"`
+	// Sequence is the sender's number, or hookgate.NoSequence.
+	Sequence int64 `json:"sequence"`
+	// SHA256 is the digest of the body's bytes in hexadecimal.
+	SHA256 string `json:"sha256"`
+	// Attempt counts from 1 for each line.
+	Attempt int `json:"attempt"`
+	// Due is when the schedule wanted the event sent; all attempts of a line share it. Without
+	// a schedule it is when a connection was free for it.
+	Due time.Time `json:"due"`
+	// Sent is when this attempt was handed to the connection.
+	Sent time.Time `json:"sent"`
+	// LatencyUS is the time from Due to the end of this attempt, in microseconds.
+	LatencyUS int64 `json:"latencyUs"`
+	// Status is the HTTP status, or 0 when no answer came: whether the gate took the event is
+	// then unknown.
+	Status int `json:"status"`
+	// Error says why there was no answer or no acceptance.
+	Error string `json:"error,omitempty"`
+	// RequestID is the id the gate gave this attempt.
+	RequestID string `json:"requestId,omitempty"`
+	// Note is the gate's note on the answer.
+	Note string `json:"note,omitempty"`
+	// FirstRequestID is the request that carried the event first, given with a duplicate.
+	FirstRequestID string `json:"firstRequestId,omitempty"`
+}
+
+// Accepted reports whether the gate acknowledged the event with this attempt.
+func (a Attempt) Accepted() bool { return a.Status >= 200 && a.Status < 300 }
+
+// Duplicate reports whether the gate said that it had the event already.
+func (a Attempt) Duplicate() bool { return a.Accepted() && a.Note == noteDuplicate }
+
+// ReadLedger yields the attempts of a ledger one by one, holding no more than a line of it. A line
+// that cannot be read is yielded as a *LineError and ends the sequence; it wraps
+// io.ErrUnexpectedEOF when it is the last and was cut short, as by the death of the writer.
+func ReadLedger(r io.Reader) iter.Seq2[Attempt, error] {
+	return func(yield func(Attempt, error) bool) {
+		in := bufio.NewReaderSize(r, 64<<10)
+		for n := 1; ; n++ {
+			line, err := in.ReadBytes('\n')
+			if err == io.EOF && len(line) == 0 {
+				return
+			}
+			cut := err == io.EOF
+			var a Attempt
+			if err == nil || cut {
+				err = json.Unmarshal(line, &a)
+			}
+			if err == nil && (a.Line < 1 || a.Attempt < 1) {
+				err = errNotAnAttempt
+			}
+			if err != nil {
+				if cut {
+					err = io.ErrUnexpectedEOF
+				}
+				yield(Attempt{}, &LineError{Line: n, Err: err})
+				return
+			}
+			if !yield(a, nil) {
+				return
+			}
+		}
+	}
+}
+
+// ledger writes attempts through a buffer. Its methods may be called concurrently.
+type ledger struct {
+	mu  sync.Mutex // keeps lines whole
+	out *bufio.Writer
+}
+
+func newLedger(w io.Writer) *ledger { return &ledger{out: bufio.NewWriterSize(w, 256<<10)} }
+
+// write adds a line. An error means that the ledger is incomplete.
+func (l *ledger) write(a *Attempt) error {
+	line, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode ledger line: %w", err)
+	}
+	line = append(line, '\n')
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := l.out.Write(line); err != nil {
+		return fmt.Errorf("write ledger: %w", err)
+	}
+	return nil
+}
+
+// flush hands everything to the underlying writer.
+func (l *ledger) flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.out.Flush(); err != nil {
+		return fmt.Errorf("write ledger: %w", err)
+	}
+	return nil
+}

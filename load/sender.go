@@ -1,0 +1,133 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// maxKeptBuffer is the largest buffer that a sender keeps for its next request.
+const maxKeptBuffer = 64 << 10
+
+// sender makes one request at a time, on a connection of its own. It is for one goroutine.
+type sender struct {
+	url     *url.URL
+	head    string // what all requests begin with
+	timeout time.Duration
+
+	conn    *conn // nil before the first request
+	request []byte
+	answer  bytes.Buffer
+}
+
+func newSender(target *url.URL, c Credentials, timeout time.Duration) *sender {
+	head := "POST " + target.RequestURI() + " HTTP/1.1\r\nHost: " + target.Host +
+		"\r\nUser-Agent: hookgate-replay\r\nContent-Type: application/json\r\n"
+	if c.HMACSecret == "" && c.BearerKey != "" {
+		head += "Authorization: Bearer " + c.BearerKey + "\r\n"
+	}
+	return &sender{url: target, head: head, timeout: timeout}
+}
+
+// attempt sends ev once and describes what came of it, with the Retry-After of the answer. It
+// follows no redirect and repeats nothing: each request on the wire has its own Attempt.
+func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration) {
+	ev.attempts++
+	sent := time.Now()
+	if ev.attempts == 1 {
+		ev.firstSent = sent
+		if ev.due.IsZero() {
+			ev.due = sent
+		}
+	}
+	a := Attempt{
+		Line: ev.line, MessageID: ev.messageID, EventType: ev.eventType,
+		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256,
+		Attempt: ev.attempts, Due: ev.due.UTC(), Sent: sent.UTC(),
+	}
+	wait := s.exchange(ctx, ev, &a, sent.Add(s.timeout))
+	a.LatencyUS = time.Since(ev.due).Microseconds()
+	return a, wait
+}
+
+// exchange does the request and fills in what the answer says.
+func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt, deadline time.Time) time.Duration {
+	if s.conn == nil || !s.conn.reusable() {
+		s.close()
+		c, err := dial(ctx, s.url, deadline)
+		if err != nil {
+			a.Error = "not sent: " + reason(ctx, err, s.timeout).Error()
+			return 0
+		}
+		s.conn = c
+	}
+	resp, err := s.conn.exchange(s.encode(ev), &s.answer, deadline)
+	if cap(s.request) > maxKeptBuffer {
+		s.request = nil // the window bounds bodies only while they are under way
+	}
+	if err != nil {
+		err = reason(ctx, err, s.timeout)
+	}
+	if resp == nil {
+		a.Error = "outcome unknown: " + err.Error()
+		return 0
+	}
+	a.Status = resp.StatusCode
+	a.RequestID = resp.Header.Get("X-Request-Id")
+	s.readAnswer(a)
+	if err != nil {
+		a.Error = "answer cut short: " + err.Error()
+	}
+	return retryAfter(resp.Header, time.Now())
+}
+
+// encode returns the request for ev, valid until the next call.
+func (s *sender) encode(ev *event) []byte {
+	b := append(s.request[:0], s.head...)
+	if ev.signature != "" {
+		b = append(b, "X-Webhook-Signature: "...)
+		b = append(b, ev.signature...)
+		b = append(b, "\r\n"...)
+	}
+	b = append(b, "Content-Length: "...)
+	b = strconv.AppendInt(b, int64(len(ev.body)), 10)
+	b = append(b, "\r\n\r\n"...)
+	s.request = append(b, ev.body...)
+	return s.request
+}
+
+// close gives up the connection, if there is one.
+func (s *sender) close() {
+	if s.conn != nil {
+		s.conn.close()
+		s.conn = nil
+	}
+}
+
+// readAnswer takes what the ledger wants from a JSON answer. Anything else is left alone.
+func (s *sender) readAnswer(a *Attempt) {
+	if !a.Accepted() {
+		a.Error = http.StatusText(a.Status)
+	}
+	if !validJSON(s.answer.Bytes()) {
+		return
+	}
+	gjson.ParseBytes(s.answer.Bytes()).ForEach(func(name, value gjson.Result) bool {
+		switch name.Str {
+		case "requestId":
+			a.RequestID = value.String()
+		case "note":
+			a.Note = value.String()
+		case "firstRequestId":
+			a.FirstRequestID = value.String()
+		case "error":
+			a.Error = value.String()
+		}
+		return true
+	})
+}

@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// keep stores records, all of them, whatever it takes. An error means that ctx has ended or that this
+// worker was replaced; then a part may have been stored.
+func (w *worker) keep(ctx context.Context, records []hookgate.Record) error {
+	b := &hookgate.Batch{Worker: w.Name, ProcessedAt: time.Now()}
+	for _, r := range records {
+		if r.Corrupt != nil {
+			b.Dead = append(b.Dead, hookgate.DeadLetter{Record: r, Reason: r.Corrupt.Error()})
+		} else {
+			b.Records = append(b.Records, r)
+		}
+	}
+	return w.divide(ctx, b)
+}
+
+// divide applies b. If the store rejects it, its halves are applied one after the other, and so on until the
+// record at fault stands alone.
+func (w *worker) divide(ctx context.Context, b *hookgate.Batch) error {
+	err := w.apply(ctx, b)
+	if !errors.Is(err, hookgate.ErrRejected) {
+		return err
+	}
+	if len(b.Records) == 1 && len(b.Dead) == 0 {
+		r := b.Records[0]
+		w.Logger.Error("store rejects an event; it becomes a dead letter",
+			"request_id", r.RequestID, "event", r.Identity, "position", r.Position, "error", err)
+		return w.bury(ctx, b, hookgate.DeadLetter{Record: r, Reason: err.Error()})
+	}
+	if len(b.Records) == 0 {
+		for _, d := range b.Dead {
+			if err := w.bury(ctx, b, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	half := len(b.Records) / 2
+	// Dead letters keep no order with events: they go first.
+	for _, part := range []hookgate.Batch{{Dead: b.Dead}, {Records: b.Records[:half]}, {Records: b.Records[half:]}} {
+		if len(part.Records)+len(part.Dead) == 0 {
+			continue
+		}
+		part.Worker, part.ProcessedAt = b.Worker, b.ProcessedAt
+		if err := w.divide(ctx, &part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury stores one dead letter. There is nothing gentler left to do with it, so even a rejection is
+// tried again, until someone has looked at the log and helped the store.
+func (w *worker) bury(ctx context.Context, b *hookgate.Batch, d hookgate.DeadLetter) error {
+	alone := &hookgate.Batch{Dead: []hookgate.DeadLetter{d}, Worker: b.Worker, ProcessedAt: b.ProcessedAt}
+	return w.persist(ctx, "store dead letter", func(int, error) error { return w.apply(ctx, alone) }, hookgate.ErrFenced)
+}
+
+// apply hands b to the store until it is stored, rejected or fenced out.
+func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
+	b.Epochs = map[int]hookgate.Epoch{}
+	for _, r := range b.Records {
+		b.Epochs[r.Partition] = w.owned[r.Partition].epoch
+	}
+	for _, d := range b.Dead {
+		b.Epochs[d.Partition] = w.owned[d.Partition].epoch
+	}
+	var outcome hookgate.Outcome
+	var took time.Duration
+	err := w.persist(ctx, "store batch", func(attempt int, last error) error {
+		b.Attempts = attempt
+		if last != nil {
+			b.LastError = last.Error()
+		}
+		// The end of ctx does not cut an attempt off: it would only make its outcome unknown.
+		applying, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.ApplyTimeout)
+		defer cancel()
+		start := time.Now()
+		var err error
+		outcome, err = w.store.Apply(applying, b)
+		if took = time.Since(start); err != nil {
+			w.metrics.ApplyFailed()
+		}
+		return err
+	}, hookgate.ErrRejected, hookgate.ErrFenced)
+	if err != nil {
+		return fmt.Errorf("store %d records and %d dead letters: %w", len(b.Records), len(b.Dead), err)
+	}
+	w.size.applied(len(b.Records), took)
+	w.count(b, outcome, took)
+	return nil
+}
+
+func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Duration) {
+	now := time.Now()
+	w.metrics.Batch(len(b.Records)+len(b.Dead), took)
+	duplicates := outcome.Duplicates
+	for i := range b.Records {
+		r := &b.Records[i]
+		if !r.DuplicateOf.IsZero() || slices.Contains(duplicates, i) {
+			w.metrics.Duplicate(r.EventType, now.Sub(r.ReceivedAt))
+		} else {
+			w.metrics.Persisted(r.EventType, now.Sub(r.ReceivedAt))
+		}
+	}
+	for i := range b.Dead {
+		d := &b.Dead[i]
+		w.metrics.DeadLettered(d.EventType, now.Sub(d.ReceivedAt))
+	}
+}

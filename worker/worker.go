@@ -1,0 +1,249 @@
+// Package worker carries records from the queue to the store: next, apply, commit.
+//
+// Each worker holds some partitions. It reads across them, stores what it has read in one transaction
+// and only then releases it. A store that is away is waited for; a record that the store rejects is
+// parted from its batch and becomes a dead letter; a worker that has been replaced starts afresh.
+//
+//	  ┌──────────────────────── released ◄── Commit ◄──┐
+//	  ▼                                                │ stored
+//	Next ─► linger ─► Acquire (new lease) ─► Apply ────┤
+//	  ▲                                       │  │     │ rejected: halve, at last a dead letter
+//	  └── Consume anew ◄── fenced ◄───────────┘  └─────┴ anything else: back off, the same again
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Config of the workers. Zero fields take their defaults.
+type Config struct {
+	// Workers is their number; default 1.
+	Workers int
+	// MaxRecords and MaxBytes bound a batch; default 500 and 8 MiB of bodies. A single record may
+	// be larger.
+	MaxRecords int
+	MaxBytes   int
+	// Linger is how long a worker waits for more records when it has some, but no full batch; default 5 ms.
+	Linger time.Duration
+	// ApplyTarget is the time that a transaction of the store should take at most: batches shrink when
+	// it takes longer and grow again when it does not. Default 250 ms.
+	ApplyTarget time.Duration
+	// ApplyTimeout bounds one attempt to store a batch; default 30 s.
+	ApplyTimeout time.Duration
+	// BackoffMin and BackoffMax bound the pauses between attempts, which double and vary at random
+	// by half; default 50 ms and 15 s.
+	BackoffMin, BackoffMax time.Duration
+	// Name tells the workers of one process from those of another in the lineage; default "worker".
+	Name   string
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	fill(&c.Workers, 1)
+	fill(&c.MaxRecords, 500)
+	fill(&c.MaxBytes, 8<<20)
+	fill(&c.Linger, 5*time.Millisecond)
+	fill(&c.ApplyTarget, 250*time.Millisecond)
+	fill(&c.ApplyTimeout, 30*time.Second)
+	fill(&c.BackoffMin, 50*time.Millisecond)
+	fill(&c.BackoffMax, 15*time.Second)
+	fill(&c.Name, "worker")
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func fill[T comparable](to *T, value T) {
+	var zero T
+	if *to == zero {
+		*to = value
+	}
+}
+
+// Metrics is told what became of each record. Its methods are called concurrently.
+type Metrics interface {
+	// Persisted, Duplicate and DeadLettered count one record, since when it was received.
+	Persisted(eventType string, sinceReceived time.Duration)
+	Duplicate(eventType string, sinceReceived time.Duration)
+	DeadLettered(eventType string, sinceReceived time.Duration)
+	// Batch counts one transaction of the store, ApplyFailed an attempt at one that failed.
+	Batch(records int, took time.Duration)
+	ApplyFailed()
+}
+
+// Run runs the workers until ctx ends. A transaction of the store that is under way then is seen through;
+// one that would have to be tried again is left to the next start, as its records are still queued.
+func Run(ctx context.Context, c Config, q hookgate.Queue, s hookgate.Store, m Metrics) {
+	c = c.withDefaults()
+	var all sync.WaitGroup
+	for i := range c.Workers {
+		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget)}
+		w.Name = fmt.Sprintf("%s-%d", c.Name, i+1)
+		w.Logger = c.Logger.With("worker", w.Name)
+		all.Go(func() { w.run(ctx) })
+	}
+	all.Wait()
+}
+
+type worker struct {
+	Config
+	queue   hookgate.Queue
+	store   hookgate.Store
+	metrics Metrics
+	size    *sizer
+	// owned holds what Acquire answered for each partition held.
+	owned map[int]ownership
+}
+
+type ownership struct {
+	lease uint64
+	epoch hookgate.Epoch
+}
+
+// run consumes until ctx ends or the queue is closed.
+func (w *worker) run(ctx context.Context) {
+	for {
+		err := w.consume(ctx)
+		if ctx.Err() != nil || errors.Is(err, hookgate.ErrClosed) {
+			return
+		}
+		w.Logger.Warn("consuming anew", "error", err)
+		// Whoever has taken over may be as short-lived as this consumer was.
+		select {
+		case <-ctx.Done():
+		case <-time.After(w.BackoffMin):
+		}
+	}
+}
+
+// consume takes batches from the queue to the store until something is in the way that only a new
+// consumer can overcome.
+func (w *worker) consume(ctx context.Context) error {
+	var c hookgate.Consumer
+	err := w.persist(ctx, "consume", func(int, error) (err error) {
+		c, err = w.queue.Consume(ctx)
+		return err
+	}, hookgate.ErrClosed)
+	if err != nil {
+		return fmt.Errorf("consume: %w", err)
+	}
+	defer c.Close()
+	w.owned = map[int]ownership{}
+	for {
+		if err := w.round(ctx, c); err != nil {
+			return err
+		}
+	}
+}
+
+// round takes one batch from the queue to the store.
+func (w *worker) round(ctx context.Context, c hookgate.Consumer) error {
+	records, err := w.gather(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := w.acquire(ctx, records); err != nil {
+		return err
+	}
+	if err := w.keep(ctx, records); err != nil {
+		return err
+	}
+	// The release must not be cut off by the end of ctx: it would only make work for the next start.
+	if err := c.Commit(context.WithoutCancel(ctx), lastOffsets(records)); err != nil {
+		return fmt.Errorf("release %d stored records: %w", len(records), err)
+	}
+	return nil
+}
+
+// gather waits for a record and then, as long as the linger lasts, for a full batch.
+func (w *worker) gather(ctx context.Context, c hookgate.Consumer) ([]hookgate.Record, error) {
+	max, maxBytes := w.size.records(), w.MaxBytes
+	var records []hookgate.Record
+	err := w.persist(ctx, "read queue", func(int, error) (err error) {
+		records, err = c.Next(ctx, max, maxBytes)
+		return err
+	}, hookgate.ErrClosed)
+	if err != nil {
+		return nil, fmt.Errorf("read queue: %w", err)
+	}
+	lingering, cancel := context.WithTimeout(ctx, w.Linger)
+	defer cancel()
+	for unseen := records; ; {
+		for _, r := range unseen {
+			maxBytes -= len(r.Body)
+		}
+		if len(records) >= max || maxBytes <= 0 {
+			return records, nil
+		}
+		more, err := c.Next(lingering, max-len(records), maxBytes)
+		if err != nil {
+			return records, nil // mostly the end of the linger; any other error will come again
+		}
+		records, unseen = append(records, more...), more
+	}
+}
+
+// acquire makes this worker the owner of the partitions that have come to it under a new lease.
+func (w *worker) acquire(ctx context.Context, records []hookgate.Record) error {
+	for i := range records {
+		p, lease := records[i].Partition, records[i].Lease
+		if o, ok := w.owned[p]; ok && o.lease == lease {
+			continue
+		}
+		err := w.persist(ctx, "acquire partition", func(int, error) error {
+			ctx, cancel := context.WithTimeout(ctx, w.ApplyTimeout)
+			defer cancel()
+			epoch, err := w.store.Acquire(ctx, p)
+			w.owned[p] = ownership{lease, epoch}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("acquire partition %d: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// persist calls f until it succeeds, with pauses that grow, for as long as it takes. It gives up only when
+// ctx ends or the error is one of final. f is told the number of the attempt and the error before it.
+func (w *worker) persist(ctx context.Context, what string, f func(attempt int, last error) error, final ...error) error {
+	policy := retrypolicy.NewBuilder[any]().
+		WithMaxRetries(-1).
+		WithBackoff(w.BackoffMin, w.BackoffMax).
+		WithJitterFactor(0.5).
+		AbortOnErrors(final...).
+		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
+		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
+			w.Logger.Warn(what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay, "error", e.LastError())
+		}).
+		Build()
+	return failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
+		return f(e.Attempts(), e.LastError())
+	})
+}
+
+func lastOffsets(records []hookgate.Record) []hookgate.Offset {
+	var last []hookgate.Offset
+next:
+	for i := range records {
+		for j := range last {
+			if last[j].Partition == records[i].Partition {
+				last[j].Position = records[i].Position
+				continue next
+			}
+		}
+		last = append(last, hookgate.Offset{Partition: records[i].Partition, Position: records[i].Position})
+	}
+	return last
+}

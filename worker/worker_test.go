@@ -1,0 +1,388 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/queue/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// faultyStore keeps what it is given in memory and fails as a test tells it to. The real stores
+// are tested by storetest and, with the whole gate, by cmd/hookgate.
+type faultyStore struct {
+	// fail is asked before each Apply; its error is returned and nothing is stored.
+	fail func(b *hookgate.Batch) error
+
+	mu      sync.Mutex // guards all below
+	epochs  map[int]hookgate.Epoch
+	batches []hookgate.Batch
+	changed chan struct{} // closed and replaced at each Apply that stored something
+}
+
+func newFaultyStore() *faultyStore {
+	return &faultyStore{epochs: map[int]hookgate.Epoch{}, changed: make(chan struct{}), fail: func(*hookgate.Batch) error { return nil }}
+}
+
+func (s *faultyStore) Acquire(_ context.Context, p int) (hookgate.Epoch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epochs[p]++
+	return s.epochs[p], nil
+}
+
+func (s *faultyStore) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, epoch := range b.Epochs {
+		if epoch < s.epochs[p] {
+			return hookgate.Outcome{}, fmt.Errorf("partition %d: %w", p, hookgate.ErrFenced)
+		}
+	}
+	if err := s.fail(b); err != nil {
+		return hookgate.Outcome{}, err
+	}
+	s.batches = append(s.batches, *b)
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return hookgate.Outcome{Stored: len(b.Records)}, nil
+}
+
+// stored returns the message ids of the events and dead letters stored so far.
+func (s *faultyStore) stored() (events, dead []string, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.batches {
+		for _, r := range b.Records {
+			events = append(events, r.MessageID)
+		}
+		for _, d := range b.Dead {
+			dead = append(dead, d.MessageID)
+		}
+	}
+	return events, dead, s.changed
+}
+
+// await waits until n records in all are stored.
+func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		events, dead, changed := s.stored()
+		if len(events)+len(dead) >= n {
+			return events, dead
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("%d events and %d dead letters stored, want %d in all", len(events), len(dead), n)
+		}
+	}
+}
+
+// tally counts what the workers report.
+type tally struct {
+	mu                                     sync.Mutex
+	persisted, duplicate, dead, failed, of int
+}
+
+func (m *tally) add(n *int, by int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*n += by
+}
+func (m *tally) Persisted(string, time.Duration)    { m.add(&m.persisted, 1) }
+func (m *tally) Duplicate(string, time.Duration)    { m.add(&m.duplicate, 1) }
+func (m *tally) DeadLettered(string, time.Duration) { m.add(&m.dead, 1) }
+func (m *tally) Batch(n int, _ time.Duration)       { m.add(&m.of, n) }
+func (m *tally) ApplyFailed()                       { m.add(&m.failed, 1) }
+
+func delivery(key string, n int) *hookgate.Delivery {
+	now := time.Now()
+	return &hookgate.Delivery{
+		RequestID:   hookgate.NewRequestID(now),
+		Identity:    hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		OrderingKey: key, Sequence: int64(n), Body: []byte("{}"), ReceivedAt: now,
+	}
+}
+
+func openQueue(t *testing.T) *sqlite.Queue {
+	t.Helper()
+	q, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "queue.db"), sqlite.Options{Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close() })
+	return q
+}
+
+func appendAll(t *testing.T, q hookgate.Queue, deliveries ...*hookgate.Delivery) {
+	t.Helper()
+	for _, d := range deliveries {
+		if _, err := q.Append(context.Background(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// start runs workers until the test ends or stop is called, which waits for them.
+func start(t *testing.T, c Config, q hookgate.Queue, s hookgate.Store, m Metrics) (stop func()) {
+	t.Helper()
+	c.BackoffMin, c.BackoffMax = time.Millisecond, 4*time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Run(ctx, c, q, s, m)
+	}()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+func waitEmpty(t *testing.T, q hookgate.Queue) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		s, err := q.Stats(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Depth == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the queue still holds %d records", s.Depth)
+		}
+	}
+}
+
+// TestOrderAndRelease: several workers store everything, each key in order, and release it.
+func TestOrderAndRelease(t *testing.T) {
+	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	const keys, each = 6, 40
+	start(t, Config{Workers: 2, MaxRecords: 7}, q, s, m)
+	for n := range each {
+		for key := range keys {
+			appendAll(t, q, delivery(string(rune('a'+key)), n))
+		}
+	}
+	appendAll(t, q, delivery("a", 0)) // a duplicate
+	events, dead := s.await(t, keys*each+1)
+	waitEmpty(t, q)
+	next := map[string]int{}
+	for _, id := range events[:len(events)-1] {
+		key, n, _ := strings.Cut(id, "-")
+		if n == "0" && next[key] > 0 {
+			continue // the duplicate
+		}
+		if n != fmt.Sprint(next[key]) {
+			t.Fatalf("%s is stored where %s-%d is due", id, key, next[key])
+		}
+		next[key]++
+	}
+	if m.persisted != keys*each || m.duplicate != 1 || m.of != len(events) || len(dead) != 0 || m.failed != 0 {
+		t.Errorf("counted %d persisted, %d duplicates, %d in batches, %d dead, %d failures", m.persisted, m.duplicate, m.of, len(dead), m.failed)
+	}
+}
+
+// TestOutage: while the store is away, nothing is dropped, dead-lettered or overtaken, however many
+// attempts fail; the batch that succeeds tells of them.
+func TestOutage(t *testing.T) {
+	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	attempts := 0
+	s.fail = func(*hookgate.Batch) error {
+		if attempts++; attempts <= 20 {
+			return errors.New("store is away")
+		}
+		return nil
+	}
+	appendAll(t, q, delivery("a", 0), delivery("a", 1), delivery("a", 2))
+	start(t, Config{}, q, s, m)
+	events, dead := s.await(t, 3)
+	waitEmpty(t, q)
+	if want := []string{"a-0", "a-1", "a-2"}; !slices.Equal(events, want) || len(dead) > 0 {
+		t.Errorf("stored %v and dead letters %v, want %v", events, dead, want)
+	}
+	if b := s.batches[0]; b.Attempts != 21 || b.LastError != "store is away" {
+		t.Errorf("the batch tells of %d attempts, the last error %q", b.Attempts, b.LastError)
+	}
+	if m.failed != 20 {
+		t.Errorf("%d failures counted, want 20", m.failed)
+	}
+}
+
+// TestRejected: records at fault become dead letters, wherever they stand; the others are stored in order.
+func TestRejected(t *testing.T) {
+	for _, bad := range [][]int{{0}, {9}, {4}, {3, 4}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}} {
+		t.Run(fmt.Sprint(bad), func(t *testing.T) {
+			q, s, m := openQueue(t), newFaultyStore(), &tally{}
+			s.fail = func(b *hookgate.Batch) error {
+				for _, r := range b.Records {
+					if slices.Contains(bad, int(r.Sequence)) {
+						return fmt.Errorf("record %d: %w", r.Sequence, hookgate.ErrRejected)
+					}
+				}
+				return nil
+			}
+			var wantEvents, wantDead []string
+			for n := range 10 {
+				d := delivery("a", n)
+				appendAll(t, q, d)
+				if slices.Contains(bad, n) {
+					wantDead = append(wantDead, d.MessageID)
+				} else {
+					wantEvents = append(wantEvents, d.MessageID)
+				}
+			}
+			start(t, Config{}, q, s, m)
+			events, dead := s.await(t, 10)
+			waitEmpty(t, q)
+			if !slices.Equal(events, wantEvents) || !slices.Equal(dead, wantDead) {
+				t.Errorf("stored %v, dead %v; want %v and %v", events, dead, wantEvents, wantDead)
+			}
+			for _, b := range s.batches {
+				for _, d := range b.Dead {
+					if !strings.Contains(d.Reason, "rejects") || string(d.Body) != "{}" {
+						t.Errorf("dead letter %s has reason %q and body %q", d.MessageID, d.Reason, d.Body)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestFenced: a worker whose partition was taken over stores nothing under its old epoch, consumes
+// anew and then stores everything once.
+func TestFenced(t *testing.T) {
+	q, s := openQueue(t), newFaultyStore()
+	usurped := false
+	s.fail = func(b *hookgate.Batch) error {
+		if usurped {
+			return nil
+		}
+		usurped = true
+		s.epochs[b.Records[0].Partition]++ // the caller holds s.mu
+		return hookgate.ErrFenced
+	}
+	appendAll(t, q, delivery("a", 0), delivery("a", 1))
+	start(t, Config{}, q, s, &tally{})
+	events, _ := s.await(t, 2)
+	waitEmpty(t, q)
+	if want := []string{"a-0", "a-1"}; !slices.Equal(events, want) {
+		t.Errorf("stored %v, want %v", events, want)
+	}
+}
+
+// TestStopDuringOutage: with the store away, the workers end when they are told to, and what they held
+// is still queued.
+func TestStopDuringOutage(t *testing.T) {
+	q, s := openQueue(t), newFaultyStore()
+	tried := make(chan struct{})
+	var once sync.Once
+	s.fail = func(*hookgate.Batch) error {
+		once.Do(func() { close(tried) })
+		return errors.New("store is away")
+	}
+	appendAll(t, q, delivery("a", 0))
+	stop := start(t, Config{}, q, s, &tally{})
+	<-tried
+	stop()
+	if st, _ := q.Stats(context.Background()); st.Depth != 1 {
+		t.Fatalf("the queue holds %d records, want 1", st.Depth)
+	}
+	s.mu.Lock()
+	s.fail = func(*hookgate.Batch) error { return nil }
+	s.mu.Unlock()
+	start(t, Config{}, q, s, &tally{})
+	if events, _ := s.await(t, 1); events[0] != "a-0" {
+		t.Errorf("stored %v", events)
+	}
+}
+
+// scriptedConsumer hands out records at set moments of a fake clock.
+type scriptedConsumer struct {
+	begin time.Time
+	at    []time.Duration // when the n-th record is there
+	next  int
+}
+
+func (c *scriptedConsumer) Next(ctx context.Context, _, _ int) ([]hookgate.Record, error) {
+	if c.next == len(c.at) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	select {
+	case <-time.After(time.Until(c.begin.Add(c.at[c.next]))):
+		c.next++
+		return []hookgate.Record{{Delivery: *delivery("a", c.next)}}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+func (c *scriptedConsumer) Commit(context.Context, []hookgate.Offset) error { return nil }
+func (c *scriptedConsumer) Close() error                                    { return nil }
+
+// TestLinger: a batch takes what comes within the linger after its first record, not what comes later, and
+// does not wait when it is full. The clock is synctest's.
+func TestLinger(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		at   []time.Duration
+		max  int
+		want int
+		took time.Duration
+	}{
+		{"alone", []time.Duration{time.Second}, 10, 1, time.Second + 5*time.Millisecond},
+		{"within", []time.Duration{0, 2 * time.Millisecond, 4 * time.Millisecond, 6 * time.Millisecond}, 10, 3, 5 * time.Millisecond},
+		{"full", []time.Duration{0, time.Millisecond, 2 * time.Millisecond}, 2, 2, time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &scriptedConsumer{begin: time.Now(), at: test.at}
+				w := &worker{Config: Config{}.withDefaults(), size: newSizer(test.max, time.Second)}
+				records, err := w.gather(t.Context(), c)
+				if took := time.Since(c.begin); err != nil || len(records) != test.want || took != test.took {
+					t.Errorf("gathered %d records in %v (%v), want %d in %v", len(records), took, err, test.want, test.took)
+				}
+			})
+		})
+	}
+}
+
+// TestSizer: slow batches halve the size down to the least, quick full ones let it grow to the most.
+func TestSizer(t *testing.T) {
+	s := newSizer(500, 100*time.Millisecond)
+	for range 10 {
+		s.applied(s.records(), time.Second)
+	}
+	if s.records() != leastBatch {
+		t.Errorf("after slow batches the size is %d, want %d", s.records(), leastBatch)
+	}
+	s.applied(1, time.Millisecond)
+	if s.records() != leastBatch {
+		t.Errorf("a batch that was not full let the size grow to %d", s.records())
+	}
+	for range 100 {
+		s.applied(s.records(), time.Millisecond)
+	}
+	if s.records() != 500 {
+		t.Errorf("after quick batches the size is %d, want 500", s.records())
+	}
+	small := newSizer(4, time.Millisecond)
+	small.applied(4, time.Second)
+	if small.records() > 4 || small.records() < 1 {
+		t.Errorf("a size of at most 4 became %d", small.records())
+	}
+}
