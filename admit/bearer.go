@@ -1,0 +1,66 @@
+package admit
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// bearerKeys checks "Authorization: Bearer KEY" against several keys. It holds their digests, which
+// are all of one size, so that a comparison tells nothing of a key, its length included.
+type bearerKeys struct {
+	digests [][sha256.Size]byte
+}
+
+func newBearerKeys(keys []string) (bearerKeys, error) {
+	var b bearerKeys
+	for i, key := range keys {
+		switch {
+		case key == "":
+			return b, fmt.Errorf("bearer key %d is empty", i+1)
+		case strings.TrimSpace(key) != key || strings.ContainsFunc(key, isControl):
+			// A header value arrives trimmed and cannot hold control characters.
+			return b, fmt.Errorf("bearer key %d begins or ends with white space or holds control characters:"+
+				" no request could ever send it", i+1)
+		}
+		b.digests = append(b.digests, sha256.Sum256([]byte(key)))
+	}
+	return b, nil
+}
+
+// check reports whether the request has an Authorization header and whether that is right. The name of
+// the scheme is compared without regard to case (RFC 9110, section 11.1), the key byte for byte.
+func (b bearerKeys) check(h http.Header) (present bool, err error) {
+	values := h.Values("Authorization")
+	if len(values) == 0 {
+		return false, nil
+	}
+	if len(values) > 1 {
+		return true, unauthenticated("Authorization", "occurs more than once")
+	}
+	if len(b.digests) == 0 {
+		return true, unauthenticated("Authorization", "is present but the source has no bearer keys")
+	}
+	scheme, key, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return true, unauthenticated("Authorization", "is not of the form Bearer KEY")
+	}
+	digest := sha256.Sum256([]byte(strings.TrimLeft(key, " ")))
+	match := 0
+	for i := range b.digests {
+		match |= subtle.ConstantTimeCompare(digest[:], b.digests[i][:])
+	}
+	if match != 1 {
+		return true, unauthenticated("Authorization", "holds none of the configured bearer keys")
+	}
+	return true, nil
+}
+
+func unauthenticated(header, reason string) error {
+	return fmt.Errorf("%w: %s %s", ErrUnauthenticated, header, reason)
+}
+
+var errNoCredentials = errors.New("no bearer key and no secret is configured: whoever sends could not be authenticated")

@@ -1,0 +1,335 @@
+package admit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// maxDepth bounds how deep objects and arrays may be nested, the outermost object included.
+const maxDepth = 128
+
+// expectation is what the scanner's grammar allows next, white space aside.
+type expectation int
+
+const (
+	expectNameOrEnd  expectation = iota // behind '{'
+	expectName                          // behind ',' in an object
+	expectValueOrEnd                    // behind '['
+	expectValue                         // behind ':' and behind ',' in an array
+	expectCommaOrEnd                    // behind a value
+)
+
+// scanObject checks that data is one JSON object as RFC 8259 has it, nested at most maxDepth deep, and
+// notes where its members of interest stand, in one pass and without recursion. Bytes that are not UTF-8
+// are let through inside strings. The error is a *MalformedError about "body".
+func scanObject(data []byte) (members, error) {
+	m := members{twice: noMember}
+	s := scanner{data: data}
+	if err := s.begin(); err != nil {
+		return m, err
+	}
+	next, current := expectNameOrEnd, noMember
+	for s.depth > 0 {
+		c, ok := s.peek()
+		if !ok {
+			return m, errTruncated
+		}
+		switch next {
+		case expectNameOrEnd, expectName:
+			if c == '}' && next == expectNameOrEnd {
+				s.close()
+				next = expectCommaOrEnd
+				continue
+			}
+			if c != '"' {
+				return m, s.unexpected("a member name in quotation marks")
+			}
+			start := s.pos
+			if err := s.string(); err != nil {
+				return m, err
+			}
+			if s.depth == 1 {
+				current = m.begin(memberOf(data[start+1 : s.pos-1]))
+			}
+			if c, ok = s.peek(); !ok {
+				return m, errTruncated
+			} else if c != ':' {
+				return m, s.unexpected("a colon")
+			}
+			s.pos++
+			next = expectValue
+		case expectCommaOrEnd:
+			array := s.inArray()
+			switch {
+			case c == ',' && array:
+				next = expectValue
+				s.pos++
+			case c == ',':
+				next = expectName
+				s.pos++
+			case c == ']' && array, c == '}' && !array:
+				s.close()
+			default:
+				return m, s.unexpected("a comma or the end of the object or array")
+			}
+		case expectValueOrEnd, expectValue:
+			if c == ']' && next == expectValueOrEnd {
+				s.close()
+				next = expectCommaOrEnd
+				continue
+			}
+			start := s.pos
+			var err error
+			next = expectCommaOrEnd
+			switch c {
+			case '{':
+				next, err = expectNameOrEnd, s.open(false)
+			case '[':
+				next, err = expectValueOrEnd, s.open(true)
+			case '"':
+				err = s.string()
+			case 't':
+				err = s.literal("true")
+			case 'f':
+				err = s.literal("false")
+			case 'n':
+				err = s.literal("null")
+			default:
+				err = s.number()
+			}
+			if err != nil {
+				return m, err
+			}
+			if current != noMember {
+				m.spans[current] = span{start, s.pos}
+				current = noMember
+			}
+		}
+	}
+	if _, ok := s.peek(); ok {
+		return m, malformedBody("has something behind the JSON object, at byte %d", s.pos)
+	}
+	return m, nil
+}
+
+// begin notes that the value of a member follows.
+func (m *members) begin(name member) member {
+	if name != noMember && m.spans[name].end > 0 && m.twice == noMember {
+		m.twice = name
+	}
+	return name
+}
+
+type scanner struct {
+	data  []byte
+	pos   int
+	depth int
+	// arrays has a bit for each open level, set if that is an array.
+	arrays [maxDepth / 64]uint64
+}
+
+var errTruncated = malformedBody("is truncated: the JSON object does not end")
+
+func malformedBody(format string, args ...any) error {
+	return &MalformedError{"body", fmt.Sprintf(format, args...)}
+}
+
+// unexpected describes what stands at the current position, or that nothing does.
+func (s *scanner) unexpected(wanted string) error {
+	if s.pos >= len(s.data) {
+		return errTruncated
+	}
+	found := fmt.Sprintf("byte 0x%02x", s.data[s.pos])
+	if c := s.data[s.pos]; 0x20 < c && c < 0x7f {
+		found = string(c)
+	}
+	return malformedBody("is not valid JSON: %s at byte %d instead of %s", found, s.pos, wanted)
+}
+
+// begin opens the outermost object.
+func (s *scanner) begin() error {
+	if len(s.data) == 0 {
+		return malformedBody("is empty")
+	}
+	if bytes.HasPrefix(s.data, []byte("\xef\xbb\xbf")) {
+		return malformedBody("begins with a byte order mark, which JSON does not allow")
+	}
+	switch c, ok := s.peek(); {
+	case !ok:
+		return malformedBody("is empty but for white space")
+	case c != '{':
+		return malformedBody("is not a JSON object: it does not begin with {")
+	}
+	return s.open(false)
+}
+
+// peek skips white space and returns the byte behind it; false at the end.
+func (s *scanner) peek() (byte, bool) {
+	for ; s.pos < len(s.data); s.pos++ {
+		if c := s.data[s.pos]; c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return c, true
+		}
+	}
+	return 0, false
+}
+
+func (s *scanner) open(array bool) error {
+	if s.depth == maxDepth {
+		return malformedBody("is nested deeper than %d levels, at byte %d", maxDepth, s.pos)
+	}
+	word, bit := s.depth/64, uint64(1)<<(s.depth%64)
+	if array {
+		s.arrays[word] |= bit
+	} else {
+		s.arrays[word] &^= bit
+	}
+	s.depth++
+	s.pos++
+	return nil
+}
+
+func (s *scanner) close() {
+	s.depth--
+	s.pos++
+}
+
+func (s *scanner) inArray() bool {
+	return s.arrays[(s.depth-1)/64]>>((s.depth-1)%64)&1 == 1
+}
+
+func (s *scanner) literal(word string) error {
+	for i := range len(word) {
+		if s.pos >= len(s.data) || s.data[s.pos] != word[i] {
+			return s.unexpected(word)
+		}
+		s.pos++
+	}
+	return nil
+}
+
+// number skips a number; what begins like no value at all ends up here too.
+func (s *scanner) number() error {
+	if s.data[s.pos] == '-' {
+		s.pos++
+		if s.pos < len(s.data) && !isDigit(s.data[s.pos]) {
+			return s.unexpected("a digit")
+		}
+	}
+	switch {
+	case s.pos < len(s.data) && s.data[s.pos] == '0':
+		s.pos++
+	case !s.digits():
+		return s.unexpected("a value")
+	}
+	if s.skip('.') && !s.digits() {
+		return s.unexpected("a digit")
+	}
+	if s.skip('e') || s.skip('E') {
+		_ = s.skip('+') || s.skip('-')
+		if !s.digits() {
+			return s.unexpected("a digit")
+		}
+	}
+	return nil
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// digits skips digits and reports whether there was one.
+func (s *scanner) digits() bool {
+	start := s.pos
+	for s.pos < len(s.data) && isDigit(s.data[s.pos]) {
+		s.pos++
+	}
+	return s.pos > start
+}
+
+func (s *scanner) skip(c byte) bool {
+	if s.pos < len(s.data) && s.data[s.pos] == c {
+		s.pos++
+		return true
+	}
+	return false
+}
+
+// string skips a string, of which the current byte is the opening quotation mark.
+func (s *scanner) string() error {
+	for s.pos++; ; {
+		s.plain()
+		if s.pos >= len(s.data) {
+			return errTruncated
+		}
+		switch c := s.data[s.pos]; c {
+		case '"':
+			s.pos++
+			return nil
+		case '\\':
+			s.pos++
+			if err := s.escape(); err != nil {
+				return err
+			}
+		default:
+			return s.unexpected("an escape: control characters must not stand in a string as they are")
+		}
+	}
+}
+
+// plain skips what needs no attention inside a string: it stops at a quotation mark, a backslash, a control
+// character or the end. It looks at eight bytes at a time: a byte of stop has its high bit set where the
+// same byte of w is below 0x20 or equal to one of the two, and no lower byte is reported wrongly.
+func (s *scanner) plain() {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	data, pos := s.data, s.pos
+	for ; pos+8 <= len(data); pos += 8 {
+		w := binary.LittleEndian.Uint64(data[pos:])
+		stop := ((w - each*' ') | ((w ^ each*'"') - each) | ((w ^ each*'\\') - each)) &^ w & high
+		if stop != 0 {
+			s.pos = pos + bits.TrailingZeros64(stop)/8
+			return
+		}
+	}
+	for pos < len(data) && data[pos] >= ' ' && data[pos] != '"' && data[pos] != '\\' {
+		pos++
+	}
+	s.pos = pos
+}
+
+// escape skips what follows a backslash.
+func (s *scanner) escape() error {
+	if s.pos >= len(s.data) {
+		return errTruncated
+	}
+	switch s.data[s.pos] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		s.pos++
+		return nil
+	case 'u':
+		s.pos++
+		for range 4 {
+			if s.pos >= len(s.data) || unhex[s.data[s.pos]] == notHex {
+				return s.unexpected("a hexadecimal digit")
+			}
+			s.pos++
+		}
+		return nil
+	}
+	return s.unexpected("the rest of an escape")
+}
+
+const notHex = 0xff
+
+// unhex has the value of each hexadecimal digit and notHex elsewhere.
+var unhex = func() (table [256]byte) {
+	for i := range table {
+		table[i] = notHex
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		table[c] = byte(i)
+	}
+	for i, c := range []byte("ABCDEF") {
+		table[c] = byte(10 + i)
+	}
+	return table
+}()

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// serveBare is what one would write in an afternoon: net/http, the signature, the JSON, an answer. It keeps nothing.
+func serveBare() {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bare:", err)
+		os.Exit(1)
+	}
+	fmt.Println("bare listens on", listener.Addr())
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	server := &http.Server{Handler: http.HandlerFunc(bare)}
+	go server.Serve(listener)
+	<-ctx.Done()
+	server.Close()
+}
+
+func bare(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	if err != nil {
+		http.Error(w, "body", http.StatusBadRequest)
+		return
+	}
+	mac := hmac.New(sha256.New, []byte(os.Getenv("WEBHOOK_HMAC_SECRET")))
+	mac.Write(body)
+	if want := "sha256=" + hex.EncodeToString(mac.Sum(nil)); !hmac.Equal([]byte(r.Header.Get("X-Webhook-Signature")), []byte(want)) {
+		http.Error(w, "signature", http.StatusUnauthorized)
+		return
+	}
+	var envelope struct {
+		MessageID string `json:"messageId"`
+		EventType string `json:"eventType"`
+	}
+	if err := json.Unmarshal(body, &envelope); err != nil || envelope.MessageID == "" || envelope.EventType == "" {
+		http.Error(w, "JSON", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	json.NewEncoder(w).Encode(map[string]string{"status": "accepted", "messageId": envelope.MessageID})
+}

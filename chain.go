@@ -1,0 +1,106 @@
+package hookgate
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"time"
+)
+
+// Link is what the audit chain says about one transaction's part of one partition. Each partition has
+// a chain of its own, so that its owner waits for nobody; a link's hash covers the hash before it.
+//
+// The hash of a link is the SHA-256 of these bytes. Integers are 8 bytes, big-endian, two's complement;
+// times are microseconds since 1970 as integers; text is its length in bytes as an integer, then its
+// bytes in UTF-8.
+//
+//	"hookgate link 1\n"
+//	hash of the link before (32 bytes; zero for the first)
+//	partition, sequence, processed at, persisted at, attempts (integers), last error, worker (text)
+//	for each entry, events first, in the order stored:
+//	    outcome, source, event type, message id, ordering key (text), sequence (integer),
+//	    request id (16 bytes), first request's id (16 bytes; zero unless a duplicate),
+//	    received at, enqueued at (integers), position, remote address, headers, reason (text),
+//	    SHA-256 of the body (32 bytes; of no bytes for a duplicate)
+type Link struct {
+	Previous    [32]byte
+	Partition   int
+	Sequence    int64
+	ProcessedAt time.Time
+	PersistedAt time.Time
+	Attempts    int
+	LastError   string
+	Worker      string
+}
+
+// LinkEntry is one request in a link. The Body and Headers of its Delivery are not looked at.
+type LinkEntry struct {
+	*Delivery
+	// Outcome is StagePersisted, StageDuplicate or StageDeadLettered.
+	Outcome    Stage
+	EnqueuedAt time.Time
+	Position   string
+	// FirstRequestID is the request that carried the event first, if this is a duplicate.
+	FirstRequestID RequestID
+	// HeadersJSON is the text of the headers as it is stored.
+	HeadersJSON string
+	// Reason is that of a dead letter.
+	Reason     string
+	BodySHA256 [32]byte
+}
+
+// LinkHash computes the hash of one link. It is for one goroutine.
+type LinkHash struct {
+	sum hash.Hash
+	buf []byte
+}
+
+// Begin starts the hash of a link, whatever came before.
+func (h *LinkHash) Begin(l *Link) {
+	if h.sum == nil {
+		h.sum = sha256.New()
+	}
+	h.sum.Reset()
+	b := append(h.buf[:0], "hookgate link 1\n"...)
+	b = append(b, l.Previous[:]...)
+	b = appendInt(b, int64(l.Partition))
+	b = appendInt(b, l.Sequence)
+	b = appendInt(b, l.ProcessedAt.UnixMicro())
+	b = appendInt(b, l.PersistedAt.UnixMicro())
+	b = appendInt(b, int64(l.Attempts))
+	b = appendText(b, l.LastError)
+	b = appendText(b, l.Worker)
+	h.sum.Write(b)
+	h.buf = b
+}
+
+// Add adds the next entry.
+func (h *LinkHash) Add(e *LinkEntry) {
+	b := appendText(h.buf[:0], string(e.Outcome))
+	b = appendText(b, e.Source)
+	b = appendText(b, e.EventType)
+	b = appendText(b, e.MessageID)
+	b = appendText(b, e.OrderingKey)
+	b = appendInt(b, e.Sequence)
+	b = append(b, e.RequestID[:]...)
+	b = append(b, e.FirstRequestID[:]...)
+	b = appendInt(b, e.ReceivedAt.UnixMicro())
+	b = appendInt(b, e.EnqueuedAt.UnixMicro())
+	b = appendText(b, e.Position)
+	b = appendText(b, e.RemoteAddr)
+	b = appendText(b, e.HeadersJSON)
+	b = appendText(b, e.Reason)
+	b = append(b, e.BodySHA256[:]...)
+	h.sum.Write(b)
+	h.buf = b
+}
+
+// Sum returns the hash of the link.
+func (h *LinkHash) Sum() (sum [32]byte) {
+	h.sum.Sum(sum[:0])
+	return sum
+}
+
+func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
+
+func appendText(b []byte, s string) []byte { return append(appendInt(b, int64(len(s))), s...) }

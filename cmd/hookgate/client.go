@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// client speaks to the admin and read API of a running gate.
+type client struct {
+	target, dataDir string
+}
+
+// register adds the flags that say which gate is meant.
+func (c *client) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.target, "target", "http://127.0.0.1:8080", "base `URL` of the gate")
+	cmd.Flags().StringVar(&c.dataDir, "data-dir", defaultDataDir(),
+		"data `folder` of a gate on this machine, for its admin token (elsewhere set ADMIN_TOKEN)")
+}
+
+func defaultDataDir() string {
+	if dir := os.Getenv("HOOKGATE_DATA_DIR"); dir != "" {
+		return dir
+	}
+	return string(defaultConfig().DataDir)
+}
+
+// token is ADMIN_TOKEN, or that of a gate on this machine; it is not offered to any other.
+func (c *client) token() (string, error) {
+	if token, _, _ := strings.Cut(os.Getenv("ADMIN_TOKEN"), ","); token != "" {
+		return strings.TrimSpace(token), nil
+	}
+	u, err := url.Parse(c.target)
+	if err != nil {
+		return "", fmt.Errorf("target: %w", err)
+	}
+	if host := u.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return "", fmt.Errorf("set ADMIN_TOKEN to the admin token of %s", u.Host)
+	}
+	token, err := readKey(dataDir(c.dataDir).keyFile(adminTokenName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("no admin token: set ADMIN_TOKEN, or --data-dir to the gate's data directory (%w)", err)
+	}
+	return token, err
+}
+
+// do makes a request and returns the answer's body, which the caller closes. Any status but 200 is an error
+// with what the gate said.
+func (c *client) do(ctx context.Context, method, path string, query url.Values, accept string, body io.Reader) (io.ReadCloser, error) {
+	token, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	target := strings.TrimSuffix(c.target, "/") + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("target: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept", accept)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the gate (is it running, and is --target right?): %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	var problem struct{ Error string }
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
+		problem.Error = strings.TrimSpace(string(text))
+	}
+	return nil, fmt.Errorf("the gate answers %s: %s", resp.Status, problem.Error)
+}
+
+// get decodes the JSON answer to a GET into v.
+func (c *client) get(ctx context.Context, path string, query url.Values, v any) error {
+	body, err := c.do(ctx, http.MethodGet, path, query, "application/json", nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(v); err != nil {
+		return fmt.Errorf("read the gate's answer: %w", err)
+	}
+	return nil
+}
+
+// shellQuote quotes s for a POSIX shell if it needs that.
+func shellQuote(s string) string {
+	safe := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+,:=@", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !safe(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

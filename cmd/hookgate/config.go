@@ -1,0 +1,311 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+
+	"github.com/hookgate/hookgate/httpd"
+)
+
+// config is everything that can be set. docs/configuration.md describes it to users; a test compares
+// the two.
+type config struct {
+	Listen          string        `koanf:"listen"`
+	DataDir         dataDir       `koanf:"data_dir"`
+	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
+	AdminTokens     []string      `koanf:"admin_tokens"`
+	LogLevel        string        `koanf:"log_level"`
+
+	HTTP    httpConfig              `koanf:"http"`
+	Queue   queueConfig             `koanf:"queue"`
+	Worker  workerConfig            `koanf:"worker"`
+	Sources map[string]sourceConfig `koanf:"sources"`
+}
+
+type httpConfig struct {
+	MaxBody           byteSize      `koanf:"max_body"`
+	MaxBodyMemory     byteSize      `koanf:"max_body_memory"`
+	MaxHeader         byteSize      `koanf:"max_header"`
+	MaxConnections    int           `koanf:"max_connections"`
+	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout"`
+	ReadTimeout       time.Duration `koanf:"read_timeout"`
+	WriteTimeout      time.Duration `koanf:"write_timeout"`
+	IdleTimeout       time.Duration `koanf:"idle_timeout"`
+	RetryAfter        time.Duration `koanf:"retry_after"`
+}
+
+type queueConfig struct {
+	Partitions int           `koanf:"partitions"`
+	HighWater  int64         `koanf:"high_water"`
+	ClaimTTL   time.Duration `koanf:"claim_ttl"`
+	Cache      byteSize      `koanf:"cache"`
+}
+
+type workerConfig struct {
+	Count        int           `koanf:"count"`
+	MaxRecords   int           `koanf:"max_records"`
+	MaxBytes     byteSize      `koanf:"max_bytes"`
+	Linger       time.Duration `koanf:"linger"`
+	ApplyTarget  time.Duration `koanf:"apply_target"`
+	ApplyTimeout time.Duration `koanf:"apply_timeout"`
+	BackoffMin   time.Duration `koanf:"backoff_min"`
+	BackoffMax   time.Duration `koanf:"backoff_max"`
+}
+
+type sourceConfig struct {
+	Kind        string   `koanf:"kind"`
+	BearerKeys  []string `koanf:"bearer_keys"`
+	Secrets     []string `koanf:"secrets"`
+	OrderingKey string   `koanf:"ordering_key"`
+	KeepHeaders []string `koanf:"keep_headers"`
+}
+
+func defaultConfig() config {
+	return config{
+		Listen:          "127.0.0.1:8080",
+		DataDir:         "data",
+		ShutdownTimeout: 30 * time.Second,
+		LogLevel:        "info",
+		HTTP: httpConfig{
+			MaxBody:           1 << 20,
+			MaxBodyMemory:     256 << 20,
+			MaxHeader:         64 << 10,
+			MaxConnections:    10_000,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       30 * time.Second,
+			WriteTimeout:      30 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			RetryAfter:        5 * time.Second,
+		},
+		Queue: queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 32 << 20},
+		Worker: workerConfig{
+			Count:        max(1, runtime.NumCPU()/2),
+			MaxRecords:   500,
+			MaxBytes:     8 << 20,
+			Linger:       5 * time.Millisecond,
+			ApplyTarget:  250 * time.Millisecond,
+			ApplyTimeout: 30 * time.Second,
+			BackoffMin:   50 * time.Millisecond,
+			BackoffMax:   15 * time.Second,
+		},
+		Sources: map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
+	}
+}
+
+// loadConfig puts together the defaults, the file, the environment (entries as os.Environ gives them) and
+// the flags, each over the one before. An unknown setting is an error that names it.
+func loadConfig(environ []string, flags map[string]any) (config, error) {
+	env, configFile, err := readEnvironment(environ)
+	if err != nil {
+		return config{}, err
+	}
+	if f, ok := flags["config"].(string); ok {
+		configFile = f
+		delete(flags, "config")
+	}
+	k := koanf.New(".")
+	if configFile == "" {
+		if _, err := os.Stat("hookgate.yaml"); err == nil {
+			configFile = "hookgate.yaml"
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return config{}, fmt.Errorf("read configuration: %w", err)
+		}
+	}
+	if configFile != "" {
+		if err := k.Load(file.Provider(configFile), yaml.Parser()); err != nil {
+			return config{}, fmt.Errorf("read configuration %s: %w", configFile, err)
+		}
+	}
+	for _, settings := range []map[string]any{env, flags} {
+		if err := k.Load(confmap.Provider(settings, "."), nil); err != nil {
+			return config{}, err
+		}
+	}
+	c, err := decodeConfig(k)
+	if err != nil && configFile != "" {
+		return c, fmt.Errorf("configuration (%s, environment and flags): %w", configFile, err)
+	} else if err != nil {
+		return c, fmt.Errorf("configuration (environment and flags): %w", err)
+	}
+	return c, nil
+}
+
+// decodeConfig lays the settings over the defaults and checks them.
+func decodeConfig(k *koanf.Koanf) (config, error) {
+	c := defaultConfig()
+	err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		Result:           &c,
+		TagName:          "koanf",
+		ErrorUnused:      true,
+		WeaklyTypedInput: true, // environment and flags are text
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			strictNumbers,
+			mapstructure.StringToTimeDurationHookFunc(),
+			mapstructure.TextUnmarshallerHookFunc(),
+			mapstructure.StringToSliceHookFunc(","),
+		),
+	}})
+	if err != nil {
+		return c, err
+	}
+	if s, ok := c.Sources[httpd.DefaultSource]; ok && s.Kind == "" {
+		s.Kind = "envelope"
+		c.Sources[httpd.DefaultSource] = s
+	}
+	return c, c.check()
+}
+
+// strictNumbers keeps numbers without a unit out of settings that need one: "30" is not 30 seconds.
+func strictNumbers(from, to reflect.Type, value any) (any, error) {
+	if to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String && value != 0 {
+		return nil, fmt.Errorf("%v has no unit: write it like 500ms, 30s or 2m", value)
+	}
+	if to.Kind() == reflect.Bool || from.Kind() == reflect.Bool && to != from {
+		return nil, fmt.Errorf("%v is not the kind of value that is wanted here", value)
+	}
+	return value, nil
+}
+
+// environment has the names that do not follow from the name of the setting.
+var environment = map[string]string{
+	"WORKER_COUNT":        "worker.count",
+	"WEBHOOK_BEARER_KEY":  "sources.default.bearer_keys",
+	"WEBHOOK_HMAC_SECRET": "sources.default.secrets",
+	"ADMIN_TOKEN":         "admin_tokens",
+}
+
+const envPrefix = "HOOKGATE_"
+
+// readEnvironment returns the settings that the environment makes, by path, and the configuration file
+// that it names. HOOKGATE_QUEUE_HIGH_WATER sets queue.high_water, and so on for each single value.
+func readEnvironment(environ []string) (settings map[string]any, configFile string, err error) {
+	settings = map[string]any{}
+	paths := map[string]string{}
+	for _, path := range settingPaths(reflect.TypeFor[config](), "") {
+		paths[envPrefix+strings.ToUpper(strings.ReplaceAll(path, ".", "_"))] = path
+	}
+	for name, path := range environment {
+		paths[name] = path
+	}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		path, known := paths[name]
+		switch {
+		case value == "":
+		case name == envPrefix+"CONFIG":
+			configFile = value
+		case name == "REDIS_URL" || name == "DB_URL":
+			return nil, "", fmt.Errorf("%s is set, but this version has only the embedded queue and store: unset it", name)
+		case known:
+			settings[path] = value
+		case strings.HasPrefix(name, envPrefix) && !isServiceLink(name):
+			return nil, "", fmt.Errorf("environment variable %s is not a setting", name)
+		}
+	}
+	return settings, configFile, nil
+}
+
+// isServiceLink reports whether Kubernetes or Docker set the variable for a service called hookgate.
+func isServiceLink(name string) bool {
+	rest := strings.TrimPrefix(name, envPrefix)
+	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_") || rest == "NAME"
+}
+
+// settingPaths returns the paths of all settings that are a single value or a list.
+func settingPaths(t reflect.Type, prefix string) []string {
+	var paths []string
+	for f := range t.Fields() {
+		path := prefix + f.Tag.Get("koanf")
+		switch {
+		case f.Type.Kind() == reflect.Struct:
+			paths = append(paths, settingPaths(f.Type, path+".")...)
+		case f.Type.Kind() != reflect.Map:
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// check finds settings that cannot work, or not together.
+func (c config) check() error {
+	if c.Listen == "" {
+		return errors.New("listen is empty: set it to an address such as 127.0.0.1:8080")
+	}
+	if c.DataDir == "" {
+		return errors.New("data_dir is empty")
+	}
+	for name, v := range map[string]int64{
+		"http.max_body": int64(c.HTTP.MaxBody), "http.max_header": int64(c.HTTP.MaxHeader),
+		"http.max_body_memory": int64(c.HTTP.MaxBodyMemory),
+		"http.max_connections": int64(c.HTTP.MaxConnections), "http.read_header_timeout": int64(c.HTTP.ReadHeaderTimeout),
+		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
+		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
+		"shutdown_timeout": int64(c.ShutdownTimeout),
+		"queue.partitions": int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,
+		"queue.claim_ttl": int64(c.Queue.ClaimTTL), "queue.cache": int64(c.Queue.Cache),
+		"worker.count": int64(c.Worker.Count), "worker.max_records": int64(c.Worker.MaxRecords),
+		"worker.max_bytes": int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
+		"worker.apply_target": int64(c.Worker.ApplyTarget), "worker.apply_timeout": int64(c.Worker.ApplyTimeout),
+		"worker.backoff_min": int64(c.Worker.BackoffMin), "worker.backoff_max": int64(c.Worker.BackoffMax),
+	} {
+		if v <= 0 {
+			return fmt.Errorf("%s must be greater than zero", name)
+		}
+	}
+	switch {
+	case c.HTTP.MaxBody > maxBodyLimit:
+		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody, maxBodyLimit)
+	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:
+		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)", c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
+	case c.Worker.BackoffMin > c.Worker.BackoffMax:
+		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)", c.Worker.BackoffMin, c.Worker.BackoffMax)
+	case c.Queue.Partitions > 4096:
+		return errors.New("queue.partitions must be at most 4096")
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
+		return fmt.Errorf("log_level %q is not one of debug, info, warn, error", c.LogLevel)
+	}
+	for name, s := range c.Sources {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+			return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+		}) || len(name) > 64 {
+			return fmt.Errorf("sources: the name %q is not made of up to 64 of a-z, 0-9, - and _", name)
+		}
+		if s.Kind == "" {
+			return fmt.Errorf("sources.%s.kind is missing", name)
+		}
+	}
+	return nil
+}
+
+// maxBodyLimit is well below what SQLite takes in one value, 1e9 bytes.
+const maxBodyLimit byteSize = 256 << 20
+
+// byteSize is a number of bytes, written with a unit: 512KiB, 1MiB.
+type byteSize int64
+
+// UnmarshalText reads a number with or without a unit.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > 1<<50 {
+		return fmt.Errorf("%q is not a size: write it like 512KiB or 1MiB", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// String returns the size with a unit.
+func (b byteSize) String() string { return humanize.IBytes(uint64(b)) }

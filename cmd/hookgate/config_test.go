@@ -1,0 +1,163 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/rawbytes"
+	"github.com/knadh/koanf/v2"
+
+	"github.com/hookgate/hookgate/httpd"
+)
+
+// TestPrecedence: a flag wins over the environment, that over the file, that over the default.
+func TestPrecedence(t *testing.T) {
+	file := writeConfig(t, `
+listen: 127.0.0.1:1
+worker: {count: 1, linger: 7ms}
+queue:
+  high_water: 1
+http: {max_body: 2MiB}
+sources:
+  default:
+    keep_headers: [X-Trace]
+`)
+	env := []string{"HOOKGATE_CONFIG=" + file, "HOOKGATE_LISTEN=127.0.0.1:2", "WORKER_COUNT=2", "HOOKGATE_QUEUE_HIGH_WATER=22",
+		"WEBHOOK_BEARER_KEY=one-key-long,two-key-long", "HOME=/x", "HOOKGATE_SERVICE_HOST=10.0.0.1", "HOOKGATE_PORT_80_TCP=tcp://10.0.0.1:80"}
+	c, err := loadConfig(env, map[string]any{"listen": "127.0.0.1:3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaultConfig()
+	want.Listen = "127.0.0.1:3"
+	want.Worker.Count, want.Worker.Linger = 2, 7*time.Millisecond
+	want.Queue.HighWater = 22
+	want.HTTP.MaxBody = 2 << 20
+	want.Sources = map[string]sourceConfig{httpd.DefaultSource: {
+		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"}, KeepHeaders: []string{"X-Trace"}}}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got\n%+v, want\n%+v", c, want)
+	}
+}
+
+// TestBadSettings: each is refused with a message that names it.
+func TestBadSettings(t *testing.T) {
+	for _, test := range []struct{ file, env, names string }{
+		{"worker: {cuont: 3}", "", "cuont"},
+		{"workers: 3", "", "workers"},
+		{"sources: {github: {kind: github, secret: x}}", "", "secret"},
+		{"sources: {github: {}}", "", "sources.github.kind"},
+		{"sources: {'GitHub!': {kind: github}}", "", "GitHub!"},
+		{"worker: {linger: 5}", "", "linger"},
+		{"worker: {linger: -5ms}", "", "worker.linger"},
+		{"worker: {count: many}", "", "count"},
+		{"worker: {backoff_min: 1m}", "", "worker.backoff_max"},
+		{"http: {max_body: 2 potatoes}", "", "potatoes"},
+		{"http: {max_body: 1GiB}", "", "http.max_body"},
+		{"queue: {high_water: 0}", "", "queue.high_water"},
+		{"queue: {partitions: 100000}", "", "queue.partitions"},
+		{"log_level: loud", "", "loud"},
+		{"listen: ''", "", "listen"},
+		{"listen: [1", "", "hookgate.yaml"},
+		{"", "HOOKGATE_QUEUE_HIGHWATER=3", "HOOKGATE_QUEUE_HIGHWATER"},
+		{"", "REDIS_URL=redis://127.0.0.1", "REDIS_URL"},
+		{"", "DB_URL=postgres://127.0.0.1", "DB_URL"},
+		{"", "WORKER_COUNT=x", "count"},
+		{"", "HOOKGATE_CONFIG=/no/such/file", "/no/such/file"},
+	} {
+		env := []string{test.env}
+		if test.file != "" {
+			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, test.file))
+		}
+		if _, err := loadConfig(env, nil); err == nil || !strings.Contains(err.Error(), test.names) {
+			t.Errorf("%s %s: error %q does not name %s", test.file, test.env, err, test.names)
+		}
+	}
+}
+
+// TestSecrets: secrets come from the file, the environment and files; several are possible.
+func TestSecrets(t *testing.T) {
+	t.Setenv("PARTNER_SECRET", "from-the-environment, rotated-to-this")
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("from-a-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := resolveSecrets([]string{"from-the-setting", "env:PARTNER_SECRET", "file:" + path})
+	if want := []string{"from-the-setting", "from-the-environment", "rotated-to-this", "from-a-file"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"env:NOT_SET_ANYWHERE", "file:/no/such/file", "file:" + path, "short", ""} {
+		if _, err := resolveSecrets([]string{bad}); err == nil {
+			t.Errorf("%q is taken for a secret", bad)
+		}
+	}
+}
+
+// TestEverySettingIsDocumented: docs/configuration.md names every setting, its environment variable and its
+// default, and no other.
+func TestEverySettingIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "| `"); ok {
+			name, _, _ = strings.Cut(name, "`")
+			documented[name] = true
+		}
+	}
+	paths := settingPaths(reflect.TypeFor[config](), "")
+	paths = append(paths, settingPaths(reflect.TypeFor[sourceConfig](), "sources.NAME.")...)
+	for _, path := range paths {
+		if !documented[path] {
+			t.Errorf("docs/configuration.md does not have %s", path)
+		}
+		delete(documented, path)
+	}
+	for name := range environment {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/configuration.md does not have %s", name)
+		}
+	}
+	for name := range documented {
+		t.Errorf("docs/configuration.md has %s, which is no setting", name)
+	}
+}
+
+// FuzzConfig: no text makes the configuration panic, and what is accepted is within its limits.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("listen: 127.0.0.1:8080\nworker: {count: 2}\n"))
+	f.Add([]byte("sources: {github: {kind: github, secrets: [env:X], ordering_key: a.b}}"))
+	f.Add([]byte("http: {max_body: 1MiB, read_timeout: 3s}\nadmin_tokens: [a, b]"))
+	f.Add([]byte("queue: {high_water: 1e9}"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("worker: {linger: 9999999999h}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k := koanf.New(".")
+		if k.Load(rawbytes.Provider(text), yaml.Parser()) != nil {
+			return
+		}
+		c, err := decodeConfig(k)
+		if err != nil {
+			return
+		}
+		if c.Worker.Linger <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > maxBodyLimit || c.Queue.Partitions < 1 || c.Listen == "" {
+			t.Errorf("accepted %+v", c)
+		}
+		for name, s := range c.Sources {
+			if name == "" || s.Kind == "" {
+				t.Errorf("accepted source %q: %+v", name, s)
+			}
+		}
+	})
+}

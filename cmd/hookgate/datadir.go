@@ -1,0 +1,136 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// dataDir is the folder that holds everything the gate must not lose.
+//
+//	queue.db      what is acknowledged and not yet stored, and the claims
+//	store.db      events, lineage, dead letters
+//	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
+//	hookgate.lock who uses the folder now
+type dataDir string
+
+func (d dataDir) queueFile() string { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) storeFile() string { return filepath.Join(string(d), "store.db") }
+func (d dataDir) keyFile(name string) string {
+	return filepath.Join(string(d), "keys", name)
+}
+
+// Names of the keys.
+const (
+	bearerKeyName  = "bearer_key"
+	hmacSecretName = "hmac_secret"
+	adminTokenName = "admin_token"
+)
+
+// dataDirLock is held while a process uses the folder. The kernel drops it when the process ends,
+// however it ends.
+type dataDirLock struct{ file *os.File }
+
+// lock creates the folder if need be and takes its lock. If another process has it, the error says which.
+func (d dataDir) lock() (*dataDirLock, error) {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	path := filepath.Join(string(d), "hookgate.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		holder, _ := os.ReadFile(path)
+		return nil, fmt.Errorf("data directory %s is in use by another hookgate (%s);"+
+			" stop that one, or choose another folder with --data-dir", d, strings.TrimSpace(string(holder)))
+	}
+	l := &dataDirLock{f}
+	return l, l.note("starting")
+}
+
+// note writes who holds the lock into its file, for the error message of the next who wants it.
+func (l *dataDirLock) note(what string) error {
+	text := fmt.Sprintf("pid %d since %s, %s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339), what)
+	if err := l.file.Truncate(0); err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	if _, err := l.file.WriteAt([]byte(text), 0); err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	return nil
+}
+
+func (l *dataDirLock) unlock() { l.file.Close() }
+
+// key returns the key with the given name, after making it if there is none.
+func (d dataDir) key(name string) (key string, made bool, err error) {
+	path := d.keyFile(name)
+	key, err = readKey(path)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return key, false, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", false, fmt.Errorf("make key: %w", err)
+	}
+	random := make([]byte, 32)
+	rand.Read(random)
+	key = hex.EncodeToString(random)
+	if err := writeDurably(path, []byte(key+"\n")); err != nil {
+		return "", false, fmt.Errorf("make key: %w", err)
+	}
+	return key, true, nil
+}
+
+// writeDurably writes a file that only its owner may read: under another name, fsync, rename, fsync of the
+// folder. After a power cut there is the whole file or none.
+func writeDurably(path string, data []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// readKey reads a key from a file of one line that nobody else may read.
+func readKey(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("read key: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("key %s can be read by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read key: %w", err)
+	}
+	key := strings.TrimSpace(string(b))
+	if key == "" {
+		return "", fmt.Errorf("key %s is empty: delete it, and a new one will be made", path)
+	}
+	return key, nil
+}

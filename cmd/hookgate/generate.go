@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/hookgate/hookgate/load"
+	"github.com/spf13/cobra"
+)
+
+func newGenerateCommand() *cobra.Command {
+	var g load.Generator
+	var output string
+	cmd := &cobra.Command{
+		Use:   "generate",
+		Short: "Write made-up events, one a line, for replay",
+		Long: `Generate writes events of the default source as NDJSON: messageId, eventType, orderingKey,
+sequence (from 1 within each ordering key) and a payload. The same flags write the same bytes,
+message ids included; another --seed makes other events. Repetitions are byte for byte.`,
+		Example: `  hookgate generate --count 30000 | hookgate replay
+  hookgate generate --count 1000 --duplicates 5 --output events.ndjson`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := generate(cmd, g, output); err != nil {
+				return &exitError{code: 2, err: err}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&g.Count, "count", 1000, "number of events, repetitions included")
+	f.IntVar(&g.Keys, "keys", 100, "number of ordering keys")
+	f.Float64Var(&g.DuplicatePercent, "duplicates", 0, "percentage of the events that repeat an earlier one")
+	f.IntVar(&g.Size, "size", load.DefaultSize, "size of each event in bytes")
+	f.Uint64Var(&g.Seed, "seed", 1, "what the events are drawn from")
+	f.StringVarP(&output, "output", "o", "-", "file to write, new or empty; - is standard output")
+	return cmd
+}
+
+func generate(cmd *cobra.Command, g load.Generator, output string) error {
+	if output == "-" {
+		return g.Generate(cmd.Context(), cmd.OutOrStdout())
+	}
+	file, err := createEmpty(output)
+	if err != nil {
+		return err
+	}
+	return errors.Join(g.Generate(cmd.Context(), file), file.Close())
+}
+
+// createEmpty opens a file for writing and leaves one that holds something alone.
+func createEmpty(path string) (io.WriteCloser, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("create output: %w", err)
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("create output: %w", err)
+	case info.Size() > 0:
+		err = fmt.Errorf("%s exists and is not empty: remove it or name another with --output", path)
+	default:
+		return file, nil
+	}
+	file.Close()
+	return nil, err
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/hookgate/hookgate"
+
+// allowedImports says which packages of this module each may import, tests aside, and why the list is as
+// short as it is. What is missing here may import nothing of the module.
+var allowedImports = map[string]struct {
+	imports []string
+	why     string
+}{
+	"":                  {nil, "the vocabulary and the ports depend on nothing"},
+	"admit":             {[]string{""}, "admission does no I/O"},
+	"httpd":             {[]string{"", "admit", "metrics"}, "the HTTP edge knows ports, not backends"},
+	"metrics":           {[]string{""}, "metrics are told, they do not ask"},
+	"internal/sqlitedb": {nil, "it knows SQLite and not what is kept in it"},
+	"queue/wire":        {[]string{""}, "the form of a record is the same in every queue"},
+	"queue/sqlite":      {[]string{"", "internal/sqlitedb", "queue/wire"}, "the queue knows nothing of the store"},
+	"queue/queuetest":   {[]string{""}, "a conformance suite knows the port and no backend"},
+	"store/migrations":  {nil, "schemas are text"},
+	"store/sqlite":      {[]string{"", "internal/sqlitedb", "store/migrations"}, "the store knows nothing of HTTP or of the queue"},
+	"store/storetest":   {[]string{""}, "a conformance suite knows the port and no backend"},
+	"worker":            {[]string{""}, "workers know ports, not backends"},
+	"load":              {[]string{""}, "an outside client must not lean on what the server believes"},
+	"bench":             {[]string{"load"}, "measures from outside"},
+	"cmd/hookgate": {[]string{"", "admit", "httpd", "load", "metrics", "queue/sqlite", "store/sqlite", "worker"},
+		"the only place that names backends"},
+}
+
+// TestImports reads the imports of every package and compares them with the list. The root package may import the
+// standard library alone.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Standard", module+"/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for packages := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		rule, known := allowedImports[name]
+		if !known {
+			t.Errorf("package %q is not in allowedImports: say there what it may import, and why", name)
+		}
+		for _, path := range p.Imports {
+			if imported, ours := strings.CutPrefix(path, module); ours {
+				if !slices.Contains(rule.imports, strings.TrimPrefix(imported, "/")) {
+					t.Errorf("%s imports %s: %s", name, path, rule.why)
+				}
+			} else if name == "" && strings.Contains(path, ".") {
+				t.Errorf("the root package imports %s: %s", path, rule.why)
+			}
+		}
+	}
+}

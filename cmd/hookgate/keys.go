@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/hookgate/hookgate/httpd"
+)
+
+// credentials are the keys in use: those configured, or those in the data directory.
+type credentials struct {
+	bearerKeys, hmacSecrets, adminTokens []string
+	// made are the files of the keys that were made just now.
+	made []string
+	// fromDataDir says that the default source's keys are those in the data directory.
+	fromDataDir bool
+}
+
+// findCredentials resolves the configured keys, and makes random ones where none are configured: a bearer
+// key and an HMAC secret if the default source has neither, an admin token if there is none.
+func findCredentials(c config) (k credentials, err error) {
+	source := c.Sources[httpd.DefaultSource]
+	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
+		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
+	}
+	if k.hmacSecrets, err = resolveSecrets(source.Secrets); err != nil {
+		return k, fmt.Errorf("sources.default.secrets: %w", err)
+	}
+	if k.adminTokens, err = resolveSecrets(c.AdminTokens); err != nil {
+		return k, fmt.Errorf("admin_tokens: %w", err)
+	}
+	take := func(name string, to *[]string) {
+		if err != nil {
+			return
+		}
+		key, made, e := c.DataDir.key(name)
+		if err = e; err != nil {
+			return
+		}
+		if made {
+			k.made = append(k.made, c.DataDir.keyFile(name))
+		}
+		*to = []string{key}
+	}
+	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 {
+		k.fromDataDir = true
+		take(hmacSecretName, &k.hmacSecrets)
+		if source.Kind == "envelope" {
+			take(bearerKeyName, &k.bearerKeys)
+		}
+	}
+	if len(k.adminTokens) == 0 {
+		take(adminTokenName, &k.adminTokens)
+	}
+	return k, err
+}
+
+// minSecretBytes is the length below which a configured key is refused as a mistake.
+const minSecretBytes = 8
+
+// resolveSecrets replaces "env:NAME" by the value of that environment variable, which may hold several
+// separated by commas, and "file:PATH" by the content of that file. Anything else is the secret itself.
+func resolveSecrets(settings []string) ([]string, error) {
+	var secrets []string
+	for i, setting := range settings {
+		values := []string{setting}
+		if name, ok := strings.CutPrefix(setting, "env:"); ok {
+			if values = strings.Split(os.Getenv(name), ","); os.Getenv(name) == "" {
+				return nil, fmt.Errorf("environment variable %s is empty or not set", name)
+			}
+		} else if path, ok := strings.CutPrefix(setting, "file:"); ok {
+			key, err := readKey(path)
+			if err != nil {
+				return nil, err
+			}
+			values = []string{key}
+		}
+		for _, secret := range values {
+			if secret = strings.TrimSpace(secret); len(secret) < minSecretBytes {
+				return nil, fmt.Errorf("key %d is shorter than %d bytes", i+1, minSecretBytes)
+			}
+			secrets = append(secrets, secret)
+		}
+	}
+	return secrets, nil
+}

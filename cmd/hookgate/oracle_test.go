@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate/load"
+)
+
+// audit compares what a gate stores with what was sent to it and what it acknowledged. It is
+// the oracle of every test that hurts the gate:
+//
+//   - every event acknowledged is stored, once, with the bytes that were sent;
+//   - nothing is stored that was not sent;
+//   - events of a key are stored in the order sent;
+//   - every request that was acknowledged has its lineage, duplicates too;
+//   - the audit chain holds.
+//
+// input is what was replayed; ledger is what replay wrote. The queue must have drained.
+func audit(t *testing.T, g *gate, input []byte, ledgerFile string) {
+	t.Helper()
+	sent := map[string]string{} // message id to SHA-256 of the body
+	for line := range bytes.Lines(input) {
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		var e struct{ MessageID string }
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(line)
+		sent[e.MessageID] = hex.EncodeToString(sum[:])
+	}
+	acknowledged := map[string][]string{} // message id to request ids
+	requests := 0
+	f, err := os.Open(ledgerFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for a, err := range load.ReadLedger(f) {
+		if err != nil {
+			t.Fatalf("ledger: %v", err)
+		}
+		if a.Accepted() {
+			acknowledged[a.MessageID] = append(acknowledged[a.MessageID], a.RequestID)
+			requests++
+		}
+	}
+	stored := auditEvents(t, g, sent)
+	for id := range acknowledged {
+		if !stored[id] {
+			t.Errorf("%s was acknowledged and is not stored", id)
+		}
+	}
+	auditLineage(t, g, acknowledged)
+	if code, out, errs := runBinary(t, nil, "audit", "verify", "--data-dir", g.dir); code != 0 {
+		t.Errorf("audit verify: exit code %d\n%s%s", code, out, errs)
+	}
+	t.Logf("audited %d events, %d acknowledged in %d requests", len(stored), len(acknowledged), requests)
+}
+
+// auditEvents checks what is stored against what was sent and returns the message ids.
+func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool {
+	t.Helper()
+	status, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
+	if status != http.StatusOK {
+		t.Fatalf("read events: %d %s", status, body)
+	}
+	stored := map[string]bool{}
+	last := map[string]int64{}
+	lines := bufio.NewScanner(strings.NewReader(body))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e struct {
+			MessageID, OrderingKey, SHA256 string
+			Sequence                       int64
+		}
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatalf("event %s: %v", lines.Text(), err)
+		}
+		switch want, ok := sent[e.MessageID]; {
+		case !ok:
+			t.Errorf("%s is stored and was never sent", e.MessageID)
+		case stored[e.MessageID]:
+			t.Errorf("%s is stored twice", e.MessageID)
+		case e.SHA256 != want:
+			t.Errorf("%s has the digest %s, sent was %s", e.MessageID, e.SHA256, want)
+		}
+		stored[e.MessageID] = true
+		if e.Sequence <= last[e.OrderingKey] {
+			t.Errorf("key %s: sequence %d is stored after %d", e.OrderingKey, e.Sequence, last[e.OrderingKey])
+		}
+		last[e.OrderingKey] = e.Sequence
+	}
+	return stored
+}
+
+// auditLineage checks that each acknowledged request is in the trace of its message id, complete.
+func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
+	t.Helper()
+	ids := make(chan string)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for id := range ids {
+				if problem := lineageProblem(g, id, acknowledged[id]); problem != "" {
+					t.Error(problem)
+				}
+			}
+		})
+	}
+	for id := range acknowledged {
+		ids <- id
+	}
+	close(ids)
+	wg.Wait()
+}
+
+func lineageProblem(g *gate, id string, requests []string) string {
+	status, body := g.request(http.MethodGet, "/api/trace/"+url.PathEscape(id), "")
+	var t trace
+	if status != http.StatusOK || json.Unmarshal([]byte(body), &t) != nil {
+		return fmt.Sprintf("trace of %s: %d %s", id, status, body)
+	}
+	stages := map[string]string{}
+	persisted := 0
+	for _, r := range t.Requests {
+		var names []string
+		var before time.Time
+		for _, s := range r.Stages {
+			if s.Timestamp.Before(before) {
+				return fmt.Sprintf("%s: stage %s of request %s is before the one before it", id, s.Stage, r.RequestID)
+			}
+			if before = s.Timestamp; s.Stage != "retried" {
+				names = append(names, s.Stage)
+			}
+		}
+		stages[r.RequestID] = strings.Join(names, " ")
+		if stages[r.RequestID] == "received enqueued processed persisted" {
+			persisted++
+		}
+	}
+	if persisted != 1 {
+		return fmt.Sprintf("%s: %d requests are persisted, want 1: %s", id, persisted, body)
+	}
+	for _, r := range requests {
+		switch stages[r] {
+		case "received enqueued processed persisted", "received enqueued processed duplicate":
+		default:
+			return fmt.Sprintf("%s: acknowledged request %s has the stages %q", id, r, stages[r])
+		}
+	}
+	return ""
+}

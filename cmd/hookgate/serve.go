@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/metrics"
+	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	storesqlite "github.com/hookgate/hookgate/store/sqlite"
+	"github.com/hookgate/hookgate/worker"
+)
+
+func newServeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gate",
+		Long: `Run the gate: take webhooks, answer 202 when each is on disk, store them in order.
+
+Everything is kept in the data directory. On the first start keys are made there
+and shown where they are. SIGTERM or SIGINT ends it in good order; what is queued
+then is stored after the next start.
+
+Settings come from hookgate.yaml, the environment and flags, in rising
+precedence; docs/configuration.md has them all.`,
+		Example: `  hookgate serve
+  hookgate serve --listen 0.0.0.0:8080 --data-dir /var/lib/hookgate`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
+	flags.String("data-dir", "", "`folder` for queue, store and keys (default ./data)")
+	flags.Int("workers", 0, "number of workers (default: half the number of cores)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		set := map[string]any{}
+		for flag, path := range map[string]string{
+			"config": "config", "listen": "listen", "data-dir": "data_dir", "workers": "worker.count",
+		} {
+			if f := flags.Lookup(flag); f.Changed {
+				set[path] = f.Value.String()
+			}
+		}
+		c, err := loadConfig(os.Environ(), set)
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+// serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
+//
+//	listener ─► httpd ─► admit ─► queue ─► worker ─► store
+//	                                         metrics and read API ─► httpd
+func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return fmt.Errorf("log_level: %w", err)
+	}
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level}))
+
+	lock, err := c.DataDir.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	keys, err := findCredentials(c)
+	if err != nil {
+		return err
+	}
+	sources, err := newSources(c, keys)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer listener.Close()
+	if err := lock.note("listening on " + listener.Addr().String()); err != nil {
+		return err
+	}
+
+	queue, err := queuesqlite.Open(ctx, c.DataDir.queueFile(), queuesqlite.Options{
+		Partitions: c.Queue.Partitions,
+		HighWater:  c.Queue.HighWater,
+		ClaimTTL:   c.Queue.ClaimTTL,
+		CacheBytes: int64(c.Queue.Cache),
+		Logger:     log,
+	})
+	if err != nil {
+		return err
+	}
+	defer closing(&err, queue)
+	store, err := storesqlite.Open(ctx, c.DataDir.storeFile())
+	if err != nil {
+		return err
+	}
+	defer closing(&err, store)
+
+	m := metrics.New(metrics.Config{Queue: queue.Stats, Store: store.Counts, Version: versionText()})
+	server, err := httpd.New(httpConfigOf(c, keys, log), sources, queue, store, queue, m)
+	if err != nil {
+		return err
+	}
+
+	working, stopWorking := context.WithCancel(context.Background())
+	var workers sync.WaitGroup
+	workers.Go(func() { worker.Run(working, workerConfigOf(c, log), queue, store, m) })
+	defer workers.Wait()
+	defer stopWorking()
+
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(listener) }()
+	announce(out, c, keys, listener.Addr(), queue.Mode())
+	log.Info("serving", "listen", listener.Addr().String(), "data_dir", c.DataDir, "version", versionText())
+
+	select {
+	case err := <-serving:
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	log.Info("shutting down: finishing the requests in flight", "timeout", c.ShutdownTimeout.String())
+	deadline, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(deadline); err != nil {
+		log.Warn("requests in flight were cut off", "error", err)
+	}
+	if err := <-serving; err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	stopWorking()
+	workers.Wait()
+	if s, err := queue.Stats(deadline); err == nil {
+		log.Info("stopped", "queued", s.Depth)
+	}
+	return nil
+}
+
+// closing closes c and keeps the first error.
+func closing(err *error, c io.Closer) {
+	if e := c.Close(); e != nil && *err == nil {
+		*err = e
+	}
+}
+
+// newSources makes the configured sources; the default one takes its keys from k.
+func newSources(c config, k credentials) ([]httpd.Source, error) {
+	var sources []httpd.Source
+	for name, s := range c.Sources {
+		o := admit.Options{BearerKeys: k.bearerKeys, Secrets: k.hmacSecrets, OrderingKey: s.OrderingKey}
+		if name != httpd.DefaultSource {
+			var err error
+			if o.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
+				return nil, fmt.Errorf("sources.%s.bearer_keys: %w", name, err)
+			}
+			if o.Secrets, err = resolveSecrets(s.Secrets); err != nil {
+				return nil, fmt.Errorf("sources.%s.secrets: %w", name, err)
+			}
+		}
+		scheme, err := admit.New(s.Kind, o)
+		if err != nil {
+			return nil, fmt.Errorf("sources.%s: %w", name, err)
+		}
+		sources = append(sources, httpd.Source{Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders})
+	}
+	return sources, nil
+}
+
+func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
+	return httpd.Config{
+		MaxBodyBytes:      int64(c.HTTP.MaxBody),
+		MaxBodyMemory:     int64(c.HTTP.MaxBodyMemory),
+		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
+		MaxConnections:    c.HTTP.MaxConnections,
+		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout,
+		ReadTimeout:       c.HTTP.ReadTimeout,
+		WriteTimeout:      c.HTTP.WriteTimeout,
+		IdleTimeout:       c.HTTP.IdleTimeout,
+		RetryAfter:        c.HTTP.RetryAfter,
+		AdminTokens:       k.adminTokens,
+		Version:           versionText(),
+		Logger:            log,
+	}
+}
+
+func workerConfigOf(c config, log *slog.Logger) worker.Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return worker.Config{
+		Workers:      c.Worker.Count,
+		MaxRecords:   c.Worker.MaxRecords,
+		MaxBytes:     int(c.Worker.MaxBytes),
+		Linger:       c.Worker.Linger,
+		ApplyTarget:  c.Worker.ApplyTarget,
+		ApplyTimeout: c.Worker.ApplyTimeout,
+		BackoffMin:   c.Worker.BackoffMin,
+		BackoffMax:   c.Worker.BackoffMax,
+		Name:         fmt.Sprintf("%s-%d", host, os.Getpid()),
+		Logger:       log,
+	}
+}
+
+// announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
+func announce(out io.Writer, c config, k credentials, addr net.Addr, mode hookgate.Mode) {
+	url := "http://" + addr.String()
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		url = fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
+	}
+	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), addr)
+	fmt.Fprintf(out, "A 202 means: on disk (fsync) in %s; then stored in %s.\n", c.DataDir.queueFile(), c.DataDir.storeFile())
+	for _, path := range k.made {
+		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
+	}
+	if mode != hookgate.ModeNormal {
+		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
+	}
+	for name, s := range c.Sources {
+		if name != httpd.DefaultSource {
+			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, s.Kind, url, name)
+		}
+	}
+	if k.fromDataDir && len(k.bearerKeys) > 0 {
+		fmt.Fprintf(out, `
+Send a first webhook:
+
+  curl -i %s/webhooks -H "Authorization: Bearer $(cat %s)" \
+    -H 'Content-Type: application/json' -d '{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}'
+
+and see what became of it:
+
+  hookgate trace evt-1 --target %s --data-dir %s
+
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), url, shellQuote(string(c.DataDir)))
+	}
+}

@@ -1,0 +1,86 @@
+package httpd
+
+import (
+	"encoding/json"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/hookgate/hookgate"
+)
+
+// call is a request to anything but /webhooks, on its way to its answer.
+type call struct {
+	http.ResponseWriter
+	server    *Server
+	request   *http.Request
+	requestID string
+	status    int
+}
+
+// WriteHeader notes the status for the metrics.
+func (c *call) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// only hands the call on if its method is one of methods. HEAD goes where GET does.
+func (c *call) only(next func(*call), methods ...string) {
+	method := c.request.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if !slices.Contains(methods, method) {
+		c.Header().Set("Allow", strings.Join(methods, ", "))
+		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(methods, " and "))
+		return
+	}
+	next(c)
+}
+
+// json answers 200 with v.
+func (c *call) json(v any) { c.jsonStatus(http.StatusOK, v) }
+
+func (c *call) jsonStatus(status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // all answers are made of types that have a JSON form
+	}
+	c.text(status, append(text, '\n'))
+}
+
+func (c *call) text(status int, body []byte) {
+	h := c.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	c.WriteHeader(status)
+	c.Write(body) // the client may be gone
+}
+
+// fail answers with an error.
+func (c *call) fail(status int, reason string) {
+	c.text(status, appendError(nil, reason, c.requestID))
+}
+
+// broken answers 503 for an error that is not the caller's, and logs it.
+func (c *call) broken(doing string, err error) {
+	c.server.log.Error(doing+" failed", "request_id", c.requestID, "error", err)
+	c.Header()["Retry-After"] = c.server.retryAfter
+	c.fail(http.StatusServiceUnavailable, doing+" failed; the log has the reason")
+}
+
+// appendError appends the JSON of an error answer.
+func appendError(dst []byte, reason, requestID string) []byte {
+	dst = append(dst, `{"status":"error","error":`...)
+	dst = hookgate.AppendJSONString(dst, reason)
+	dst = append(dst, `,"requestId":"`...)
+	dst = append(dst, requestID...)
+	return append(dst, "\"}\n"...)
+}
+
+func stack() string { return string(debug.Stack()) }

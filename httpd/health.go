@@ -1,0 +1,105 @@
+package httpd
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// healthTimeout bounds what a health check asks of queue and store.
+const healthTimeout = 2 * time.Second
+
+// healthAnswer is the body of /api/health. It is open to everyone and says nothing of paths or causes.
+type healthAnswer struct {
+	Status        string        `json:"status"` // ok or degraded
+	Version       string        `json:"version"`
+	Mode          hookgate.Mode `json:"mode"`
+	UptimeSeconds int64         `json:"uptime_s"`
+	Queue         queueHealth   `json:"queue"`
+	Store         storeHealth   `json:"store"`
+}
+
+type queueHealth struct {
+	Depth            int64   `json:"depth"`
+	HighWater        int64   `json:"high_water"`
+	OldestAgeSeconds float64 `json:"oldest_age_s"`
+	Partitions       int     `json:"partitions"`
+	Error            string  `json:"error,omitempty"`
+}
+
+type storeHealth struct {
+	Events      int64  `json:"events"`
+	Duplicates  int64  `json:"duplicates"`
+	DeadLetters int64  `json:"dead_letters"`
+	Error       string `json:"error,omitempty"`
+}
+
+// livez says that the process answers.
+func (s *Server) livez(c *call) { c.json(map[string]string{"status": "ok"}) }
+
+// readyz says whether webhooks are taken now. The store does not matter: while it is away the queue buffers.
+func (s *Server) readyz(c *call) {
+	q := s.queueHealth(c.request.Context())
+	reason := q.Error
+	if mode := s.mode.Mode(); mode != hookgate.ModeNormal {
+		reason = "mode is " + string(mode)
+	}
+	if reason != "" {
+		c.Header()["Retry-After"] = s.retryAfter
+		c.fail(http.StatusServiceUnavailable, "not ready: "+reason)
+		return
+	}
+	c.json(map[string]string{"status": "ready"})
+}
+
+func (s *Server) health(c *call) {
+	a := healthAnswer{
+		Status:        "ok",
+		Version:       s.config.Version,
+		Mode:          s.mode.Mode(),
+		UptimeSeconds: int64(time.Since(s.started).Seconds()),
+		Queue:         s.queueHealth(c.request.Context()),
+		Store:         s.storeHealth(c.request.Context()),
+	}
+	if a.Queue.Error != "" || a.Store.Error != "" {
+		a.Status = "degraded"
+	}
+	c.json(a)
+}
+
+func (s *Server) queueHealth(ctx context.Context) (h queueHealth) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	stats, err := s.queue.Stats(ctx)
+	if err != nil {
+		h.Error = "queue does not answer; the log has the reason"
+		return h
+	}
+	h.Depth, h.HighWater, h.Partitions = stats.Depth, stats.HighWater, stats.Partitions
+	if !stats.OldestEnqueuedAt.IsZero() {
+		h.OldestAgeSeconds = max(0, time.Since(stats.OldestEnqueuedAt).Seconds())
+	}
+	switch {
+	case stats.Err != nil:
+		h.Error = "queue cannot write; the log has the reason"
+	case stats.Depth >= stats.HighWater:
+		h.Error = "queue is at its high-water mark"
+	}
+	return h
+}
+
+func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	counts, err := s.reader.Counts(ctx)
+	if err == nil {
+		err = s.reader.Ping(ctx)
+	}
+	h.Events, h.Duplicates, h.DeadLetters = counts.Events, counts.Duplicates, counts.DeadLetters
+	if err != nil {
+		h.Error = "store cannot be read or written; the log has the reason"
+	}
+	return h
+}

@@ -1,0 +1,244 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
+)
+
+const (
+	webhookPath   = "/webhooks"
+	webhookPrefix = "/webhooks/"
+
+	// firstRead is the size of a fresh body buffer. A longer one grows with what has arrived,
+	// whatever Content-Length promises.
+	firstRead = 4 << 10
+	// largeBody is the size beyond which a body counts towards Config.MaxBodyMemory, and its buffer is not kept.
+	largeBody = 64 << 10
+)
+
+// exchange is what one delivery needs, kept for the next one.
+type exchange struct {
+	delivery hookgate.Delivery
+	body     []byte
+	answer   []byte
+	large    int64 // what this body counts towards Server.largeBodies
+}
+
+// refusal is a status that ends a delivery, with what the sender is told and what the log is.
+type refusal struct {
+	status int
+	told   string
+	cause  error // nil if the log needs no more than told
+	retry  bool
+}
+
+var (
+	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST"}
+	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
+	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true}
+	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true}
+	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many large bodies at a time", retry: true}
+)
+
+// jsonType is shared by all answers and must not be modified.
+var jsonType = []string{"application/json"}
+
+// ingest takes one delivery. It authenticates before it reads the body, as far as the header allows,
+// and before it parses anything; and it answers 202 only after Append has returned without an error.
+func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+	x := s.exchanges.Get().(*exchange)
+	receipt, refused := s.accept(x, r, id, received)
+	if x.large > 0 {
+		s.largeBodies.Add(-x.large)
+		x.large = 0
+	}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	if refused != nil {
+		if refused.retry {
+			h["Retry-After"] = s.retryAfter
+		}
+		switch refused.status {
+		case http.StatusUnauthorized:
+			h["Www-Authenticate"] = []string{"Bearer"}
+		case http.StatusMethodNotAllowed:
+			h["Allow"] = []string{http.MethodPost}
+		}
+		s.refusals.log(r, idText, refused)
+		w.WriteHeader(refused.status)
+		w.Write(appendError(nil, refused.told, idText)) // the sender may be gone
+		if refused.cause == nil || !isContextError(refused.cause) {
+			s.recycle(x)
+		} // else the queue may still refer to it
+		return refused.status
+	}
+	d := &x.delivery
+	s.metrics.Accepted(d.EventType, receipt.Duplicate())
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition", receipt.Partition, "duplicate", receipt.Duplicate())
+	}
+	x.answer = appendAccepted(x.answer[:0], d, idText, receipt, time.Since(received))
+	w.WriteHeader(http.StatusAccepted)
+	w.Write(x.answer) // a sender that is gone will repeat the event, and it will be a duplicate
+	s.recycle(x)
+	return http.StatusAccepted
+}
+
+// accept does everything up to the Append. The delivery is in x afterwards.
+func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, received time.Time) (hookgate.Receipt, *refusal) {
+	var receipt hookgate.Receipt
+	source, ok := s.sources[r.URL.Path]
+	switch {
+	case !ok:
+		return receipt, refusedSource
+	case r.Method != http.MethodPost:
+		return receipt, refusedMethod
+	case s.mode.Mode() == hookgate.ModeReadOnly:
+		return receipt, refusedReadOnly
+	}
+	if err := source.Scheme.CheckHeader(r.Header); err != nil {
+		return receipt, s.refusedBy(err)
+	}
+	if refused := s.readBody(x, r); refused != nil {
+		return receipt, refused
+	}
+	if err := source.Scheme.Authenticate(r.Header, x.body); err != nil {
+		return receipt, s.refusedBy(err)
+	}
+	message, err := source.Scheme.Identify(r.Header, x.body)
+	if err != nil {
+		return receipt, s.refusedBy(err)
+	}
+	x.delivery = hookgate.Delivery{
+		RequestID:   id,
+		Identity:    hookgate.Identity{Source: source.Name, EventType: message.EventType, MessageID: message.MessageID},
+		OrderingKey: message.OrderingKey,
+		Sequence:    message.Sequence,
+		Headers:     keptHeaders(r.Header, source.KeepHeaders),
+		Body:        x.body,
+		RemoteAddr:  r.RemoteAddr,
+		ReceivedAt:  received,
+	}
+	receipt, err = s.queue.Append(r.Context(), &x.delivery)
+	switch {
+	case err == nil:
+		return receipt, nil
+	case errors.Is(err, hookgate.ErrFull):
+		return receipt, refusedFull
+	default:
+		return receipt, &refusal{status: http.StatusServiceUnavailable, told: "the event cannot be made durable now", cause: err, retry: true}
+	}
+}
+
+// refusedBy maps an error of a Scheme.
+func (s *Server) refusedBy(err error) *refusal {
+	var malformed *admit.MalformedError
+	switch {
+	case errors.Is(err, admit.ErrUnauthenticated):
+		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err}
+	case errors.Is(err, admit.ErrUnsupportedMediaType):
+		return &refusal{status: http.StatusUnsupportedMediaType, told: err.Error()}
+	case errors.As(err, &malformed):
+		return &refusal{status: http.StatusBadRequest, told: malformed.Error()}
+	default:
+		return &refusal{status: http.StatusInternalServerError, told: "the gate cannot judge this request; its log has the reason", cause: err}
+	}
+}
+
+// readBody reads the whole body into x.
+func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
+	limit := s.config.MaxBodyBytes
+	if r.ContentLength > limit {
+		return s.tooLarge()
+	}
+	if x.body == nil {
+		x.body = make([]byte, 0, firstRead)
+	}
+	body := x.body[:0]
+	for {
+		if len(body) == cap(body) {
+			grown := min(2*int64(cap(body)), limit+1)
+			if grown > largeBody {
+				added := grown - x.large
+				if s.largeBodies.Add(added) > s.config.MaxBodyMemory {
+					s.largeBodies.Add(-added)
+					return refusedMemory
+				}
+				x.large = grown
+			}
+			body = append(make([]byte, 0, grown), body...)
+		}
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		x.body = body
+		switch {
+		case int64(len(body)) > limit:
+			return s.tooLarge()
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return &refusal{status: http.StatusRequestTimeout, told: "the body did not arrive in time"}
+		case err != nil:
+			return &refusal{status: http.StatusBadRequest, told: "body is truncated or not framed as HTTP", cause: errBody{err}}
+		}
+	}
+}
+
+// errBody hides what a broken connection's error is, so that it is not taken for one of Append.
+type errBody struct{ error }
+
+func (s *Server) tooLarge() *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge,
+		told: "body is larger than " + strconv.FormatInt(s.config.MaxBodyBytes, 10) + " bytes"}
+}
+
+func keptHeaders(h http.Header, names []string) (kept []hookgate.Header) {
+	for _, name := range names {
+		for _, value := range h[name] {
+			kept = append(kept, hookgate.Header{Name: name, Value: value})
+		}
+	}
+	return kept
+}
+
+// recycle keeps x for the next delivery, unless its buffer has become large.
+func (s *Server) recycle(x *exchange) {
+	if cap(x.body) > largeBody {
+		return
+	}
+	x.delivery = hookgate.Delivery{}
+	s.exchanges.Put(x)
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// appendAccepted appends the JSON of a 202.
+func appendAccepted(dst []byte, d *hookgate.Delivery, requestID string, receipt hookgate.Receipt, took time.Duration) []byte {
+	dst = append(dst, `{"status":"accepted","messageId":`...)
+	dst = hookgate.AppendJSONString(dst, d.MessageID)
+	dst = append(dst, `,"requestId":"`...)
+	dst = append(dst, requestID...)
+	dst = append(dst, `","jobId":"`...)
+	dst = strconv.AppendInt(dst, int64(receipt.Partition), 10)
+	dst = append(dst, ':')
+	dst = receipt.Position.Append(dst)
+	dst = append(dst, `","queue":"webhooks","latency_ms":`...)
+	dst = strconv.AppendFloat(dst, float64(took.Microseconds())/1000, 'f', 3, 64)
+	if receipt.Duplicate() {
+		dst = append(dst, `,"note":"duplicate_detected","firstRequestId":"`...)
+		dst = append(dst, receipt.DuplicateOf.String()...)
+		dst = append(dst, '"')
+	}
+	return append(dst, "}\n"...)
+}

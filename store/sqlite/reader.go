@@ -1,0 +1,318 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/hookgate/hookgate"
+)
+
+// page is how many rows one query of a long listing reads. Between two pages no transaction is open, so
+// that a slow reader does not keep the write-ahead log from being emptied.
+const page = 500
+
+const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, length(payload), sha256, request_id,
+	received_at, headers, remote_addr, partition, position,
+	(SELECT persisted_at FROM webhook_batches WHERE webhook_batches.id = batch)`
+
+// Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
+// any other reads the events in the order stored and passes over those that do not match.
+func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	return func(yield func(hookgate.Event, error) bool) {
+		where, args := conditions(f)
+		after, left := int64(0), f.Limit
+		if f.After != "" {
+			var err error
+			if after, err = parseID(f.After); err != nil {
+				yield(hookgate.Event{}, err)
+				return
+			}
+		}
+		query := "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
+		for {
+			want := page
+			if f.Limit > 0 {
+				want = min(page, left)
+			}
+			var events []hookgate.Event
+			err := s.read(ctx, func(conn *sqlite.Conn) error {
+				return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
+					Args: append(append([]any{after}, args...), want),
+					ResultFunc: func(row *sqlite.Stmt) error {
+						e, err := scanEvent(row)
+						events = append(events, e)
+						return err
+					},
+				})
+			})
+			if err != nil {
+				yield(hookgate.Event{}, fmt.Errorf("read events: %w", err))
+				return
+			}
+			for _, e := range events {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			left -= len(events)
+			if len(events) < want || f.Limit > 0 && left == 0 {
+				return
+			}
+			after, _ = parseID(events[len(events)-1].ID) // made by scanEvent
+		}
+	}
+}
+
+// conditions turns a filter into the end of a WHERE clause.
+func conditions(f hookgate.EventFilter) (where string, args []any) {
+	add := func(condition string, values ...any) {
+		where += " AND " + condition
+		args = append(args, values...)
+	}
+	for _, c := range []struct{ column, value string }{
+		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey},
+	} {
+		if c.value != "" {
+			// The + keeps the index of types out of it: with that, each page would sort all events of the type.
+			add("+"+c.column+" = ?", c.value)
+		}
+	}
+	if f.MessageID != "" {
+		add("message_id = ?", f.MessageID)
+	}
+	if p := f.MessageIDPrefix; p != "" {
+		add("message_id >= ?", p)
+		if end := afterPrefix(p); end != "" {
+			// Text compares by its bytes; end may be no UTF-8, but it is never stored.
+			add("message_id < ?", end)
+		}
+	}
+	if !f.From.IsZero() {
+		add("received_at >= ?", f.From.UnixMicro())
+	}
+	if !f.To.IsZero() {
+		add("received_at < ?", f.To.UnixMicro())
+	}
+	return where, args
+}
+
+// afterPrefix returns the first text behind all that begin with p, or "" if there is none.
+func afterPrefix(p string) string {
+	b := []byte(p)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return ""
+}
+
+func parseID(id string) (int64, error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {
+		return 0, fmt.Errorf("event %.40q: %w", id, hookgate.ErrNotFound)
+	}
+	return n, nil
+}
+
+func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
+	e.ID = row.ColumnText(0)
+	e.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2), Source: row.ColumnText(3)}
+	e.OrderingKey = row.ColumnText(4)
+	e.Sequence = row.ColumnInt64(5)
+	e.Size = row.ColumnInt64(6)
+	row.ColumnBytes(7, e.SHA256[:])
+	if e.RequestID, err = hookgate.ParseRequestID(row.ColumnText(8)); err != nil {
+		return e, err
+	}
+	e.ReceivedAt = micros(row.ColumnInt64(9))
+	if e.Headers, err = parseHeaders(row.ColumnText(10)); err != nil {
+		return e, err
+	}
+	e.RemoteAddr = row.ColumnText(11)
+	e.Partition = row.ColumnInt(12)
+	e.Position = row.ColumnText(13)
+	e.PersistedAt = micros(row.ColumnInt64(14))
+	return e, nil
+}
+
+func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+func parseHeaders(text string) (headers []hookgate.Header, err error) {
+	if text == "[]" {
+		return nil, nil
+	}
+	err = json.Unmarshal([]byte(text), &headers)
+	return headers, err
+}
+
+// Event implements hookgate.Reader.
+func (s *Store) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
+	err = s.one(ctx, eventColumns, id, func(row *sqlite.Stmt) (err error) {
+		e, err = scanEvent(row)
+		return err
+	})
+	return e, err
+}
+
+// Body implements hookgate.Reader.
+func (s *Store) Body(ctx context.Context, id string) (body []byte, err error) {
+	err = s.one(ctx, "payload", id, func(row *sqlite.Stmt) error {
+		body = columnBytes(row, 0)
+		return nil
+	})
+	return body, err
+}
+
+func columnBytes(row *sqlite.Stmt, column int) []byte {
+	b := make([]byte, row.ColumnLen(column))
+	row.ColumnBytes(column, b)
+	return b
+}
+
+// one reads columns of one event.
+func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.Stmt) error) error {
+	n, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	found := false
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, "SELECT "+columns+" FROM webhook_events WHERE id = ?", &sqlitex.ExecOptions{
+			Args: []any{n},
+			ResultFunc: func(row *sqlite.Stmt) error {
+				found = true
+				return scan(row)
+			},
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("read event %s: %w", id, err)
+	}
+	if !found {
+		return fmt.Errorf("event %s: %w", id, hookgate.ErrNotFound)
+	}
+	return nil
+}
+
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp FROM webhook_audit_trail WHERE message_id = ?
+	ORDER BY request_id, timestamp,
+		CASE stage WHEN 'received' THEN 1 WHEN 'enqueued' THEN 2 WHEN 'processed' THEN 3 WHEN 'retried' THEN 4 ELSE 5 END`
+
+// Trace implements hookgate.Reader. Request ids sort by the time of receipt.
+func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, traceQuery, &sqlitex.ExecOptions{
+			Args: []any{messageID},
+			ResultFunc: func(row *sqlite.Stmt) error {
+				id, err := hookgate.ParseRequestID(row.ColumnText(2))
+				if err != nil {
+					return err
+				}
+				if n := len(trails); n == 0 || trails[n-1].RequestID != id {
+					trails = append(trails, hookgate.RequestTrail{
+						Identity:  hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID},
+						RequestID: id,
+					})
+				}
+				last := &trails[len(trails)-1]
+				last.Entries = append(last.Entries, hookgate.TrailEntry{
+					Stage:     hookgate.Stage(row.ColumnText(3)),
+					Metadata:  []byte(row.ColumnText(4)),
+					Timestamp: micros(row.ColumnInt64(5)),
+				})
+				return nil
+			},
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
+	}
+	return trails, nil
+}
+
+const deadLetterQuery = `SELECT d.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
+	r.remote_addr, d.payload, d.reason, r.received_at, d.dead_lettered_at
+	FROM webhook_dead_letters d JOIN webhook_requests r ON r.id = d.id WHERE d.id > ? ORDER BY d.id LIMIT 1`
+
+// DeadLetters implements hookgate.Reader. It holds one at a time.
+func (s *Store) DeadLetters(ctx context.Context) iter.Seq2[hookgate.StoredDeadLetter, error] {
+	return func(yield func(hookgate.StoredDeadLetter, error) bool) {
+		for after, found := int64(0), true; found; {
+			var d hookgate.StoredDeadLetter
+			found = false
+			err := s.read(ctx, func(conn *sqlite.Conn) error {
+				return sqlitex.Execute(conn, deadLetterQuery, &sqlitex.ExecOptions{
+					Args: []any{after},
+					ResultFunc: func(row *sqlite.Stmt) (err error) {
+						found, after = true, row.ColumnInt64(0)
+						d, err = scanDeadLetter(row)
+						return err
+					},
+				})
+			})
+			if err != nil {
+				yield(hookgate.StoredDeadLetter{}, fmt.Errorf("read dead letters: %w", err))
+				return
+			}
+			if found && !yield(d, nil) {
+				return
+			}
+		}
+	}
+}
+
+func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
+	d.ID = row.ColumnText(0)
+	d.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2), Source: row.ColumnText(3)}
+	d.OrderingKey = row.ColumnText(4)
+	d.Sequence = row.ColumnInt64(5)
+	if d.RequestID, err = hookgate.ParseRequestID(row.ColumnText(6)); err != nil {
+		return d, err
+	}
+	if d.Headers, err = parseHeaders(row.ColumnText(7)); err != nil {
+		return d, err
+	}
+	d.RemoteAddr = row.ColumnText(8)
+	d.Body = columnBytes(row, 9)
+	d.Reason = row.ColumnText(10)
+	d.ReceivedAt = micros(row.ColumnInt64(11))
+	d.DeadLetteredAt = micros(row.ColumnInt64(12))
+	return d, nil
+}
+
+// Counts implements hookgate.Reader from the totals that each partition keeps.
+func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
+	const query = `SELECT coalesce(sum(events), 0), coalesce(sum(duplicates), 0), coalesce(sum(dead_letters), 0) FROM webhook_partitions`
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
+			c = hookgate.StoreCounts{Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2)}
+			return nil
+		}})
+	})
+	if err != nil {
+		return c, fmt.Errorf("count what is stored: %w", err)
+	}
+	return c, nil
+}
+
+// plan returns how SQLite would carry out a query, for the tests that watch over the indexes.
+func (s *Store) plan(ctx context.Context, query string, args ...any) (plan string, err error) {
+	var steps []string
+	err = s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, "EXPLAIN QUERY PLAN "+query, &sqlitex.ExecOptions{
+			Args:       args,
+			ResultFunc: func(row *sqlite.Stmt) error { steps = append(steps, row.ColumnText(3)); return nil },
+		})
+	})
+	return strings.Join(steps, "\n"), err
+}

@@ -1,0 +1,40 @@
+package sqlite
+
+import "zombiezen.com/go/sqlite"
+
+// statements are those of the writer.
+type statements struct {
+	acquire, head, advance, lastIDs,
+	event, holder, request, deadLetter, batch *sqlite.Stmt
+}
+
+func (s *statements) prepare(conn *sqlite.Conn) error {
+	for _, p := range []struct {
+		to   **sqlite.Stmt
+		text string
+	}{
+		{&s.acquire, `INSERT INTO webhook_partitions (partition, epoch) VALUES (?, 1)
+			ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch`},
+		{&s.head, `SELECT epoch, sequence, hash FROM webhook_partitions WHERE partition = ?`},
+		{&s.advance, `UPDATE webhook_partitions SET sequence = ?2, hash = ?3, events = events + ?4,
+			duplicates = duplicates + ?5, dead_letters = dead_letters + ?6 WHERE partition = ?1`},
+		{&s.lastIDs, `SELECT (SELECT coalesce(max(id), 0) FROM webhook_events),
+			(SELECT coalesce(max(id), 0) FROM webhook_requests), (SELECT coalesce(max(id), 0) FROM webhook_batches)`},
+		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
+			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, event_type, source) DO NOTHING`},
+		{&s.holder, `SELECT request_id FROM webhook_events WHERE message_id = ? AND event_type = ? AND source = ?`},
+		{&s.request, `INSERT INTO webhook_requests (id, request_id, outcome, first_request_id, reason, message_id, event_type,
+			source, ordering_key, sequence, sha256, received_at, enqueued_at, headers, remote_addr, partition, position, batch)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING`},
+		{&s.deadLetter, `INSERT INTO webhook_dead_letters (id, request_id, payload, reason, dead_lettered_at) VALUES (?, ?, ?, ?, ?)`},
+		{&s.batch, `INSERT INTO webhook_batches (id, partition, sequence, previous_hash, hash, events, requests, worker,
+			processed_at, persisted_at, attempts, last_error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+	} {
+		var err error
+		if *p.to, err = conn.Prepare(p.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// Package sqlite is the embedded store: one SQLite file that sqlite3 can read while the gate runs.
+//
+// A batch is one transaction. Lineage costs no row per stage: it is derived, by the view
+// webhook_audit_trail, from the events and from one row for each partition in the batch, which is
+// also a link of that partition's audit chain.
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/store/migrations"
+)
+
+// readers is the number of connections for reading.
+const readers = 4
+
+// Store is a hookgate.Store and a hookgate.Reader in a SQLite file.
+type Store struct {
+	path string
+	pool *sqlitex.Pool
+
+	mu     sync.Mutex // serialises the use of all below; SQLite has one writer anyway
+	conn   *sqlite.Conn
+	stmts  statements
+	hash   hookgate.LinkHash
+	closed bool
+
+	// lastErr is why the last write failed; nil after one that did not.
+	lastErr atomic.Pointer[error]
+	// failCommit, if set by a test, is called before (done false) and after (true) each commit; its
+	// error takes the commit's place.
+	failCommit func(done bool) error
+}
+
+var (
+	_ hookgate.Store  = (*Store)(nil)
+	_ hookgate.Reader = (*Store)(nil)
+)
+
+// Open opens the store in the file at path, which it creates if there is none.
+func Open(ctx context.Context, path string) (*Store, error) {
+	conn, err := sqlitedb.OpenWriter(ctx, path, migrations.SQLite())
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{path: path, conn: conn}
+	if err := s.stmts.prepare(conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if s.pool, err = sqlitedb.OpenReaders(path, readers); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the store. Calls that come later get ErrClosed or an error of the database.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if err := errors.Join(s.pool.Close(), s.conn.Close()); err != nil {
+		return fmt.Errorf("close store %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// Acquire implements hookgate.Store.
+func (s *Store) Acquire(_ context.Context, partition int) (epoch hookgate.Epoch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err = s.tx(func() error {
+		acquire := s.stmts.acquire
+		defer acquire.Reset()
+		acquire.BindInt64(1, int64(partition))
+		if _, err := acquire.Step(); err != nil {
+			return err
+		}
+		epoch = hookgate.Epoch(acquire.ColumnInt64(0))
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("acquire partition %d: %w", partition, err)
+	}
+	return epoch, nil
+}
+
+// tx runs f in a durable transaction.
+func (s *Store) tx(f func() error) error {
+	if s.closed {
+		return hookgate.ErrClosed
+	}
+	err := sqlitedb.Tx(s.conn, func() error {
+		if err := f(); err != nil || s.failCommit == nil {
+			return err
+		}
+		return s.failCommit(false)
+	})
+	if err == nil && s.failCommit != nil {
+		err = s.failCommit(true)
+	}
+	switch {
+	case err == nil:
+		s.lastErr.Store(nil)
+	case errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected): // the store is well
+	default:
+		s.lastErr.Store(&err)
+	}
+	return err
+}
+
+// Ping implements hookgate.Reader: it reads, and reports why the last write failed if it did.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.lastErr.Load(); err != nil {
+		return *err
+	}
+	return s.read(ctx, func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, "SELECT count(*) FROM webhook_partitions", nil)
+	})
+}
+
+// read lends a reading connection to f.
+func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
+	conn, err := s.pool.Take(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.pool.Put(conn)
+	return f(conn)
+}
