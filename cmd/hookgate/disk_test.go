@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hookgate/hookgate/load"
 )
@@ -16,7 +18,10 @@ import (
 // stay up, say in its health that it cannot write, lose nothing it has acknowledged, and go on by
 // itself when there is room again.
 func TestDiskFull(t *testing.T) {
-	g := startGate(t, startOptions{prefix: []string{"prlimit", "--fsize=3000000:unlimited"}})
+	g := startGate(t, startOptions{
+		prefix: []string{"prlimit", "--fsize=3000000:unlimited"},
+		env:    []string{"HOOKGATE_WORKER_BACKOFF_MAX=200ms"},
+	})
 	var input bytes.Buffer
 	if err := (load.Generator{Count: 3000, Keys: 20, Size: 4000, Seed: 7}).Generate(t.Context(), &input); err != nil {
 		t.Fatal(err)
@@ -33,7 +38,8 @@ func TestDiskFull(t *testing.T) {
 		defer f.Close()
 		summary, err := load.Replay(t.Context(), load.Config{
 			Input: &input, Target: g.url, Credentials: load.Credentials{HMACSecret: key},
-			Ledger: f, Retry: load.Retry{Attempts: 10_000, Time: waitFor, MaxRetryAfter: 100_000_000},
+			Ledger: f, Retry: load.Retry{
+				Attempts: 10_000, Time: waitFor, Base: 10 * time.Millisecond, Max: 100 * time.Millisecond, MaxRetryAfter: 100 * time.Millisecond},
 		})
 		if err == nil && !summary.OK() {
 			t.Errorf("replay: %+v", summary)
@@ -45,7 +51,8 @@ func TestDiskFull(t *testing.T) {
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk /readyz answers %d %s", status, body)
 	}
-	if status, body := g.send(`{"messageId":"while-full","eventType":"t"}`); status != http.StatusServiceUnavailable {
+	// What is small may still find room in the last page.
+	if status, body := g.send(`{"messageId":"while-full","eventType":"t","x":"` + strings.Repeat("x", 900_000) + `"}`); status != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk a webhook is answered %d %s", status, body)
 	}
 	if status, _ := g.request(http.MethodGet, "/livez", ""); status != http.StatusOK {

@@ -31,7 +31,7 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 }
 
 func (w *writer) setMode(m hookgate.Mode) error {
-	err := w.tx(func() error {
+	err := w.tx(0, func() error {
 		w.saveMode.BindText(1, string(m))
 		return sqlitedb.Run(w.saveMode)
 	})

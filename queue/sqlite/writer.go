@@ -17,6 +17,8 @@ const (
 	tick = 200 * time.Millisecond
 	// probeEvery is how many ticks pass between two attempts to write while writing fails.
 	probeEvery = 5
+	// leastProbe is the least that such an attempt writes, in bytes.
+	leastProbe = 64 << 10
 	// sweepRounds is the number of rounds of the sweep in one time to live of a claim.
 	sweepRounds = 168
 )
@@ -30,6 +32,9 @@ type writer struct {
 	saveMode, probe *sqlite.Stmt
 
 	nextID int64
+	// failed is the size, in bytes, of the largest append that has failed since writing last worked. What is
+	// smaller may still find room on a full disk and proves nothing.
+	failed int
 	// stale says that a transaction had an unknown outcome: the file may hold records from nextID on
 	// that the memory lacks.
 	stale   bool
@@ -55,7 +60,7 @@ func newWriter(q *Queue, conn *sqlite.Conn) (*writer, error) {
 		"DELETE FROM records WHERE id BETWEEN ? AND ?":                                                            &w.remove,
 		"INSERT INTO settings VALUES ('last_id', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)": &w.keepLastID,
 		"INSERT OR REPLACE INTO settings VALUES ('mode', ?)":                                                      &w.saveMode,
-		"INSERT OR REPLACE INTO settings VALUES ('probe', ?)":                                                     &w.probe,
+		"INSERT OR REPLACE INTO settings VALUES ('probe', zeroblob(?))":                                           &w.probe,
 	} {
 		if *s, err = conn.Prepare(text); err != nil {
 			return nil, err
@@ -95,7 +100,8 @@ func (w *writer) run() {
 // append commits c and the calls that wait behind it, and answers them.
 func (w *writer) append(c *appendCall) {
 	w.calls = append(w.calls[:0], c)
-	for size := c.size; len(w.calls) < maxGroup && size < maxGroupBytes; {
+	size := c.size
+	for len(w.calls) < maxGroup && size < maxGroupBytes {
 		select {
 		case c := <-w.q.appends:
 			w.calls = append(w.calls, c)
@@ -116,7 +122,7 @@ func (w *writer) append(c *appendCall) {
 		return
 	}
 	next := w.cleanup.begin(w.q.lanes, enoughToClean)
-	err := w.tx(func() error {
+	err := w.tx(size, func() error {
 		if err := w.appendAll(calls, time.Now()); err != nil {
 			return err
 		}
@@ -190,8 +196,8 @@ func (w *writer) claimOf(key claimKey, now time.Time) (claim, bool, error) {
 	return w.claims.lookup(key, now)
 }
 
-// tx runs f in a transaction, and keeps the health of the queue.
-func (w *writer) tx(f func() error) error {
+// tx runs f in a transaction that appends size bytes, and keeps the health of the queue.
+func (w *writer) tx(size int, f func() error) error {
 	err := sqlitedb.Tx(w.conn, func() error {
 		if err := f(); err != nil || w.q.failCommit == nil {
 			return err
@@ -201,10 +207,15 @@ func (w *writer) tx(f func() error) error {
 	if err == nil && w.q.failCommit != nil {
 		err = w.q.failCommit(true)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		w.stale = true
+		w.failed = max(w.failed, size, 1)
+		w.report(err)
+	case size >= w.failed:
+		w.failed = 0
+		w.report(nil)
 	}
-	w.report(err)
 	return err
 }
 
@@ -223,11 +234,12 @@ func (w *writer) reload() error {
 	if !w.stale {
 		return nil
 	}
-	if err := w.load(); err != nil {
+	err := w.load()
+	if err != nil {
+		w.failed = max(w.failed, 1)
 		w.report(err)
-		return err
 	}
-	return nil
+	return err
 }
 
 // load takes up the records in the file from nextID on.
@@ -261,7 +273,7 @@ func (w *writer) load() error {
 // tick does what has to be done when no append comes.
 func (w *writer) tick() {
 	w.ticks++
-	if w.stale || w.q.lanes.stats().Err != nil {
+	if w.stale || w.failed > 0 {
 		if w.ticks%probeEvery == 0 {
 			w.probeDisk()
 		}
@@ -272,7 +284,7 @@ func (w *writer) tick() {
 		if next.done() {
 			break
 		}
-		if w.tx(func() error { return next.step(w, quietStep) }) != nil {
+		if w.tx(0, func() error { return next.step(w, quietStep) }) != nil {
 			return
 		}
 		w.cleanup = next.finish(w.q.lanes)
@@ -282,20 +294,26 @@ func (w *writer) tick() {
 	}
 }
 
+// probeDisk writes as much as what has failed, and takes it away again.
 func (w *writer) probeDisk() {
 	if w.reload() != nil {
 		return
 	}
-	// Its failure is in the stats and in the log; there is nobody else to tell.
-	_ = w.tx(func() error {
-		w.probe.BindInt64(1, time.Now().Unix())
-		return sqlitedb.Run(w.probe)
-	})
+	write := func(size int) error {
+		return w.tx(size, func() error {
+			w.probe.BindInt64(1, int64(size))
+			return sqlitedb.Run(w.probe)
+		})
+	}
+	// A failure is in the stats and in the log; there is nobody else to tell.
+	if write(max(w.failed, leastProbe)) == nil {
+		_ = write(0)
+	}
 }
 
 func (w *writer) sweep(now time.Time) {
 	ended := false
-	err := w.tx(func() (err error) {
+	err := w.tx(0, func() (err error) {
 		ended, err = w.claims.sweep(now)
 		return err
 	})
@@ -311,7 +329,7 @@ func (w *writer) end() {
 	}
 	for {
 		next := w.cleanup.begin(w.q.lanes, 1)
-		if next.done() || w.tx(func() error { return next.step(w, quietStep) }) != nil {
+		if next.done() || w.tx(0, func() error { return next.step(w, quietStep) }) != nil {
 			break
 		}
 		w.cleanup = next.finish(w.q.lanes)

@@ -204,9 +204,8 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp FROM webhook_audit_trail WHERE message_id = ?
-	ORDER BY request_id, timestamp,
-		CASE stage WHEN 'received' THEN 1 WHEN 'enqueued' THEN 2 WHEN 'processed' THEN 3 WHEN 'retried' THEN 4 ELSE 5 END`
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp FROM webhook_audit_trail
+	WHERE message_id = ? ORDER BY request_id, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
 func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {

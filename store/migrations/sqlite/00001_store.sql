@@ -84,36 +84,52 @@ CREATE TABLE webhook_dead_letters (
     dead_lettered_at INTEGER NOT NULL
 );
 
--- The lineage of every acknowledged request, a row for each stage.
-CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type) AS
-WITH requests AS (
-    SELECT message_id, event_type, source, request_id, 'persisted' AS outcome, '' AS first_request_id, '' AS reason,
-           id AS event, received_at, enqueued_at, remote_addr, partition, position, batch
-    FROM webhook_events
-    UNION ALL
-    SELECT message_id, event_type, source, request_id, outcome, first_request_id, reason,
-           NULL, received_at, enqueued_at, remote_addr, partition, position, batch
-    FROM webhook_requests
-)
-SELECT message_id, request_id, 'received', json_object('remoteAddr', remote_addr), received_at, source, event_type
-FROM requests
+-- The stages of a request; the last one stands for its outcome.
+CREATE TABLE webhook_stages (
+    ordinal INTEGER PRIMARY KEY,
+    stage   TEXT NOT NULL
+);
+INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'enqueued'), (3, 'processed'), (4, 'retried'), (5, 'stored');
+
+-- The lineage of every acknowledged request: a row for each stage, and none of them stored.
+CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
+SELECT r.message_id, r.request_id, iif(s.stage = 'stored', 'persisted', s.stage),
+       CASE s.stage
+           WHEN 'received'  THEN json_object('remoteAddr', r.remote_addr)
+           WHEN 'enqueued'  THEN json_object('partition', r.partition, 'position', r.position)
+           WHEN 'processed' THEN json_object('worker', b.worker)
+           WHEN 'retried'   THEN json_object('attempts', b.attempts, 'lastError', b.last_error)
+           ELSE json_object('batch', r.batch, 'event', CAST(r.id AS TEXT))
+       END,
+       CASE s.stage
+           WHEN 'received'  THEN r.received_at
+           WHEN 'enqueued'  THEN r.enqueued_at
+           WHEN 'processed' THEN b.processed_at
+           ELSE b.persisted_at
+       END,
+       r.source, r.event_type, s.ordinal
+FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
+WHERE s.stage <> 'retried' OR b.attempts > 1
 UNION ALL
-SELECT message_id, request_id, 'enqueued', json_object('partition', partition, 'position', position), enqueued_at, source, event_type
-FROM requests
-UNION ALL
-SELECT message_id, request_id, 'processed', json_object('worker', b.worker), b.processed_at, source, event_type
-FROM requests JOIN webhook_batches b ON b.id = batch
-UNION ALL
-SELECT message_id, request_id, 'retried', json_object('attempts', b.attempts, 'lastError', b.last_error), b.persisted_at, source, event_type
-FROM requests JOIN webhook_batches b ON b.id = batch WHERE b.attempts > 1
-UNION ALL
-SELECT message_id, request_id, outcome,
-       CASE outcome
-           WHEN 'persisted' THEN json_object('batch', batch, 'event', CAST(event AS TEXT))
-           WHEN 'duplicate' THEN json_object('batch', batch, 'firstRequestId', first_request_id)
-           ELSE json_object('batch', batch, 'reason', reason)
-       END, b.persisted_at, source, event_type
-FROM requests JOIN webhook_batches b ON b.id = batch;
+SELECT r.message_id, r.request_id, iif(s.stage = 'stored', r.outcome, s.stage),
+       CASE s.stage
+           WHEN 'received'  THEN json_object('remoteAddr', r.remote_addr)
+           WHEN 'enqueued'  THEN json_object('partition', r.partition, 'position', r.position)
+           WHEN 'processed' THEN json_object('worker', b.worker)
+           WHEN 'retried'   THEN json_object('attempts', b.attempts, 'lastError', b.last_error)
+           ELSE iif(r.outcome = 'duplicate',
+               json_object('batch', r.batch, 'firstRequestId', r.first_request_id),
+               json_object('batch', r.batch, 'reason', r.reason))
+       END,
+       CASE s.stage
+           WHEN 'received'  THEN r.received_at
+           WHEN 'enqueued'  THEN r.enqueued_at
+           WHEN 'processed' THEN b.processed_at
+           ELSE b.persisted_at
+       END,
+       r.source, r.event_type, s.ordinal
+FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
+WHERE s.stage <> 'retried' OR b.attempts > 1;
 
 -- Retention, and nothing else, may remove rows: in a transaction that first puts a row into
 -- webhook_retention and takes it out again at the end.
