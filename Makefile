@@ -18,7 +18,7 @@ build: ## Build bin/hookgate
 
 .PHONY: test
 test: tools $(EXAMPLES) check ## Install what the tests need and run everything: format, vet, staticcheck, tests with the race detector
-	go test -race -timeout 11m ./...
+	go test -race -count=1 -timeout 11m ./...
 
 .PHONY: check
 check: ## Format check, vet and staticcheck
