@@ -89,8 +89,8 @@ func run(ctx context.Context) error {
 
 // result has a value for each round.
 type result struct {
-	rate, persisted, peak  []float64 // events/s, events/s, MiB
-	flatOut, paced, client [][]float64
+	rate, persisted, peak []float64 // events/s, events/s, MiB
+	flatOut, paced        [][]float64
 }
 
 // measure runs one server through a flat-out and a paced run.

@@ -229,7 +229,7 @@ func TestReleasedLeavesTheFile(t *testing.T) {
 		t.Errorf("%d claims are still in memory", len(q.lanes.claimed))
 	}
 	q.Close()
-	q = mustOpen(t, path, Options{Partitions: 1, ClaimTTL: time.Nanosecond})
+	mustOpen(t, path, Options{Partitions: 1, ClaimTTL: time.Nanosecond})
 	eventually(t, "expired claims leave the file", func() bool { return count(t, path, "claims") == 0 })
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
-	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -302,16 +301,4 @@ func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) 
 		return c, fmt.Errorf("count what is stored: %w", err)
 	}
 	return c, nil
-}
-
-// plan returns how SQLite would carry out a query, for the tests that watch over the indexes.
-func (s *Store) plan(ctx context.Context, query string, args ...any) (plan string, err error) {
-	var steps []string
-	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, "EXPLAIN QUERY PLAN "+query, &sqlitex.ExecOptions{
-			Args:       args,
-			ResultFunc: func(row *sqlite.Stmt) error { steps = append(steps, row.ColumnText(3)); return nil },
-		})
-	})
-	return strings.Join(steps, "\n"), err
 }
