@@ -117,8 +117,9 @@ type Record struct {
 	// DuplicateOf is the request that claimed this identity before. When it is not zero the record
 	// carries no body: it is there for its lineage.
 	DuplicateOf RequestID
-	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, and no other
-	// field of Delivery is to be trusted. Such a record must be dead-lettered, never dropped.
+	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, RequestID is made
+	// by the queue, the same each time the record comes, and the other fields of Delivery are empty.
+	// Such a record must be dead-lettered, never dropped.
 	Corrupt error
 }
 

@@ -71,8 +71,8 @@ type DeadLetter struct {
 type Outcome struct {
 	// Stored is the number of events this call added.
 	Stored int
-	// Duplicates are the indexes into Batch.Records of those whose identity was already stored by
-	// another request although the queue had not known it.
+	// Duplicates are the indexes into Batch.Records, ascending, of those whose identity was already
+	// stored by another request although the queue had not known it.
 	Duplicates []int
 }
 

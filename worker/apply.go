@@ -104,10 +104,9 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Duration) {
 	now := time.Now()
 	w.metrics.Batch(len(b.Records)+len(b.Dead), took)
-	duplicates := outcome.Duplicates
 	for i := range b.Records {
 		r := &b.Records[i]
-		if !r.DuplicateOf.IsZero() || slices.Contains(duplicates, i) {
+		if !r.DuplicateOf.IsZero() || slices.Contains(outcome.Duplicates, i) {
 			w.metrics.Duplicate(r.EventType, now.Sub(r.ReceivedAt))
 		} else {
 			w.metrics.Persisted(r.EventType, now.Sub(r.ReceivedAt))

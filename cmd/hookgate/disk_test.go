@@ -26,6 +26,7 @@ func TestDiskFull(t *testing.T) {
 	if err := (load.Generator{Count: 3000, Keys: 20, Size: 4000, Seed: 7}).Generate(t.Context(), &input); err != nil {
 		t.Fatal(err)
 	}
+	sent := input.Bytes()
 	ledgerFile := filepath.Join(t.TempDir(), "ledger.ndjson")
 	key := g.key(hmacSecretName)
 	done := make(chan error, 1)
@@ -37,7 +38,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		defer f.Close()
 		summary, err := load.Replay(t.Context(), load.Config{
-			Input: &input, Target: g.url, Credentials: load.Credentials{HMACSecret: key},
+			Input: bytes.NewReader(sent), Target: g.url, Credentials: load.Credentials{HMACSecret: key},
 			Ledger: f, Retry: load.Retry{
 				Attempts: 10_000, Time: waitFor, Base: 10 * time.Millisecond, Max: 100 * time.Millisecond, MaxRetryAfter: 100 * time.Millisecond},
 		})
@@ -46,7 +47,6 @@ func TestDiskFull(t *testing.T) {
 		}
 		done <- err
 	}()
-	sent := bytes.Clone(input.Bytes())
 	g.await("the disk is full", func() bool { return g.health().Queue.Error != "" })
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk /readyz answers %d %s", status, body)

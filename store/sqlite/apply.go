@@ -26,8 +26,9 @@ func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, e
 	defer s.mu.Unlock()
 	a.persistedAt = time.Now()
 	if err := s.tx(a.run); err != nil {
-		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", rejection(err))
+		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
+	slices.Sort(a.outcome.Duplicates)
 	return a.outcome, nil
 }
 
@@ -124,7 +125,9 @@ func headersText(headers []hookgate.Header) string {
 }
 
 // run is the transaction. It may be run only once.
-func (a *application) run() error {
+func (a *application) run() error { return rejection(a.storeAll()) }
+
+func (a *application) storeAll() error {
 	if err := a.readIDs(); err != nil {
 		return err
 	}

@@ -284,7 +284,8 @@ func (v *verifier) request(e *hookgate.LinkEntry, broken breaker) (err error) {
 		return err
 	case !found:
 		return broken("the dead letter of request %s is missing", e.RequestID)
-	case sha256.Sum256(columnBytes(d, 0)) != e.BodySHA256 || d.ColumnText(1) != e.RequestID.String() || d.ColumnText(2) != e.Reason:
+	case sha256.Sum256(columnBytes(d, 0)) != e.BodySHA256 || d.ColumnText(1) != e.RequestID.String() || d.ColumnText(2) != e.Reason,
+		d.ColumnInt64(3) != v.links.ColumnInt64(9):
 		return broken("the dead letter of request %s is not the one that was stored", e.RequestID)
 	}
 	return nil

@@ -1,0 +1,70 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+	"zombiezen.com/go/sqlite"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// maxBlob is the longest body that a store of the suite takes, in bytes. SQLite's own limit is a thousand times that.
+const maxBlob = 2 << 20
+
+// openStore opens the store at path with commits that can be made to fail.
+func openStore(t storetest.TB, path string) (*Store, func(done *bool)) {
+	t.Helper()
+	s, err := Open(context.Background(), path)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	s.conn.Limit(sqlite.LimitLength, maxBlob)
+	var when atomic.Pointer[bool]
+	s.failCommit = func(done bool) error {
+		if w := when.Load(); w != nil && *w == done {
+			return errors.New("injected write error")
+		}
+		return nil
+	}
+	return s, when.Store
+}
+
+// TestConformance runs the suite of the port against stores in temporary folders.
+func TestConformance(t *testing.T) {
+	root := t.TempDir()
+	storetest.Run(t, storetest.Backend{
+		FailsWrites: true,
+		NewPlace: func(t storetest.TB) string {
+			dir, err := os.MkdirTemp(root, "")
+			if err != nil {
+				t.Fatalf("%v", err)
+			}
+			return filepath.Join(dir, "store.db")
+		},
+		Open: func(t storetest.TB, place string) storetest.Instance {
+			s, failWrites := openStore(t, place)
+			return storetest.Instance{Store: s, Reader: s, Close: s.Close, FailWrites: failWrites, Verify: func() error {
+				audit, err := Verify(context.Background(), place, nil)
+				if err == nil && audit.Break != nil {
+					err = audit.Break
+				}
+				return err
+			}}
+		},
+		Rejected: func() hookgate.Record {
+			return hookgate.Record{Delivery: hookgate.Delivery{
+				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: "large"},
+				OrderingKey: "t", Body: make([]byte, maxBlob+1),
+			}}
+		},
+	})
+}

@@ -1,0 +1,436 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// testEvent: every field of a record comes back as it went in.
+func testEvent(t *testing.T, s Instance) {
+	o := own(t, s, 3)
+	r := record("k", 1)
+	r.Partition = 3
+	before := time.Now().Truncate(time.Microsecond)
+	if outcome := o.mustApply(t, r); outcome.Stored != 1 || len(outcome.Duplicates) > 0 {
+		t.Errorf("outcome is %+v, want one event stored", outcome)
+	}
+	plain := record("plain", 2)
+	plain.Partition, plain.Sequence, plain.Headers, plain.RemoteAddr = 3, hookgate.NoSequence, nil, ""
+	o.mustApply(t, plain)
+	events := list(t, s, hookgate.EventFilter{})
+	if len(events) != 2 {
+		t.Fatalf("%d events are stored, want 2", len(events))
+	}
+	for i, r := range []hookgate.Record{r, plain} {
+		e := events[i]
+		if e.PersistedAt.Before(before) || e.PersistedAt.After(time.Now()) {
+			t.Errorf("persisted at %s, want a time during the test", e.PersistedAt)
+		}
+		want := hookgate.Event{
+			ID: e.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence, RequestID: r.RequestID,
+			Headers: r.Headers, RemoteAddr: r.RemoteAddr, ReceivedAt: r.ReceivedAt, PersistedAt: e.PersistedAt,
+			Partition: 3, Position: r.Position.String(), Size: int64(len(r.Body)), SHA256: sha256.Sum256(r.Body),
+		}
+		if !reflect.DeepEqual(e, want) {
+			t.Errorf("stored is\n%+v, want\n%+v", e, want)
+		}
+		if single, err := s.Event(t.Context(), e.ID); err != nil || !reflect.DeepEqual(single, e) {
+			t.Errorf("event %s alone is %+v (error %v), want %+v", e.ID, single, err, e)
+		}
+	}
+}
+
+// testBodies: any bytes are kept as they are, and so is any text that admission lets through.
+func testBodies(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	for n, body := range [][]byte{nil, {}, {0}, all, []byte("{\"a\":\"\xff\xfe\"}"), bytes.Repeat([]byte("x"), 1<<20)} {
+		r := record("k", n)
+		r.Body = body
+		r.MessageID = fmt.Sprintf("%d '\";--%%_\\ \u00e9 e\u0301 \U0001f600", n)
+		o.mustApply(t, r)
+		found := list(t, s, hookgate.EventFilter{MessageID: r.MessageID})
+		if len(found) != 1 {
+			t.Fatalf("body %d: found %d events with message id %q", n, len(found), r.MessageID)
+		}
+		got, err := s.Body(t.Context(), found[0].ID)
+		if err != nil || !bytes.Equal(got, body) || found[0].Size != int64(len(body)) {
+			t.Errorf("body %d: got %d bytes (size %d, error %v), want %d", n, len(got), found[0].Size, err, len(body))
+		}
+	}
+}
+
+// testIdentity: one message id under another source or type is another event.
+func testIdentity(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	var batch []hookgate.Record
+	for n, id := range []hookgate.Identity{
+		{Source: "a", EventType: "x", MessageID: "1"}, {Source: "b", EventType: "x", MessageID: "1"}, {Source: "a", EventType: "y", MessageID: "1"},
+		{Source: "a", EventType: "x", MessageID: "2"}, {Source: "a", EventType: "X", MessageID: "1"}, {Source: "a", EventType: "x ", MessageID: "1"},
+	} {
+		r := record("k", n)
+		r.Identity = id
+		batch = append(batch, r)
+	}
+	if outcome := o.mustApply(t, batch...); outcome.Stored != len(batch) || len(outcome.Duplicates) != 0 {
+		t.Errorf("outcome is %+v, want %d events stored", outcome, len(batch))
+	}
+}
+
+// testDuplicates: an identity is stored once, whether it comes again in its batch or in a later one, and whether or
+// not the queue knew. The first is kept; what repeats it has its own trail.
+func testDuplicates(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	first := record("k", 1)
+	unknown, known := again(first), again(first)
+	unknown.Body = []byte("another body")
+	known.Body, known.DuplicateOf = nil, first.RequestID
+	if outcome := o.mustApply(t, first, unknown, known, record("k", 2)); outcome.Stored != 2 || !slices.Equal(outcome.Duplicates, []int{1}) {
+		t.Errorf("outcome is %+v, want 2 stored and number 1 a duplicate", outcome)
+	}
+	later := again(first)
+	if outcome := o.mustApply(t, record("k", 3), later); outcome.Stored != 1 || !slices.Equal(outcome.Duplicates, []int{1}) {
+		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 3}, "k-1", "k-2", "k-3")
+	e := list(t, s, hookgate.EventFilter{MessageID: "k-1"})[0]
+	if body, _ := s.Body(t.Context(), e.ID); e.RequestID != first.RequestID || !bytes.Equal(body, first.Body) {
+		t.Errorf("kept is request %s with body %q, want the first", e.RequestID, body)
+	}
+	if got := stages(t, s, "k-1"); len(got) != 4 {
+		t.Errorf("%d requests have a trail, want 4: %v", len(got), got)
+	}
+}
+
+// testRepeated: a batch whose outcome is unknown is applied again, by its owner or by the next one. Nothing changes.
+func testRepeated(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	known := again(record("k", 1))
+	known.DuplicateOf = hookgate.NewRequestID(start)
+	b := o.batch(record("k", 1), known, record("k", 2))
+	b.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
+	mustApply(t, o, b)
+	for range 2 {
+		if outcome := mustApply(t, o, b); outcome.Stored != 0 || len(outcome.Duplicates) != 0 {
+			t.Errorf("the repeated batch had the outcome %+v, want nothing", outcome)
+		}
+		mustHave(t, s, hookgate.StoreCounts{Duplicates: 1, DeadLetters: 1}, "k-1", "k-2")
+		if got := len(stages(t, s, "k-1")); got != 2 {
+			t.Errorf("%d requests of k-1 have a trail, want 2", got)
+		}
+		b.Epochs = own(t, s, 0).epochs
+	}
+}
+
+// testPartlyRepeated: after a restart old records may come together with new ones.
+func testPartlyRepeated(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	a, b, c := record("k", 1), record("k", 2), record("k", 3)
+	o.mustApply(t, a, b)
+	if outcome := o.mustApply(t, a, b, c); outcome.Stored != 1 || len(outcome.Duplicates) != 0 {
+		t.Errorf("outcome is %+v, want 1 stored", outcome)
+	}
+	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2", "k-3")
+}
+
+// testPartitions: one batch may span partitions.
+func testPartitions(t *testing.T, s Instance) {
+	o := own(t, s, 0, 1, 2)
+	var batch []hookgate.Record
+	for n := range 9 {
+		r := record("k", n)
+		r.Partition = (n * 2) % 3
+		batch = append(batch, r)
+	}
+	if outcome := o.mustApply(t, batch...); outcome.Stored != 9 {
+		t.Errorf("outcome is %+v, want 9 stored", outcome)
+	}
+	for _, e := range list(t, s, hookgate.EventFilter{}) {
+		if want := int(e.Sequence*2) % 3; e.Partition != want {
+			t.Errorf("%s is in partition %d, want %d", e.MessageID, e.Partition, want)
+		}
+	}
+}
+
+// testFence: who was replaced cannot store, not even in a partition that is still its own, and need not be told twice.
+func testFence(t *testing.T, s Instance) {
+	old := own(t, s, 0, 1)
+	r := record("k", 1)
+	r.Partition = 1
+	old.mustApply(t, record("k", 0))
+	current := own(t, s, 1)
+	if current.epochs[1] <= old.epochs[1] {
+		t.Fatalf("epoch %d follows %d", current.epochs[1], old.epochs[1])
+	}
+	if _, err := old.apply(record("k", 2), r); !errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected) {
+		t.Errorf("a batch with an old epoch got %v, want ErrFenced alone", err)
+	}
+	dead := old.batch()
+	dead.Dead = []hookgate.DeadLetter{{Record: r, Reason: "late"}}
+	if _, err := s.Apply(t.Context(), dead); !errors.Is(err, hookgate.ErrFenced) {
+		t.Errorf("a dead letter with an old epoch got %v, want ErrFenced", err)
+	}
+	mustHave(t, s, hookgate.StoreCounts{}, "k-0")
+	current.mustApply(t, r)
+	old.mustApply(t, record("k", 2))
+	mustHave(t, s, hookgate.StoreCounts{}, "k-0", "k-1", "k-2")
+}
+
+// testNoEpoch: a batch of a partition that was not acquired is a mistake of the caller, and none of the errors
+// that ask something of it.
+func testNoEpoch(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	r := record("k", 1)
+	r.Partition = 5
+	for name, epochs := range map[string]map[int]hookgate.Epoch{"without an epoch": o.epochs, "never acquired": {0: 1, 5: 1}} {
+		b := o.batch(record("k", 0), r)
+		b.Epochs = epochs
+		if _, err := s.Apply(t.Context(), b); err == nil || errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected) {
+			t.Errorf("partition %s: got %v, want an error of another kind", name, err)
+		}
+	}
+	mustHave(t, s, hookgate.StoreCounts{})
+}
+
+// testDeadLetters: a dead letter is kept whole, once, and is no event; its identity stays free.
+func testDeadLetters(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	var b *hookgate.Batch
+	for n := range 3 {
+		b = o.batch(record("k", n))
+		b.Dead = []hookgate.DeadLetter{{Record: record("dead", n), Reason: fmt.Sprintf("reason %d", n)}}
+		mustApply(t, o, b)
+	}
+	mustApply(t, o, b)
+	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 3}, "k-0", "k-1", "k-2")
+	all := deadLetters(t, s)
+	if len(all) != 3 {
+		t.Fatalf("%d dead letters, want 3", len(all))
+	}
+	r, d := b.Dead[0].Record, all[2]
+	want := hookgate.StoredDeadLetter{
+		ID: d.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence, RequestID: r.RequestID, Headers: r.Headers,
+		RemoteAddr: r.RemoteAddr, Body: r.Body, Reason: "reason 2", ReceivedAt: r.ReceivedAt, DeadLetteredAt: d.DeadLetteredAt,
+	}
+	if !reflect.DeepEqual(d, want) || d.DeadLetteredAt.IsZero() {
+		t.Errorf("dead letter is\n%+v, want\n%+v", d, want)
+	}
+	if got := stages(t, s, "dead-2"); !slices.Equal(got, []string{"received enqueued processed dead_lettered"}) {
+		t.Errorf("trail of a dead letter is %v", got)
+	}
+	if outcome := o.mustApply(t, again(r)); outcome.Stored != 1 {
+		t.Errorf("the identity of a dead letter is taken: %+v", outcome)
+	}
+}
+
+// testCorrupt: a record that nobody could decode is rejected as an event and taken as a dead letter, several of them too.
+func testCorrupt(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	b := o.batch()
+	for n := range 2 {
+		corrupt := hookgate.Record{
+			Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start), Sequence: hookgate.NoSequence, Body: []byte{0, 255, byte(n)}},
+			Position: hookgate.Position{Major: 1, Minor: uint64(n)}, Corrupt: errors.New("checksum"),
+		}
+		if _, err := o.apply(record("k", n), corrupt); !errors.Is(err, hookgate.ErrRejected) {
+			t.Errorf("a corrupt record got %v, want ErrRejected", err)
+		}
+		b.Dead = append(b.Dead, hookgate.DeadLetter{Record: corrupt, Reason: "checksum"})
+	}
+	mustHave(t, s, hookgate.StoreCounts{})
+	mustApply(t, o, b)
+	all := deadLetters(t, s)
+	if len(all) != 2 || !bytes.Equal(all[0].Body, []byte{0, 255, 0}) || !bytes.Equal(all[1].Body, []byte{0, 255, 1}) {
+		t.Errorf("dead letters are %+v, want the two corrupt records", all)
+	}
+}
+
+// testTimes: a clock that jumps between the steps of an event does not matter.
+func testTimes(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	r := record("k", 1)
+	r.ReceivedAt = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
+	r.EnqueuedAt = time.Date(1999, 1, 1, 0, 0, 0, 1000, time.UTC)
+	o.mustApply(t, r)
+	if e := list(t, s, hookgate.EventFilter{})[0]; !e.ReceivedAt.Equal(r.ReceivedAt) {
+		t.Errorf("received at %s, want %s", e.ReceivedAt, r.ReceivedAt)
+	}
+}
+
+// testRejected: a record at fault is refused with its whole batch, so that the caller can divide it, and the store
+// stays well.
+func testRejected(t *testing.T, b Backend) {
+	s := open(t, b)
+	o := own(t, s, 0)
+	bad := b.Rejected()
+	for _, batch := range [][]hookgate.Record{{bad}, {record("k", 1), bad, record("k", 2)}} {
+		if _, err := o.apply(batch...); !errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrFenced) {
+			t.Errorf("%d records with one at fault got %v, want ErrRejected", len(batch), err)
+		}
+		if err := s.Ping(t.Context()); err != nil {
+			t.Errorf("the store is not well after a rejection: %v", err)
+		}
+	}
+	mustHave(t, s, hookgate.StoreCounts{})
+	o.mustApply(t, record("k", 1), record("k", 2))
+	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2")
+	mustVerify(t, s)
+}
+
+// testConcurrent: workers that own different partitions store at the same time, each in its order.
+func testConcurrent(t *testing.T, s Instance) {
+	const workers, batches, size = 4, 10, 20
+	var all sync.WaitGroup
+	for p := range workers {
+		o := own(t, s, p)
+		all.Go(func() {
+			for n := range batches {
+				var batch []hookgate.Record
+				for i := range size {
+					r := record(fmt.Sprint("w", p), n*size+i)
+					r.Partition = p
+					batch = append(batch, r)
+				}
+				if outcome, err := o.apply(batch...); err != nil || outcome.Stored != size {
+					t.Errorf("worker %d, batch %d: outcome %+v, error %v", p, n, outcome, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	next := map[string]int64{}
+	for _, e := range list(t, s, hookgate.EventFilter{}) {
+		if e.Sequence != next[e.OrderingKey] {
+			t.Errorf("%s came where %d was due", e.MessageID, next[e.OrderingKey])
+		}
+		next[e.OrderingKey]++
+	}
+	if len(next) != workers || next["w0"] != batches*size {
+		t.Errorf("stored are %v", next)
+	}
+}
+
+// testEmpty: a batch of nothing changes nothing.
+func testEmpty(t *testing.T, s Instance) {
+	if outcome := own(t, s, 0).mustApply(t); outcome.Stored != 0 {
+		t.Errorf("outcome is %+v", outcome)
+	}
+	mustHave(t, s, hookgate.StoreCounts{})
+}
+
+// testReopen: what was stored is there after the store was closed, and epochs go on from where they were.
+func testReopen(t *testing.T, b Backend) {
+	place := b.NewPlace(t)
+	s := b.Open(t, place)
+	o := own(t, s, 0)
+	o.mustApply(t, record("k", 1))
+	s.Close()
+	s = b.Open(t, place)
+	defer s.Close()
+	late := &owner{s, o.epochs}
+	late.mustApply(t, record("k", 2))
+	if now := own(t, s, 0); now.epochs[0] <= o.epochs[0] {
+		t.Errorf("epoch %d follows %d", now.epochs[0], o.epochs[0])
+	}
+	if _, err := late.apply(record("k", 3)); !errors.Is(err, hookgate.ErrFenced) {
+		t.Errorf("an epoch from before got %v, want ErrFenced", err)
+	}
+	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2")
+	mustVerify(t, s)
+}
+
+// testClosed: a closed store says so, and closing it again is no error.
+func testClosed(t *testing.T, b Backend) {
+	s := open(t, b)
+	o := own(t, s, 0)
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if _, err := o.apply(record("k", 1)); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("apply got %v, want ErrClosed", err)
+	}
+	if _, err := s.Acquire(t.Context(), 0); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("acquire got %v, want ErrClosed", err)
+	}
+	if err := s.Ping(t.Context()); err == nil {
+		t.Error("ping got no error")
+	}
+}
+
+// testApplyFails: a transaction fails, once before and once after it took effect. The caller learns no more than that,
+// applies the same batch again, and everything is there once.
+func testApplyFails(t *testing.T, b Backend, done bool) {
+	place := b.NewPlace(t)
+	s := b.Open(t, place)
+	defer func() { s.Close() }()
+	o := own(t, s, 0)
+	o.mustApply(t, record("k", 0))
+	known := again(record("k", 0))
+	known.DuplicateOf = hookgate.NewRequestID(start)
+	batch := o.batch(record("k", 1), known, again(record("k", 1)))
+	batch.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
+	s.FailWrites(&done)
+	for range 2 {
+		_, err := s.Apply(t.Context(), batch)
+		if err == nil || errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected) {
+			t.Fatalf("apply got %v, want an error that says to try again", err)
+		}
+	}
+	if err := s.Ping(t.Context()); err == nil {
+		t.Error("ping does not tell that writing fails")
+	}
+	s.FailWrites(nil)
+	wantStored := 1
+	if done {
+		wantStored = 0
+	}
+	batch.Attempts, batch.LastError = 3, "injected"
+	if outcome := mustApply(t, s, batch); outcome.Stored != wantStored {
+		t.Errorf("outcome of the repetition is %+v, want %d stored", outcome, wantStored)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("ping still tells of an error: %v", err)
+	}
+	for _, reopened := range []bool{false, true} {
+		if reopened {
+			s.Close()
+			s = b.Open(t, place)
+		}
+		mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-0", "k-1")
+		if got := stages(t, s, "k-1"); len(got) != 2 || strings.Contains(got[0], "retried") == done {
+			t.Errorf("reopened %v: trail of k-1 is %v", reopened, got)
+		}
+		mustVerify(t, s)
+	}
+}
+
+// testAcquireFails: an owner whose epoch was lost acquires again, and its epoch is higher than any before.
+func testAcquireFails(t *testing.T, b Backend, done bool) {
+	s := open(t, b)
+	old := own(t, s, 0)
+	s.FailWrites(&done)
+	if _, err := s.Acquire(context.Background(), 0); err == nil {
+		t.Fatal("acquire whose write failed returned no error")
+	}
+	s.FailWrites(nil)
+	o := own(t, s, 0)
+	if o.epochs[0] <= old.epochs[0] {
+		t.Errorf("epoch %d follows %d", o.epochs[0], old.epochs[0])
+	}
+	o.mustApply(t, record("k", 1))
+	mustVerify(t, s)
+}

@@ -1,0 +1,243 @@
+// Package storetest is the conformance suite of hookgate.Store and hookgate.Reader. A backend runs it
+// from its own tests:
+//
+//	storetest.Run(t, storetest.Backend{Open: …})
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Backend makes stores of one kind.
+type Backend struct {
+	// Open opens the store at a place. The same place again is the same store.
+	Open func(t TB, place string) Instance
+	// NewPlace returns a place where no store has been.
+	NewPlace func(t TB) string
+	// FailsWrites says that instances have FailWrites. Without it the failure twins do not exist.
+	FailsWrites bool
+	// Rejected returns a record that the store is well enough to refuse for what it holds. Nil if the
+	// store takes everything that a queue can hold.
+	Rejected func() hookgate.Record
+}
+
+// Instance is one open store and what the suite does to it.
+type Instance struct {
+	hookgate.Store
+	hookgate.Reader
+	Close func() error
+	// Verify checks the audit chain of the store against all it holds.
+	Verify func() error
+	// FailWrites makes each transaction that follows fail: with done false before it took effect,
+	// with done true after. Nil ends that.
+	FailWrites func(done *bool)
+}
+
+// TB is the part of testing.TB that the suite and rapid's tests share.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Logf(format string, args ...any)
+}
+
+// Run runs the suite. After each test the store's audit chain must hold.
+func Run(t *testing.T, b Backend) {
+	tests := []struct {
+		name string
+		run  func(*testing.T, Instance)
+	}{
+		{"EventAsItWas", testEvent},
+		{"Bodies", testBodies},
+		{"IdentityHasThreeParts", testIdentity},
+		{"OneRowForEachIdentity", testDuplicates},
+		{"RepeatedBatch", testRepeated},
+		{"PartlyRepeatedBatch", testPartlyRepeated},
+		{"ManyPartitionsInABatch", testPartitions},
+		{"Fence", testFence},
+		{"NoEpoch", testNoEpoch},
+		{"DeadLetters", testDeadLetters},
+		{"CorruptRecord", testCorrupt},
+		{"LateTimes", testTimes},
+		{"Trail", testTrail},
+		{"TrailOfARetry", testTrailRetried},
+		{"Order", testOrder},
+		{"Filters", testFilters},
+		{"Pages", testPages},
+		{"NotFound", testNotFound},
+		{"StopReading", testStopReading},
+		{"ReadWhileWriting", testReadWhileWriting},
+		{"ConcurrentWorkers", testConcurrent},
+		{"EmptyBatch", testEmpty},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t, b)
+			test.run(t, s)
+			mustVerify(t, s)
+		})
+	}
+	t.Run("Reopen", func(t *testing.T) { testReopen(t, b) })
+	t.Run("Closed", func(t *testing.T) { testClosed(t, b) })
+	t.Run("Model", func(t *testing.T) { testModel(t, b) })
+	if b.Rejected != nil {
+		t.Run("Rejected", func(t *testing.T) { testRejected(t, b) })
+	}
+	if b.FailsWrites {
+		for name, done := range map[string]bool{"NotDone": false, "Done": true} {
+			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
+			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
+		}
+	}
+}
+
+func open(t *testing.T, b Backend) Instance {
+	t.Helper()
+	s := b.Open(t, b.NewPlace(t))
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// start is the time of the first record; the n-th is received n seconds later.
+var start = time.Date(2026, 11, 23, 10, 0, 0, 123_456_000, time.UTC)
+
+// record returns the n-th record of a key in partition 0; n makes the message id and the position.
+func record(key string, n int) hookgate.Record {
+	at := start.Add(time.Duration(n) * time.Second)
+	return hookgate.Record{
+		Delivery: hookgate.Delivery{
+			RequestID:   hookgate.NewRequestID(at),
+			Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+			OrderingKey: key,
+			Sequence:    int64(n),
+			Headers:     []hookgate.Header{{Name: "X-Trace", Value: "a\"b"}, {Name: "X-Trace", Value: "ü"}},
+			Body:        fmt.Appendf(nil, `{"key":%q,"n":%d}`, key, n),
+			RemoteAddr:  "192.0.2.1:4711",
+			ReceivedAt:  at,
+		},
+		Position:   hookgate.Position{Major: 7, Minor: uint64(n)},
+		EnqueuedAt: at.Add(time.Millisecond),
+		Lease:      1,
+	}
+}
+
+// again returns a new request with the identity of r.
+func again(r hookgate.Record) hookgate.Record {
+	r.RequestID = hookgate.NewRequestID(r.ReceivedAt)
+	r.Position.Minor += 1000
+	return r
+}
+
+// owner applies batches as a worker does that owns partitions.
+type owner struct {
+	Instance
+	epochs map[int]hookgate.Epoch
+}
+
+// own acquires the partitions.
+func own(t TB, s Instance, partitions ...int) *owner {
+	t.Helper()
+	o := &owner{s, map[int]hookgate.Epoch{}}
+	for _, p := range partitions {
+		epoch, err := s.Acquire(context.Background(), p)
+		if err != nil {
+			t.Fatalf("acquire partition %d: %v", p, err)
+		}
+		o.epochs[p] = epoch
+	}
+	return o
+}
+
+func (o *owner) batch(records ...hookgate.Record) *hookgate.Batch {
+	return &hookgate.Batch{
+		Records: records, Epochs: o.epochs, Worker: "gate/1", ProcessedAt: start.Add(time.Hour), Attempts: 1,
+	}
+}
+
+func (o *owner) apply(records ...hookgate.Record) (hookgate.Outcome, error) {
+	return o.Apply(context.Background(), o.batch(records...))
+}
+
+func (o *owner) mustApply(t TB, records ...hookgate.Record) hookgate.Outcome {
+	t.Helper()
+	return mustApply(t, o, o.batch(records...))
+}
+
+func mustApply(t TB, s hookgate.Store, b *hookgate.Batch) hookgate.Outcome {
+	t.Helper()
+	outcome, err := s.Apply(context.Background(), b)
+	if err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+	return outcome
+}
+
+// mustHave checks what the store holds: the events' message ids in the order stored, and the counts.
+func mustHave(t TB, s Instance, c hookgate.StoreCounts, messageIDs ...string) {
+	t.Helper()
+	var got []string
+	for _, e := range list(t, s, hookgate.EventFilter{}) {
+		got = append(got, e.MessageID)
+	}
+	if strings.Join(got, " ") != strings.Join(messageIDs, " ") {
+		t.Errorf("stored are %v, want %v", got, messageIDs)
+	}
+	c.Events = int64(len(messageIDs))
+	if counts, err := s.Counts(context.Background()); err != nil || counts != c {
+		t.Errorf("counts are %+v (error %v), want %+v", counts, err, c)
+	}
+}
+
+// list reads all events that match.
+func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Event) {
+	t.Helper()
+	for e, err := range s.Events(context.Background(), f) {
+		if err != nil {
+			t.Fatalf("list events: %v", err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// deadLetters reads all dead letters.
+func deadLetters(t TB, s hookgate.Reader) (all []hookgate.StoredDeadLetter) {
+	t.Helper()
+	for d, err := range s.DeadLetters(context.Background()) {
+		if err != nil {
+			t.Fatalf("list dead letters: %v", err)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// stages describes the trails of a message id: the stages of each request in order.
+func stages(t TB, s hookgate.Reader, messageID string) (all []string) {
+	t.Helper()
+	trails, err := s.Trace(context.Background(), messageID)
+	if err != nil {
+		t.Fatalf("trace %q: %v", messageID, err)
+	}
+	for _, trail := range trails {
+		var names []string
+		for _, e := range trail.Entries {
+			names = append(names, string(e.Stage))
+		}
+		all = append(all, strings.Join(names, " "))
+	}
+	return all
+}
+
+func mustVerify(t TB, s Instance) {
+	t.Helper()
+	if err := s.Verify(); err != nil {
+		t.Errorf("the audit chain does not hold: %v", err)
+	}
+}
