@@ -74,32 +74,32 @@ type item struct {
 
 // prepare sorts the batch by partition and computes digests.
 func (a *application) prepare() error {
+	items := make([]item, 0, len(a.batch.Records)+len(a.batch.Dead))
 	for i := range a.batch.Records {
 		r := &a.batch.Records[i]
 		if r.Corrupt != nil {
 			return fmt.Errorf("%w: record %d is corrupt: %w", hookgate.ErrRejected, i, r.Corrupt)
 		}
-		a.add(r, i, "", false)
+		items = append(items, newItem(r, i, "", false))
 	}
 	for i := range a.batch.Dead {
-		a.add(&a.batch.Dead[i].Record, -1, a.batch.Dead[i].Reason, true)
+		items = append(items, newItem(&a.batch.Dead[i].Record, -1, a.batch.Dead[i].Reason, true))
 	}
-	slices.SortFunc(a.parts, func(p, q part) int { return p.partition - q.partition })
-	for _, p := range a.parts {
-		if _, ok := a.batch.Epochs[p.partition]; !ok {
-			return fmt.Errorf("the batch has records of partition %d and no epoch for it", p.partition)
+	slices.SortStableFunc(items, func(x, y item) int { return x.record.Partition - y.record.Partition })
+	for begin, end := 0, 0; begin < len(items); begin = end {
+		partition := items[begin].record.Partition
+		if _, ok := a.batch.Epochs[partition]; !ok {
+			return fmt.Errorf("the batch has records of partition %d and no epoch for it", partition)
 		}
+		for end = begin; end < len(items) && items[end].record.Partition == partition; end++ {
+		}
+		a.parts = append(a.parts, part{partition: partition, items: items[begin:end]})
 	}
 	return nil
 }
 
-func (a *application) add(r *hookgate.Record, index int, reason string, dead bool) {
-	i := slices.IndexFunc(a.parts, func(p part) bool { return p.partition == r.Partition })
-	if i < 0 {
-		i = len(a.parts)
-		a.parts = append(a.parts, part{partition: r.Partition})
-	}
-	a.parts[i].items = append(a.parts[i].items, item{
+func newItem(r *hookgate.Record, index int, reason string, dead bool) item {
+	return item{
 		record: r, index: index, dead: dead,
 		LinkEntry: hookgate.LinkEntry{
 			Delivery:    &r.Delivery,
@@ -109,7 +109,7 @@ func (a *application) add(r *hookgate.Record, index int, reason string, dead boo
 			Reason:      reason,
 			BodySHA256:  sha256.Sum256(r.Body),
 		},
-	})
+	}
 }
 
 // headersText is the JSON of the headers. Bytes that are not UTF-8 are replaced in it, as JSON demands.
