@@ -1,0 +1,138 @@
+package hookgate_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// TestPartitionNeverChanges: the partition of a key is part of what a queue has stored. These values were computed once,
+// by a separate program, and must stay.
+func TestPartitionNeverChanges(t *testing.T) {
+	for key, want := range map[string]int{
+		"": 2, "a": 13, "customer-1": 1, "customer-2": 15, "octocat/Hello-World": 0, "order.paid": 15, "\u00fc\U0001f600": 8,
+	} {
+		if got := hookgate.Partition(key, 16); got != want {
+			t.Errorf("key %q is in partition %d of 16, want %d", key, got, want)
+		}
+	}
+}
+
+// TestPartitionIsEven: keys that differ in a digit are spread over all partitions, none of which gets twice its share.
+func TestPartitionIsEven(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 16, 64} {
+		const keys = 20_000
+		count := make([]int, n)
+		for i := range keys {
+			count[hookgate.Partition(fmt.Sprint("customer-", i), n)]++
+		}
+		if least, most := slices.Min(count), slices.Max(count); most > 2*keys/n || least < keys/n/2 {
+			t.Errorf("of %d partitions one has %d and one %d of %d keys", n, least, most, keys)
+		}
+	}
+}
+
+// TestPosition: the text form is read back, and order is that of both numbers.
+func TestPosition(t *testing.T) {
+	sorted := []hookgate.Position{{}, {Minor: 1}, {Minor: 10}, {Major: 1}, {Major: 1, Minor: 2}, {Major: 1<<64 - 1, Minor: 1<<64 - 1}}
+	for i, p := range sorted {
+		if got, err := hookgate.ParsePosition(p.String()); err != nil || got != p {
+			t.Errorf("%s reads as %s (error %v)", p, got, err)
+		}
+		for j, q := range sorted {
+			if got := p.Compare(q); (got < 0) != (i < j) || (got > 0) != (i > j) {
+				t.Errorf("%s against %s is %d", p, q, got)
+			}
+		}
+	}
+	for _, s := range []string{"", "1", "-", "1-", "-1", "1-2-3", "a-1", "1- 2", "18446744073709551616-0"} {
+		if p, err := hookgate.ParsePosition(s); err == nil {
+			t.Errorf("%q reads as %s", s, p)
+		}
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	for _, m := range []hookgate.Mode{hookgate.ModeNormal, hookgate.ModeReadOnly} {
+		if got, err := hookgate.ParseMode(string(m)); err != nil || got != m {
+			t.Errorf("%q reads as %q (error %v)", m, got, err)
+		}
+	}
+	if _, err := hookgate.ParseMode("Normal"); err == nil || !strings.Contains(err.Error(), "read_only") {
+		t.Errorf("an unknown mode got %v, want an error that names the known ones", err)
+	}
+}
+
+// TestRequestID: ids are UUIDs of version 7 whose text sorts by time, and no two are the same.
+func TestRequestID(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	seen := map[hookgate.RequestID]bool{}
+	last := ""
+	for range 10_000 {
+		id := hookgate.NewRequestID(at)
+		text := id.String()
+		if seen[id] || id.IsZero() || text[14] != '7' || !strings.ContainsRune("89ab", rune(text[19])) {
+			t.Fatalf("%s is no fresh UUID of version 7", text)
+		}
+		seen[id] = true
+		if back, err := hookgate.ParseRequestID(text); err != nil || back != id {
+			t.Fatalf("%s reads as %s (error %v)", text, back, err)
+		}
+		if text[:18] < last {
+			t.Fatalf("%s follows %s", text, last)
+		}
+		last = text[:18]
+		at = at.Add(time.Microsecond)
+	}
+	if got := hookgate.NewRequestID(time.UnixMilli(0x0123456789ab)).String(); !strings.HasPrefix(got, "01234567-89ab-7000-") {
+		t.Errorf("the id of a known time is %s", got)
+	}
+	for _, s := range []string{"", "0123", strings.Repeat("0", 36), "01234567-89ab-7000-8000-00000000000g", "01234567-89ab-7000-8000-0000000000000", "{1234567-89ab-7000-8000-00000000000}"} {
+		if id, err := hookgate.ParseRequestID(s); err == nil {
+			t.Errorf("%q reads as %s", s, id)
+		}
+	}
+}
+
+// TestAppendJSONString: the text is what encoding/json writes without HTML escapes, up to the choice of escape, and what
+// it reads back.
+func TestAppendJSONString(t *testing.T) {
+	for _, s := range []string{
+		"", "plain", `a"b\c/d`, "\x00\x01\x1f\x7f", "\n\r\t\b\f", "\u00e9\U0001f600\u2028\u2029<>&", "\xff", "a\xffb\xc3", "\xed\xa0\x80", "\ufffd",
+	} {
+		got := string(hookgate.AppendJSONString([]byte("x"), s))[1:]
+		var want bytes.Buffer
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(s); err != nil {
+			t.Fatal(err)
+		}
+		var back, wantBack string
+		if err := json.Unmarshal([]byte(got), &back); err != nil {
+			t.Fatalf("%q became %s: %v", s, got, err)
+		}
+		if err := json.Unmarshal(want.Bytes(), &wantBack); err != nil || back != wantBack {
+			t.Errorf("%q became %s, which reads as %q, want %q", s, got, back, wantBack)
+		}
+	}
+}
+
+// FuzzAppendJSONString: whatever the text, the result is valid JSON and means the same as what encoding/json writes.
+func FuzzAppendJSONString(f *testing.F) {
+	f.Add("a\"\\\x00\xff\u2028")
+	f.Fuzz(func(t *testing.T, s string) {
+		var back string
+		if err := json.Unmarshal(hookgate.AppendJSONString(nil, s), &back); err != nil || back != toValid(s) {
+			t.Errorf("%q reads as %q (error %v)", s, back, err)
+		}
+	})
+}
+
+// toValid puts U+FFFD for each byte that is no UTF-8.
+func toValid(s string) string { return string([]rune(s)) }
