@@ -103,6 +103,14 @@ func migrate(ctx context.Context, path string, migrations fs.FS) error {
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
+	// goose would leave a newer schema as it is, and an older program must not write to that.
+	have, known, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if have > known {
+		return fmt.Errorf("its schema has version %d and this program knows %d: it was made by a newer hookgate; start that one", have, known)
+	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("apply migrations: %w", err)
 	}
