@@ -35,7 +35,8 @@ type gitHub struct {
 // The ordering key is the string at OrderingKeyPath, or the number as it is written there. An event
 // that has nothing, null or an empty string there is ordered by its type: GitHub's events differ in what they
 // carry, and it does not send again what was refused. An object, array or boolean there is
-// a *MalformedError, because then the path itself is wrong. Of members with one name the first counts.
+// a *MalformedError, because then the path itself is wrong. If a body has several members with one name,
+// one of those that the path fits is taken, always the same for the same bytes.
 //
 // An error names an empty secret or what is wrong with the path.
 func NewGitHub(c GitHubConfig) (Scheme, error) {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -244,8 +246,16 @@ Send a first webhook:
 
 and see what became of it:
 
-  hookgate trace evt-1 --target %s --data-dir %s
+  %s trace evt-1 --target %s --data-dir %s
 
-`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), url, shellQuote(string(c.DataDir)))
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), url, shellQuote(string(c.DataDir)))
 	}
+}
+
+// self is how a person starts this program: by its name, or with go run from the folder of its source.
+func self() string {
+	if path, err := os.Executable(); err == nil && strings.Contains(path, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/hookgate"
+	}
+	return "hookgate"
 }

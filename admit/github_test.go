@@ -1,0 +1,203 @@
+package admit
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hookgate/hookgate"
+)
+
+func newGitHubForTest(t testing.TB, path string) Scheme {
+	t.Helper()
+	s, err := NewGitHub(GitHubConfig{Secrets: []string{"s"}, OrderingKeyPath: path})
+	if err != nil {
+		t.Fatalf("NewGitHub: %v", err)
+	}
+	return s
+}
+
+func gitHubHeader(pairs ...string) http.Header {
+	return header(append([]string{"X-GitHub-Delivery", "d", "X-GitHub-Event", "push"}, pairs...)...)
+}
+
+// Goal: GitHub's signatures are understood. Method: the example in GitHub's documentation ("Validating
+// webhook deliveries"), as it is and with each part changed.
+func TestGitHubPublishedExample(t *testing.T) {
+	const secret, payload = "It's a Secret to Everybody", "Hello, World!"
+	const value = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+	for _, c := range []struct {
+		name, secret, payload, value string
+		ok                           bool
+	}{
+		{"as published", secret, payload, value, true},
+		{"another secret", "it's a Secret to Everybody", payload, value, false},
+		{"another payload", secret, payload + "\n", value, false},
+		{"another signature", secret, payload, strings.Replace(value, "e17", "e18", 1), false},
+	} {
+		s, err := NewGitHub(GitHubConfig{Secrets: []string{c.secret}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := header("X-Hub-Signature-256", c.value)
+		if err := s.CheckHeader(h); err != nil {
+			t.Errorf("%s: CheckHeader: %v", c.name, err)
+		}
+		switch err := s.Authenticate(h, []byte(c.payload)); {
+		case c.ok && err != nil:
+			t.Errorf("%s: refused: %v", c.name, err)
+		case !c.ok && !errors.Is(err, ErrUnauthenticated):
+			t.Errorf("%s: error is %v, want ErrUnauthenticated", c.name, err)
+		}
+	}
+}
+
+// Goal: id and type come from the headers and never from the body. Method: a body that has the fields of
+// an envelope, well-formed and not.
+func TestGitHubIdentity(t *testing.T) {
+	h := header("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958", "X-GitHub-Event", "issues")
+	want := Message{"72d3162e-cc78-11e3-81ab-4c9367dc0958", "issues", "issues", hookgate.NoSequence}
+	for _, text := range []string{
+		`{}`, `{"action":"opened"}`, body(`"orderingKey":"o","sequence":3`), body(`"sequence":-1,"messageId":4`),
+	} {
+		got, err := newGitHubForTest(t, "").Identify(h, []byte(text))
+		wantMessage(t, got, err, want)
+	}
+}
+
+// Goal: each header that identifies must be one good value. Method: a table for both headers.
+func TestGitHubHeaderRefused(t *testing.T) {
+	for _, name := range []string{"X-GitHub-Delivery", "X-GitHub-Event"} {
+		for _, c := range []struct {
+			name   string
+			values []string
+			words  string
+		}{
+			{"missing", nil, "is missing"},
+			{"empty", []string{""}, "is empty"},
+			{"twice", []string{"a", "b"}, "occurs more than once"},
+			{"twice the same", []string{"a", "a"}, "occurs more than once"},
+			{"257 bytes", []string{strings.Repeat("x", 257)}, "is longer than 256 bytes"},
+			{"tab", []string{"a\tb"}, "control character"},
+			{"DEL", []string{"a\x7f"}, "control character"},
+			{"Latin-1", []string{"caf\xe9"}, "not valid UTF-8"},
+		} {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				h := gitHubHeader()
+				h.Del(name)
+				for _, v := range c.values {
+					h.Add(name, v)
+				}
+				got, err := newGitHubForTest(t, "").Identify(h, []byte("{}"))
+				wantMalformed(t, err, name, c.words)
+				if got != (Message{}) {
+					t.Errorf("message is %+v beside the error", got)
+				}
+			})
+		}
+		t.Run(name+"/256 bytes", func(t *testing.T) {
+			h := gitHubHeader()
+			long := strings.Repeat("é", 128)
+			h.Set(name, long)
+			want := Message{long, "push", "push", hookgate.NoSequence}
+			if name == "X-GitHub-Event" {
+				want = Message{"d", long, long, hookgate.NoSequence}
+			}
+			got, err := newGitHubForTest(t, "").Identify(h, []byte("{}"))
+			wantMessage(t, got, err, want)
+		})
+	}
+}
+
+// Goal: the ordering key is the string or number at the path; nothing there means the event type; anything
+// else is refused under the path's name. Method: a table of paths and bodies.
+func TestGitHubOrderingKey(t *testing.T) {
+	for _, c := range []struct{ name, path, body, want, words string }{
+		{"no path", "", `{"a":"k"}`, "push", ""},
+		{"string", "a", `{"a":"k"}`, "k", ""},
+		{"string with escapes", "a", `{"a":"\u0041\"\/\ud83d\ude00"}`, `A"/😀`, ""},
+		{"number", "a", `{"a":12}`, "12", ""},
+		{"number as written", "a", `{"a":-1.50E+2 }`, "-1.50E+2", ""},
+		{"large number", "a", `{"a":123456789012345678901234567890}`, "123456789012345678901234567890", ""},
+		{"zero", "a", `{"a":0}`, "0", ""},
+		{"missing", "a", `{"b":"k"}`, "push", ""},
+		{"null", "a", `{"a":null}`, "push", ""},
+		{"empty string", "a", `{"a":""}`, "push", ""},
+		{"the string null", "a", `{"a":"null"}`, "null", ""},
+		{"space", "a", `{"a":" "}`, " ", ""},
+		{"nested", "repository.full_name", `{"full_name":"x","repository":{"id":1,"full_name":"o/r"}}`, "o/r", ""},
+		{"nested and missing", "a.b.c", `{"a":{"b":{}}}`, "push", ""},
+		{"nested in null", "a.b", `{"a":null}`, "push", ""},
+		{"nested in a string", "a.b", `{"a":"b"}`, "push", ""},
+		{"nested in a number", "a.b", `{"a":1,"b":"x"}`, "push", ""},
+		{"same name deeper does not count", "b", `{"a":{"b":"x"},"b":"k"}`, "k", ""},
+		{"same name only deeper", "b", `{"a":{"b":"x"}}`, "push", ""},
+		{"index", "a.1", `{"a":["x","k"]}`, "k", ""},
+		{"index and name", "commits.0.id", `{"commits":[{"id":"k"},{"id":"x"}]}`, "k", ""},
+		{"index beyond", "a.2", `{"a":["x","y"]}`, "push", ""},
+		{"index of an empty array", "a.0", `{"a":[]}`, "push", ""},
+		{"name in an array", "a.b", `{"a":[{"b":"x"}]}`, "push", ""},
+		{"digits as name", "a.0", `{"a":{"0":"k"}}`, "k", ""},
+		{"escaped member name", "a", `{"\u0061":"k"}`, "k", ""},
+		{"case counts", "a", `{"A":"x"}`, "push", ""},
+		{"first of two", "a", `{"a":"k","a":"x"}`, "k", ""},
+		{"white space", "a.b", " { \"a\" :\n{ \"b\" :\t\"k\" } } ", "k", ""},
+		{"256 bytes", "a", `{"a":"` + strings.Repeat("é", 128) + `"}`, strings.Repeat("é", 128), ""},
+
+		{"object", "a", `{"a":{"b":1}}`, "", "is neither a string nor a number"},
+		{"empty object", "a", `{"a":{}}`, "", "is neither a string nor a number"},
+		{"array", "a", `{"a":["k"]}`, "", "is neither a string nor a number"},
+		{"true", "a", `{"a":true}`, "", "is neither a string nor a number"},
+		{"false", "a.b", `{"a":{"b":false}}`, "", "is neither a string nor a number"},
+		{"257 bytes", "a", `{"a":"` + strings.Repeat("x", 257) + `"}`, "", "is longer than 256 bytes"},
+		{"257 digits", "a.b", `{"a":{"b":` + strings.Repeat("1", 257) + `}}`, "", "is longer than 256 bytes"},
+		{"257 bytes by escapes", "a", `{"a":"` + strings.Repeat(`\u0041`, 257) + `"}`, "", "is longer than 256 bytes"},
+		{"control character", "a", `{"a":"x\u0000"}`, "", "control character"},
+		{"not UTF-8", "a", "{\"a\":\"\xff\"}", "", "not valid UTF-8"},
+		{"half a surrogate", "a.0", `{"a":["\ud800"]}`, "", "half of a surrogate pair"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := []byte(c.body)
+			got, err := newGitHubForTest(t, c.path).Identify(gitHubHeader(), text)
+			for i := range text {
+				text[i] = '#' // the message must not refer to the body
+			}
+			if c.words != "" {
+				wantMalformed(t, err, c.path, c.words)
+				return
+			}
+			wantMessage(t, got, err, Message{"d", "push", c.want, hookgate.NoSequence})
+		})
+	}
+}
+
+// Goal: the body has the limits of an envelope's. Method: some bodies that are not one JSON object.
+func TestGitHubBodyRefused(t *testing.T) {
+	for _, c := range []struct{ body, words string }{
+		{"", "is empty"}, {"[]", "is not a JSON object"}, {`{"a":"k"`, "is truncated"}, {`{"a":"k"}}`, "behind the JSON object"},
+		{`{"a":"k","b":}`, "is not valid JSON"}, {`{"a":"k","b":` + strings.Repeat("[", 128) + strings.Repeat("]", 128) + "}", "is nested deeper"},
+		{"payload=%7B%22a%22%3A%22k%22%7D", "is not a JSON object"},
+	} {
+		_, err := newGitHubForTest(t, "a").Identify(gitHubHeader(), []byte(c.body))
+		wantMalformed(t, err, "body", c.words)
+	}
+}
+
+// Goal: GitHub's form encoding is refused with advice. Method: content types and encodings.
+func TestGitHubMediaType(t *testing.T) {
+	s := newGitHubForTest(t, "")
+	for _, value := range []string{"application/json", "application/json; charset=utf-8", ""} {
+		got, err := s.Identify(gitHubHeader("Content-Type", value), []byte("{}"))
+		wantMessage(t, got, err, Message{"d", "push", "push", hookgate.NoSequence})
+	}
+	for _, c := range []struct{ name, value, words string }{
+		{"Content-Type", "application/x-www-form-urlencoded", "set the webhook's content type to application/json"},
+		{"Content-Encoding", "gzip", "without compression"},
+	} {
+		_, err := s.Identify(gitHubHeader(c.name, c.value), []byte("{}"))
+		if !errors.Is(err, ErrUnsupportedMediaType) || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s %s: error is %v, want ErrUnsupportedMediaType with %q", c.name, c.value, err, c.words)
+		}
+	}
+}
