@@ -1,0 +1,95 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/metrics"
+)
+
+// nullQueue accepts everything and does nothing.
+type nullQueue struct{ hookgate.Queue }
+
+func (nullQueue) Append(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	return hookgate.Receipt{}, nil
+}
+
+func (nullQueue) Stats(context.Context) (hookgate.QueueStats, error) {
+	return hookgate.QueueStats{}, nil
+}
+
+// nullWriter is an answer that is thrown away.
+type nullWriter struct {
+	header http.Header
+	status int
+}
+
+func (w *nullWriter) Header() http.Header         { return w.header }
+func (w *nullWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w *nullWriter) WriteHeader(status int)      { w.status = status }
+
+// benchmark hands one signed request of 500 bytes to a handler again and again.
+func benchmark(b *testing.B, handler http.Handler) {
+	b.Helper()
+	body := envelopeOf("message-0001", 500)
+	reader := bytes.NewReader([]byte(body))
+	r := httptest.NewRequest(http.MethodPost, "/webhooks", io.NopCloser(reader))
+	r.ContentLength = int64(len(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Webhook-Signature", hmacHex(hmacSecret, body))
+	w := &nullWriter{header: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		reader.Seek(0, io.SeekStart)
+		clear(w.header)
+		handler.ServeHTTP(w, r)
+		if w.status != http.StatusAccepted {
+			b.Fatalf("status %d", w.status)
+		}
+	}
+}
+
+// BenchmarkIngest is what the edge costs: everything but the connection and the queue.
+func BenchmarkIngest(b *testing.B) {
+	c := testConfig(io.Discard)
+	c.Logger = slog.New(slog.DiscardHandler)
+	reader := &fakeReader{}
+	s, err := New(c, testSources(b), nullQueue{}, reader, &fakeMode{}, metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts}))
+	must(b, err)
+	benchmark(b, s)
+}
+
+// BenchmarkBare is the least that a handler could do, written plainly: read, check, parse, answer.
+func BenchmarkBare(b *testing.B) {
+	benchmark(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		h := hmac.New(sha256.New, []byte(hmacSecret))
+		h.Write(body)
+		if want := "sha256=" + hex.EncodeToString(h.Sum(nil)); !hmac.Equal([]byte(want), []byte(r.Header.Get("X-Webhook-Signature"))) {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		var ids struct{ MessageID, EventType string }
+		if err := json.Unmarshal(body, &ids); err != nil || ids.MessageID == "" || ids.EventType == "" {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusAccepted)
+		io.WriteString(w, `{"status":"accepted"}`)
+	}))
+}

@@ -1,0 +1,382 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/metrics"
+	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	storesqlite "github.com/hookgate/hookgate/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The credentials of the tests. Each is long and unlike any text of the gate, so that it can be looked for in logs.
+const (
+	bearerKey    = "bearer-key-4f1c9a7e22d0"
+	hmacSecret   = "hmac-secret-8c01b5d9e3aa"
+	githubSecret = "github-secret-77e2c4f0913b"
+	adminToken   = "admin-token-d2b60f3a5519"
+)
+
+// within bounds the wait for something that must happen.
+const within = 20 * time.Second
+
+// gate is a server under test with what it was made of.
+type gate struct {
+	*Server
+	url     string
+	log     *logBuffer
+	metrics *metrics.Metrics
+	queue   *queuesqlite.Queue // nil if the test brought its own
+	store   *storesqlite.Store // likewise
+	client  *http.Client
+	lease   map[int]hookgate.Epoch
+}
+
+// setup is what a test may change before its gate is made. What is nil is the real thing.
+type setup struct {
+	config  Config
+	sources []Source
+	queue   hookgate.Queue
+	reader  hookgate.Reader
+	mode    ModeKeeper
+}
+
+// newGate serves a gate on a free port of the loopback address until the test ends.
+func newGate(t testing.TB, change func(*setup)) *gate {
+	t.Helper()
+	g := &gate{log: &logBuffer{}, lease: map[int]hookgate.Epoch{}}
+	s := setup{config: testConfig(g.log), sources: testSources(t)}
+	if change != nil {
+		change(&s)
+	}
+	dir := t.TempDir()
+	if s.queue == nil {
+		q, err := queuesqlite.Open(t.Context(), filepath.Join(dir, "queue.db"), queuesqlite.Options{Partitions: 4})
+		must(t, err)
+		t.Cleanup(func() { q.Close() })
+		g.queue, s.queue = q, q
+		if s.mode == nil {
+			s.mode = q
+		}
+	}
+	if s.reader == nil {
+		store, err := storesqlite.Open(t.Context(), filepath.Join(dir, "store.db"))
+		must(t, err)
+		t.Cleanup(func() { store.Close() })
+		g.store, s.reader = store, store
+	}
+	if s.mode == nil {
+		s.mode = &fakeMode{}
+	}
+	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
+	var err error
+	g.Server, err = New(s.config, s.sources, s.queue, s.reader, s.mode, g.metrics)
+	must(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	g.url = "http://" + listener.Addr().String()
+	transport := &http.Transport{}
+	g.client = &http.Client{Transport: transport, Timeout: within}
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(listener) }()
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		if err := g.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve returned %v, want http.ErrServerClosed", err)
+		}
+	})
+	return g
+}
+
+func testConfig(log io.Writer) Config {
+	return Config{
+		MaxBodyBytes:      1 << 20,
+		MaxBodyMemory:     64 << 20,
+		MaxHeaderBytes:    64 << 10,
+		MaxConnections:    1000,
+		ReadHeaderTimeout: within,
+		ReadTimeout:       within,
+		WriteTimeout:      within,
+		IdleTimeout:       within,
+		RetryAfter:        1500 * time.Millisecond,
+		AdminTokens:       []string{"admin-token-older-9910", adminToken},
+		Version:           "test-version",
+		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
+func testSources(t testing.TB) []Source {
+	t.Helper()
+	envelope, err := admit.New("envelope", admit.Options{BearerKeys: []string{bearerKey}, Secrets: []string{hmacSecret}})
+	must(t, err)
+	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret}, OrderingKey: "repository.full_name"})
+	must(t, err)
+	return []Source{
+		{Name: DefaultSource, Scheme: envelope, KeepHeaders: []string{"x-kept"}},
+		{Name: "github", Scheme: github, KeepHeaders: []string{"X-GitHub-Event"}},
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer is a response read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// json reads the body as an object and fails if it is anything else.
+func (a *answer) json(t testing.TB) map[string]any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal(a.body, &object); err != nil {
+		t.Fatalf("answer %d is not a JSON object: %v: %q", a.status, err, a.body)
+	}
+	return object
+}
+
+// told returns the text of an error answer.
+func (a *answer) told(t testing.TB) string {
+	t.Helper()
+	text, _ := a.json(t)["error"].(string)
+	return text
+}
+
+// want fails unless the answer has the status.
+func (a *answer) want(t testing.TB, status int) *answer {
+	t.Helper()
+	if a.status != status {
+		t.Fatalf("status %d, want %d; body %q", a.status, status, a.body)
+	}
+	return a
+}
+
+// do sends a request with headers given as name, value, name, value.
+func (g *gate) do(t testing.TB, method, path string, body io.Reader, headers ...string) *answer {
+	t.Helper()
+	a, err := g.try(method, path, body, headers...)
+	must(t, err)
+	return a
+}
+
+// try is do for other goroutines and for requests that may fail.
+func (g *gate) try(method, path string, body io.Reader, headers ...string) (*answer, error) {
+	r, err := http.NewRequest(method, g.url+path, body)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	response, err := g.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return &answer{response.StatusCode, response.Header, text}, err
+}
+
+// post sends a body to the default source with the bearer key.
+func (g *gate) post(t testing.TB, body string) *answer {
+	t.Helper()
+	return g.do(t, http.MethodPost, "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey)
+}
+
+// admin calls with the admin token.
+func (g *gate) admin(t testing.TB, method, path, body string, headers ...string) *answer {
+	t.Helper()
+	return g.do(t, method, path, strings.NewReader(body), append(headers, "Authorization", "Bearer "+adminToken)...)
+}
+
+// settle stores everything that is queued, as a worker does.
+func (g *gate) settle(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	consumer, err := g.queue.Consume(ctx)
+	must(t, err)
+	defer consumer.Close()
+	owned := map[int]bool{}
+	for {
+		stats, err := g.queue.Stats(ctx)
+		must(t, err)
+		if stats.Depth == 0 {
+			return
+		}
+		records, err := consumer.Next(ctx, 100, 1<<20)
+		must(t, err)
+		var last []hookgate.Offset
+		for _, r := range records {
+			if !owned[r.Partition] {
+				owned[r.Partition] = true
+				g.lease[r.Partition], err = g.store.Acquire(ctx, r.Partition)
+				must(t, err)
+			}
+			last = append(last, hookgate.Offset{Partition: r.Partition, Position: r.Position})
+		}
+		_, err = g.store.Apply(ctx, &hookgate.Batch{
+			Records: records, Epochs: g.lease, Worker: "test", ProcessedAt: time.Now(), Attempts: 1,
+		})
+		must(t, err)
+		must(t, consumer.Commit(ctx, last))
+	}
+}
+
+// hmacHex is the signature of a body.
+func hmacHex(secret, body string) string {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte(body))
+	return "sha256=" + hex.EncodeToString(h.Sum(nil))
+}
+
+// envelope is a body of the default source; rest is put behind the identity.
+func envelope(id, eventType, rest string) string {
+	return `{"messageId":"` + id + `","eventType":"` + eventType + `"` + rest + `}`
+}
+
+// envelopeOf is an envelope of exactly size bytes.
+func envelopeOf(id string, size int) string {
+	empty := envelope(id, "sized", `,"pad":""`)
+	return envelope(id, "sized", `,"pad":"`+strings.Repeat("p", size-len(empty))+`"`)
+}
+
+// logBuffer collects what is logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// fakeQueue records deliveries and answers what the test says.
+type fakeQueue struct {
+	hookgate.Queue
+	appended func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) // nil: accepts
+	stats    func() (hookgate.QueueStats, error)                                 // nil: empty and well
+
+	mu  sync.Mutex
+	got []hookgate.Delivery
+}
+
+func (q *fakeQueue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	kept := *d
+	kept.Body = bytes.Clone(d.Body)
+	q.mu.Lock()
+	q.got = append(q.got, kept)
+	q.mu.Unlock()
+	if q.appended == nil {
+		return hookgate.Receipt{}, nil
+	}
+	return q.appended(ctx, d)
+}
+
+func (q *fakeQueue) Stats(context.Context) (hookgate.QueueStats, error) {
+	if q.stats == nil {
+		return hookgate.QueueStats{HighWater: 10, Partitions: 1}, nil
+	}
+	return q.stats()
+}
+
+// deliveries returns what reached Append.
+func (q *fakeQueue) deliveries() []hookgate.Delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.got)
+}
+
+// fakeMode is a mode in memory.
+type fakeMode struct {
+	readOnly atomic.Bool
+	err      error
+}
+
+func (m *fakeMode) Mode() hookgate.Mode {
+	if m.readOnly.Load() {
+		return hookgate.ModeReadOnly
+	}
+	return hookgate.ModeNormal
+}
+
+func (m *fakeMode) SetMode(_ context.Context, mode hookgate.Mode) error {
+	if m.err == nil {
+		m.readOnly.Store(mode == hookgate.ModeReadOnly)
+	}
+	return m.err
+}
+
+// fakeReader yields n events and then err; every other call answers err.
+type fakeReader struct {
+	hookgate.Reader
+	n   int
+	err error
+}
+
+func (r *fakeReader) Events(context.Context, hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	return func(yield func(hookgate.Event, error) bool) {
+		for i := range r.n {
+			if !yield(hookgate.Event{ID: "id-" + string(rune('a'+i%26))}, nil) {
+				return
+			}
+		}
+		if r.err != nil {
+			yield(hookgate.Event{}, r.err)
+		}
+	}
+}
+
+func (r *fakeReader) Event(context.Context, string) (hookgate.Event, error) {
+	return hookgate.Event{}, r.err
+}
+func (r *fakeReader) Body(context.Context, string) ([]byte, error) { return nil, r.err }
+func (r *fakeReader) Trace(context.Context, string) ([]hookgate.RequestTrail, error) {
+	return nil, r.err
+}
+func (r *fakeReader) Counts(context.Context) (hookgate.StoreCounts, error) {
+	return hookgate.StoreCounts{}, r.err
+}
+func (r *fakeReader) Ping(context.Context) error { return r.err }
