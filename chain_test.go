@@ -92,7 +92,9 @@ func TestLinkHashCoversEverything(t *testing.T) {
 	}
 	fields("Link", func(l *hookgate.Link, _ []hookgate.LinkEntry) reflect.Value { return reflect.ValueOf(l).Elem() })
 	fields("LinkEntry", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value { return reflect.ValueOf(&e[1]).Elem() })
-	fields("Delivery", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value { return reflect.ValueOf(e[1].Delivery).Elem() },
+	fields("Delivery", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
+		return reflect.ValueOf(e[1].Delivery).Elem()
+	},
 		"Body", "Headers")
 	fields("Identity", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(&e[1].Delivery.Identity).Elem()

@@ -102,7 +102,7 @@ type EventFilter struct {
 	MessageIDPrefix string
 	// From (inclusive) and To (exclusive) bound ReceivedAt.
 	From, To time.Time
-	// After is the ID of the event to continue behind.
+	// After is the ID of the event to continue behind. That need not be stored any more.
 	After string
 	// Limit bounds the number of events; 0 means no bound.
 	Limit int
@@ -161,7 +161,7 @@ type StoreCounts struct {
 // Reader shows what is stored. It never writes. All methods may be called concurrently; what
 // they yield is oldest stored first.
 type Reader interface {
-	// Events yields the events that match. An unknown or malformed After yields ErrNotFound.
+	// Events yields the events that match. An After that no event can have as its ID yields ErrNotFound.
 	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
 	// Event returns one event, or ErrNotFound.
 	Event(ctx context.Context, id string) (Event, error)

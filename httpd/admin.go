@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -63,14 +62,12 @@ func (s *Server) maintenance(c *call) {
 		c.fail(http.StatusBadRequest, "body cannot be read or is larger than 4 KiB")
 		return
 	}
-	var wanted struct{ Mode *string }
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&wanted); err != nil || wanted.Mode == nil || decoder.More() {
+	var wanted map[string]string // a map, because the names of a struct's members would match in any case
+	if err := json.Unmarshal(body, &wanted); err != nil || len(wanted) != 1 || wanted["mode"] == "" {
 		c.fail(http.StatusBadRequest, `body is not {"mode":"read_only"} or {"mode":"normal"}`)
 		return
 	}
-	mode, err := hookgate.ParseMode(*wanted.Mode)
+	mode, err := hookgate.ParseMode(wanted["mode"])
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return

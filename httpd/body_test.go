@@ -298,11 +298,17 @@ func TestBodyMemory(t *testing.T) {
 
 // TestLargeBodyCounterAfterFailures ends large bodies in all the ways there are; none may leave its size in the counter.
 func TestLargeBodyCounterAfterFailures(t *testing.T) {
-	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+		if d.MessageID == "panic" {
+			panic("in Append")
+		}
 		return hookgate.Receipt{}, context.Canceled
 	}}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	big := envelopeOf("m", 200_000)
+	if a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf("panic", 200_000)), "Authorization", "Bearer "+bearerKey); err == nil {
+		t.Errorf("a panicking request was answered %d", a.status)
+	}
 	g.post(t, big).want(t, 503)
 	g.post(t, big[:len(big)-1]).want(t, 400)
 	g.do(t, "POST", "/webhooks", strings.NewReader(big), "X-Webhook-Signature", hmacHex("wrong", big)).want(t, 401)

@@ -122,7 +122,9 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 		WriteTimeout:      c.WriteTimeout,
 		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+		// Else net/http would answer "OPTIONS *" by itself, without a request id.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
 	}
 	return s, nil
 }

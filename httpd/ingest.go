@@ -57,10 +57,6 @@ var jsonType = []string{"application/json"}
 func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
 	receipt, refused := s.accept(x, r, id, received)
-	if x.large > 0 {
-		s.largeBodies.Add(-x.large)
-		x.large = 0
-	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	if refused != nil {
@@ -95,6 +91,11 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 
 // accept does everything up to the Append. The delivery is in x afterwards.
 func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, received time.Time) (hookgate.Receipt, *refusal) {
+	// Deferred, because a panic in a Scheme or in the queue must not keep the memory counted for ever.
+	defer func() {
+		s.largeBodies.Add(-x.large)
+		x.large = 0
+	}()
 	var receipt hookgate.Receipt
 	source, ok := s.sources[r.URL.Path]
 	switch {
@@ -126,7 +127,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 		Headers:     keptHeaders(r.Header, source.KeepHeaders),
 		Body:        x.body,
 		RemoteAddr:  r.RemoteAddr,
-		ReceivedAt:  received,
+		ReceivedAt:  received.Truncate(time.Microsecond),
 	}
 	receipt, err = s.queue.Append(r.Context(), &x.delivery)
 	switch {

@@ -548,6 +548,9 @@ func TestMaintenance(t *testing.T) {
 		"list":          `[{"mode":"normal"}]`,
 		"too large":     `{"mode":"normal"` + strings.Repeat(" ", maxAdminBody) + `}`,
 		"trailing word": `{"mode":"normal"} x`,
+		"extra brace":   `{"mode":"normal"}}`,
+		"extra bracket": `{"mode":"normal"}]`,
+		"other case":    `{"MODE":"normal"}`,
 	} {
 		checkRefusal(t, g.admin(t, "POST", "/admin/maintenance", body).want(t, 400))
 		if g.queue.Mode() != hookgate.ModeReadOnly {

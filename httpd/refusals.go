@@ -39,7 +39,7 @@ func (f *refusals) log(r *http.Request, requestID string, why *refusal) {
 		args = append(args, "suppressed", n)
 	}
 	level := slog.LevelWarn
-	if why.status >= 500 && why.cause != nil {
+	if why.status >= 500 && why.cause != nil && !isContextError(why.cause) { // else only the sender is gone
 		level = slog.LevelError
 	}
 	f.logger.Log(r.Context(), level, "delivery refused", args...)
