@@ -54,6 +54,7 @@ type Metrics struct {
 	batchSize    prometheus.Histogram
 	batchLatency prometheus.Histogram
 	applyFailed  prometheus.Counter
+	workers      prometheus.Gauge
 
 	// types holds a *typeMetrics for each event type that has a label value.
 	types    sync.Map
@@ -91,12 +92,15 @@ func New(c Config) *Metrics {
 		applyFailed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "webhook_batch_failures_total", Help: "Attempts to store a batch that failed.",
 		}),
+		workers: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
+		}),
 	}
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": c.Version},
 	})
 	buildInfo.Set(1)
-	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.batchSize, m.batchLatency, m.applyFailed, buildInfo,
+	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.batchSize, m.batchLatency, m.applyFailed, m.workers, buildInfo,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{config: c})
 	m.others = m.resolve(other)
 	return m
@@ -190,5 +194,8 @@ func (m *Metrics) ApplyFailed() { m.applyFailed.Inc() }
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
+
+// Workers tells how many workers there are now.
+func (m *Metrics) Workers(active int) { m.workers.Set(float64(active)) }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -27,8 +26,9 @@ import (
 
 // Config of the workers. Zero fields take their defaults.
 type Config struct {
-	// Workers is their number; default 1.
-	Workers int
+	// Workers is the most there are at a time, MinWorkers the least; default 1. In between their number
+	// follows the depth and the lag of the queue.
+	Workers, MinWorkers int
 	// MaxRecords and MaxBytes bound a batch; default 500 and 8 MiB of bodies. A single record may
 	// be larger.
 	MaxRecords int
@@ -50,6 +50,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	fill(&c.Workers, 1)
+	fill(&c.MinWorkers, 1)
 	fill(&c.MaxRecords, 500)
 	fill(&c.MaxBytes, 8<<20)
 	fill(&c.Linger, 5*time.Millisecond)
@@ -80,20 +81,36 @@ type Metrics interface {
 	// Batch counts one transaction of the store, ApplyFailed an attempt at one that failed.
 	Batch(records int, took time.Duration)
 	ApplyFailed()
+	// Workers tells how many workers there are now.
+	Workers(active int)
 }
 
 // Run runs the workers until ctx ends. A transaction of the store that is under way then is seen through;
 // one that would have to be tried again is left to the next start, as its records are still queued.
 func Run(ctx context.Context, c Config, q hookgate.Queue, s hookgate.Store, m Metrics) {
 	c = c.withDefaults()
-	var all sync.WaitGroup
-	for i := range c.Workers {
+	crew := crew{metrics: m, start: func(ctx context.Context, number int) {
 		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget)}
-		w.Name = fmt.Sprintf("%s-%d", c.Name, i+1)
+		w.Name = fmt.Sprintf("%s-%d", c.Name, number)
 		w.Logger = c.Logger.With("worker", w.Name)
-		all.Go(func() { w.run(ctx) })
+		w.run(ctx)
+	}}
+	defer crew.all.Wait()
+	defer crew.resize(ctx, 0)
+	scaler := scaler{min: min(c.MinWorkers, c.Workers), max: c.Workers, batch: c.MaxRecords}
+	scaler.active = scaler.min
+	crew.resize(ctx, scaler.active)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookEvery):
+		}
+		// A queue that cannot be asked has enough to do; the number stays.
+		if stats, err := q.Stats(ctx); err == nil {
+			crew.resize(ctx, scaler.look(stats, time.Now()))
+		}
 	}
-	all.Wait()
 }
 
 type worker struct {

@@ -96,6 +96,7 @@ func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 type tally struct {
 	mu                                     sync.Mutex
 	persisted, duplicate, dead, failed, of int
+	workers                                []int // each change of their number
 }
 
 func (m *tally) add(n *int, by int) {
@@ -108,6 +109,13 @@ func (m *tally) Duplicate(string, time.Duration)    { m.add(&m.duplicate, 1) }
 func (m *tally) DeadLettered(string, time.Duration) { m.add(&m.dead, 1) }
 func (m *tally) Batch(n int, _ time.Duration)       { m.add(&m.of, n) }
 func (m *tally) ApplyFailed()                       { m.add(&m.failed, 1) }
+func (m *tally) Workers(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := len(m.workers); k == 0 || m.workers[k-1] != n {
+		m.workers = append(m.workers, n)
+	}
+}
 
 func delivery(key string, n int) *hookgate.Delivery {
 	now := time.Now()
@@ -172,7 +180,7 @@ func waitEmpty(t *testing.T, q hookgate.Queue) {
 func TestOrderAndRelease(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &tally{}
 	const keys, each = 6, 40
-	start(t, Config{Workers: 2, MaxRecords: 7}, q, s, m)
+	start(t, Config{Workers: 2, MinWorkers: 2, MaxRecords: 7}, q, s, m)
 	for n := range each {
 		for key := range keys {
 			appendAll(t, q, delivery(string(rune('a'+key)), n))
@@ -358,6 +366,88 @@ func TestLinger(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestScaler: depth and lag bring workers one by one up to the most; only a long calm sends them home, one by one
+// down to the least.
+func TestScaler(t *testing.T) {
+	now := time.Now()
+	s := &scaler{min: 2, max: 5, batch: 100, active: 2}
+	busy := hookgate.QueueStats{Depth: 10_000}
+	late := hookgate.QueueStats{Depth: 1, OldestEnqueuedAt: now.Add(-2 * lag)}
+	for i, stats := range []hookgate.QueueStats{busy, late, busy, busy, late} {
+		if got, want := s.look(stats, now), min(5, 3+i); got != want {
+			t.Fatalf("look %d wants %d workers, want %d", i, got, want)
+		}
+	}
+	calm := hookgate.QueueStats{Depth: 10, OldestEnqueuedAt: now.Add(-lag / 2)}
+	for want := 4; want >= 2; want-- {
+		for i := range calmLooks {
+			if got := s.look(calm, now); (got == want) != (i == calmLooks-1) {
+				t.Fatalf("after %d calm looks there are %d workers", i+1, got)
+			}
+		}
+	}
+	for range 2 * calmLooks {
+		if got := s.look(calm, now); got != 2 {
+			t.Fatalf("%d workers, fewer than the least", got)
+		}
+	}
+	s.active = 4
+	for i := range 4 * calmLooks {
+		stats := calm
+		if i%(calmLooks-1) == 0 {
+			stats.Depth = 200 // now and then there is something to do
+		}
+		if got := s.look(stats, now); got != 4 {
+			t.Fatalf("a broken calm sent a worker home")
+		}
+	}
+}
+
+// TestCrewGrows: with the store away the lag grows, and so does the number of workers up to the most; when the store is
+// back everything is stored in order.
+func TestCrewGrows(t *testing.T) {
+	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	var away sync.Mutex
+	away.Lock()
+	s.fail = func(*hookgate.Batch) error {
+		if away.TryLock() {
+			away.Unlock()
+			return nil
+		}
+		return errors.New("store is away")
+	}
+	for n := range 20 {
+		appendAll(t, q, delivery("a", n), delivery("b", n), delivery("c", n))
+	}
+	stop := start(t, Config{Workers: 3, MaxRecords: 5}, q, s, m)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		m.mu.Lock()
+		workers := slices.Clone(m.workers)
+		m.mu.Unlock()
+		if slices.Contains(workers, 3) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the number of workers went %v, want up to 3", workers)
+		}
+	}
+	away.Unlock()
+	events, _ := s.await(t, 60)
+	waitEmpty(t, q)
+	stop()
+	next := map[string]int{}
+	for _, id := range events {
+		key, n, _ := strings.Cut(id, "-")
+		if n != fmt.Sprint(next[key]) {
+			t.Fatalf("%s is stored where %s-%d is due", id, key, next[key])
+		}
+		next[key]++
+	}
+	if want := []int{1, 2, 3, 0}; !slices.Equal(m.workers, want) {
+		t.Errorf("the number of workers went %v, want %v", m.workers, want)
 	}
 }
 

@@ -54,13 +54,17 @@ func (c *client) token() (string, error) {
 	return token, err
 }
 
-// do makes a request and returns the answer's body, which the caller closes. Any status but 200 is an error
-// with what the gate said.
+// do makes an authorised request and returns the answer's body, which the caller closes. Any status but 200 is an
+// error with what the gate said.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, accept string, body io.Reader) (io.ReadCloser, error) {
 	token, err := c.token()
 	if err != nil {
 		return nil, err
 	}
+	return c.send(ctx, method, path, query, accept, token, body)
+}
+
+func (c *client) send(ctx context.Context, method, path string, query url.Values, accept, token string, body io.Reader) (io.ReadCloser, error) {
 	target := strings.TrimSuffix(c.target, "/") + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -69,7 +73,9 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return nil, fmt.Errorf("target: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	req.Header.Set("Accept", accept)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -96,6 +102,19 @@ func (c *client) get(ctx context.Context, path string, query url.Values, v any) 
 	if err != nil {
 		return err
 	}
+	return decodeAnswer(body, v)
+}
+
+// getOpen is get for what is open to everyone.
+func (c *client) getOpen(ctx context.Context, path string, v any) error {
+	body, err := c.send(ctx, http.MethodGet, path, nil, "application/json", "", nil)
+	if err != nil {
+		return err
+	}
+	return decodeAnswer(body, v)
+}
+
+func decodeAnswer(body io.ReadCloser, v any) error {
 	defer body.Close()
 	if err := json.NewDecoder(body).Decode(v); err != nil {
 		return fmt.Errorf("read the gate's answer: %w", err)

@@ -57,6 +57,7 @@ type queueConfig struct {
 
 type workerConfig struct {
 	Count        int           `koanf:"count"`
+	Min          int           `koanf:"min"`
 	MaxRecords   int           `koanf:"max_records"`
 	MaxBytes     byteSize      `koanf:"max_bytes"`
 	Linger       time.Duration `koanf:"linger"`
@@ -94,6 +95,7 @@ func defaultConfig() config {
 		Queue: queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 32 << 20},
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
+			Min:          1,
 			MaxRecords:   500,
 			MaxBytes:     8 << 20,
 			Linger:       5 * time.Millisecond,
@@ -257,7 +259,7 @@ func (c config) check() error {
 		"shutdown_timeout": int64(c.ShutdownTimeout),
 		"queue.partitions": int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,
 		"queue.claim_ttl": int64(c.Queue.ClaimTTL), "queue.cache": int64(c.Queue.Cache),
-		"worker.count": int64(c.Worker.Count), "worker.max_records": int64(c.Worker.MaxRecords),
+		"worker.count": int64(c.Worker.Count), "worker.min": int64(c.Worker.Min), "worker.max_records": int64(c.Worker.MaxRecords),
 		"worker.max_bytes": int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
 		"worker.apply_target": int64(c.Worker.ApplyTarget), "worker.apply_timeout": int64(c.Worker.ApplyTimeout),
 		"worker.backoff_min": int64(c.Worker.BackoffMin), "worker.backoff_max": int64(c.Worker.BackoffMax),

@@ -86,6 +86,7 @@ them in order, once, with their lineage.
 		newEventsCommand(),
 		newTraceCommand(),
 		newMaintenanceCommand(),
+		newDrainCommand(),
 		newAuditCommand(),
 		newVersionCommand(),
 	)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -45,9 +44,8 @@ keep them, and workers go on storing what is queued. The mode survives a restart
 		if err != nil {
 			return err
 		}
-		defer body.Close()
-		if err := json.NewDecoder(body).Decode(&answer); err != nil {
-			return fmt.Errorf("read the gate's answer: %w", err)
+		if err := decodeAnswer(body, &answer); err != nil {
+			return err
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Mode)
 		return err

@@ -37,6 +37,7 @@ var varying = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UUID"},
 	{regexp.MustCompile(`"worker":"[^"]*"`), `"worker":"NAME"`},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
+	{regexp.MustCompile(`\d+ records in \S+`), "N records in TIME"},
 	{regexp.MustCompile(`\d+ links`), "N links"}, // batches depend on the time
 	{regexp.MustCompile(`(?m)^(rate|latency ms|own lag ms) .*`), "$1 N"},
 	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":N`},
@@ -73,7 +74,7 @@ func TestReadme(t *testing.T) {
 	compare(snippets[0], g.out.String())
 	for _, s := range snippets[1:] {
 		command := strings.ReplaceAll(s.command, "http://127.0.0.1:8080", g.url)
-		for _, client := range []string{"hookgate replay", "hookgate trace", "hookgate events", "hookgate maintenance"} {
+		for _, client := range []string{"hookgate replay", "hookgate trace", "hookgate events", "hookgate maintenance", "hookgate drain"} {
 			command = strings.ReplaceAll(command, client, client+" --target "+g.url)
 		}
 		cmd := exec.Command("bash", "-o", "pipefail", "-c", command)

@@ -221,6 +221,7 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 	}
 	return worker.Config{
 		Workers:      c.Worker.Count,
+		MinWorkers:   c.Worker.Min,
 		MaxRecords:   c.Worker.MaxRecords,
 		MaxBytes:     int(c.Worker.MaxBytes),
 		Linger:       c.Worker.Linger,

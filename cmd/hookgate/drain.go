@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+)
+
+// drainPoll is how often drain asks the gate.
+const drainPoll = 100 * time.Millisecond
+
+func newDrainCommand() *cobra.Command {
+	var c client
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "drain",
+		Short: "Wait until everything accepted is stored",
+		Long: `Wait until everything that a running gate has accepted is stored.
+
+The gate goes on taking webhooks; with a steady stream of them the queue may never be
+empty, so set maintenance read_only first where that matters.
+
+Exit code 0: nothing is queued. 1: something is left when the time is over. 2: the gate
+could not be asked.`,
+		Example: `  hookgate maintenance read_only && hookgate drain --timeout 5m`,
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&c.target, "target", "http://127.0.0.1:8080", "base `URL` of the gate")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if timeout <= 0 {
+			return errors.New("--timeout must be positive")
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+		defer cancel()
+		d := drain{client: c, show: drainProgress(cmd.ErrOrStderr())}
+		left, err := d.run(ctx)
+		switch {
+		case err == nil:
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first, time.Since(d.begun).Round(time.Millisecond))
+			return err
+		case errors.Is(err, context.DeadlineExceeded) && left > 0:
+			return &exitError{exitFail, fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why", left, timeout)}
+		case errors.Is(err, context.Canceled) && left > 0:
+			return &exitError{exitFail, fmt.Errorf("interrupted: %d records are still queued", left)}
+		}
+		return err
+	}
+	return cmd
+}
+
+// drain watches the depth of a gate's queue.
+type drain struct {
+	client client
+	show   func(d *drain, depth int64)
+	begun  time.Time
+	first  int64 // depth at first
+}
+
+// run returns when nothing is queued. An error comes with what was left when the gate answered last.
+func (d *drain) run(ctx context.Context) (left int64, err error) {
+	d.begun, d.first = time.Now(), -1
+	for {
+		depth, err := d.depth(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			return left, err
+		}
+		if d.first < 0 {
+			d.first = depth
+		}
+		left = depth
+		d.show(d, depth)
+		if depth == 0 {
+			return 0, nil
+		}
+		select {
+		case <-ctx.Done():
+			return left, ctx.Err()
+		case <-time.After(drainPoll):
+		}
+	}
+}
+
+func (d *drain) depth(ctx context.Context) (int64, error) {
+	var health struct {
+		Queue struct {
+			Depth *int64
+			Error string
+		}
+	}
+	if err := d.client.getOpen(ctx, "/api/health", &health); err != nil {
+		return 0, err
+	}
+	if health.Queue.Depth == nil {
+		return 0, fmt.Errorf("%s answers without the depth of a queue: is it a gate?", d.client.target)
+	}
+	return *health.Queue.Depth, nil
+}
+
+// rate returns how many records a second have left the queue so far, and how long the rest will take at that.
+func (d *drain) rate(depth int64) (perSecond float64, rest time.Duration) {
+	perSecond = float64(d.first-depth) / time.Since(d.begun).Seconds()
+	if perSecond > 0 {
+		rest = time.Duration(float64(depth) / perSecond * float64(time.Second)).Round(time.Second)
+	}
+	return perSecond, rest
+}
+
+// drainProgress shows a bar on a terminal, and a line now and then elsewhere.
+func drainProgress(w io.Writer) func(*drain, int64) {
+	describe := func(d *drain, depth int64) string {
+		perSecond, rest := d.rate(depth)
+		return fmt.Sprintf("%d queued, %.0f/s, about %v left", depth, perSecond, rest)
+	}
+	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+		next := time.Now().Add(plainInterval)
+		return func(d *drain, depth int64) {
+			if now := time.Now(); !now.Before(next) {
+				next = now.Add(plainInterval)
+				fmt.Fprintln(w, describe(d, depth))
+			}
+		}
+	}
+	var bar *progressbar.ProgressBar
+	return func(d *drain, depth int64) {
+		if bar == nil {
+			bar = progressbar.NewOptions64(max(1, d.first), progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
+		}
+		bar.Describe(describe(d, depth))
+		bar.Set64(max(0, d.first-depth))
+	}
+}
