@@ -20,7 +20,7 @@ import (
 //	for each entry, events first, in the order stored:
 //	    outcome, source, event type, message id, ordering key (text), sequence (integer),
 //	    request id (16 bytes), first request's id (16 bytes; zero unless a duplicate),
-//	    received at, enqueued at (integers), position, remote address, headers, reason (text),
+//	    received at, enqueued at, spooled at or 0 (integers), position, remote address, headers, reason (text),
 //	    SHA-256 of the body (32 bytes; of no bytes for a duplicate)
 type Link struct {
 	Previous    [32]byte
@@ -86,6 +86,11 @@ func (h *LinkHash) Add(e *LinkEntry) {
 	b = append(b, e.FirstRequestID[:]...)
 	b = appendInt(b, e.ReceivedAt.UnixMicro())
 	b = appendInt(b, e.EnqueuedAt.UnixMicro())
+	if e.SpooledAt.IsZero() {
+		b = appendInt(b, 0)
+	} else {
+		b = appendInt(b, e.SpooledAt.UnixMicro())
+	}
 	b = appendText(b, e.Position)
 	b = appendText(b, e.RemoteAddr)
 	b = appendText(b, e.HeadersJSON)

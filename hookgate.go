@@ -56,6 +56,8 @@ type Delivery struct {
 	RemoteAddr string
 	// ReceivedAt is when the request's header had been read, in microsecond precision.
 	ReceivedAt time.Time
+	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never was.
+	SpooledAt time.Time
 }
 
 // Partition returns the partition, of n, that the ordering key belongs to.

@@ -84,4 +84,8 @@ type QueueStats struct {
 	Partitions int
 	// Err says why the queue cannot take deliveries now; nil when it can.
 	Err error
+	// Degraded says what is wrong although deliveries are taken; nil if nothing is.
+	Degraded error
+	// Spooled is how many of Depth wait in a local spool for the queue to come back.
+	Spooled int64
 }

@@ -52,6 +52,9 @@ type Options struct {
 	// CacheBytes bounds the records that are kept in memory until they are released; the others
 	// are read from the file again. Default 32 MiB.
 	CacheBytes int64
+	// KeepDuplicates takes every delivery as a first one and claims nothing: for a spool, whose queue
+	// finds the duplicates later.
+	KeepDuplicates bool
 	// Logger is told when the queue stops and resumes taking deliveries; default none.
 	Logger *slog.Logger
 }

@@ -233,6 +233,38 @@ func TestReleasedLeavesTheFile(t *testing.T) {
 	eventually(t, "expired claims leave the file", func() bool { return count(t, path, "claims") == 0 })
 }
 
+// TestKeepDuplicates: a spool keeps every delivery with its body, before and after a restart, and leaves no claims behind.
+func TestKeepDuplicates(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	o := Options{Partitions: 1, KeepDuplicates: true}
+	q := mustOpen(t, path, o)
+	for range 2 {
+		if receipt := mustAppend(t, q, testDelivery("k", 1)); receipt.Duplicate() {
+			t.Errorf("a repetition is a duplicate of %s", receipt.DuplicateOf)
+		}
+	}
+	q.Close()
+	q = mustOpen(t, path, o)
+	mustAppend(t, q, testDelivery("k", 1))
+	c, _ := q.Consume(t.Context())
+	records, err := c.Next(t.Context(), 10, 1<<20)
+	if err != nil || len(records) != 3 {
+		t.Fatalf("next returned %d records and %v, want 3", len(records), err)
+	}
+	for _, r := range records {
+		if len(r.Body) == 0 || !r.DuplicateOf.IsZero() {
+			t.Errorf("a record came with %d bytes as a duplicate of %s", len(r.Body), r.DuplicateOf)
+		}
+	}
+	if err := c.Commit(t.Context(), []hookgate.Offset{{Position: records[2].Position}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the released records leave the file", func() bool { return count(t, path, "records") == 0 })
+	if n := count(t, path, "claims"); n != 0 {
+		t.Errorf("%d claims are in the file, want none", n)
+	}
+}
+
 // TestRecoversWithoutTraffic: after writing has failed and works again, the queue notices by itself.
 func TestRecoversWithoutTraffic(t *testing.T) {
 	f := &faults{}

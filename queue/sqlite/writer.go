@@ -165,7 +165,7 @@ func (w *writer) appendAll(calls []*appendCall, now time.Time) error {
 			key:        c.key,
 			requestID:  d.RequestID,
 			enqueuedAt: now.UnixMicro(),
-			claims:     !claimed,
+			claims:     !claimed && !w.q.opts.KeepDuplicates,
 		}
 		if claimed {
 			c.receipt.DuplicateOf = holder.requestID
@@ -187,6 +187,9 @@ func (w *writer) appendAll(calls []*appendCall, now time.Time) error {
 
 // claimOf looks for a claim among those of this group, those in memory and those in the table.
 func (w *writer) claimOf(key claimKey, now time.Time) (claim, bool, error) {
+	if w.q.opts.KeepDuplicates {
+		return claim{}, false, nil
+	}
 	if c, ok := w.made[key]; ok {
 		return c, true, nil
 	}
@@ -263,7 +266,7 @@ func (w *writer) load() error {
 		var r hookgate.Record
 		if err := wire.Decode(data, &r); err == nil {
 			e.key, e.requestID, e.enqueuedAt = keyOf(r.Identity), r.RequestID, r.EnqueuedAt.UnixMicro()
-			e.claims = r.DuplicateOf.IsZero()
+			e.claims = r.DuplicateOf.IsZero() && !w.q.opts.KeepDuplicates
 		}
 		w.q.lanes.add([]placed{{e, partition}})
 		w.nextID = id + 1

@@ -7,8 +7,8 @@
 //	+-------+---------+----------+----------------+----------------+
 //
 // Fixed-width numbers are little-endian. The fields, in order: request id (16 bytes), the first
-// request's id (16 bytes, zero unless a duplicate), received and enqueued in microseconds since 1970
-// and the sequence (signed varints), then as strings (unsigned varint of the length, bytes): source,
+// request's id (16 bytes, zero unless a duplicate), received, enqueued and spooled in microseconds since
+// 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings (unsigned varint of the length, bytes): source,
 // event type, message id, ordering key, remote address; then the number of headers (unsigned
 // varint) and each one's name and value as strings.
 package wire
@@ -44,6 +44,11 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 	dst = append(dst, duplicateOf[:]...)
 	dst = binary.AppendVarint(dst, d.ReceivedAt.UnixMicro())
 	dst = binary.AppendVarint(dst, enqueuedAt.UnixMicro())
+	spooled := int64(0)
+	if !d.SpooledAt.IsZero() {
+		spooled = d.SpooledAt.UnixMicro()
+	}
+	dst = binary.AppendVarint(dst, spooled)
 	dst = binary.AppendVarint(dst, d.Sequence)
 	for _, s := range [...]string{d.Source, d.EventType, d.MessageID, d.OrderingKey, d.RemoteAddr} {
 		dst = appendString(dst, s)
@@ -91,6 +96,10 @@ func Decode(data []byte, r *hookgate.Record) error {
 	copy(r.DuplicateOf[:], f.next(16))
 	r.ReceivedAt = time.UnixMicro(f.varint()).UTC()
 	r.EnqueuedAt = time.UnixMicro(f.varint()).UTC()
+	r.SpooledAt = time.Time{}
+	if spooled := f.varint(); spooled != 0 {
+		r.SpooledAt = time.UnixMicro(spooled).UTC()
+	}
 	r.Sequence = f.varint()
 	r.Source = f.string()
 	r.EventType = f.string()

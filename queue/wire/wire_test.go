@@ -27,6 +27,9 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 		RemoteAddr:  rapid.String().Draw(t, "remote"),
 		ReceivedAt:  time.UnixMicro(rapid.Int64Range(-1e15, 1e16).Draw(t, "received")).UTC(),
 	}
+	if rapid.Bool().Draw(t, "spooled") {
+		d.SpooledAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "spooled at")).UTC()
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
 		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
 	}
