@@ -68,14 +68,13 @@ func (s *server) drained(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		health := struct{ Queue struct{ Depth int64 } }{}
-		health.Queue.Depth = -1
+		var health struct{ Queue struct{ Depth *int64 } }
 		err = json.NewDecoder(resp.Body).Decode(&health)
 		resp.Body.Close()
 		if err != nil {
 			return err
 		}
-		if health.Queue.Depth == 0 {
+		if d := health.Queue.Depth; d != nil && *d == 0 {
 			return nil
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -22,11 +23,14 @@ type healthAnswer struct {
 }
 
 type queueHealth struct {
-	Depth            int64   `json:"depth"`
+	Depth            *int64  `json:"depth"` // null if the queue does not answer
+	Spooled          int64   `json:"spooled"`
 	HighWater        int64   `json:"high_water"`
 	OldestAgeSeconds float64 `json:"oldest_age_s"`
 	Partitions       int     `json:"partitions"`
 	Error            string  `json:"error,omitempty"`
+	// Degraded says what is wrong although webhooks are taken.
+	Degraded string `json:"degraded,omitempty"`
 }
 
 type storeHealth struct {
@@ -63,7 +67,7 @@ func (s *Server) health(c *call) {
 		Queue:         s.queueHealth(c.request.Context()),
 		Store:         s.storeHealth(c.request.Context()),
 	}
-	if a.Queue.Error != "" || a.Store.Error != "" {
+	if a.Queue.Error != "" || a.Queue.Degraded != "" || a.Store.Error != "" {
 		a.Status = "degraded"
 	}
 	c.json(a)
@@ -77,11 +81,16 @@ func (s *Server) queueHealth(ctx context.Context) (h queueHealth) {
 		h.Error = "queue does not answer; the log has the reason"
 		return h
 	}
-	h.Depth, h.HighWater, h.Partitions = stats.Depth, stats.HighWater, stats.Partitions
+	h.Depth, h.HighWater, h.Partitions, h.Spooled = &stats.Depth, stats.HighWater, stats.Partitions, stats.Spooled
 	if !stats.OldestEnqueuedAt.IsZero() {
 		h.OldestAgeSeconds = max(0, time.Since(stats.OldestEnqueuedAt).Seconds())
 	}
+	if stats.Degraded != nil {
+		h.Degraded = "queue is away and webhooks are spooled locally; the log has the reason"
+	}
 	switch {
+	case errors.Is(stats.Err, hookgate.ErrFull):
+		h.Error = "queue is full"
 	case stats.Err != nil:
 		h.Error = "queue cannot write; the log has the reason"
 	case stats.Depth >= stats.HighWater:

@@ -447,6 +447,10 @@ func TestHealth(t *testing.T) {
 	full.Depth = 10
 	broken := well
 	broken.Err = errInjected
+	spooling := well
+	spooling.Degraded, spooling.Spooled = errInjected, 2
+	spoolFull := spooling
+	spoolFull.Err = fmt.Errorf("spool: %w", hookgate.ErrFull)
 	for _, c := range []struct {
 		name          string
 		stats         hookgate.QueueStats
@@ -459,6 +463,8 @@ func TestHealth(t *testing.T) {
 		{"read only", well, nil, nil, true, "mode is read_only", "ok"},
 		{"full", full, nil, nil, false, "high-water", "degraded"},
 		{"queue cannot write", broken, nil, nil, false, "cannot write", "degraded"},
+		{"spooling", spooling, nil, nil, false, "", "degraded"},
+		{"spool full", spoolFull, nil, nil, false, "full", "degraded"},
 		{"queue does not answer", well, errInjected, nil, false, "does not answer", "degraded"},
 		{"store away", well, nil, errInjected, false, "", "degraded"},
 	} {
@@ -495,7 +501,8 @@ func TestHealth(t *testing.T) {
 			if h.Status != c.health || h.Mode != wantMode || h.Version != "test-version" || (h.Store.Error != "") != (c.storeErr != nil) {
 				t.Errorf("health %s", a.body)
 			}
-			if c.statsErr == nil && (h.Queue.Depth != c.stats.Depth || h.Queue.HighWater != 10 || h.Queue.Partitions != 4 ||
+			if c.statsErr == nil && (h.Queue.Depth == nil || *h.Queue.Depth != c.stats.Depth || h.Queue.Spooled != c.stats.Spooled ||
+				(h.Queue.Degraded != "") != (c.stats.Degraded != nil) || h.Queue.HighWater != 10 || h.Queue.Partitions != 4 ||
 				h.Queue.OldestAgeSeconds < 3600 || h.Queue.OldestAgeSeconds > 3700) {
 				t.Errorf("queue %+v", h.Queue)
 			}
@@ -512,7 +519,7 @@ func TestHealth(t *testing.T) {
 	g.post(t, envelope("waiting", "t", "")).want(t, 202)
 	var h healthAnswer
 	must(t, json.Unmarshal(g.do(t, "GET", "/api/health", nil).want(t, 200).body, &h))
-	if h.Status != "ok" || h.Queue.Depth != 1 || h.Queue.Partitions != 4 || h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
+	if h.Status != "ok" || h.Queue.Depth == nil || *h.Queue.Depth != 1 || h.Queue.Partitions != 4 || h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
 		t.Errorf("health %+v", h)
 	}
 }

@@ -15,6 +15,7 @@ var (
 	queueDepth  = prometheus.NewDesc("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.", nil, nil)
 	queueLimit  = prometheus.NewDesc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.", nil, nil)
 	queueOldest = prometheus.NewDesc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.", nil, nil)
+	queueSpool  = prometheus.NewDesc("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.", nil, nil)
 	storeUp     = prometheus.NewDesc("webhook_store_up", "1 if the store answers.", nil, nil)
 	storeRows   = prometheus.NewDesc("webhook_store_rows", "What the store holds.", []string{"kind"}, nil)
 )
@@ -24,7 +25,7 @@ type gauges struct{ config Config }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueUp, queueDepth, queueLimit, queueOldest, storeUp, storeRows} {
+	for _, d := range []*prometheus.Desc{queueUp, queueDepth, queueLimit, queueOldest, queueSpool, storeUp, storeRows} {
 		to <- d
 	}
 }
@@ -45,6 +46,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 			oldest = max(0, time.Since(q.OldestEnqueuedAt).Seconds())
 		}
 		send(queueOldest, oldest)
+		send(queueSpool, float64(q.Spooled))
 	}
 	send(queueUp, one(err == nil && q.Err == nil))
 	rows, err := g.config.Store(ctx)

@@ -211,8 +211,9 @@ type health struct {
 	Status string
 	Mode   string
 	Queue  struct {
-		Depth int64
-		Error string
+		Depth   *int64 // nil if the queue does not answer
+		Spooled int64
+		Error   string
 	}
 	Store struct{ Error string }
 }
@@ -232,7 +233,7 @@ func (g *gate) health() (h health) {
 // awaitDrained waits until everything acknowledged is stored.
 func (g *gate) awaitDrained() {
 	g.t.Helper()
-	g.await("the queue drains", func() bool { h := g.health(); return h.Status != "" && h.Queue.Depth == 0 })
+	g.await("the queue drains", func() bool { h := g.health(); return h.Queue.Depth != nil && *h.Queue.Depth == 0 })
 }
 
 // run executes hookgate with the arguments and returns its exit code and what it printed.

@@ -29,6 +29,7 @@ var allowedImports = map[string]struct {
 	"store/migrations":  {nil, "schemas are text"},
 	"store/sqlite":      {[]string{"", "internal/sqlitedb", "store/migrations"}, "the store knows nothing of HTTP or of the queue"},
 	"store/storetest":   {[]string{""}, "a conformance suite knows the port and no backend"},
+	"failover":          {[]string{""}, "it spools for any queue to any queue"},
 	"worker":            {[]string{""}, "workers know ports, not backends"},
 	"load":              {[]string{""}, "an outside client must not lean on what the server believes"},
 	"bench":             {[]string{"load"}, "measures from outside"},

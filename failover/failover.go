@@ -1,0 +1,228 @@
+// Package failover is a Queue that goes on taking deliveries while its primary is away: it spools them
+// locally and moves them to the primary, in order, when that is back.
+//
+//	        ┌──────────── an append fails: its outcome is unknown ────────────┐
+//	        │                                                                 ▼
+//	     direct                                                           spooling
+//	Append ─► primary                                  Append ─► spool ─► drain, in order ─► primary
+//	        ▲                                                                 │
+//	        └── spool empty ── switching: appends wait a moment ◄── spool nearly empty
+//
+// While the spool holds anything, everything goes through it, so that what was acknowledged earlier
+// reaches the primary earlier. A delivery whose append to the primary failed is spooled too; should the
+// primary have taken it after all, it recognises it by its request id.
+//
+// Order holds within one process. A sender whose deliveries reach two processes, of which one has lost the
+// primary, may find the spooled ones behind the others.
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Options of a failover queue. Zero fields take their defaults.
+type Options struct {
+	// Timeout bounds one operation of the primary; default 1 s.
+	Timeout time.Duration
+	// RetryMin and RetryMax bound the pauses between attempts to drain, which double and vary at
+	// random by half; default 100 ms and 2 s.
+	RetryMin, RetryMax time.Duration
+	// Quarantine keeps a record of the spool that cannot be decoded, durably. It must be set.
+	Quarantine func(hookgate.Record) error
+	// Logger is told of each change of state; default none.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = time.Second
+	}
+	if o.RetryMin == 0 {
+		o.RetryMin = 100 * time.Millisecond
+	}
+	if o.RetryMax == 0 {
+		o.RetryMax = 2 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+type state int
+
+const (
+	direct    state = iota // appends go to the primary
+	spooling               // appends go to the spool, which is being drained
+	switching              // appends wait until the spool is empty
+)
+
+// Queue is a hookgate.Queue over a primary and a local spool.
+type Queue struct {
+	Options
+	primary, spool hookgate.Queue
+
+	end   context.CancelFunc
+	ended chan struct{} // closed when the drainer has ended
+
+	mu    sync.Mutex // guards all below; never held over I/O
+	state state
+	// changed is closed and replaced at each change of state, and when the last append has left the spool
+	// during switching.
+	changed chan struct{}
+	// inSpool is the number of appends to the spool that are under way.
+	inSpool int
+	// cause is why the primary was left.
+	cause error
+	since time.Time
+}
+
+var _ hookgate.Queue = (*Queue)(nil)
+
+// New returns a queue over primary that spools to spool, which must keep duplicates and survive a crash, and
+// which nobody else may consume. What the spool holds already is drained first. The caller closes the queue
+// before primary and spool.
+func New(ctx context.Context, primary, spool hookgate.Queue, o Options) (*Queue, error) {
+	q := &Queue{Options: o.withDefaults(), primary: primary, spool: spool, changed: make(chan struct{}), ended: make(chan struct{})}
+	stats, err := spool.Stats(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look into the spool: %w", err)
+	}
+	if stats.Depth > 0 {
+		q.state, q.cause, q.since = spooling, errors.New("the spool held deliveries at the start"), time.Now()
+	}
+	draining, end := context.WithCancel(context.Background())
+	q.end = end
+	go q.run(draining)
+	return q, nil
+}
+
+// Close ends the drainer. What is in the spool stays there for the next start.
+func (q *Queue) Close() error {
+	q.end()
+	<-q.ended
+	return nil
+}
+
+// Append implements hookgate.Queue. ErrFull is the primary's, or that of the spool while that is in use.
+func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	for {
+		switch state, changed := q.enter(); state {
+		case direct:
+			receipt, err := q.appendDirect(ctx, d)
+			if err == nil || errors.Is(err, hookgate.ErrFull) || ctx.Err() != nil {
+				return receipt, err
+			}
+			q.leavePrimary(err)
+		case spooling:
+			defer q.leaveSpool()
+			spooled := *d // the caller's must not change
+			spooled.SpooledAt = time.Now().Truncate(time.Microsecond)
+			receipt, err := q.spool.Append(ctx, &spooled)
+			if err != nil && !errors.Is(err, hookgate.ErrFull) {
+				err = fmt.Errorf("spool: %w", err)
+			}
+			return receipt, err
+		case switching:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return hookgate.Receipt{}, ctx.Err()
+			}
+		}
+	}
+}
+
+// enter returns the state. If that is spooling, the caller must call leaveSpool.
+func (q *Queue) enter() (state, <-chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state == spooling {
+		q.inSpool++
+	}
+	return q.state, q.changed
+}
+
+func (q *Queue) leaveSpool() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.inSpool--; q.inSpool == 0 && q.state == switching {
+		q.signal()
+	}
+}
+
+func (q *Queue) appendDirect(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, q.Timeout)
+	defer cancel()
+	// A copy, because an append that was cut off may go on referring to it while the spool has it too.
+	own := *d
+	return q.primary.Append(ctx, &own)
+}
+
+// leavePrimary begins to spool, unless that has been done.
+func (q *Queue) leavePrimary(cause error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state != direct {
+		return
+	}
+	q.cause, q.since = cause, time.Now()
+	q.set(spooling)
+	q.Logger.Error("queue is away; deliveries are spooled locally until it is back", "error", cause)
+}
+
+// set changes the state. The caller holds mu.
+func (q *Queue) set(s state) {
+	q.state = s
+	q.signal()
+}
+
+func (q *Queue) signal() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// Consume implements hookgate.Queue: records come from the primary alone.
+func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
+	return q.primary.Consume(ctx)
+}
+
+// Stats implements hookgate.Queue. While the primary does not answer it fails, unless the spool is in use: then
+// Depth is that of the spool, and Degraded says so.
+func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+	q.mu.Lock()
+	state, cause, since := q.state, q.cause, q.since
+	q.mu.Unlock()
+	bounded, cancel := context.WithTimeout(ctx, q.Timeout)
+	defer cancel()
+	stats, err := q.primary.Stats(bounded)
+	if state == direct {
+		return stats, err
+	}
+	spool, spoolErr := q.spool.Stats(ctx)
+	if spoolErr != nil {
+		return stats, fmt.Errorf("spool: %w", spoolErr)
+	}
+	stats.Degraded = fmt.Errorf("spooling since %s: %w", since.UTC().Format(time.RFC3339), cause)
+	if err != nil {
+		stats = hookgate.QueueStats{Partitions: spool.Partitions, Degraded: stats.Degraded}
+	}
+	stats.Spooled = spool.Depth
+	stats.Depth += spool.Depth
+	stats.HighWater += spool.HighWater
+	stats.Err = spool.Err
+	if spool.Err == nil && spool.Depth >= spool.HighWater {
+		stats.Err = fmt.Errorf("spool holds %d deliveries: %w", spool.Depth, hookgate.ErrFull)
+	}
+	if !spool.OldestEnqueuedAt.IsZero() && (stats.OldestEnqueuedAt.IsZero() || spool.OldestEnqueuedAt.Before(stats.OldestEnqueuedAt)) {
+		stats.OldestEnqueuedAt = spool.OldestEnqueuedAt
+	}
+	return stats, nil
+}
