@@ -126,7 +126,7 @@ func targetOf(config *pgx.ConnConfig) string {
 func transactionStart(timeout time.Duration) (begin []statement, limits statement) {
 	millis := argText(strconv.FormatInt(max(1, timeout.Milliseconds()), 10))
 	begin = []statement{
-		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"},
+		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
 		// A database that is set not to wait for its disk must do so for this: Apply promises it.
 		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $1, true),
 			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
