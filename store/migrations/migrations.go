@@ -1,4 +1,4 @@
-// Package migrations holds the schemas of the stores.
+// Package migrations holds the schemas of the stores, in the form of goose.
 package migrations
 
 import (
@@ -6,14 +6,19 @@ import (
 	"io/fs"
 )
 
-//go:embed sqlite/*.sql
+//go:embed sqlite/*.sql postgres/*.sql
 var files embed.FS
 
-// SQLite returns the migrations of the embedded store, in the form of goose.
-func SQLite() fs.FS {
-	sub, err := fs.Sub(files, "sqlite")
+// SQLite returns the migrations of the embedded store.
+func SQLite() fs.FS { return sub("sqlite") }
+
+// Postgres returns the migrations of the shared store.
+func Postgres() fs.FS { return sub("postgres") }
+
+func sub(folder string) fs.FS {
+	files, err := fs.Sub(files, folder)
 	if err != nil {
 		panic(err) // the folder is part of the program
 	}
-	return sub
+	return files
 }

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/store/batch"
 )
 
 // Apply implements hookgate.Store. It does not heed ctx: a transaction is short, and one that was
@@ -19,8 +18,13 @@ import (
 func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 	a := &application{Store: s, batch: b}
 	// What needs no database is done before the lock is taken.
-	if err := a.prepare(); err != nil {
+	prepared, err := batch.Prepare(b)
+	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
+	}
+	a.parts = make([]part, len(prepared))
+	for i, p := range prepared {
+		a.parts[i].Part = p
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,73 +59,12 @@ type application struct {
 
 // part is what belongs to one partition, and so to one link.
 type part struct {
-	partition int
-	items     []item
+	batch.Part
 	link      hookgate.Link
 	batchID   int64
 	events    int
 	duplicate int
 	requests  []hookgate.LinkEntry // duplicates and dead letters that were added
-}
-
-// item is a record and what could be worked out beforehand.
-type item struct {
-	hookgate.LinkEntry
-	record *hookgate.Record
-	index  int // in Batch.Records; -1 for a dead letter
-	dead   bool
-}
-
-// prepare sorts the batch by partition and computes digests.
-func (a *application) prepare() error {
-	items := make([]item, 0, len(a.batch.Records)+len(a.batch.Dead))
-	for i := range a.batch.Records {
-		r := &a.batch.Records[i]
-		if r.Corrupt != nil {
-			return fmt.Errorf("%w: record %d is corrupt: %w", hookgate.ErrRejected, i, r.Corrupt)
-		}
-		items = append(items, newItem(r, i, "", false))
-	}
-	for i := range a.batch.Dead {
-		items = append(items, newItem(&a.batch.Dead[i].Record, -1, a.batch.Dead[i].Reason, true))
-	}
-	slices.SortStableFunc(items, func(x, y item) int { return x.record.Partition - y.record.Partition })
-	for begin, end := 0, 0; begin < len(items); begin = end {
-		partition := items[begin].record.Partition
-		if _, ok := a.batch.Epochs[partition]; !ok {
-			return fmt.Errorf("the batch has records of partition %d and no epoch for it", partition)
-		}
-		for end = begin; end < len(items) && items[end].record.Partition == partition; end++ {
-		}
-		a.parts = append(a.parts, part{partition: partition, items: items[begin:end]})
-	}
-	return nil
-}
-
-func newItem(r *hookgate.Record, index int, reason string, dead bool) item {
-	return item{
-		record: r, index: index, dead: dead,
-		LinkEntry: hookgate.LinkEntry{
-			Delivery:    &r.Delivery,
-			EnqueuedAt:  r.EnqueuedAt,
-			Position:    r.Position.String(),
-			HeadersJSON: headersText(r.Headers),
-			Reason:      reason,
-			BodySHA256:  sha256.Sum256(r.Body),
-		},
-	}
-}
-
-// headersText is the JSON of the headers. Bytes that are not UTF-8 are replaced in it, as JSON demands.
-func headersText(headers []hookgate.Header) string {
-	if len(headers) == 0 {
-		return "[]"
-	}
-	text, err := json.Marshal(headers)
-	if err != nil {
-		panic(err) // two strings always have a JSON form
-	}
-	return string(text)
 }
 
 // run is the transaction. It may be run only once.
@@ -158,29 +101,18 @@ func (a *application) readIDs() error {
 func (a *application) begin(p *part) error {
 	s := a.stmts.head
 	defer s.Reset()
-	s.BindInt64(1, int64(p.partition))
+	s.BindInt64(1, int64(p.Partition))
 	found, err := s.Step()
 	if err != nil {
-		return fmt.Errorf("read partition %d: %w", p.partition, err)
+		return fmt.Errorf("read partition %d: %w", p.Partition, err)
 	}
-	epoch := a.batch.Epochs[p.partition]
 	if !found {
-		return fmt.Errorf("partition %d was never acquired", p.partition)
+		return fmt.Errorf("partition %d was never acquired", p.Partition)
 	}
-	if current := hookgate.Epoch(s.ColumnInt64(0)); epoch < current {
-		return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", p.partition, current, epoch, hookgate.ErrFenced)
-	}
-	p.link = hookgate.Link{
-		Partition:   p.partition,
-		Sequence:    s.ColumnInt64(1) + 1,
-		ProcessedAt: a.batch.ProcessedAt,
-		PersistedAt: a.persistedAt,
-		Attempts:    a.batch.Attempts,
-		LastError:   a.batch.LastError,
-		Worker:      a.batch.Worker,
-	}
-	s.ColumnBytes(2, p.link.Previous[:])
-	return nil
+	head := batch.Head{Epoch: hookgate.Epoch(s.ColumnInt64(0)), Sequence: s.ColumnInt64(1)}
+	s.ColumnBytes(2, head.Hash[:])
+	p.link, err = head.Next(a.batch, p.Partition, a.persistedAt)
+	return err
 }
 
 // store adds the rows of a partition and then the link that seals them. A partition of which everything was
@@ -188,14 +120,14 @@ func (a *application) begin(p *part) error {
 func (a *application) store(p *part) error {
 	p.batchID = a.lastBatch + 1
 	a.hash.Begin(&p.link)
-	for i := range p.items {
-		it := &p.items[i]
+	for i := range p.Items {
+		it := &p.Items[i]
 		var err error
-		switch {
-		case it.dead:
+		switch it.Outcome {
+		case hookgate.StageDeadLettered:
 			err = a.storeDead(p, it)
-		case !it.record.DuplicateOf.IsZero():
-			_, err = a.storeRequest(p, it, hookgate.StageDuplicate, it.record.DuplicateOf.String())
+		case hookgate.StageDuplicate:
+			_, err = a.storeRequest(p, it)
 		default:
 			err = a.storeEvent(p, it)
 		}
@@ -212,8 +144,7 @@ func (a *application) store(p *part) error {
 	return a.seal(p)
 }
 
-func (a *application) storeEvent(p *part, it *item) error {
-	it.Outcome = hookgate.StagePersisted
+func (a *application) storeEvent(p *part, it *batch.Item) error {
 	d, s := it.Delivery, a.stmts.event
 	s.BindInt64(1, a.lastEvent+1)
 	s.BindText(2, d.MessageID)
@@ -228,7 +159,7 @@ func (a *application) storeEvent(p *part, it *item) error {
 	s.BindInt64(11, it.EnqueuedAt.UnixMicro())
 	s.BindText(12, it.HeadersJSON)
 	s.BindText(13, d.RemoteAddr)
-	s.BindInt64(14, int64(p.partition))
+	s.BindInt64(14, int64(p.Partition))
 	s.BindText(15, it.Position)
 	s.BindInt64(16, p.batchID)
 	if err := sqlitedb.Run(s); err != nil {
@@ -245,13 +176,15 @@ func (a *application) storeEvent(p *part, it *item) error {
 	if err != nil || holder == d.RequestID.String() {
 		return err // this record was stored before
 	}
-	a.outcome.Duplicates = append(a.outcome.Duplicates, it.index)
-	it.BodySHA256 = emptySHA256 // the body of a duplicate is not kept
-	_, err = a.storeRequest(p, it, hookgate.StageDuplicate, holder)
+	first, err := hookgate.ParseRequestID(holder)
+	if err != nil {
+		return err
+	}
+	a.outcome.Duplicates = append(a.outcome.Duplicates, it.Index)
+	it.MakeDuplicate(first)
+	_, err = a.storeRequest(p, it)
 	return err
 }
-
-var emptySHA256 = sha256.Sum256(nil)
 
 // holderOf returns the request whose event has the identity.
 func (a *application) holderOf(id hookgate.Identity) (requestID string, err error) {
@@ -267,17 +200,15 @@ func (a *application) holderOf(id hookgate.Identity) (requestID string, err erro
 }
 
 // storeRequest adds a duplicate or a dead letter; added is false if it was stored before.
-func (a *application) storeRequest(p *part, it *item, outcome hookgate.Stage, first string) (added bool, err error) {
+func (a *application) storeRequest(p *part, it *batch.Item) (added bool, err error) {
 	d, s := it.Delivery, a.stmts.request
-	if first != "" {
-		if it.FirstRequestID, err = hookgate.ParseRequestID(first); err != nil {
-			return false, err
-		}
+	first := ""
+	if !it.FirstRequestID.IsZero() {
+		first = it.FirstRequestID.String()
 	}
-	it.Outcome = outcome
 	s.BindInt64(1, a.lastRequest+1)
 	s.BindText(2, d.RequestID.String())
-	s.BindText(3, string(outcome))
+	s.BindText(3, string(it.Outcome))
 	s.BindText(4, first)
 	s.BindText(5, it.Reason)
 	s.BindText(6, d.MessageID)
@@ -290,7 +221,7 @@ func (a *application) storeRequest(p *part, it *item, outcome hookgate.Stage, fi
 	s.BindInt64(13, it.EnqueuedAt.UnixMicro())
 	s.BindText(14, it.HeadersJSON)
 	s.BindText(15, d.RemoteAddr)
-	s.BindInt64(16, int64(p.partition))
+	s.BindInt64(16, int64(p.Partition))
 	s.BindText(17, it.Position)
 	s.BindInt64(18, p.batchID)
 	if err := sqlitedb.Run(s); err != nil {
@@ -301,14 +232,14 @@ func (a *application) storeRequest(p *part, it *item, outcome hookgate.Stage, fi
 	}
 	a.lastRequest++
 	p.requests = append(p.requests, it.LinkEntry)
-	if outcome == hookgate.StageDuplicate {
+	if it.Outcome == hookgate.StageDuplicate {
 		p.duplicate++
 	}
 	return true, nil
 }
 
-func (a *application) storeDead(p *part, it *item) error {
-	added, err := a.storeRequest(p, it, hookgate.StageDeadLettered, "")
+func (a *application) storeDead(p *part, it *batch.Item) error {
+	added, err := a.storeRequest(p, it)
 	if err != nil || !added {
 		return err
 	}
@@ -330,7 +261,7 @@ func (a *application) seal(p *part) error {
 	a.lastBatch = p.batchID
 	s := a.stmts.batch
 	s.BindInt64(1, p.batchID)
-	s.BindInt64(2, int64(p.partition))
+	s.BindInt64(2, int64(p.Partition))
 	s.BindInt64(3, p.link.Sequence)
 	s.BindBytes(4, p.link.Previous[:])
 	s.BindBytes(5, hash[:])
@@ -342,17 +273,17 @@ func (a *application) seal(p *part) error {
 	s.BindInt64(11, int64(p.link.Attempts))
 	s.BindText(12, p.link.LastError)
 	if err := sqlitedb.Run(s); err != nil {
-		return fmt.Errorf("store link %d of partition %d: %w", p.link.Sequence, p.partition, err)
+		return fmt.Errorf("store link %d of partition %d: %w", p.link.Sequence, p.Partition, err)
 	}
 	s = a.stmts.advance
-	s.BindInt64(1, int64(p.partition))
+	s.BindInt64(1, int64(p.Partition))
 	s.BindInt64(2, p.link.Sequence)
 	s.BindBytes(3, hash[:])
 	s.BindInt64(4, int64(p.events))
 	s.BindInt64(5, int64(p.duplicate))
 	s.BindInt64(6, int64(len(p.requests)-p.duplicate))
 	if err := sqlitedb.Run(s); err != nil {
-		return fmt.Errorf("move head of partition %d: %w", p.partition, err)
+		return fmt.Errorf("move head of partition %d: %w", p.Partition, err)
 	}
 	return nil
 }

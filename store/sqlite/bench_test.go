@@ -12,6 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/store/storetest"
 )
 
 // batchSize is that of a worker under load, over as many partitions as it may own.
@@ -22,7 +23,7 @@ func benchBatch(n int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
 	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
 	body := bytes.Repeat([]byte("x"), 500)
 	for i := range batchSize {
-		r := testRecord(i*benchPartitions/batchSize, n*batchSize+i)
+		r := storetest.Sample(i*benchPartitions/batchSize, n*batchSize+i)
 		r.Body, r.Headers = body, nil
 		b.Records = append(b.Records, r)
 	}

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
 )
 
 // page is how many rows one query of a long listing reads. Between two pages no transaction is open, so
@@ -134,7 +134,7 @@ func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
 		return e, err
 	}
 	e.ReceivedAt = micros(row.ColumnInt64(9))
-	if e.Headers, err = parseHeaders(row.ColumnText(10)); err != nil {
+	if e.Headers, err = batch.ParseHeaders(row.ColumnText(10)); err != nil {
 		return e, err
 	}
 	e.RemoteAddr = row.ColumnText(11)
@@ -145,14 +145,6 @@ func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
 }
 
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
-
-func parseHeaders(text string) (headers []hookgate.Header, err error) {
-	if text == "[]" {
-		return nil, nil
-	}
-	err = json.Unmarshal([]byte(text), &headers)
-	return headers, err
-}
 
 // Event implements hookgate.Reader.
 func (s *Store) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
@@ -277,7 +269,7 @@ func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
 	if d.RequestID, err = hookgate.ParseRequestID(row.ColumnText(6)); err != nil {
 		return d, err
 	}
-	if d.Headers, err = parseHeaders(row.ColumnText(7)); err != nil {
+	if d.Headers, err = batch.ParseHeaders(row.ColumnText(7)); err != nil {
 		return d, err
 	}
 	d.RemoteAddr = row.ColumnText(8)

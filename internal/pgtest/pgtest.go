@@ -1,0 +1,195 @@
+// Package pgtest starts PostgreSQL and PgBouncer for tests: real servers, on loopback ports and in temporary
+// folders of their own, which a test may kill and start again.
+//
+// A package starts one cluster and gives each of its tests a database:
+//
+//	func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Run(m)) }
+//
+//	c, err := pgtest.Shared()
+//	name, err := c.NewDatabase(ctx)
+//
+// The servers run as the user postgres where the tests run as root. Each dies with the process that started it,
+// however that ends.
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+)
+
+// superuser is that of a cluster; it needs no password.
+const superuser = "hookgate"
+
+// startTime and stopTime are how long a server may take to start and to stop.
+const startTime, stopTime = 60 * time.Second, 30 * time.Second
+
+// Options of a cluster. Zero fields take their defaults.
+type Options struct {
+	// Fsync makes commits wait for the disk. Without it they survive the death of the server, as all tests
+	// need, and not that of the machine.
+	Fsync bool
+	// Settings are further settings of the server, in the form name=value.
+	Settings []string
+}
+
+// Cluster is a running PostgreSQL server with its data.
+type Cluster struct {
+	options   Options
+	bin       string
+	dir       string
+	port      int
+	process   *process
+	databases atomic.Int64
+}
+
+// Start creates a cluster and starts its server.
+func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := tempDir("hookgate-pg")
+	if err != nil {
+		return nil, fmt.Errorf("start postgres: %w", err)
+	}
+	c := &Cluster{options: o, bin: bin, dir: dir}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", c.data(), "--username", superuser, "--auth", "trust",
+		"--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync")
+	initdb.Dir = dir
+	initdb.SysProcAttr = &syscall.SysProcAttr{}
+	if err := asServer(initdb.SysProcAttr); err != nil {
+		return nil, err
+	}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	// Another program may take the port between the choice and the start.
+	for range 3 {
+		if c.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = c.Restart(ctx); err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+// Restart starts the server again, after Stop or Kill, on its old port and with its old data.
+func (c *Cluster) Restart(ctx context.Context) (err error) {
+	args := []string{"-D", c.data(), "-p", strconv.Itoa(c.port), "-k", c.dir}
+	for _, setting := range append([]string{
+		"listen_addresses=127.0.0.1",
+		"max_connections=200",
+		"fsync=" + map[bool]string{false: "off", true: "on"}[c.options.Fsync],
+		"full_page_writes=" + map[bool]string{false: "off", true: "on"}[c.options.Fsync],
+		"dynamic_shared_memory_type=mmap", // which leaves nothing behind outside the folder
+		"log_min_messages=log",
+		"lc_messages=C",
+	}, c.options.Settings...) {
+		args = append(args, "-c", setting)
+	}
+	c.process, err = start(ctx, c.dir, "database system is ready to accept connections", filepath.Join(c.bin, "postgres"), args...)
+	return err
+}
+
+// Stop ends all sessions and stops the server. It may be started again.
+func (c *Cluster) Stop() error { return c.process.stop(syscall.SIGINT) }
+
+// Kill ends the server as a power cut would, its sessions too. It may be started again.
+func (c *Cluster) Kill() error { return c.process.kill() }
+
+// Close stops the server if it runs, and removes its data.
+func (c *Cluster) Close() error { return errors.Join(c.Stop(), os.RemoveAll(c.dir)) }
+
+// URL returns the address of a database.
+func (c *Cluster) URL(database string) string { return address(c.port, database) }
+
+// NewDatabase creates an empty database and returns its name. Its default collation sorts as people do, so that what has
+// to compare byte by byte must ask for it.
+func (c *Cluster) NewDatabase(ctx context.Context) (string, error) {
+	name := fmt.Sprintf("test%d", c.databases.Add(1))
+	err := c.Exec(ctx, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+	if err != nil {
+		return "", fmt.Errorf("create database %s: %w", name, err)
+	}
+	return name, nil
+}
+
+// Exec runs statements in a database as its superuser.
+func (c *Cluster) Exec(ctx context.Context, database, statements string) error {
+	conn, err := pgx.Connect(ctx, c.URL(database))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.PgConn().Exec(ctx, statements).ReadAll()
+	return err
+}
+
+func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
+
+func address(port int, database string) string {
+	u := url.URL{Scheme: "postgres", User: url.User(superuser), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: database,
+		RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// binaries returns the folder of the newest PostgreSQL that is installed.
+func binaries() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("there is no PostgreSQL under /usr/lib/postgresql: run make tools")
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // a folder that is no number comes last
+		return n
+	}
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// tempDir returns a new folder that the server may use.
+func tempDir(name string) (string, error) {
+	dir, err := os.MkdirTemp("", name)
+	if err != nil {
+		return "", err
+	}
+	var attr syscall.SysProcAttr
+	if err = asServer(&attr); err == nil && attr.Credential != nil {
+		err = unix.Chown(dir, int(attr.Credential.Uid), int(attr.Credential.Gid))
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	return dir, nil
+}

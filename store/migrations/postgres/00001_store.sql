@@ -1,0 +1,170 @@
+-- +goose Up
+
+-- All times are in microseconds since 1970. Rows are added and never changed; only retention removes
+-- any (see the triggers at the end). Text compares by its bytes (COLLATE "C"), whatever the database's
+-- own collation: identities must not depend on it, and a prefix must find its index.
+
+-- Each partition's owner and the head of its audit chain.
+CREATE TABLE webhook_partitions (
+    partition    integer PRIMARY KEY,
+    epoch        bigint NOT NULL,
+    sequence     bigint NOT NULL DEFAULT 0,
+    hash         bytea  NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+    events       bigint NOT NULL DEFAULT 0,
+    duplicates   bigint NOT NULL DEFAULT 0,
+    dead_letters bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50); -- its rows change with every batch: room for them beside the old ones
+
+-- The last ids that were given out. A transaction locks this one row before it takes any, until its commit: so
+-- ids come in the order of commits, and a reader that goes on behind the last id it saw misses nothing.
+CREATE TABLE webhook_counters (
+    single   boolean PRIMARY KEY DEFAULT true CHECK (single),
+    events   bigint NOT NULL,
+    requests bigint NOT NULL,
+    batches  bigint NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO webhook_counters (events, requests, batches) VALUES (0, 0, 0);
+
+-- One row for each partition in each transaction: a link of the audit chain (see chain.go).
+CREATE TABLE webhook_batches (
+    id            bigint  PRIMARY KEY,
+    partition     integer NOT NULL,
+    sequence      bigint  NOT NULL, -- in the partition, from 1
+    previous_hash bytea   NOT NULL,
+    hash          bytea   NOT NULL,
+    events        bigint  NOT NULL,
+    requests      bigint  NOT NULL, -- rows of webhook_requests
+    worker        text    COLLATE "C" NOT NULL,
+    processed_at  bigint  NOT NULL,
+    persisted_at  bigint  NOT NULL,
+    attempts      bigint  NOT NULL,
+    last_error    text    COLLATE "C" NOT NULL
+);
+
+CREATE TABLE webhook_events (
+    id            bigint  PRIMARY KEY, -- in the order stored
+    message_id    text    COLLATE "C" NOT NULL,
+    event_type    text    COLLATE "C" NOT NULL,
+    source        text    COLLATE "C" NOT NULL,
+    ordering_key  text    COLLATE "C" NOT NULL,
+    sequence      bigint  NOT NULL,    -- the sender's; -1 if it gave none
+    payload       bytea   NOT NULL,
+    sha256        bytea   NOT NULL,    -- of payload
+    request_id    text    COLLATE "C" NOT NULL,
+    received_at   bigint  NOT NULL,
+    enqueued_at   bigint  NOT NULL,
+    headers       text    COLLATE "C" NOT NULL,
+    remote_addr   text    COLLATE "C" NOT NULL,
+    partition     integer NOT NULL,
+    position      text    COLLATE "C" NOT NULL,
+    batch         bigint  NOT NULL,    -- webhook_batches.id
+    UNIQUE (message_id, event_type, source)
+);
+CREATE INDEX webhook_events_type ON webhook_events (event_type, received_at DESC);
+CREATE INDEX webhook_events_request ON webhook_events (request_id);
+
+-- Requests that were acknowledged and made no event: duplicates and dead letters.
+CREATE TABLE webhook_requests (
+    id               bigint  PRIMARY KEY, -- in the order stored
+    request_id       text    COLLATE "C" NOT NULL UNIQUE,
+    outcome          text    COLLATE "C" NOT NULL, -- duplicate or dead_lettered
+    first_request_id text    COLLATE "C" NOT NULL, -- of a duplicate; else empty
+    reason           text    COLLATE "C" NOT NULL, -- of a dead letter; else empty
+    message_id       text    COLLATE "C" NOT NULL,
+    event_type       text    COLLATE "C" NOT NULL,
+    source           text    COLLATE "C" NOT NULL,
+    ordering_key     text    COLLATE "C" NOT NULL,
+    sequence         bigint  NOT NULL,
+    sha256           bytea   NOT NULL, -- of the body of a dead letter; else of nothing
+    received_at      bigint  NOT NULL,
+    enqueued_at      bigint  NOT NULL,
+    headers          text    COLLATE "C" NOT NULL,
+    remote_addr      text    COLLATE "C" NOT NULL,
+    partition        integer NOT NULL,
+    position         text    COLLATE "C" NOT NULL,
+    batch            bigint  NOT NULL
+);
+CREATE INDEX webhook_requests_message ON webhook_requests (message_id);
+
+-- Dead letters, whole. The rest of what is known of each stands in webhook_requests.
+CREATE TABLE webhook_dead_letters (
+    id               bigint PRIMARY KEY, -- webhook_requests.id
+    request_id       text   COLLATE "C" NOT NULL UNIQUE,
+    payload          bytea  NOT NULL,
+    reason           text   COLLATE "C" NOT NULL,
+    dead_lettered_at bigint NOT NULL
+);
+
+-- The stages of a request; the last one stands for its outcome.
+CREATE TABLE webhook_stages (
+    ordinal integer PRIMARY KEY,
+    stage   text    COLLATE "C" NOT NULL
+);
+INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'enqueued'), (3, 'processed'), (4, 'retried'), (5, 'stored');
+
+-- The lineage of every acknowledged request: a row for each stage, and none of them stored.
+CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
+SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' ELSE s.stage END,
+       CASE s.stage
+           WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
+           WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
+           WHEN 'processed' THEN json_build_object('worker', b.worker)
+           WHEN 'retried'   THEN json_build_object('attempts', b.attempts, 'lastError', b.last_error)
+           ELSE json_build_object('batch', r.batch, 'event', r.id::text)
+       END,
+       CASE s.stage
+           WHEN 'received'  THEN r.received_at
+           WHEN 'enqueued'  THEN r.enqueued_at
+           WHEN 'processed' THEN b.processed_at
+           ELSE b.persisted_at
+       END,
+       r.source, r.event_type, s.ordinal
+FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
+WHERE s.stage <> 'retried' OR b.attempts > 1
+UNION ALL
+SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELSE s.stage END,
+       CASE s.stage
+           WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
+           WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
+           WHEN 'processed' THEN json_build_object('worker', b.worker)
+           WHEN 'retried'   THEN json_build_object('attempts', b.attempts, 'lastError', b.last_error)
+           ELSE CASE r.outcome
+               WHEN 'duplicate' THEN json_build_object('batch', r.batch, 'firstRequestId', r.first_request_id)
+               ELSE json_build_object('batch', r.batch, 'reason', r.reason)
+           END
+       END,
+       CASE s.stage
+           WHEN 'received'  THEN r.received_at
+           WHEN 'enqueued'  THEN r.enqueued_at
+           WHEN 'processed' THEN b.processed_at
+           ELSE b.persisted_at
+       END,
+       r.source, r.event_type, s.ordinal
+FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
+WHERE s.stage <> 'retried' OR b.attempts > 1;
+
+-- Retention, and nothing else, may remove rows: in a transaction that first puts a row into
+-- webhook_retention and takes it out again at the end.
+CREATE TABLE webhook_retention (reason text NOT NULL);
+
+-- A trigger for each statement, which costs the same for one row and for a million.
+-- +goose StatementBegin
+CREATE FUNCTION webhook_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM 1 FROM webhook_retention;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER webhook_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_events
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
+CREATE TRIGGER webhook_requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_requests
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
+CREATE TRIGGER webhook_batches_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_batches
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
+CREATE TRIGGER webhook_dead_letters_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_dead_letters
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();

@@ -1,0 +1,343 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
+)
+
+// Apply implements hookgate.Store.
+func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
+	parts, err := batch.Prepare(b)
+	if err != nil {
+		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
+	}
+	a := newApplication(b, parts)
+	if err := s.tx(ctx, a.reads(), a.writes); err != nil {
+		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
+	}
+	slices.Sort(a.outcome.Duplicates)
+	return a.outcome, nil
+}
+
+// application is one call of Apply.
+type application struct {
+	batch   *hookgate.Batch
+	parts   []batch.Part
+	outcome hookgate.Outcome
+
+	// What the first round trip reads. Items are numbered as they stand, part by part.
+	heads    map[int]batch.Head
+	counters *counters        // the last ids given out
+	holders  map[int64]string // by item: the request that has stored its identity
+	stored   map[int64]bool   // by item: its request stands in webhook_requests
+	hash     hookgate.LinkHash
+
+	// What this batch adds to it.
+	first map[hookgate.Identity]hookgate.RequestID
+	added map[hookgate.RequestID]bool // to webhook_requests
+
+	// What the second round trip writes.
+	events, requests, letters, batches, partitions rows
+}
+
+// counters is the row of webhook_counters.
+type counters struct{ events, requests, batches int64 }
+
+func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
+	for _, p := range parts {
+		for i := range p.Items {
+			cleanItem(&p.Items[i])
+		}
+	}
+	return &application{
+		batch: b, parts: parts,
+		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
+		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
+		events: newRows(16), requests: newRows(18), letters: newRows(5), batches: newRows(12), partitions: newRows(6),
+	}
+}
+
+const (
+	// The rows are locked in the order of partitions, so that two batches never wait for each other.
+	lockPartitions = `SELECT partition, epoch, sequence, hash FROM webhook_partitions WHERE partition = ANY ($1)
+		ORDER BY partition FOR UPDATE`
+	// The lock on this one row lasts until the commit; see the package comment and the schema.
+	lockCounters = `SELECT events, requests, batches FROM webhook_counters FOR UPDATE`
+	// LATERAL and LIMIT leave the planner no choice but to look each row up by its index.
+	readHolders = `SELECT i.n, e.request_id, r.found IS NOT NULL
+		FROM unnest($1, $2, $3, $4, $5) AS i (n, message_id, event_type, source, request_id)
+		CROSS JOIN LATERAL (SELECT e.request_id FROM webhook_events e WHERE e.message_id = i.message_id
+			AND e.event_type = i.event_type AND e.source = i.source LIMIT 1) e
+		LEFT JOIN LATERAL (SELECT true AS found FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r ON true`
+	readRequests = `SELECT i.n FROM unnest($1, $2) AS i (n, request_id)
+		CROSS JOIN LATERAL (SELECT FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
+)
+
+// reads returns what the first round trip runs: the locks, and then what of the batch is stored already. Nobody
+// can add to that until this transaction ends.
+func (a *application) reads() []statement {
+	partitions, identities, requests := newRows(1), newRows(5), newRows(2)
+	seen := make(map[hookgate.Identity]bool, len(a.batch.Records))
+	n := int64(0)
+	for _, p := range a.parts {
+		partitions.int(int64(p.Partition))
+		for i := range p.Items {
+			it := &p.Items[i]
+			if it.Outcome == hookgate.StagePersisted {
+				identities.int(n)
+				identities.text(it.MessageID)
+				identities.text(it.EventType)
+				identities.text(it.Source)
+				identities.text(it.RequestID.String())
+			}
+			// The request of an event matters if that turns out to be a duplicate, of one before it here or,
+			// which the first query finds, of one that is stored.
+			if it.Outcome != hookgate.StagePersisted || seen[it.Identity] {
+				requests.int(n)
+				requests.text(it.RequestID.String())
+			} else {
+				seen[it.Identity] = true
+			}
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	reads := []statement{
+		{sql: lockPartitions, args: partitions.args(), row: func(r row) error {
+			h := batch.Head{Epoch: hookgate.Epoch(r.int(1)), Sequence: r.int(2)}
+			copy(h.Hash[:], r[3])
+			a.heads[int(r.int(0))] = h
+			return nil
+		}},
+		{sql: lockCounters, row: func(r row) error {
+			a.counters = &counters{r.int(0), r.int(1), r.int(2)}
+			return nil
+		}},
+	}
+	if identities.len() > 0 {
+		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: func(r row) error {
+			a.holders[r.int(0)], a.stored[r.int(0)] = r.text(1), r.bool(2)
+			return nil
+		}})
+	}
+	if requests.len() > 0 {
+		reads = append(reads, statement{sql: readRequests, args: requests.args(), row: func(r row) error {
+			a.stored[r.int(0)] = true
+			return nil
+		}})
+	}
+	return reads
+}
+
+// writes decides what the batch adds and returns the statements that add it; none if all of it was stored before.
+func (a *application) writes() ([]statement, error) {
+	if len(a.parts) == 0 {
+		return nil, nil
+	}
+	if a.counters == nil {
+		return nil, fmt.Errorf("webhook_counters has no row: the schema is damaged")
+	}
+	persistedAt := time.Now()
+	links := make([]hookgate.Link, len(a.parts))
+	for i, p := range a.parts {
+		head, ok := a.heads[p.Partition]
+		if !ok {
+			return nil, fmt.Errorf("partition %d was never acquired", p.Partition)
+		}
+		var err error
+		if links[i], err = head.Next(a.batch, p.Partition, persistedAt); err != nil {
+			return nil, err
+		}
+		links[i].LastError, links[i].Worker = clean(links[i].LastError), clean(links[i].Worker)
+	}
+	n := int64(0)
+	for i := range a.parts {
+		if err := a.addPart(&a.parts[i], &links[i], n); err != nil {
+			return nil, err
+		}
+		n += int64(len(a.parts[i].Items))
+	}
+	return a.statements(), nil
+}
+
+// addPart adds the rows of a partition and then the link that seals them. A partition of which everything was stored
+// before gets no link. Its first item is the n-th.
+func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error {
+	a.hash.Begin(link)
+	events, duplicates := int64(0), int64(0)
+	var requests []*batch.Item
+	for i := range p.Items {
+		it, number := &p.Items[i], n+int64(i)
+		if it.Outcome == hookgate.StagePersisted {
+			holder, taken, err := a.holder(it, number)
+			switch {
+			case err != nil:
+				return err
+			case !taken:
+				a.first[it.Identity] = it.RequestID
+				a.addEvent(it)
+				a.hash.Add(&it.LinkEntry)
+				events++
+				continue
+			case holder == it.RequestID:
+				continue // this record was stored before
+			}
+			a.outcome.Duplicates = append(a.outcome.Duplicates, it.Index)
+			it.MakeDuplicate(holder)
+		}
+		if a.stored[number] || a.added[it.RequestID] {
+			continue
+		}
+		a.added[it.RequestID] = true
+		a.addRequest(it)
+		requests = append(requests, it)
+		if it.Outcome == hookgate.StageDuplicate {
+			duplicates++
+		} else {
+			a.addLetter(it, link.PersistedAt)
+		}
+	}
+	a.outcome.Stored += int(events)
+	if events+int64(len(requests)) == 0 {
+		return nil
+	}
+	for _, it := range requests {
+		a.hash.Add(&it.LinkEntry)
+	}
+	a.seal(link, events, duplicates, int64(len(requests))-duplicates)
+	return nil
+}
+
+// holder returns the request whose event has the identity of the item.
+func (a *application) holder(it *batch.Item, number int64) (id hookgate.RequestID, taken bool, err error) {
+	if text, ok := a.holders[number]; ok {
+		id, err = hookgate.ParseRequestID(text)
+		return id, true, err
+	}
+	id, taken = a.first[it.Identity]
+	return id, taken, nil
+}
+
+const eventInsert = `id, message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
+	enqueued_at, headers, remote_addr, partition, position, batch`
+
+func (a *application) addEvent(it *batch.Item) {
+	a.counters.events++
+	r := &a.events
+	r.int(a.counters.events)
+	r.text(it.MessageID)
+	r.text(it.EventType)
+	r.text(it.Source)
+	r.text(it.OrderingKey)
+	r.int(it.Sequence)
+	r.bytes(it.Body)
+	r.bytes(it.BodySHA256[:])
+	a.addCommon(r, it)
+}
+
+// addCommon adds the columns that end the rows of events and requests.
+func (a *application) addCommon(r *rows, it *batch.Item) {
+	r.text(it.RequestID.String())
+	r.int(it.ReceivedAt.UnixMicro())
+	r.int(it.EnqueuedAt.UnixMicro())
+	r.text(it.HeadersJSON)
+	r.text(it.RemoteAddr)
+	r.int(int64(it.Record.Partition))
+	r.text(it.Position)
+	r.int(a.counters.batches + 1)
+}
+
+const requestInsert = `id, outcome, first_request_id, reason, message_id, event_type, source, ordering_key, sequence, sha256,
+	request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch`
+
+func (a *application) addRequest(it *batch.Item) {
+	a.counters.requests++
+	first := ""
+	if !it.FirstRequestID.IsZero() {
+		first = it.FirstRequestID.String()
+	}
+	r := &a.requests
+	r.int(a.counters.requests)
+	r.text(string(it.Outcome))
+	r.text(first)
+	r.text(it.Reason)
+	r.text(it.MessageID)
+	r.text(it.EventType)
+	r.text(it.Source)
+	r.text(it.OrderingKey)
+	r.int(it.Sequence)
+	r.bytes(it.BodySHA256[:])
+	a.addCommon(r, it)
+}
+
+// addLetter adds the dead letter that belongs to the request added last.
+func (a *application) addLetter(it *batch.Item, at time.Time) {
+	r := &a.letters
+	r.int(a.counters.requests)
+	r.text(it.RequestID.String())
+	r.bytes(it.Body)
+	r.text(it.Reason)
+	r.int(at.UnixMicro())
+}
+
+// seal adds the link and moves the head of the chain.
+func (a *application) seal(link *hookgate.Link, events, duplicates, letters int64) {
+	hash := a.hash.Sum()
+	a.counters.batches++
+	r := &a.batches
+	r.int(a.counters.batches)
+	r.int(int64(link.Partition))
+	r.int(link.Sequence)
+	r.bytes(link.Previous[:])
+	r.bytes(hash[:])
+	r.int(events)
+	r.int(duplicates + letters)
+	r.text(link.Worker)
+	r.int(link.ProcessedAt.UnixMicro())
+	r.int(link.PersistedAt.UnixMicro())
+	r.int(int64(link.Attempts))
+	r.text(link.LastError)
+
+	r = &a.partitions
+	r.int(int64(link.Partition))
+	r.int(link.Sequence)
+	r.bytes(hash[:])
+	r.int(events)
+	r.int(duplicates)
+	r.int(letters)
+}
+
+// statements returns those of the second round trip, one for each table.
+func (a *application) statements() (writes []statement) {
+	if a.batches.len() == 0 {
+		return nil
+	}
+	for _, t := range []struct {
+		rows           *rows
+		table, columns string
+	}{
+		{&a.events, "webhook_events", eventInsert},
+		{&a.requests, "webhook_requests", requestInsert},
+		{&a.letters, "webhook_dead_letters", "id, request_id, payload, reason, dead_lettered_at"},
+		{&a.batches, "webhook_batches", `id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at,
+			persisted_at, attempts, last_error`},
+	} {
+		if t.rows.len() > 0 {
+			writes = append(writes, t.rows.insert(t.table, t.columns))
+		}
+	}
+	return append(writes,
+		statement{sql: `UPDATE webhook_partitions p SET sequence = u.sequence, hash = u.hash, events = p.events + u.events,
+			duplicates = p.duplicates + u.duplicates, dead_letters = p.dead_letters + u.dead_letters
+			FROM ` + a.partitions.unnest() + ` AS u (partition, sequence, hash, events, duplicates, dead_letters)
+			WHERE p.partition = u.partition`, args: a.partitions.args()},
+		statement{sql: "UPDATE webhook_counters SET events = $1, requests = $2, batches = $3",
+			args: []arg{argInt(a.counters.events), argInt(a.counters.requests), argInt(a.counters.batches)}})
+}

@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+// benchPartitions is how many partitions a worker owns.
+const benchPartitions = 8
+
+// benchBatch returns the n-th batch of new events with bodies of 500 bytes.
+func benchBatch(n, size int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
+	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
+	body := bytes.Repeat([]byte("x"), 500)
+	for i := range size {
+		r := storetest.Sample(i*benchPartitions/size, n*size+i)
+		r.Body, r.Headers = body, nil
+		b.Records = append(b.Records, r)
+	}
+	return b
+}
+
+// BenchmarkApply measures what lineage and audit chain cost with batches of several sizes, on a server that waits for its
+// disk: "lineage" is the store as it is, "events" inserts the same events by one statement with the same indexes
+// and durability but without trail, batches, chain, position, fence and the look for duplicates. "two" are two
+// workers with partitions of their own. The metric to compare is events/s.
+func BenchmarkApply(b *testing.B) {
+	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true, Settings: []string{"max_wal_size=4GB", "checkpoint_timeout=1h"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cluster.Close()
+	open := func(b *testing.B) *Store {
+		name, err := cluster.NewDatabase(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := Open(b.Context(), Config{URL: cluster.URL(name)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { s.Close() })
+		return s
+	}
+	for _, size := range []int{25, 100, 500} {
+		b.Run(fmt.Sprintf("events/%d", size), func(b *testing.B) {
+			s := open(b)
+			if err := s.read(b.Context(), statement{sql: plainSchema}); err != nil {
+				b.Fatal(err)
+			}
+			run(b, size, nil, func(batch *hookgate.Batch) error { return s.insertPlain(b.Context(), batch) })
+		})
+		b.Run(fmt.Sprintf("lineage/%d", size), func(b *testing.B) {
+			s := open(b)
+			run(b, size, acquireAll(b, s, 0), func(batch *hookgate.Batch) error {
+				_, err := s.Apply(b.Context(), batch)
+				return err
+			})
+		})
+		b.Run(fmt.Sprintf("two/%d", size), func(b *testing.B) {
+			s := open(b)
+			epochs := []map[int]hookgate.Epoch{acquireAll(b, s, 0), acquireAll(b, s, benchPartitions)}
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				var batches []*hookgate.Batch
+				for w := range epochs {
+					batch := benchBatch(n, size, epochs[w])
+					for i := range batch.Records {
+						r := &batch.Records[i]
+						r.Partition += w * benchPartitions
+						r.MessageID = fmt.Sprint(w, r.MessageID)
+					}
+					batches = append(batches, batch)
+				}
+				n++
+				b.StartTimer()
+				var all sync.WaitGroup
+				for _, batch := range batches {
+					all.Go(func() {
+						if _, err := s.Apply(b.Context(), batch); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				all.Wait()
+			}
+			b.ReportMetric(float64(2*n*size)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+func acquireAll(b *testing.B, s *Store, first int) map[int]hookgate.Epoch {
+	epochs := map[int]hookgate.Epoch{}
+	for p := first; p < first+benchPartitions; p++ {
+		epoch, err := s.Acquire(b.Context(), p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		epochs[p] = epoch
+	}
+	return epochs
+}
+
+// run times apply alone, without the making of its batches.
+func run(b *testing.B, size int, epochs map[int]hookgate.Epoch, apply func(*hookgate.Batch) error) {
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		batch := benchBatch(n, size, epochs)
+		b.StartTimer()
+		if err := apply(batch); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	b.ReportMetric(float64(n*size)/b.Elapsed().Seconds(), "events/s")
+}
+
+const plainSchema = `DO $$ BEGIN
+CREATE TABLE plain (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message_id text COLLATE "C" NOT NULL, event_type text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL, ordering_key text COLLATE "C" NOT NULL, sequence bigint NOT NULL, payload bytea NOT NULL,
+    sha256 bytea NOT NULL, request_id text COLLATE "C" NOT NULL, received_at bigint NOT NULL,
+    UNIQUE (message_id, event_type, source)
+);
+CREATE INDEX plain_type ON plain (event_type, received_at DESC);
+CREATE INDEX plain_request ON plain (request_id);
+END $$`
+
+func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
+	r := newRows(9)
+	for i := range batch.Records {
+		d := &batch.Records[i].Delivery
+		sum := sha256.Sum256(d.Body)
+		r.text(d.MessageID)
+		r.text(d.EventType)
+		r.text(d.Source)
+		r.text(d.OrderingKey)
+		r.int(d.Sequence)
+		r.bytes(d.Body)
+		r.bytes(sum[:])
+		r.text(d.RequestID.String())
+		r.int(d.ReceivedAt.UnixMicro())
+	}
+	insert := r.insert("plain", "message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
+	insert.sql += " ON CONFLICT DO NOTHING"
+	return s.with(ctx, func(conn *pgconn.PgConn) error {
+		_, err := exchange(ctx, conn, []statement{{sql: "BEGIN"}, insert, {sql: "COMMIT"}})
+		return err
+	})
+}

@@ -1,0 +1,293 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
+)
+
+const (
+	// page is how many rows one query of a long listing reads. Between two pages no connection is held, so that a
+	// slow reader is in nobody's way.
+	page = 500
+	// pageBytes bounds the bodies that one query of a listing reads, unless a single one is larger.
+	pageBytes = 1 << 20
+)
+
+const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload)::bigint, sha256, request_id,
+	received_at, headers, remote_addr, partition, position,
+	(SELECT persisted_at FROM webhook_batches WHERE webhook_batches.id = batch)`
+
+// Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
+// any other reads the events in the order stored and passes over those that do not match, unless the planner knows
+// that the index of types is better.
+func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	return func(yield func(hookgate.Event, error) bool) {
+		after, left := int64(0), f.Limit
+		if f.After != "" {
+			var err error
+			if after, err = parseID(f.After); err != nil {
+				yield(hookgate.Event{}, err)
+				return
+			}
+		}
+		for {
+			want := page
+			if f.Limit > 0 {
+				want = min(page, left)
+			}
+			query, possible := eventsQuery(f, after, want)
+			if !possible {
+				return
+			}
+			var events []hookgate.Event
+			query.row = func(r row) error {
+				e, err := scanEvent(r)
+				events = append(events, e)
+				return err
+			}
+			if err := s.read(ctx, query); err != nil {
+				yield(hookgate.Event{}, fmt.Errorf("read events: %w", err))
+				return
+			}
+			for _, e := range events {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			left -= len(events)
+			if len(events) < want || f.Limit > 0 && left == 0 {
+				return
+			}
+			after, _ = parseID(events[len(events)-1].ID) // made by scanEvent
+		}
+	}
+}
+
+// eventsQuery returns the query for one page of events. possible is false if nothing that is stored can match.
+func eventsQuery(f hookgate.EventFilter, after int64, limit int) (query statement, possible bool) {
+	where, args := "id > $1", []arg{argInt(after)}
+	add := func(condition string, a arg) {
+		args = append(args, a)
+		where += fmt.Sprintf(" AND "+condition, len(args))
+	}
+	for _, c := range []struct{ column, value string }{
+		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey}, {"message_id", f.MessageID},
+	} {
+		if !storable(c.value) {
+			return statement{}, false
+		}
+		if c.value != "" {
+			add(c.column+" = $%d", argText(c.value))
+		}
+	}
+	if p := f.MessageIDPrefix; p != "" {
+		valid := validPrefix(p)
+		if !storable(valid) {
+			return statement{}, false
+		}
+		add("message_id >= $%d", argText(valid))
+		if end := afterPrefix(valid); end != "" {
+			add("message_id < $%d", argText(end))
+		}
+		if valid != p {
+			// It ends in the middle of a character.
+			add(fmt.Sprintf("substring(convert_to(message_id, 'UTF8') FOR %d) = $%%d", len(p)), argBytes([]byte(p)))
+		}
+	}
+	if !f.From.IsZero() {
+		add("received_at >= $%d", argInt(f.From.UnixMicro()))
+	}
+	if !f.To.IsZero() {
+		add("received_at < $%d", argInt(f.To.UnixMicro()))
+	}
+	args = append(args, argInt(int64(limit)))
+	return statement{
+		sql:  fmt.Sprintf("SELECT %s FROM webhook_events WHERE %s ORDER BY id LIMIT $%d", eventColumns, where, len(args)),
+		args: args,
+	}, true
+}
+
+func parseID(id string) (int64, error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {
+		return 0, fmt.Errorf("event %.40q: %w", id, hookgate.ErrNotFound)
+	}
+	return n, nil
+}
+
+func scanEvent(r row) (e hookgate.Event, err error) {
+	e.ID = strconv.FormatInt(r.int(0), 10)
+	e.Identity = hookgate.Identity{MessageID: r.text(1), EventType: r.text(2), Source: r.text(3)}
+	e.OrderingKey = r.text(4)
+	e.Sequence = r.int(5)
+	e.Size = r.int(6)
+	copy(e.SHA256[:], r[7])
+	if e.RequestID, err = hookgate.ParseRequestID(r.text(8)); err != nil {
+		return e, err
+	}
+	e.ReceivedAt = micros(r.int(9))
+	if e.Headers, err = batch.ParseHeaders(r.text(10)); err != nil {
+		return e, err
+	}
+	e.RemoteAddr = r.text(11)
+	e.Partition = int(r.int(12))
+	e.Position = r.text(13)
+	if r[14] == nil {
+		return e, errors.New("the batch of event " + e.ID + " is missing")
+	}
+	e.PersistedAt = micros(r.int(14))
+	return e, nil
+}
+
+func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+// Event implements hookgate.Reader.
+func (s *Store) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
+	err = s.one(ctx, eventColumns, id, func(r row) (err error) {
+		e, err = scanEvent(r)
+		return err
+	})
+	return e, err
+}
+
+// Body implements hookgate.Reader.
+func (s *Store) Body(ctx context.Context, id string) (body []byte, err error) {
+	err = s.one(ctx, "payload", id, func(r row) error {
+		body = r.bytes(0)
+		return nil
+	})
+	return body, err
+}
+
+// one reads columns of one event.
+func (s *Store) one(ctx context.Context, columns, id string, scan func(row) error) error {
+	n, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	found := false
+	err = s.read(ctx, statement{
+		sql: "SELECT " + columns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(n)},
+		row: func(r row) error {
+			found = true
+			return scan(r)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("read event %s: %w", id, err)
+	}
+	if !found {
+		return fmt.Errorf("event %s: %w", id, hookgate.ErrNotFound)
+	}
+	return nil
+}
+
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp FROM webhook_audit_trail
+	WHERE message_id = $1 ORDER BY request_id, ordinal`
+
+// Trace implements hookgate.Reader. Request ids sort by the time of receipt.
+func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {
+	if !storable(messageID) {
+		return nil, nil
+	}
+	err = s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID)}, row: func(r row) error {
+		id, err := hookgate.ParseRequestID(r.text(2))
+		if err != nil {
+			return err
+		}
+		if n := len(trails); n == 0 || trails[n-1].RequestID != id {
+			trails = append(trails, hookgate.RequestTrail{
+				Identity:  hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID},
+				RequestID: id,
+			})
+		}
+		last := &trails[len(trails)-1]
+		last.Entries = append(last.Entries, hookgate.TrailEntry{
+			Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5)),
+		})
+		return nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
+	}
+	return trails, nil
+}
+
+// The window stops a page at $2 bytes of bodies; the first of a page always comes.
+const deadLetterQuery = `SELECT d.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
+	r.remote_addr, d.payload, d.reason, r.received_at, d.dead_lettered_at
+	FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
+		FROM (SELECT * FROM webhook_dead_letters WHERE id > $1 ORDER BY id LIMIT 100) p) d
+	JOIN webhook_requests r ON r.id = d.id WHERE d.n = 1 OR d.bytes <= $2 ORDER BY d.id`
+
+// DeadLetters implements hookgate.Reader.
+func (s *Store) DeadLetters(ctx context.Context) iter.Seq2[hookgate.StoredDeadLetter, error] {
+	return func(yield func(hookgate.StoredDeadLetter, error) bool) {
+		for after := int64(0); ; {
+			var letters []hookgate.StoredDeadLetter
+			err := s.read(ctx, statement{
+				sql: deadLetterQuery, args: []arg{argInt(after), argInt(pageBytes)},
+				row: func(r row) error {
+					after = r.int(0)
+					d, err := scanDeadLetter(r)
+					letters = append(letters, d)
+					return err
+				},
+			})
+			if err != nil {
+				yield(hookgate.StoredDeadLetter{}, fmt.Errorf("read dead letters: %w", err))
+				return
+			}
+			for _, d := range letters {
+				if !yield(d, nil) {
+					return
+				}
+			}
+			if len(letters) == 0 {
+				return
+			}
+		}
+	}
+}
+
+func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {
+	d.ID = strconv.FormatInt(r.int(0), 10)
+	d.Identity = hookgate.Identity{MessageID: r.text(1), EventType: r.text(2), Source: r.text(3)}
+	d.OrderingKey = r.text(4)
+	d.Sequence = r.int(5)
+	if d.RequestID, err = hookgate.ParseRequestID(r.text(6)); err != nil {
+		return d, err
+	}
+	if d.Headers, err = batch.ParseHeaders(r.text(7)); err != nil {
+		return d, err
+	}
+	d.RemoteAddr = r.text(8)
+	d.Body = r.bytes(9)
+	d.Reason = r.text(10)
+	d.ReceivedAt = micros(r.int(11))
+	d.DeadLetteredAt = micros(r.int(12))
+	return d, nil
+}
+
+// Counts implements hookgate.Reader from the totals that each partition keeps.
+func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
+	err = s.read(ctx, statement{
+		sql: `SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(duplicates), 0)::bigint, coalesce(sum(dead_letters), 0)::bigint
+			FROM webhook_partitions`,
+		row: func(r row) error {
+			c = hookgate.StoreCounts{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2)}
+			return nil
+		},
+	})
+	if err != nil {
+		return c, fmt.Errorf("count what is stored: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,264 @@
+// Package postgres is the store that several machines share: a PostgreSQL database.
+//
+// A batch is one transaction of two round trips, whatever its size. The first locks what the batch depends on and reads
+// what of it is stored already; then it is decided here, as the embedded store decides it, what is to be written; the
+// second writes that, set by set, and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
+//
+// Everything a transaction needs it brings along: there are no prepared statements, no settings of a session and no
+// session locks, so that the database may stand behind PgBouncer in transaction mode.
+//
+// Transactions that store anything follow one another in the whole database, because each locks webhook_counters
+// until its commit. That is the price of ids in the order of commits, on which readers that go on behind an id rely,
+// and of one identity having one event whatever its partition. What adds throughput is larger batches.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Config says where the database is. Zero fields but URL take their defaults.
+type Config struct {
+	// URL is that of the database, postgres://…, or a DSN of libpq.
+	URL string
+	// MaxConns bounds the connections; default 10. A worker needs one while it stores a batch.
+	MaxConns int
+	// ConnectTimeout bounds the opening of one connection; default 5 s.
+	ConnectTimeout time.Duration
+	// StatementTimeout bounds one statement, with its wait for locks, and the pause between the two halves of a
+	// transaction; default 30 s.
+	StatementTimeout time.Duration
+	// SkipMigrations leaves the schema as it is, and refuses one that is not this program's.
+	SkipMigrations bool
+}
+
+const (
+	defaultMaxConns         = 10
+	defaultConnectTimeout   = 5 * time.Second
+	defaultStatementTimeout = 30 * time.Second
+	// rollbackTimeout bounds the way out of a failed transaction. A connection that does not manage it is given up.
+	rollbackTimeout = 5 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	if c.MaxConns <= 0 {
+		c.MaxConns = defaultMaxConns
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = defaultConnectTimeout
+	}
+	if c.StatementTimeout <= 0 {
+		c.StatementTimeout = defaultStatementTimeout
+	}
+	return c
+}
+
+// Store is a hookgate.Store and a hookgate.Reader in a PostgreSQL database.
+type Store struct {
+	pool *pgxpool.Pool
+	// target names the database in errors, without its password.
+	target string
+	// begin is the way into every transaction, and limits that into a statement outside of one.
+	begin  []statement
+	limits statement
+
+	closed atomic.Bool
+	// lastErr is why the last write failed; nil after one that did not.
+	lastErr atomic.Pointer[error]
+	// failCommit, if set by a test, is called before (done false) and after (true) each commit; its
+	// error takes the commit's place.
+	failCommit func(done bool) error
+}
+
+var (
+	_ hookgate.Store  = (*Store)(nil)
+	_ hookgate.Reader = (*Store)(nil)
+)
+
+// Open connects to the database and brings its schema up to date, unless told otherwise.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	c = c.withDefaults()
+	config, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err) // the error shows no password
+	}
+	configure(config.ConnConfig, c)
+	config.MaxConns = int32(c.MaxConns)
+	target := targetOf(config.ConnConfig)
+	if err := prepareSchema(ctx, config.ConnConfig, c.SkipMigrations); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", target, err)
+	}
+	s := &Store{target: target}
+	s.begin, s.limits = transactionStart(c.StatementTimeout)
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", target, err)
+	}
+	return s, nil
+}
+
+// configure makes a connection's configuration fit for a pooler.
+func configure(config *pgx.ConnConfig, c Config) {
+	c = c.withDefaults()
+	config.ConnectTimeout = c.ConnectTimeout
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	config.StatementCacheCapacity = 0
+	config.DescriptionCacheCapacity = 0
+}
+
+// targetOf names a database for people.
+func targetOf(config *pgx.ConnConfig) string {
+	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
+}
+
+// transactionStart returns what begins a transaction that writes, and what bounds a statement that reads. The settings end
+// with the transaction.
+func transactionStart(timeout time.Duration) (begin []statement, limits statement) {
+	millis := argText(strconv.FormatInt(max(1, timeout.Milliseconds()), 10))
+	begin = []statement{
+		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
+		// A database that is set not to wait for its disk must do so for this: Apply promises it.
+		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $1, true),
+			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
+			args: []arg{millis}},
+	}
+	return begin, statement{sql: "SELECT set_config('statement_timeout', $1, true)", args: []arg{millis}}
+}
+
+// Close closes the store when the calls under way have ended. Calls that come later get ErrClosed.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	s.pool.Close()
+	return nil
+}
+
+// Acquire implements hookgate.Store.
+func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoch, err error) {
+	err = s.tx(ctx, []statement{{
+		sql: `INSERT INTO webhook_partitions AS p (partition, epoch) VALUES ($1, 1)
+			ON CONFLICT (partition) DO UPDATE SET epoch = p.epoch + 1 RETURNING p.epoch`,
+		args: []arg{argInt(int64(partition))},
+		row:  func(r row) error { epoch = hookgate.Epoch(r.int(0)); return nil },
+	}}, func() ([]statement, error) { return nil, nil })
+	if err != nil {
+		return 0, fmt.Errorf("acquire partition %d: %w", partition, err)
+	}
+	return epoch, nil
+}
+
+// tx runs a durable transaction in two round trips: the first begins it and runs the statements of first, the second
+// runs those that second returns and commits. An error of the second leaves the outcome unknown.
+func (s *Store) tx(ctx context.Context, first []statement, second func() ([]statement, error)) error {
+	err := s.with(ctx, func(conn *pgconn.PgConn) error {
+		if err := s.run(ctx, conn, first, second); err != nil {
+			s.rollBack(ctx, conn)
+			return err
+		}
+		if s.failCommit != nil {
+			return s.failCommit(true)
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		s.lastErr.Store(nil)
+	case errors.Is(err, hookgate.ErrFenced), errors.Is(err, hookgate.ErrRejected), // the store is well
+		errors.Is(err, context.Canceled): // and the caller has gone
+	default:
+		s.lastErr.Store(&err)
+	}
+	return err
+}
+
+func (s *Store) run(ctx context.Context, conn *pgconn.PgConn, first []statement, second func() ([]statement, error)) error {
+	if _, err := exchange(ctx, conn, append(s.begin[:len(s.begin):len(s.begin)], first...)); err != nil {
+		return rejection(err)
+	}
+	writes, err := second()
+	if err != nil {
+		return err
+	}
+	if s.failCommit != nil {
+		if err := s.failCommit(false); err != nil {
+			return err
+		}
+	}
+	tag, err := exchange(ctx, conn, append(writes, statement{sql: "COMMIT"}))
+	if err == nil && tag != "COMMIT" {
+		err = fmt.Errorf("the commit was answered with %s", tag)
+	}
+	return rejection(err)
+}
+
+// rollBack makes a connection fit for the next transaction. If it cannot, the pool gives the connection up.
+func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
+	if conn.IsClosed() || conn.TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_, _ = exchange(ctx, conn, []statement{{sql: "ROLLBACK"}})
+}
+
+// rejection makes an ErrRejected of the errors that are about what was to be stored and not about the state of
+// the store: data, constraints and limits of the program.
+func rejection(err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && len(refused.Code) == 5 {
+		switch refused.Code[:2] {
+		case "22", "23", "54":
+			return fmt.Errorf("%w: %w", hookgate.ErrRejected, err)
+		}
+	}
+	return err
+}
+
+// read runs statements that change nothing, in one round trip.
+func (s *Store) read(ctx context.Context, statements ...statement) error {
+	return s.with(ctx, func(conn *pgconn.PgConn) error {
+		_, err := exchange(ctx, conn, append([]statement{s.limits}, statements...))
+		return err
+	})
+}
+
+// with lends a connection to f.
+func (s *Store) with(ctx context.Context, f func(*pgconn.PgConn) error) error {
+	if s.closed.Load() {
+		return hookgate.ErrClosed
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		if s.closed.Load() {
+			return hookgate.ErrClosed
+		}
+		return fmt.Errorf("connect to %s: %w", s.target, err)
+	}
+	defer conn.Release()
+	return f(conn.Conn().PgConn())
+}
+
+// Ping implements hookgate.Reader: it reports why the last write failed if it did, and else reads what it takes to write.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.lastErr.Load(); err != nil {
+		return *err
+	}
+	readOnly := false
+	err := s.read(ctx, statement{
+		sql: `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, count(*) FROM webhook_partitions`,
+		row: func(r row) error { readOnly = r.bool(0); return nil },
+	})
+	if err == nil && readOnly {
+		err = fmt.Errorf("database %s takes no writes: it is read-only, or a standby", s.target)
+	}
+	return err
+}

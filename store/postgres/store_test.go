@@ -1,0 +1,79 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Run(m)) }
+
+// newDatabase returns the URL of an empty database.
+func newDatabase(t storetest.TB) string {
+	t.Helper()
+	c, err := pgtest.Shared()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	name, err := c.NewDatabase(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return c.URL(name)
+}
+
+// openStore opens the store at url with commits that can be made to fail.
+func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
+	t.Helper()
+	s, err := Open(context.Background(), Config{URL: url, MaxConns: 6})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	var when atomic.Pointer[bool]
+	s.failCommit = func(done bool) error {
+		if w := when.Load(); w != nil && *w == done {
+			return errors.New("injected write error")
+		}
+		return nil
+	}
+	return s, when.Store
+}
+
+// instance is an open store with its audit.
+func instance(t storetest.TB, url string) storetest.Instance {
+	t.Helper()
+	s, failWrites := openStore(t, url)
+	return storetest.Instance{Store: s, Reader: s, Close: s.Close, FailWrites: failWrites, Verify: func() error { return verified(url) }}
+}
+
+// verified returns an error if the audit chains of the store do not hold.
+func verified(url string) error {
+	audit, err := Verify(context.Background(), url, nil)
+	if err == nil && audit.Break != nil {
+		err = audit.Break
+	}
+	return err
+}
+
+// TestConformance runs the suite of the port against databases whose own collation is that of a language.
+func TestConformance(t *testing.T) {
+	storetest.Run(t, storetest.Backend{
+		FailsWrites: true,
+		NewPlace:    func(t storetest.TB) string { return newDatabase(t) },
+		Open:        func(t storetest.TB, place string) storetest.Instance { return instance(t, place) },
+		Rejected: func() hookgate.Record {
+			// PostgreSQL has no text with a zero byte in it.
+			return hookgate.Record{Delivery: hookgate.Delivery{
+				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: "zero\x00"},
+				OrderingKey: "t",
+			}}
+		},
+	})
+}

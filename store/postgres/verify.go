@@ -1,0 +1,247 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/audit"
+)
+
+// Audit is what Verify found.
+type Audit = audit.Audit
+
+// Break says where and how the store differs from its audit chain.
+type Break = audit.Break
+
+// Verify audits the store in the database at url (see audit.Run). It reads everything once, in one snapshot, and page by
+// page; gates may run meanwhile. An error means that it could not be done. progress, if not nil, is called
+// now and then.
+func Verify(ctx context.Context, url string, progress func(Audit)) (found Audit, err error) {
+	config, err := parseURL(url)
+	if err != nil {
+		return found, fmt.Errorf("verify store: %w", err)
+	}
+	if found, err = verify(ctx, config, progress); err != nil {
+		return found, fmt.Errorf("verify store %s: %w", targetOf(config), err)
+	}
+	return found, nil
+}
+
+func verify(ctx context.Context, config *pgx.ConnConfig, progress func(Audit)) (found Audit, err error) {
+	session, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return found, err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = session.Close(closing) // nothing was written
+	}()
+	conn := session.PgConn()
+	// Each page is short, and however the database bounds statements and transactions, the snapshot must last.
+	if _, err := exchange(ctx, conn, []statement{
+		{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
+		{sql: "SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', $1, true)",
+			args: []arg{argText(fmt.Sprint(auditTimeout.Milliseconds()))}},
+	}); err != nil {
+		return found, err
+	}
+	if found, err = audit.Run(newPages(ctx, conn), progress); err != nil {
+		return found, err
+	}
+	_, err = exchange(ctx, conn, []statement{{sql: "COMMIT"}})
+	return found, err
+}
+
+// auditTimeout bounds the reading of one page, and the counting of dead letters.
+const auditTimeout = 5 * time.Minute
+
+// pages is an audit.Source on one transaction.
+type pages struct {
+	ctx      context.Context
+	conn     *pgconn.PgConn
+	links    cursor[audit.Link]
+	events   cursor[entry]
+	requests cursor[entry]
+}
+
+// cursor reads the rows of a table page by page.
+type cursor[T any] struct {
+	// query reads the rows with ids above $1, of which scan takes one each, and returns its id.
+	query string
+	scan  func(row, *T) (id int64)
+
+	rows  []T
+	next  int
+	after int64
+}
+
+// entry is a row with the delivery that it refers to.
+type entry struct {
+	audit.Entry
+	delivery hookgate.Delivery
+}
+
+const (
+	linkPage = `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
+		attempts, last_error FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
+	entryColumns = `batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
+		enqueued_at, headers, remote_addr, partition, position`
+	// As in deadLetterQuery, the windows stop a page when its bodies come to pageBytes, of which $2 is the number.
+	eventPage = `SELECT ` + entryColumns + `, payload
+		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
+			FROM (SELECT * FROM webhook_events WHERE id > $1 ORDER BY id LIMIT 500) p) e
+		WHERE n = 1 OR bytes <= $2 ORDER BY id`
+	requestPage = `SELECT ` + entryColumns + `, outcome, first_request_id, reason, letter, letter_request_id, letter_reason,
+			dead_lettered_at
+		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(letter)) OVER (ORDER BY id) AS bytes
+			FROM (SELECT r.*, d.payload AS letter, d.request_id AS letter_request_id, d.reason AS letter_reason, d.dead_lettered_at
+				FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
+				WHERE r.id > $1 ORDER BY r.id LIMIT 500) p) e
+		WHERE n = 1 OR coalesce(bytes, 0) <= $2 ORDER BY id`
+)
+
+func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
+	// Ids begin at 1, and what someone else has put before that must show.
+	return &pages{
+		ctx: ctx, conn: conn,
+		links:    cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
+		events:   cursor[entry]{query: eventPage, scan: scanAuditEvent, after: math.MinInt64},
+		requests: cursor[entry]{query: requestPage, scan: scanRequest, after: math.MinInt64},
+	}
+}
+
+// step returns the next row, or nil behind the last.
+func (c *cursor[T]) step(p *pages) (*T, error) {
+	if c.next == len(c.rows) {
+		c.rows, c.next = c.rows[:0], 0
+		args := []arg{argInt(c.after)}
+		if c.query != linkPage {
+			args = append(args, argInt(pageBytes))
+		}
+		if _, err := exchange(p.ctx, p.conn, []statement{{sql: c.query, args: args, row: func(r row) error {
+			var t T
+			c.after = c.scan(r, &t)
+			c.rows = append(c.rows, t)
+			return nil
+		}}}); err != nil {
+			return nil, err
+		}
+		if len(c.rows) == 0 {
+			return nil, nil
+		}
+	}
+	c.next++
+	return &c.rows[c.next-1], nil
+}
+
+// Link implements audit.Source.
+func (p *pages) Link() (*audit.Link, bool, error) {
+	l, err := p.links.step(p)
+	return l, l != nil, err
+}
+
+// Event implements audit.Source.
+func (p *pages) Event() (*audit.Entry, bool, error) { return p.entry(&p.events) }
+
+// Request implements audit.Source.
+func (p *pages) Request() (*audit.Entry, bool, error) { return p.entry(&p.requests) }
+
+func (p *pages) entry(c *cursor[entry]) (*audit.Entry, bool, error) {
+	e, err := c.step(p)
+	if err != nil || e == nil {
+		return nil, false, err
+	}
+	e.Delivery = &e.delivery // which has moved while the page grew
+	return &e.Entry, true, nil
+}
+
+func scanLink(r row, l *audit.Link) int64 {
+	*l = audit.Link{
+		ID: r.int(0),
+		Link: hookgate.Link{
+			Partition:   int(r.int(1)),
+			Sequence:    r.int(2),
+			Worker:      r.text(7),
+			ProcessedAt: micros(r.int(8)),
+			PersistedAt: micros(r.int(9)),
+			Attempts:    int(r.int(10)),
+			LastError:   r.text(11),
+		},
+		Events:   r.int(5),
+		Requests: r.int(6),
+	}
+	copy(l.Previous[:], r[3])
+	copy(l.Hash[:], r[4])
+	return l.ID
+}
+
+// scanEntry reads the columns that events and requests share.
+func scanEntry(r row, e *entry) int64 {
+	e.delivery = hookgate.Delivery{
+		Identity:    hookgate.Identity{MessageID: r.text(2), EventType: r.text(3), Source: r.text(4)},
+		OrderingKey: r.text(5),
+		Sequence:    r.int(6),
+		ReceivedAt:  micros(r.int(9)),
+		RemoteAddr:  r.text(12),
+	}
+	e.Entry = audit.Entry{
+		Batch:     r.int(0),
+		ID:        r.int(1),
+		Partition: int(r.int(13)),
+		RequestID: r.text(8),
+		LinkEntry: hookgate.LinkEntry{
+			EnqueuedAt:  micros(r.int(10)),
+			HeadersJSON: r.text(11),
+			Position:    r.text(14),
+		},
+	}
+	copy(e.BodySHA256[:], r[7])
+	return e.ID
+}
+
+func scanAuditEvent(r row, e *entry) int64 {
+	id := scanEntry(r, e)
+	e.Body = r.bytes(15)
+	return id
+}
+
+func scanRequest(r row, e *entry) int64 {
+	id := scanEntry(r, e)
+	e.Outcome = hookgate.Stage(r.text(15))
+	e.FirstRequestID = r.text(16)
+	e.Reason = r.text(17)
+	if r[18] != nil {
+		e.Letter = &audit.Letter{Body: r.bytes(18), RequestID: r.text(19), Reason: r.text(20), DeadLetteredAt: r.int(21)}
+	}
+	return id
+}
+
+// Heads implements audit.Source.
+func (p *pages) Heads() (heads []audit.Head, err error) {
+	_, err = exchange(p.ctx, p.conn, []statement{{
+		sql: "SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition",
+		row: func(r row) error {
+			h := audit.Head{Partition: int(r.int(0)), Sequence: r.int(1), Events: r.int(3), Duplicates: r.int(4), DeadLetters: r.int(5)}
+			copy(h.Hash[:], r[2])
+			heads = append(heads, h)
+			return nil
+		},
+	}})
+	return heads, err
+}
+
+// Letters implements audit.Source.
+func (p *pages) Letters() (n int64, err error) {
+	_, err = exchange(p.ctx, p.conn, []statement{{
+		sql: "SELECT count(*) FROM webhook_dead_letters",
+		row: func(r row) error { n = r.int(0); return nil },
+	}})
+	return n, err
+}

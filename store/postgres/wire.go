@@ -1,0 +1,169 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// statement is one statement of an exchange. Its parameters have the types that args say, so that the server need not be
+// asked for them before.
+type statement struct {
+	sql  string
+	args []arg
+	row  func(row) error // called with each row; nil if they do not matter
+}
+
+// arg is a parameter in PostgreSQL's binary form.
+type arg struct {
+	oid   uint32
+	value []byte
+}
+
+func argInt(v int64) arg {
+	return arg{pgtype.Int8OID, binary.BigEndian.AppendUint64(nil, uint64(v))}
+}
+
+func argText(s string) arg { return arg{pgtype.TextOID, []byte(s)} }
+
+func argBytes(b []byte) arg { return arg{pgtype.ByteaOID, append([]byte{}, b...)} }
+
+// row is a row in PostgreSQL's binary form. It holds until the next one.
+type row [][]byte
+
+func (r row) int(column int) int64 {
+	if b := r[column]; len(b) == 4 {
+		return int64(int32(binary.BigEndian.Uint32(b)))
+	} else {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+}
+
+func (r row) text(column int) string { return string(r[column]) }
+
+func (r row) bytes(column int) []byte { return append([]byte{}, r[column]...) }
+
+func (r row) bool(column int) bool { return r[column][0] != 0 }
+
+var binaryFormat = []int16{pgtype.BinaryFormatCode} // of all parameters and columns
+
+// exchange sends all statements at once and reads all answers: one round trip. The first that fails keeps those
+// behind it from being run. What it returns is the tag of the last.
+func exchange(ctx context.Context, conn *pgconn.PgConn, statements []statement) (tag string, err error) {
+	var batch pgconn.Batch
+	for _, s := range statements {
+		values, oids := make([][]byte, len(s.args)), make([]uint32, len(s.args))
+		for i, a := range s.args {
+			values[i], oids[i] = a.value, a.oid
+		}
+		batch.ExecParams(s.sql, values, oids, binaryFormat[:min(1, len(values))], binaryFormat)
+	}
+	results := conn.ExecBatch(ctx, &batch)
+	var rowErr error
+	for n := 0; results.NextResult(); n++ {
+		result := results.ResultReader()
+		for result.NextRow() {
+			if rowErr == nil && statements[n].row != nil {
+				if err := statements[n].row(result.Values()); err != nil {
+					rowErr = fmt.Errorf("read a row: %w", err)
+				}
+			}
+		}
+		done, err := result.Close()
+		if err != nil {
+			break // Close says it too
+		}
+		tag = done.String()
+	}
+	return tag, errors.Join(results.Close(), rowErr)
+}
+
+// rows collects rows for unnest, column by column: they go in cell by cell, from left to right.
+type rows struct {
+	columns []column
+	next    int
+}
+
+// column is an array in PostgreSQL's binary form, but for its header.
+type column struct {
+	element uint32
+	cells   int
+	data    []byte
+}
+
+// arrayHeader is the number of bytes before the first cell of an array with one dimension.
+const arrayHeader = 20
+
+func newRows(columns int) rows { return rows{columns: make([]column, columns)} }
+
+func (r *rows) len() int { return r.columns[len(r.columns)-1].cells }
+
+// cell returns the next column with the length of its next cell written.
+func (r *rows) cell(element uint32, size int) *column {
+	c := &r.columns[r.next]
+	r.next = (r.next + 1) % len(r.columns)
+	if c.data == nil {
+		c.element, c.data = element, make([]byte, arrayHeader, 1024)
+	}
+	c.cells++
+	c.data = binary.BigEndian.AppendUint32(c.data, uint32(size))
+	return c
+}
+
+func (r *rows) int(v int64) {
+	c := r.cell(pgtype.Int8OID, 8)
+	c.data = binary.BigEndian.AppendUint64(c.data, uint64(v))
+}
+
+func (r *rows) text(s string) {
+	c := r.cell(pgtype.TextOID, len(s))
+	c.data = append(c.data, s...)
+}
+
+func (r *rows) bytes(b []byte) {
+	c := r.cell(pgtype.ByteaOID, len(b))
+	c.data = append(c.data, b...)
+}
+
+var arrayOf = map[uint32]uint32{
+	pgtype.Int8OID: pgtype.Int8ArrayOID, pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
+}
+
+// args returns an array for each column. There must be a row.
+func (r *rows) args() []arg {
+	args := make([]arg, len(r.columns))
+	for i := range r.columns {
+		c := &r.columns[i]
+		binary.BigEndian.PutUint32(c.data[0:], 1) // dimensions
+		binary.BigEndian.PutUint32(c.data[4:], 0) // no cell is null
+		binary.BigEndian.PutUint32(c.data[8:], c.element)
+		binary.BigEndian.PutUint32(c.data[12:], uint32(c.cells))
+		binary.BigEndian.PutUint32(c.data[16:], 1) // the first index
+		args[i] = arg{arrayOf[c.element], c.data}
+	}
+	return args
+}
+
+// insert returns the statement that inserts the rows into columns of a table.
+func (r *rows) insert(table, columns string) statement {
+	return statement{sql: "INSERT INTO " + table + " (" + columns + ") SELECT * FROM " + r.unnest(), args: r.args()}
+}
+
+// unnest is the rows as a table of the statement whose parameters are their columns.
+func (r *rows) unnest() string {
+	var b bytes.Buffer
+	b.WriteString("unnest(")
+	for i := range r.columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d", i+1)
+	}
+	b.WriteByte(')')
+	return b.String()
+}

@@ -1,0 +1,135 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Sample returns the n-th record of a partition, for tests and benchmarks of a backend's own.
+func Sample(partition, n int) hookgate.Record {
+	at := time.UnixMicro(1_700_000_000_000_000 + int64(n)).UTC()
+	return hookgate.Record{
+		Delivery: hookgate.Delivery{
+			RequestID:   hookgate.NewRequestID(at),
+			Identity:    hookgate.Identity{Source: "default", EventType: fmt.Sprint("type", n%3), MessageID: fmt.Sprintf("%d-%d", partition, n)},
+			OrderingKey: fmt.Sprint("key", partition),
+			Sequence:    int64(n),
+			Body:        fmt.Appendf(nil, `{"n":%d}`, n),
+			Headers:     []hookgate.Header{{Name: "X-A", Value: "b"}},
+			RemoteAddr:  "192.0.2.1:1",
+			ReceivedAt:  at,
+		},
+		Partition:  partition,
+		Position:   hookgate.Position{Minor: uint64(n)},
+		EnqueuedAt: at.Add(time.Millisecond),
+	}
+}
+
+// Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter. The links are numbered 1
+// to 3 in both partitions, and the batches 1 to 6.
+func Fill(t TB, s hookgate.Store) {
+	t.Helper()
+	epochs := map[int]hookgate.Epoch{}
+	for p := range 2 {
+		epoch, err := s.Acquire(context.Background(), p)
+		if err != nil {
+			t.Fatalf("acquire partition %d: %v", p, err)
+		}
+		epochs[p] = epoch
+	}
+	for round := range 3 {
+		b := &hookgate.Batch{Epochs: epochs, Worker: "w", ProcessedAt: time.UnixMicro(1), Attempts: 1}
+		for p := range 2 {
+			for n := range 3 {
+				b.Records = append(b.Records, Sample(p, round*10+n))
+			}
+			duplicate := Sample(p, round*10)
+			duplicate.DuplicateOf = hookgate.RequestID{1}
+			duplicate.Body = nil
+			b.Records = append(b.Records, duplicate)
+			b.Dead = append(b.Dead, hookgate.DeadLetter{Record: Sample(p, round*10+5), Reason: "at fault"})
+		}
+		mustApply(t, s, b)
+	}
+}
+
+// Filled… are what an audit of a store that Fill has filled counts.
+const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters = 6, 18, 6, 6
+
+// Tampering is one change behind the gate's back.
+type Tampering struct {
+	Name string
+	// Script changes a store that Fill has filled, once its triggers are out of the way.
+	Script string
+	// Want is part of what the audit must say then.
+	Want string
+}
+
+// Tamperings returns changes to each column in turn, and then to rows and chains as a whole. literal writes bytes,
+// given in hexadecimal, in the database's dialect.
+func Tamperings(literal func(hex string) string) []Tampering {
+	const copied = `event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
+		enqueued_at, headers, remote_addr, partition, position`
+	const cutOff = `DELETE FROM webhook_batches WHERE id = 6; DELETE FROM webhook_events WHERE batch = 6;
+		DELETE FROM webhook_dead_letters WHERE id IN (SELECT id FROM webhook_requests WHERE batch = 6); DELETE FROM webhook_requests WHERE batch = 6`
+	all := []Tampering{
+		{"event removed", "DELETE FROM webhook_events WHERE id = 8", "partition 0, link 2 (batch 3): has 2 events, and was sealed with 3"},
+		{"event added", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", batch FROM webhook_events WHERE id = 18",
+			"partition 1, link 3 (batch 6): has 4 events"},
+		{"event of no batch", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", 7 FROM webhook_events WHERE id = 18",
+			`event 99 (message id "new") belongs to no link`},
+		{"event before the first", "INSERT INTO webhook_events SELECT -5, 'new', " + copied + ", batch FROM webhook_events WHERE id = 1",
+			"partition 0, link 1 (batch 1): has 4 events"},
+		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1; UPDATE webhook_events SET id = 1 WHERE id = 2; UPDATE webhook_events SET id = 2 WHERE id = -1",
+			"partition 0, link 1 (batch 1): its hash does not fit"},
+		{"event moved to another batch", "UPDATE webhook_events SET batch = 2 WHERE id = 3", "partition 0, link 1 (batch 1): has 2 events"},
+		{"body and digest changed", "UPDATE webhook_events SET payload = " + literal("61") + ", sha256 = " +
+			literal("ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb") + " WHERE id = 1",
+			"partition 0, link 1 (batch 1): its hash does not fit"},
+		{"request removed", "DELETE FROM webhook_requests WHERE id = 1", "partition 0, link 1 (batch 1): has 1 duplicates and dead letters, and was sealed with 2"},
+		{"dead letter removed", "DELETE FROM webhook_dead_letters WHERE id = 2", "partition 0, link 1 (batch 1)"},
+		{"dead letter added", "INSERT INTO webhook_dead_letters VALUES (99, 'x', " + literal("") + ", 'r', 1)", "7 dead letters are stored, and 6 requests tell of one"},
+		{"link removed", "DELETE FROM webhook_batches WHERE id = 3", "row"},
+		{"link and events removed", "DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_events WHERE batch = 3; DELETE FROM webhook_requests WHERE batch = 3",
+			"partition 0, link 3 (batch 5): follows link 1"},
+		{"end cut off", cutOff, "partition 1, link 3 (batch 0): the chain ends with link 2"},
+		{"head set back with the end cut off",
+			cutOff + "; UPDATE webhook_partitions SET sequence = 2, hash = (SELECT hash FROM webhook_batches WHERE id = 4) WHERE partition = 1",
+			"the partitions count 18 events"},
+		{"head removed", "DELETE FROM webhook_partitions WHERE partition = 1", "partition 1"},
+		{"count changed", "UPDATE webhook_partitions SET events = events + 1 WHERE partition = 1", "the partitions count 19 events"},
+	}
+	numbers := []string{"sequence", "received_at", "enqueued_at", "partition", "events", "requests", "processed_at", "persisted_at", "attempts", "dead_lettered_at"}
+	bytes := []string{"payload", "sha256", "previous_hash", "hash"}
+	for table, columns := range map[string][]string{
+		"webhook_events": {"message_id", "event_type", "source", "ordering_key", "sequence", "payload", "sha256", "request_id", "received_at",
+			"enqueued_at", "headers", "remote_addr", "partition", "position"},
+		"webhook_requests": {"request_id", "outcome", "first_request_id", "reason", "message_id", "event_type", "source", "ordering_key", "sequence",
+			"sha256", "received_at", "enqueued_at", "headers", "remote_addr", "partition", "position"},
+		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "worker", "processed_at", "persisted_at",
+			"attempts", "last_error"},
+		"webhook_dead_letters": {"request_id", "payload", "reason", "dead_lettered_at"},
+	} {
+		for _, column := range columns {
+			// Events 1 to 3 and requests 1 and 2, the second a dead letter, are of batch 1. The first batch with one before it is 3.
+			id, want := 2, "(batch 1)"
+			if table == "webhook_batches" {
+				id, want = 3, "(batch 3)"
+			}
+			value := fmt.Sprintf("CASE WHEN length(%s) = 36 THEN '00000000-0000-7000-8000-000000000000' ELSE %[1]s || 'x' END", column)
+			switch {
+			case slices.Contains(numbers, column):
+				value = column + " + 1"
+			case slices.Contains(bytes, column):
+				value = literal(strings.Repeat("00", 32))
+			}
+			all = append(all, Tampering{table + "." + column, fmt.Sprintf("UPDATE %s SET %s = %s WHERE id = %d", table, column, value, id), want})
+		}
+	}
+	return all
+}
