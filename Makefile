@@ -29,9 +29,9 @@ check: ## Format check, vet and staticcheck
 	go mod tidy -diff
 
 .PHONY: tools
-tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl
+tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, redis-server
 	@missing=""; \
-	for pair in strace:strace prlimit:util-linux npm:npm curl:curl; do \
+	for pair in strace:strace prlimit:util-linux npm:npm curl:curl redis-server:redis-server; do \
 	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then $(APT) update -qq && $(APT) install -y -qq --no-install-recommends $$missing; fi

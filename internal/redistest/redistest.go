@@ -1,0 +1,228 @@
+// Package redistest runs real Redis servers for tests: alone, as a cluster and under a sentinel. They
+// listen on free ports of the loopback, keep their files in the test's temporary folder and end with the test.
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// startTimeout is how long a server may take to answer. It only ends tests that fail.
+const startTimeout = 30 * time.Second
+
+// Options of a server. Zero fields leave what redis-server does by itself, but that nothing is written to disk.
+type Options struct {
+	// AppendFsync, if not empty, turns the append-only file on: "always", "everysec" or "no".
+	AppendFsync string
+	// MaxMemory and MaxMemoryPolicy are the settings of these names, as "100mb" and "allkeys-lru".
+	MaxMemory       string
+	MaxMemoryPolicy string
+	// Extra are further lines of the configuration file.
+	Extra []string
+}
+
+// Server is a redis-server process. Its methods are for the goroutine of the test.
+type Server struct {
+	t     testing.TB
+	dir   string
+	port  int
+	extra []string // arguments behind the configuration file
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process has been waited for
+}
+
+// Start starts a server and waits until it answers.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	lines := []string{`save ""`}
+	if o.AppendFsync != "" {
+		lines = append(lines, "appendonly yes", "appendfsync "+o.AppendFsync)
+	}
+	if o.MaxMemory != "" {
+		lines = append(lines, "maxmemory "+o.MaxMemory)
+	}
+	if o.MaxMemoryPolicy != "" {
+		lines = append(lines, "maxmemory-policy "+o.MaxMemoryPolicy)
+	}
+	return start(t, freePort(t), append(lines, o.Extra...))
+}
+
+// start runs redis-server with a configuration file of the given lines.
+func start(t testing.TB, port int, lines []string, extra ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), port: port, extra: extra}
+	lines = append([]string{
+		"bind 127.0.0.1", "port " + strconv.Itoa(port), "dir " + s.dir, "daemonize no",
+		"logfile " + filepath.Join(s.dir, "log"),
+	}, lines...)
+	if err := os.WriteFile(s.config(), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Kill)
+	s.run()
+	return s
+}
+
+func (s *Server) config() string { return filepath.Join(s.dir, "redis.conf") }
+
+func (s *Server) run() {
+	s.t.Helper()
+	cmd := exec.Command("redis-server", append([]string{s.config()}, s.extra...)...)
+	cmd.SysProcAttr = dieWithParent()
+	if err := cmd.Start(); err != nil {
+		s.t.Fatalf("start redis-server: %v (make tools installs it)", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ends is the test's doing
+		close(ended)
+	}()
+	s.cmd, s.ended = cmd, ended
+	s.Await("PONG", "PING")
+}
+
+// Addr returns the server's host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL returns the server's address as a redis:// URL.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Kill ends the process with SIGKILL, as a crash would. It does nothing if there is none.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Stop ends the process in good order.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+func (s *Server) end(signal syscall.Signal) {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(signal) // it may have ended by itself
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	select {
+	case <-s.ended:
+	case <-time.After(startTimeout):
+		_ = s.cmd.Process.Kill()
+		<-s.ended
+	}
+	s.cmd = nil
+}
+
+// Restart starts the process again after Kill or Stop, with the same port, settings and files.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	s.run()
+}
+
+// Hang stops the process with SIGSTOP: it keeps its connections and answers nothing.
+func (s *Server) Hang() { s.signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.t.Fatalf("signal redis-server: %v", err)
+	}
+}
+
+// Do runs one command over a connection of its own and returns its answer as text.
+func (s *Server) Do(args ...string) (string, error) {
+	client, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{s.Addr()}, ForceSingleClient: true, DisableCache: true, DisableRetry: true,
+		PipelineMultiplex: -1, ReadBufferEachConn: 1 << 12, WriteBufferEachConn: 1 << 12,
+		Dialer: net.Dialer{Timeout: time.Second},
+	})
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	answer, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
+	if err != nil {
+		return "", err
+	}
+	if n, err := answer.ToInt64(); err == nil {
+		return strconv.FormatInt(n, 10), nil
+	}
+	if text, err := answer.ToString(); err == nil {
+		return text, nil
+	}
+	return answer.String(), nil
+}
+
+// MustDo is Do for commands that must succeed.
+func (s *Server) MustDo(args ...string) string {
+	s.t.Helper()
+	answer, err := s.Do(args...)
+	if err != nil {
+		s.t.Fatalf("redis %s: %v", strings.Join(args, " "), err)
+	}
+	return answer
+}
+
+// Await repeats a command until its answer contains want.
+func (s *Server) Await(want string, args ...string) {
+	s.t.Helper()
+	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		answer, err := s.Do(args...)
+		if err == nil && strings.Contains(answer, want) {
+			return
+		}
+		select {
+		case <-s.ended:
+			err = errors.New("the process has ended")
+		default:
+			if time.Now().Before(end) {
+				continue
+			}
+		}
+		log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+		s.t.Fatalf("redis at %s: %s answers %q and %v, want %q; its log:\n%s",
+			s.Addr(), strings.Join(args, " "), answer, err, want, log)
+	}
+}
+
+// freePort returns a port that is free and whose cluster bus port, 10,000 above it, is free too.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 200 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if port > 65535-10000 {
+			port -= 15000
+		}
+		if free(port) && free(port+10000) {
+			return port
+		}
+	}
+	t.Fatal("no free port for redis-server")
+	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}

@@ -1,0 +1,35 @@
+package redistest
+
+import (
+	"strconv"
+	"testing"
+)
+
+// SentinelMaster is the name under which the sentinel knows the master.
+const SentinelMaster = "hookgate"
+
+// Sentinel is a master and its replica, watched by one sentinel that may fail over alone.
+type Sentinel struct {
+	Master, Replica, Watcher *Server
+}
+
+// StartSentinel starts all three and waits until the replica follows and the sentinel knows of it. A master
+// that is away for half a second is replaced.
+func StartSentinel(t testing.TB, o Options) *Sentinel {
+	t.Helper()
+	master := Start(t, o)
+	port := strconv.Itoa(master.port)
+	o.Extra = append([]string{"replicaof 127.0.0.1 " + port, "repl-diskless-sync-delay 0"}, o.Extra...)
+	replica := Start(t, o)
+	replica.Await("master_link_status:up", "INFO", "replication")
+	watcher := start(t, freePort(t), []string{
+		"sentinel monitor " + SentinelMaster + " 127.0.0.1 " + port + " 1",
+		"sentinel down-after-milliseconds " + SentinelMaster + " 500",
+		"sentinel failover-timeout " + SentinelMaster + " 5000",
+	}, "--sentinel")
+	watcher.Await("slaves=1", "INFO", "sentinel")
+	return &Sentinel{Master: master, Replica: replica, Watcher: watcher}
+}
+
+// URL returns a redis:// URL that asks the sentinel for the master.
+func (s *Sentinel) URL() string { return s.Watcher.URL() + "?master=" + SentinelMaster }

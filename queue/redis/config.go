@@ -1,0 +1,163 @@
+package redis
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Config of a queue. Zero fields take their defaults.
+type Config struct {
+	// URL says where Redis is:
+	//
+	//	redis://[user[:password]@]host[:port][,host:port…][/db][?master=NAME][&cluster=true|false]
+	//
+	// rediss:// for TLS. Several hosts are nodes of a cluster, or, with master, the sentinels that know
+	// the master of that name. A single host is asked whether it belongs to a cluster, unless cluster says so.
+	URL string
+	// Cluster insists on Redis Cluster, as ?cluster=true does.
+	Cluster bool
+	// Prefix begins every key, so that several queues may share a Redis; default "hookgate".
+	Prefix string
+	// Partitions is their number; default 16. It is kept in Redis and can change only while the queue is empty.
+	Partitions int
+	// HighWater is the number of unreleased records at which Append answers ErrFull; default 100,000.
+	HighWater int64
+	// ClaimTTL is how long an identity stays claimed; default 7 days.
+	ClaimTTL time.Duration
+	// LeaseTTL is how long a partition stays with a process that does not answer any more; default 5 s.
+	LeaseTTL time.Duration
+	// OpTimeout bounds each operation on Redis, connecting included; default 1 s.
+	OpTimeout time.Duration
+	// AllowEviction permits a Redis that throws away keys when its memory is full, and with them
+	// acknowledged deliveries.
+	AllowEviction bool
+	// Logger is told when Redis fails and works again, and when partitions come and go; default none.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	c.Prefix = cmp.Or(c.Prefix, "hookgate")
+	c.Partitions = cmp.Or(c.Partitions, 16)
+	c.HighWater = cmp.Or(c.HighWater, 100_000)
+	c.ClaimTTL = cmp.Or(c.ClaimTTL, 7*24*time.Hour)
+	c.LeaseTTL = cmp.Or(c.LeaseTTL, 5*time.Second)
+	c.OpTimeout = cmp.Or(c.OpTimeout, time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Partitions < 1 || c.HighWater < 1 || c.ClaimTTL < time.Millisecond || c.LeaseTTL < 10*time.Millisecond || c.OpTimeout < 0 {
+		return c, errors.New("redis queue: partitions and high water must be positive," +
+			" the claims' time to live at least 1 ms, that of leases at least 10 ms")
+	}
+	if strings.ContainsAny(c.Prefix, "{}") {
+		return c, fmt.Errorf("redis queue: prefix %q must not contain braces: they mark what a cluster keeps together", c.Prefix)
+	}
+	return c, nil
+}
+
+// clientOption turns the configuration into rueidis's.
+func (c Config) clientOption() (rueidis.ClientOption, error) {
+	o := rueidis.ClientOption{
+		Dialer: net.Dialer{Timeout: c.OpTimeout, KeepAlive: time.Second},
+		// A connection that gives no answer for this long is closed.
+		ConnWriteTimeout: 2 * c.OpTimeout,
+		// Without it a call that times out while it is alone on its connection would close it.
+		AlwaysPipelining: true,
+		// A retry is the caller's to decide, who has a time limit of its own.
+		DisableRetry: true,
+		DisableCache: true,
+		ClusterOption: rueidis.ClusterOption{
+			ShardsRefreshInterval: time.Second,
+			MaxMovedRedirections:  5,
+		},
+		Sentinel: rueidis.SentinelOption{TopologyRefreshInterval: time.Second},
+	}
+	u, hosts, err := parseURL(c.URL)
+	if err != nil {
+		return o, err
+	}
+	for _, host := range hosts {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), "6379")
+		}
+		o.InitAddress = append(o.InitAddress, host)
+	}
+	if u.Scheme == "rediss" {
+		name, _, _ := net.SplitHostPort(o.InitAddress[0]) // it was put together above
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if len(hosts) == 1 {
+			o.TLSConfig.ServerName = name
+		}
+	}
+	o.Username = u.User.Username()
+	o.Password, _ = u.User.Password()
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		if o.SelectDB, err = strconv.Atoi(db); err != nil || o.SelectDB < 0 {
+			return o, fmt.Errorf("redis URL: database %q is not a number", db)
+		}
+	}
+	cluster := c.Cluster
+	for key, values := range u.Query() {
+		switch value := values[0]; key {
+		case "master":
+			o.Sentinel.MasterSet = value
+			o.Sentinel.TLSConfig = o.TLSConfig
+		case "cluster":
+			if cluster, err = strconv.ParseBool(value); err != nil {
+				return o, fmt.Errorf("redis URL: cluster=%q is neither true nor false", value)
+			}
+			o.ForceSingleClient = !cluster
+		default:
+			return o, fmt.Errorf("redis URL: unknown setting %q", key)
+		}
+	}
+	cluster = cluster || len(hosts) > 1 && o.Sentinel.MasterSet == ""
+	switch {
+	case cluster && o.Sentinel.MasterSet != "":
+		return o, errors.New("redis URL: a cluster has no sentinels: leave out master or cluster")
+	case cluster && o.SelectDB != 0:
+		return o, errors.New("redis URL: a cluster has no databases but 0")
+	case o.ForceSingleClient && len(hosts) > 1:
+		return o, errors.New("redis URL: several hosts are a cluster or need ?master=NAME")
+	}
+	return o, nil
+}
+
+// parseURL parts the hosts from the rest, since net/url takes one host only. Its errors do not repeat the URL,
+// which may hold a password.
+func parseURL(text string) (*url.URL, []string, error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok || scheme != "redis" && scheme != "rediss" {
+		return nil, nil, errors.New("redis URL must begin with redis:// or rediss://")
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	begin := strings.LastIndexByte(rest[:end], '@') + 1
+	hosts := strings.Split(rest[begin:end], ",")
+	for _, host := range hosts {
+		if host == "" {
+			return nil, nil, errors.New("redis URL has an empty host")
+		}
+	}
+	u, err := url.Parse(scheme + "://" + rest[:begin] + "host" + rest[end:])
+	if err != nil {
+		var cause *url.Error
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return nil, nil, fmt.Errorf("redis URL: %w", err)
+	}
+	return u, hosts, nil
+}

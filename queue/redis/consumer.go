@@ -1,0 +1,423 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/queue/wire"
+)
+
+const (
+	// pauseMin and pauseMax bound the pauses between two looks at partitions that are empty. What this
+	// process appends itself is looked for at once.
+	pauseMin = time.Millisecond
+	pauseMax = 50 * time.Millisecond
+	// readBytesMin is the least that a partition is asked for, whatever its share of a batch.
+	readBytesMin = 64 << 10
+)
+
+// errLost says that a partition went to another consumer, or was emptied, before it was released.
+var errLost = errors.New("its lease is lost")
+
+// consumer is a hookgate.Consumer.
+type consumer struct {
+	q  *Queue
+	id string
+	// woken has an item when there may be something new.
+	woken chan struct{}
+	// reading is closed when the read under way has ended; nil if there is none. Only Next touches it.
+	reading chan struct{}
+	// first is the partition that the next Next begins with, so that none is passed over for ever.
+	first int
+
+	// Guarded by q.mu.
+	closed  bool
+	found   bool  // the last read found something
+	readErr error // of the last read
+}
+
+// Consume implements hookgate.Queue.
+func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
+	c := &consumer{q: q, id: memberID(), woken: make(chan struct{}, 1)}
+	q.round.Lock()
+	defer q.round.Unlock()
+	if q.isClosed() {
+		return nil, hookgate.ErrClosed
+	}
+	q.mu.Lock()
+	q.consumers = append(q.consumers, c)
+	q.mu.Unlock()
+	if err := q.beat(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("consume: %w", err), c.leave())
+	}
+	if err := q.shareOut(ctx); err != nil {
+		q.opts.Logger.Warn("cannot lease all partitions yet", "error", err) // the keeper goes on trying
+	}
+	return c, nil
+}
+
+func (c *consumer) wake() {
+	select {
+	case c.woken <- struct{}{}:
+	default:
+	}
+}
+
+// Next implements hookgate.Consumer.
+func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
+	pause := pauseMin
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		records, err := c.take(max, maxBytes)
+		if err != nil || len(records) > 0 {
+			return records, err
+		}
+		found, err := c.fill(ctx, max, maxBytes)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			continue
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+			pause = min(2*pause, pauseMax)
+		case <-c.woken:
+			pause = pauseMin
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// take hands out what has been read.
+func (c *consumer) take(max, maxBytes int) ([]hookgate.Record, error) {
+	q := c.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.closed || q.isClosed() {
+		return nil, hookgate.ErrClosed
+	}
+	now := time.Now()
+	var records []hookgate.Record
+	for i := range q.lanes {
+		p := (c.first + i) % len(q.lanes)
+		l := &q.lanes[p]
+		if !l.usable(c, q.due(p), now) {
+			continue
+		}
+		n := 0
+		for n < len(l.unread) && len(records) < max {
+			size := len(l.unread[n].Body)
+			if size > maxBytes && len(records) > 0 {
+				break
+			}
+			maxBytes -= size
+			records = append(records, l.unread[n])
+			l.handed = l.unread[n].Position
+			n++
+		}
+		if l.unread = l.unread[n:]; len(l.unread) > 0 {
+			c.first = p + 1 // its turn is over, although it has more
+			break
+		}
+		l.unread = nil // lets go of the array behind it
+	}
+	return records, nil
+}
+
+// fill reads from the partitions held, and reports whether there was something. The read goes on when ctx
+// ends; the next call takes up what it brought.
+func (c *consumer) fill(ctx context.Context, max, maxBytes int) (found bool, err error) {
+	if c.reading == nil {
+		calls := c.planReading(max, maxBytes)
+		if len(calls) == 0 {
+			return false, nil
+		}
+		done := make(chan struct{})
+		c.reading = done
+		go func() {
+			defer c.q.background.Done() // planReading has added it
+			defer close(done)
+			c.read(calls)
+		}()
+	}
+	select {
+	case <-c.reading:
+		c.reading = nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-c.q.closing:
+		return false, hookgate.ErrClosed
+	}
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	return c.found, c.readErr
+}
+
+// planReading prepares a read from each partition of which nothing is left.
+func (c *consumer) planReading(max, maxBytes int) []leaseCall {
+	q := c.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	var calls []leaseCall
+	for p := range q.lanes {
+		l := &q.lanes[p]
+		if !l.usable(c, q.due(p), now) || len(l.unread) > 0 {
+			continue
+		}
+		from := "-"
+		if l.read != (hookgate.Position{}) {
+			from = "(" + l.read.String()
+		}
+		keys := []string{q.keys.lease[p], q.keys.log[p]}
+		args := []string{l.token, from, strconv.Itoa(max), ""}
+		calls = append(calls, leaseCall{call: call{readScript, keys, args}, partition: p, token: l.token})
+	}
+	if len(calls) == 0 || q.isClosed() {
+		return nil
+	}
+	q.background.Add(1) // under mu, like the end of calls in Close, which waits for it
+	for i := range calls {
+		share := min(maxBytes, maxBytes/len(calls)+readBytesMin)
+		calls[i].args[3] = strconv.Itoa(share)
+	}
+	return calls
+}
+
+// read makes the calls and puts what they bring into the lanes.
+func (c *consumer) read(calls []leaseCall) {
+	found := false
+	err := c.q.lease(context.Background(), calls, func(l *lane, call leaseCall, r rueidis.RedisResult) error {
+		m, err := r.ToMessage()
+		if err != nil {
+			return err
+		}
+		if m.IsInt64() {
+			c.q.lose(l)
+			return nil
+		}
+		entries, err := m.ToArray()
+		if err != nil {
+			return err
+		}
+		for _, m := range entries {
+			e, err := parseEntry(m)
+			if err != nil {
+				return err
+			}
+			r := e.record(call.partition)
+			r.Lease = l.lease
+			l.unread, l.read, found = append(l.unread, r), r.Position, true
+		}
+		return nil
+	})
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	c.found, c.readErr = found, err
+	if err != nil {
+		c.readErr = fmt.Errorf("read queue: %w", err)
+	}
+}
+
+// entry is an entry of a log.
+type entry struct {
+	position hookgate.Position
+	data     []byte // field r, and what is strange
+	first    []byte // field of
+	strange  bool   // it has fields that this package does not write
+}
+
+// parseEntry reads an entry from XRANGE's answer.
+func parseEntry(m rueidis.RedisMessage) (entry, error) {
+	var e entry
+	parts, err := m.ToArray()
+	if err != nil || len(parts) != 2 {
+		return e, errors.Join(errors.New("an entry is not a pair"), err)
+	}
+	id, err := parts[0].ToString()
+	if err != nil {
+		return e, err
+	}
+	if e.position, err = hookgate.ParsePosition(id); err != nil {
+		return e, err
+	}
+	messages, err := parts[1].ToArray()
+	if err != nil {
+		return e, err
+	}
+	fields := make([][]byte, len(messages))
+	for i := range messages {
+		if fields[i], err = messages[i].AsBytes(); err != nil {
+			return e, err
+		}
+	}
+	if len(fields) >= 2 && string(fields[0]) == "r" {
+		e.data, fields = fields[1], fields[2:]
+	}
+	if len(fields) == 2 && string(fields[0]) == "of" && len(fields[1]) == len(hookgate.RequestID{}) {
+		e.first, fields = fields[1], nil
+	}
+	if len(fields) > 0 {
+		e.strange = true
+		e.data = slices.Concat(append([][]byte{e.data}, fields...)...)
+	}
+	return e, nil
+}
+
+// record decodes the entry. One that cannot be decoded gets a request id from its place and its bytes, so
+// that it is the same each time the entry comes.
+func (e entry) record(partition int) hookgate.Record {
+	var r hookgate.Record
+	err := wire.Decode(e.data, &r)
+	if e.strange {
+		err = fmt.Errorf("%w: it has fields that are not a record's", wire.ErrCorrupt)
+	}
+	if err != nil {
+		sum := sha256.Sum256(fmt.Appendf(slices.Clone(e.data), "%d:%s", partition, e.position))
+		r = hookgate.Record{
+			Delivery: hookgate.Delivery{
+				RequestID: hookgate.RequestID(sum[:16]),
+				Sequence:  hookgate.NoSequence,
+				Body:      e.data,
+			},
+			Corrupt: fmt.Errorf("record %s of partition %d: %w", e.position, partition, err),
+		}
+	}
+	copy(r.DuplicateOf[:], e.first)
+	r.Partition, r.Position = partition, e.position
+	return r
+}
+
+// Commit implements hookgate.Consumer. An error may mean that a partition's lease was lost: its records then come
+// again, from whichever consumer holds it.
+func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
+	calls, upTo, err := c.planRelease(last)
+	if err != nil && len(calls) == 0 {
+		return err
+	}
+	moving := false
+	failed := c.q.lease(ctx, calls, func(l *lane, call leaseCall, r rueidis.RedisResult) error {
+		n, err := r.ToInt64()
+		if err != nil {
+			return err
+		}
+		if n < 0 {
+			c.q.lose(l)
+			return errLost
+		}
+		if upTo[call.partition].Compare(l.released) > 0 {
+			l.released = upTo[call.partition]
+		}
+		moving = moving || !l.inHand() && c.q.due(call.partition) != c.id
+		return nil
+	})
+	if moving {
+		c.q.kick()
+	}
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("release records: %w", err)
+	}
+	return nil
+}
+
+// planRelease prepares the calls that release what was handed out. upTo is by partition.
+func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall, upTo map[int]hookgate.Position, err error) {
+	q := c.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.closed || q.isClosed() {
+		return nil, nil, hookgate.ErrClosed
+	}
+	upTo = map[int]hookgate.Position{}
+	for _, o := range last {
+		if o.Partition < 0 || o.Partition >= len(q.lanes) {
+			return nil, nil, fmt.Errorf("release partition %d of %d: no such partition", o.Partition, len(q.lanes))
+		}
+		l := &q.lanes[o.Partition]
+		if l.owner != c {
+			err = opError("release", o.Partition, errLost)
+			continue
+		}
+		// What was handed out under an earlier lease comes again under this one, and is released then.
+		to := o.Position
+		if to.Compare(l.handed) > 0 {
+			to = l.handed
+		}
+		if to.Compare(l.released) <= 0 {
+			continue
+		}
+		upTo[o.Partition] = to
+		keys := []string{q.keys.lease[o.Partition], q.keys.log[o.Partition]}
+		args := []string{l.token, after(to).String()}
+		calls = append(calls, leaseCall{call: call{releaseScript, keys, args}, partition: o.Partition, token: l.token, must: true})
+	}
+	return calls, upTo, err
+}
+
+// after returns the least position behind p.
+func after(p hookgate.Position) hookgate.Position {
+	if p.Minor == math.MaxUint64 {
+		return hookgate.Position{Major: p.Major + 1}
+	}
+	return hookgate.Position{Major: p.Major, Minor: p.Minor + 1}
+}
+
+// Close implements hookgate.Consumer. After an error the partitions come free when their leases run out.
+func (c *consumer) Close() error {
+	c.q.mu.Lock()
+	closed := c.closed
+	c.closed = true
+	c.q.mu.Unlock()
+	c.wake()
+	if closed {
+		return nil
+	}
+	c.q.round.Lock()
+	defer c.q.round.Unlock()
+	return c.leave()
+}
+
+// leave takes the consumer from the members and gives its leases back; round must be held.
+func (c *consumer) leave() error {
+	q := c.q
+	q.mu.Lock()
+	c.closed = true
+	if i := slices.Index(q.consumers, c); i >= 0 {
+		q.consumers = slices.Delete(q.consumers, i, i+1)
+	}
+	var calls []leaseCall
+	for p := range q.lanes {
+		if l := &q.lanes[p]; l.owner == c {
+			l.leaving = true
+			calls = append(calls, q.giveBack(p, l.token))
+		}
+	}
+	q.mu.Unlock()
+	op, cancel := q.opContext(context.Background())
+	defer cancel()
+	// First the membership: whoever finds the lease free must not think that it is due to this one.
+	err := q.client.Do(op, q.client.B().Zrem().Key(q.keys.members).Member(c.id).Build()).Error()
+	err = errors.Join(err, q.lease(context.Background(), calls, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
+		*l = lane{}
+		return r.Error()
+	}))
+	q.kick()
+	if err != nil {
+		return fmt.Errorf("give partitions back: %w", q.explain(op, err))
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package redis
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/queue/wire"
+)
+
+// pollEvery is how often the depth, the mode and the health are looked at.
+const pollEvery = 100 * time.Millisecond
+
+// depth estimates how many unreleased records the queue holds: what was counted last, and what this process
+// has appended since that count began. An append under way during the count may be in it twice, never not at all.
+type depth struct {
+	started, finished atomic.Int64 // appends of this process
+	// offset is the number counted last, less the appends that had finished before.
+	offset atomic.Int64
+
+	counts   atomic.Int64 // begun so far
+	counting sync.Mutex   // held while counting; guards last
+	last     error        // of the last count
+}
+
+// estimate returns the depth as far as it is known.
+func (d *depth) estimate() int64 { return d.offset.Load() + d.started.Load() }
+
+// begin counts an append, unless there would then be more than the mark.
+func (d *depth) begin(mark int64) bool {
+	for {
+		n := d.started.Load()
+		if d.offset.Load()+n >= mark {
+			return false
+		}
+		if d.started.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// admit counts an append or returns ErrFull. It refuses only by a count that began after it was called.
+func (q *Queue) admit(ctx context.Context) error {
+	if q.depth.begin(q.opts.HighWater) {
+		return nil
+	}
+	if err := q.measure(ctx); err != nil {
+		return err
+	}
+	if !q.depth.begin(q.opts.HighWater) {
+		return hookgate.ErrFull
+	}
+	return nil
+}
+
+// measure counts the records of all partitions. Those who call it at once share a count.
+func (q *Queue) measure(ctx context.Context) error {
+	seen := q.depth.counts.Load()
+	q.depth.counting.Lock()
+	defer q.depth.counting.Unlock()
+	if q.depth.counts.Load() != seen {
+		return q.depth.last
+	}
+	_, err := q.count(ctx)
+	return err
+}
+
+// count asks each partition for its number of records, and in the same pipeline what else there is to ask;
+// depth.counting must be held. A partition that does not answer is noted as failing.
+func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers []rueidis.RedisResult, err error) {
+	defer func() { q.depth.last = err }()
+	q.depth.counts.Add(1)
+	finished := q.depth.finished.Load()
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	commands := make([]rueidis.Completed, 0, len(q.keys.log)+len(more))
+	begun := make([]int64, len(q.keys.log))
+	for p, log := range q.keys.log {
+		begun[p] = q.health.begin(p)
+		commands = append(commands, q.client.B().Xlen().Key(log).Build())
+	}
+	results := q.client.DoMulti(op, append(commands, more...)...)
+	sum := int64(0)
+	var failed error
+	for p := range q.keys.log {
+		n, err := results[p].ToInt64()
+		if err != nil {
+			err = opError("count", p, q.explain(op, err))
+			if ctx.Err() == nil && !q.isClosed() {
+				q.health.failed(p, begun[p], err)
+			}
+			failed = err
+		}
+		sum += n
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	q.depth.offset.Store(sum - finished)
+	return results[len(q.keys.log):], nil
+}
+
+// Stats implements hookgate.Queue. While Redis fails, Depth is what was known last and Err says how it fails.
+func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+	s := hookgate.QueueStats{HighWater: q.opts.HighWater, Partitions: q.opts.Partitions}
+	if q.isClosed() {
+		s.Depth, s.Err = q.depth.estimate(), hookgate.ErrClosed
+		return s, nil
+	}
+	if why := q.misfit.Load(); why != nil {
+		s.Err = *why
+	}
+	if err := q.health.err(); err != nil {
+		s.Depth, s.Err = q.depth.estimate(), err
+		return s, nil
+	}
+	q.depth.counting.Lock()
+	defer q.depth.counting.Unlock()
+	var first []rueidis.Completed
+	for _, log := range q.keys.log {
+		first = append(first, q.client.B().Xrange().Key(log).Start("-").End("+").Count(1).Build())
+	}
+	before := q.depth.finished.Load()
+	results, err := q.count(ctx, first...)
+	if ctx.Err() != nil {
+		return s, ctx.Err()
+	}
+	if err != nil {
+		s.Depth, s.Err = q.depth.estimate(), err
+		return s, nil
+	}
+	s.Depth = q.depth.offset.Load() + before
+	for _, r := range results {
+		entries, err := r.ToArray()
+		if err != nil || len(entries) == 0 {
+			continue
+		}
+		var oldest hookgate.Record
+		if e, err := parseEntry(entries[0]); err == nil && wire.Decode(e.data, &oldest) == nil &&
+			(s.OldestEnqueuedAt.IsZero() || oldest.EnqueuedAt.Before(s.OldestEnqueuedAt)) {
+			s.OldestEnqueuedAt = oldest.EnqueuedAt
+		}
+	}
+	return s, nil
+}
+
+// watch looks at Redis from time to time until the queue is closed.
+func (q *Queue) watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-q.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-q.closing:
+			return
+		}
+		// What fails is in the health, and is tried again next time.
+		_ = q.measure(ctx)
+		_ = q.readSettings(ctx)
+		q.probe(ctx)
+	}
+}
+
+// probe writes to the partitions whose last write failed, so that they are found well without traffic.
+func (q *Queue) probe(ctx context.Context) {
+	sick := q.health.sick()
+	calls, begun := make([]call, len(sick)), make([]int64, len(sick))
+	for i, p := range sick {
+		begun[i] = q.health.begin(p)
+		calls[i] = call{script: probeScript, keys: []string{q.keys.probe[p]}}
+	}
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	for i, r := range q.runAll(op, calls) {
+		if err := r.Error(); err != nil {
+			if ctx.Err() == nil {
+				q.health.failed(sick[i], begun[i], opError("write to", sick[i], q.explain(op, err)))
+			}
+			continue
+		}
+		q.health.wrote(sick[i])
+	}
+}

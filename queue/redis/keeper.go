@@ -1,0 +1,259 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate"
+)
+
+// The consumers of all processes share the partitions without talking to each other. Each one is a member of
+// a sorted set as long as it sends heartbeats; sorted by their names, which begin with the time they
+// came, the first is due partition 0, the second partition 1, and so on round. What a consumer is due, it
+// leases as soon as the lease is free; what it is not due, it gives back as soon as it has none of its
+// records in hand. Each process does this for its consumers in rounds, every third of LeaseTTL and when
+// something happens:
+//
+//	heartbeat ─► who is due what ─► renew / give back ─► acquire what is free
+//
+// A process that dies or cannot reach Redis sends neither heartbeats nor renewals: after LeaseTTL the others
+// no longer count it, and its leases are free.
+
+// lane is this process's side of a partition.
+type lane struct {
+	owner *consumer // of this process; nil if it holds no lease
+	token string    // the lease as it stands in Redis
+	lease uint64    // its number
+	until time.Time // when it may have run out, unless it is renewed
+	// leaving says that the lease is on its way back.
+	leaving bool
+	// read, handed and released are how far the owner has come under this lease.
+	read, handed, released hookgate.Position
+	unread                 []hookgate.Record // read and not handed out
+}
+
+// inHand reports whether the owner has records that are not released.
+func (l *lane) inHand() bool { return l.handed.Compare(l.released) > 0 }
+
+// usable reports whether c may take records of the lane now; due is who the lane is due to.
+func (l *lane) usable(c *consumer, due string, now time.Time) bool {
+	return l.owner == c && due == c.id && !l.leaving && now.Before(l.until)
+}
+
+// memberID names a new consumer so that later ones sort behind it.
+func memberID() string {
+	var random [8]byte
+	rand.Read(random[:]) // never fails
+	return fmt.Sprintf("%013x%s", time.Now().UnixMicro(), hex.EncodeToString(random[:]))
+}
+
+// due returns the member to whom a partition is due; mu must be held.
+func (q *Queue) due(p int) string {
+	if len(q.members) == 0 {
+		return ""
+	}
+	return q.members[p%len(q.members)]
+}
+
+// kick makes the keeper begin a round now.
+func (q *Queue) kick() {
+	select {
+	case q.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// keep is the goroutine that renews leases and shares out partitions.
+func (q *Queue) keep() {
+	ticker := time.NewTicker(q.opts.LeaseTTL / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-q.kicked:
+		case <-q.closing:
+			return
+		}
+		q.round.Lock()
+		// Even if the heartbeat fails, leases are renewed: in a cluster they may live on other nodes.
+		err := errors.Join(q.beat(context.Background()), q.shareOut(context.Background()))
+		q.round.Unlock()
+		if err != nil && !q.isClosed() {
+			q.opts.Logger.Warn("cannot renew leases; they may run out", "error", err)
+		}
+	}
+}
+
+// leaseCall is a call about the lease of a lane.
+type leaseCall struct {
+	call
+	partition int
+	token     string    // of the lane when the call was made
+	consumer  *consumer // who wants the lease, for one that is acquired
+	must      bool      // if the lane has changed meanwhile, the call has failed
+}
+
+// shareOut makes the leases fit the members; round must be held.
+func (q *Queue) shareOut(ctx context.Context) error {
+	began := time.Now()
+	renewals, returns := q.planKeeping()
+	err := q.lease(ctx, renewals, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
+		n, err := r.ToInt64()
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			q.lose(l)
+		default:
+			l.until = began.Add(q.opts.LeaseTTL)
+		}
+		return nil
+	})
+	err = errors.Join(err, q.lease(ctx, returns, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
+		*l = lane{} // if it was not done, the lease runs out
+		return r.Error()
+	}))
+	began = time.Now()
+	return errors.Join(err, q.lease(ctx, q.planAcquiring(), func(l *lane, c leaseCall, r rueidis.RedisResult) error {
+		token, err := r.ToString()
+		if rueidis.IsRedisNil(err) {
+			return nil // still another's
+		}
+		if err != nil {
+			return err
+		}
+		number := strings.Split(token, "/")
+		lease, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
+		if err != nil {
+			return fmt.Errorf("lease %q has no number", token)
+		}
+		if c.consumer.closed {
+			return nil // its Close waits for this round and finds nothing; the lease runs out
+		}
+		*l = lane{owner: c.consumer, token: token, lease: lease, until: began.Add(q.opts.LeaseTTL)}
+		c.consumer.wake()
+		return nil
+	}))
+}
+
+// beat sends the heartbeat of this process's consumers, if it has any, and takes up who else is there.
+func (q *Queue) beat(ctx context.Context) error {
+	args := []string{q.leaseMillis()}
+	q.mu.Lock()
+	for _, c := range q.consumers {
+		args = append(args, c.id)
+	}
+	q.mu.Unlock()
+	if len(args) == 1 {
+		return nil
+	}
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	members, err := q.run(op, call{beatScript, []string{q.keys.members}, args}).AsStrSlice()
+	if err != nil {
+		return fmt.Errorf("send heartbeat to redis: %w", q.explain(op, err))
+	}
+	slices.Sort(members)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.members = members
+	return nil
+}
+
+func (q *Queue) leaseMillis() string { return strconv.FormatInt(q.opts.LeaseTTL.Milliseconds(), 10) }
+
+// planKeeping decides which leases are renewed and which are given back.
+func (q *Queue) planKeeping() (renewals, returns []leaseCall) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.lanes {
+		l := &q.lanes[p]
+		if l.owner == nil {
+			continue
+		}
+		if l.owner.id == q.due(p) || l.inHand() {
+			c := call{renewScript, []string{q.keys.lease[p]}, []string{l.token, q.leaseMillis()}}
+			renewals = append(renewals, leaseCall{call: c, partition: p, token: l.token})
+			continue
+		}
+		l.leaving = true
+		returns = append(returns, q.giveBack(p, l.token))
+	}
+	return renewals, returns
+}
+
+func (q *Queue) giveBack(p int, token string) leaseCall {
+	return leaseCall{call: call{giveBackScript, []string{q.keys.lease[p]}, []string{token}}, partition: p, token: token}
+}
+
+// planAcquiring decides which leases to ask for.
+func (q *Queue) planAcquiring() []leaseCall {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var calls []leaseCall
+	for p := range q.lanes {
+		if q.lanes[p].owner != nil {
+			continue
+		}
+		due := q.due(p)
+		for _, c := range q.consumers {
+			if c.id == due {
+				keys := []string{q.keys.lease[p], q.keys.leases[p]}
+				calls = append(calls, leaseCall{call: call{acquireScript, keys, []string{c.id, q.leaseMillis()}}, partition: p, consumer: c})
+			}
+		}
+	}
+	return calls
+}
+
+// lease makes the calls in one pipeline and hands each answer to then, under mu, if the lane is as it was.
+func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, leaseCall, rueidis.RedisResult) error) error {
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	plain := make([]call, len(calls))
+	for i := range calls {
+		plain[i] = calls[i].call
+	}
+	results := q.runAll(op, plain)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var failed error
+	for i, r := range results {
+		c := calls[i]
+		var err error
+		if l := &q.lanes[c.partition]; l.token == c.token {
+			err = then(l, c, r)
+		} else if c.must {
+			err = errLost
+		}
+		if err != nil {
+			failed = opError("use the lease of", c.partition, q.explain(op, err))
+		}
+	}
+	return failed
+}
+
+// lose forgets a lease that is another's now, or that stems from before a failover; mu must be held.
+func (q *Queue) lose(l *lane) {
+	q.opts.Logger.Warn("lease of a partition was lost", "lease", l.token)
+	*l = lane{}
+	q.kick()
+}
+
+// wake tells whoever holds the partition in this process that it has a new record.
+func (q *Queue) wake(p int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c := q.lanes[p].owner; c != nil {
+		c.wake()
+	}
+}

@@ -1,0 +1,52 @@
+package redis
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
+
+	"github.com/hookgate/hookgate"
+)
+
+// keys are the names of a queue's keys. What stands between braces decides where a cluster keeps a key, so
+// all of one partition lies on one node:
+//
+//	hookgate:{7}:log           stream   entries of partition 7: field r is queue/wire's encoding;
+//	                                    field of, in a duplicate, the first request's id (16 bytes)
+//	hookgate:{7}:claim:<hash>  string   request id (16 bytes) and id of its entry; lives for ClaimTTL
+//	hookgate:{7}:lease         string   owner/number/run id of the server; lives for LeaseTTL
+//	hookgate:{7}:leases        string   number of the last lease
+//	hookgate:{7}:probe         string   written while writing fails, to see whether it works again
+//	hookgate:{meta}:members    zset     consumers, by the time of their last heartbeat (ms since 1970)
+//	hookgate:{meta}:settings   hash     mode, partitions
+//
+// <hash> is the first 16 bytes of the SHA-256 of the identity's three parts, each preceded by its length.
+type keys struct {
+	log, claim, lease, leases, probe []string // by partition; claim without the hash
+	members, settings                string
+}
+
+func newKeys(prefix string, partitions int) *keys {
+	k := &keys{members: prefix + ":{meta}:members", settings: prefix + ":{meta}:settings"}
+	for p := range partitions {
+		base := prefix + ":{" + strconv.Itoa(p) + "}:"
+		k.log = append(k.log, base+"log")
+		k.claim = append(k.claim, base+"claim:")
+		k.lease = append(k.lease, base+"lease")
+		k.leases = append(k.leases, base+"leases")
+		k.probe = append(k.probe, base+"probe")
+	}
+	return k
+}
+
+// claimOf returns the key of an identity's claim.
+func (k *keys) claimOf(partition int, id hookgate.Identity) string {
+	var room [1024]byte // enough for three parts of the greatest length
+	b := room[:0]
+	for _, part := range [...]string{id.Source, id.EventType, id.MessageID} {
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(part)))
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	return k.claim[partition] + string(sum[:16])
+}

@@ -1,0 +1,99 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Mode returns the mode that was set last, in any process; what another one sets is seen within a second while
+// Redis answers.
+func (q *Queue) Mode() hookgate.Mode { return *q.mode.Load() }
+
+// SetMode keeps the mode in Redis and then lets it take effect. After an error of Redis the mode may
+// have been kept all the same; it then shows within a second.
+func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
+	if q.isClosed() {
+		return hookgate.ErrClosed
+	}
+	if _, err := q.settle(ctx, "mode", string(m), "any"); err != nil {
+		return fmt.Errorf("keep mode %s in redis: %w", m, err)
+	}
+	q.mode.Store(&m)
+	return nil
+}
+
+// settle sets a field of the settings and returns its value: in any case, or only if it is new.
+func (q *Queue) settle(ctx context.Context, field, value, when string) (string, error) {
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	text, err := q.run(op, call{settleScript, []string{q.keys.settings}, []string{field, value, when}}).ToString()
+	return text, q.explain(op, err)
+}
+
+// readSettings takes up the mode, and makes sure that the number of partitions is still that of this process.
+func (q *Queue) readSettings(ctx context.Context) error {
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	values, err := q.client.Do(op, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions").Build()).ToArray()
+	if err != nil || len(values) != 2 {
+		return fmt.Errorf("read settings: %w", errors.Join(err, q.explain(op, err)))
+	}
+	mode := hookgate.ModeNormal
+	if text, err := values[0].ToString(); err == nil {
+		if mode, err = hookgate.ParseMode(text); err != nil {
+			return fmt.Errorf("read settings: %w", err)
+		}
+	}
+	q.mode.Store(&mode)
+
+	want := strconv.Itoa(q.opts.Partitions)
+	have, err := values[1].ToString()
+	if err != nil { // the database was emptied
+		if have, err = q.settle(ctx, "partitions", want, "new"); err != nil {
+			return fmt.Errorf("keep number of partitions: %w", err)
+		}
+	}
+	if have == want {
+		q.misfit.Store(nil)
+		return nil
+	}
+	why := fmt.Errorf("queue %s has %s partitions in redis now and %s in this process, which must be restarted",
+		q.opts.Prefix, have, want)
+	if q.misfit.Swap(&why) == nil {
+		q.opts.Logger.Error("deliveries are refused", "error", why)
+	}
+	return nil
+}
+
+// fixPartitions compares the number of partitions with that of the records in Redis.
+func (q *Queue) fixPartitions(ctx context.Context) error {
+	want := strconv.Itoa(q.opts.Partitions)
+	have, err := q.settle(ctx, "partitions", want, "new")
+	if err != nil || have == want {
+		return err
+	}
+	n, err := strconv.Atoi(have)
+	if err != nil || n < 1 {
+		return fmt.Errorf("its number of partitions reads %q", have)
+	}
+	waiting := int64(0)
+	for _, log := range newKeys(q.opts.Prefix, n).log {
+		op, cancel := q.opContext(ctx)
+		records, err := q.client.Do(op, q.client.B().Xlen().Key(log).Build()).ToInt64()
+		cancel()
+		if err != nil {
+			return fmt.Errorf("count %s: %w", log, err)
+		}
+		waiting += records
+	}
+	if waiting > 0 {
+		return fmt.Errorf("it holds %d records on %d partitions, and the setting is %d:"+
+			" set it back to %d until the queue is empty", waiting, n, q.opts.Partitions, n)
+	}
+	_, err = q.settle(ctx, "partitions", want, "any")
+	return err
+}

@@ -1,0 +1,247 @@
+// Package redis is the queue that several machines share: a Redis Stream for each partition, on a single
+// server, under Sentinel or on a cluster. It needs Redis 7.0 or newer, or Valkey.
+//
+//	Append ──► one script: claim? ─┬─ free:  XADD record, SET claim ─┐
+//	           (one round trip)    └─ taken: XADD without body ──────┤   log of one partition
+//	                                                                 ▼
+//	Next ◄── one script: lease still ours? XRANGE behind what was read ◄─┤
+//	Commit ─► one script: lease still ours? XTRIM what is released ──────┘
+//
+// Nothing is trimmed but by Commit. Each partition belongs to one consumer at a time, by a lease that the
+// processes renew; see keeper.go.
+//
+// An identity is claimed within the partition of its ordering key. A repetition that comes with another ordering
+// key may meet another partition, where it is queued as a first delivery; the store recognises it.
+//
+// EnqueuedAt is by the clock of the process that appended, positions are by the clock of Redis: the
+// milliseconds since 1970 and a count. Redis keeps the last position of an empty log, so that none is given
+// twice. If a log is deleted by hand (DEL, FLUSHALL) its positions go on from the clock.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/queue/wire"
+)
+
+// Queue is a hookgate.Queue in Redis. Any number of processes may have it open.
+type Queue struct {
+	opts   Config
+	client rueidis.Client
+	keys   *keys
+	ttl    string // of claims, in ms
+	worth  Durability
+	health *health
+	depth  depth
+	mode   atomic.Pointer[hookgate.Mode]
+	// misfit, once set, says why this process must not append any more.
+	misfit atomic.Pointer[error]
+
+	kicked     chan struct{} // has an item when the keeper should not wait for its next turn
+	closing    chan struct{} // closed when no more calls are taken
+	closeOnce  sync.Once
+	background sync.WaitGroup
+
+	// round is held by whoever changes leases or membership in Redis, over the I/O.
+	round sync.Mutex
+
+	mu        sync.Mutex // guards all below; never held over I/O
+	lanes     []lane     // by partition
+	consumers []*consumer
+	members   []string // all consumers of all processes, sorted, as the last heartbeat found them
+}
+
+var _ hookgate.Queue = (*Queue)(nil)
+
+// Open opens the queue in the Redis that c names. It fails if Redis does not answer, if it may evict keys and c does
+// not allow that, or if the queue holds records for another number of partitions.
+func Open(ctx context.Context, c Config) (*Queue, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	o, err := c.clientOption()
+	if err != nil {
+		return nil, err
+	}
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		return nil, fmt.Errorf("connect to redis at %v: %w", o.InitAddress, err)
+	}
+	q := &Queue{
+		opts:    c,
+		client:  client,
+		keys:    newKeys(c.Prefix, c.Partitions),
+		ttl:     strconv.FormatInt(c.ClaimTTL.Milliseconds(), 10),
+		health:  newHealth(c),
+		kicked:  make(chan struct{}, 1),
+		closing: make(chan struct{}),
+		lanes:   make([]lane, c.Partitions),
+	}
+	if err := q.start(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err)
+	}
+	q.background.Go(q.watch)
+	q.background.Go(q.keep)
+	return q, nil
+}
+
+func (q *Queue) start(ctx context.Context) error {
+	var err error
+	if q.worth, err = q.readDurability(ctx); err != nil {
+		return err
+	}
+	if q.worth.Evicts && !q.opts.AllowEviction {
+		return fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
+			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy)
+	}
+	for _, warning := range q.worth.Warnings {
+		q.opts.Logger.Warn("redis: " + warning)
+	}
+	if err := q.fixPartitions(ctx); err != nil {
+		return err
+	}
+	normal := hookgate.ModeNormal
+	q.mode.Store(&normal)
+	if err := q.readSettings(ctx); err != nil {
+		return err
+	}
+	return q.measure(ctx)
+}
+
+// opContext bounds one operation on Redis.
+func (q *Queue) opContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, q.opts.OpTimeout, fmt.Errorf("no answer within %v", q.opts.OpTimeout))
+}
+
+func (q *Queue) isClosed() bool {
+	select {
+	case <-q.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Append implements hookgate.Queue.
+//
+// The high-water mark is compared with a count of all partitions that is taken every 100 ms, and anew before
+// anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
+// exceed its mark by what they append in 100 ms and one operation.
+func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	if q.isClosed() {
+		return hookgate.Receipt{}, hookgate.ErrClosed
+	}
+	if why := q.misfit.Load(); why != nil {
+		return hookgate.Receipt{}, *why
+	}
+	if err := q.admit(ctx); err != nil {
+		return hookgate.Receipt{}, err
+	}
+	defer q.depth.finished.Add(1)
+
+	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
+	now := time.Now()
+	bare := *d
+	bare.Body = nil
+	c := call{appendScript, []string{q.keys.claimOf(p, d.Identity), q.keys.log[p]}, []string{
+		string(d.RequestID[:]), q.ttl,
+		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{}, now)),
+		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(&bare)), &bare, hookgate.RequestID{}, now)),
+	}}
+	begun := q.health.begin(p)
+	op, cancel := q.opContext(ctx)
+	defer cancel()
+	receipt, err := parseReceipt(q.run(op, c))
+	receipt.Partition = p
+	if err != nil {
+		if ctx.Err() != nil {
+			return hookgate.Receipt{}, ctx.Err() // says nothing about Redis
+		}
+		err = opError("append to", p, q.explain(op, err))
+		q.health.failed(p, begun, err)
+		return hookgate.Receipt{}, err
+	}
+	q.health.wrote(p)
+	q.wake(p)
+	return receipt, nil
+}
+
+// explain replaces an error by its cause: of a time-out or of the end of this queue.
+func (q *Queue) explain(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, rueidis.ErrClosing) && q.isClosed():
+		return hookgate.ErrClosed
+	}
+	return err
+}
+
+// opError says which operation on which partition failed.
+func opError(what string, partition int, err error) error {
+	return fmt.Errorf("%s partition %d in redis: %w", what, partition, err)
+}
+
+// parseReceipt reads the answer of appendScript.
+func parseReceipt(r rueidis.RedisResult) (hookgate.Receipt, error) {
+	var receipt hookgate.Receipt
+	m, err := r.ToMessage()
+	if err != nil {
+		return receipt, err
+	}
+	if m.IsArray() {
+		parts, err := m.AsStrSlice()
+		if err != nil || len(parts) != 2 || len(parts[1]) != len(receipt.DuplicateOf) {
+			return receipt, errors.Join(errors.New("its claim is malformed"), err)
+		}
+		copy(receipt.DuplicateOf[:], parts[1])
+		receipt.Position, err = hookgate.ParsePosition(parts[0])
+		return receipt, err
+	}
+	id, err := m.ToString()
+	if err != nil {
+		return receipt, err
+	}
+	receipt.Position, err = hookgate.ParsePosition(id)
+	return receipt, err
+}
+
+// Close gives all partitions back and ends the connections. Calls that come later get ErrClosed.
+func (q *Queue) Close() error {
+	var err error
+	q.closeOnce.Do(func() {
+		q.mu.Lock()
+		open := slices.Clone(q.consumers)
+		close(q.closing)
+		q.mu.Unlock()
+		for _, c := range open {
+			err = errors.Join(err, c.Close())
+		}
+		q.background.Wait()
+		q.client.Close()
+	})
+	return err
+}
+
+// abandon ends the queue as the death of its process would: nothing is given back.
+func (q *Queue) abandon() {
+	q.closeOnce.Do(func() {
+		q.mu.Lock()
+		close(q.closing)
+		q.mu.Unlock()
+		q.client.Close()
+		q.background.Wait()
+	})
+}

@@ -1,0 +1,66 @@
+package redis
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookgate/hookgate/internal/redistest"
+	"github.com/hookgate/hookgate/queue/queuetest"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// Each crash that the model makes is waited for until the leases of the dead run out.
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "rapid.checks" })
+	if !set {
+		if err := flag.Set("rapid.checks", "12"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testLease is short, so that tests of dead processes are.
+const testLease = 400 * time.Millisecond
+
+var places atomic.Int64
+
+// newPlace returns a prefix that no queue has had.
+func newPlace(queuetest.TB) string { return fmt.Sprintf("t%d", places.Add(1)) }
+
+// backend runs the suite against the Redis at url.
+func backend(url string) queuetest.Backend {
+	return queuetest.Backend{
+		NewPlace: newPlace,
+		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
+			t.Helper()
+			return openInstance(t, url, place, o)
+		},
+	}
+}
+
+func openInstance(t queuetest.TB, url, place string, o queuetest.Options) queuetest.Instance {
+	t.Helper()
+	q, err := Open(context.Background(), Config{
+		URL: url, Prefix: place, LeaseTTL: testLease,
+		Partitions: o.Partitions, HighWater: o.HighWater, ClaimTTL: o.ClaimTTL,
+	})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return queuetest.Instance{Queue: q, Close: q.Close, Crash: q.abandon}
+}
+
+// TestConformance runs the suite of the port against a single server.
+func TestConformance(t *testing.T) {
+	queuetest.Run(t, backend(redistest.Start(t, redistest.Options{}).URL()))
+}

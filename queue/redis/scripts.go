@@ -1,0 +1,180 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+
+	"github.com/redis/rueidis"
+)
+
+// script is a Lua script that only touches the keys of one partition.
+type script struct{ text, sha string }
+
+// newScript prepares a script. Flags other than none permit it to run when Redis is out of memory: what
+// reads and releases must go on then, or the memory would never be freed.
+func newScript(flags, text string) *script {
+	head := "#!lua\n"
+	if flags != "" {
+		head = "#!lua flags=" + flags + "\n"
+	}
+	sum := sha1.Sum([]byte(head + text)) // Redis's name for it, not a protection
+	return &script{head + text, hex.EncodeToString(sum[:])}
+}
+
+// call is one run of a script.
+type call struct {
+	script *script
+	keys   []string
+	args   []string
+}
+
+func (c call) sha(b rueidis.Builder) rueidis.Completed {
+	return b.Evalsha().Sha1(c.script.sha).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+}
+
+func (c call) full(b rueidis.Builder) rueidis.Completed {
+	return b.Eval().Script(c.script.text).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+}
+
+// run runs the call; a server that has forgotten the script gets it again.
+func (q *Queue) run(ctx context.Context, c call) rueidis.RedisResult {
+	r := q.client.Do(ctx, c.sha(q.client.B()))
+	if noScript(r) {
+		r = q.client.Do(ctx, c.full(q.client.B()))
+	}
+	return r
+}
+
+// runAll runs calls in one pipeline.
+func (q *Queue) runAll(ctx context.Context, calls []call) []rueidis.RedisResult {
+	if len(calls) == 0 {
+		return nil
+	}
+	commands := make([]rueidis.Completed, len(calls))
+	for i, c := range calls {
+		commands[i] = c.sha(q.client.B())
+	}
+	results := q.client.DoMulti(ctx, commands...)
+	for i, r := range results {
+		if noScript(r) {
+			results[i] = q.client.Do(ctx, calls[i].full(q.client.B()))
+		}
+	}
+	return results
+}
+
+func noScript(r rueidis.RedisResult) bool {
+	err, ok := rueidis.IsRedisErr(r.Error())
+	return ok && err.IsNoScript()
+}
+
+// appendScript claims an identity and appends. It needs no flag: Redis refuses it before it has done anything
+// when memory is short.
+//
+//	KEYS claim, log; ARGV request id, the claim's ms to live, the record, the record without body
+//	-> id of the entry, or {id of the entry, first request id}
+var appendScript = newScript("", `
+local claim = redis.call('GET', KEYS[1])
+if not claim then
+  local id = redis.call('XADD', KEYS[2], '*', 'r', ARGV[3])
+  redis.call('SET', KEYS[1], ARGV[1] .. id, 'PX', ARGV[2])
+  return id
+end
+local first = string.sub(claim, 1, 16)
+if first == ARGV[1] then return string.sub(claim, 17) end
+return {redis.call('XADD', KEYS[2], '*', 'r', ARGV[4], 'of', first), first}
+`)
+
+// leaseHead is the part of scripts that make sure of a lease. A lease names its owner, its number and
+// the run of the server that gave it: another server, after a failover, may have lost the last
+// entries and give their ids to others, so what a consumer remembers of the log does not hold there.
+const leaseHead = `
+local function run()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+end
+local function held(lease)
+  return redis.call('GET', KEYS[1]) == lease and string.match(lease, '[^/]*$') == run()
+end
+`
+
+// acquireScript takes a lease that is free or the same owner's. Its number is greater than all before, and, going
+// by the clock, than those of keys that have been deleted.
+//
+//	KEYS lease, counter; ARGV owner, ms to live -> the lease, or nil
+var acquireScript = newScript("allow-oom", leaseHead+`
+local now = redis.call('GET', KEYS[1])
+if now and string.sub(now, 1, #ARGV[1] + 1) ~= ARGV[1] .. '/' then return false end
+local t = redis.call('TIME')
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local n = string.format('%.0f', math.max(last + 1, t[1] * 1000 + math.floor(t[2] / 1000)))
+local lease = ARGV[1] .. '/' .. n .. '/' .. run()
+redis.call('SET', KEYS[2], n)
+redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
+return lease
+`)
+
+// renewScript: KEYS lease; ARGV lease, ms to live -> 1, or 0 if it is lost.
+var renewScript = newScript("allow-oom", leaseHead+`
+if not held(ARGV[1]) then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`)
+
+// giveBackScript: KEYS lease; ARGV lease -> number of keys removed.
+var giveBackScript = newScript("allow-oom", `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`)
+
+// readScript returns entries from a place on, until there are as many as wanted or their bytes suffice.
+//
+//	KEYS lease, log; ARGV lease, from, entries, bytes -> entries, or 0 if the lease is lost
+var readScript = newScript("no-writes,allow-oom", leaseHead+`
+if not held(ARGV[1]) then return 0 end
+local all, from, entries, bytes = {}, ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+while true do
+  local wanted = math.min(entries - #all, 32)
+  local page = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', wanted)
+  for _, entry in ipairs(page) do
+    all[#all + 1] = entry
+    for _, part in ipairs(entry[2]) do bytes = bytes - #part end
+    if bytes <= 0 then return all end
+  end
+  if #page < wanted or #all >= entries then return all end
+  from = '(' .. page[#page][1]
+end
+`)
+
+// releaseScript removes what stands below a place.
+//
+//	KEYS lease, log; ARGV lease, least id to keep -> entries removed, or -1 if the lease is lost
+var releaseScript = newScript("allow-oom", leaseHead+`
+if not held(ARGV[1]) then return -1 end
+return redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[2])
+`)
+
+// beatScript: KEYS members; ARGV ms to live, then the members of this process -> all that are alive.
+var beatScript = newScript("allow-oom", `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+`)
+
+// settleScript sets a field of the settings, only if it is absent when ARGV[3] is "new", and returns what it is then.
+//
+//	KEYS settings; ARGV field, value, "new" or "any"
+var settleScript = newScript("allow-oom", `
+if ARGV[3] == 'any' then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+else
+  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+end
+return redis.call('HGET', KEYS[1], ARGV[1])
+`)
+
+// probeScript proves that a partition can be written to, and needs memory like an append.
+//
+//	KEYS probe -> OK
+var probeScript = newScript("", `return redis.call('SET', KEYS[1], '1', 'PX', 1000)`)
