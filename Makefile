@@ -29,11 +29,12 @@ check: ## Format check, vet and staticcheck
 	go mod tidy -diff
 
 .PHONY: tools
-tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, redis-server
+tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, redis-server, postgresql, pgbouncer
 	@missing=""; \
-	for pair in strace:strace prlimit:util-linux npm:npm curl:curl redis-server:redis-server; do \
-	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	for pair in strace:strace prlimit:util-linux npm:npm curl:curl redis-server:redis-server pgbouncer:pgbouncer; do \
+	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then $(APT) update -qq && $(APT) install -y -qq --no-install-recommends $$missing; fi
 
 $(EXAMPLES): | tools

@@ -86,11 +86,7 @@ func (h *LinkHash) Add(e *LinkEntry) {
 	b = append(b, e.FirstRequestID[:]...)
 	b = appendInt(b, e.ReceivedAt.UnixMicro())
 	b = appendInt(b, e.EnqueuedAt.UnixMicro())
-	if e.SpooledAt.IsZero() {
-		b = appendInt(b, 0)
-	} else {
-		b = appendInt(b, e.SpooledAt.UnixMicro())
-	}
+	b = appendInt(b, e.SpooledMicros())
 	b = appendText(b, e.Position)
 	b = appendText(b, e.RemoteAddr)
 	b = appendText(b, e.HeadersJSON)

@@ -60,6 +60,22 @@ type Delivery struct {
 	SpooledAt time.Time
 }
 
+// SpooledMicros returns SpooledAt in microseconds since 1970, or 0 if d never was in a spool.
+func (d *Delivery) SpooledMicros() int64 {
+	if d.SpooledAt.IsZero() {
+		return 0
+	}
+	return d.SpooledAt.UnixMicro()
+}
+
+// SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
+func (d *Delivery) SetSpooledMicros(n int64) {
+	d.SpooledAt = time.Time{}
+	if n != 0 {
+		d.SpooledAt = time.UnixMicro(n).UTC()
+	}
+}
+
 // Partition returns the partition, of n, that the ordering key belongs to.
 // It is FNV-1a of the key, finalised with the 64-bit mixer of MurmurHash3, modulo n; it must never
 // change, because records already queued were placed by it.

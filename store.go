@@ -115,6 +115,7 @@ type Stage string
 // persisted, duplicate and dead_lettered; the others occur where they happen.
 const (
 	StageReceived     Stage = "received"
+	StageSpooled      Stage = "spooled"
 	StageEnqueued     Stage = "enqueued"
 	StageProcessed    Stage = "processed"
 	StagePersisted    Stage = "persisted"

@@ -11,6 +11,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/store/audit"
+	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
@@ -29,8 +31,11 @@ func newAuditVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Walk the audit chain and name the first break",
-		Long: `Compute the audit chains of the embedded store anew and compare: every body, every
-event, duplicate and dead letter, and their order. The gate may run meanwhile.
+		Long: `Compute the audit chains of the store anew and compare: every body, every event,
+duplicate and dead letter, and their order. The gate may run meanwhile.
+
+The store is the one that serve would use: PostgreSQL if DB_URL or database.url names
+one, else the file in the data directory.
 
 The head that is printed stands for all of it; note it down elsewhere, and a later
 copy of the same state can be told from one that was rewritten as a whole.
@@ -42,37 +47,50 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 	cmd.Flags().StringVar(&dir, "data-dir", defaultDataDir(), "data `folder` of the gate")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		audit, err := verify(cmd.Context(), dataDir(dir).storeFile())
+		set := map[string]any{}
+		if cmd.Flags().Changed("data-dir") {
+			set["data_dir"] = dir
+		}
+		c, err := loadConfig(os.Environ(), set)
 		if err != nil {
 			return err
 		}
-		if err := printAudit(cmd, audit, asJSON); err != nil {
+		found, err := verify(cmd.Context(), c)
+		if err != nil {
 			return err
 		}
-		if audit.Break != nil {
-			return &exitError{exitFail, fmt.Errorf("the audit chain is broken: %v", audit.Break)}
+		if err := printAudit(cmd, found, asJSON); err != nil {
+			return err
+		}
+		if found.Break != nil {
+			return &exitError{exitFail, fmt.Errorf("the audit chain is broken: %v", found.Break)}
 		}
 		return nil
 	}
 	return cmd
 }
 
-// verify opens an existing store and verifies it.
-func verify(ctx context.Context, path string) (storesqlite.Audit, error) {
-	if _, err := os.Stat(path); err != nil {
-		return storesqlite.Audit{}, fmt.Errorf("there is no store to verify: %w", err)
-	}
+// verify verifies the store that the configuration names.
+func verify(ctx context.Context, c config) (audit.Audit, error) {
 	terminal := isatty.IsTerminal(os.Stderr.Fd())
 	shown := time.Now()
-	return storesqlite.Verify(ctx, path, func(a storesqlite.Audit) {
+	progress := func(a audit.Audit) {
 		if terminal && time.Since(shown) > 200*time.Millisecond {
 			fmt.Fprintf(os.Stderr, "\r%d links, %d events", a.Links, a.Events)
 			shown = time.Now()
 		}
-	})
+	}
+	if c.Database.URL != "" {
+		return postgres.Verify(ctx, c.Database.URL, progress)
+	}
+	path := c.DataDir.storeFile()
+	if _, err := os.Stat(path); err != nil {
+		return audit.Audit{}, fmt.Errorf("there is no store to verify: %w", err)
+	}
+	return storesqlite.Verify(ctx, path, progress)
 }
 
-func printAudit(cmd *cobra.Command, a storesqlite.Audit, asJSON bool) error {
+func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if asJSON {
 		answer := map[string]any{
 			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,

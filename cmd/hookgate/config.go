@@ -25,16 +25,27 @@ import (
 // the two.
 type config struct {
 	Listen          string        `koanf:"listen"`
+	Role            string        `koanf:"role"`
 	DataDir         dataDir       `koanf:"data_dir"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
 	AdminTokens     []string      `koanf:"admin_tokens"`
 	LogLevel        string        `koanf:"log_level"`
 
-	HTTP    httpConfig              `koanf:"http"`
-	Queue   queueConfig             `koanf:"queue"`
-	Worker  workerConfig            `koanf:"worker"`
-	Sources map[string]sourceConfig `koanf:"sources"`
+	HTTP     httpConfig              `koanf:"http"`
+	Queue    queueConfig             `koanf:"queue"`
+	Redis    redisConfig             `koanf:"redis"`
+	Spool    spoolConfig             `koanf:"spool"`
+	Database databaseConfig          `koanf:"database"`
+	Worker   workerConfig            `koanf:"worker"`
+	Sources  map[string]sourceConfig `koanf:"sources"`
 }
+
+// The roles of a process.
+const (
+	roleAll    = "all"
+	roleIngest = "ingest" // takes webhooks
+	roleWorker = "worker" // stores what others have taken
+)
 
 type httpConfig struct {
 	MaxBody           byteSize      `koanf:"max_body"`
@@ -53,6 +64,30 @@ type queueConfig struct {
 	HighWater  int64         `koanf:"high_water"`
 	ClaimTTL   time.Duration `koanf:"claim_ttl"`
 	Cache      byteSize      `koanf:"cache"`
+}
+
+// redisConfig is used if URL is set.
+type redisConfig struct {
+	URL           string        `koanf:"url"`
+	Prefix        string        `koanf:"prefix"`
+	Timeout       time.Duration `koanf:"timeout"`
+	LeaseTTL      time.Duration `koanf:"lease_ttl"`
+	AllowEviction bool          `koanf:"allow_eviction"`
+}
+
+// spoolConfig is used with Redis.
+type spoolConfig struct {
+	Enabled   bool  `koanf:"enabled"`
+	HighWater int64 `koanf:"high_water"`
+}
+
+// databaseConfig is used if URL is set.
+type databaseConfig struct {
+	URL              string        `koanf:"url"`
+	MaxConnections   int           `koanf:"max_connections"`
+	ConnectTimeout   time.Duration `koanf:"connect_timeout"`
+	StatementTimeout time.Duration `koanf:"statement_timeout"`
+	Migrate          bool          `koanf:"migrate"`
 }
 
 type workerConfig struct {
@@ -78,6 +113,7 @@ type sourceConfig struct {
 func defaultConfig() config {
 	return config{
 		Listen:          "127.0.0.1:8080",
+		Role:            roleAll,
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
@@ -92,7 +128,10 @@ func defaultConfig() config {
 			IdleTimeout:       2 * time.Minute,
 			RetryAfter:        5 * time.Second,
 		},
-		Queue: queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 32 << 20},
+		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 32 << 20},
+		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
+		Spool:    spoolConfig{Enabled: true, HighWater: 100_000},
+		Database: databaseConfig{MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
 			Min:          1,
@@ -176,7 +215,10 @@ func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String && value != 0 {
 		return nil, fmt.Errorf("%v has no unit: write it like 500ms, 30s or 2m", value)
 	}
-	if to.Kind() == reflect.Bool || from.Kind() == reflect.Bool && to != from {
+	if to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && value != "true" && value != "false" {
+		return nil, fmt.Errorf("%v is neither true nor false", value)
+	}
+	if from.Kind() == reflect.Bool && to.Kind() != reflect.Bool {
 		return nil, fmt.Errorf("%v is not the kind of value that is wanted here", value)
 	}
 	return value, nil
@@ -184,6 +226,8 @@ func strictNumbers(from, to reflect.Type, value any) (any, error) {
 
 // environment has the names that do not follow from the name of the setting.
 var environment = map[string]string{
+	"REDIS_URL":           "redis.url",
+	"DB_URL":              "database.url",
 	"WORKER_COUNT":        "worker.count",
 	"WEBHOOK_BEARER_KEY":  "sources.default.bearer_keys",
 	"WEBHOOK_HMAC_SECRET": "sources.default.secrets",
@@ -210,8 +254,6 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 		case value == "":
 		case name == envPrefix+"CONFIG":
 			configFile = value
-		case name == "REDIS_URL" || name == "DB_URL":
-			return nil, "", fmt.Errorf("%s is set, but this version has only the embedded queue and store: unset it", name)
 		case known:
 			settings[path] = value
 		case strings.HasPrefix(name, envPrefix) && !isServiceLink(name):
@@ -257,7 +299,10 @@ func (c config) check() error {
 		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
 		"shutdown_timeout": int64(c.ShutdownTimeout),
-		"queue.partitions": int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,
+		"redis.timeout":    int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,
+		"database.max_connections": int64(c.Database.MaxConnections), "database.connect_timeout": int64(c.Database.ConnectTimeout),
+		"database.statement_timeout": int64(c.Database.StatementTimeout),
+		"queue.partitions":           int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,
 		"queue.claim_ttl": int64(c.Queue.ClaimTTL), "queue.cache": int64(c.Queue.Cache),
 		"worker.count": int64(c.Worker.Count), "worker.min": int64(c.Worker.Min), "worker.max_records": int64(c.Worker.MaxRecords),
 		"worker.max_bytes": int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
@@ -275,6 +320,12 @@ func (c config) check() error {
 		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)", c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
 	case c.Worker.BackoffMin > c.Worker.BackoffMax:
 		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)", c.Worker.BackoffMin, c.Worker.BackoffMax)
+	case !slices.Contains([]string{roleAll, roleIngest, roleWorker}, c.Role):
+		return fmt.Errorf("role %q is not one of %s, %s, %s", c.Role, roleAll, roleIngest, roleWorker)
+	case c.Role != roleAll && (c.Redis.URL == "" || c.Database.URL == ""):
+		return fmt.Errorf("role %s needs redis.url and database.url: what processes share must not lie in a data directory", c.Role)
+	case c.Redis.Prefix == "":
+		return errors.New("redis.prefix is empty")
 	case c.Queue.Partitions > 4096:
 		return errors.New("queue.partitions must be at most 4096")
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):

@@ -66,8 +66,10 @@ func TestBadSettings(t *testing.T) {
 		{"listen: ''", "", "listen"},
 		{"listen: [1", "", "hookgate.yaml"},
 		{"", "HOOKGATE_QUEUE_HIGHWATER=3", "HOOKGATE_QUEUE_HIGHWATER"},
-		{"", "REDIS_URL=redis://127.0.0.1", "REDIS_URL"},
-		{"", "DB_URL=postgres://127.0.0.1", "DB_URL"},
+		{"", "HOOKGATE_ROLE=ingest", "redis.url"},
+		{"role: boss", "", "role"},
+		{"redis: {allow_eviction: maybe}", "", "allow_eviction"},
+		{"spool: {enabled: 1}", "", "enabled"},
 		{"", "WORKER_COUNT=x", "count"},
 		{"", "HOOKGATE_CONFIG=/no/such/file", "/no/such/file"},
 	} {

@@ -14,7 +14,7 @@ import (
 )
 
 // TestCrash kills the gate with SIGKILL at random moments while its own replay sends to it, and starts
-// it again, at least ten times. Afterwards everything that was acknowledged must be there: see audit.
+// it again, at least ten times. Afterwards everything that was acknowledged must be there: see auditStore.
 func TestCrash(t *testing.T) {
 	const leastKills = 10
 	var input bytes.Buffer
@@ -57,6 +57,6 @@ func TestCrash(t *testing.T) {
 	}
 	g.awaitDrained()
 	t.Logf("%d kills\n%s", kills, summary)
-	audit(t, g, input.Bytes(), ledgerFile)
+	auditStore(t, g, input.Bytes(), ledgerFile)
 	g.stop()
 }

@@ -66,6 +66,6 @@ func TestDiskFull(t *testing.T) {
 	}
 	g.await("the gate is well again", func() bool { return g.health().Status == "ok" })
 	g.awaitDrained()
-	audit(t, g, sent, ledgerFile)
+	auditStore(t, g, sent, ledgerFile)
 	g.stop()
 }

@@ -52,6 +52,7 @@ type gate struct {
 	t    *testing.T
 	url  string
 	dir  string
+	env  []string // beside the test's own
 	cmd  *exec.Cmd
 	out  *output
 	logs *output
@@ -99,7 +100,7 @@ func startGate(t *testing.T, o startOptions) *gate {
 	}
 	args := append(o.prefix, binary, "serve", "--data-dir", o.dir, "--listen", o.listen)
 	args = append(args, o.args...)
-	g := &gate{t: t, dir: o.dir, out: &output{}, logs: &output{}, ended: make(chan struct{})}
+	g := &gate{t: t, dir: o.dir, env: o.env, out: &output{}, logs: &output{}, ended: make(chan struct{})}
 	g.cmd = exec.Command(args[0], args[1:]...)
 	g.cmd.Env = append(os.Environ(), o.env...)
 	g.cmd.Stdout, g.cmd.Stderr = g.out, g.logs

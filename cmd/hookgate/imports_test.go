@@ -41,7 +41,8 @@ var allowedImports = map[string]struct {
 	"failover":           {[]string{""}, "it spools for any queue to any queue"},
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
-	"cmd/hookgate": {[]string{"", "admit", "httpd", "load", "metrics", "queue/sqlite", "store/sqlite", "worker"},
+	"cmd/hookgate": {[]string{"", "admit", "failover", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
+		"store/audit", "store/postgres", "store/sqlite", "worker"},
 		"the only place that names backends"},
 }
 

@@ -88,6 +88,7 @@ them in order, once, with their lineage.
 		newMaintenanceCommand(),
 		newDrainCommand(),
 		newAuditCommand(),
+		newMigrateCommand(),
 		newVersionCommand(),
 	)
 	return root

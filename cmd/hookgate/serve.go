@@ -21,8 +21,6 @@ import (
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
-	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
-	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 	"github.com/hookgate/hookgate/worker"
 )
 
@@ -32,25 +30,28 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the gate",
 		Long: `Run the gate: take webhooks, answer 202 when each is on disk, store them in order.
 
-Everything is kept in the data directory. On the first start keys are made there
-and shown where they are. SIGTERM or SIGINT ends it in good order; what is queued
-then is stored after the next start.
+Everything is kept in the data directory, unless REDIS_URL makes Redis the queue and
+DB_URL makes PostgreSQL the store; then any number of processes share the work. On the
+first start keys are made in the data directory and shown where they are. SIGTERM or
+SIGINT ends it in good order; what is queued then is stored later.
 
 Settings come from hookgate.yaml, the environment and flags, in rising
 precedence; docs/configuration.md has them all.`,
 		Example: `  hookgate serve
-  hookgate serve --listen 0.0.0.0:8080 --data-dir /var/lib/hookgate`,
+  hookgate serve --listen 0.0.0.0:8080 --data-dir /var/lib/hookgate
+  REDIS_URL=redis://10.0.0.1 DB_URL=postgres://gate@10.0.0.2/gate hookgate serve --role worker`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
 	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
 	flags.String("data-dir", "", "`folder` for queue, store and keys (default ./data)")
-	flags.Int("workers", 0, "number of workers (default: half the number of cores)")
+	flags.String("role", "", "what this process does: `all`, ingest (take webhooks) or worker (store them); with Redis and PostgreSQL")
+	flags.Int("workers", 0, "most workers at a time (default: half the number of cores)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		set := map[string]any{}
 		for flag, path := range map[string]string{
-			"config": "config", "listen": "listen", "data-dir": "data_dir", "workers": "worker.count",
+			"config": "config", "listen": "listen", "data-dir": "data_dir", "role": "role", "workers": "worker.count",
 		} {
 			if f := flags.Lookup(flag); f.Changed {
 				set[path] = f.Value.String()
@@ -67,7 +68,7 @@ precedence; docs/configuration.md has them all.`,
 
 // serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
 //
-//	listener ─► httpd ─► admit ─► queue ─► worker ─► store
+//	listener ─► httpd ─► admit ─► queue ─► worker ─► store        (backends.go)
 //	                                         metrics and read API ─► httpd
 func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var level slog.Level
@@ -86,9 +87,11 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	sources, err := newSources(c, keys)
-	if err != nil {
-		return err
+	var sources []httpd.Source // a worker takes no webhooks
+	if c.Role != roleWorker {
+		if sources, err = newSources(c, keys); err != nil {
+			return err
+		}
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
@@ -99,39 +102,30 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 
-	queue, err := queuesqlite.Open(ctx, c.DataDir.queueFile(), queuesqlite.Options{
-		Partitions: c.Queue.Partitions,
-		HighWater:  c.Queue.HighWater,
-		ClaimTTL:   c.Queue.ClaimTTL,
-		CacheBytes: int64(c.Queue.Cache),
-		Logger:     log,
-	})
+	b, err := openBackends(ctx, c, log)
 	if err != nil {
 		return err
 	}
-	defer closing(&err, queue)
-	store, err := storesqlite.Open(ctx, c.DataDir.storeFile())
-	if err != nil {
-		return err
-	}
-	defer closing(&err, store)
+	defer closing(&err, b)
 
-	m := metrics.New(metrics.Config{Queue: queue.Stats, Store: store.Counts, Version: versionText()})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources, queue, store, queue, m)
+	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
+	server, err := httpd.New(httpConfigOf(c, keys, log), sources, b.queue, b.reader, b.mode, m)
 	if err != nil {
 		return err
 	}
 
 	working, stopWorking := context.WithCancel(context.Background())
 	var workers sync.WaitGroup
-	workers.Go(func() { worker.Run(working, workerConfigOf(c, log), queue, store, m) })
+	if c.Role != roleIngest {
+		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
+	}
 	defer workers.Wait()
 	defer stopWorking()
 
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(listener) }()
-	announce(out, c, keys, listener.Addr(), queue.Mode())
-	log.Info("serving", "listen", listener.Addr().String(), "data_dir", c.DataDir, "version", versionText())
+	announce(out, c, keys, listener.Addr(), b)
+	log.Info("serving", "listen", listener.Addr().String(), "role", c.Role, "data_dir", c.DataDir, "version", versionText())
 
 	select {
 	case err := <-serving:
@@ -149,7 +143,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	stopWorking()
 	workers.Wait()
-	if s, err := queue.Stats(deadline); err == nil {
+	if s, err := b.queue.Stats(deadline); err == nil {
 		log.Info("stopped", "queued", s.Depth)
 	}
 	return nil
@@ -235,18 +229,22 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
-func announce(out io.Writer, c config, k credentials, addr net.Addr, mode hookgate.Mode) {
+func announce(out io.Writer, c config, k credentials, addr net.Addr, b *backends) {
 	url := "http://" + addr.String()
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		url = fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
 	}
 	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), addr)
-	fmt.Fprintf(out, "A 202 means: on disk (fsync) in %s; then stored in %s.\n", c.DataDir.queueFile(), c.DataDir.storeFile())
+	fmt.Fprintf(out, "%s; then stored in %s.\n", strings.Replace(b.promise, "a", "A", 1), b.stored)
 	for _, path := range k.made {
 		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
 	}
-	if mode != hookgate.ModeNormal {
+	if mode := b.mode.Mode(); mode != hookgate.ModeNormal {
 		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
+	}
+	if c.Role == roleWorker {
+		fmt.Fprintln(out, "Role is worker: webhooks are taken by other processes.")
+		return
 	}
 	for name, s := range c.Sources {
 		if name != httpd.DefaultSource {

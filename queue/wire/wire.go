@@ -44,11 +44,7 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 	dst = append(dst, duplicateOf[:]...)
 	dst = binary.AppendVarint(dst, d.ReceivedAt.UnixMicro())
 	dst = binary.AppendVarint(dst, enqueuedAt.UnixMicro())
-	spooled := int64(0)
-	if !d.SpooledAt.IsZero() {
-		spooled = d.SpooledAt.UnixMicro()
-	}
-	dst = binary.AppendVarint(dst, spooled)
+	dst = binary.AppendVarint(dst, d.SpooledMicros())
 	dst = binary.AppendVarint(dst, d.Sequence)
 	for _, s := range [...]string{d.Source, d.EventType, d.MessageID, d.OrderingKey, d.RemoteAddr} {
 		dst = appendString(dst, s)
@@ -96,10 +92,7 @@ func Decode(data []byte, r *hookgate.Record) error {
 	copy(r.DuplicateOf[:], f.next(16))
 	r.ReceivedAt = time.UnixMicro(f.varint()).UTC()
 	r.EnqueuedAt = time.UnixMicro(f.varint()).UTC()
-	r.SpooledAt = time.Time{}
-	if spooled := f.varint(); spooled != 0 {
-		r.SpooledAt = time.UnixMicro(spooled).UTC()
-	}
+	r.SetSpooledMicros(f.varint())
 	r.Sequence = f.varint()
 	r.Source = f.string()
 	r.EventType = f.string()

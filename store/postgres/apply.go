@@ -58,7 +58,7 @@ func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
 		batch: b, parts: parts,
 		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
 		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
-		events: newRows(16), requests: newRows(18), letters: newRows(5), batches: newRows(12), partitions: newRows(6),
+		events: newRows(17), requests: newRows(19), letters: newRows(5), batches: newRows(12), partitions: newRows(6),
 	}
 }
 
@@ -226,7 +226,7 @@ func (a *application) holder(it *batch.Item, number int64) (id hookgate.RequestI
 }
 
 const eventInsert = `id, message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
-	enqueued_at, headers, remote_addr, partition, position, batch`
+	enqueued_at, spooled_at, headers, remote_addr, partition, position, batch`
 
 func (a *application) addEvent(it *batch.Item) {
 	a.counters.events++
@@ -247,6 +247,7 @@ func (a *application) addCommon(r *rows, it *batch.Item) {
 	r.text(it.RequestID.String())
 	r.int(it.ReceivedAt.UnixMicro())
 	r.int(it.EnqueuedAt.UnixMicro())
+	r.int(it.SpooledMicros())
 	r.text(it.HeadersJSON)
 	r.text(it.RemoteAddr)
 	r.int(int64(it.Record.Partition))
@@ -255,7 +256,7 @@ func (a *application) addCommon(r *rows, it *batch.Item) {
 }
 
 const requestInsert = `id, outcome, first_request_id, reason, message_id, event_type, source, ordering_key, sequence, sha256,
-	request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch`
+	request_id, received_at, enqueued_at, spooled_at, headers, remote_addr, partition, position, batch`
 
 func (a *application) addRequest(it *batch.Item) {
 	a.counters.requests++

@@ -92,7 +92,7 @@ const (
 	linkPage = `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
 		attempts, last_error FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
 	entryColumns = `batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-		enqueued_at, headers, remote_addr, partition, position`
+		enqueued_at, headers, remote_addr, partition, position, spooled_at`
 	// As in deadLetterQuery, the windows stop a page when its bodies come to pageBytes, of which $2 is the number.
 	eventPage = `SELECT ` + entryColumns + `, payload
 		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
@@ -191,6 +191,7 @@ func scanEntry(r row, e *entry) int64 {
 		ReceivedAt:  micros(r.int(9)),
 		RemoteAddr:  r.text(12),
 	}
+	e.delivery.SetSpooledMicros(r.int(15))
 	e.Entry = audit.Entry{
 		Batch:     r.int(0),
 		ID:        r.int(1),
@@ -208,17 +209,17 @@ func scanEntry(r row, e *entry) int64 {
 
 func scanAuditEvent(r row, e *entry) int64 {
 	id := scanEntry(r, e)
-	e.Body = r.bytes(15)
+	e.Body = r.bytes(16)
 	return id
 }
 
 func scanRequest(r row, e *entry) int64 {
 	id := scanEntry(r, e)
-	e.Outcome = hookgate.Stage(r.text(15))
-	e.FirstRequestID = r.text(16)
-	e.Reason = r.text(17)
-	if r[18] != nil {
-		e.Letter = &audit.Letter{Body: r.bytes(18), RequestID: r.text(19), Reason: r.text(20), DeadLetteredAt: r.int(21)}
+	e.Outcome = hookgate.Stage(r.text(16))
+	e.FirstRequestID = r.text(17)
+	e.Reason = r.text(18)
+	if r[19] != nil {
+		e.Letter = &audit.Letter{Body: r.bytes(19), RequestID: r.text(20), Reason: r.text(21), DeadLetteredAt: r.int(22)}
 	}
 	return id
 }

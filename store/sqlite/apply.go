@@ -162,6 +162,7 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 	s.BindInt64(14, int64(p.Partition))
 	s.BindText(15, it.Position)
 	s.BindInt64(16, p.batchID)
+	s.BindInt64(17, d.SpooledMicros())
 	if err := sqlitedb.Run(s); err != nil {
 		return fmt.Errorf("store event %s: %w", d.Identity, err)
 	}
@@ -224,6 +225,7 @@ func (a *application) storeRequest(p *part, it *batch.Item) (added bool, err err
 	s.BindInt64(16, int64(p.Partition))
 	s.BindText(17, it.Position)
 	s.BindInt64(18, p.batchID)
+	s.BindInt64(19, d.SpooledMicros())
 	if err := sqlitedb.Run(s); err != nil {
 		return false, fmt.Errorf("store request %s: %w", d.RequestID, err)
 	}

@@ -74,9 +74,9 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		{&c.links, `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
 			attempts, last_error FROM webhook_batches ORDER BY id`},
 		{&c.events, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, payload FROM webhook_events ORDER BY id`},
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, payload FROM webhook_events ORDER BY id`},
 		{&c.requests, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, outcome, first_request_id, reason FROM webhook_requests ORDER BY id`},
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, outcome, first_request_id, reason FROM webhook_requests ORDER BY id`},
 		{&c.letters, `SELECT payload, request_id, reason, dead_lettered_at FROM webhook_dead_letters WHERE id = ?`},
 		{&c.letterCount, `SELECT count(*) FROM webhook_dead_letters`},
 		{&c.heads, `SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition`},
@@ -126,7 +126,7 @@ func (c *cursors) Event() (*audit.Entry, bool, error) {
 		return nil, false, err
 	}
 	c.event.scan(c.events)
-	c.event.Body = columnBytes(c.events, 15)
+	c.event.Body = columnBytes(c.events, 16)
 	return &c.event.Entry, true, nil
 }
 
@@ -137,9 +137,9 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 	}
 	e := &c.request
 	e.scan(c.requests)
-	e.Outcome = hookgate.Stage(c.requests.ColumnText(15))
-	e.FirstRequestID = c.requests.ColumnText(16)
-	e.Reason = c.requests.ColumnText(17)
+	e.Outcome = hookgate.Stage(c.requests.ColumnText(16))
+	e.FirstRequestID = c.requests.ColumnText(17)
+	e.Reason = c.requests.ColumnText(18)
 	if e.Outcome != hookgate.StageDeadLettered {
 		return &e.Entry, true, nil
 	}
@@ -167,6 +167,7 @@ func (e *entry) scan(row *sqlite.Stmt) {
 		ReceivedAt:  micros(row.ColumnInt64(9)),
 		RemoteAddr:  row.ColumnText(12),
 	}
+	e.delivery.SetSpooledMicros(row.ColumnInt64(15))
 	e.Entry = audit.Entry{
 		Batch:     row.ColumnInt64(0),
 		ID:        row.ColumnInt64(1),

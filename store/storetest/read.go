@@ -95,6 +95,34 @@ func testTrailRetried(t *testing.T, s Instance) {
 	}
 }
 
+// testTrailSpooled: what went through a local spool says when, be it an event, a duplicate or a dead letter.
+func testTrailSpooled(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	spooled := func(r hookgate.Record) hookgate.Record {
+		r.SpooledAt = r.ReceivedAt.Add(500 * time.Microsecond)
+		return r
+	}
+	event := spooled(record("k", 1))
+	b := o.batch(event, spooled(again(event)), record("k", 2))
+	b.Dead = []hookgate.DeadLetter{{Record: spooled(record("dead", 1)), Reason: "at fault"}}
+	mustApply(t, o, b)
+	for id, want := range map[string][]string{
+		"k-1":    {"received spooled enqueued processed duplicate", "received spooled enqueued processed persisted"},
+		"k-2":    {"received enqueued processed persisted"},
+		"dead-1": {"received spooled enqueued processed dead_lettered"},
+	} {
+		got := stages(t, s, id)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("trails of %s are %v, want %v", id, got, want)
+		}
+	}
+	trails, err := s.Trace(t.Context(), "dead-1")
+	if err != nil || !trails[0].Entries[1].Timestamp.Equal(record("dead", 1).ReceivedAt.Add(500*time.Microsecond)) || string(trails[0].Entries[1].Metadata) != "{}" {
+		t.Errorf("trail is %+v (error %v)", trails, err)
+	}
+}
+
 // testOrder: events come in the order stored, which within a partition is the order of its records.
 func testOrder(t *testing.T, s Instance) {
 	o := own(t, s, 0)

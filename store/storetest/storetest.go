@@ -67,6 +67,7 @@ func Run(t *testing.T, b Backend) {
 		{"LateTimes", testTimes},
 		{"Trail", testTrail},
 		{"TrailOfARetry", testTrailRetried},
+		{"TrailOfTheSpool", testTrailSpooled},
 		{"Order", testOrder},
 		{"Filters", testFilters},
 		{"Pages", testPages},

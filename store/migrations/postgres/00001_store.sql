@@ -53,6 +53,7 @@ CREATE TABLE webhook_events (
     request_id    text    COLLATE "C" NOT NULL,
     received_at   bigint  NOT NULL,
     enqueued_at   bigint  NOT NULL,
+    spooled_at    bigint  NOT NULL, -- 0 if it never was in a spool
     headers       text    COLLATE "C" NOT NULL,
     remote_addr   text    COLLATE "C" NOT NULL,
     partition     integer NOT NULL,
@@ -78,6 +79,7 @@ CREATE TABLE webhook_requests (
     sha256           bytea   NOT NULL, -- of the body of a dead letter; else of nothing
     received_at      bigint  NOT NULL,
     enqueued_at      bigint  NOT NULL,
+    spooled_at       bigint  NOT NULL, -- 0 if it never was in a spool
     headers          text    COLLATE "C" NOT NULL,
     remote_addr      text    COLLATE "C" NOT NULL,
     partition        integer NOT NULL,
@@ -100,13 +102,14 @@ CREATE TABLE webhook_stages (
     ordinal integer PRIMARY KEY,
     stage   text    COLLATE "C" NOT NULL
 );
-INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'enqueued'), (3, 'processed'), (4, 'retried'), (5, 'stored');
+INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'spooled'), (3, 'enqueued'), (4, 'processed'), (5, 'retried'), (6, 'stored');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
 CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' ELSE s.stage END,
        CASE s.stage
            WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
+           WHEN 'spooled'   THEN json_build_object()
            WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_build_object('worker', b.worker)
            WHEN 'retried'   THEN json_build_object('attempts', b.attempts, 'lastError', b.last_error)
@@ -114,17 +117,19 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' E
        END,
        CASE s.stage
            WHEN 'received'  THEN r.received_at
+           WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
            ELSE b.persisted_at
        END,
        r.source, r.event_type, s.ordinal
 FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
-WHERE s.stage <> 'retried' OR b.attempts > 1
+WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
 UNION ALL
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELSE s.stage END,
        CASE s.stage
            WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
+           WHEN 'spooled'   THEN json_build_object()
            WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_build_object('worker', b.worker)
            WHEN 'retried'   THEN json_build_object('attempts', b.attempts, 'lastError', b.last_error)
@@ -135,13 +140,14 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELS
        END,
        CASE s.stage
            WHEN 'received'  THEN r.received_at
+           WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
            ELSE b.persisted_at
        END,
        r.source, r.event_type, s.ordinal
 FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
-WHERE s.stage <> 'retried' OR b.attempts > 1;
+WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0);
 
 -- Retention, and nothing else, may remove rows: in a transaction that first puts a row into
 -- webhook_retention and takes it out again at the end.

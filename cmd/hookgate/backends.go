@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/failover"
+	"github.com/hookgate/hookgate/httpd"
+	queueredis "github.com/hookgate/hookgate/queue/redis"
+	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/store/postgres"
+	storesqlite "github.com/hookgate/hookgate/store/sqlite"
+)
+
+// backends are the queue and the store of a process, as the configuration chooses them.
+//
+//	           no redis.url        redis.url
+//	queue      queue.db            Redis, with spool.db while that is away
+//	           no database.url     database.url
+//	store      store.db            PostgreSQL
+type backends struct {
+	queue  hookgate.Queue
+	mode   httpd.ModeKeeper
+	store  hookgate.Store
+	reader hookgate.Reader
+	// promise says what a 202 is worth, and stored where its event ends up.
+	promise, stored string
+
+	opened []io.Closer
+}
+
+// openBackends opens what the configuration names. The caller closes it.
+func openBackends(ctx context.Context, c config, log *slog.Logger) (_ *backends, err error) {
+	b := &backends{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if c.Redis.URL != "" {
+		err = b.openRedis(ctx, c, log)
+	} else {
+		err = b.openQueueFile(ctx, c, log)
+	}
+	if err != nil {
+		return b, err
+	}
+	if c.Database.URL != "" {
+		err = b.openPostgres(ctx, c)
+	} else {
+		err = b.openStoreFile(ctx, c)
+	}
+	return b, err
+}
+
+// Close closes everything, what was opened last first.
+func (b *backends) Close() error {
+	var errs []error
+	for i := len(b.opened) - 1; i >= 0; i-- {
+		errs = append(errs, b.opened[i].Close())
+	}
+	b.opened = nil
+	return errors.Join(errs...)
+}
+
+func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger) error {
+	q, err := queuesqlite.Open(ctx, c.DataDir.queueFile(), queuesqlite.Options{
+		Partitions: c.Queue.Partitions,
+		HighWater:  c.Queue.HighWater,
+		ClaimTTL:   c.Queue.ClaimTTL,
+		CacheBytes: int64(c.Queue.Cache),
+		Logger:     log,
+	})
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, q)
+	b.queue, b.mode = q, q
+	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
+	return nil
+}
+
+func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) error {
+	q, err := queueredis.Open(ctx, queueredis.Config{
+		URL:           c.Redis.URL,
+		Prefix:        c.Redis.Prefix,
+		Partitions:    c.Queue.Partitions,
+		HighWater:     c.Queue.HighWater,
+		ClaimTTL:      c.Queue.ClaimTTL,
+		LeaseTTL:      c.Redis.LeaseTTL,
+		OpTimeout:     c.Redis.Timeout,
+		AllowEviction: c.Redis.AllowEviction,
+		Logger:        log,
+	})
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, q)
+	b.queue, b.mode = q, q
+	b.promise = q.Durability().Worth
+	if !c.Spool.Enabled {
+		return nil
+	}
+	spool, err := queuesqlite.Open(ctx, c.DataDir.spoolFile(), queuesqlite.Options{
+		Partitions:     c.Queue.Partitions,
+		HighWater:      c.Spool.HighWater,
+		CacheBytes:     int64(c.Queue.Cache),
+		KeepDuplicates: true,
+		Logger:         log.With("part", "spool"),
+	})
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, spool)
+	over, err := failover.New(ctx, q, spool, failover.Options{
+		Timeout:    c.Redis.Timeout,
+		Quarantine: c.DataDir.quarantine,
+		Logger:     log,
+	})
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, over)
+	b.queue = over
+	return nil
+}
+
+func (b *backends) openStoreFile(ctx context.Context, c config) error {
+	s, err := storesqlite.Open(ctx, c.DataDir.storeFile())
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, s)
+	b.store, b.reader, b.stored = s, s, c.DataDir.storeFile()
+	return nil
+}
+
+func (b *backends) openPostgres(ctx context.Context, c config) error {
+	s, err := postgres.Open(ctx, postgresConfigOf(c))
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, s)
+	b.store, b.reader, b.stored = s, s, "PostgreSQL"
+	return nil
+}
+
+func postgresConfigOf(c config) postgres.Config {
+	return postgres.Config{
+		URL:              c.Database.URL,
+		MaxConns:         c.Database.MaxConnections,
+		ConnectTimeout:   c.Database.ConnectTimeout,
+		StatementTimeout: c.Database.StatementTimeout,
+		SkipMigrations:   !c.Database.Migrate,
+	}
+}
+
+// quarantine keeps the raw bytes of a spooled record that cannot be decoded in a file of its own.
+func (d dataDir) quarantine(r hookgate.Record) error {
+	path := filepath.Join(string(d), fmt.Sprintf("undecodable-%s.bin", r.RequestID))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("put an undecodable delivery aside: %w", err)
+	}
+	_, err = f.Write(r.Body)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("put an undecodable delivery aside in %s: %w", path, err)
+	}
+	return nil
+}

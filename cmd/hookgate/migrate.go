@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/store/postgres"
+)
+
+func newMigrateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Show or update the schema of the PostgreSQL store",
+		Long: `Show or update the schema of the PostgreSQL store that DB_URL or database.url names.
+
+serve does so by itself when it starts, unless database.migrate is false.`,
+		Example: "  DB_URL=postgres://gate@10.0.0.2/gate hookgate migrate status",
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "up", Short: "Bring the schema up to date", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				c, err := databaseOf()
+				if err != nil {
+					return err
+				}
+				return postgres.Migrate(cmd.Context(), c)
+			},
+		},
+		&cobra.Command{
+			Use: "status", Short: "Show which migrations are applied", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				c, err := databaseOf()
+				if err != nil {
+					return err
+				}
+				all, err := postgres.MigrationStatus(cmd.Context(), c)
+				if err != nil {
+					return err
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "VERSION\tNAME\tAPPLIED")
+				for _, m := range all {
+					applied := "no"
+					if !m.AppliedAt.IsZero() {
+						applied = m.AppliedAt.UTC().Format(time.RFC3339)
+					}
+					fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, applied)
+				}
+				return w.Flush()
+			},
+		},
+	)
+	return cmd
+}
+
+// databaseOf returns the URL of the configured database.
+func databaseOf() (string, error) {
+	c, err := loadConfig(os.Environ(), map[string]any{})
+	if err != nil {
+		return "", err
+	}
+	if c.Database.URL == "" {
+		return "", errors.New("no database: set DB_URL, or database.url in hookgate.yaml")
+	}
+	return c.Database.URL, nil
+}

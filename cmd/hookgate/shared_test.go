@@ -1,0 +1,358 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/internal/redistest"
+	"github.com/hookgate/hookgate/load"
+)
+
+// shared is the Redis and the PostgreSQL that the gates of a test share.
+type shared struct {
+	t        *testing.T
+	redis    *redistest.Server
+	postgres *pgtest.Cluster
+	database string
+}
+
+// newShared starts both servers, as durable as they can be.
+func newShared(t *testing.T) *shared {
+	t.Helper()
+	s := &shared{t: t, redis: redistest.Start(t, redistest.Options{AppendFsync: "always"})}
+	var err error
+	if s.postgres, err = pgtest.Start(t.Context(), pgtest.Options{Fsync: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.postgres.Close(); err != nil {
+			t.Errorf("end postgres: %v", err)
+		}
+	})
+	s.database = s.newDatabase()
+	return s
+}
+
+func (s *shared) newDatabase() string {
+	s.t.Helper()
+	name, err := s.postgres.NewDatabase(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return name
+}
+
+// env is what a gate needs to use both. Times are short, so that the tests are.
+func (s *shared) env() []string {
+	return []string{
+		"REDIS_URL=" + s.redis.URL(), "DB_URL=" + s.postgres.URL(s.database),
+		"HOOKGATE_REDIS_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+	}
+}
+
+// start starts a gate with a role.
+func (s *shared) start(role string, more ...string) *gate {
+	s.t.Helper()
+	return startGate(s.t, startOptions{env: append(s.env(), more...), args: []string{"--role", role}})
+}
+
+func (s *shared) restartPostgres() {
+	s.t.Helper()
+	if err := s.postgres.Restart(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// stream is a replay under way.
+type stream struct {
+	t       *testing.T
+	input   []byte
+	ledger  string
+	done    chan struct{}
+	err     error
+	summary *output
+}
+
+// startStream begins to send count events to a gate. Keys and duplicates are as in TestCrash.
+func startStream(t *testing.T, g *gate, count, rate int) *stream {
+	t.Helper()
+	var input bytes.Buffer
+	if err := (load.Generator{Count: count, Keys: 100, DuplicatePercent: 5, Size: 500, Seed: rand.Uint64()}).Generate(t.Context(), &input); err != nil {
+		t.Fatal(err)
+	}
+	s := &stream{t: t, input: input.Bytes(), ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), done: make(chan struct{}), summary: &output{}}
+	file := filepath.Join(t.TempDir(), "events.ndjson")
+	if err := os.WriteFile(file, s.input, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	replay := exec.Command(binary, "replay", "--input", file, "--target", g.url, "--output", s.ledger, "--data-dir", g.dir,
+		"--rate-limit", fmt.Sprint(rate), "--retries", "1000", "--retry-time", "5m")
+	replay.Stdout, replay.Stderr = s.summary, s.summary
+	if err := replay.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.err = replay.Wait()
+		close(s.done)
+	}()
+	t.Cleanup(func() {
+		replay.Process.Kill()
+		<-s.done
+	})
+	return s
+}
+
+// whileSending calls f at random moments, so many apart on average, until everything is sent.
+func (s *stream) whileSending(apart time.Duration, f func(n int)) {
+	s.t.Helper()
+	for n := 0; ; n++ {
+		select {
+		case <-s.done:
+			s.wait()
+			return
+		case <-time.After(apart/2 + rand.N(apart)):
+			f(n)
+		}
+	}
+}
+
+func (s *stream) wait() {
+	s.t.Helper()
+	<-s.done
+	if s.err != nil {
+		s.t.Fatalf("replay: %v\n%s", s.err, s.summary)
+	}
+}
+
+// TestPairings sends one stream to all four pairings of queue and store, and compares what each has stored.
+func TestPairings(t *testing.T) {
+	s := newShared(t)
+	var input bytes.Buffer
+	if err := (load.Generator{Count: 1500, Keys: 20, DuplicatePercent: 10, Size: 300, Seed: 5}).Generate(t.Context(), &input); err != nil {
+		t.Fatal(err)
+	}
+	stored := map[string][]string{}
+	for name, env := range map[string][]string{
+		"embedded":             nil,
+		"Redis and SQLite":     {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=one"},
+		"SQLite and Postgres":  {"DB_URL=" + s.postgres.URL(s.newDatabase())},
+		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(s.newDatabase())},
+	} {
+		g := startGate(t, startOptions{env: env})
+		ledgerFile := filepath.Join(t.TempDir(), "ledger.ndjson")
+		ledger, err := os.Create(ledgerFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		summary, err := load.Replay(t.Context(), load.Config{Input: bytes.NewReader(input.Bytes()), Target: g.url, Ledger: ledger,
+			Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Retry: load.DefaultRetry})
+		if err != nil || !summary.OK() {
+			t.Fatalf("%s: %+v %v", name, summary, err)
+		}
+		ledger.Close()
+		g.awaitDrained()
+		auditStore(t, g, input.Bytes(), ledgerFile)
+		stored[name] = rows(t, g)
+		g.stop()
+	}
+	for name, got := range stored {
+		if !slices.Equal(got, stored["embedded"]) {
+			t.Errorf("%s has stored %d rows that are not those of the embedded pairing, %d", name, len(got), len(stored["embedded"]))
+		}
+	}
+}
+
+// rows describes the stored events, those of each ordering key in the order stored.
+func rows(t *testing.T, g *gate) []string {
+	t.Helper()
+	status, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
+	if status != http.StatusOK {
+		t.Fatalf("read events: %d %s", status, body)
+	}
+	byKey := map[string][]string{}
+	for line := range strings.Lines(body) {
+		e := parseEvent(t, line)
+		byKey[e.OrderingKey] = append(byKey[e.OrderingKey],
+			fmt.Sprint(e.Source, e.EventType, e.MessageID, e.OrderingKey, e.Sequence, e.Partition, e.Size, e.SHA256))
+	}
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		all = append(all, byKey[key]...)
+	}
+	return all
+}
+
+// TestEverythingDies kills the gate, a worker process, Redis and PostgreSQL with SIGKILL at random moments under load, and starts
+// each again. Afterwards everything that was acknowledged must be there: see auditStore.
+func TestEverythingDies(t *testing.T) {
+	s := newShared(t)
+	ingest, worker := s.start(roleIngest), s.start(roleWorker)
+	stream := startStream(t, ingest, 8000, 500)
+	deaths := map[string]int{}
+	stream.whileSending(900*time.Millisecond, func(n int) {
+		victim := []string{"gate", "worker", "redis", "postgres"}[n%4]
+		deaths[victim]++
+		switch victim {
+		case "gate":
+			ingest.kill()
+			ingest = startGate(t, startOptions{dir: ingest.dir, listen: strings.TrimPrefix(ingest.url, "http://"), env: s.env(), args: []string{"--role", roleIngest}})
+		case "worker":
+			worker.kill()
+			worker = s.start(roleWorker)
+		case "redis":
+			s.redis.Kill()
+			s.redis.Restart()
+		case "postgres":
+			if err := s.postgres.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			s.restartPostgres()
+		}
+	})
+	if len(deaths) != 4 {
+		t.Errorf("not everything died: %v", deaths)
+	}
+	ingest.awaitDrained()
+	t.Logf("deaths: %v\n%s", deaths, stream.summary)
+	auditStore(t, ingest, stream.input, stream.ledger)
+}
+
+// TestWorkersComeAndGo: worker processes join and are killed in turn while events come in; their shares even out, and nothing is
+// lost, doubled or overtaken.
+func TestWorkersComeAndGo(t *testing.T) {
+	s := newShared(t)
+	ingest := s.start(roleIngest)
+	workers := []*gate{s.start(roleWorker)}
+	stream := startStream(t, ingest, 8000, 600)
+	stream.whileSending(700*time.Millisecond, func(n int) {
+		if len(workers) < 3 {
+			workers = append(workers, s.start(roleWorker))
+			return
+		}
+		i := rand.IntN(len(workers))
+		workers[i].kill()
+		workers = slices.Delete(workers, i, i+1)
+	})
+	if len(workers) == 0 {
+		workers = append(workers, s.start(roleWorker))
+	}
+	ingest.awaitDrained()
+	auditStore(t, ingest, stream.input, stream.ledger)
+}
+
+// TestStaleOwner: a worker that is stopped past its lease and then goes on while its successor stores finds itself fenced out.
+func TestStaleOwner(t *testing.T) {
+	s := newShared(t)
+	ingest, stale := s.start(roleIngest), s.start(roleWorker)
+	stream := startStream(t, ingest, 4000, 500)
+	<-time.After(time.Second) // in the middle of its work
+	stale.signal(syscall.SIGSTOP)
+	s.start(roleWorker)
+	<-time.After(2 * time.Second) // past its lease of 1 s
+	stale.signal(syscall.SIGCONT)
+	stream.wait()
+	ingest.awaitDrained()
+	auditStore(t, ingest, stream.input, stream.ledger)
+}
+
+// TestRedisHangs: while Redis accepts and does not answer, webhooks go on being acknowledged; health and readiness say what is the
+// case; afterwards everything is stored in order, and the trail of some tells of the spool.
+func TestRedisHangs(t *testing.T) {
+	s := newShared(t)
+	g := s.start(roleAll)
+	stream := startStream(t, g, 3000, 500)
+	<-time.After(time.Second)
+	s.redis.Hang()
+	g.await("the gate spools", func() bool { h := g.health(); return h.Status == "degraded" && h.Queue.Spooled > 100 })
+	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
+		t.Errorf("while it spools the gate is not ready: %d %s", status, body)
+	}
+	s.redis.Resume()
+	stream.wait()
+	g.await("the gate is well again", func() bool { return g.health().Status == "ok" })
+	g.awaitDrained()
+	auditStore(t, g, stream.input, stream.ledger)
+	if !strings.Contains(g.logs.String(), "spooled locally") {
+		t.Error("the log does not tell of the spool")
+	}
+}
+
+// TestRedisEmptied: after everything was stored Redis loses all it knows, and everything is sent again. No row is stored twice.
+func TestRedisEmptied(t *testing.T) {
+	s := newShared(t)
+	g := s.start(roleAll)
+	first := startStream(t, g, 2000, 1000)
+	first.wait()
+	g.awaitDrained()
+	before := rows(t, g)
+	s.redis.MustDo("FLUSHALL")
+	summary, err := load.Replay(t.Context(), load.Config{Input: bytes.NewReader(first.input), Target: g.url,
+		Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Retry: load.DefaultRetry})
+	if err != nil || !summary.OK() {
+		t.Fatalf("%+v %v", summary, err)
+	}
+	g.awaitDrained()
+	if after := rows(t, g); !slices.Equal(before, after) {
+		t.Errorf("there are %d rows, and before Redis was emptied %d", len(after), len(before))
+	}
+	auditStore(t, g, first.input, first.ledger)
+}
+
+// TestPostgresAway: while PostgreSQL is down the gate goes on acknowledging, dead-letters nothing, and stores everything when it
+// is back.
+func TestPostgresAway(t *testing.T) {
+	s := newShared(t)
+	g := s.start(roleAll)
+	stream := startStream(t, g, 2000, 500)
+	if err := s.postgres.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	g.await("the health tells", func() bool { return g.health().Store.Error != "" })
+	stream.wait()
+	s.restartPostgres()
+	g.awaitDrained()
+	auditStore(t, g, stream.input, stream.ledger)
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+		t.Errorf("something was dead-lettered: %s", body)
+	}
+}
+
+// TestMigrate: the commands show and update the schema of a database that no gate has seen.
+func TestMigrate(t *testing.T) {
+	cluster, err := pgtest.Start(context.Background(), pgtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	database, err := cluster.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"DB_URL=" + cluster.URL(database)}
+	for _, step := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"migrate", "status"}, " no\n"}, {[]string{"migrate", "up"}, ""}, {[]string{"migrate", "up"}, ""}, {[]string{"migrate", "status"}, "Z\n"},
+	} {
+		if code, out, errs := runBinary(t, env, step.args...); code != 0 || !strings.HasSuffix(out, step.want) {
+			t.Errorf("%v ended with %d: %s%s", step.args, code, out, errs)
+		}
+	}
+	if code, _, errs := runBinary(t, nil, "migrate", "status"); code != exitNoResult || !strings.Contains(errs, "DB_URL") {
+		t.Errorf("migrate without a database ended with %d: %s", code, errs)
+	}
+}
