@@ -104,7 +104,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
 	b.promise = q.Durability().Worth
-	if !c.Spool.Enabled {
+	if c.Failover == failoverOff {
 		return nil
 	}
 	spool, err := queuesqlite.Open(ctx, c.DataDir.spoolFile(), queuesqlite.Options{

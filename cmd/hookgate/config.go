@@ -26,6 +26,7 @@ import (
 type config struct {
 	Listen          string        `koanf:"listen"`
 	Role            string        `koanf:"role"`
+	Failover        string        `koanf:"failover"`
 	DataDir         dataDir       `koanf:"data_dir"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
 	AdminTokens     []string      `koanf:"admin_tokens"`
@@ -66,6 +67,12 @@ type queueConfig struct {
 	Cache      byteSize      `koanf:"cache"`
 }
 
+// What Failover may be.
+const (
+	failoverOn  = "on"
+	failoverOff = "off"
+)
+
 // redisConfig is used if URL is set.
 type redisConfig struct {
 	URL           string        `koanf:"url"`
@@ -77,7 +84,6 @@ type redisConfig struct {
 
 // spoolConfig is used with Redis.
 type spoolConfig struct {
-	Enabled   bool  `koanf:"enabled"`
 	HighWater int64 `koanf:"high_water"`
 }
 
@@ -114,6 +120,7 @@ func defaultConfig() config {
 	return config{
 		Listen:          "127.0.0.1:8080",
 		Role:            roleAll,
+		Failover:        failoverOn,
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
@@ -130,7 +137,7 @@ func defaultConfig() config {
 		},
 		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 32 << 20},
 		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
-		Spool:    spoolConfig{Enabled: true, HighWater: 100_000},
+		Spool:    spoolConfig{HighWater: 100_000},
 		Database: databaseConfig{MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
@@ -324,6 +331,8 @@ func (c config) check() error {
 		return fmt.Errorf("role %q is not one of %s, %s, %s", c.Role, roleAll, roleIngest, roleWorker)
 	case c.Role != roleAll && (c.Redis.URL == "" || c.Database.URL == ""):
 		return fmt.Errorf("role %s needs redis.url and database.url: what processes share must not lie in a data directory", c.Role)
+	case c.Failover != failoverOn && c.Failover != failoverOff:
+		return fmt.Errorf("failover %q is neither %s nor %s", c.Failover, failoverOn, failoverOff)
 	case c.Redis.Prefix == "":
 		return errors.New("redis.prefix is empty")
 	case c.Queue.Partitions > 4096:

@@ -69,7 +69,7 @@ func TestBadSettings(t *testing.T) {
 		{"", "HOOKGATE_ROLE=ingest", "redis.url"},
 		{"role: boss", "", "role"},
 		{"redis: {allow_eviction: maybe}", "", "allow_eviction"},
-		{"spool: {enabled: 1}", "", "enabled"},
+		{"failover: maybe", "", "failover"},
 		{"", "WORKER_COUNT=x", "count"},
 		{"", "HOOKGATE_CONFIG=/no/such/file", "/no/such/file"},
 	} {

@@ -290,6 +290,60 @@ func TestRedisHangs(t *testing.T) {
 	}
 }
 
+// TestFailoverOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is acknowledged.
+func TestFailoverOff(t *testing.T) {
+	s := newShared(t)
+	file := filepath.Join(t.TempDir(), "hookgate.yaml")
+	if err := os.WriteFile(file, []byte("failover: off\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := s.start(roleAll, "HOOKGATE_CONFIG="+file)
+	s.redis.Hang()
+	if status, body := g.send(`{"messageId":"m","eventType":"t"}`); status != http.StatusServiceUnavailable {
+		t.Errorf("while Redis hangs a webhook is answered %d %s", status, body)
+	}
+	s.redis.Resume()
+	g.await("webhooks are taken again", func() bool {
+		status, _ := g.send(`{"messageId":"m","eventType":"t"}`)
+		return status == http.StatusAccepted
+	})
+	g.awaitDrained()
+	if got := rows(t, g); len(got) != 1 {
+		t.Errorf("%d events are stored, want 1", len(got))
+	}
+}
+
+// TestPoison: one record among a hundred that the database refuses becomes a dead letter, with one line in the log; the others are stored.
+func TestPoison(t *testing.T) {
+	s := newShared(t)
+	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
+	if err := s.postgres.Exec(t.Context(), s.database, "ALTER TABLE webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 100 {
+		if status, body := ingest.send(fmt.Sprintf(`{"messageId":"m-%d","eventType":"t"}`, n)); status != http.StatusAccepted {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	worker := s.start(roleWorker)
+	ingest.awaitDrained()
+	if got := rows(t, ingest); len(got) != 99 {
+		t.Errorf("%d events are stored, want 99", len(got))
+	}
+	if _, body := ingest.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":1`) {
+		t.Errorf("health %s", body)
+	}
+	if _, body := ingest.request(http.MethodGet, "/api/trace/m-42", ""); !strings.Contains(body, `"dead_lettered"`) {
+		t.Errorf("trace %s", body)
+	}
+	if n := strings.Count(worker.logs.String(), "it becomes a dead letter"); n != 1 {
+		t.Errorf("%d lines in the log tell of the dead letter, want 1:\n%s", n, worker.logs)
+	}
+	if _, body := worker.request(http.MethodGet, "/metrics", ""); !strings.Contains(body, `webhook_events_total{eventType="t",status="dead_lettered"} 1`) {
+		t.Error("the metrics do not count the dead letter")
+	}
+}
+
 // TestRedisEmptied: after everything was stored Redis loses all it knows, and everything is sent again. No row is stored twice.
 func TestRedisEmptied(t *testing.T) {
 	s := newShared(t)
