@@ -29,11 +29,13 @@ check: ## Format check, vet and staticcheck
 	go mod tidy -diff
 
 .PHONY: tools
-tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl
+tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, postgresql, pgbouncer
 	@missing=""; \
 	for pair in strace:strace prlimit:util-linux npm:npm curl:curl; do \
 	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	[ -x /usr/sbin/pgbouncer ] || missing="$$missing pgbouncer"; \
 	if [ -n "$$missing" ]; then $(APT) update -qq && $(APT) install -y -qq --no-install-recommends $$missing; fi
 
 $(EXAMPLES): | tools

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -241,6 +242,45 @@ func TestEndedContext(t *testing.T) {
 	}
 	if _, err := s.Apply(t.Context(), batch); err != nil {
 		t.Fatal(err)
+	}
+	if got := messageIDs(t, s, hookgate.EventFilter{}); len(got) != 3 {
+		t.Errorf("stored are %v, want 3 events", got)
+	}
+	if err := verified(url); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServerVanished: a server that answers nothing any more, not even that it has ended, is not waited for without end.
+func TestServerVanished(t *testing.T) {
+	url := newDatabase(t)
+	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: 300 * time.Millisecond, ConnectTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := newWorker(t, s, 0)
+	var pid int64
+	if err := s.read(t.Context(), statement{sql: "SELECT pg_backend_pid()", row: func(r row) error { pid = r.int(0); return nil }}); err != nil {
+		t.Fatal(err)
+	}
+	batch := w.batch(3)
+	s.failCommit = func(done bool) error {
+		if done {
+			return nil
+		}
+		return syscall.Kill(int(pid), syscall.SIGSTOP)
+	}
+	_, err = s.Apply(t.Context(), batch)
+	if wake := syscall.Kill(int(pid), syscall.SIGCONT); wake != nil {
+		t.Error(wake)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, hookgate.ErrRejected) {
+		t.Errorf("apply got %v, want the error of a deadline", err)
+	}
+	s.failCommit = nil
+	if _, err := s.Apply(t.Context(), batch); err != nil {
+		t.Errorf("the repetition got %v", err)
 	}
 	if got := messageIDs(t, s, hookgate.EventFilter{}); len(got) != 3 {
 		t.Errorf("stored are %v, want 3 events", got)
