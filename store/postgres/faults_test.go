@@ -64,17 +64,23 @@ func messageIDs(t *testing.T, s *Store, f hookgate.EventFilter) (ids []string) {
 	return ids
 }
 
-// waiting waits until so many sessions of a database wait for a lock.
-func waiting(t *testing.T, conn *pgx.Conn, sessions int) {
+// waiting reports how many sessions of a database wait for a lock.
+func waiting(t *testing.T, conn *pgx.Conn) (sessions int) {
 	t.Helper()
-	for {
-		var n int
-		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n >= sessions {
-			return
+	err := conn.QueryRow(context.Background(), `SELECT count(*) FROM pg_stat_activity
+		WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&sessions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sessions
+}
+
+// untilWaiting waits until a session of a database waits for a lock.
+func untilWaiting(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); waiting(t, conn) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits for a lock")
 		}
 	}
 }
@@ -140,7 +146,7 @@ func TestFaults(t *testing.T) {
 				failed <- err
 			}()
 			if fault.during != "" {
-				waiting(t, connect(t, url), 1)
+				untilWaiting(t, connect(t, url))
 				must(fault.during)
 			}
 			err = <-failed
@@ -214,6 +220,47 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
+// TestFenceHolds: who acquires a partition in the middle of its owner's transaction waits until that has ended, so that nothing
+// of the old owner is stored behind the new one's back.
+func TestFenceHolds(t *testing.T) {
+	url := newDatabase(t)
+	s, _ := openStore(t, url)
+	defer s.Close()
+	next, _ := openStore(t, url)
+	defer next.Close()
+	w := newWorker(t, s, 0)
+	watcher := connect(t, url)
+	acquired := make(chan hookgate.Epoch, 1)
+	s.failCommit = func(done bool) error {
+		if done {
+			return nil
+		}
+		go func() {
+			epoch, err := next.Acquire(context.Background(), 0)
+			if err != nil {
+				t.Error(err)
+			}
+			acquired <- epoch
+		}()
+		for waiting(t, watcher) == 0 {
+			select {
+			case epoch := <-acquired:
+				return fmt.Errorf("epoch %d was given out before the commit", epoch)
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return nil
+	}
+	mustApply(t, s, w.batch(3), 3)
+	if epoch := <-acquired; epoch <= w.epoch {
+		t.Errorf("epoch %d follows %d", epoch, w.epoch)
+	}
+	s.failCommit = nil
+	if _, err := s.Apply(t.Context(), w.batch(3)); !errors.Is(err, hookgate.ErrFenced) {
+		t.Errorf("the old owner got %v, want ErrFenced", err)
+	}
+}
+
 // TestEndedContext: a caller that gives up gets its own error, and what it gave up is stored once when it comes again.
 func TestEndedContext(t *testing.T) {
 	url := newDatabase(t)
@@ -232,7 +279,7 @@ func TestEndedContext(t *testing.T) {
 		_, err := s.Apply(ctx, batch)
 		failed <- err
 	}()
-	waiting(t, watcher, 1)
+	untilWaiting(t, watcher)
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) || errors.Is(err, hookgate.ErrRejected) {
 		t.Errorf("apply got %v, want the error of the context", err)
