@@ -157,7 +157,7 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 	}
 	insert := r.insert("plain", "message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
 	insert.sql += " ON CONFLICT DO NOTHING"
-	return s.with(ctx, func(conn *pgconn.PgConn) error {
+	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, err := exchange(ctx, conn, []statement{{sql: "BEGIN"}, insert, {sql: "COMMIT"}})
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -64,12 +65,12 @@ func MigrationStatus(ctx context.Context, url string) ([]Migration, error) {
 }
 
 func parseURL(url string) (*pgx.ConnConfig, error) {
-	config, err := pgx.ParseConfig(url)
+	config, err := pgxpool.ParseConfig(url) // which also knows the parameters of a pool
 	if err != nil {
 		return nil, err
 	}
-	configure(config, Config{})
-	return config, nil
+	configure(config.ConnConfig, Config{})
+	return config.ConnConfig, nil
 }
 
 // prepareSchema migrates, or with checkOnly demands that there is nothing to migrate.

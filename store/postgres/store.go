@@ -72,6 +72,9 @@ type Store struct {
 	// begin is the way into every transaction, and limits that into a statement outside of one.
 	begin  []statement
 	limits statement
+	// patience is how long a call waits for a server that may have vanished without a word. One that is there
+	// has ended the statement before.
+	patience time.Duration
 
 	closed atomic.Bool
 	// lastErr is why the last write failed; nil after one that did not.
@@ -99,7 +102,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := prepareSchema(ctx, config.ConnConfig, c.SkipMigrations); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", target, err)
 	}
-	s := &Store{target: target}
+	s := &Store{target: target, patience: c.ConnectTimeout + 3*c.StatementTimeout}
 	s.begin, s.limits = transactionStart(c.StatementTimeout)
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", target, err)
@@ -114,6 +117,9 @@ func configure(config *pgx.ConnConfig, c Config) {
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.StatementCacheCapacity = 0
 	config.DescriptionCacheCapacity = 0
+	if _, named := config.RuntimeParams["application_name"]; !named {
+		config.RuntimeParams["application_name"] = "hookgate"
+	}
 }
 
 // targetOf names a database for people.
@@ -159,7 +165,7 @@ func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoc
 // tx runs a durable transaction in two round trips: the first begins it and runs the statements of first, the second
 // runs those that second returns and commits. An error of the second leaves the outcome unknown.
 func (s *Store) tx(ctx context.Context, first []statement, second func() ([]statement, error)) error {
-	err := s.with(ctx, func(conn *pgconn.PgConn) error {
+	err := s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		if err := s.run(ctx, conn, first, second); err != nil {
 			s.rollBack(ctx, conn)
 			return err
@@ -225,17 +231,19 @@ func rejection(err error) error {
 
 // read runs statements that change nothing, in one round trip.
 func (s *Store) read(ctx context.Context, statements ...statement) error {
-	return s.with(ctx, func(conn *pgconn.PgConn) error {
+	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, err := exchange(ctx, conn, append([]statement{s.limits}, statements...))
 		return err
 	})
 }
 
 // with lends a connection to f.
-func (s *Store) with(ctx context.Context, f func(*pgconn.PgConn) error) error {
+func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn) error) error {
 	if s.closed.Load() {
 		return hookgate.ErrClosed
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		if s.closed.Load() {
@@ -244,7 +252,7 @@ func (s *Store) with(ctx context.Context, f func(*pgconn.PgConn) error) error {
 		return fmt.Errorf("connect to %s: %w", s.target, err)
 	}
 	defer conn.Release()
-	return f(conn.Conn().PgConn())
+	return f(ctx, conn.Conn().PgConn())
 }
 
 // Ping implements hookgate.Reader: it reports why the last write failed if it did, and else reads what it takes to write.

@@ -147,6 +147,25 @@ func testPartlyRepeated(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2", "k-3")
 }
 
+// testSameRequest: one request is kept once, however often a batch has it, and whatever became of it before.
+func testSameRequest(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	first := record("k", 1)
+	known, unknown, dead := again(first), again(first), record("dead", 1)
+	known.DuplicateOf, known.Body = first.RequestID, nil
+	b := o.batch(first, known, known, unknown, unknown, first)
+	b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}, {Record: dead, Reason: "at fault"}}
+	if outcome := mustApply(t, s, b); outcome.Stored != 1 || !slices.Equal(outcome.Duplicates, []int{3, 4}) {
+		t.Errorf("outcome is %+v, want 1 stored and numbers 3 and 4 duplicates", outcome)
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1")
+	// The request of the dead letter comes as an event, behind another with its identity.
+	if outcome := o.mustApply(t, again(dead), dead); outcome.Stored != 1 || !slices.Equal(outcome.Duplicates, []int{1}) {
+		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1", "dead-1")
+}
+
 // testPartitions: one batch may span partitions.
 func testPartitions(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1, 2)

@@ -59,6 +59,7 @@ func Run(t *testing.T, b Backend) {
 		{"OneRowForEachIdentity", testDuplicates},
 		{"RepeatedBatch", testRepeated},
 		{"PartlyRepeatedBatch", testPartlyRepeated},
+		{"SameRequestTwice", testSameRequest},
 		{"ManyPartitionsInABatch", testPartitions},
 		{"Fence", testFence},
 		{"NoEpoch", testNoEpoch},
