@@ -171,6 +171,7 @@ func TestHang(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
 	mustAppend(t, q, testDelivery("k", 0))
+	other := mustConsume(t, q)
 	server.Hang()
 	began := time.Now()
 	_, err := q.Append(t.Context(), testDelivery("k", 1))
@@ -180,11 +181,30 @@ func TestHang(t *testing.T) {
 	if healthy(q) {
 		t.Error("the stats do not tell that Redis hangs")
 	}
+	began = time.Now()
+	if err := other.Close(); err == nil || time.Since(began) > 5*time.Second {
+		t.Errorf("giving leases back to a hanging server took %v and returned %v", time.Since(began), err)
+	}
 	server.Resume()
 	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
 	mustAppend(t, q, testDelivery("k", 1))
 	if got := mustNext(t, mustConsume(t, q), 2)[0].Sequence; got != 0 {
 		t.Errorf("the first record is %d", got)
+	}
+}
+
+// TestCloseWhileHanging: closing the queue does not wait for a server that hangs.
+func TestCloseWhileHanging(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
+	mustConsume(t, q)
+	server.Hang()
+	began := time.Now()
+	if err := q.Close(); err == nil {
+		t.Error("close tells nothing of the leases that it could not give back")
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("close took %v", took)
 	}
 }
 
@@ -432,6 +452,9 @@ func TestReadOnly(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	s := redistest.StartSentinel(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: s.URL(), Partitions: 2})
+	if worth := q.Durability().Worth; !strings.Contains(worth, "a failover to a replica loses") {
+		t.Errorf("worth is %q", worth)
+	}
 	c := mustConsume(t, q)
 	for n := range 10 {
 		mustAppend(t, q, testDelivery("k", n))
