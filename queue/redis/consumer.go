@@ -164,7 +164,10 @@ func (c *consumer) fill(ctx context.Context, max, maxBytes int) (found bool, err
 	}
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
-	return c.found, c.readErr
+	if c.found {
+		return true, nil // one node of a cluster that fails must not hold up the others
+	}
+	return false, c.readErr
 }
 
 // planReading prepares a read from each partition of which nothing is left.
@@ -407,17 +410,16 @@ func (c *consumer) leave() error {
 		}
 	}
 	q.mu.Unlock()
-	op, cancel := q.opContext(context.Background())
-	defer cancel()
+	ctx := context.Background() // leaving is not cut short, OpTimeout aside
 	// First the membership: whoever finds the lease free must not think that it is due to this one.
-	err := q.client.Do(op, q.client.B().Zrem().Key(q.keys.members).Member(c.id).Build()).Error()
-	err = errors.Join(err, q.lease(context.Background(), calls, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
+	err := q.do(ctx, q.client.B().Zrem().Key(q.keys.members).Member(c.id).Build()).Error()
+	err = errors.Join(err, q.lease(ctx, calls, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
 		*l = lane{}
 		return r.Error()
 	}))
 	q.kick()
 	if err != nil {
-		return fmt.Errorf("give partitions back: %w", q.explain(op, err))
+		return fmt.Errorf("give partitions back: %w", q.explain(ctx, err))
 	}
 	return nil
 }

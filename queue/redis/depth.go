@@ -23,7 +23,8 @@ type depth struct {
 	offset atomic.Int64
 
 	counts   atomic.Int64 // begun so far
-	counting sync.Mutex   // held while counting; guards last
+	counting sync.Mutex   // held while counting; guards all below
+	lengths  []int64      // of each partition, as known last
 	last     error        // of the last count
 }
 
@@ -48,13 +49,14 @@ func (q *Queue) admit(ctx context.Context) error {
 	if q.depth.begin(q.opts.HighWater) {
 		return nil
 	}
-	if err := q.measure(ctx); err != nil {
+	err := q.measure(ctx)
+	switch {
+	case q.depth.begin(q.opts.HighWater):
+		return nil
+	case err != nil:
 		return err
 	}
-	if !q.depth.begin(q.opts.HighWater) {
-		return hookgate.ErrFull
-	}
-	return nil
+	return hookgate.ErrFull
 }
 
 // measure counts the records of all partitions. Those who call it at once share a count.
@@ -70,38 +72,33 @@ func (q *Queue) measure(ctx context.Context) error {
 }
 
 // count asks each partition for its number of records, and in the same pipeline what else there is to ask;
-// depth.counting must be held. A partition that does not answer is noted as failing.
+// depth.counting must be held. A partition that does not answer is noted as failing, and counts as it did before.
 func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers []rueidis.RedisResult, err error) {
 	defer func() { q.depth.last = err }()
 	q.depth.counts.Add(1)
 	finished := q.depth.finished.Load()
-	op, cancel := q.opContext(ctx)
-	defer cancel()
 	commands := make([]rueidis.Completed, 0, len(q.keys.log)+len(more))
 	begun := make([]int64, len(q.keys.log))
 	for p, log := range q.keys.log {
 		begun[p] = q.health.begin(p)
 		commands = append(commands, q.client.B().Xlen().Key(log).Build())
 	}
-	results := q.client.DoMulti(op, append(commands, more...)...)
+	results := q.doAll(ctx, append(commands, more...))
 	sum := int64(0)
-	var failed error
 	for p := range q.keys.log {
-		n, err := results[p].ToInt64()
-		if err != nil {
-			err = opError("count", p, q.explain(op, err))
+		n, failed := results[p].ToInt64()
+		if failed == nil {
+			q.depth.lengths[p] = n
+		} else {
+			err = opError("count", p, q.explain(ctx, failed))
 			if ctx.Err() == nil && !q.isClosed() {
 				q.health.failed(p, begun[p], err)
 			}
-			failed = err
 		}
-		sum += n
-	}
-	if failed != nil {
-		return nil, failed
+		sum += q.depth.lengths[p]
 	}
 	q.depth.offset.Store(sum - finished)
-	return results[len(q.keys.log):], nil
+	return results[len(q.keys.log):], err
 }
 
 // Stats implements hookgate.Queue. While Redis fails, Depth is what was known last and Err says how it fails.
@@ -182,12 +179,10 @@ func (q *Queue) probe(ctx context.Context) {
 		begun[i] = q.health.begin(p)
 		calls[i] = call{script: probeScript, keys: []string{q.keys.probe[p]}}
 	}
-	op, cancel := q.opContext(ctx)
-	defer cancel()
-	for i, r := range q.runAll(op, calls) {
+	for i, r := range q.runAll(ctx, calls) {
 		if err := r.Error(); err != nil {
 			if ctx.Err() == nil {
-				q.health.failed(sick[i], begun[i], opError("write to", sick[i], q.explain(op, err)))
+				q.health.failed(sick[i], begun[i], opError("write to", sick[i], q.explain(ctx, err)))
 			}
 			continue
 		}

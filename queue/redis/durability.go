@@ -18,6 +18,8 @@ type Durability struct {
 	AppendFsync     string
 	MaxMemory       int64 // bytes; 0 for no limit
 	MaxMemoryPolicy string
+	// Replicas is the number of servers that follow the one asked, without being waited for.
+	Replicas int
 	// Evicts says that the policy lets Redis throw away keys of this queue.
 	Evicts bool
 	// Worth says in one line what a 202 is worth.
@@ -33,12 +35,12 @@ func (q *Queue) Durability() Durability { return q.worth }
 func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 	var least Durability
 	found := false
+	ctx, cancel := context.WithTimeout(ctx, 3*q.opts.OpTimeout) // an operation of each kind
+	defer cancel()
 	for addr, node := range q.client.Nodes() {
-		op, cancel := q.opContext(ctx)
-		info, err := node.Do(op, node.B().Arbitrary("INFO").Build()).ToString()
-		cancel()
+		info, err := node.Do(ctx, node.B().Arbitrary("INFO").Build()).ToString()
 		if err != nil {
-			return least, fmt.Errorf("ask %s what it is: %w", addr, q.explain(op, err))
+			return least, fmt.Errorf("ask %s what it is: %w", addr, q.explain(ctx, err))
 		}
 		if infoField(info, "role") == "slave" {
 			continue
@@ -50,11 +52,14 @@ func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 		if err != nil {
 			return least, fmt.Errorf("ask %s for its settings: %w", addr, err)
 		}
-		if !found || d.rank() < least.rank() {
-			d.Evicts = d.Evicts || least.Evicts
-			least, found = d, true
+		d.Replicas, _ = strconv.Atoi(infoField(info, "connected_slaves")) // none if it does not tell
+		d.Replicas = max(d.Replicas, least.Replicas)
+		d.Evicts = d.Evicts || least.Evicts
+		if found && d.rank() > least.rank() {
+			least.Replicas, least.Evicts = d.Replicas, d.Evicts
+			continue
 		}
-		least.Evicts = least.Evicts || d.Evicts
+		least, found = d, true
 	}
 	if !found {
 		return least, errors.New("no master among its nodes")
@@ -64,16 +69,14 @@ func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 }
 
 func (q *Queue) nodeDurability(ctx context.Context, node rueidis.Client) (Durability, error) {
-	op, cancel := q.opContext(ctx)
-	defer cancel()
 	settings := map[string]string{}
 	for _, pattern := range []string{"append*", "maxmemory*"} {
-		some, err := node.Do(op, node.B().Arbitrary("CONFIG", "GET", pattern).Build()).AsStrMap()
+		some, err := node.Do(ctx, node.B().Arbitrary("CONFIG", "GET", pattern).Build()).AsStrMap()
 		if _, refused := rueidis.IsRedisErr(err); refused {
 			return Durability{Hidden: true}, nil
 		}
 		if err != nil {
-			return Durability{}, q.explain(op, err)
+			return Durability{}, q.explain(ctx, err)
 		}
 		for name, value := range some {
 			settings[name] = value
@@ -123,6 +126,9 @@ func (d *Durability) judge() {
 		d.Worth = "a 202 survives a crash of Redis, and of its machine but for the last second (appendonly yes, appendfsync everysec)"
 	case 4:
 		d.Worth = "a 202 survives a crash of Redis and of its machine (appendonly yes, appendfsync always)"
+	}
+	if d.Replicas > 0 {
+		d.Worth += "; a failover to a replica loses what that had not yet received"
 	}
 	if d.Evicts {
 		d.Warnings = append(d.Warnings, "maxmemory-policy is "+d.MaxMemoryPolicy+

@@ -156,11 +156,9 @@ func (q *Queue) beat(ctx context.Context) error {
 	if len(args) == 1 {
 		return nil
 	}
-	op, cancel := q.opContext(ctx)
-	defer cancel()
-	members, err := q.run(op, call{beatScript, []string{q.keys.members}, args}).AsStrSlice()
+	members, err := q.run(ctx, call{beatScript, []string{q.keys.members}, args}).AsStrSlice()
 	if err != nil {
-		return fmt.Errorf("send heartbeat to redis: %w", q.explain(op, err))
+		return fmt.Errorf("send heartbeat to redis: %w", q.explain(ctx, err))
 	}
 	slices.Sort(members)
 	q.mu.Lock()
@@ -217,13 +215,11 @@ func (q *Queue) planAcquiring() []leaseCall {
 
 // lease makes the calls in one pipeline and hands each answer to then, under mu, if the lane is as it was.
 func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, leaseCall, rueidis.RedisResult) error) error {
-	op, cancel := q.opContext(ctx)
-	defer cancel()
 	plain := make([]call, len(calls))
 	for i := range calls {
 		plain[i] = calls[i].call
 	}
-	results := q.runAll(op, plain)
+	results := q.runAll(ctx, plain)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var failed error
@@ -236,7 +232,7 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 			err = errLost
 		}
 		if err != nil {
-			failed = opError("use the lease of", c.partition, q.explain(op, err))
+			failed = opError("use the lease of", c.partition, q.explain(ctx, err))
 		}
 	}
 	return failed

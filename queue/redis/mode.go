@@ -28,19 +28,18 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 
 // settle sets a field of the settings and returns its value: in any case, or only if it is new.
 func (q *Queue) settle(ctx context.Context, field, value, when string) (string, error) {
-	op, cancel := q.opContext(ctx)
-	defer cancel()
-	text, err := q.run(op, call{settleScript, []string{q.keys.settings}, []string{field, value, when}}).ToString()
-	return text, q.explain(op, err)
+	text, err := q.run(ctx, call{settleScript, []string{q.keys.settings}, []string{field, value, when}}).ToString()
+	return text, q.explain(ctx, err)
 }
 
 // readSettings takes up the mode, and makes sure that the number of partitions is still that of this process.
 func (q *Queue) readSettings(ctx context.Context) error {
-	op, cancel := q.opContext(ctx)
-	defer cancel()
-	values, err := q.client.Do(op, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions").Build()).ToArray()
-	if err != nil || len(values) != 2 {
-		return fmt.Errorf("read settings: %w", errors.Join(err, q.explain(op, err)))
+	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions").Build()).ToArray()
+	if err == nil && len(values) != 2 {
+		err = errors.New("the answer is malformed")
+	}
+	if err != nil {
+		return fmt.Errorf("read settings: %w", q.explain(ctx, err))
 	}
 	mode := hookgate.ModeNormal
 	if text, err := values[0].ToString(); err == nil {
@@ -82,9 +81,7 @@ func (q *Queue) fixPartitions(ctx context.Context) error {
 	}
 	waiting := int64(0)
 	for _, log := range newKeys(q.opts.Prefix, n).log {
-		op, cancel := q.opContext(ctx)
-		records, err := q.client.Do(op, q.client.B().Xlen().Key(log).Build()).ToInt64()
-		cancel()
+		records, err := q.do(ctx, q.client.B().Xlen().Key(log).Build()).ToInt64()
 		if err != nil {
 			return fmt.Errorf("count %s: %w", log, err)
 		}

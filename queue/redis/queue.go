@@ -88,6 +88,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 		closing: make(chan struct{}),
 		lanes:   make([]lane, c.Partitions),
 	}
+	q.depth.lengths = make([]int64, c.Partitions)
 	if err := q.start(ctx); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err)
@@ -120,9 +121,18 @@ func (q *Queue) start(ctx context.Context) error {
 	return q.measure(ctx)
 }
 
-// opContext bounds one operation on Redis.
-func (q *Queue) opContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, q.opts.OpTimeout, fmt.Errorf("no answer within %v", q.opts.OpTimeout))
+// do runs one command, in OpTimeout at most.
+func (q *Queue) do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
+	ctx, cancel := context.WithTimeout(ctx, q.opts.OpTimeout)
+	defer cancel()
+	return q.client.Do(ctx, command)
+}
+
+// doAll runs commands in one pipeline, in OpTimeout at most.
+func (q *Queue) doAll(ctx context.Context, commands []rueidis.Completed) []rueidis.RedisResult {
+	ctx, cancel := context.WithTimeout(ctx, q.opts.OpTimeout)
+	defer cancel()
+	return q.client.DoMulti(ctx, commands...)
 }
 
 func (q *Queue) isClosed() bool {
@@ -161,15 +171,13 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(&bare)), &bare, hookgate.RequestID{}, now)),
 	}}
 	begun := q.health.begin(p)
-	op, cancel := q.opContext(ctx)
-	defer cancel()
-	receipt, err := parseReceipt(q.run(op, c))
+	receipt, err := parseReceipt(q.run(ctx, c))
 	receipt.Partition = p
 	if err != nil {
 		if ctx.Err() != nil {
 			return hookgate.Receipt{}, ctx.Err() // says nothing about Redis
 		}
-		err = opError("append to", p, q.explain(op, err))
+		err = opError("append to", p, q.explain(ctx, err))
 		q.health.failed(p, begun, err)
 		return hookgate.Receipt{}, err
 	}
@@ -178,11 +186,14 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	return receipt, nil
 }
 
-// explain replaces an error by its cause: of a time-out or of the end of this queue.
+// explain says what an error of an operation under ctx comes from: the end of ctx, the operation's own time limit or
+// the end of this queue.
 func (q *Queue) explain(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
-		return context.Cause(ctx)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %v", q.opts.OpTimeout)
 	case errors.Is(err, rueidis.ErrClosing) && q.isClosed():
 		return hookgate.ErrClosed
 	}

@@ -39,9 +39,9 @@ func (c call) full(b rueidis.Builder) rueidis.Completed {
 
 // run runs the call; a server that has forgotten the script gets it again.
 func (q *Queue) run(ctx context.Context, c call) rueidis.RedisResult {
-	r := q.client.Do(ctx, c.sha(q.client.B()))
+	r := q.do(ctx, c.sha(q.client.B()))
 	if noScript(r) {
-		r = q.client.Do(ctx, c.full(q.client.B()))
+		r = q.do(ctx, c.full(q.client.B()))
 	}
 	return r
 }
@@ -55,10 +55,19 @@ func (q *Queue) runAll(ctx context.Context, calls []call) []rueidis.RedisResult 
 	for i, c := range calls {
 		commands[i] = c.sha(q.client.B())
 	}
-	results := q.client.DoMulti(ctx, commands...)
+	results := q.doAll(ctx, commands)
+	var unknown []int
+	commands = commands[:0]
 	for i, r := range results {
 		if noScript(r) {
-			results[i] = q.client.Do(ctx, calls[i].full(q.client.B()))
+			unknown = append(unknown, i)
+			commands = append(commands, calls[i].full(q.client.B()))
+		}
+	}
+	if len(unknown) > 0 {
+		// With time of its own: the first pipeline may have waited for another node that hangs.
+		for i, r := range q.doAll(ctx, commands) {
+			results[unknown[i]] = r
 		}
 	}
 	return results

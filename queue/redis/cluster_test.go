@@ -1,0 +1,84 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/redistest"
+)
+
+// keyOn returns an ordering key whose partition lies, or does not lie, on the given node of a cluster of three.
+func keyOn(t *testing.T, q *Queue, nodes []*redistest.Server, node int, lies bool) string {
+	t.Helper()
+	for i := range 1000 {
+		key := strconv.Itoa(i)
+		if (nodeOf(t, nodes, q.keys.log[hookgate.Partition(key, q.opts.Partitions)]) == node) == lies {
+			return key
+		}
+	}
+	t.Fatal("no such ordering key")
+	return ""
+}
+
+func nodeOf(t *testing.T, nodes []*redistest.Server, key string) int {
+	t.Helper()
+	slot, err := strconv.Atoi(nodes[0].MustDo("CLUSTER", "KEYSLOT", key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := 0
+	for node+1 < len(nodes) && slot >= (node+1)*16384/len(nodes) {
+		node++
+	}
+	return node
+}
+
+// TestClusterNodeHangs: while one node hangs, the partitions of the others take deliveries, hand them out and keep their
+// leases; when it goes on, so do its partitions.
+func TestClusterNodeHangs(t *testing.T) {
+	nodes := redistest.Cluster(t, 3, redistest.Options{Extra: []string{"cluster-require-full-coverage no"}})
+	q := mustOpen(t, Config{URL: redistest.ClusterURL(nodes), OpTimeout: 200 * time.Millisecond, LeaseTTL: 2 * time.Second})
+	victim := (nodeOf(t, nodes, q.keys.members) + 1) % 3
+	good, bad := keyOn(t, q, nodes, victim, false), keyOn(t, q, nodes, victim, true)
+	c := mustConsume(t, q)
+	mustAppend(t, q, testDelivery(good, 0))
+	lease := mustNext(t, c, 1)[0].Lease
+	nodes[victim].Hang()
+	if _, err := q.Append(t.Context(), testDelivery(bad, 0)); err == nil {
+		t.Error("append to the node that hangs succeeded")
+	}
+	if healthy(q) {
+		t.Error("the stats do not tell that a node hangs")
+	}
+	began := time.Now()
+	for n := 1; time.Since(began) < 3*time.Second; n++ {
+		mustAppend(t, q, testDelivery(good, n))
+		for {
+			records, err := c.Next(t.Context(), 10, 1<<20)
+			if time.Since(began) > 20*time.Second {
+				t.Fatalf("record %d does not come: %v", n, err)
+			}
+			if err != nil {
+				continue
+			}
+			if len(records) != 1 || records[0].Sequence != int64(n) || records[0].Lease != lease {
+				t.Fatalf("for record %d came %+v, under lease %d", n, records, lease)
+			}
+			if err := c.Commit(t.Context(), offsets(records)); err != nil {
+				t.Fatalf("commit: %v", err)
+			}
+			break
+		}
+	}
+	nodes[victim].Resume()
+	eventually(t, "the queue is well", func() bool { return healthy(q) })
+	again := testDelivery(bad, 1)
+	mustAppend(t, q, again)
+	eventually(t, "the node's partitions are handed out again", func() bool {
+		records, err := c.Next(context.Background(), 10, 1<<20)
+		return err == nil && records[len(records)-1].RequestID == again.RequestID
+	})
+}
