@@ -42,7 +42,7 @@ $(EXAMPLES): | tools
 	@touch $@
 
 .PHONY: bench
-bench: ## Compare hookgate with a bare net/http server, in one run (about two minutes)
+bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare net/http server, in one run (about eight minutes)
 	go run ./bench
 
 .PHONY: bench-go

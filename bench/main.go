@@ -1,10 +1,11 @@
 // Command bench compares hookgate with a bare net/http server that checks the same signature and the same JSON and
 // keeps nothing, and at 500/s with one that also appends each body to a file and syncs that, which is the least that a
-// durable answer can cost on the machine's disk. All run as processes of their own, one after the other, on the
+// durable answer can cost on the machine's disk. hookgate runs with the embedded pair, and with Redis and PostgreSQL, which this
+// program starts, on the same machine too. All run as processes of their own, one after the other, on the
 // machine that also runs the load client; take the ratios, not the figures.
 //
-//	go run ./bench               everything, about three minutes
-//	go run ./bench -memory=false without the long run for memory
+//	go run ./bench               everything, about eight minutes
+//	go run ./bench -long=false     without the runs for memory and for a backlog
 package main
 
 import (
@@ -42,7 +43,7 @@ func main() {
 // settings of a run.
 type settings struct {
 	rounds, flatOut, paced, size, connections int
-	memory                                    bool
+	long                                      bool
 }
 
 func run(ctx context.Context) error {
@@ -52,7 +53,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.paced, "paced", 5_000, "events of a run at 500/s")
 	flag.IntVar(&s.size, "size", 600, "bytes of a body")
 	flag.IntVar(&s.connections, "connections", 200, "connections of the client when it sends flat out; at 500/s it has 50")
-	flag.BoolVar(&s.memory, "memory", true, "also send 300,000 events and watch the memory")
+	flag.BoolVar(&s.long, "long", true, "also watch the memory over 300,000 events, and drain a backlog of 100,000")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "hookgate-bench-")
@@ -68,30 +69,61 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	bare, synced, hookgate := &result{}, &result{}, &result{}
+	candidates := []*candidate{
+		{name: "bare", command: []string{self, "bare"}},
+		{name: "bare+fsync", command: []string{self, "bare", "FILE"}},
+		{name: "embedded", command: serveCommand(gate)},
+		{name: "everysec", command: serveCommand(gate), shared: "everysec"},
+		{name: "always", command: serveCommand(gate), shared: "always"},
+	}
 	for round := range s.rounds {
-		data := func(name string) string { return filepath.Join(dir, fmt.Sprint(name, round)) }
 		// In turn, so that what else the machine does falls on all.
-		for _, candidate := range []struct {
-			name    string
-			result  *result
-			command []string
-		}{
-			{"bare", bare, []string{self, "bare"}},
-			{"bare with fsync", synced, []string{self, "bare", data("synced")}},
-			{"hookgate", hookgate, []string{gate, "serve", "--listen", "127.0.0.1:0", "--data-dir", data("data")}},
-		} {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, s.rounds, candidate.name)
-			if err := candidate.result.measure(ctx, s, uint64(round), candidate.command); err != nil {
-				return fmt.Errorf("%s: %w", candidate.name, err)
+		for _, c := range candidates {
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, s.rounds, c.name)
+			if err := c.run(ctx, s, uint64(round), filepath.Join(dir, fmt.Sprint(c.name, round))); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}
-	report(s, bare, synced, hookgate)
-	if s.memory {
-		return memory(ctx, s, []string{gate, "serve", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "memory")})
+	report(s, candidates)
+	if !s.long {
+		return nil
 	}
-	return nil
+	if err := backlog(ctx, s, gate, filepath.Join(dir, "backlog")); err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	return memory(ctx, s, append(serveCommand(gate), "--data-dir", filepath.Join(dir, "memory")))
+}
+
+func serveCommand(gate string) []string { return []string{gate, "serve", "--listen", "127.0.0.1:0"} }
+
+// candidate is a server that is compared with the others.
+type candidate struct {
+	name    string
+	command []string // FILE stands for a fresh file
+	shared  string   // appendfsync of the Redis that it uses together with PostgreSQL; empty if it uses neither
+	result
+}
+
+// run measures the candidate once, with everything it needs fresh.
+func (c *candidate) run(ctx context.Context, s settings, round uint64, dir string) error {
+	command := slices.Clone(c.command)
+	if i := slices.Index(command, "FILE"); i >= 0 {
+		command[i] = dir
+	}
+	if command[1] == "serve" {
+		command = append(command, "--data-dir", dir)
+	}
+	var env []string
+	if c.shared != "" {
+		backends, err := startBackends(ctx, c.shared)
+		if err != nil {
+			return err
+		}
+		defer backends.stop()
+		env = backends.env()
+	}
+	return c.measure(ctx, s, round, command, env)
 }
 
 // result has a value for each round.
@@ -101,8 +133,8 @@ type result struct {
 }
 
 // measure runs one server through a flat-out and a paced run.
-func (r *result) measure(ctx context.Context, s settings, round uint64, command []string) error {
-	server, err := start(ctx, command)
+func (r *result) measure(ctx context.Context, s settings, round uint64, command, env []string) error {
+	server, err := start(ctx, command, env)
 	if err != nil {
 		return err
 	}
@@ -173,16 +205,31 @@ func medians(rows [][]float64) (m []float64) {
 	return m
 }
 
-func report(s settings, bare, synced, gate *result) {
-	fmt.Printf("\nmedians of %d rounds, %d-byte bodies, %d connections flat out and %d at 500/s, client on the same machine\n\n",
-		s.rounds, s.size, s.connections, load.DefaultConcurrency)
-	row := func(name string, of func(*result) float64) {
-		b, f, g := of(bare), of(synced), of(gate)
-		fmt.Printf("%-36s %10.2f %10.2f %10.2f %10.2f %10.2f\n", name, b, f, g, g/b, g/f)
+func report(s settings, all []*candidate) {
+	fmt.Printf("\nmedians of %d rounds, %d-byte bodies, %d connections flat out and %d at 500/s, everything on one machine\n", s.rounds, s.size,
+		s.connections, load.DefaultConcurrency)
+	fmt.Print("everysec and always: hookgate with Redis (appendfsync) and PostgreSQL; in brackets: the ratio to bare\n\n")
+	fmt.Printf("%-30s", "")
+	for _, c := range all {
+		fmt.Printf(" %16s", c.name)
 	}
-	fmt.Printf("%-36s %10s %10s %10s %10s %10s\n", "", "bare", "with fsync", "hookgate", "to bare", "to fsync")
+	fmt.Println()
+	row := func(name string, of func(*result) float64) {
+		bare := of(&all[0].result)
+		fmt.Printf("%-30s", name)
+		for i, c := range all {
+			text := fmt.Sprintf("%.2f", of(&c.result))
+			if i > 0 {
+				text += fmt.Sprintf(" (%.2f)", of(&c.result)/bare)
+			}
+			fmt.Printf(" %16s", text)
+		}
+		fmt.Println()
+	}
+	persisted := func(r *result) float64 { return median(r.persisted) }
+	p95 := func(r *result) float64 { return medians(r.paced)[1] }
 	row("flat out, requests/s", func(r *result) float64 { return median(r.rate) })
-	row("flat out, accepted and persisted/s", func(r *result) float64 { return median(r.persisted) })
+	row("flat out, persisted/s", persisted)
 	for i, name := range []string{"P50", "P95", "P99"} {
 		row("flat out, "+name+" ms", func(r *result) float64 { return medians(r.flatOut)[i] })
 	}
@@ -190,22 +237,61 @@ func report(s settings, bare, synced, gate *result) {
 		row("at 500/s, "+name+" ms", func(r *result) float64 { return medians(r.paced)[i] })
 	}
 	row("peak memory, MiB", func(r *result) float64 { return median(r.peak) })
-	verdict := func(what string, ratio, limit float64, atLeast bool) {
-		word := "reached"
-		if ratio < limit == atLeast && ratio != limit {
-			word = "MISSED"
+	fmt.Println()
+	bare := &all[0].result
+	for i, target := range []struct{ persisted, p95 float64 }{2: {0.4, 1.5}, 3: {0.5, 1.6}, 4: {0.4, 1.6}} {
+		if target.persisted == 0 {
+			continue
 		}
-		fmt.Printf("%s: %.2f (to reach: %.2f) %s\n", what, ratio, limit, word)
+		r := &all[i].result
+		verdict(all[i].name+": persisted over bare requests/s, at least", persisted(r)/median(bare.rate), target.persisted, true)
+		verdict(all[i].name+": P95 at 500/s over bare, at most", p95(r)/p95(bare), target.p95, false)
+	}
+}
+
+func verdict(what string, value, limit float64, atLeast bool) {
+	word := "reached"
+	if value != limit && value < limit == atLeast {
+		word = "MISSED"
+	}
+	fmt.Printf("%s: %.2f (to reach: %.2f) %s\n", what, value, limit, word)
+}
+
+// backlog fills Redis with 100,000 events through a process that stores nothing, and takes the time that another needs to store
+// them, with nothing coming in.
+func backlog(ctx context.Context, s settings, gate, dir string) error {
+	const events = 100_000
+	backends, err := startBackends(ctx, "everysec")
+	if err != nil {
+		return err
+	}
+	defer backends.stop()
+	env := append(backends.env(), "HOOKGATE_QUEUE_HIGH_WATER=200000")
+	ingest, err := start(ctx, append(serveCommand(gate), "--role", "ingest", "--data-dir", dir+"-ingest"), env)
+	if err != nil {
+		return err
+	}
+	defer ingest.stop()
+	if _, err := ingest.replay(ctx, s, load.Generator{Count: events, Size: s.size, Seed: 77}, 0); err != nil {
+		return err
+	}
+	worker, err := start(ctx, append(serveCommand(gate), "--role", "worker", "--data-dir", dir+"-worker"), env)
+	if err != nil {
+		return err
+	}
+	defer worker.stop()
+	begin := time.Now()
+	if err := worker.drained(ctx); err != nil {
+		return err
 	}
 	fmt.Println()
-	verdict("persisted over bare requests/s, at least", median(gate.persisted)/median(bare.rate), 0.4, true)
-	verdict("P95 at 500/s over bare, at most", medians(gate.paced)[1]/medians(bare.paced)[1], 1.5, false)
-	fmt.Printf("P95 at 500/s over bare with one fsync: %.2f\n", medians(gate.paced)[1]/medians(synced.paced)[1])
+	verdict("backlog of 100,000 in Redis, events stored/s, at least", events/time.Since(begin).Seconds(), 25_000, true)
+	return nil
 }
 
 // memory sends 300,000 events and prints the resident memory on the way.
 func memory(ctx context.Context, s settings, command []string) error {
-	server, err := start(ctx, command)
+	server, err := start(ctx, command, nil)
 	if err != nil {
 		return err
 	}

@@ -25,10 +25,10 @@ type server struct {
 
 var listensOn = regexp.MustCompile(`listens on (\S+)`)
 
-// start starts a server and waits until it says where it listens.
-func start(ctx context.Context, command []string) (*server, error) {
+// start starts a server with more environment and waits until it says where it listens.
+func start(ctx context.Context, command, env []string) (*server, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret)
+	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
 	if err != nil {

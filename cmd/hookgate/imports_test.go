@@ -37,7 +37,7 @@ var allowedImports = map[string]struct {
 	"store/storetest":    {[]string{""}, "a conformance suite knows the port and no backend"},
 	"worker":             {[]string{""}, "workers know ports, not backends"},
 	"load":               {[]string{""}, "an outside client must not lean on what the server believes"},
-	"bench":              {[]string{"load"}, "measures from outside"},
+	"bench":              {[]string{"load", "internal/pgtest"}, "measures from outside"},
 	"failover":           {[]string{""}, "it spools for any queue to any queue"},
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
