@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -377,6 +378,35 @@ func TestPostgresAway(t *testing.T) {
 	g.await("the health tells", func() bool { return g.health().Store.Error != "" })
 	stream.wait()
 	s.restartPostgres()
+	g.awaitDrained()
+	auditStore(t, g, stream.input, stream.ledger)
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+		t.Errorf("something was dead-lettered: %s", body)
+	}
+}
+
+// TestPostgresSlow: a database that answers late and whose connections are cut off again and again holds up the storing and not the
+// acknowledging; everything is stored once and in order.
+func TestPostgresSlow(t *testing.T) {
+	s := newShared(t)
+	direct, err := url.Parse(s.postgres.URL(s.database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := newSlowProxy(t, direct.Host)
+	direct.Host = proxy.address()
+	g := s.start(roleAll, "DB_URL="+direct.String())
+	stream := startStream(t, g, 3000, 500)
+	proxy.delay.Store(int64(30 * time.Millisecond))
+	cuts := 0
+	stream.whileSending(500*time.Millisecond, func(int) {
+		proxy.cut()
+		cuts++
+	})
+	if cuts == 0 {
+		t.Error("no connection was cut off")
+	}
+	proxy.delay.Store(0)
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
 	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
