@@ -334,10 +334,19 @@ func TestPausedBeyondLease(t *testing.T) {
 		mustAppend(t, other, testDelivery("k", n))
 	}
 	paused := mustConsume(t, q)
-	had := mustNext(t, paused, 3)
+	// It is handed one, and has read another.
+	had, err := paused.Next(t.Context(), 3, 1000)
+	if err != nil || len(had) != 1 || len(q.lanes[0].unread) != 1 {
+		t.Fatalf("next returned %d records and %v, and %d are in memory", len(had), err, len(q.lanes[0].unread))
+	}
 	next := mustConsume(t, other)
 	p.hold()
 	has := mustNext(t, next, 3)
+	moment, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if stale, _ := paused.Next(moment, 3, 1<<20); len(stale) > 0 {
+		t.Errorf("the paused consumer goes on with record %d", stale[0].Sequence)
+	}
 	if has[0].Sequence != 0 || has[0].Lease <= had[0].Lease {
 		t.Errorf("the next owner begins with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease, had[0].Lease)
 	}
@@ -353,6 +362,35 @@ func TestPausedBeyondLease(t *testing.T) {
 	}
 	if s, err := other.Stats(t.Context()); err != nil || s.Depth != 0 {
 		t.Errorf("depth is %d, %v, want 0", s.Depth, err)
+	}
+}
+
+// TestInHandStays: another process gets a partition only when its owner has released what it has in hand, however long
+// that takes.
+func TestInHandStays(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	config := Config{URL: server.URL(), Partitions: 1}
+	q, other := mustOpen(t, config), mustOpen(t, config)
+	mustAppend(t, q, testDelivery("k", 0))
+	first := mustConsume(t, q)
+	records := mustNext(t, first, 1)
+	// Now a consumer of the other process is made to sort before the owner, and so is due the partition.
+	c := &consumer{q: other, id: "0", woken: make(chan struct{}, 1)}
+	other.mu.Lock()
+	other.consumers = append(other.consumers, c)
+	other.mu.Unlock()
+	other.kick()
+	patience, cancel := context.WithTimeout(t.Context(), 3*testLease)
+	defer cancel()
+	if early, _ := c.Next(patience, 1, 1<<20); len(early) > 0 {
+		t.Fatalf("record %d came while it was in hand elsewhere", early[0].Sequence)
+	}
+	if err := first.Commit(t.Context(), offsets(records)); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, q, testDelivery("k", 1))
+	if r := mustNext(t, c, 1)[0]; r.Sequence != 1 || r.Lease <= records[0].Lease {
+		t.Errorf("then record %d came under lease %d, after lease %d", r.Sequence, r.Lease, records[0].Lease)
 	}
 }
 
