@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
@@ -618,6 +620,59 @@ func TestHighWaterOfAll(t *testing.T) {
 		_, err := q.Append(t.Context(), testDelivery("k", n))
 		return errors.Is(err, hookgate.ErrFull)
 	})
+	// What was released elsewhere makes room at once: nothing is refused by an old count.
+	c := mustConsume(t, other)
+	s, err := other.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context(), offsets(mustNext(t, c, int(s.Depth)))); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, q, testDelivery("k", n))
+}
+
+// TestHealth: a failure counts until the next success, unless it began before the last one.
+func TestHealth(t *testing.T) {
+	c, err := Config{Partitions: 2}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHealth(c)
+	begun := h.begin(0)
+	h.wrote(0)
+	if h.failed(0, begun, errLost); h.err() != nil {
+		t.Error("a failure from before a success counts")
+	}
+	for range 2 {
+		if h.failed(0, h.begin(0), errLost); h.err() == nil || !slices.Equal(h.sick(), []int{0}) {
+			t.Errorf("after a failure the health is %v, sick are %v", h.err(), h.sick())
+		}
+		if h.wrote(1); h.err() == nil {
+			t.Error("a success elsewhere ends the error")
+		}
+		if h.wrote(0); h.err() != nil || h.sick() != nil {
+			t.Errorf("after a success the health is %v, sick are %v", h.err(), h.sick())
+		}
+	}
+}
+
+// TestLaneChangesDuringCommit: a release whose partition went elsewhere while it was under way is not called done.
+func TestLaneChangesDuringCommit(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
+	mustAppend(t, q, testDelivery("k", 0))
+	c := mustConsume(t, q).(*consumer)
+	calls, _, err := c.planRelease(offsets(mustNext(t, c, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.mu.Lock()
+	q.lanes[0] = lane{}
+	q.mu.Unlock()
+	if err := q.lease(t.Context(), calls, func(*lane, leaseCall, rueidis.RedisResult) error { return nil }); !errors.Is(err, errLost) {
+		t.Errorf("release: %v", err)
+	}
 }
 
 // TestCorruptEntry: an entry that is no record comes out as corrupt with its bytes, the same each time, and those around it
