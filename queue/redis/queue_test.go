@@ -65,6 +65,7 @@ func openAt(t queuetest.TB, url, place string, o queuetest.Options) *Queue {
 
 // TestConformance runs the suite of the port against a single server, with connections that break when told to.
 func TestConformance(t *testing.T) {
+	t.Parallel() // mostly it waits for leases to run out
 	server := redistest.Start(t, redistest.Options{})
 	queuetest.Run(t, queuetest.Backend{
 		FailsWrites: true,
@@ -85,5 +86,6 @@ func TestConformance(t *testing.T) {
 
 // TestCluster runs the suite against three masters.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, backend(redistest.ClusterURL(redistest.Cluster(t, 3, redistest.Options{}))))
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
@@ -334,10 +336,19 @@ func TestPausedBeyondLease(t *testing.T) {
 		mustAppend(t, other, testDelivery("k", n))
 	}
 	paused := mustConsume(t, q)
-	had := mustNext(t, paused, 3)
+	// It is handed one, and has read another.
+	had, err := paused.Next(t.Context(), 3, 1000)
+	if err != nil || len(had) != 1 || len(q.lanes[0].unread) != 1 {
+		t.Fatalf("next returned %d records and %v, and %d are in memory", len(had), err, len(q.lanes[0].unread))
+	}
 	next := mustConsume(t, other)
 	p.hold()
 	has := mustNext(t, next, 3)
+	moment, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if stale, _ := paused.Next(moment, 3, 1<<20); len(stale) > 0 {
+		t.Errorf("the paused consumer goes on with record %d", stale[0].Sequence)
+	}
 	if has[0].Sequence != 0 || has[0].Lease <= had[0].Lease {
 		t.Errorf("the next owner begins with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease, had[0].Lease)
 	}
@@ -353,6 +364,35 @@ func TestPausedBeyondLease(t *testing.T) {
 	}
 	if s, err := other.Stats(t.Context()); err != nil || s.Depth != 0 {
 		t.Errorf("depth is %d, %v, want 0", s.Depth, err)
+	}
+}
+
+// TestInHandStays: another process gets a partition only when its owner has released what it has in hand, however long
+// that takes.
+func TestInHandStays(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	config := Config{URL: server.URL(), Partitions: 1}
+	q, other := mustOpen(t, config), mustOpen(t, config)
+	mustAppend(t, q, testDelivery("k", 0))
+	first := mustConsume(t, q)
+	records := mustNext(t, first, 1)
+	// Now a consumer of the other process is made to sort before the owner, and so is due the partition.
+	c := &consumer{q: other, id: "0", woken: make(chan struct{}, 1)}
+	other.mu.Lock()
+	other.consumers = append(other.consumers, c)
+	other.mu.Unlock()
+	other.kick()
+	patience, cancel := context.WithTimeout(t.Context(), 3*testLease)
+	defer cancel()
+	if early, _ := c.Next(patience, 1, 1<<20); len(early) > 0 {
+		t.Fatalf("record %d came while it was in hand elsewhere", early[0].Sequence)
+	}
+	if err := first.Commit(t.Context(), offsets(records)); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, q, testDelivery("k", 1))
+	if r := mustNext(t, c, 1)[0]; r.Sequence != 1 || r.Lease <= records[0].Lease {
+		t.Errorf("then record %d came under lease %d, after lease %d", r.Sequence, r.Lease, records[0].Lease)
 	}
 }
 
@@ -580,6 +620,59 @@ func TestHighWaterOfAll(t *testing.T) {
 		_, err := q.Append(t.Context(), testDelivery("k", n))
 		return errors.Is(err, hookgate.ErrFull)
 	})
+	// What was released elsewhere makes room at once: nothing is refused by an old count.
+	c := mustConsume(t, other)
+	s, err := other.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context(), offsets(mustNext(t, c, int(s.Depth)))); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, q, testDelivery("k", n))
+}
+
+// TestHealth: a failure counts until the next success, unless it began before the last one.
+func TestHealth(t *testing.T) {
+	c, err := Config{Partitions: 2}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHealth(c)
+	begun := h.begin(0)
+	h.wrote(0)
+	if h.failed(0, begun, errLost); h.err() != nil {
+		t.Error("a failure from before a success counts")
+	}
+	for range 2 {
+		if h.failed(0, h.begin(0), errLost); h.err() == nil || !slices.Equal(h.sick(), []int{0}) {
+			t.Errorf("after a failure the health is %v, sick are %v", h.err(), h.sick())
+		}
+		if h.wrote(1); h.err() == nil {
+			t.Error("a success elsewhere ends the error")
+		}
+		if h.wrote(0); h.err() != nil || h.sick() != nil {
+			t.Errorf("after a success the health is %v, sick are %v", h.err(), h.sick())
+		}
+	}
+}
+
+// TestLaneChangesDuringCommit: a release whose partition went elsewhere while it was under way is not called done.
+func TestLaneChangesDuringCommit(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
+	mustAppend(t, q, testDelivery("k", 0))
+	c := mustConsume(t, q).(*consumer)
+	calls, _, err := c.planRelease(offsets(mustNext(t, c, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.mu.Lock()
+	q.lanes[0] = lane{}
+	q.mu.Unlock()
+	if err := q.lease(t.Context(), calls, func(*lane, leaseCall, rueidis.RedisResult) error { return nil }); !errors.Is(err, errLost) {
+		t.Errorf("release: %v", err)
+	}
 }
 
 // TestCorruptEntry: an entry that is no record comes out as corrupt with its bytes, the same each time, and those around it
