@@ -34,7 +34,8 @@ type Config struct {
 	HighWater int64
 	// ClaimTTL is how long an identity stays claimed; default 7 days.
 	ClaimTTL time.Duration
-	// LeaseTTL is how long a partition stays with a process that does not answer any more; default 5 s.
+	// LeaseTTL is how long a partition stays with a process that does not answer any more; default 5 s. On a
+	// cluster it should be four times OpTimeout, so that waiting for one node costs no lease on another.
 	LeaseTTL time.Duration
 	// OpTimeout bounds each operation on Redis, connecting included; default 1 s.
 	OpTimeout time.Duration
