@@ -24,6 +24,17 @@ func TestPartitionNeverChanges(t *testing.T) {
 	}
 }
 
+// TestHashNeverChanges: claims are kept by the hash. The value was computed once, by a separate program.
+func TestHashNeverChanges(t *testing.T) {
+	id := hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "evt-1"}
+	if got, want := fmt.Sprintf("%x", id.Hash()), "ccd6e5a1613c67c7fbb39bdf2e9ec9af"; got != want {
+		t.Errorf("the hash of %s is %s, want %s", id, got, want)
+	}
+	if (hookgate.Identity{Source: "a", EventType: "bc"}).Hash() == (hookgate.Identity{Source: "ab", EventType: "c"}).Hash() {
+		t.Error("where one part ends and the next begins does not show")
+	}
+}
+
 // TestPartitionIsEven: keys that differ in a digit are spread over all partitions, none of which gets twice its share.
 func TestPartitionIsEven(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 16, 64} {

@@ -1,8 +1,6 @@
 package redis
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"strconv"
 
 	"github.com/hookgate/hookgate"
@@ -20,7 +18,7 @@ import (
 //	hookgate:{meta}:members    zset     consumers, by the time of their last heartbeat (ms since 1970)
 //	hookgate:{meta}:settings   hash     mode, partitions
 //
-// <hash> is the first 16 bytes of the SHA-256 of the identity's three parts, each preceded by its length.
+// <hash> is Identity.Hash.
 type keys struct {
 	log, claim, lease, leases, probe []string // by partition; claim without the hash
 	members, settings                string
@@ -41,12 +39,6 @@ func newKeys(prefix string, partitions int) *keys {
 
 // claimOf returns the key of an identity's claim.
 func (k *keys) claimOf(partition int, id hookgate.Identity) string {
-	var room [1024]byte // enough for three parts of the greatest length
-	b := room[:0]
-	for _, part := range [...]string{id.Source, id.EventType, id.MessageID} {
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(part)))
-		b = append(b, part...)
-	}
-	sum := sha256.Sum256(b)
-	return k.claim[partition] + string(sum[:16])
+	hash := id.Hash()
+	return k.claim[partition] + string(hash[:])
 }

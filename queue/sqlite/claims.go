@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -12,20 +10,8 @@ import (
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 )
 
-// claimKey stands for an identity: the first 16 bytes of the SHA-256 of its three parts, each
-// preceded by its length. For two to meet by chance takes about 2^64 events within a claim's time to live.
+// claimKey is the hash of an identity.
 type claimKey [16]byte
-
-func keyOf(id hookgate.Identity) claimKey {
-	var room [1024]byte // enough for three parts of the greatest length
-	b := room[:0]
-	for _, part := range [...]string{id.Source, id.EventType, id.MessageID} {
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(part)))
-		b = append(b, part...)
-	}
-	sum := sha256.Sum256(b)
-	return claimKey(sum[:16])
-}
 
 // claim says which request claimed an identity, and when, in microseconds since 1970.
 type claim struct {

@@ -172,7 +172,7 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
 	c := appendCalls.Get().(*appendCall)
-	c.delivery, c.key, c.size = d, keyOf(d.Identity), wire.Size(d)
+	c.delivery, c.key, c.size = d, claimKey(d.Identity.Hash()), wire.Size(d)
 	select {
 	case q.appends <- c:
 	case <-ctx.Done():

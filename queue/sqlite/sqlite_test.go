@@ -296,7 +296,7 @@ func TestRecoversWithoutTraffic(t *testing.T) {
 func TestKeysDiffer(t *testing.T) {
 	var keys []claimKey
 	for _, id := range []hookgate.Identity{{Source: "a", EventType: "bc"}, {Source: "ab", EventType: "c"}, {Source: "abc"}, {MessageID: "abc"}} {
-		keys = append(keys, keyOf(id))
+		keys = append(keys, id.Hash())
 	}
 	slices.SortFunc(keys, func(a, b claimKey) int { return slices.Compare(a[:], b[:]) })
 	if len(slices.Compact(keys)) != 4 {
