@@ -237,7 +237,7 @@ func TestWorkersComeAndGo(t *testing.T) {
 	s := newShared(t)
 	ingest := s.start(roleIngest)
 	workers := []*gate{s.start(roleWorker)}
-	stream := startStream(t, ingest, 8000, 600)
+	stream := startStream(t, ingest, 30_000, 1500)
 	stream.whileSending(700*time.Millisecond, func(n int) {
 		if len(workers) < 3 {
 			workers = append(workers, s.start(roleWorker))
@@ -276,6 +276,7 @@ func TestRedisHangs(t *testing.T) {
 	g := s.start(roleAll)
 	stream := startStream(t, g, 3000, 500)
 	<-time.After(time.Second)
+	hung := time.Now()
 	s.redis.Hang()
 	g.await("the gate spools", func() bool { h := g.health(); return h.Status == "degraded" && h.Queue.Spooled > 100 })
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
@@ -288,6 +289,17 @@ func TestRedisHangs(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 	if !strings.Contains(g.logs.String(), "spooled locally") {
 		t.Error("the log does not tell of the spool")
+	}
+	// The gate spooled more than a hundred of what came then.
+	_, body := g.request(http.MethodGet, "/api/events?limit=200&from="+hung.UTC().Format(time.RFC3339Nano), "", "Accept", "application/x-ndjson")
+	spooled := 0
+	for line := range strings.Lines(body) {
+		if _, trail := g.request(http.MethodGet, "/api/trace/"+parseEvent(t, line).MessageID, ""); strings.Contains(trail, `"stage":"spooled"`) {
+			spooled++
+		}
+	}
+	if spooled < 50 {
+		t.Errorf("of 200 events that came while Redis hung the trails of %d tell of the spool", spooled)
 	}
 }
 
