@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Real webhook payloads that the tests send; see cmd/hookgate/github_test.go.
 OCTOKIT := 7.6.1
 EXAMPLES := .cache/npm/node_modules/@octokit/webhooks-examples/package.json
-APT := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
+APT := $(if $(filter 0,$(shell id -u)),,sudo )env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: help
 help: ## List the targets
