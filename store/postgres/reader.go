@@ -10,15 +10,11 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/paging"
 )
 
-const (
-	// page is how many rows one query of a long listing reads. Between two pages no connection is held, so that a
-	// slow reader is in nobody's way.
-	page = 500
-	// pageBytes bounds the bodies that one query of a listing reads, unless a single one is larger.
-	pageBytes = 1 << 20
-)
+// pageBytes bounds the bodies that one query of a listing reads, unless a single one is larger.
+const pageBytes = 1 << 20
 
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload)::bigint, sha256, request_id,
 	received_at, headers, remote_addr, partition, position,
@@ -28,46 +24,19 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // any other reads the events in the order stored and passes over those that do not match, unless the planner knows
 // that the index of types is better.
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return func(yield func(hookgate.Event, error) bool) {
-		after, left := int64(0), f.Limit
-		if f.After != "" {
-			var err error
-			if after, err = parseID(f.After); err != nil {
-				yield(hookgate.Event{}, err)
-				return
-			}
+	return paging.Events(f, func(after int64, limit int) (events []hookgate.Event, err error) {
+		query, possible := eventsQuery(f, after, limit)
+		if !possible {
+			return nil, nil
 		}
-		for {
-			want := page
-			if f.Limit > 0 {
-				want = min(page, left)
-			}
-			query, possible := eventsQuery(f, after, want)
-			if !possible {
-				return
-			}
-			var events []hookgate.Event
-			query.row = func(r row) error {
-				e, err := scanEvent(r)
-				events = append(events, e)
-				return err
-			}
-			if err := s.read(ctx, query); err != nil {
-				yield(hookgate.Event{}, fmt.Errorf("read events: %w", err))
-				return
-			}
-			for _, e := range events {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			left -= len(events)
-			if len(events) < want || f.Limit > 0 && left == 0 {
-				return
-			}
-			after, _ = parseID(events[len(events)-1].ID) // made by scanEvent
+		query.row = func(r row) error {
+			e, err := scanEvent(r)
+			events = append(events, e)
+			return err
 		}
-	}
+		err = s.read(ctx, query)
+		return events, err
+	})
 }
 
 // eventsQuery returns the query for one page of events. possible is false if nothing that is stored can match.
@@ -112,14 +81,6 @@ func eventsQuery(f hookgate.EventFilter, after int64, limit int) (query statemen
 		sql:  fmt.Sprintf("SELECT %s FROM webhook_events WHERE %s ORDER BY id LIMIT $%d", eventColumns, where, len(args)),
 		args: args,
 	}, true
-}
-
-func parseID(id string) (int64, error) {
-	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {
-		return 0, fmt.Errorf("event %.40q: %w", id, hookgate.ErrNotFound)
-	}
-	return n, nil
 }
 
 func scanEvent(r row) (e hookgate.Event, err error) {
@@ -168,7 +129,7 @@ func (s *Store) Body(ctx context.Context, id string) (body []byte, err error) {
 
 // one reads columns of one event.
 func (s *Store) one(ctx context.Context, columns, id string, scan func(row) error) error {
-	n, err := parseID(id)
+	n, err := paging.ParseID(id)
 	if err != nil {
 		return err
 	}

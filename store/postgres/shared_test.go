@@ -14,6 +14,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/paging"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -427,7 +428,7 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	events := func(f hookgate.EventFilter) statement {
-		query, possible := eventsQuery(f, 10, page)
+		query, possible := eventsQuery(f, 10, paging.Size)
 		if !possible {
 			t.Fatalf("%+v cannot match", f)
 		}

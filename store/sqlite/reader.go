@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strconv"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -12,11 +11,8 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/paging"
 )
-
-// page is how many rows one query of a long listing reads. Between two pages no transaction is open, so
-// that a slow reader does not keep the write-ahead log from being emptied.
-const page = 500
 
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, length(payload), sha256, request_id,
 	received_at, headers, remote_addr, partition, position,
@@ -25,49 +21,21 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
 // any other reads the events in the order stored and passes over those that do not match.
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return func(yield func(hookgate.Event, error) bool) {
-		where, args := conditions(f)
-		after, left := int64(0), f.Limit
-		if f.After != "" {
-			var err error
-			if after, err = parseID(f.After); err != nil {
-				yield(hookgate.Event{}, err)
-				return
-			}
-		}
-		query := "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
-		for {
-			want := page
-			if f.Limit > 0 {
-				want = min(page, left)
-			}
-			var events []hookgate.Event
-			err := s.read(ctx, func(conn *sqlite.Conn) error {
-				return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
-					Args: append(append([]any{after}, args...), want),
-					ResultFunc: func(row *sqlite.Stmt) error {
-						e, err := scanEvent(row)
-						events = append(events, e)
-						return err
-					},
-				})
+	where, args := conditions(f)
+	query := "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
+	return paging.Events(f, func(after int64, limit int) (events []hookgate.Event, err error) {
+		err = s.read(ctx, func(conn *sqlite.Conn) error {
+			return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
+				Args: append(append([]any{after}, args...), limit),
+				ResultFunc: func(row *sqlite.Stmt) error {
+					e, err := scanEvent(row)
+					events = append(events, e)
+					return err
+				},
 			})
-			if err != nil {
-				yield(hookgate.Event{}, fmt.Errorf("read events: %w", err))
-				return
-			}
-			for _, e := range events {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			left -= len(events)
-			if len(events) < want || f.Limit > 0 && left == 0 {
-				return
-			}
-			after, _ = parseID(events[len(events)-1].ID) // made by scanEvent
-		}
-	}
+		})
+		return events, err
+	})
 }
 
 // conditions turns a filter into the end of a WHERE clause.
@@ -113,14 +81,6 @@ func afterPrefix(p string) string {
 		}
 	}
 	return ""
-}
-
-func parseID(id string) (int64, error) {
-	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {
-		return 0, fmt.Errorf("event %.40q: %w", id, hookgate.ErrNotFound)
-	}
-	return n, nil
 }
 
 func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
@@ -172,7 +132,7 @@ func columnBytes(row *sqlite.Stmt, column int) []byte {
 
 // one reads columns of one event.
 func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.Stmt) error) error {
-	n, err := parseID(id)
+	n, err := paging.ParseID(id)
 	if err != nil {
 		return err
 	}
