@@ -72,6 +72,23 @@ type Offset struct {
 	Position  Position
 }
 
+// LastOffsets returns the last place of each partition that occurs among records, whose order within a partition
+// is the queue's. It is what releases them all.
+func LastOffsets(records []Record) []Offset {
+	var last []Offset
+next:
+	for i := range records {
+		for j := range last {
+			if last[j].Partition == records[i].Partition {
+				last[j].Position = records[i].Position
+				continue next
+			}
+		}
+		last = append(last, Offset{Partition: records[i].Partition, Position: records[i].Position})
+	}
+	return last
+}
+
 // QueueStats describes a queue at one moment.
 type QueueStats struct {
 	// Depth is the number of unreleased records.

@@ -103,11 +103,9 @@ func (q *Queue) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, 
 // releases them.
 func (q *Queue) move(ctx context.Context, c hookgate.Consumer, records []hookgate.Record) error {
 	lanes := map[string][]*hookgate.Record{}
-	last := map[int]hookgate.Position{}
 	for i := range records {
 		r := &records[i]
 		lanes[r.OrderingKey] = append(lanes[r.OrderingKey], r)
-		last[r.Partition] = r.Position
 	}
 	moving, ctx := errgroup.WithContext(ctx)
 	for _, lane := range lanes {
@@ -123,11 +121,7 @@ func (q *Queue) move(ctx context.Context, c hookgate.Consumer, records []hookgat
 	if err := moving.Wait(); err != nil {
 		return err
 	}
-	var offsets []hookgate.Offset
-	for p, position := range last {
-		offsets = append(offsets, hookgate.Offset{Partition: p, Position: position})
-	}
-	if err := c.Commit(context.WithoutCancel(ctx), offsets); err != nil {
+	if err := c.Commit(context.WithoutCancel(ctx), hookgate.LastOffsets(records)); err != nil {
 		return fmt.Errorf("release %d drained deliveries: %w", len(records), err)
 	}
 	return nil

@@ -177,7 +177,7 @@ func (w *worker) round(ctx context.Context, c hookgate.Consumer) error {
 		return err
 	}
 	// The release must not be cut off by the end of ctx: it would only make work for the next start.
-	if err := c.Commit(context.WithoutCancel(ctx), lastOffsets(records)); err != nil {
+	if err := c.Commit(context.WithoutCancel(ctx), hookgate.LastOffsets(records)); err != nil {
 		return fmt.Errorf("release %d stored records: %w", len(records), err)
 	}
 	return nil
@@ -248,19 +248,4 @@ func (w *worker) persist(ctx context.Context, what string, f func(attempt int, l
 	return failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
 		return f(e.Attempts(), e.LastError())
 	})
-}
-
-func lastOffsets(records []hookgate.Record) []hookgate.Offset {
-	var last []hookgate.Offset
-next:
-	for i := range records {
-		for j := range last {
-			if last[j].Partition == records[i].Partition {
-				last[j].Position = records[i].Position
-				continue next
-			}
-		}
-		last = append(last, hookgate.Offset{Partition: records[i].Partition, Position: records[i].Position})
-	}
-	return last
 }

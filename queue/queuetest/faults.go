@@ -125,7 +125,7 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 	c := mustConsume(t, q)
 	records := mustNext(t, c, 10)
 	q.FailWrites(&done)
-	_ = c.Commit(context.Background(), offsets(records[:6])) // may report it, or write later
+	_ = c.Commit(context.Background(), hookgate.LastOffsets(records[:6])) // may report it, or write later
 	_, _ = q.Append(context.Background(), delivery("other", 0))
 	q.Crash()
 	q = b.Open(t, place, o)

@@ -193,22 +193,9 @@ func nextNow(t TB, c hookgate.Consumer, max int) []hookgate.Record {
 
 func mustCommit(t TB, c hookgate.Consumer, records []hookgate.Record) {
 	t.Helper()
-	if err := c.Commit(context.Background(), offsets(records)); err != nil {
+	if err := c.Commit(context.Background(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatalf("commit: %v", err)
 	}
-}
-
-// offsets returns the last position of each partition among records.
-func offsets(records []hookgate.Record) []hookgate.Offset {
-	last := map[int]hookgate.Position{}
-	for _, r := range records {
-		last[r.Partition] = r.Position
-	}
-	var all []hookgate.Offset
-	for p, position := range last {
-		all = append(all, hookgate.Offset{Partition: p, Position: position})
-	}
-	return all
 }
 
 // mustReachDepth waits until the queue says that it holds want records.

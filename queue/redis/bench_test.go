@@ -58,7 +58,7 @@ func BenchmarkConsume(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := c.Commit(b.Context(), offsets(records)); err != nil {
+		if err := c.Commit(b.Context(), hookgate.LastOffsets(records)); err != nil {
 			b.Fatal(err)
 		}
 		n += len(records)

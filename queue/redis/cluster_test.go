@@ -67,7 +67,7 @@ func TestClusterNodeHangs(t *testing.T) {
 			if len(records) != 1 || records[0].Sequence != int64(n) || records[0].Lease != lease {
 				t.Fatalf("for record %d came %+v, under lease %d", n, records, lease)
 			}
-			if err := c.Commit(t.Context(), offsets(records)); err != nil {
+			if err := c.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {
 				t.Fatalf("commit: %v", err)
 			}
 			break

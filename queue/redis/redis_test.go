@@ -77,19 +77,6 @@ func mustNext(t testing.TB, c hookgate.Consumer, n int) []hookgate.Record {
 	return all
 }
 
-// offsets returns the last place of each partition among records.
-func offsets(records []hookgate.Record) []hookgate.Offset {
-	last := map[int]hookgate.Position{}
-	for _, r := range records {
-		last[r.Partition] = r.Position
-	}
-	var all []hookgate.Offset
-	for p, position := range last {
-		all = append(all, hookgate.Offset{Partition: p, Position: position})
-	}
-	return all
-}
-
 // eventually waits for a condition that must come true, and returns how long that took.
 func eventually(t testing.TB, what string, condition func() bool) time.Duration {
 	t.Helper()
@@ -250,7 +237,7 @@ func (l *ledger) work(q *Queue) {
 			var records []hookgate.Record
 			if records, err = c.Next(context.Background(), 50, 1<<20); err == nil {
 				l.see(records)
-				err = c.Commit(context.Background(), offsets(records))
+				err = c.Commit(context.Background(), hookgate.LastOffsets(records))
 			}
 		}
 		if c != nil {
@@ -353,13 +340,13 @@ func TestPausedBeyondLease(t *testing.T) {
 		t.Errorf("the next owner begins with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease, had[0].Lease)
 	}
 	p.release()
-	if err := paused.Commit(t.Context(), offsets(had)); err == nil {
+	if err := paused.Commit(t.Context(), hookgate.LastOffsets(had)); err == nil {
 		t.Error("the paused consumer's commit succeeded")
 	}
 	if s, err := other.Stats(t.Context()); err != nil || s.Depth != 3 {
 		t.Errorf("depth is %d, %v, want 3", s.Depth, err)
 	}
-	if err := next.Commit(t.Context(), offsets(has)); err != nil {
+	if err := next.Commit(t.Context(), hookgate.LastOffsets(has)); err != nil {
 		t.Errorf("the next owner's commit: %v", err)
 	}
 	if s, err := other.Stats(t.Context()); err != nil || s.Depth != 0 {
@@ -387,7 +374,7 @@ func TestInHandStays(t *testing.T) {
 	if early, _ := c.Next(patience, 1, 1<<20); len(early) > 0 {
 		t.Fatalf("record %d came while it was in hand elsewhere", early[0].Sequence)
 	}
-	if err := first.Commit(t.Context(), offsets(records)); err != nil {
+	if err := first.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, q, testDelivery("k", 1))
@@ -409,14 +396,14 @@ func TestRestartEndsLeases(t *testing.T) {
 	server.Kill()
 	server.Restart()
 	eventually(t, "the queue is well again", func() bool { return healthy(q) })
-	if err := c.Commit(t.Context(), offsets(had)); !errors.Is(err, errLost) {
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(had)); !errors.Is(err, errLost) {
 		t.Errorf("commit under a lease of the run before: %v", err)
 	}
 	has := mustNext(t, c, 3)
 	if has[0].Sequence != 0 || has[0].Lease <= had[0].Lease {
 		t.Errorf("it goes on with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease, had[0].Lease)
 	}
-	if err := c.Commit(t.Context(), offsets(has)); err != nil {
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(has)); err != nil {
 		t.Error(err)
 	}
 }
@@ -465,7 +452,7 @@ func TestOutOfMemory(t *testing.T) {
 	// Whoever comes now must be able to lease, read and release.
 	c := mustConsume(t, mustOpen(t, Config{URL: server.URL(), Partitions: 1}))
 	records := mustNext(t, c, n-1)
-	if err := c.Commit(t.Context(), offsets(records)); err != nil {
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the queue finds room without traffic", func() bool { return healthy(q) })
@@ -596,7 +583,7 @@ func TestPartitionsFixed(t *testing.T) {
 		t.Fatalf("open with another number of partitions: %v", err)
 	}
 	c := mustConsume(t, q)
-	if err := c.Commit(t.Context(), offsets(mustNext(t, c, 1))); err != nil {
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, mustOpen(t, Config{URL: server.URL(), Partitions: 8}), testDelivery("k", 2))
@@ -626,7 +613,7 @@ func TestHighWaterOfAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Commit(t.Context(), offsets(mustNext(t, c, int(s.Depth)))); err != nil {
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, int(s.Depth)))); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, q, testDelivery("k", n))
@@ -663,7 +650,7 @@ func TestLaneChangesDuringCommit(t *testing.T) {
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	mustAppend(t, q, testDelivery("k", 0))
 	c := mustConsume(t, q).(*consumer)
-	calls, _, err := c.planRelease(offsets(mustNext(t, c, 1)))
+	calls, _, err := c.planRelease(hookgate.LastOffsets(mustNext(t, c, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -785,7 +772,7 @@ func TestClaimOutlivesRelease(t *testing.T) {
 	d := testDelivery("k", 0)
 	mustAppend(t, q, d)
 	c := mustConsume(t, q)
-	if err := c.Commit(t.Context(), offsets(mustNext(t, c, 1))); err != nil {
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}
 	ttl, err := strconv.Atoi(server.MustDo("PTTL", q.keys.claimOf(0, d.Identity)))
