@@ -23,6 +23,8 @@ func Cluster(t testing.TB, n int, o Options) []*Server {
 	}
 	for _, node := range nodes {
 		node.Await("cluster_known_nodes:"+strconv.Itoa(n), "CLUSTER", "INFO")
+		// The state alone is ok before a node has heard of all slots, if it need not cover them all.
+		node.Await("cluster_slots_ok:"+strconv.Itoa(slots), "CLUSTER", "INFO")
 		node.Await("cluster_state:ok", "CLUSTER", "INFO")
 	}
 	return nodes

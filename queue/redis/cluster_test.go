@@ -40,7 +40,7 @@ func nodeOf(t *testing.T, nodes []*redistest.Server, key string) int {
 // leases; when it goes on, so do its partitions.
 func TestClusterNodeHangs(t *testing.T) {
 	nodes := redistest.Cluster(t, 3, redistest.Options{Extra: []string{"cluster-require-full-coverage no"}})
-	q := mustOpen(t, Config{URL: redistest.ClusterURL(nodes), OpTimeout: 200 * time.Millisecond, LeaseTTL: 2 * time.Second})
+	q := mustOpen(t, Config{URL: redistest.ClusterURL(nodes), OpTimeout: 200 * time.Millisecond, LeaseTTL: 3 * time.Second})
 	victim := (nodeOf(t, nodes, q.keys.members) + 1) % 3
 	good, bad := keyOn(t, q, nodes, victim, false), keyOn(t, q, nodes, victim, true)
 	c := mustConsume(t, q)
@@ -54,7 +54,7 @@ func TestClusterNodeHangs(t *testing.T) {
 		t.Error("the stats do not tell that a node hangs")
 	}
 	began := time.Now()
-	for n := 1; time.Since(began) < 3*time.Second; n++ {
+	for n := 1; time.Since(began) < 4*time.Second; n++ {
 		mustAppend(t, q, testDelivery(good, n))
 		for {
 			records, err := c.Next(t.Context(), 10, 1<<20)
