@@ -31,10 +31,10 @@ type application struct {
 	outcome hookgate.Outcome
 
 	// What the first round trip reads. Items are numbered as they stand, part by part.
-	heads    map[int]batch.Head
-	holders  map[int64]string // by item: the request that has stored its identity
-	stored   map[int64]bool   // by item: its request stands in webhook_requests
-	hash     hookgate.LinkHash
+	heads   map[int]batch.Head
+	holders map[int64]string // by item: the request that has stored its identity
+	stored  map[int64]bool   // by item: its request stands in webhook_requests
+	hash    hookgate.LinkHash
 
 	// What this batch adds to it.
 	first map[hookgate.Identity]hookgate.RequestID
@@ -107,16 +107,8 @@ func (a *application) reads() []statement {
 		return nil
 	}
 	reads := []statement{
-		{sql: lockPartitions, args: partitions.args(), row: func(r row) error {
-			h := batch.Head{Epoch: hookgate.Epoch(r.int(1)), Sequence: r.int(2)}
-			copy(h.Hash[:], r[3])
-			a.heads[int(r.int(0))] = h
-			return nil
-		}},
-		{sql: lockCounters, row: func(r row) error {
-			a.chain.last = &counters{r.int(0), r.int(1), r.int(2), r.int(3)}
-			return nil
-		}},
+		{sql: lockPartitions, args: partitions.args(), row: readHead(a.heads)},
+		{sql: lockCounters, row: a.chain.readCounters},
 	}
 	if identities.len() > 0 {
 		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: func(r row) error {
@@ -138,8 +130,8 @@ func (a *application) writes() ([]statement, error) {
 	if len(a.parts) == 0 {
 		return nil, nil
 	}
-	if a.chain.last == nil {
-		return nil, fmt.Errorf("webhook_counters has no row: the schema is damaged")
+	if err := a.chain.check(); err != nil {
+		return nil, err
 	}
 	persistedAt := time.Now()
 	links := make([]hookgate.Link, len(a.parts))
