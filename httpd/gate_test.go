@@ -93,7 +93,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, s.queue, s.reader, s.mode, g.metrics)
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Mode: s.mode, Metrics: g.metrics})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

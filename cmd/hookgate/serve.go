@@ -109,7 +109,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	defer closing(&err, b)
 
 	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources, b.queue, b.reader, b.mode, m)
+	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Metrics: m})
 	if err != nil {
 		return err
 	}
