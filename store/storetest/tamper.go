@@ -130,7 +130,7 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			"sha256", "received_at", "enqueued_at", "spooled_at", "headers", "remote_addr", "partition", "position"},
 		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "worker", "processed_at", "persisted_at",
 			"attempts", "last_error"},
-		"webhook_dead_letters": {"request_id", "payload", "reason", "dead_lettered_at"},
+		"webhook_dead_letters":  {"request_id", "payload", "reason", "dead_lettered_at"},
 		"webhook_admin_actions": {"previous_hash", "hash", "at", "request_id", "actor", "role", "remote_addr", "action", "target", "reason", "result"},
 	} {
 		for _, column := range columns {
