@@ -13,8 +13,8 @@ import (
 
 // Audit is what an audit found.
 type Audit struct {
-	// Links, Events, Duplicates and DeadLetters count what was checked.
-	Links, Events, Duplicates, DeadLetters int64
+	// Links, Events, Duplicates, DeadLetters and Actions count what was checked.
+	Links, Events, Duplicates, DeadLetters, Actions int64
 	// Purged is how many of DeadLetters were purged.
 	Purged int64
 	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
@@ -23,8 +23,12 @@ type Audit struct {
 	Break *Break
 }
 
+// AdminTrail stands for the admin trail where else there is a partition.
+const AdminTrail = -1
+
 // Break says where and how the store differs from its audit chain.
 type Break struct {
+	// Partition is AdminTrail if the break is there.
 	Partition int
 	// Sequence is the link's number in its partition, and Batch its id in webhook_batches; 0 if unknown.
 	Sequence, Batch int64
@@ -34,6 +38,9 @@ type Break struct {
 
 // String describes the break.
 func (b *Break) String() string {
+	if b.Partition == AdminTrail {
+		return fmt.Sprintf("admin trail, row %d: %s", b.Sequence, b.What)
+	}
 	return fmt.Sprintf("partition %d, link %d (batch %d): %s", b.Partition, b.Sequence, b.Batch, b.What)
 }
 
@@ -54,6 +61,10 @@ type Source interface {
 	Heads() ([]Head, error)
 	// Letters counts the rows of webhook_dead_letters.
 	Letters() (int64, error)
+	// Action returns the rows of webhook_admin_actions.
+	Action() (a *Action, ok bool, err error)
+	// LastAction returns the row of webhook_admin_chain. It comes after the last action.
+	LastAction() (ActionHead, error)
 }
 
 // Link is a row of webhook_batches.
@@ -358,6 +369,9 @@ func (w *walker) compareHeads() error {
 	}
 	if w.purges != w.audit.Purged {
 		return &Break{What: fmt.Sprintf("%d purges are stored, and %d dead letters were purged", w.purges, w.audit.Purged)}
+	}
+	if err := w.actions(sum); err != nil {
+		return err
 	}
 	sum.Sum(w.audit.Head[:0])
 	return nil
