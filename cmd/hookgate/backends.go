@@ -29,6 +29,7 @@ type backends struct {
 	mode   httpd.ModeKeeper
 	store  hookgate.Store
 	reader hookgate.Reader
+	purger hookgate.Purger
 	access httpd.Access
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
@@ -138,7 +139,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.access, b.stored = s, s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
@@ -148,7 +149,7 @@ func (b *backends) openPostgres(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.access, b.stored = s, s, s, "PostgreSQL"
+	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, "PostgreSQL"
 	return nil
 }
 

@@ -107,7 +107,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 
 	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
 	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Access: b.access, Metrics: m})
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access, Metrics: m})
 	if err != nil {
 		return err
 	}
