@@ -124,7 +124,7 @@ INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'replayed'), (3, 'spooled
     (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
-CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
+CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' ELSE s.stage END,
        CASE s.stage
            WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
@@ -143,7 +143,7 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' E
            WHEN 'processed' THEN b.processed_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
+       r.source, r.event_type, s.ordinal, r.batch
 FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
     AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged'
@@ -171,7 +171,7 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELS
            WHEN 'purged'    THEN p.purged_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
+       r.source, r.event_type, s.ordinal, r.batch
 FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch LEFT JOIN webhook_purges p ON p.request_id = r.request_id
     CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
