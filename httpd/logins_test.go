@@ -101,8 +101,11 @@ func TestFailedLogins(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode
 	}
-	for range 20 { // neither what carries no token nor what is right is a failed login
+	ended := g.create(t, `{"name":"ended","role":"viewer"}`).Text
+	g.admin(t, "DELETE", "/admin/tokens/ended", "").want(t, 200)
+	for range 20 { // neither what carries no token, nor what was one, nor what is right is a failed login
 		g.do(t, "GET", "/admin/maintenance", nil).want(t, 401)
+		g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer "+ended).want(t, 401)
 		g.admin(t, "GET", "/admin/maintenance", "").want(t, 200)
 	}
 	for range 5 {

@@ -309,3 +309,11 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("the list got %d: %.100q", status, body)
 	}
 }
+
+// TestSharedSecret: a key of senders that is also an admin token stops the start.
+func TestSharedSecret(t *testing.T) {
+	env := []string{"ADMIN_TOKEN=one-key-for-all", "WEBHOOK_BEARER_KEY=another-key,one-key-for-all"}
+	if code, out, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, "admin_tokens") || strings.Contains(errs, "one-key") {
+		t.Errorf("ended with %d: %s%s", code, out, errs)
+	}
+}
