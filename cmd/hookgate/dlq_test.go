@@ -25,28 +25,39 @@ type ward struct {
 	restart func(*gate) *gate
 }
 
+// poisonFile makes the store in the data directory of a gate reject events whose message id begins with bad, and cureFile ends
+// that.
+func poisonFile(t *testing.T, g *gate) {
+	t.Helper()
+	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*'
+		BEGIN SELECT raise(ABORT, 'poisoned by the test'); END`)
+}
+
+func cureFile(t *testing.T, g *gate) {
+	t.Helper()
+	changeFile(t, g, "DROP TRIGGER poison")
+}
+
+func changeFile(t *testing.T, g *gate, script string) {
+	t.Helper()
+	conn, err := sqlite.OpenConn(filepath.Join(g.dir, "store.db"), sqlite.OpenReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := sqlitex.ExecuteScript(conn, script, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // eachWard runs a test with the embedded pair and with Redis and PostgreSQL.
 func eachWard(t *testing.T, test func(*ward)) {
 	t.Run("embedded", func(t *testing.T) {
 		g := startGate(t, startOptions{})
-		execute := func(script string) func() {
-			return func() {
-				t.Helper()
-				conn, err := sqlite.OpenConn(filepath.Join(g.dir, "store.db"), sqlite.OpenReadWrite)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				if err := sqlitex.ExecuteScript(conn, script, nil); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
 		test(&ward{
 			t: t, gates: []*gate{g, g},
-			poison: execute(`CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*'
-				BEGIN SELECT raise(ABORT, 'poisoned by the test'); END`),
-			cure: execute("DROP TRIGGER poison"),
+			poison: func() { poisonFile(t, g) },
+			cure:   func() { cureFile(t, g) },
 			restart: func(g *gate) *gate {
 				return startGate(t, startOptions{dir: g.dir, listen: strings.TrimPrefix(g.url, "http://")})
 			},
@@ -155,7 +166,8 @@ func TestDeadLetters(t *testing.T) {
 		w.gates[0].awaitDrained()
 
 		open := w.list()
-		if len(open) != 10 || open["bad-0"].State != "open" || open["bad-0"].Reason == "" {
+		if len(open) != 10 || open["bad-0"].State != "open" || !strings.HasPrefix(open["bad-0"].Reason, "store event default/t-a/bad-0: ") &&
+			!strings.HasPrefix(open["bad-0"].Reason, "ERROR: ") {
 			w.t.Fatalf("open are %+v", open)
 		}
 		if out := w.mustDLQ(0, "list", "--type", "t-b"); strings.Count(out, "\n") != 6 || !strings.Contains(out, "bad-b4") {
