@@ -3,9 +3,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -335,4 +338,60 @@ func TestReplayKilled(t *testing.T) {
 		auditLineage(w.t, w.gates[0], acknowledged)
 		w.verified()
 	})
+}
+
+// TestReplayGoesOn: a replay of many goes on where the last answer says, also after the queue was full, and gives up with what was
+// done if nothing moves any more. The gate is a script here, since a real queue is full when it likes.
+func TestReplayGoesOn(t *testing.T) {
+	one := func(id int) string {
+		return fmt.Sprintf(`{"id":"%d","requestId":"r%[1]d","replayOf":"d%[1]d","jobId":"0:0-%[1]d"}`, id)
+	}
+	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x","replayed":[%s],"skipped":[],"next":"%s"}`
+	for _, test := range []struct {
+		name string
+		// answers are the gate's, as status and body; the last is repeated. after is what each call must say.
+		answers  []string
+		after    []string
+		code     int
+		out, err string
+	}{
+		{"to the end",
+			[]string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " + fmt.Sprintf(full, one(2), "2.5"),
+				"503 " + fmt.Sprintf(full, "", "2.5"), "200 {\"replayed\":[" + one(3) + `],"skipped":[{"id":"4","state":"stored","reason":"its event is stored"}]}`},
+			[]string{"", "1.5", "2.5", "2.5"}, 0, "3 replayed\n", "4: not replayed: its event is stored\n"},
+		{"cannot all be replayed", []string{`200 {"replayed":[],"skipped":[{"id":"4","state":"open","reason":"no identity"}]}`}, []string{""},
+			exitFail, "0 replayed\n", "1 could not be replayed"},
+		{"stuck", []string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " + fmt.Sprintf(full, "", "1.5")},
+			slices.Concat([]string{""}, slices.Repeat([]string{"1.5"}, dlqPatience)), exitFail, "", "1 replayed, then: the gate answers 503"},
+		{"broken", []string{`500 {"error":"broken"}`}, []string{""}, exitNoResult, "", "broken"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var after []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var body struct {
+					All   bool
+					After string
+				}
+				if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !body.All || r.URL.Path != "/admin/dlq/replay" || r.Header.Get("X-Reason") != "why" {
+					t.Errorf("asked for %s with %+v (error %v)", r.URL, body, err)
+				}
+				status, answer, _ := strings.Cut(test.answers[min(len(after), len(test.answers)-1)], " ")
+				after = append(after, body.After)
+				code, err := strconv.Atoi(status)
+				if err != nil {
+					t.Error(err)
+				}
+				w.WriteHeader(code)
+				io.WriteString(w, answer)
+			}))
+			defer server.Close()
+			code, out, errs := runBinary(t, []string{"ADMIN_TOKEN=x"}, "dlq", "replay", "--all", "--reason", "why", "--target", server.URL)
+			if code != test.code || out != test.out || !strings.Contains(errs, test.err) {
+				t.Errorf("ended with %d: %q and %q, want %d: %q and %q", code, out, errs, test.code, test.out, test.err)
+			}
+			if !slices.Equal(after, test.after) {
+				t.Errorf("the calls go on behind %q, want %q", after, test.after)
+			}
+		})
+	}
 }
