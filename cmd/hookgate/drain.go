@@ -24,7 +24,8 @@ func newDrainCommand() *cobra.Command {
 		Short: "Wait until everything accepted is stored",
 		Long: `Wait until everything that a running gate has accepted is stored.
 
-The gate goes on taking webhooks; with a steady stream of them the queue may never be
+While the queue is away, or what was spooled meanwhile is on its way to it, something may
+be left, and drain waits. The gate goes on taking webhooks; with a steady stream of them the queue may never be
 empty, so set maintenance read_only first where that matters.
 
 Exit code 0: nothing is queued. 1: something is left when the time is over. 2: the gate
@@ -48,6 +49,8 @@ could not be asked.`,
 			return err
 		case errors.Is(err, context.DeadlineExceeded) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why", left, timeout)}
+		case errors.Is(err, context.DeadlineExceeded) && d.unsure:
+			return &exitError{exitFail, fmt.Errorf("the queue of the gate is away, and what is left in it is not known after %v", timeout)}
 		case errors.Is(err, context.Canceled) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("interrupted: %d records are still queued", left)}
 		}
@@ -62,6 +65,7 @@ type drain struct {
 	show   func(d *drain, depth int64)
 	begun  time.Time
 	first  int64 // depth at first
+	unsure bool  // there may be more than the gate knows of: a queue that is away does not tell
 }
 
 // run returns when nothing is queued. An error comes with what was left when the gate answered last.
@@ -80,7 +84,7 @@ func (d *drain) run(ctx context.Context) (left int64, err error) {
 		}
 		left = depth
 		d.show(d, depth)
-		if depth == 0 {
+		if depth == 0 && !d.unsure {
 			return 0, nil
 		}
 		select {
@@ -94,8 +98,8 @@ func (d *drain) run(ctx context.Context) (left int64, err error) {
 func (d *drain) depth(ctx context.Context) (int64, error) {
 	var health struct {
 		Queue struct {
-			Depth *int64
-			Error string
+			Depth           *int64
+			Error, Degraded string
 		}
 	}
 	if err := d.client.getOpen(ctx, "/api/health", &health); err != nil {
@@ -104,6 +108,7 @@ func (d *drain) depth(ctx context.Context) (int64, error) {
 	if health.Queue.Depth == nil {
 		return 0, fmt.Errorf("%s answers without the depth of a queue: is it a gate?", d.client.target)
 	}
+	d.unsure = health.Queue.Error != "" || health.Queue.Degraded != ""
 	return *health.Queue.Depth, nil
 }
 

@@ -40,9 +40,10 @@ var allowedImports = map[string]struct {
 	"load":               {[]string{""}, "an outside client must not lean on what the server believes"},
 	"bench":              {[]string{"load", "internal/pgtest"}, "measures from outside"},
 	"failover":           {[]string{""}, "it spools for any queue to any queue"},
+	"later":              {[]string{""}, "it knows what may be away by its port"},
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
-	"cmd/hookgate": {[]string{"", "admit", "failover", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
+	"cmd/hookgate": {[]string{"", "admit", "failover", "httpd", "later", "load", "metrics", "queue/redis", "queue/sqlite",
 		"store/audit", "store/postgres", "store/sqlite", "worker"},
 		"the only place that names backends"},
 }

@@ -136,6 +136,21 @@ func (c *Cluster) NewDatabase(ctx context.Context) (string, error) {
 	return name, nil
 }
 
+// RequirePasswords makes the server demand a password of everyone who comes over TCP from now on. Nobody has one.
+func (c *Cluster) RequirePasswords(ctx context.Context) error {
+	rules := "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(rules), 0o600); err != nil {
+		return fmt.Errorf("require passwords: %w", err)
+	}
+	conn, err := pgx.Connect(ctx, c.URL("postgres")+"&host="+url.QueryEscape(c.dir))
+	if err != nil {
+		return fmt.Errorf("require passwords: %w", err)
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "SELECT pg_reload_conf()")
+	return err
+}
+
 // Exec runs statements in a database as its superuser.
 func (c *Cluster) Exec(ctx context.Context, database, statements string) error {
 	conn, err := pgx.Connect(ctx, c.URL(database))

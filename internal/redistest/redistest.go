@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ type Server struct {
 // Start starts a server and waits until it answers.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	lines := []string{`save ""`}
+	lines := []string{`save ""`, "rdbcompression no"}
 	if o.AppendFsync != "" {
 		lines = append(lines, "appendonly yes", "appendfsync "+o.AppendFsync)
 	}
@@ -79,7 +80,14 @@ func (s *Server) config() string { return filepath.Join(s.dir, "redis.conf") }
 
 func (s *Server) run() {
 	s.t.Helper()
-	cmd := exec.Command("redis-server", append([]string{s.config()}, s.extra...)...)
+	s.exec()
+	s.Await("PONG", "PING")
+}
+
+// exec starts the process.
+func (s *Server) exec(more ...string) {
+	s.t.Helper()
+	cmd := exec.Command("redis-server", slices.Concat([]string{s.config()}, s.extra, more)...)
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server: %v (make tools installs it)", err)
@@ -90,7 +98,6 @@ func (s *Server) run() {
 		close(ended)
 	}()
 	s.cmd, s.ended = cmd, ended
-	s.Await("PONG", "PING")
 }
 
 // Addr returns the server's host:port.
@@ -125,6 +132,27 @@ func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
 	s.run()
+}
+
+// RestartLoading starts the process again, as Restart does. It returns while the server loads its append-only file, which
+// it must have, and answers LOADING; that lasts until EndLoading.
+func (s *Server) RestartLoading() {
+	s.t.Helper()
+	// Each of these keys takes a pause to load; commands are answered in between.
+	s.MustDo("EVAL", "for i = 1, 500 do redis.call('SET', 'filler:' .. i, string.rep('x', 2000)) end return 1", "0")
+	s.MustDo("BGREWRITEAOF")
+	s.Await("aof_rewrites:1", "INFO", "persistence")
+	s.Await("aof_rewrite_in_progress:0", "INFO", "persistence")
+	s.Kill()
+	s.exec("--key-load-delay", "100000", "--loading-process-events-interval-bytes", "1024")
+	s.Await("LOADING", "PING")
+}
+
+// EndLoading lets a server load at its own speed, and waits until it has.
+func (s *Server) EndLoading() {
+	s.t.Helper()
+	s.MustDo("CONFIG", "SET", "key-load-delay", "0")
+	s.Await("PONG", "PING")
 }
 
 // Hang stops the process with SIGSTOP: it keeps its connections and answers nothing.
@@ -176,12 +204,12 @@ func (s *Server) MustDo(args ...string) string {
 	return answer
 }
 
-// Await repeats a command until its answer contains want.
+// Await repeats a command until its answer, or the error that it is answered with, contains want.
 func (s *Server) Await(want string, args ...string) {
 	s.t.Helper()
 	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		answer, err := s.Do(args...)
-		if err == nil && strings.Contains(answer, want) {
+		if err == nil && strings.Contains(answer, want) || err != nil && strings.Contains(err.Error(), want) {
 			return
 		}
 		select {

@@ -48,6 +48,8 @@ type Queue struct {
 	health *health
 	depth  depth
 	mode   atomic.Pointer[hookgate.Mode]
+	// telling is held while the mode changes, over opts.ModeChanged, so that what is told last is in effect.
+	telling sync.Mutex
 	// misfit, once set, says why this process must not append any more.
 	misfit atomic.Pointer[error]
 
@@ -67,20 +69,21 @@ type Queue struct {
 
 var _ hookgate.Queue = (*Queue)(nil)
 
-// Open opens the queue in the Redis that c names. It fails if Redis does not answer, if it may evict keys and c does
-// not allow that, or if the queue holds records for another number of partitions.
+// Open opens the queue in the Redis that c names. The error is a hookgate.UnfitError if c makes no sense, if Redis does not let
+// this process in, if it may evict keys and c does not allow that, or if the queue holds records for another number of
+// partitions. Any other error means that Redis is away or not ready.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {
-		return nil, err
+		return nil, unfit(reasonSettings, err)
 	}
 	o, err := c.clientOption()
 	if err != nil {
-		return nil, err
+		return nil, unfit(reasonSettings, err)
 	}
 	client, err := rueidis.NewClient(o)
 	if err != nil {
-		return nil, fmt.Errorf("connect to redis at %v: %w", o.InitAddress, err)
+		return nil, judge(fmt.Errorf("connect to redis at %v: %w", o.InitAddress, err))
 	}
 	q := &Queue{
 		opts:    c,
@@ -95,7 +98,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 	q.depth.lengths = make([]int64, c.Partitions)
 	if err := q.start(ctx); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err)
+		return nil, judge(fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err))
 	}
 	q.background.Go(q.watch)
 	q.background.Go(q.keep)
@@ -108,8 +111,8 @@ func (q *Queue) start(ctx context.Context) error {
 		return err
 	}
 	if q.worth.Evicts && !q.opts.AllowEviction {
-		return fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
-			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy)
+		return unfit(reasonEvicts, fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
+			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}
 	for _, warning := range q.worth.Warnings {
 		q.opts.Logger.Warn("redis: " + warning)
@@ -117,8 +120,6 @@ func (q *Queue) start(ctx context.Context) error {
 	if err := q.fixPartitions(ctx); err != nil {
 		return err
 	}
-	normal := hookgate.ModeNormal
-	q.mode.Store(&normal)
 	if err := q.readSettings(ctx); err != nil {
 		return err
 	}
