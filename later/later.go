@@ -101,10 +101,13 @@ func (a *Attempts) run(ctx context.Context, first chan<- error) {
 		WithJitterFactor(0.5).
 		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
 		Build()
+	var unfit *hookgate.UnfitError
 	err := failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
 		err := a.try(ctx)
 		a.failed(err)
 		switch {
+		case e.IsFirstAttempt() && errors.As(err, &unfit) && time.Since(began) < a.Patience:
+			// It is the error of Start, and there will be no other attempt.
 		case err != nil && ctx.Err() == nil && err.Error() != told:
 			told = err.Error()
 			a.Logger.Error(a.Name+" cannot be used; it is tried again until it can", "error", err)

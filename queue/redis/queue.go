@@ -18,7 +18,7 @@
 // twice. If a log is deleted by hand (DEL, FLUSHALL) its positions go on from the clock.
 //
 // Known limits: replicas are not waited for, so that a failover loses what they had not received. What another
-// process appends to an idle partition is seen within 50 ms. The Redis user needs INFO, also in scripts;
+// process appends to an idle partition is seen within 100 ms. The Redis user needs INFO, also in scripts;
 // without CONFIG GET nobody is told what a 202 is worth.
 package redis
 
@@ -151,7 +151,7 @@ func (q *Queue) isClosed() bool {
 
 // Append implements hookgate.Queue.
 //
-// The high-water mark is compared with a count of all partitions that is taken every 100 ms, and anew before
+// The high-water mark is compared with a count of all partitions that is taken every 100 ms, when there are appends, and anew before
 // anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
 // exceed its mark by what they append in 100 ms and one operation.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
