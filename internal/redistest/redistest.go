@@ -168,13 +168,17 @@ func (s *Server) signal(signal syscall.Signal) {
 	}
 }
 
-// Do runs one command over a connection of its own and returns its answer as text.
-func (s *Server) Do(args ...string) (string, error) {
-	client, err := rueidis.NewClient(rueidis.ClientOption{
+func (s *Server) client() (rueidis.Client, error) {
+	return rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{s.Addr()}, ForceSingleClient: true, DisableCache: true, DisableRetry: true,
 		PipelineMultiplex: -1, ReadBufferEachConn: 1 << 12, WriteBufferEachConn: 1 << 12,
 		Dialer: net.Dialer{Timeout: time.Second},
 	})
+}
+
+// Do runs one command over a connection of its own and returns its answer as text.
+func (s *Server) Do(args ...string) (string, error) {
+	client, err := s.client()
 	if err != nil {
 		return "", err
 	}
