@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate/internal/certtest"
 )
 
 // startTimeout is how long a server may take to answer. It only ends tests that fail.
@@ -30,6 +32,8 @@ type Options struct {
 	// MaxMemory and MaxMemoryPolicy are the settings of these names, as "100mb" and "allkeys-lru".
 	MaxMemory       string
 	MaxMemoryPolicy string
+	// TLS opens a second port that speaks TLS, with a certificate by a CA of its own; see TLSURL.
+	TLS bool
 	// Extra are further lines of the configuration file.
 	Extra []string
 }
@@ -39,9 +43,16 @@ type Server struct {
 	t     testing.TB
 	dir   string
 	port  int
+	tls   tls
 	extra []string // arguments behind the configuration file
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has been waited for
+}
+
+// tls is the second port of a server, if it has one.
+type tls struct {
+	port  int
+	files certtest.Files
 }
 
 // Start starts a server and waits until it answers.
@@ -57,7 +68,19 @@ func Start(t testing.TB, o Options) *Server {
 	if o.MaxMemoryPolicy != "" {
 		lines = append(lines, "maxmemory-policy "+o.MaxMemoryPolicy)
 	}
-	return start(t, freePort(t), append(lines, o.Extra...))
+	lines = append(lines, o.Extra...)
+	if !o.TLS {
+		return start(t, freePort(t), lines)
+	}
+	files, err := certtest.Make(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := tls{freePort(t), files}
+	s := start(t, freePort(t), append(lines, "tls-port "+strconv.Itoa(second.port), "tls-auth-clients no",
+		"tls-ca-cert-file "+files.CA, "tls-cert-file "+files.Cert, "tls-key-file "+files.Key))
+	s.tls = second
+	return s
 }
 
 // start runs redis-server with a configuration file of the given lines.
@@ -105,6 +128,11 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // URL returns the server's address as a redis:// URL.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// TLSURL returns the address of the port that speaks TLS as a rediss:// URL, and the file of the CA to trust.
+func (s *Server) TLSURL(userinfo string) (url, ca string) {
+	return "rediss://" + userinfo + "@" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.tls.port)), s.tls.files.CA
+}
 
 // Kill ends the process with SIGKILL, as a crash would. It does nothing if there is none.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
