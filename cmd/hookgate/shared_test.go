@@ -26,6 +26,7 @@ import (
 type shared struct {
 	t        *testing.T
 	redis    *redistest.Server
+	redisURL string
 	postgres *pgtest.Cluster
 	database string
 }
@@ -33,7 +34,16 @@ type shared struct {
 // newShared starts both servers, as durable as they can be.
 func newShared(t *testing.T) *shared {
 	t.Helper()
-	s := &shared{t: t, redis: redistest.Start(t, redistest.Options{AppendFsync: "always"})}
+	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+	s := newSharedOn(t, redis.URL())
+	s.redis = redis
+	return s
+}
+
+// newSharedOn starts a PostgreSQL for a Redis that is there.
+func newSharedOn(t *testing.T, redisURL string) *shared {
+	t.Helper()
+	s := &shared{t: t, redisURL: redisURL}
 	var err error
 	if s.postgres, err = pgtest.Start(t.Context(), pgtest.Options{Fsync: true}); err != nil {
 		t.Fatal(err)
@@ -59,7 +69,7 @@ func (s *shared) newDatabase() string {
 // env is what a gate needs to use both. Times are short, so that the tests are.
 func (s *shared) env() []string {
 	return []string{
-		"REDIS_URL=" + s.redis.URL(), "DB_URL=" + s.postgres.URL(s.database),
+		"REDIS_URL=" + s.redisURL, "DB_URL=" + s.postgres.URL(s.database),
 		"HOOKGATE_REDIS_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
 	}
 }
