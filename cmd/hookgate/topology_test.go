@@ -13,7 +13,7 @@ func TestServeCluster(t *testing.T) {
 	nodes := redistest.Cluster(t, 3, redistest.Options{AppendFsync: "always", Extra: []string{"cluster-require-full-coverage no"}})
 	s := newSharedOn(t, redistest.ClusterURL(nodes))
 	ingest, worker := s.start(roleIngest), s.start(roleWorker)
-	stream := startStream(t, ingest, 4000, 500)
+	stream := startStream(t, ingest, 2000, 400)
 	stream.whileSending(1200*time.Millisecond, func(n int) {
 		node := nodes[n%3]
 		node.Kill()
@@ -35,7 +35,7 @@ func TestServeSentinel(t *testing.T) {
 	redis := redistest.StartSentinel(t, redistest.Options{AppendFsync: "always"})
 	s := newSharedOn(t, redis.URL())
 	g := s.start(roleAll)
-	stream := startStream(t, g, 4000, 500)
+	stream := startStream(t, g, 2000, 400)
 	g.await("something is stored", func() bool { return g.health().Store.Events > 200 })
 	redis.Master.MustDo("CLIENT", "PAUSE", "600000", "WRITE")
 	g.await("the gate spools", func() bool { return g.health().Queue.Spooled > 100 })
