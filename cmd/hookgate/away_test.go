@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
@@ -370,5 +372,89 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			g.awaitStored(ids)
 			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 		})
+	}
+}
+
+// TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a server without a free
+// connection are waited out: retried, counted by a metric and told in the log with their codes, and nothing is dead-lettered.
+func TestPostgresTroubles(t *testing.T) {
+	cluster, err := pgtest.Start(t.Context(), pgtest.Options{Settings: []string{"max_connections=12", "superuser_reserved_connections=0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	database, err := cluster.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(statements string) {
+		t.Helper()
+		if err := cluster.Exec(t.Context(), database, statements); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := startGate(t, startOptions{env: []string{
+		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s",
+	}})
+	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
+	// A sequence counts on when a transaction fails.
+	must(`CREATE SEQUENCE troubles;
+		CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			CASE nextval('troubles')
+				WHEN 1 THEN RAISE 'trouble' USING ERRCODE = '40001';
+				WHEN 2 THEN RAISE 'trouble' USING ERRCODE = '40P01';
+				WHEN 3 THEN PERFORM pg_sleep(600);
+				ELSE
+			END CASE;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER trouble BEFORE INSERT ON webhook_batches EXECUTE FUNCTION trouble()`)
+	ids := sendSome(t, g, "m", 5)
+	g.awaitStored(ids)
+	must("DROP TRIGGER trouble ON webhook_batches")
+
+	// All connections go to others, those that the gate had too.
+	var crowd []*pgx.Conn
+	leave := func() {
+		for _, conn := range crowd {
+			conn.Close(t.Context())
+		}
+		crowd = nil
+	}
+	defer leave()
+	ids = append(ids, sendSome(t, g, "n", 5)...)
+	g.await("the log tells of a server that is full", func() bool {
+		if conn, err := pgx.Connect(t.Context(), cluster.URL(database)); err == nil {
+			crowd = append(crowd, conn)
+		}
+		if len(crowd) > 0 {
+			const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hookgate'"
+			if _, err := crowd[0].Exec(t.Context(), terminate); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids = append(ids, sendSome(t, g, fmt.Sprint("more-", len(ids)), 1)...)
+		return strings.Contains(g.logs.String(), "SQLSTATE 53300")
+	})
+	ids = append(ids, sendSome(t, g, "last", 1)...)
+	leave()
+	g.awaitStored(ids)
+	log := g.logs.String()
+	for _, code := range []string{"40001", "40P01", "57014", "53300"} {
+		if !strings.Contains(log, "SQLSTATE "+code) {
+			t.Errorf("the log does not tell of %s", code)
+		}
+	}
+	_, metrics := g.request(http.MethodGet, "/metrics", "")
+	failures := 0
+	if _, after, found := strings.Cut(metrics, "\nwebhook_batch_failures_total "); found {
+		fmt.Sscan(after, &failures)
+	}
+	if failures < 4 {
+		t.Errorf("the metrics count %d failures, want one for each trouble", failures)
+	}
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+		t.Errorf("something was dead-lettered: %s", body)
 	}
 }
