@@ -92,7 +92,16 @@ func TestStartWithoutRedis(t *testing.T) {
 			if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
 				t.Errorf("the gate is not ready: %d %s", status, body)
 			}
+			drained := func(want string) {
+				t.Helper()
+				code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout", "200ms")
+				if code != exitFail || !strings.Contains(errs, want) {
+					t.Errorf("drain ended with %d, want %q in %s", code, want, errs)
+				}
+			}
+			drained("what is left in it is not known")
 			ids := sendSome(t, g, "away", 20)
+			drained("20 records are still queued")
 			if h := g.health(); h.Status != "degraded" || h.Queue.Spooled != 20 {
 				t.Errorf("the health is %+v, want 20 spooled", h)
 			}
@@ -101,9 +110,6 @@ func TestStartWithoutRedis(t *testing.T) {
 				if !strings.Contains(metrics, want) {
 					t.Errorf("the metrics have no %s", want)
 				}
-			}
-			if code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout", "200ms"); code != exitFail {
-				t.Errorf("drain ended with %d: %s", code, errs)
 			}
 			ways.come(server)
 			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
