@@ -13,8 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// drainPoll is how often drain asks the gate.
-const drainPoll = 100 * time.Millisecond
+const (
+	// drainPoll is how often drain asks the gate.
+	drainPoll = 100 * time.Millisecond
+	// firstAnswer is how long the gate may take to answer at all, however short the time-out.
+	firstAnswer = 30 * time.Second
+)
 
 func newDrainCommand() *cobra.Command {
 	var c client
@@ -39,10 +43,8 @@ could not be asked.`,
 		if timeout <= 0 {
 			return errors.New("--timeout must be positive")
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-		defer cancel()
 		d := drain{client: c, show: drainProgress(cmd.ErrOrStderr())}
-		left, err := d.run(ctx)
+		left, err := d.run(cmd.Context(), timeout)
 		switch {
 		case err == nil:
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first, time.Since(d.begun).Round(time.Millisecond))
@@ -68,14 +70,18 @@ type drain struct {
 	unsure bool  // there may be more than the gate knows of: a queue that is away does not tell
 }
 
-// run returns when nothing is queued. An error comes with what was left when the gate answered last.
-func (d *drain) run(ctx context.Context) (left int64, err error) {
+// run returns when nothing is queued, or after the time-out. An error comes with what was left when the gate answered last.
+func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err error) {
 	d.begun, d.first = time.Now(), -1
-	for {
-		depth, err := d.depth(ctx)
+	asking, cancelAsking := context.WithTimeout(ctx, max(timeout, firstAnswer))
+	defer cancelAsking()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for ; ; asking = ctx {
+		depth, err := d.depth(asking)
 		if err != nil {
-			if ctx.Err() != nil {
-				err = ctx.Err()
+			if asking.Err() != nil {
+				err = asking.Err()
 			}
 			return left, err
 		}

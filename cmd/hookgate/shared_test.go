@@ -269,10 +269,12 @@ func TestStaleOwner(t *testing.T) {
 	s := newShared(t)
 	ingest, stale := s.start(roleIngest), s.start(roleWorker)
 	stream := startStream(t, ingest, 4000, 500)
-	<-time.After(time.Second) // in the middle of its work
+	stored := func() int64 { return ingest.health().Store.Events }
+	ingest.await("it is in the middle of its work", func() bool { return stored() > 300 })
 	stale.signal(syscall.SIGSTOP)
 	s.start(roleWorker)
-	<-time.After(2 * time.Second) // past its lease of 1 s
+	before := stored()
+	ingest.await("its lease has run out and its successor stores", func() bool { return stored() > before+200 })
 	stale.signal(syscall.SIGCONT)
 	stream.wait()
 	ingest.awaitDrained()
@@ -285,7 +287,7 @@ func TestRedisHangs(t *testing.T) {
 	s := newShared(t)
 	g := s.start(roleAll)
 	stream := startStream(t, g, 3000, 500)
-	<-time.After(time.Second)
+	g.await("something is stored", func() bool { return g.health().Store.Events > 300 })
 	hung := time.Now()
 	s.redis.Hang()
 	g.await("the gate spools", func() bool { h := g.health(); return h.Status == "degraded" && h.Queue.Spooled > 100 })
@@ -340,6 +342,7 @@ func TestFailoverOff(t *testing.T) {
 func TestPoison(t *testing.T) {
 	s := newShared(t)
 	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
+	ingest.await("the tables are there", func() bool { return ingest.health().Status == "ok" })
 	if err := s.postgres.Exec(t.Context(), s.database, "ALTER TABLE webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
 		t.Fatal(err)
 	}
