@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -238,15 +238,7 @@ func TestStartIsRefused(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	server.MustDo("CONFIG", "SET", "requirepass", "right-password")
 	evicting := redistest.Start(t, redistest.Options{MaxMemoryPolicy: "allkeys-lru"})
-	cluster, err := pgtest.Start(t.Context(), pgtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := startPostgres(t, pgtest.Options{})
 	if err := cluster.RequirePasswords(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -275,15 +267,7 @@ func TestStartIsRefused(t *testing.T) {
 // TestStartWithoutPostgres: while the database is away a gate starts, acknowledges, answers reads with 503, and when the
 // database is there it is migrated and everything is stored.
 func TestStartWithoutPostgres(t *testing.T) {
-	cluster, err := pgtest.Start(t.Context(), pgtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := startPostgres(t, pgtest.Options{})
 	if err := cluster.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -306,14 +290,33 @@ func TestStartWithoutPostgres(t *testing.T) {
 	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 }
 
-// TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this program must not use is left
-// alone; health and log say why, webhooks are taken, and when the schema fits everything is stored.
-func TestSchemaTurnsOutUnfit(t *testing.T) {
-	cluster, err := pgtest.Start(t.Context(), pgtest.Options{})
+// TestStartInSilence: a Redis and a database that accept connections and say nothing hold up neither the start nor the end of
+// a gate, and what it has acknowledged is there after it.
+func TestStartInSilence(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
+	defer silent.Close()
+	env := []string{
+		"REDIS_URL=redis://" + silent.Addr().String(), "HOOKGATE_REDIS_TIMEOUT=300ms",
+		"DB_URL=postgres://gate@" + silent.Addr().String() + "/gate?sslmode=disable", "HOOKGATE_DATABASE_CONNECT_TIMEOUT=500ms",
+	}
+	g := startGate(t, startOptions{env: env})
+	sendSome(t, g, "m", 10)
+	if h := g.health(); h.Status != "degraded" || h.Queue.Spooled != 10 || h.Store.Error == "" {
+		t.Errorf("the health is %+v", h)
+	}
+	g.stop()
+	server := redistest.Start(t, redistest.Options{})
+	g = startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL()}, dir: g.dir})
+	g.await("what was spooled is stored", func() bool { return g.health().Store.Events == 10 })
+}
+
+// TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this program must not use is left
+// alone; health and log say why, webhooks are taken, and when the schema fits everything is stored.
+func TestSchemaTurnsOutUnfit(t *testing.T) {
+	cluster, _ := startPostgres(t, pgtest.Options{})
 	for name, test := range map[string]struct {
 		settings string
 		spoil    func(database string) error
@@ -346,10 +349,7 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database, err := cluster.NewDatabase(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			database := newDatabase(t, cluster)
 			direct, err := url.Parse(cluster.URL(database))
 			if err != nil {
 				t.Fatal(err)
@@ -369,7 +369,7 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			if status, body := g.request(http.MethodGet, "/api/events", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, test.told) {
 				t.Errorf("a read is answered %d %s", status, body)
 			}
-			if !bytes.Contains([]byte(g.logs.String()), []byte("its schema has version")) {
+			if !strings.Contains(g.logs.String(), "its schema has version") {
 				t.Errorf("the log does not tell of the schema:\n%s", tail(g.logs.String()))
 			}
 			if err := test.mend(database); err != nil {
@@ -384,15 +384,7 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 // TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a server without a free
 // connection are waited out: retried, counted by a metric and told in the log with their codes, and nothing is dead-lettered.
 func TestPostgresTroubles(t *testing.T) {
-	cluster, err := pgtest.Start(t.Context(), pgtest.Options{Settings: []string{"max_connections=12", "superuser_reserved_connections=0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12", "superuser_reserved_connections=0"}})
 	must := func(statements string) {
 		t.Helper()
 		if err := cluster.Exec(t.Context(), database, statements); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -44,24 +43,30 @@ func newShared(t *testing.T) *shared {
 func newSharedOn(t *testing.T, redisURL string) *shared {
 	t.Helper()
 	s := &shared{t: t, redisURL: redisURL}
-	var err error
-	if s.postgres, err = pgtest.Start(t.Context(), pgtest.Options{Fsync: true}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.postgres.Close(); err != nil {
-			t.Errorf("end postgres: %v", err)
-		}
-	})
-	s.database = s.newDatabase()
+	s.postgres, s.database = startPostgres(t, pgtest.Options{Fsync: true})
 	return s
 }
 
-func (s *shared) newDatabase() string {
-	s.t.Helper()
-	name, err := s.postgres.NewDatabase(s.t.Context())
+// startPostgres starts a server with an empty database. It ends with the test.
+func startPostgres(t *testing.T, o pgtest.Options) (cluster *pgtest.Cluster, database string) {
+	t.Helper()
+	cluster, err := pgtest.Start(t.Context(), o)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Close(); err != nil {
+			t.Errorf("end postgres: %v", err)
+		}
+	})
+	return cluster, newDatabase(t, cluster)
+}
+
+func newDatabase(t *testing.T, cluster *pgtest.Cluster) string {
+	t.Helper()
+	name, err := cluster.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	return name
 }
@@ -159,8 +164,8 @@ func TestPairings(t *testing.T) {
 	for name, env := range map[string][]string{
 		"embedded":             nil,
 		"Redis and SQLite":     {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=one"},
-		"SQLite and Postgres":  {"DB_URL=" + s.postgres.URL(s.newDatabase())},
-		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(s.newDatabase())},
+		"SQLite and Postgres":  {"DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
+		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
 	} {
 		g := startGate(t, startOptions{env: env})
 		ledgerFile := filepath.Join(t.TempDir(), "ledger.ndjson")
@@ -441,15 +446,7 @@ func TestPostgresSlow(t *testing.T) {
 
 // TestMigrate: the commands show and update the schema of a database that no gate has seen.
 func TestMigrate(t *testing.T) {
-	cluster, err := pgtest.Start(context.Background(), pgtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := startPostgres(t, pgtest.Options{})
 	env := []string{"DB_URL=" + cluster.URL(database)}
 	for _, step := range []struct {
 		args []string

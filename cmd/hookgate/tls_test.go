@@ -16,15 +16,7 @@ func TestTLS(t *testing.T) {
 		"+@connection", "+@scripting", "+@stream", "+@string", "+@hash", "+@sortedset", "+pexpire", "+del", "+time", "+info",
 		"+config|get", "+cluster")
 	redisURL, ca := server.TLSURL("gate:p%40ss%20word")
-	cluster, err := pgtest.Start(t.Context(), pgtest.Options{TLS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := startPostgres(t, pgtest.Options{TLS: true})
 	postgresURL := strings.Replace(cluster.URL(database), "sslmode=disable", "sslmode=verify-full", 1)
 	trusting := postgresURL + "&sslrootcert=" + cluster.CAFile()
 

@@ -338,19 +338,26 @@ func TestServerVanished(t *testing.T) {
 	}
 }
 
-// TestServerKilled: a server that is killed in the middle of the load and started again has lost nothing of which Apply
-// returned nil, and what was under way is stored once, in its order, by workers that only try again.
-func TestServerKilled(t *testing.T) {
-	c, err := pgtest.Start(t.Context(), pgtest.Options{})
+// ownServer starts a server that the test may hurt, and returns it with the URL of an empty database.
+func ownServer(t *testing.T, o pgtest.Options) (c *pgtest.Cluster, url string) {
+	t.Helper()
+	c, err := pgtest.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	name, err := c.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), Config{URL: c.URL(name)})
+	return c, c.URL(name)
+}
+
+// TestServerKilled: a server that is killed in the middle of the load and started again has lost nothing of which Apply
+// returned nil, and what was under way is stored once, in its order, by workers that only try again.
+func TestServerKilled(t *testing.T) {
+	c, url := ownServer(t, pgtest.Options{})
+	s, err := Open(t.Context(), Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,7 +411,7 @@ func TestServerKilled(t *testing.T) {
 			t.Errorf("partition %d has %d events, want the %d that were stored, in order", p, len(got), len(want))
 		}
 	}
-	if err := verified(c.URL(name)); err != nil {
+	if err := verified(url); err != nil {
 		t.Error(err)
 	}
 }
@@ -412,16 +419,8 @@ func TestServerKilled(t *testing.T) {
 // TestNoConnections: while other clients hold all connections of the server, calls fail at once and say so, and go on when there
 // is one again.
 func TestNoConnections(t *testing.T) {
-	c, err := pgtest.Start(t.Context(), pgtest.Options{Settings: []string{"max_connections=8", "superuser_reserved_connections=0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	name, err := c.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Open(t.Context(), Config{URL: c.URL(name)})
+	_, url := ownServer(t, pgtest.Options{Settings: []string{"max_connections=8", "superuser_reserved_connections=0"}})
+	s, err := Open(t.Context(), Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +430,7 @@ func TestNoConnections(t *testing.T) {
 	s.pool.Reset() // lets go of its connections
 	var crowd []*pgx.Conn
 	for {
-		conn, err := pgx.Connect(t.Context(), c.URL(name))
+		conn, err := pgx.Connect(t.Context(), url)
 		if err == nil {
 			crowd = append(crowd, conn)
 			continue
