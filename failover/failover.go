@@ -200,7 +200,11 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
 	state, cause, since := q.state, q.cause, q.since
 	q.mu.Unlock()
-	bounded, cancel := context.WithTimeout(ctx, q.Timeout)
+	timeout := q.Timeout
+	if end, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(end)/2) // the rest is for the spool
+	}
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stats, err := q.primary.Stats(bounded)
 	if ctx.Err() != nil {

@@ -357,6 +357,12 @@ func TestAwayAndUnused(t *testing.T) {
 			t.Errorf("while the primary is away the stats are %+v (error %v)", s, err)
 		}
 	}
+	p.Timeout = waitFor // longer than the caller has time
+	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if s, err := p.Stats(soon); err != nil || s.Degraded == nil {
+		t.Errorf("to a caller with less time than an operation may take the stats are %+v (error %v)", s, err)
+	}
 	p.primary.mood.Store(well)
 	eventually(t, "the stats are well", func() bool { s, err := p.Stats(t.Context()); return err == nil && s.Degraded == nil })
 }

@@ -199,6 +199,9 @@ func TestStartWithoutRedisOrSpool(t *testing.T) {
 	if status, _ := g.request(http.MethodGet, "/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("without Redis the readiness is %d", status)
 	}
+	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout", "200ms"); code != exitFail || !strings.Contains(errs, "is not known") {
+		t.Errorf("without Redis drain ended with %d: %s", code, errs)
+	}
 	server.Restart()
 	g.await("webhooks are taken", func() bool {
 		status, _ := g.send(`{"messageId":"m","eventType":"t"}`)

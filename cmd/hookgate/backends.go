@@ -106,18 +106,16 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	}
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
-	opened, away := q.Opened()
-	if away == nil {
+	switch opened, away := q.Opened(); {
+	case away == nil:
 		b.promise = opened.(*queueredis.Queue).Durability().Worth
+	case c.Failover == failoverOff:
+		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
+	default:
+		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
 	}
 	if c.Failover == failoverOff {
-		if away != nil {
-			b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
-		}
 		return nil
-	}
-	if away != nil {
-		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
 	}
 	spool, err := queuesqlite.Open(ctx, c.DataDir.spoolFile(), queuesqlite.Options{
 		Partitions:     c.Queue.Partitions,

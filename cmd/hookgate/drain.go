@@ -28,9 +28,9 @@ func newDrainCommand() *cobra.Command {
 		Short: "Wait until everything accepted is stored",
 		Long: `Wait until everything that a running gate has accepted is stored.
 
-While the queue is away, or what was spooled meanwhile is on its way to it, something may
-be left, and drain waits. The gate goes on taking webhooks; with a steady stream of them the queue may never be
-empty, so set maintenance read_only first where that matters.
+The gate goes on taking webhooks; with a steady stream of them the queue may never be
+empty, so set maintenance read_only first where that matters. While Redis is away nobody
+knows what is left in it, and drain waits.
 
 Exit code 0: nothing is queued. 1: something is left when the time is over. 2: the gate
 could not be asked.`,
@@ -66,7 +66,7 @@ type drain struct {
 	client client
 	show   func(d *drain, depth int64)
 	begun  time.Time
-	first  int64 // depth at first
+	first  int64 // depth when it was first known
 	unsure bool  // there may be more than the gate knows of: a queue that is away does not tell
 }
 
@@ -85,7 +85,7 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 			}
 			return left, err
 		}
-		if d.first < 0 {
+		if d.first < 0 || d.unsure {
 			d.first = depth
 		}
 		left = depth
@@ -111,10 +111,13 @@ func (d *drain) depth(ctx context.Context) (int64, error) {
 	if err := d.client.getOpen(ctx, "/api/health", &health); err != nil {
 		return 0, err
 	}
+	d.unsure = health.Queue.Error != "" || health.Queue.Degraded != ""
+	if health.Queue.Depth == nil && d.unsure {
+		return 0, nil
+	}
 	if health.Queue.Depth == nil {
 		return 0, fmt.Errorf("%s answers without the depth of a queue: is it a gate?", d.client.target)
 	}
-	d.unsure = health.Queue.Error != "" || health.Queue.Degraded != ""
 	return *health.Queue.Depth, nil
 }
 

@@ -86,7 +86,7 @@ func (q *Queue) fixPartitions(ctx context.Context) error {
 	}
 	n, err := strconv.Atoi(have)
 	if err != nil || n < 1 {
-		return fmt.Errorf("its number of partitions reads %q", have)
+		return unfit(reasonPartitions, fmt.Errorf("its number of partitions reads %q", have))
 	}
 	waiting := int64(0)
 	for _, log := range newKeys(q.opts.Prefix, n).log {

@@ -114,14 +114,14 @@ func (q *Queue) start(ctx context.Context) error {
 		return unfit(reasonEvicts, fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
 			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}
-	for _, warning := range q.worth.Warnings {
-		q.opts.Logger.Warn("redis: " + warning)
-	}
 	if err := q.fixPartitions(ctx); err != nil {
 		return err
 	}
 	if err := q.readSettings(ctx); err != nil {
 		return err
+	}
+	for _, warning := range q.worth.Warnings {
+		q.opts.Logger.Warn("redis: " + warning)
 	}
 	_ = q.measure(ctx) // one partition that fails, on a node of its own, is in the health and holds up none of the others
 	return nil
@@ -152,8 +152,8 @@ func (q *Queue) isClosed() bool {
 
 // Append implements hookgate.Queue.
 //
-// The high-water mark is compared with a count of all partitions that is taken every 100 ms, when there are appends, and anew before
-// anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
+// The high-water mark is compared with a count of all partitions that is taken every 100 ms while there are appends, and
+// anew before anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
 // exceed its mark by what they append in 100 ms and one operation.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	if q.isClosed() {
