@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -180,4 +181,46 @@ func TestSlotMoves(t *testing.T) {
 	s.awaitTaken(500)
 	eventually(t, "the queue is well", func() bool { return healthy(q) })
 	s.end(c)
+}
+
+// TestOpenNotNow: what passes by itself is no reason to call Redis unfit; see TestStartIsRefused of cmd/hookgate for what is.
+func TestOpenNotNow(t *testing.T) {
+	for name, leave := range map[string]func(*redistest.Server){
+		"too many clients": func(s *redistest.Server) {
+			mustOpen(t, Config{URL: s.URL()}) // whose connections count
+			s.MustDo("CONFIG", "SET", "maxclients", "1")
+		},
+		"a replica": func(s *redistest.Server) { s.MustDo("REPLICAOF", "127.0.0.1", "1") },
+		"loading":   (*redistest.Server).RestartLoading,
+		"dead":      (*redistest.Server).Kill,
+	} {
+		server := redistest.Start(t, redistest.Options{AppendFsync: "no"})
+		leave(server)
+		q, err := Open(t.Context(), Config{URL: server.URL()})
+		var unfit *hookgate.UnfitError
+		if err == nil {
+			q.Close()
+		}
+		if err == nil || errors.As(err, &unfit) {
+			t.Errorf("%s: open got %v", name, err)
+		}
+	}
+}
+
+// TestCountWakes: what another process appends to an idle partition wakes its owner with the next count, and an empty partition
+// does not.
+func TestCountWakes(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	config := Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute}
+	q, other := mustOpen(t, config), mustOpen(t, config)
+	c := mustConsume(t, q).(*consumer)
+	eventually(t, "the partition is leased", func() bool { return held(q) == 1 })
+	<-c.woken // by the lease
+	if err := q.measure(t.Context()); err != nil || len(c.woken) > 0 {
+		t.Errorf("a count of nothing got %v and woke %d", err, len(c.woken))
+	}
+	mustAppend(t, other, testDelivery("k", 0))
+	if err := q.measure(t.Context()); err != nil || len(c.woken) != 1 {
+		t.Errorf("a count of one got %v and woke %d", err, len(c.woken))
+	}
 }
