@@ -381,6 +381,25 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// TestAwayAndUnused: a primary that is away although nothing has been sent yet is told of, and is no reason to send nothing.
+func TestAwayAndUnused(t *testing.T) {
+	p := newPair(t, 0, impatient)
+	for _, mood := range []int32{refuses, hangs} {
+		p.primary.mood.Store(mood)
+		if s, err := p.Stats(t.Context()); err != nil || s.Err != nil || s.Degraded == nil || s.HighWater == 0 {
+			t.Errorf("while the primary is away the stats are %+v (error %v)", s, err)
+		}
+	}
+	p.Timeout = waitFor // longer than the caller has time
+	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if s, err := p.Stats(soon); err != nil || s.Degraded == nil {
+		t.Errorf("to a caller with less time than an operation may take the stats are %+v (error %v)", s, err)
+	}
+	p.primary.mood.Store(well)
+	eventually(t, "the stats are well", func() bool { s, err := p.Stats(t.Context()); return err == nil && s.Degraded == nil })
+}
+
 // TestOwnTimeIsUp: a caller that gives up is no reason to leave the primary.
 func TestOwnTimeIsUp(t *testing.T) {
 	p := newPair(t, 0, waitFor)

@@ -12,6 +12,7 @@ const scrapeTimeout = 2 * time.Second
 
 var (
 	queueUp     = prometheus.NewDesc("webhook_queue_up", "1 if the queue takes deliveries.", nil, nil)
+	queueAway   = prometheus.NewDesc("webhook_queue_degraded", "1 while deliveries are taken although the queue is away: they are spooled locally.", nil, nil)
 	queueDepth  = prometheus.NewDesc("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.", nil, nil)
 	queueLimit  = prometheus.NewDesc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.", nil, nil)
 	queueOldest = prometheus.NewDesc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.", nil, nil)
@@ -25,7 +26,7 @@ type gauges struct{ config Config }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueUp, queueDepth, queueLimit, queueOldest, queueSpool, storeUp, storeRows} {
+	for _, d := range []*prometheus.Desc{queueUp, queueAway, queueDepth, queueLimit, queueOldest, queueSpool, storeUp, storeRows} {
 		to <- d
 	}
 }
@@ -49,6 +50,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		send(queueSpool, float64(q.Spooled))
 	}
 	send(queueUp, one(err == nil && q.Err == nil))
+	send(queueAway, one(err == nil && q.Degraded != nil))
 	rows, err := g.config.Store(ctx)
 	if err == nil {
 		send(storeRows, float64(rows.Events), "events")

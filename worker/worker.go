@@ -78,7 +78,8 @@ type Metrics interface {
 	Persisted(eventType string, sinceReceived time.Duration)
 	Duplicate(eventType string, sinceReceived time.Duration)
 	DeadLettered(eventType string, sinceReceived time.Duration)
-	// Batch counts one transaction of the store, ApplyFailed an attempt at one that failed.
+	// Batch counts one transaction of the store, ApplyFailed an attempt at one, or at becoming the owner of a
+	// partition, that failed.
 	Batch(records int, took time.Duration)
 	ApplyFailed()
 	// Workers tells how many workers there are now.
@@ -222,6 +223,9 @@ func (w *worker) acquire(ctx context.Context, records []hookgate.Record) error {
 			ctx, cancel := context.WithTimeout(ctx, w.ApplyTimeout)
 			defer cancel()
 			epoch, err := w.store.Acquire(ctx, p)
+			if err != nil {
+				w.metrics.ApplyFailed()
+			}
 			w.owned[p] = ownership{lease, epoch}
 			return err
 		})

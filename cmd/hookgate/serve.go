@@ -29,7 +29,8 @@ func newServeCommand() *cobra.Command {
 		Long: `Run the gate: take webhooks, answer 202 when each is on disk, store them in order.
 
 Everything is kept in the data directory, unless REDIS_URL makes Redis the queue and
-DB_URL makes PostgreSQL the store; then any number of processes share the work. On the
+DB_URL makes PostgreSQL the store; then any number of processes share the work. The
+gate also starts while they are away: it spools and queues until they are there. On the
 first start keys are made in the data directory and shown where they are. SIGTERM or
 SIGINT ends it in good order; what is queued then is stored later.
 
