@@ -25,6 +25,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
@@ -119,7 +120,6 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 func testConfig(log io.Writer) Config {
 	return Config{
 		MaxBodyBytes:      1 << 20,
-		MaxBodyMemory:     64 << 20,
 		MaxHeaderBytes:    64 << 10,
 		MaxConnections:    1000,
 		ReadHeaderTimeout: within,
@@ -129,6 +129,7 @@ func testConfig(log io.Writer) Config {
 		RetryAfter:        1500 * time.Millisecond,
 		AdminTokens:       []string{"admin-token-older-9910", adminToken},
 		Version:           "test-version",
+		Guard:             guard.New(guard.Config{BodyMemory: 64 << 20}),
 		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

@@ -17,13 +17,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
 
@@ -34,9 +34,6 @@ const DefaultSource = "default"
 type Config struct {
 	// MaxBodyBytes is the largest body of a webhook.
 	MaxBodyBytes int64
-	// MaxBodyMemory bounds, in bytes, what all bodies beyond 64 KiB take that are being received at a
-	// time. A request that would exceed it gets 503.
-	MaxBodyMemory int64
 	// MaxHeaderBytes is the largest header of a request.
 	MaxHeaderBytes int
 	// MaxConnections is the number of connections served at a time; more wait to be accepted.
@@ -49,7 +46,9 @@ type Config struct {
 	AdminTokens []string
 	// Version is shown by the health.
 	Version string
-	Logger  *slog.Logger
+	// Guard decides how many webhooks are taken and how much memory their bodies may have.
+	Guard  *guard.Guard
+	Logger *slog.Logger
 }
 
 // Source is a configured sender.
@@ -59,6 +58,8 @@ type Source struct {
 	Scheme admit.Scheme
 	// KeepHeaders names the request headers that are kept with its events.
 	KeepHeaders []string
+
+	answered *metrics.Answers
 }
 
 // ModeKeeper knows the mode of the gate and keeps it across restarts.
@@ -76,6 +77,7 @@ type Server struct {
 	reader     hookgate.Reader
 	mode       ModeKeeper
 	metrics    *metrics.Metrics
+	guard      *guard.Guard
 	tokens     tokens
 	retryAfter []string
 	log        *slog.Logger
@@ -83,8 +85,7 @@ type Server struct {
 	http       *http.Server
 	started    time.Time
 
-	exchanges   sync.Pool    // of *exchange
-	largeBodies atomic.Int64 // bytes, see Config.MaxBodyMemory
+	exchanges sync.Pool // of *exchange
 }
 
 // secretHeaders must not be kept with an event.
@@ -93,7 +94,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
 func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode ModeKeeper, m *metrics.Metrics) (*Server, error) {
 	s := &Server{
-		config: c, queue: q, reader: r, mode: mode, metrics: m,
+		config: c, queue: q, reader: r, mode: mode, metrics: m, guard: c.Guard,
 		sources:    map[string]*Source{},
 		tokens:     newTokens(c.AdminTokens),
 		retryAfter: []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
@@ -110,6 +111,7 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 			}
 		}
 		source.KeepHeaders = kept
+		source.answered = m.Source(source.Name)
 		s.sources[webhookPrefix+source.Name] = &source
 		if source.Name == DefaultSource {
 			s.sources[webhookPath] = &source

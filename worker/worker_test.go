@@ -96,6 +96,7 @@ func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 type tally struct {
 	mu                                     sync.Mutex
 	persisted, duplicate, dead, failed, of int
+	fenced, gaps, inversions               int
 	workers                                []int // each change of their number
 }
 
@@ -109,6 +110,9 @@ func (m *tally) Duplicate(string, time.Duration)    { m.add(&m.duplicate, 1) }
 func (m *tally) DeadLettered(string, time.Duration) { m.add(&m.dead, 1) }
 func (m *tally) Batch(n int, _ time.Duration)       { m.add(&m.of, n) }
 func (m *tally) ApplyFailed()                       { m.add(&m.failed, 1) }
+func (m *tally) Fenced()                            { m.add(&m.fenced, 1) }
+func (m *tally) SequenceGap(string)                 { m.add(&m.gaps, 1) }
+func (m *tally) SequenceInversion(string)           { m.add(&m.inversions, 1) }
 func (m *tally) Workers(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

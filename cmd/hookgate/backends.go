@@ -12,6 +12,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/metrics"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 	"github.com/hookgate/hookgate/store/postgres"
@@ -29,6 +30,9 @@ type backends struct {
 	mode   httpd.ModeKeeper
 	store  hookgate.Store
 	reader hookgate.Reader
+	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
+	holdings func() metrics.Holdings
+	pool     func() metrics.Pool
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
 
@@ -82,6 +86,7 @@ func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger
 	}
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
+	b.holdings = func() metrics.Holdings { return metrics.Holdings{Partitions: q.Owned()} }
 	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
 	return nil
 }
@@ -103,6 +108,9 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	}
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
+	b.holdings = func() metrics.Holdings {
+		return metrics.Holdings{Partitions: q.Owned(), LeasesLost: q.LeasesLost()}
+	}
 	b.promise = q.Durability().Worth
 	if c.Failover == failoverOff {
 		return nil
@@ -148,6 +156,13 @@ func (b *backends) openPostgres(ctx context.Context, c config) error {
 	}
 	b.opened = append(b.opened, s)
 	b.store, b.reader, b.stored = s, s, "PostgreSQL"
+	b.pool = func() metrics.Pool {
+		p := s.Pool()
+		return metrics.Pool{
+			Acquired: int(p.AcquiredConns()), Idle: int(p.IdleConns()), Total: int(p.TotalConns()), Max: int(p.MaxConns()),
+			Waits: p.EmptyAcquireCount(), Waited: p.EmptyAcquireWaitTime(),
+		}
+	}
 	return nil
 }
 

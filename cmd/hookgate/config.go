@@ -38,6 +38,7 @@ type config struct {
 	Spool    spoolConfig             `koanf:"spool"`
 	Database databaseConfig          `koanf:"database"`
 	Worker   workerConfig            `koanf:"worker"`
+	Guard    guardConfig             `koanf:"guard"`
 	Sources  map[string]sourceConfig `koanf:"sources"`
 }
 
@@ -106,6 +107,7 @@ type workerConfig struct {
 	ApplyTimeout time.Duration `koanf:"apply_timeout"`
 	BackoffMin   time.Duration `koanf:"backoff_min"`
 	BackoffMax   time.Duration `koanf:"backoff_max"`
+	MaxRate      int           `koanf:"max_rate"`
 }
 
 type sourceConfig struct {
@@ -150,6 +152,7 @@ func defaultConfig() config {
 			BackoffMin:   50 * time.Millisecond,
 			BackoffMax:   15 * time.Second,
 		},
+		Guard:   defaultGuardConfig,
 		Sources: map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
 }
@@ -320,7 +323,12 @@ func (c config) check() error {
 			return fmt.Errorf("%s must be greater than zero", name)
 		}
 	}
+	if err := c.Guard.check(); err != nil {
+		return err
+	}
 	switch {
+	case c.Worker.MaxRate < 0:
+		return errors.New("worker.max_rate must not be negative; 0 means no bound")
 	case c.HTTP.MaxBody > maxBodyLimit:
 		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody, maxBodyLimit)
 	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:

@@ -20,8 +20,9 @@ var allowedImports = map[string]struct {
 }{
 	"":                  {nil, "the vocabulary and the ports depend on nothing"},
 	"admit":             {[]string{""}, "admission does no I/O"},
-	"httpd":             {[]string{"", "admit", "metrics"}, "the HTTP edge knows ports, not backends"},
-	"metrics":           {[]string{""}, "metrics are told, they do not ask"},
+	"guard":             {[]string{""}, "it watches and decides, and knows nothing of who asks it"},
+	"httpd":             {[]string{"", "admit", "guard", "metrics"}, "the HTTP edge knows ports, not backends"},
+	"metrics":           {[]string{"", "guard"}, "metrics are told; the few things they ask for are a port's or the guard's state"},
 	"internal/pgtest":   {nil, "it starts servers and knows nothing of who uses them"},
 	"internal/sqlitedb": {nil, "it knows SQLite and not what is kept in it"},
 	"queue/wire":        {[]string{""}, "the form of a record is the same in every queue"},
@@ -42,7 +43,7 @@ var allowedImports = map[string]struct {
 	"failover":           {[]string{""}, "it spools for any queue to any queue"},
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
-	"cmd/hookgate": {[]string{"", "admit", "failover", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
+	"cmd/hookgate": {[]string{"", "admit", "failover", "guard", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
 		"store/audit", "store/postgres", "store/sqlite", "worker"},
 		"the only place that names backends"},
 }

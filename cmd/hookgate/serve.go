@@ -19,6 +19,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
 	"github.com/hookgate/hookgate/worker"
@@ -69,7 +70,7 @@ precedence; docs/configuration.md has them all.`,
 // serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
 //
 //	listener ─► httpd ─► admit ─► queue ─► worker ─► store        (backends.go)
-//	                                         metrics and read API ─► httpd
+//	              guard                       metrics and read API ─► httpd
 func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -108,8 +109,11 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	defer closing(&err, b)
 
-	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources, b.queue, b.reader, b.mode, m)
+	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
+	m := metrics.New(metrics.Config{
+		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
+	})
+	server, err := httpd.New(httpConfigOf(c, keys, protection, log), sources, b.queue, b.reader, b.mode, m)
 	if err != nil {
 		return err
 	}
@@ -119,6 +123,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if c.Role != roleIngest {
 		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
 	}
+	workers.Go(func() { protection.Run(working) })
 	defer workers.Wait()
 	defer stopWorking()
 
@@ -191,10 +196,9 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 	return sources, nil
 }
 
-func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
+func httpConfigOf(c config, k credentials, g *guard.Guard, log *slog.Logger) httpd.Config {
 	return httpd.Config{
 		MaxBodyBytes:      int64(c.HTTP.MaxBody),
-		MaxBodyMemory:     int64(c.HTTP.MaxBodyMemory),
 		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
 		MaxConnections:    c.HTTP.MaxConnections,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout,
@@ -204,6 +208,7 @@ func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
 		Version:           versionText(),
+		Guard:             g,
 		Logger:            log,
 	}
 }
@@ -223,6 +228,7 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 		ApplyTimeout: c.Worker.ApplyTimeout,
 		BackoffMin:   c.Worker.BackoffMin,
 		BackoffMax:   c.Worker.BackoffMax,
+		MaxRate:      c.Worker.MaxRate,
 		Name:         fmt.Sprintf("%s-%d", host, os.Getpid()),
 		Logger:       log,
 	}

@@ -110,6 +110,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
+// Pool returns the state of the connections.
+func (s *Store) Pool() *pgxpool.Stat { return s.pool.Stat() }
+
 // configure makes a connection's configuration fit for a pooler.
 func configure(config *pgx.ConnConfig, c Config) {
 	c = c.withDefaults()
