@@ -34,29 +34,31 @@ func (t tokens) match(token string) bool {
 	return match == 1
 }
 
-// authorised hands a call on if it carries an admin token.
-func (c *call) authorised(next func(*call)) func(*call) {
-	return func(c *call) {
-		scheme, token, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") || !c.server.tokens.match(token) {
-			c.Header().Set("Www-Authenticate", "Bearer")
-			c.fail(http.StatusUnauthorized, "not authorised: this call takes Authorization: Bearer ADMIN_TOKEN")
-			return
-		}
-		next(c)
+// actor is who makes a call.
+type actor struct {
+	name string // of the token
+	role hookgate.Role
+}
+
+// authenticate finds out who makes the call and whether its role covers the route's. If not it has answered.
+func (c *call) authenticate() bool {
+	scheme, token, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || !c.server.tokens.match(token) {
+		c.Header().Set("Www-Authenticate", "Bearer")
+		c.fail(http.StatusUnauthorized, "not authorised: this call takes Authorization: Bearer ADMIN_TOKEN")
+		return false
 	}
+	c.actor = actor{"configured", hookgate.RoleAdmin}
+	return true
 }
 
 type modeAnswer struct {
 	Mode hookgate.Mode `json:"mode"`
 }
 
-// maintenance shows the mode, and sets it on POST.
-func (s *Server) maintenance(c *call) {
-	if c.request.Method != http.MethodPost {
-		c.json(modeAnswer{s.mode.Mode()})
-		return
-	}
+func (s *Server) showMode(c *call) { c.json(modeAnswer{s.mode.Mode()}) }
+
+func (s *Server) setMode(c *call) {
 	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
 	if err != nil {
 		c.fail(http.StatusBadRequest, "body cannot be read or is larger than 4 KiB")
@@ -72,11 +74,33 @@ func (s *Server) maintenance(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
+	if !c.begin(string(mode)) {
+		return
+	}
 	before := s.mode.Mode()
 	if err := s.mode.SetMode(c.request.Context(), mode); err != nil {
-		c.broken("setting the mode", err)
+		if c.end("failed") {
+			c.broken("setting the mode", err)
+		}
 		return
 	}
 	s.log.Warn("mode set", "request_id", c.requestID, "mode", mode, "before", before, "remote", c.request.RemoteAddr)
-	c.json(modeAnswer{mode})
+	if c.end("done") {
+		c.json(modeAnswer{mode})
+	}
+}
+
+// begin writes into the admin trail that the route's action is about to be done to the target, which is for people to read:
+// a mode, an id, a filter. It must come before the effect. If it returns false the action must not be done, and the call is answered.
+func (c *call) begin(target string) bool {
+	c.server.log.Warn("admin action", "request_id", c.requestID, "action", c.route.Action, "target", target,
+		"by", c.actor.name, "remote", c.request.RemoteAddr)
+	return true
+}
+
+// end writes into the admin trail what came of the action that begin announced. It must come before the answer. If it
+// returns false the call is answered.
+func (c *call) end(result string) bool {
+	c.server.log.Warn("admin action ended", "request_id", c.requestID, "action", c.route.Action, "result", result)
+	return true
 }

@@ -242,7 +242,7 @@ func TestBodyMemory(t *testing.T) {
 	}}
 	g := newGate(t, func(s *setup) {
 		s.queue = q
-		s.config.Guard = guard.New(guard.Config{BodyMemory: 260_000})
+		s.guard = guard.New(guard.Config{BodyMemory: 260_000})
 	})
 	held := make(chan int, 1)
 	go func() {

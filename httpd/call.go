@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime/debug"
-	"slices"
-	"strings"
 
 	"github.com/hookgate/hookgate"
 )
@@ -17,6 +15,10 @@ type call struct {
 	request   *http.Request
 	requestID string
 	status    int
+
+	route    *route
+	segments []string // of the request's path, escaped
+	actor    actor    // who makes the call, unless it is open
 }
 
 // WriteHeader notes the status for the metrics.
@@ -28,18 +30,12 @@ func (c *call) WriteHeader(status int) {
 // Unwrap lets http.ResponseController reach the connection.
 func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// only hands the call on if its method is one of methods. HEAD goes where GET does.
-func (c *call) only(next func(*call), methods ...string) {
-	method := c.request.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
-	if !slices.Contains(methods, method) {
-		c.Header().Set("Allow", strings.Join(methods, ", "))
-		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(methods, " and "))
+// serve answers the call if its bearer may make it.
+func (c *call) serve() {
+	if c.route.Role != hookgate.RoleNone && !c.authenticate() {
 		return
 	}
-	next(c)
+	c.route.answer(c.server, c)
 }
 
 // json answers 200 with v.

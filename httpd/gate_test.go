@@ -63,13 +63,14 @@ type setup struct {
 	queue   hookgate.Queue
 	reader  hookgate.Reader
 	mode    ModeKeeper
+	guard   *guard.Guard
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
 func newGate(t testing.TB, change func(*setup)) *gate {
 	t.Helper()
 	g := &gate{log: &logBuffer{}, lease: map[int]hookgate.Epoch{}}
-	s := setup{config: testConfig(g.log), sources: testSources(t)}
+	s := setup{config: testConfig(g.log), sources: testSources(t), guard: guard.New(guard.Config{BodyMemory: 64 << 20})}
 	if change != nil {
 		change(&s)
 	}
@@ -92,9 +93,9 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	if s.mode == nil {
 		s.mode = &fakeMode{}
 	}
-	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
+	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, s.queue, s.reader, s.mode, g.metrics)
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Mode: s.mode, Metrics: g.metrics, Guard: s.guard})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -129,7 +130,6 @@ func testConfig(log io.Writer) Config {
 		RetryAfter:        1500 * time.Millisecond,
 		AdminTokens:       []string{"admin-token-older-9910", adminToken},
 		Version:           "test-version",
-		Guard:             guard.New(guard.Config{BodyMemory: 64 << 20}),
 		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

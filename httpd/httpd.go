@@ -2,9 +2,7 @@
 // become statuses.
 //
 //	POST /webhooks…   ingest.go  no more I/O than the body and one Append
-//	/api/…            read.go    what is stored
-//	/admin/…          admin.go   operations
-//	/livez … /metrics health.go
+//	everything else   routes.go  one table: method, path, least role, what answers it
 package httpd
 
 import (
@@ -46,9 +44,7 @@ type Config struct {
 	AdminTokens []string
 	// Version is shown by the health.
 	Version string
-	// Guard decides how many webhooks are taken and how much memory their bodies may have.
-	Guard  *guard.Guard
-	Logger *slog.Logger
+	Logger  *slog.Logger
 }
 
 // Source is a configured sender.
@@ -67,6 +63,16 @@ type ModeKeeper interface {
 	Mode() hookgate.Mode
 	// SetMode returns when the new mode is in effect and kept. An error means that it is not.
 	SetMode(context.Context, hookgate.Mode) error
+}
+
+// Parts are the parts of a gate that the server shows and steers. Each must be set.
+type Parts struct {
+	Queue   hookgate.Queue
+	Reader  hookgate.Reader
+	Mode    ModeKeeper
+	Metrics *metrics.Metrics
+	// Guard decides how many webhooks are taken and how much memory their bodies may have.
+	Guard *guard.Guard
 }
 
 // Server is the HTTP edge of one gate.
@@ -92,9 +98,9 @@ type Server struct {
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
-func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode ModeKeeper, m *metrics.Metrics) (*Server, error) {
+func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
-		config: c, queue: q, reader: r, mode: mode, metrics: m, guard: c.Guard,
+		config: c, queue: p.Queue, reader: p.Reader, mode: p.Mode, metrics: p.Metrics, guard: p.Guard,
 		sources:    map[string]*Source{},
 		tokens:     newTokens(c.AdminTokens),
 		retryAfter: []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
@@ -111,7 +117,7 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 			}
 		}
 		source.KeepHeaders = kept
-		source.answered = m.Source(source.Name)
+		source.answered = p.Metrics.Source(source.Name)
 		s.sources[webhookPrefix+source.Name] = &source
 		if source.Name == DefaultSource {
 			s.sources[webhookPath] = &source
@@ -168,31 +174,4 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status = s.serveOther(w, r, idText)
-}
-
-// serveOther answers everything but webhooks.
-func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, requestID string) (status int) {
-	c := &call{ResponseWriter: w, server: s, request: r, requestID: requestID, status: http.StatusOK}
-	path := r.URL.EscapedPath()
-	switch {
-	case path == "/livez":
-		c.only(s.livez, http.MethodGet)
-	case path == "/readyz":
-		c.only(s.readyz, http.MethodGet)
-	case path == "/api/health":
-		c.only(s.health, http.MethodGet)
-	case path == "/metrics":
-		c.only(func(c *call) { s.metrics.Handler().ServeHTTP(c, r) }, http.MethodGet)
-	case path == "/admin/maintenance":
-		c.only(c.authorised(s.maintenance), http.MethodGet, http.MethodPost)
-	case path == "/api/events":
-		c.only(c.authorised(s.events), http.MethodGet)
-	case strings.HasPrefix(path, "/api/events/"):
-		c.only(c.authorised(s.event), http.MethodGet)
-	case strings.HasPrefix(path, "/api/trace/"):
-		c.only(c.authorised(s.trace), http.MethodGet)
-	default:
-		c.fail(http.StatusNotFound, "there is nothing at this path")
-	}
-	return c.status
 }

@@ -52,7 +52,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.queue, s.mode, s.reader = q, mode, reader
 		s.config.MaxBodyBytes = 200_000
-		s.config.Guard = guard.New(guard.Config{BodyMemory: 187_000})
+		s.guard = guard.New(guard.Config{BodyMemory: 187_000})
 		s.config.ReadTimeout = 200 * time.Millisecond
 	})
 

@@ -113,7 +113,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	m := metrics.New(metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
-	server, err := httpd.New(httpConfigOf(c, keys, protection, log), sources, b.queue, b.reader, b.mode, m)
+	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Metrics: m, Guard: protection})
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 	return sources, nil
 }
 
-func httpConfigOf(c config, k credentials, g *guard.Guard, log *slog.Logger) httpd.Config {
+func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 	return httpd.Config{
 		MaxBodyBytes:      int64(c.HTTP.MaxBody),
 		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
@@ -208,7 +209,6 @@ func httpConfigOf(c config, k credentials, g *guard.Guard, log *slog.Logger) htt
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
 		Version:           versionText(),
-		Guard:             g,
 		Logger:            log,
 	}
 }
