@@ -12,6 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/metrics"
 )
 
 const (
@@ -50,11 +51,11 @@ type refusal struct {
 var (
 	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST"}
 	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
-	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true, reason: "read_only"}
-	refusedOverload = &refusal{status: http.StatusServiceUnavailable, told: "overload: the gate takes no more webhooks until it has caught up", retry: true, reason: "breaker"}
-	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: "in_flight"}
-	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true, reason: "queue_full"}
-	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many bodies at a time", retry: true, reason: "body_memory"}
+	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
+	refusedOverload = &refusal{status: http.StatusServiceUnavailable, told: "overload: the gate takes no more webhooks until it has caught up", retry: true, reason: metrics.ReasonBreaker}
+	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
+	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true, reason: metrics.ReasonQueueFull}
+	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
 )
 
 // jsonType is shared by all answers and must not be modified.

@@ -62,6 +62,15 @@ func (a *Answers) Count(status int) {
 	a.all.WithLabelValues(a.source, strconv.Itoa(status)).Inc()
 }
 
+// The reasons of refusals whose status alone does not tell.
+const (
+	ReasonReadOnly   = "read_only"
+	ReasonBreaker    = "breaker"
+	ReasonInFlight   = "in_flight"
+	ReasonBodyMemory = "body_memory"
+	ReasonQueueFull  = "queue_full"
+)
+
 // reasons are the labels of refusals that have no reason of their own.
 var reasons = map[int]string{
 	http.StatusBadRequest:            "malformed",
@@ -75,7 +84,17 @@ var reasons = map[int]string{
 	http.StatusServiceUnavailable:    "not_durable",
 }
 
-// Refused counts a webhook that was refused. An empty reason means the usual one of the status; the reasons must be few.
+// startReasons shows every reason from the start, so that the first refusal is an increase.
+func (m *Metrics) startReasons() {
+	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory, ReasonQueueFull, other} {
+		m.refused.WithLabelValues(reason)
+	}
+	for _, reason := range reasons {
+		m.refused.WithLabelValues(reason)
+	}
+}
+
+// Refused counts a webhook that was refused. The reason is one of the Reason constants, or empty: then the status tells.
 func (m *Metrics) Refused(reason string, status int) {
 	if reason == "" {
 		if reason = reasons[status]; reason == "" {

@@ -133,6 +133,7 @@ func New(c Config) *Metrics {
 		m.applyFailed, m.fenced, m.gaps, m.inversions, m.workers, buildInfo,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{config: c})
 	m.others = m.resolve(other)
+	m.startReasons()
 	return m
 }
 
