@@ -1,6 +1,9 @@
 package guard
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Status is the state of a guard at one moment.
 type Status struct {
@@ -55,9 +58,12 @@ func (g *Guard) Status() Status {
 	}
 	for _, signal := range g.signals {
 		s.Signals = append(s.Signals, SignalStatus{
-			Name: signal.name, Value: signal.value, Known: signal.known, Limit: signal.Limit,
-			Nearness: signal.nearness(), Raised: signal.raised,
+			Name: signal.name, Value: thousandths(signal.value), Known: signal.known, Limit: signal.Limit,
+			Nearness: thousandths(signal.nearness()), Raised: signal.raised,
 		})
 	}
 	return s
 }
+
+// thousandths rounds for people.
+func thousandths(x float64) float64 { return math.Round(1000*x) / 1000 }

@@ -13,16 +13,24 @@ type call struct {
 	http.ResponseWriter
 	server    *Server
 	request   *http.Request
-	requestID string
+	id        hookgate.RequestID
+	requestID string // id as text
 	status    int
 
 	route    *route
 	segments []string // of the request's path, escaped
 	actor    actor    // who makes the call, unless it is open
+
+	// Of a call that changes something: its reason, and once it is in the admin trail its target.
+	reason, target string
+	recorded       bool
 }
 
 // WriteHeader notes the status for the metrics.
 func (c *call) WriteHeader(status int) {
+	if status < 300 && c.route != nil && c.route.Action != "" && !c.recorded {
+		panic("route " + c.route.Path + " has done something and not written it into the admin trail")
+	}
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
 }
@@ -32,7 +40,10 @@ func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // serve answers the call if its bearer may make it.
 func (c *call) serve() {
-	if c.route.Role != hookgate.RoleNone && !c.authenticate() {
+	if c.route.Role != hookgate.RoleNone && !c.authorise() {
+		return
+	}
+	if c.route.Action != "" && !c.readReason() {
 		return
 	}
 	c.route.answer(c.server, c)

@@ -21,6 +21,12 @@ type Route struct {
 	Action string
 }
 
+// Public reports whether the call is on the public side, where the webhooks are, if the gate has two listeners.
+func (r Route) Public() bool { return r.Path == "/livez" || r.Path == "/readyz" }
+
+// on reports whether the call is on a side.
+func (r Route) on(side Side) bool { return side == Everything || r.Public() == (side == PublicSide) }
+
 // table is everything but the webhooks. A call is answered by the first row whose path and method fit, so a path
 // that says more stands before one that fits it too.
 var table = []struct {
@@ -33,12 +39,18 @@ var table = []struct {
 	{"GET", "/readyz", hookgate.RoleNone, "", (*Server).readyz},
 	{"GET", "/metrics", hookgate.RoleNone, "", (*Server).showMetrics},
 	{"GET", "/api/health", hookgate.RoleNone, "", (*Server).health},
+	{"GET", "/api/openapi.yaml", hookgate.RoleNone, "", (*Server).openAPI},
 	{"GET", "/api/events", hookgate.RoleViewer, "", (*Server).events},
 	{"GET", "/api/events/{id}", hookgate.RoleViewer, "", (*Server).event},
 	{"GET", "/api/events/{id}/body", hookgate.RoleViewer, "", (*Server).eventBody},
 	{"GET", "/api/trace/{messageId...}", hookgate.RoleViewer, "", (*Server).trace},
 	{"GET", "/admin/maintenance", hookgate.RoleViewer, "", (*Server).showMode},
 	{"POST", "/admin/maintenance", hookgate.RoleOperator, "maintenance", (*Server).setMode},
+	{"GET", "/admin/actions", hookgate.RoleViewer, "", (*Server).actions},
+	{"GET", "/admin/tokens", hookgate.RoleAdmin, "", (*Server).listTokens},
+	{"POST", "/admin/tokens", hookgate.RoleAdmin, "token_create", (*Server).createToken},
+	{"DELETE", "/admin/tokens/{name}", hookgate.RoleAdmin, "token_revoke", (*Server).revokeToken},
+	{"GET", "/debug/pprof/{profile...}", hookgate.RoleAdmin, "", (*Server).profile},
 }
 
 // route is a row of the table, ready to be matched.
@@ -66,8 +78,8 @@ func Routes() []Route {
 }
 
 // serveOther answers everything but webhooks.
-func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, requestID string) (status int) {
-	c := &call{ResponseWriter: w, server: s, request: r, requestID: requestID, status: http.StatusOK}
+func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, id hookgate.RequestID, idText string) (status int) {
+	c := &call{ResponseWriter: w, server: s, request: r, id: id, requestID: idText, status: http.StatusOK}
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -75,7 +87,7 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, requestID st
 	segments := strings.Split(r.URL.EscapedPath(), "/")
 	var allowed []string
 	for i := range routes {
-		if !routes[i].fits(segments) {
+		if !routes[i].on(side) || !routes[i].fits(segments) {
 			continue
 		}
 		if routes[i].Method != method {

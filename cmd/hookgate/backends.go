@@ -30,6 +30,7 @@ type backends struct {
 	mode   httpd.ModeKeeper
 	store  hookgate.Store
 	reader hookgate.Reader
+	access httpd.Access
 	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
 	holdings func() metrics.Holdings
 	pool     func() metrics.Pool
@@ -145,7 +146,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.stored = s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.access, b.stored = s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
@@ -155,7 +156,7 @@ func (b *backends) openPostgres(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.stored = s, s, "PostgreSQL"
+	b.store, b.reader, b.access, b.stored = s, s, s, "PostgreSQL"
 	b.pool = func() metrics.Pool {
 		p := s.Pool()
 		return metrics.Pool{

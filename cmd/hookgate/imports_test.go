@@ -20,8 +20,9 @@ var allowedImports = map[string]struct {
 }{
 	"":                  {nil, "the vocabulary and the ports depend on nothing"},
 	"admit":             {[]string{""}, "admission does no I/O"},
+	"docs":              {nil, "documents are text"},
 	"guard":             {[]string{""}, "it watches and decides, and knows nothing of who asks it"},
-	"httpd":             {[]string{"", "admit", "guard", "metrics"}, "the HTTP edge knows ports, not backends"},
+	"httpd":             {[]string{"", "admit", "docs", "guard", "metrics"}, "the HTTP edge knows ports, not backends"},
 	"metrics":           {[]string{"", "guard"}, "metrics are told; the few things they ask for are a port's or the guard's state"},
 	"internal/pgtest":   {nil, "it starts servers and knows nothing of who uses them"},
 	"internal/sqlitedb": {nil, "it knows SQLite and not what is kept in it"},
