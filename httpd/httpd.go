@@ -47,6 +47,8 @@ type Config struct {
 	// Version is shown by the health.
 	Version string
 	Logger  *slog.Logger
+	// Around, if it is set, wraps the handler of each side.
+	Around func(http.Handler) http.Handler
 }
 
 // Source is a configured sender.
@@ -131,8 +133,12 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		}
 	}
 	for side := range s.http {
+		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) })
+		if c.Around != nil {
+			handler = c.Around(handler)
+		}
 		s.http[side] = &http.Server{
-			Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) }),
+			Handler:           handler,
 			ReadHeaderTimeout: c.ReadHeaderTimeout,
 			ReadTimeout:       c.ReadTimeout,
 			WriteTimeout:      c.WriteTimeout,

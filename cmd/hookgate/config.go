@@ -40,6 +40,7 @@ type config struct {
 	Database databaseConfig          `koanf:"database"`
 	Worker   workerConfig            `koanf:"worker"`
 	Guard    guardConfig             `koanf:"guard"`
+	Tracing  tracingConfig           `koanf:"tracing"`
 	Sources  map[string]sourceConfig `koanf:"sources"`
 }
 
@@ -117,6 +118,12 @@ type workerConfig struct {
 	MaxRate      int           `koanf:"max_rate"`
 }
 
+// tracingConfig is used if Endpoint is set.
+type tracingConfig struct {
+	Endpoint string  `koanf:"endpoint"`
+	Sample   float64 `koanf:"sample"`
+}
+
 type sourceConfig struct {
 	Kind        string   `koanf:"kind"`
 	BearerKeys  []string `koanf:"bearer_keys"`
@@ -161,6 +168,7 @@ func defaultConfig() config {
 			BackoffMax:   15 * time.Second,
 		},
 		Guard:   defaultGuardConfig,
+		Tracing: tracingConfig{Sample: 0.01},
 		Sources: map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
 }
@@ -335,6 +343,8 @@ func (c config) check() error {
 		return err
 	}
 	switch {
+	case !(c.Tracing.Sample >= 0 && c.Tracing.Sample <= 1):
+		return fmt.Errorf("tracing.sample is %v; it is a share from 0 to 1", c.Tracing.Sample)
 	case c.Worker.MaxRate < 0:
 		return errors.New("worker.max_rate must not be negative; 0 means no bound")
 	case c.HTTP.MaxBody > maxBodyLimit:

@@ -38,6 +38,7 @@ var allowedImports = map[string]struct {
 	"store/postgres": {[]string{"", "store/audit", "store/batch", "store/migrations", "store/paging"},
 		"the store knows nothing of HTTP or of the queue, nor of the other store"},
 	"store/storetest":    {[]string{""}, "a conformance suite knows the port and no backend"},
+	"tracing":            {[]string{""}, "it decorates ports and knows no backend"},
 	"worker":             {[]string{""}, "workers know ports, not backends"},
 	"load":               {[]string{""}, "an outside client must not lean on what the server believes"},
 	"bench":              {[]string{"load", "internal/pgtest"}, "measures from outside"},
@@ -45,7 +46,7 @@ var allowedImports = map[string]struct {
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
 	"cmd/hookgate": {[]string{"", "admit", "failover", "guard", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
-		"store/audit", "store/postgres", "store/sqlite", "worker"},
+		"store/audit", "store/postgres", "store/sqlite", "tracing", "worker"},
 		"the only place that names backends"},
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -105,12 +106,17 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 	defer closing(&err, b)
+	around, stopTracing, err := startTracing(c, b, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 
 	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
 	m := metrics.New(metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
+	server, err := httpd.New(httpConfigOf(c, keys, around, log), sources,
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Access: b.access, Metrics: m, Guard: protection})
 	if err != nil {
 		return err
@@ -193,7 +199,7 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 	return sources, nil
 }
 
-func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
+func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler, log *slog.Logger) httpd.Config {
 	return httpd.Config{
 		MaxBodyBytes:      int64(c.HTTP.MaxBody),
 		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
@@ -207,14 +213,20 @@ func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 		FailedLogins:      c.Admin.FailedLogins,
 		Version:           versionText(),
 		Logger:            log,
+		Around:            around,
 	}
 }
 
-func workerConfigOf(c config, log *slog.Logger) worker.Config {
+// processName tells this process from others, on other machines too.
+func processName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+func workerConfigOf(c config, log *slog.Logger) worker.Config {
 	return worker.Config{
 		Workers:      c.Worker.Count,
 		MinWorkers:   c.Worker.Min,
@@ -226,7 +238,7 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 		BackoffMin:   c.Worker.BackoffMin,
 		BackoffMax:   c.Worker.BackoffMax,
 		MaxRate:      c.Worker.MaxRate,
-		Name:         fmt.Sprintf("%s-%d", host, os.Getpid()),
+		Name:         processName(),
 		Logger:       log,
 	}
 }
