@@ -64,9 +64,10 @@ type Guard struct {
 	bodies  Budget
 	log     *slog.Logger
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards signals and what of the breaker is not atomic; only the goroutine that looks changes them
 	signals []*signal
-	// unread says that the queue could not be asked last time.
+
+	// unread says that the queue could not be asked last time. It belongs to the goroutine that looks.
 	unread bool
 }
 
@@ -186,24 +187,30 @@ func (g *Guard) look(ctx context.Context) {
 	}
 	l.now = time.Now()
 
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if unread := l.err != nil; unread != g.unread {
 		g.unread = unread
 		if unread {
 			g.log.Warn("guard cannot ask the queue; depth and lag change nothing until it can", "error", l.err)
 		}
 	}
-	for _, s := range g.signals {
-		value, known := s.read(l)
-		s.observe(l.now, value, known)
-	}
-	if changed := g.breaker.step(l.now, g.signals); changed {
+	if g.take(l) {
 		g.tell()
 	}
 }
 
-// tell logs the state of the breaker with what brought it about.
+// take lets the signals and the breaker take up a look, and reports whether the breaker has changed.
+func (g *Guard) take(l look) (changed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.signals {
+		value, known := s.read(l)
+		s.observe(l.now, value, known)
+	}
+	return g.breaker.step(l.now, g.signals)
+}
+
+// tell logs the state of the breaker with what brought it about. Like take it is for the goroutine that looks, and
+// nobody else changes what it reads.
 func (g *Guard) tell() {
 	args := []any{"breaker", g.breaker.state}
 	for _, s := range g.signals {

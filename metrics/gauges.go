@@ -13,35 +13,35 @@ import (
 const scrapeTimeout = 2 * time.Second
 
 var (
-	queueUp       = gauge("webhook_queue_up", "1 if the queue takes deliveries.")
-	queueDepth    = gauge("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.")
-	queueLimit    = gauge("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
-	queueOldest   = gauge("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.")
-	queueSpool    = gauge("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.")
-	queueDegraded = gauge("webhook_queue_degraded", "1 while deliveries are spooled locally because the queue is away.")
-	storeUp       = gauge("webhook_store_up", "1 if the store answers.")
-	storeRows     = gauge("webhook_store_rows", "What the store holds.", "kind")
+	queueUp       = desc("webhook_queue_up", "1 if the queue takes deliveries.")
+	queueDepth    = desc("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.")
+	queueLimit    = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
+	queueOldest   = desc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.")
+	queueSpool    = desc("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.")
+	queueDegraded = desc("webhook_queue_degraded", "1 while deliveries are spooled locally because the queue is away.")
+	storeUp       = desc("webhook_store_up", "1 if the store answers.")
+	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
 
-	partitions = gauge("webhook_partitions_owned", "Partitions that the workers of this process hold.")
-	leasesLost = gauge("webhook_leases_lost_total", "Partitions that this process lost to another before it gave them back.")
+	partitions = desc("webhook_partitions_owned", "Partitions that the workers of this process hold.")
+	leasesLost = desc("webhook_leases_lost_total", "Partitions that this process lost to another before it gave them back.")
 
-	poolConnections = gauge("webhook_store_pool_connections", "Connections to the database.", "state")
-	poolMax         = gauge("webhook_store_pool_max", "Connections to the database at most.")
-	poolWaits       = gauge("webhook_store_pool_waits_total", "How often a caller found no connection free.")
-	poolWaited      = gauge("webhook_store_pool_wait_seconds_total", "Time that callers have waited for a connection.")
+	poolConnections = desc("webhook_store_pool_connections", "Connections to the database.", "state")
+	poolMax         = desc("webhook_store_pool_max", "Connections to the database at most.")
+	poolWaits       = desc("webhook_store_pool_waits_total", "How often a caller found no connection free.")
+	poolWaited      = desc("webhook_store_pool_wait_seconds_total", "Time that callers have waited for a connection.")
 
-	breakerState  = gauge("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
-	breakerShare  = gauge("webhook_breaker_share_ratio", "Share of the webhooks that the breaker lets in.")
-	breakerOpened = gauge("webhook_breaker_openings_total", "How often the breaker has opened.")
-	guardValue    = gauge("webhook_guard_value", "Value that the guard watches, in the unit of its name; left out while it cannot be read.", "signal")
-	guardNearness = gauge("webhook_guard_nearness_ratio", "That value in proportion to its limit: 1 is at the limit; left out where there is none.", "signal")
-	inFlight      = gauge("webhook_in_flight", "Webhooks between their last byte and their answer.")
-	inFlightLimit = gauge("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
-	bodyMemory    = gauge("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
-	bodyLimit     = gauge("webhook_body_memory_limit_bytes", "What they may take at most.")
+	breakerState  = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
+	breakerShare  = desc("webhook_breaker_share_ratio", "Share of the webhooks that the breaker lets in.")
+	breakerOpened = desc("webhook_breaker_openings_total", "How often the breaker has opened.")
+	guardValue    = desc("webhook_guard_value", "Value that the guard watches, in the unit of its name; left out while it cannot be read.", "signal")
+	guardNearness = desc("webhook_guard_nearness_ratio", "That value in proportion to its limit: 1 is at the limit; left out where there is none.", "signal")
+	inFlight      = desc("webhook_in_flight", "Webhooks between their last byte and their answer.")
+	inFlightLimit = desc("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
+	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
+	bodyLimit     = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )
 
-func gauge(name, help string, labels ...string) *prometheus.Desc {
+func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -530,7 +531,7 @@ func TestMaxRate(t *testing.T) {
 }
 
 // endlessQueue has a record whenever it is asked.
-type endlessQueue struct{ opened int }
+type endlessQueue struct{ opened atomic.Int64 }
 
 func (q *endlessQueue) Append(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
 	return hookgate.Receipt{}, hookgate.ErrFull
@@ -539,8 +540,7 @@ func (q *endlessQueue) Stats(context.Context) (hookgate.QueueStats, error) {
 	return hookgate.QueueStats{}, nil
 }
 func (q *endlessQueue) Consume(context.Context) (hookgate.Consumer, error) {
-	q.opened++
-	return &endlessConsumer{partition: q.opened}, nil
+	return &endlessConsumer{partition: int(q.opened.Add(1))}, nil
 }
 
 type endlessConsumer struct {
