@@ -6,6 +6,9 @@ SHELL := /bin/bash
 # Real webhook payloads that the tests send; see cmd/hookgate/github_test.go.
 OCTOKIT := 7.6.1
 EXAMPLES := .cache/npm/node_modules/@octokit/webhooks-examples/package.json
+# Checks the alert rules; see cmd/hookgate/deploy_test.go. It is taken out of Debian's package (19 MB), which installed would bring
+# and start a Prometheus.
+PROMTOOL := .cache/promtool/promtool
 APT := $(if $(filter 0,$(shell id -u)),,sudo )env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: help
@@ -29,7 +32,7 @@ check: ## Format check, vet and staticcheck
 	go mod tidy -diff
 
 .PHONY: tools
-tools: ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, redis-server, postgresql, pgbouncer
+tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, redis-server, postgresql, pgbouncer; promtool in .cache
 	@missing=""; \
 	for pair in strace:strace prlimit:util-linux npm:npm curl:curl redis-server:redis-server pgbouncer:pgbouncer; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
@@ -40,6 +43,13 @@ tools: ## Install the Debian packages that the tests run: strace, util-linux, np
 $(EXAMPLES): | tools
 	npm install --silent --prefix .cache/npm --no-audit --no-fund --ignore-scripts @octokit/webhooks-examples@$(OCTOKIT)
 	@touch $@
+
+$(PROMTOOL):
+	mkdir -p $(@D)
+	cd $(@D) && { apt-get download -qq prometheus || { $(APT) update -qq && apt-get download -qq prometheus; }; }
+	dpkg-deb --fsys-tarfile $(@D)/prometheus_*.deb | tar -x -C $(@D) --strip-components=3 ./usr/bin/promtool
+	rm $(@D)/prometheus_*.deb
+	touch $@
 
 .PHONY: bench
 bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare net/http server, in one run (about eight minutes)

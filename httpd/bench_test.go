@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
 
@@ -64,7 +65,7 @@ func BenchmarkIngest(b *testing.B) {
 	c := testConfig(io.Discard)
 	c.Logger = slog.New(slog.DiscardHandler)
 	reader := &fakeReader{}
-	s, err := New(c, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Mode: &fakeMode{},
+	s, err := New(c, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Mode: &fakeMode{}, Guard: guard.New(guard.Config{BodyMemory: 64 << 20}),
 		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts})})
 	must(b, err)
 	benchmark(b, s)

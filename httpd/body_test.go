@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/guard"
 )
 
 // TestBodyLimit sends bodies of exactly the limit and of one byte more, with and without Content-Length.
@@ -47,8 +48,8 @@ func TestBodyLimit(t *testing.T) {
 				}
 			}
 		}
-		if n := g.largeBodies.Load(); n != 0 {
-			t.Errorf("limit %d: %d bytes are still counted as large bodies", limit, n)
+		if n := g.guard.Status().BodyMemory; n != 0 {
+			t.Errorf("limit %d: %d bytes are still counted for bodies", limit, n)
 		}
 	}
 }
@@ -222,8 +223,8 @@ func TestBodiesDoNotMix(t *testing.T) {
 			}
 		}
 	}
-	if n := g.largeBodies.Load(); n != 0 {
-		t.Errorf("%d bytes are still counted as large bodies", n)
+	if n := g.guard.Status().BodyMemory; n != 0 {
+		t.Errorf("%d bytes are still counted for bodies", n)
 	}
 }
 
@@ -241,7 +242,7 @@ func TestBodyMemory(t *testing.T) {
 	}}
 	g := newGate(t, func(s *setup) {
 		s.queue = q
-		s.config.MaxBodyMemory = 150_000
+		s.guard = guard.New(guard.Config{BodyMemory: 260_000})
 	})
 	held := make(chan int, 1)
 	go func() {
@@ -257,7 +258,7 @@ func TestBodyMemory(t *testing.T) {
 	case <-time.After(within):
 		t.Fatal("the first large body did not reach the queue")
 	}
-	if n := g.largeBodies.Load(); n < size || n > 150_000 {
+	if n := g.guard.Status().BodyMemory; n < size || n > 260_000 {
 		t.Errorf("%d bytes are counted for a body of %d", n, size)
 	}
 	const others = 4
@@ -275,7 +276,7 @@ func TestBodyMemory(t *testing.T) {
 	for range others {
 		a := (<-put).want(t, 503)
 		checkRefusal(t, a)
-		if a.header.Get("Retry-After") != "2" || !strings.Contains(a.told(t), "large") {
+		if a.header.Get("Retry-After") != "2" || !strings.Contains(a.told(t), "bodies") {
 			t.Errorf("Retry-After %q, told %q", a.header.Get("Retry-After"), a.told(t))
 		}
 	}
@@ -284,8 +285,8 @@ func TestBodyMemory(t *testing.T) {
 	if status := <-held; status != 202 {
 		t.Errorf("the body that was within the budget got %d", status)
 	}
-	if n := g.largeBodies.Load(); n != 0 {
-		t.Errorf("%d bytes are still counted as large bodies", n)
+	if n := g.guard.Status().BodyMemory; n != 0 {
+		t.Errorf("%d bytes are still counted for bodies", n)
 	}
 	go func() { <-entered }()
 	g.post(t, envelopeOf("holder", size)).want(t, 202) // there is room again
@@ -315,8 +316,8 @@ func TestLargeBodyCounterAfterFailures(t *testing.T) {
 	conn := g.raw(t, rawHead("Content-Length: 300000")+big)
 	must(t, conn.CloseWrite())
 	readAnswer(t, conn).want(t, 400)
-	if n := g.largeBodies.Load(); n != 0 {
-		t.Errorf("%d bytes are still counted as large bodies", n)
+	if n := g.guard.Status().BodyMemory; n != 0 {
+		t.Errorf("%d bytes are still counted for bodies", n)
 	}
 }
 

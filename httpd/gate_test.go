@@ -25,6 +25,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
@@ -63,6 +64,7 @@ type setup struct {
 	reader  hookgate.Reader
 	purger  hookgate.Purger
 	mode    ModeKeeper
+	guard   *guard.Guard
 	access  Access
 }
 
@@ -70,7 +72,7 @@ type setup struct {
 func newGate(t testing.TB, change func(*setup)) *gate {
 	t.Helper()
 	g := &gate{log: &logBuffer{}, lease: map[int]hookgate.Epoch{}}
-	s := setup{config: testConfig(g.log), sources: testSources(t)}
+	s := setup{config: testConfig(g.log), sources: testSources(t), guard: guard.New(guard.Config{BodyMemory: 64 << 20})}
 	if change != nil {
 		change(&s)
 	}
@@ -101,9 +103,9 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	if s.mode == nil {
 		s.mode = &fakeMode{}
 	}
-	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
+	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Metrics: g.metrics})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Metrics: g.metrics, Guard: s.guard})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -129,7 +131,6 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 func testConfig(log io.Writer) Config {
 	return Config{
 		MaxBodyBytes:      1 << 20,
-		MaxBodyMemory:     64 << 20,
 		MaxHeaderBytes:    64 << 10,
 		MaxConnections:    1000,
 		ReadHeaderTimeout: within,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/guard"
 )
 
 // healthTimeout bounds what a health check asks of queue and store.
@@ -20,6 +21,7 @@ type healthAnswer struct {
 	UptimeSeconds int64         `json:"uptime_s"`
 	Queue         queueHealth   `json:"queue"`
 	Store         storeHealth   `json:"store"`
+	Guard         guard.Status  `json:"guard"`
 }
 
 type queueHealth struct {
@@ -50,6 +52,9 @@ func (s *Server) readyz(c *call) {
 	if mode := s.mode.Mode(); mode != hookgate.ModeNormal {
 		reason = "mode is " + string(mode)
 	}
+	if state := s.guard.Status(); state.Breaker == guard.Open {
+		reason = "breaker is open because of " + state.Reason
+	}
 	if reason != "" {
 		c.Header()["Retry-After"] = s.retryAfter
 		c.fail(http.StatusServiceUnavailable, "not ready: "+reason)
@@ -66,8 +71,9 @@ func (s *Server) health(c *call) {
 		UptimeSeconds: int64(time.Since(s.started).Seconds()),
 		Queue:         s.queueHealth(c.request.Context()),
 		Store:         s.storeHealth(c.request.Context()),
+		Guard:         s.guard.Status(),
 	}
-	if a.Queue.Error != "" || a.Queue.Degraded != "" || a.Store.Error != "" {
+	if a.Guard.Breaker != guard.Closed || a.Queue.Error != "" || a.Queue.Degraded != "" || a.Store.Error != "" {
 		a.Status = "degraded"
 	}
 	c.json(a)

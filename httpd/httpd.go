@@ -15,13 +15,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
 
@@ -32,9 +32,6 @@ const DefaultSource = "default"
 type Config struct {
 	// MaxBodyBytes is the largest body of a webhook.
 	MaxBodyBytes int64
-	// MaxBodyMemory bounds, in bytes, what all bodies beyond 64 KiB take that are being received at a
-	// time. A request that would exceed it gets 503.
-	MaxBodyMemory int64
 	// MaxHeaderBytes is the largest header of a request.
 	MaxHeaderBytes int
 	// MaxConnections is the number of connections served at a time; more wait to be accepted.
@@ -50,6 +47,8 @@ type Config struct {
 	// Version is shown by the health.
 	Version string
 	Logger  *slog.Logger
+	// Around, if it is set, wraps the handler of each side.
+	Around func(http.Handler) http.Handler
 }
 
 // Source is a configured sender.
@@ -59,6 +58,8 @@ type Source struct {
 	Scheme admit.Scheme
 	// KeepHeaders names the request headers that are kept with its events.
 	KeepHeaders []string
+
+	answered *metrics.Answers
 }
 
 // ModeKeeper knows the mode of the gate and keeps it across restarts.
@@ -76,6 +77,8 @@ type Parts struct {
 	Mode    ModeKeeper
 	Access  Access
 	Metrics *metrics.Metrics
+	// Guard decides how many webhooks are taken and how much memory their bodies may have.
+	Guard *guard.Guard
 }
 
 // Server is the HTTP edge of one gate.
@@ -88,6 +91,7 @@ type Server struct {
 	mode                   ModeKeeper
 	access                 Access
 	metrics                *metrics.Metrics
+	guard                  *guard.Guard
 	configured             configuredTokens
 	logins                 *logins
 	retryAfter             []string
@@ -96,8 +100,7 @@ type Server struct {
 	http                   [sides]*http.Server
 	started                time.Time
 
-	exchanges   sync.Pool    // of *exchange
-	largeBodies atomic.Int64 // bytes, see Config.MaxBodyMemory
+	exchanges sync.Pool // of *exchange
 }
 
 // secretHeaders must not be kept with an event.
@@ -106,7 +109,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
-		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access, metrics: p.Metrics,
+		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access, metrics: p.Metrics, guard: p.Guard,
 		sources:      map[string]*Source{},
 		configured:   newConfiguredTokens(c.AdminTokens),
 		logins:       newLogins(c.FailedLogins),
@@ -125,14 +128,19 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 			}
 		}
 		source.KeepHeaders = kept
+		source.answered = p.Metrics.Source(source.Name)
 		s.sources[webhookPrefix+source.Name] = &source
 		if source.Name == DefaultSource {
 			s.sources[webhookPath] = &source
 		}
 	}
 	for side := range s.http {
+		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) })
+		if c.Around != nil {
+			handler = c.Around(handler)
+		}
 		s.http[side] = &http.Server{
-			Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) }),
+			Handler:           handler,
 			ReadHeaderTimeout: c.ReadHeaderTimeout,
 			ReadTimeout:       c.ReadTimeout,
 			WriteTimeout:      c.WriteTimeout,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/metrics"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	// firstRead is the size of a fresh body buffer. A longer one grows with what has arrived,
 	// whatever Content-Length promises.
 	firstRead = 4 << 10
-	// largeBody is the size beyond which a body counts towards Config.MaxBodyMemory, and its buffer is not kept.
+	// largeBody is the size beyond which a body's buffer is not kept for another, and has to leave memory to smaller ones.
 	largeBody = 64 << 10
 )
 
@@ -30,7 +31,11 @@ type exchange struct {
 	delivery hookgate.Delivery
 	body     []byte
 	answer   []byte
-	large    int64 // what this body counts towards Server.largeBodies
+	// source is nil if there is none at the path.
+	source *Source
+	// memory is what the body has reserved of guard.Bodies, and inFlight whether it has a place in flight.
+	memory   int64
+	inFlight bool
 }
 
 // refusal is a status that ends a delivery, with what the sender is told and what the log is.
@@ -39,14 +44,18 @@ type refusal struct {
 	told   string
 	cause  error // nil if the log needs no more than told
 	retry  bool
+	// reason is the label of the metrics; the status has one if it is empty.
+	reason string
 }
 
 var (
 	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST"}
 	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
-	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true}
-	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true}
-	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many large bodies at a time", retry: true}
+	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
+	refusedOverload = &refusal{status: http.StatusServiceUnavailable, told: "overload: the gate takes no more webhooks until it has caught up", retry: true, reason: metrics.ReasonBreaker}
+	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
+	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true, reason: metrics.ReasonQueueFull}
+	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
 )
 
 // jsonType is shared by all answers and must not be modified.
@@ -70,6 +79,8 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 			h["Allow"] = []string{http.MethodPost}
 		}
 		s.refusals.log(r, idText, refused)
+		s.metrics.Refused(refused.reason, refused.status)
+		s.answered(x, refused.status)
 		w.WriteHeader(refused.status)
 		w.Write(appendError(nil, refused.told, idText)) // the sender may be gone
 		if refused.cause == nil || !isContextError(refused.cause) {
@@ -79,6 +90,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 	}
 	d := &x.delivery
 	s.metrics.Accepted(d.EventType, receipt.Duplicate())
+	s.answered(x, http.StatusAccepted)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition", receipt.Partition, "duplicate", receipt.Duplicate())
 	}
@@ -91,20 +103,21 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 
 // accept does everything up to the Append. The delivery is in x afterwards.
 func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, received time.Time) (hookgate.Receipt, *refusal) {
-	// Deferred, because a panic in a Scheme or in the queue must not keep the memory counted for ever.
-	defer func() {
-		s.largeBodies.Add(-x.large)
-		x.large = 0
-	}()
+	defer s.leave(x) // a panic in a Scheme or in the queue must not keep the memory counted for ever
 	var receipt hookgate.Receipt
-	source, ok := s.sources[r.URL.Path]
+	source := s.sources[r.URL.Path]
+	x.source = source
 	switch {
-	case !ok:
+	case source == nil:
 		return receipt, refusedSource
 	case r.Method != http.MethodPost:
 		return receipt, refusedMethod
 	case s.mode.Mode() == hookgate.ModeReadOnly:
 		return receipt, refusedReadOnly
+	case !s.guard.Admit():
+		return receipt, refusedOverload
+	case s.guard.Busy():
+		return receipt, refusedBusy
 	}
 	if err := source.Scheme.CheckHeader(r.Header); err != nil {
 		return receipt, s.refusedBy(err)
@@ -112,6 +125,11 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 	if refused := s.readBody(x, r); refused != nil {
 		return receipt, refused
 	}
+	// From here on, because a sender that is slow with its body is no load.
+	if x.inFlight = s.guard.Begin(); !x.inFlight {
+		return receipt, refusedBusy
+	}
+	began := time.Now()
 	if err := source.Scheme.Authenticate(r.Header, x.body); err != nil {
 		return receipt, s.refusedBy(err)
 	}
@@ -129,9 +147,13 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 		RemoteAddr:  r.RemoteAddr,
 		ReceivedAt:  received.Truncate(time.Microsecond),
 	}
+	appending := time.Now()
 	receipt, err = s.queue.Append(r.Context(), &x.delivery)
+	now := time.Now()
+	s.metrics.Appended(now.Sub(appending), err)
 	switch {
 	case err == nil:
+		s.guard.Accepted(now.Sub(began))
 		return receipt, nil
 	case errors.Is(err, hookgate.ErrFull):
 		return receipt, refusedFull
@@ -161,6 +183,9 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 	if r.ContentLength > limit {
 		return s.tooLarge()
 	}
+	if !s.reserve(x, max(firstRead, int64(cap(x.body)))) {
+		return refusedMemory
+	}
 	if x.body == nil {
 		x.body = make([]byte, 0, firstRead)
 	}
@@ -168,13 +193,8 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 	for {
 		if len(body) == cap(body) {
 			grown := min(2*int64(cap(body)), limit+1)
-			if grown > largeBody {
-				added := grown - x.large
-				if s.largeBodies.Add(added) > s.config.MaxBodyMemory {
-					s.largeBodies.Add(-added)
-					return refusedMemory
-				}
-				x.large = grown
+			if !s.reserve(x, grown) {
+				return refusedMemory
 			}
 			body = append(make([]byte, 0, grown), body...)
 		}
@@ -191,6 +211,32 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 		case err != nil:
 			return &refusal{status: http.StatusBadRequest, told: "body is truncated or not framed as HTTP", cause: errBody{err}}
 		}
+	}
+}
+
+// reserve makes the body's share of the memory n bytes.
+func (s *Server) reserve(x *exchange, n int64) bool {
+	if !s.guard.Bodies().Reserve(n-x.memory, n > largeBody) {
+		return false
+	}
+	x.memory = n
+	return true
+}
+
+// leave gives back what a delivery held in the guard.
+func (s *Server) leave(x *exchange) {
+	s.guard.Bodies().Release(x.memory)
+	x.memory = 0
+	if x.inFlight {
+		x.inFlight = false
+		s.guard.End()
+	}
+}
+
+// answered counts an answer for the source that it belongs to.
+func (s *Server) answered(x *exchange, status int) {
+	if x.source != nil {
+		x.source.answered.Count(status)
 	}
 }
 

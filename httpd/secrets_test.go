@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/guard"
 )
 
 // TestLogHoldsNoSecrets logs at debug level while deliveries are accepted and refused in every way and while the read
@@ -51,7 +52,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.queue, s.mode, s.reader = q, mode, reader
 		s.config.MaxBodyBytes = 200_000
-		s.config.MaxBodyMemory = 140_000
+		s.guard = guard.New(guard.Config{BodyMemory: 187_000})
 		s.config.ReadTimeout = 200 * time.Millisecond
 	})
 

@@ -5,59 +5,138 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookgate/hookgate/guard"
 )
 
 // scrapeTimeout bounds what one scrape asks of queue and store.
 const scrapeTimeout = 2 * time.Second
 
 var (
-	queueUp     = prometheus.NewDesc("webhook_queue_up", "1 if the queue takes deliveries.", nil, nil)
-	queueAway   = prometheus.NewDesc("webhook_queue_degraded", "1 while deliveries are taken although the queue is away: they are spooled locally.", nil, nil)
-	queueDepth  = prometheus.NewDesc("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.", nil, nil)
-	queueLimit  = prometheus.NewDesc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.", nil, nil)
-	queueOldest = prometheus.NewDesc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.", nil, nil)
-	queueSpool  = prometheus.NewDesc("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.", nil, nil)
-	storeUp     = prometheus.NewDesc("webhook_store_up", "1 if the store answers.", nil, nil)
-	storeRows   = prometheus.NewDesc("webhook_store_rows", "What the store holds.", []string{"kind"}, nil)
+	queueUp       = desc("webhook_queue_up", "1 if the queue takes deliveries.")
+	queueDepth    = desc("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.")
+	queueLimit    = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
+	queueOldest   = desc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.")
+	queueSpool    = desc("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.")
+	queueDegraded = desc("webhook_queue_degraded", "1 while deliveries are spooled locally because the queue is away.")
+	storeUp       = desc("webhook_store_up", "1 if the store answers.")
+	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
+
+	partitions = desc("webhook_partitions_owned", "Partitions that the workers of this process hold.")
+	leasesLost = desc("webhook_leases_lost_total", "Partitions that this process lost to another before it gave them back.")
+
+	poolConnections = desc("webhook_store_pool_connections", "Connections to the database.", "state")
+	poolMax         = desc("webhook_store_pool_max", "Connections to the database at most.")
+	poolWaits       = desc("webhook_store_pool_waits_total", "How often a caller found no connection free.")
+	poolWaited      = desc("webhook_store_pool_wait_seconds_total", "Time that callers have waited for a connection.")
+
+	breakerState  = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
+	breakerShare  = desc("webhook_breaker_share_ratio", "Share of the webhooks that the breaker lets in.")
+	breakerOpened = desc("webhook_breaker_openings_total", "How often the breaker has opened.")
+	guardValue    = desc("webhook_guard_value", "Value that the guard watches, in the unit of its name; left out while it cannot be read.", "signal")
+	guardNearness = desc("webhook_guard_nearness_ratio", "That value in proportion to its limit: 1 is at the limit; left out where there is none.", "signal")
+	inFlight      = desc("webhook_in_flight", "Webhooks between their last byte and their answer.")
+	inFlightLimit = desc("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
+	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
+	bodyLimit     = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )
 
-// gauges asks queue and store when Prometheus does.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// gauges asks queue, store and guard when Prometheus does.
 type gauges struct{ config Config }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueUp, queueAway, queueDepth, queueLimit, queueOldest, queueSpool, storeUp, storeRows} {
+	for _, d := range []*prometheus.Desc{
+		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
+		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit,
+	} {
 		to <- d
 	}
 }
 
+// sender sends metrics to a scrape.
+type sender chan<- prometheus.Metric
+
+func (to sender) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (to sender) counter(d *prometheus.Desc, value float64) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value)
+}
+
 // Collect implements prometheus.Collector. What cannot be had is left out, and the gauge "up" says so.
-func (g *gauges) Collect(to chan<- prometheus.Metric) {
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	to := sender(ch)
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	send := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	q, err := g.config.Queue(ctx)
-	if err == nil {
-		send(queueDepth, float64(q.Depth))
-		send(queueLimit, float64(q.HighWater))
-		oldest := 0.0
-		if !q.OldestEnqueuedAt.IsZero() {
-			oldest = max(0, time.Since(q.OldestEnqueuedAt).Seconds())
-		}
-		send(queueOldest, oldest)
-		send(queueSpool, float64(q.Spooled))
-	}
-	send(queueUp, one(err == nil && q.Err == nil))
-	send(queueAway, one(err == nil && q.Degraded != nil))
+	g.collectQueue(ctx, to)
 	rows, err := g.config.Store(ctx)
 	if err == nil {
-		send(storeRows, float64(rows.Events), "events")
-		send(storeRows, float64(rows.Duplicates), "duplicates")
-		send(storeRows, float64(rows.DeadLetters), "dead_letters")
+		to.gauge(storeRows, float64(rows.Events), "events")
+		to.gauge(storeRows, float64(rows.Duplicates), "duplicates")
+		to.gauge(storeRows, float64(rows.DeadLetters), "dead_letters")
 	}
-	send(storeUp, one(err == nil))
+	to.gauge(storeUp, one(err == nil))
+	if g.config.Holdings != nil {
+		h := g.config.Holdings()
+		to.gauge(partitions, float64(h.Partitions))
+		to.counter(leasesLost, float64(h.LeasesLost))
+	}
+	if g.config.Pool != nil {
+		p := g.config.Pool()
+		to.gauge(poolConnections, float64(p.Acquired), "acquired")
+		to.gauge(poolConnections, float64(p.Idle), "idle")
+		to.gauge(poolConnections, float64(p.Total-p.Acquired-p.Idle), "opening")
+		to.gauge(poolMax, float64(p.Max))
+		to.counter(poolWaits, float64(p.Waits))
+		to.counter(poolWaited, p.Waited.Seconds())
+	}
+	if g.config.Guard != nil {
+		collectGuard(g.config.Guard(), to)
+	}
+}
+
+func (g *gauges) collectQueue(ctx context.Context, to sender) {
+	q, err := g.config.Queue(ctx)
+	to.gauge(queueUp, one(err == nil && q.Err == nil))
+	if err != nil {
+		return
+	}
+	to.gauge(queueDepth, float64(q.Depth))
+	to.gauge(queueLimit, float64(q.HighWater))
+	oldest := 0.0
+	if !q.OldestEnqueuedAt.IsZero() {
+		oldest = max(0, time.Since(q.OldestEnqueuedAt).Seconds())
+	}
+	to.gauge(queueOldest, oldest)
+	to.gauge(queueSpool, float64(q.Spooled))
+	to.gauge(queueDegraded, one(q.Degraded != nil))
+}
+
+func collectGuard(s guard.Status, to sender) {
+	for _, state := range []guard.State{guard.Closed, guard.Open, guard.Recovering} {
+		to.gauge(breakerState, one(s.Breaker == state), string(state))
+	}
+	to.gauge(breakerShare, float64(s.SharePercent)/100)
+	to.counter(breakerOpened, float64(s.Opened))
+	for _, signal := range s.Signals {
+		if signal.Known {
+			to.gauge(guardValue, signal.Value, signal.Name)
+		}
+		if signal.Known && signal.Limit > 0 {
+			to.gauge(guardNearness, signal.Nearness, signal.Name)
+		}
+	}
+	to.gauge(inFlight, float64(s.InFlight))
+	to.gauge(inFlightLimit, float64(s.InFlightLimit))
+	to.gauge(bodyMemory, float64(s.BodyMemory))
+	to.gauge(bodyLimit, float64(s.BodyMemoryLimit))
 }
 
 func one(b bool) float64 {

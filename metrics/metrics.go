@@ -7,7 +7,6 @@ package metrics
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,10 +16,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/guard"
 )
 
 // MaxEventTypes is the number of event types that get a label value of their own.
 const MaxEventTypes = 100
+
+// MaxSources is the number of sources for which gaps and inversions are counted apart. A worker stores what other
+// processes took, of sources that it need not have in its own configuration.
+const MaxSources = 100
 
 // other is the label value of everything beyond a bound.
 const other = "other"
@@ -41,8 +45,28 @@ type Config struct {
 	// Queue and Store are asked at each scrape.
 	Queue func(context.Context) (hookgate.QueueStats, error)
 	Store func(context.Context) (hookgate.StoreCounts, error)
+	// Guard, Holdings and Pool are asked too; what is nil is left out.
+	Guard    func() guard.Status
+	Holdings func() Holdings
+	Pool     func() Pool
 	// Version is shown as a label of hookgate_build_info.
 	Version string
+}
+
+// Holdings is what this process holds of the queue.
+type Holdings struct {
+	// Partitions is how many its workers have.
+	Partitions int
+	// LeasesLost is how many partitions went to others before their time, since the start.
+	LeasesLost int64
+}
+
+// Pool is the state of the store's connections.
+type Pool struct {
+	Acquired, Idle, Total, Max int
+	// Waits is how often a caller found none free, and Waited how long they waited in all.
+	Waits  int64
+	Waited time.Duration
 }
 
 // Metrics counts what the gate does. All methods may be called concurrently.
@@ -51,9 +75,15 @@ type Metrics struct {
 	httpLatency  *prometheus.HistogramVec
 	queueLatency *prometheus.HistogramVec
 	events       *prometheus.CounterVec
+	ingested     *prometheus.CounterVec
+	refused      *prometheus.CounterVec
+	appended     [3]prometheus.Observer // by outcome
 	batchSize    prometheus.Histogram
 	batchLatency prometheus.Histogram
 	applyFailed  prometheus.Counter
+	fenced       prometheus.Counter
+	gaps         *prometheus.CounterVec
+	inversions   *prometheus.CounterVec
 	workers      prometheus.Gauge
 
 	// types holds a *typeMetrics for each event type that has a label value.
@@ -62,140 +92,72 @@ type Metrics struct {
 	others   *typeMetrics
 	// requests holds a prometheus.Observer for each requestLabels seen.
 	requests sync.Map
-}
-
-// typeMetrics are those of one event type, looked up once.
-type typeMetrics struct {
-	accepted, duplicate, persisted, deadLettered            prometheus.Counter
-	latencyPersisted, latencyDuplicate, latencyDeadLettered prometheus.Observer
+	// sources holds the labels given to sources that workers have seen.
+	sources bounded
 }
 
 // New returns metrics with a registry of their own.
 func New(c Config) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		httpLatency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "webhook_http_latency_ms", Help: "Time from a request's header to its answer, in milliseconds.", Buckets: latencyBuckets,
-		}, []string{"method", "status"}),
-		queueLatency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "webhook_queue_latency_ms", Help: "Time from receipt to the store's commit, in milliseconds.", Buckets: latencyBuckets,
-		}, []string{"eventType", "status"}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "webhook_events_total", Help: "Requests by what became of them: accepted or duplicate when acknowledged, persisted or dead_lettered when stored.",
-		}, []string{"eventType", "status"}),
-		batchSize: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "webhook_batch_records", Help: "Records in a transaction of the store.", Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500},
-		}),
-		batchLatency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "webhook_batch_latency_ms", Help: "Time that a transaction of the store took, in milliseconds.", Buckets: latencyBuckets,
-		}),
-		applyFailed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "webhook_batch_failures_total", Help: "Attempts to store a batch that failed.",
-		}),
+		httpLatency: prometheus.NewHistogramVec(histogram("webhook_http_latency_ms",
+			"Time from a request's header to its answer, in milliseconds.", latencyBuckets), []string{"method", "status"}),
+		queueLatency: prometheus.NewHistogramVec(histogram("webhook_queue_latency_ms",
+			"Time from receipt to the store's commit, in milliseconds.", latencyBuckets), []string{"eventType", "status"}),
+		events:   counters("webhook_events_total", "Requests by what became of them: accepted or duplicate when acknowledged, persisted or dead_lettered when stored.", "eventType", "status"),
+		ingested: counters("webhook_ingest_total", "Requests to the paths of configured sources, by the status of the answer.", "source", "status"),
+		refused:  counters("webhook_refusals_total", "Webhooks that were refused, by the reason.", "reason"),
+		batchSize: prometheus.NewHistogram(histogram("webhook_batch_records",
+			"Records in a transaction of the store.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500})),
+		batchLatency: prometheus.NewHistogram(histogram("webhook_batch_latency_ms",
+			"Time that a transaction of the store took, in milliseconds.", latencyBuckets)),
+		applyFailed: counter("webhook_batch_failures_total", "Attempts to store a batch that failed."),
+		fenced:      counter("webhook_fenced_total", "Batches that the store refused because another worker has taken their partition over."),
+		gaps:        counters("webhook_sequence_gaps_total", "Events whose sequence is more than one above the one stored before it under their ordering key.", "source"),
+		inversions:  counters("webhook_sequence_inversions_total", "Events whose sequence is below the highest stored before it under their ordering key.", "source"),
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
 		}),
+		sources: bounded{most: MaxSources},
+	}
+	appended := prometheus.NewHistogramVec(histogram("webhook_append_latency_ms",
+		"Time that the queue took to make a webhook durable, or to fail, in milliseconds.", latencyBuckets), []string{"outcome"})
+	for i, outcome := range [...]string{"appended", "full", "failed"} {
+		m.appended[i] = appended.WithLabelValues(outcome)
 	}
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": c.Version},
 	})
 	buildInfo.Set(1)
-	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.batchSize, m.batchLatency, m.applyFailed, m.workers, buildInfo,
+	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.ingested, m.refused, appended, m.batchSize, m.batchLatency,
+		m.applyFailed, m.fenced, m.gaps, m.inversions, m.workers, buildInfo,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{config: c})
 	m.others = m.resolve(other)
+	m.startReasons()
 	return m
 }
 
-func (m *Metrics) resolve(eventType string) *typeMetrics {
-	return &typeMetrics{
-		accepted:            m.events.WithLabelValues(eventType, statusAccepted),
-		duplicate:           m.events.WithLabelValues(eventType, statusDuplicate),
-		persisted:           m.events.WithLabelValues(eventType, statusPersisted),
-		deadLettered:        m.events.WithLabelValues(eventType, statusDeadLettered),
-		latencyPersisted:    m.queueLatency.WithLabelValues(eventType, statusPersisted),
-		latencyDuplicate:    m.queueLatency.WithLabelValues(eventType, statusDuplicate),
-		latencyDeadLettered: m.queueLatency.WithLabelValues(eventType, statusDeadLettered),
+// histogram has classic buckets and, for a Prometheus that asks for them, native ones: buckets 10% apart, at most 160.
+func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  160,
+		NativeHistogramMinResetDuration: time.Hour,
 	}
 }
 
-// of returns the metrics of an event type, or those of the rest if there are too many types.
-func (m *Metrics) of(eventType string) *typeMetrics {
-	if t, ok := m.types.Load(eventType); ok {
-		return t.(*typeMetrics)
-	}
-	if m.typesLen.Load() >= MaxEventTypes || m.typesLen.Add(1) > MaxEventTypes {
-		return m.others
-	}
-	t, loaded := m.types.LoadOrStore(eventType, m.resolve(eventType))
-	if loaded {
-		m.typesLen.Add(-1)
-	}
-	return t.(*typeMetrics)
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-type requestLabels struct {
-	method string
-	status int
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
-
-// Request counts an answered request of any kind.
-func (m *Metrics) Request(method string, status int, took time.Duration) {
-	switch method {
-	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
-	default:
-		method = other
-	}
-	labels := requestLabels{method, status}
-	observer, ok := m.requests.Load(labels)
-	if !ok {
-		observer, _ = m.requests.LoadOrStore(labels, m.httpLatency.WithLabelValues(method, strconv.Itoa(status)))
-	}
-	observer.(prometheus.Observer).Observe(millis(took))
-}
-
-// Accepted counts a delivery that was answered 202.
-func (m *Metrics) Accepted(eventType string, duplicate bool) {
-	if t := m.of(eventType); duplicate {
-		t.duplicate.Inc()
-	} else {
-		t.accepted.Inc()
-	}
-}
-
-// Persisted counts an event that was stored, sinceReceived after it was received.
-func (m *Metrics) Persisted(eventType string, sinceReceived time.Duration) {
-	t := m.of(eventType)
-	t.persisted.Inc()
-	t.latencyPersisted.Observe(millis(sinceReceived))
-}
-
-// Duplicate notes when the lineage of a duplicate was stored. It was counted when it was acknowledged.
-func (m *Metrics) Duplicate(eventType string, sinceReceived time.Duration) {
-	m.of(eventType).latencyDuplicate.Observe(millis(sinceReceived))
-}
-
-// DeadLettered counts a dead letter that was stored.
-func (m *Metrics) DeadLettered(eventType string, sinceReceived time.Duration) {
-	t := m.of(eventType)
-	t.deadLettered.Inc()
-	t.latencyDeadLettered.Observe(millis(sinceReceived))
-}
-
-// Batch counts a transaction of the store.
-func (m *Metrics) Batch(records int, took time.Duration) {
-	m.batchSize.Observe(float64(records))
-	m.batchLatency.Observe(millis(took))
-}
-
-// ApplyFailed counts an attempt to store a batch that failed.
-func (m *Metrics) ApplyFailed() { m.applyFailed.Inc() }
 
 // Handler serves the metrics in the formats of Prometheus.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
-
-// Workers tells how many workers there are now.
-func (m *Metrics) Workers(active int) { m.workers.Set(float64(active)) }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -85,6 +85,9 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 	for _, d := range b.Dead {
 		b.Epochs[d.Partition] = w.owned[d.Partition].epoch
 	}
+	if err := w.keepPace(ctx, len(b.Records)+len(b.Dead)); err != nil {
+		return err
+	}
 	var outcome hookgate.Outcome
 	var took time.Duration
 	err := w.persist(ctx, "store batch", func(attempt int, last error) error {
@@ -101,6 +104,9 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 		if took = time.Since(start); err != nil {
 			w.metrics.ApplyFailed()
 		}
+		if errors.Is(err, hookgate.ErrFenced) {
+			w.metrics.Fenced()
+		}
 		return err
 	}, hookgate.ErrRejected, hookgate.ErrFenced)
 	if err != nil {
@@ -111,6 +117,19 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 	return nil
 }
 
+// keepPace waits until n records may be stored, or until ctx ends: they are still queued then.
+func (w *worker) keepPace(ctx context.Context, n int) error {
+	if w.pace == nil {
+		return nil
+	}
+	for ; n > 0; n -= w.pace.Burst() {
+		if err := w.pace.WaitN(ctx, min(n, w.pace.Burst())); err != nil {
+			return fmt.Errorf("keep to %d records a second: %w", w.MaxRate, err)
+		}
+	}
+	return nil
+}
+
 func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Duration) {
 	now := time.Now()
 	w.metrics.Batch(len(b.Records)+len(b.Dead), took)
@@ -118,8 +137,17 @@ func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Du
 		r := &b.Records[i]
 		if !r.DuplicateOf.IsZero() || slices.Contains(outcome.Duplicates, i) {
 			w.metrics.Duplicate(r.EventType, now.Sub(r.SetOutAt()))
-		} else {
-			w.metrics.Persisted(r.EventType, now.Sub(r.SetOutAt()))
+			continue
+		}
+		w.metrics.Persisted(r.EventType, now.Sub(r.SetOutAt()))
+		if r.Replay() {
+			continue // it comes when a person wants it to
+		}
+		switch w.sequences.observe(r) {
+		case afterGap:
+			w.metrics.SequenceGap(r.Source)
+		case inverted:
+			w.metrics.SequenceInversion(r.Source)
 		}
 	}
 	for i := range b.Dead {

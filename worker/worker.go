@@ -20,6 +20,7 @@ import (
 
 	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
 )
@@ -43,6 +44,9 @@ type Config struct {
 	// BackoffMin and BackoffMax bound the pauses between attempts, which double and vary at random
 	// by half; default 50 ms and 15 s.
 	BackoffMin, BackoffMax time.Duration
+	// MaxRate bounds the records that all workers together store a second; 0 means no bound. A batch then holds
+	// what a second may have at most.
+	MaxRate int
 	// Name tells the workers of one process from those of another in the lineage; default "worker".
 	Name   string
 	Logger *slog.Logger
@@ -82,6 +86,12 @@ type Metrics interface {
 	// partition, that failed.
 	Batch(records int, took time.Duration)
 	ApplyFailed()
+	// Fenced counts one batch that was refused because its partition has another owner.
+	Fenced()
+	// SequenceGap and SequenceInversion count one event each whose sequence leaves some out under its ordering key, or
+	// comes after a higher one.
+	SequenceGap(source string)
+	SequenceInversion(source string)
 	// Workers tells how many workers there are now.
 	Workers(active int)
 }
@@ -90,8 +100,13 @@ type Metrics interface {
 // one that would have to be tried again is left to the next start, as its records are still queued.
 func Run(ctx context.Context, c Config, q hookgate.Queue, s hookgate.Store, m Metrics) {
 	c = c.withDefaults()
+	var pace *rate.Limiter
+	if c.MaxRate > 0 {
+		c.MaxRecords = min(c.MaxRecords, c.MaxRate)
+		pace = rate.NewLimiter(rate.Limit(c.MaxRate), c.MaxRecords)
+	}
 	crew := crew{metrics: m, start: func(ctx context.Context, number int) {
-		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget)}
+		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget), pace: pace, sequences: newSequences()}
 		w.Name = fmt.Sprintf("%s-%d", c.Name, number)
 		w.Logger = c.Logger.With("worker", w.Name)
 		w.run(ctx)
@@ -120,6 +135,9 @@ type worker struct {
 	store   hookgate.Store
 	metrics Metrics
 	size    *sizer
+	// pace is shared by all workers of the process; nil if there is no bound.
+	pace      *rate.Limiter
+	sequences *sequences
 	// owned holds what Acquire answered for each partition held.
 	owned map[int]ownership
 }

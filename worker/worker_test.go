@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,7 @@ func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 type tally struct {
 	mu                                     sync.Mutex
 	persisted, duplicate, dead, failed, of int
+	fenced, gaps, inversions               int
 	workers                                []int // each change of their number
 }
 
@@ -109,6 +111,9 @@ func (m *tally) Duplicate(string, time.Duration)    { m.add(&m.duplicate, 1) }
 func (m *tally) DeadLettered(string, time.Duration) { m.add(&m.dead, 1) }
 func (m *tally) Batch(n int, _ time.Duration)       { m.add(&m.of, n) }
 func (m *tally) ApplyFailed()                       { m.add(&m.failed, 1) }
+func (m *tally) Fenced()                            { m.add(&m.fenced, 1) }
+func (m *tally) SequenceGap(string)                 { m.add(&m.gaps, 1) }
+func (m *tally) SequenceInversion(string)           { m.add(&m.inversions, 1) }
 func (m *tally) Workers(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -285,9 +290,13 @@ func TestFenced(t *testing.T) {
 		return hookgate.ErrFenced
 	}
 	appendAll(t, q, delivery("a", 0), delivery("a", 1))
-	start(t, Config{}, q, s, &tally{})
+	m := &tally{}
+	start(t, Config{}, q, s, m)
 	events, _ := s.await(t, 2)
 	waitEmpty(t, q)
+	if m.fenced != 1 {
+		t.Errorf("counted %d fenced batches, want 1", m.fenced)
+	}
 	if want := []string{"a-0", "a-1"}; !slices.Equal(events, want) {
 		t.Errorf("stored %v, want %v", events, want)
 	}
@@ -474,5 +483,141 @@ func TestSizer(t *testing.T) {
 	small.applied(4, time.Second)
 	if small.records() > 4 || small.records() < 1 {
 		t.Errorf("a size of at most 4 became %d", small.records())
+	}
+}
+
+// TestMaxRate: with a ceiling the workers together store no more than that a second, in batches that are no larger; told to end
+// while they wait, they end, and what they held is still queued. In fake time.
+func TestMaxRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var times []time.Time
+		s := newFaultyStore()
+		s.fail = func(b *hookgate.Batch) error {
+			if len(b.Records) > 20 {
+				t.Errorf("a batch has %d records", len(b.Records))
+			}
+			for range b.Records {
+				times = append(times, time.Now())
+			}
+			return nil
+		}
+		q := &endlessQueue{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			Run(ctx, Config{Workers: 3, MinWorkers: 3, MaxRate: 20}, q, s, &tally{})
+		}()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		s.mu.Lock()
+		n := len(times)
+		for i := 40; i < n; i++ {
+			if apart := times[i].Sub(times[i-40]); apart < time.Second {
+				t.Errorf("40 records are stored within %v", apart)
+			}
+		}
+		s.mu.Unlock()
+		if n < 180 || n > 220 {
+			t.Errorf("%d records are stored in ten seconds at 20 a second", n)
+		}
+		end := time.Now()
+		cancel()
+		<-done
+		if took := time.Since(end); took > 0 {
+			t.Errorf("the workers take %v to end", took)
+		}
+	})
+}
+
+// endlessQueue has a record whenever it is asked.
+type endlessQueue struct{ opened atomic.Int64 }
+
+func (q *endlessQueue) Append(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	return hookgate.Receipt{}, hookgate.ErrFull
+}
+func (q *endlessQueue) Stats(context.Context) (hookgate.QueueStats, error) {
+	return hookgate.QueueStats{}, nil
+}
+func (q *endlessQueue) Consume(context.Context) (hookgate.Consumer, error) {
+	return &endlessConsumer{partition: int(q.opened.Add(1))}, nil
+}
+
+type endlessConsumer struct {
+	partition int
+	n         uint64
+}
+
+func (c *endlessConsumer) Next(ctx context.Context, max, _ int) (records []hookgate.Record, err error) {
+	for range max {
+		c.n++
+		records = append(records, hookgate.Record{
+			Delivery: *delivery("k", int(c.n)), Partition: c.partition, Position: hookgate.Position{Minor: c.n}, Lease: 1,
+		})
+	}
+	return records, ctx.Err()
+}
+func (c *endlessConsumer) Commit(context.Context, []hookgate.Offset) error { return nil }
+func (c *endlessConsumer) Close() error                                    { return nil }
+
+// TestSequences: gaps and inversions are counted, duplicates and what has no sequence are not, and a new lease begins anew.
+func TestSequences(t *testing.T) {
+	s := newSequences()
+	record := func(key string, lease uint64, sequence int64) *hookgate.Record {
+		return &hookgate.Record{Delivery: hookgate.Delivery{Identity: hookgate.Identity{Source: "s"}, OrderingKey: key, Sequence: sequence}, Lease: lease}
+	}
+	for i, step := range []struct {
+		key      string
+		lease    uint64
+		sequence int64
+		want     follows
+	}{
+		{"a", 1, 7, inOrder}, // the first is not judged
+		{"a", 1, 8, inOrder},
+		{"b", 1, 1, inOrder},
+		{"a", 1, 10, afterGap},
+		{"a", 1, 9, inverted},
+		{"a", 1, 10, inOrder}, // the highest once more
+		{"a", 1, 11, inOrder}, // an inversion does not take the mark back
+		{"a", 1, hookgate.NoSequence, inOrder},
+		{"a", 1, 12, inOrder},
+		{"b", 1, 3, afterGap},
+		{"a", 2, 40, inOrder}, // another worker may have had those between
+		{"a", 2, 39, inverted},
+		{"a", 2, 1 << 62, afterGap},
+	} {
+		if got := s.observe(record(step.key, step.lease, step.sequence)); got != step.want {
+			t.Errorf("step %d, %+v: got %d", i, step, got)
+		}
+	}
+	// What was seen lately is remembered beside a flood of other keys; the memory is bounded.
+	for n := range 10 * sequenceKeys {
+		s.observe(record(fmt.Sprint(n), 1, 1))
+		if n%(sequenceKeys/2) == 0 && s.observe(record("b", 1, 3)) != inOrder {
+			t.Fatalf("b is forgotten after %d other keys", n)
+		}
+		if len(s.young)+len(s.old) > 2*sequenceKeys+1 {
+			t.Fatalf("%d keys are remembered", len(s.young)+len(s.old))
+		}
+	}
+	if got := s.observe(record("a", 2, 5)); got != inOrder {
+		t.Errorf("a key that has not been seen for long is judged %d", got)
+	}
+	if got := s.observe(record("b", 1, 2)); got != inverted {
+		t.Errorf("b is judged %d", got)
+	}
+}
+
+// TestSequencesAreCounted: through the worker, a duplicate that comes late is no inversion.
+func TestSequencesAreCounted(t *testing.T) {
+	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	for _, n := range []int{1, 2, 5, 4, 2, 6} {
+		appendAll(t, q, delivery("a", n))
+	}
+	start(t, Config{}, q, s, m)
+	s.await(t, 6)
+	waitEmpty(t, q)
+	if m.gaps != 1 || m.inversions != 1 || m.duplicate != 1 {
+		t.Errorf("counted %d gaps, %d inversions and %d duplicates, want one of each", m.gaps, m.inversions, m.duplicate)
 	}
 }

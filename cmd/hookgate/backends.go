@@ -13,6 +13,7 @@ import (
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/later"
+	"github.com/hookgate/hookgate/metrics"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 	"github.com/hookgate/hookgate/store/postgres"
@@ -32,6 +33,9 @@ type backends struct {
 	reader hookgate.Reader
 	purger hookgate.Purger
 	access httpd.Access
+	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
+	holdings func() metrics.Holdings
+	pool     func() metrics.Pool
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
 
@@ -85,6 +89,7 @@ func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger
 	}
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
+	b.holdings = func() metrics.Holdings { return metrics.Holdings{Partitions: q.Owned()} }
 	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
 	return nil
 }
@@ -108,6 +113,14 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	}
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
+	b.holdings = func() metrics.Holdings {
+		opened, away := q.Opened()
+		if away != nil {
+			return metrics.Holdings{}
+		}
+		redis := opened.(*queueredis.Queue)
+		return metrics.Holdings{Partitions: redis.Owned(), LeasesLost: redis.LeasesLost()}
+	}
 	switch opened, away := q.Opened(); {
 	case away == nil:
 		b.promise = opened.(*queueredis.Queue).Durability().Worth
@@ -179,6 +192,13 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 		return err
 	}
 	b.opened = append(b.opened, s)
+	b.pool = func() metrics.Pool {
+		p := s.Pool()
+		return metrics.Pool{
+			Acquired: int(p.AcquiredConns()), Idle: int(p.IdleConns()), Total: int(p.TotalConns()), Max: int(p.MaxConns()),
+			Waits: p.EmptyAcquireCount(), Waited: p.EmptyAcquireWaitTime(),
+		}
+	}
 	preparing, err := later.Start(ctx, later.Options{Name: "postgres", Patience: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
 	if err != nil {
 		return err

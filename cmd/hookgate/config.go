@@ -39,6 +39,8 @@ type config struct {
 	Spool    spoolConfig             `koanf:"spool"`
 	Database databaseConfig          `koanf:"database"`
 	Worker   workerConfig            `koanf:"worker"`
+	Guard    guardConfig             `koanf:"guard"`
+	Tracing  tracingConfig           `koanf:"tracing"`
 	Sources  map[string]sourceConfig `koanf:"sources"`
 }
 
@@ -114,6 +116,13 @@ type workerConfig struct {
 	ApplyTimeout time.Duration `koanf:"apply_timeout"`
 	BackoffMin   time.Duration `koanf:"backoff_min"`
 	BackoffMax   time.Duration `koanf:"backoff_max"`
+	MaxRate      int           `koanf:"max_rate"`
+}
+
+// tracingConfig is used if Endpoint is set.
+type tracingConfig struct {
+	Endpoint string  `koanf:"endpoint"`
+	Sample   float64 `koanf:"sample"`
 }
 
 type sourceConfig struct {
@@ -159,6 +168,8 @@ func defaultConfig() config {
 			BackoffMin:   50 * time.Millisecond,
 			BackoffMax:   15 * time.Second,
 		},
+		Guard:   defaultGuardConfig,
+		Tracing: tracingConfig{Sample: 0.01},
 		Sources: map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
 }
@@ -329,7 +340,14 @@ func (c config) check() error {
 			return fmt.Errorf("%s must be greater than zero", name)
 		}
 	}
+	if err := c.Guard.check(); err != nil {
+		return err
+	}
 	switch {
+	case !(c.Tracing.Sample >= 0 && c.Tracing.Sample <= 1):
+		return fmt.Errorf("tracing.sample is %v; it is a share from 0 to 1", c.Tracing.Sample)
+	case c.Worker.MaxRate < 0:
+		return errors.New("worker.max_rate must not be negative; 0 means no bound")
 	case c.HTTP.MaxBody > maxBodyLimit:
 		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody, maxBodyLimit)
 	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
 	"github.com/hookgate/hookgate/worker"
@@ -68,7 +70,7 @@ precedence; docs/configuration.md has them all.`,
 // serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
 //
 //	listener ─► httpd ─► admit ─► queue ─► worker ─► store        (backends.go)
-//	                                         metrics and read API ─► httpd
+//	              guard                       metrics and read API ─► httpd
 func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -106,10 +108,18 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 	defer closing(&err, b)
+	around, stopTracing, err := startTracing(c, b, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 
-	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access, Metrics: m})
+	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
+	m := metrics.New(metrics.Config{
+		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
+	})
+	server, err := httpd.New(httpConfigOf(c, keys, around, log), sources,
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access, Metrics: m, Guard: protection})
 	if err != nil {
 		return err
 	}
@@ -119,6 +129,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if c.Role != roleIngest {
 		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
 	}
+	workers.Go(func() { protection.Run(working) })
 	defer workers.Wait()
 	defer stopWorking()
 
@@ -195,10 +206,9 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 	return sources, nil
 }
 
-func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
+func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler, log *slog.Logger) httpd.Config {
 	return httpd.Config{
 		MaxBodyBytes:      int64(c.HTTP.MaxBody),
-		MaxBodyMemory:     int64(c.HTTP.MaxBodyMemory),
 		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
 		MaxConnections:    c.HTTP.MaxConnections,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout,
@@ -210,14 +220,20 @@ func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 		FailedLogins:      c.Admin.FailedLogins,
 		Version:           versionText(),
 		Logger:            log,
+		Around:            around,
 	}
 }
 
-func workerConfigOf(c config, log *slog.Logger) worker.Config {
+// processName tells this process from others, on other machines too.
+func processName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+func workerConfigOf(c config, log *slog.Logger) worker.Config {
 	return worker.Config{
 		Workers:      c.Worker.Count,
 		MinWorkers:   c.Worker.Min,
@@ -228,7 +244,8 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 		ApplyTimeout: c.Worker.ApplyTimeout,
 		BackoffMin:   c.Worker.BackoffMin,
 		BackoffMax:   c.Worker.BackoffMax,
-		Name:         fmt.Sprintf("%s-%d", host, os.Getpid()),
+		MaxRate:      c.Worker.MaxRate,
+		Name:         processName(),
 		Logger:       log,
 	}
 }

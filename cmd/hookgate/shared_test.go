@@ -410,6 +410,9 @@ func TestPostgresAway(t *testing.T) {
 	s.restartPostgres()
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
+	if strings.Contains(g.logs.String(), "breaker") {
+		t.Error("the breaker has opened, although an outage of the database is what the queue is for")
+	}
 	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
 		t.Errorf("something was dead-lettered: %s", body)
 	}

@@ -241,8 +241,28 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 // lose forgets a lease that is another's now, or that stems from before a failover; mu must be held.
 func (q *Queue) lose(l *lane) {
 	q.opts.Logger.Warn("lease of a partition was lost", "lease", l.token)
+	q.lost++
 	*l = lane{}
 	q.kick()
+}
+
+// Owned returns how many partitions the consumers of this process hold.
+func (q *Queue) Owned() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.lanes {
+		if q.lanes[p].owner != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// LeasesLost returns how many leases of this process went to others before it gave them back, since it was opened.
+func (q *Queue) LeasesLost() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
 }
 
 // wake tells whoever holds the partition in this process that it has a new record.

@@ -64,6 +64,7 @@ type Queue struct {
 	mu        sync.Mutex // guards all below; never held over I/O
 	lanes     []lane     // by partition
 	consumers []*consumer
+	lost      int64    // leases, since the start
 	members   []string // all consumers of all processes, sorted, as the last heartbeat found them
 }
 

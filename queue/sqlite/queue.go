@@ -201,6 +201,18 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 // Stats implements hookgate.Queue.
 func (q *Queue) Stats(context.Context) (hookgate.QueueStats, error) { return q.lanes.stats(), nil }
 
+// Owned returns how many partitions the consumers hold.
+func (q *Queue) Owned() (n int) {
+	q.lanes.mu.Lock()
+	defer q.lanes.mu.Unlock()
+	for i := range q.lanes.lanes {
+		if q.lanes.lanes[i].owner != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Close ends the writer, after it has answered the appends that it had taken and written down what was
 // released. Calls that come later, and consumers, get ErrClosed.
 func (q *Queue) Close() error {

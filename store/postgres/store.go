@@ -153,6 +153,9 @@ func (s *Store) setUnprepared(err error) {
 	s.unprepared.Store(&err)
 }
 
+// Pool returns the state of the connections.
+func (s *Store) Pool() *pgxpool.Stat { return s.pool.Stat() }
+
 // configure makes a connection's configuration fit for a pooler.
 func configure(config *pgx.ConnConfig, c Config) {
 	c = c.withDefaults()

@@ -1,0 +1,36 @@
+package guard
+
+import (
+	"testing"
+	"time"
+)
+
+// BenchmarkGuard is everything that a webhook asks of the guard.
+func BenchmarkGuard(b *testing.B) {
+	g := New(Config{InFlight: InFlight{Min: 100, Max: 5000, Latency: time.Second}, BodyMemory: 1 << 20})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if !g.Admit() || g.Busy() || !g.bodies.Reserve(4096, false) || !g.Begin() {
+				b.Fail()
+			}
+			g.Accepted(700 * time.Microsecond)
+			g.bodies.Release(4096)
+			g.End()
+		}
+	})
+}
+
+// BenchmarkInFlight is the bound of webhooks in flight alone.
+func BenchmarkInFlight(b *testing.B) {
+	g := New(Config{InFlight: InFlight{Min: 100, Max: 5000, Latency: time.Second}})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if g.Begin() {
+				g.Accepted(700 * time.Microsecond)
+				g.End()
+			}
+		}
+	})
+}

@@ -1,0 +1,231 @@
+// Package guard protects the gate from more load than it, its queue or its store can take.
+//
+//	webhook ─► breaker: how large a share is taken? ─► in flight: is there a place? ─► Append
+//	                 ▲                                        ▲            │
+//	                 │ each second                            │            │ time taken
+//	   queue depth, lag, P95: rules with two marks      AIMD on P95 ◄─── window
+//
+// The breaker acts on what builds up over seconds and minutes, the bound of requests in flight on what happens now.
+// Workers and everything but webhooks go on whatever the guard decides. What is refused was not acknowledged: the sender
+// keeps it, so the guard can delay and never lose anything.
+//
+// For a webhook the guard costs a few atomic operations; everything else is done in Run.
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+const (
+	// lookEvery is how often queue depth, lag and P95 are looked at.
+	lookEvery = time.Second
+	// lookTimeout bounds one look at the queue.
+	lookTimeout = 2 * time.Second
+	// fewest is the number of requests in the window below which their P95 says nothing and counts as 0.
+	fewest = 20
+)
+
+// The names of the signals, with their units.
+const (
+	SignalDepth = "queue_depth_percent" // unreleased records, in percent of the high-water mark
+	SignalLag   = "store_lag_seconds"   // age of the oldest unreleased record
+	SignalP95   = "ingest_p95_ms"       // P95, over ten seconds, of the time from a webhook's last byte to its 202
+)
+
+// Config of a guard. A rule whose Limit is 0 is off.
+type Config struct {
+	// Depth is in percent of the high-water mark, Lag in seconds, P95 in milliseconds.
+	Depth, Lag, P95 Rule
+	// Recovery is the time in which the breaker, once what opened it has cleared, goes from taking a tenth of the
+	// webhooks to taking all. 0: at once.
+	Recovery time.Duration
+	// InFlight bounds the webhooks between their last byte and their answer.
+	InFlight InFlight
+	// BodyMemory bounds, in bytes, the buffers of all bodies in flight, those that are still arriving included.
+	BodyMemory int64
+	// Queue is asked each second.
+	Queue func(context.Context) (hookgate.QueueStats, error)
+	// Logger gets a line for each change of the breaker; nil for none.
+	Logger *slog.Logger
+}
+
+// Guard is the load protection of one process. All methods may be called concurrently.
+type Guard struct {
+	config  Config
+	breaker breaker
+	limiter limiter
+	window  window
+	bodies  Budget
+	log     *slog.Logger
+
+	mu      sync.Mutex // guards signals and what of the breaker is not atomic; only the goroutine that looks changes them
+	signals []*signal
+
+	// unread says that the queue could not be asked last time. It belongs to the goroutine that looks.
+	unread bool
+}
+
+// signal is a value that is watched and what it is held against.
+type signal struct {
+	name string
+	condition
+	read func(look) (value float64, known bool)
+}
+
+// look is what the signals are read from.
+type look struct {
+	now   time.Time
+	queue hookgate.QueueStats
+	err   error // of asking the queue
+	p95   time.Duration
+}
+
+// New returns a guard that takes everything until Run is called.
+func New(c Config) *Guard {
+	g := &Guard{config: c, log: c.Logger, bodies: Budget{limit: c.BodyMemory}}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.breaker.state, g.breaker.recovery = Closed, c.Recovery
+	g.breaker.share.Store(whole)
+	g.limiter.InFlight = c.InFlight
+	g.limiter.limit.Store(int64(c.InFlight.Max))
+	g.signals = []*signal{
+		{SignalDepth, condition{Rule: c.Depth}, readDepth},
+		{SignalLag, condition{Rule: c.Lag}, readLag},
+		{SignalP95, condition{Rule: c.P95}, func(l look) (float64, bool) { return millis(l.p95), true }},
+	}
+	return g
+}
+
+// readDepth: a queue that is known only from memory, or fails, has no depth to act on. One that is full has.
+func readDepth(l look) (float64, bool) {
+	q := l.queue
+	if l.err != nil || q.HighWater <= 0 || q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull) {
+		return 0, false
+	}
+	return 100 * float64(q.Depth) / float64(q.HighWater), true
+}
+
+// readLag: while deliveries are spooled, the oldest record may be one that cannot be seen.
+func readLag(l look) (float64, bool) {
+	q := l.queue
+	if l.err != nil || q.Degraded != nil || q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull) {
+		return 0, false
+	}
+	if q.OldestEnqueuedAt.IsZero() {
+		return 0, true
+	}
+	return max(0, l.now.Sub(q.OldestEnqueuedAt).Seconds()), true
+}
+
+// Admit reports whether the breaker lets a webhook in. It is asked before the body is read.
+func (g *Guard) Admit() bool { return g.breaker.allow() }
+
+// Busy reports whether Begin would refuse now, so that a body need not be read in vain.
+func (g *Guard) Busy() bool { return g.limiter.busy() }
+
+// Begin takes a place in flight for a webhook whose body has been read. If it returns true, End must follow.
+func (g *Guard) Begin() bool { return g.limiter.begin() }
+
+// End gives the place back.
+func (g *Guard) End() { g.limiter.end() }
+
+// Accepted tells how long a webhook took from Begin until it was durable. Refused ones are not told: they would make the
+// gate look fast when it is not.
+func (g *Guard) Accepted(took time.Duration) { g.window.observe(took) }
+
+// Bodies is the memory of all bodies in flight.
+func (g *Guard) Bodies() *Budget { return &g.bodies }
+
+// Run watches and adapts until ctx ends.
+func (g *Guard) Run(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { every(ctx, slotTime, g.adapt) })
+	both.Go(func() { every(ctx, lookEvery, func() { g.look(ctx) }) })
+	both.Wait()
+}
+
+func every(ctx context.Context, period time.Duration, f func()) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// adapt fits the bound of requests in flight to the slot of the window that ends.
+func (g *Guard) adapt() {
+	g.window.advance()
+	g.limiter.adjust(g.window.last())
+}
+
+// look reads all signals and lets the breaker act on them.
+func (g *Guard) look(ctx context.Context) {
+	asking, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	var l look
+	if g.config.Queue != nil {
+		l.queue, l.err = g.config.Queue(asking)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if n, p95 := g.window.quantile(0.95); n >= fewest {
+		l.p95 = p95
+	}
+	l.now = time.Now()
+
+	if unread := l.err != nil; unread != g.unread {
+		g.unread = unread
+		if unread {
+			g.log.Warn("guard cannot ask the queue; depth and lag change nothing until it can", "error", l.err)
+		}
+	}
+	if g.take(l) {
+		g.tell()
+	}
+}
+
+// take lets the signals and the breaker take up a look, and reports whether the breaker has changed.
+func (g *Guard) take(l look) (changed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.signals {
+		value, known := s.read(l)
+		s.observe(l.now, value, known)
+	}
+	return g.breaker.step(l.now, g.signals)
+}
+
+// tell logs the state of the breaker with what brought it about. Like take it is for the goroutine that looks, and
+// nobody else changes what it reads.
+func (g *Guard) tell() {
+	args := []any{"breaker", g.breaker.state}
+	for _, s := range g.signals {
+		if s.Limit > 0 {
+			args = append(args, s.name, s.value, s.name+"_limit", s.Limit)
+		}
+	}
+	switch g.breaker.state {
+	case Open:
+		g.log.Error("breaker opened: webhooks are refused with 503 until this has cleared", append(args, "because", g.breaker.reason)...)
+	case Recovering:
+		g.log.Warn("breaker lets webhooks in again, a growing share of them", append(args, "over", g.config.Recovery.String())...)
+	default:
+		g.log.Info("breaker closed: all webhooks are taken", args...)
+	}
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

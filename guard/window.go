@@ -1,0 +1,102 @@
+package guard
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// slotTime is how long a slot of the window is filled, slots how many there are: the window is ten seconds.
+	slotTime = 250 * time.Millisecond
+	slots    = 40
+	// subBits: each power of two of microseconds is divided into 1<<subBits buckets, so that a quantile is at most an
+	// eighth too high. buckets is enough for two minutes; what takes longer is in the last.
+	subBits = 3
+	buckets = (27-subBits)<<subBits + 1<<subBits
+)
+
+// window holds the times of the last ten seconds as a histogram: an observation is one atomic addition.
+type window struct {
+	slots   [slots][buckets]atomic.Uint32
+	current atomic.Uint32 // the slot that is being filled
+}
+
+func (w *window) observe(d time.Duration) {
+	w.slots[w.current.Load()][bucketOf(d)].Add(1)
+}
+
+// advance begins a new slot in place of the oldest. It is for one goroutine.
+func (w *window) advance() {
+	next := (w.current.Load() + 1) % slots
+	for i := range w.slots[next] {
+		w.slots[next][i].Store(0)
+	}
+	w.current.Store(next)
+}
+
+// quantile returns the number of times in the window and their quantile, at most an eighth too high.
+func (w *window) quantile(q float64) (n int, value time.Duration) {
+	var counts [buckets]uint32
+	for s := range w.slots {
+		for i := range counts {
+			counts[i] += w.slots[s][i].Load()
+		}
+	}
+	return quantile(&counts, q)
+}
+
+// slotSummary is what the limiter needs to know of a slot.
+type slotSummary struct {
+	n   int
+	p95 time.Duration
+	// inFlight is how many were in flight on average, by Little's law.
+	inFlight float64
+}
+
+// last summarises the slot that was filled before the current one.
+func (w *window) last() (s slotSummary) {
+	slot := &w.slots[(w.current.Load()+slots-1)%slots]
+	var counts [buckets]uint32
+	var sum time.Duration
+	for i := range counts {
+		counts[i] = slot[i].Load()
+		sum += time.Duration(counts[i]) * bound(i)
+	}
+	s.n, s.p95 = quantile(&counts, 0.95)
+	s.inFlight = float64(sum) / float64(slotTime)
+	return s
+}
+
+func quantile(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
+	for _, c := range counts {
+		n += int(c)
+	}
+	rank := int(q*float64(n-1)) + 1
+	for i, c := range counts {
+		if rank -= int(c); rank <= 0 && n > 0 {
+			return n, bound(i)
+		}
+	}
+	return n, 0
+}
+
+// bucketOf returns the bucket of a time: one each below 8 µs, then eight for each power of two.
+func bucketOf(d time.Duration) int {
+	us := uint64(max(0, d.Microseconds()))
+	if us < 1<<subBits {
+		return int(us)
+	}
+	exponent := bits.Len64(us) - 1
+	i := (exponent-subBits)<<subBits + int(us>>(exponent-subBits))
+	return min(i, buckets-1)
+}
+
+// bound returns the upper end of a bucket.
+func bound(i int) time.Duration {
+	us := uint64(i) + 1
+	if shift := i>>subBits - 1; shift > 0 {
+		us = uint64(i&(1<<subBits-1)+1<<subBits+1) << shift
+	}
+	return time.Duration(us) * time.Microsecond
+}

@@ -1,0 +1,117 @@
+package metrics
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookgate/hookgate"
+)
+
+type requestLabels struct {
+	method string
+	status int
+}
+
+// Request counts an answered request of any kind.
+func (m *Metrics) Request(method string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
+	default:
+		method = other
+	}
+	labels := requestLabels{method, status}
+	observer, ok := m.requests.Load(labels)
+	if !ok {
+		observer, _ = m.requests.LoadOrStore(labels, m.httpLatency.WithLabelValues(method, strconv.Itoa(status)))
+	}
+	observer.(prometheus.Observer).Observe(millis(took))
+}
+
+// Accepted counts a delivery that was answered 202.
+func (m *Metrics) Accepted(eventType string, duplicate bool) {
+	if t := m.of(eventType); duplicate {
+		t.duplicate.Inc()
+	} else {
+		t.accepted.Inc()
+	}
+}
+
+// Answers counts the answers of one source.
+type Answers struct {
+	accepted prometheus.Counter
+	all      *prometheus.CounterVec
+	source   string
+}
+
+// Source returns the counter of a configured source. Each has a label value of its own, so that it must not be called
+// with names that come from outside.
+func (m *Metrics) Source(name string) *Answers {
+	return &Answers{accepted: m.ingested.WithLabelValues(name, strconv.Itoa(http.StatusAccepted)), all: m.ingested, source: name}
+}
+
+// Count counts an answer.
+func (a *Answers) Count(status int) {
+	if status == http.StatusAccepted {
+		a.accepted.Inc()
+		return
+	}
+	a.all.WithLabelValues(a.source, strconv.Itoa(status)).Inc()
+}
+
+// The reasons of refusals whose status alone does not tell.
+const (
+	ReasonReadOnly   = "read_only"
+	ReasonBreaker    = "breaker"
+	ReasonInFlight   = "in_flight"
+	ReasonBodyMemory = "body_memory"
+	ReasonQueueFull  = "queue_full"
+)
+
+// reasons are the labels of refusals that have no reason of their own.
+var reasons = map[int]string{
+	http.StatusBadRequest:            "malformed",
+	http.StatusUnauthorized:          "unauthenticated",
+	http.StatusNotFound:              "no_source",
+	http.StatusMethodNotAllowed:      "method",
+	http.StatusRequestTimeout:        "slow_body",
+	http.StatusRequestEntityTooLarge: "too_large",
+	http.StatusUnsupportedMediaType:  "media_type",
+	http.StatusTooManyRequests:       "rate",
+	http.StatusServiceUnavailable:    "not_durable",
+}
+
+// startReasons shows every reason from the start, so that the first refusal is an increase.
+func (m *Metrics) startReasons() {
+	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory, ReasonQueueFull, other} {
+		m.refused.WithLabelValues(reason)
+	}
+	for _, reason := range reasons {
+		m.refused.WithLabelValues(reason)
+	}
+}
+
+// Refused counts a webhook that was refused. The reason is one of the Reason constants, or empty: then the status tells.
+func (m *Metrics) Refused(reason string, status int) {
+	if reason == "" {
+		if reason = reasons[status]; reason == "" {
+			reason = other
+		}
+	}
+	m.refused.WithLabelValues(reason).Inc()
+}
+
+// Appended tells how long the queue took for a webhook, and the error of the append.
+func (m *Metrics) Appended(took time.Duration, err error) {
+	outcome := 0
+	switch {
+	case errors.Is(err, hookgate.ErrFull):
+		outcome = 1
+	case err != nil:
+		outcome = 2
+	}
+	m.appended[outcome].Observe(millis(took))
+}
