@@ -245,11 +245,13 @@ func (q *Queue) lose(l *lane) {
 	q.kick()
 }
 
-// wake tells whoever holds the partition in this process that it has a new record.
-func (q *Queue) wake(p int) {
+// wake tells whoever holds the partitions of appends in this process that they have new records.
+func (q *Queue) wake(group []*appendCall) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c := q.lanes[p].owner; c != nil {
-		c.wake()
+	for _, a := range group {
+		if c := q.lanes[a.partition].owner; c != nil {
+			c.wake()
+		}
 	}
 }

@@ -78,21 +78,36 @@ func noScript(r rueidis.RedisResult) bool {
 	return ok && err.IsNoScript()
 }
 
-// appendScript claims an identity and appends. It needs no flag: Redis refuses it before it has done anything
-// when memory is short.
+// appendScript claims identities and appends, each delivery by itself: one that fails, because its log is no
+// stream, leaves the others alone. It needs no flag: Redis refuses it before it has done anything when memory is short.
 //
-//	KEYS claim, log; ARGV request id, the claim's ms to live, the record, the record without body
-//	-> id of the entry, or {id of the entry, first request id}
+//	KEYS for each delivery: log, claim
+//	ARGV the claims' ms to live; for each delivery: the record, which has the request id as its bytes 10 to 25, and
+//	     what its first 9 bytes are without its body (see wire.Bare)
+//	-> for each delivery: id of the entry, or {id of the entry, first request id}, or an error
 var appendScript = newScript("", `
-local claim = redis.call('GET', KEYS[1])
-if not claim then
-  local id = redis.call('XADD', KEYS[2], '*', 'r', ARGV[3])
-  redis.call('SET', KEYS[1], ARGV[1] .. id, 'PX', ARGV[2])
-  return id
+local answers = {}
+for i = 1, #KEYS / 2 do
+  local log, key, record = KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i]
+  local request, claim = string.sub(record, 10, 25), redis.pcall('GET', key)
+  if not claim then
+    local entry = redis.pcall('XADD', log, '*', 'r', record)
+    if not entry.err then redis.call('SET', key, request .. entry, 'PX', ARGV[1]) end
+    answers[i] = entry
+  elseif claim.err then
+    answers[i] = claim
+  else
+    local first = string.sub(claim, 1, 16)
+    if first == request then
+      answers[i] = string.sub(claim, 17)
+    else
+      local bare = ARGV[2 * i + 1] .. string.sub(record, 10, 9 + struct.unpack('<I4', record, 6))
+      local entry = redis.pcall('XADD', log, '*', 'r', bare, 'of', first)
+      answers[i] = entry.err and entry or {entry, first}
+    end
+  end
 end
-local first = string.sub(claim, 1, 16)
-if first == ARGV[1] then return string.sub(claim, 17) end
-return {redis.call('XADD', KEYS[2], '*', 'r', ARGV[4], 'of', first), first}
+return answers
 `)
 
 // leaseHead is the part of scripts that make sure of a lease. A lease names its owner, its number and
