@@ -188,7 +188,7 @@ func (c *consumer) planReading(max, maxBytes int) []leaseCall {
 		}
 		keys := []string{q.keys.lease[p], q.keys.log[p]}
 		args := []string{l.token, from, strconv.Itoa(max), ""}
-		calls = append(calls, leaseCall{call: call{readScript, keys, args}, partition: p, token: l.token})
+		calls = append(calls, leaseCall{call: call{l.scripts.read, keys, args}, partition: p, token: l.token})
 	}
 	if len(calls) == 0 || q.isClosed() {
 		return nil
@@ -366,7 +366,7 @@ func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall, upTo 
 		upTo[o.Partition] = to
 		keys := []string{q.keys.lease[o.Partition], q.keys.log[o.Partition]}
 		args := []string{l.token, after(to).String()}
-		calls = append(calls, leaseCall{call: call{releaseScript, keys, args}, partition: o.Partition, token: l.token, must: true})
+		calls = append(calls, leaseCall{call: call{l.scripts.release, keys, args}, partition: o.Partition, token: l.token, must: true})
 	}
 	return calls, upTo, err
 }

@@ -57,7 +57,8 @@ type Queue struct {
 	background sync.WaitGroup
 
 	// round is held by whoever changes leases or membership in Redis, over the I/O.
-	round sync.Mutex
+	round    sync.Mutex
+	bindings map[string]*binding // by the run of a server; guarded by round
 
 	mu        sync.Mutex // guards all below; never held over I/O
 	lanes     []lane     // by partition
@@ -91,6 +92,8 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 		kicked:  make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		lanes:   make([]lane, c.Partitions),
+
+		bindings: map[string]*binding{},
 	}
 	q.depth.lengths = make([]int64, c.Partitions)
 	q.appenders = make([]appender, 1)
