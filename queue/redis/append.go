@@ -17,19 +17,25 @@ const (
 	// Redis does nothing else.
 	maxGroup      = 128
 	maxGroupBytes = 1 << 20
-	// maxFlying is the number of groups of an appender that are under way at a time.
+	// maxFlying is the number of groups of an appender that are under way at a time: one more than is needed, so that it seldom
+	// matters how far Redis is.
 	maxFlying = 2
+	// maxFlyingFsync is that number where Redis waits for its disk before it answers, and takes nothing
+	// meanwhile: the larger the groups, the fewer waits.
+	maxFlyingFsync = 1
 	// maxKeptBuffer is the largest encoded record whose memory is used again.
 	maxKeptBuffer = 64 << 10
 )
 
 // appender puts deliveries that come at the same time into one call of appendScript:
 //
-//	Append ─┬─ fewer than maxFlying groups under way: a group of one, sent at once
+//	Append ─┬─ fewer than maxFlying groups are under way: a group of one, sent at once
 //	        └─ else: waits ─► a group ends ─► all that wait are the next group, sent by the first of them
 //
 // So a delivery that comes alone waits for nothing but Redis, and under load the groups grow by themselves.
 type appender struct {
+	maxFlying int
+
 	mu      sync.Mutex // guards all below; never held over I/O
 	flying  int        // groups under way
 	waiting []*appendCall
@@ -106,6 +112,22 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	return receipt, nil
 }
 
+// newAppenders returns what groups the appends: one appender for each partition on a cluster, else one for all.
+func newAppenders(partitions int, mode rueidis.ClientMode, worth Durability) []appender {
+	n, flying := 1, maxFlying
+	if mode == rueidis.ClientModeCluster {
+		n = partitions
+	}
+	if worth.AppendFsync == "always" {
+		flying = maxFlyingFsync
+	}
+	all := make([]appender, n)
+	for i := range all {
+		all[i].maxFlying = flying
+	}
+	return all
+}
+
 // appenderOf returns what groups the appends to a partition: a script may touch the keys of one slot of a cluster only.
 func (q *Queue) appenderOf(partition int) *appender {
 	if len(q.appenders) == 1 {
@@ -118,7 +140,7 @@ func (q *Queue) appenderOf(partition int) *appender {
 func (a *appender) join(c *appendCall) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.flying < maxFlying {
+	if a.flying < a.maxFlying {
 		a.flying++
 		return true
 	}

@@ -45,8 +45,8 @@ type Queue struct {
 	worth  Durability
 	health *health
 	depth  depth
-	// appenders are one for each partition on a cluster, else one for all.
-	appenders []appender
+
+	appenders []appender // see appenderOf
 	mode      atomic.Pointer[hookgate.Mode]
 	// misfit, once set, says why this process must not append any more.
 	misfit atomic.Pointer[error]
@@ -96,10 +96,6 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 		bindings: map[string]*binding{},
 	}
 	q.depth.lengths = make([]int64, c.Partitions)
-	q.appenders = make([]appender, 1)
-	if client.Mode() == rueidis.ClientModeCluster {
-		q.appenders = make([]appender, c.Partitions)
-	}
 	if err := q.start(ctx); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err)
@@ -121,6 +117,7 @@ func (q *Queue) start(ctx context.Context) error {
 	for _, warning := range q.worth.Warnings {
 		q.opts.Logger.Warn("redis: " + warning)
 	}
+	q.appenders = newAppenders(q.opts.Partitions, q.client.Mode(), q.worth)
 	if err := q.fixPartitions(ctx); err != nil {
 		return err
 	}
