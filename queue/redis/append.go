@@ -64,6 +64,7 @@ func (q *Queue) newAppendCall(d *hookgate.Delivery) *appendCall {
 	c := appendCalls.Get().(*appendCall)
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	c.partition, c.receipt, c.err = p, hookgate.Receipt{Partition: p}, nil
+	c.begun = q.health.begin(p)
 	c.claim = q.keys.appendClaim(c.claim[:0], p, d.Identity)
 	c.record = wire.Append(c.record[:0], d, hookgate.RequestID{}, time.Now())
 	c.bare = wire.Bare(c.record)
@@ -77,8 +78,8 @@ func (c *appendCall) recycle() {
 	}
 }
 
-// Append implements hookgate.Queue. Redis has OpTimeout to answer; before that as long may pass in waiting for
-// the groups before. d is not referred to after Append has returned.
+// Append implements hookgate.Queue. It returns in OpTimeout, whatever becomes of ctx on the way: the deliveries of a group
+// share one call. d is not referred to afterwards.
 //
 // The high-water mark is compared with a count of all partitions that is taken every 100 ms, and anew before
 // anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
@@ -101,8 +102,9 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	a := q.appenderOf(c.partition)
 	if a.join(c) {
 		q.send(a, []*appendCall{c})
-	} else if err := q.await(ctx, a, c); err != nil {
-		return hookgate.Receipt{}, err
+	} else {
+		<-c.turn
+		q.sendGroup(a, c)
 	}
 	receipt, err := c.receipt, c.err
 	if err != nil {
@@ -148,13 +150,17 @@ func (a *appender) join(c *appendCall) bool {
 	return false
 }
 
-// next makes what waits the next group, to be sent by the first of it, after a group has ended.
-func (a *appender) next() {
+// next makes what waits the next group, to be sent by the first of it, after a group has ended. If that was because its time
+// was up, those who wait are returned instead, to get its error: they would find Redis no better.
+func (a *appender) next(err error) (failed []*appendCall) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if errors.Is(err, context.DeadlineExceeded) {
+		failed, a.waiting = a.waiting, nil
+	}
 	if len(a.waiting) == 0 {
 		a.flying--
-		return
+		return failed
 	}
 	n, size := 0, 0
 	for n < len(a.waiting) && n < maxGroup && (n == 0 || size+len(a.waiting[n].record) <= maxGroupBytes) {
@@ -163,41 +169,11 @@ func (a *appender) next() {
 	}
 	first := a.waiting[0]
 	first.group = append(first.group[:0], a.waiting[:n]...)
-	a.waiting = append(a.waiting[:0], a.waiting[n:]...)
+	rest := copy(a.waiting, a.waiting[n:])
+	clear(a.waiting[rest:])
+	a.waiting = a.waiting[:rest]
 	first.turn <- struct{}{}
-}
-
-// leave takes a call that still waits out of the queue; it reports whether it did.
-func (a *appender) leave(c *appendCall) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, other := range a.waiting {
-		if other == c {
-			a.waiting = append(a.waiting[:i], a.waiting[i+1:]...)
-			return true
-		}
-	}
-	return false
-}
-
-// await returns when c has its answer, which it may have to fetch itself. The error is that of ctx.
-func (q *Queue) await(ctx context.Context, a *appender, c *appendCall) error {
-	select {
-	case <-c.turn:
-	case <-ctx.Done():
-		if a.leave(c) {
-			c.recycle()
-			return ctx.Err()
-		}
-		go func() {
-			// The others of its group rely on it. Nobody wants its own answer.
-			<-c.turn
-			q.sendGroup(a, c)
-		}()
-		return ctx.Err()
-	}
-	q.sendGroup(a, c)
-	return nil
+	return failed
 }
 
 // sendGroup sends the group of which c is the first, if it is.
@@ -214,7 +190,6 @@ func (q *Queue) send(a *appender, group []*appendCall) {
 	keys, args := make([]string, 0, 2*len(group)), make([]string, 1, 1+2*len(group))
 	args[0] = q.ttl
 	for _, c := range group {
-		c.begun = q.health.begin(c.partition)
 		keys = append(keys, q.keys.log[c.partition], rueidis.BinaryString(c.claim))
 		args = append(args, rueidis.BinaryString(c.record), rueidis.BinaryString(c.bare[:]))
 	}
@@ -223,7 +198,7 @@ func (q *Queue) send(a *appender, group []*appendCall) {
 	if err == nil && len(answers) != len(group) {
 		err = errors.New("the answer is malformed")
 	}
-	a.next()
+	group = append(group, a.next(err)...)
 	for i, c := range group {
 		c.err = err
 		if err == nil {
