@@ -49,16 +49,19 @@ type application struct {
 type counters struct{ events, requests, batches int64 }
 
 func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
+	const most = 600 // bytes of an event without its body, about
+	size := 0
 	for _, p := range parts {
 		for i := range p.Items {
 			cleanItem(&p.Items[i])
+			size += most + len(p.Items[i].Body)
 		}
 	}
 	return &application{
 		batch: b, parts: parts,
 		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
 		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
-		events: newRows(17), requests: newRows(19), letters: newRows(5), batches: newRows(12), partitions: newRows(6),
+		events: newStream(17, size), requests: newRows(19), letters: newRows(5), batches: newRows(12), partitions: newRows(6),
 	}
 }
 
