@@ -209,9 +209,9 @@ func (q *Queue) send(a *appender, group []*appendCall) {
 			q.health.failed(c.partition, c.begun, c.err)
 		} else {
 			q.health.wrote(c.partition)
+			q.wake(c.partition)
 		}
 	}
-	q.wake(group)
 	for _, c := range group[1:] {
 		c.turn <- struct{}{}
 	}

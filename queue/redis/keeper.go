@@ -40,6 +40,8 @@ type lane struct {
 	// read, handed and released are how far the owner has come under this lease.
 	read, handed, released hookgate.Position
 	unread                 []hookgate.Record // read and not handed out
+	// stirred says that there may be more to read. What other processes append does not set it: for that all are polled.
+	stirred bool
 }
 
 // inHand reports whether the owner has records that are not released.
@@ -101,6 +103,8 @@ type leaseCall struct {
 	token     string    // of the lane when the call was made
 	consumer  *consumer // who wants the lease, for one that is acquired
 	must      bool      // if the lane has changed meanwhile, the call has failed
+	most      int       // entries, for one that reads
+	mostBytes int
 }
 
 // shareOut makes the leases fit the members; round must be held.
@@ -162,7 +166,7 @@ func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	if c.consumer.closed {
 		return nil // its Close waits for this round and finds nothing
 	}
-	q.lanes[c.partition] = lane{owner: c.consumer, token: c.token, scripts: b, lease: lease, until: until}
+	q.lanes[c.partition] = lane{owner: c.consumer, token: c.token, scripts: b, lease: lease, until: until, stirred: true}
 	c.consumer.wake()
 	return nil
 }
@@ -275,13 +279,12 @@ func (q *Queue) lose(l *lane) {
 	q.kick()
 }
 
-// wake tells whoever holds the partitions of appends in this process that they have new records.
-func (q *Queue) wake(group []*appendCall) {
+// wake tells whoever holds the partition in this process that it has a new record.
+func (q *Queue) wake(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, a := range group {
-		if c := q.lanes[a.partition].owner; c != nil {
-			c.wake()
-		}
+	if l := &q.lanes[p]; l.owner != nil {
+		l.stirred = true
+		l.owner.wake()
 	}
 }
