@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/redis/rueidis"
 
@@ -278,12 +279,16 @@ func parseEntry(m rueidis.RedisMessage) (entry, error) {
 	if err != nil {
 		return e, err
 	}
-	fields := make([][]byte, len(messages))
+	var room [4][]byte // a duplicate's
+	fields := room[:0]
 	for i := range messages {
-		if fields[i], err = messages[i].AsBytes(); err != nil {
+		text, err := messages[i].ToString()
+		if err != nil {
 			return e, err
 		}
-		e.size += len(fields[i])
+		// The text is this entry's own and nobody changes it, so that it need not be copied.
+		fields = append(fields, unsafe.Slice(unsafe.StringData(text), len(text)))
+		e.size += len(text)
 	}
 	if len(fields) >= 2 && string(fields[0]) == "r" {
 		e.data, fields = fields[1], fields[2:]

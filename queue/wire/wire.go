@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"time"
+	"unsafe"
 
 	"github.com/hookgate/hookgate"
 )
@@ -81,7 +82,8 @@ func Size(d *hookgate.Delivery) int {
 	return n
 }
 
-// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body refers to data.
+// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body and all text refer to data, which must
+// not change any more.
 // An error wraps ErrCorrupt and leaves r's fields undefined.
 func Decode(data []byte, r *hookgate.Record) error {
 	if len(data) < PrefixSize || data[0] != version {
@@ -95,8 +97,7 @@ func Decode(data []byte, r *hookgate.Record) error {
 		return fmt.Errorf("%w: fields end behind the entry", ErrCorrupt)
 	}
 	body := data[PrefixSize+int(n):]
-	// One string holds all fields, so that a record costs one allocation, not one per field.
-	f := fields{s: string(data[PrefixSize : PrefixSize+int(n)])}
+	f := fields{s: unsafe.String(unsafe.SliceData(data[PrefixSize:]), int(n))}
 	copy(r.RequestID[:], f.next(16))
 	copy(r.DuplicateOf[:], f.next(16))
 	r.ReceivedAt = time.UnixMicro(f.varint()).UTC()
