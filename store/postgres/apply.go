@@ -2,26 +2,56 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
 )
 
 // Apply implements hookgate.Store.
+//
+// Nearly always no event of a batch is stored yet, and to look for each costs a fifth of all that PostgreSQL does for it. So that is left
+// to the unique index: if it objects, the batch is applied again with a look first, and so are some that follow.
 func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	parts, err := batch.Prepare(b)
-	if err != nil {
-		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
+	look := s.looks.Load() > 0
+	a, err := s.apply(ctx, b, look)
+	switch {
+	case look:
+		s.looks.Add(-1)
+	case isUniqueViolation(err):
+		s.looks.Store(looksAfterConflict)
+		a, err = s.apply(ctx, b, true)
 	}
-	a := newApplication(b, parts)
-	if err := s.tx(ctx, a.reads(), a.writes); err != nil {
+	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
 	slices.Sort(a.outcome.Duplicates)
 	return a.outcome, nil
+}
+
+// looksAfterConflict is how many batches are looked up after one that held something stored: such come in droves.
+const looksAfterConflict = 100
+
+func (s *Store) apply(ctx context.Context, b *hookgate.Batch, look bool) (*application, error) {
+	parts, err := batch.Prepare(b)
+	if err != nil {
+		return nil, err
+	}
+	a := newApplication(b, parts)
+	return a, s.tx(ctx, a.reads(look), a.writes)
+}
+
+// uniqueViolation is the SQLSTATE of an insert that a unique index refuses.
+const uniqueViolation = "23505"
+
+func isUniqueViolation(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == uniqueViolation
 }
 
 // application is one call of Apply.
@@ -81,9 +111,9 @@ const (
 		CROSS JOIN LATERAL (SELECT FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
 )
 
-// reads returns what the first round trip runs: the locks, and then what of the batch is stored already. Nobody
-// can add to that until this transaction ends.
-func (a *application) reads() []statement {
+// reads returns what the first round trip runs: the locks, and then what of the batch is stored already, as to its events only
+// if look is set. Nobody can add to that until this transaction ends.
+func (a *application) reads(look bool) []statement {
 	partitions, identities, requests := newRows(1), newRows(5), newRows(2)
 	seen := make(map[hookgate.Identity]bool, len(a.batch.Records))
 	n := int64(0)
@@ -91,7 +121,7 @@ func (a *application) reads() []statement {
 		partitions.int(int64(p.Partition))
 		for i := range p.Items {
 			it := &p.Items[i]
-			if it.Outcome == hookgate.StagePersisted {
+			if look && it.Outcome == hookgate.StagePersisted {
 				identities.int(n)
 				identities.text(it.MessageID)
 				identities.text(it.EventType)
