@@ -60,7 +60,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.connections, "connections", 200, "connections of the client when it sends flat out; at 500/s it has 50")
 	flag.BoolVar(&s.long, "long", true, "also watch the memory over 300,000 events, and drain a backlog of 100,000")
 	flag.StringVar(&s.only, "only", "", "measure these alone: `names` of columns, separated by commas")
-	flag.StringVar(&s.against, "against", "", "another hookgate `binary`, measured in turn with this one")
+	flag.StringVar(&s.against, "against", "", "another hookgate `binary`, measured in turn with this one: columns other-…")
 	flag.StringVar(&s.profile, "profile", "", "`folder` for CPU profiles of hookgate, one for each flat-out run")
 	flag.Parse()
 
@@ -100,7 +100,7 @@ func run(ctx context.Context) error {
 	return memory(ctx, s, append(serveCommand(gate), "--data-dir", filepath.Join(dir, "memory")))
 }
 
-// candidatesOf returns what is measured; the first is what the others are compared with.
+// candidatesOf returns what is measured, in the order of the columns.
 func candidatesOf(s settings, gate string) ([]*candidate, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -118,8 +118,13 @@ func candidatesOf(s settings, gate string) ([]*candidate, error) {
 		if s.only != "" && !slices.Contains(strings.Split(s.only, ","), c.name) {
 			continue
 		}
+		if len(chosen) > 0 {
+			c.versus = chosen[0]
+		}
 		if s.against != "" && c.command[1] == "serve" {
-			chosen = append(chosen, &candidate{name: "-against", command: serveCommand(s.against), shared: c.shared})
+			other := &candidate{name: "other-" + c.name, command: serveCommand(s.against), shared: c.shared, versus: c.versus}
+			c.versus = other
+			chosen = append(chosen, other)
 		}
 		chosen = append(chosen, c)
 	}
@@ -136,6 +141,8 @@ type candidate struct {
 	name    string
 	command []string // FILE stands for a fresh file
 	shared  string   // appendfsync of the Redis that it uses together with PostgreSQL; empty if it uses neither
+	// versus is what it is compared with: the other binary, else the first column; nil for that.
+	versus *candidate
 	result
 }
 

@@ -24,24 +24,28 @@ func medians(rows [][]float64) (m []float64) {
 	return m
 }
 
-// report prints a table of medians. The first candidate is what the others are compared with.
+// report prints a table of medians.
 func report(s settings, all []*candidate) {
 	fmt.Printf("\nmedians of %d rounds, %d-byte bodies, %d connections flat out and %d at 500/s, everything on one machine\n", s.rounds, s.size,
 		s.connections, load.DefaultConcurrency)
-	fmt.Printf("everysec and always: hookgate with Redis (appendfsync) and PostgreSQL; in brackets: the ratio to %s\n\n", all[0].name)
+	fmt.Print("everysec and always: hookgate with Redis (appendfsync) and PostgreSQL; in brackets: the ratio to ")
+	if s.against == "" {
+		fmt.Printf("%s\n\n", all[0].name)
+	} else {
+		fmt.Printf("the other binary's, whose own is to %s\n\n", all[0].name)
+	}
 	fmt.Printf("%-30s", "")
 	for _, c := range all {
 		fmt.Printf(" %16s", c.name)
 	}
 	fmt.Println()
 	row := func(name string, of func(*result) float64) {
-		first := of(&all[0].result)
 		fmt.Printf("%-30s", name)
-		for i, c := range all {
+		for _, c := range all {
 			value := of(&c.result)
 			text := fmt.Sprintf("%.2f", value)
-			if i > 0 && first > 0 {
-				text += fmt.Sprintf(" (%.2f)", value/first)
+			if c.versus != nil && of(&c.versus.result) > 0 {
+				text += fmt.Sprintf(" (%.2f)", value/of(&c.versus.result))
 			}
 			fmt.Printf(" %16s", text)
 		}
