@@ -55,6 +55,13 @@ $(PROMTOOL):
 bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare net/http server, in one run (about eight minutes)
 	go run ./bench
 
+.PHONY: bench-compare
+bench-compare: ## Compare what hookgate does now with another revision, in turn: make bench-compare BASE=main
+	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
+	git archive "$${BASE:?is the revision to compare with}" | tar -x -C "$$dir"; \
+	(cd "$$dir" && go build -o hookgate ./cmd/hookgate); \
+	go run ./bench -long=false -only embedded,everysec,always -against "$$dir/hookgate"
+
 .PHONY: bench-go
 bench-go: ## Go benchmarks of the hot path
 	go test -run '^$$' -bench . -benchmem ./admit ./httpd ./queue/... ./store/... ./load

@@ -4,14 +4,17 @@
 // program starts, on the same machine too. All run as processes of their own, one after the other, on the
 // machine that also runs the load client; take the ratios, not the figures.
 //
-//	go run ./bench               everything, about eight minutes
-//	go run ./bench -long=false     without the runs for memory and for a backlog
+//	go run ./bench                       everything, about eight minutes
+//	go run ./bench -long=false           without the runs for memory and for a backlog
+//	go run ./bench -only everysec -long=false -paced 0 -against FILE
+//	                                     one pairing, flat out, in turn with another hookgate binary: half a minute
+//
+// What each event costs in processor time, by process, is what to compare on a machine that does other things too.
 package main
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,6 +22,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate/load"
@@ -44,16 +48,20 @@ func main() {
 type settings struct {
 	rounds, flatOut, paced, size, connections int
 	long                                      bool
+	only, against, profile                    string
 }
 
 func run(ctx context.Context) error {
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 3, "how often each server is measured; the median counts")
-	flag.IntVar(&s.flatOut, "flat-out", 60_000, "events of a flat-out run")
-	flag.IntVar(&s.paced, "paced", 5_000, "events of a run at 500/s")
+	flag.IntVar(&s.flatOut, "flat-out", 60_000, "events of a flat-out run; 0 leaves it out")
+	flag.IntVar(&s.paced, "paced", 5_000, "events of a run at 500/s; 0 leaves it out")
 	flag.IntVar(&s.size, "size", 600, "bytes of a body")
 	flag.IntVar(&s.connections, "connections", 200, "connections of the client when it sends flat out; at 500/s it has 50")
 	flag.BoolVar(&s.long, "long", true, "also watch the memory over 300,000 events, and drain a backlog of 100,000")
+	flag.StringVar(&s.only, "only", "", "measure these alone: `names` of columns, separated by commas")
+	flag.StringVar(&s.against, "against", "", "another hookgate `binary`, measured in turn with this one: columns other-…")
+	flag.StringVar(&s.profile, "profile", "", "`folder` for CPU profiles of hookgate, one for each flat-out run")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "hookgate-bench-")
@@ -62,19 +70,16 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	gate := filepath.Join(dir, "hookgate")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", gate, "./cmd/hookgate").CombinedOutput(); err != nil {
+	build := []string{"build", "-o", gate, "./cmd/hookgate"}
+	if s.profile != "" {
+		build = slices.Insert(build, 1, "-tags", "profile")
+	}
+	if out, err := exec.CommandContext(ctx, "go", build...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build hookgate (run this from the root of the project): %w\n%s", err, out)
 	}
-	self, err := os.Executable()
+	candidates, err := candidatesOf(s, gate)
 	if err != nil {
 		return err
-	}
-	candidates := []*candidate{
-		{name: "bare", command: []string{self, "bare"}},
-		{name: "bare+fsync", command: []string{self, "bare", "FILE"}},
-		{name: "embedded", command: serveCommand(gate)},
-		{name: "everysec", command: serveCommand(gate), shared: "everysec"},
-		{name: "always", command: serveCommand(gate), shared: "always"},
 	}
 	for round := range s.rounds {
 		// In turn, so that what else the machine does falls on all.
@@ -95,6 +100,40 @@ func run(ctx context.Context) error {
 	return memory(ctx, s, append(serveCommand(gate), "--data-dir", filepath.Join(dir, "memory")))
 }
 
+// candidatesOf returns what is measured, in the order of the columns.
+func candidatesOf(s settings, gate string) ([]*candidate, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	all := []*candidate{
+		{name: "bare", command: []string{self, "bare"}},
+		{name: "bare+fsync", command: []string{self, "bare", "FILE"}},
+		{name: "embedded", command: serveCommand(gate)},
+		{name: "everysec", command: serveCommand(gate), shared: "everysec"},
+		{name: "always", command: serveCommand(gate), shared: "always"},
+	}
+	var chosen []*candidate
+	for _, c := range all {
+		if s.only != "" && !slices.Contains(strings.Split(s.only, ","), c.name) {
+			continue
+		}
+		if len(chosen) > 0 {
+			c.versus = chosen[0]
+		}
+		if s.against != "" && c.command[1] == "serve" {
+			other := &candidate{name: "other-" + c.name, command: serveCommand(s.against), shared: c.shared, versus: c.versus}
+			c.versus = other
+			chosen = append(chosen, other)
+		}
+		chosen = append(chosen, c)
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("-only %s names no column", s.only)
+	}
+	return chosen, nil
+}
+
 func serveCommand(gate string) []string { return []string{gate, "serve", "--listen", "127.0.0.1:0"} }
 
 // candidate is a server that is compared with the others.
@@ -102,6 +141,8 @@ type candidate struct {
 	name    string
 	command []string // FILE stands for a fresh file
 	shared  string   // appendfsync of the Redis that it uses together with PostgreSQL; empty if it uses neither
+	// versus is what it is compared with: the other binary, else the first column; nil for that.
+	versus *candidate
 	result
 }
 
@@ -111,216 +152,114 @@ func (c *candidate) run(ctx context.Context, s settings, round uint64, dir strin
 	if i := slices.Index(command, "FILE"); i >= 0 {
 		command[i] = dir
 	}
+	var env []string
+	profile := ""
 	if command[1] == "serve" {
 		command = append(command, "--data-dir", dir)
+		if s.profile != "" {
+			profile = filepath.Join(s.profile, fmt.Sprintf("%s-%d.pprof", c.name, round))
+			env = append(env, "BENCH_CPU_PROFILE="+profile)
+		}
 	}
-	var env []string
+	var b *backends
 	if c.shared != "" {
-		backends, err := startBackends(ctx, c.shared)
-		if err != nil {
+		var err error
+		if b, err = startBackends(ctx, c.shared); err != nil {
 			return err
 		}
-		defer backends.stop()
-		env = backends.env()
+		defer b.stop()
+		env = append(env, b.env()...)
 	}
-	return c.measure(ctx, s, round, command, env)
+	server, err := start(ctx, command, env)
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	server.profilePath = profile
+	return c.measure(ctx, s, round, server, b)
 }
 
 // result has a value for each round.
 type result struct {
 	rate, persisted, peak []float64 // events/s, events/s, MiB
 	flatOut, paced        [][]float64
+	cpu, pacedCPU         []map[string]float64 // µs an event, by party
 }
 
 // measure runs one server through a flat-out and a paced run.
-func (r *result) measure(ctx context.Context, s settings, round uint64, command, env []string) error {
-	server, err := start(ctx, command, env)
-	if err != nil {
-		return err
-	}
-	defer server.stop()
+func (r *result) measure(ctx context.Context, s settings, round uint64, server *server, b *backends) error {
 	// The first events warm both sides up and do not count.
-	if _, err := server.replay(ctx, s, load.Generator{Count: 2000, Size: s.size, Seed: 1}, 0); err != nil {
+	if _, err := server.replay(ctx, s, b, load.Generator{Count: 2000, Size: s.size, Seed: 1}, 0); err != nil {
 		return err
 	}
-	if err := server.drained(ctx); err != nil {
-		return err
+	if s.flatOut > 0 {
+		endProfile, err := server.profile(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := server.replay(ctx, s, b, load.Generator{Count: s.flatOut, Size: s.size, Seed: 100 + round}, 0)
+		if err != nil {
+			return err
+		}
+		if err := endProfile(); err != nil {
+			return err
+		}
+		r.rate = append(r.rate, m.Rate)
+		r.persisted = append(r.persisted, m.persisted)
+		r.flatOut = append(r.flatOut, quantiles(m.LatencyMS))
+		r.cpu = append(r.cpu, m.cpu)
 	}
-	flatOut, err := server.replay(ctx, s, load.Generator{Count: s.flatOut, Size: s.size, Seed: 100 + round}, 0)
-	if err != nil {
-		return err
+	if s.paced > 0 {
+		m, err := server.replay(ctx, s, b, load.Generator{Count: s.paced, Size: s.size, Seed: 200 + round}, 500)
+		if err != nil {
+			return err
+		}
+		r.paced = append(r.paced, quantiles(m.LatencyMS))
+		r.pacedCPU = append(r.pacedCPU, m.cpu)
 	}
-	end := time.Now()
-	if err := server.drained(ctx); err != nil {
-		return err
-	}
-	accepting := float64(s.flatOut) / flatOut.Rate // seconds
-	r.rate = append(r.rate, flatOut.Rate)
-	r.persisted = append(r.persisted, float64(s.flatOut)/(accepting+time.Since(end).Seconds()))
-	r.flatOut = append(r.flatOut, quantiles(flatOut.LatencyMS))
-	paced, err := server.replay(ctx, s, load.Generator{Count: s.paced, Size: s.size, Seed: 200 + round}, 500)
-	if err != nil {
-		return err
-	}
-	r.paced = append(r.paced, quantiles(paced.LatencyMS))
 	peak, err := server.memory("VmHWM")
 	r.peak = append(r.peak, peak)
 	return err
 }
 
-func (s *server) replay(ctx context.Context, o settings, g load.Generator, rate float64) (load.Summary, error) {
+// measured is a replay, with what it took until everything was stored.
+type measured struct {
+	load.Summary
+	persisted float64            // events/s
+	cpu       map[string]float64 // µs an event, by party
+}
+
+// replay sends generated events and waits until they are stored, if the server stores anything.
+func (s *server) replay(ctx context.Context, o settings, b *backends, g load.Generator, rate float64) (m measured, err error) {
 	var input bytes.Buffer
 	if err := g.Generate(ctx, &input); err != nil {
-		return load.Summary{}, err
+		return m, err
 	}
 	connections := o.connections
 	if rate > 0 {
 		connections = load.DefaultConcurrency
 	}
-	summary, err := load.Replay(ctx, load.Config{
+	before, err := usageOf(s, b)
+	if err != nil {
+		return m, err
+	}
+	begin := time.Now()
+	m.Summary, err = load.Replay(ctx, load.Config{
 		Input: &input, Target: s.url, Rate: rate, Concurrency: connections, Credentials: load.Credentials{HMACSecret: secret}, Retry: load.DefaultRetry,
 	})
-	if err == nil && summary.Accepted != g.Count {
-		err = fmt.Errorf("%d of %d events were accepted: %s", summary.Accepted, g.Count, summary.LastError)
+	if err == nil && m.Accepted != g.Count {
+		err = fmt.Errorf("%d of %d events were accepted: %s", m.Accepted, g.Count, m.LastError)
 	}
-	return summary, err
+	if err == nil && s.stores {
+		err = s.drained(ctx)
+	}
+	if err != nil {
+		return m, err
+	}
+	m.persisted = float64(g.Count) / time.Since(begin).Seconds()
+	after, err := usageOf(s, b)
+	m.cpu = after.since(before, g.Count)
+	return m, err
 }
 
 func quantiles(q load.Quantiles) []float64 { return []float64{q.P50, q.P95, q.P99} }
-
-func median(values []float64) float64 {
-	values = slices.Sorted(slices.Values(values))
-	return values[len(values)/2]
-}
-
-// medians returns the median of each column.
-func medians(rows [][]float64) (m []float64) {
-	for column := range rows[0] {
-		var values []float64
-		for _, row := range rows {
-			values = append(values, row[column])
-		}
-		m = append(m, median(values))
-	}
-	return m
-}
-
-func report(s settings, all []*candidate) {
-	fmt.Printf("\nmedians of %d rounds, %d-byte bodies, %d connections flat out and %d at 500/s, everything on one machine\n", s.rounds, s.size,
-		s.connections, load.DefaultConcurrency)
-	fmt.Print("everysec and always: hookgate with Redis (appendfsync) and PostgreSQL; in brackets: the ratio to bare\n\n")
-	fmt.Printf("%-30s", "")
-	for _, c := range all {
-		fmt.Printf(" %16s", c.name)
-	}
-	fmt.Println()
-	row := func(name string, of func(*result) float64) {
-		bare := of(&all[0].result)
-		fmt.Printf("%-30s", name)
-		for i, c := range all {
-			text := fmt.Sprintf("%.2f", of(&c.result))
-			if i > 0 {
-				text += fmt.Sprintf(" (%.2f)", of(&c.result)/bare)
-			}
-			fmt.Printf(" %16s", text)
-		}
-		fmt.Println()
-	}
-	persisted := func(r *result) float64 { return median(r.persisted) }
-	p95 := func(r *result) float64 { return medians(r.paced)[1] }
-	row("flat out, requests/s", func(r *result) float64 { return median(r.rate) })
-	row("flat out, persisted/s", persisted)
-	for i, name := range []string{"P50", "P95", "P99"} {
-		row("flat out, "+name+" ms", func(r *result) float64 { return medians(r.flatOut)[i] })
-	}
-	for i, name := range []string{"P50", "P95", "P99"} {
-		row("at 500/s, "+name+" ms", func(r *result) float64 { return medians(r.paced)[i] })
-	}
-	row("peak memory, MiB", func(r *result) float64 { return median(r.peak) })
-	fmt.Println()
-	bare := &all[0].result
-	for i, target := range []struct{ persisted, p95 float64 }{2: {0.4, 1.5}, 3: {0.5, 1.6}, 4: {0.4, 1.6}} {
-		if target.persisted == 0 {
-			continue
-		}
-		r := &all[i].result
-		verdict(all[i].name+": persisted over bare requests/s, at least", persisted(r)/median(bare.rate), target.persisted, true)
-		verdict(all[i].name+": P95 at 500/s over bare, at most", p95(r)/p95(bare), target.p95, false)
-	}
-}
-
-func verdict(what string, value, limit float64, atLeast bool) {
-	word := "reached"
-	if value != limit && value < limit == atLeast {
-		word = "MISSED"
-	}
-	fmt.Printf("%s: %.2f (to reach: %.2f) %s\n", what, value, limit, word)
-}
-
-// backlog fills Redis with 100,000 events through a process that stores nothing, and takes the time that another needs to store
-// them, with nothing coming in.
-func backlog(ctx context.Context, s settings, gate, dir string) error {
-	const events = 100_000
-	backends, err := startBackends(ctx, "everysec")
-	if err != nil {
-		return err
-	}
-	defer backends.stop()
-	env := append(backends.env(), "HOOKGATE_QUEUE_HIGH_WATER=200000")
-	ingest, err := start(ctx, append(serveCommand(gate), "--role", "ingest", "--data-dir", dir+"-ingest"), env)
-	if err != nil {
-		return err
-	}
-	defer ingest.stop()
-	if _, err := ingest.replay(ctx, s, load.Generator{Count: events, Size: s.size, Seed: 77}, 0); err != nil {
-		return err
-	}
-	worker, err := start(ctx, append(serveCommand(gate), "--role", "worker", "--data-dir", dir+"-worker"), env)
-	if err != nil {
-		return err
-	}
-	defer worker.stop()
-	begin := time.Now()
-	if err := worker.drained(ctx); err != nil {
-		return err
-	}
-	fmt.Println()
-	verdict("backlog of 100,000 in Redis, events stored/s, at least", events/time.Since(begin).Seconds(), 25_000, true)
-	return nil
-}
-
-// memory sends 300,000 events and prints the resident memory on the way.
-func memory(ctx context.Context, s settings, command []string) error {
-	server, err := start(ctx, command, nil)
-	if err != nil {
-		return err
-	}
-	defer server.stop()
-	fmt.Println("\nresident memory of hookgate over 300,000 events, flat out, drained at each step")
-	var first, last float64
-	for step := range 10 {
-		if _, err := server.replay(ctx, s, load.Generator{Count: 30_000, Size: s.size, Seed: 1000 + uint64(step)}, 0); err != nil {
-			return err
-		}
-		if err := server.drained(ctx); err != nil {
-			return err
-		}
-		rss, err := server.memory("VmRSS")
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%7d events: %6.1f MiB\n", (step+1)*30_000, rss)
-		if step == 0 {
-			first = rss
-		}
-		last = rss
-	}
-	peak, err := server.memory("VmHWM")
-	if err != nil {
-		return err
-	}
-	fmt.Printf("last over first: %.2f, peak %.1f MiB\n", last/first, peak)
-	return nil
-}
-
-var errNotDrained = errors.New("the queue does not drain")

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,9 +20,12 @@ import (
 
 // server is a process that takes webhooks.
 type server struct {
-	cmd  *exec.Cmd
-	url  string
-	bare bool
+	cmd *exec.Cmd
+	url string
+	// stores says that what it accepts is stored a little later, by itself.
+	stores bool
+	// profilePath is where it writes a CPU profile of its flat-out run; empty for none.
+	profilePath string
 }
 
 var listensOn = regexp.MustCompile(`listens on (\S+)`)
@@ -28,7 +33,8 @@ var listensOn = regexp.MustCompile(`listens on (\S+)`)
 // start starts a server with more environment and waits until it says where it listens.
 func start(ctx context.Context, command, env []string) (*server, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret), env...)
+	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret, "HOOKGATE_LOG_LEVEL=warn"), env...)
+	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -41,7 +47,8 @@ func start(ctx context.Context, command, env []string) (*server, error) {
 	for lines.Scan() {
 		if m := listensOn.FindStringSubmatch(lines.Text()); m != nil {
 			go io.Copy(io.Discard, out)
-			return &server{cmd, "http://" + m[1], command[1] == "bare"}, nil
+			stores := command[1] == "serve" && !slices.Contains(command, "ingest")
+			return &server{cmd: cmd, url: "http://" + m[1], stores: stores}, nil
 		}
 	}
 	return nil, fmt.Errorf("%s ended before it listened: %w", command[0], cmd.Wait())
@@ -52,11 +59,10 @@ func (s *server) stop() {
 	s.cmd.Wait()
 }
 
-// drained waits until everything accepted is stored. The bare server stores nothing.
+var errNotDrained = errors.New("the queue does not drain")
+
+// drained waits until everything accepted is stored.
 func (s *server) drained(ctx context.Context) error {
-	if s.bare {
-		return nil
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errNotDrained)
 	defer cancel()
 	for ctx.Err() == nil {
@@ -92,4 +98,24 @@ func (s *server) memory(name string) (float64, error) {
 	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	n, err := strconv.ParseFloat(kib, 64)
 	return n / 1024, err
+}
+
+// profile makes the server profile itself until the function that it returns is called.
+func (s *server) profile(ctx context.Context) (end func() error, err error) {
+	if s.profilePath == "" {
+		return func() error { return nil }, nil
+	}
+	end = func() error {
+		if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			return err
+		}
+		for ctx.Err() == nil {
+			if _, err := os.Stat(s.profilePath); err == nil {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return ctx.Err()
+	}
+	return end, s.cmd.Process.Signal(syscall.SIGUSR1)
 }

@@ -135,7 +135,7 @@ func (q *Queue) moveOne(ctx context.Context, r *hookgate.Record) error {
 		return q.Quarantine(*r)
 	}
 	return q.retry(ctx, "draining the spool", func() error {
-		_, err := q.appendDirect(ctx, &r.Delivery)
+		_, err := q.primary.Append(ctx, &r.Delivery)
 		return err
 	})
 }

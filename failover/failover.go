@@ -29,7 +29,7 @@ import (
 
 // Options of a failover queue. Zero fields take their defaults.
 type Options struct {
-	// Timeout bounds one operation of the primary; default 1 s.
+	// Timeout bounds one operation of the primary, appends apart, which it must bound itself; default 1 s.
 	Timeout time.Duration
 	// RetryMin and RetryMax bound the pauses between attempts to drain, which double and vary at
 	// random by half; default 100 ms and 2 s.
@@ -86,7 +86,8 @@ type Queue struct {
 
 var _ hookgate.Queue = (*Queue)(nil)
 
-// New returns a queue over primary that spools to spool, which must keep duplicates and survive a crash, and
+// New returns a queue over primary that spools to spool. The primary must end each append in about Options.Timeout, and not refer to
+// the delivery afterwards: it goes to the spool then, and its body is soon another's. The spool must keep duplicates and survive a crash, and
 // which nobody else may consume. What the spool holds already is drained first. The caller closes the queue
 // before primary and spool.
 func New(ctx context.Context, primary, spool hookgate.Queue, o Options) (*Queue, error) {
@@ -116,7 +117,7 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	for {
 		switch state, changed := q.enter(); state {
 		case direct:
-			receipt, err := q.appendDirect(ctx, d)
+			receipt, err := q.primary.Append(ctx, d)
 			if err == nil || errors.Is(err, hookgate.ErrFull) || ctx.Err() != nil {
 				return receipt, err
 			}
@@ -156,14 +157,6 @@ func (q *Queue) leaveSpool() {
 	if q.inSpool--; q.inSpool == 0 && q.state == switching {
 		q.signal()
 	}
-}
-
-func (q *Queue) appendDirect(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, q.Timeout)
-	defer cancel()
-	// A copy, because an append that was cut off may go on referring to it while the spool has it too.
-	own := *d
-	return q.primary.Append(ctx, &own)
 }
 
 // leavePrimary begins to spool, unless that has been done.

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	well    int32 = iota
 	refuses       // an error at once, nothing done
-	hangs         // nothing until the context ends
+	hangs         // nothing until the context ends or, for an append, its own time is up
 	lies          // done, but reported as failed
 )
 
@@ -51,8 +51,12 @@ func (f *fickle) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rec
 	case refuses:
 		return hookgate.Receipt{}, errAway
 	case hangs:
-		<-ctx.Done()
-		return hookgate.Receipt{}, ctx.Err()
+		select {
+		case <-ctx.Done():
+			return hookgate.Receipt{}, ctx.Err()
+		case <-time.After(impatient):
+			return hookgate.Receipt{}, errAway
+		}
 	case lies:
 		if _, err := f.Queue.Append(context.WithoutCancel(ctx), d); err != nil {
 			return hookgate.Receipt{}, err

@@ -34,7 +34,7 @@ type Config struct {
 	// be larger.
 	MaxRecords int
 	MaxBytes   int
-	// Linger is how long a worker waits for more records when it has some, but no full batch; default 5 ms.
+	// Linger is how long a worker waits for more records when it has some, but no full batch; default 25 ms.
 	Linger time.Duration
 	// ApplyTarget is the time that a transaction of the store should take at most: batches shrink when
 	// it takes longer and grow again when it does not. Default 250 ms.
@@ -57,7 +57,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.MinWorkers, 1)
 	fill(&c.MaxRecords, 500)
 	fill(&c.MaxBytes, 8<<20)
-	fill(&c.Linger, 5*time.Millisecond)
+	fill(&c.Linger, 25*time.Millisecond)
 	fill(&c.ApplyTarget, 250*time.Millisecond)
 	fill(&c.ApplyTimeout, 30*time.Second)
 	fill(&c.BackoffMin, 50*time.Millisecond)

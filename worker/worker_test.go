@@ -368,7 +368,7 @@ func TestLinger(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &scriptedConsumer{begin: time.Now(), at: test.at}
-				w := &worker{Config: Config{}.withDefaults(), size: newSizer(test.max, time.Second)}
+				w := &worker{Config: Config{Linger: 5 * time.Millisecond}.withDefaults(), size: newSizer(test.max, time.Second)}
 				records, err := w.gather(t.Context(), c)
 				if took := time.Since(c.begin); err != nil || len(records) != test.want || took != test.took {
 					t.Errorf("gathered %d records in %v (%v), want %d in %v", len(records), took, err, test.want, test.took)

@@ -162,7 +162,7 @@ func defaultConfig() config {
 			Min:          1,
 			MaxRecords:   500,
 			MaxBytes:     8 << 20,
-			Linger:       5 * time.Millisecond,
+			Linger:       25 * time.Millisecond,
 			ApplyTarget:  250 * time.Millisecond,
 			ApplyTimeout: 30 * time.Second,
 			BackoffMin:   50 * time.Millisecond,

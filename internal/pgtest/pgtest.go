@@ -148,6 +148,9 @@ func (c *Cluster) Stop() error { return c.process.stop(syscall.SIGINT) }
 // Kill ends the server as a power cut would, its sessions too. It may be started again.
 func (c *Cluster) Kill() error { return c.process.kill() }
 
+// PID returns the process id of the server, whose children are its sessions and all else that it does.
+func (c *Cluster) PID() int { return c.process.cmd.Process.Pid }
+
 // Close stops the server if it runs, and removes its data.
 func (c *Cluster) Close() error { return errors.Join(c.Stop(), os.RemoveAll(c.dir)) }
 

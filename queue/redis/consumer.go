@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/redis/rueidis"
 
@@ -36,6 +37,9 @@ type consumer struct {
 	woken chan struct{}
 	// reading is closed when the read under way has ended; nil if there is none. Only Next touches it.
 	reading chan struct{}
+	// pause is how long it waits before it polls all partitions for what other processes append: it grows while there is none. Only
+	// Next touches it.
+	pause time.Duration
 	// first is the partition that the next Next begins with, so that none is passed over for ever.
 	first int
 
@@ -47,7 +51,7 @@ type consumer struct {
 
 // Consume implements hookgate.Queue.
 func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
-	c := &consumer{q: q, id: memberID(), woken: make(chan struct{}, 1)}
+	c := &consumer{q: q, id: memberID(), woken: make(chan struct{}, 1), pause: pauseMin}
 	q.round.Lock()
 	defer q.round.Unlock()
 	if q.isClosed() {
@@ -74,8 +78,8 @@ func (c *consumer) wake() {
 
 // Next implements hookgate.Consumer.
 func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
-	pause := pauseMin
-	for {
+	// While others append much, it looks there at once.
+	for poll := c.pause == pauseMin; ; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -83,19 +87,25 @@ func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Reco
 		if err != nil || len(records) > 0 {
 			return records, err
 		}
-		found, err := c.fill(ctx, max, maxBytes)
+		found, err := c.fill(ctx, poll, max, maxBytes)
 		if err != nil {
 			return nil, err
 		}
-		if found {
+		switch {
+		case found && poll:
+			c.pause = pauseMin
 			continue
+		case found:
+			continue
+		case poll:
+			c.pause = min(2*c.pause, pauseMax)
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(c.pause)
 		select {
 		case <-timer.C:
-			pause = min(2*pause, pauseMax)
+			poll = true
 		case <-c.woken:
-			pause = pauseMin
+			poll = false
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -138,11 +148,11 @@ func (c *consumer) take(max, maxBytes int) ([]hookgate.Record, error) {
 	return records, nil
 }
 
-// fill reads from the partitions held, and reports whether there was something. The read goes on when ctx
+// fill reads from the partitions held that were stirred, or from all to poll them, and reports whether there was something. The read goes on when ctx
 // ends; the next call takes up what it brought.
-func (c *consumer) fill(ctx context.Context, max, maxBytes int) (found bool, err error) {
+func (c *consumer) fill(ctx context.Context, poll bool, max, maxBytes int) (found bool, err error) {
 	if c.reading == nil {
-		calls := c.planReading(max, maxBytes)
+		calls := c.planReading(poll, max, maxBytes)
 		if len(calls) == 0 {
 			return false, nil
 		}
@@ -170,8 +180,8 @@ func (c *consumer) fill(ctx context.Context, max, maxBytes int) (found bool, err
 	return false, c.readErr
 }
 
-// planReading prepares a read from each partition of which nothing is left.
-func (c *consumer) planReading(max, maxBytes int) []leaseCall {
+// planReading prepares a read from each partition of which nothing is left, if it was stirred or all are polled.
+func (c *consumer) planReading(poll bool, max, maxBytes int) []leaseCall {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -179,24 +189,25 @@ func (c *consumer) planReading(max, maxBytes int) []leaseCall {
 	var calls []leaseCall
 	for p := range q.lanes {
 		l := &q.lanes[p]
-		if !l.usable(c, q.due(p), now) || len(l.unread) > 0 {
+		if !l.usable(c, q.due(p), now) || len(l.unread) > 0 || !poll && !l.stirred {
 			continue
 		}
+		l.stirred = false
 		from := "-"
 		if l.read != (hookgate.Position{}) {
 			from = "(" + l.read.String()
 		}
 		keys := []string{q.keys.lease[p], q.keys.log[p]}
 		args := []string{l.token, from, strconv.Itoa(max), ""}
-		calls = append(calls, leaseCall{call: call{readScript, keys, args}, partition: p, token: l.token})
+		calls = append(calls, leaseCall{call: call{l.scripts.read, keys, args}, partition: p, token: l.token, most: max})
 	}
 	if len(calls) == 0 || q.isClosed() {
 		return nil
 	}
 	q.background.Add(1) // under mu, like the end of calls in Close, which waits for it
 	for i := range calls {
-		share := min(maxBytes, maxBytes/len(calls)+readBytesMin)
-		calls[i].args[3] = strconv.Itoa(share)
+		calls[i].mostBytes = min(maxBytes, maxBytes/len(calls)+readBytesMin)
+		calls[i].args[3] = strconv.Itoa(calls[i].mostBytes)
 	}
 	return calls
 }
@@ -205,6 +216,8 @@ func (c *consumer) planReading(max, maxBytes int) []leaseCall {
 func (c *consumer) read(calls []leaseCall) {
 	found := false
 	err := c.q.lease(context.Background(), calls, func(l *lane, call leaseCall, r rueidis.RedisResult) error {
+		stirred := l.stirred
+		l.stirred = true // until it is known that nothing is left
 		m, err := r.ToMessage()
 		if err != nil {
 			return err
@@ -217,15 +230,18 @@ func (c *consumer) read(calls []leaseCall) {
 		if err != nil {
 			return err
 		}
+		size := 0
 		for _, m := range entries {
 			e, err := parseEntry(m)
 			if err != nil {
 				return err
 			}
+			size += e.size
 			r := e.record(call.partition)
 			r.Lease = l.lease
 			l.unread, l.read, found = append(l.unread, r), r.Position, true
 		}
+		l.stirred = stirred || len(entries) >= call.most || size >= call.mostBytes
 		return nil
 	})
 	c.q.mu.Lock()
@@ -242,6 +258,7 @@ type entry struct {
 	data     []byte // field r, and what is strange
 	first    []byte // field of
 	strange  bool   // it has fields that this package does not write
+	size     int    // bytes of all fields, names too, as readText counts them
 }
 
 // parseEntry reads an entry from XRANGE's answer.
@@ -262,11 +279,16 @@ func parseEntry(m rueidis.RedisMessage) (entry, error) {
 	if err != nil {
 		return e, err
 	}
-	fields := make([][]byte, len(messages))
+	var room [4][]byte // a duplicate's
+	fields := room[:0]
 	for i := range messages {
-		if fields[i], err = messages[i].AsBytes(); err != nil {
+		text, err := messages[i].ToString()
+		if err != nil {
 			return e, err
 		}
+		// The text is this entry's own and nobody changes it, so that it need not be copied.
+		fields = append(fields, unsafe.Slice(unsafe.StringData(text), len(text)))
+		e.size += len(text)
 	}
 	if len(fields) >= 2 && string(fields[0]) == "r" {
 		e.data, fields = fields[1], fields[2:]
@@ -366,7 +388,7 @@ func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall, upTo 
 		upTo[o.Partition] = to
 		keys := []string{q.keys.lease[o.Partition], q.keys.log[o.Partition]}
 		args := []string{l.token, after(to).String()}
-		calls = append(calls, leaseCall{call: call{releaseScript, keys, args}, partition: o.Partition, token: l.token, must: true})
+		calls = append(calls, leaseCall{call: call{l.scripts.release, keys, args}, partition: o.Partition, token: l.token, must: true})
 	}
 	return calls, upTo, err
 }

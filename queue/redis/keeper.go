@@ -30,15 +30,18 @@ import (
 
 // lane is this process's side of a partition.
 type lane struct {
-	owner *consumer // of this process; nil if it holds no lease
-	token string    // the lease as it stands in Redis
-	lease uint64    // its number
-	until time.Time // when it may have run out, unless it is renewed
+	owner   *consumer // of this process; nil if it holds no lease
+	token   string    // the lease as it stands in Redis
+	scripts *binding  // what uses it
+	lease   uint64    // its number
+	until   time.Time // when it may have run out, unless it is renewed
 	// leaving says that the lease is on its way back.
 	leaving bool
 	// read, handed and released are how far the owner has come under this lease.
 	read, handed, released hookgate.Position
 	unread                 []hookgate.Record // read and not handed out
+	// stirred says that there may be more to read. What other processes append does not set it: for that all are polled.
+	stirred bool
 }
 
 // inHand reports whether the owner has records that are not released.
@@ -100,6 +103,8 @@ type leaseCall struct {
 	token     string    // of the lane when the call was made
 	consumer  *consumer // who wants the lease, for one that is acquired
 	must      bool      // if the lane has changed meanwhile, the call has failed
+	most      int       // entries, for one that reads
+	mostBytes int
 }
 
 // shareOut makes the leases fit the members; round must be held.
@@ -122,27 +127,48 @@ func (q *Queue) shareOut(ctx context.Context) error {
 		*l = lane{} // if it was not done, the lease runs out
 		return r.Error()
 	}))
-	began = time.Now()
-	return errors.Join(err, q.lease(ctx, q.planAcquiring(), func(l *lane, c leaseCall, r rueidis.RedisResult) error {
+	return errors.Join(err, q.acquire(ctx))
+}
+
+// acquire takes the leases that are free and due to consumers of this process; round must be held.
+func (q *Queue) acquire(ctx context.Context) error {
+	began := time.Now()
+	var won []leaseCall
+	err := q.lease(ctx, q.planAcquiring(), func(_ *lane, c leaseCall, r rueidis.RedisResult) error {
 		token, err := r.ToString()
 		if rueidis.IsRedisNil(err) {
 			return nil // still another's
 		}
-		if err != nil {
-			return err
+		if c.token = token; err == nil {
+			won = append(won, c)
 		}
-		number := strings.Split(token, "/")
-		lease, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
-		if err != nil {
-			return fmt.Errorf("lease %q has no number", token)
-		}
-		if c.consumer.closed {
-			return nil // its Close waits for this round and finds nothing; the lease runs out
-		}
-		*l = lane{owner: c.consumer, token: token, lease: lease, until: began.Add(q.opts.LeaseTTL)}
-		c.consumer.wake()
-		return nil
-	}))
+		return err
+	})
+	for _, c := range won {
+		err = errors.Join(err, q.take(ctx, c, began.Add(q.opts.LeaseTTL)))
+	}
+	return err
+}
+
+// take makes a lease that was acquired the lane's. If it fails the lease runs out or is acquired again.
+func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
+	number := strings.Split(c.token, "/")
+	lease, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
+	if err != nil {
+		return opError("acquire", c.partition, fmt.Errorf("lease %q has no number", c.token))
+	}
+	b, err := q.bind(ctx, c.partition, c.token)
+	if err != nil {
+		return opError("use the lease of", c.partition, err)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.consumer.closed {
+		return nil // its Close waits for this round and finds nothing
+	}
+	q.lanes[c.partition] = lane{owner: c.consumer, token: c.token, scripts: b, lease: lease, until: until, stirred: true}
+	c.consumer.wake()
+	return nil
 }
 
 // beat sends the heartbeat of this process's consumers, if it has any, and takes up who else is there.
@@ -226,10 +252,18 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 	for i, r := range results {
 		c := calls[i]
 		var err error
-		if l := &q.lanes[c.partition]; l.token == c.token {
-			err = then(l, c, r)
-		} else if c.must {
+		l := &q.lanes[c.partition]
+		switch {
+		case l.token != c.token && c.must:
 			err = errLost
+		case l.token != c.token: // it does not matter any more
+		case c.script.bound && noScript(r):
+			l.scripts.forgotten.Store(true)
+			if q.lose(l); c.must {
+				err = errLost
+			}
+		default:
+			err = then(l, c, r)
 		}
 		if err != nil {
 			failed = opError("use the lease of", c.partition, q.explain(ctx, err))
@@ -269,7 +303,8 @@ func (q *Queue) LeasesLost() int64 {
 func (q *Queue) wake(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c := q.lanes[p].owner; c != nil {
-		c.wake()
+	if l := &q.lanes[p]; l.owner != nil {
+		l.stirred = true
+		l.owner.wake()
 	}
 }

@@ -37,8 +37,8 @@ func newKeys(prefix string, partitions int) *keys {
 	return k
 }
 
-// claimOf returns the key of an identity's claim.
-func (k *keys) claimOf(partition int, id hookgate.Identity) string {
+// appendClaim appends the key of an identity's claim to dst.
+func (k *keys) appendClaim(dst []byte, partition int, id hookgate.Identity) []byte {
 	hash := id.Hash()
-	return k.claim[partition] + string(hash[:])
+	return append(append(dst, k.claim[partition]...), hash[:]...)
 }

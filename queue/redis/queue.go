@@ -2,7 +2,7 @@
 // server, under Sentinel or on a cluster. It needs Redis 7.0 or newer, or Valkey.
 //
 //	Append ──► one script: claim? ─┬─ free:  XADD record, SET claim ─┐
-//	           (one round trip)    └─ taken: XADD without body ──────┤   log of one partition
+//	Append ─┘  (one round trip)    └─ taken: XADD without body ──────┤   log of one partition
 //	                                                                 ▼
 //	Next ◄── one script: lease still ours? XRANGE behind what was read ◄─┤
 //	Commit ─► one script: lease still ours? XTRIM what is released ──────┘
@@ -30,12 +30,10 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/queue/wire"
 )
 
 // Queue is a hookgate.Queue in Redis. Any number of processes may have it open.
@@ -47,9 +45,11 @@ type Queue struct {
 	worth  Durability
 	health *health
 	depth  depth
-	mode   atomic.Pointer[hookgate.Mode]
 	// telling is held while the mode changes, over opts.ModeChanged, so that what is told last is in effect.
 	telling sync.Mutex
+
+	appenders []appender // see appenderOf
+	mode      atomic.Pointer[hookgate.Mode]
 	// misfit, once set, says why this process must not append any more.
 	misfit atomic.Pointer[error]
 
@@ -59,7 +59,8 @@ type Queue struct {
 	background sync.WaitGroup
 
 	// round is held by whoever changes leases or membership in Redis, over the I/O.
-	round sync.Mutex
+	round    sync.Mutex
+	bindings map[string]*binding // by the run of a server; guarded by round
 
 	mu        sync.Mutex // guards all below; never held over I/O
 	lanes     []lane     // by partition
@@ -95,6 +96,8 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 		kicked:  make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		lanes:   make([]lane, c.Partitions),
+
+		bindings: map[string]*binding{},
 	}
 	q.depth.lengths = make([]int64, c.Partitions)
 	if err := q.start(ctx); err != nil {
@@ -115,6 +118,7 @@ func (q *Queue) start(ctx context.Context) error {
 		return unfit(reasonEvicts, fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
 			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}
+	q.appenders = newAppenders(q.opts.Partitions, q.client.Mode(), q.worth)
 	if err := q.fixPartitions(ctx); err != nil {
 		return err
 	}
@@ -151,51 +155,6 @@ func (q *Queue) isClosed() bool {
 	}
 }
 
-// Append implements hookgate.Queue.
-//
-// The high-water mark is compared with a count of all partitions that is taken every 100 ms while there are appends, and
-// anew before anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
-// exceed its mark by what they append in 100 ms and one operation.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
-	if q.isClosed() {
-		return hookgate.Receipt{}, hookgate.ErrClosed
-	}
-	if why := q.misfit.Load(); why != nil {
-		return hookgate.Receipt{}, *why
-	}
-	if err := q.admit(ctx); err != nil {
-		return hookgate.Receipt{}, err
-	}
-	defer q.depth.finished.Add(1)
-	if d.Replay() {
-		return q.appendReplay(ctx, d)
-	}
-
-	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
-	now := time.Now()
-	bare := *d
-	bare.Body = nil
-	c := call{appendScript, []string{q.keys.claimOf(p, d.Identity), q.keys.log[p]}, []string{
-		string(d.RequestID[:]), q.ttl,
-		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{}, now)),
-		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(&bare)), &bare, hookgate.RequestID{}, now)),
-	}}
-	begun := q.health.begin(p)
-	receipt, err := parseReceipt(q.run(ctx, c))
-	receipt.Partition = p
-	if err != nil {
-		if ctx.Err() != nil {
-			return hookgate.Receipt{}, ctx.Err() // says nothing about Redis
-		}
-		err = opError("append to", p, q.explain(ctx, err))
-		q.health.failed(p, begun, err)
-		return hookgate.Receipt{}, err
-	}
-	q.health.wrote(p)
-	q.wake(p)
-	return receipt, nil
-}
-
 // explain says what an error of an operation under ctx comes from: the end of ctx, the operation's own time limit or
 // the end of this queue.
 func (q *Queue) explain(ctx context.Context, err error) error {
@@ -213,30 +172,6 @@ func (q *Queue) explain(ctx context.Context, err error) error {
 // opError says which operation on which partition failed.
 func opError(what string, partition int, err error) error {
 	return fmt.Errorf("%s partition %d in redis: %w", what, partition, err)
-}
-
-// parseReceipt reads the answer of appendScript.
-func parseReceipt(r rueidis.RedisResult) (hookgate.Receipt, error) {
-	var receipt hookgate.Receipt
-	m, err := r.ToMessage()
-	if err != nil {
-		return receipt, err
-	}
-	if m.IsArray() {
-		parts, err := m.AsStrSlice()
-		if err != nil || len(parts) != 2 || len(parts[1]) != len(receipt.DuplicateOf) {
-			return receipt, errors.Join(errors.New("its claim is malformed"), err)
-		}
-		copy(receipt.DuplicateOf[:], parts[1])
-		receipt.Position, err = hookgate.ParsePosition(parts[0])
-		return receipt, err
-	}
-	id, err := m.ToString()
-	if err != nil {
-		return receipt, err
-	}
-	receipt.Position, err = hookgate.ParsePosition(id)
-	return receipt, err
 }
 
 // Close gives all partitions back and ends the connections. Calls that come later get ErrClosed.

@@ -427,8 +427,15 @@ func TestRestartEndsLeases(t *testing.T) {
 	}
 	c := mustConsume(t, q)
 	had := mustNext(t, c, 3)
+	script := bindingOf(q, 0).release.sha
+	if got := server.MustDo("SCRIPT", "EXISTS", script); !strings.Contains(got, "1") {
+		t.Errorf("the server says %s of the script that is bound to it", got)
+	}
 	server.Kill()
 	server.Restart()
+	if got := server.MustDo("SCRIPT", "EXISTS", script); strings.Contains(got, "1") {
+		t.Error("another run of the server knows the script that was bound to the run before")
+	}
 	eventually(t, "the queue is well again", func() bool { return healthy(q) })
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(had)); !errors.Is(err, errLost) {
 		t.Errorf("commit under a lease of the run before: %v", err)
@@ -439,6 +446,46 @@ func TestRestartEndsLeases(t *testing.T) {
 	}
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(has)); err != nil {
 		t.Error(err)
+	}
+}
+
+// bindingOf returns what uses the lease of a partition.
+func bindingOf(q *Queue, p int) *binding {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lanes[p].scripts
+}
+
+// TestScriptsForgotten: a server that was made to throw its scripts away denies the leases; they are taken anew, and what was in hand
+// comes again.
+func TestScriptsForgotten(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2, LeaseTTL: time.Minute})
+	mustAppend(t, q, testDelivery("k", 0))
+	c := mustConsume(t, q)
+	had := mustNext(t, c, 1)
+	server.MustDo("SCRIPT", "FLUSH")
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(had)); !errors.Is(err, errLost) {
+		t.Errorf("commit by a script that the server does not know: %v", err)
+	}
+	has := mustNext(t, c, 1)
+	if has[0].RequestID != had[0].RequestID || has[0].Lease <= had[0].Lease {
+		t.Errorf("it goes on with %s under lease %d, after %s under lease %d", has[0].RequestID, has[0].Lease, had[0].RequestID, had[0].Lease)
+	}
+	if err := c.Commit(t.Context(), hookgate.LastOffsets(has)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBindToAnotherRun: a script that finds itself on another run than the one it is for is not used.
+func TestBindToAnotherRun(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
+	q.round.Lock()
+	defer q.round.Unlock()
+	token := strings.Repeat("0", 40)
+	if b, err := q.bind(t.Context(), 0, "owner/1/"+token); err == nil || b != nil || q.bindings[token] != nil {
+		t.Errorf("bound to a run that is not the server's: %v", err)
 	}
 }
 
@@ -524,6 +571,9 @@ func TestSentinel(t *testing.T) {
 	eventually(t, "the replica has it all", func() bool {
 		return s.Replica.MustDo("XLEN", q.keys.log[hookgate.Partition("k", 2)]) == "10"
 	})
+	if got := s.Replica.MustDo("SCRIPT", "EXISTS", bindingOf(q, 0).read.sha); strings.Contains(got, "1") {
+		t.Error("the replica has got a script that is bound to the master")
+	}
 	s.Master.Kill()
 	if _, err := q.Append(t.Context(), testDelivery("k", 10)); err == nil {
 		t.Error("append without a master succeeded")
@@ -789,7 +839,7 @@ func TestKeysDiffer(t *testing.T) {
 	k := newKeys("hookgate", 1)
 	var all []string
 	for _, id := range []hookgate.Identity{{Source: "a", EventType: "bc"}, {Source: "ab", EventType: "c"}, {Source: "abc"}, {MessageID: "abc"}} {
-		all = append(all, k.claimOf(0, id))
+		all = append(all, string(k.appendClaim(nil, 0, id)))
 	}
 	slices.Sort(all)
 	if len(slices.Compact(all)) != 4 {
@@ -807,7 +857,7 @@ func TestClaimOutlivesRelease(t *testing.T) {
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}
-	ttl, err := strconv.Atoi(server.MustDo("PTTL", q.keys.claimOf(0, d.Identity)))
+	ttl, err := strconv.Atoi(server.MustDo("PTTL", string(q.keys.appendClaim(nil, 0, d.Identity))))
 	if err != nil || ttl < 3_500_000 || ttl > 3_600_000 {
 		t.Errorf("the claim lives for %d ms, %v", ttl, err)
 	}

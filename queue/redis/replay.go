@@ -26,7 +26,7 @@ return id
 func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	begun := q.health.begin(p)
-	id, err := q.run(ctx, call{replayScript, []string{q.keys.claimOf(p, d.Identity), q.keys.log[p]}, []string{
+	id, err := q.run(ctx, call{replayScript, []string{rueidis.BinaryString(q.keys.appendClaim(nil, p, d.Identity)), q.keys.log[p]}, []string{
 		string(d.RequestID[:]), q.ttl,
 		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{}, time.Now())),
 	}}).ToString()

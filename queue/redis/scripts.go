@@ -8,8 +8,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// script is a Lua script that only touches the keys of one partition.
-type script struct{ text, sha string }
+// script is a Lua script that only touches keys of one slot of a cluster, those of one partition.
+type script struct {
+	text, sha string
+	// bound says that a server which does not know the script must not be taught it by whoever calls it; see binding.
+	bound bool
+}
 
 // newScript prepares a script. Flags other than none permit it to run when Redis is out of memory: what
 // reads and releases must go on then, or the memory would never be freed.
@@ -19,7 +23,7 @@ func newScript(flags, text string) *script {
 		head = "#!lua flags=" + flags + "\n"
 	}
 	sum := sha1.Sum([]byte(head + text)) // Redis's name for it, not a protection
-	return &script{head + text, hex.EncodeToString(sum[:])}
+	return &script{text: head + text, sha: hex.EncodeToString(sum[:])}
 }
 
 // call is one run of a script.
@@ -59,7 +63,7 @@ func (q *Queue) runAll(ctx context.Context, calls []call) []rueidis.RedisResult 
 	var unknown []int
 	commands = commands[:0]
 	for i, r := range results {
-		if noScript(r) {
+		if noScript(r) && !calls[i].script.bound {
 			unknown = append(unknown, i)
 			commands = append(commands, calls[i].full(q.client.B()))
 		}
@@ -78,32 +82,44 @@ func noScript(r rueidis.RedisResult) bool {
 	return ok && err.IsNoScript()
 }
 
-// appendScript claims an identity and appends. It needs no flag: Redis refuses it before it has done anything
-// when memory is short.
+// appendScript claims identities and appends, each delivery by itself: one that fails, because its log is no
+// stream, leaves the others alone. It needs no flag: Redis refuses it before it has done anything when memory is short.
 //
-//	KEYS claim, log; ARGV request id, the claim's ms to live, the record, the record without body
-//	-> id of the entry, or {id of the entry, first request id}
+//	KEYS for each delivery: log, claim
+//	ARGV the claims' ms to live; for each delivery: the record, which has the request id as its bytes 10 to 25, and
+//	     what its first 9 bytes are without its body (see wire.Bare)
+//	-> for each delivery: id of the entry, or {id of the entry, first request id}, or an error
 var appendScript = newScript("", `
-local claim = redis.call('GET', KEYS[1])
-if not claim then
-  local id = redis.call('XADD', KEYS[2], '*', 'r', ARGV[3])
-  redis.call('SET', KEYS[1], ARGV[1] .. id, 'PX', ARGV[2])
-  return id
+local answers = {}
+for i = 1, #KEYS / 2 do
+  local log, key, record = KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i]
+  local request, claim = string.sub(record, 10, 25), redis.pcall('GET', key)
+  if not claim then
+    local entry = redis.pcall('XADD', log, '*', 'r', record)
+    if not entry.err then redis.call('SET', key, request .. entry, 'PX', ARGV[1]) end
+    answers[i] = entry
+  elseif claim.err then
+    answers[i] = claim
+  else
+    local first = string.sub(claim, 1, 16)
+    if first == request then
+      answers[i] = string.sub(claim, 17)
+    else
+      local bare = ARGV[2 * i + 1] .. string.sub(record, 10, 9 + struct.unpack('<I4', record, 6))
+      local entry = redis.pcall('XADD', log, '*', 'r', bare, 'of', first)
+      answers[i] = entry.err and entry or {entry, first}
+    end
+  end
 end
-local first = string.sub(claim, 1, 16)
-if first == ARGV[1] then return string.sub(claim, 17) end
-return {redis.call('XADD', KEYS[2], '*', 'r', ARGV[4], 'of', first), first}
+return answers
 `)
 
-// leaseHead is the part of scripts that make sure of a lease. A lease names its owner, its number and
-// the run of the server that gave it: another server, after a failover, may have lost the last
+// runHead defines what names the run of a server, from its start to its end. A lease names its owner, its number and the
+// run of the server that gave it: another server, after a failover, may have lost the last
 // entries and give their ids to others, so what a consumer remembers of the log does not hold there.
-const leaseHead = `
+const runHead = `
 local function run()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
-end
-local function held(lease)
-  return redis.call('GET', KEYS[1]) == lease and string.match(lease, '[^/]*$') == run()
 end
 `
 
@@ -111,7 +127,7 @@ end
 // by the clock, than those of keys that have been deleted.
 //
 //	KEYS lease, counter; ARGV owner, ms to live -> the lease, or nil
-var acquireScript = newScript("allow-oom", leaseHead+`
+var acquireScript = newScript("allow-oom", runHead+`
 local now = redis.call('GET', KEYS[1])
 if now and string.sub(now, 1, #ARGV[1] + 1) ~= ARGV[1] .. '/' then return false end
 local t = redis.call('TIME')
@@ -124,8 +140,8 @@ return lease
 `)
 
 // renewScript: KEYS lease; ARGV lease, ms to live -> 1, or 0 if it is lost.
-var renewScript = newScript("allow-oom", leaseHead+`
-if not held(ARGV[1]) then return 0 end
+var renewScript = newScript("allow-oom", runHead+`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or string.match(ARGV[1], '[^/]*$') ~= run() then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 `)
 
@@ -133,33 +149,6 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 var giveBackScript = newScript("allow-oom", `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
-`)
-
-// readScript returns entries from a place on, until there are as many as wanted or their bytes suffice.
-//
-//	KEYS lease, log; ARGV lease, from, entries, bytes -> entries, or 0 if the lease is lost
-var readScript = newScript("no-writes,allow-oom", leaseHead+`
-if not held(ARGV[1]) then return 0 end
-local all, from, entries, bytes = {}, ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-while true do
-  local wanted = math.min(entries - #all, 32)
-  local page = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', wanted)
-  for _, entry in ipairs(page) do
-    all[#all + 1] = entry
-    for _, part in ipairs(entry[2]) do bytes = bytes - #part end
-    if bytes <= 0 then return all end
-  end
-  if #page < wanted or #all >= entries then return all end
-  from = '(' .. page[#page][1]
-end
-`)
-
-// releaseScript removes what stands below a place.
-//
-//	KEYS lease, log; ARGV lease, least id to keep -> entries removed, or -1 if the lease is lost
-var releaseScript = newScript("allow-oom", leaseHead+`
-if not held(ARGV[1]) then return -1 end
-return redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[2])
 `)
 
 // beatScript: KEYS members; ARGV ms to live, then the members of this process -> all that are alive.

@@ -20,13 +20,15 @@ import (
 	"fmt"
 	"hash/crc32"
 	"time"
+	"unsafe"
 
 	"github.com/hookgate/hookgate"
 )
 
 const (
-	version    = 1
-	prefixSize = 9
+	version = 1
+	// PrefixSize is the number of bytes before the fields.
+	PrefixSize = 9
 	// maxHeaders bounds what a corrupt count can make Decode allocate.
 	maxHeaders = 1 << 16
 )
@@ -59,7 +61,7 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 		dst = binary.AppendVarint(dst, d.ReplayedMicros())
 		dst = append(dst, d.ReplayOf[:]...)
 	}
-	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-prefixSize))
+	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-PrefixSize))
 	if duplicateOf.IsZero() {
 		dst = append(dst, d.Body...)
 	}
@@ -67,9 +69,17 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 	return dst
 }
 
+// Bare returns what the first bytes of an encoded record become when its body is cut off behind the fields.
+func Bare(record []byte) (prefix [PrefixSize]byte) {
+	copy(prefix[:], record)
+	fields := record[5 : PrefixSize+int(binary.LittleEndian.Uint32(record[5:]))]
+	binary.LittleEndian.PutUint32(prefix[1:], crc32.Checksum(fields, castagnoli))
+	return prefix
+}
+
 // Size returns an upper bound of what Append adds for d.
 func Size(d *hookgate.Delivery) int {
-	n := prefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
+	n := PrefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
 		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) + len(d.Body)
 	for _, h := range d.Headers {
 		n += len(h.Name) + len(h.Value) + 2*binary.MaxVarintLen32
@@ -77,22 +87,22 @@ func Size(d *hookgate.Delivery) int {
 	return n
 }
 
-// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body refers to data.
+// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body and all text refer to data, which must
+// not change any more.
 // An error wraps ErrCorrupt and leaves r's fields undefined.
 func Decode(data []byte, r *hookgate.Record) error {
-	if len(data) < prefixSize || data[0] != version {
+	if len(data) < PrefixSize || data[0] != version {
 		return fmt.Errorf("%w: %d bytes without a version %d prefix", ErrCorrupt, len(data), version)
 	}
 	if crc32.Checksum(data[5:], castagnoli) != binary.LittleEndian.Uint32(data[1:]) {
 		return fmt.Errorf("%w: checksum of %d bytes does not match", ErrCorrupt, len(data))
 	}
 	n := binary.LittleEndian.Uint32(data[5:])
-	if uint64(n) > uint64(len(data)-prefixSize) {
+	if uint64(n) > uint64(len(data)-PrefixSize) {
 		return fmt.Errorf("%w: fields end behind the entry", ErrCorrupt)
 	}
-	body := data[prefixSize+int(n):]
-	// One string holds all fields, so that a record costs one allocation, not one per field.
-	f := fields{s: string(data[prefixSize : prefixSize+int(n)])}
+	body := data[PrefixSize+int(n):]
+	f := fields{s: unsafe.String(unsafe.SliceData(data[PrefixSize:]), int(n))}
 	copy(r.RequestID[:], f.next(16))
 	copy(r.DuplicateOf[:], f.next(16))
 	r.ReceivedAt = time.UnixMicro(f.varint()).UTC()

@@ -100,7 +100,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r hookgate.Record
 		_ = Decode(data, &r)
-		if len(data) >= prefixSize {
+		if len(data) >= PrefixSize {
 			data[0] = version
 			binary.LittleEndian.PutUint32(data[1:], crc32.Checksum(data[5:], castagnoli))
 			_ = Decode(data, &r)

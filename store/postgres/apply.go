@@ -2,26 +2,56 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
 )
 
 // Apply implements hookgate.Store.
+//
+// Nearly always no event of a batch is stored yet, and to look for each costs a fifth of all that PostgreSQL does for it. So that is left
+// to the unique index: if it objects, the batch is applied again with a look first, and so are some that follow.
 func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	parts, err := batch.Prepare(b)
-	if err != nil {
-		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
+	look := s.looks.Load() > 0
+	a, err := s.apply(ctx, b, look)
+	switch {
+	case look:
+		s.looks.Add(-1)
+	case isUniqueViolation(err):
+		s.looks.Store(looksAfterConflict)
+		a, err = s.apply(ctx, b, true)
 	}
-	a := newApplication(b, parts)
-	if err := s.tx(ctx, a.reads(), a.writes); err != nil {
+	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
 	slices.Sort(a.outcome.Duplicates)
 	return a.outcome, nil
+}
+
+// looksAfterConflict is how many batches are looked up after one that held something stored: such come in droves.
+const looksAfterConflict = 100
+
+func (s *Store) apply(ctx context.Context, b *hookgate.Batch, look bool) (*application, error) {
+	parts, err := batch.Prepare(b)
+	if err != nil {
+		return nil, err
+	}
+	a := newApplication(b, parts)
+	return a, s.tx(ctx, a.reads(look), a.writes)
+}
+
+// uniqueViolation is the SQLSTATE of an insert that a unique index refuses.
+const uniqueViolation = "23505"
+
+func isUniqueViolation(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == uniqueViolation
 }
 
 // application is one call of Apply.
@@ -46,16 +76,19 @@ type application struct {
 }
 
 func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
+	const most = 600 // bytes of an event without its body, about
+	size := 0
 	for _, p := range parts {
 		for i := range p.Items {
 			cleanItem(&p.Items[i])
+			size += most + len(p.Items[i].Body)
 		}
 	}
 	return &application{
 		batch: b, parts: parts,
 		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
 		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
-		events: newRows(19), requests: newRows(21), letters: newRows(5), chain: newChain(),
+		events: newStream(19, size), requests: newRows(21), letters: newRows(5), chain: newChain(),
 	}
 }
 
@@ -75,9 +108,9 @@ const (
 		CROSS JOIN LATERAL (SELECT FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
 )
 
-// reads returns what the first round trip runs: the locks, and then what of the batch is stored already. Nobody
-// can add to that until this transaction ends.
-func (a *application) reads() []statement {
+// reads returns what the first round trip runs: the locks, and then what of the batch is stored already, as to its events only
+// if look is set. Nobody can add to that until this transaction ends.
+func (a *application) reads(look bool) []statement {
 	partitions, identities, requests := newRows(1), newRows(5), newRows(2)
 	seen := make(map[hookgate.Identity]bool, len(a.batch.Records))
 	n := int64(0)
@@ -85,7 +118,7 @@ func (a *application) reads() []statement {
 		partitions.int(int64(p.Partition))
 		for i := range p.Items {
 			it := &p.Items[i]
-			if it.Outcome == hookgate.StagePersisted {
+			if look && it.Outcome == hookgate.StagePersisted {
 				identities.int(n)
 				identities.text(it.MessageID)
 				identities.text(it.EventType)

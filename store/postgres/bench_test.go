@@ -101,7 +101,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-func acquireAll(b *testing.B, s *Store, first int) map[int]hookgate.Epoch {
+func acquireAll(b testing.TB, s *Store, first int) map[int]hookgate.Epoch {
 	epochs := map[int]hookgate.Epoch{}
 	for p := first; p < first+benchPartitions; p++ {
 		epoch, err := s.Acquire(b.Context(), p)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
@@ -494,7 +495,7 @@ func TestPlans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, query := range newApplication(b, parts).reads() {
+	for _, query := range newApplication(b, parts).reads(true) {
 		switch query.sql {
 		case readHolders:
 			mustUseIndex(t, s, "known identities", query, "webhook_events_message_id_event_type_source_key")
@@ -521,5 +522,44 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 	}
 	if !strings.Contains(text, index) {
 		t.Errorf("%s does not use %s:\n%s", name, index, text)
+	}
+}
+
+// TestLookAfterConflict: a batch that holds something stored is sorted out all the same, and the batches after it are looked up
+// before they are written, for a while.
+func TestLookAfterConflict(t *testing.T) {
+	s, _ := openStore(t, newDatabase(t))
+	defer s.Close()
+	epochs := acquireAll(t, s, 0)
+	apply := func(records ...hookgate.Record) hookgate.Outcome {
+		t.Helper()
+		o, err := s.Apply(t.Context(), &hookgate.Batch{Records: records, Epochs: epochs, Worker: "w", ProcessedAt: time.Now(), Attempts: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	var records []hookgate.Record
+	for n := range 15 {
+		records = append(records, storetest.Sample(0, n))
+	}
+	if o := apply(records[:10]...); o.Stored != 10 || s.looks.Load() != 0 {
+		t.Errorf("a first batch: %+v, %d looks", o, s.looks.Load())
+	}
+	again := slices.Clone(records)
+	for n := range 5 {
+		again[n].RequestID = hookgate.NewRequestID(time.Now())
+	}
+	if o := apply(again...); o.Stored != 5 || !slices.Equal(o.Duplicates, []int{0, 1, 2, 3, 4}) || s.looks.Load() != looksAfterConflict {
+		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.looks.Load())
+	}
+	if o := apply(again...); o.Stored != 0 || len(o.Duplicates) != 5 || s.looks.Load() != looksAfterConflict-1 {
+		t.Errorf("the same once more: %+v, %d looks", o, s.looks.Load())
+	}
+	if c, err := s.Counts(t.Context()); err != nil || c.Events != 15 || c.Duplicates != 5 {
+		t.Errorf("counts are %+v (%v)", c, err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("a conflict is taken for a failure of the store: %v", err)
 	}
 }

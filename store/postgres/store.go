@@ -82,6 +82,9 @@ type Store struct {
 	// has ended the statement before.
 	patience time.Duration
 
+	// looks is how many of the next batches are looked for in the store before they are written; see Apply.
+	looks atomic.Int64
+
 	closed atomic.Bool
 	// lastErr is why the last write failed; nil after one that did not.
 	lastErr atomic.Pointer[error]

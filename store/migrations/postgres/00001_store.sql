@@ -60,7 +60,7 @@ CREATE TABLE webhook_events (
     replayed_at   bigint  NOT NULL, -- 0 unless a replay
     headers       text    COLLATE "C" NOT NULL,
     remote_addr   text    COLLATE "C" NOT NULL,
-    partition     integer NOT NULL,
+    partition     bigint  NOT NULL,
     position      text    COLLATE "C" NOT NULL,
     batch         bigint  NOT NULL,    -- webhook_batches.id
     UNIQUE (message_id, event_type, source)

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// usage is processor time, user and system, by who took it: the server, the client (this process), Redis, and all processes
+// of PostgreSQL. Unlike what a clock says it hardly depends on what else the machine does.
+type usage map[string]time.Duration
+
+// parties are the keys of a usage, in the order in which they are shown.
+var parties = []string{"server", "client", "redis", "postgres"}
+
+// usageOf reads what the server, its backends (nil for none) and this process have used so far.
+func usageOf(server *server, b *backends) (usage, error) {
+	u := usage{}
+	var self syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil {
+		return nil, fmt.Errorf("getrusage: %w", err)
+	}
+	u["client"] = time.Duration(self.Utime.Nano() + self.Stime.Nano())
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	u["server"] = all[server.cmd.Process.Pid].used
+	if b != nil {
+		u["redis"] = all[b.redis.Process.Pid].used
+		u["postgres"] = all.family(b.postgres.PID())
+	}
+	return u, nil
+}
+
+// since returns what was used after an earlier reading, in µs for each of n events.
+func (u usage) since(before usage, n int) map[string]float64 {
+	each := map[string]float64{}
+	for party, used := range u {
+		each[party] = float64((used - before[party]).Microseconds()) / float64(n)
+	}
+	return each
+}
+
+// process is what matters here of a line of /proc/PID/stat.
+type process struct {
+	parent int
+	used   time.Duration // with that of its children that have ended
+}
+
+type processTable map[int]process
+
+// tick is the unit of the times in /proc/PID/stat; the kernel shows them to programs in hundredths on all its machines.
+const tick = 10 * time.Millisecond
+
+func processes() (processTable, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	all := processTable{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
+		// The name, in brackets, may hold anything. Behind it: state, parent, …, and as 12th to 15th the times.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if len(fields) < 15 {
+			return nil, fmt.Errorf("%s reads %q", path, text)
+		}
+		var p process
+		p.parent, _ = strconv.Atoi(fields[1])
+		for _, field := range fields[11:15] {
+			n, _ := strconv.ParseInt(field, 10, 64)
+			p.used += time.Duration(n) * tick
+		}
+		all[pid] = p
+	}
+	return all, nil
+}
+
+// family adds up a process and its children.
+func (all processTable) family(pid int) time.Duration {
+	sum := all[pid].used
+	for _, p := range all {
+		if p.parent == pid {
+			sum += p.used
+		}
+	}
+	return sum
+}

@@ -1,0 +1,140 @@
+package redis
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/redistest"
+)
+
+// appendTogether appends deliveries at once while the server hangs, lets it go on when all wait, and returns what became
+// of each.
+func appendTogether(t *testing.T, server *redistest.Server, q *Queue, deliveries []*hookgate.Delivery) ([]hookgate.Receipt, []error) {
+	t.Helper()
+	server.Hang()
+	receipts, errs := make([]hookgate.Receipt, len(deliveries)), make([]error, len(deliveries))
+	var all sync.WaitGroup
+	for i, d := range deliveries {
+		all.Go(func() { receipts[i], errs[i] = q.Append(t.Context(), d) })
+	}
+	eventually(t, "all wait for their turn", func() bool {
+		a := &q.appenders[0]
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.flying == maxFlying && len(a.waiting) == len(deliveries)-maxFlying
+	})
+	server.Resume()
+	all.Wait()
+	return receipts, errs
+}
+
+// calls returns how often the server has run a command.
+func calls(server *redistest.Server, command string) int {
+	_, rest, _ := strings.Cut(server.MustDo("INFO", "commandstats"), "cmdstat_"+command+":calls=")
+	n, _, _ := strings.Cut(rest, ",")
+	count, _ := strconv.Atoi(n)
+	return count
+}
+
+// TestGroup: appends that come together share calls. Each has its own receipt all the same, and repetitions in one group
+// are told from first deliveries.
+func TestGroup(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, HighWater: 10_000})
+	mustAppend(t, q, testDelivery("warm", 0)) // the server has the script now
+	var deliveries []*hookgate.Delivery
+	for n := range 200 {
+		d := testDelivery("k"+strconv.Itoa(n%7), n)
+		again := *d
+		if n%3 > 0 {
+			again.RequestID = hookgate.NewRequestID(d.ReceivedAt) // another request with the event
+		}
+		deliveries = append(deliveries, d, &again)
+	}
+	before := calls(server, "evalsha")
+	receipts, errs := appendTogether(t, server, q, deliveries)
+	if n := calls(server, "evalsha") - before; n > len(deliveries)/maxGroup+1+maxFlying+20 { // some are the keeper's
+		t.Errorf("%d appends took %d calls", len(deliveries), n)
+	}
+	firsts := map[hookgate.RequestID]bool{}
+	for i := 0; i < len(deliveries); i += 2 {
+		if err := errors.Join(errs[i], errs[i+1]); err != nil {
+			t.Fatal(err)
+		}
+		d, again, a, b := deliveries[i], deliveries[i+1], receipts[i], receipts[i+1]
+		switch {
+		case d.RequestID == again.RequestID: // the same request, sent twice: one record
+			if a != b || a.Duplicate() {
+				t.Errorf("a request sent twice got %+v and %+v", a, b)
+			}
+		case a.Duplicate() == b.Duplicate(), a.Duplicate() && a.DuplicateOf != again.RequestID, b.Duplicate() && b.DuplicateOf != d.RequestID:
+			t.Errorf("two requests with one event got %+v and %+v", a, b)
+		}
+		firsts[d.RequestID], firsts[again.RequestID] = !a.Duplicate(), !b.Duplicate()
+	}
+	c := mustConsume(t, q)
+	for _, r := range mustNext(t, c, 1+200+133) {
+		if first, ours := firsts[r.RequestID]; ours && (first != r.DuplicateOf.IsZero() || first != (len(r.Body) == 600)) {
+			t.Errorf("record of request %s: first %t, duplicate of %s, %d bytes", r.RequestID, first, r.DuplicateOf, len(r.Body))
+		}
+		delete(firsts, r.RequestID)
+	}
+	if len(firsts) > 0 {
+		t.Errorf("%d requests are not in the queue", len(firsts))
+	}
+}
+
+// TestGroupWithBadLog: a partition whose log is no stream fails alone, although its appends share calls with others.
+func TestGroupWithBadLog(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
+	mustAppend(t, q, testDelivery("k", 0))
+	bad := hookgate.Partition("k", 2)
+	server.MustDo("SET", q.keys.log[bad], "no stream")
+	var deliveries []*hookgate.Delivery
+	for n := range 50 {
+		deliveries = append(deliveries, testDelivery(strconv.Itoa(n), n))
+	}
+	_, errs := appendTogether(t, server, q, deliveries)
+	for i, err := range errs {
+		if inBad := hookgate.Partition(deliveries[i].OrderingKey, 2) == bad; inBad != (err != nil) {
+			t.Errorf("partition is bad: %t, append: %v", inBad, err)
+		}
+	}
+	server.MustDo("DEL", q.keys.log[bad])
+	for _, d := range deliveries {
+		if r := mustAppend(t, q, d); r.Duplicate() {
+			t.Fatalf("what failed is claimed: %+v", r)
+		}
+	}
+	mustNext(t, mustConsume(t, q), len(deliveries))
+}
+
+// TestGroupTimesOut: those who wait behind a group that gets no answer in time are told when it is, and not after a time of their own.
+func TestGroupTimesOut(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 500 * time.Millisecond})
+	mustAppend(t, q, testDelivery("k", 0))
+	server.Hang()
+	began := time.Now()
+	var all sync.WaitGroup
+	for n := range 3 * maxGroup {
+		all.Go(func() {
+			if _, err := q.Append(t.Context(), testDelivery("k", n)); err == nil || !strings.Contains(err.Error(), "no answer within") {
+				t.Errorf("append to a hanging server: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the last was told after %v", took)
+	}
+	server.Resume()
+	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
+	mustAppend(t, q, testDelivery("k", 0))
+}
