@@ -55,6 +55,7 @@ type Metrics struct {
 	batchLatency prometheus.Histogram
 	applyFailed  prometheus.Counter
 	workers      prometheus.Gauge
+	pruning      pruning
 
 	// types holds a *typeMetrics for each event type that has a label value.
 	types    sync.Map
@@ -96,6 +97,7 @@ func New(c Config) *Metrics {
 			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
 		}),
 	}
+	m.pruning = newPruning(m.registry)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": c.Version},
 	})

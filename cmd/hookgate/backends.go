@@ -14,6 +14,7 @@ import (
 	"github.com/hookgate/hookgate/httpd"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
@@ -27,12 +28,18 @@ import (
 type backends struct {
 	queue  hookgate.Queue
 	mode   httpd.ModeKeeper
-	store  hookgate.Store
+	store  store
 	reader hookgate.Reader
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
 
 	opened []io.Closer
+}
+
+// store is what the store of a process does beside being read.
+type store interface {
+	hookgate.Store
+	retention.Store
 }
 
 // openBackends opens what the configuration names. The caller closes it.

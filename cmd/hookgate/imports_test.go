@@ -37,13 +37,14 @@ var allowedImports = map[string]struct {
 		"the store knows nothing of HTTP or of the queue, nor of the other store"},
 	"store/storetest":    {[]string{""}, "a conformance suite knows the port and no backend"},
 	"worker":             {[]string{""}, "workers know ports, not backends"},
+	"retention":          {[]string{""}, "it prunes any store that can"},
 	"load":               {[]string{""}, "an outside client must not lean on what the server believes"},
 	"bench":              {[]string{"load", "internal/pgtest"}, "measures from outside"},
 	"failover":           {[]string{""}, "it spools for any queue to any queue"},
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
 	"cmd/hookgate": {[]string{"", "admit", "failover", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
-		"store/audit", "store/postgres", "store/sqlite", "worker"},
+		"retention", "store/audit", "store/postgres", "store/sqlite", "worker"},
 		"the only place that names backends"},
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/worker"
 )
 
@@ -118,6 +119,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
 		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
+		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.store, m) })
 	}
 	defer workers.Wait()
 	defer stopWorking()
@@ -225,6 +227,15 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 		BackoffMax:   c.Worker.BackoffMax,
 		Name:         fmt.Sprintf("%s-%d", host, os.Getpid()),
 		Logger:       log,
+	}
+}
+
+func retentionConfigOf(c config, log *slog.Logger) retention.Config {
+	return retention.Config{
+		Events: c.Retention.Events,
+		Trail:  c.Retention.Trail,
+		Share:  float64(c.Retention.SharePercent) / 100,
+		Logger: log,
 	}
 }
 
