@@ -74,22 +74,48 @@ type Delivery struct {
 	ReceivedAt time.Time
 	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never was.
 	SpooledAt time.Time
+	// ReplayOf is the request whose dead letter this delivery replays; zero unless it is a replay. All but the
+	// request id, the times of the spool and of the replay is then that request's, ReceivedAt too.
+	ReplayOf RequestID
+	// ReplayedAt is when a person had it replayed; zero unless it is a replay.
+	ReplayedAt time.Time
+}
+
+// Replay reports whether d replays a dead letter.
+func (d *Delivery) Replay() bool { return !d.ReplayOf.IsZero() }
+
+// SetOutAt returns when d set out for the queue: when it was received, or replayed if it is a replay.
+func (d *Delivery) SetOutAt() time.Time {
+	if d.Replay() {
+		return d.ReplayedAt
+	}
+	return d.ReceivedAt
 }
 
 // SpooledMicros returns SpooledAt in microseconds since 1970, or 0 if d never was in a spool.
-func (d *Delivery) SpooledMicros() int64 {
-	if d.SpooledAt.IsZero() {
-		return 0
-	}
-	return d.SpooledAt.UnixMicro()
-}
+func (d *Delivery) SpooledMicros() int64 { return microsOrZero(d.SpooledAt) }
 
 // SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
-func (d *Delivery) SetSpooledMicros(n int64) {
-	d.SpooledAt = time.Time{}
-	if n != 0 {
-		d.SpooledAt = time.UnixMicro(n).UTC()
+func (d *Delivery) SetSpooledMicros(n int64) { d.SpooledAt = timeOrZero(n) }
+
+// ReplayedMicros returns ReplayedAt in microseconds since 1970, or 0 if d is no replay.
+func (d *Delivery) ReplayedMicros() int64 { return microsOrZero(d.ReplayedAt) }
+
+// SetReplayedMicros sets ReplayedAt from what ReplayedMicros returns.
+func (d *Delivery) SetReplayedMicros(n int64) { d.ReplayedAt = timeOrZero(n) }
+
+func microsOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
 	}
+	return t.UnixMicro()
+}
+
+func timeOrZero(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
 }
 
 // Partition returns the partition, of n, that the ordering key belongs to.

@@ -115,6 +115,7 @@ type Stage string
 // persisted, duplicate and dead_lettered; the others occur where they happen.
 const (
 	StageReceived     Stage = "received"
+	StageReplayed     Stage = "replayed"
 	StageSpooled      Stage = "spooled"
 	StageEnqueued     Stage = "enqueued"
 	StageProcessed    Stage = "processed"
@@ -122,6 +123,7 @@ const (
 	StageDuplicate    Stage = "duplicate"
 	StageRetried      Stage = "retried"
 	StageDeadLettered Stage = "dead_lettered"
+	StagePurged       Stage = "purged"
 )
 
 // TrailEntry is one stage of one request.

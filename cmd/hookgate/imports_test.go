@@ -28,7 +28,7 @@ var allowedImports = map[string]struct {
 	"queue/sqlite":      {[]string{"", "internal/sqlitedb", "queue/wire"}, "the queue knows nothing of the store"},
 	"queue/queuetest":   {[]string{""}, "a conformance suite knows the port and no backend"},
 	"store/migrations":  {nil, "schemas are text"},
-	"store/audit":       {[]string{""}, "an audit is the same for every store"},
+	"store/audit":       {[]string{"", "store/batch"}, "an audit is the same for every store"},
 	"store/paging":      {[]string{""}, "pages are the same for every store"},
 	"store/batch":       {[]string{""}, "a batch is prepared in the same way for every store"},
 	"store/sqlite": {[]string{"", "internal/sqlitedb", "store/audit", "store/batch", "store/migrations", "store/paging"},

@@ -99,6 +99,22 @@ func ParseHeaders(text string) (headers []hookgate.Header, err error) {
 	return headers, err
 }
 
+// RequestIDText is the text of a request id as it is stored: empty if there is none.
+func RequestIDText(id hookgate.RequestID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
+}
+
+// ParseRequestIDText reads what RequestIDText writes.
+func ParseRequestIDText(text string) (hookgate.RequestID, error) {
+	if text == "" {
+		return hookgate.RequestID{}, nil
+	}
+	return hookgate.ParseRequestID(text)
+}
+
 // MakeDuplicate turns an event into a duplicate of the one that the first request brought.
 func (it *Item) MakeDuplicate(first hookgate.RequestID) {
 	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, EmptySHA256

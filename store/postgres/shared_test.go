@@ -414,12 +414,12 @@ func TestPlans(t *testing.T) {
 	s, _ := openStore(t, url)
 	defer s.Close()
 	const fill = `DO $$ BEGIN
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', 'e' || n, n, n, 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
 		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, '', n, n, 1, '' FROM generate_series(0, 30000) n;
+		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, '', n, n, 1, '' FROM generate_series(0, 30000) n;
 		END $$`
 	outsider := connect(t, url)
 	for _, script := range []string{fill, "ANALYZE"} {

@@ -69,6 +69,7 @@ func Run(t *testing.T, b Backend) {
 		{"Trail", testTrail},
 		{"TrailOfARetry", testTrailRetried},
 		{"TrailOfTheSpool", testTrailSpooled},
+		{"TrailOfAReplay", testTrailReplayed},
 		{"Order", testOrder},
 		{"Filters", testFilters},
 		{"Pages", testPages},
@@ -133,6 +134,16 @@ func record(key string, n int) hookgate.Record {
 func again(r hookgate.Record) hookgate.Record {
 	r.RequestID = hookgate.NewRequestID(r.ReceivedAt)
 	r.Position.Minor += 1000
+	return r
+}
+
+// replayOf returns the replay of a dead letter, n minutes after its receipt.
+func replayOf(dead hookgate.Record, n int) hookgate.Record {
+	at := dead.ReceivedAt.Add(time.Duration(n) * time.Minute)
+	r := dead
+	r.RequestID, r.ReplayOf, r.ReplayedAt = hookgate.NewRequestID(at), dead.RequestID, at
+	r.Position.Minor += uint64(2000 + n)
+	r.EnqueuedAt = at.Add(time.Millisecond)
 	return r
 }
 

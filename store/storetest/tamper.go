@@ -46,7 +46,11 @@ func Fill(t TB, s hookgate.Store) {
 		b := &hookgate.Batch{Epochs: epochs, Worker: "w", ProcessedAt: time.UnixMicro(1), Attempts: 1}
 		for p := range 2 {
 			for n := range 3 {
-				b.Records = append(b.Records, Sample(p, round*10+n))
+				r := Sample(p, round*10+n)
+				if n == 2 {
+					r.ReplayOf, r.ReplayedAt = hookgate.RequestID{2}, r.ReceivedAt.Add(time.Hour)
+				}
+				b.Records = append(b.Records, r)
 			}
 			duplicate := Sample(p, round*10)
 			duplicate.DuplicateOf = hookgate.RequestID{1}
@@ -74,7 +78,7 @@ type Tampering struct {
 // given in hexadecimal, in the database's dialect.
 func Tamperings(literal func(hex string) string) []Tampering {
 	const copied = `event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
-		enqueued_at, spooled_at, headers, remote_addr, partition, position`
+		enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position`
 	const cutOff = `DELETE FROM webhook_batches WHERE id = 6; DELETE FROM webhook_events WHERE batch = 6;
 		DELETE FROM webhook_dead_letters WHERE id IN (SELECT id FROM webhook_requests WHERE batch = 6); DELETE FROM webhook_requests WHERE batch = 6`
 	all := []Tampering{
@@ -104,14 +108,14 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"head removed", "DELETE FROM webhook_partitions WHERE partition = 1", "partition 1"},
 		{"count changed", "UPDATE webhook_partitions SET events = events + 1 WHERE partition = 1", "the partitions count 19 events"},
 	}
-	numbers := []string{"sequence", "received_at", "enqueued_at", "spooled_at", "partition", "events", "requests", "processed_at", "persisted_at", "attempts", "dead_lettered_at"}
+	numbers := []string{"sequence", "received_at", "enqueued_at", "spooled_at", "replayed_at", "partition", "events", "requests", "purges", "processed_at", "persisted_at", "attempts", "dead_lettered_at"}
 	bytes := []string{"payload", "sha256", "previous_hash", "hash"}
 	for table, columns := range map[string][]string{
 		"webhook_events": {"message_id", "event_type", "source", "ordering_key", "sequence", "payload", "sha256", "request_id", "received_at",
-			"enqueued_at", "spooled_at", "headers", "remote_addr", "partition", "position"},
+			"enqueued_at", "spooled_at", "replay_of", "replayed_at", "headers", "remote_addr", "partition", "position"},
 		"webhook_requests": {"request_id", "outcome", "first_request_id", "reason", "message_id", "event_type", "source", "ordering_key", "sequence",
-			"sha256", "received_at", "enqueued_at", "spooled_at", "headers", "remote_addr", "partition", "position"},
-		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "worker", "processed_at", "persisted_at",
+			"sha256", "received_at", "enqueued_at", "spooled_at", "replay_of", "replayed_at", "headers", "remote_addr", "partition", "position"},
+		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "purges", "worker", "processed_at", "persisted_at",
 			"attempts", "last_error"},
 		"webhook_dead_letters": {"request_id", "payload", "reason", "dead_lettered_at"},
 	} {
