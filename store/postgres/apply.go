@@ -31,10 +31,10 @@ type application struct {
 	outcome hookgate.Outcome
 
 	// What the first round trip reads. Items are numbered as they stand, part by part.
-	heads    map[int]batch.Head
-	holders  map[int64]string // by item: the request that has stored its identity
-	stored   map[int64]bool   // by item: its request stands in webhook_requests
-	hash     hookgate.LinkHash
+	heads   map[int]batch.Head
+	holders map[int64]string // by item: the request that has stored its identity
+	stored  map[int64]bool   // by item: its request stands in webhook_requests
+	hash    hookgate.LinkHash
 
 	// What this batch adds to it.
 	first map[hookgate.Identity]hookgate.RequestID

@@ -207,7 +207,11 @@ func TestSchemaVersions(t *testing.T) {
 	if err := open(true); err == nil || !strings.Contains(err.Error(), "run the migrations") {
 		t.Errorf("a new database without migrations got %v", err)
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != 1 || !all[0].AppliedAt.IsZero() {
+	names, err := fs.Glob(schema(), "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != len(names) || !all[0].AppliedAt.IsZero() {
 		t.Errorf("status of a new database is %+v (error %v)", all, err)
 	}
 	for range 2 {
@@ -215,7 +219,7 @@ func TestSchemaVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != 1 || all[0].AppliedAt.IsZero() || all[0].Version != 1 {
+	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != len(names) || all[len(all)-1].AppliedAt.IsZero() || all[0].Version != 1 {
 		t.Errorf("status after the migration is %+v (error %v)", all, err)
 	}
 	if err := open(true); err != nil {
@@ -225,11 +229,15 @@ func TestSchemaVersions(t *testing.T) {
 	original := schema
 	defer func() { schema = original }()
 	schema = func() fs.FS {
-		first, err := fs.ReadFile(original(), "00001_store.sql")
-		if err != nil {
-			t.Fatal(err)
+		files := fstest.MapFS{"99999_more.sql": {Data: []byte("-- +goose Up\nCREATE TABLE more (n integer);\n")}}
+		for _, name := range names {
+			text, err := fs.ReadFile(original(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = &fstest.MapFile{Data: text}
 		}
-		return fstest.MapFS{"00001_store.sql": {Data: first}, "00002_more.sql": {Data: []byte("-- +goose Up\nCREATE TABLE more (n integer);\n")}}
+		return files
 	}
 	if err := open(true); err == nil {
 		t.Error("an old schema was opened without migrations")
@@ -237,7 +245,7 @@ func TestSchemaVersions(t *testing.T) {
 	if err := open(false); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != 2 || all[1].AppliedAt.IsZero() {
+	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != len(names)+1 || all[len(names)].AppliedAt.IsZero() {
 		t.Errorf("status after the second migration is %+v (error %v)", all, err)
 	}
 	schema = original
@@ -418,8 +426,11 @@ func TestPlans(t *testing.T) {
 			FROM generate_series(1, 30000) n;
 		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
+		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1
+			FROM generate_series(1, 30000) n;
+		INSERT INTO webhook_purges SELECT n, 'p' || n, '', '', 1, n FROM generate_series(1, 30000) n;
 		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, '', n, n, 1, '' FROM generate_series(0, 30000) n;
+		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM generate_series(0, 30000) n;
 		END $$`
 	outsider := connect(t, url)
 	for _, script := range []string{fill, "ANALYZE"} {
@@ -452,6 +463,9 @@ func TestPlans(t *testing.T) {
 		"audit, links":    {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},
 		"audit, events":   {statement{sql: eventPage, args: []arg{argInt(1), argInt(1)}}, "webhook_events_pkey"},
 		"audit, requests": {statement{sql: requestPage, args: []arg{argInt(1), argInt(1)}}, "webhook_requests_pkey"},
+		"audit, removed":  {statement{sql: removedPage, args: []arg{argInt(1)}}, "webhook_removed_events_pkey"},
+		"old events":      {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
+		"old links":       {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}}, "webhook_batches_pkey"},
 	} {
 		mustUseIndex(t, s, name, test.query, test.want)
 	}
@@ -485,7 +499,7 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 		t.Fatalf("%s: %v", name, err)
 	}
 	text := strings.Join(plan, "\n")
-	for _, table := range []string{"events", "requests", "batches", "dead_letters"} {
+	for _, table := range []string{"events", "removed_events", "requests", "batches", "dead_letters", "purges"} {
 		if strings.Contains(text, "Seq Scan on webhook_"+table) {
 			t.Errorf("%s reads all of webhook_%s:\n%s", name, table, text)
 		}

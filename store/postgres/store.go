@@ -14,10 +14,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +78,12 @@ type Store struct {
 	// has ended the statement before.
 	patience time.Duration
 
+	// name is that of this store among those of other processes that remove what is old.
+	name string
+	// pruning is for one call of Prune at a time, and guards pruneCursor, the link behind which Prune goes on.
+	pruning     sync.Mutex
+	pruneCursor int64
+
 	closed atomic.Bool
 	// lastErr is why the last write failed; nil after one that did not.
 	lastErr atomic.Pointer[error]
@@ -102,7 +110,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := prepareSchema(ctx, config.ConnConfig, c.SkipMigrations); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", target, err)
 	}
-	s := &Store{target: target, patience: c.ConnectTimeout + 3*c.StatementTimeout}
+	s := &Store{target: target, name: rand.Text(), patience: c.ConnectTimeout + 3*c.StatementTimeout}
 	s.begin, s.limits = transactionStart(c.StatementTimeout)
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", target, err)
@@ -162,11 +170,11 @@ func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoc
 	return epoch, nil
 }
 
-// tx runs a durable transaction in two round trips: the first begins it and runs the statements of first, the second
-// runs those that second returns and commits. An error of the second leaves the outcome unknown.
-func (s *Store) tx(ctx context.Context, first []statement, second func() ([]statement, error)) error {
+// tx runs a durable transaction in round trips: the first begins it and runs the statements of first, each other one runs
+// those that a function of rest returns, and the last of these commits. An error of the last leaves the outcome unknown.
+func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement, error)) error {
 	err := s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
-		if err := s.run(ctx, conn, first, second); err != nil {
+		if err := s.run(ctx, conn, first, rest); err != nil {
 			s.rollBack(ctx, conn)
 			return err
 		}
@@ -186,20 +194,36 @@ func (s *Store) tx(ctx context.Context, first []statement, second func() ([]stat
 	return err
 }
 
-func (s *Store) run(ctx context.Context, conn *pgconn.PgConn, first []statement, second func() ([]statement, error)) error {
+func (s *Store) run(ctx context.Context, conn *pgconn.PgConn, first []statement, rest []func() ([]statement, error)) error {
 	if _, err := exchange(ctx, conn, append(s.begin[:len(s.begin):len(s.begin)], first...)); err != nil {
 		return rejection(err)
 	}
-	writes, err := second()
-	if err != nil {
-		return err
+	for i, next := range rest {
+		statements, err := next()
+		if err != nil {
+			return err
+		}
+		if i == len(rest)-1 {
+			return s.commit(ctx, conn, statements)
+		}
+		if len(statements) == 0 {
+			continue
+		}
+		if _, err := exchange(ctx, conn, statements); err != nil {
+			return rejection(err)
+		}
 	}
+	return nil
+}
+
+// commit runs statements and ends the transaction with them.
+func (s *Store) commit(ctx context.Context, conn *pgconn.PgConn, statements []statement) error {
 	if s.failCommit != nil {
 		if err := s.failCommit(false); err != nil {
 			return err
 		}
 	}
-	tag, err := exchange(ctx, conn, append(writes, statement{sql: "COMMIT"}))
+	tag, err := exchange(ctx, conn, append(statements, statement{sql: "COMMIT"}))
 	if err == nil && tag != "COMMIT" {
 		err = fmt.Errorf("the commit was answered with %s", tag)
 	}
