@@ -143,3 +143,11 @@ func (h Head) Next(b *hookgate.Batch, partition int, persistedAt time.Time) (hoo
 		Worker:      b.Worker,
 	}, nil
 }
+
+// NextPurge returns the link that follows the head of a partition and seals a purge. Its row lock, and not an epoch, keeps
+// it apart from the partition's owner, who goes on undisturbed.
+func (h Head) NextPurge(p hookgate.Purge, partition int, at time.Time) hookgate.Link {
+	return hookgate.Link{
+		Previous: h.Hash, Partition: partition, Sequence: h.Sequence + 1, ProcessedAt: at, PersistedAt: at, Attempts: 1, Worker: p.By,
+	}
+}

@@ -107,16 +107,8 @@ func (a *application) reads() []statement {
 		return nil
 	}
 	reads := []statement{
-		{sql: lockPartitions, args: partitions.args(), row: func(r row) error {
-			h := batch.Head{Epoch: hookgate.Epoch(r.int(1)), Sequence: r.int(2)}
-			copy(h.Hash[:], r[3])
-			a.heads[int(r.int(0))] = h
-			return nil
-		}},
-		{sql: lockCounters, row: func(r row) error {
-			a.chain.last = &counters{r.int(0), r.int(1), r.int(2), r.int(3)}
-			return nil
-		}},
+		{sql: lockPartitions, args: partitions.args(), row: readHead(a.heads)},
+		{sql: lockCounters, row: a.chain.readCounters},
 	}
 	if identities.len() > 0 {
 		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: func(r row) error {
@@ -138,8 +130,8 @@ func (a *application) writes() ([]statement, error) {
 	if len(a.parts) == 0 {
 		return nil, nil
 	}
-	if a.chain.last == nil {
-		return nil, fmt.Errorf("webhook_counters has no row: the schema is damaged")
+	if err := a.chain.check(); err != nil {
+		return nil, err
 	}
 	persistedAt := time.Now()
 	links := make([]hookgate.Link, len(a.parts))

@@ -1,6 +1,11 @@
 package postgres
 
-import "github.com/hookgate/hookgate"
+import (
+	"errors"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
+)
 
 // chain collects the links that one transaction adds, and the ids it gives out.
 type chain struct {
@@ -12,6 +17,30 @@ type chain struct {
 type counters struct{ events, requests, batches, purges int64 }
 
 func newChain() chain { return chain{batches: newRows(15), partitions: newRows(6)} }
+
+// readHead returns what takes a row of webhook_partitions.
+func readHead(heads map[int]batch.Head) func(row) error {
+	return func(r row) error {
+		h := batch.Head{Epoch: hookgate.Epoch(r.int(1)), Sequence: r.int(2)}
+		copy(h.Hash[:], r[3])
+		heads[int(r.int(0))] = h
+		return nil
+	}
+}
+
+// readCounters takes the row of webhook_counters.
+func (c *chain) readCounters(r row) error {
+	c.last = &counters{r.int(0), r.int(1), r.int(2), r.int(3)}
+	return nil
+}
+
+// check makes sure that the counters were read.
+func (c *chain) check() error {
+	if c.last == nil {
+		return errors.New("webhook_counters has no row: the schema is damaged")
+	}
+	return nil
+}
 
 func (c *chain) empty() bool { return c.batches.len() == 0 }
 

@@ -95,6 +95,7 @@ type Store struct {
 var (
 	_ hookgate.Store  = (*Store)(nil)
 	_ hookgate.Reader = (*Store)(nil)
+	_ hookgate.Purger = (*Store)(nil)
 )
 
 // Open connects to the database and brings its schema up to date, unless told otherwise.

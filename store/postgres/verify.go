@@ -60,6 +60,9 @@ func verify(ctx context.Context, config *pgx.ConnConfig, progress func(Audit)) (
 	return found, err
 }
 
+// pageBytes bounds the bodies that one page reads, unless a single one is larger.
+const pageBytes = 1 << 20
+
 // auditTimeout bounds the reading of one page, and the counting of dead letters.
 const auditTimeout = 5 * time.Minute
 
@@ -98,7 +101,7 @@ const (
 	entryColumns = `batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
 		enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at`
 	removedPage = `SELECT ` + entryColumns + ` FROM webhook_removed_events WHERE id > $1 ORDER BY id LIMIT 500`
-	// As in deadLetterQuery, the windows stop a page when its bodies come to pageBytes, of which $2 is the number.
+	// The windows stop a page when its bodies come to pageBytes, of which $2 is the number.
 	eventPage = `SELECT ` + entryColumns + `, payload
 		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
 			FROM (SELECT * FROM webhook_events WHERE id > $1 ORDER BY id LIMIT 500) p) e

@@ -18,17 +18,18 @@ const (
 			WHERE r.id > b.last_request - b.requests AND r.id <= b.last_request AND r.outcome = 'duplicate'),
 		(SELECT coalesce(max(p.id), 0) FROM webhook_purges p WHERE p.batch = b.id), ` + keptCondition
 
-	// keptCondition is true for a link that must stay: it holds a dead letter, or what became of the replay of one that is
-	// there, or a purge whose request is. Whoever looks at the dead letter needs these, and so does an audit. Events that the
-	// same step moves still stand in webhook_events.
+	// keptCondition is true for a link that must stay: it holds a dead letter, or the event by which one counts as stored, or a
+	// purge whose request is there, which an audit asks for. Events that the same step moves still stand in webhook_events.
+	// What is counted is looked up row by row; PostgreSQL would make one large join of EXISTS.
 	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
-		OR EXISTS (SELECT 1 FROM webhook_removed_events e JOIN webhook_dead_letters d ON d.request_id = e.replay_of
-			WHERE e.id > b.last_event - b.events AND e.id <= b.last_event AND e.replay_of <> '')
-		OR EXISTS (SELECT 1 FROM webhook_events e JOIN webhook_dead_letters d ON d.request_id = e.replay_of
-			WHERE e.id > b.last_event - b.events AND e.id <= b.last_event AND e.replay_of <> '')
-		OR EXISTS (SELECT 1 FROM webhook_requests r JOIN webhook_dead_letters d ON d.request_id = r.replay_of
-			WHERE r.id > b.last_request - b.requests AND r.id <= b.last_request AND r.replay_of <> '')
-		OR EXISTS (SELECT 1 FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id WHERE p.batch = b.id))`
+		OR (SELECT min(id) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
+			(SELECT id, message_id, event_type, source FROM webhook_removed_events
+				UNION ALL SELECT id, message_id, event_type, source FROM webhook_events) e
+			WHERE e.id > b.last_event - b.events AND e.id <= b.last_event
+				AND (SELECT count(*) FROM webhook_requests r
+					WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source AND r.outcome = 'dead_lettered'
+						AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) > 0)
+		OR (SELECT count(*) FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id WHERE p.batch = b.id) > 0)`
 )
 
 // ErrNoState is for a store without its row of webhook_removals.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/prune"
@@ -43,7 +42,7 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 		return step, err
 	}
 	// The latch is undone by whatever undoes the transaction.
-	if err := s.exec("INSERT INTO webhook_retention VALUES ('retention')"); err != nil {
+	if err := s.execute("INSERT INTO webhook_retention VALUES ('retention')", nil, nil); err != nil {
 		return nil, err
 	}
 	now := time.Now().UnixMicro()
@@ -63,22 +62,17 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 		}
 	}
 	r := step.State
-	if err := s.exec(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?, last_event = ?, last_request = ?,
+	if err := s.execute(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?, last_event = ?, last_request = ?,
 		last_batch = ?, last_purge = ?`,
-		r.Events, r.Duplicates, r.DeadLetters, r.LastEvent, r.LastRequest, r.LastBatch, r.LastPurge); err != nil {
+		[]any{r.Events, r.Duplicates, r.DeadLetters, r.LastEvent, r.LastRequest, r.LastBatch, r.LastPurge}, nil); err != nil {
 		return nil, err
 	}
-	return step, s.exec("DELETE FROM webhook_retention")
-}
-
-// exec runs a statement that yields no rows; the connection keeps it prepared.
-func (s *Store) exec(text string, args ...any) error {
-	return sqlitex.Execute(s.conn, text, &sqlitex.ExecOptions{Args: args})
+	return step, s.execute("DELETE FROM webhook_retention", nil, nil)
 }
 
 // mustChange runs a statement that must change so many rows.
 func (s *Store) mustChange(rows int64, text string, args ...any) error {
-	if err := s.exec(text, args...); err != nil {
+	if err := s.execute(text, args, nil); err != nil {
 		return err
 	}
 	return prune.CheckRows(text, int64(s.conn.Changes()), rows)
@@ -86,10 +80,10 @@ func (s *Store) mustChange(rows int64, text string, args ...any) error {
 
 func (s *Store) removals() (r prune.State, err error) {
 	found := false
-	err = sqlitex.Execute(s.conn, removalsQuery, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
+	err = s.execute(removalsQuery, nil, func(row *sqlite.Stmt) error {
 		found, r = true, scanRemovals(row)
 		return nil
-	}})
+	})
 	if err == nil && !found {
 		err = prune.ErrNoState
 	}

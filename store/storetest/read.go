@@ -293,7 +293,7 @@ func testStopReading(t *testing.T, s Instance) {
 		for range s.Events(t.Context(), hookgate.EventFilter{}) {
 			break
 		}
-		for range s.DeadLetters(t.Context()) {
+		for range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
 			break
 		}
 	}

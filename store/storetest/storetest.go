@@ -31,6 +31,7 @@ type Backend struct {
 type Instance struct {
 	hookgate.Store
 	hookgate.Reader
+	hookgate.Purger
 	Close func() error
 	// Verify checks the audit chain of the store against all it holds.
 	Verify func() error
@@ -64,6 +65,12 @@ func Run(t *testing.T, b Backend) {
 		{"Fence", testFence},
 		{"NoEpoch", testNoEpoch},
 		{"DeadLetters", testDeadLetters},
+		{"DeadLetterStates", testDeadLetterStates},
+		{"DeadLetterFilters", testDeadLetterFilters},
+		{"DeadLetterPages", testDeadLetterPages},
+		{"Replays", testReplays},
+		{"Purge", testPurge},
+		{"PurgeWhileWriting", testPurgeWhileWriting},
 		{"CorruptRecord", testCorrupt},
 		{"LateTimes", testTimes},
 		{"Trail", testTrail},
@@ -95,6 +102,7 @@ func Run(t *testing.T, b Backend) {
 	if b.FailsWrites {
 		for name, done := range map[string]bool{"NotDone": false, "Done": true} {
 			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
+			t.Run("PurgeFails"+name, func(t *testing.T) { testPurgeFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}
 	}
@@ -217,18 +225,6 @@ func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Ev
 		events = append(events, e)
 	}
 	return events
-}
-
-// deadLetters reads all dead letters.
-func deadLetters(t TB, s hookgate.Reader) (all []hookgate.StoredDeadLetter) {
-	t.Helper()
-	for d, err := range s.DeadLetters(context.Background()) {
-		if err != nil {
-			t.Fatalf("list dead letters: %v", err)
-		}
-		all = append(all, d)
-	}
-	return all
 }
 
 // stages describes the trails of a message id: the stages of each request in order.

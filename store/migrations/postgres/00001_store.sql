@@ -93,7 +93,6 @@ CREATE TABLE webhook_removed_events (
     removed_at    bigint  NOT NULL
 );
 CREATE INDEX webhook_removed_events_message ON webhook_removed_events (message_id);
-CREATE INDEX webhook_removed_events_replay ON webhook_removed_events (replay_of) WHERE replay_of <> '';
 
 -- Requests that were acknowledged and made no event: duplicates and dead letters.
 CREATE TABLE webhook_requests (
