@@ -12,16 +12,14 @@ import (
 )
 
 const (
-	// deadLetterState derives a hookgate.DeadLetterState. What is counted is looked up row by row; PostgreSQL would read all
-	// events for EXISTS.
+	// deadLetterState derives a hookgate.DeadLetterState. With EXISTS the planner might read all events into a hash table.
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
-		WHEN (SELECT count(*) FROM webhook_events e
-			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source) > 0
-			OR (SELECT count(*) FROM webhook_removed_events e
-			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source) > 0 THEN 'stored'
-		WHEN EXISTS (SELECT FROM webhook_requests l
-			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered') THEN 'superseded'
+		WHEN (SELECT true FROM webhook_events e
+			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source LIMIT 1) OR (SELECT true FROM webhook_removed_events e
+			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source LIMIT 1) THEN 'stored'
+		WHEN (SELECT true FROM webhook_requests l
+			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered' LIMIT 1) THEN 'superseded'
 		ELSE 'open' END`
 	// The index on dead letters is of few rows beside those of duplicates.
 	deadLetterQuery = `SELECT r.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,

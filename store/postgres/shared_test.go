@@ -473,7 +473,7 @@ func TestPlans(t *testing.T) {
 		"letters":                 {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
 		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_message_id_event_type_source_key"},
 		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}), "webhook_requests_message"},
-		"letter":                  {statement{sql: deadLetterQuery + "r.id = $1", args: []arg{argInt(31000)}}, "webhook_requests_pkey"},
+		"letter":                  {statement{sql: deadLetterQuery + "r.id = $1", args: []arg{argInt(31000)}}, "webhook_requests_dead"},
 		"letter by request":       {statement{sql: deadLetterQuery + "r.request_id = $1", args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
 		"purge":                   {statement{sql: readPurgeTargets, args: purged.args()}, "webhook_dead_letters_pkey"},
 		"by request":              {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1", args: []arg{argText("e1")}}, "webhook_events_request"},
