@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/store/prune"
 )
 
-// holdTime is how long removal stays with a process that does not go on with it.
-const holdTime = time.Minute
+// defaultHoldTime is how long removal stays with a process that does not go on with it.
+const defaultHoldTime = time.Minute
 
 // Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction of three round trips. It
 // touches no row that Apply locks. One process at a time removes: the others are told that the store is Busy until that has
@@ -158,7 +158,7 @@ func (p *pruning) writes() ([]statement, error) {
 		sql: `UPDATE webhook_removals SET events = $1, duplicates = $2, dead_letters = $3, last_event = $4, last_request = $5,
 			last_batch = $6, last_purge = $7, holder = $8, held_until = ` + databaseNow + ` + $9`,
 		args: []arg{argInt(r.Events), argInt(r.Duplicates), argInt(r.DeadLetters), argInt(r.LastEvent), argInt(r.LastRequest),
-			argInt(r.LastBatch), argInt(r.LastPurge), argText(p.store.name), argInt(holdTime.Microseconds())},
+			argInt(r.LastBatch), argInt(r.LastPurge), argText(p.store.name), argInt(p.store.holdTime.Microseconds())},
 	}, statement{sql: "DELETE FROM webhook_retention"}), nil
 }
 

@@ -78,8 +78,10 @@ type Store struct {
 	// has ended the statement before.
 	patience time.Duration
 
-	// name is that of this store among those of other processes that remove what is old.
-	name string
+	// name is that of this store among those of other processes that remove what is old. Removal stays with it for
+	// holdTime.
+	name     string
+	holdTime time.Duration
 	// pruning is for one call of Prune at a time, and guards pruneCursor, the link behind which Prune goes on.
 	pruning     sync.Mutex
 	pruneCursor int64
@@ -111,7 +113,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := prepareSchema(ctx, config.ConnConfig, c.SkipMigrations); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", target, err)
 	}
-	s := &Store{target: target, name: rand.Text(), patience: c.ConnectTimeout + 3*c.StatementTimeout}
+	s := &Store{target: target, name: rand.Text(), holdTime: defaultHoldTime, patience: c.ConnectTimeout + 3*c.StatementTimeout}
 	s.begin, s.limits = transactionStart(c.StatementTimeout)
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", target, err)
