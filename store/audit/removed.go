@@ -1,10 +1,17 @@
 package audit
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hookgate/hookgate/store/prune"
+)
 
 // readRemovals takes up what retention has written down.
 func (w *walker) readRemovals() (err error) {
-	if w.removals, err = w.Removals(); err != nil {
+	if w.removals, err = w.Removals(); errors.Is(err, prune.ErrNoState) {
+		return &Break{What: err.Error()}
+	} else if err != nil {
 		return err
 	}
 	all, err := w.Checkpoints()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
@@ -525,5 +526,46 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 	}
 	if !strings.Contains(text, index) {
 		t.Errorf("%s does not use %s:\n%s", name, index, text)
+	}
+}
+
+// TestPruneInTurn: of two processes one removes, and the other is told that it need not. It takes over when the first has let
+// its time pass.
+func TestPruneInTurn(t *testing.T) {
+	url := newDatabase(t)
+	first, _ := openStore(t, url)
+	defer first.Close()
+	second, _ := openStore(t, url)
+	defer second.Close()
+	epoch, err := first.Acquire(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", Attempts: 1}
+	for n := range 10 {
+		b.Records = append(b.Records, storetest.Sample(0, n))
+	}
+	mustApply(t, first, b, 10)
+	prune := func(s *Store) hookgate.Pruned {
+		t.Helper()
+		p, err := s.Prune(t.Context(), hookgate.Cutoffs{Events: time.Now().Add(time.Hour)}, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first.holdTime = time.Hour
+	if p := prune(first); p.Busy || p.Events != 2 {
+		t.Errorf("the first did %+v, want 2 events", p)
+	}
+	if p := prune(second); !p.Busy || p.Events != 0 {
+		t.Errorf("the second did %+v, want nothing", p)
+	}
+	first.holdTime = 0
+	if p := prune(first); p.Busy || p.Events != 2 {
+		t.Errorf("the first did %+v, want 2 events", p)
+	}
+	if p := prune(second); p.Busy || p.Events != 2 {
+		t.Errorf("after its time the second did %+v, want 2 events", p)
 	}
 }
