@@ -37,6 +37,10 @@ duplicate and dead letter, and their order. The gate may run meanwhile.
 The store is the one that serve would use: PostgreSQL if DB_URL or database.url names
 one, else the file in the data directory.
 
+What retention has removed is told apart from what is missing: the chains go on across
+it, and the answer says how much was removed and until when. That it is no younger
+than retention.events and retention.trail allowed is for you to see.
+
 The head that is printed stands for all of it; note it down elsewhere, and a later
 copy of the same state can be told from one that was rewritten as a whole.
 
@@ -95,6 +99,12 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 		answer := map[string]any{
 			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,
 		}
+		if r := a.Removed; r.Links > 0 || a.Bodies > 0 {
+			answer["removed"] = map[string]any{
+				"links": r.Links, "events": r.Events, "duplicates": r.Duplicates, "deadLetters": r.DeadLetters, "until": timeOrNull(r.Until),
+				"bodies": a.Bodies, "bodiesUntil": timeOrNull(a.BodiesUntil),
+			}
+		}
 		if a.Break == nil {
 			answer["head"] = hex.EncodeToString(a.Head[:])
 		} else {
@@ -107,7 +117,23 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Break != nil {
 		return nil // the error says it
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "OK: %d links, %d events, %d duplicates, %d dead letters\nhead %x\n",
-		a.Links, a.Events, a.Duplicates, a.DeadLetters, a.Head)
+	out := cmd.OutOrStdout()
+	fmt.Fprintf(out, "OK: %d links, %d events, %d duplicates, %d dead letters\n", a.Links, a.Events, a.Duplicates, a.DeadLetters)
+	if r := a.Removed; r.Links > 0 {
+		fmt.Fprintf(out, "removed by retention: %d links with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
+			r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))
+	}
+	if a.Bodies > 0 {
+		fmt.Fprintf(out, "removed by retention: the bodies of %d of the events, stored until %s\n", a.Bodies, a.BodiesUntil.Format(time.RFC3339))
+	}
+	_, err := fmt.Fprintf(out, "head %x\n", a.Head)
 	return err
+}
+
+// timeOrNull is t in JSON, or null if it is zero.
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }

@@ -19,8 +19,9 @@ type Audit struct {
 	Links, Events, Duplicates, DeadLetters int64
 	// Purged is how many of DeadLetters were purged.
 	Purged int64
-	// Bodies is how many of Events have lost their body to retention.
-	Bodies int64
+	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored at BodiesUntil.
+	Bodies      int64
+	BodiesUntil time.Time
 	// Removed is what retention has removed with its lineage.
 	Removed Removed
 	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
@@ -298,7 +299,7 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 	return n, last, nil
 }
 
-func (w *walker) checkEvent(e *Entry, _ *Link, broken breaker) error {
+func (w *walker) checkEvent(e *Entry, l *Link, broken breaker) error {
 	e.Outcome = hookgate.StagePersisted
 	switch {
 	case e.Removed != (e.ID <= w.removals.LastEvent):
@@ -306,6 +307,7 @@ func (w *walker) checkEvent(e *Entry, _ *Link, broken breaker) error {
 			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing", false: "there"}[e.Removed])
 	case e.Removed:
 		w.audit.Bodies++
+		w.audit.BodiesUntil = later(w.audit.BodiesUntil, l.PersistedAt)
 	case sha256.Sum256(e.Body) != e.BodySHA256:
 		return broken("the body of event %d (message id %q) is not the one that was stored", e.ID, e.MessageID)
 	}

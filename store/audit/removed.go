@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hookgate/hookgate/store/prune"
 )
@@ -39,12 +40,17 @@ func (w *walker) headOf(partition int) (head, error) {
 		removed.Duplicates += c.Duplicates
 		removed.DeadLetters += c.DeadLetters
 		removed.Purges += c.Purges
-		if c.PersistedAt.After(removed.Until) {
-			removed.Until = c.PersistedAt
-		}
+		removed.Until = later(removed.Until, c.PersistedAt)
 	}
 	w.checkpoints[partition] = left
 	return before, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // compareRemovals checks that the checkpoints are those of the chains, and that they come to what retention has counted.
