@@ -92,30 +92,32 @@ func (d *Delivery) SetOutAt() time.Time {
 	return d.ReceivedAt
 }
 
-// SpooledMicros returns SpooledAt in microseconds since 1970, or 0 if d never was in a spool.
-func (d *Delivery) SpooledMicros() int64 { return microsOrZero(d.SpooledAt) }
+// SpooledMicros returns SpooledAt as Micros does.
+func (d *Delivery) SpooledMicros() int64 { return Micros(d.SpooledAt) }
 
 // SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
-func (d *Delivery) SetSpooledMicros(n int64) { d.SpooledAt = timeOrZero(n) }
+func (d *Delivery) SetSpooledMicros(n int64) { d.SpooledAt = FromMicros(n) }
 
-// ReplayedMicros returns ReplayedAt in microseconds since 1970, or 0 if d is no replay.
-func (d *Delivery) ReplayedMicros() int64 { return microsOrZero(d.ReplayedAt) }
+// ReplayedMicros returns ReplayedAt as Micros does.
+func (d *Delivery) ReplayedMicros() int64 { return Micros(d.ReplayedAt) }
 
 // SetReplayedMicros sets ReplayedAt from what ReplayedMicros returns.
-func (d *Delivery) SetReplayedMicros(n int64) { d.ReplayedAt = timeOrZero(n) }
+func (d *Delivery) SetReplayedMicros(n int64) { d.ReplayedAt = FromMicros(n) }
 
-func microsOrZero(t time.Time) int64 {
+// Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be missing are stored.
+func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return t.UnixMicro()
 }
 
-func timeOrZero(micros int64) time.Time {
-	if micros == 0 {
+// FromMicros returns the time that Micros makes n of.
+func FromMicros(n int64) time.Time {
+	if n == 0 {
 		return time.Time{}
 	}
-	return time.UnixMicro(micros).UTC()
+	return time.UnixMicro(n).UTC()
 }
 
 // Partition returns the partition, of n, that the ordering key belongs to.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -229,6 +230,38 @@ func TestOutages(t *testing.T) {
 		t.Errorf("after the outages the stats are %+v (error %v)", s, err)
 	}
 	t.Logf("the primary changed its mood %d times", changes)
+}
+
+// TestReplaysAreSpooled: a replay goes through the spool like any delivery, and the primary, when it is back, takes it although the
+// identity is claimed; one that the primary had taken after all is there once.
+func TestReplaysAreSpooled(t *testing.T) {
+	for name, mood := range map[string]int32{"refused": refuses, "taken and reported failed": lies} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, 0, waitFor)
+			dead := delivery("k", 1)
+			mustAppend(t, p, dead)
+			p.primary.mood.Store(mood)
+			replay := *dead
+			replay.ReplayedAt = dead.ReceivedAt.Add(time.Hour)
+			replay.RequestID, replay.ReplayOf = hookgate.NewRequestID(replay.ReplayedAt), dead.RequestID
+			want := replay
+			if receipt := mustAppend(t, p, &replay); receipt.Duplicate() {
+				t.Errorf("the replay is a duplicate of %s", receipt.DuplicateOf)
+			}
+			p.primary.mood.Store(well)
+			eventually(t, "the queue is direct again", p.isDirect)
+			mustAppend(t, p, delivery("k", 2))
+			records := p.all(t, 3)
+			got := records[1].Delivery
+			if got.SpooledAt.IsZero() == (mood == refuses) {
+				t.Errorf("spooled at %s", got.SpooledAt)
+			}
+			got.SpooledAt = time.Time{}
+			if !reflect.DeepEqual(got, want) || !records[1].DuplicateOf.IsZero() || records[2].MessageID != "k-2" {
+				t.Errorf("behind the first came %+v (duplicate of %s), and then %s, want %+v", got, records[1].DuplicateOf, records[2].MessageID, want)
+			}
+		})
+	}
 }
 
 // TestBackUnderLoad: a stream that never pauses does not keep the queue from going back to its primary.

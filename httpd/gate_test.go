@@ -61,7 +61,9 @@ type setup struct {
 	sources []Source
 	queue   hookgate.Queue
 	reader  hookgate.Reader
+	purger  hookgate.Purger
 	mode    ModeKeeper
+	access  Access
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
@@ -82,18 +84,26 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 			s.mode = q
 		}
 	}
-	if s.reader == nil {
+	if s.reader == nil || s.access == nil {
 		store, err := storesqlite.Open(t.Context(), filepath.Join(dir, "store.db"))
 		must(t, err)
 		t.Cleanup(func() { store.Close() })
-		g.store, s.reader = store, store
+		if s.reader == nil {
+			g.store, s.reader = store, store
+		}
+		if s.access == nil {
+			s.access = store
+		}
+		if s.purger == nil {
+			s.purger = store
+		}
 	}
 	if s.mode == nil {
 		s.mode = &fakeMode{}
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, s.queue, s.reader, s.mode, g.metrics)
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Metrics: g.metrics})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -101,7 +111,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	transport := &http.Transport{}
 	g.client = &http.Client{Transport: transport, Timeout: within}
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(listener) }()
+	go func() { served <- g.Serve(listener, Everything) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -128,6 +138,7 @@ func testConfig(log io.Writer) Config {
 		IdleTimeout:       within,
 		RetryAfter:        1500 * time.Millisecond,
 		AdminTokens:       []string{"admin-token-older-9910", adminToken},
+		FailedLogins:      1000,
 		Version:           "test-version",
 		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -226,6 +237,12 @@ func (g *gate) admin(t testing.TB, method, path, body string, headers ...string)
 // settle stores everything that is queued, as a worker does.
 func (g *gate) settle(t testing.TB) {
 	t.Helper()
+	g.settleBut(t, func(*hookgate.Record) bool { return false })
+}
+
+// settleBut stores everything that is queued, and as dead letters what the store would reject.
+func (g *gate) settleBut(t testing.TB, rejected func(*hookgate.Record) bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	consumer, err := g.queue.Consume(ctx)
@@ -240,20 +257,22 @@ func (g *gate) settle(t testing.TB) {
 		}
 		records, err := consumer.Next(ctx, 100, 1<<20)
 		must(t, err)
-		var last []hookgate.Offset
+		b := &hookgate.Batch{Epochs: g.lease, Worker: "test", ProcessedAt: time.Now(), Attempts: 1}
 		for _, r := range records {
 			if !owned[r.Partition] {
 				owned[r.Partition] = true
 				g.lease[r.Partition], err = g.store.Acquire(ctx, r.Partition)
 				must(t, err)
 			}
-			last = append(last, hookgate.Offset{Partition: r.Partition, Position: r.Position})
+			if rejected(&r) {
+				b.Dead = append(b.Dead, hookgate.DeadLetter{Record: r, Reason: "rejected: " + r.EventType})
+			} else {
+				b.Records = append(b.Records, r)
+			}
 		}
-		_, err = g.store.Apply(ctx, &hookgate.Batch{
-			Records: records, Epochs: g.lease, Worker: "test", ProcessedAt: time.Now(), Attempts: 1,
-		})
+		_, err = g.store.Apply(ctx, b)
 		must(t, err)
-		must(t, consumer.Commit(ctx, last))
+		must(t, consumer.Commit(ctx, hookgate.LastOffsets(records)))
 	}
 }
 

@@ -107,13 +107,13 @@ func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Du
 	for i := range b.Records {
 		r := &b.Records[i]
 		if !r.DuplicateOf.IsZero() || slices.Contains(outcome.Duplicates, i) {
-			w.metrics.Duplicate(r.EventType, now.Sub(r.ReceivedAt))
+			w.metrics.Duplicate(r.EventType, now.Sub(r.SetOutAt()))
 		} else {
-			w.metrics.Persisted(r.EventType, now.Sub(r.ReceivedAt))
+			w.metrics.Persisted(r.EventType, now.Sub(r.SetOutAt()))
 		}
 	}
 	for i := range b.Dead {
 		d := &b.Dead[i]
-		w.metrics.DeadLettered(d.EventType, now.Sub(d.ReceivedAt))
+		w.metrics.DeadLettered(d.EventType, now.Sub(d.SetOutAt()))
 	}
 }

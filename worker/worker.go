@@ -74,7 +74,7 @@ func fill[T comparable](to *T, value T) {
 
 // Metrics is told what became of each record. Its methods are called concurrently.
 type Metrics interface {
-	// Persisted, Duplicate and DeadLettered count one record, since when it was received.
+	// Persisted, Duplicate and DeadLettered count one record, since when it was received or replayed.
 	Persisted(eventType string, sinceReceived time.Duration)
 	Duplicate(eventType string, sinceReceived time.Duration)
 	DeadLettered(eventType string, sinceReceived time.Duration)

@@ -19,9 +19,9 @@ import (
 func newAuditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Check what is stored against its audit chain",
+		Short: "Check what is stored against its audit chain, and list admin actions",
 	}
-	cmd.AddCommand(newAuditVerifyCommand())
+	cmd.AddCommand(newAuditVerifyCommand(), newAuditActionsCommand())
 	return cmd
 }
 
@@ -32,7 +32,8 @@ func newAuditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Walk the audit chain and name the first break",
 		Long: `Compute the audit chains of the store anew and compare: every body, every event,
-duplicate and dead letter, and their order. The gate may run meanwhile.
+duplicate and dead letter and their order, and the admin trail. The gate may run
+meanwhile.
 
 The store is the one that serve would use: PostgreSQL if DB_URL or database.url names
 one, else the file in the data directory.
@@ -98,6 +99,7 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if asJSON {
 		answer := map[string]any{
 			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,
+			"purged": a.Purged, "actions": a.Actions,
 		}
 		if r := a.Removed; r.Links > 0 || a.Bodies > 0 {
 			answer["removed"] = map[string]any{
@@ -117,8 +119,13 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Break != nil {
 		return nil // the error says it
 	}
+	purged := ""
+	if a.Purged > 0 {
+		purged = fmt.Sprintf(" (%d purged)", a.Purged)
+	}
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "OK: %d links, %d events, %d duplicates, %d dead letters\n", a.Links, a.Events, a.Duplicates, a.DeadLetters)
+	fmt.Fprintf(out, "OK: %d links, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\n",
+		a.Links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions)
 	if r := a.Removed; r.Links > 0 {
 		fmt.Fprintf(out, "removed by retention: %d links with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
 			r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))

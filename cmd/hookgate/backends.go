@@ -30,6 +30,8 @@ type backends struct {
 	mode   httpd.ModeKeeper
 	store  store
 	reader hookgate.Reader
+	purger hookgate.Purger
+	access httpd.Access
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
 
@@ -144,7 +146,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.stored = s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
@@ -154,7 +156,7 @@ func (b *backends) openPostgres(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.stored = s, s, "PostgreSQL"
+	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, "PostgreSQL"
 	return nil
 }
 

@@ -114,7 +114,8 @@ func parseEvent(t *testing.T, line string) (e storedEvent) {
 	return e
 }
 
-// auditLineage checks that each acknowledged request is in the trace of its message id, complete.
+// auditLineage checks that each acknowledged request is in the trace of its message id, complete. An event whose first request
+// became a dead letter must have been persisted by a replay.
 func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
 	t.Helper()
 	ids := make(chan string)
@@ -154,19 +155,21 @@ func lineageProblem(g *gate, id string, requests []string) string {
 				names = append(names, s.Stage)
 			}
 		}
-		stages[r.RequestID] = strings.Join(names, " ")
-		if stages[r.RequestID] == "received enqueued processed persisted" {
+		switch stages[r.RequestID] = strings.Join(names, " "); stages[r.RequestID] {
+		case "received enqueued processed persisted", "received replayed enqueued processed persisted":
 			persisted++
+		case "received enqueued processed duplicate", "received replayed enqueued processed duplicate",
+			"received enqueued processed dead_lettered", "received replayed enqueued processed dead_lettered":
+		default:
+			return fmt.Sprintf("%s: request %s has the stages %q", id, r.RequestID, stages[r.RequestID])
 		}
 	}
 	if persisted != 1 {
 		return fmt.Sprintf("%s: %d requests are persisted, want 1: %s", id, persisted, body)
 	}
 	for _, r := range requests {
-		switch stages[r] {
-		case "received enqueued processed persisted", "received enqueued processed duplicate":
-		default:
-			return fmt.Sprintf("%s: acknowledged request %s has the stages %q", id, r, stages[r])
+		if stages[r] == "" {
+			return fmt.Sprintf("%s: acknowledged request %s has no trail", id, r)
 		}
 	}
 	return ""

@@ -164,6 +164,9 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 		return hookgate.Receipt{}, err
 	}
 	defer q.depth.finished.Add(1)
+	if d.Replay() {
+		return q.appendReplay(ctx, d)
+	}
 
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	now := time.Now()

@@ -15,8 +15,8 @@ import (
 
 // Audit is what an audit found.
 type Audit struct {
-	// Links, Events, Duplicates and DeadLetters count what was checked.
-	Links, Events, Duplicates, DeadLetters int64
+	// Links, Events, Duplicates, DeadLetters and Actions count what was checked.
+	Links, Events, Duplicates, DeadLetters, Actions int64
 	// Purged is how many of DeadLetters were purged.
 	Purged int64
 	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored at BodiesUntil.
@@ -30,8 +30,12 @@ type Audit struct {
 	Break *Break
 }
 
+// AdminTrail stands for the admin trail where else there is a partition.
+const AdminTrail = -1
+
 // Break says where and how the store differs from its audit chain.
 type Break struct {
+	// Partition is AdminTrail if the break is there.
 	Partition int
 	// Sequence is the link's number in its partition, and Batch its id in webhook_batches; 0 if unknown.
 	Sequence, Batch int64
@@ -41,6 +45,9 @@ type Break struct {
 
 // String describes the break.
 func (b *Break) String() string {
+	if b.Partition == AdminTrail {
+		return fmt.Sprintf("admin trail, row %d: %s", b.Sequence, b.What)
+	}
 	return fmt.Sprintf("partition %d, link %d (batch %d): %s", b.Partition, b.Sequence, b.Batch, b.What)
 }
 
@@ -72,6 +79,10 @@ type Source interface {
 	Heads() ([]Head, error)
 	// Letters counts the rows of webhook_dead_letters.
 	Letters() (int64, error)
+	// Action returns the rows of webhook_admin_actions.
+	Action() (a *Action, ok bool, err error)
+	// LastAction returns the row of webhook_admin_chain. It comes after the last action.
+	LastAction() (ActionHead, error)
 }
 
 // Link is a row of webhook_batches.
@@ -409,6 +420,9 @@ func (w *walker) compareHeads() error {
 	// A purge outlives its request, if that goes first.
 	if purges, purged := w.purges+removed.Purges, w.audit.Purged+removed.DeadLetters; purges != purged {
 		return &Break{What: fmt.Sprintf("%d dead letters are or were stored as purged, and %d were purged", purged, purges)}
+	}
+	if err := w.actions(sum); err != nil {
+		return err
 	}
 	sum.Sum(w.audit.Head[:0])
 	return nil

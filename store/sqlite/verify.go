@@ -53,12 +53,13 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
 type cursors struct {
-	links, removedEvents, events, requests, purges, letters, letterCount, heads, removals, checkpoints *sqlite.Stmt
+	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction, removals, checkpoints *sqlite.Stmt
 
 	// link, purge, event and request are the rows that were returned last.
 	link           audit.Link
 	purge          audit.Purge
 	event, request entry
+	action         audit.Action
 	// removedRead says that the last of removedEvents was returned.
 	removedRead bool
 }
@@ -91,6 +92,8 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		{&c.removals, removalsQuery},
 		{&c.checkpoints, `SELECT partition, from_sequence, to_sequence, previous_hash, hash, events, duplicates, dead_letters, purges,
 			persisted_at FROM webhook_checkpoints ORDER BY partition, from_sequence`},
+		{&c.actions, `SELECT ` + actionColumns + ` FROM webhook_admin_actions ORDER BY sequence`},
+		{&c.lastAction, `SELECT sequence, hash FROM webhook_admin_chain`},
 	} {
 		var err error
 		if *p.to, err = conn.Prepare(p.text); err != nil {
@@ -101,8 +104,8 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 }
 
 func (c *cursors) close() {
-	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges, c.letters, c.letterCount,
-		c.heads, c.removals, c.checkpoints} {
+	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads,
+		c.actions, c.lastAction, c.removals, c.checkpoints} {
 		s.Reset()
 	}
 }
@@ -271,4 +274,23 @@ func (c *cursors) Heads() (heads []audit.Head, err error) {
 func (c *cursors) Letters() (int64, error) {
 	_, err := c.letterCount.Step()
 	return c.letterCount.ColumnInt64(0), err
+}
+
+// Action implements audit.Source.
+func (c *cursors) Action() (*audit.Action, bool, error) {
+	if found, err := c.actions.Step(); err != nil || !found {
+		return nil, false, err
+	}
+	c.action = scanAction(c.actions)
+	return &c.action, true, nil
+}
+
+// LastAction implements audit.Source.
+func (c *cursors) LastAction() (h audit.ActionHead, err error) {
+	if found, err := c.lastAction.Step(); err != nil || !found {
+		return h, err // without a row the trail must be empty
+	}
+	h.Sequence = c.lastAction.ColumnInt64(0)
+	c.lastAction.ColumnBytes(1, h.Hash[:])
+	return h, nil
 }

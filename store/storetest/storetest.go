@@ -33,12 +33,23 @@ type Instance struct {
 	hookgate.Reader
 	hookgate.Purger
 	Pruner
+	Access
 	Close func() error
 	// Verify checks the audit chain of the store against all it holds.
 	Verify func() error
 	// FailWrites makes each transaction that follows fail: with done false before it took effect,
 	// with done true after. Nil ends that.
 	FailWrites func(done *bool)
+}
+
+// Access is what a store keeps for the admin API: tokens and the admin trail.
+type Access interface {
+	CreateToken(context.Context, hookgate.Token) error
+	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
+	Tokens(context.Context) ([]hookgate.Token, error)
+	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
+	RecordAction(context.Context, hookgate.AdminAction) error
+	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
 }
 
 // TB is the part of testing.TB that the suite and rapid's tests share.
@@ -92,6 +103,11 @@ func Run(t *testing.T, b Backend) {
 		{"ReadWhileWriting", testReadWhileWriting},
 		{"ConcurrentWorkers", testConcurrent},
 		{"EmptyBatch", testEmpty},
+		{"Tokens", testTokens},
+		{"TokenNames", testTokenNames},
+		{"TokenRevokedTwice", testTokenRevokedTwice},
+		{"AdminTrail", testAdminTrail},
+		{"AdminTrailConcurrent", testAdminTrailConcurrent},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -111,6 +127,7 @@ func Run(t *testing.T, b Backend) {
 			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
 			t.Run("PurgeFails"+name, func(t *testing.T) { testPurgeFails(t, b, done) })
 			t.Run("PruneFails"+name, func(t *testing.T) { testPruneFails(t, b, done) })
+			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}
 	}
