@@ -28,20 +28,15 @@ import (
 type backends struct {
 	queue  hookgate.Queue
 	mode   httpd.ModeKeeper
-	store  store
+	store  hookgate.Store
 	reader hookgate.Reader
 	purger hookgate.Purger
+	pruner retention.Store
 	access httpd.Access
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
 
 	opened []io.Closer
-}
-
-// store is what the store of a process does beside being read.
-type store interface {
-	hookgate.Store
-	retention.Store
 }
 
 // openBackends opens what the configuration names. The caller closes it.
@@ -146,7 +141,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
@@ -156,7 +151,7 @@ func (b *backends) openPostgres(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, "PostgreSQL"
+	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, "PostgreSQL"
 	return nil
 }
 

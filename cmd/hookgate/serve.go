@@ -117,7 +117,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
 		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
-		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.store, m) })
+		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.pruner, m) })
 	}
 	defer workers.Wait()
 	defer stopWorking()
