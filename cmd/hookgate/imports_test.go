@@ -45,7 +45,8 @@ var allowedImports = map[string]struct {
 	"failover":           {[]string{""}, "it spools for any queue to any queue"},
 	"internal/redistest": {nil, "it runs servers and knows nothing of what is kept in them"},
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
-	"cmd/hookgate": {[]string{"", "admit", "failover", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
+	"doctor":             {[]string{"queue/redis", "store/postgres"}, "it asks the backends what they see, and nothing on the way of an event knows it"},
+	"cmd/hookgate": {[]string{"", "admit", "doctor", "failover", "httpd", "load", "metrics", "queue/redis", "queue/sqlite",
 		"retention", "store/audit", "store/postgres", "store/sqlite", "worker"},
 		"the only place that names backends"},
 }
