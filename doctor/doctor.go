@@ -112,9 +112,9 @@ func Examine(ctx context.Context, c Config) *Report {
 // skew judges the difference of two clocks, as far as the round trip lets it be known.
 func (a area) skew(ahead, roundTrip time.Duration) {
 	off := max(ahead, -ahead) - roundTrip/2
-	seen := fmt.Sprintf("%v ahead of this machine (round trip %v)", ahead.Round(time.Millisecond), roundTrip.Round(time.Millisecond/100))
+	seen := fmt.Sprintf("%v ahead of this machine (round trip %v)", ahead.Round(time.Microsecond), roundTrip.Round(time.Microsecond))
 	if ahead < 0 {
-		seen = fmt.Sprintf("%v behind this machine (round trip %v)", -ahead.Round(time.Millisecond), roundTrip.Round(time.Millisecond/100))
+		seen = fmt.Sprintf("%v behind this machine (round trip %v)", -ahead.Round(time.Microsecond), roundTrip.Round(time.Microsecond))
 	}
 	switch {
 	case off > time.Second:

@@ -45,7 +45,8 @@ type Config struct {
 	Events, Trail time.Duration
 	// Share is the part of the store's time that removal may take, above 0 and below 1; default 0.1.
 	Share float64
-	// StepTarget is the time that a step should take at most; default 10 ms. Steps adapt to it.
+	// StepTarget is the time that a step should take at most; default 10 ms, for a store in which nobody can store
+	// meanwhile. Steps adapt to it.
 	StepTarget time.Duration
 	// StepTimeout bounds a step; default 30 s.
 	StepTimeout time.Duration
@@ -93,8 +94,9 @@ func Run(ctx context.Context, c Config, s Store, m Metrics) {
 }
 
 const (
-	// firstStep, leastStep and mostStep are rows that a step may remove: at the start, at least and at most.
-	firstStep, leastStep, mostStep = 64, 8, 2048
+	// firstStep, leastStep and mostStep are rows that a step may remove: at the start, at least and at most. Below the
+	// least the time goes into the commit.
+	firstStep, leastStep, mostStep = 128, 64, 4096
 	// leastPause lets those that wait for the store have it between two steps, however short these are.
 	leastPause = 10 * time.Millisecond
 	// restsPerTime is how often what is old is looked for within the time that it is kept.

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -228,13 +229,20 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 	}
 }
 
+// postgresPruneTarget is how long a step of retention may take in PostgreSQL, where it is in nobody's way.
+const postgresPruneTarget = 100 * time.Millisecond
+
 func retentionConfigOf(c config, log *slog.Logger) retention.Config {
-	return retention.Config{
+	r := retention.Config{
 		Events: c.Retention.Events,
 		Trail:  c.Retention.Trail,
 		Share:  float64(c.Retention.SharePercent) / 100,
 		Logger: log,
 	}
+	if c.Database.URL != "" {
+		r.StepTarget = postgresPruneTarget
+	}
+	return r
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
