@@ -157,7 +157,8 @@ type Reader interface {
 	// Body returns the exact bytes of an event's body, or ErrNotFound.
 	Body(ctx context.Context, id string) ([]byte, error)
 	// Trace returns the lineage of every request that carried the message id, in the order in
-	// which they were received; none is not an error.
+	// which they were received or, replays, started; none is not an error. A request whose record came again after it had
+	// become a dead letter may have been stored then: its entries tell of both, one after the other.
 	Trace(ctx context.Context, messageID string) ([]RequestTrail, error)
 	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields ErrNotFound.
 	DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[StoredDeadLetter, error]

@@ -36,7 +36,7 @@ func (s *Server) purgeOne(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 	case d.State == hookgate.DeadLetterOpen && !loseEvents:
 		c.fail(http.StatusConflict, fmt.Sprintf(
-			`dead letter %s is open: a purge loses its event for ever, which takes {"loseEvents":true}`, d.ID))
+			`dead letter %s is open: a purge loses its event for ever, and so must say "loseEvents": true`, d.ID))
 	case c.begin(cut(fmt.Sprintf("%s (%s, %s)", d.ID, d.Identity, d.State))):
 		s.purge(c, []string{d.ID}, "")
 	}
@@ -47,7 +47,7 @@ func (s *Server) purgeOne(c *call) {
 func (s *Server) purgeMany(c *call) {
 	sel, err := readSelection(c, "loseEvents")
 	if err == nil && sel.filter.State == hookgate.DeadLetterOpen && !sel.loseEvents {
-		err = badParameter{"state", `is open: a purge loses the events for ever, which takes "loseEvents":true`}
+		err = badParameter{"state", `is open: a purge loses the events for ever, and so must say "loseEvents": true`}
 	}
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())

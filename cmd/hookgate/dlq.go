@@ -139,7 +139,7 @@ func newDLQListCommand() *cobra.Command {
 	return cmd
 }
 
-// reasonWidth is how much of a reason a listing shows; show has all of it.
+// reasonWidth is how much of a reason a listing shows: its end, which says most. The command show has all of it.
 const reasonWidth = 80
 
 // printLetters prints NDJSON as a table.
@@ -155,7 +155,7 @@ func printLetters(out io.Writer, body io.Reader) error {
 		}
 		reason := []rune(l.Reason)
 		if len(reason) > reasonWidth {
-			reason = append(reason[:reasonWidth-1], '…')
+			reason = append([]rune{'…'}, reason[len(reason)-reasonWidth+1:]...)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%q\n", l.ID, l.State, timeOr(&l.DeadLetteredAt, ""), l.Source, l.EventType,
 			l.MessageID, l.OrderingKey, l.Size, string(reason))

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -136,6 +137,9 @@ func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
 	wg.Wait()
 }
 
+// wholeTrail is the lineage of a request whose queue has drained. A dead letter whose release was lost in a crash is processed again.
+var wholeTrail = regexp.MustCompile(`^received( replayed)? enqueued processed( dead_lettered processed)? (persisted|duplicate|dead_lettered)$`)
+
 func lineageProblem(g *gate, id string, requests []string) string {
 	status, body := g.request(http.MethodGet, "/api/trace/"+url.PathEscape(id), "")
 	var t trace
@@ -155,13 +159,12 @@ func lineageProblem(g *gate, id string, requests []string) string {
 				names = append(names, s.Stage)
 			}
 		}
-		switch stages[r.RequestID] = strings.Join(names, " "); stages[r.RequestID] {
-		case "received enqueued processed persisted", "received replayed enqueued processed persisted":
-			persisted++
-		case "received enqueued processed duplicate", "received replayed enqueued processed duplicate",
-			"received enqueued processed dead_lettered", "received replayed enqueued processed dead_lettered":
-		default:
+		stages[r.RequestID] = strings.Join(names, " ")
+		if !wholeTrail.MatchString(stages[r.RequestID]) {
 			return fmt.Sprintf("%s: request %s has the stages %q", id, r.RequestID, stages[r.RequestID])
+		}
+		if strings.HasSuffix(stages[r.RequestID], " persisted") {
+			persisted++
 		}
 	}
 	if persisted != 1 {

@@ -162,7 +162,8 @@ func (p *pruning) writes() ([]statement, error) {
 	}, statement{sql: "DELETE FROM webhook_retention"}), nil
 }
 
-// removeLinks returns the statements that remove the links with all that they sealed.
+// removeLinks returns the statements that remove the links with all that they sealed. Their rows are looked up link by link,
+// because the planner, which does not know how few they are, would read the tables for a join.
 func (p *pruning) removeLinks() []statement {
 	if len(p.step.Links) == 0 {
 		return nil
@@ -179,7 +180,6 @@ func (p *pruning) removeLinks() []statement {
 		requests += l.Requests
 		purges += l.Purges
 	}
-	from := " USING " + links.unnest() + " AS l (id, event_before, last_event, request_before, last_request) WHERE "
 	var all []statement
 	for _, d := range []struct {
 		rows         int64
@@ -191,12 +191,17 @@ func (p *pruning) removeLinks() []statement {
 		{int64(len(p.step.Links)), "webhook_batches", "r.id = l.id"},
 	} {
 		if d.rows > 0 {
-			all = append(all, p.change(d.rows, "WITH gone AS (DELETE FROM "+d.table+" r"+from+d.which+" RETURNING 1) SELECT count(*) FROM gone",
-				links.args()...))
+			all = append(all, p.change(d.rows, fmt.Sprintf(removeRows, d.table, links.unnest(), d.table, d.which), links.args()...))
 		}
 	}
 	return all
 }
+
+// removeRows removes the rows of a table that belong to links, and counts them. OFFSET 0 keeps the look-up what it is.
+const removeRows = `WITH gone AS (DELETE FROM %s WHERE id = ANY (ARRAY(
+		SELECT r.id FROM %s AS l (id, event_before, last_event, request_before, last_request)
+			CROSS JOIN LATERAL (SELECT r.id FROM %s r WHERE %s OFFSET 0) r)) RETURNING 1)
+	SELECT count(*) FROM gone`
 
 // change returns a statement that counts the rows it changes, which must be so many.
 func (p *pruning) change(want int64, sql string, args ...arg) statement {

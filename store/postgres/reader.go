@@ -147,35 +147,28 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(row) erro
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp FROM webhook_audit_trail
-	WHERE message_id = $1 ORDER BY request_id, ordinal`
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
+	WHERE message_id = $1 ORDER BY request_id, batch, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {
+func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.RequestTrail, error) {
 	if !storable(messageID) {
 		return nil, nil
 	}
-	err = s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID)}, row: func(r row) error {
-		id, err := hookgate.ParseRequestID(r.text(2))
+	var t paging.Trace
+	err := s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID)}, row: func(r row) error {
+		request, err := hookgate.ParseRequestID(r.text(2))
 		if err != nil {
 			return err
 		}
-		if n := len(trails); n == 0 || trails[n-1].RequestID != id {
-			trails = append(trails, hookgate.RequestTrail{
-				Identity:  hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID},
-				RequestID: id,
-			})
-		}
-		last := &trails[len(trails)-1]
-		last.Entries = append(last.Entries, hookgate.TrailEntry{
-			Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5)),
-		})
+		id := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID}
+		t.Add(request, id, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
 		return nil
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
 	}
-	return trails, nil
+	return t.Trails, nil
 }
 
 // Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.

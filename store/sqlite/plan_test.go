@@ -44,6 +44,8 @@ func TestPlans(t *testing.T) {
 		"dead letter":             {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY", "SCAN"},
 		"dead letter, by request": {deadLetterQuery + "r.request_id = ?", "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1", "SCAN"},
 		"by request":              {"SELECT payload FROM webhook_events WHERE request_id = ?", "USING INDEX webhook_events_request", "SCAN"},
+		"token":                   {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?", "USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
+		"actions":                 {"SELECT " + actionColumns + " FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
 		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
 	} {

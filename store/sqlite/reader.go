@@ -155,39 +155,27 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp FROM webhook_audit_trail
-	WHERE message_id = ? ORDER BY request_id, ordinal`
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp, batch FROM webhook_audit_trail
+	WHERE message_id = ? ORDER BY request_id, batch, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {
-	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, traceQuery, &sqlitex.ExecOptions{
-			Args: []any{messageID},
-			ResultFunc: func(row *sqlite.Stmt) error {
-				id, err := hookgate.ParseRequestID(row.ColumnText(2))
-				if err != nil {
-					return err
-				}
-				if n := len(trails); n == 0 || trails[n-1].RequestID != id {
-					trails = append(trails, hookgate.RequestTrail{
-						Identity:  hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID},
-						RequestID: id,
-					})
-				}
-				last := &trails[len(trails)-1]
-				last.Entries = append(last.Entries, hookgate.TrailEntry{
-					Stage:     hookgate.Stage(row.ColumnText(3)),
-					Metadata:  []byte(row.ColumnText(4)),
-					Timestamp: micros(row.ColumnInt64(5)),
-				})
-				return nil
-			},
+func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.RequestTrail, error) {
+	var t paging.Trace
+	err := s.query(ctx, traceQuery, []any{messageID}, func(row *sqlite.Stmt) error {
+		request, err := hookgate.ParseRequestID(row.ColumnText(2))
+		if err != nil {
+			return err
+		}
+		id := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID}
+		t.Add(request, id, row.ColumnInt64(6), hookgate.TrailEntry{
+			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
 		})
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
 	}
-	return trails, nil
+	return t.Trails, nil
 }
 
 // Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.

@@ -173,6 +173,29 @@ func testReplays(t *testing.T, s Instance) {
 	}
 }
 
+// testDeadLetterComesAgain: a record that comes again after it has become a dead letter, because its release was lost in a crash,
+// changes nothing if it is rejected once more or stored by another request, and is stored if nothing is in the way any more. Its
+// lineage tells both.
+func testDeadLetterComesAgain(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	stored, replaced := record("k", 1), record("k", 2)
+	for range 2 {
+		o.mustBury(t, "at fault", stored, replaced)
+	}
+	o.mustApply(t, stored, replayOf(replaced, 1))
+	o.mustApply(t, stored, replaced)
+	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "k-1", "k-2")
+	mustBeIn(t, s, map[hookgate.RequestID]hookgate.DeadLetterState{
+		stored.RequestID: hookgate.DeadLetterStored, replaced.RequestID: hookgate.DeadLetterStored,
+	})
+	if got := stages(t, s, "k-1"); !slices.Equal(got, []string{"received enqueued processed dead_lettered processed persisted"}) {
+		t.Errorf("trail of what was stored after all is %q", got)
+	}
+	if got := stages(t, s, "k-2"); !slices.Equal(got, []string{"received enqueued processed dead_lettered", "received replayed enqueued processed persisted"}) {
+		t.Errorf("trail of what was replayed is %q", got)
+	}
+}
+
 // testDeadLetterFilters: each field of the filter selects what it says, alone and with others.
 func testDeadLetterFilters(t *testing.T, s Instance) {
 	o := own(t, s, 0)

@@ -32,7 +32,7 @@ type modelLink struct {
 	events           []hookgate.Record
 	bodies           bool // the events have theirs
 	duplicates, dead []hookgate.RequestID
-	identities       []hookgate.Identity // of the dead
+	letters          map[hookgate.RequestID]hookgate.Identity // of the dead that were not purged
 }
 
 type modelCut struct {
@@ -41,7 +41,7 @@ type modelCut struct {
 }
 
 // testModel drives a store with random batches (new events, repetitions known and unknown to the queue, records
-// that come again, dead letters), changes of owner, batches of owners that were replaced, failing transactions,
+// that come again, replays, dead letters), purges, changes of owner, batches of owners that were replaced, failing transactions,
 // removal of what is old, and restarts, and compares it with maps. At the end the audit chain must hold.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -81,6 +81,7 @@ func testModel(t *testing.T, b Backend) {
 					t.Fatalf("a batch with old epochs got %v, want ErrFenced", err)
 				}
 			},
+			"purge":   func(t *rapid.T) { m.purge(t, b.FailsWrites) },
 			"acquire": func(t *rapid.T) { m.acquire(t, rapid.IntRange(0, partitions-1).Draw(t, "partition")) },
 			"restart": func(t *rapid.T) {
 				if err := m.Close(); err != nil {
@@ -139,12 +140,16 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	b := &hookgate.Batch{Worker: "model", ProcessedAt: start, Attempts: 1, Epochs: map[int]hookgate.Epoch{}}
 	for range rapid.IntRange(0, 6).Draw(t, "records") {
 		var r hookgate.Record
-		switch kind := rapid.SampledFrom([]string{"new", "repetition", "known", "redelivered", "dead"}).Draw(t, "kind"); {
+		switch kind := rapid.SampledFrom([]string{"new", "repetition", "replay", "known", "redelivered", "dead"}).Draw(t, "kind"); {
 		case kind == "redelivered" && len(m.made) > 0:
 			r = m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")]
 		case kind == "repetition" && len(m.made) > 0:
 			r = again(m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")])
 			r.DuplicateOf = hookgate.RequestID{}
+		case kind == "replay" && len(m.made) > 0:
+			r = m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")]
+			r.DuplicateOf = hookgate.RequestID{}
+			r = replayOf(r, 1)
 		case kind == "known" && len(m.made) > 0:
 			r = again(m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")])
 			r.Body, r.DuplicateOf = nil, hookgate.NewRequestID(start)
@@ -161,6 +166,30 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 		b.Epochs[r.Partition] = m.current[r.Partition]
 	}
 	return b
+}
+
+// purge purges a dead letter, whatever its state. For the model it is then no reason to keep its link.
+func (m *model) purge(t *rapid.T, failsWrites bool) {
+	all := deadLetters(t, m, hookgate.DeadLetterFilter{})
+	if len(all) == 0 {
+		return
+	}
+	d := all[rapid.IntRange(0, len(all)-1).Draw(t, "dead letter")]
+	if failsWrites && rapid.Bool().Draw(t, "fails") {
+		done := rapid.Bool().Draw(t, "done")
+		m.FailWrites(&done)
+		if _, err := m.Purge(context.Background(), hookgate.Purge{IDs: []string{d.ID}}); err == nil && d.State != hookgate.DeadLetterPurged {
+			t.Fatalf("purge whose transaction failed returned no error")
+		}
+		m.FailWrites(nil)
+	}
+	mustPurge(t, m, d.ID)
+	for _, l := range m.links {
+		delete(l.letters, d.RequestID)
+	}
+	if after, err := m.DeadLetter(context.Background(), d.ID); err != nil || after.State != hookgate.DeadLetterPurged {
+		t.Fatalf("after its purge the dead letter is %+v (error %v)", after, err)
+	}
 }
 
 func (m *model) fresh(t *rapid.T) hookgate.Record {
@@ -187,7 +216,7 @@ func (m *model) applied(t *rapid.T, b *hookgate.Batch) {
 func (m *model) expect(b *hookgate.Batch) (outcome hookgate.Outcome) {
 	isDuplicate := map[int]bool{}
 	for p := range m.partitions {
-		link := &modelLink{bodies: true}
+		link := &modelLink{bodies: true, letters: map[hookgate.RequestID]hookgate.Identity{}}
 		duplicate := func(id hookgate.RequestID) {
 			if !m.requests[id] {
 				m.requests[id] = true
@@ -218,7 +247,8 @@ func (m *model) expect(b *hookgate.Batch) (outcome hookgate.Outcome) {
 			m.made = append(m.made, hookgate.Record{Delivery: d.Delivery}) // for its trail
 			if !m.requests[d.RequestID] {
 				m.requests[d.RequestID] = true
-				link.dead, link.identities = append(link.dead, d.RequestID), append(link.identities, d.Identity)
+				link.dead = append(link.dead, d.RequestID)
+				link.letters[d.RequestID] = d.Identity
 			}
 		}
 		if len(link.events)+len(link.duplicates)+len(link.dead) > 0 {
@@ -259,15 +289,15 @@ func (m *model) prune(t *rapid.T, failsWrites bool) {
 	}
 	dead := map[hookgate.Identity]bool{}
 	for _, l := range m.links {
-		for _, id := range l.identities {
+		for _, id := range l.letters {
 			dead[id] = true
 		}
 	}
 	for _, l := range m.links[:trail.links] {
-		if len(l.dead) > 0 || slices.ContainsFunc(l.events, func(r hookgate.Record) bool { return dead[r.Identity] }) {
+		if len(l.letters) > 0 || slices.ContainsFunc(l.events, func(r hookgate.Record) bool { return dead[r.Identity] }) {
 			continue
 		}
-		for _, id := range l.duplicates {
+		for _, id := range append(l.duplicates, l.dead...) {
 			delete(m.requests, id)
 		}
 		*l = modelLink{}

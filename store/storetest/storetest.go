@@ -78,6 +78,7 @@ func Run(t *testing.T, b Backend) {
 		{"NoEpoch", testNoEpoch},
 		{"DeadLetters", testDeadLetters},
 		{"DeadLetterStates", testDeadLetterStates},
+		{"DeadLetterComesAgain", testDeadLetterComesAgain},
 		{"DeadLetterFilters", testDeadLetterFilters},
 		{"DeadLetterPages", testDeadLetterPages},
 		{"Replays", testReplays},

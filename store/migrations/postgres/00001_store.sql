@@ -150,7 +150,7 @@ INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'replayed'), (3, 'spooled
     (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged'), (9, 'removed');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
-CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
+CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' ELSE s.stage END,
        CASE s.stage
            WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
@@ -171,7 +171,7 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' E
            WHEN 'removed'   THEN r.removed_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
+       r.source, r.event_type, s.ordinal, r.batch
 FROM (SELECT id, message_id, event_type, source, request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at,
           remote_addr, partition, position, batch, 0::bigint AS removed_at FROM webhook_events
       UNION ALL
@@ -204,7 +204,7 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELS
            WHEN 'purged'    THEN p.purged_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
+       r.source, r.event_type, s.ordinal, r.batch
 FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch LEFT JOIN webhook_purges p ON p.request_id = r.request_id
     CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
