@@ -12,14 +12,14 @@ import (
 // defaultHoldTime is how long removal stays with a process that does not go on with it.
 const defaultHoldTime = time.Minute
 
-// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction of three round trips. It
+// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction of four round trips. It
 // touches no row that Apply locks. One process at a time removes: the others are told that the store is Busy until that has
 // let a minute pass.
 func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
 	p := &pruning{store: s, cutoffs: c, limit: limit}
-	if err := s.tx(ctx, p.reads(), p.writes, p.check); err != nil {
+	if err := s.tx(ctx, p.reads(), p.readLinks, p.writes, p.check); err != nil {
 		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
 	}
 	if p.step == nil {
@@ -65,12 +65,16 @@ const (
 		FROM (SELECT id, batch, octet_length(payload)::bigint AS bytes FROM webhook_events
 			WHERE id > (SELECT last_event FROM webhook_removals) ORDER BY id LIMIT $1) e
 		CROSS JOIN LATERAL (SELECT persisted_at FROM webhook_batches b WHERE b.id = e.batch LIMIT 1) b ORDER BY e.id`
-	oldLinks = `SELECT ` + prune.LinkColumns + ` FROM webhook_batches b WHERE b.id > $1 ORDER BY b.id LIMIT $2`
+	// The window ends the page where the links come to $2 rows: whether a link is kept is not looked up for more of them.
+	oldLinks = `SELECT ` + prune.LinkColumns + `
+		FROM (SELECT *, sum(1 + events + requests + purges) OVER (ORDER BY id) - (1 + events + requests + purges) AS rows_before
+			FROM (SELECT * FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500) p) b
+		WHERE b.rows_before <= $2 ORDER BY b.id`
 )
 
-// reads returns what the first round trip runs: the lock, and then the rows that come next.
+// reads returns what the first round trip runs: the lock, and then the events that come next.
 func (p *pruning) reads() []statement {
-	reads := []statement{
+	return []statement{
 		{sql: lockRemovals, args: []arg{argText(p.store.name)}, row: func(r row) error {
 			state := scanRemovals(r)
 			p.state = &state
@@ -81,17 +85,27 @@ func (p *pruning) reads() []statement {
 			return nil
 		}},
 	}
-	if !p.cutoffs.Trail.IsZero() {
-		reads = append(reads, statement{sql: oldLinks, args: []arg{argInt(p.store.pruneCursor), argInt(p.linkPage())}, row: func(r row) error {
-			p.links = append(p.links, scanOldLink(r))
-			return nil
-		}})
-	}
-	return reads
 }
 
-// linkPage is how many links are read at a time. Each has a row at least.
-func (p *pruning) linkPage() int64 { return int64(min(p.limit, 500)) + 1 }
+// readLinks plans the events and returns what reads the links that come next, if the step comes to them.
+func (p *pruning) readLinks() ([]statement, error) {
+	if p.state == nil {
+		return nil, nil
+	}
+	p.step = prune.NewStep(p.cutoffs, p.limit, *p.state, p.store.pruneCursor)
+	for _, e := range p.events {
+		if !p.step.Event(e.id, e.bytes, e.persistedAt) {
+			break
+		}
+	}
+	if !p.step.WantsLinks() {
+		return nil, nil
+	}
+	return []statement{{sql: oldLinks, args: []arg{argInt(p.store.pruneCursor), argInt(int64(p.limit))}, row: func(r row) error {
+		p.links = append(p.links, scanOldLink(r))
+		return nil
+	}}}, nil
+}
 
 func scanRemovals(r row) prune.State {
 	return prune.State{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2), LastEvent: r.int(3), LastRequest: r.int(4),
@@ -108,35 +122,28 @@ func scanOldLink(r row) prune.Link {
 	return l
 }
 
-// plan decides what goes.
-func (p *pruning) plan() {
-	p.step = prune.NewStep(p.cutoffs, p.limit, *p.state, p.store.pruneCursor)
-	for _, e := range p.events {
-		if !p.step.Event(e.id, e.bytes, e.persistedAt) {
-			break
-		}
-	}
-	if !p.step.WantsLinks() {
-		return
-	}
+// planLinks decides which links go.
+func (p *pruning) planLinks() {
 	for _, l := range p.links {
 		if !p.step.Link(l) {
 			return
 		}
 	}
-	if int64(len(p.links)) < p.linkPage() {
+	if len(p.links) == 0 {
 		p.step.NoMoreLinks()
 	} else {
-		p.step.More = true // behind the page
+		p.step.More = true // there may be some behind the page
 	}
 }
 
-// writes returns the statements of the second round trip.
+// writes returns the statements that remove.
 func (p *pruning) writes() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
 	}
-	p.plan()
+	if p.step.WantsLinks() {
+		p.planLinks()
+	}
 	if p.step.Idle() {
 		return nil, nil
 	}

@@ -22,7 +22,7 @@ const (
 	// purge whose request is there, which an audit asks for. Events that the same step moves still stand in webhook_events.
 	// What is counted is looked up row by row; PostgreSQL would make one large join of EXISTS.
 	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
-		OR (SELECT min(id) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
+		OR (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
 			(SELECT id, message_id, event_type, source FROM webhook_removed_events
 				UNION ALL SELECT id, message_id, event_type, source FROM webhook_events) e
 			WHERE e.id > b.last_event - b.events AND e.id <= b.last_event
