@@ -32,7 +32,7 @@ func newAuditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Walk the audit chain and name the first break",
 		Long: `Compute the audit chains of the store anew and compare: every body, every event,
-duplicate and dead letter and their order, and the admin trail. The gate may run
+duplicate, dead letter and purge and their order, and the admin trail. The gate may run
 meanwhile.
 
 The store is the one that serve would use: PostgreSQL if DB_URL or database.url names
