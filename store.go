@@ -124,6 +124,7 @@ const (
 	StageRetried      Stage = "retried"
 	StageDeadLettered Stage = "dead_lettered"
 	StagePurged       Stage = "purged"
+	StageRemoved      Stage = "removed" // the event's body, by retention
 )
 
 // TrailEntry is one stage of one request.
@@ -141,7 +142,7 @@ type RequestTrail struct {
 	Entries   []TrailEntry
 }
 
-// StoreCounts counts what a store holds.
+// StoreCounts counts what a store holds, without what retention has removed.
 type StoreCounts struct {
 	Events, Duplicates, DeadLetters int64
 }
@@ -151,7 +152,7 @@ type StoreCounts struct {
 type Reader interface {
 	// Events yields the events that match. An After that no event can have as its ID yields ErrNotFound.
 	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
-	// Event returns one event, or ErrNotFound.
+	// Event returns one event, or ErrNotFound, also of one that retention has removed.
 	Event(ctx context.Context, id string) (Event, error)
 	// Body returns the exact bytes of an event's body, or ErrNotFound.
 	Body(ctx context.Context, id string) ([]byte, error)

@@ -85,6 +85,7 @@ type Metrics struct {
 	gaps         *prometheus.CounterVec
 	inversions   *prometheus.CounterVec
 	workers      prometheus.Gauge
+	pruning      pruning
 
 	// types holds a *typeMetrics for each event type that has a label value.
 	types    sync.Map
@@ -125,6 +126,7 @@ func New(c Config) *Metrics {
 	for i, outcome := range [...]string{"appended", "full", "failed"} {
 		m.appended[i] = appended.WithLabelValues(outcome)
 	}
+	m.pruning = newPruning(m.registry)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": c.Version},
 	})

@@ -32,11 +32,15 @@ func newAuditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Walk the audit chain and name the first break",
 		Long: `Compute the audit chains of the store anew and compare: every body, every event,
-duplicate and dead letter and their order, and the admin trail. The gate may run
+duplicate, dead letter and purge and their order, and the admin trail. The gate may run
 meanwhile.
 
 The store is the one that serve would use: PostgreSQL if DB_URL or database.url names
 one, else the file in the data directory.
+
+What retention has removed is told apart from what is missing: the chains go on across
+it, and the answer says how much was removed and until when. That it is no younger
+than retention.events and retention.trail allowed is for you to see.
 
 The head that is printed stands for all of it; note it down elsewhere, and a later
 copy of the same state can be told from one that was rewritten as a whole.
@@ -97,6 +101,12 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,
 			"purged": a.Purged, "actions": a.Actions,
 		}
+		if r := a.Removed; r.Links > 0 || a.Bodies > 0 {
+			answer["removed"] = map[string]any{
+				"links": r.Links, "events": r.Events, "duplicates": r.Duplicates, "deadLetters": r.DeadLetters, "until": timeOrNull(r.Until),
+				"bodies": a.Bodies, "bodiesUntil": timeOrNull(a.BodiesUntil),
+			}
+		}
 		if a.Break == nil {
 			answer["head"] = hex.EncodeToString(a.Head[:])
 		} else {
@@ -113,7 +123,24 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Purged > 0 {
 		purged = fmt.Sprintf(" (%d purged)", a.Purged)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "OK: %d links, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\nhead %x\n",
-		a.Links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions, a.Head)
+	out := cmd.OutOrStdout()
+	fmt.Fprintf(out, "OK: %d links, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\n",
+		a.Links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions)
+	if r := a.Removed; r.Links > 0 {
+		fmt.Fprintf(out, "removed by retention: %d links with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
+			r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))
+	}
+	if a.Bodies > 0 {
+		fmt.Fprintf(out, "removed by retention: the bodies of %d of the events, stored until %s\n", a.Bodies, a.BodiesUntil.Format(time.RFC3339))
+	}
+	_, err := fmt.Fprintf(out, "head %x\n", a.Head)
 	return err
+}
+
+// timeOrNull is t in JSON, or null if it is zero.
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }

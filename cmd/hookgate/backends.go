@@ -16,6 +16,7 @@ import (
 	"github.com/hookgate/hookgate/metrics"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
@@ -32,6 +33,7 @@ type backends struct {
 	store  hookgate.Store
 	reader hookgate.Reader
 	purger hookgate.Purger
+	pruner retention.Store
 	access httpd.Access
 	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
 	holdings func() metrics.Holdings
@@ -182,7 +184,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
@@ -204,7 +206,7 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 		return err
 	}
 	b.opened = append(b.opened, preparing)
-	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, "PostgreSQL"
+	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, "PostgreSQL"
 	if preparing.Err() != nil {
 		b.stored = "PostgreSQL, when it is there"
 	}

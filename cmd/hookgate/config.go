@@ -32,16 +32,17 @@ type config struct {
 	AdminTokens     []string      `koanf:"admin_tokens"`
 	LogLevel        string        `koanf:"log_level"`
 
-	Admin    adminConfig             `koanf:"admin"`
-	HTTP     httpConfig              `koanf:"http"`
-	Queue    queueConfig             `koanf:"queue"`
-	Redis    redisConfig             `koanf:"redis"`
-	Spool    spoolConfig             `koanf:"spool"`
-	Database databaseConfig          `koanf:"database"`
-	Worker   workerConfig            `koanf:"worker"`
-	Guard    guardConfig             `koanf:"guard"`
-	Tracing  tracingConfig           `koanf:"tracing"`
-	Sources  map[string]sourceConfig `koanf:"sources"`
+	Admin     adminConfig             `koanf:"admin"`
+	HTTP      httpConfig              `koanf:"http"`
+	Queue     queueConfig             `koanf:"queue"`
+	Redis     redisConfig             `koanf:"redis"`
+	Spool     spoolConfig             `koanf:"spool"`
+	Database  databaseConfig          `koanf:"database"`
+	Worker    workerConfig            `koanf:"worker"`
+	Retention retentionConfig         `koanf:"retention"`
+	Guard     guardConfig             `koanf:"guard"`
+	Tracing   tracingConfig           `koanf:"tracing"`
+	Sources   map[string]sourceConfig `koanf:"sources"`
 }
 
 // The roles of a process.
@@ -125,6 +126,14 @@ type tracingConfig struct {
 	Sample   float64 `koanf:"sample"`
 }
 
+// retentionConfig says what is removed from the store, and when; 0 is never.
+type retentionConfig struct {
+	Events time.Duration `koanf:"events"`
+	Trail  time.Duration `koanf:"trail"`
+	// SharePercent is the part of the store's time that removal may take.
+	SharePercent int `koanf:"share_percent"`
+}
+
 type sourceConfig struct {
 	Kind        string   `koanf:"kind"`
 	BearerKeys  []string `koanf:"bearer_keys"`
@@ -168,9 +177,10 @@ func defaultConfig() config {
 			BackoffMin:   50 * time.Millisecond,
 			BackoffMax:   15 * time.Second,
 		},
-		Guard:   defaultGuardConfig,
-		Tracing: tracingConfig{Sample: 0.01},
-		Sources: map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
+		Retention: retentionConfig{SharePercent: 10},
+		Guard:     defaultGuardConfig,
+		Tracing:   tracingConfig{Sample: 0.01},
+		Sources:   map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
 }
 
@@ -367,6 +377,9 @@ func (c config) check() error {
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fmt.Errorf("log_level %q is not one of debug, info, warn, error", c.LogLevel)
 	}
+	if err := c.Retention.check(c.Queue.ClaimTTL); err != nil {
+		return err
+	}
 	for name, s := range c.Sources {
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 			return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
@@ -376,6 +389,25 @@ func (c config) check() error {
 		if s.Kind == "" {
 			return fmt.Errorf("sources.%s.kind is missing", name)
 		}
+	}
+	return nil
+}
+
+// check finds times that contradict each other, or the time for which the queue recognises a repetition: it must not
+// call something a repetition of an event that is gone.
+func (r retentionConfig) check(claimTTL time.Duration) error {
+	switch {
+	case r.Events < 0 || r.Trail < 0:
+		return errors.New("retention.events and retention.trail must not be negative; 0 keeps for ever")
+	case r.Events > 0 && r.Events < claimTTL:
+		return fmt.Errorf("retention.events (%v) is shorter than queue.claim_ttl (%v): a repetition would be acknowledged"+
+			" as one of an event that is gone", r.Events, claimTTL)
+	case r.Trail > 0 && r.Events == 0:
+		return errors.New("retention.trail is set and retention.events is not: lineage cannot go before its events")
+	case r.Trail > 0 && r.Trail < r.Events:
+		return fmt.Errorf("retention.trail (%v) is shorter than retention.events (%v): lineage cannot go before its events", r.Trail, r.Events)
+	case r.SharePercent < 1 || r.SharePercent > 90:
+		return fmt.Errorf("retention.share_percent is %d; it must be from 1 to 90", r.SharePercent)
 	}
 	return nil
 }

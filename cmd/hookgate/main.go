@@ -91,6 +91,7 @@ them in order, once, with their lineage.
 		newTokenCommand(),
 		newAuditCommand(),
 		newMigrateCommand(),
+		newDoctorCommand(),
 		newVersionCommand(),
 	)
 	return root

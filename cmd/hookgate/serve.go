@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/worker"
 )
 
@@ -128,6 +130,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
 		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
+		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.pruner, m) })
 	}
 	workers.Go(func() { protection.Run(working) })
 	defer workers.Wait()
@@ -248,6 +251,22 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 		Name:         processName(),
 		Logger:       log,
 	}
+}
+
+// postgresPruneTarget is how long a step of retention may take in PostgreSQL, where it is in nobody's way.
+const postgresPruneTarget = 100 * time.Millisecond
+
+func retentionConfigOf(c config, log *slog.Logger) retention.Config {
+	r := retention.Config{
+		Events: c.Retention.Events,
+		Trail:  c.Retention.Trail,
+		Share:  float64(c.Retention.SharePercent) / 100,
+		Logger: log,
+	}
+	if c.Database.URL != "" {
+		r.StepTarget = postgresPruneTarget
+	}
+	return r
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.

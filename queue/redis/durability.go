@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -68,19 +69,29 @@ func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 	return least, nil
 }
 
-func (q *Queue) nodeDurability(ctx context.Context, node rueidis.Client) (Durability, error) {
+// nodeSettings reads the settings that durability depends on; nil if the server does not show them.
+func nodeSettings(ctx context.Context, node rueidis.Client) (map[string]string, error) {
 	settings := map[string]string{}
 	for _, pattern := range []string{"append*", "maxmemory*"} {
 		some, err := node.Do(ctx, node.B().Arbitrary("CONFIG", "GET", pattern).Build()).AsStrMap()
 		if _, refused := rueidis.IsRedisErr(err); refused {
-			return Durability{Hidden: true}, nil
+			return nil, nil
 		}
 		if err != nil {
-			return Durability{}, q.explain(ctx, err)
+			return nil, err
 		}
-		for name, value := range some {
-			settings[name] = value
-		}
+		maps.Copy(settings, some)
+	}
+	return settings, nil
+}
+
+func (q *Queue) nodeDurability(ctx context.Context, node rueidis.Client) (Durability, error) {
+	settings, err := nodeSettings(ctx, node)
+	if err != nil {
+		return Durability{}, q.explain(ctx, err)
+	}
+	if settings == nil {
+		return Durability{Hidden: true}, nil
 	}
 	d := Durability{
 		AppendOnly:      settings["appendonly"] == "yes",

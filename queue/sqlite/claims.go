@@ -83,6 +83,7 @@ func (t *claimTable) sweep(now time.Time) (ended bool, err error) {
 	var expired []claimKey
 	seen := 0
 	from := t.swept
+	defer t.page.Reset() // else the next step could not bind
 	t.page.BindBytes(1, from[:])
 	t.page.BindInt64(2, sweepSize)
 	for {

@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/prune"
 )
 
 // Audit is what an audit found.
@@ -17,6 +19,11 @@ type Audit struct {
 	Links, Events, Duplicates, DeadLetters, Actions int64
 	// Purged is how many of DeadLetters were purged.
 	Purged int64
+	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored at BodiesUntil.
+	Bodies      int64
+	BodiesUntil time.Time
+	// Removed is what retention has removed with its lineage.
+	Removed Removed
 	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
 	Head [32]byte
 	// Break is the first place where the store differs from its chain, or nil.
@@ -47,16 +54,27 @@ func (b *Break) String() string {
 // Error makes a Break an error.
 func (b *Break) Error() string { return b.String() }
 
+// Removed counts what is not there any more because retention has removed it, as its checkpoints say.
+type Removed struct {
+	Links, Events, Duplicates, DeadLetters, Purges int64
+	// Until is when the youngest of the links was stored; zero if there are none.
+	Until time.Time
+}
+
 // Source reads one snapshot of a store, each of its tables once and in the order of ids. The methods that return ok go
 // on to the next row with each call, and what they return holds until then; ok is false behind the last.
 type Source interface {
 	Link() (l *Link, ok bool, err error)
-	// Event returns the rows of webhook_events.
+	// Event returns the rows of webhook_removed_events, and behind the last of them those of webhook_events.
 	Event() (e *Entry, ok bool, err error)
 	// Request returns the rows of webhook_requests.
 	Request() (e *Entry, ok bool, err error)
 	// Purge returns the rows of webhook_purges.
 	Purge() (p *Purge, ok bool, err error)
+	// Removals returns the row of webhook_removals, and Checkpoints all of webhook_checkpoints by partition and sequence. They
+	// come before the first row of all others.
+	Removals() (prune.State, error)
+	Checkpoints() ([]prune.Checkpoint, error)
 	// Heads returns all rows of webhook_partitions by partition. It comes after the last row of all others.
 	Heads() ([]Head, error)
 	// Letters counts the rows of webhook_dead_letters.
@@ -73,6 +91,8 @@ type Link struct {
 	hookgate.Link
 	Hash                     [32]byte
 	Events, Requests, Purges int64
+	// LastEvent and LastRequest are the ids at which its events and requests end.
+	LastEvent, LastRequest int64
 }
 
 // Entry is a row of webhook_events or webhook_requests.
@@ -83,8 +103,9 @@ type Entry struct {
 	hookgate.LinkEntry
 	// RequestID, FirstRequestID and ReplayOf are as the store has them, which need not be well formed.
 	RequestID, FirstRequestID, ReplayOf string
-	// Body is that of an event.
-	Body []byte
+	// Body is that of an event, unless it was Removed.
+	Body    []byte
+	Removed bool
 	// Letter belongs to a dead letter; nil if there is none.
 	Letter *Letter
 	// Purged says that a row of webhook_purges names this request.
@@ -117,9 +138,10 @@ type Head struct {
 // not be done. progress, if not nil, is called now and then.
 //
 // It shows any change, removal or insertion of events, lineage, dead letters or purges behind the gate's back,
-// also at the end of a chain. It cannot show that someone has computed all chains anew.
+// also at the end of a chain. What retention has removed may be missing, that and no more. It cannot show that someone has
+// computed all chains anew, or has written down a removal as retention does.
 func Run(src Source, progress func(Audit)) (Audit, error) {
-	w := &walker{Source: src, progress: progress, heads: map[int]head{}}
+	w := &walker{Source: src, progress: progress, heads: map[int]head{}, checkpoints: map[int][]prune.Checkpoint{}}
 	err := w.run()
 	var broken *Break
 	if errors.As(err, &broken) {
@@ -148,9 +170,15 @@ type walker struct {
 	purge          *Purge
 	// purges counts those that were checked.
 	purges int64
+	// removals and checkpoints are what retention has written down; checkpoints, by partition, those not yet met.
+	removals    prune.State
+	checkpoints map[int][]prune.Checkpoint
 }
 
 func (w *walker) run() (err error) {
+	if err := w.readRemovals(); err != nil {
+		return err
+	}
 	if err := advance(&w.event, w.Event); err != nil {
 		return err
 	}
@@ -210,22 +238,24 @@ func (w *walker) link(l *Link) error {
 	broken := func(format string, args ...any) error {
 		return &Break{l.Partition, l.Sequence, l.ID, fmt.Sprintf(format, args...)}
 	}
-	before := w.heads[l.Partition]
+	before, err := w.headOf(l.Partition)
 	switch {
+	case err != nil:
+		return err
 	case l.Sequence != before.sequence+1:
 		return broken("follows link %d: links are missing or out of order", before.sequence)
 	case l.Previous != before.hash:
 		return broken("does not carry the hash of the link before")
 	}
 	w.hash.Begin(&l.Link)
-	events, err := w.entries(&w.event, w.Event, l, broken, w.checkEvent)
+	events, lastEvent, err := w.entries(&w.event, w.Event, l, broken, w.checkEvent)
 	if err != nil {
 		return err
 	}
 	if events != l.Events {
 		return broken("has %d events, and was sealed with %d", events, l.Events)
 	}
-	requests, err := w.entries(&w.request, w.Request, l, broken, w.checkRequest)
+	requests, lastRequest, err := w.entries(&w.request, w.Request, l, broken, w.checkRequest)
 	if err != nil {
 		return err
 	}
@@ -242,43 +272,54 @@ func (w *walker) link(l *Link) error {
 	if l.Hash != w.hash.Sum() {
 		return broken("its hash does not fit what it holds: the link, an event's columns, a request or a purge was changed")
 	}
+	if events > 0 && lastEvent != l.LastEvent || requests > 0 && lastRequest != l.LastRequest {
+		return broken("its events and requests end with %d and %d, and it says %d and %d", lastEvent, lastRequest, l.LastEvent, l.LastRequest)
+	}
 	w.heads[l.Partition] = head{l.Sequence, l.Hash}
 	return nil
 }
 
 type breaker = func(format string, args ...any) error
 
-// entries adds the rows that belong to the link to its hash and counts them.
+// entries adds the rows that belong to the link to its hash, counts them and returns the id of the last.
 func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link, broken breaker,
-	check func(*Entry, *Link, breaker) error) (n int64, err error) {
+	check func(*Entry, *Link, breaker) error) (n, last int64, err error) {
 	for ; *row != nil && (*row).Batch <= l.ID; n++ {
 		e := *row
 		if e.Batch < l.ID {
-			return n, orphan(e, "row")
+			return n, last, orphan(e, "row")
 		}
 		if e.Partition != l.Partition {
-			return n, broken("row %d (message id %q) stands in partition %d", e.ID, e.MessageID, e.Partition)
+			return n, last, broken("row %d (message id %q) stands in partition %d", e.ID, e.MessageID, e.Partition)
 		}
 		if e.LinkEntry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
-			return n, broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
+			return n, last, broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
 		}
 		if e.LinkEntry.ReplayOf, err = batch.ParseRequestIDText(e.ReplayOf); err != nil {
-			return n, broken("row %d (message id %q), the dead letter it replays: %v", e.ID, e.MessageID, err)
+			return n, last, broken("row %d (message id %q), the dead letter it replays: %v", e.ID, e.MessageID, err)
 		}
 		if err := check(e, l, broken); err != nil {
-			return n, err
+			return n, last, err
 		}
 		w.hash.Add(&e.LinkEntry)
+		last = e.ID
 		if err := advance(row, next); err != nil {
-			return n, err
+			return n, last, err
 		}
 	}
-	return n, nil
+	return n, last, nil
 }
 
-func (w *walker) checkEvent(e *Entry, _ *Link, broken breaker) error {
+func (w *walker) checkEvent(e *Entry, l *Link, broken breaker) error {
 	e.Outcome = hookgate.StagePersisted
-	if sha256.Sum256(e.Body) != e.BodySHA256 {
+	switch {
+	case e.Removed != (e.ID <= w.removals.LastEvent):
+		return broken("event %d (message id %q): retention has removed the bodies up to event %d, and this one is %s",
+			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing", false: "there"}[e.Removed])
+	case e.Removed:
+		w.audit.Bodies++
+		w.audit.BodiesUntil = later(w.audit.BodiesUntil, l.PersistedAt)
+	case sha256.Sum256(e.Body) != e.BodySHA256:
 		return broken("the body of event %d (message id %q) is not the one that was stored", e.ID, e.MessageID)
 	}
 	w.audit.Events++
@@ -341,7 +382,11 @@ func (w *walker) compareHeads() error {
 	sum := sha256.New()
 	var total Audit
 	for _, want := range rows {
-		if got := w.heads[want.Partition]; got != (head{want.Sequence, want.Hash}) {
+		got, err := w.headOf(want.Partition)
+		if err != nil {
+			return err
+		}
+		if got != (head{want.Sequence, want.Hash}) {
 			return &Break{Partition: want.Partition, Sequence: want.Sequence,
 				What: fmt.Sprintf("the chain ends with link %d, and the partition was left at link %d", got.sequence, want.Sequence)}
 		}
@@ -355,9 +400,14 @@ func (w *walker) compareHeads() error {
 	for partition := range w.heads {
 		return &Break{Partition: partition, What: "the partition has a chain and no head"}
 	}
-	if total.Events != w.audit.Events || total.Duplicates != w.audit.Duplicates || total.DeadLetters != w.audit.DeadLetters {
-		return &Break{What: fmt.Sprintf("the partitions count %d events, %d duplicates and %d dead letters, stored are %d, %d and %d",
-			total.Events, total.Duplicates, total.DeadLetters, w.audit.Events, w.audit.Duplicates, w.audit.DeadLetters)}
+	if err := w.compareRemovals(); err != nil {
+		return err
+	}
+	removed := w.audit.Removed
+	events, duplicates, deadLetters := w.audit.Events+removed.Events, w.audit.Duplicates+removed.Duplicates, w.audit.DeadLetters+removed.DeadLetters
+	if total.Events != events || total.Duplicates != duplicates || total.DeadLetters != deadLetters {
+		return &Break{What: fmt.Sprintf("the partitions count %d events, %d duplicates and %d dead letters, stored are or were %d, %d and %d",
+			total.Events, total.Duplicates, total.DeadLetters, events, duplicates, deadLetters)}
 	}
 	letters, err := w.Letters()
 	if err != nil {
@@ -367,8 +417,9 @@ func (w *walker) compareHeads() error {
 		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one, %d of them purged",
 			letters, w.audit.DeadLetters, w.audit.Purged)}
 	}
-	if w.purges != w.audit.Purged {
-		return &Break{What: fmt.Sprintf("%d purges are stored, and %d dead letters were purged", w.purges, w.audit.Purged)}
+	// A purge outlives its request, if that goes first.
+	if purges, purged := w.purges+removed.Purges, w.audit.Purged+removed.DeadLetters; purges != purged {
+		return &Break{What: fmt.Sprintf("%d dead letters are or were stored as purged, and %d were purged", purged, purges)}
 	}
 	if err := w.actions(sum); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -161,4 +162,27 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 		_, err := exchange(ctx, conn, []statement{{sql: "BEGIN"}, insert, {sql: "COMMIT"}})
 		return err
 	})
+}
+
+// BenchmarkPruning measures what a running retention costs those who store.
+func BenchmarkPruning(b *testing.B) {
+	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true, Settings: []string{"max_wal_size=4GB"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cluster.Close()
+	name, err := cluster.NewDatabase(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := Open(b.Context(), Config{URL: cluster.URL(name)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	removed := &storetest.Removals{}
+	storetest.BenchmarkPruning(b, s, func(ctx context.Context) {
+		retention.Run(ctx, retention.Config{Events: time.Nanosecond, Trail: time.Nanosecond, StepTarget: 100 * time.Millisecond}, s, removed)
+	})
+	removed.Report(b)
 }

@@ -16,7 +16,7 @@ type chain struct {
 // counters is the row of webhook_counters: the last ids given out.
 type counters struct{ events, requests, batches, purges int64 }
 
-func newChain() chain { return chain{batches: newRows(13), partitions: newRows(6)} }
+func newChain() chain { return chain{batches: newRows(15), partitions: newRows(6)} }
 
 // readHead returns what takes a row of webhook_partitions.
 func readHead(heads map[int]batch.Head) func(row) error {
@@ -64,6 +64,8 @@ func (c *chain) seal(link *hookgate.Link, hash [32]byte, n linkCounts) {
 	r.int(link.PersistedAt.UnixMicro())
 	r.int(int64(link.Attempts))
 	r.text(link.LastError)
+	r.int(c.last.events)
+	r.int(c.last.requests)
 
 	r = &c.partitions
 	r.int(int64(link.Partition))
@@ -78,7 +80,7 @@ func (c *chain) seal(link *hookgate.Link, hash [32]byte, n linkCounts) {
 func (c *chain) statements() []statement {
 	return []statement{
 		c.batches.insert("webhook_batches", `id, partition, sequence, previous_hash, hash, events, requests, purges, worker,
-			processed_at, persisted_at, attempts, last_error`),
+			processed_at, persisted_at, attempts, last_error, last_event, last_request`),
 		{sql: `UPDATE webhook_partitions p SET sequence = u.sequence, hash = u.hash, events = p.events + u.events,
 			duplicates = p.duplicates + u.duplicates, dead_letters = p.dead_letters + u.dead_letters
 			FROM ` + c.partitions.unnest() + ` AS u (partition, sequence, hash, events, duplicates, dead_letters)

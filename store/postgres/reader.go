@@ -171,11 +171,12 @@ func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.Request
 	return t.Trails, nil
 }
 
-// Counts implements hookgate.Reader from the totals that each partition keeps.
+// Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
 	err = s.read(ctx, statement{
-		sql: `SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(duplicates), 0)::bigint, coalesce(sum(dead_letters), 0)::bigint
-			FROM webhook_partitions`,
+		sql: `SELECT p.events - r.events, p.duplicates - r.duplicates, p.dead_letters - r.dead_letters FROM webhook_removals r,
+			(SELECT coalesce(sum(events), 0)::bigint AS events, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+				coalesce(sum(dead_letters), 0)::bigint AS dead_letters FROM webhook_partitions) p`,
 		row: func(r row) error {
 			c = hookgate.StoreCounts{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2)}
 			return nil

@@ -432,10 +432,12 @@ func TestPlans(t *testing.T) {
 			FROM generate_series(1, 30000) n;
 		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
+		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1
+			FROM generate_series(1, 30000) n;
 		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(30001, 32000) n;
 		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(30001, 32000) n;
-		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, '', n, n, 1, '' FROM generate_series(0, 30000) n;
+		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM generate_series(0, 30000) n;
 		END $$`
 	outsider := connect(t, url)
 	for _, script := range []string{fill, "ANALYZE"} {
@@ -482,6 +484,9 @@ func TestPlans(t *testing.T) {
 		"audit, links":    {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},
 		"audit, events":   {statement{sql: eventPage, args: []arg{argInt(1), argInt(1)}}, "webhook_events_pkey"},
 		"audit, requests": {statement{sql: requestPage, args: []arg{argInt(1), argInt(1)}}, "webhook_requests_pkey"},
+		"audit, removed":  {statement{sql: removedPage, args: []arg{argInt(1)}}, "webhook_removed_events_pkey"},
+		"old events":      {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
+		"old links":       {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}}, "webhook_batches_pkey"},
 	} {
 		mustUseIndex(t, s, name, test.query, test.want)
 	}
@@ -515,7 +520,7 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 		t.Fatalf("%s: %v", name, err)
 	}
 	text := strings.Join(plan, "\n")
-	for _, table := range []string{"events", "requests", "batches", "dead_letters"} {
+	for _, table := range []string{"events", "removed_events", "requests", "batches", "dead_letters"} {
 		if strings.Contains(text, "Seq Scan on webhook_"+table) {
 			t.Errorf("%s reads all of webhook_%s:\n%s", name, table, text)
 		}
@@ -561,5 +566,46 @@ func TestLookAfterConflict(t *testing.T) {
 	}
 	if err := s.Ping(t.Context()); err != nil {
 		t.Errorf("a conflict is taken for a failure of the store: %v", err)
+	}
+}
+
+// TestPruneInTurn: of two processes one removes, and the other is told that it need not. It takes over when the first has let
+// its time pass.
+func TestPruneInTurn(t *testing.T) {
+	url := newDatabase(t)
+	first, _ := openStore(t, url)
+	defer first.Close()
+	second, _ := openStore(t, url)
+	defer second.Close()
+	epoch, err := first.Acquire(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", Attempts: 1}
+	for n := range 10 {
+		b.Records = append(b.Records, storetest.Sample(0, n))
+	}
+	mustApply(t, first, b, 10)
+	prune := func(s *Store) hookgate.Pruned {
+		t.Helper()
+		p, err := s.Prune(t.Context(), hookgate.Cutoffs{Events: time.Now().Add(time.Hour)}, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first.holdTime = time.Hour
+	if p := prune(first); p.Busy || p.Events != 2 {
+		t.Errorf("the first did %+v, want 2 events", p)
+	}
+	if p := prune(second); !p.Busy || p.Events != 0 {
+		t.Errorf("the second did %+v, want nothing", p)
+	}
+	first.holdTime = 0
+	if p := prune(first); p.Busy || p.Events != 2 {
+		t.Errorf("the first did %+v, want 2 events", p)
+	}
+	if p := prune(second); p.Busy || p.Events != 2 {
+		t.Errorf("after its time the second did %+v, want 2 events", p)
 	}
 }

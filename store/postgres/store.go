@@ -14,10 +14,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -84,6 +86,13 @@ type Store struct {
 
 	// looks is how many of the next batches are looked for in the store before they are written; see Apply.
 	looks atomic.Int64
+	// name is that of this store among those of other processes that remove what is old. Removal stays with it for
+	// holdTime.
+	name     string
+	holdTime time.Duration
+	// pruning is for one call of Prune at a time, and guards pruneCursor, the link behind which Prune goes on.
+	pruning     sync.Mutex
+	pruneCursor int64
 
 	closed atomic.Bool
 	// lastErr is why the last write failed; nil after one that did not.
@@ -125,6 +134,8 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		config:    config.ConnConfig.Copy(),
 		checkOnly: c.SkipMigrations,
 		target:    targetOf(config.ConnConfig),
+		name:      rand.Text(),
+		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
 	}
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
@@ -211,11 +222,11 @@ func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoc
 	return epoch, nil
 }
 
-// tx runs a durable transaction in two round trips: the first begins it and runs the statements of first, the second
-// runs those that second returns and commits. An error of the second leaves the outcome unknown.
-func (s *Store) tx(ctx context.Context, first []statement, second func() ([]statement, error)) error {
+// tx runs a durable transaction in round trips: the first begins it and runs the statements of first, each other one runs
+// those that a function of rest returns, and the last of these commits. An error of the last leaves the outcome unknown.
+func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement, error)) error {
 	err := s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
-		if err := s.run(ctx, conn, first, second); err != nil {
+		if err := s.run(ctx, conn, first, rest); err != nil {
 			s.rollBack(ctx, conn)
 			return err
 		}
@@ -235,20 +246,36 @@ func (s *Store) tx(ctx context.Context, first []statement, second func() ([]stat
 	return err
 }
 
-func (s *Store) run(ctx context.Context, conn *pgconn.PgConn, first []statement, second func() ([]statement, error)) error {
+func (s *Store) run(ctx context.Context, conn *pgconn.PgConn, first []statement, rest []func() ([]statement, error)) error {
 	if _, err := exchange(ctx, conn, append(s.begin[:len(s.begin):len(s.begin)], first...)); err != nil {
 		return rejection(err)
 	}
-	writes, err := second()
-	if err != nil {
-		return err
+	for i, next := range rest {
+		statements, err := next()
+		if err != nil {
+			return err
+		}
+		if i == len(rest)-1 {
+			return s.commit(ctx, conn, statements)
+		}
+		if len(statements) == 0 {
+			continue
+		}
+		if _, err := exchange(ctx, conn, statements); err != nil {
+			return rejection(err)
+		}
 	}
+	return nil
+}
+
+// commit runs statements and ends the transaction with them.
+func (s *Store) commit(ctx context.Context, conn *pgconn.PgConn, statements []statement) error {
 	if s.failCommit != nil {
 		if err := s.failCommit(false); err != nil {
 			return err
 		}
 	}
-	tag, err := exchange(ctx, conn, append(writes, statement{sql: "COMMIT"}))
+	tag, err := exchange(ctx, conn, append(statements, statement{sql: "COMMIT"}))
 	if err == nil && tag != "COMMIT" {
 		err = fmt.Errorf("the commit was answered with %s", tag)
 	}

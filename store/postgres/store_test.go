@@ -36,6 +36,7 @@ func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	s.holdTime = 0 // the next one may go on at once
 	var when atomic.Pointer[bool]
 	s.failCommit = func(done bool) error {
 		if w := when.Load(); w != nil && *w == done {
@@ -50,7 +51,7 @@ func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 func instance(t storetest.TB, url string) storetest.Instance {
 	t.Helper()
 	s, failWrites := openStore(t, url)
-	return storetest.Instance{Store: s, Reader: s, Purger: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error { return verified(url) }}
+	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error { return verified(url) }}
 }
 
 // verified returns an error if the audit chains of the store do not hold.

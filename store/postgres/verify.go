@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/audit"
+	"github.com/hookgate/hookgate/store/prune"
 )
 
 // Audit is what Verify found.
@@ -70,6 +71,7 @@ type pages struct {
 	ctx      context.Context
 	conn     *pgconn.PgConn
 	links    cursor[audit.Link]
+	removed  cursor[entry]
 	events   cursor[entry]
 	requests cursor[entry]
 	purges   cursor[audit.Purge]
@@ -86,6 +88,7 @@ type cursor[T any] struct {
 	rows  []T
 	next  int
 	after int64
+	ended bool
 }
 
 // entry is a row with the delivery that it refers to.
@@ -96,9 +99,10 @@ type entry struct {
 
 const (
 	linkPage = `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
-		attempts, last_error, purges FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
+		attempts, last_error, purges, last_event, last_request FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
 	entryColumns = `batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
 		enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at`
+	removedPage = `SELECT ` + entryColumns + ` FROM webhook_removed_events WHERE id > $1 ORDER BY id LIMIT 500`
 	// The windows stop a page when its bodies come to pageBytes, of which $2 is the number.
 	eventPage = `SELECT ` + entryColumns + `, payload
 		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
@@ -120,6 +124,7 @@ func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
 	return &pages{
 		ctx: ctx, conn: conn,
 		links:    cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
+		removed:  cursor[entry]{query: removedPage, scan: scanRemovedEvent, after: math.MinInt64},
 		events:   cursor[entry]{query: eventPage, bound: pageBytes, scan: scanAuditEvent, after: math.MinInt64},
 		requests: cursor[entry]{query: requestPage, bound: pageBytes, scan: scanRequest, after: math.MinInt64},
 		purges:   cursor[audit.Purge]{query: purgePage, bound: 500, scan: scanPurge, after: math.MinInt64},
@@ -129,6 +134,9 @@ func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
 
 // step returns the next row, or nil behind the last.
 func (c *cursor[T]) step(p *pages) (*T, error) {
+	if c.ended {
+		return nil, nil
+	}
 	if c.next == len(c.rows) {
 		c.rows, c.next = c.rows[:0], 0
 		args := []arg{argInt(c.after)}
@@ -144,6 +152,7 @@ func (c *cursor[T]) step(p *pages) (*T, error) {
 			return nil, err
 		}
 		if len(c.rows) == 0 {
+			c.ended = true
 			return nil, nil
 		}
 	}
@@ -158,7 +167,12 @@ func (p *pages) Link() (*audit.Link, bool, error) {
 }
 
 // Event implements audit.Source.
-func (p *pages) Event() (*audit.Entry, bool, error) { return p.entry(&p.events) }
+func (p *pages) Event() (*audit.Entry, bool, error) {
+	if e, ok, err := p.entry(&p.removed); ok || err != nil {
+		return e, ok, err
+	}
+	return p.entry(&p.events)
+}
 
 // Request implements audit.Source.
 func (p *pages) Request() (*audit.Entry, bool, error) { return p.entry(&p.requests) }
@@ -193,6 +207,8 @@ func scanLink(r row, l *audit.Link) int64 {
 		Events:   r.int(5),
 		Requests: r.int(6),
 		Purges:   r.int(12),
+
+		LastEvent: r.int(13), LastRequest: r.int(14),
 	}
 	copy(l.Previous[:], r[3])
 	copy(l.Hash[:], r[4])
@@ -232,6 +248,12 @@ func scanAuditEvent(r row, e *entry) int64 {
 	return id
 }
 
+func scanRemovedEvent(r row, e *entry) int64 {
+	id := scanEntry(r, e)
+	e.Removed = true
+	return id
+}
+
 func scanRequest(r row, e *entry) int64 {
 	id := scanEntry(r, e)
 	e.Outcome = hookgate.Stage(r.text(18))
@@ -247,6 +269,40 @@ func scanRequest(r row, e *entry) int64 {
 func scanPurge(r row, p *audit.Purge) int64 {
 	*p = audit.Purge{ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4), PurgedAt: r.int(5)}
 	return p.ID
+}
+
+// Removals implements audit.Source.
+func (p *pages) Removals() (state prune.State, err error) {
+	err = prune.ErrNoState
+	if _, failed := exchange(p.ctx, p.conn, []statement{{
+		sql: readRemovals,
+		row: func(r row) error {
+			state, err = scanRemovals(r), nil
+			return nil
+		},
+	}}); failed != nil {
+		err = failed
+	}
+	return state, err
+}
+
+// Checkpoints implements audit.Source.
+func (p *pages) Checkpoints() (all []prune.Checkpoint, err error) {
+	_, err = exchange(p.ctx, p.conn, []statement{{
+		sql: `SELECT partition, from_sequence, to_sequence, previous_hash, hash, events, duplicates, dead_letters, purges, persisted_at
+			FROM webhook_checkpoints ORDER BY partition, from_sequence`,
+		row: func(r row) error {
+			c := prune.Checkpoint{
+				Partition: int(r.int(0)), From: r.int(1), To: r.int(2), Events: r.int(5), Duplicates: r.int(6),
+				DeadLetters: r.int(7), Purges: r.int(8), PersistedAt: micros(r.int(9)),
+			}
+			copy(c.Previous[:], r[3])
+			copy(c.Hash[:], r[4])
+			all = append(all, c)
+			return nil
+		},
+	}})
+	return all, err
 }
 
 // Heads implements audit.Source.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -54,7 +55,37 @@ func TestVerifyFindsChanges(t *testing.T) {
 		t.Fatalf("the audit found %+v", sound)
 	}
 	conn := connect(t, url)
-	for _, c := range storetest.Tamperings(func(hex string) string { return "decode('" + hex + "', 'hex')" }) {
+	findsChanges(t, conn, storetest.Tamperings(literal))
+	if err := execute(conn, "SET session_replication_role = replica; UPDATE webhook_events SET sequence = 7 WHERE id = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := Verify(t.Context(), url, nil); err != nil || found.Break == nil {
+		t.Errorf("a committed change has the break %v (error %v)", found.Break, err)
+	}
+}
+
+// TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links and bodies. What it has
+// removed is counted, and no more than that may be missing.
+func TestVerifyFindsChangesAfterRetention(t *testing.T) {
+	url := newDatabase(t)
+	s, _ := openStore(t, url)
+	defer s.Close()
+	storetest.FillPruned(t, s)
+	sound, err := Verify(t.Context(), url, nil)
+	if err != nil || sound.Break != nil {
+		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
+	}
+	if sound.Links != 5 || sound.Events != 15 || sound.Bodies != 9 || sound.DeadLetters != 1 || sound.Removed.Links != 5 ||
+		sound.Removed.Events != 15 || sound.Removed.Duplicates != 5 || sound.Removed.Until.IsZero() {
+		t.Fatalf("the audit found %+v", sound)
+	}
+	findsChanges(t, connect(t, url), storetest.PrunedTamperings(literal))
+}
+
+func literal(hex string) string { return "decode('" + hex + "', 'hex')" }
+
+func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
+	for _, c := range changes {
 		t.Run(c.Name, func(t *testing.T) {
 			// Who is replica fires no triggers.
 			if err := execute(conn, "BEGIN; SET LOCAL session_replication_role = replica; "+c.Script); err != nil {
@@ -71,12 +102,6 @@ func TestVerifyFindsChanges(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-	}
-	if err := execute(conn, "SET session_replication_role = replica; UPDATE webhook_events SET sequence = 7 WHERE id = 1"); err != nil {
-		t.Fatal(err)
-	}
-	if found, err := Verify(t.Context(), url, nil); err != nil || found.Break == nil {
-		t.Errorf("a committed change has the break %v (error %v)", found.Break, err)
 	}
 }
 
@@ -157,6 +182,26 @@ func TestTriggers(t *testing.T) {
 	}
 	if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention; COMMIT"); err != nil {
 		t.Errorf("retention: %v", err)
+	}
+}
+
+// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step of it that was rolled back
+// leaves the latch closed.
+func TestTriggersOfRetention(t *testing.T) {
+	url := newDatabase(t)
+	s, failWrites := openStore(t, url)
+	defer s.Close()
+	storetest.FillPruned(t, s)
+	done := false
+	failWrites(&done)
+	if _, err := s.Prune(t.Context(), hookgate.Cutoffs{Events: time.Now()}, 1); err == nil {
+		t.Error("a step whose commit failed got no error")
+	}
+	conn := connect(t, url)
+	for script, want := range storetest.PrunedRefusals() {
+		if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a refusal", script, err)
+		}
 	}
 }
 

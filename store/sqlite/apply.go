@@ -271,11 +271,15 @@ func (a *application) seal(p *part) error {
 	a.lastBatch = p.batchID
 	return a.Store.seal(p.batchID, &p.link, linkCounts{
 		events: p.events, duplicates: p.duplicate, deadLetters: len(p.requests) - p.duplicate,
+		lastEvent: a.lastEvent, lastRequest: a.lastRequest,
 	})
 }
 
-// linkCounts counts what a link seals.
-type linkCounts struct{ events, duplicates, deadLetters, purges int }
+// linkCounts counts what a link seals, and says where its events and requests end.
+type linkCounts struct {
+	events, duplicates, deadLetters, purges int
+	lastEvent, lastRequest                  int64
+}
 
 // seal adds a link, whose hash is in s.hash, and moves the head of its chain.
 func (s *Store) seal(batchID int64, link *hookgate.Link, n linkCounts) error {
@@ -294,6 +298,8 @@ func (s *Store) seal(batchID int64, link *hookgate.Link, n linkCounts) error {
 	insert.BindInt64(11, link.PersistedAt.UnixMicro())
 	insert.BindInt64(12, int64(link.Attempts))
 	insert.BindText(13, link.LastError)
+	insert.BindInt64(14, n.lastEvent)
+	insert.BindInt64(15, n.lastRequest)
 	if err := sqlitedb.Run(insert); err != nil {
 		return fmt.Errorf("store link %d of partition %d: %w", link.Sequence, link.Partition, err)
 	}

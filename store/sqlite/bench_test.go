@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -112,4 +114,18 @@ func insertPlain(s *sqlite.Stmt, d *hookgate.Delivery) error {
 	s.BindText(8, d.RequestID.String())
 	s.BindInt64(9, d.ReceivedAt.UnixMicro())
 	return sqlitedb.Run(s)
+}
+
+// BenchmarkPruning measures what a running retention costs those who store.
+func BenchmarkPruning(b *testing.B) {
+	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "store.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	removed := &storetest.Removals{}
+	storetest.BenchmarkPruning(b, s, func(ctx context.Context) {
+		retention.Run(ctx, retention.Config{Events: time.Nanosecond, Trail: time.Nanosecond}, s, removed)
+	})
+	removed.Report(b)
 }

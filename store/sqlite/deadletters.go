@@ -18,6 +18,8 @@ const (
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
 		WHEN EXISTS (SELECT 1 FROM webhook_events e
+			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source)
+			OR EXISTS (SELECT 1 FROM webhook_removed_events e
 			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source) THEN 'stored'
 		WHEN EXISTS (SELECT 1 FROM webhook_requests l
 			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered') THEN 'superseded'

@@ -55,7 +55,8 @@ func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID
 	}
 	at := time.Now()
 	var lastPurge, lastBatch int64
-	if err := s.execute("SELECT coalesce(max(id), 0), (SELECT coalesce(max(id), 0) FROM webhook_batches) FROM webhook_purges", nil,
+	if err := s.execute(`SELECT max(last_purge, (SELECT coalesce(max(id), 0) FROM webhook_purges)),
+		max(last_batch, (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_removals`, nil,
 		func(row *sqlite.Stmt) error {
 			lastPurge, lastBatch = row.ColumnInt64(0), row.ColumnInt64(1)
 			return nil

@@ -178,9 +178,10 @@ func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.Request
 	return t.Trails, nil
 }
 
-// Counts implements hookgate.Reader from the totals that each partition keeps.
+// Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
-	const query = `SELECT coalesce(sum(events), 0), coalesce(sum(duplicates), 0), coalesce(sum(dead_letters), 0) FROM webhook_partitions`
+	const query = `SELECT coalesce(sum(p.events), 0) - r.events, coalesce(sum(p.duplicates), 0) - r.duplicates,
+		coalesce(sum(p.dead_letters), 0) - r.dead_letters FROM webhook_removals r LEFT JOIN webhook_partitions p`
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
 			c = hookgate.StoreCounts{Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2)}

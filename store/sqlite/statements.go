@@ -18,8 +18,9 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 		{&s.head, `SELECT epoch, sequence, hash FROM webhook_partitions WHERE partition = ?`},
 		{&s.advance, `UPDATE webhook_partitions SET sequence = ?2, hash = ?3, events = events + ?4,
 			duplicates = duplicates + ?5, dead_letters = dead_letters + ?6 WHERE partition = ?1`},
-		{&s.lastIDs, `SELECT (SELECT coalesce(max(id), 0) FROM webhook_events),
-			(SELECT coalesce(max(id), 0) FROM webhook_requests), (SELECT coalesce(max(id), 0) FROM webhook_batches)`},
+		{&s.lastIDs, `SELECT max(last_event, (SELECT coalesce(max(id), 0) FROM webhook_events)),
+			max(last_request, (SELECT coalesce(max(id), 0) FROM webhook_requests)),
+			max(last_batch, (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_removals`},
 		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
 			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
 			replay_of, replayed_at)
@@ -31,7 +32,8 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING`},
 		{&s.deadLetter, `INSERT INTO webhook_dead_letters (id, request_id, payload, reason, dead_lettered_at) VALUES (?, ?, ?, ?, ?)`},
 		{&s.batch, `INSERT INTO webhook_batches (id, partition, sequence, previous_hash, hash, events, requests, purges, worker,
-			processed_at, persisted_at, attempts, last_error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+			processed_at, persisted_at, attempts, last_error, last_event, last_request)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 	} {
 		var err error
 		if *p.to, err = conn.Prepare(p.text); err != nil {

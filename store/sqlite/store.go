@@ -28,11 +28,13 @@ type Store struct {
 	path string
 	pool *sqlitex.Pool
 
-	mu     sync.Mutex // serialises the use of all below; SQLite has one writer anyway
-	conn   *sqlite.Conn
-	stmts  statements
-	hash   hookgate.LinkHash
-	closed bool
+	mu    sync.Mutex // serialises the use of all below; SQLite has one writer anyway
+	conn  *sqlite.Conn
+	stmts statements
+	hash  hookgate.LinkHash
+	// pruneCursor is the link behind which Prune goes on.
+	pruneCursor int64
+	closed      bool
 
 	// lastErr is why the last write failed; nil after one that did not.
 	lastErr atomic.Pointer[error]

@@ -10,6 +10,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/audit"
+	"github.com/hookgate/hookgate/store/prune"
 )
 
 // Audit is what Verify found.
@@ -52,13 +53,15 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
 type cursors struct {
-	links, events, requests, purges, letters, letterCount, heads, actions, lastAction *sqlite.Stmt
+	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction, removals, checkpoints *sqlite.Stmt
 
 	// link, purge, event and request are the rows that were returned last.
 	link           audit.Link
 	purge          audit.Purge
 	event, request entry
 	action         audit.Action
+	// removedRead says that the last of removedEvents was returned.
+	removedRead bool
 }
 
 // entry is a row with the delivery that it refers to.
@@ -74,7 +77,9 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		text string
 	}{
 		{&c.links, `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
-			attempts, last_error, purges FROM webhook_batches ORDER BY id`},
+			attempts, last_error, purges, last_event, last_request FROM webhook_batches ORDER BY id`},
+		{&c.removedEvents, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at FROM webhook_removed_events ORDER BY id`},
 		{&c.events, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
 			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at, payload FROM webhook_events ORDER BY id`},
 		{&c.requests, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
@@ -84,6 +89,9 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		{&c.letters, `SELECT payload, request_id, reason, dead_lettered_at FROM webhook_dead_letters WHERE id = ?`},
 		{&c.letterCount, `SELECT count(*) FROM webhook_dead_letters`},
 		{&c.heads, `SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition`},
+		{&c.removals, removalsQuery},
+		{&c.checkpoints, `SELECT partition, from_sequence, to_sequence, previous_hash, hash, events, duplicates, dead_letters, purges,
+			persisted_at FROM webhook_checkpoints ORDER BY partition, from_sequence`},
 		{&c.actions, `SELECT ` + actionColumns + ` FROM webhook_admin_actions ORDER BY sequence`},
 		{&c.lastAction, `SELECT sequence, hash FROM webhook_admin_chain`},
 	} {
@@ -96,7 +104,8 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 }
 
 func (c *cursors) close() {
-	for _, s := range []*sqlite.Stmt{c.links, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads, c.actions, c.lastAction} {
+	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads,
+		c.actions, c.lastAction, c.removals, c.checkpoints} {
 		s.Reset()
 	}
 }
@@ -118,9 +127,10 @@ func (c *cursors) Link() (*audit.Link, bool, error) {
 			Attempts:    row.ColumnInt(10),
 			LastError:   row.ColumnText(11),
 		},
-		Events:   row.ColumnInt64(5),
-		Requests: row.ColumnInt64(6),
-		Purges:   row.ColumnInt64(12),
+		Events:    row.ColumnInt64(5),
+		Requests:  row.ColumnInt64(6),
+		Purges:    row.ColumnInt64(12),
+		LastEvent: row.ColumnInt64(13), LastRequest: row.ColumnInt64(14),
 	}
 	row.ColumnBytes(3, c.link.Previous[:])
 	row.ColumnBytes(4, c.link.Hash[:])
@@ -129,6 +139,18 @@ func (c *cursors) Link() (*audit.Link, bool, error) {
 
 // Event implements audit.Source.
 func (c *cursors) Event() (*audit.Entry, bool, error) {
+	if !c.removedRead {
+		found, err := c.removedEvents.Step()
+		if err != nil {
+			return nil, false, err
+		}
+		if found {
+			c.event.scan(c.removedEvents)
+			c.event.Removed = true
+			return &c.event.Entry, true, nil
+		}
+		c.removedRead = true
+	}
 	if found, err := c.events.Step(); err != nil || !found {
 		return nil, false, err
 	}
@@ -204,6 +226,32 @@ func (e *entry) scan(row *sqlite.Stmt) {
 		},
 	}
 	row.ColumnBytes(7, e.BodySHA256[:])
+}
+
+// Removals implements audit.Source.
+func (c *cursors) Removals() (prune.State, error) {
+	found, err := c.removals.Step()
+	if err == nil && !found {
+		err = prune.ErrNoState
+	}
+	return scanRemovals(c.removals), err
+}
+
+// Checkpoints implements audit.Source.
+func (c *cursors) Checkpoints() (all []prune.Checkpoint, err error) {
+	for row := c.checkpoints; ; {
+		found, err := row.Step()
+		if err != nil || !found {
+			return all, err
+		}
+		p := prune.Checkpoint{
+			Partition: row.ColumnInt(0), From: row.ColumnInt64(1), To: row.ColumnInt64(2), Events: row.ColumnInt64(5),
+			Duplicates: row.ColumnInt64(6), DeadLetters: row.ColumnInt64(7), Purges: row.ColumnInt64(8), PersistedAt: micros(row.ColumnInt64(9)),
+		}
+		row.ColumnBytes(3, p.Previous[:])
+		row.ColumnBytes(4, p.Hash[:])
+		all = append(all, p)
+	}
 }
 
 // Heads implements audit.Source.

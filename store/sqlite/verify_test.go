@@ -1,10 +1,12 @@
 package sqlite
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -15,13 +17,17 @@ import (
 
 // filled returns the path of a store that fill has filled, closed.
 func filled(t *testing.T) string {
+	return filledBy(t, func(s *Store) { storetest.Fill(t, s) })
+}
+
+func filledBy(t *testing.T, fill func(*Store)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	storetest.Fill(t, s)
+	fill(s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +51,9 @@ const withoutTriggers = `
 	DROP TRIGGER webhook_batches_no_update; DROP TRIGGER webhook_batches_no_delete;
 	DROP TRIGGER webhook_dead_letters_no_update; DROP TRIGGER webhook_dead_letters_no_delete;
 	DROP TRIGGER webhook_purges_no_update; DROP TRIGGER webhook_purges_no_delete;
+	DROP TRIGGER webhook_removed_events_no_update; DROP TRIGGER webhook_removed_events_no_delete;
+	DROP TRIGGER webhook_removals_no_insert; DROP TRIGGER webhook_removals_no_update; DROP TRIGGER webhook_removals_no_delete;
+	DROP TRIGGER webhook_checkpoints_no_insert; DROP TRIGGER webhook_checkpoints_no_update; DROP TRIGGER webhook_checkpoints_no_delete;
 	DROP TRIGGER webhook_admin_actions_no_update; DROP TRIGGER webhook_admin_actions_no_delete;`
 
 // TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is named. Each case changes
@@ -59,7 +68,28 @@ func TestVerifyFindsChanges(t *testing.T) {
 		audit.DeadLetters != storetest.FilledDeadLetters || audit.Actions != storetest.FilledActions || audit.Purged != storetest.FilledPurges || audit.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", audit)
 	}
-	for _, c := range storetest.Tamperings(func(hex string) string { return "x'" + hex + "'" }) {
+	findsChanges(t, template, storetest.Tamperings(literal))
+}
+
+// TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links and bodies. What it has
+// removed is counted, and no more than that may be missing.
+func TestVerifyFindsChangesAfterRetention(t *testing.T) {
+	template := filledBy(t, func(s *Store) { storetest.FillPruned(t, s) })
+	audit, err := Verify(t.Context(), template, nil)
+	if err != nil || audit.Break != nil {
+		t.Fatalf("a sound store has the break %v (error %v)", audit.Break, err)
+	}
+	if audit.Links != 5 || audit.Events != 15 || audit.Bodies != 9 || audit.DeadLetters != 1 || audit.Removed.Links != 5 ||
+		audit.Removed.Events != 15 || audit.Removed.Duplicates != 5 || audit.Removed.Until.IsZero() {
+		t.Fatalf("the audit found %+v", audit)
+	}
+	findsChanges(t, template, storetest.PrunedTamperings(literal))
+}
+
+func literal(hex string) string { return "x'" + hex + "'" }
+
+func findsChanges(t *testing.T, template string, changes []storetest.Tampering) {
+	for _, c := range changes {
 		t.Run(c.Name, func(t *testing.T) {
 			path := copyStore(t, template)
 			if err := execute(path, withoutTriggers+c.Script+";"); err != nil {
@@ -110,6 +140,23 @@ func TestTriggers(t *testing.T) {
 	}
 	if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention;"); err != nil {
 		t.Errorf("retention: %v", err)
+	}
+}
+
+// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step of it that was rolled back
+// leaves the latch closed.
+func TestTriggersOfRetention(t *testing.T) {
+	path := filledBy(t, func(s *Store) {
+		storetest.FillPruned(t, s)
+		s.failCommit = func(bool) error { return errors.New("injected") }
+		if _, err := s.Prune(t.Context(), hookgate.Cutoffs{Events: time.Now()}, 1); err == nil {
+			t.Error("a step whose commit failed got no error")
+		}
+	})
+	for script, want := range storetest.PrunedRefusals() {
+		if err := execute(path, script+";"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a refusal", script, err)
+		}
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -16,17 +18,31 @@ type model struct {
 	Instance
 	current    []hookgate.Epoch // by partition; 0 if it has no owner yet
 	first      map[hookgate.Identity]hookgate.RequestID
-	requests   map[hookgate.RequestID]bool // every request that is stored
-	order      []string                    // message ids of the events
-	counts     hookgate.StoreCounts
+	requests   map[hookgate.RequestID]bool // those that stand in the store as duplicates or dead letters
+	links      []*modelLink
 	made       []hookgate.Record // records that may come again
 	n          int
 	partitions int
+	// cuts are times before which the first so many links were stored.
+	cuts []modelCut
+}
+
+// modelLink is what one batch has added to one partition.
+type modelLink struct {
+	events           []hookgate.Record
+	bodies           bool // the events have theirs
+	duplicates, dead []hookgate.RequestID
+	letters          map[hookgate.RequestID]hookgate.Identity // of the dead that were not purged
+}
+
+type modelCut struct {
+	at    time.Time
+	links int
 }
 
 // testModel drives a store with random batches (new events, repetitions known and unknown to the queue, records
-// that come again, replays, dead letters), purges, changes of owner, batches of owners that were replaced, failing transactions
-// and restarts, and compares it with maps. At the end the audit chain must hold.
+// that come again, replays, dead letters), purges, changes of owner, batches of owners that were replaced, failing transactions,
+// removal of what is old, and restarts, and compares it with maps. At the end the audit chain must hold.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
 		const partitions = 3
@@ -73,14 +89,21 @@ func testModel(t *testing.T, b Backend) {
 				}
 				m.Instance = b.Open(t, place)
 			},
+			"cut": func(*rapid.T) { m.cuts = append(m.cuts, modelCut{cut(), len(m.links)}) },
+			"prune": func(t *rapid.T) {
+				if len(m.cuts) > 0 {
+					m.prune(t, b.FailsWrites)
+				}
+			},
 			"": func(t *rapid.T) {
 				counts, err := m.Counts(context.Background())
-				if err != nil || counts != m.counts {
-					t.Fatalf("counts are %+v (error %v), want %+v", counts, err, m.counts)
+				if want, _ := m.holds(); err != nil || counts != want {
+					t.Fatalf("counts are %+v (error %v), want %+v", counts, err, want)
 				}
 			},
 		})
-		mustHave(t, m.Instance, m.counts, m.order...)
+		counts, order := m.holds()
+		mustHave(t, m.Instance, counts, order...)
 		trails := map[hookgate.RequestID]bool{}
 		for _, r := range m.made {
 			all, err := m.Trace(context.Background(), r.MessageID)
@@ -91,10 +114,11 @@ func testModel(t *testing.T, b Backend) {
 				trails[trail.RequestID] = true
 			}
 		}
-		if len(trails) != len(m.requests) {
-			t.Fatalf("%d requests have a trail, want %d", len(trails), len(m.requests))
+		want := m.trails()
+		if len(trails) != len(want) {
+			t.Fatalf("%d requests have a trail, want %d", len(trails), len(want))
 		}
-		for id := range m.requests {
+		for id := range want {
 			if !trails[id] {
 				t.Fatalf("request %s has no trail", id)
 			}
@@ -144,7 +168,7 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	return b
 }
 
-// purge purges a dead letter, whatever its state. Nothing that the model knows changes.
+// purge purges a dead letter, whatever its state. For the model it is then no reason to keep its link.
 func (m *model) purge(t *rapid.T, failsWrites bool) {
 	all := deadLetters(t, m, hookgate.DeadLetterFilter{})
 	if len(all) == 0 {
@@ -160,6 +184,9 @@ func (m *model) purge(t *rapid.T, failsWrites bool) {
 		m.FailWrites(nil)
 	}
 	mustPurge(t, m, d.ID)
+	for _, l := range m.links {
+		delete(l.letters, d.RequestID)
+	}
 	if after, err := m.DeadLetter(context.Background(), d.ID); err != nil || after.State != hookgate.DeadLetterPurged {
 		t.Fatalf("after its purge the dead letter is %+v (error %v)", after, err)
 	}
@@ -189,6 +216,13 @@ func (m *model) applied(t *rapid.T, b *hookgate.Batch) {
 func (m *model) expect(b *hookgate.Batch) (outcome hookgate.Outcome) {
 	isDuplicate := map[int]bool{}
 	for p := range m.partitions {
+		link := &modelLink{bodies: true, letters: map[hookgate.RequestID]hookgate.Identity{}}
+		duplicate := func(id hookgate.RequestID) {
+			if !m.requests[id] {
+				m.requests[id] = true
+				link.duplicates = append(link.duplicates, id)
+			}
+		}
 		for i, r := range b.Records {
 			if r.Partition != p {
 				continue
@@ -196,21 +230,29 @@ func (m *model) expect(b *hookgate.Batch) (outcome hookgate.Outcome) {
 			holder, taken := m.first[r.Identity]
 			switch {
 			case !r.DuplicateOf.IsZero():
-				if !m.requests[r.RequestID] {
-					m.counts.Duplicates++
-				}
+				duplicate(r.RequestID)
 			case !taken:
 				m.first[r.Identity] = r.RequestID
-				m.order = append(m.order, r.MessageID)
-				m.counts.Events++
+				link.events = append(link.events, r)
 				outcome.Stored++
 			case holder != r.RequestID:
-				if !m.requests[r.RequestID] {
-					m.counts.Duplicates++
-				}
+				duplicate(r.RequestID)
 				isDuplicate[i] = true
 			}
-			m.requests[r.RequestID] = true
+		}
+		for _, d := range b.Dead {
+			if d.Partition != p {
+				continue
+			}
+			m.made = append(m.made, hookgate.Record{Delivery: d.Delivery}) // for its trail
+			if !m.requests[d.RequestID] {
+				m.requests[d.RequestID] = true
+				link.dead = append(link.dead, d.RequestID)
+				link.letters[d.RequestID] = d.Identity
+			}
+		}
+		if len(link.events)+len(link.duplicates)+len(link.dead) > 0 {
+			m.links = append(m.links, link)
 		}
 	}
 	for i := range b.Records {
@@ -218,12 +260,75 @@ func (m *model) expect(b *hookgate.Batch) (outcome hookgate.Outcome) {
 			outcome.Duplicates = append(outcome.Duplicates, i)
 		}
 	}
-	for _, d := range b.Dead {
-		m.made = append(m.made, hookgate.Record{Delivery: d.Delivery}) // for its trail
-		if !m.requests[d.RequestID] {
-			m.counts.DeadLetters++
-		}
-		m.requests[d.RequestID] = true
-	}
 	return outcome
+}
+
+// prune removes what was stored before one of the cuts, and the trail before that or an earlier one.
+func (m *model) prune(t *rapid.T, failsWrites bool) {
+	i := rapid.IntRange(0, len(m.cuts)-1).Draw(t, "events before")
+	events, trail := m.cuts[i], modelCut{}
+	if rapid.Bool().Draw(t, "trail too") {
+		trail = m.cuts[rapid.IntRange(0, i).Draw(t, "trail before")]
+	}
+	c := hookgate.Cutoffs{Events: events.at, Trail: trail.at}
+	limit := rapid.IntRange(1, 20).Draw(t, "limit")
+	if failsWrites && rapid.Bool().Draw(t, "fails") {
+		done := rapid.Bool().Draw(t, "done")
+		m.FailWrites(&done)
+		_, _ = m.Prune(context.Background(), c, limit) // which may find nothing to do
+		m.FailWrites(nil)
+	}
+	mustPrune(t, m, c, limit)
+	for _, l := range m.links[:events.links] {
+		for _, r := range l.events {
+			if l.bodies {
+				delete(m.first, r.Identity)
+			}
+		}
+		l.bodies = false
+	}
+	dead := map[hookgate.Identity]bool{}
+	for _, l := range m.links {
+		for _, id := range l.letters {
+			dead[id] = true
+		}
+	}
+	for _, l := range m.links[:trail.links] {
+		if len(l.letters) > 0 || slices.ContainsFunc(l.events, func(r hookgate.Record) bool { return dead[r.Identity] }) {
+			continue
+		}
+		for _, id := range append(l.duplicates, l.dead...) {
+			delete(m.requests, id)
+		}
+		*l = modelLink{}
+	}
+}
+
+// holds returns what the store must count, and the message ids of its events in order.
+func (m *model) holds() (c hookgate.StoreCounts, order []string) {
+	for _, l := range m.links {
+		if l.bodies {
+			for _, r := range l.events {
+				order = append(order, r.MessageID)
+			}
+		}
+		c.Duplicates += int64(len(l.duplicates))
+		c.DeadLetters += int64(len(l.dead))
+	}
+	c.Events = int64(len(order))
+	return c, order
+}
+
+// trails returns the requests that must have a trail.
+func (m *model) trails() map[hookgate.RequestID]bool {
+	all := map[hookgate.RequestID]bool{}
+	for _, l := range m.links {
+		for _, r := range l.events {
+			all[r.RequestID] = true
+		}
+		for _, id := range append(l.duplicates, l.dead...) {
+			all[id] = true
+		}
+	}
+	return all
 }

@@ -32,6 +32,7 @@ type Instance struct {
 	hookgate.Store
 	hookgate.Reader
 	hookgate.Purger
+	Pruner
 	Access
 	Close func() error
 	// Verify checks the audit chain of the store against all it holds.
@@ -83,6 +84,12 @@ func Run(t *testing.T, b Backend) {
 		{"Replays", testReplays},
 		{"Purge", testPurge},
 		{"PurgeWhileWriting", testPurgeWhileWriting},
+		{"PruneBodies", testPruneBodies},
+		{"PruneTrail", testPruneTrail},
+		{"PruneStoredDeadLetter", testPruneStoredDeadLetter},
+		{"PruneSteps", testPruneSteps},
+		{"PruneNothing", testPruneNothing},
+		{"PruneWhileWriting", testPruneWhileWriting},
 		{"CorruptRecord", testCorrupt},
 		{"LateTimes", testTimes},
 		{"Trail", testTrail},
@@ -120,6 +127,7 @@ func Run(t *testing.T, b Backend) {
 		for name, done := range map[string]bool{"NotDone": false, "Done": true} {
 			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
 			t.Run("PurgeFails"+name, func(t *testing.T) { testPurgeFails(t, b, done) })
+			t.Run("PruneFails"+name, func(t *testing.T) { testPruneFails(t, b, done) })
 			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}

@@ -101,7 +101,7 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"event of no batch", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", 8 FROM webhook_events WHERE id = 18",
 			`event 99 (message id "new") belongs to no link`},
 		{"event before the first", "INSERT INTO webhook_events SELECT -5, 'new', " + copied + ", batch FROM webhook_events WHERE id = 1",
-			"partition 0, link 1 (batch 1): has 4 events"},
+			"partition 0, link 1 (batch 1): event -5"},
 		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1; UPDATE webhook_events SET id = 1 WHERE id = 2; UPDATE webhook_events SET id = 2 WHERE id = -1",
 			"partition 0, link 1 (batch 1): its hash does not fit"},
 		{"event moved to another batch", "UPDATE webhook_events SET batch = 2 WHERE id = 3", "partition 0, link 1 (batch 1): has 2 events"},
@@ -145,14 +145,14 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"admin trail emptied", "DELETE FROM webhook_admin_actions", "admin trail, row 3: the trail ends with row 0"},
 	}...)
 	numbers := []string{"sequence", "at", "received_at", "enqueued_at", "spooled_at", "replayed_at", "partition", "events", "requests", "purges",
-		"processed_at", "persisted_at", "attempts", "dead_lettered_at", "purged_at"}
+		"last_event", "last_request", "processed_at", "persisted_at", "attempts", "dead_lettered_at", "purged_at"}
 	bytes := []string{"payload", "sha256", "previous_hash", "hash"}
 	for table, columns := range map[string][]string{
 		"webhook_events": {"message_id", "event_type", "source", "ordering_key", "sequence", "payload", "sha256", "request_id", "received_at",
 			"enqueued_at", "spooled_at", "replay_of", "replayed_at", "headers", "remote_addr", "partition", "position"},
 		"webhook_requests": {"request_id", "outcome", "first_request_id", "reason", "message_id", "event_type", "source", "ordering_key", "sequence",
 			"sha256", "received_at", "enqueued_at", "spooled_at", "replay_of", "replayed_at", "headers", "remote_addr", "partition", "position"},
-		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "purges", "worker", "processed_at", "persisted_at",
+		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "purges", "last_event", "last_request", "worker", "processed_at", "persisted_at",
 			"attempts", "last_error"},
 		"webhook_dead_letters":  {"request_id", "payload", "reason", "dead_lettered_at"},
 		"webhook_purges":        {"purged_by", "reason", "purged_at"},

@@ -36,6 +36,8 @@ CREATE TABLE webhook_batches (
     events        bigint  NOT NULL,
     requests      bigint  NOT NULL, -- rows of webhook_requests
     purges        bigint  NOT NULL, -- rows of webhook_purges
+    last_event    bigint  NOT NULL, -- the highest id of an event when it was sealed; its own end there
+    last_request  bigint  NOT NULL, -- the same of webhook_requests
     worker        text    COLLATE "C" NOT NULL,
     processed_at  bigint  NOT NULL,
     persisted_at  bigint  NOT NULL,
@@ -67,6 +69,30 @@ CREATE TABLE webhook_events (
 );
 CREATE INDEX webhook_events_type ON webhook_events (event_type, received_at DESC);
 CREATE INDEX webhook_events_request ON webhook_events (request_id);
+
+-- Events whose body was removed by retention, for their lineage: of all events, those with the lowest ids.
+CREATE TABLE webhook_removed_events (
+    id            bigint  PRIMARY KEY, -- that of the event
+    message_id    text    COLLATE "C" NOT NULL,
+    event_type    text    COLLATE "C" NOT NULL,
+    source        text    COLLATE "C" NOT NULL,
+    ordering_key  text    COLLATE "C" NOT NULL,
+    sequence      bigint  NOT NULL,    -- the sender's; -1 if it gave none
+    sha256        bytea   NOT NULL,    -- of the body that was removed
+    request_id    text    COLLATE "C" NOT NULL,
+    received_at   bigint  NOT NULL,
+    enqueued_at   bigint  NOT NULL,
+    spooled_at    bigint  NOT NULL, -- 0 if it never was in a spool
+    replay_of     text    COLLATE "C" NOT NULL, -- the request whose dead letter was replayed; empty unless a replay
+    replayed_at   bigint  NOT NULL, -- 0 unless a replay
+    headers       text    COLLATE "C" NOT NULL,
+    remote_addr   text    COLLATE "C" NOT NULL,
+    partition     integer NOT NULL,
+    position      text    COLLATE "C" NOT NULL,
+    batch         bigint  NOT NULL,    -- webhook_batches.id
+    removed_at    bigint  NOT NULL
+);
+CREATE INDEX webhook_removed_events_message ON webhook_removed_events (message_id);
 
 -- Requests that were acknowledged and made no event: duplicates and dead letters.
 CREATE TABLE webhook_requests (
@@ -121,7 +147,7 @@ CREATE TABLE webhook_stages (
     stage   text    COLLATE "C" NOT NULL
 );
 INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'replayed'), (3, 'spooled'), (4, 'enqueued'),
-    (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged');
+    (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged'), (9, 'removed');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
 CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS
@@ -133,6 +159,7 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' E
            WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_build_object('worker', b.worker)
            WHEN 'retried'   THEN json_build_object('attempts', b.attempts, 'lastError', b.last_error)
+           WHEN 'removed'   THEN json_build_object()
            ELSE json_build_object('batch', r.batch, 'event', r.id::text)
        END,
        CASE s.stage
@@ -141,12 +168,18 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' E
            WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
+           WHEN 'removed'   THEN r.removed_at
            ELSE b.persisted_at
        END,
        r.source, r.event_type, s.ordinal, r.batch
-FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
+FROM (SELECT id, message_id, event_type, source, request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at,
+          remote_addr, partition, position, batch, 0::bigint AS removed_at FROM webhook_events
+      UNION ALL
+      SELECT id, message_id, event_type, source, request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at,
+          remote_addr, partition, position, batch, removed_at FROM webhook_removed_events) r
+    JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
-    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged'
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged' AND (s.stage <> 'removed' OR r.removed_at <> 0)
 UNION ALL
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELSE s.stage END,
        CASE s.stage
@@ -175,7 +208,8 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELS
 FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch LEFT JOIN webhook_purges p ON p.request_id = r.request_id
     CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
-    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND (s.stage <> 'purged' OR p.id IS NOT NULL);
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND (s.stage <> 'purged' OR p.id IS NOT NULL)
+    AND s.stage <> 'removed';
 
 -- Retention and the purge of dead letters, and nothing else, may remove rows: in a transaction that first puts a
 -- row into webhook_retention and takes it out again at the end.
@@ -195,6 +229,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 CREATE TRIGGER webhook_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_events
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
+CREATE TRIGGER webhook_removed_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_removed_events
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
 CREATE TRIGGER webhook_requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_requests
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();

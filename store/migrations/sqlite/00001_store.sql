@@ -24,6 +24,8 @@ CREATE TABLE webhook_batches (
     events        INTEGER NOT NULL,
     requests      INTEGER NOT NULL, -- rows of webhook_requests
     purges        INTEGER NOT NULL, -- rows of webhook_purges
+    last_event    INTEGER NOT NULL, -- the highest id of an event when it was sealed; its own end there
+    last_request  INTEGER NOT NULL, -- the same of webhook_requests
     worker        TEXT    NOT NULL,
     processed_at  INTEGER NOT NULL,
     persisted_at  INTEGER NOT NULL,
@@ -55,6 +57,30 @@ CREATE TABLE webhook_events (
 );
 CREATE INDEX webhook_events_type ON webhook_events (event_type, received_at DESC);
 CREATE INDEX webhook_events_request ON webhook_events (request_id);
+
+-- Events whose body was removed by retention, for their lineage: of all events, those with the lowest ids.
+CREATE TABLE webhook_removed_events (
+    id            INTEGER PRIMARY KEY, -- that of the event
+    message_id    TEXT    NOT NULL,
+    event_type    TEXT    NOT NULL,
+    source        TEXT    NOT NULL,
+    ordering_key  TEXT    NOT NULL,
+    sequence      INTEGER NOT NULL,    -- the sender's; -1 if it gave none
+    sha256        BLOB    NOT NULL,    -- of the body that was removed
+    request_id    TEXT    NOT NULL,
+    received_at   INTEGER NOT NULL,
+    enqueued_at   INTEGER NOT NULL,
+    spooled_at    INTEGER NOT NULL, -- 0 if it never was in a spool
+    replay_of     TEXT    NOT NULL, -- the request whose dead letter was replayed; empty unless a replay
+    replayed_at   INTEGER NOT NULL, -- 0 unless a replay
+    headers       TEXT    NOT NULL,
+    remote_addr   TEXT    NOT NULL,
+    partition     INTEGER NOT NULL,
+    position      TEXT    NOT NULL,
+    batch         INTEGER NOT NULL,    -- webhook_batches.id
+    removed_at    INTEGER NOT NULL
+);
+CREATE INDEX webhook_removed_events_message ON webhook_removed_events (message_id);
 
 -- Requests that were acknowledged and made no event: duplicates and dead letters.
 CREATE TABLE webhook_requests (
@@ -109,7 +135,7 @@ CREATE TABLE webhook_stages (
     stage   TEXT NOT NULL
 );
 INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'replayed'), (3, 'spooled'), (4, 'enqueued'),
-    (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged');
+    (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged'), (9, 'removed');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
 CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS
@@ -121,6 +147,7 @@ SELECT r.message_id, r.request_id, iif(s.stage = 'stored', 'persisted', s.stage)
            WHEN 'enqueued'  THEN json_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_object('worker', b.worker)
            WHEN 'retried'   THEN json_object('attempts', b.attempts, 'lastError', b.last_error)
+           WHEN 'removed'   THEN json_object()
            ELSE json_object('batch', r.batch, 'event', CAST(r.id AS TEXT))
        END,
        CASE s.stage
@@ -129,12 +156,18 @@ SELECT r.message_id, r.request_id, iif(s.stage = 'stored', 'persisted', s.stage)
            WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
+           WHEN 'removed'   THEN r.removed_at
            ELSE b.persisted_at
        END,
        r.source, r.event_type, s.ordinal, r.batch
-FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
+FROM (SELECT id, message_id, event_type, source, request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at,
+          remote_addr, partition, position, batch, 0 AS removed_at FROM webhook_events
+      UNION ALL
+      SELECT id, message_id, event_type, source, request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at,
+          remote_addr, partition, position, batch, removed_at FROM webhook_removed_events) r
+    JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
-    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged'
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged' AND (s.stage <> 'removed' OR r.removed_at <> 0)
 UNION ALL
 SELECT r.message_id, r.request_id, iif(s.stage = 'stored', r.outcome, s.stage),
        CASE s.stage
@@ -162,7 +195,8 @@ SELECT r.message_id, r.request_id, iif(s.stage = 'stored', r.outcome, s.stage),
 FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch LEFT JOIN webhook_purges p ON p.request_id = r.request_id
     CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
-    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND (s.stage <> 'purged' OR p.id IS NOT NULL);
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND (s.stage <> 'purged' OR p.id IS NOT NULL)
+    AND s.stage <> 'removed';
 
 -- Retention and the purge of dead letters, and nothing else, may remove rows: in a transaction that first puts a
 -- row into webhook_retention and takes it out again at the end.
@@ -175,6 +209,14 @@ BEGIN SELECT raise(ABORT, 'webhook_events is append-only'); END;
 -- +goose StatementBegin
 CREATE TRIGGER webhook_events_no_delete BEFORE DELETE ON webhook_events WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
 BEGIN SELECT raise(ABORT, 'webhook_events is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_removed_events_no_update BEFORE UPDATE ON webhook_removed_events
+BEGIN SELECT raise(ABORT, 'webhook_removed_events is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_removed_events_no_delete BEFORE DELETE ON webhook_removed_events WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
+BEGIN SELECT raise(ABORT, 'webhook_removed_events is append-only'); END;
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE TRIGGER webhook_requests_no_update BEFORE UPDATE ON webhook_requests

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/doctor"
+	"github.com/hookgate/hookgate/httpd"
+)
+
+const (
+	// usualRecord is what a queued record is taken to need, in bytes.
+	usualRecord = 2 << 10
+	// doctorTimeout bounds the look at each service.
+	doctorTimeout = 15 * time.Second
+)
+
+func newDoctorCommand() *cobra.Command {
+	var rate float64
+	var processes int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at the machine and the services, and say what to change and why",
+		Long: `Look at the machine, the data directory, Redis and PostgreSQL as this configuration would
+use them, and say what to change and why. Run it where the gate will run, as the user who
+will run it. It changes nothing, but for a file by which it times the disk and which it
+removes again.
+
+Levels: loses data (what was acknowledged), warning (will fail or refuse under load),
+advice, unknown (could not be looked at), ok.
+
+Exit code 0: nothing loses data. 1: something does. 2: something could not be looked at.`,
+		Example: `  hookgate doctor
+  REDIS_URL=redis://10.0.0.1 DB_URL=postgres://gate@10.0.0.2/gate hookgate doctor --rate 500 --processes 4`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+	flags.String("data-dir", "", "`folder` for queue, store and keys (default ./data)")
+	flags.Float64Var(&rate, "rate", 0, "webhooks a second to plan for (default: as many as have come so far)")
+	flags.IntVar(&processes, "processes", 1, "processes that share the database")
+	flags.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if rate < 0 || processes < 1 {
+			return errors.New("--rate must not be negative, and --processes is 1 or more")
+		}
+		set := map[string]any{}
+		for flag, path := range map[string]string{"config": "config", "data-dir": "data_dir"} {
+			if f := flags.Lookup(flag); f.Changed {
+				set[path] = f.Value.String()
+			}
+		}
+		c, err := loadConfig(os.Environ(), set)
+		if err != nil {
+			return err
+		}
+		report := doctor.Examine(cmd.Context(), doctorConfigOf(c, rate, processes))
+		if asJSON {
+			err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+		} else {
+			err = printReport(cmd.OutOrStdout(), report)
+		}
+		switch worst := report.Worst(); {
+		case err != nil:
+			return err
+		case worst == doctor.LosesData:
+			return &exitError{exitFail, errors.New("as it is, acknowledged webhooks can be lost")}
+		case worst == doctor.Unknown:
+			return errors.New("not everything could be looked at")
+		}
+		return nil
+	}
+	return cmd
+}
+
+func doctorConfigOf(c config, rate float64, processes int) doctor.Config {
+	d := doctor.Config{
+		Timeout: doctorTimeout,
+		Settings: doctor.Settings{
+			Listen: c.Listen, AdminListen: c.Admin.Listen, MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
+		},
+		DataDir: doctor.DataDir{
+			Path: string(c.DataDir), Holds: "queue and store", Records: c.Queue.HighWater, RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
+		},
+		Redis: doctor.Redis{
+			URL: c.Redis.URL, Prefix: c.Redis.Prefix, ClaimTTL: c.Queue.ClaimTTL, Rate: rate, HighWater: c.Queue.HighWater, RecordBytes: usualRecord,
+		},
+		Postgres: doctor.Postgres{URL: c.Database.URL, Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
+	}
+	switch {
+	case c.Redis.URL != "" && c.Failover == failoverOff:
+		d.DataDir.Holds, d.DataDir.Records = "keys", 0
+	case c.Redis.URL != "":
+		d.DataDir.Holds, d.DataDir.Records = "the spool", c.Spool.HighWater
+	case c.Database.URL != "":
+		d.DataDir.Holds = "the queue"
+	}
+	if c.Redis.URL != "" && c.Database.URL == "" {
+		d.DataDir.Holds += " and the store"
+	}
+	for _, name := range []string{bearerKeyName, hmacSecretName, adminTokenName} {
+		d.DataDir.KeyFiles = append(d.DataDir.KeyFiles, filepath.Join("keys", name))
+	}
+	if _, err := os.Stat(c.DataDir.keyFile(adminTokenName)); err == nil {
+		d.AdminTokens = true
+	}
+	d.Sources, d.Open, d.KeyError = sourcesByKeys(c)
+	return d
+}
+
+// sourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used. It makes none.
+func sourcesByKeys(c config) (keyed, open []string, err error) {
+	check := func(setting string, keys []string) {
+		if _, e := resolveSecrets(keys); e != nil && err == nil {
+			err = fmt.Errorf("%s: %w", setting, e)
+		}
+	}
+	check("admin_tokens", c.AdminTokens)
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		s := c.Sources[name]
+		check("sources."+name+".bearer_keys", s.BearerKeys)
+		check("sources."+name+".secrets", s.Secrets)
+		// The default source is given keys on the first start.
+		if len(s.BearerKeys)+len(s.Secrets) > 0 || name == httpd.DefaultSource {
+			keyed = append(keyed, name)
+		} else {
+			open = append(open, name)
+		}
+	}
+	return keyed, open, err
+}
+
+// printReport prints the findings by area, and then how many there are of each level.
+func printReport(out io.Writer, r *doctor.Report) error {
+	var b strings.Builder
+	area := ""
+	counts := map[doctor.Level]int{}
+	for _, f := range r.Findings {
+		if f.Area != area {
+			area = f.Area
+			fmt.Fprintln(&b, area)
+		}
+		counts[f.Level]++
+		fmt.Fprintf(&b, "  %-10s  %s: %s\n", f.Level, f.What, f.Seen)
+		if f.Want != "" {
+			fmt.Fprintf(&b, "  %-10s  want: %s\n", "", f.Want)
+		}
+		if f.Do != "" {
+			fmt.Fprintf(&b, "  %-10s  → %s\n", "", f.Do)
+		}
+	}
+	var sum []string
+	for level := doctor.LosesData; level >= doctor.OK; level-- {
+		if n := counts[level]; n > 0 {
+			sum = append(sum, fmt.Sprintf("%d %s", n, level))
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", strings.Join(sum, ", "))
+	_, err := io.WriteString(out, b.String())
+	return err
+}

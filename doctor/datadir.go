@@ -1,0 +1,156 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// DataDir is the folder of a process.
+type DataDir struct {
+	Path string
+	// Holds says what is kept in it.
+	Holds string
+	// KeyFiles are the names of the files of keys in it, if they are there.
+	KeyFiles []string
+	// Records is how many acknowledged webhooks wait in it at most, of RecordBytes each as a guess and of MaxBytes at most.
+	Records, RecordBytes, MaxBytes int64
+}
+
+// slowFsync and verySlowFsync are times of an fsync from which on it is worth a word. Below suspiciousFsync nothing can have
+// reached a disk.
+const (
+	slowFsync, verySlowFsync = 10 * time.Millisecond, 50 * time.Millisecond
+	suspiciousFsync          = 20 * time.Microsecond
+)
+
+func (d DataDir) examine(a area) {
+	at := d.Path
+	info, err := os.Stat(at)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if at, err = nearest(d.Path); err != nil {
+			a.add(Unknown, "folder", err.Error(), "a folder", "create it")
+			return
+		}
+		a.add(Advice, "folder", d.Path+" does not exist", "", "nothing, if that is where it should be: the first start creates it in "+at)
+	case err != nil:
+		a.add(Unknown, "folder", err.Error(), "a folder", "make it readable for this user")
+		return
+	case !info.IsDir():
+		a.add(Warning, "folder", d.Path+" is no folder", "a folder", "choose another data_dir")
+		return
+	case info.Mode().Perm()&0o077 != 0:
+		a.add(Warning, "folder", fmt.Sprintf("%s has mode %04o", d.Path, info.Mode().Perm()), "0700", "chmod 700 "+d.Path+": it holds bodies and keys")
+	default:
+		a.ok("folder", d.Path+", for "+d.Holds)
+	}
+	for _, name := range d.KeyFiles {
+		path := filepath.Join(d.Path, name)
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && info.Mode().Perm()&0o077 != 0:
+			a.add(Warning, "key file", fmt.Sprintf("%s has mode %04o", path, info.Mode().Perm()), "0600", "chmod 600 "+path+", and make a new key: others could read it")
+		case err == nil:
+			a.ok("key file", path)
+		}
+	}
+	filesystem(a, at)
+	d.space(a, at)
+	timeFsync(a, at)
+}
+
+// nearest returns the folder in which a path that does not exist would be created.
+func nearest(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	for err == nil {
+		path = filepath.Dir(path)
+		if _, err = os.Stat(path); err == nil {
+			return path, nil
+		} else if errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
+			err = nil
+		}
+	}
+	return "", err
+}
+
+// filesystem judges the kind of a filesystem.
+func filesystem(a area, path string) {
+	kind, err := filesystemOf(path)
+	switch {
+	case err != nil:
+		a.add(Unknown, "filesystem", err.Error(), "a local disk", "")
+	case kind == "tmpfs" || kind == "ramfs":
+		a.add(LosesData, "filesystem", kind, "a local disk", "choose a data_dir on a disk: this one is in memory, and a restart of the machine loses it")
+	case kind == "overlay":
+		a.add(Warning, "filesystem", kind, "a volume", "mount a volume for data_dir: this one goes with its container")
+	case slices.Contains([]string{"nfs", "smb", "fuse"}, kind):
+		a.add(Warning, "filesystem", kind, "a local disk", "choose a data_dir on a local disk: SQLite's locks and fsync cannot be relied on over a network")
+	case kind == "":
+		a.ok("filesystem", "of a kind not known here")
+	default:
+		a.ok("filesystem", kind)
+	}
+}
+
+// space compares what is free with what may wait.
+func (d DataDir) space(a area, path string) {
+	free, err := freeSpace(path)
+	if err != nil {
+		a.add(Unknown, "free space", err.Error(), "", "")
+		return
+	}
+	usual, most := d.Records*d.RecordBytes, d.Records*d.MaxBytes
+	seen := size(free)
+	want := fmt.Sprintf("%s: %d records of %s; at most %s", size(usual), d.Records, size(d.RecordBytes), size(most))
+	switch {
+	case free < usual:
+		a.add(Warning, "free space", seen, want, "free some, or lower queue.high_water or spool.high_water: on a full disk webhooks get 503")
+	case free < most:
+		a.add(Advice, "free space", seen, want, "enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")
+	default:
+		a.ok("free space", seen)
+	}
+}
+
+// timeFsync writes to a file of its own, which it removes again.
+func timeFsync(a area, path string) {
+	f, err := os.CreateTemp(path, "hookgate-doctor-")
+	if err != nil {
+		a.add(Unknown, "writing", err.Error(), "a folder that this user may write to", "chown or chmod "+path+" for the user who runs the gate, or run the doctor as that user")
+		return
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	var times []time.Duration
+	for n := range 15 {
+		begin := time.Now()
+		if _, err := f.WriteAt([]byte(strconv.Itoa(n)), int64(n)*4096); err != nil {
+			a.add(Warning, "writing", err.Error(), "", "find out why: nothing can be acknowledged")
+			return
+		}
+		if err := f.Sync(); err != nil {
+			a.add(LosesData, "fsync", err.Error(), "no error", "choose another disk: a 202 is worth what fsync is")
+			return
+		}
+		times = append(times, time.Since(begin))
+	}
+	slices.Sort(times)
+	median := times[len(times)/2]
+	seen := fmt.Sprintf("%v (median of %d)", median.Round(time.Microsecond), len(times))
+	switch {
+	case median > verySlowFsync:
+		a.add(Warning, "fsync", seen, "less than "+verySlowFsync.String(), "choose a faster disk, one with a protected cache: each 202 waits for an fsync")
+	case median > slowFsync:
+		a.add(Advice, "fsync", seen, "less than "+slowFsync.String(), "a faster disk makes faster answers: each 202 waits for an fsync")
+	case median < suspiciousFsync:
+		a.add(Advice, "fsync", seen, "more than "+suspiciousFsync.String(), "find out whether this disk, or the virtual machine under it, really writes before it says so")
+	default:
+		a.ok("fsync", seen)
+	}
+}

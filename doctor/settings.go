@@ -1,0 +1,82 @@
+package doctor
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Settings are those of the process itself.
+type Settings struct {
+	Listen string
+	// AdminListen is the address of the admin side; empty if it has none of its own.
+	AdminListen    string
+	MaxConnections int
+	// Sources are the names of the sources that have keys or secrets, Open of those that anyone may send to.
+	Sources, Open []string
+	// AdminTokens says that there are some, or that the first start makes one.
+	AdminTokens bool
+	// KeyError is why the configured keys cannot be used; nil if they can.
+	KeyError error
+}
+
+// ownFiles is what a process needs beside its connections: databases, logs, connections to services.
+const ownFiles = 200
+
+func (s Settings) examineMachine(a area) {
+	files, err := openFiles()
+	need := uint64(s.MaxConnections + ownFiles)
+	seen, want := fmt.Sprint(files), fmt.Sprintf("%d: http.max_connections and %d", need, ownFiles)
+	switch {
+	case err != nil:
+		a.add(Unknown, "open files", err.Error(), want, "")
+	case files < need:
+		a.add(Warning, "open files", seen, want, "raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: beyond it connections are refused, and files too")
+	default:
+		a.ok("open files", seen)
+	}
+}
+
+func (s Settings) examineNetwork(a area) {
+	public := isPublic(s.Listen)
+	switch {
+	case public && len(s.Open) > 0:
+		a.add(Warning, "listen", s.Listen, "", fmt.Sprintf("anyone who reaches the port can send to the sources %s: give them keys, or listen on loopback", strings.Join(s.Open, ", ")))
+	case public:
+		a.add(Advice, "listen", s.Listen, "", "put a proxy with TLS before it: keys and bodies pass in the clear")
+	default:
+		a.ok("listen", s.Listen+", loopback")
+	}
+	switch {
+	case s.AdminListen == "" && public:
+		a.add(Advice, "admin.listen", "not set", "an address that the internet does not reach", "set it: the admin side, metrics and health are on the public port")
+	case s.AdminListen != "" && isPublic(s.AdminListen):
+		a.add(Advice, "admin.listen", s.AdminListen, "an address that the internet does not reach", "keep it behind a firewall: tokens pass in the clear")
+	case s.AdminListen != "":
+		a.ok("admin.listen", s.AdminListen)
+	}
+}
+
+// isPublic reports whether others than this machine reach an address to listen on.
+func isPublic(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	return host != "localhost" && !net.ParseIP(host).IsLoopback()
+}
+
+func (s Settings) examineKeys(a area) {
+	if s.KeyError != nil {
+		a.add(Warning, "keys", s.KeyError.Error(), "", "correct it: serve does not start")
+		return
+	}
+	if len(s.Sources) > 0 {
+		a.ok("sources", "keys for "+strings.Join(s.Sources, ", "))
+	}
+	if !s.AdminTokens {
+		a.add(Advice, "admin token", "none yet", "", "nothing: the first start makes one in the data directory; processes that work together want the same ADMIN_TOKEN")
+	} else {
+		a.ok("admin token", "there is one")
+	}
+}

@@ -1,0 +1,63 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookgate/hookgate"
+)
+
+// pruning is what retention does.
+type pruning struct {
+	removed     *prometheus.CounterVec
+	latency     prometheus.Histogram
+	failed      prometheus.Counter
+	lastRun     prometheus.Gauge
+	oldestEvent prometheus.Gauge
+}
+
+func newPruning(r *prometheus.Registry) pruning {
+	p := pruning{
+		removed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "webhook_retention_removed_total", Help: "What retention removed: events whose body went, links of the audit chain and the requests in them.",
+		}, []string{"kind"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "webhook_retention_step_ms", Help: "Time that a step of retention took, in milliseconds.", Buckets: latencyBuckets,
+		}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "webhook_retention_failures_total", Help: "Steps of retention that failed.",
+		}),
+		lastRun: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "webhook_retention_last_run_timestamp_seconds", Help: "When retention last found nothing more to remove; 0 if not since the start.",
+		}),
+		oldestEvent: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "webhook_retention_oldest_event_timestamp_seconds", Help: "When the oldest event that has its body was stored; 0 if unknown.",
+		}),
+	}
+	r.MustRegister(p.removed, p.latency, p.failed, p.lastRun, p.oldestEvent)
+	for _, kind := range []string{"events", "links", "requests"} {
+		p.removed.WithLabelValues(kind)
+	}
+	return p
+}
+
+// Pruned counts a step of retention.
+func (m *Metrics) Pruned(p hookgate.Pruned, took time.Duration) {
+	if p.Busy {
+		return // another process counts it
+	}
+	m.pruning.removed.WithLabelValues("events").Add(float64(p.Events))
+	m.pruning.removed.WithLabelValues("links").Add(float64(p.Links))
+	m.pruning.removed.WithLabelValues("requests").Add(float64(p.Requests))
+	m.pruning.latency.Observe(millis(took))
+	if !p.More {
+		m.pruning.lastRun.SetToCurrentTime()
+	}
+	if !p.OldestEvent.IsZero() {
+		m.pruning.oldestEvent.Set(float64(p.OldestEvent.UnixMicro()) / 1e6)
+	}
+}
+
+// PruneFailed counts a step of retention that failed.
+func (m *Metrics) PruneFailed() { m.pruning.failed.Inc() }

@@ -1,0 +1,70 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hookgate/hookgate/store/prune"
+)
+
+// readRemovals takes up what retention has written down.
+func (w *walker) readRemovals() (err error) {
+	if w.removals, err = w.Removals(); errors.Is(err, prune.ErrNoState) {
+		return &Break{What: err.Error()}
+	} else if err != nil {
+		return err
+	}
+	all, err := w.Checkpoints()
+	for _, c := range all {
+		w.checkpoints[c.Partition] = append(w.checkpoints[c.Partition], c)
+	}
+	return err
+}
+
+// headOf returns where the chain of a partition has come to: behind the last link, and behind those that were removed after
+// that.
+func (w *walker) headOf(partition int) (head, error) {
+	before := w.heads[partition]
+	left := w.checkpoints[partition]
+	for ; len(left) > 0 && left[0].From == before.sequence+1; left = left[1:] {
+		c := left[0]
+		if c.Previous != before.hash || c.To < c.From {
+			return before, &Break{Partition: partition, Sequence: c.From,
+				What: fmt.Sprintf("the checkpoint of links %d to %d, which were removed, does not carry the hash of the link before", c.From, c.To)}
+		}
+		before = head{c.To, c.Hash}
+		removed := &w.audit.Removed
+		removed.Links += c.To - c.From + 1
+		removed.Events += c.Events
+		removed.Duplicates += c.Duplicates
+		removed.DeadLetters += c.DeadLetters
+		removed.Purges += c.Purges
+		removed.Until = later(removed.Until, c.PersistedAt)
+	}
+	w.checkpoints[partition] = left
+	return before, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// compareRemovals checks that the checkpoints are those of the chains, and that they come to what retention has counted.
+func (w *walker) compareRemovals() error {
+	for partition, left := range w.checkpoints {
+		if len(left) > 0 {
+			return &Break{Partition: partition, Sequence: left[0].From,
+				What: fmt.Sprintf("a checkpoint says that links %d to %d were removed, and the chain has them or does not come to them", left[0].From, left[0].To)}
+		}
+	}
+	removed, counted := w.audit.Removed, w.removals
+	if counted.Events != removed.Events+w.audit.Bodies || counted.Duplicates != removed.Duplicates || counted.DeadLetters != removed.DeadLetters {
+		return &Break{What: fmt.Sprintf("retention counts %d events, %d duplicates and %d dead letters that it has removed; missing are %d, %d and %d",
+			counted.Events, counted.Duplicates, counted.DeadLetters, removed.Events+w.audit.Bodies, removed.Duplicates, removed.DeadLetters)}
+	}
+	return nil
+}

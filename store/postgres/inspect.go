@@ -1,0 +1,96 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Inspection is what a database says about itself.
+type Inspection struct {
+	// Target is host:port/database.
+	Target  string
+	Version string
+	// VersionNumber is that of server_version_num, such as 150004.
+	VersionNumber int
+	// Settings are some of pg_settings, with their units.
+	Settings map[string]Setting
+	// Connections is how many there are now, of all users.
+	Connections int
+	// Standby says that it takes no writes.
+	Standby bool
+	// Pooled says that a pooler stands in between.
+	Pooled bool
+	// Size is that of the database in bytes.
+	Size int64
+	// Migrations are those of the schema, those missing too.
+	Migrations []Migration
+	// Skew is how far its clock is ahead of this machine's, give or take half a round trip.
+	Skew, RoundTrip time.Duration
+}
+
+// Setting is a row of pg_settings.
+type Setting struct{ Value, Unit string }
+
+var inspected = []string{"max_connections", "superuser_reserved_connections", "synchronous_commit", "fsync", "full_page_writes", "shared_buffers"}
+
+// Inspect asks the database at url what it is. It changes nothing.
+func Inspect(ctx context.Context, url string) (i Inspection, err error) {
+	config, err := parseURL(url)
+	if err != nil {
+		return i, fmt.Errorf("inspect store: %w", err) // the error shows no password
+	}
+	i.Target = targetOf(config)
+	if err := i.inspect(ctx, config); err != nil {
+		return i, fmt.Errorf("inspect store %s: %w", i.Target, err)
+	}
+	m := newMigrator(config)
+	defer m.db.Close()
+	if i.Migrations, err = m.status(ctx); err != nil {
+		return i, fmt.Errorf("read migrations of %s: %w", i.Target, err)
+	}
+	return i, nil
+}
+
+func (i *Inspection) inspect(ctx context.Context, config *pgx.ConnConfig) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = conn.Close(closing) // nothing was written
+	}()
+	var clock, backend int64
+	sent := time.Now()
+	if err := conn.QueryRow(ctx, "SELECT "+databaseNow).Scan(&clock); err != nil {
+		return err
+	}
+	i.RoundTrip = time.Since(sent)
+	i.Skew = micros(clock).Sub(sent.Add(i.RoundTrip / 2))
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery(),
+			pg_backend_pid()::bigint, pg_database_size(current_database()), (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend')`).
+		Scan(&i.Version, &i.VersionNumber, &i.Standby, &backend, &i.Size, &i.Connections); err != nil {
+		return err
+	}
+	// A pooler gives out numbers of its own.
+	i.Pooled = backend != int64(conn.PgConn().PID())
+	rows, err := conn.Query(ctx, "SELECT name, setting, coalesce(unit, '') FROM pg_settings")
+	if err != nil {
+		return err
+	}
+	i.Settings = map[string]Setting{}
+	var name string
+	var s Setting
+	_, err = pgx.ForEachRow(rows, []any{&name, &s.Value, &s.Unit}, func() error {
+		if slices.Contains(inspected, name) {
+			i.Settings[name] = s
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,128 @@
+// Package prune decides what one step of retention removes from a store, whatever the database.
+//
+// Both stores keep what they hold in the order stored, and removal takes it from the front:
+//
+//	webhook_events          ...............▒▒▒▒▒████████████   ▒ older than Cutoffs.Events: moved
+//	webhook_removed_events  ....▒▒▒▒▒██████                    without its body
+//	webhook_batches         ....▒▒▒▒▒███████████████████████   ▒ older than Cutoffs.Trail: removed, link by link;
+//	webhook_requests        ....▒▒▒▒▒███████████████████████     what holds a dead letter stays in between
+//	webhook_checkpoints     says which links are missing, and the hashes at both ends
+package prune
+
+import (
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+const (
+	// stepBytes bounds the bodies that one step removes, unless a single one is larger.
+	stepBytes = 4 << 20
+	// stepLinks bounds the links that one step looks at, of which it may have to pass over many.
+	stepLinks = 1024
+)
+
+// State is the row of webhook_removals: what was removed since the beginning, and the highest ids in it.
+type State struct {
+	// Events are those whose body was removed, whether or not their lineage is left.
+	Events, Duplicates, DeadLetters   int64
+	LastEvent, LastRequest, LastBatch int64
+	LastPurge                         int64
+}
+
+// Link is a row of webhook_batches, as far as its removal goes.
+type Link struct {
+	ID        int64
+	Partition int
+	Sequence  int64
+	// Previous is the hash of the link before.
+	Previous, Hash           [32]byte
+	Events, Requests, Purges int64
+	// LastEvent and LastRequest are the highest ids that were given out when the link was sealed: its own rows end there.
+	LastEvent, LastRequest int64
+	// Duplicates are those of Requests that are duplicates.
+	Duplicates int64
+	// LastPurge is the highest id of its purges; 0 if it has none.
+	LastPurge   int64
+	PersistedAt time.Time
+	// Kept says that the link holds something that must stay (see KeptCondition).
+	Kept bool
+}
+
+// Step plans one step. The events are offered to it first, from the first behind State.LastEvent, and then, if
+// WantsLinks, the links from the first behind the cursor. It is for one goroutine.
+type Step struct {
+	hookgate.Pruned
+	// State is what the store's was, and then what it becomes.
+	State State
+	// Links go, with their rows, and Checkpoints say so.
+	Links       []Link
+	Checkpoints []Checkpoint
+	// Cursor is the link behind which the next step goes on; 0 for the first of all.
+	Cursor int64
+
+	cutoffs hookgate.Cutoffs
+	limit   int64
+	looked  int
+	rows    int64
+	// open is the index in Checkpoints of the last one of each partition.
+	open map[int]int
+}
+
+// NewStep begins a step that removes about limit rows.
+func NewStep(c hookgate.Cutoffs, limit int, state State, cursor int64) *Step {
+	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)), open: map[int]int{}}
+}
+
+// Event offers the next event. It returns false if that stays, and with it all that follow.
+func (s *Step) Event(id, bytes int64, persistedAt time.Time) bool {
+	old := persistedAt.Before(s.cutoffs.Events)
+	full := s.Events == s.limit || s.Events > 0 && s.Bytes+bytes > stepBytes
+	if !old || full {
+		s.More, s.OldestEvent = old, persistedAt
+		return false
+	}
+	s.Events++
+	s.Bytes += bytes
+	s.State.Events++
+	s.State.LastEvent = id
+	return true
+}
+
+// WantsLinks reports whether the step has come to the links.
+func (s *Step) WantsLinks() bool { return !s.More && !s.cutoffs.Trail.IsZero() }
+
+// Link offers the next link. It returns false if the step ends before it.
+func (s *Step) Link(l Link) bool {
+	if !l.PersistedAt.Before(s.cutoffs.Trail) || l.LastEvent > s.State.LastEvent {
+		s.Cursor = 0 // what follows is too young: the next step begins anew, for what need not be kept any more
+		return false
+	}
+	rows := 1 + l.Events + l.Requests + l.Purges
+	if s.looked == stepLinks || !l.Kept && s.rows > 0 && s.Events+s.rows+rows > s.limit {
+		s.More = true
+		return false
+	}
+	s.looked++
+	s.Cursor = l.ID
+	if l.Kept {
+		return true
+	}
+	s.rows += rows
+	s.Pruned.Links++
+	s.Requests += l.Events + l.Requests
+	s.Links = append(s.Links, l)
+	s.State.Duplicates += l.Duplicates
+	s.State.DeadLetters += l.Requests - l.Duplicates
+	s.State.LastRequest = max(s.State.LastRequest, l.LastRequest)
+	s.State.LastBatch = max(s.State.LastBatch, l.ID)
+	s.State.LastPurge = max(s.State.LastPurge, l.LastPurge)
+	s.checkpoint(&l)
+	return true
+}
+
+// NoMoreLinks says that the last link that was offered is the last there is.
+func (s *Step) NoMoreLinks() { s.Cursor = 0 }
+
+// Idle reports whether there is nothing to remove.
+func (s *Step) Idle() bool { return s.Events == 0 && len(s.Links) == 0 }

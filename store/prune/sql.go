@@ -1,0 +1,47 @@
+package prune
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// LineageColumns are those that an event keeps when its body is removed.
+	LineageColumns = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
+		spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+
+	// LinkColumns are those of a Link b, in the order of its fields but for PersistedAt, which comes before Duplicates.
+	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests, b.purges, b.last_event,
+		b.last_request, b.persisted_at,
+		(SELECT count(*) FROM webhook_requests r
+			WHERE r.id > b.last_request - b.requests AND r.id <= b.last_request AND r.outcome = 'duplicate'),
+		(SELECT coalesce(max(p.id), 0) FROM webhook_purges p WHERE p.batch = b.id), ` + keptCondition
+
+	// keptCondition is true for a link that must stay: it holds a dead letter, or the event by which one counts as stored, or a
+	// purge whose request is there, which an audit asks for. Events that the same step moves still stand in webhook_events.
+	// What is counted is looked up row by row; PostgreSQL would make one large join of EXISTS.
+	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
+		OR (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
+			(SELECT id, message_id, event_type, source FROM webhook_removed_events
+				UNION ALL SELECT id, message_id, event_type, source FROM webhook_events) e
+			WHERE e.id > b.last_event - b.events AND e.id <= b.last_event
+				AND (SELECT count(*) FROM webhook_requests r
+					WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source AND r.outcome = 'dead_lettered'
+						AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) > 0)
+		OR (SELECT count(*) FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id WHERE p.batch = b.id) > 0)`
+)
+
+// ErrNoState is for a store without its row of webhook_removals.
+var ErrNoState = errors.New("webhook_removals has no row: the schema is damaged")
+
+// CheckRows returns an error if a statement has not changed as many rows as it must. Nothing is removed from a store that
+// does not hold what it has sealed.
+func CheckRows(statement string, changed, want int64) error {
+	if changed == want {
+		return nil
+	}
+	verb, _, _ := strings.Cut(strings.TrimSpace(statement), " WHERE")
+	return fmt.Errorf("%.40q changes %d rows instead of %d: the store does not hold what it has sealed;"+
+		" `hookgate audit verify` tells where", verb, changed, want)
+}

@@ -1,0 +1,211 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/prune"
+)
+
+// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction. Nothing can be stored
+// meanwhile. Like Apply it does not heed ctx.
+func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var step *prune.Step
+	err := s.tx(func() (err error) {
+		step, err = s.prune(c, limit)
+		return err
+	})
+	if err != nil {
+		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
+	}
+	s.pruneCursor = step.Cursor
+	return step.Pruned, nil
+}
+
+// prune is the transaction. If there is nothing to remove it writes nothing, and the commit costs nothing.
+func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
+	before, err := s.removals()
+	if err != nil {
+		return nil, err
+	}
+	step := prune.NewStep(c, limit, before, s.pruneCursor)
+	if err := s.planEvents(step); err != nil {
+		return nil, err
+	}
+	if err := s.planLinks(step); err != nil || step.Idle() {
+		return step, err
+	}
+	// The latch is undone by whatever undoes the transaction.
+	if err := s.execute("INSERT INTO webhook_retention VALUES ('retention')", nil, nil); err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixMicro()
+	if step.Events > 0 {
+		if err := s.moveEvents(before.LastEvent, step.State.LastEvent, step.Events, now); err != nil {
+			return nil, err
+		}
+	}
+	for i := range step.Links {
+		if err := s.removeLink(&step.Links[i]); err != nil {
+			return nil, fmt.Errorf("link %d of partition %d: %w", step.Links[i].Sequence, step.Links[i].Partition, err)
+		}
+	}
+	for i := range step.Checkpoints {
+		if err := s.writeCheckpoint(&step.Checkpoints[i], now); err != nil {
+			return nil, err
+		}
+	}
+	r := step.State
+	if err := s.execute(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?, last_event = ?, last_request = ?,
+		last_batch = ?, last_purge = ?`,
+		[]any{r.Events, r.Duplicates, r.DeadLetters, r.LastEvent, r.LastRequest, r.LastBatch, r.LastPurge}, nil); err != nil {
+		return nil, err
+	}
+	return step, s.execute("DELETE FROM webhook_retention", nil, nil)
+}
+
+// mustChange runs a statement that must change so many rows.
+func (s *Store) mustChange(rows int64, text string, args ...any) error {
+	if err := s.execute(text, args, nil); err != nil {
+		return err
+	}
+	return prune.CheckRows(text, int64(s.conn.Changes()), rows)
+}
+
+func (s *Store) removals() (r prune.State, err error) {
+	found := false
+	err = s.execute(removalsQuery, nil, func(row *sqlite.Stmt) error {
+		found, r = true, scanRemovals(row)
+		return nil
+	})
+	if err == nil && !found {
+		err = prune.ErrNoState
+	}
+	return r, err
+}
+
+const removalsQuery = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch, last_purge FROM webhook_removals`
+
+func scanRemovals(row *sqlite.Stmt) prune.State {
+	return prune.State{
+		Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2),
+		LastEvent: row.ColumnInt64(3), LastRequest: row.ColumnInt64(4), LastBatch: row.ColumnInt64(5), LastPurge: row.ColumnInt64(6),
+	}
+}
+
+const (
+	oldEventsQuery = `SELECT e.id, length(e.payload), b.persisted_at FROM webhook_events e CROSS JOIN webhook_batches b ON b.id = e.batch
+		WHERE e.id > ? ORDER BY e.id`
+	oldLinksQuery = `SELECT ` + prune.LinkColumns + ` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
+)
+
+// planEvents offers events to the step for as long as it takes them.
+func (s *Store) planEvents(step *prune.Step) error {
+	return s.offer(oldEventsQuery, step.State.LastEvent, func(row *sqlite.Stmt) bool {
+		return step.Event(row.ColumnInt64(0), row.ColumnInt64(1), micros(row.ColumnInt64(2)))
+	})
+}
+
+// planLinks does the same with links.
+func (s *Store) planLinks(step *prune.Step) error {
+	if !step.WantsLinks() {
+		return nil
+	}
+	more := true
+	err := s.offer(oldLinksQuery, step.Cursor, func(row *sqlite.Stmt) bool {
+		l := prune.Link{
+			ID: row.ColumnInt64(0), Partition: row.ColumnInt(1), Sequence: row.ColumnInt64(2),
+			Events: row.ColumnInt64(5), Requests: row.ColumnInt64(6), Purges: row.ColumnInt64(7),
+			LastEvent: row.ColumnInt64(8), LastRequest: row.ColumnInt64(9), PersistedAt: micros(row.ColumnInt64(10)),
+			Duplicates: row.ColumnInt64(11), LastPurge: row.ColumnInt64(12), Kept: row.ColumnBool(13),
+		}
+		row.ColumnBytes(3, l.Previous[:])
+		row.ColumnBytes(4, l.Hash[:])
+		more = step.Link(l)
+		return more
+	})
+	if err == nil && more {
+		step.NoMoreLinks()
+	}
+	return err
+}
+
+// offer calls take with the rows of a query until it takes no more.
+func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) error {
+	rows, err := s.conn.Prepare(query)
+	if err != nil {
+		return err
+	}
+	defer rows.Reset()
+	rows.BindInt64(1, after)
+	for {
+		if found, err := rows.Step(); err != nil || !found || !take(rows) {
+			return err
+		}
+	}
+}
+
+// moveEvents moves the n events with ids from above first to last, without their bodies.
+func (s *Store) moveEvents(first, last, n, now int64) error {
+	if err := s.mustChange(n, `INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at)
+		SELECT `+prune.LineageColumns+`, ? FROM webhook_events WHERE id > ? AND id <= ?`, now, first, last); err != nil {
+		return err
+	}
+	return s.mustChange(n, `DELETE FROM webhook_events WHERE id > ? AND id <= ?`, first, last)
+}
+
+// removeLink removes a link with all that it sealed. What is not as it was sealed is not touched.
+func (s *Store) removeLink(l *prune.Link) error {
+	for _, d := range []struct {
+		rows      int64
+		statement string
+		args      []any
+	}{
+		{l.Events, "DELETE FROM webhook_removed_events WHERE id > ? AND id <= ? AND batch = ?", []any{l.LastEvent - l.Events, l.LastEvent, l.ID}},
+		{l.Requests, "DELETE FROM webhook_requests WHERE id > ? AND id <= ? AND batch = ?", []any{l.LastRequest - l.Requests, l.LastRequest, l.ID}},
+		{l.Purges, "DELETE FROM webhook_purges WHERE batch = ?", []any{l.ID}},
+		{1, "DELETE FROM webhook_batches WHERE id = ?", []any{l.ID}},
+	} {
+		if d.rows == 0 {
+			continue
+		}
+		if err := s.mustChange(d.rows, d.statement, d.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkpointStatements are those of prune in SQLite's dialect.
+var checkpointStatements = prune.CheckpointStatements("?")
+
+func (s *Store) writeCheckpoint(c *prune.Checkpoint, now int64) error {
+	for _, text := range checkpointStatements {
+		statement, err := s.conn.Prepare(text)
+		if err != nil {
+			return err
+		}
+		args := c.Args(now)
+		for i := range min(len(args), statement.BindParamCount()) {
+			switch v := args[i].(type) {
+			case int64:
+				statement.BindInt64(i+1, v)
+			case []byte:
+				statement.BindBytes(i+1, v)
+			}
+		}
+		if _, err := statement.Step(); err != nil {
+			return fmt.Errorf("write checkpoint of partition %d: %w", c.Partition, err)
+		}
+		if err := statement.Reset(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

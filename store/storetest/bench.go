@@ -1,0 +1,92 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// BenchmarkPruning measures what removal costs whoever stores: the latency of small batches at a steady pace, in a store of 200,000
+// events, all old enough to be moved, alone and then while prune removes them until its context ends. The two are turned off
+// and on again every few seconds, so that both meet the same machine. Metrics are the quantiles of both, in ms.
+func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context)) {
+	const stored, size, pace, turn = 200_000, 20, 10 * time.Millisecond, 2 * time.Second
+	ctx := b.Context()
+	epoch, err := s.Acquire(ctx, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	apply := func(size int) time.Duration {
+		batch := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", ProcessedAt: time.Now(), Attempts: 1}
+		for range size {
+			r := Sample(0, n)
+			r.MessageID = hookgate.NewRequestID(time.Unix(0, 0)).String()[20:] // at random places of the index
+			r.Body = append(make([]byte, 500), r.Body...)
+			batch.Records = append(batch.Records, r)
+			n++
+		}
+		start := time.Now()
+		if _, err := s.Apply(ctx, batch); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	for n < stored {
+		apply(1000)
+	}
+	took := map[bool][]time.Duration{}
+	ticks := time.NewTicker(pace)
+	defer ticks.Stop()
+	for b.Loop() {
+		for _, pruning := range []bool{false, true} {
+			ctx, cancel := context.WithTimeout(ctx, turn)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if pruning {
+					prune(ctx)
+				}
+			}()
+			for ctx.Err() == nil {
+				<-ticks.C
+				took[pruning] = append(took[pruning], apply(size))
+			}
+			cancel()
+			<-done
+		}
+	}
+	for name, pruning := range map[string]bool{"alone": false, "pruning": true} {
+		all := took[pruning]
+		slices.Sort(all)
+		for _, q := range []struct {
+			unit string
+			rank float64
+		}{{"p50-ms", 0.5}, {"p99-ms", 0.99}} {
+			b.ReportMetric(float64(all[int(float64(len(all)-1)*q.rank)].Microseconds())/1000, name+"-"+q.unit)
+		}
+	}
+}
+
+// Removals counts what retention does while BenchmarkPruning runs.
+type Removals struct {
+	events int64
+	took   time.Duration
+}
+
+// Pruned implements retention.Metrics.
+func (r *Removals) Pruned(p hookgate.Pruned, took time.Duration) {
+	r.events += p.Events
+	r.took += took
+}
+
+// PruneFailed implements retention.Metrics.
+func (r *Removals) PruneFailed() {}
+
+// Report reports how many events would go in a second of nothing else.
+func (r *Removals) Report(b *testing.B) {
+	b.ReportMetric(float64(r.events)/r.took.Seconds(), "removed/s-of-steps")
+}

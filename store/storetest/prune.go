@@ -1,0 +1,433 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Pruner removes what is old; see retention.Store.
+type Pruner interface {
+	Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
+}
+
+// cut returns a time after everything stored before and not after anything that is stored later, in the precision of
+// stored times.
+func cut() time.Time {
+	at := time.Now().Truncate(time.Microsecond).Add(time.Microsecond)
+	for time.Now().Before(at) {
+	}
+	return at
+}
+
+// mustPrune removes all that is older than the cutoffs in steps of about limit rows, and sums up what they did.
+func mustPrune(t TB, s Pruner, c hookgate.Cutoffs, limit int) (sum hookgate.Pruned) {
+	t.Helper()
+	for {
+		p, err := s.Prune(context.Background(), c, limit)
+		if err != nil {
+			t.Fatalf("prune: %v", err)
+		}
+		if p.Busy {
+			t.Fatalf("the only one that prunes is told that another does")
+		}
+		sum.Events += p.Events
+		sum.Bytes += p.Bytes
+		sum.Links += p.Links
+		sum.Requests += p.Requests
+		if sum.OldestEvent = p.OldestEvent; !p.More {
+			return sum
+		}
+		if p.Events+p.Links == 0 {
+			t.Logf("a step removed nothing and says that there is more: %+v", p)
+		}
+	}
+}
+
+// testPruneBodies: what is older loses its body and nothing else. It is in no listing any more and still in the trail, which
+// says that it was removed; its identity is free; its id is not given out again.
+func testPruneBodies(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	first := record("k", 1)
+	known := again(first)
+	known.DuplicateOf, known.Body = first.RequestID, nil
+	b := o.batch(first, record("k", 2), known)
+	b.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
+	mustApply(t, s, b)
+	old := list(t, s, hookgate.EventFilter{})
+	at := cut()
+	o.mustApply(t, record("k", 3))
+	young := list(t, s, hookgate.EventFilter{MessageID: "k-3"})[0]
+
+	p := mustPrune(t, s, hookgate.Cutoffs{Events: at}, 100)
+	if want := int64(len(first.Body) * 2); p.Events != 2 || p.Bytes != want || p.Links != 0 || !p.OldestEvent.Equal(young.PersistedAt) {
+		t.Errorf("removed was %+v, want 2 events of %d bytes, and the oldest left from %s", p, want, young.PersistedAt)
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1, DeadLetters: 1}, "k-3")
+	for _, e := range old {
+		if _, err := s.Event(t.Context(), e.ID); !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("event %s is answered with %v, want ErrNotFound", e.ID, err)
+		}
+		if _, err := s.Body(t.Context(), e.ID); !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("body %s is answered with %v, want ErrNotFound", e.ID, err)
+		}
+		if next := list(t, s, hookgate.EventFilter{After: e.ID, Limit: 1}); len(next) != 1 || next[0].ID != young.ID {
+			t.Errorf("behind event %s comes %+v, want the first that is left", e.ID, next)
+		}
+	}
+	got, want := stages(t, s, "k-1"), []string{"received enqueued processed duplicate", "received enqueued processed persisted removed"}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("trails of k-1 are %q, want %q", got, want)
+	}
+	if letters := deadLetters(t, s, hookgate.DeadLetterFilter{}); len(letters) != 1 {
+		t.Errorf("%d dead letters are left, want 1", len(letters))
+	}
+	late := again(first)
+	if outcome := o.mustApply(t, late); outcome.Stored != 1 || len(outcome.Duplicates) != 0 {
+		t.Errorf("the repetition of an event that is gone has the outcome %+v, want a new event", outcome)
+	}
+	if got := stages(t, s, "k-1"); len(got) != 3 {
+		t.Errorf("%d requests of k-1 have a trail, want 3: %q", len(got), got)
+	}
+	for _, e := range list(t, s, hookgate.EventFilter{MessageID: "k-1"}) {
+		if e.RequestID != late.RequestID || slices.ContainsFunc(old, func(gone hookgate.Event) bool { return gone.ID == e.ID }) {
+			t.Errorf("the new event is %+v, want one with an id of its own", e)
+		}
+	}
+}
+
+// testPruneTrail: lineage goes link by link, but for links that hold a dead letter, with all that is in them. When the dead
+// letter is purged they go too.
+func testPruneTrail(t *testing.T, s Instance) {
+	o := own(t, s, 0, 1)
+	for round := range 6 {
+		var records []hookgate.Record
+		for p := range 2 {
+			for n := range 3 {
+				r := record(fmt.Sprint("p", p), round*10+n)
+				r.Partition = p
+				records = append(records, r)
+			}
+			known := again(records[len(records)-1])
+			known.DuplicateOf, known.Body = records[len(records)-1].RequestID, nil
+			records = append(records, known)
+		}
+		b := o.batch(records...)
+		if round == 2 || round == 3 {
+			dead := record("dead", round)
+			b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}} // in partition 0
+		}
+		mustApply(t, s, b)
+	}
+	at := cut()
+	o.mustApply(t, record("young", 1))
+	p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5)
+	if p.Events != 36 || p.Links != 10 || p.Requests != 40 {
+		t.Errorf("removed was %+v, want 36 events, and 10 links with 40 requests", p)
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 2}, "young-1")
+	for id, want := range map[string]int{"p0-0": 0, "p1-20": 0, "p0-12": 0, "p0-20": 1, "p0-22": 2, "p0-30": 1, "dead-2": 1, "young-1": 1} {
+		if got := stages(t, s, id); len(got) != want {
+			t.Errorf("%s has the trails %q, want %d", id, got, want)
+		}
+	}
+	mustVerify(t, s)
+	letters := deadLetters(t, s, hookgate.DeadLetterFilter{})
+	for _, d := range letters {
+		if body, err := s.DeadLetterBody(t.Context(), d.ID); err != nil || len(body) == 0 {
+			t.Errorf("the body of dead letter %s is %q (error %v)", d.ID, body, err)
+		}
+	}
+	mustPurge(t, s, letters[0].ID)
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5); p.Links != 1 {
+		t.Errorf("after a purge %d links went, want the one of that dead letter", p.Links)
+	}
+	mustVerify(t, s)
+	mustPurge(t, s, letters[1].ID)
+	at = cut()
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5); p.Links != 4 {
+		t.Errorf("at the end %d links went, want that of the other dead letter, of the young event and of two purges", p.Links)
+	}
+	mustHave(t, s, hookgate.StoreCounts{})
+	mustVerify(t, s)
+	o.mustApply(t, record("k", 1), again(record("k", 1)))
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1}, "k-1")
+}
+
+// testPruneStoredDeadLetter: the event that a replay has brought stays in the trail for as long as the dead letter does, so
+// that this is not taken for open.
+func testPruneStoredDeadLetter(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	dead := record("k", 1)
+	b := o.batch()
+	b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}}
+	mustApply(t, s, b)
+	o.mustApply(t, record("other", 1))
+	o.mustApply(t, replayOf(dead, 1))
+	at := cut()
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 1); p.Events != 2 || p.Links != 1 {
+		t.Errorf("removed was %+v, want two bodies and one link", p)
+	}
+	letters := deadLetters(t, s, hookgate.DeadLetterFilter{})
+	if len(letters) != 1 || letters[0].State != hookgate.DeadLetterStored {
+		t.Errorf("the dead letters are %+v, want one that is stored", letters)
+	}
+	if got := stages(t, s, "k-1"); len(got) != 2 {
+		t.Errorf("the trails are %q, want those of the dead letter and of its replay", got)
+	}
+}
+
+// testPruneSteps: whatever the size of the steps, each leaves a sound store, nothing young goes, and in the end all that is
+// old is gone.
+func testPruneSteps(t *testing.T, s Instance) {
+	o := own(t, s, 0, 1, 2)
+	n := 0
+	add := func(count int) {
+		var records []hookgate.Record
+		for range count {
+			r := record("k", n)
+			r.Partition = n % 3
+			n++
+			records = append(records, r)
+		}
+		o.mustApply(t, records...)
+	}
+	for _, count := range []int{1, 7, 30, 2} {
+		add(count)
+	}
+	trail := cut()
+	add(9)
+	events := cut()
+	add(5)
+	young := list(t, s, hookgate.EventFilter{})[49:]
+	c := hookgate.Cutoffs{Events: events, Trail: trail}
+	var sum hookgate.Pruned
+	for _, limit := range []int{1, 0, -1, 3, 2, 7, 1, 1, 1, 1000} {
+		p, err := s.Prune(t.Context(), c, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if limit <= 1 && p.Events > 1 {
+			t.Errorf("a step of %d removed %d bodies", limit, p.Events)
+		}
+		sum.Events += p.Events
+		sum.Links += p.Links
+		mustVerify(t, s)
+	}
+	rest := mustPrune(t, s, c, 4)
+	if sum.Events+rest.Events != 49 || sum.Links+rest.Links != 9 {
+		t.Errorf("removed were %d bodies and %d links, want 49 and 9", sum.Events+rest.Events, sum.Links+rest.Links)
+	}
+	if left := list(t, s, hookgate.EventFilter{}); len(left) != 5 || left[0].ID != young[0].ID || left[4].ID != young[4].ID {
+		t.Errorf("left are %+v, want %+v", left, young)
+	}
+	if again := mustPrune(t, s, c, 100); again.Events+again.Links != 0 {
+		t.Errorf("what was removed is removed again: %+v", again)
+	}
+}
+
+// testPruneNothing: an empty store, and one in which nothing is old enough, stay as they are.
+func testPruneNothing(t *testing.T, s Instance) {
+	before := cut()
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: before, Trail: before}, 10); p != (hookgate.Pruned{}) {
+		t.Errorf("of nothing was removed %+v", p)
+	}
+	own(t, s, 0).mustApply(t, record("k", 1))
+	for _, c := range []hookgate.Cutoffs{{Events: before}, {Events: before, Trail: before}, {}} {
+		if p := mustPrune(t, s, c, 10); p.Events+p.Links+p.Requests+p.Bytes != 0 || p.OldestEvent.IsZero() {
+			t.Errorf("with %+v was removed %+v", c, p)
+		}
+	}
+	mustHave(t, s, hookgate.StoreCounts{}, "k-1")
+}
+
+// testPruneWhileWriting: removal and new events do not disturb each other, and no audit in between finds a break.
+func testPruneWhileWriting(t *testing.T, s Instance) {
+	const batches = 60
+	o := own(t, s, 0, 1)
+	done := make(chan error, 1)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			at := time.Now().Add(-20 * time.Millisecond)
+			if _, err := s.Prune(context.Background(), hookgate.Cutoffs{Events: at, Trail: at.Add(-20 * time.Millisecond)}, 20); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for n := range batches {
+		var records []hookgate.Record
+		for i := range 10 {
+			r := record("k", n*10+i)
+			r.Partition = i % 2
+			records = append(records, r)
+		}
+		if outcome := o.mustApply(t, records...); outcome.Stored != 10 {
+			t.Errorf("batch %d: %+v", n, outcome)
+		}
+		if n%10 == 0 {
+			mustVerify(t, s)
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatalf("prune: %v", err)
+	}
+	at := cut()
+	mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 100)
+	mustHave(t, s, hookgate.StoreCounts{})
+}
+
+// testPruneFails: a step fails, once before and once after it took effect. It is repeated, and what is gone is what was to
+// go. A step that failed leaves no door open for others to remove anything, and ids go on after a restart.
+func testPruneFails(t *testing.T, b Backend, done bool) {
+	place := b.NewPlace(t)
+	s := b.Open(t, place)
+	defer func() { s.Close() }()
+	o := own(t, s, 0)
+	for n := range 4 {
+		o.mustApply(t, record("k", 2*n), record("k", 2*n+1))
+	}
+	at := cut()
+	o.mustApply(t, record("young", 1))
+	c := hookgate.Cutoffs{Events: at, Trail: at}
+	for range 2 {
+		s.FailWrites(&done)
+		if _, err := s.Prune(t.Context(), c, 3); err == nil || !strings.Contains(err.Error(), "injected") {
+			t.Fatalf("prune got %v, want the injected error", err)
+		}
+		s.FailWrites(nil)
+		mustVerify(t, s)
+	}
+	mustPrune(t, s, c, 3)
+	mustHave(t, s, hookgate.StoreCounts{}, "young-1")
+	mustVerify(t, s)
+	at = cut()
+	mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 3)
+	s.Close()
+	s = b.Open(t, place)
+	late := &owner{s, o.epochs}
+	late.mustApply(t, record("k", 0), record("k", 1))
+	mustHave(t, s, hookgate.StoreCounts{}, "k-0", "k-1")
+	if events := list(t, s, hookgate.EventFilter{}); events[0].ID == "1" {
+		t.Errorf("an id is given out again: %+v", events[0])
+	}
+	mustVerify(t, s)
+}
+
+// FillPruned stores 5 rounds of 2 partitions, each with 3 events and a duplicate, and in the second a dead letter of partition 0.
+// Then the trail of the first 3 rounds and the bodies of the fourth are removed. What is left is batch 3 (link 2 of partition
+// 0) for its dead letter, batches 7 and 8 without bodies, and batches 9 and 10.
+func FillPruned(t TB, s interface {
+	hookgate.Store
+	Pruner
+}) {
+	t.Helper()
+	epochs := map[int]hookgate.Epoch{}
+	for p := range 2 {
+		epoch, err := s.Acquire(context.Background(), p)
+		if err != nil {
+			t.Fatalf("acquire partition %d: %v", p, err)
+		}
+		epochs[p] = epoch
+	}
+	var trail, events time.Time
+	for round := range 5 {
+		b := &hookgate.Batch{Epochs: epochs, Worker: "w", ProcessedAt: time.UnixMicro(1), Attempts: 1}
+		for p := range 2 {
+			for n := range 3 {
+				b.Records = append(b.Records, Sample(p, round*10+n))
+			}
+			duplicate := Sample(p, round*10)
+			duplicate.DuplicateOf, duplicate.Body = hookgate.RequestID{1}, nil
+			b.Records = append(b.Records, duplicate)
+		}
+		if round == 1 {
+			b.Dead = append(b.Dead, hookgate.DeadLetter{Record: Sample(0, round*10+5), Reason: "at fault"})
+		}
+		mustApply(t, s, b)
+		switch round {
+		case 2:
+			trail = cut()
+		case 3:
+			events = cut()
+		}
+	}
+	mustPrune(t, s, hookgate.Cutoffs{Events: events, Trail: trail}, 7)
+}
+
+// PrunedTamperings are changes to a store that FillPruned has filled; see Tamperings.
+func PrunedTamperings(literal func(hex string) string) []Tampering {
+	const lineage = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at, spooled_at,
+		replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
+	const longer = "; UPDATE webhook_checkpoints SET to_sequence = 4, hash = (SELECT previous_hash FROM webhook_batches WHERE id = 9)"
+	all := []Tampering{
+		{"body removed", "INSERT INTO webhook_removed_events (" + lineage + ", removed_at) SELECT " + lineage + ", 1 FROM webhook_events WHERE id = 25; DELETE FROM webhook_events WHERE id = 25",
+			`(batch 9): event 25 (message id "0-40"): retention has removed the bodies up to event 24, and this one is missing`},
+		{"body put back", "INSERT INTO webhook_events (" + lineage + ", payload) SELECT " + lineage + ", " + literal("61") +
+			" FROM webhook_removed_events WHERE id = 24; DELETE FROM webhook_removed_events WHERE id = 24", "(batch 8): event 24"},
+		{"event removed", "DELETE FROM webhook_events WHERE id = 26", "(batch 9): has 2 events"},
+		{"lineage removed", "DELETE FROM webhook_removed_events WHERE id = 20", "(batch 7): has 2 events"},
+		{"link removed", linkGone, "partition 0, link 5 (batch 9): follows link 3"},
+		{"link removed with a longer checkpoint", linkGone + longer + " WHERE partition = 0 AND from_sequence = 3", "retention counts 24 events"},
+		{"link removed with a longer checkpoint that counts it", linkGone + longer + ", events = events + 3, duplicates = duplicates + 1 WHERE partition = 0 AND from_sequence = 3",
+			"retention counts 24 events, 5 duplicates"},
+		{"dead letter removed with its link", `DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_removed_events WHERE batch = 3;
+			DELETE FROM webhook_requests WHERE batch = 3; DELETE FROM webhook_dead_letters`, "partition 0, link 4 (batch 7): follows link 1"},
+		{"checkpoint removed", "DELETE FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 1", "partition 0, link 2 (batch 3): follows link 0"},
+		{"checkpoint of links that are there", "INSERT INTO webhook_checkpoints SELECT partition, 4, 4, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 3",
+			"partition 0, link 4 (batch 7): follows link 4"},
+		{"checkpoint behind the end", "INSERT INTO webhook_checkpoints SELECT partition, 6, 7, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
+			"partition 0, link 5 (batch 0): the chain ends with link 7"},
+		{"checkpoint of no partition", "INSERT INTO webhook_checkpoints SELECT 9, 1, 1, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
+			"a checkpoint says that links 1 to 1 were removed"},
+		{"totals removed", "DELETE FROM webhook_removals", ""},
+	}
+	for column, value := range map[string]string{"events": "events + 1", "duplicates": "duplicates + 1", "dead_letters": "dead_letters + 1",
+		"last_event": "last_event + 1", "last_event ": "last_event - 1"} {
+		all = append(all, Tampering{"webhook_removals." + value, "UPDATE webhook_removals SET " + column + " = " + value, ""})
+	}
+	zero := literal(strings.Repeat("00", 32))
+	for column, value := range map[string]string{"partition": "1", "from_sequence": "2", "to_sequence": "4", "previous_hash": literal("ff") + "", "hash": zero,
+		"events": "events + 1", "duplicates": "duplicates + 1", "dead_letters": "dead_letters + 1", "purges": "purges + 1"} {
+		all = append(all, Tampering{"webhook_checkpoints." + column,
+			"UPDATE webhook_checkpoints SET " + column + " = " + value + " WHERE partition = 0 AND from_sequence = 3", ""})
+	}
+	for column, value := range map[string]string{"message_id": "'x'", "event_type": "'x'", "source": "'x'", "ordering_key": "'x'", "sequence": "99", "sha256": zero,
+		"request_id": "'00000000-0000-7000-8000-000000000000'", "received_at": "1", "enqueued_at": "1", "spooled_at": "1",
+		"replay_of": "'00000000-0000-7000-8000-000000000000'", "replayed_at": "1", "headers": "'[]'", "remote_addr": "'x'", "partition": "1",
+		"position": "'x'"} {
+		all = append(all, Tampering{"webhook_removed_events." + column, "UPDATE webhook_removed_events SET " + column + " = " + value + " WHERE id = 20", "(batch 7)"})
+	}
+	return all
+}
+
+// PrunedRefusals are statements that a store which FillPruned has filled refuses to everybody, with what the refusal says.
+func PrunedRefusals() map[string]string {
+	const alone, appended = "is written by retention alone", "is append-only"
+	return map[string]string{
+		"UPDATE webhook_removed_events SET sequence = 1": appended,
+		"DELETE FROM webhook_removed_events":             appended,
+		"UPDATE webhook_checkpoints SET events = 1":      alone,
+		"DELETE FROM webhook_checkpoints":                alone,
+		"INSERT INTO webhook_checkpoints SELECT partition, 9, 9, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions": alone,
+		"UPDATE webhook_removals SET last_event = 1": alone,
+		"DELETE FROM webhook_removals":               alone,
+		"DELETE FROM webhook_events":                 appended,
+		"DELETE FROM webhook_batches":                appended,
+	}
+}
