@@ -20,8 +20,12 @@ import (
 //	for each entry, events first, in the order stored:
 //	    outcome, source, event type, message id, ordering key (text), sequence (integer),
 //	    request id (16 bytes), first request's id (16 bytes; zero unless a duplicate),
-//	    received at, enqueued at, spooled at or 0 (integers), position, remote address, headers, reason (text),
+//	    request id whose dead letter is replayed (16 bytes; zero unless a replay),
+//	    received at, enqueued at, spooled at or 0, replayed at or 0 (integers),
+//	    position, remote address, headers, reason (text),
 //	    SHA-256 of the body (32 bytes; of no bytes for a duplicate)
+//	for each dead letter of the partition that was purged, in that order:
+//	    "purged" (text), its request id (16 bytes), by whom, why (text)
 type Link struct {
 	Previous    [32]byte
 	Partition   int
@@ -84,14 +88,26 @@ func (h *LinkHash) Add(e *LinkEntry) {
 	b = appendInt(b, e.Sequence)
 	b = append(b, e.RequestID[:]...)
 	b = append(b, e.FirstRequestID[:]...)
+	b = append(b, e.ReplayOf[:]...)
 	b = appendInt(b, e.ReceivedAt.UnixMicro())
 	b = appendInt(b, e.EnqueuedAt.UnixMicro())
 	b = appendInt(b, e.SpooledMicros())
+	b = appendInt(b, e.ReplayedMicros())
 	b = appendText(b, e.Position)
 	b = appendText(b, e.RemoteAddr)
 	b = appendText(b, e.HeadersJSON)
 	b = appendText(b, e.Reason)
 	b = append(b, e.BodySHA256[:]...)
+	h.sum.Write(b)
+	h.buf = b
+}
+
+// AddPurge adds the next dead letter that was purged; it comes after all entries.
+func (h *LinkHash) AddPurge(requestID RequestID, by, reason string) {
+	b := appendText(h.buf[:0], string(StagePurged))
+	b = append(b, requestID[:]...)
+	b = appendText(b, by)
+	b = appendText(b, reason)
 	h.sum.Write(b)
 	h.buf = b
 }

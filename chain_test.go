@@ -27,6 +27,7 @@ func exampleLink() (hookgate.Link, []hookgate.LinkEntry) {
 	}
 	entries := []hookgate.LinkEntry{entry("m-1", hookgate.StagePersisted), entry("m-2", hookgate.StageDuplicate)}
 	entries[1].SpooledAt = at
+	entries[1].ReplayOf, entries[1].ReplayedAt = hookgate.RequestID{8}, at.Add(time.Second)
 	return link, entries
 }
 
@@ -36,13 +37,14 @@ func sum(link hookgate.Link, entries []hookgate.LinkEntry) [32]byte {
 	for i := range entries {
 		h.Add(&entries[i])
 	}
+	h.AddPurge(hookgate.RequestID{7}, "ops", "nobody wants it")
 	return h.Sum()
 }
 
 // TestLinkHashNeverChanges: stored chains must verify with every later version. The value was computed once by a separate
 // program from the layout in the comment of Link.
 func TestLinkHashNeverChanges(t *testing.T) {
-	const want = "7ec20fbe3ba3bf122d4b78b817f249099619dbf296175bfcb607e21a50f30a83"
+	const want = "351219a8306ed65c9660b56c61f734c555f1f41ed84d67d33a22e78cbc2d940a"
 	if got := sum(exampleLink()); hex.EncodeToString(got[:]) != want {
 		t.Errorf("the hash of the example is %x, want %s", got, want)
 	}
@@ -108,6 +110,19 @@ func TestLinkHashCoversEverything(t *testing.T) {
 	}
 	if _, entries := exampleLink(); sum(link, entries[:1]) == before {
 		t.Error("an entry less does not show")
+	}
+	purged := func(id hookgate.RequestID, by, reason string) [32]byte {
+		var h hookgate.LinkHash
+		h.Begin(&link)
+		h.AddPurge(id, by, reason)
+		return h.Sum()
+	}
+	plain := purged(hookgate.RequestID{7}, "ops", "why")
+	for _, other := range [][32]byte{purged(hookgate.RequestID{6}, "ops", "why"), purged(hookgate.RequestID{7}, "op", "why"),
+		purged(hookgate.RequestID{7}, "ops", "wh"), purged(hookgate.RequestID{7}, "opsw", "hy")} {
+		if other == plain {
+			t.Error("a change of a purge does not show")
+		}
 	}
 	_, entries = exampleLink()
 	entries[0].Source, entries[0].EventType = entries[0].Source+entries[0].EventType, ""

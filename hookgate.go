@@ -74,6 +74,22 @@ type Delivery struct {
 	ReceivedAt time.Time
 	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never was.
 	SpooledAt time.Time
+	// ReplayOf is the request whose dead letter this delivery replays; zero unless it is a replay. All but the
+	// request id, the times of the spool and of the replay is then that request's, ReceivedAt too.
+	ReplayOf RequestID
+	// ReplayedAt is when a person had it replayed; zero unless it is a replay.
+	ReplayedAt time.Time
+}
+
+// Replay reports whether d replays a dead letter.
+func (d *Delivery) Replay() bool { return !d.ReplayOf.IsZero() }
+
+// SetOutAt returns when d set out for the queue: when it was received, or replayed if it is a replay.
+func (d *Delivery) SetOutAt() time.Time {
+	if d.Replay() {
+		return d.ReplayedAt
+	}
+	return d.ReceivedAt
 }
 
 // SpooledMicros returns SpooledAt as Micros does.
@@ -81,6 +97,12 @@ func (d *Delivery) SpooledMicros() int64 { return Micros(d.SpooledAt) }
 
 // SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
 func (d *Delivery) SetSpooledMicros(n int64) { d.SpooledAt = FromMicros(n) }
+
+// ReplayedMicros returns ReplayedAt as Micros does.
+func (d *Delivery) ReplayedMicros() int64 { return Micros(d.ReplayedAt) }
+
+// SetReplayedMicros sets ReplayedAt from what ReplayedMicros returns.
+func (d *Delivery) SetReplayedMicros(n int64) { d.ReplayedAt = FromMicros(n) }
 
 // Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be missing are stored.
 func Micros(t time.Time) int64 {

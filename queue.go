@@ -23,6 +23,11 @@ type Queue interface {
 	// receipt names the request that did, and what was appended is a record without body that
 	// carries the lineage of this one.
 	//
+	// A replay (see Delivery.ReplayOf) is not held up by the claim of another request: it takes the claim
+	// over and is appended with its body, and whether its event is stored already is left to the store. The
+	// claim only recognises the same request again; once another replay has taken it over, the same
+	// request may be appended twice, which the store recognises.
+	//
 	// ErrFull: nothing was stored.
 	//
 	// Any other error, that of ctx included: the outcome is unknown. The caller must not

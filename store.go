@@ -115,6 +115,7 @@ type Stage string
 // persisted, duplicate and dead_lettered; the others occur where they happen.
 const (
 	StageReceived     Stage = "received"
+	StageReplayed     Stage = "replayed"
 	StageSpooled      Stage = "spooled"
 	StageEnqueued     Stage = "enqueued"
 	StageProcessed    Stage = "processed"
@@ -122,6 +123,7 @@ const (
 	StageDuplicate    Stage = "duplicate"
 	StageRetried      Stage = "retried"
 	StageDeadLettered Stage = "dead_lettered"
+	StagePurged       Stage = "purged"
 )
 
 // TrailEntry is one stage of one request.
@@ -139,21 +141,6 @@ type RequestTrail struct {
 	Entries   []TrailEntry
 }
 
-// StoredDeadLetter is a dead letter as it stands in the store.
-type StoredDeadLetter struct {
-	ID string
-	Identity
-	OrderingKey    string
-	Sequence       int64
-	RequestID      RequestID
-	Headers        []Header
-	RemoteAddr     string
-	Body           []byte
-	Reason         string
-	ReceivedAt     time.Time
-	DeadLetteredAt time.Time
-}
-
 // StoreCounts counts what a store holds.
 type StoreCounts struct {
 	Events, Duplicates, DeadLetters int64
@@ -169,10 +156,16 @@ type Reader interface {
 	// Body returns the exact bytes of an event's body, or ErrNotFound.
 	Body(ctx context.Context, id string) ([]byte, error)
 	// Trace returns the lineage of every request that carried the message id, in the order in
-	// which they were received; none is not an error.
+	// which they were received or, replays, started; none is not an error. A request whose record came again after it had
+	// become a dead letter may have been stored then: its entries tell of both, one after the other.
 	Trace(ctx context.Context, messageID string) ([]RequestTrail, error)
-	// DeadLetters yields the dead letters.
-	DeadLetters(ctx context.Context) iter.Seq2[StoredDeadLetter, error]
+	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields ErrNotFound.
+	DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[StoredDeadLetter, error]
+	// DeadLetter returns one dead letter by its ID or by its request id, or ErrNotFound.
+	DeadLetter(ctx context.Context, id string) (StoredDeadLetter, error)
+	// DeadLetterBody returns the exact bytes of a dead letter's body by its ID or by its request id; ErrNotFound if
+	// there is none, or none any more. Of a queue entry that could not be decoded they are the entry's.
+	DeadLetterBody(ctx context.Context, id string) ([]byte, error)
 	// Counts counts what is stored. It must not read every row: it is asked every few seconds.
 	Counts(ctx context.Context) (StoreCounts, error)
 	// Ping reports whether the store can be reached and written to now.

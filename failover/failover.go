@@ -194,23 +194,40 @@ func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
 	return q.primary.Consume(ctx)
 }
 
-// Stats implements hookgate.Queue. While the primary does not answer it fails, unless the spool is in use: then
-// Depth is that of the spool, and Degraded says so.
+// Stats implements hookgate.Queue. While the primary is away, whether something has been spooled yet or not, Degraded
+// says so and why, and if it does not answer at all Depth is that of the spool.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
 	state, cause, since := q.state, q.cause, q.since
 	q.mu.Unlock()
-	bounded, cancel := context.WithTimeout(ctx, q.Timeout)
+	timeout := q.Timeout
+	if end, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(end)/2) // the rest is for the spool
+	}
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stats, err := q.primary.Stats(bounded)
-	if state == direct {
-		return stats, err
+	if ctx.Err() != nil {
+		return stats, ctx.Err()
+	}
+	away := err
+	if away == nil && !errors.Is(stats.Err, hookgate.ErrFull) {
+		away = stats.Err
+	}
+	if state == direct && away == nil {
+		return stats, nil
 	}
 	spool, spoolErr := q.spool.Stats(ctx)
 	if spoolErr != nil {
 		return stats, fmt.Errorf("spool: %w", spoolErr)
 	}
-	stats.Degraded = fmt.Errorf("spooling since %s: %w", since.UTC().Format(time.RFC3339), cause)
+	if away == nil {
+		away = cause // the primary is well again, and the spool is being drained
+	}
+	stats.Degraded = away
+	if state != direct {
+		stats.Degraded = fmt.Errorf("spooling since %s: %w", since.UTC().Format(time.RFC3339), away)
+	}
 	if err != nil {
 		stats = hookgate.QueueStats{Partitions: spool.Partitions, Degraded: stats.Degraded}
 	}

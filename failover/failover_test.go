@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,6 +232,38 @@ func TestOutages(t *testing.T) {
 	t.Logf("the primary changed its mood %d times", changes)
 }
 
+// TestReplaysAreSpooled: a replay goes through the spool like any delivery, and the primary, when it is back, takes it although the
+// identity is claimed; one that the primary had taken after all is there once.
+func TestReplaysAreSpooled(t *testing.T) {
+	for name, mood := range map[string]int32{"refused": refuses, "taken and reported failed": lies} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, 0, waitFor)
+			dead := delivery("k", 1)
+			mustAppend(t, p, dead)
+			p.primary.mood.Store(mood)
+			replay := *dead
+			replay.ReplayedAt = dead.ReceivedAt.Add(time.Hour)
+			replay.RequestID, replay.ReplayOf = hookgate.NewRequestID(replay.ReplayedAt), dead.RequestID
+			want := replay
+			if receipt := mustAppend(t, p, &replay); receipt.Duplicate() {
+				t.Errorf("the replay is a duplicate of %s", receipt.DuplicateOf)
+			}
+			p.primary.mood.Store(well)
+			eventually(t, "the queue is direct again", p.isDirect)
+			mustAppend(t, p, delivery("k", 2))
+			records := p.all(t, 3)
+			got := records[1].Delivery
+			if got.SpooledAt.IsZero() == (mood == refuses) {
+				t.Errorf("spooled at %s", got.SpooledAt)
+			}
+			got.SpooledAt = time.Time{}
+			if !reflect.DeepEqual(got, want) || !records[1].DuplicateOf.IsZero() || records[2].MessageID != "k-2" {
+				t.Errorf("behind the first came %+v (duplicate of %s), and then %s, want %+v", got, records[1].DuplicateOf, records[2].MessageID, want)
+			}
+		})
+	}
+}
+
 // TestBackUnderLoad: a stream that never pauses does not keep the queue from going back to its primary.
 func TestBackUnderLoad(t *testing.T) {
 	p := newPair(t, 0, impatient)
@@ -346,6 +379,25 @@ func TestFull(t *testing.T) {
 	if _, err := full.Append(t.Context(), delivery("k", 1)); !errors.Is(err, hookgate.ErrFull) || !full.isDirect() {
 		t.Errorf("append to a full primary got %v, direct %v; want ErrFull and no spooling", err, full.isDirect())
 	}
+}
+
+// TestAwayAndUnused: a primary that is away although nothing has been sent yet is told of, and is no reason to send nothing.
+func TestAwayAndUnused(t *testing.T) {
+	p := newPair(t, 0, impatient)
+	for _, mood := range []int32{refuses, hangs} {
+		p.primary.mood.Store(mood)
+		if s, err := p.Stats(t.Context()); err != nil || s.Err != nil || s.Degraded == nil || s.HighWater == 0 {
+			t.Errorf("while the primary is away the stats are %+v (error %v)", s, err)
+		}
+	}
+	p.Timeout = waitFor // longer than the caller has time
+	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if s, err := p.Stats(soon); err != nil || s.Degraded == nil {
+		t.Errorf("to a caller with less time than an operation may take the stats are %+v (error %v)", s, err)
+	}
+	p.primary.mood.Store(well)
+	eventually(t, "the stats are well", func() bool { s, err := p.Stats(t.Context()); return err == nil && s.Degraded == nil })
 }
 
 // TestOwnTimeIsUp: a caller that gives up is no reason to leave the primary.

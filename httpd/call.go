@@ -78,7 +78,7 @@ func (c *call) fail(status int, reason string) {
 func (c *call) broken(doing string, err error) {
 	c.server.log.Error(doing+" failed", "request_id", c.requestID, "error", err)
 	c.Header()["Retry-After"] = c.server.retryAfter
-	c.fail(http.StatusServiceUnavailable, doing+" failed; the log has the reason")
+	c.fail(http.StatusServiceUnavailable, doing+" failed: "+told(err, "the log has the reason"))
 }
 
 // appendError appends the JSON of an error answer.

@@ -13,48 +13,88 @@ const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
 // appendEvent appends the JSON of an event.
 func appendEvent(b []byte, e *hookgate.Event) []byte {
-	text := func(name, value string) {
-		b = append(b, name...)
-		b = hookgate.AppendJSONString(b, value)
+	o := object{b: append(b, '{')}
+	o.text("id", e.ID)
+	o.text("source", e.Source)
+	o.text("messageId", e.MessageID)
+	o.text("eventType", e.EventType)
+	o.text("orderingKey", e.OrderingKey)
+	o.sequence(e.Sequence)
+	o.text("requestId", e.RequestID.String())
+	o.text("remoteAddr", e.RemoteAddr)
+	o.time("receivedAt", e.ReceivedAt)
+	o.time("persistedAt", e.PersistedAt)
+	o.number("partition", int64(e.Partition))
+	o.text("position", e.Position)
+	o.number("size", e.Size)
+	o.hex("sha256", e.SHA256[:])
+	o.headers(e.Headers)
+	return append(o.b, '}')
+}
+
+// object appends the members of a JSON object, whose names need no escapes.
+type object struct {
+	b     []byte
+	begun bool
+}
+
+func (o *object) name(name string) {
+	if o.begun {
+		o.b = append(o.b, ',')
 	}
-	number := func(name string, value int64) {
-		b = append(b, name...)
-		b = strconv.AppendInt(b, value, 10)
+	o.begun = true
+	o.b = append(o.b, '"')
+	o.b = append(o.b, name...)
+	o.b = append(o.b, `":`...)
+}
+
+func (o *object) text(name, value string) {
+	o.name(name)
+	o.b = hookgate.AppendJSONString(o.b, value)
+}
+
+func (o *object) number(name string, value int64) {
+	o.name(name)
+	o.b = strconv.AppendInt(o.b, value, 10)
+}
+
+func (o *object) hex(name string, value []byte) {
+	o.name(name)
+	o.b = append(o.b, '"')
+	o.b = append(hex.AppendEncode(o.b, value), '"')
+}
+
+func (o *object) time(name string, value time.Time) {
+	o.name(name)
+	o.b = appendTime(append(o.b, '"'), value)
+}
+
+func (o *object) sequence(value int64) {
+	if value == hookgate.NoSequence {
+		o.name("sequence")
+		o.b = append(o.b, "null"...)
+		return
 	}
-	text(`{"id":`, e.ID)
-	text(`,"source":`, e.Source)
-	text(`,"messageId":`, e.MessageID)
-	text(`,"eventType":`, e.EventType)
-	text(`,"orderingKey":`, e.OrderingKey)
-	if e.Sequence == hookgate.NoSequence {
-		b = append(b, `,"sequence":null`...)
-	} else {
-		number(`,"sequence":`, e.Sequence)
+	o.number("sequence", value)
+}
+
+// headers appends the headers, unless there are none.
+func (o *object) headers(all []hookgate.Header) {
+	if len(all) == 0 {
+		return
 	}
-	text(`,"requestId":`, e.RequestID.String())
-	text(`,"remoteAddr":`, e.RemoteAddr)
-	b = appendTime(append(b, `,"receivedAt":"`...), e.ReceivedAt)
-	b = appendTime(append(b, `,"persistedAt":"`...), e.PersistedAt)
-	number(`,"partition":`, int64(e.Partition))
-	text(`,"position":`, e.Position)
-	number(`,"size":`, e.Size)
-	b = append(b, `,"sha256":"`...)
-	b = hex.AppendEncode(b, e.SHA256[:])
-	b = append(b, '"')
-	for i, h := range e.Headers {
-		if i == 0 {
-			b = append(b, `,"headers":[`...)
-		} else {
-			b = append(b, ',')
+	o.name("headers")
+	o.b = append(o.b, '[')
+	for i, h := range all {
+		if i > 0 {
+			o.b = append(o.b, ',')
 		}
-		text(`{"name":`, h.Name)
-		text(`,"value":`, h.Value)
-		b = append(b, '}')
-		if i == len(e.Headers)-1 {
-			b = append(b, ']')
-		}
+		one := object{b: append(o.b, '{')}
+		one.text("name", h.Name)
+		one.text("value", h.Value)
+		o.b = append(one.b, '}')
 	}
-	return append(b, '}')
+	o.b = append(o.b, ']')
 }
 
 // appendTime appends a time and the closing quotation mark.
@@ -66,7 +106,12 @@ func appendTime(b []byte, t time.Time) []byte {
 func appendTrace(b []byte, messageID string, trails []hookgate.RequestTrail) []byte {
 	b = append(b, `{"messageId":`...)
 	b = hookgate.AppendJSONString(b, messageID)
-	b = append(b, `,"requests":[`...)
+	return append(appendTrails(append(b, `,"requests":`...), trails), '}')
+}
+
+// appendTrails appends the JSON of the lineage of requests.
+func appendTrails(b []byte, trails []hookgate.RequestTrail) []byte {
+	b = append(b, '[')
 	for i, t := range trails {
 		if i > 0 {
 			b = append(b, ',')
@@ -91,5 +136,5 @@ func appendTrace(b []byte, messageID string, trails []hookgate.RequestTrail) []b
 		}
 		b = append(b, "]}"...)
 	}
-	return append(b, "]}"...)
+	return append(b, ']')
 }

@@ -62,6 +62,7 @@ type setup struct {
 	sources []Source
 	queue   hookgate.Queue
 	reader  hookgate.Reader
+	purger  hookgate.Purger
 	mode    ModeKeeper
 	guard   *guard.Guard
 	access  Access
@@ -95,13 +96,16 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		if s.access == nil {
 			s.access = store
 		}
+		if s.purger == nil {
+			s.purger = store
+		}
 	}
 	if s.mode == nil {
 		s.mode = &fakeMode{}
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Mode: s.mode, Access: s.access, Metrics: g.metrics, Guard: s.guard})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Metrics: g.metrics, Guard: s.guard})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -234,6 +238,12 @@ func (g *gate) admin(t testing.TB, method, path, body string, headers ...string)
 // settle stores everything that is queued, as a worker does.
 func (g *gate) settle(t testing.TB) {
 	t.Helper()
+	g.settleBut(t, func(*hookgate.Record) bool { return false })
+}
+
+// settleBut stores everything that is queued, and as dead letters what the store would reject.
+func (g *gate) settleBut(t testing.TB, rejected func(*hookgate.Record) bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	consumer, err := g.queue.Consume(ctx)
@@ -248,20 +258,22 @@ func (g *gate) settle(t testing.TB) {
 		}
 		records, err := consumer.Next(ctx, 100, 1<<20)
 		must(t, err)
-		var last []hookgate.Offset
+		b := &hookgate.Batch{Epochs: g.lease, Worker: "test", ProcessedAt: time.Now(), Attempts: 1}
 		for _, r := range records {
 			if !owned[r.Partition] {
 				owned[r.Partition] = true
 				g.lease[r.Partition], err = g.store.Acquire(ctx, r.Partition)
 				must(t, err)
 			}
-			last = append(last, hookgate.Offset{Partition: r.Partition, Position: r.Position})
+			if rejected(&r) {
+				b.Dead = append(b.Dead, hookgate.DeadLetter{Record: r, Reason: "rejected: " + r.EventType})
+			} else {
+				b.Records = append(b.Records, r)
+			}
 		}
-		_, err = g.store.Apply(ctx, &hookgate.Batch{
-			Records: records, Epochs: g.lease, Worker: "test", ProcessedAt: time.Now(), Attempts: 1,
-		})
+		_, err = g.store.Apply(ctx, b)
 		must(t, err)
-		must(t, consumer.Commit(ctx, last))
+		must(t, consumer.Commit(ctx, hookgate.LastOffsets(records)))
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *Server) queueHealth(ctx context.Context) (h queueHealth) {
 	defer cancel()
 	stats, err := s.queue.Stats(ctx)
 	if err != nil {
-		h.Error = "queue does not answer; the log has the reason"
+		h.Error = told(err, "queue does not answer; the log has the reason")
 		return h
 	}
 	h.Depth, h.HighWater, h.Partitions, h.Spooled = &stats.Depth, stats.HighWater, stats.Partitions, stats.Spooled
@@ -92,13 +92,13 @@ func (s *Server) queueHealth(ctx context.Context) (h queueHealth) {
 		h.OldestAgeSeconds = max(0, time.Since(stats.OldestEnqueuedAt).Seconds())
 	}
 	if stats.Degraded != nil {
-		h.Degraded = "queue is away and webhooks are spooled locally; the log has the reason"
+		h.Degraded = told(stats.Degraded, "queue is away; the log has the reason") + "; webhooks are spooled locally"
 	}
 	switch {
 	case errors.Is(stats.Err, hookgate.ErrFull):
 		h.Error = "queue is full"
 	case stats.Err != nil:
-		h.Error = "queue cannot write; the log has the reason"
+		h.Error = told(stats.Err, "queue cannot write; the log has the reason")
 	case stats.Depth >= stats.HighWater:
 		h.Error = "queue is at its high-water mark"
 	}
@@ -114,9 +114,18 @@ func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {
 	}
 	h.Events, h.Duplicates, h.DeadLetters = counts.Events, counts.Duplicates, counts.DeadLetters
 	if err != nil {
-		h.Error = "store cannot be read or written; the log has the reason"
+		h.Error = told(err, "store cannot be read or written; the log has the reason")
 	}
 	return h
+}
+
+// told returns what anyone may read of an error: the reason why a backend must not be used, or else the text given.
+func told(err error, otherwise string) string {
+	var unfit *hookgate.UnfitError
+	if errors.As(err, &unfit) {
+		return unfit.Reason
+	}
+	return otherwise
 }
 
 func (s *Server) showMetrics(c *call) { s.metrics.Handler().ServeHTTP(c, c.request) }

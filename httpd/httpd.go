@@ -73,6 +73,7 @@ type ModeKeeper interface {
 type Parts struct {
 	Queue   hookgate.Queue
 	Reader  hookgate.Reader
+	Purger  hookgate.Purger
 	Mode    ModeKeeper
 	Access  Access
 	Metrics *metrics.Metrics
@@ -86,6 +87,7 @@ type Server struct {
 	sources                map[string]*Source // by path
 	queue                  hookgate.Queue
 	reader                 hookgate.Reader
+	purger                 hookgate.Purger
 	mode                   ModeKeeper
 	access                 Access
 	metrics                *metrics.Metrics
@@ -107,7 +109,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
-		config: c, queue: p.Queue, reader: p.Reader, mode: p.Mode, access: p.Access, metrics: p.Metrics, guard: p.Guard,
+		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access, metrics: p.Metrics, guard: p.Guard,
 		sources:      map[string]*Source{},
 		configured:   newConfiguredTokens(c.AdminTokens),
 		logins:       newLogins(c.FailedLogins),

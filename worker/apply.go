@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -35,7 +36,7 @@ func (w *worker) divide(ctx context.Context, b *hookgate.Batch) error {
 		r := b.Records[0]
 		w.Logger.Error("store rejects an event; it becomes a dead letter",
 			"request_id", r.RequestID, "event", r.Identity, "position", r.Position, "error", err)
-		return w.bury(ctx, b, hookgate.DeadLetter{Record: r, Reason: err.Error()})
+		return w.bury(ctx, b, hookgate.DeadLetter{Record: r, Reason: reason(err)})
 	}
 	if len(b.Records) == 0 {
 		for _, d := range b.Dead {
@@ -57,6 +58,15 @@ func (w *worker) divide(ctx context.Context, b *hookgate.Batch) error {
 		}
 	}
 	return nil
+}
+
+// reason is what the store has said about a record, without what wraps it on its way here.
+func reason(err error) string {
+	_, said, found := strings.Cut(err.Error(), hookgate.ErrRejected.Error()+": ")
+	if !found || said == "" {
+		return err.Error()
+	}
+	return said
 }
 
 // bury stores one dead letter. There is nothing gentler left to do with it, so even a rejection is
@@ -126,10 +136,10 @@ func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Du
 	for i := range b.Records {
 		r := &b.Records[i]
 		if !r.DuplicateOf.IsZero() || slices.Contains(outcome.Duplicates, i) {
-			w.metrics.Duplicate(r.EventType, now.Sub(r.ReceivedAt))
+			w.metrics.Duplicate(r.EventType, now.Sub(r.SetOutAt()))
 			continue
 		}
-		w.metrics.Persisted(r.EventType, now.Sub(r.ReceivedAt))
+		w.metrics.Persisted(r.EventType, now.Sub(r.SetOutAt()))
 		switch w.sequences.observe(r) {
 		case afterGap:
 			w.metrics.SequenceGap(r.Source)
@@ -139,6 +149,6 @@ func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Du
 	}
 	for i := range b.Dead {
 		d := &b.Dead[i]
-		w.metrics.DeadLettered(d.EventType, now.Sub(d.ReceivedAt))
+		w.metrics.DeadLettered(d.EventType, now.Sub(d.SetOutAt()))
 	}
 }

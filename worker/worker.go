@@ -78,11 +78,12 @@ func fill[T comparable](to *T, value T) {
 
 // Metrics is told what became of each record. Its methods are called concurrently.
 type Metrics interface {
-	// Persisted, Duplicate and DeadLettered count one record, since when it was received.
+	// Persisted, Duplicate and DeadLettered count one record, since when it was received or replayed.
 	Persisted(eventType string, sinceReceived time.Duration)
 	Duplicate(eventType string, sinceReceived time.Duration)
 	DeadLettered(eventType string, sinceReceived time.Duration)
-	// Batch counts one transaction of the store, ApplyFailed an attempt at one that failed.
+	// Batch counts one transaction of the store, ApplyFailed an attempt at one, or at becoming the owner of a
+	// partition, that failed.
 	Batch(records int, took time.Duration)
 	ApplyFailed()
 	// Fenced counts one batch that was refused because its partition has another owner.
@@ -240,6 +241,9 @@ func (w *worker) acquire(ctx context.Context, records []hookgate.Record) error {
 			ctx, cancel := context.WithTimeout(ctx, w.ApplyTimeout)
 			defer cancel()
 			epoch, err := w.store.Acquire(ctx, p)
+			if err != nil {
+				w.metrics.ApplyFailed()
+			}
 			w.owned[p] = ownership{lease, epoch}
 			return err
 		})

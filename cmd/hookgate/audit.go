@@ -95,7 +95,7 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if asJSON {
 		answer := map[string]any{
 			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,
-			"actions": a.Actions,
+			"purged": a.Purged, "actions": a.Actions,
 		}
 		if a.Break == nil {
 			answer["head"] = hex.EncodeToString(a.Head[:])
@@ -109,7 +109,11 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Break != nil {
 		return nil // the error says it
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "OK: %d links, %d events, %d duplicates, %d dead letters, %d rows of the admin trail\nhead %x\n",
-		a.Links, a.Events, a.Duplicates, a.DeadLetters, a.Actions, a.Head)
+	purged := ""
+	if a.Purged > 0 {
+		purged = fmt.Sprintf(" (%d purged)", a.Purged)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "OK: %d links, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\nhead %x\n",
+		a.Links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions, a.Head)
 	return err
 }

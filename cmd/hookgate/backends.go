@@ -12,6 +12,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/later"
 	"github.com/hookgate/hookgate/metrics"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
@@ -30,6 +31,7 @@ type backends struct {
 	mode   httpd.ModeKeeper
 	store  hookgate.Store
 	reader hookgate.Reader
+	purger hookgate.Purger
 	access httpd.Access
 	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
 	holdings func() metrics.Holdings
@@ -57,7 +59,7 @@ func openBackends(ctx context.Context, c config, log *slog.Logger) (_ *backends,
 		return b, err
 	}
 	if c.Database.URL != "" {
-		err = b.openPostgres(ctx, c)
+		err = b.openPostgres(ctx, c, log)
 	} else {
 		err = b.openStoreFile(ctx, c)
 	}
@@ -93,16 +95,18 @@ func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger
 }
 
 func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) error {
-	q, err := queueredis.Open(ctx, queueredis.Config{
-		URL:           c.Redis.URL,
-		Prefix:        c.Redis.Prefix,
-		Partitions:    c.Queue.Partitions,
-		HighWater:     c.Queue.HighWater,
-		ClaimTTL:      c.Queue.ClaimTTL,
-		LeaseTTL:      c.Redis.LeaseTTL,
-		OpTimeout:     c.Redis.Timeout,
-		AllowEviction: c.Redis.AllowEviction,
-		Logger:        log,
+	remembered, err := c.DataDir.mode()
+	if err != nil {
+		return err
+	}
+	patience := later.Options{Name: "redis", Patience: 2 * c.Redis.Timeout, Logger: log}
+	q, err := later.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (later.ModeQueue, error) {
+		q, err := queueredis.Open(ctx, redisConfigOf(c, log))
+		if err != nil {
+			return nil, err
+		}
+		log.Info("redis: " + q.Durability().Worth)
+		return q, nil
 	})
 	if err != nil {
 		return err
@@ -110,9 +114,21 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	b.opened = append(b.opened, q)
 	b.queue, b.mode = q, q
 	b.holdings = func() metrics.Holdings {
-		return metrics.Holdings{Partitions: q.Owned(), LeasesLost: q.LeasesLost()}
+		opened, away := q.Opened()
+		if away != nil {
+			return metrics.Holdings{}
+		}
+		r := opened.(*queueredis.Queue)
+		return metrics.Holdings{Partitions: r.Owned(), LeasesLost: r.LeasesLost()}
 	}
-	b.promise = q.Durability().Worth
+	switch opened, away := q.Opened(); {
+	case away == nil:
+		b.promise = opened.(*queueredis.Queue).Durability().Worth
+	case c.Failover == failoverOff:
+		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
+	default:
+		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
+	}
 	if c.Failover == failoverOff {
 		return nil
 	}
@@ -140,29 +156,57 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	return nil
 }
 
+func redisConfigOf(c config, log *slog.Logger) queueredis.Config {
+	return queueredis.Config{
+		URL:           c.Redis.URL,
+		Prefix:        c.Redis.Prefix,
+		Partitions:    c.Queue.Partitions,
+		HighWater:     c.Queue.HighWater,
+		ClaimTTL:      c.Queue.ClaimTTL,
+		LeaseTTL:      c.Redis.LeaseTTL,
+		OpTimeout:     c.Redis.Timeout,
+		AllowEviction: c.Redis.AllowEviction,
+		TLSCA:         c.Redis.TLSCA,
+		ModeChanged: func(m hookgate.Mode) {
+			if err := c.DataDir.keepMode(m); err != nil {
+				log.Warn("mode is not remembered for a start without Redis", "error", err)
+			}
+		},
+		Logger: log,
+	}
+}
+
 func (b *backends) openStoreFile(ctx context.Context, c config) error {
 	s, err := storesqlite.Open(ctx, c.DataDir.storeFile())
 	if err != nil {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.access, b.stored = s, s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
-func (b *backends) openPostgres(ctx context.Context, c config) error {
-	s, err := postgres.Open(ctx, postgresConfigOf(c))
+func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger) error {
+	s, err := postgres.New(ctx, postgresConfigOf(c))
 	if err != nil {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.access, b.stored = s, s, s, "PostgreSQL"
 	b.pool = func() metrics.Pool {
 		p := s.Pool()
 		return metrics.Pool{
 			Acquired: int(p.AcquiredConns()), Idle: int(p.IdleConns()), Total: int(p.TotalConns()), Max: int(p.MaxConns()),
 			Waits: p.EmptyAcquireCount(), Waited: p.EmptyAcquireWaitTime(),
 		}
+	}
+	preparing, err := later.Start(ctx, later.Options{Name: "postgres", Patience: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, preparing)
+	b.store, b.reader, b.purger, b.access, b.stored = s, s, s, s, "PostgreSQL"
+	if preparing.Err() != nil {
+		b.stored = "PostgreSQL, when it is there"
 	}
 	return nil
 }

@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -67,8 +69,20 @@ func (c *client) token() (string, error) {
 	return token, err
 }
 
-// do makes an authorised request and returns the answer's body, which the caller closes. Any status but 200 and 201
-// is an error with what the gate said.
+// refusal is an answer of the gate that is none of 200, 201 and 202.
+type refusal struct {
+	status string
+	code   int
+	told   string // the member error of the body, or all of it
+	body   []byte
+	// retryAfter is how long the gate wants to be left alone; 0 if it does not say.
+	retryAfter time.Duration
+}
+
+func (e *refusal) Error() string { return fmt.Sprintf("the gate answers %s: %s", e.status, e.told) }
+
+// do makes an authorised request and returns the answer's body, which the caller closes. Any status but 200, 201 and
+// 202 is a refusal.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, accept string, body io.Reader) (io.ReadCloser, error) {
 	token, err := c.token()
 	if err != nil {
@@ -100,16 +114,18 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, fmt.Errorf("ask the gate (is it running, and is --target right?): %w", err)
 	}
-	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted:
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
 	var problem struct{ Error string }
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
 		problem.Error = strings.TrimSpace(string(text))
 	}
-	return nil, fmt.Errorf("the gate answers %s: %s", resp.Status, problem.Error)
+	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+	return nil, &refusal{resp.Status, resp.StatusCode, problem.Error, text, time.Duration(seconds) * time.Second}
 }
 
 // get decodes the JSON answer to a GET into v.

@@ -89,6 +89,7 @@ type redisConfig struct {
 	Timeout       time.Duration `koanf:"timeout"`
 	LeaseTTL      time.Duration `koanf:"lease_ttl"`
 	AllowEviction bool          `koanf:"allow_eviction"`
+	TLSCA         string        `koanf:"tls_ca"`
 }
 
 // spoolConfig is used with Redis.

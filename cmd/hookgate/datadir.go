@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hookgate/hookgate"
 )
 
 // dataDir is the folder that holds everything the gate must not lose.
@@ -18,12 +20,14 @@ import (
 //	queue.db      what is acknowledged and not yet stored, and the claims
 //	store.db      events, lineage, dead letters
 //	spool.db      what is acknowledged while Redis is away
+//	mode          the mode that Redis had when it was seen last
 //	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
 //	hookgate.lock who uses the folder now
 type dataDir string
 
 func (d dataDir) queueFile() string { return filepath.Join(string(d), "queue.db") }
 func (d dataDir) spoolFile() string { return filepath.Join(string(d), "spool.db") }
+func (d dataDir) modeFile() string  { return filepath.Join(string(d), "mode") }
 func (d dataDir) storeFile() string { return filepath.Join(string(d), "store.db") }
 func (d dataDir) keyFile(name string) string {
 	return filepath.Join(string(d), "keys", name)
@@ -94,6 +98,32 @@ func (d dataDir) key(name string) (key string, made bool, err error) {
 		return "", false, fmt.Errorf("make key: %w", err)
 	}
 	return key, true, nil
+}
+
+// mode returns the mode that was kept, or the normal one if none was.
+func (d dataDir) mode() (hookgate.Mode, error) {
+	text, err := os.ReadFile(d.modeFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return hookgate.ModeNormal, nil
+	} else if err != nil {
+		return "", fmt.Errorf("read the mode that was seen last: %w", err)
+	}
+	mode, err := hookgate.ParseMode(strings.TrimSpace(string(text)))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis tells", d.modeFile(), err)
+	}
+	return mode, nil
+}
+
+// keepMode keeps a mode for the next start.
+func (d dataDir) keepMode(m hookgate.Mode) error {
+	if kept, err := d.mode(); err == nil && kept == m {
+		return nil
+	}
+	if err := writeDurably(d.modeFile(), []byte(m+"\n")); err != nil {
+		return fmt.Errorf("keep mode %s for the next start: %w", m, err)
+	}
+	return nil
 }
 
 // writeDurably writes a file that only its owner may read: under another name, fsync, rename, fsync of the

@@ -13,8 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// drainPoll is how often drain asks the gate.
-const drainPoll = 100 * time.Millisecond
+const (
+	// drainPoll is how often drain asks the gate.
+	drainPoll = 100 * time.Millisecond
+	// firstAnswer is how long the gate may take to answer at all, however short the time-out.
+	firstAnswer = 30 * time.Second
+)
 
 func newDrainCommand() *cobra.Command {
 	var c client
@@ -25,7 +29,8 @@ func newDrainCommand() *cobra.Command {
 		Long: `Wait until everything that a running gate has accepted is stored.
 
 The gate goes on taking webhooks; with a steady stream of them the queue may never be
-empty, so set maintenance read_only first where that matters.
+empty, so set maintenance read_only first where that matters. While Redis is away nobody
+knows what is left in it, and drain waits.
 
 Exit code 0: nothing is queued. 1: something is left when the time is over. 2: the gate
 could not be asked.`,
@@ -38,16 +43,16 @@ could not be asked.`,
 		if timeout <= 0 {
 			return errors.New("--timeout must be positive")
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-		defer cancel()
 		d := drain{client: c, show: drainProgress(cmd.ErrOrStderr())}
-		left, err := d.run(ctx)
+		left, err := d.run(cmd.Context(), timeout)
 		switch {
 		case err == nil:
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first, time.Since(d.begun).Round(time.Millisecond))
 			return err
 		case errors.Is(err, context.DeadlineExceeded) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why", left, timeout)}
+		case errors.Is(err, context.DeadlineExceeded) && d.unsure:
+			return &exitError{exitFail, fmt.Errorf("the queue of the gate is away, and what is left in it is not known after %v", timeout)}
 		case errors.Is(err, context.Canceled) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("interrupted: %d records are still queued", left)}
 		}
@@ -61,26 +66,31 @@ type drain struct {
 	client client
 	show   func(d *drain, depth int64)
 	begun  time.Time
-	first  int64 // depth at first
+	first  int64 // depth when it was first known
+	unsure bool  // there may be more than the gate knows of: a queue that is away does not tell
 }
 
-// run returns when nothing is queued. An error comes with what was left when the gate answered last.
-func (d *drain) run(ctx context.Context) (left int64, err error) {
+// run returns when nothing is queued, or after the time-out. An error comes with what was left when the gate answered last.
+func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err error) {
 	d.begun, d.first = time.Now(), -1
-	for {
-		depth, err := d.depth(ctx)
+	asking, cancelAsking := context.WithTimeout(ctx, max(timeout, firstAnswer))
+	defer cancelAsking()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for ; ; asking = ctx {
+		depth, err := d.depth(asking)
 		if err != nil {
-			if ctx.Err() != nil {
-				err = ctx.Err()
+			if asking.Err() != nil {
+				err = asking.Err()
 			}
 			return left, err
 		}
-		if d.first < 0 {
+		if d.first < 0 || d.unsure {
 			d.first = depth
 		}
 		left = depth
 		d.show(d, depth)
-		if depth == 0 {
+		if depth == 0 && !d.unsure {
 			return 0, nil
 		}
 		select {
@@ -94,12 +104,16 @@ func (d *drain) run(ctx context.Context) (left int64, err error) {
 func (d *drain) depth(ctx context.Context) (int64, error) {
 	var health struct {
 		Queue struct {
-			Depth *int64
-			Error string
+			Depth           *int64
+			Error, Degraded string
 		}
 	}
 	if err := d.client.getOpen(ctx, "/api/health", &health); err != nil {
 		return 0, err
+	}
+	d.unsure = health.Queue.Error != "" || health.Queue.Degraded != ""
+	if health.Queue.Depth == nil && d.unsure {
+		return 0, nil
 	}
 	if health.Queue.Depth == nil {
 		return 0, fmt.Errorf("%s answers without the depth of a queue: is it a gate?", d.client.target)

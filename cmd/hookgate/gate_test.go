@@ -216,7 +216,10 @@ type health struct {
 		Spooled int64
 		Error   string
 	}
-	Store struct{ Error string }
+	Store struct {
+		Events int64
+		Error  string
+	}
 }
 
 func (g *gate) health() (h health) {

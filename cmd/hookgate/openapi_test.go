@@ -113,6 +113,9 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 			if ok, problems := v.ValidateHttpResponse(req, resp); !ok {
 				for _, p := range problems {
 					t.Errorf("%s %s: the %d is not as described: %s: %s\n%s", method, path, resp.StatusCode, p.Message, p.Reason, body)
+					for _, e := range p.SchemaValidationErrors {
+						t.Errorf("%s: %s", e.FieldPath, e.Reason)
+					}
 				}
 			}
 		}
@@ -127,6 +130,12 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	try(413, "POST", "/webhooks", strings.Repeat(" ", 2<<20), "Authorization", key)
 	try(415, "POST", "/webhooks", `{}`, "Authorization", key, "Content-Type", "text/plain")
 	g.awaitDrained()
+	poisonFile(t, g)
+	for n := range 3 {
+		try(202, "POST", "/webhooks", fmt.Sprintf(`{"messageId":"bad-%d","eventType":"order.paid"}`, n), "Authorization", key)
+	}
+	g.awaitDrained()
+	cureFile(t, g)
 	operations := []struct {
 		want               int
 		method, path, body string
@@ -141,12 +150,20 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{200, "POST", "/admin/maintenance", `{"mode":"read_only"}`}, {503, "GET", "/readyz", ""}, {503, "POST", "/webhooks", "{}"},
 		{200, "GET", "/admin/maintenance", ""}, {200, "POST", "/admin/maintenance", `{"mode":"normal"}`},
 		{200, "GET", "/admin/actions", ""}, {200, "GET", "/admin/actions?limit=1&after=1", ""}, {400, "GET", "/admin/actions?after=x", ""},
+		{200, "GET", "/admin/dlq", ""}, {200, "GET", "/admin/dlq?limit=1&state=all", ""}, {400, "GET", "/admin/dlq?state=none", ""},
+		{200, "GET", "/admin/dlq/2", ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", "/admin/dlq/2/body", ""},
+		{202, "POST", "/admin/dlq/2/replay", ""}, {202, "POST", "/admin/dlq/replay", `{"all":true,"limit":1}`},
+		{200, "POST", "/admin/dlq/replay", `{"filter":{"type":"none"}}`}, {400, "POST", "/admin/dlq/replay", "{}"},
+		{409, "POST", "/admin/dlq/4/purge", ""}, {200, "POST", "/admin/dlq/4/purge", `{"loseEvents":true}`}, {410, "GET", "/admin/dlq/4/body", ""},
+		{409, "POST", "/admin/dlq/4/replay", ""}, {200, "POST", "/admin/dlq/purge", `{"all":true,"loseEvents":true}`},
+		{200, "GET", "/admin/dlq/4", ""}, {200, "GET", "/api/trace/bad-2", ""},
 		{200, "GET", "/debug/pprof/goroutine?debug=1", ""}, {200, "GET", "/debug/pprof/heap", ""}, {404, "GET", "/debug/pprof/none", ""},
 	}
 	for _, o := range operations {
 		try(o.want, o.method, o.path, o.body, "Authorization", admin)
 	}
 	try(200, "GET", "/api/events", "", "Authorization", admin, "Accept", "application/x-ndjson")
+	try(200, "GET", "/admin/dlq?state=all", "", "Authorization", admin, "Accept", "application/x-ndjson")
 	credentials := []string{httpd.Nobody: "", httpd.Sender: key, httpd.Viewer: "Bearer " + g.newToken("a-viewer", hookgate.RoleViewer, ""),
 		httpd.Operator: "Bearer " + g.newToken("an-operator", hookgate.RoleOperator, ""), httpd.Admin: admin}
 	for _, rule := range httpd.Matrix {

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// slowProxy passes connections on to a server, as late as it is told to, and cuts them off when it is told to.
+// slowProxy passes connections on to a server, as late as it is told to, and cuts them off or refuses them when it is told to.
 type slowProxy struct {
 	t        *testing.T
 	listener net.Listener
 	target   string
 	delay    atomic.Int64 // nanoseconds that each piece of data is late
+	refuse   atomic.Bool  // whether new connections are closed at once
 
 	mu    sync.Mutex // guards conns
 	conns map[net.Conn]bool
@@ -47,6 +48,10 @@ func newSlowProxy(t *testing.T, target string) *slowProxy {
 func (p *slowProxy) address() string { return p.listener.Addr().String() }
 
 func (p *slowProxy) serve(client net.Conn) {
+	if p.refuse.Load() {
+		client.Close()
+		return
+	}
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		client.Close()

@@ -31,7 +31,8 @@ func newServeCommand() *cobra.Command {
 		Long: `Run the gate: take webhooks, answer 202 when each is on disk, store them in order.
 
 Everything is kept in the data directory, unless REDIS_URL makes Redis the queue and
-DB_URL makes PostgreSQL the store; then any number of processes share the work. On the
+DB_URL makes PostgreSQL the store; then any number of processes share the work. The
+gate also starts while they are away: it spools and queues until they are there. On the
 first start keys are made in the data directory and shown where they are. SIGTERM or
 SIGINT ends it in good order; what is queued then is stored later.
 
@@ -118,7 +119,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
 	server, err := httpd.New(httpConfigOf(c, keys, around, log), sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Access: b.access, Metrics: m, Guard: protection})
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access, Metrics: m, Guard: protection})
 	if err != nil {
 		return err
 	}

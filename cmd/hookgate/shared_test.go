@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -26,6 +25,7 @@ import (
 type shared struct {
 	t        *testing.T
 	redis    *redistest.Server
+	redisURL string
 	postgres *pgtest.Cluster
 	database string
 }
@@ -33,25 +33,40 @@ type shared struct {
 // newShared starts both servers, as durable as they can be.
 func newShared(t *testing.T) *shared {
 	t.Helper()
-	s := &shared{t: t, redis: redistest.Start(t, redistest.Options{AppendFsync: "always"})}
-	var err error
-	if s.postgres, err = pgtest.Start(t.Context(), pgtest.Options{Fsync: true}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.postgres.Close(); err != nil {
-			t.Errorf("end postgres: %v", err)
-		}
-	})
-	s.database = s.newDatabase()
+	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+	s := newSharedOn(t, redis.URL())
+	s.redis = redis
 	return s
 }
 
-func (s *shared) newDatabase() string {
-	s.t.Helper()
-	name, err := s.postgres.NewDatabase(s.t.Context())
+// newSharedOn starts a PostgreSQL for a Redis that is there.
+func newSharedOn(t *testing.T, redisURL string) *shared {
+	t.Helper()
+	s := &shared{t: t, redisURL: redisURL}
+	s.postgres, s.database = startPostgres(t, pgtest.Options{Fsync: true})
+	return s
+}
+
+// startPostgres starts a server with an empty database. It ends with the test.
+func startPostgres(t *testing.T, o pgtest.Options) (cluster *pgtest.Cluster, database string) {
+	t.Helper()
+	cluster, err := pgtest.Start(t.Context(), o)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Close(); err != nil {
+			t.Errorf("end postgres: %v", err)
+		}
+	})
+	return cluster, newDatabase(t, cluster)
+}
+
+func newDatabase(t *testing.T, cluster *pgtest.Cluster) string {
+	t.Helper()
+	name, err := cluster.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	return name
 }
@@ -59,7 +74,7 @@ func (s *shared) newDatabase() string {
 // env is what a gate needs to use both. Times are short, so that the tests are.
 func (s *shared) env() []string {
 	return []string{
-		"REDIS_URL=" + s.redis.URL(), "DB_URL=" + s.postgres.URL(s.database),
+		"REDIS_URL=" + s.redisURL, "DB_URL=" + s.postgres.URL(s.database),
 		"HOOKGATE_REDIS_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
 	}
 }
@@ -149,8 +164,8 @@ func TestPairings(t *testing.T) {
 	for name, env := range map[string][]string{
 		"embedded":             nil,
 		"Redis and SQLite":     {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=one"},
-		"SQLite and Postgres":  {"DB_URL=" + s.postgres.URL(s.newDatabase())},
-		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(s.newDatabase())},
+		"SQLite and Postgres":  {"DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
+		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
 	} {
 		g := startGate(t, startOptions{env: env})
 		ledgerFile := filepath.Join(t.TempDir(), "ledger.ndjson")
@@ -259,10 +274,12 @@ func TestStaleOwner(t *testing.T) {
 	s := newShared(t)
 	ingest, stale := s.start(roleIngest), s.start(roleWorker)
 	stream := startStream(t, ingest, 4000, 500)
-	<-time.After(time.Second) // in the middle of its work
+	stored := func() int64 { return ingest.health().Store.Events }
+	ingest.await("it is in the middle of its work", func() bool { return stored() > 300 })
 	stale.signal(syscall.SIGSTOP)
 	s.start(roleWorker)
-	<-time.After(2 * time.Second) // past its lease of 1 s
+	before := stored()
+	ingest.await("its lease has run out and its successor stores", func() bool { return stored() > before+200 })
 	stale.signal(syscall.SIGCONT)
 	stream.wait()
 	ingest.awaitDrained()
@@ -275,7 +292,7 @@ func TestRedisHangs(t *testing.T) {
 	s := newShared(t)
 	g := s.start(roleAll)
 	stream := startStream(t, g, 3000, 500)
-	<-time.After(time.Second)
+	g.await("something is stored", func() bool { return g.health().Store.Events > 300 })
 	hung := time.Now()
 	s.redis.Hang()
 	g.await("the gate spools", func() bool { h := g.health(); return h.Status == "degraded" && h.Queue.Spooled > 100 })
@@ -330,6 +347,7 @@ func TestFailoverOff(t *testing.T) {
 func TestPoison(t *testing.T) {
 	s := newShared(t)
 	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
+	ingest.await("the tables are there", func() bool { return ingest.health().Status == "ok" })
 	if err := s.postgres.Exec(t.Context(), s.database, "ALTER TABLE webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
 		t.Fatal(err)
 	}
@@ -431,15 +449,7 @@ func TestPostgresSlow(t *testing.T) {
 
 // TestMigrate: the commands show and update the schema of a database that no gate has seen.
 func TestMigrate(t *testing.T) {
-	cluster, err := pgtest.Start(context.Background(), pgtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := startPostgres(t, pgtest.Options{})
 	env := []string{"DB_URL=" + cluster.URL(database)}
 	for _, step := range []struct {
 		args []string

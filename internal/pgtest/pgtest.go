@@ -30,6 +30,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/hookgate/hookgate/internal/certtest"
 )
 
 // superuser is that of a cluster; it needs no password.
@@ -43,6 +45,8 @@ type Options struct {
 	// Fsync makes commits wait for the disk. Without it they survive the death of the server, as all tests
 	// need, and not that of the machine.
 	Fsync bool
+	// TLS makes the server speak TLS with those who want it, with a certificate by a CA of its own; see CAFile.
+	TLS bool
 	// Settings are further settings of the server, in the form name=value.
 	Settings []string
 }
@@ -53,6 +57,7 @@ type Cluster struct {
 	bin       string
 	dir       string
 	port      int
+	files     certtest.Files // with Options.TLS
 	process   *process
 	databases atomic.Int64
 }
@@ -83,6 +88,11 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
+	if o.TLS {
+		if err := c.makeCertificate(); err != nil {
+			return nil, err
+		}
+	}
 	// Another program may take the port between the choice and the start.
 	for range 3 {
 		if c.port, err = freePort(); err != nil {
@@ -94,6 +104,25 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	return nil, err
 }
+
+// makeCertificate gives the server a certificate.
+func (c *Cluster) makeCertificate() error {
+	files, err := certtest.Make(c.dir)
+	if err != nil {
+		return err
+	}
+	c.files = files
+	c.options.Settings = append(c.options.Settings, "ssl=on", "ssl_cert_file="+files.Cert, "ssl_key_file="+files.Key)
+	for _, file := range []string{files.Cert, files.Key} {
+		if err := give(file); err != nil {
+			return fmt.Errorf("give the certificate to the server: %w", err)
+		}
+	}
+	return nil
+}
+
+// CAFile returns the file of the CA by which the server's certificate is.
+func (c *Cluster) CAFile() string { return c.files.CA }
 
 // Restart starts the server again, after Stop or Kill, on its old port and with its old data.
 func (c *Cluster) Restart(ctx context.Context) (err error) {
@@ -134,6 +163,21 @@ func (c *Cluster) NewDatabase(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("create database %s: %w", name, err)
 	}
 	return name, nil
+}
+
+// RequirePasswords makes the server demand a password of everyone who comes over TCP from now on. Nobody has one.
+func (c *Cluster) RequirePasswords(ctx context.Context) error {
+	rules := "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(rules), 0o600); err != nil {
+		return fmt.Errorf("require passwords: %w", err)
+	}
+	conn, err := pgx.Connect(ctx, c.URL("postgres")+"&host="+url.QueryEscape(c.dir))
+	if err != nil {
+		return fmt.Errorf("require passwords: %w", err)
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "SELECT pg_reload_conf()")
+	return err
 }
 
 // Exec runs statements in a database as its superuser.
@@ -183,13 +227,18 @@ func tempDir(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var attr syscall.SysProcAttr
-	if err = asServer(&attr); err == nil && attr.Credential != nil {
-		err = unix.Chown(dir, int(attr.Credential.Uid), int(attr.Credential.Gid))
-	}
-	if err != nil {
+	if err := give(dir); err != nil {
 		os.RemoveAll(dir)
 		return "", err
 	}
 	return dir, nil
+}
+
+// give makes a file or folder the server's.
+func give(path string) error {
+	var attr syscall.SysProcAttr
+	if err := asServer(&attr); err != nil || attr.Credential == nil {
+		return err
+	}
+	return unix.Chown(path, int(attr.Credential.Uid), int(attr.Credential.Gid))
 }

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,4 +38,52 @@ func ClusterURL(nodes []*Server) string {
 		addrs[i] = node.Addr()
 	}
 	return "redis://" + strings.Join(addrs, ",")
+}
+
+// MoveSlot moves a slot from one node of a cluster to another, key by key, as an operator does with resharding. half is
+// called when some of its keys are on each side.
+func MoveSlot(t testing.TB, nodes []*Server, slot, from, to int, half func()) {
+	t.Helper()
+	number, ids := strconv.Itoa(slot), make([]string, len(nodes))
+	for i, node := range nodes {
+		ids[i] = node.MustDo("CLUSTER", "MYID")
+	}
+	nodes[to].MustDo("CLUSTER", "SETSLOT", number, "IMPORTING", ids[from])
+	nodes[from].MustDo("CLUSTER", "SETSLOT", number, "MIGRATING", ids[to])
+	for moved := 0; ; moved++ {
+		keys := nodes[from].keysInSlot(number)
+		if len(keys) == 0 {
+			break
+		}
+		if moved == 1 {
+			half()
+		}
+		batch := keys[:max(1, len(keys)/2)]
+		args := []string{"MIGRATE", "127.0.0.1", strconv.Itoa(nodes[to].port), "", "0", "10000", "KEYS"}
+		nodes[from].MustDo(append(args, batch...)...)
+	}
+	for _, i := range []int{to, from} {
+		nodes[i].MustDo("CLUSTER", "SETSLOT", number, "NODE", ids[to])
+	}
+	for i, node := range nodes {
+		if i != to && i != from {
+			node.MustDo("CLUSTER", "SETSLOT", number, "NODE", ids[to])
+		}
+	}
+}
+
+func (s *Server) keysInSlot(slot string) []string {
+	s.t.Helper()
+	client, err := s.client()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	keys, err := client.Do(ctx, client.B().Arbitrary("CLUSTER", "GETKEYSINSLOT", slot, "1000").Build()).AsStrSlice()
+	if err != nil {
+		s.t.Fatalf("list the keys of slot %s: %v", slot, err)
+	}
+	return keys
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate/internal/certtest"
 )
 
 // startTimeout is how long a server may take to answer. It only ends tests that fail.
@@ -29,6 +32,8 @@ type Options struct {
 	// MaxMemory and MaxMemoryPolicy are the settings of these names, as "100mb" and "allkeys-lru".
 	MaxMemory       string
 	MaxMemoryPolicy string
+	// TLS opens a second port that speaks TLS, with a certificate by a CA of its own; see TLSURL.
+	TLS bool
 	// Extra are further lines of the configuration file.
 	Extra []string
 }
@@ -38,15 +43,22 @@ type Server struct {
 	t     testing.TB
 	dir   string
 	port  int
+	tls   tls
 	extra []string // arguments behind the configuration file
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has been waited for
 }
 
+// tls is the second port of a server, if it has one.
+type tls struct {
+	port  int
+	files certtest.Files
+}
+
 // Start starts a server and waits until it answers.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	lines := []string{`save ""`}
+	lines := []string{`save ""`, "rdbcompression no"}
 	if o.AppendFsync != "" {
 		lines = append(lines, "appendonly yes", "appendfsync "+o.AppendFsync)
 	}
@@ -56,7 +68,19 @@ func Start(t testing.TB, o Options) *Server {
 	if o.MaxMemoryPolicy != "" {
 		lines = append(lines, "maxmemory-policy "+o.MaxMemoryPolicy)
 	}
-	return start(t, freePort(t), append(lines, o.Extra...))
+	lines = append(lines, o.Extra...)
+	if !o.TLS {
+		return start(t, freePort(t), lines)
+	}
+	files, err := certtest.Make(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := tls{freePort(t), files}
+	s := start(t, freePort(t), append(lines, "tls-port "+strconv.Itoa(second.port), "tls-auth-clients no",
+		"tls-ca-cert-file "+files.CA, "tls-cert-file "+files.Cert, "tls-key-file "+files.Key))
+	s.tls = second
+	return s
 }
 
 // start runs redis-server with a configuration file of the given lines.
@@ -79,7 +103,14 @@ func (s *Server) config() string { return filepath.Join(s.dir, "redis.conf") }
 
 func (s *Server) run() {
 	s.t.Helper()
-	cmd := exec.Command("redis-server", append([]string{s.config()}, s.extra...)...)
+	s.exec()
+	s.Await("PONG", "PING")
+}
+
+// exec starts the process.
+func (s *Server) exec(more ...string) {
+	s.t.Helper()
+	cmd := exec.Command("redis-server", slices.Concat([]string{s.config()}, s.extra, more)...)
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server: %v (make tools installs it)", err)
@@ -90,7 +121,6 @@ func (s *Server) run() {
 		close(ended)
 	}()
 	s.cmd, s.ended = cmd, ended
-	s.Await("PONG", "PING")
 }
 
 // Addr returns the server's host:port.
@@ -98,6 +128,11 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // URL returns the server's address as a redis:// URL.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// TLSURL returns the address of the port that speaks TLS as a rediss:// URL, and the file of the CA to trust.
+func (s *Server) TLSURL(userinfo string) (url, ca string) {
+	return "rediss://" + userinfo + "@" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.tls.port)), s.tls.files.CA
+}
 
 // Kill ends the process with SIGKILL, as a crash would. It does nothing if there is none.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
@@ -127,6 +162,27 @@ func (s *Server) Restart() {
 	s.run()
 }
 
+// RestartLoading starts the process again, as Restart does. It returns while the server loads its append-only file, which
+// it must have, and answers LOADING; that lasts until EndLoading.
+func (s *Server) RestartLoading() {
+	s.t.Helper()
+	// Each of these keys takes a pause to load; commands are answered in between.
+	s.MustDo("EVAL", "for i = 1, 500 do redis.call('SET', 'filler:' .. i, string.rep('x', 2000)) end return 1", "0")
+	s.MustDo("BGREWRITEAOF")
+	s.Await("aof_rewrites:1", "INFO", "persistence")
+	s.Await("aof_rewrite_in_progress:0", "INFO", "persistence")
+	s.Kill()
+	s.exec("--key-load-delay", "100000", "--loading-process-events-interval-bytes", "1024")
+	s.Await("LOADING", "PING")
+}
+
+// EndLoading lets a server load at its own speed, and waits until it has.
+func (s *Server) EndLoading() {
+	s.t.Helper()
+	s.MustDo("CONFIG", "SET", "key-load-delay", "0")
+	s.Await("PONG", "PING")
+}
+
 // Hang stops the process with SIGSTOP: it keeps its connections and answers nothing.
 func (s *Server) Hang() { s.signal(syscall.SIGSTOP) }
 
@@ -140,13 +196,17 @@ func (s *Server) signal(signal syscall.Signal) {
 	}
 }
 
-// Do runs one command over a connection of its own and returns its answer as text.
-func (s *Server) Do(args ...string) (string, error) {
-	client, err := rueidis.NewClient(rueidis.ClientOption{
+func (s *Server) client() (rueidis.Client, error) {
+	return rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{s.Addr()}, ForceSingleClient: true, DisableCache: true, DisableRetry: true,
 		PipelineMultiplex: -1, ReadBufferEachConn: 1 << 12, WriteBufferEachConn: 1 << 12,
 		Dialer: net.Dialer{Timeout: time.Second},
 	})
+}
+
+// Do runs one command over a connection of its own and returns its answer as text.
+func (s *Server) Do(args ...string) (string, error) {
+	client, err := s.client()
 	if err != nil {
 		return "", err
 	}
@@ -176,12 +236,12 @@ func (s *Server) MustDo(args ...string) string {
 	return answer
 }
 
-// Await repeats a command until its answer contains want.
+// Await repeats a command until its answer, or the error that it is answered with, contains want.
 func (s *Server) Await(want string, args ...string) {
 	s.t.Helper()
 	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		answer, err := s.Do(args...)
-		if err == nil && strings.Contains(answer, want) {
+		if err == nil && strings.Contains(answer, want) || err != nil && strings.Contains(err.Error(), want) {
 			return
 		}
 		select {

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,20 @@ func TestLife(t *testing.T) {
 	s.Resume()
 	s.Await("v", "GET", "k")
 	s.Stop()
+}
+
+// TestLoading: a server that loads says so until it is let go on, and then has its data.
+func TestLoading(t *testing.T) {
+	s := Start(t, Options{AppendFsync: "always"})
+	s.MustDo("SET", "k", "v")
+	s.RestartLoading()
+	if _, err := s.Do("GET", "k"); err == nil || !strings.Contains(err.Error(), "LOADING") {
+		t.Errorf("while it loads the server answers %v", err)
+	}
+	s.EndLoading()
+	if got := s.MustDo("GET", "k"); got != "v" {
+		t.Errorf("afterwards k is %q", got)
+	}
 }
 
 // TestCluster: three masters share the slots.

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -33,3 +34,15 @@ func StartSentinel(t testing.TB, o Options) *Sentinel {
 
 // URL returns a redis:// URL that asks the sentinel for the master.
 func (s *Sentinel) URL() string { return s.Watcher.URL() + "?master=" + SentinelMaster }
+
+// AwaitReplicated waits until the replica has everything that the master has. The master must not be writing.
+func (s *Sentinel) AwaitReplicated() {
+	s.Master.t.Helper()
+	for line := range strings.Lines(s.Master.MustDo("INFO", "replication")) {
+		if offset, ok := strings.CutPrefix(strings.TrimSpace(line), "master_repl_offset:"); ok {
+			s.Replica.Await("slave_repl_offset:"+offset+"\r\n", "INFO", "replication")
+			return
+		}
+	}
+	s.Master.t.Fatal("the master does not tell how far it is")
+}

@@ -48,6 +48,9 @@ func testModel(t *testing.T, b Backend) {
 			"append": func(t *rapid.T) {
 				m.append(t, rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"), rapid.IntRange(0, 12).Draw(t, "n"))
 			},
+			"replay": func(t *rapid.T) {
+				m.replay(t, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"), rapid.IntRange(0, 3).Draw(t, "n"))
+			},
 			"next": func(t *rapid.T) {
 				if m.waiting() == 0 {
 					return
@@ -112,6 +115,18 @@ func (m *model) append(t TB, key string, n int) {
 	m.appended[r.Partition] = append(m.appended[r.Partition], r)
 }
 
+// replay appends a replay, of whatever request, which takes the claim over.
+func (m *model) replay(t TB, key string, n int) {
+	d := replay(delivery(key, n))
+	receipt := mustAppend(t, m.q, d)
+	if receipt.Duplicate() {
+		t.Fatalf("the replay of %s is a duplicate of %s", d.MessageID, receipt.DuplicateOf)
+	}
+	m.first[d.MessageID] = d.RequestID
+	r := hookgate.Record{Delivery: *d, Partition: receipt.Partition, Position: receipt.Position}
+	m.appended[r.Partition] = append(m.appended[r.Partition], r)
+}
+
 // waiting is a lower bound of the records that the consumer has not been handed.
 func (m *model) waiting() int {
 	n := 0
@@ -158,5 +173,5 @@ func (m *model) release(r hookgate.Record) {
 }
 
 func describe(r hookgate.Record) string {
-	return fmt.Sprintf("%s %s %s %s %q of %s", r.Position, r.RequestID, r.Identity, r.OrderingKey, r.Body, r.DuplicateOf)
+	return fmt.Sprintf("%s %s %s %s %q of %s, replay of %s", r.Position, r.RequestID, r.Identity, r.OrderingKey, r.Body, r.DuplicateOf, r.ReplayOf)
 }

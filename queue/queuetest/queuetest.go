@@ -82,6 +82,11 @@ func Run(t *testing.T, b Backend) {
 		{"OrderWithinKey", testOrder},
 		{"HighWater", testHighWater},
 		{"ClaimExpires", testClaimExpires},
+		{"Replay", testReplay},
+		{"ReplayWhileQueued", testReplayWhileQueued},
+		{"ConcurrentReplays", testConcurrentReplays},
+		{"ReplayIsHeldUpByTheMark", testReplayFull},
+		{"ReplaySurvivesCrash", testReplaySurvives},
 		{"NextLimits", testNextLimits},
 		{"NextWaits", testNextWaits},
 		{"CommitIsCumulative", testCommit},
@@ -102,6 +107,7 @@ func Run(t *testing.T, b Backend) {
 		return
 	}
 	for name, done := range map[string]bool{"NotDone": false, "Done": true} {
+		t.Run("ReplayFails"+name, func(t *testing.T) { testReplayFails(t, b, done) })
 		t.Run("AppendFails"+name, func(t *testing.T) { testAppendFails(t, b, done) })
 		t.Run("CommitFails"+name, func(t *testing.T) { testCommitFails(t, b, done) })
 	}

@@ -3,16 +3,20 @@ package redis
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate"
 )
 
 // Config of a queue. Zero fields take their defaults.
@@ -42,6 +46,10 @@ type Config struct {
 	// AllowEviction permits a Redis that throws away keys when its memory is full, and with them
 	// acknowledged deliveries.
 	AllowEviction bool
+	// TLSCA is a file of certificates, PEM, that are trusted instead of the system's with rediss://.
+	TLSCA string
+	// ModeChanged, if set, is told the mode when the queue is opened and at each change, one call at a time.
+	ModeChanged func(hookgate.Mode)
 	// Logger is told when Redis fails and works again, and when partitions come and go; default none.
 	Logger *slog.Logger
 }
@@ -96,9 +104,15 @@ func (c Config) clientOption() (rueidis.ClientOption, error) {
 	if u.Scheme == "rediss" {
 		name, _, _ := net.SplitHostPort(o.InitAddress[0]) // it was put together above
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if o.TLSConfig.RootCAs, err = c.trusted(); err != nil {
+			return o, err
+		}
 		if len(hosts) == 1 {
 			o.TLSConfig.ServerName = name
 		}
+	}
+	if c.TLSCA != "" && o.TLSConfig == nil {
+		return o, errors.New("certificates to trust are given and the redis URL does not begin with rediss://")
 	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
@@ -132,6 +146,22 @@ func (c Config) clientOption() (rueidis.ClientOption, error) {
 		return o, errors.New("redis URL: several hosts are a cluster or need ?master=NAME")
 	}
 	return o, nil
+}
+
+// trusted returns the certificates of TLSCA, nil for the system's.
+func (c Config) trusted() (*x509.CertPool, error) {
+	if c.TLSCA == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.TLSCA)
+	if err != nil {
+		return nil, fmt.Errorf("read certificates to trust: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", c.TLSCA)
+	}
+	return pool, nil
 }
 
 // parseURL parts the hosts from the rest, since net/url takes one host only. Its errors do not repeat the URL,

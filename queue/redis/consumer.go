@@ -18,9 +18,9 @@ import (
 
 const (
 	// pauseMin and pauseMax bound the pauses between two looks at partitions that are empty. What this
-	// process appends itself is looked for at once.
+	// process appends itself is looked for at once, and what another does when the count finds it.
 	pauseMin = time.Millisecond
-	pauseMax = 50 * time.Millisecond
+	pauseMax = time.Second
 	// readBytesMin is the least that a partition is asked for, whatever its share of a batch.
 	readBytesMin = 64 << 10
 )

@@ -12,8 +12,12 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// pollEvery is how often the depth, the mode and the health are looked at.
-const pollEvery = 100 * time.Millisecond
+const (
+	// pollEvery is how often the depth, the mode and the health are looked at.
+	pollEvery = 100 * time.Millisecond
+	// restEvery is how many of these looks make one where this process neither appends nor consumes.
+	restEvery = 5
+)
 
 // depth estimates how many unreleased records the queue holds: what was counted last, and what this process
 // has appended since that count began. An append under way during the count may be in it twice, never not at all.
@@ -89,6 +93,9 @@ func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers [
 		n, failed := results[p].ToInt64()
 		if failed == nil {
 			q.depth.lengths[p] = n
+			if n > 0 {
+				q.wake(p) // another process may have appended it
+			}
 		} else {
 			err = opError("count", p, q.explain(ctx, failed))
 			if ctx.Err() == nil && !q.isClosed() {
@@ -158,17 +165,29 @@ func (q *Queue) watch() {
 	}()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
-	for {
+	for look, appends := 0, int64(0); ; look++ {
 		select {
 		case <-ticker.C:
 		case <-q.closing:
 			return
+		}
+		if now := q.depth.started.Load(); now != appends {
+			appends = now
+		} else if look%restEvery > 0 && !q.consuming() && q.health.err() == nil {
+			continue
 		}
 		// What fails is in the health, and is tried again next time.
 		_ = q.measure(ctx)
 		_ = q.readSettings(ctx)
 		q.probe(ctx)
 	}
+}
+
+// consuming reports whether this process has consumers.
+func (q *Queue) consuming() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.consumers) > 0
 }
 
 // probe writes to the partitions whose last write failed, so that they are found well without traffic.

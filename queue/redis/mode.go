@@ -22,8 +22,17 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 	if _, err := q.settle(ctx, "mode", string(m), "any"); err != nil {
 		return fmt.Errorf("keep mode %s in redis: %w", m, err)
 	}
-	q.mode.Store(&m)
+	q.takeUp(m)
 	return nil
+}
+
+// takeUp lets a mode take effect.
+func (q *Queue) takeUp(m hookgate.Mode) {
+	q.telling.Lock()
+	defer q.telling.Unlock()
+	if before := q.mode.Swap(&m); (before == nil || *before != m) && q.opts.ModeChanged != nil {
+		q.opts.ModeChanged(m)
+	}
 }
 
 // settle sets a field of the settings and returns its value: in any case, or only if it is new.
@@ -47,7 +56,7 @@ func (q *Queue) readSettings(ctx context.Context) error {
 			return fmt.Errorf("read settings: %w", err)
 		}
 	}
-	q.mode.Store(&mode)
+	q.takeUp(mode)
 
 	want := strconv.Itoa(q.opts.Partitions)
 	have, err := values[1].ToString()
@@ -60,8 +69,8 @@ func (q *Queue) readSettings(ctx context.Context) error {
 		q.misfit.Store(nil)
 		return nil
 	}
-	why := fmt.Errorf("queue %s has %s partitions in redis now and %s in this process, which must be restarted",
-		q.opts.Prefix, have, want)
+	why := unfit(reasonPartitions, fmt.Errorf("queue %s has %s partitions in redis now and %s in this process, which must be restarted",
+		q.opts.Prefix, have, want))
 	if q.misfit.Swap(&why) == nil {
 		q.opts.Logger.Error("deliveries are refused", "error", why)
 	}
@@ -77,7 +86,7 @@ func (q *Queue) fixPartitions(ctx context.Context) error {
 	}
 	n, err := strconv.Atoi(have)
 	if err != nil || n < 1 {
-		return fmt.Errorf("its number of partitions reads %q", have)
+		return unfit(reasonPartitions, fmt.Errorf("its number of partitions reads %q", have))
 	}
 	waiting := int64(0)
 	for _, log := range newKeys(q.opts.Prefix, n).log {
@@ -88,8 +97,8 @@ func (q *Queue) fixPartitions(ctx context.Context) error {
 		waiting += records
 	}
 	if waiting > 0 {
-		return fmt.Errorf("it holds %d records on %d partitions, and the setting is %d:"+
-			" set it back to %d until the queue is empty", waiting, n, q.opts.Partitions, n)
+		return unfit(reasonPartitions, fmt.Errorf("it holds %d records on %d partitions, and the setting is %d:"+
+			" set it back to %d until the queue is empty", waiting, n, q.opts.Partitions, n))
 	}
 	_, err = q.settle(ctx, "partitions", want, "any")
 	return err

@@ -18,7 +18,7 @@
 // twice. If a log is deleted by hand (DEL, FLUSHALL) its positions go on from the clock.
 //
 // Known limits: replicas are not waited for, so that a failover loses what they had not received. What another
-// process appends to an idle partition is seen within 50 ms. The Redis user needs INFO, also in scripts;
+// process appends to an idle partition is seen within 100 ms. The Redis user needs INFO, also in scripts;
 // without CONFIG GET nobody is told what a 202 is worth.
 package redis
 
@@ -48,6 +48,8 @@ type Queue struct {
 	health *health
 	depth  depth
 	mode   atomic.Pointer[hookgate.Mode]
+	// telling is held while the mode changes, over opts.ModeChanged, so that what is told last is in effect.
+	telling sync.Mutex
 	// misfit, once set, says why this process must not append any more.
 	misfit atomic.Pointer[error]
 
@@ -68,20 +70,21 @@ type Queue struct {
 
 var _ hookgate.Queue = (*Queue)(nil)
 
-// Open opens the queue in the Redis that c names. It fails if Redis does not answer, if it may evict keys and c does
-// not allow that, or if the queue holds records for another number of partitions.
+// Open opens the queue in the Redis that c names. The error is a hookgate.UnfitError if c makes no sense, if Redis does not let
+// this process in, if it may evict keys and c does not allow that, or if the queue holds records for another number of
+// partitions. Any other error means that Redis is away or not ready.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {
-		return nil, err
+		return nil, unfit(reasonSettings, err)
 	}
 	o, err := c.clientOption()
 	if err != nil {
-		return nil, err
+		return nil, unfit(reasonSettings, err)
 	}
 	client, err := rueidis.NewClient(o)
 	if err != nil {
-		return nil, fmt.Errorf("connect to redis at %v: %w", o.InitAddress, err)
+		return nil, judge(fmt.Errorf("connect to redis at %v: %w", o.InitAddress, err))
 	}
 	q := &Queue{
 		opts:    c,
@@ -96,7 +99,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 	q.depth.lengths = make([]int64, c.Partitions)
 	if err := q.start(ctx); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err)
+		return nil, judge(fmt.Errorf("open queue %s in redis at %v: %w", c.Prefix, o.InitAddress, err))
 	}
 	q.background.Go(q.watch)
 	q.background.Go(q.keep)
@@ -109,21 +112,20 @@ func (q *Queue) start(ctx context.Context) error {
 		return err
 	}
 	if q.worth.Evicts && !q.opts.AllowEviction {
-		return fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
-			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy)
-	}
-	for _, warning := range q.worth.Warnings {
-		q.opts.Logger.Warn("redis: " + warning)
+		return unfit(reasonEvicts, fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
+			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}
 	if err := q.fixPartitions(ctx); err != nil {
 		return err
 	}
-	normal := hookgate.ModeNormal
-	q.mode.Store(&normal)
 	if err := q.readSettings(ctx); err != nil {
 		return err
 	}
-	return q.measure(ctx)
+	for _, warning := range q.worth.Warnings {
+		q.opts.Logger.Warn("redis: " + warning)
+	}
+	_ = q.measure(ctx) // one partition that fails, on a node of its own, is in the health and holds up none of the others
+	return nil
 }
 
 // do runs one command, in OpTimeout at most.
@@ -151,8 +153,8 @@ func (q *Queue) isClosed() bool {
 
 // Append implements hookgate.Queue.
 //
-// The high-water mark is compared with a count of all partitions that is taken every 100 ms, and anew before
-// anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
+// The high-water mark is compared with a count of all partitions that is taken every 100 ms while there are appends, and
+// anew before anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
 // exceed its mark by what they append in 100 ms and one operation.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	if q.isClosed() {
@@ -165,6 +167,9 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 		return hookgate.Receipt{}, err
 	}
 	defer q.depth.finished.Add(1)
+	if d.Replay() {
+		return q.appendReplay(ctx, d)
+	}
 
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	now := time.Now()

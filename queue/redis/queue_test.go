@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m,
 		// rueidis closes the connections that a cluster no longer needs 5 s late, also after its own Close.
-		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		// It also ends a look at the cluster that was put off for a second only when that is over.
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // testLease is short, so that tests of dead processes are, and long enough that a busy machine renews it in time.

@@ -160,6 +160,7 @@ func (w *writer) appendAll(calls []*appendCall, now time.Time) error {
 		if claimed && holder.requestID == d.RequestID {
 			continue // this very delivery, whose first Append had an unknown outcome
 		}
+		claimed = claimed && !d.Replay()
 		e := &entry{
 			id:         w.nextID + int64(len(w.entries)),
 			key:        c.key,

@@ -10,7 +10,8 @@
 // request's id (16 bytes, zero unless a duplicate), received, enqueued and spooled in microseconds since
 // 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings (unsigned varint of the length, bytes): source,
 // event type, message id, ordering key, remote address; then the number of headers (unsigned
-// varint) and each one's name and value as strings.
+// varint) and each one's name and value as strings; then, of a replay, replayed in microseconds since 1970 (signed
+// varint) and the id of the request whose dead letter is replayed (16 bytes).
 package wire
 
 import (
@@ -54,6 +55,10 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 		dst = appendString(dst, h.Name)
 		dst = appendString(dst, h.Value)
 	}
+	if d.Replay() {
+		dst = binary.AppendVarint(dst, d.ReplayedMicros())
+		dst = append(dst, d.ReplayOf[:]...)
+	}
 	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-prefixSize))
 	if duplicateOf.IsZero() {
 		dst = append(dst, d.Body...)
@@ -64,7 +69,7 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 
 // Size returns an upper bound of what Append adds for d.
 func Size(d *hookgate.Delivery) int {
-	n := prefixSize + 32 + 6*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
+	n := prefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
 		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) + len(d.Body)
 	for _, h := range d.Headers {
 		n += len(h.Name) + len(h.Value) + 2*binary.MaxVarintLen32
@@ -109,6 +114,12 @@ func Decode(data []byte, r *hookgate.Record) error {
 		for i := range r.Headers {
 			r.Headers[i] = hookgate.Header{Name: f.string(), Value: f.string()}
 		}
+	}
+	r.ReplayOf, r.ReplayedAt = hookgate.RequestID{}, time.Time{}
+	if f.s != "" {
+		r.SetReplayedMicros(f.varint())
+		copy(r.ReplayOf[:], f.next(16))
+		f.bad = f.bad || !r.Replay()
 	}
 	if f.bad || f.s != "" {
 		return fmt.Errorf("%w: fields do not parse", ErrCorrupt)

@@ -30,6 +30,10 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 	if rapid.Bool().Draw(t, "spooled") {
 		d.SpooledAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "spooled at")).UTC()
 	}
+	if rapid.Bool().Draw(t, "replay") {
+		d.ReplayOf = hookgate.NewRequestID(time.Now())
+		d.ReplayedAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "replayed at")).UTC()
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
 		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
 	}
@@ -92,6 +96,7 @@ func TestCorruptionIsFound(t *testing.T) {
 // Method: fuzzing, with the checksum made right so that the fields are reached.
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), ReplayOf: hookgate.RequestID{1}, ReplayedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r hookgate.Record
 		_ = Decode(data, &r)

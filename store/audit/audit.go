@@ -8,12 +8,15 @@ import (
 	"fmt"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
 )
 
 // Audit is what an audit found.
 type Audit struct {
 	// Links, Events, Duplicates, DeadLetters and Actions count what was checked.
 	Links, Events, Duplicates, DeadLetters, Actions int64
+	// Purged is how many of DeadLetters were purged.
+	Purged int64
 	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
 	Head [32]byte
 	// Break is the first place where the store differs from its chain, or nil.
@@ -52,6 +55,8 @@ type Source interface {
 	Event() (e *Entry, ok bool, err error)
 	// Request returns the rows of webhook_requests.
 	Request() (e *Entry, ok bool, err error)
+	// Purge returns the rows of webhook_purges.
+	Purge() (p *Purge, ok bool, err error)
 	// Heads returns all rows of webhook_partitions by partition. It comes after the last row of all others.
 	Heads() ([]Head, error)
 	// Letters counts the rows of webhook_dead_letters.
@@ -66,8 +71,8 @@ type Source interface {
 type Link struct {
 	ID int64
 	hookgate.Link
-	Hash             [32]byte
-	Events, Requests int64
+	Hash                     [32]byte
+	Events, Requests, Purges int64
 }
 
 // Entry is a row of webhook_events or webhook_requests.
@@ -76,12 +81,21 @@ type Entry struct {
 	Partition int
 	// LinkEntry is what the chain covers, but for the request ids. The outcome of an event need not be there.
 	hookgate.LinkEntry
-	// RequestID and FirstRequestID are as the store has them, which need not be well formed.
-	RequestID, FirstRequestID string
+	// RequestID, FirstRequestID and ReplayOf are as the store has them, which need not be well formed.
+	RequestID, FirstRequestID, ReplayOf string
 	// Body is that of an event.
 	Body []byte
 	// Letter belongs to a dead letter; nil if there is none.
 	Letter *Letter
+	// Purged says that a row of webhook_purges names this request.
+	Purged bool
+}
+
+// Purge is a row of webhook_purges.
+type Purge struct {
+	ID, Batch             int64
+	RequestID, By, Reason string
+	PurgedAt              int64 // microseconds since 1970
 }
 
 // Letter is a row of webhook_dead_letters.
@@ -102,7 +116,7 @@ type Head struct {
 // Run reads everything in src once and compares. It holds no more than one row of each table. An error means that it could
 // not be done. progress, if not nil, is called now and then.
 //
-// It shows any change, removal or insertion of events, lineage or dead letters behind the gate's back,
+// It shows any change, removal or insertion of events, lineage, dead letters or purges behind the gate's back,
 // also at the end of a chain. It cannot show that someone has computed all chains anew.
 func Run(src Source, progress func(Audit)) (Audit, error) {
 	w := &walker{Source: src, progress: progress, heads: map[int]head{}}
@@ -129,8 +143,11 @@ type walker struct {
 	heads    map[int]head
 	hash     hookgate.LinkHash
 
-	// event and request are the rows not yet used; nil behind the last.
+	// event, request and purge are the rows not yet used; nil behind the last.
 	event, request *Entry
+	purge          *Purge
+	// purges counts those that were checked.
+	purges int64
 }
 
 func (w *walker) run() (err error) {
@@ -138,6 +155,9 @@ func (w *walker) run() (err error) {
 		return err
 	}
 	if err := advance(&w.request, w.Request); err != nil {
+		return err
+	}
+	if err := advance(&w.purge, w.Purge); err != nil {
 		return err
 	}
 	for {
@@ -161,11 +181,14 @@ func (w *walker) run() (err error) {
 	if w.request != nil {
 		return orphan(w.request, "request")
 	}
+	if w.purge != nil {
+		return orphanPurge(w.purge)
+	}
 	return w.compareHeads()
 }
 
 // advance reads the next row.
-func advance(row **Entry, next func() (*Entry, bool, error)) error {
+func advance[T any](row **T, next func() (*T, bool, error)) error {
 	e, ok, err := next()
 	if *row = e; !ok {
 		*row = nil
@@ -176,6 +199,10 @@ func advance(row **Entry, next func() (*Entry, bool, error)) error {
 func orphan(e *Entry, what string) error {
 	return &Break{Partition: e.Partition, Batch: e.Batch,
 		What: fmt.Sprintf("%s %d (message id %q) belongs to no link", what, e.ID, e.MessageID)}
+}
+
+func orphanPurge(p *Purge) error {
+	return &Break{Batch: p.Batch, What: fmt.Sprintf("purge %d (of request %s) belongs to no link", p.ID, p.RequestID)}
 }
 
 // link checks a link with its events and requests.
@@ -205,8 +232,15 @@ func (w *walker) link(l *Link) error {
 	if requests != l.Requests {
 		return broken("has %d duplicates and dead letters, and was sealed with %d", requests, l.Requests)
 	}
+	purges, err := w.checkPurges(l, broken)
+	if err != nil {
+		return err
+	}
+	if purges != l.Purges {
+		return broken("has %d purges, and was sealed with %d", purges, l.Purges)
+	}
 	if l.Hash != w.hash.Sum() {
-		return broken("its hash does not fit what it holds: the link, an event's columns or a request was changed")
+		return broken("its hash does not fit what it holds: the link, an event's columns, a request or a purge was changed")
 	}
 	w.heads[l.Partition] = head{l.Sequence, l.Hash}
 	return nil
@@ -227,6 +261,9 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 		}
 		if e.LinkEntry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
 			return n, broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
+		}
+		if e.LinkEntry.ReplayOf, err = batch.ParseRequestIDText(e.ReplayOf); err != nil {
+			return n, broken("row %d (message id %q), the dead letter it replays: %v", e.ID, e.MessageID, err)
 		}
 		if err := check(e, l, broken); err != nil {
 			return n, err
@@ -249,10 +286,8 @@ func (w *walker) checkEvent(e *Entry, _ *Link, broken breaker) error {
 }
 
 func (w *walker) checkRequest(e *Entry, l *Link, broken breaker) (err error) {
-	if e.FirstRequestID != "" {
-		if e.LinkEntry.FirstRequestID, err = hookgate.ParseRequestID(e.FirstRequestID); err != nil {
-			return broken("request %s: %v", e.RequestID, err)
-		}
+	if e.LinkEntry.FirstRequestID, err = batch.ParseRequestIDText(e.FirstRequestID); err != nil {
+		return broken("request %s: %v", e.RequestID, err)
 	}
 	if e.Outcome != hookgate.StageDeadLettered {
 		w.audit.Duplicates++
@@ -261,6 +296,10 @@ func (w *walker) checkRequest(e *Entry, l *Link, broken breaker) (err error) {
 	w.audit.DeadLetters++
 	d := e.Letter
 	switch {
+	case e.Purged && d != nil:
+		return broken("the dead letter of request %s was purged, and is there", e.RequestID)
+	case e.Purged:
+		w.audit.Purged++
 	case d == nil:
 		return broken("the dead letter of request %s is missing", e.RequestID)
 	case sha256.Sum256(d.Body) != e.BodySHA256 || d.RequestID != e.RequestID || d.Reason != e.Reason,
@@ -268,6 +307,29 @@ func (w *walker) checkRequest(e *Entry, l *Link, broken breaker) (err error) {
 		return broken("the dead letter of request %s is not the one that was stored", e.RequestID)
 	}
 	return nil
+}
+
+// checkPurges adds the purges that belong to the link to its hash and counts them.
+func (w *walker) checkPurges(l *Link, broken breaker) (n int64, err error) {
+	for ; w.purge != nil && w.purge.Batch <= l.ID; n++ {
+		p := w.purge
+		if p.Batch < l.ID {
+			return n, orphanPurge(p)
+		}
+		id, err := hookgate.ParseRequestID(p.RequestID)
+		if err != nil {
+			return n, broken("purge %d: %v", p.ID, err)
+		}
+		if p.PurgedAt != l.PersistedAt.UnixMicro() {
+			return n, broken("the purge of request %s is not the one that was stored", p.RequestID)
+		}
+		w.hash.AddPurge(id, p.By, p.Reason)
+		w.purges++
+		if err := advance(&w.purge, w.Purge); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // compareHeads checks that each chain ends where its partition says it does, and sums up the heads.
@@ -301,8 +363,12 @@ func (w *walker) compareHeads() error {
 	if err != nil {
 		return err
 	}
-	if letters != w.audit.DeadLetters {
-		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one", letters, w.audit.DeadLetters)}
+	if letters != w.audit.DeadLetters-w.audit.Purged {
+		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one, %d of them purged",
+			letters, w.audit.DeadLetters, w.audit.Purged)}
+	}
+	if w.purges != w.audit.Purged {
+		return &Break{What: fmt.Sprintf("%d purges are stored, and %d dead letters were purged", w.purges, w.audit.Purged)}
 	}
 	if err := w.actions(sum); err != nil {
 		return err

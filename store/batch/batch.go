@@ -99,6 +99,22 @@ func ParseHeaders(text string) (headers []hookgate.Header, err error) {
 	return headers, err
 }
 
+// RequestIDText is the text of a request id as it is stored: empty if there is none.
+func RequestIDText(id hookgate.RequestID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
+}
+
+// ParseRequestIDText reads what RequestIDText writes.
+func ParseRequestIDText(text string) (hookgate.RequestID, error) {
+	if text == "" {
+		return hookgate.RequestID{}, nil
+	}
+	return hookgate.ParseRequestID(text)
+}
+
 // MakeDuplicate turns an event into a duplicate of the one that the first request brought.
 func (it *Item) MakeDuplicate(first hookgate.RequestID) {
 	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, EmptySHA256
@@ -126,4 +142,12 @@ func (h Head) Next(b *hookgate.Batch, partition int, persistedAt time.Time) (hoo
 		LastError:   b.LastError,
 		Worker:      b.Worker,
 	}, nil
+}
+
+// NextPurge returns the link that follows the head of a partition and seals a purge. Its row lock, and not an epoch, keeps
+// it apart from the partition's owner, who goes on undisturbed.
+func (h Head) NextPurge(p hookgate.Purge, partition int, at time.Time) hookgate.Link {
+	return hookgate.Link{
+		Previous: h.Hash, Partition: partition, Sequence: h.Sequence + 1, ProcessedAt: at, PersistedAt: at, Attempts: 1, Worker: p.By,
+	}
 }

@@ -31,22 +31,19 @@ type application struct {
 	outcome hookgate.Outcome
 
 	// What the first round trip reads. Items are numbered as they stand, part by part.
-	heads    map[int]batch.Head
-	counters *counters        // the last ids given out
-	holders  map[int64]string // by item: the request that has stored its identity
-	stored   map[int64]bool   // by item: its request stands in webhook_requests
-	hash     hookgate.LinkHash
+	heads   map[int]batch.Head
+	holders map[int64]string // by item: the request that has stored its identity
+	stored  map[int64]bool   // by item: its request stands in webhook_requests
+	hash    hookgate.LinkHash
 
 	// What this batch adds to it.
 	first map[hookgate.Identity]hookgate.RequestID
 	added map[hookgate.RequestID]bool // to webhook_requests
 
 	// What the second round trip writes.
-	events, requests, letters, batches, partitions rows
+	events, requests, letters rows
+	chain                     chain
 }
-
-// counters is the row of webhook_counters.
-type counters struct{ events, requests, batches int64 }
 
 func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
 	for _, p := range parts {
@@ -58,7 +55,7 @@ func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
 		batch: b, parts: parts,
 		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
 		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
-		events: newRows(17), requests: newRows(19), letters: newRows(5), batches: newRows(12), partitions: newRows(6),
+		events: newRows(19), requests: newRows(21), letters: newRows(5), chain: newChain(),
 	}
 }
 
@@ -67,7 +64,7 @@ const (
 	lockPartitions = `SELECT partition, epoch, sequence, hash FROM webhook_partitions WHERE partition = ANY ($1)
 		ORDER BY partition FOR UPDATE`
 	// The lock on this one row lasts until the commit; see the package comment and the schema.
-	lockCounters = `SELECT events, requests, batches FROM webhook_counters FOR UPDATE`
+	lockCounters = `SELECT events, requests, batches, purges FROM webhook_counters FOR UPDATE`
 	// LATERAL and LIMIT leave the planner no choice but to look each row up by its index.
 	readHolders = `SELECT i.n, e.request_id, r.found IS NOT NULL
 		FROM unnest($1, $2, $3, $4, $5) AS i (n, message_id, event_type, source, request_id)
@@ -110,16 +107,8 @@ func (a *application) reads() []statement {
 		return nil
 	}
 	reads := []statement{
-		{sql: lockPartitions, args: partitions.args(), row: func(r row) error {
-			h := batch.Head{Epoch: hookgate.Epoch(r.int(1)), Sequence: r.int(2)}
-			copy(h.Hash[:], r[3])
-			a.heads[int(r.int(0))] = h
-			return nil
-		}},
-		{sql: lockCounters, row: func(r row) error {
-			a.counters = &counters{r.int(0), r.int(1), r.int(2)}
-			return nil
-		}},
+		{sql: lockPartitions, args: partitions.args(), row: readHead(a.heads)},
+		{sql: lockCounters, row: a.chain.readCounters},
 	}
 	if identities.len() > 0 {
 		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: func(r row) error {
@@ -141,8 +130,8 @@ func (a *application) writes() ([]statement, error) {
 	if len(a.parts) == 0 {
 		return nil, nil
 	}
-	if a.counters == nil {
-		return nil, fmt.Errorf("webhook_counters has no row: the schema is damaged")
+	if err := a.chain.check(); err != nil {
+		return nil, err
 	}
 	persistedAt := time.Now()
 	links := make([]hookgate.Link, len(a.parts))
@@ -226,12 +215,12 @@ func (a *application) holder(it *batch.Item, number int64) (id hookgate.RequestI
 }
 
 const eventInsert = `id, message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
-	enqueued_at, spooled_at, headers, remote_addr, partition, position, batch`
+	enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
 
 func (a *application) addEvent(it *batch.Item) {
-	a.counters.events++
+	a.chain.last.events++
 	r := &a.events
-	r.int(a.counters.events)
+	r.int(a.chain.last.events)
 	r.text(it.MessageID)
 	r.text(it.EventType)
 	r.text(it.Source)
@@ -248,26 +237,24 @@ func (a *application) addCommon(r *rows, it *batch.Item) {
 	r.int(it.ReceivedAt.UnixMicro())
 	r.int(it.EnqueuedAt.UnixMicro())
 	r.int(it.SpooledMicros())
+	r.text(batch.RequestIDText(it.ReplayOf))
+	r.int(it.ReplayedMicros())
 	r.text(it.HeadersJSON)
 	r.text(it.RemoteAddr)
 	r.int(int64(it.Record.Partition))
 	r.text(it.Position)
-	r.int(a.counters.batches + 1)
+	r.int(a.chain.last.batches + 1)
 }
 
 const requestInsert = `id, outcome, first_request_id, reason, message_id, event_type, source, ordering_key, sequence, sha256,
-	request_id, received_at, enqueued_at, spooled_at, headers, remote_addr, partition, position, batch`
+	request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
 
 func (a *application) addRequest(it *batch.Item) {
-	a.counters.requests++
-	first := ""
-	if !it.FirstRequestID.IsZero() {
-		first = it.FirstRequestID.String()
-	}
+	a.chain.last.requests++
 	r := &a.requests
-	r.int(a.counters.requests)
+	r.int(a.chain.last.requests)
 	r.text(string(it.Outcome))
-	r.text(first)
+	r.text(batch.RequestIDText(it.FirstRequestID))
 	r.text(it.Reason)
 	r.text(it.MessageID)
 	r.text(it.EventType)
@@ -281,7 +268,7 @@ func (a *application) addRequest(it *batch.Item) {
 // addLetter adds the dead letter that belongs to the request added last.
 func (a *application) addLetter(it *batch.Item, at time.Time) {
 	r := &a.letters
-	r.int(a.counters.requests)
+	r.int(a.chain.last.requests)
 	r.text(it.RequestID.String())
 	r.bytes(it.Body)
 	r.text(it.Reason)
@@ -290,34 +277,12 @@ func (a *application) addLetter(it *batch.Item, at time.Time) {
 
 // seal adds the link and moves the head of the chain.
 func (a *application) seal(link *hookgate.Link, events, duplicates, letters int64) {
-	hash := a.hash.Sum()
-	a.counters.batches++
-	r := &a.batches
-	r.int(a.counters.batches)
-	r.int(int64(link.Partition))
-	r.int(link.Sequence)
-	r.bytes(link.Previous[:])
-	r.bytes(hash[:])
-	r.int(events)
-	r.int(duplicates + letters)
-	r.text(link.Worker)
-	r.int(link.ProcessedAt.UnixMicro())
-	r.int(link.PersistedAt.UnixMicro())
-	r.int(int64(link.Attempts))
-	r.text(link.LastError)
-
-	r = &a.partitions
-	r.int(int64(link.Partition))
-	r.int(link.Sequence)
-	r.bytes(hash[:])
-	r.int(events)
-	r.int(duplicates)
-	r.int(letters)
+	a.chain.seal(link, a.hash.Sum(), linkCounts{events: events, duplicates: duplicates, letters: letters})
 }
 
 // statements returns those of the second round trip, one for each table.
 func (a *application) statements() (writes []statement) {
-	if a.batches.len() == 0 {
+	if a.chain.empty() {
 		return nil
 	}
 	for _, t := range []struct {
@@ -327,18 +292,10 @@ func (a *application) statements() (writes []statement) {
 		{&a.events, "webhook_events", eventInsert},
 		{&a.requests, "webhook_requests", requestInsert},
 		{&a.letters, "webhook_dead_letters", "id, request_id, payload, reason, dead_lettered_at"},
-		{&a.batches, "webhook_batches", `id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at,
-			persisted_at, attempts, last_error`},
 	} {
 		if t.rows.len() > 0 {
 			writes = append(writes, t.rows.insert(t.table, t.columns))
 		}
 	}
-	return append(writes,
-		statement{sql: `UPDATE webhook_partitions p SET sequence = u.sequence, hash = u.hash, events = p.events + u.events,
-			duplicates = p.duplicates + u.duplicates, dead_letters = p.dead_letters + u.dead_letters
-			FROM ` + a.partitions.unnest() + ` AS u (partition, sequence, hash, events, duplicates, dead_letters)
-			WHERE p.partition = u.partition`, args: a.partitions.args()},
-		statement{sql: "UPDATE webhook_counters SET events = $1, requests = $2, batches = $3",
-			args: []arg{argInt(a.counters.events), argInt(a.counters.requests), argInt(a.counters.batches)}})
+	return append(writes, a.chain.statements()...)
 }

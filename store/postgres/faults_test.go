@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
@@ -337,19 +338,26 @@ func TestServerVanished(t *testing.T) {
 	}
 }
 
-// TestServerKilled: a server that is killed in the middle of the load and started again has lost nothing of which Apply
-// returned nil, and what was under way is stored once, in its order, by workers that only try again.
-func TestServerKilled(t *testing.T) {
-	c, err := pgtest.Start(t.Context(), pgtest.Options{})
+// ownServer starts a server that the test may hurt, and returns it with the URL of an empty database.
+func ownServer(t *testing.T, o pgtest.Options) (c *pgtest.Cluster, url string) {
+	t.Helper()
+	c, err := pgtest.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	name, err := c.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), Config{URL: c.URL(name)})
+	return c, c.URL(name)
+}
+
+// TestServerKilled: a server that is killed in the middle of the load and started again has lost nothing of which Apply
+// returned nil, and what was under way is stored once, in its order, by workers that only try again.
+func TestServerKilled(t *testing.T) {
+	c, url := ownServer(t, pgtest.Options{})
+	s, err := Open(t.Context(), Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +411,103 @@ func TestServerKilled(t *testing.T) {
 			t.Errorf("partition %d has %d events, want the %d that were stored, in order", p, len(got), len(want))
 		}
 	}
-	if err := verified(c.URL(name)); err != nil {
+	if err := verified(url); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoConnections: while other clients hold all connections of the server, calls fail at once and say so, and go on when there
+// is one again.
+func TestNoConnections(t *testing.T) {
+	_, url := ownServer(t, pgtest.Options{Settings: []string{"max_connections=8", "superuser_reserved_connections=0"}})
+	s, err := Open(t.Context(), Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := newWorker(t, s, 0)
+	batch := w.batch(3)
+	s.pool.Reset() // lets go of its connections
+	var crowd []*pgx.Conn
+	for {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err == nil {
+			crowd = append(crowd, conn)
+			continue
+		}
+		if s.pool.Stat().TotalConns() == 0 {
+			break
+		}
+	}
+	_, err = s.Apply(t.Context(), batch)
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code != "53300" || errors.Is(err, hookgate.ErrRejected) {
+		t.Errorf("apply without a connection got %v", err)
+	}
+	if err := s.Ping(t.Context()); err == nil {
+		t.Error("ping does not tell of it")
+	}
+	for _, conn := range crowd {
+		conn.Close(t.Context())
+	}
+	// The server counts a connection until its process has ended, a moment later.
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		outcome, err := s.Apply(t.Context(), batch)
+		if err == nil && outcome.Stored == 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("apply has the outcome %+v and error %v", outcome, err)
+		}
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("ping still tells of an error: %v", err)
+	}
+}
+
+// TestPoolExhausted: a call that finds all connections of the pool in use waits for one, as long as its context says and never
+// longer than any statement could last.
+func TestPoolExhausted(t *testing.T) {
+	url := newDatabase(t)
+	const statementTimeout = 20 * time.Second
+	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: statementTimeout, ConnectTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := newWorker(t, s, 0)
+	first, second := w.batch(3), w.batch(3)
+	outsider := connect(t, url)
+	if err := execute(outsider, "BEGIN; SELECT FROM webhook_counters FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	stored := make(chan error, 2)
+	apply := func(b *hookgate.Batch) {
+		_, err := s.Apply(context.Background(), b)
+		stored <- err
+	}
+	go apply(first)
+	untilWaiting(t, connect(t, url))
+	impatient, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.Counts(impatient); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a read without a connection got %v, want the error of its context", err)
+	}
+	s.patience = 100 * time.Millisecond // stands for what it is made of
+	if _, err := s.Apply(t.Context(), second); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, hookgate.ErrRejected) {
+		t.Errorf("apply without a connection got %v, want the error of a deadline", err)
+	}
+	s.patience = statementTimeout
+	go apply(second)
+	if err := execute(outsider, "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-stored; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := messageIDs(t, s, hookgate.EventFilter{}); len(got) != 6 {
+		t.Errorf("stored are %v, want 6 events", got)
 	}
 }

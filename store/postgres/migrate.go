@@ -94,11 +94,12 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, checkOnly bool) 
 		}
 		switch {
 		case have > known:
-			return fmt.Errorf("its schema has version %d and this program knows %d: it was made by a newer hookgate; start that one", have, known)
+			return unfit(reasonNewer,
+				fmt.Errorf("its schema has version %d and this program knows %d: it was made by a newer hookgate; start that one", have, known))
 		case have == known:
 			return nil
 		case checkOnly:
-			return fmt.Errorf("its schema has version %d and this program needs %d: run the migrations first", have, known)
+			return unfit(reasonOlder, fmt.Errorf("its schema has version %d and this program needs %d: run the migrations first", have, known))
 		}
 		if done, err := m.up(ctx, provider); done || err != nil {
 			return err

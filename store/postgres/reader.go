@@ -13,9 +13,6 @@ import (
 	"github.com/hookgate/hookgate/store/paging"
 )
 
-// pageBytes bounds the bodies that one query of a listing reads, unless a single one is larger.
-const pageBytes = 1 << 20
-
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload)::bigint, sha256, request_id,
 	received_at, headers, remote_addr, partition, position,
 	(SELECT persisted_at FROM webhook_batches WHERE webhook_batches.id = batch)`
@@ -129,7 +126,7 @@ func (s *Store) Body(ctx context.Context, id string) (body []byte, err error) {
 
 // one reads columns of one event.
 func (s *Store) one(ctx context.Context, columns, id string, scan func(row) error) error {
-	n, err := paging.ParseID(id)
+	n, err := paging.ParseID("event", id)
 	if err != nil {
 		return err
 	}
@@ -150,91 +147,28 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(row) erro
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp FROM webhook_audit_trail
-	WHERE message_id = $1 ORDER BY request_id, ordinal`
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
+	WHERE message_id = $1 ORDER BY request_id, batch, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {
+func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.RequestTrail, error) {
 	if !storable(messageID) {
 		return nil, nil
 	}
-	err = s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID)}, row: func(r row) error {
-		id, err := hookgate.ParseRequestID(r.text(2))
+	var t paging.Trace
+	err := s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID)}, row: func(r row) error {
+		request, err := hookgate.ParseRequestID(r.text(2))
 		if err != nil {
 			return err
 		}
-		if n := len(trails); n == 0 || trails[n-1].RequestID != id {
-			trails = append(trails, hookgate.RequestTrail{
-				Identity:  hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID},
-				RequestID: id,
-			})
-		}
-		last := &trails[len(trails)-1]
-		last.Entries = append(last.Entries, hookgate.TrailEntry{
-			Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5)),
-		})
+		id := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID}
+		t.Add(request, id, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
 		return nil
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
 	}
-	return trails, nil
-}
-
-// The window stops a page at $2 bytes of bodies; the first of a page always comes.
-const deadLetterQuery = `SELECT d.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
-	r.remote_addr, d.payload, d.reason, r.received_at, d.dead_lettered_at
-	FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
-		FROM (SELECT * FROM webhook_dead_letters WHERE id > $1 ORDER BY id LIMIT 100) p) d
-	JOIN webhook_requests r ON r.id = d.id WHERE d.n = 1 OR d.bytes <= $2 ORDER BY d.id`
-
-// DeadLetters implements hookgate.Reader.
-func (s *Store) DeadLetters(ctx context.Context) iter.Seq2[hookgate.StoredDeadLetter, error] {
-	return func(yield func(hookgate.StoredDeadLetter, error) bool) {
-		for after := int64(0); ; {
-			var letters []hookgate.StoredDeadLetter
-			err := s.read(ctx, statement{
-				sql: deadLetterQuery, args: []arg{argInt(after), argInt(pageBytes)},
-				row: func(r row) error {
-					after = r.int(0)
-					d, err := scanDeadLetter(r)
-					letters = append(letters, d)
-					return err
-				},
-			})
-			if err != nil {
-				yield(hookgate.StoredDeadLetter{}, fmt.Errorf("read dead letters: %w", err))
-				return
-			}
-			for _, d := range letters {
-				if !yield(d, nil) {
-					return
-				}
-			}
-			if len(letters) == 0 {
-				return
-			}
-		}
-	}
-}
-
-func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {
-	d.ID = strconv.FormatInt(r.int(0), 10)
-	d.Identity = hookgate.Identity{MessageID: r.text(1), EventType: r.text(2), Source: r.text(3)}
-	d.OrderingKey = r.text(4)
-	d.Sequence = r.int(5)
-	if d.RequestID, err = hookgate.ParseRequestID(r.text(6)); err != nil {
-		return d, err
-	}
-	if d.Headers, err = batch.ParseHeaders(r.text(7)); err != nil {
-		return d, err
-	}
-	d.RemoteAddr = r.text(8)
-	d.Body = r.bytes(9)
-	d.Reason = r.text(10)
-	d.ReceivedAt = micros(r.int(11))
-	d.DeadLetteredAt = micros(r.int(12))
-	return d, nil
+	return t.Trails, nil
 }
 
 // Counts implements hookgate.Reader from the totals that each partition keeps.

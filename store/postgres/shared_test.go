@@ -137,7 +137,7 @@ func TestBouncer(t *testing.T) {
 	all.Records = all.Records[:1]
 	all.Dead = []hookgate.DeadLetter{{Record: bad, Reason: "zero"}}
 	mustApply(t, w.Store, all, 1)
-	for range s.DeadLetters(t.Context()) {
+	for range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
 		break
 	}
 	if err := s.Verify(); err != nil {
@@ -363,10 +363,14 @@ func TestText(t *testing.T) {
 			t.Errorf("stored is %+v with body %q (error %v)", e, body, err)
 		}
 	}
-	for letter, err := range s.DeadLetters(t.Context()) {
+	for letter, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
 		want := hookgate.Identity{Source: good, EventType: good, MessageID: good}
-		if err != nil || letter.Reason != good || string(letter.Body) != bad || letter.Identity != want {
-			t.Errorf("dead letter is %+v (error %v)", letter, err)
+		body, bodyErr := s.DeadLetterBody(t.Context(), letter.ID)
+		if err != nil || bodyErr != nil || letter.Reason != good || string(body) != bad || letter.Identity != want {
+			t.Errorf("dead letter is %+v (error %v) with body %q (error %v)", letter, err, body, bodyErr)
+		}
+		if _, err := s.Purge(t.Context(), hookgate.Purge{IDs: []string{letter.ID}, By: bad, Reason: bad}); err != nil {
+			t.Error(err)
 		}
 	}
 	if trails, err := s.Trace(t.Context(), "0-0"); err != nil || len(trails) != 1 || len(trails[0].Entries) != 5 ||
@@ -423,12 +427,14 @@ func TestPlans(t *testing.T) {
 	s, _ := openStore(t, url)
 	defer s.Close()
 	const fill = `DO $$ BEGIN
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', 'e' || n, n, n, 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, '', n, n, 1, '' FROM generate_series(0, 30000) n;
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
+			FROM generate_series(30001, 32000) n;
+		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(30001, 32000) n;
+		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, '', n, n, 1, '' FROM generate_series(0, 30000) n;
 		END $$`
 	outsider := connect(t, url)
 	for _, script := range []string{fill, "ANALYZE"} {
@@ -443,19 +449,33 @@ func TestPlans(t *testing.T) {
 		}
 		return query
 	}
+	purged := newRows(1)
+	purged.int(31000)
+	letters := func(f hookgate.DeadLetterFilter) statement {
+		query, possible := deadLettersQuery(f, 10, paging.Size)
+		if !possible {
+			t.Fatalf("%+v cannot match", f)
+		}
+		return query
+	}
 	for name, test := range map[string]struct {
 		query statement
 		want  string
 	}{
-		"listing":    {events(hookgate.EventFilter{}), "webhook_events_pkey"},
-		"by key":     {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
-		"rare type":  {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
-		"message id": {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_message_id_event_type_source_key"},
-		"prefix":     {events(hookgate.EventFilter{MessageIDPrefix: "m123"}), "webhook_events_message_id_event_type_source_key"},
-		"event":      {statement{sql: "SELECT " + eventColumns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
-		"trace":      {statement{sql: traceQuery, args: []arg{argText("m1")}}, "webhook_requests_message"},
-		"letters":    {statement{sql: deadLetterQuery, args: []arg{argInt(1), argInt(pageBytes)}}, "webhook_dead_letters_pkey"},
-		"by request": {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1", args: []arg{argText("e1")}}, "webhook_events_request"},
+		"listing":                 {events(hookgate.EventFilter{}), "webhook_events_pkey"},
+		"by key":                  {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
+		"rare type":               {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
+		"message id":              {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_message_id_event_type_source_key"},
+		"prefix":                  {events(hookgate.EventFilter{MessageIDPrefix: "m123"}), "webhook_events_message_id_event_type_source_key"},
+		"event":                   {statement{sql: "SELECT " + eventColumns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
+		"trace":                   {statement{sql: traceQuery, args: []arg{argText("m1")}}, "webhook_requests_message"},
+		"letters":                 {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
+		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_message_id_event_type_source_key"},
+		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}), "webhook_requests_message"},
+		"letter":                  {statement{sql: deadLetterQuery + "r.id = $1", args: []arg{argInt(31000)}}, "webhook_requests_dead"},
+		"letter by request":       {statement{sql: deadLetterQuery + "r.request_id = $1", args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
+		"purge":                   {statement{sql: readPurgeTargets, args: purged.args()}, "webhook_dead_letters_pkey"},
+		"by request":              {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1", args: []arg{argText("e1")}}, "webhook_events_request"},
 		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1 ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
 			"webhook_events_type"},
 		"audit, links":    {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},

@@ -66,6 +66,12 @@ func (c Config) withDefaults() Config {
 
 // Store is a hookgate.Store and a hookgate.Reader in a PostgreSQL database.
 type Store struct {
+	config *pgx.ConnConfig
+	// checkOnly says that Prepare changes nothing.
+	checkOnly bool
+	// unprepared is why the schema is not known to be this program's; nil when it is.
+	unprepared atomic.Pointer[error]
+
 	pool *pgxpool.Pool
 	// target names the database in errors, without its password.
 	target string
@@ -87,27 +93,64 @@ type Store struct {
 var (
 	_ hookgate.Store  = (*Store)(nil)
 	_ hookgate.Reader = (*Store)(nil)
+	_ hookgate.Purger = (*Store)(nil)
 )
 
-// Open connects to the database and brings its schema up to date, unless told otherwise.
+// Open returns a store whose schema is prepared.
 func Open(ctx context.Context, c Config) (*Store, error) {
+	s, err := New(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Prepare(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// New returns a store that has not asked the database for anything. Until Prepare has succeeded all calls fail with the reason.
+// The error is a hookgate.UnfitError: c makes no sense.
+func New(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
 	config, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err) // the error shows no password
+		return nil, unfit(reasonSettings, fmt.Errorf("open store: %w", err)) // the error shows no password
 	}
 	configure(config.ConnConfig, c)
 	config.MaxConns = int32(c.MaxConns)
-	target := targetOf(config.ConnConfig)
-	if err := prepareSchema(ctx, config.ConnConfig, c.SkipMigrations); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", target, err)
+	s := &Store{
+		config:    config.ConnConfig.Copy(),
+		checkOnly: c.SkipMigrations,
+		target:    targetOf(config.ConnConfig),
+		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
 	}
-	s := &Store{target: target, patience: c.ConnectTimeout + 3*c.StatementTimeout}
+	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
 	s.begin, s.limits = transactionStart(c.StatementTimeout)
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", target, err)
+		return nil, unfit(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
 	}
 	return s, nil
+}
+
+// Prepare brings the schema of the database up to date, or demands that it is if the configuration says so. The error is a
+// hookgate.UnfitError if the database does not let this process in or has a schema that this program cannot use; any other
+// means that it is away or not ready.
+func (s *Store) Prepare(ctx context.Context) error {
+	err := prepareSchema(ctx, s.config, s.checkOnly)
+	if err != nil {
+		err = judge(fmt.Errorf("open store %s: %w", s.target, err))
+	}
+	s.setUnprepared(err)
+	return err
+}
+
+func (s *Store) setUnprepared(err error) {
+	if err == nil {
+		s.unprepared.Store(nil)
+		s.lastErr.Store(nil) // of writes that came too early
+		return
+	}
+	s.unprepared.Store(&err)
 }
 
 // Pool returns the state of the connections.
@@ -244,6 +287,9 @@ func (s *Store) read(ctx context.Context, statements ...statement) error {
 func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn) error) error {
 	if s.closed.Load() {
 		return hookgate.ErrClosed
+	}
+	if why := s.unprepared.Load(); why != nil {
+		return *why
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()

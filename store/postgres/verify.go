@@ -59,6 +59,9 @@ func verify(ctx context.Context, config *pgx.ConnConfig, progress func(Audit)) (
 	return found, err
 }
 
+// pageBytes bounds the bodies that one page reads, unless a single one is larger.
+const pageBytes = 1 << 20
+
 // auditTimeout bounds the reading of one page, and the counting of dead letters.
 const auditTimeout = 5 * time.Minute
 
@@ -69,6 +72,7 @@ type pages struct {
 	links    cursor[audit.Link]
 	events   cursor[entry]
 	requests cursor[entry]
+	purges   cursor[audit.Purge]
 	actions  cursor[audit.Action]
 }
 
@@ -92,21 +96,23 @@ type entry struct {
 
 const (
 	linkPage = `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
-		attempts, last_error FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
+		attempts, last_error, purges FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
 	entryColumns = `batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-		enqueued_at, headers, remote_addr, partition, position, spooled_at`
-	// As in deadLetterQuery, the windows stop a page when its bodies come to pageBytes, of which $2 is the number.
+		enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at`
+	// The windows stop a page when its bodies come to pageBytes, of which $2 is the number.
 	eventPage = `SELECT ` + entryColumns + `, payload
 		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
 			FROM (SELECT * FROM webhook_events WHERE id > $1 ORDER BY id LIMIT 500) p) e
 		WHERE n = 1 OR bytes <= $2 ORDER BY id`
 	requestPage = `SELECT ` + entryColumns + `, outcome, first_request_id, reason, letter, letter_request_id, letter_reason,
-			dead_lettered_at
+			dead_lettered_at, purged
 		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(letter)) OVER (ORDER BY id) AS bytes
-			FROM (SELECT r.*, d.payload AS letter, d.request_id AS letter_request_id, d.reason AS letter_reason, d.dead_lettered_at
+			FROM (SELECT r.*, d.payload AS letter, d.request_id AS letter_request_id, d.reason AS letter_reason, d.dead_lettered_at,
+					EXISTS (SELECT FROM webhook_purges p WHERE p.request_id = r.request_id) AS purged
 				FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
 				WHERE r.id > $1 ORDER BY r.id LIMIT 500) p) e
 		WHERE n = 1 OR coalesce(bytes, 0) <= $2 ORDER BY id`
+	purgePage = `SELECT id, batch, request_id, purged_by, reason, purged_at FROM webhook_purges WHERE id > $1 ORDER BY id LIMIT $2`
 )
 
 func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
@@ -116,6 +122,7 @@ func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
 		links:    cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
 		events:   cursor[entry]{query: eventPage, bound: pageBytes, scan: scanAuditEvent, after: math.MinInt64},
 		requests: cursor[entry]{query: requestPage, bound: pageBytes, scan: scanRequest, after: math.MinInt64},
+		purges:   cursor[audit.Purge]{query: purgePage, bound: 500, scan: scanPurge, after: math.MinInt64},
 		actions:  cursor[audit.Action]{query: actionPage, bound: 500, scan: scanAction, after: math.MinInt64},
 	}
 }
@@ -156,6 +163,12 @@ func (p *pages) Event() (*audit.Entry, bool, error) { return p.entry(&p.events) 
 // Request implements audit.Source.
 func (p *pages) Request() (*audit.Entry, bool, error) { return p.entry(&p.requests) }
 
+// Purge implements audit.Source.
+func (p *pages) Purge() (*audit.Purge, bool, error) {
+	row, err := p.purges.step(p)
+	return row, row != nil, err
+}
+
 func (p *pages) entry(c *cursor[entry]) (*audit.Entry, bool, error) {
 	e, err := c.step(p)
 	if err != nil || e == nil {
@@ -179,6 +192,7 @@ func scanLink(r row, l *audit.Link) int64 {
 		},
 		Events:   r.int(5),
 		Requests: r.int(6),
+		Purges:   r.int(12),
 	}
 	copy(l.Previous[:], r[3])
 	copy(l.Hash[:], r[4])
@@ -195,11 +209,13 @@ func scanEntry(r row, e *entry) int64 {
 		RemoteAddr:  r.text(12),
 	}
 	e.delivery.SetSpooledMicros(r.int(15))
+	e.delivery.SetReplayedMicros(r.int(17))
 	e.Entry = audit.Entry{
 		Batch:     r.int(0),
 		ID:        r.int(1),
 		Partition: int(r.int(13)),
 		RequestID: r.text(8),
+		ReplayOf:  r.text(16),
 		LinkEntry: hookgate.LinkEntry{
 			EnqueuedAt:  micros(r.int(10)),
 			HeadersJSON: r.text(11),
@@ -212,19 +228,25 @@ func scanEntry(r row, e *entry) int64 {
 
 func scanAuditEvent(r row, e *entry) int64 {
 	id := scanEntry(r, e)
-	e.Body = r.bytes(16)
+	e.Body = r.bytes(18)
 	return id
 }
 
 func scanRequest(r row, e *entry) int64 {
 	id := scanEntry(r, e)
-	e.Outcome = hookgate.Stage(r.text(16))
-	e.FirstRequestID = r.text(17)
-	e.Reason = r.text(18)
-	if r[19] != nil {
-		e.Letter = &audit.Letter{Body: r.bytes(19), RequestID: r.text(20), Reason: r.text(21), DeadLetteredAt: r.int(22)}
+	e.Outcome = hookgate.Stage(r.text(18))
+	e.FirstRequestID = r.text(19)
+	e.Reason = r.text(20)
+	if r[21] != nil {
+		e.Letter = &audit.Letter{Body: r.bytes(21), RequestID: r.text(22), Reason: r.text(23), DeadLetteredAt: r.int(24)}
 	}
+	e.Purged = r.bool(25)
 	return id
+}
+
+func scanPurge(r row, p *audit.Purge) int64 {
+	*p = audit.Purge{ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4), PurgedAt: r.int(5)}
+	return p.ID
 }
 
 // Heads implements audit.Source.

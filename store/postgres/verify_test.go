@@ -50,7 +50,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
 	}
 	if sound.Links != storetest.FilledLinks || sound.Events != storetest.FilledEvents || sound.Duplicates != storetest.FilledDuplicates ||
-		sound.DeadLetters != storetest.FilledDeadLetters || sound.Actions != storetest.FilledActions || sound.Head == [32]byte{} {
+		sound.DeadLetters != storetest.FilledDeadLetters || sound.Actions != storetest.FilledActions || sound.Purged != storetest.FilledPurges || sound.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", sound)
 	}
 	conn := connect(t, url)
@@ -115,12 +115,12 @@ func TestVerifyLarge(t *testing.T) {
 		t.Errorf("the audit found %+v (error %v)", found, err)
 	}
 	n := 0
-	for d, err := range s.DeadLetters(t.Context()) {
+	for d, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := pageBytes - 3 + n - many; n >= many && len(d.Body) != want {
-			t.Errorf("dead letter %d has %d bytes, want %d", n, len(d.Body), want)
+		if want := pageBytes - 3 + n - many; n >= many && d.Size != int64(want) {
+			t.Errorf("dead letter %d has %d bytes, want %d", n, d.Size, want)
 		}
 		n++
 	}
@@ -132,7 +132,7 @@ func TestVerifyLarge(t *testing.T) {
 // TestTriggers: rows are not changed, and are removed by retention alone.
 func TestTriggers(t *testing.T) {
 	conn := connect(t, filled(t))
-	for _, table := range []string{"webhook_events", "webhook_requests", "webhook_batches", "webhook_dead_letters"} {
+	for _, table := range []string{"webhook_events", "webhook_requests", "webhook_batches", "webhook_dead_letters", "webhook_purges"} {
 		for _, script := range []string{"UPDATE " + table + " SET id = id", "DELETE FROM " + table, "DELETE FROM " + table + " WHERE id = 2", "TRUNCATE " + table} {
 			if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), table+" is append-only") {
 				t.Errorf("%s: got %v, want a refusal", script, err)

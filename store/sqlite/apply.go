@@ -99,20 +99,29 @@ func (a *application) readIDs() error {
 
 // begin checks the fence of a partition and reads the head of its chain.
 func (a *application) begin(p *part) error {
-	s := a.stmts.head
-	defer s.Reset()
-	s.BindInt64(1, int64(p.Partition))
-	found, err := s.Step()
+	head, err := a.head(p.Partition)
 	if err != nil {
-		return fmt.Errorf("read partition %d: %w", p.Partition, err)
+		return err
 	}
-	if !found {
-		return fmt.Errorf("partition %d was never acquired", p.Partition)
-	}
-	head := batch.Head{Epoch: hookgate.Epoch(s.ColumnInt64(0)), Sequence: s.ColumnInt64(1)}
-	s.ColumnBytes(2, head.Hash[:])
 	p.link, err = head.Next(a.batch, p.Partition, a.persistedAt)
 	return err
+}
+
+// head reads how a partition stands.
+func (s *Store) head(partition int) (h batch.Head, err error) {
+	row := s.stmts.head
+	defer row.Reset()
+	row.BindInt64(1, int64(partition))
+	found, err := row.Step()
+	if err != nil {
+		return h, fmt.Errorf("read partition %d: %w", partition, err)
+	}
+	if !found {
+		return h, fmt.Errorf("partition %d was never acquired", partition)
+	}
+	h.Epoch, h.Sequence = hookgate.Epoch(row.ColumnInt64(0)), row.ColumnInt64(1)
+	row.ColumnBytes(2, h.Hash[:])
+	return h, nil
 }
 
 // store adds the rows of a partition and then the link that seals them. A partition of which everything was
@@ -163,6 +172,8 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 	s.BindText(15, it.Position)
 	s.BindInt64(16, p.batchID)
 	s.BindInt64(17, d.SpooledMicros())
+	s.BindText(18, batch.RequestIDText(d.ReplayOf))
+	s.BindInt64(19, d.ReplayedMicros())
 	if err := sqlitedb.Run(s); err != nil {
 		return fmt.Errorf("store event %s: %w", d.Identity, err)
 	}
@@ -203,14 +214,10 @@ func (a *application) holderOf(id hookgate.Identity) (requestID string, err erro
 // storeRequest adds a duplicate or a dead letter; added is false if it was stored before.
 func (a *application) storeRequest(p *part, it *batch.Item) (added bool, err error) {
 	d, s := it.Delivery, a.stmts.request
-	first := ""
-	if !it.FirstRequestID.IsZero() {
-		first = it.FirstRequestID.String()
-	}
 	s.BindInt64(1, a.lastRequest+1)
 	s.BindText(2, d.RequestID.String())
 	s.BindText(3, string(it.Outcome))
-	s.BindText(4, first)
+	s.BindText(4, batch.RequestIDText(it.FirstRequestID))
 	s.BindText(5, it.Reason)
 	s.BindText(6, d.MessageID)
 	s.BindText(7, d.EventType)
@@ -226,6 +233,8 @@ func (a *application) storeRequest(p *part, it *batch.Item) (added bool, err err
 	s.BindText(17, it.Position)
 	s.BindInt64(18, p.batchID)
 	s.BindInt64(19, d.SpooledMicros())
+	s.BindText(20, batch.RequestIDText(d.ReplayOf))
+	s.BindInt64(21, d.ReplayedMicros())
 	if err := sqlitedb.Run(s); err != nil {
 		return false, fmt.Errorf("store request %s: %w", d.RequestID, err)
 	}
@@ -259,33 +268,44 @@ func (a *application) storeDead(p *part, it *batch.Item) error {
 
 // seal adds the link and moves the head of the chain.
 func (a *application) seal(p *part) error {
-	hash := a.hash.Sum()
 	a.lastBatch = p.batchID
-	s := a.stmts.batch
-	s.BindInt64(1, p.batchID)
-	s.BindInt64(2, int64(p.Partition))
-	s.BindInt64(3, p.link.Sequence)
-	s.BindBytes(4, p.link.Previous[:])
-	s.BindBytes(5, hash[:])
-	s.BindInt64(6, int64(p.events))
-	s.BindInt64(7, int64(len(p.requests)))
-	s.BindText(8, p.link.Worker)
-	s.BindInt64(9, p.link.ProcessedAt.UnixMicro())
-	s.BindInt64(10, p.link.PersistedAt.UnixMicro())
-	s.BindInt64(11, int64(p.link.Attempts))
-	s.BindText(12, p.link.LastError)
-	if err := sqlitedb.Run(s); err != nil {
-		return fmt.Errorf("store link %d of partition %d: %w", p.link.Sequence, p.Partition, err)
+	return a.Store.seal(p.batchID, &p.link, linkCounts{
+		events: p.events, duplicates: p.duplicate, deadLetters: len(p.requests) - p.duplicate,
+	})
+}
+
+// linkCounts counts what a link seals.
+type linkCounts struct{ events, duplicates, deadLetters, purges int }
+
+// seal adds a link, whose hash is in s.hash, and moves the head of its chain.
+func (s *Store) seal(batchID int64, link *hookgate.Link, n linkCounts) error {
+	hash := s.hash.Sum()
+	insert := s.stmts.batch
+	insert.BindInt64(1, batchID)
+	insert.BindInt64(2, int64(link.Partition))
+	insert.BindInt64(3, link.Sequence)
+	insert.BindBytes(4, link.Previous[:])
+	insert.BindBytes(5, hash[:])
+	insert.BindInt64(6, int64(n.events))
+	insert.BindInt64(7, int64(n.duplicates+n.deadLetters))
+	insert.BindInt64(8, int64(n.purges))
+	insert.BindText(9, link.Worker)
+	insert.BindInt64(10, link.ProcessedAt.UnixMicro())
+	insert.BindInt64(11, link.PersistedAt.UnixMicro())
+	insert.BindInt64(12, int64(link.Attempts))
+	insert.BindText(13, link.LastError)
+	if err := sqlitedb.Run(insert); err != nil {
+		return fmt.Errorf("store link %d of partition %d: %w", link.Sequence, link.Partition, err)
 	}
-	s = a.stmts.advance
-	s.BindInt64(1, int64(p.Partition))
-	s.BindInt64(2, p.link.Sequence)
-	s.BindBytes(3, hash[:])
-	s.BindInt64(4, int64(p.events))
-	s.BindInt64(5, int64(p.duplicate))
-	s.BindInt64(6, int64(len(p.requests)-p.duplicate))
-	if err := sqlitedb.Run(s); err != nil {
-		return fmt.Errorf("move head of partition %d: %w", p.Partition, err)
+	advance := s.stmts.advance
+	advance.BindInt64(1, int64(link.Partition))
+	advance.BindInt64(2, link.Sequence)
+	advance.BindBytes(3, hash[:])
+	advance.BindInt64(4, int64(n.events))
+	advance.BindInt64(5, int64(n.duplicates))
+	advance.BindInt64(6, int64(n.deadLetters))
+	if err := sqlitedb.Run(advance); err != nil {
+		return fmt.Errorf("move head of partition %d: %w", link.Partition, err)
 	}
 	return nil
 }

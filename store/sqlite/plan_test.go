@@ -22,6 +22,10 @@ func TestPlans(t *testing.T) {
 		where, _ := conditions(f)
 		return "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
 	}
+	letters := func(f hookgate.DeadLetterFilter) string {
+		where, _ := deadLetterConditions(f)
+		return deadLetterQuery + "r.id > ?" + where + " ORDER BY r.id LIMIT ?"
+	}
 	for name, test := range map[string]struct{ query, want, not string }{
 		"listing":     {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
 		"by type":     {events(hookgate.EventFilter{EventType: "t", Source: "s", OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
@@ -29,10 +33,16 @@ func TestPlans(t *testing.T) {
 		"prefix":      {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INDEX sqlite_autoindex_webhook_events_1 (message_id>?", "SCAN webhook_events"},
 		"trace":       {traceQuery, "SEARCH r USING INDEX sqlite_autoindex_webhook_events_1 (message_id=?)", "SCAN r"},
 		"trace, rest": {traceQuery, "SEARCH r USING INDEX webhook_requests_message (message_id=?)", "SCAN r"},
-		"dead letter": {deadLetterQuery, "SEARCH d USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"token":       {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?", "USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
-		"actions":     {"SELECT " + actionColumns + " FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"by request":  {"SELECT payload FROM webhook_events WHERE request_id = ?", "USING INDEX webhook_events_request", "SCAN"},
+		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen, ReasonContains: "r"}),
+			"SEARCH r USING INDEX webhook_requests_dead (id>?", "TEMP B-TREE"},
+		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH e USING COVERING INDEX sqlite_autoindex_webhook_events_1", "SCAN"},
+		"their replays":           {letters(hookgate.DeadLetterFilter{}), "SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
+		"history":                 {letters(hookgate.DeadLetterFilter{MessageID: "m"}), "SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
+		"dead letter":             {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY", "SCAN"},
+		"dead letter, by request": {deadLetterQuery + "r.request_id = ?", "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1", "SCAN"},
+		"by request":              {"SELECT payload FROM webhook_events WHERE request_id = ?", "USING INDEX webhook_events_request", "SCAN"},
+		"token":                   {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?", "USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
+		"actions":                 {"SELECT " + actionColumns + " FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
 		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
 	} {

@@ -132,7 +132,7 @@ func columnBytes(row *sqlite.Stmt, column int) []byte {
 
 // one reads columns of one event.
 func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.Stmt) error) error {
-	n, err := paging.ParseID(id)
+	n, err := paging.ParseID("event", id)
 	if err != nil {
 		return err
 	}
@@ -155,89 +155,27 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp FROM webhook_audit_trail
-	WHERE message_id = ? ORDER BY request_id, ordinal`
+const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp, batch FROM webhook_audit_trail
+	WHERE message_id = ? ORDER BY request_id, batch, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string) (trails []hookgate.RequestTrail, err error) {
-	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, traceQuery, &sqlitex.ExecOptions{
-			Args: []any{messageID},
-			ResultFunc: func(row *sqlite.Stmt) error {
-				id, err := hookgate.ParseRequestID(row.ColumnText(2))
-				if err != nil {
-					return err
-				}
-				if n := len(trails); n == 0 || trails[n-1].RequestID != id {
-					trails = append(trails, hookgate.RequestTrail{
-						Identity:  hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID},
-						RequestID: id,
-					})
-				}
-				last := &trails[len(trails)-1]
-				last.Entries = append(last.Entries, hookgate.TrailEntry{
-					Stage:     hookgate.Stage(row.ColumnText(3)),
-					Metadata:  []byte(row.ColumnText(4)),
-					Timestamp: micros(row.ColumnInt64(5)),
-				})
-				return nil
-			},
+func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.RequestTrail, error) {
+	var t paging.Trace
+	err := s.query(ctx, traceQuery, []any{messageID}, func(row *sqlite.Stmt) error {
+		request, err := hookgate.ParseRequestID(row.ColumnText(2))
+		if err != nil {
+			return err
+		}
+		id := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID}
+		t.Add(request, id, row.ColumnInt64(6), hookgate.TrailEntry{
+			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
 		})
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
 	}
-	return trails, nil
-}
-
-const deadLetterQuery = `SELECT d.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
-	r.remote_addr, d.payload, d.reason, r.received_at, d.dead_lettered_at
-	FROM webhook_dead_letters d JOIN webhook_requests r ON r.id = d.id WHERE d.id > ? ORDER BY d.id LIMIT 1`
-
-// DeadLetters implements hookgate.Reader. It holds one at a time.
-func (s *Store) DeadLetters(ctx context.Context) iter.Seq2[hookgate.StoredDeadLetter, error] {
-	return func(yield func(hookgate.StoredDeadLetter, error) bool) {
-		for after, found := int64(0), true; found; {
-			var d hookgate.StoredDeadLetter
-			found = false
-			err := s.read(ctx, func(conn *sqlite.Conn) error {
-				return sqlitex.Execute(conn, deadLetterQuery, &sqlitex.ExecOptions{
-					Args: []any{after},
-					ResultFunc: func(row *sqlite.Stmt) (err error) {
-						found, after = true, row.ColumnInt64(0)
-						d, err = scanDeadLetter(row)
-						return err
-					},
-				})
-			})
-			if err != nil {
-				yield(hookgate.StoredDeadLetter{}, fmt.Errorf("read dead letters: %w", err))
-				return
-			}
-			if found && !yield(d, nil) {
-				return
-			}
-		}
-	}
-}
-
-func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
-	d.ID = row.ColumnText(0)
-	d.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2), Source: row.ColumnText(3)}
-	d.OrderingKey = row.ColumnText(4)
-	d.Sequence = row.ColumnInt64(5)
-	if d.RequestID, err = hookgate.ParseRequestID(row.ColumnText(6)); err != nil {
-		return d, err
-	}
-	if d.Headers, err = batch.ParseHeaders(row.ColumnText(7)); err != nil {
-		return d, err
-	}
-	d.RemoteAddr = row.ColumnText(8)
-	d.Body = columnBytes(row, 9)
-	d.Reason = row.ColumnText(10)
-	d.ReceivedAt = micros(row.ColumnInt64(11))
-	d.DeadLetteredAt = micros(row.ColumnInt64(12))
-	return d, nil
+	return t.Trails, nil
 }
 
 // Counts implements hookgate.Reader from the totals that each partition keeps.

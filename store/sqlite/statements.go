@@ -21,15 +21,17 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 		{&s.lastIDs, `SELECT (SELECT coalesce(max(id), 0) FROM webhook_events),
 			(SELECT coalesce(max(id), 0) FROM webhook_requests), (SELECT coalesce(max(id), 0) FROM webhook_batches)`},
 		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
-			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, event_type, source) DO NOTHING`},
+			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
+			replay_of, replayed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, event_type, source) DO NOTHING`},
 		{&s.holder, `SELECT request_id FROM webhook_events WHERE message_id = ? AND event_type = ? AND source = ?`},
 		{&s.request, `INSERT INTO webhook_requests (id, request_id, outcome, first_request_id, reason, message_id, event_type,
-			source, ordering_key, sequence, sha256, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING`},
+			source, ordering_key, sequence, sha256, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
+			replay_of, replayed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING`},
 		{&s.deadLetter, `INSERT INTO webhook_dead_letters (id, request_id, payload, reason, dead_lettered_at) VALUES (?, ?, ?, ?, ?)`},
-		{&s.batch, `INSERT INTO webhook_batches (id, partition, sequence, previous_hash, hash, events, requests, worker,
-			processed_at, persisted_at, attempts, last_error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.batch, `INSERT INTO webhook_batches (id, partition, sequence, previous_hash, hash, events, requests, purges, worker,
+			processed_at, persisted_at, attempts, last_error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 	} {
 		var err error
 		if *p.to, err = conn.Prepare(p.text); err != nil {

@@ -44,6 +44,7 @@ type Store struct {
 var (
 	_ hookgate.Store  = (*Store)(nil)
 	_ hookgate.Reader = (*Store)(nil)
+	_ hookgate.Purger = (*Store)(nil)
 )
 
 // Open opens the store in the file at path, which it creates if there is none.

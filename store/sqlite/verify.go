@@ -52,10 +52,11 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
 type cursors struct {
-	links, events, requests, letters, letterCount, heads, actions, lastAction *sqlite.Stmt
+	links, events, requests, purges, letters, letterCount, heads, actions, lastAction *sqlite.Stmt
 
-	// link, event and request are the rows that were returned last.
+	// link, purge, event and request are the rows that were returned last.
 	link           audit.Link
+	purge          audit.Purge
 	event, request entry
 	action         audit.Action
 }
@@ -73,11 +74,13 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		text string
 	}{
 		{&c.links, `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
-			attempts, last_error FROM webhook_batches ORDER BY id`},
+			attempts, last_error, purges FROM webhook_batches ORDER BY id`},
 		{&c.events, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, spooled_at, payload FROM webhook_events ORDER BY id`},
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at, payload FROM webhook_events ORDER BY id`},
 		{&c.requests, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, spooled_at, outcome, first_request_id, reason FROM webhook_requests ORDER BY id`},
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at, outcome, first_request_id, reason,
+			EXISTS (SELECT 1 FROM webhook_purges p WHERE p.request_id = webhook_requests.request_id) FROM webhook_requests ORDER BY id`},
+		{&c.purges, `SELECT id, batch, request_id, purged_by, reason, purged_at FROM webhook_purges ORDER BY id`},
 		{&c.letters, `SELECT payload, request_id, reason, dead_lettered_at FROM webhook_dead_letters WHERE id = ?`},
 		{&c.letterCount, `SELECT count(*) FROM webhook_dead_letters`},
 		{&c.heads, `SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition`},
@@ -93,7 +96,7 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 }
 
 func (c *cursors) close() {
-	for _, s := range []*sqlite.Stmt{c.links, c.events, c.requests, c.letters, c.letterCount, c.heads, c.actions, c.lastAction} {
+	for _, s := range []*sqlite.Stmt{c.links, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads, c.actions, c.lastAction} {
 		s.Reset()
 	}
 }
@@ -117,6 +120,7 @@ func (c *cursors) Link() (*audit.Link, bool, error) {
 		},
 		Events:   row.ColumnInt64(5),
 		Requests: row.ColumnInt64(6),
+		Purges:   row.ColumnInt64(12),
 	}
 	row.ColumnBytes(3, c.link.Previous[:])
 	row.ColumnBytes(4, c.link.Hash[:])
@@ -129,7 +133,7 @@ func (c *cursors) Event() (*audit.Entry, bool, error) {
 		return nil, false, err
 	}
 	c.event.scan(c.events)
-	c.event.Body = columnBytes(c.events, 16)
+	c.event.Body = columnBytes(c.events, 18)
 	return &c.event.Entry, true, nil
 }
 
@@ -140,9 +144,10 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 	}
 	e := &c.request
 	e.scan(c.requests)
-	e.Outcome = hookgate.Stage(c.requests.ColumnText(16))
-	e.FirstRequestID = c.requests.ColumnText(17)
-	e.Reason = c.requests.ColumnText(18)
+	e.Outcome = hookgate.Stage(c.requests.ColumnText(18))
+	e.FirstRequestID = c.requests.ColumnText(19)
+	e.Reason = c.requests.ColumnText(20)
+	e.Purged = c.requests.ColumnBool(21)
 	if e.Outcome != hookgate.StageDeadLettered {
 		return &e.Entry, true, nil
 	}
@@ -161,6 +166,19 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 	return &e.Entry, true, nil
 }
 
+// Purge implements audit.Source.
+func (c *cursors) Purge() (*audit.Purge, bool, error) {
+	row := c.purges
+	if found, err := row.Step(); err != nil || !found {
+		return nil, false, err
+	}
+	c.purge = audit.Purge{
+		ID: row.ColumnInt64(0), Batch: row.ColumnInt64(1), RequestID: row.ColumnText(2), By: row.ColumnText(3),
+		Reason: row.ColumnText(4), PurgedAt: row.ColumnInt64(5),
+	}
+	return &c.purge, true, nil
+}
+
 // scan reads the columns that events and requests share.
 func (e *entry) scan(row *sqlite.Stmt) {
 	e.delivery = hookgate.Delivery{
@@ -171,11 +189,13 @@ func (e *entry) scan(row *sqlite.Stmt) {
 		RemoteAddr:  row.ColumnText(12),
 	}
 	e.delivery.SetSpooledMicros(row.ColumnInt64(15))
+	e.delivery.SetReplayedMicros(row.ColumnInt64(17))
 	e.Entry = audit.Entry{
 		Batch:     row.ColumnInt64(0),
 		ID:        row.ColumnInt64(1),
 		Partition: row.ColumnInt(13),
 		RequestID: row.ColumnText(8),
+		ReplayOf:  row.ColumnText(16),
 		LinkEntry: hookgate.LinkEntry{
 			Delivery:    &e.delivery,
 			EnqueuedAt:  micros(row.ColumnInt64(10)),

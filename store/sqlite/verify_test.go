@@ -44,6 +44,7 @@ const withoutTriggers = `
 	DROP TRIGGER webhook_requests_no_update; DROP TRIGGER webhook_requests_no_delete;
 	DROP TRIGGER webhook_batches_no_update; DROP TRIGGER webhook_batches_no_delete;
 	DROP TRIGGER webhook_dead_letters_no_update; DROP TRIGGER webhook_dead_letters_no_delete;
+	DROP TRIGGER webhook_purges_no_update; DROP TRIGGER webhook_purges_no_delete;
 	DROP TRIGGER webhook_admin_actions_no_update; DROP TRIGGER webhook_admin_actions_no_delete;`
 
 // TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is named. Each case changes
@@ -55,7 +56,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 		t.Fatalf("a sound store has the break %v (error %v)", audit.Break, err)
 	}
 	if audit.Links != storetest.FilledLinks || audit.Events != storetest.FilledEvents || audit.Duplicates != storetest.FilledDuplicates ||
-		audit.DeadLetters != storetest.FilledDeadLetters || audit.Actions != storetest.FilledActions || audit.Head == [32]byte{} {
+		audit.DeadLetters != storetest.FilledDeadLetters || audit.Actions != storetest.FilledActions || audit.Purged != storetest.FilledPurges || audit.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", audit)
 	}
 	for _, c := range storetest.Tamperings(func(hex string) string { return "x'" + hex + "'" }) {

@@ -25,7 +25,7 @@ type model struct {
 }
 
 // testModel drives a store with random batches (new events, repetitions known and unknown to the queue, records
-// that come again, dead letters), changes of owner, batches of owners that were replaced, failing transactions
+// that come again, replays, dead letters), purges, changes of owner, batches of owners that were replaced, failing transactions
 // and restarts, and compares it with maps. At the end the audit chain must hold.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -65,6 +65,7 @@ func testModel(t *testing.T, b Backend) {
 					t.Fatalf("a batch with old epochs got %v, want ErrFenced", err)
 				}
 			},
+			"purge":   func(t *rapid.T) { m.purge(t, b.FailsWrites) },
 			"acquire": func(t *rapid.T) { m.acquire(t, rapid.IntRange(0, partitions-1).Draw(t, "partition")) },
 			"restart": func(t *rapid.T) {
 				if err := m.Close(); err != nil {
@@ -115,12 +116,16 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	b := &hookgate.Batch{Worker: "model", ProcessedAt: start, Attempts: 1, Epochs: map[int]hookgate.Epoch{}}
 	for range rapid.IntRange(0, 6).Draw(t, "records") {
 		var r hookgate.Record
-		switch kind := rapid.SampledFrom([]string{"new", "repetition", "known", "redelivered", "dead"}).Draw(t, "kind"); {
+		switch kind := rapid.SampledFrom([]string{"new", "repetition", "replay", "known", "redelivered", "dead"}).Draw(t, "kind"); {
 		case kind == "redelivered" && len(m.made) > 0:
 			r = m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")]
 		case kind == "repetition" && len(m.made) > 0:
 			r = again(m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")])
 			r.DuplicateOf = hookgate.RequestID{}
+		case kind == "replay" && len(m.made) > 0:
+			r = m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")]
+			r.DuplicateOf = hookgate.RequestID{}
+			r = replayOf(r, 1)
 		case kind == "known" && len(m.made) > 0:
 			r = again(m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")])
 			r.Body, r.DuplicateOf = nil, hookgate.NewRequestID(start)
@@ -137,6 +142,27 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 		b.Epochs[r.Partition] = m.current[r.Partition]
 	}
 	return b
+}
+
+// purge purges a dead letter, whatever its state. Nothing that the model knows changes.
+func (m *model) purge(t *rapid.T, failsWrites bool) {
+	all := deadLetters(t, m, hookgate.DeadLetterFilter{})
+	if len(all) == 0 {
+		return
+	}
+	d := all[rapid.IntRange(0, len(all)-1).Draw(t, "dead letter")]
+	if failsWrites && rapid.Bool().Draw(t, "fails") {
+		done := rapid.Bool().Draw(t, "done")
+		m.FailWrites(&done)
+		if _, err := m.Purge(context.Background(), hookgate.Purge{IDs: []string{d.ID}}); err == nil && d.State != hookgate.DeadLetterPurged {
+			t.Fatalf("purge whose transaction failed returned no error")
+		}
+		m.FailWrites(nil)
+	}
+	mustPurge(t, m, d.ID)
+	if after, err := m.DeadLetter(context.Background(), d.ID); err != nil || after.State != hookgate.DeadLetterPurged {
+		t.Fatalf("after its purge the dead letter is %+v (error %v)", after, err)
+	}
 }
 
 func (m *model) fresh(t *rapid.T) hookgate.Record {

@@ -123,6 +123,40 @@ func testTrailSpooled(t *testing.T, s Instance) {
 	}
 }
 
+// testTrailReplayed: what replays a dead letter says when and of which request, be it an event, a duplicate or a dead letter
+// again.
+func testTrailReplayed(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	dead := record("k", 1)
+	b := o.batch()
+	b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}}
+	mustApply(t, o, b)
+	failed, event := replayOf(dead, 1), replayOf(dead, 2)
+	b = o.batch()
+	b.Dead = []hookgate.DeadLetter{{Record: failed, Reason: "still at fault"}}
+	mustApply(t, o, b)
+	late := replayOf(dead, 3)
+	late.SpooledAt = late.ReplayedAt.Add(time.Millisecond)
+	o.mustApply(t, event, late)
+	got := stages(t, s, "k-1")
+	want := []string{"received enqueued processed dead_lettered", "received replayed enqueued processed dead_lettered",
+		"received replayed enqueued processed persisted", "received replayed spooled enqueued processed duplicate"}
+	if !slices.Equal(got, want) {
+		t.Errorf("trails are %q, want %q", got, want)
+	}
+	trails, err := s.Trace(t.Context(), "k-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := trails[2].Entries[1]
+	if !entry.Timestamp.Equal(event.ReplayedAt) || !strings.Contains(string(entry.Metadata), dead.RequestID.String()) {
+		t.Errorf("the replay is told of at %s as %s", entry.Timestamp, entry.Metadata)
+	}
+	if e := list(t, s, hookgate.EventFilter{})[0]; e.RequestID != event.RequestID || !e.ReceivedAt.Equal(dead.ReceivedAt) {
+		t.Errorf("the event is %+v, want that of the first replay that was stored, received when the dead letter was", e)
+	}
+}
+
 // testOrder: events come in the order stored, which within a partition is the order of its records.
 func testOrder(t *testing.T, s Instance) {
 	o := own(t, s, 0)
@@ -259,7 +293,7 @@ func testStopReading(t *testing.T, s Instance) {
 		for range s.Events(t.Context(), hookgate.EventFilter{}) {
 			break
 		}
-		for range s.DeadLetters(t.Context()) {
+		for range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
 			break
 		}
 	}

@@ -31,6 +31,7 @@ type Backend struct {
 type Instance struct {
 	hookgate.Store
 	hookgate.Reader
+	hookgate.Purger
 	Access
 	Close func() error
 	// Verify checks the audit chain of the store against all it holds.
@@ -75,11 +76,19 @@ func Run(t *testing.T, b Backend) {
 		{"Fence", testFence},
 		{"NoEpoch", testNoEpoch},
 		{"DeadLetters", testDeadLetters},
+		{"DeadLetterStates", testDeadLetterStates},
+		{"DeadLetterComesAgain", testDeadLetterComesAgain},
+		{"DeadLetterFilters", testDeadLetterFilters},
+		{"DeadLetterPages", testDeadLetterPages},
+		{"Replays", testReplays},
+		{"Purge", testPurge},
+		{"PurgeWhileWriting", testPurgeWhileWriting},
 		{"CorruptRecord", testCorrupt},
 		{"LateTimes", testTimes},
 		{"Trail", testTrail},
 		{"TrailOfARetry", testTrailRetried},
 		{"TrailOfTheSpool", testTrailSpooled},
+		{"TrailOfAReplay", testTrailReplayed},
 		{"Order", testOrder},
 		{"Filters", testFilters},
 		{"Pages", testPages},
@@ -110,6 +119,7 @@ func Run(t *testing.T, b Backend) {
 	if b.FailsWrites {
 		for name, done := range map[string]bool{"NotDone": false, "Done": true} {
 			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
+			t.Run("PurgeFails"+name, func(t *testing.T) { testPurgeFails(t, b, done) })
 			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}
@@ -150,6 +160,16 @@ func record(key string, n int) hookgate.Record {
 func again(r hookgate.Record) hookgate.Record {
 	r.RequestID = hookgate.NewRequestID(r.ReceivedAt)
 	r.Position.Minor += 1000
+	return r
+}
+
+// replayOf returns the replay of a dead letter, n minutes after its receipt.
+func replayOf(dead hookgate.Record, n int) hookgate.Record {
+	at := dead.ReceivedAt.Add(time.Duration(n) * time.Minute)
+	r := dead
+	r.RequestID, r.ReplayOf, r.ReplayedAt = hookgate.NewRequestID(at), dead.RequestID, at
+	r.Position.Minor += uint64(2000 + n)
+	r.EnqueuedAt = at.Add(time.Millisecond)
 	return r
 }
 
@@ -223,18 +243,6 @@ func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Ev
 		events = append(events, e)
 	}
 	return events
-}
-
-// deadLetters reads all dead letters.
-func deadLetters(t TB, s hookgate.Reader) (all []hookgate.StoredDeadLetter) {
-	t.Helper()
-	for d, err := range s.DeadLetters(context.Background()) {
-		if err != nil {
-			t.Fatalf("list dead letters: %v", err)
-		}
-		all = append(all, d)
-	}
-	return all
 }
 
 // stages describes the trails of a message id: the stages of each request in order.

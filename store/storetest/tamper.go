@@ -30,12 +30,18 @@ func Sample(partition, n int) hookgate.Record {
 	}
 }
 
-// Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter. The links are numbered 1
-// to 3 in both partitions, and the batches 1 to 6. There are 3 rows in the admin trail.
-func Fill(t TB, s interface {
+// Filler is what Fill needs of a store.
+type Filler interface {
 	hookgate.Store
+	hookgate.Reader
+	hookgate.Purger
 	Access
-}) {
+}
+
+// Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter, and then purges the dead letter
+// of the third batch of partition 0, which is request 10. The links are numbered 1 to 3 in both partitions, and the
+// batches 1 to 6; the purge has link 4 in partition 0, and batch 7. There are 3 rows in the admin trail.
+func Fill(t TB, s Filler) {
 	t.Helper()
 	epochs := map[int]hookgate.Epoch{}
 	for p := range 2 {
@@ -49,7 +55,11 @@ func Fill(t TB, s interface {
 		b := &hookgate.Batch{Epochs: epochs, Worker: "w", ProcessedAt: time.UnixMicro(1), Attempts: 1}
 		for p := range 2 {
 			for n := range 3 {
-				b.Records = append(b.Records, Sample(p, round*10+n))
+				r := Sample(p, round*10+n)
+				if n == 2 {
+					r.ReplayOf, r.ReplayedAt = hookgate.RequestID{2}, r.ReceivedAt.Add(time.Hour)
+				}
+				b.Records = append(b.Records, r)
 			}
 			duplicate := Sample(p, round*10)
 			duplicate.DuplicateOf = hookgate.RequestID{1}
@@ -62,10 +72,11 @@ func Fill(t TB, s interface {
 			t.Fatalf("%v", err)
 		}
 	}
+	mustPurge(t, s, deadLetters(t, s, hookgate.DeadLetterFilter{})[4].ID)
 }
 
 // Filled… are what an audit of a store that Fill has filled counts.
-const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters, FilledActions = 6, 18, 6, 6, 3
+const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters, FilledPurges, FilledActions = 7, 18, 6, 6, 1, 3
 
 // Tampering is one change behind the gate's back.
 type Tampering struct {
@@ -80,14 +91,14 @@ type Tampering struct {
 // given in hexadecimal, in the database's dialect.
 func Tamperings(literal func(hex string) string) []Tampering {
 	const copied = `event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
-		enqueued_at, spooled_at, headers, remote_addr, partition, position`
+		enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position`
 	const cutOff = `DELETE FROM webhook_batches WHERE id = 6; DELETE FROM webhook_events WHERE batch = 6;
 		DELETE FROM webhook_dead_letters WHERE id IN (SELECT id FROM webhook_requests WHERE batch = 6); DELETE FROM webhook_requests WHERE batch = 6`
 	all := []Tampering{
 		{"event removed", "DELETE FROM webhook_events WHERE id = 8", "partition 0, link 2 (batch 3): has 2 events, and was sealed with 3"},
 		{"event added", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", batch FROM webhook_events WHERE id = 18",
 			"partition 1, link 3 (batch 6): has 4 events"},
-		{"event of no batch", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", 7 FROM webhook_events WHERE id = 18",
+		{"event of no batch", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", 8 FROM webhook_events WHERE id = 18",
 			`event 99 (message id "new") belongs to no link`},
 		{"event before the first", "INSERT INTO webhook_events SELECT -5, 'new', " + copied + ", batch FROM webhook_events WHERE id = 1",
 			"partition 0, link 1 (batch 1): has 4 events"},
@@ -99,7 +110,19 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			"partition 0, link 1 (batch 1): its hash does not fit"},
 		{"request removed", "DELETE FROM webhook_requests WHERE id = 1", "partition 0, link 1 (batch 1): has 1 duplicates and dead letters, and was sealed with 2"},
 		{"dead letter removed", "DELETE FROM webhook_dead_letters WHERE id = 2", "partition 0, link 1 (batch 1)"},
-		{"dead letter added", "INSERT INTO webhook_dead_letters VALUES (99, 'x', " + literal("") + ", 'r', 1)", "7 dead letters are stored, and 6 requests tell of one"},
+		{"dead letter added", "INSERT INTO webhook_dead_letters VALUES (99, 'x', " + literal("") + ", 'r', 1)", "6 dead letters are stored, and 6 requests tell of one, 1 of them purged"},
+		{"purge removed", "DELETE FROM webhook_purges", "partition 0, link 3 (batch 5): the dead letter of request"},
+		{"purge forged", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
+			"INSERT INTO webhook_purges SELECT 2, request_id, 'ops', 'forged', 1, 7 FROM webhook_requests WHERE id = 2", "partition 0, link 4 (batch 7)"},
+		{"purge forged well", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
+			"INSERT INTO webhook_purges SELECT 2, r.request_id, 'ops', 'forged', p.purged_at, 7 FROM webhook_requests r, webhook_purges p WHERE r.id = 2",
+			"partition 0, link 4 (batch 7): has 2 purges, and was sealed with 1"},
+		{"purge of no link", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
+			"INSERT INTO webhook_purges SELECT 2, request_id, 'ops', 'forged', 1, 8 FROM webhook_requests WHERE id = 2", "belongs to no link"},
+		{"purge of no dead letter", "UPDATE webhook_purges SET request_id = (SELECT request_id FROM webhook_requests WHERE id = 1); " +
+			"INSERT INTO webhook_dead_letters SELECT id, request_id, " + literal("") + ", reason, 1 FROM webhook_requests WHERE id = 10", "(batch 5)"},
+		{"purged dead letter put back", "INSERT INTO webhook_dead_letters SELECT id, request_id, " + literal("") + ", reason, 1 FROM webhook_requests WHERE id = 10",
+			"was purged, and is there"},
 		{"link removed", "DELETE FROM webhook_batches WHERE id = 3", "row"},
 		{"link and events removed", "DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_events WHERE batch = 3; DELETE FROM webhook_requests WHERE batch = 3",
 			"partition 0, link 3 (batch 5): follows link 1"},
@@ -121,16 +144,18 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"head of the admin trail removed", "DELETE FROM webhook_admin_chain", "admin trail, row 0: the trail ends with row 3"},
 		{"admin trail emptied", "DELETE FROM webhook_admin_actions", "admin trail, row 3: the trail ends with row 0"},
 	}...)
-	numbers := []string{"sequence", "at", "received_at", "enqueued_at", "spooled_at", "partition", "events", "requests", "processed_at", "persisted_at", "attempts", "dead_lettered_at"}
+	numbers := []string{"sequence", "at", "received_at", "enqueued_at", "spooled_at", "replayed_at", "partition", "events", "requests", "purges",
+		"processed_at", "persisted_at", "attempts", "dead_lettered_at", "purged_at"}
 	bytes := []string{"payload", "sha256", "previous_hash", "hash"}
 	for table, columns := range map[string][]string{
 		"webhook_events": {"message_id", "event_type", "source", "ordering_key", "sequence", "payload", "sha256", "request_id", "received_at",
-			"enqueued_at", "spooled_at", "headers", "remote_addr", "partition", "position"},
+			"enqueued_at", "spooled_at", "replay_of", "replayed_at", "headers", "remote_addr", "partition", "position"},
 		"webhook_requests": {"request_id", "outcome", "first_request_id", "reason", "message_id", "event_type", "source", "ordering_key", "sequence",
-			"sha256", "received_at", "enqueued_at", "spooled_at", "headers", "remote_addr", "partition", "position"},
-		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "worker", "processed_at", "persisted_at",
+			"sha256", "received_at", "enqueued_at", "spooled_at", "replay_of", "replayed_at", "headers", "remote_addr", "partition", "position"},
+		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "purges", "worker", "processed_at", "persisted_at",
 			"attempts", "last_error"},
 		"webhook_dead_letters":  {"request_id", "payload", "reason", "dead_lettered_at"},
+		"webhook_purges":        {"purged_by", "reason", "purged_at"},
 		"webhook_admin_actions": {"previous_hash", "hash", "at", "request_id", "actor", "role", "remote_addr", "action", "target", "reason", "result"},
 	} {
 		for _, column := range columns {
@@ -139,6 +164,8 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			switch table {
 			case "webhook_batches":
 				id, want = 3, "(batch 3)"
+			case "webhook_purges":
+				id, want = 1, "(batch 7)"
 			case "webhook_admin_actions":
 				key, want = "sequence", "admin trail, row 2"
 			}

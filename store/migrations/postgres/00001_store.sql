@@ -1,8 +1,8 @@
 -- +goose Up
 
--- All times are in microseconds since 1970. Rows are added and never changed; only retention removes
--- any (see the triggers at the end). Text compares by its bytes (COLLATE "C"), whatever the database's
--- own collation: identities must not depend on it, and a prefix must find its index.
+-- All times are in microseconds since 1970. Rows are added and never changed; only retention and the purge of
+-- dead letters remove any (see the triggers at the end). Text compares by its bytes (COLLATE "C"), whatever the
+-- database's own collation: identities must not depend on it, and a prefix must find its index.
 
 -- Each partition's owner and the head of its audit chain.
 CREATE TABLE webhook_partitions (
@@ -21,9 +21,10 @@ CREATE TABLE webhook_counters (
     single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     events   bigint NOT NULL,
     requests bigint NOT NULL,
-    batches  bigint NOT NULL
+    batches  bigint NOT NULL,
+    purges   bigint NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO webhook_counters (events, requests, batches) VALUES (0, 0, 0);
+INSERT INTO webhook_counters (events, requests, batches, purges) VALUES (0, 0, 0, 0);
 
 -- One row for each partition in each transaction: a link of the audit chain (see chain.go).
 CREATE TABLE webhook_batches (
@@ -34,6 +35,7 @@ CREATE TABLE webhook_batches (
     hash          bytea   NOT NULL,
     events        bigint  NOT NULL,
     requests      bigint  NOT NULL, -- rows of webhook_requests
+    purges        bigint  NOT NULL, -- rows of webhook_purges
     worker        text    COLLATE "C" NOT NULL,
     processed_at  bigint  NOT NULL,
     persisted_at  bigint  NOT NULL,
@@ -54,6 +56,8 @@ CREATE TABLE webhook_events (
     received_at   bigint  NOT NULL,
     enqueued_at   bigint  NOT NULL,
     spooled_at    bigint  NOT NULL, -- 0 if it never was in a spool
+    replay_of     text    COLLATE "C" NOT NULL, -- the request whose dead letter was replayed; empty unless a replay
+    replayed_at   bigint  NOT NULL, -- 0 unless a replay
     headers       text    COLLATE "C" NOT NULL,
     remote_addr   text    COLLATE "C" NOT NULL,
     partition     integer NOT NULL,
@@ -80,6 +84,8 @@ CREATE TABLE webhook_requests (
     received_at      bigint  NOT NULL,
     enqueued_at      bigint  NOT NULL,
     spooled_at       bigint  NOT NULL, -- 0 if it never was in a spool
+    replay_of        text    COLLATE "C" NOT NULL, -- the request whose dead letter was replayed; empty unless a replay
+    replayed_at      bigint  NOT NULL, -- 0 unless a replay
     headers          text    COLLATE "C" NOT NULL,
     remote_addr      text    COLLATE "C" NOT NULL,
     partition        integer NOT NULL,
@@ -87,6 +93,8 @@ CREATE TABLE webhook_requests (
     batch            bigint  NOT NULL
 );
 CREATE INDEX webhook_requests_message ON webhook_requests (message_id);
+CREATE INDEX webhook_requests_dead ON webhook_requests (id) WHERE outcome = 'dead_lettered';
+CREATE INDEX webhook_requests_replay ON webhook_requests (replay_of) WHERE replay_of <> '';
 
 -- Dead letters, whole. The rest of what is known of each stands in webhook_requests.
 CREATE TABLE webhook_dead_letters (
@@ -97,18 +105,30 @@ CREATE TABLE webhook_dead_letters (
     dead_lettered_at bigint NOT NULL
 );
 
--- The stages of a request; the last one stands for its outcome.
+-- Dead letters that were purged: the row of webhook_dead_letters is gone, that of webhook_requests stays.
+CREATE TABLE webhook_purges (
+    id         bigint PRIMARY KEY, -- in the order purged
+    request_id text   COLLATE "C" NOT NULL UNIQUE,
+    purged_by  text   COLLATE "C" NOT NULL,
+    reason     text   COLLATE "C" NOT NULL,
+    purged_at  bigint NOT NULL,
+    batch      bigint NOT NULL -- the link that seals the purge
+);
+
+-- The stages of a request; stored stands for its outcome.
 CREATE TABLE webhook_stages (
     ordinal integer PRIMARY KEY,
     stage   text    COLLATE "C" NOT NULL
 );
-INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'spooled'), (3, 'enqueued'), (4, 'processed'), (5, 'retried'), (6, 'stored');
+INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'replayed'), (3, 'spooled'), (4, 'enqueued'),
+    (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
-CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
+CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' ELSE s.stage END,
        CASE s.stage
            WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
+           WHEN 'replayed'  THEN json_build_object('replayOf', r.replay_of)
            WHEN 'spooled'   THEN json_build_object()
            WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_build_object('worker', b.worker)
@@ -117,22 +137,26 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN 'persisted' E
        END,
        CASE s.stage
            WHEN 'received'  THEN r.received_at
+           WHEN 'replayed'  THEN r.replayed_at
            WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
+       r.source, r.event_type, s.ordinal, r.batch
 FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged'
 UNION ALL
 SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELSE s.stage END,
        CASE s.stage
            WHEN 'received'  THEN json_build_object('remoteAddr', r.remote_addr)
+           WHEN 'replayed'  THEN json_build_object('replayOf', r.replay_of)
            WHEN 'spooled'   THEN json_build_object()
            WHEN 'enqueued'  THEN json_build_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_build_object('worker', b.worker)
            WHEN 'retried'   THEN json_build_object('attempts', b.attempts, 'lastError', b.last_error)
+           WHEN 'purged'    THEN json_build_object('by', p.purged_by, 'reason', p.reason)
            ELSE CASE r.outcome
                WHEN 'duplicate' THEN json_build_object('batch', r.batch, 'firstRequestId', r.first_request_id)
                ELSE json_build_object('batch', r.batch, 'reason', r.reason)
@@ -140,17 +164,21 @@ SELECT r.message_id, r.request_id, CASE s.stage WHEN 'stored' THEN r.outcome ELS
        END,
        CASE s.stage
            WHEN 'received'  THEN r.received_at
+           WHEN 'replayed'  THEN r.replayed_at
            WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
+           WHEN 'purged'    THEN p.purged_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
-FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
-WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0);
+       r.source, r.event_type, s.ordinal, r.batch
+FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch LEFT JOIN webhook_purges p ON p.request_id = r.request_id
+    CROSS JOIN webhook_stages s
+WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND (s.stage <> 'purged' OR p.id IS NOT NULL);
 
--- Retention, and nothing else, may remove rows: in a transaction that first puts a row into
--- webhook_retention and takes it out again at the end.
+-- Retention and the purge of dead letters, and nothing else, may remove rows: in a transaction that first puts a
+-- row into webhook_retention and takes it out again at the end.
 CREATE TABLE webhook_retention (reason text NOT NULL);
 
 -- A trigger for each statement, which costs the same for one row and for a million.
@@ -173,4 +201,6 @@ CREATE TRIGGER webhook_requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE 
 CREATE TRIGGER webhook_batches_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_batches
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
 CREATE TRIGGER webhook_dead_letters_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_dead_letters
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();
+CREATE TRIGGER webhook_purges_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_purges
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();

@@ -1,7 +1,7 @@
 -- +goose Up
 
--- All times are in microseconds since 1970. Rows are added and never changed; only retention removes
--- any (see the triggers at the end).
+-- All times are in microseconds since 1970. Rows are added and never changed; only retention and
+-- the purge of dead letters remove any (see the triggers at the end).
 
 -- Each partition's owner and the head of its audit chain.
 CREATE TABLE webhook_partitions (
@@ -23,6 +23,7 @@ CREATE TABLE webhook_batches (
     hash          BLOB    NOT NULL,
     events        INTEGER NOT NULL,
     requests      INTEGER NOT NULL, -- rows of webhook_requests
+    purges        INTEGER NOT NULL, -- rows of webhook_purges
     worker        TEXT    NOT NULL,
     processed_at  INTEGER NOT NULL,
     persisted_at  INTEGER NOT NULL,
@@ -43,6 +44,8 @@ CREATE TABLE webhook_events (
     received_at   INTEGER NOT NULL,
     enqueued_at   INTEGER NOT NULL,
     spooled_at    INTEGER NOT NULL, -- 0 if it never was in a spool
+    replay_of     TEXT    NOT NULL, -- the request whose dead letter was replayed; empty unless a replay
+    replayed_at   INTEGER NOT NULL, -- 0 unless a replay
     headers       TEXT    NOT NULL,
     remote_addr   TEXT    NOT NULL,
     partition     INTEGER NOT NULL,
@@ -69,6 +72,8 @@ CREATE TABLE webhook_requests (
     received_at      INTEGER NOT NULL,
     enqueued_at      INTEGER NOT NULL,
     spooled_at       INTEGER NOT NULL, -- 0 if it never was in a spool
+    replay_of        TEXT    NOT NULL, -- the request whose dead letter was replayed; empty unless a replay
+    replayed_at      INTEGER NOT NULL, -- 0 unless a replay
     headers          TEXT    NOT NULL,
     remote_addr      TEXT    NOT NULL,
     partition        INTEGER NOT NULL,
@@ -76,6 +81,8 @@ CREATE TABLE webhook_requests (
     batch            INTEGER NOT NULL
 );
 CREATE INDEX webhook_requests_message ON webhook_requests (message_id);
+CREATE INDEX webhook_requests_dead ON webhook_requests (id) WHERE outcome = 'dead_lettered';
+CREATE INDEX webhook_requests_replay ON webhook_requests (replay_of) WHERE replay_of <> '';
 
 -- Dead letters, whole. The rest of what is known of each stands in webhook_requests.
 CREATE TABLE webhook_dead_letters (
@@ -86,18 +93,30 @@ CREATE TABLE webhook_dead_letters (
     dead_lettered_at INTEGER NOT NULL
 );
 
--- The stages of a request; the last one stands for its outcome.
+-- Dead letters that were purged: the row of webhook_dead_letters is gone, that of webhook_requests stays.
+CREATE TABLE webhook_purges (
+    id         INTEGER PRIMARY KEY, -- in the order purged
+    request_id TEXT    NOT NULL UNIQUE,
+    purged_by  TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    purged_at  INTEGER NOT NULL,
+    batch      INTEGER NOT NULL -- the link that seals the purge
+);
+
+-- The stages of a request; stored stands for its outcome.
 CREATE TABLE webhook_stages (
     ordinal INTEGER PRIMARY KEY,
     stage   TEXT NOT NULL
 );
-INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'spooled'), (3, 'enqueued'), (4, 'processed'), (5, 'retried'), (6, 'stored');
+INSERT INTO webhook_stages VALUES (1, 'received'), (2, 'replayed'), (3, 'spooled'), (4, 'enqueued'),
+    (5, 'processed'), (6, 'retried'), (7, 'stored'), (8, 'purged');
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
-CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal) AS
+CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS
 SELECT r.message_id, r.request_id, iif(s.stage = 'stored', 'persisted', s.stage),
        CASE s.stage
            WHEN 'received'  THEN json_object('remoteAddr', r.remote_addr)
+           WHEN 'replayed'  THEN json_object('replayOf', r.replay_of)
            WHEN 'spooled'   THEN json_object()
            WHEN 'enqueued'  THEN json_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_object('worker', b.worker)
@@ -106,39 +125,47 @@ SELECT r.message_id, r.request_id, iif(s.stage = 'stored', 'persisted', s.stage)
        END,
        CASE s.stage
            WHEN 'received'  THEN r.received_at
+           WHEN 'replayed'  THEN r.replayed_at
            WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
+       r.source, r.event_type, s.ordinal, r.batch
 FROM webhook_events r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
 WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND s.stage <> 'purged'
 UNION ALL
 SELECT r.message_id, r.request_id, iif(s.stage = 'stored', r.outcome, s.stage),
        CASE s.stage
            WHEN 'received'  THEN json_object('remoteAddr', r.remote_addr)
+           WHEN 'replayed'  THEN json_object('replayOf', r.replay_of)
            WHEN 'spooled'   THEN json_object()
            WHEN 'enqueued'  THEN json_object('partition', r.partition, 'position', r.position)
            WHEN 'processed' THEN json_object('worker', b.worker)
            WHEN 'retried'   THEN json_object('attempts', b.attempts, 'lastError', b.last_error)
+           WHEN 'purged'    THEN json_object('by', p.purged_by, 'reason', p.reason)
            ELSE iif(r.outcome = 'duplicate',
                json_object('batch', r.batch, 'firstRequestId', r.first_request_id),
                json_object('batch', r.batch, 'reason', r.reason))
        END,
        CASE s.stage
            WHEN 'received'  THEN r.received_at
+           WHEN 'replayed'  THEN r.replayed_at
            WHEN 'spooled'   THEN r.spooled_at
            WHEN 'enqueued'  THEN r.enqueued_at
            WHEN 'processed' THEN b.processed_at
+           WHEN 'purged'    THEN p.purged_at
            ELSE b.persisted_at
        END,
-       r.source, r.event_type, s.ordinal
-FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch CROSS JOIN webhook_stages s
-WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0);
+       r.source, r.event_type, s.ordinal, r.batch
+FROM webhook_requests r JOIN webhook_batches b ON b.id = r.batch LEFT JOIN webhook_purges p ON p.request_id = r.request_id
+    CROSS JOIN webhook_stages s
+WHERE (s.stage <> 'retried' OR b.attempts > 1) AND (s.stage <> 'spooled' OR r.spooled_at <> 0)
+    AND (s.stage <> 'replayed' OR r.replayed_at <> 0) AND (s.stage <> 'purged' OR p.id IS NOT NULL);
 
--- Retention, and nothing else, may remove rows: in a transaction that first puts a row into
--- webhook_retention and takes it out again at the end.
+-- Retention and the purge of dead letters, and nothing else, may remove rows: in a transaction that first puts a
+-- row into webhook_retention and takes it out again at the end.
 CREATE TABLE webhook_retention (reason TEXT NOT NULL);
 
 -- +goose StatementBegin
@@ -172,4 +199,12 @@ BEGIN SELECT raise(ABORT, 'webhook_dead_letters is append-only'); END;
 -- +goose StatementBegin
 CREATE TRIGGER webhook_dead_letters_no_delete BEFORE DELETE ON webhook_dead_letters WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
 BEGIN SELECT raise(ABORT, 'webhook_dead_letters is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_purges_no_update BEFORE UPDATE ON webhook_purges
+BEGIN SELECT raise(ABORT, 'webhook_purges is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_purges_no_delete BEFORE DELETE ON webhook_purges WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
+BEGIN SELECT raise(ABORT, 'webhook_purges is append-only'); END;
 -- +goose StatementEnd

@@ -1,0 +1,114 @@
+package later
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+
+	"github.com/hookgate/hookgate"
+)
+
+// ModeQueue is a queue that also keeps the mode of the gate.
+type ModeQueue interface {
+	hookgate.Queue
+	Mode() hookgate.Mode
+	SetMode(context.Context, hookgate.Mode) error
+	io.Closer
+}
+
+// Queue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and consumers wait.
+type Queue struct {
+	attempts   *Attempts
+	opened     atomic.Pointer[ModeQueue] // nil until it is
+	remembered hookgate.Mode
+}
+
+var _ hookgate.Queue = (*Queue)(nil)
+
+// OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open the mode is remembered.
+func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode, open func(context.Context) (ModeQueue, error)) (*Queue, error) {
+	q := &Queue{remembered: remembered}
+	var err error
+	q.attempts, err = Start(ctx, o, func(ctx context.Context) error {
+		opened, err := open(ctx)
+		if err == nil {
+			q.opened.Store(&opened)
+		}
+		return err
+	})
+	if err != nil {
+		q.closeOpened() // the end of ctx may have come between
+		return nil, err
+	}
+	return q, nil
+}
+
+// Opened returns the queue, or why it is not open.
+func (q *Queue) Opened() (ModeQueue, error) {
+	if err := q.attempts.Err(); err != nil {
+		return nil, err
+	}
+	return *q.opened.Load(), nil
+}
+
+// Append implements hookgate.Queue. Until the queue is open nothing is stored.
+func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	opened, err := q.Opened()
+	if err != nil {
+		return hookgate.Receipt{}, err
+	}
+	return opened.Append(ctx, d)
+}
+
+// Consume implements hookgate.Queue. It waits until the queue is open.
+func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
+	if err := q.attempts.Wait(ctx); err != nil {
+		return nil, err
+	}
+	opened, err := q.Opened()
+	if err != nil {
+		return nil, err
+	}
+	return opened.Consume(ctx)
+}
+
+// Stats implements hookgate.Queue. Until the queue is open nothing is known of it, and the error says why.
+func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+	opened, err := q.Opened()
+	if err != nil {
+		return hookgate.QueueStats{}, err
+	}
+	return opened.Stats(ctx)
+}
+
+// Mode returns the mode that the queue keeps, or until it is open the remembered one.
+func (q *Queue) Mode() hookgate.Mode {
+	opened, err := q.Opened()
+	if err != nil {
+		return q.remembered
+	}
+	return opened.Mode()
+}
+
+// SetMode sets the mode that the queue keeps. It fails until that is open.
+func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
+	opened, err := q.Opened()
+	if err != nil {
+		return err
+	}
+	return opened.SetMode(ctx, m)
+}
+
+// Close ends the attempts, or closes the queue if it is open.
+func (q *Queue) Close() error {
+	q.attempts.Close()
+	return q.closeOpened()
+}
+
+func (q *Queue) closeOpened() error {
+	opened := q.opened.Load()
+	if opened == nil {
+		return nil
+	}
+	return (*opened).Close()
+}

@@ -1,0 +1,193 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// replay returns a replay of the dead letter that d has become.
+func replay(d *hookgate.Delivery) *hookgate.Delivery {
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	r := *d
+	r.RequestID, r.ReplayOf, r.ReplayedAt = hookgate.NewRequestID(at), d.RequestID, at
+	return &r
+}
+
+// mustBeReplay checks that a record is the replay, with its body.
+func mustBeReplay(t TB, r hookgate.Record, want *hookgate.Delivery) {
+	t.Helper()
+	if !r.DuplicateOf.IsZero() || !reflect.DeepEqual(r.Delivery, *want) {
+		t.Errorf("the replay came as %+v, duplicate of %s, want %+v", r.Delivery, r.DuplicateOf, *want)
+	}
+}
+
+// testReplay: the claim of the request whose dead letter is replayed does not hold the replay up. It comes with its body and all
+// that the dead letter had; the same replay again adds nothing; a repetition by the sender is a duplicate of it.
+func testReplay(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 1})
+	c := mustConsume(t, q)
+	first := delivery("k", 1)
+	mustAppend(t, q, first)
+	mustCommit(t, c, mustNext(t, c, 1))
+	mustReachDepth(t, q, 0)
+	for range 2 {
+		again := replay(first)
+		want := *again
+		for i := range 3 {
+			if receipt := mustAppend(t, q, again); receipt.Duplicate() {
+				t.Fatalf("append %d of a replay is a duplicate of %s", i, receipt.DuplicateOf)
+			}
+		}
+		r := mustNext(t, c, 1)
+		mustBeReplay(t, r[0], &want)
+		mustBeEmpty(t, c)
+		if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != again.RequestID {
+			t.Errorf("a repetition after the replay is a duplicate of %s, want %s", receipt.DuplicateOf, again.RequestID)
+		}
+		mustCommit(t, c, append(r, mustNext(t, c, 1)...))
+		mustReachDepth(t, q, 0)
+		if receipt := mustAppend(t, q, again); receipt.Duplicate() {
+			t.Errorf("the same replay after its release is a duplicate of %s", receipt.DuplicateOf)
+		}
+		mustBeEmpty(t, c)
+	}
+}
+
+// testReplayWhileQueued: a replay is appended although a record of its identity is still queued, and neither touches the other.
+func testReplayWhileQueued(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 1})
+	dead, other := delivery("k", 1), delivery("k", 1)
+	mustAppend(t, q, other)
+	again, twice := replay(dead), replay(dead)
+	mustAppend(t, q, again)
+	mustAppend(t, q, twice)
+	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != twice.RequestID {
+		t.Errorf("a repetition is a duplicate of %s, want of the last replay, %s", receipt.DuplicateOf, twice.RequestID)
+	}
+	c := mustConsume(t, q)
+	records := mustNext(t, c, 4)
+	if records[0].RequestID != other.RequestID || !records[0].DuplicateOf.IsZero() || records[0].Replay() {
+		t.Errorf("the record that was queued came as %+v", records[0])
+	}
+	mustBeReplay(t, records[1], again)
+	mustBeReplay(t, records[2], twice)
+	if records[3].DuplicateOf != twice.RequestID || len(records[3].Body) != 0 {
+		t.Errorf("the repetition came as %+v", records[3])
+	}
+	mustCommit(t, c, records)
+	mustReachDepth(t, q, 0)
+	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != twice.RequestID {
+		t.Errorf("after the release a repetition is a duplicate of %s, want %s", receipt.DuplicateOf, twice.RequestID)
+	}
+}
+
+// testConcurrentReplays: many replays of one dead letter at once all come, each with its body.
+func testConcurrentReplays(t *testing.T, b Backend) {
+	q := open(t, b, Options{})
+	const callers = 16
+	dead := delivery("k", 1)
+	mustAppend(t, q, dead)
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if receipt, err := q.Append(context.Background(), replay(dead)); err != nil || receipt.Duplicate() {
+				t.Errorf("replay: %v, duplicate of %s", err, receipt.DuplicateOf)
+			}
+		})
+	}
+	all.Wait()
+	seen := map[hookgate.RequestID]bool{}
+	for _, r := range mustNext(t, mustConsume(t, q), callers+1)[1:] {
+		if r.ReplayOf != dead.RequestID || string(r.Body) != string(dead.Body) || seen[r.RequestID] {
+			t.Errorf("a replay came as %+v", r.Delivery)
+		}
+		seen[r.RequestID] = true
+	}
+}
+
+// testReplayFull: a replay is no exception from the high-water mark.
+func testReplayFull(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 1, HighWater: 2})
+	dead := delivery("k", 1)
+	mustAppend(t, q, dead)
+	mustAppend(t, q, delivery("k", 2))
+	if _, err := q.Append(context.Background(), replay(dead)); !errors.Is(err, hookgate.ErrFull) {
+		t.Errorf("a replay at the mark got %v, want ErrFull", err)
+	}
+	if receipt := mustNext(t, mustConsume(t, q), 2); len(receipt) != 2 {
+		t.Errorf("%d records, want 2", len(receipt))
+	}
+}
+
+// testReplaySurvives: after a crash the replay is there as it was, and holds the claim.
+func testReplaySurvives(t *testing.T, b Backend) {
+	place := b.NewPlace(t)
+	o := Options{Partitions: 1}.withDefaults()
+	q := b.Open(t, place, o)
+	dead := delivery("k", 1)
+	mustAppend(t, q, dead)
+	c := mustConsume(t, q)
+	mustCommit(t, c, mustNext(t, c, 1))
+	again := replay(dead)
+	mustAppend(t, q, again)
+	q.Crash()
+	q = b.Open(t, place, o)
+	defer q.Close()
+	if receipt := mustAppend(t, q, again); receipt.Duplicate() {
+		t.Errorf("after the crash the same replay is a duplicate of %s", receipt.DuplicateOf)
+	}
+	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != again.RequestID {
+		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf, again.RequestID)
+	}
+	// What was released may come again first, its release having been lost.
+	c = mustConsume(t, q)
+	r := mustNext(t, c, 1)[0]
+	if r.RequestID == dead.RequestID {
+		r = mustNext(t, c, 1)[0]
+	}
+	mustBeReplay(t, r, again)
+	if r := mustNext(t, c, 1)[0]; r.DuplicateOf != again.RequestID {
+		t.Errorf("behind the replay comes %+v, want the repetition", r.Delivery)
+	}
+}
+
+// testReplayFails: the append of a replay fails, once before and once after it took effect. The same request again is
+// appended once.
+func testReplayFails(t *testing.T, b Backend, done bool) {
+	place := b.NewPlace(t)
+	o := Options{Partitions: 1}.withDefaults()
+	q := b.Open(t, place, o)
+	dead := delivery("k", 1)
+	mustAppend(t, q, dead)
+	q.FailWrites(&done)
+	again := replay(dead)
+	kept := *again // a failed append may go on referring to it
+	if _, err := q.Append(context.Background(), &kept); err == nil {
+		t.Fatal("append whose write failed returned no error")
+	}
+	q.FailWrites(nil)
+	if receipt := mustAppend(t, q, again); receipt.Duplicate() {
+		t.Errorf("the repetition of a replay is a duplicate of %s", receipt.DuplicateOf)
+	}
+	for _, reopened := range []bool{false, true} {
+		if reopened {
+			q.Crash()
+			q = b.Open(t, place, o)
+			defer q.Close()
+		}
+		c := mustConsume(t, q)
+		records := mustNext(t, c, 2)
+		if records[0].RequestID != dead.RequestID {
+			t.Errorf("reopened %v: first comes %s", reopened, records[0].RequestID)
+		}
+		mustBeReplay(t, records[1], again)
+		mustBeEmpty(t, c)
+		c.Close()
+	}
+}

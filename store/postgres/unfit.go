@@ -1,0 +1,41 @@
+package postgres
+
+import (
+	"crypto/tls"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hookgate/hookgate"
+)
+
+// The reasons of a hookgate.UnfitError.
+const (
+	reasonSettings = "the settings of the database make no sense"
+	reasonRefused  = "the database refuses this gate: user, password, rights or name are wrong"
+	reasonTrust    = "the certificate of the database is not trusted"
+	reasonNewer    = "the schema of the database is newer than this hookgate"
+	reasonOlder    = "the schema of the database is older than this hookgate, and database.migrate is false"
+)
+
+func unfit(reason string, err error) error { return &hookgate.UnfitError{Reason: reason, Err: err} }
+
+// judge makes a hookgate.UnfitError of the errors of opening that do not pass by themselves.
+func judge(err error) error {
+	var already *hookgate.UnfitError
+	if errors.As(err, &already) {
+		return unfit(already.Reason, err)
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && len(refused.Code) == 5 {
+		switch refused.Code[:2] {
+		case "28", "3D", "42": // authorization, no such database, rights and syntax
+			return unfit(reasonRefused, err)
+		}
+	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return unfit(reasonTrust, err)
+	}
+	return err
+}

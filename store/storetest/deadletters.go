@@ -1,0 +1,403 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// mustBury stores dead letters, in a batch of their own.
+func (o *owner) mustBury(t TB, reason string, records ...hookgate.Record) {
+	t.Helper()
+	b := o.batch()
+	for _, r := range records {
+		b.Dead = append(b.Dead, hookgate.DeadLetter{Record: r, Reason: reason})
+	}
+	mustApply(t, o, b)
+}
+
+// deadLetters reads all dead letters that match.
+func deadLetters(t TB, s hookgate.Reader, f hookgate.DeadLetterFilter) (all []hookgate.StoredDeadLetter) {
+	t.Helper()
+	for d, err := range s.DeadLetters(context.Background(), f) {
+		if err != nil {
+			t.Fatalf("list dead letters: %v", err)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// mustBeIn checks the states of the dead letters of these requests, in a listing by state and one by one.
+func mustBeIn(t TB, s hookgate.Reader, want map[hookgate.RequestID]hookgate.DeadLetterState) {
+	t.Helper()
+	got := map[hookgate.RequestID]hookgate.DeadLetterState{}
+	for _, state := range []hookgate.DeadLetterState{hookgate.DeadLetterOpen, hookgate.DeadLetterStored,
+		hookgate.DeadLetterSuperseded, hookgate.DeadLetterPurged} {
+		for _, d := range deadLetters(t, s, hookgate.DeadLetterFilter{State: state}) {
+			if before, twice := got[d.RequestID]; twice || d.State != state {
+				t.Errorf("dead letter %s is listed as %s, says %s, and was listed as %q", d.RequestID, state, d.State, before)
+			}
+			got[d.RequestID] = state
+			for _, id := range []string{d.ID, d.RequestID.String()} {
+				if one, err := s.DeadLetter(context.Background(), id); err != nil || !reflect.DeepEqual(one, d) {
+					t.Errorf("dead letter %s is\n%+v (error %v), and in the listing\n%+v", id, one, err, d)
+				}
+			}
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("states are %v, want %v", got, want)
+	}
+}
+
+func mustPurge(t TB, s hookgate.Purger, ids ...string) []hookgate.RequestID {
+	t.Helper()
+	purged, err := s.Purge(context.Background(), hookgate.Purge{IDs: ids, By: "ops", Reason: "test data"})
+	if err != nil {
+		t.Fatalf("purge: %v", err)
+	}
+	return purged
+}
+
+// testDeadLetters: a dead letter is kept whole, once, and is no event; its identity stays free.
+func testDeadLetters(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	var b *hookgate.Batch
+	for n := range 3 {
+		b = o.batch(record("k", n))
+		b.Dead = []hookgate.DeadLetter{{Record: record("dead", n), Reason: fmt.Sprintf("reason %d", n)}}
+		b.Attempts, b.LastError = n+1, fmt.Sprintf("error %d", n)
+		mustApply(t, o, b)
+	}
+	mustApply(t, o, b)
+	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 3}, "k-0", "k-1", "k-2")
+	all := deadLetters(t, s, hookgate.DeadLetterFilter{})
+	if len(all) != 3 {
+		t.Fatalf("%d dead letters, want 3", len(all))
+	}
+	r, d := b.Dead[0].Record, all[2]
+	want := hookgate.StoredDeadLetter{
+		ID: d.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence, RequestID: r.RequestID, Headers: r.Headers,
+		RemoteAddr: r.RemoteAddr, Size: int64(len(r.Body)), SHA256: sha256.Sum256(r.Body), Reason: "reason 2", ReceivedAt: r.ReceivedAt,
+		DeadLetteredAt: d.DeadLetteredAt, Partition: r.Partition, Position: r.Position.String(), Attempts: 3, LastError: "error 2",
+		State: hookgate.DeadLetterOpen,
+	}
+	if !reflect.DeepEqual(d, want) || d.DeadLetteredAt.IsZero() {
+		t.Errorf("dead letter is\n%+v, want\n%+v", d, want)
+	}
+	for _, id := range []string{d.ID, d.RequestID.String()} {
+		if body, err := s.DeadLetterBody(t.Context(), id); err != nil || !bytes.Equal(body, r.Body) {
+			t.Errorf("its body is %q (error %v), want %q", body, err, r.Body)
+		}
+	}
+	if got := stages(t, s, "dead-2"); !slices.Equal(got, []string{"received enqueued processed retried dead_lettered"}) {
+		t.Errorf("trail of a dead letter is %v", got)
+	}
+	if outcome := o.mustApply(t, again(r)); outcome.Stored != 1 {
+		t.Errorf("the identity of a dead letter is taken: %+v", outcome)
+	}
+}
+
+// testDeadLetterStates: what becomes of a dead letter follows from what is stored after it.
+func testDeadLetterStates(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	replayed, sentAgain, untouched := record("k", 1), record("k", 2), record("k", 3)
+	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start), Sequence: hookgate.NoSequence, Body: []byte{255}},
+		Position: hookgate.Position{Minor: 99}}
+	o.mustBury(t, "at fault", replayed, sentAgain, untouched, undecoded)
+	otherType := record("k", 3)
+	otherType.EventType = "another"
+	o.mustApply(t, otherType, again(sentAgain))
+	want := map[hookgate.RequestID]hookgate.DeadLetterState{
+		replayed.RequestID: hookgate.DeadLetterOpen, sentAgain.RequestID: hookgate.DeadLetterStored,
+		untouched.RequestID: hookgate.DeadLetterOpen, undecoded.RequestID: hookgate.DeadLetterOpen,
+	}
+	mustBeIn(t, s, want)
+
+	failed := replayOf(replayed, 1)
+	o.mustBury(t, "still at fault", failed)
+	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterSuperseded, hookgate.DeadLetterOpen
+	mustBeIn(t, s, want)
+	d, err := s.DeadLetter(t.Context(), failed.RequestID.String())
+	if err != nil || d.ReplayOf != replayed.RequestID || !d.ReplayedAt.Equal(failed.ReplayedAt) || d.Undecoded() {
+		t.Errorf("the dead letter of a replay is %+v (error %v)", d, err)
+	}
+	if d, err := s.DeadLetter(t.Context(), undecoded.RequestID.String()); err != nil || !d.Undecoded() {
+		t.Errorf("what could not be decoded is %+v (error %v)", d, err)
+	}
+
+	o.mustApply(t, replayOf(failed, 2))
+	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterStored, hookgate.DeadLetterStored
+	mustBeIn(t, s, want)
+	mustPurge(t, s, d.ID)
+	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterPurged, hookgate.DeadLetterPurged
+	mustBeIn(t, s, want)
+}
+
+// testReplays: however often a dead letter is replayed, one event is stored, with the body and the time of the dead letter;
+// the same replay again changes nothing.
+func testReplays(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	dead := record("k", 1)
+	o.mustBury(t, "at fault", dead)
+	d := deadLetters(t, s, hookgate.DeadLetterFilter{})[0]
+	body, err := s.DeadLetterBody(t.Context(), d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := d.Replay(body, start.Add(time.Hour).Add(123*time.Nanosecond))
+	want := dead.Delivery
+	want.RequestID, want.ReplayOf, want.ReplayedAt = made.RequestID, dead.RequestID, start.Add(time.Hour)
+	if !reflect.DeepEqual(*made, want) || made.RequestID == dead.RequestID {
+		t.Errorf("the replay is\n%+v, want\n%+v", *made, want)
+	}
+	replays := []hookgate.Record{replayOf(dead, 1), replayOf(dead, 2), replayOf(dead, 3)}
+	for range 2 {
+		o.mustApply(t, replays[0], replays[1])
+		o.mustApply(t, replays[1], replays[2], replays[0])
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1")
+	event := list(t, s, hookgate.EventFilter{})[0]
+	if event.RequestID != replays[0].RequestID || event.SHA256 != sha256.Sum256(dead.Body) || !event.ReceivedAt.Equal(dead.ReceivedAt) {
+		t.Errorf("stored is %+v, want the first replay with what %+v brought", event, dead)
+	}
+}
+
+// testDeadLetterComesAgain: a record that comes again after it has become a dead letter, because its release was lost in a crash,
+// changes nothing if it is rejected once more or stored by another request, and is stored if nothing is in the way any more. Its
+// lineage tells both.
+func testDeadLetterComesAgain(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	stored, replaced := record("k", 1), record("k", 2)
+	for range 2 {
+		o.mustBury(t, "at fault", stored, replaced)
+	}
+	o.mustApply(t, stored, replayOf(replaced, 1))
+	o.mustApply(t, stored, replaced)
+	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "k-1", "k-2")
+	mustBeIn(t, s, map[hookgate.RequestID]hookgate.DeadLetterState{
+		stored.RequestID: hookgate.DeadLetterStored, replaced.RequestID: hookgate.DeadLetterStored,
+	})
+	if got := stages(t, s, "k-1"); !slices.Equal(got, []string{"received enqueued processed dead_lettered processed persisted"}) {
+		t.Errorf("trail of what was stored after all is %q", got)
+	}
+	if got := stages(t, s, "k-2"); !slices.Equal(got, []string{"received enqueued processed dead_lettered", "received replayed enqueued processed persisted"}) {
+		t.Errorf("trail of what was replayed is %q", got)
+	}
+}
+
+// testDeadLetterFilters: each field of the filter selects what it says, alone and with others.
+func testDeadLetterFilters(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	var all []hookgate.Record
+	for n := range 4 {
+		r := record("k", n)
+		r.EventType, r.Source, r.OrderingKey = fmt.Sprint("type", n%2), fmt.Sprint("source", n/2), fmt.Sprint("key", n)
+		all = append(all, r)
+		o.mustBury(t, fmt.Sprintf("CHECK %d%%_ violated", n), r)
+	}
+	listed := deadLetters(t, s, hookgate.DeadLetterFilter{})
+	for _, test := range []struct {
+		f    hookgate.DeadLetterFilter
+		want string
+	}{
+		{hookgate.DeadLetterFilter{}, "k-0 k-1 k-2 k-3"},
+		{hookgate.DeadLetterFilter{EventType: "type1"}, "k-1 k-3"},
+		{hookgate.DeadLetterFilter{Source: "source0"}, "k-0 k-1"},
+		{hookgate.DeadLetterFilter{OrderingKey: "key2"}, "k-2"},
+		{hookgate.DeadLetterFilter{MessageID: "k-3"}, "k-3"},
+		{hookgate.DeadLetterFilter{ReasonContains: "2%_ v"}, "k-2"},
+		{hookgate.DeadLetterFilter{ReasonContains: "check"}, ""},
+		{hookgate.DeadLetterFilter{Source: "source1", EventType: "type0"}, "k-2"},
+		{hookgate.DeadLetterFilter{From: listed[1].DeadLetteredAt, To: listed[3].DeadLetteredAt}, "k-1 k-2"},
+		{hookgate.DeadLetterFilter{After: listed[1].ID}, "k-2 k-3"},
+		{hookgate.DeadLetterFilter{After: listed[0].ID, Limit: 2}, "k-1 k-2"},
+		{hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen, Limit: 1}, "k-0"},
+		{hookgate.DeadLetterFilter{State: hookgate.DeadLetterStored}, ""},
+		{hookgate.DeadLetterFilter{MessageID: "\x00"}, ""},
+		{hookgate.DeadLetterFilter{ReasonContains: "\xff"}, ""},
+	} {
+		got := ""
+		for _, d := range deadLetters(t, s, test.f) {
+			if got != "" {
+				got += " "
+			}
+			got += d.MessageID
+		}
+		if got != test.want {
+			t.Errorf("%+v selects %q, want %q", test.f, got, test.want)
+		}
+	}
+	for _, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{After: "x"}) {
+		if !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("an After that is no ID got %v, want ErrNotFound", err)
+		}
+	}
+	for _, id := range []string{"", "x", "-1", "99999", hookgate.NewRequestID(start).String()} {
+		if d, err := s.DeadLetter(t.Context(), id); !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("dead letter %q is %+v (error %v), want ErrNotFound", id, d, err)
+		}
+		if body, err := s.DeadLetterBody(t.Context(), id); !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("the body of dead letter %q is %q (error %v), want ErrNotFound", id, body, err)
+		}
+	}
+	o.mustApply(t, again(all[0])) // a duplicate has a request too, and is no dead letter
+	o.mustApply(t, again(all[0]))
+	for _, id := range []string{"5", "6"} {
+		if d, err := s.DeadLetter(t.Context(), id); !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("request %s, a duplicate, is the dead letter %+v (error %v)", id, d, err)
+		}
+	}
+}
+
+// testDeadLetterPages: a listing of more than a page has everything once, in order, while others are buried and purged.
+func testDeadLetterPages(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	const many = 1203
+	var records []hookgate.Record
+	for n := range many {
+		records = append(records, record("k", n))
+	}
+	o.mustBury(t, "at fault", records...)
+	n := 0
+	for d, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Sequence != int64(n) {
+			t.Fatalf("dead letter %d is of sequence %d", n, d.Sequence)
+		}
+		if n++; n == 10 {
+			mustPurge(t, s, d.ID)
+			o.mustBury(t, "late", record("late", many))
+		}
+	}
+	if n != many+1 {
+		t.Errorf("%d dead letters were listed, want %d", n, many+1)
+	}
+}
+
+// testPurge: a purge removes the body of a dead letter and of those that it replays, and nothing else; it is in the lineage;
+// the partition's owner goes on undisturbed.
+func testPurge(t *testing.T, s Instance) {
+	o := own(t, s, 0, 1)
+	first, other, elsewhere := record("k", 1), record("k", 2), record("k", 3)
+	elsewhere.Partition = 1
+	o.mustBury(t, "at fault", first, other, elsewhere)
+	second := replayOf(first, 1)
+	o.mustBury(t, "still", second)
+	third := replayOf(second, 2)
+	o.mustBury(t, "for ever", third)
+	ids := map[hookgate.RequestID]string{}
+	for _, d := range deadLetters(t, s, hookgate.DeadLetterFilter{}) {
+		ids[d.RequestID] = d.ID
+	}
+	purged := mustPurge(t, s, ids[second.RequestID], "x", "99999", ids[elsewhere.RequestID])
+	if want := []hookgate.RequestID{first.RequestID, second.RequestID, elsewhere.RequestID}; !slices.Equal(purged, want) {
+		t.Errorf("purged are %v, want the named ones and what the first of them replays, %v", purged, want)
+	}
+	mustBeIn(t, s, map[hookgate.RequestID]hookgate.DeadLetterState{
+		first.RequestID: hookgate.DeadLetterPurged, second.RequestID: hookgate.DeadLetterPurged, elsewhere.RequestID: hookgate.DeadLetterPurged,
+		third.RequestID: hookgate.DeadLetterOpen, other.RequestID: hookgate.DeadLetterOpen,
+	})
+	d, err := s.DeadLetter(t.Context(), ids[second.RequestID])
+	if err != nil || d.PurgedAt.IsZero() || d.PurgedBy != "ops" || d.PurgeReason != "test data" || d.Size != 0 || d.SHA256 != sha256.Sum256(second.Body) ||
+		d.Reason != "still" || d.DeadLetteredAt.IsZero() || d.MessageID != "k-1" {
+		t.Errorf("what was purged reads %+v (error %v)", d, err)
+	}
+	for request, wantBody := range map[hookgate.RequestID]bool{first.RequestID: false, second.RequestID: false, third.RequestID: true, other.RequestID: true} {
+		if body, err := s.DeadLetterBody(t.Context(), ids[request]); wantBody != (err == nil) || err != nil && !errors.Is(err, hookgate.ErrNotFound) {
+			t.Errorf("the body of %s is %q (error %v), wanted: %v", ids[request], body, err, wantBody)
+		}
+	}
+	got := stages(t, s, "k-1")
+	if want := []string{"received enqueued processed dead_lettered purged", "received replayed enqueued processed dead_lettered purged",
+		"received replayed enqueued processed dead_lettered"}; !slices.Equal(got, want) {
+		t.Errorf("trails are %q, want %q", got, want)
+	}
+	mustVerify(t, s)
+	if again := mustPurge(t, s, ids[second.RequestID], ids[elsewhere.RequestID]); len(again) != 0 {
+		t.Errorf("%v were purged twice", again)
+	}
+	if none := mustPurge(t, s); len(none) != 0 {
+		t.Errorf("%v were purged by the name of none", none)
+	}
+	last := replayOf(third, 3)
+	o.mustApply(t, last, record("k", 4))
+	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 5}, "k-1", "k-4")
+	mustPurge(t, s, ids[third.RequestID])
+	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 5}, "k-1", "k-4")
+}
+
+// testPurgeWhileWriting: purges and the owner of the partition add to one chain side by side, and two purges of the same
+// share what there is.
+func testPurgeWhileWriting(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	const dead, batches = 40, 20
+	var records []hookgate.Record
+	for n := range dead {
+		records = append(records, record("dead", n))
+	}
+	o.mustBury(t, "at fault", records...)
+	var ids []string
+	for _, d := range deadLetters(t, s, hookgate.DeadLetterFilter{}) {
+		ids = append(ids, d.ID)
+	}
+	var all sync.WaitGroup
+	purged := make([]int, 2)
+	for i := range purged {
+		all.Go(func() {
+			for some := range slices.Chunk(ids, 4) {
+				got, err := s.Purge(context.Background(), hookgate.Purge{IDs: some, By: fmt.Sprint(i)})
+				if err != nil {
+					t.Errorf("purge: %v", err)
+				}
+				purged[i] += len(got)
+			}
+		})
+	}
+	for n := range batches {
+		o.mustApply(t, record("k", n))
+	}
+	all.Wait()
+	if purged[0]+purged[1] != dead {
+		t.Errorf("%v were purged, want %d together", purged, dead)
+	}
+	if c, err := s.Counts(t.Context()); err != nil || c.Events != batches || c.DeadLetters != dead {
+		t.Errorf("counts are %+v (error %v)", c, err)
+	}
+}
+
+// testPurgeFails: a purge fails, once before and once after it took effect. It is repeated, and all is purged once.
+func testPurgeFails(t *testing.T, b Backend, done bool) {
+	place := b.NewPlace(t)
+	s := b.Open(t, place)
+	defer func() { s.Close() }()
+	o := own(t, s, 0)
+	o.mustBury(t, "at fault", record("k", 1), record("k", 2))
+	id := deadLetters(t, s, hookgate.DeadLetterFilter{})[0].ID
+	s.FailWrites(&done)
+	if _, err := s.Purge(t.Context(), hookgate.Purge{IDs: []string{id}, By: "ops"}); err == nil {
+		t.Fatal("purge whose write failed returned no error")
+	}
+	s.FailWrites(nil)
+	if purged := mustPurge(t, s, id); len(purged) == 1 == done {
+		t.Errorf("the repetition purged %v", purged)
+	}
+	s.Close()
+	s = b.Open(t, place)
+	mustVerify(t, s)
+	if open := deadLetters(t, s, hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}); len(open) != 1 || open[0].MessageID != "k-2" {
+		t.Errorf("open are %+v, want k-2", open)
+	}
+}
