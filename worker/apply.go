@@ -140,9 +140,6 @@ func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Du
 			continue
 		}
 		w.metrics.Persisted(r.EventType, now.Sub(r.SetOutAt()))
-		if r.Replay() {
-			continue // it comes when a person wants it to
-		}
 		switch w.sequences.observe(r) {
 		case afterGap:
 			w.metrics.SequenceGap(r.Source)

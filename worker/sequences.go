@@ -37,9 +37,10 @@ const (
 	inverted
 )
 
-// observe takes up a stored event, which must not be a duplicate.
+// observe takes up a stored event, which must not be a duplicate. A replay comes out of its order by nature and says nothing of
+// its sender.
 func (s *sequences) observe(r *hookgate.Record) follows {
-	if r.Sequence == hookgate.NoSequence {
+	if r.Sequence == hookgate.NoSequence || !r.ReplayOf.IsZero() {
 		return inOrder
 	}
 	key := sequenceKey(maphash.Comparable(s.seed, struct {

@@ -120,8 +120,8 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 		if away != nil {
 			return metrics.Holdings{}
 		}
-		redis := opened.(*queueredis.Queue)
-		return metrics.Holdings{Partitions: redis.Owned(), LeasesLost: redis.LeasesLost()}
+		r := opened.(*queueredis.Queue)
+		return metrics.Holdings{Partitions: r.Owned(), LeasesLost: r.LeasesLost()}
 	}
 	switch opened, away := q.Opened(); {
 	case away == nil:

@@ -185,7 +185,7 @@ func TestOverload(t *testing.T) {
 		"HOOKGATE_GUARD_IN_FLIGHT_MIN=20", "HOOKGATE_GUARD_IN_FLIGHT_MAX=250", "HOOKGATE_GUARD_IN_FLIGHT_LATENCY=20ms", "HOOKGATE_LOG_LEVEL=error",
 	}})
 	replay := exec.Command(binary, "replay", "--input", events, "--target", g.url, "--output", ledger, "--data-dir", g.dir,
-		"--rate-limit", "0", "--concurrency", "500", "--retries", "0")
+		"--rate-limit", "0", "--concurrency", "500", "--retries", "0", "--timeout", "1m")
 	out, err := replay.CombinedOutput()
 	if err != nil && replay.ProcessState == nil {
 		t.Fatal(err)
