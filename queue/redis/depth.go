@@ -94,7 +94,7 @@ func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers [
 		if failed == nil {
 			q.depth.lengths[p] = n
 			if n > 0 {
-				q.wake(p) // another process may have appended it
+				q.notice(p)
 			}
 		} else {
 			err = opError("count", p, q.explain(ctx, failed))
@@ -106,6 +106,16 @@ func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers [
 	}
 	q.depth.offset.Store(sum - finished)
 	return results[len(q.keys.log):], err
+}
+
+// notice wakes whoever in this process holds a partition, unless it has some of it in hand: what a count has found there
+// another process has appended.
+func (q *Queue) notice(p int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if l := &q.lanes[p]; l.owner != nil && !l.inHand() && len(l.unread) == 0 {
+		l.owner.wake()
+	}
 }
 
 // Stats implements hookgate.Queue. While Redis fails, Depth is what was known last and Err says how it fails.
