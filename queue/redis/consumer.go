@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -40,6 +41,8 @@ type consumer struct {
 	// pause is how long it waits before it polls all partitions for what other processes append: it grows while there is none. Only
 	// Next touches it.
 	pause time.Duration
+	// noticed says that a count found what another process has appended.
+	noticed atomic.Bool
 	// first is the partition that the next Next begins with, so that none is passed over for ever.
 	first int
 
@@ -105,7 +108,9 @@ func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Reco
 		case <-timer.C:
 			poll = true
 		case <-c.woken:
-			poll = false
+			if poll = c.noticed.Swap(false); poll {
+				c.pause = pauseMin
+			}
 		case <-ctx.Done():
 		}
 		timer.Stop()

@@ -113,7 +113,8 @@ func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers [
 func (q *Queue) notice(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if l := &q.lanes[p]; l.owner != nil && !l.inHand() && len(l.unread) == 0 {
+	if l := &q.lanes[p]; l.owner != nil && !l.inHand() && len(l.unread) == 0 && !l.stirred {
+		l.owner.noticed.Store(true)
 		l.owner.wake()
 	}
 }

@@ -215,7 +215,12 @@ func TestCountWakes(t *testing.T) {
 	q, other := mustOpen(t, config), mustOpen(t, config)
 	c := mustConsume(t, q).(*consumer)
 	eventually(t, "the partition is leased", func() bool { return held(q) == 1 })
-	<-c.woken // by the lease
+	// A lease that has just come is looked at in any case.
+	brief, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Next(brief, 1, 1<<20); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("next on an empty queue: %v", err)
+	}
 	if err := q.measure(t.Context()); err != nil || len(c.woken) > 0 {
 		t.Errorf("a count of nothing got %v and woke %d", err, len(c.woken))
 	}
