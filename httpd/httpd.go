@@ -9,12 +9,13 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,20 +24,21 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/metrics"
 )
 
 // DefaultSource is the name of the source that POST /webhooks belongs to.
 const DefaultSource = "default"
 
-// Config of the server. Each field must be set.
+// Config of the server. Each field must be set that does not say otherwise.
 type Config struct {
 	// MaxBodyBytes is the largest body of a webhook.
 	MaxBodyBytes int64
 	// MaxBodyMemory bounds, in bytes, what all bodies beyond 64 KiB take that are being received at a
 	// time. A request that would exceed it gets 503.
 	MaxBodyMemory int64
+	// MaxUnpackedBytes is the largest body of a webhook without its Content-Encoding.
+	MaxUnpackedBytes int64
 	// MaxHeaderBytes is the largest header of a request.
 	MaxHeaderBytes int
 	// MaxConnections is the number of connections served at a time; more wait to be accepted.
@@ -45,20 +47,15 @@ type Config struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
+	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs; may be nil.
+	TrustedProxies []netip.Prefix
+	// TLS is nil if the listener takes connections in the clear.
+	TLS *tls.Config
 	// AdminTokens open /api and /admin; all are valid at once.
 	AdminTokens []string
 	// Version is shown by the health.
 	Version string
 	Logger  *slog.Logger
-}
-
-// Source is a configured sender.
-type Source struct {
-	// Name is the last part of its path.
-	Name   string
-	Scheme admit.Scheme
-	// KeepHeaders names the request headers that are kept with its events.
-	KeepHeaders []string
 }
 
 // ModeKeeper knows the mode of the gate and keeps it across restarts.
@@ -71,7 +68,7 @@ type ModeKeeper interface {
 // Server is the HTTP edge of one gate.
 type Server struct {
 	config     Config
-	sources    map[string]*Source // by path
+	sources    map[string]*servedSource // by path
 	queue      hookgate.Queue
 	reader     hookgate.Reader
 	mode       ModeKeeper
@@ -84,6 +81,7 @@ type Server struct {
 	started    time.Time
 
 	exchanges   sync.Pool    // of *exchange
+	unpackers   sync.Pool    // of *gzip.Reader
 	largeBodies atomic.Int64 // bytes, see Config.MaxBodyMemory
 }
 
@@ -94,7 +92,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode ModeKeeper, m *metrics.Metrics) (*Server, error) {
 	s := &Server{
 		config: c, queue: q, reader: r, mode: mode, metrics: m,
-		sources:    map[string]*Source{},
+		sources:    map[string]*servedSource{},
 		tokens:     newTokens(c.AdminTokens),
 		retryAfter: []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
 		log:        c.Logger,
@@ -103,16 +101,13 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 		exchanges:  sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
-		kept := make([]string, len(source.KeepHeaders))
-		for i, name := range source.KeepHeaders {
-			if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secretHeaders, kept[i]) {
-				return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events", source.Name, kept[i])
-			}
+		served, err := newServedSource(source, c.MaxBodyBytes)
+		if err != nil {
+			return nil, err
 		}
-		source.KeepHeaders = kept
-		s.sources[webhookPrefix+source.Name] = &source
+		s.sources[webhookPrefix+source.Name] = served
 		if source.Name == DefaultSource {
-			s.sources[webhookPath] = &source
+			s.sources[webhookPath] = served
 		}
 	}
 	s.http = &http.Server{
@@ -122,6 +117,7 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 		WriteTimeout:      c.WriteTimeout,
 		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
+		TLSConfig:         c.TLS,
 		// Else net/http would answer "OPTIONS *" by itself, without a request id.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
@@ -131,7 +127,11 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 
 // Serve serves the listener until Shutdown, and then returns http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(netutil.LimitListener(l, s.config.MaxConnections))
+	l = netutil.LimitListener(l, s.config.MaxConnections)
+	if s.config.TLS != nil {
+		return s.http.ServeTLS(l, "", "") // with HTTP/2; the configuration has the certificate
+	}
+	return s.http.Serve(l)
 }
 
 // Shutdown takes no more connections and returns when the requests in flight are answered, or with the
@@ -183,6 +183,8 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, requestID st
 		c.only(func(c *call) { s.metrics.Handler().ServeHTTP(c, r) }, http.MethodGet)
 	case path == "/admin/maintenance":
 		c.only(c.authorised(s.maintenance), http.MethodGet, http.MethodPost)
+	case path == "/api/sources":
+		c.only(c.authorised(s.showSources), http.MethodGet)
 	case path == "/api/events":
 		c.only(c.authorised(s.events), http.MethodGet)
 	case strings.HasPrefix(path, "/api/events/"):

@@ -1,12 +1,14 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,10 +29,15 @@ const (
 
 // exchange is what one delivery needs, kept for the next one.
 type exchange struct {
+	request  admit.Request
 	delivery hookgate.Delivery
 	body     []byte
+	content  []byte // room for the body without its Content-Encoding
 	answer   []byte
 	large    int64 // what this body counts towards Server.largeBodies
+	unpacked int64 // what content counts
+	source   *servedSource
+	greeting *admit.Answer // set if the request was a handshake
 }
 
 // refusal is a status that ends a delivery, with what the sender is told and what the log is.
@@ -39,11 +46,14 @@ type refusal struct {
 	told   string
 	cause  error // nil if the log needs no more than told
 	retry  bool
+	after  string // Retry-After, if it is not that of all
+	allow  string // Allow, if it is not POST alone
 }
 
 var (
 	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST"}
 	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
+	refusedAddress  = &refusal{status: http.StatusForbidden, told: "not from this address"}
 	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true}
 	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true}
 	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many large bodies at a time", retry: true}
@@ -56,18 +66,24 @@ var jsonType = []string{"application/json"}
 // and before it parses anything; and it answers 202 only after Append has returned without an error.
 func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
-	receipt, refused := s.accept(x, r, id, received)
+	receipt, refused := s.accept(x, r, id, idText, received)
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	if refused != nil {
-		if refused.retry {
+		switch {
+		case refused.after != "":
+			h["Retry-After"] = []string{refused.after}
+		case refused.retry:
 			h["Retry-After"] = s.retryAfter
+		}
+		if x.source != nil {
+			x.source.counts.refused.Add(1)
 		}
 		switch refused.status {
 		case http.StatusUnauthorized:
 			h["Www-Authenticate"] = []string{"Bearer"}
 		case http.StatusMethodNotAllowed:
-			h["Allow"] = []string{http.MethodPost}
+			h["Allow"] = []string{cmp.Or(refused.allow, http.MethodPost)}
 		}
 		s.refusals.log(r, idText, refused)
 		w.WriteHeader(refused.status)
@@ -77,10 +93,23 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		} // else the queue may still refer to it
 		return refused.status
 	}
+	if x.greeting != nil {
+		x.source.counts.handshakes.Add(1)
+		s.log.Info("handshake answered", "request_id", idText, "source", x.source.Name, "remote", r.RemoteAddr)
+		delete(h, "Content-Type")
+		status = writeAnswer(w, x.greeting)
+		s.recycle(x)
+		return status
+	}
 	d := &x.delivery
 	s.metrics.Accepted(d.EventType, receipt.Duplicate())
+	x.source.count(receipt.Duplicate(), received)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition", receipt.Partition, "duplicate", receipt.Duplicate())
+	}
+	if success := x.source.Success; success.Status != 0 {
+		s.recycle(x)
+		return writeSuccess(w, success)
 	}
 	x.answer = appendAccepted(x.answer[:0], d, idText, receipt, time.Since(received))
 	w.WriteHeader(http.StatusAccepted)
@@ -89,42 +118,62 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 	return http.StatusAccepted
 }
 
-// accept does everything up to the Append. The delivery is in x afterwards.
-func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, received time.Time) (hookgate.Receipt, *refusal) {
+// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a handshake. The rate of a source is counted
+// after authentication, so that strangers cannot use it up.
+func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (hookgate.Receipt, *refusal) {
 	// Deferred, because a panic in a Scheme or in the queue must not keep the memory counted for ever.
 	defer func() {
-		s.largeBodies.Add(-x.large)
-		x.large = 0
+		s.largeBodies.Add(-x.large - x.unpacked)
+		x.large, x.unpacked = 0, 0
 	}()
 	var receipt hookgate.Receipt
+	x.greeting = nil
 	source, ok := s.sources[r.URL.Path]
+	x.source = source
 	switch {
 	case !ok:
 		return receipt, refusedSource
-	case r.Method != http.MethodPost:
-		return receipt, refusedMethod
+	case !s.allows(source, r):
+		return receipt, refusedAddress
+	case !slices.Contains(source.methods, r.Method):
+		return receipt, source.refusedMethod()
 	case s.mode.Mode() == hookgate.ModeReadOnly:
 		return receipt, refusedReadOnly
 	}
-	if err := source.Scheme.CheckHeader(r.Header); err != nil {
-		return receipt, s.refusedBy(err)
-	}
-	if refused := s.readBody(x, r); refused != nil {
+	x.request = admit.Request{Method: r.Method, Header: r.Header, Query: r.URL.RawQuery, ID: idText, Time: received}
+	var refused *refusal
+	if x.greeting, refused = source.greet(&x.request); x.greeting != nil || refused != nil {
 		return receipt, refused
 	}
-	if err := source.Scheme.Authenticate(r.Header, x.body); err != nil {
-		return receipt, s.refusedBy(err)
+	if err := source.Scheme.CheckHeader(&x.request); err != nil {
+		return receipt, refusedBy(err)
 	}
-	message, err := source.Scheme.Identify(r.Header, x.body)
+	if refused := s.readBody(x, r, source.MaxBodyBytes); refused != nil {
+		return receipt, refused
+	}
+	x.request.Body = x.body
+	if err := source.Scheme.Authenticate(&x.request); err != nil {
+		return receipt, refusedBy(err)
+	}
+	if x.greeting, refused = source.reply(&x.request); x.greeting != nil || refused != nil {
+		return receipt, refused
+	}
+	if wait, over := source.overRate(received); over {
+		return receipt, refusedRate(wait)
+	}
+	if refused := s.unpack(x); refused != nil {
+		return receipt, refused
+	}
+	message, err := source.Scheme.Identify(&x.request)
 	if err != nil {
-		return receipt, s.refusedBy(err)
+		return receipt, refusedBy(err)
 	}
 	x.delivery = hookgate.Delivery{
 		RequestID:   id,
 		Identity:    hookgate.Identity{Source: source.Name, EventType: message.EventType, MessageID: message.MessageID},
 		OrderingKey: message.OrderingKey,
 		Sequence:    message.Sequence,
-		Headers:     keptHeaders(r.Header, source.KeepHeaders),
+		Headers:     keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil),
 		Body:        x.body,
 		RemoteAddr:  r.RemoteAddr,
 		ReceivedAt:  received.Truncate(time.Microsecond),
@@ -141,7 +190,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 }
 
 // refusedBy maps an error of a Scheme.
-func (s *Server) refusedBy(err error) *refusal {
+func refusedBy(err error) *refusal {
 	var malformed *admit.MalformedError
 	switch {
 	case errors.Is(err, admit.ErrUnauthenticated):
@@ -156,10 +205,9 @@ func (s *Server) refusedBy(err error) *refusal {
 }
 
 // readBody reads the whole body into x.
-func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
-	limit := s.config.MaxBodyBytes
+func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 	if r.ContentLength > limit {
-		return s.tooLarge()
+		return tooLarge(limit)
 	}
 	if x.body == nil {
 		x.body = make([]byte, 0, firstRead)
@@ -168,13 +216,8 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 	for {
 		if len(body) == cap(body) {
 			grown := min(2*int64(cap(body)), limit+1)
-			if grown > largeBody {
-				added := grown - x.large
-				if s.largeBodies.Add(added) > s.config.MaxBodyMemory {
-					s.largeBodies.Add(-added)
-					return refusedMemory
-				}
-				x.large = grown
+			if grown > largeBody && !s.reserve(&x.large, grown) {
+				return refusedMemory
 			}
 			body = append(make([]byte, 0, grown), body...)
 		}
@@ -183,7 +226,7 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 		x.body = body
 		switch {
 		case int64(len(body)) > limit:
-			return s.tooLarge()
+			return tooLarge(limit)
 		case err == io.EOF:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -197,12 +240,15 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 // errBody hides what a broken connection's error is, so that it is not taken for one of Append.
 type errBody struct{ error }
 
-func (s *Server) tooLarge() *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge,
-		told: "body is larger than " + strconv.FormatInt(s.config.MaxBodyBytes, 10) + " bytes"}
+func tooLarge(limit int64) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, told: "body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
 }
 
-func keptHeaders(h http.Header, names []string) (kept []hookgate.Header) {
+// keptHeaders returns the headers of these names, and of a compressed body what it is compressed with.
+func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgate.Header) {
+	if compressed && !slices.Contains(names, "Content-Encoding") {
+		kept = append(kept, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
+	}
 	for _, name := range names {
 		for _, value := range h[name] {
 			kept = append(kept, hookgate.Header{Name: name, Value: value})
@@ -216,7 +262,10 @@ func (s *Server) recycle(x *exchange) {
 	if cap(x.body) > largeBody {
 		return
 	}
-	x.delivery = hookgate.Delivery{}
+	if cap(x.content) > largeBody {
+		x.content = nil
+	}
+	x.delivery, x.request, x.greeting, x.source = hookgate.Delivery{}, admit.Request{}, nil, nil
 	s.exchanges.Put(x)
 }
 

@@ -109,7 +109,11 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	defer closing(&err, b)
 
 	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources, b.queue, b.reader, b.mode, m)
+	edge, err := httpConfigOf(c, keys, log)
+	if err != nil {
+		return err
+	}
+	server, err := httpd.New(edge, sources, b.queue, b.reader, b.mode, m)
 	if err != nil {
 		return err
 	}
@@ -168,31 +172,13 @@ func closing(err *error, c io.Closer) {
 	}
 }
 
-// newSources makes the configured sources; the default one takes its keys from k.
-func newSources(c config, k credentials) ([]httpd.Source, error) {
-	var sources []httpd.Source
-	for name, s := range c.Sources {
-		o := admit.Options{BearerKeys: k.bearerKeys, Secrets: k.hmacSecrets, OrderingKey: s.OrderingKey}
-		if name != httpd.DefaultSource {
-			var err error
-			if o.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
-				return nil, fmt.Errorf("sources.%s.bearer_keys: %w", name, err)
-			}
-			if o.Secrets, err = resolveSecrets(s.Secrets); err != nil {
-				return nil, fmt.Errorf("sources.%s.secrets: %w", name, err)
-			}
-		}
-		scheme, err := admit.New(s.Kind, o)
-		if err != nil {
-			return nil, fmt.Errorf("sources.%s: %w", name, err)
-		}
-		sources = append(sources, httpd.Source{Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders})
-	}
-	return sources, nil
-}
-
-func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
+func httpConfigOf(c config, k credentials, log *slog.Logger) (httpd.Config, error) {
+	secure, err1 := newTLS(c.TLS, log)
+	trusted, err2 := parsePrefixes(c.HTTP.TrustedProxies)
 	return httpd.Config{
+		TLS:               secure,
+		TrustedProxies:    trusted,
+		MaxUnpackedBytes:  int64(c.HTTP.MaxUnpacked),
 		MaxBodyBytes:      int64(c.HTTP.MaxBody),
 		MaxBodyMemory:     int64(c.HTTP.MaxBodyMemory),
 		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
@@ -205,7 +191,7 @@ func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 		AdminTokens:       k.adminTokens,
 		Version:           versionText(),
 		Logger:            log,
-	}
+	}, errors.Join(err1, err2)
 }
 
 func workerConfigOf(c config, log *slog.Logger) worker.Config {
@@ -230,9 +216,13 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
 func announce(out io.Writer, c config, k credentials, addr net.Addr, b *backends) {
-	url := "http://" + addr.String()
+	scheme := "http"
+	if c.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	url := scheme + "://" + addr.String()
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		url = fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
+		url = fmt.Sprintf("%s://127.0.0.1:%d", scheme, tcp.Port)
 	}
 	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), addr)
 	fmt.Fprintf(out, "%s; then stored in %s.\n", strings.Replace(b.promise, "a", "A", 1), b.stored)
@@ -246,9 +236,12 @@ func announce(out io.Writer, c config, k credentials, addr net.Addr, b *backends
 		fmt.Fprintln(out, "Role is worker: webhooks are taken by other processes.")
 		return
 	}
-	for name, s := range c.Sources {
+	for _, name := range c.sourceNames() {
 		if name != httpd.DefaultSource {
-			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, s.Kind, url, name)
+			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, c.Sources[name].Kind, url, name)
+		}
+		if kind, _ := admit.Find(c.Sources[name].Kind); kind.Open {
+			fmt.Fprintf(out, "Source %s authenticates nobody: whoever reaches %s may send.\n", name, addr)
 		}
 	}
 	if k.fromDataDir && len(k.bearerKeys) > 0 {

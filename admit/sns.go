@@ -1,0 +1,4 @@
+package admit
+
+// Certificates finds the certificates that a sender signs with.
+type Certificates interface{}
