@@ -113,3 +113,18 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkPresets shows what each scheme costs for a whole admission, with the body of its vector.
+func BenchmarkPresets(b *testing.B) {
+	for _, v := range vectors() {
+		b.Run(v.name, func(b *testing.B) {
+			s, r := v.scheme(b), v.request()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := admitOnce(s, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

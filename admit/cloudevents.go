@@ -97,6 +97,9 @@ func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Messag
 	if version != "1.0" {
 		return Message{}, &MalformedError{prefix + "specversion", "is not 1.0"}
 	}
+	if strings.Contains(source, " ") {
+		return Message{}, &MalformedError{prefix + "source", "holds a space, which no URI reference does"}
+	}
 	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source, Sequence: hookgate.NoSequence}
 	if subject != "" {
 		m.OrderingKey = source + " " + subject

@@ -9,6 +9,9 @@ type EnvelopeConfig struct {
 	HMACSecrets []string
 }
 
+// envelopeRule is how the sender of an envelope signs.
+var envelopeRule = Rule{Header: "X-Webhook-Signature", Prefix: "sha256="}
+
 type envelope struct {
 	keys      bearerKeys
 	signature *signature
@@ -39,7 +42,7 @@ func NewEnvelope(c EnvelopeConfig) (Scheme, error) {
 		return nil, errNoCredentials
 	}
 	keys, err1 := newBearerKeys(c.BearerKeys)
-	sig, err2 := newSignature(Rule{Header: "X-Webhook-Signature", Prefix: "sha256="}, c.HMACSecrets)
+	sig, err2 := newSignature(envelopeRule, c.HMACSecrets)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}

@@ -26,9 +26,6 @@ type Options struct {
 	Header string
 	// VerifyTokens are those that a subscription is confirmed with, for kind meta.
 	VerifyTokens []string
-	// Certificates finds the certificates of kind sns; Topics are the ARNs of the topics that may send, and subscribe.
-	Certificates Certificates
-	Topics       []string
 }
 
 // Kind is what is known of a kind of source before it is configured.
@@ -70,7 +67,7 @@ type kind struct {
 }
 
 // uses says which options a kind uses beside Secrets, Places and Tolerance.
-type uses struct{ bearerKeys, url, signature, header, verifyTokens, topics, fixedPlaces bool }
+type uses struct{ bearerKeys, signature, header, verifyTokens, fixedPlaces bool }
 
 var kinds = func() map[string]*kind {
 	byName := map[string]*kind{}
@@ -131,7 +128,6 @@ func (k *kind) make(o Options) (Scheme, error) {
 		{o.Signature != Rule{}, k.uses.signature, "signature"},
 		{o.Header != "", k.uses.header, "header"},
 		{len(o.VerifyTokens) > 0, k.uses.verifyTokens, "verify_tokens"},
-		{len(o.Topics) > 0, k.uses.topics, "topics"},
 		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
 			"message_id, event_type, ordering_key and sequence: where they stand is fixed"},
 		{len(o.Secrets) > 0, !k.Open, "secrets"},
@@ -216,6 +212,9 @@ func (r Rule) String() string {
 	return fmt.Sprintf("%s of %s in %s", strings.ToUpper(r.Algorithm), r.Signed, r.Header)
 }
 
+// defaultKeyHeader is where kind api_key looks if it is not told.
+const defaultKeyHeader = "X-Api-Key"
+
 // genericKinds are those for senders without a preset.
 func genericKinds() []kind {
 	// A type is not asked for: many senders have only one.
@@ -223,14 +222,14 @@ func genericKinds() []kind {
 	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o.Secrets) }
 	return []kind{
 		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as signature says", Places: places},
-			uses: uses{signature: true, url: true}, proof: func(o Options) (proof, error) { return newSigned(o.Signature, o, "") }},
+			uses: uses{signature: true}, proof: func(o Options) (proof, error) { return newSigned(o.Signature, o, "") }},
 		{Kind: Kind{Name: "bearer", Sender: "any", Proof: "Authorization: Bearer", Places: places}, proof: bearer},
 		{Kind: Kind{Name: "basic", Sender: "any", Proof: "Authorization: Basic", Places: places},
 			proof: func(o Options) (proof, error) { return newBasic(o.Secrets) }},
 		{Kind: Kind{Name: "api_key", Sender: "any", Proof: "a header that holds the secret", Places: places},
 			uses: uses{header: true}, proof: func(o Options) (proof, error) {
 				if o.Header == "" {
-					o.Header = "X-Api-Key"
+					o.Header = defaultKeyHeader
 				}
 				return newToken(o.Header, "", o.Secrets)
 			}},

@@ -72,7 +72,7 @@ func presets() []kind {
 					EventType:   list("form:MessageStatus", "form:SmsStatus", "form:CallStatus", "json:type", "const:event"),
 					OrderingKey: list("form:MessageSid", "form:CallSid", "form:SmsSid", "const:twilio")},
 				Success: Success{http.StatusOK, "text/xml", "<Response/>"}},
-			uses: uses{url: true}, proof: newTwilio, sign: signTwilio,
+			proof: newTwilio, sign: signTwilio,
 		},
 		{
 			Kind: Kind{Name: "discord", Sender: "Discord: interactions, webhook events",
@@ -118,13 +118,13 @@ func presets() []kind {
 					OrderingKey: list("json:0.portalId", "const:hubspot")}},
 			rule: Rule{Header: "X-Hubspot-Signature-V3", Encoding: "base64", Signed: "{method}{url}{body}{timestamp}",
 				Timestamp: "header:X-Hubspot-Request-Timestamp", TimestampUnit: "ms"},
-			body: bodyJSON, uses: uses{url: true},
+			body: bodyJSON,
 		},
 		{
 			Kind: Kind{Name: "square", Sender: "Square",
 				Places: Places{MessageID: list("json:event_id"), EventType: list("json:type"), OrderingKey: list("json:merchant_id", "json:event_id")}},
 			rule: Rule{Header: "X-Square-Hmacsha256-Signature", Encoding: "base64", Signed: "{url}{body}"},
-			body: bodyObject, uses: uses{url: true},
+			body: bodyObject,
 		},
 		{
 			Kind: Kind{Name: "paddle", Sender: "Paddle Billing",
@@ -217,7 +217,7 @@ func presets() []kind {
 					OrderingKey: list("json:message.chat.id", "json:edited_message.chat.id", "json:channel_post.chat.id",
 						"json:callback_query.message.chat.id", "json:callback_query.from.id", "json:inline_query.from.id", "const:update")},
 				Success: ok},
-			proof: func(o Options) (proof, error) { return newToken("X-Telegram-Bot-Api-Secret-Token", "", o.Secrets) },
+			proof: func(o Options) (proof, error) { return newToken(telegramHeader, "", o.Secrets) },
 			body:  bodyObject,
 		},
 		{
@@ -230,12 +230,23 @@ func presets() []kind {
 	}
 }
 
+const (
+	telegramHeader = "X-Telegram-Bot-Api-Secret-Token"
+	gitLabHeader   = "X-Gitlab-Token"
+)
+
 func list(places ...string) []string { return places }
 
 // standardRule is the symmetric signature of Standard Webhooks, whose headers begin with a name.
 func standardRule(name string) Rule {
 	return Rule{Header: name + "-signature", Separator: " ", Prefix: "v1,", Encoding: "base64", SecretEncoding: "base64",
 		Signed: "{header:" + name + "-id}.{timestamp}.{body}", Timestamp: "header:" + name + "-timestamp"}
+}
+
+// asymmetricRule is the other signature of Standard Webhooks.
+func asymmetricRule(r Rule) Rule {
+	r.Algorithm, r.Prefix = ed25519Algorithm, "v1a,"
+	return r
 }
 
 // newStandard takes secrets (whsec_… or bare base64) for signatures v1 and public keys (whpk_…) for v1a.
@@ -251,9 +262,7 @@ func newStandard(name string, o Options) (proof, error) {
 		}
 	}
 	add(standardRule(name), secret)
-	asymmetric := standardRule(name)
-	asymmetric.Algorithm, asymmetric.Prefix = ed25519Algorithm, "v1a,"
-	add(asymmetric, public)
+	add(asymmetricRule(standardRule(name)), public)
 	switch {
 	case errs != nil:
 		return nil, errs
@@ -271,11 +280,11 @@ func newGitLab(o Options) (proof, error) {
 	signing, tokens := split(o.Secrets, "whsec_")
 	switch {
 	case len(signing) == 0:
-		return newToken("X-Gitlab-Token", "", tokens)
+		return newToken(gitLabHeader, "", tokens)
 	case len(tokens) == 0:
 		return newStandard("webhook", withSecrets(o, signing))
 	}
-	plain, err1 := newToken("X-Gitlab-Token", "", tokens)
+	plain, err1 := newToken(gitLabHeader, "", tokens)
 	standard, err2 := newStandard("webhook", withSecrets(o, signing))
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err

@@ -308,7 +308,7 @@ func (s *signature) urlOf(r *Request) string {
 }
 
 func calledURL(url, query string) string {
-	if query == "" || strings.Contains(url, "?") {
+	if query == "" {
 		return url
 	}
 	return url + "?" + query

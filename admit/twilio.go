@@ -54,14 +54,17 @@ func (t twilio) authenticate(r *Request) error {
 		return err
 	}
 	fields := ""
-	if isFormType(r.Header) {
-		if fields, err = sortedFields(r.Body); err != nil {
-			return err
-		}
-	} else if len(r.Body) > 0 {
-		if err := checkBodyHash(r); err != nil {
-			return err
-		}
+	switch {
+	case len(r.Body) == 0:
+		// Else the signature of a URL that Twilio called without a body would let one in.
+		return unauthenticated("body", "is empty")
+	case isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256"):
+		fields, err = sortedFields(r.Body)
+	default:
+		err = checkBodyHash(r)
+	}
+	if err != nil {
+		return err
 	}
 	match := 0
 	// Twilio signs the port for some products and not for others, so that both are tried.

@@ -19,7 +19,6 @@ type sourceConfig struct {
 	BearerKeys    []string        `koanf:"bearer_keys"`
 	Secrets       []string        `koanf:"secrets"`
 	VerifyTokens  []string        `koanf:"verify_tokens"`
-	Topics        []string        `koanf:"topics"`
 	Header        string          `koanf:"header"`
 	Signature     signatureConfig `koanf:"signature"`
 	Tolerance     time.Duration   `koanf:"tolerance"`
@@ -107,8 +106,8 @@ func checkPublicURL(text string) error {
 		return nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" {
-		return fmt.Errorf("%q is not a URL like https://hooks.example.com", text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" || u.RawQuery != "" {
+		return fmt.Errorf("%q is not a URL like https://hooks.example.com, without a query", text)
 	}
 	return nil
 }
@@ -149,7 +148,7 @@ func (c config) schemeOptions(name string, k credentials) (o admit.Options, err 
 	s := c.Sources[name]
 	o = admit.Options{
 		Places:    admit.Places{MessageID: s.MessageID, EventType: s.EventType, OrderingKey: s.OrderingKey, Sequence: s.Sequence},
-		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature), Header: s.Header, Topics: s.Topics,
+		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature), Header: s.Header,
 	}
 	if name == httpd.DefaultSource {
 		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets

@@ -1,4 +1,0 @@
-package admit
-
-// Certificates finds the certificates that a sender signs with.
-type Certificates interface{}
