@@ -11,14 +11,14 @@ func presets() []kind {
 	ok := Success{Status: http.StatusOK}
 	return []kind{
 		{
-			Kind: Kind{Name: "standard_webhooks", Sender: "Standard Webhooks (OpenAI, Anthropic, Twilio Segment, Supabase, …)",
+			Kind: Kind{Name: "standard_webhooks", Sender: "Standard Webhooks",
 				Proof:  "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:webhook-id}.{timestamp}.{body} in webhook-signature",
 				Places: Places{MessageID: list("header:webhook-id"), EventType: list("json:type", "const:event")}},
 			rule:  standardRule("webhook"),
 			proof: func(o Options) (proof, error) { return newStandard("webhook", o) },
 		},
 		{
-			Kind: Kind{Name: "svix", Sender: "Svix (Clerk, Resend, Brex, …)",
+			Kind: Kind{Name: "svix", Sender: "Svix, and who sends with it, such as Clerk and Resend",
 				Proof:  "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:svix-id}.{timestamp}.{body} in svix-signature",
 				Places: Places{MessageID: list("header:svix-id"), EventType: list("json:type", "json:event_type", "const:event")}},
 			rule:  standardRule("svix"),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -215,7 +216,9 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
-func announce(out io.Writer, c config, k credentials, addr net.Addr, b *backends) {
+func announce(to io.Writer, c config, k credentials, addr net.Addr, b *backends) {
+	out := &bytes.Buffer{} // written at once, so that who waits for the first line has them all
+	defer out.WriteTo(to)
 	scheme := "http"
 	if c.TLS.CertFile != "" {
 		scheme = "https"
