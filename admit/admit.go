@@ -75,7 +75,7 @@ type Scheme interface {
 	// whose credentials are missing, malformed or, where the header suffices to tell, wrong.
 	CheckHeader(r *Request) error
 	// Authenticate verifies the credentials over the exact bytes of the body, in constant time
-	// for each configured secret. Its errors wrap ErrUnauthenticated.
+	// for each configured secret. Its errors wrap ErrUnauthenticated, or ErrUnavailable.
 	Authenticate(r *Request) error
 	// Identify finds identity, ordering key and sequence. Its errors are a *MalformedError or
 	// wrap ErrUnsupportedMediaType. What it returns does not refer to the body.

@@ -26,6 +26,11 @@ type Options struct {
 	Header string
 	// VerifyTokens are those that a subscription is confirmed with, for kind meta.
 	VerifyTokens []string
+	// Topics are the ARNs of the topics that may send, for kind sns; with Confirm their subscriptions are confirmed. Amazon is how its
+	// certificates are found.
+	Topics  []string
+	Confirm bool
+	Amazon  Amazon
 }
 
 // Kind is what is known of a kind of source before it is configured.
@@ -67,7 +72,7 @@ type kind struct {
 }
 
 // uses says which options a kind uses beside Secrets, Places and Tolerance.
-type uses struct{ bearerKeys, signature, header, verifyTokens, fixedPlaces bool }
+type uses struct{ bearerKeys, signature, header, verifyTokens, topics, noSecrets, fixedPlaces bool }
 
 var kinds = func() map[string]*kind {
 	byName := map[string]*kind{}
@@ -130,7 +135,8 @@ func (k *kind) make(o Options) (Scheme, error) {
 		{len(o.VerifyTokens) > 0, k.uses.verifyTokens, "verify_tokens"},
 		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
 			"message_id, event_type, ordering_key and sequence: where they stand is fixed"},
-		{len(o.Secrets) > 0, !k.Open, "secrets"},
+		{len(o.Topics) > 0 || o.Confirm, k.uses.topics, "topics and confirm_subscriptions"},
+		{len(o.Secrets) > 0, !k.Open && !k.uses.noSecrets, "secrets"},
 	} {
 		if c.set && !c.used {
 			return nil, fmt.Errorf("it does not use %s", c.what)

@@ -221,6 +221,12 @@ func presets() []kind {
 			body:  bodyObject,
 		},
 		{
+			Kind: Kind{Name: "sns", Sender: "Amazon SNS", Proof: "RSA signature in the body, with a certificate of Amazon, of one of the configured topics",
+				Places: Places{MessageID: list("json:MessageId"), EventType: list("json:Type"), OrderingKey: list("json:TopicArn")}, Success: ok},
+			proof: newSNS, uses: uses{topics: true, noSecrets: true}, expected: "send text/plain, as Amazon SNS does, or JSON",
+			handshake: handshake{reply: snsReply},
+		},
+		{
 			Kind: Kind{Name: "cloudevents", Sender: "CloudEvents over HTTP: binary, structured and batch", Proof: "Authorization: Bearer",
 				Places: Places{MessageID: list("header:ce-id"), EventType: list("header:ce-type"), OrderingKey: list("header:ce-source")}},
 			proof:    func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o.Secrets) },

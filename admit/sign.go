@@ -39,6 +39,8 @@ func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	switch {
 	case k.Open:
 		return nil
+	case k.uses.noSecrets:
+		return fmt.Errorf("only the sender of %s can sign: it has the key", name)
 	case k.uses.bearerKeys && len(o.Secrets) == 0 && len(o.BearerKeys) > 0:
 		r.Header.Set("Authorization", "Bearer "+o.BearerKeys[0])
 		return nil

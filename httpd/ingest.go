@@ -195,6 +195,8 @@ func refusedBy(err error) *refusal {
 	switch {
 	case errors.Is(err, admit.ErrUnauthenticated):
 		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err}
+	case errors.Is(err, admit.ErrUnavailable):
+		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now", cause: err, retry: true}
 	case errors.Is(err, admit.ErrUnsupportedMediaType):
 		return &refusal{status: http.StatusUnsupportedMediaType, told: err.Error()}
 	case errors.As(err, &malformed):

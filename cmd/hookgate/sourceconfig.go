@@ -19,6 +19,8 @@ type sourceConfig struct {
 	BearerKeys    []string        `koanf:"bearer_keys"`
 	Secrets       []string        `koanf:"secrets"`
 	VerifyTokens  []string        `koanf:"verify_tokens"`
+	Topics        []string        `koanf:"topics"`
+	Confirm       bool            `koanf:"confirm_subscriptions"`
 	Header        string          `koanf:"header"`
 	Signature     signatureConfig `koanf:"signature"`
 	Tolerance     time.Duration   `koanf:"tolerance"`
@@ -149,6 +151,7 @@ func (c config) schemeOptions(name string, k credentials) (o admit.Options, err 
 	o = admit.Options{
 		Places:    admit.Places{MessageID: s.MessageID, EventType: s.EventType, OrderingKey: s.OrderingKey, Sequence: s.Sequence},
 		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature), Header: s.Header,
+		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon,
 	}
 	if name == httpd.DefaultSource {
 		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets
