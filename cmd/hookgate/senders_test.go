@@ -16,8 +16,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/hookgate/hookgate/admit"
 )
 
 // packagesDir holds the senders' own packages; `make test` installs them.
@@ -214,6 +217,31 @@ func TestSourceSettings(t *testing.T) {
 	} {
 		if _, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err != nil {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestEverySenderIsDocumented: docs/senders.md has a row for each kind, and the example of a sender without a preset is a configuration.
+func TestEverySenderIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/senders.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range admit.Names() {
+		if !strings.Contains(string(text), "\n| `"+name+"` |") {
+			t.Errorf("docs/senders.md has no row for %s", name)
+		}
+	}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		t.Setenv("STRIPE_WEBHOOK_SECRET", "a-secret-of-stripe")
+		t.Setenv("MUX_SECRET", "a-secret-of-mux")
+		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, block[1])}, nil)
+		if err != nil {
+			t.Errorf("%v:\n%s", err, block[1])
+			continue
+		}
+		if _, err := c.checkSources(); err != nil {
+			t.Errorf("%v:\n%s", err, block[1])
 		}
 	}
 }
