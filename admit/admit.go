@@ -1,5 +1,6 @@
 // Package admit decides whether a request may become a delivery: it authenticates the sender and
-// finds the event's identity, ordering key and sequence. It does no I/O and keeps no state.
+// finds the event's identity, ordering key and sequence. It does no I/O and keeps no state; what Amazon SNS needs of
+// the outside comes through the interface Amazon.
 package admit
 
 import (

@@ -76,6 +76,7 @@ func TestHandshakes(t *testing.T) {
 		{name: "graph, one notification of another", kind: "microsoft_graph", o: graphs, body: `{"value":[{"clientState":"secretClientState"},{"clientState":"x"}]}`, refused: ErrUnauthenticated},
 		{name: "graph, one without", kind: "microsoft_graph", o: graphs, body: `{"value":[{"clientState":"secretClientState"},{}]}`, refused: ErrUnauthenticated},
 		{name: "graph, another case", kind: "microsoft_graph", o: graphs, body: `{"value":[{"ClientState":"secretClientState"}]}`, refused: ErrUnauthenticated},
+		{name: "graph, two values", kind: "microsoft_graph", o: graphs, body: `{"value":[{}],"value":[{"clientState":"secretClientState"}]}`, refused: ErrUnauthenticated},
 		{name: "graph, none", kind: "microsoft_graph", o: graphs, body: `{"value":[]}`, refused: ErrUnauthenticated},
 		{name: "okta", kind: "okta", o: okta, method: "GET", headers: []string{"Authorization", "okta-hook-secret", "X-Okta-Verification-Challenge", "my \"value\""}, status: 200, answer: `{"verification":"my \"value\""}`},
 		{name: "okta, no secret", kind: "okta", o: okta, method: "GET", headers: []string{"X-Okta-Verification-Challenge", "x"}, refused: ErrUnauthenticated},

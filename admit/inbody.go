@@ -100,8 +100,13 @@ func (graph) checkHeader(*Request) error { return nil }
 const maxNotifications = 1000
 
 func (g graph) authenticate(r *Request) error {
-	if err := scan(r.Body, false, nil); err != nil { // before encoding/json, which has no limit of its own to the depth
+	var f finder
+	f.lookFor([]path{{"value"}}, 1)
+	switch err := scan(r.Body, false, &f); {
+	case err != nil:
 		return fmt.Errorf("%w: clientState cannot be found: %w", ErrUnauthenticated, err)
+	case f.twice != noPath: // another reader could take the one that encoding/json does not
+		return unauthenticated("value", "occurs more than once")
 	}
 	// Maps, because the names of a struct's members would match in any case.
 	var body map[string]json.RawMessage

@@ -300,3 +300,21 @@ func TestSignatureLists(t *testing.T) {
 		}
 	}
 }
+
+// Goal: a time is judged right however far away it is. Method: the bounds, and the largest numbers that can be written.
+func TestCheckTime(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	for _, c := range []struct {
+		text, unit string
+		ok         bool
+	}{
+		{"1700000000", "s", true}, {"1700000300", "s", true}, {"1700000301", "s", false}, {"1699999700", "s", true}, {"1699999699", "s", false}, {"0", "s", false},
+		{"9999999999999999", "s", false}, {"99999999999999999", "s", false}, {"1700000000000", "ms", true}, {"1700000000", "ms", false}, {"9999999999999999", "ms", false},
+		{"2023-11-14T22:13:20Z", "rfc3339", true}, {"2023-11-14T23:13:20+01:00", "rfc3339", true}, {"0000-01-01T00:00:00Z", "rfc3339", false},
+		{"9999-12-31T23:59:59Z", "rfc3339", false}, {"2023-11-14 22:13:20", "rfc3339", false}, {"", "s", false}, {"１７０００００００００", "s", false},
+	} {
+		if err := checkTime("X", c.text, c.unit, now, DefaultTolerance); (err == nil) != c.ok {
+			t.Errorf("%s in %s: %v", c.text, c.unit, err)
+		}
+	}
+}

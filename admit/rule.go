@@ -111,8 +111,6 @@ func parseTimestampPlace(r Rule) (p timestampPlace, err error) {
 	return p, err
 }
 
-func (p timestampPlace) inHeader() bool { return p.header != "" || p.element != "" }
-
 // parseTime reads a timestamp. Numbers are digits alone, so that what is signed has one meaning.
 func parseTime(text, unit string) (time.Time, bool) {
 	if unit == "rfc3339" {
@@ -131,13 +129,12 @@ func parseTime(text, unit string) (time.Time, bool) {
 
 // checkTime refuses a timestamp that is not within the tolerance of now.
 func checkTime(where, text, unit string, now time.Time, tolerance time.Duration) error {
-	t, ok := parseTime(text, unit)
-	switch age := now.Sub(t); {
+	switch t, ok := parseTime(text, unit); {
 	case !ok:
 		return unauthenticated(where, "is not a timestamp in "+unitNames[unit])
-	case age > tolerance:
+	case t.Before(now.Add(-tolerance)):
 		return unauthenticated(where, "is a time that lies back more than "+tolerance.String())
-	case -age > tolerance:
+	case t.After(now.Add(tolerance)): // a difference of times could overflow
 		return unauthenticated(where, "is a time that lies ahead more than "+tolerance.String())
 	}
 	return nil

@@ -141,9 +141,9 @@ func (s *signature) add(p *parsed, text string) error {
 	n, size := 0, 0
 	if len(text) <= len(encoded) {
 		n = copy(encoded[:], text)
-		if s.rule.Encoding == "hex" && n <= 2*maxSignatureBytes {
-			size, _ = hexDecode(p.sums[p.n][:], encoded[:n])
-		} else if base64.StdEncoding.DecodedLen(n) <= maxSignatureBytes+2 {
+		if s.rule.Encoding == "hex" {
+			size = decodeHexInto(p.sums[p.n][:], encoded[:n])
+		} else {
 			size = decodeBase64(p.sums[p.n][:], encoded[:n])
 		}
 	}
@@ -161,20 +161,20 @@ func (s *signature) add(p *parsed, text string) error {
 	return nil
 }
 
-// hexDecode returns 0 for what is not hexadecimal throughout.
-func hexDecode(dst, src []byte) (int, error) {
+// decodeHexInto returns the number of bytes, and 0 for what is not hexadecimal throughout.
+func decodeHexInto(dst, src []byte) int {
 	n, err := hex.Decode(dst, src)
 	if err != nil {
-		return 0, err
+		return 0
 	}
-	return n, nil
+	return n
 }
 
-// decodeBase64 returns 0 for what is not exactly the base64 of something that fits: padded, and without bits
+// decodeBase64 returns the number of bytes, and 0 for what is not exactly the base64 of something that fits: padded, and without bits
 // that count for nothing.
 func decodeBase64(dst, src []byte) int {
 	var room [maxSignatureBytes + 3]byte
-	if base64.StdEncoding.DecodedLen(len(src)) > len(room) || strings.ContainsAny(string(src), "\r\n") {
+	if base64.StdEncoding.DecodedLen(len(src)) > len(room) || bytes.ContainsAny(src, "\r\n") {
 		return 0
 	}
 	n, err := strictBase64.Decode(room[:], src)

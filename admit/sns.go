@@ -1,7 +1,6 @@
 package admit
 
 import (
-	"context"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -24,9 +23,9 @@ var ErrUnavailable = errors.New("cannot be verified now")
 // to be Amazon's, and no redirection from them. Its methods are called concurrently, and their errors are ErrUnavailable to the sender.
 type Amazon interface {
 	// Certificate returns the certificate at a URL, which is valid now.
-	Certificate(ctx context.Context, url string) (*x509.Certificate, error)
+	Certificate(url string) (*x509.Certificate, error)
 	// Confirm calls the URL of a subscription.
-	Confirm(ctx context.Context, url string) error
+	Confirm(url string) error
 }
 
 // sns is the proof of Amazon SNS (docs.aws.amazon.com/sns, "Verifying the signatures of Amazon SNS messages"): an RSA signature in the
@@ -125,7 +124,7 @@ func (s sns) authenticate(r *Request) error {
 	if err != nil {
 		return err
 	}
-	certificate, err := s.amazon.Certificate(context.Background(), fields[snsCertURL])
+	certificate, err := s.amazon.Certificate(fields[snsCertURL])
 	if err != nil {
 		return fmt.Errorf("%w: certificate of Amazon SNS: %w", ErrUnavailable, err)
 	}
@@ -194,7 +193,7 @@ func snsReply(s *source, r *Request) (*Answer, error) {
 	if err := checkAmazonURL(fields[snsSubscribeURL], confirmPath); err != nil {
 		return nil, &MalformedError{"SubscribeURL", err.Error()}
 	}
-	if err := s.options.Amazon.Confirm(context.Background(), fields[snsSubscribeURL]); err != nil {
+	if err := s.options.Amazon.Confirm(fields[snsSubscribeURL]); err != nil {
 		return nil, fmt.Errorf("%w: subscription of Amazon SNS: %w", ErrUnavailable, err)
 	}
 	return &Answer{Status: http.StatusOK}, nil

@@ -1,7 +1,6 @@
 package admit
 
 import (
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -26,12 +25,12 @@ type testAmazon struct {
 	confirmed []string
 }
 
-func (a *testAmazon) Certificate(_ context.Context, url string) (*x509.Certificate, error) {
+func (a *testAmazon) Certificate(url string) (*x509.Certificate, error) {
 	a.asked = append(a.asked, url)
 	return a.cert, a.err
 }
 
-func (a *testAmazon) Confirm(_ context.Context, url string) error {
+func (a *testAmazon) Confirm(url string) error {
 	a.confirmed = append(a.confirmed, url)
 	return a.err
 }

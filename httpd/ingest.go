@@ -95,7 +95,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 	}
 	if x.greeting != nil {
 		x.source.counts.handshakes.Add(1)
-		s.log.Info("handshake answered", "request_id", idText, "source", x.source.Name, "remote", r.RemoteAddr)
+		s.refusals.handshake(r, idText, x.source.Name)
 		delete(h, "Content-Type")
 		status = writeAnswer(w, x.greeting)
 		s.recycle(x)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -48,7 +47,7 @@ func newAmazonClient(transport http.RoundTripper) *amazonClient {
 }
 
 // Certificate implements admit.Amazon.
-func (a *amazonClient) Certificate(ctx context.Context, url string) (*x509.Certificate, error) {
+func (a *amazonClient) Certificate(url string) (*x509.Certificate, error) {
 	a.mu.Lock()
 	cert := a.certs[url]
 	a.mu.Unlock()
@@ -56,7 +55,7 @@ func (a *amazonClient) Certificate(ctx context.Context, url string) (*x509.Certi
 		return cert, nil
 	}
 	fetched, err, _ := a.flights.Do(url, func() (any, error) {
-		body, err := a.get(ctx, url)
+		body, err := a.get(url)
 		if err != nil {
 			return nil, err
 		}
@@ -90,20 +89,16 @@ func (a *amazonClient) keep(url string, cert *x509.Certificate) {
 }
 
 // Confirm implements admit.Amazon.
-func (a *amazonClient) Confirm(ctx context.Context, url string) error {
-	_, err := a.get(ctx, url)
+func (a *amazonClient) Confirm(url string) error {
+	_, err := a.get(url)
 	return err
 }
 
-func (a *amazonClient) get(ctx context.Context, url string) ([]byte, error) {
+func (a *amazonClient) get(url string) ([]byte, error) {
 	if !a.limiter.Allow() {
-		return nil, errors.New("Amazon was asked too often lately")
+		return nil, errors.New("there were too many questions to Amazon lately")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := a.http.Do(req)
+	resp, err := a.http.Get(url)
 	if err != nil {
 		return nil, err
 	}

@@ -20,13 +20,9 @@ import (
 	"time"
 )
 
-const (
-	// hostileBodyMemory is what the settings below allow for bodies.
-	hostileBodyMemory = 64 << 20
-	// hostileMemory bounds the whole process, in bytes: the bodies, the caches of both databases and the queue (32 MiB each), and about
-	// 20 KiB for each of 10,000 connections.
-	hostileMemory = 384 << 20
-)
+// hostileMemory bounds the whole process, in bytes: 64 MiB of bodies, the caches of both databases and the queue (32 MiB each), and about
+// 20 KiB for each of 10,000 connections.
+const hostileMemory = 384 << 20
 
 // startHostile starts a gate with times short enough to see them pass, and one source of each sort that matters here.
 func startHostile(t *testing.T) *gate {
