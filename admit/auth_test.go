@@ -369,6 +369,20 @@ func TestConfigIsCopied(t *testing.T) {
 	}
 }
 
+// Goal: the same for the presets, of which some keep their options. Method: overwrite the secrets of each vector.
+func TestPresetIsCopied(t *testing.T) {
+	for _, v := range vectors() {
+		o := v.options()
+		s, err := New(v.kind(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Secrets[0] = v.other()
+		got, err := admitOnce(s, v.request())
+		wantMessage(t, got, err, v.want)
+	}
+}
+
 // Goal: a scheme may be used concurrently. Method: right and wrong signatures of different bodies at once;
 // shared state of a hash would mix them up, and the race detector would see it.
 func TestAuthenticateConcurrently(t *testing.T) {

@@ -35,7 +35,7 @@ type Options struct {
 
 // Kind is what is known of a kind of source before it is configured.
 type Kind struct {
-	// Name is what a configuration calls it, Sender what people do.
+	// Name is what a configuration calls it; Sender is the name that people know.
 	Name, Sender string
 	// Proof says in a few words how its requests are authenticated.
 	Proof string
@@ -145,6 +145,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 	if o.Tolerance < 0 {
 		return nil, errors.New("tolerance is negative")
 	}
+	o.Secrets, o.VerifyTokens, o.Topics = slices.Clone(o.Secrets), slices.Clone(o.VerifyTokens), slices.Clone(o.Topics)
 	if k.scheme != nil {
 		return k.scheme(o)
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // Places say where a source's events have what identifies them. Each is a list, of which the first place that has something
-// counts: "header:NAME", "json:PATH", "form:FIELD", "sha256:body", "request:id" (each request is an event of its own), "const:VALUE"; what has no kind is a path in JSON.
+// counts: "header:NAME", "json:PATH", "form:FIELD", "sha256:body", "request:id" (each request is an event of its own),
+// "const:VALUE"; what has no kind is a path in JSON.
 type Places struct {
 	MessageID, EventType, OrderingKey, Sequence []string
 }

@@ -145,7 +145,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "mailgun", Sender: "Mailgun", Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body; the rest of the body is not signed",
 				Places: Places{MessageID: list("json:event-data.id"), EventType: list("json:event-data.event"),
-					OrderingKey: list("json:event-data.message.headers.message-id", "json:event-data.id")}},
+					OrderingKey: list("json:event-data.recipient", "json:event-data.id")}},
 			proof: newMailgun, body: bodyObject, sign: signMailgun,
 		},
 		{

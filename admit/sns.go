@@ -43,7 +43,7 @@ func newSNS(o Options) (proof, error) {
 	case o.Amazon == nil:
 		return nil, errors.New("there is nothing that finds certificates")
 	}
-	return sns{slices.Clone(o.Topics), o.Amazon}, nil
+	return sns{o.Topics, o.Amazon}, nil
 }
 
 const topicHeader = "X-Amz-Sns-Topic-Arn"
