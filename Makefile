@@ -3,9 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# Real webhook payloads that the tests send; see cmd/hookgate/github_test.go.
-OCTOKIT := 7.6.1
-EXAMPLES := .cache/npm/node_modules/@octokit/webhooks-examples/package.json
+# Real webhook payloads that the tests send (cmd/hookgate/github_test.go), and the packages with which senders sign theirs
+# (cmd/hookgate/testdata/sign.mjs).
+NPM := @octokit/webhooks-examples@7.6.1 @octokit/webhooks-methods@6.0.0 standardwebhooks@1.1.1 svix@1.99.1 stripe@23.1.0 twilio@6.2.0 \
+  @sendgrid/eventwebhook@8.0.0
+EXAMPLES := .cache/npm/installed
 # Checks the alert rules; see cmd/hookgate/deploy_test.go. It is taken out of Debian's package (19 MB), which installed would bring
 # and start a Prometheus.
 PROMTOOL := .cache/promtool/promtool
@@ -40,8 +42,8 @@ tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, ut
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then $(APT) update -qq && $(APT) install -y -qq --no-install-recommends $$missing; fi
 
-$(EXAMPLES): | tools
-	npm install --silent --prefix .cache/npm --no-audit --no-fund --ignore-scripts @octokit/webhooks-examples@$(OCTOKIT)
+$(EXAMPLES): Makefile | tools
+	npm install --silent --prefix .cache/npm --no-audit --no-fund --ignore-scripts $(NPM)
 	@touch $@
 
 $(PROMTOOL):

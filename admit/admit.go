@@ -1,11 +1,13 @@
 // Package admit decides whether a request may become a delivery: it authenticates the sender and
-// finds the event's identity, ordering key and sequence. It does no I/O and keeps no state.
+// finds the event's identity, ordering key and sequence. It does no I/O and keeps no state; what Amazon SNS needs of
+// the outside comes through the interface Amazon.
 package admit
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // MaxIdentityBytes is the longest message id, event type or ordering key that is accepted, in bytes.
@@ -32,6 +34,30 @@ type MalformedError struct {
 // Error returns the field and the reason as one sentence.
 func (e *MalformedError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Reason) }
 
+// Request is what a Scheme may see of an HTTP request.
+type Request struct {
+	Method string
+	Header http.Header
+	// Query is the raw query of the request's URL. The rest of the URL a scheme knows from its configuration, because
+	// what a gate behind a proxy sees of it is not what the sender called.
+	Query string
+	// ID is what the gate calls the request.
+	ID string
+	// Time is when the request's header had been read.
+	Time time.Time
+	// Body is the body as it was sent, which is what signatures cover.
+	Body []byte
+	// Content is Body without its Content-Encoding; nil means that it has none.
+	Content []byte
+}
+
+func (r *Request) content() []byte {
+	if r.Content != nil {
+		return r.Content
+	}
+	return r.Body
+}
+
 // Message is what a request says about its event.
 type Message struct {
 	MessageID   string
@@ -48,11 +74,33 @@ type Message struct {
 type Scheme interface {
 	// CheckHeader looks at the header alone, before the body is read. It refuses a request
 	// whose credentials are missing, malformed or, where the header suffices to tell, wrong.
-	CheckHeader(h http.Header) error
+	CheckHeader(r *Request) error
 	// Authenticate verifies the credentials over the exact bytes of the body, in constant time
-	// for each configured secret. Its errors wrap ErrUnauthenticated.
-	Authenticate(h http.Header, body []byte) error
+	// for each configured secret. Its errors wrap ErrUnauthenticated, or ErrUnavailable.
+	Authenticate(r *Request) error
 	// Identify finds identity, ordering key and sequence. Its errors are a *MalformedError or
-	// wrap ErrUnsupportedMediaType. What it returns does not refer to body.
-	Identify(h http.Header, body []byte) (Message, error)
+	// wrap ErrUnsupportedMediaType. What it returns does not refer to the body.
+	Identify(r *Request) (Message, error)
+}
+
+// Answer is what a sender that tries out its endpoint wants to hear. Nothing is queued for it.
+type Answer struct {
+	Status int
+	// Header holds what is to be set, in canonical form; Content-Type where there is a Body.
+	Header http.Header
+	Body   []byte
+}
+
+// Handshaker is a Scheme whose sender tries out its endpoint before it sends events, or between them. Both methods return
+// nil and no error for a request that is something else.
+type Handshaker interface {
+	Scheme
+	// Methods are those beside POST that a handshake may use. A request with one of them that Greet does not
+	// answer must be refused.
+	Methods() []string
+	// Greet answers a handshake that carries no body, in place of CheckHeader. Where the sender proves
+	// who it is, that was checked; its errors then wrap ErrUnauthenticated.
+	Greet(r *Request) (*Answer, error)
+	// Reply answers a handshake that comes like an event, after Authenticate.
+	Reply(r *Request) (*Answer, error)
 }

@@ -42,11 +42,11 @@ type authCase struct {
 func (c authCase) run(t *testing.T) {
 	t.Run(c.name, func(t *testing.T) {
 		before := c.h.Clone()
-		c.verify(t, "CheckHeader", c.scheme.CheckHeader(c.h), c.byHeader)
+		c.verify(t, "CheckHeader", c.scheme.CheckHeader(&Request{Header: c.h}), c.byHeader)
 		text := []byte(c.body)
 		// Twice, because the second time the state of the hash is not fresh.
 		for range 2 {
-			c.verify(t, "Authenticate", c.scheme.Authenticate(c.h, text), c.byBody)
+			c.verify(t, "Authenticate", c.scheme.Authenticate(&Request{Header: c.h, Body: text}), c.byBody)
 		}
 		if string(text) != c.body {
 			t.Error("the body was changed")
@@ -135,7 +135,7 @@ func digest(text string) string {
 // Goal: a signature is taken if and only if it is the HMAC of exactly this body with one of the secrets;
 // its form is already judged by the header. Method: one table for the two schemes that sign.
 func TestSignature(t *testing.T) {
-	gh, err := NewGitHub(GitHubConfig{Secrets: []string{secret1, secret2}})
+	gh, err := newGitHub([]string{secret1, secret2}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,12 +277,12 @@ func TestConstructorErrors(t *testing.T) {
 		{"empty secret", "envelope", Options{Secrets: []string{secret1, ""}}, []string{"secret 2 is empty"}},
 		{"empty secret beside a key", "envelope", Options{BearerKeys: k, Secrets: []string{""}}, []string{"secret 1 is empty"}},
 		{"both errors", "envelope", Options{BearerKeys: []string{""}, Secrets: []string{""}}, []string{"bearer key 1 is empty", "secret 1 is empty"}},
-		{"envelope with a path", "envelope", Options{BearerKeys: k, OrderingKey: "a"}, []string{"envelope does not use an ordering key path"}},
+		{"envelope with a place", "envelope", Options{BearerKeys: k, Places: Places{OrderingKey: list("a")}}, []string{"envelope: it does not use message_id", "fixed"}},
 		{"github without secret", "github", Options{}, []string{"source kind github", "no secret"}},
-		{"github with a key", "github", Options{BearerKeys: k, Secrets: s}, []string{"github does not use bearer keys"}},
+		{"github with a key", "github", Options{BearerKeys: k, Secrets: s}, []string{"github: it does not use bearer_keys"}},
 		{"github with an empty secret", "github", Options{Secrets: []string{""}}, []string{"secret 1 is empty"}},
-		{"github with two errors", "github", Options{Secrets: []string{""}, OrderingKey: "."}, []string{"secret 1 is empty", "empty part"}},
-		{"unknown kind", "gitlab", Options{Secrets: s}, []string{`source kind "gitlab" is unknown`, "envelope, github"}},
+		{"github with two errors", "github", Options{Secrets: []string{""}, Places: Places{OrderingKey: list("json:.")}}, []string{"secret 1 is empty", "empty part"}},
+		{"unknown kind", "gitlob", Options{Secrets: s}, []string{`source kind "gitlob" is unknown`, "envelope, github"}},
 		{"kind in another case", "GitHub", Options{Secrets: s}, []string{`"GitHub" is unknown`}},
 		{"no kind", "", Options{Secrets: s}, []string{`"" is unknown`}},
 	} {
@@ -305,13 +305,14 @@ func TestConstructorErrors(t *testing.T) {
 	}
 }
 
-// Goal: an ordering key path is member names and indexes and nothing that gjson would interpret.
+// Goal: a path is member names and indexes and nothing that others would interpret.
 // Method: tables of paths.
 func TestGitHubPathCheck(t *testing.T) {
 	for _, path := range []string{
-		"", "a", "repository.full_name", "a.0.b", "0", "a-b", "_x.$y", "a/b", "größe.名前", "true", "null", "a." + strings.Repeat("b.", 500) + "c",
+		"", "a", "repository.full_name", "a.0.b", "0", "a-b", "_x.$y", "a/b", "größe.名前", "true", "null", "a." + strings.Repeat("b.", 6) + "c",
+		strings.Repeat("x", 64),
 	} {
-		if _, err := NewGitHub(GitHubConfig{Secrets: []string{"s"}, OrderingKeyPath: path}); err != nil {
+		if _, err := newGitHub([]string{"s"}, path); err != nil {
 			t.Errorf("path %q is refused: %v", path, err)
 		}
 	}
@@ -322,37 +323,34 @@ func TestGitHubPathCheck(t *testing.T) {
 		{"@this", `holds '@'`}, {"a.@reverse", `holds '@'`}, {`a\.b`, `holds '\\'`}, {"[a,b]", `holds '['`}, {"{a}", `holds '{'`},
 		{"!1", `holds '!'`}, {`!"x"`, `holds '!'`}, {"a b", `holds ' '`}, {" a", `holds ' '`}, {"a\n", `holds '\n'`}, {":0", `holds ':'`},
 		{`"a"`, `holds '"'`}, {"a=b", `holds '='`}, {"a,b", `holds ','`}, {"~true", `holds '~'`}, {"a\x00", `holds '\x00'`}, {"a\xff", `holds '�'`},
-		{"a%", `holds '%'`}, {"a<b", `holds '<'`},
+		{"a%", `holds '%'`}, {"a<b", `holds '<'`}, {strings.Repeat("a.", 8) + "c", "more than 8 parts"}, {strings.Repeat("x", 65), "more than 64 bytes"},
 	} {
-		got, err := NewGitHub(GitHubConfig{Secrets: []string{"s"}, OrderingKeyPath: c.path})
+		got, err := newGitHub([]string{"s"}, c.path)
 		if err == nil || got != nil {
 			t.Errorf("path %q: got %v and error %v, want nil and an error", c.path, got, err)
 			continue
 		}
-		if !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), "ordering key path") {
+		if !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), "ordering_key: path") {
 			t.Errorf("path %q: error is %q, want it to contain %q", c.path, err, c.words)
 		}
 	}
 }
 
-// Goal: New makes each kind that Kinds names, of the right sort. Method: which header each accepts.
+// Goal: New makes kinds of the right sort. Method: which header each accepts.
 func TestKinds(t *testing.T) {
-	if got := Kinds(); !slices.Equal(got, []string{"envelope", "github"}) {
-		t.Fatalf("kinds are %q", got)
-	}
 	for kind, o := range map[string]Options{
 		"envelope": {BearerKeys: []string{key1}, Secrets: []string{secret1}},
-		"github":   {Secrets: []string{secret1}, OrderingKey: "a.b"},
+		"github":   {Secrets: []string{secret1}, Places: Places{OrderingKey: list("a.b")}},
 	} {
 		s, err := New(kind, o)
 		if err != nil {
 			t.Fatalf("%s: %v", kind, err)
 		}
 		name := map[string]string{"envelope": "X-Webhook-Signature", "github": "X-Hub-Signature-256"}[kind]
-		if err := s.Authenticate(header(name, sign(secret1, []byte("x"))), []byte("x")); err != nil {
+		if err := s.Authenticate(&Request{Header: header(name, sign(secret1, []byte("x"))), Body: []byte("x")}); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if err := s.Authenticate(header("Authorization", "Bearer "+key1), nil); (err == nil) != (kind == "envelope") {
+		if err := s.Authenticate(&Request{Header: header("Authorization", "Bearer "+key1), Body: nil}); (err == nil) != (kind == "envelope") {
 			t.Errorf("%s: a bearer key gives %v", kind, err)
 		}
 	}
@@ -363,11 +361,25 @@ func TestConfigIsCopied(t *testing.T) {
 	keys, secrets := []string{key1}, []string{secret1}
 	s := newEnvelopeForTest(t, EnvelopeConfig{keys, secrets})
 	keys[0], secrets[0] = key2, secret2
-	if err := s.Authenticate(header("Authorization", "Bearer "+key1, "X-Webhook-Signature", sign(secret1, nil)), nil); err != nil {
+	if err := s.Authenticate(&Request{Header: header("Authorization", "Bearer "+key1, "X-Webhook-Signature", sign(secret1, nil)), Body: nil}); err != nil {
 		t.Error(err)
 	}
-	if err := s.Authenticate(header("X-Webhook-Signature", sign(secret2, nil)), nil); err == nil {
+	if err := s.Authenticate(&Request{Header: header("X-Webhook-Signature", sign(secret2, nil)), Body: nil}); err == nil {
 		t.Error("a secret that was put in afterwards is taken")
+	}
+}
+
+// Goal: the same for the presets, of which some keep their options. Method: overwrite the secrets of each vector.
+func TestPresetIsCopied(t *testing.T) {
+	for _, v := range vectors() {
+		o := v.options()
+		s, err := New(v.kind(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Secrets[0] = v.other()
+		got, err := admitOnce(s, v.request())
+		wantMessage(t, got, err, v.want)
 	}
 }
 
@@ -382,10 +394,10 @@ func TestAuthenticateConcurrently(t *testing.T) {
 			right := header("X-Webhook-Signature", sign(secret2, text))
 			wrong := header("X-Webhook-Signature", sign("x", text))
 			for range 300 {
-				if err := s.Authenticate(right, text); err != nil {
+				if err := s.Authenticate(&Request{Header: right, Body: text}); err != nil {
 					t.Errorf("right: %v", err)
 				}
-				if err := s.Authenticate(wrong, text); !errors.Is(err, ErrUnauthenticated) {
+				if err := s.Authenticate(&Request{Header: wrong, Body: text}); !errors.Is(err, ErrUnauthenticated) {
 					t.Errorf("wrong: %v", err)
 				}
 			}

@@ -2,7 +2,6 @@ package admit
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,12 +47,7 @@ func (b bearerKeys) check(h http.Header) (present bool, err error) {
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return true, unauthenticated("Authorization", "is not of the form Bearer KEY")
 	}
-	digest := sha256.Sum256([]byte(strings.TrimLeft(key, " ")))
-	match := 0
-	for i := range b.digests {
-		match |= subtle.ConstantTimeCompare(digest[:], b.digests[i][:])
-	}
-	if match != 1 {
+	if !matchDigest(b.digests, strings.TrimLeft(key, " ")) {
 		return true, unauthenticated("Authorization", "holds none of the configured bearer keys")
 	}
 	return true, nil

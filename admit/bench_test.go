@@ -33,14 +33,14 @@ func gitHubBody() []byte {
 	return []byte(b.String())
 }
 
-func admitOnce(s Scheme, h http.Header, text []byte) (Message, error) {
-	if err := s.CheckHeader(h); err != nil {
+func admitOnce(s Scheme, r *Request) (Message, error) {
+	if err := s.CheckHeader(r); err != nil {
 		return Message{}, err
 	}
-	if err := s.Authenticate(h, text); err != nil {
+	if err := s.Authenticate(r); err != nil {
 		return Message{}, err
 	}
-	return s.Identify(h, text)
+	return s.Identify(r)
 }
 
 // request is one whose admission is measured.
@@ -68,13 +68,14 @@ func requests(t testing.TB) map[string]request {
 
 func benchmark(b *testing.B, name string) {
 	r := requests(b)[name]
-	if got, err := admitOnce(r.scheme, r.h, r.body); err != nil || got != r.want {
+	sent := &Request{Header: r.h, Body: r.body}
+	if got, err := admitOnce(r.scheme, sent); err != nil || got != r.want {
 		b.Fatalf("got %+v and error %v, want %+v", got, err, r.want)
 	}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(r.body)))
 	for b.Loop() {
-		if _, err := admitOnce(r.scheme, r.h, r.body); err != nil {
+		if _, err := admitOnce(r.scheme, sent); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -98,16 +99,32 @@ func TestAllocations(t *testing.T) {
 		if underRace() && name != "bearer" {
 			limit += 4
 		}
-		if got, err := admitOnce(r.scheme, r.h, r.body); err != nil || got != r.want {
+		sent := &Request{Header: r.h, Body: r.body}
+		if got, err := admitOnce(r.scheme, sent); err != nil || got != r.want {
 			t.Fatalf("%s: got %+v and error %v, want %+v", name, got, err, r.want)
 		}
 		got := testing.AllocsPerRun(1000, func() {
-			if _, err := admitOnce(r.scheme, r.h, r.body); err != nil {
+			if _, err := admitOnce(r.scheme, sent); err != nil {
 				t.Fatal(err)
 			}
 		})
 		if got > limit {
 			t.Errorf("%s: %v allocations for each request, want at most %v", name, got, limit)
 		}
+	}
+}
+
+// BenchmarkPresets shows what each scheme costs for a whole admission, with the body of its vector.
+func BenchmarkPresets(b *testing.B) {
+	for _, v := range vectors() {
+		b.Run(v.name, func(b *testing.B) {
+			s, r := v.scheme(b), v.request()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := admitOnce(s, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -1,9 +1,6 @@
 package admit
 
-import (
-	"errors"
-	"net/http"
-)
+import "errors"
 
 // EnvelopeConfig holds the credentials of an envelope source. There must be at least one, of either
 // sort; several of a sort are all valid, so that they can be rotated.
@@ -12,9 +9,12 @@ type EnvelopeConfig struct {
 	HMACSecrets []string
 }
 
+// envelopeRule is how the sender of an envelope signs.
+var envelopeRule = Rule{Header: "X-Webhook-Signature", Prefix: "sha256="}
+
 type envelope struct {
 	keys      bearerKeys
-	signature signature
+	signature *signature
 }
 
 // NewEnvelope returns the scheme of the default source: a JSON object with the members messageId
@@ -26,8 +26,7 @@ type envelope struct {
 // a signature, are checked by CheckHeader; Authenticate checks everything.
 //
 // Identify takes a missing Content-Type, application/json and every type that ends in +json, whatever
-// their parameters, and no Content-Encoding but identity. It looks at these only after the
-// credentials, so that a stranger learns nothing but 401.
+// their parameters. It looks at it only after the credentials, so that a stranger learns nothing but 401.
 //
 // The body must be one JSON object (RFC 8259) nested at most 128 deep. Member names are compared
 // exactly, after unescaping. messageId, eventType and orderingKey are strings of 1 to
@@ -43,30 +42,30 @@ func NewEnvelope(c EnvelopeConfig) (Scheme, error) {
 		return nil, errNoCredentials
 	}
 	keys, err1 := newBearerKeys(c.BearerKeys)
-	sig, err2 := newSignature("X-Webhook-Signature", c.HMACSecrets)
+	sig, err2 := newSignature(envelopeRule, c.HMACSecrets)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
 	return &envelope{keys, sig}, nil
 }
 
-func (e *envelope) CheckHeader(h http.Header) error {
-	shown, err := e.keys.check(h)
+func (e *envelope) CheckHeader(r *Request) error {
+	shown, err := e.keys.check(r.Header)
 	if err != nil {
 		return err
 	}
-	_, signed, err := e.signature.parse(h)
+	signed, err := e.signature.checkForm(r)
 	return present(shown || signed, err)
 }
 
 // Authenticate checks the bearer key again: it is cheap, and a caller that left out CheckHeader must
 // not let anyone in.
-func (e *envelope) Authenticate(h http.Header, body []byte) error {
-	shown, err := e.keys.check(h)
+func (e *envelope) Authenticate(r *Request) error {
+	shown, err := e.keys.check(r.Header)
 	if err != nil {
 		return err
 	}
-	signed, err := e.signature.check(h, body)
+	signed, err := e.signature.verify(r)
 	return present(shown || signed, err)
 }
 
@@ -77,13 +76,9 @@ func present(any bool, err error) error {
 	return err
 }
 
-func (e *envelope) Identify(h http.Header, body []byte) (Message, error) {
-	if err := checkJSONContent(h, expectJSON); err != nil {
+func (e *envelope) Identify(r *Request) (Message, error) {
+	if err := checkContentType(r.Header, bodyJSON, expectJSON); err != nil {
 		return Message{}, err
 	}
-	m, err := scanObject(body)
-	if err != nil {
-		return Message{}, err
-	}
-	return m.message(body)
+	return scanEnvelope(r.content())
 }

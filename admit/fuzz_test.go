@@ -120,11 +120,11 @@ func checkLimits(t interface{ Fatalf(string, ...any) }, m Message) {
 
 // compareWithOracle fails if Identify and encoding/json disagree about text.
 func compareWithOracle(t interface{ Fatalf(string, ...any) }, s Scheme, text []byte) {
-	_, scanErr := scanObject(text)
+	scanErr := scanObject(text)
 	if want := isObject(text); (scanErr == nil) != want {
 		t.Fatalf("scanObject: %v; encoding/json says valid: %v", scanErr, want)
 	}
-	got, err := s.Identify(http.Header{}, text)
+	got, err := s.Identify(&Request{Header: http.Header{}, Body: text})
 	var malformed *MalformedError
 	if err != nil && !errors.As(err, &malformed) {
 		t.Fatalf("error is %T, want a *MalformedError", err)
@@ -192,7 +192,7 @@ func FuzzSignatureHeader(f *testing.F) {
 		edited[int(at&0x7f)%len(edited)] = replacement
 		for _, v := range []string{value, string(edited)} {
 			h := http.Header{"X-Webhook-Signature": {v}}
-			headerErr, err := s.CheckHeader(h), s.Authenticate(h, text)
+			headerErr, err := s.CheckHeader(&Request{Header: h}), s.Authenticate(&Request{Header: h, Body: text})
 			for _, e := range []error{headerErr, err} {
 				if e != nil && !errors.Is(e, ErrUnauthenticated) {
 					t.Fatalf("%q: error is %v, want ErrUnauthenticated", v, e)
@@ -223,11 +223,11 @@ func FuzzGitHub(f *testing.F) {
 	}
 	f.Add("a", []byte("{}"), "", "\x00")
 	f.Fuzz(func(t *testing.T, path string, text []byte, id, event string) {
-		s, err := NewGitHub(GitHubConfig{Secrets: []string{"s"}, OrderingKeyPath: path})
+		s, err := newGitHub([]string{"s"}, path)
 		if err != nil {
 			return // nothing to identify with; which paths are refused has a test of its own
 		}
-		got, err := s.Identify(http.Header{"X-Github-Delivery": {id}, "X-Github-Event": {event}}, text)
+		got, err := s.Identify(&Request{Header: http.Header{"X-Github-Delivery": {id}, "X-Github-Event": {event}}, Body: text})
 		if err == nil {
 			checkLimits(t, got)
 			if got.MessageID != id || got.EventType != event || got.Sequence != hookgate.NoSequence {

@@ -1,7 +1,6 @@
 package admit
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,67 +10,29 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// member numbers the members of an envelope that identify it.
-type member int
+// envelopePaths are the members that identify an envelope.
+var envelopePaths = []path{{"messageId"}, {"eventType"}, {"orderingKey"}, {"sequence"}}
 
 const (
-	memberMessageID member = iota
+	memberMessageID = iota
 	memberEventType
 	memberOrderingKey
 	memberSequence
-	numMembers
-	noMember member = -1
 )
 
-var memberNames = [numMembers]string{"messageId", "eventType", "orderingKey", "sequence"}
-
-// memberOf returns the member that the inside of a JSON string names.
-func memberOf(raw []byte) member {
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return memberNamed(raw)
+// scanEnvelope reads the body of an envelope.
+func scanEnvelope(body []byte) (Message, error) {
+	var f finder
+	f.lookFor(envelopePaths, 1)
+	if err := scan(body, false, &f); err != nil {
+		return Message{}, err
 	}
-	// An escaped character takes at most six bytes, so a longer name is none of ours.
-	var buf [6 * len("orderingKey")]byte
-	if len(raw) > len(buf) {
-		return noMember
-	}
-	name, _ := unescape(buf[:0], raw, len(buf))
-	return memberNamed(name)
-}
-
-func memberNamed(name []byte) member {
-	switch string(name) {
-	case "messageId":
-		return memberMessageID
-	case "eventType":
-		return memberEventType
-	case "orderingKey":
-		return memberOrderingKey
-	case "sequence":
-		return memberSequence
-	}
-	return noMember
-}
-
-// span is where a member's value stands; of an object or array, only its first byte.
-type span struct{ start, end int }
-
-// members are the top-level members of an object that are of interest. A span without length
-// means that there was none.
-type members struct {
-	spans [numMembers]span
-	// twice is the first member found to be duplicated, or noMember.
-	twice member
-}
-
-// message reads the members of a body that scanObject has accepted.
-func (m *members) message(body []byte) (Message, error) {
-	if m.twice != noMember {
-		return Message{}, &MalformedError{memberNames[m.twice], "occurs more than once"}
+	if f.twice != noPath {
+		return Message{}, &MalformedError{envelopePaths[f.twice][0], "occurs more than once"}
 	}
 	msg := Message{Sequence: hookgate.NoSequence}
-	for _, f := range [...]struct {
-		member   member
+	for _, m := range [...]struct {
+		member   int
 		optional bool
 		to       *string
 	}{
@@ -79,32 +40,39 @@ func (m *members) message(body []byte) (Message, error) {
 		{memberEventType, false, &msg.EventType},
 		{memberOrderingKey, true, &msg.OrderingKey},
 	} {
-		raw := m.value(f.member, body)
-		if f.optional && isNone(raw) {
+		raw := f.raw(m.member, body)
+		if m.optional && isNone(raw) {
 			continue
 		}
 		text, reason := identityString(raw)
 		if reason != "" {
-			return Message{}, &MalformedError{memberNames[f.member], reason}
+			return Message{}, &MalformedError{envelopePaths[m.member][0], reason}
 		}
-		*f.to = text
+		*m.to = text
 	}
 	if msg.OrderingKey == "" {
 		msg.OrderingKey = msg.EventType
 	}
-	if raw := m.value(memberSequence, body); !isNone(raw) {
-		n, err := strconv.ParseUint(string(raw), 10, 63)
-		if err != nil {
-			return Message{}, &MalformedError{"sequence", "is not an integer from 0 to 9223372036854775807 written in digits alone"}
+	if raw := f.raw(memberSequence, body); !isNone(raw) {
+		n, ok := parseSequence(string(raw))
+		if !ok {
+			return Message{}, &MalformedError{"sequence", reasonSequence}
 		}
-		msg.Sequence = int64(n)
+		msg.Sequence = n
 	}
 	return msg, nil
 }
 
-func (m *members) value(name member, body []byte) []byte {
-	return body[m.spans[name].start:m.spans[name].end]
+const reasonSequence = "is not an integer from 0 to 9223372036854775807 written in digits alone"
+
+func parseSequence(text string) (int64, bool) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	return int64(n), err == nil
 }
+
+// raw returns the value of a path in a body that was scanned; of an object or array its first byte, and nothing if
+// there is no value.
+func (f *finder) raw(i int, body []byte) []byte { return body[f.spans[i].start:f.spans[i].end] }
 
 func isNone(raw []byte) bool { return len(raw) == 0 || raw[0] == 'n' }
 

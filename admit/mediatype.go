@@ -8,22 +8,66 @@ import (
 
 const expectJSON = "send application/json or a type that ends in +json"
 
-// checkJSONContent refuses a Content-Type that is not JSON, and any Content-Encoding. A missing type
-// passes: the body is checked anyway. expected ends the error's text.
-func checkJSONContent(h http.Header, expected string) error {
-	switch types := h.Values("Content-Type"); {
-	case len(types) > 1:
+// bodyKind says what a source's bodies may be.
+type bodyKind int
+
+const (
+	bodyAny        bodyKind = iota
+	bodyObject              // one JSON object
+	bodyJSON                // a JSON object or array
+	bodyJSONOrForm          // the same, or application/x-www-form-urlencoded
+	bodyForm
+)
+
+// strictJSON reports whether a body must be JSON.
+func (k bodyKind) strictJSON(isForm bool) bool {
+	return k == bodyObject || k == bodyJSON || k == bodyJSONOrForm && !isForm
+}
+
+// checkContentType refuses a Content-Type that the kind does not have. A missing type passes for JSON: the body is checked
+// anyway. expected ends the error's text.
+func checkContentType(h http.Header, kind bodyKind, expected string) error {
+	types := h["Content-Type"]
+	if len(types) > 1 {
 		return fmt.Errorf("%w: Content-Type occurs more than once; %s", ErrUnsupportedMediaType, expected)
-	case len(types) == 1 && !isJSONType(types[0]):
-		return fmt.Errorf("%w: Content-Type is %.100q; %s", ErrUnsupportedMediaType, types[0], expected)
 	}
-	for _, coding := range h.Values("Content-Encoding") {
-		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
-			return fmt.Errorf("%w: Content-Encoding is %.100q; send the body without compression (identity)",
-				ErrUnsupportedMediaType, coding)
-		}
+	contentType := ""
+	if len(types) == 1 {
+		contentType = types[0]
+	}
+	switch {
+	case kind == bodyAny:
+	case kind != bodyForm && isJSONType(contentType):
+	case (kind == bodyJSONOrForm || kind == bodyForm) && isFormType(h):
+	default:
+		return fmt.Errorf("%w: Content-Type is %.100q; %s", ErrUnsupportedMediaType, contentType, expected)
 	}
 	return nil
+}
+
+// Gzipped reports whether the body is compressed with gzip. An error wraps ErrUnsupportedMediaType: there is another
+// Content-Encoding, or several.
+func Gzipped(h http.Header) (bool, error) {
+	gzipped := false
+	for _, coding := range h["Content-Encoding"] {
+		switch coding = strings.TrimSpace(coding); {
+		case coding == "" || strings.EqualFold(coding, "identity"):
+		case !gzipped && (strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip")):
+			gzipped = true
+		default:
+			return false, fmt.Errorf("%w: Content-Encoding is %.100q; send gzip or no compression", ErrUnsupportedMediaType, coding)
+		}
+	}
+	return gzipped, nil
+}
+
+func isFormType(h http.Header) bool {
+	types := h["Content-Type"]
+	if len(types) != 1 {
+		return false
+	}
+	mediaType, _, _ := strings.Cut(types[0], ";")
+	return strings.EqualFold(strings.TrimSpace(mediaType), "application/x-www-form-urlencoded")
 }
 
 func isJSONType(contentType string) bool {

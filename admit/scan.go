@@ -21,42 +21,48 @@ const (
 	expectCommaOrEnd                    // behind a value
 )
 
-// scanObject checks that data is one JSON object as RFC 8259 has it, nested at most maxDepth deep, and
-// notes where its members of interest stand, in one pass and without recursion. Bytes that are not UTF-8
-// are let through inside strings. The error is a *MalformedError about "body".
-func scanObject(data []byte) (members, error) {
-	m := members{twice: noMember}
-	s := scanner{data: data}
-	if err := s.begin(); err != nil {
-		return m, err
+// scanObject is scan for a body that must be an object.
+func scanObject(data []byte) error { return scan(data, false, nil) }
+
+// scan checks that data is one JSON object, or array if arrays says so, as RFC 8259 has it, nested at most
+// maxDepth deep, and tells f, if there is one, of what it comes across, in one pass and without recursion. Bytes
+// that are not UTF-8 are let through inside strings. The error is a *MalformedError about "body".
+func scan(data []byte, arrays bool, f *finder) error {
+	s := scanner{data: data, root: "object"}
+	array, err := s.begin(arrays)
+	if err != nil {
+		return err
 	}
-	next, current := expectNameOrEnd, noMember
+	next := expectNameOrEnd
+	if array {
+		next = expectValueOrEnd
+	}
 	for s.depth > 0 {
 		c, ok := s.peek()
 		if !ok {
-			return m, errTruncated
+			return s.truncated()
 		}
 		switch next {
 		case expectNameOrEnd, expectName:
 			if c == '}' && next == expectNameOrEnd {
-				s.close()
+				s.close(f)
 				next = expectCommaOrEnd
 				continue
 			}
 			if c != '"' {
-				return m, s.unexpected("a member name in quotation marks")
+				return s.unexpected("a member name in quotation marks")
 			}
 			start := s.pos
 			if err := s.string(); err != nil {
-				return m, err
+				return err
 			}
-			if s.depth == 1 {
-				current = m.begin(memberOf(data[start+1 : s.pos-1]))
+			if f.cares(s.depth) {
+				f.name(s.depth, data[start+1:s.pos-1])
 			}
 			if c, ok = s.peek(); !ok {
-				return m, errTruncated
+				return s.truncated()
 			} else if c != ':' {
-				return m, s.unexpected("a colon")
+				return s.unexpected("a colon")
 			}
 			s.pos++
 			next = expectValue
@@ -70,17 +76,20 @@ func scanObject(data []byte) (members, error) {
 				next = expectName
 				s.pos++
 			case c == ']' && array, c == '}' && !array:
-				s.close()
+				s.close(f)
 			default:
-				return m, s.unexpected("a comma or the end of the object or array")
+				return s.unexpected("a comma or the end of the object or array")
 			}
 		case expectValueOrEnd, expectValue:
 			if c == ']' && next == expectValueOrEnd {
-				s.close()
+				s.close(f)
 				next = expectCommaOrEnd
 				continue
 			}
-			start := s.pos
+			if f.cares(s.depth) && s.inArray() {
+				f.element(s.depth)
+			}
+			start, at := s.pos, s.depth
 			var err error
 			next = expectCommaOrEnd
 			switch c {
@@ -100,46 +109,40 @@ func scanObject(data []byte) (members, error) {
 				err = s.number()
 			}
 			if err != nil {
-				return m, err
+				return err
 			}
-			if current != noMember {
-				m.spans[current] = span{start, s.pos}
-				current = noMember
+			if f.cares(at) {
+				f.value(at, span{start, s.pos}, s.depth > at)
 			}
 		}
 	}
 	if _, ok := s.peek(); ok {
-		return m, malformedBody("has something behind the JSON object, at byte %d", s.pos)
+		return malformedBody("has something behind the JSON %s, at byte %d", s.root, s.pos)
 	}
-	return m, nil
-}
-
-// begin notes that the value of a member follows.
-func (m *members) begin(name member) member {
-	if name != noMember && m.spans[name].end > 0 && m.twice == noMember {
-		m.twice = name
-	}
-	return name
+	return nil
 }
 
 type scanner struct {
 	data  []byte
+	root  string // what the outermost value is
 	pos   int
 	depth int
 	// arrays has a bit for each open level, set if that is an array.
 	arrays [maxDepth / 64]uint64
 }
 
-var errTruncated = malformedBody("is truncated: the JSON object does not end")
-
 func malformedBody(format string, args ...any) error {
 	return &MalformedError{"body", fmt.Sprintf(format, args...)}
+}
+
+func (s *scanner) truncated() error {
+	return malformedBody("is truncated: the JSON %s does not end", s.root)
 }
 
 // unexpected describes what stands at the current position, or that nothing does.
 func (s *scanner) unexpected(wanted string) error {
 	if s.pos >= len(s.data) {
-		return errTruncated
+		return s.truncated()
 	}
 	found := fmt.Sprintf("byte 0x%02x", s.data[s.pos])
 	if c := s.data[s.pos]; 0x20 < c && c < 0x7f {
@@ -148,21 +151,26 @@ func (s *scanner) unexpected(wanted string) error {
 	return malformedBody("is not valid JSON: %s at byte %d instead of %s", found, s.pos, wanted)
 }
 
-// begin opens the outermost object.
-func (s *scanner) begin() error {
+// begin opens the outermost object, or array if that may be one.
+func (s *scanner) begin(arrays bool) (array bool, err error) {
 	if len(s.data) == 0 {
-		return malformedBody("is empty")
+		return false, malformedBody("is empty")
 	}
 	if bytes.HasPrefix(s.data, []byte("\xef\xbb\xbf")) {
-		return malformedBody("begins with a byte order mark, which JSON does not allow")
+		return false, malformedBody("begins with a byte order mark, which JSON does not allow")
 	}
 	switch c, ok := s.peek(); {
 	case !ok:
-		return malformedBody("is empty but for white space")
+		return false, malformedBody("is empty but for white space")
+	case c == '[' && arrays:
+		s.root = "array"
+		return true, s.open(true)
+	case c != '{' && arrays:
+		return false, malformedBody("is not a JSON object or array: it begins with neither { nor [")
 	case c != '{':
-		return malformedBody("is not a JSON object: it does not begin with {")
+		return false, malformedBody("is not a JSON object: it does not begin with {")
 	}
-	return s.open(false)
+	return false, s.open(false)
 }
 
 // peek skips white space and returns the byte behind it; false at the end.
@@ -190,7 +198,10 @@ func (s *scanner) open(array bool) error {
 	return nil
 }
 
-func (s *scanner) close() {
+func (s *scanner) close(f *finder) {
+	if f.cares(s.depth) {
+		f.close(s.depth)
+	}
 	s.depth--
 	s.pos++
 }
@@ -259,7 +270,7 @@ func (s *scanner) string() error {
 	for s.pos++; ; {
 		s.plain()
 		if s.pos >= len(s.data) {
-			return errTruncated
+			return s.truncated()
 		}
 		switch c := s.data[s.pos]; c {
 		case '"':
@@ -299,7 +310,7 @@ func (s *scanner) plain() {
 // escape skips what follows a backslash.
 func (s *scanner) escape() error {
 	if s.pos >= len(s.data) {
-		return errTruncated
+		return s.truncated()
 	}
 	switch s.data[s.pos] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':

@@ -10,9 +10,11 @@ import (
 type Settings struct {
 	Listen string
 	// AdminListen is the address of the admin side; empty if it has none of its own.
-	AdminListen    string
+	AdminListen string
+	// TLS says that both listeners speak TLS.
+	TLS            bool
 	MaxConnections int
-	// Sources are the names of the sources that have keys or secrets, Open of those that anyone may send to.
+	// Sources are the names of the sources that authenticate their senders, Open of those that anyone may send to.
 	Sources, Open []string
 	// AdminTokens says that there are some, or that the first start makes one.
 	AdminTokens bool
@@ -42,15 +44,17 @@ func (s Settings) examineNetwork(a area) {
 	switch {
 	case public && len(s.Open) > 0:
 		a.add(Warning, "listen", s.Listen, "", fmt.Sprintf("anyone who reaches the port can send to the sources %s: give them keys, or listen on loopback", strings.Join(s.Open, ", ")))
+	case public && s.TLS:
+		a.ok("listen", s.Listen+", with TLS")
 	case public:
-		a.add(Advice, "listen", s.Listen, "", "put a proxy with TLS before it: keys and bodies pass in the clear")
+		a.add(Advice, "listen", s.Listen, "", "set tls.cert_file and tls.key_file, or put a proxy with TLS before it: keys and bodies pass in the clear")
 	default:
 		a.ok("listen", s.Listen+", loopback")
 	}
 	switch {
 	case s.AdminListen == "" && public:
 		a.add(Advice, "admin.listen", "not set", "an address that the internet does not reach", "set it: the admin side, metrics and health are on the public port")
-	case s.AdminListen != "" && isPublic(s.AdminListen):
+	case s.AdminListen != "" && isPublic(s.AdminListen) && !s.TLS:
 		a.add(Advice, "admin.listen", s.AdminListen, "an address that the internet does not reach", "keep it behind a firewall: tokens pass in the clear")
 	case s.AdminListen != "":
 		a.ok("admin.listen", s.AdminListen)
@@ -72,7 +76,7 @@ func (s Settings) examineKeys(a area) {
 		return
 	}
 	if len(s.Sources) > 0 {
-		a.ok("sources", "keys for "+strings.Join(s.Sources, ", "))
+		a.ok("sources", "authenticated: "+strings.Join(s.Sources, ", "))
 	}
 	if !s.AdminTokens {
 		a.add(Advice, "admin token", "none yet", "", "nothing: the first start makes one in the data directory; processes that work together want the same ADMIN_TOKEN")

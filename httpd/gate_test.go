@@ -131,6 +131,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 func testConfig(log io.Writer) Config {
 	return Config{
 		MaxBodyBytes:      1 << 20,
+		MaxUnpackedBytes:  4 << 20,
 		MaxHeaderBytes:    64 << 10,
 		MaxConnections:    1000,
 		ReadHeaderTimeout: within,
@@ -149,7 +150,7 @@ func testSources(t testing.TB) []Source {
 	t.Helper()
 	envelope, err := admit.New("envelope", admit.Options{BearerKeys: []string{bearerKey}, Secrets: []string{hmacSecret}})
 	must(t, err)
-	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret}, OrderingKey: "repository.full_name"})
+	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret}, Places: admit.Places{OrderingKey: []string{"repository.full_name"}}})
 	must(t, err)
 	return []Source{
 		{Name: DefaultSource, Scheme: envelope, KeepHeaders: []string{"x-kept"}},

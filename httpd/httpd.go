@@ -7,12 +7,13 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,6 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -28,10 +28,12 @@ import (
 // DefaultSource is the name of the source that POST /webhooks belongs to.
 const DefaultSource = "default"
 
-// Config of the server. Each field must be set.
+// Config of the server. Each field must be set that does not say otherwise.
 type Config struct {
 	// MaxBodyBytes is the largest body of a webhook.
 	MaxBodyBytes int64
+	// MaxUnpackedBytes is the largest body of a webhook without its Content-Encoding.
+	MaxUnpackedBytes int64
 	// MaxHeaderBytes is the largest header of a request.
 	MaxHeaderBytes int
 	// MaxConnections is the number of connections served at a time; more wait to be accepted.
@@ -40,6 +42,10 @@ type Config struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
+	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs; may be nil.
+	TrustedProxies []netip.Prefix
+	// TLS is nil if the listeners take connections in the clear.
+	TLS *tls.Config
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
@@ -49,17 +55,6 @@ type Config struct {
 	Logger  *slog.Logger
 	// Around, if it is set, wraps the handler of each side.
 	Around func(http.Handler) http.Handler
-}
-
-// Source is a configured sender.
-type Source struct {
-	// Name is the last part of its path.
-	Name   string
-	Scheme admit.Scheme
-	// KeepHeaders names the request headers that are kept with its events.
-	KeepHeaders []string
-
-	answered *metrics.Answers
 }
 
 // ModeKeeper knows the mode of the gate and keeps it across restarts.
@@ -84,7 +79,7 @@ type Parts struct {
 // Server is the HTTP edge of one gate.
 type Server struct {
 	config                 Config
-	sources                map[string]*Source // by path
+	sources                map[string]*servedSource // by path
 	queue                  hookgate.Queue
 	reader                 hookgate.Reader
 	purger                 hookgate.Purger
@@ -101,6 +96,7 @@ type Server struct {
 	started                time.Time
 
 	exchanges sync.Pool // of *exchange
+	unpackers sync.Pool // of *gzip.Reader
 }
 
 // secretHeaders must not be kept with an event.
@@ -110,7 +106,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
 		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access, metrics: p.Metrics, guard: p.Guard,
-		sources:      map[string]*Source{},
+		sources:      map[string]*servedSource{},
 		configured:   newConfiguredTokens(c.AdminTokens),
 		logins:       newLogins(c.FailedLogins),
 		retryAfter:   []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
@@ -121,17 +117,14 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		exchanges:    sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
-		kept := make([]string, len(source.KeepHeaders))
-		for i, name := range source.KeepHeaders {
-			if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secretHeaders, kept[i]) {
-				return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events", source.Name, kept[i])
-			}
+		served, err := newServedSource(source, c.MaxBodyBytes)
+		if err != nil {
+			return nil, err
 		}
-		source.KeepHeaders = kept
-		source.answered = p.Metrics.Source(source.Name)
-		s.sources[webhookPrefix+source.Name] = &source
+		served.answered = p.Metrics.Source(source.Name)
+		s.sources[webhookPrefix+source.Name] = served
 		if source.Name == DefaultSource {
-			s.sources[webhookPath] = &source
+			s.sources[webhookPath] = served
 		}
 	}
 	for side := range s.http {
@@ -146,6 +139,7 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 			WriteTimeout:      c.WriteTimeout,
 			IdleTimeout:       c.IdleTimeout,
 			MaxHeaderBytes:    c.MaxHeaderBytes,
+			TLSConfig:         c.TLS,
 			// Else net/http would answer "OPTIONS *" by itself, without a request id.
 			DisableGeneralOptionsHandler: true,
 			ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
@@ -172,7 +166,11 @@ const (
 // Serve serves a side on the listener until Shutdown, and then returns http.ErrServerClosed. Config.MaxConnections counts
 // for each listener.
 func (s *Server) Serve(l net.Listener, side Side) error {
-	return s.http[side].Serve(netutil.LimitListener(l, s.config.MaxConnections))
+	l = netutil.LimitListener(l, s.config.MaxConnections)
+	if s.config.TLS != nil {
+		return s.http[side].ServeTLS(l, "", "") // with HTTP/2; the configuration has the certificate
+	}
+	return s.http[side].Serve(l)
 }
 
 // Shutdown takes no more connections and returns when the requests in flight are answered, or with the

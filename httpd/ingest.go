@@ -1,12 +1,14 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,14 +30,16 @@ const (
 
 // exchange is what one delivery needs, kept for the next one.
 type exchange struct {
+	request  admit.Request
 	delivery hookgate.Delivery
 	body     []byte
+	content  []byte // room for the body without its Content-Encoding
 	answer   []byte
-	// source is nil if there is none at the path.
-	source *Source
-	// memory is what the body has reserved of guard.Bodies, and inFlight whether it has a place in flight.
-	memory   int64
-	inFlight bool
+	// memory is what the body has reserved of guard.Bodies, unpacked what content has, and inFlight whether it has a place in flight.
+	memory, unpacked int64
+	inFlight         bool
+	source           *servedSource // nil if there is none at the path
+	greeting         *admit.Answer // set if the request was a handshake
 }
 
 // refusal is a status that ends a delivery, with what the sender is told and what the log is.
@@ -46,11 +50,14 @@ type refusal struct {
 	retry  bool
 	// reason is the label of the metrics; the status has one if it is empty.
 	reason string
+	after  string // Retry-After, if it is not that of all
+	allow  string // Allow, if it is not POST alone
 }
 
 var (
 	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST"}
 	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
+	refusedAddress  = &refusal{status: http.StatusForbidden, told: "not from this address"}
 	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
 	refusedOverload = &refusal{status: http.StatusServiceUnavailable, told: "overload: the gate takes no more webhooks until it has caught up", retry: true, reason: metrics.ReasonBreaker}
 	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
@@ -65,18 +72,24 @@ var jsonType = []string{"application/json"}
 // and before it parses anything; and it answers 202 only after Append has returned without an error.
 func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
-	receipt, refused := s.accept(x, r, id, received)
+	receipt, refused := s.accept(x, r, id, idText, received)
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	if refused != nil {
-		if refused.retry {
+		switch {
+		case refused.after != "":
+			h["Retry-After"] = []string{refused.after}
+		case refused.retry:
 			h["Retry-After"] = s.retryAfter
+		}
+		if x.source != nil {
+			x.source.counts.refused.Add(1)
 		}
 		switch refused.status {
 		case http.StatusUnauthorized:
 			h["Www-Authenticate"] = []string{"Bearer"}
 		case http.StatusMethodNotAllowed:
-			h["Allow"] = []string{http.MethodPost}
+			h["Allow"] = []string{cmp.Or(refused.allow, http.MethodPost)}
 		}
 		s.refusals.log(r, idText, refused)
 		s.metrics.Refused(refused.reason, refused.status)
@@ -88,11 +101,26 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		} // else the queue may still refer to it
 		return refused.status
 	}
+	if x.greeting != nil {
+		x.source.counts.handshakes.Add(1)
+		s.refusals.handshake(r, idText, x.source.Name)
+		delete(h, "Content-Type")
+		status = writeAnswer(w, x.greeting)
+		s.answered(x, status)
+		s.recycle(x)
+		return status
+	}
 	d := &x.delivery
 	s.metrics.Accepted(d.EventType, receipt.Duplicate())
-	s.answered(x, http.StatusAccepted)
+	x.source.count(receipt.Duplicate(), received)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition", receipt.Partition, "duplicate", receipt.Duplicate())
+	}
+	success := x.source.Success
+	s.answered(x, cmp.Or(success.Status, http.StatusAccepted))
+	if success.Status != 0 {
+		s.recycle(x)
+		return writeSuccess(w, success)
 	}
 	x.answer = appendAccepted(x.answer[:0], d, idText, receipt, time.Since(received))
 	w.WriteHeader(http.StatusAccepted)
@@ -101,17 +129,21 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 	return http.StatusAccepted
 }
 
-// accept does everything up to the Append. The delivery is in x afterwards.
-func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, received time.Time) (hookgate.Receipt, *refusal) {
+// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a handshake. The rate of a source is counted
+// after authentication, so that strangers cannot use it up.
+func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (hookgate.Receipt, *refusal) {
 	defer s.leave(x) // a panic in a Scheme or in the queue must not keep the memory counted for ever
 	var receipt hookgate.Receipt
+	x.greeting = nil
 	source := s.sources[r.URL.Path]
 	x.source = source
 	switch {
 	case source == nil:
 		return receipt, refusedSource
-	case r.Method != http.MethodPost:
-		return receipt, refusedMethod
+	case !s.allows(source, r):
+		return receipt, refusedAddress
+	case !slices.Contains(source.methods, r.Method):
+		return receipt, source.refusedMethod()
 	case s.mode.Mode() == hookgate.ModeReadOnly:
 		return receipt, refusedReadOnly
 	case !s.guard.Admit():
@@ -119,10 +151,15 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 	case s.guard.Busy():
 		return receipt, refusedBusy
 	}
-	if err := source.Scheme.CheckHeader(r.Header); err != nil {
-		return receipt, s.refusedBy(err)
+	x.request = admit.Request{Method: r.Method, Header: r.Header, Query: r.URL.RawQuery, ID: idText, Time: received}
+	var refused *refusal
+	if x.greeting, refused = source.greet(&x.request); x.greeting != nil || refused != nil {
+		return receipt, refused
 	}
-	if refused := s.readBody(x, r); refused != nil {
+	if err := source.Scheme.CheckHeader(&x.request); err != nil {
+		return receipt, refusedBy(err)
+	}
+	if refused := s.readBody(x, r, source.MaxBodyBytes); refused != nil {
 		return receipt, refused
 	}
 	// From here on, because a sender that is slow with its body is no load.
@@ -130,19 +167,29 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 		return receipt, refusedBusy
 	}
 	began := time.Now()
-	if err := source.Scheme.Authenticate(r.Header, x.body); err != nil {
-		return receipt, s.refusedBy(err)
+	x.request.Body = x.body
+	if err := source.Scheme.Authenticate(&x.request); err != nil {
+		return receipt, refusedBy(err)
 	}
-	message, err := source.Scheme.Identify(r.Header, x.body)
+	if x.greeting, refused = source.reply(&x.request); x.greeting != nil || refused != nil {
+		return receipt, refused
+	}
+	if wait, over := source.overRate(received); over {
+		return receipt, refusedRate(wait)
+	}
+	if refused := s.unpack(x); refused != nil {
+		return receipt, refused
+	}
+	message, err := source.Scheme.Identify(&x.request)
 	if err != nil {
-		return receipt, s.refusedBy(err)
+		return receipt, refusedBy(err)
 	}
 	x.delivery = hookgate.Delivery{
 		RequestID:   id,
 		Identity:    hookgate.Identity{Source: source.Name, EventType: message.EventType, MessageID: message.MessageID},
 		OrderingKey: message.OrderingKey,
 		Sequence:    message.Sequence,
-		Headers:     keptHeaders(r.Header, source.KeepHeaders),
+		Headers:     keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil),
 		Body:        x.body,
 		RemoteAddr:  r.RemoteAddr,
 		ReceivedAt:  received.Truncate(time.Microsecond),
@@ -163,11 +210,13 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, rec
 }
 
 // refusedBy maps an error of a Scheme.
-func (s *Server) refusedBy(err error) *refusal {
+func refusedBy(err error) *refusal {
 	var malformed *admit.MalformedError
 	switch {
 	case errors.Is(err, admit.ErrUnauthenticated):
 		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err}
+	case errors.Is(err, admit.ErrUnavailable):
+		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now", cause: err, retry: true}
 	case errors.Is(err, admit.ErrUnsupportedMediaType):
 		return &refusal{status: http.StatusUnsupportedMediaType, told: err.Error()}
 	case errors.As(err, &malformed):
@@ -178,12 +227,11 @@ func (s *Server) refusedBy(err error) *refusal {
 }
 
 // readBody reads the whole body into x.
-func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
-	limit := s.config.MaxBodyBytes
+func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 	if r.ContentLength > limit {
-		return s.tooLarge()
+		return tooLarge(limit)
 	}
-	if !s.reserve(x, max(firstRead, int64(cap(x.body)))) {
+	if !s.reserve(&x.memory, max(firstRead, int64(cap(x.body)))) {
 		return refusedMemory
 	}
 	if x.body == nil {
@@ -193,7 +241,7 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 	for {
 		if len(body) == cap(body) {
 			grown := min(2*int64(cap(body)), limit+1)
-			if !s.reserve(x, grown) {
+			if !s.reserve(&x.memory, grown) {
 				return refusedMemory
 			}
 			body = append(make([]byte, 0, grown), body...)
@@ -203,7 +251,7 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 		x.body = body
 		switch {
 		case int64(len(body)) > limit:
-			return s.tooLarge()
+			return tooLarge(limit)
 		case err == io.EOF:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -214,19 +262,19 @@ func (s *Server) readBody(x *exchange, r *http.Request) *refusal {
 	}
 }
 
-// reserve makes the body's share of the memory n bytes.
-func (s *Server) reserve(x *exchange, n int64) bool {
-	if !s.guard.Bodies().Reserve(n-x.memory, n > largeBody) {
+// reserve makes what a buffer has of the memory for bodies n bytes.
+func (s *Server) reserve(reserved *int64, n int64) bool {
+	if !s.guard.Bodies().Reserve(n-*reserved, n > largeBody) {
 		return false
 	}
-	x.memory = n
+	*reserved = n
 	return true
 }
 
 // leave gives back what a delivery held in the guard.
 func (s *Server) leave(x *exchange) {
-	s.guard.Bodies().Release(x.memory)
-	x.memory = 0
+	s.guard.Bodies().Release(x.memory + x.unpacked)
+	x.memory, x.unpacked = 0, 0
 	if x.inFlight {
 		x.inFlight = false
 		s.guard.End()
@@ -243,12 +291,15 @@ func (s *Server) answered(x *exchange, status int) {
 // errBody hides what a broken connection's error is, so that it is not taken for one of Append.
 type errBody struct{ error }
 
-func (s *Server) tooLarge() *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge,
-		told: "body is larger than " + strconv.FormatInt(s.config.MaxBodyBytes, 10) + " bytes"}
+func tooLarge(limit int64) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, told: "body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
 }
 
-func keptHeaders(h http.Header, names []string) (kept []hookgate.Header) {
+// keptHeaders returns the headers of these names, and of a compressed body what it is compressed with.
+func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgate.Header) {
+	if compressed && !slices.Contains(names, "Content-Encoding") {
+		kept = append(kept, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
+	}
 	for _, name := range names {
 		for _, value := range h[name] {
 			kept = append(kept, hookgate.Header{Name: name, Value: value})
@@ -262,7 +313,10 @@ func (s *Server) recycle(x *exchange) {
 	if cap(x.body) > largeBody {
 		return
 	}
-	x.delivery = hookgate.Delivery{}
+	if cap(x.content) > largeBody {
+		x.content = nil
+	}
+	x.delivery, x.request, x.greeting, x.source = hookgate.Delivery{}, admit.Request{}, nil, nil
 	s.exchanges.Put(x)
 }
 

@@ -44,6 +44,7 @@ var Matrix = []Rule{
 	{"GET", "/metrics", "/metrics", "", [callers]int{200, 200, 200, 200, 200}},
 	{"GET", "/api/health", "/api/health", "", [callers]int{200, 200, 200, 200, 200}},
 	{"GET", "/api/openapi.yaml", "/api/openapi.yaml", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/sources", "/api/sources", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/api/events", "/api/events?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/api/events/{id}", "/api/events/0", "", [callers]int{401, 401, 404, 404, 404}},
 	{"GET", "/api/events/{id}/body", "/api/events/0/body", "", [callers]int{401, 401, 404, 404, 404}},

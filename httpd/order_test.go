@@ -145,7 +145,7 @@ func TestRequestIDEverywhere(t *testing.T) {
 // brokenScheme fails in a way that a Scheme must not.
 type brokenScheme struct{ admit.Scheme }
 
-func (brokenScheme) CheckHeader(http.Header) error { return errInjected }
+func (brokenScheme) CheckHeader(*admit.Request) error { return errInjected }
 
 // readRecorder is a body that counts the calls of Read.
 type readRecorder struct{ reads int }

@@ -46,5 +46,12 @@ func (f *refusals) log(r *http.Request, requestID string, why *refusal) {
 	f.logger.Log(r.Context(), level, f.message, args...)
 }
 
+// handshake writes a line about a handshake that was answered, within the same limit: some of them anyone can make.
+func (f *refusals) handshake(r *http.Request, requestID, source string) {
+	if f.limiter.Allow() {
+		f.logger.Info("handshake answered", "request_id", requestID, "source", source, "method", r.Method, "remote", r.RemoteAddr)
+	}
+}
+
 // head shortens what a client can make as long as it likes.
 func head(s string) string { return s[:min(len(s), 200)] }

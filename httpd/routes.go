@@ -40,6 +40,7 @@ var table = []struct {
 	{"GET", "/metrics", hookgate.RoleNone, "", (*Server).showMetrics},
 	{"GET", "/api/health", hookgate.RoleNone, "", (*Server).health},
 	{"GET", "/api/openapi.yaml", hookgate.RoleNone, "", (*Server).openAPI},
+	{"GET", "/api/sources", hookgate.RoleViewer, "", (*Server).showSources},
 	{"GET", "/api/events", hookgate.RoleViewer, "", (*Server).events},
 	{"GET", "/api/events/{id}", hookgate.RoleViewer, "", (*Server).event},
 	{"GET", "/api/events/{id}/body", hookgate.RoleViewer, "", (*Server).eventBody},

@@ -90,7 +90,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	send(413, "/webhooks", sound+strings.Repeat(payload, 12_000), key...)
 	send(503, "/webhooks", envelope("m", "t", `,"p":"`+strings.Repeat(payload, 8_000)+`"`), key...)
 	send(415, "/webhooks", sound, append(key, "Content-Type", "text/plain")...)
-	send(415, "/webhooks", sound, append(key, "Content-Encoding", "gzip")...)
+	send(415, "/webhooks", sound, append(key, "Content-Encoding", "br")...)
 	for _, body := range []string{
 		payload, `"` + payload + `"`, `{"` + payload, `{"` + payload + `":1}`, `{"messageId":"m","eventType":"t","a":` + payload + `}`,
 		`{"messageId":{"x":"` + payload + `"},"eventType":"t"}`, `{"messageId":["` + payload + `"],"eventType":"t"}`,

@@ -75,6 +75,7 @@ const (
 var reasons = map[int]string{
 	http.StatusBadRequest:            "malformed",
 	http.StatusUnauthorized:          "unauthenticated",
+	http.StatusForbidden:             "address",
 	http.StatusNotFound:              "no_source",
 	http.StatusMethodNotAllowed:      "method",
 	http.StatusRequestTimeout:        "slow_body",

@@ -23,7 +23,7 @@ func newPruning(r *prometheus.Registry) pruning {
 			Name: "webhook_retention_removed_total", Help: "What retention removed: events whose body went, links of the audit chain and the requests in them.",
 		}, []string{"kind"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "webhook_retention_step_ms", Help: "Time that a step of retention took, in milliseconds.", Buckets: latencyBuckets,
+			Name: "webhook_retention_latency_ms", Help: "Time that a step of retention took, in milliseconds.", Buckets: latencyBuckets,
 		}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "webhook_retention_failures_total", Help: "Steps of retention that failed.",

@@ -31,9 +31,13 @@ type config struct {
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
 	AdminTokens     []string      `koanf:"admin_tokens"`
 	LogLevel        string        `koanf:"log_level"`
+	PublicURL       string        `koanf:"public_url"`
+
+	AllowUnauthenticated bool `koanf:"allow_unauthenticated"`
 
 	Admin     adminConfig             `koanf:"admin"`
 	HTTP      httpConfig              `koanf:"http"`
+	TLS       tlsConfig               `koanf:"tls"`
 	Queue     queueConfig             `koanf:"queue"`
 	Redis     redisConfig             `koanf:"redis"`
 	Spool     spoolConfig             `koanf:"spool"`
@@ -61,6 +65,7 @@ type adminConfig struct {
 type httpConfig struct {
 	MaxBody           byteSize      `koanf:"max_body"`
 	MaxBodyMemory     byteSize      `koanf:"max_body_memory"`
+	MaxUnpacked       byteSize      `koanf:"max_unpacked"`
 	MaxHeader         byteSize      `koanf:"max_header"`
 	MaxConnections    int           `koanf:"max_connections"`
 	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout"`
@@ -68,6 +73,7 @@ type httpConfig struct {
 	WriteTimeout      time.Duration `koanf:"write_timeout"`
 	IdleTimeout       time.Duration `koanf:"idle_timeout"`
 	RetryAfter        time.Duration `koanf:"retry_after"`
+	TrustedProxies    []string      `koanf:"trusted_proxies"`
 }
 
 type queueConfig struct {
@@ -134,14 +140,6 @@ type retentionConfig struct {
 	SharePercent int `koanf:"share_percent"`
 }
 
-type sourceConfig struct {
-	Kind        string   `koanf:"kind"`
-	BearerKeys  []string `koanf:"bearer_keys"`
-	Secrets     []string `koanf:"secrets"`
-	OrderingKey string   `koanf:"ordering_key"`
-	KeepHeaders []string `koanf:"keep_headers"`
-}
-
 func defaultConfig() config {
 	return config{
 		Listen:          "127.0.0.1:8080",
@@ -154,6 +152,7 @@ func defaultConfig() config {
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
 			MaxBodyMemory:     256 << 20,
+			MaxUnpacked:       8 << 20,
 			MaxHeader:         64 << 10,
 			MaxConnections:    10_000,
 			ReadHeaderTimeout: 5 * time.Second,
@@ -331,7 +330,7 @@ func (c config) check() error {
 	}
 	for name, v := range map[string]int64{
 		"http.max_body": int64(c.HTTP.MaxBody), "http.max_header": int64(c.HTTP.MaxHeader),
-		"http.max_body_memory": int64(c.HTTP.MaxBodyMemory),
+		"http.max_body_memory": int64(c.HTTP.MaxBodyMemory), "http.max_unpacked": int64(c.HTTP.MaxUnpacked),
 		"http.max_connections": int64(c.HTTP.MaxConnections), "http.read_header_timeout": int64(c.HTTP.ReadHeaderTimeout),
 		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
@@ -362,6 +361,10 @@ func (c config) check() error {
 		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody, maxBodyLimit)
 	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:
 		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)", c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
+	case 2*c.HTTP.MaxUnpacked > c.HTTP.MaxBodyMemory:
+		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)", c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
+	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
+		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
 	case c.Worker.BackoffMin > c.Worker.BackoffMax:
 		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)", c.Worker.BackoffMin, c.Worker.BackoffMax)
 	case !slices.Contains([]string{roleAll, roleIngest, roleWorker}, c.Role):
@@ -380,14 +383,15 @@ func (c config) check() error {
 	if err := c.Retention.check(c.Queue.ClaimTTL); err != nil {
 		return err
 	}
-	for name, s := range c.Sources {
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
-			return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
-		}) || len(name) > 64 {
-			return fmt.Errorf("sources: the name %q is not made of up to 64 of a-z, 0-9, - and _", name)
-		}
-		if s.Kind == "" {
-			return fmt.Errorf("sources.%s.kind is missing", name)
+	if _, err := parsePrefixes(c.HTTP.TrustedProxies); err != nil {
+		return fmt.Errorf("http.trusted_proxies: %w", err)
+	}
+	if err := checkPublicURL(c.PublicURL); err != nil {
+		return fmt.Errorf("public_url: %w", err)
+	}
+	for _, name := range c.sourceNames() {
+		if err := c.Sources[name].check(name, c); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/doctor"
-	"github.com/hookgate/hookgate/httpd"
 )
 
 const (
@@ -88,7 +88,7 @@ func doctorConfigOf(c config, rate float64, processes int) doctor.Config {
 	d := doctor.Config{
 		Timeout: doctorTimeout,
 		Settings: doctor.Settings{
-			Listen: c.Listen, AdminListen: c.Admin.Listen, MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
+			Listen: c.Listen, AdminListen: c.Admin.Listen, TLS: c.TLS.CertFile != "", MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
 		},
 		DataDir: doctor.DataDir{
 			Path: string(c.DataDir), Holds: "queue and store", Records: c.Queue.HighWater, RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
@@ -131,11 +131,11 @@ func sourcesByKeys(c config) (keyed, open []string, err error) {
 		s := c.Sources[name]
 		check("sources."+name+".bearer_keys", s.BearerKeys)
 		check("sources."+name+".secrets", s.Secrets)
-		// The default source is given keys on the first start.
-		if len(s.BearerKeys)+len(s.Secrets) > 0 || name == httpd.DefaultSource {
-			keyed = append(keyed, name)
-		} else {
+		check("sources."+name+".verify_tokens", s.VerifyTokens)
+		if kind, _ := admit.Find(s.Kind); kind.Open {
 			open = append(open, name)
+		} else {
+			keyed = append(keyed, name)
 		}
 	}
 	return keyed, open, err

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/hookgate/hookgate/httpd"
@@ -43,12 +44,10 @@ func findCredentials(c config) (k credentials, err error) {
 		}
 		*to = []string{key}
 	}
-	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 {
+	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 && source.Kind == "envelope" { // those of others are the sender's
 		k.fromDataDir = true
 		take(hmacSecretName, &k.hmacSecrets)
-		if source.Kind == "envelope" {
-			take(bearerKeyName, &k.bearerKeys)
-		}
+		take(bearerKeyName, &k.bearerKeys)
 	}
 	if len(k.adminTokens) == 0 {
 		take(adminTokenName, &k.adminTokens)
@@ -59,13 +58,21 @@ func findCredentials(c config) (k credentials, err error) {
 // minSecretBytes is the length below which a configured key is refused as a mistake.
 const minSecretBytes = 8
 
-// resolveSecrets replaces "env:NAME" by the value of that environment variable, which may hold several
-// separated by commas, and "file:PATH" by the content of that file. Anything else is the secret itself.
+// inEnvironment is an environment variable inside a secret.
+var inEnvironment = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+
+// resolveSecrets replaces "env:NAME" and "${NAME}" by the value of that environment variable, which may hold several
+// separated by commas, and "file:PATH" by the content of that file. Inside of anything else, which is the secret itself,
+// "${NAME}" stands for that value too.
 func resolveSecrets(settings []string) ([]string, error) {
 	var secrets []string
 	for i, setting := range settings {
 		values := []string{setting}
-		if name, ok := strings.CutPrefix(setting, "env:"); ok {
+		name, ok := strings.CutPrefix(setting, "env:")
+		if m := inEnvironment.FindStringSubmatch(setting); m != nil && m[0] == setting {
+			name, ok = m[1], true
+		}
+		if ok {
 			if values = strings.Split(os.Getenv(name), ","); os.Getenv(name) == "" {
 				return nil, fmt.Errorf("environment variable %s is empty or not set", name)
 			}
@@ -75,6 +82,10 @@ func resolveSecrets(settings []string) ([]string, error) {
 				return nil, err
 			}
 			values = []string{key}
+		} else if missing := unset(setting); missing != "" {
+			return nil, fmt.Errorf("environment variable %s is empty or not set", missing)
+		} else {
+			values[0] = inEnvironment.ReplaceAllStringFunc(setting, func(name string) string { return os.Getenv(name[2 : len(name)-1]) })
 		}
 		for _, secret := range values {
 			if secret = strings.TrimSpace(secret); len(secret) < minSecretBytes {
@@ -84,4 +95,14 @@ func resolveSecrets(settings []string) ([]string, error) {
 		}
 	}
 	return secrets, nil
+}
+
+// unset returns the first environment variable inside a setting that is not set.
+func unset(setting string) string {
+	for _, m := range inEnvironment.FindAllStringSubmatch(setting, -1) {
+		if os.Getenv(m[1]) == "" {
+			return m[1]
+		}
+	}
+	return ""
 }

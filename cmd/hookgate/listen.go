@@ -71,9 +71,13 @@ func (l listeners) serve(s *httpd.Server) <-chan error {
 }
 
 // urlOf returns the base URL under which a listener is reached from this machine.
-func urlOf(l net.Listener) string {
-	if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
+func urlOf(l net.Listener, secure bool) string {
+	scheme := "http"
+	if secure {
+		scheme = "https"
 	}
-	return "http://" + l.Addr().String()
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("%s://127.0.0.1:%d", scheme, tcp.Port)
+	}
+	return scheme + "://" + l.Addr().String()
 }

@@ -85,6 +85,8 @@ them in order, once, with their lineage.
 		newReplayCommand(),
 		newEventsCommand(),
 		newTraceCommand(),
+		newSourcesCommand(),
+		newSendCommand(),
 		newMaintenanceCommand(),
 		newDrainCommand(),
 		newDLQCommand(),

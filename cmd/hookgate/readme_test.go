@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -100,7 +101,7 @@ func TestExampleConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Sources["github"].OrderingKey != "repository.full_name" || c.Queue.HighWater != 500_000 {
+	if !slices.Equal(c.Sources["github"].OrderingKey, []string{"json:repository.full_name"}) || c.Queue.HighWater != 500_000 {
 		t.Errorf("the example reads as %+v", c)
 	}
 }

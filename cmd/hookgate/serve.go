@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -120,7 +121,11 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	m := metrics.New(metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
-	server, err := httpd.New(httpConfigOf(c, keys, around, log), sources,
+	edge, err := httpConfigOf(c, keys, around, log)
+	if err != nil {
+		return err
+	}
+	server, err := httpd.New(edge, sources,
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access, Metrics: m, Guard: protection})
 	if err != nil {
 		return err
@@ -181,36 +186,13 @@ func closing(err *error, c io.Closer) {
 	}
 }
 
-// newSources makes the configured sources; the default one takes its keys from k.
-func newSources(c config, k credentials) ([]httpd.Source, error) {
-	var sources []httpd.Source
-	for name, s := range c.Sources {
-		o := admit.Options{BearerKeys: k.bearerKeys, Secrets: k.hmacSecrets, OrderingKey: s.OrderingKey}
-		if name != httpd.DefaultSource {
-			var err error
-			if o.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
-				return nil, fmt.Errorf("sources.%s.bearer_keys: %w", name, err)
-			}
-			if o.Secrets, err = resolveSecrets(s.Secrets); err != nil {
-				return nil, fmt.Errorf("sources.%s.secrets: %w", name, err)
-			}
-		}
-		for _, key := range slices.Concat(o.BearerKeys, o.Secrets) {
-			if slices.Contains(k.adminTokens, key) {
-				return nil, fmt.Errorf("sources.%s: one of its keys is also in admin_tokens; what authenticates webhooks must open nothing else", name)
-			}
-		}
-		scheme, err := admit.New(s.Kind, o)
-		if err != nil {
-			return nil, fmt.Errorf("sources.%s: %w", name, err)
-		}
-		sources = append(sources, httpd.Source{Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders})
-	}
-	return sources, nil
-}
-
-func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler, log *slog.Logger) httpd.Config {
+func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler, log *slog.Logger) (httpd.Config, error) {
+	secure, err1 := newTLS(c.TLS, log)
+	trusted, err2 := parsePrefixes(c.HTTP.TrustedProxies)
 	return httpd.Config{
+		TLS:               secure,
+		TrustedProxies:    trusted,
+		MaxUnpackedBytes:  int64(c.HTTP.MaxUnpacked),
 		MaxBodyBytes:      int64(c.HTTP.MaxBody),
 		MaxHeaderBytes:    int(c.HTTP.MaxHeader),
 		MaxConnections:    c.HTTP.MaxConnections,
@@ -224,7 +206,7 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		Version:           versionText(),
 		Logger:            log,
 		Around:            around,
-	}
+	}, errors.Join(err1, err2)
 }
 
 // processName tells this process from others, on other machines too.
@@ -270,8 +252,10 @@ func retentionConfigOf(c config, log *slog.Logger) retention.Config {
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
-func announce(out io.Writer, c config, k credentials, l listeners, b *backends) {
-	url := urlOf(l.public)
+func announce(to io.Writer, c config, k credentials, l listeners, b *backends) {
+	out := &bytes.Buffer{} // written at once, so that who waits for the first line has them all
+	defer out.WriteTo(to)
+	url := urlOf(l.public, c.TLS.CertFile != "")
 	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), l.public.Addr())
 	if l.separate() {
 		fmt.Fprintf(out, "Admin and read API, metrics: on %s alone.\n", l.admin.Addr())
@@ -287,9 +271,12 @@ func announce(out io.Writer, c config, k credentials, l listeners, b *backends) 
 		fmt.Fprintln(out, "Role is worker: webhooks are taken by other processes.")
 		return
 	}
-	for name, s := range c.Sources {
+	for _, name := range c.sourceNames() {
 		if name != httpd.DefaultSource {
-			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, s.Kind, url, name)
+			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, c.Sources[name].Kind, url, name)
+		}
+		if kind, _ := admit.Find(c.Sources[name].Kind); kind.Open {
+			fmt.Fprintf(out, "Source %s authenticates nobody: whoever reaches %s may send.\n", name, l.public.Addr())
 		}
 	}
 	if k.fromDataDir && len(k.bearerKeys) > 0 {
@@ -303,7 +290,7 @@ and see what became of it:
 
   %s trace evt-1 --target %s --data-dir %s
 
-`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin), shellQuote(string(c.DataDir)))
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)))
 	}
 }
 

@@ -1,0 +1,124 @@
+package admit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/hookgate/hookgate"
+)
+
+// identifyCloudEvent finds the identity of an event as the HTTP protocol binding of CloudEvents 1.0 carries it: in the headers
+// (binary), in the body (structured, application/cloudevents+json), or of several in an array (batch, application/cloudevents-batch+json),
+// which is kept as one. Source and id together name a CloudEvent, so the message id is "SOURCE ID", or the SHA-256
+// of that if it is too long; that of a batch is the SHA-256 of its body.
+func identifyCloudEvent(_ *source, r *Request) (Message, error) {
+	mediaType := ""
+	if types := r.Header["Content-Type"]; len(types) == 1 {
+		mediaType, _, _ = strings.Cut(types[0], ";")
+		mediaType = strings.ToLower(strings.TrimSpace(mediaType))
+	}
+	switch {
+	case mediaType == "application/cloudevents-batch+json":
+		if err := scan(r.content(), true, nil); err != nil {
+			return Message{}, err
+		}
+		return Message{hashOf(string(r.Body)), "batch", "batch", hookgate.NoSequence}, nil
+	case mediaType == "application/cloudevents+json":
+		return structuredEvent(r)
+	case strings.HasPrefix(mediaType, "application/cloudevents"):
+		return Message{}, fmt.Errorf("%w: Content-Type is %.100q; of CloudEvents in the body only JSON is understood", ErrUnsupportedMediaType, mediaType)
+	}
+	return binaryEvent(r)
+}
+
+// cloudEventAttributes are those that matter, with the last one optional.
+var cloudEventAttributes = [...]string{"specversion", "id", "type", "source", "subject"}
+
+func binaryEvent(r *Request) (Message, error) {
+	var values [len(cloudEventAttributes)]string
+	for i, name := range cloudEventAttributes {
+		switch header := r.Header[http.CanonicalHeaderKey("ce-"+name)]; {
+		case len(header) > 1:
+			return Message{}, &MalformedError{"ce-" + name, "occurs more than once"}
+		case len(header) == 1:
+			// Values are percent-encoded where a header could not hold them.
+			text, err := url.PathUnescape(header[0])
+			if err != nil {
+				return Message{}, &MalformedError{"ce-" + name, "is not properly percent-encoded"}
+			}
+			values[i] = text
+		}
+	}
+	return cloudEvent(values, "ce-")
+}
+
+func structuredEvent(r *Request) (Message, error) {
+	var paths [len(cloudEventAttributes)]path
+	for i, name := range cloudEventAttributes {
+		paths[i] = path{name}
+	}
+	var f finder
+	f.lookFor(paths[:], 1)
+	if err := scan(r.content(), false, &f); err != nil {
+		return Message{}, err
+	}
+	if f.twice != noPath {
+		return Message{}, &MalformedError{cloudEventAttributes[f.twice], "occurs more than once"}
+	}
+	var values [len(cloudEventAttributes)]string
+	for i, name := range cloudEventAttributes {
+		raw := f.raw(i, r.content())
+		switch {
+		case isNone(raw):
+		case raw[0] != '"':
+			return Message{}, &MalformedError{name, "is not a string"}
+		default:
+			text, reason := unescape(nil, raw[1:len(raw)-1], maxEcho)
+			if reason != "" {
+				return Message{}, &MalformedError{name, "is too long or holds half of a surrogate pair"}
+			}
+			values[i] = string(text)
+		}
+	}
+	return cloudEvent(values, "")
+}
+
+func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Message, error) {
+	for i, name := range cloudEventAttributes[:4] {
+		if values[i] == "" {
+			return Message{}, &MalformedError{prefix + name, "is missing"}
+		}
+	}
+	version, id, eventType, source, subject := values[0], values[1], values[2], values[3], values[4]
+	if version != "1.0" {
+		return Message{}, &MalformedError{prefix + "specversion", "is not 1.0"}
+	}
+	if strings.Contains(source, " ") {
+		return Message{}, &MalformedError{prefix + "source", "holds a space, which no URI reference does"}
+	}
+	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source, Sequence: hookgate.NoSequence}
+	if subject != "" {
+		m.OrderingKey = source + " " + subject
+	}
+	for text, name := range map[*string]string{&m.MessageID: "id", &m.OrderingKey: "source"} {
+		if len(*text) > MaxIdentityBytes {
+			*text = hashOf(*text)
+		}
+		if reason := checkIdentity(*text); reason != "" {
+			return Message{}, &MalformedError{prefix + name, reason}
+		}
+	}
+	if reason := checkIdentity(eventType); reason != "" {
+		return Message{}, &MalformedError{prefix + "type", reason}
+	}
+	return m, nil
+}
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,210 @@
+package admit
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/hookgate/hookgate"
+)
+
+// handshake is how a kind of sender tries out its endpoint; see Handshaker.
+type handshake struct {
+	methods      []string
+	greet, reply func(*source, *Request) (*Answer, error)
+}
+
+// maxEcho is the longest text of a sender that is given back to it.
+const maxEcho = 4096
+
+// textAnswer gives a text back. It may be anyone's: no browser must take it for a page.
+func textAnswer(text string) *Answer {
+	return &Answer{http.StatusOK, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}, []byte(text)}
+}
+
+func jsonAnswer(body []byte) *Answer {
+	return &Answer{http.StatusOK, http.Header{"Content-Type": {"application/json"}}, body}
+}
+
+// queryValue returns the one value of a parameter of the query. A reason means that there are several, or that it could not be
+// echoed.
+func queryValue(query, name string) (value, reason string) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", "is not properly encoded"
+	}
+	switch all := values[name]; {
+	case len(all) == 0:
+		return "", ""
+	case len(all) > 1:
+		return "", "occurs more than once"
+	case len(all[0]) > maxEcho:
+		return "", "is too long"
+	case strings.ContainsFunc(all[0], unicode.IsControl):
+		return "", "holds a control character"
+	default:
+		return all[0], ""
+	}
+}
+
+// members returns the texts at paths of a JSON object, empty where there is nothing or the object is ambiguous.
+func members(body []byte, names ...string) []string {
+	found := make([]string, len(names))
+	paths := make([]path, len(names))
+	for i, name := range names {
+		paths[i] = strings.Split(name, ".")
+	}
+	var f finder
+	f.lookFor(paths, longestOf(paths))
+	if scan(body, false, &f) != nil || f.twice != noPath {
+		return found
+	}
+	for i := range names {
+		if raw := f.raw(i, body); len(raw) > 0 && raw[0] == '"' && len(raw) <= maxEcho {
+			text, reason := unescape(nil, raw[1:len(raw)-1], maxEcho)
+			if reason == "" {
+				found[i] = string(text)
+			}
+		} else if len(raw) > 0 && isDigit(raw[0]) {
+			found[i] = string(raw)
+		}
+	}
+	return found
+}
+
+// slackReply answers url_verification (api.slack.com/events/url_verification), which is signed like an event.
+func slackReply(_ *source, r *Request) (*Answer, error) {
+	if isFormType(r.Header) {
+		return nil, nil
+	}
+	if m := members(r.content(), "type", "challenge"); m[0] == "url_verification" && m[1] != "" {
+		return textAnswer(m[1]), nil
+	}
+	return nil, nil
+}
+
+// zoomReply answers endpoint.url_validation (developers.zoom.us/docs/api/webhooks), which is signed like an event, with the HMAC of
+// the token under the secret that the request itself is signed with.
+func zoomReply(s *source, r *Request) (*Answer, error) {
+	m := members(r.content(), "event", "payload.plainToken")
+	if m[0] != "endpoint.url_validation" || m[1] == "" {
+		return nil, nil
+	}
+	for _, secret := range s.options.Secrets {
+		o := s.options
+		o.Secrets = []string{secret}
+		one, err := newSigned(s.rule, o, "")
+		if err != nil || one.authenticate(r) != nil {
+			continue
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(m[1]))
+		body := hookgate.AppendJSONString([]byte(`{"plainToken":`), m[1])
+		body = append(body, `,"encryptedToken":"`...)
+		return jsonAnswer(append(hex.AppendEncode(body, mac.Sum(nil)), `"}`...)), nil
+	}
+	return nil, unauthenticated(s.rule.Header, "is of another secret than a moment ago")
+}
+
+// discordReply answers both of Discord's PINGs, which are signed: of interactions with type 1, of webhook events with
+// type 0 (discord.com/developers/docs).
+func discordReply(_ *source, r *Request) (*Answer, error) {
+	m := members(r.content(), "type", "id", "event.type")
+	switch {
+	case m[0] == "1" && m[1] != "" && m[2] == "": // an event of type 1 has no id, but an event
+		return jsonAnswer([]byte(`{"type":1}`)), nil
+	case m[0] == "0":
+		return &Answer{Status: http.StatusNoContent}, nil
+	}
+	return nil, nil
+}
+
+// metaGreet answers the verification request (developers.facebook.com/docs/graph-api/webhooks/getting-started), which shows the verify
+// token.
+func metaGreet(s *source, r *Request) (*Answer, error) {
+	if r.Method != http.MethodGet {
+		return nil, nil
+	}
+	for name, wanted := range map[string]func(string) bool{
+		"hub.mode":         func(v string) bool { return v == "subscribe" },
+		"hub.verify_token": func(v string) bool { return v != "" && matchDigest(digestsOf(s.options.VerifyTokens), v) },
+		"hub.challenge":    func(v string) bool { return v != "" },
+	} {
+		if value, reason := queryValue(r.Query, name); reason != "" || !wanted(value) {
+			return nil, unauthenticated(name, "is missing or not what is configured")
+		}
+	}
+	challenge, _ := queryValue(r.Query, "hub.challenge")
+	return textAnswer(challenge), nil
+}
+
+// dropboxGreet answers the verification request (dropbox.com/developers/reference/webhooks), which is not signed.
+func dropboxGreet(_ *source, r *Request) (*Answer, error) {
+	if r.Method != http.MethodGet {
+		return nil, nil
+	}
+	return echo(r, "challenge")
+}
+
+// graphGreet answers the validation of a subscription (learn.microsoft.com/graph/change-notifications-delivery-webhooks), which
+// is not signed.
+func graphGreet(_ *source, r *Request) (*Answer, error) {
+	if !strings.Contains(r.Query, "validationToken=") {
+		return nil, nil
+	}
+	return echo(r, "validationToken")
+}
+
+func echo(r *Request, name string) (*Answer, error) {
+	value, reason := queryValue(r.Query, name)
+	if value == "" && reason == "" {
+		reason = "is missing"
+	}
+	if reason != "" {
+		return nil, &MalformedError{name, reason}
+	}
+	return textAnswer(value), nil
+}
+
+// oktaGreet answers the one-time verification request (developer.okta.com/docs/concepts/event-hooks), which carries the secret
+// like an event.
+func oktaGreet(s *source, r *Request) (*Answer, error) {
+	if r.Method != http.MethodGet {
+		return nil, nil
+	}
+	if err := s.proof.checkHeader(r); err != nil {
+		return nil, err
+	}
+	value, err := soleHeader(r, "X-Okta-Verification-Challenge")
+	if err != nil || len(value) > maxEcho {
+		return nil, &MalformedError{"X-Okta-Verification-Challenge", "is missing, too long or there more than once"}
+	}
+	return jsonAnswer(append(hookgate.AppendJSONString([]byte(`{"verification":`), value), '}')), nil
+}
+
+// cloudEventsGreet answers the validation request of HTTP 1.1 Web Hooks for Event Delivery (cloudevents/spec, http-webhook.md,
+// section 4): this endpoint takes events from the origin that asks. Its events still need the token.
+func cloudEventsGreet(_ *source, r *Request) (*Answer, error) {
+	if r.Method != http.MethodOptions {
+		return nil, nil
+	}
+	origin, err := soleHeader(r, "Webhook-Request-Origin")
+	if err != nil || checkIdentity(origin) != "" {
+		return nil, &MalformedError{"WebHook-Request-Origin", "is missing, too long or there more than once"}
+	}
+	return &Answer{Status: http.StatusOK, Header: http.Header{
+		"Allow": {"POST"}, "Webhook-Allowed-Origin": {origin}, "Webhook-Allowed-Rate": {"*"},
+	}}, nil
+}
+
+func digestsOf(secrets []string) [][sha256.Size]byte {
+	digests := make([][sha256.Size]byte, len(secrets))
+	for i, s := range secrets {
+		digests[i] = sha256.Sum256([]byte(s))
+	}
+	return digests
+}

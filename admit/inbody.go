@@ -1,0 +1,140 @@
+package admit
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// mailgun is the proof of Mailgun (documentation.mailgun.com, "Securing Webhooks"): the body carries a timestamp, a token and the
+// HMAC-SHA256 of the two. Nothing else of the body is signed.
+type mailgun struct {
+	secrets   []string
+	tolerance time.Duration
+}
+
+func newMailgun(o Options) (proof, error) {
+	if len(o.Secrets) == 0 {
+		return nil, errNoCredentials
+	}
+	m := mailgun{o.Secrets, DefaultTolerance}
+	if o.Tolerance > 0 {
+		m.tolerance = o.Tolerance
+	}
+	return m, nil
+}
+
+func (mailgun) checkHeader(*Request) error { return nil }
+
+var mailgunPaths = []path{{"signature", "timestamp"}, {"signature", "token"}, {"signature", "signature"}}
+
+func (m mailgun) authenticate(r *Request) error {
+	var f finder
+	f.lookFor(mailgunPaths, 2)
+	if err := scan(r.Body, false, &f); err != nil {
+		return fmt.Errorf("%w: signature cannot be found: %w", ErrUnauthenticated, err)
+	}
+	var texts [3]string
+	for i, p := range mailgunPaths {
+		text, reason := jsonText(f.raw(i, r.Body))
+		switch {
+		case f.twice != noPath:
+			reason = "or its neighbour occurs more than once"
+		case reason == "" && text == "":
+			reason = "is missing"
+		}
+		if reason != "" {
+			return unauthenticated(strings.Join(p, "."), reason)
+		}
+		texts[i] = text
+	}
+	got, err := decodeHex(texts[2])
+	if err != nil || len(got) != sha256.Size {
+		return unauthenticated("signature.signature", "does not have 64 hexadecimal digits")
+	}
+	match := 0
+	for _, secret := range m.secrets {
+		match |= subtle.ConstantTimeCompare(got, mailgunSum(secret, texts[0]+texts[1]))
+	}
+	if match != 1 {
+		return unauthenticated("signature.signature", "is not what any of the configured secrets makes of timestamp and token")
+	}
+	return checkTime("signature.timestamp", texts[0], "s", r.Time, m.tolerance)
+}
+
+func mailgunSum(secret, text string) []byte {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
+
+// signMailgun puts a signature into a body that is an object.
+func signMailgun(o Options, r *Request) error {
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(r.Body, &body); err != nil || body == nil {
+		return errors.New("the body is not a JSON object, which the signature could be put into")
+	}
+	timestamp, token := strconv.FormatInt(r.Time.Unix(), 10), rand.Text()
+	body["signature"] = fmt.Appendf(nil, `{"timestamp":%q,"token":%q,"signature":%q}`, timestamp, token,
+		hex.EncodeToString(mailgunSum(o.Secrets[0], timestamp+token)))
+	var err error
+	r.Body, err = json.Marshal(body)
+	return err
+}
+
+// graph is the proof of Microsoft Graph (learn.microsoft.com/graph/change-notifications-overview): each notification of the body carries
+// the clientState that only the subscriber and Microsoft know.
+type graph struct{ digests [][sha256.Size]byte }
+
+func (graph) checkHeader(*Request) error { return nil }
+
+// maxNotifications bounds what one request is taken apart into.
+const maxNotifications = 1000
+
+func (g graph) authenticate(r *Request) error {
+	var f finder
+	f.lookFor([]path{{"value"}}, 1)
+	switch err := scan(r.Body, false, &f); {
+	case err != nil:
+		return fmt.Errorf("%w: clientState cannot be found: %w", ErrUnauthenticated, err)
+	case f.twice != noPath: // another reader could take the one that encoding/json does not
+		return unauthenticated("value", "occurs more than once")
+	}
+	// Maps, because the names of a struct's members would match in any case.
+	var body map[string]json.RawMessage
+	var value []map[string]json.RawMessage
+	if json.Unmarshal(r.Body, &body) != nil || json.Unmarshal(body["value"], &value) != nil || len(value) == 0 || len(value) > maxNotifications {
+		return unauthenticated("value", "is not an array of 1 to "+strconv.Itoa(maxNotifications)+" notifications")
+	}
+	for _, notification := range value {
+		var state string
+		if json.Unmarshal(notification["clientState"], &state) != nil || !matchDigest(g.digests, state) {
+			return unauthenticated("clientState", "is missing in a notification or none of the configured secrets")
+		}
+	}
+	return nil
+}
+
+// signGraph puts the clientState into each notification of a body.
+func signGraph(o Options, r *Request) error {
+	var body map[string]json.RawMessage
+	var value []map[string]json.RawMessage
+	if json.Unmarshal(r.Body, &body) != nil || json.Unmarshal(body["value"], &value) != nil {
+		return errors.New(`the body is not of the form {"value":[{…}]}`)
+	}
+	for _, notification := range value {
+		notification["clientState"], _ = json.Marshal(o.Secrets[0])
+	}
+	body["value"], _ = json.Marshal(value)
+	var err error
+	r.Body, err = json.Marshal(body)
+	return err
+}

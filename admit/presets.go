@@ -1,0 +1,322 @@
+package admit
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// presets are the kinds for the senders that people have, each as the sender documents it; docs/senders.md says for each where.
+func presets() []kind {
+	ok := Success{Status: http.StatusOK}
+	return []kind{
+		{
+			Kind: Kind{Name: "standard_webhooks", Sender: "Standard Webhooks",
+				Proof:  "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:webhook-id}.{timestamp}.{body} in webhook-signature",
+				Places: Places{MessageID: list("header:webhook-id"), EventType: list("json:type", "const:event")}},
+			rule:  standardRule("webhook"),
+			proof: func(o Options) (proof, error) { return newStandard("webhook", o) },
+		},
+		{
+			Kind: Kind{Name: "svix", Sender: "Svix, and who sends with it, such as Clerk and Resend",
+				Proof:  "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:svix-id}.{timestamp}.{body} in svix-signature",
+				Places: Places{MessageID: list("header:svix-id"), EventType: list("json:type", "json:event_type", "const:event")}},
+			rule:  standardRule("svix"),
+			proof: func(o Options) (proof, error) { return newStandard("svix", o) },
+		},
+		{
+			Kind: Kind{Name: "github", Sender: "GitHub",
+				Places: Places{MessageID: list("header:X-GitHub-Delivery"), EventType: list("header:X-GitHub-Event"), OrderingKey: list("json:repository.full_name")}},
+			rule: Rule{Header: "X-Hub-Signature-256", Prefix: "sha256="},
+			hint: "; set a secret in the webhook's settings", body: bodyObject, expected: "set the webhook's content type to application/json",
+		},
+		{
+			Kind: Kind{Name: "gitlab", Sender: "GitLab",
+				Proof: "X-Gitlab-Token, or Standard Webhooks for a secret that begins with whsec_",
+				Places: Places{MessageID: list("header:webhook-id", "header:Idempotency-Key", "sha256:body"), EventType: list("header:X-Gitlab-Event"),
+					OrderingKey: list("json:project.path_with_namespace", "json:project_id", "json:group_id")}},
+			proof: newGitLab, body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "bitbucket", Sender: "Bitbucket, Cloud and Data Center",
+				Places: Places{MessageID: list("header:X-Request-UUID", "header:X-Request-Id", "sha256:body"), EventType: list("header:X-Event-Key"),
+					OrderingKey: list("json:repository.full_name", "json:repository.id", "json:pullRequest.toRef.repository.id")}},
+			rule: Rule{Header: "X-Hub-Signature", Prefix: "sha256="},
+			hint: "; set a secret in the webhook's settings", body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "stripe", Sender: "Stripe",
+				Places: Places{MessageID: list("json:id"), EventType: list("json:type"), OrderingKey: list("json:data.object.customer", "json:data.object.id", "json:id")}},
+			rule: Rule{Header: "Stripe-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "element:t="},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "shopify", Sender: "Shopify",
+				Places: Places{MessageID: list("header:X-Shopify-Webhook-Id"), EventType: list("header:X-Shopify-Topic"),
+					OrderingKey: list("json:id", "header:X-Shopify-Shop-Domain")}},
+			rule: Rule{Header: "X-Shopify-Hmac-Sha256", Encoding: "base64"},
+		},
+		{
+			Kind: Kind{Name: "slack", Sender: "Slack: events, commands, interactions",
+				Places: Places{MessageID: list("json:event_id", "form:trigger_id", "sha256:body"),
+					EventType:   list("json:event.type", "json:type", "form:command", "const:interaction"),
+					OrderingKey: list("json:event.channel", "json:event.channel.id", "json:team_id", "form:channel_id"),
+				}, Success: ok},
+			rule: Rule{Header: "X-Slack-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Slack-Request-Timestamp"},
+			body: bodyJSONOrForm, handshake: handshake{reply: slackReply},
+		},
+		{
+			Kind: Kind{Name: "twilio", Sender: "Twilio",
+				Proof: "HMAC-SHA1 of the URL and the form's fields, or of the URL with bodySHA256, in X-Twilio-Signature",
+				Places: Places{MessageID: list("header:I-Twilio-Idempotency-Token", "sha256:body"),
+					EventType:   list("form:MessageStatus", "form:SmsStatus", "form:CallStatus", "json:type", "const:event"),
+					OrderingKey: list("form:MessageSid", "form:CallSid", "form:SmsSid", "const:twilio")},
+				Success: Success{http.StatusOK, "text/xml", "<Response/>"}},
+			proof: newTwilio, sign: signTwilio,
+		},
+		{
+			Kind: Kind{Name: "discord", Sender: "Discord: interactions, webhook events",
+				Places: Places{MessageID: list("json:id", "sha256:body"), EventType: list("json:event.type", "json:type"),
+					OrderingKey: list("json:guild_id", "json:event.data.guild.id", "json:application_id")},
+				Success: Success{Status: http.StatusNoContent}},
+			rule: Rule{Algorithm: ed25519Algorithm, Header: "X-Signature-Ed25519", Signed: "{timestamp}{body}",
+				Timestamp: "header:X-Signature-Timestamp", SecretEncoding: "hex"},
+			body: bodyObject, handshake: handshake{reply: discordReply},
+		},
+		{
+			Kind: Kind{Name: "meta", Sender: "Meta: WhatsApp, Messenger, Instagram, Facebook",
+				Places:  Places{MessageID: list("sha256:body"), EventType: list("json:object"), OrderingKey: list("json:entry.0.id")},
+				Success: ok},
+			rule: Rule{Header: "X-Hub-Signature-256", Prefix: "sha256="},
+			body: bodyObject, uses: uses{verifyTokens: true}, handshake: handshake{methods: []string{http.MethodGet}, greet: metaGreet},
+		},
+		{
+			Kind: Kind{Name: "zoom", Sender: "Zoom",
+				Places: Places{MessageID: list("sha256:body"), EventType: list("json:event"),
+					OrderingKey: list("json:payload.object.id", "json:payload.account_id")},
+				Success: ok},
+			rule: Rule{Header: "X-Zm-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Zm-Request-Timestamp"},
+			body: bodyObject, handshake: handshake{reply: zoomReply},
+		},
+		{
+			Kind: Kind{Name: "linear", Sender: "Linear",
+				Places: Places{MessageID: list("header:Linear-Delivery"), EventType: list("header:Linear-Event"),
+					OrderingKey: list("json:data.issueId", "json:data.id", "json:organizationId")},
+				Success: ok},
+			rule: Rule{Header: "Linear-Signature", Timestamp: "json:webhookTimestamp", TimestampUnit: "ms"},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "intercom", Sender: "Intercom",
+				Places: Places{MessageID: list("json:id"), EventType: list("json:topic"), OrderingKey: list("json:data.item.id", "json:app_id")}},
+			rule: Rule{Algorithm: "hmac-sha1", Header: "X-Hub-Signature", Prefix: "sha1="},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "hubspot", Sender: "HubSpot (signature version 3)",
+				Places: Places{MessageID: list("sha256:body"), EventType: list("json:0.subscriptionType", "const:event"),
+					OrderingKey: list("json:0.portalId", "const:hubspot")}},
+			rule: Rule{Header: "X-Hubspot-Signature-V3", Encoding: "base64", Signed: "{method}{url}{body}{timestamp}",
+				Timestamp: "header:X-Hubspot-Request-Timestamp", TimestampUnit: "ms"},
+			body: bodyJSON,
+		},
+		{
+			Kind: Kind{Name: "square", Sender: "Square",
+				Places: Places{MessageID: list("json:event_id"), EventType: list("json:type"), OrderingKey: list("json:merchant_id", "json:event_id")}},
+			rule: Rule{Header: "X-Square-Hmacsha256-Signature", Encoding: "base64", Signed: "{url}{body}"},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "paddle", Sender: "Paddle Billing",
+				Places: Places{MessageID: list("json:event_id"), EventType: list("json:event_type"),
+					OrderingKey: list("json:data.customer_id", "json:data.id", "json:event_id")},
+				Success: ok},
+			rule: Rule{Header: "Paddle-Signature", Separator: ";", Prefix: "h1=", Signed: "{timestamp}:{body}", Timestamp: "element:ts="},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "sendgrid", Sender: "SendGrid Event Webhook",
+				// A request holds events of many kinds; one key keeps them in the order sent.
+				Places: Places{MessageID: list("sha256:body"), EventType: list("const:events"), OrderingKey: list("const:sendgrid")}},
+			rule: Rule{Algorithm: ecdsaAlgorithm, Header: "X-Twilio-Email-Event-Webhook-Signature", Encoding: "base64", Signed: "{timestamp}{body}",
+				Timestamp: "header:X-Twilio-Email-Event-Webhook-Timestamp"},
+			body: bodyJSON,
+		},
+		{
+			Kind: Kind{Name: "mailgun", Sender: "Mailgun", Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body; the rest of the body is not signed",
+				Places: Places{MessageID: list("json:event-data.id"), EventType: list("json:event-data.event"),
+					OrderingKey: list("json:event-data.recipient", "json:event-data.id")}},
+			proof: newMailgun, body: bodyObject, sign: signMailgun,
+		},
+		{
+			Kind: Kind{Name: "typeform", Sender: "Typeform",
+				Places: Places{MessageID: list("json:event_id"), EventType: list("json:event_type"), OrderingKey: list("json:form_response.form_id", "json:event_id")}},
+			rule: Rule{Header: "Typeform-Signature", Prefix: "sha256=", Encoding: "base64"},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "woocommerce", Sender: "WooCommerce",
+				Places: Places{MessageID: list("header:X-WC-Webhook-Delivery-ID"), EventType: list("header:X-WC-Webhook-Topic"),
+					OrderingKey: list("json:id", "header:X-WC-Webhook-ID")},
+				Success: ok},
+			rule: Rule{Header: "X-Wc-Webhook-Signature", Encoding: "base64"},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "zendesk", Sender: "Zendesk",
+				Places: Places{MessageID: list("header:X-Zendesk-Webhook-Invocation-Id", "json:id", "sha256:body"),
+					EventType: list("json:type", "const:trigger"), OrderingKey: list("json:subject", "header:X-Zendesk-Webhook-Id")}},
+			rule: Rule{Header: "X-Zendesk-Webhook-Signature", Encoding: "base64", Signed: "{timestamp}{body}",
+				Timestamp: "header:X-Zendesk-Webhook-Signature-Timestamp", TimestampUnit: "rfc3339"},
+		},
+		{
+			Kind: Kind{Name: "calendly", Sender: "Calendly",
+				Places: Places{MessageID: list("sha256:body"), EventType: list("json:event"), OrderingKey: list("json:payload.uri", "json:created_by")}},
+			rule: Rule{Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "element:t="},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "dropbox", Sender: "Dropbox",
+				// Two notifications of one account have the same body, and are not the same.
+				Places: Places{MessageID: list("request:id"), EventType: list("const:notification"), OrderingKey: list("json:list_folder.accounts.0")}},
+			rule: Rule{Header: "X-Dropbox-Signature"},
+			body: bodyObject, handshake: handshake{methods: []string{http.MethodGet}, greet: dropboxGreet},
+		},
+		{
+			Kind: Kind{Name: "pagerduty", Sender: "PagerDuty (webhooks version 3)",
+				Places: Places{MessageID: list("json:event.id"), EventType: list("json:event.event_type"),
+					OrderingKey: list("json:event.data.incident.id", "json:event.data.id", "json:event.id")}},
+			rule: Rule{Header: "X-Pagerduty-Signature", Separator: ",", Prefix: "v1="},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "sentry", Sender: "Sentry",
+				Places: Places{MessageID: list("header:Request-ID"), EventType: list("header:Sentry-Hook-Resource"),
+					OrderingKey: list("json:data.issue.id", "json:installation.uuid", "header:Sentry-Hook-Resource")}},
+			rule: Rule{Header: "Sentry-Hook-Signature"},
+			body: bodyObject,
+		},
+		{
+			Kind: Kind{Name: "okta", Sender: "Okta event hooks", Proof: "the secret in Authorization",
+				Places: Places{MessageID: list("json:eventId"), EventType: list("json:data.events.0.eventType", "json:eventType"),
+					OrderingKey: list("json:data.events.0.target.0.id", "json:source")},
+				Success: ok},
+			proof: func(o Options) (proof, error) { return newToken("Authorization", "", o.Secrets) },
+			body:  bodyObject, handshake: handshake{methods: []string{http.MethodGet}, greet: oktaGreet},
+		},
+		{
+			Kind: Kind{Name: "microsoft_graph", Sender: "Microsoft Graph", Proof: "the secret as clientState of each notification in the body",
+				// Two changes of one thing may have the same body, and are not the same.
+				Places: Places{MessageID: list("request:id"), EventType: list("json:value.0.changeType", "json:value.0.lifecycleEvent"),
+					OrderingKey: list("json:value.0.subscriptionId")}},
+			proof: newGraph, body: bodyObject, handshake: handshake{greet: graphGreet}, sign: signGraph,
+		},
+		{
+			Kind: Kind{Name: "telegram", Sender: "Telegram bots", Proof: "the secret in X-Telegram-Bot-Api-Secret-Token",
+				Places: Places{MessageID: list("json:update_id"), EventType: list("const:update"),
+					OrderingKey: list("json:message.chat.id", "json:edited_message.chat.id", "json:channel_post.chat.id",
+						"json:callback_query.message.chat.id", "json:callback_query.from.id", "json:inline_query.from.id", "const:update")},
+				Success: ok},
+			proof: func(o Options) (proof, error) { return newToken(telegramHeader, "", o.Secrets) },
+			body:  bodyObject,
+		},
+		{
+			Kind: Kind{Name: "sns", Sender: "Amazon SNS", Proof: "RSA signature in the body, with a certificate of Amazon, of one of the configured topics",
+				Places: Places{MessageID: list("json:MessageId"), EventType: list("json:Type"), OrderingKey: list("json:TopicArn")}, Success: ok},
+			proof: newSNS, uses: uses{topics: true, noSecrets: true}, expected: "send text/plain, as Amazon SNS does, or JSON",
+			handshake: handshake{reply: snsReply},
+		},
+		{
+			Kind: Kind{Name: "cloudevents", Sender: "CloudEvents over HTTP: binary, structured and batch", Proof: "Authorization: Bearer",
+				Places: Places{MessageID: list("header:ce-id"), EventType: list("header:ce-type"), OrderingKey: list("header:ce-source")}},
+			proof:    func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o.Secrets) },
+			identify: identifyCloudEvent, uses: uses{fixedPlaces: true},
+			handshake: handshake{methods: []string{http.MethodOptions}, greet: cloudEventsGreet},
+		},
+	}
+}
+
+const (
+	telegramHeader = "X-Telegram-Bot-Api-Secret-Token"
+	gitLabHeader   = "X-Gitlab-Token"
+)
+
+func list(places ...string) []string { return places }
+
+// standardRule is the symmetric signature of Standard Webhooks, whose headers begin with a name.
+func standardRule(name string) Rule {
+	return Rule{Header: name + "-signature", Separator: " ", Prefix: "v1,", Encoding: "base64", SecretEncoding: "base64",
+		Signed: "{header:" + name + "-id}.{timestamp}.{body}", Timestamp: "header:" + name + "-timestamp"}
+}
+
+// asymmetricRule is the other signature of Standard Webhooks.
+func asymmetricRule(r Rule) Rule {
+	r.Algorithm, r.Prefix = ed25519Algorithm, "v1a,"
+	return r
+}
+
+// newStandard takes secrets (whsec_… or bare base64) for signatures v1 and public keys (whpk_…) for v1a.
+func newStandard(name string, o Options) (proof, error) {
+	public, secret := split(o.Secrets, "whpk_")
+	var all anyOf
+	var errs error
+	add := func(rule Rule, secrets []string) {
+		if len(secrets) > 0 {
+			o.Secrets = secrets
+			p, err := newSigned(rule, o, "")
+			all, errs = append(all, p), errors.Join(errs, err)
+		}
+	}
+	add(standardRule(name), secret)
+	add(asymmetricRule(standardRule(name)), public)
+	switch {
+	case errs != nil:
+		return nil, errs
+	case len(all) == 0:
+		return nil, errNoCredentials
+	case len(all) == 1:
+		return all[0], nil
+	}
+	return all, nil
+}
+
+// newGitLab takes secret tokens, which are sent as they are, and signing tokens (whsec_…), which sign in the way of Standard
+// Webhooks. A request with a signature is judged by that.
+func newGitLab(o Options) (proof, error) {
+	signing, tokens := split(o.Secrets, "whsec_")
+	switch {
+	case len(signing) == 0:
+		return newToken(gitLabHeader, "", tokens)
+	case len(tokens) == 0:
+		return newStandard("webhook", withSecrets(o, signing))
+	}
+	plain, err1 := newToken(gitLabHeader, "", tokens)
+	standard, err2 := newStandard("webhook", withSecrets(o, signing))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	return either{[]proof{plain, standard}, func(r *Request) int {
+		if len(r.Header["Webhook-Signature"]) > 0 {
+			return 1
+		}
+		return 0
+	}}, nil
+}
+
+func withSecrets(o Options, secrets []string) Options {
+	o.Secrets = secrets
+	return o
+}
+
+// newGraph makes the proof of Microsoft Graph: every notification carries the clientState that the subscription was made with.
+func newGraph(o Options) (proof, error) {
+	if len(o.Secrets) == 0 {
+		return nil, errNoCredentials
+	}
+	for _, s := range o.Secrets {
+		if s == "" || strings.ContainsFunc(s, isControl) {
+			return nil, errors.New("a clientState is empty or holds control characters")
+		}
+	}
+	return graph{digestsOf(o.Secrets)}, nil
+}

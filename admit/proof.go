@@ -1,0 +1,187 @@
+package admit
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// proof is how a sender proves who it is. The methods promise what those of a Scheme do.
+type proof interface {
+	checkHeader(r *Request) error
+	authenticate(r *Request) error
+}
+
+// signed is a proof by a signature that must be there.
+type signed struct {
+	*signature
+	hint string // ends the error about a missing signature
+}
+
+func (s signed) checkHeader(r *Request) error {
+	present, err := s.checkForm(r)
+	return s.must(present, err)
+}
+
+func (s signed) authenticate(r *Request) error {
+	present, err := s.verify(r)
+	return s.must(present, err)
+}
+
+func (s signed) must(present bool, err error) error {
+	if err == nil && !present {
+		return unauthenticated(s.rule.Header, "is missing"+s.hint)
+	}
+	return err
+}
+
+// newSigned makes the proof of a rule with what the options say.
+func newSigned(rule Rule, o Options, hint string) (proof, error) {
+	if len(o.Secrets) == 0 {
+		return nil, errNoCredentials
+	}
+	s, err := newSignature(rule, o.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	if o.Tolerance > 0 {
+		s.tolerance = o.Tolerance
+	}
+	if s.template.url && o.PublicURL == "" {
+		return nil, errNoURL
+	}
+	s.url = o.PublicURL
+	return signed{s, hint}, nil
+}
+
+var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly what it was told")
+
+// token is a proof by a header that holds one of the secrets. It keeps their digests, which are all of one size, so that a
+// comparison tells nothing of a secret, its length included.
+type token struct {
+	header, prefix string
+	digests        [][sha256.Size]byte
+}
+
+func newToken(header, prefix string, secrets []string) (proof, error) {
+	if len(secrets) == 0 {
+		return nil, errNoCredentials
+	}
+	t := token{header: http.CanonicalHeaderKey(header), prefix: prefix}
+	if t.header == "" {
+		return nil, errors.New("the name of the header that holds the secret is missing")
+	}
+	for i, secret := range secrets {
+		if reason := unsendable(secret); reason != "" {
+			return nil, fmt.Errorf("secret %d %s", i+1, reason)
+		}
+		t.digests = append(t.digests, sha256.Sum256([]byte(secret)))
+	}
+	return t, nil
+}
+
+// unsendable says why a secret could not stand in a header: a value arrives trimmed and holds no control characters.
+func unsendable(secret string) string {
+	switch {
+	case secret == "":
+		return "is empty"
+	case strings.TrimSpace(secret) != secret || strings.ContainsFunc(secret, isControl):
+		return "begins or ends with white space or holds control characters: no request could ever send it"
+	}
+	return ""
+}
+
+// newBasic makes the proof of HTTP's Basic authentication; a secret is USER:PASSWORD.
+func newBasic(secrets []string) (proof, error) {
+	encoded := make([]string, len(secrets))
+	for i, secret := range secrets {
+		if !strings.Contains(secret, ":") || strings.ContainsFunc(secret, isControl) {
+			return nil, fmt.Errorf("secret %d is not of the form USER:PASSWORD", i+1)
+		}
+		encoded[i] = base64.StdEncoding.EncodeToString([]byte(secret))
+	}
+	return newToken("Authorization", "Basic ", encoded)
+}
+
+func (t token) checkHeader(r *Request) error {
+	value, err := soleHeader(r, t.header)
+	if err != nil {
+		return err
+	}
+	if t.prefix != "" {
+		// The name of an authentication scheme has no case (RFC 9110, section 11.1).
+		if len(value) < len(t.prefix) || !strings.EqualFold(value[:len(t.prefix)], t.prefix) {
+			return unauthenticated(t.header, "does not begin with "+strings.TrimSpace(t.prefix))
+		}
+		value = strings.TrimLeft(value[len(t.prefix):], " ")
+	}
+	if !matchDigest(t.digests, value) {
+		return unauthenticated(t.header, "holds none of the configured secrets")
+	}
+	return nil
+}
+
+// matchDigest reports whether a value has one of the digests. It compares with all of them, whatever comes out.
+func matchDigest(digests [][sha256.Size]byte, value string) bool {
+	got := sha256.Sum256([]byte(value))
+	match := 0
+	for i := range digests {
+		match |= subtle.ConstantTimeCompare(got[:], digests[i][:])
+	}
+	return match == 1
+}
+
+func (t token) authenticate(r *Request) error { return t.checkHeader(r) }
+
+// either is a proof by the first of several ways that a request goes: it says which that is.
+type either struct {
+	ways []proof
+	// pick returns the index of the way that the request goes.
+	pick func(*Request) int
+}
+
+func (e either) checkHeader(r *Request) error  { return e.ways[e.pick(r)].checkHeader(r) }
+func (e either) authenticate(r *Request) error { return e.ways[e.pick(r)].authenticate(r) }
+
+// anyOf is a proof by one of several signatures in the same header.
+type anyOf []proof
+
+func (a anyOf) checkHeader(r *Request) error {
+	return a.first(func(p proof) error { return p.checkHeader(r) })
+}
+func (a anyOf) authenticate(r *Request) error {
+	return a.first(func(p proof) error { return p.authenticate(r) })
+}
+
+// first returns nil if one of the proofs does, and else the last error.
+func (a anyOf) first(check func(proof) error) (err error) {
+	for _, p := range a {
+		if err = check(p); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// open lets everyone in.
+type open struct{}
+
+func (open) checkHeader(*Request) error  { return nil }
+func (open) authenticate(*Request) error { return nil }
+
+// split returns the secrets with the prefix, and the others.
+func split(secrets []string, prefix string) (with, without []string) {
+	for _, s := range secrets {
+		if strings.HasPrefix(s, prefix) {
+			with = append(with, s)
+		} else {
+			without = append(without, s)
+		}
+	}
+	return slices.Clip(with), slices.Clip(without)
+}

@@ -1,0 +1,175 @@
+package admit
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const twilioHeader = "X-Twilio-Signature"
+
+// twilio is the proof of Twilio (twilio.com/docs/usage/webhooks/webhooks-security): the HMAC-SHA1 of the URL that it called and then,
+// of a form, each field's name and value, sorted by name. Any other body is covered by its SHA-256, in the query as bodySHA256.
+type twilio struct {
+	url     string
+	secrets []string
+}
+
+func newTwilio(o Options) (proof, error) {
+	switch {
+	case len(o.Secrets) == 0:
+		return nil, errNoCredentials
+	case o.PublicURL == "":
+		return nil, errNoURL
+	}
+	return twilio{o.PublicURL, o.Secrets}, nil
+}
+
+func (t twilio) checkHeader(r *Request) error {
+	_, err := t.parse(r)
+	return err
+}
+
+func (t twilio) parse(r *Request) (sum [sha1.Size]byte, err error) {
+	value, err := soleHeader(r, twilioHeader)
+	if err != nil {
+		return sum, err
+	}
+	if decodeBase64(sum[:], []byte(value)) != len(sum) {
+		return sum, unauthenticated(twilioHeader, "is not the base64 of 20 bytes")
+	}
+	return sum, nil
+}
+
+func (t twilio) authenticate(r *Request) error {
+	got, err := t.parse(r)
+	if err != nil {
+		return err
+	}
+	fields := ""
+	switch {
+	case len(r.Body) == 0:
+		// Else the signature of a URL that Twilio called without a body would let one in.
+		return unauthenticated("body", "is empty")
+	case isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256"):
+		fields, err = sortedFields(r.Body)
+	default:
+		err = checkBodyHash(r)
+	}
+	if err != nil {
+		return err
+	}
+	match := 0
+	// Twilio signs the port for some products and not for others, so that both are tried.
+	for _, u := range portForms(calledURL(t.url, r.Query)) {
+		for _, secret := range t.secrets {
+			match |= subtle.ConstantTimeCompare(got[:], twilioSum(secret, u+fields))
+		}
+	}
+	if match != 1 {
+		return unauthenticated(twilioHeader, "is not what any of the configured secrets makes of URL and body; is public_url what Twilio calls?")
+	}
+	return nil
+}
+
+func twilioSum(secret, text string) []byte {
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
+
+// checkBodyHash compares the body with bodySHA256 in the query, which the signature covers.
+func checkBodyHash(r *Request) error {
+	text, reason := queryValue(r.Query, "bodySHA256")
+	want, err := hex.DecodeString(text)
+	sum := sha256.Sum256(r.Body)
+	if reason != "" || err != nil || subtle.ConstantTimeCompare(want, sum[:]) != 1 {
+		return unauthenticated("bodySHA256", "is missing in the query or not the SHA-256 of the body")
+	}
+	return nil
+}
+
+// sortedFields returns the names and values of a form as Twilio signs them: sorted by name, and the values of one name
+// sorted and each once.
+func sortedFields(body []byte) (string, error) {
+	type field struct{ name, value string }
+	var fields []field
+	for pair := range strings.SplitSeq(string(body), "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, err1 := url.QueryUnescape(name)
+		value, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil {
+			return "", unauthenticated("body", "is not a form that could have been signed")
+		}
+		fields = append(fields, field{name, value})
+	}
+	slices.SortFunc(fields, func(a, b field) int {
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		return strings.Compare(a.value, b.value)
+	})
+	var text strings.Builder
+	for _, f := range slices.Compact(fields) {
+		text.WriteString(f.name)
+		text.WriteString(f.value)
+	}
+	return text.String(), nil
+}
+
+// portForms returns a URL without its port and with one: its own, or that of its scheme.
+func portForms(called string) []string {
+	scheme, rest, ok := strings.Cut(called, "://")
+	if !ok {
+		return []string{called}
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, tail := rest[:end], rest[end:]
+	bare, port := host, ""
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		bare, port = host[:i], host[i:]
+	}
+	if port == "" {
+		port = ":443"
+		if strings.EqualFold(scheme, "http") {
+			port = ":80"
+		}
+	}
+	return []string{scheme + "://" + bare + tail, scheme + "://" + bare + port + tail}
+}
+
+// signTwilio signs a request as Twilio does.
+func signTwilio(o Options, r *Request) error {
+	fields := ""
+	if isFormType(r.Header) {
+		var err error
+		if fields, err = sortedFields(r.Body); err != nil {
+			return err
+		}
+	} else if len(r.Body) > 0 {
+		sum := sha256.Sum256(r.Body)
+		r.Query = "bodySHA256=" + hex.EncodeToString(sum[:])
+	}
+	setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], calledURL(o.PublicURL, r.Query)+fields)))
+	return nil
+}
+
+func setHeader(r *Request, name, value string) {
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	r.Header.Set(name, value)
+}

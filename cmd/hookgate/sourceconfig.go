@@ -1,0 +1,246 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/httpd"
+)
+
+// sourceConfig is one sender. docs/senders.md describes the kinds to users.
+type sourceConfig struct {
+	Kind          string          `koanf:"kind"`
+	BearerKeys    []string        `koanf:"bearer_keys"`
+	Secrets       []string        `koanf:"secrets"`
+	VerifyTokens  []string        `koanf:"verify_tokens"`
+	Topics        []string        `koanf:"topics"`
+	Confirm       bool            `koanf:"confirm_subscriptions"`
+	Header        string          `koanf:"header"`
+	Signature     signatureConfig `koanf:"signature"`
+	Tolerance     time.Duration   `koanf:"tolerance"`
+	PublicURL     string          `koanf:"public_url"`
+	MessageID     []string        `koanf:"message_id"`
+	EventType     []string        `koanf:"event_type"`
+	OrderingKey   []string        `koanf:"ordering_key"`
+	Sequence      []string        `koanf:"sequence"`
+	KeepHeaders   []string        `koanf:"keep_headers"`
+	MaxBody       byteSize        `koanf:"max_body"`
+	RateLimit     float64         `koanf:"rate_limit"`
+	RateBurst     int             `koanf:"rate_burst"`
+	AllowIPs      []string        `koanf:"allow_ips"`
+	SuccessStatus int             `koanf:"success_status"`
+	SuccessBody   string          `koanf:"success_body"`
+}
+
+// signatureConfig is an admit.Rule.
+type signatureConfig struct {
+	Algorithm      string `koanf:"algorithm"`
+	Header         string `koanf:"header"`
+	Separator      string `koanf:"separator"`
+	Prefix         string `koanf:"prefix"`
+	Encoding       string `koanf:"encoding"`
+	Signed         string `koanf:"signed"`
+	Timestamp      string `koanf:"timestamp"`
+	TimestampUnit  string `koanf:"timestamp_unit"`
+	SecretEncoding string `koanf:"secret_encoding"`
+}
+
+// check finds settings of a source that cannot work; what the kind makes of the others its scheme says.
+func (s sourceConfig) check(name string, c config) error {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	}) || len(name) > 64 {
+		return fmt.Errorf("sources: the name %q is not made of up to 64 of a-z, 0-9, - and _", name)
+	}
+	wrong := func(setting, format string, args ...any) error {
+		return fmt.Errorf("sources.%s.%s %s", name, setting, fmt.Sprintf(format, args...))
+	}
+	if s.Kind == "" {
+		return wrong("kind", "is missing; the known ones are %s", strings.Join(admit.Names(), ", "))
+	}
+	kind, known := admit.Find(s.Kind)
+	switch {
+	case !known:
+		return wrong("kind", "%q is unknown; the known ones are %s", s.Kind, strings.Join(admit.Names(), ", "))
+	case kind.Open && !c.AllowUnauthenticated && !isLoopback(c.Listen):
+		return wrong("kind", "%s lets everyone in who reaches %s: listen on loopback, or set allow_unauthenticated: true", s.Kind, c.Listen)
+	case s.MaxBody < 0 || s.MaxBody > maxBodyLimit:
+		return wrong("max_body", "is %v; the store can keep bodies of up to %v", s.MaxBody, maxBodyLimit)
+	case 2*s.MaxBody > c.HTTP.MaxBodyMemory:
+		return wrong("max_body", "(%v) is more than half of http.max_body_memory (%v)", s.MaxBody, c.HTTP.MaxBodyMemory)
+	case s.RateLimit < 0 || s.RateLimit > 1e9 || s.RateLimit != s.RateLimit:
+		return wrong("rate_limit", "is not a number of requests a second")
+	case s.RateBurst < 0 || s.RateBurst > 0 && s.RateLimit == 0:
+		return wrong("rate_burst", "needs a rate_limit and is at least 1")
+	case s.Tolerance < 0:
+		return wrong("tolerance", "is negative")
+	case s.SuccessStatus != 0 && (s.SuccessStatus < 200 || s.SuccessStatus > 299):
+		return wrong("success_status", "is %d, which would make the sender send again; use one from 200 to 299", s.SuccessStatus)
+	case s.SuccessBody != "" && (s.SuccessStatus == 0 || s.SuccessStatus == 204 || s.SuccessStatus == 205):
+		return wrong("success_body", "needs a success_status that has a body, such as 200")
+	}
+	if _, err := parsePrefixes(s.AllowIPs); err != nil {
+		return wrong("allow_ips", "%v", err)
+	}
+	if err := checkPublicURL(s.PublicURL); err != nil {
+		return wrong("public_url", "%v", err)
+	}
+	return nil
+}
+
+// isLoopback reports whether an address to listen on is reached from this machine alone.
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+func checkPublicURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" || u.RawQuery != "" {
+		return fmt.Errorf("%q is not a URL like https://hooks.example.com, without a query", text)
+	}
+	return nil
+}
+
+// parsePrefixes reads addresses and networks.
+func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
+	for _, text := range texts {
+		text = strings.TrimSpace(text)
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, err := netip.ParseAddr(text)
+			if err != nil || a.Zone() != "" {
+				return nil, fmt.Errorf("%q is neither an address nor a network like 192.0.2.0/24", text)
+			}
+			p = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	return prefixes, nil
+}
+
+// publicURL is what the sender of a source calls, if it is known: the source's own public_url, or the gate's and the path.
+func (c config) publicURL(name string) string {
+	switch own := c.Sources[name].PublicURL; {
+	case own != "":
+		return own
+	case c.PublicURL == "":
+		return ""
+	case name == httpd.DefaultSource:
+		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks"
+	default:
+		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks/" + name
+	}
+}
+
+// schemeOptions resolves the secrets of a source; those of the default one are in k.
+func (c config) schemeOptions(name string, k credentials) (o admit.Options, err error) {
+	s := c.Sources[name]
+	o = admit.Options{
+		Places:    admit.Places{MessageID: s.MessageID, EventType: s.EventType, OrderingKey: s.OrderingKey, Sequence: s.Sequence},
+		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature), Header: s.Header,
+		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon,
+	}
+	if name == httpd.DefaultSource {
+		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets
+	} else {
+		if o.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
+			return o, fmt.Errorf("sources.%s.bearer_keys: %w", name, err)
+		}
+		if o.Secrets, err = resolveSecrets(s.Secrets); err != nil {
+			return o, fmt.Errorf("sources.%s.secrets: %w", name, err)
+		}
+	}
+	if o.VerifyTokens, err = resolveSecrets(s.VerifyTokens); err != nil {
+		return o, fmt.Errorf("sources.%s.verify_tokens: %w", name, err)
+	}
+	return o, nil
+}
+
+// newSource makes a configured source.
+func (c config) newSource(name string, k credentials) (httpd.Source, error) {
+	s := c.Sources[name]
+	o, err := c.schemeOptions(name, k)
+	if err != nil {
+		return httpd.Source{}, err
+	}
+	for _, key := range slices.Concat(o.BearerKeys, o.Secrets, o.VerifyTokens) {
+		if slices.Contains(k.adminTokens, key) {
+			return httpd.Source{}, fmt.Errorf("sources.%s: one of its keys is also in admin_tokens; what authenticates webhooks must open nothing else", name)
+		}
+	}
+	scheme, err := admit.New(s.Kind, o)
+	if err != nil {
+		return httpd.Source{}, fmt.Errorf("sources.%s: %w", name, err)
+	}
+	allowed, err := parsePrefixes(s.AllowIPs)
+	if err != nil {
+		return httpd.Source{}, fmt.Errorf("sources.%s.allow_ips: %w", name, err)
+	}
+	kind, _ := admit.Find(s.Kind)
+	success := kind.Success
+	if s.SuccessStatus != 0 {
+		success = admit.Success{Status: s.SuccessStatus, ContentType: typeOf(s.SuccessBody), Body: s.SuccessBody}
+	}
+	return httpd.Source{
+		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o), URL: c.publicURL(name),
+		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed, Success: success,
+	}, nil
+}
+
+// proofOf says how a source authenticates.
+func proofOf(k admit.Kind, o admit.Options) string {
+	switch {
+	case k.Name == "hmac":
+		return o.Signature.String()
+	case k.Name == "api_key" && o.Header != "":
+		return "the secret in " + o.Header
+	}
+	return k.Proof
+}
+
+// typeOf is the content type of an answer that a person has written.
+func typeOf(body string) string {
+	switch text := strings.TrimSpace(body); {
+	case strings.HasPrefix(text, "<"):
+		return "text/xml; charset=utf-8"
+	case strings.HasPrefix(text, "{"), strings.HasPrefix(text, "["):
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
+}
+
+// newSources makes the configured sources; the default one takes its keys from k.
+func newSources(c config, k credentials) ([]httpd.Source, error) {
+	var sources []httpd.Source
+	for _, name := range c.sourceNames() {
+		source, err := c.newSource(name, k)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, source)
+	}
+	return sources, nil
+}
+
+// sourceNames returns the names of all sources, sorted.
+func (c config) sourceNames() []string {
+	names := make([]string, 0, len(c.Sources))
+	for name := range c.Sources {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

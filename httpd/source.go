@@ -1,0 +1,200 @@
+package httpd
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/metrics"
+)
+
+// Source is a configured sender.
+type Source struct {
+	// Name is the last part of its path.
+	Name   string
+	Scheme admit.Scheme
+	// KeepHeaders names the request headers that are kept with its events.
+	KeepHeaders []string
+	// Kind and Proof are shown to people.
+	Kind, Proof string
+	// URL is what the sender calls, if that is known; shown to people.
+	URL string
+	// MaxBodyBytes is the largest body; zero means Config.MaxBodyBytes.
+	MaxBodyBytes int64
+	// Rate is how many authenticated requests a second are taken, Burst how many at once; beyond them there is
+	// 429. A Rate of zero has no limit.
+	Rate  float64
+	Burst int
+	// AllowIPs are the addresses that may send; nil means all.
+	AllowIPs []netip.Prefix
+	// Success is the answer to a delivery that was made durable; with Status 0 a 202.
+	Success admit.Success
+}
+
+// servedSource is a Source at work.
+type servedSource struct {
+	Source
+	handshaker admit.Handshaker // nil if its sender has none
+	methods    []string         // for Allow
+	limiter    *rate.Limiter    // nil: no limit
+	counts     sourceCounts
+	answered   *metrics.Answers
+}
+
+// sourceCounts are since the start of the process.
+type sourceCounts struct {
+	accepted, duplicates, refused, handshakes atomic.Int64
+	lastMicros                                atomic.Int64 // when a delivery was accepted last; 0: never
+}
+
+// count counts an accepted delivery.
+func (s *servedSource) count(duplicate bool, received time.Time) {
+	if duplicate {
+		s.counts.duplicates.Add(1)
+	} else {
+		s.counts.accepted.Add(1)
+	}
+	s.counts.lastMicros.Store(received.UnixMicro())
+}
+
+// newServedSource checks what can be wrong with a source.
+func newServedSource(s Source, maxBody int64) (*servedSource, error) {
+	kept := make([]string, len(s.KeepHeaders))
+	for i, name := range s.KeepHeaders {
+		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secretHeaders, kept[i]) {
+			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events", s.Name, kept[i])
+		}
+	}
+	s.KeepHeaders = kept
+	if s.MaxBodyBytes == 0 {
+		s.MaxBodyBytes = maxBody
+	}
+	served := &servedSource{Source: s, methods: []string{http.MethodPost}}
+	if h, ok := s.Scheme.(admit.Handshaker); ok {
+		served.handshaker = h
+		served.methods = append(served.methods, h.Methods()...)
+	}
+	if s.Rate > 0 {
+		burst := s.Burst
+		if burst == 0 {
+			burst = int(math.Ceil(s.Rate))
+		}
+		served.limiter = rate.NewLimiter(rate.Limit(s.Rate), burst)
+	}
+	return served, nil
+}
+
+// overRate reports how long a request must wait that is beyond the source's rate; it counts one that is not.
+func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
+	if s.limiter == nil || s.limiter.AllowN(now, 1) {
+		return 0, false
+	}
+	missing := 1 - s.limiter.TokensAt(now)
+	return time.Duration(missing / s.Rate * float64(time.Second)), true
+}
+
+// refusedRate tells the sender to come again when there is room.
+func refusedRate(wait time.Duration) *refusal {
+	seconds := int64(math.Ceil(max(wait, time.Second).Seconds()))
+	return &refusal{status: http.StatusTooManyRequests, told: "more requests than this source may send", after: strconv.FormatInt(seconds, 10)}
+}
+
+// allows reports whether a request may come from where it comes.
+func (s *Server) allows(source *servedSource, r *http.Request) bool {
+	if source.AllowIPs == nil {
+		return true
+	}
+	client, ok := clientAddr(r, s.config.TrustedProxies)
+	return ok && slices.ContainsFunc(source.AllowIPs, func(p netip.Prefix) bool { return p.Contains(client) })
+}
+
+// clientAddr returns the address of the client: the peer, or if that is a trusted proxy, the last address in
+// X-Forwarded-For that is not one. What stands before that anyone can have written. False: it cannot be told.
+func clientAddr(r *http.Request, trusted []netip.Prefix) (netip.Addr, bool) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	client := peer.Addr().Unmap().WithZone("")
+	isTrusted := func(a netip.Addr) bool {
+		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	hops := strings.Join(r.Header["X-Forwarded-For"], ",")
+	for isTrusted(client) && hops != "" {
+		hop := hops
+		if i := strings.LastIndexByte(hops, ','); i >= 0 {
+			hops, hop = hops[:i], hops[i+1:]
+		} else {
+			hops = ""
+		}
+		if client, err = parseHop(strings.TrimSpace(hop)); err != nil {
+			return netip.Addr{}, false
+		}
+	}
+	return client, true
+}
+
+// parseHop reads an address with or without a port, as proxies write them.
+func parseHop(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	if err != nil {
+		var withPort netip.AddrPort
+		if withPort, err = netip.ParseAddrPort(text); err != nil {
+			return a, errors.New("not an address")
+		}
+		a = withPort.Addr()
+	}
+	return a.Unmap().WithZone(""), nil
+}
+
+// sourceAnswer is a source as /api/sources shows it.
+type sourceAnswer struct {
+	Name       string  `json:"name"`
+	Kind       string  `json:"kind"`
+	Proof      string  `json:"proof"`
+	Path       string  `json:"path"`
+	URL        string  `json:"url,omitempty"`
+	Accepted   int64   `json:"accepted"`
+	Duplicates int64   `json:"duplicates"`
+	Refused    int64   `json:"refused"`
+	Handshakes int64   `json:"handshakes"`
+	LastAt     *string `json:"lastAt"`
+}
+
+// sourcesAnswer is what /api/sources answers.
+type sourcesAnswer struct {
+	Since   string         `json:"since"`
+	Sources []sourceAnswer `json:"sources"`
+}
+
+// showSources answers the configured sources and their traffic since the start of this process.
+func (s *Server) showSources(c *call) {
+	answer := sourcesAnswer{Since: s.started.UTC().Format(timeFormat), Sources: []sourceAnswer{}}
+	for path, source := range s.sources {
+		if source.Name == DefaultSource && path != webhookPath {
+			continue // it has two paths
+		}
+		one := sourceAnswer{
+			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: path, URL: source.URL,
+			Accepted: source.counts.accepted.Load(), Duplicates: source.counts.duplicates.Load(),
+			Refused: source.counts.refused.Load(), Handshakes: source.counts.handshakes.Load(),
+		}
+		if last := source.counts.lastMicros.Load(); last != 0 {
+			text := time.UnixMicro(last).UTC().Format(timeFormat)
+			one.LastAt = &text
+		}
+		answer.Sources = append(answer.Sources, one)
+	}
+	slices.SortFunc(answer.Sources, func(a, b sourceAnswer) int { return strings.Compare(a.Name, b.Name) })
+	c.json(answer)
+}
