@@ -1,8 +1,8 @@
 // Package postgres is the store that several machines share: a PostgreSQL database.
 //
-// A batch is one transaction of two round trips, whatever its size. The first locks what the batch depends on and reads
+// A batch is one transaction of three round trips, whatever its size. The first locks what the batch depends on and, if need be, reads
 // what of it is stored already; then it is decided here, as the embedded store decides it, what is to be written; the
-// second writes that, set by set, and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
+// second writes the events, the third all else, set by set, and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
 //
 // Everything a transaction needs it brings along: there are no prepared statements, no settings of a session and no
 // session locks, so that the database may stand behind PgBouncer in transaction mode.
