@@ -88,6 +88,8 @@ them in order, once, with their lineage.
 		newMaintenanceCommand(),
 		newDrainCommand(),
 		newAuditCommand(),
+		newCertifyCommand(),
+		newEvidenceCommand(),
 		newMigrateCommand(),
 		newVersionCommand(),
 	)
