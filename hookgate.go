@@ -76,20 +76,26 @@ type Delivery struct {
 	SpooledAt time.Time
 }
 
-// SpooledMicros returns SpooledAt in microseconds since 1970, or 0 if d never was in a spool.
-func (d *Delivery) SpooledMicros() int64 {
-	if d.SpooledAt.IsZero() {
-		return 0
-	}
-	return d.SpooledAt.UnixMicro()
-}
+// SpooledMicros returns SpooledAt as Micros does.
+func (d *Delivery) SpooledMicros() int64 { return Micros(d.SpooledAt) }
 
 // SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
-func (d *Delivery) SetSpooledMicros(n int64) {
-	d.SpooledAt = time.Time{}
-	if n != 0 {
-		d.SpooledAt = time.UnixMicro(n).UTC()
+func (d *Delivery) SetSpooledMicros(n int64) { d.SpooledAt = FromMicros(n) }
+
+// Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be missing are stored.
+func Micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
 	}
+	return t.UnixMicro()
+}
+
+// FromMicros returns the time that Micros makes n of.
+func FromMicros(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
 }
 
 // Partition returns the partition, of n, that the ordering key belongs to.

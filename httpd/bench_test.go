@@ -64,7 +64,8 @@ func BenchmarkIngest(b *testing.B) {
 	c := testConfig(io.Discard)
 	c.Logger = slog.New(slog.DiscardHandler)
 	reader := &fakeReader{}
-	s, err := New(c, testSources(b), nullQueue{}, reader, &fakeMode{}, metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts}))
+	s, err := New(c, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Mode: &fakeMode{},
+		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts})})
 	must(b, err)
 	benchmark(b, s)
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime/debug"
-	"slices"
-	"strings"
 
 	"github.com/hookgate/hookgate"
 )
@@ -15,12 +13,24 @@ type call struct {
 	http.ResponseWriter
 	server    *Server
 	request   *http.Request
-	requestID string
+	id        hookgate.RequestID
+	requestID string // id as text
 	status    int
+
+	route    *route
+	segments []string // of the request's path, escaped
+	actor    actor    // who makes the call, unless it is open
+
+	// Of a call that changes something: its reason, and once it is in the admin trail its target.
+	reason, target string
+	recorded       bool
 }
 
 // WriteHeader notes the status for the metrics.
 func (c *call) WriteHeader(status int) {
+	if status < 300 && c.route != nil && c.route.Action != "" && !c.recorded {
+		panic("route " + c.route.Path + " has done something and not written it into the admin trail")
+	}
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
 }
@@ -28,18 +38,15 @@ func (c *call) WriteHeader(status int) {
 // Unwrap lets http.ResponseController reach the connection.
 func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// only hands the call on if its method is one of methods. HEAD goes where GET does.
-func (c *call) only(next func(*call), methods ...string) {
-	method := c.request.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
-	if !slices.Contains(methods, method) {
-		c.Header().Set("Allow", strings.Join(methods, ", "))
-		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(methods, " and "))
+// serve answers the call if its bearer may make it.
+func (c *call) serve() {
+	if c.route.Role != hookgate.RoleNone && !c.authorise() {
 		return
 	}
-	next(c)
+	if c.route.Action != "" && !c.readReason() {
+		return
+	}
+	c.route.answer(c.server, c)
 }
 
 // json answers 200 with v.

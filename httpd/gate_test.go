@@ -62,6 +62,7 @@ type setup struct {
 	queue   hookgate.Queue
 	reader  hookgate.Reader
 	mode    ModeKeeper
+	access  Access
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
@@ -82,18 +83,23 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 			s.mode = q
 		}
 	}
-	if s.reader == nil {
+	if s.reader == nil || s.access == nil {
 		store, err := storesqlite.Open(t.Context(), filepath.Join(dir, "store.db"))
 		must(t, err)
 		t.Cleanup(func() { store.Close() })
-		g.store, s.reader = store, store
+		if s.reader == nil {
+			g.store, s.reader = store, store
+		}
+		if s.access == nil {
+			s.access = store
+		}
 	}
 	if s.mode == nil {
 		s.mode = &fakeMode{}
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, s.queue, s.reader, s.mode, g.metrics)
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Mode: s.mode, Access: s.access, Metrics: g.metrics})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -101,7 +107,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	transport := &http.Transport{}
 	g.client = &http.Client{Transport: transport, Timeout: within}
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(listener) }()
+	go func() { served <- g.Serve(listener, Everything) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -128,6 +134,7 @@ func testConfig(log io.Writer) Config {
 		IdleTimeout:       within,
 		RetryAfter:        1500 * time.Millisecond,
 		AdminTokens:       []string{"admin-token-older-9910", adminToken},
+		FailedLogins:      1000,
 		Version:           "test-version",
 		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -112,3 +112,5 @@ func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {
 	}
 	return h
 }
+
+func (s *Server) showMetrics(c *call) { s.metrics.Handler().ServeHTTP(c, c.request) }

@@ -2,9 +2,7 @@
 // become statuses.
 //
 //	POST /webhooks…   ingest.go  no more I/O than the body and one Append
-//	/api/…            read.go    what is stored
-//	/admin/…          admin.go   operations
-//	/livez … /metrics health.go
+//	everything else   routes.go  one table: method, path, least role, what answers it
 package httpd
 
 import (
@@ -45,8 +43,10 @@ type Config struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
-	// AdminTokens open /api and /admin; all are valid at once.
+	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
+	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
+	FailedLogins int
 	// Version is shown by the health.
 	Version string
 	Logger  *slog.Logger
@@ -68,20 +68,31 @@ type ModeKeeper interface {
 	SetMode(context.Context, hookgate.Mode) error
 }
 
+// Parts are the parts of a gate that the server shows and steers. Each must be set.
+type Parts struct {
+	Queue   hookgate.Queue
+	Reader  hookgate.Reader
+	Mode    ModeKeeper
+	Access  Access
+	Metrics *metrics.Metrics
+}
+
 // Server is the HTTP edge of one gate.
 type Server struct {
-	config     Config
-	sources    map[string]*Source // by path
-	queue      hookgate.Queue
-	reader     hookgate.Reader
-	mode       ModeKeeper
-	metrics    *metrics.Metrics
-	tokens     tokens
-	retryAfter []string
-	log        *slog.Logger
-	refusals   *refusals
-	http       *http.Server
-	started    time.Time
+	config                 Config
+	sources                map[string]*Source // by path
+	queue                  hookgate.Queue
+	reader                 hookgate.Reader
+	mode                   ModeKeeper
+	access                 Access
+	metrics                *metrics.Metrics
+	configured             configuredTokens
+	logins                 *logins
+	retryAfter             []string
+	log                    *slog.Logger
+	refusals, refusedCalls *refusals
+	http                   [sides]*http.Server
+	started                time.Time
 
 	exchanges   sync.Pool    // of *exchange
 	largeBodies atomic.Int64 // bytes, see Config.MaxBodyMemory
@@ -91,16 +102,18 @@ type Server struct {
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
-func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode ModeKeeper, m *metrics.Metrics) (*Server, error) {
+func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
-		config: c, queue: q, reader: r, mode: mode, metrics: m,
-		sources:    map[string]*Source{},
-		tokens:     newTokens(c.AdminTokens),
-		retryAfter: []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
-		log:        c.Logger,
-		refusals:   newRefusals(c.Logger),
-		started:    time.Now(),
-		exchanges:  sync.Pool{New: func() any { return new(exchange) }},
+		config: c, queue: p.Queue, reader: p.Reader, mode: p.Mode, access: p.Access, metrics: p.Metrics,
+		sources:      map[string]*Source{},
+		configured:   newConfiguredTokens(c.AdminTokens),
+		logins:       newLogins(c.FailedLogins),
+		retryAfter:   []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
+		log:          c.Logger,
+		refusals:     newRefusals(c.Logger, "delivery refused"),
+		refusedCalls: newRefusals(c.Logger, "call refused"),
+		started:      time.Now(),
+		exchanges:    sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
 		kept := make([]string, len(source.KeepHeaders))
@@ -115,37 +128,64 @@ func New(c Config, sources []Source, q hookgate.Queue, r hookgate.Reader, mode M
 			s.sources[webhookPath] = &source
 		}
 	}
-	s.http = &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: c.ReadHeaderTimeout,
-		ReadTimeout:       c.ReadTimeout,
-		WriteTimeout:      c.WriteTimeout,
-		IdleTimeout:       c.IdleTimeout,
-		MaxHeaderBytes:    c.MaxHeaderBytes,
-		// Else net/http would answer "OPTIONS *" by itself, without a request id.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+	for side := range s.http {
+		s.http[side] = &http.Server{
+			Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) }),
+			ReadHeaderTimeout: c.ReadHeaderTimeout,
+			ReadTimeout:       c.ReadTimeout,
+			WriteTimeout:      c.WriteTimeout,
+			IdleTimeout:       c.IdleTimeout,
+			MaxHeaderBytes:    c.MaxHeaderBytes,
+			// Else net/http would answer "OPTIONS *" by itself, without a request id.
+			DisableGeneralOptionsHandler: true,
+			ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+		}
 	}
 	return s, nil
 }
 
-// Serve serves the listener until Shutdown, and then returns http.ErrServerClosed.
-func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(netutil.LimitListener(l, s.config.MaxConnections))
+// Side is the part of the HTTP interface that a listener serves.
+type Side int
+
+// The sides.
+const (
+	// Everything is for a gate with one listener.
+	Everything Side = iota
+	// PublicSide is what senders need: webhooks, /livez and /readyz.
+	PublicSide
+	// AdminSide is everything else.
+	AdminSide
+
+	sides int = iota
+)
+
+// Serve serves a side on the listener until Shutdown, and then returns http.ErrServerClosed. Config.MaxConnections counts
+// for each listener.
+func (s *Server) Serve(l net.Listener, side Side) error {
+	return s.http[side].Serve(netutil.LimitListener(l, s.config.MaxConnections))
 }
 
 // Shutdown takes no more connections and returns when the requests in flight are answered, or with the
 // error of ctx after cutting them off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		s.http.Close()
+	var ended [sides]error
+	var all sync.WaitGroup
+	for side, h := range s.http {
+		all.Go(func() {
+			if ended[side] = h.Shutdown(ctx); ended[side] != nil {
+				h.Close()
+			}
+		})
 	}
-	return err
+	all.Wait()
+	return errors.Join(ended[:]...)
 }
 
 // ServeHTTP answers one request of any kind.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Everything) }
+
+// serve answers one request to a side.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 	received := time.Now()
 	id := hookgate.NewRequestID(received)
 	idText := id.String()
@@ -161,36 +201,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.metrics.Request(r.Method, status, time.Since(received))
 	}()
-	if path := r.URL.Path; path == webhookPath || strings.HasPrefix(path, webhookPrefix) {
+	if path := r.URL.Path; side != AdminSide && (path == webhookPath || strings.HasPrefix(path, webhookPrefix)) {
 		status = s.ingest(w, r, id, idText, received)
 		return
 	}
-	status = s.serveOther(w, r, idText)
-}
-
-// serveOther answers everything but webhooks.
-func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, requestID string) (status int) {
-	c := &call{ResponseWriter: w, server: s, request: r, requestID: requestID, status: http.StatusOK}
-	path := r.URL.EscapedPath()
-	switch {
-	case path == "/livez":
-		c.only(s.livez, http.MethodGet)
-	case path == "/readyz":
-		c.only(s.readyz, http.MethodGet)
-	case path == "/api/health":
-		c.only(s.health, http.MethodGet)
-	case path == "/metrics":
-		c.only(func(c *call) { s.metrics.Handler().ServeHTTP(c, r) }, http.MethodGet)
-	case path == "/admin/maintenance":
-		c.only(c.authorised(s.maintenance), http.MethodGet, http.MethodPost)
-	case path == "/api/events":
-		c.only(c.authorised(s.events), http.MethodGet)
-	case strings.HasPrefix(path, "/api/events/"):
-		c.only(c.authorised(s.event), http.MethodGet)
-	case strings.HasPrefix(path, "/api/trace/"):
-		c.only(c.authorised(s.trace), http.MethodGet)
-	default:
-		c.fail(http.StatusNotFound, "there is nothing at this path")
-	}
-	return c.status
+	status = s.serveOther(w, r, side, id, idText)
 }

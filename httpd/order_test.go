@@ -269,12 +269,12 @@ func TestSecretHeadersAreRefused(t *testing.T) {
 	for _, name := range []string{"Authorization", "authorization", "COOKIE", "proxy-authorization"} {
 		sources := testSources(t)
 		sources[0].KeepHeaders = []string{"X-Fine", name}
-		_, err := New(testConfig(io.Discard), sources, &fakeQueue{}, &fakeReader{}, &fakeMode{}, nil)
+		_, err := New(testConfig(io.Discard), sources, Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}})
 		if err == nil || !strings.Contains(err.Error(), http.CanonicalHeaderKey(name)) || !strings.Contains(err.Error(), "default") {
 			t.Errorf("%s: error %v, want one that names source and header", name, err)
 		}
 	}
-	if _, err := New(testConfig(io.Discard), testSources(t), &fakeQueue{}, &fakeReader{}, &fakeMode{}, nil); err != nil {
+	if _, err := New(testConfig(io.Discard), testSources(t), Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}}); err != nil {
 		t.Errorf("sound sources: %v", err)
 	}
 }

@@ -159,18 +159,17 @@ func (s *Server) stream(c *call, f hookgate.EventFilter) {
 	}
 }
 
-// event answers one event, or its body.
+// event answers one event without its body.
 func (s *Server) event(c *call) {
-	id := strings.TrimPrefix(c.request.URL.EscapedPath(), "/api/events/")
-	id, wantBody := strings.CutSuffix(id, "/body")
-	if !wantBody {
-		e, err := s.reader.Event(c.request.Context(), id)
-		if c.found(err, "reading the event") {
-			c.text(http.StatusOK, append(appendEvent(nil, &e), '\n'))
-		}
-		return
+	e, err := s.reader.Event(c.request.Context(), c.parameter("id"))
+	if c.found(err, "reading the event") {
+		c.text(http.StatusOK, append(appendEvent(nil, &e), '\n'))
 	}
-	body, err := s.reader.Body(c.request.Context(), id)
+}
+
+// eventBody answers the body of an event.
+func (s *Server) eventBody(c *call) {
+	body, err := s.reader.Body(c.request.Context(), c.parameter("id"))
 	if !c.found(err, "reading the body") {
 		return
 	}
@@ -197,8 +196,8 @@ func (c *call) found(err error, doing string) bool {
 
 // trace answers the lineage of a message id.
 func (s *Server) trace(c *call) {
-	messageID, err := url.PathUnescape(strings.TrimPrefix(c.request.URL.EscapedPath(), "/api/trace/"))
-	if err != nil || messageID == "" {
+	messageID := c.parameter("messageId")
+	if messageID == "" {
 		c.fail(http.StatusBadRequest, "the path does not end with a message id")
 		return
 	}

@@ -13,15 +13,16 @@ const (
 	refusalsPerSecond, refusalBurst = 10, 50
 )
 
-// refusals logs refused deliveries, but not without limit: whoever sends garbage should not fill the disk.
+// refusals logs what is refused, but not without limit: whoever sends garbage should not fill the disk.
 type refusals struct {
+	message    string
 	logger     *slog.Logger
 	limiter    *rate.Limiter
 	suppressed atomic.Int64
 }
 
-func newRefusals(l *slog.Logger) *refusals {
-	return &refusals{logger: l, limiter: rate.NewLimiter(refusalsPerSecond, refusalBurst)}
+func newRefusals(l *slog.Logger, message string) *refusals {
+	return &refusals{message: message, logger: l, limiter: rate.NewLimiter(refusalsPerSecond, refusalBurst)}
 }
 
 // log writes a line without body or secret, unless there were too many lately; the next line then says
@@ -42,7 +43,7 @@ func (f *refusals) log(r *http.Request, requestID string, why *refusal) {
 	if why.status >= 500 && why.cause != nil && !isContextError(why.cause) { // else only the sender is gone
 		level = slog.LevelError
 	}
-	f.logger.Log(r.Context(), level, "delivery refused", args...)
+	f.logger.Log(r.Context(), level, f.message, args...)
 }
 
 // head shortens what a client can make as long as it likes.

@@ -155,7 +155,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		t.Errorf("%d lines about %d requests, want at least %d of each", lines, len(ids), want)
 	}
 	for _, part := range []string{`"msg":"accepted"`, `"duplicate":true`, `"status":401`, `"status":404`, `"status":400`, `"status":408`,
-		`"status":413`, `"status":415`, `"status":503`, `"msg":"mode set"`, `"panic":"the queue is broken"`, "reading events failed"} {
+		`"status":413`, `"status":415`, `"status":503`, `"msg":"admin action"`, `"msg":"call refused"`, `"panic":"the queue is broken"`, "reading events failed"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the log has no %s: this test does not see what it should", part)
 		}

@@ -19,9 +19,9 @@ import (
 func newAuditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Check what is stored against its audit chain",
+		Short: "Check what is stored against its audit chain, and list admin actions",
 	}
-	cmd.AddCommand(newAuditVerifyCommand())
+	cmd.AddCommand(newAuditVerifyCommand(), newAuditActionsCommand())
 	return cmd
 }
 
@@ -32,7 +32,8 @@ func newAuditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Walk the audit chain and name the first break",
 		Long: `Compute the audit chains of the store anew and compare: every body, every event,
-duplicate and dead letter, and their order. The gate may run meanwhile.
+duplicate and dead letter and their order, and the admin trail. The gate may run
+meanwhile.
 
 The store is the one that serve would use: PostgreSQL if DB_URL or database.url names
 one, else the file in the data directory.
@@ -94,6 +95,7 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if asJSON {
 		answer := map[string]any{
 			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,
+			"actions": a.Actions,
 		}
 		if a.Break == nil {
 			answer["head"] = hex.EncodeToString(a.Head[:])
@@ -107,7 +109,7 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Break != nil {
 		return nil // the error says it
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "OK: %d links, %d events, %d duplicates, %d dead letters\nhead %x\n",
-		a.Links, a.Events, a.Duplicates, a.DeadLetters, a.Head)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "OK: %d links, %d events, %d duplicates, %d dead letters, %d rows of the admin trail\nhead %x\n",
+		a.Links, a.Events, a.Duplicates, a.DeadLetters, a.Actions, a.Head)
 	return err
 }

@@ -29,6 +29,7 @@ type backends struct {
 	mode   httpd.ModeKeeper
 	store  hookgate.Store
 	reader hookgate.Reader
+	access httpd.Access
 	// promise says what a 202 is worth, and stored where its event ends up.
 	promise, stored string
 
@@ -137,7 +138,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.stored = s, s, c.DataDir.storeFile()
+	b.store, b.reader, b.access, b.stored = s, s, s, c.DataDir.storeFile()
 	return nil
 }
 
@@ -147,7 +148,7 @@ func (b *backends) openPostgres(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.stored = s, s, "PostgreSQL"
+	b.store, b.reader, b.access, b.stored = s, s, s, "PostgreSQL"
 	return nil
 }
 

@@ -19,13 +19,20 @@ import (
 // client speaks to the admin and read API of a running gate.
 type client struct {
 	target, dataDir string
+	// reason is why something is changed, for the admin trail.
+	reason string
 }
 
 // register adds the flags that say which gate is meant.
 func (c *client) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.target, "target", "http://127.0.0.1:8080", "base `URL` of the gate")
 	cmd.Flags().StringVar(&c.dataDir, "data-dir", defaultDataDir(),
-		"data `folder` of a gate on this machine, for its admin token (elsewhere set ADMIN_TOKEN)")
+		"data `folder` of a gate on this machine, for its admin token (elsewhere set HOOKGATE_TOKEN or ADMIN_TOKEN)")
+}
+
+// registerReason adds the flag of every command that changes something.
+func (c *client) registerReason(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.reason, "reason", "", "`why`, for the admin trail")
 }
 
 func defaultDataDir() string {
@@ -35,8 +42,14 @@ func defaultDataDir() string {
 	return string(defaultConfig().DataDir)
 }
 
-// token is ADMIN_TOKEN, or that of a gate on this machine; it is not offered to any other.
+// tokenVariable is the environment variable with the token of whoever runs a command.
+const tokenVariable = envPrefix + "TOKEN"
+
+// token is HOOKGATE_TOKEN, else ADMIN_TOKEN, else that of a gate on this machine; it is not offered to any other.
 func (c *client) token() (string, error) {
+	if token := strings.TrimSpace(os.Getenv(tokenVariable)); token != "" {
+		return token, nil
+	}
 	if token, _, _ := strings.Cut(os.Getenv("ADMIN_TOKEN"), ","); token != "" {
 		return strings.TrimSpace(token), nil
 	}
@@ -45,17 +58,17 @@ func (c *client) token() (string, error) {
 		return "", fmt.Errorf("target: %w", err)
 	}
 	if host := u.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return "", fmt.Errorf("set ADMIN_TOKEN to the admin token of %s", u.Host)
+		return "", fmt.Errorf("set HOOKGATE_TOKEN to a token of %s", u.Host)
 	}
 	token, err := readKey(dataDir(c.dataDir).keyFile(adminTokenName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no admin token: set ADMIN_TOKEN, or --data-dir to the gate's data directory (%w)", err)
+		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or --data-dir to the gate's data directory (%w)", err)
 	}
 	return token, err
 }
 
-// do makes an authorised request and returns the answer's body, which the caller closes. Any status but 200 is an
-// error with what the gate said.
+// do makes an authorised request and returns the answer's body, which the caller closes. Any status but 200 and 201
+// is an error with what the gate said.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, accept string, body io.Reader) (io.ReadCloser, error) {
 	token, err := c.token()
 	if err != nil {
@@ -80,11 +93,14 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if c.reason != "" {
+		req.Header.Set("X-Reason", c.reason)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gate (is it running, and is --target right?): %w", err)
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
@@ -103,6 +119,19 @@ func (c *client) get(ctx context.Context, path string, query url.Values, v any) 
 		return err
 	}
 	return decodeAnswer(body, v)
+}
+
+// change makes a call that changes something, and decodes its JSON answer into v. An empty body is none.
+func (c *client) change(ctx context.Context, method, path, body string, v any) error {
+	var text io.Reader
+	if body != "" {
+		text = strings.NewReader(body)
+	}
+	answer, err := c.do(ctx, method, path, nil, "application/json", text)
+	if err != nil {
+		return err
+	}
+	return decodeAnswer(answer, v)
 }
 
 // getOpen is get for what is open to everyone.

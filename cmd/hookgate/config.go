@@ -32,6 +32,7 @@ type config struct {
 	AdminTokens     []string      `koanf:"admin_tokens"`
 	LogLevel        string        `koanf:"log_level"`
 
+	Admin    adminConfig             `koanf:"admin"`
 	HTTP     httpConfig              `koanf:"http"`
 	Queue    queueConfig             `koanf:"queue"`
 	Redis    redisConfig             `koanf:"redis"`
@@ -47,6 +48,12 @@ const (
 	roleIngest = "ingest" // takes webhooks
 	roleWorker = "worker" // stores what others have taken
 )
+
+// adminConfig is about everything but webhooks.
+type adminConfig struct {
+	Listen       string `koanf:"listen"`
+	FailedLogins int    `koanf:"failed_logins"`
+}
 
 type httpConfig struct {
 	MaxBody           byteSize      `koanf:"max_body"`
@@ -124,6 +131,7 @@ func defaultConfig() config {
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
+		Admin:           adminConfig{FailedLogins: 30},
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
 			MaxBodyMemory:     256 << 20,
@@ -258,7 +266,7 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 		name, value, _ := strings.Cut(entry, "=")
 		path, known := paths[name]
 		switch {
-		case value == "":
+		case value == "" || name == tokenVariable: // the latter is for the commands that ask a gate
 		case name == envPrefix+"CONFIG":
 			configFile = value
 		case known:
@@ -305,8 +313,8 @@ func (c config) check() error {
 		"http.max_connections": int64(c.HTTP.MaxConnections), "http.read_header_timeout": int64(c.HTTP.ReadHeaderTimeout),
 		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
-		"shutdown_timeout": int64(c.ShutdownTimeout),
-		"redis.timeout":    int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,
+		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
+		"redis.timeout": int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,
 		"database.max_connections": int64(c.Database.MaxConnections), "database.connect_timeout": int64(c.Database.ConnectTimeout),
 		"database.statement_timeout": int64(c.Database.StatementTimeout),
 		"queue.partitions":           int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,

@@ -20,7 +20,8 @@ var allowedImports = map[string]struct {
 }{
 	"":                  {nil, "the vocabulary and the ports depend on nothing"},
 	"admit":             {[]string{""}, "admission does no I/O"},
-	"httpd":             {[]string{"", "admit", "metrics"}, "the HTTP edge knows ports, not backends"},
+	"docs":              {nil, "documents are text"},
+	"httpd":             {[]string{"", "admit", "docs", "metrics"}, "the HTTP edge knows ports, not backends"},
 	"metrics":           {[]string{""}, "metrics are told, they do not ask"},
 	"internal/pgtest":   {nil, "it starts servers and knows nothing of who uses them"},
 	"internal/sqlitedb": {nil, "it knows SQLite and not what is kept in it"},

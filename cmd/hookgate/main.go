@@ -87,6 +87,7 @@ them in order, once, with their lineage.
 		newTraceCommand(),
 		newMaintenanceCommand(),
 		newDrainCommand(),
+		newTokenCommand(),
 		newAuditCommand(),
 		newCertifyCommand(),
 		newEvidenceCommand(),

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,16 +17,23 @@ func newMaintenanceCommand() *cobra.Command {
 		Long: `Show the mode of a running gate, or set it.
 
 In read_only the gate answers webhooks with 503 and Retry-After, so that senders
-keep them, and workers go on storing what is queued. The mode survives a restart.`,
+keep them, and workers go on storing what is queued. The mode survives a restart.
+
+Setting it is written into the admin trail, with --reason. If the trail cannot be
+written because the store is away, normal is refused, and read_only is set all the same.`,
 		Example: `  hookgate maintenance
-  hookgate maintenance read_only
+  hookgate maintenance read_only --reason "moving the database"
   hookgate maintenance normal`,
 		Args:      cobra.MaximumNArgs(1),
 		ValidArgs: []string{string(hookgate.ModeReadOnly), string(hookgate.ModeNormal)},
 	}
 	c.register(cmd)
+	c.registerReason(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var answer struct{ Mode string }
+		var answer struct {
+			Mode     string
+			Recorded *bool
+		}
 		if len(args) == 0 {
 			if err := c.get(cmd.Context(), "/admin/maintenance", nil, &answer); err != nil {
 				return err
@@ -39,13 +45,11 @@ keep them, and workers go on storing what is queued. The mode survives a restart
 		if err != nil {
 			return err
 		}
-		body, err := c.do(cmd.Context(), http.MethodPost, "/admin/maintenance", nil, "application/json",
-			strings.NewReader(fmt.Sprintf(`{"mode":%q}`, mode)))
-		if err != nil {
+		if err := c.change(cmd.Context(), http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`, mode), &answer); err != nil {
 			return err
 		}
-		if err := decodeAnswer(body, &answer); err != nil {
-			return err
+		if answer.Recorded != nil && !*answer.Recorded {
+			fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: the admin trail could not be written, and does not have this; the log of the gate has")
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Mode)
 		return err

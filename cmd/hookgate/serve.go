@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -93,12 +90,12 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 			return err
 		}
 	}
-	listener, err := net.Listen("tcp", c.Listen)
+	reached, err := listen(c)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
-	defer listener.Close()
-	if err := lock.note("listening on " + listener.Addr().String()); err != nil {
+	defer reached.Close()
+	if err := lock.note("listening on " + reached.String()); err != nil {
 		return err
 	}
 
@@ -109,7 +106,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	defer closing(&err, b)
 
 	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
-	server, err := httpd.New(httpConfigOf(c, keys, log), sources, b.queue, b.reader, b.mode, m)
+	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Access: b.access, Metrics: m})
 	if err != nil {
 		return err
 	}
@@ -122,14 +120,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	defer workers.Wait()
 	defer stopWorking()
 
-	serving := make(chan error, 1)
-	go func() { serving <- server.Serve(listener) }()
-	announce(out, c, keys, listener.Addr(), b)
-	log.Info("serving", "listen", listener.Addr().String(), "role", c.Role, "data_dir", c.DataDir, "version", versionText())
+	serving := reached.serve(server)
+	announce(out, c, keys, reached, b)
+	log.Info("serving", "listen", reached.public.Addr().String(), "admin_listen", reached.admin.Addr().String(), "role", c.Role, "data_dir", c.DataDir, "version", versionText())
 
 	select {
 	case err := <-serving:
-		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+		return err
 	case <-ctx.Done():
 	}
 	log.Info("shutting down: finishing the requests in flight", "timeout", c.ShutdownTimeout.String())
@@ -138,7 +135,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err := server.Shutdown(deadline); err != nil {
 		log.Warn("requests in flight were cut off", "error", err)
 	}
-	if err := <-serving; err != nil && !errors.Is(err, http.ErrServerClosed) {
+	if err := <-serving; err != nil {
 		return err
 	}
 	stopWorking()
@@ -203,6 +200,7 @@ func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 		IdleTimeout:       c.HTTP.IdleTimeout,
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
+		FailedLogins:      c.Admin.FailedLogins,
 		Version:           versionText(),
 		Logger:            log,
 	}
@@ -229,12 +227,12 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
-func announce(out io.Writer, c config, k credentials, addr net.Addr, b *backends) {
-	url := "http://" + addr.String()
-	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		url = fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
+func announce(out io.Writer, c config, k credentials, l listeners, b *backends) {
+	url := urlOf(l.public)
+	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), l.public.Addr())
+	if l.separate() {
+		fmt.Fprintf(out, "Admin and read API, metrics: on %s alone.\n", l.admin.Addr())
 	}
-	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), addr)
 	fmt.Fprintf(out, "%s; then stored in %s.\n", strings.Replace(b.promise, "a", "A", 1), b.stored)
 	for _, path := range k.made {
 		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
@@ -262,7 +260,7 @@ and see what became of it:
 
   %s trace evt-1 --target %s --data-dir %s
 
-`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), url, shellQuote(string(c.DataDir)))
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin), shellQuote(string(c.DataDir)))
 	}
 }
 

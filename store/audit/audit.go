@@ -12,16 +12,20 @@ import (
 
 // Audit is what an audit found.
 type Audit struct {
-	// Links, Events, Duplicates and DeadLetters count what was checked.
-	Links, Events, Duplicates, DeadLetters int64
+	// Links, Events, Duplicates, DeadLetters and Actions count what was checked.
+	Links, Events, Duplicates, DeadLetters, Actions int64
 	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
 	Head [32]byte
 	// Break is the first place where the store differs from its chain, or nil.
 	Break *Break
 }
 
+// AdminTrail stands for the admin trail where else there is a partition.
+const AdminTrail = -1
+
 // Break says where and how the store differs from its audit chain.
 type Break struct {
+	// Partition is AdminTrail if the break is there.
 	Partition int
 	// Sequence is the link's number in its partition, and Batch its id in webhook_batches; 0 if unknown.
 	Sequence, Batch int64
@@ -31,6 +35,9 @@ type Break struct {
 
 // String describes the break.
 func (b *Break) String() string {
+	if b.Partition == AdminTrail {
+		return fmt.Sprintf("admin trail, row %d: %s", b.Sequence, b.What)
+	}
 	return fmt.Sprintf("partition %d, link %d (batch %d): %s", b.Partition, b.Sequence, b.Batch, b.What)
 }
 
@@ -49,6 +56,10 @@ type Source interface {
 	Heads() ([]Head, error)
 	// Letters counts the rows of webhook_dead_letters.
 	Letters() (int64, error)
+	// Action returns the rows of webhook_admin_actions.
+	Action() (a *Action, ok bool, err error)
+	// LastAction returns the row of webhook_admin_chain. It comes after the last action.
+	LastAction() (ActionHead, error)
 }
 
 // Link is a row of webhook_batches.
@@ -292,6 +303,9 @@ func (w *walker) compareHeads() error {
 	}
 	if letters != w.audit.DeadLetters {
 		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one", letters, w.audit.DeadLetters)}
+	}
+	if err := w.actions(sum); err != nil {
+		return err
 	}
 	sum.Sum(w.audit.Head[:0])
 	return nil

@@ -50,7 +50,7 @@ func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 func instance(t storetest.TB, url string) storetest.Instance {
 	t.Helper()
 	s, failWrites := openStore(t, url)
-	return storetest.Instance{Store: s, Reader: s, Close: s.Close, FailWrites: failWrites, Verify: func() error { return verified(url) }}
+	return storetest.Instance{Store: s, Reader: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error { return verified(url) }}
 }
 
 // verified returns an error if the audit chains of the store do not hold.

@@ -69,12 +69,14 @@ type pages struct {
 	links    cursor[audit.Link]
 	events   cursor[entry]
 	requests cursor[entry]
+	actions  cursor[audit.Action]
 }
 
 // cursor reads the rows of a table page by page.
 type cursor[T any] struct {
-	// query reads the rows with ids above $1, of which scan takes one each, and returns its id.
+	// query reads the rows with ids above $1, of which scan takes one each, and returns its id. bound is $2 if there is one.
 	query string
+	bound int64
 	scan  func(row, *T) (id int64)
 
 	rows  []T
@@ -112,8 +114,9 @@ func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
 	return &pages{
 		ctx: ctx, conn: conn,
 		links:    cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
-		events:   cursor[entry]{query: eventPage, scan: scanAuditEvent, after: math.MinInt64},
-		requests: cursor[entry]{query: requestPage, scan: scanRequest, after: math.MinInt64},
+		events:   cursor[entry]{query: eventPage, bound: pageBytes, scan: scanAuditEvent, after: math.MinInt64},
+		requests: cursor[entry]{query: requestPage, bound: pageBytes, scan: scanRequest, after: math.MinInt64},
+		actions:  cursor[audit.Action]{query: actionPage, bound: 500, scan: scanAction, after: math.MinInt64},
 	}
 }
 
@@ -122,8 +125,8 @@ func (c *cursor[T]) step(p *pages) (*T, error) {
 	if c.next == len(c.rows) {
 		c.rows, c.next = c.rows[:0], 0
 		args := []arg{argInt(c.after)}
-		if c.query != linkPage {
-			args = append(args, argInt(pageBytes))
+		if c.bound > 0 {
+			args = append(args, argInt(c.bound))
 		}
 		if _, err := exchange(p.ctx, p.conn, []statement{{sql: c.query, args: args, row: func(r row) error {
 			var t T
@@ -245,4 +248,23 @@ func (p *pages) Letters() (n int64, err error) {
 		row: func(r row) error { n = r.int(0); return nil },
 	}})
 	return n, err
+}
+
+// Action implements audit.Source.
+func (p *pages) Action() (*audit.Action, bool, error) {
+	a, err := p.actions.step(p)
+	return a, a != nil, err
+}
+
+// LastAction implements audit.Source. Without a row the trail must be empty.
+func (p *pages) LastAction() (h audit.ActionHead, err error) {
+	_, err = exchange(p.ctx, p.conn, []statement{{
+		sql: "SELECT sequence, hash FROM webhook_admin_chain",
+		row: func(r row) error {
+			h.Sequence = r.int(0)
+			copy(h.Hash[:], r[1])
+			return nil
+		},
+	}})
+	return h, err
 }

@@ -50,7 +50,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
 	}
 	if sound.Links != storetest.FilledLinks || sound.Events != storetest.FilledEvents || sound.Duplicates != storetest.FilledDuplicates ||
-		sound.DeadLetters != storetest.FilledDeadLetters || sound.Head == [32]byte{} {
+		sound.DeadLetters != storetest.FilledDeadLetters || sound.Actions != storetest.FilledActions || sound.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", sound)
 	}
 	conn := connect(t, url)
@@ -145,6 +145,14 @@ func TestTriggers(t *testing.T) {
 			if err := execute(conn, "ROLLBACK"); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+	for _, change := range []string{"UPDATE webhook_admin_actions SET reason = ''", "DELETE FROM webhook_admin_actions", "TRUNCATE webhook_admin_actions"} {
+		if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+change); err == nil || !strings.Contains(err.Error(), "webhook_admin_actions is append-only") {
+			t.Errorf("%s: got %v, want a refusal", change, err)
+		}
+		if err := execute(conn, "ROLLBACK"); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention; COMMIT"); err != nil {

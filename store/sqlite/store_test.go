@@ -52,7 +52,7 @@ func TestConformance(t *testing.T) {
 		},
 		Open: func(t storetest.TB, place string) storetest.Instance {
 			s, failWrites := openStore(t, place)
-			return storetest.Instance{Store: s, Reader: s, Close: s.Close, FailWrites: failWrites, Verify: func() error {
+			return storetest.Instance{Store: s, Reader: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error {
 				audit, err := Verify(context.Background(), place, nil)
 				if err == nil && audit.Break != nil {
 					err = audit.Break

@@ -52,11 +52,12 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
 type cursors struct {
-	links, events, requests, letters, letterCount, heads *sqlite.Stmt
+	links, events, requests, letters, letterCount, heads, actions, lastAction *sqlite.Stmt
 
 	// link, event and request are the rows that were returned last.
 	link           audit.Link
 	event, request entry
+	action         audit.Action
 }
 
 // entry is a row with the delivery that it refers to.
@@ -80,6 +81,8 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		{&c.letters, `SELECT payload, request_id, reason, dead_lettered_at FROM webhook_dead_letters WHERE id = ?`},
 		{&c.letterCount, `SELECT count(*) FROM webhook_dead_letters`},
 		{&c.heads, `SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition`},
+		{&c.actions, `SELECT ` + actionColumns + ` FROM webhook_admin_actions ORDER BY sequence`},
+		{&c.lastAction, `SELECT sequence, hash FROM webhook_admin_chain`},
 	} {
 		var err error
 		if *p.to, err = conn.Prepare(p.text); err != nil {
@@ -90,7 +93,7 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 }
 
 func (c *cursors) close() {
-	for _, s := range []*sqlite.Stmt{c.links, c.events, c.requests, c.letters, c.letterCount, c.heads} {
+	for _, s := range []*sqlite.Stmt{c.links, c.events, c.requests, c.letters, c.letterCount, c.heads, c.actions, c.lastAction} {
 		s.Reset()
 	}
 }
@@ -203,4 +206,23 @@ func (c *cursors) Heads() (heads []audit.Head, err error) {
 func (c *cursors) Letters() (int64, error) {
 	_, err := c.letterCount.Step()
 	return c.letterCount.ColumnInt64(0), err
+}
+
+// Action implements audit.Source.
+func (c *cursors) Action() (*audit.Action, bool, error) {
+	if found, err := c.actions.Step(); err != nil || !found {
+		return nil, false, err
+	}
+	c.action = scanAction(c.actions)
+	return &c.action, true, nil
+}
+
+// LastAction implements audit.Source.
+func (c *cursors) LastAction() (h audit.ActionHead, err error) {
+	if found, err := c.lastAction.Step(); err != nil || !found {
+		return h, err // without a row the trail must be empty
+	}
+	h.Sequence = c.lastAction.ColumnInt64(0)
+	c.lastAction.ColumnBytes(1, h.Hash[:])
+	return h, nil
 }

@@ -43,7 +43,8 @@ const withoutTriggers = `
 	DROP TRIGGER webhook_events_no_update; DROP TRIGGER webhook_events_no_delete;
 	DROP TRIGGER webhook_requests_no_update; DROP TRIGGER webhook_requests_no_delete;
 	DROP TRIGGER webhook_batches_no_update; DROP TRIGGER webhook_batches_no_delete;
-	DROP TRIGGER webhook_dead_letters_no_update; DROP TRIGGER webhook_dead_letters_no_delete;`
+	DROP TRIGGER webhook_dead_letters_no_update; DROP TRIGGER webhook_dead_letters_no_delete;
+	DROP TRIGGER webhook_admin_actions_no_update; DROP TRIGGER webhook_admin_actions_no_delete;`
 
 // TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is named. Each case changes
 // one thing in a sound store.
@@ -54,7 +55,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 		t.Fatalf("a sound store has the break %v (error %v)", audit.Break, err)
 	}
 	if audit.Links != storetest.FilledLinks || audit.Events != storetest.FilledEvents || audit.Duplicates != storetest.FilledDuplicates ||
-		audit.DeadLetters != storetest.FilledDeadLetters || audit.Head == [32]byte{} {
+		audit.DeadLetters != storetest.FilledDeadLetters || audit.Actions != storetest.FilledActions || audit.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", audit)
 	}
 	for _, c := range storetest.Tamperings(func(hex string) string { return "x'" + hex + "'" }) {
@@ -99,6 +100,11 @@ func TestTriggers(t *testing.T) {
 		}
 		if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days'); UPDATE "+table+" SET id = id;"); err == nil {
 			t.Errorf("%s can be updated in the name of retention", table)
+		}
+	}
+	for _, script := range []string{"UPDATE webhook_admin_actions SET reason = ''", "INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_admin_actions"} {
+		if err := execute(path, script+";"); err == nil || !strings.Contains(err.Error(), "webhook_admin_actions is append-only") {
+			t.Errorf("%s: got %v, want a refusal", script, err)
 		}
 	}
 	if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention;"); err != nil {

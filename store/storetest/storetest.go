@@ -31,12 +31,23 @@ type Backend struct {
 type Instance struct {
 	hookgate.Store
 	hookgate.Reader
+	Access
 	Close func() error
 	// Verify checks the audit chain of the store against all it holds.
 	Verify func() error
 	// FailWrites makes each transaction that follows fail: with done false before it took effect,
 	// with done true after. Nil ends that.
 	FailWrites func(done *bool)
+}
+
+// Access is what a store keeps for the admin API: tokens and the admin trail.
+type Access interface {
+	CreateToken(context.Context, hookgate.Token) error
+	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
+	Tokens(context.Context) ([]hookgate.Token, error)
+	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
+	RecordAction(context.Context, hookgate.AdminAction) error
+	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
 }
 
 // TB is the part of testing.TB that the suite and rapid's tests share.
@@ -77,6 +88,11 @@ func Run(t *testing.T, b Backend) {
 		{"ReadWhileWriting", testReadWhileWriting},
 		{"ConcurrentWorkers", testConcurrent},
 		{"EmptyBatch", testEmpty},
+		{"Tokens", testTokens},
+		{"TokenNames", testTokenNames},
+		{"TokenRevokedTwice", testTokenRevokedTwice},
+		{"AdminTrail", testAdminTrail},
+		{"AdminTrailConcurrent", testAdminTrailConcurrent},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -94,6 +110,7 @@ func Run(t *testing.T, b Backend) {
 	if b.FailsWrites {
 		for name, done := range map[string]bool{"NotDone": false, "Done": true} {
 			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
+			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}
 	}

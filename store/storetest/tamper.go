@@ -31,8 +31,11 @@ func Sample(partition, n int) hookgate.Record {
 }
 
 // Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter. The links are numbered 1
-// to 3 in both partitions, and the batches 1 to 6.
-func Fill(t TB, s hookgate.Store) {
+// to 3 in both partitions, and the batches 1 to 6. There are 3 rows in the admin trail.
+func Fill(t TB, s interface {
+	hookgate.Store
+	Access
+}) {
 	t.Helper()
 	epochs := map[int]hookgate.Epoch{}
 	for p := range 2 {
@@ -55,11 +58,14 @@ func Fill(t TB, s hookgate.Store) {
 			b.Dead = append(b.Dead, hookgate.DeadLetter{Record: Sample(p, round*10+5), Reason: "at fault"})
 		}
 		mustApply(t, s, b)
+		if err := s.RecordAction(context.Background(), action(round)); err != nil {
+			t.Fatalf("%v", err)
+		}
 	}
 }
 
 // Filled… are what an audit of a store that Fill has filled counts.
-const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters = 6, 18, 6, 6
+const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters, FilledActions = 6, 18, 6, 6, 3
 
 // Tampering is one change behind the gate's back.
 type Tampering struct {
@@ -104,7 +110,18 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"head removed", "DELETE FROM webhook_partitions WHERE partition = 1", "partition 1"},
 		{"count changed", "UPDATE webhook_partitions SET events = events + 1 WHERE partition = 1", "the partitions count 19 events"},
 	}
-	numbers := []string{"sequence", "received_at", "enqueued_at", "spooled_at", "partition", "events", "requests", "processed_at", "persisted_at", "attempts", "dead_lettered_at"}
+	all = append(all, []Tampering{
+		{"action removed", "DELETE FROM webhook_admin_actions WHERE sequence = 2", "admin trail, row 3: follows row 1"},
+		{"first action removed", "DELETE FROM webhook_admin_actions WHERE sequence = 1", "admin trail, row 2: follows row 0"},
+		{"last action removed", "DELETE FROM webhook_admin_actions WHERE sequence = 3", "admin trail, row 3: the trail ends with row 2"},
+		{"action added", "INSERT INTO webhook_admin_actions SELECT 4, hash, hash, at, request_id, actor, role, remote_addr, action, target, reason, result " +
+			"FROM webhook_admin_actions WHERE sequence = 3", "admin trail, row 4: its hash does not fit"},
+		{"actions swapped", "UPDATE webhook_admin_actions SET sequence = -1 WHERE sequence = 1; UPDATE webhook_admin_actions SET sequence = 1 WHERE sequence = 2; " +
+			"UPDATE webhook_admin_actions SET sequence = 2 WHERE sequence = -1", "admin trail, row 1"},
+		{"head of the admin trail removed", "DELETE FROM webhook_admin_chain", "admin trail, row 0: the trail ends with row 3"},
+		{"admin trail emptied", "DELETE FROM webhook_admin_actions", "admin trail, row 3: the trail ends with row 0"},
+	}...)
+	numbers := []string{"sequence", "at", "received_at", "enqueued_at", "spooled_at", "partition", "events", "requests", "processed_at", "persisted_at", "attempts", "dead_lettered_at"}
 	bytes := []string{"payload", "sha256", "previous_hash", "hash"}
 	for table, columns := range map[string][]string{
 		"webhook_events": {"message_id", "event_type", "source", "ordering_key", "sequence", "payload", "sha256", "request_id", "received_at",
@@ -113,13 +130,17 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			"sha256", "received_at", "enqueued_at", "spooled_at", "headers", "remote_addr", "partition", "position"},
 		"webhook_batches": {"partition", "sequence", "previous_hash", "hash", "events", "requests", "worker", "processed_at", "persisted_at",
 			"attempts", "last_error"},
-		"webhook_dead_letters": {"request_id", "payload", "reason", "dead_lettered_at"},
+		"webhook_dead_letters":  {"request_id", "payload", "reason", "dead_lettered_at"},
+		"webhook_admin_actions": {"previous_hash", "hash", "at", "request_id", "actor", "role", "remote_addr", "action", "target", "reason", "result"},
 	} {
 		for _, column := range columns {
 			// Events 1 to 3 and requests 1 and 2, the second a dead letter, are of batch 1. The first batch with one before it is 3.
-			id, want := 2, "(batch 1)"
-			if table == "webhook_batches" {
+			key, id, want := "id", 2, "(batch 1)"
+			switch table {
+			case "webhook_batches":
 				id, want = 3, "(batch 3)"
+			case "webhook_admin_actions":
+				key, want = "sequence", "admin trail, row 2"
 			}
 			value := fmt.Sprintf("CASE WHEN length(%s) = 36 THEN '00000000-0000-7000-8000-000000000000' ELSE %[1]s || 'x' END", column)
 			switch {
@@ -128,7 +149,7 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			case slices.Contains(bytes, column):
 				value = literal(strings.Repeat("00", 32))
 			}
-			all = append(all, Tampering{table + "." + column, fmt.Sprintf("UPDATE %s SET %s = %s WHERE id = %d", table, column, value, id), want})
+			all = append(all, Tampering{table + "." + column, fmt.Sprintf("UPDATE %s SET %s = %s WHERE %s = %d", table, column, value, key, id), want})
 		}
 	}
 	return all

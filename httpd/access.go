@@ -1,0 +1,146 @@
+package httpd
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Access keeps the tokens and the admin trail, for all processes of a gate. All methods may be called concurrently. After an
+// error of one that writes, other than those named, it is unknown whether it took effect.
+type Access interface {
+	// CreateToken keeps a token. ErrExists: its name has been given before.
+	CreateToken(context.Context, hookgate.Token) error
+	// Token finds a token by its hash, revoked and expired ones too, as it stands now in every process. ErrNotFound: there is none.
+	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
+	// Tokens returns all tokens, oldest first.
+	Tokens(context.Context) ([]hookgate.Token, error)
+	// RevokeToken ends a token for good and returns it; an earlier revocation stays as it is. ErrNotFound: there is none.
+	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
+	// RecordAction adds a row to the admin trail and gives it its number and its place in the chain.
+	RecordAction(context.Context, hookgate.AdminAction) error
+	// Actions returns the rows of the trail behind the number after, oldest first, at most limit.
+	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
+}
+
+// accessTimeout bounds what one call asks of Access at a time.
+const accessTimeout = 5 * time.Second
+
+// configuredName is what a token of the configuration is called in the trail, with a number if there are several. No other
+// token may have a name that begins so.
+const configuredName = "configured"
+
+// configuredTokens are the tokens of the configuration, which work while the store is away. Digests, so that a comparison
+// tells neither content nor length.
+type configuredTokens [][sha256.Size]byte
+
+func newConfiguredTokens(all []string) (t configuredTokens) {
+	for _, text := range all {
+		t = append(t, hookgate.HashToken(text))
+	}
+	return t
+}
+
+// find compares with every token, whatever comes out, and returns the name of the one that fits.
+func (t configuredTokens) find(hash [sha256.Size]byte) (name string, ok bool) {
+	found := 0 // counted from 1
+	for i := range t {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(hash[:], t[i][:]), i+1, found)
+	}
+	if found == 0 {
+		return "", false
+	}
+	if len(t) == 1 {
+		return configuredName, true
+	}
+	return fmt.Sprintf("%s-%d", configuredName, found), true
+}
+
+// actor is who makes a call.
+type actor struct {
+	name string // of the token
+	role hookgate.Role
+}
+
+// authorise finds out who makes the call, and whether its role covers the route's. If not it has answered.
+//
+// A token is looked up in the store at every call and kept nowhere, so that one that was revoked stops working at once in
+// every process. Calls of this kind are rare enough for that.
+func (c *call) authorise() bool {
+	s, from := c.server, addressOf(c.request.RemoteAddr)
+	// Whoever is blocked is not even asked for a token: else the answer would tell which of the guesses was right.
+	if wait := s.logins.blocked(from); wait > 0 {
+		c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
+		c.refuse(http.StatusTooManyRequests, "too many failed logins from this address", nil)
+		return false
+	}
+	scheme, text, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
+	if text == "" || !strings.EqualFold(scheme, "Bearer") {
+		c.unauthorised("not authorised: this call takes Authorization: Bearer TOKEN")
+		return false
+	}
+	who, err := s.find(c.request.Context(), text, time.Now())
+	var refused refusedToken
+	switch {
+	case errors.As(err, &refused):
+		s.logins.failed(from)
+		c.unauthorised(refused.Error())
+		return false
+	case err != nil:
+		c.broken("looking up the token", err)
+		return false
+	case !who.role.Covers(c.route.Role):
+		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s", who.name, who.role, c.route.Role), nil)
+		return false
+	}
+	c.actor = who
+	return true
+}
+
+// refusedToken says why a token opens nothing.
+type refusedToken string
+
+func (e refusedToken) Error() string { return "not authorised: this token " + string(e) }
+
+// find returns who has the token. An error that is no refusedToken means that it could not be found out.
+func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, error) {
+	hash := hookgate.HashToken(text)
+	if name, ok := s.configured.find(hash); ok {
+		return actor{name, hookgate.RoleAdmin}, nil
+	}
+	if !hookgate.IsTokenText(text) {
+		return actor{}, refusedToken("is not known")
+	}
+	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
+	defer cancel()
+	t, err := s.access.Token(ctx, hash)
+	switch {
+	case errors.Is(err, hookgate.ErrNotFound):
+		return actor{}, refusedToken("is not known")
+	case err != nil:
+		return actor{}, err
+	case !t.RevokedAt.IsZero():
+		return actor{}, refusedToken("was revoked at " + t.RevokedAt.Format(time.RFC3339))
+	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
+		return actor{}, refusedToken("expired at " + t.ExpiresAt.Format(time.RFC3339))
+	}
+	return actor{t.Name, t.Role}, nil
+}
+
+func (c *call) unauthorised(told string) {
+	c.Header().Set("Www-Authenticate", "Bearer")
+	c.refuse(http.StatusUnauthorized, told, nil)
+}
+
+// refuse answers with an error that is the caller's and logs it, though not without limit.
+func (c *call) refuse(status int, told string, cause error) {
+	c.server.refusedCalls.log(c.request, c.requestID, &refusal{status: status, told: told, cause: cause})
+	c.fail(status, told)
+}

@@ -1,0 +1,88 @@
+package httpd
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/hookgate/hookgate"
+)
+
+// maxAdminBody is the largest body of an admin call, in bytes.
+const maxAdminBody = 4 << 10
+
+// members reads a body that must be a JSON object of strings with no other names than these. want describes it to whoever
+// sends something else; the call is answered then.
+func (c *call) members(want string, names ...string) (map[string]string, bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
+	if err != nil {
+		c.fail(http.StatusBadRequest, "body cannot be read or is larger than 4 KiB")
+		return nil, false
+	}
+	var members map[string]string // a map, because the names of a struct's members would match in any case
+	err = json.Unmarshal(body, &members)
+	for name, value := range members {
+		if err != nil || value == "" || !slices.Contains(names, name) {
+			members = nil
+			break
+		}
+	}
+	if err != nil || len(members) == 0 {
+		c.fail(http.StatusBadRequest, "body is not "+want)
+		return nil, false
+	}
+	return members, true
+}
+
+type modeAnswer struct {
+	Mode hookgate.Mode `json:"mode"`
+	// Recorded is false if the admin trail could not be written; else it is not there.
+	Recorded *bool `json:"recorded,omitempty"`
+}
+
+func (s *Server) showMode(c *call) { c.json(modeAnswer{Mode: s.mode.Mode()}) }
+
+// setMode sets the mode. Unlike any other action, read_only is set even while the admin trail cannot be written: whoever is on call
+// must be able to stop the gate when its database is what is broken. The log and the answer then say that it is not recorded.
+func (s *Server) setMode(c *call) {
+	wanted, ok := c.members(`{"mode":"read_only"} or {"mode":"normal"}`, "mode")
+	if !ok {
+		return
+	}
+	mode, err := hookgate.ParseMode(wanted["mode"])
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	if mode != hookgate.ModeReadOnly {
+		if !c.begin(string(mode)) {
+			return
+		}
+		if err := s.mode.SetMode(c.request.Context(), mode); err != nil {
+			c.failed("setting the mode", err)
+		} else if c.end(hookgate.ResultDone) {
+			c.json(modeAnswer{Mode: mode})
+		}
+		return
+	}
+	recordErr := c.record(string(mode), hookgate.ResultBegun)
+	if err := s.mode.SetMode(c.request.Context(), mode); err != nil {
+		if recordErr == nil {
+			c.failed("setting the mode", err)
+		} else {
+			c.broken("setting the mode", err)
+		}
+		return
+	}
+	if recordErr == nil {
+		recordErr = c.record(string(mode), hookgate.ResultDone)
+	}
+	answer := modeAnswer{Mode: mode}
+	if recordErr != nil {
+		s.log.Error("read_only is set, and the admin trail does not have it", "request_id", c.requestID, "by", c.actor.name,
+			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
+		answer.Recorded = new(bool)
+	}
+	c.json(answer)
+}

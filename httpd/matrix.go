@@ -1,0 +1,76 @@
+package httpd
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Caller is a kind of caller of the HTTP interface.
+type Caller int
+
+// The callers.
+const (
+	// Nobody has no token, or one that is not known, has expired or was revoked.
+	Nobody Caller = iota
+	// Sender has a key that authenticates webhooks of the default source.
+	Sender
+	Viewer
+	Operator
+	Admin
+
+	callers int = iota
+)
+
+// Rule says what each kind of caller gets from a call, tried in a way that changes nothing.
+type Rule struct {
+	Method string
+	// Path is that of the Route; webhooks, which have none, are here too.
+	Path string
+	// Probe is the path to try it with, and Body what to send. Whoever may make the call gets 400, 404 or 503 where it would
+	// change something or find nothing: then it is what was sent that is refused, and not who sent it.
+	Probe, Body string
+	// Status is what each Caller gets.
+	Status [callers]int
+}
+
+// Matrix is who may do what: each call of the HTTP interface, and its status for each kind of caller. It is written by hand beside the table
+// of routes, so that a slip in one shows against the other.
+var Matrix = []Rule{
+	//                                                                  nobody sender viewer operator admin
+	{"POST", "/webhooks", "/webhooks", "{}", [callers]int{401, 400, 401, 401, 401}},
+	{"POST", "/webhooks/{source}", "/webhooks/default", "{}", [callers]int{401, 400, 401, 401, 401}},
+	{"GET", "/livez", "/livez", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/readyz", "/readyz", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/metrics", "/metrics", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/health", "/api/health", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/openapi.yaml", "/api/openapi.yaml", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/events", "/api/events?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/api/events/{id}", "/api/events/0", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/api/events/{id}/body", "/api/events/0/body", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/api/trace/{messageId...}", "/api/trace/none", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/admin/maintenance", "/admin/maintenance", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/maintenance", "/admin/maintenance", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"GET", "/admin/actions", "/admin/actions?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/admin/tokens", "/admin/tokens", "", [callers]int{401, 401, 403, 403, 200}},
+	{"POST", "/admin/tokens", "/admin/tokens", "{}", [callers]int{401, 401, 403, 403, 400}},
+	{"DELETE", "/admin/tokens/{name}", "/admin/tokens/configured", "", [callers]int{401, 401, 403, 403, 404}},
+	{"GET", "/debug/pprof/{profile...}", "/debug/pprof/cmdline", "", [callers]int{401, 401, 403, 403, 200}},
+}
+
+// MatrixTable returns the matrix as a table in Markdown, for the documentation.
+func MatrixTable() string {
+	var b strings.Builder
+	b.WriteString("| call | nobody | sender's key | viewer | operator | admin |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, rule := range Matrix {
+		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.ReplaceAll(rule.Path, "...}", "}"))
+		for _, status := range rule.Status {
+			may := "yes"
+			if status == 401 || status == 403 {
+				may = fmt.Sprint(status)
+			}
+			fmt.Fprintf(&b, " %s |", may)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

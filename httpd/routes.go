@@ -1,0 +1,149 @@
+package httpd
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Route is one call of the HTTP interface.
+type Route struct {
+	// Method of the call; a GET also answers HEAD.
+	Method string
+	// Path has {name} for one segment, which is not empty, and may end with {name...} for all that is left, slashes included.
+	Path string
+	// Role is the least that the caller needs; RoleNone if the call is open to everyone.
+	Role hookgate.Role
+	// Action is what a call that changes something is called in the admin trail; empty for one that only reads.
+	Action string
+}
+
+// Public reports whether the call is on the public side, where the webhooks are, if the gate has two listeners.
+func (r Route) Public() bool { return r.Path == "/livez" || r.Path == "/readyz" }
+
+// on reports whether the call is on a side.
+func (r Route) on(side Side) bool { return side == Everything || r.Public() == (side == PublicSide) }
+
+// table is everything but the webhooks. A call is answered by the first row whose path and method fit, so a path
+// that says more stands before one that fits it too.
+var table = []struct {
+	method, path string
+	role         hookgate.Role
+	action       string // see Route
+	answer       func(*Server, *call)
+}{
+	{"GET", "/livez", hookgate.RoleNone, "", (*Server).livez},
+	{"GET", "/readyz", hookgate.RoleNone, "", (*Server).readyz},
+	{"GET", "/metrics", hookgate.RoleNone, "", (*Server).showMetrics},
+	{"GET", "/api/health", hookgate.RoleNone, "", (*Server).health},
+	{"GET", "/api/openapi.yaml", hookgate.RoleNone, "", (*Server).openAPI},
+	{"GET", "/api/events", hookgate.RoleViewer, "", (*Server).events},
+	{"GET", "/api/events/{id}", hookgate.RoleViewer, "", (*Server).event},
+	{"GET", "/api/events/{id}/body", hookgate.RoleViewer, "", (*Server).eventBody},
+	{"GET", "/api/trace/{messageId...}", hookgate.RoleViewer, "", (*Server).trace},
+	{"GET", "/admin/maintenance", hookgate.RoleViewer, "", (*Server).showMode},
+	{"POST", "/admin/maintenance", hookgate.RoleOperator, "maintenance", (*Server).setMode},
+	{"GET", "/admin/actions", hookgate.RoleViewer, "", (*Server).actions},
+	{"GET", "/admin/tokens", hookgate.RoleAdmin, "", (*Server).listTokens},
+	{"POST", "/admin/tokens", hookgate.RoleAdmin, "token_create", (*Server).createToken},
+	{"DELETE", "/admin/tokens/{name}", hookgate.RoleAdmin, "token_revoke", (*Server).revokeToken},
+	{"GET", "/debug/pprof/{profile...}", hookgate.RoleAdmin, "", (*Server).profile},
+}
+
+// route is a row of the table, ready to be matched.
+type route struct {
+	Route
+	answer   func(*Server, *call)
+	segments []string // of Path
+}
+
+var routes []route
+
+func init() {
+	for _, t := range table {
+		routes = append(routes, route{Route{t.method, t.path, t.role, t.action}, t.answer, strings.Split(t.path, "/")})
+	}
+}
+
+// Routes returns every call of the HTTP interface but the webhooks, in the order in which they are matched.
+func Routes() []Route {
+	all := make([]Route, len(routes))
+	for i := range routes {
+		all[i] = routes[i].Route
+	}
+	return all
+}
+
+// serveOther answers everything but webhooks.
+func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, id hookgate.RequestID, idText string) (status int) {
+	c := &call{ResponseWriter: w, server: s, request: r, id: id, requestID: idText, status: http.StatusOK}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	segments := strings.Split(r.URL.EscapedPath(), "/")
+	var allowed []string
+	for i := range routes {
+		if !routes[i].on(side) || !routes[i].fits(segments) {
+			continue
+		}
+		if routes[i].Method != method {
+			if !slices.Contains(allowed, routes[i].Method) {
+				allowed = append(allowed, routes[i].Method)
+			}
+			continue
+		}
+		c.route, c.segments = &routes[i], segments
+		c.serve()
+		return c.status
+	}
+	if allowed != nil {
+		c.Header().Set("Allow", strings.Join(allowed, ", "))
+		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, " and "))
+		return c.status
+	}
+	c.fail(http.StatusNotFound, "there is nothing at this path")
+	return c.status
+}
+
+// fits reports whether a path, split at its slashes, is one of the route's.
+func (t *route) fits(segments []string) bool {
+	for i, want := range t.segments {
+		switch {
+		case i >= len(segments):
+			return false
+		case strings.HasSuffix(want, "...}"):
+			return true
+		case strings.HasPrefix(want, "{"):
+			if segments[i] == "" {
+				return false
+			}
+		case want != segments[i]:
+			return false
+		}
+	}
+	return len(segments) == len(t.segments)
+}
+
+// parameter returns what stands in the path for the parameter, with escapes resolved. It is empty if an escape is malformed.
+func (c *call) parameter(name string) string {
+	for i, segment := range c.route.segments {
+		text := c.segments[i]
+		switch segment {
+		case "{" + name + "...}":
+			text = strings.Join(c.segments[i:], "/")
+		case "{" + name + "}":
+		default:
+			continue
+		}
+		value, err := url.PathUnescape(text)
+		if err != nil {
+			return ""
+		}
+		return value
+	}
+	panic("route " + c.route.Path + " has no parameter " + name)
+}
