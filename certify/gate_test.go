@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	gateToken  = "the admin token"
 	gateSecret = "the hmac secret"
+	gateKey    = "the bearer key"
 )
 
 // gate is a small gate that keeps everything in memory and has no fault of its own. A saboteur gives it one: each field of
@@ -54,25 +55,26 @@ type gate struct {
 }
 
 type faults struct {
-	delay       func(request int) time.Duration
-	status      func(request int) int                  // instead of taking it
-	hangUp      func(request int) bool                 // after taking it
-	answer      func(n int, r *gateRequest)            // changes what the answer says
-	lose        func(n int) bool                       // after the 202
-	twice       func(n int) bool                       // stored
-	store       func(g *gate, n int, e *gateEvent)     // instead of storing it
-	trail       func(n int, stages []string) []string  // changes the lineage
-	backwards   func(n int) bool                       // the lineage
-	list        func(g *gate, page int, e *gateEvent)  // before it is listed
-	body        func(read int, e *gateEvent) []byte    // instead of its body
-	depth       func(depth int) int                    // of the health
-	counted     func(status string, n float64) float64 // in the metrics
-	noLatency   bool                                   // the histogram says that everything was quick
-	noBatches   bool                                   // stores one by one
-	chainBroken bool
-	openReads   bool // without a token
-	overwrite   bool // the body, with that of a repetition
-	stuckAt     int  // never stores what comes after so many; 0 for none
+	delay         func(request int) time.Duration
+	status        func(request int) int                  // instead of taking it
+	hangUp        func(request int) bool                 // after taking it
+	answer        func(n int, r *gateRequest)            // changes what the answer says
+	lose          func(n int) bool                       // after the 202
+	twice         func(n int) bool                       // stored
+	store         func(g *gate, n int, e *gateEvent)     // instead of storing it
+	trail         func(n int, stages []string) []string  // changes the lineage
+	backwards     func(n int) bool                       // the lineage
+	list          func(g *gate, page int, e *gateEvent)  // before it is listed
+	body          func(read int, e *gateEvent) []byte    // instead of its body
+	depth         func(depth int) int                    // of the health
+	counted       func(status string, n float64) float64 // in the metrics
+	noLatency     bool                                   // the histogram says that everything was quick
+	noBatches     bool                                   // stores one by one
+	chainBroken   bool
+	openReads     bool // without a token
+	viewerIsAdmin bool
+	overwrite     bool // the body, with that of a repetition
+	stuckAt       int  // never stores what comes after so many; 0 for none
 }
 
 type gateEvent struct {
@@ -140,7 +142,8 @@ func (l lying) Collect(out chan<- prometheus.Metric) {
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	open := g.faults.openReads || r.Header.Get("Authorization") == "Bearer "+gateToken
+	role := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") // tokens that are made are called like their role
+	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
 	path := r.URL.Path
 	switch {
 	case path == "/webhooks":
@@ -151,6 +154,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	case !open:
 		http.Error(w, `{"error":"not authorised"}`, http.StatusUnauthorized)
+	case strings.HasPrefix(path, "/admin/tokens"):
+		g.tokens(w, r, role == gateToken || g.faults.viewerIsAdmin)
 	case path == "/api/audit/verify":
 		fmt.Fprintf(w, `{"ok":%v,"head":"00"}`, !g.faults.chainBroken)
 	case path == "/api/events":
@@ -164,6 +169,22 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// tokens makes tokens that are called like their role.
+func (g *gate) tokens(w http.ResponseWriter, r *http.Request, may bool) {
+	var wanted struct{ Role string }
+	switch {
+	case !may:
+		w.WriteHeader(http.StatusForbidden)
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusOK)
+	case json.NewDecoder(r.Body).Decode(&wanted) != nil || wanted.Role == "":
+		w.WriteHeader(http.StatusBadRequest)
+	default:
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"token":%q}`, wanted.Role)
+	}
+}
+
 func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
 	body, err := io.ReadAll(r.Body)
@@ -171,7 +192,7 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		MessageID, EventType, OrderingKey string
 		Sequence                          int64
 	}
-	if err != nil || json.Unmarshal(body, &m) != nil {
+	if err != nil || json.Unmarshal(body, &m) != nil || m.MessageID == "" {
 		http.Error(w, "{}", http.StatusBadRequest)
 		return
 	}

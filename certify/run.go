@@ -24,10 +24,12 @@ import (
 
 // Options say what is certified, and how.
 type Options struct {
-	// Target is the base URL of the gate, Token one that may read everything and make tokens.
-	Target, Token string
-	Credentials   load.Credentials
-	Profile       Profile
+	// Target is the base URL of the gate, and API that of its read and admin API if it has another.
+	Target, API string
+	// Token may read everything and make tokens.
+	Token       string
+	Credentials load.Credentials
+	Profile     Profile
 	// Phases are run in turn.
 	Phases []string
 	// Input is a file of recorded traffic to send instead of generated events, Speed how much faster than it was recorded;
@@ -38,8 +40,8 @@ type Options struct {
 	Dir string
 	// Key signs the evidence. Without one a key is made that is known to nobody.
 	Key ed25519.PrivateKey
-	// Routes is the table of roles that is tried against the target.
-	Routes []Route
+	// Rules are the table of roles that is tried against the target.
+	Rules []Rule
 	// Version is that of the client.
 	Version string
 	// Progress, if set, is told how it goes, from one goroutine at a time.
@@ -85,7 +87,7 @@ func Run(ctx context.Context, o Options) (v Verdict, err error) {
 	if err := o.check(); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
-	c := &certification{Options: o, target: newTarget(o.Target, o.Token, readConnections)}
+	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token, readConnections)}
 	defer c.target.close()
 	if err := c.prepare(ctx); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)

@@ -23,16 +23,21 @@ func testProfile() Profile {
 	return p
 }
 
-// testRoutes is the table of roles of the gate of these tests.
-var testRoutes = []Route{{"GET", "/api/health", ""}, {"GET", "/api/events", "viewer"}, {"GET", "/api/trace/{messageId...}", "viewer"}}
+// testRules is the table of roles of the gate of these tests.
+var testRules = []Rule{
+	{"GET", "/api/health", "/api/health", "", map[string]int{nobody: 200, sender: 200, "viewer": 200, "operator": 200, admin: 200}},
+	{"GET", "/api/events", "/api/events?limit=1", "", map[string]int{nobody: 401, sender: 401, "viewer": 200, "operator": 200, admin: 200}},
+	{"POST", "/admin/tokens", "/admin/tokens", "{}", map[string]int{nobody: 401, sender: 401, "viewer": 403, "operator": 403, admin: 400}},
+	{"POST", "/webhooks", "/webhooks", "{}", map[string]int{sender: 400}},
+}
 
 // certifyGate runs a certification and returns the criteria that did not pass.
 func certifyGate(t *testing.T, g *gate, p Profile) (v Verdict, dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "evidence")
 	v, err := Run(t.Context(), Options{
-		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret},
-		Profile: p, Phases: []string{Smoke}, Dir: dir, Version: "test", Routes: testRoutes,
+		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret, BearerKey: gateKey},
+		Profile: p, Phases: []string{Smoke}, Dir: dir, Version: "test", Rules: testRules,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -211,6 +216,7 @@ func TestSaboteurs(t *testing.T) {
 			}
 		}}, fail: []string{"unchanged"}},
 		{name: "has a broken audit chain", faults: faults{chainBroken: true}, fail: []string{"audit_chain"}},
+		{name: "lets a viewer make tokens", faults: faults{viewerIsAdmin: true}, fail: []string{"roles"}},
 		{name: "lets everyone read", faults: faults{openReads: true}, fail: []string{"roles"}},
 		{name: "client lags", profile: func(p *Phase) { p.LagP99MS = 0.000001 }, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
 	} {

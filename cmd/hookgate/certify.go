@@ -17,13 +17,14 @@ import (
 
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/load"
 )
 
 type certifyOptions struct {
 	client
 	phase, dir, profile, input, key, junit string
-	source, path                           string
+	source, path, api                      string
 	speed                                  float64
 	json                                   bool
 	// numbers of the profile that were given as flags, by the name of the setting
@@ -82,6 +83,7 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	}
 	o.register(cmd)
 	f := cmd.Flags()
+	f.StringVar(&o.api, "api", "", "base `URL` of the read and admin API and /metrics, if it is not --target")
 	f.StringVar(&o.phase, "phase", "all", "what to run: `all`, smoke, load, full, soak, ramp")
 	f.StringVar(&o.dir, "evidence", "", "`folder` for the evidence, new or empty (default evidence/TIME)")
 	f.StringVar(&o.profile, "profile", "", "`file` of numbers that differ from the default profile, YAML")
@@ -149,7 +151,7 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 
 func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error {
 	options := certify.Options{
-		Target: o.target, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir, Version: versionText(), Routes: roleTable(),
+		Target: o.target, API: o.api, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir, Version: versionText(), Rules: roleRules(),
 		Phases: strings.Split(strings.ReplaceAll(o.phase, "all", "smoke,load,full"), ","),
 	}
 	if options.Dir == "" {
@@ -195,6 +197,17 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 		return &exitError{exitFail, fmt.Errorf("the verdict is %s", v.Status)}
 	}
 	return &exitError{exitNoResult, fmt.Errorf("the verdict is %s", v.Status)}
+}
+
+// roleRules is the gate's own table of roles in the client's words.
+func roleRules() (rules []certify.Rule) {
+	for _, r := range httpd.Matrix {
+		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body, Status: map[string]int{
+			"nobody": r.Status[httpd.Nobody], "sender": r.Status[httpd.Sender], "viewer": r.Status[httpd.Viewer],
+			"operator": r.Status[httpd.Operator], "admin": r.Status[httpd.Admin],
+		}})
+	}
+	return rules
 }
 
 // signingKey reads the key that signs, nil if none is named.
@@ -318,4 +331,3 @@ func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
 		}
 	}, finish
 }
-
