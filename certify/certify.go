@@ -69,7 +69,7 @@ func (c *Criterion) decide() {
 	case ">=":
 		c.Margin = c.Value - c.Limit
 	default:
-		c.Margin = -math.Abs(c.Value - c.Limit)
+		c.Margin = 0 - math.Abs(c.Value-c.Limit)
 	}
 	c.Margin = round(c.Margin)
 	c.Status = Pass

@@ -140,8 +140,8 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 	}
 }
 
-// checkAgain compares a second reading with the first.
-func checkAgain(first iter.Seq2[storedEvent, error], second iter.Seq2[reading, error]) (v violations, err error) {
+// checkAgain compares a second reading with the first, of the events that were sent.
+func checkAgain(a *account, first iter.Seq2[storedEvent, error], second iter.Seq2[reading, error]) (v violations, err error) {
 	type digest struct{ line, body [16]byte }
 	of := func(line, body string) digest {
 		a, b := sha256.Sum256([]byte(line)), sha256.Sum256([]byte(body))
@@ -158,9 +158,12 @@ func checkAgain(first iter.Seq2[storedEvent, error], second iter.Seq2[reading, e
 		if err != nil {
 			return v, err
 		}
-		var l struct{ ID, MessageID string }
+		var l struct{ ID, MessageID, EventType string }
 		if err := json.Unmarshal(s.Event, &l); err != nil {
 			return v, err
+		}
+		if _, sent := a.byEvent[a.identity(l.EventType, l.MessageID)]; !sent {
+			continue
 		}
 		line := sha256.Sum256(s.Event)
 		switch d, ok := again[l.ID]; {

@@ -148,7 +148,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 	if err != nil {
 		return nil, err
 	}
-	if store.Changed, err = checkAgain(readLines[storedEvent](filepath.Join(dir, eventsFile)), readLines[reading](filepath.Join(dir, againFile))); err != nil {
+	if store.Changed, err = checkAgain(m.account, readLines[storedEvent](filepath.Join(dir, eventsFile)), readLines[reading](filepath.Join(dir, againFile))); err != nil {
 		return nil, err
 	}
 	lineage, err := checkLineage(m.account, readLines[trail](filepath.Join(dir, lineageFile)))

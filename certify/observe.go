@@ -147,14 +147,17 @@ func (o *observer) bodyOf(ctx context.Context, line []byte) (digest string, size
 	return hex.EncodeToString(sum[:]), size, nil
 }
 
-// readAgain writes reread.ndjson.
-func (o *observer) readAgain(ctx context.Context) (err error) {
+// errEnough ends a listing.
+var errEnough = errors.New("enough")
+
+// readAgain writes reread.ndjson: of all events that were stored for this phase, the first wanted of a listing.
+func (o *observer) readAgain(ctx context.Context, wanted int) (err error) {
 	out, err := createLines(filepath.Join(o.dir, againFile))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	return o.listing(ctx, func(lines [][]byte) error {
+	err = o.listing(ctx, func(lines [][]byte) error {
 		readings := make([]reading, len(lines))
 		if err := o.each(ctx, len(lines), func(ctx context.Context, i int) (err error) {
 			var e struct{ ID string }
@@ -173,8 +176,15 @@ func (o *observer) readAgain(ctx context.Context) (err error) {
 				return err
 			}
 		}
+		if wanted -= len(lines); wanted <= 0 {
+			return errEnough
+		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // readLineage writes lineage.ndjson, and the trails of a few events in full.

@@ -406,14 +406,24 @@ func (c *certification) readAgain(ctx context.Context, name string) error {
 		return nil
 	}
 	c.doing(name, "reading the events again")
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, started: run.Started, connections: readConnections}
+	// Only what was sent: what else was stored belongs to other phases.
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, started: run.Started, connections: readConnections}
+	wanted := 0
+	for s, err := range readLines[storedEvent](c.file(name, eventsFile)) {
+		if err != nil {
+			return err
+		}
+		if o.ours(s.Event) || run.Prefix == "" {
+			wanted++
+		}
+	}
 	var err error
 	if run.Prefix == "" {
 		if o.sent, err = sentIDs(c.file(name, ledgerFile)); err != nil {
 			return err
 		}
 	}
-	if err := o.readAgain(ctx); err != nil {
+	if err := o.readAgain(ctx, wanted); err != nil {
 		c.say("%s: read again: %v", name, err)
 		run.Unread = err.Error()
 		return writeJSON(c.file(name, phaseFile), run)

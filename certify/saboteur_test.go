@@ -179,7 +179,7 @@ func TestSaboteurs(t *testing.T) {
 				return http.StatusInternalServerError
 			}
 			return 0
-		}}, fail: []string{"acceptance", "errors"}},
+		}}, profile: func(p *Phase) { p.Duplicates = 0 }, fail: []string{"acceptance", "errors"}},
 		{name: "counts too much", faults: faults{counted: func(status string, n float64) float64 {
 			if status == "accepted" && n > 500 {
 				n++

@@ -43,8 +43,15 @@ type Config struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
+	// AuditTimeout bounds a verification of the audit chain that was asked for here.
+	AuditTimeout time.Duration
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
+	// EvidenceTokens open /api/intake and nothing else; there need not be any.
+	EvidenceTokens []string
+	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to arrive.
+	MaxEvidence     int64
+	EvidenceTimeout time.Duration
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
 	FailedLogins int
 	// Version is shown by the health.
@@ -74,6 +81,8 @@ type Parts struct {
 	Reader  hookgate.Reader
 	Mode    ModeKeeper
 	Access  Access
+	Verify  Verifier
+	Intake  Intake
 	Metrics *metrics.Metrics
 }
 
@@ -85,8 +94,12 @@ type Server struct {
 	reader                 hookgate.Reader
 	mode                   ModeKeeper
 	access                 Access
+	verify                 Verifier
+	intake                 Intake
+	auditing               auditing
 	metrics                *metrics.Metrics
 	configured             configuredTokens
+	evidenceTokens         configuredTokens
 	logins                 *logins
 	retryAfter             []string
 	log                    *slog.Logger
@@ -104,16 +117,17 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
-		config: c, queue: p.Queue, reader: p.Reader, mode: p.Mode, access: p.Access, metrics: p.Metrics,
-		sources:      map[string]*Source{},
-		configured:   newConfiguredTokens(c.AdminTokens),
-		logins:       newLogins(c.FailedLogins),
-		retryAfter:   []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
-		log:          c.Logger,
-		refusals:     newRefusals(c.Logger, "delivery refused"),
-		refusedCalls: newRefusals(c.Logger, "call refused"),
-		started:      time.Now(),
-		exchanges:    sync.Pool{New: func() any { return new(exchange) }},
+		config: c, queue: p.Queue, reader: p.Reader, mode: p.Mode, access: p.Access, verify: p.Verify, intake: p.Intake, metrics: p.Metrics,
+		sources:        map[string]*Source{},
+		configured:     newConfiguredTokens(c.AdminTokens),
+		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
+		logins:         newLogins(c.FailedLogins),
+		retryAfter:     []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
+		log:            c.Logger,
+		refusals:       newRefusals(c.Logger, "delivery refused"),
+		refusedCalls:   newRefusals(c.Logger, "call refused"),
+		started:        time.Now(),
+		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
 		kept := make([]string, len(source.KeepHeaders))

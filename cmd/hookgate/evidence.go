@@ -18,7 +18,7 @@ func newEvidenceCommand() *cobra.Command {
 		Use:   "evidence",
 		Short: "Make keys for evidence, verify it, hand it in",
 	}
-	cmd.AddCommand(newEvidenceKeygenCommand(), newEvidenceVerifyCommand())
+	cmd.AddCommand(newEvidenceKeygenCommand(), newEvidenceVerifyCommand(), newEvidenceSubmitCommand())
 	return cmd
 }
 
@@ -131,4 +131,13 @@ func readPublicKeys(paths []string) (keys []ed25519.PublicKey, err error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// openDepot opens what keeps the evidence that others hand in, in the data directory.
+func openDepot(c config) (*evidence.Depot, error) {
+	keys, err := readPublicKeys(c.Evidence.PublicKeys)
+	if err != nil {
+		return nil, fmt.Errorf("evidence.public_keys: %w", err)
+	}
+	return evidence.OpenDepot(c.DataDir.evidenceDir(), int64(c.Evidence.MaxSize), c.Evidence.MaxBundles, keys)
 }

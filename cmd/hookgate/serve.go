@@ -105,9 +105,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	defer closing(&err, b)
 
+	depot, err := openDepot(c)
+	if err != nil {
+		return err
+	}
 	m := metrics.New(metrics.Config{Queue: b.queue.Stats, Store: b.reader.Counts, Version: versionText()})
 	server, err := httpd.New(httpConfigOf(c, keys, log), sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Access: b.access, Metrics: m})
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Mode: b.mode, Access: b.access, Verify: verifierOf(c), Intake: depot, Metrics: m})
 	if err != nil {
 		return err
 	}
@@ -201,6 +205,10 @@ func httpConfigOf(c config, k credentials, log *slog.Logger) httpd.Config {
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
 		FailedLogins:      c.Admin.FailedLogins,
+		AuditTimeout:      c.Admin.AuditTimeout,
+		EvidenceTokens:    k.evidenceTokens,
+		MaxEvidence:       int64(c.Evidence.MaxSize),
+		EvidenceTimeout:   c.Evidence.Timeout,
 		Version:           versionText(),
 		Logger:            log,
 	}
