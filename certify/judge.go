@@ -172,6 +172,9 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		h.Batches = grown(before, after, "webhook_batch_records")
 		j.metrics(m, &store, before, after, &h)
 	}
+	if run.Stopped == killed {
+		j.unfinishedLedger()
+	}
 	depth, err := readDepth(filepath.Join(dir, depthFile))
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func (a axis) ticks() (all []float64) {
 	if a.log {
 		for v := math.Pow(10, math.Floor(math.Log10(a.low))); v <= a.high*1.0001; v *= 10 {
 			for _, m := range []float64{1, 2, 5} {
-				if t := v * m; t >= a.low*0.999 && t <= a.high*1.001 && (m == 1 || a.high/a.low < 200) {
+				if t := v * m; t >= a.low*0.999 && t <= a.high*1.001 && (m == 1 || a.high/a.low < 1000) {
 					all = append(all, t)
 				}
 			}

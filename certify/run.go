@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,7 +181,7 @@ func (c *certification) say(format string, args ...any) {
 
 // doing tells the log and whoever watches what begins.
 func (c *certification) doing(phase, what string) {
-	c.say("%s: %s", phase, what)
+	c.say("%s%s", strings.TrimPrefix(phase+": ", ": "), what)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now.Phase, c.now.Doing, c.now.Begins, c.now.Depth = phase, what, true, c.depth
@@ -216,8 +217,8 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	if err := writeJSON(c.file(startFile), c.start); err != nil {
 		return err
 	}
-	// It says so until the phase is whole, in case the client is killed.
-	run.Stopped, run.Ended = "the client was killed", run.Started
+	// It says so until the phase is whole.
+	run.Stopped, run.Unread, run.Ended = killed, killed, run.Started
 	if err := writeJSON(c.file(name, phaseFile), run); err != nil {
 		return err
 	}
@@ -243,7 +244,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	if err != nil && summary.Attempts == 0 {
 		return err
 	}
-	run.Ended, run.Stopped = time.Now().UTC(), ""
+	run.Ended, run.Stopped, run.Unread = time.Now().UTC(), "", ""
 	if err != nil {
 		run.Stopped = err.Error()
 	}
@@ -258,16 +259,80 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	c.say("%s: %d requests, %d accepted (%d duplicates), %d not accepted, %.0f/s, P95 %.2f ms, P99 %.2f ms, own lag P99 %.2f ms", name, summary.Attempts,
 		summary.Accepted, summary.Duplicates, summary.Failed, summary.Rate, summary.LatencyMS.P95, summary.LatencyMS.P99, summary.LagMS.P99)
 
+	c.drain(background, name, o, &run, p)
+	stopWatching()
+	return c.readBack(background, name, o, &run)
+}
+
+// drain waits for the target's queue to be empty.
+func (c *certification) drain(ctx context.Context, name string, o *observer, run *phaseRun, p Phase) {
 	c.doing(name, "draining")
 	var took time.Duration
-	run.Drained, took = o.drained(background, seconds(p.DrainSeconds), run.Ended)
+	since := run.Ended
+	if run.Stopped == killed {
+		since = time.Now() // the end is long ago
+	}
+	run.Drained, took = o.drained(ctx, seconds(p.DrainSeconds), since)
 	run.DrainSeconds = round(took.Seconds())
 	c.say("%s: drained: %v after %.3f s", name, run.Drained, run.DrainSeconds)
-	stopWatching()
-	if err := c.readBack(background, name, o, &run); err != nil {
+}
+
+// killed says of a phase that nobody has ended it.
+const killed = "the client was killed"
+
+// Resume reads back and judges what is in the folder of a certification whose client was killed. Only Target, API, Token, Rules, Dir,
+// Key, Version, Credentials and Progress of the options are used; the rest is as it was. What was not sent stays so, and there is no PASS.
+func Resume(ctx context.Context, o Options) (v Verdict, err error) {
+	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token, readConnections)}
+	defer c.target.close()
+	if err := errors.Join(readJSON(c.file(startFile), &c.start), readJSON(c.file(profileFile), &c.Profile)); err != nil {
+		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
+	if _, err := os.Stat(c.file(evidence.ManifestFile)); err == nil {
+		return v, fmt.Errorf("%w: %s is whole: hookgate evidence verify judges it again", ErrNotRun, c.Dir)
+	}
+	if c.log, err = os.OpenFile(c.file(logFile), os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
+	defer func() { err = errors.Join(err, c.log.Close()) }()
+	c.say("taken up again by client %s", c.Version)
+	for _, name := range c.start.Phases {
+		if err := c.resume(ctx, name); err != nil {
+			return v, fmt.Errorf("phase %s: %w", name, err)
+		}
+	}
+	return c.finish(ctx)
+}
+
+// resume reads one phase back if that was not done.
+func (c *certification) resume(ctx context.Context, name string) error {
+	limits, err := c.Profile.limitsOf(name)
+	if err != nil {
 		return err
 	}
-	return writeJSON(c.file(name, phaseFile), run)
+	var run phaseRun
+	if err := readJSON(c.file(name, phaseFile), &run); err != nil {
+		return err
+	}
+	if run.Unread == "" {
+		return nil
+	}
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, started: run.Started, connections: readConnections}
+	last, n, err := lastEnd(c.file(name, ledgerFile))
+	switch {
+	case err != nil:
+		return err
+	case n > 0:
+		run.Ended = last
+	}
+	if run.Prefix == "" {
+		if o.sent, err = sentIDs(c.file(name, ledgerFile)); err != nil {
+			return err
+		}
+	}
+	run.Unread = ""
+	c.drain(ctx, name, o, &run, limits)
+	return c.readBack(ctx, name, o, &run)
 }
 
 // sawDepth notes the depth of the target's queue.
@@ -304,7 +369,7 @@ func (c *certification) send(ctx context.Context, name string, config load.Confi
 	return s, err
 }
 
-// readBack reads events, lineage and metrics. What cannot be read is noted in the run: then there is no PASS.
+// readBack reads events, lineage and metrics, and writes the run. What cannot be read is noted in the run: then there is no PASS.
 func (c *certification) readBack(ctx context.Context, name string, o *observer, run *phaseRun) error {
 	ids, err := sampleIDs(c.file(name, ledgerFile), sampled, mathrand.IntN)
 	if err != nil {
@@ -326,7 +391,7 @@ func (c *certification) readBack(ctx context.Context, name string, o *observer, 
 			c.say("%s: metrics: %v", name, err)
 		}
 	}
-	return nil
+	return writeJSON(c.file(name, phaseFile), run)
 }
 
 // ramp runs steps of rising rates until one does not pass.

@@ -26,7 +26,7 @@ type certifyOptions struct {
 	phase, dir, profile, input, key, junit string
 	source, path, api                      string
 	speed                                  float64
-	json                                   bool
+	json, resume                           bool
 	// numbers of the profile that were given as flags, by the name of the setting
 	numbers map[string]*float64
 }
@@ -94,6 +94,7 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks, or /webhooks/SOURCE)")
 	f.StringVar(&o.junit, "junit", "", "`file` for the criteria as JUnit XML")
 	f.BoolVar(&o.json, "json", false, "print the verdict as JSON")
+	f.BoolVar(&o.resume, "resume", false, "read back and judge what a certification that was killed left in --evidence")
 	showProfile := f.Bool("show-profile", false, "print the profile that would be used, and run nothing")
 	for _, p := range phaseFlags {
 		o.numbers[p.name] = f.Float64(p.name, 0, p.usage)
@@ -169,7 +170,11 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 	}
 	show, finish := certifyProgress(cmd.ErrOrStderr())
 	options.Progress = show
-	v, err := certify.Run(cmd.Context(), options)
+	run := certify.Run
+	if o.resume {
+		run = certify.Resume
+	}
+	v, err := run(cmd.Context(), options)
 	finish()
 	if err != nil {
 		if !errors.Is(err, certify.ErrNotRun) {
