@@ -107,7 +107,7 @@ func unpackFile(name string, in io.Reader, size int64) error {
 		return unpackError(err)
 	}
 	n, copyErr := io.Copy(f, in)
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := f.Close(); err != nil {
 		return unpackError(err)
 	}
 	var disk *fs.PathError

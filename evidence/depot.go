@@ -137,7 +137,7 @@ func verdictOf(bundle string) string {
 	return v.Status
 }
 
-// place gives a bundle its name, durably: fsync of its folders and its receipt, rename, fsync of the depot.
+// place gives a bundle its name, durably: fsync of its files and folders, rename, fsync of the depot.
 func (d *Depot) place(temp, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,8 +150,8 @@ func (d *Depot) place(temp, id string) error {
 	case len(kept) >= d.maxBundles:
 		return ErrFull
 	}
-	err = filepath.WalkDir(temp, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() && entry.Name() != "receipt.json" {
+	err = filepath.WalkDir(temp, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
 			return err
 		}
 		return syncPath(path)

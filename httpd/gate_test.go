@@ -63,6 +63,8 @@ type setup struct {
 	reader  hookgate.Reader
 	mode    ModeKeeper
 	access  Access
+	verify  Verifier
+	intake  Intake
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
@@ -99,7 +101,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Mode: s.mode, Access: s.access, Metrics: g.metrics})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

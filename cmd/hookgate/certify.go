@@ -112,6 +112,11 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	return cmd
 }
 
+// phases are those to run.
+func (o *certifyOptions) phases() []string {
+	return strings.Split(strings.ReplaceAll(o.phase, "all", "smoke,load,full"), ",")
+}
+
 // profileOf is the default profile, under the file, under the flags.
 func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err error) {
 	p = certify.DefaultProfile()
@@ -130,7 +135,11 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 	if o.path != "" {
 		p.Path = o.path
 	}
-	for name, phase := range p.Phases {
+	for _, name := range o.phases() {
+		phase, ok := p.Phases[name]
+		if !ok {
+			continue // Run says so
+		}
 		for _, flag := range phaseFlags {
 			if !cmd.Flags().Changed(flag.name) {
 				continue
@@ -153,7 +162,7 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error {
 	options := certify.Options{
 		Target: o.target, API: o.api, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir, Version: versionText(), Rules: roleRules(),
-		Phases: strings.Split(strings.ReplaceAll(o.phase, "all", "smoke,load,full"), ","),
+		Phases: o.phases(),
 	}
 	if options.Dir == "" {
 		options.Dir = "evidence/" + time.Now().UTC().Format("20060102T150405Z")

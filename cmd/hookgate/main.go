@@ -91,6 +91,7 @@ them in order, once, with their lineage.
 		newAuditCommand(),
 		newCertifyCommand(),
 		newEvidenceCommand(),
+		newRecordCommand(),
 		newMigrateCommand(),
 		newVersionCommand(),
 	)
