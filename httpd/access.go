@@ -96,7 +96,9 @@ func (c *call) authorise() bool {
 	var refused refusedToken
 	switch {
 	case errors.As(err, &refused):
-		s.logins.failed(from)
+		if refused == unknownToken { // one that has ended is no guess, and whoever still uses it must not shut out others
+			s.logins.failed(from)
+		}
 		c.unauthorised(refused.Error())
 		return false
 	case err != nil:
@@ -113,6 +115,8 @@ func (c *call) authorise() bool {
 // refusedToken says why a token opens nothing.
 type refusedToken string
 
+const unknownToken refusedToken = "is not known"
+
 func (e refusedToken) Error() string { return "not authorised: this token " + string(e) }
 
 // find returns who has the token. An error that is no refusedToken means that it could not be found out.
@@ -122,14 +126,14 @@ func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, e
 		return actor{name, hookgate.RoleAdmin}, nil
 	}
 	if !hookgate.IsTokenText(text) {
-		return actor{}, refusedToken("is not known")
+		return actor{}, unknownToken
 	}
 	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
 	defer cancel()
 	t, err := s.access.Token(ctx, hash)
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
-		return actor{}, refusedToken("is not known")
+		return actor{}, unknownToken
 	case err != nil:
 		return actor{}, err
 	case !t.RevokedAt.IsZero():

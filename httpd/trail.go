@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -54,7 +55,7 @@ func (c *call) end(result string) bool {
 // failed ends an action that an error kept from being done, and answers 503.
 func (c *call) failed(doing string, err error) {
 	result := hookgate.ResultFailed + ": " + err.Error()
-	if c.end(result[:min(len(result), maxReason)]) {
+	if c.end(strings.ToValidUTF8(result[:min(len(result), maxReason)], "")) {
 		c.broken(doing, err)
 	}
 }

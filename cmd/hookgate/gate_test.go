@@ -184,11 +184,11 @@ func (g *gate) request(method, path, body string, header ...string) (int, string
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/admin/") {
-		req.Header.Set("Authorization", "Bearer "+g.key(adminTokenName))
-	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
+	}
+	if _, set := req.Header["Authorization"]; !set && (strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/admin/")) {
+		req.Header.Set("Authorization", "Bearer "+g.key(adminTokenName))
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
@@ -181,6 +182,11 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 			}
 			if o.Secrets, err = resolveSecrets(s.Secrets); err != nil {
 				return nil, fmt.Errorf("sources.%s.secrets: %w", name, err)
+			}
+		}
+		for _, key := range slices.Concat(o.BearerKeys, o.Secrets) {
+			if slices.Contains(k.adminTokens, key) {
+				return nil, fmt.Errorf("sources.%s: one of its keys is also in admin_tokens; what authenticates webhooks must open nothing else", name)
 			}
 		}
 		scheme, err := admit.New(s.Kind, o)

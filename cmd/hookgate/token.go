@@ -64,7 +64,7 @@ Whoever is given it sets HOOKGATE_TOKEN to it.`,
 	c.registerReason(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the token in the admin trail")
 	cmd.Flags().StringVar(&role, "role", "", "`role`: viewer, operator or admin")
-	cmd.Flags().StringVar(&expires, "expires", "", "when it stops working: in some time (`720h`), or a time (RFC 3339); never if not given")
+	cmd.Flags().StringVar(&expires, "expires", "", "when it stops working: a `time` (RFC 3339), or how long from now, such as 720h; never if not given")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")

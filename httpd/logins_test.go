@@ -1,0 +1,129 @@
+package httpd
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestLoginsBlock: so many failures in a minute block an address and no other; time opens it again; what did not fail does
+// not count.
+func TestLoginsBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogins(6)
+		guesser, other := addressOf("192.0.2.1:1"), addressOf("192.0.2.2:1")
+		for n := range 6 {
+			if wait := l.blocked(guesser); wait != 0 {
+				t.Fatalf("blocked for %v after %d failures", wait, n)
+			}
+			l.failed(guesser)
+		}
+		wait := l.blocked(guesser)
+		if wait <= 0 || wait > 10*time.Second {
+			t.Fatalf("blocked for %v after 6 failures, want up to 10 s", wait)
+		}
+		if wait := l.blocked(other); wait != 0 {
+			t.Errorf("another address is blocked for %v", wait)
+		}
+		l.failed(guesser) // calls that were under way make it no longer
+		if again := l.blocked(guesser); again != wait {
+			t.Errorf("a further failure makes it %v, want %v", again, wait)
+		}
+		time.Sleep(wait)
+		if wait := l.blocked(guesser); wait != 0 {
+			t.Errorf("still blocked for %v", wait)
+		}
+		l.failed(guesser)
+		if l.blocked(guesser) == 0 {
+			t.Error("one failure after another ten seconds, and it is not blocked again")
+		}
+		time.Sleep(time.Minute)
+		for range 5 {
+			l.failed(guesser)
+		}
+		if wait := l.blocked(guesser); wait != 0 {
+			t.Errorf("after a quiet minute 5 failures block for %v", wait)
+		}
+	})
+}
+
+// TestLoginsBounded: addresses without number take no memory without bound, and the ones that failed last are kept.
+func TestLoginsBounded(t *testing.T) {
+	l := newLogins(1)
+	for n := range maxLoginAddresses + 10 {
+		l.failed(addressOf(fmt.Sprintf("10.%d.%d.%d:1", n>>16, n>>8&255, n&255)))
+	}
+	if len(l.byAddress) != maxLoginAddresses || l.recent.Len() != maxLoginAddresses {
+		t.Errorf("%d and %d addresses are kept, want %d", len(l.byAddress), l.recent.Len(), maxLoginAddresses)
+	}
+	if l.blocked(addressOf("10.0.0.9:1")) != 0 {
+		t.Error("one of the first is still blocked")
+	}
+	if l.blocked(addressOf("10.0.0.10:1")) == 0 {
+		t.Error("one of the last has been forgotten")
+	}
+}
+
+func TestAddressOf(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.1:80":                "192.0.2.1/32",
+		"[::ffff:192.0.2.1]:80":       "192.0.2.1/32",
+		"[2001:db8:1:2:3:4:5:6]:80":   "2001:db8:1:2::/64",
+		"[2001:db8:1:2::9%eth0]:4711": "2001:db8:1:2::/64",
+		"@":                           "invalid Prefix",
+	} {
+		if got := addressOf(remote).String(); got != want {
+			t.Errorf("%s counts as %s, want %s", remote, got, want)
+		}
+	}
+}
+
+// TestFailedLogins: on the real server one address guesses until it is blocked, whatever it brings then; another gets in all the
+// time, and webhooks are not concerned.
+func TestFailedLogins(t *testing.T) {
+	g := newGate(t, func(s *setup) { s.config.FailedLogins = 5 })
+	elsewhere := &http.Client{Timeout: within, Transport: &http.Transport{
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext,
+	}}
+	defer elsewhere.CloseIdleConnections()
+	fromElsewhere := func() int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, g.url+"/admin/maintenance", nil)
+		must(t, err)
+		r.Header.Set("Authorization", "Bearer "+adminToken)
+		response, err := elsewhere.Do(r)
+		must(t, err)
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	ended := g.create(t, `{"name":"ended","role":"viewer"}`).Text
+	g.admin(t, "DELETE", "/admin/tokens/ended", "").want(t, 200)
+	for range 20 { // neither what carries no token, nor what was one, nor what is right is a failed login
+		g.do(t, "GET", "/admin/maintenance", nil).want(t, 401)
+		g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer "+ended).want(t, 401)
+		g.admin(t, "GET", "/admin/maintenance", "").want(t, 200)
+	}
+	for range 5 {
+		g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer guess").want(t, 401)
+		if status := fromElsewhere(); status != 200 {
+			t.Errorf("from elsewhere: %d", status)
+		}
+	}
+	for name, token := range map[string]string{"a guess": "guess", "the right token": adminToken} {
+		a := g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer "+token).want(t, 429)
+		checkRefusal(t, a)
+		if wait, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || wait < 1 || wait > 12 {
+			t.Errorf("%s: Retry-After is %q", name, a.header.Get("Retry-After"))
+		}
+	}
+	if status := fromElsewhere(); status != 200 {
+		t.Errorf("from elsewhere: %d", status)
+	}
+	g.post(t, envelope("m", "t", "")).want(t, 202)
+	g.do(t, "GET", "/api/health", nil).want(t, 200)
+}
