@@ -17,6 +17,7 @@ var reportTemplate = template.Must(template.New(reportFile).Parse(reportText))
 type reportView struct {
 	Verdict
 	Headline, Input        string
+	Problems               []Criterion // that did not pass
 	Plots                  []plotView
 	Callers                []string
 	Roles                  []roleRow
@@ -36,6 +37,11 @@ type roleRow struct {
 // report draws report.html: one file that needs nothing from outside.
 func (c *conclusion) report() ([]byte, error) {
 	v := reportView{Verdict: c.Verdict, Headline: c.headline(), Input: c.start.Input}
+	for _, criterion := range c.Criteria {
+		if criterion.Status != Pass {
+			v.Problems = append(v.Problems, criterion)
+		}
+	}
 	for _, p := range c.phases {
 		f := p.figures
 		v.Plots = append(v.Plots, plotView{

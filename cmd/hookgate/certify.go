@@ -27,8 +27,8 @@ type certifyOptions struct {
 	source, path, api                      string
 	speed                                  float64
 	json, resume                           bool
-	// numbers of the profile that were given as flags, by the name of the setting
-	numbers map[string]*float64
+	// numbers of the profile that were given as flags, by flag: *float64 or *int
+	numbers map[string]any
 }
 
 // phaseFlags are the numbers of a phase, by flag.
@@ -56,7 +56,7 @@ var phaseFlags = []struct {
 }
 
 func newCertifyCommand() *cobra.Command {
-	o := certifyOptions{numbers: map[string]*float64{}}
+	o := certifyOptions{numbers: map[string]any{}}
 	cmd := &cobra.Command{
 		Use:   "certify",
 		Short: "Judge whether a running gate may go to production, with evidence",
@@ -84,7 +84,7 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	o.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.api, "api", "", "base `URL` of the read and admin API and /metrics, if it is not --target")
-	f.StringVar(&o.phase, "phase", "all", "what to run: `all`, smoke, load, full, soak, ramp")
+	f.StringVar(&o.phase, "phase", "all", "`what` to run: all, smoke, load, full, soak, ramp")
 	f.StringVar(&o.dir, "evidence", "", "`folder` for the evidence, new or empty (default evidence/TIME)")
 	f.StringVar(&o.profile, "profile", "", "`file` of numbers that differ from the default profile, YAML")
 	f.StringVar(&o.input, "input", "", "`file` of recorded traffic to send instead of generated events; see hookgate record")
@@ -97,7 +97,11 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f.BoolVar(&o.resume, "resume", false, "read back and judge what a certification that was killed left in --evidence")
 	showProfile := f.Bool("show-profile", false, "print the profile that would be used, and run nothing")
 	for _, p := range phaseFlags {
-		o.numbers[p.name] = f.Float64(p.name, 0, p.usage)
+		if _, whole := p.of(&certify.Phase{}).(*int); whole {
+			o.numbers[p.name] = f.Int(p.name, 0, p.usage)
+		} else {
+			o.numbers[p.name] = f.Float64(p.name, 0, p.usage)
+		}
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		profile, err := o.profileOf(cmd)
@@ -146,9 +150,9 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 			}
 			switch to := flag.of(&phase).(type) {
 			case *float64:
-				*to = *o.numbers[flag.name]
+				*to = *o.numbers[flag.name].(*float64)
 			case *int:
-				*to = int(*o.numbers[flag.name])
+				*to = *o.numbers[flag.name].(*int)
 			}
 		}
 		if cmd.Flags().Changed("events") && !cmd.Flags().Changed("seconds") && name != certify.Ramp {
