@@ -325,6 +325,11 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for g.faults.depth != nil && len(g.queue) > 0 { // it says that it never drains, but it does
+		g.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		g.mu.Lock()
+	}
 	if q.Get("prefix") != "" {
 		g.pages++
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// testProfile is short, and its limits on time are such that a loaded machine keeps them.
+// testProfile is short, and judges latency only where it must: what a loaded machine does to that is no fault of a gate.
 func testProfile() Profile {
 	p := DefaultProfile()
 	p.AuditTimeoutSeconds = 60
 	p.Phases = map[string]Phase{Smoke: {
-		Events: 1000, Rate: 2000, Concurrency: 50, Duplicates: 10, Keys: 100, Size: 400, TimeoutSeconds: 30,
-		AcceptancePercent: 99.9, ErrorPercent: 0.1, P95MS: 2000, P99MS: 20_000, DrainSeconds: 60, MeanBatch: 1.5, LagP99MS: 5000, LatencyGapMS: 1000,
+		Events: 300, Rate: 1000, Concurrency: 50, Duplicates: 10, Keys: 30, Size: 400, TimeoutSeconds: 60,
+		AcceptancePercent: 99.9, ErrorPercent: 0.1, DrainSeconds: 60, MeanBatch: 1.1, LagP99MS: 60_000, LatencyGapMS: 60_000,
 	}}
 	return p
 }
@@ -83,11 +83,11 @@ func TestSaboteurs(t *testing.T) {
 		fail    []string // criteria
 	}{
 		{name: "honest", status: Pass},
-		{name: "honest, connections lost", faults: faults{hangUp: func(r int) bool { return r == 123 }}, status: Pass},
-		{name: "loses one after the 202", faults: faults{lose: at(999)}, fail: []string{"persisted"}},
-		{name: "stores one twice", faults: faults{twice: at(500)}, fail: []string{"stored_once"}},
+		{name: "honest, connections lost", faults: faults{hangUp: func(r int) bool { return r == 123 }}, profile: func(p *Phase) { p.Events = 1000 }, status: Pass},
+		{name: "loses one after the 202", faults: faults{lose: at(999)}, profile: func(p *Phase) { p.Events = 1000 }, fail: []string{"persisted"}},
+		{name: "stores one twice", faults: faults{twice: at(150)}, fail: []string{"stored_once"}},
 		{name: "swaps two of a key", faults: faults{store: func(g *gate, n int, e *gateEvent) {
-			if n == 500 {
+			if n == 150 {
 				g.held = e
 				return
 			}
@@ -98,37 +98,37 @@ func TestSaboteurs(t *testing.T) {
 			}
 		}}, fail: []string{"order"}},
 		{name: "changes one byte and its digest", faults: faults{store: func(g *gate, n int, e *gateEvent) {
-			if n == 500 {
+			if n == 150 {
 				e.body = flip(e.body)
 			}
 			g.put(e)
 		}}, fail: []string{"content"}},
 		{name: "changes one byte and says nothing", faults: faults{body: func(_ int, e *gateEvent) []byte {
-			if e.n == 500 {
+			if e.n == 150 {
 				return flip(e.body)
 			}
 			return e.body
 		}}, fail: []string{"content"}},
 		{name: "cuts off a body", faults: faults{body: func(_ int, e *gateEvent) []byte {
-			if e.n == 500 {
+			if e.n == 150 {
 				return e.body[:10]
 			}
 			return e.body
 		}}, fail: []string{"content"}},
 		{name: "changes a sequence number", faults: faults{list: func(_ *gate, _ int, e *gateEvent) {
-			if e.n == 500 {
+			if e.n == 150 {
 				e.sequence++
 			}
 		}}, fail: []string{"content"}},
 		{name: "stores under another key", faults: faults{list: func(_ *gate, _ int, e *gateEvent) {
-			if e.n == 500 {
+			if e.n == 150 {
 				e.key = "another"
 			}
 		}}, fail: []string{"content"}},
 		{name: "keeps the body of a repetition", faults: faults{overwrite: true}, fail: []string{"content"}},
 		{name: "makes one up", faults: faults{store: func(g *gate, n int, e *gateEvent) {
 			g.put(e)
-			if n == 500 {
+			if n == 150 {
 				made := *e
 				made.messageID += "-made-up"
 				g.put(&made)
@@ -136,14 +136,14 @@ func TestSaboteurs(t *testing.T) {
 		}}, fail: []string{"foreign"}},
 		{name: "makes one up under another prefix", faults: faults{store: func(g *gate, n int, e *gateEvent) {
 			g.put(e)
-			if n == 500 {
+			if n == 150 {
 				made := *e
 				made.messageID = "from nowhere"
 				g.put(&made)
 			}
 		}}, fail: []string{"foreign"}},
 		{name: "answers duplicate for a first", faults: faults{answer: func(n int, r *gateRequest) {
-			if n == 501 && r.first == "" {
+			if n == 151 && r.first == "" {
 				r.first = r.id
 			}
 		}}, fail: []string{"idempotency"}},
@@ -154,7 +154,7 @@ func TestSaboteurs(t *testing.T) {
 			}
 		}}, fail: []string{"idempotency"}},
 		{name: "loses the lineage of one", faults: faults{trail: func(n int, s []string) []string {
-			if n == 500 {
+			if n == 150 {
 				return nil
 			}
 			return s
@@ -166,59 +166,59 @@ func TestSaboteurs(t *testing.T) {
 			return s
 		}}, fail: []string{"lineage"}},
 		{name: "loses a stage", faults: faults{trail: func(n int, s []string) []string {
-			if n == 500 {
+			if n == 150 {
 				return slices.Delete(s, 1, 2)
 			}
 			return s
 		}}, fail: []string{"lineage"}},
-		{name: "has lineage against time", faults: faults{backwards: at(500)}, fail: []string{"lineage"}},
+		{name: "has lineage against time", faults: faults{backwards: at(150)}, fail: []string{"lineage"}},
 		{name: "is slow at the 95th percentile", faults: faults{delay: slow},
-			profile: func(p *Phase) { p.Concurrency, p.Keys, p.LatencyGapMS = 200, 1000, 10_000 }, fail: []string{"p95"}},
+			profile: func(p *Phase) { p.Keys, p.P95MS, p.P99MS = 300, 2000, 60_000 }, fail: []string{"p95"}},
 		{name: "answers 500 to 0.2%", faults: faults{status: func(r int) int {
-			if r%500 == 250 {
+			if r%500 == 250 { // two of a thousand
 				return http.StatusInternalServerError
 			}
 			return 0
-		}}, profile: func(p *Phase) { p.Duplicates = 0 }, fail: []string{"acceptance", "errors"}},
+		}}, profile: func(p *Phase) { p.Events, p.Duplicates = 1000, 0 }, fail: []string{"acceptance", "errors"}},
 		{name: "counts too much", faults: faults{counted: func(status string, n float64) float64 {
-			if status == "accepted" && n > 500 {
+			if status == "accepted" && n > 150 {
 				n++
 			}
 			return n
 		}}, fail: []string{"counters"}},
 		{name: "counts as persisted what is not", faults: faults{counted: func(status string, n float64) float64 {
-			if status == "persisted" && n > 500 {
+			if status == "persisted" && n > 150 {
 				n++
 			}
 			return n
 		}}, fail: []string{"counters"}},
 		{name: "is slow and says it is not", faults: faults{delay: slow, noLatency: true},
-			profile: func(p *Phase) { p.Concurrency, p.Keys, p.P95MS = 200, 1000, 0 }, fail: []string{"server_latency"}},
+			profile: func(p *Phase) { p.Keys, p.LatencyGapMS = 300, 1000 }, fail: []string{"server_latency"}},
 		// Among what it holds back are repetitions of events that are stored.
-		{name: "never drains", faults: faults{stuckAt: 700}, profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained", "lineage", "persisted"}},
+		{name: "never drains", faults: faults{stuckAt: 200}, profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained", "lineage", "persisted"}},
 		{name: "never says that it has drained", faults: faults{depth: func(d int) int { return d + 1 }},
-			profile: func(p *Phase) { p.DrainSeconds = 1 }, fail: []string{"drained"}},
+			profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained"}},
 		{name: "stores one by one", faults: faults{noBatches: true}, fail: []string{"batching"}},
 		{name: "edits an event after the fact", faults: faults{list: func(_ *gate, page int, e *gateEvent) {
-			if page > 1 && e.n == 500 {
+			if page > 1 && e.n == 150 {
 				e.received = e.received.Add(time.Second)
 			}
 		}}, fail: []string{"unchanged"}},
 		{name: "edits a body after the fact", faults: faults{body: func(read int, e *gateEvent) []byte {
-			if read >= 1000 && e.n == 500 {
+			if read >= 300 && e.n == 150 {
 				return flip(e.body)
 			}
 			return e.body
 		}}, fail: []string{"unchanged"}},
 		{name: "removes an event after the fact", faults: faults{list: func(_ *gate, page int, e *gateEvent) {
-			if page > 1 && e.n == 500 {
+			if page > 1 && e.n == 150 {
 				e.id = 1 << 20
 			}
 		}}, fail: []string{"unchanged"}},
 		{name: "has a broken audit chain", faults: faults{chainBroken: true}, fail: []string{"audit_chain"}},
 		{name: "lets a viewer make tokens", faults: faults{viewerIsAdmin: true}, fail: []string{"roles"}},
 		{name: "lets everyone read", faults: faults{openReads: true}, fail: []string{"roles"}},
-		{name: "client lags", profile: func(p *Phase) { p.LagP99MS = 0.000001 }, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
+		{name: "client lags", profile: func(p *Phase) { p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000, 60_000 }, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

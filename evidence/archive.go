@@ -15,7 +15,7 @@ import (
 )
 
 // maxFiles bounds the files of an archive.
-const maxFiles = 10_000
+const maxFiles = 1000
 
 // ErrArchive is wrapped by the error of Unpack for an archive that is not one of a bundle, or too large.
 var ErrArchive = errors.New("archive cannot be taken")
