@@ -87,7 +87,7 @@ func IsTokenText(s string) bool {
 		return false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(secret)
-	return err == nil && len(b) == 32
+	return err == nil && len(b) == 32 && len(secret) == 43 // the decoder passes over line breaks
 }
 
 // HashToken returns the hash that a token is kept and found by.

@@ -78,7 +78,7 @@ func (c *call) authorise() bool {
 	// Whoever is blocked is not even asked for a token: else the answer would tell which of the guesses was right.
 	if wait := s.logins.blocked(from); wait > 0 {
 		c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
-		c.refuse(http.StatusTooManyRequests, "too many failed logins from this address", nil)
+		c.refuse(http.StatusTooManyRequests, "too many failed logins from this address")
 		return false
 	}
 	scheme, text, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
@@ -105,7 +105,7 @@ func (c *call) authorise() bool {
 		c.broken("looking up the token", err)
 		return false
 	case !who.role.Covers(c.route.Role):
-		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s", who.name, who.role, c.route.Role), nil)
+		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s", who.name, who.role, c.route.Role))
 		return false
 	}
 	c.actor = who
@@ -146,11 +146,11 @@ func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, e
 
 func (c *call) unauthorised(told string) {
 	c.Header().Set("Www-Authenticate", "Bearer")
-	c.refuse(http.StatusUnauthorized, told, nil)
+	c.refuse(http.StatusUnauthorized, told)
 }
 
 // refuse answers with an error that is the caller's and logs it, though not without limit.
-func (c *call) refuse(status int, told string, cause error) {
-	c.server.refusedCalls.log(c.request, c.requestID, &refusal{status: status, told: told, cause: cause})
+func (c *call) refuse(status int, told string) {
+	c.server.refusedCalls.log(c.request, c.requestID, &refusal{status: status, told: told})
 	c.fail(status, told)
 }

@@ -2,8 +2,11 @@ package httpd
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,6 +64,39 @@ func FuzzParseFilter(f *testing.F) {
 		filter.From, filter.To = time.Time{}, time.Time{}
 		if filter != want {
 			t.Errorf("%q: filter %+v, want %+v", query, filter, want)
+		}
+	})
+}
+
+// FuzzPaths asks for any path with any method and no token. Nothing may panic; what is not open must not be answered, and every
+// refusal must be one.
+func FuzzPaths(f *testing.F) {
+	for _, r := range Routes() {
+		f.Add(r.Method, r.Path)
+	}
+	for _, seed := range []string{"/", "//", "/api/events/%2F/body", "/api/events//body", "/api/trace/a%2Fb/c", "/debug/pprof/../..", "/admin/tokens/%zz", "/livez/"} {
+		f.Add("GET", seed)
+	}
+	g := newGate(f, nil)
+	f.Fuzz(func(t *testing.T, method, path string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(u.Path, "/webhooks") {
+			return
+		}
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, &http.Request{Method: method, URL: u, Header: http.Header{}, RemoteAddr: "192.0.2.1:1", Body: http.NoBody})
+		open := slices.Contains([]string{"/livez", "/readyz", "/metrics", "/api/health", "/api/openapi.yaml"}, u.EscapedPath())
+		switch w.Code {
+		case 200:
+			if !open {
+				t.Errorf("%s %s is answered to everyone", method, path)
+			}
+		case 401, 404, 405:
+			if w.Code == 405 && w.Header().Get("Allow") == "" || w.Header().Get("X-Request-Id") == "" || !strings.Contains(w.Body.String(), `"status":"error"`) {
+				t.Errorf("%s %s is refused with %d, %v, %s", method, path, w.Code, w.Header(), w.Body)
+			}
+		default:
+			t.Errorf("%s %s gets %d", method, path, w.Code)
 		}
 	})
 }

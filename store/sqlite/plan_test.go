@@ -30,6 +30,8 @@ func TestPlans(t *testing.T) {
 		"trace":       {traceQuery, "SEARCH r USING INDEX sqlite_autoindex_webhook_events_1 (message_id=?)", "SCAN r"},
 		"trace, rest": {traceQuery, "SEARCH r USING INDEX webhook_requests_message (message_id=?)", "SCAN r"},
 		"dead letter": {deadLetterQuery, "SEARCH d USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"token":       {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?", "USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
+		"actions":     {"SELECT " + actionColumns + " FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
 		"by request":  {"SELECT payload FROM webhook_events WHERE request_id = ?", "USING INDEX webhook_events_request", "SCAN"},
 		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
