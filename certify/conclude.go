@@ -61,6 +61,7 @@ func conclude(dir string) (*conclusion, error) {
 	if len(ramp) > 0 {
 		c.Criteria = append(c.Criteria, rampCriteria(ramp, p)...)
 	}
+	c.Criteria = append(c.Criteria, c.phasesCriterion())
 	if err := c.common(dir); err != nil {
 		return nil, fmt.Errorf("judge: %w", err)
 	}
@@ -76,15 +77,33 @@ func conclude(dir string) (*conclusion, error) {
 	return c, nil
 }
 
+// phasesCriterion: what was not run has not passed.
+func (c *conclusion) phasesCriterion() Criterion {
+	ran := 0
+	for _, asked := range c.start.Asked {
+		if slices.ContainsFunc(c.start.Phases, func(name string) bool { return name == asked || asked == Ramp && strings.HasPrefix(name, Ramp+"-") }) {
+			ran++
+		}
+	}
+	criterion := Criterion{ID: "phases", Text: "phases run, of those asked for", Relation: "=", Limit: float64(len(c.start.Asked)), Value: float64(ran),
+		Unit: "phases", Evidence: startFile}
+	criterion.decide()
+	if criterion.Status != Pass || ran == 0 {
+		criterion.invalidate("the certification was cut off")
+	}
+	return criterion
+}
+
 // limitsOf returns what is asked in a phase, or in a step of a ramp.
 func (p Profile) limitsOf(name string) (Phase, error) {
 	if rate, ok := strings.CutPrefix(name, Ramp+"-"); ok {
-		if r, err := strconv.ParseFloat(rate, 64); err == nil {
+		if r, err := strconv.ParseFloat(rate, 64); err == nil && stepName(r) == name {
 			return p.step(r), nil
 		}
 	}
+	// It is the name of a folder too: whoever wrote the files must not choose that.
 	limits, ok := p.Phases[name]
-	if !ok || name == Ramp || strings.ContainsAny(name, `/\`) {
+	if !ok || !slices.Contains([]string{Smoke, Load, Full, Soak}, name) {
 		return limits, fmt.Errorf("%s names the phase %q, which the profile does not have", startFile, name)
 	}
 	return limits, nil

@@ -45,8 +45,10 @@ const (
 
 // start is what is known when a certification begins, and its end.
 type start struct {
-	RunID    string    `json:"runId"`
-	Target   string    `json:"target"`
+	RunID  string `json:"runId"`
+	Target string `json:"target"`
+	// Asked are the phases that were wanted, and Phases those begun; of a ramp, its steps.
+	Asked    []string  `json:"asked"`
 	Phases   []string  `json:"phases"`
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`

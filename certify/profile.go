@@ -88,7 +88,7 @@ func DefaultProfile() Profile {
 	ramp = full
 	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000, 8000}
 	return Profile{
-		Application: "hookgate", Source: "default", Path: "/webhooks", Exclusive: true, AuditTimeoutSeconds: 300, Seed: 1,
+		Application: "hookgate", Source: defaultSource, Path: "/webhooks", Exclusive: true, AuditTimeoutSeconds: 300, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp},
 	}
 }

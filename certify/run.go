@@ -145,7 +145,7 @@ func (c *certification) prepare(ctx context.Context) error {
 	rand.Read(random)
 	c.start = start{
 		RunID: fmt.Sprintf("cert-%s-%x", time.Now().UTC().Format("060102150405"), random), Target: c.Target,
-		Started: time.Now().UTC(), Version: h.Version, Phases: []string{},
+		Started: time.Now().UTC(), Version: h.Version, Asked: c.Phases, Phases: []string{},
 	}
 	if c.Input != "" {
 		if c.start.Input, err = fileDigest(c.Input); err != nil {
@@ -238,7 +238,9 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 		run.UnreadMetrics = err.Error()
 		c.say("%s: metrics: %v", name, err)
 	}
-	c.now.Planned = run.Planned
+	c.mu.Lock()
+	c.now.Planned, c.now.Load = run.Planned, load.Summary{}
+	c.mu.Unlock()
 	c.doing(name, "sending")
 	summary, err := c.send(ctx, name, config)
 	if err != nil && summary.Attempts == 0 {

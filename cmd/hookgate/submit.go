@@ -110,6 +110,7 @@ func submit(cmd *cobra.Command, dir, address, token, application, gate string, t
 	if err != nil {
 		return "", fmt.Errorf("--url: %w", err)
 	}
+	req.Header.Set("Expect", "100-continue") // so that a refusal comes before the upload
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Authorization", "Bearer "+token)
 	client := http.Client{Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
