@@ -2,6 +2,7 @@ package certify
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/load"
 )
 
 // smallBundle certifies an honest gate with few events.
@@ -249,5 +251,36 @@ func TestResume(t *testing.T) {
 				t.Errorf("what is whole is taken up again: %v", err)
 			}
 		})
+	}
+}
+
+// Goal: a certification that is interrupted reads back and judges what it has sent, and what was not sent or not run has not passed.
+// Method: interrupt it when some requests are answered, in the first of two phases.
+func TestInterrupted(t *testing.T) {
+	p := testProfile()
+	phase := p.Phases[Smoke]
+	phase.Rate, phase.MeanBatch = 50, 0
+	p.Phases[Smoke], p.Phases[Load] = phase, phase
+	g := newGate(t, faults{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := filepath.Join(t.TempDir(), "evidence")
+	v, err := Run(ctx, Options{
+		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret}, Profile: p, Phases: []string{Smoke, Load}, Dir: dir,
+		Version: "test", Rules: testRules, Progress: func(now Progress) {
+			if now.Load.Accepted > 10 {
+				cancel()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, text := faulty(v)
+	if v.Status != Invalid || !slices.Contains(ids, "sent") || !slices.Contains(ids, "phases") || slices.Contains(ids, "persisted") || len(v.Phases) != 1 || v.Phases[0].Stored < 10 {
+		t.Errorf("%s %+v\n%s", v.Status, v.Phases, text)
+	}
+	if _, err := Recheck(dir); err != nil {
+		t.Error(err)
 	}
 }

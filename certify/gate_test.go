@@ -73,8 +73,9 @@ type faults struct {
 	chainBroken   bool
 	openReads     bool // without a token
 	viewerIsAdmin bool
-	overwrite     bool // the body, with that of a repetition
-	stuckAt       int  // never stores what comes after so many; 0 for none
+	missing       string // 500 for every path that begins so
+	overwrite     bool   // the body, with that of a repetition
+	stuckAt       int    // never stores what comes after so many; 0 for none
 }
 
 type gateEvent struct {
@@ -146,6 +147,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
 	path := r.URL.Path
 	switch {
+	case g.faults.missing != "" && strings.HasPrefix(path, g.faults.missing):
+		http.Error(w, "sabotage", http.StatusInternalServerError)
 	case path == "/webhooks":
 		g.ingest(w, r)
 	case path == "/api/health":

@@ -218,6 +218,11 @@ func TestSaboteurs(t *testing.T) {
 		{name: "has a broken audit chain", faults: faults{chainBroken: true}, fail: []string{"audit_chain"}},
 		{name: "lets a viewer make tokens", faults: faults{viewerIsAdmin: true}, fail: []string{"roles"}},
 		{name: "lets everyone read", faults: faults{openReads: true}, fail: []string{"roles"}},
+		{name: "has no metrics", faults: faults{missing: "/metrics"}, status: Invalid, fail: []string{"batching", "counters", "server_latency"}},
+		{name: "does not verify its chain", faults: faults{missing: "/api/audit"}, status: Invalid, fail: []string{"audit_chain"}},
+		{name: "cannot be asked for lineage", faults: faults{missing: "/api/trace"}, status: Invalid,
+			fail: []string{"content", "foreign", "lineage", "order", "persisted", "stored_once", "unchanged"}},
+		{name: "makes no tokens", faults: faults{missing: "/admin/tokens"}, fail: []string{"roles"}},
 		{name: "client lags", profile: func(p *Phase) { p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000, 60_000 }, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
