@@ -1,6 +1,7 @@
 package certify
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -133,7 +134,10 @@ func (p Profile) Check() error {
 	}
 	for name, ph := range p.Phases {
 		var problem string
+		_, err := json.Marshal(ph)
 		switch {
+		case err != nil:
+			problem = "every number must be finite"
 		case ph.Events < 0 || ph.Seconds < 0 || ph.Rate < 0 || ph.Duplicates < 0 || ph.Duplicates > 100:
 			problem = "events, seconds, rate and duplicates must not be negative, duplicates at most 100"
 		case ph.Events == 0 && ph.Seconds == 0:

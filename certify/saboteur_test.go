@@ -180,6 +180,8 @@ func TestSaboteurs(t *testing.T) {
 			}
 			return 0
 		}}, profile: func(p *Phase) { p.Events, p.Duplicates = 1000, 0 }, fail: []string{"acceptance", "errors"}},
+		{name: "answers 500 to all", faults: faults{status: func(int) int { return http.StatusInternalServerError }},
+			fail: []string{"acceptance", "batching", "errors", "lineage", "server_latency"}}, // of the last three there is nothing to judge
 		{name: "counts too much", faults: faults{counted: func(status string, n float64) float64 {
 			if status == "accepted" && n > 150 {
 				n++
