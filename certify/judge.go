@@ -62,14 +62,13 @@ type histograms struct {
 
 // measured is what one pass over the ledger tells.
 type measured struct {
-	account                *account
-	latency, service, lag  *hdrhistogram.Histogram // microseconds
-	requests, accepted     int
-	unknown                int
-	firstDue, lastEnd      time.Time
-	budget                 budget
-	overTime               *series
-	rejected, answeredFine int
+	account               *account
+	latency, service, lag *hdrhistogram.Histogram // microseconds
+	requests, accepted    int
+	unknown               int
+	firstDue, lastEnd     time.Time
+	budget                budget
+	overTime              *series
 }
 
 const longest = time.Hour
