@@ -76,7 +76,7 @@ hookgate evidence verify judges it again. See docs/certify.md.
 
 Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 		Example: `  hookgate certify --phase smoke
-  hookgate certify --target https://gate.example --phase all --evidence evidence/2026-11 --key evidence.key
+  hookgate certify --target https://gate.example --phase all --evidence certified/2026-11 --key evidence.key
   hookgate certify --phase full --rate 1000 --p95 50
   hookgate certify --phase load --input recorded.ndjson --speed 10`,
 		Args: cobra.NoArgs,
@@ -85,7 +85,7 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f := cmd.Flags()
 	f.StringVar(&o.api, "api", "", "base `URL` of the read and admin API and /metrics, if it is not --target")
 	f.StringVar(&o.phase, "phase", "all", "`what` to run: all, smoke, load, full, soak, ramp")
-	f.StringVar(&o.dir, "evidence", "", "`folder` for the evidence, new or empty (default evidence/TIME)")
+	f.StringVar(&o.dir, "evidence", "", "`folder` for the evidence, new or empty (default certified/TIME)")
 	f.StringVar(&o.profile, "profile", "", "`file` of numbers that differ from the default profile, YAML")
 	f.StringVar(&o.input, "input", "", "`file` of recorded traffic to send instead of generated events; see hookgate record")
 	f.Float64Var(&o.speed, "speed", 0, "with --input: so many times as fast as it was recorded; 0 is the rate of the phase")
@@ -169,7 +169,7 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 		Phases: o.phases(),
 	}
 	if options.Dir == "" {
-		options.Dir = "evidence/" + time.Now().UTC().Format("20060102T150405Z")
+		options.Dir = "certified/" + time.Now().UTC().Format("20060102T150405Z")
 	}
 	var err error
 	if options.Credentials, err = load.FindCredentials(os.Getenv, o.target, o.dataDir); err != nil {

@@ -77,7 +77,7 @@ but not by whom it was made.
 
 Exit code 0: all of it holds, whatever the verdict is. 1: it does not; the first file
 that was changed is named. 2: it could not be checked.`,
-		Example: "  hookgate evidence verify evidence/20261124T081500Z --public-key evidence.key.pub",
+		Example: "  hookgate evidence verify certified/20261124T081500Z --public-key evidence.key.pub",
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringArrayVar(&keys, "public-key", nil, "`file` of a key that the evidence must be signed with; several: one of them")

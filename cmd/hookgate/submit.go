@@ -30,7 +30,7 @@ timestamp, manifest, and evidence, the folder as tar.gz. Another gate receives i
 
 Exit code 0: it was taken. 1: it was refused, or is not what was signed. 2: it could not
 be handed in.`,
-		Example: "  EVIDENCE_TOKEN=… hookgate evidence submit evidence/20261124T081500Z --url https://evidence.example/api/intake",
+		Example: "  EVIDENCE_TOKEN=… hookgate evidence submit certified/20261124T081500Z --url https://evidence.example/api/intake",
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&address, "url", "", "`URL` to upload to")
