@@ -35,6 +35,7 @@ type request struct {
 	duplicate   bool
 	// unsure says that it may have been taken although it was not accepted: there was no answer, or one of the kind 5xx.
 	unsure bool
+	cutOff bool // by the client
 	traced bool
 	named  bool // the answer had a request id
 }
@@ -86,7 +87,7 @@ func (a *account) add(at *load.Attempt) error {
 	e := &a.events[i]
 	r := request{
 		line: int32(at.Line), event: i, before: e.last, sent: at.Sent.UnixMicro(), end: end(at).UnixMicro(),
-		accepted: at.Accepted(), duplicate: at.Duplicate(), unsure: at.Status == 0 || at.Status >= 500, named: at.RequestID != "",
+		accepted: at.Accepted(), duplicate: at.Duplicate(), unsure: at.Status == 0 || at.Status >= 500, named: at.RequestID != "", cutOff: at.CutOff,
 		kind: uint8(slices.Index(repeatKinds, at.Kind) + 1),
 	}
 	if n, err := hex.Decode(r.sha[:], []byte(at.SHA256)); err != nil || n != len(r.sha) {

@@ -44,13 +44,17 @@ func (j *judging) load(m *measured) {
 	if lagging {
 		lag.invalidate("the client could not keep its schedule, so that what it measured says nothing of the target; run it on a machine with more to spare")
 	}
-	events := 0
+	events, tried := 0, 0
 	for i := range m.account.events {
-		if m.account.events[i].accepted {
+		e := &m.account.events[i]
+		if e.accepted {
 			events++
 		}
+		if !m.account.requests[e.last].cutOff {
+			tried++
+		}
 	}
-	j.add("acceptance", "events acknowledged", ">=", l.AcceptancePercent, percent(events, len(m.account.events)), "%", ledgerFile)
+	j.add("acceptance", "events acknowledged", ">=", l.AcceptancePercent, percent(events, tried), "%", ledgerFile)
 	errors := j.add("errors", "requests that were not answered 202", "<=", l.ErrorPercent, m.budget.RatePercent, "%", budgetFile)
 	for _, e := range m.budget.Errors[:min(len(m.budget.Errors), maxFindings)] {
 		errors.find("%s (line %d): status %d, %s", e.MessageID, e.Line, e.Status, e.Error)

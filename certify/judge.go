@@ -104,6 +104,10 @@ func measure(dir string, source string, run phaseRun, limits Phase) (*measured, 
 		if ended.After(m.lastEnd) {
 			m.lastEnd = ended
 		}
+		if a.CutOff { // by the client, which is no fault of the target
+			m.unknown++
+			continue
+		}
 		latency := time.Duration(a.LatencyUS) * time.Microsecond
 		record(m.latency, latency)
 		m.overTime.add(ended, latency, a.Accepted())

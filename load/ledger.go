@@ -45,6 +45,8 @@ type Attempt struct {
 	// Status is the HTTP status, or 0 when no answer came: whether the gate took the event is
 	// then unknown.
 	Status int `json:"status"`
+	// CutOff says that there is no answer because the replay was interrupted.
+	CutOff bool `json:"cutOff,omitempty"`
 	// Error says why there was no answer or no acceptance.
 	Error string `json:"error,omitempty"`
 	// RequestID is the id the gate gave this attempt.

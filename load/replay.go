@@ -227,6 +227,7 @@ func (r *replay) settle(ctx context.Context, ev *event, a *Attempt, retryAfter t
 		wait, again = r.retry.delay(ev.attempts, time.Since(ev.firstSent), retryAfter)
 	}
 	cutOff := a.Status == 0 && ctx.Err() != nil
+	a.CutOff = cutOff
 	if r.ledger != nil {
 		if err := r.ledger.write(a); err != nil {
 			r.fail(err)
