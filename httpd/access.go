@@ -86,6 +86,12 @@ func (c *call) authorise() bool {
 		c.unauthorised("not authorised: this call takes Authorization: Bearer TOKEN")
 		return false
 	}
+	if c.route.Path == intakePath {
+		if _, ok := s.evidenceTokens.find(hookgate.HashToken(text)); ok {
+			c.actor = actor{evidenceActor, c.route.Role} // it may do this, and has no role elsewhere
+			return true
+		}
+	}
 	who, err := s.find(c.request.Context(), text, time.Now())
 	var refused refusedToken
 	switch {

@@ -66,6 +66,8 @@ type setup struct {
 	mode    ModeKeeper
 	guard   *guard.Guard
 	access  Access
+	verify  Verifier
+	intake  Intake
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
@@ -105,7 +107,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Metrics: g.metrics, Guard: s.guard})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -46,8 +46,15 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// TLS is nil if the listeners take connections in the clear.
 	TLS *tls.Config
+	// AuditTimeout bounds a verification of the audit chain that was asked for here.
+	AuditTimeout time.Duration
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
+	// EvidenceTokens open /api/intake and nothing else; there need not be any.
+	EvidenceTokens []string
+	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to arrive.
+	MaxEvidence     int64
+	EvidenceTimeout time.Duration
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
 	FailedLogins int
 	// Version is shown by the health.
@@ -71,6 +78,8 @@ type Parts struct {
 	Purger  hookgate.Purger
 	Mode    ModeKeeper
 	Access  Access
+	Verify  Verifier
+	Intake  Intake
 	Metrics *metrics.Metrics
 	// Guard decides how many webhooks are taken and how much memory their bodies may have.
 	Guard *guard.Guard
@@ -85,9 +94,13 @@ type Server struct {
 	purger                 hookgate.Purger
 	mode                   ModeKeeper
 	access                 Access
+	verify                 Verifier
+	intake                 Intake
+	auditing               auditing
 	metrics                *metrics.Metrics
 	guard                  *guard.Guard
 	configured             configuredTokens
+	evidenceTokens         configuredTokens
 	logins                 *logins
 	retryAfter             []string
 	log                    *slog.Logger
@@ -105,16 +118,18 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
-		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access, metrics: p.Metrics, guard: p.Guard,
-		sources:      map[string]*servedSource{},
-		configured:   newConfiguredTokens(c.AdminTokens),
-		logins:       newLogins(c.FailedLogins),
-		retryAfter:   []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
-		log:          c.Logger,
-		refusals:     newRefusals(c.Logger, "delivery refused"),
-		refusedCalls: newRefusals(c.Logger, "call refused"),
-		started:      time.Now(),
-		exchanges:    sync.Pool{New: func() any { return new(exchange) }},
+		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access,
+		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
+		sources:        map[string]*servedSource{},
+		configured:     newConfiguredTokens(c.AdminTokens),
+		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
+		logins:         newLogins(c.FailedLogins),
+		retryAfter:     []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
+		log:            c.Logger,
+		refusals:       newRefusals(c.Logger, "delivery refused"),
+		refusedCalls:   newRefusals(c.Logger, "call refused"),
+		started:        time.Now(),
+		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
 		served, err := newServedSource(source, c.MaxBodyBytes)

@@ -7,15 +7,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: of each key exactly the first unfinished event is ready or on its way, never another, and the
-// channel closes when, and only when, the input has ended and everything is done.
-// Method: random adds, takes, repetitions and completions against one plain queue for each key.
+// Goal: of each key exactly the first unfinished event, with those that are sent together with it, is ready or on its way, never
+// another, and the channel closes when, and only when, the input has ended and everything is done.
+// Method: random adds, takes, repetitions and completions against one plain queue of turns for each key.
 func TestChainsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 64
 		c := newChains(most)
-		queues := map[string][]*event{} // unfinished, in order
-		var taken, resting []*event     // on their way, in back-off
+		queues := map[string][][]*event{} // unfinished turns, in order
+		var taken, resting []*event       // on their way, in back-off
 		added, left, over := 0, 0, false
 
 		// An action that is not possible does nothing.
@@ -36,20 +36,26 @@ func TestChainsModel(t *testing.T) {
 				key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")
 				added++
 				left++
-				ev := &event{line: added, orderingKey: key}
+				ev := &event{line: added, orderingKey: key, together: rapid.Bool().Draw(t, "together")}
 				c.add(ev)
-				if ev.held != (len(queues[key]) > 0) {
-					t.Fatalf("held is %v behind %d", ev.held, len(queues[key]))
+				turns := len(queues[key])
+				if joins := ev.together && turns > 0; joins {
+					queues[key][turns-1] = append(queues[key][turns-1], ev)
+					turns--
+				} else {
+					queues[key] = append(queues[key], []*event{ev})
 				}
-				queues[key] = append(queues[key], ev)
+				if ev.held != (turns > 0) {
+					t.Fatalf("held is %v behind %d turns", ev.held, turns)
+				}
 			},
 			"take": func(t *rapid.T) {
 				if len(c.ready) == 0 {
 					return
 				}
 				ev := <-c.ready
-				if head := queues[ev.orderingKey][0]; head != ev {
-					t.Fatalf("key %s gave line %d while line %d is unfinished", ev.orderingKey, ev.line, head.line)
+				if head := queues[ev.orderingKey][0]; !slices.Contains(head, ev) {
+					t.Fatalf("key %s gave line %d while line %d is unfinished", ev.orderingKey, ev.line, head[0].line)
 				}
 				if slices.Contains(taken, ev) || slices.Contains(resting, ev) {
 					t.Fatalf("line %d was given out twice", ev.line)
@@ -62,7 +68,10 @@ func TestChainsModel(t *testing.T) {
 				pick(t, &taken, func(ev *event) {
 					c.done(ev)
 					left--
-					queues[ev.orderingKey] = queues[ev.orderingKey][1:]
+					q := queues[ev.orderingKey]
+					if q[0] = slices.DeleteFunc(q[0], func(e *event) bool { return e == ev }); len(q[0]) == 0 {
+						queues[ev.orderingKey] = q[1:]
+					}
 				})
 			},
 			"end": func(t *rapid.T) {
@@ -72,12 +81,15 @@ func TestChainsModel(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				busy := 0
+				busy, due := 0, 0
 				for _, q := range queues {
-					busy += min(1, len(q))
+					if len(q) > 0 {
+						busy++
+						due += len(q[0])
+					}
 				}
-				if got := len(c.ready) + len(taken) + len(resting); got != busy {
-					t.Fatalf("%d ready or out, want one for each of %d keys", got, busy)
+				if got := len(c.ready) + len(taken) + len(resting); got != due {
+					t.Fatalf("%d ready or out, want %d of %d keys", got, due, busy)
 				}
 				if c.unfinished() != left {
 					t.Fatalf("%d unfinished, want %d", c.unfinished(), left)

@@ -28,6 +28,8 @@ type Attempt struct {
 	Sequence int64 `json:"sequence"`
 	// SHA256 is the digest of the body's bytes in hexadecimal.
 	SHA256 string `json:"sha256"`
+	// Kind is that of the Message.
+	Kind string `json:"kind,omitempty"`
 	// Attempt counts from 1 for each line.
 	Attempt int `json:"attempt"`
 	// Due is when the schedule wanted the event sent; all attempts of a line share it. Without
@@ -35,11 +37,16 @@ type Attempt struct {
 	Due time.Time `json:"due"`
 	// Sent is when this attempt was handed to the connection.
 	Sent time.Time `json:"sent"`
+	// Held says that its key, or every connection, was occupied by requests without an answer when it was
+	// due: what lies between Due and Sent is then not the sender's own lag.
+	Held bool `json:"held,omitempty"`
 	// LatencyUS is the time from Due to the end of this attempt, in microseconds.
 	LatencyUS int64 `json:"latencyUs"`
 	// Status is the HTTP status, or 0 when no answer came: whether the gate took the event is
 	// then unknown.
 	Status int `json:"status"`
+	// CutOff says that there is no answer because the replay was interrupted.
+	CutOff bool `json:"cutOff,omitempty"`
 	// Error says why there was no answer or no acceptance.
 	Error string `json:"error,omitempty"`
 	// RequestID is the id the gate gave this attempt.

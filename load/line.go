@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -37,12 +38,17 @@ type event struct {
 	sha256      string // hex
 	signature   string // of the body; empty if it is not signed
 
+	header    string // beside what the sender needs, as it goes over the wire
+	kind      string
+	at        time.Duration // when it is due after the start, if Config.Timed
+	together  bool          // with the event before it
 	due       time.Time
 	firstSent time.Time
 	attempts  int
-	held      bool   // it had to wait for its key
-	next      *event // the next of its key; guarded by chains.mu
-	cost      int64  // what it holds of the window
+	held      bool  // it had to wait for its key
+	waited    bool  // there was no connection for it when it was its turn
+	turn      *turn // guarded by chains.mu
+	cost      int64 // what it holds of the window
 }
 
 // parseEvent reads one line. It keeps no reference to it.
@@ -174,11 +180,9 @@ func (l *lines) read(ctx context.Context, input io.Reader, sign func(body []byte
 			l.err = &LineError{Line: n, Err: err}
 			return
 		}
-		ev.line, ev.signature, ev.cost = n, sign(line), max(l.leastCost, int64(len(line)))
-		if l.window.Acquire(ctx, ev.cost) != nil {
+		if !l.put(ctx, ev, n, sign(line)) {
 			return
 		}
-		l.events <- ev // never blocks: it holds as many as the window
 	}
 	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
 		l.err = &LineError{Line: n + 1, Err: fmt.Errorf("is longer than %d bytes", maxLineBytes)}
@@ -187,6 +191,48 @@ func (l *lines) read(ctx context.Context, input io.Reader, sign func(body []byte
 	} else {
 		l.whole = true
 	}
+}
+
+// take is read for an input of messages.
+func (l *lines) take(ctx context.Context, input iter.Seq2[Message, error], sign func(body []byte) string) {
+	defer close(l.events)
+	n := 0
+	for m, err := range input {
+		n++
+		var ev *event
+		if err == nil && len(m.Body) > maxLineBytes {
+			err = fmt.Errorf("is longer than %d bytes", maxLineBytes)
+		}
+		if err == nil {
+			ev, err = parseEvent(m.Body)
+		}
+		if err == nil {
+			ev.header, err = encodeHeader(m.Header)
+		}
+		if err != nil {
+			var line *LineError
+			if !errors.As(err, &line) {
+				err = &LineError{Line: n, Err: err}
+			}
+			l.err = err
+			return
+		}
+		ev.kind, ev.at, ev.together = m.Kind, m.At, m.Together
+		if !l.put(ctx, ev, n, sign(m.Body)) {
+			return
+		}
+	}
+	l.whole = true
+}
+
+// put adds an event when the window has room for it. It reports whether ctx allowed it.
+func (l *lines) put(ctx context.Context, ev *event, line int, signature string) bool {
+	ev.line, ev.signature, ev.cost = line, signature, max(l.leastCost, int64(len(ev.body)))
+	if l.window.Acquire(ctx, ev.cost) != nil {
+		return false
+	}
+	l.events <- ev // never blocks: it holds as many as the window
+	return true
 }
 
 // release lets another line in, once ev has its final answer.

@@ -30,15 +30,32 @@ func (p *pacer) next(ctx context.Context) (time.Time, error) {
 	}
 	due := p.start.Add(time.Duration(min(float64(p.n)/p.rate*float64(time.Second), math.MaxInt64/2)))
 	p.n++
+	return due, p.wait(ctx, due)
+}
+
+// at is next for an event that is due a time of its own after the first.
+func (p *pacer) at(ctx context.Context, after time.Duration) (time.Time, error) {
+	if p.start.IsZero() {
+		p.start = time.Now().Add(-after)
+	}
+	due := p.start.Add(after)
+	return due, p.wait(ctx, due)
+}
+
+// skip gives the next place of the schedule to nobody.
+func (p *pacer) skip() { p.n++ }
+
+// wait waits for the moment.
+func (p *pacer) wait(ctx context.Context, due time.Time) error {
 	for {
 		wait := time.Until(due)
 		switch {
 		case wait <= 0:
-			return due, ctx.Err()
+			return ctx.Err()
 		case wait <= fineWait:
 			p.nap(wait)
 		case !pause(ctx, wait-fineWait):
-			return due, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"net/url"
 	"sync"
@@ -18,17 +19,21 @@ const (
 	DefaultReadAhead   = 8192
 )
 
-// Config describes a replay. Input and Target are required.
+// Config describes a replay. Target and one of Input and Messages are required.
 type Config struct {
 	// Input holds one event of the default source a line, of at most 16 MiB. Replay may still be inside
 	// Read when it returns because its context ended; closing the input frees it then. An input
 	// slower than Rate makes its events late, which the figures show like any other lateness.
 	Input io.Reader
-	// Target is the base URL of the gate; events go to its path /webhooks.
-	Target      string
-	Credentials Credentials
+	// Messages are sent instead of an input. Replay returns only after it has left the sequence.
+	Messages iter.Seq2[Message, error]
+	// Target is the base URL of the gate; events go to its path Path, by default /webhooks.
+	Target, Path string
+	Credentials  Credentials
 	// Rate is the number of events due a second; 0 sends as fast as the connections allow.
 	Rate float64
+	// Timed says that each message is due at its own time, whatever Rate is.
+	Timed bool
 	// Concurrency is the number of connections; 0 means DefaultConcurrency.
 	Concurrency int
 	// Timeout bounds one request; 0 means DefaultTimeout.
@@ -59,6 +64,9 @@ func (c *Config) prepare() (*url.URL, error) {
 	if c.ReadAhead == 0 {
 		c.ReadAhead = DefaultReadAhead
 	}
+	if c.Path == "" {
+		c.Path = "/webhooks"
+	}
 	c.Retry = c.Retry.withDefaults()
 	u, err := url.Parse(c.Target)
 	switch {
@@ -66,8 +74,12 @@ func (c *Config) prepare() (*url.URL, error) {
 		return nil, fmt.Errorf("target: %w", err)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, fmt.Errorf("target %q is not a base URL such as http://127.0.0.1:8080", u.Redacted())
-	case c.Input == nil:
+	case c.Input == nil && c.Messages == nil:
 		return nil, errors.New("no input")
+	case c.Input != nil && c.Messages != nil:
+		return nil, errors.New("both an input and messages")
+	case c.Timed && c.Messages == nil:
+		return nil, errors.New("an input of lines has no times")
 	case math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0) || c.Rate < 0:
 		return nil, fmt.Errorf("rate %v is not 0 or a positive number of events a second", c.Rate)
 	case c.Concurrency < 0 || c.ReadAhead < 0 || c.Timeout < 0:
@@ -81,7 +93,7 @@ func (c *Config) prepare() (*url.URL, error) {
 	if u.Path == "" {
 		u.Path = "/" // or the joined path would be relative
 	}
-	return u.JoinPath("webhooks"), nil
+	return u.JoinPath(c.Path), nil
 }
 
 // Replay sends the events of the input and returns when each has its final answer: accepted,
@@ -110,19 +122,29 @@ func Replay(ctx context.Context, cfg Config) (Summary, error) {
 		r.ledger = newLedger(cfg.Ledger)
 	}
 
-	// A read cannot be interrupted, so that nothing waits for this one.
-	go r.lines.read(ctx, cfg.Input, cfg.Credentials.signer())
 	stop := make(chan struct{})
-	var senders, others sync.WaitGroup
+	var senders, others, source sync.WaitGroup
+	if cfg.Messages != nil {
+		source.Go(func() { r.lines.take(ctx, cfg.Messages, cfg.Credentials.signer()) })
+	} else {
+		// A read cannot be interrupted, so that nothing waits for this one.
+		go r.lines.read(ctx, cfg.Input, cfg.Credentials.signer())
+	}
 	others.Go(func() { r.watch(stop, cfg.Progress) })
 	for range cfg.Concurrency {
-		senders.Go(func() { r.send(ctx, newSender(target, cfg.Credentials, cfg.Timeout)) })
+		senders.Go(func() {
+			s := newSender(target, cfg.Credentials, cfg.Timeout)
+			s.epoch = r.tally.start
+			r.send(ctx, s)
+		})
 	}
-	whole, inputErr := r.pace(ctx, pacer{rate: cfg.Rate, nap: nap})
+	whole, inputErr := r.pace(ctx, pacer{rate: cfg.Rate, nap: nap}, cfg.Timed)
 	senders.Wait()
 	r.waiting.Wait()
 	close(stop)
 	others.Wait()
+	cancel(nil)
+	source.Wait()
 
 	s := r.tally.summary(true)
 	s.Unfinished = r.chains.unfinished()
@@ -146,19 +168,29 @@ type replay struct {
 
 // pace hands each event over when it is due. It reports whether that was the whole input, and what was
 // wrong with the input if it was not.
-func (r *replay) pace(ctx context.Context, p pacer) (whole bool, err error) {
+func (r *replay) pace(ctx context.Context, p pacer, timed bool) (whole bool, err error) {
 	defer r.chains.end()
+	var before time.Time
 	for {
 		select {
 		case ev, ok := <-r.lines.events:
 			if !ok {
 				return r.lines.whole, r.lines.err
 			}
-			due, err := p.next(ctx)
+			var due time.Time
+			switch {
+			case ev.together:
+				due = before
+				p.skip()
+			case timed:
+				due, err = p.at(ctx, ev.at)
+			default:
+				due, err = p.next(ctx)
+			}
 			if err != nil {
 				return false, nil // outcome tells of ctx
 			}
-			ev.due = due
+			ev.due, before = due, due
 			r.chains.add(ev)
 		case <-ctx.Done():
 			return false, nil
@@ -170,10 +202,12 @@ func (r *replay) pace(ctx context.Context, p pacer) (whole bool, err error) {
 func (r *replay) send(ctx context.Context, s *sender) {
 	defer s.close()
 	for {
+		r.chains.idle.Add(1)
 		select {
 		case <-ctx.Done():
 			return
 		case ev, ok := <-r.chains.ready:
+			r.chains.idle.Add(-1)
 			if !ok {
 				return
 			}
@@ -193,6 +227,7 @@ func (r *replay) settle(ctx context.Context, ev *event, a *Attempt, retryAfter t
 		wait, again = r.retry.delay(ev.attempts, time.Since(ev.firstSent), retryAfter)
 	}
 	cutOff := a.Status == 0 && ctx.Err() != nil
+	a.CutOff = cutOff
 	if r.ledger != nil {
 		if err := r.ledger.write(a); err != nil {
 			r.fail(err)

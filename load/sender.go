@@ -19,6 +19,8 @@ type sender struct {
 	url     *url.URL
 	head    string // what all requests begin with
 	timeout time.Duration
+	// epoch is what times are counted from, so that they agree even if the clock of the machine is set meanwhile.
+	epoch time.Time
 
 	conn    *conn // nil before the first request
 	request []byte
@@ -31,7 +33,7 @@ func newSender(target *url.URL, c Credentials, timeout time.Duration) *sender {
 	if c.HMACSecret == "" && c.BearerKey != "" {
 		head += "Authorization: Bearer " + c.BearerKey + "\r\n"
 	}
-	return &sender{url: target, head: head, timeout: timeout}
+	return &sender{url: target, head: head, timeout: timeout, epoch: time.Now()}
 }
 
 // attempt sends ev once and describes what came of it, with the Retry-After of the answer. It
@@ -47,13 +49,16 @@ func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration
 	}
 	a := Attempt{
 		Line: ev.line, MessageID: ev.messageID, EventType: ev.eventType,
-		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256,
-		Attempt: ev.attempts, Due: ev.due.UTC(), Sent: sent.UTC(),
+		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256, Kind: ev.kind, Held: ev.held || ev.waited,
+		Attempt: ev.attempts, Due: s.steady(ev.due), Sent: s.steady(sent),
 	}
 	wait := s.exchange(ctx, ev, &a, sent.Add(s.timeout))
 	a.LatencyUS = time.Since(ev.due).Microseconds()
 	return a, wait
 }
+
+// steady returns a time of this process as the epoch and the monotonic clock have it.
+func (s *sender) steady(t time.Time) time.Time { return s.epoch.Add(t.Sub(s.epoch)).UTC() }
 
 // exchange does the request and fills in what the answer says.
 func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt, deadline time.Time) time.Duration {
@@ -94,6 +99,7 @@ func (s *sender) encode(ev *event) []byte {
 		b = append(b, ev.signature...)
 		b = append(b, "\r\n"...)
 	}
+	b = append(b, ev.header...)
 	b = append(b, "Content-Length: "...)
 	b = strconv.AppendInt(b, int64(len(ev.body)), 10)
 	b = append(b, "\r\n\r\n"...)

@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/store/audit"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
@@ -60,7 +61,7 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 		if err != nil {
 			return err
 		}
-		found, err := verify(cmd.Context(), c)
+		found, err := verify(cmd.Context(), c, auditProgress())
 		if err != nil {
 			return err
 		}
@@ -75,16 +76,20 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 	return cmd
 }
 
-// verify verifies the store that the configuration names.
-func verify(ctx context.Context, c config) (audit.Audit, error) {
+// auditProgress shows on a terminal how far a verification is.
+func auditProgress() func(audit.Audit) {
 	terminal := isatty.IsTerminal(os.Stderr.Fd())
 	shown := time.Now()
-	progress := func(a audit.Audit) {
+	return func(a audit.Audit) {
 		if terminal && time.Since(shown) > 200*time.Millisecond {
 			fmt.Fprintf(os.Stderr, "\r%d links, %d events", a.Links, a.Events)
 			shown = time.Now()
 		}
 	}
+}
+
+// verify verifies the store that the configuration names.
+func verify(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
 	if c.Database.URL != "" {
 		return postgres.Verify(ctx, c.Database.URL, progress)
 	}
@@ -97,24 +102,7 @@ func verify(ctx context.Context, c config) (audit.Audit, error) {
 
 func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if asJSON {
-		answer := map[string]any{
-			"ok": a.Break == nil, "links": a.Links, "events": a.Events, "duplicates": a.Duplicates, "deadLetters": a.DeadLetters,
-			"purged": a.Purged, "actions": a.Actions,
-		}
-		if r := a.Removed; r.Links > 0 || a.Bodies > 0 {
-			answer["removed"] = map[string]any{
-				"links": r.Links, "events": r.Events, "duplicates": r.Duplicates, "deadLetters": r.DeadLetters, "until": timeOrNull(r.Until),
-				"bodies": a.Bodies, "bodiesUntil": timeOrNull(a.BodiesUntil),
-			}
-		}
-		if a.Break == nil {
-			answer["head"] = hex.EncodeToString(a.Head[:])
-		} else {
-			answer["break"] = map[string]any{
-				"partition": a.Break.Partition, "link": a.Break.Sequence, "batch": a.Break.Batch, "what": a.Break.What,
-			}
-		}
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(auditAnswerOf(a))
 	}
 	if a.Break != nil {
 		return nil // the error says it
@@ -143,4 +131,31 @@ func timeOrNull(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+// auditAnswerOf is an audit as the API and the command write it.
+func auditAnswerOf(a audit.Audit) httpd.AuditAnswer {
+	answer := httpd.AuditAnswer{
+		OK: a.Break == nil, Links: a.Links, Events: a.Events, Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
+	}
+	if r := a.Removed; r.Links > 0 || a.Bodies > 0 {
+		answer.Removed = &httpd.AuditRemoved{
+			Links: r.Links, Events: r.Events, Duplicates: r.Duplicates, DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
+			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil),
+		}
+	}
+	if b := a.Break; b != nil {
+		answer.Break = &httpd.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch, What: b.What}
+	} else {
+		answer.Head = hex.EncodeToString(a.Head[:])
+	}
+	return answer
+}
+
+// verifierOf verifies the store that the configuration names, for the API.
+func verifierOf(c config) httpd.Verifier {
+	return func(ctx context.Context) (httpd.AuditAnswer, error) {
+		found, err := verify(ctx, c, func(audit.Audit) {})
+		return auditAnswerOf(found), err
+	}
 }

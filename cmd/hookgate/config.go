@@ -30,12 +30,14 @@ type config struct {
 	DataDir         dataDir       `koanf:"data_dir"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
 	AdminTokens     []string      `koanf:"admin_tokens"`
+	EvidenceTokens  []string      `koanf:"evidence_tokens"`
 	LogLevel        string        `koanf:"log_level"`
 	PublicURL       string        `koanf:"public_url"`
 
 	AllowUnauthenticated bool `koanf:"allow_unauthenticated"`
 
 	Admin     adminConfig             `koanf:"admin"`
+	Evidence  evidenceConfig          `koanf:"evidence"`
 	HTTP      httpConfig              `koanf:"http"`
 	TLS       tlsConfig               `koanf:"tls"`
 	Queue     queueConfig             `koanf:"queue"`
@@ -60,6 +62,16 @@ const (
 type adminConfig struct {
 	Listen       string `koanf:"listen"`
 	FailedLogins int    `koanf:"failed_logins"`
+	// AuditTimeout bounds GET /api/audit/verify.
+	AuditTimeout time.Duration `koanf:"audit_timeout"`
+}
+
+// evidenceConfig is about evidence that others hand in.
+type evidenceConfig struct {
+	MaxSize    byteSize      `koanf:"max_size"`
+	MaxBundles int           `koanf:"max_bundles"`
+	Timeout    time.Duration `koanf:"timeout"`
+	PublicKeys []string      `koanf:"public_keys"` // files
 }
 
 type httpConfig struct {
@@ -148,7 +160,8 @@ func defaultConfig() config {
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
-		Admin:           adminConfig{FailedLogins: 30},
+		Admin:           adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute},
+		Evidence:        evidenceConfig{MaxSize: 256 << 20, MaxBundles: 1000, Timeout: 10 * time.Minute},
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
 			MaxBodyMemory:     256 << 20,
@@ -268,6 +281,7 @@ var environment = map[string]string{
 	"WEBHOOK_BEARER_KEY":  "sources.default.bearer_keys",
 	"WEBHOOK_HMAC_SECRET": "sources.default.secrets",
 	"ADMIN_TOKEN":         "admin_tokens",
+	"EVIDENCE_TOKEN":      "evidence_tokens",
 }
 
 const envPrefix = "HOOKGATE_"
@@ -335,6 +349,8 @@ func (c config) check() error {
 		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
 		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
+		"admin.audit_timeout": int64(c.Admin.AuditTimeout), "evidence.max_size": int64(c.Evidence.MaxSize),
+		"evidence.max_bundles": int64(c.Evidence.MaxBundles), "evidence.timeout": int64(c.Evidence.Timeout),
 		"redis.timeout": int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,
 		"database.max_connections": int64(c.Database.MaxConnections), "database.connect_timeout": int64(c.Database.ConnectTimeout),
 		"database.statement_timeout": int64(c.Database.StatementTimeout),

@@ -22,13 +22,15 @@ import (
 //	spool.db      what is acknowledged while Redis is away
 //	mode          the mode that Redis had when it was seen last
 //	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
+//	evidence/     bundles that were handed in
 //	hookgate.lock who uses the folder now
 type dataDir string
 
-func (d dataDir) queueFile() string { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) spoolFile() string { return filepath.Join(string(d), "spool.db") }
-func (d dataDir) modeFile() string  { return filepath.Join(string(d), "mode") }
-func (d dataDir) storeFile() string { return filepath.Join(string(d), "store.db") }
+func (d dataDir) queueFile() string   { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) spoolFile() string   { return filepath.Join(string(d), "spool.db") }
+func (d dataDir) modeFile() string    { return filepath.Join(string(d), "mode") }
+func (d dataDir) storeFile() string   { return filepath.Join(string(d), "store.db") }
+func (d dataDir) evidenceDir() string { return filepath.Join(string(d), "evidence") }
 func (d dataDir) keyFile(name string) string {
 	return filepath.Join(string(d), "keys", name)
 }

@@ -11,7 +11,7 @@ import (
 
 // credentials are the keys in use: those configured, or those in the data directory.
 type credentials struct {
-	bearerKeys, hmacSecrets, adminTokens []string
+	bearerKeys, hmacSecrets, adminTokens, evidenceTokens []string
 	// made are the files of the keys that were made just now.
 	made []string
 	// fromDataDir says that the default source's keys are those in the data directory.
@@ -30,6 +30,9 @@ func findCredentials(c config) (k credentials, err error) {
 	}
 	if k.adminTokens, err = resolveSecrets(c.AdminTokens); err != nil {
 		return k, fmt.Errorf("admin_tokens: %w", err)
+	}
+	if k.evidenceTokens, err = resolveSecrets(c.EvidenceTokens); err != nil {
+		return k, fmt.Errorf("evidence_tokens: %w", err)
 	}
 	take := func(name string, to *[]string) {
 		if err != nil {

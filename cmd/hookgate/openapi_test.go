@@ -142,6 +142,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	}{
 		{200, "GET", "/api/events", ""}, {200, "GET", "/api/events?limit=2", ""}, {400, "GET", "/api/events?limit=none", ""},
 		{200, "GET", "/api/events/1", ""}, {200, "GET", "/api/events/1/body", ""}, {404, "GET", "/api/events/none", ""},
+		{200, "GET", "/api/audit/verify", ""}, {200, "GET", "/api/intake", ""},
 		{200, "GET", "/api/trace/evt-1", ""}, {200, "GET", "/api/trace/a%2Fb", ""},
 		{201, "POST", "/admin/tokens", `{"name":"alice","role":"viewer","expiresAt":"2099-01-01T00:00:00Z"}`},
 		{201, "POST", "/admin/tokens", `{"name":"bob","role":"admin"}`},

@@ -117,6 +117,10 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	defer stopTracing()
 
+	depot, err := openDepot(c)
+	if err != nil {
+		return err
+	}
 	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
 	m := metrics.New(metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
@@ -126,7 +130,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 	server, err := httpd.New(edge, sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access, Metrics: m, Guard: protection})
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access,
+			Verify: verifierOf(c), Intake: depot, Metrics: m, Guard: protection})
 	if err != nil {
 		return err
 	}
@@ -203,6 +208,10 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
 		FailedLogins:      c.Admin.FailedLogins,
+		AuditTimeout:      c.Admin.AuditTimeout,
+		EvidenceTokens:    k.evidenceTokens,
+		MaxEvidence:       int64(c.Evidence.MaxSize),
+		EvidenceTimeout:   c.Evidence.Timeout,
 		Version:           versionText(),
 		Logger:            log,
 		Around:            around,

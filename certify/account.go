@@ -1,0 +1,155 @@
+package certify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/load"
+)
+
+// account is what was sent and answered, in a compact form: about 200 bytes a request and 100 an event, whatever the size
+// of bodies.
+type account struct {
+	source   string
+	requests []request
+	events   []event
+	byEvent  map[[16]byte]int32 // by the hash of the identity
+	byID     map[[16]byte]int32 // requests by their id
+	keys     map[string]int32
+}
+
+// request is one attempt, times in microseconds since the epoch of the account.
+type request struct {
+	id, firstID [16]byte
+	sha         [32]byte
+	sent, end   int64
+	line        int32
+	event       int32
+	before      int32 // the one before of the same event, or -1
+	kind        uint8
+	accepted    bool
+	duplicate   bool
+	// unsure says that it may have been taken although it was not accepted: there was no answer, or one of the kind 5xx.
+	unsure bool
+	cutOff bool // by the client
+	traced bool
+	named  bool // the answer had a request id
+}
+
+// event is one identity.
+type event struct {
+	last      int32 // its last request in the ledger; the others by request.before
+	key       int32
+	sequence  int64
+	accepted  bool
+	stored    bool
+	storedID  [16]byte
+	storedAt  int32 // place in the listing
+	messageID string
+	eventType string
+}
+
+func newAccount(source string) *account {
+	return &account{source: source, byEvent: map[[16]byte]int32{}, byID: map[[16]byte]int32{}, keys: map[string]int32{}}
+}
+
+// requestID returns a UUID as bytes, and a hash of anything else.
+func requestID(text string) [16]byte {
+	if id, err := hookgate.ParseRequestID(text); err == nil {
+		return id
+	}
+	sum := sha256.Sum256([]byte(text))
+	return [16]byte(sum[:16])
+}
+
+func (a *account) identity(eventType, messageID string) [16]byte {
+	return hookgate.Identity{Source: a.source, EventType: eventType, MessageID: messageID}.Hash()
+}
+
+// add takes an attempt of the ledger.
+func (a *account) add(at *load.Attempt) error {
+	hash := a.identity(at.EventType, at.MessageID)
+	i, ok := a.byEvent[hash]
+	if !ok {
+		key, ok := a.keys[at.OrderingKey]
+		if !ok {
+			key = int32(len(a.keys))
+			a.keys[at.OrderingKey] = key
+		}
+		i = int32(len(a.events))
+		a.byEvent[hash] = i
+		a.events = append(a.events, event{last: -1, key: key, sequence: at.Sequence, messageID: at.MessageID, eventType: at.EventType})
+	}
+	e := &a.events[i]
+	r := request{
+		line: int32(at.Line), event: i, before: e.last, sent: at.Sent.UnixMicro(), end: end(at).UnixMicro(),
+		accepted: at.Accepted(), duplicate: at.Duplicate(), unsure: at.Status == 0 || at.Status >= 500, named: at.RequestID != "", cutOff: at.CutOff,
+		kind: uint8(slices.Index(repeatKinds, at.Kind) + 1),
+	}
+	if n, err := hex.Decode(r.sha[:], []byte(at.SHA256)); err != nil || n != len(r.sha) {
+		return fmt.Errorf("the ledger has no digest at line %d", at.Line)
+	}
+	if r.named {
+		r.id = requestID(at.RequestID)
+	}
+	if at.FirstRequestID != "" {
+		r.firstID = requestID(at.FirstRequestID)
+	}
+	e.accepted = e.accepted || r.accepted
+	e.last = int32(len(a.requests))
+	if r.named {
+		a.byID[r.id] = e.last
+	}
+	a.requests = append(a.requests, r)
+	return nil
+}
+
+// end is when an attempt ended.
+func end(a *load.Attempt) time.Time { return a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond) }
+
+// of yields the requests of an event, the last of the ledger first.
+func (a *account) of(e *event) func(func(*request) bool) {
+	return func(yield func(*request) bool) {
+		for i := e.last; i >= 0; i = a.requests[i].before {
+			if !yield(&a.requests[i]) {
+				return
+			}
+		}
+	}
+}
+
+// acknowledged is when the event was acknowledged first; ok is false if it never was.
+func (a *account) acknowledged(e *event) (at int64, ok bool) {
+	for r := range a.of(e) {
+		if r.accepted && (!ok || r.end < at) {
+			at, ok = r.end, true
+		}
+	}
+	return at, ok
+}
+
+// begun is when the request that was stored was sent: that of the id, or the earliest that may be it.
+func (a *account) begun(e *event) int64 {
+	if i, ok := a.byID[e.storedID]; ok {
+		return a.requests[i].sent
+	}
+	earliest := int64(0)
+	for r := range a.of(e) {
+		if earliest == 0 || r.sent < earliest {
+			earliest = r.sent
+		}
+	}
+	return earliest
+}
+
+// mayBe reports whether the request could have been stored under the id.
+func (r *request) mayBe(id [16]byte) bool {
+	if r.named {
+		return r.id == id && (r.accepted || r.unsure)
+	}
+	return r.accepted || r.unsure
+}

@@ -1,0 +1,286 @@
+package certify
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/load"
+)
+
+// smallBundle certifies an honest gate with few events.
+func smallBundle(t *testing.T, f faults) (Verdict, string) {
+	t.Helper()
+	p := testProfile()
+	phase := p.Phases[Smoke]
+	phase.Events, phase.Keys = 60, 10
+	p.Phases[Smoke] = phase
+	return certifyGate(t, newGate(t, f), p)
+}
+
+// bundleFiles returns the paths of all files of a folder.
+func bundleFiles(t *testing.T, dir string) (paths []string) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			relative, err := filepath.Rel(dir, path)
+			paths = append(paths, relative)
+			return err
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// Goal: one byte changed in any one file of a bundle is found, and the file is named.
+// Method: every file of a real bundle in turn: its first, its middle and its last byte; then the file is missing; then there is one more.
+func TestTampering(t *testing.T) {
+	v, dir := smallBundle(t, faults{})
+	if v.Status != Pass {
+		_, text := faulty(v)
+		t.Fatal(text)
+	}
+	if _, err := evidence.Verify(dir); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Recheck(dir); err != nil || again.Status != Pass {
+		t.Fatalf("recheck: %v, %v", again.Status, err)
+	}
+	paths := bundleFiles(t, dir)
+	if len(paths) < 25 {
+		t.Fatalf("the bundle has %d files", len(paths))
+	}
+	expect := func(path, what string) {
+		t.Helper()
+		_, err := evidence.Verify(dir)
+		var changed *evidence.ChangedError
+		named := errors.As(err, &changed) && (changed.Path == filepath.ToSlash(path) ||
+			// A signature that does not fit may be the fault of the signature or of what it signs.
+			path == evidence.SignatureFile && strings.Contains(err.Error(), path) ||
+			// A manifest that is changed may say of another file that it is.
+			path == evidence.ManifestFile)
+		if !named {
+			t.Errorf("%s, %s: %v", path, what, err)
+		}
+	}
+	for _, path := range paths {
+		full := filepath.Join(dir, path)
+		content, err := os.ReadFile(full)
+		if err != nil || len(content) == 0 {
+			t.Fatalf("%s: %v, %d bytes", path, err, len(content))
+		}
+		for _, i := range []int{0, len(content) / 2, len(content) - 1} {
+			changed := bytes.Clone(content)
+			changed[i] ^= 1
+			writeFile(t, full, changed)
+			expect(path, "one byte changed")
+		}
+		if err := os.Remove(full); err != nil {
+			t.Fatal(err)
+		}
+		expect(path, "removed")
+		writeFile(t, full, content)
+	}
+	writeFile(t, filepath.Join(dir, "another"), []byte("x"))
+	expect("another", "added")
+}
+
+func writeFile(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Goal: a signature alone makes no verdict: conclusions that do not follow from the evidence are found, although they were signed.
+// Method: change what a bundle concludes, and what it concludes from, and sign it anew.
+func TestRecheckBundleThatWasSignedSo(t *testing.T) {
+	v, dir := smallBundle(t, faults{lose: at(30)})
+	if v.Status != Fail {
+		t.Fatalf("the verdict is %s", v.Status)
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path, from, to string
+	}{
+		{verdictFile, `"FAIL"`, `"PASS"`},
+		{reportFile, "FAIL", "PASS"},
+		{"smoke/" + storeFile, `"storedEvents": 59`, `"storedEvents": 60`},
+		{"smoke/" + ledgerFile, `"status":202`, `"status":500`},
+		{"smoke/" + eventsFile, `"bodySha256":"`, `"bodySha256":"0`},
+		{profileFile, `"lag_p99_ms": 60000`, `"lag_p99_ms": 60001`},
+		{rolesFile, `"status": 401`, `"status": 200`},
+	} {
+		full := filepath.Join(dir, test.path)
+		content, err := os.ReadFile(full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := bytes.Replace(content, []byte(test.from), []byte(test.to), 1)
+		if bytes.Equal(changed, content) {
+			t.Fatalf("%s does not have %s", test.path, test.from)
+		}
+		writeFile(t, full, changed)
+		for _, seal := range []string{evidence.ManifestFile, evidence.SignatureFile, evidence.PublicKeyFile} {
+			if err := os.Remove(filepath.Join(dir, seal)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := evidence.Seal(dir, key); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := evidence.Verify(dir); err != nil {
+			t.Errorf("%s: %v", test.path, err)
+		}
+		if _, err := Recheck(dir); !errors.Is(err, ErrNotDerived) {
+			t.Errorf("%s: %v", test.path, err)
+		}
+		writeFile(t, full, content)
+	}
+}
+
+// Goal: a client that was killed leaves a ledger that can be judged, and what it cannot show is not taken for shown.
+// Method: the folder of a run, as it is when the client is killed while it sends: the phase says so, the ledger ends within a line, and
+// nothing was read back.
+func TestJudgeAbortedRun(t *testing.T) {
+	_, dir := smallBundle(t, faults{})
+	var run phaseRun
+	if err := readJSON(filepath.Join(dir, Smoke, phaseFile), &run); err != nil {
+		t.Fatal(err)
+	}
+	run.Stopped, run.Unread, run.Ended = killed, killed, run.Started
+	if err := writeJSON(filepath.Join(dir, Smoke, phaseFile), run); err != nil {
+		t.Fatal(err)
+	}
+	ledger := filepath.Join(dir, Smoke, ledgerFile)
+	content, err := os.ReadFile(ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, ledger, content[:len(content)/2])
+	for _, name := range []string{eventsFile, againFile, lineageFile} {
+		if err := os.Remove(filepath.Join(dir, Smoke, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := Judge(dir)
+	if err != nil || v.Status != Invalid || v.Phases[0].Requests < 20 || v.Phases[0].Requests > 40 {
+		text, _ := json.Marshal(v)
+		t.Errorf("%v: %s", err, text)
+	}
+	for _, c := range v.Criteria {
+		if c.ID == "smoke/sent" && c.Status != Invalid {
+			t.Errorf("the run is not whole, and %s is %s", c.ID, c.Status)
+		}
+	}
+}
+
+// Goal: whoever has no right to know is not let in by names in files.
+func TestJudgeStaysInItsFolder(t *testing.T) {
+	_, dir := smallBundle(t, faults{})
+	for _, name := range []string{"../" + filepath.Base(dir) + "/smoke", "/etc", "ramp-../../x", "..", ""} {
+		if err := writeJSON(filepath.Join(dir, startFile), start{Phases: []string{name}}); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := Judge(dir); err == nil {
+			t.Errorf("a phase called %q is judged: %s", name, v.Status)
+		}
+	}
+}
+
+// Goal: what a client that was killed has sent is read back afterwards and judged: a fault of the target is still found, and there is no PASS.
+// Method: the folder as above, before and after the gate has lost an event.
+func TestResume(t *testing.T) {
+	for name, f := range map[string]faults{"honest": {}, "loses one": {lose: at(5)}} {
+		t.Run(name, func(t *testing.T) {
+			p := testProfile()
+			phase := p.Phases[Smoke]
+			phase.Events, phase.Keys = 60, 10
+			p.Phases[Smoke] = phase
+			g := newGate(t, f)
+			_, dir := certifyGate(t, g, p)
+			var run phaseRun
+			if err := readJSON(filepath.Join(dir, Smoke, phaseFile), &run); err != nil {
+				t.Fatal(err)
+			}
+			run.Stopped, run.Unread, run.Ended = killed, killed, run.Started
+			if err := writeJSON(filepath.Join(dir, Smoke, phaseFile), run); err != nil {
+				t.Fatal(err)
+			}
+			ledger := filepath.Join(dir, Smoke, ledgerFile)
+			content, err := os.ReadFile(ledger)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, ledger, content[:len(content)/2])
+			for _, name := range []string{evidence.ManifestFile, evidence.SignatureFile, evidence.PublicKeyFile, "smoke/" + eventsFile, "smoke/" + againFile} {
+				if err := os.Remove(filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			v, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken, Dir: dir, Version: "test", Rules: testRules})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids, text := faulty(v)
+			want := Invalid
+			if f.lose != nil {
+				want = Fail
+			}
+			if v.Status != want || (want == Fail) != slices.Contains(ids, "persisted") || !slices.Contains(ids, "sent") {
+				t.Errorf("%s, want %s\n%s", v.Status, want, text)
+			}
+			if _, err := Recheck(dir); err != nil {
+				t.Error(err)
+			}
+			if _, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken, Dir: dir}); !errors.Is(err, ErrNotRun) {
+				t.Errorf("what is whole is taken up again: %v", err)
+			}
+		})
+	}
+}
+
+// Goal: a certification that is interrupted reads back and judges what it has sent, and what was not sent or not run has not passed.
+// Method: interrupt it when some requests are answered, in the first of two phases.
+func TestInterrupted(t *testing.T) {
+	p := testProfile()
+	phase := p.Phases[Smoke]
+	phase.Rate, phase.MeanBatch = 50, 0
+	p.Phases[Smoke], p.Phases[Load] = phase, phase
+	g := newGate(t, faults{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := filepath.Join(t.TempDir(), "evidence")
+	v, err := Run(ctx, Options{
+		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret}, Profile: p, Phases: []string{Smoke, Load}, Dir: dir,
+		Version: "test", Rules: testRules, Progress: func(now Progress) {
+			if now.Load.Accepted > 10 {
+				cancel()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, text := faulty(v)
+	if v.Status != Invalid || !slices.Contains(ids, "sent") || !slices.Contains(ids, "phases") || slices.Contains(ids, "persisted") || len(v.Phases) != 1 || v.Phases[0].Stored < 10 {
+		t.Errorf("%s %+v\n%s", v.Status, v.Phases, text)
+	}
+	if _, err := Recheck(dir); err != nil {
+		t.Error(err)
+	}
+}

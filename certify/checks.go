@@ -1,0 +1,360 @@
+package certify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/hookgate/hookgate"
+)
+
+// storeReport is store.json: what was read back.
+type storeReport struct {
+	AcknowledgedEvents int `json:"acknowledgedEvents"`
+	StoredEvents       int `json:"storedEvents"`
+	// Missing were acknowledged and are not stored; Twice are stored more than once; Foreign were never sent, or refused;
+	// Different are not what was sent; Changed are not what they were at the first reading.
+	Missing   violations `json:"missing"`
+	Twice     violations `json:"storedTwice"`
+	Foreign   violations `json:"foreign"`
+	Different violations `json:"different"`
+	Changed   violations `json:"changed"`
+	// Unknown are events of unknown outcome, and how many of them are stored.
+	Unknown       int `json:"unknownOutcome"`
+	UnknownStored int `json:"unknownOutcomeStored"`
+}
+
+// violations counts what breaks a rule and names the first few.
+type violations struct {
+	Count int      `json:"count"`
+	First []string `json:"first,omitempty"`
+}
+
+// maxNamed bounds the violations that a report names.
+const maxNamed = 1000
+
+func (v *violations) add(format string, args ...any) {
+	v.Count++
+	if len(v.First) < maxNamed {
+		v.First = append(v.First, fmt.Sprintf(format, args...))
+	}
+}
+
+// checkStored compares what is stored, in its order, with the account, and notes in the account what is stored.
+func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeReport, places []int32, err error) {
+	n := int32(0)
+	for s, err := range events {
+		if err != nil {
+			return r, nil, err
+		}
+		var l listedEvent
+		if err := json.Unmarshal(s.Event, &l); err != nil {
+			return r, nil, fmt.Errorf("%s: %w", eventsFile, err)
+		}
+		r.StoredEvents++
+		i, sent := a.byEvent[a.identity(l.EventType, l.MessageID)]
+		if !sent || l.Source != a.source {
+			r.Foreign.add("event %s (%s, %s of source %s) was not sent", l.ID, l.MessageID, l.EventType, l.Source)
+			continue
+		}
+		e := &a.events[i]
+		if e.stored {
+			r.Twice.add("%s is stored more than once, at last as event %s", e.messageID, l.ID)
+			continue
+		}
+		e.stored, e.storedID, e.storedAt = true, requestID(l.RequestID), n
+		n++
+		places = append(places, i)
+		a.checkContent(&r, e, &l, &s)
+	}
+	for i := range a.events {
+		e := &a.events[i]
+		if e.accepted {
+			r.AcknowledgedEvents++
+			if !e.stored {
+				r.Missing.add("%s (%s) was acknowledged and is not stored", e.messageID, e.eventType)
+			}
+			continue
+		}
+		unsure := false
+		for q := range a.of(e) {
+			unsure = unsure || q.unsure
+		}
+		if unsure {
+			r.Unknown++
+			if e.stored {
+				r.UnknownStored++
+			}
+		}
+	}
+	return r, places, nil
+}
+
+// checkContent compares one event with the request that it was stored for.
+func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *storedEvent) {
+	var from *request // that it may be stored for
+	known := false
+	for q := range a.of(e) {
+		if q.mayBe(e.storedID) {
+			// Of several without an id the bytes tell which.
+			if from == nil || hex.EncodeToString(q.sha[:]) == s.BodySHA256 {
+				from = q
+			}
+		}
+		known = known || q.accepted || q.unsure
+	}
+	if from == nil {
+		if !known {
+			r.Foreign.add("%s is stored as event %s although it was refused", e.messageID, l.ID)
+		} else {
+			r.Different.add("%s is stored as event %s for request %s, which no request that was taken had", e.messageID, l.ID, l.RequestID)
+		}
+		return
+	}
+	var differs []string
+	if sha := hex.EncodeToString(from.sha[:]); s.BodySHA256 != sha {
+		what := "its body has the SHA-256 " + s.BodySHA256 + ", sent was " + sha
+		if s.BodySHA256 == "" {
+			what = "it has no body"
+		}
+		differs = append(differs, what)
+	}
+	if l.SHA256 != s.BodySHA256 || l.Size != int64(s.BodySize) {
+		differs = append(differs, fmt.Sprintf("it is listed with SHA-256 %s and %d bytes and read with %s and %d", l.SHA256, l.Size, s.BodySHA256, s.BodySize))
+	}
+	if key, ok := a.keys[l.OrderingKey]; !ok || key != e.key {
+		differs = append(differs, "its ordering key is "+l.OrderingKey)
+	}
+	sequence := hookgate.NoSequence
+	if l.Sequence != nil {
+		sequence = *l.Sequence
+	}
+	if sequence != e.sequence {
+		differs = append(differs, fmt.Sprintf("its sequence is %d, sent was %d", sequence, e.sequence))
+	}
+	if len(differs) > 0 {
+		r.Different.add("%s, event %s: %s", e.messageID, l.ID, strings.Join(differs, "; "))
+	}
+}
+
+// checkAgain compares a second reading with the first, of the events that were sent.
+func checkAgain(a *account, first iter.Seq2[storedEvent, error], second iter.Seq2[reading, error]) (v violations, err error) {
+	type digest struct{ line, body [16]byte }
+	of := func(line, body string) digest {
+		a, b := sha256.Sum256([]byte(line)), sha256.Sum256([]byte(body))
+		return digest{[16]byte(a[:16]), [16]byte(b[:16])}
+	}
+	again := map[string]digest{}
+	for r, err := range second {
+		if err != nil {
+			return v, err
+		}
+		again[r.ID] = of(r.LineSHA256, r.BodySHA256)
+	}
+	for s, err := range first {
+		if err != nil {
+			return v, err
+		}
+		var l struct{ ID, MessageID, EventType string }
+		if err := json.Unmarshal(s.Event, &l); err != nil {
+			return v, err
+		}
+		if _, sent := a.byEvent[a.identity(l.EventType, l.MessageID)]; !sent {
+			continue
+		}
+		line := sha256.Sum256(s.Event)
+		switch d, ok := again[l.ID]; {
+		case !ok:
+			v.add("%s: event %s was there and is gone", l.MessageID, l.ID)
+		case d.line != of(hex.EncodeToString(line[:]), "").line:
+			v.add("%s: event %s is described differently when it is read again", l.MessageID, l.ID)
+		case d.body != of("", s.BodySHA256).body:
+			v.add("%s: event %s has another body when it is read again", l.MessageID, l.ID)
+		}
+	}
+	return v, nil
+}
+
+// duplicateReport is idempotency.json.
+type duplicateReport struct {
+	// Repeats counts the repetitions that were accepted, by kind.
+	Repeats map[string]int `json:"repeats"`
+	// Answered is how many of the accepted requests were answered as duplicates.
+	Answered   int        `json:"answeredAsDuplicate"`
+	Violations violations `json:"violations"`
+}
+
+// checkDuplicates looks at the answers: of the accepted requests of an event one is the first, and the others name it.
+func checkDuplicates(a *account) (r duplicateReport) {
+	r.Repeats = map[string]int{}
+	for _, kind := range repeatKinds {
+		r.Repeats[kind] = 0
+	}
+	for i := range a.events {
+		e := &a.events[i]
+		var first *request
+		firsts, unsure := 0, false
+		for q := range a.of(e) {
+			if q.accepted && !q.duplicate {
+				firsts++
+				first = q
+			}
+			unsure = unsure || q.unsure
+			if q.accepted && q.kind > 0 {
+				r.Repeats[repeatKinds[q.kind-1]]++
+			}
+			if q.duplicate {
+				r.Answered++
+			}
+		}
+		if firsts > 1 {
+			r.Violations.add("%s was accepted as new %d times", e.messageID, firsts)
+			continue
+		}
+		var named [16]byte
+		for q := range a.of(e) {
+			switch {
+			case !q.duplicate:
+			case first != nil && q.firstID != first.id:
+				r.Violations.add("%s: a duplicate (line %d) names another first request than the one that was accepted first", e.messageID, q.line)
+			case first == nil && !unsure:
+				r.Violations.add("%s (line %d) was answered as a duplicate, and no request before it can have been taken", e.messageID, q.line)
+			case first == nil && named != [16]byte{} && named != q.firstID:
+				r.Violations.add("%s: two duplicates name different first requests", e.messageID)
+			default:
+				named = q.firstID
+			}
+		}
+	}
+	return r
+}
+
+// orderReport is ordering.json.
+type orderReport struct {
+	Keys int `json:"keys"`
+	// Judged counts the events that have one of their key before them.
+	Judged     int        `json:"judged"`
+	Inversions violations `json:"inversions"`
+	// Gaps counts the acknowledged events that are missing between stored ones of their key; they fail as not stored.
+	Gaps int `json:"gaps"`
+}
+
+// checkOrder: if the sender had the 202 for A before it sent B, and both have one ordering key, A is stored before B. places are
+// the stored events in their order.
+func checkOrder(a *account, places []int32) (r orderReport) {
+	r.Keys = len(a.keys)
+	type latest struct {
+		begun int64 // the latest time at which one of those stored before was sent
+		event int32
+	}
+	last := map[int32]latest{}
+	lastSequence := map[int32]int64{}
+	for _, i := range places {
+		e := &a.events[i]
+		before, ok := last[e.key]
+		begun := a.begun(e)
+		if ok {
+			r.Judged++
+			if acknowledged, ok := a.acknowledged(e); ok && acknowledged < before.begun {
+				r.Inversions.add("%s is stored behind %s of the same key, which was sent after it had been acknowledged",
+					e.messageID, a.events[before.event].messageID)
+			}
+		}
+		if !ok || begun > before.begun {
+			last[e.key] = latest{begun, i}
+		}
+		lastSequence[e.key] = max(lastSequence[e.key], e.sequence)
+	}
+	for i := range a.events {
+		if e := &a.events[i]; e.accepted && !e.stored && e.sequence < lastSequence[e.key] {
+			r.Gaps++
+		}
+	}
+	return r
+}
+
+// lineageReport is part of store.json's neighbourhood: what the trails say.
+type lineageReport struct {
+	// Requests counts the accepted requests of stored events, and Complete those of them whose trail is.
+	Requests   int        `json:"requests"`
+	Complete   int        `json:"complete"`
+	Violations violations `json:"violations"`
+}
+
+// checkLineage looks for the trail of each accepted request whose event is stored: complete and in time order, and of one
+// event one request, the one stored, is persisted.
+func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, err error) {
+	for t, err := range trails {
+		if err != nil {
+			return r, err
+		}
+		for i := range t.Requests {
+			a.checkTrail(&r, t.MessageID, &t.Requests[i])
+		}
+	}
+	for i := range a.requests {
+		q := &a.requests[i]
+		if e := &a.events[q.event]; q.accepted && e.stored {
+			r.Requests++
+			if q.traced {
+				r.Complete++
+			} else {
+				r.Violations.add("%s: the request of line %d has no complete trail", e.messageID, q.line)
+			}
+		}
+	}
+	return r, nil
+}
+
+// checkTrail judges the trail of one request and notes that it is there.
+func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail) {
+	id := requestID(t.RequestID)
+	i, ok := a.byEvent[a.identity(t.EventType, messageID)]
+	if !ok || t.Source != a.source {
+		return // of another sender, or of another type under the same id
+	}
+	e := &a.events[i]
+	var q *request
+	if i, ok := a.byID[id]; ok && a.requests[i].event == e.index(a) {
+		q = &a.requests[i]
+	} else {
+		unsure := false
+		for q := range a.of(e) {
+			unsure = unsure || q.unsure && !q.named
+		}
+		if !unsure {
+			r.Violations.add("%s: there is a trail of request %s, which was not made", messageID, t.RequestID)
+		}
+		return
+	}
+	var names []string
+	for i, s := range t.Stages {
+		if i > 0 && s.Timestamp.Before(t.Stages[i-1].Timestamp) {
+			r.Violations.add("%s: request %s is %s before it is %s", messageID, t.RequestID, s.Stage, t.Stages[i-1].Stage)
+			return
+		}
+		if s.Stage != "retried" && s.Stage != "spooled" {
+			names = append(names, s.Stage)
+		}
+	}
+	want := "received enqueued processed duplicate"
+	if e.stored && e.storedID == id {
+		want = "received enqueued processed persisted"
+	}
+	switch got := strings.Join(names, " "); {
+	case got == want && q.traced:
+		r.Violations.add("%s: request %s has two trails", messageID, t.RequestID)
+	case got == want:
+		q.traced = true
+	case e.stored && q.accepted:
+		r.Violations.add("%s: the trail of request %s is %q, it should be %q", messageID, t.RequestID, got, want)
+		q.traced = true // it is told
+		r.Complete--
+	}
+}
+
+// index is the place of e among the events.
+func (e *event) index(a *account) int32 { return a.requests[e.last].event }

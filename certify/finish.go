@@ -1,0 +1,111 @@
+package certify
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"time"
+
+	"github.com/hookgate/hookgate/evidence"
+)
+
+// finish reads everything once more, asks what is asked once, judges, and seals the evidence.
+func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
+	for _, name := range c.start.Phases {
+		if err := c.readAgain(ctx, name); err != nil {
+			return v, err
+		}
+	}
+	c.doing("", "verifying the audit chain")
+	if err := c.audit(ctx); err != nil {
+		return v, err
+	}
+	c.doing("", "trying the roles")
+	if err := c.roles(ctx); err != nil {
+		return v, err
+	}
+	if err := c.approvals(ctx); err != nil {
+		return v, err
+	}
+	c.start.Finished = time.Now().UTC()
+	if err := writeJSON(c.file(startFile), c.start); err != nil {
+		return v, err
+	}
+	c.doing("", "judging")
+	v, err = Conclude(c.Dir)
+	if err != nil {
+		return v, err
+	}
+	c.say("verdict: %s", v.Status)
+	key := c.Key
+	if key == nil {
+		if _, key, err = ed25519.GenerateKey(nil); err != nil {
+			return v, err
+		}
+		c.say("signed with a key that was made for this certification alone")
+	}
+	return v, evidence.Seal(c.Dir, key)
+}
+
+// readAgain reads the events of a phase a second time.
+func (c *certification) readAgain(ctx context.Context, name string) error {
+	var run phaseRun
+	if err := readJSON(c.file(name, phaseFile), &run); err != nil {
+		return err
+	}
+	if run.Unread != "" {
+		return nil
+	}
+	c.doing(name, "reading the events again")
+	// Only what was sent: what else was stored belongs to other phases.
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, started: run.Started, connections: readConnections}
+	wanted := 0
+	for s, err := range readLines[storedEvent](c.file(name, eventsFile)) {
+		if err != nil {
+			return err
+		}
+		if o.ours(s.Event) || run.Prefix == "" {
+			wanted++
+		}
+	}
+	var err error
+	if run.Prefix == "" {
+		if o.sent, err = sentIDs(c.file(name, ledgerFile)); err != nil {
+			return err
+		}
+	}
+	if err := o.readAgain(ctx, wanted); err != nil {
+		c.say("%s: read again: %v", name, err)
+		run.Unread = err.Error()
+		return writeJSON(c.file(name, phaseFile), run)
+	}
+	return nil
+}
+
+// asked is what the target answered to a question, or why it did not.
+type asked struct {
+	Answer json.RawMessage `json:"answer,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+func answerOf(text []byte, err error) asked {
+	switch {
+	case err != nil:
+		return asked{Error: err.Error()}
+	case !json.Valid(text):
+		return asked{Error: "the answer is not JSON: " + head(string(text))}
+	}
+	return asked{Answer: text}
+}
+
+// audit writes audit.json.
+func (c *certification) audit(ctx context.Context) error {
+	text, err := c.target.verify(ctx, seconds(c.Profile.AuditTimeoutSeconds))
+	return writeJSON(c.file(auditFile), answerOf(text, err))
+}
+
+// approvals writes approvals.json.
+func (c *certification) approvals(ctx context.Context) error {
+	text, err := c.target.get(ctx, "/admin/approvals", jsonType)
+	return writeJSON(c.file(approvalsFile), answerOf(text, err))
+}

@@ -1,0 +1,421 @@
+package certify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/goleak"
+
+	"github.com/hookgate/hookgate"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	gateToken  = "the admin token"
+	gateSecret = "the hmac secret"
+	gateKey    = "the bearer key"
+)
+
+// gate is a small gate that keeps everything in memory and has no fault of its own. A saboteur gives it one: each field of
+// faults, where it is set, is asked at its place. n counts the events that were claimed, from 0.
+type gate struct {
+	*httptest.Server
+	faults faults
+
+	mu       sync.Mutex
+	claims   map[string]*gateEvent
+	queue    []*gateRequest
+	stored   []*gateEvent
+	trails   map[string][]*gateRequest // by message id
+	held     *gateEvent                // by a saboteur
+	pages    int                       // listings begun
+	bodies   int                       // bodies read
+	requests int
+	wake     chan struct{}
+	stop     chan struct{}
+	working  sync.WaitGroup
+
+	registry *prometheus.Registry
+	events   *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+	batches  prometheus.Histogram
+}
+
+type faults struct {
+	delay         func(request int) time.Duration
+	status        func(request int) int                  // instead of taking it
+	hangUp        func(request int) bool                 // after taking it
+	answer        func(n int, r *gateRequest)            // changes what the answer says
+	lose          func(n int) bool                       // after the 202
+	twice         func(n int) bool                       // stored
+	store         func(g *gate, n int, e *gateEvent)     // instead of storing it
+	trail         func(n int, stages []string) []string  // changes the lineage
+	backwards     func(n int) bool                       // the lineage
+	list          func(g *gate, page int, e *gateEvent)  // before it is listed
+	body          func(read int, e *gateEvent) []byte    // instead of its body
+	depth         func(depth int) int                    // of the health
+	counted       func(status string, n float64) float64 // in the metrics
+	noLatency     bool                                   // the histogram says that everything was quick
+	noBatches     bool                                   // stores one by one
+	chainBroken   bool
+	openReads     bool // without a token
+	viewerIsAdmin bool
+	missing       string // 500 for every path that begins so
+	overwrite     bool   // the body, with that of a repetition
+	stuckAt       int    // never stores what comes after so many; 0 for none
+}
+
+type gateEvent struct {
+	n                             int
+	id                            int // in the store
+	messageID, eventType, key     string
+	sequence                      int64
+	requestID                     string
+	body                          []byte
+	listedSHA                     string
+	received, enqueued, persisted time.Time
+}
+
+type gateRequest struct {
+	id, first           string // first is set for a duplicate
+	event               *gateEvent
+	received, processed time.Time
+}
+
+func newGate(t *testing.T, f faults) *gate {
+	g := &gate{faults: f, claims: map[string]*gateEvent{}, trails: map[string][]*gateRequest{}, wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		registry: prometheus.NewRegistry(),
+		events:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_events_total"}, []string{"eventType", "status"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "webhook_http_latency_ms",
+			Buckets: []float64{0.1, 1, 10, 100, 1000, 10000}}, []string{"method", "status"}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_batch_records", Buckets: []float64{1, 2, 5, 10, 100}}),
+	}
+	g.registry.MustRegister(g.latency, g.batches, lying{g})
+	g.Server = httptest.NewServer(g)
+	g.working.Go(g.work)
+	t.Cleanup(func() {
+		g.Close()
+		close(g.stop)
+		g.working.Wait()
+	})
+	return g
+}
+
+// lying collects the counters as the saboteur wants them.
+type lying struct{ g *gate }
+
+func (l lying) Describe(c chan<- *prometheus.Desc) { l.g.events.Describe(c) }
+
+func (l lying) Collect(out chan<- prometheus.Metric) {
+	if l.g.faults.counted == nil {
+		l.g.events.Collect(out)
+		return
+	}
+	desc := prometheus.NewDesc("webhook_events_total", "", []string{"eventType", "status"}, nil)
+	l.g.mu.Lock()
+	defer l.g.mu.Unlock()
+	counts := map[string]float64{"persisted": float64(len(l.g.stored))}
+	for _, all := range l.g.trails {
+		for _, r := range all {
+			if r.first == "" {
+				counts["accepted"]++
+			} else {
+				counts["duplicate"]++
+			}
+		}
+	}
+	for status, n := range counts {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, l.g.faults.counted(status, n), "x", status)
+	}
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	role := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") // tokens that are made are called like their role
+	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
+	path := r.URL.Path
+	switch {
+	case g.faults.missing != "" && strings.HasPrefix(path, g.faults.missing):
+		http.Error(w, "sabotage", http.StatusInternalServerError)
+	case path == "/webhooks":
+		g.ingest(w, r)
+	case path == "/api/health":
+		g.health(w)
+	case path == "/metrics":
+		promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	case !open:
+		http.Error(w, `{"error":"not authorised"}`, http.StatusUnauthorized)
+	case strings.HasPrefix(path, "/admin/tokens"):
+		g.tokens(w, r, role == gateToken || g.faults.viewerIsAdmin)
+	case path == "/api/audit/verify":
+		fmt.Fprintf(w, `{"ok":%v,"head":"00"}`, !g.faults.chainBroken)
+	case path == "/api/events":
+		g.list(w, r)
+	case strings.HasPrefix(path, "/api/events/"):
+		g.body(w, strings.TrimSuffix(strings.TrimPrefix(path, "/api/events/"), "/body"))
+	case strings.HasPrefix(path, "/api/trace/"):
+		g.trace(w, strings.TrimPrefix(path, "/api/trace/"))
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// tokens makes tokens that are called like their role.
+func (g *gate) tokens(w http.ResponseWriter, r *http.Request, may bool) {
+	var wanted struct{ Role string }
+	switch {
+	case !may:
+		w.WriteHeader(http.StatusForbidden)
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusOK)
+	case json.NewDecoder(r.Body).Decode(&wanted) != nil || wanted.Role == "":
+		w.WriteHeader(http.StatusBadRequest)
+	default:
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"token":%q}`, wanted.Role)
+	}
+}
+
+func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
+	received := time.Now()
+	body, err := io.ReadAll(r.Body)
+	var m struct {
+		MessageID, EventType, OrderingKey string
+		Sequence                          int64
+	}
+	if err != nil || json.Unmarshal(body, &m) != nil || m.MessageID == "" {
+		http.Error(w, "{}", http.StatusBadRequest)
+		return
+	}
+	g.mu.Lock()
+	request := g.requests
+	g.requests++
+	g.mu.Unlock()
+	id := hookgate.NewRequestID(received).String()
+	w.Header().Set("X-Request-Id", id)
+	if f := g.faults.delay; f != nil {
+		time.Sleep(f(request)) // this is what the saboteur does
+	}
+	if f := g.faults.status; f != nil && f(request) != 0 {
+		w.WriteHeader(f(request))
+		fmt.Fprintf(w, `{"status":"error","error":"sabotage","requestId":%q}`, id)
+		return
+	}
+	answered := g.take(&gateRequest{id: id, received: received}, &gateEvent{messageID: m.MessageID, eventType: m.EventType, key: m.OrderingKey, sequence: m.Sequence, body: body, received: received})
+	if f := g.faults.hangUp; f != nil && f(request) {
+		panic(http.ErrAbortHandler)
+	}
+	took := time.Since(received)
+	if g.faults.noLatency {
+		took = 0
+	}
+	g.latency.WithLabelValues("POST", "202").Observe(float64(took.Microseconds()) / 1000)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	if answered.first != "" {
+		fmt.Fprintf(w, `{"status":"accepted","requestId":%q,"note":"duplicate_detected","firstRequestId":%q}`, answered.id, answered.first)
+	} else {
+		fmt.Fprintf(w, `{"status":"accepted","requestId":%q}`, answered.id)
+	}
+}
+
+// take claims and queues, and returns what is to be answered.
+func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	status := "accepted"
+	if first, ok := g.claims[e.eventType+"/"+e.messageID]; ok {
+		r.event, r.first, status = first, first.requestID, "duplicate"
+		if g.faults.overwrite {
+			first.body = e.body
+		}
+	} else {
+		e.n, e.requestID, e.enqueued = len(g.claims), r.id, time.Now()
+		r.event = e
+		g.claims[e.eventType+"/"+e.messageID] = e
+	}
+	g.events.WithLabelValues("x", status).Inc()
+	g.trails[e.messageID] = append(g.trails[e.messageID], r)
+	g.queue = append(g.queue, r)
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+	answered := *r
+	if f := g.faults.answer; f != nil {
+		f(r.event.n, &answered)
+	}
+	return answered
+}
+
+// work stores what is queued, several at a time.
+func (g *gate) work() {
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-g.wake:
+		}
+		time.Sleep(5 * time.Millisecond) // a linger, so that there are batches
+		g.mu.Lock()
+		batch := g.queue
+		if limit := g.faults.stuckAt; limit > 0 && len(g.stored)+len(batch) > limit {
+			batch = batch[:max(0, min(limit-len(g.stored), len(batch)))]
+		}
+		g.queue = g.queue[len(batch):]
+		now := time.Now()
+		for _, r := range batch {
+			r.processed = now
+			if r.first == "" {
+				g.store(r.event)
+			}
+		}
+		if g.faults.noBatches {
+			for range batch {
+				g.batches.Observe(1)
+			}
+		} else if len(batch) > 0 {
+			g.batches.Observe(float64(len(batch)))
+		}
+		g.mu.Unlock()
+	}
+}
+
+func (g *gate) store(e *gateEvent) {
+	f := &g.faults
+	switch {
+	case f.lose != nil && f.lose(e.n):
+		return
+	case f.store != nil:
+		f.store(g, e.n, e)
+		return
+	}
+	g.put(e)
+	if f.twice != nil && f.twice(e.n) {
+		again := *e
+		g.put(&again)
+	}
+}
+
+// put stores an event.
+func (g *gate) put(e *gateEvent) {
+	e.persisted = time.Now()
+	sum := sha256.Sum256(e.body)
+	e.listedSHA = hex.EncodeToString(sum[:])
+	g.stored = append(g.stored, e)
+	e.id = len(g.stored)
+	g.events.WithLabelValues("x", "persisted").Inc()
+}
+
+func (g *gate) list(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	after, _ := strconv.Atoi(q.Get("after"))
+	limit, err := strconv.Atoi(q.Get("limit"))
+	if err != nil {
+		limit = 1 << 30
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.faults.depth != nil && len(g.queue) > 0 { // it says that it never drains, but it does
+		g.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		g.mu.Lock()
+	}
+	if q.Get("prefix") != "" {
+		g.pages++
+	}
+	for _, e := range g.stored {
+		if e.id <= after || !strings.HasPrefix(e.messageID, q.Get("prefix")) || limit == 0 {
+			continue
+		}
+		limit--
+		shown := *e
+		if f := g.faults.list; f != nil {
+			f(g, g.pages, &shown)
+		}
+		fmt.Fprintf(w, `{"id":"%d","source":"default","messageId":%q,"eventType":%q,"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
+			shown.id, shown.messageID, shown.eventType, shown.key, shown.sequence, shown.requestID, shown.received.UTC().Format(time.RFC3339Nano), len(shown.body), shown.listedSHA)
+	}
+}
+
+func (g *gate) body(w http.ResponseWriter, id string) {
+	n, err := strconv.Atoi(id)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil || n < 1 || n > len(g.stored) {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	e := g.stored[n-1]
+	body := e.body
+	if f := g.faults.body; f != nil {
+		body = f(g.bodies, e)
+	}
+	g.bodies++
+	w.Write(body)
+}
+
+func (g *gate) trace(w http.ResponseWriter, messageID string) {
+	type stage struct {
+		Stage     string    `json:"stage"`
+		Timestamp time.Time `json:"timestamp"`
+	}
+	type request struct {
+		RequestID string  `json:"requestId"`
+		Source    string  `json:"source"`
+		EventType string  `json:"eventType"`
+		Stages    []stage `json:"stages"`
+	}
+	answer := struct {
+		Requests []request `json:"requests"`
+	}{}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.trails[messageID] {
+		if r.processed.IsZero() {
+			continue
+		}
+		names := []string{"received", "enqueued", "processed", "persisted"}
+		if r.first != "" {
+			names[3] = "duplicate"
+		}
+		if f := g.faults.trail; f != nil {
+			names = f(r.event.n, names)
+		}
+		if names == nil {
+			continue
+		}
+		q := request{RequestID: r.id, Source: "default", EventType: r.event.eventType}
+		for i, name := range names {
+			at := r.received.Add(time.Duration(i) * time.Microsecond)
+			if f := g.faults.backwards; f != nil && f(r.event.n) {
+				at = r.received.Add(-time.Duration(i) * time.Microsecond)
+			}
+			q.Stages = append(q.Stages, stage{name, at})
+		}
+		answer.Requests = append(answer.Requests, q)
+	}
+	json.NewEncoder(w).Encode(answer)
+}
+
+func (g *gate) health(w http.ResponseWriter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	depth := len(g.queue)
+	if f := g.faults.depth; f != nil {
+		depth = f(depth)
+	}
+	fmt.Fprintf(w, `{"status":"ok","version":"test","mode":"normal","queue":{"depth":%d}}`, depth)
+}

@@ -1,0 +1,145 @@
+package certify
+
+import (
+	"iter"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/hookgate/hookgate/load"
+)
+
+// The kinds of requests, as the ledger names them.
+const (
+	kindFirst      = "first"
+	kindAtOnce     = "at_once"    // repeated behind the answer
+	kindLater      = "later"      // repeated after a while
+	kindConcurrent = "concurrent" // repeated before there is an answer
+	kindChanged    = "changed"    // repeated with another body
+)
+
+var repeatKinds = []string{kindAtOnce, kindLater, kindConcurrent, kindChanged}
+
+// minSize is the least size of a body: the longest envelope that there can be, and some filling.
+const minSize = 256
+
+// laterBy is how many requests lie between an event and its repetition later, at most.
+const laterBy = 500
+
+var eventTypes = []string{"order.created", "order.paid", "order.shipped", "order.cancelled"}
+
+// plan is the requests of a phase. They are a function of its fields alone.
+type plan struct {
+	prefix           string // of the message ids
+	seed             uint64
+	events, keys     int
+	duplicatePercent float64
+	size             int
+}
+
+// repeats is the number of repetitions.
+func (p plan) repeats() int { return int(float64(p.events)*p.duplicatePercent/100 + 0.5) }
+
+// requests is the number of requests.
+func (p plan) requests() int { return p.events + p.repeats() }
+
+// messages yields the requests. Repetitions are spread evenly and take turns in their kinds; one that falls behind the
+// last event comes at the end.
+func (p plan) messages() iter.Seq2[load.Message, error] {
+	return func(yield func(load.Message, error) bool) {
+		rng := rand.New(rand.NewPCG(p.seed, 1))
+		type later struct {
+			event int
+			kind  string
+		}
+		waiting := make([][]later, laterBy) // a ring, by the event behind which they come
+		left, kind := p.repeats(), 0
+		var body []byte
+		send := func(event int, kind string) bool {
+			body = p.body(body[:0], event, kind == kindChanged)
+			return yield(load.Message{Body: body, Kind: kind, Together: kind == kindConcurrent}, nil)
+		}
+		flush := func(slot int) bool {
+			for _, r := range waiting[slot] {
+				if !send(r.event, r.kind) {
+					return false
+				}
+			}
+			waiting[slot] = waiting[slot][:0]
+			return true
+		}
+		for n := range p.events {
+			if !send(n, kindFirst) {
+				return
+			}
+			if rng.IntN(p.events-n) < left { // selection sampling: exactly as many as asked for
+				left--
+				k := repeatKinds[kind%len(repeatKinds)]
+				kind++
+				if k == kindAtOnce || k == kindConcurrent {
+					if !send(n, k) {
+						return
+					}
+				} else {
+					slot := (n + 1 + rng.IntN(laterBy-1)) % laterBy
+					waiting[slot] = append(waiting[slot], later{n, k})
+				}
+			}
+			if !flush(n % laterBy) {
+				return
+			}
+		}
+		for i := range laterBy {
+			if !flush((p.events + i) % laterBy) {
+				return
+			}
+		}
+	}
+}
+
+// body appends the body of an event. In each round of as many events as there are keys, each key comes once, in an order that
+// changes; so sequence numbers count from 1 without a gap.
+func (p plan) body(dst []byte, n int, changed bool) []byte {
+	round := n / p.keys
+	stride := 1
+	for s := 2*(round%(p.keys+1)) + 1; s > 1; s-- {
+		if gcd(s, p.keys) == 1 {
+			stride = s
+			break
+		}
+	}
+	key := (n%p.keys*stride + round) % p.keys
+	variant := uint64(2)
+	if changed {
+		variant = 3
+	}
+	rng := rand.New(rand.NewPCG(p.seed, uint64(n)<<8|variant))
+	begin := len(dst)
+	dst = append(dst, `{"messageId":"`...)
+	dst = append(dst, p.prefix...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	dst = append(dst, `","eventType":"`...)
+	dst = append(dst, eventTypes[n*7%len(eventTypes)]...)
+	dst = append(dst, `","orderingKey":"`...)
+	dst = append(dst, p.prefix...)
+	dst = append(dst, "key-"...)
+	dst = strconv.AppendInt(dst, int64(key), 10)
+	dst = append(dst, `","sequence":`...)
+	dst = strconv.AppendInt(dst, int64(round+1), 10)
+	dst = append(dst, `,"payload":{"data":"`...)
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	for word, i := uint64(0), 0; len(dst) < begin+p.size-len(`"}}`); i++ {
+		if i%10 == 0 {
+			word = rng.Uint64()
+		}
+		dst = append(dst, letters[word%64])
+		word >>= 6
+	}
+	return append(dst, `"}}`...)
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}

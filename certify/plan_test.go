@@ -1,0 +1,68 @@
+package certify
+
+import (
+	"encoding/json"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Goal: whatever its numbers, a plan has exactly the events and the repetitions asked for, each body of the size asked for; sequence numbers of
+// a key count from 1 without a gap in the order sent; a repetition comes behind its event, with the bytes of it unless it is to be changed; and
+// it is the same each time.
+func TestPlan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := plan{prefix: "p-", seed: rapid.Uint64().Draw(t, "seed"), events: rapid.IntRange(1, 1500).Draw(t, "events"), keys: rapid.IntRange(1, 120).Draw(t, "keys"),
+			duplicatePercent: rapid.Float64Range(0, 100).Draw(t, "duplicates"), size: rapid.IntRange(minSize, 600).Draw(t, "size")}
+		type sent struct {
+			MessageID, EventType, OrderingKey string
+			Sequence                          int64
+		}
+		bodies, sequences, kinds := map[string]string{}, map[string]int64{}, map[string]int{}
+		n := 0
+		var before string
+		var all []string
+		for m, err := range p.messages() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+			var e sent
+			if err := json.Unmarshal(m.Body, &e); err != nil || len(m.Body) != p.size {
+				t.Fatalf("%d bytes, want %d: %s (%v)", len(m.Body), p.size, m.Body, err)
+			}
+			kinds[m.Kind]++
+			first, seen := bodies[e.MessageID]
+			switch {
+			case m.Kind == kindFirst:
+				if seen || e.Sequence != sequences[e.OrderingKey]+1 {
+					t.Fatalf("%s: sent before is %v, sequence %d of key %s follows %d", e.MessageID, seen, e.Sequence, e.OrderingKey, sequences[e.OrderingKey])
+				}
+				sequences[e.OrderingKey], bodies[e.MessageID] = e.Sequence, string(m.Body)
+			case !seen || (string(m.Body) == first) != (m.Kind != kindChanged):
+				t.Fatalf("a repetition %s of %s, sent before: %v", m.Kind, e.MessageID, seen)
+			case m.Together != (m.Kind == kindConcurrent), m.Together && before != e.MessageID:
+				t.Fatalf("%s %s behind %s is sent together: %v", m.Kind, e.MessageID, before, m.Together)
+			}
+			before = e.MessageID
+			all = append(all, string(m.Body))
+		}
+		if n != p.requests() || kinds[kindFirst] != p.events || len(sequences) != min(p.keys, p.events) {
+			t.Fatalf("%d requests, want %d; %v", n, p.requests(), kinds)
+		}
+		for _, a := range repeatKinds {
+			for _, b := range repeatKinds {
+				if kinds[a] > kinds[b]+1 {
+					t.Fatalf("the kinds do not take turns: %v", kinds)
+				}
+			}
+		}
+		i := 0
+		for m := range p.messages() {
+			if string(m.Body) != all[i] {
+				t.Fatalf("request %d is another one the second time", i)
+			}
+			i++
+		}
+	})
+}

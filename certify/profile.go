@@ -1,0 +1,177 @@
+package certify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/rawbytes"
+	"github.com/knadh/koanf/v2"
+)
+
+// Names of the phases.
+const (
+	Smoke = "smoke"
+	Load  = "load"
+	Full  = "full"
+	Soak  = "soak"
+	Ramp  = "ramp"
+)
+
+// Profile is what a target is asked for. Every number of a certification is in it.
+type Profile struct {
+	// Application names what is certified, in the verdict and for whoever collects evidence.
+	Application string `koanf:"application" json:"application"`
+	// Source and Path are the source of kind envelope that is used.
+	Source string `koanf:"source" json:"source"`
+	Path   string `koanf:"path" json:"path"`
+	// Exclusive says that nobody else sends to the target meanwhile, and that Metrics are those of all its processes:
+	// then nothing may be stored that was not sent, and counters must be equal; else they may be greater.
+	Exclusive bool `koanf:"exclusive" json:"exclusive"`
+	// Metrics are the URLs of the metrics of all processes, which are added up; none means /metrics of the target.
+	Metrics []string `koanf:"metrics" json:"metrics"`
+	// AuditTimeoutSeconds bounds the wait for the target's verification of its own chain.
+	AuditTimeoutSeconds float64 `koanf:"audit_timeout_s" json:"audit_timeout_s"`
+	// Seed determines the generated events, but for the run id in their message ids.
+	Seed uint64 `koanf:"seed" json:"seed"`
+
+	Phases map[string]Phase `koanf:"phases" json:"phases"`
+}
+
+// Phase is one load and what is asked of the target under it. A limit of 0 on latency or batches is not judged.
+type Phase struct {
+	// Events is the number of different events; Duplicates percent of it are repetitions on top.
+	Events     int     `koanf:"events" json:"events"`
+	Duplicates float64 `koanf:"duplicates" json:"duplicates"`
+	// Concurrency is the number of connections, Rate the requests due a second, 0 for as many as the connections allow.
+	Concurrency int     `koanf:"concurrency" json:"concurrency"`
+	Rate        float64 `koanf:"rate" json:"rate"`
+	// Keys is the number of ordering keys, Size that of a body in bytes.
+	Keys int `koanf:"keys" json:"keys"`
+	Size int `koanf:"size" json:"size"`
+	// TimeoutSeconds bounds one request.
+	TimeoutSeconds float64 `koanf:"timeout_s" json:"timeout_s"`
+	// Seconds, if not 0, replaces Events by Rate times Seconds; for a soak.
+	Seconds float64 `koanf:"seconds" json:"seconds"`
+	// Steps are the rates of a ramp, rising; each is held for Seconds.
+	Steps []float64 `koanf:"steps" json:"steps,omitempty"`
+
+	AcceptancePercent float64 `koanf:"acceptance_percent" json:"acceptance_percent"`
+	ErrorPercent      float64 `koanf:"error_percent" json:"error_percent"`
+	P95MS             float64 `koanf:"p95_ms" json:"p95_ms"`
+	P99MS             float64 `koanf:"p99_ms" json:"p99_ms"`
+	DrainSeconds      float64 `koanf:"drain_s" json:"drain_s"`
+	// MeanBatch is the least mean number of records in a transaction of the target's store.
+	MeanBatch float64 `koanf:"mean_batch" json:"mean_batch"`
+	// LagP99MS is what the client may be behind its own schedule before nothing it measured counts.
+	LagP99MS float64 `koanf:"lag_p99_ms" json:"lag_p99_ms"`
+	// CounterPercent is what the target's counters may differ from the client's, and LatencyGapMS by how much the client's
+	// P95 of a request may exceed what the target's histogram says.
+	CounterPercent float64 `koanf:"counter_percent" json:"counter_percent"`
+	LatencyGapMS   float64 `koanf:"latency_gap_ms" json:"latency_gap_ms"`
+}
+
+// DefaultProfile returns the profile that is used unless another is named.
+func DefaultProfile() Profile {
+	phase := Phase{
+		Concurrency: 50, Duplicates: 4, Keys: 100, Size: 600, TimeoutSeconds: 10,
+		AcceptancePercent: 100, ErrorPercent: 0, DrainSeconds: 60, LagP99MS: 5, LatencyGapMS: 25,
+	}
+	smoke, load, full, soak, ramp := phase, phase, phase, phase, phase
+	smoke.Events, smoke.Rate, smoke.Concurrency, smoke.P95MS, smoke.DrainSeconds = 1000, 200, 10, 20, 30
+	load.Events, load.Concurrency, load.P95MS, load.MeanBatch = 5000, 10, 50, 2
+	full.Events, full.Rate, full.P95MS, full.P99MS, full.AcceptancePercent, full.ErrorPercent = 30_000, 500, 120, 200, 99.9, 0.1
+	soak = full
+	soak.Events, soak.Seconds = 0, 3600
+	ramp = full
+	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000, 8000}
+	return Profile{
+		Application: "hookgate", Source: defaultSource, Path: "/webhooks", Exclusive: true, AuditTimeoutSeconds: 300, Seed: 1,
+		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp},
+	}
+}
+
+// ReadProfile lays YAML over the default profile. A setting that does not exist is an error.
+func ReadProfile(text []byte) (Profile, error) {
+	p := DefaultProfile()
+	k := koanf.New(".")
+	if err := k.Load(rawbytes.Provider(text), yaml.Parser()); err != nil {
+		return p, fmt.Errorf("profile: %w", err)
+	}
+	for name := range k.Cut("phases").Raw() {
+		if _, ok := p.Phases[name]; !ok {
+			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, soak, ramp", name)
+		}
+	}
+	phases := p.Phases
+	p.Phases = nil
+	decode := func(k *koanf.Koanf, to any) error {
+		return k.UnmarshalWithConf("", to, koanf.UnmarshalConf{Tag: "koanf", DecoderConfig: &mapstructure.DecoderConfig{
+			Result: to, TagName: "koanf", ErrorUnused: true, WeaklyTypedInput: true,
+		}})
+	}
+	for name, phase := range phases {
+		if err := decode(k.Cut("phases."+name), &phase); err != nil {
+			return p, fmt.Errorf("profile: phases.%s: %w", name, err)
+		}
+		phases[name] = phase
+	}
+	k.Delete("phases")
+	if err := decode(k, &p); err != nil {
+		return p, fmt.Errorf("profile: %w", err)
+	}
+	p.Phases = phases
+	return p, p.Check()
+}
+
+// Check says what in a profile cannot be used.
+func (p Profile) Check() error {
+	if p.Application == "" || p.Source == "" || !strings.HasPrefix(p.Path, "/") || p.AuditTimeoutSeconds <= 0 {
+		return errors.New("profile: application, source, path (from /) and audit_timeout_s must be set")
+	}
+	for name, ph := range p.Phases {
+		var problem string
+		_, err := json.Marshal(ph)
+		switch {
+		case err != nil:
+			problem = "every number must be finite"
+		case ph.Events < 0 || ph.Seconds < 0 || ph.Rate < 0 || ph.Duplicates < 0 || ph.Duplicates > 100:
+			problem = "events, seconds, rate and duplicates must not be negative, duplicates at most 100"
+		case ph.Events == 0 && ph.Seconds == 0:
+			problem = "there must be events or seconds"
+		case ph.Seconds > 0 && ph.Rate == 0 && name != Ramp:
+			problem = "seconds need a rate"
+		case name == Ramp && (len(ph.Steps) == 0 || ph.Seconds == 0):
+			problem = "a ramp needs steps and seconds"
+		case ph.Concurrency < 1 || ph.Keys < 1 || ph.Keys > 1_000_000 || ph.TimeoutSeconds <= 0:
+			problem = "concurrency, keys (at most 1,000,000) and timeout_s must be positive"
+		case ph.Size < minSize || ph.Size > 1<<20:
+			problem = fmt.Sprintf("size must be between %d and %d", minSize, 1<<20)
+		case ph.DrainSeconds <= 0 || ph.LagP99MS <= 0:
+			problem = "drain_s and lag_p99_ms must be positive"
+		case ph.P95MS < 0 || ph.P99MS < 0 || ph.MeanBatch < 0 || ph.CounterPercent < 0 || ph.LatencyGapMS < 0 ||
+			ph.AcceptancePercent < 0 || ph.AcceptancePercent > 100 || ph.ErrorPercent < 0 || ph.ErrorPercent > 100:
+			problem = "limits must not be negative, percentages at most 100"
+		}
+		for i, step := range ph.Steps {
+			if step <= 0 || i > 0 && step <= ph.Steps[i-1] {
+				problem = "steps must be positive and rise"
+			}
+		}
+		if problem != "" {
+			return fmt.Errorf("profile: phases.%s: %s", name, problem)
+		}
+	}
+	return nil
+}
+
+// count is the number of different events of the phase.
+func (ph Phase) count() int {
+	if ph.Seconds > 0 {
+		return max(1, int(ph.Rate*ph.Seconds/(1+ph.Duplicates/100)))
+	}
+	return ph.Events
+}

@@ -1,0 +1,111 @@
+package certify
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+)
+
+//go:embed report.html
+var reportText string
+
+var reportTemplate = template.Must(template.New(reportFile).Parse(reportText))
+
+// reportView is what the template sees.
+type reportView struct {
+	Verdict
+	Headline, Input        string
+	Problems               []Criterion // that did not pass
+	Plots                  []plotView
+	Callers                []string
+	Roles                  []roleRow
+	Approvals, Environment string
+}
+
+type plotView struct {
+	Phase                                               string
+	Histogram, Curves, OverTime, Depth, Batches, Server template.HTML
+}
+
+type roleRow struct {
+	Call     string
+	Statuses []string
+}
+
+// report draws report.html: one file that needs nothing from outside.
+func (c *conclusion) report() ([]byte, error) {
+	v := reportView{Verdict: c.Verdict, Headline: c.headline(), Input: c.start.Input}
+	for _, criterion := range c.Criteria {
+		if criterion.Status != Pass {
+			v.Problems = append(v.Problems, criterion)
+		}
+	}
+	for _, p := range c.phases {
+		f := p.figures
+		v.Plots = append(v.Plots, plotView{
+			Phase: p.summary.Phase, Histogram: f.latencyHistogram(), Curves: f.percentileCurves(), OverTime: f.latencyOverTime(),
+			Depth: f.depthOverTime(), Batches: f.batchSizes(), Server: f.serverLatency(),
+		})
+	}
+	v.Callers = append([]string{nobody, sender}, append(madeRoles, admin)...)
+	v.Roles = c.roles.rows(v.Callers)
+	v.Approvals = indented(c.approvals.Answer, "The target has none: "+c.approvals.Error)
+	v.Environment = indented(c.environment, "unknown")
+	var page bytes.Buffer
+	if err := reportTemplate.Execute(&page, &v); err != nil {
+		return nil, err
+	}
+	return page.Bytes(), nil
+}
+
+// headline says the verdict in a sentence.
+func (c *conclusion) headline() string {
+	failed, invalid := 0, 0
+	for i := range c.Criteria {
+		switch c.Criteria[i].Status {
+		case Fail:
+			failed++
+		case Invalid:
+			invalid++
+		}
+	}
+	switch {
+	case c.Status == Pass:
+		return fmt.Sprintf("All %d criteria are met.", len(c.Criteria))
+	case c.Status == Fail && invalid > 0:
+		return fmt.Sprintf("%d of %d criteria are not met, and %d could not be measured.", failed, len(c.Criteria), invalid)
+	case c.Status == Fail:
+		return fmt.Sprintf("%d of %d criteria are not met.", failed, len(c.Criteria))
+	}
+	return fmt.Sprintf("%d of %d criteria could not be measured, so there is no verdict on the target.", invalid, len(c.Criteria))
+}
+
+// rows arranges what was tried by call.
+func (r roleReport) rows(callers []string) (rows []roleRow) {
+	for _, t := range r.Tried {
+		call := t.Method + " " + t.Path
+		if n := len(rows); n == 0 || rows[n-1].Call != call {
+			rows = append(rows, roleRow{call, make([]string, len(callers))})
+		}
+		for i, caller := range callers {
+			if caller == t.Caller {
+				text := fmt.Sprint(t.Status)
+				if t.Status != t.Want {
+					text = fmt.Sprintf("%d, not %d", t.Status, t.Want)
+				}
+				rows[len(rows)-1].Statuses[i] = text
+			}
+		}
+	}
+	return rows
+}
+
+func indented(text json.RawMessage, otherwise string) string {
+	var b bytes.Buffer
+	if text == nil || json.Indent(&b, text, "", "  ") != nil {
+		return otherwise
+	}
+	return b.String()
+}

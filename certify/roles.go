@@ -1,0 +1,198 @@
+package certify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The callers that a target may tell apart.
+const (
+	nobody = "nobody"
+	sender = "sender"
+	admin  = "admin"
+)
+
+// made are the roles that tokens are made for.
+var madeRoles = []string{"viewer", "operator"}
+
+// Rule says what each kind of caller gets from a call of the target, tried in a way that changes nothing.
+type Rule struct {
+	Method string
+	// Path names the call; Probe is the path to try it with, and Body what to send.
+	Path, Probe, Body string
+	// Status is what callers get: nobody, sender (with a key for webhooks), viewer, operator, admin.
+	Status map[string]int
+}
+
+// roleReport is roles.json: who may do what, as it was found.
+type roleReport struct {
+	Tried []roleTry `json:"tried"`
+	// Note says what could not be tried.
+	Note string `json:"note,omitempty"`
+}
+
+// roleTry is a call and its answer.
+type roleTry struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Caller string `json:"caller"`
+	Want   int    `json:"want"`
+	Status int    `json:"status"`
+}
+
+func (r roleReport) criterion() Criterion {
+	c := Criterion{ID: "roles", Text: "calls that were answered against the table of roles", Relation: "=", Unit: "calls", Evidence: rolesFile}
+	for _, t := range r.Tried {
+		if t.Status != t.Want {
+			c.Value++
+			c.find("%s %s by %s: %d, it should be %d", t.Method, t.Path, t.Caller, t.Status, t.Want)
+		}
+	}
+	c.decide()
+	switch {
+	case len(r.Tried) == 0:
+		c.invalidate("no call was tried")
+	case r.Note != "" && c.Status == Pass:
+		c.invalidate("%s", r.Note)
+	}
+	return c
+}
+
+// defaultSource is the source whose key a sender of the table of roles has.
+const defaultSource = "default"
+
+// maxBadLogins bounds the calls with a credential that is refused: a gate shuts out an address that makes too many.
+const maxBadLogins = 10
+
+// roles tries the table of roles and writes roles.json. Tokens for the lesser roles are made and revoked again.
+func (c *certification) roles(ctx context.Context) error {
+	r := roleReport{Tried: []roleTry{}}
+	tokens := map[string]string{nobody: "", admin: c.Token, sender: c.Credentials.BearerKey}
+	for _, role := range madeRoles {
+		name := c.start.RunID + "-" + role
+		token, err := c.target.makeToken(ctx, name, role)
+		if err != nil {
+			r.Note = "the role " + role + " was not tried: " + err.Error()
+			continue
+		}
+		tokens[role] = token
+		defer func() {
+			if err := c.target.revokeToken(ctx, name); err != nil {
+				c.say("revoke the token %s by hand: %v", name, err)
+			}
+		}()
+	}
+	bad := 0
+	for _, rule := range c.Rules {
+		webhook := strings.HasPrefix(rule.Path, "/webhooks")
+		if webhook && c.Profile.Source != defaultSource {
+			continue // the key is that of another source
+		}
+		for _, caller := range append([]string{nobody, sender, admin}, madeRoles...) {
+			token, ok := tokens[caller]
+			want := rule.Status[caller]
+			if !ok || want == 0 || caller == sender && token == "" {
+				continue
+			}
+			if refused := want == http.StatusUnauthorized && token != ""; refused {
+				if bad++; bad > maxBadLogins {
+					continue
+				}
+			}
+			base := c.target.base
+			if webhook || rule.Path == "/livez" || rule.Path == "/readyz" { // where senders are
+				base = strings.TrimSuffix(c.Target, "/")
+			}
+			r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, want, c.target.try(ctx, rule.Method, base+rule.Probe, token, rule.Body)})
+		}
+	}
+	return writeJSON(c.file(rolesFile), r)
+}
+
+// try makes a call and returns the status, 0 if there was no answer.
+func (t *target) try(ctx context.Context, method, address, token, body string) int {
+	resp, err := t.call(ctx, method, address, token, body)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+func (t *target) call(ctx context.Context, method, address, token, body string) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	var text io.Reader
+	if body != "" {
+		text = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, text)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	req.Header.Set("Content-Type", jsonType)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := t.client.Do(req)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp.Body = cancelling{resp.Body, cancel}
+	return resp, nil
+}
+
+// cancelling ends the context of a call with its body.
+type cancelling struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
+}
+
+// tokenLife is after how long a token that could not be revoked ends by itself.
+const tokenLife = 15 * time.Minute
+
+// makeToken makes a token and returns its text.
+func (t *target) makeToken(ctx context.Context, name, role string) (string, error) {
+	body, err := json.Marshal(map[string]string{"name": name, "role": role, "expiresAt": time.Now().Add(tokenLife).UTC().Format(time.RFC3339)})
+	if err != nil {
+		return "", err
+	}
+	resp, err := t.call(ctx, http.MethodPost, t.base+"/admin/tokens", t.token, string(body))
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err == nil && resp.StatusCode != http.StatusCreated {
+		err = &statusError{resp.StatusCode, string(text)}
+	}
+	var answer struct{ Token string }
+	if err == nil {
+		err = json.Unmarshal(text, &answer)
+	}
+	if err == nil && answer.Token == "" {
+		err = fmt.Errorf("the answer has no token")
+	}
+	if err != nil {
+		return "", fmt.Errorf("make a token: %w", err)
+	}
+	return answer.Token, nil
+}
+
+func (t *target) revokeToken(ctx context.Context, name string) error {
+	if status := t.try(ctx, http.MethodDelete, t.base+"/admin/tokens/"+name, t.token, ""); status != http.StatusOK {
+		return fmt.Errorf("the target answers %d", status)
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package certify
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate/load"
+)
+
+// Options say what is certified, and how.
+type Options struct {
+	// Target is the base URL of the gate, and API that of its read and admin API if it has another.
+	Target, API string
+	// Token may read everything and make tokens.
+	Token       string
+	Credentials load.Credentials
+	Profile     Profile
+	// Phases are run in turn.
+	Phases []string
+	// Input is a file of recorded traffic to send instead of generated events, Speed how much faster than it was recorded;
+	// 0 means the rate of the profile. An input is sent once in each phase.
+	Input string
+	Speed float64
+	// Dir is the folder of the evidence: new or empty.
+	Dir string
+	// Key signs the evidence. Without one a key is made that is known to nobody.
+	Key ed25519.PrivateKey
+	// Rules are the table of roles that is tried against the target.
+	Rules []Rule
+	// Version is that of the client.
+	Version string
+	// Progress, if set, is told how it goes, from one goroutine at a time.
+	Progress func(Progress)
+}
+
+// Progress says how far a certification is.
+type Progress struct {
+	// Phase and Doing say what is under way; Begins is true when that has changed.
+	Phase, Doing string
+	Begins       bool
+	// Planned is the number of requests of the phase, 0 if not known, and Load how they went so far.
+	Planned int
+	Load    load.Summary
+	// Depth is that of the target's queue, nil if it is not known.
+	Depth *int64
+}
+
+// ErrNotRun is wrapped by errors that came before anything was sent.
+var ErrNotRun = errors.New("nothing was certified")
+
+// readConnections is the number of connections that read the target back.
+const readConnections = 16
+
+// sampled is the number of events of a phase whose lineage is kept in full.
+const sampled = 10
+
+// certification is one run.
+type certification struct {
+	Options
+	target *target
+	start  start
+	log    *os.File
+
+	mu    sync.Mutex // guards the two, and calls of Progress
+	depth *int64
+	now   Progress
+}
+
+// Run certifies a gate and leaves the evidence in a folder. When ctx ends, sending ends; what was sent is still read back and
+// judged. An error means that there is no verdict.
+func Run(ctx context.Context, o Options) (v Verdict, err error) {
+	if err := o.check(); err != nil {
+		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
+	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token, readConnections)}
+	defer c.target.close()
+	if err := c.prepare(ctx); err != nil {
+		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
+	defer func() { err = errors.Join(err, c.log.Close()) }()
+	for _, name := range o.Phases {
+		if ctx.Err() != nil {
+			c.say("interrupted before phase %s", name)
+			break
+		}
+		if name == Ramp {
+			err = c.ramp(ctx)
+		} else {
+			err = c.phase(ctx, name, o.Profile.Phases[name])
+		}
+		if err != nil {
+			return v, fmt.Errorf("phase %s: %w", name, err)
+		}
+	}
+	return c.finish(context.WithoutCancel(ctx))
+}
+
+func (o *Options) check() error {
+	if len(o.Phases) == 0 {
+		return errors.New("there is no phase to run")
+	}
+	for _, name := range o.Phases {
+		if _, ok := o.Profile.Phases[name]; !ok {
+			return fmt.Errorf("phase %q is none of smoke, load, full, soak, ramp", name)
+		}
+	}
+	return o.Profile.Check()
+}
+
+// prepare makes the folder and looks whether the target can be certified at all.
+func (c *certification) prepare(ctx context.Context) error {
+	h, raw, err := c.target.health(ctx)
+	if err != nil {
+		return err
+	}
+	if h.Mode != "" && h.Mode != "normal" {
+		return fmt.Errorf("the target is in mode %s and takes no webhooks: hookgate maintenance normal", h.Mode)
+	}
+	if _, err := c.target.get(ctx, "/api/events?limit=1", jsonType); err != nil {
+		return fmt.Errorf("the read API is needed (is ADMIN_TOKEN right?): %w", err)
+	}
+	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("the folder %s is not empty: evidence is never written over", c.Dir)
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return err
+	}
+	random := make([]byte, 3)
+	rand.Read(random)
+	c.start = start{
+		RunID: fmt.Sprintf("cert-%s-%x", time.Now().UTC().Format("060102150405"), random), Target: c.Target,
+		Started: time.Now().UTC(), Version: h.Version, Asked: c.Phases, Phases: []string{},
+	}
+	if c.Input != "" {
+		if c.start.Input, err = fileDigest(c.Input); err != nil {
+			return err
+		}
+	}
+	if c.log, err = os.OpenFile(filepath.Join(c.Dir, logFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+		return err
+	}
+	c.say("certification %s of %s (version %s) by client %s", c.start.RunID, c.Target, h.Version, c.Version)
+	if err := writeJSON(c.file(profileFile), c.Profile); err != nil {
+		return err
+	}
+	if err := writeJSON(c.file(environmentFile), map[string]any{
+		"target": map[string]any{"url": c.Target, "health": json.RawMessage(raw)},
+		"client": map[string]any{"version": c.Version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+			"cpus": runtime.NumCPU(), "gomaxprocs": runtime.GOMAXPROCS(0)},
+	}); err != nil {
+		return err
+	}
+	return writeJSON(c.file(startFile), c.start)
+}
+
+func (c *certification) file(names ...string) string {
+	return filepath.Join(append([]string{c.Dir}, names...)...)
+}
+
+// say writes a line into the execution log.
+func (c *certification) say(format string, args ...any) {
+	// A log that cannot be written shows when it is closed.
+	fmt.Fprintf(c.log, "%s %s\n", time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"), fmt.Sprintf(format, args...))
+}
+
+// doing tells the log and whoever watches what begins.
+func (c *certification) doing(phase, what string) {
+	c.say("%s%s", strings.TrimPrefix(phase+": ", ": "), what)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now.Phase, c.now.Doing, c.now.Begins, c.now.Depth = phase, what, true, c.depth
+	if c.Progress != nil {
+		c.Progress(c.now)
+	}
+	c.now.Begins = false
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func fileDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/certify"
+	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/load"
+)
+
+type certifyOptions struct {
+	client
+	phase, dir, profile, input, key, junit string
+	source, path, api                      string
+	speed                                  float64
+	json, resume                           bool
+	// numbers of the profile that were given as flags, by flag: *float64 or *int
+	numbers map[string]any
+}
+
+// phaseFlags are the numbers of a phase, by flag.
+var phaseFlags = []struct {
+	name, usage string
+	of          func(*certify.Phase) any // *float64 or *int
+}{
+	{"events", "different events", func(p *certify.Phase) any { return &p.Events }},
+	{"duplicates", "repetitions on top, in percent of the events", func(p *certify.Phase) any { return &p.Duplicates }},
+	{"concurrency", "connections", func(p *certify.Phase) any { return &p.Concurrency }},
+	{"rate", "requests due a second; 0 is as fast as the connections allow", func(p *certify.Phase) any { return &p.Rate }},
+	{"keys", "ordering keys", func(p *certify.Phase) any { return &p.Keys }},
+	{"size", "bytes of a body", func(p *certify.Phase) any { return &p.Size }},
+	{"timeout", "seconds for one request", func(p *certify.Phase) any { return &p.TimeoutSeconds }},
+	{"seconds", "seconds to send for, instead of events; of each step in a ramp", func(p *certify.Phase) any { return &p.Seconds }},
+	{"acceptance", "least share of events acknowledged, in percent", func(p *certify.Phase) any { return &p.AcceptancePercent }},
+	{"error-rate", "greatest share of requests not answered 202, in percent", func(p *certify.Phase) any { return &p.ErrorPercent }},
+	{"p95", "greatest P95 in milliseconds; 0 is not judged", func(p *certify.Phase) any { return &p.P95MS }},
+	{"p99", "greatest P99 in milliseconds; 0 is not judged", func(p *certify.Phase) any { return &p.P99MS }},
+	{"drain", "seconds until the queue must be empty", func(p *certify.Phase) any { return &p.DrainSeconds }},
+	{"mean-batch", "least mean number of records in a transaction; 0 is not judged", func(p *certify.Phase) any { return &p.MeanBatch }},
+	{"lag-p99", "greatest P99 of the client's own lag in milliseconds, beyond which nothing counts", func(p *certify.Phase) any { return &p.LagP99MS }},
+	{"counter-tolerance", "what counters may differ, in percent", func(p *certify.Phase) any { return &p.CounterPercent }},
+	{"latency-gap", "what the target's P95 and the client's may differ, in milliseconds", func(p *certify.Phase) any { return &p.LatencyGapMS }},
+}
+
+func newCertifyCommand() *cobra.Command {
+	o := certifyOptions{numbers: map[string]any{}}
+	cmd := &cobra.Command{
+		Use:   "certify",
+		Short: "Judge whether a running gate may go to production, with evidence",
+		Long: `Send events to a gate as its senders would, read everything back, compare, and
+judge. It is an outside client: HTTP, the read API and /metrics are all it uses.
+
+Phases: smoke (1,000 events), load (5,000, 10 at a time), full (30,000 at 500/s);
+all is these three in turn. soak holds a rate for hours, ramp looks for the highest
+rate that still passes. Several are separated by commas. Every number is a line of a
+profile and a flag, which wins; --show-profile prints the profile.
+
+Credentials come from WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY and ADMIN_TOKEN, or for
+a gate on this machine from its data directory.
+
+The evidence folder has the verdict, report.html, and everything they rest on;
+hookgate evidence verify judges it again. See docs/certify.md.
+
+Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
+		Example: `  hookgate certify --phase smoke
+  hookgate certify --target https://gate.example --phase all --evidence certified/2026-11 --key evidence.key
+  hookgate certify --phase full --rate 1000 --p95 50
+  hookgate certify --phase load --input recorded.ndjson --speed 10`,
+		Args: cobra.NoArgs,
+	}
+	o.register(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.api, "api", "", "base `URL` of the read and admin API and /metrics, if it is not --target")
+	f.StringVar(&o.phase, "phase", "all", "`what` to run: all, smoke, load, full, soak, ramp")
+	f.StringVar(&o.dir, "evidence", "", "`folder` for the evidence, new or empty (default certified/TIME)")
+	f.StringVar(&o.profile, "profile", "", "`file` of numbers that differ from the default profile, YAML")
+	f.StringVar(&o.input, "input", "", "`file` of recorded traffic to send instead of generated events; see hookgate record")
+	f.Float64Var(&o.speed, "speed", 0, "with --input: so many times as fast as it was recorded; 0 is the rate of the phase")
+	f.StringVar(&o.key, "key", "", "`file` of the key that signs the evidence (default EVIDENCE_KEY; without any, one that is known to nobody)")
+	f.StringVar(&o.source, "source", "", "`name` of the source, of kind envelope, that is used (default default)")
+	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks, or /webhooks/SOURCE)")
+	f.StringVar(&o.junit, "junit", "", "`file` for the criteria as JUnit XML")
+	f.BoolVar(&o.json, "json", false, "print the verdict as JSON")
+	f.BoolVar(&o.resume, "resume", false, "read back and judge what a certification that was killed left in --evidence")
+	showProfile := f.Bool("show-profile", false, "print the profile that would be used, and run nothing")
+	for _, p := range phaseFlags {
+		if _, whole := p.of(&certify.Phase{}).(*int); whole {
+			o.numbers[p.name] = f.Int(p.name, 0, p.usage)
+		} else {
+			o.numbers[p.name] = f.Float64(p.name, 0, p.usage)
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		profile, err := o.profileOf(cmd)
+		if err != nil {
+			return err
+		}
+		if *showProfile {
+			return printJSON(cmd.OutOrStdout(), profile)
+		}
+		return o.run(cmd, profile)
+	}
+	return cmd
+}
+
+// phases are those to run.
+func (o *certifyOptions) phases() []string {
+	return strings.Split(strings.ReplaceAll(o.phase, "all", "smoke,load,full"), ",")
+}
+
+// profileOf is the default profile, under the file, under the flags.
+func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err error) {
+	p = certify.DefaultProfile()
+	if o.profile != "" {
+		text, err := os.ReadFile(o.profile)
+		if err != nil {
+			return p, fmt.Errorf("profile: %w", err)
+		}
+		if p, err = certify.ReadProfile(text); err != nil {
+			return p, fmt.Errorf("%s: %w", o.profile, err)
+		}
+	}
+	if o.source != "" {
+		p.Source, p.Path = o.source, "/webhooks/"+o.source
+	}
+	if o.path != "" {
+		p.Path = o.path
+	}
+	for _, name := range o.phases() {
+		phase, ok := p.Phases[name]
+		if !ok {
+			continue // Run says so
+		}
+		for _, flag := range phaseFlags {
+			if !cmd.Flags().Changed(flag.name) {
+				continue
+			}
+			switch to := flag.of(&phase).(type) {
+			case *float64:
+				*to = *o.numbers[flag.name].(*float64)
+			case *int:
+				*to = *o.numbers[flag.name].(*int)
+			}
+		}
+		if cmd.Flags().Changed("events") && !cmd.Flags().Changed("seconds") && name != certify.Ramp {
+			phase.Seconds = 0
+		}
+		p.Phases[name] = phase
+	}
+	return p, p.Check()
+}
+
+func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error {
+	options := certify.Options{
+		Target: o.target, API: o.api, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir, Version: versionText(), Rules: roleRules(),
+		Phases: o.phases(),
+	}
+	if options.Dir == "" {
+		options.Dir = "certified/" + time.Now().UTC().Format("20060102T150405Z")
+	}
+	var err error
+	if options.Credentials, err = load.FindCredentials(os.Getenv, o.target, o.dataDir); err != nil {
+		return err
+	}
+	if options.Token, err = o.token(); err != nil {
+		return err
+	}
+	if options.Key, err = o.signingKey(); err != nil {
+		return err
+	}
+	show, finish := certifyProgress(cmd.ErrOrStderr())
+	options.Progress = show
+	run := certify.Run
+	if o.resume {
+		run = certify.Resume
+	}
+	v, err := run(cmd.Context(), options)
+	finish()
+	if err != nil {
+		if !errors.Is(err, certify.ErrNotRun) {
+			err = fmt.Errorf("%w (what there is of the evidence is in %s)", err, options.Dir)
+		}
+		return &exitError{exitNoResult, fmt.Errorf("certify: %w", err)}
+	}
+	if o.junit != "" {
+		if err := writeJUnit(o.junit, v); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		err = printJSON(cmd.OutOrStdout(), v)
+	} else {
+		err = printVerdict(cmd.OutOrStdout(), v, options.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	switch v.Status {
+	case certify.Pass:
+		return nil
+	case certify.Fail:
+		return &exitError{exitFail, fmt.Errorf("the verdict is %s", v.Status)}
+	}
+	return &exitError{exitNoResult, fmt.Errorf("the verdict is %s", v.Status)}
+}
+
+// roleRules is the gate's own table of roles in the client's words.
+func roleRules() (rules []certify.Rule) {
+	for _, r := range httpd.Matrix {
+		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body, Status: map[string]int{
+			"nobody": r.Status[httpd.Nobody], "sender": r.Status[httpd.Sender], "viewer": r.Status[httpd.Viewer],
+			"operator": r.Status[httpd.Operator], "admin": r.Status[httpd.Admin],
+		}})
+	}
+	return rules
+}
+
+// signingKey reads the key that signs, nil if none is named.
+func (o *certifyOptions) signingKey() (ed25519.PrivateKey, error) {
+	path := o.key
+	if path == "" {
+		path = os.Getenv("EVIDENCE_KEY")
+	}
+	if path == "" {
+		return nil, nil
+	}
+	return readSigningKey(path)
+}
+
+func readSigningKey(path string) (ed25519.PrivateKey, error) {
+	text, err := readKey(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := evidence.ParsePrivateKey([]byte(text + "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("key %s %w; hookgate evidence keygen makes one", path, err)
+	}
+	return key, nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// printVerdict prints phases and criteria as tables, and what is wrong.
+func printVerdict(w io.Writer, v certify.Verdict, dir string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PHASE\tREQUESTS\tRATE\tP50 MS\tP95 MS\tP99 MS\tMAX MS\tERRORS\tDRAIN\tSTATUS")
+	for _, p := range v.Phases {
+		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\n", p.Phase, p.Requests, p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.Status)
+	}
+	fmt.Fprintln(t)
+	fmt.Fprintln(t, "CRITERION\tVALUE\tLIMIT\tMARGIN\tSTATUS")
+	for _, c := range v.Criteria {
+		value, margin := c.ValueText(), c.MarginText()
+		if c.Status == certify.Invalid {
+			margin = "-"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", c.ID, value, c.LimitText(), margin, c.Status)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, c := range v.Criteria {
+		if c.Status == certify.Pass {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s %s: %s\n", c.Status, c.ID, c.Text)
+		if c.Note != "" {
+			fmt.Fprintf(w, "  %s\n", c.Note)
+		}
+		for _, finding := range c.Findings[:min(3, len(c.Findings))] {
+			fmt.Fprintf(w, "  %s\n", finding)
+		}
+		fmt.Fprintf(w, "  see %s/%s\n", dir, c.Evidence)
+	}
+	_, err := fmt.Fprintf(w, "\n%s  %s\n", v.Status, dir+"/report.html")
+	return err
+}
+
+// certifyProgress shows how a certification goes: a bar on a terminal, elsewhere a line for each thing that begins and
+// now and then one while it sends.
+func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
+	text := func(p certify.Progress) string {
+		s := p.Load
+		return fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, s.Lines, s.Rate, s.LatencyMS.P95, s.Failed)
+	}
+	doing := func(p certify.Progress) string {
+		if p.Phase == "" {
+			return p.Doing
+		}
+		return p.Phase + ": " + p.Doing
+	}
+	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+		next := time.Now().Add(plainInterval)
+		return func(p certify.Progress) {
+			if p.Begins {
+				fmt.Fprintln(w, doing(p))
+			} else if now := time.Now(); p.Doing == "sending" && !now.Before(next) {
+				next = now.Add(plainInterval)
+				fmt.Fprintln(w, text(p))
+			}
+		}, func() {}
+	}
+	var bar *progressbar.ProgressBar
+	finish = func() {
+		if bar != nil {
+			bar.Finish()
+			bar.Clear()
+			bar = nil
+		}
+	}
+	return func(p certify.Progress) {
+		if p.Begins {
+			finish()
+			total := int64(-1)
+			if p.Doing == "sending" && p.Planned > 0 {
+				total = int64(p.Planned)
+			}
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+			bar.Describe(doing(p))
+			bar.RenderBlank()
+			return
+		}
+		switch {
+		case p.Doing == "sending":
+			bar.Describe(text(p))
+			bar.Set64(min(int64(p.Load.Lines), max(0, int64(p.Planned)-1)))
+		case p.Depth != nil:
+			bar.Describe(fmt.Sprintf("%s: %d queued", p.Phase, *p.Depth))
+			bar.RenderBlank()
+		}
+	}, finish
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/xml"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/hookgate/hookgate/certify"
+)
+
+// The form that CI systems read.
+type junitSuites struct {
+	XMLName xml.Name     `xml:"testsuites"`
+	Suites  []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Class   string        `xml:"classname,attr"`
+	Name    string        `xml:"name,attr"`
+	Failure *junitProblem `xml:"failure,omitempty"`
+	Error   *junitProblem `xml:"error,omitempty"`
+}
+
+type junitProblem struct {
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// writeJUnit writes a test case for each criterion and a suite for each phase. What failed is a failure, what could not be
+// measured an error.
+func writeJUnit(path string, v certify.Verdict) error {
+	var all junitSuites
+	for _, c := range v.Criteria {
+		phase, _, ok := strings.Cut(c.ID, "/")
+		if !ok {
+			phase = "certification"
+		}
+		if n := len(all.Suites); n == 0 || all.Suites[n-1].Name != phase {
+			all.Suites = append(all.Suites, junitSuite{Name: phase})
+		}
+		suite := &all.Suites[len(all.Suites)-1]
+		test := junitCase{Class: "hookgate.certify." + phase, Name: c.ID + ": " + c.Text}
+		problem := &junitProblem{
+			Message: fmt.Sprintf("%s, limit %s", c.ValueText(), c.LimitText()),
+			Text:    strings.Join(append([]string{c.Note}, c.Findings...), "\n"),
+		}
+		suite.Tests++
+		switch c.Status {
+		case certify.Pass:
+		case certify.Fail:
+			suite.Failures++
+			test.Failure = problem
+		default:
+			suite.Errors++
+			test.Error = problem
+		}
+		suite.Cases = append(suite.Cases, test)
+	}
+	text, err := xml.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return fmt.Errorf("JUnit: %w", err)
+	}
+	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil {
+		return fmt.Errorf("JUnit: %w", err)
+	}
+	return nil
+}

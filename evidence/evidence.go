@@ -1,0 +1,246 @@
+// Package evidence is the form in which evidence is kept and handed on: a folder whose files are listed with their digests in a
+// manifest that is signed.
+//
+//	verdict.json …, full/ledger.ndjson …   the files
+//	public-key.pem                         whose signature it is; listed too
+//	manifest.sha256                        a line "DIGEST  PATH" for each file, sorted by path: sha256sum -c reads it
+//	manifest.sig                           the Ed25519 signature of manifest.sha256, 64 bytes
+//
+// It is read by those who make evidence, those who check it, and those who collect it; so it knows nothing of any of them.
+package evidence
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Names of the files that make a folder a bundle.
+const (
+	ManifestFile  = "manifest.sha256"
+	SignatureFile = "manifest.sig"
+	PublicKeyFile = "public-key.pem"
+)
+
+// maxManifest bounds a manifest in bytes.
+const maxManifest = 4 << 20
+
+// ChangedError says which file is not what was signed.
+type ChangedError struct {
+	// Path is that of the file in the bundle, with slashes.
+	Path string
+	// What is wrong with it.
+	What string
+}
+
+// Error names the file.
+func (e *ChangedError) Error() string { return e.Path + " " + e.What }
+
+// Seal writes public key, manifest and signature of a folder. There must not be any yet.
+func Seal(dir string, key ed25519.PrivateKey) error {
+	public, err := EncodePublicKey(key.Public().(ed25519.PublicKey))
+	if err != nil {
+		return fmt.Errorf("seal evidence: %w", err)
+	}
+	if err := create(filepath.Join(dir, PublicKeyFile), public); err != nil {
+		return fmt.Errorf("seal evidence: %w", err)
+	}
+	manifest, err := Manifest(dir)
+	if err != nil {
+		return fmt.Errorf("seal evidence: %w", err)
+	}
+	err = create(filepath.Join(dir, ManifestFile), manifest)
+	if err == nil {
+		err = create(filepath.Join(dir, SignatureFile), ed25519.Sign(key, manifest))
+	}
+	if err != nil {
+		return fmt.Errorf("seal evidence: %w", err)
+	}
+	return nil
+}
+
+// create writes a file that must not be there.
+func create(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
+}
+
+// Manifest lists the files of a folder with their digests: all but the manifest and its signature.
+func Manifest(dir string) ([]byte, error) {
+	paths, err := files(dir)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	for _, p := range paths {
+		if p == ManifestFile || p == SignatureFile {
+			continue
+		}
+		sum, err := digest(filepath.Join(dir, filepath.FromSlash(p)))
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&text, "%x  %s\n", sum, p)
+	}
+	return text.Bytes(), nil
+}
+
+// files returns the paths of the files in a folder, sorted. Anything but files and folders is an error.
+func files(dir string) (paths []string, err error) {
+	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		relative, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		relative = filepath.ToSlash(relative)
+		if !entry.Type().IsRegular() {
+			return &ChangedError{relative, "is not a regular file"}
+		}
+		if !cleanPath(relative) {
+			return &ChangedError{relative, "has a name that evidence cannot have"}
+		}
+		paths = append(paths, relative)
+		return nil
+	})
+	slices.Sort(paths)
+	return paths, err
+}
+
+// cleanPath reports whether a path may be one of a file of a bundle: relative, below the folder, in plain characters.
+func cleanPath(p string) bool {
+	return p != "" && len(p) <= 200 && path.Clean(p) == p && !strings.HasPrefix(p, "/") && p != ".." && !strings.HasPrefix(p, "../") &&
+		!strings.ContainsFunc(p, func(r rune) bool {
+			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-/", r))
+		})
+}
+
+func digest(name string) (sum []byte, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// Verify checks signature, manifest and files of a folder, and returns whose signature it is. If keys are given it must be one of
+// them. A *ChangedError names the first file, by path, that is not what was signed.
+func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
+	read := func(name string) ([]byte, error) {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &ChangedError{name, "is missing"}
+		}
+		return b, err
+	}
+	manifest, err := read(ManifestFile)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := read(SignatureFile)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := ParseManifest(manifest)
+	if err != nil {
+		return nil, err
+	}
+	// Files first: a changed file is named even where the key was changed as well.
+	present, err := files(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range listed {
+		sum, err := digest(filepath.Join(dir, filepath.FromSlash(f.Path)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &ChangedError{f.Path, "is missing"}
+		} else if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(sum, f.SHA256[:]) {
+			return nil, &ChangedError{f.Path, "is not what the manifest says"}
+		}
+	}
+	for _, p := range present {
+		if p != ManifestFile && p != SignatureFile && !slices.ContainsFunc(listed, func(f File) bool { return f.Path == p }) {
+			return nil, &ChangedError{p, "is not in the manifest"}
+		}
+	}
+	text, err := read(PublicKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	public, err := ParsePublicKey(text)
+	if err != nil {
+		return nil, &ChangedError{PublicKeyFile, err.Error()}
+	}
+	return public, Trusted(manifest, signature, public, keys)
+}
+
+// Trusted checks a signature by the key of the bundle, which must be one of keys if there are any.
+func Trusted(manifest, signature []byte, public ed25519.PublicKey, keys []ed25519.PublicKey) error {
+	if !ed25519.Verify(public, manifest, signature) {
+		return &ChangedError{ManifestFile, "is not what was signed, or " + SignatureFile + " is not its signature by the key in " + PublicKeyFile}
+	}
+	if len(keys) > 0 && !slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool { return k.Equal(public) }) {
+		return &ChangedError{SignatureFile, "is by the key " + Fingerprint(public) + ", which is not a known one"}
+	}
+	return nil
+}
+
+// File is a line of a manifest.
+type File struct {
+	Path   string
+	SHA256 [sha256.Size]byte
+}
+
+// ParseManifest reads a manifest, which must be sorted and name each file once.
+func ParseManifest(text []byte) (listed []File, err error) {
+	bad := func(line int, what string) error {
+		return &ChangedError{ManifestFile, fmt.Sprintf("cannot be read: line %d %s", line, what)}
+	}
+	if len(text) == 0 || len(text) > maxManifest || text[len(text)-1] != '\n' {
+		return nil, &ChangedError{ManifestFile, "is empty, too long or cut short"}
+	}
+	for n := 1; len(text) > 0; n++ {
+		line, rest, _ := bytes.Cut(text, []byte("\n"))
+		text = rest
+		sum, name, ok := strings.Cut(string(line), "  ")
+		f := File{Path: name}
+		// Of each digest there is one way to write it.
+		if b, err := hex.DecodeString(sum); !ok || err != nil || len(b) != sha256.Size || hex.EncodeToString(b) != sum {
+			return nil, bad(n, "has no digest")
+		} else {
+			copy(f.SHA256[:], b)
+		}
+		switch {
+		case !cleanPath(name) || name == ManifestFile || name == SignatureFile:
+			return nil, bad(n, "names a file that cannot be in a bundle")
+		case len(listed) > 0 && listed[len(listed)-1].Path >= name:
+			return nil, bad(n, "is out of order")
+		}
+		listed = append(listed, f)
+	}
+	return listed, nil
+}

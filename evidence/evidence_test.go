@@ -1,0 +1,365 @@
+package evidence
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// newBundle seals a folder of a few files and returns it with its key.
+func newBundle(t *testing.T, verdict string) (dir string, key ed25519.PrivateKey) {
+	t.Helper()
+	dir = t.TempDir()
+	write(t, filepath.Join(dir, "verdict.json"), `{"status":"`+verdict+`"}`)
+	if err := os.Mkdir(filepath.Join(dir, "full"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "full", "ledger.ndjson"), strings.Repeat("line\n", 1000))
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Seal(dir, key); err != nil {
+		t.Fatal(err)
+	}
+	return dir, key
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func packed(t *testing.T, dir string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Pack(&b, dir); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestKeys: keys survive their text, and other keys are refused.
+func TestKeys(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := EncodePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := ParsePrivateKey(text); err != nil || !back.Equal(private) {
+		t.Errorf("%v, %v", back, err)
+	}
+	publicText, err := EncodePublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := ParsePublicKey(publicText); err != nil || !back.Equal(public) {
+		t.Errorf("%v, %v", back, err)
+	}
+	if _, err := ParsePublicKey(text); err == nil {
+		t.Error("a private key is taken for a public one")
+	}
+	if _, err := ParsePrivateKey([]byte("x")); err == nil {
+		t.Error("x is a private key")
+	}
+}
+
+// Goal: the signature is of one of the keys that are asked for, and of no other.
+func TestVerifyKnownKeys(t *testing.T) {
+	dir, key := newBundle(t, "PASS")
+	other, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := key.Public().(ed25519.PublicKey)
+	if by, err := Verify(dir, other, mine); err != nil || !by.Equal(mine) {
+		t.Errorf("%v, %v", by, err)
+	}
+	var changed *ChangedError
+	if _, err := Verify(dir, other); !errors.As(err, &changed) {
+		t.Errorf("a bundle signed by someone else is taken: %v", err)
+	}
+	if err := Seal(dir, key); err == nil {
+		t.Error("a sealed folder is sealed again")
+	}
+}
+
+// Goal: a link in a folder is not followed, and names that could mean another place are refused.
+func TestManifestRefuses(t *testing.T) {
+	dir, _ := newBundle(t, "PASS")
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	var changed *ChangedError
+	if _, err := Verify(dir); !errors.As(err, &changed) || changed.Path != "link" {
+		t.Errorf("%v", err)
+	}
+	digest := strings.Repeat("0", 64)
+	for _, bad := range []string{
+		"", "x\n", digest + "  a", digest + " a\n", digest + "  ../a\n", digest + "  /a\n", digest + "  a//b\n", digest + "  a b\n",
+		digest + "  b\n" + digest + "  a\n", digest + "  a\n" + digest + "  a\n", strings.Repeat("A", 64) + "  a\n", digest + "  manifest.sig\n", digest + "  \n",
+	} {
+		if _, err := ParseManifest([]byte(bad)); !errors.As(err, &changed) {
+			t.Errorf("%q is taken for a manifest", bad)
+		}
+	}
+}
+
+// entry is a member of an archive.
+type entry struct {
+	name, content string
+	kind          byte
+	link          string
+}
+
+func archiveOf(t *testing.T, entries ...entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for _, e := range entries {
+		if e.kind == 0 {
+			e.kind = tar.TypeReg
+		}
+		h := &tar.Header{Name: e.name, Typeflag: e.kind, Linkname: e.link, Size: int64(len(e.content)), Mode: 0o644}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(e.content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Goal: an archive can write nothing but its own regular files, and no more than it may.
+// Method: the tricks that archives are known for, each beside a file that is fine. Nothing may appear outside of the folder.
+func TestUnpackRefuses(t *testing.T) {
+	fine := entry{name: "fine.txt", content: "x"}
+	many := []entry{fine}
+	for i := range maxFiles {
+		many = append(many, entry{name: fmt.Sprintf("d/%d", i)})
+	}
+	whole := archiveOf(t, fine)
+	for name, archive := range map[string][]byte{
+		"up":                  archiveOf(t, fine, entry{name: "../out", content: "x"}),
+		"up inside":           archiveOf(t, fine, entry{name: "a/../../out", content: "x"}),
+		"absolute":            archiveOf(t, fine, entry{name: "/tmp/out", content: "x"}),
+		"dot":                 archiveOf(t, fine, entry{name: "./a", content: "x"}),
+		"backslash":           archiveOf(t, fine, entry{name: `..\out`, content: "x"}),
+		"link":                archiveOf(t, fine, entry{name: "l", kind: tar.TypeSymlink, link: "/etc"}),
+		"link, then through":  archiveOf(t, entry{name: "l", kind: tar.TypeSymlink, link: "/tmp"}, entry{name: "l/out", content: "x"}),
+		"hard link":           archiveOf(t, fine, entry{name: "l", kind: tar.TypeLink, link: "/etc/passwd"}),
+		"device":              archiveOf(t, fine, entry{name: "d", kind: tar.TypeChar}),
+		"fifo":                archiveOf(t, fine, entry{name: "f", kind: tar.TypeFifo}),
+		"folder":              archiveOf(t, fine, entry{name: "d/", kind: tar.TypeDir}),
+		"twice":               archiveOf(t, fine, fine),
+		"twice in other case": archiveOf(t, fine, entry{name: "FINE.txt", content: "y"}),
+		"file and folder":     archiveOf(t, fine, entry{name: "fine.txt/a", content: "y"}),
+		"bomb":                archiveOf(t, entry{name: "zeros", content: strings.Repeat("\x00", 2<<20)}),
+		"many small":          archiveOf(t, entry{name: "a", content: strings.Repeat("a", 600<<10)}, entry{name: "b", content: strings.Repeat("b", 600<<10)}),
+		"too many":            archiveOf(t, many...),
+		"no gzip":             []byte("plain"),
+		"no tar": func() []byte {
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			z.Write(bytes.Repeat([]byte("x"), 2000))
+			z.Close()
+			return b.Bytes()
+		}(),
+		"cut short": whole[:len(whole)-10],
+		"empty":     nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			outer := t.TempDir()
+			dir := filepath.Join(outer, "in")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := Unpack(bytes.NewReader(archive), dir, 1<<20); !errors.Is(err, ErrArchive) {
+				t.Errorf("error %v", err)
+			}
+			if entries, err := os.ReadDir(outer); err != nil || len(entries) != 1 {
+				t.Errorf("outside there is %v (%v)", entries, err)
+			}
+		})
+	}
+}
+
+// Goal: what is packed is unpacked as it was, and equal folders make equal archives.
+func TestPackRoundTrip(t *testing.T) {
+	dir, _ := newBundle(t, "PASS")
+	archive := packed(t, dir)
+	if !bytes.Equal(archive, packed(t, dir)) {
+		t.Error("one folder makes two archives")
+	}
+	back := t.TempDir()
+	if err := Unpack(bytes.NewReader(archive), back, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(back); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Add([]byte("x"))
+	f.Fuzz(func(t *testing.T, archive []byte) {
+		outer := t.TempDir()
+		dir := filepath.Join(outer, "in")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		Unpack(bytes.NewReader(archive), dir, 1<<16)
+		if entries, err := os.ReadDir(outer); err != nil || len(entries) != 1 {
+			t.Errorf("outside there is %v (%v)", entries, err)
+		}
+	})
+}
+
+func FuzzParseManifest(f *testing.F) {
+	f.Add([]byte(strings.Repeat("0", 64) + "  a/b\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		listed, err := ParseManifest(text)
+		if err != nil {
+			return
+		}
+		var again bytes.Buffer
+		for _, l := range listed {
+			fmt.Fprintf(&again, "%x  %s\n", l.SHA256, l.Path)
+		}
+		if !bytes.Equal(again.Bytes(), text) {
+			t.Errorf("%q reads as %q", text, again.Bytes())
+		}
+	})
+}
+
+func manifestOf(t *testing.T, dir string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Goal: a depot keeps what is whole and signed, once, and of all else nothing.
+func TestDepot(t *testing.T) {
+	dir, key := newBundle(t, "PASS")
+	at := filepath.Join(t.TempDir(), "depot")
+	open := func(max int, keys ...ed25519.PublicKey) *Depot {
+		d, err := OpenDepot(at, 1<<20, max, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	s := Submission{Application: "app", Gate: "gate", Timestamp: time.Now().UTC().Truncate(time.Second), Manifest: manifestOf(t, dir)}
+	d := open(2)
+	r, err := d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), s)
+	if err != nil || r.Verdict != "PASS" || r.Known || r.Files != 3 || r.Key != Fingerprint(key.Public().(ed25519.PublicKey)) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := Verify(filepath.Join(at, r.ID, "bundle")); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), s); !errors.Is(err, ErrExists) {
+		t.Errorf("the same again: %v", err)
+	}
+
+	changedDir, _ := newBundle(t, "FAIL")
+	changed := Submission{Application: "app", Gate: "gate", Manifest: manifestOf(t, changedDir)}
+	write(t, filepath.Join(changedDir, "verdict.json"), `{"status":"PASS"}`)
+	var problem *ChangedError
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, changedDir)), changed); !errors.As(err, &problem) || problem.Path != "verdict.json" {
+		t.Errorf("a changed one: %v", err)
+	}
+	second, secondKey := newBundle(t, "FAIL")
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, second)), s); !errors.As(err, &problem) || problem.Path != ManifestFile {
+		t.Errorf("another manifest beside it: %v", err)
+	}
+	strict := open(2, key.Public().(ed25519.PublicKey))
+	other := Submission{Application: "app", Gate: "gate", Manifest: manifestOf(t, second)}
+	if _, err := strict.Receive(t.Context(), bytes.NewReader(packed(t, second)), other); !errors.As(err, &problem) {
+		t.Errorf("one by an unknown key: %v", err)
+	}
+	known := open(2, secondKey.Public().(ed25519.PublicKey))
+	if r, err := known.Receive(t.Context(), bytes.NewReader(packed(t, second)), other); err != nil || !r.Known || r.Verdict != "FAIL" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	third, _ := newBundle(t, "INVALID")
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, third)), Submission{Manifest: manifestOf(t, third)}); !errors.Is(err, ErrFull) {
+		t.Errorf("beyond what may be kept: %v", err)
+	}
+	all, err := d.List(t.Context())
+	if err != nil || len(all) != 2 || all[0].ID != r.ID || all[0].Gate != "gate" || !all[0].Timestamp.Equal(s.Timestamp) {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(at, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+// Goal: of one bundle that is handed in several times at once, one is kept.
+func TestDepotAtOnce(t *testing.T) {
+	dir, _ := newBundle(t, "PASS")
+	archive, s := packed(t, dir), Submission{Manifest: manifestOf(t, dir)}
+	d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), 1<<20, 10, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	kept := 0
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			_, err := d.Receive(t.Context(), bytes.NewReader(archive), s)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				kept++
+			} else if !errors.Is(err, ErrExists) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if kept != 1 {
+		t.Errorf("kept %d times", kept)
+	}
+}
+
+// TestDepotCleansUp: what was being received when the process ended is gone after the next start.
+func TestDepotCleansUp(t *testing.T) {
+	at := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(at, incoming+"1", "bundle"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenDepot(at, 1, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(at); err != nil || len(entries) != 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	if all, err := d.List(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+}

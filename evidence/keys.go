@@ -1,0 +1,67 @@
+package evidence
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+)
+
+// Keys are PEM, PKCS #8 and PKIX, as openssl writes them.
+const (
+	privateBlock = "PRIVATE KEY"
+	publicBlock  = "PUBLIC KEY"
+)
+
+// EncodePrivateKey returns the text of a private key.
+func EncodePrivateKey(key ed25519.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	return pem.EncodeToMemory(&pem.Block{Type: privateBlock, Bytes: der}), err
+}
+
+// EncodePublicKey returns the text of a public key.
+func EncodePublicKey(key ed25519.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	return pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: der}), err
+}
+
+// ParsePrivateKey reads the text of a private key.
+func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != privateBlock {
+		return nil, errors.New("is not a private key in PEM")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("is not a private key: %w", err)
+	}
+	if k, ok := key.(ed25519.PrivateKey); ok {
+		return k, nil
+	}
+	return nil, errors.New("is not a key for Ed25519")
+}
+
+// ParsePublicKey reads the text of a public key.
+func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != publicBlock {
+		return nil, errors.New("is not a public key in PEM")
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("is not a public key: %w", err)
+	}
+	if k, ok := key.(ed25519.PublicKey); ok {
+		return k, nil
+	}
+	return nil, errors.New("is not a key for Ed25519")
+}
+
+// Fingerprint names a public key: SHA256: and the digest of its 32 bytes in base64.
+func Fingerprint(key ed25519.PublicKey) string {
+	sum := sha256.Sum256(key)
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
+}

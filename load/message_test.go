@@ -1,0 +1,180 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+func messagesOf(all ...Message) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for _, m := range all {
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+func bodyOf(id string) []byte {
+	return fmt.Appendf(nil, `{"messageId":%q,"eventType":"t","orderingKey":"k"}`, id)
+}
+
+// Goal: messages that are sent together are in flight together, and the next of their key comes when all of them are answered.
+// Method: the gate answers the two only when both are there, and notes how many it has at a time.
+func TestReplayTogether(t *testing.T) {
+	var mu sync.Mutex
+	inFlight, answered := 0, 0
+	both := make(chan struct{})
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/webhooks/partner" || r.Header.Get("X-Trace") != "abc" {
+			t.Errorf("%s %v", r.URL.Path, r.Header)
+		}
+		var m message
+		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		inFlight++
+		if m.MessageID == "next" && (inFlight != 1 || answered != 2) {
+			t.Errorf("the next of the key comes with %d in flight and %d answered", inFlight, answered)
+		}
+		if m.MessageID == "one" && inFlight == 2 {
+			close(both)
+		}
+		mu.Unlock()
+		if m.MessageID == "one" {
+			<-both
+		}
+		mu.Lock()
+		inFlight--
+		answered++
+		mu.Unlock()
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer gate.Close()
+	header := []hookgate.Header{{Name: "X-Trace", Value: "abc"}}
+	var ledger bytes.Buffer
+	s, err := Replay(t.Context(), Config{Target: gate.URL, Path: "/webhooks/partner", Rate: 1000, Ledger: &ledger, Messages: messagesOf(
+		Message{Body: bodyOf("one"), Header: header, Kind: "first"},
+		Message{Body: bodyOf("one"), Header: header, Kind: "again", Together: true},
+		Message{Body: bodyOf("next"), Header: header, Kind: "first"},
+	)})
+	if err != nil || s.Accepted != 3 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	all := attempts(t, &ledger)
+	var kinds []string
+	for _, a := range all {
+		kinds = append(kinds, a.Kind)
+	}
+	if len(all) != 3 || !all[0].Due.Equal(all[1].Due) || kinds[2] != "first" || kinds[0] == kinds[1] {
+		t.Errorf("the ledger is %+v", all)
+	}
+}
+
+// Goal: a message that cannot be sent ends the replay with its number, and nothing of it or behind it is sent.
+func TestReplayBadMessages(t *testing.T) {
+	broken := errors.New("broken")
+	for name, bad := range map[string]iter.Seq2[Message, error]{
+		"no event":    messagesOf(Message{Body: []byte("{}")}),
+		"own header":  messagesOf(Message{Body: bodyOf("x"), Header: []hookgate.Header{{Name: "content-LENGTH", Value: "3"}}}),
+		"new line":    messagesOf(Message{Body: bodyOf("x"), Header: []hookgate.Header{{Name: "X-A", Value: "a\r\nX-B: b"}}}),
+		"bad name":    messagesOf(Message{Body: bodyOf("x"), Header: []hookgate.Header{{Name: "X A", Value: "a"}}}),
+		"read failed": func(yield func(Message, error) bool) { yield(Message{}, broken) },
+	} {
+		g := newGate(t, nil)
+		s, err := Replay(t.Context(), Config{Target: g.URL, Credentials: Credentials{HMACSecret: testSecret}, Messages: func(yield func(Message, error) bool) {
+			if yield(Message{Body: []byte(`{"messageId":"fine","eventType":"t","sequence":1}`)}, nil) {
+				for m, err := range bad {
+					yield(m, err)
+				}
+			}
+		}})
+		var line *LineError
+		if !errors.As(err, &line) || line.Line != 2 || s.Accepted != 1 || s.Attempts != 1 {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+		if name == "read failed" && !errors.Is(err, broken) {
+			t.Errorf("the error %v does not have its reason", err)
+		}
+	}
+}
+
+// Goal: messages with times of their own are due at those, also after a stall.
+func TestPacerAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pacer{nap: time.Sleep}
+		start := time.Now()
+		for i, after := range []time.Duration{0, 0, 3 * time.Millisecond, time.Second, time.Hour} {
+			if i == 3 && !pause(t.Context(), 2*time.Second) {
+				t.Fatal("not paused")
+			}
+			due, err := p.at(t.Context(), after)
+			if err != nil || due.Sub(start) != after {
+				t.Errorf("due %v after the start, want %v (%v)", due.Sub(start), after, err)
+			}
+		}
+		if time.Since(start) != time.Hour {
+			t.Errorf("it took %v", time.Since(start))
+		}
+	})
+}
+
+// Goal: what is recorded comes back as it was, at its time, but for what proves who sent it.
+func TestRecordedRoundTrip(t *testing.T) {
+	header := []hookgate.Header{{Name: "X-Trace", Value: "1"}, {Name: "Content-Type", Value: "application/json"}}
+	secret := []hookgate.Header{{Name: "Authorization", Value: "Bearer x"}, {Name: "X-Hub-Signature-256", Value: "x"}, {Name: "Cookie", Value: "x"}, {Name: "X-Api-Key", Value: "x"}}
+	bodies := [][]byte{bodyOf("a"), []byte("{\"messageId\":\"\xff\"}"), []byte("a\nb<>&\u2028")}
+	var file bytes.Buffer
+	out := json.NewEncoder(&file)
+	for i, b := range bodies {
+		if err := out.Encode(NewRecorded(time.Duration(i)*1500*time.Microsecond, "default", append(secret, header...), b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Contains(file.String(), "Bearer") || strings.Contains(file.String(), "Signature") {
+		t.Errorf("secrets are recorded: %s", file.String())
+	}
+	i := 0
+	for m, err := range ReadRecorded(bytes.NewReader(file.Bytes()), 2) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(m.Body, bodies[i]) || m.At != time.Duration(i)*750*time.Microsecond || len(m.Header) != 1 || m.Header[0].Name != "X-Trace" {
+			t.Errorf("message %d is %+v", i, m)
+		}
+		i++
+	}
+	if i != len(bodies) {
+		t.Errorf("%d messages came back", i)
+	}
+}
+
+// Goal: a recording that cannot be used says at which entry.
+func TestRecordedRefuses(t *testing.T) {
+	good := `{"atMs":5,"body":"{}"}` + "\n"
+	for _, bad := range []string{`{"atMs":4,"body":"{}"}`, `{"atMs":6,"body":"{}","base64":"AA=="}`, `{"atMs":"x"}`, `{`, `[]`} {
+		n := 0
+		var last error
+		for _, err := range ReadRecorded(strings.NewReader(good+bad), 1) {
+			n++
+			last = err
+		}
+		var line *LineError
+		if n != 2 || !errors.As(last, &line) || line.Line != 2 {
+			t.Errorf("%s: %v after %d", bad, last, n)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package load
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Recorded is one line of a file of recorded traffic: a request without what proved who sent it.
+type Recorded struct {
+	// AtMS is when it came, in milliseconds after the first.
+	AtMS   float64           `json:"atMs"`
+	Source string            `json:"source,omitempty"`
+	Header []hookgate.Header `json:"header,omitempty"`
+	// Body is the body if it is UTF-8, else Base64 is.
+	Body   string `json:"body,omitempty"`
+	Base64 []byte `json:"base64,omitempty"`
+}
+
+// NewRecorded returns a record of a request. Headers that may hold a secret or a signature are left out.
+func NewRecorded(at time.Duration, source string, header []hookgate.Header, body []byte) Recorded {
+	r := Recorded{AtMS: float64(at.Microseconds()) / 1000, Source: source}
+	for _, h := range header {
+		if !secretHeader(h.Name) {
+			r.Header = append(r.Header, h)
+		}
+	}
+	if utf8.Valid(body) {
+		r.Body = string(body)
+	} else {
+		r.Base64 = body
+	}
+	return r
+}
+
+// secretHeader errs on the side of caution.
+func secretHeader(name string) bool {
+	name = strings.ToLower(name)
+	for _, part := range []string{"auth", "cookie", "secret", "signature", "token", "key", "hmac", "password", "credential", "session", "jwt"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// ReadRecorded yields the requests of a file of recorded traffic, due speed times as fast as they came; 0 leaves their times
+// alone. Headers that a sender sets itself are passed over. A line that cannot be used is a *LineError and the last.
+func ReadRecorded(r io.Reader, speed float64) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		in := json.NewDecoder(r)
+		before := 0.0
+		for n := 1; ; n++ {
+			var rec Recorded
+			err := in.Decode(&rec)
+			if err == io.EOF {
+				return
+			}
+			m := Message{Body: rec.Base64}
+			switch {
+			case err != nil:
+			case rec.Body != "" && rec.Base64 != nil:
+				err = errors.New("has two bodies")
+			case rec.AtMS < before:
+				err = fmt.Errorf("comes at %g ms, before the one before it", rec.AtMS)
+			case rec.Base64 == nil:
+				m.Body = []byte(rec.Body)
+			}
+			if err != nil {
+				yield(Message{}, &LineError{Line: n, Err: err})
+				return
+			}
+			before = rec.AtMS
+			if speed > 0 {
+				m.At = time.Duration(rec.AtMS / speed * float64(time.Millisecond))
+			}
+			for _, h := range rec.Header {
+				if !isOwn(h.Name) {
+					m.Header = append(m.Header, h)
+				}
+			}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
