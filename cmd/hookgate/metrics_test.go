@@ -276,7 +276,7 @@ func TestAlertRules(t *testing.T) {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}
 	}
-	// Each alert has a test in which it fires.
+	// Each alert has a test in which it fires, and says in the runbook what to do.
 	rules, err := os.ReadFile("../../deploy/prometheus/hookgate.rules.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -285,8 +285,15 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runbook, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(rules), -1)
 	for _, a := range alerts {
+		if !strings.Contains(string(runbook), "\n### "+a[1]+"\n") {
+			t.Errorf("%s is not in the runbook", a[1])
+		}
 		if !strings.Contains(string(tests), `alertname="`+a[1]+`"`) {
 			t.Errorf("%s has no test", a[1])
 		}
