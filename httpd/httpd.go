@@ -107,6 +107,8 @@ type Server struct {
 	refusals, refusedCalls *refusals
 	http                   [sides]*http.Server
 	started                time.Time
+	ending                 chan struct{} // closed when Shutdown begins
+	endOnce                sync.Once
 
 	exchanges sync.Pool // of *exchange
 	unpackers sync.Pool // of *gzip.Reader
@@ -129,6 +131,7 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		refusals:       newRefusals(c.Logger, "delivery refused"),
 		refusedCalls:   newRefusals(c.Logger, "call refused"),
 		started:        time.Now(),
+		ending:         make(chan struct{}),
 		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
@@ -191,6 +194,7 @@ func (s *Server) Serve(l net.Listener, side Side) error {
 // Shutdown takes no more connections and returns when the requests in flight are answered, or with the
 // error of ctx after cutting them off.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.endOnce.Do(func() { close(s.ending) })
 	var ended [sides]error
 	var all sync.WaitGroup
 	for side, h := range s.http {

@@ -50,6 +50,8 @@ var table = []struct {
 	{"POST", intakePath, hookgate.RoleOperator, "evidence_intake", (*Server).receiveEvidence},
 	{"GET", "/admin/maintenance", hookgate.RoleViewer, "", (*Server).showMode},
 	{"POST", "/admin/maintenance", hookgate.RoleOperator, "maintenance", (*Server).setMode},
+	{"GET", "/admin/queue", hookgate.RoleViewer, "", (*Server).showQueue},
+	{"POST", "/admin/drain", hookgate.RoleOperator, "drain", (*Server).drain},
 	{"GET", "/admin/dlq", hookgate.RoleViewer, "", (*Server).deadLetters},
 	{"POST", "/admin/dlq/replay", hookgate.RoleOperator, "dlq_replay", (*Server).replayMany},
 	{"POST", "/admin/dlq/purge", hookgate.RoleAdmin, "dlq_purge", (*Server).purgeMany},
