@@ -4,17 +4,23 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	_ "modernc.org/sqlite"             // the driver sqlite
 
 	"github.com/hookgate/hookgate/load"
 )
@@ -115,9 +121,90 @@ func parseEvent(t *testing.T, line string) (e storedEvent) {
 	return e
 }
 
-// auditLineage checks that each acknowledged request is in the trace of its message id, complete. An event whose first request
-// became a dead letter must have been persisted by a replay.
+// sampleOfTraces is how many traces are read over HTTP in any case.
+const sampleOfTraces = 500
+
+// auditLineage checks that each acknowledged request is in the trace of its message id, complete. All are read from the
+// table webhook_audit_trail, which costs little; the traces of those in which something is unusual, and of a sample, over HTTP.
 func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
+	t.Helper()
+	plain := plainTrails(t, g)
+	asked := 0
+	unusual := map[string][]string{}
+	for id, requests := range acknowledged {
+		if asked++; asked <= sampleOfTraces || slices.ContainsFunc(requests, func(r string) bool { return !plain[id][r] }) {
+			unusual[id] = requests
+		}
+	}
+	auditTraces(t, g, unusual)
+}
+
+// plainTrails reads the lineage of all requests from the store and returns, by message id, those that were received, enqueued,
+// processed, and persisted or found to be duplicates, at times that do not go back; of each message id if one is persisted.
+func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
+	t.Helper()
+	driver, source := "sqlite", "file:"+filepath.Join(g.dir, "store.db")+"?mode=ro"
+	for _, setting := range g.env {
+		if url, ok := strings.CutPrefix(setting, "DB_URL="); ok {
+			driver, source = "pgx", url
+		}
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), "SELECT message_id, request_id, stage, timestamp FROM webhook_audit_trail ORDER BY message_id, request_id, ordinal")
+	if err != nil {
+		t.Fatalf("read the trail: %v", err)
+	}
+	defer rows.Close()
+	plain := map[string]map[string]bool{}
+	persisted := map[string]int{}
+	var id, request, stages string
+	var last int64
+	take := func() {
+		switch stages {
+		case " received enqueued processed persisted":
+			persisted[id]++
+		case " received enqueued processed duplicate":
+		default:
+			return
+		}
+		if plain[id] == nil {
+			plain[id] = map[string]bool{}
+		}
+		plain[id][request] = true
+	}
+	for rows.Next() {
+		var nextID, nextRequest, stage string
+		var at int64
+		if err := rows.Scan(&nextID, &nextRequest, &stage, &at); err != nil {
+			t.Fatal(err)
+		}
+		if nextID != id || nextRequest != request {
+			take()
+			id, request, stages, last = nextID, nextRequest, "", 0
+		}
+		if at < last {
+			stage = "earlier:" + stage
+		}
+		stages, last = stages+" "+stage, at
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatalf("read the trail: %v", err)
+	}
+	take()
+	for id := range plain {
+		if persisted[id] != 1 {
+			delete(plain, id)
+		}
+	}
+	return plain
+}
+
+// auditTraces checks the lineage of these message ids over HTTP.
+func auditTraces(t *testing.T, g *gate, acknowledged map[string][]string) {
 	t.Helper()
 	ids := make(chan string)
 	var wg sync.WaitGroup
