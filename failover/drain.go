@@ -2,7 +2,9 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -100,31 +102,49 @@ func (q *Queue) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, 
 }
 
 // move appends records to the primary, the ordering keys side by side and each in order, for as long as it takes, and
-// releases them.
+// releases them. If it is cut off it releases what has gone over, so that a batch larger than the time there is for it
+// brings the spool forward all the same.
 func (q *Queue) move(ctx context.Context, c hookgate.Consumer, records []hookgate.Record) error {
-	lanes := map[string][]*hookgate.Record{}
+	lanes := map[string][]int{}
 	for i := range records {
-		r := &records[i]
-		lanes[r.OrderingKey] = append(lanes[r.OrderingKey], r)
+		key := records[i].OrderingKey
+		lanes[key] = append(lanes[key], i)
 	}
-	moving, ctx := errgroup.WithContext(ctx)
+	moved := make([]bool, len(records)) // each is written by the goroutine of its key
+	moving, moveCtx := errgroup.WithContext(ctx)
 	for _, lane := range lanes {
 		moving.Go(func() error {
-			for _, r := range lane {
-				if err := q.moveOne(ctx, r); err != nil {
+			for _, i := range lane {
+				if err := q.moveOne(moveCtx, &records[i]); err != nil {
 					return err
 				}
+				moved[i] = true
 			}
 			return nil
 		})
 	}
-	if err := moving.Wait(); err != nil {
-		return err
+	err := moving.Wait()
+	over := unbroken(records, moved)
+	if released := c.Commit(context.WithoutCancel(ctx), hookgate.LastOffsets(over)); released != nil {
+		err = errors.Join(err, fmt.Errorf("release %d drained deliveries: %w", len(over), released))
 	}
-	if err := c.Commit(context.WithoutCancel(ctx), hookgate.LastOffsets(records)); err != nil {
-		return fmt.Errorf("release %d drained deliveries: %w", len(records), err)
+	return err
+}
+
+// unbroken returns the records of each partition that stand before the first one that was not moved: a release is cumulative.
+func unbroken(records []hookgate.Record, moved []bool) []hookgate.Record {
+	if !slices.Contains(moved, false) {
+		return records
 	}
-	return nil
+	var over []hookgate.Record
+	broken := map[int]bool{}
+	for i := range records {
+		p := records[i].Partition
+		if broken[p] = broken[p] || !moved[i]; !broken[p] {
+			over = append(over, records[i])
+		}
+	}
+	return over
 }
 
 // moveOne appends one record to the primary until that has it. An error means that ctx has ended or that a record

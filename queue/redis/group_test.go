@@ -138,3 +138,32 @@ func TestGroupTimesOut(t *testing.T) {
 	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
 	mustAppend(t, q, testDelivery("k", 0))
 }
+
+// TestCloseWithWaiting: those who wait for their turn when the queue is closed are told, although the server hangs.
+func TestCloseWithWaiting(t *testing.T) {
+	const callers = 3 * maxGroup
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, OpTimeout: 30 * time.Second})
+	mustAppend(t, q, testDelivery("k", 0))
+	server.Hang()
+	var all sync.WaitGroup
+	for n := range callers {
+		all.Go(func() {
+			if _, err := q.Append(t.Context(), testDelivery(strconv.Itoa(n), n)); err == nil {
+				t.Error("an append is acknowledged by a server that hangs")
+			}
+		})
+	}
+	a := &q.appenders[0]
+	eventually(t, "all but those under way wait", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.flying == maxFlying && len(a.waiting) == callers-maxFlying
+	})
+	q.Close()
+	all.Wait()
+	if a.flying != 0 || len(a.waiting) != 0 {
+		t.Errorf("%d groups are under way and %d calls wait", a.flying, len(a.waiting))
+	}
+	server.Resume()
+}

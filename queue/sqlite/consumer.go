@@ -51,7 +51,9 @@ func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Reco
 			return nil, err
 		}
 		if len(picked) > 0 {
-			records, err := c.read(ctx, picked, maxBytes)
+			// The end of ctx does not cut the reading off: it is bounded, and who waits only briefly would never get
+			// what must be read from the file.
+			records, err := c.read(context.WithoutCancel(ctx), picked, maxBytes)
 			if err != nil {
 				return nil, err
 			}

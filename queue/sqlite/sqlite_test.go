@@ -303,3 +303,33 @@ func TestKeysDiffer(t *testing.T) {
 		t.Error("two identities have one key")
 	}
 }
+
+// TestReadOutlastsWait: the context bounds how long Next waits for a record. Records that are there, but must be read from the
+// file, come also when it ends meanwhile: who waits only briefly, as the drain of a spool does, would never get them else.
+func TestReadOutlastsWait(t *testing.T) {
+	q := mustOpen(t, filepath.Join(t.TempDir(), "queue.db"), Options{CacheBytes: 1})
+	mustAppend(t, q, testDelivery("k", 1))
+	c, err := q.Consume(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var busy []*sqlite.Conn
+	for range readers {
+		conn, err := q.readers.Take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		busy = append(busy, conn)
+	}
+	brief, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	go func() {
+		<-brief.Done()
+		for _, conn := range busy {
+			q.readers.Put(conn)
+		}
+	}()
+	if records, err := c.Next(brief, 10, 1<<20); err != nil || len(records) != 1 {
+		t.Errorf("next got %d records (error %v)", len(records), err)
+	}
+}
