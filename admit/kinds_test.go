@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -315,6 +316,22 @@ func TestCheckTime(t *testing.T) {
 	} {
 		if err := checkTime("X", c.text, c.unit, now, DefaultTolerance); (err == nil) != c.ok {
 			t.Errorf("%s in %s: %v", c.text, c.unit, err)
+		}
+	}
+}
+
+// TestTwilioFormWithoutFields: the signature of a call without a body, whose text is the URL alone, lets in no form that has no fields either.
+func TestTwilioFormWithoutFields(t *testing.T) {
+	o := Options{Secrets: []string{"12345678"}, PublicURL: "https://example.com/hook"}
+	scheme, err := New("twilio", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"&", "&&", "=", "=&=", "%"} {
+		r := &Request{Method: http.MethodPost, Time: time.Now(), Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: []byte(body)}
+		setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], o.PublicURL)))
+		if err := scheme.Authenticate(r); !errors.Is(err, ErrUnauthenticated) {
+			t.Errorf("%q: %v", body, err)
 		}
 	}
 }

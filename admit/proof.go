@@ -136,6 +136,30 @@ func matchDigest(digests [][sha256.Size]byte, value string) bool {
 	return match == 1
 }
 
+// SecretHeaders returns the headers, in canonical form, that requests to the scheme carry a secret in as it is. They must not be kept with
+// events.
+func SecretHeaders(s Scheme) []string {
+	switch s := s.(type) {
+	case *source:
+		return headersOf(s.proof)
+	case *shakingSource:
+		return headersOf(s.proof)
+	}
+	return []string{"Authorization"}
+}
+
+func headersOf(p proof) (names []string) {
+	switch p := p.(type) {
+	case token:
+		names = append(names, p.header)
+	case either:
+		for _, way := range p.ways {
+			names = append(names, headersOf(way)...)
+		}
+	}
+	return names
+}
+
 func (t token) authenticate(r *Request) error { return t.checkHeader(r) }
 
 // either is a proof by the first of several ways that a request goes: it says which that is.

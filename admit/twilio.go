@@ -59,7 +59,9 @@ func (t twilio) authenticate(r *Request) error {
 		// Else the signature of a URL that Twilio called without a body would let one in.
 		return unauthenticated("body", "is empty")
 	case isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256"):
-		fields, err = sortedFields(r.Body)
+		if fields, err = sortedFields(r.Body); fields == "" && err == nil {
+			err = unauthenticated("body", "has no fields") // for the same reason
+		}
 	default:
 		err = checkBodyHash(r)
 	}

@@ -130,7 +130,7 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 // verdictOf returns the status in verdict.json, if there is one.
 func verdictOf(bundle string) string {
 	var v struct{ Status string }
-	text, err := os.ReadFile(filepath.Join(bundle, "verdict.json"))
+	text, err := read(bundle, "verdict.json", maxSmall)
 	if err != nil || json.Unmarshal(text, &v) != nil || len(v.Status) > 20 {
 		return ""
 	}

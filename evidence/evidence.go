@@ -32,8 +32,8 @@ const (
 	PublicKeyFile = "public-key.pem"
 )
 
-// maxManifest bounds a manifest in bytes.
-const maxManifest = 4 << 20
+// maxManifest bounds a manifest in bytes, maxSmall what else is read into memory: signature, key and verdict.
+const maxManifest, maxSmall = 4 << 20, 256 << 10
 
 // ChangedError says which file is not what was signed.
 type ChangedError struct {
@@ -147,18 +147,11 @@ func digest(name string) (sum []byte, err error) {
 // Verify checks signature, manifest and files of a folder, and returns whose signature it is. If keys are given it must be one of
 // them. A *ChangedError names the first file, by path, that is not what was signed.
 func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
-	read := func(name string) ([]byte, error) {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &ChangedError{name, "is missing"}
-		}
-		return b, err
-	}
-	manifest, err := read(ManifestFile)
+	manifest, err := read(dir, ManifestFile, maxManifest)
 	if err != nil {
 		return nil, err
 	}
-	signature, err := read(SignatureFile)
+	signature, err := read(dir, SignatureFile, maxSmall)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +180,7 @@ func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 			return nil, &ChangedError{p, "is not in the manifest"}
 		}
 	}
-	text, err := read(PublicKeyFile)
+	text, err := read(dir, PublicKeyFile, maxSmall)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +189,24 @@ func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 		return nil, &ChangedError{PublicKeyFile, err.Error()}
 	}
 	return public, Trusted(manifest, signature, public, keys)
+}
+
+// read reads a file of a folder, which must be there and have no more than max bytes.
+func read(dir, name string, max int64) ([]byte, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &ChangedError{name, "is missing"}
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case info.Size() > max:
+		return nil, &ChangedError{name, fmt.Sprintf("is longer than %d bytes", max)}
+	}
+	return io.ReadAll(io.LimitReader(f, max))
 }
 
 // Trusted checks a signature by the key of the bundle, which must be one of keys if there are any.

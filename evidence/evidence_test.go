@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -362,4 +363,65 @@ func TestDepotCleansUp(t *testing.T) {
 	if all, err := d.List(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
 	}
+}
+
+// TestDepotReadsLittle: an archive is small however large what is in it, and no file of it is taken into memory beyond what such a file can have.
+func TestDepotReadsLittle(t *testing.T) {
+	large := strings.Repeat(" ", 8<<20)
+	for name, change := range map[string]func(dir string){
+		ManifestFile:  func(dir string) { write(t, filepath.Join(dir, ManifestFile), large) },
+		SignatureFile: func(dir string) { write(t, filepath.Join(dir, SignatureFile), large) },
+		PublicKeyFile: func(dir string) { resealWith(t, dir, PublicKeyFile, large) },
+		"":            func(dir string) { resealWith(t, dir, "verdict.json", `{"status":"PASS"}`+large) },
+	} {
+		dir, _ := newBundle(t, "PASS")
+		change(dir)
+		d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), 64<<20, 10, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive, s := packed(t, dir), Submission{Manifest: manifestOf(t, dir)}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r, err := d.Receive(t.Context(), bytes.NewReader(archive), s)
+		runtime.ReadMemStats(&after)
+		var changed *ChangedError
+		switch {
+		case name == "" && (err != nil || r.Verdict != ""):
+			t.Errorf("a long verdict: %+v, %v", r, err)
+		case name != "" && (!errors.As(err, &changed) || changed.Path != name):
+			t.Errorf("a long %s: %v", name, err)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 6<<20 {
+			t.Errorf("a long %q took %d bytes of memory", name, took)
+		}
+	}
+}
+
+// resealWith changes a file of a bundle and signs it anew.
+func resealWith(t *testing.T, dir, name, content string) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range []string{ManifestFile, SignatureFile, PublicKeyFile} {
+		if err := os.Remove(filepath.Join(dir, old)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if name != PublicKeyFile {
+		write(t, filepath.Join(dir, name), content)
+		if err := Seal(dir, key); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	write(t, filepath.Join(dir, name), content)
+	manifest, err := Manifest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, ManifestFile), string(manifest))
+	write(t, filepath.Join(dir, SignatureFile), string(ed25519.Sign(key, manifest)))
 }

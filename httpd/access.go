@@ -74,7 +74,7 @@ type actor struct {
 // A token is looked up in the store at every call and kept nowhere, so that one that was revoked stops working at once in
 // every process. Calls of this kind are rare enough for that.
 func (c *call) authorise() bool {
-	s, from := c.server, addressOf(c.request.RemoteAddr)
+	s, from := c.server, c.server.loginFrom(c.request)
 	// Whoever is blocked is not even asked for a token: else the answer would tell which of the guesses was right.
 	if wait := s.logins.blocked(from); wait > 0 {
 		c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))

@@ -42,7 +42,7 @@ type Config struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
-	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs; may be nil.
+	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs and failed logins; may be nil.
 	TrustedProxies []netip.Prefix
 	// TLS is nil if the listeners take connections in the clear.
 	TLS *tls.Config
@@ -114,7 +114,7 @@ type Server struct {
 	unpackers sync.Pool // of *gzip.Reader
 }
 
-// secretHeaders must not be kept with an event.
+// secretHeaders must not be kept with an event, beside those of the source's scheme.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 
 // New returns a server for the sources. An error means that a source cannot be served as it is configured.

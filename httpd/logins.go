@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"container/list"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -40,7 +41,20 @@ func addressOf(remoteAddr string) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{}
 	}
-	addr, bits := peer.Addr().Unmap().WithZone(""), 64
+	return subscriberOf(peer.Addr())
+}
+
+// loginFrom returns the address that a failed login of a request counts for: the client's behind trusted proxies, or that of the
+// peer if it cannot be told.
+func (s *Server) loginFrom(r *http.Request) netip.Prefix {
+	if client, ok := clientAddr(r, s.config.TrustedProxies); ok {
+		return subscriberOf(client)
+	}
+	return addressOf(r.RemoteAddr)
+}
+
+func subscriberOf(addr netip.Addr) netip.Prefix {
+	addr, bits := addr.Unmap().WithZone(""), 64
 	if addr.Is4() {
 		bits = 32
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -126,4 +127,28 @@ func TestFailedLogins(t *testing.T) {
 	}
 	g.post(t, envelope("m", "t", "")).want(t, 202)
 	g.do(t, "GET", "/api/health", nil).want(t, 200)
+}
+
+// TestFailedLoginsBehindProxy: behind a trusted proxy whoever guesses shuts out nobody but itself, and what it writes into the header itself
+// gives it no more guesses. A stranger's header counts for nothing.
+func TestFailedLoginsBehindProxy(t *testing.T) {
+	g := newGate(t, func(s *setup) {
+		s.config.FailedLogins = 3
+		s.config.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	})
+	call := func(token, forwarded string) *answer {
+		t.Helper()
+		return g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer "+token, "X-Forwarded-For", forwarded)
+	}
+	for i := range 3 {
+		call("guess", fmt.Sprintf("192.0.2.%d, 198.51.100.7", i)).want(t, 401)
+	}
+	call(adminToken, "192.0.2.99, 198.51.100.7").want(t, 429)
+	call(adminToken, "198.51.100.8").want(t, 200)
+
+	direct := newGate(t, func(s *setup) { s.config.FailedLogins = 3 })
+	for i := range 3 {
+		direct.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer guess", "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i)).want(t, 401)
+	}
+	direct.admin(t, "GET", "/admin/maintenance", "").want(t, 429)
 }

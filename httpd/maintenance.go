@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -12,12 +13,21 @@ import (
 // maxAdminBody is the largest body of an admin call, in bytes.
 const maxAdminBody = 4 << 10
 
+// body reads the body of an admin call. An error is for the caller.
+func (c *call) body() ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
+	if err != nil {
+		return nil, errors.New("body cannot be read or is larger than 4 KiB")
+	}
+	return body, nil
+}
+
 // members reads a body that must be a JSON object of strings with no other names than these. want describes it to whoever
 // sends something else; the call is answered then.
 func (c *call) members(want string, names ...string) (map[string]string, bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
+	body, err := c.body()
 	if err != nil {
-		c.fail(http.StatusBadRequest, "body cannot be read or is larger than 4 KiB")
+		c.fail(http.StatusBadRequest, err.Error())
 		return nil, false
 	}
 	var members map[string]string // a map, because the names of a struct's members would match in any case

@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -273,6 +274,17 @@ func TestSecretHeadersAreRefused(t *testing.T) {
 		_, err := New(testConfig(io.Discard), sources, Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})})
 		if err == nil || !strings.Contains(err.Error(), http.CanonicalHeaderKey(name)) || !strings.Contains(err.Error(), "default") {
 			t.Errorf("%s: error %v, want one that names source and header", name, err)
+		}
+	}
+	for name, source := range map[string]Source{
+		"X-Partner-Key":                   {Scheme: newScheme(t, "api_key", admit.Options{Secrets: []string{hmacSecret}, Header: "x-partner-key", Places: admit.Places{MessageID: []string{"sha256:body"}}})},
+		"X-Gitlab-Token":                  {Scheme: newScheme(t, "gitlab", admit.Options{Secrets: []string{hmacSecret, "whsec_" + base64.StdEncoding.EncodeToString([]byte(hmacSecret))}})},
+		"X-Telegram-Bot-Api-Secret-Token": {Scheme: newScheme(t, "telegram", admit.Options{Secrets: []string{hmacSecret}})},
+	} {
+		source.Name, source.KeepHeaders = "partner", []string{strings.ToLower(name)}
+		_, err := New(testConfig(io.Discard), []Source{source}, Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})})
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "partner") {
+			t.Errorf("%s, which holds the secret of its source: error %v", name, err)
 		}
 	}
 	if _, err := New(testConfig(io.Discard), testSources(t), Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})}); err != nil {

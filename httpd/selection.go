@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,12 +24,9 @@ const dlqBatch = 500
 
 // readObject reads a body that must be a JSON object whose members are all among names. An error is for the caller.
 func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
-	if err != nil {
-		return nil, errors.New("body cannot be read or is larger than 4 KiB")
-	}
-	if len(body) == 0 {
-		return nil, nil
+	body, err := c.body()
+	if err != nil || len(body) == 0 {
+		return nil, err
 	}
 	var members map[string]json.RawMessage // a map, because the names of a struct's members would match in any case
 	if err := json.Unmarshal(body, &members); err != nil {

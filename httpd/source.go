@@ -69,9 +69,10 @@ func (s *servedSource) count(duplicate bool, received time.Time) {
 
 // newServedSource checks what can be wrong with a source.
 func newServedSource(s Source, maxBody int64) (*servedSource, error) {
+	secret := append(admit.SecretHeaders(s.Scheme), secretHeaders...)
 	kept := make([]string, len(s.KeepHeaders))
 	for i, name := range s.KeepHeaders {
-		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secretHeaders, kept[i]) {
+		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secret, kept[i]) {
 			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events", s.Name, kept[i])
 		}
 	}

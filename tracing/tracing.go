@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"time"
 
@@ -96,9 +97,24 @@ func (t *Tracing) Close(ctx context.Context) error { return t.provider.Shutdown(
 type sampler struct{ sdktrace.Sampler }
 
 func newSampler(share float64) sampler {
-	ratio := sdktrace.TraceIDRatioBased(share)
-	return sampler{sdktrace.ParentBased(ratio, sdktrace.WithRemoteParentSampled(ratio), sdktrace.WithRemoteParentNotSampled(ratio))}
+	draw := lottery(share)
+	return sampler{sdktrace.ParentBased(draw, sdktrace.WithRemoteParentSampled(draw), sdktrace.WithRemoteParentNotSampled(draw))}
 }
+
+// lottery records a share of the traces, drawn at random. The usual way, by the trace id, would let senders choose: theirs is what they write.
+type lottery float64
+
+// ShouldSample implements sdktrace.Sampler.
+func (l lottery) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	result := sdktrace.SamplingResult{Decision: sdktrace.Drop, Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
+	if rand.Float64() < float64(l) {
+		result.Decision = sdktrace.RecordAndSample
+	}
+	return result
+}
+
+// Description implements sdktrace.Sampler.
+func (l lottery) Description() string { return fmt.Sprintf("lottery{%g}", float64(l)) }
 
 // ShouldSample implements sdktrace.Sampler.
 func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {

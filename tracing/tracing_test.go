@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
 	"github.com/hookgate/hookgate"
@@ -142,5 +144,26 @@ func TestEncodeAttributes(t *testing.T) {
 	got := encodeAttributes([]attribute.KeyValue{attribute.Bool("b", true), attribute.Int("i", -7), attribute.String("s", "x"), attribute.Float64("f", 0.5)})
 	if !got[0].Value.GetBoolValue() || got[1].Value.GetIntValue() != -7 || got[2].Value.GetStringValue() != "x" || got[3].Value.GetStringValue() != "0.5" {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestSampleCannotBeChosen: the share holds for a sender that chooses its trace id, whichever that is.
+func TestSampleCannotBeChosen(t *testing.T) {
+	for name, id := range map[string]trace.TraceID{"lowest": {0: 1}, "highest": {8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}} {
+		parent := trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+			TraceID: id, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled, Remote: true,
+		}))
+		count := func(share float64) (n int) {
+			s := newSampler(share)
+			for range 1000 {
+				if s.ShouldSample(sdktrace.SamplingParameters{ParentContext: parent, TraceID: id}).Decision == sdktrace.RecordAndSample {
+					n++
+				}
+			}
+			return n
+		}
+		if few, half, none, all := count(0.01), count(0.5), count(0), count(1); few > 100 || half < 300 || half > 700 || none != 0 || all != 1000 {
+			t.Errorf("%s: of 1000 each, %d at 1 percent, %d at 50, %d at 0, %d at 100", name, few, half, none, all)
+		}
 	}
 }

@@ -310,10 +310,15 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// TestSharedSecret: a key of senders that is also an admin token stops the start.
+// TestSharedSecret: a key that is to open two things, whichever of senders, admins and makers of evidence, stops the start.
 func TestSharedSecret(t *testing.T) {
-	env := []string{"ADMIN_TOKEN=one-key-for-all", "WEBHOOK_BEARER_KEY=another-key,one-key-for-all"}
-	if code, out, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, "admin_tokens") || strings.Contains(errs, "one-key") {
-		t.Errorf("ended with %d: %s%s", code, out, errs)
+	for setting, env := range map[string][]string{
+		"admin_tokens":     {"ADMIN_TOKEN=one-key-for-all", "WEBHOOK_BEARER_KEY=another-key,one-key-for-all"},
+		"evidence_tokens":  {"EVIDENCE_TOKEN=one-key-for-all", "WEBHOOK_HMAC_SECRET=another-key,one-key-for-all"},
+		"evidence_tokens:": {"EVIDENCE_TOKEN=another-key,one-key-for-all", "ADMIN_TOKEN=one-key-for-all"},
+	} {
+		if code, out, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, setting) || strings.Contains(errs, "one-key") {
+			t.Errorf("%s: ended with %d: %s%s", setting, code, out, errs)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -18,6 +19,8 @@ const (
 	amazonTimeout = 5 * time.Second
 	// maxCertificates is how many certificates are kept; Amazon has one for each region, and a new one now and then.
 	maxCertificates = 64
+	// maxWaiting is how many requests wait for a certificate at a time. Each has a place in flight, which other sources need too.
+	maxWaiting = 100
 	// maxCertificateBytes is the largest file of a certificate.
 	maxCertificateBytes = 64 << 10
 )
@@ -28,6 +31,7 @@ type amazonClient struct {
 	http    *http.Client
 	limiter *rate.Limiter
 	flights singleflight.Group
+	waiting atomic.Int64
 
 	mu    sync.Mutex // guards certs
 	certs map[string]*x509.Certificate
@@ -53,6 +57,10 @@ func (a *amazonClient) Certificate(url string) (*x509.Certificate, error) {
 	a.mu.Unlock()
 	if cert != nil && time.Now().Before(cert.NotAfter) {
 		return cert, nil
+	}
+	defer a.waiting.Add(-1)
+	if a.waiting.Add(1) > maxWaiting {
+		return nil, errors.New("too many requests wait for it")
 	}
 	fetched, err, _ := a.flights.Do(url, func() (any, error) {
 		body, err := a.get(url)

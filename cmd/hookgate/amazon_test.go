@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestAmazonClient: a certificate is fetched once for many callers and kept; what is no certificate, redirects or fails is an error each time, and it
@@ -85,3 +87,42 @@ func TestAmazonClient(t *testing.T) {
 		t.Errorf("what is kept needs no asking: %v", err)
 	}
 }
+
+// TestAmazonIsAway: while Amazon does not answer no more than a few requests wait for a certificate; others are told at once, because each
+// that waits has a place in flight that webhooks of all sources share.
+func TestAmazonIsAway(t *testing.T) {
+	asked, answer := make(chan struct{}, 1), make(chan struct{})
+	a := newAmazonClient(roundTripper(func(r *http.Request) (*http.Response, error) {
+		select {
+		case asked <- struct{}{}:
+		default: // another round, after the answer to the first
+		}
+		<-answer
+		return nil, errors.New("no answer")
+	}))
+	var waiting sync.WaitGroup
+	ended := make(chan error, 5*maxWaiting)
+	for range 5 * maxWaiting {
+		waiting.Go(func() {
+			_, err := a.Certificate("https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0.pem")
+			ended <- err
+		})
+	}
+	<-asked
+	for range 4 * maxWaiting {
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("a certificate came from nowhere")
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("too many wait")
+		}
+	}
+	close(answer)
+	waiting.Wait()
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

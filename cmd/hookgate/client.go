@@ -177,3 +177,23 @@ func shellQuote(s string) string {
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
+
+// list asks for all rows that match, as NDJSON, and has them printed as they come.
+func (c *client) list(cmd *cobra.Command, path string, query url.Values, print func(io.Writer, io.Reader) error) error {
+	body, err := c.do(cmd.Context(), http.MethodGet, path, query, "application/x-ndjson", nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return print(cmd.OutOrStdout(), body)
+}
+
+// copyRows prints rows as the gate sends them. what names them in an error.
+func copyRows(what string) func(io.Writer, io.Reader) error {
+	return func(out io.Writer, rows io.Reader) error {
+		if _, err := io.Copy(out, rows); err != nil {
+			return fmt.Errorf("read %s: %w", what, err)
+		}
+		return nil
+	}
+}

@@ -123,18 +123,11 @@ func newDLQListCommand() *cobra.Command {
 		if limit > 0 {
 			query.Set("limit", fmt.Sprint(limit))
 		}
-		body, err := c.do(cmd.Context(), http.MethodGet, "/admin/dlq", query, "application/x-ndjson", nil)
-		if err != nil {
-			return err
-		}
-		defer body.Close()
+		print := printLetters
 		if asJSON {
-			if _, err := io.Copy(cmd.OutOrStdout(), body); err != nil {
-				return fmt.Errorf("read dead letters: %w", err)
-			}
-			return nil
+			print = copyRows("dead letters")
 		}
-		return printLetters(cmd.OutOrStdout(), body)
+		return c.list(cmd, "/admin/dlq", query, print)
 	}
 	return cmd
 }

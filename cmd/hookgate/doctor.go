@@ -127,6 +127,7 @@ func sourcesByKeys(c config) (keyed, open []string, err error) {
 		}
 	}
 	check("admin_tokens", c.AdminTokens)
+	check("evidence_tokens", c.EvidenceTokens)
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		s := c.Sources[name]
 		check("sources."+name+".bearer_keys", s.BearerKeys)

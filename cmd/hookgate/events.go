@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"text/tabwriter"
 	"time"
@@ -50,18 +49,11 @@ func newEventsCommand() *cobra.Command {
 		if limit > 0 {
 			query.Set("limit", fmt.Sprint(limit))
 		}
-		body, err := c.do(cmd.Context(), http.MethodGet, "/api/events", query, "application/x-ndjson", nil)
-		if err != nil {
-			return err
-		}
-		defer body.Close()
+		print := printEvents
 		if asJSON {
-			if _, err := io.Copy(cmd.OutOrStdout(), body); err != nil {
-				return fmt.Errorf("read events: %w", err)
-			}
-			return nil
+			print = copyRows("events")
 		}
-		return printEvents(cmd.OutOrStdout(), body)
+		return c.list(cmd, "/api/events", query, print)
 	}
 	return cmd
 }

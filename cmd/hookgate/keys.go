@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hookgate/hookgate/httpd"
@@ -33,6 +35,11 @@ func findCredentials(c config) (k credentials, err error) {
 	}
 	if k.evidenceTokens, err = resolveSecrets(c.EvidenceTokens); err != nil {
 		return k, fmt.Errorf("evidence_tokens: %w", err)
+	}
+	for _, token := range k.evidenceTokens {
+		if slices.Contains(k.adminTokens, token) {
+			return k, errors.New("evidence_tokens: one of them is also in admin_tokens, so that the trail could not tell who hands evidence in")
+		}
 	}
 	take := func(name string, to *[]string) {
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,6 +82,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level}))
 	tuneRuntime()
+	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode of the database.
+	syscall.Umask(0o077)
 
 	lock, err := c.DataDir.lock()
 	if err != nil {

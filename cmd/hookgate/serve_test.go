@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -50,6 +51,30 @@ func TestFirstStart(t *testing.T) {
 	again := startGate(t, startOptions{dir: g.dir})
 	if strings.Contains(again.out.String(), "Made ") {
 		t.Errorf("the second start makes keys again:\n%s", again.out)
+	}
+}
+
+// TestFilesAreTheOwners: whatever the gate writes only its user can read, in a folder that others can enter too.
+func TestFilesAreTheOwners(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g := startGate(t, startOptions{dir: dir})
+	files := 0
+	err := filepath.WalkDir(g.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == g.dir {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %04o", path, info.Mode().Perm())
+		}
+		files++
+		return err
+	})
+	if err != nil || files < 5 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }
 

@@ -177,8 +177,10 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 		return httpd.Source{}, err
 	}
 	for _, key := range slices.Concat(o.BearerKeys, o.Secrets, o.VerifyTokens) {
-		if slices.Contains(k.adminTokens, key) {
-			return httpd.Source{}, fmt.Errorf("sources.%s: one of its keys is also in admin_tokens; what authenticates webhooks must open nothing else", name)
+		for setting, tokens := range map[string][]string{"admin_tokens": k.adminTokens, "evidence_tokens": k.evidenceTokens} {
+			if slices.Contains(tokens, key) {
+				return httpd.Source{}, fmt.Errorf("sources.%s: one of its keys is also in %s; what authenticates webhooks must open nothing else", name, setting)
+			}
 		}
 	}
 	scheme, err := admit.New(s.Kind, o)
