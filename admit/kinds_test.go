@@ -121,6 +121,7 @@ func TestKindErrors(t *testing.T) {
 		{"stripe", Options{Secrets: s, Places: Places{EventType: list("const:a\nb")}}, "holds a control character"},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: list("request:time")}}, "write request:id"},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: strings.Split("abcdefghijklmnopq", "")}}, "more than 16 paths"},
+		{"hmac", hmacWith(Rule{Header: "X", Signed: "{timestamp}", Timestamp: "header:T"}), "has no {body}"},
 		{"square", Options{Secrets: s}, "set public_url"},
 		{"twilio", Options{Secrets: s}, "set public_url"},
 		{"svix", Options{Secrets: []string{"whsec_???"}}, "secret 1 is not base64"},

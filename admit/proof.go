@@ -52,6 +52,9 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	if o.Tolerance > 0 {
 		s.tolerance = o.Tolerance
 	}
+	if !strings.Contains(s.rule.Signed, "{body}") {
+		return nil, fmt.Errorf("signed text %q has no {body}: whoever has seen one signature could send any body with it", s.rule.Signed)
+	}
 	if s.template.url && o.PublicURL == "" {
 		return nil, errNoURL
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -48,18 +47,14 @@ type AuditBreak struct {
 	What      string `json:"what"`
 }
 
-// auditing lets one verification in at a time: each reads the whole store.
-type auditing struct{ sync.Mutex }
-
 // verifyAudit answers what a verification finds, when it is done.
 func (s *Server) verifyAudit(c *call) {
 	if c.request.URL.RawQuery != "" {
 		c.fail(http.StatusBadRequest, "this call takes no parameters")
 		return
 	}
-	if !s.auditing.TryLock() {
-		c.Header()["Retry-After"] = s.retryAfter
-		c.fail(http.StatusServiceUnavailable, "another verification is under way")
+	// Each reads the whole store.
+	if !c.alone(&s.auditing, "another verification is under way") {
 		return
 	}
 	defer s.auditing.Unlock()

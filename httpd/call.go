@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime/debug"
+	"sync"
 
 	"github.com/hookgate/hookgate"
 )
@@ -67,6 +68,16 @@ func (c *call) text(status int, body []byte) {
 	h.Set("Cache-Control", "no-store")
 	c.WriteHeader(status)
 	c.Write(body) // the client may be gone
+}
+
+// alone takes turn, which must be given back, for a call of which there is one at a time. If another has it the call is answered.
+func (c *call) alone(turn *sync.Mutex, busy string) bool {
+	if turn.TryLock() {
+		return true
+	}
+	c.Header()["Retry-After"] = c.server.retryAfter
+	c.fail(http.StatusServiceUnavailable, busy)
+	return false
 }
 
 // fail answers with an error.

@@ -96,7 +96,7 @@ type Server struct {
 	access                 Access
 	verify                 Verifier
 	intake                 Intake
-	auditing               auditing
+	auditing, receiving    sync.Mutex // held by the one call of its kind at a time; see call.alone
 	metrics                *metrics.Metrics
 	guard                  *guard.Guard
 	configured             configuredTokens

@@ -51,6 +51,11 @@ func (s *Server) receiveEvidence(c *call) {
 		c.fail(http.StatusBadRequest, "evidence is handed in as multipart/form-data, as by hookgate evidence submit")
 		return
 	}
+	// What is being received lies on the disk that the queue may have, before it is known to be what was signed.
+	if !c.alone(&s.receiving, "other evidence is being received") {
+		return
+	}
+	defer s.receiving.Unlock()
 	// An archive takes longer than what other calls have. Whoever sends it has a token.
 	control := http.NewResponseController(c)
 	control.SetReadDeadline(time.Now().Add(s.config.EvidenceTimeout))

@@ -194,6 +194,34 @@ func TestIntakeRefuses(t *testing.T) {
 	}
 }
 
+// TestIntakeOneAtATime: while evidence is being received, more of it is sent away, so that the disk holds one that is not yet verified.
+func TestIntakeOneAtATime(t *testing.T) {
+	s := intakeServer(t, 1<<20)
+	archive, manifest := sealed(t, 10)
+	body, kind := submission(t, fieldsOf(archive, manifest)...)
+	first, rest := body.Bytes()[:body.Len()/2], body.Bytes()[body.Len()/2:]
+	reader, writer := io.Pipe()
+	done := make(chan int)
+	go func() {
+		status, _ := intake(t, s, evidenceToken, http.MethodPost, reader, kind)
+		done <- status
+	}()
+	if _, err := writer.Write(first); err != nil { // returns when it has been read, so the first has its turn
+		t.Fatal(err)
+	}
+	second, kind2 := submission(t, fieldsOf(archive, manifest)...)
+	if status, text := intake(t, s, evidenceToken, http.MethodPost, second, kind2); status != http.StatusServiceUnavailable {
+		t.Errorf("a second one meanwhile: %d %s", status, text)
+	}
+	if _, err := writer.Write(rest); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	if status := <-done; status != http.StatusCreated {
+		t.Errorf("the first: %d", status)
+	}
+}
+
 type neverEnding byte
 
 func (b neverEnding) Read(p []byte) (int, error) {

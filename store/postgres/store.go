@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -293,10 +294,14 @@ func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
 }
 
 // rejection makes an ErrRejected of the errors that are about what was to be stored and not about the state of
-// the store: data, constraints and limits of the program.
+// the store: data, constraints and limits of the program. A row of this id that is there already says that the counters are
+// behind, as after a restore of only a part: then nothing is wrong with the event, and a person must mend them.
 func rejection(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && len(refused.Code) == 5 {
+		if refused.Code == uniqueViolation && strings.HasPrefix(refused.ConstraintName, "webhook_") && strings.HasSuffix(refused.ConstraintName, "_pkey") {
+			return fmt.Errorf("webhook_counters is behind what is stored; set it to the greatest ids: %w", err)
+		}
 		switch refused.Code[:2] {
 		case "22", "23", "54":
 			return fmt.Errorf("%w: %w", hookgate.ErrRejected, err)
