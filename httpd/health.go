@@ -79,13 +79,20 @@ func (s *Server) health(c *call) {
 	c.json(a)
 }
 
-func (s *Server) queueHealth(ctx context.Context) (h queueHealth) {
+func (s *Server) queueHealth(ctx context.Context) queueHealth {
+	h, _ := s.lookAtQueue(ctx)
+	return h
+}
+
+// lookAtQueue returns the state of the queue, and the cause of what is wrong with it, which is not for everyone; nil if
+// nothing is.
+func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	stats, err := s.queue.Stats(ctx)
 	if err != nil {
 		h.Error = told(err, "queue does not answer; the log has the reason")
-		return h
+		return h, err
 	}
 	h.Depth, h.HighWater, h.Partitions, h.Spooled = &stats.Depth, stats.HighWater, stats.Partitions, stats.Spooled
 	if !stats.OldestEnqueuedAt.IsZero() {
@@ -102,7 +109,10 @@ func (s *Server) queueHealth(ctx context.Context) (h queueHealth) {
 	case stats.Depth >= stats.HighWater:
 		h.Error = "queue is at its high-water mark"
 	}
-	return h
+	if stats.Err != nil {
+		return h, stats.Err
+	}
+	return h, stats.Degraded
 }
 
 func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {

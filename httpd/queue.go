@@ -24,13 +24,10 @@ type queueAnswer struct {
 
 // showQueue answers the state of the queue.
 func (s *Server) showQueue(c *call) {
-	a := queueAnswer{Mode: s.mode.Mode(), queueHealth: s.queueHealth(c.request.Context())}
-	stats, err := s.queue.Stats(c.request.Context())
-	for _, cause := range []error{err, stats.Err, stats.Degraded} {
-		if cause != nil && a.Error+a.Degraded != "" {
-			a.Cause = cause.Error()
-			break
-		}
+	state, cause := s.lookAtQueue(c.request.Context())
+	a := queueAnswer{Mode: s.mode.Mode(), queueHealth: state}
+	if cause != nil {
+		a.Cause = cause.Error()
 	}
 	c.json(a)
 }
