@@ -72,6 +72,9 @@ func run(ctx context.Context) error {
 	gate := filepath.Join(dir, "hookgate")
 	build := []string{"build", "-o", gate, "./cmd/hookgate"}
 	if s.profile != "" {
+		if err := os.MkdirAll(s.profile, 0o755); err != nil {
+			return err
+		}
 		build = slices.Insert(build, 1, "-tags", "profile")
 	}
 	if out, err := exec.CommandContext(ctx, "go", build...).CombinedOutput(); err != nil {

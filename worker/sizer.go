@@ -5,8 +5,8 @@ import "time"
 const (
 	// leastBatch is the size below which batches do not shrink.
 	leastBatch = 16
-	// growth is what a batch grows by, in records.
-	growth = 16
+	// growth is the part of a full batch that a batch grows by.
+	growth = 1.0 / 32
 )
 
 // sizer adapts the size of a batch to the store: like the congestion window of TCP it grows by a
@@ -30,6 +30,6 @@ func (s *sizer) applied(n int, took time.Duration) {
 	case took > s.target:
 		s.size = max(min(leastBatch, s.max), min(n, s.size)/2)
 	case n >= s.size:
-		s.size = min(s.max, s.size+growth)
+		s.size = min(s.max, s.size+1+int(growth*float64(s.max)))
 	}
 }

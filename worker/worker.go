@@ -30,11 +30,11 @@ type Config struct {
 	// Workers is the most there are at a time, MinWorkers the least; default 1. In between their number
 	// follows the depth and the lag of the queue.
 	Workers, MinWorkers int
-	// MaxRecords and MaxBytes bound a batch; default 500 and 8 MiB of bodies. A single record may
+	// MaxRecords and MaxBytes bound a batch; default 2,000 and 8 MiB of bodies. A single record may
 	// be larger.
 	MaxRecords int
 	MaxBytes   int
-	// Linger is how long a worker waits for more records when it has some, but no full batch; default 25 ms.
+	// Linger is how long a worker waits for more records when it has some, but no full batch; default 100 ms.
 	Linger time.Duration
 	// ApplyTarget is the time that a transaction of the store should take at most: batches shrink when
 	// it takes longer and grow again when it does not. Default 250 ms.
@@ -55,9 +55,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	fill(&c.Workers, 1)
 	fill(&c.MinWorkers, 1)
-	fill(&c.MaxRecords, 500)
+	fill(&c.MaxRecords, 2000)
 	fill(&c.MaxBytes, 8<<20)
-	fill(&c.Linger, 25*time.Millisecond)
+	fill(&c.Linger, 100*time.Millisecond)
 	fill(&c.ApplyTarget, 250*time.Millisecond)
 	fill(&c.ApplyTimeout, 30*time.Second)
 	fill(&c.BackoffMin, 50*time.Millisecond)
@@ -202,6 +202,9 @@ func (w *worker) round(ctx context.Context, c hookgate.Consumer) error {
 	return nil
 }
 
+// lingerLooks is how often the queue is asked for more in a linger, at most.
+const lingerLooks = 5
+
 // gather waits for a record and then, as long as the linger lasts, for a full batch.
 func (w *worker) gather(ctx context.Context, c hookgate.Consumer) ([]hookgate.Record, error) {
 	max, maxBytes := w.size.records(), w.MaxBytes
@@ -220,6 +223,12 @@ func (w *worker) gather(ctx context.Context, c hookgate.Consumer) ([]hookgate.Re
 			maxBytes -= len(r.Body)
 		}
 		if len(records) >= max || maxBytes <= 0 {
+			return records, nil
+		}
+		// Without a pause the queue would be asked after each record that comes, or each group of them.
+		select {
+		case <-time.After(w.Linger / lingerLooks):
+		case <-lingering.Done():
 			return records, nil
 		}
 		more, err := c.Next(lingering, max-len(records), maxBytes)

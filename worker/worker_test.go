@@ -364,6 +364,7 @@ func TestLinger(t *testing.T) {
 		{"alone", []time.Duration{time.Second}, 10, 1, time.Second + 5*time.Millisecond},
 		{"within", []time.Duration{0, 2 * time.Millisecond, 4 * time.Millisecond, 6 * time.Millisecond}, 10, 3, 5 * time.Millisecond},
 		{"full", []time.Duration{0, time.Millisecond, 2 * time.Millisecond}, 2, 2, time.Millisecond},
+		{"full between looks", []time.Duration{0, 1500 * time.Microsecond, 2 * time.Millisecond}, 2, 2, 1500 * time.Microsecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

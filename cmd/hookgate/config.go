@@ -181,9 +181,9 @@ func defaultConfig() config {
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
 			Min:          1,
-			MaxRecords:   500,
+			MaxRecords:   2000,
 			MaxBytes:     8 << 20,
-			Linger:       25 * time.Millisecond,
+			Linger:       100 * time.Millisecond,
 			ApplyTarget:  250 * time.Millisecond,
 			ApplyTimeout: 30 * time.Second,
 			BackoffMin:   50 * time.Millisecond,
