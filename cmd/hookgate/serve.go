@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -173,18 +171,6 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		log.Info("stopped", "queued", s.Depth)
 	}
 	return nil
-}
-
-// tuneRuntime fits Go's scheduler and collector to a process that waits for disks and has a small heap. What the
-// environment sets (GOMAXPROCS, GOGC) stays. The gains are in docs/decisions/0004-runtime.md.
-func tuneRuntime() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		// A goroutine in an fsync holds its processor until the scheduler notices.
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 }
 
 // closing closes c and keeps the first error.

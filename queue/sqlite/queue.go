@@ -70,7 +70,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.ClaimTTL = 7 * 24 * time.Hour
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 32 << 20
+		o.CacheBytes = 16 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
