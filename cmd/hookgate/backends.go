@@ -80,11 +80,12 @@ func (b *backends) Close() error {
 
 func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger) error {
 	q, err := queuesqlite.Open(ctx, c.DataDir.queueFile(), queuesqlite.Options{
-		Partitions: c.Queue.Partitions,
-		HighWater:  c.Queue.HighWater,
-		ClaimTTL:   c.Queue.ClaimTTL,
-		CacheBytes: int64(c.Queue.Cache),
-		Logger:     log,
+		Partitions:  c.Queue.Partitions,
+		HighWater:   c.Queue.HighWater,
+		ClaimTTL:    c.Queue.ClaimTTL,
+		CacheBytes:  int64(c.Queue.Cache),
+		FilterBytes: int64(c.Queue.ClaimFilter),
+		Logger:      log,
 	})
 	if err != nil {
 		return err

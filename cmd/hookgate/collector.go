@@ -23,7 +23,7 @@ const (
 	// heapBudget is what the heap may grow to, in bytes, before it is collected, unless what lives needs more.
 	heapBudget = 64 << 20
 	// laziest and keenest bound GOGC: the growth of the heap between two collections, in percent of what lives.
-	laziest, keenest = 400, 100
+	laziest, keenest = 400, 50
 )
 
 // collected becomes garbage at once, so that its finalizer runs after each collection.

@@ -12,7 +12,7 @@ import (
 // as Go would.
 func TestGrowthFor(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: laziest, 1 << 20: laziest, heapBudget / 5: laziest, heapBudget / 4: 300, heapBudget / 2: 100, heapBudget: keenest, 1 << 40: keenest,
+		0: laziest, 1 << 20: laziest, heapBudget / 5: laziest, heapBudget / 4: 300, heapBudget / 2: 100, heapBudget * 3 / 4: keenest, heapBudget: keenest, 1 << 40: keenest,
 	} {
 		if got := growthFor(live); got != want {
 			t.Errorf("with %d bytes alive GOGC is %d, want %d", live, got, want)

@@ -89,10 +89,11 @@ type httpConfig struct {
 }
 
 type queueConfig struct {
-	Partitions int           `koanf:"partitions"`
-	HighWater  int64         `koanf:"high_water"`
-	ClaimTTL   time.Duration `koanf:"claim_ttl"`
-	Cache      byteSize      `koanf:"cache"`
+	Partitions  int           `koanf:"partitions"`
+	HighWater   int64         `koanf:"high_water"`
+	ClaimTTL    time.Duration `koanf:"claim_ttl"`
+	Cache       byteSize      `koanf:"cache"`
+	ClaimFilter byteSize      `koanf:"claim_filter"`
 }
 
 // What Failover may be.
@@ -174,7 +175,7 @@ func defaultConfig() config {
 			IdleTimeout:       2 * time.Minute,
 			RetryAfter:        5 * time.Second,
 		},
-		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 16 << 20},
+		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 16 << 20, ClaimFilter: 16 << 20},
 		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
 		Spool:    spoolConfig{HighWater: 100_000},
 		Database: databaseConfig{MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},

@@ -29,6 +29,10 @@ type claimTable struct {
 	find, put, page, removal *sqlite.Stmt
 	// swept is the key up to which this round of the sweep has come.
 	swept claimKey
+	// filter is asked before the table, and next is to take its place once it is complete; nil if there is none.
+	filter, next *filter
+	// refill starts to fill a filter that has room for all claims; nil if there is to be none.
+	refill func() *filter
 }
 
 // putClaim keeps the later of two claims of one identity: records of two partitions may be released in
@@ -53,8 +57,21 @@ func newClaimTable(conn *sqlite.Conn, ttl time.Duration) (*claimTable, error) {
 	return t, nil
 }
 
+// renewFilter takes up the next filter when it is complete, and begins one when there is none or it is full.
+func (t *claimTable) renewFilter() {
+	switch {
+	case t.next != nil && t.next.complete.Load():
+		t.filter, t.next = t.next, nil
+	case t.next == nil && t.refill != nil && (t.filter == nil || t.filter.full()):
+		t.next = t.refill()
+	}
+}
+
 // lookup returns the claim of key, unless there is none or it has expired.
 func (t *claimTable) lookup(key claimKey, now time.Time) (claim, bool, error) {
+	if t.filter != nil && !t.filter.has(key) {
+		return claim{}, false, nil
+	}
 	defer t.find.Reset()
 	t.find.BindBytes(1, key[:])
 	found, err := t.find.Step()
@@ -68,6 +85,12 @@ func (t *claimTable) lookup(key claimKey, now time.Time) (claim, bool, error) {
 }
 
 func (t *claimTable) insert(key claimKey, c claim) error {
+	// Before it can be in the table; if it does not come there, that costs a look in vain.
+	for _, f := range []*filter{t.filter, t.next} {
+		if f != nil {
+			f.add(key)
+		}
+	}
 	t.put.BindBytes(1, key[:])
 	t.put.BindBytes(2, c.requestID[:])
 	t.put.BindInt64(3, c.claimedAt)

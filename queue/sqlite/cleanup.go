@@ -13,7 +13,7 @@ const (
 	// enoughToClean is the number of released records at which appends begin to take some cleaning along
 	// in their transactions. Claims are random keys: the more of them are written in key order at
 	// a time, the more share a page.
-	enoughToClean = 4096
+	enoughToClean = 16384
 	// quietStep is how much is cleaned in one transaction when no append waits; an append that comes
 	// meanwhile is held up for about 3 ms.
 	quietStep = 128

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,8 +51,12 @@ type Options struct {
 	// ClaimTTL is how long an identity stays claimed; default 7 days.
 	ClaimTTL time.Duration
 	// CacheBytes bounds the records that are kept in memory until they are released; the others
-	// are read from the file again. Default 32 MiB.
+	// are read from the file again. Default 16 MiB.
 	CacheBytes int64
+	// FilterBytes bounds the memory in which the queue knows which claims there are not, so that it need not look for them in the
+	// file; 0 for none. 10 bits a claim are enough; with less it looks more often. While a new one takes the place of one that is full, both
+	// are there.
+	FilterBytes int64
 	// KeepDuplicates takes every delivery as a first one and claims nothing: for a spool, whose queue
 	// finds the duplicates later.
 	KeepDuplicates bool
@@ -75,7 +80,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Partitions < 1 || o.HighWater < 1 || o.ClaimTTL < 0 || o.CacheBytes < 0 {
+	if o.Partitions < 1 || o.HighWater < 1 || o.ClaimTTL < 0 || o.CacheBytes < 0 || o.FilterBytes < 0 {
 		return o, errors.New("queue options must be positive")
 	}
 	return o, nil
@@ -95,6 +100,10 @@ type Queue struct {
 	closing   chan struct{} // closed when no more calls are taken
 	closeOnce sync.Once
 	done      chan struct{} // closed when the writer has ended
+
+	open    context.Context // ends when the queue closes
+	close   context.CancelFunc
+	filling sync.WaitGroup // what fills a filter
 	closeErr  error         // valid when done is closed
 
 	// failCommit, if set by a test, is called before (done false) and after (true) each commit of the
@@ -138,6 +147,7 @@ func open(ctx context.Context, path string, o Options, failCommit func(done bool
 		done:       make(chan struct{}),
 		failCommit: failCommit,
 	}
+	q.open, q.close = context.WithCancel(context.Background())
 	w, err := newWriter(q, conn)
 	if err != nil {
 		return nil, fmt.Errorf("open queue %s: %w", path, err)
@@ -145,8 +155,26 @@ func open(ctx context.Context, path string, o Options, failCommit func(done bool
 	if q.readers, err = sqlitedb.OpenReaders(path, readers); err != nil {
 		return nil, err
 	}
+	if o.FilterBytes > 0 && !o.KeepDuplicates {
+		w.claims.refill = q.refill
+	}
 	go w.run()
 	return q, nil
+}
+
+// refill starts to fill a filter for twice the claims that there can be.
+func (q *Queue) refill() *filter {
+	var claims int64
+	if info, err := os.Stat(q.path); err == nil {
+		claims = info.Size() / claimSize
+	}
+	f := newFilter(2*claims, q.opts.FilterBytes)
+	q.filling.Go(func() {
+		if err := f.fill(q.open, q.readers); err != nil && q.open.Err() == nil {
+			q.opts.Logger.Warn("claims are looked for in the file until the next start, as they cannot be listed", "file", q.path, "error", err)
+		}
+	})
+	return f
 }
 
 // appendCall is one Append on its way through the writer.
@@ -219,6 +247,8 @@ func (q *Queue) Close() error {
 	q.closeOnce.Do(func() {
 		close(q.closing)
 		<-q.done
+		q.close()
+		q.filling.Wait()
 		q.lanes.close()
 		q.closeErr = errors.Join(q.closeErr, q.readers.Close())
 	})

@@ -277,6 +277,7 @@ func (w *writer) load() error {
 // tick does what has to be done when no append comes.
 func (w *writer) tick() {
 	w.ticks++
+	w.claims.renewFilter()
 	if w.stale || w.failed > 0 {
 		if w.ticks%probeEvery == 0 {
 			w.probeDisk()
