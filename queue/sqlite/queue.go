@@ -101,10 +101,10 @@ type Queue struct {
 	closeOnce sync.Once
 	done      chan struct{} // closed when the writer has ended
 
-	open    context.Context // ends when the queue closes
-	close   context.CancelFunc
-	filling sync.WaitGroup // what fills a filter
-	closeErr  error         // valid when done is closed
+	open     context.Context // ends when the queue closes
+	close    context.CancelFunc
+	filling  sync.WaitGroup // what fills a filter
+	closeErr error          // valid when done is closed
 
 	// failCommit, if set by a test, is called before (done false) and after (true) each commit of the
 	// writer; its error takes the commit's place.
