@@ -21,7 +21,7 @@ func tuneRuntime() {
 
 const (
 	// heapBudget is what the heap may grow to, in bytes, before it is collected, unless what lives needs more.
-	heapBudget = 64 << 20
+	heapBudget = 40 << 20
 	// laziest and keenest bound GOGC: the growth of the heap between two collections, in percent of what lives.
 	laziest, keenest = 400, 50
 )

@@ -175,7 +175,7 @@ func defaultConfig() config {
 			IdleTimeout:       2 * time.Minute,
 			RetryAfter:        5 * time.Second,
 		},
-		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 16 << 20, ClaimFilter: 16 << 20},
+		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 8 << 20, ClaimFilter: 16 << 20},
 		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
 		Spool:    spoolConfig{HighWater: 100_000},
 		Database: databaseConfig{MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},

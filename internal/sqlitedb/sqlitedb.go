@@ -25,7 +25,7 @@ const (
 	// pageSize is in bytes. With 8 KiB a random index page is rewritten half as often as with 4.
 	pageSize = 8192
 	// cacheKiB is how much of a file each writing connection keeps in memory.
-	cacheKiB = 24 << 10
+	cacheKiB = 16 << 10
 	// checkpointPages is the length of the write-ahead log, in pages, at which it is copied into the
 	// file: 64 MiB. A page that is written many times in between is copied once.
 	checkpointPages = 8192

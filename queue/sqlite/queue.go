@@ -51,7 +51,7 @@ type Options struct {
 	// ClaimTTL is how long an identity stays claimed; default 7 days.
 	ClaimTTL time.Duration
 	// CacheBytes bounds the records that are kept in memory until they are released; the others
-	// are read from the file again. Default 16 MiB.
+	// are read from the file again. Default 8 MiB.
 	CacheBytes int64
 	// FilterBytes bounds the memory in which the queue knows which claims there are not, so that it need not look for them in the
 	// file; 0 for none. 10 bits a claim are enough; with less it looks more often. While a new one takes the place of one that is full, both
@@ -75,7 +75,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.ClaimTTL = 7 * 24 * time.Hour
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 16 << 20
+		o.CacheBytes = 8 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
