@@ -54,6 +54,8 @@ var Matrix = []Rule{
 	{"POST", "/api/intake", "/api/intake", "{}", [callers]int{401, 401, 403, 400, 400}},
 	{"GET", "/admin/maintenance", "/admin/maintenance", "", [callers]int{401, 401, 200, 200, 200}},
 	{"POST", "/admin/maintenance", "/admin/maintenance", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"GET", "/admin/canary", "/admin/canary", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/canary", "/admin/canary", "{}", [callers]int{401, 401, 403, 400, 400}},
 	{"GET", "/admin/queue", "/admin/queue", "", [callers]int{401, 401, 200, 200, 200}},
 	{"POST", "/admin/drain", "/admin/drain", `{"timeout":"none"}`, [callers]int{401, 401, 403, 400, 400}},
 	{"GET", "/admin/dlq", "/admin/dlq?limit=1", "", [callers]int{401, 401, 200, 200, 200}},

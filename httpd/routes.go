@@ -50,6 +50,8 @@ var table = []struct {
 	{"POST", intakePath, hookgate.RoleOperator, "evidence_intake", (*Server).receiveEvidence},
 	{"GET", "/admin/maintenance", hookgate.RoleViewer, "", (*Server).showMode},
 	{"POST", "/admin/maintenance", hookgate.RoleOperator, "maintenance", (*Server).setMode},
+	{"GET", "/admin/canary", hookgate.RoleViewer, "", (*Server).showCanary},
+	{"POST", "/admin/canary", hookgate.RoleOperator, "canary", (*Server).setCanary},
 	{"GET", "/admin/queue", hookgate.RoleViewer, "", (*Server).showQueue},
 	{"POST", "/admin/drain", hookgate.RoleOperator, "drain", (*Server).drain},
 	{"GET", "/admin/dlq", hookgate.RoleViewer, "", (*Server).deadLetters},

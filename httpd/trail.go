@@ -54,10 +54,15 @@ func (c *call) end(result string) bool {
 
 // failed ends an action that an error kept from being done, and answers 503.
 func (c *call) failed(doing string, err error) {
-	result := hookgate.ResultFailed + ": " + err.Error()
-	if c.end(strings.ToValidUTF8(result[:min(len(result), maxReason)], "")) {
+	if c.end(failedWith(err)) {
 		c.broken(doing, err)
 	}
+}
+
+// failedWith is the result of an action that an error kept from being done.
+func failedWith(err error) string {
+	result := hookgate.ResultFailed + ": " + err.Error()
+	return strings.ToValidUTF8(result[:min(len(result), maxReason)], "")
 }
 
 // record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes on if the caller hangs up.

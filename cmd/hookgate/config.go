@@ -47,6 +47,7 @@ type config struct {
 	Worker    workerConfig            `koanf:"worker"`
 	Retention retentionConfig         `koanf:"retention"`
 	Guard     guardConfig             `koanf:"guard"`
+	Canary    canaryConfig            `koanf:"canary"`
 	Tracing   tracingConfig           `koanf:"tracing"`
 	Sources   map[string]sourceConfig `koanf:"sources"`
 }
@@ -191,6 +192,7 @@ func defaultConfig() config {
 		},
 		Retention: retentionConfig{SharePercent: 10},
 		Guard:     defaultGuardConfig,
+		Canary:    defaultCanaryConfig,
 		Tracing:   tracingConfig{Sample: 0.01},
 		Sources:   map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
@@ -366,6 +368,9 @@ func (c config) check() error {
 		}
 	}
 	if err := c.Guard.check(); err != nil {
+		return err
+	}
+	if err := c.Canary.check(c.HTTP.WriteTimeout, len(c.Evidence.PublicKeys)); err != nil {
 		return err
 	}
 	switch {

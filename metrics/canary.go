@@ -1,0 +1,59 @@
+package metrics
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookgate/hookgate/canary"
+)
+
+// The sides of a canary.
+const (
+	SideGate     = "gate"
+	SideUpstream = "upstream"
+)
+
+// PassedShare is the reason of a webhook that was passed on because its ordering key is not in the gate's share. The other reasons are those of
+// refusals: what the gate would have refused.
+const PassedShare = "share"
+
+// shared is what there is of a canary.
+type shared struct {
+	requests, passed, failures *prometheus.CounterVec
+	latency                    prometheus.Histogram
+}
+
+func newShared(r *prometheus.Registry) shared {
+	s := shared{
+		requests: counters("hookgate_canary_requests_total", "Webhooks under a canary, by the side that they were given to and the class of the answer.", "side", "status"),
+		passed:   counters("hookgate_canary_passed_total", "Webhooks that were passed on to the upstream: because of their share, or because the gate would refuse them.", "reason"),
+		failures: counters("hookgate_canary_upstream_failures_total", "Webhooks that were passed on and got no whole answer of the upstream.", "reason"),
+		latency: prometheus.NewHistogram(histogram("hookgate_canary_upstream_latency_ms",
+			"Time from passing a webhook on to the end of the upstream's answer, in milliseconds.", latencyBuckets)),
+	}
+	r.MustRegister(s.requests, s.passed, s.failures, s.latency)
+	s.passed.WithLabelValues(PassedShare)
+	for _, failure := range canary.Failures {
+		s.failures.WithLabelValues(string(failure))
+	}
+	return s
+}
+
+// Shared counts a webhook of a side under a canary.
+func (m *Metrics) Shared(side string, status int) {
+	m.shared.requests.WithLabelValues(side, strconv.Itoa(status/100)+"xx").Inc()
+}
+
+// Passed counts a webhook that was passed on: why, the status that its sender got, and why it did not get all of the upstream's answer; empty if
+// it did.
+func (m *Metrics) Passed(reason string, status int, failure canary.Failure, took time.Duration) {
+	m.Shared(SideUpstream, status)
+	m.shared.passed.WithLabelValues(reason).Inc()
+	if failure != "" {
+		m.shared.failures.WithLabelValues(string(failure)).Inc()
+		return
+	}
+	m.shared.latency.Observe(millis(took))
+}
