@@ -88,6 +88,8 @@ them in order, once, with their lineage.
 		newSourcesCommand(),
 		newSendCommand(),
 		newMaintenanceCommand(),
+		newCanaryCommand(),
+		newPromoteCommand(),
 		newDrainCommand(),
 		newDLQCommand(),
 		newTokenCommand(),
