@@ -210,6 +210,7 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		IdleTimeout:       c.HTTP.IdleTimeout,
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
+		Approvals:         httpd.ApprovalRules(c.Approvals),
 		FailedLogins:      c.Admin.FailedLogins,
 		AuditTimeout:      c.Admin.AuditTimeout,
 		EvidenceTokens:    k.evidenceTokens,
