@@ -150,7 +150,7 @@ func standing(a *hookgate.Approval, now time.Time) string {
 func (c *call) requestApproval(action, target string) {
 	s := c.server
 	if c.reason == "" {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("%s takes the approval of another person, who must be told why: give a reason in %s", action, reasonHeader))
+		c.fail(http.StatusBadRequest, fmt.Sprintf("%s takes the approval of another person, who must be told why: give a reason in %s (of the commands: --reason)", action, reasonHeader))
 		return
 	}
 	c.action = approvalRequest
