@@ -58,6 +58,8 @@ type Config struct {
 	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to arrive.
 	MaxEvidence     int64
 	EvidenceTimeout time.Duration
+	// Approvals say what takes the approval of another person; by itself nothing does.
+	Approvals ApprovalRules
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
 	FailedLogins int
 	// Version is shown by the health.

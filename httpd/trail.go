@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -71,7 +72,10 @@ func (c *call) record(target, result string) error {
 	a := hookgate.AdminAction{
 		At: time.Now().Truncate(time.Microsecond).UTC(), RequestID: c.id,
 		Actor: c.actor.name, Role: c.actor.role, RemoteAddr: c.request.RemoteAddr,
-		Action: c.route.Action, Target: target, Reason: c.reason, Result: result,
+		Action: cmp.Or(c.action, c.route.Action), Target: target, Reason: c.reason, Result: result,
+	}
+	if c.approval != 0 {
+		a.Target += fmt.Sprintf(" (approval %d)", c.approval)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()

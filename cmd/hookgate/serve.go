@@ -223,6 +223,7 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		IdleTimeout:       c.HTTP.IdleTimeout,
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
+		Approvals:         httpd.ApprovalRules(c.Approvals),
 		FailedLogins:      c.Admin.FailedLogins,
 		AuditTimeout:      c.Admin.AuditTimeout,
 		MaxEvidenceAge:    c.Canary.MaxEvidenceAge,
