@@ -74,10 +74,10 @@ func (r Refusal) Error() string { return string(r) }
 // ErrEvidence is returned when the canary is to leave 0 percent without evidence that it needs.
 const ErrEvidence Refusal = "the canary leaves 0 percent only with evidence (canary.require_evidence): hookgate promote FOLDER"
 
-// The actors of changes that nobody made by hand. No token can be called so.
+// The actors, in the admin trail, of changes that nobody made by hand.
 const (
-	actorPlan  = "gate:canary"
-	actorGuard = "gate:guard"
+	ActorPlan  = "canary"
+	ActorGuard = "guard"
 )
 
 // Canary is the canary of one process. All methods may be called concurrently.
@@ -177,7 +177,7 @@ func (c *Canary) Set(ctx context.Context, percent int, why Change) (hookgate.Can
 // Back takes the canary back to 0 percent and ends a plan that is under way. In this process it is in effect whatever is returned; an
 // error says that other processes have not been told yet, which is tried until they have.
 func (c *Canary) Back(ctx context.Context, reason string) error {
-	return c.back(ctx, actorGuard, reason)
+	return c.back(ctx, ActorGuard, reason)
 }
 
 // change keeps what follows on now and lets it take effect; changing must be held.

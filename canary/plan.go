@@ -137,15 +137,15 @@ func (c *Canary) hold(why string) {
 // fire goes back, first here and then for all, and records it; changing must be held.
 func (c *Canary) fire(ctx context.Context, fired []string) {
 	reason := "the guard fired: " + strings.Join(fired, ", ")
-	c.goBack(actorGuard, reason)
+	c.goBack(ActorGuard, reason)
 	id, target := hookgate.NewRequestID(time.Now()), "0 percent (back)"
 	// It is done whether it can be recorded or not; the log has it in any case.
-	_ = c.record(ctx, id, actorGuard, target, reason, hookgate.ResultBegun)
+	_ = c.record(ctx, id, ActorGuard, target, reason, hookgate.ResultBegun)
 	result := hookgate.ResultDone
 	if err := c.keepBack(ctx); err != nil {
 		result = hookgate.ResultFailed + ": " + err.Error()
 	}
-	_ = c.record(ctx, id, actorGuard, target, reason, result)
+	_ = c.record(ctx, id, ActorGuard, target, reason, result)
 }
 
 // advance takes the next step, or ends the plan behind the last; changing must be held. A step that cannot be recorded is not taken.
@@ -156,7 +156,7 @@ func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
 		next = c.at(now.Step)
 		target = fmt.Sprintf("%d percent (step %d of %d)", next.Percent, now.Step+1, steps)
 	}
-	why := Change{By: actorPlan, Reason: fmt.Sprintf("step %d of %d had its time and the guard's word", now.Step, steps)}
+	why := Change{By: ActorPlan, Reason: fmt.Sprintf("step %d of %d had its time and the guard's word", now.Step, steps)}
 	id := hookgate.NewRequestID(time.Now())
 	if err := c.record(ctx, id, why.By, target, why.Reason, hookgate.ResultBegun); err != nil {
 		c.hold("the admin trail cannot be written")

@@ -156,8 +156,8 @@ func TestPlan(t *testing.T) {
 			t.Error("a plan starts behind its end")
 		}
 		if got := p.trail(); !slices.Equal(got, []string{
-			"gate:canary 50 percent (step 2 of 3) begun", "gate:canary 50 percent (step 2 of 3) done",
-			"gate:canary 100 percent (step 3 of 3) begun", "gate:canary 100 percent (step 3 of 3) done",
+			"canary 50 percent (step 2 of 3) begun", "canary 50 percent (step 2 of 3) done",
+			"canary 100 percent (step 3 of 3) begun", "canary 100 percent (step 3 of 3) done",
 		}) {
 			t.Errorf("the trail has %q", got)
 		}
@@ -208,7 +208,7 @@ func TestGuardFires(t *testing.T) {
 		p.set(func(p *place) { p.rows, p.fired = nil, []string{"p95"} })
 		time.Sleep(2 * lookEvery)
 		want(t, c, 0, 0)
-		if got := p.trail(); !slices.Equal(got, []string{"gate:guard 0 percent (back) begun", "gate:guard 0 percent (back) done"}) ||
+		if got := p.trail(); !slices.Equal(got, []string{"guard 0 percent (back) begun", "guard 0 percent (back) done"}) ||
 			p.rows[0].Reason != "the guard fired: p95" {
 			t.Errorf("the trail has %q", got)
 		}

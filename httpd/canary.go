@@ -123,7 +123,7 @@ func (w canaryWish) target() string {
 	return text
 }
 
-// setCanary sets the percentage, starts the plan or goes back.
+// setCanary sets the percentage, starts the plan or goes back, which needs no approval.
 func (s *Server) setCanary(c *call) {
 	body, err := c.body()
 	if err != nil {
@@ -142,15 +142,15 @@ func (s *Server) setCanary(c *call) {
 		s.goBack(c, wish)
 		return
 	}
+	action := approveCanary
 	if wish.evidence != "" {
 		if err := s.fitEvidence(c, wish.evidence); err != nil {
 			c.canaryFailed(err)
 			return
 		}
+		action = approvePromote
 	}
-	// Approval: once it exists, if !c.approved(action, wish.target()) { return } stands here, action being "promote" if there is
-	// evidence, else "canary". The way back, above, needs none.
-	if !c.begin(wish.target()) {
+	if !c.approved(action, wish.target()) || !c.begin(wish.target()) {
 		return
 	}
 	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}

@@ -65,6 +65,7 @@ because the store is away, changes are refused, but back is done all the same.`,
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
+	c.registerApproval(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&evidenceID, "evidence", "", "`id` of evidence that the gate has received, to leave 0 percent with (see hookgate promote)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

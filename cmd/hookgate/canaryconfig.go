@@ -17,11 +17,25 @@ import (
 type canaryConfig struct {
 	Upstream        string        `koanf:"upstream"`
 	Percent         int           `koanf:"percent"`
-	Plan            []canaryStep  `koanf:"plan"`
+	Plan            canaryPlan    `koanf:"plan"`
 	Timeout         time.Duration `koanf:"timeout"`
 	MaxConnections  int           `koanf:"max_connections"`
 	RequireEvidence bool          `koanf:"require_evidence"`
 	MaxEvidenceAge  time.Duration `koanf:"max_evidence_age"`
+}
+
+type canaryPlan []canaryStep
+
+// UnmarshalText reads a plan as the environment has it: 10:30m,50:1h,100.
+func (p *canaryPlan) UnmarshalText(text []byte) error {
+	for part := range strings.SplitSeq(string(text), ",") {
+		var s canaryStep
+		if err := s.UnmarshalText([]byte(part)); err != nil {
+			return err
+		}
+		*p = append(*p, s)
+	}
+	return nil
 }
 
 // canaryStep is a step of the plan.
@@ -32,7 +46,7 @@ type canaryStep struct {
 
 var defaultCanaryConfig = canaryConfig{Timeout: 20 * time.Second, MaxConnections: 1000, MaxEvidenceAge: 24 * time.Hour}
 
-// UnmarshalText reads a step as the environment has it: 10:30m, or 100.
+// UnmarshalText reads a step written as text: 10:30m, or 100.
 func (s *canaryStep) UnmarshalText(text []byte) (err error) {
 	percent, duration, timed := strings.Cut(strings.TrimSpace(string(text)), ":")
 	if s.Percent, err = strconv.Atoi(percent); err == nil && timed {

@@ -37,13 +37,14 @@ With canary.require_evidence the gate leaves 0 percent in no other way.
 
 The token needs the role operator.
 
-Exit code 0: the canary has begun, or waits for an approval. 1: the evidence or the gate does
-not allow it. 2: it could not be found out.`,
+Exit code 0: the canary has begun. 1: the evidence or the gate does not allow it. 2: it waits
+for an approval, or something could not be found out.`,
 		Example: `  hookgate promote certified/20261124T081500Z --public-key evidence.key.pub --reason "release 7"`,
 		Args:    cobra.ExactArgs(1),
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
+	c.registerApproval(cmd)
 	cmd.Flags().StringArrayVar(&keys, "public-key", nil, "`file` of a key that the evidence must be signed with; several: one of them")
 	cmd.Flags().IntVar(&percent, "percent", 0, "take this share, from 1 to 100, in place of the plan")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
