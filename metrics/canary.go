@@ -35,6 +35,11 @@ func newShared(r *prometheus.Registry) shared {
 	}
 	r.MustRegister(s.requests, s.passed, s.failures, s.latency)
 	s.passed.WithLabelValues(PassedShare)
+	for class := 2; class <= 5; class++ { // shown from the start, so that the first is an increase
+		for _, side := range []string{SideGate, SideUpstream} {
+			s.requests.WithLabelValues(side, strconv.Itoa(class)+"xx")
+		}
+	}
 	for _, failure := range canary.Failures {
 		s.failures.WithLabelValues(string(failure))
 	}

@@ -79,7 +79,8 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 
 // describedAnswers tries every call of the matrix with each kind of caller, and each call that does something in a way that works.
 func describedAnswers(t *testing.T, v validator.Validator) {
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40", "HOOKGATE_APPROVALS_REQUIRED=dlq_purge"}})
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40", "HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
+		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
 	admin, key := "Bearer "+g.key(adminTokenName), "Bearer "+g.key(bearerKeyName)
 	answered := map[string]bool{} // operations by method, path and status
 	try := func(want int, method, path, body string, header ...string) {
@@ -150,6 +151,8 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{200, "DELETE", "/admin/tokens/bob", ""}, {404, "DELETE", "/admin/tokens/carol", ""}, {200, "GET", "/admin/tokens", ""},
 		{200, "POST", "/admin/maintenance", `{"mode":"read_only"}`}, {503, "GET", "/readyz", ""}, {503, "POST", "/webhooks", "{}"},
 		{200, "GET", "/admin/maintenance", ""}, {200, "POST", "/admin/maintenance", `{"mode":"normal"}`},
+		{200, "GET", "/admin/canary", ""}, {200, "POST", "/admin/canary", `{"plan":"back"}`}, {502, "POST", "/webhooks", "{}"},
+		{200, "POST", "/admin/canary", `{"plan":"start"}`}, {409, "POST", "/admin/canary", `{"plan":"start"}`}, {200, "POST", "/admin/canary", `{"percent":100}`},
 		{200, "GET", "/admin/actions", ""}, {200, "GET", "/admin/actions?limit=1&after=1", ""}, {400, "GET", "/admin/actions?after=x", ""},
 		{200, "GET", "/admin/dlq", ""}, {200, "GET", "/admin/dlq?limit=1&state=all", ""}, {400, "GET", "/admin/dlq?state=none", ""},
 		{200, "GET", "/admin/dlq/2", ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", "/admin/dlq/2/body", ""},
