@@ -91,6 +91,7 @@ type Canary struct {
 	// changing is held by whoever keeps a change, over the I/O.
 	changing sync.Mutex
 	triedAt  time.Time // when a canary that is not kept was tried last; guarded by changing
+	failedAt time.Time // when a step could not be taken last; guarded by changing
 	// remembered is what was given to Remember last; guarded by changing.
 	remembered hookgate.Canary
 

@@ -17,6 +17,8 @@ const (
 	lookMost = time.Second
 	// tryEvery is the pause between attempts to keep what could not be kept.
 	tryEvery = time.Second
+	// stepRetry is the pause after a step that could not be recorded or kept, of which each attempt is two rows of the trail.
+	stepRetry = time.Minute
 	// stepDelay bounds by how much longer than others a process waits with a step, so that one takes it.
 	stepDelay = 500 * time.Millisecond
 	// trailTimeout bounds the writing of a row of the admin trail.
@@ -109,17 +111,18 @@ func (c *Canary) look(ctx context.Context, passed time.Duration) {
 		c.hold("the guard cannot tell: " + unknown.Error())
 	case now.Step > len(c.config.Plan):
 		c.hold(fmt.Sprintf("the plan of this process has no step %d", now.Step))
-	case c.watch(passed) >= c.config.Plan[now.Step-1].For+c.delay:
+	case c.watch(passed) >= c.config.Plan[now.Step-1].For+c.delay && time.Since(c.failedAt) >= stepRetry:
 		c.advance(ctx, now)
 	}
 }
 
-// watch counts time with the guard's word, and returns how much there is.
+// watch counts time with the guard's word, and returns how much there is; changing must be held.
 func (c *Canary) watch(passed time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.watched += passed
-	c.held = ""
+	if c.watched += passed; time.Since(c.failedAt) >= stepRetry {
+		c.held = ""
+	}
 	return c.watched
 }
 
@@ -159,6 +162,7 @@ func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
 	why := Change{By: ActorPlan, Reason: fmt.Sprintf("step %d of %d had its time and the guard's word", now.Step, steps)}
 	id := hookgate.NewRequestID(time.Now())
 	if err := c.record(ctx, id, why.By, target, why.Reason, hookgate.ResultBegun); err != nil {
+		c.failedAt = time.Now()
 		c.hold("the admin trail cannot be written")
 		return
 	}
@@ -168,6 +172,7 @@ func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
 		result = hookgate.ResultFailed + ": another process was first"
 	case err != nil:
 		result = hookgate.ResultFailed + ": " + err.Error()
+		c.failedAt = time.Now()
 		c.hold("the step cannot be kept: " + err.Error())
 	}
 	_ = c.record(ctx, id, why.By, target, why.Reason, result) // the log has it in any case

@@ -248,8 +248,11 @@ func TestHolds(t *testing.T) {
 			t.Errorf("the status is %+v", s)
 		}
 		p.set(func(p *place) { p.away = nil })
-		time.Sleep(2 * lookEvery)
+		time.Sleep(stepRetry + lookEvery)
 		want(t, c, 50, 2)
+		if n := len(p.trail()); n > 2*65 {
+			t.Errorf("the attempts of an hour made %d rows", n)
+		}
 	})
 }
 

@@ -114,7 +114,7 @@ func undecided(refused *refusal) bool {
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, idText, reason string) (status int) {
 	began := time.Now()
 	outcome := s.canary.Pass(w, r)
-	s.metrics.Passed(reason, outcome.Status, outcome.Failure, time.Since(began))
+	s.metrics.Passed(reason, outcome, time.Since(began))
 	if outcome.Failure == "" {
 		return outcome.Status
 	}

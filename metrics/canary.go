@@ -15,6 +15,9 @@ const (
 	SideUpstream = "upstream"
 )
 
+// statusBroken is the class of an answer of the upstream that broke off.
+const statusBroken = "broken"
+
 // PassedShare is the reason of a webhook that was passed on because its ordering key is not in the gate's share. The other reasons are those of
 // refusals: what the gate would have refused.
 const PassedShare = "share"
@@ -51,13 +54,16 @@ func (m *Metrics) Shared(side string, status int) {
 	m.shared.requests.WithLabelValues(side, strconv.Itoa(status/100)+"xx").Inc()
 }
 
-// Passed counts a webhook that was passed on: why, the status that its sender got, and why it did not get all of the upstream's answer; empty if
-// it did.
-func (m *Metrics) Passed(reason string, status int, failure canary.Failure, took time.Duration) {
-	m.Shared(SideUpstream, status)
+// Passed counts a webhook that was passed on: why, what became of it, and how long that took.
+func (m *Metrics) Passed(reason string, o canary.Outcome, took time.Duration) {
 	m.shared.passed.WithLabelValues(reason).Inc()
-	if failure != "" {
-		m.shared.failures.WithLabelValues(string(failure)).Inc()
+	if o.Begun {
+		m.shared.requests.WithLabelValues(SideUpstream, statusBroken).Inc()
+	} else {
+		m.Shared(SideUpstream, o.Status)
+	}
+	if o.Failure != "" {
+		m.shared.failures.WithLabelValues(string(o.Failure)).Inc()
 		return
 	}
 	m.shared.latency.Observe(millis(took))
