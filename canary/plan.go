@@ -59,6 +59,9 @@ func (c *Canary) Start(ctx context.Context, why Change) (hookgate.Canary, error)
 	case now.Step > 0:
 		return now, Refusal(fmt.Sprintf("the plan is under way, at step %d", now.Step))
 	}
+	if fired, _ := c.config.Guard(); len(fired) > 0 {
+		return now, Refusal("the guard has fired, and the plan would go back at once: " + strings.Join(fired, ", "))
+	}
 	for i, step := range c.config.Plan {
 		if step.Percent > now.Percent {
 			return c.change(ctx, now, c.at(i), why)

@@ -200,6 +200,10 @@ func TestGuardFires(t *testing.T) {
 		p.set(func(p *place) { p.fired, p.trailErr = []string{"error_rate", "p95"}, errAway }) // what cannot be recorded is done all the same
 		time.Sleep(2 * lookEvery)
 		want(t, c, 0, 0)
+		var refused Refusal
+		if _, err := c.Start(t.Context(), Change{}); !errors.As(err, &refused) {
+			t.Errorf("a start while the guard has fired got %v", err)
+		}
 		p.set(func(p *place) { p.fired, p.trailErr = nil, nil })
 		time.Sleep(2 * time.Hour)
 		want(t, c, 0, 0)

@@ -151,7 +151,7 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 			panic(cause)
 		}
 		status := o.Status
-		if answer.failed == nil {
+		if answer == nil || answer.failed == nil {
 			o = Outcome{Failure: Sender, Err: errors.New("the sender did not take the answer")}
 		} else {
 			fail(answer.failed)
@@ -228,6 +228,7 @@ func (p *patience) end() {
 type sent struct {
 	io.ReadCloser
 	timer  *patience
+	closed atomic.Bool
 	failed atomic.Pointer[error]
 }
 
@@ -235,15 +236,21 @@ func (b *sent) Read(to []byte) (int, error) {
 	b.timer.pause()
 	n, err := b.ReadCloser.Read(to)
 	b.timer.resume()
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF && !b.closed.Load() {
 		b.failed.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }
 
+// Close ends the body when the upstream wants no more of it; reads that fail from then on are no fault of the sender.
+func (b *sent) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}
+
 // err is why the sender's body did not arrive; nil if it did.
 func (b *sent) err() error {
-	if err := b.failed.Load(); err != nil && !errors.Is(*err, http.ErrBodyReadAfterClose) {
+	if err := b.failed.Load(); err != nil {
 		return *err
 	}
 	return nil

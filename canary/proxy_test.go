@@ -440,3 +440,44 @@ func TestBusy(t *testing.T) {
 		t.Errorf("then a request got %d", status)
 	}
 }
+
+// TestRefusedEarly: an answer of the upstream that comes before it has read the body reaches the sender, over HTTP/2 too, and is no failure.
+func TestRefusedEarly(t *testing.T) {
+	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	})
+	u, err := url.Parse(upstream.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := newProxy(Upstream{URL: u, Timeout: within, MaxConnections: 10, Logger: slog.New(slog.DiscardHandler)})
+	defer proxy.Close()
+	outcomes := make(chan Outcome, 1)
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("the sender speaks %s", r.Proto)
+		}
+		o := proxy.Pass(w, r)
+		if o.Failure != "" {
+			w.WriteHeader(o.Status)
+		}
+		outcomes <- o
+	}))
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	client := front.Client()
+	client.Timeout = within
+	body, writer := io.Pipe()
+	defer writer.Close()
+	go io.WriteString(writer, "the beginning of a body that never ends")
+	resp, err := client.Post(front.URL, "", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if o := <-outcomes; resp.StatusCode != http.StatusRequestEntityTooLarge || o.Failure != "" || o.Status != resp.StatusCode {
+		t.Errorf("the sender got %s, and the outcome is %+v", resp.Status, o)
+	}
+}
