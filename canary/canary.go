@@ -167,12 +167,36 @@ func (c *Canary) Set(ctx context.Context, percent int, why Change) (hookgate.Can
 		err := c.back(ctx, why.By, why.Reason)
 		return c.State(), err
 	}
-	if percent < 0 || percent > 100 {
-		return c.State(), Refusal(fmt.Sprintf("%d percent is not from 0 to 100", percent))
-	}
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	return c.change(ctx, c.State(), hookgate.Canary{Percent: percent}, why)
+	now := c.State()
+	next, err := c.set(now, percent, why)
+	if err != nil {
+		return now, err
+	}
+	return c.change(ctx, now, next, why)
+}
+
+// CheckSet returns the Refusal that Set would return now; nil if it would try.
+func (c *Canary) CheckSet(percent int, why Change) error {
+	_, err := c.set(c.State(), percent, why)
+	return err
+}
+
+// set is what Set makes of the canary of now.
+func (c *Canary) set(now hookgate.Canary, percent int, why Change) (next hookgate.Canary, err error) {
+	if percent < 0 || percent > 100 {
+		return next, Refusal(fmt.Sprintf("%d percent is not from 0 to 100", percent))
+	}
+	return hookgate.Canary{Percent: percent}, c.fits(now, why)
+}
+
+// fits says whether the canary may leave what it is with the evidence of a change.
+func (c *Canary) fits(now hookgate.Canary, why Change) error {
+	if c.config.RequireEvidence && now.Percent == 0 && why.Evidence == "" {
+		return ErrEvidence
+	}
+	return nil
 }
 
 // Back takes the canary back to 0 percent and ends a plan that is under way. In this process it is in effect whatever is returned; an
@@ -187,9 +211,6 @@ func (c *Canary) change(ctx context.Context, now, next hookgate.Canary, why Chan
 	next.By, next.Reason, next.Evidence = why.By, why.Reason, why.Evidence
 	if next.Evidence == "" {
 		next.Evidence = now.Evidence
-	}
-	if c.config.RequireEvidence && now.Percent == 0 && why.Evidence == "" {
-		return now, ErrEvidence
 	}
 	if err := c.config.Keeper.SetCanary(ctx, next); err != nil {
 		c.follow(ctx)

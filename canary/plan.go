@@ -53,21 +53,36 @@ func (c *Canary) Start(ctx context.Context, why Change) (hookgate.Canary, error)
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	now := c.State()
+	next, err := c.start(now, why)
+	if err != nil {
+		return now, err
+	}
+	return c.change(ctx, now, next, why)
+}
+
+// CheckStart returns the Refusal that Start would return now; nil if it would try.
+func (c *Canary) CheckStart(why Change) error {
+	_, err := c.start(c.State(), why)
+	return err
+}
+
+// start is what Start makes of the canary of now.
+func (c *Canary) start(now hookgate.Canary, why Change) (next hookgate.Canary, err error) {
 	switch {
 	case len(c.config.Plan) == 0:
-		return now, Refusal("there is no plan: set canary.plan, or a percentage")
+		return next, Refusal("there is no plan: set canary.plan, or a percentage")
 	case now.Step > 0:
-		return now, Refusal(fmt.Sprintf("the plan is under way, at step %d", now.Step))
+		return next, Refusal(fmt.Sprintf("the plan is under way, at step %d", now.Step))
 	}
 	if fired, _ := c.config.Guard(); len(fired) > 0 {
-		return now, Refusal("the guard has fired, and the plan would go back at once: " + strings.Join(fired, ", "))
+		return next, Refusal("the guard has fired, and the plan would go back at once: " + strings.Join(fired, ", "))
 	}
 	for i, step := range c.config.Plan {
 		if step.Percent > now.Percent {
-			return c.change(ctx, now, c.at(i), why)
+			return c.at(i), c.fits(now, why)
 		}
 	}
-	return now, Refusal(fmt.Sprintf("the plan has no step above %d percent", now.Percent))
+	return next, Refusal(fmt.Sprintf("the plan has no step above %d percent", now.Percent))
 }
 
 // at is the canary at a step of the plan, counted from 0. A last step without a time ends the plan.

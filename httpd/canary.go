@@ -150,15 +150,21 @@ func (s *Server) setCanary(c *call) {
 		}
 		action = approvePromote
 	}
+	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}
+	check := func() error { return s.canary.CheckSet(wish.percent, why) }
+	change := func() (hookgate.Canary, error) { return s.canary.Set(c.request.Context(), wish.percent, why) }
+	if wish.start {
+		check = func() error { return s.canary.CheckStart(why) }
+		change = func() (hookgate.Canary, error) { return s.canary.Start(c.request.Context(), why) }
+	}
+	if err := check(); err != nil { // before an approval is used up for nothing
+		c.canaryFailed(err)
+		return
+	}
 	if !c.approved(action, wish.target()) || !c.begin(wish.target()) {
 		return
 	}
-	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}
-	if wish.start {
-		_, err = s.canary.Start(c.request.Context(), why)
-	} else {
-		_, err = s.canary.Set(c.request.Context(), wish.percent, why)
-	}
+	_, err = change()
 	if err != nil {
 		if c.end(failedWith(err)) {
 			c.canaryFailed(err)
