@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +13,9 @@ const (
 	SideGate     = "gate"
 	SideUpstream = "upstream"
 )
+
+// classes of statuses, by their first digit.
+var classes = [...]string{other, "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // statusBroken is the class of an answer of the upstream that broke off.
 const statusBroken = "broken"
@@ -38,9 +40,9 @@ func newShared(r *prometheus.Registry) shared {
 	}
 	r.MustRegister(s.requests, s.passed, s.failures, s.latency)
 	s.passed.WithLabelValues(PassedShare)
-	for class := 2; class <= 5; class++ { // shown from the start, so that the first is an increase
+	for _, class := range classes[2:] { // shown from the start, so that the first is an increase
 		for _, side := range []string{SideGate, SideUpstream} {
-			s.requests.WithLabelValues(side, strconv.Itoa(class)+"xx")
+			s.requests.WithLabelValues(side, class)
 		}
 	}
 	for _, failure := range canary.Failures {
@@ -51,7 +53,11 @@ func newShared(r *prometheus.Registry) shared {
 
 // Shared counts a webhook of a side under a canary.
 func (m *Metrics) Shared(side string, status int) {
-	m.shared.requests.WithLabelValues(side, strconv.Itoa(status/100)+"xx").Inc()
+	class := other
+	if status > 0 && status/100 < len(classes) {
+		class = classes[status/100]
+	}
+	m.shared.requests.WithLabelValues(side, class).Inc()
 }
 
 // Passed counts a webhook that was passed on: why, what became of it, and how long that took.
