@@ -96,8 +96,8 @@ func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error 
 	return nil
 }
 
-// newCanary returns the canary that the configuration describes; nil if there is none.
-func newCanary(c config, b *backends, protection *guard.Guard, log *slog.Logger) (*canary.Canary, error) {
+// newCanary returns the canary that the configuration describes, whose steps need the word; nil if there is none.
+func newCanary(c config, b *backends, word func() (fired []string, unknown error), log *slog.Logger) (*canary.Canary, error) {
 	if c.Canary.Upstream == "" {
 		return nil, nil
 	}
@@ -108,7 +108,7 @@ func newCanary(c config, b *backends, protection *guard.Guard, log *slog.Logger)
 	config := canary.Config{
 		Keeper:          b.canary,
 		Trail:           b.access,
-		Guard:           func() ([]string, error) { return wordOf(protection.Status()) },
+		Guard:           word,
 		Plan:            c.Canary.plan(),
 		Percent:         c.Canary.Percent,
 		RequireEvidence: c.Canary.RequireEvidence,

@@ -125,11 +125,12 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
-	shared, err := newCanary(c, b, protection, log)
+	var protection *guard.Guard // which may take the canary back; the canary asks it only when it runs
+	shared, err := newCanary(c, b, func() ([]string, error) { return wordOf(protection.Status()) }, log)
 	if err != nil {
 		return err
 	}
+	protection = guard.New(guardConfigOf(c, b.queue.Stats, log))
 	described := metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	}
