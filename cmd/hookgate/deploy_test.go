@@ -386,7 +386,7 @@ func TestImage(t *testing.T) {
 func confined(t *testing.T, root string, uid, gid int) *syscall.SysProcAttr {
 	t.Helper()
 	// The folders above are the test's alone.
-	for dir := root; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(root); dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
 		must(t, os.Chmod(dir, 0o755))
 	}
 	attr := &syscall.SysProcAttr{Chroot: root}
