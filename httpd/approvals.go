@@ -97,7 +97,7 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is not the number of an approval", approvalHeader))
 		return time.Time{}, false
 	}
-	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()
 	now := time.Now()
 	a, err := s.access.Approval(ctx, id)

@@ -114,15 +114,7 @@ for one of these says so and ends with exit code 2, or goes on by itself with --
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			for _, row := range rows {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), string(row)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		return printApprovals(cmd.OutOrStdout(), rows)
+		return printRows(cmd.OutOrStdout(), rows, asJSON, printApprovals)
 	}
 	return cmd
 }
@@ -139,7 +131,6 @@ func (c *client) approvals(ctx context.Context, ids []string, state string, all 
 		}
 		return []json.RawMessage{row}, nil
 	}
-	query := url.Values{"limit": {"1000"}}
 	states := []string{string(hookgate.ApprovalPending), string(hookgate.ApprovalApproved)}
 	switch {
 	case all:
@@ -148,24 +139,15 @@ func (c *client) approvals(ctx context.Context, ids []string, state string, all 
 		states = []string{state}
 	}
 	for _, state := range states {
-		query.Del("after")
+		query := url.Values{}
 		if state != "" {
 			query.Set("state", state)
 		}
-		for {
-			var page struct {
-				Approvals []json.RawMessage
-				Next      string
-			}
-			if err := c.get(ctx, "/admin/approvals", query, &page); err != nil {
-				return nil, err
-			}
-			rows = append(rows, page.Approvals...)
-			if page.Next == "" {
-				break
-			}
-			query.Set("after", page.Next)
+		some, err := c.allRows(ctx, "/admin/approvals", "approvals", query)
+		if err != nil {
+			return nil, err
 		}
+		rows = append(rows, some...)
 	}
 	return rows, nil
 }

@@ -101,6 +101,7 @@ them in order, once, with their lineage.
 		newEvidenceCommand(),
 		newRecordCommand(),
 		newMigrateCommand(),
+		newHealthCommand(),
 		newDoctorCommand(),
 		newVersionCommand(),
 	)

@@ -33,7 +33,9 @@ CREATE FUNCTION webhook_approval_changes() RETURNS trigger LANGUAGE plpgsql AS $
 BEGIN
     IF (OLD.state = 'pending' AND NEW.state IN ('approved', 'denied') OR OLD.state = 'approved' AND NEW.state IN ('denied', 'used'))
         AND (NEW.id, NEW.action, NEW.target, NEW.needs, NEW.requested_by, NEW.role, NEW.request_id, NEW.requested_at, NEW.reason, NEW.expires_at)
-          = (OLD.id, OLD.action, OLD.target, OLD.needs, OLD.requested_by, OLD.role, OLD.request_id, OLD.requested_at, OLD.reason, OLD.expires_at) THEN
+          = (OLD.id, OLD.action, OLD.target, OLD.needs, OLD.requested_by, OLD.role, OLD.request_id, OLD.requested_at, OLD.reason, OLD.expires_at)
+        AND (NEW.state <> 'used'
+            OR (NEW.decided_by, NEW.decided_at, NEW.decision_reason) = (OLD.decided_by, OLD.decided_at, OLD.decision_reason)) THEN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION 'an approval is decided and used once, and stays what was asked for' USING ERRCODE = 'insufficient_privilege';

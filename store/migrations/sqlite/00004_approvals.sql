@@ -35,6 +35,7 @@ CREATE TRIGGER webhook_approvals_update BEFORE UPDATE ON webhook_approvals WHEN 
     (OLD.state = 'pending' AND NEW.state IN ('approved', 'denied') OR OLD.state = 'approved' AND NEW.state IN ('denied', 'used'))
     AND NEW.id = OLD.id AND NEW.action = OLD.action AND NEW.target = OLD.target AND NEW.needs = OLD.needs
     AND NEW.requested_by = OLD.requested_by AND NEW.role = OLD.role AND NEW.request_id = OLD.request_id
-    AND NEW.requested_at = OLD.requested_at AND NEW.reason = OLD.reason AND NEW.expires_at = OLD.expires_at)
+    AND NEW.requested_at = OLD.requested_at AND NEW.reason = OLD.reason AND NEW.expires_at = OLD.expires_at
+    AND (NEW.state <> 'used' OR NEW.decided_by = OLD.decided_by AND NEW.decided_at = OLD.decided_at AND NEW.decision_reason = OLD.decision_reason))
 BEGIN SELECT raise(ABORT, 'an approval is decided and used once, and stays what was asked for'); END;
 -- +goose StatementEnd
