@@ -24,6 +24,7 @@ build: ## Build bin/hookgate
 .PHONY: test
 test: tools $(EXAMPLES) check ## Install what the tests need and run everything: format, vet, staticcheck, tests with the race detector
 	go test -race -count=1 -timeout 11m ./...
+	cd deploy/check && go test -count=1 ./...
 
 .PHONY: check
 check: ## Format check, vet and staticcheck
@@ -32,11 +33,12 @@ check: ## Format check, vet and staticcheck
 	go vet ./...
 	go tool staticcheck ./...
 	go mod tidy -diff
+	cd deploy/check && go vet ./... && go mod tidy -diff
 
 .PHONY: tools
-tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, redis-server, postgresql, pgbouncer; promtool in .cache
+tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, systemd, redis-server, postgresql, pgbouncer; promtool in .cache
 	@missing=""; \
-	for pair in strace:strace prlimit:util-linux npm:npm curl:curl redis-server:redis-server pgbouncer:pgbouncer; do \
+	for pair in strace:strace prlimit:util-linux npm:npm curl:curl systemd-analyze:systemd redis-server:redis-server pgbouncer:pgbouncer; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \

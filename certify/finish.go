@@ -106,6 +106,6 @@ func (c *certification) audit(ctx context.Context) error {
 
 // approvals writes approvals.json.
 func (c *certification) approvals(ctx context.Context) error {
-	text, err := c.target.get(ctx, "/admin/approvals", jsonType)
+	text, err := c.target.approvals(ctx)
 	return writeJSON(c.file(approvalsFile), answerOf(text, err))
 }

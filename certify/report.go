@@ -51,7 +51,7 @@ func (c *conclusion) report() ([]byte, error) {
 	}
 	v.Callers = append([]string{nobody, sender}, append(madeRoles, admin)...)
 	v.Roles = c.roles.rows(v.Callers)
-	v.Approvals = indented(c.approvals.Answer, "The target has none: "+c.approvals.Error)
+	v.Approvals = indented(c.approvals.Answer, "They could not be read: "+c.approvals.Error)
 	v.Environment = indented(c.environment, "unknown")
 	var page bytes.Buffer
 	if err := reportTemplate.Execute(&page, &v); err != nil {

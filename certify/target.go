@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -226,6 +227,46 @@ func (t *target) bodyDigest(ctx context.Context, id string) (sum [sha256.Size]by
 
 func (t *target) trace(ctx context.Context, messageID string) ([]byte, error) {
 	return t.get(ctx, "/api/trace/"+url.PathEscape(messageID), jsonType)
+}
+
+const (
+	// keptApprovals is the number of approvals that the evidence holds: the latest.
+	keptApprovals = 1000
+	// maxApprovals bounds those that are read to find them.
+	maxApprovals = 1_000_000
+)
+
+// approvals returns the latest requests for approval, with what came of them and how many earlier ones there are, as JSON.
+func (t *target) approvals(ctx context.Context) ([]byte, error) {
+	kept := struct {
+		Approvals []json.RawMessage `json:"approvals"`
+		Omitted   int               `json:"omitted"`
+	}{Approvals: []json.RawMessage{}}
+	for query := (url.Values{"limit": {fmt.Sprint(keptApprovals)}}); ; {
+		text, err := t.get(ctx, "/admin/approvals?"+query.Encode(), jsonType)
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Approvals []json.RawMessage
+			Next      string
+		}
+		if err := json.Unmarshal(text, &page); err != nil {
+			return nil, fmt.Errorf("read approvals: %w", err)
+		}
+		kept.Approvals = append(kept.Approvals, page.Approvals...)
+		if more := len(kept.Approvals) - keptApprovals; more > 0 {
+			kept.Approvals = slices.Delete(kept.Approvals, 0, more)
+			kept.Omitted += more
+		}
+		switch {
+		case page.Next == "":
+			return json.Marshal(kept)
+		case len(page.Approvals) == 0, kept.Omitted > maxApprovals:
+			return nil, fmt.Errorf("read approvals: the listing comes to no end, behind %s", head(page.Next))
+		}
+		query.Set("after", page.Next)
+	}
 }
 
 // verify asks the target to verify its own audit chain, which may take a while.

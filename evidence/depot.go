@@ -24,6 +24,8 @@ var (
 	ErrExists = errors.New("this evidence has been received before")
 	// ErrFull is returned by Receive when the depot keeps as many bundles as it may.
 	ErrFull = errors.New("the depot is full")
+	// ErrUnknown is returned by Find for a bundle that is not kept.
+	ErrUnknown = errors.New("there is no such evidence")
 )
 
 // Submission is what comes with a bundle.
@@ -188,6 +190,42 @@ func (d *Depot) ids() (ids []string, err error) {
 		}
 	}
 	return ids, err
+}
+
+// Verdict is what the depot knows of a bundle's verdict.json.
+type Verdict struct {
+	// Status is PASS, FAIL or INVALID.
+	Status string `json:"status"`
+	// Application and Target name what was certified, Version is what that said of itself.
+	Application string `json:"application"`
+	Target      string `json:"target"`
+	Version     string `json:"version"`
+	// FinishedAt is when it was done, by the clock of who certified.
+	FinishedAt time.Time `json:"finishedAt"`
+}
+
+// Find returns a bundle that is kept, with its verdict. ErrUnknown: there is none of this id.
+func (d *Depot) Find(_ context.Context, id string) (r Receipt, v Verdict, err error) {
+	if sum, err := hex.DecodeString(id); err != nil || len(sum) != sha256.Size || hex.EncodeToString(sum) != id {
+		return r, v, ErrUnknown
+	}
+	text, err := os.ReadFile(filepath.Join(d.dir, id, "receipt.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, v, ErrUnknown
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err == nil {
+		text, err = read(filepath.Join(d.dir, id, "bundle"), "verdict.json", maxSmall)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		return r, v, fmt.Errorf("read evidence %s: %w", id, err)
+	}
+	return r, v, nil
 }
 
 // List returns what is kept, oldest first.

@@ -13,9 +13,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Access keeps the tokens and the admin trail, for all processes of a gate. All methods may be called concurrently. After an
+// Access keeps the tokens, the admin trail and the approvals, for all processes of a gate. All methods may be called concurrently. After an
 // error of one that writes, other than those named, it is unknown whether it took effect.
 type Access interface {
+	Approvals
 	// CreateToken keeps a token. ErrExists: its name has been given before.
 	CreateToken(context.Context, hookgate.Token) error
 	// Token finds a token by its hash, revoked and expired ones too, as it stands now in every process. ErrNotFound: there is none.
@@ -67,6 +68,8 @@ func (t configuredTokens) find(hash [sha256.Size]byte) (name string, ok bool) {
 type actor struct {
 	name string // of the token
 	role hookgate.Role
+	// since is when the token was made; zero for those of the configuration.
+	since time.Time
 }
 
 // authorise finds out who makes the call, and whether its role covers the route's. If not it has answered.
@@ -88,7 +91,7 @@ func (c *call) authorise() bool {
 	}
 	if c.route.Path == intakePath {
 		if _, ok := s.evidenceTokens.find(hookgate.HashToken(text)); ok {
-			c.actor = actor{evidenceActor, c.route.Role} // it may do this, and has no role elsewhere
+			c.actor = actor{name: evidenceActor, role: c.route.Role} // it may do this, and has no role elsewhere
 			return true
 		}
 	}
@@ -123,7 +126,7 @@ func (e refusedToken) Error() string { return "not authorised: this token " + st
 func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, error) {
 	hash := hookgate.HashToken(text)
 	if name, ok := s.configured.find(hash); ok {
-		return actor{name, hookgate.RoleAdmin}, nil
+		return actor{name: name, role: hookgate.RoleAdmin}, nil
 	}
 	if !hookgate.IsTokenText(text) {
 		return actor{}, unknownToken
@@ -141,7 +144,7 @@ func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, e
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
 		return actor{}, refusedToken("expired at " + t.ExpiresAt.Format(time.RFC3339))
 	}
-	return actor{t.Name, t.Role}, nil
+	return actor{name: t.Name, role: t.Role, since: t.CreatedAt}, nil
 }
 
 func (c *call) unauthorised(told string) {

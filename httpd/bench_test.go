@@ -7,13 +7,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -44,7 +47,8 @@ func benchmark(b *testing.B, handler http.Handler) {
 	b.Helper()
 	body := envelopeOf("message-0001", 500)
 	reader := bytes.NewReader([]byte(body))
-	r := httptest.NewRequest(http.MethodPost, "/webhooks", io.NopCloser(reader))
+	closer := io.NopCloser(reader)
+	r := httptest.NewRequest(http.MethodPost, "/webhooks", closer)
 	r.ContentLength = int64(len(body))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Webhook-Signature", hmacHex(hmacSecret, body))
@@ -52,6 +56,7 @@ func benchmark(b *testing.B, handler http.Handler) {
 	b.ReportAllocs()
 	for b.Loop() {
 		reader.Seek(0, io.SeekStart)
+		r.Body = closer // a canary puts another in its place
 		clear(w.header)
 		handler.ServeHTTP(w, r)
 		if w.status != http.StatusAccepted {
@@ -61,14 +66,27 @@ func benchmark(b *testing.B, handler http.Handler) {
 }
 
 // BenchmarkIngest is what the edge costs: everything but the connection and the queue.
-func BenchmarkIngest(b *testing.B) {
+func BenchmarkIngest(b *testing.B) { benchmark(b, benchServer(b, nil)) }
+
+// BenchmarkShared is what it costs under a canary, for what is the gate's: at 100 percent, and at 99, where each delivery is looked at before.
+func BenchmarkShared(b *testing.B) {
+	for _, percent := range []int{100, 99} {
+		b.Run(fmt.Sprint(percent), func(b *testing.B) {
+			upstream := canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Timeout: within, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}
+			benchmark(b, benchServer(b, canary.New(canary.Config{Keeper: &memory{}, Percent: percent, Upstream: upstream, Logger: upstream.Logger})))
+		})
+	}
+}
+
+func benchServer(b *testing.B, share *canary.Canary) *Server {
+	b.Helper()
 	c := testConfig(io.Discard)
 	c.Logger = slog.New(slog.DiscardHandler)
 	reader := &fakeReader{}
 	s, err := New(c, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Mode: &fakeMode{}, Guard: guard.New(guard.Config{BodyMemory: 64 << 20}),
-		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts})})
+		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts}), Canary: share})
 	must(b, err)
-	benchmark(b, s)
+	return s
 }
 
 // BenchmarkBare is the least that a handler could do, written plainly: read, check, parse, answer.

@@ -25,6 +25,9 @@ type call struct {
 	// Of a call that changes something: its reason, and once it is in the admin trail its target.
 	reason, target string
 	recorded       bool
+	// action is what the trail calls it, if not by the route's name; approval is the number of the approval that it rests on, if any.
+	action   string
+	approval int64
 }
 
 // WriteHeader notes the status for the metrics.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
@@ -68,6 +69,7 @@ type setup struct {
 	access  Access
 	verify  Verifier
 	intake  Intake
+	canary  *canary.Canary
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
@@ -107,7 +109,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard, Canary: s.canary})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -55,6 +55,9 @@ func (s *Server) readyz(c *call) {
 	if state := s.guard.Status(); state.Breaker == guard.Open {
 		reason = "breaker is open because of " + state.Reason
 	}
+	if s.canary != nil && s.canary.Percent() < 100 && len(s.sources) > 0 {
+		reason = "" // what goes on to the upstream must not be held up by what the gate cannot do
+	}
 	if reason != "" {
 		c.Header()["Retry-After"] = s.retryAfter
 		c.fail(http.StatusServiceUnavailable, "not ready: "+reason)

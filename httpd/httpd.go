@@ -1,7 +1,7 @@
 // Package httpd is the HTTP edge: it takes deliveries, and shows and steers the gate. It is where errors
 // become statuses.
 //
-//	POST /webhooks…   ingest.go  no more I/O than the body and one Append
+//	POST /webhooks…   ingest.go  no more I/O than the body and one Append; share.go, if others have a part of them
 //	everything else   routes.go  one table: method, path, least role, what answers it
 package httpd
 
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -48,6 +49,8 @@ type Config struct {
 	TLS *tls.Config
 	// AuditTimeout bounds a verification of the audit chain that was asked for here.
 	AuditTimeout time.Duration
+	// MaxEvidenceAge is how old the evidence may be on which the canary leaves 0 percent.
+	MaxEvidenceAge time.Duration
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
 	// EvidenceTokens open /api/intake and nothing else; there need not be any.
@@ -55,6 +58,8 @@ type Config struct {
 	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to arrive.
 	MaxEvidence     int64
 	EvidenceTimeout time.Duration
+	// Approvals say what takes the approval of another person; by itself nothing does.
+	Approvals ApprovalRules
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
 	FailedLogins int
 	// Version is shown by the health.
@@ -83,6 +88,8 @@ type Parts struct {
 	Metrics *metrics.Metrics
 	// Guard decides how many webhooks are taken and how much memory their bodies may have.
 	Guard *guard.Guard
+	// Canary shares the webhooks with the service before; nil if the gate takes all.
+	Canary *canary.Canary
 }
 
 // Server is the HTTP edge of one gate.
@@ -99,12 +106,14 @@ type Server struct {
 	auditing, receiving    sync.Mutex // held by the one call of its kind at a time; see call.alone
 	metrics                *metrics.Metrics
 	guard                  *guard.Guard
+	canary                 *canary.Canary // nil: the gate takes all
 	configured             configuredTokens
 	evidenceTokens         configuredTokens
 	logins                 *logins
 	retryAfter             []string
 	log                    *slog.Logger
 	refusals, refusedCalls *refusals
+	failedPasses, unshared *refusals
 	http                   [sides]*http.Server
 	started                time.Time
 	ending                 chan struct{} // closed when Shutdown begins
@@ -121,7 +130,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
 		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access,
-		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
+		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, canary: p.Canary,
 		sources:        map[string]*servedSource{},
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
@@ -130,6 +139,8 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		log:            c.Logger,
 		refusals:       newRefusals(c.Logger, "delivery refused"),
 		refusedCalls:   newRefusals(c.Logger, "call refused"),
+		failedPasses:   newRefusals(c.Logger, "delivery was passed on, and the upstream did not answer it"),
+		unshared:       newRefusals(c.Logger, "delivery was passed on that the gate would refuse"),
 		started:        time.Now(),
 		ending:         make(chan struct{}),
 		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
@@ -229,6 +240,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 		s.metrics.Request(r.Method, status, time.Since(received))
 	}()
 	if path := r.URL.Path; side != AdminSide && (path == webhookPath || strings.HasPrefix(path, webhookPrefix)) {
+		if s.canary != nil {
+			status = s.share(w, r, id, idText, received)
+			return
+		}
 		status = s.ingest(w, r, id, idText, received)
 		return
 	}

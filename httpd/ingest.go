@@ -73,34 +73,15 @@ var jsonType = []string{"application/json"}
 func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
 	receipt, refused := s.accept(x, r, id, idText, received)
-	h := w.Header()
-	h["Content-Type"] = jsonType
 	if refused != nil {
-		switch {
-		case refused.after != "":
-			h["Retry-After"] = []string{refused.after}
-		case refused.retry:
-			h["Retry-After"] = s.retryAfter
-		}
-		if x.source != nil {
-			x.source.counts.refused.Add(1)
-		}
-		switch refused.status {
-		case http.StatusUnauthorized:
-			h["Www-Authenticate"] = []string{"Bearer"}
-		case http.StatusMethodNotAllowed:
-			h["Allow"] = []string{cmp.Or(refused.allow, http.MethodPost)}
-		}
-		s.refusals.log(r, idText, refused)
-		s.metrics.Refused(refused.reason, refused.status)
-		s.answered(x, refused.status)
-		w.WriteHeader(refused.status)
-		w.Write(appendError(nil, refused.told, idText)) // the sender may be gone
+		status = s.refuse(w, r, x, idText, refused)
 		if refused.cause == nil || !isContextError(refused.cause) {
 			s.recycle(x)
 		} // else the queue may still refer to it
-		return refused.status
+		return status
 	}
+	h := w.Header()
+	h["Content-Type"] = jsonType
 	if x.greeting != nil {
 		x.source.counts.handshakes.Add(1)
 		s.refusals.handshake(r, idText, x.source.Name)
@@ -127,6 +108,33 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 	w.Write(x.answer) // a sender that is gone will repeat the event, and it will be a duplicate
 	s.recycle(x)
 	return http.StatusAccepted
+}
+
+// refuse answers a delivery that is not taken.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idText string, refused *refusal) (status int) {
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	switch {
+	case refused.after != "":
+		h["Retry-After"] = []string{refused.after}
+	case refused.retry:
+		h["Retry-After"] = s.retryAfter
+	}
+	if x.source != nil {
+		x.source.counts.refused.Add(1)
+	}
+	switch refused.status {
+	case http.StatusUnauthorized:
+		h["Www-Authenticate"] = []string{"Bearer"}
+	case http.StatusMethodNotAllowed:
+		h["Allow"] = []string{cmp.Or(refused.allow, http.MethodPost)}
+	}
+	s.refusals.log(r, idText, refused)
+	s.metrics.Refused(refused.reason, refused.status)
+	s.answered(x, refused.status)
+	w.WriteHeader(refused.status)
+	w.Write(appendError(nil, refused.told, idText)) // the sender may be gone
+	return refused.status
 }
 
 // accept does everything up to the Append. The delivery is in x afterwards, or the answer to a handshake. The rate of a source is counted

@@ -21,6 +21,8 @@ type Intake interface {
 	Receive(ctx context.Context, archive io.Reader, s evidence.Submission) (evidence.Receipt, error)
 	// List returns what is kept, oldest first.
 	List(context.Context) ([]evidence.Receipt, error)
+	// Find returns what is kept under an id, with its verdict. evidence.ErrUnknown: nothing is.
+	Find(ctx context.Context, id string) (evidence.Receipt, evidence.Verdict, error)
 }
 
 const (

@@ -37,8 +37,11 @@ func (s *Server) purgeOne(c *call) {
 	case d.State == hookgate.DeadLetterOpen && !loseEvents:
 		c.fail(http.StatusConflict, fmt.Sprintf(
 			`dead letter %s is open: a purge loses its event for ever, and so must say "loseEvents": true`, d.ID))
-	case c.begin(cut(fmt.Sprintf("%s (%s, %s)", d.ID, d.Identity, d.State))):
-		s.purge(c, []string{d.ID}, "")
+	default:
+		target := fmt.Sprintf("%s (%s, %s)", d.ID, d.Identity, d.State)
+		if c.approved(approvePurge, target) && c.begin(cut(target)) {
+			s.purge(c, []string{d.ID}, "")
+		}
 	}
 }
 
@@ -53,15 +56,15 @@ func (s *Server) purgeMany(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
+	target := sel.describe()
+	if !sel.permitted(c, approvePurge) {
+		return
+	}
 	letters, next, ok := s.selected(c, sel.filter, func(d *hookgate.StoredDeadLetter) bool {
 		return d.State != hookgate.DeadLetterPurged && (sel.loseEvents || d.State != hookgate.DeadLetterOpen)
 	})
 	if !ok {
 		return
-	}
-	target := describe(sel.filter)
-	if sel.loseEvents {
-		target += " losing events"
 	}
 	ids := make([]string, len(letters))
 	for i := range letters {

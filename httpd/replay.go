@@ -103,7 +103,10 @@ func (s *Server) replayMany(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	target := cut(describe(sel.filter))
+	target := cut(sel.describe())
+	if !sel.permitted(c, approveReplayAll) {
+		return
+	}
 	sel.filter.State, sel.filter.After = hookgate.DeadLetterOpen, place.after
 	if sel.filter.To.IsZero() || sel.filter.To.After(place.begun) {
 		sel.filter.To = place.begun

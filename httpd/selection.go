@@ -19,6 +19,26 @@ type selection struct {
 	loseEvents bool
 }
 
+// describe says what is selected, for the admin trail and for people.
+func (s *selection) describe() string {
+	if s.loseEvents {
+		return describe(s.filter) + " losing events"
+	}
+	return describe(s.filter)
+}
+
+// permitted reports whether the action may be done to what is selected. An approval holds for all calls that it takes, and for those dead
+// letters alone that there were when it was given: the filter is bounded so. If it returns false the call is answered.
+func (s *selection) permitted(c *call, action string) bool {
+	whole := *s
+	whole.filter.After = ""
+	decidedAt, ok := c.permitted(action, whole.describe(), s.filter.After != "")
+	if !decidedAt.IsZero() && (s.filter.To.IsZero() || s.filter.To.After(decidedAt)) {
+		s.filter.To = decidedAt
+	}
+	return ok
+}
+
 // dlqBatch is the number of dead letters that one call replays or purges at most, and what it does if it is not told.
 const dlqBatch = 500
 

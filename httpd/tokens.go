@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/canary"
 )
 
 // tokenName is what a token may be called.
@@ -97,6 +98,10 @@ func (s *Server) createToken(c *call) {
 // newToken makes a token of the members of a request. An error says what is wrong with them.
 func newToken(members map[string]string, now time.Time) (t hookgate.Token, err error) {
 	t = hookgate.Token{Name: members["name"], CreatedAt: now.Truncate(time.Microsecond).UTC()}
+	switch t.Name {
+	case canary.ActorPlan, canary.ActorGuard:
+		return t, fmt.Errorf("name %s is what the gate itself is called in the admin trail", t.Name)
+	}
 	if !tokenName.MatchString(t.Name) || strings.HasPrefix(t.Name, configuredName) {
 		return t, fmt.Errorf("name is not 1 to 64 letters, digits and ._@-, or begins with one of these or with %q", configuredName)
 	}

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -54,10 +55,15 @@ func (c *call) end(result string) bool {
 
 // failed ends an action that an error kept from being done, and answers 503.
 func (c *call) failed(doing string, err error) {
-	result := hookgate.ResultFailed + ": " + err.Error()
-	if c.end(strings.ToValidUTF8(result[:min(len(result), maxReason)], "")) {
+	if c.end(failedWith(err)) {
 		c.broken(doing, err)
 	}
+}
+
+// failedWith is the result of an action that an error kept from being done.
+func failedWith(err error) string {
+	result := hookgate.ResultFailed + ": " + err.Error()
+	return strings.ToValidUTF8(result[:min(len(result), maxReason)], "")
 }
 
 // record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes on if the caller hangs up.
@@ -66,7 +72,10 @@ func (c *call) record(target, result string) error {
 	a := hookgate.AdminAction{
 		At: time.Now().Truncate(time.Microsecond).UTC(), RequestID: c.id,
 		Actor: c.actor.name, Role: c.actor.role, RemoteAddr: c.request.RemoteAddr,
-		Action: c.route.Action, Target: target, Reason: c.reason, Result: result,
+		Action: cmp.Or(c.action, c.route.Action), Target: target, Reason: c.reason, Result: result,
+	}
+	if c.approval != 0 {
+		a.Target += fmt.Sprintf(" (approval %d)", c.approval)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()

@@ -100,6 +100,7 @@ func TestPatience(t *testing.T) {
 type memory struct {
 	ModeQueue
 	mode     hookgate.Mode
+	canary   hookgate.Canary
 	appended atomic.Int64
 	closed   bool
 }
@@ -115,9 +116,11 @@ func (m *memory) Stats(context.Context) (hookgate.QueueStats, error) {
 	return hookgate.QueueStats{Depth: 7}, nil
 }
 
-func (m *memory) Mode() hookgate.Mode                                 { return m.mode }
-func (m *memory) SetMode(_ context.Context, mode hookgate.Mode) error { m.mode = mode; return nil }
-func (m *memory) Close() error                                        { m.closed = true; return nil }
+func (m *memory) Mode() hookgate.Mode                                  { return m.mode }
+func (m *memory) SetMode(_ context.Context, mode hookgate.Mode) error  { m.mode = mode; return nil }
+func (m *memory) Canary() hookgate.Canary                              { return m.canary }
+func (m *memory) SetCanary(_ context.Context, c hookgate.Canary) error { m.canary = c; return nil }
+func (m *memory) Close() error                                         { m.closed = true; return nil }
 
 // TestQueue: until the queue is open appends fail with the reason, the mode is the remembered one and consumers wait; then
 // everything goes to it.
@@ -146,6 +149,10 @@ func TestQueue(t *testing.T) {
 		if err := q.SetMode(t.Context(), hookgate.ModeNormal); !errors.Is(err, errAway) {
 			t.Errorf("setting the mode got %v", err)
 		}
+		canary := hookgate.Canary{Version: 1, Percent: 7}
+		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errAway) || q.Canary() != (hookgate.Canary{}) {
+			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
+		}
 		consumed := make(chan error, 1)
 		go func() {
 			_, err := q.Consume(t.Context())
@@ -164,6 +171,9 @@ func TestQueue(t *testing.T) {
 			t.Error(err)
 		}
 		check(nil, hookgate.ModeReadOnly)
+		if err := q.SetCanary(t.Context(), canary); err != nil || q.Canary() != canary {
+			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
+		}
 		if err := q.Close(); err != nil || !inner.closed || inner.appended.Load() != 2 {
 			t.Errorf("close got %v, closed is %v, appended were %d", err, inner.closed, inner.appended.Load())
 		}

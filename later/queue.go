@@ -8,11 +8,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// ModeQueue is a queue that also keeps the mode of the gate.
+// ModeQueue is a queue that also keeps the mode of the gate, and its canary.
 type ModeQueue interface {
 	hookgate.Queue
 	Mode() hookgate.Mode
 	SetMode(context.Context, hookgate.Mode) error
+	Canary() hookgate.Canary
+	SetCanary(context.Context, hookgate.Canary) error
 	io.Closer
 }
 
@@ -97,6 +99,24 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 		return err
 	}
 	return opened.SetMode(ctx, m)
+}
+
+// Canary returns the canary that the queue keeps, or until it is open the one that nobody has set.
+func (q *Queue) Canary() hookgate.Canary {
+	opened, err := q.Opened()
+	if err != nil {
+		return hookgate.Canary{}
+	}
+	return opened.Canary()
+}
+
+// SetCanary keeps a canary in the queue. It fails until that is open.
+func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
+	opened, err := q.Opened()
+	if err != nil {
+		return err
+	}
+	return opened.SetCanary(ctx, c)
 }
 
 // Close ends the attempts, or closes the queue if it is open.

@@ -38,6 +38,7 @@ var (
 	inFlight      = desc("webhook_in_flight", "Webhooks between their last byte and their answer.")
 	inFlightLimit = desc("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
 	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
+	canaryPercent = desc("hookgate_canary_percent", "Share of the ordering keys that the gate takes; 100 if there is no canary.")
 	bodyLimit     = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )
 
@@ -53,7 +54,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
 		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
-		inFlight, inFlightLimit, bodyMemory, bodyLimit,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent,
 	} {
 		to <- d
 	}
@@ -83,6 +84,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		to.gauge(storeRows, float64(rows.DeadLetters), "dead_letters")
 	}
 	to.gauge(storeUp, one(err == nil))
+	percent := 100
+	if g.config.CanaryPercent != nil {
+		percent = g.config.CanaryPercent()
+	}
+	to.gauge(canaryPercent, float64(percent))
 	if g.config.Holdings != nil {
 		h := g.config.Holdings()
 		to.gauge(partitions, float64(h.Partitions))

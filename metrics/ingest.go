@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -97,12 +98,12 @@ func (m *Metrics) startReasons() {
 
 // Refused counts a webhook that was refused. The reason is one of the Reason constants, or empty: then the status tells.
 func (m *Metrics) Refused(reason string, status int) {
-	if reason == "" {
-		if reason = reasons[status]; reason == "" {
-			reason = other
-		}
-	}
-	m.refused.WithLabelValues(reason).Inc()
+	m.refused.WithLabelValues(m.Reason(reason, status)).Inc()
+}
+
+// Reason returns the label of a refusal.
+func (m *Metrics) Reason(reason string, status int) string {
+	return cmp.Or(reason, reasons[status], other)
 }
 
 // Appended tells how long the queue took for a webhook, and the error of the append.

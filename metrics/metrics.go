@@ -49,6 +49,8 @@ type Config struct {
 	Guard    func() guard.Status
 	Holdings func() Holdings
 	Pool     func() Pool
+	// CanaryPercent is asked too; nil: there is no canary, and the gate takes all.
+	CanaryPercent func() int
 	// Version is shown as a label of hookgate_build_info.
 	Version string
 }
@@ -86,6 +88,7 @@ type Metrics struct {
 	inversions   *prometheus.CounterVec
 	workers      prometheus.Gauge
 	pruning      pruning
+	shared       shared
 
 	// types holds a *typeMetrics for each event type that has a label value.
 	types    sync.Map
@@ -126,7 +129,7 @@ func New(c Config) *Metrics {
 	for i, outcome := range [...]string{"appended", "full", "failed"} {
 		m.appended[i] = appended.WithLabelValues(outcome)
 	}
-	m.pruning = newPruning(m.registry)
+	m.pruning, m.shared = newPruning(m.registry), newShared(m.registry)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": c.Version},
 	})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -40,40 +39,13 @@ way, or that the process ended before it could say what came of it.`,
 	c.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one row of the trail a line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		rows, err := c.actions(cmd.Context())
+		rows, err := c.allRows(cmd.Context(), "/admin/actions", "actions", url.Values{})
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			for _, row := range rows {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), string(row)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		return printActions(cmd.OutOrStdout(), rows)
+		return printRows(cmd.OutOrStdout(), rows, asJSON, printActions)
 	}
 	return cmd
-}
-
-// actions reads the whole admin trail.
-func (c *client) actions(ctx context.Context) (rows []json.RawMessage, err error) {
-	query := url.Values{"limit": {"1000"}}
-	for {
-		var page struct {
-			Actions []json.RawMessage
-			Next    string
-		}
-		if err := c.get(ctx, "/admin/actions", query, &page); err != nil {
-			return nil, err
-		}
-		rows = append(rows, page.Actions...)
-		if page.Next == "" {
-			return rows, nil
-		}
-		query.Set("after", page.Next)
-	}
 }
 
 // printActions prints one line for each action: its last row.

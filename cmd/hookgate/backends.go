@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/later"
@@ -30,6 +31,7 @@ import (
 type backends struct {
 	queue  hookgate.Queue
 	mode   httpd.ModeKeeper
+	canary canary.Keeper
 	store  hookgate.Store
 	reader hookgate.Reader
 	purger hookgate.Purger
@@ -91,7 +93,7 @@ func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger
 		return err
 	}
 	b.opened = append(b.opened, q)
-	b.queue, b.mode = q, q
+	b.queue, b.mode, b.canary = q, q, q
 	b.holdings = func() metrics.Holdings { return metrics.Holdings{Partitions: q.Owned()} }
 	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
 	return nil
@@ -115,7 +117,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 		return err
 	}
 	b.opened = append(b.opened, q)
-	b.queue, b.mode = q, q
+	b.queue, b.mode, b.canary = q, q, q
 	b.holdings = func() metrics.Holdings {
 		opened, away := q.Opened()
 		if away != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,10 @@ type client struct {
 	target, dataDir string
 	// reason is why something is changed, for the admin trail.
 	reason string
+	// approval is the one that a change uses, if there is one. With wait a change that needs one waits for it, and told is where it says so.
+	approval string
+	wait     bool
+	told     func() io.Writer
 }
 
 // register adds the flags that say which gate is meant.
@@ -110,6 +115,9 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if c.reason != "" {
 		req.Header.Set("X-Reason", c.reason)
 	}
+	if c.approval != "" {
+		req.Header.Set("X-Approval", c.approval)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gate (is it running, and is --target right?): %w", err)
@@ -137,17 +145,30 @@ func (c *client) get(ctx context.Context, path string, query url.Values, v any) 
 	return decodeAnswer(body, v)
 }
 
-// change makes a call that changes something, and decodes its JSON answer into v. An empty body is none.
+// change makes a call that changes something, and decodes its JSON answer into v. An empty body is none. If the call needs an
+// approval, change waits for that or says what to do.
 func (c *client) change(ctx context.Context, method, path, body string, v any) error {
-	var text io.Reader
-	if body != "" {
-		text = strings.NewReader(body)
+	for {
+		var text io.Reader
+		if body != "" {
+			text = strings.NewReader(body)
+		}
+		stream, err := c.do(ctx, method, path, nil, "application/json", text)
+		if err != nil {
+			return err
+		}
+		var answer json.RawMessage
+		if err := decodeAnswer(stream, &answer); err != nil {
+			return err
+		}
+		asked, needed := approvalAsked(answer)
+		if !needed {
+			return decodeAnswer(io.NopCloser(bytes.NewReader(answer)), v)
+		}
+		if err := c.awaitApproval(ctx, asked); err != nil {
+			return err
+		}
 	}
-	answer, err := c.do(ctx, method, path, nil, "application/json", text)
-	if err != nil {
-		return err
-	}
-	return decodeAnswer(answer, v)
 }
 
 // getOpen is get for what is open to everyone.

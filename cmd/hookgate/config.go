@@ -37,6 +37,7 @@ type config struct {
 	AllowUnauthenticated bool `koanf:"allow_unauthenticated"`
 
 	Admin     adminConfig             `koanf:"admin"`
+	Approvals approvalsConfig         `koanf:"approvals"`
 	Evidence  evidenceConfig          `koanf:"evidence"`
 	HTTP      httpConfig              `koanf:"http"`
 	TLS       tlsConfig               `koanf:"tls"`
@@ -47,6 +48,7 @@ type config struct {
 	Worker    workerConfig            `koanf:"worker"`
 	Retention retentionConfig         `koanf:"retention"`
 	Guard     guardConfig             `koanf:"guard"`
+	Canary    canaryConfig            `koanf:"canary"`
 	Tracing   tracingConfig           `koanf:"tracing"`
 	Sources   map[string]sourceConfig `koanf:"sources"`
 }
@@ -64,6 +66,13 @@ type adminConfig struct {
 	FailedLogins int    `koanf:"failed_logins"`
 	// AuditTimeout bounds GET /api/audit/verify.
 	AuditTimeout time.Duration `koanf:"audit_timeout"`
+}
+
+// approvalsConfig is about what one person does and another must approve.
+type approvalsConfig struct {
+	Required   []string      `koanf:"required"`
+	Expiry     time.Duration `koanf:"expiry"`
+	MaxPending int           `koanf:"max_pending"`
 }
 
 // evidenceConfig is about evidence that others hand in.
@@ -162,6 +171,7 @@ func defaultConfig() config {
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
 		Admin:           adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute},
+		Approvals:       approvalsConfig{Expiry: time.Hour, MaxPending: 20},
 		Evidence:        evidenceConfig{MaxSize: 256 << 20, MaxBundles: 1000, Timeout: 10 * time.Minute},
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
@@ -192,6 +202,7 @@ func defaultConfig() config {
 		},
 		Retention: retentionConfig{SharePercent: 10},
 		Guard:     defaultGuardConfig,
+		Canary:    defaultCanaryConfig,
 		Tracing:   tracingConfig{Sample: 0.01},
 		Sources:   map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
@@ -352,6 +363,7 @@ func (c config) check() error {
 		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
 		"admin.audit_timeout": int64(c.Admin.AuditTimeout), "evidence.max_size": int64(c.Evidence.MaxSize),
 		"evidence.max_bundles": int64(c.Evidence.MaxBundles), "evidence.timeout": int64(c.Evidence.Timeout),
+		"approvals.expiry": int64(c.Approvals.Expiry), "approvals.max_pending": int64(c.Approvals.MaxPending),
 		"redis.timeout": int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,
 		"database.max_connections": int64(c.Database.MaxConnections), "database.connect_timeout": int64(c.Database.ConnectTimeout),
 		"database.statement_timeout": int64(c.Database.StatementTimeout),
@@ -367,6 +379,9 @@ func (c config) check() error {
 		}
 	}
 	if err := c.Guard.check(); err != nil {
+		return err
+	}
+	if err := c.Canary.check(c.HTTP.WriteTimeout, len(c.Evidence.PublicKeys)); err != nil {
 		return err
 	}
 	switch {
@@ -396,6 +411,11 @@ func (c config) check() error {
 		return errors.New("queue.partitions must be at most 4096")
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
 		return fmt.Errorf("log_level %q is not one of debug, info, warn, error", c.LogLevel)
+	}
+	for _, action := range c.Approvals.Required {
+		if !slices.Contains(httpd.ApprovalActions(), action) {
+			return fmt.Errorf("approvals.required: %q is none of %s", action, strings.Join(httpd.ApprovalActions(), ", "))
+		}
 	}
 	if err := c.Retention.check(c.Queue.ClaimTTL); err != nil {
 		return err

@@ -63,6 +63,10 @@ func TestBadSettings(t *testing.T) {
 		{"queue: {high_water: 0}", "", "queue.high_water"},
 		{"queue: {partitions: 100000}", "", "queue.partitions"},
 		{"log_level: loud", "", "loud"},
+		{"approvals: {required: [dlq_purge, dlq]}", "", `"dlq"`},
+		{"approvals: {expiry: 0s}", "", "approvals.expiry"},
+		{"approvals: {max_pending: 0}", "", "approvals.max_pending"},
+		{"", "HOOKGATE_APPROVALS_REQUIRED=canary,purge", `"purge"`},
 		{"retention: {events: 24h}", "", "queue.claim_ttl"},
 		{"retention: {events: 24h}", "", "retention.events"},
 		{"retention: {events: 720h, trail: 719h}", "", "retention.trail"},
@@ -84,6 +88,20 @@ func TestBadSettings(t *testing.T) {
 		{"guard: {in_flight: {max: 50}}", "", "guard.in_flight"},
 		{"guard: {in_flight: {max: -1}}", "", "guard.in_flight"},
 		{"guard: {recovery: -1s}", "", "guard.recovery"},
+		{"canary: {percent: 5}", "", "canary.upstream"},
+		{"canary: {plan: [{percent: 5}]}", "", "canary.upstream"},
+		{"canary: {upstream: 'old:80'}", "", "canary.upstream"},
+		{"canary: {upstream: 'http://u:p@old'}", "", "canary.upstream"},
+		{"canary: {upstream: 'http://old?a=b'}", "", "canary.upstream"},
+		{"canary: {upstream: 'http://old', percent: 101}", "", "canary.percent"},
+		{"canary: {upstream: 'http://old', timeout: 30s}", "", "http.write_timeout"},
+		{"canary: {upstream: 'http://old', max_connections: 0}", "", "canary.max_connections"},
+		{"canary: {upstream: 'http://old', plan: [{percent: 5, for: 1h}, {percent: 5}]}", "", "step 2"},
+		{"canary: {upstream: 'http://old', plan: [{percent: 5, until: 1h}]}", "", "until"},
+		{"canary: {upstream: 'http://old', plan: ['5:many']}", "", "5:many"},
+		{"canary: {upstream: 'http://old'}", "HOOKGATE_CANARY_PLAN=5:1h,100:x", "100:x"},
+		{"canary: {upstream: 'http://old', require_evidence: true}", "", "evidence.public_keys"},
+		{"canary: {upstream: 'http://old', require_evidence: true, percent: 5}\nevidence: {public_keys: [a]}", "", "canary.percent"},
 		{"worker: {max_rate: -5}", "", "worker.max_rate"},
 		{"tracing: {sample: 1.5}", "", "tracing.sample"},
 		{"tracing: {sample: .nan}", "", "tracing.sample"},
@@ -98,6 +116,22 @@ func TestBadSettings(t *testing.T) {
 		}
 		if _, err := loadConfig(env, nil); err == nil || !strings.Contains(err.Error(), test.names) {
 			t.Errorf("%s %s: error %q does not name %s", test.file, test.env, err, test.names)
+		}
+	}
+}
+
+// TestCanaryPlanSetting: a plan is written as a list of steps, as a list of texts, or as one text.
+func TestCanaryPlanSetting(t *testing.T) {
+	want := canaryPlan{{10, 30 * time.Minute}, {50, time.Hour}, {100, 0}}
+	for _, test := range []struct{ file, env string }{
+		{"canary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}, {percent: 50, for: 1h}, {percent: 100}]}", ""},
+		{"canary: {upstream: 'http://old', plan: ['10:30m', '50:1h', '100']}", ""},
+		{"canary: {upstream: 'http://old', plan: '10:30m,50:1h,100'}", ""},
+		{"canary: {upstream: 'http://old', plan: [{percent: 1}]}", "HOOKGATE_CANARY_PLAN=10:30m, 50:1h, 100"},
+	} {
+		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test.file), test.env}, nil)
+		if err != nil || !reflect.DeepEqual(c.Canary.Plan, want) {
+			t.Errorf("%s %s makes %v, %v", test.file, test.env, c.Canary.Plan, err)
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 //	store.db      events, lineage, dead letters
 //	spool.db      what is acknowledged while Redis is away
 //	mode          the mode that Redis had when it was seen last
+//	canary        the canary that was in effect last, with Redis
 //	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
 //	evidence/     bundles that were handed in
 //	hookgate.lock who uses the folder now
@@ -29,6 +30,7 @@ type dataDir string
 func (d dataDir) queueFile() string   { return filepath.Join(string(d), "queue.db") }
 func (d dataDir) spoolFile() string   { return filepath.Join(string(d), "spool.db") }
 func (d dataDir) modeFile() string    { return filepath.Join(string(d), "mode") }
+func (d dataDir) canaryFile() string  { return filepath.Join(string(d), "canary") }
 func (d dataDir) storeFile() string   { return filepath.Join(string(d), "store.db") }
 func (d dataDir) evidenceDir() string { return filepath.Join(string(d), "evidence") }
 func (d dataDir) keyFile(name string) string {
@@ -124,6 +126,32 @@ func (d dataDir) keepMode(m hookgate.Mode) error {
 	}
 	if err := writeDurably(d.modeFile(), []byte(m+"\n")); err != nil {
 		return fmt.Errorf("keep mode %s for the next start: %w", m, err)
+	}
+	return nil
+}
+
+// canary returns the canary that was kept, or the one that nobody has set.
+func (d dataDir) canary() (hookgate.Canary, error) {
+	text, err := os.ReadFile(d.canaryFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return hookgate.Canary{}, nil
+	} else if err != nil {
+		return hookgate.Canary{}, fmt.Errorf("read the canary that was in effect last: %w", err)
+	}
+	c, err := hookgate.ParseCanary(strings.TrimSpace(string(text)))
+	if err != nil {
+		return c, fmt.Errorf("%s: %w; delete it, and Redis alone tells", d.canaryFile(), err)
+	}
+	return c, nil
+}
+
+// keepCanary keeps a canary for the next start.
+func (d dataDir) keepCanary(c hookgate.Canary) error {
+	if kept, err := d.canary(); err == nil && kept == c {
+		return nil
+	}
+	if err := writeDurably(d.canaryFile(), []byte(c.String()+"\n")); err != nil {
+		return fmt.Errorf("keep canary of %d percent for the next start: %w", c.Percent, err)
 	}
 	return nil
 }

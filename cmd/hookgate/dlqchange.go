@@ -41,6 +41,7 @@ func (l *letterChange) register(cmd *cobra.Command) {
 	l.filter, l.body = letterFilter{}, map[string]any{}
 	l.client.register(cmd)
 	l.registerReason(cmd)
+	l.registerApproval(cmd)
 	l.filter.register(cmd)
 	cmd.Flags().BoolVar(&l.all, "all", false, "all of them")
 	cmd.Flags().BoolVar(&l.asJSON, "json", false, "print NDJSON, a line for each dead letter")
@@ -63,7 +64,12 @@ func (l *letterChange) run(cmd *cobra.Command, ids []string, take func(json.RawM
 	var finish func()
 	l.show, finish = countProgress(l.status, l.past)
 	defer finish()
+	if len(ids) > 1 && l.approval != "" {
+		return errors.New("--approval is for one dead letter, or for those of a filter; several ids need one each: use a filter, or --wait")
+	}
+	named := l.approval
 	for _, id := range ids {
+		l.approval = named // not the one that the dead letter before waited for
 		if err := l.one(cmd.Context(), id, take); err != nil {
 			return err
 		}
@@ -203,8 +209,11 @@ rejects again is a new dead letter. It works in the mode read_only too.
 When the queue is full it waits and goes on. After an interruption run it again: what
 is stored by then is not replayed again.
 
+If the gate wants an approval for this (approvals.required), nothing is done until another
+person has given it: hookgate approvals. It covers what is a dead letter by then.
+
 Exit code 0: everything selected is queued, or is stored already. 1: something could not
-be replayed. 2: the gate could not be asked.`,
+be replayed, or was denied. 2: the gate could not be asked, or an approval is needed.`,
 		Example: `  hookgate dlq replay 17 18
   hookgate dlq replay --failed-with "violates check constraint" --reason "fixed in 4.2"
   hookgate dlq replay --all && hookgate drain && hookgate dlq list`,
@@ -256,8 +265,11 @@ A dead letter that is open is the only place where its event is kept, and a purg
 that event for ever. So open ones are purged only with --lose-events; without it a filter
 or --all takes the stored and superseded ones alone.
 
-Exit code 0: everything selected is purged. 1: something could not be purged. 2: the
-gate could not be asked.`,
+If the gate wants an approval for this (approvals.required), nothing is done until another
+person has given it: hookgate approvals. It covers what is a dead letter by then.
+
+Exit code 0: everything selected is purged. 1: something could not be purged, or was
+denied. 2: the gate could not be asked, or an approval is needed.`,
 		Example: `  hookgate dlq purge --all
   hookgate dlq purge 17 --lose-events --reason "test traffic"
   hookgate dlq purge --type order.test --lose-events`,

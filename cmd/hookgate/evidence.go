@@ -87,20 +87,8 @@ that was changed is named. 2: it could not be checked.`,
 		if err != nil {
 			return err
 		}
-		if info, err := os.Stat(args[0]); err != nil || !info.IsDir() {
-			return fmt.Errorf("there is no folder %s", args[0])
-		}
-		by, err := evidence.Verify(args[0], known...)
-		var changed *evidence.ChangedError
-		if errors.As(err, &changed) {
-			return &exitError{exitFail, fmt.Errorf("evidence in %s: %w", args[0], err)}
-		} else if err != nil {
-			return err
-		}
-		v, err := certify.Recheck(args[0])
-		if errors.Is(err, certify.ErrNotDerived) {
-			return &exitError{exitFail, fmt.Errorf("evidence in %s: %w (it was signed so)", args[0], err)}
-		} else if err != nil {
+		by, v, err := verifyEvidence(args[0], known)
+		if err != nil {
 			return err
 		}
 		if asJSON {
@@ -116,6 +104,26 @@ that was changed is named. 2: it could not be checked.`,
 		return err
 	}
 	return cmd
+}
+
+// verifyEvidence checks that the evidence in a folder is what was signed, by one of the keys if there are any, and that its verdict follows
+// from it.
+func verifyEvidence(dir string, known []ed25519.PublicKey) (by ed25519.PublicKey, v certify.Verdict, err error) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, v, fmt.Errorf("there is no folder %s", dir)
+	}
+	by, err = evidence.Verify(dir, known...)
+	var changed *evidence.ChangedError
+	if errors.As(err, &changed) {
+		return nil, v, &exitError{exitFail, fmt.Errorf("evidence in %s: %w", dir, err)}
+	} else if err != nil {
+		return nil, v, err
+	}
+	v, err = certify.Recheck(dir)
+	if errors.Is(err, certify.ErrNotDerived) {
+		err = &exitError{exitFail, fmt.Errorf("evidence in %s: %w (it was signed so)", dir, err)}
+	}
+	return by, v, err
 }
 
 func readPublicKeys(paths []string) (keys []ed25519.PublicKey, err error) {

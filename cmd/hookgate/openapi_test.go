@@ -79,7 +79,8 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 
 // describedAnswers tries every call of the matrix with each kind of caller, and each call that does something in a way that works.
 func describedAnswers(t *testing.T, v validator.Validator) {
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40"}})
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40", "HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
+		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
 	admin, key := "Bearer "+g.key(adminTokenName), "Bearer "+g.key(bearerKeyName)
 	answered := map[string]bool{} // operations by method, path and status
 	try := func(want int, method, path, body string, header ...string) {
@@ -150,18 +151,50 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{200, "DELETE", "/admin/tokens/bob", ""}, {404, "DELETE", "/admin/tokens/carol", ""}, {200, "GET", "/admin/tokens", ""},
 		{200, "POST", "/admin/maintenance", `{"mode":"read_only"}`}, {503, "GET", "/readyz", ""}, {503, "POST", "/webhooks", "{}"},
 		{200, "GET", "/admin/maintenance", ""}, {200, "POST", "/admin/maintenance", `{"mode":"normal"}`},
+		{200, "GET", "/admin/canary", ""}, {200, "POST", "/admin/canary", `{"plan":"back"}`}, {502, "POST", "/webhooks", "{}"},
+		{200, "POST", "/admin/canary", `{"plan":"start"}`}, {409, "POST", "/admin/canary", `{"plan":"start"}`}, {200, "POST", "/admin/canary", `{"percent":100}`},
 		{200, "GET", "/admin/actions", ""}, {200, "GET", "/admin/actions?limit=1&after=1", ""}, {400, "GET", "/admin/actions?after=x", ""},
 		{200, "GET", "/admin/dlq", ""}, {200, "GET", "/admin/dlq?limit=1&state=all", ""}, {400, "GET", "/admin/dlq?state=none", ""},
 		{200, "GET", "/admin/dlq/2", ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", "/admin/dlq/2/body", ""},
 		{202, "POST", "/admin/dlq/2/replay", ""}, {202, "POST", "/admin/dlq/replay", `{"all":true,"limit":1}`},
 		{200, "POST", "/admin/dlq/replay", `{"filter":{"type":"none"}}`}, {400, "POST", "/admin/dlq/replay", "{}"},
-		{409, "POST", "/admin/dlq/4/purge", ""}, {200, "POST", "/admin/dlq/4/purge", `{"loseEvents":true}`}, {410, "GET", "/admin/dlq/4/body", ""},
-		{409, "POST", "/admin/dlq/4/replay", ""}, {200, "POST", "/admin/dlq/purge", `{"all":true,"loseEvents":true}`},
-		{200, "GET", "/admin/dlq/4", ""}, {200, "GET", "/api/trace/bad-2", ""},
+		{409, "POST", "/admin/dlq/4/purge", ""}, {400, "POST", "/admin/dlq/4/purge", `{"loseEvents":true}`},
 		{200, "GET", "/debug/pprof/goroutine?debug=1", ""}, {200, "GET", "/debug/pprof/heap", ""}, {404, "GET", "/debug/pprof/none", ""},
 	}
 	for _, o := range operations {
 		try(o.want, o.method, o.path, o.body, "Authorization", admin)
+	}
+	carol := "Bearer " + g.newToken("carol-the-second", hookgate.RoleAdmin, "")
+	for n, purge := range []struct{ path, body string }{
+		{"/admin/dlq/4/purge", `{"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true,"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true}`},
+	} {
+		id := fmt.Sprint(n + 1)
+		for _, o := range []struct {
+			want         int
+			path, body   string
+			who, because string
+		}{
+			{202, purge.path, purge.body, admin, "tests"}, {202, purge.path, purge.body, admin, "tests"},
+			{400, "/admin/approvals/" + id + "/approve", "", carol, ""}, {403, "/admin/approvals/" + id + "/approve", "", admin, "mine"},
+			{200, "/admin/approvals/" + id + "/approve", "", carol, "fine"}, {409, "/admin/approvals/" + id + "/approve", "", carol, "fine"},
+			{403, purge.path, purge.body, carol, ""}, {200, purge.path, purge.body, admin, ""}, {403, purge.path, purge.body, admin, ""},
+			{409, "/admin/approvals/" + id + "/deny", "", admin, "done"},
+		} {
+			try(o.want, "POST", o.path, o.body, "Authorization", o.who, "X-Reason", o.because, "X-Approval", map[bool]string{true: "", false: id}[o.want == 202])
+		}
+		try(200, "GET", "/admin/approvals/"+id, "", "Authorization", admin)
+	}
+	try(202, "POST", "/admin/dlq/purge", `{"filter":{"type":"none"}}`, "Authorization", admin, "X-Reason", "tests")
+	try(200, "POST", "/admin/approvals/4/deny", "", "Authorization", carol, "X-Reason", "no")
+	for _, query := range []string{"", "?state=used", "?limit=2&after=1"} {
+		try(200, "GET", "/admin/approvals"+query, "", "Authorization", admin)
+	}
+	try(400, "GET", "/admin/approvals?state=none", "", "Authorization", admin)
+	for _, o := range []struct {
+		want         int
+		method, path string
+	}{{410, "GET", "/admin/dlq/4/body"}, {409, "POST", "/admin/dlq/4/replay"}, {200, "GET", "/admin/dlq/4"}, {200, "GET", "/api/trace/bad-2"}} {
+		try(o.want, o.method, o.path, "", "Authorization", admin)
 	}
 	try(200, "GET", "/api/events", "", "Authorization", admin, "Accept", "application/x-ndjson")
 	try(200, "GET", "/admin/dlq?state=all", "", "Authorization", admin, "Accept", "application/x-ndjson")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
@@ -122,17 +123,27 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
-	m := metrics.New(metrics.Config{
+	var protection *guard.Guard // which may take the canary back; the canary asks it only when it runs
+	shared, err := newCanary(c, b, func() ([]string, error) { return wordOf(protection.Status()) }, log)
+	if err != nil {
+		return err
+	}
+	protection = guard.New(guardConfigOf(c, b.queue.Stats, log))
+	described := metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
-	})
+	}
+	if shared != nil {
+		defer shared.Close()
+		described.CanaryPercent = shared.Percent
+	}
+	m := metrics.New(described)
 	edge, err := httpConfigOf(c, keys, around, log)
 	if err != nil {
 		return err
 	}
 	server, err := httpd.New(edge, sources,
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access,
-			Verify: verifierOf(c), Intake: depot, Metrics: m, Guard: protection})
+			Verify: verifierOf(c), Intake: depot, Metrics: m, Guard: protection, Canary: shared})
 	if err != nil {
 		return err
 	}
@@ -144,11 +155,14 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.pruner, m) })
 	}
 	workers.Go(func() { protection.Run(working) })
+	if shared != nil {
+		workers.Go(func() { shared.Run(working) })
+	}
 	defer workers.Wait()
 	defer stopWorking()
 
 	serving := reached.serve(server)
-	announce(out, c, keys, reached, b)
+	announce(out, c, keys, reached, b, shared)
 	log.Info("serving", "listen", reached.public.Addr().String(), "admin_listen", reached.admin.Addr().String(), "role", c.Role, "data_dir", c.DataDir, "version", versionText())
 
 	select {
@@ -196,8 +210,10 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		IdleTimeout:       c.HTTP.IdleTimeout,
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
+		Approvals:         httpd.ApprovalRules(c.Approvals),
 		FailedLogins:      c.Admin.FailedLogins,
 		AuditTimeout:      c.Admin.AuditTimeout,
+		MaxEvidenceAge:    c.Canary.MaxEvidenceAge,
 		EvidenceTokens:    k.evidenceTokens,
 		MaxEvidence:       int64(c.Evidence.MaxSize),
 		EvidenceTimeout:   c.Evidence.Timeout,
@@ -250,7 +266,7 @@ func retentionConfigOf(c config, log *slog.Logger) retention.Config {
 }
 
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
-func announce(to io.Writer, c config, k credentials, l listeners, b *backends) {
+func announce(to io.Writer, c config, k credentials, l listeners, b *backends, shared *canary.Canary) {
 	out := &bytes.Buffer{} // written at once, so that who waits for the first line has them all
 	defer out.WriteTo(to)
 	url := urlOf(l.public, c.TLS.CertFile != "")
@@ -264,6 +280,9 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends) {
 	}
 	if mode := b.mode.Mode(); mode != hookgate.ModeNormal {
 		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
+	}
+	if shared != nil {
+		fmt.Fprintf(out, "Canary: %d percent of the ordering keys are taken here, everything else goes on to %s.\n", shared.Percent(), c.Canary.Upstream)
 	}
 	if c.Role == roleWorker {
 		fmt.Fprintln(out, "Role is worker: webhooks are taken by other processes.")

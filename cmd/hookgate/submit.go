@@ -72,6 +72,14 @@ be handed in.`,
 	return cmd
 }
 
+// evidenceRefused is what whoever collects evidence answers when it does not take some.
+type evidenceRefused struct {
+	code int
+	told string
+}
+
+func (e *evidenceRefused) Error() string { return "the evidence was refused: " + e.told }
+
 // submit uploads a bundle while it is being packed and returns the answer.
 func submit(cmd *cobra.Command, dir, address, token, application, gate string, timeout time.Duration) (string, error) {
 	manifest, err := os.ReadFile(filepath.Join(dir, evidence.ManifestFile))
@@ -124,7 +132,7 @@ func submit(cmd *cobra.Command, dir, address, token, application, gate string, t
 		return "", fmt.Errorf("hand in evidence: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return "", &exitError{exitFail, fmt.Errorf("the evidence was refused: %s: %s", resp.Status, strings.TrimSpace(string(text)))}
+		return "", &exitError{exitFail, &evidenceRefused{resp.StatusCode, resp.Status + ": " + strings.TrimSpace(string(text))}}
 	}
 	return string(text), nil
 }

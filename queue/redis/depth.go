@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// pollEvery is how often the depth, the mode and the health are looked at.
+	// pollEvery is how often the depth, the settings and the health are looked at.
 	pollEvery = 100 * time.Millisecond
 	// restEvery is how many of these looks make one where this process neither appends nor consumes.
 	restEvery = 5

@@ -16,7 +16,7 @@ import (
 //	hookgate:{7}:leases        string   number of the last lease
 //	hookgate:{7}:probe         string   written while writing fails, to see whether it works again
 //	hookgate:{meta}:members    zset     consumers, by the time of their last heartbeat (ms since 1970)
-//	hookgate:{meta}:settings   hash     mode, partitions
+//	hookgate:{meta}:settings   hash     mode, partitions, canary (its version, a space, JSON)
 //
 // <hash> is Identity.Hash.
 type keys struct {

@@ -26,6 +26,31 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 	return nil
 }
 
+// Canary returns the canary that was kept last, in any process; what another one keeps is seen within a second while
+// Redis answers.
+func (q *Queue) Canary() hookgate.Canary { return *q.canary.Load() }
+
+// SetCanary keeps a canary in Redis if it is newer than the one that is kept there. hookgate.ErrCanaryChanged: it is not, and what Canary
+// returns is taken up anew. After any other error it may have been kept all the same; the same call again is harmless.
+func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
+	if q.isClosed() {
+		return hookgate.ErrClosed
+	}
+	text, err := q.run(ctx, call{canaryScript, []string{q.keys.settings}, []string{strconv.FormatInt(c.Version, 10), c.String()}}).ToString()
+	if err != nil {
+		return fmt.Errorf("keep canary of %d percent in redis: %w", c.Percent, q.explain(ctx, err))
+	}
+	kept, err := hookgate.ParseCanary(text)
+	if err != nil {
+		return fmt.Errorf("keep canary of %d percent in redis: %w", c.Percent, err)
+	}
+	q.canary.Store(&kept)
+	if text != c.String() {
+		return hookgate.ErrCanaryChanged
+	}
+	return nil
+}
+
 // takeUp lets a mode take effect.
 func (q *Queue) takeUp(m hookgate.Mode) {
 	q.telling.Lock()
@@ -41,10 +66,10 @@ func (q *Queue) settle(ctx context.Context, field, value, when string) (string, 
 	return text, q.explain(ctx, err)
 }
 
-// readSettings takes up the mode, and makes sure that the number of partitions is still that of this process.
+// readSettings takes up mode and canary, and makes sure that the number of partitions is still that of this process.
 func (q *Queue) readSettings(ctx context.Context) error {
-	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions").Build()).ToArray()
-	if err == nil && len(values) != 2 {
+	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions", "canary").Build()).ToArray()
+	if err == nil && len(values) != 3 {
 		err = errors.New("the answer is malformed")
 	}
 	if err != nil {
@@ -57,6 +82,12 @@ func (q *Queue) readSettings(ctx context.Context) error {
 		}
 	}
 	q.takeUp(mode)
+	text, _ := values[2].ToString() // nothing, if none was ever kept
+	canary, err := hookgate.ParseCanary(text)
+	if err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	q.canary.Store(&canary)
 
 	want := strconv.Itoa(q.opts.Partitions)
 	have, err := values[1].ToString()

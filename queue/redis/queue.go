@@ -50,6 +50,7 @@ type Queue struct {
 
 	appenders []appender // see appenderOf
 	mode      atomic.Pointer[hookgate.Mode]
+	canary    atomic.Pointer[hookgate.Canary]
 	// misfit, once set, says why this process must not append any more.
 	misfit atomic.Pointer[error]
 

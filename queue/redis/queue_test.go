@@ -44,7 +44,8 @@ func newPlace(queuetest.TB) string { return fmt.Sprintf("t%d", places.Add(1)) }
 // backend runs the suite against the Redis at url.
 func backend(url string) queuetest.Backend {
 	return queuetest.Backend{
-		NewPlace: newPlace,
+		KeepsCanary: true,
+		NewPlace:    newPlace,
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			t.Helper()
 			q := openAt(t, url, place, o)
@@ -71,6 +72,7 @@ func TestConformance(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	queuetest.Run(t, queuetest.Backend{
 		FailsWrites: true,
+		KeepsCanary: true,
 		NewPlace:    newPlace,
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			t.Helper()

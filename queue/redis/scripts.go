@@ -172,6 +172,18 @@ end
 return redis.call('HGET', KEYS[1], ARGV[1])
 `)
 
+// canaryScript keeps a canary whose version is above that of the one that is kept, and returns what is kept then.
+//
+//	KEYS settings; ARGV version, text that begins with it
+var canaryScript = newScript("allow-oom", `
+local kept = redis.call('HGET', KEYS[1], 'canary')
+if not kept or tonumber(string.match(kept, '^%d+') or '0') < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'canary', ARGV[2])
+  return ARGV[2]
+end
+return kept
+`)
+
 // probeScript proves that a partition can be written to, and needs memory like an append.
 //
 //	KEYS probe -> OK

@@ -8,8 +8,9 @@ import (
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 )
 
-type modeCall struct {
-	mode     hookgate.Mode
+// settleCall has the writer change a setting.
+type settleCall struct {
+	change   func(*writer) error
 	answered chan error // has room for the one answer
 }
 
@@ -19,11 +20,25 @@ func (q *Queue) Mode() hookgate.Mode { return *q.mode.Load() }
 // SetMode keeps the mode in the queue's file and then lets it take effect. An error means that the
 // mode is what it was.
 func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
-	c := &modeCall{m, make(chan error, 1)}
+	return q.change(ctx, func(w *writer) error { return w.setMode(m) })
+}
+
+// Canary returns the canary that was kept last, in this process or before.
+func (q *Queue) Canary() hookgate.Canary { return *q.canary.Load() }
+
+// SetCanary keeps a canary that is newer than the one that is kept. hookgate.ErrCanaryChanged: it is not. After any other error it
+// may have been kept all the same; the same call again is harmless.
+func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
+	return q.change(ctx, func(w *writer) error { return w.setCanary(c) })
+}
+
+// change has the writer change a setting and returns its error.
+func (q *Queue) change(ctx context.Context, change func(*writer) error) error {
+	c := &settleCall{change, make(chan error, 1)}
 	select {
 	case q.settle <- c:
 	case <-ctx.Done():
-		return fmt.Errorf("set mode: %w", ctx.Err())
+		return fmt.Errorf("change a setting of the queue: %w", ctx.Err())
 	case <-q.closing:
 		return hookgate.ErrClosed
 	}
@@ -31,18 +46,37 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 }
 
 func (w *writer) setMode(m hookgate.Mode) error {
-	err := w.tx(0, func() error {
-		w.saveMode.BindText(1, string(m))
-		return sqlitedb.Run(w.saveMode)
-	})
-	if err != nil {
+	if err := w.save("mode", string(m)); err != nil {
 		return fmt.Errorf("keep mode %s: %w", m, err)
 	}
 	w.q.mode.Store(&m)
 	return nil
 }
 
-// loadSettings takes up the mode and makes sure of the number of partitions.
+func (w *writer) setCanary(c hookgate.Canary) error {
+	switch kept := w.q.canary.Load(); {
+	case kept.String() == c.String():
+		return nil
+	case c.Version <= kept.Version:
+		return hookgate.ErrCanaryChanged
+	}
+	if err := w.save("canary", c.String()); err != nil {
+		return fmt.Errorf("keep canary of %d percent: %w", c.Percent, err)
+	}
+	w.q.canary.Store(&c)
+	return nil
+}
+
+// save writes a setting.
+func (w *writer) save(name, value string) error {
+	return w.tx(0, func() error {
+		w.saveSetting.BindText(1, name)
+		w.saveSetting.BindText(2, value)
+		return sqlitedb.Run(w.saveSetting)
+	})
+}
+
+// loadSettings takes up mode and canary, and makes sure of the number of partitions.
 func (w *writer) loadSettings() error {
 	mode := hookgate.ModeNormal
 	if text, ok, err := w.setting("mode"); err != nil {
@@ -53,6 +87,16 @@ func (w *writer) loadSettings() error {
 		}
 	}
 	w.q.mode.Store(&mode)
+
+	text, _, err := w.setting("canary")
+	if err != nil {
+		return err
+	}
+	canary, err := hookgate.ParseCanary(text)
+	if err != nil {
+		return err
+	}
+	w.q.canary.Store(&canary)
 
 	return w.fixPartitions()
 }

@@ -94,8 +94,9 @@ type Queue struct {
 	lanes   *lanes
 	readers *sqlitex.Pool
 	appends chan *appendCall
-	settle  chan *modeCall
+	settle  chan *settleCall
 	mode    atomic.Pointer[hookgate.Mode]
+	canary  atomic.Pointer[hookgate.Canary]
 
 	closing   chan struct{} // closed when no more calls are taken
 	closeOnce sync.Once
@@ -142,7 +143,7 @@ func open(ctx context.Context, path string, o Options, failCommit func(done bool
 		path:       path,
 		lanes:      newLanes(o),
 		appends:    make(chan *appendCall, maxGroup),
-		settle:     make(chan *modeCall),
+		settle:     make(chan *settleCall),
 		closing:    make(chan struct{}),
 		done:       make(chan struct{}),
 		failCommit: failCommit,

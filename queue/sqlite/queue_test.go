@@ -56,6 +56,7 @@ func TestConformance(t *testing.T) {
 	root := t.TempDir()
 	queuetest.Run(t, queuetest.Backend{
 		FailsWrites: true,
+		KeepsCanary: true,
 		NewPlace: func(t queuetest.TB) string {
 			dir, err := os.MkdirTemp(root, "")
 			if err != nil {

@@ -29,7 +29,7 @@ type writer struct {
 	conn   *sqlite.Conn
 	claims *claimTable
 	insert, find, remove, keepLastID,
-	saveMode, probe *sqlite.Stmt
+	saveSetting, probe *sqlite.Stmt
 
 	nextID int64
 	// failed is the size, in bytes, of the largest append that has failed since writing last worked. What is
@@ -59,7 +59,7 @@ func newWriter(q *Queue, conn *sqlite.Conn) (*writer, error) {
 		"SELECT id, partition, data FROM records WHERE id >= ? ORDER BY id":                                       &w.find,
 		"DELETE FROM records WHERE id BETWEEN ? AND ?":                                                            &w.remove,
 		"INSERT INTO settings VALUES ('last_id', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)": &w.keepLastID,
-		"INSERT OR REPLACE INTO settings VALUES ('mode', ?)":                                                      &w.saveMode,
+		"INSERT OR REPLACE INTO settings VALUES (?, ?)":                                                           &w.saveSetting,
 		"INSERT OR REPLACE INTO settings VALUES ('probe', zeroblob(?))":                                           &w.probe,
 	} {
 		if *s, err = conn.Prepare(text); err != nil {
@@ -86,8 +86,8 @@ func (w *writer) run() {
 		select {
 		case c := <-w.q.appends:
 			w.append(c)
-		case m := <-w.q.settle:
-			m.answered <- w.setMode(m.mode)
+		case c := <-w.q.settle:
+			c.answered <- c.change(w)
 		case <-ticker.C:
 			w.tick()
 		case <-w.q.closing:

@@ -154,6 +154,35 @@ func TestVerifyLarge(t *testing.T) {
 	}
 }
 
+// TestApprovalTriggers: not even whoever writes the tables approves their own, changes what was asked for, decides or uses twice, or removes a row.
+func TestApprovalTriggers(t *testing.T) {
+	conn := connect(t, filled(t))
+	insert := func(id int, state, decided, used string) string {
+		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice', 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
+	}
+	for _, script := range []string{
+		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"), insert(4, "denied", "alice", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r' WHERE id = 2",
+	} {
+		if err := execute(conn, script); err != nil {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+	for _, script := range []string{
+		insert(5, "approved", "alice", ""), insert(5, "used", "alice", "r"), insert(5, "approved", "", ""), insert(5, "used", "bob", ""), insert(5, "expired", "bob", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 4", "UPDATE webhook_approvals SET state = 'approved', used_by = '' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'pending', decided_by = '' WHERE id = 1", "UPDATE webhook_approvals SET used_by = 'other' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', target = 'other' WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r', requested_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
+		"TRUNCATE webhook_approvals", "DELETE FROM webhook_approvals WHERE id = 1",
+	} {
+		if err := execute(conn, script); err == nil {
+			t.Errorf("%s: done", script)
+		}
+	}
+}
+
 // TestTriggers: rows are not changed, and are removed by retention alone.
 func TestTriggers(t *testing.T) {
 	conn := connect(t, filled(t))

@@ -42,7 +42,7 @@ type Instance struct {
 	FailWrites func(done *bool)
 }
 
-// Access is what a store keeps for the admin API: tokens and the admin trail.
+// Access is what a store keeps for the admin API: tokens, the admin trail and approvals.
 type Access interface {
 	CreateToken(context.Context, hookgate.Token) error
 	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
@@ -50,6 +50,11 @@ type Access interface {
 	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
 	RecordAction(context.Context, hookgate.AdminAction) error
 	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
+	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval, error)
+	DecideApproval(context.Context, hookgate.ApprovalDecision) (hookgate.Approval, error)
+	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval, error)
+	Approval(ctx context.Context, id int64) (hookgate.Approval, error)
+	Approvals(context.Context, hookgate.ApprovalFilter) ([]hookgate.Approval, error)
 }
 
 // TB is the part of testing.TB that the suite and rapid's tests share.
@@ -109,6 +114,11 @@ func Run(t *testing.T, b Backend) {
 		{"TokenRevokedTwice", testTokenRevokedTwice},
 		{"AdminTrail", testAdminTrail},
 		{"AdminTrailConcurrent", testAdminTrailConcurrent},
+		{"Approvals", testApprovals},
+		{"ApprovalStates", testApprovalStates},
+		{"ApprovalRequests", testApprovalRequests},
+		{"ApprovalList", testApprovalList},
+		{"ApprovalsConcurrent", testApprovalsConcurrent},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -129,6 +139,7 @@ func Run(t *testing.T, b Backend) {
 			t.Run("PurgeFails"+name, func(t *testing.T) { testPurgeFails(t, b, done) })
 			t.Run("PruneFails"+name, func(t *testing.T) { testPruneFails(t, b, done) })
 			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
+			t.Run("ApprovalFails"+name, func(t *testing.T) { testApprovalFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}
 	}

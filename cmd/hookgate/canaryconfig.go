@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/guard"
+)
+
+// canaryConfig is used if Upstream is set.
+type canaryConfig struct {
+	Upstream        string        `koanf:"upstream"`
+	Percent         int           `koanf:"percent"`
+	Plan            canaryPlan    `koanf:"plan"`
+	Timeout         time.Duration `koanf:"timeout"`
+	MaxConnections  int           `koanf:"max_connections"`
+	RequireEvidence bool          `koanf:"require_evidence"`
+	MaxEvidenceAge  time.Duration `koanf:"max_evidence_age"`
+}
+
+type canaryPlan []canaryStep
+
+// UnmarshalText reads a plan as the environment has it: 10:30m,50:1h,100.
+func (p *canaryPlan) UnmarshalText(text []byte) error {
+	for part := range strings.SplitSeq(string(text), ",") {
+		var s canaryStep
+		if err := s.UnmarshalText([]byte(part)); err != nil {
+			return err
+		}
+		*p = append(*p, s)
+	}
+	return nil
+}
+
+// canaryStep is a step of the plan.
+type canaryStep struct {
+	Percent int           `koanf:"percent"`
+	For     time.Duration `koanf:"for"`
+}
+
+var defaultCanaryConfig = canaryConfig{Timeout: 20 * time.Second, MaxConnections: 1000, MaxEvidenceAge: 24 * time.Hour}
+
+// UnmarshalText reads a step written as text: 10:30m, or 100.
+func (s *canaryStep) UnmarshalText(text []byte) (err error) {
+	percent, duration, timed := strings.Cut(strings.TrimSpace(string(text)), ":")
+	if s.Percent, err = strconv.Atoi(percent); err == nil && timed {
+		s.For, err = time.ParseDuration(duration)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not a step: write it like 10:30m", text)
+	}
+	return nil
+}
+
+func (c canaryConfig) plan() (plan []canary.Step) {
+	for _, step := range c.Plan {
+		plan = append(plan, canary.Step(step))
+	}
+	return plan
+}
+
+// check finds settings that cannot work. The answer of the upstream must fit into the time for a whole answer, and evidence that anyone
+// could have made is no condition.
+func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error {
+	if c.Upstream == "" {
+		if c.Percent != 0 || len(c.Plan) > 0 || c.RequireEvidence {
+			return errors.New("canary is set without canary.upstream: there is nothing to share webhooks with")
+		}
+		return nil
+	}
+	u, err := url.Parse(c.Upstream)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("canary.upstream %q is not a base URL like http://10.0.0.5:3000", c.Upstream)
+	}
+	if err := canary.CheckPlan(c.plan()); err != nil {
+		return fmt.Errorf("canary.plan: %w", err)
+	}
+	switch {
+	case c.Percent < 0 || c.Percent > 100:
+		return fmt.Errorf("canary.percent is %d; it must be from 0 to 100", c.Percent)
+	case c.Timeout <= 0 || c.MaxConnections <= 0 || c.MaxEvidenceAge <= 0:
+		return errors.New("canary.timeout, canary.max_connections and canary.max_evidence_age must be greater than zero")
+	case c.Timeout >= writeTimeout:
+		return fmt.Errorf("canary.timeout (%v) must be below http.write_timeout (%v), or senders are cut off before they are answered", c.Timeout, writeTimeout)
+	case c.RequireEvidence && c.Percent > 0:
+		return errors.New("canary.require_evidence and canary.percent contradict each other: the start would need no evidence")
+	case c.RequireEvidence && evidenceKeys == 0:
+		return errors.New("canary.require_evidence needs evidence.public_keys: without, anyone can sign evidence")
+	}
+	return nil
+}
+
+// newCanary returns the canary that the configuration describes, whose steps need the word; nil if there is none.
+func newCanary(c config, b *backends, word func() (fired []string, unknown error), log *slog.Logger) (*canary.Canary, error) {
+	if c.Canary.Upstream == "" {
+		return nil, nil
+	}
+	upstream, err := url.Parse(c.Canary.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	config := canary.Config{
+		Keeper:          b.canary,
+		Trail:           b.access,
+		Guard:           word,
+		Plan:            c.Canary.plan(),
+		Percent:         c.Canary.Percent,
+		RequireEvidence: c.Canary.RequireEvidence,
+		Follower:        c.Role == roleWorker,
+		Upstream:        canary.Upstream{URL: upstream, Timeout: c.Canary.Timeout, MaxConnections: c.Canary.MaxConnections, Logger: log},
+		Logger:          log,
+	}
+	if c.Redis.URL != "" { // else the file that keeps it is always there
+		if config.Remembered, err = c.DataDir.canary(); err != nil {
+			return nil, err
+		}
+		config.Remember = c.DataDir.keepCanary
+	}
+	return canary.New(config), nil
+}
+
+// wordOf is the guard's word on a step of the canary: a breaker that is not closed takes it back, and what cannot be read holds it.
+func wordOf(s guard.Status) (fired []string, unknown error) {
+	if s.Breaker != guard.Closed {
+		fired = append(fired, "breaker")
+	}
+	for _, signal := range s.Signals {
+		if signal.Limit > 0 && !signal.Known {
+			unknown = errors.Join(unknown, fmt.Errorf("%s cannot be read", signal.Name))
+		}
+	}
+	return fired, unknown
+}

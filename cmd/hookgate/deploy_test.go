@@ -1,0 +1,446 @@
+package main
+
+import (
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+)
+
+// deployed is a process of the gate as a file in deploy starts it.
+type deployed struct {
+	name string
+	args []string
+	env  []string
+	// config is the text of the file that HOOKGATE_CONFIG names.
+	config string
+	// kept is where its volume is that outlives it, lost where one is that does not; empty if there is none.
+	kept, lost string
+	// grace is the time from the end's announcement until it is killed, without the pause before SIGTERM.
+	grace time.Duration
+	ports []int
+}
+
+// TestDeployedSettings: whatever deploy sets is a setting of the gate, and it makes sense: the ports are the ones that are open, the data is
+// on the volume, what can be acknowledged alone on a disk is on one that outlives the process, and a process has the time that it needs to
+// end.
+func TestDeployedSettings(t *testing.T) {
+	all := append(composeProcesses(t), kubernetesProcesses(t)...)
+	if len(all) != 4 {
+		t.Fatalf("there are %d processes", len(all))
+	}
+	for _, d := range all {
+		t.Run(d.name, func(t *testing.T) {
+			env := slices.Clone(d.env)
+			if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, envPrefix+"CONFIG=") }); i >= 0 {
+				env[i] = envPrefix + "CONFIG=" + writeConfig(t, d.config)
+			}
+			cmd := newServeCommand()
+			if err := cmd.ParseFlags(d.args[1:]); err != nil || d.args[0] != cmd.Name() {
+				t.Fatalf("arguments %v: %v", d.args, err)
+			}
+			role, _ := cmd.Flags().GetString("role")
+			c, err := loadConfig(env, map[string]any{"role": role})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Role != roleIngest && c.Role != roleWorker {
+				t.Errorf("the role is %s", c.Role)
+			}
+			for _, listen := range []string{c.Listen, c.Admin.Listen} {
+				host, port, err := net.SplitHostPort(listen)
+				if number, _ := strconv.Atoi(port); err != nil || host != "0.0.0.0" || !slices.Contains(d.ports, number) {
+					t.Errorf("it listens on %s, and open are %v", listen, d.ports)
+				}
+			}
+			if dir := string(c.DataDir); dir != d.kept && dir != d.lost {
+				t.Errorf("its data is in %s, and a volume in %s%s", dir, d.kept, d.lost)
+			}
+			if c.Failover == failoverOn && string(c.DataDir) != d.kept {
+				t.Error("it spools to a disk that does not outlive it")
+			}
+			if d.grace < c.ShutdownTimeout+30*time.Second {
+				t.Errorf("it is killed after %v, with shutdown_timeout %v", d.grace, c.ShutdownTimeout)
+			}
+			if c.Redis.URL == "" || c.Database.URL == "" || len(c.AdminTokens) == 0 {
+				t.Error("a secret is missing")
+			}
+		})
+	}
+}
+
+// readYAML reads documents into v's like json does.
+func readYAML[T any](t *testing.T, path string) (all []T) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../deploy", path))
+	must(t, err)
+	for _, document := range strings.Split(string(text), "\n---\n") {
+		values, err := yaml.Parser().Unmarshal([]byte(document))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		text, err := json.Marshal(values)
+		must(t, err)
+		var v T
+		if err := json.Unmarshal(text, &v); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+var composeVariable = regexp.MustCompile(`\$\{([A-Z_]+)[^}]*\}`)
+
+func composeProcesses(t *testing.T) (all []deployed) {
+	type service struct {
+		Image       string
+		Command     any
+		Environment map[string]string
+		Ports       []string
+		Volumes     []string
+		Tmpfs       []string
+		Grace       string `json:"stop_grace_period"`
+	}
+	file := readYAML[struct{ Services map[string]service }](t, "docker/compose.yaml")[0]
+	// The image's own environment comes first.
+	image := dockerfileEnv(t)
+	for name, s := range file.Services {
+		if !strings.HasPrefix(s.Image, "hookgate:") {
+			continue
+		}
+		d := deployed{name: "compose " + name, env: slices.Clone(image), ports: []int{8080, 8081}} // all are open on a network of the file's own
+		for _, arg := range s.Command.([]any) {
+			d.args = append(d.args, arg.(string))
+		}
+		for name, value := range s.Environment {
+			d.env = append(d.env, name+"="+composeVariable.ReplaceAllString(value, "a-secret-of-the-test"))
+		}
+		for _, v := range s.Volumes {
+			d.kept = strings.Split(v, ":")[1]
+		}
+		for _, v := range s.Tmpfs {
+			d.lost = strings.Split(v, ":")[0]
+		}
+		for _, p := range s.Ports {
+			parts := strings.Split(p, ":")
+			if port, err := strconv.Atoi(parts[len(parts)-1]); err != nil || !slices.Contains(d.ports, port) {
+				t.Errorf("%s publishes %s", name, p)
+			}
+		}
+		var err error
+		d.grace, err = time.ParseDuration(s.Grace)
+		must(t, err)
+		all = append(all, d)
+	}
+	return all
+}
+
+// must ends a test that cannot go on.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func kubernetesProcesses(t *testing.T) (all []deployed) {
+	type named struct{ Name string }
+	type object struct {
+		Kind             string
+		Metadata         named
+		Data, StringData map[string]string
+		Spec             struct {
+			VolumeClaimTemplates []struct{ Metadata named }
+			Template             struct {
+				Spec struct {
+					Grace      int64 `json:"terminationGracePeriodSeconds"`
+					Containers []struct {
+						Args    []string
+						Env     []struct{ Name, Value string }
+						EnvFrom []struct{ ConfigMapRef, SecretRef named }
+						Ports   []struct{ ContainerPort int }
+						Mounts  []struct{ Name, MountPath string } `json:"volumeMounts"`
+
+						Lifecycle struct {
+							PreStop struct{ Sleep struct{ Seconds int64 } }
+						}
+					}
+					Volumes []struct {
+						Name      string
+						ConfigMap named
+						EmptyDir  *struct{}
+					}
+				}
+			}
+		}
+	}
+	data := map[string]map[string]string{}
+	for _, path := range []string{"config.yaml", "secret.example.yaml"} {
+		for _, o := range readYAML[object](t, "kubernetes/"+path) {
+			data[o.Kind+" "+o.Metadata.Name] = o.Data
+			if o.StringData != nil {
+				data[o.Kind+" "+o.Metadata.Name] = o.StringData
+			}
+		}
+	}
+	for _, path := range []string{"ingest.yaml", "worker.yaml"} {
+		for _, o := range readYAML[object](t, "kubernetes/"+path) {
+			pod := o.Spec.Template.Spec
+			if len(pod.Containers) != 1 {
+				continue
+			}
+			c := pod.Containers[0]
+			d := deployed{name: o.Kind + " " + o.Metadata.Name, args: c.Args, env: dockerfileEnv(t),
+				grace: time.Duration(pod.Grace-c.Lifecycle.PreStop.Sleep.Seconds) * time.Second}
+			for _, from := range c.EnvFrom {
+				for kind, name := range map[string]string{"ConfigMap": from.ConfigMapRef.Name, "Secret": from.SecretRef.Name} {
+					values, ok := data[kind+" "+name]
+					if name != "" && !ok {
+						t.Errorf("%s: there is no %s %s", d.name, kind, name)
+					}
+					for name, value := range values {
+						d.env = append(d.env, name+"="+value)
+					}
+				}
+			}
+			for _, e := range c.Env {
+				d.env = append(d.env, e.Name+"="+e.Value)
+			}
+			for _, p := range c.Ports {
+				d.ports = append(d.ports, p.ContainerPort)
+			}
+			mounts := map[string]string{}
+			for _, m := range c.Mounts {
+				mounts[m.Name] = m.MountPath
+			}
+			for _, claim := range o.Spec.VolumeClaimTemplates {
+				d.kept = mounts[claim.Metadata.Name]
+			}
+			for _, v := range pod.Volumes {
+				if v.EmptyDir != nil {
+					d.lost = mounts[v.Name]
+				}
+				if files := data["ConfigMap "+v.ConfigMap.Name]; v.ConfigMap.Name != "" {
+					for name, text := range files {
+						if slices.Contains(d.env, envPrefix+"CONFIG="+mounts[v.Name]+"/"+name) {
+							d.config = text
+						}
+					}
+				}
+			}
+			if d.config == "" {
+				t.Errorf("%s: what HOOKGATE_CONFIG names is mounted nowhere", d.name)
+			}
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// dockerfile returns the instructions of the image that users run, and of the stage that builds it, by name.
+func dockerfile(t *testing.T) (build, final map[string][]string) {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/docker/Dockerfile")
+	must(t, err)
+	var stages []map[string][]string
+	for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", "")) {
+		line = strings.TrimSpace(line)
+		name, rest, _ := strings.Cut(line, " ")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if name == "FROM" {
+			stages = append(stages, map[string][]string{})
+		}
+		last := stages[len(stages)-1]
+		last[name] = append(last[name], strings.TrimSpace(rest))
+	}
+	if len(stages) != 2 {
+		t.Fatalf("the Dockerfile has %d stages", len(stages))
+	}
+	return stages[0], stages[1]
+}
+
+func dockerfileEnv(t *testing.T) []string {
+	_, final := dockerfile(t)
+	return strings.Fields(strings.Join(final["ENV"], " "))
+}
+
+func jsonList(t *testing.T, text string) (list []string) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return list
+}
+
+// TestImage does what the Dockerfile says, as far as that goes without Docker: its own build command makes a static binary, which runs with nothing
+// around it but what the image has, as the image's user, who can write nowhere but to the volume; it takes a webhook, its health check
+// says so, and SIGTERM ends it in good order.
+func TestImage(t *testing.T) {
+	build, final := dockerfile(t)
+	if !slices.Equal(final["FROM"], []string{"scratch"}) {
+		t.Fatalf("the image is from %v", final["FROM"])
+	}
+	root := t.TempDir()
+	in := func(path string) string { return filepath.Join(root, filepath.FromSlash(path)) }
+	for _, dir := range []string{"/usr/local/bin", "/etc/ssl/certs", "/var/lib"} {
+		must(t, os.MkdirAll(in(dir), 0o755))
+	}
+	entry, data := jsonList(t, final["ENTRYPOINT"][0]), final["VOLUME"][0]
+	i := slices.IndexFunc(build["RUN"], func(c string) bool { return strings.Contains(c, "go build") })
+	command := strings.Replace(build["RUN"][i], "/out/hookgate", in(entry[0]), 1)
+	if !slices.Contains(final["COPY"], "--from=build /out/hookgate "+entry[0]) || strings.Contains(command, "/out/") {
+		t.Fatalf("what %q makes is not what runs: %q", build["RUN"][i], final["COPY"])
+	}
+	making := exec.Command("sh", "-c", command)
+	making.Dir, making.Env = "../..", append(os.Environ(), "VERSION=of-the-test")
+	if out, err := making.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	binary, err := elf.Open(in(entry[0]))
+	must(t, err)
+	defer binary.Close()
+	for _, p := range binary.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("the binary is not static: it has %v", p.Type)
+		}
+	}
+
+	var uid, gid int
+	if _, err := fmt.Sscanf(final["USER"][0], "%d:%d", &uid, &gid); err != nil || uid == 0 || gid == 0 {
+		t.Fatalf("the user is %q: %v", final["USER"], err)
+	}
+	if !slices.Contains(final["COPY"], fmt.Sprintf("--from=build --chown=%d:%d /out/data %s", uid, gid, data)) {
+		t.Errorf("the volume is not its user's: %q", final["COPY"])
+	}
+	must(t, os.Mkdir(in(data), 0o700))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	listen := listener.Addr().String()
+	listener.Close()
+	start := func(args ...string) (*exec.Cmd, *output) {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(dockerfileEnv(t), envPrefix+"LISTEN="+listen)
+		cmd.Dir, cmd.SysProcAttr = "/", confined(t, root, uid, gid)
+		out := &output{}
+		cmd.Stdout, cmd.Stderr = out, out
+		must(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill() })
+		return cmd, out
+	}
+	if os.Getuid() == 0 {
+		must(t, os.Chown(in(data), uid, gid))
+	} else { // the user there is this one here, to whom all belongs
+		for _, dir := range []string{"/usr/local/bin", "/etc/ssl/certs", "/var/lib", "/"} {
+			must(t, os.Chmod(in(dir), 0o555))
+			t.Cleanup(func() { os.Chmod(in(dir), 0o755) })
+		}
+	}
+	serving, out := start(append(entry, jsonList(t, final["CMD"][0])...)...)
+	g := &gate{t: t, url: "http://" + listen, dir: in(data), cmd: serving, out: out, logs: out, ended: make(chan struct{})}
+	go func() { serving.Wait(); close(g.ended) }()
+	g.await("it listens", func() bool { return strings.Contains(out.String(), "listens on "+listen) })
+	if !strings.Contains(out.String(), "hookgate of-the-test") {
+		t.Errorf("the version is not in it:\n%s", out)
+	}
+	_, health, _ := strings.Cut(final["HEALTHCHECK"][0], " CMD ")
+	check := func(want int, args ...string) {
+		t.Helper()
+		cmd, out := start(append(jsonList(t, health), args...)...)
+		cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != want {
+			t.Errorf("the health check ends with %d, want %d: %s", code, want, out)
+		}
+	}
+	check(0)
+	check(0, "--ready")
+	if status, body := g.send(`{"messageId":"m","eventType":"t"}`); status != 202 {
+		t.Errorf("a webhook got %d: %s", status, body)
+	}
+	g.mustRequest(200, "POST", "/admin/maintenance", `{"mode":"read_only"}`)
+	check(0)
+	check(1, "--ready")
+	must(t, serving.Process.Signal(syscall.SIGTERM))
+	<-g.ended
+	if code := serving.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("it ended with %d:\n%s", code, out)
+	}
+	check(1)
+}
+
+// confined is how a process runs as another user with nothing but a folder. Who is not root does it in a namespace where they are that user.
+func confined(t *testing.T, root string, uid, gid int) *syscall.SysProcAttr {
+	t.Helper()
+	// The folders above are the test's alone.
+	for dir := filepath.Dir(root); dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	attr := &syscall.SysProcAttr{Chroot: root}
+	if os.Getuid() == 0 {
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		return attr
+	}
+	attr.Cloneflags = syscall.CLONE_NEWUSER
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: os.Getuid(), Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: os.Getgid(), Size: 1}}
+	return attr
+}
+
+// TestUnit: systemd takes the unit without a complaint, and finds it well shut off.
+func TestUnit(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/systemd/hookgate.service")
+	must(t, err)
+	// It wants the program where it will be.
+	unit := filepath.Join(t.TempDir(), "hookgate.service")
+	must(t, os.WriteFile(unit, []byte(strings.Replace(string(text), "ExecStart=/usr/local/bin/hookgate ", "ExecStart="+binary+" ", 1)), 0o644))
+	for _, args := range [][]string{{"verify", "--man=no", unit}, {"security", "--no-pager", "--offline=true", "--threshold=20", unit}} {
+		out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
+		if err != nil || args[0] == "verify" && len(out) > 0 {
+			t.Errorf("systemd-analyze %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestPrometheusConfig: what deploy gives Prometheus is a configuration, with rules that it finds where compose.yaml puts them, and the alerts'
+// name of the job.
+func TestPrometheusConfig(t *testing.T) {
+	promtool, err := filepath.Abs("../../.cache/promtool/promtool")
+	must(t, err)
+	rules, err := os.ReadFile("../../deploy/prometheus/hookgate.rules.yaml")
+	must(t, err)
+	for _, path := range []string{"docker/prometheus/prometheus.yml", "kubernetes/prometheus.yaml"} {
+		text, err := os.ReadFile("../../deploy/" + path)
+		must(t, err)
+		dir := t.TempDir()
+		// Debian's promtool knows no Kubernetes: all but where the pods are looked for is checked here.
+		text = regexp.MustCompile(`kubernetes_sd_configs:\n +- role: pod\n +namespaces: .*\n`).ReplaceAll(text, []byte("static_configs: [{targets: [pod]}]\n"))
+		must(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), text, 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "hookgate.rules.yaml"), rules, 0o644))
+		if out, err := exec.Command(promtool, "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput(); err != nil ||
+			strings.Contains(path, "docker") && !strings.Contains(string(out), "1 rule files found") {
+			t.Errorf("%s: %v\n%s", path, err, out)
+		}
+		config := readYAML[struct {
+			Jobs []struct {
+				Name string `json:"job_name"`
+			} `json:"scrape_configs"`
+		}](t, path)[0]
+		if len(config.Jobs) != 1 || !strings.Contains(string(rules), `up{job="`+config.Jobs[0].Name+`"}`) {
+			t.Errorf("%s: the jobs are %+v", path, config.Jobs)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package httpd
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/metrics"
+)
+
+// share gives a delivery to the gate or to the upstream.
+//
+//	percent                 0                100                          between
+//	                        │                 │                              │
+//	                        │                 │     look: source, POST, header, body, credentials, identity
+//	                        ▼                 ▼       │ cannot be told now        │ not ours        │ ours and the key below percent
+//	                     upstream           ingest   503, 408, 400            upstream           ingest
+//
+// The gate takes what it can authenticate and identify and whose ordering key is in its share. Everything else goes to the upstream, which is the
+// authority as long as it takes part: what the gate would refuse because of a wrong setting of its own must not be lost to a canary.
+func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+	percent := s.canary.Percent() // once, so that a change meanwhile does not give one delivery to both or to none
+	switch {
+	case percent >= 100:
+		status = s.ingest(w, r, id, idText, received)
+		s.metrics.Shared(metrics.SideGate, status)
+		return status
+	case percent <= 0:
+		return s.pass(w, r, idText, metrics.PassedShare)
+	}
+	x, done := s.exchanges.Get().(*exchange), false
+	defer func() {
+		if s.leave(x); done {
+			s.recycle(x)
+		}
+	}()
+	key, refused := s.look(x, r, idText, received)
+	switch {
+	case refused != nil && undecided(refused):
+		status, done = s.refuse(w, r, x, idText, refused), true
+		s.metrics.Shared(metrics.SideGate, status)
+		return status
+	case refused == nil && canary.Takes(key, percent):
+		// What follows looks at everything once more: twice the work for a share of the deliveries during a canary, for which nothing on the
+		// way of all others has to know of it.
+		r.Body = io.NopCloser(bytes.NewReader(x.body))
+		status, done = s.ingest(w, r, id, idText, received), true
+		s.metrics.Shared(metrics.SideGate, status)
+		return status
+	}
+	if len(x.body) > 0 {
+		r.Header.Del("Expect") // the sender has been told to go on
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(x.body), r.Body), r.Body}
+	}
+	// x is not kept for another: the connection to the upstream may read from its body for a moment after it has the answer.
+	if refused == nil {
+		return s.pass(w, r, idText, metrics.PassedShare)
+	}
+	s.unshared.log(r, idText, refused)
+	return s.pass(w, r, idText, s.metrics.Reason(refused.reason, refused.status))
+}
+
+// look finds out whose a delivery is: its ordering key, or why the gate would refuse it. What has been read of the body is in x afterwards. It
+// has no effect: the rate, handshakes and places in flight are for what the gate takes.
+func (s *Server) look(x *exchange, r *http.Request, idText string, received time.Time) (key string, refused *refusal) {
+	x.body = x.body[:0]
+	source := s.sources[r.URL.Path]
+	x.source = source
+	switch {
+	case source == nil:
+		return "", refusedSource
+	case !s.allows(source, r):
+		return "", refusedAddress
+	case r.Method != http.MethodPost:
+		return "", refusedMethod
+	}
+	x.request = admit.Request{Method: r.Method, Header: r.Header, Query: r.URL.RawQuery, ID: idText, Time: received}
+	if err := source.Scheme.CheckHeader(&x.request); err != nil {
+		return "", refusedBy(err)
+	}
+	if refused := s.readBody(x, r, source.MaxBodyBytes); refused != nil {
+		return "", refused
+	}
+	x.request.Body = x.body
+	if err := source.Scheme.Authenticate(&x.request); err != nil {
+		return "", refusedBy(err)
+	}
+	if refused := s.unpack(x); refused != nil {
+		return "", refused
+	}
+	message, err := source.Scheme.Identify(&x.request)
+	if err != nil {
+		return "", refusedBy(err)
+	}
+	return message.OrderingKey, nil
+}
+
+// undecided reports whether a refusal says that a delivery could not be looked at now, or never will be because its sender does not send it. To
+// pass it on could split its key; to refuse it makes the sender repeat it.
+func undecided(refused *refusal) bool {
+	var cut errBody
+	return refused.status == http.StatusServiceUnavailable || refused.status == http.StatusRequestTimeout || errors.As(refused.cause, &cut)
+}
+
+// pass sends a delivery to the upstream and its answer back.
+func (s *Server) pass(w http.ResponseWriter, r *http.Request, idText, reason string) (status int) {
+	began := time.Now()
+	outcome := s.canary.Pass(w, r)
+	s.metrics.Passed(reason, outcome, time.Since(began))
+	if outcome.Failure == "" {
+		return outcome.Status
+	}
+	failed := &refusal{status: outcome.Status, told: "passed on: " + string(outcome.Failure), cause: outcome.Err}
+	s.failedPasses.log(r, idText, failed)
+	if outcome.Begun {
+		panic(http.ErrAbortHandler) // else the sender would take what it has for the whole answer
+	}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	if outcome.Failure != canary.Sender {
+		h["Retry-After"] = s.retryAfter
+	}
+	w.WriteHeader(outcome.Status)
+	w.Write(appendError(nil, toldOf[outcome.Failure], idText)) // the sender may be gone
+	return outcome.Status
+}
+
+// toldOf is what the sender is told when the upstream has not answered.
+var toldOf = map[canary.Failure]string{
+	canary.Unreachable: "the service behind the gate cannot be reached now",
+	canary.TimedOut:    "the service behind the gate does not answer in time",
+	canary.Broken:      "the service behind the gate broke the connection off",
+	canary.Busy:        "too many webhooks at a time for the service behind the gate",
+	canary.Sender:      "the body did not arrive",
+}
