@@ -111,7 +111,7 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 	case person(a.RequestedBy) != person(c.actor.name):
 		why = "it is of " + a.RequestedBy
 	case a.Action != action || a.Target != target:
-		why = fmt.Sprintf("it is for %s of %s, and this is %s of %s", a.Action, a.Target, action, target)
+		why = fmt.Sprintf("it is for %s of %s, and this is %s of %s", a.Action, cut(a.Target), action, cut(target))
 	case goesOn && a.State == hookgate.ApprovalUsed && now.Before(a.ExpiresAt):
 	default:
 		a, err = s.access.UseApproval(ctx, id, c.id, now)
