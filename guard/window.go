@@ -46,6 +46,15 @@ func (w *window) quantile(q float64) (n int, value time.Duration) {
 	return quantile(&counts, q)
 }
 
+// ended returns what the slot holds that was filled before the current one.
+func (w *window) ended() (counts [buckets]uint32) {
+	slot := &w.slots[(w.current.Load()+slots-1)%slots]
+	for i := range counts {
+		counts[i] = slot[i].Load()
+	}
+	return counts
+}
+
 // slotSummary is what the limiter needs to know of a slot.
 type slotSummary struct {
 	n   int
@@ -56,11 +65,9 @@ type slotSummary struct {
 
 // last summarises the slot that was filled before the current one.
 func (w *window) last() (s slotSummary) {
-	slot := &w.slots[(w.current.Load()+slots-1)%slots]
-	var counts [buckets]uint32
+	counts := w.ended()
 	var sum time.Duration
 	for i := range counts {
-		counts[i] = slot[i].Load()
 		sum += time.Duration(counts[i]) * bound(i)
 	}
 	s.n, s.p95 = quantile(&counts, 0.95)
