@@ -357,7 +357,7 @@ func TestActionFails(t *testing.T) {
 		s.depth(0)
 		s.turns(62*time.Second, TriggerQueueDepth, TriggerQuiet)
 		n := h.attempts()
-		time.Sleep(10*time.Minute)
+		time.Sleep(10 * time.Minute)
 		if h.attempts() != n {
 			t.Error("it is still tried although the trigger has cleared")
 		}
@@ -366,7 +366,7 @@ func TestActionFails(t *testing.T) {
 		}
 	})
 	fire(ActRollBack, 1, func(s *scene, h *hands) {
-		time.Sleep(10*time.Minute)
+		time.Sleep(10 * time.Minute)
 		if h.attempts() != 1 || h.rows[1].Result != "failed: not now" {
 			t.Errorf("%d attempts, rows %+v", h.attempts(), h.rows)
 		}
@@ -442,7 +442,7 @@ func TestAlarmWebhook(t *testing.T) {
 		s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerQuiet)
 		time.Sleep(17 * time.Minute)
 		n := len(r.requests())
-		time.Sleep(10*time.Minute)
+		time.Sleep(10 * time.Minute)
 		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 || !strings.Contains(s.log.String(), "alarm is not delivered") {
 			t.Errorf("%d attempts after %d, %+v", len(r.requests()), n, w)
 		}

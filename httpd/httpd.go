@@ -221,6 +221,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.metrics.Request(r.Method, status, time.Since(received))
+			if isWebhook(r, side) {
+				s.guard.Failed()
+			}
 			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				s.log.Error("request made the gate panic", "request_id", idText, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", stack())
 			}
@@ -228,9 +231,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 		}
 		s.metrics.Request(r.Method, status, time.Since(received))
 	}()
-	if path := r.URL.Path; side != AdminSide && (path == webhookPath || strings.HasPrefix(path, webhookPrefix)) {
+	if isWebhook(r, side) {
 		status = s.ingest(w, r, id, idText, received)
 		return
 	}
 	status = s.serveOther(w, r, side, id, idText)
+}
+
+func isWebhook(r *http.Request, side Side) bool {
+	path := r.URL.Path
+	return side != AdminSide && (path == webhookPath || strings.HasPrefix(path, webhookPrefix))
 }

@@ -85,6 +85,9 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		if x.source != nil {
 			x.source.counts.refused.Add(1)
 		}
+		if refused.status >= 500 && refused != refusedReadOnly { // a mode is somebody's wish
+			s.guard.Failed()
+		}
 		switch refused.status {
 		case http.StatusUnauthorized:
 			h["Www-Authenticate"] = []string{"Bearer"}

@@ -38,6 +38,11 @@ var (
 	inFlight      = desc("webhook_in_flight", "Webhooks between their last byte and their answer.")
 	inFlightLimit = desc("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
 	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
+	triggerValue  = desc("hookgate_guard_trigger_value", "Value of a release trigger, in its unit; left out while it cannot be read or says nothing.", "trigger")
+	triggerNear   = desc("hookgate_guard_trigger_nearness_ratio", "That value in proportion to its limit: above 1 for long enough the trigger fires.", "trigger")
+	triggerState  = desc("hookgate_guard_trigger_state", "1 at the state that the release trigger is in.", "trigger", "state")
+	triggerFired  = desc("hookgate_guard_trigger_firings_total", "How often a release trigger has fired.", "trigger")
+	alarmsSent    = desc("hookgate_guard_alarms_total", "Alarms for the webhook, by what became of them.", "outcome")
 	bodyLimit     = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )
 
@@ -53,7 +58,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
 		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
-		inFlight, inFlightLimit, bodyMemory, bodyLimit,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
 	} {
 		to <- d
 	}
@@ -66,8 +71,8 @@ func (to sender) gauge(d *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }
 
-func (to sender) counter(d *prometheus.Desc, value float64) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value)
+func (to sender) counter(d *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
 }
 
 // Collect implements prometheus.Collector. What cannot be had is left out, and the gauge "up" says so.
@@ -99,6 +104,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	if g.config.Guard != nil {
 		collectGuard(g.config.Guard(), to)
+	}
+	if g.config.Release != nil {
+		collectRelease(g.config.Release(), to)
 	}
 }
 
@@ -137,6 +145,28 @@ func collectGuard(s guard.Status, to sender) {
 	to.gauge(inFlightLimit, float64(s.InFlightLimit))
 	to.gauge(bodyMemory, float64(s.BodyMemory))
 	to.gauge(bodyLimit, float64(s.BodyMemoryLimit))
+}
+
+func collectRelease(r guard.Release, to sender) {
+	for _, t := range r.Triggers {
+		for _, state := range guard.TriggerStates {
+			to.gauge(triggerState, one(t.State == state), t.Name, string(state))
+		}
+		if t.Known {
+			to.gauge(triggerValue, t.Value, t.Name)
+		}
+		if t.Known && t.Limit > 0 {
+			to.gauge(triggerNear, t.Nearness, t.Name)
+		}
+		to.counter(triggerFired, float64(t.TimesFired), t.Name)
+	}
+	var w guard.WebhookStatus
+	if r.Webhook != nil {
+		w = *r.Webhook
+	}
+	to.counter(alarmsSent, float64(w.Delivered), "delivered")
+	to.counter(alarmsSent, float64(w.Failed), "failed")
+	to.counter(alarmsSent, float64(w.Dropped), "dropped")
 }
 
 func one(b bool) float64 {

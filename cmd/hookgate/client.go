@@ -23,6 +23,8 @@ type client struct {
 	target, dataDir string
 	// reason is why something is changed, for the admin trail.
 	reason string
+	// approval is the id of the approval of what is done; empty if none is needed.
+	approval string
 }
 
 // register adds the flags that say which gate is meant.
@@ -109,6 +111,9 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	}
 	if c.reason != "" {
 		req.Header.Set("X-Reason", c.reason)
+	}
+	if c.approval != "" {
+		req.Header.Set("X-Approval", c.approval)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -89,6 +89,7 @@ them in order, once, with their lineage.
 		newSendCommand(),
 		newMaintenanceCommand(),
 		newDrainCommand(),
+		newRollbackCommand(),
 		newDLQCommand(),
 		newTokenCommand(),
 		newAuditCommand(),

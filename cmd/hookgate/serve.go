@@ -124,9 +124,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	protection := guard.New(guardConfigOf(c, b.queue.Stats, log))
+	watch := guardConfigOf(c, b.queue.Stats, log)
+	if err := addRelease(&watch, c, b, log); err != nil {
+		return err
+	}
+	protection := guard.New(watch)
 	m := metrics.New(metrics.Config{
-		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
+		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Release: protection.Release, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
 	edge, err := httpConfigOf(c, keys, around, log)
 	if err != nil {
