@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -27,21 +28,19 @@ type supervisor struct {
 	home string
 }
 
-// The versions that a supervisor has in place.
-const oldVersion, newVersion = "v1-test", "v2-test"
+// oldVersion is what a supervisor can go back to, and new the name of the program under test.
+const oldVersion, newName = "v1-test", "new"
 
-// supervise builds the program in two versions, and starts the new one.
+// supervise builds the program as an old version, and starts the one under test.
 func supervise(t *testing.T, env ...string) *supervisor {
 	t.Helper()
 	home := t.TempDir()
-	for _, version := range []string{oldVersion, newVersion} {
-		build := exec.Command("go", "build", "-ldflags", "-X main.version="+version, "-o", filepath.Join(home, version), ".")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", version, err, out)
-		}
+	build := exec.Command("go", "build", "-ldflags", "-X main.version="+oldVersion, "-o", filepath.Join(home, oldVersion), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", oldVersion, err, out)
 	}
-	if err := os.Symlink(newVersion, filepath.Join(home, "current")); err != nil {
+	if err := errors.Join(os.Symlink(binary, filepath.Join(home, newName)), os.Symlink(newName, filepath.Join(home, "current"))); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +55,9 @@ func supervise(t *testing.T, env ...string) *supervisor {
 	s.script("replace", `echo "$HOOKGATE_ROLLBACK_ID" >>runs
 touch held
 while [ -e hold ]; do sleep 0.02; done
-ln -s "$HOOKGATE_ROLLBACK_EXPECTED_VERSION" next && mv -T next current
+program=`+newName+`
+[ "$HOOKGATE_ROLLBACK_EXPECTED_VERSION" = `+oldVersion+` ] && program=`+oldVersion+`
+ln -s "$program" next && mv -T next current
 kill "$(cat pid)"
 echo "$HOOKGATE_ROLLBACK_EXPECTED_VERSION is in place"`)
 	s.cmd = exec.Command(filepath.Join(home, "supervise"))
@@ -174,7 +175,8 @@ func (b *barrier) take(method, call string) (held chan struct{}, after bool) {
 func TestRollbackKilled(t *testing.T) {
 	s := supervise(t, "HOOKGATE_HTTP_RETRY_AFTER=1s")
 	b := newBarrier(t, s.url)
-	stream := startStream(t, s.gate, 1500, 150)
+	newVersion := s.version()
+	stream := startStream(t, s.gate, 1000, 200)
 	// Each is armed before the roll-back begins, and what it returns waits until that shall be killed.
 	held := func(method, match string, after bool) func() func() {
 		return func() func() {
