@@ -73,11 +73,11 @@ type Plan struct {
 	// FromVersion is the version when it began; empty if the gate did not answer.
 	FromVersion string        `json:"fromVersion,omitempty"`
 	Command     []string      `json:"command"`
-	Drain       time.Duration `json:"drainTimeout"`
-	Run         time.Duration `json:"commandTimeout"`
-	Health      time.Duration `json:"healthTimeout"`
+	Drain       time.Duration `json:"drainTimeout_ns"`
+	Run         time.Duration `json:"commandTimeout_ns"`
+	Health      time.Duration `json:"healthTimeout_ns"`
 	// Goal is the time that all of it should take at most.
-	Goal time.Duration `json:"goal"`
+	Goal time.Duration `json:"goal_ns"`
 	// Idempotent says that the command may be run again when it is not known what came of it.
 	Idempotent bool `json:"idempotent,omitempty"`
 }

@@ -337,7 +337,7 @@ func TestSteps(t *testing.T) {
 			runs       int // in all; 0: it must stop
 		}{{"v1", false, 1}, {"v2", false, 0}, {"v2", true, 2}} {
 			m := newMachine(t)
-			p := m.plan(`[ -e "$0/mended" ] || kill -9 $PPID`)
+			p := m.plan(`[ -e "$0/mended" ] || { kill -9 $PPID; exit; }`)
 			p.Idempotent = test.idempotent
 			r, err := m.begin(p, Choices{})
 			m.stopped(r, err, Command, "without an exit code", "--rerun-command")

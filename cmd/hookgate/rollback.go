@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -85,7 +87,8 @@ func newRollbackCommand() *cobra.Command {
   record     note in the admin trail what came of it, and how long it took
 
 The command and the expected version come from hookgate.yaml (rollback.command,
-rollback.expected_version) or from here. The command gets HOOKGATE_ROLLBACK_ID,
+rollback.expected_version) or from here; so do the data folder and, on the gate's own
+machine, its address. The command gets HOOKGATE_ROLLBACK_ID,
 HOOKGATE_ROLLBACK_EXPECTED_VERSION and HOOKGATE_ROLLBACK_FROM_VERSION, and outlives this one.
 
 A step that fails stops everything and leaves the gate as it is, mostly in read_only, where
@@ -137,6 +140,12 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	if err != nil {
 		return err
 	}
+	if !cmd.Flags().Changed("data-dir") {
+		f.client.dataDir = string(c.DataDir)
+	}
+	if !cmd.Flags().Changed("target") {
+		f.client.target = ownURL(c)
+	}
 	if f.journal == "" {
 		f.journal = filepath.Join(f.client.dataDir, "rollback", "journal.ndjson")
 	}
@@ -179,6 +188,18 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 		return &exitError{exitFail, err}
 	}
 	return nil
+}
+
+// ownURL is where a gate with this configuration has its admin API, seen from its own machine.
+func ownURL(c config) string {
+	scheme, address := "http", cmp.Or(c.Admin.Listen, c.Listen)
+	if c.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	return scheme + "://" + address
 }
 
 // advised is an error with what to do about it.
