@@ -52,9 +52,9 @@ type Acts struct {
 		// Back sends no more webhooks to the canary and ends a plan that is running. nil: it is so, and kept.
 		Back(ctx context.Context, reason string) error
 	}
-	// RollBack starts the roll-back command, which outlives this process, and returns what there is to tell. It refuses
-	// while one is running and for some time after.
-	RollBack func(ctx context.Context, id hookgate.RequestID, reason string) (told string, err error)
+	// RollBack starts the roll-back command, which may outlive this process, and returns what there is to tell. It refuses for
+	// some time after it has started one. If the command ends while this process still runs, ended is called once.
+	RollBack func(id hookgate.RequestID, reason string, ended func(error)) (told string, err error)
 	// Trail takes up what the guard does; nil if only the log shall have it.
 	Trail interface {
 		RecordAction(context.Context, hookgate.AdminAction) error
@@ -88,8 +88,8 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 		do = func(ctx context.Context) error { return acts.Canary.Back(ctx, reason) }
 	case ActRollBack:
 		a.Action, a.Target = "rollback", "the configured command"
-		do = func(ctx context.Context) (err error) {
-			told, err = acts.RollBack(ctx, id, reason)
+		do = func(context.Context) (err error) {
+			told, err = acts.RollBack(id, reason, func(err error) { g.rolledBack(alarm, err) })
 			return err
 		}
 	}
@@ -104,6 +104,17 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 	}
 	g.record(ctx, a, result)
 	alarm.Kind, alarm.Result = AlarmActed, result
+	g.alarms.raise(alarm)
+}
+
+// rolledBack tells that the roll-back command has failed. One that has done its work is seen by a new process coming up.
+func (g *Guard) rolledBack(alarm Alarm, err error) {
+	if err == nil {
+		g.log.Warn("the roll-back command has ended well")
+		return
+	}
+	g.log.Error("the roll-back command has failed", "error", err)
+	alarm.Kind, alarm.Result = AlarmActed, hookgate.ResultFailed+": the roll-back command: "+err.Error()
 	g.alarms.raise(alarm)
 }
 

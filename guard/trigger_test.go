@@ -239,6 +239,7 @@ type hands struct {
 	tried int
 	did   []string
 	rows  []hookgate.AdminAction
+	ends  error // of the roll-back command
 }
 
 func (h *hands) Mode() hookgate.Mode { return h.mode }
@@ -266,7 +267,10 @@ func (h *hands) RecordAction(_ context.Context, a hookgate.AdminAction) error {
 }
 
 func (h *hands) acts() Acts {
-	return Acts{Mode: h, Canary: h, Trail: h, RollBack: func(_ context.Context, _ hookgate.RequestID, reason string) (string, error) {
+	return Acts{Mode: h, Canary: h, Trail: h, RollBack: func(_ hookgate.RequestID, reason string, ended func(error)) (string, error) {
+		if h.ends != nil {
+			time.AfterFunc(time.Second, func() { ended(h.ends) })
+		}
 		return "pid 7", h.attempt("rollback: " + reason)
 	}}
 }
@@ -369,6 +373,24 @@ func TestActionFails(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if h.attempts() != 1 || h.rows[1].Result != "failed: not now" {
 			t.Errorf("%d attempts, rows %+v", h.attempts(), h.rows)
+		}
+	})
+}
+
+// TestRollBackCommandFails: that the command was started is not the end of it.
+func TestRollBackCommandFails(t *testing.T) {
+	h := &hands{ends: errors.New("exit status 1")}
+	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Action: ActRollBack} })
+	c.Acts = h.acts()
+	play(t, c, func(s *scene) {
+		s.depth(101)
+		s.turns(1500*time.Millisecond, TriggerQueueDepth, TriggerFired)
+		if a := s.Release().Alarms[0]; a.Kind != AlarmActed || a.Result != "done: pid 7" {
+			t.Errorf("when it is started the alarm is %+v", a)
+		}
+		s.turns(time.Second, TriggerQueueDepth, TriggerFired)
+		if a := s.Release().Alarms[0]; a.Kind != AlarmActed || a.Result != "failed: the roll-back command: exit status 1" {
+			t.Errorf("when it has failed the alarm is %+v", a)
 		}
 	})
 }

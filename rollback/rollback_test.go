@@ -213,8 +213,8 @@ func TestEveryCut(t *testing.T) {
 	started := bytes.Index(text, []byte(`"state":"running"`))
 	started += bytes.IndexByte(text[started:], '\n') + 1
 	cuts := 0
-	for cut := first; cut < len(text); cut += 37 {
-		if cut+37 >= len(text) {
+	for cut := first; cut < len(text); cut += 61 {
+		if cut+61 >= len(text) {
 			cut = last + 1 // the end, torn
 		}
 		cuts++

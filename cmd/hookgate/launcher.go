@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,13 +25,12 @@ type launcher struct {
 	command  []string
 	cooldown time.Duration
 	dir      dataDir
-	log      *slog.Logger
 
 	mu sync.Mutex // held while one is started
 }
 
-// start starts the command and returns when it runs. It refuses within the cool-down of the start before.
-func (l *launcher) start(_ context.Context, id hookgate.RequestID, reason string) (told string, err error) {
+// start starts the command and returns when it runs; ended is told how it ended. It refuses within the cool-down of the start before.
+func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)) (told string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, err := l.last()
@@ -51,10 +48,7 @@ func (l *launcher) start(_ context.Context, id hookgate.RequestID, reason string
 	if err != nil {
 		return "", errors.Join(err, os.Remove(l.dir.rollbackStamp()))
 	}
-	go func() {
-		err := cmd.Wait()
-		l.log.Warn("the guard's roll-back command has ended", "pid", cmd.Process.Pid, "status", cmd.ProcessState.String(), "error", err)
-	}()
+	go func() { ended(cmd.Wait()) }()
 	return fmt.Sprintf("%s runs as process %d, output in %s", strings.Join(l.command, " "), cmd.Process.Pid, l.dir.rollbackLog()), nil
 }
 

@@ -134,7 +134,7 @@ func addRelease(g *guard.Config, c config, b *backends, log *slog.Logger) (err e
 		g.Triggers.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
 	}
 	g.Process, g.Version = processName(), versionText()
-	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown, dir: c.DataDir, log: log}
+	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown, dir: c.DataDir}
 	g.Acts = guard.Acts{Mode: b.mode, RollBack: start.start, Trail: b.access}
 	if c.Guard.Triggers.uses(guard.ActRollBack) {
 		if _, err := exec.LookPath(c.Guard.RollbackCommand[0]); err != nil {
