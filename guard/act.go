@@ -103,6 +103,11 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 		result += ": " + told
 	}
 	g.record(ctx, a, result)
+	g.acted(alarm, result)
+}
+
+// acted alarms of what an action came to.
+func (g *Guard) acted(alarm Alarm, result string) {
 	alarm.Kind, alarm.Result = AlarmActed, result
 	g.alarms.raise(alarm)
 }
@@ -114,8 +119,7 @@ func (g *Guard) rolledBack(alarm Alarm, err error) {
 		return
 	}
 	g.log.Error("the roll-back command has failed", "error", err)
-	alarm.Kind, alarm.Result = AlarmActed, hookgate.ResultFailed+": the roll-back command: "+err.Error()
-	g.alarms.raise(alarm)
+	g.acted(alarm, hookgate.ResultFailed+": the roll-back command: "+err.Error())
 }
 
 // attempt does it, again and again where that does no harm.

@@ -195,8 +195,8 @@ func every(ctx context.Context, period time.Duration, f func()) {
 // adapt fits the bound of requests in flight to the slot of the window that ends, and adds that slot to the minute.
 func (g *Guard) adapt() {
 	g.window.advance()
-	g.limiter.adjust(g.window.last())
 	took := g.window.ended()
+	g.limiter.adjust(summarise(&took))
 	g.minute.add(&took, g.failed.Swap(0))
 }
 

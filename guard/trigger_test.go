@@ -218,14 +218,14 @@ func TestTriggerUnknown(t *testing.T) {
 func TestTriggerIdle(t *testing.T) {
 	play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }), func(s *scene) {
 		s.turns(2*time.Second, TriggerP95, TriggerIdle)
-		for range 20 { // a minute of slow ones, and two of nothing
+		for range 6 { // a minute of slow ones, and two of nothing
 			s.webhooks(time.Minute, 1, time.Second, 0)
 			s.turns(0, TriggerP95, TriggerPending)
 			s.turns(2*time.Minute, TriggerP95, TriggerIdle)
 		}
 		s.webhooks(sustain+time.Minute, 1, time.Second, 0)
 		s.turns(0, TriggerP95, TriggerFired)
-		s.turns(20*time.Minute, TriggerP95, TriggerFired)
+		s.turns(5*time.Minute, TriggerP95, TriggerFired)
 		s.webhooks(2*time.Minute+2*time.Second, 1, time.Millisecond, 0)
 		s.turns(0, TriggerP95, TriggerQuiet)
 	})
@@ -305,7 +305,7 @@ func TestActions(t *testing.T) {
 					if want != "" {
 						expected = append(expected, want)
 					}
-					s.turns(10*time.Minute, TriggerQueueDepth, TriggerFired)
+					s.turns(3*time.Minute, TriggerQueueDepth, TriggerFired)
 					if got := h.done(); !slices.Equal(got, expected) {
 						t.Fatalf("after firing %d: did %q, want %q", n, got, expected)
 					}
@@ -348,20 +348,20 @@ func TestActionFails(t *testing.T) {
 		})
 	}
 	fire(ActReadOnly, 5, func(s *scene, h *hands) {
-		time.Sleep(2 * time.Minute)
+		s.trigger(2*time.Minute, TriggerQueueDepth)
 		if h.attempts() != 6 || len(h.done()) != 1 || h.rows[len(h.rows)-1].Result != "done" {
 			t.Errorf("%d attempts, %v done, rows %+v", h.attempts(), h.done(), h.rows)
 		}
 	})
 	fire(ActReadOnly, 1000, func(s *scene, h *hands) {
-		time.Sleep(10 * time.Minute)
+		s.trigger(10*time.Minute, TriggerQueueDepth)
 		if n := h.attempts(); n < 15 || n > 40 {
 			t.Errorf("in ten minutes there were %d attempts", n)
 		}
 		s.depth(0)
 		s.turns(62*time.Second, TriggerQueueDepth, TriggerQuiet)
 		n := h.attempts()
-		time.Sleep(10 * time.Minute)
+		s.trigger(10*time.Minute, TriggerQueueDepth)
 		if h.attempts() != n {
 			t.Error("it is still tried although the trigger has cleared")
 		}
@@ -370,7 +370,7 @@ func TestActionFails(t *testing.T) {
 		}
 	})
 	fire(ActRollBack, 1, func(s *scene, h *hands) {
-		time.Sleep(10 * time.Minute)
+		s.trigger(10*time.Minute, TriggerQueueDepth)
 		if h.attempts() != 1 || h.rows[1].Result != "failed: not now" {
 			t.Errorf("%d attempts, rows %+v", h.attempts(), h.rows)
 		}
@@ -440,13 +440,13 @@ func TestAlarmWebhook(t *testing.T) {
 	play(t, c, func(s *scene) {
 		s.depth(101)
 		s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerFired)
-		time.Sleep(5 * time.Minute)
+		s.trigger(5*time.Minute, TriggerQueueDepth)
 		refused := r.requests()
 		if len(refused) < 5 || len(refused) > 20 {
 			t.Errorf("in five minutes there were %d attempts", len(refused))
 		}
 		r.answer(204)
-		time.Sleep(2 * time.Minute)
+		s.trigger(2*time.Minute, TriggerQueueDepth)
 		got := r.requests()
 		id := s.Release().Alarms[0].ID
 		for _, text := range got {
@@ -462,9 +462,9 @@ func TestAlarmWebhook(t *testing.T) {
 		r.answer(500)
 		s.depth(0)
 		s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerQuiet)
-		time.Sleep(17 * time.Minute)
+		s.trigger(17*time.Minute, TriggerQueueDepth)
 		n := len(r.requests())
-		time.Sleep(10 * time.Minute)
+		s.trigger(10*time.Minute, TriggerQueueDepth)
 		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 || !strings.Contains(s.log.String(), "alarm is not delivered") {
 			t.Errorf("%d attempts after %d, %+v", len(r.requests()), n, w)
 		}

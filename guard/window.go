@@ -63,14 +63,13 @@ type slotSummary struct {
 	inFlight float64
 }
 
-// last summarises the slot that was filled before the current one.
-func (w *window) last() (s slotSummary) {
-	counts := w.ended()
+// summarise describes what a slot holds.
+func summarise(counts *[buckets]uint32) (s slotSummary) {
 	var sum time.Duration
 	for i := range counts {
 		sum += time.Duration(counts[i]) * bound(i)
 	}
-	s.n, s.p95 = quantile(&counts, 0.95)
+	s.n, s.p95 = quantile(counts, 0.95)
 	s.inFlight = float64(sum) / float64(slotTime)
 	return s
 }
