@@ -53,7 +53,8 @@ type Acts struct {
 		Back(ctx context.Context, reason string) error
 	}
 	// RollBack starts the roll-back command, which may outlive this process, and returns what there is to tell. It refuses for
-	// some time after it has started one. If the command ends while this process still runs, ended is called once.
+	// some time after it has started one. If the command ends while this process still runs, ended is
+	// called once, by a goroutine of its own.
 	RollBack func(id hookgate.RequestID, reason string, ended func(error)) (told string, err error)
 	// Trail takes up what the guard does; nil if only the log shall have it.
 	Trail interface {
@@ -79,6 +80,8 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 	a := hookgate.AdminAction{RequestID: id, Actor: Actor, Role: hookgate.RoleOperator, Reason: reason}
 	var do func(context.Context) error
 	told := ""
+	started := make(chan struct{})
+	defer close(started)
 	switch acts := g.config.Acts; alarm.Action {
 	case ActReadOnly:
 		a.Action, a.Target = "maintenance", string(hookgate.ModeReadOnly)
@@ -89,7 +92,10 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 	case ActRollBack:
 		a.Action, a.Target = "rollback", "the configured command"
 		do = func(context.Context) (err error) {
-			told, err = acts.RollBack(id, reason, func(err error) { g.rolledBack(alarm, err) })
+			told, err = acts.RollBack(id, reason, func(err error) {
+				<-started // that it was started is told first
+				g.rolledBack(alarm, err)
+			})
 			return err
 		}
 	}
