@@ -9,6 +9,12 @@
 // Workers and everything but webhooks go on whatever the guard decides. What is refused was not acknowledged: the sender
 // keeps it, so the guard can delay and never lose anything.
 //
+// Beside that it watches the release triggers: figures that say, when they stay above their limits for minutes, that the release
+// should go back to the one before. They refuse nothing; they alarm, and act if they are told to.
+//
+//	the last minute's webhooks, queue, pool ─► trigger.go: states ─► alarm.go: log, metrics, webhook
+//	                 ▲ each second                          └──────► act.go: read_only, canary back, roll-back command
+//
 // For a webhook the guard costs a few atomic operations; everything else is done in Run.
 package guard
 
@@ -17,6 +23,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -49,9 +56,15 @@ type Config struct {
 	InFlight InFlight
 	// BodyMemory bounds, in bytes, the buffers of all bodies in flight, those that are still arriving included.
 	BodyMemory int64
+	// Triggers are the release triggers, Acts what their actions need, and Webhook where their alarms go.
+	Triggers Triggers
+	Acts     Acts
+	Webhook  Webhook
+	// Process and Version tell in alarms which process of which release this is.
+	Process, Version string
 	// Queue is asked each second.
 	Queue func(context.Context) (hookgate.QueueStats, error)
-	// Logger gets a line for each change of the breaker; nil for none.
+	// Logger gets a line for each change of the breaker and of a release trigger, and for what is done; nil for none.
 	Logger *slog.Logger
 }
 
@@ -61,11 +74,16 @@ type Guard struct {
 	breaker breaker
 	limiter limiter
 	window  window
+	minute  minute
+	failed  atomic.Uint64 // webhooks since the minute was told last
 	bodies  Budget
+	alarms  alarms
+	acting  sync.WaitGroup // actions of triggers that have fired
 	log     *slog.Logger
 
-	mu      sync.Mutex // guards signals and what of the breaker is not atomic; only the goroutine that looks changes them
-	signals []*signal
+	mu       sync.Mutex // guards signals, triggers and what of the breaker is not atomic; only the goroutine that looks changes them
+	signals  []*signal
+	triggers []*trigger
 
 	// unread says that the queue could not be asked last time. It belongs to the goroutine that looks.
 	unread bool
@@ -80,10 +98,11 @@ type signal struct {
 
 // look is what the signals are read from.
 type look struct {
-	now   time.Time
-	queue hookgate.QueueStats
-	err   error // of asking the queue
-	p95   time.Duration
+	now    time.Time
+	queue  hookgate.QueueStats
+	err    error // of asking the queue
+	p95    time.Duration
+	minute minuteSummary
 }
 
 // New returns a guard that takes everything until Run is called.
@@ -101,6 +120,9 @@ func New(c Config) *Guard {
 		{SignalLag, condition{Rule: c.Lag}, readLag},
 		{SignalP95, condition{Rule: c.P95}, func(l look) (float64, bool) { return millis(l.p95), true }},
 	}
+	g.triggers = newTriggers(c.Triggers)
+	g.alarms.to, g.alarms.process, g.alarms.version, g.alarms.log = c.Webhook, c.Process, c.Version, g.log
+	g.alarms.waiting = make(chan Alarm, alarmsWaiting)
 	return g
 }
 
@@ -141,15 +163,20 @@ func (g *Guard) End() { g.limiter.end() }
 // gate look fast when it is not.
 func (g *Guard) Accepted(took time.Duration) { g.window.observe(took) }
 
+// Failed counts a webhook that got 5xx for another reason than the mode: the gate could not take it, or would not for the load.
+func (g *Guard) Failed() { g.failed.Add(1) }
+
 // Bodies is the memory of all bodies in flight.
 func (g *Guard) Bodies() *Budget { return &g.bodies }
 
-// Run watches and adapts until ctx ends.
+// Run watches, adapts, alarms and acts until ctx ends.
 func (g *Guard) Run(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { every(ctx, slotTime, g.adapt) })
-	both.Go(func() { every(ctx, lookEvery, func() { g.look(ctx) }) })
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(func() { every(ctx, slotTime, g.adapt) })
+	all.Go(func() { every(ctx, lookEvery, func() { g.look(ctx) }) })
+	all.Go(func() { g.alarms.run(ctx) })
+	all.Wait()
+	g.acting.Wait()
 }
 
 func every(ctx context.Context, period time.Duration, f func()) {
@@ -165,10 +192,12 @@ func every(ctx context.Context, period time.Duration, f func()) {
 	}
 }
 
-// adapt fits the bound of requests in flight to the slot of the window that ends.
+// adapt fits the bound of requests in flight to the slot of the window that ends, and adds that slot to the minute.
 func (g *Guard) adapt() {
 	g.window.advance()
-	g.limiter.adjust(g.window.last())
+	took := g.window.ended()
+	g.limiter.adjust(summarise(&took))
+	g.minute.add(&took, g.failed.Swap(0))
 }
 
 // look reads all signals and lets the breaker act on them.
@@ -185,6 +214,7 @@ func (g *Guard) look(ctx context.Context) {
 	if n, p95 := g.window.quantile(0.95); n >= fewest {
 		l.p95 = p95
 	}
+	l.minute = g.minute.read()
 	l.now = time.Now()
 
 	if unread := l.err != nil; unread != g.unread {
@@ -193,20 +223,54 @@ func (g *Guard) look(ctx context.Context) {
 			g.log.Warn("guard cannot ask the queue; depth and lag change nothing until it can", "error", l.err)
 		}
 	}
-	if g.take(l) {
+	changed, triggers := g.take(l)
+	if changed {
 		g.tell()
+	}
+	for _, t := range triggers {
+		g.turn(ctx, t)
 	}
 }
 
-// take lets the signals and the breaker take up a look, and reports whether the breaker has changed.
-func (g *Guard) take(l look) (changed bool) {
+// take lets the signals, the breaker and the release triggers take up a look. It reports whether the breaker has changed, and
+// which triggers have fired or cleared.
+func (g *Guard) take(l look) (changed bool, triggers []*trigger) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.signals {
 		value, known := s.read(l)
 		s.observe(l.now, value, known)
 	}
-	return g.breaker.step(l.now, g.signals)
+	for _, t := range g.triggers {
+		if t.take(l) {
+			triggers = append(triggers, t)
+		}
+	}
+	return g.breaker.step(l.now, g.signals), triggers
+}
+
+// turn alarms and acts because a trigger has fired, or tells that it has cleared. Like tell it is for the goroutine that looks.
+func (g *Guard) turn(ctx context.Context, t *trigger) {
+	action := t.Action.orNothing()
+	alarm := Alarm{Kind: AlarmCleared, Trigger: t.name, Value: thousandths(t.watched.value), Limit: t.Limit, Unit: t.unit, Action: action}
+	args := []any{"trigger", t.name, "value", alarm.Value, "limit", t.Limit, "unit", t.unit}
+	if t.state != TriggerFired {
+		t.cancel()
+		g.log.Warn("release trigger cleared", args...)
+		g.alarms.raise(alarm)
+		return
+	}
+	alarm.Kind = AlarmRaised
+	g.log.Error("release trigger fired", append(args, "sustained", t.Sustain.String(), "action", action)...)
+	g.alarms.raise(alarm)
+	if action == ActNothing {
+		t.cancel = func() {}
+		return
+	}
+	var acting context.Context
+	acting, t.cancel = context.WithCancel(ctx)
+	reason := t.String()
+	g.acting.Go(func() { g.act(acting, alarm, reason) })
 }
 
 // tell logs the state of the breaker with what brought it about. Like take it is for the goroutine that looks, and

@@ -75,6 +75,9 @@ func (c *condition) observe(now time.Time, value float64, known bool) {
 	}
 }
 
+// lapse takes up that there was too little to read: the clocks begin anew, and what is raised stays raised.
+func (c *condition) lapse() { c.known, c.read, c.inZone = false, time.Time{}, 0 }
+
 // nearness is the value in proportion to its limit: 1 and above is too high. 0 if the rule is off.
 func (c *condition) nearness() float64 {
 	if c.Limit <= 0 {

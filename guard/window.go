@@ -46,6 +46,15 @@ func (w *window) quantile(q float64) (n int, value time.Duration) {
 	return quantile(&counts, q)
 }
 
+// ended returns what the slot holds that was filled before the current one.
+func (w *window) ended() (counts [buckets]uint32) {
+	slot := &w.slots[(w.current.Load()+slots-1)%slots]
+	for i := range counts {
+		counts[i] = slot[i].Load()
+	}
+	return counts
+}
+
 // slotSummary is what the limiter needs to know of a slot.
 type slotSummary struct {
 	n   int
@@ -54,16 +63,13 @@ type slotSummary struct {
 	inFlight float64
 }
 
-// last summarises the slot that was filled before the current one.
-func (w *window) last() (s slotSummary) {
-	slot := &w.slots[(w.current.Load()+slots-1)%slots]
-	var counts [buckets]uint32
+// summarise describes what a slot holds.
+func summarise(counts *[buckets]uint32) (s slotSummary) {
 	var sum time.Duration
 	for i := range counts {
-		counts[i] = slot[i].Load()
 		sum += time.Duration(counts[i]) * bound(i)
 	}
-	s.n, s.p95 = quantile(&counts, 0.95)
+	s.n, s.p95 = quantile(counts, 0.95)
 	s.inFlight = float64(sum) / float64(slotTime)
 	return s
 }

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -152,4 +153,52 @@ func TestSmallBodiesCount(t *testing.T) {
 		}
 	}
 	g.post(t, body).want(t, 202)
+}
+
+// TestErrorsAreCounted: what a webhook gets through the gate's fault makes the error rate, a panic too; what the sender did wrong does not,
+// nor does maintenance.
+func TestErrorsAreCounted(t *testing.T) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+		switch d.EventType {
+		case "full":
+			return hookgate.Receipt{}, hookgate.ErrFull
+		case "broken":
+			return hookgate.Receipt{}, errors.New("no disk")
+		case "panic":
+			panic("a mistake")
+		}
+		return hookgate.Receipt{}, nil
+	}}
+	watching := guard.New(guard.Config{BodyMemory: 1 << 20, Triggers: guard.Triggers{ErrorRate: guard.Trigger{Limit: 0.1, Sustain: time.Hour}, Fewest: 20}})
+	mode := &fakeMode{}
+	g := newGate(t, func(s *setup) { s.queue, s.guard, s.mode = q, watching, mode })
+	for range 17 {
+		g.post(t, envelope("a", "well", "")).want(t, 202)
+		g.post(t, "{").want(t, 400)
+		g.do(t, "POST", "/webhooks", strings.NewReader("{}")).want(t, 401)
+	}
+	g.post(t, envelope("a", "full", "")).want(t, 503)
+	g.post(t, envelope("a", "broken", "")).want(t, 503)
+	if _, err := g.try("POST", "/webhooks", strings.NewReader(envelope("a", "panic", "")), "Authorization", "Bearer "+bearerKey); err == nil {
+		t.Error("a panic is answered")
+	}
+	mode.readOnly.Store(true)
+	for range 50 {
+		g.post(t, envelope("a", "well", "")).want(t, 503)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go watching.Run(ctx)
+	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
+		rate := watching.Release().Triggers[1]
+		if rate.Known {
+			if rate.Name != guard.TriggerErrorRate || rate.Value != 15 {
+				t.Errorf("3 of 20 failed: %+v", rate)
+			}
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the error rate says nothing: %+v", rate)
+		}
+	}
 }

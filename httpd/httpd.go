@@ -232,14 +232,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.metrics.Request(r.Method, status, time.Since(received))
-			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) { // else the canary's upstream broke off
+				if isWebhook(r, side) {
+					s.guard.Failed()
+				}
 				s.log.Error("request made the gate panic", "request_id", idText, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", stack())
 			}
 			panic(http.ErrAbortHandler) // part of an answer may be out; the connection ends
 		}
 		s.metrics.Request(r.Method, status, time.Since(received))
 	}()
-	if path := r.URL.Path; side != AdminSide && (path == webhookPath || strings.HasPrefix(path, webhookPrefix)) {
+	if isWebhook(r, side) {
 		if s.canary != nil {
 			status = s.share(w, r, id, idText, received)
 			return
@@ -248,4 +251,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 		return
 	}
 	status = s.serveOther(w, r, side, id, idText)
+}
+
+func isWebhook(r *http.Request, side Side) bool {
+	path := r.URL.Path
+	return side != AdminSide && (path == webhookPath || strings.HasPrefix(path, webhookPrefix))
 }

@@ -39,6 +39,11 @@ var (
 	inFlightLimit = desc("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
 	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
 	canaryPercent = desc("hookgate_canary_percent", "Share of the ordering keys that the gate takes; 100 if there is no canary.")
+	triggerValue  = desc("hookgate_guard_trigger_value", "Value of a release trigger, in its unit; left out while it cannot be read or says nothing.", "trigger")
+	triggerNear   = desc("hookgate_guard_trigger_nearness_ratio", "That value in proportion to its limit: above 1 for long enough the trigger fires.", "trigger")
+	triggerState  = desc("hookgate_guard_trigger_state", "1 at the state that the release trigger is in.", "trigger", "state")
+	triggerFired  = desc("hookgate_guard_trigger_firings_total", "How often a release trigger has fired.", "trigger")
+	alarmsSent    = desc("hookgate_guard_alarms_total", "Alarms for the webhook, by what became of them.", "outcome")
 	bodyLimit     = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )
 
@@ -55,6 +60,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
 		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
 		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
 	} {
 		to <- d
 	}
@@ -67,8 +73,8 @@ func (to sender) gauge(d *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }
 
-func (to sender) counter(d *prometheus.Desc, value float64) {
-	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value)
+func (to sender) counter(d *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
 }
 
 // Collect implements prometheus.Collector. What cannot be had is left out, and the gauge "up" says so.
@@ -105,6 +111,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	if g.config.Guard != nil {
 		collectGuard(g.config.Guard(), to)
+	}
+	if g.config.Release != nil {
+		collectRelease(g.config.Release(), to)
 	}
 }
 
@@ -143,6 +152,28 @@ func collectGuard(s guard.Status, to sender) {
 	to.gauge(inFlightLimit, float64(s.InFlightLimit))
 	to.gauge(bodyMemory, float64(s.BodyMemory))
 	to.gauge(bodyLimit, float64(s.BodyMemoryLimit))
+}
+
+func collectRelease(r guard.Release, to sender) {
+	for _, t := range r.Triggers {
+		for _, state := range guard.TriggerStates {
+			to.gauge(triggerState, one(t.State == state), t.Name, string(state))
+		}
+		if t.Known {
+			to.gauge(triggerValue, t.Value, t.Name)
+		}
+		if t.Known && t.Limit > 0 {
+			to.gauge(triggerNear, t.Nearness, t.Name)
+		}
+		to.counter(triggerFired, float64(t.TimesFired), t.Name)
+	}
+	var w guard.WebhookStatus
+	if r.Webhook != nil {
+		w = *r.Webhook
+	}
+	to.counter(alarmsSent, float64(w.Delivered), "delivered")
+	to.counter(alarmsSent, float64(w.Failed), "failed")
+	to.counter(alarmsSent, float64(w.Dropped), "dropped")
 }
 
 func one(b bool) float64 {

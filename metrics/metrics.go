@@ -45,8 +45,9 @@ type Config struct {
 	// Queue and Store are asked at each scrape.
 	Queue func(context.Context) (hookgate.QueueStats, error)
 	Store func(context.Context) (hookgate.StoreCounts, error)
-	// Guard, Holdings and Pool are asked too; what is nil is left out.
+	// Guard, Release, Holdings and Pool are asked too; what is nil is left out.
 	Guard    func() guard.Status
+	Release  func() guard.Release
 	Holdings func() Holdings
 	Pool     func() Pool
 	// CanaryPercent is asked too; nil: there is no canary, and the gate takes all.

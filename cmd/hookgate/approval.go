@@ -57,7 +57,7 @@ func (c *client) awaitApproval(ctx context.Context, a approval) error {
 		if a.State == hookgate.ApprovalApproved {
 			next = fmt.Sprintf("it has been given: the same command again with --approval %s", a.ID)
 		}
-		return fmt.Errorf("nothing is done yet: %s needs an approval, number %s, until %s\n  %s", &a, a.ID, a.ExpiresAt.Local().Format(time.RFC3339), next)
+		return &needsApproval{a.ID, fmt.Sprintf("nothing is done yet: %s needs an approval, number %s, until %s\n  %s", &a, a.ID, a.ExpiresAt.Local().Format(time.RFC3339), next)}
 	}
 	fmt.Fprintf(c.told(), "%s waits for approval %s, until %s. Another person: hookgate approve %s --reason WHY\n", &a, a.ID, a.ExpiresAt.Local().Format(time.RFC3339), a.ID)
 	for {
@@ -86,6 +86,11 @@ func (c *client) awaitApproval(ctx context.Context, a approval) error {
 		}
 	}
 }
+
+// needsApproval is why nothing was done: an approval with this ID has been asked for.
+type needsApproval struct{ id, text string }
+
+func (e *needsApproval) Error() string { return e.text }
 
 func newApprovalsCommand() *cobra.Command {
 	var c client

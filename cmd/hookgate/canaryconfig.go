@@ -125,8 +125,19 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 	return canary.New(config), nil
 }
 
-// wordOf is the guard's word on a step of the canary: a breaker that is not closed takes it back, and what cannot be read holds it.
-func wordOf(s guard.Status) (fired []string, unknown error) {
+// wordOf is the guard's word on a step of the canary: a breaker that is not closed and a release trigger that has fired take it back; what is above
+// its limit and has not fired yet holds it, and so does what cannot be read.
+func wordOf(g *guard.Guard) (fired []string, unknown error) {
+	s, release := g.Status(), g.Release()
+	fired = release.Fired
+	for _, trigger := range release.Triggers {
+		switch trigger.State {
+		case guard.TriggerUnknown:
+			unknown = errors.Join(unknown, fmt.Errorf("%s cannot be read", trigger.Name))
+		case guard.TriggerPending:
+			unknown = errors.Join(unknown, fmt.Errorf("%s is above its limit", trigger.Name))
+		}
+	}
 	if s.Breaker != guard.Closed {
 		fired = append(fired, "breaker")
 	}

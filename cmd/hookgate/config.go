@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,6 +50,7 @@ type config struct {
 	Retention retentionConfig         `koanf:"retention"`
 	Guard     guardConfig             `koanf:"guard"`
 	Canary    canaryConfig            `koanf:"canary"`
+	Rollback  rollbackConfig          `koanf:"rollback"`
 	Tracing   tracingConfig           `koanf:"tracing"`
 	Sources   map[string]sourceConfig `koanf:"sources"`
 }
@@ -203,6 +205,7 @@ func defaultConfig() config {
 		Retention: retentionConfig{SharePercent: 10},
 		Guard:     defaultGuardConfig,
 		Canary:    defaultCanaryConfig,
+		Rollback:  defaultRollbackConfig,
 		Tracing:   tracingConfig{Sample: 0.01},
 		Sources:   map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
 	}
@@ -298,6 +301,10 @@ var environment = map[string]string{
 
 const envPrefix = "HOOKGATE_"
 
+// noSettings are variables that begin as settings do and are for others: for the commands that ask a gate, and for a roll-back
+// command, which may start a gate.
+var noSettings = []string{tokenVariable, rollbackIDVariable, rollbackReasonVariable, rollbackFromVariable}
+
 // readEnvironment returns the settings that the environment makes, by path, and the configuration file
 // that it names. HOOKGATE_QUEUE_HIGH_WATER sets queue.high_water, and so on for each single value.
 func readEnvironment(environ []string) (settings map[string]any, configFile string, err error) {
@@ -313,7 +320,7 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 		name, value, _ := strings.Cut(entry, "=")
 		path, known := paths[name]
 		switch {
-		case value == "" || name == tokenVariable: // the latter is for the commands that ask a gate
+		case value == "" || slices.Contains(noSettings, name):
 		case name == envPrefix+"CONFIG":
 			configFile = value
 		case known:
@@ -378,7 +385,7 @@ func (c config) check() error {
 			return fmt.Errorf("%s must be greater than zero", name)
 		}
 	}
-	if err := c.Guard.check(); err != nil {
+	if err := cmp.Or(c.Guard.check(), c.Guard.checkTriggers(c.Canary.Upstream != ""), c.Rollback.check()); err != nil {
 		return err
 	}
 	if err := c.Canary.check(c.HTTP.WriteTimeout, len(c.Evidence.PublicKeys)); err != nil {

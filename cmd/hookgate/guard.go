@@ -11,13 +11,18 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// guardConfig is the load protection.
+// guardConfig is the load protection, and what watches the release.
 type guardConfig struct {
 	Depth    percentRule    `koanf:"depth"`
 	Lag      timeRule       `koanf:"lag"`
 	P95      timeRule       `koanf:"p95"`
 	Recovery time.Duration  `koanf:"recovery"`
 	InFlight inFlightConfig `koanf:"in_flight"`
+
+	Triggers         triggersConfig `koanf:"triggers"`
+	Alarm            alarmConfig    `koanf:"alarm"`
+	RollbackCommand  []string       `koanf:"rollback_command"`
+	RollbackCooldown time.Duration  `koanf:"rollback_cooldown"`
 }
 
 // percentRule and timeRule are a guard.Rule in the unit that people write.
@@ -48,6 +53,10 @@ var defaultGuardConfig = guardConfig{
 	P95:      timeRule{Limit: 2 * time.Second, Sustain: 10 * time.Second, Clear: 500 * time.Millisecond, ClearFor: 5 * time.Second},
 	Recovery: 10 * time.Second,
 	InFlight: inFlightConfig{Min: 100, Max: 5000, Latency: 500 * time.Millisecond},
+
+	Triggers:         defaultTriggers,
+	Alarm:            alarmConfig{Timeout: 10 * time.Second, RetryFor: 15 * time.Minute},
+	RollbackCooldown: time.Hour,
 }
 
 // check finds settings that cannot work.

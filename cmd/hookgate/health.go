@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -47,7 +46,7 @@ Exit code 0: yes. 1: no, or there is no answer. 2: it could not be asked.`,
 		own := target == ""
 		if own {
 			var err error
-			if target, err = ownURL(configFile); err != nil {
+			if target, err = configuredURL(configFile); err != nil {
 				return err
 			}
 		}
@@ -63,8 +62,8 @@ Exit code 0: yes. 1: no, or there is no answer. 2: it could not be asked.`,
 	return cmd
 }
 
-// ownURL is where the gate of the configuration is reached from this machine.
-func ownURL(configFile string) (string, error) {
+// configuredURL is where the gate of the configuration takes webhooks, seen from this machine.
+func configuredURL(configFile string) (string, error) {
 	flags := map[string]any{}
 	if configFile != "" {
 		flags["config"] = configFile
@@ -73,18 +72,7 @@ func ownURL(configFile string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return "", fmt.Errorf("listen: %w", err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	scheme := "http"
-	if c.TLS.CertFile != "" {
-		scheme = "https"
-	}
-	return scheme + "://" + net.JoinHostPort(host, port), nil
+	return ownURL(c, c.Listen), nil
 }
 
 // askHealth returns what the gate says of itself. unverified takes any certificate.

@@ -45,6 +45,7 @@ var allowedImports = map[string]struct {
 	"store/storetest":    {[]string{""}, "a conformance suite knows the port and no backend"},
 	"tracing":            {[]string{""}, "it decorates ports and knows no backend"},
 	"worker":             {[]string{""}, "workers know ports, not backends"},
+	"rollback":           {[]string{""}, "an outside client: it walks while the server goes down and comes back as another release"},
 	"retention":          {[]string{""}, "it prunes any store that can"},
 	"load":               {[]string{""}, "an outside client must not lean on what the server believes"},
 	"bench":              {[]string{"load", "internal/pgtest"}, "measures from outside"},
@@ -54,7 +55,7 @@ var allowedImports = map[string]struct {
 	"queue/redis":        {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
 	"doctor":             {[]string{"queue/redis", "store/postgres"}, "it asks the backends what they see, and nothing on the way of an event knows it"},
 	"cmd/hookgate": {[]string{"", "admit", "canary", "certify", "doctor", "evidence", "failover", "guard", "httpd", "later", "load", "metrics", "queue/redis", "queue/sqlite",
-		"retention", "store/audit", "store/postgres", "store/sqlite", "tracing", "worker"},
+		"retention", "rollback", "store/audit", "store/postgres", "store/sqlite", "tracing", "worker"},
 		"the only place that names backends"},
 }
 

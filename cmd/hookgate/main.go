@@ -91,6 +91,7 @@ them in order, once, with their lineage.
 		newCanaryCommand(),
 		newPromoteCommand(),
 		newDrainCommand(),
+		newRollbackCommand(),
 		newDLQCommand(),
 		newTokenCommand(),
 		newApprovalsCommand(),

@@ -124,13 +124,17 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 	var protection *guard.Guard // which may take the canary back; the canary asks it only when it runs
-	shared, err := newCanary(c, b, func() ([]string, error) { return wordOf(protection.Status()) }, log)
+	shared, err := newCanary(c, b, func() ([]string, error) { return wordOf(protection) }, log)
 	if err != nil {
 		return err
 	}
-	protection = guard.New(guardConfigOf(c, b.queue.Stats, log))
+	watch := guardConfigOf(c, b.queue.Stats, log)
+	if err := addRelease(&watch, c, b, shared, log); err != nil {
+		return err
+	}
+	protection = guard.New(watch)
 	described := metrics.Config{
-		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
+		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Release: protection.Release, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	}
 	if shared != nil {
 		defer shared.Close()

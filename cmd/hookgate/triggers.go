@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"time"
+
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/guard"
+)
+
+// triggersConfig are the release triggers.
+type triggersConfig struct {
+	P95        triggerConfig[time.Duration] `koanf:"p95"`
+	ErrorRate  triggerConfig[float64]       `koanf:"error_rate"`
+	QueueDepth triggerConfig[int64]         `koanf:"queue_depth"`
+	StorePool  triggerConfig[int]           `koanf:"store_pool"`
+	Redis      triggerConfig[int]           `koanf:"redis"`
+	ClearFor   time.Duration                `koanf:"clear_for"`
+	Fewest     int                          `koanf:"fewest"`
+}
+
+// triggerConfig is a guard.Trigger with its limit in the unit that people write.
+type triggerConfig[T int | int64 | float64 | time.Duration] struct {
+	Limit   T             `koanf:"limit"`
+	Sustain time.Duration `koanf:"sustain"`
+	Action  string        `koanf:"action"`
+}
+
+func newTrigger[T int | int64 | float64 | time.Duration](limit T) triggerConfig[T] {
+	return triggerConfig[T]{Limit: limit, Sustain: 5 * time.Minute, Action: string(guard.ActNothing)}
+}
+
+// in returns the trigger with its limit in a unit.
+func (c triggerConfig[T]) in(unit T) guard.Trigger {
+	return guard.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: c.Sustain, Action: guard.Action(c.Action)}
+}
+
+var defaultTriggers = triggersConfig{
+	P95:        newTrigger(120 * time.Millisecond),
+	ErrorRate:  newTrigger(0.1),
+	QueueDepth: newTrigger(int64(10_000)),
+	StorePool:  newTrigger(95),
+	Redis:      newTrigger(50),
+	ClearFor:   5 * time.Minute,
+	Fewest:     20,
+}
+
+// alarmConfig is where alarms are sent to, if URL is set.
+type alarmConfig struct {
+	URL      string        `koanf:"url"`
+	Secret   string        `koanf:"secret"`
+	Timeout  time.Duration `koanf:"timeout"`
+	RetryFor time.Duration `koanf:"retry_for"`
+}
+
+// triggers returns the release triggers as the guard has them.
+func (c triggersConfig) triggers() guard.Triggers {
+	return guard.Triggers{
+		P95: c.P95.in(time.Millisecond), ErrorRate: c.ErrorRate.in(1), QueueDepth: c.QueueDepth.in(1), StorePool: c.StorePool.in(1), Redis: c.Redis.in(1),
+		ClearFor: c.ClearFor, Fewest: c.Fewest,
+	}
+}
+
+// named returns the triggers by what their settings begin with.
+func (c triggersConfig) named() map[string]guard.Trigger {
+	t := c.triggers()
+	return map[string]guard.Trigger{
+		"guard.triggers.p95": t.P95, "guard.triggers.error_rate": t.ErrorRate, "guard.triggers.queue_depth": t.QueueDepth,
+		"guard.triggers.store_pool": t.StorePool, "guard.triggers.redis": t.Redis,
+	}
+}
+
+// uses reports whether a trigger that is on has the action.
+func (c triggersConfig) uses(a guard.Action) bool {
+	for _, t := range c.named() {
+		if t.Limit > 0 && t.Action == a {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTriggers finds settings of the release triggers that cannot work.
+func (c guardConfig) checkTriggers(canary bool) error {
+	for name, t := range c.Triggers.named() {
+		action, err := guard.ParseAction(string(t.Action))
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s.action: %w", name, err)
+		case !(t.Limit >= 0) || t.Sustain < 0:
+			return fmt.Errorf("%s: limit and sustain must not be negative; a limit of 0 turns it off", name)
+		case action == guard.ActRollBack && len(c.RollbackCommand) == 0:
+			return fmt.Errorf("%s.action is %s, which needs guard.rollback_command", name, action)
+		case action == guard.ActCanaryBack && !canary:
+			return fmt.Errorf("%s.action is %s, and this gate has no canary", name, action)
+		}
+	}
+	for name, t := range map[string]float64{"error_rate": c.Triggers.ErrorRate.Limit, "store_pool": float64(c.Triggers.StorePool.Limit), "redis": float64(c.Triggers.Redis.Limit)} {
+		if t >= 100 {
+			return fmt.Errorf("guard.triggers.%s.limit is %v percent, above which no value lies", name, t)
+		}
+	}
+	switch a := c.Alarm; {
+	case c.Triggers.ClearFor < 0 || c.Triggers.Fewest < 1:
+		return errors.New("guard.triggers: clear_for must not be negative, and fewest at least 1")
+	case c.RollbackCooldown <= 0:
+		return errors.New("guard.rollback_cooldown must be greater than zero: it keeps a gate from rolling back again and again")
+	case a.Timeout <= 0 || a.RetryFor <= 0:
+		return errors.New("guard.alarm: timeout and retry_for must be greater than zero")
+	case a.URL == "" && a.Secret != "":
+		return errors.New("guard.alarm.secret is set, and guard.alarm.url is not")
+	case a.URL == "":
+		return nil
+	case a.Secret == "":
+		return errors.New("guard.alarm.secret is not set: whoever gets the alarms must be able to tell whose they are")
+	}
+	if u, err := url.Parse(c.Alarm.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return errors.New("guard.alarm.url is no URL of http or https")
+	}
+	return nil
+}
+
+// addRelease gives a guard's configuration what concerns the release triggers.
+func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary, log *slog.Logger) (err error) {
+	g.Triggers = c.Guard.Triggers.triggers()
+	g.Triggers.NoWebhooks, g.Triggers.NoRedis = c.Role == roleWorker, c.Redis.URL == ""
+	if pool := b.pool; pool != nil {
+		g.Triggers.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
+	}
+	g.Process, g.Version = processName(), versionText()
+	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown, dir: c.DataDir}
+	g.Acts = guard.Acts{Mode: b.mode, RollBack: start.start, Trail: b.access}
+	if shared != nil {
+		g.Acts.Canary = shared
+	}
+	if c.Guard.Triggers.uses(guard.ActRollBack) {
+		if _, err := exec.LookPath(c.Guard.RollbackCommand[0]); err != nil {
+			return fmt.Errorf("guard.rollback_command: %w", err)
+		}
+	}
+	if limit := c.Guard.Triggers.QueueDepth.Limit; limit >= c.Queue.HighWater {
+		log.Warn("guard.triggers.queue_depth.limit is not below queue.high_water: this trigger can never fire", "limit", limit, "high_water", c.Queue.HighWater)
+	}
+	g.Webhook, err = newAlarmWebhook(c.Guard.Alarm)
+	return err
+}
+
+// newAlarmWebhook returns what sends alarms, signed as Standard Webhooks are.
+func newAlarmWebhook(c alarmConfig) (guard.Webhook, error) {
+	if c.URL == "" {
+		return guard.Webhook{}, nil
+	}
+	secrets, err := resolveSecrets([]string{c.Secret})
+	if err != nil {
+		return guard.Webhook{}, fmt.Errorf("guard.alarm.secret: %w", err)
+	}
+	sign := func(r *http.Request, id string, at time.Time, body []byte) error {
+		r.Header.Set("Webhook-Id", id)
+		return admit.Sign("standard_webhooks", admit.Options{Secrets: secrets[:1]}, nil, &admit.Request{Method: r.Method, Header: r.Header, Body: body, Time: at})
+	}
+	trial, err := http.NewRequestWithContext(context.Background(), http.MethodPost, c.URL, nil)
+	if err == nil {
+		err = sign(trial, "trial", time.Now(), nil)
+	}
+	if err != nil {
+		return guard.Webhook{}, fmt.Errorf("guard.alarm.secret must be that of a Standard Webhook, whsec_ and base64: %w", err)
+	}
+	return guard.Webhook{URL: c.URL, Sign: sign, Timeout: c.Timeout, RetryFor: c.RetryFor}, nil
+}

@@ -1,0 +1,179 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Action is what the guard does when a release trigger fires, beside the alarm.
+type Action string
+
+// The actions.
+const (
+	ActNothing    Action = "none"
+	ActReadOnly   Action = "read_only"   // stop the intake
+	ActCanaryBack Action = "canary_back" // send all webhooks to the old release again
+	ActRollBack   Action = "rollback"    // start the roll-back command
+)
+
+// ParseAction reads an action as it is written in the settings.
+func ParseAction(s string) (Action, error) {
+	switch a := Action(s); a {
+	case ActNothing, ActReadOnly, ActCanaryBack, ActRollBack:
+		return a, nil
+	}
+	return "", fmt.Errorf("action %q is none of %s, %s, %s and %s", s, ActNothing, ActReadOnly, ActCanaryBack, ActRollBack)
+}
+
+func (a Action) orNothing() Action {
+	if a == "" {
+		return ActNothing
+	}
+	return a
+}
+
+// Acts are the guard's hands. What an action of the triggers needs must be set.
+type Acts struct {
+	// Mode is for ActReadOnly.
+	Mode interface {
+		Mode() hookgate.Mode
+		SetMode(context.Context, hookgate.Mode) error
+	}
+	// Canary is for ActCanaryBack.
+	Canary interface {
+		// Back sends no more webhooks to the canary and ends a plan that is running. nil: it is so, and kept.
+		Back(ctx context.Context, reason string) error
+	}
+	// RollBack starts the roll-back command, which may outlive this process, and returns what there is to tell. It refuses for
+	// some time after it has started one. If the command ends while this process still runs, ended is
+	// called once, by a goroutine of its own.
+	RollBack func(id hookgate.RequestID, reason string, ended func(error)) (told string, err error)
+	// Trail takes up what the guard does; nil if only the log shall have it.
+	Trail interface {
+		RecordAction(context.Context, hookgate.AdminAction) error
+	}
+}
+
+const (
+	// Actor is what the guard is called in the admin trail.
+	Actor = "guard"
+	// actTimeout bounds one attempt of an action, trailTimeout the writing of a row.
+	actTimeout, trailTimeout = 10 * time.Second, 5 * time.Second
+	// actRetryMin and actRetryMax bound the pause after an attempt that failed.
+	actRetryMin, actRetryMax = time.Second, 30 * time.Second
+	// maxResult is the longest result in the trail, in bytes.
+	maxResult = 500
+)
+
+// act does what the trigger's action says, and tells. A mode or a canary that cannot be set is tried again until it is or the
+// trigger has cleared; a roll-back is started once for each firing.
+func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
+	id := hookgate.NewRequestID(time.Now())
+	a := hookgate.AdminAction{RequestID: id, Actor: Actor, Role: hookgate.RoleOperator, Reason: reason}
+	var do func(context.Context) error
+	told := ""
+	started := make(chan struct{})
+	defer close(started)
+	switch acts := g.config.Acts; alarm.Action {
+	case ActReadOnly:
+		a.Action, a.Target = "maintenance", string(hookgate.ModeReadOnly)
+		do = func(ctx context.Context) error { return acts.Mode.SetMode(ctx, hookgate.ModeReadOnly) }
+	case ActCanaryBack:
+		a.Action, a.Target = "canary", "0 percent"
+		do = func(ctx context.Context) error { return acts.Canary.Back(ctx, reason) }
+	case ActRollBack:
+		a.Action, a.Target = "rollback", "the configured command"
+		do = func(context.Context) (err error) {
+			told, err = acts.RollBack(id, reason, func(err error) {
+				<-started // that it was started is told first
+				g.rolledBack(alarm, err)
+			})
+			return err
+		}
+	}
+	g.record(ctx, a, hookgate.ResultBegun)
+	err := g.attempt(ctx, alarm.Action, do)
+	result := hookgate.ResultDone
+	switch {
+	case err != nil:
+		result = hookgate.ResultFailed + ": " + err.Error()
+	case told != "":
+		result += ": " + told
+	}
+	g.record(ctx, a, result)
+	g.acted(alarm, result)
+}
+
+// acted alarms of what an action came to.
+func (g *Guard) acted(alarm Alarm, result string) {
+	alarm.Kind, alarm.Result = AlarmActed, result
+	g.alarms.raise(alarm)
+}
+
+// rolledBack tells that the roll-back command has failed. One that has done its work is seen by a new process coming up.
+func (g *Guard) rolledBack(alarm Alarm, err error) {
+	if err == nil {
+		g.log.Warn("the roll-back command has ended well")
+		return
+	}
+	g.log.Error("the roll-back command has failed", "error", err)
+	g.acted(alarm, hookgate.ResultFailed+": the roll-back command: "+err.Error())
+}
+
+// attempt does it, again and again where that does no harm.
+func (g *Guard) attempt(ctx context.Context, action Action, do func(context.Context) error) error {
+	retries := -1
+	if action == ActRollBack {
+		retries = 0
+	}
+	policy := retrypolicy.NewBuilder[any]().
+		WithMaxRetries(retries).
+		WithBackoff(actRetryMin, actRetryMax).
+		WithJitterFactor(0.25).
+		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
+		Build()
+	var last error
+	err := failsafe.With(policy).WithContext(ctx).Run(func() error {
+		bounded, cancel := context.WithTimeout(ctx, actTimeout)
+		defer cancel()
+		err := do(bounded)
+		if err != nil && ctx.Err() == nil {
+			last = err
+			g.log.Error("what a release trigger asks for failed", "action", action, "error", err)
+		}
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(errors.New("it was still being tried when the trigger cleared or the gate ended"), last)
+	}
+	if err != nil {
+		return last
+	}
+	return nil
+}
+
+// record writes a row into the admin trail and a line into the log. What the guard does is done even where the trail cannot be
+// written: the database may be what is broken.
+func (g *Guard) record(ctx context.Context, a hookgate.AdminAction, result string) {
+	a.At = time.Now().Truncate(time.Microsecond).UTC()
+	a.Result = strings.ToValidUTF8(result[:min(len(result), maxResult)], "")
+	recorded := false
+	if g.config.Acts.Trail != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), trailTimeout)
+		defer cancel()
+		err := g.config.Acts.Trail.RecordAction(ctx, a)
+		if recorded = err == nil; !recorded {
+			g.log.Error("the admin trail does not have what the guard does", "error", err)
+		}
+	}
+	g.log.Warn("admin action", "request_id", a.RequestID.String(), "action", a.Action, "target", a.Target, "result", a.Result,
+		"by", a.Actor, "reason", a.Reason, "recorded", recorded)
+}

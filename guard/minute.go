@@ -1,0 +1,83 @@
+package guard
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// partSlots is how many slots of the window make a part of the minute, parts how many parts it has.
+	partSlots = int(5 * time.Second / slotTime)
+	parts     = 12
+)
+
+// minute is what became of the webhooks of the last minute: the ten seconds of the window are too short to judge a release by
+// where few webhooks come. It is filled from the window's slots as they end, so that a webhook pays nothing for it.
+type minute struct {
+	mu    sync.Mutex // guards all; one goroutine fills, another reads
+	parts [parts]struct {
+		took   [buckets]uint32 // of those made durable
+		failed uint64
+	}
+	current, filled int // the part that is being filled, and how many slots it has
+}
+
+// minuteSummary is a minute in figures.
+type minuteSummary struct {
+	// accepted were made durable, failed got an answer of 5xx that was no refusal on purpose.
+	accepted, failed int
+	p95              time.Duration
+}
+
+// add takes up a slot that has ended.
+func (m *minute) add(took *[buckets]uint32, failed uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.filled == partSlots {
+		m.current, m.filled = (m.current+1)%parts, 0
+		clear(m.parts[m.current].took[:])
+		m.parts[m.current].failed = 0
+	}
+	m.filled++
+	part := &m.parts[m.current]
+	part.failed += failed
+	for i, n := range took {
+		part.took[i] += n
+	}
+}
+
+// read sums the minute up.
+func (m *minute) read() (s minuteSummary) {
+	var counts [buckets]uint32
+	m.mu.Lock()
+	for i := range m.parts {
+		s.failed += int(m.parts[i].failed)
+		for j, n := range m.parts[i].took {
+			counts[j] += n
+		}
+	}
+	m.mu.Unlock()
+	s.accepted, s.p95 = interpolated(&counts, 0.95)
+	return s
+}
+
+// interpolated returns the number of times and their quantile, taking those of a bucket to lie evenly in it: quantile, which
+// gives the upper end, would have a limit of 120 ms passed at 115 ms.
+func interpolated(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
+	for _, c := range counts {
+		n += int(c)
+	}
+	rank := q * float64(n)
+	for i, c := range counts {
+		if rank > float64(c) || c == 0 {
+			rank -= float64(c)
+			continue
+		}
+		lower := time.Duration(0)
+		if i > 0 {
+			lower = bound(i - 1)
+		}
+		return n, lower + time.Duration(rank/float64(c)*float64(bound(i)-lower))
+	}
+	return n, 0
+}

@@ -1,0 +1,521 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// trigger returns the state of a release trigger after d has passed.
+func (s *scene) trigger(d time.Duration, name string) TriggerStatus {
+	s.t.Helper()
+	time.Sleep(d) // in fake time
+	synctest.Wait()
+	for _, t := range s.Release().Triggers {
+		if t.Name == name {
+			return t
+		}
+	}
+	s.t.Fatalf("there is no trigger %s", name)
+	return TriggerStatus{}
+}
+
+// turns checks the state of a release trigger after d has passed.
+func (s *scene) turns(d time.Duration, name string, want TriggerState) TriggerStatus {
+	s.t.Helper()
+	got := s.trigger(d, name)
+	if got.State != want {
+		s.t.Fatalf("%s is %s, want %s: %+v\n%s", name, got.State, want, got, s.log)
+	}
+	if fired := slices.Contains(s.Fired(), name); fired != (want == TriggerFired) {
+		s.t.Fatalf("%s is %s, and fired are %v", name, want, s.Fired())
+	}
+	return got
+}
+
+// webhooks has n webhooks a second made durable in took, and failed others fail, until d has passed.
+func (s *scene) webhooks(d time.Duration, n int, took time.Duration, failed int) {
+	for range int(d / time.Second) {
+		for range n {
+			s.Accepted(took)
+		}
+		for range failed {
+			s.Failed()
+		}
+		time.Sleep(time.Second) // in fake time
+	}
+}
+
+const sustain = 5 * time.Minute
+
+func triggersWith(change func(*Triggers)) Config {
+	c := Config{Triggers: Triggers{ClearFor: time.Minute, Fewest: 20, NoRedis: true}}
+	change(&c.Triggers)
+	return c
+}
+
+// sustained takes a trigger through a peak that is too short, to firing after five minutes above its limit and not before, and
+// back: bad and well set its value for a time. lag is how long the value takes to follow.
+func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.Duration)) {
+	s.t.Helper()
+	well(lag + 2*time.Second)
+	s.turns(0, name, TriggerQuiet)
+	bad(sustain - lag - 10*time.Second) // a window makes a peak that much longer
+	s.turns(0, name, TriggerPending)
+	well(lag + 2*time.Second)
+	s.turns(0, name, TriggerQuiet)
+
+	bad(lag + 2*time.Second)
+	pending := s.turns(0, name, TriggerPending)
+	if pending.Nearness < 1 || pending.AboveSeconds > lag.Seconds()+2 {
+		s.t.Fatalf("the peak before counts: %+v", pending)
+	}
+	bad(sustain - time.Since(pending.Since) - 2*time.Second)
+	s.turns(0, name, TriggerPending)
+	bad(4 * time.Second)
+	fired := s.turns(0, name, TriggerFired)
+	if took := fired.Since.Sub(pending.Since); took < sustain || took > sustain+time.Second || fired.TimesFired != 1 {
+		s.t.Fatalf("it has fired after %v: %+v", took, fired)
+	}
+
+	well(55 * time.Second)
+	s.turns(0, name, TriggerFired)
+	well(lag + 10*time.Second)
+	s.turns(0, name, TriggerQuiet)
+	for _, line := range []string{`msg="release trigger fired" trigger=` + name, `msg="release trigger cleared" trigger=` + name} {
+		if strings.Count(s.log.String(), line) != 1 {
+			s.t.Fatalf("the log does not have once that it %s:\n%s", line, s.log)
+		}
+	}
+}
+
+// TestTriggers takes each release trigger through its states in fake time.
+func TestTriggers(t *testing.T) {
+	t.Run(TriggerP95, func(t *testing.T) {
+		play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }), func(s *scene) {
+			s.sustained(TriggerP95, time.Minute, func(d time.Duration) { s.webhooks(d, 10, 125*time.Millisecond, 0) },
+				func(d time.Duration) { s.webhooks(d, 10, 110*time.Millisecond, 0) })
+		})
+	})
+	t.Run(TriggerErrorRate, func(t *testing.T) {
+		play(t, triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 0.1, Sustain: sustain} }), func(s *scene) {
+			s.sustained(TriggerErrorRate, time.Minute, func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 1) },
+				func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 0) })
+		})
+	})
+	t.Run(TriggerQueueDepth, func(t *testing.T) {
+		play(t, triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 10_000, Sustain: sustain} }), func(s *scene) {
+			s.sustained(TriggerQueueDepth, 0, func(d time.Duration) { s.depth(10_001); time.Sleep(d) },
+				func(d time.Duration) { s.depth(10_000); time.Sleep(d) })
+		})
+	})
+	t.Run(TriggerStorePool, func(t *testing.T) {
+		var mu sync.Mutex
+		inUse := 9
+		set := func(n int) { mu.Lock(); defer mu.Unlock(); inUse = n }
+		play(t, triggersWith(func(c *Triggers) {
+			c.StorePool = Trigger{Limit: 95, Sustain: sustain}
+			c.Pool = func() (int, int) { mu.Lock(); defer mu.Unlock(); return inUse, 10 }
+		}), func(s *scene) {
+			s.sustained(TriggerStorePool, 10*time.Second, func(d time.Duration) { set(10); time.Sleep(d) },
+				func(d time.Duration) { set(9); time.Sleep(d) })
+		})
+	})
+	t.Run(TriggerRedis, func(t *testing.T) {
+		play(t, triggersWith(func(c *Triggers) { c.Redis, c.NoRedis = Trigger{Limit: 50, Sustain: sustain}, false }), func(s *scene) {
+			degraded := func(err error) func(time.Duration) {
+				return func(d time.Duration) { s.mu.Lock(); s.stats.Degraded = err; s.mu.Unlock(); time.Sleep(d) }
+			}
+			s.sustained(TriggerRedis, 10*time.Second, degraded(errors.New("away")), degraded(nil))
+		})
+	})
+}
+
+// TestTriggerLimits: each value is judged as it is documented at and beside its limit.
+func TestTriggerLimits(t *testing.T) {
+	c := Triggers{P95: Trigger{Limit: 120}, ErrorRate: Trigger{Limit: 0.1}, QueueDepth: Trigger{Limit: 100}, StorePool: Trigger{Limit: 95}, Redis: Trigger{Limit: 50}, Fewest: 20}
+	all := map[string]*trigger{}
+	for _, tr := range newTriggers(c) {
+		all[tr.name] = tr
+	}
+	full := fmt.Errorf("spool: %w", hookgate.ErrFull)
+	away := errors.New("away")
+	for _, test := range []struct {
+		name string
+		look look
+		want reading
+	}{
+		{TriggerP95, look{minute: minuteSummary{accepted: 20, p95: time.Second}}, reading{value: 1000}},
+		{TriggerP95, look{minute: minuteSummary{accepted: 19, failed: 100, p95: time.Second}}, reading{state: TriggerIdle}},
+		{TriggerErrorRate, look{minute: minuteSummary{accepted: 19, failed: 1}}, reading{value: 5}},
+		{TriggerErrorRate, look{minute: minuteSummary{failed: 20}}, reading{value: 100}},
+		{TriggerErrorRate, look{minute: minuteSummary{failed: 19}}, reading{state: TriggerIdle}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7}}, reading{value: 7}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: full}}, reading{value: 7}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: away}}, reading{state: TriggerUnknown}},
+		{TriggerQueueDepth, look{err: away}, reading{state: TriggerUnknown}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 100, Degraded: away}}, reading{state: TriggerUnknown}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 101, Degraded: away}}, reading{value: 101}},
+		{TriggerRedis, look{err: away}, reading{value: 100}},
+		{TriggerRedis, look{}, reading{value: 50}}, // the mean with the look before
+		{TriggerRedis, look{queue: hookgate.QueueStats{Err: full}}, reading{value: 100. / 3}},
+		{TriggerRedis, look{queue: hookgate.QueueStats{Err: full, Degraded: away}}, reading{value: 50}},
+	} {
+		if got := all[test.name].read(test.look); got != test.want {
+			t.Errorf("%s reads %+v of %+v, want %+v", test.name, got, test.look, test.want)
+		}
+	}
+	if all[TriggerStorePool].state != TriggerOff || all[TriggerStorePool].status().Why == "" {
+		t.Errorf("without a pool the trigger is %+v", all[TriggerStorePool].status())
+	}
+	for _, test := range []struct {
+		value float64
+		want  zone
+	}{{100, low}, {100.0001, high}, {101, high}, {0, low}} {
+		if got := all[TriggerQueueDepth].watched.Rule.zone(test.value); got != test.want {
+			t.Errorf("%v is in zone %v, want %v", test.value, got, test.want)
+		}
+	}
+}
+
+// TestTriggerUnknown: a queue that cannot be read makes a trigger unknown, not quiet; what it was about to do waits, and what
+// has fired stays fired.
+func TestTriggerUnknown(t *testing.T) {
+	play(t, triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute} }), func(s *scene) {
+		fail := func(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.err = err }
+		s.turns(0, TriggerQueueDepth, TriggerUnknown) // not yet looked at
+		s.turns(2*time.Second, TriggerQueueDepth, TriggerQuiet)
+		s.depth(101)
+		s.turns(40*time.Second, TriggerQueueDepth, TriggerPending)
+		fail(errors.New("away"))
+		if u := s.turns(10*time.Minute, TriggerQueueDepth, TriggerUnknown); u.Known {
+			t.Errorf("it is unknown, and known: %+v", u)
+		}
+		fail(nil)
+		s.turns(10*time.Second, TriggerQueueDepth, TriggerPending)
+		s.turns(15*time.Second, TriggerQueueDepth, TriggerFired)
+		fail(errors.New("away"))
+		s.turns(10*time.Minute, TriggerQueueDepth, TriggerFired)
+		fail(nil)
+		s.depth(0)
+		s.turns(50*time.Second, TriggerQueueDepth, TriggerFired)
+		s.turns(15*time.Second, TriggerQueueDepth, TriggerQuiet)
+	})
+}
+
+// TestTriggerIdle: with too few webhooks P95 and error rate say nothing: bursts of a slow webhook or two never add up, and a
+// trigger that has fired is not taken for well because read_only lets nothing in.
+func TestTriggerIdle(t *testing.T) {
+	play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }), func(s *scene) {
+		s.turns(2*time.Second, TriggerP95, TriggerIdle)
+		for range 6 { // a minute of slow ones, and two of nothing
+			s.webhooks(time.Minute, 1, time.Second, 0)
+			s.turns(0, TriggerP95, TriggerPending)
+			s.turns(2*time.Minute, TriggerP95, TriggerIdle)
+		}
+		s.webhooks(sustain+time.Minute, 1, time.Second, 0)
+		s.turns(0, TriggerP95, TriggerFired)
+		s.turns(5*time.Minute, TriggerP95, TriggerFired)
+		s.webhooks(2*time.Minute+2*time.Second, 1, time.Millisecond, 0)
+		s.turns(0, TriggerP95, TriggerQuiet)
+	})
+}
+
+// hands are what a guard acts with in a test.
+type hands struct {
+	mu    sync.Mutex // guards all below
+	mode  hookgate.Mode
+	fails int // how many of the next attempts fail
+	tried int
+	did   []string
+	rows  []hookgate.AdminAction
+	ends  error // of the roll-back command
+}
+
+func (h *hands) Mode() hookgate.Mode { return h.mode }
+
+func (h *hands) attempt(what string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tried++
+	if h.tried <= h.fails {
+		return errors.New("not now")
+	}
+	h.did = append(h.did, what)
+	return nil
+}
+
+func (h *hands) SetMode(_ context.Context, m hookgate.Mode) error { return h.attempt(string(m)) }
+
+func (h *hands) Back(_ context.Context, reason string) error { return h.attempt("back: " + reason) }
+
+func (h *hands) RecordAction(_ context.Context, a hookgate.AdminAction) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rows = append(h.rows, a)
+	return nil
+}
+
+func (h *hands) acts() Acts {
+	return Acts{Mode: h, Canary: h, Trail: h, RollBack: func(_ hookgate.RequestID, reason string, ended func(error)) (string, error) {
+		if h.ends != nil {
+			time.AfterFunc(time.Second, func() { ended(h.ends) })
+		}
+		return "pid 7", h.attempt("rollback: " + reason)
+	}}
+}
+
+func (h *hands) done() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.did)
+}
+
+func (h *hands) attempts() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tried
+}
+
+// TestActions: each action is done once for each firing, however long the trigger stays fired; two rows of the admin trail and
+// an alarm tell of it.
+func TestActions(t *testing.T) {
+	reason := "release trigger queue_depth: 101 records, above 100 for 1m0s"
+	for action, want := range map[Action]string{ActReadOnly: "read_only", ActCanaryBack: "back: " + reason, ActRollBack: "rollback: " + reason, ActNothing: ""} {
+		t.Run(string(action), func(t *testing.T) {
+			h := &hands{}
+			c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute, Action: action} })
+			c.Acts = h.acts()
+			play(t, c, func(s *scene) {
+				var expected []string
+				for n := 1; n <= 2; n++ {
+					s.depth(101)
+					s.turns(59*time.Second, TriggerQueueDepth, TriggerPending)
+					s.turns(3*time.Second, TriggerQueueDepth, TriggerFired)
+					if want != "" {
+						expected = append(expected, want)
+					}
+					s.turns(3*time.Minute, TriggerQueueDepth, TriggerFired)
+					if got := h.done(); !slices.Equal(got, expected) {
+						t.Fatalf("after firing %d: did %q, want %q", n, got, expected)
+					}
+					s.depth(0)
+					s.turns(62*time.Second, TriggerQueueDepth, TriggerQuiet)
+				}
+				var kinds, results []string
+				for _, a := range s.Release().Alarms {
+					kinds = append(kinds, a.Kind)
+				}
+				for _, r := range h.rows {
+					if r.Actor != "guard" || r.Reason != reason || r.RequestID.IsZero() || r.At.IsZero() {
+						t.Errorf("a row of the trail is %+v", r)
+					}
+					results = append(results, strings.TrimSuffix(r.Result, ": pid 7"))
+				}
+				wantKinds, wantResults := []string{"cleared", "acted", "raised", "cleared", "acted", "raised"}, []string{"begun", "done", "begun", "done"}
+				if action == ActNothing {
+					wantKinds, wantResults = []string{"cleared", "raised", "cleared", "raised"}, nil
+				}
+				if !slices.Equal(kinds, wantKinds) || !slices.Equal(results, wantResults) {
+					t.Errorf("alarms %v, rows %v", kinds, results)
+				}
+			})
+		})
+	}
+}
+
+// TestActionFails: a mode that cannot be set is tried again, ever less often, until it is or the trigger has cleared; a roll-back
+// that cannot be started is not.
+func TestActionFails(t *testing.T) {
+	fire := func(action Action, fails int, f func(*scene, *hands)) {
+		h := &hands{fails: fails}
+		c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Action: action} })
+		c.Acts = h.acts()
+		play(t, c, func(s *scene) {
+			s.depth(101)
+			s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerFired)
+			f(s, h)
+		})
+	}
+	fire(ActReadOnly, 5, func(s *scene, h *hands) {
+		s.trigger(2*time.Minute, TriggerQueueDepth)
+		if h.attempts() != 6 || len(h.done()) != 1 || h.rows[len(h.rows)-1].Result != "done" {
+			t.Errorf("%d attempts, %v done, rows %+v", h.attempts(), h.done(), h.rows)
+		}
+	})
+	fire(ActReadOnly, 1000, func(s *scene, h *hands) {
+		s.trigger(10*time.Minute, TriggerQueueDepth)
+		if n := h.attempts(); n < 15 || n > 40 {
+			t.Errorf("in ten minutes there were %d attempts", n)
+		}
+		s.depth(0)
+		s.turns(62*time.Second, TriggerQueueDepth, TriggerQuiet)
+		n := h.attempts()
+		s.trigger(10*time.Minute, TriggerQueueDepth)
+		if h.attempts() != n {
+			t.Error("it is still tried although the trigger has cleared")
+		}
+		if last := h.rows[len(h.rows)-1].Result; !strings.HasPrefix(last, "failed: ") || !strings.Contains(last, "not now") {
+			t.Errorf("the trail says %q", last)
+		}
+	})
+	fire(ActRollBack, 1, func(s *scene, h *hands) {
+		s.trigger(10*time.Minute, TriggerQueueDepth)
+		if h.attempts() != 1 || h.rows[1].Result != "failed: not now" {
+			t.Errorf("%d attempts, rows %+v", h.attempts(), h.rows)
+		}
+	})
+}
+
+// TestRollBackCommandFails: that the command was started is not the end of it.
+func TestRollBackCommandFails(t *testing.T) {
+	h := &hands{ends: errors.New("exit status 1")}
+	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Action: ActRollBack} })
+	c.Acts = h.acts()
+	play(t, c, func(s *scene) {
+		s.depth(101)
+		s.turns(1500*time.Millisecond, TriggerQueueDepth, TriggerFired)
+		if a := s.Release().Alarms[0]; a.Kind != AlarmActed || a.Result != "done: pid 7" {
+			t.Errorf("when it is started the alarm is %+v", a)
+		}
+		s.turns(time.Second, TriggerQueueDepth, TriggerFired)
+		if a := s.Release().Alarms[0]; a.Kind != AlarmActed || a.Result != "failed: the roll-back command: exit status 1" {
+			t.Errorf("when it has failed the alarm is %+v", a)
+		}
+	})
+}
+
+// receiver takes alarms in fake time.
+type receiver struct {
+	mu     sync.Mutex
+	status int // 0: no answer
+	got    []string
+	at     []time.Time
+}
+
+func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	body, _ := io.ReadAll(req.Body)
+	r.got, r.at = append(r.got, req.Header.Get("Signed")+" "+string(body)), append(r.at, time.Now())
+	if r.status == 0 {
+		return nil, errors.New("connection refused")
+	}
+	return &http.Response{StatusCode: r.status, Status: fmt.Sprint(r.status), Body: http.NoBody}, nil
+}
+
+func (r *receiver) answer(status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status = status
+}
+
+func (r *receiver) requests() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
+// TestAlarmWebhook: an alarm is sent until it is taken, with the same id and pauses that grow; after a time it is given up, and
+// when too many wait the rest is dropped. None of it holds up the guard.
+func TestAlarmWebhook(t *testing.T) {
+	r := &receiver{}
+	c := triggersWith(func(c *Triggers) { c.QueueDepth, c.ClearFor = Trigger{Limit: 100}, 0 })
+	c.Process, c.Version = "gate-1", "v2"
+	c.Webhook = Webhook{URL: "http://alarms.test/", Timeout: time.Second, RetryFor: 15 * time.Minute, Transport: r,
+		Sign: func(req *http.Request, id string, at time.Time, body []byte) error {
+			req.Header.Set("Signed", id)
+			return nil
+		}}
+	play(t, c, func(s *scene) {
+		s.depth(101)
+		s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerFired)
+		s.trigger(5*time.Minute, TriggerQueueDepth)
+		refused := r.requests()
+		if len(refused) < 5 || len(refused) > 20 {
+			t.Errorf("in five minutes there were %d attempts", len(refused))
+		}
+		r.answer(204)
+		s.trigger(2*time.Minute, TriggerQueueDepth)
+		got := r.requests()
+		id := s.Release().Alarms[0].ID
+		for _, text := range got {
+			if text != got[0] || !strings.HasPrefix(text, id+` {"type":"guard.trigger.raised","timestamp":"`) ||
+				!strings.Contains(text, `"trigger":"queue_depth","value":101,"limit":100,"unit":"records","action":"none","process":"gate-1","version":"v2"}`) {
+				t.Fatalf("sent %s", text)
+			}
+		}
+		if w := s.Release().Webhook; len(got) != len(refused)+1 || *w != (WebhookStatus{Delivered: 1}) {
+			t.Errorf("%d attempts, %+v", len(got), w)
+		}
+
+		r.answer(500)
+		s.depth(0)
+		s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerQuiet)
+		s.trigger(17*time.Minute, TriggerQueueDepth)
+		n := len(r.requests())
+		s.trigger(10*time.Minute, TriggerQueueDepth)
+		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 || !strings.Contains(s.log.String(), "alarm is not delivered") {
+			t.Errorf("%d attempts after %d, %+v", len(r.requests()), n, w)
+		}
+
+		for range alarmsWaiting { // two alarms each
+			s.depth(101)
+			s.turns(time.Second, TriggerQueueDepth, TriggerFired)
+			s.depth(0)
+			s.turns(time.Second, TriggerQueueDepth, TriggerQuiet)
+		}
+		if w := s.Release().Webhook; w.Dropped < alarmsWaiting-2 || w.Dropped > alarmsWaiting+2 {
+			t.Errorf("of %d alarms %d are dropped", 2*alarmsWaiting, w.Dropped)
+		}
+		if n := len(s.Release().Alarms); n != alarmsKept {
+			t.Errorf("%d alarms are kept", n)
+		}
+	})
+}
+
+// TestMinute: the minute forgets, and its quantile lies where the times do.
+func TestMinute(t *testing.T) {
+	var m minute
+	slot := func(took time.Duration, n uint32, failed uint64) {
+		var counts [buckets]uint32
+		counts[bucketOf(took)] += n
+		m.add(&counts, failed)
+	}
+	for range 4 * 60 {
+		slot(115*time.Millisecond, 95, 1)
+	}
+	s := m.read()
+	if s.accepted != 95*240 || s.failed != 240 || s.p95 < 110*time.Millisecond || s.p95 > 123*time.Millisecond {
+		t.Errorf("a minute of 115 ms is %+v", s)
+	}
+	for range 4*60 - partSlots {
+		slot(0, 0, 0)
+	}
+	if s := m.read(); s.accepted != 95*partSlots {
+		t.Errorf("of %d slots %d webhooks are left", partSlots, s.accepted)
+	}
+	for range partSlots {
+		slot(0, 0, 0)
+	}
+	if s := m.read(); s != (minuteSummary{}) {
+		t.Errorf("after a minute %+v is left", s)
+	}
+	var counts [buckets]uint32 // evenly from 0 to 200 ms: P95 is 190
+	for us := 0; us < 200_000; us += 10 {
+		counts[bucketOf(time.Duration(us)*time.Microsecond)]++
+	}
+	if _, p95 := interpolated(&counts, 0.95); p95 < 188*time.Millisecond || p95 > 192*time.Millisecond {
+		t.Errorf("P95 is %v, want 190ms", p95)
+	}
+}

@@ -1,0 +1,435 @@
+package rollback
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookgate/hookgate"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// machine is a gate whose release is a file, which the roll-back command changes.
+type machine struct {
+	t   *testing.T
+	dir string
+
+	mu     sync.Mutex // guards all below
+	down   bool
+	queued int64
+	mode   hookgate.Mode
+	calls  []string
+	fails  map[string]error // by the beginning of a call
+}
+
+func newMachine(t *testing.T) *machine {
+	m := &machine{t: t, dir: t.TempDir(), mode: hookgate.ModeNormal, fails: map[string]error{}}
+	m.write("release", "v2")
+	return m
+}
+
+func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
+
+func (m *machine) write(name, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(m.path(name), []byte(text), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) read(name string) string {
+	text, _ := os.ReadFile(m.path(name))
+	return strings.TrimSpace(string(text))
+}
+
+func (m *machine) call(what string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return fmt.Errorf("%w: connection refused", ErrNoAnswer)
+	}
+	m.calls = append(m.calls, what)
+	for prefix, err := range m.fails {
+		if strings.HasPrefix(what, prefix) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) Announce(_ context.Context, id, expected string) error {
+	return m.call("announce " + id + " " + expected)
+}
+
+func (m *machine) SetMode(_ context.Context, mode hookgate.Mode, reason string) error {
+	err := m.call(string(mode) + " " + reason)
+	if err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.mode = mode
+	}
+	return err
+}
+
+func (m *machine) State(context.Context) (State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return State{}, ErrNoAnswer
+	}
+	return State{Version: m.read("release"), Queued: m.queued, Known: true}, nil
+}
+
+func (m *machine) Record(_ context.Context, id, result, summary string) error {
+	return m.call("record " + id + " " + result + " " + summary)
+}
+
+// plan is one whose command counts how often it is run and puts v1 in place.
+func (m *machine) plan(more string) Plan {
+	return Plan{
+		ExpectedVersion: "v1", FromVersion: "v2", Drain: 300 * time.Millisecond, Run: 20 * time.Second, Health: 300 * time.Millisecond, Goal: 10 * time.Minute,
+		Command: []string{"/bin/sh", "-c", `echo "$HOOKGATE_ROLLBACK_ID $HOOKGATE_ROLLBACK_EXPECTED_VERSION $HOOKGATE_ROLLBACK_FROM_VERSION" >>"$0/runs"; echo put in place; ` +
+			more + `; printf v1 >"$0/release"`, m.dir},
+	}
+}
+
+func (m *machine) runs() int { return strings.Count(m.read("runs")+"\n", "v1 v2\n") }
+
+func (m *machine) open(name string) *Journal {
+	m.t.Helper()
+	j, err := Open(m.path(name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func ignore(StepReport) {}
+
+// begin begins roll-back "a" and runs it.
+func (m *machine) begin(p Plan, c Choices) (Report, error) {
+	m.t.Helper()
+	j := m.open("journal.ndjson")
+	defer j.Close()
+	w, err := Begin(j, m, "a", p, c, ignore)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return w.Run(m.t.Context())
+}
+
+// resume goes on with the last roll-back of a journal.
+func (m *machine) resume(name string, c Choices) (Report, error) {
+	m.t.Helper()
+	j := m.open(name)
+	defer j.Close()
+	w, err := Resume(j, m, c, ignore)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return w.Run(m.t.Context())
+}
+
+func states(r Report) (all []string) {
+	for _, s := range r.Steps {
+		all = append(all, string(s.Step)+" "+s.State)
+	}
+	return all
+}
+
+// succeeded checks a roll-back that has come to its end.
+func (m *machine) succeeded(r Report, err error, runs int) {
+	m.t.Helper()
+	if err != nil || r.State != "done" || !r.WithinGoal || len(r.Steps) != len(Steps) || m.read("release") != "v1" || m.mode != hookgate.ModeNormal || m.runs() != runs {
+		m.t.Fatalf("error %v, release %s, mode %s, the command ran %d times, want %d: %+v", err, m.read("release"), m.mode, m.runs(), runs, r)
+	}
+}
+
+// stopped checks a roll-back that stopped at a step and says what to do.
+func (m *machine) stopped(r Report, err error, at Step, told, next string) {
+	m.t.Helper()
+	last := r.Steps[len(r.Steps)-1]
+	if err == nil || r.State != "stopped" || last.Step != at || last.State != "failed" || !strings.Contains(err.Error(), told) || !strings.Contains(r.Next, next) {
+		m.t.Fatalf("stopped with %v and %+v; want at %s, told %q, next %q", err, r, at, told, next)
+	}
+}
+
+// TestPlaybook: the steps are made in their order, the gate is told who, why and with what result.
+func TestPlaybook(t *testing.T) {
+	m := newMachine(t)
+	r, err := m.begin(m.plan(":"), Choices{})
+	m.succeeded(r, err, 1)
+	want := []string{"announce done", "read_only done", "drain done", "command done", "health done", "normal done", "record done"}
+	if got := states(r); !slices.Equal(got, want) {
+		t.Errorf("steps %v", got)
+	}
+	if m.read("runs") != "a v1 v2" || r.Steps[3].Note != "put in place" {
+		t.Errorf("the command saw %q and printed %q", m.read("runs"), r.Steps[3].Note)
+	}
+	if len(m.calls) != 4 || !slices.Equal(m.calls[:3], []string{"announce a v1", "read_only rollback a: read_only", "normal rollback a: normal"}) ||
+		!strings.HasPrefix(m.calls[3], "record a done version v1, ") || !strings.Contains(m.calls[3], "drain done") {
+		t.Errorf("the gate was called %q", m.calls)
+	}
+	if table := r.Table(); !strings.Contains(table, "rolled back to v1 in ") || !strings.Contains(table, "within the goal of 10m0s") {
+		t.Errorf("the table is\n%s", table)
+	}
+	j := m.open("journal.ndjson")
+	if _, err := Resume(j, m, Choices{}, ignore); err == nil {
+		t.Error("a roll-back that has ended is resumed")
+	}
+	if _, err := Begin(j, m, "a", m.plan(":"), Choices{}, ignore); err == nil {
+		t.Error("an id is used again")
+	}
+	p := m.plan(":")
+	p.Goal = time.Nanosecond
+	if w, err := Begin(j, m, "b", p, Choices{}, ignore); err != nil {
+		t.Fatal(err)
+	} else if r, err := w.Run(t.Context()); err != nil || r.WithinGoal || !strings.Contains(r.Table(), "more than the goal") {
+		t.Errorf("error %v, %+v", err, r)
+	}
+}
+
+// TestEveryCut resumes from every beginning of the journal of a whole roll-back, as it stands on disk when whoever walks is killed
+// there, within lines too: it comes to its end, and the command, which has run, is not run again once the journal knows of it.
+func TestEveryCut(t *testing.T) {
+	m := newMachine(t)
+	r, err := m.begin(m.plan(":"), Choices{})
+	m.succeeded(r, err, 1)
+	text := []byte(m.read("journal.ndjson") + "\n")
+	first := bytes.IndexByte(text, '\n') + 1
+	last := bytes.LastIndexByte(text[:len(text)-1], '\n') + 1
+	started := bytes.Index(text, []byte(`"state":"running"`))
+	started += bytes.IndexByte(text[started:], '\n') + 1
+	cuts := 0
+	for cut := first; cut < len(text); cut += 61 {
+		if cut+61 >= len(text) {
+			cut = last + 1 // the end, torn
+		}
+		cuts++
+		name := fmt.Sprintf("cut-%d.ndjson", cut)
+		m.write(name, string(text[:cut]))
+		m.write("runs", "")
+		runs := 0
+		if cut < started {
+			m.write("release", "v2")
+			runs = 1
+		}
+		m.mode = hookgate.ModeReadOnly
+		if bytes.Contains(text[:bytes.LastIndexByte(text[:cut], '\n')+1], []byte(`"step":"normal","state":"done"`)) {
+			m.mode = hookgate.ModeNormal
+		}
+		r, err := m.resume(name, Choices{})
+		m.succeeded(r, err, runs)
+		if cut > last {
+			break
+		}
+	}
+	if cuts < 20 {
+		t.Errorf("only %d cuts were tried", cuts)
+	}
+}
+
+// TestSteps: each step that fails stops everything behind it, says what to do, leaves the gate in read_only once it is there, and
+// can be resumed.
+func TestSteps(t *testing.T) {
+	broken := errors.New("no such luck")
+	t.Run("announce", func(t *testing.T) {
+		m := newMachine(t)
+		m.fails["announce"] = &Advised{broken, "have it approved"}
+		r, err := m.begin(m.plan(":"), Choices{})
+		m.stopped(r, err, Announce, "no such luck", "have it approved")
+		if m.mode != hookgate.ModeNormal || m.runs() != 0 {
+			t.Errorf("mode %s, %d runs", m.mode, m.runs())
+		}
+		clear(m.fails)
+		r, err = m.resume("journal.ndjson", Choices{})
+		m.succeeded(r, err, 1)
+	})
+	t.Run("down", func(t *testing.T) {
+		m := newMachine(t)
+		m.down = true
+		r, err := m.begin(m.plan(":"), Choices{})
+		m.stopped(r, err, Announce, "does not answer", "--gate-down")
+		p := m.plan(":")
+		p.Health = 20 * time.Second
+		up := time.AfterFunc(time.Second, func() { m.mu.Lock(); defer m.mu.Unlock(); m.down = false })
+		defer up.Stop()
+		j := m.open("other.ndjson")
+		w, err := Begin(j, m, "b", p, Choices{GateDown: true}, ignore)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err = w.Run(t.Context())
+		m.succeeded(r, err, 1)
+		if got := states(r)[:3]; !slices.Equal(got, []string{"announce skipped", "read_only skipped", "drain skipped"}) {
+			t.Errorf("steps %v", got)
+		}
+	})
+	t.Run("drain", func(t *testing.T) {
+		m := newMachine(t)
+		m.queued = 7
+		r, err := m.begin(m.plan(":"), Choices{})
+		m.stopped(r, err, Drain, "7 records are still queued after 300ms", "--allow-undrained")
+		if m.mode != hookgate.ModeReadOnly || m.runs() != 0 {
+			t.Errorf("mode %s, %d runs", m.mode, m.runs())
+		}
+		m.mode = hookgate.ModeNormal // somebody gave up, and then did not
+		r, err = m.resume("journal.ndjson", Choices{Undrained: true})
+		m.succeeded(r, err, 1)
+		if r.Steps[2].State != "skipped" || !slices.ContainsFunc(m.calls, func(c string) bool { return strings.HasPrefix(c, "record a failed stopped at drain") }) {
+			t.Errorf("drain %+v; calls %q", r.Steps[2], m.calls)
+		}
+	})
+	t.Run("command", func(t *testing.T) {
+		m := newMachine(t)
+		r, err := m.begin(m.plan(`[ -e "$0/mended" ] || { echo it is broken; exit 3; }`), Choices{})
+		m.stopped(r, err, Command, "exit code 3; it printed put in place\nit is broken", "--rerun-command")
+		if m.mode != hookgate.ModeReadOnly {
+			t.Errorf("mode %s", m.mode)
+		}
+		r, err = m.resume("journal.ndjson", Choices{})
+		m.stopped(r, err, Command, "exit code 3", "--command-done")
+		m.write("mended", "")
+		r, err = m.resume("journal.ndjson", Choices{Rerun: true})
+		m.succeeded(r, err, 2)
+	})
+	t.Run("command done by hand", func(t *testing.T) {
+		m := newMachine(t)
+		r, err := m.begin(m.plan("exit 3"), Choices{})
+		m.stopped(r, err, Command, "exit code 3", "--command-done")
+		m.write("release", "v1")
+		r, err = m.resume("journal.ndjson", Choices{CommandDone: true})
+		m.succeeded(r, err, 1)
+	})
+	t.Run("command is not there", func(t *testing.T) {
+		m := newMachine(t)
+		p := m.plan(":")
+		p.Command = []string{"/no/such/program"}
+		r, err := m.begin(p, Choices{})
+		m.stopped(r, err, Command, "exit code 127", "--rerun-command")
+	})
+	t.Run("command takes too long", func(t *testing.T) {
+		m := newMachine(t)
+		p := m.plan("sleep 600")
+		p.Run = 300 * time.Millisecond
+		r, err := m.begin(p, Choices{})
+		m.stopped(r, err, Command, "ended before it was done", "--rerun-command")
+		r, err = m.resume("journal.ndjson", Choices{})
+		m.stopped(r, err, Command, "what came of it is not known", "--rerun-command")
+	})
+	t.Run("outcome of the command unknown", func(t *testing.T) {
+		// As when the machine went down: the shell that ran the command has left nothing.
+		for _, test := range []struct {
+			release    string
+			idempotent bool
+			runs       int // in all; 0: it must stop
+		}{{"v1", false, 1}, {"v2", false, 0}, {"v2", true, 2}} {
+			m := newMachine(t)
+			p := m.plan(`[ -e "$0/mended" ] || { kill -9 $PPID; exit; }`)
+			p.Idempotent = test.idempotent
+			r, err := m.begin(p, Choices{})
+			m.stopped(r, err, Command, "without an exit code", "--rerun-command")
+			m.write("mended", "")
+			m.write("release", test.release)
+			if r, err = m.resume("journal.ndjson", Choices{}); test.runs == 0 {
+				m.stopped(r, err, Command, "what came of it is not known", "--command-done")
+			} else {
+				m.succeeded(r, err, test.runs)
+			}
+		}
+	})
+	t.Run("health", func(t *testing.T) {
+		m := newMachine(t)
+		r, err := m.begin(m.plan("exit 0"), Choices{})
+		m.stopped(r, err, Health, "version v1 does not answer after 300ms: version v2 answers", "--resume")
+		if m.mode != hookgate.ModeReadOnly {
+			t.Errorf("mode %s", m.mode)
+		}
+		m.write("release", "v1")
+		r, err = m.resume("journal.ndjson", Choices{})
+		m.succeeded(r, err, 1)
+	})
+	t.Run("health, and the command again", func(t *testing.T) {
+		m := newMachine(t)
+		r, err := m.begin(m.plan(`[ -e "$0/mended" ] || exit 0`), Choices{})
+		m.stopped(r, err, Health, "version v2 answers", "--rerun-command")
+		m.write("mended", "")
+		r, err = m.resume("journal.ndjson", Choices{Rerun: true})
+		m.succeeded(r, err, 2)
+	})
+	t.Run("record", func(t *testing.T) {
+		m := newMachine(t)
+		m.fails["record"] = broken
+		r, err := m.begin(m.plan(":"), Choices{})
+		m.succeeded(r, err, 1)
+		if last := r.Steps[len(r.Steps)-1]; last.State != "skipped" || !strings.Contains(last.Note, "no such luck") {
+			t.Errorf("record is %+v", last)
+		}
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		m := newMachine(t)
+		m.queued = 7
+		ctx, cancel := context.WithCancel(t.Context())
+		j := m.open("journal.ndjson")
+		p := m.plan(":")
+		p.Drain = time.Hour
+		w, err := Begin(j, m, "a", p, Choices{}, func(s StepReport) {
+			if s.Step == Drain {
+				cancel()
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := w.Run(ctx)
+		m.stopped(r, err, Drain, "interrupted", "--resume")
+	})
+}
+
+// TestOneAtATime: while somebody walks, nobody else does; and a roll-back that has stopped must be resumed or abandoned first.
+func TestOneAtATime(t *testing.T) {
+	m := newMachine(t)
+	m.queued = 1
+	r, err := m.begin(m.plan(":"), Choices{})
+	m.stopped(r, err, Drain, "1 records", "--resume")
+	j := m.open("journal.ndjson")
+	if _, err := Open(m.path("journal.ndjson")); err == nil || !strings.Contains(err.Error(), "another roll-back is under way") {
+		t.Errorf("the journal is opened twice: %v", err)
+	}
+	var a *Advised
+	if _, err := Begin(j, m, "b", m.plan(":"), Choices{}, ignore); !errors.As(err, &a) || !strings.Contains(a.Do, "--abandon") {
+		t.Errorf("a second one begins: %v", err)
+	}
+	if r, err := Abandon(t.Context(), j, m); err != nil || r.State != "abandoned" {
+		t.Errorf("%v, %+v", err, r)
+	}
+	m.queued = 0
+	w, err := Begin(j, m, "b", m.plan(":"), Choices{}, ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := w.Run(t.Context()); err != nil || r.State != "done" {
+		t.Errorf("%v, %+v", err, r)
+	}
+}
+
+// TestDamagedJournal: a journal that cannot be understood is not guessed at.
+func TestDamagedJournal(t *testing.T) {
+	m := newMachine(t)
+	m.write("journal.ndjson", "{\"id\":\"a\",\"step\":\"plan\"}\nnot json\n{\"id\":")
+	if _, err := Open(m.path("journal.ndjson")); err == nil || !strings.Contains(err.Error(), "line 2 cannot be read") {
+		t.Errorf("error %v", err)
+	}
+}
