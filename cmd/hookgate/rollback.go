@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -336,12 +337,16 @@ func (g *rollbackGate) Announce(ctx context.Context, id, expected string) error 
 		Status   string
 		Approval struct{ ID json.RawMessage }
 	}
-	if err := c.change(ctx, http.MethodPost, "/admin/rollback", string(body), &answer); err != nil {
-		var refused *refusal
-		if errors.As(err, &refused) && refused.code == http.StatusNotFound {
-			return nil // a release that does not know the call; the steps are in its trail all the same
-		}
+	stream, err := c.do(ctx, http.MethodPost, "/admin/rollback", nil, "application/json", bytes.NewReader(body))
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused) && refused.code == http.StatusNotFound:
+		return nil // a release that does not know the call; the steps are in its trail all the same
+	case err != nil:
 		return unanswered(err)
+	}
+	if err := decodeAnswer(stream, &answer); err != nil {
+		return err
 	}
 	if answer.Status != "approval_required" {
 		return nil
