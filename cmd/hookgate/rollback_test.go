@@ -318,3 +318,50 @@ func TestRollbackStops(t *testing.T) {
 		}
 	}
 }
+
+// TestRollbackWantsApproval: a gate that wants an approval before it notes the beginning stops the roll-back with nothing changed, and
+// --resume --approval goes on with the same one. What answers is not a gate: only one whose settings want approvals would.
+func TestRollbackWantsApproval(t *testing.T) {
+	var mu sync.Mutex
+	var calls, ids []string
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		var body struct{ ID string }
+		json.NewDecoder(r.Body).Decode(&body)
+		version := newName
+		if len(calls) > 2 {
+			version = oldVersion
+		}
+		switch {
+		case r.URL.Path == "/api/health":
+			io.WriteString(w, `{"version":"`+version+`","queue":{"depth":0}}`)
+			return
+		case r.URL.Path == "/admin/rollback" && r.Header.Get("X-Approval") == "":
+			w.WriteHeader(http.StatusAccepted)
+			io.WriteString(w, `{"status":"approval_required","approval":{"id":"17","state":"pending"}}`)
+		default:
+			io.WriteString(w, `{}`)
+		}
+		calls = append(calls, r.URL.Path+" "+r.Header.Get("X-Approval"))
+		if body.ID != "" {
+			ids = append(ids, body.ID)
+		}
+	}))
+	defer gate.Close()
+	env := []string{"HOOKGATE_TOKEN=a-token"}
+	args := []string{"rollback", "--target", gate.URL, "--data-dir", t.TempDir()}
+	code, out, errs := runBinary(t, env, append(args, "--yes", "--expect", oldVersion, "--", "true")...)
+	if code != exitFail || !strings.Contains(out, "hookgate approve 17") || !strings.Contains(out, "--resume --approval 17") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	code, out, errs = runBinary(t, env, append(args, "--resume", "--approval", "17")...)
+	mu.Lock()
+	defer mu.Unlock()
+	if code != 0 || len(ids) != 2 || ids[0] != ids[1] {
+		t.Errorf("with the approval of %v: %d %s%s", ids, code, out, errs)
+	}
+	if len(calls) < 4 || calls[0] != "/admin/rollback " || calls[1] != "/admin/rollback/"+ids[0]+" " || calls[2] != "/admin/rollback 17" || calls[3] != "/admin/maintenance " {
+		t.Errorf("the gate was called %q", calls)
+	}
+}
