@@ -41,7 +41,7 @@ var allowedImports = map[string]struct {
 		"the store knows nothing of HTTP or of the queue"},
 	"store/postgres": {[]string{"", "store/audit", "store/batch", "store/migrations", "store/paging", "store/prune"},
 		"the store knows nothing of HTTP or of the queue, nor of the other store"},
-	"store/storetest":    {[]string{""}, "a conformance suite knows the port and no backend"},
+	"store/storetest":    {[]string{"", "store/paging"}, "a conformance suite knows the port and no backend, and what all backends search with"},
 	"tracing":            {[]string{""}, "it decorates ports and knows no backend"},
 	"worker":             {[]string{""}, "workers know ports, not backends"},
 	"retention":          {[]string{""}, "it prunes any store that can"},
