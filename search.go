@@ -13,7 +13,8 @@ type EventSearch struct {
 	EventFilter
 	// Stored makes it last stored first in any case: what is searched again behind a Cursor has then been stored since.
 	Stored bool
-	// Cursor is what a page of the same search said as its Older or Newer: where this one begins. Empty: at the newest.
+	// Cursor is what a page of the same search said as its Older or Newer: where this one begins. Empty: at the newest. In the order
+	// stored an event's ID will do too; the event need not be stored any more.
 	Cursor string
 	// Newer asks for what is on the other side of Cursor: for the next newer events. They still come newest first.
 	Newer bool

@@ -11,7 +11,7 @@ import (
 
 // order is an order in which events are searched, each that of an index.
 type order struct {
-	// letter begins its cursors.
+	// letter begins its cursors. Those of the order stored have none: they are ids.
 	letter  string
 	columns []orderColumn
 	// key is where an event stands in it.
@@ -28,7 +28,7 @@ type orderColumn struct {
 type Key []any
 
 var (
-	byStored = &order{"s", []orderColumn{{"id", true, true}}, func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
+	byStored = &order{"", []orderColumn{{"id", true, true}}, func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
 	// Request ids begin with the time.
 	byRequest = &order{"r", []orderColumn{{"request_id", false, true}}, func(e *hookgate.Event) Key { return Key{e.RequestID.String()} }}
 	// Of one type.
