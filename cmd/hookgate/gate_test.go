@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 		for name := range environment {
 			os.Unsetenv(name)
 		}
+		defer endChromium()
 		return m.Run()
 	}())
 }
