@@ -67,6 +67,9 @@ type Guard struct {
 	mu      sync.Mutex // guards signals and what of the breaker is not atomic; only the goroutine that looks changes them
 	signals []*signal
 
+	// last is what was seen of the queue last, guarded by mu.
+	last look
+
 	// unread says that the queue could not be asked last time. It belongs to the goroutine that looks.
 	unread bool
 }
@@ -202,6 +205,7 @@ func (g *Guard) look(ctx context.Context) {
 func (g *Guard) take(l look) (changed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.last = l
 	for _, s := range g.signals {
 		value, known := s.read(l)
 		s.observe(l.now, value, known)

@@ -96,7 +96,13 @@ func FuzzPaths(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, &http.Request{Method: method, URL: u, Header: http.Header{}, RemoteAddr: "192.0.2.1:1", Body: http.NoBody})
-		open := slices.Contains([]string{"/livez", "/readyz", "/metrics", "/api/health", "/api/openapi.yaml"}, u.EscapedPath())
+		open := slices.Contains([]string{"/livez", "/readyz", "/metrics", "/api/health", "/api/openapi.yaml", signInPath}, u.EscapedPath())
+		if page := u.EscapedPath() == "/" || strings.HasPrefix(u.EscapedPath(), pagePrefix); page && w.Code != 200 {
+			if signedOut := w.Code == 303 && u.EscapedPath() == signOutPath; w.Code < 400 && !signedOut || strings.HasPrefix(w.Body.String(), "{") {
+				t.Errorf("%s %s gets %d, %s", method, path, w.Code, w.Body)
+			}
+			return
+		}
 		switch w.Code {
 		case 200:
 			if !open {

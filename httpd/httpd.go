@@ -3,6 +3,7 @@
 //
 //	POST /webhooks…   ingest.go  no more I/O than the body and one Append
 //	everything else   routes.go  one table: method, path, least role, what answers it
+//	pages             pages.go   rows of that table that answer HTML; package dashboard makes it
 package httpd
 
 import (
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -55,6 +57,8 @@ type Config struct {
 	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to arrive.
 	MaxEvidence     int64
 	EvidenceTimeout time.Duration
+	// SessionIdle is how long a session of the dashboard lasts without being used, SessionMax how long it lasts at most.
+	SessionIdle, SessionMax time.Duration
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
 	FailedLogins int
 	// Version is shown by the health.
@@ -81,6 +85,7 @@ type Parts struct {
 	Verify  Verifier
 	Intake  Intake
 	Metrics *metrics.Metrics
+	Pages   *dashboard.Dashboard
 	// Guard decides how many webhooks are taken and how much memory their bodies may have.
 	Guard *guard.Guard
 }
@@ -102,6 +107,8 @@ type Server struct {
 	configured             configuredTokens
 	evidenceTokens         configuredTokens
 	logins                 *logins
+	sessions               *sessions
+	pages                  *dashboard.Dashboard
 	retryAfter             []string
 	log                    *slog.Logger
 	refusals, refusedCalls *refusals
@@ -126,6 +133,8 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
 		logins:         newLogins(c.FailedLogins),
+		sessions:       newSessions(c.AdminTokens, c.SessionIdle, c.SessionMax),
+		pages:          p.Pages,
 		retryAfter:     []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
 		log:            c.Logger,
 		refusals:       newRefusals(c.Logger, "delivery refused"),

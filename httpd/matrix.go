@@ -68,6 +68,14 @@ var Matrix = []Rule{
 	{"GET", "/admin/tokens", "/admin/tokens", "", [callers]int{401, 401, 403, 403, 200}},
 	{"POST", "/admin/tokens", "/admin/tokens", "{}", [callers]int{401, 401, 403, 403, 400}},
 	{"DELETE", "/admin/tokens/{name}", "/admin/tokens/configured", "", [callers]int{401, 401, 403, 403, 404}},
+	{"GET", "/", "/", "", [callers]int{401, 401, 303, 303, 303}},
+	{"GET", "/ui/sign-in", "/ui/sign-in", "", [callers]int{200, 200, 200, 200, 200}},
+	{"POST", "/ui/sign-in", "/ui/sign-in", "", [callers]int{400, 400, 400, 400, 400}},
+	{"POST", "/ui/sign-out", "/ui/sign-out", "", [callers]int{303, 303, 303, 303, 303}},
+	{"GET", "/ui/assets/{file...}", "/ui/assets/none", "", [callers]int{404, 404, 404, 404, 404}},
+	{"GET", "/ui/", "/ui/", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/live", "/ui/live", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/{page...}", "/ui/none", "", [callers]int{401, 401, 404, 404, 404}},
 	{"GET", "/debug/pprof/{profile...}", "/debug/pprof/cmdline", "", [callers]int{401, 401, 403, 403, 200}},
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/dashboard"
 )
 
 // Route is one call of the HTTP interface.
@@ -64,6 +65,14 @@ var table = []struct {
 	{"GET", "/admin/tokens", hookgate.RoleAdmin, "", (*Server).listTokens},
 	{"POST", "/admin/tokens", hookgate.RoleAdmin, "token_create", (*Server).createToken},
 	{"DELETE", "/admin/tokens/{name}", hookgate.RoleAdmin, "token_revoke", (*Server).revokeToken},
+	{"GET", "/", hookgate.RoleViewer, "", (*Server).home},
+	{"GET", signInPath, hookgate.RoleNone, "", (*Server).showSignIn},
+	{"POST", signInPath, hookgate.RoleNone, "", (*Server).signIn},
+	{"POST", signOutPath, hookgate.RoleNone, "", (*Server).signOut},
+	{"GET", dashboard.AssetPrefix + "{file...}", hookgate.RoleNone, "", (*Server).asset},
+	{"GET", pagePrefix, hookgate.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "live", hookgate.RoleViewer, "", (*Server).live},
+	{"GET", pagePrefix + "{page...}", hookgate.RoleViewer, "", (*Server).page},
 	{"GET", "/debug/pprof/{profile...}", hookgate.RoleAdmin, "", (*Server).profile},
 }
 
@@ -94,11 +103,17 @@ func Routes() []Route {
 // serveOther answers everything but webhooks.
 func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, id hookgate.RequestID, idText string) (status int) {
 	c := &call{ResponseWriter: w, server: s, request: r, id: id, requestID: idText, status: http.StatusOK}
-	method := r.Method
+	s.answer(c, side)
+	return c.status
+}
+
+// answer finds the route of a call to a side and lets it answer.
+func (s *Server) answer(c *call, side Side) {
+	method := c.request.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	segments := strings.Split(r.URL.EscapedPath(), "/")
+	segments := strings.Split(c.request.URL.EscapedPath(), "/")
 	var allowed []string
 	for i := range routes {
 		if !routes[i].on(side) || !routes[i].fits(segments) {
@@ -112,15 +127,14 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, i
 		}
 		c.route, c.segments = &routes[i], segments
 		c.serve()
-		return c.status
+		return
 	}
 	if allowed != nil {
 		c.Header().Set("Allow", strings.Join(allowed, ", "))
 		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, " and "))
-		return c.status
+		return
 	}
 	c.fail(http.StatusNotFound, "there is nothing at this path")
-	return c.status
 }
 
 // fits reports whether a path, split at its slashes, is one of the route's.

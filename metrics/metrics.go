@@ -86,6 +86,7 @@ type Metrics struct {
 	inversions   *prometheus.CounterVec
 	workers      prometheus.Gauge
 	pruning      pruning
+	holdings     func() Holdings // nil if nobody knows
 
 	// types holds a *typeMetrics for each event type that has a label value.
 	types    sync.Map
@@ -119,7 +120,8 @@ func New(c Config) *Metrics {
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
 		}),
-		sources: bounded{most: MaxSources},
+		sources:  bounded{most: MaxSources},
+		holdings: c.Holdings,
 	}
 	appended := prometheus.NewHistogramVec(histogram("webhook_append_latency_ms",
 		"Time that the queue took to make a webhook durable, or to fail, in milliseconds.", latencyBuckets), []string{"outcome"})

@@ -21,6 +21,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
@@ -128,13 +129,17 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	m := metrics.New(metrics.Config{
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
+	live := dashboard.NewLive(dashboard.LiveConfig{
+		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, MaxStreams: c.Admin.LiveStreams, Logger: log,
+	})
+	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
 	edge, err := httpConfigOf(c, keys, around, log)
 	if err != nil {
 		return err
 	}
 	server, err := httpd.New(edge, sources,
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access,
-			Verify: verifierOf(c), Intake: depot, Metrics: m, Guard: protection})
+			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection})
 	if err != nil {
 		return err
 	}
@@ -146,6 +151,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.pruner, m) })
 	}
 	workers.Go(func() { protection.Run(working) })
+	workers.Go(func() { live.Run(working) })
 	defer workers.Wait()
 	defer stopWorking()
 
@@ -211,6 +217,8 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		RetryAfter:        c.HTTP.RetryAfter,
 		AdminTokens:       k.adminTokens,
 		FailedLogins:      c.Admin.FailedLogins,
+		SessionIdle:       c.Admin.SessionIdle,
+		SessionMax:        c.Admin.SessionMax,
 		AuditTimeout:      c.Admin.AuditTimeout,
 		EvidenceTokens:    k.evidenceTokens,
 		MaxEvidence:       int64(c.Evidence.MaxSize),
@@ -219,6 +227,14 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		Logger:            log,
 		Around:            around,
 	}, errors.Join(err1, err2)
+}
+
+func dashboardConfigOf(c config, l listeners, live *dashboard.Live, log *slog.Logger) dashboard.Config {
+	d := dashboard.Config{Version: versionText(), Process: processName(), Live: live, Logger: log}
+	if l.separate() {
+		d.Base = urlOf(l.public, c.TLS.CertFile != "")
+	}
+	return d
 }
 
 // processName tells this process from others, on other machines too.
