@@ -56,6 +56,10 @@ type dataFunc func(d *Dashboard, r *http.Request, v *Visitor) (any, error)
 // pages is the menu in its order, and what is not in it.
 var pages = []page{
 	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: hookgate.RoleViewer, template: "overview", script: "overview.js", data: (*Dashboard).overview},
+	{Path: "/ui/events", Title: "Events", Nav: true, Role: hookgate.RoleViewer, template: "events", script: "events.js", data: (*Dashboard).events},
+	{Path: "/ui/events/{id}", Title: "Event", template: "event", data: (*Dashboard).event},
+	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: hookgate.RoleViewer, template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
+	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter", script: "deadletters.js", data: (*Dashboard).deadLetter},
 }
 
 // Config of a dashboard.
@@ -80,7 +84,7 @@ type Dashboard struct {
 // New returns a dashboard. What can be wrong is wrong at build time, so that it panics.
 func New(c Config) *Dashboard {
 	d := &Dashboard{config: c, assets: loadAssets(), mux: http.NewServeMux(), templates: map[string]*template.Template{}}
-	layout := template.Must(template.New("layout").Funcs(d.functions()).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
+	layout := template.Must(template.New("layout").Funcs(d.functions()).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/records.html"))
 	parse := func(name string) {
 		d.templates[name] = template.Must(template.Must(layout.Clone()).ParseFS(templateFiles, "templates/"+name+".html"))
 	}

@@ -20,6 +20,8 @@ func (d *Dashboard) functions() template.FuncMap {
 		"signal": signalName,
 		"unit":   signalUnit,
 		"utc":    utc,
+		"took":   took,
+		"by":     matchedBy,
 		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	}
 }
