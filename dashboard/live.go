@@ -123,6 +123,7 @@ func NewLive(c LiveConfig) *Live {
 // Run takes samples until ctx ends.
 func (l *Live) Run(ctx context.Context) {
 	var both sync.WaitGroup
+	l.sample(time.Now()) // by now the sources are known
 	both.Go(func() { every(ctx, sampleEvery, func() { l.sample(time.Now()) }) })
 	both.Go(func() { every(ctx, askStoreEvery, func() { l.askStore(ctx) }) })
 	both.Wait()

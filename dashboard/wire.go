@@ -11,35 +11,37 @@ import (
 
 // wire is a State as scripts get it. Numbers that are not known are null.
 type wire struct {
-	T           int64        `json:"t"` // in milliseconds of Unix
-	Rate        float64      `json:"rate"`
-	Taken       float64      `json:"taken"`
-	Refused     float64      `json:"refused"`
-	Unavailable float64      `json:"unavailable"`
-	Duplicates  float64      `json:"duplicates"`
-	P50         *float64     `json:"p50"`
-	P95         *float64     `json:"p95"`
-	P99         *float64     `json:"p99"`
-	Depth       *int64       `json:"depth"`
-	HighWater   int64        `json:"highWater"`
-	Spooled     int64        `json:"spooled"`
-	Lag         *float64     `json:"lag"`
-	Stored      float64      `json:"stored"`
-	Batch       float64      `json:"batch"`
-	BatchMS     float64      `json:"batchMs"`
-	Workers     int          `json:"workers"`
-	Partitions  int          `json:"partitions"`
-	Mode        string       `json:"mode"`
-	Breaker     string       `json:"breaker"`
-	Share       int          `json:"share"`
-	InFlight    int64        `json:"inFlight"`
-	InFlightMax int64        `json:"inFlightMax"`
-	Signals     []wireSignal `json:"signals"`
-	Sources     []wireSource `json:"sources"`
-	Events      int64        `json:"events"`
-	DeadLetters int64        `json:"deadLetters"`
-	Problems    []Problem    `json:"problems"`
-	Point       []any        `json:"point"` // the sample, as in a History
+	T           int64    `json:"t"` // in milliseconds of Unix
+	Rate        float64  `json:"rate"`
+	Taken       float64  `json:"taken"`
+	Refused     float64  `json:"refused"`
+	Unavailable float64  `json:"unavailable"`
+	Duplicates  float64  `json:"duplicates"`
+	P50         *float64 `json:"p50"`
+	P95         *float64 `json:"p95"`
+	P99         *float64 `json:"p99"`
+	Depth       *int64   `json:"depth"`
+	HighWater   int64    `json:"highWater"`
+	Spooled     int64    `json:"spooled"`
+	Lag         *float64 `json:"lag"`
+	Stored      float64  `json:"stored"`
+	Batch       float64  `json:"batch"`
+	BatchMS     float64  `json:"batchMs"`
+	Workers     int      `json:"workers"`
+	Partitions  int      `json:"partitions"`
+	// PartitionsAll are those of the queue, Partitions those that this process holds.
+	PartitionsAll int          `json:"partitionsAll"`
+	Mode          string       `json:"mode"`
+	Breaker       string       `json:"breaker"`
+	Share         int          `json:"share"`
+	InFlight      int64        `json:"inFlight"`
+	InFlightMax   int64        `json:"inFlightMax"`
+	Signals       []wireSignal `json:"signals"`
+	Sources       []wireSource `json:"sources"`
+	Events        int64        `json:"events"`
+	DeadLetters   int64        `json:"deadLetters"`
+	Problems      []Problem    `json:"problems"`
+	Point         []any        `json:"point"` // the sample, as in a History
 }
 
 type wireSignal struct {
@@ -62,7 +64,7 @@ func (s *State) wire() wire {
 	w := wire{
 		T: s.At.UnixMilli(), Rate: tenths(s.Rate), Taken: tenths(s.TakenRate), Refused: tenths(s.RefusedRate), Unavailable: tenths(s.UnavailableRate),
 		Duplicates: tenths(s.DuplicateRate), HighWater: s.Queue.HighWater, Spooled: s.Queue.Spooled, Stored: tenths(s.StoredRate),
-		Batch: tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers, Partitions: s.Partitions, Mode: string(s.Mode),
+		Batch: tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers, Partitions: s.Partitions, PartitionsAll: s.Queue.Partitions, Mode: string(s.Mode),
 		Breaker: string(s.Guard.Breaker), Share: s.Guard.SharePercent, InFlight: s.Guard.InFlight, InFlightMax: s.Guard.InFlightLimit,
 		Signals: []wireSignal{}, Sources: []wireSource{}, Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
 		Problems: s.Problems(), Point: s.Sample.point(),
@@ -129,7 +131,7 @@ const (
 var signalNames = map[string]struct{ name, unit string }{
 	guard.SignalDepth: {"queue depth", "%"},
 	guard.SignalLag:   {"store lag", " s"},
-	guard.SignalP95:   {"ingest P95", " ms"},
+	guard.SignalP95:   {"P95 of ingest", " ms"},
 }
 
 func signalName(name string) string {
@@ -173,7 +175,7 @@ func (s *State) Problems() []Problem {
 	}
 	for _, signal := range s.Guard.Signals {
 		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) && s.Guard.Breaker == guard.Closed {
-			add(levelWarn, "%s is at %.0f%% of its limit", signalName(signal.Name), 100*signal.Nearness)
+			add(levelWarn, "The %s is at %.0f%% of its limit", signalName(signal.Name), 100*signal.Nearness)
 		}
 	}
 	return all

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -46,7 +48,7 @@ func startChromium() (context.Context, error) {
 		ctx, endBrowser := chromedp.NewContext(allocator)
 		chromium.ctx = ctx
 		chromium.end = func() { chromedp.Cancel(ctx); endBrowser(); endAllocator() }
-		chromium.err = chromedp.Run(ctx)
+		chromium.err = chromedp.Do(ctx)
 	})
 	return chromium.ctx, chromium.err
 }
@@ -78,10 +80,18 @@ func newBrowser(t *testing.T, g *gate) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	b := &tab{t: t, g: g, ctx: ctx}
-	chromedp.ListenTarget(ctx, b.hear)
-	b.do("open a tab", network.Enable(), log.Enable(), runtime.Enable())
+	b := &tab{t: t, g: g, path: "about:blank"}
+	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.hear))
+	b.ctx = ctx
+	if err := chromedp.Do(ctx); err != nil { // makes the tab, which lives as long as ctx
+		t.Fatal(err)
+	}
+	_, err1 := chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	_, err2 := chromedp.Call(ctx, log.Enable, cdp.Empty{})
+	_, err3 := chromedp.Call(ctx, runtime.Enable, cdp.Empty{})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		end()
 		b.mu.Lock()
@@ -97,7 +107,7 @@ func newBrowser(t *testing.T, g *gate) *tab {
 func (b *tab) hear(event any) {
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning || e.Type == runtime.APITypeAssert {
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
 			text := string(e.Type)
 			for _, a := range e.Args {
 				text += " " + string(a.Value) + a.Description
@@ -105,9 +115,9 @@ func (b *tab) hear(event any) {
 			b.complain(text)
 		}
 	case *runtime.EventExceptionThrown:
-		b.complain("exception: " + e.ExceptionDetails.Error())
+		b.complain("exception: " + fmt.Sprint(e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
 	case *log.EventEntryAdded: // violations of the policy are here
-		if e.Entry.Level == log.LevelError || e.Entry.Level == log.LevelWarning {
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
 			b.complain(fmt.Sprintf("%s %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL))
 		}
 	case *network.EventLoadingFailed:
@@ -116,7 +126,7 @@ func (b *tab) hear(event any) {
 		}
 	case *page.EventJavascriptDialogOpening:
 		b.complain("a dialog opened: " + e.Message)
-		go chromedp.Run(b.ctx, page.HandleJavaScriptDialog(true)) // an event must not wait for an action
+		go chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true}) // an event must not wait for an action
 	}
 }
 
@@ -139,25 +149,41 @@ func (b *tab) expect(pattern string) {
 }
 
 // do does something, and fails the test if it cannot.
-func (b *tab) do(what string, actions ...chromedp.Action) {
+func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	get(b, what, chromedp.Steps(steps...))
+}
+
+// get does something and returns what comes of it.
+func get[T any](b *tab, what string, action chromedp.Action[T]) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, waitFor)
 	defer cancel()
-	if b.path == "" { // the first action makes the tab, which must outlive ctx
-		ctx = b.ctx
-		b.path = "about:blank"
-	}
-	if err := chromedp.Run(ctx, actions...); err != nil {
-		var text string
-		chromedp.Run(b.ctx, chromedp.Evaluate(`location.href + "\n" + document.body?.innerText`, &text))
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
 		b.t.Fatalf("%s: %v\non the page:\n%.2000s", what, err, text)
 	}
+	return v
+}
+
+// callBrowser makes a call of the browser's protocol.
+func callBrowser[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	answer, err := chromedp.Call(b.ctx, command, params)
+	if err != nil {
+		b.t.Fatalf("%s: %v", command.Method, err)
+	}
+	return answer
 }
 
 // open opens a page of the gate and waits until it is loaded.
 func (b *tab) open(path string) {
 	b.t.Helper()
-	b.do("open "+path, chromedp.ActionFunc(func(context.Context) error { b.path = path; return nil }), chromedp.Navigate(b.g.url+path))
+	b.mu.Lock()
+	b.path = path
+	b.mu.Unlock()
+	b.do("open "+path, chromedp.Navigate(b.g.url+path))
 }
 
 // signIn opens a page, which asks for a token, and gives it one.
@@ -165,7 +191,8 @@ func (b *tab) signIn(token, path string) {
 	b.t.Helper()
 	b.expect(`network Failed to load resource: the server responded with a status of 401 .*` + regexp.QuoteMeta(path))
 	b.open(path)
-	b.do("sign in", chromedp.SetValue("#token", token), chromedp.Submit("#token"), chromedp.WaitReady("header.bar"))
+	b.do("sign in", chromedp.SetValue("#token", token), chromedp.Submit("#token"))
+	b.await("the visitor is signed in", `document.querySelector("header.bar") != null`)
 }
 
 // click clicks on what a selector finds, once it is visible.
@@ -177,44 +204,49 @@ func (b *tab) click(selector string) {
 // fill sets the value of a field, as typing would.
 func (b *tab) fill(selector, value string) {
 	b.t.Helper()
-	b.do("fill in "+selector, chromedp.SetValue(selector, ""), chromedp.SendKeys(selector, value))
+	b.do("fill in "+selector, chromedp.Clear(selector), chromedp.SendKeys(selector, value))
 }
 
 // text returns the text of what a selector finds, as a person sees it.
-func (b *tab) text(selector string) (text string) {
+func (b *tab) text(selector string) string {
 	b.t.Helper()
-	b.do("read "+selector, chromedp.Text(selector, &text, chromedp.NodeReady))
-	return text
+	return get(b, "read "+selector, chromedp.Text(selector, chromedp.NodeReady))
 }
 
 // eval evaluates an expression of JavaScript.
-func eval[T any](b *tab, expression string) (v T) {
+func eval[T any](b *tab, expression string) T {
 	b.t.Helper()
-	b.do(expression, chromedp.Evaluate(expression, &v, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
-	return v
+	return get(b, expression, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
-// await waits until an expression of JavaScript is true.
+// await waits until an expression of JavaScript is true. While the page changes it cannot be evaluated, and that is no error.
 func (b *tab) await(what, expression string) {
 	b.t.Helper()
-	b.do("wait until "+what, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(20*time.Millisecond)))
+	for end := time.Now().Add(waitFor); ; time.Sleep(20 * time.Millisecond) {
+		if is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+expression+")")); err == nil && is {
+			return
+		} else if time.Now().After(end) {
+			text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
+			b.t.Fatalf("not within %v: %s: %v\non the page:\n%.2000s", waitFor, what, err, text)
+		}
+	}
 }
 
 // theme sets what the system's settings say: "light" or "dark".
 func (b *tab) theme(name string) {
 	b.t.Helper()
-	b.do("set the theme", emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}))
+	callBrowser(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
 }
 
 // phone makes the tab as small as a telephone, desk as large as a screen on a desk.
 func (b *tab) phone() {
 	b.t.Helper()
-	b.do("be a telephone", emulation.SetDeviceMetricsOverride(390, 844, 2, true))
+	callBrowser(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 2, Mobile: true})
 }
 
 func (b *tab) desk() {
 	b.t.Helper()
-	b.do("be a desk", emulation.SetDeviceMetricsOverride(1440, 900, 1, false))
+	callBrowser(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1440, Height: 900, DeviceScaleFactor: 1})
 }
 
 // axe reads axe-core, which make test installs from npm.
@@ -231,7 +263,7 @@ func (b *tab) check(name string) {
 	if err != nil {
 		b.t.Fatalf("no axe-core: make test installs it: %v", err)
 	}
-	b.do("load axe-core", chromedp.Evaluate(source, nil))
+	eval[any](b, source+"\n;0")
 	for _, look := range []struct {
 		name, theme string
 		phone       bool
@@ -271,21 +303,16 @@ func (b *tab) shoot(name string) {
 	if dir == "" {
 		return
 	}
-	var picture []byte
-	b.do("take a picture", chromedp.FullScreenshot(&picture, 100))
+	picture := get(b, "take a picture", chromedp.FullScreenshot(100))
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
 // cookies returns those of the tab.
-func (b *tab) cookies() (all []*network.Cookie) {
+func (b *tab) cookies() []*network.Cookie {
 	b.t.Helper()
-	b.do("read the cookies", chromedp.ActionFunc(func(ctx context.Context) (err error) {
-		all, err = network.GetCookies().Do(ctx)
-		return err
-	}))
-	return all
+	return callBrowser(b, network.GetCookies, network.GetCookiesParams{}).Cookies
 }
 
 // holds reports whether the page's source, as the browser has it now, holds a text.

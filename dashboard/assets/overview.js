@@ -39,10 +39,10 @@ function showProblems(problems) {
   }));
 }
 
+const sourceRows = document.querySelector("#sources tbody");
 function showSources(sources) {
   for (const s of sources) {
-    const row = document.querySelector(`[data-source="${CSS.escape(s.name)}"]`);
-    if (!row) continue;
+    const row = document.querySelector(`[data-source="${CSS.escape(s.name)}"]`) ?? newSource(s.name);
     const cells = row.cells;
     set(cells[1], rate(s.taken));
     set(cells[2], rate(s.refused));
@@ -63,6 +63,17 @@ function showSources(sources) {
   }
 }
 
+function newSource(name) {
+  sourceRows.querySelector(".none")?.remove();
+  const row = sourceRows.insertRow();
+  row.dataset.source = name;
+  row.insertCell().className = "text";
+  row.cells[0].textContent = name;
+  for (let i = 0; i < 4; i++) row.insertCell().className = "n";
+  row.cells[4].textContent = "not yet";
+  return row;
+}
+
 function showSignals(signals) {
   for (const s of signals) {
     const row = document.querySelector(`[data-signal="${CSS.escape(s.name)}"]`);
@@ -78,6 +89,7 @@ const keep = 900;
 let points = [];
 const charts = [];
 
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function makeChart(id, columns) {
@@ -91,8 +103,8 @@ function makeChart(id, columns) {
       legend: { show: false },
       cursor: { show: false },
       padding: [8, 4, 0, 0],
-      scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [end - keep, end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
-      axes: [{ ...axis, space: 70, values: (u, at) => at.map((t) => new Date(1000 * t).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })) },
+      scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)), end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
+      axes: [{ ...axis, space: 70, size: 26, values: (u, at) => at.map((t) => clock.format(1000 * t)) },
         { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
       series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? `${colour(c.colour)}22` : undefined, points: { show: false }, spanGaps: false }))],
     }, [[], ...columns.map(() => [])], box);
