@@ -8,6 +8,7 @@ for (const input of document.querySelectorAll("input[data-time]")) {
   absolute.name = name;
   absolute.value = input.value;
   input.removeAttribute("name");
+  input.value = "";
   input.type = "datetime-local";
   input.step = 1;
   const at = new Date(absolute.value);
