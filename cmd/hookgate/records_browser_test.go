@@ -38,8 +38,11 @@ func (g *gate) accept(body string) string {
 }
 
 func quoted(text string) string {
-	b, _ := json.Marshal(text) // a string has a JSON form
-	return string(b)
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // a sender does not either
+	e.Encode(text)         // a string has a JSON form
+	return strings.TrimSpace(b.String())
 }
 
 // ids returns the message ids that a table of the page shows.

@@ -1,8 +1,10 @@
 package paging
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,9 +76,12 @@ func (o *order) numbers() []bool {
 	return numbers
 }
 
-// behind adds the condition that a row stands behind the key, in the order or backwards in it; with or, it may stand there too. The
-// condition on the first column stands alone, for the index.
-func (o *order) behind(c *conditions, key Key, backwards, or bool) {
+// behind narrows a span to the rows that stand behind the key, in the order or backwards in it; with or, one may stand there too.
+func (o *order) behind(s *span, key Key, backwards, or bool) {
+	s.narrow(key[0], len(key) > 1 || or, o.columns[0].down == backwards)
+	if len(key) == 1 {
+		return
+	}
 	var build func(i int) (string, []any)
 	build = func(i int) (string, []any) {
 		column := o.columns[i]
@@ -91,9 +96,9 @@ func (o *order) behind(c *conditions, key Key, backwards, or bool) {
 			return column.name + " " + strict + " ?", []any{key[i]}
 		}
 		rest, args := build(i + 1)
-		return fmt.Sprintf("%s %s= ? AND (%s %s ? OR %s)", column.name, strict, column.name, strict, rest), append([]any{key[i], key[i]}, args...)
+		return fmt.Sprintf("(%s %s ? OR %s = ? AND %s)", column.name, strict, column.name, rest), append([]any{key[i], key[i]}, args...)
 	}
-	c.add(build(0))
+	s.add(build(0))
 }
 
 // cursor writes a key as text.
@@ -129,7 +134,7 @@ func (o *order) parse(cursor string) (Key, error) {
 	return key, nil
 }
 
-// conditions is a WHERE clause that grows, with a ? for each argument: an int64, a string or bytes.
+// conditions are parts of a WHERE clause, with a ? for each argument: an int64, a string or bytes.
 type conditions struct {
 	texts []string
 	args  []any
@@ -140,13 +145,65 @@ func (c *conditions) add(text string, args []any) {
 	c.args = append(c.args, args...)
 }
 
-func (c *conditions) clone() conditions {
-	return conditions{append([]string{}, c.texts...), append([]any{}, c.args...)}
+// span is a range of an index and what else must hold there.
+type span struct {
+	conditions
+	// low and high bound the first column of the order. There is one of each, because SQLite enters an index with one and only
+	// compares with any other.
+	low, high bound
 }
 
-func (c *conditions) where() string {
-	if len(c.texts) == 0 {
-		return ""
+// bound is an end of a range; without a value there is none.
+type bound struct {
+	value     any
+	inclusive bool
+}
+
+// narrow narrows the range to what is at least a value, or with up false at most; without inclusive the value itself is not in it.
+func (s *span) narrow(value any, inclusive, up bool) {
+	end, inner := &s.high, -1
+	if up {
+		end, inner = &s.low, 1
 	}
-	return " WHERE " + strings.Join(c.texts, " AND ")
+	if end.value != nil {
+		switch c := compare(value, end.value); {
+		case c == -inner, c == 0 && inclusive:
+			return // it is as narrow already
+		}
+	}
+	*end = bound{value, inclusive}
+}
+
+func compare(a, b any) int {
+	if n, ok := a.(int64); ok {
+		return cmp.Compare(n, b.(int64))
+	}
+	return cmp.Compare(a.(string), b.(string))
+}
+
+func (s *span) clone() span {
+	c := *s
+	c.texts, c.args = slices.Clone(s.texts), slices.Clone(s.args)
+	return c
+}
+
+// where returns the WHERE clause with its arguments.
+func (s *span) where(o *order) (string, []any) {
+	c := s.clone()
+	for _, end := range []struct {
+		bound
+		operator string
+	}{{s.low, ">"}, {s.high, "<"}} {
+		if end.value == nil {
+			continue
+		}
+		if end.inclusive {
+			end.operator += "="
+		}
+		c.add(o.columns[0].name+" "+end.operator+" ?", []any{end.value})
+	}
+	if len(c.texts) == 0 {
+		return "", nil
+	}
+	return " WHERE " + strings.Join(c.texts, " AND "), c.args
 }

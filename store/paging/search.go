@@ -22,8 +22,9 @@ type Searcher interface {
 	Keys(ctx context.Context, query string, args []any, numbers []bool) ([]Key, error)
 	// Rows runs a query that lacks the columns of events: the rest, from FROM on.
 	Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error)
-	// Prefix is the condition that a column, of text, begins with p.
-	Prefix(column, p string) (condition string, args []any)
+	// Prefix bounds what begins with p: it is at least from, below to unless that is empty, and fulfils a condition on message_id, unless
+	// that is empty, whose argument is p in bytes.
+	Prefix(p string) (from, to, condition string)
 	// Contains is the condition that the body contains what ? stands for, which is bytes.
 	Contains() string
 	// Unindexed is the name of a column for a condition that no index should be used for.
@@ -50,7 +51,7 @@ type search struct {
 	store Searcher
 	order *order
 	// spans are the ranges of the index that hold all that can match, newest first, and filter is what must be looked at in each event.
-	spans  []conditions
+	spans  []span
 	filter conditions
 
 	window int
@@ -72,12 +73,12 @@ func (s *search) plan() {
 	case !f.From.IsZero() || !f.To.IsZero():
 		s.order = byRequest
 	}
-	var span conditions
+	all := span{}
 	equal := func(column, value string, indexed bool) {
 		switch {
 		case value == "":
 		case indexed:
-			span.add(column+" = ?", []any{value})
+			all.add(column+" = ?", []any{value})
 		default:
 			s.filter.add(s.store.Unindexed(column)+" = ?", []any{value})
 		}
@@ -90,47 +91,60 @@ func (s *search) plan() {
 		equal("request_id", f.RequestID.String(), s.order == byRequest)
 	}
 	if f.MessageIDPrefix != "" {
-		to := &s.filter
-		if s.order == byMessage {
-			to = &span
+		from, to, condition := s.store.Prefix(f.MessageIDPrefix)
+		s.bound(&all, byMessage, from, true)
+		if to != "" {
+			s.bound(&all, byMessage, to, false)
 		}
-		to.add(s.store.Prefix("message_id", f.MessageIDPrefix))
-	}
-	times := &s.filter
-	if s.order == byReceipt {
-		times = &span
+		if condition != "" {
+			s.filter.add(condition, []any{[]byte(f.MessageIDPrefix)})
+		}
 	}
 	if !f.From.IsZero() {
-		times.add("received_at >= ?", []any{f.From.UnixMicro()})
+		s.bound(&all, byReceipt, f.From.UnixMicro(), true)
 	}
 	if !f.To.IsZero() {
-		times.add("received_at < ?", []any{f.To.UnixMicro()})
+		s.bound(&all, byReceipt, f.To.UnixMicro(), false)
 	}
 	if f.BodyContains != "" {
 		s.filter.add(s.store.Contains(), []any{[]byte(f.BodyContains)})
 	}
-	s.spans = []conditions{span}
+	s.spans = []span{all}
 	if s.order == byRequest && f.RequestID.IsZero() {
-		s.requestSpans(span)
+		s.requestSpans(all)
 	}
+}
+
+// bound adds the condition that the first column of an order is at least a value (low), or below it: to the range if that is the order
+// of the search, else to the filter.
+func (s *search) bound(in *span, of *order, value any, low bool) {
+	if s.order == of {
+		in.narrow(value, low, low)
+		return
+	}
+	operator := " < ?"
+	if low {
+		operator = " >= ?"
+	}
+	s.filter.add(s.store.Unindexed(of.columns[0].name)+operator, []any{value})
 }
 
 // requestSpans bounds request ids by the times of receipt. An id tells that time, but for a replay, whose id is younger: what was received before
 // To may therefore stand behind it, among the replays.
-func (s *search) requestSpans(span conditions) {
+func (s *search) requestSpans(all span) {
 	if !s.q.From.IsZero() {
-		span.add("request_id >= ?", []any{hookgate.FirstRequestID(s.q.From).String()})
+		all.narrow(hookgate.FirstRequestID(s.q.From).String(), true, true)
 	}
 	if s.q.To.IsZero() {
-		s.spans = []conditions{span}
+		s.spans = []span{all}
 		return
 	}
 	end := hookgate.FirstRequestID(s.q.To.Add(time.Millisecond)).String()
-	replays := span.clone()
+	replays := all.clone()
 	replays.add("replay_of <> ''", nil)
-	replays.add("request_id >= ?", []any{end})
-	span.add("request_id < ?", []any{end})
-	s.spans = []conditions{replays, span}
+	replays.narrow(end, true, true)
+	all.narrow(end, false, false)
+	s.spans = []span{replays, all}
 }
 
 func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
@@ -149,7 +163,7 @@ func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
 	reached := from
 	more := false
 	for _, span := range spans {
-		events, last, broken, err := s.span(ctx, span, from, limit+1-len(page.Events))
+		events, last, broken, err := s.through(ctx, span, from, limit+1-len(page.Events))
 		if err != nil {
 			return err
 		}
@@ -202,19 +216,19 @@ func (s *search) turn(ctx context.Context, page *hookgate.EventPage, from, reach
 	return nil
 }
 
-// span reads at most want events that match behind a key, in one range of the index. last is the last key that it has looked at, and broken says
+// through reads at most want events that match behind a key, in one range of the index. last is the last key that it has looked at, and broken says
 // that there are more which it has not.
-func (s *search) span(ctx context.Context, span conditions, from Key, want int) (found []hookgate.Event, last Key, broken bool, err error) {
+func (s *search) through(ctx context.Context, in span, from Key, want int) (found []hookgate.Event, last Key, broken bool, err error) {
 	var end Key // of the range, if events may come while it is read
 	if s.q.Newer {
-		if end, err = s.edge(ctx, span, false); err != nil || end == nil {
+		if end, err = s.edge(ctx, in, false); err != nil || end == nil {
 			return nil, nil, false, err
 		}
 	}
 	for {
 		until, full := end, true
 		if len(s.filter.texts) > 0 {
-			next, err := s.ahead(ctx, span, from, s.window-1)
+			next, err := s.ahead(ctx, in, from, s.window-1)
 			if err != nil {
 				return nil, nil, false, err
 			}
@@ -223,7 +237,7 @@ func (s *search) span(ctx context.Context, span conditions, from Key, want int) 
 			}
 		}
 		started := time.Now()
-		events, err := s.rows(ctx, span, from, until, want-len(found))
+		events, err := s.rows(ctx, in, from, until, want-len(found))
 		if err != nil {
 			return nil, nil, false, err
 		}
@@ -248,38 +262,37 @@ func (s *search) span(ctx context.Context, span conditions, from Key, want int) 
 }
 
 // rows reads events behind a key, up to another one that may be nil.
-func (s *search) rows(ctx context.Context, span conditions, from, until Key, limit int) ([]hookgate.Event, error) {
-	c := span.clone()
+func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) ([]hookgate.Event, error) {
+	c := in.clone()
 	if from != nil {
 		s.order.behind(&c, from, s.q.Newer, false)
 	}
 	if until != nil {
 		s.order.behind(&c, until, !s.q.Newer, true)
 	}
-	for _, text := range s.filter.texts {
-		c.add(text, nil)
-	}
-	c.args = append(c.args, s.filter.args...)
-	return s.store.Rows(ctx, "FROM webhook_events"+c.where()+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", append(c.args, int64(limit)))
+	c.texts, c.args = append(c.texts, s.filter.texts...), append(c.args, s.filter.args...)
+	where, args := c.where(s.order)
+	return s.store.Rows(ctx, "FROM webhook_events"+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", append(args, int64(limit)))
 }
 
 // ahead returns the key that stands skip further than the next one behind from, or nil if there are no more so many.
-func (s *search) ahead(ctx context.Context, span conditions, from Key, skip int) (Key, error) {
-	c := span.clone()
+func (s *search) ahead(ctx context.Context, in span, from Key, skip int) (Key, error) {
+	c := in.clone()
 	if from != nil {
 		s.order.behind(&c, from, s.q.Newer, false)
 	}
-	return s.one(ctx, c, s.q.Newer, skip)
+	return s.key(ctx, c, s.q.Newer, skip)
 }
 
 // edge returns the first key of a range, or backwards the last, or nil.
-func (s *search) edge(ctx context.Context, span conditions, backwards bool) (Key, error) {
-	return s.one(ctx, span.clone(), backwards, 0)
+func (s *search) edge(ctx context.Context, in span, backwards bool) (Key, error) {
+	return s.key(ctx, in, backwards, 0)
 }
 
-func (s *search) one(ctx context.Context, c conditions, backwards bool, skip int) (Key, error) {
-	query := "SELECT " + s.order.names() + " FROM webhook_events" + c.where() + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
-	keys, err := s.store.Keys(ctx, query, append(c.args, int64(skip)), s.order.numbers())
+func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
+	where, args := c.where(s.order)
+	query := "SELECT " + s.order.names() + " FROM webhook_events" + where + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
+	keys, err := s.store.Keys(ctx, query, append(args, int64(skip)), s.order.numbers())
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}

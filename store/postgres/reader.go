@@ -97,10 +97,15 @@ func prefixCondition(column, p string) (condition string, args []any) {
 	}
 	if valid != p {
 		// It ends in the middle of a character.
-		condition += fmt.Sprintf(" AND substring(convert_to(%s, 'UTF8') FOR %d) = ?", column, len(p))
+		condition += " AND " + bytesCondition(column, p)
 		args = append(args, []byte(p))
 	}
 	return condition, args
+}
+
+// bytesCondition is the condition that the bytes of a column begin with those of p.
+func bytesCondition(column, p string) string {
+	return fmt.Sprintf("substring(convert_to(%s, 'UTF8') FOR %d) = ?", column, len(p))
 }
 
 // numbered returns the statement of a query that has a ? for each argument: an int64, a string or bytes.

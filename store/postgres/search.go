@@ -51,7 +51,13 @@ func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []h
 	return events, s.read(ctx, read)
 }
 
-func (searcher) Prefix(column, p string) (string, []any) { return prefixCondition(column, p) }
+func (searcher) Prefix(p string) (from, to, condition string) {
+	from = validPrefix(p)
+	if from != p {
+		condition = bytesCondition("message_id", p)
+	}
+	return from, afterPrefix(from), condition
+}
 
 func (searcher) Contains() string { return bodyContains }
 

@@ -42,7 +42,7 @@ func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []h
 	return events, err
 }
 
-func (searcher) Prefix(column, p string) (string, []any) { return prefixCondition(column, p) }
+func (searcher) Prefix(p string) (from, to, condition string) { return p, afterPrefix(p), "" }
 
 func (searcher) Contains() string { return bodyContains }
 

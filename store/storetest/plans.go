@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,15 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 		{hookgate.EventFilter{MessageIDPrefix: "m1"}, false, ByIdentity},
 		{hookgate.EventFilter{MessageIDPrefix: "m1", EventType: "t1", Source: "s"}, false, ByIdentity},
 	} {
-		witness := &witness{store, func(query string, args []any) { check(query, args, test.index) }}
+		witness := &witness{store, func(query string, args []any) {
+			check(query, args, test.index)
+			for _, bound := range []string{" id <", " id >", " request_id <", " request_id >"} {
+				if n := strings.Count(query, bound); n > 1 {
+					// The index is entered with one of them, and if that is the wider one each window begins where the first did.
+					t.Errorf("%s has%s %d times", query, bound, n)
+				}
+			}
+		}}
 		q := hookgate.EventSearch{EventFilter: test.filter, Stored: test.stored, Patience: 1}
 		q.Limit = 20
 		for _, newer := range []bool{false, false, true} {
