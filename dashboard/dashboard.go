@@ -57,7 +57,7 @@ type dataFunc func(d *Dashboard, r *http.Request, v *Visitor) (any, error)
 var pages = []page{
 	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: hookgate.RoleViewer, template: "overview", script: "overview.js", data: (*Dashboard).overview},
 	{Path: "/ui/events", Title: "Events", Nav: true, Role: hookgate.RoleViewer, template: "events", script: "events.js", data: (*Dashboard).events},
-	{Path: "/ui/events/{id}", Title: "Event", template: "event", data: (*Dashboard).event},
+	{Path: "/ui/events/{id}", Title: "Event", template: "event", script: "event.js", data: (*Dashboard).event},
 	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: hookgate.RoleViewer, template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
 	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter", script: "deadletters.js", data: (*Dashboard).deadLetter},
 }

@@ -8,10 +8,8 @@ import (
 	"time"
 )
 
-const (
-	// eventsShown is the length of a page of events, neighboursShown that of the neighbours of one on each side.
-	eventsShown, neighboursShown = 50, 3
-)
+// eventsShown is the length of a page of events.
+const eventsShown = 50
 
 // event is what the read API says of an event.
 type event struct {
@@ -204,19 +202,16 @@ func matchedBy(matched string) string {
 
 // eventData is what the page of an event shows.
 type eventData struct {
-	Event    event
-	Body     bodyView
-	Lineage  []lineage
-	Others   int // requests with the message id, of another source or type
-	Earlier  []event
-	Later    []event
-	Elsewhen bool // the search for neighbours was broken off
+	Event   event
+	Body    bodyView
+	Lineage []lineage
+	Others  int // requests with the message id, of another source or type
 }
 
 // Took is from receipt to store.
 func (data eventData) Took() time.Duration { return data.Event.PersistedAt.Sub(data.Event.ReceivedAt) }
 
-// event shows one event.
+// event shows one event. Its neighbours are no matter of an index, so that its script looks for them when the page is there.
 func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 	ctx, path := r.Context(), "/api/events/"+url.PathEscape(r.PathValue("id"))
 	var data eventData
@@ -233,17 +228,5 @@ func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 	if data.Lineage, data.Others, err = readLineage(ctx, v, e.Source, e.EventType, e.MessageID, e.RequestID); err != nil {
 		return nil, err
 	}
-	near := func(side string) (page eventsPage, err error) {
-		query := url.Values{"order": {"stored"}, "key": {e.OrderingKey}, "limit": {fmt.Sprint(neighboursShown)}, side: {e.ID}}
-		err = v.Get(ctx, "/api/events?"+query.Encode(), &page)
-		data.Elsewhen = data.Elsewhen || page.Partial
-		return page, err
-	}
-	earlier, err := near("after") // newest first
-	if err != nil {
-		return nil, err
-	}
-	later, err := near("before")
-	data.Earlier, data.Later = earlier.Events, later.Events
-	return data, err
+	return data, nil
 }

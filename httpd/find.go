@@ -159,7 +159,7 @@ func (s *Server) findIDs(ctx context.Context, wanted string, f *finding) error {
 // findPrefix looks for message ids that begin so.
 func (s *Server) findPrefix(ctx context.Context, wanted string, f *finding) error {
 	page, err := s.reader.Search(ctx, hookgate.EventSearch{
-		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound}, Patience: searchPatience,
+		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound}, Patience: s.config.SearchTime,
 	})
 	if err != nil {
 		return err

@@ -147,6 +147,7 @@ func testConfig(log io.Writer) Config {
 		AdminTokens:       []string{"admin-token-older-9910", adminToken},
 		FailedLogins:      1000,
 		SessionIdle:       time.Hour,
+		SearchTime:        within,
 		SessionMax:        10 * time.Hour,
 		Version:           "test-version",
 		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),

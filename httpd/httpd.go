@@ -50,6 +50,8 @@ type Config struct {
 	TLS *tls.Config
 	// AuditTimeout bounds a verification of the audit chain that was asked for here.
 	AuditTimeout time.Duration
+	// SearchTime is how long one page of a search looks for events when few match; then it says how far it came.
+	SearchTime time.Duration
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
 	// EvidenceTokens open /api/intake and nothing else; there need not be any.

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 
@@ -43,7 +44,9 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 				return badParameter{name, "is not a UUID"}
 			}
 		case "body":
-			q.BodyContains = value
+			if q.BodyContains = value; len(value) > maxBodyText {
+				return badParameter{name, fmt.Sprintf("is longer than %d bytes", maxBodyText)}
+			}
 		case "after":
 			q.After = value
 		case "before":

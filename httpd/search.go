@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// searchPatience is how long one page looks for events when few match; then it says how far it came.
-const searchPatience = 500 * time.Millisecond
+// maxBodyText is the length of the text that bodies are searched for, in bytes: what it costs to look for one grows with it.
+const maxBodyText = 256
 
 // searchEvents answers a page of events, newest first.
 func (s *Server) searchEvents(c *call, q eventQuery) {
@@ -18,7 +18,7 @@ func (s *Server) searchEvents(c *call, q eventQuery) {
 		c.fail(http.StatusBadRequest, badParameter{"order", "is for pages: a stream is oldest stored first"}.Error())
 		return
 	}
-	search := hookgate.EventSearch{EventFilter: q.EventFilter, Stored: q.order == newestStored, Cursor: q.After, Patience: searchPatience}
+	search := hookgate.EventSearch{EventFilter: q.EventFilter, Stored: q.order == newestStored, Cursor: q.After, Patience: s.config.SearchTime}
 	if q.before != "" {
 		search.Cursor, search.Newer = q.before, true
 	}
@@ -26,6 +26,7 @@ func (s *Server) searchEvents(c *call, q eventQuery) {
 	if search.Limit, ok = c.pageLimit(q.Limit); !ok {
 		return
 	}
+	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.config.SearchTime + s.config.WriteTimeout))
 	page, err := s.reader.Search(c.request.Context(), search)
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):

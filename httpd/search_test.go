@@ -76,10 +76,11 @@ func TestBadSearch(t *testing.T) {
 	g := newGate(t, nil)
 	g.fill(t, 1)
 	for query, name := range map[string]string{
-		"order=up":                         "order",
-		"order=":                           "order",
-		"requestId=x":                      "requestId",
-		"body=":                            "body",
+		"order=up":    "order",
+		"order=":      "order",
+		"requestId=x": "requestId",
+		"body=":       "body",
+		"body=" + strings.Repeat("x", maxBodyText+1): "body",
 		"before=1":                         "before",
 		"order=newest&before=1&after=1":    "before",
 		"order=newest&before=x":            "before",

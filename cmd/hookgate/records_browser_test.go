@@ -182,6 +182,7 @@ func TestDashboardEvents(t *testing.T) {
 			t.Errorf("the lineage does not tell %q: %s", part, lineage)
 		}
 	}
+	b.await("its neighbours are there", `document.querySelector("#neighbours[data-ready]") != null`)
 	neighbours := eval[[]string](b, `[...document.querySelectorAll(".neighbours .mono")].map((e) => e.textContent)`)
 	if want := []string{"evt-022", "evt-017", "evt-012", "evt-007", "evt-002"}; !slices.Equal(neighbours, want) {
 		t.Errorf("neighbours are %v, want %v", neighbours, want)
@@ -226,6 +227,26 @@ func TestDashboardEvents(t *testing.T) {
 		t.Errorf("the tail shows %v", got)
 	}
 	b.check("events")
+}
+
+// TestDashboardSearchGoesOn: a search that has no time to come to its end tells how far it came, and goes on until it finds something.
+func TestDashboardSearchGoesOn(t *testing.T) {
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_SEARCH_TIME=1ns"}})
+	for i := range 300 {
+		g.accept(fmt.Sprintf(`{"messageId":"evt-%d","eventType":"t","note":"note-%d."}`, i, i))
+	}
+	g.awaitDrained()
+	b := newBrowser(t, g)
+	b.signIn(g.newToken("reader", hookgate.RoleViewer, ""), "/ui/events?body=note-3.")
+	if told := b.text("#partial"); !strings.Contains(told, "Searched back to what was received at") {
+		t.Errorf("a search that was broken off tells %q", told)
+	}
+	b.click("#partial a")
+	b.await("it is found", `document.querySelector(".records a")?.textContent == "evt-3"`)
+	b.open("/ui/events?body=nowhere")
+	b.check("partial")
+	b.click("#partial a")
+	b.await("it has come to the end", `document.querySelector("#events .empty")?.textContent.includes("Nothing older matches")`)
 }
 
 // TestDashboardDeadLetters replays one dead letter and many, and purges; each role sees the controls that it may use, and no more.

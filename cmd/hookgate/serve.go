@@ -220,6 +220,7 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		SessionIdle:       c.Admin.SessionIdle,
 		SessionMax:        c.Admin.SessionMax,
 		AuditTimeout:      c.Admin.AuditTimeout,
+		SearchTime:        c.Admin.SearchTime,
 		EvidenceTokens:    k.evidenceTokens,
 		MaxEvidence:       int64(c.Evidence.MaxSize),
 		EvidenceTimeout:   c.Evidence.Timeout,

@@ -2,6 +2,44 @@
 import { call, times, Refused } from "./gate.js";
 import "./records.js";
 
+// A search that has not come to its end goes on until it finds something, or whoever asked for it has had enough.
+const partial = document.getElementById("partial");
+if (partial) {
+  const more = partial.querySelector("a");
+  const text = partial.querySelector("span");
+  const side = partial.dataset.side;
+  let running = false;
+  more.addEventListener("click", async (click) => {
+    click.preventDefault();
+    if (running) { running = false; return; }
+    running = true;
+    more.textContent = "Stop";
+    let cursor = partial.dataset.cursor;
+    const filters = document.getElementById("events").dataset.filters;
+    const page = () => `/ui/events?${new URLSearchParams([...new URLSearchParams(filters), [side, cursor]])}`;
+    try {
+      while (running) {
+        const query = new URLSearchParams([...new URLSearchParams(filters), ["order", "newest"], ["limit", 1], [side, cursor]]);
+        const { body } = await call("GET", `/api/events?${query}`);
+        const next = side === "after" ? body.next : body.previous;
+        if (body.events.length || !body.partial || !next) break;
+        cursor = next;
+        const at = document.createElement("time");
+        at.dateTime = body.searchedTo ?? "";
+        text.replaceChildren(`Searching: ${side === "after" ? "back" : "up"} to what was received at `, at);
+        times(text);
+      }
+      location.assign(page());
+    } catch (e) {
+      if (!(e instanceof Refused)) throw e;
+      text.textContent = `Broken off: ${e.message}`;
+      more.textContent = "Go on searching";
+      partial.dataset.cursor = cursor;
+      running = false;
+    }
+  });
+}
+
 const list = document.getElementById("events");
 const button = document.getElementById("tail");
 const told = document.getElementById("tailing");
