@@ -155,8 +155,9 @@ type foundAnswer struct {
 		Matched string
 		Request foundRequest
 	}
-	More    bool
-	Waiting int64
+	More bool
+	// Waiting is how many webhooks are acknowledged and not stored yet; nil if that is not known.
+	Waiting *int64
 }
 
 type foundRequest struct {
@@ -166,6 +167,14 @@ type foundRequest struct {
 
 // Says is what became of the request, in words.
 func (r foundRequest) Says() string { return stageNames[r.Outcome].name }
+
+// Some is how many webhooks wait; 0 if none does, or if it is not known.
+func (a *foundAnswer) Some() int64 {
+	if a.Waiting == nil {
+		return 0
+	}
+	return *a.Waiting
+}
 
 // None reports whether nothing was found.
 func (a *foundAnswer) None() bool { return len(a.Events)+len(a.DeadLetters)+len(a.Requests) == 0 }

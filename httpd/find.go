@@ -56,6 +56,9 @@ func (s *Server) findID(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
+	// What has been acknowledged and is not stored yet cannot be found, but it can be told that there is such. The queue is asked first: what
+	// leaves it meanwhile is found.
+	waiting := s.queueHealth(c.request.Context()).Depth
 	var f finding
 	for _, look := range []func(context.Context, string, *finding) error{s.findRequest, s.findMessage, s.findIDs, s.findPrefix} {
 		if err := look(c.request.Context(), wanted, &f); err != nil && !errors.Is(err, hookgate.ErrNotFound) {
@@ -75,9 +78,8 @@ func (s *Server) findID(c *call) {
 		o.name("more")
 		o.b = append(o.b, "true"...)
 	}
-	// What has been acknowledged and is not stored yet cannot be found, but it can be told that there is such.
-	if q := s.queueHealth(c.request.Context()); q.Depth != nil {
-		o.number("waiting", *q.Depth)
+	if waiting != nil {
+		o.number("waiting", *waiting)
 	}
 	c.text(http.StatusOK, append(o.b, "}\n"...))
 }
