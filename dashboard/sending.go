@@ -17,6 +17,10 @@ type sourceAnswer struct {
 	Name, Kind, Proof, Path, URL              string
 	Accepted, Duplicates, Refused, Handshakes int64
 	LastAt                                    *time.Time
+	Unauthenticated                           []struct {
+		Reason string
+		Count  int64
+	}
 }
 
 func readSources(r *http.Request, v *Visitor) (a sourcesAnswer, err error) {

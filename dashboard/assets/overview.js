@@ -1,5 +1,5 @@
 // The overview: one stream of server-sent events, of which everything that moves is made.
-import { times, ago } from "./gate.js";
+import { times, ago, call } from "./gate.js";
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0, useGrouping: true });
 const thin = (text) => text.replaceAll(",", "\u202f");
@@ -185,3 +185,23 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 open();
+
+// The release triggers are asked for; they change slowly.
+if (document.getElementById("release")) setInterval(async () => {
+  if (document.hidden) return;
+  let release;
+  try { release = (await call("GET", "/admin/guard")).body; } catch { return; } // the stream tells if the gate is away
+  const go = document.getElementById("go");
+  set(go, release.fired.length ? "no-go" : "go");
+  go.className = `tag ${release.fired.length ? "bad" : "good"}`;
+  for (const t of release.triggers) {
+    const row = document.querySelector(`[data-trigger="${CSS.escape(t.name)}"]`);
+    if (!row) continue;
+    const state = row.querySelector("[data-state]");
+    set(state, t.state);
+    state.title = t.why ?? "";
+    set(row.querySelector("[data-value]"), t.known ? known(t.value) : "–");
+    const meter = row.querySelector("meter");
+    if (meter) meter.value = Math.min(1, t.nearness);
+  }
+}, 5000);
