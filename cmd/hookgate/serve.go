@@ -318,7 +318,10 @@ and see what became of it:
 
   %s trace evt-1 --target %s --data-dir %s
 
-`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)))
+or look at %s/ui/ with the token in %s.
+
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)),
+			urlOf(l.admin, c.TLS.CertFile != ""), c.DataDir.keyFile(adminTokenName))
 	}
 }
 

@@ -105,7 +105,8 @@ function field(form, text) {
   return input;
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+// Dates as in ISO 8601, which nobody reads wrongly, in the reader's zone.
+const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 // shown writes a whole number with thin spaces between thousands.
 export function shown(n) { return new Intl.NumberFormat("en").format(n).replaceAll(",", "\u202f"); }
@@ -115,7 +116,7 @@ export function times(root = document) {
   for (const t of root.querySelectorAll("time[datetime]")) {
     const at = new Date(t.dateTime);
     if (isNaN(at)) continue;
-    t.title = `${t.dateTime.replace("T", " ").replace("Z", "")} UTC`;
+    t.title = `${t.dateTime.replace("T", " ").replace(/(\.\d{3})\d*/, "$1").replace("Z", "")} UTC`;
     t.textContent = t.hasAttribute("data-ago") ? ago(at) : clock.format(at);
   }
 }

@@ -89,7 +89,7 @@ const keep = 900;
 let points = [];
 const charts = [];
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat("sv-SE", { timeStyle: "short" });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function makeChart(id, columns) {
@@ -102,9 +102,9 @@ function makeChart(id, columns) {
       ...size(),
       legend: { show: false },
       cursor: { show: false },
-      padding: [8, 4, 0, 0],
+      padding: [8, 16, 0, 0],
       scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)), end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
-      axes: [{ ...axis, space: 70, size: 26, values: (u, at) => at.map((t) => clock.format(1000 * t)) },
+      axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
         { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
       series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? `${colour(c.colour)}22` : undefined, points: { show: false }, spanGaps: false }))],
     }, [[], ...columns.map(() => [])], box);
@@ -172,8 +172,9 @@ setInterval(() => {
   const state = document.getElementById("state");
   state.className = "state gone";
   toldProblems = null;
-  set(document.getElementById("verdict"), "The gate is out of reach");
-  set(fresh, `numbers of ${ago(heard)}`);
+  set(document.getElementById("verdict"), "No live numbers");
+  document.getElementById("problems").replaceChildren(Object.assign(document.createElement("li"), { textContent: "The gate is out of reach, or shows them to as many browsers as it may." }));
+  set(fresh, `as of ${ago(heard)}`);
 }, 1000);
 
 document.addEventListener("visibilitychange", () => {
