@@ -272,3 +272,34 @@ func TestDay(t *testing.T) {
 		t.Errorf("bars are %+v, the highest %d", b, peak)
 	}
 }
+
+// BenchmarkSample is what a second of live numbers costs, with twenty sources and ten browsers that look.
+func BenchmarkSample(b *testing.B) {
+	m := metrics.New(metrics.Config{})
+	for i := range 20 {
+		s := m.Source(string(rune('a' + i)))
+		for _, status := range []int{202, 400, 401, 429, 503} {
+			s.Count(status)
+		}
+	}
+	for i := range metrics.MaxEventTypes {
+		m.Accepted(string(rune('a'+i)), true)
+	}
+	f := &fakeGate{mode: hookgate.ModeNormal}
+	l := NewLive(LiveConfig{Metrics: m, Guard: f, Mode: f, Store: f, MaxStreams: 10})
+	for range 10 {
+		states, _, _, _ := l.subscribe()
+		go func() {
+			for range states {
+			}
+		}()
+	}
+	at := time.Now()
+	for b.Loop() {
+		at = at.Add(time.Second)
+		l.sample(at)
+	}
+	for states := range l.streams { // so that no goroutine is left
+		close(states)
+	}
+}
