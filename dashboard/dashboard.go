@@ -60,6 +60,9 @@ var pages = []page{
 	{Path: "/ui/events/{id}", Title: "Event", template: "event", script: "event.js", data: (*Dashboard).event},
 	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: hookgate.RoleViewer, template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
 	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter", script: "deadletters.js", data: (*Dashboard).deadLetter},
+	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: hookgate.RoleViewer, template: "sources", data: (*Dashboard).sources},
+	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: hookgate.RoleViewer, template: "evidence", data: (*Dashboard).evidence},
+	{Path: "/ui/control", Title: "Control", Nav: true, Role: hookgate.RoleOperator, template: "control", script: "control.js", data: (*Dashboard).control},
 }
 
 // Config of a dashboard.
@@ -170,6 +173,20 @@ func (d *Dashboard) SignIn(w http.ResponseWriter, r *http.Request, status int, t
 // policy lets a page use what this gate serves, and nothing of what stands in the page itself.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'"
+
+// foreignPolicy is for a page of somebody else: it has a style of its own, runs nothing, reaches nothing, and is of no origin.
+const foreignPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+// Foreign answers a page of HTML that somebody else has written.
+func Foreign(w http.ResponseWriter, text []byte) {
+	h := w.Header()
+	secure(h)
+	h.Set("Content-Security-Policy", foreignPolicy)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	w.Write(text) // the reader may be gone
+}
 
 // secure sets the headers of everything that a browser shows.
 func secure(h http.Header) {

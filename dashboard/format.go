@@ -14,8 +14,11 @@ func (d *Dashboard) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset":  d.assets.url,
 		"count":  count[int64],
+		"total":  func(n uint32) string { return count(int64(n)) },
 		"size":   size,
 		"rate":   rate,
+		"figure": func(x float64) string { return known(&x) },
+		"words":  func(name string) string { return strings.ReplaceAll(name, "_", " ") },
 		"known":  known,
 		"signal": signalName,
 		"unit":   signalUnit,

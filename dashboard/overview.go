@@ -8,7 +8,9 @@ type overviewData struct {
 	wire wire
 	// Empty says that nothing has ever been stored: then the page shows how to send a first webhook.
 	Empty bool
-	First *sending // how; nil if this process takes none
+	// Release are the triggers that say whether a release goes on; nil if this gate has none.
+	Release *releaseAnswer
+	First   *sending // how; nil if this process takes none
 }
 
 // overview shows the gate as it is now.
@@ -25,7 +27,24 @@ func (d *Dashboard) overview(r *http.Request, v *Visitor) (any, error) {
 			data.First = &first
 		}
 	}
+	var release releaseAnswer
+	switch err := v.Get(r.Context(), "/admin/guard", &release); {
+	case err == nil:
+		data.Release = &release
+	case !isAbsent(err):
+		return nil, err
+	}
 	return data, nil
+}
+
+// releaseAnswer is what GET /admin/guard answers.
+type releaseAnswer struct {
+	Fired    []string
+	Triggers []struct {
+		Name, State, Why, Unit, Action string
+		Value, Limit, Nearness         float64
+		Known                          bool
+	}
 }
 
 // Wire is the state as the script gets it too.

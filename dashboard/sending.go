@@ -17,6 +17,10 @@ type sourceAnswer struct {
 	Name, Kind, Proof, Path, URL              string
 	Accepted, Duplicates, Refused, Handshakes int64
 	LastAt                                    *time.Time
+	Unauthenticated                           []struct {
+		Reason string
+		Count  int64
+	}
 }
 
 func readSources(r *http.Request, v *Visitor) (a sourcesAnswer, err error) {
@@ -37,8 +41,6 @@ var keyHeaders = map[string]string{
 	"envelope":    "Authorization: Bearer $KEY",
 	"bearer":      "Authorization: Bearer $KEY",
 	"cloudevents": "Authorization: Bearer $KEY",
-	"okta":        "Authorization: $KEY",
-	"telegram":    "X-Telegram-Bot-Api-Secret-Token: $KEY",
 	"gitlab":      "X-Gitlab-Token: $KEY",
 }
 
@@ -51,6 +53,9 @@ func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 	}
 	event := `{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}`
 	header, known := keyHeaders[s.Kind]
+	if name, shown := strings.CutPrefix(s.Proof, "the secret in "); shown {
+		header, known = name+": $KEY", true
+	}
 	switch {
 	case s.Kind == "none":
 		t.Command = curl(t.URL, "", event)
@@ -60,13 +65,13 @@ func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 		t.Note = "Set KEY to USER:PASSWORD of the source first."
 	case known:
 		t.Command = curl(t.URL, header, event)
-		t.Note = "Set KEY to the source's key first; the gate does not show it."
+		t.Note = "Set KEY to the source's secret first, and put a body of its sender in place of the example."
 		if s.Kind == "envelope" {
 			t.Note = "Set KEY first: to WEBHOOK_BEARER_KEY, or to what the file keys/bearer_key in the gate's data directory holds."
 		}
 	default:
 		t.Command = fmt.Sprintf("echo '%s' |\n  hookgate send --source %s --target %s --file -", event, s.Name, strings.TrimSuffix(t.URL, s.Path))
-		t.Note = "Its sender signs each body: hookgate send does so with the secret of the configuration."
+		t.Note = "Its sender signs each body; hookgate send does so with the secret of the configuration. Put a body of the sender in place of the example."
 	}
 	return t
 }

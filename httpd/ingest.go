@@ -84,6 +84,9 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		}
 		if x.source != nil {
 			x.source.counts.refused.Add(1)
+			if refused.status == http.StatusUnauthorized {
+				x.source.failures.count(refused.cause)
+			}
 		}
 		switch refused.status {
 		case http.StatusUnauthorized:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -21,6 +23,8 @@ type Intake interface {
 	Receive(ctx context.Context, archive io.Reader, s evidence.Submission) (evidence.Receipt, error)
 	// List returns what is kept, oldest first.
 	List(context.Context) ([]evidence.Receipt, error)
+	// Report returns the report of a bundle that is kept, a page of HTML. fs.ErrNotExist: there is no such bundle, or it has none.
+	Report(ctx context.Context, id string) ([]byte, error)
 }
 
 const (
@@ -42,6 +46,19 @@ func (s *Server) listIntake(c *call) {
 	c.json(struct {
 		Evidence []evidence.Receipt `json:"evidence"`
 	}{all})
+}
+
+// showReport answers the report of a bundle as a page that nothing runs in and that reaches nothing, whoever has written it.
+func (s *Server) showReport(c *call) {
+	report, err := s.intake.Report(c.request.Context(), c.parameter("id"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.fail(http.StatusNotFound, "no such evidence, or it has no report")
+	case err != nil:
+		c.broken("reading the report", err)
+	default:
+		dashboard.Foreign(c, report)
+	}
 }
 
 // receiveEvidence keeps a bundle of evidence. The fields come first, the archive last, so that it need not be held.

@@ -119,7 +119,7 @@ func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
 	if err != nil {
 		return n, false
 	}
-	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cookie.Value)
 	if err != nil {
 		return n, false
 	}

@@ -213,6 +213,12 @@ func (b *tab) text(selector string) string {
 	return get(b, "read "+selector, chromedp.Text(selector, chromedp.NodeReady))
 }
 
+// textContent returns the text of what a selector finds, also of what is not visible.
+func (b *tab) textContent(selector string) string {
+	b.t.Helper()
+	return get(b, "read "+selector, chromedp.TextContent(selector, chromedp.NodeReady))
+}
+
 // eval evaluates an expression of JavaScript.
 func eval[T any](b *tab, expression string) T {
 	b.t.Helper()

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/evidence"
 )
 
 // traffic sends webhooks of all kinds, a few a second, until the test ends.
@@ -105,12 +109,12 @@ func TestDashboardOverview(t *testing.T) {
 	g := startGate(t, startOptions{})
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
-	command := b.text("#send-default")
+	command := b.textContent("#send-default")
 	if !strings.Contains(command, "curl") || !strings.Contains(command, g.url+"/webhooks") {
 		t.Errorf("the first page shows the command %q", command)
 	}
 	b.check("first-webhook")
-	sendAs(t, g, command)
+	sendAs(t, g, command, g.key(bearerKeyName))
 	b.await("the first webhook ends that", `document.querySelector("#first") == null`)
 
 	g.traffic()
@@ -150,11 +154,164 @@ func TestDashboardOverview(t *testing.T) {
 }
 
 // sendAs runs a command that a page shows, with the key that it asks for.
-func sendAs(t *testing.T, g *gate, command string) {
+func sendAs(t *testing.T, g *gate, command, key string) {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", command)
-	cmd.Env = append(os.Environ(), "KEY="+g.key(bearerKeyName))
+	cmd.Env = append(os.Environ(), "KEY="+key)
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "202") {
 		t.Errorf("the command that the page shows ended with %v: %s\n%s", err, out, command)
 	}
+}
+
+// TestDashboardSources: each source with its URL, a command that works as it stands, its traffic, and why requests were not authenticated.
+func TestDashboardSources(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "hookgate.yaml")
+	text := `sources:
+  github: {kind: github, secrets: [github-secret-1]}
+  shop: {kind: bearer, secrets: [shop-secret-12], message_id: ["json:messageId"], event_type: ["json:eventType"]}
+`
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := startGate(t, startOptions{args: []string{"--config", config}})
+	for range 3 {
+		g.request(http.MethodPost, "/webhooks/github", `{}`)
+	}
+	g.request(http.MethodPost, "/webhooks/github", `{}`, "X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64))
+	b := newBrowser(t, g)
+	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/sources")
+	sendAs(t, g, b.textContent("#send-default"), g.key(bearerKeyName))
+	sendAs(t, g, b.textContent("#send-shop"), "shop-secret-12")
+	if command := b.textContent("#send-github"); !strings.Contains(command, "hookgate send --source github") {
+		t.Errorf("the command for a sender that signs is %q", command)
+	}
+	g.await("the day has them", func() bool {
+		b.open("/ui/sources")
+		return strings.Contains(b.text("#source-shop"), "1 accepted · 0 not authenticated") && strings.Contains(b.text("#source-github"), "4 not authenticated")
+	})
+	failures := b.text("#source-github table")
+	if !strings.Contains(failures, "X-Hub-Signature-256 is missing") || !strings.Contains(failures, "is not what any of the configured secrets makes of the body") {
+		t.Errorf("failures are %q", failures)
+	}
+	for _, secret := range []string{"github-secret-1", "shop-secret-12", g.key(bearerKeyName), g.key(adminTokenName)} {
+		if b.holds(secret) {
+			t.Error("the page holds a secret")
+		}
+	}
+	b.check("sources")
+}
+
+// TestDashboardEvidence: a bundle that is handed in is shown with its verdict; what its sender wrote stays text, and its report runs nothing.
+func TestDashboardEvidence(t *testing.T) {
+	const hostile = `<img src=x onerror=alert(1)><script>alert(2)</script>`
+	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token"}})
+	b := newBrowser(t, g)
+	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/evidence")
+	b.check("no-evidence")
+
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"verdict.json": `{"status":"PASS"}`,
+		"report.html":  `<!doctype html><title>Report</title><style>h1{color:green}</style><h1 id="r">PASS</h1><script>document.title = "ran"</script>` + hostile,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err == nil {
+		err = evidence.Seal(dir, key)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit := []string{"evidence", "submit", dir, "--url", g.url + "/api/intake", "--gate", "release-7", "--application", hostile}
+	if code, out, errs := runBinary(t, []string{"EVIDENCE_TOKEN=an-evidence-token"}, submit...); code != 0 {
+		t.Fatalf("submit: %d %s%s", code, out, errs)
+	}
+	b.open("/ui/evidence")
+	if row := b.text("tbody tr"); !strings.Contains(row, "PASS") || !strings.Contains(row, "release-7") || !strings.Contains(row, hostile) {
+		t.Errorf("the row is %q", row)
+	}
+	b.check("evidence")
+	report := eval[string](b, `document.querySelector("tbody a").getAttribute("href")`)
+	b.expect(`Blocked script execution|Content Security Policy|request failed:  csp`) // that nothing ran is what the browser tells
+	b.open(report)
+	if title := eval[string](b, "document.title"); title != "Report" || b.text("#r") != "PASS" {
+		t.Errorf("the title of the report is %q", title)
+	}
+}
+
+// TestDashboardControl: an operator switches maintenance on, ingest answers 503, and off again; drains; an admin makes a token that
+// works and revokes it. All of it is in the trail with the reasons. A viewer gets no controls.
+func TestDashboardControl(t *testing.T) {
+	g := startGate(t, startOptions{})
+	viewer := newBrowser(t, g)
+	viewer.expect("status of 403")
+	viewer.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
+	viewer.open("/ui/control")
+	if text := viewer.text("main"); !strings.Contains(text, "403") || !strings.Contains(text, "operator") {
+		t.Errorf("a viewer gets %q", text)
+	}
+
+	b := newBrowser(t, g)
+	b.signIn(g.newToken("olga", hookgate.RoleOperator, ""), "/ui/control")
+	if eval[int](b, `document.querySelectorAll("#tokens").length`) != 0 {
+		t.Error("an operator is shown the tokens")
+	}
+	b.confirm("begin maintenance", "#mode button", "the database moves: ü")
+	b.await("maintenance has begun", `document.querySelector("#mode").dataset.mode == "read_only" && document.querySelector("#toasts").textContent.includes("has begun")`)
+	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 503 {
+		t.Errorf("in maintenance a webhook gets %d", status)
+	}
+	b.check("control")
+	b.confirm("end maintenance", "#mode button", "")
+	b.await("maintenance has ended", `document.querySelector("#mode").dataset.mode == "normal"`)
+	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 202 {
+		t.Errorf("after maintenance a webhook gets %d", status)
+	}
+	b.confirm("drain", "#drain-begin", "before the update")
+	b.await("the gate is drained", `document.querySelector("#drain-told").textContent.startsWith("Drained")`)
+
+	admin := newBrowser(t, g)
+	admin.signIn(g.key(adminTokenName), "/ui/control")
+	admin.fill("[name=name]", "deploy")
+	admin.confirm("make a token", "#token-create button", "for the pipeline")
+	admin.await("the token is shown", `document.querySelector("#token-text")?.value.startsWith("hgt_")`)
+	token := eval[string](admin, `document.querySelector("#token-text").value`)
+	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "Bearer "+token); status != 200 {
+		t.Errorf("the new token gets %d", status)
+	}
+	admin.click("dialog .main")
+	admin.await("the token is listed", `document.querySelector("[data-token=deploy]") != null && document.querySelector("dialog") == null`)
+	if admin.holds(token) {
+		t.Error("the page holds the token")
+	}
+	admin.check("control-admin")
+	admin.confirm("revoke it", "[data-token=deploy] button", "")
+	admin.await("the token is revoked", `document.querySelector("[data-token=deploy]").textContent.includes("revoked")`)
+	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "Bearer "+token); status != 401 {
+		t.Errorf("the revoked token gets %d", status)
+	}
+
+	var done []string
+	for _, a := range g.trail() {
+		if a.By == "olga" && a.Result == hookgate.ResultDone {
+			done = append(done, a.Action+" "+a.Target+" "+a.Reason)
+		}
+	}
+	want := []string{"maintenance read_only the database moves: ü", "maintenance normal ", "drain within 10m0s before the update"}
+	if !slices.Equal(done, want) {
+		t.Errorf("the trail has %q, want %q", done, want)
+	}
+}
+
+// confirm presses a button that asks, gives the reason, and goes on.
+func (b *tab) confirm(what, selector, reason string) {
+	b.t.Helper()
+	b.click(selector)
+	if reason != "" {
+		b.fill("dialog [name=reason]", reason)
+	}
+	b.click("dialog button[value=yes]")
 }

@@ -309,6 +309,10 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends) {
 		}
 	}
 	if k.fromDataDir && len(k.bearerKeys) > 0 {
+		adminToken := "the token in " + c.DataDir.keyFile(adminTokenName)
+		if len(c.AdminTokens) > 0 {
+			adminToken = "an admin token"
+		}
 		fmt.Fprintf(out, `
 Send a first webhook:
 
@@ -319,7 +323,10 @@ and see what became of it:
 
   %s trace evt-1 --target %s --data-dir %s
 
-`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)))
+or look at %s/ui/ with %s.
+
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)),
+			urlOf(l.admin, c.TLS.CertFile != ""), adminToken)
 	}
 }
 

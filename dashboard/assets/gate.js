@@ -41,6 +41,17 @@ export function toast(text, kind = "good") {
   setTimeout(() => one.remove(), kind === "bad" ? 15000 : 6000);
 }
 
+// anew loads the page again, so that it shows what is true now, and then tells what was done.
+export function anew(told) {
+  try { sessionStorage.setItem("told", told); } catch { /* storage is switched off */ }
+  location.reload();
+}
+try {
+  const told = sessionStorage.getItem("told");
+  sessionStorage.removeItem("told");
+  if (told) toast(told);
+} catch { /* storage is switched off */ }
+
 // confirmed asks in a dialog and resolves to {reason} or null. With word, that must be typed.
 export function confirmed({ title, text, action, danger = false, word = "" }) {
   const dialog = document.createElement("dialog");
@@ -94,15 +105,19 @@ function field(form, text) {
   return input;
 }
 
-const shown = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+// Dates as in ISO 8601, which nobody reads wrongly, in the reader's zone.
+const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+
+// shown writes a whole number with thin spaces between thousands.
+export function shown(n) { return new Intl.NumberFormat("en").format(n).replaceAll(",", "\u202f"); }
 
 // times writes the times below an element in the reader's zone; UTC is their title.
 export function times(root = document) {
   for (const t of root.querySelectorAll("time[datetime]")) {
     const at = new Date(t.dateTime);
     if (isNaN(at)) continue;
-    t.title = `${t.dateTime.replace("T", " ").replace("Z", "")} UTC`;
-    t.textContent = t.hasAttribute("data-ago") ? ago(at) : shown.format(at);
+    t.title = `${t.dateTime.replace("T", " ").replace(/(\.\d{3})\d*/, "$1").replace("Z", "")} UTC`;
+    t.textContent = t.hasAttribute("data-ago") ? ago(at) : clock.format(at);
   }
 }
 

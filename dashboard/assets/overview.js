@@ -1,5 +1,5 @@
 // The overview: one stream of server-sent events, of which everything that moves is made.
-import { times, ago } from "./gate.js";
+import { times, ago, call } from "./gate.js";
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0, useGrouping: true });
 const thin = (text) => text.replaceAll(",", "\u202f");
@@ -89,7 +89,7 @@ const keep = 900;
 let points = [];
 const charts = [];
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat("sv-SE", { timeStyle: "short" });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function makeChart(id, columns) {
@@ -102,9 +102,9 @@ function makeChart(id, columns) {
       ...size(),
       legend: { show: false },
       cursor: { show: false },
-      padding: [8, 4, 0, 0],
+      padding: [8, 16, 0, 0],
       scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)), end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
-      axes: [{ ...axis, space: 70, size: 26, values: (u, at) => at.map((t) => clock.format(1000 * t)) },
+      axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
         { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
       series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? `${colour(c.colour)}22` : undefined, points: { show: false }, spanGaps: false }))],
     }, [[], ...columns.map(() => [])], box);
@@ -172,8 +172,9 @@ setInterval(() => {
   const state = document.getElementById("state");
   state.className = "state gone";
   toldProblems = null;
-  set(document.getElementById("verdict"), "The gate is out of reach");
-  set(fresh, `numbers of ${ago(heard)}`);
+  set(document.getElementById("verdict"), "No live numbers");
+  document.getElementById("problems").replaceChildren(Object.assign(document.createElement("li"), { textContent: "The gate is out of reach, or shows them to as many browsers as it may." }));
+  set(fresh, `as of ${ago(heard)}`);
 }, 1000);
 
 document.addEventListener("visibilitychange", () => {
@@ -185,3 +186,23 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 open();
+
+// The release triggers are asked for; they change slowly.
+if (document.getElementById("release")) setInterval(async () => {
+  if (document.hidden) return;
+  let release;
+  try { release = (await call("GET", "/admin/guard")).body; } catch { return; } // the stream tells if the gate is away
+  const go = document.getElementById("go");
+  set(go, release.fired.length ? "no-go" : "go");
+  go.className = `tag ${release.fired.length ? "bad" : "good"}`;
+  for (const t of release.triggers) {
+    const row = document.querySelector(`[data-trigger="${CSS.escape(t.name)}"]`);
+    if (!row) continue;
+    const state = row.querySelector("[data-state]");
+    set(state, t.state);
+    state.title = t.why ?? "";
+    set(row.querySelector("[data-value]"), t.known ? known(t.value) : "–");
+    const meter = row.querySelector("meter");
+    if (meter) meter.value = Math.min(1, t.nearness);
+  }
+}, 5000);
