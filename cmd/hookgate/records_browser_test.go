@@ -236,6 +236,30 @@ func TestDashboardSearchGoesOn(t *testing.T) {
 		g.accept(fmt.Sprintf(`{"messageId":"evt-%d","eventType":"t","note":"note-%d."}`, i, i))
 	}
 	g.awaitDrained()
+	list := func(args ...string) []string {
+		code, out, errs := runBinary(t, nil, append([]string{"events", "--target", g.url, "--data-dir", g.dir, "--json", "--newest"}, args...)...)
+		if code != 0 {
+			t.Fatalf("hookgate events --newest %v: %s", args, errs)
+		}
+		var ids []string
+		for line := range strings.Lines(out) {
+			var e struct{ MessageID string }
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, e.MessageID)
+		}
+		return ids
+	}
+	if ids := list("--body", "note-3."); !slices.Equal(ids, []string{"evt-3"}) {
+		t.Errorf("the command finds %v", ids)
+	}
+	if ids := list("--limit", "2", "--type", "t"); !slices.Equal(ids, []string{"evt-299", "evt-298"}) {
+		t.Errorf("the newest are %v", ids)
+	}
+	if ids := list("--limit", "0"); len(ids) != 300 {
+		t.Errorf("all are %d", len(ids))
+	}
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("reader", hookgate.RoleViewer, ""), "/ui/events?body=note-3.")
 	if told := b.text("#partial"); !strings.Contains(told, "Searched back to what was received at") {
