@@ -91,7 +91,8 @@ type State struct {
 	QueueErr                                                                 error
 	Mode                                                                     hookgate.Mode
 	Guard                                                                    guard.Status
-	Workers, Partitions                                                      int
+	Workers                                                                  int
+	Owners                                                                   []int // of metrics.Holdings
 	Sources                                                                  []SourceState
 	Store                                                                    storeState
 }
@@ -186,7 +187,7 @@ func (l *Live) askStore(ctx context.Context) {
 // sample reads everything once and tells those who look.
 func (l *Live) sample(at time.Time) {
 	counted := l.config.Metrics.Snapshot()
-	state := State{Guard: l.config.Guard.Status(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Partitions: counted.Partitions}
+	state := State{Guard: l.config.Guard.Status(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
 	state.Latency = l.config.Guard.Latency()
 	var looked time.Time
 	state.Queue, looked, state.QueueErr = l.config.Guard.LastLook()

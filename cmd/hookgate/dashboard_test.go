@@ -124,6 +124,7 @@ func TestDashboardOverview(t *testing.T) {
 	b.await("refusals show", `parseFloat(document.querySelector("[data-live=refused]").textContent) > 0`)
 	b.await("the source was seen", `document.querySelector("[data-source=default] time") != null`)
 	b.await("the charts are drawn", `document.querySelectorAll(".chart canvas").length == 3`)
+	b.await("the partitions have owners", `document.querySelectorAll("#partitions .held").length == 16`)
 	was := eval[float64](b, `performance.now()`)
 	b.await("numbers go on moving", fmt.Sprintf(`performance.now() > %f + 1500 && document.querySelector("#fresh").textContent == "live"`, was))
 	if verdict := b.text("#verdict"); verdict != "All well" {
