@@ -40,6 +40,7 @@ type wire struct {
 	InFlightMax   int64        `json:"inFlightMax"`
 	Signals       []wireSignal `json:"signals"`
 	Sources       []wireSource `json:"sources"`
+	Answers       []StatusRate `json:"answers"`
 	Events        int64        `json:"events"`
 	DeadLetters   int64        `json:"deadLetters"`
 	Problems      []Problem    `json:"problems"`
@@ -68,7 +69,7 @@ func (s *State) wire() wire {
 		Duplicates: tenths(s.DuplicateRate), HighWater: s.Queue.HighWater, Spooled: s.Queue.Spooled, Stored: tenths(s.StoredRate),
 		Batch: tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers, Partitions: metrics.Holdings{Owners: s.Owners}.Partitions(), PartitionsAll: s.Queue.Partitions, Owners: s.Owners, Mode: string(s.Mode),
 		Breaker: string(s.Guard.Breaker), Share: s.Guard.SharePercent, InFlight: s.Guard.InFlight, InFlightMax: s.Guard.InFlightLimit,
-		Signals: []wireSignal{}, Sources: []wireSource{}, Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
+		Signals: []wireSignal{}, Sources: []wireSource{}, Answers: []StatusRate{}, Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
 		Problems: s.Problems(), Point: s.Sample.point(),
 	}
 	if s.Latency.Count > 0 {
@@ -85,6 +86,9 @@ func (s *State) wire() wire {
 			one.Value = &signal.Value
 		}
 		w.Signals = append(w.Signals, one)
+	}
+	for _, a := range s.Answers {
+		w.Answers = append(w.Answers, StatusRate{a.Status, tenths(a.Rate)})
 	}
 	for _, source := range s.Sources {
 		one := wireSource{source.Name, tenths(source.Taken), tenths(source.Refused), tenths(source.Unavailable), nil}

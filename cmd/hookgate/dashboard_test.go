@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/evidence"
@@ -130,7 +131,17 @@ func TestDashboardOverview(t *testing.T) {
 	if verdict := b.text("#verdict"); verdict != "All well" {
 		t.Errorf("the verdict is %q: %s", verdict, b.text("#problems"))
 	}
+	b.await("answers are told by their status", `/202: \d.*401: \d/.test(document.querySelector("#answers").textContent)`)
 	b.check("overview")
+	b.do("press the tabulator", chromedp.KeyEvent("\t"))
+	if first := eval[string](b, `document.activeElement.textContent`); first != "Skip to the content" {
+		t.Errorf("the keyboard reaches %q first", first)
+	}
+	b.click("#theme")
+	b.open("/ui/")
+	if theme := eval[string](b, `document.documentElement.dataset.theme`); theme != "dark" {
+		t.Errorf("the theme that was chosen is %q", theme)
+	}
 	if b.holds("/admin/maintenance") || eval[int](b, `document.querySelectorAll("nav a[href='/ui/control']").length`) != 0 {
 		t.Error("a viewer sees controls")
 	}

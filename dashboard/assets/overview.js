@@ -20,6 +20,7 @@ function show(state) {
   showProblems(state.problems);
   showSources(state.sources);
   showSignals(state.signals);
+  set(answers, state.answers.map((a) => `${a.status}: ${rate(a.rate)}`).join("  "));
   showPartitions(state.owners ?? []);
   if (state.events > 0) document.getElementById("first")?.remove();
   add(state.point);
@@ -85,6 +86,7 @@ function showSignals(signals) {
   }
 }
 
+const answers = document.getElementById("answers");
 const partitions = document.getElementById("partitions");
 function showPartitions(owners) {
   while (partitions.children.length < owners.length) partitions.append(document.createElement("li"));
