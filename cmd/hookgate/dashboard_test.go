@@ -325,5 +325,6 @@ func (b *tab) confirm(what, selector, reason string) {
 	if reason != "" {
 		b.fill("dialog [name=reason]", reason)
 	}
+	b.shoot("dialog")
 	b.click("dialog button[value=yes]")
 }
