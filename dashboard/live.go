@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -43,7 +42,6 @@ type LiveConfig struct {
 	}
 	// MaxStreams is how many browsers may be shown live numbers at a time.
 	MaxStreams int
-	Logger     *slog.Logger
 }
 
 // Live samples a gate once a second, whoever looks, and hands the sample, encoded once, to all who do.
@@ -91,8 +89,10 @@ type State struct {
 	QueueErr                                                                 error
 	Mode                                                                     hookgate.Mode
 	Guard                                                                    guard.Status
-	Workers, Partitions                                                      int
+	Workers                                                                  int
+	Owners                                                                   []int // of metrics.Holdings
 	Sources                                                                  []SourceState
+	Answers                                                                  []StatusRate // by status, of those that occur
 	Store                                                                    storeState
 }
 
@@ -103,6 +103,12 @@ type SourceState struct {
 	Taken, Refused, Unavailable float64
 	// Last is when something was taken of it; zero if never since the start.
 	Last time.Time
+}
+
+// StatusRate is how many answers of a status there are a second, smoothed.
+type StatusRate struct {
+	Status int     `json:"status"`
+	Rate   float64 `json:"rate"`
 }
 
 // storeState is what the store said when it was asked last.
@@ -186,7 +192,7 @@ func (l *Live) askStore(ctx context.Context) {
 // sample reads everything once and tells those who look.
 func (l *Live) sample(at time.Time) {
 	counted := l.config.Metrics.Snapshot()
-	state := State{Guard: l.config.Guard.Status(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Partitions: counted.Partitions}
+	state := State{Guard: l.config.Guard.Status(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
 	state.Latency = l.config.Guard.Latency()
 	var looked time.Time
 	state.Queue, looked, state.QueueErr = l.config.Guard.LastLook()
@@ -242,6 +248,7 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 		before[key{a.Source, a.Status}] = a.Count
 	}
 	sources := map[string]*SourceState{}
+	statuses := map[int]float64{}
 	for _, a := range counted.Answers {
 		s := sources[a.Source]
 		if s == nil {
@@ -256,6 +263,7 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 		more := a.Count - before[key{a.Source, a.Status}]
 		d.add(state.At, a.Status, more)
 		rate := float64(more) / seconds
+		statuses[a.Status] += rate
 		switch a.Status / 100 {
 		case 2:
 			s.Taken += rate
@@ -282,6 +290,14 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 		was := old[name]
 		s.Taken, s.Refused, s.Unavailable = smoothed(was.Taken, s.Taken, blend), smoothed(was.Refused, s.Refused, blend), smoothed(was.Unavailable, s.Unavailable, blend)
 		state.Sources = append(state.Sources, s)
+	}
+	for _, was := range l.now.Answers {
+		statuses[was.Status] = smoothed(was.Rate, statuses[was.Status], blend)
+	}
+	for _, status := range slices.Sorted(maps.Keys(statuses)) {
+		if statuses[status] > 0 {
+			state.Answers = append(state.Answers, StatusRate{status, statuses[status]})
+		}
 	}
 	state.Stored = float64(counted.Records-l.before.Records) / seconds
 	state.DuplicateRate = smoothed(l.now.DuplicateRate, float64(counted.Duplicates-l.before.Duplicates)/seconds, blend)

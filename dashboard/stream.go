@@ -56,13 +56,6 @@ func (l *Live) tell(state []byte) {
 	}
 }
 
-// Streams returns how many browsers are shown live numbers.
-func (l *Live) Streams() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.streams)
-}
-
 // Stream sends server-sent events until the request's context ends: first "history", the samples of the last minutes, and
 // "state"; then "state" each second. "over" says that the visitor must sign in anew.
 func (d *Dashboard) Stream(w http.ResponseWriter, r *http.Request, v *Visitor) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/metrics"
 )
 
 // wire is a State as scripts get it. Numbers that are not known are null.
@@ -31,6 +32,7 @@ type wire struct {
 	Partitions  int      `json:"partitions"`
 	// PartitionsAll are those of the queue, Partitions those that this process holds.
 	PartitionsAll int          `json:"partitionsAll"`
+	Owners        []int        `json:"owners"`
 	Mode          string       `json:"mode"`
 	Breaker       string       `json:"breaker"`
 	Share         int          `json:"share"`
@@ -38,6 +40,7 @@ type wire struct {
 	InFlightMax   int64        `json:"inFlightMax"`
 	Signals       []wireSignal `json:"signals"`
 	Sources       []wireSource `json:"sources"`
+	Answers       []StatusRate `json:"answers"`
 	Events        int64        `json:"events"`
 	DeadLetters   int64        `json:"deadLetters"`
 	Problems      []Problem    `json:"problems"`
@@ -64,9 +67,9 @@ func (s *State) wire() wire {
 	w := wire{
 		T: s.At.UnixMilli(), Rate: tenths(s.Rate), Taken: tenths(s.TakenRate), Refused: tenths(s.RefusedRate), Unavailable: tenths(s.UnavailableRate),
 		Duplicates: tenths(s.DuplicateRate), HighWater: s.Queue.HighWater, Spooled: s.Queue.Spooled, Stored: tenths(s.StoredRate),
-		Batch: tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers, Partitions: s.Partitions, PartitionsAll: s.Queue.Partitions, Mode: string(s.Mode),
+		Batch: tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers, Partitions: metrics.Holdings{Owners: s.Owners}.Partitions(), PartitionsAll: s.Queue.Partitions, Owners: s.Owners, Mode: string(s.Mode),
 		Breaker: string(s.Guard.Breaker), Share: s.Guard.SharePercent, InFlight: s.Guard.InFlight, InFlightMax: s.Guard.InFlightLimit,
-		Signals: []wireSignal{}, Sources: []wireSource{}, Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
+		Signals: []wireSignal{}, Sources: []wireSource{}, Answers: []StatusRate{}, Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
 		Problems: s.Problems(), Point: s.Sample.point(),
 	}
 	if s.Latency.Count > 0 {
@@ -83,6 +86,9 @@ func (s *State) wire() wire {
 			one.Value = &signal.Value
 		}
 		w.Signals = append(w.Signals, one)
+	}
+	for _, a := range s.Answers {
+		w.Answers = append(w.Answers, StatusRate{a.Status, tenths(a.Rate)})
 	}
 	for _, source := range s.Sources {
 		one := wireSource{source.Name, tenths(source.Taken), tenths(source.Refused), tenths(source.Unavailable), nil}

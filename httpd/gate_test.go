@@ -107,7 +107,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		s.mode = &fakeMode{}
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
-	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode, Store: s.reader, MaxStreams: 2, Logger: s.config.Logger})
+	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode, Store: s.reader, MaxStreams: 2})
 	var err error
 	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard,
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger, Live: live})})

@@ -185,7 +185,10 @@ func (c *call) bySession() (who actor, found bool, err error) {
 	if !ok {
 		return who, false, nil
 	}
-	if who, err = s.findHash(c.request.Context(), n.token, now); err != nil {
+	switch who, err = s.findHash(c.request.Context(), n.token, now); {
+	case errors.Is(err, unknownToken):
+		return who, true, goneToken
+	case err != nil:
 		return who, true, err
 	}
 	c.csrf = s.sessions.csrf(n)
@@ -198,6 +201,9 @@ func (c *call) bySession() (who actor, found bool, err error) {
 	}
 	return who, true, nil
 }
+
+// goneToken is one of the configuration that was known when the session began. It is no guess, and counts as no failed login.
+const goneToken refusedToken = "is not one of this gate any more"
 
 // errNotMeant refuses a change that a page elsewhere may have made a browser ask for.
 var errNotMeant = errors.New("a call that changes something takes, with a session, the header " + csrfHeader + " and must come from a page of this gate")

@@ -158,6 +158,18 @@ func TestSessionChanges(t *testing.T) {
 	}
 }
 
+// TestSessionOfOldToken: when a token is taken out of the configuration its sessions end, and whoever still has one is not shut out for guessing.
+func TestSessionOfOldToken(t *testing.T) {
+	g := newGate(t, func(s *setup) { s.config.FailedLogins = 2 })
+	cookie, _ := g.enter(t, adminToken)
+	g.configured = g.configured[:1] // the older one is left, with whose key the cookie is sealed
+	for range 4 {
+		if page := string(g.do(t, "GET", "/ui/", nil, "Cookie", cookie).want(t, 401).body); !strings.Contains(page, "not one of this gate any more") {
+			t.Fatalf("the page does not say why:\n%s", page)
+		}
+	}
+}
+
 // TestSessionWithoutStore: while the store is away a token of the configuration works, also as a session; another is not taken for unknown.
 func TestSessionWithoutStore(t *testing.T) {
 	g := newGate(t, nil)

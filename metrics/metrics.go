@@ -55,10 +55,20 @@ type Config struct {
 
 // Holdings is what this process holds of the queue.
 type Holdings struct {
-	// Partitions is how many its workers have.
-	Partitions int
+	// Owners has for each partition the number of the worker that has it, from 1; 0 if none of this process does.
+	Owners []int
 	// LeasesLost is how many partitions went to others before their time, since the start.
 	LeasesLost int64
+}
+
+// Partitions is how many its workers have.
+func (h Holdings) Partitions() (n int) {
+	for _, owner := range h.Owners {
+		if owner > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Pool is the state of the store's connections.

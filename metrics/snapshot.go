@@ -20,8 +20,10 @@ type Snapshot struct {
 	BatchMillis      float64
 	// BatchFailures are attempts to store a batch that failed.
 	BatchFailures int64
-	// Workers there are now, and the partitions that they hold.
-	Workers, Partitions int
+	// Workers there are now.
+	Workers int
+	// Owners are those of Holdings.
+	Owners []int
 }
 
 // Answered is how often a source has got a status.
@@ -61,7 +63,7 @@ func (m *Metrics) Snapshot() Snapshot {
 	s.BatchFailures = int64(read(m.applyFailed).GetCounter().GetValue())
 	s.Workers = int(read(m.workers).GetGauge().GetValue())
 	if m.holdings != nil {
-		s.Partitions = m.holdings().Partitions
+		s.Owners = m.holdings().Owners
 	}
 	return s
 }

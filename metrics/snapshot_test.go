@@ -9,10 +9,10 @@ import (
 // TestSnapshot: what is shown every second is what Prometheus would be told.
 func TestSnapshot(t *testing.T) {
 	c := well()
-	c.Holdings = func() Holdings { return Holdings{Partitions: 4} }
+	c.Holdings = func() Holdings { return Holdings{Owners: []int{1, 0, 2}} }
 	m := New(c)
 	shop := m.Source("shop")
-	if got := m.Snapshot(); !reflect.DeepEqual(got, Snapshot{Answers: []Answered{{"shop", 202, 0}}, Refused: map[string]int64{}, Partitions: 4}) {
+	if got := m.Snapshot(); !reflect.DeepEqual(got, Snapshot{Answers: []Answered{{"shop", 202, 0}}, Refused: map[string]int64{}, Owners: []int{1, 0, 2}}) {
 		t.Errorf("at the start: %+v", got)
 	}
 	shop.Count(202)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/evidence"
@@ -124,12 +125,23 @@ func TestDashboardOverview(t *testing.T) {
 	b.await("refusals show", `parseFloat(document.querySelector("[data-live=refused]").textContent) > 0`)
 	b.await("the source was seen", `document.querySelector("[data-source=default] time") != null`)
 	b.await("the charts are drawn", `document.querySelectorAll(".chart canvas").length == 3`)
+	b.await("the partitions have owners", `document.querySelectorAll("#partitions .held").length == 16`)
 	was := eval[float64](b, `performance.now()`)
 	b.await("numbers go on moving", fmt.Sprintf(`performance.now() > %f + 1500 && document.querySelector("#fresh").textContent == "live"`, was))
 	if verdict := b.text("#verdict"); verdict != "All well" {
 		t.Errorf("the verdict is %q: %s", verdict, b.text("#problems"))
 	}
+	b.await("answers are told by their status", `/202: \d.*401: \d/.test(document.querySelector("#answers").textContent)`)
 	b.check("overview")
+	b.do("press the tabulator", chromedp.KeyEvent("\t"))
+	if first := eval[string](b, `document.activeElement.textContent`); first != "Skip to the content" {
+		t.Errorf("the keyboard reaches %q first", first)
+	}
+	b.click("#theme")
+	b.open("/ui/")
+	if theme := eval[string](b, `document.documentElement.dataset.theme`); theme != "dark" {
+		t.Errorf("the theme that was chosen is %q", theme)
+	}
 	if b.holds("/admin/maintenance") || eval[int](b, `document.querySelectorAll("nav a[href='/ui/control']").length`) != 0 {
 		t.Error("a viewer sees controls")
 	}
@@ -313,5 +325,6 @@ func (b *tab) confirm(what, selector, reason string) {
 	if reason != "" {
 		b.fill("dialog [name=reason]", reason)
 	}
+	b.shoot("dialog")
 	b.click("dialog button[value=yes]")
 }

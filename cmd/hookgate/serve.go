@@ -130,7 +130,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
 	})
 	live := dashboard.NewLive(dashboard.LiveConfig{
-		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, MaxStreams: c.Admin.LiveStreams, Logger: log,
+		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, MaxStreams: c.Admin.LiveStreams,
 	})
 	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
 	edge, err := httpConfigOf(c, keys, around, log)

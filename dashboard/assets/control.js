@@ -6,11 +6,13 @@ async function act(question, method, path, body, told, then = () => anew(told)) 
   const answer = await confirmed(question);
   if (!answer) return;
   try {
-    const done = await call(method, path, body, answer.reason);
-    if (done.status === 202 && done.body?.approval) {
-      toast(`Asked for approval ${done.body.approval.id}: when another person has approved it, do it again.`);
+    let done = await call(method, path, body, answer.reason);
+    const approval = done.body?.status === "approval_required" ? done.body.approval : null;
+    if (approval && approval.state !== "approved") {
+      toast(`Asked for approval ${approval.id}: when another person has approved it, do it again.`);
       return;
     }
+    if (approval) done = await call(method, path, body, answer.reason, approval.id); // asked for before, and approved since
     then(done.body);
   } catch (refused) {
     toast(refused.message, "bad");

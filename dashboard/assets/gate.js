@@ -2,11 +2,13 @@
 
 const csrf = document.querySelector('meta[name="csrf"]')?.content ?? "";
 
-// call makes a call of the JSON interface and returns {status, body}; it throws Refused when the answer is no success.
-export async function call(method, path, body, reason = "") {
+// call makes a call of the JSON interface and returns {status, body}; it throws Refused when the answer is no success. approval is the
+// number of one that permits the call.
+export async function call(method, path, body, reason = "", approval = "") {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (approval) headers["X-Approval"] = approval;
   // A header holds bytes; the gate reads UTF-8.
   if (reason) headers["X-Reason"] = String.fromCharCode(...new TextEncoder().encode(reason));
   let response;

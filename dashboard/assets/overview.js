@@ -20,6 +20,8 @@ function show(state) {
   showProblems(state.problems);
   showSources(state.sources);
   showSignals(state.signals);
+  set(answers, state.answers.map((a) => `${a.status}: ${rate(a.rate)}`).join("  "));
+  showPartitions(state.owners ?? []);
   if (state.events > 0) document.getElementById("first")?.remove();
   add(state.point);
 }
@@ -82,6 +84,18 @@ function showSignals(signals) {
     const meter = row.querySelector("meter");
     if (meter) meter.value = Math.min(1, s.nearness);
   }
+}
+
+const answers = document.getElementById("answers");
+const partitions = document.getElementById("partitions");
+function showPartitions(owners) {
+  while (partitions.children.length < owners.length) partitions.append(document.createElement("li"));
+  owners.forEach((owner, p) => {
+    const cell = partitions.children[p];
+    set(cell, owner ? String(owner) : "–");
+    cell.className = owner ? "held" : "";
+    cell.title = `partition ${p}: ${owner ? `worker ${owner}` : "none of this process"}`;
+  });
 }
 
 // Charts. A point is: time, accepted, refused, unavailable, P50, P95, P99, depth, lag, stored.
