@@ -22,34 +22,36 @@ const wanted = (purge, what, open) => confirmed(purge ? {
 // Approval is what keeps an action from being done at once.
 class Approval extends Error {}
 
-// change makes a call that changes something.
+// change makes a call that changes something, by the approval that it was given if it was asked for before.
 async function change(where, body, reason) {
   const answer = await call("POST", where, body, reason);
-  if (answer.body?.status === "approval_required") {
-    const id = answer.body.approval?.id;
-    throw new Approval(`This needs the approval of another person${id ? `: request ${id} waits for it` : ""}. Nothing has been changed.`);
-  }
-  return answer.body;
+  if (answer.body?.status !== "approval_required") return answer.body;
+  const approval = answer.body.approval;
+  if (approval?.state === "approved") return (await call("POST", where, body, reason, approval.id)).body;
+  throw new Approval(`This needs the approval of another person${approval?.id ? `: request ${approval.id} waits for it` : ""}. When it is given, do this again.`);
 }
 
-// perform does something and tells what became of it; the page is then loaded anew.
+// perform does something and tells what became of it; the page is then loaded anew. What is done before something goes wrong is
+// counted in the progress that action is given.
 async function perform(button, action) {
   button.disabled = true;
+  const progress = { done: 0 };
+  const before = () => (progress.done ? `${plural(progress.done, "dead letter")} had been dealt with before that.` : "Nothing has been changed.");
   try {
-    const told = await action();
+    const told = await action(progress);
     sessionStorage.setItem("told", told);
     location.reload();
   } catch (e) {
     button.disabled = false;
     if (e instanceof Approval) {
       const notice = document.getElementById("approval");
-      notice.textContent = e.message;
+      notice.textContent = `${e.message} ${before()}`;
       notice.hidden = false;
       notice.scrollIntoView({ block: "nearest" });
       return;
     }
     if (!(e instanceof Refused)) throw e;
-    toast(e.message, "bad");
+    toast(`${e.message} ${progress.done ? before() : ""}`, "bad");
   }
 }
 
@@ -105,10 +107,9 @@ if (list) {
     const some = chosen().filter((b) => "replayable" in b.dataset);
     const yes = await wanted(false, plural(some.length, "dead letter"));
     if (!yes) return;
-    await perform(replayChosen, async () => {
-      let done = 0;
-      for (const b of some) done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/replay`, undefined, yes.reason)).replayed.length;
-      return `${done} of ${plural(some.length, "dead letter")} replayed.`;
+    await perform(replayChosen, async (progress) => {
+      for (const b of some) progress.done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/replay`, undefined, yes.reason)).replayed.length;
+      return `${progress.done} of ${plural(some.length, "dead letter")} replayed.`;
     });
   });
   purgeChosen?.addEventListener("click", async () => {
@@ -116,37 +117,41 @@ if (list) {
     const open = some.some((b) => b.dataset.state === "open");
     const yes = await wanted(true, plural(some.length, "dead letter"), open);
     if (!yes) return;
-    await perform(purgeChosen, async () => {
-      let done = 0;
+    await perform(purgeChosen, async (progress) => {
       for (const b of some) {
         const body = b.dataset.state === "open" ? { loseEvents: true } : undefined;
-        done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/purge`, body, yes.reason)).purged.length;
+        progress.done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/purge`, body, yes.reason)).purged.length;
       }
-      return `${plural(done, "dead letter")} purged.`;
+      return `${plural(progress.done, "dead letter")} purged.`;
     });
   });
 
   // many makes a call on all that match, until there are no more.
-  const many = async (where, more, reason, count) => {
+  const many = async (progress, where, more, reason, count) => {
     const selection = JSON.parse(list.dataset.selection);
-    let done = 0;
     for (let after = ""; ;) {
-      const a = await change(where, { ...selection, ...more, ...(after && { after }) }, reason);
-      done += count(a);
-      if (!a.next) return done;
+      let a;
+      try {
+        a = await change(where, { ...selection, ...more, ...(after && { after }) }, reason);
+      } catch (e) {
+        progress.done += e.body?.replayed?.length ?? 0; // before it failed
+        throw e;
+      }
+      progress.done += count(a);
+      if (!a.next) return progress.done;
       after = a.next;
     }
   };
   document.getElementById("replay-all")?.addEventListener("click", async (e) => {
     const yes = await wanted(false, "all dead letters that match");
     if (!yes) return;
-    await perform(e.target, async () => `${plural(await many(`${path}/replay`, {}, yes.reason, (a) => a.replayed.length), "dead letter")} replayed.`);
+    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/replay`, {}, yes.reason, (a) => a.replayed.length), "dead letter")} replayed.`);
   });
   document.getElementById("purge-all")?.addEventListener("click", async (e) => {
     const filter = JSON.parse(list.dataset.selection).filter ?? {};
     const open = !filter.state || filter.state === "open";
     const yes = await wanted(true, "all dead letters that match", open);
     if (!yes) return;
-    await perform(e.target, async () => `${plural(await many(`${path}/purge`, open ? { loseEvents: true } : {}, yes.reason, (a) => a.purged.length), "dead letter")} purged.`);
+    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/purge`, open ? { loseEvents: true } : {}, yes.reason, (a) => a.purged.length), "dead letter")} purged.`);
   });
 }
