@@ -8,6 +8,8 @@ import "time"
 //	EventType                      last received first
 //	From or To                     by request id, downwards: last received first, and a replay when it was started
 //	anything else                  last stored first
+//
+// A time is looked for among request ids, which NewRequestID begins with the time of receipt; replays, whose ids are younger, are found too.
 type EventSearch struct {
 	// EventFilter selects; its After is ignored. Its Limit is the length of the page, at least 1.
 	EventFilter

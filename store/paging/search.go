@@ -155,6 +155,12 @@ func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
 			return err
 		}
 	}
+	var newest Key // before anything is read, so that what is stored meanwhile is newer
+	for i := 0; from == nil && newest == nil && i < len(s.spans); i++ {
+		if newest, err = s.edge(ctx, s.spans[i]); err != nil {
+			return err
+		}
+	}
 	spans := s.spans
 	if s.q.Newer {
 		slices.Reverse(spans)
@@ -184,36 +190,30 @@ func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
 			return err
 		}
 	}
-	return s.turn(ctx, page, from, reached, more)
+	if from == nil {
+		from = newest
+	}
+	s.turn(page, from, reached, more)
+	return nil
 }
 
-// turn makes the cursors of a page that begins behind from and ends at reached.
-func (s *search) turn(ctx context.Context, page *hookgate.EventPage, from, reached Key, more bool) error {
+// turn makes the cursors of a page that begins at from and ends at reached.
+func (s *search) turn(page *hookgate.EventPage, from, reached Key, more bool) {
 	if s.q.Newer {
 		slices.Reverse(page.Events)
 		page.Newer = s.order.cursor(reached)
 		if n := len(page.Events); n > 0 {
 			page.Older = s.order.cursor(s.order.key(&page.Events[n-1]))
 		}
-		return nil
+		return
 	}
 	if more {
 		page.Older = s.order.cursor(reached)
 	}
-	switch {
-	case len(page.Events) > 0:
+	page.Newer = s.order.cursor(from)
+	if len(page.Events) > 0 {
 		page.Newer = s.order.cursor(s.order.key(&page.Events[0]))
-	case from != nil:
-		page.Newer = s.order.cursor(from)
-	default:
-		for _, span := range s.spans {
-			if newest, err := s.edge(ctx, span, false); err != nil || newest != nil {
-				page.Newer = s.order.cursor(newest)
-				return err
-			}
-		}
 	}
-	return nil
 }
 
 // through reads at most want events that match behind a key, in one range of the index. last is the last key that it has looked at, and broken says
@@ -221,7 +221,7 @@ func (s *search) turn(ctx context.Context, page *hookgate.EventPage, from, reach
 func (s *search) through(ctx context.Context, in span, from Key, want int) (found []hookgate.Event, last Key, broken bool, err error) {
 	var end Key // of the range, if events may come while it is read
 	if s.q.Newer {
-		if end, err = s.edge(ctx, in, false); err != nil || end == nil {
+		if end, err = s.edge(ctx, in); err != nil || end == nil {
 			return nil, nil, false, err
 		}
 	}
@@ -284,9 +284,9 @@ func (s *search) ahead(ctx context.Context, in span, from Key, skip int) (Key, e
 	return s.key(ctx, c, s.q.Newer, skip)
 }
 
-// edge returns the first key of a range, or backwards the last, or nil.
-func (s *search) edge(ctx context.Context, in span, backwards bool) (Key, error) {
-	return s.key(ctx, in, backwards, 0)
+// edge returns the newest key of a range, or nil.
+func (s *search) edge(ctx context.Context, in span) (Key, error) {
+	return s.key(ctx, in, false, 0)
 }
 
 func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
