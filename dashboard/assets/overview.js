@@ -20,7 +20,7 @@ function show(state) {
   showProblems(state.problems);
   showSources(state.sources);
   showSignals(state.signals);
-  set(answers, state.answers.map((a) => `${a.status}: ${rate(a.rate)}`).join("  "));
+  set(answers, state.answers.map((a) => `${a.status}: ${rate(a.rate)}`).join(" · "));
   showPartitions(state.owners ?? []);
   if (state.events > 0) document.getElementById("first")?.remove();
   add(state.point);
