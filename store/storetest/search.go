@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -185,6 +186,11 @@ func testSearchIsPatient(t *testing.T, s Instance) {
 			t.Errorf("page %d came to %s, that before it to %s", pages, p.SearchedTo, before)
 		}
 		q.Cursor, before = p.Older, p.SearchedTo
+	}
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	if page, err := s.Search(left, q); err == nil {
+		t.Errorf("whoever has left is answered %+v", page)
 	}
 	if pages < 3 {
 		t.Errorf("400 events were searched in %d steps, although there was no time", pages)
