@@ -2,8 +2,11 @@ package dashboard
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"unicode/utf8"
 )
 
@@ -12,6 +15,8 @@ const (
 	shownBody, shownHex = 128 << 10, 4 << 10
 	// maxPretty is the greatest body that is laid out.
 	maxPretty = 1 << 20
+	// maxRead is the greatest body that is read to show its beginning.
+	maxRead = 16 << 20
 )
 
 // bodyView is a body as a page shows it. It is hostile: the template writes it as text.
@@ -25,8 +30,26 @@ type bodyView struct {
 	CutPretty bool
 	// Returns says that line ends have a carriage return, which a page does not show.
 	Returns bool
+	// TooLarge says that none of it is shown.
+	TooLarge bool
 	// Download is the address of the exact bytes.
 	Download string
+}
+
+// readBody reads a body of so many bytes by a call, and makes the view of it; nil if it was purged.
+func readBody(ctx context.Context, v *Visitor, path string, size int64) (*bodyView, error) {
+	if size > maxRead {
+		return &bodyView{Size: size, TooLarge: true, Download: path}, nil
+	}
+	switch status, body := v.Read(ctx, path); status {
+	case http.StatusOK:
+		view := viewBody(body, path)
+		return &view, nil
+	case http.StatusGone:
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("read %s: the call answers %d", path, status)
+	}
 }
 
 // viewBody makes the view of a body.

@@ -149,13 +149,9 @@ func (d *Dashboard) deadLetter(r *http.Request, v *Visitor) (any, error) {
 	for i := range data.Requests {
 		data.Lineage = append(data.Lineage, data.Requests[i].lineage(l.RequestID))
 	}
-	switch status, body := v.Read(ctx, path+"/body"); status {
-	case http.StatusOK:
-		view := viewBody(body, path+"/body")
-		data.Body = &view
-	case http.StatusGone:
-	default:
-		return nil, fmt.Errorf("read the body of dead letter %s: the call answers %d", l.ID, status)
+	var err error
+	if data.Body, err = readBody(ctx, v, path+"/body", l.Size); err != nil {
+		return nil, err
 	}
 	if l.State == "stored" {
 		var page eventsPage

@@ -212,7 +212,7 @@ func matchedBy(matched string) string {
 // eventData is what the page of an event shows.
 type eventData struct {
 	Event   event
-	Body    bodyView
+	Body    *bodyView
 	Lineage []lineage
 	Others  int // requests with the message id, of another source or type
 }
@@ -228,12 +228,10 @@ func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 		return nil, err
 	}
 	e := &data.Event
-	status, body := v.Read(ctx, path+"/body")
-	if status != http.StatusOK {
-		return nil, fmt.Errorf("read the body of event %s: the call answers %d", e.ID, status)
-	}
-	data.Body = viewBody(body, path+"/body")
 	var err error
+	if data.Body, err = readBody(ctx, v, path+"/body", e.Size); err != nil {
+		return nil, err
+	}
 	if data.Lineage, data.Others, err = readLineage(ctx, v, e.Source, e.EventType, e.MessageID, e.RequestID); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"encoding/json"
 	"net/http/httptest"
 	"net/url"
@@ -38,6 +39,18 @@ func TestBodies(t *testing.T) {
 		if test.cut == 0 && test.hex == "" && v.Raw != test.body {
 			t.Errorf("%s is shown as %q", name, v.Raw)
 		}
+	}
+	v := &Visitor{Read: func(_ context.Context, path string) (int, []byte) {
+		return map[string]int{"/there": 200, "/purged": 410, "/broken": 503}[path], []byte("body")
+	}}
+	for path, want := range map[string]string{"/there": "body", "/purged": "", "/broken": "error"} {
+		view, err := readBody(t.Context(), v, path, 4)
+		if got := err != nil; got != (want == "error") || (view != nil) != (want == "body") || view != nil && view.Raw != want {
+			t.Errorf("%s is shown as %+v (error %v)", path, view, err)
+		}
+	}
+	if view, err := readBody(t.Context(), v, "/broken", maxRead+1); err != nil || !view.TooLarge || view.Size != maxRead+1 {
+		t.Errorf("what is too large is shown as %+v (error %v)", view, err)
 	}
 	if !viewBody([]byte("a\r\nb"), "").Returns || viewBody([]byte("a\nb"), "").Returns {
 		t.Error("carriage returns are not told")
@@ -162,7 +175,7 @@ func TestHostileRecords(t *testing.T) {
 			eventsData{filters: f, Query: hostile, Found: &found},
 			eventsData{filters: f, Query: hostile, Found: &foundAnswer{}},
 		},
-		"event":       {eventData{Event: e, Body: body, Lineage: way, Others: 1}},
+		"event":       {eventData{Event: e, Body: &body, Lineage: way, Others: 1}},
 		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile, Selection: hostile}},
 		"deadletter": {letterData{DeadLetter: l, History: []letterAttempt{{ID: hostile, State: hostile, Reason: hostile, LastError: hostile, Attempts: 2, ReplayOf: hostile}},
 			Body: &body, Lineage: way, Stored: &e}},
