@@ -164,3 +164,27 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+// TestSendingTo: the command shows a secret where its sender does, and goes where senders go.
+func TestSendingTo(t *testing.T) {
+	d := newDashboard()
+	r := httptest.NewRequest("GET", "http://gate.example:8080/ui/sources", nil)
+	for _, c := range []struct {
+		source      sourceAnswer
+		has, hasNot string
+	}{
+		{sourceAnswer{Name: "default", Kind: "envelope", Path: "/webhooks", Proof: "Authorization: Bearer, or HMAC-SHA256"}, "curl -i http://gate.example:8080/webhooks \\\n  -H \"Authorization: Bearer $KEY\"", "hookgate send"},
+		{sourceAnswer{Name: "shop", Kind: "api_key", Path: "/webhooks/shop", Proof: "the secret in X-Shop"}, `-H "X-Shop: $KEY"`, "hookgate send"},
+		{sourceAnswer{Name: "b", Kind: "basic", Path: "/webhooks/b", URL: "https://hooks.example/b"}, `curl -i https://hooks.example/b -u "$KEY" \`, "Authorization"},
+		{sourceAnswer{Name: "open", Kind: "none", Path: "/webhooks/open"}, "curl", "$KEY"},
+		{sourceAnswer{Name: "github", Kind: "github", Path: "/webhooks/github", Proof: "HMAC-SHA256 of {body}"}, "hookgate send --source github --target http://gate.example:8080 --file -", "curl"},
+	} {
+		if command := d.sendingTo(r, &c.source).Command; !strings.Contains(command, c.has) || strings.Contains(command, c.hasNot) {
+			t.Errorf("%s: %s", c.source.Name, command)
+		}
+	}
+	d.config.Base = "https://public.example"
+	if got := d.sendingTo(r, &sourceAnswer{Name: "x", Kind: "none", Path: "/webhooks/x"}).URL; got != "https://public.example/webhooks/x" {
+		t.Errorf("with a side of their own senders are told %s", got)
+	}
+}

@@ -200,6 +200,16 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
+// TestStreamHead: whoever asks for the header alone takes no stream.
+func TestStreamHead(t *testing.T) {
+	d := New(Config{Live: (&fakeGate{mode: hookgate.ModeNormal}).live(1)})
+	w := httptest.NewRecorder()
+	d.Stream(w, httptest.NewRequest("HEAD", "/ui/live", nil), &Visitor{})
+	if w.Header().Get("Content-Type") != "text/event-stream" || w.Body.Len() > 0 || d.config.Live.watching() != 0 {
+		t.Errorf("the header is %v, with %d bytes; %d streams", w.Header(), w.Body.Len(), d.config.Live.watching())
+	}
+}
+
 // TestStreamWire: what scripts get is what they read, also when nothing is known.
 func TestStreamWire(t *testing.T) {
 	f := &fakeGate{mode: hookgate.ModeNormal, err: errors.New("away"), status: guard.Status{Signals: []guard.SignalStatus{{Name: guard.SignalLag}}}}

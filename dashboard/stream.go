@@ -84,7 +84,7 @@ func (d *Dashboard) Stream(w http.ResponseWriter, r *http.Request, v *Visitor) {
 		return control.Flush() == nil
 	}
 	w.WriteHeader(http.StatusOK)
-	if !send("history", history) || !send("state", now) {
+	if r.Method == http.MethodHead || !send("history", history) || !send("state", now) {
 		return
 	}
 	end := time.NewTimer(streamTime)
