@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# Real webhook payloads that the tests send (cmd/hookgate/github_test.go), and the packages with which senders sign theirs
-# (cmd/hookgate/testdata/sign.mjs).
+# Real webhook payloads that the tests send (cmd/hookgate/github_test.go), the packages with which senders sign theirs
+# (cmd/hookgate/testdata/sign.mjs), and what looks at the pages of the dashboard (cmd/hookgate/browser_test.go).
 NPM := @octokit/webhooks-examples@7.6.1 @octokit/webhooks-methods@6.0.0 standardwebhooks@1.1.1 svix@1.99.1 stripe@23.1.0 twilio@6.2.0 \
-  @sendgrid/eventwebhook@8.0.0
+  @sendgrid/eventwebhook@8.0.0 axe-core@4.14.1
 EXAMPLES := .cache/npm/installed
 # Checks the alert rules; see cmd/hookgate/deploy_test.go. It is taken out of Debian's package (19 MB), which installed would bring
 # and start a Prometheus.
@@ -36,9 +36,9 @@ check: ## Format check, vet and staticcheck
 	cd deploy/check && go vet ./... && go mod tidy -diff
 
 .PHONY: tools
-tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, systemd, redis-server, postgresql, pgbouncer; promtool in .cache
+tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, systemd, redis-server, postgresql, pgbouncer, chromium; promtool in .cache
 	@missing=""; \
-	for pair in strace:strace prlimit:util-linux npm:npm curl:curl systemd-analyze:systemd redis-server:redis-server pgbouncer:pgbouncer; do \
+	for pair in strace:strace prlimit:util-linux npm:npm curl:curl systemd-analyze:systemd redis-server:redis-server pgbouncer:pgbouncer chromium:chromium; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \

@@ -83,6 +83,8 @@ func (d *StoredDeadLetter) Replay(body []byte, at time.Time) *Delivery {
 // DeadLetterFilter selects dead letters. Zero fields select everything.
 type DeadLetterFilter struct {
 	Source, EventType, OrderingKey, MessageID string
+	// MessageIDPrefix selects message ids that begin with it, byte for byte.
+	MessageIDPrefix string
 	// ReasonContains selects those whose reason contains it, in upper and lower case as given.
 	ReasonContains string
 	// From (inclusive) and To (exclusive) bound DeadLetteredAt.

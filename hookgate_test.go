@@ -101,6 +101,17 @@ func TestRequestID(t *testing.T) {
 		last = text[:18]
 		at = at.Add(time.Microsecond)
 	}
+	for _, at := range []time.Time{time.UnixMilli(0), time.UnixMilli(1764000000001), time.UnixMilli(1764000000001).Add(999 * time.Microsecond)} {
+		first, id := hookgate.FirstRequestID(at).String(), hookgate.NewRequestID(at).String()
+		if next := hookgate.FirstRequestID(at.Add(time.Millisecond)).String(); first > id || id >= next {
+			t.Errorf("an id of %s is %s, want it from %s on and below %s", at, id, first, next)
+		}
+	}
+	for at, want := range map[time.Time]string{{}: "00000000-0000-7000-8000-000000000000", time.Date(30000, 1, 1, 0, 0, 0, 0, time.UTC): "ffffffff-ffff-7000-8000-000000000000"} {
+		if got := hookgate.FirstRequestID(at).String(); got != want {
+			t.Errorf("the first id at %s is %s, want %s", at, got, want)
+		}
+	}
 	if got := hookgate.NewRequestID(time.UnixMilli(0x0123456789ab)).String(); !strings.HasPrefix(got, "01234567-89ab-7000-") {
 		t.Errorf("the id of a known time is %s", got)
 	}

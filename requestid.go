@@ -25,6 +25,15 @@ func NewRequestID(t time.Time) RequestID {
 	return id
 }
 
+// FirstRequestID returns the lowest id that a request received in the millisecond of t can have.
+func FirstRequestID(t time.Time) RequestID {
+	const last = 1<<48 - 1 // of the milliseconds that an id has room for
+	var id RequestID
+	binary.BigEndian.PutUint64(id[:8], uint64(min(max(t.UnixMilli(), 0), last))<<16)
+	id[6], id[8] = 0x70, 0x80
+	return id
+}
+
 // IsZero reports whether id names no request.
 func (id RequestID) IsZero() bool { return id == RequestID{} }
 

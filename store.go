@@ -100,6 +100,10 @@ type EventFilter struct {
 	Source, EventType, OrderingKey, MessageID string
 	// MessageIDPrefix selects message ids that begin with it, byte for byte.
 	MessageIDPrefix string
+	// RequestID selects the event of one request.
+	RequestID RequestID
+	// BodyContains selects bodies in which these bytes occur. No index helps with that: every body that the other fields select is read.
+	BodyContains string
 	// From (inclusive) and To (exclusive) bound ReceivedAt.
 	From, To time.Time
 	// After is the ID of the event to continue behind. That need not be stored any more.
@@ -152,6 +156,9 @@ type StoreCounts struct {
 type Reader interface {
 	// Events yields the events that match. An After that no event can have as its ID yields ErrNotFound.
 	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
+	// Search returns one page of the events that match, newest first. It returns before long however many events are stored and
+	// however few match: see EventSearch.Patience. A Cursor that it has not given out for such a search is ErrNotFound.
+	Search(ctx context.Context, q EventSearch) (EventPage, error)
 	// Event returns one event, or ErrNotFound, also of one that retention has removed.
 	Event(ctx context.Context, id string) (Event, error)
 	// Body returns the exact bytes of an event's body, or ErrNotFound.
@@ -160,6 +167,8 @@ type Reader interface {
 	// which they were received or, replays, started; none is not an error. A request whose record came again after it had
 	// become a dead letter may have been stored then: its entries tell of both, one after the other.
 	Trace(ctx context.Context, messageID string) ([]RequestTrail, error)
+	// Request returns the lineage of one request, or ErrNotFound.
+	Request(ctx context.Context, id RequestID) (RequestTrail, error)
 	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields ErrNotFound.
 	DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[StoredDeadLetter, error]
 	// DeadLetter returns one dead letter by its ID or by its request id, or ErrNotFound.

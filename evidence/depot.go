@@ -249,3 +249,22 @@ func (d *Depot) List(context.Context) ([]Receipt, error) {
 	slices.SortStableFunc(all, func(a, b Receipt) int { return a.ReceivedAt.Compare(b.ReceivedAt) })
 	return all, nil
 }
+
+// Report returns the report of a bundle that is kept. fs.ErrNotExist: there is no such bundle, or it has no
+// report of a size that can be shown.
+func (d *Depot) Report(_ context.Context, id string) ([]byte, error) {
+	if raw, err := hex.DecodeString(id); err != nil || len(raw) != sha256.Size || id != hex.EncodeToString(raw) {
+		return nil, fs.ErrNotExist // it names no folder of the depot
+	}
+	report, err := read(filepath.Join(d.dir, id, "bundle"), reportFile, maxReport)
+	if changed := new(ChangedError); errors.As(err, &changed) {
+		return nil, fs.ErrNotExist
+	}
+	return report, err
+}
+
+const (
+	// reportFile is the page for people in a bundle, maxReport its size at most, in bytes.
+	reportFile = "report.html"
+	maxReport  = 8 << 20
+)

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -312,6 +313,18 @@ func TestDepot(t *testing.T) {
 	all, err := d.List(t.Context())
 	if err != nil || len(all) != 2 || all[0].ID != r.ID || all[0].Gate != "gate" || !all[0].Timestamp.Equal(s.Timestamp) {
 		t.Errorf("%+v, %v", all, err)
+	}
+	if _, err := d.Report(t.Context(), r.ID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the report of a bundle without one: %v", err)
+	}
+	write(t, filepath.Join(at, r.ID, "bundle", "report.html"), "<h1>PASS</h1>")
+	if report, err := d.Report(t.Context(), r.ID); err != nil || string(report) != "<h1>PASS</h1>" {
+		t.Errorf("the report is %q, %v", report, err)
+	}
+	for _, id := range []string{"", "..", r.ID + "/../" + r.ID, strings.ToUpper(r.ID), strings.Repeat("0", 64), r.ID[:62]} {
+		if report, err := d.Report(t.Context(), id); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the report of %q: %q, %v", id, report, err)
+		}
 	}
 	if left, err := filepath.Glob(filepath.Join(at, ".*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)

@@ -85,6 +85,9 @@ type Guard struct {
 	signals  []*signal
 	triggers []*trigger
 
+	// last is what was seen of the queue last, guarded by mu.
+	last look
+
 	// unread says that the queue could not be asked last time. It belongs to the goroutine that looks.
 	unread bool
 }
@@ -237,6 +240,7 @@ func (g *Guard) look(ctx context.Context) {
 func (g *Guard) take(l look) (changed bool, triggers []*trigger) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.last = l
 	for _, s := range g.signals {
 		value, known := s.read(l)
 		s.observe(l.now, value, known)

@@ -37,13 +37,18 @@ func (w *window) advance() {
 
 // quantile returns the number of times in the window and their quantile, at most an eighth too high.
 func (w *window) quantile(q float64) (n int, value time.Duration) {
-	var counts [buckets]uint32
+	counts := w.counts()
+	return quantile(&counts, q)
+}
+
+// counts adds up the slots.
+func (w *window) counts() (counts [buckets]uint32) {
 	for s := range w.slots {
 		for i := range counts {
 			counts[i] += w.slots[s][i].Load()
 		}
 	}
-	return quantile(&counts, q)
+	return counts
 }
 
 // ended returns what the slot holds that was filled before the current one.

@@ -77,16 +77,20 @@ type actor struct {
 // A token is looked up in the store at every call and kept nowhere, so that one that was revoked stops working at once in
 // every process. Calls of this kind are rare enough for that.
 func (c *call) authorise() bool {
-	s, from := c.server, c.server.loginFrom(c.request)
-	// Whoever is blocked is not even asked for a token: else the answer would tell which of the guesses was right.
-	if wait := s.logins.blocked(from); wait > 0 {
-		c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
-		c.refuse(http.StatusTooManyRequests, "too many failed logins from this address")
-		return false
-	}
+	s := c.server
 	scheme, text, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
 	if text == "" || !strings.EqualFold(scheme, "Bearer") {
-		c.unauthorised("not authorised: this call takes Authorization: Bearer TOKEN")
+		who, found, err := c.bySession()
+		if found {
+			return c.identified(who, err)
+		}
+		if c.blocked() {
+			return false
+		}
+		c.unauthorised(noCredential)
+		return false
+	}
+	if c.blocked() {
 		return false
 	}
 	if c.route.Path == intakePath {
@@ -95,23 +99,49 @@ func (c *call) authorise() bool {
 			return true
 		}
 	}
-	who, err := s.find(c.request.Context(), text, time.Now())
+	return c.identified(s.find(c.request.Context(), text, time.Now()))
+}
+
+const noCredential = "not authorised: this call takes Authorization: Bearer TOKEN"
+
+// blocked answers a call from an address with too many failed logins. Whoever is blocked is not even asked for a token: else the
+// answer would tell which of the guesses was right. A session is no guess.
+func (c *call) blocked() bool {
+	wait := c.server.logins.blocked(c.server.loginFrom(c.request))
+	if wait > 0 {
+		c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
+		c.refuse(http.StatusTooManyRequests, "too many failed logins from this address")
+	}
+	return wait > 0
+}
+
+// countFailure counts a token that opens nothing. One that has ended is no guess, and whoever still uses it must not shut out others.
+func (c *call) countFailure(refused refusedToken) {
+	if refused == unknownToken {
+		c.server.logins.failed(c.server.loginFrom(c.request))
+	}
+}
+
+// identified lets who was found make the call, if his role covers the route's. If not it has answered.
+func (c *call) identified(who actor, err error) bool {
 	var refused refusedToken
 	switch {
 	case errors.As(err, &refused):
-		if refused == unknownToken { // one that has ended is no guess, and whoever still uses it must not shut out others
-			s.logins.failed(from)
-		}
+		c.countFailure(refused)
 		c.unauthorised(refused.Error())
+		return false
+	case errors.Is(err, errNotMeant):
+		c.refuse(http.StatusForbidden, err.Error())
 		return false
 	case err != nil:
 		c.broken("looking up the token", err)
 		return false
-	case !who.role.Covers(c.route.Role):
+	}
+	c.actor = who
+	if !who.role.Covers(c.route.Role) {
 		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s", who.name, who.role, c.route.Role))
 		return false
 	}
-	c.actor = who
 	return true
 }
 
@@ -125,11 +155,16 @@ func (e refusedToken) Error() string { return "not authorised: this token " + st
 // find returns who has the token. An error that is no refusedToken means that it could not be found out.
 func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, error) {
 	hash := hookgate.HashToken(text)
+	if _, ok := s.configured.find(hash); !ok && !hookgate.IsTokenText(text) {
+		return actor{}, unknownToken
+	}
+	return s.findHash(ctx, hash, now)
+}
+
+// findHash is find for a token whose hash is known.
+func (s *Server) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Time) (actor, error) {
 	if name, ok := s.configured.find(hash); ok {
 		return actor{name: name, role: hookgate.RoleAdmin}, nil
-	}
-	if !hookgate.IsTokenText(text) {
-		return actor{}, unknownToken
 	}
 	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
 	defer cancel()

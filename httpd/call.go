@@ -21,6 +21,8 @@ type call struct {
 	route    *route
 	segments []string // of the request's path, escaped
 	actor    actor    // who makes the call, unless it is open
+	csrf     string   // of the session that it is made with, if it is
+	outer    *call    // that of a page which makes this one, in the name of the same actor; nil if it came from outside
 
 	// Of a call that changes something: its reason, and once it is in the admin trail its target.
 	reason, target string
@@ -44,7 +46,13 @@ func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // serve answers the call if its bearer may make it.
 func (c *call) serve() {
-	if c.route.Role != hookgate.RoleNone && !c.authorise() {
+	switch {
+	case c.route.Role == hookgate.RoleNone:
+	case c.outer != nil:
+		if !c.identified(c.actor, nil) {
+			return
+		}
+	case !c.authorise():
 		return
 	}
 	if c.route.Action != "" && !c.readReason() {
@@ -85,6 +93,10 @@ func (c *call) alone(turn *sync.Mutex, busy string) bool {
 
 // fail answers with an error.
 func (c *call) fail(status int, reason string) {
+	if c.route != nil && c.route.Page() && c.outer == nil {
+		c.failPage(status, reason)
+		return
+	}
 	c.text(status, appendError(nil, reason, c.requestID))
 }
 

@@ -25,6 +25,8 @@ func setDeadLetterFilter(f *hookgate.DeadLetterFilter, name, value string) (err 
 		f.OrderingKey = value
 	case "messageId":
 		f.MessageID = value
+	case "prefix":
+		f.MessageIDPrefix = value
 	case "reason":
 		f.ReasonContains = value
 	case "from":
@@ -207,6 +209,7 @@ func describe(f hookgate.DeadLetterFilter) string {
 	add("type", f.EventType)
 	add("key", f.OrderingKey)
 	add("messageId", f.MessageID)
+	add("prefix", f.MessageIDPrefix)
 	add("reason", f.ReasonContains)
 	if !f.From.IsZero() {
 		add("from", f.From.UTC().Format(timeFormat))

@@ -130,6 +130,8 @@ func TestDeadLetterListing(t *testing.T) {
 		"type=t1":                                "evt-1:open evt-3:open",
 		"messageId=evt-2&source=default":         "evt-2:open",
 		"key=k3":                                 "evt-3:open",
+		"prefix=evt-4":                           "evt-4:open",
+		"prefix=evt%25":                          "",
 		"reason=rejected:+t0&after=" + all[0].ID: "evt-2:open evt-4:open",
 		"state=stored":                           "",
 		"state=all&limit=2":                      "evt-0:open evt-1:open",
@@ -148,7 +150,7 @@ func TestDeadLetterListing(t *testing.T) {
 	if lines := bytes.Count(a.body, []byte("\n")); lines != 5 || a.header.Get("Content-Type") != ndjson {
 		t.Errorf("%d lines of %s", lines, a.header.Get("Content-Type"))
 	}
-	for _, query := range []string{"state=closed", "prefix=e", "limit=0", "limit=1001", "after=x", "from=now", "type=", "type=a&type=b"} {
+	for _, query := range []string{"state=closed", "prefix=", "limit=0", "limit=1001", "after=x", "from=now", "type=", "type=a&type=b"} {
 		if told := g.admin(t, "GET", "/admin/dlq?"+query, "").want(t, 400).told(t); !strings.Contains(told, "parameter") {
 			t.Errorf("%s is refused with %q", query, told)
 		}

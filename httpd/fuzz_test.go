@@ -19,12 +19,13 @@ func FuzzParseFilter(f *testing.F) {
 	for _, seed := range []string{
 		"", "limit=10&after=5", "source=a&type=b&key=c&messageId=d&prefix=e", "from=2026-11-23T12:00:00Z&to=2026-11-23T12:00:00.5%2B01:00",
 		"limit=0", "limit=+1", "limit=1&limit=2", "x=1", "source=", "a;b", "%zz", "&&&", "limit=9223372036854775808", "source=%ff%00",
+		"order=newest&before=5", "order=stored&after=5&body=%00", "before=1", "order=up", "requestId=01a20b55-c078-7b8c-bf95-7665f4529acd", "requestId=%00",
 	} {
 		f.Add(seed)
 	}
-	known := []string{"source", "type", "key", "messageId", "prefix", "after", "from", "to", "limit"}
+	known := []string{"source", "type", "key", "messageId", "prefix", "requestId", "body", "order", "before", "after", "from", "to", "limit"}
 	f.Fuzz(func(t *testing.T, query string) {
-		filter, err := parseFilter(query)
+		filter, err := parseEventQuery(query)
 		if err != nil {
 			var bad badParameter
 			if !errors.As(err, &bad) || bad.name == "" || bad.reason == "" {
@@ -56,14 +57,24 @@ func FuzzParseFilter(f *testing.F) {
 		}
 		want := hookgate.EventFilter{
 			Source: values.Get("source"), EventType: values.Get("type"), OrderingKey: values.Get("key"),
-			MessageID: values.Get("messageId"), MessageIDPrefix: values.Get("prefix"), After: values.Get("after"), Limit: filter.Limit,
+			MessageID: values.Get("messageId"), MessageIDPrefix: values.Get("prefix"), BodyContains: values.Get("body"),
+			After: values.Get("after"), Limit: filter.Limit,
+		}
+		if values.Has("requestId") {
+			if want.RequestID, err = hookgate.ParseRequestID(values.Get("requestId")); err != nil {
+				t.Errorf("%q: requestId is accepted: %v", query, err)
+			}
+		}
+		if filter.before != values.Get("before") || values.Has("order") && filter.order != values.Get("order") ||
+			filter.before != "" && (filter.order == oldestStored || filter.After != "") {
+			t.Errorf("%q: order %q, before %q", query, filter.order, filter.before)
 		}
 		if from, to := moment("from"), moment("to"); !filter.From.Equal(from) || !filter.To.Equal(to) {
 			t.Errorf("%q: from %v to %v, want %v and %v", query, filter.From, filter.To, from, to)
 		}
 		filter.From, filter.To = time.Time{}, time.Time{}
-		if filter != want {
-			t.Errorf("%q: filter %+v, want %+v", query, filter, want)
+		if filter.EventFilter != want {
+			t.Errorf("%q: filter %+v, want %+v", query, filter.EventFilter, want)
 		}
 	})
 }
@@ -85,7 +96,13 @@ func FuzzPaths(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, &http.Request{Method: method, URL: u, Header: http.Header{}, RemoteAddr: "192.0.2.1:1", Body: http.NoBody})
-		open := slices.Contains([]string{"/livez", "/readyz", "/metrics", "/api/health", "/api/openapi.yaml"}, u.EscapedPath())
+		open := slices.Contains([]string{"/livez", "/readyz", "/metrics", "/api/health", "/api/openapi.yaml", signInPath}, u.EscapedPath())
+		if page := u.EscapedPath() == "/" || strings.HasPrefix(u.EscapedPath(), pagePrefix); page && w.Code != 200 {
+			if signedOut := w.Code == 303 && u.EscapedPath() == signOutPath; w.Code < 400 && !signedOut || strings.HasPrefix(w.Body.String(), "{") {
+				t.Errorf("%s %s gets %d, %s", method, path, w.Code, w.Body)
+			}
+			return
+		}
 		switch w.Code {
 		case 200:
 			if !open {

@@ -26,6 +26,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
@@ -108,8 +109,10 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		s.mode = &fakeMode{}
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
+	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode, Store: s.reader, MaxStreams: 2})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard, Canary: s.canary})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard, Canary: s.canary,
+		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger, Live: live})})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -145,6 +148,9 @@ func testConfig(log io.Writer) Config {
 		RetryAfter:        1500 * time.Millisecond,
 		AdminTokens:       []string{"admin-token-older-9910", adminToken},
 		FailedLogins:      1000,
+		SessionIdle:       time.Hour,
+		SearchTime:        within,
+		SessionMax:        10 * time.Hour,
 		Version:           "test-version",
 		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

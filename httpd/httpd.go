@@ -3,6 +3,7 @@
 //
 //	POST /webhooks…   ingest.go  no more I/O than the body and one Append; share.go, if others have a part of them
 //	everything else   routes.go  one table: method, path, least role, what answers it
+//	pages             pages.go   rows of that table that answer HTML; package dashboard makes it
 package httpd
 
 import (
@@ -22,6 +23,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -51,6 +53,8 @@ type Config struct {
 	AuditTimeout time.Duration
 	// MaxEvidenceAge is how old the evidence may be on which the canary leaves 0 percent.
 	MaxEvidenceAge time.Duration
+	// SearchTime is how long one page of a search looks for events when few match; then it says how far it came.
+	SearchTime time.Duration
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
 	// EvidenceTokens open /api/intake and nothing else; there need not be any.
@@ -60,6 +64,8 @@ type Config struct {
 	EvidenceTimeout time.Duration
 	// Approvals say what takes the approval of another person; by itself nothing does.
 	Approvals ApprovalRules
+	// SessionIdle is how long a session of the dashboard lasts without being used, SessionMax how long it lasts at most.
+	SessionIdle, SessionMax time.Duration
 	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
 	FailedLogins int
 	// Version is shown by the health.
@@ -86,6 +92,7 @@ type Parts struct {
 	Verify  Verifier
 	Intake  Intake
 	Metrics *metrics.Metrics
+	Pages   *dashboard.Dashboard
 	// Guard decides how many webhooks are taken and how much memory their bodies may have.
 	Guard *guard.Guard
 	// Canary shares the webhooks with the service before; nil if the gate takes all.
@@ -110,6 +117,8 @@ type Server struct {
 	configured             configuredTokens
 	evidenceTokens         configuredTokens
 	logins                 *logins
+	sessions               *sessions
+	pages                  *dashboard.Dashboard
 	retryAfter             []string
 	log                    *slog.Logger
 	refusals, refusedCalls *refusals
@@ -135,6 +144,8 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
 		logins:         newLogins(c.FailedLogins),
+		sessions:       newSessions(c.AdminTokens, c.SessionIdle, c.SessionMax),
+		pages:          p.Pages,
 		retryAfter:     []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},
 		log:            c.Logger,
 		refusals:       newRefusals(c.Logger, "delivery refused"),

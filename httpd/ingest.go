@@ -122,6 +122,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idT
 	}
 	if x.source != nil {
 		x.source.counts.refused.Add(1)
+		if refused.status == http.StatusUnauthorized {
+			x.source.failures.count(refused.cause)
+		}
 	}
 	if refused.status >= 500 && refused != refusedReadOnly { // a mode is somebody's wish
 		s.guard.Failed()

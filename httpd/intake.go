@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -23,6 +25,8 @@ type Intake interface {
 	List(context.Context) ([]evidence.Receipt, error)
 	// Find returns what is kept under an id, with its verdict. evidence.ErrUnknown: nothing is.
 	Find(ctx context.Context, id string) (evidence.Receipt, evidence.Verdict, error)
+	// Report returns the report of a bundle that is kept, a page of HTML. fs.ErrNotExist: there is no such bundle, or it has none.
+	Report(ctx context.Context, id string) ([]byte, error)
 }
 
 const (
@@ -44,6 +48,19 @@ func (s *Server) listIntake(c *call) {
 	c.json(struct {
 		Evidence []evidence.Receipt `json:"evidence"`
 	}{all})
+}
+
+// showReport answers the report of a bundle as a page that nothing runs in and that reaches nothing, whoever has written it.
+func (s *Server) showReport(c *call) {
+	report, err := s.intake.Report(c.request.Context(), c.parameter("id"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.fail(http.StatusNotFound, "no such evidence, or it has no report")
+	case err != nil:
+		c.broken("reading the report", err)
+	default:
+		dashboard.Foreign(c, report)
+	}
 }
 
 // receiveEvidence keeps a bundle of evidence. The fields come first, the archive last, so that it need not be held.

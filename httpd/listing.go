@@ -85,12 +85,8 @@ func answerList[T any](c *call, l listing[T]) {
 		answerStream(c, l)
 		return
 	}
-	limit := l.limit
-	switch {
-	case limit == 0:
-		limit = defaultPage
-	case limit > maxPage:
-		c.fail(http.StatusBadRequest, badParameter{"limit", fmt.Sprintf("is greater than %d; ask for %s to have everything", maxPage, ndjson)}.Error())
+	limit, ok := c.pageLimit(l.limit)
+	if !ok {
 		return
 	}
 	answer := append([]byte(`{"`+l.name), `":[`...)
@@ -113,6 +109,18 @@ func answerList[T any](c *call, l listing[T]) {
 		next = l.id(&row)
 	}
 	c.text(http.StatusOK, append(answer, "]}\n"...))
+}
+
+// pageLimit returns the length of a page of which limit was asked for, 0 if nothing was. If ok is false the call is answered.
+func (c *call) pageLimit(limit int) (_ int, ok bool) {
+	switch {
+	case limit == 0:
+		return defaultPage, true
+	case limit > maxPage:
+		c.fail(http.StatusBadRequest, badParameter{"limit", fmt.Sprintf("is greater than %d; ask for %s to have everything", maxPage, ndjson)}.Error())
+		return 0, false
+	}
+	return limit, true
 }
 
 // fail answers for an error of read.

@@ -105,7 +105,8 @@ func TestRequestIDEverywhere(t *testing.T) {
 		status       int
 		object       bool // the body is an error with the id in it
 	}{
-		{"GET", "/", 404, true},
+		{"GET", "/", 401, false},
+		{"GET", "/ui/none", 401, false},
 		{"GET", "/webhook", 404, true},
 		{"GET", "/webhooksx", 404, true},
 		{"POST", "/webhooks/", 404, true},

@@ -2,48 +2,92 @@ package httpd
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 
 	"github.com/hookgate/hookgate"
 )
 
-// parseFilter reads the parameters of /api/events. An error is a badParameter.
-func parseFilter(query string) (f hookgate.EventFilter, err error) {
-	return f, readParameters(query, func(name, value string) error {
+// eventQuery is what a call asks of /api/events.
+type eventQuery struct {
+	hookgate.EventFilter
+	order  string
+	before string
+}
+
+// The orders of a listing.
+const (
+	// oldestStored is that of a listing which does not ask for another.
+	oldestStored = "oldest"
+	// newest is the one that hookgate.EventSearch chooses for the filter, newestStored its order stored.
+	newest, newestStored = "newest", "stored"
+)
+
+// parseEventQuery reads the parameters of /api/events. An error is a badParameter.
+func parseEventQuery(query string) (q eventQuery, err error) {
+	q.order = oldestStored
+	err = readParameters(query, func(name, value string) error {
 		switch name {
 		case "source":
-			f.Source = value
+			q.Source = value
 		case "type":
-			f.EventType = value
+			q.EventType = value
 		case "key":
-			f.OrderingKey = value
+			q.OrderingKey = value
 		case "messageId":
-			f.MessageID = value
+			q.MessageID = value
 		case "prefix":
-			f.MessageIDPrefix = value
+			q.MessageIDPrefix = value
+		case "requestId":
+			if q.RequestID, err = hookgate.ParseRequestID(value); err != nil {
+				return badParameter{name, "is not a UUID"}
+			}
+		case "body":
+			if q.BodyContains = value; len(value) > maxBodyText {
+				return badParameter{name, fmt.Sprintf("is longer than %d bytes", maxBodyText)}
+			}
 		case "after":
-			f.After = value
+			q.After = value
+		case "before":
+			q.before = value
+		case "order":
+			if q.order = value; value != oldestStored && value != newest && value != newestStored {
+				return badParameter{name, "is none of " + oldestStored + ", " + newest + " and " + newestStored}
+			}
 		case "from":
-			return parseTime(&f.From, name, value)
+			return parseTime(&q.From, name, value)
 		case "to":
-			return parseTime(&f.To, name, value)
+			return parseTime(&q.To, name, value)
 		case "limit":
-			return parseLimit(&f.Limit, name, value)
+			return parseLimit(&q.Limit, name, value)
 		default:
 			return unknownParameter(name)
 		}
 		return nil
 	})
+	switch {
+	case err != nil:
+	case q.before != "" && q.order == oldestStored:
+		err = badParameter{"before", "is for the orders " + newest + " and " + newestStored}
+	case q.before != "" && q.After != "":
+		err = badParameter{"before", "does not go with after"}
+	}
+	return q, err
 }
 
 // events answers a listing of events.
 func (s *Server) events(c *call) {
-	f, err := parseFilter(c.request.URL.RawQuery)
-	if err != nil {
+	q, err := parseEventQuery(c.request.URL.RawQuery)
+	switch {
+	case err != nil:
 		c.fail(http.StatusBadRequest, err.Error())
 		return
+	case q.order != oldestStored:
+		s.searchEvents(c, q)
+		return
 	}
+	f := q.EventFilter
 	answerList(c, listing[hookgate.Event]{
 		name: "events", one: "an event", limit: f.Limit,
 		read: func(limit int) iter.Seq2[hookgate.Event, error] {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/dashboard"
 )
 
 // Route is one call of the HTTP interface.
@@ -45,6 +46,7 @@ var table = []struct {
 	{"GET", "/api/events/{id}", hookgate.RoleViewer, "", (*Server).event},
 	{"GET", "/api/events/{id}/body", hookgate.RoleViewer, "", (*Server).eventBody},
 	{"GET", "/api/trace/{messageId...}", hookgate.RoleViewer, "", (*Server).trace},
+	{"GET", "/api/find", hookgate.RoleViewer, "", (*Server).findID},
 	{"GET", "/api/audit/verify", hookgate.RoleViewer, "", (*Server).verifyAudit},
 	{"GET", intakePath, hookgate.RoleViewer, "", (*Server).listIntake},
 	{"POST", intakePath, hookgate.RoleOperator, "evidence_intake", (*Server).receiveEvidence},
@@ -72,6 +74,18 @@ var table = []struct {
 	{"GET", "/admin/tokens", hookgate.RoleAdmin, "", (*Server).listTokens},
 	{"POST", "/admin/tokens", hookgate.RoleAdmin, "token_create", (*Server).createToken},
 	{"DELETE", "/admin/tokens/{name}", hookgate.RoleAdmin, "token_revoke", (*Server).revokeToken},
+	{"GET", "/", hookgate.RoleViewer, "", (*Server).home},
+	{"GET", signInPath, hookgate.RoleNone, "", (*Server).showSignIn},
+	{"POST", signInPath, hookgate.RoleNone, "", (*Server).signIn},
+	{"POST", signOutPath, hookgate.RoleNone, "", (*Server).signOut},
+	{"GET", dashboard.AssetPrefix + "{file...}", hookgate.RoleNone, "", (*Server).asset},
+	{"GET", pagePrefix, hookgate.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "sources", hookgate.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "evidence", hookgate.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "evidence/{id}/report", hookgate.RoleViewer, "", (*Server).showReport},
+	{"GET", pagePrefix + "control", hookgate.RoleOperator, "", (*Server).page},
+	{"GET", pagePrefix + "live", hookgate.RoleViewer, "", (*Server).live},
+	{"GET", pagePrefix + "{page...}", hookgate.RoleViewer, "", (*Server).page},
 	{"GET", "/debug/pprof/{profile...}", hookgate.RoleAdmin, "", (*Server).profile},
 }
 
@@ -102,11 +116,17 @@ func Routes() []Route {
 // serveOther answers everything but webhooks.
 func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, id hookgate.RequestID, idText string) (status int) {
 	c := &call{ResponseWriter: w, server: s, request: r, id: id, requestID: idText, status: http.StatusOK}
-	method := r.Method
+	s.answer(c, side)
+	return c.status
+}
+
+// answer finds the route of a call to a side and lets it answer.
+func (s *Server) answer(c *call, side Side) {
+	method := c.request.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	segments := strings.Split(r.URL.EscapedPath(), "/")
+	segments := strings.Split(c.request.URL.EscapedPath(), "/")
 	var allowed []string
 	for i := range routes {
 		if !routes[i].on(side) || !routes[i].fits(segments) {
@@ -120,15 +140,14 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, i
 		}
 		c.route, c.segments = &routes[i], segments
 		c.serve()
-		return c.status
+		return
 	}
 	if allowed != nil {
 		c.Header().Set("Allow", strings.Join(allowed, ", "))
 		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, " and "))
-		return c.status
+		return
 	}
 	c.fail(http.StatusNotFound, "there is nothing at this path")
-	return c.status
 }
 
 // fits reports whether a path, split at its slashes, is one of the route's.

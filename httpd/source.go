@@ -48,6 +48,7 @@ type servedSource struct {
 	methods    []string         // for Allow
 	limiter    *rate.Limiter    // nil: no limit
 	counts     sourceCounts
+	failures   authFailures
 	answered   *metrics.Answers
 }
 
@@ -170,6 +171,8 @@ type sourceAnswer struct {
 	Refused    int64   `json:"refused"`
 	Handshakes int64   `json:"handshakes"`
 	LastAt     *string `json:"lastAt"`
+	// Unauthenticated are those of Refused that were, by reason.
+	Unauthenticated []failureAnswer `json:"unauthenticated"`
 }
 
 // sourcesAnswer is what /api/sources answers.
@@ -189,6 +192,7 @@ func (s *Server) showSources(c *call) {
 			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: path, URL: source.URL,
 			Accepted: source.counts.accepted.Load(), Duplicates: source.counts.duplicates.Load(),
 			Refused: source.counts.refused.Load(), Handshakes: source.counts.handshakes.Load(),
+			Unauthenticated: source.failures.all(),
 		}
 		if last := source.counts.lastMicros.Load(); last != 0 {
 			text := time.UnixMicro(last).UTC().Format(timeFormat)

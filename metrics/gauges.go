@@ -97,7 +97,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	to.gauge(canaryPercent, float64(percent))
 	if g.config.Holdings != nil {
 		h := g.config.Holdings()
-		to.gauge(partitions, float64(h.Partitions))
+		to.gauge(partitions, float64(h.Partitions()))
 		to.counter(leasesLost, float64(h.LeasesLost))
 	}
 	if g.config.Pool != nil {

@@ -58,10 +58,20 @@ type Config struct {
 
 // Holdings is what this process holds of the queue.
 type Holdings struct {
-	// Partitions is how many its workers have.
-	Partitions int
+	// Owners has for each partition the number of the worker that has it, from 1; 0 if none of this process does.
+	Owners []int
 	// LeasesLost is how many partitions went to others before their time, since the start.
 	LeasesLost int64
+}
+
+// Partitions is how many its workers have.
+func (h Holdings) Partitions() (n int) {
+	for _, owner := range h.Owners {
+		if owner > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Pool is the state of the store's connections.
@@ -90,6 +100,7 @@ type Metrics struct {
 	workers      prometheus.Gauge
 	pruning      pruning
 	shared       shared
+	holdings     func() Holdings // nil if nobody knows
 
 	// types holds a *typeMetrics for each event type that has a label value.
 	types    sync.Map
@@ -123,7 +134,8 @@ func New(c Config) *Metrics {
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
 		}),
-		sources: bounded{most: MaxSources},
+		sources:  bounded{most: MaxSources},
+		holdings: c.Holdings,
 	}
 	appended := prometheus.NewHistogramVec(histogram("webhook_append_latency_ms",
 		"Time that the queue took to make a webhook durable, or to fail, in milliseconds.", latencyBuckets), []string{"outcome"})

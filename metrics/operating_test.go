@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func TestOperating(t *testing.T) {
 				{Name: guard.SignalP95, Value: 7, Limit: 10, Nearness: 0.7},
 			}}
 	}
-	c.Holdings = func() Holdings { return Holdings{Partitions: 16, LeasesLost: 2} }
+	c.Holdings = func() Holdings { return Holdings{Owners: slices.Repeat([]int{1, 2}, 8), LeasesLost: 2} }
 	c.Pool = func() Pool {
 		return Pool{Acquired: 3, Idle: 4, Total: 8, Max: 10, Waits: 9, Waited: 1500 * time.Millisecond}
 	}

@@ -94,7 +94,7 @@ func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger
 	}
 	b.opened = append(b.opened, q)
 	b.queue, b.mode, b.canary = q, q, q
-	b.holdings = func() metrics.Holdings { return metrics.Holdings{Partitions: q.Owned()} }
+	b.holdings = func() metrics.Holdings { return metrics.Holdings{Owners: q.Owners()} }
 	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
 	return nil
 }
@@ -124,7 +124,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 			return metrics.Holdings{}
 		}
 		r := opened.(*queueredis.Queue)
-		return metrics.Holdings{Partitions: r.Owned(), LeasesLost: r.LeasesLost()}
+		return metrics.Holdings{Owners: r.Owners(), LeasesLost: r.LeasesLost()}
 	}
 	switch opened, away := q.Opened(); {
 	case away == nil:

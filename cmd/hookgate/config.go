@@ -66,8 +66,14 @@ const (
 type adminConfig struct {
 	Listen       string `koanf:"listen"`
 	FailedLogins int    `koanf:"failed_logins"`
+	// SessionIdle and SessionMax bound a session of the dashboard, LiveStreams the browsers that are shown live numbers.
+	SessionIdle time.Duration `koanf:"session_idle"`
+	SessionMax  time.Duration `koanf:"session_max"`
+	LiveStreams int           `koanf:"live_streams"`
 	// AuditTimeout bounds GET /api/audit/verify.
 	AuditTimeout time.Duration `koanf:"audit_timeout"`
+	// SearchTime is how long a page of a search may look for events.
+	SearchTime time.Duration `koanf:"search_time"`
 }
 
 // approvalsConfig is about what one person does and another must approve.
@@ -172,8 +178,8 @@ func defaultConfig() config {
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
-		Admin:           adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute},
 		Approvals:       approvalsConfig{Expiry: time.Hour, MaxPending: 20},
+		Admin:           adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute, SearchTime: 500 * time.Millisecond, SessionIdle: 12 * time.Hour, SessionMax: 7 * 24 * time.Hour, LiveStreams: 20},
 		Evidence:        evidenceConfig{MaxSize: 256 << 20, MaxBundles: 1000, Timeout: 10 * time.Minute},
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
@@ -368,6 +374,7 @@ func (c config) check() error {
 		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
 		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
+		"admin.session_idle": int64(c.Admin.SessionIdle), "admin.session_max": int64(c.Admin.SessionMax), "admin.search_time": int64(c.Admin.SearchTime), "admin.live_streams": int64(c.Admin.LiveStreams),
 		"admin.audit_timeout": int64(c.Admin.AuditTimeout), "evidence.max_size": int64(c.Evidence.MaxSize),
 		"evidence.max_bundles": int64(c.Evidence.MaxBundles), "evidence.timeout": int64(c.Evidence.Timeout),
 		"approvals.expiry": int64(c.Approvals.Expiry), "approvals.max_pending": int64(c.Approvals.MaxPending),

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 		for name := range environment {
 			os.Unsetenv(name)
 		}
+		defer endChromium()
 		return m.Run()
 	}())
 }
@@ -176,6 +177,9 @@ func (g *gate) key(name string) string {
 	return key
 }
 
+// notFollowing shows a redirection as it is.
+var notFollowing = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // request makes a request with the admin token and returns the status and the body. A connection that
 // fails gives status 0.
 func (g *gate) request(method, path, body string, header ...string) (int, string) {
@@ -190,11 +194,14 @@ func (g *gate) request(method, path, body string, header ...string) (int, string
 	if _, set := req.Header["Authorization"]; !set && (strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/admin/")) {
 		req.Header.Set("Authorization", "Bearer "+g.key(adminTokenName))
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := notFollowing.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
 	defer resp.Body.Close()
+	if resp.Header.Get("Content-Type") == "text/event-stream" {
+		return resp.StatusCode, "" // it does not end
+	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, err.Error()

@@ -20,6 +20,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
@@ -141,13 +142,17 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		described.CanaryPercent = shared.Percent
 	}
 	m := metrics.New(described)
+	live := dashboard.NewLive(dashboard.LiveConfig{
+		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, MaxStreams: c.Admin.LiveStreams,
+	})
+	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
 	edge, err := httpConfigOf(c, keys, around, log)
 	if err != nil {
 		return err
 	}
 	server, err := httpd.New(edge, sources,
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access,
-			Verify: verifierOf(c), Intake: depot, Metrics: m, Guard: protection, Canary: shared})
+			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection, Canary: shared})
 	if err != nil {
 		return err
 	}
@@ -162,6 +167,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if shared != nil {
 		workers.Go(func() { shared.Run(working) })
 	}
+	workers.Go(func() { live.Run(working) })
 	defer workers.Wait()
 	defer stopWorking()
 
@@ -216,8 +222,11 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		AdminTokens:       k.adminTokens,
 		Approvals:         httpd.ApprovalRules(c.Approvals),
 		FailedLogins:      c.Admin.FailedLogins,
+		SessionIdle:       c.Admin.SessionIdle,
+		SessionMax:        c.Admin.SessionMax,
 		AuditTimeout:      c.Admin.AuditTimeout,
 		MaxEvidenceAge:    c.Canary.MaxEvidenceAge,
+		SearchTime:        c.Admin.SearchTime,
 		EvidenceTokens:    k.evidenceTokens,
 		MaxEvidence:       int64(c.Evidence.MaxSize),
 		EvidenceTimeout:   c.Evidence.Timeout,
@@ -225,6 +234,14 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		Logger:            log,
 		Around:            around,
 	}, errors.Join(err1, err2)
+}
+
+func dashboardConfigOf(c config, l listeners, live *dashboard.Live, log *slog.Logger) dashboard.Config {
+	d := dashboard.Config{Version: versionText(), Process: processName(), Live: live, Logger: log}
+	if l.separate() {
+		d.Base = urlOf(l.public, c.TLS.CertFile != "")
+	}
+	return d
 }
 
 // processName tells this process from others, on other machines too.
@@ -301,6 +318,10 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends, s
 		}
 	}
 	if k.fromDataDir && len(k.bearerKeys) > 0 {
+		adminToken := "the token in " + c.DataDir.keyFile(adminTokenName)
+		if len(c.AdminTokens) > 0 {
+			adminToken = "an admin token"
+		}
 		fmt.Fprintf(out, `
 Send a first webhook:
 
@@ -311,7 +332,10 @@ and see what became of it:
 
   %s trace evt-1 --target %s --data-dir %s
 
-`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)))
+or look at %s/ui/ with %s.
+
+`, url, shellQuote(c.DataDir.keyFile(bearerKeyName)), self(), urlOf(l.admin, c.TLS.CertFile != ""), shellQuote(string(c.DataDir)),
+			urlOf(l.admin, c.TLS.CertFile != ""), adminToken)
 	}
 }
 

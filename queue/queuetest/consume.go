@@ -183,9 +183,20 @@ func testRebalance(t *testing.T, b Backend) {
 	if byFirst == 0 || byFirst == partitions {
 		t.Errorf("the first of two consumers holds %d of %d partitions", byFirst, partitions)
 	}
+	shows, ok := q.Queue.(interface{ Owners() []int }) // what people are shown; not part of the port
+	if ok {
+		for p, owner := range shows.Owners() {
+			if want := map[hookgate.Consumer]int{first: 1, second: 2}[holder[p]]; owner != want {
+				t.Errorf("partition %d is shown as that of consumer %d, want %d", p, owner, want)
+			}
+		}
+	}
 	first.Close()
 	fill(2)
 	mustCommit(t, second, mustNext(t, second, partitions))
+	if ok && slices.Contains(shows.Owners(), 2) {
+		t.Errorf("the only consumer is shown as the second: %v", shows.Owners())
+	}
 }
 
 // testCloseWhileNext: Close ends a Next that waits.

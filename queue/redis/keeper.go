@@ -280,16 +280,18 @@ func (q *Queue) lose(l *lane) {
 	q.kick()
 }
 
-// Owned returns how many partitions the consumers of this process hold.
-func (q *Queue) Owned() (n int) {
+// Owners returns for each partition which consumer of this process holds it: its number in the order in which those that are open were opened,
+// from 1; 0 if none does, which may be because another process has it.
+func (q *Queue) Owners() []int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for p := range q.lanes {
-		if q.lanes[p].owner != nil {
-			n++
+	owners := make([]int, len(q.lanes))
+	for p := range owners {
+		if owner := q.lanes[p].owner; owner != nil {
+			owners[p] = slices.Index(q.consumers, owner) + 1
 		}
 	}
-	return n
+	return owners
 }
 
 // LeasesLost returns how many leases of this process went to others before it gave them back, since it was opened.

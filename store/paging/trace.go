@@ -1,6 +1,10 @@
 package paging
 
-import "github.com/hookgate/hookgate"
+import (
+	"fmt"
+
+	"github.com/hookgate/hookgate"
+)
 
 // Trace collects the rows of webhook_audit_trail for a message id, which come by request id, batch and ordinal.
 type Trace struct {
@@ -25,4 +29,12 @@ func (t *Trace) Add(request hookgate.RequestID, id hookgate.Identity, batch int6
 	}
 	last := &t.Trails[len(t.Trails)-1]
 	last.Entries = append(last.Entries, e)
+}
+
+// Only returns the lineage of the one request that the rows are of, or ErrNotFound.
+func (t *Trace) Only(id hookgate.RequestID) (hookgate.RequestTrail, error) {
+	if len(t.Trails) == 0 {
+		return hookgate.RequestTrail{}, fmt.Errorf("request %s: %w", id, hookgate.ErrNotFound)
+	}
+	return t.Trails[0], nil
 }

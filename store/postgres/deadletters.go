@@ -53,31 +53,38 @@ func (s *Store) DeadLetters(ctx context.Context, f hookgate.DeadLetterFilter) it
 
 // deadLettersQuery returns the query for one page of dead letters. possible is false if nothing that is stored can match.
 func deadLettersQuery(f hookgate.DeadLetterFilter, after int64, limit int) (query statement, possible bool) {
-	where, args := "r.id > $1", []arg{argInt(after)}
-	add := func(condition string, a arg) {
-		args = append(args, a)
-		where += fmt.Sprintf(" AND "+condition, len(args))
+	if !storable(validPrefix(f.MessageIDPrefix)) {
+		return statement{}, false
+	}
+	where, args := "r.id > ?", []any{after}
+	add := func(condition string, values ...any) {
+		where += " AND " + condition
+		args = append(args, values...)
 	}
 	for _, c := range []struct{ condition, value string }{
-		{"r.source = $%d", f.Source}, {"r.event_type = $%d", f.EventType}, {"r.ordering_key = $%d", f.OrderingKey},
-		{"r.message_id = $%d", f.MessageID}, {"strpos(r.reason, $%d) > 0", f.ReasonContains},
-		{"(" + deadLetterState + ") = $%d", string(f.State)},
+		{"r.source = ?", f.Source}, {"r.event_type = ?", f.EventType}, {"r.ordering_key = ?", f.OrderingKey},
+		{"r.message_id = ?", f.MessageID}, {"strpos(r.reason, ?) > 0", f.ReasonContains},
+		{"(" + deadLetterState + ") = ?", string(f.State)},
 	} {
 		if !storable(c.value) {
 			return statement{}, false
 		}
 		if c.value != "" {
-			add(c.condition, argText(c.value))
+			add(c.condition, c.value)
 		}
 	}
+	if f.MessageIDPrefix != "" {
+		condition, values := prefixCondition("r.message_id", f.MessageIDPrefix)
+		add(condition, values...)
+	}
 	if !f.From.IsZero() {
-		add("coalesce(d.dead_lettered_at, b.persisted_at) >= $%d", argInt(f.From.UnixMicro()))
+		add("coalesce(d.dead_lettered_at, b.persisted_at) >= ?", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("coalesce(d.dead_lettered_at, b.persisted_at) < $%d", argInt(f.To.UnixMicro()))
+		add("coalesce(d.dead_lettered_at, b.persisted_at) < ?", f.To.UnixMicro())
 	}
-	args = append(args, argInt(int64(limit)))
-	return statement{sql: deadLetterQuery + where + fmt.Sprintf(" ORDER BY r.id LIMIT $%d", len(args)), args: args}, true
+	args = append(args, int64(limit))
+	return numbered(deadLetterQuery+where+" ORDER BY r.id LIMIT ?", args), true
 }
 
 func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {

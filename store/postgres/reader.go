@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -38,46 +39,94 @@ func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[ho
 
 // eventsQuery returns the query for one page of events. possible is false if nothing that is stored can match.
 func eventsQuery(f hookgate.EventFilter, after int64, limit int) (query statement, possible bool) {
-	where, args := "id > $1", []arg{argInt(after)}
-	add := func(condition string, a arg) {
-		args = append(args, a)
-		where += fmt.Sprintf(" AND "+condition, len(args))
+	if !possibleEvents(f) {
+		return statement{}, false
+	}
+	where, args := "id > ?", []any{after}
+	add := func(condition string, values ...any) {
+		where += " AND " + condition
+		args = append(args, values...)
 	}
 	for _, c := range []struct{ column, value string }{
 		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey}, {"message_id", f.MessageID},
 	} {
-		if !storable(c.value) {
-			return statement{}, false
-		}
 		if c.value != "" {
-			add(c.column+" = $%d", argText(c.value))
+			add(c.column+" = ?", c.value)
 		}
 	}
-	if p := f.MessageIDPrefix; p != "" {
-		valid := validPrefix(p)
-		if !storable(valid) {
-			return statement{}, false
-		}
-		add("message_id >= $%d", argText(valid))
-		if end := afterPrefix(valid); end != "" {
-			add("message_id < $%d", argText(end))
-		}
-		if valid != p {
-			// It ends in the middle of a character.
-			add(fmt.Sprintf("substring(convert_to(message_id, 'UTF8') FOR %d) = $%%d", len(p)), argBytes([]byte(p)))
-		}
+	if f.MessageIDPrefix != "" {
+		condition, values := prefixCondition("message_id", f.MessageIDPrefix)
+		add(condition, values...)
+	}
+	if !f.RequestID.IsZero() {
+		add("request_id = ?", f.RequestID.String())
+	}
+	if f.BodyContains != "" {
+		add(bodyContains, []byte(f.BodyContains))
 	}
 	if !f.From.IsZero() {
-		add("received_at >= $%d", argInt(f.From.UnixMicro()))
+		add("received_at >= ?", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("received_at < $%d", argInt(f.To.UnixMicro()))
+		add("received_at < ?", f.To.UnixMicro())
 	}
-	args = append(args, argInt(int64(limit)))
-	return statement{
-		sql:  fmt.Sprintf("SELECT %s FROM webhook_events WHERE %s ORDER BY id LIMIT $%d", eventColumns, where, len(args)),
-		args: args,
-	}, true
+	args = append(args, int64(limit))
+	return numbered("SELECT "+eventColumns+" FROM webhook_events WHERE "+where+" ORDER BY id LIMIT ?", args), true
+}
+
+// possibleEvents reports whether anything that is stored can match.
+func possibleEvents(f hookgate.EventFilter) bool {
+	for _, value := range []string{f.Source, f.EventType, f.OrderingKey, f.MessageID, validPrefix(f.MessageIDPrefix)} {
+		if !storable(value) {
+			return false
+		}
+	}
+	return true
+}
+
+// bodyContains is the condition that a body contains bytes.
+const bodyContains = "position(? in payload) > 0"
+
+// prefixCondition is the condition that a column begins with p.
+func prefixCondition(column, p string) (condition string, args []any) {
+	valid := validPrefix(p)
+	condition, args = column+" >= ?", []any{valid}
+	if end := afterPrefix(valid); end != "" {
+		condition += " AND " + column + " < ?"
+		args = append(args, end)
+	}
+	if valid != p {
+		// It ends in the middle of a character.
+		condition += " AND " + bytesCondition(column, p)
+		args = append(args, []byte(p))
+	}
+	return condition, args
+}
+
+// bytesCondition is the condition that the bytes of a column begin with those of p.
+func bytesCondition(column, p string) string {
+	return fmt.Sprintf("substring(convert_to(%s, 'UTF8') FOR %d) = ?", column, len(p))
+}
+
+// numbered returns the statement of a query that has a ? for each argument: an int64, a string or bytes.
+func numbered(query string, values []any) statement {
+	var sql strings.Builder
+	var args []arg
+	for i, part := range strings.Split(query, "?") {
+		if i > 0 {
+			switch v := values[i-1].(type) {
+			case int64:
+				args = append(args, argInt(v))
+			case []byte:
+				args = append(args, argBytes(v))
+			default:
+				args = append(args, argText(v.(string)))
+			}
+			fmt.Fprintf(&sql, "$%d", i)
+		}
+		sql.WriteString(part)
+	}
+	return statement{sql: sql.String(), args: args}
 }
 
 func scanEvent(r row) (e hookgate.Event, err error) {
@@ -169,6 +218,23 @@ func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.Request
 		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
 	}
 	return t.Trails, nil
+}
+
+const requestQuery = `SELECT source, event_type, message_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
+	WHERE request_id = $1 ORDER BY batch, ordinal`
+
+// Request implements hookgate.Reader.
+func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail, error) {
+	var t paging.Trace
+	err := s.read(ctx, statement{sql: requestQuery, args: []arg{argText(id.String())}, row: func(r row) error {
+		identity := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: r.text(2)}
+		t.Add(id, identity, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
+		return nil
+	}})
+	if err != nil {
+		return hookgate.RequestTrail{}, fmt.Errorf("read request %s: %w", id, err)
+	}
+	return t.Only(id)
 }
 
 // Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.

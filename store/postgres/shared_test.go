@@ -428,8 +428,10 @@ func TestPlans(t *testing.T) {
 	s, _ := openStore(t, url)
 	defer s.Close()
 	const fill = `DO $$ BEGIN
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
+		INSERT INTO webhook_events SELECT 30000 + n, 'p' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000001-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, 'r' || n, n, '[]', '', 0, n, n / 100
+			FROM generate_series(1, 300) n;
 		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
 			FROM generate_series(1, 30000) n;
 		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1
@@ -475,6 +477,9 @@ func TestPlans(t *testing.T) {
 		"letters":                 {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
 		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_message_id_event_type_source_key"},
 		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}), "webhook_requests_message"},
+		"letters by prefix":       {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "d31000"}), "webhook_requests_message"},
+		"request":                 {statement{sql: requestQuery, args: []arg{argText("e1")}}, "webhook_events_request"},
+		"request, gone":           {statement{sql: requestQuery, args: []arg{argText("e1")}}, "webhook_removed_events_request"},
 		"letter":                  {statement{sql: deadLetterQuery + "r.id = $1", args: []arg{argInt(31000)}}, "webhook_requests_dead"},
 		"letter by request":       {statement{sql: deadLetterQuery + "r.request_id = $1", args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
 		"purge":                   {statement{sql: readPurgeTargets, args: purged.args()}, "webhook_dead_letters_pkey"},
@@ -490,6 +495,17 @@ func TestPlans(t *testing.T) {
 	} {
 		mustUseIndex(t, s, name, test.query, test.want)
 	}
+	indexes := map[storetest.SearchIndex]string{
+		storetest.ByID: "webhook_events_pkey", storetest.ByRequest: "webhook_events_re", storetest.ByType: "webhook_events_type",
+		storetest.ByIdentity: "webhook_events_message_id_event_type_source_key",
+	}
+	storetest.SearchQueries(t, searcher{s}, func(query string, args []any, index storetest.SearchIndex) {
+		want := indexes[index]
+		if strings.HasPrefix(query, "SELECT received_at FROM") {
+			want = "webhook_events" // of one event
+		}
+		mustUseIndex(t, s, query, numbered(query, args), want)
+	})
 	b := &hookgate.Batch{}
 	for n := range 500 {
 		b.Records = append(b.Records, storetest.Sample(0, n))

@@ -51,9 +51,9 @@ func (s *Store) DeadLetters(ctx context.Context, f hookgate.DeadLetterFilter) it
 }
 
 func deadLetterConditions(f hookgate.DeadLetterFilter) (where string, args []any) {
-	add := func(condition string, value any) {
+	add := func(condition string, values ...any) {
 		where += " AND " + condition
-		args = append(args, value)
+		args = append(args, values...)
 	}
 	for _, c := range []struct{ condition, value string }{
 		{"r.source = ?", f.Source}, {"r.event_type = ?", f.EventType}, {"r.ordering_key = ?", f.OrderingKey},
@@ -63,6 +63,10 @@ func deadLetterConditions(f hookgate.DeadLetterFilter) (where string, args []any
 		if c.value != "" {
 			add(c.condition, c.value)
 		}
+	}
+	if f.MessageIDPrefix != "" {
+		condition, values := prefixCondition("r.message_id", f.MessageIDPrefix)
+		add(condition, values...)
 	}
 	if !f.From.IsZero() {
 		add("coalesce(d.dead_lettered_at, b.persisted_at) >= ?", f.From.UnixMicro())

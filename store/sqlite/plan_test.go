@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/storetest"
 )
 
 // TestPlans: no query of the read API sorts events or reads more than it must. SQLite's own plan is the witness.
@@ -38,6 +40,10 @@ func TestPlans(t *testing.T) {
 		"old links":   {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
 		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen, ReasonContains: "r"}),
 			"SEARCH r USING INDEX webhook_requests_dead (id>?", "TEMP B-TREE"},
+		"dead letters, by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "m"}), "SEARCH r USING INDEX webhook_requests_", "SCAN"},
+		"request":                 {requestQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
+		"request, gone":           {requestQuery, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_request (request_id=?)", "SCAN webhook_events"},
+		"request, rest":           {requestQuery, "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1 (request_id=?)", "SCAN webhook_events"},
 		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH e USING COVERING INDEX sqlite_autoindex_webhook_events_1", "SCAN"},
 		"their replays":           {letters(hookgate.DeadLetterFilter{}), "SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
 		"history":                 {letters(hookgate.DeadLetterFilter{MessageID: "m"}), "SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
@@ -49,16 +55,51 @@ func TestPlans(t *testing.T) {
 		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
 	} {
-		var steps []string
-		err := s.read(t.Context(), func(conn *sqlite.Conn) error {
-			return sqlitex.Execute(conn, "EXPLAIN QUERY PLAN "+test.query, &sqlitex.ExecOptions{
-				Args:       make([]any, strings.Count(test.query, "?")),
-				ResultFunc: func(row *sqlite.Stmt) error { steps = append(steps, row.ColumnText(3)); return nil },
-			})
-		})
-		plan := strings.Join(steps, "\n")
-		if err != nil || !strings.Contains(plan, test.want) || strings.Contains(plan, test.not) {
-			t.Errorf("%s: the plan is\n%s\nwith error %v, want it to have %q and not %q", name, plan, err, test.want, test.not)
+		plan := explain(t, s, test.query)
+		if !strings.Contains(plan, test.want) || strings.Contains(plan, test.not) {
+			t.Errorf("%s: the plan is\n%s\nwant it to have %q and not %q", name, plan, test.want, test.not)
 		}
 	}
+}
+
+func explain(t *testing.T, s *Store, query string) string {
+	t.Helper()
+	var steps []string
+	err := s.read(t.Context(), func(conn *sqlite.Conn) error {
+		return sqlitex.Execute(conn, "EXPLAIN QUERY PLAN "+query, &sqlitex.ExecOptions{
+			Args:       make([]any, strings.Count(query, "?")),
+			ResultFunc: func(row *sqlite.Stmt) error { steps = append(steps, row.ColumnText(3)); return nil },
+		})
+	})
+	if err != nil {
+		t.Fatalf("explain %s: %v", query, err)
+	}
+	return strings.Join(steps, "\n")
+}
+
+// TestSearchPlans: each read of a search goes along the index of its order, and sorts nothing.
+func TestSearchPlans(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const fill = `WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000)
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 's', 'k' || n % 3, n, x'00', x'00', printf('00000000-0000-7000-8000-%012d', n), n, n, 0, '', 0, '[]', '', 0, n, 1 FROM n`
+	if err := sqlitex.ExecuteTransient(s.conn, fill, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := map[storetest.SearchIndex][]string{
+		storetest.ByID:       {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end of it
+		storetest.ByRequest:  {"INDEX webhook_events_request", "INDEX webhook_events_replays", "USING INTEGER PRIMARY KEY"},
+		storetest.ByType:     {"INDEX webhook_events_type (event_type=?"},
+		storetest.ByIdentity: {"INDEX sqlite_autoindex_webhook_events_1 (message_id"},
+	}
+	storetest.SearchQueries(t, searcher{s}, func(query string, _ []any, index storetest.SearchIndex) {
+		plan := explain(t, s, query)
+		served := slices.ContainsFunc(want[index], func(part string) bool { return strings.Contains(plan, part) })
+		if !served || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("%s: the plan is\n%s\nwant it to have one of %q and to sort nothing", query, plan, want[index])
+		}
+	})
 }

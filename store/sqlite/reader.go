@@ -55,12 +55,15 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 	if f.MessageID != "" {
 		add("message_id = ?", f.MessageID)
 	}
-	if p := f.MessageIDPrefix; p != "" {
-		add("message_id >= ?", p)
-		if end := afterPrefix(p); end != "" {
-			// Text compares by its bytes; end may be no UTF-8, but it is never stored.
-			add("message_id < ?", end)
-		}
+	if !f.RequestID.IsZero() {
+		add("request_id = ?", f.RequestID.String())
+	}
+	if f.MessageIDPrefix != "" {
+		condition, values := prefixCondition("message_id", f.MessageIDPrefix)
+		add(condition, values...)
+	}
+	if f.BodyContains != "" {
+		add(bodyContains, []byte(f.BodyContains))
 	}
 	if !f.From.IsZero() {
 		add("received_at >= ?", f.From.UnixMicro())
@@ -69,6 +72,18 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 		add("received_at < ?", f.To.UnixMicro())
 	}
 	return where, args
+}
+
+// bodyContains is the condition that a body contains bytes.
+const bodyContains = "instr(payload, ?) > 0"
+
+// prefixCondition is the condition that a column begins with p. Text compares by its bytes; the text behind may be no UTF-8, but it is
+// never stored.
+func prefixCondition(column, p string) (condition string, args []any) {
+	if end := afterPrefix(p); end != "" {
+		return column + " >= ? AND " + column + " < ?", []any{p, end}
+	}
+	return column + " >= ?", []any{p}
 }
 
 // afterPrefix returns the first text behind all that begin with p, or "" if there is none.
@@ -176,6 +191,25 @@ func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.Request
 		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
 	}
 	return t.Trails, nil
+}
+
+const requestQuery = `SELECT source, event_type, message_id, stage, metadata, timestamp, batch FROM webhook_audit_trail
+	WHERE request_id = ? ORDER BY batch, ordinal`
+
+// Request implements hookgate.Reader.
+func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail, error) {
+	var t paging.Trace
+	err := s.query(ctx, requestQuery, []any{id.String()}, func(row *sqlite.Stmt) error {
+		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: row.ColumnText(2)}
+		t.Add(id, identity, row.ColumnInt64(6), hookgate.TrailEntry{
+			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
+		})
+		return nil
+	})
+	if err != nil {
+		return hookgate.RequestTrail{}, fmt.Errorf("read request %s: %w", id, err)
+	}
+	return t.Only(id)
 }
 
 // Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.

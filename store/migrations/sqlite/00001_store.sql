@@ -57,6 +57,8 @@ CREATE TABLE webhook_events (
 );
 CREATE INDEX webhook_events_type ON webhook_events (event_type, received_at DESC);
 CREATE INDEX webhook_events_request ON webhook_events (request_id);
+-- Replays alone: their request ids do not tell when their events were received.
+CREATE INDEX webhook_events_replays ON webhook_events (request_id) WHERE replay_of <> '';
 
 -- Events whose body was removed by retention, for their lineage: of all events, those with the lowest ids.
 CREATE TABLE webhook_removed_events (
@@ -81,6 +83,7 @@ CREATE TABLE webhook_removed_events (
     removed_at    INTEGER NOT NULL
 );
 CREATE INDEX webhook_removed_events_message ON webhook_removed_events (message_id);
+CREATE INDEX webhook_removed_events_request ON webhook_removed_events (request_id);
 
 -- Requests that were acknowledged and made no event: duplicates and dead letters.
 CREATE TABLE webhook_requests (

@@ -1,0 +1,157 @@
+// The pages of dead letters: replay and purge, one or many.
+import { call, confirmed, toast, Refused } from "./gate.js";
+import "./records.js";
+
+const list = document.getElementById("letters");
+const letter = document.getElementById("letter");
+const path = "/admin/dlq";
+const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+
+// wanted asks for confirmation and a reason; null if it is not given.
+const wanted = (purge, what, open) => confirmed(purge ? {
+  title: `Purge ${what}?`,
+  text: open ? "Their bodies are removed for good. Those that are open were acknowledged and are stored nowhere else: their events are lost." :
+    "Their bodies are removed for good. Their events are stored and stay.",
+  action: "Purge", danger: true, word: open ? "purge" : "",
+} : {
+  title: `Replay ${what}?`,
+  text: "They go through the queue again, behind what is queued now, and are stored once. What fails again becomes a new dead letter.",
+  action: "Replay",
+});
+
+// Approval is what keeps an action from being done at once.
+class Approval extends Error {}
+
+// change makes a call that changes something, by the approval that it was given if it was asked for before.
+async function change(where, body, reason) {
+  const answer = await call("POST", where, body, reason);
+  if (answer.body?.status !== "approval_required") return answer.body;
+  const approval = answer.body.approval;
+  if (approval?.state === "approved") return (await call("POST", where, body, reason, approval.id)).body;
+  throw new Approval(`This needs the approval of another person${approval?.id ? `: request ${approval.id} waits for it` : ""}. When it is given, do this again.`);
+}
+
+// perform does something and tells what became of it; the page is then loaded anew. What is done before something goes wrong is
+// counted in the progress that action is given.
+async function perform(button, action) {
+  button.disabled = true;
+  const progress = { done: 0 };
+  const before = () => (progress.done ? `${plural(progress.done, "dead letter")} had been dealt with before that.` : "Nothing has been changed.");
+  try {
+    const told = await action(progress);
+    sessionStorage.setItem("told", told);
+    location.reload();
+  } catch (e) {
+    button.disabled = false;
+    if (e instanceof Approval) {
+      const notice = document.getElementById("approval");
+      notice.textContent = `${e.message} ${before()}`;
+      notice.hidden = false;
+      notice.scrollIntoView({ block: "nearest" });
+      return;
+    }
+    if (!(e instanceof Refused)) throw e;
+    toast(`${e.message} ${progress.done ? before() : ""}`, "bad");
+  }
+}
+
+const told = sessionStorage.getItem("told");
+if (told) {
+  sessionStorage.removeItem("told");
+  toast(told);
+}
+
+if (letter) {
+  const { id, state } = letter.dataset;
+  document.getElementById("replay")?.addEventListener("click", async (e) => {
+    const yes = await wanted(false, "this dead letter");
+    if (!yes) return;
+    await perform(e.target, async () => {
+      const a = await change(`${path}/${encodeURIComponent(id)}/replay`, undefined, yes.reason);
+      return a.skipped?.length ? `Not replayed: ${a.skipped[0].reason}` : "Replayed: it is queued again.";
+    });
+  });
+  document.getElementById("purge")?.addEventListener("click", async (e) => {
+    const open = state === "open";
+    const yes = await wanted(true, "this dead letter", open);
+    if (!yes) return;
+    await perform(e.target, async () => {
+      const a = await change(`${path}/${encodeURIComponent(id)}/purge`, open ? { loseEvents: true } : undefined, yes.reason);
+      return `${plural(a.purged.length, "dead letter")} purged.`;
+    });
+  });
+}
+
+if (list) {
+  const boxes = [...list.querySelectorAll("input[data-id]")];
+  const all = document.getElementById("choose-all");
+  const chosen = () => boxes.filter((b) => b.checked);
+  const replayChosen = document.getElementById("replay-chosen");
+  const purgeChosen = document.getElementById("purge-chosen");
+
+  const update = () => {
+    const some = chosen();
+    document.getElementById("chosen").textContent = some.length ? `${some.length} chosen` : "none chosen";
+    replayChosen.disabled = !some.some((b) => "replayable" in b.dataset);
+    if (purgeChosen) purgeChosen.disabled = !some.some((b) => "purgeable" in b.dataset);
+    all.checked = some.length === boxes.length;
+    all.indeterminate = some.length > 0 && some.length < boxes.length;
+  };
+  if (all) {
+    all.addEventListener("change", () => { for (const b of boxes) b.checked = all.checked; update(); });
+    for (const b of boxes) b.addEventListener("change", update);
+    update();
+  }
+
+  replayChosen?.addEventListener("click", async () => {
+    const some = chosen().filter((b) => "replayable" in b.dataset);
+    const yes = await wanted(false, plural(some.length, "dead letter"));
+    if (!yes) return;
+    await perform(replayChosen, async (progress) => {
+      for (const b of some) progress.done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/replay`, undefined, yes.reason)).replayed.length;
+      return `${progress.done} of ${plural(some.length, "dead letter")} replayed.`;
+    });
+  });
+  purgeChosen?.addEventListener("click", async () => {
+    const some = chosen().filter((b) => "purgeable" in b.dataset);
+    const open = some.some((b) => b.dataset.state === "open");
+    const yes = await wanted(true, plural(some.length, "dead letter"), open);
+    if (!yes) return;
+    await perform(purgeChosen, async (progress) => {
+      for (const b of some) {
+        const body = b.dataset.state === "open" ? { loseEvents: true } : undefined;
+        progress.done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/purge`, body, yes.reason)).purged.length;
+      }
+      return `${plural(progress.done, "dead letter")} purged.`;
+    });
+  });
+
+  // many makes a call on all that match, until there are no more.
+  const many = async (progress, where, more, reason, count) => {
+    const selection = JSON.parse(list.dataset.selection);
+    for (let after = ""; ;) {
+      let a;
+      try {
+        a = await change(where, { ...selection, ...more, ...(after && { after }) }, reason);
+      } catch (e) {
+        progress.done += e.body?.replayed?.length ?? 0; // before it failed
+        throw e;
+      }
+      progress.done += count(a);
+      if (!a.next) return progress.done;
+      after = a.next;
+    }
+  };
+  document.getElementById("replay-all")?.addEventListener("click", async (e) => {
+    const yes = await wanted(false, "all dead letters that match");
+    if (!yes) return;
+    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/replay`, {}, yes.reason, (a) => a.replayed.length), "dead letter")} replayed.`);
+  });
+  document.getElementById("purge-all")?.addEventListener("click", async (e) => {
+    const filter = JSON.parse(list.dataset.selection).filter ?? {};
+    const open = !filter.state || filter.state === "open";
+    const yes = await wanted(true, "all dead letters that match", open);
+    if (!yes) return;
+    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/purge`, open ? { loseEvents: true } : {}, yes.reason, (a) => a.purged.length), "dead letter")} purged.`);
+  });
+}

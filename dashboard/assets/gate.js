@@ -1,0 +1,164 @@
+// What all pages share: times in the reader's zone, the theme, calls of the JSON interface, and what they answered.
+
+const csrf = document.querySelector('meta[name="csrf"]')?.content ?? "";
+
+// call makes a call of the JSON interface and returns {status, body}; it throws Refused when the answer is no success. approval is the
+// number of one that permits the call.
+export async function call(method, path, body, reason = "", approval = "") {
+  const headers = { Accept: "application/json" };
+  if (method !== "GET") headers["X-CSRF-Token"] = csrf;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (approval) headers["X-Approval"] = approval;
+  // A header holds bytes; the gate reads UTF-8.
+  if (reason) headers["X-Reason"] = String.fromCharCode(...new TextEncoder().encode(reason));
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), redirect: "error" });
+  } catch {
+    throw new Refused(0, "The gate does not answer.");
+  }
+  const text = await response.text();
+  let answer = null;
+  try { answer = JSON.parse(text); } catch { /* told below */ }
+  if (!response.ok) throw new Refused(response.status, answer?.error ?? response.statusText, answer);
+  return { status: response.status, body: answer };
+}
+
+// Refused is an answer that is no success.
+export class Refused extends Error {
+  constructor(status, told, body = null) {
+    super(told);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+// toast tells what became of something, in the corner; kind is "good" or "bad".
+export function toast(text, kind = "good") {
+  const box = document.getElementById("toasts");
+  const one = document.createElement("p");
+  one.className = `toast ${kind}`;
+  one.textContent = text;
+  box.append(one);
+  setTimeout(() => one.remove(), kind === "bad" ? 15000 : 6000);
+}
+
+// anew loads the page again, so that it shows what is true now, and then tells what was done.
+export function anew(told) {
+  try { sessionStorage.setItem("told", told); } catch { /* storage is switched off */ }
+  location.reload();
+}
+try {
+  const told = sessionStorage.getItem("told");
+  sessionStorage.removeItem("told");
+  if (told) toast(told);
+} catch { /* storage is switched off */ }
+
+// confirmed asks in a dialog and resolves to {reason} or null. With word, that must be typed.
+export function confirmed({ title, text, action, danger = false, word = "" }) {
+  const dialog = document.createElement("dialog");
+  const form = document.createElement("form");
+  form.method = "dialog";
+  const heading = document.createElement("h2");
+  heading.textContent = title;
+  const p = document.createElement("p");
+  p.textContent = text;
+  form.append(heading, p);
+  let typed = null;
+  if (word) {
+    typed = field(form, `Type ${word} to go on`);
+    typed.required = true;
+    typed.pattern = word;
+    typed.autocomplete = "off";
+  }
+  const reason = field(form, "Reason, for the admin trail");
+  reason.maxLength = 200;
+  reason.name = "reason";
+  const buttons = document.createElement("div");
+  buttons.className = "buttons";
+  const no = document.createElement("button");
+  no.type = "button";
+  no.textContent = "Cancel";
+  no.addEventListener("click", () => dialog.close("no"));
+  const yes = document.createElement("button");
+  yes.value = "yes";
+  yes.className = danger ? "danger" : "main";
+  yes.textContent = action;
+  buttons.append(no, yes);
+  form.append(buttons);
+  dialog.append(form);
+  dialog.setAttribute("aria-label", title);
+  document.body.append(dialog);
+  dialog.showModal();
+  (typed ?? reason).focus();
+  return new Promise((resolve) => dialog.addEventListener("close", () => {
+    dialog.remove();
+    resolve(dialog.returnValue === "yes" ? { reason: reason.value.trim() } : null);
+  }));
+}
+
+function field(form, text) {
+  const label = document.createElement("label");
+  label.textContent = text;
+  const input = document.createElement("input");
+  input.type = "text";
+  label.append(input);
+  form.append(label);
+  return input;
+}
+
+// Dates as in ISO 8601, which nobody reads wrongly, in the reader's zone.
+const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+
+// shown writes a whole number with thin spaces between thousands.
+export function shown(n) { return new Intl.NumberFormat("en").format(n).replaceAll(",", "\u202f"); }
+
+// times writes the times below an element in the reader's zone; UTC is their title.
+export function times(root = document) {
+  for (const t of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(t.dateTime);
+    if (isNaN(at)) continue;
+    t.title = `${t.dateTime.replace("T", " ").replace(/(\.\d{3})\d*/, "$1").replace("Z", "")} UTC`;
+    t.textContent = t.hasAttribute("data-ago") ? ago(at) : clock.format(at);
+  }
+}
+
+// ago says how long ago something was.
+export function ago(at, now = Date.now()) {
+  const s = Math.max(0, Math.round((now - at) / 1000));
+  if (s < 60) return `${s} s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 48 * 3600) return `${Math.floor(s / 3600)} h ago`;
+  return `${Math.floor(s / 86400)} days ago`;
+}
+
+times();
+for (const zone of document.querySelectorAll("[data-zone]")) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+document.getElementById("theme")?.addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* storage is switched off */ }
+  document.dispatchEvent(new Event("theme"));
+});
+
+// Copies the text of what data-copy names.
+document.addEventListener("click", async (e) => {
+  const button = e.target.closest("button[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy).textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const range = document.createRange();
+    range.selectNodeContents(document.getElementById(button.dataset.copy));
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    toast("Selected; copy it with the keyboard.");
+    return;
+  }
+  const was = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = was; }, 2000);
+});

@@ -1,0 +1,222 @@
+// The overview: one stream of server-sent events, of which everything that moves is made.
+import { times, ago, call } from "./gate.js";
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0, useGrouping: true });
+const thin = (text) => text.replaceAll(",", "\u202f");
+
+function rate(x) { return x < 100 && x !== Math.trunc(x) ? x.toFixed(1) : thin(whole.format(x)); }
+function known(x) {
+  if (x === null) return "–";
+  return x < 10 && x !== Math.trunc(x) ? x.toFixed(2) : rate(x);
+}
+const writers = { p50: known, p95: known, p99: known, lag: known, depth: (x) => (x === null ? "–" : rate(x)), mode: String, breaker: String };
+
+const fields = [...document.querySelectorAll("[data-live]")];
+function set(node, text) { if (node.textContent !== text) node.textContent = text; }
+
+function show(state) {
+  for (const f of fields) set(f, (writers[f.dataset.live] ?? rate)(state[f.dataset.live]));
+  document.getElementById("spooled").hidden = !state.spooled;
+  showProblems(state.problems);
+  showSources(state.sources);
+  showSignals(state.signals);
+  set(answers, state.answers.map((a) => `${a.status}: ${rate(a.rate)}`).join(" · "));
+  showPartitions(state.owners ?? []);
+  if (state.events > 0) document.getElementById("first")?.remove();
+  add(state.point);
+}
+
+let toldProblems = null;
+function showProblems(problems) {
+  const key = JSON.stringify(problems);
+  if (key === toldProblems) return;
+  toldProblems = key;
+  const level = problems.some((p) => p.level === "bad") ? "bad" : problems.length ? "warn" : "";
+  document.getElementById("state").className = `state ${level}`;
+  set(document.getElementById("verdict"), level === "bad" ? "Something is wrong" : level ? "Worth a look" : "All well");
+  document.getElementById("problems").replaceChildren(...problems.map((p) => {
+    const li = document.createElement("li");
+    li.textContent = p.text;
+    return li;
+  }));
+}
+
+const sourceRows = document.querySelector("#sources tbody");
+function showSources(sources) {
+  for (const s of sources) {
+    const row = document.querySelector(`[data-source="${CSS.escape(s.name)}"]`) ?? newSource(s.name);
+    const cells = row.cells;
+    set(cells[1], rate(s.taken));
+    set(cells[2], rate(s.refused));
+    set(cells[3], rate(s.unavailable));
+    if (!s.last) continue;
+    let t = cells[4].querySelector("time");
+    if (!t) {
+      t = document.createElement("time");
+      t.dataset.ago = "";
+      cells[4].replaceChildren(t);
+    }
+    if (t.dateTime !== s.last) {
+      t.dateTime = s.last;
+      times(cells[4]);
+    } else {
+      set(t, ago(new Date(s.last)));
+    }
+  }
+}
+
+function newSource(name) {
+  sourceRows.querySelector(".none")?.remove();
+  const row = sourceRows.insertRow();
+  row.dataset.source = name;
+  row.insertCell().className = "text";
+  row.cells[0].textContent = name;
+  for (let i = 0; i < 4; i++) row.insertCell().className = "n";
+  row.cells[4].textContent = "not yet";
+  return row;
+}
+
+function showSignals(signals) {
+  for (const s of signals) {
+    const row = document.querySelector(`[data-signal="${CSS.escape(s.name)}"]`);
+    if (!row) continue;
+    set(row.querySelector("[data-value]"), known(s.value));
+    const meter = row.querySelector("meter");
+    if (meter) meter.value = Math.min(1, s.nearness);
+  }
+}
+
+const answers = document.getElementById("answers");
+const partitions = document.getElementById("partitions");
+function showPartitions(owners) {
+  while (partitions.children.length < owners.length) partitions.append(document.createElement("li"));
+  owners.forEach((owner, p) => {
+    const cell = partitions.children[p];
+    set(cell, owner ? String(owner) : "–");
+    cell.className = owner ? "held" : "";
+    cell.title = `partition ${p}: ${owner ? `worker ${owner}` : "none of this process"}`;
+  });
+}
+
+// Charts. A point is: time, accepted, refused, unavailable, P50, P95, P99, depth, lag, stored.
+const keep = 900;
+let points = [];
+const charts = [];
+
+const clock = new Intl.DateTimeFormat("sv-SE", { timeStyle: "short" });
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function makeChart(id, columns) {
+  const box = document.getElementById(id);
+  const make = () => {
+    const text = colour("--muted"), line = colour("--line");
+    const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const size = () => ({ width: box.clientWidth, height: box.clientHeight });
+    return new uPlot({
+      ...size(),
+      legend: { show: false },
+      cursor: { show: false },
+      padding: [8, 16, 0, 0],
+      scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)), end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
+      axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
+        { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
+      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? `${colour(c.colour)}22` : undefined, points: { show: false }, spanGaps: false }))],
+    }, [[], ...columns.map(() => [])], box);
+  };
+  const chart = { columns, box, plot: null, make };
+  charts.push(chart);
+  return chart;
+}
+
+function draw() {
+  for (const c of charts) {
+    c.plot ??= c.make();
+    c.plot.setData([points.map((p) => p[0]), ...c.columns.map((k) => points.map((p) => p[k.at]))]);
+  }
+}
+
+function add(point) {
+  if (points.length && point[0] <= points.at(-1)[0]) return;
+  points.push(point);
+  if (points.length > keep) points.shift();
+  draw();
+}
+
+makeChart("chart-answers", [{ at: 1, colour: "--series-1", fill: true }, { at: 2, colour: "--series-2" }, { at: 3, colour: "--series-3" }]);
+makeChart("chart-latency", [{ at: 6, colour: "--series-2" }, { at: 5, colour: "--series-1" }, { at: 4, colour: "--series-4" }]);
+makeChart("chart-queue", [{ at: 7, colour: "--series-1", fill: true }, { at: 9, colour: "--series-4" }]);
+
+function redraw() {
+  for (const c of charts) {
+    c.plot?.destroy();
+    c.plot = null;
+  }
+  draw();
+}
+document.addEventListener("theme", redraw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+new ResizeObserver(() => {
+  for (const c of charts) c.plot?.setSize({ width: c.box.clientWidth, height: c.box.clientHeight });
+}).observe(document.getElementById("content"));
+
+// The stream. It rests while nobody sees the page, and is begun anew when it breaks off.
+let stream = null;
+let heard = Date.now();
+const fresh = document.getElementById("fresh");
+
+function open() {
+  if (stream || document.hidden) return;
+  stream = new EventSource("/ui/live");
+  stream.addEventListener("history", (e) => { points = JSON.parse(e.data); draw(); });
+  stream.addEventListener("state", (e) => {
+    heard = Date.now();
+    set(fresh, "live");
+    show(JSON.parse(e.data));
+  });
+  stream.addEventListener("over", () => location.reload()); // to the form to sign in
+  stream.addEventListener("error", () => {
+    if (stream?.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    stream = null;
+    setTimeout(open, 5000);
+  });
+}
+
+setInterval(() => {
+  if (document.hidden || Date.now() - heard < 5000) return;
+  const state = document.getElementById("state");
+  state.className = "state gone";
+  toldProblems = null;
+  set(document.getElementById("verdict"), "No live numbers");
+  document.getElementById("problems").replaceChildren(Object.assign(document.createElement("li"), { textContent: "The gate is out of reach, or shows them to as many browsers as it may." }));
+  set(fresh, `as of ${ago(heard)}`);
+}, 1000);
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) {
+    open();
+  } else if (stream) {
+    stream.close();
+    stream = null;
+  }
+});
+open();
+
+// The release triggers are asked for; they change slowly.
+if (document.getElementById("release")) setInterval(async () => {
+  if (document.hidden) return;
+  let release;
+  try { release = (await call("GET", "/admin/guard")).body; } catch { return; } // the stream tells if the gate is away
+  const go = document.getElementById("go");
+  set(go, release.fired.length ? "no-go" : "go");
+  go.className = `tag ${release.fired.length ? "bad" : "good"}`;
+  for (const t of release.triggers) {
+    const row = document.querySelector(`[data-trigger="${CSS.escape(t.name)}"]`);
+    if (!row) continue;
+    const state = row.querySelector("[data-state]");
+    set(state, t.state);
+    state.title = t.why ?? "";
+    set(row.querySelector("[data-value]"), t.known ? known(t.value) : "–");
+    const meter = row.querySelector("meter");
+    if (meter) meter.value = Math.min(1, t.nearness);
+  }
+}, 5000);

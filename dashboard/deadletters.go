@@ -1,0 +1,167 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// lettersShown is the length of a page of dead letters.
+const lettersShown = 50
+
+// deadLetter is what the admin API says of a dead letter.
+type deadLetter struct {
+	ID, State, Source, MessageID, EventType, OrderingKey string
+	Sequence                                             *int64
+	RequestID, RemoteAddr                                string
+	ReceivedAt, DeadLetteredAt                           time.Time
+	Reason                                               string
+	Partition                                            int
+	Position                                             string
+	Size                                                 int64
+	SHA256, ReplayOf                                     string
+	PurgedAt                                             *time.Time
+	PurgedBy, PurgeReason                                string
+	Headers                                              []header
+}
+
+// Link is the address of the dead letter's page.
+func (d deadLetter) Link() string { return "/ui/dead-letters/" + url.PathEscape(d.ID) }
+
+// Undecoded reports whether it is an entry of the queue that could not be decoded.
+func (d deadLetter) Undecoded() bool { return d.Source == "" && d.EventType == "" && d.MessageID == "" }
+
+// Replayable reports whether it makes sense to replay it, Purgeable whether there is a body to purge.
+func (d deadLetter) Replayable() bool { return d.State == "open" && !d.Undecoded() }
+
+// Purgeable is described at Replayable.
+func (d deadLetter) Purgeable() bool { return d.State != "purged" }
+
+// StateLevel is the colour of the state.
+func (d deadLetter) StateLevel() string { return stateLevels[d.State] }
+
+var stateLevels = map[string]string{"open": "bad", "stored": "good", "superseded": "warn", "purged": ""}
+
+var letterFilters = []filterName{
+	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"}, {"prefix", "message id begins with"},
+	{"reason", "reason contains"}, {"state", "state"}, {"from", "failed from"}, {"to", "before"},
+}
+
+// lettersData is what the page of dead letters shows.
+type lettersData struct {
+	filters
+	Letters []deadLetter
+	Older   string // the address of what follows; empty if there is no more
+	Begin   string // that of the first page, if this is another
+	// Selection is the filter as the calls on many take it, as JSON.
+	Selection string
+}
+
+// States are what can be asked for.
+func (lettersData) States() []string {
+	return []string{"open", "stored", "superseded", "purged", "all"}
+}
+
+// State is the one that is asked for.
+func (data lettersData) State() string {
+	if state := data.Get("state"); state != "" {
+		return state
+	}
+	return "open"
+}
+
+// Filtered reports whether any filter is on.
+func (data lettersData) Filtered() bool { return len(data.Chips) > 0 }
+
+// deadLetters shows dead letters, in the order in which they failed.
+func (d *Dashboard) deadLetters(r *http.Request, v *Visitor) (any, error) {
+	query := r.URL.Query()
+	data := lettersData{filters: readFilters("/ui/dead-letters", query, letterFilters)}
+	var page struct {
+		DeadLetters []deadLetter
+		Next        string
+	}
+	path := data.call("/admin/dlq", "limit", fmt.Sprint(lettersShown), "after", query.Get("after"))
+	if err := v.Get(r.Context(), path, &page); err != nil {
+		return nil, err
+	}
+	data.Letters = page.DeadLetters
+	if page.Next != "" {
+		data.Older = data.With("after", page.Next)
+	}
+	if query.Get("after") != "" {
+		data.Begin = data.With()
+	}
+	data.Selection = data.selection()
+	return data, nil
+}
+
+// selection is the filter as the calls on many take it: an object, or all if nothing is filtered.
+func (data *lettersData) selection() string {
+	filter := map[string]string{"state": data.State()}
+	for name := range data.values {
+		filter[name] = data.Get(name)
+	}
+	if filter["state"] == "all" {
+		delete(filter, "state")
+	}
+	selection := map[string]any{"filter": filter}
+	if len(filter) == 0 {
+		selection = map[string]any{"all": true}
+	}
+	text, err := json.Marshal(selection)
+	if err != nil {
+		panic(err) // strings have a JSON form
+	}
+	return string(text)
+}
+
+// letterAttempt is one dead letter in the history of an identity.
+type letterAttempt struct {
+	ID, State, RequestID, ReplayOf, Reason, LastError string
+	Attempts                                          int
+	DeadLetteredAt                                    time.Time
+}
+
+// letterData is what the page of a dead letter shows.
+type letterData struct {
+	DeadLetter deadLetter
+	History    []letterAttempt
+	Requests   []traceRequest
+	Body       *bodyView // nil if it was purged
+	Lineage    []lineage
+	// Stored is its event, if there is one.
+	Stored *event
+}
+
+// deadLetter shows one dead letter.
+func (d *Dashboard) deadLetter(r *http.Request, v *Visitor) (any, error) {
+	ctx, path := r.Context(), "/admin/dlq/"+url.PathEscape(r.PathValue("id"))
+	var data letterData
+	if err := v.Get(ctx, path, &data); err != nil {
+		return nil, err
+	}
+	l := &data.DeadLetter
+	slices.Reverse(data.History) // the last first
+	for i := range data.Requests {
+		data.Lineage = append(data.Lineage, data.Requests[i].lineage(l.RequestID))
+	}
+	var err error
+	if data.Body, err = readBody(ctx, v, path+"/body", l.Size); err != nil {
+		return nil, err
+	}
+	if l.State == "stored" {
+		var page eventsPage
+		query := url.Values{"messageId": {l.MessageID}, "type": {l.EventType}, "source": {l.Source}}
+		if err := v.Get(ctx, "/api/events?"+query.Encode(), &page); err != nil {
+			return nil, err
+		}
+		if len(page.Events) > 0 {
+			data.Stored = &page.Events[0]
+		}
+	}
+	return data, nil
+}

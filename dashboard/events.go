@@ -1,0 +1,239 @@
+package dashboard
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// eventsShown is the length of a page of events.
+const eventsShown = 50
+
+// event is what the read API says of an event.
+type event struct {
+	ID, Source, MessageID, EventType, OrderingKey string
+	Sequence                                      *int64
+	RequestID, RemoteAddr                         string
+	ReceivedAt, PersistedAt                       time.Time
+	Partition                                     int
+	Position                                      string
+	Size                                          int64
+	SHA256                                        string
+	Headers                                       []header
+}
+
+type header struct{ Name, Value string }
+
+// Link is the address of the event's page.
+func (e event) Link() string { return "/ui/events/" + url.PathEscape(e.ID) }
+
+// eventsPage is what GET /api/events answers in an order that is newest first.
+type eventsPage struct {
+	Events         []event
+	Next, Previous string
+	Partial        bool
+	SearchedTo     *time.Time
+}
+
+var eventFilters = []filterName{
+	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"}, {"prefix", "message id begins with"}, {"requestId", "request"},
+	{"body", "body contains"}, {"from", "received from"}, {"to", "before"},
+}
+
+// eventsData is what the page of events shows.
+type eventsData struct {
+	filters
+	// Query is what was looked for by an id; then Found is set and Page is not.
+	Query   string
+	Found   *foundAnswer
+	Page    eventsPage
+	Sources []string
+	// Older and Newer are addresses; empty if there is nothing to go to. Backwards says that it was gone to newer events.
+	Older, Newer string
+	Backwards    bool
+	// Tail is where a live tail begins, empty where one makes no sense.
+	Tail string
+	// Ranges are addresses for the usual times.
+	Ranges []link
+}
+
+type link struct{ Text, Address string }
+
+// events shows events, newest first, or what an id is of.
+func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
+	query, ctx := r.URL.Query(), r.Context()
+	data := eventsData{filters: readFilters("/ui/events", query, eventFilters), Query: query.Get("q")}
+	sources, err := readSources(r, v)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sources.Sources {
+		data.Sources = append(data.Sources, s.Name)
+	}
+	for _, one := range []struct {
+		text string
+		span time.Duration
+	}{{"15 min", 15 * time.Minute}, {"1 h", time.Hour}, {"24 h", 24 * time.Hour}, {"7 days", 7 * 24 * time.Hour}} {
+		from := time.Now().Add(-one.span).UTC().Truncate(time.Minute).Format(time.RFC3339)
+		data.Ranges = append(data.Ranges, link{one.text, data.With("from", from, "to", "")})
+	}
+	if data.Query != "" {
+		data.Found = &foundAnswer{}
+		return data, v.Get(ctx, "/api/find?"+url.Values{"q": {data.Query}}.Encode(), data.Found)
+	}
+	return data, data.read(ctx, v, query.Get("after"), query.Get("before"))
+}
+
+// read reads the page of events behind a cursor, or before one.
+func (data *eventsData) read(ctx context.Context, v *Visitor, after, before string) error {
+	data.Backwards = before != "" && after == ""
+	path := data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "after", after)
+	if data.Backwards {
+		path = data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "before", before)
+	}
+	if err := v.Get(ctx, path, &data.Page); err != nil {
+		return err
+	}
+	page := &data.Page
+	if data.Backwards && len(page.Events) < eventsShown && !page.Partial {
+		// Nothing is newer than these: the first page shows them, full.
+		data.Backwards, after = false, ""
+		*page = eventsPage{}
+		if err := v.Get(ctx, data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown)), page); err != nil {
+			return err
+		}
+	}
+	if page.Next != "" {
+		data.Older = data.With("after", page.Next)
+	}
+	if page.Previous != "" && (data.Backwards || after != "") {
+		data.Newer = data.With("before", page.Previous)
+	}
+	if after == "" && !data.Backwards && data.Get("to") == "" {
+		var newest eventsPage
+		if err := v.Get(ctx, "/api/events?order=stored&limit=1", &newest); err != nil {
+			return err
+		}
+		if data.Tail = newest.Previous; data.Tail == "" {
+			data.Tail = "0" // everything is behind it
+		}
+	}
+	return nil
+}
+
+// Hidden are the filters that are on and have no field of their own in the form.
+func (data eventsData) Hidden() (names []string) {
+	for _, name := range []string{"messageId", "prefix", "requestId"} {
+		if data.Get(name) != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Filtered reports whether any filter is on.
+func (data eventsData) Filtered() bool { return len(data.Chips) > 0 }
+
+// BodySearch is the address of a search for the query in bodies.
+func (data eventsData) BodySearch() string {
+	return "/ui/events?" + url.Values{"body": {data.Query}}.Encode()
+}
+
+// foundAnswer is what GET /api/find answers.
+type foundAnswer struct {
+	Events []struct {
+		Matched string
+		Event   event
+	}
+	DeadLetters []struct {
+		Matched    string
+		DeadLetter deadLetter
+	}
+	Requests []struct {
+		Matched string
+		Request foundRequest
+	}
+	More bool
+	// Waiting is how many webhooks are acknowledged and not stored yet; nil if that is not known.
+	Waiting *int64
+}
+
+type foundRequest struct {
+	RequestID, Source, MessageID, EventType, Outcome, FirstRequestID string
+	ReceivedAt, At                                                   time.Time
+}
+
+// Says is what became of the request, in words.
+func (r foundRequest) Says() string { return stageNames[r.Outcome].name }
+
+// Some is how many webhooks wait; 0 if none does, or if it is not known.
+func (a *foundAnswer) Some() int64 {
+	if a.Waiting == nil {
+		return 0
+	}
+	return *a.Waiting
+}
+
+// None reports whether nothing was found.
+func (a *foundAnswer) None() bool { return len(a.Events)+len(a.DeadLetters)+len(a.Requests) == 0 }
+
+// Others are the requests of which neither an event nor a dead letter is shown.
+func (a *foundAnswer) Others() (all []foundRequest) {
+	shown := map[string]bool{}
+	for _, e := range a.Events {
+		shown[e.Event.RequestID] = true
+	}
+	for _, d := range a.DeadLetters {
+		shown[d.DeadLetter.RequestID] = true
+	}
+	for _, r := range a.Requests {
+		if !shown[r.Request.RequestID] {
+			all = append(all, r.Request)
+		}
+	}
+	return all
+}
+
+// matchedBy says in words which kind of id was found.
+func matchedBy(matched string) string {
+	switch matched {
+	case "messageId":
+		return "message id"
+	case "requestId":
+		return "request id"
+	case "prefix":
+		return "beginning of the message id"
+	}
+	return "id here"
+}
+
+// eventData is what the page of an event shows.
+type eventData struct {
+	Event   event
+	Body    *bodyView
+	Lineage []lineage
+	Others  int // requests with the message id, of another source or type
+}
+
+// Took is from receipt to store.
+func (data eventData) Took() time.Duration { return data.Event.PersistedAt.Sub(data.Event.ReceivedAt) }
+
+// event shows one event. Its neighbours are no matter of an index, so that its script looks for them when the page is there.
+func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
+	ctx, path := r.Context(), "/api/events/"+url.PathEscape(r.PathValue("id"))
+	var data eventData
+	if err := v.Get(ctx, path, &data.Event); err != nil {
+		return nil, err
+	}
+	e := &data.Event
+	var err error
+	if data.Body, err = readBody(ctx, v, path+"/body", e.Size); err != nil {
+		return nil, err
+	}
+	if data.Lineage, data.Others, err = readLineage(ctx, v, e.Source, e.EventType, e.MessageID, e.RequestID); err != nil {
+		return nil, err
+	}
+	return data, nil
+}

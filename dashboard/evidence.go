@@ -1,0 +1,44 @@
+package dashboard
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// receipt is a bundle of evidence as GET /api/intake answers it.
+type receipt struct {
+	ID, Application, Gate string
+	Timestamp, ReceivedAt time.Time
+	Key                   string
+	KeyKnown              bool
+	Verdict               string
+	Files                 int
+}
+
+// Short is as much of the id as tells it from others.
+func (r receipt) Short() string { return r.ID[:min(12, len(r.ID))] }
+
+// ShortKey is as much of the key's fingerprint as people compare at a glance.
+func (r receipt) ShortKey() string { return r.Key[:min(20, len(r.Key))] }
+
+// Level is the colour of the verdict.
+func (r receipt) Level() string {
+	switch r.Verdict {
+	case "PASS":
+		return "good"
+	case "FAIL":
+		return "bad"
+	}
+	return "warn"
+}
+
+// evidence shows the bundles that are kept here, the latest first.
+func (d *Dashboard) evidence(r *http.Request, v *Visitor) (any, error) {
+	var all struct{ Evidence []receipt }
+	if err := v.Get(r.Context(), "/api/intake", &all); err != nil {
+		return nil, err
+	}
+	slices.Reverse(all.Evidence)
+	return all.Evidence, nil
+}

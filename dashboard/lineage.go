@@ -1,0 +1,152 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// traceAnswer is what GET /api/trace answers.
+type traceAnswer struct {
+	Requests []traceRequest
+}
+
+type traceRequest struct {
+	RequestID, Source, EventType string
+	Stages                       []struct {
+		Stage     string
+		Timestamp time.Time
+		Metadata  json.RawMessage
+	}
+}
+
+// lineage is the way of one request, for a page.
+type lineage struct {
+	RequestID string
+	// Own says that it is the request of what the page shows.
+	Own    bool
+	Stages []stage
+	// Took is from the first stage to the last.
+	Took    time.Duration
+	Outcome string
+}
+
+type stage struct {
+	Name string
+	At   time.Time
+	// Since is the time since the stage before; zero for the first.
+	Since time.Duration
+	First bool
+	// Share is Since in hundredths of the longest in its request, for a bar.
+	Share int
+	// Notes are what the stage tells beside its time.
+	Notes []string
+	// Level is good or bad if the stage is an end that is.
+	Level string
+}
+
+// stageNames are the stages in words.
+var stageNames = map[string]struct{ name, level string }{
+	"received": {"received", ""}, "replayed": {"replayed by a person", ""}, "spooled": {"spooled locally", ""}, "enqueued": {"queued, 202 sent", ""},
+	"processed": {"taken by a worker", ""}, "retried": {"stored at a later attempt", "warn"}, "persisted": {"stored", "good"},
+	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"}, "purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
+}
+
+// noteNames are the members of a stage's metadata that are worth a word.
+var noteNames = []struct{ member, label string }{
+	{"remoteAddr", "from"}, {"replayOf", "replay of request"}, {"partition", "partition"}, {"position", "position"}, {"worker", "worker"},
+	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"}, {"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
+}
+
+// readLineage reads the ways of all requests with an identity, and how many other requests had the message id.
+func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID, own string) (all []lineage, others int, err error) {
+	var a traceAnswer
+	if err := v.Get(ctx, "/api/trace/"+url.PathEscape(messageID), &a); err != nil {
+		return nil, 0, err
+	}
+	for _, r := range a.Requests {
+		if r.Source != source || r.EventType != eventType {
+			others++
+			continue
+		}
+		all = append(all, r.lineage(own))
+	}
+	return all, others, nil
+}
+
+func (r *traceRequest) lineage(own string) lineage {
+	l := lineage{RequestID: r.RequestID, Own: r.RequestID == own}
+	longest := time.Duration(1)
+	for i, s := range r.Stages {
+		known, ok := stageNames[s.Stage]
+		if !ok {
+			known.name = s.Stage
+		}
+		one := stage{Name: known.name, Level: known.level, At: s.Timestamp, First: i == 0, Notes: notes(s.Metadata)}
+		if i > 0 {
+			one.Since = s.Timestamp.Sub(r.Stages[i-1].Timestamp)
+			longest = max(longest, one.Since)
+		}
+		l.Stages = append(l.Stages, one)
+		l.Outcome = known.name
+	}
+	for i := range l.Stages {
+		l.Stages[i].Share = int(100 * max(l.Stages[i].Since, 0) / longest)
+	}
+	if n := len(l.Stages); n > 0 {
+		l.Took = l.Stages[n-1].At.Sub(l.Stages[0].At)
+	}
+	return l
+}
+
+// notes are what a stage's metadata says, in words.
+func notes(metadata json.RawMessage) (all []string) {
+	var members map[string]any
+	numbers := json.NewDecoder(bytes.NewReader(metadata))
+	numbers.UseNumber()
+	if numbers.Decode(&members) != nil {
+		return nil
+	}
+	for _, n := range noteNames {
+		if value := fmt.Sprint(members[n.member]); members[n.member] != nil && value != "" {
+			all = append(all, n.label+" "+value)
+		}
+		delete(members, n.member)
+	}
+	delete(members, "event")
+	var rest []string
+	for name, value := range members {
+		rest = append(rest, fmt.Sprintf("%s %v", name, value))
+	}
+	slices.Sort(rest)
+	return append(all, rest...)
+}
+
+// took writes a duration in a unit that suits it.
+func took(d time.Duration) string {
+	switch sign := ""; {
+	case d < 0:
+		sign = "−"
+		return sign + took(-d)
+	case d < time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	case d < time.Second:
+		return trimmed(d.Seconds()*1000, "ms")
+	case d < time.Minute:
+		return trimmed(d.Seconds(), "s")
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours())/24)
+}
+
+func trimmed(x float64, unit string) string {
+	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", x), "0"), ".") + " " + unit
+}

@@ -1,0 +1,339 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/metrics"
+)
+
+const (
+	// sampleEvery is how often the numbers are read, keep how many are kept: a quarter of an hour.
+	sampleEvery = time.Second
+	keep        = 900
+	// smooth is how many samples the rates that people read are a mean of.
+	smooth = 5
+	// askStoreEvery is how often the store is asked, and only while somebody looks; askTimeout bounds that.
+	askStoreEvery = 5 * time.Second
+	askTimeout    = 2 * time.Second
+	// looking is for how long after a page was shown somebody counts as looking.
+	looking = 30 * time.Second
+)
+
+// LiveConfig says where the live numbers come from.
+type LiveConfig struct {
+	Metrics interface{ Snapshot() metrics.Snapshot }
+	Guard   interface {
+		Status() guard.Status
+		Latency() guard.Latency
+		LastLook() (hookgate.QueueStats, time.Time, error)
+	}
+	Mode  interface{ Mode() hookgate.Mode }
+	Store interface {
+		Counts(context.Context) (hookgate.StoreCounts, error)
+		Ping(context.Context) error
+	}
+	// MaxStreams is how many browsers may be shown live numbers at a time.
+	MaxStreams int
+}
+
+// Live samples a gate once a second, whoever looks, and hands the sample, encoded once, to all who do.
+//
+//	metrics, guard ─► sample ─► ring of 15 minutes          ─► Stream: first the ring, then each sample
+//	                       └──► 24 hours of each source, in slots of five minutes
+//
+// What it reads are counters in memory and what the guard has asked anyway, so that a sample costs the gate some microseconds.
+// All methods may be called concurrently.
+type Live struct {
+	config LiveConfig
+
+	mu       sync.Mutex // guards all below; held for no I/O
+	ring     []Sample   // the oldest first
+	now      State
+	encoded  []byte // now, in JSON
+	before   metrics.Snapshot
+	counted  time.Time // when before was taken
+	last     map[string]time.Time
+	days     map[string]*day
+	store    storeState
+	lookedAt time.Time
+	streams  map[chan []byte]bool
+}
+
+// Sample is what charts are made of. Rates are per second, over the second before.
+type Sample struct {
+	At                          time.Time
+	Taken, Refused, Unavailable float64 // answers of 2xx, 4xx and 5xx
+	Latency                     guard.Latency
+	// Depth and Lag are negative if they are not known.
+	Depth  int64
+	Lag    time.Duration
+	Stored float64
+	// Batch is the mean number of records in a transaction, BatchMillis the mean time of one; 0 if there was none.
+	Batch, BatchMillis float64
+}
+
+// State is everything live at one moment.
+type State struct {
+	Sample
+	// Rates of the last seconds, smoothed.
+	Rate, TakenRate, RefusedRate, UnavailableRate, StoredRate, DuplicateRate float64
+	Queue                                                                    hookgate.QueueStats
+	QueueErr                                                                 error
+	Mode                                                                     hookgate.Mode
+	Guard                                                                    guard.Status
+	Workers                                                                  int
+	Owners                                                                   []int // of metrics.Holdings
+	Sources                                                                  []SourceState
+	Answers                                                                  []StatusRate // by status, of those that occur
+	Store                                                                    storeState
+}
+
+// SourceState is the traffic of one source.
+type SourceState struct {
+	Name string
+	// Rates per second, smoothed.
+	Taken, Refused, Unavailable float64
+	// Last is when something was taken of it; zero if never since the start.
+	Last time.Time
+}
+
+// StatusRate is how many answers of a status there are a second, smoothed.
+type StatusRate struct {
+	Status int     `json:"status"`
+	Rate   float64 `json:"rate"`
+}
+
+// storeState is what the store said when it was asked last.
+type storeState struct {
+	Asked  time.Time
+	Counts hookgate.StoreCounts
+	Err    error
+}
+
+// NewLive returns the live numbers of a gate; Run takes them.
+func NewLive(c LiveConfig) *Live {
+	l := &Live{config: c, last: map[string]time.Time{}, days: map[string]*day{}, streams: map[chan []byte]bool{}}
+	l.before, l.counted = c.Metrics.Snapshot(), time.Now()
+	l.sample(l.counted)
+	return l
+}
+
+// Run takes samples until ctx ends.
+func (l *Live) Run(ctx context.Context) {
+	var both sync.WaitGroup
+	l.sample(time.Now()) // by now the sources are known
+	both.Go(func() { every(ctx, sampleEvery, func() { l.sample(time.Now()) }) })
+	both.Go(func() { every(ctx, askStoreEvery, func() { l.askStore(ctx) }) })
+	both.Wait()
+}
+
+func every(ctx context.Context, period time.Duration, f func()) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// State returns what was seen last, and has the store asked if that is long ago.
+func (l *Live) State(ctx context.Context) State {
+	l.mu.Lock()
+	now := time.Now()
+	l.lookedAt = now
+	asked := l.store.Asked
+	l.mu.Unlock()
+	if now.Sub(asked) > askStoreEvery {
+		l.askStore(ctx)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.now
+	s.Store = l.store
+	return s
+}
+
+// askStore asks the store, if somebody looks.
+func (l *Live) askStore(ctx context.Context) {
+	l.mu.Lock()
+	watched := len(l.streams) > 0 || time.Since(l.lookedAt) < looking
+	l.mu.Unlock()
+	if !watched {
+		return
+	}
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s := storeState{}
+	s.Counts, s.Err = l.config.Store.Counts(asking)
+	if s.Err == nil {
+		s.Err = l.config.Store.Ping(asking)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	s.Asked = time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.store = s
+}
+
+// sample reads everything once and tells those who look.
+func (l *Live) sample(at time.Time) {
+	counted := l.config.Metrics.Snapshot()
+	state := State{Guard: l.config.Guard.Status(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
+	state.Latency = l.config.Guard.Latency()
+	var looked time.Time
+	state.Queue, looked, state.QueueErr = l.config.Guard.LastLook()
+	if looked.IsZero() && state.QueueErr == nil {
+		state.QueueErr = errNotAsked
+	}
+	state.At, state.Depth, state.Lag = at, -1, -1
+	if state.QueueErr == nil {
+		state.Depth, state.Lag = state.Queue.Depth, 0
+		if oldest := state.Queue.OldestEnqueuedAt; !oldest.IsZero() {
+			state.Lag = max(0, at.Sub(oldest))
+		}
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(&state, counted)
+	if l.ring = append(l.ring, state.Sample); len(l.ring) > keep {
+		l.ring = slices.Delete(l.ring, 0, len(l.ring)-keep)
+	}
+	for _, s := range l.ring[max(0, len(l.ring)-smooth):] {
+		n := float64(min(smooth, len(l.ring)))
+		state.TakenRate += s.Taken / n
+		state.RefusedRate += s.Refused / n
+		state.UnavailableRate += s.Unavailable / n
+		state.StoredRate += s.Stored / n
+	}
+	state.Rate = state.TakenRate + state.RefusedRate + state.UnavailableRate
+	state.Store = l.store
+	l.now, l.before, l.counted = state, counted, at
+	l.encoded = nil
+	if len(l.streams) == 0 {
+		return
+	}
+	l.tell(l.encode())
+}
+
+// errNotAsked stands for the queue's state before the guard has looked for the first time.
+var errNotAsked = errors.New("the queue has not been asked yet")
+
+// count fills in what follows from the difference to the sample before; mu must be held.
+func (l *Live) count(state *State, counted metrics.Snapshot) {
+	seconds := state.At.Sub(l.counted).Seconds()
+	if seconds <= 0 {
+		seconds = sampleEvery.Seconds()
+	}
+	type key struct {
+		source string
+		status int
+	}
+	before := map[key]int64{}
+	for _, a := range l.before.Answers {
+		before[key{a.Source, a.Status}] = a.Count
+	}
+	sources := map[string]*SourceState{}
+	statuses := map[int]float64{}
+	for _, a := range counted.Answers {
+		s := sources[a.Source]
+		if s == nil {
+			s = &SourceState{Name: a.Source}
+			sources[a.Source] = s
+		}
+		d := l.days[a.Source]
+		if d == nil {
+			d = &day{}
+			l.days[a.Source] = d
+		}
+		more := a.Count - before[key{a.Source, a.Status}]
+		d.add(state.At, a.Status, more)
+		rate := float64(more) / seconds
+		statuses[a.Status] += rate
+		switch a.Status / 100 {
+		case 2:
+			s.Taken += rate
+			state.Taken += rate
+			if more > 0 {
+				l.last[a.Source] = state.At
+			}
+		case 5:
+			s.Unavailable += rate
+			state.Unavailable += rate
+		default:
+			s.Refused += rate
+			state.Refused += rate
+		}
+	}
+	const blend = 1.0 / smooth
+	old := map[string]SourceState{}
+	for _, s := range l.now.Sources {
+		old[s.Name] = s
+	}
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		s := *sources[name]
+		s.Last = l.last[name]
+		was := old[name]
+		s.Taken, s.Refused, s.Unavailable = smoothed(was.Taken, s.Taken, blend), smoothed(was.Refused, s.Refused, blend), smoothed(was.Unavailable, s.Unavailable, blend)
+		state.Sources = append(state.Sources, s)
+	}
+	for _, was := range l.now.Answers {
+		statuses[was.Status] = smoothed(was.Rate, statuses[was.Status], blend)
+	}
+	for _, status := range slices.Sorted(maps.Keys(statuses)) {
+		if statuses[status] > 0 {
+			state.Answers = append(state.Answers, StatusRate{status, statuses[status]})
+		}
+	}
+	state.Stored = float64(counted.Records-l.before.Records) / seconds
+	state.DuplicateRate = smoothed(l.now.DuplicateRate, float64(counted.Duplicates-l.before.Duplicates)/seconds, blend)
+	if batches := counted.Batches - l.before.Batches; batches > 0 {
+		state.Batch = float64(counted.Records-l.before.Records) / float64(batches)
+		state.BatchMillis = (counted.BatchMillis - l.before.BatchMillis) / float64(batches)
+	}
+}
+
+// smoothed is a running mean that comes to rest at 0.
+func smoothed(was, is, blend float64) float64 {
+	if now := was + blend*(is-was); now > 0.005 {
+		return now
+	}
+	return 0
+}
+
+// Day returns the traffic of a source in the last 24 hours.
+func (l *Live) Day(source string, now time.Time) Day {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.days[source]
+	if d == nil {
+		d = &day{}
+	}
+	return d.until(now)
+}
+
+// encode returns the state in JSON; mu must be held.
+func (l *Live) encode() []byte {
+	if l.encoded == nil {
+		text, err := json.Marshal(l.now.wire())
+		if err != nil {
+			panic(err) // it is made of numbers and texts
+		}
+		l.encoded = text
+	}
+	return l.encoded
+}

@@ -1,0 +1,73 @@
+package dashboard
+
+import "net/http"
+
+// overviewData is what the first page shows before its script takes over.
+type overviewData struct {
+	State
+	wire wire
+	// Empty says that nothing has ever been stored: then the page shows how to send a first webhook.
+	Empty bool
+	// Release are the triggers that say whether a release goes on; nil if this gate has none.
+	Release *releaseAnswer
+	First   *sending // how; nil if this process takes none
+}
+
+// overview shows the gate as it is now.
+func (d *Dashboard) overview(r *http.Request, v *Visitor) (any, error) {
+	s := d.config.Live.State(r.Context())
+	data := overviewData{State: s, wire: s.wire()}
+	if data.Empty = s.Store.Err == nil && s.Store.Counts.Events == 0 && s.Depth <= 0; data.Empty {
+		all, err := readSources(r, v)
+		if err != nil {
+			return nil, err
+		}
+		if len(all.Sources) > 0 {
+			first := d.sendingTo(r, &all.Sources[0])
+			data.First = &first
+		}
+	}
+	var release releaseAnswer
+	switch err := v.Get(r.Context(), "/admin/guard", &release); {
+	case err == nil:
+		data.Release = &release
+	case !isAbsent(err):
+		return nil, err
+	}
+	return data, nil
+}
+
+// releaseAnswer is what GET /admin/guard answers.
+type releaseAnswer struct {
+	Fired    []string
+	Triggers []struct {
+		Name, State, Why, Unit, Action string
+		Value, Limit, Nearness         float64
+		Known                          bool
+	}
+}
+
+// Wire is the state as the script gets it too.
+func (o overviewData) Wire() wire { return o.wire }
+
+// Verdict says in two words how the gate is, Level which colour that has.
+func (o overviewData) Verdict() string {
+	switch {
+	case len(o.wire.Problems) == 0:
+		return "All well"
+	case o.Level() == levelBad:
+		return "Something is wrong"
+	}
+	return "Worth a look"
+}
+
+// Level is described at Verdict.
+func (o overviewData) Level() string {
+	level := ""
+	for _, p := range o.wire.Problems {
+		if level = p.Level; level == levelBad {
+			break
+		}
+	}
+	return level
+}

@@ -1,0 +1,196 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBodies: a body is shown as JSON, as text or as bytes, and cut where it is long; what is shown is what it has.
+func TestBodies(t *testing.T) {
+	long := strings.Repeat("é", shownBody)
+	for name, test := range map[string]struct {
+		body, pretty, raw, hex string // parts; empty: none
+		cut                    int
+	}{
+		"empty":           {},
+		"JSON":            {body: "{\"b\":1.0e2,\"a\":\"<b>\"}", pretty: "{\n  \"b\": 1.0e2,\n  \"a\": \"<b>\"\n}", raw: "{\"b\":1.0e2,\"a\":\"<b>\"}"},
+		"JSON, laid out":  {body: "{\n  \"a\": 1\n}", raw: "{\n  \"a\": 1\n}"},
+		"half of JSON":    {body: `{"a":`, raw: `{"a":`},
+		"text":            {body: "\na=1&b=2\t", raw: "\na=1&b=2\t"},
+		"bytes":           {body: "\x00\xffA", hex: "00000000  00 ff 41"},
+		"control":         {body: "A\x1b[31m", hex: "41 1b 5b"},
+		"no UTF-8":        {body: "caf\xe9", hex: "63 61 66 e9"},
+		"long":            {body: "x" + long, raw: "x" + long[:shownBody-2], cut: shownBody - 1},
+		"many bytes":      {body: strings.Repeat("\x00", shownHex+1), hex: "00000ff0", cut: shownHex},
+		"a long one-line": {body: `["` + long + `"]`, raw: `["é`, pretty: "[\n  \"é", cut: shownBody},
+	} {
+		v := viewBody([]byte(test.body), "/download")
+		if v.Size != int64(len(test.body)) || v.Cut != test.cut || v.Download != "/download" ||
+			!strings.HasPrefix(v.Pretty, test.pretty) || (test.pretty == "") != (v.Pretty == "") ||
+			!strings.HasPrefix(v.Raw, test.raw) || !strings.Contains(v.Hex, test.hex) || (test.hex == "") != (v.Hex == "") {
+			t.Errorf("%s: %d bytes cut at %d, laid out %.60q, raw %.60q, hex %.60q", name, v.Size, v.Cut, v.Pretty, v.Raw, v.Hex)
+		}
+		if test.cut == 0 && test.hex == "" && v.Raw != test.body {
+			t.Errorf("%s is shown as %q", name, v.Raw)
+		}
+	}
+	v := &Visitor{Read: func(_ context.Context, path string) (int, []byte) {
+		return map[string]int{"/there": 200, "/purged": 410, "/broken": 503}[path], []byte("body")
+	}}
+	for path, want := range map[string]string{"/there": "body", "/purged": "", "/broken": "error"} {
+		view, err := readBody(t.Context(), v, path, 4)
+		if got := err != nil; got != (want == "error") || (view != nil) != (want == "body") || view != nil && view.Raw != want {
+			t.Errorf("%s is shown as %+v (error %v)", path, view, err)
+		}
+	}
+	if view, err := readBody(t.Context(), v, "/broken", maxRead+1); err != nil || !view.TooLarge || view.Size != maxRead+1 {
+		t.Errorf("what is too large is shown as %+v (error %v)", view, err)
+	}
+	if !viewBody([]byte("a\r\nb"), "").Returns || viewBody([]byte("a\nb"), "").Returns {
+		t.Error("carriage returns are not told")
+	}
+}
+
+// TestReadFilters: filters are in the address and nothing else is; times are taken as people write them.
+func TestReadFilters(t *testing.T) {
+	query := url.Values{"type": {"a&b"}, "from": {"2026-11-24 14:00"}, "to": {"yesterday"}, "source": {""}, "after": {"5"}, "q": {"x"}, "colour": {"red"}}
+	f := readFilters("/ui/events", query, eventFilters)
+	if got := f.With(); got != "/ui/events?from=2026-11-24T14%3A00%3A00Z&to=yesterday&type=a%26b" {
+		t.Errorf("the address is %s", got)
+	}
+	if got := f.With("type", "", "after", "7"); got != "/ui/events?after=7&from=2026-11-24T14%3A00%3A00Z&to=yesterday" {
+		t.Errorf("the address of another page is %s", got)
+	}
+	if got := f.call("/api/events", "after", ""); got != "/api/events?from=2026-11-24T14%3A00%3A00Z&to=yesterday&type=a%26b" {
+		t.Errorf("the call is %s", got)
+	}
+	if f.With() != readFilters("/ui/events", query, eventFilters).With() || len(f.Chips) != 3 || f.Chips[0].Value != "a&b" || f.Chips[1].Time == nil || f.Chips[2].Time != nil {
+		t.Errorf("the filters that are on are %+v", f.Chips)
+	}
+	if got := readFilters("/ui/events", nil, eventFilters).With(); got != "/ui/events" {
+		t.Errorf("without filters the address is %s", got)
+	}
+	for text, want := range map[string]string{"2026-11-24": "2026-11-24T00:00:00Z", "2026-11-24T14:00:01": "2026-11-24T14:00:01Z", "2026-11-24T14:00:00.25+01:00": "2026-11-24T13:00:00.25Z", "14:00": "", "": ""} {
+		if at, ok := readTime(text); ok != (want != "") || ok && at.Format(time.RFC3339Nano) != want {
+			t.Errorf("%q is read as %s (%t), want %q", text, at, ok, want)
+		}
+	}
+}
+
+// TestTook writes durations of every size.
+func TestTook(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 µs", 49 * time.Microsecond: "49 µs", 1500 * time.Microsecond: "1.5 ms", 64130 * time.Microsecond: "64.13 ms", 999 * time.Millisecond: "999 ms",
+		2 * time.Second: "2 s", 61 * time.Second: "1 min 1 s", 3*time.Hour + 5*time.Minute: "3 h 5 min", 50 * time.Hour: "2 days", -2 * time.Millisecond: "−2 ms",
+	} {
+		if got := took(d); got != want {
+			t.Errorf("%s is written %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestLineage: each stage has the time since the one before, what it tells in words, and the longest a full bar.
+func TestLineage(t *testing.T) {
+	const text = `{"requestId":"r2","source":"s","eventType":"t","stages":[
+		{"stage":"received","timestamp":"2026-11-24T10:00:00Z","metadata":{"remoteAddr":"192.0.2.1:5"}},
+		{"stage":"enqueued","timestamp":"2026-11-24T10:00:00.001Z","metadata":{"partition":3,"position":"0-12345678901234567890"}},
+		{"stage":"retried","timestamp":"2026-11-24T10:00:05.001Z","metadata":{"attempts":4,"lastError":"<b>away</b>"}},
+		{"stage":"odd","timestamp":"2026-11-24T10:00:05Z","metadata":{"b":1,"a":"x"}}]}`
+	var r traceRequest
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		t.Fatal(err)
+	}
+	l := r.lineage("r2")
+	if !l.Own || l.Took != 5*time.Second || l.Outcome != "odd" || len(l.Stages) != 4 {
+		t.Fatalf("the lineage is %+v", l)
+	}
+	for i, want := range []struct {
+		since time.Duration
+		share int
+		notes string
+	}{
+		{0, 0, "from 192.0.2.1:5"}, {time.Millisecond, 0, "partition 3|position 0-12345678901234567890"},
+		{5 * time.Second, 100, "attempts 4|last error <b>away</b>"}, {-time.Millisecond, 0, "a x|b 1"},
+	} {
+		if s := l.Stages[i]; s.Since != want.since || s.Share != want.share || strings.Join(s.Notes, "|") != want.notes {
+			t.Errorf("stage %d is %+v, want %+v", i, s, want)
+		}
+	}
+}
+
+// TestOthers: a request is told of only if neither its event nor its dead letter is shown, and a dead letter's selection is what its page shows.
+func TestOthers(t *testing.T) {
+	const text = `{"events":[{"matched":"messageId","event":{"id":"1","requestId":"r1"}}],"deadLetters":[{"matched":"messageId","deadLetter":{"id":"2","requestId":"r2"}}],
+		"requests":[{"request":{"requestId":"r1"}},{"request":{"requestId":"r2"}},{"request":{"requestId":"r3","outcome":"duplicate"}}],"waiting":0}`
+	var a foundAnswer
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		t.Fatal(err)
+	}
+	if others := a.Others(); len(others) != 1 || others[0].RequestID != "r3" || others[0].Says() != "found to be a duplicate" || a.None() || a.Some() != 0 || a.Waiting == nil {
+		t.Errorf("found are %+v, others %+v", a, a.Others())
+	}
+	for query, want := range map[string]string{
+		"": `{"filter":{"state":"open"}}`, "state=all": `{"all":true}`, "state=all&type=a": `{"filter":{"type":"a"}}`,
+		"state=stored&reason=<b>": `{"filter":{"reason":"\u003cb\u003e","state":"stored"}}`,
+	} {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := lettersData{filters: readFilters("/ui/dead-letters", values, letterFilters)}
+		if got := data.selection(); got != want {
+			t.Errorf("%s selects %s, want %s", query, got, want)
+		}
+	}
+}
+
+// TestHostileRecords: whatever stands in an event or a dead letter stays text on its pages.
+func TestHostileRecords(t *testing.T) {
+	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}`
+	d := newDashboard()
+	at := time.Now()
+	e := event{ID: hostile, Source: hostile, MessageID: hostile, EventType: hostile, OrderingKey: hostile, RequestID: hostile, RemoteAddr: hostile,
+		Position: hostile, SHA256: hostile, Headers: []header{{hostile, hostile}}}
+	l := deadLetter{ID: hostile, State: hostile, Source: hostile, MessageID: hostile, EventType: hostile, OrderingKey: hostile, RequestID: hostile, Reason: hostile,
+		ReplayOf: hostile, PurgedAt: &at, PurgedBy: hostile, PurgeReason: hostile, Headers: []header{{hostile, hostile}}}
+	f := readFilters("/ui/"+hostile, url.Values{"type": {hostile}, "from": {hostile}, "messageId": {hostile}}, eventFilters)
+	way := []lineage{{RequestID: hostile, Outcome: hostile, Stages: []stage{{Name: hostile, Notes: []string{hostile}}}}}
+	body := viewBody([]byte(hostile), "javascript:alert(4)")
+	var found foundAnswer
+	foundText, _ := json.Marshal(map[string]any{"events": []any{map[string]any{"matched": hostile, "event": e}}, "deadLetters": []any{map[string]any{"matched": hostile, "deadLetter": l}},
+		"requests": []any{map[string]any{"request": map[string]any{"requestId": hostile + "2", "messageId": hostile, "firstRequestId": hostile}}}})
+	if err := json.Unmarshal(foundText, &found); err != nil {
+		t.Fatal(err)
+	}
+	v := &Visitor{Name: "n", Role: "admin", CSRF: "c"}
+	for name, pages := range map[string][]any{
+		"events": {
+			eventsData{filters: f, Page: eventsPage{Events: []event{e}, Next: hostile, Partial: true, SearchedTo: &at}, Sources: []string{hostile}, Older: "/?" + hostile, Newer: "/?" + hostile, Tail: hostile},
+			eventsData{filters: f, Query: hostile, Found: &found},
+			eventsData{filters: f, Query: hostile, Found: &foundAnswer{}},
+		},
+		"event":       {eventData{Event: e, Body: &body, Lineage: way, Others: 1}},
+		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile, Selection: hostile}},
+		"deadletter": {letterData{DeadLetter: l, History: []letterAttempt{{ID: hostile, State: hostile, Reason: hostile, LastError: hostile, Attempts: 2, ReplayOf: hostile}},
+			Body: &body, Lineage: way, Stored: &e}},
+	} {
+		for _, data := range pages {
+			w := httptest.NewRecorder()
+			d.render(w, 200, name, d.view(&page{Title: "t"}, v, data))
+			page := w.Body.String()
+			if strings.Contains(page, "<script>alert") || strings.Contains(page, "<img") || strings.Contains(page, hostile) || strings.Contains(page, `"javascript:`) ||
+				!strings.Contains(page, "&lt;script&gt;alert(1)") {
+				t.Errorf("%s: a text became something else:\n%s", name, page)
+			}
+		}
+	}
+	if !slices.Contains(eventsData{filters: f}.Hidden(), "messageId") {
+		t.Error("a filter without a field is lost when the form is sent")
+	}
+}

@@ -1,0 +1,72 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Visitor is whoever looks at a page, and what he may read.
+type Visitor struct {
+	// Name of his token, and its role.
+	Name string
+	Role hookgate.Role
+	// CSRF is what his scripts send with a call that changes something, in the header X-CSRF-Token. Empty if he has come without a session.
+	CSRF string
+	// Read answers a GET call of the JSON interface as he would get it.
+	Read func(ctx context.Context, path string) (status int, body []byte)
+	// Renew reports whether he may still look: his token may have been revoked since.
+	Renew func(context.Context) bool
+}
+
+// Operator reports whether the visitor may steer the gate, Admin whether he may do everything.
+func (v *Visitor) Operator() bool { return v != nil && v.Role.Covers(hookgate.RoleOperator) }
+
+// Admin is described at Operator.
+func (v *Visitor) Admin() bool { return v != nil && v.Role.Covers(hookgate.RoleAdmin) }
+
+// APIError is an answer of the JSON interface that is no success.
+type APIError struct {
+	Status int
+	Told   string
+}
+
+func (e *APIError) Error() string { return fmt.Sprintf("%d: %s", e.Status, e.Told) }
+
+// isAbsent reports whether an error means that there is no such call, or nothing where it looks.
+func isAbsent(err error) bool {
+	var told *APIError
+	return errors.As(err, &told) && told.Status == http.StatusNotFound
+}
+
+// Get reads the answer of a GET call into v. An error is an *APIError if that is what the call answered.
+func (v *Visitor) Get(ctx context.Context, path string, to any) error {
+	status, body := v.Read(ctx, path)
+	if status != http.StatusOK {
+		var answer struct{ Error string }
+		if err := json.Unmarshal(body, &answer); err != nil {
+			answer.Error = http.StatusText(status)
+		}
+		return &APIError{status, answer.Error}
+	}
+	if err := json.Unmarshal(body, to); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", path, err)
+	}
+	return nil
+}
+
+type visitorKey struct{}
+
+func withVisitor(ctx context.Context, v *Visitor) context.Context {
+	return context.WithValue(ctx, visitorKey{}, v)
+}
+
+// visitorOf returns the visitor of a page.
+func visitorOf(r *http.Request) *Visitor {
+	v, _ := r.Context().Value(visitorKey{}).(*Visitor)
+	return v
+}

@@ -1,0 +1,209 @@
+package httpd
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// csrfHeader is where a call that changes something, made with a session, shows that a page of this gate makes it.
+	csrfHeader = "X-CSRF-Token"
+	// renewAfter is how old the note of a session's last use may be before it is written anew.
+	renewAfter = time.Minute
+	// maxEnded is how many sessions that were signed out are remembered until they would have run out anyway; then the oldest goes.
+	maxEnded = 10_000
+)
+
+// session is what a cookie says of the one who has it: that he has shown the token with this hash. What the token may do, and
+// whether it still may, is looked up at every request.
+//
+// A cookie is sealed and stands in no table, so that every process that has the same admin tokens takes it, also after a restart and while
+// the store is away:
+//
+//	nonce, 12 | AES-256-GCM: hash of the token, 32 | id, 16 | begun, 8 | used, 8    times in seconds of Unix
+type session struct {
+	token       [sha256.Size]byte
+	id          [16]byte
+	begun, used time.Time
+}
+
+const sessionBytes = sha256.Size + 16 + 8 + 8
+
+// sessions seals and opens cookies.
+type sessions struct {
+	name      string // of the cookie: gates with other tokens on the same host have another
+	keys      []sessionKey
+	idle, max time.Duration
+
+	mu    sync.Mutex // guards all below, for a few instructions at a time
+	ended map[[16]byte]bool
+	order [][16]byte // of ended, the oldest first
+}
+
+type sessionKey struct {
+	seal cipher.AEAD
+	csrf []byte
+}
+
+// newSessions derives the keys from the admin tokens of the configuration. The first one seals; cookies of the others are
+// taken too, so that a token can be replaced without signing people out.
+func newSessions(tokens []string, idle, max time.Duration) *sessions {
+	if len(tokens) == 0 {
+		tokens = []string{rand.Text()}
+	}
+	s := &sessions{idle: idle, max: max, ended: map[[16]byte]bool{}}
+	for _, token := range tokens {
+		block, err1 := aes.NewCipher(derive(token, "session", 32))
+		seal, err2 := cipher.NewGCM(block)
+		if err := errors.Join(err1, err2); err != nil {
+			panic(err) // the length of the key is right
+		}
+		s.keys = append(s.keys, sessionKey{seal, derive(token, "csrf", 32)})
+	}
+	s.name = "hookgate_" + hex.EncodeToString(derive(tokens[0], "cookie", 4))
+	return s
+}
+
+func derive(token, purpose string, length int) []byte {
+	key, err := hkdf.Key(sha256.New, []byte(token), nil, "hookgate dashboard "+purpose, length)
+	if err != nil {
+		panic(err) // the length is far below what HKDF gives
+	}
+	return key
+}
+
+// begin returns the session of whoever has just shown a token.
+func (s *sessions) begin(token [sha256.Size]byte, now time.Time) session {
+	n := session{token: token, begun: now, used: now}
+	rand.Read(n.id[:]) // never fails
+	return n
+}
+
+// write sets the cookie of a session.
+func (s *sessions) write(w http.ResponseWriter, r *http.Request, n session) {
+	plain := make([]byte, 0, sessionBytes)
+	plain = append(append(plain, n.token[:]...), n.id[:]...)
+	plain = binary.BigEndian.AppendUint64(plain, uint64(n.begun.Unix()))
+	plain = binary.BigEndian.AppendUint64(plain, uint64(n.used.Unix()))
+	nonce := make([]byte, s.keys[0].seal.NonceSize())
+	rand.Read(nonce)
+	s.set(w, r, base64.RawURLEncoding.EncodeToString(s.keys[0].seal.Seal(nonce, nonce, plain, []byte(s.name))), int(s.max.Seconds()))
+}
+
+// clear removes the cookie.
+func (s *sessions) clear(w http.ResponseWriter, r *http.Request) { s.set(w, r, "", -1) }
+
+func (s *sessions) set(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: s.name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		// Whoever writes this header himself shuts out nobody but himself.
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+	})
+}
+
+// read returns the session of a request, if it has one that has neither been ended nor run out.
+func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
+	cookie, err := r.Cookie(s.name)
+	if err != nil {
+		return n, false
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cookie.Value)
+	if err != nil {
+		return n, false
+	}
+	for i := range s.keys {
+		size := s.keys[i].seal.NonceSize()
+		if len(sealed) != size+sessionBytes+s.keys[i].seal.Overhead() {
+			return n, false
+		}
+		plain, err := s.keys[i].seal.Open(nil, sealed[:size], sealed[size:], []byte(s.name))
+		if err != nil {
+			continue
+		}
+		copy(n.token[:], plain)
+		copy(n.id[:], plain[sha256.Size:])
+		n.begun = time.Unix(int64(binary.BigEndian.Uint64(plain[sha256.Size+16:])), 0)
+		n.used = time.Unix(int64(binary.BigEndian.Uint64(plain[sha256.Size+24:])), 0)
+		return n, !now.After(n.begun.Add(s.max)) && !now.After(n.used.Add(s.idle)) && !s.isEnded(n.id)
+	}
+	return n, false
+}
+
+// csrf returns what a page of the session sends with calls that change something. It stays the same while the session lasts.
+func (s *sessions) csrf(n session) string {
+	mac := hmac.New(sha256.New, s.keys[0].csrf)
+	mac.Write(n.id[:])
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// meant reports whether a request that changes something was made by a page of this gate: it is not from another origin, and it
+// has what only such a page knows.
+func (s *sessions) meant(r *http.Request, n session, token string) bool {
+	if http.NewCrossOriginProtection().Check(r) != nil {
+		return false
+	}
+	return subtle.ConstantTimeCompare([]byte(token), []byte(s.csrf(n))) == 1
+}
+
+// end signs a session out: a copy of its cookie opens nothing more in this process.
+func (s *sessions) end(n session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended[n.id] {
+		return
+	}
+	if len(s.order) == maxEnded {
+		delete(s.ended, s.order[0])
+		s.order = s.order[1:]
+	}
+	s.ended[n.id] = true
+	s.order = append(s.order, n.id)
+}
+
+func (s *sessions) isEnded(id [16]byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended[id]
+}
+
+// bySession finds out who makes the call by its cookie, as authorise does by a token. found is false if it has none.
+func (c *call) bySession() (who actor, found bool, err error) {
+	s, now := c.server, time.Now()
+	n, ok := s.sessions.read(c.request, now)
+	if !ok {
+		return who, false, nil
+	}
+	switch who, err = s.findHash(c.request.Context(), n.token, now); {
+	case errors.Is(err, unknownToken):
+		return who, true, goneToken
+	case err != nil:
+		return who, true, err
+	}
+	c.csrf = s.sessions.csrf(n)
+	if now.Sub(n.used) >= renewAfter && c.outer == nil {
+		n.used = now
+		s.sessions.write(c, c.request, n)
+	}
+	if c.route.Action != "" && !s.sessions.meant(c.request, n, c.request.Header.Get(csrfHeader)) {
+		return who, true, errNotMeant
+	}
+	return who, true, nil
+}
+
+// goneToken is one of the configuration that was known when the session began. It is no guess, and counts as no failed login.
+const goneToken refusedToken = "is not one of this gate any more"
+
+// errNotMeant refuses a change that a page elsewhere may have made a browser ask for.
+var errNotMeant = errors.New("a call that changes something takes, with a session, the header " + csrfHeader + " and must come from a page of this gate")

@@ -1,0 +1,315 @@
+package paging
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+const (
+	// firstWindow and maxWindow are how many events a search looks at in one read when it must look at each.
+	firstWindow, maxWindow = 64, 1 << 16
+	// wantedRead is how long such a read should take.
+	wantedRead = 50 * time.Millisecond
+)
+
+// Searcher is what a search needs of a store. Queries have a ? for each argument.
+type Searcher interface {
+	// Keys runs a query for keys, whose columns are numbers or text as said.
+	Keys(ctx context.Context, query string, args []any, numbers []bool) ([]Key, error)
+	// Rows runs a query that lacks the columns of events: the rest, from FROM on.
+	Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error)
+	// Prefix bounds what begins with p: it is at least from, below to unless that is empty, and fulfils a condition on message_id, unless
+	// that is empty, whose argument is p in bytes.
+	Prefix(p string) (from, to, condition string)
+	// Contains is the condition that the body contains what ? stands for, which is bytes.
+	Contains() string
+	// Unindexed is the name of a column for a condition that no index should be used for.
+	Unindexed(column string) string
+}
+
+// Search implements hookgate.Reader.
+//
+// What an index serves is read with a limit. If the filter has more, the index is passed over in windows: the key that stands
+// so many events further is looked up, and what matches up to there is read. So a read ends in time however rare the matches
+// are, and the search knows how far it has come. Nothing is held between two reads.
+func Search(ctx context.Context, q hookgate.EventSearch, store Searcher) (page hookgate.EventPage, err error) {
+	s := search{q: q, store: store, window: firstWindow, begun: time.Now()}
+	s.plan()
+	if err := s.run(ctx, &page); err != nil {
+		return hookgate.EventPage{}, fmt.Errorf("search events: %w", err)
+	}
+	return page, nil
+}
+
+// search is a search on its way.
+type search struct {
+	q     hookgate.EventSearch
+	store Searcher
+	order *order
+	// spans are the ranges of the index that hold all that can match, newest first, and filter is what must be looked at in each event.
+	spans  []span
+	filter conditions
+
+	window int
+	begun  time.Time
+}
+
+// plan chooses the order and divides the filter into what its index serves and the rest.
+func (s *search) plan() {
+	f := &s.q.EventFilter
+	s.order = byStored
+	switch {
+	case s.q.Stored:
+	case !f.RequestID.IsZero():
+		s.order = byRequest
+	case f.MessageID != "" || f.MessageIDPrefix != "":
+		s.order = byMessage
+	case f.EventType != "":
+		s.order = byReceipt
+	case !f.From.IsZero() || !f.To.IsZero():
+		s.order = byRequest
+	}
+	all := span{}
+	equal := func(column, value string, indexed bool) {
+		switch {
+		case value == "":
+		case indexed:
+			all.add(column+" = ?", []any{value})
+		default:
+			s.filter.add(s.store.Unindexed(column)+" = ?", []any{value})
+		}
+	}
+	equal("source", f.Source, false)
+	equal("ordering_key", f.OrderingKey, false)
+	equal("event_type", f.EventType, s.order == byReceipt)
+	equal("message_id", f.MessageID, s.order == byMessage)
+	if !f.RequestID.IsZero() {
+		equal("request_id", f.RequestID.String(), s.order == byRequest)
+	}
+	if f.MessageIDPrefix != "" {
+		from, to, condition := s.store.Prefix(f.MessageIDPrefix)
+		s.bound(&all, byMessage, from, true)
+		if to != "" {
+			s.bound(&all, byMessage, to, false)
+		}
+		if condition != "" {
+			s.filter.add(condition, []any{[]byte(f.MessageIDPrefix)})
+		}
+	}
+	if !f.From.IsZero() {
+		s.bound(&all, byReceipt, f.From.UnixMicro(), true)
+	}
+	if !f.To.IsZero() {
+		s.bound(&all, byReceipt, f.To.UnixMicro(), false)
+	}
+	if f.BodyContains != "" {
+		s.filter.add(s.store.Contains(), []any{[]byte(f.BodyContains)})
+	}
+	s.spans = []span{all}
+	if s.order == byRequest && f.RequestID.IsZero() {
+		s.requestSpans(all)
+	}
+}
+
+// bound adds the condition that the first column of an order is at least a value (low), or below it: to the range if that is the order
+// of the search, else to the filter.
+func (s *search) bound(in *span, of *order, value any, low bool) {
+	if s.order == of {
+		in.narrow(value, low, low)
+		return
+	}
+	operator := " < ?"
+	if low {
+		operator = " >= ?"
+	}
+	s.filter.add(s.store.Unindexed(of.columns[0].name)+operator, []any{value})
+}
+
+// requestSpans bounds request ids by the times of receipt. An id tells that time, but for a replay, whose id is younger: what was received before
+// To may therefore stand behind it, among the replays.
+func (s *search) requestSpans(all span) {
+	if !s.q.From.IsZero() {
+		all.narrow(hookgate.FirstRequestID(s.q.From).String(), true, true)
+	}
+	if s.q.To.IsZero() {
+		s.spans = []span{all}
+		return
+	}
+	end := hookgate.FirstRequestID(s.q.To.Add(time.Millisecond)).String()
+	replays := all.clone()
+	replays.add("replay_of <> ''", nil)
+	replays.narrow(end, true, true)
+	all.narrow(end, false, false)
+	s.spans = []span{replays, all}
+}
+
+func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
+	var from Key // behind which it goes on
+	var err error
+	if s.q.Cursor != "" {
+		if from, err = s.order.parse(s.q.Cursor); err != nil {
+			return err
+		}
+	}
+	var newest Key // before anything is read, so that what is stored meanwhile is newer
+	for i := 0; from == nil && newest == nil && i < len(s.spans); i++ {
+		if newest, err = s.edge(ctx, s.spans[i]); err != nil {
+			return err
+		}
+	}
+	spans := s.spans
+	if s.q.Newer {
+		slices.Reverse(spans)
+	}
+	limit := max(s.q.Limit, 1)
+	reached := from
+	more := false
+	for _, span := range spans {
+		events, last, broken, err := s.through(ctx, span, from, limit+1-len(page.Events))
+		if err != nil {
+			return err
+		}
+		page.Events = append(page.Events, events...)
+		if last != nil {
+			reached = last
+		}
+		if more = broken; broken || len(page.Events) > limit {
+			break
+		}
+	}
+	if len(page.Events) > limit {
+		page.Events, more = page.Events[:limit], true
+		reached = s.order.key(&page.Events[limit-1])
+	} else if more && len(page.Events) < limit {
+		page.Partial = true
+		if page.SearchedTo, err = s.receivedAt(ctx, reached); err != nil {
+			return err
+		}
+	}
+	if from == nil {
+		from = newest
+	}
+	s.turn(page, from, reached, more)
+	return nil
+}
+
+// turn makes the cursors of a page that begins at from and ends at reached.
+func (s *search) turn(page *hookgate.EventPage, from, reached Key, more bool) {
+	if s.q.Newer {
+		slices.Reverse(page.Events)
+		page.Newer = s.order.cursor(reached)
+		if n := len(page.Events); n > 0 {
+			page.Older = s.order.cursor(s.order.key(&page.Events[n-1]))
+		}
+		return
+	}
+	if more {
+		page.Older = s.order.cursor(reached)
+	}
+	page.Newer = s.order.cursor(from)
+	if len(page.Events) > 0 {
+		page.Newer = s.order.cursor(s.order.key(&page.Events[0]))
+	}
+}
+
+// through reads at most want events that match behind a key, in one range of the index. last is the last key that it has looked at, and broken says
+// that there are more which it has not.
+func (s *search) through(ctx context.Context, in span, from Key, want int) (found []hookgate.Event, last Key, broken bool, err error) {
+	var end Key // of the range, if events may come while it is read
+	if s.q.Newer {
+		if end, err = s.edge(ctx, in); err != nil || end == nil {
+			return nil, nil, false, err
+		}
+	}
+	for {
+		until, full := end, true
+		if len(s.filter.texts) > 0 {
+			next, err := s.ahead(ctx, in, from, s.window-1)
+			if err != nil {
+				return nil, nil, false, err
+			}
+			if full = next == nil; !full {
+				until = next
+			}
+		}
+		started := time.Now()
+		events, err := s.rows(ctx, in, from, until, want-len(found))
+		if err != nil {
+			return nil, nil, false, err
+		}
+		found = append(found, events...)
+		if until != nil {
+			last = until
+		}
+		switch {
+		case len(found) >= want || full:
+			return found, last, false, nil
+		case s.q.Patience > 0 && time.Since(s.begun) > s.q.Patience:
+			return found, last, true, nil
+		}
+		from = until
+		switch took := time.Since(started); {
+		case took < wantedRead/2:
+			s.window = min(2*s.window, maxWindow)
+		case took > 2*wantedRead:
+			s.window = max(s.window/4, 1)
+		}
+	}
+}
+
+// rows reads events behind a key, up to another one that may be nil.
+func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) ([]hookgate.Event, error) {
+	c := in.clone()
+	if from != nil {
+		s.order.behind(&c, from, s.q.Newer, false)
+	}
+	if until != nil {
+		s.order.behind(&c, until, !s.q.Newer, true)
+	}
+	c.texts, c.args = append(c.texts, s.filter.texts...), append(c.args, s.filter.args...)
+	where, args := c.where(s.order)
+	return s.store.Rows(ctx, "FROM webhook_events"+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", append(args, int64(limit)))
+}
+
+// ahead returns the key that stands skip further than the next one behind from, or nil if there are no more so many.
+func (s *search) ahead(ctx context.Context, in span, from Key, skip int) (Key, error) {
+	c := in.clone()
+	if from != nil {
+		s.order.behind(&c, from, s.q.Newer, false)
+	}
+	return s.key(ctx, c, s.q.Newer, skip)
+}
+
+// edge returns the newest key of a range, or nil.
+func (s *search) edge(ctx context.Context, in span) (Key, error) {
+	return s.key(ctx, in, false, 0)
+}
+
+func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
+	where, args := c.where(s.order)
+	query := "SELECT " + s.order.names() + " FROM webhook_events" + where + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
+	keys, err := s.store.Keys(ctx, query, append(args, int64(skip)), s.order.numbers())
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	return keys[0], nil
+}
+
+// receivedAt returns when the event that stands at the key was received; zero in the order of message ids.
+func (s *search) receivedAt(ctx context.Context, key Key) (time.Time, error) {
+	if s.order == byMessage || key == nil {
+		return time.Time{}, nil
+	}
+	if s.order == byReceipt {
+		return time.UnixMicro(key[0].(int64)).UTC(), nil
+	}
+	keys, err := s.store.Keys(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+" = ?", key, []bool{true})
+	if err != nil || len(keys) == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMicro(keys[0][0].(int64)).UTC(), nil
+}

@@ -1,0 +1,65 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/paging"
+)
+
+// Search implements hookgate.Reader. Each of its reads is a statement of its own, so that the statement time-out bounds a read and not the search. A
+// caller who leaves ends its connection's statement.
+func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.EventPage, error) {
+	if !possibleEvents(q.EventFilter) {
+		return hookgate.EventPage{}, nil
+	}
+	if text, err := url.PathUnescape(q.Cursor); err != nil || !storable(text) {
+		return hookgate.EventPage{}, fmt.Errorf("cursor %.40q is of no search: %w", q.Cursor, hookgate.ErrNotFound)
+	}
+	return paging.Search(ctx, q, searcher{s})
+}
+
+// searcher implements paging.Searcher.
+type searcher struct{ *Store }
+
+func (s searcher) Keys(ctx context.Context, query string, args []any, numbers []bool) (keys []paging.Key, err error) {
+	read := numbered(query, args)
+	read.row = func(r row) error {
+		key := make(paging.Key, len(numbers))
+		for i := range key {
+			if numbers[i] {
+				key[i] = r.int(i)
+			} else {
+				key[i] = r.text(i)
+			}
+		}
+		keys = append(keys, key)
+		return nil
+	}
+	return keys, s.read(ctx, read)
+}
+
+func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []hookgate.Event, err error) {
+	read := numbered("SELECT "+eventColumns+" "+rest, args)
+	read.row = func(r row) error {
+		e, err := scanEvent(r)
+		events = append(events, e)
+		return err
+	}
+	return events, s.read(ctx, read)
+}
+
+func (searcher) Prefix(p string) (from, to, condition string) {
+	from = validPrefix(p)
+	if from != p {
+		condition = bytesCondition("message_id", p)
+	}
+	return from, afterPrefix(from), condition
+}
+
+func (searcher) Contains() string { return bodyContains }
+
+// Unindexed implements paging.Searcher: the planner has statistics.
+func (searcher) Unindexed(column string) string { return column }

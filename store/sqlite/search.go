@@ -1,0 +1,50 @@
+package sqlite
+
+import (
+	"context"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/paging"
+)
+
+// Search implements hookgate.Reader. A caller who leaves interrupts its reads.
+func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.EventPage, error) {
+	return paging.Search(ctx, q, searcher{s})
+}
+
+// searcher implements paging.Searcher.
+type searcher struct{ *Store }
+
+func (s searcher) Keys(ctx context.Context, query string, args []any, numbers []bool) (keys []paging.Key, err error) {
+	err = s.query(ctx, query, args, func(row *sqlite.Stmt) error {
+		key := make(paging.Key, len(numbers))
+		for i := range key {
+			if numbers[i] {
+				key[i] = row.ColumnInt64(i)
+			} else {
+				key[i] = row.ColumnText(i)
+			}
+		}
+		keys = append(keys, key)
+		return nil
+	})
+	return keys, err
+}
+
+func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []hookgate.Event, err error) {
+	err = s.query(ctx, "SELECT "+eventColumns+" "+rest, args, func(row *sqlite.Stmt) error {
+		e, err := scanEvent(row)
+		events = append(events, e)
+		return err
+	})
+	return events, err
+}
+
+func (searcher) Prefix(p string) (from, to, condition string) { return p, afterPrefix(p), "" }
+
+func (searcher) Contains() string { return bodyContains }
+
+// Unindexed implements paging.Searcher: with a + before it no index is considered.
+func (searcher) Unindexed(column string) string { return "+" + column }
