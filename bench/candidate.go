@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/hookgate/hookgate/load"
 )
 
 // candidate is a server that is compared with others: a bare one, or hookgate with its backends and settings.
@@ -20,6 +22,10 @@ type candidate struct {
 	shared *backendOptions
 	// settings of hookgate, as environment.
 	settings []string
+	// prepare changes what the stopped gate keeps, once it has made its schemas; nil if nothing is changed.
+	prepare func(context.Context, *stand) error
+	// bearer makes the client show a key instead of signing.
+	bearer bool
 	// ingest is the number of processes that take webhooks, beside one that stores; 0 for one process that does both.
 	ingest int
 	// versus is the column to compare with; empty for none.
@@ -81,13 +87,19 @@ type stand struct {
 	worker   *server
 	backends *backends
 	dir      string
+	// listen is the address of a single server; empty for a free port.
+	listen      string
+	credentials load.Credentials
 	// piles says that nothing stores what is sent, for now.
 	piles bool
 }
 
 // start starts the candidate with everything that it needs fresh, in a folder that is removed when it stops.
 func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
-	st := &stand{}
+	st := &stand{credentials: load.Credentials{HMACSecret: secret}}
+	if c.bearer {
+		st.credentials = load.Credentials{BearerKey: secret}
+	}
 	defer func() {
 		if err != nil {
 			st.stop()
@@ -101,6 +113,15 @@ func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
 			return nil, err
 		}
 	}
+	if c.prepare != nil {
+		if err := c.serve(ctx, st); err != nil {
+			return nil, err
+		}
+		st.rest()
+		if err := c.prepare(ctx, st); err != nil {
+			return nil, err
+		}
+	}
 	return st, c.serve(ctx, st)
 }
 
@@ -110,11 +131,17 @@ func (c *candidate) serve(ctx context.Context, st *stand) error {
 		return c.serveBare(ctx, st)
 	}
 	env := slices.Clone(c.settings)
+	if c.bearer {
+		env = append(env, "WEBHOOK_BEARER_KEY="+secret)
+	}
 	if st.backends != nil {
 		env = append(env, st.backends.env()...)
 	}
 	for i := range max(c.ingest, 1) {
 		args := []string{"--data-dir", filepath.Join(st.dir, fmt.Sprint("data", i))}
+		if st.listen != "" {
+			args = append(args, "--listen", st.listen) // the last one counts
+		}
 		if c.ingest > 0 {
 			args = append(args, "--role", "ingest")
 		}

@@ -37,7 +37,7 @@ func backlog(ctx context.Context, d *document, s settings, gate string) error {
 
 func drainBacklog(ctx context.Context, d *document, experiment, name string, s settings, gate string, round int) error {
 	c := candidate{name: name, gate: gate, shared: everysec, settings: []string{highWater}, ingest: 1}
-	st := &stand{piles: true}
+	st := &stand{piles: true, credentials: load.Credentials{HMACSecret: secret}}
 	defer st.stop()
 	var err error
 	if st.dir, err = os.MkdirTemp("", "hookgate-bench-"); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -76,9 +75,8 @@ func (s *server) drained(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errNotDrained)
 	defer cancel()
 	return waitUntil(ctx, func() (bool, error) {
-		var health struct{ Queue struct{ Depth *int64 } }
-		err := s.get(ctx, "/api/health", func(body []byte) error { return json.Unmarshal(body, &health) })
-		return health.Queue.Depth != nil && *health.Queue.Depth == 0, err
+		depth, err := s.depth(ctx)
+		return depth == 0, err
 	})
 }
 

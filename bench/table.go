@@ -30,6 +30,19 @@ func (f *figures) writeTable(w io.Writer, experiment string) {
 	writeMarkdown(w, rows)
 }
 
+// writeTransposed writes some figures of an experiment, a row for each server, where those are many.
+func (f *figures) writeTransposed(w io.Writer, experiment string, names []string) {
+	rows := [][]string{append([]string{""}, names...)}
+	for _, server := range f.servers(experiment) {
+		row := []string{server}
+		for _, name := range names {
+			row = append(row, f.find(experiment, server, name).cell())
+		}
+		rows = append(rows, row)
+	}
+	writeMarkdown(w, rows)
+}
+
 // cell is what stands in the table for a figure.
 func (f *figure) cell() string {
 	if f == nil {

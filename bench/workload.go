@@ -68,7 +68,7 @@ func (st *stand) replay(ctx context.Context, g load.Generator, rate float64, con
 		senders.Go(func() {
 			summaries[i], errs[i] = load.Replay(ctx, load.Config{
 				Input: &inputs[i], Target: s.url, Rate: rate / float64(n), Concurrency: max(connections/n, 1),
-				Credentials: load.Credentials{HMACSecret: secret}, Retry: load.DefaultRetry, Latencies: latencies[i],
+				Credentials: st.credentials, Retry: load.DefaultRetry, Latencies: latencies[i],
 			})
 			if errs[i] == nil && summaries[i].Accepted != counts[i] {
 				errs[i] = fmt.Errorf("%d of %d events were accepted: %s", summaries[i].Accepted, counts[i], summaries[i].LastError)
