@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hookgate/hookgate/load"
@@ -39,7 +40,9 @@ func startTimes(ctx context.Context, d *document, s settings, gate string) error
 	for _, c := range pairings {
 		d.atMost(c.name+": start to ready with a backlog of 100,000, s", d.figures.find(experiment, c.name, startToReady).Median/1000, targetReady)
 		d.atMost(c.name+": SIGKILL to the next 202, s", d.figures.find(experiment, c.name, killToAnswer).Median/1000, targetBack)
-		d.atMost(c.name+": memory with that backlog, MiB", d.figures.find(experiment, c.name, backlogMemory).Max, targetMemoryMiB)
+		for _, name := range []string{pileMemory, drainMemory} {
+			d.atMost(c.name+": "+name, d.figures.find(experiment, c.name, name).Max, targetMemoryMiB)
+		}
 	}
 	d.writeVerdicts(os.Stdout, first)
 	return nil
@@ -47,10 +50,11 @@ func startTimes(ctx context.Context, d *document, s settings, gate string) error
 
 // The figures of this experiment.
 const (
-	startToReady  = "start to ready, ms"
-	startToDrain  = "start to drained, ms"
-	killToAnswer  = "SIGKILL to 202, ms"
-	backlogMemory = "peak memory with the backlog, MiB"
+	startToReady = "start to ready, ms"
+	startToDrain = "start to drained, ms"
+	killToAnswer = "SIGKILL to 202, ms"
+	pileMemory   = "peak memory while 100,000 pile up, MiB"
+	drainMemory  = "peak memory while they are drained, MiB"
 )
 
 // startWithBacklog has a gate that stores next to nothing pile up a backlog, and starts one that stores.
@@ -70,6 +74,7 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	if err != nil {
 		return err
 	}
+	d.figures.add(experiment, c.name, pileMemory, "MiB", piled)
 	st.rest()
 	storing := *c
 	storing.settings = []string{highWater}
@@ -94,13 +99,15 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	}
 	d.figures.add(experiment, c.name, startToDrain, "ms", milliseconds(time.Since(begin)))
 	peak, err := gate.memory("VmHWM")
-	d.figures.add(experiment, c.name, backlogMemory, "MiB", max(peak, piled))
+	d.figures.add(experiment, c.name, drainMemory, "MiB", peak)
 	return err
 }
 
 // killUnderLoad kills a gate while it is sent as much as it takes, and starts it again at once, as what supervises it would.
 func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment string, s settings, round int) error {
-	st, err := c.start(ctx)
+	quiet := *c
+	quiet.settings = append(slices.Clone(c.settings), "HOOKGATE_LOG_LEVEL=error") // the end of the load refuses what is under way
+	st, err := quiet.start(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,7 +149,7 @@ func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment s
 	begin := time.Now()
 	gate.kill()
 	st.servers = nil
-	if err := c.serve(ctx, st); err != nil {
+	if err := quiet.serve(ctx, st); err != nil {
 		return err
 	}
 	again := st.servers[0]
