@@ -535,7 +535,7 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 func TestLookAfterConflict(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
-	epochs := acquireAll(t, s, 0)
+	epochs := storetest.AcquireBench(t, s, 0)
 	apply := func(records ...hookgate.Record) hookgate.Outcome {
 		t.Helper()
 		o, err := s.Apply(t.Context(), &hookgate.Batch{Records: records, Epochs: epochs, Worker: "w", ProcessedAt: time.Now(), Attempts: 1})
