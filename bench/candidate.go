@@ -125,6 +125,16 @@ func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
 	return st, c.serve(ctx, st)
 }
 
+// profiled returns the candidate with a file for its CPU profile, if one is wanted.
+func (c *candidate) profiled(s settings, name string, round int) *candidate {
+	once := *c
+	if s.profile != "" && c.gate != "" {
+		file := fmt.Sprintf("%s-%d.pprof", strings.NewReplacer(", ", "-", " ", "-").Replace(name), round)
+		once.settings = append(slices.Clone(c.settings), "BENCH_CPU_PROFILE="+filepath.Join(s.profile, file))
+	}
+	return &once
+}
+
 // serve starts the candidate's servers on a stand.
 func (c *candidate) serve(ctx context.Context, st *stand) error {
 	if c.gate == "" {

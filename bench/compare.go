@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // compare runs the bare servers and the pairings of hookgate in turn, several times.
@@ -21,11 +20,7 @@ func compare(ctx context.Context, d *document, s settings, gate string) error {
 		// In turn, so that what else the machine does falls on all.
 		for _, c := range candidates {
 			progress("round %d of %d: %s", round+1, s.Rounds, c.name)
-			once := *c
-			if s.profile != "" && c.gate != "" {
-				once.settings = append(once.settings, "BENCH_CPU_PROFILE="+filepath.Join(s.profile, fmt.Sprintf("%s-%d.pprof", c.name, round)))
-			}
-			if err := once.run(ctx, d, experiment, round); err != nil {
+			if err := c.profiled(s, c.name, round).run(ctx, d, experiment, round); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}

@@ -61,7 +61,7 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 			return err
 		}
 		progress("round %d of %d: %s, filled", round+1, s.Rounds, experiment)
-		if err := filled.serve(ctx, st); err != nil {
+		if err := filled.profiled(s, experiment, round).serve(ctx, st); err != nil {
 			return err
 		}
 		if err := filled.round(ctx, d, experiment, st, round); err != nil {
