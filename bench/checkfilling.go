@@ -42,7 +42,7 @@ func checkSample(ctx context.Context, s *server, r *sample) error {
 	var listed struct {
 		Events []struct{ ID, RequestID, SHA256 string }
 	}
-	if err := s.get(ctx, "/api/events?messageId="+url.QueryEscape(r.MessageID), func(body []byte) error { return json.Unmarshal(body, &listed) }); err != nil {
+	if err := s.getJSON(ctx, "/api/events?messageId="+url.QueryEscape(r.MessageID), &listed); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(r.Body)
@@ -61,7 +61,7 @@ func checkSample(ctx context.Context, s *server, r *sample) error {
 	var trace struct {
 		Requests []struct{ Stages []struct{ Stage string } }
 	}
-	if err := s.get(ctx, "/api/trace/"+r.MessageID, func(body []byte) error { return json.Unmarshal(body, &trace) }); err != nil {
+	if err := s.getJSON(ctx, "/api/trace/"+r.MessageID, &trace); err != nil {
 		return err
 	}
 	var stages []string
@@ -104,6 +104,11 @@ func (s *server) get(ctx context.Context, path string, read func(body []byte) er
 		return fmt.Errorf("GET %s: %s %s", path, resp.Status, body)
 	}
 	return read(body)
+}
+
+// getJSON reads JSON from the gate's read API.
+func (s *server) getJSON(ctx context.Context, path string, into any) error {
+	return s.get(ctx, path, func(body []byte) error { return json.Unmarshal(body, into) })
 }
 
 // post sends one signed webhook.

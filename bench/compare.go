@@ -58,6 +58,9 @@ func withOther(candidates []*candidate, binary string) (all []*candidate) {
 		if c.gate != "" {
 			other := *c
 			other.name, other.gate = otherPrefix+c.name, binary
+			if candidates[0].gate != "" {
+				other.versus = "" // another pairing is nothing to compare with
+			}
 			c.versus = other.name
 			all = append(all, &other)
 		}

@@ -62,6 +62,25 @@ func (f *figures) servers(experiment string) (all []string) {
 	return all
 }
 
+// names are those of the figures of an experiment: each behind the one that it followed when it was first measured.
+func (f *figures) names(experiment string) (all []string) {
+	for _, server := range f.servers(experiment) {
+		at := 0
+		for _, g := range f.all {
+			if g.Experiment != experiment || g.Server != server {
+				continue
+			}
+			if i := slices.Index(all, g.Name); i >= 0 {
+				at = i + 1
+				continue
+			}
+			all = slices.Insert(all, at, g.Name)
+			at++
+		}
+	}
+	return all
+}
+
 // rounds is how often a server was measured.
 func (f *figures) rounds(experiment, server string) (n int) {
 	for _, g := range f.all {

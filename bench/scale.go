@@ -36,21 +36,11 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 	empty := *c
 	empty.name = "empty"
 
-	// The gate makes its own schemas; then it is stopped, filled, and started again.
-	st, err := filled.start(ctx)
+	st, samples, err := filled.startFilled(ctx, d, experiment, s)
 	if err != nil {
 		return err
 	}
 	defer st.stop()
-	st.rest()
-	samples, err := filled.fill(ctx, d, experiment, s, st)
-	if err != nil {
-		return fmt.Errorf("fill: %w", err)
-	}
-	unix.Sync() // what the filling left to be written is not what is measured
-	if err := filled.serve(ctx, st); err != nil {
-		return err
-	}
 	if err := checkFilling(ctx, st.servers[0], samples); err != nil {
 		return fmt.Errorf("what was filled in is not what a gate writes: %w", err)
 	}
@@ -78,6 +68,25 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 	}
 	d.writeVerdicts(os.Stdout, first)
 	return nil
+}
+
+// startFilled starts the candidate with events and claims. The gate makes its own schemas; then it is stopped, filled, and started again.
+func (c *candidate) startFilled(ctx context.Context, d *document, experiment string, s settings) (_ *stand, samples []sample, err error) {
+	st, err := c.start(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			st.stop()
+		}
+	}()
+	st.rest()
+	if samples, err = c.fill(ctx, d, experiment, s, st); err != nil {
+		return nil, nil, fmt.Errorf("fill: %w", err)
+	}
+	unix.Sync() // what the filling left to be written is not what is measured
+	return st, samples, c.serve(ctx, st)
 }
 
 // fill fills the stopped candidate's store and queue, and notes what that takes of memory and disk for each million.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +189,7 @@ func (s *server) ready(ctx context.Context) (bool, error) {
 // depth is the number of records that the gate has not released.
 func (s *server) depth(ctx context.Context) (int64, error) {
 	var health struct{ Queue struct{ Depth *int64 } }
-	err := s.get(ctx, "/api/health", func(body []byte) error { return json.Unmarshal(body, &health) })
+	err := s.getJSON(ctx, "/api/health", &health)
 	if err == nil && health.Queue.Depth == nil {
 		err = errors.New("the gate does not know how much is queued")
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,13 +11,7 @@ import (
 // writeTable writes an experiment as a table in Markdown, a column for each server, aligned for who reads it as it is. A cell is the median;
 // in brackets the ratio; and behind ± how far the furthest round is from the median.
 func (f *figures) writeTable(w io.Writer, experiment string) {
-	servers := f.servers(experiment)
-	var names []string
-	for _, g := range f.all {
-		if g.Experiment == experiment && !slices.Contains(names, g.Name) {
-			names = append(names, g.Name)
-		}
-	}
+	servers, names := f.servers(experiment), f.names(experiment)
 	rows := [][]string{append([]string{""}, servers...)}
 	for _, name := range names {
 		row := []string{name}
