@@ -62,7 +62,7 @@ bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare 
 	go run ./bench -start -json $(RESULTS)/start.json
 
 .PHONY: bench-scale
-bench-scale: ## Throughput with 10 million events and claims against that of an empty gate (about an hour, 15 GB of disk in TMPDIR)
+bench-scale: ## Throughput with 10 million events and claims against that of an empty gate (half an hour, 25 GB in TMPDIR)
 	go run ./bench -scale -rounds 3 -paced 0 -json $(RESULTS)/scale.json
 
 .PHONY: bench-cost

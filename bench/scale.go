@@ -21,10 +21,27 @@ func scale(ctx context.Context, d *document, s settings, gate string) error {
 	if err != nil {
 		return err
 	}
+	if err := enoughDisk(s.Events); err != nil {
+		return err
+	}
 	for _, c := range pairings {
 		if err := scalePairing(ctx, d, s, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
+	}
+	return nil
+}
+
+// enoughDisk makes sure that the temporary folder has room for a filling: 1.2 kB an event, and logs, and claims.
+func enoughDisk(events int) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(os.TempDir(), &disk); err != nil {
+		return fmt.Errorf("look for room in %s: %w", os.TempDir(), err)
+	}
+	const each, logs = 2000, 4 << 30
+	free, need := int64(disk.Bavail)*disk.Bsize, int64(events)*each+logs
+	if free < need {
+		return fmt.Errorf("%d events need %d GB in %s, which has %d: set TMPDIR to a larger disk, or -events to fewer", events, need>>30, os.TempDir(), free>>30)
 	}
 	return nil
 }
