@@ -55,16 +55,54 @@ $(PROMTOOL):
 	rm $(@D)/prometheus_*.deb
 	touch $@
 
+# Results of all of these; git ignores them.
+RESULTS := bench-results
+
 .PHONY: bench
-bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare net/http server, in one run (about eight minutes)
-	go run ./bench
+bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare net/http server, in one run (about fifteen minutes)
+	go run ./bench -json $(RESULTS)/bench.json -curves $(RESULTS)
+	go run ./bench -start -json $(RESULTS)/start.json
+
+.PHONY: bench-scale
+bench-scale: ## Throughput with 10 million events and claims against that of an empty gate (half an hour, 25 GB in TMPDIR)
+	go run ./bench -scale -rounds 3 -paced 0 -json $(RESULTS)/scale.json
+
+.PHONY: bench-cost
+bench-cost: ## What each guarantee costs, by leaving it out (about ten minutes)
+	go run ./bench -cost -rounds 3 -json $(RESULTS)/cost.json
+
+.PHONY: bench-sweep
+bench-sweep: ## How throughput depends on connections, bodies, keys, partitions and processes (about ten minutes)
+	go run ./bench -sweep -rounds 3 -json $(RESULTS)/sweep.json
+
+# A test binary, and a hookgate, of each revision run in turn, so that what else the machine does falls on both.
+ROUNDS := 6
+GOBENCH := ./admit:. ./httpd:. ./queue/redis:Append|Consume ./queue/sqlite:Append|Consume ./store/postgres:Apply/lineage ./store/sqlite:Apply/lineage
 
 .PHONY: bench-compare
-bench-compare: ## Compare what hookgate does now with another revision, in turn: make bench-compare BASE=main
+bench-compare: ## Compare this tree with another revision, in turn, by benchstat: make bench-compare BASE=main
 	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
-	git archive "$${BASE:?is the revision to compare with}" | tar -x -C "$$dir"; \
-	(cd "$$dir" && go build -o hookgate ./cmd/hookgate); \
-	go run ./bench -long=false -only embedded,everysec,always -against "$$dir/hookgate"
+	mkdir "$$dir/base"; git archive "$${BASE:?is the revision to compare with}" | tar -x -C "$$dir/base"; \
+	(cd "$$dir/base" && go build -o "$$dir/hookgate" ./cmd/hookgate); \
+	go run ./bench -long=false -only embedded,everysec,always -rounds $(ROUNDS) -flat-out 30000 -paced 2500 \
+	  -against "$$dir/hookgate" -json $(RESULTS)/compare.json -lines $(RESULTS)/compare; \
+	go tool benchstat $(RESULTS)/compare/old.txt $(RESULTS)/compare/new.txt
+
+.PHONY: bench-compare-go
+bench-compare-go: ## Compare the Go benchmarks of this tree and another revision, in turn, by benchstat: make bench-compare-go BASE=main
+	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
+	mkdir "$$dir/base"; git archive "$${BASE:?is the revision to compare with}" | tar -x -C "$$dir/base"; \
+	mkdir -p $(RESULTS)/compare-go; : > $(RESULTS)/compare-go/old.txt; : > $(RESULTS)/compare-go/new.txt; \
+	for each in $(foreach g,$(GOBENCH),'$(g)'); do \
+	  package="$${each%%:*}"; name="$${package//[.\/]/_}"; \
+	  (cd "$$dir/base" && go test -c -o "$$dir/old$$name" "$$package"); go test -c -o "$$dir/new$$name" "$$package"; \
+	  for round in $$(seq $(ROUNDS)); do \
+	    (cd "$$dir/base/$$package" && "$$dir/old$$name" -test.run '^$$' -test.bench "$${each#*:}" -test.benchtime 0.5s) >> $(RESULTS)/compare-go/old.txt; \
+	    (cd "$$package" && "$$dir/new$$name" -test.run '^$$' -test.bench "$${each#*:}" -test.benchtime 0.5s) >> "$(CURDIR)/$(RESULTS)/compare-go/new.txt"; \
+	    echo "$$package: round $$round of $(ROUNDS)" >&2; \
+	  done; \
+	done; \
+	go tool benchstat $(RESULTS)/compare-go/old.txt $(RESULTS)/compare-go/new.txt
 
 .PHONY: bench-go
 bench-go: ## Go benchmarks of the hot path

@@ -6,23 +6,33 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// backends are a Redis and a PostgreSQL of one run, both as durable as their settings say.
+// backendOptions are how durable a Redis and a PostgreSQL are, and further settings of PostgreSQL.
+type backendOptions struct {
+	appendfsync string // as in Redis; empty for no append-only file
+	fsync       bool   // of PostgreSQL
+	settings    []string
+}
+
+// backends are a Redis and a PostgreSQL.
 type backends struct {
 	redis    *exec.Cmd
 	port     int
-	dir      string
+	dir      string // of Redis
 	postgres *pgtest.Cluster
 	database string
 }
 
-// startBackends starts both; appendfsync is Redis's setting of that name.
-func startBackends(ctx context.Context, appendfsync string) (_ *backends, err error) {
+// startBackends starts both, empty.
+func startBackends(ctx context.Context, o backendOptions) (_ *backends, err error) {
 	b := &backends{}
 	defer func() {
 		if err != nil {
@@ -32,10 +42,10 @@ func startBackends(ctx context.Context, appendfsync string) (_ *backends, err er
 	if b.dir, err = os.MkdirTemp("", "hookgate-bench-redis-"); err != nil {
 		return nil, err
 	}
-	if err := b.startRedis(ctx, appendfsync); err != nil {
+	if err := b.startRedis(ctx, o.appendfsync); err != nil {
 		return nil, fmt.Errorf("redis-server (make tools installs it): %w", err)
 	}
-	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Fsync: true}); err != nil {
+	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Fsync: o.fsync, Settings: o.settings}); err != nil {
 		return nil, err
 	}
 	b.database, err = b.postgres.NewDatabase(ctx)
@@ -49,8 +59,11 @@ func (b *backends) startRedis(ctx context.Context, appendfsync string) error {
 	}
 	b.port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	b.redis = exec.CommandContext(ctx, "redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(b.port), "--dir", b.dir,
-		"--save", "", "--appendonly", "yes", "--appendfsync", appendfsync, "--loglevel", "warning")
+	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(b.port), "--dir", b.dir, "--save", "", "--loglevel", "warning"}
+	if appendfsync != "" {
+		args = append(args, "--appendonly", "yes", "--appendfsync", appendfsync)
+	}
+	b.redis = exec.CommandContext(ctx, "redis-server", args...)
 	if err := b.redis.Start(); err != nil {
 		b.redis = nil
 		return err
@@ -68,8 +81,15 @@ func (b *backends) startRedis(ctx context.Context, appendfsync string) error {
 
 func (b *backends) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
 
+// client returns a connection to Redis of this program's own.
+func (b *backends) client() (rueidis.Client, error) {
+	return rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{b.address()}, DisableCache: true, ForceSingleClient: true})
+}
+
+func (b *backends) url() string { return b.postgres.URL(b.database) }
+
 func (b *backends) env() []string {
-	return []string{"REDIS_URL=redis://" + b.address(), "DB_URL=" + b.postgres.URL(b.database)}
+	return []string{"REDIS_URL=redis://" + b.address(), "DB_URL=" + b.url()}
 }
 
 func (b *backends) stop() {
@@ -83,4 +103,15 @@ func (b *backends) stop() {
 		}
 	}
 	os.RemoveAll(b.dir)
+}
+
+// sizeOf is what a folder or a file takes on the disk, in bytes.
+func sizeOf(path string) (n int64, err error) {
+	err = filepath.Walk(path, func(_ string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() {
+			n += info.Size()
+		}
+		return err
+	})
+	return n, err
 }

@@ -3,81 +3,121 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/hookgate/hookgate/load"
 )
 
-// backlog fills Redis with 100,000 events through a process that stores nothing, and takes the time that another needs to store
-// them, with nothing coming in.
-func backlog(ctx context.Context, s settings, gate, dir string) error {
-	const events = 100_000
-	backends, err := startBackends(ctx, "everysec")
+// backlogEvents is the size of a backlog.
+const backlogEvents = 100_000
+
+// highWater gives a backlog room.
+const highWater = "HOOKGATE_QUEUE_HIGH_WATER=400000"
+
+// backlog fills Redis through a process that stores nothing, and takes the time that another needs to store everything, with nothing
+// coming in.
+func backlog(ctx context.Context, d *document, s settings, gate string) error {
+	const experiment, server = "backlog", "everysec"
+	for round := range s.Rounds {
+		progress("round %d of %d: backlog of %d in Redis", round+1, s.Rounds, backlogEvents)
+		if err := drainBacklog(ctx, d, experiment, server, s, gate, round); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\nA backlog of %d in Redis, drained into PostgreSQL with nothing coming in\n\n", backlogEvents)
+	d.figures.writeTable(os.Stdout, experiment)
+	first := len(d.Verdicts)
+	d.atLeast("backlog of 100,000 into PostgreSQL, events/s", d.figures.find(experiment, server, "stored/s").Median, targetDrained)
+	d.atMost("worker of that backlog: peak memory, MiB", d.figures.find(experiment, server, "peak memory, MiB").Max, targetMemoryMiB)
+	d.writeVerdicts(os.Stdout, first)
+	return nil
+}
+
+func drainBacklog(ctx context.Context, d *document, experiment, name string, s settings, gate string, round int) error {
+	c := candidate{name: name, gate: gate, shared: everysec, settings: []string{highWater}, ingest: 1}
+	st := &stand{piles: true, credentials: load.Credentials{HMACSecret: secret}}
+	defer st.stop()
+	var err error
+	if st.dir, err = os.MkdirTemp("", "hookgate-bench-"); err != nil {
+		return err
+	}
+	if st.backends, err = startBackends(ctx, *c.shared); err != nil {
+		return err
+	}
+	env := append(st.backends.env(), highWater)
+	ingest, err := start(ctx, serveCommand(gate, "--role", "ingest", "--data-dir", filepath.Join(st.dir, "ingest")), env)
 	if err != nil {
 		return err
 	}
-	defer backends.stop()
-	env := append(backends.env(), "HOOKGATE_QUEUE_HIGH_WATER=200000")
-	ingest, err := start(ctx, append(serveCommand(gate), "--role", "ingest", "--data-dir", dir+"-ingest"), env)
+	st.servers = []*server{ingest}
+	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 700 + uint64(round)}, 0, s.Connections); err != nil {
+		return err
+	}
+	worker, err := start(ctx, serveCommand(gate, "--role", "worker", "--data-dir", filepath.Join(st.dir, "worker")), env)
 	if err != nil {
 		return err
 	}
-	defer ingest.stop()
-	if _, err := ingest.replay(ctx, s, nil, load.Generator{Count: events, Size: s.size, Seed: 77}, 0); err != nil {
-		return err
-	}
-	worker, err := start(ctx, append(serveCommand(gate), "--role", "worker", "--data-dir", dir+"-worker"), env)
-	if err != nil {
-		return err
-	}
-	defer worker.stop()
-	before, err := usageOf(worker, backends)
-	if err != nil {
-		return err
-	}
+	st.servers = []*server{worker, ingest}
 	begin := time.Now()
+	before, err := usageOf(st)
+	if err != nil {
+		return err
+	}
 	if err := worker.drained(ctx); err != nil {
 		return err
 	}
 	took := time.Since(begin)
-	after, err := usageOf(worker, backends)
+	after, err := usageOf(st)
 	if err != nil {
 		return err
 	}
-	cpu := after.since(before, events)
-	fmt.Printf("\nbacklog of 100,000 in Redis: worker %.1f, redis %.1f, postgres %.1f µs of processor time an event\n",
-		cpu["server"], cpu["redis"], cpu["postgres"])
-	verdict("backlog of 100,000 in Redis, events stored/s, at least", events/took.Seconds(), 25_000, true)
-	return nil
+	d.figures.add(experiment, name, "stored/s", "events/s", backlogEvents/took.Seconds())
+	used := after.since(before, backlogEvents)
+	for _, party := range []string{"server", "redis", "postgres"} {
+		d.figures.add(experiment, name, "µs/event, "+party, "µs/event", used[party])
+	}
+	peak, err := worker.memory("VmHWM")
+	d.figures.add(experiment, name, "peak memory, MiB", "MiB", peak)
+	return err
 }
 
-// memory sends 300,000 events and prints the resident memory on the way.
-func memory(ctx context.Context, s settings, command []string) error {
-	server, err := start(ctx, command, nil)
+// memory sends 300,000 events to the embedded gate and watches its resident memory on the way.
+func memory(ctx context.Context, d *document, s settings, gate string) error {
+	const experiment, steps, step = "memory", 10, 30_000
+	c := candidate{name: "embedded", gate: gate}
+	st, err := c.start(ctx)
 	if err != nil {
 		return err
 	}
-	defer server.stop()
-	fmt.Println("\nresident memory of hookgate over 300,000 events, flat out, drained at each step")
+	defer st.stop()
 	var first, last float64
-	for step := range 10 {
-		if _, err := server.replay(ctx, s, nil, load.Generator{Count: 30_000, Size: s.size, Seed: 1000 + uint64(step)}, 0); err != nil {
+	for n := range steps {
+		progress("memory: step %d of %d", n+1, steps)
+		if _, err := st.replay(ctx, load.Generator{Count: step, Size: s.Size, Seed: 1000 + uint64(n)}, 0, s.Connections); err != nil {
 			return err
 		}
-		rss, err := server.memory("VmRSS")
+		rss, err := st.servers[0].memory("VmRSS")
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%7d events: %6.1f MiB\n", (step+1)*30_000, rss)
-		if step == 0 {
+		d.figures.add(experiment, c.name, fmt.Sprintf("after %d events, MiB", (n+1)*step), "MiB", rss)
+		if n == 0 {
 			first = rss
 		}
 		last = rss
 	}
-	peak, err := server.memory("VmHWM")
+	peak, err := st.servers[0].memory("VmHWM")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("last over first: %.2f, peak %.1f MiB\n", last/first, peak)
+	d.figures.add(experiment, c.name, "peak, MiB", "MiB", peak)
+	d.figures.add(experiment, c.name, "last over first", "", last/first)
+	fmt.Printf("\nResident memory of the embedded gate, flat out, drained at each step\n\n")
+	d.figures.writeTable(os.Stdout, experiment)
+	firstVerdict := len(d.Verdicts)
+	d.atMost("embedded over 300,000 events: peak memory, MiB", peak, targetMemoryMiB)
+	d.writeVerdicts(os.Stdout, firstVerdict)
 	return nil
 }

@@ -18,8 +18,8 @@ type usage map[string]time.Duration
 // parties are the keys of a usage, in the order in which they are shown.
 var parties = []string{"server", "client", "redis", "postgres"}
 
-// usageOf reads what the server, its backends (nil for none) and this process have used so far.
-func usageOf(server *server, b *backends) (usage, error) {
+// usageOf reads what the processes of a stand, its backends and this process have used so far.
+func usageOf(st *stand) (usage, error) {
 	u := usage{}
 	var self syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil {
@@ -30,8 +30,10 @@ func usageOf(server *server, b *backends) (usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	u["server"] = all[server.cmd.Process.Pid].used
-	if b != nil {
+	for _, s := range st.processes() {
+		u["server"] += all[s.cmd.Process.Pid].used
+	}
+	if b := st.backends; b != nil {
 		u["redis"] = all[b.redis.Process.Pid].used
 		u["postgres"] = all.family(b.postgres.PID())
 	}

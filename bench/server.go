@@ -3,15 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +19,7 @@ import (
 type server struct {
 	cmd *exec.Cmd
 	url string
-	// stores says that what it accepts is stored a little later, by itself.
+	// stores says that what it accepts is stored a little later, by itself or another.
 	stores bool
 	// profilePath is where it writes a CPU profile of its flat-out run; empty for none.
 	profilePath string
@@ -33,7 +30,7 @@ var listensOn = regexp.MustCompile(`listens on (\S+)`)
 // start starts a server with more environment and waits until it says where it listens.
 func start(ctx context.Context, command, env []string) (*server, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret, "HOOKGATE_LOG_LEVEL=warn"), env...)
+	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret, "ADMIN_TOKEN="+adminToken, "HOOKGATE_LOG_LEVEL=warn"), env...)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
@@ -43,12 +40,18 @@ func start(ctx context.Context, command, env []string) (*server, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	s := &server{cmd: cmd, stores: command[1] == "serve"}
+	for _, setting := range env {
+		if path, ok := strings.CutPrefix(setting, "BENCH_CPU_PROFILE="); ok {
+			s.profilePath = path
+		}
+	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if m := listensOn.FindStringSubmatch(lines.Text()); m != nil {
 			go io.Copy(io.Discard, out)
-			stores := command[1] == "serve" && !slices.Contains(command, "ingest")
-			return &server{cmd: cmd, url: "http://" + m[1], stores: stores}, nil
+			s.url = "http://" + m[1]
+			return s, nil
 		}
 	}
 	return nil, fmt.Errorf("%s ended before it listened: %w", command[0], cmd.Wait())
@@ -59,29 +62,29 @@ func (s *server) stop() {
 	s.cmd.Wait()
 }
 
+// kill ends it as a crash would.
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+}
+
 var errNotDrained = errors.New("the queue does not drain")
 
 // drained waits until everything accepted is stored.
 func (s *server) drained(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errNotDrained)
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errNotDrained)
 	defer cancel()
+	return waitUntil(ctx, func() (bool, error) {
+		depth, err := s.depth(ctx)
+		return depth == 0, err
+	})
+}
+
+// waitUntil asks every few milliseconds until the answer is yes, or an error.
+func waitUntil(ctx context.Context, ask func() (bool, error)) error {
 	for ctx.Err() == nil {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/api/health", nil)
-		if err != nil {
+		if yes, err := ask(); yes || err != nil {
 			return err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		var health struct{ Queue struct{ Depth *int64 } }
-		err = json.NewDecoder(resp.Body).Decode(&health)
-		resp.Body.Close()
-		if err != nil {
-			return err
-		}
-		if d := health.Queue.Depth; d != nil && *d == 0 {
-			return nil
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // Defaults of a Config.
@@ -48,6 +50,8 @@ type Config struct {
 	ReadAhead int
 	// Progress, if set, is called about twice a second, from one goroutine, with the summary so far.
 	Progress func(Summary)
+	// Latencies, if set, is added the latency of each event when the replay ends, as Summary.LatencyMS counts it, in microseconds.
+	Latencies *hdrhistogram.Histogram
 }
 
 // ErrInterrupted is wrapped by the error of a replay whose context ended before its input did.
@@ -146,6 +150,9 @@ func Replay(ctx context.Context, cfg Config) (Summary, error) {
 	cancel(nil)
 	source.Wait()
 
+	if cfg.Latencies != nil {
+		cfg.Latencies.Merge(r.tally.latency) // nobody records any more
+	}
 	s := r.tally.summary(true)
 	s.Unfinished = r.chains.unfinished()
 	if whole && s.Unfinished == 0 {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // Goal: every event is accepted, in order and one at a time for each key, although the gate refuses, hangs
@@ -357,6 +359,20 @@ func TestReplayCountsDuplicates(t *testing.T) {
 	}
 	if n != 100 {
 		t.Errorf("%d duplicates in the ledger", n)
+	}
+}
+
+// Goal: the histogram that a caller hands in has the latency of each event, and agrees with the summary.
+func TestReplayAddsLatencies(t *testing.T) {
+	g := newGate(t, nil)
+	cfg, _ := g.config(eventLines(50, "a", "b"))
+	cfg.Latencies = hdrhistogram.New(1, longest.Microseconds(), 3)
+	s, err := Replay(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := quantiles(cfg.Latencies); cfg.Latencies.TotalCount() != 100 || got != s.LatencyMS {
+		t.Errorf("%d latencies with %+v, the summary has %+v", cfg.Latencies.TotalCount(), got, s.LatencyMS)
 	}
 }
 

@@ -59,7 +59,7 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 	for _, pragma := range []string{
 		fmt.Sprintf("page_size = %d", pageSize),
 		"journal_mode = WAL",
-		"synchronous = FULL",
+		"synchronous = " + synchronous,
 		"fullfsync = ON",
 		"checkpoint_fullfsync = ON",
 		fmt.Sprintf("cache_size = -%d", cacheKiB),

@@ -17,9 +17,16 @@ import (
 )
 
 func testDelivery(key string, n int) *hookgate.Delivery {
-	d := benchDelivery(int64(n))
-	d.OrderingKey, d.MessageID = key, fmt.Sprintf("%s-%d", key, n)
-	return d
+	now := time.Now()
+	return &hookgate.Delivery{
+		RequestID:   hookgate.NewRequestID(now),
+		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		OrderingKey: key,
+		Sequence:    int64(n),
+		Body:        make([]byte, 600),
+		RemoteAddr:  "127.0.0.1:4711",
+		ReceivedAt:  now,
+	}
 }
 
 func mustAppend(t *testing.T, q *Queue, d *hookgate.Delivery) hookgate.Receipt {

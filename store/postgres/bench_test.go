@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -16,21 +15,6 @@ import (
 	"github.com/hookgate/hookgate/retention"
 	"github.com/hookgate/hookgate/store/storetest"
 )
-
-// benchPartitions is how many partitions a worker owns.
-const benchPartitions = 8
-
-// benchBatch returns the n-th batch of new events with bodies of 500 bytes.
-func benchBatch(n, size int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
-	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
-	body := bytes.Repeat([]byte("x"), 500)
-	for i := range size {
-		r := storetest.Sample(i*benchPartitions/size, n*size+i)
-		r.Body, r.Headers = body, nil
-		b.Records = append(b.Records, r)
-	}
-	return b
-}
 
 // BenchmarkApply measures what lineage and audit chain cost with batches of several sizes, on a server that waits for its
 // disk: "lineage" is the store as it is, "events" inserts the same events by one statement with the same indexes
@@ -60,29 +44,20 @@ func BenchmarkApply(b *testing.B) {
 			if err := s.read(b.Context(), statement{sql: plainSchema}); err != nil {
 				b.Fatal(err)
 			}
-			run(b, size, nil, func(batch *hookgate.Batch) error { return s.insertPlain(b.Context(), batch) })
+			storetest.BenchmarkBatches(b, size, nil, func(batch *hookgate.Batch) error { return s.insertPlain(b.Context(), batch) })
 		})
 		b.Run(fmt.Sprintf("lineage/%d", size), func(b *testing.B) {
-			s := open(b)
-			run(b, size, acquireAll(b, s, 0), func(batch *hookgate.Batch) error {
-				_, err := s.Apply(b.Context(), batch)
-				return err
-			})
+			storetest.BenchmarkApply(b, open(b), size)
 		})
 		b.Run(fmt.Sprintf("two/%d", size), func(b *testing.B) {
 			s := open(b)
-			epochs := []map[int]hookgate.Epoch{acquireAll(b, s, 0), acquireAll(b, s, benchPartitions)}
+			epochs := []map[int]hookgate.Epoch{storetest.AcquireBench(b, s, 0), storetest.AcquireBench(b, s, storetest.BenchPartitions)}
 			n := 0
 			for b.Loop() {
 				b.StopTimer()
 				var batches []*hookgate.Batch
 				for w := range epochs {
-					batch := benchBatch(n, size, epochs[w])
-					for i := range batch.Records {
-						r := &batch.Records[i]
-						r.Partition += w * benchPartitions
-						r.MessageID = fmt.Sprint(w, r.MessageID)
-					}
+					batch := storetest.BenchBatch(size, w*storetest.BenchPartitions, epochs[w])
 					batches = append(batches, batch)
 				}
 				n++
@@ -100,34 +75,6 @@ func BenchmarkApply(b *testing.B) {
 			b.ReportMetric(float64(2*n*size)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
-}
-
-func acquireAll(b testing.TB, s *Store, first int) map[int]hookgate.Epoch {
-	epochs := map[int]hookgate.Epoch{}
-	for p := first; p < first+benchPartitions; p++ {
-		epoch, err := s.Acquire(b.Context(), p)
-		if err != nil {
-			b.Fatal(err)
-		}
-		epochs[p] = epoch
-	}
-	return epochs
-}
-
-// run times apply alone, without the making of its batches.
-func run(b *testing.B, size int, epochs map[int]hookgate.Epoch, apply func(*hookgate.Batch) error) {
-	b.ReportAllocs()
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		batch := benchBatch(n, size, epochs)
-		b.StartTimer()
-		if err := apply(batch); err != nil {
-			b.Fatal(err)
-		}
-		n++
-	}
-	b.ReportMetric(float64(n*size)/b.Elapsed().Seconds(), "events/s")
 }
 
 const plainSchema = `DO $$ BEGIN

@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/batch"
@@ -551,7 +553,7 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 func TestLookAfterConflict(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
-	epochs := acquireAll(t, s, 0)
+	epochs := storetest.AcquireBench(t, s, 0)
 	apply := func(records ...hookgate.Record) hookgate.Outcome {
 		t.Helper()
 		o, err := s.Apply(t.Context(), &hookgate.Batch{Records: records, Epochs: epochs, Worker: "w", ProcessedAt: time.Now(), Attempts: 1})
@@ -623,5 +625,29 @@ func TestPruneInTurn(t *testing.T) {
 	}
 	if p := prune(second); p.Busy || p.Events != 2 {
 		t.Errorf("after its time the second did %+v, want 2 events", p)
+	}
+}
+
+// TestBodiesCompressed: large bodies are compressed by lz4 if the server has it, and else as the server does by itself.
+func TestBodiesCompressed(t *testing.T) {
+	url := newDatabase(t)
+	s, _ := openStore(t, url)
+	defer s.Close()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, table := range []string{"webhook_events", "webhook_dead_letters"} {
+		var has bool
+		var method string
+		err := conn.QueryRow(t.Context(), `SELECT 'lz4' = ANY (c.enumvals), a.attcompression::text FROM pg_settings c, pg_attribute a
+			WHERE c.name = 'default_toast_compression' AND a.attrelid = $1::regclass AND a.attname = 'payload'`, table).Scan(&has, &method)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]string{true: "l", false: ""}[has]; method != want {
+			t.Errorf("bodies of %s are compressed by %q, want %q (the server has lz4: %v)", table, method, want, has)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"path/filepath"
@@ -17,20 +16,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// batchSize is that of a worker under load, over as many partitions as it may own.
-const batchSize, benchPartitions = 500, 8
-
-// benchBatch returns the n-th batch of new events with bodies of 500 bytes.
-func benchBatch(n int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
-	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
-	body := bytes.Repeat([]byte("x"), 500)
-	for i := range batchSize {
-		r := storetest.Sample(i*benchPartitions/batchSize, n*batchSize+i)
-		r.Body, r.Headers = body, nil
-		b.Records = append(b.Records, r)
-	}
-	return b
-}
+// batchSize is that of a worker under load.
+const batchSize = 500
 
 // BenchmarkApply measures what lineage and audit chain cost: "lineage" is the store as it is, "events" inserts the same
 // events with the same indexes and durability but without trail, batches, chain, position and fence. The metric
@@ -46,7 +33,7 @@ func BenchmarkApply(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		run(b, nil, func(batch *hookgate.Batch) error {
+		storetest.BenchmarkBatches(b, batchSize, nil, func(batch *hookgate.Batch) error {
 			return sqlitedb.Tx(conn, func() error {
 				for i := range batch.Records {
 					if err := insertPlain(insert, &batch.Records[i].Delivery); err != nil {
@@ -63,33 +50,8 @@ func BenchmarkApply(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer s.Close()
-		epochs := map[int]hookgate.Epoch{}
-		for p := range benchPartitions {
-			if epochs[p], err = s.Acquire(b.Context(), p); err != nil {
-				b.Fatal(err)
-			}
-		}
-		run(b, epochs, func(batch *hookgate.Batch) error {
-			_, err := s.Apply(b.Context(), batch)
-			return err
-		})
+		storetest.BenchmarkApply(b, s, batchSize)
 	})
-}
-
-// run times apply alone, without the making of its batches.
-func run(b *testing.B, epochs map[int]hookgate.Epoch, apply func(*hookgate.Batch) error) {
-	b.ReportAllocs()
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		batch := benchBatch(n, epochs)
-		b.StartTimer()
-		if err := apply(batch); err != nil {
-			b.Fatal(err)
-		}
-		n++
-	}
-	b.ReportMetric(float64(n*batchSize)/b.Elapsed().Seconds(), "events/s")
 }
 
 const plainSchema = `-- +goose Up

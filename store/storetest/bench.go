@@ -1,13 +1,71 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/hookgate/hookgate"
 )
+
+// BenchPartitions is how many partitions the worker of a benchmark owns.
+const BenchPartitions = 8
+
+// AcquireBench makes the caller the owner of BenchPartitions partitions from the first on.
+func AcquireBench(b testing.TB, s hookgate.Store, first int) map[int]hookgate.Epoch {
+	epochs := map[int]hookgate.Epoch{}
+	for p := first; p < first+BenchPartitions; p++ {
+		epoch, err := s.Acquire(b.Context(), p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		epochs[p] = epoch
+	}
+	return epochs
+}
+
+// BenchBatch returns a batch of new events with bodies of 600 bytes and random message ids, evenly over the partitions from the first on.
+func BenchBatch(size, first int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
+	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
+	body := bytes.Repeat([]byte("x"), 600)
+	for i := range size {
+		r := Sample(first+i*BenchPartitions/size, i)
+		r.ReceivedAt = time.Now()
+		r.RequestID = hookgate.NewRequestID(r.ReceivedAt)
+		r.MessageID = fmt.Sprintf("evt-%016x%016x", rand.Uint64(), rand.Uint64())
+		r.Body, r.Headers = body, nil
+		b.Records = append(b.Records, r)
+	}
+	return b
+}
+
+// BenchmarkBatches times apply alone, without the making of its batches, which are BenchBatch's.
+func BenchmarkBatches(b *testing.B, size int, epochs map[int]hookgate.Epoch, apply func(*hookgate.Batch) error) {
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		batch := BenchBatch(size, 0, epochs)
+		b.StartTimer()
+		if err := apply(batch); err != nil {
+			b.Fatal(err)
+		}
+		n += size
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkApply measures Apply in batches of a size.
+func BenchmarkApply(b *testing.B, s hookgate.Store, size int) {
+	BenchmarkBatches(b, size, AcquireBench(b, s, 0), func(batch *hookgate.Batch) error {
+		_, err := s.Apply(b.Context(), batch)
+		return err
+	})
+}
 
 // BenchmarkPruning measures what removal costs whoever stores: the latency of small batches at a steady pace, in a store of 200,000
 // events, all old enough to be moved, alone and then while prune removes them until its context ends. The two are turned off

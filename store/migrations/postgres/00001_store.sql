@@ -144,6 +144,18 @@ CREATE TABLE webhook_purges (
     batch      bigint NOT NULL -- the link that seals the purge
 );
 
+-- Bodies of more than 2 kB are compressed. By lz4, because with its own method PostgreSQL takes four times as much processor
+-- time for a body of 64 KiB. A server that was built without it goes on with its own.
+-- +goose StatementBegin
+DO $$
+BEGIN
+    EXECUTE 'ALTER TABLE webhook_events ALTER COLUMN payload SET COMPRESSION lz4';
+    EXECUTE 'ALTER TABLE webhook_dead_letters ALTER COLUMN payload SET COMPRESSION lz4';
+EXCEPTION WHEN feature_not_supported OR syntax_error THEN
+    NULL;
+END $$;
+-- +goose StatementEnd
+
 -- The stages of a request; stored stands for its outcome.
 CREATE TABLE webhook_stages (
     ordinal integer PRIMARY KEY,

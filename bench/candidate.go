@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hookgate/hookgate/load"
+)
+
+// candidate is a server that is compared with others: a bare one, or hookgate with its backends and settings.
+type candidate struct {
+	name string
+	// gate is the binary of hookgate; empty for the bare server, which this program is itself.
+	gate string
+	// fsync makes the bare server keep each body in a file.
+	fsync bool
+	// shared are the Redis and the PostgreSQL that it uses; nil for the embedded pair.
+	shared *backendOptions
+	// settings of hookgate, as environment.
+	settings []string
+	// prepare changes what the stopped gate keeps, once it has made its schemas; nil if nothing is changed.
+	prepare func(context.Context, *stand) error
+	// bearer makes the client show a key instead of signing.
+	bearer bool
+	// ingest is the number of processes that take webhooks, beside one that stores; 0 for one process that does both.
+	ingest int
+	// versus is the column to compare with; empty for none.
+	versus string
+	load   workload
+}
+
+// everysec and always are the shared pairings, by what Redis's append-only file is worth.
+var (
+	everysec = &backendOptions{appendfsync: "everysec", fsync: true}
+	always   = &backendOptions{appendfsync: "always", fsync: true}
+)
+
+// standards are the servers that everything else refers to, in the order of the columns.
+func standards(s settings, gate string) []*candidate {
+	return []*candidate{
+		{name: "bare", load: s.load()},
+		{name: "bare+fsync", fsync: true, load: s.load()},
+		{name: "embedded", gate: gate, load: s.load()},
+		{name: "everysec", gate: gate, shared: everysec, load: s.load()},
+		{name: "always", gate: gate, shared: always, load: s.load()},
+	}
+}
+
+// chosen returns those that -only names, each compared with the first of them.
+func chosen(all []*candidate, only string) (left []*candidate, err error) {
+	for _, c := range all {
+		if only != "" && !slices.Contains(strings.Split(only, ","), c.name) {
+			continue
+		}
+		if len(left) > 0 {
+			c.versus = left[0].name
+		}
+		left = append(left, c)
+	}
+	if len(left) == 0 {
+		return nil, fmt.Errorf("-only %s names nothing that is measured here", only)
+	}
+	return left, nil
+}
+
+// gates are the pairings of hookgate, without the bare servers.
+func gates(s settings, gate string, names ...string) (left []*candidate, err error) {
+	for _, c := range standards(s, gate) {
+		if slices.Contains(names, c.name) && (s.Only == "" || slices.Contains(strings.Split(s.Only, ","), c.name)) {
+			left = append(left, c)
+		}
+	}
+	if len(left) == 0 {
+		return nil, fmt.Errorf("-only %s: there are %s here", s.Only, strings.Join(names, " and "))
+	}
+	return left, nil
+}
+
+// stand is a candidate at work, with all that it needs.
+type stand struct {
+	// servers take webhooks, the first of them the reads too; worker is the process that stores, if that is none of them.
+	servers  []*server
+	worker   *server
+	backends *backends
+	dir      string
+	// listen is the address of a single server; empty for a free port.
+	listen      string
+	credentials load.Credentials
+	// piles says that nothing stores what is sent, for now.
+	piles bool
+}
+
+// start starts the candidate with everything that it needs fresh, in a folder that is removed when it stops.
+func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
+	st := &stand{credentials: load.Credentials{HMACSecret: secret}}
+	if c.bearer {
+		st.credentials = load.Credentials{BearerKey: secret}
+	}
+	defer func() {
+		if err != nil {
+			st.stop()
+		}
+	}()
+	if st.dir, err = os.MkdirTemp("", "hookgate-bench-"); err != nil {
+		return nil, err
+	}
+	if c.shared != nil {
+		if st.backends, err = startBackends(ctx, *c.shared); err != nil {
+			return nil, err
+		}
+	}
+	if c.prepare != nil {
+		if err := c.serve(ctx, st); err != nil {
+			return nil, err
+		}
+		st.rest()
+		if err := c.prepare(ctx, st); err != nil {
+			return nil, err
+		}
+	}
+	return st, c.serve(ctx, st)
+}
+
+// profiled returns the candidate with a file for its CPU profile, if one is wanted.
+func (c *candidate) profiled(s settings, name string, round int) *candidate {
+	once := *c
+	if s.profile != "" && c.gate != "" {
+		file := fmt.Sprintf("%s-%d.pprof", strings.NewReplacer(", ", "-", " ", "-").Replace(name), round)
+		once.settings = append(slices.Clone(c.settings), "BENCH_CPU_PROFILE="+filepath.Join(s.profile, file))
+	}
+	return &once
+}
+
+// serve starts the candidate's servers on a stand.
+func (c *candidate) serve(ctx context.Context, st *stand) error {
+	if c.gate == "" {
+		return c.serveBare(ctx, st)
+	}
+	env := slices.Clone(c.settings)
+	if c.bearer {
+		env = append(env, "WEBHOOK_BEARER_KEY="+secret)
+	}
+	if st.backends != nil {
+		env = append(env, st.backends.env()...)
+	}
+	for i := range max(c.ingest, 1) {
+		args := []string{"--data-dir", filepath.Join(st.dir, fmt.Sprint("data", i))}
+		if st.listen != "" {
+			args = append(args, "--listen", st.listen) // the last one counts
+		}
+		if c.ingest > 0 {
+			args = append(args, "--role", "ingest")
+		}
+		s, err := start(ctx, serveCommand(c.gate, args...), env)
+		if err != nil {
+			return err
+		}
+		st.servers = append(st.servers, s)
+	}
+	if c.ingest > 0 {
+		var err error
+		st.worker, err = start(ctx, serveCommand(c.gate, "--data-dir", filepath.Join(st.dir, "worker"), "--role", "worker"), env)
+		return err
+	}
+	return nil
+}
+
+func (c *candidate) serveBare(ctx context.Context, st *stand) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	command := []string{self, "bare"}
+	if c.fsync {
+		command = append(command, filepath.Join(st.dir, "bodies"))
+	}
+	s, err := start(ctx, command, nil)
+	if err != nil {
+		return err
+	}
+	st.servers = []*server{s}
+	return nil
+}
+
+func serveCommand(gate string, args ...string) []string {
+	return append([]string{gate, "serve", "--listen", "127.0.0.1:0"}, args...)
+}
+
+// processes are all of the candidate's own.
+func (st *stand) processes() []*server {
+	if st.worker != nil {
+		return append(slices.Clone(st.servers), st.worker)
+	}
+	return st.servers
+}
+
+// rest stops the servers and leaves what they keep.
+func (st *stand) rest() {
+	for _, s := range st.processes() {
+		s.stop()
+	}
+	st.servers, st.worker = nil, nil
+}
+
+// stop ends everything and removes what was kept.
+func (st *stand) stop() {
+	st.rest()
+	if st.backends != nil {
+		st.backends.stop()
+	}
+	os.RemoveAll(st.dir)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/jackc/pgx/v5"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+// cost measures what each guarantee costs, by leaving it out: by the settings of the backends, by changing the schema behind the gate's back, or, where
+// neither will do, by a switch that exists only in a build with the tag bench_without.
+func cost(ctx context.Context, d *document, s settings, gate string) error {
+	pairings, err := gates(s, gate, "embedded", "everysec")
+	if err != nil {
+		return err
+	}
+	for _, c := range pairings {
+		experiment := "cost, " + c.name
+		variants := c.without()
+		for round := range s.Rounds {
+			for _, v := range variants {
+				progress("round %d of %d: %s, %s", round+1, s.Rounds, experiment, v.name)
+				if err := v.run(ctx, d, experiment, round); err != nil {
+					return fmt.Errorf("%s, %s: %w", c.name, v.name, err)
+				}
+			}
+		}
+		for _, v := range variants[1:] {
+			d.figures.compare(experiment, v.name, variants[0].name)
+		}
+		fmt.Printf("\n%s without one guarantee at a time; in brackets the ratio to all of them\n\n", c.name)
+		d.figures.writeTransposed(os.Stdout, experiment, []string{
+			"flat out, persisted/s", "flat out, P95 ms", "flat out, µs/event, sum", fmt.Sprintf("at %d/s, P50 ms", pacedRate), fmt.Sprintf("at %d/s, P95 ms", pacedRate),
+		})
+	}
+	return nil
+}
+
+// without returns the candidate as it is, and without each guarantee.
+func (c *candidate) without() []*candidate {
+	variant := func(name string, change func(*candidate)) *candidate {
+		v := *c
+		v.name = name
+		v.load.flatOut, v.load.paced, v.load.curves, v.load.peak = c.load.flatOut/2, c.load.paced/2, false, false
+		change(&v)
+		return &v
+	}
+	variants := []*candidate{
+		variant("all", func(*candidate) {}),
+		variant("bearer key instead of HMAC", func(v *candidate) { v.bearer = true }),
+	}
+	if c.shared == nil {
+		return append(variants,
+			variant("no fsync", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=fsync"} }),
+			variant("no claims of released records", func(v *candidate) {
+				v.prepare = inFile("queue.db", "CREATE TRIGGER without BEFORE INSERT ON claims BEGIN SELECT raise(IGNORE); END")
+			}),
+			variant("no links of the audit chain", func(v *candidate) {
+				v.prepare = inFile("store.db", "CREATE TRIGGER without BEFORE INSERT ON webhook_batches BEGIN SELECT raise(IGNORE); END")
+			}),
+			variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_request") }),
+			variant("no index of types", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_type") }),
+		)
+	}
+	pair := func(o backendOptions) func(*candidate) { return func(v *candidate) { v.shared = &o } }
+	return append(variants,
+		variant("no append-only file", pair(backendOptions{fsync: true})),
+		variant("append-only file: always", pair(*always)),
+		variant("no fsync of PostgreSQL", pair(backendOptions{appendfsync: "everysec"})),
+		variant("synchronous_commit off", pair(backendOptions{appendfsync: "everysec", fsync: true, settings: []string{"synchronous_commit=off"}})),
+		variant("no failover", func(v *candidate) { v.settings = []string{"HOOKGATE_FAILOVER=off"} }),
+		variant("no claims", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=claims"} }),
+		variant("no links of the audit chain", func(v *candidate) {
+			v.prepare = inDatabase("CREATE RULE without AS ON INSERT TO webhook_batches DO INSTEAD NOTHING")
+		}),
+		variant("no unique identity in the store", func(v *candidate) {
+			v.prepare = inDatabase("ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_message_id_event_type_source_key")
+		}),
+		variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_request") }),
+		variant("no index of types", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_type") }),
+	)
+}
+
+// inFile runs a statement in a file of the embedded pair.
+func inFile(name, statement string) func(context.Context, *stand) error {
+	return func(_ context.Context, st *stand) error {
+		conn, err := sqlite.OpenConn(filepath.Join(st.dir, "data0", name), sqlite.OpenReadWrite)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return sqlitex.ExecuteTransient(conn, statement, nil)
+	}
+}
+
+// inDatabase runs a statement in PostgreSQL.
+func inDatabase(statement string) func(context.Context, *stand) error {
+	return func(ctx context.Context, st *stand) error {
+		conn, err := pgx.Connect(ctx, st.backends.url())
+		if err != nil {
+			return err
+		}
+		defer conn.Close(ctx)
+		_, err = conn.Exec(ctx, statement)
+		return err
+	}
+}

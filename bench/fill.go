@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+const (
+	// fillBatch is the number of events of one transaction of a filling. It is large, and the ids in it are sorted, so that a page
+	// of an index is written once for several of them; over many transactions the indexes come out as those of random ids do.
+	fillBatch = 200_000
+	// fillPartitions is the number of partitions, hookgate's default.
+	fillPartitions = 16
+	// fillAge is the age of the oldest event, less than a claim's time to live.
+	fillAge = 6 * 24 * time.Hour
+	// fillSamples is how many events are remembered, to look for them afterwards.
+	fillSamples = 200
+)
+
+// filling puts events into a store by the store's own Apply, and tells what claims belong to them.
+type filling struct {
+	store hookgate.Store
+	// claim puts the claims of released records into a queue.
+	claim  func(context.Context, []hookgate.Record) error
+	events int
+	size   int
+	rng    *rand.Rand
+	text   []byte // to fill bodies with
+	// samples are some of the events.
+	samples []hookgate.Record
+}
+
+func newFilling(store hookgate.Store, claim func(context.Context, []hookgate.Record) error, events, size int) *filling {
+	f := &filling{store: store, claim: claim, events: events, size: size, rng: rand.New(rand.NewPCG(4711, 0))}
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	f.text = make([]byte, 64<<10)
+	for i := range f.text {
+		f.text[i] = letters[f.rng.IntN(len(letters))]
+	}
+	return f
+}
+
+// run fills both.
+func (f *filling) run(ctx context.Context) error {
+	epochs := map[int]hookgate.Epoch{}
+	for p := range fillPartitions {
+		epoch, err := f.store.Acquire(ctx, p)
+		if err != nil {
+			return err
+		}
+		epochs[p] = epoch
+	}
+	begin := time.Now()
+	for n, done := 0, 0; done < f.events; n++ {
+		size := min(fillBatch, f.events-done)
+		records := f.records(n%fillPartitions, done, size)
+		batch := &hookgate.Batch{Records: records, Epochs: epochs, Worker: "filling", ProcessedAt: time.Now(), Attempts: 1}
+		outcome, err := f.store.Apply(ctx, batch)
+		if err != nil {
+			return err
+		}
+		if outcome.Stored != size {
+			return fmt.Errorf("of %d events only %d were new", size, outcome.Stored)
+		}
+		if err := f.claim(ctx, records); err != nil {
+			return fmt.Errorf("claims: %w", err)
+		}
+		done += size
+		progress("filled in %d of %d events and claims, %.0f/s", done, f.events, float64(done)/time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// records makes size events of one partition, of which before have been made.
+func (f *filling) records(partition, before, size int) []hookgate.Record {
+	ids := make([][16]byte, size)
+	for i := range ids {
+		for j := range ids[i] {
+			ids[i][j] = byte(f.rng.Uint32())
+		}
+	}
+	slices.SortFunc(ids, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	key := keyOf(partition)
+	types := []string{"order.created", "order.paid", "order.shipped", "order.cancelled"}
+	first := time.Now().Add(-fillAge)
+	records := make([]hookgate.Record, size)
+	bodies := make([]byte, 0, size*f.size)
+	for i := range records {
+		n := before + i
+		at := first.Add(time.Duration(float64(fillAge) * float64(n) / float64(f.events))).Truncate(time.Microsecond)
+		id := hookgate.Identity{Source: "default", EventType: types[f.rng.IntN(len(types))], MessageID: "evt-" + hex.EncodeToString(ids[i][:])}
+		start := len(bodies)
+		bodies = f.appendBody(bodies, id, key, n)
+		records[i] = hookgate.Record{
+			Delivery: hookgate.Delivery{
+				RequestID: hookgate.NewRequestID(at), Identity: id, OrderingKey: key, Sequence: int64(n), Body: bodies[start:len(bodies):len(bodies)],
+				RemoteAddr: "127.0.0.1:40000", ReceivedAt: at,
+			},
+			Partition: partition, Position: hookgate.Position{Major: uint64(at.UnixMilli()), Minor: uint64(n)}, EnqueuedAt: at.Add(time.Millisecond),
+		}
+		if n%max(f.events/fillSamples, 1) == 0 {
+			sample := records[i]
+			sample.Body = bytes.Clone(sample.Body)
+			f.samples = append(f.samples, sample)
+		}
+	}
+	return records
+}
+
+// appendBody appends a body like those of load.Generator.
+func (f *filling) appendBody(dst []byte, id hookgate.Identity, key string, n int) []byte {
+	start := len(dst)
+	dst = append(append(dst, `{"messageId":"`...), id.MessageID...)
+	dst = append(append(dst, `","eventType":"`...), id.EventType...)
+	dst = append(append(dst, `","orderingKey":"`...), key...)
+	dst = strconv.AppendInt(append(dst, `","sequence":`...), int64(n), 10)
+	dst = append(dst, `,"payload":{"data":"`...)
+	const end = `"}}`
+	if room := f.size - (len(dst) - start) - len(end); room > 0 {
+		from := f.rng.IntN(len(f.text) - room)
+		dst = append(dst, f.text[from:from+room]...)
+	}
+	return append(dst, end...)
+}
+
+// keyOf returns an ordering key of a partition.
+func keyOf(partition int) string {
+	for i := 0; ; i++ {
+		if key := fmt.Sprint("customer-", i); hookgate.Partition(key, fillPartitions) == partition {
+			return key
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/hookgate/hookgate/load"
+)
+
+// TestFilling: what is filled in is what a gate writes: the gate gives it all back, knows each by its claim, and its audit holds.
+func TestFilling(t *testing.T) {
+	ctx := t.Context()
+	t.Chdir("..")
+	gate, err := build(ctx, settings{}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := settings{Events: 3000, Size: load.DefaultSize}
+	for _, c := range standards(s, gate) {
+		if c.name != "embedded" && c.name != "everysec" {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			d := &document{}
+			st, samples, err := c.startFilled(ctx, d, "scale", s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.stop()
+			if len(samples) != fillSamples {
+				t.Errorf("%d samples, want %d", len(samples), fillSamples)
+			}
+			if err := checkFilling(ctx, st.servers[0], samples); err != nil {
+				t.Error(err)
+			}
+			var found struct {
+				OK     bool
+				Events int
+				Break  any
+			}
+			if err := st.servers[0].getJSON(ctx, "/api/audit/verify", &found); err != nil || !found.OK || found.Events != s.Events {
+				t.Errorf("the audit finds %+v (error %v)", found, err)
+			}
+		})
+	}
+}

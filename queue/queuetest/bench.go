@@ -1,0 +1,128 @@
+package queuetest
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// benchGroup is the number of deliveries of one step of a benchmark; what a step costs is reported for each of them.
+const benchGroup = 1000
+
+// benchDeliveries returns new deliveries as senders make them: bodies of 600 bytes, random message ids, 100 ordering keys.
+func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Delivery {
+	all := make([]*hookgate.Delivery, n)
+	body := make([]byte, 600)
+	for i := range all {
+		now := time.Now()
+		var id [16]byte
+		for j := range id {
+			id[j] = byte(rng.Uint32())
+		}
+		all[i] = &hookgate.Delivery{
+			RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "evt-" + hex.EncodeToString(id[:])},
+			OrderingKey: fmt.Sprint("customer-", rng.IntN(100)), Sequence: int64(i), Body: body, RemoteAddr: "127.0.0.1:4711", ReceivedAt: now,
+		}
+	}
+	return all
+}
+
+// BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a consumer that releases them at once, so that claims
+// and removals are part of the cost. It returns how many it appended.
+func BenchmarkAppend(b *testing.B, q hookgate.Queue, callers int) (appended int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var consuming sync.WaitGroup
+	consuming.Go(func() { release(ctx, b, q) })
+	defer consuming.Wait()
+	defer cancel()
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		group := benchDeliveries(rng, benchGroup)
+		b.StartTimer()
+		appendGroup(b, q, group, callers)
+		appended += len(group)
+	}
+	reportEach(b, appended)
+	return appended
+}
+
+// BenchmarkConsume measures Next and Commit, in batches of 500, of 1,000 deliveries that are queued. It returns how many it consumed.
+func BenchmarkConsume(b *testing.B, q hookgate.Queue) (consumed int) {
+	ctx := context.Background()
+	c, err := q.Consume(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		appendGroup(b, q, benchDeliveries(rng, benchGroup), 50)
+		b.StartTimer()
+		for n := 0; n < benchGroup; {
+			records, err := c.Next(ctx, 500, 8<<20)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := c.Commit(ctx, hookgate.LastOffsets(records)); err != nil {
+				b.Fatal(err)
+			}
+			n += len(records)
+		}
+		consumed += benchGroup
+	}
+	reportEach(b, consumed)
+	return consumed
+}
+
+// reportEach reports what one of n deliveries took.
+func reportEach(b *testing.B, n int) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+}
+
+func appendGroup(b *testing.B, q hookgate.Queue, group []*hookgate.Delivery, callers int) {
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			for n := i; n < len(group); n += callers {
+				if _, err := q.Append(context.Background(), group[n]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// release consumes and releases until ctx ends.
+func release(ctx context.Context, b *testing.B, q hookgate.Queue) {
+	c, err := q.Consume(ctx)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer c.Close()
+	for {
+		records, err := c.Next(ctx, 500, 8<<20)
+		if err == nil {
+			err = c.Commit(ctx, hookgate.LastOffsets(records))
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				b.Error(err)
+			}
+			return
+		}
+	}
+}
