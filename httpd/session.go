@@ -43,8 +43,7 @@ const sessionBytes = sha256.Size + 16 + 8 + 8
 
 // sessions seals and opens cookies.
 type sessions struct {
-	name      string // of the cookie: gates with other tokens on the same host have another
-	keys      []sessionKey
+	keys      []sessionKey // the first one seals
 	idle, max time.Duration
 
 	mu    sync.Mutex // guards all below, for a few instructions at a time
@@ -52,7 +51,9 @@ type sessions struct {
 	order [][16]byte // of ended, the oldest first
 }
 
+// sessionKey is what comes of an admin token.
 type sessionKey struct {
+	name string // of its cookies, so that gates with other tokens on the same host have others
 	seal cipher.AEAD
 	csrf []byte
 }
@@ -70,9 +71,8 @@ func newSessions(tokens []string, idle, max time.Duration) *sessions {
 		if err := errors.Join(err1, err2); err != nil {
 			panic(err) // the length of the key is right
 		}
-		s.keys = append(s.keys, sessionKey{seal, derive(token, "csrf", 32)})
+		s.keys = append(s.keys, sessionKey{"hookgate_" + hex.EncodeToString(derive(token, "cookie", 4)), seal, derive(token, "csrf", 32)})
 	}
-	s.name = "hookgate_" + hex.EncodeToString(derive(tokens[0], "cookie", 4))
 	return s
 }
 
@@ -97,17 +97,24 @@ func (s *sessions) write(w http.ResponseWriter, r *http.Request, n session) {
 	plain = append(append(plain, n.token[:]...), n.id[:]...)
 	plain = binary.BigEndian.AppendUint64(plain, uint64(n.begun.Unix()))
 	plain = binary.BigEndian.AppendUint64(plain, uint64(n.used.Unix()))
-	nonce := make([]byte, s.keys[0].seal.NonceSize())
+	key := &s.keys[0]
+	nonce := make([]byte, key.seal.NonceSize())
 	rand.Read(nonce)
-	s.set(w, r, base64.RawURLEncoding.EncodeToString(s.keys[0].seal.Seal(nonce, nonce, plain, []byte(s.name))), int(s.max.Seconds()))
+	set(w, r, key.name, base64.RawURLEncoding.EncodeToString(key.seal.Seal(nonce, nonce, plain, nil)), int(s.max.Seconds()))
 }
 
-// clear removes the cookie.
-func (s *sessions) clear(w http.ResponseWriter, r *http.Request) { s.set(w, r, "", -1) }
+// clear removes the cookies that a request has.
+func (s *sessions) clear(w http.ResponseWriter, r *http.Request) {
+	for i := range s.keys {
+		if _, err := r.Cookie(s.keys[i].name); err == nil {
+			set(w, r, s.keys[i].name, "", -1)
+		}
+	}
+}
 
-func (s *sessions) set(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
+func set(w http.ResponseWriter, r *http.Request, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: s.name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		// Whoever writes this header himself shuts out nobody but himself.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	})
@@ -115,30 +122,32 @@ func (s *sessions) set(w http.ResponseWriter, r *http.Request, value string, max
 
 // read returns the session of a request, if it has one that has neither been ended nor run out.
 func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
-	cookie, err := r.Cookie(s.name)
-	if err != nil {
-		return n, false
-	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cookie.Value)
-	if err != nil {
-		return n, false
-	}
 	for i := range s.keys {
-		size := s.keys[i].seal.NonceSize()
-		if len(sealed) != size+sessionBytes+s.keys[i].seal.Overhead() {
-			return n, false
+		if cookie, err := r.Cookie(s.keys[i].name); err == nil {
+			if n, ok = s.keys[i].open(cookie.Value); ok {
+				return n, !now.After(n.begun.Add(s.max)) && !now.After(n.used.Add(s.idle)) && !s.isEnded(n.id)
+			}
 		}
-		plain, err := s.keys[i].seal.Open(nil, sealed[:size], sealed[size:], []byte(s.name))
-		if err != nil {
-			continue
-		}
-		copy(n.token[:], plain)
-		copy(n.id[:], plain[sha256.Size:])
-		n.begun = time.Unix(int64(binary.BigEndian.Uint64(plain[sha256.Size+16:])), 0)
-		n.used = time.Unix(int64(binary.BigEndian.Uint64(plain[sha256.Size+24:])), 0)
-		return n, !now.After(n.begun.Add(s.max)) && !now.After(n.used.Add(s.idle)) && !s.isEnded(n.id)
 	}
 	return n, false
+}
+
+// open returns what is in a cookie that was sealed with the key.
+func (k *sessionKey) open(text string) (n session, ok bool) {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	size := k.seal.NonceSize()
+	if err != nil || len(sealed) != size+sessionBytes+k.seal.Overhead() {
+		return n, false
+	}
+	plain, err := k.seal.Open(nil, sealed[:size], sealed[size:], nil)
+	if err != nil {
+		return n, false
+	}
+	copy(n.token[:], plain)
+	copy(n.id[:], plain[sha256.Size:])
+	n.begun = time.Unix(int64(binary.BigEndian.Uint64(plain[sha256.Size+16:])), 0)
+	n.used = time.Unix(int64(binary.BigEndian.Uint64(plain[sha256.Size+24:])), 0)
+	return n, true
 }
 
 // csrf returns what a page of the session sends with calls that change something. It stays the same while the session lasts.

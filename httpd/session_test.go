@@ -221,6 +221,16 @@ func TestSessions(t *testing.T) {
 	}
 
 	// Another process with the same tokens takes it, and one whose first token is new; a stranger does not.
+	w2 := httptest.NewRecorder()
+	newSessions([]string{"old-token"}, time.Hour, 10*time.Hour).write(w2, plain, n)
+	if got, ok := s.read(carry(w2), now); !ok || got.id != n.id {
+		t.Error("after a token was put before it the session is over")
+	}
+	w3 := httptest.NewRecorder()
+	s.clear(w3, carry(w2))
+	if cleared := w3.Result().Cookies(); len(cleared) != 1 || cleared[0].Name != s.keys[1].name || cleared[0].MaxAge >= 0 {
+		t.Errorf("signing out then clears %v", cleared)
+	}
 	if _, ok := newSessions([]string{"new-token"}, time.Hour, 10*time.Hour).read(r, now); !ok {
 		t.Error("another process does not take it")
 	}
@@ -230,7 +240,7 @@ func TestSessions(t *testing.T) {
 	if _, ok := old.read(r, now); ok {
 		t.Error("a cookie of another key is taken")
 	}
-	cookie, err := r.Cookie(s.name)
+	cookie, err := r.Cookie(s.keys[0].name)
 	must(t, err)
 	for i := range cookie.Value {
 		changed := []byte(cookie.Value)
@@ -238,7 +248,7 @@ func TestSessions(t *testing.T) {
 			changed[i] = 'A'
 		}
 		r := httptest.NewRequest("GET", "/ui/", nil)
-		r.AddCookie(&http.Cookie{Name: s.name, Value: string(changed)})
+		r.AddCookie(&http.Cookie{Name: s.keys[0].name, Value: string(changed)})
 		if _, ok := s.read(r, now); ok {
 			t.Fatalf("a cookie that was changed at %d is taken", i)
 		}

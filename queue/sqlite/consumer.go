@@ -36,6 +36,19 @@ func (q *Queue) Consume(context.Context) (hookgate.Consumer, error) {
 	return c, nil
 }
 
+// Owners returns for each partition which consumer holds it: its number in the order in which those that are open were opened, from 1; 0 if none does.
+func (q *Queue) Owners() []int {
+	q.lanes.mu.Lock()
+	defer q.lanes.mu.Unlock()
+	owners := make([]int, len(q.lanes.lanes))
+	for i := range owners {
+		if owner := q.lanes.lanes[i].owner; owner != nil {
+			owners[i] = slices.Index(q.lanes.consumers, owner) + 1
+		}
+	}
+	return owners
+}
+
 func (c *consumer) wake() {
 	select {
 	case c.woken <- struct{}{}:

@@ -18,7 +18,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -230,19 +229,6 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 
 // Stats implements hookgate.Queue.
 func (q *Queue) Stats(context.Context) (hookgate.QueueStats, error) { return q.lanes.stats(), nil }
-
-// Owners returns for each partition which consumer holds it: its number in the order in which those that are open were opened, from 1; 0 if none does.
-func (q *Queue) Owners() []int {
-	q.lanes.mu.Lock()
-	defer q.lanes.mu.Unlock()
-	owners := make([]int, len(q.lanes.lanes))
-	for i := range owners {
-		if owner := q.lanes.lanes[i].owner; owner != nil {
-			owners[i] = slices.Index(q.lanes.consumers, owner) + 1
-		}
-	}
-	return owners
-}
 
 // Close ends the writer, after it has answered the appends that it had taken and written down what was
 // released. Calls that come later, and consumers, get ErrClosed.
