@@ -344,6 +344,7 @@ func TestProcesses(t *testing.T) {
 		for range 5 {
 			c, _ := p.process(t, nil)
 			all = append(all, c)
+			time.Sleep(time.Millisecond) // no two look at exactly the same time, when what they keep would be the same
 		}
 		mustStart(t, all[0])
 		for _, stand := range []struct {
