@@ -213,6 +213,25 @@ func TestTriggerUnknown(t *testing.T) {
 	})
 }
 
+// TestStopped: the time in which a process was stopped is no time in which its value was too high, whatever it was before and is after.
+func TestStopped(t *testing.T) {
+	triggers := newTriggers(Triggers{QueueDepth: Trigger{Limit: 10, Sustain: sustain}})
+	depth := triggers[slices.IndexFunc(triggers, func(t *trigger) bool { return t.name == TriggerQueueDepth })]
+	l := look{now: time.Now(), queue: hookgate.QueueStats{Depth: 11}}
+	depth.take(l)
+	l.now = l.now.Add(time.Hour)
+	if depth.take(l); depth.state != TriggerPending {
+		t.Errorf("after an hour in which nobody looked it is %s", depth.state)
+	}
+	for range sustain / time.Second {
+		l.now = l.now.Add(time.Second)
+		depth.take(l)
+	}
+	if depth.state != TriggerFired {
+		t.Errorf("after five minutes of looks it is %s", depth.state)
+	}
+}
+
 // TestTriggerIdle: with too few webhooks P95 and error rate say nothing: bursts of a slow webhook or two never add up, and a
 // trigger that has fired is not taken for well because read_only lets nothing in.
 func TestTriggerIdle(t *testing.T) {
