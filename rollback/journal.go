@@ -43,6 +43,7 @@ type entry struct {
 // torn was never acted upon, and is cut off. Who has it open keeps others out, until he ends however he ends.
 type Journal struct {
 	file  *os.File
+	size  int64 // of what is whole
 	walks []*past
 }
 
@@ -104,11 +105,17 @@ func (j *Journal) load() error {
 		}
 		j.take(e)
 	}
-	if err := j.file.Truncate(int64(whole)); err != nil {
+	j.size = int64(whole)
+	return errors.Join(j.cut(), syncFolder(j.file.Name()))
+}
+
+// cut removes what is behind the last whole line.
+func (j *Journal) cut() error {
+	if err := j.file.Truncate(j.size); err != nil {
 		return err
 	}
-	_, err = j.file.Seek(int64(whole), io.SeekStart)
-	return errors.Join(err, syncFolder(j.file.Name()))
+	_, err := j.file.Seek(j.size, io.SeekStart)
+	return err
 }
 
 // syncFolder makes sure that a new file is found after a power cut.
@@ -158,9 +165,10 @@ func (j *Journal) write(e entry) error {
 	if err == nil {
 		err = j.file.Sync()
 	}
-	if err != nil {
-		return fmt.Errorf("write the journal, without which nothing is done: %w", err)
+	if err != nil { // part of it may be there, and must not be the beginning of the next line
+		return fmt.Errorf("write the journal, without which nothing is done: %w", errors.Join(err, j.cut()))
 	}
+	j.size += int64(len(text)) + 1
 	j.take(e)
 	return nil
 }
