@@ -118,7 +118,7 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	p := &process{Status: base + ".exit", Output: base + ".log"}
-	out, err := os.OpenFile(p.Output, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	out, err := os.OpenFile(p.Output, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("keep its output: %w", err)
 	}

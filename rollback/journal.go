@@ -68,21 +68,37 @@ type pastStep struct {
 
 func (s *pastStep) made() bool { return s != nil && (s.state == stateDone || s.state == stateSkipped) }
 
-// Open opens a journal, and makes it if there is none. If somebody else walks the error says so.
+// Open opens a journal, and makes it if there is none. If somebody else walks the error says so. File and folder must belong to who walks, since
+// whoever can write them says what is run.
 func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)
 	}
 	j := &Journal{file: f}
+	if err := errors.Join(belongs(os.Stat(filepath.Dir(path))), belongs(f.Stat())); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("journal of roll-backs %s: %w", path, err)
+	}
 	if err := j.load(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("journal of roll-backs %s: %w", path, err)
 	}
 	return j, nil
+}
+
+// belongs says what is wrong with a file or folder that is another user's.
+func belongs(info os.FileInfo, err error) error {
+	if err != nil {
+		return err
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d, who could have others' commands run by this one: roll back as that user, or name another --journal", info.Name(), s.Uid)
+	}
+	return nil
 }
 
 func (j *Journal) load() error {

@@ -496,3 +496,32 @@ func TestCommandEnds(t *testing.T) {
 		t.Error("the command still goes on")
 	}
 }
+
+// TestForeignJournal: whoever can write the journal says what is run, and so it must be one's own.
+func TestForeignJournal(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(target, []byte("not a line"), 0o600), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(link); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("a journal that is a link got %v", err)
+	}
+	if text, err := os.ReadFile(target); err != nil || string(text) != "not a line" {
+		t.Errorf("behind the link there is %q, %v", text, err)
+	}
+	// The first process is of root; of whom a test is not, or of whom it can make a file another's.
+	foreign := "/proc/1"
+	if os.Geteuid() == 0 {
+		foreign = target
+		if err := os.Chown(target, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(target); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+			t.Errorf("a journal of another user got %v", err)
+		}
+	}
+	if err := belongs(os.Stat(foreign)); err == nil || !strings.Contains(err.Error(), "belongs to user") {
+		t.Errorf("%s is taken for one's own: %v", foreign, err)
+	}
+}
