@@ -129,7 +129,7 @@ func (c *Canary) look(ctx context.Context, passed time.Duration) {
 		c.hold("the guard cannot tell: " + unknown.Error())
 	case now.Step > len(c.config.Plan):
 		c.hold(fmt.Sprintf("the plan of this process has no step %d", now.Step))
-	case c.idle(passed, c.config.Plan[now.Step-1].For + c.delay):
+	case c.idle(passed, c.config.Plan[now.Step-1].For+c.delay):
 		c.hold("its time is over, and this process has taken no webhook of its share in it")
 	case c.watch(passed) >= c.config.Plan[now.Step-1].For+c.delay && time.Since(c.failedAt) >= stepRetry:
 		c.advance(ctx, now)
