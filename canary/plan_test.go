@@ -329,7 +329,7 @@ func TestIdle(t *testing.T) {
 		c, _ := p.process(t, nil)
 		c.Took() // before it began
 		mustStart(t, c)
-		time.Sleep(24 * time.Hour)
+		time.Sleep(time.Hour)
 		want(t, c, 10, 1)
 		if s := c.Status(); !strings.Contains(s.Held, "no webhook") {
 			t.Errorf("the status is %+v", s)
