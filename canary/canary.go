@@ -85,6 +85,7 @@ type Canary struct {
 	config Config
 	*Proxy
 	percent atomic.Int64 // that of state
+	taken   atomic.Uint64
 	// delay makes it unlikely that several processes take a step at once.
 	delay time.Duration
 
@@ -99,8 +100,9 @@ type Canary struct {
 	state hookgate.Canary
 	// unkept says that the state is a way back that is in effect here alone.
 	unkept bool
-	// watched is how long the step has had the guard's word in this process.
-	watched time.Duration
+	// watched is how long the step has had the guard's word in this process, and takenBefore what taken was when it began.
+	watched     time.Duration
+	takenBefore uint64
 	// held says why the step does not go on; empty if nothing is in its way.
 	held string
 }
@@ -124,6 +126,9 @@ func New(c Config) *Canary {
 // Percent is the share of the ordering keys that the gate takes now.
 func (c *Canary) Percent() int { return int(c.percent.Load()) }
 
+// Took counts a webhook that the gate has acknowledged. A step without any in a process is not followed by the next: nothing is known of it.
+func (c *Canary) Took() { c.taken.Add(1) }
+
 // State returns the canary that is in effect.
 func (c *Canary) State() hookgate.Canary {
 	c.mu.Lock()
@@ -134,7 +139,7 @@ func (c *Canary) State() hookgate.Canary {
 // put makes a canary take effect; mu must be held.
 func (c *Canary) put(s hookgate.Canary, unkept bool) {
 	before := c.state
-	c.state, c.unkept, c.watched, c.held = s, unkept, 0, ""
+	c.state, c.unkept, c.watched, c.held, c.takenBefore = s, unkept, 0, "", c.taken.Load()
 	c.percent.Store(int64(s.Percent))
 	if s.Version > 0 && (before.Percent != s.Percent || before.Step != s.Step) {
 		c.config.Logger.Warn("canary", "percent", s.Percent, "before", before.Percent, "step", s.Step, "by", s.By, "reason", s.Reason)
@@ -234,11 +239,12 @@ func (c *Canary) back(ctx context.Context, by, reason string) error {
 	return c.keepBack(ctx)
 }
 
-// goBack goes back to 0 in this process, if it is not there.
+// goBack goes back to 0 in this process. It is a new version even where it is at 0: another process may have set something else that has not been
+// seen here yet.
 func (c *Canary) goBack(by, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !isBack(c.state) {
+	if !c.unkept {
 		c.put(hookgate.Canary{Version: c.state.Version + 1, At: time.Now().Truncate(time.Microsecond).UTC(), By: by, Reason: reason}, true)
 	}
 }
@@ -281,11 +287,14 @@ func (c *Canary) keepBack(ctx context.Context) error {
 func (c *Canary) follow(ctx context.Context) {
 	kept := c.config.Keeper.Canary()
 	c.mu.Lock()
-	mine, unkept := c.state, c.unkept
-	if kept.Version > mine.Version && !unkept || kept.Version == mine.Version && kept != mine && kept.Version > 0 && !unkept {
+	switch mine := c.state; {
+	case c.unkept || kept.Version < max(1, mine.Version) || kept == mine:
+	case kept.Version == mine.Version && isBack(mine) && !isBack(kept):
+		c.unkept = true // a queue that had lost the way back was given another canary meanwhile; none may rise by itself
+	default:
 		c.put(kept, false)
-		mine = kept
 	}
+	mine, unkept := c.state, c.unkept
 	c.mu.Unlock()
 	// What is older than what was seen here is what a queue remembers that has lost its last writes, or has not been asked yet.
 	if !unkept && kept.Version >= mine.Version || time.Since(c.triedAt) < tryEvery {

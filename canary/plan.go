@@ -129,6 +129,8 @@ func (c *Canary) look(ctx context.Context, passed time.Duration) {
 		c.hold("the guard cannot tell: " + unknown.Error())
 	case now.Step > len(c.config.Plan):
 		c.hold(fmt.Sprintf("the plan of this process has no step %d", now.Step))
+	case c.idle(passed, c.config.Plan[now.Step-1].For+c.delay):
+		c.hold("its time is over, and this process has taken no webhook of its share in it")
 	case c.watch(passed) >= c.config.Plan[now.Step-1].For+c.delay && time.Since(c.failedAt) >= stepRetry:
 		c.advance(ctx, now)
 	}
@@ -142,6 +144,13 @@ func (c *Canary) watch(passed time.Duration) time.Duration {
 		c.held = ""
 	}
 	return c.watched
+}
+
+// idle reports whether the step has its time after so much more, and nothing to show for it.
+func (c *Canary) idle(passed, most time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watched+passed >= most && c.taken.Load() == c.takenBefore
 }
 
 // hold notes why the step does not go on.

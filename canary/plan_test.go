@@ -30,6 +30,7 @@ type place struct {
 	rows       []hookgate.AdminAction
 	fired      []string
 	unknown    error
+	idle       bool // no webhooks come
 }
 
 func (p *place) Canary() hookgate.Canary {
@@ -68,6 +69,12 @@ func (p *place) guard() ([]string, error) {
 	return slices.Clone(p.fired), p.unknown
 }
 
+func (p *place) isIdle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idle
+}
+
 // set changes the place.
 func (p *place) set(change func(*place)) {
 	p.mu.Lock()
@@ -91,7 +98,13 @@ var testPlan = []Step{{10, 30 * time.Minute}, {50, time.Hour}, {100, 0}}
 func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func()) {
 	t.Helper()
 	u, _ := url.Parse("http://127.0.0.1:1")
-	config := Config{Keeper: p, Trail: p, Guard: p.guard, Plan: testPlan, Logger: slog.New(slog.DiscardHandler),
+	word := func() ([]string, error) {
+		if c != nil && !p.isIdle() {
+			c.Took()
+		}
+		return p.guard()
+	}
+	config := Config{Keeper: p, Trail: p, Guard: word, Plan: testPlan, Logger: slog.New(slog.DiscardHandler),
 		Upstream: Upstream{URL: u, Timeout: time.Second, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}}
 	if change != nil {
 		change(&config)
@@ -299,18 +312,65 @@ func TestBackWithoutKeeper(t *testing.T) {
 				}
 				p.set(func(p *place) { p.away, p.late = nil, nil })
 				time.Sleep(2 * tryEvery)
-				if !after {
-					want(t, c, p.kept.Percent, 0) // after a restart it is one of two of the same age, and what is kept counts
-					return
-				}
 				want(t, c, 0, 0)
 				want(t, other, 0, 0)
-				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Kept {
+				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Kept { // after a restart, too
 					t.Errorf("what is kept is %v", s)
 				}
 			})
 		})
 	}
+}
+
+// TestIdle: a step in which the gate has taken nothing is not followed by the next, whatever the guard says; the first webhook lets it go on.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &place{idle: true}
+		c, _ := p.process(t, nil)
+		c.Took() // before it began
+		mustStart(t, c)
+		time.Sleep(time.Hour)
+		want(t, c, 10, 1)
+		if s := c.Status(); !strings.Contains(s.Held, "no webhook") {
+			t.Errorf("the status is %+v", s)
+		}
+		c.Took()
+		time.Sleep(2 * lookEvery)
+		want(t, c, 50, 2)
+		if s := c.Status(); s.Held != "" {
+			t.Errorf("the status is %+v", s)
+		}
+	})
+}
+
+// TestBackIsNeverLost: to go back in a process that has not seen yet what another has set is no idle call; and a queue that has lost the way
+// back does not make a process rise again by what was set in its place.
+func TestBackIsNeverLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &place{}
+		one, _ := p.process(t, nil)
+		other, _ := p.process(t, nil)
+		time.Sleep(lookEvery / 2) // so that the other does not look between the two
+		if _, err := one.Set(t.Context(), 40, Change{}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, other, 0, 0)
+		if err := other.Back(t.Context(), "alarm"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * tryEvery)
+		want(t, one, 0, 0)
+		want(t, other, 0, 0)
+
+		at := one.State().Version
+		p.set(func(p *place) { p.kept = hookgate.Canary{Version: at, Percent: 60, Step: 2} })
+		time.Sleep(2 * tryEvery)
+		want(t, one, 0, 0)
+		want(t, other, 0, 0)
+		if s := p.Canary(); s.Percent != 0 || s.Version <= at {
+			t.Errorf("what is kept is %v", s)
+		}
+	})
 }
 
 // TestBackPrevails: what others set while this process could not tell them of its way back does not count.
@@ -342,6 +402,7 @@ func TestProcesses(t *testing.T) {
 		p := &place{}
 		var all []*Canary
 		for range 5 {
+			time.Sleep(time.Millisecond) // else they look, and write, at one and the same moment
 			c, _ := p.process(t, nil)
 			all = append(all, c)
 			time.Sleep(time.Millisecond) // no two look at exactly the same time, when what they keep would be the same

@@ -6,6 +6,7 @@ import (
 	"io"
 	stdlog "log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -22,7 +23,8 @@ import (
 type Upstream struct {
 	// URL is its base, without a query: the path of a request goes behind that of the URL.
 	URL *url.URL
-	// Timeout is how long it may take until the header of its answer, connecting included; what the sender's body takes does not count.
+	// Timeout is how long it may take until the header of its answer, connecting included, and then for each part of the answer; what the
+	// sender's body takes does not count.
 	Timeout time.Duration
 	// MaxConnections bounds the requests that are passed on at a time. One more is refused.
 	MaxConnections int
@@ -109,6 +111,15 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		passed.Body = body
 	}
 	var answer *received
+	own := maps.Clone(w.Header())
+	// restore brings back what ReverseProxy clears when it passes an answer of 1xx on.
+	restore := func() {
+		for name, values := range own {
+			if w.Header()[name] == nil {
+				w.Header()[name] = values
+			}
+		}
+	}
 	fail := func(err error) {
 		switch sender := body.err(); {
 		case sender != nil || r.Context().Err() != nil:
@@ -133,16 +144,23 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		ModifyResponse: func(resp *http.Response) error {
 			timer.end()
 			o.Status = resp.StatusCode
+			restore()
 			for name := range resp.Header {
 				delete(w.Header(), name)
 			}
-			answer = &received{ReadCloser: resp.Body}
+			answer = &received{ReadCloser: resp.Body, timer: newPatience(p.upstream.Timeout, func() { cancel(errTimeout) })}
 			resp.Body = answer
 			return nil
 		},
-		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { fail(err) },
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
+			restore()
+			fail(err)
+		},
 	}
 	defer func() {
+		if answer != nil {
+			answer.timer.end()
+		}
 		cause := recover()
 		if cause == nil {
 			return
@@ -206,7 +224,7 @@ func newPatience(most time.Duration, over func()) *patience {
 	return &patience{most: most, timer: time.AfterFunc(most, over)}
 }
 
-// pause stops the time while the sender is waited for, and resume lets it begin anew.
+// pause stops the time while somebody else is waited for, and resume lets it begin anew.
 func (p *patience) pause() { p.timer.Stop() }
 
 func (p *patience) resume() {
@@ -256,14 +274,17 @@ func (b *sent) err() error {
 	return nil
 }
 
-// received is the body of the upstream's answer on its way.
+// received is the body of the upstream's answer on its way. A sender that is slow to take it has net/http's time for that.
 type received struct {
 	io.ReadCloser
+	timer  *patience
 	failed error
 }
 
 func (b *received) Read(to []byte) (int, error) {
+	b.timer.resume()
 	n, err := b.ReadCloser.Read(to)
+	b.timer.pause()
 	if err != nil && err != io.EOF {
 		b.failed = err
 	}

@@ -481,3 +481,45 @@ func TestRefusedEarly(t *testing.T) {
 		t.Errorf("the sender got %s, and the outcome is %+v", resp.Status, o)
 	}
 }
+
+// TestInterimAnswers: an answer of 1xx before the real one goes on to the sender, and takes nothing of what is told with the real one.
+func TestInterimAnswers(t *testing.T) {
+	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</x>")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusOK)
+	})
+	p := pass(t, upstream.URL, nil)
+	resp, err := p.client.Post(p.URL+"/webhooks", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if id := resp.Header.Get("X-Request-Id"); id != "ours" || resp.StatusCode != http.StatusOK {
+		t.Errorf("the sender gets %s with the request id %q", resp.Status, id)
+	}
+}
+
+// TestAnswerStalls: an upstream that says nothing more in the middle of its answer holds its place for no longer than one that does not begin.
+func TestAnswerStalls(t *testing.T) {
+	end := make(chan struct{})
+	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "20")
+		io.WriteString(w, "some")
+		http.NewResponseController(w).Flush()
+		<-end
+	})
+	defer close(end)
+	p := pass(t, upstream.URL, func(u *Upstream) { u.Timeout = 200 * time.Millisecond })
+	resp, err := p.client.Post(p.URL+"/webhooks", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the sender takes %q for the whole answer", body)
+	}
+	if o := p.outcome(t); o.Failure != TimedOut || !o.Begun || o.Status != http.StatusOK {
+		t.Errorf("the outcome is %+v", o)
+	}
+}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -180,7 +182,10 @@ func (a *alarms) send(ctx context.Context, client *http.Client, alarm Alarm) err
 		}
 	}
 	resp, err := client.Do(req)
-	if err != nil {
+	var failed *url.Error
+	if errors.As(err, &failed) { // the path of such a URL is often what lets one send to it
+		return fmt.Errorf("send to %s: %w", req.URL.Host, failed.Err)
+	} else if err != nil {
 		return err
 	}
 	defer resp.Body.Close()

@@ -15,6 +15,10 @@ type Rule struct {
 	ClearFor time.Duration
 }
 
+// readingHolds is the most that is counted of the time between two readings: a process that was stopped, or a machine that slept, has not
+// watched meanwhile.
+const readingHolds = 5 * time.Second
+
 // zone is where a value lies.
 type zone int
 
@@ -64,7 +68,7 @@ func (c *condition) observe(now time.Time, value float64, known bool) {
 	case z != c.zone:
 		c.inZone = 0
 	case !c.read.IsZero():
-		c.inZone += now.Sub(c.read)
+		c.inZone += min(now.Sub(c.read), readingHolds)
 	}
 	c.value, c.zone, c.read = value, z, now
 	switch {

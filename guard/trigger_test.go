@@ -213,6 +213,25 @@ func TestTriggerUnknown(t *testing.T) {
 	})
 }
 
+// TestStopped: the time in which a process was stopped is no time in which its value was too high, whatever it was before and is after.
+func TestStopped(t *testing.T) {
+	triggers := newTriggers(Triggers{QueueDepth: Trigger{Limit: 10, Sustain: sustain}})
+	depth := triggers[slices.IndexFunc(triggers, func(t *trigger) bool { return t.name == TriggerQueueDepth })]
+	l := look{now: time.Now(), queue: hookgate.QueueStats{Depth: 11}}
+	depth.take(l)
+	l.now = l.now.Add(time.Hour)
+	if depth.take(l); depth.state != TriggerPending {
+		t.Errorf("after an hour in which nobody looked it is %s", depth.state)
+	}
+	for range sustain / time.Second {
+		l.now = l.now.Add(time.Second)
+		depth.take(l)
+	}
+	if depth.state != TriggerFired {
+		t.Errorf("after five minutes of looks it is %s", depth.state)
+	}
+}
+
 // TestTriggerIdle: with too few webhooks P95 and error rate say nothing: bursts of a slow webhook or two never add up, and a
 // trigger that has fired is not taken for well because read_only lets nothing in.
 func TestTriggerIdle(t *testing.T) {
@@ -432,7 +451,7 @@ func TestAlarmWebhook(t *testing.T) {
 	r := &receiver{}
 	c := triggersWith(func(c *Triggers) { c.QueueDepth, c.ClearFor = Trigger{Limit: 100}, 0 })
 	c.Process, c.Version = "gate-1", "v2"
-	c.Webhook = Webhook{URL: "http://alarms.test/", Timeout: time.Second, RetryFor: 15 * time.Minute, Transport: r,
+	c.Webhook = Webhook{URL: "http://alarms.test/hidden", Timeout: time.Second, RetryFor: 15 * time.Minute, Transport: r,
 		Sign: func(req *http.Request, id string, at time.Time, body []byte) error {
 			req.Header.Set("Signed", id)
 			return nil
@@ -465,7 +484,8 @@ func TestAlarmWebhook(t *testing.T) {
 		s.trigger(17*time.Minute, TriggerQueueDepth)
 		n := len(r.requests())
 		s.trigger(10*time.Minute, TriggerQueueDepth)
-		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 || !strings.Contains(s.log.String(), "alarm is not delivered") {
+		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 || !strings.Contains(s.log.String(), "alarm is not delivered") ||
+			!strings.Contains(s.log.String(), "alarms.test: connection refused") || strings.Contains(s.log.String(), "hidden") {
 			t.Errorf("%d attempts after %d, %+v", len(r.requests()), n, w)
 		}
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -148,7 +149,9 @@ func (s *Server) setCanary(c *call) {
 			c.canaryFailed(err)
 			return
 		}
-		action = approvePromote
+		if slices.Contains(s.config.Approvals.Required, approvePromote) {
+			action = approvePromote // else evidence would lift the approval that is wanted of every change
+		}
 	}
 	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}
 	check := func() error { return s.canary.CheckSet(wish.percent, why) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -24,12 +25,13 @@ import (
 // The gate takes what it can authenticate and identify and whose ordering key is in its share. Everything else goes to the upstream, which is the
 // authority as long as it takes part: what the gate would refuse because of a wrong setting of its own must not be lost to a canary.
 func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+	if climbs(r.URL.Path) {
+		return s.turnAway(w, r, idText)
+	}
 	percent := s.canary.Percent() // once, so that a change meanwhile does not give one delivery to both or to none
 	switch {
 	case percent >= 100:
-		status = s.ingest(w, r, id, idText, received)
-		s.metrics.Shared(metrics.SideGate, status)
-		return status
+		return s.take(w, r, id, idText, received)
 	case percent <= 0:
 		return s.pass(w, r, idText, metrics.PassedShare)
 	}
@@ -49,10 +51,11 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 		// What follows looks at everything once more: twice the work for a share of the deliveries during a canary, for which nothing on the
 		// way of all others has to know of it.
 		r.Body = io.NopCloser(bytes.NewReader(x.body))
-		status, done = s.ingest(w, r, id, idText, received), true
-		s.metrics.Shared(metrics.SideGate, status)
+		s.dropContent(x)
+		status, done = s.take(w, r, id, idText, received), true
 		return status
 	}
+	s.dropContent(x)
 	if len(x.body) > 0 {
 		r.Header.Del("Expect") // the sender has been told to go on
 		r.Body = struct {
@@ -66,6 +69,46 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 	}
 	s.unshared.log(r, idText, refused)
 	return s.pass(w, r, idText, s.metrics.Reason(refused.reason, refused.status))
+}
+
+// take lets the gate take a delivery.
+func (s *Server) take(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+	status = s.ingest(w, r, id, idText, received)
+	s.metrics.Shared(metrics.SideGate, status)
+	if status < 300 {
+		s.canary.Took()
+	}
+	return status
+}
+
+// turnAway answers a delivery whose path names something else than webhooks.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, idText string) (status int) {
+	x := s.exchanges.Get().(*exchange)
+	defer s.recycle(x)
+	x.source = nil
+	status = s.refuse(w, r, x, idText, refusedSource)
+	s.metrics.Shared(metrics.SideGate, status)
+	return status
+}
+
+// climbs reports whether a path, in whatever the upstream takes for a separator, leads out of the folder of webhooks: no more of the upstream is
+// to be reached through the gate.
+func climbs(path string) bool {
+	if !strings.Contains(path, "..") {
+		return false
+	}
+	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		if name, _, _ := strings.Cut(segment, ";"); name == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// dropContent gives back what a delivery has been unpacked to.
+func (s *Server) dropContent(x *exchange) {
+	s.guard.Bodies().Release(x.unpacked)
+	x.content, x.unpacked, x.request.Content = nil, 0, nil
 }
 
 // look finds out whose a delivery is: its ordering key, or why the gate would refuse it. What has been read of the body is in x afterwards. It

@@ -314,6 +314,44 @@ func TestOurShareIsOurs(t *testing.T) {
 	}
 }
 
+// TestPathsThatClimb: no path leads from the webhooks to something else of the upstream, at any percentage, however it is written.
+func TestPathsThatClimb(t *testing.T) {
+	g := newSharing(t, "", nil)
+	for _, percent := range []int{0, 50} {
+		g.set(t, percent)
+		for _, path := range []string{"/webhooks/../admin", "/webhooks/%2e%2e/admin", "/webhooks/a/..%2f../admin", "/webhooks/..;x=y/admin", `/webhooks/..\admin`, "/webhooks/.."} {
+			g.do(t, "POST", path, strings.NewReader("{}"), "Authorization", "Bearer "+bearerKey).want(t, 404)
+			if got := g.upstream.take(); len(got) != 0 {
+				t.Errorf("the upstream has %q", got)
+			}
+		}
+		if a := g.do(t, "POST", "/webhooks/a..b/...", strings.NewReader("{}")); a.status != 208 {
+			t.Errorf("a path with dots in a name gets %d", a.status)
+		}
+		g.upstream.take()
+	}
+}
+
+// TestLargeUnderCanary: the memory for bodies holds what one body unpacks to, and not twice that; the gate takes it under a canary too, for which it
+// looks at it twice.
+func TestLargeUnderCanary(t *testing.T) {
+	q := &fakeQueue{}
+	ours, _ := keys(50)
+	g := newSharing(t, "", func(x *setup, _ *canary.Config) {
+		x.queue, x.guard = q, guard.New(guard.Config{BodyMemory: 400_000})
+		x.config.MaxBodyBytes, x.config.MaxUnpackedBytes = 10_000, 200_000
+	})
+	g.set(t, 50)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	io.WriteString(z, envelope("m", "order.paid", `,"orderingKey":"`+ours+`","pad":"`+strings.Repeat("x", 180_000)+`"`))
+	must(t, z.Close())
+	g.do(t, "POST", "/webhooks", &packed, "Authorization", "Bearer "+bearerKey, "Content-Encoding", "gzip").want(t, 202)
+	if n := g.guard.Status().BodyMemory; n != 0 {
+		t.Errorf("%d bytes of bodies are still counted", n)
+	}
+}
+
 // TestUndecided: a delivery that the gate cannot look at now is refused, whoever's it is, so that no key is split; one that is cut short is passed to nobody.
 func TestUndecided(t *testing.T) {
 	_, theirs := keys(50)
@@ -515,6 +553,14 @@ func TestCanaryEvidence(t *testing.T) {
 		}
 	}
 	good := keep("PASS", "test-version", now.Add(-time.Minute))
+	// Evidence, which whoever asks may have made himself, takes the place of no approval.
+	for needs, required := range map[string][]string{"promote": {approveCanary, approvePromote}, "canary": {approveCanary}} {
+		g.Server.config.Approvals.Required = required
+		if told := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t, 400).told(t); !strings.HasPrefix(told, needs+" takes the approval") {
+			t.Errorf("%v: told %q", required, told)
+		}
+	}
+	g.Server.config.Approvals.Required = nil
 	if o := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t, 200).json(t); o["percent"] != 10.0 || o["evidence"] != good {
 		t.Errorf("the canary is %v", o)
 	}

@@ -118,7 +118,7 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	p := &process{Status: base + ".exit", Output: base + ".log"}
-	out, err := os.OpenFile(p.Output, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	out, err := os.OpenFile(p.Output, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("keep its output: %w", err)
 	}
@@ -152,11 +152,25 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
+		endGroup(p.PID)
 		return nil, fmt.Errorf("it was ended before it was done (%w); it printed %s", ctx.Err(), p.tail())
 	case err != nil && !errors.As(err, &exit):
 		return nil, err
 	}
 	return p, nil
+}
+
+// endGroup waits for the end of everything that a command has started and told to end, the shell being the first, and kills what does not: it
+// would go on beside the command that is run again.
+func endGroup(pid int) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandGrace)
+	defer cancel()
+	for syscall.Kill(-pid, 0) == nil {
+		if wait(ctx, poll) != nil {
+			syscall.Kill(-pid, syscall.SIGKILL)
+			return
+		}
+	}
 }
 
 // exitCode reads what the shell has left.

@@ -43,6 +43,7 @@ type entry struct {
 // torn was never acted upon, and is cut off. Who has it open keeps others out, until he ends however he ends.
 type Journal struct {
 	file  *os.File
+	size  int64 // of what is whole
 	walks []*past
 }
 
@@ -67,21 +68,37 @@ type pastStep struct {
 
 func (s *pastStep) made() bool { return s != nil && (s.state == stateDone || s.state == stateSkipped) }
 
-// Open opens a journal, and makes it if there is none. If somebody else walks the error says so.
+// Open opens a journal, and makes it if there is none. If somebody else walks the error says so. File and folder must belong to who walks, since
+// whoever can write them says what is run.
 func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)
 	}
 	j := &Journal{file: f}
+	if err := errors.Join(belongs(os.Stat(filepath.Dir(path))), belongs(f.Stat())); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("journal of roll-backs %s: %w", path, err)
+	}
 	if err := j.load(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("journal of roll-backs %s: %w", path, err)
 	}
 	return j, nil
+}
+
+// belongs says what is wrong with a file or folder that is another user's.
+func belongs(info os.FileInfo, err error) error {
+	if err != nil {
+		return err
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d, who could have others' commands run by this one: roll back as that user, or name another --journal", info.Name(), s.Uid)
+	}
+	return nil
 }
 
 func (j *Journal) load() error {
@@ -104,11 +121,17 @@ func (j *Journal) load() error {
 		}
 		j.take(e)
 	}
-	if err := j.file.Truncate(int64(whole)); err != nil {
+	j.size = int64(whole)
+	return errors.Join(j.cut(), syncFolder(j.file.Name()))
+}
+
+// cut removes what is behind the last whole line.
+func (j *Journal) cut() error {
+	if err := j.file.Truncate(j.size); err != nil {
 		return err
 	}
-	_, err = j.file.Seek(int64(whole), io.SeekStart)
-	return errors.Join(err, syncFolder(j.file.Name()))
+	_, err := j.file.Seek(j.size, io.SeekStart)
+	return err
 }
 
 // syncFolder makes sure that a new file is found after a power cut.
@@ -158,9 +181,10 @@ func (j *Journal) write(e entry) error {
 	if err == nil {
 		err = j.file.Sync()
 	}
-	if err != nil {
-		return fmt.Errorf("write the journal, without which nothing is done: %w", err)
+	if err != nil { // part of it may be there, and must not be the beginning of the next line
+		return fmt.Errorf("write the journal, without which nothing is done: %w", errors.Join(err, j.cut()))
 	}
+	j.size += int64(len(text)) + 1
 	j.take(e)
 	return nil
 }

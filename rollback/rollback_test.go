@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -431,5 +433,95 @@ func TestDamagedJournal(t *testing.T) {
 	m.write("journal.ndjson", "{\"id\":\"a\",\"step\":\"plan\"}\nnot json\n{\"id\":")
 	if _, err := Open(m.path("journal.ndjson")); err == nil || !strings.Contains(err.Error(), "line 2 cannot be read") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestDiskFull: a line that fits only in part is not the beginning of the next one.
+func TestDiskFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.write(entry{ID: "a", Step: stepPlan, State: stateBegun}); err != nil {
+		t.Fatal(err)
+	}
+	// A limit on the size of files is a disk that is full, for this process.
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(j.size) + 20, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err = j.write(entry{ID: "a", Step: Drain, State: stateBegun})
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, syscall.EFBIG) {
+		t.Fatalf("a write that does not fit got %v", err)
+	}
+	if err := j.write(entry{ID: "a", Step: Drain, State: stateFailed}); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	if j, err = Open(path); err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if s := j.find("a").steps[Drain]; s == nil || s.state != stateFailed {
+		t.Errorf("the step is %+v", s)
+	}
+}
+
+// TestCommandEnds: when the time of the command is over, what it has started is at its end too before anybody is told so, as it would go on beside the
+// one that is run again.
+func TestCommandEnds(t *testing.T) {
+	m := newMachine(t)
+	j := m.open("journal")
+	defer j.Close()
+	p := m.plan("")
+	p.Run = 300 * time.Millisecond
+	p.Command = []string{"/bin/sh", "-c", `trap "sleep 1; echo late >$0/late; exit" TERM; while :; do sleep 0.05; done`, m.dir}
+	w, err := Begin(j, m, "a", p, Choices{}, func(StepReport) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "ended before it was done") {
+		t.Fatalf("the walk got %v", err)
+	}
+	if m.read("late") != "late" {
+		t.Error("the command still goes on")
+	}
+}
+
+// TestForeignJournal: whoever can write the journal says what is run, and so it must be one's own.
+func TestForeignJournal(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(target, []byte("not a line"), 0o600), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(link); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("a journal that is a link got %v", err)
+	}
+	if text, err := os.ReadFile(target); err != nil || string(text) != "not a line" {
+		t.Errorf("behind the link there is %q, %v", text, err)
+	}
+	// The first process is of root; of whom a test is not, or of whom it can make a file another's.
+	foreign := "/proc/1"
+	if os.Geteuid() == 0 {
+		foreign = target
+		if err := os.Chown(target, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(target); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+			t.Errorf("a journal of another user got %v", err)
+		}
+	}
+	if err := belongs(os.Stat(foreign)); err == nil || !strings.Contains(err.Error(), "belongs to user") {
+		t.Errorf("%s is taken for one's own: %v", foreign, err)
 	}
 }

@@ -130,7 +130,11 @@ func TestCanaryPlan(t *testing.T) {
 	if status, body := g.send(`{"messageId":"after","eventType":"t"}`); status != http.StatusOK || body != "theirs" {
 		t.Errorf("back again a webhook got %d %s", status, body)
 	}
-	_, trail, _ := g.hookgate("audit", "actions")
+	var trail string
+	g.await("the admin trail, which is written after it is done, has it", func() bool {
+		_, trail, _ = g.hookgate("audit", "actions")
+		return strings.Contains(trail, "guard fired")
+	})
 	for _, row := range []string{"plan start", "60 percent (step 2 of 3)", "100 percent (step 3 of 3)", "0 percent (back)", "guard fired"} {
 		if !strings.Contains(trail, row) {
 			t.Errorf("the admin trail has no %q:\n%s", row, trail)

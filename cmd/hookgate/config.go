@@ -409,6 +409,9 @@ func (c config) check() error {
 		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)", c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
 	case 2*c.HTTP.MaxUnpacked > c.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)", c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
+	case c.Canary.Upstream != "" && 4*(2*c.largestBody()+c.HTTP.MaxUnpacked) >= 3*c.HTTP.MaxBodyMemory:
+		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice: three quarters of it must be more than twice the largest max_body (%v) and http.max_unpacked (%v)",
+			c.HTTP.MaxBodyMemory, c.largestBody(), c.HTTP.MaxUnpacked)
 	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
 		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
 	case c.Worker.BackoffMin > c.Worker.BackoffMax:

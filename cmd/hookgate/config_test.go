@@ -102,6 +102,7 @@ func TestBadSettings(t *testing.T) {
 		{"canary: {upstream: 'http://old'}", "HOOKGATE_CANARY_PLAN=5:1h,100:x", "100:x"},
 		{"canary: {upstream: 'http://old', require_evidence: true}", "", "evidence.public_keys"},
 		{"canary: {upstream: 'http://old', require_evidence: true, percent: 5}\nevidence: {public_keys: [a]}", "", "canary.percent"},
+		{"canary: {upstream: 'http://old'}\nhttp: {max_body_memory: 32MiB}\nsources: {a: {kind: github, secrets: [x], max_body: 9MiB}}", "", "http.max_body_memory"},
 		{"guard: {triggers: {p95: {action: explode}}}", "", "guard.triggers.p95.action"},
 		{"guard: {triggers: {redis: {action: rollback}}}", "", "guard.rollback_command"},
 		{"guard: {triggers: {redis: {action: canary_back}}}", "", "no canary"},

@@ -29,7 +29,8 @@ type launcher struct {
 	mu sync.Mutex // held while one is started
 }
 
-// start starts the command and returns when it runs; ended is told how it ended. It refuses within the cool-down of the start before.
+// start starts the command and returns when it runs; ended is told how it ended. It refuses within the cool-down of the start
+// before.
 func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)) (told string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,7 +38,8 @@ func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)
 	if err != nil {
 		return "", err
 	}
-	if next := last.Add(l.cooldown); time.Now().Before(next) {
+	// A time far ahead is that of a clock which was wrong, and would forbid every roll-back until then.
+	if next := last.Add(l.cooldown); time.Until(next) > 0 && time.Until(last) < l.cooldown {
 		return "", fmt.Errorf("a roll-back was started at %s, and guard.rollback_cooldown lets the next begin at %s",
 			last.Format(time.RFC3339), next.Format(time.RFC3339))
 	}

@@ -237,6 +237,15 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 	return sources, nil
 }
 
+// largestBody is the largest body that any source takes.
+func (c config) largestBody() byteSize {
+	largest := c.HTTP.MaxBody
+	for _, source := range c.Sources {
+		largest = max(largest, source.MaxBody)
+	}
+	return largest
+}
+
 // sourceNames returns the names of all sources, sorted.
 func (c config) sourceNames() []string {
 	names := make([]string, 0, len(c.Sources))
