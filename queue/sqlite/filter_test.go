@@ -34,7 +34,7 @@ func randomKey() (k claimKey) {
 }
 
 // TestFilter: what was added is always there; of what was not, a filter that is full takes as many for known as the formula
-// says, (1-e^(-kn/m))^k. The bound is five standard deviations away.
+// says: (1-(1-1/512)^(kj))^k in a block with j keys, whose number is Poisson's. The bound is five standard deviations away.
 func TestFilter(t *testing.T) {
 	for _, maxBytes := range []int64{leastFilter, leastFilter + 7, 3 << 19} {
 		f := newFilter(0, maxBytes)
@@ -59,7 +59,13 @@ func TestFilter(t *testing.T) {
 				seeming++
 			}
 		}
-		share := math.Pow(1-math.Exp(-filterHashes*float64(len(added))/float64(len(f.words)*64)), filterHashes)
+		const k, blockBits = filterProbes, blockWords * 64
+		mean := float64(len(added)) / float64(len(f.words)/blockWords)
+		share, chance := 0.0, math.Exp(-mean)
+		for j := 1.0; j < 10*mean; j++ {
+			chance *= mean / j
+			share += chance * math.Pow(1-math.Pow(1-1.0/blockBits, k*j), k)
+		}
 		if most := tries*share + 5*math.Sqrt(tries*share); float64(seeming) > most {
 			t.Errorf("%d of %d keys that were not added seem to be there, want at most %.0f", seeming, tries, most)
 		}
@@ -73,7 +79,7 @@ func TestFilterSize(t *testing.T) {
 		maxBytes := rapid.Int64Range(1, 1<<22).Draw(t, "max bytes")
 		f := newFilter(keys, maxBytes)
 		size := int64(len(f.words)) * 8
-		if size > max(maxBytes, 8) {
+		if size > max(maxBytes, 8*blockWords) {
 			t.Fatalf("filter has %d bytes of at most %d", size, maxBytes)
 		}
 		if want := min(max(leastFilter, keys*filterKeyBits/8), maxBytes) / 2; size < want {
