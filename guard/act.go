@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -99,7 +100,9 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 			return err
 		}
 	}
-	g.record(ctx, a, hookgate.ResultBegun)
+	// The database may be what is broken, and each row may wait for it: what protects does not.
+	var begun sync.WaitGroup
+	begun.Go(func() { g.record(ctx, a, hookgate.ResultBegun) })
 	err := g.attempt(ctx, alarm.Action, do)
 	result := hookgate.ResultDone
 	switch {
@@ -108,8 +111,9 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 	case told != "":
 		result += ": " + told
 	}
-	g.record(ctx, a, result)
 	g.acted(alarm, result)
+	begun.Wait()
+	g.record(ctx, a, result)
 }
 
 // acted alarms of what an action came to.
