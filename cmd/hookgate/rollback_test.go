@@ -35,11 +35,25 @@ const oldVersion, newName = "v1-test", "new"
 func supervise(t *testing.T, env ...string) *supervisor {
 	t.Helper()
 	home := t.TempDir()
-	build := exec.Command("go", "build", "-ldflags", "-X main.version="+oldVersion, "-o", filepath.Join(home, oldVersion), ".")
+	buildOld(t, home)
+	return superviseIn(t, home, env...)
+}
+
+// buildOld builds the program as an old version.
+func buildOld(t *testing.T, home string) (program string) {
+	t.Helper()
+	program = filepath.Join(home, oldVersion)
+	build := exec.Command("go", "build", "-ldflags", "-X main.version="+oldVersion, "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", oldVersion, err, out)
 	}
+	return program
+}
+
+// superviseIn starts the program under test in a folder that has the old version.
+func superviseIn(t *testing.T, home string, env ...string) *supervisor {
+	t.Helper()
 	if err := errors.Join(os.Symlink(binary, filepath.Join(home, newName)), os.Symlink(newName, filepath.Join(home, "current"))); err != nil {
 		t.Fatal(err)
 	}
