@@ -48,14 +48,27 @@ type era struct {
 // turns has a step change the percentage.
 func (r *rehearsal) turns(percent int, step func()) {
 	r.t.Helper()
-	if n := len(r.eras); n > 0 {
-		r.eras[n-1].to = time.Now()
-	}
 	step()
-	if got := r.canary().Percent; got != percent {
-		r.t.Fatalf("the canary stands at %d percent, want %d", got, percent)
+	s := r.canary()
+	if s.Percent != percent {
+		r.t.Fatalf("the canary stands at %d percent, want %d", s.Percent, percent)
 	}
-	r.eras = append(r.eras, era{percent: percent, from: time.Now(), to: time.Now().Add(time.Hour)})
+	if n := len(r.eras); n > 0 {
+		r.eras[n-1].to = *s.At // taken by the gate before it changed sides
+	}
+	now := time.Now()
+	r.eras = append(r.eras, era{percent: percent, from: now, to: now.Add(time.Hour)})
+}
+
+// passes waits until so many more events have been stored by the gate or, at 0 percent, by the service before.
+func (r *rehearsal) passes(events int64) {
+	r.t.Helper()
+	where := r.gate
+	if r.eras[len(r.eras)-1].percent == 0 {
+		where = r.before
+	}
+	first := where.health().Store.Events
+	r.await("traffic goes on", func() bool { return where.health().Store.Events >= first+events })
 }
 
 // do runs a command as alice, who needs an approval: her own is refused, bob gives it.
@@ -270,6 +283,7 @@ func TestRehearsal(t *testing.T) {
 	r.turns(10, func() {
 		t.Log(r.do("release 2", "promote", first, "--public-key", key+".pub"))
 	})
+	r.passes(20)
 	stays, comes := keyOf(10, 0), keyOf(50, 10)
 	if r.tell("stays", stays) || r.tell("comes", comes) {
 		t.Error("something new is taken for a repetition")
@@ -280,6 +294,7 @@ func TestRehearsal(t *testing.T) {
 	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "200", "--key", key, "--exclusive=false", "--canary-percent", "10")
 	mustPass(t, v, code)
 	r.turns(50, func() { t.Log(r.do("certified on its share", "canary", "50")) })
+	r.passes(100)
 	if !r.tell("stays", stays) {
 		t.Error("a key that the gate has taken has left it while the percentage rose")
 	}
@@ -300,6 +315,7 @@ func TestRehearsal(t *testing.T) {
 		return alarms.has(`"guard.trigger.raised"`, `"queue_depth"`, newVersion) && alarms.has(`"guard.trigger.acted"`, `"canary_back"`, `"result":"done"`)
 	})
 	r.await("the alarm clears", func() bool { return len(r.release().Fired) == 0 })
+	r.passes(100)
 	if r.tell("stays", stays) || !r.tell("comes", comes) {
 		t.Error("the service before does not take what it has not had, or takes twice what it has")
 	}
@@ -308,6 +324,7 @@ func TestRehearsal(t *testing.T) {
 	if v, m := r.version(), r.health().Mode; v != oldVersion || m != "normal" {
 		t.Errorf("rolled back the gate is %s, in mode %s", v, m)
 	}
+	r.passes(50)
 	r.traffic.end()
 	if r.traffic.err != nil {
 		t.Fatal(r.traffic.err)
