@@ -242,6 +242,7 @@ type hands struct {
 	ends  error // of the roll-back command
 	// slow is how long a row of the trail takes, whatever the context says.
 	slow time.Duration
+	away int // how many of the next rows cannot be written
 }
 
 func (h *hands) Mode() hookgate.Mode { return h.mode }
@@ -265,6 +266,9 @@ func (h *hands) RecordAction(_ context.Context, a hookgate.AdminAction) error {
 	time.Sleep(h.slow)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.away--; h.away >= 0 {
+		return errors.New("the database is away")
+	}
 	h.rows = append(h.rows, a)
 	return nil
 }
@@ -291,9 +295,9 @@ func (h *hands) attempts() int {
 }
 
 // TestActionDoesNotWaitForTheTrail: where the database is what is broken, and a row of the trail takes its time, the action is done at once;
-// both rows are written all the same, in their order.
+// both rows are written all the same, in their order, if need be after the trigger has cleared.
 func TestActionDoesNotWaitForTheTrail(t *testing.T) {
-	h := &hands{slow: 10 * time.Second}
+	h := &hands{slow: 10 * time.Second, away: 4}
 	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute, Action: ActCanaryBack} })
 	c.Acts = h.acts()
 	play(t, c, func(s *scene) {
@@ -303,7 +307,8 @@ func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 		if did, alarms := h.done(), s.Release().Alarms; len(did) != 1 || alarms[0].Kind != AlarmActed {
 			t.Errorf("when the trigger fires the guard did %v, and told of %+v", did, alarms)
 		}
-		s.turns(time.Minute, TriggerQueueDepth, TriggerFired)
+		s.depth(0)
+		s.turns(5*time.Minute, TriggerQueueDepth, TriggerQuiet)
 		if len(h.rows) != 2 || h.rows[0].Result != hookgate.ResultBegun || h.rows[1].Result != hookgate.ResultDone {
 			t.Errorf("the rows of the trail are %+v", h.rows)
 		}
