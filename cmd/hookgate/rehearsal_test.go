@@ -188,23 +188,6 @@ func (s *traffic) end() {
 	<-s.done
 }
 
-// attempts are all requests in the order in which they were sent.
-func (s *traffic) attempts(t *testing.T) (all []load.Attempt) {
-	t.Helper()
-	f, err := os.Open(s.ledger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for a, err := range load.ReadLedger(f) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, a)
-	}
-	return all
-}
-
 // alarmReceiver takes alarms and checks whose they are.
 type alarmReceiver struct {
 	*httptest.Server

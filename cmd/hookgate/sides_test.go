@@ -75,7 +75,7 @@ func newSide(t *testing.T, name string, g *gate) *side {
 func (r *rehearsal) audit(t *testing.T) {
 	t.Helper()
 	front, before := newSide(t, "the gate", r.gate), newSide(t, "the service before", r.before)
-	all := append(r.traffic.attempts(t), r.told...)
+	all := append(attempts(t, r.traffic.ledger), r.told...)
 	slices.SortStableFunc(all, func(a, b load.Attempt) int { return a.Sent.Compare(b.Sent) })
 	for _, a := range r.told {
 		r.traffic.sent[a.MessageID] = a.SHA256
