@@ -124,6 +124,8 @@ func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 		{"smoke/" + eventsFile, `"bodySha256":"`, `"bodySha256":"0`},
 		{profileFile, `"lag_p99_ms": 60000`, `"lag_p99_ms": 60001`},
 		{rolesFile, `"status": 401`, `"status": 200`},
+		{approvalsFile, `"decidedBy": "bob"`, `"decidedBy": "eve"`},
+		{trailFile, `"target": "10 percent"`, `"target": "50 percent"`},
 	} {
 		full := filepath.Join(dir, test.path)
 		content, err := os.ReadFile(full)

@@ -21,6 +21,7 @@ type conclusion struct {
 	// answers of the target as they were
 	environment json.RawMessage
 	approvals   asked
+	trail       asked
 	roles       roleReport
 }
 
@@ -169,6 +170,9 @@ func (c *conclusion) common(dir string) error {
 	}
 	c.Criteria = append(c.Criteria, c.roles.criterion())
 	if err := readJSON(filepath.Join(dir, approvalsFile), &c.approvals); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := readJSON(filepath.Join(dir, trailFile), &c.trail); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := readJSON(filepath.Join(dir, environmentFile), &c.environment); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -24,6 +24,7 @@ const (
 	auditFile       = "audit.json"
 	rolesFile       = "roles.json"
 	approvalsFile   = "approvals.json"
+	trailFile       = "admin-trail.json"
 	verdictFile     = "verdict.json" // derived
 	reportFile      = "report.html"  // derived
 

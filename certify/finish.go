@@ -24,8 +24,11 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 	if err := c.roles(ctx); err != nil {
 		return v, err
 	}
-	if err := c.approvals(ctx); err != nil {
-		return v, err
+	for file, listing := range map[string]string{approvalsFile: "approvals", trailFile: "actions"} {
+		text, err := c.target.latest(ctx, listing)
+		if err := writeJSON(c.file(file), answerOf(text, err)); err != nil {
+			return v, err
+		}
 	}
 	c.start.Finished = time.Now().UTC()
 	if err := writeJSON(c.file(startFile), c.start); err != nil {
@@ -102,10 +105,4 @@ func answerOf(text []byte, err error) asked {
 func (c *certification) audit(ctx context.Context) error {
 	text, err := c.target.verify(ctx, seconds(c.Profile.AuditTimeoutSeconds))
 	return writeJSON(c.file(auditFile), answerOf(text, err))
-}
-
-// approvals writes approvals.json.
-func (c *certification) approvals(ctx context.Context) error {
-	text, err := c.target.approvals(ctx)
-	return writeJSON(c.file(approvalsFile), answerOf(text, err))
 }

@@ -157,6 +157,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	case !open:
 		http.Error(w, `{"error":"not authorised"}`, http.StatusUnauthorized)
+	case path == "/admin/approvals":
+		fmt.Fprint(w, `{"approvals":[{"id":"1","action":"canary","requestedBy":"alice","decidedBy":"bob"}]}`)
+	case path == "/admin/actions":
+		fmt.Fprint(w, `{"actions":[{"sequence":1,"by":"alice","action":"canary","target":"10 percent","result":"done"}]}`)
 	case strings.HasPrefix(path, "/admin/tokens"):
 		g.tokens(w, r, role == gateToken || g.faults.viewerIsAdmin)
 	case path == "/api/audit/verify":

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -34,7 +35,24 @@ type plan struct {
 	events, keys     int
 	duplicatePercent float64
 	size             int
+	// names are the numbers in the names of the keys; nil means that they count from 0.
+	names []int
 }
+
+// keysOfShare returns the first n numbers that name keys which a gate takes at a percentage of its canary; nil at 100, where it takes all.
+func keysOfShare(prefix string, n, percent int) (names []int) {
+	if percent >= 100 {
+		return nil
+	}
+	for i := 0; len(names) < n; i++ {
+		if hookgate.CanaryTakes(keyName(prefix, i), percent) {
+			names = append(names, i)
+		}
+	}
+	return names
+}
+
+func keyName(prefix string, i int) string { return prefix + "key-" + strconv.Itoa(i) }
 
 // repeats is the number of repetitions.
 func (p plan) repeats() int { return int(float64(p.events)*p.duplicatePercent/100 + 0.5) }
@@ -120,9 +138,10 @@ func (p plan) body(dst []byte, n int, changed bool) []byte {
 	dst = append(dst, `","eventType":"`...)
 	dst = append(dst, eventTypes[n*7%len(eventTypes)]...)
 	dst = append(dst, `","orderingKey":"`...)
-	dst = append(dst, p.prefix...)
-	dst = append(dst, "key-"...)
-	dst = strconv.AppendInt(dst, int64(key), 10)
+	if p.names != nil {
+		key = p.names[key]
+	}
+	dst = append(dst, keyName(p.prefix, key)...)
 	dst = append(dst, `","sequence":`...)
 	dst = strconv.AppendInt(dst, int64(round+1), 10)
 	dst = append(dst, `,"payload":{"data":"`...)

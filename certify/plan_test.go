@@ -5,15 +5,19 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/hookgate/hookgate"
 )
 
 // Goal: whatever its numbers, a plan has exactly the events and the repetitions asked for, each body of the size asked for; sequence numbers of
 // a key count from 1 without a gap in the order sent; a repetition comes behind its event, with the bytes of it unless it is to be changed; and
-// it is the same each time.
+// it is the same each time; and all its keys are in the share of the canary.
 func TestPlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := plan{prefix: "p-", seed: rapid.Uint64().Draw(t, "seed"), events: rapid.IntRange(1, 1500).Draw(t, "events"), keys: rapid.IntRange(1, 120).Draw(t, "keys"),
 			duplicatePercent: rapid.Float64Range(0, 100).Draw(t, "duplicates"), size: rapid.IntRange(minSize, 600).Draw(t, "size")}
+		percent := rapid.IntRange(1, 100).Draw(t, "percent of a canary")
+		p.names = keysOfShare(p.prefix, p.keys, percent)
 		type sent struct {
 			MessageID, EventType, OrderingKey string
 			Sequence                          int64
@@ -30,6 +34,9 @@ func TestPlan(t *testing.T) {
 			var e sent
 			if err := json.Unmarshal(m.Body, &e); err != nil || len(m.Body) != p.size {
 				t.Fatalf("%d bytes, want %d: %s (%v)", len(m.Body), p.size, m.Body, err)
+			}
+			if !hookgate.CanaryTakes(e.OrderingKey, percent) {
+				t.Fatalf("the key %s is not in a share of %d percent", e.OrderingKey, percent)
 			}
 			kinds[m.Kind]++
 			first, seen := bodies[e.MessageID]

@@ -35,6 +35,9 @@ type Profile struct {
 	Metrics []string `koanf:"metrics" json:"metrics"`
 	// AuditTimeoutSeconds bounds the wait for the target's verification of its own chain.
 	AuditTimeoutSeconds float64 `koanf:"audit_timeout_s" json:"audit_timeout_s"`
+	// CanaryPercent draws ordering keys that the target takes at this percentage of a canary, so that what is sent reaches it and not the
+	// service before; 100 means any keys. Recorded traffic has its own.
+	CanaryPercent int `koanf:"canary_percent" json:"canary_percent"`
 	// Seed determines the generated events, but for the run id in their message ids.
 	Seed uint64 `koanf:"seed" json:"seed"`
 
@@ -89,7 +92,7 @@ func DefaultProfile() Profile {
 	ramp = full
 	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000, 8000}
 	return Profile{
-		Application: "hookgate", Source: defaultSource, Path: "/webhooks", Exclusive: true, AuditTimeoutSeconds: 300, Seed: 1,
+		Application: "hookgate", Source: defaultSource, Path: "/webhooks", Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp},
 	}
 }
@@ -131,6 +134,9 @@ func ReadProfile(text []byte) (Profile, error) {
 func (p Profile) Check() error {
 	if p.Application == "" || p.Source == "" || !strings.HasPrefix(p.Path, "/") || p.AuditTimeoutSeconds <= 0 {
 		return errors.New("profile: application, source, path (from /) and audit_timeout_s must be set")
+	}
+	if p.CanaryPercent < 1 || p.CanaryPercent > 100 {
+		return fmt.Errorf("profile: canary_percent is %d; it must be from 1 to 100, the percentage that the target's canary stands at", p.CanaryPercent)
 	}
 	for name, ph := range p.Phases {
 		var problem string

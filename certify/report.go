@@ -16,12 +16,12 @@ var reportTemplate = template.Must(template.New(reportFile).Parse(reportText))
 // reportView is what the template sees.
 type reportView struct {
 	Verdict
-	Headline, Input        string
-	Problems               []Criterion // that did not pass
-	Plots                  []plotView
-	Callers                []string
-	Roles                  []roleRow
-	Approvals, Environment string
+	Headline, Input               string
+	Problems                      []Criterion // that did not pass
+	Plots                         []plotView
+	Callers                       []string
+	Roles                         []roleRow
+	Approvals, Trail, Environment string
 }
 
 type plotView struct {
@@ -52,6 +52,7 @@ func (c *conclusion) report() ([]byte, error) {
 	v.Callers = append([]string{nobody, sender}, append(madeRoles, admin)...)
 	v.Roles = c.roles.rows(v.Callers)
 	v.Approvals = indented(c.approvals.Answer, "They could not be read: "+c.approvals.Error)
+	v.Trail = indented(c.trail.Answer, "It could not be read: "+c.trail.Error)
 	v.Environment = indented(c.environment, "unknown")
 	var page bytes.Buffer
 	if err := reportTemplate.Execute(&page, &v); err != nil {

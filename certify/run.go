@@ -117,6 +117,9 @@ func (o *Options) check() error {
 			return fmt.Errorf("phase %q is none of smoke, load, full, soak, ramp", name)
 		}
 	}
+	if o.Input != "" && o.Profile.CanaryPercent < 100 {
+		return errors.New("canary_percent draws the ordering keys of generated events, and an input has its own: leave one of the two out")
+	}
 	return o.Profile.Check()
 }
 

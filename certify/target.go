@@ -230,42 +230,45 @@ func (t *target) trace(ctx context.Context, messageID string) ([]byte, error) {
 }
 
 const (
-	// keptApprovals is the number of approvals that the evidence holds: the latest.
-	keptApprovals = 1000
-	// maxApprovals bounds those that are read to find them.
-	maxApprovals = 1_000_000
+	// keptRows is the number of approvals, and of rows of the admin trail, that the evidence holds: the latest.
+	keptRows = 1000
+	// maxRows bounds those that are read to find them.
+	maxRows = 1_000_000
 )
 
-// approvals returns the latest requests for approval, with what came of them and how many earlier ones there are, as JSON.
-func (t *target) approvals(ctx context.Context) ([]byte, error) {
-	kept := struct {
-		Approvals []json.RawMessage `json:"approvals"`
-		Omitted   int               `json:"omitted"`
-	}{Approvals: []json.RawMessage{}}
-	for query := (url.Values{"limit": {fmt.Sprint(keptApprovals)}}); ; {
-		text, err := t.get(ctx, "/admin/approvals?"+query.Encode(), jsonType)
+// latest returns the latest rows of a listing of the admin API, approvals or actions, and how many earlier ones there are, as JSON.
+func (t *target) latest(ctx context.Context, listing string) ([]byte, error) {
+	rows, omitted := []json.RawMessage{}, 0
+	for query := (url.Values{"limit": {fmt.Sprint(keptRows)}}); ; {
+		text, err := t.get(ctx, "/admin/"+listing+"?"+query.Encode(), jsonType)
 		if err != nil {
 			return nil, err
 		}
-		var page struct {
-			Approvals []json.RawMessage
-			Next      string
+		var page map[string]json.RawMessage
+		var of []json.RawMessage
+		var next string
+		err = json.Unmarshal(text, &page)
+		if err == nil {
+			err = json.Unmarshal(page[listing], &of)
 		}
-		if err := json.Unmarshal(text, &page); err != nil {
-			return nil, fmt.Errorf("read approvals: %w", err)
+		if err == nil && page["next"] != nil {
+			err = json.Unmarshal(page["next"], &next)
 		}
-		kept.Approvals = append(kept.Approvals, page.Approvals...)
-		if more := len(kept.Approvals) - keptApprovals; more > 0 {
-			kept.Approvals = slices.Delete(kept.Approvals, 0, more)
-			kept.Omitted += more
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", listing, err)
+		}
+		rows = append(rows, of...)
+		if more := len(rows) - keptRows; more > 0 {
+			rows = slices.Delete(rows, 0, more)
+			omitted += more
 		}
 		switch {
-		case page.Next == "":
-			return json.Marshal(kept)
-		case len(page.Approvals) == 0, kept.Omitted > maxApprovals:
-			return nil, fmt.Errorf("read approvals: the listing comes to no end, behind %s", head(page.Next))
+		case next == "":
+			return json.Marshal(map[string]any{listing: rows, "omitted": omitted})
+		case len(of) == 0, omitted > maxRows:
+			return nil, fmt.Errorf("read %s: the listing comes to no end, behind %s", listing, head(next))
 		}
-		query.Set("after", page.Next)
+		query.Set("after", next)
 	}
 }
 

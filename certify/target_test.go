@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// TestApprovalsRead: the latest approvals are kept and the earlier ones counted, however many pages there are; a listing without an end is
+// TestLatestRows: the latest rows of a listing are kept and the earlier ones counted, however many pages there are; a listing without an end is
 // an error and no answer.
-func TestApprovalsRead(t *testing.T) {
-	for _, n := range []int{0, 1, keptApprovals, keptApprovals + 1, 2*keptApprovals + 7} {
+func TestLatestRows(t *testing.T) {
+	for _, n := range []int{0, 1, keptRows, keptRows + 1, 2*keptRows + 7} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			after, _ := strconv.Atoi(r.URL.Query().Get("after"))
 			limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
@@ -28,7 +28,7 @@ func TestApprovalsRead(t *testing.T) {
 			fmt.Fprintf(w, `{"approvals":[%s]%s}`, strings.Join(rows, ","), next)
 		}))
 		target := newTarget(s.URL, "", 1)
-		text, err := target.approvals(t.Context())
+		text, err := target.latest(t.Context(), "approvals")
 		target.close()
 		s.Close()
 		var got struct {
@@ -38,7 +38,7 @@ func TestApprovalsRead(t *testing.T) {
 		if err != nil || json.Unmarshal(text, &got) != nil || got.Approvals == nil {
 			t.Fatalf("%d: %.100s (error %v)", n, text, err)
 		}
-		if got.Omitted != max(0, n-keptApprovals) || len(got.Approvals) != min(n, keptApprovals) {
+		if got.Omitted != max(0, n-keptRows) || len(got.Approvals) != min(n, keptRows) {
 			t.Errorf("%d: %d are kept and %d omitted", n, len(got.Approvals), got.Omitted)
 		}
 		if n > 0 && got.Approvals[len(got.Approvals)-1].ID != fmt.Sprint(n) {
@@ -49,7 +49,7 @@ func TestApprovalsRead(t *testing.T) {
 	defer endless.Close()
 	target := newTarget(endless.URL, "", 1)
 	defer target.close()
-	if text, err := target.approvals(t.Context()); err == nil || !strings.Contains(err.Error(), "no end") {
+	if text, err := target.latest(t.Context(), "approvals"); err == nil || !strings.Contains(err.Error(), "no end") {
 		t.Errorf("%s (error %v)", text, err)
 	}
 }

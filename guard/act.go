@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -74,8 +75,8 @@ const (
 )
 
 // act does what the trigger's action says, and tells. A mode or a canary that cannot be set is tried again until it is or the
-// trigger has cleared; a roll-back is started once for each firing.
-func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
+// trigger has cleared, which ends ctx; a roll-back is started once for each firing. The gate's end ends life.
+func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
 	id := hookgate.NewRequestID(time.Now())
 	a := hookgate.AdminAction{RequestID: id, Actor: Actor, Role: hookgate.RoleOperator, Reason: reason}
 	var do func(context.Context) error
@@ -99,7 +100,15 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 			return err
 		}
 	}
-	g.record(ctx, a, hookgate.ResultBegun)
+	// The database may be what is broken, and each row waits for it: what protects does not.
+	rows := make(chan hookgate.AdminAction, 2)
+	var trail sync.WaitGroup
+	trail.Go(func() {
+		for row := range rows {
+			g.record(life, row)
+		}
+	})
+	rows <- g.row(a, hookgate.ResultBegun)
 	err := g.attempt(ctx, alarm.Action, do)
 	result := hookgate.ResultDone
 	switch {
@@ -108,8 +117,10 @@ func (g *Guard) act(ctx context.Context, alarm Alarm, reason string) {
 	case told != "":
 		result += ": " + told
 	}
-	g.record(ctx, a, result)
+	rows <- g.row(a, result)
+	close(rows)
 	g.acted(alarm, result)
+	trail.Wait()
 }
 
 // acted alarms of what an action came to.
@@ -160,20 +171,33 @@ func (g *Guard) attempt(ctx context.Context, action Action, do func(context.Cont
 	return nil
 }
 
-// record writes a row into the admin trail and a line into the log. What the guard does is done even where the trail cannot be
-// written: the database may be what is broken.
-func (g *Guard) record(ctx context.Context, a hookgate.AdminAction, result string) {
+// row is a row of the admin trail of now, which the log has at once.
+func (g *Guard) row(a hookgate.AdminAction, result string) hookgate.AdminAction {
 	a.At = time.Now().Truncate(time.Microsecond).UTC()
 	a.Result = strings.ToValidUTF8(result[:min(len(result), maxResult)], "")
-	recorded := false
-	if g.config.Acts.Trail != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), trailTimeout)
-		defer cancel()
+	g.log.Warn("admin action", "request_id", a.RequestID.String(), "action", a.Action, "target", a.Target, "result", a.Result,
+		"by", a.Actor, "reason", a.Reason)
+	return a
+}
+
+// record writes a row into the admin trail. One that cannot be written is tried again until the gate ends, so that the trail tells of
+// an outage of its own database too when that is over; after a failure whose outcome is unknown it may have the row twice.
+func (g *Guard) record(life context.Context, a hookgate.AdminAction) {
+	if g.config.Acts.Trail == nil {
+		return
+	}
+	for pause := actRetryMin; ; pause = min(2*pause, actRetryMax) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(life), trailTimeout)
 		err := g.config.Acts.Trail.RecordAction(ctx, a)
-		if recorded = err == nil; !recorded {
-			g.log.Error("the admin trail does not have what the guard does", "error", err)
+		cancel()
+		if err == nil {
+			return
+		}
+		g.log.Error("the admin trail does not have what the guard does", "request_id", a.RequestID.String(), "result", a.Result, "error", err)
+		select {
+		case <-life.Done():
+			return
+		case <-time.After(pause):
 		}
 	}
-	g.log.Warn("admin action", "request_id", a.RequestID.String(), "action", a.Action, "target", a.Target, "result", a.Result,
-		"by", a.Actor, "reason", a.Reason, "recorded", recorded)
 }

@@ -274,7 +274,7 @@ func (g *Guard) turn(ctx context.Context, t *trigger) {
 	var acting context.Context
 	acting, t.cancel = context.WithCancel(ctx)
 	reason := t.String()
-	g.acting.Go(func() { g.act(acting, alarm, reason) })
+	g.acting.Go(func() { g.act(ctx, acting, alarm, reason) })
 }
 
 // tell logs the state of the breaker with what brought it about. Like take it is for the goroutine that looks, and

@@ -259,6 +259,9 @@ type hands struct {
 	did   []string
 	rows  []hookgate.AdminAction
 	ends  error // of the roll-back command
+	// slow is how long a row of the trail takes, whatever the context says.
+	slow time.Duration
+	away int // how many of the next rows cannot be written
 }
 
 func (h *hands) Mode() hookgate.Mode { return h.mode }
@@ -279,8 +282,12 @@ func (h *hands) SetMode(_ context.Context, m hookgate.Mode) error { return h.att
 func (h *hands) Back(_ context.Context, reason string) error { return h.attempt("back: " + reason) }
 
 func (h *hands) RecordAction(_ context.Context, a hookgate.AdminAction) error {
+	time.Sleep(h.slow)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.away--; h.away >= 0 {
+		return errors.New("the database is away")
+	}
 	h.rows = append(h.rows, a)
 	return nil
 }
@@ -304,6 +311,27 @@ func (h *hands) attempts() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.tried
+}
+
+// TestActionDoesNotWaitForTheTrail: where the database is what is broken, and a row of the trail takes its time, the action is done at once;
+// both rows are written all the same, in their order, if need be after the trigger has cleared.
+func TestActionDoesNotWaitForTheTrail(t *testing.T) {
+	h := &hands{slow: 10 * time.Second, away: 4}
+	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute, Action: ActCanaryBack} })
+	c.Acts = h.acts()
+	play(t, c, func(s *scene) {
+		s.depth(101)
+		s.turns(62*time.Second, TriggerQueueDepth, TriggerFired)
+		synctest.Wait()
+		if did, alarms := h.done(), s.Release().Alarms; len(did) != 1 || alarms[0].Kind != AlarmActed {
+			t.Errorf("when the trigger fires the guard did %v, and told of %+v", did, alarms)
+		}
+		s.depth(0)
+		s.turns(5*time.Minute, TriggerQueueDepth, TriggerQuiet)
+		if len(h.rows) != 2 || h.rows[0].Result != hookgate.ResultBegun || h.rows[1].Result != hookgate.ResultDone {
+			t.Errorf("the rows of the trail are %+v", h.rows)
+		}
+	})
 }
 
 // TestActions: each action is done once for each firing, however long the trigger stays fired; two rows of the admin trail and

@@ -47,7 +47,7 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 		status, done = s.refuse(w, r, x, idText, refused), true
 		s.metrics.Shared(metrics.SideGate, status)
 		return status
-	case refused == nil && canary.Takes(key, percent):
+	case refused == nil && hookgate.CanaryTakes(key, percent):
 		// What follows looks at everything once more: twice the work for a share of the deliveries during a canary, for which nothing on the
 		// way of all others has to know of it.
 		r.Body = io.NopCloser(bytes.NewReader(x.body))

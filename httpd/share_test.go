@@ -124,7 +124,7 @@ func (s *sharing) set(t testing.TB, percent int) {
 // keys returns ordering keys of which the gate takes the first at a percentage, and not the second.
 func keys(percent int) (ours, theirs string) {
 	for n := 0; ours == "" || theirs == ""; n++ {
-		if key := fmt.Sprintf("key-%d", n); canary.Takes(key, percent) {
+		if key := fmt.Sprintf("key-%d", n); hookgate.CanaryTakes(key, percent) {
 			ours = key
 		} else {
 			theirs = key
@@ -150,7 +150,7 @@ func TestShareOfKeys(t *testing.T) {
 			a := g.post(t, body)
 			got, theirs := q.deliveries()[before:], g.upstream.take()
 			switch {
-			case canary.Takes(key, percent):
+			case hookgate.CanaryTakes(key, percent):
 				ours++
 				if a.want(t, 202); len(got) != 1 || string(got[0].Body) != body || len(theirs) != 0 {
 					t.Fatalf("at %d percent %s: the gate has %d, the upstream %q", percent, key, len(got), theirs)
@@ -185,7 +185,7 @@ func TestRepeatsStay(t *testing.T) {
 			key := fmt.Sprint("key-", rapid.IntRange(0, 20).Draw(rt, "key"))
 			a := g.post(t, keyed(fmt.Sprint("m-", rapid.IntRange(0, 3).Draw(rt, "id")), key))
 			here := a.status == 202
-			if moved[key] && !here || here != canary.Takes(key, percent) {
+			if moved[key] && !here || here != hookgate.CanaryTakes(key, percent) {
 				rt.Fatalf("%s at %d percent got %d; moved before: %t", key, percent, a.status, moved[key])
 			}
 			moved[key] = here
@@ -439,7 +439,7 @@ func TestHandshakes(t *testing.T) {
 	for _, percent := range []int{0, 1, 50, 99, 100} {
 		g.set(t, percent)
 		want := 208
-		if canary.Takes("url_verification", percent) {
+		if hookgate.CanaryTakes("url_verification", percent) {
 			want = 200
 		}
 		g.do(t, "POST", "/webhooks/slack", strings.NewReader(body), headers...).want(t, want)

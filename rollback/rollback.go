@@ -80,6 +80,8 @@ type Plan struct {
 	Goal time.Duration `json:"goal_ns"`
 	// Idempotent says that the command may be run again when it is not known what came of it.
 	Idempotent bool `json:"idempotent,omitempty"`
+	// Reason is why, as whoever began it said.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Choices are what a person decides when a step cannot be made as planned.
@@ -167,6 +169,9 @@ func (w *Walk) Run(ctx context.Context) (Report, error) {
 	}
 	return w.report(""), nil
 }
+
+// Reason is why it was begun.
+func (w *Walk) Reason() string { return w.plan.Reason }
 
 // made reports whether a step need not be made. What comes before the command is made anew by whoever resumes, as the gate may
 // have been put back to normal in between.

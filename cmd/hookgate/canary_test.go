@@ -87,7 +87,7 @@ func TestCanaryPlan(t *testing.T) {
 		sides := g.sides(run, keys)
 		still := g.canary().Percent == percent // else a step came between
 		for i, here := range sides {
-			if still && here != canary.Takes(fmt.Sprintf("key-%d", i), percent) {
+			if still && here != hookgate.CanaryTakes(fmt.Sprintf("key-%d", i), percent) {
 				t.Errorf("at %d percent key %d is with the gate: %t", percent, i, here)
 			}
 			if moved[i] && !here {
@@ -170,7 +170,7 @@ func TestCanaryShared(t *testing.T) {
 	two.await("the other process follows", func() bool { return two.canary().Percent == 50 })
 	first, second := one.sides("one", 30), two.sides("two", 30)
 	for i := range first {
-		if want := canary.Takes(fmt.Sprintf("key-%d", i), 50); first[i] != want || second[i] != want {
+		if want := hookgate.CanaryTakes(fmt.Sprintf("key-%d", i), 50); first[i] != want || second[i] != want {
 			t.Errorf("key %d is with the gate: %t at one process, %t at the other, want %t", i, first[i], second[i], want)
 		}
 	}

@@ -26,7 +26,8 @@ type certifyOptions struct {
 	phase, dir, profile, input, key, junit string
 	source, path, api                      string
 	speed                                  float64
-	json, resume                           bool
+	canaryPercent                          int
+	json, resume, exclusive                bool
 	// numbers of the profile that were given as flags, by flag: *float64 or *int
 	numbers map[string]any
 }
@@ -78,7 +79,8 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 		Example: `  hookgate certify --phase smoke
   hookgate certify --target https://gate.example --phase all --evidence certified/2026-11 --key evidence.key
   hookgate certify --phase full --rate 1000 --p95 50
-  hookgate certify --phase load --input recorded.ndjson --speed 10`,
+  hookgate certify --phase load --input recorded.ndjson --speed 10
+  hookgate certify --phase smoke --exclusive=false --canary-percent 10`,
 		Args: cobra.NoArgs,
 	}
 	o.register(cmd)
@@ -92,6 +94,8 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f.StringVar(&o.key, "key", "", "`file` of the key that signs the evidence (default EVIDENCE_KEY; without any, one that is known to nobody)")
 	f.StringVar(&o.source, "source", "", "`name` of the source, of kind envelope, that is used (default default)")
 	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks, or /webhooks/SOURCE)")
+	f.IntVar(&o.canaryPercent, "canary-percent", 100, "send only ordering keys that a canary at this `percentage` takes, to certify it on its share")
+	f.BoolVar(&o.exclusive, "exclusive", true, "nobody else sends to the gate meanwhile; with =false what is not from here is passed over")
 	f.StringVar(&o.junit, "junit", "", "`file` for the criteria as JUnit XML")
 	f.BoolVar(&o.json, "json", false, "print the verdict as JSON")
 	f.BoolVar(&o.resume, "resume", false, "read back and judge what a certification that was killed left in --evidence")
@@ -138,6 +142,12 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 	}
 	if o.path != "" {
 		p.Path = o.path
+	}
+	if cmd.Flags().Changed("exclusive") {
+		p.Exclusive = o.exclusive
+	}
+	if cmd.Flags().Changed("canary-percent") {
+		p.CanaryPercent = o.canaryPercent
 	}
 	for _, name := range o.phases() {
 		phase, ok := p.Phases[name]

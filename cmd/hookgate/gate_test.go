@@ -86,6 +86,8 @@ type startOptions struct {
 	args   []string // further arguments of serve
 	env    []string
 	prefix []string // a command that runs the gate, such as strace
+	// program is another build of hookgate.
+	program string
 }
 
 var listensOn = regexp.MustCompile(`listens on (\S+)`)
@@ -99,7 +101,10 @@ func startGate(t *testing.T, o startOptions) *gate {
 	if o.listen == "" {
 		o.listen = "127.0.0.1:0"
 	}
-	args := append(o.prefix, binary, "serve", "--data-dir", o.dir, "--listen", o.listen)
+	if o.program == "" {
+		o.program = binary
+	}
+	args := append(o.prefix, o.program, "serve", "--data-dir", o.dir, "--listen", o.listen)
 	args = append(args, o.args...)
 	g := &gate{t: t, dir: o.dir, env: o.env, out: &output{}, logs: &output{}, ended: make(chan struct{})}
 	g.cmd = exec.Command(args[0], args[1:]...)

@@ -180,6 +180,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	if err != nil {
 		return advised(err)
 	}
+	gate.client.reason = cmp.Or(gate.client.reason, walk.Reason()) // who goes on need not say it again
 	report, err := walk.Run(cmd.Context())
 	if e := f.print(cmd.OutOrStdout(), report); err == nil {
 		err = e
@@ -215,7 +216,7 @@ func advised(err error) error {
 func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []string, gate *rollbackGate) (rollback.Plan, error) {
 	p := rollback.Plan{
 		ExpectedVersion: f.expect, Command: command, Drain: f.drain, Run: c.CommandTimeout, Health: c.HealthTimeout,
-		Goal: c.Goal, Idempotent: c.Idempotent && len(command) == 0,
+		Goal: c.Goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.client.reason,
 	}
 	if p.ExpectedVersion == "" {
 		p.ExpectedVersion = c.ExpectedVersion

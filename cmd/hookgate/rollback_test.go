@@ -35,11 +35,25 @@ const oldVersion, newName = "v1-test", "new"
 func supervise(t *testing.T, env ...string) *supervisor {
 	t.Helper()
 	home := t.TempDir()
-	build := exec.Command("go", "build", "-ldflags", "-X main.version="+oldVersion, "-o", filepath.Join(home, oldVersion), ".")
+	buildOld(t, home)
+	return superviseIn(t, home, env...)
+}
+
+// buildOld builds the program as an old version.
+func buildOld(t *testing.T, home string) (program string) {
+	t.Helper()
+	program = filepath.Join(home, oldVersion)
+	build := exec.Command("go", "build", "-ldflags", "-X main.version="+oldVersion, "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", oldVersion, err, out)
 	}
+	return program
+}
+
+// superviseIn starts the program under test in a folder that has the old version.
+func superviseIn(t *testing.T, home string, env ...string) *supervisor {
+	t.Helper()
 	if err := errors.Join(os.Symlink(binary, filepath.Join(home, newName)), os.Symlink(newName, filepath.Join(home, "current"))); err != nil {
 		t.Fatal(err)
 	}
@@ -320,10 +334,10 @@ func TestRollbackStops(t *testing.T) {
 }
 
 // TestRollbackWantsApproval: a gate that wants an approval before it notes the beginning stops the roll-back with nothing changed, and
-// --resume --approval goes on with the same one. What answers is not a gate: only one whose settings want approvals would.
+// --resume --approval goes on with the same one, for the reason that was given first. What answers is not a gate: only one whose settings want approvals would.
 func TestRollbackWantsApproval(t *testing.T) {
 	var mu sync.Mutex
-	var calls, ids []string
+	var calls, ids, reasons []string
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -344,6 +358,7 @@ func TestRollbackWantsApproval(t *testing.T) {
 			io.WriteString(w, `{}`)
 		}
 		calls = append(calls, r.URL.Path+" "+r.Header.Get("X-Approval"))
+		reasons = append(reasons, r.Header.Get("X-Reason"))
 		if body.ID != "" {
 			ids = append(ids, body.ID)
 		}
@@ -351,7 +366,7 @@ func TestRollbackWantsApproval(t *testing.T) {
 	defer gate.Close()
 	env := []string{"HOOKGATE_TOKEN=a-token"}
 	args := []string{"rollback", "--target", gate.URL, "--data-dir", t.TempDir()}
-	code, out, errs := runBinary(t, env, append(args, "--yes", "--expect", oldVersion, "--", "true")...)
+	code, out, errs := runBinary(t, env, append(args, "--yes", "--expect", oldVersion, "--reason", "it is slow", "--", "true")...)
 	if code != exitFail || !strings.Contains(out, "hookgate approve 17") || !strings.Contains(out, "--resume --approval 17") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
@@ -360,6 +375,11 @@ func TestRollbackWantsApproval(t *testing.T) {
 	defer mu.Unlock()
 	if code != 0 || len(ids) != 2 || ids[0] != ids[1] {
 		t.Errorf("with the approval of %v: %d %s%s", ids, code, out, errs)
+	}
+	for n, reason := range reasons {
+		if !strings.HasSuffix(reason, "it is slow") {
+			t.Errorf("the reason of the call %s is %q", calls[n], reason)
+		}
 	}
 	if len(calls) < 4 || calls[0] != "/admin/rollback " || calls[1] != "/admin/rollback/"+ids[0]+" " || calls[2] != "/admin/rollback 17" || calls[3] != "/admin/maintenance " {
 		t.Errorf("the gate was called %q", calls)

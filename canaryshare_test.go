@@ -1,4 +1,4 @@
-package canary
+package hookgate
 
 import (
 	"fmt"
@@ -6,17 +6,15 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/hookgate/hookgate"
 )
 
-// TestTakesRises: a key that the gate takes at one percentage it takes at every higher one; at 0 it takes none, at 100 all.
-func TestTakesRises(t *testing.T) {
+// TestCanaryTakesRises: a key that the gate takes at one percentage it takes at every higher one; at 0 it takes none, at 100 all.
+func TestCanaryTakesRises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.String().Draw(t, "key")
 		first := -1
 		for percent := range 101 {
-			switch takes := Takes(key, percent); {
+			switch takes := CanaryTakes(key, percent); {
 			case takes && first < 0:
 				first = percent
 			case !takes && first >= 0:
@@ -29,16 +27,16 @@ func TestTakesRises(t *testing.T) {
 	})
 }
 
-// TestShare: of many keys about the percentage is taken, whatever they look like, and within each partition too.
-func TestShare(t *testing.T) {
+// TestCanaryShare: of many keys about the percentage is taken, whatever they look like, and within each partition too.
+func TestCanaryShare(t *testing.T) {
 	const n, partitions = 40_000, 16
 	for _, form := range []string{"customer-%d", "%08d", "%d@example.com", "https://example.com/orders/%d/items"} {
 		for _, percent := range []int{1, 10, 50, 90} {
 			taken, all := [partitions]int{}, [partitions]int{}
 			for i := range n {
 				key := fmt.Sprintf(form, i)
-				p := hookgate.Partition(key, partitions)
-				if all[p]++; Takes(key, percent) {
+				p := Partition(key, partitions)
+				if all[p]++; CanaryTakes(key, percent) {
 					taken[p]++
 				}
 			}
@@ -61,10 +59,10 @@ func near(t *testing.T, what string, percent, taken, of int) {
 	}
 }
 
-// TestBucketNeverChanges: under a canary that is under way no key may change sides with a new version of the gate.
-func TestBucketNeverChanges(t *testing.T) {
+// TestCanaryBucketNeverChanges: under a canary that is under way no key may change sides with a new version of the gate.
+func TestCanaryBucketNeverChanges(t *testing.T) {
 	for key, want := range map[string]int{"": 4, "customer-1": 34, "customer-2": 70, "order.paid": 65, "ключ": 73} {
-		if got := bucket(key); got != want {
+		if got := canaryBucket(key); got != want {
 			t.Errorf("the bucket of %q is %d, want %d", key, got, want)
 		}
 	}
