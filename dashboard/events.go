@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -80,10 +81,21 @@ func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
 		data.Ranges = append(data.Ranges, link{one.text, data.With("from", from, "to", "")})
 	}
 	if data.Query != "" {
-		data.Found = &foundAnswer{}
-		return data, v.Get(ctx, "/api/find?"+url.Values{"q": {data.Query}}.Encode(), data.Found)
+		err := data.find(ctx, v)
+		// What was pasted may have brought along what stood around it.
+		if bare := strings.Trim(data.Query, " \t\r\n\"',"); err == nil && data.Found.None() && bare != "" && bare != data.Query {
+			data.Query = bare
+			err = data.find(ctx, v)
+		}
+		return data, err
 	}
 	return data, data.read(ctx, v, query.Get("after"), query.Get("before"))
+}
+
+// find looks for the query as an id.
+func (data *eventsData) find(ctx context.Context, v *Visitor) error {
+	data.Found = &foundAnswer{}
+	return v.Get(ctx, "/api/find?"+url.Values{"q": {data.Query}}.Encode(), data.Found)
 }
 
 // read reads the page of events behind a cursor, or before one.
