@@ -43,7 +43,7 @@ type page struct {
 	// Title is that of the window and, with Nav, of the menu.
 	Title string
 	Nav   bool
-	// Role is the least that the menu shows it to; whether someone may see the page is for httpd.
+	// Role is the least that may see it.
 	Role hookgate.Role
 	// template is the name of its file without .html; script that of its module, if it has one.
 	template, script string
@@ -131,6 +131,10 @@ func (d *Dashboard) Page(w http.ResponseWriter, r *http.Request, v *Visitor) {
 
 func (d *Dashboard) show(w http.ResponseWriter, r *http.Request, p *page) {
 	v := visitorOf(r)
+	if !v.Role.Covers(p.Role) { // httpd has looked, but at the address as it was written: /ui/%63ontrol is one too
+		d.Problem(w, r, http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this page takes %s", v.Name, v.Role, p.Role), v)
+		return
+	}
 	data, err := p.data(d, r, v)
 	var told *APIError
 	switch {

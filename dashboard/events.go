@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -80,10 +81,21 @@ func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
 		data.Ranges = append(data.Ranges, link{one.text, data.With("from", from, "to", "")})
 	}
 	if data.Query != "" {
-		data.Found = &foundAnswer{}
-		return data, v.Get(ctx, "/api/find?"+url.Values{"q": {data.Query}}.Encode(), data.Found)
+		err := data.find(ctx, v)
+		// What was pasted may have brought along what stood around it.
+		if bare := strings.Trim(data.Query, " \t\r\n\"',"); err == nil && data.Found.None() && bare != "" && bare != data.Query {
+			data.Query = bare
+			err = data.find(ctx, v)
+		}
+		return data, err
 	}
 	return data, data.read(ctx, v, query.Get("after"), query.Get("before"))
+}
+
+// find looks for the query as an id.
+func (data *eventsData) find(ctx context.Context, v *Visitor) error {
+	data.Found = &foundAnswer{}
+	return v.Get(ctx, "/api/find?"+url.Values{"q": {data.Query}}.Encode(), data.Found)
 }
 
 // read reads the page of events behind a cursor, or before one.
@@ -93,6 +105,12 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 	if data.Backwards {
 		path = data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "before", before)
 	}
+	if after == "" && !data.Backwards && data.Get("to") == "" {
+		// Before the page is read, so that nothing that is stored meanwhile is in neither; what is in both the tail shows once.
+		if err := data.readTail(ctx, v); err != nil {
+			return err
+		}
+	}
 	if err := v.Get(ctx, path, &data.Page); err != nil {
 		return err
 	}
@@ -100,6 +118,11 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 	if data.Backwards && len(page.Events) < eventsShown && !page.Partial {
 		// Nothing is newer than these: the first page shows them, full.
 		data.Backwards, after = false, ""
+		if data.Get("to") == "" {
+			if err := data.readTail(ctx, v); err != nil {
+				return err
+			}
+		}
 		*page = eventsPage{}
 		if err := v.Get(ctx, data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown)), page); err != nil {
 			return err
@@ -111,14 +134,17 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 	if page.Previous != "" && (data.Backwards || after != "") {
 		data.Newer = data.With("before", page.Previous)
 	}
-	if after == "" && !data.Backwards && data.Get("to") == "" {
-		var newest eventsPage
-		if err := v.Get(ctx, "/api/events?order=stored&limit=1", &newest); err != nil {
-			return err
-		}
-		if data.Tail = newest.Previous; data.Tail == "" {
-			data.Tail = "0" // everything is behind it
-		}
+	return nil
+}
+
+// readTail finds where a live tail of a page begins that is read afterwards.
+func (data *eventsData) readTail(ctx context.Context, v *Visitor) error {
+	var newest eventsPage
+	if err := v.Get(ctx, "/api/events?order=stored&limit=1", &newest); err != nil {
+		return err
+	}
+	if data.Tail = newest.Previous; data.Tail == "" {
+		data.Tail = "0" // everything is behind it
 	}
 	return nil
 }

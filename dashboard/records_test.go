@@ -3,12 +3,15 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"html"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hookgate/hookgate"
 )
 
 // TestBodies: a body is shown as JSON, as text or as bytes, and cut where it is long; what is shown is what it has.
@@ -79,6 +82,49 @@ func TestReadFilters(t *testing.T) {
 	for text, want := range map[string]string{"2026-11-24": "2026-11-24T00:00:00Z", "2026-11-24T14:00:01": "2026-11-24T14:00:01Z", "2026-11-24T14:00:00.25+01:00": "2026-11-24T13:00:00.25Z", "14:00": "", "": ""} {
 		if at, ok := readTime(text); ok != (want != "") || ok && at.Format(time.RFC3339Nano) != want {
 			t.Errorf("%q is read as %s (%t), want %q", text, at, ok, want)
+		}
+	}
+}
+
+// TestPastedId: what stands around an id that was pasted does not make it unknown, unless it is part of one.
+func TestPastedId(t *testing.T) {
+	const found = `{"events":[{"matched":"messageId","event":{"id":"1","messageId":"evt-1"}}]}`
+	for pasted, want := range map[string]string{"evt-1": "evt-1", " evt-1\t": "evt-1", `"evt-1",`: "evt-1", " own ": " own ", "'no' ": "no", " ": " "} {
+		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int, []byte) {
+			u, err := url.Parse(path)
+			if q := u.Query().Get("q"); err == nil && (q == "evt-1" || q == " own ") {
+				return 200, []byte(found)
+			}
+			return 200, []byte(`{"events":[]}`)
+		}}
+		w := httptest.NewRecorder()
+		newDashboard().Page(w, httptest.NewRequest("GET", "/ui/events?"+url.Values{"q": {pasted}}.Encode(), nil), v)
+		if page := w.Body.String(); !strings.Contains(page, `type="search" value="`+html.EscapeString(want)+`"`) || strings.Contains(page, "Nothing with this id") == (want == "evt-1" || want == " own ") {
+			t.Errorf("%q: the page is\n%s", pasted, page)
+		}
+	}
+}
+
+// TestTailBeginsBeforeThePage: a live tail begins before the page is read, so that what is stored meanwhile is in one of them at least.
+func TestTailBeginsBeforeThePage(t *testing.T) {
+	for _, address := range []string{"/ui/events", "/ui/events?before=7"} {
+		var asked []string
+		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int, []byte) {
+			switch {
+			case !strings.HasPrefix(path, "/api/events"):
+				return 200, []byte(`{"sources":[]}`)
+			case strings.Contains(path, "order=stored"):
+				asked = append(asked, path)
+				return 200, []byte(`{"events":[],"previous":"41"}`)
+			}
+			asked = append(asked, path)
+			return 200, []byte(`{"events":[]}`)
+		}}
+		w := httptest.NewRecorder()
+		newDashboard().Page(w, httptest.NewRequest("GET", address, nil), v)
+		n := len(asked)
+		if !strings.Contains(w.Body.String(), `data-tail="41"`) || n < 2 || !strings.Contains(asked[n-2], "order=stored") || strings.Contains(asked[n-1], "before") {
+			t.Errorf("%s: asked %q", address, asked)
 		}
 	}
 }

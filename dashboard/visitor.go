@@ -19,7 +19,7 @@ type Visitor struct {
 	CSRF string
 	// Read answers a GET call of the JSON interface as he would get it.
 	Read func(ctx context.Context, path string) (status int, body []byte)
-	// Renew reports whether he may still look: his token may have been revoked since.
+	// Renew reports whether he may still look: his token may have been revoked since. While that cannot be found out he may.
 	Renew func(context.Context) bool
 }
 

@@ -152,8 +152,7 @@ func answerStream[T any](c *call, l listing[T]) {
 		}
 		if !begun {
 			begun = true
-			c.Header().Set("Content-Type", ndjson)
-			c.WriteHeader(http.StatusOK)
+			c.beginStream()
 		}
 		line = append(l.append(line[:0], &row), '\n')
 		if _, err := c.Write(line); err != nil {
@@ -165,9 +164,16 @@ func answerStream[T any](c *call, l listing[T]) {
 		}
 	}
 	if !begun {
-		c.Header().Set("Content-Type", ndjson)
-		c.WriteHeader(http.StatusOK)
+		c.beginStream()
 	}
+}
+
+func (c *call) beginStream() {
+	h := c.Header()
+	h.Set("Content-Type", ndjson)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	c.WriteHeader(http.StatusOK)
 }
 
 // bytes answers a body that someone has sent.
@@ -177,6 +183,7 @@ func (c *call) bytes(body []byte) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", "attachment")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.WriteHeader(http.StatusOK)
 	c.Write(body) // the client may be gone

@@ -61,7 +61,7 @@ func (c *call) visitor() *dashboard.Visitor {
 		Read: c.inner,
 		Renew: func(ctx context.Context) bool {
 			sub := &call{ResponseWriter: newReply(), server: c.server, request: c.request.WithContext(ctx), id: c.id, requestID: c.requestID, route: c.route, outer: c}
-			return sub.authorise()
+			return sub.authorise() || sub.status == http.StatusServiceUnavailable // the store is away: that is when people look
 		},
 	}
 }

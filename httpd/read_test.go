@@ -157,6 +157,9 @@ func TestFilters(t *testing.T) {
 // lines parses a stream.
 func lines(t *testing.T, a *answer) (events []listed) {
 	t.Helper()
+	if h := a.header; h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("a stream may be kept, or taken for something else: %v", h)
+	}
 	if h := a.header.Get("Content-Type"); h != ndjson {
 		t.Errorf("Content-Type %q", h)
 	}
@@ -306,7 +309,7 @@ func TestEvent(t *testing.T) {
 		t.Errorf("body %q, want it as sent: %q", raw.body, body)
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment",
+		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment", "Cache-Control": "no-store",
 	} {
 		if got := raw.header.Get(name); got != want {
 			t.Errorf("%s of a body is %q, want %q", name, got, want)

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -100,14 +101,14 @@ func (s *sessions) write(w http.ResponseWriter, r *http.Request, n session) {
 	key := &s.keys[0]
 	nonce := make([]byte, key.seal.NonceSize())
 	rand.Read(nonce)
-	set(w, r, key.name, base64.RawURLEncoding.EncodeToString(key.seal.Seal(nonce, nonce, plain, nil)), int(s.max.Seconds()))
+	set(w, r, key.cookie(r), base64.RawURLEncoding.EncodeToString(key.seal.Seal(nonce, nonce, plain, nil)), int(s.max.Seconds()))
 }
 
 // clear removes the cookies that a request has.
 func (s *sessions) clear(w http.ResponseWriter, r *http.Request) {
 	for i := range s.keys {
-		if _, err := r.Cookie(s.keys[i].name); err == nil {
-			set(w, r, s.keys[i].name, "", -1)
+		if _, err := r.Cookie(s.keys[i].cookie(r)); err == nil {
+			set(w, r, s.keys[i].cookie(r), "", -1)
 		}
 	}
 }
@@ -115,15 +116,30 @@ func (s *sessions) clear(w http.ResponseWriter, r *http.Request) {
 func set(w http.ResponseWriter, r *http.Request, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		// Whoever writes this header himself shuts out nobody but himself.
-		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+		Secure: isSecure(r),
 	})
+}
+
+// cookie is the name of the key's cookies. With its prefix a browser takes one from this very host alone, over TLS: no other host of the domain can
+// put one of its own in its place.
+func (k *sessionKey) cookie(r *http.Request) string {
+	if isSecure(r) {
+		return "__Host-" + k.name
+	}
+	return k.name
+}
+
+// isSecure reports whether the browser has come by TLS, as the first of the proxies says if there are several. Whoever writes that header himself shuts out
+// nobody but himself.
+func isSecure(r *http.Request) bool {
+	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https")
 }
 
 // read returns the session of a request, if it has one that has neither been ended nor run out.
 func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
 	for i := range s.keys {
-		if cookie, err := r.Cookie(s.keys[i].name); err == nil {
+		if cookie, err := r.Cookie(s.keys[i].cookie(r)); err == nil {
 			if n, ok = s.keys[i].open(cookie.Value); ok {
 				return n, !now.After(n.begun.Add(s.max)) && !now.After(n.used.Add(s.idle)) && !s.isEnded(n.id)
 			}
@@ -150,9 +166,11 @@ func (k *sessionKey) open(text string) (n session, ok bool) {
 	return n, true
 }
 
-// csrf returns what a page of the session sends with calls that change something. It stays the same while the session lasts.
-func (s *sessions) csrf(n session) string {
-	mac := hmac.New(sha256.New, s.keys[0].csrf)
+// csrf returns what a page of the session sends with calls that change something.
+func (s *sessions) csrf(n session) string { return s.keys[0].csrfOf(n) }
+
+func (k *sessionKey) csrfOf(n session) string {
+	mac := hmac.New(sha256.New, k.csrf)
 	mac.Write(n.id[:])
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
@@ -163,7 +181,11 @@ func (s *sessions) meant(r *http.Request, n session, token string) bool {
 	if http.NewCrossOriginProtection().Check(r) != nil {
 		return false
 	}
-	return subtle.ConstantTimeCompare([]byte(token), []byte(s.csrf(n))) == 1
+	found := 0
+	for i := range s.keys { // a page may be older than the key that seals now
+		found |= subtle.ConstantTimeCompare([]byte(token), []byte(s.keys[i].csrfOf(n)))
+	}
+	return found == 1
 }
 
 // end signs a session out: a copy of its cookie opens nothing more in this process.

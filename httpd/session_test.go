@@ -178,6 +178,12 @@ func TestSessionWithoutStore(t *testing.T) {
 	admin, _ := g.enter(t, adminToken)
 	withFailures(g).away.Store(true)
 	g.do(t, "GET", "/ui/sources", nil, "Cookie", wall).want(t, 503)
+	r := httptest.NewRequest("GET", "/ui/live", nil)
+	r.Header.Set("Cookie", wall)
+	c := &call{ResponseWriter: newReply(), server: g.Server, request: r, route: &route{Route: Route{Method: "GET", Path: "/ui/live", Role: hookgate.RoleViewer}}}
+	if !c.visitor().Renew(t.Context()) {
+		t.Error("live numbers end because the store is away")
+	}
 	g.do(t, "GET", "/ui/sources", nil, "Cookie", admin).want(t, 200)
 }
 
@@ -191,6 +197,39 @@ func carry(w *httptest.ResponseRecorder) *http.Request {
 		r.AddCookie(c)
 	}
 	return r
+}
+
+// TestSecureCookie: over TLS, also that of the first of several proxies, the cookie has the prefix by which browsers take it from this host alone, and one without is
+// none of this gate's.
+func TestSecureCookie(t *testing.T) {
+	g := newGate(t, nil)
+	for _, proto := range []string{"https", "HTTPS", "https, http"} {
+		if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", proto); !cookie.Secure || !strings.HasPrefix(cookie.Name, "__Host-") {
+			t.Errorf("%s: the cookie is %v", proto, cookie)
+		}
+	}
+	if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", "http, https"); cookie.Secure {
+		t.Error("a cookie that the browser will not keep in the clear")
+	}
+	_, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", "https")
+	is := func(name string) string { return name + "=" + cookie.Value }
+	bare := strings.TrimPrefix(cookie.Name, "__Host-")
+	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(cookie.Name)).want(t, 200)
+	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(bare)+"; "+is(cookie.Name)).want(t, 200)
+	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(bare)).want(t, 401)
+}
+
+// TestPageByAnyAddress: a page takes its role however its address is written.
+func TestPageByAnyAddress(t *testing.T) {
+	g := newGate(t, nil)
+	cookie, _ := g.enter(t, g.create(t, `{"name":"wall","role":"viewer"}`).Text)
+	for _, path := range []string{"/ui/control", "/ui/%63ontrol", "/ui/contro%6C"} {
+		if page := string(g.do(t, "GET", path, nil, "Cookie", cookie).want(t, 403).body); !strings.Contains(page, "takes operator") {
+			t.Errorf("%s: the page does not say why:\n%s", path, page)
+		}
+	}
+	admin, _ := g.enter(t, adminToken)
+	g.do(t, "GET", "/ui/%63ontrol", nil, "Cookie", admin).want(t, 200)
 }
 
 // TestSessions: a cookie holds for its times and its keys; nobody can make or change one.
@@ -225,6 +264,9 @@ func TestSessions(t *testing.T) {
 	newSessions([]string{"old-token"}, time.Hour, 10*time.Hour).write(w2, plain, n)
 	if got, ok := s.read(carry(w2), now); !ok || got.id != n.id {
 		t.Error("after a token was put before it the session is over")
+	}
+	if !s.meant(plain, n, newSessions([]string{"old-token"}, time.Hour, time.Hour).csrf(n)) || s.meant(plain, n, newSessions([]string{"strange"}, time.Hour, time.Hour).csrf(n)) {
+		t.Error("a page from before cannot change anything, or a strange one can")
 	}
 	w3 := httptest.NewRecorder()
 	s.clear(w3, carry(w2))

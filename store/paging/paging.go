@@ -3,6 +3,7 @@
 package paging
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"strconv"
@@ -14,8 +15,18 @@ import (
 const Size = 500
 
 // Events yields the events that match f. read returns those that follow the id after, at most limit of them, and fewer only
-// if there are no more.
-func Events(f hookgate.EventFilter, read func(after int64, limit int) ([]hookgate.Event, error)) iter.Seq2[hookgate.Event, error] {
+// if there are no more. It has a turn if it looks at events one by one.
+func Events(ctx context.Context, f hookgate.EventFilter, turns Turns, read func(after int64, limit int) ([]hookgate.Event, error)) iter.Seq2[hookgate.Event, error] {
+	if looksAtEach(&f) {
+		inTurn := read
+		read = func(after int64, limit int) ([]hookgate.Event, error) {
+			if err := turns.take(ctx); err != nil {
+				return nil, err
+			}
+			defer turns.give()
+			return inTurn(after, limit)
+		}
+	}
 	return pages("event", f.After, f.Limit, func(e *hookgate.Event) string { return e.ID }, read)
 }
 

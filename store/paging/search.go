@@ -36,8 +36,8 @@ type Searcher interface {
 // What an index serves is read with a limit. If the filter has more, the index is passed over in windows: the key that stands
 // so many events further is looked up, and what matches up to there is read. So a read ends in time however rare the matches
 // are, and the search knows how far it has come. Nothing is held between two reads.
-func Search(ctx context.Context, q hookgate.EventSearch, store Searcher) (page hookgate.EventPage, err error) {
-	s := search{q: q, store: store, window: firstWindow, begun: time.Now()}
+func Search(ctx context.Context, q hookgate.EventSearch, store Searcher, turns Turns) (page hookgate.EventPage, err error) {
+	s := search{q: q, store: store, turns: turns, window: firstWindow, begun: time.Now()}
 	s.plan()
 	if err := s.run(ctx, &page); err != nil {
 		return hookgate.EventPage{}, fmt.Errorf("search events: %w", err)
@@ -49,6 +49,7 @@ func Search(ctx context.Context, q hookgate.EventSearch, store Searcher) (page h
 type search struct {
 	q     hookgate.EventSearch
 	store Searcher
+	turns Turns
 	order *order
 	// spans are the ranges of the index that hold all that can match, newest first, and filter is what must be looked at in each event.
 	spans  []span
@@ -226,18 +227,7 @@ func (s *search) through(ctx context.Context, in span, from Key, want int) (foun
 		}
 	}
 	for {
-		until, full := end, true
-		if len(s.filter.texts) > 0 {
-			next, err := s.ahead(ctx, in, from, s.window-1)
-			if err != nil {
-				return nil, nil, false, err
-			}
-			if full = next == nil; !full {
-				until = next
-			}
-		}
-		started := time.Now()
-		events, err := s.rows(ctx, in, from, until, want-len(found))
+		events, until, full, took, err := s.look(ctx, in, from, end, want-len(found))
 		if err != nil {
 			return nil, nil, false, err
 		}
@@ -252,13 +242,35 @@ func (s *search) through(ctx context.Context, in span, from Key, want int) (foun
 			return found, last, true, nil
 		}
 		from = until
-		switch took := time.Since(started); {
+		switch {
 		case took < wantedRead/2:
 			s.window = min(2*s.window, maxWindow)
 		case took > 2*wantedRead:
 			s.window = max(s.window/4, 1)
 		}
 	}
+}
+
+// look reads at most want events that match behind a key, in the next window if the filter must be looked at; else, or in the last one, full is true and it
+// reads up to end. took is what the reading of events took.
+func (s *search) look(ctx context.Context, in span, from, end Key, want int) (events []hookgate.Event, until Key, full bool, took time.Duration, err error) {
+	until, full = end, true
+	if len(s.filter.texts) > 0 {
+		if err := s.turns.take(ctx); err != nil {
+			return nil, nil, false, 0, err
+		}
+		defer s.turns.give()
+		next, err := s.ahead(ctx, in, from, s.window-1)
+		if err != nil {
+			return nil, nil, false, 0, err
+		}
+		if full = next == nil; !full {
+			until = next
+		}
+	}
+	started := time.Now()
+	events, err = s.rows(ctx, in, from, until, want)
+	return events, until, full, time.Since(started), err
 }
 
 // rows reads events behind a key, up to another one that may be nil.

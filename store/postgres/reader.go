@@ -22,7 +22,7 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // any other reads the events in the order stored and passes over those that do not match, unless the planner knows
 // that the index of types is better.
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return paging.Events(f, func(after int64, limit int) (events []hookgate.Event, err error) {
+	return paging.Events(ctx, f, s.turns, func(after int64, limit int) (events []hookgate.Event, err error) {
 		query, possible := eventsQuery(f, after, limit)
 		if !possible {
 			return nil, nil

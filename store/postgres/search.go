@@ -18,7 +18,7 @@ func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.Ev
 	if text, err := url.PathUnescape(q.Cursor); err != nil || !storable(text) {
 		return hookgate.EventPage{}, fmt.Errorf("cursor %.40q is of no search: %w", q.Cursor, hookgate.ErrNotFound)
 	}
-	return paging.Search(ctx, q, searcher{s})
+	return paging.Search(ctx, q, searcher{s}, s.turns)
 }
 
 // searcher implements paging.Searcher.

@@ -29,6 +29,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/paging"
 )
 
 // Config says where the database is. Zero fields but URL take their defaults.
@@ -76,6 +77,8 @@ type Store struct {
 	unprepared atomic.Pointer[error]
 
 	pool *pgxpool.Pool
+	// turns keep connections of it free of what takes long.
+	turns paging.Turns
 	// target names the database in errors, without its password.
 	target string
 	// begin is the way into every transaction, and limits that into a statement outside of one.
@@ -138,6 +141,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		name:      rand.Text(),
 		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
+		turns:     paging.NewTurns(c.MaxConns),
 	}
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
 	s.begin, s.limits = transactionStart(c.StatementTimeout)

@@ -23,7 +23,7 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	where, args := conditions(f)
 	query := "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
-	return paging.Events(f, func(after int64, limit int) (events []hookgate.Event, err error) {
+	return paging.Events(ctx, f, s.turns, func(after int64, limit int) (events []hookgate.Event, err error) {
 		err = s.read(ctx, func(conn *sqlite.Conn) error {
 			return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
 				Args: append(append([]any{after}, args...), limit),

@@ -11,7 +11,7 @@ import (
 
 // Search implements hookgate.Reader. A caller who leaves interrupts its reads.
 func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.EventPage, error) {
-	return paging.Search(ctx, q, searcher{s})
+	return paging.Search(ctx, q, searcher{s}, s.turns)
 }
 
 // searcher implements paging.Searcher.

@@ -18,6 +18,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/migrations"
+	"github.com/hookgate/hookgate/store/paging"
 )
 
 // readers is the number of connections for reading.
@@ -27,6 +28,8 @@ const readers = 4
 type Store struct {
 	path string
 	pool *sqlitex.Pool
+	// turns keep connections of it free of what takes long.
+	turns paging.Turns
 
 	mu    sync.Mutex // serialises the use of all below; SQLite has one writer anyway
 	conn  *sqlite.Conn
@@ -55,7 +58,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn}
+	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers)}
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)

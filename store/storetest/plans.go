@@ -55,7 +55,7 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 		q.Limit = 20
 		for _, newer := range []bool{false, false, true} {
 			q.Newer = newer
-			page, err := paging.Search(t.Context(), q, witness)
+			page, err := paging.Search(t.Context(), q, witness, paging.NewTurns(1))
 			if err != nil {
 				t.Fatalf("search %+v: %v", q, err)
 			}
