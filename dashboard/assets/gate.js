@@ -33,6 +33,42 @@ export class Refused extends Error {
   }
 }
 
+// NotApproved says that something was not done because nobody else has approved it.
+export class NotApproved extends Error {}
+
+// element makes an element with properties and children, which are texts or elements.
+export function element(name, properties = {}, ...children) {
+  const e = Object.assign(document.createElement(name), properties);
+  e.append(...children);
+  return e;
+}
+
+// keepFresh renews the sections of the page that have these ids, every so many milliseconds, as the gate shows them then. One that the
+// visitor has the focus in is left alone, and so are all while a dialog is open.
+export function keepFresh(ids, every) {
+  const had = new Map(); // what each was renewed with last
+  const serializer = new XMLSerializer();
+  setInterval(async () => {
+    if (document.hidden || document.querySelector("dialog")) return;
+    let page;
+    try {
+      const response = await fetch(location.href, { redirect: "error" });
+      if (!response.ok) return;
+      page = new DOMParser().parseFromString(await response.text(), "text/html");
+    } catch { return; } // it is tried again
+    if (document.querySelector("dialog")) return;
+    for (const id of ids) {
+      const old = document.getElementById(id), now = page.getElementById(id);
+      if (!old || !now || old.contains(document.activeElement)) continue;
+      const text = serializer.serializeToString(now);
+      if (had.get(id) === text) continue;
+      had.set(id, text);
+      times(now);
+      old.replaceWith(now);
+    }
+  }, every);
+}
+
 // toast tells what became of something, in the corner; kind is "good" or "bad".
 export function toast(text, kind = "good") {
   const box = document.getElementById("toasts");
@@ -54,8 +90,8 @@ try {
   if (told) toast(told);
 } catch { /* storage is switched off */ }
 
-// confirmed asks in a dialog and resolves to {reason} or null. With word, that must be typed.
-export function confirmed({ title, text, action, danger = false, word = "" }) {
+// confirmed asks in a dialog and resolves to {reason} or null. With word, that must be typed; with why, a reason must be given.
+export function confirmed({ title, text, action, danger = false, word = "", why = false }) {
   const dialog = document.createElement("dialog");
   const form = document.createElement("form");
   form.method = "dialog";
@@ -71,7 +107,8 @@ export function confirmed({ title, text, action, danger = false, word = "" }) {
     typed.pattern = word;
     typed.autocomplete = "off";
   }
-  const reason = field(form, "Reason, for the admin trail");
+  const reason = field(form, why ? "Reason, for the admin trail and whoever must approve it" : "Reason, for the admin trail (optional)");
+  reason.required = why;
   reason.maxLength = 200;
   reason.name = "reason";
   const buttons = document.createElement("div");
