@@ -32,7 +32,7 @@ function approved(approvals) {
   const numbers = approvals.map((a) => a.id).join(", ");
   const many = approvals.length > 1;
   const told = element("p", { id: "approval-told", role: "status" });
-  const later = element("button", { type: "button" }, "Not now");
+  const later = element("button", { type: "button", id: "approval-later" }, "Not now");
   const on = element("button", { type: "button", className: "main", id: "approval-go", disabled: true }, "Go on");
   const what = element("ul", { className: "asked" }, ...approvals.map((a) => element("li", {}, element("b", {}, a.action.replaceAll("_", " ")), ` ${a.target}`)));
   const dialog = element("dialog", { id: "approval", ariaLabel: "Another person must approve this" },

@@ -170,6 +170,7 @@ export function ago(at, now = Date.now()) {
 }
 
 times();
+setInterval(() => { for (const t of document.querySelectorAll("time[data-ago]")) t.textContent = ago(new Date(t.dateTime)); }, 10000);
 for (const zone of document.querySelectorAll("[data-zone]")) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 document.getElementById("theme")?.addEventListener("click", () => {
