@@ -28,6 +28,9 @@ func (t trigger) Words() string {
 		}
 		return "off: it has no limit"
 	case guard.TriggerUnknown:
+		if t.Since.IsZero() {
+			return "not read yet"
+		}
 		return "cannot be read"
 	case guard.TriggerIdle:
 		return "too few webhooks to tell"
@@ -44,7 +47,12 @@ func (t trigger) Level() string {
 	switch t.State {
 	case guard.TriggerFired:
 		return levelBad
-	case guard.TriggerPending, guard.TriggerUnknown:
+	case guard.TriggerUnknown:
+		if t.Since.IsZero() {
+			return ""
+		}
+		return levelWarn
+	case guard.TriggerPending:
 		return levelWarn
 	case guard.TriggerQuiet:
 		return "good"

@@ -43,30 +43,39 @@ export function element(name, properties = {}, ...children) {
   return e;
 }
 
-// keepFresh renews the sections of the page that have these ids, every so many milliseconds, as the gate shows them then. One that the
-// visitor has the focus in is left alone, and so are all while a dialog is open.
+// keepFresh renews the sections of the page that have these ids, every so many milliseconds, with what the gate shows then, if that is
+// something else. One that the visitor has the focus in is left alone, and so are all while he presses a button or has a dialog open.
 export function keepFresh(ids, every) {
-  const had = new Map(); // what each was renewed with last
-  const serializer = new XMLSerializer();
+  let pressed = false;
+  for (const [event, is] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]]) addEventListener(event, () => { pressed = is; }, true);
+  const busy = () => document.hidden || pressed || document.querySelector("dialog");
   setInterval(async () => {
-    if (document.hidden || document.querySelector("dialog")) return;
+    if (busy()) return;
     let page;
     try {
       const response = await fetch(location.href, { redirect: "error" });
+      if (response.status === 401) location.reload(); // to the form to sign in
       if (!response.ok) return;
       page = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch { return; } // it is tried again
-    if (document.querySelector("dialog")) return;
+    if (busy()) return;
     for (const id of ids) {
       const old = document.getElementById(id), now = page.getElementById(id);
-      if (!old || !now || old.contains(document.activeElement)) continue;
-      const text = serializer.serializeToString(now);
-      if (had.get(id) === text) continue;
-      had.set(id, text);
+      if (!old || !now || old.contains(document.activeElement) || shape(old) === shape(now)) continue;
       times(now);
       old.replaceWith(now);
     }
   }, every);
+}
+
+// shape is what a part of the page says, in whichever zone its times are shown.
+function shape(part) {
+  const copy = part.cloneNode(true);
+  for (const t of copy.querySelectorAll("time")) {
+    t.textContent = "";
+    t.removeAttribute("title");
+  }
+  return new XMLSerializer().serializeToString(copy);
 }
 
 // toast tells what became of something, in the corner; kind is "good" or "bad".
