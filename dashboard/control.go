@@ -63,7 +63,10 @@ func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 			return compareBool(a.State() != "valid", b.State() != "valid")
 		})
 	}
-	if c.Approvals, c.ApprovalsErr = readApprovals(ctx, v); !isTold(c.ApprovalsErr) {
+	if c.ApprovalsErr = c.TokensErr; c.ApprovalsErr == nil { // one that is away is not waited for twice
+		c.Approvals, c.ApprovalsErr = readApprovals(ctx, v)
+	}
+	if !isTold(c.ApprovalsErr) {
 		return nil, c.ApprovalsErr
 	}
 	if err := v.Get(ctx, "/admin/canary", &c.Canary); err != nil {

@@ -36,9 +36,9 @@ func (d *Dashboard) overview(r *http.Request, v *Visitor) (any, error) {
 	if err := v.Get(r.Context(), "/admin/canary", &data.Canary); err != nil {
 		return nil, err
 	}
-	if v.Operator() {
+	if v.Operator() && s.Store.Err == nil { // else it is not waited for
 		var page struct{ Approvals []approval }
-		if err := v.Get(r.Context(), "/admin/approvals?state=pending", &page); !isTold(err) { // without the store they are not known
+		if err := v.Get(r.Context(), "/admin/approvals?state=pending", &page); !isTold(err) {
 			return nil, err
 		}
 		data.Waiting = len(page.Approvals)

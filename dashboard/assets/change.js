@@ -1,7 +1,7 @@
 // Changes that another person may have to approve first.
 import { call, element, NotApproved } from "./gate.js";
 
-// change makes calls that change something, all of them, and returns what they answered. A call is {method, path, body}. If some need an
+// changeAll makes calls that change something, all of them, and returns what they answered. A call is {method, path, body}. If some need an
 // approval it is asked for at once; the visitor is shown how it stands, and when all are approved and he goes on, the calls are
 // repeated with them. It throws NotApproved if that does not come about: then those that need an approval have not been done. done is
 // told each answer as soon as there is one.
