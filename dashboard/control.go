@@ -6,12 +6,15 @@ import (
 	"time"
 )
 
-// controlView is what can be steered. What is nil is not there, or not for this visitor.
+// controlView is what can be steered.
 type controlView struct {
 	Queue     queueAnswer
-	Tokens    []tokenAnswer
-	Approvals *approvals
-	Canary    *canaryAnswer
+	Tokens    []tokenAnswer // none, unless the visitor is an admin
+	Approvals []approval
+	// TokensErr and ApprovalsErr say why these cannot be shown: while the store is away the rest is wanted most.
+	TokensErr, ApprovalsErr error
+	Canary                  canaryAnswer
+	Release                 releaseAnswer
 }
 
 // queueAnswer is what GET /admin/queue answers.
@@ -43,64 +46,33 @@ func (t tokenAnswer) State() string {
 	return "valid"
 }
 
-// approvals are those that wait.
-type approvals struct{ Approvals []approval }
-
-// approval is a request for approval as GET /admin/approvals answers it.
-type approval struct {
-	ID, Action, Target, State, Needs, RequestedBy, Reason string
-	RequestedAt, ExpiresAt                                time.Time
-}
-
-// canaryAnswer is what GET /admin/canary answers.
-type canaryAnswer struct {
-	Configured           bool
-	Upstream             string
-	Percent              int
-	At                   *time.Time
-	By, Reason, Evidence string
-	Plan                 []struct {
-		Percent    int
-		ForSeconds float64
-	}
-	Step           int
-	WatchedSeconds float64
-	Held           string
-	Guard          struct {
-		Fired   []string
-		Unknown string
-	}
-	Kept bool
-}
-
 // control shows what whoever looks may steer.
 func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 	var c controlView
-	if err := v.Get(r.Context(), "/admin/queue", &c.Queue); err != nil {
+	ctx := r.Context()
+	if err := v.Get(ctx, "/admin/queue", &c.Queue); err != nil {
 		return nil, err
 	}
 	if v.Admin() {
 		var all struct{ Tokens []tokenAnswer }
-		if err := v.Get(r.Context(), "/admin/tokens", &all); err != nil {
-			return nil, err
+		if c.TokensErr = v.Get(ctx, "/admin/tokens", &all); !isTold(c.TokensErr) {
+			return nil, c.TokensErr
 		}
 		c.Tokens = all.Tokens
 		slices.SortStableFunc(c.Tokens, func(a, b tokenAnswer) int { // those that work first
 			return compareBool(a.State() != "valid", b.State() != "valid")
 		})
 	}
-	var waiting approvals
-	switch err := v.Get(r.Context(), "/admin/approvals?state=pending", &waiting); {
-	case err == nil:
-		c.Approvals = &waiting
-	case !isAbsent(err):
+	if c.ApprovalsErr = c.TokensErr; c.ApprovalsErr == nil { // one that is away is not waited for twice
+		c.Approvals, c.ApprovalsErr = readApprovals(ctx, v)
+	}
+	if !isTold(c.ApprovalsErr) {
+		return nil, c.ApprovalsErr
+	}
+	if err := v.Get(ctx, "/admin/canary", &c.Canary); err != nil {
 		return nil, err
 	}
-	var canary canaryAnswer
-	switch err := v.Get(r.Context(), "/admin/canary", &canary); {
-	case err == nil:
-		c.Canary = &canary
-	case !isAbsent(err):
+	if err := v.Get(ctx, "/admin/guard", &c.Release); err != nil {
 		return nil, err
 	}
 	return c, nil

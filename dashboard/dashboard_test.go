@@ -136,8 +136,8 @@ func TestHostileText(t *testing.T) {
 		},
 		func(w http.ResponseWriter, r *http.Request) {
 			c := controlView{Tokens: []tokenAnswer{{Name: hostile, Role: hostile, CreatedBy: hostile}},
-				Approvals: &approvals{[]approval{{ID: hostile, Action: hostile, Target: hostile, Reason: hostile}}},
-				Canary:    &canaryAnswer{Configured: true, Upstream: hostile, Held: hostile}}
+				Approvals: []approval{{ID: hostile, Action: hostile, Target: hostile, Reason: hostile, State: "approved", DecidedBy: hostile, DecisionReason: hostile}},
+				Canary:    canaryAnswer{Configured: true, Upstream: hostile, Held: hostile, Reason: hostile}}
 			d.render(w, 200, "control", d.view(&page{Title: "t"}, v, c))
 		},
 	} {

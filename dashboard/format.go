@@ -17,7 +17,8 @@ func (d *Dashboard) functions() template.FuncMap {
 		"total":  func(n uint32) string { return count(int64(n)) },
 		"size":   size,
 		"rate":   rate,
-		"figure": func(x float64) string { return known(&x) },
+		"figure": figure,
+		"behind": unitOf,
 		"words":  func(name string) string { return strings.ReplaceAll(name, "_", " ") },
 		"known":  known,
 		"signal": signalName,
@@ -76,3 +77,5 @@ func known(x *float64) string {
 	}
 	return rate(*x)
 }
+
+func figure(x float64) string { return known(&x) }

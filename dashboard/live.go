@@ -34,6 +34,8 @@ type LiveConfig struct {
 		Status() guard.Status
 		Latency() guard.Latency
 		LastLook() (hookgate.QueueStats, time.Time, error)
+		// Fired names the release triggers that have fired.
+		Fired() []string
 	}
 	Mode  interface{ Mode() hookgate.Mode }
 	Store interface {
@@ -89,6 +91,7 @@ type State struct {
 	QueueErr                                                                 error
 	Mode                                                                     hookgate.Mode
 	Guard                                                                    guard.Status
+	Fired                                                                    []string // release triggers
 	Workers                                                                  int
 	Owners                                                                   []int // of metrics.Holdings
 	Sources                                                                  []SourceState
@@ -128,22 +131,20 @@ func NewLive(c LiveConfig) *Live {
 
 // Run takes samples until ctx ends.
 func (l *Live) Run(ctx context.Context) {
-	var both sync.WaitGroup
 	l.sample(time.Now()) // by now the sources are known
-	both.Go(func() { every(ctx, sampleEvery, func() { l.sample(time.Now()) }) })
-	both.Go(func() { every(ctx, askStoreEvery, func() { l.askStore(ctx) }) })
-	both.Wait()
-}
-
-func every(ctx context.Context, period time.Duration, f func()) {
-	ticker := time.NewTicker(period)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ticker := time.NewTicker(sampleEvery)
 	defer ticker.Stop()
-	for {
+	for n := time.Duration(1); ; n++ {
 		select {
 		case <-ticker.C:
-			f()
 		case <-ctx.Done():
 			return
+		}
+		l.sample(time.Now())
+		if n%(askStoreEvery/sampleEvery) == 0 { // the one before has ended: askTimeout is shorter
+			asking.Go(func() { l.askStore(ctx) })
 		}
 	}
 }
@@ -192,7 +193,7 @@ func (l *Live) askStore(ctx context.Context) {
 // sample reads everything once and tells those who look.
 func (l *Live) sample(at time.Time) {
 	counted := l.config.Metrics.Snapshot()
-	state := State{Guard: l.config.Guard.Status(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
+	state := State{Guard: l.config.Guard.Status(), Fired: l.config.Guard.Fired(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
 	state.Latency = l.config.Guard.Latency()
 	var looked time.Time
 	state.Queue, looked, state.QueueErr = l.config.Guard.LastLook()

@@ -44,6 +44,7 @@ func (f *fakeGate) Snapshot() metrics.Snapshot {
 	return s
 }
 func (f *fakeGate) Status() guard.Status { return f.status }
+func (f *fakeGate) Fired() []string      { return nil }
 func (f *fakeGate) Latency() guard.Latency {
 	return guard.Latency{Count: 1, P95: 1500 * time.Microsecond}
 }
@@ -133,7 +134,7 @@ func TestStoreIsAskedWhileSomebodyLooks(t *testing.T) {
 		done.Go(func() { l.Run(ctx) })
 		defer done.Wait()
 		defer cancel()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + sampleEvery/2) // not when the store is asked, which somebody who looks now would have a part in
 		if n := f.wasAsked(); n != 0 {
 			t.Errorf("nobody looks, and the store was asked %d times", n)
 		}
@@ -253,14 +254,15 @@ func TestProblems(t *testing.T) {
 		t.Errorf("all is well, and there is %v", p)
 	}
 	for want, change := range map[string]func(*State){
-		"bad Maintenance":                       func(s *State) { s.Mode = hookgate.ModeReadOnly },
-		"bad The breaker is open because of":    func(s *State) { s.Guard.Breaker = guard.Open },
-		"warn The breaker is recovering: 30%":   func(s *State) { s.Guard.Breaker, s.Guard.SharePercent = guard.Recovering, 30 },
-		"bad The queue does not answer: gone":   func(s *State) { s.QueueErr = errors.New("gone") },
-		"bad The queue takes no webhooks: disk": func(s *State) { s.Queue.Err = errors.New("disk") },
-		"bad The queue is full":                 func(s *State) { s.Queue.Depth = 100 },
-		"warn The queue is away":                func(s *State) { s.Queue.Degraded = errors.New("redis") },
-		"bad The store is away":                 func(s *State) { s.Store.Err = errors.New("pg") },
+		"bad Maintenance":                              func(s *State) { s.Mode = hookgate.ModeReadOnly },
+		"bad The breaker is open because of":           func(s *State) { s.Guard.Breaker = guard.Open },
+		"warn The breaker is recovering: 30%":          func(s *State) { s.Guard.Breaker, s.Guard.SharePercent = guard.Recovering, 30 },
+		"bad The queue does not answer: gone":          func(s *State) { s.QueueErr = errors.New("gone") },
+		"bad The queue takes no webhooks: disk":        func(s *State) { s.Queue.Err = errors.New("disk") },
+		"bad The queue is full":                        func(s *State) { s.Queue.Depth = 100 },
+		"warn The queue is away":                       func(s *State) { s.Queue.Degraded = errors.New("redis") },
+		"bad The store is away":                        func(s *State) { s.Store.Err = errors.New("pg") },
+		"bad The release trigger error rate has fired": func(s *State) { s.Fired = []string{"error_rate"} },
 		"warn The P95 of ingest is at 85%": func(s *State) {
 			s.Guard.Signals = []guard.SignalStatus{{Name: guard.SignalP95, Known: true, Limit: 2, Nearness: 0.85}}
 		},

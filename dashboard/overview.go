@@ -8,8 +8,11 @@ type overviewData struct {
 	wire wire
 	// Empty says that nothing has ever been stored: then the page shows how to send a first webhook.
 	Empty bool
-	// Release are the triggers that say whether a release goes on; nil if this gate has none.
-	Release *releaseAnswer
+	// Release are the triggers that say whether a release goes on.
+	Release releaseAnswer
+	Canary  canaryAnswer
+	// Waiting is how many approvals wait for a decision; 0 for viewers, who have no part in it.
+	Waiting int
 	First   *sending // how; nil if this process takes none
 }
 
@@ -27,24 +30,20 @@ func (d *Dashboard) overview(r *http.Request, v *Visitor) (any, error) {
 			data.First = &first
 		}
 	}
-	var release releaseAnswer
-	switch err := v.Get(r.Context(), "/admin/guard", &release); {
-	case err == nil:
-		data.Release = &release
-	case !isAbsent(err):
+	if err := v.Get(r.Context(), "/admin/guard", &data.Release); err != nil {
 		return nil, err
 	}
-	return data, nil
-}
-
-// releaseAnswer is what GET /admin/guard answers.
-type releaseAnswer struct {
-	Fired    []string
-	Triggers []struct {
-		Name, State, Why, Unit, Action string
-		Value, Limit, Nearness         float64
-		Known                          bool
+	if err := v.Get(r.Context(), "/admin/canary", &data.Canary); err != nil {
+		return nil, err
 	}
+	if v.Operator() && s.Store.Err == nil { // else it is not waited for
+		var page struct{ Approvals []approval }
+		if err := v.Get(r.Context(), "/admin/approvals?state=pending", &page); !isTold(err) {
+			return nil, err
+		}
+		data.Waiting = len(page.Approvals)
+	}
+	return data, nil
 }
 
 // Wire is the state as the script gets it too.

@@ -19,8 +19,18 @@ type Visitor struct {
 	CSRF string
 	// Read answers a GET call of the JSON interface as he would get it.
 	Read func(ctx context.Context, path string) (status int, body []byte)
+	// Decides says what he may say to a request for approval, as far as that depends on who he is.
+	Decides func(*hookgate.Approval) Decides
 	// Renew reports whether he may still look: his token may have been revoked since. While that cannot be found out he may.
 	Renew func(context.Context) bool
+}
+
+// Decides says what somebody may say to a request for approval.
+type Decides struct {
+	// Own is whether he has asked for it himself.
+	Own bool
+	// NotApprove says why he may not approve it, NotDeny why he may not deny it or take the approval back; empty if he may.
+	NotApprove, NotDeny string
 }
 
 // Operator reports whether the visitor may steer the gate, Admin whether he may do everything.
@@ -37,10 +47,10 @@ type APIError struct {
 
 func (e *APIError) Error() string { return fmt.Sprintf("%d: %s", e.Status, e.Told) }
 
-// isAbsent reports whether an error means that there is no such call, or nothing where it looks.
-func isAbsent(err error) bool {
+// isTold reports whether there is no error, or one that the page can tell in place of what it could not get.
+func isTold(err error) bool {
 	var told *APIError
-	return errors.As(err, &told) && told.Status == http.StatusNotFound
+	return err == nil || errors.As(err, &told)
 }
 
 // Get reads the answer of a GET call into v. An error is an *APIError if that is what the call answered.

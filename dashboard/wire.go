@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -121,7 +122,7 @@ func millis(d time.Duration) float64 {
 
 // Problem is something that a person should know of.
 type Problem struct {
-	// Level is bad if webhooks are refused or something is away, else warn.
+	// Level is bad if webhooks are refused, something is away or a release trigger has fired, else warn.
 	Level string `json:"level"`
 	Text  string `json:"text"`
 }
@@ -178,6 +179,9 @@ func (s *State) Problems() []Problem {
 	}
 	if s.Store.Err != nil {
 		add(levelBad, "The store is away, webhooks are queued until it is back: %v", s.Store.Err)
+	}
+	for _, name := range s.Fired {
+		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name, "_", " "))
 	}
 	for _, signal := range s.Guard.Signals {
 		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) && s.Guard.Breaker == guard.Closed {

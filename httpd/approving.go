@@ -150,7 +150,7 @@ func (s *Server) decide(c *call, state hookgate.ApprovalState) {
 		c.fail(http.StatusBadRequest, "a decision takes a reason: give it in "+reasonHeader)
 		return
 	}
-	if why := c.mayDecide(&a, state); why != "" {
+	if why := c.actor.mayDecide(&a, state); why != "" {
 		c.refuse(http.StatusForbidden, fmt.Sprintf("%s may not decide approval %d: %s", c.actor.name, a.ID, why))
 		return
 	}
@@ -175,9 +175,9 @@ func (s *Server) decide(c *call, state hookgate.ApprovalState) {
 	}
 }
 
-// mayDecide says why the caller may not decide so; empty if it may.
-func (c *call) mayDecide(a *hookgate.Approval, state hookgate.ApprovalState) string {
-	own := person(a.RequestedBy) == person(c.actor.name)
+// mayDecide says why the actor may not decide so; empty if it may.
+func (who *actor) mayDecide(a *hookgate.Approval, state hookgate.ApprovalState) string {
+	own := person(a.RequestedBy) == person(who.name)
 	switch {
 	case own && state == hookgate.ApprovalDenied:
 		return ""
@@ -185,9 +185,9 @@ func (c *call) mayDecide(a *hookgate.Approval, state hookgate.ApprovalState) str
 		return "it was asked for with a token of the configuration, and all of these are one person's; another takes a token of its own (hookgate token create)"
 	case own:
 		return "nobody approves their own"
-	case !c.actor.role.Covers(a.Needs):
+	case !who.role.Covers(a.Needs):
 		return fmt.Sprintf("%s takes the role %s", a.Action, a.Needs)
-	case c.actor.since.After(a.RequestedAt):
+	case who.since.After(a.RequestedAt):
 		// Else an admin who asks would make a second token and be their own approver.
 		return "its token is younger than the request"
 	}

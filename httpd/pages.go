@@ -59,6 +59,12 @@ func (c *call) visitor() *dashboard.Visitor {
 	return &dashboard.Visitor{
 		Name: c.actor.name, Role: c.actor.role, CSRF: c.csrf,
 		Read: c.inner,
+		Decides: func(a *hookgate.Approval) dashboard.Decides {
+			return dashboard.Decides{
+				Own: person(a.RequestedBy) == person(c.actor.name), NotApprove: c.actor.mayDecide(a, hookgate.ApprovalApproved),
+				NotDeny: c.actor.mayDecide(a, hookgate.ApprovalDenied),
+			}
+		},
 		Renew: func(ctx context.Context) bool {
 			sub := &call{ResponseWriter: newReply(), server: c.server, request: c.request.WithContext(ctx), id: c.id, requestID: c.requestID, route: c.route, outer: c}
 			return sub.authorise() || sub.status == http.StatusServiceUnavailable // the store is away: that is when people look

@@ -46,6 +46,7 @@ func (g *gate) traffic() {
 // TestDashboardSession signs in and out: the cookie, the form's answers, a link from another site, and a token that is revoked
 // while a page is open.
 func TestDashboardSession(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	viewer := g.newToken("wall", hookgate.RoleViewer, "")
 	b := newBrowser(t, g)
@@ -107,6 +108,7 @@ func TestDashboardSession(t *testing.T) {
 // TestDashboardOverview: on an empty gate the first page shows how to send a webhook, and what it shows works; with traffic its numbers
 // move; what is wrong is said in words; and it is small.
 func TestDashboardOverview(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s"}}) // a slow machine is no problem
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
@@ -175,6 +177,7 @@ func sendAs(t *testing.T, g *gate, command, key string) {
 
 // TestDashboardSources: each source with its URL, a command that works as it stands, its traffic, and why requests were not authenticated.
 func TestDashboardSources(t *testing.T) {
+	t.Parallel()
 	config := filepath.Join(t.TempDir(), "hookgate.yaml")
 	text := `sources:
   github: {kind: github, secrets: [github-secret-1]}
@@ -213,6 +216,7 @@ func TestDashboardSources(t *testing.T) {
 
 // TestDashboardEvidence: a bundle that is handed in is shown with its verdict; what its sender wrote stays text, and its report runs nothing.
 func TestDashboardEvidence(t *testing.T) {
+	t.Parallel()
 	const hostile = `<img src=x onerror=alert(1)><script>alert(2)</script>`
 	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token"}})
 	b := newBrowser(t, g)
@@ -255,6 +259,7 @@ func TestDashboardEvidence(t *testing.T) {
 // TestDashboardControl: an operator switches maintenance on, ingest answers 503, and off again; drains; an admin makes a token that
 // works and revokes it. All of it is in the trail with the reasons. A viewer gets no controls.
 func TestDashboardControl(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	viewer := newBrowser(t, g)
 	viewer.expect("status of 403")

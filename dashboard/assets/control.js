@@ -1,28 +1,32 @@
-// The controls: each asks for a reason, makes the same call as everyone, and shows the page anew when it is done.
-import { anew, call, confirmed, shown, toast } from "./gate.js";
+// The controls: each asks for a reason, makes the same call as everyone, and shows the page anew when it is done. What the visitor is not
+// busy with is renewed by itself, so that clicks are listened to on the document.
+import { anew, call, confirmed, keepFresh, NotApproved, shown, toast } from "./gate.js";
+import { change } from "./change.js";
 
 // act asks, makes a call, and shows the page anew with what came of it, or hands that to then.
 async function act(question, method, path, body, told, then = () => anew(told)) {
   const answer = await confirmed(question);
   if (!answer) return;
   try {
-    let done = await call(method, path, body, answer.reason);
-    const approval = done.body?.status === "approval_required" ? done.body.approval : null;
-    if (approval && approval.state !== "approved") {
-      toast(`Asked for approval ${approval.id}: when another person has approved it, do it again.`);
-      return;
-    }
-    if (approval) done = await call(method, path, body, answer.reason, approval.id); // asked for before, and approved since
-    then(done.body);
-  } catch (refused) {
-    toast(refused.message, "bad");
+    then(await change({ method, path, body }, answer.reason));
+  } catch (e) {
+    if (e instanceof NotApproved) anew(e.message);
+    else toast(e.message, "bad");
   }
 }
 
-document.querySelector("#mode button").addEventListener("click", async (e) => {
-  const mode = e.target.dataset.set;
+// on has f called with what was clicked on, if a selector matches it.
+function on(selector, f) {
+  document.addEventListener("click", (e) => {
+    const button = e.target.closest(selector);
+    if (button) f(button);
+  });
+}
+
+on("#mode button", (button) => {
+  const mode = button.dataset.set;
   const begin = mode === "read_only";
-  await act({
+  act({
     title: begin ? "Begin maintenance?" : "End maintenance?",
     text: begin ? "All webhooks get 503 from now on, in every process of this gate. Their senders repeat them later." : "Webhooks are taken again.",
     action: begin ? "Begin maintenance" : "End maintenance", danger: begin,
@@ -65,27 +69,30 @@ begin.addEventListener("click", async () => {
   }
 });
 
-document.getElementById("canary-set")?.addEventListener("submit", async (e) => {
+document.addEventListener("submit", (e) => {
+  if (e.target.id !== "canary-set") return;
   e.preventDefault();
   const percent = Number(new FormData(e.target).get("percent"));
-  await act({ title: `Set the canary to ${percent}%?`, text: `${percent} of a hundred ordering keys are taken here, the rest goes to the service before. A plan that runs ends.`, action: "Set" },
+  if (percent === 0) return back();
+  act({ title: `Set the canary to ${percent}%?`, text: `${percent} of a hundred ordering keys are taken here, the rest goes to the service before. A plan that is under way ends.`, action: `Set to ${percent}%`, why: true },
     "POST", "/admin/canary", { percent }, `The canary is at ${percent}%.`);
 });
-for (const button of document.querySelectorAll("#canary [data-plan]")) {
-  button.addEventListener("click", async () => {
-    const back = button.dataset.plan === "back";
-    await act({ title: back ? "Back to 0%?" : "Start the plan?", text: back ? "All webhooks go to the service before." : "The share grows step by step, as long as the guard says go.", action: back ? "Back to 0%" : "Start", danger: back },
-      "POST", "/admin/canary", { plan: button.dataset.plan }, back ? "All webhooks go to the service before." : "The plan has begun.");
-  });
-}
+on("[data-plan=start]", () => act({ title: "Start the plan?", text: "The share grows step by step for as long as the guard says go, and goes back to 0% if it does not.", action: "Start the plan", why: true },
+  "POST", "/admin/canary", { plan: "start" }, "The plan has begun."));
+const back = () => act({ title: "Back to 0%?", text: "All webhooks go to the service before, at once. This takes no approval.", action: "Back to 0%", danger: true },
+  "POST", "/admin/canary", { plan: "back" }, "All webhooks go to the service before.");
+on("[data-plan=back]", back);
 
-for (const button of document.querySelectorAll("[data-decide]")) {
-  button.addEventListener("click", async () => {
-    const row = button.closest("tr"), decision = button.dataset.decide;
-    await act({ title: `${button.textContent} ${row.cells[0].textContent}?`, text: row.cells[1].textContent, action: button.textContent, danger: decision === "deny" },
-      "POST", `/admin/approvals/${encodeURIComponent(row.dataset.approval)}/${decision}`, undefined, decision === "approve" ? "Approved." : "Denied.");
-  });
-}
+const decisions = { approve: ["Approve", "Approved."], deny: ["Deny", "Denied."], withdraw: ["Withdraw", "Withdrawn."], revoke: ["Take back", "The approval is taken back."] };
+on("[data-decide]", (button) => {
+  const ask = button.closest("[data-approval]");
+  const [name, told] = decisions[button.dataset.decide];
+  const approve = button.dataset.decide === "approve";
+  act({ title: `${name}: ${ask.dataset.what}`, text: `${ask.dataset.by} has asked for it: ${ask.dataset.why}`, action: name, danger: !approve, why: true },
+    "POST", `/admin/approvals/${encodeURIComponent(ask.dataset.approval)}/${approve ? "approve" : "deny"}`, undefined, told);
+});
+
+keepFresh(["mode", "canary", "rollback", "approvals"], 3000);
 
 document.getElementById("token-create")?.addEventListener("submit", async (e) => {
   e.preventDefault();

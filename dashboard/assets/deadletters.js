@@ -1,5 +1,6 @@
 // The pages of dead letters: replay and purge, one or many.
-import { call, confirmed, toast, Refused } from "./gate.js";
+import { anew, confirmed, NotApproved, Refused, toast } from "./gate.js";
+import { change, changeAll } from "./change.js";
 import "./records.js";
 
 const list = document.getElementById("letters");
@@ -8,57 +9,37 @@ const path = "/admin/dlq";
 const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
 // wanted asks for confirmation and a reason; null if it is not given.
-const wanted = (purge, what, open) => confirmed(purge ? {
+const wanted = (purge, what, open, why = purge) => confirmed(purge ? {
   title: `Purge ${what}?`,
   text: open ? "Their bodies are removed for good. Those that are open were acknowledged and are stored nowhere else: their events are lost." :
     "Their bodies are removed for good. Their events are stored and stay.",
-  action: "Purge", danger: true, word: open ? "purge" : "",
+  action: "Purge", danger: true, word: open ? "purge" : "", why,
 } : {
   title: `Replay ${what}?`,
   text: "They go through the queue again, behind what is queued now, and are stored once. What fails again becomes a new dead letter.",
-  action: "Replay",
+  action: "Replay", why,
 });
-
-// Approval is what keeps an action from being done at once.
-class Approval extends Error {}
-
-// change makes a call that changes something, by the approval that it was given if it was asked for before.
-async function change(where, body, reason) {
-  const answer = await call("POST", where, body, reason);
-  if (answer.body?.status !== "approval_required") return answer.body;
-  const approval = answer.body.approval;
-  if (approval?.state === "approved") return (await call("POST", where, body, reason, approval.id)).body;
-  throw new Approval(`This needs the approval of another person${approval?.id ? `: request ${approval.id} waits for it` : ""}. When it is given, do this again.`);
-}
 
 // perform does something and tells what became of it; the page is then loaded anew. What is done before something goes wrong is
 // counted in the progress that action is given.
 async function perform(button, action) {
   button.disabled = true;
   const progress = { done: 0 };
-  const before = () => (progress.done ? `${plural(progress.done, "dead letter")} had been dealt with before that.` : "Nothing has been changed.");
   try {
-    const told = await action(progress);
-    sessionStorage.setItem("told", told);
-    location.reload();
+    anew(await action(progress));
   } catch (e) {
     button.disabled = false;
-    if (e instanceof Approval) {
-      const notice = document.getElementById("approval");
-      notice.textContent = `${e.message} ${before()}`;
+    if (!(e instanceof Refused || e instanceof NotApproved)) throw e;
+    const before = progress.done ? ` ${plural(progress.done, "dead letter")} had been dealt with before that.` : "";
+    if (e instanceof NotApproved) {
+      const notice = document.getElementById("approval-waits");
+      notice.textContent = e.message + (before || " Nothing has been changed.");
       notice.hidden = false;
       notice.scrollIntoView({ block: "nearest" });
       return;
     }
-    if (!(e instanceof Refused)) throw e;
-    toast(`${e.message} ${progress.done ? before() : ""}`, "bad");
+    toast(e.message + before, "bad");
   }
-}
-
-const told = sessionStorage.getItem("told");
-if (told) {
-  sessionStorage.removeItem("told");
-  toast(told);
 }
 
 if (letter) {
@@ -67,7 +48,7 @@ if (letter) {
     const yes = await wanted(false, "this dead letter");
     if (!yes) return;
     await perform(e.target, async () => {
-      const a = await change(`${path}/${encodeURIComponent(id)}/replay`, undefined, yes.reason);
+      const a = await change({ method: "POST", path: `${path}/${encodeURIComponent(id)}/replay` }, yes.reason);
       return a.skipped?.length ? `Not replayed: ${a.skipped[0].reason}` : "Replayed: it is queued again.";
     });
   });
@@ -76,7 +57,7 @@ if (letter) {
     const yes = await wanted(true, "this dead letter", open);
     if (!yes) return;
     await perform(e.target, async () => {
-      const a = await change(`${path}/${encodeURIComponent(id)}/purge`, open ? { loseEvents: true } : undefined, yes.reason);
+      const a = await change({ method: "POST", path: `${path}/${encodeURIComponent(id)}/purge`, body: open ? { loseEvents: true } : undefined }, yes.reason);
       return `${plural(a.purged.length, "dead letter")} purged.`;
     });
   });
@@ -108,7 +89,7 @@ if (list) {
     const yes = await wanted(false, plural(some.length, "dead letter"));
     if (!yes) return;
     await perform(replayChosen, async (progress) => {
-      for (const b of some) progress.done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/replay`, undefined, yes.reason)).replayed.length;
+      await changeAll(some.map((b) => ({ method: "POST", path: `${path}/${encodeURIComponent(b.dataset.id)}/replay` })), yes.reason, (a) => { progress.done += a.replayed.length; });
       return `${progress.done} of ${plural(some.length, "dead letter")} replayed.`;
     });
   });
@@ -118,32 +99,30 @@ if (list) {
     const yes = await wanted(true, plural(some.length, "dead letter"), open);
     if (!yes) return;
     await perform(purgeChosen, async (progress) => {
-      for (const b of some) {
-        const body = b.dataset.state === "open" ? { loseEvents: true } : undefined;
-        progress.done += (await change(`${path}/${encodeURIComponent(b.dataset.id)}/purge`, body, yes.reason)).purged.length;
-      }
+      await changeAll(some.map((b) => ({ method: "POST", path: `${path}/${encodeURIComponent(b.dataset.id)}/purge`, body: b.dataset.state === "open" ? { loseEvents: true } : undefined })),
+        yes.reason, (a) => { progress.done += a.purged.length; });
       return `${plural(progress.done, "dead letter")} purged.`;
     });
   });
 
-  // many makes a call on all that match, until there are no more.
+  // many makes a call on all that match, until there are no more; an approval of the first call goes for those that follow.
   const many = async (progress, where, more, reason, count) => {
-    const selection = JSON.parse(list.dataset.selection);
-    for (let after = ""; ;) {
+    const c = { method: "POST", path: where, body: { ...JSON.parse(list.dataset.selection), ...more } };
+    for (;;) {
       let a;
       try {
-        a = await change(where, { ...selection, ...more, ...(after && { after }) }, reason);
+        a = await change(c, reason);
       } catch (e) {
         progress.done += e.body?.replayed?.length ?? 0; // before it failed
         throw e;
       }
       progress.done += count(a);
       if (!a.next) return progress.done;
-      after = a.next;
+      c.body.after = a.next;
     }
   };
   document.getElementById("replay-all")?.addEventListener("click", async (e) => {
-    const yes = await wanted(false, "all dead letters that match");
+    const yes = await wanted(false, "all dead letters that match", true, true);
     if (!yes) return;
     await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/replay`, {}, yes.reason, (a) => a.replayed.length), "dead letter")} replayed.`);
   });

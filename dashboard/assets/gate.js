@@ -33,6 +33,51 @@ export class Refused extends Error {
   }
 }
 
+// NotApproved says that something was not done because nobody else has approved it.
+export class NotApproved extends Error {}
+
+// element makes an element with properties and children, which are texts or elements.
+export function element(name, properties = {}, ...children) {
+  const e = Object.assign(document.createElement(name), properties);
+  e.append(...children);
+  return e;
+}
+
+// keepFresh renews the sections of the page that have these ids, every so many milliseconds, with what the gate shows then, if that is
+// something else. One that the visitor has the focus in is left alone, and so are all while he presses a button or has a dialog open.
+export function keepFresh(ids, every) {
+  let pressed = false;
+  for (const [event, is] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]]) addEventListener(event, () => { pressed = is; }, true);
+  const busy = () => document.hidden || pressed || document.querySelector("dialog");
+  setInterval(async () => {
+    if (busy()) return;
+    let page;
+    try {
+      const response = await fetch(location.href, { redirect: "error" });
+      if (response.status === 401) location.reload(); // to the form to sign in
+      if (!response.ok) return;
+      page = new DOMParser().parseFromString(await response.text(), "text/html");
+    } catch { return; } // it is tried again
+    if (busy()) return;
+    for (const id of ids) {
+      const old = document.getElementById(id), now = page.getElementById(id);
+      if (!old || !now || old.contains(document.activeElement) || shape(old) === shape(now)) continue;
+      times(now);
+      old.replaceWith(now);
+    }
+  }, every);
+}
+
+// shape is what a part of the page says, in whichever zone its times are shown.
+function shape(part) {
+  const copy = part.cloneNode(true);
+  for (const t of copy.querySelectorAll("time")) {
+    t.textContent = "";
+    t.removeAttribute("title");
+  }
+  return new XMLSerializer().serializeToString(copy);
+}
+
 // toast tells what became of something, in the corner; kind is "good" or "bad".
 export function toast(text, kind = "good") {
   const box = document.getElementById("toasts");
@@ -54,8 +99,8 @@ try {
   if (told) toast(told);
 } catch { /* storage is switched off */ }
 
-// confirmed asks in a dialog and resolves to {reason} or null. With word, that must be typed.
-export function confirmed({ title, text, action, danger = false, word = "" }) {
+// confirmed asks in a dialog and resolves to {reason} or null. With word, that must be typed; with why, a reason must be given.
+export function confirmed({ title, text, action, danger = false, word = "", why = false }) {
   const dialog = document.createElement("dialog");
   const form = document.createElement("form");
   form.method = "dialog";
@@ -71,7 +116,8 @@ export function confirmed({ title, text, action, danger = false, word = "" }) {
     typed.pattern = word;
     typed.autocomplete = "off";
   }
-  const reason = field(form, "Reason, for the admin trail");
+  const reason = field(form, why ? "Reason, for the admin trail and whoever must approve it" : "Reason, for the admin trail (optional)");
+  reason.required = why;
   reason.maxLength = 200;
   reason.name = "reason";
   const buttons = document.createElement("div");
@@ -133,6 +179,7 @@ export function ago(at, now = Date.now()) {
 }
 
 times();
+setInterval(() => { for (const t of document.querySelectorAll("time[data-ago]")) t.textContent = ago(new Date(t.dateTime)); }, 10000);
 for (const zone of document.querySelectorAll("[data-zone]")) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 document.getElementById("theme")?.addEventListener("click", () => {

@@ -1,5 +1,5 @@
 // The overview: one stream of server-sent events, of which everything that moves is made.
-import { times, ago, call } from "./gate.js";
+import { times, ago, keepFresh } from "./gate.js";
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0, useGrouping: true });
 const thin = (text) => text.replaceAll(",", "\u202f");
@@ -104,7 +104,14 @@ let points = [];
 const charts = [];
 
 const clock = new Intl.DateTimeFormat("sv-SE", { timeStyle: "short" });
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// colour returns a colour of the sheet, as it is now, in a form that a canvas takes.
+const probe = document.getElementById("fresh");
+function colour(name, alpha = 1) {
+  probe.style.color = `var(${name})`;
+  const found = getComputedStyle(probe).color;
+  probe.style.color = "";
+  return found.replace(")", ` / ${alpha})`).replaceAll(",", "");
+}
 
 function makeChart(id, columns) {
   const box = document.getElementById(id);
@@ -120,7 +127,7 @@ function makeChart(id, columns) {
       scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)), end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
       axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
         { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
-      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? `${colour(c.colour)}22` : undefined, points: { show: false }, spanGaps: false }))],
+      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? colour(c.colour, 0.13) : undefined, points: { show: false }, spanGaps: false }))],
     }, [[], ...columns.map(() => [])], box);
   };
   const chart = { columns, box, plot: null, make };
@@ -201,22 +208,4 @@ document.addEventListener("visibilitychange", () => {
 });
 open();
 
-// The release triggers are asked for; they change slowly.
-if (document.getElementById("release")) setInterval(async () => {
-  if (document.hidden) return;
-  let release;
-  try { release = (await call("GET", "/admin/guard")).body; } catch { return; } // the stream tells if the gate is away
-  const go = document.getElementById("go");
-  set(go, release.fired.length ? "no-go" : "go");
-  go.className = `tag ${release.fired.length ? "bad" : "good"}`;
-  for (const t of release.triggers) {
-    const row = document.querySelector(`[data-trigger="${CSS.escape(t.name)}"]`);
-    if (!row) continue;
-    const state = row.querySelector("[data-state]");
-    set(state, t.state);
-    state.title = t.why ?? "";
-    set(row.querySelector("[data-value]"), t.known ? known(t.value) : "–");
-    const meter = row.querySelector("meter");
-    if (meter) meter.value = Math.min(1, t.nearness);
-  }
-}, 5000);
+keepFresh(["release"], 3000); // slow, and told in words

@@ -1,0 +1,55 @@
+package dashboard
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// approval is a request for approval, as GET /admin/approvals answers it, and what the visitor may say to it.
+type approval struct {
+	ID, Action, Target        string
+	State                     hookgate.ApprovalState
+	Needs                     hookgate.Role
+	RequestedBy, Reason       string
+	RequestedAt, ExpiresAt    time.Time
+	DecidedBy, DecisionReason string
+	Decides                   `json:"-"`
+}
+
+// What describes it in a few words.
+func (a *approval) What() string { return strings.ReplaceAll(a.Action, "_", " ") + ", " + a.Target }
+
+// Pending reports whether nobody has decided.
+func (a *approval) Pending() bool { return a.State == hookgate.ApprovalPending }
+
+// Again is where the one who asked does it again once it is approved: a page, or the end of a command.
+func (a *approval) Again() (where struct{ Page, Command string }) {
+	switch a.Action {
+	case "canary":
+		where.Page = "/ui/control#canary"
+	case "dlq_purge", "dlq_replay_all":
+		where.Page = "/ui/dead-letters"
+	default:
+		where.Command = "hookgate " + a.Action + " … --approval " + a.ID
+	}
+	return where
+}
+
+// readApprovals returns those that wait for somebody: to decide, or to do what was approved. Oldest first.
+func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) {
+	for _, state := range []hookgate.ApprovalState{hookgate.ApprovalPending, hookgate.ApprovalApproved} {
+		var page struct{ Approvals []approval }
+		if err := v.Get(ctx, "/admin/approvals?state="+string(state), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Approvals...)
+	}
+	for i := range all {
+		a := &all[i]
+		a.Decides = v.Decides(&hookgate.Approval{RequestedBy: a.RequestedBy, Action: a.Action, Needs: a.Needs, RequestedAt: a.RequestedAt})
+	}
+	return all, nil
+}

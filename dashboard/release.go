@@ -1,0 +1,162 @@
+package dashboard
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hookgate/hookgate/guard"
+)
+
+// releaseAnswer is what GET /admin/guard answers.
+type releaseAnswer struct {
+	Fired    []string
+	Triggers []trigger
+	Alarms   []alarm
+}
+
+// trigger is a release trigger at one moment.
+type trigger struct {
+	guard.TriggerStatus
+}
+
+// Words say how it stands.
+func (t trigger) Words() string {
+	switch t.State {
+	case guard.TriggerOff:
+		if t.Why != "" {
+			return "off: " + t.Why
+		}
+		return "off: it has no limit"
+	case guard.TriggerUnknown:
+		if t.Since.IsZero() {
+			return "not read yet"
+		}
+		return "cannot be read"
+	case guard.TriggerIdle:
+		return "too few webhooks to tell"
+	case guard.TriggerPending:
+		return fmt.Sprintf("too high for %s of %s", span(t.AboveSeconds), span(t.SustainSeconds))
+	case guard.TriggerFired:
+		return "fired"
+	}
+	return "well"
+}
+
+// Level is the colour of its state.
+func (t trigger) Level() string {
+	switch t.State {
+	case guard.TriggerFired:
+		return levelBad
+	case guard.TriggerUnknown:
+		if t.Since.IsZero() {
+			return ""
+		}
+		return levelWarn
+	case guard.TriggerPending:
+		return levelWarn
+	case guard.TriggerQuiet:
+		return "good"
+	}
+	return ""
+}
+
+// Near is its nearness as far as a bar goes.
+func (t trigger) Near() float64 { return min(1, t.Nearness) }
+
+// Then says what the guard does when it fires.
+func (t trigger) Then() string { return actionWords[t.Action] }
+
+// Rolls reports whether it starts the roll-back command.
+func (t trigger) Rolls() bool { return t.State != guard.TriggerOff && t.Action == guard.ActRollBack }
+
+var actionWords = map[guard.Action]string{
+	guard.ActNothing: "alarm", guard.ActReadOnly: "alarm, maintenance", guard.ActCanaryBack: "alarm, canary back to 0%",
+	guard.ActRollBack: "alarm, roll-back command",
+}
+
+// unitOf writes the unit of a trigger behind a number.
+func unitOf(unit string) string {
+	switch unit {
+	case "percent":
+		return "%"
+	case "records":
+		return ""
+	}
+	return "\u202f" + unit
+}
+
+// alarm is one of the last alarms.
+type alarm struct {
+	guard.Alarm
+}
+
+// Words say what it is about.
+func (a alarm) Words() string {
+	switch a.Kind {
+	case guard.AlarmRaised:
+		return fmt.Sprintf("fired at %s%s, above %s%s", figure(a.Value), unitOf(a.Unit), rate(a.Limit), unitOf(a.Unit))
+	case guard.AlarmCleared:
+		return fmt.Sprintf("is well again, at %s%s", figure(a.Value), unitOf(a.Unit))
+	}
+	return actedWords[a.Action] + ": " + a.Result
+}
+
+var actedWords = map[guard.Action]string{
+	guard.ActReadOnly: "maintenance", guard.ActCanaryBack: "canary back to 0%", guard.ActRollBack: "roll-back command",
+}
+
+// Level is its colour.
+func (a alarm) Level() string {
+	switch {
+	case a.Kind == guard.AlarmRaised:
+		return levelBad
+	case a.Kind == guard.AlarmCleared:
+		return "good"
+	}
+	return levelWarn
+}
+
+// alarmsShown is how many alarms the overview shows.
+const alarmsShown = 5
+
+// Latest are the last alarms, newest first.
+func (r releaseAnswer) Latest() []alarm { return r.Alarms[:min(len(r.Alarms), alarmsShown)] }
+
+// RollBacks are the alarms that tell of roll-back commands, newest first.
+func (r releaseAnswer) RollBacks() (all []alarm) {
+	for _, a := range r.Alarms {
+		if a.Kind == guard.AlarmActed && a.Action == guard.ActRollBack {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// Rolling are the triggers that start the roll-back command.
+func (r releaseAnswer) Rolling() (all []trigger) {
+	for _, t := range r.Triggers {
+		if t.Rolls() {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// span writes a time in seconds with its largest two units; empty if there is none.
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	h, m, s := d/time.Hour, d%time.Hour/time.Minute, d%time.Minute/time.Second
+	switch {
+	case seconds <= 0:
+		return ""
+	case h > 0 && m > 0:
+		return fmt.Sprintf("%d h %d min", h, m)
+	case h > 0:
+		return fmt.Sprintf("%d h", h)
+	case m > 0 && s > 0:
+		return fmt.Sprintf("%d min %d s", m, s)
+	case m > 0:
+		return fmt.Sprintf("%d min", m)
+	}
+	return fmt.Sprintf("%d s", s)
+}
