@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -11,21 +10,13 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	// Each crash that the model makes is waited for until the leases of the dead run out.
-	set := false
-	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "rapid.checks" })
-	if !set {
-		if err := flag.Set("rapid.checks", "12"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
-		}
-	}
+	modeltest.Checks(12) // each crash that the model makes is waited for until the leases of the dead run out
 	goleak.VerifyTestMain(m,
 		// rueidis closes the connections that a cluster no longer needs 5 s late, also after its own Close.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),

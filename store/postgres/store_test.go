@@ -9,11 +9,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Run(m)) }
+func TestMain(m *testing.M) {
+	modeltest.Checks(40)
+	goleak.VerifyTestMain(pgtest.Run(m))
+}
 
 // newDatabase returns the URL of an empty database.
 func newDatabase(t storetest.TB) string {

@@ -12,10 +12,14 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	modeltest.Checks(40)
+	goleak.VerifyTestMain(m)
+}
 
 // maxBlob is the longest body that a store of the suite takes, in bytes. SQLite's own limit is a thousand times that.
 const maxBlob = 2 << 20
