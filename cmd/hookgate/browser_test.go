@@ -160,6 +160,11 @@ func get[T any](b *tab, what string, action chromedp.Action[T]) T {
 	ctx, cancel := context.WithTimeout(b.ctx, waitFor)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
+	// A page may have renewed the part that was found, before anything was done to it.
+	for err != nil && strings.Contains(strings.ToLower(err.Error()), "node with given id") && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+		v, err = chromedp.Run(ctx, action)
+	}
 	if err != nil {
 		text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
 		b.t.Fatalf("%s: %v\non the page:\n%.2000s", what, err, text)
