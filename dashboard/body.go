@@ -11,22 +11,25 @@ import (
 )
 
 const (
-	// shownBody is how much of a body a page shows, in bytes; all of it can be downloaded. shownHex is that of one that is no text.
+	// shownBody is how many bytes of a text body a page shows; shownHex is the same for a binary
+	// body. The download always has all of it.
 	shownBody, shownHex = 128 << 10, 4 << 10
-	// maxPretty is the greatest body that is laid out.
+	// maxPretty is the size in bytes of the largest body that is checked for JSON and indented.
 	maxPretty = 1 << 20
-	// maxRead is the greatest body that is read to show its beginning.
-	maxRead = 16 << 20
+	// maxRead is the size in bytes of the largest body of which the page shows the beginning.
+	maxRead = 4 << 20
 )
 
-// bodyView is a body as a page shows it. It is hostile: the template writes it as text.
+// bodyView is a body as a page shows it. A sender wrote it, so the template escapes it.
 type bodyView struct {
-	// Size is that of all of it, in bytes.
+	// Size is the number of bytes of the whole body.
 	Size int64
-	// Pretty is JSON laid out, empty if it is none; Raw the bytes as text, or Hex if they are none.
+	// Pretty is the body as indented JSON; it is empty if the body is not JSON. Raw is the body as
+	// text, Hex a dump of it if it is binary.
 	Pretty, Raw, Hex string
-	// Cut says how many bytes Raw, or Hex, shows if that is not all; CutPretty that Pretty is not all.
-	Cut       int
+	// Cut is the number of bytes that Raw or Hex shows if that is not the whole body, else 0.
+	// CutPretty reports whether Pretty ends early.
+	Cut       int64
 	CutPretty bool
 	// Returns says that line ends have a carriage return, which a page does not show.
 	Returns bool
@@ -67,20 +70,71 @@ func viewBody(body []byte, download string) bodyView {
 	shown := body
 	if len(body) > shownBody {
 		shown = cutText(body, shownBody)
-		v.Cut = len(shown)
+		v.Cut = int64(len(shown))
 	}
 	v.Raw = string(shown)
-	var pretty bytes.Buffer
-	if len(body) <= maxPretty && json.Valid(body) && json.Indent(&pretty, body, "", "  ") == nil {
-		text := bytes.TrimSpace(pretty.Bytes())
-		if len(text) > shownBody {
-			text, v.CutPretty = cutText(text, shownBody), true
-		}
-		if v.Pretty = string(text); v.Pretty == v.Raw {
-			v.Pretty = "" // nothing to lay out
+	if len(body) <= maxPretty && json.Valid(body) {
+		v.Pretty, v.CutPretty = indent(body, shownBody)
+		if v.Pretty == v.Raw {
+			v.Pretty = "" // the sender indented it already
 		}
 	}
 	return v
+}
+
+// indent indents valid JSON by two spaces and stops after limit bytes of output; cut reports
+// whether it did. json.Indent would need memory in proportion to size × depth: 1 GiB for a body of
+// 33 kB whose arrays nest 9,500 deep.
+func indent(text []byte, limit int) (_ string, cut bool) {
+	out := make([]byte, 0, min(2*len(text)+64, limit+utf8.UTFMax))
+	depth := 0
+	newline := func() {
+		out = append(out, '\n')
+		for range min(2*depth, limit) {
+			out = append(out, ' ')
+		}
+	}
+	inString := false
+	for i := 0; i < len(text) && len(out) <= limit; i++ {
+		c := text[i]
+		switch {
+		case inString:
+			out = append(out, c)
+			if c == '\\' { // the escaped character is not the end of the string
+				i++
+				out = append(out, text[i])
+			}
+			inString = c != '"'
+		case c == '"':
+			out = append(out, c)
+			inString = true
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		case c == '{' || c == '[':
+			out = append(out, c)
+			if rest := bytes.TrimLeft(text[i+1:], " \t\r\n"); rest[0] == c+2 { // "{}" and "[]" stay on one line
+				i = len(text) - len(rest)
+				out = append(out, rest[0])
+				break
+			}
+			depth++
+			newline()
+		case c == '}' || c == ']':
+			depth--
+			newline()
+			out = append(out, c)
+		case c == ',':
+			out = append(out, c)
+			newline()
+		case c == ':':
+			out = append(out, ": "...)
+		default:
+			out = append(out, c)
+		}
+	}
+	if len(out) > limit {
+		return string(cutText(out, limit)), true
+	}
+	return string(out), false
 }
 
 // cutText cuts text to so many bytes, between characters.

@@ -1,11 +1,13 @@
 package dashboard
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"html"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +36,7 @@ func TestBodies(t *testing.T) {
 		"a long one-line": {body: `["` + long + `"]`, raw: `["é`, pretty: "[\n  \"é", cut: shownBody},
 	} {
 		v := viewBody([]byte(test.body), "/download")
-		if v.Size != int64(len(test.body)) || v.Cut != test.cut || v.Download != "/download" ||
+		if v.Size != int64(len(test.body)) || v.Cut != int64(test.cut) || v.Download != "/download" ||
 			!strings.HasPrefix(v.Pretty, test.pretty) || (test.pretty == "") != (v.Pretty == "") ||
 			!strings.HasPrefix(v.Raw, test.raw) || !strings.Contains(v.Hex, test.hex) || (test.hex == "") != (v.Hex == "") {
 			t.Errorf("%s: %d bytes cut at %d, laid out %.60q, raw %.60q, hex %.60q", name, v.Size, v.Cut, v.Pretty, v.Raw, v.Hex)
@@ -57,6 +59,81 @@ func TestBodies(t *testing.T) {
 	}
 	if !viewBody([]byte("a\r\nb"), "").Returns || viewBody([]byte("a\nb"), "").Returns {
 		t.Error("carriage returns are not told")
+	}
+}
+
+// TestEveryBodyHasAPage renders the pages of an event and of a dead letter with a body of every kind
+// and size. A page that shows part of a body once panicked in its template.
+func TestEveryBodyHasAPage(t *testing.T) {
+	d := newDashboard()
+	v := &Visitor{Name: "n", Role: "admin", CSRF: "c"}
+	kinds := map[string]func(size int) string{
+		"text":   func(size int) string { return strings.Repeat("é", size/2) + strings.Repeat("x", size%2) },
+		"binary": func(size int) string { return strings.Repeat("\x00", size) },
+		"lines":  func(size int) string { return strings.Repeat("\r", size) },
+		"JSON":   func(size int) string { return `"` + strings.Repeat("a", max(size, 2)-2) + `"` },
+		"array":  func(size int) string { return "[1" + strings.Repeat(",1", max(size, 3)/2-1) + "]" },
+		"nested": func(size int) string { return strings.Repeat("[", size/2) + strings.Repeat("]", size/2) },
+	}
+	for name, make := range kinds {
+		for _, size := range []int{0, 1, 100, shownHex, shownHex + 1, shownBody, shownBody + 1, maxPretty, maxPretty + 1} {
+			body := viewBody([]byte(make(size)), "/download")
+			for page, data := range map[string]any{
+				"event":      eventData{Event: event{ID: "1"}, Body: &body},
+				"deadletter": letterData{DeadLetter: deadLetter{ID: "1"}, Body: &body},
+			} {
+				w := httptest.NewRecorder()
+				d.render(w, 200, page, d.view(&somePage, v, data))
+				text := w.Body.String()
+				cut := strings.Contains(text, "the download has all")
+				if !strings.Contains(text, "/download") || cut != (body.Cut > 0 || body.CutPretty) {
+					t.Errorf("%s of %d bytes, page %s: says that it is cut: %t, cut at %d", name, size, page, cut, body.Cut)
+				}
+			}
+		}
+	}
+	for page, data := range map[string]any{
+		"event":      eventData{Event: event{ID: "1"}, Body: &bodyView{Size: 1 << 40, TooLarge: true}},
+		"deadletter": letterData{DeadLetter: deadLetter{ID: "1"}}, // purged
+	} {
+		w := httptest.NewRecorder()
+		d.render(w, 200, page, d.view(&somePage, v, data))
+		if w.Code != 200 {
+			t.Errorf("page %s answers %d", page, w.Code)
+		}
+	}
+}
+
+var somePage = page{Title: "t"}
+
+// TestIndent compares indent with json.Indent, and shows that its memory is bounded by what it shows.
+func TestIndent(t *testing.T) {
+	for _, text := range []string{
+		`{}`, `[]`, ` [ ] `, `{"a":[1,{"b":"x\\\"{},:[]"},[],{}],"c":null}`, "[ 1 ,\n2,{ \"k\" : [ ] }]", `"\u2028\\"`, `-1.5e3`, `[[[[]]]]`,
+	} {
+		var want bytes.Buffer
+		if err := json.Indent(&want, []byte(text), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		if got, cut := indent([]byte(text), 1000); got != strings.TrimSpace(want.String()) || cut {
+			t.Errorf("%s becomes\n%s\nwant\n%s", text, got, want.String())
+		}
+		for limit := range len(text) {
+			if got, _ := indent([]byte(text), limit); !strings.HasPrefix(want.String(), got) || len(got) > limit {
+				t.Errorf("%s cut at %d becomes %q", text, limit, got)
+			}
+		}
+	}
+	deep := []byte(strings.Repeat(`[1,`, 9500) + "1" + strings.Repeat("]", 9500))
+	wide := []byte("[" + strings.Repeat("[],", maxPretty/3-1) + "1]")
+	for _, body := range [][]byte{deep, wide} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		view := viewBody(body, "")
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 || !view.CutPretty || len(view.Pretty) > shownBody {
+			t.Errorf("a body of %d bytes took %d bytes to show %d", len(body), took, len(view.Pretty))
+		}
 	}
 }
 
