@@ -150,7 +150,7 @@ func readLag(l look) (float64, bool) {
 	return max(0, l.now.Sub(q.OldestEnqueuedAt).Seconds()), true
 }
 
-// Admit reports whether the breaker lets a webhook in. It is asked before the body is read.
+// Admit reports whether the breaker lets a webhook in. The edge asks before it reads the body.
 func (g *Guard) Admit() bool { return g.breaker.allow() }
 
 // Busy reports whether Begin would refuse now, so that a body need not be read in vain.
@@ -166,7 +166,9 @@ func (g *Guard) End() { g.limiter.end() }
 // gate look fast when it is not.
 func (g *Guard) Accepted(took time.Duration) { g.window.observe(took) }
 
-// Failed counts a webhook that got 5xx for another reason than the mode: the gate could not take it, or would not for the load.
+// Failed counts an authentic webhook that got 5xx for another reason than the mode: the gate could not
+// take it, or would not for the load. Requests of strangers must not be counted: they would decide
+// about the release.
 func (g *Guard) Failed() { g.failed.Add(1) }
 
 // Bodies is the memory of all bodies in flight.

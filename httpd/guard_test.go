@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/guard"
 )
 
@@ -22,7 +23,8 @@ func TestBreakerRefuses(t *testing.T) {
 	}
 	var open *guard.Guard
 	g := newGate(t, func(s *setup) {
-		open = guard.New(guard.Config{Depth: guard.Rule{Limit: 90, Clear: 50}, BodyMemory: 1 << 20, Queue: full})
+		errorRate := guard.Triggers{ErrorRate: guard.Trigger{Limit: 1, Sustain: time.Hour}, Fewest: 1}
+		open = guard.New(guard.Config{Depth: guard.Rule{Limit: 90, Clear: 50}, BodyMemory: 1 << 20, Queue: full, Triggers: errorRate})
 		s.queue, s.guard = q, open
 	})
 	g.post(t, envelope("before", "t", "")).want(t, 202)
@@ -63,6 +65,33 @@ func TestBreakerRefuses(t *testing.T) {
 	}
 	if n := len(q.deliveries()); n != 1 {
 		t.Errorf("%d deliveries were appended, want 1", n)
+	}
+	// Of a sender that only the body proves, the refused are counted by a sample; of strangers none.
+	const event = `{"id":"1"}`
+	for range 3 {
+		g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256", hmacHex(githubSecret, event)).want(t, 503)
+	}
+	forged := hmacHex("another", event)
+	for range 50 {
+		if a := g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256", forged); a.status != 503 && a.status != 401 {
+			t.Fatalf("a stranger is answered %d", a.status)
+		}
+		g.do(t, "POST", "/webhooks", strings.NewReader(event), "Authorization", "Bearer stranger").want(t, 401)
+	}
+	wantErrorRate(t, open, 83.333) // 1 was accepted, and 2 and 3 refused
+}
+
+// wantErrorRate waits until the guard knows its error rate, and checks it.
+func wantErrorRate(t *testing.T, watching *guard.Guard, want float64) {
+	t.Helper()
+	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
+		rate := watching.Release().Triggers[1]
+		if rate.Known && rate.Value == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the error rate is not %v: %+v", want, rate)
+		}
 	}
 }
 
@@ -155,8 +184,9 @@ func TestSmallBodiesCount(t *testing.T) {
 	g.post(t, body).want(t, 202)
 }
 
-// TestErrorsAreCounted: what a webhook gets through the gate's fault makes the error rate, a panic too; what the sender did wrong does not,
-// nor does maintenance.
+// TestErrorsAreCounted: 5xx of authentic webhooks make the error rate, a panic too; errors of the
+// sender and maintenance do not, nor does any 5xx that a stranger gets: a proof that is not to be had
+// now, a body for which there is no memory, a panic in the proof.
 func TestErrorsAreCounted(t *testing.T) {
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 		switch d.EventType {
@@ -171,8 +201,19 @@ func TestErrorsAreCounted(t *testing.T) {
 	}}
 	watching := guard.New(guard.Config{BodyMemory: 1 << 20, Triggers: guard.Triggers{ErrorRate: guard.Trigger{Limit: 0.1, Sustain: time.Hour}, Fewest: 20}})
 	mode := &fakeMode{}
-	g := newGate(t, func(s *setup) { s.queue, s.guard, s.mode = q, watching, mode })
+	g := newGate(t, func(s *setup) {
+		s.queue, s.guard, s.mode = q, watching, mode
+		s.sources = append(s.sources,
+			Source{Name: "unavailable", Scheme: stranger{authenticate: func() error { return admit.ErrUnavailable }}},
+			Source{Name: "panics", Scheme: stranger{authenticate: func() error { panic("in a proof") }}})
+	})
+	huge := strings.Repeat("x", 900<<10)
 	for range 17 {
+		g.do(t, "POST", "/webhooks/unavailable", strings.NewReader("{}")).want(t, 503)
+		g.do(t, "POST", "/webhooks/github", strings.NewReader(huge), "X-Hub-Signature-256", hmacHex("another", "")).want(t, 503)
+		if _, err := g.try("POST", "/webhooks/panics", strings.NewReader("{}")); err == nil {
+			t.Error("a panic is answered")
+		}
 		g.post(t, envelope("a", "well", "")).want(t, 202)
 		g.post(t, "{").want(t, 400)
 		g.do(t, "POST", "/webhooks", strings.NewReader("{}")).want(t, 401)
@@ -189,16 +230,14 @@ func TestErrorsAreCounted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go watching.Run(ctx)
-	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
-		rate := watching.Release().Triggers[1]
-		if rate.Known {
-			if rate.Name != guard.TriggerErrorRate || rate.Value != 15 {
-				t.Errorf("3 of 20 failed: %+v", rate)
-			}
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the error rate says nothing: %+v", rate)
-		}
-	}
+	wantErrorRate(t, watching, 15) // 3 of 20
 }
+
+// stranger is a scheme whose senders never prove who they are.
+type stranger struct {
+	admit.Scheme
+	authenticate func() error
+}
+
+func (stranger) CheckHeader(*admit.Request) error    { return nil }
+func (s stranger) Authenticate(*admit.Request) error { return s.authenticate() }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
@@ -123,6 +124,7 @@ type Server struct {
 	log                    *slog.Logger
 	refusals, refusedCalls *refusals
 	failedPasses, unshared *refusals
+	judged                 *rate.Limiter // see judgedPerSecond
 	http                   [sides]*http.Server
 	started                time.Time
 	ending                 chan struct{} // closed when Shutdown begins
@@ -152,6 +154,7 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		refusedCalls:   newRefusals(c.Logger, "call refused"),
 		failedPasses:   newRefusals(c.Logger, "delivery was passed on, and the upstream did not answer it"),
 		unshared:       newRefusals(c.Logger, "delivery was passed on that the gate would refuse"),
+		judged:         rate.NewLimiter(judgedPerSecond, judgedPerSecond),
 		started:        time.Now(),
 		ending:         make(chan struct{}),
 		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
@@ -244,9 +247,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 		if cause := recover(); cause != nil {
 			s.metrics.Request(r.Method, status, time.Since(received))
 			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) { // else the canary's upstream broke off
-				if isWebhook(r, side) {
-					s.guard.Failed()
-				}
 				s.log.Error("request made the gate panic", "request_id", idText, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", stack())
 			}
 			panic(http.ErrAbortHandler) // part of an answer may be out; the connection ends

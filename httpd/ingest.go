@@ -39,7 +39,9 @@ type exchange struct {
 	memory, unpacked int64
 	inFlight         bool
 	source           *servedSource // nil if there is none at the path
-	greeting         *admit.Answer // set if the request was a handshake
+	// authentic says that the sender has proved who it is. Only then is an error the gate's.
+	authentic bool
+	greeting  *admit.Answer // set if the request was a handshake
 }
 
 // refusal is a status that ends a delivery, with what the sender is told and what the log is.
@@ -72,7 +74,14 @@ var jsonType = []string{"application/json"}
 // and before it parses anything; and it answers 202 only after Append has returned without an error.
 func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
+	settled := false
+	defer func() {
+		if !settled && x.authentic { // a panic
+			s.guard.Failed()
+		}
+	}()
 	receipt, refused := s.accept(x, r, id, idText, received)
+	settled = true
 	if refused != nil {
 		status = s.refuse(w, r, x, idText, refused)
 		if refused.cause == nil || !isContextError(refused.cause) {
@@ -126,7 +135,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idT
 			x.source.failures.count(refused.cause)
 		}
 	}
-	if refused.status >= 500 && refused != refusedReadOnly { // a mode is somebody's wish
+	// A mode is somebody's wish, and a stranger must not be able to make errors.
+	if refused.status >= 500 && refused != refusedReadOnly && x.authentic {
 		s.guard.Failed()
 	}
 	switch refused.status {
@@ -143,8 +153,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idT
 	return refused.status
 }
 
-// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a handshake. The rate of a source is counted
-// after authentication, so that strangers cannot use it up.
+// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a handshake. The rate of a source and
+// places in flight are counted after authentication, so that strangers cannot use them up.
 func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (hookgate.Receipt, *refusal) {
 	defer s.leave(x) // a panic in a Scheme or in the queue must not keep the memory counted for ever
 	var receipt hookgate.Receipt
@@ -160,10 +170,6 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 		return receipt, source.refusedMethod()
 	case s.mode.Mode() == hookgate.ModeReadOnly:
 		return receipt, refusedReadOnly
-	case !s.guard.Admit():
-		return receipt, refusedOverload
-	case s.guard.Busy():
-		return receipt, refusedBusy
 	}
 	x.request = admit.Request{Method: r.Method, Header: r.Header, Query: r.URL.RawQuery, ID: idText, Time: received}
 	var refused *refusal
@@ -173,17 +179,27 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	if err := source.Scheme.CheckHeader(&x.request); err != nil {
 		return receipt, refusedBy(err)
 	}
+	x.authentic = admit.ProvenByHeader(source.Scheme, &x.request)
+	overload := s.overload()
+	if overload != nil && (x.authentic || !s.judged.Allow()) {
+		return receipt, overload
+	}
 	if refused := s.readBody(x, r, source.MaxBodyBytes); refused != nil {
 		return receipt, refused
-	}
-	// From here on, because a sender that is slow with its body is no load.
-	if x.inFlight = s.guard.Begin(); !x.inFlight {
-		return receipt, refusedBusy
 	}
 	began := time.Now()
 	x.request.Body = x.body
 	if err := source.Scheme.Authenticate(&x.request); err != nil {
 		return receipt, refusedBy(err)
+	}
+	x.authentic = true
+	if overload != nil {
+		return receipt, overload
+	}
+	// From here on, because a sender that is slow with its body is no load, and a stranger must take
+	// no place.
+	if x.inFlight = s.guard.Begin(); !x.inFlight {
+		return receipt, refusedBusy
 	}
 	if x.greeting, refused = source.reply(&x.request); x.greeting != nil || refused != nil {
 		return receipt, refused
@@ -221,6 +237,21 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	default:
 		return receipt, &refusal{status: http.StatusServiceUnavailable, told: "the event cannot be made durable now", cause: err, retry: true}
 	}
+}
+
+// judgedPerSecond is how many requests a second the gate authenticates although it will refuse them
+// for overload. They tell the guard's error rate of senders that only their body proves.
+const judgedPerSecond = 10
+
+// overload returns how the gate refuses webhooks now, before their bodies; nil if it takes them.
+func (s *Server) overload() *refusal {
+	switch {
+	case !s.guard.Admit():
+		return refusedOverload
+	case s.guard.Busy():
+		return refusedBusy
+	}
+	return nil
 }
 
 // refusedBy maps an error of a Scheme.
@@ -331,6 +362,7 @@ func (s *Server) recycle(x *exchange) {
 		x.content = nil
 	}
 	x.delivery, x.request, x.greeting, x.source = hookgate.Delivery{}, admit.Request{}, nil, nil
+	x.authentic = false
 	s.exchanges.Put(x)
 }
 

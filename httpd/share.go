@@ -129,6 +129,7 @@ func (s *Server) look(x *exchange, r *http.Request, idText string, received time
 	if err := source.Scheme.CheckHeader(&x.request); err != nil {
 		return "", refusedBy(err)
 	}
+	x.authentic = admit.ProvenByHeader(source.Scheme, &x.request)
 	if refused := s.readBody(x, r, source.MaxBodyBytes); refused != nil {
 		return "", refused
 	}
@@ -136,6 +137,7 @@ func (s *Server) look(x *exchange, r *http.Request, idText string, received time
 	if err := source.Scheme.Authenticate(&x.request); err != nil {
 		return "", refusedBy(err)
 	}
+	x.authentic = true
 	if refused := s.unpack(x); refused != nil {
 		return "", refused
 	}
