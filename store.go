@@ -23,6 +23,18 @@ var (
 	ErrNotFound = errors.New("not found")
 )
 
+// PartialError is what Reader.Events yields when its context ended before it had looked at all
+// events. The caller may continue with EventFilter.After set to After.
+type PartialError struct {
+	// After is the id of the last event that was looked at, whether it matched or not.
+	After string
+	Err   error
+}
+
+func (e *PartialError) Error() string { return e.Err.Error() }
+
+func (e *PartialError) Unwrap() error { return e.Err }
+
 // Epoch numbers the owners of a partition. A higher epoch fences out all lower ones.
 type Epoch uint64
 
@@ -155,6 +167,7 @@ type StoreCounts struct {
 // they yield is oldest stored first.
 type Reader interface {
 	// Events yields the events that match. An After that no event can have as its ID yields ErrNotFound.
+	// If ctx ends first, the error is a *PartialError once Events has made any progress.
 	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
 	// Search returns one page of the events that match, newest first. It returns before long however many events are stored and
 	// however few match: see EventSearch.Patience. A Cursor that it has not given out for such a search is ErrNotFound.

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"errors"
 	"iter"
 	"net/http"
@@ -66,9 +67,9 @@ func (s *Server) deadLetters(c *call) {
 	}
 	answerList(c, listing[hookgate.StoredDeadLetter]{
 		name: "deadLetters", one: "a dead letter", limit: f.Limit,
-		read: func(limit int) iter.Seq2[hookgate.StoredDeadLetter, error] {
+		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.StoredDeadLetter, error] {
 			f.Limit = limit
-			return s.reader.DeadLetters(c.request.Context(), f)
+			return s.reader.DeadLetters(ctx, f)
 		},
 		append: appendDeadLetter,
 		id:     func(d *hookgate.StoredDeadLetter) string { return d.ID },

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -72,8 +73,12 @@ type listing[T any] struct {
 	name, one string
 	// limit is what the caller asked for; 0 if nothing.
 	limit int
-	// read yields the rows, at most so many; 0 means all. An After that none can have yields ErrNotFound.
-	read func(limit int) iter.Seq2[T, error]
+	// read yields the rows, at most so many; 0 means all. An After that none can have yields
+	// ErrNotFound, and a ctx that ends may yield a *PartialError.
+	read func(ctx context.Context, limit int) iter.Seq2[T, error]
+	// patience bounds the time to read a page; 0 means no bound. A page that is not full by then is
+	// answered as partial if read yields a *PartialError.
+	patience time.Duration
 	// append appends the JSON of a row, and id names it.
 	append func([]byte, *T) []byte
 	id     func(*T) string
@@ -89,10 +94,24 @@ func answerList[T any](c *call, l listing[T]) {
 	if !ok {
 		return
 	}
+	ctx := c.request.Context()
+	if l.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, l.patience)
+		defer cancel()
+		http.NewResponseController(c).SetWriteDeadline(time.Now().Add(l.patience + c.server.config.WriteTimeout))
+	}
 	answer := append([]byte(`{"`+l.name), `":[`...)
 	next, n := "", 0
-	for row, err := range l.read(limit + 1) { // one more tells whether there is a next page
-		if err != nil {
+	for row, err := range l.read(ctx, limit+1) { // one more tells whether there is a next page
+		var partial *hookgate.PartialError
+		switch {
+		case errors.As(err, &partial) && c.request.Context().Err() == nil:
+			answer = append(answer, `],"next":`...)
+			answer = hookgate.AppendJSONString(answer, partial.After)
+			c.text(http.StatusOK, append(answer, ",\"partial\":true}\n"...))
+			return
+		case err != nil:
 			l.fail(c, err)
 			return
 		}
@@ -140,7 +159,7 @@ func answerStream[T any](c *call, l listing[T]) {
 	moreTime()
 	begun, n := false, 0
 	var line []byte
-	for row, err := range l.read(l.limit) {
+	for row, err := range l.read(c.request.Context(), l.limit) {
 		switch {
 		case err == nil:
 		case begun:

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -90,12 +91,13 @@ func (s *Server) events(c *call) {
 	f := q.EventFilter
 	answerList(c, listing[hookgate.Event]{
 		name: "events", one: "an event", limit: f.Limit,
-		read: func(limit int) iter.Seq2[hookgate.Event, error] {
+		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.Event, error] {
 			f.Limit = limit
-			return s.reader.Events(c.request.Context(), f)
+			return s.reader.Events(ctx, f)
 		},
-		append: appendEvent,
-		id:     func(e *hookgate.Event) string { return e.ID },
+		patience: s.config.SearchTime,
+		append:   appendEvent,
+		id:       func(e *hookgate.Event) string { return e.ID },
 	})
 }
 

@@ -279,6 +279,34 @@ func TestStreamEndsWithItsClient(t *testing.T) {
 	receive(t, reader.stopped, "the end of reading")
 }
 
+// haltingReader yields one event and then says that the time was up behind another one.
+type haltingReader struct{ fakeReader }
+
+func (r *haltingReader) Events(ctx context.Context, _ hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	return func(yield func(hookgate.Event, error) bool) {
+		if !yield(hookgate.Event{ID: "7"}, nil) {
+			return
+		}
+		<-ctx.Done()
+		yield(hookgate.Event{}, &hookgate.PartialError{After: "9", Err: ctx.Err()})
+	}
+}
+
+// TestPageEndsInTime reads a page of a listing that would look for events for ever: the page has
+// what was found in time, and says where to continue.
+func TestPageEndsInTime(t *testing.T) {
+	g := newGate(t, func(s *setup) { s.reader, s.config.SearchTime = &haltingReader{}, time.Millisecond })
+	var page struct {
+		Events  []struct{ ID string }
+		Next    string
+		Partial bool
+	}
+	must(t, json.Unmarshal(g.admin(t, "GET", "/api/events?body=x", "").want(t, 200).body, &page))
+	if len(page.Events) != 1 || page.Events[0].ID != "7" || page.Next != "9" || !page.Partial {
+		t.Errorf("the page is %+v", page)
+	}
+}
+
 // TestEvent compares one event and its body with what was sent and with what the listing shows.
 func TestEvent(t *testing.T) {
 	g := newGate(t, nil)

@@ -55,7 +55,7 @@ type search struct {
 	spans  []span
 	filter conditions
 
-	window int
+	window window
 	begun  time.Time
 }
 
@@ -242,12 +242,7 @@ func (s *search) through(ctx context.Context, in span, from Key, want int) (foun
 			return found, last, true, nil
 		}
 		from = until
-		switch {
-		case took < wantedRead/2:
-			s.window = min(2*s.window, maxWindow)
-		case took > 2*wantedRead:
-			s.window = max(s.window/4, 1)
-		}
+		s.window.adapt(took)
 	}
 }
 
@@ -260,7 +255,7 @@ func (s *search) look(ctx context.Context, in span, from, end Key, want int) (ev
 			return nil, nil, false, 0, err
 		}
 		defer s.turns.give()
-		next, err := s.ahead(ctx, in, from, s.window-1)
+		next, err := s.ahead(ctx, in, from, int(s.window)-1)
 		if err != nil {
 			return nil, nil, false, 0, err
 		}

@@ -22,23 +22,41 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // any other reads the events in the order stored and passes over those that do not match, unless the planner knows
 // that the index of types is better.
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return paging.Events(ctx, f, s.turns, func(after int64, limit int) (events []hookgate.Event, err error) {
-		query, possible := eventsQuery(f, after, limit)
-		if !possible {
-			return nil, nil
-		}
-		query.row = func(r row) error {
-			e, err := scanEvent(r)
-			events = append(events, e)
-			return err
-		}
-		err = s.read(ctx, query)
-		return events, err
-	})
+	return paging.Events(ctx, f, s.turns, eventReader{s, f})
 }
 
-// eventsQuery returns the query for one page of events. possible is false if nothing that is stored can match.
-func eventsQuery(f hookgate.EventFilter, after int64, limit int) (query statement, possible bool) {
+// eventReader implements paging.EventReader.
+type eventReader struct {
+	*Store
+	filter hookgate.EventFilter
+}
+
+func (r eventReader) Between(ctx context.Context, after, until int64, limit int) (events []hookgate.Event, err error) {
+	query, possible := eventsQuery(r.filter, after, until, limit)
+	if !possible {
+		return nil, nil
+	}
+	query.row = func(row row) error {
+		e, err := scanEvent(row)
+		events = append(events, e)
+		return err
+	}
+	err = r.read(ctx, query)
+	return events, err
+}
+
+func (r eventReader) Ahead(ctx context.Context, after int64, skip int) (id int64, err error) {
+	query := numbered("SELECT id FROM webhook_events WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?", []any{after, int64(skip)})
+	query.row = func(row row) error {
+		id = row.int(0)
+		return nil
+	}
+	err = r.read(ctx, query)
+	return id, err
+}
+
+// eventsQuery returns the query for one page of events, up to the id until unless that is 0. possible is false if nothing that is stored can match.
+func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query statement, possible bool) {
 	if !possibleEvents(f) {
 		return statement{}, false
 	}
@@ -46,6 +64,9 @@ func eventsQuery(f hookgate.EventFilter, after int64, limit int) (query statemen
 	add := func(condition string, values ...any) {
 		where += " AND " + condition
 		args = append(args, values...)
+	}
+	if until != 0 {
+		add("id <= ?", until)
 	}
 	for _, c := range []struct{ column, value string }{
 		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey}, {"message_id", f.MessageID},

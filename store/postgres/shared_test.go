@@ -450,7 +450,7 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	events := func(f hookgate.EventFilter) statement {
-		query, possible := eventsQuery(f, 10, paging.Size)
+		query, possible := eventsQuery(f, 10, 0, paging.Size)
 		if !possible {
 			t.Fatalf("%+v cannot match", f)
 		}

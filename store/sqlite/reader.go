@@ -21,21 +21,42 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
 // any other reads the events in the order stored and passes over those that do not match.
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	return paging.Events(ctx, f, s.turns, newEventReader(s, f))
+}
+
+// eventReader implements paging.EventReader.
+type eventReader struct {
+	*Store
+	where string // the conditions of the filter
+	args  []any
+}
+
+func newEventReader(s *Store, f hookgate.EventFilter) eventReader {
 	where, args := conditions(f)
-	query := "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
-	return paging.Events(ctx, f, s.turns, func(after int64, limit int) (events []hookgate.Event, err error) {
-		err = s.read(ctx, func(conn *sqlite.Conn) error {
-			return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{
-				Args: append(append([]any{after}, args...), limit),
-				ResultFunc: func(row *sqlite.Stmt) error {
-					e, err := scanEvent(row)
-					events = append(events, e)
-					return err
-				},
-			})
-		})
-		return events, err
+	return eventReader{s, where, args}
+}
+
+func (r eventReader) Between(ctx context.Context, after, until int64, limit int) (events []hookgate.Event, err error) {
+	query, args := "SELECT "+eventColumns+" FROM webhook_events WHERE id > ?", []any{after}
+	if until != 0 {
+		query, args = query+" AND id <= ?", append(args, until)
+	}
+	args = append(append(args, r.args...), limit)
+	err = r.query(ctx, query+r.where+" ORDER BY id LIMIT ?", args, func(row *sqlite.Stmt) error {
+		e, err := scanEvent(row)
+		events = append(events, e)
+		return err
 	})
+	return events, err
+}
+
+func (r eventReader) Ahead(ctx context.Context, after int64, skip int) (id int64, err error) {
+	const query = "SELECT id FROM webhook_events WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
+	err = r.query(ctx, query, []any{after, skip}, func(row *sqlite.Stmt) error {
+		id = row.ColumnInt64(0)
+		return nil
+	})
+	return id, err
 }
 
 // conditions turns a filter into the end of a WHERE clause.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +70,53 @@ func testTrail(t *testing.T, s Instance) {
 					t.Errorf("stage %s says %s, want %s to be %v", got.Stage, got.Metadata, name, value)
 				}
 			}
+		}
+	}
+}
+
+// testListingEnds stops a listing that looks at each event, after its first window, and continues
+// from where it stopped: together both parts are the whole.
+func testListingEnds(t *testing.T, s Instance) {
+	o := own(t, s, 2)
+	var batch []hookgate.Record
+	for i := range 300 {
+		r := record("k", i+1)
+		r.Partition = 2
+		if i%2 > 0 {
+			r.EventType = "other"
+		}
+		batch = append(batch, r)
+	}
+	o.mustApply(t, batch...)
+	f := hookgate.EventFilter{EventType: "other"}
+	want := list(t, s, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got []hookgate.Event
+	var partial *hookgate.PartialError
+	for e, err := range s.Events(ctx, f) {
+		cancel()
+		if err != nil {
+			if !errors.As(err, &partial) || !errors.Is(err, context.Canceled) {
+				t.Fatalf("a listing whose context ended says %v", err)
+			}
+			break
+		}
+		got = append(got, e)
+	}
+	if partial == nil || len(got) == 0 || len(got) >= len(want) {
+		t.Fatalf("%d of %d events before the end of the context, then %v", len(got), len(want), partial)
+	}
+	f.After = partial.After
+	got = append(got, list(t, s, f)...)
+	if len(want) != 150 || !slices.EqualFunc(got, want, func(a, b hookgate.Event) bool { return a.ID == b.ID }) {
+		t.Errorf("%d events in two parts, %d in one", len(got), len(want))
+	}
+	cancelled, stop := context.WithCancel(t.Context())
+	stop()
+	for _, err := range s.Events(cancelled, f) {
+		if errors.As(err, &partial) || !errors.Is(err, context.Canceled) {
+			t.Errorf("a listing that looked at nothing says %v", err)
 		}
 	}
 }

@@ -97,6 +97,7 @@ func Run(t *testing.T, b Backend) {
 		{"PruneWhileWriting", testPruneWhileWriting},
 		{"CorruptRecord", testCorrupt},
 		{"LateTimes", testTimes},
+		{"ListingEnds", testListingEnds},
 		{"Trail", testTrail},
 		{"TrailOfARetry", testTrailRetried},
 		{"TrailOfTheSpool", testTrailSpooled},
