@@ -3,7 +3,9 @@ package hookgate_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -158,3 +160,27 @@ func FuzzAppendJSONString(f *testing.F) {
 
 // toValid puts U+FFFD for each byte that is no UTF-8.
 func toValid(s string) string { return string([]rune(s)) }
+
+// TestRequestIDIsText: JSON and the log show a request id as text, wherever it stands, and JSON reads it back.
+func TestRequestIDIsText(t *testing.T) {
+	id := hookgate.NewRequestID(time.UnixMilli(1_700_000_000_000))
+	var log bytes.Buffer
+	record := struct{ ID hookgate.RequestID }{id}
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "request_id", id, "record", record, "ids", []hookgate.RequestID{id})
+	slog.New(slog.NewTextHandler(&log, nil)).Info("m", "request_id", id)
+	for _, want := range []string{
+		`"request_id":"` + id.String() + `"`, `"record":{"ID":"` + id.String() + `"}`, `"ids":["` + id.String() + `"]`, "request_id=" + id.String() + "\n",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not have %s:\n%s", want, &log)
+		}
+	}
+	text, err := json.Marshal(id)
+	var back hookgate.RequestID
+	if err = errors.Join(err, json.Unmarshal(text, &back)); err != nil || back != id {
+		t.Errorf("%s reads as %s (error %v)", text, back, err)
+	}
+	if err := json.Unmarshal([]byte(`"no uuid"`), &back); err == nil {
+		t.Error("what is no id is read as one")
+	}
+}

@@ -52,6 +52,15 @@ func (id RequestID) String() string {
 	return string(b[:])
 }
 
+// MarshalText implements encoding.TextMarshaler, so that JSON and the log show an id as text.
+func (id RequestID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler. It reads the form that String writes.
+func (id *RequestID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseRequestID(string(text))
+	return err
+}
+
 // ParseRequestID reads the form that String writes.
 func ParseRequestID(s string) (RequestID, error) {
 	var id RequestID

@@ -19,9 +19,10 @@ type people struct {
 	tokens map[string]string
 }
 
-func newPeople(t *testing.T) *people {
+// newPeople is a gate where purges, the replay of all, and more need an approval.
+func newPeople(t *testing.T, more ...string) *people {
 	g := newGate(t, func(s *setup) {
-		s.config.Approvals = ApprovalRules{Required: []string{approvePurge, approveReplayAll}, Expiry: time.Hour, MaxPending: 3}
+		s.config.Approvals = ApprovalRules{Required: append([]string{approvePurge, approveReplayAll}, more...), Expiry: time.Hour, MaxPending: 3}
 	})
 	p := &people{g, map[string]string{"configured-1": "admin-token-older-9910", "configured-2": adminToken}}
 	p.join(t, "alice", hookgate.RoleAdmin)
@@ -175,6 +176,24 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	// What an operator may do, an operator may approve.
 	replay := p.asks(t, "alice", "/admin/dlq/replay", `{"all":true}`)
 	p.decide(t, "olga", "approve", replay).want(t, 200)
+}
+
+// TestApprovalOfALostAnnouncement: the answer to the announcement of a roll-back can be lost. The one who announced it announces it
+// again with the same approval, which permits no other roll-back.
+func TestApprovalOfALostAnnouncement(t *testing.T) {
+	p := newPeople(t, approveRollback)
+	const path = "/admin/rollback"
+	announce := func(id, version string) string { return fmt.Sprintf(`{"id":%q,"expectedVersion":%q}`, id, version) }
+	id := p.asks(t, "alice", path, announce("one", "v1"))
+	p.as(t, "alice", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 403) // nobody has decided
+	p.decide(t, "bob", "approve", id).want(t, 200)
+	for range 2 {
+		p.as(t, "alice", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 200)
+	}
+	for _, other := range []string{announce("two", "v1"), announce("one", "v2")} {
+		p.as(t, "alice", "POST", path, other, "X-Approval", id).want(t, 403)
+	}
+	p.as(t, "olga", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 403)
 }
 
 // TestApprovalIsExact: an approval permits what it says, to whoever asked, and nothing that differs in anything.

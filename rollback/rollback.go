@@ -37,7 +37,7 @@ const (
 // Steps are all, in their order.
 var Steps = []Step{Announce, ReadOnly, Drain, Command, Health, Normal, Record}
 
-// ErrNoAnswer is in the error of a Gate that did not answer at all.
+// ErrNoAnswer is in the error of a Gate that did not answer, or whose answer broke off.
 var ErrNoAnswer = errors.New("the gate does not answer")
 
 // Advised is an error that says what to do about it.
@@ -57,7 +57,9 @@ type State struct {
 	Known  bool
 }
 
-// Gate is the gate that is rolled back. An error of one that does not answer wraps ErrNoAnswer.
+// Gate is the gate that is rolled back. An error of one that does not answer wraps ErrNoAnswer. Walk
+// then repeats the call, so each method must be idempotent: the gate may have acted and its answer
+// been lost.
 type Gate interface {
 	// Announce notes in the admin trail that the roll-back begins.
 	Announce(ctx context.Context, id, expectedVersion string) error
@@ -99,6 +101,9 @@ const (
 	poll = 100 * time.Millisecond
 	// callTimeout bounds one call of the gate, normalTimeout the attempts to set the mode back.
 	callTimeout, normalTimeout = 15 * time.Second, 30 * time.Second
+	// repeatFor is how long Walk repeats a call that the gate does not answer. A gate that restarts
+	// breaks connections and answers again soon. repeatShort is for a call that may be left out.
+	repeatFor, repeatShort = 15 * time.Second, time.Second
 )
 
 // Walk is a roll-back under way.
@@ -109,6 +114,17 @@ type Walk struct {
 	plan    Plan
 	choices Choices
 	show    func(StepReport)
+	// patience is how long a call is repeated that the gate does not answer.
+	patience time.Duration
+}
+
+// newWalk returns a Walk with its patience.
+func newWalk(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) *Walk {
+	w := &Walk{gate: g, journal: j, id: id, plan: p, choices: c, show: show, patience: repeatFor}
+	if c.GateDown {
+		w.patience = repeatShort
+	}
+	return w
 }
 
 // Begin notes the plan of a new roll-back. It refuses while the last one has not ended. show is told of each step's beginning, with
@@ -121,7 +137,7 @@ func Begin(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepRepor
 	if j.find(id) != nil {
 		return nil, fmt.Errorf("there was a roll-back %s before", id)
 	}
-	w := &Walk{gate: g, journal: j, id: id, plan: p, choices: c, show: show}
+	w := newWalk(j, g, id, p, c, show)
 	return w, j.write(entry{ID: id, Step: stepPlan, State: stateBegun, Plan: &p})
 }
 
@@ -131,7 +147,7 @@ func Resume(j *Journal, g Gate, c Choices, show func(StepReport)) (*Walk, error)
 	if last == nil || last.ended {
 		return nil, errors.New("there is no roll-back that has not ended: nothing to resume")
 	}
-	return &Walk{gate: g, journal: j, id: last.id, plan: last.plan, choices: c, show: show}, nil
+	return newWalk(j, g, last.id, last.plan, c, show), nil
 }
 
 // Abandon ends the last roll-back where it is, and changes nothing.
@@ -143,6 +159,7 @@ func Abandon(ctx context.Context, j *Journal, g Gate) (Report, error) {
 	if err := j.write(entry{ID: w.id, Step: stepEnd, State: stateAbandoned}); err != nil {
 		return Report{}, err
 	}
+	w.patience = repeatShort
 	w.tell(ctx, hookgate.ResultFailed, "abandoned")
 	return w.report(""), nil
 }
@@ -160,6 +177,7 @@ func (w *Walk) Run(ctx context.Context) (Report, error) {
 		}
 		if err != nil {
 			summary := fmt.Sprintf("stopped at %s: %v", step, err)
+			w.patience = min(w.patience, repeatShort) // a person waits for the report
 			w.tell(context.WithoutCancel(ctx), hookgate.ResultFailed, summary)
 			return w.report(w.advice(step, err)), fmt.Errorf("roll-back %s %s", w.id, summary)
 		}
@@ -230,7 +248,19 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 
 func (w *Walk) reason(step Step) string { return "rollback " + w.id + ": " + string(step) }
 
+// call makes a call of the gate, and repeats it while the gate does not answer, for w.patience at
+// most. So the gate may see a call twice: all methods of Gate allow that.
 func (w *Walk) call(ctx context.Context, f func(context.Context) error) error {
+	for end := time.Now().Add(w.patience); ; {
+		err := once(ctx, f)
+		if !errors.Is(err, ErrNoAnswer) || time.Now().After(end) || wait(ctx, poll) != nil {
+			return err
+		}
+	}
+}
+
+// once makes a call of the gate, within callTimeout.
+func once(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return f(ctx)
@@ -263,7 +293,11 @@ func (w *Walk) drain(ctx context.Context) (state, note string, err error) {
 	defer cancel()
 	queued := "nobody knows how many records are queued"
 	for {
-		s, err := w.gate.State(bounded)
+		var s State
+		err := w.call(bounded, func(ctx context.Context) (err error) {
+			s, err = w.gate.State(ctx)
+			return err
+		})
 		switch {
 		case w.choices.GateDown && errors.Is(err, ErrNoAnswer) && bounded.Err() == nil:
 			return w.orDown(err)
@@ -317,7 +351,7 @@ func (w *Walk) normal(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, normalTimeout)
 	defer cancel()
 	for {
-		err := w.call(bounded, func(ctx context.Context) error { return w.gate.SetMode(ctx, hookgate.ModeNormal, w.reason(Normal)) })
+		err := once(bounded, func(ctx context.Context) error { return w.gate.SetMode(ctx, hookgate.ModeNormal, w.reason(Normal)) })
 		if err == nil || wait(bounded, 5*poll) != nil {
 			return err
 		}

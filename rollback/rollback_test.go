@@ -24,8 +24,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // machine is a gate whose release is a file, which the roll-back command changes.
 type machine struct {
-	t   *testing.T
-	dir string
+	t        *testing.T
+	dir      string
+	patience time.Duration
 
 	mu     sync.Mutex // guards all below
 	down   bool
@@ -33,10 +34,12 @@ type machine struct {
 	mode   hookgate.Mode
 	calls  []string
 	fails  map[string]error // by the beginning of a call
+	// breaks is how many of the next calls break before they take effect, and how many after it.
+	breaks struct{ before, after int }
 }
 
 func newMachine(t *testing.T) *machine {
-	m := &machine{t: t, dir: t.TempDir(), mode: hookgate.ModeNormal, fails: map[string]error{}}
+	m := &machine{t: t, dir: t.TempDir(), patience: 200 * time.Millisecond, mode: hookgate.ModeNormal, fails: map[string]error{}}
 	m.write("release", "v2")
 	return m
 }
@@ -55,11 +58,16 @@ func (m *machine) read(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-func (m *machine) call(what string) error {
+// call takes a call, which has the effect, unless it fails.
+func (m *machine) call(what string, effect func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down {
 		return fmt.Errorf("%w: connection refused", ErrNoAnswer)
+	}
+	if m.breaks.before > 0 {
+		m.breaks.before--
+		return fmt.Errorf("%w: EOF", ErrNoAnswer)
 	}
 	m.calls = append(m.calls, what)
 	for prefix, err := range m.fails {
@@ -67,21 +75,22 @@ func (m *machine) call(what string) error {
 			return err
 		}
 	}
+	effect()
+	if m.breaks.after > 0 {
+		m.breaks.after--
+		return fmt.Errorf("%w: EOF", ErrNoAnswer)
+	}
 	return nil
 }
 
+func nothing() {}
+
 func (m *machine) Announce(_ context.Context, id, expected string) error {
-	return m.call("announce " + id + " " + expected)
+	return m.call("announce "+id+" "+expected, nothing)
 }
 
 func (m *machine) SetMode(_ context.Context, mode hookgate.Mode, reason string) error {
-	err := m.call(string(mode) + " " + reason)
-	if err == nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.mode = mode
-	}
-	return err
+	return m.call(string(mode)+" "+reason, func() { m.mode = mode })
 }
 
 func (m *machine) State(context.Context) (State, error) {
@@ -94,7 +103,7 @@ func (m *machine) State(context.Context) (State, error) {
 }
 
 func (m *machine) Record(_ context.Context, id, result, summary string) error {
-	return m.call("record " + id + " " + result + " " + summary)
+	return m.call("record "+id+" "+result+" "+summary, nothing)
 }
 
 // plan is one whose command counts how often it is run and puts v1 in place.
@@ -129,6 +138,7 @@ func (m *machine) begin(p Plan, c Choices) (Report, error) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	w.patience = min(w.patience, m.patience)
 	return w.Run(m.t.Context())
 }
 
@@ -141,6 +151,7 @@ func (m *machine) resume(name string, c Choices) (Report, error) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	w.patience = min(w.patience, m.patience)
 	return w.Run(m.t.Context())
 }
 
@@ -200,6 +211,47 @@ func TestPlaybook(t *testing.T) {
 		t.Fatal(err)
 	} else if r, err := w.Run(t.Context()); err != nil || r.WithinGoal || !strings.Contains(r.Table(), "more than the goal") {
 		t.Errorf("error %v, %+v", err, r)
+	}
+}
+
+// TestBrokenConnections: a call whose connection breaks, before it takes effect or after it, is made again, in each step; one EOF
+// does not end a roll-back. What the gate refuses is not repeated.
+func TestBrokenConnections(t *testing.T) {
+	for _, step := range []Step{Announce, ReadOnly, Normal, Record} {
+		for name, breaks := range map[string]struct{ before, after int }{"before": {2, 0}, "after": {0, 2}} {
+			t.Run(string(step)+", "+name, func(t *testing.T) {
+				t.Parallel()
+				m := newMachine(t)
+				m.patience = time.Minute
+				j := m.open("journal.ndjson")
+				w, err := Begin(j, m, "a", m.plan(":"), Choices{}, func(s StepReport) {
+					if s.Step == step && s.State == "" {
+						m.mu.Lock()
+						defer m.mu.Unlock()
+						m.breaks = breaks
+					}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := w.Run(t.Context())
+				m.succeeded(r, err, 1)
+				if want := 4 + breaks.after; len(m.calls) != want {
+					t.Errorf("the gate has taken %d calls, want %d: %q", len(m.calls), want, m.calls)
+				}
+				if last := r.Steps[len(r.Steps)-1]; last.State != stateDone {
+					t.Errorf("the result is %+v", last)
+				}
+			})
+		}
+	}
+	m := newMachine(t)
+	m.patience = time.Minute
+	m.fails["read_only"] = errors.New("403 Forbidden")
+	r, err := m.begin(m.plan(":"), Choices{})
+	m.stopped(r, err, ReadOnly, "403", "--resume")
+	if len(m.calls) != 3 { // announce, read_only, record
+		t.Errorf("a call that was refused is made again: %q", m.calls)
 	}
 }
 
@@ -273,6 +325,7 @@ func TestSteps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.patience = m.patience
 		r, err = w.Run(t.Context())
 		m.succeeded(r, err, 1)
 		if got := states(r)[:3]; !slices.Equal(got, []string{"announce skipped", "read_only skipped", "drain skipped"}) {

@@ -35,7 +35,7 @@ func (w *worker) divide(ctx context.Context, b *hookgate.Batch) error {
 	if len(b.Records) == 1 && len(b.Dead) == 0 {
 		r := b.Records[0]
 		w.Logger.Error("store rejects an event; it becomes a dead letter",
-			"request_id", r.RequestID, "event", r.Identity, "position", r.Position, "error", err)
+			"request_id", r.RequestID.String(), "event", r.Identity.String(), "position", r.Position, "error", err)
 		return w.bury(ctx, b, hookgate.DeadLetter{Record: r, Reason: reason(err)})
 	}
 	if len(b.Records) == 0 {

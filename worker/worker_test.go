@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -236,6 +238,24 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// lines is a log that a test reads while workers write it.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
 // TestRejected: records at fault become dead letters, wherever they stand; the others are stored in order.
 func TestRejected(t *testing.T) {
 	for _, bad := range [][]int{{0}, {9}, {4}, {3, 4}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}} {
@@ -259,7 +279,8 @@ func TestRejected(t *testing.T) {
 					wantEvents = append(wantEvents, d.MessageID)
 				}
 			}
-			start(t, Config{}, q, s, m)
+			log := &lines{}
+			start(t, Config{Logger: slog.New(slog.NewJSONHandler(log, nil))}, q, s, m)
 			events, dead := s.await(t, 10)
 			waitEmpty(t, q)
 			if !slices.Equal(events, wantEvents) || !slices.Equal(dead, wantDead) {
@@ -267,6 +288,11 @@ func TestRejected(t *testing.T) {
 			}
 			for _, b := range s.batches {
 				for _, d := range b.Dead {
+					for _, want := range []string{`"request_id":"` + d.RequestID.String() + `"`, `"event":"` + d.Identity.String() + `"`} {
+						if !strings.Contains(log.String(), want) {
+							t.Errorf("the log does not have %s:\n%s", want, log)
+						}
+					}
 					if !strings.Contains(d.Reason, "rejects") || string(d.Body) != "{}" {
 						t.Errorf("dead letter %s has reason %q and body %q", d.MessageID, d.Reason, d.Body)
 					}

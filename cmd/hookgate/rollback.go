@@ -365,12 +365,12 @@ func joinReasons(step, why string) string {
 	return strings.ToValidUTF8(joined[:min(len(joined), 500)], "")
 }
 
-// unanswered marks the error of a gate that did not answer.
+// unanswered marks the error of a gate that did not answer, or whose answer broke off.
 func unanswered(err error) error {
-	var refused *refusal
 	var failed *url.Error
-	if err == nil || errors.As(err, &refused) || !errors.As(err, &failed) {
-		return err
+	var network net.Error
+	if errors.As(err, &failed) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %w", rollback.ErrNoAnswer, err)
 	}
-	return fmt.Errorf("%w: %w", rollback.ErrNoAnswer, err)
+	return err
 }
