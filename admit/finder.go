@@ -13,6 +13,8 @@ const (
 	// maxPathPart how many bytes a part.
 	maxPaths, maxPathParts, maxPathPart = 16, 8, 64
 	noPath                              = -1
+	// anyElement is a part of a path that stands for each element of an array. No configured path has it.
+	anyElement = "*"
 )
 
 // path leads to a value in JSON: member names and array indexes.
@@ -56,6 +58,10 @@ type finder struct {
 	// twice is the first path found to be ambiguous, or noPath.
 	twice int
 
+	// each, if it is set, gets every value of a path, and elements counts what anyElement has stood for.
+	each     func(span)
+	elements int
+
 	open  [maxPaths]int8 // how many parts of the path lead to the object or array that the scan is in
 	seen  [maxPaths]int8 // how many parts of the path have occurred
 	here  uint32         // the paths that the value which follows belongs to
@@ -90,23 +96,34 @@ func (f *finder) name(depth int, raw []byte) {
 		if reason != "" {
 			return
 		}
-		f.match(depth, decoded)
+		f.match(depth, decoded, false)
 		return
 	}
-	f.match(depth, raw)
+	f.match(depth, raw, false)
 }
 
 // element notes that an element of an array follows.
 func (f *finder) element(depth int) {
 	f.here = 0
 	var buf [20]byte
-	f.match(depth, strconv.AppendInt(buf[:0], int64(f.index[depth]), 10))
+	f.match(depth, strconv.AppendInt(buf[:0], int64(f.index[depth]), 10), true)
 	f.index[depth]++
 }
 
-func (f *finder) match(depth int, name []byte) {
+func (f *finder) match(depth int, name []byte, element bool) {
 	for i, p := range f.paths {
-		if int(f.open[i]) != depth-1 || len(p) < depth || p[depth-1] != string(name) {
+		if int(f.open[i]) != depth-1 || len(p) < depth {
+			continue
+		}
+		if p[depth-1] == anyElement {
+			if element {
+				f.elements++
+				f.seen[i] = int8(depth)
+				f.here |= 1 << i
+			}
+			continue
+		}
+		if p[depth-1] != string(name) {
 			continue
 		}
 		if int(f.seen[i]) >= depth {
@@ -130,6 +147,9 @@ func (f *finder) value(depth int, at span, container bool) {
 		case f.here&1 == 0:
 		case len(f.paths[i]) == depth:
 			f.spans[i] = at
+			if f.each != nil {
+				f.each(at)
+			}
 		case container:
 			f.open[i] = int8(depth)
 		}

@@ -96,29 +96,38 @@ type graph struct{ digests [][sha256.Size]byte }
 
 func (graph) checkHeader(*Request) error { return nil }
 
-// maxNotifications bounds what one request is taken apart into.
-const maxNotifications = 1000
+// maxNotifications bounds what one request holds, and maxClientState a clientState in bytes: Microsoft
+// allows 128 characters.
+const maxNotifications, maxClientState = 1000, 512
 
+var graphPaths = []path{{"value", anyElement, "clientState"}}
+
+// authenticate compares the clientState of each notification in one pass. It builds nothing of the
+// body, which may be anyone's.
 func (g graph) authenticate(r *Request) error {
 	var f finder
-	f.lookFor([]path{{"value"}}, 1)
+	f.lookFor(graphPaths, len(graphPaths[0]))
+	var buf [maxClientState]byte
+	right, wrong := 0, false
+	f.each = func(at span) {
+		raw := r.Body[at.start:at.end]
+		if wrong = wrong || raw[0] != '"' || f.elements > maxNotifications; wrong {
+			return // one is enough, and the rest need not be hashed
+		}
+		state, reason := unescape(buf[:0], raw[1:len(raw)-1], len(buf))
+		if wrong = reason != "" || !matchDigest(g.digests, string(state)); !wrong {
+			right++
+		}
+	}
 	switch err := scan(r.Body, false, &f); {
 	case err != nil:
 		return fmt.Errorf("%w: clientState cannot be found: %w", ErrUnauthenticated, err)
-	case f.twice != noPath: // another reader could take the one that encoding/json does not
-		return unauthenticated("value", "occurs more than once")
-	}
-	// Maps, because the names of a struct's members would match in any case.
-	var body map[string]json.RawMessage
-	var value []map[string]json.RawMessage
-	if json.Unmarshal(r.Body, &body) != nil || json.Unmarshal(body["value"], &value) != nil || len(value) == 0 || len(value) > maxNotifications {
+	case f.twice != noPath: // another reader could take the one that this does not
+		return unauthenticated("value or clientState", "occurs more than once")
+	case f.elements == 0 || f.elements > maxNotifications:
 		return unauthenticated("value", "is not an array of 1 to "+strconv.Itoa(maxNotifications)+" notifications")
-	}
-	for _, notification := range value {
-		var state string
-		if json.Unmarshal(notification["clientState"], &state) != nil || !matchDigest(g.digests, state) {
-			return unauthenticated("clientState", "is missing in a notification or none of the configured secrets")
-		}
+	case wrong || right != f.elements:
+		return unauthenticated("clientState", "is missing in a notification or none of the configured secrets")
 	}
 	return nil
 }

@@ -330,7 +330,7 @@ func TestTwilioFormWithoutFields(t *testing.T) {
 	}
 	for _, body := range []string{"&", "&&", "=", "=&=", "%"} {
 		r := &Request{Method: http.MethodPost, Time: time.Now(), Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: []byte(body)}
-		setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], o.PublicURL)))
+		setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], o.PublicURL, nil)))
 		if err := scheme.Authenticate(r); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%q: %v", body, err)
 		}

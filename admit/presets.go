@@ -2,6 +2,7 @@ package admit
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -316,6 +317,9 @@ func newGraph(o Options) (proof, error) {
 	for _, s := range o.Secrets {
 		if s == "" || strings.ContainsFunc(s, isControl) {
 			return nil, errors.New("a clientState is empty or holds control characters")
+		}
+		if len(s) > maxClientState {
+			return nil, fmt.Errorf("a clientState is longer than %d bytes", maxClientState)
 		}
 	}
 	return graph{digestsOf(o.Secrets)}, nil

@@ -9,20 +9,24 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
+	"strings"
 )
 
 // ErrUnavailable is wrapped by errors that say that a request cannot be judged now, through no fault of the sender. The
 // HTTP edge answers 503.
 var ErrUnavailable = errors.New("cannot be verified now")
 
-// Amazon is what a scheme needs of the outside, which this package does not reach: whoever implements it must take the URLs, which were checked
-// to be Amazon's, and no redirection from them. Its methods are called concurrently, and their errors are ErrUnavailable to the sender.
+// Amazon is what a scheme needs of the outside, which this package does not reach. The scheme checks
+// every URL before it passes it on: it is one of Amazon SNS in the region of a configured topic. An
+// implementation must take the URL as it is and follow no redirection. Its methods are called
+// concurrently, and their errors are ErrUnavailable to the sender.
 type Amazon interface {
-	// Certificate returns the certificate at a URL, which is valid now.
+	// Certificate returns the certificate at a URL. It is valid now, belongs to Amazon SNS of that
+	// region, and a root of this machine vouches for it.
 	Certificate(url string) (*x509.Certificate, error)
 	// Confirm calls the URL of a subscription.
 	Confirm(url string) error
@@ -32,7 +36,8 @@ type Amazon interface {
 // body, with a certificate that the body names. Its topic must be one of those configured, because everybody with an account can have
 // a topic that is signed as well as one's own.
 type sns struct {
-	topics []string
+	// hosts has the one host of Amazon SNS for each configured topic.
+	hosts  map[string]string
 	amazon Amazon
 }
 
@@ -43,7 +48,33 @@ func newSNS(o Options) (proof, error) {
 	case o.Amazon == nil:
 		return nil, errors.New("there is nothing that finds certificates")
 	}
-	return sns{o.Topics, o.Amazon}, nil
+	hosts := map[string]string{}
+	for _, topic := range o.Topics {
+		host, err := snsHost(topic)
+		if err != nil {
+			return nil, err
+		}
+		hosts[topic] = host
+	}
+	return sns{hosts, o.Amazon}, nil
+}
+
+// amazonDomains has the domain of each partition of AWS that is on the Internet.
+var amazonDomains = map[string]string{
+	"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu",
+}
+
+// topicARN has partition and region of a topic. No region looks like s3-us-west-2: such a name below
+// amazonaws.com is a bucket, which belongs to anyone.
+var topicARN = regexp.MustCompile(`\Aarn:([a-z-]+):sns:([a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}):[0-9]+:[A-Za-z0-9_.-]{1,256}\z`)
+
+// snsHost returns the host that the certificates and confirmations of a topic come from.
+func snsHost(topic string) (string, error) {
+	m := topicARN.FindStringSubmatch(topic)
+	if m == nil || amazonDomains[m[1]] == "" {
+		return "", fmt.Errorf("topic %q is not the ARN of a topic; write it like arn:aws:sns:us-east-1:123456789012:NAME", topic)
+	}
+	return "sns." + m[2] + "." + amazonDomains[m[1]], nil
 }
 
 const topicHeader = "X-Amz-Sns-Topic-Arn"
@@ -53,7 +84,7 @@ func (s sns) checkHeader(r *Request) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(s.topics, topic) {
+	if s.hosts[topic] == "" {
 		return unauthenticated(topicHeader, "is none of the configured topics")
 	}
 	return nil
@@ -78,15 +109,19 @@ const (
 var snsPaths = []path{{"Message"}, {"MessageId"}, {"Subject"}, {"SubscribeURL"}, {"Timestamp"}, {"Token"}, {"TopicArn"}, {"Type"},
 	{"SignatureVersion"}, {"Signature"}, {"SigningCertURL"}}
 
-// snsFields returns the members of a message; those that are not there, or null, are false in has.
-func snsFields(body []byte) (fields [numSNS]string, has [numSNS]bool, err error) {
+// snsFields are the members of a message as they stand in its body, without their quotation marks; nil
+// if a member is not there, or null.
+type snsFields [numSNS][]byte
+
+// findSNS finds the members in one pass and copies none of them.
+func findSNS(body []byte) (fields snsFields, err error) {
 	var f finder
 	f.lookFor(snsPaths, 1)
 	if err := scan(body, false, &f); err != nil {
-		return fields, has, fmt.Errorf("%w: the message cannot be read: %w", ErrUnauthenticated, err)
+		return fields, fmt.Errorf("%w: the message cannot be read: %w", ErrUnauthenticated, err)
 	}
 	if f.twice != noPath {
-		return fields, has, unauthenticated(snsPaths[f.twice][0], "occurs more than once")
+		return fields, unauthenticated(snsPaths[f.twice][0], "occurs more than once")
 	}
 	for i, p := range snsPaths {
 		raw := f.raw(i, body)
@@ -94,37 +129,51 @@ func snsFields(body []byte) (fields [numSNS]string, has [numSNS]bool, err error)
 			continue
 		}
 		if raw[0] != '"' {
-			return fields, has, unauthenticated(p[0], "is not a string")
+			return fields, unauthenticated(p[0], "is not a string")
 		}
-		text, reason := unescape(nil, raw[1:len(raw)-1], len(body))
-		if reason != "" {
-			return fields, has, unauthenticated(p[0], reason)
-		}
-		fields[i], has[i] = string(text), true
+		fields[i] = raw[1 : len(raw)-1 : len(raw)-1]
 	}
-	return fields, has, nil
+	return fields, nil
+}
+
+// maxSNSField bounds the members that the proof itself reads, all of which are short.
+const maxSNSField = 2048
+
+// text returns a short member.
+func (f *snsFields) text(i int) (string, error) {
+	text, reason := unescape(nil, f[i], maxSNSField)
+	if reason != "" {
+		return "", unauthenticated(snsPaths[i][0], reason)
+	}
+	return string(text), nil
 }
 
 func (s sns) authenticate(r *Request) error {
-	fields, has, err := snsFields(r.Body)
+	fields, err := findSNS(r.Body)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(s.topics, fields[snsTopicArn]) {
+	topic, err1 := fields.text(snsTopicArn)
+	certificateURL, err2 := fields.text(snsCertURL)
+	encoded, err3 := fields.text(snsSignature)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	if s.hosts[topic] == "" {
 		return unauthenticated("TopicArn", "is none of the configured topics")
 	}
-	if err := checkAmazonURL(fields[snsCertURL], certificatePath); err != nil {
+	if err := checkAmazonURL(certificateURL, s.hosts[topic], certificatePath); err != nil {
 		return unauthenticated("SigningCertURL", err.Error())
 	}
-	signature, err := base64.StdEncoding.DecodeString(fields[snsSignature])
+	signature, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(signature) == 0 {
 		return unauthenticated("Signature", "is not base64")
 	}
-	algorithm, digest, err := snsDigest(fields, has)
+	algorithm, digest, err := fields.digest()
 	if err != nil {
 		return err
 	}
-	certificate, err := s.amazon.Certificate(fields[snsCertURL])
+	certificate, err := s.amazon.Certificate(certificateURL)
 	if err != nil {
 		return fmt.Errorf("%w: certificate of Amazon SNS: %w", ErrUnavailable, err)
 	}
@@ -135,47 +184,62 @@ func (s sns) authenticate(r *Request) error {
 	return nil
 }
 
-// snsDigest returns the digest of what is signed: a line with the name of each field that the message has, and one with its value.
+// digest returns the digest of what is signed: a line with the name of each field that the message has, and one with its value.
 // Notifications have no part in the fields that confirmations have beside them.
-func snsDigest(fields [numSNS]string, has [numSNS]bool) (crypto.Hash, []byte, error) {
-	var text []byte
+func (f *snsFields) digest() (crypto.Hash, []byte, error) {
+	version, err1 := f.text(snsVersion)
+	kind, err2 := f.text(snsType)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, nil, err
+	}
+	var algorithm crypto.Hash
+	var sum hash.Hash
+	switch version {
+	case "1":
+		algorithm, sum = crypto.SHA1, sha1.New()
+	case "2":
+		algorithm, sum = crypto.SHA256, sha256.New()
+	default:
+		return 0, nil, unauthenticated("SignatureVersion", "is neither 1 nor 2")
+	}
+	longest := 0
+	for _, raw := range f {
+		longest = max(longest, len(raw))
+	}
+	buf := make([]byte, 0, longest+64) // for each name and value in turn
 	for i := range snsVersion {
 		signed := true
 		switch i {
 		case snsSubject:
-			signed = fields[snsType] == "Notification"
+			signed = kind == "Notification"
 		case snsSubscribeURL, snsToken:
-			signed = fields[snsType] != "Notification"
+			signed = kind != "Notification"
 		}
-		if !signed || !has[i] {
+		if !signed || f[i] == nil {
 			continue
 		}
-		text = append(append(text, snsPaths[i][0]...), '\n')
-		text = append(append(text, fields[i]...), '\n')
+		buf = append(append(buf[:0], snsPaths[i][0]...), '\n')
+		text, reason := unescape(buf, f[i], cap(buf))
+		if reason != "" {
+			return 0, nil, unauthenticated(snsPaths[i][0], reason)
+		}
+		sum.Write(append(text, '\n'))
 	}
-	switch fields[snsVersion] {
-	case "1":
-		sum := sha1.Sum(text)
-		return crypto.SHA1, sum[:], nil
-	case "2":
-		sum := sha256.Sum256(text)
-		return crypto.SHA256, sum[:], nil
-	}
-	return 0, nil, unauthenticated("SignatureVersion", "is neither 1 nor 2")
+	return algorithm, sum.Sum(nil), nil
 }
 
 var (
-	amazonHost      = regexp.MustCompile(`\Asns\.[a-z0-9-]{3,32}\.amazonaws\.com(\.cn)?\z`)
 	certificatePath = regexp.MustCompile(`\A/SimpleNotificationService-[0-9a-zA-Z]{1,64}\.pem\z`)
 	confirmPath     = regexp.MustCompile(`\A/\z`)
 )
 
-// checkAmazonURL refuses what is not exactly a URL of Amazon SNS. The error completes a sentence.
-func checkAmazonURL(text string, path *regexp.Regexp) error {
+// checkAmazonURL refuses what is not exactly a URL of Amazon SNS on that host. The error completes a
+// sentence.
+func checkAmazonURL(text, host string, path *regexp.Regexp) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.User != nil || u.Fragment != "" || !amazonHost.MatchString(u.Host) || !path.MatchString(u.EscapedPath()) ||
-		path == certificatePath && u.RawQuery != "" {
-		return errors.New("is not of Amazon SNS")
+	if err != nil || u.Scheme != "https" || u.User != nil || strings.Contains(text, "#") || u.Host != host ||
+		!path.MatchString(u.EscapedPath()) || path == certificatePath && strings.Contains(text, "?") {
+		return errors.New("is not of Amazon SNS in the region of the topic")
 	}
 	return nil
 }
@@ -186,14 +250,24 @@ func snsReply(s *source, r *Request) (*Answer, error) {
 	if !s.options.Confirm {
 		return nil, nil
 	}
-	fields, _, err := snsFields(r.Body)
-	if err != nil || fields[snsType] != "SubscriptionConfirmation" {
+	fields, err := findSNS(r.Body)
+	if err != nil {
 		return nil, err
 	}
-	if err := checkAmazonURL(fields[snsSubscribeURL], confirmPath); err != nil {
+	kind, err1 := fields.text(snsType)
+	topic, err2 := fields.text(snsTopicArn)
+	if err := errors.Join(err1, err2); err != nil || kind != "SubscriptionConfirmation" {
+		return nil, err
+	}
+	link, err1 := fields.text(snsSubscribeURL)
+	host, err2 := snsHost(topic)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	if err := checkAmazonURL(link, host, confirmPath); err != nil {
 		return nil, &MalformedError{"SubscribeURL", err.Error()}
 	}
-	if err := s.options.Amazon.Confirm(fields[snsSubscribeURL]); err != nil {
+	if err := s.options.Amazon.Confirm(link); err != nil {
 		return nil, fmt.Errorf("%w: subscription of Amazon SNS: %w", ErrUnavailable, err)
 	}
 	return &Answer{Status: http.StatusOK}, nil

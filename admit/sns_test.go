@@ -131,6 +131,11 @@ func TestSNS(t *testing.T) {
 		"https://evil.com/sns.us-west-2.amazonaws.com/SimpleNotificationService-a.pem", "https://sns.us-west-2.amazonaws.com@evil.com/SimpleNotificationService-a.pem",
 		"https://sns.us-west-2.amazonaws.com:8443/SimpleNotificationService-a.pem", "https://s3.amazonaws.com/SimpleNotificationService-a.pem", "https://evil.sns.us-west-2.amazonaws.com/SimpleNotificationService-a.pem",
 		"https://sns.us-west-2.amazonaws.com/other.pem", "https://sns.us-west-2.amazonaws.com/x/../SimpleNotificationService-a.pem", snsCert + "?x=1", snsCert + "#x", snsCert + "%0a",
+		// Hosts that are, or could be, anyone's bucket, and those of another region or partition.
+		"https://sns.s3-us-west-2.amazonaws.com/SimpleNotificationService-a.pem", "https://sns.s3.amazonaws.com/SimpleNotificationService-a.pem",
+		"https://sns.s3-website-us-west-2.amazonaws.com/SimpleNotificationService-a.pem", "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-a.pem",
+		"https://sns.us-west-2.amazonaws.com.cn/SimpleNotificationService-a.pem", "https://SNS.us-west-2.amazonaws.com/SimpleNotificationService-a.pem",
+		"https://sns.us-west-2.amazonaws.com./SimpleNotificationService-a.pem", snsCert + "?", snsCert + "#",
 		"https://sns.us-west-2.amazonaws.com\n/SimpleNotificationService-a.pem", "https://127.0.0.1/SimpleNotificationService-a.pem", "//sns.us-west-2.amazonaws.com/SimpleNotificationService-a.pem",
 	} {
 		wantRefused(url, request(snsBody(t, key, "2", snsNotification, snsNotificationSigned, map[string]any{"SigningCertURL": url})), false)
@@ -179,5 +184,32 @@ func TestSNSConfirmation(t *testing.T) {
 	}
 	if _, err := New("sns", Options{Amazon: &testAmazon{}}); err == nil || !strings.Contains(err.Error(), "topics is missing") {
 		t.Errorf("without topics: %v", err)
+	}
+}
+
+// Goal: the host that Amazon's answers come from follows from the topic alone, and an ARN that names no
+// host of Amazon SNS is refused at the start. Method: a table.
+func TestSNSHost(t *testing.T) {
+	for topic, want := range map[string]string{
+		snsTopic: "sns.us-west-2.amazonaws.com",
+		"arn:aws-cn:sns:cn-north-1:123456789012:T":         "sns.cn-north-1.amazonaws.com.cn",
+		"arn:aws-us-gov:sns:us-gov-west-1:123456789012:T":  "sns.us-gov-west-1.amazonaws.com",
+		"arn:aws:sns:ap-southeast-5:123456789012:T.fifo":   "sns.ap-southeast-5.amazonaws.com",
+		"arn:aws-eusc:sns:eusc-de-east-1:123456789012:T":   "sns.eusc-de-east-1.amazonaws.eu",
+		"arn:aws:sns:s3-us-west-2:123456789012:T":          "",
+		"arn:aws:sns:s3:123456789012:T":                    "",
+		"arn:aws:sns:us-west-2.evil.com/:123456789012:T":   "",
+		"arn:evil:sns:us-west-2:123456789012:T":            "",
+		"arn:aws:sqs:us-west-2:123456789012:T":             "",
+		"arn:aws:sns:us-west-2:123456789012:T:subscripton": "",
+		"MyTopic": "",
+	} {
+		got, err := snsHost(topic)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", topic, got, err)
+		}
+	}
+	if _, err := New("sns", Options{Topics: []string{"MyTopic"}, Amazon: &testAmazon{}}); err == nil {
+		t.Error("a topic that is no ARN is taken")
 	}
 }

@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -53,13 +55,13 @@ func (t twilio) authenticate(r *Request) error {
 	if err != nil {
 		return err
 	}
-	fields := ""
+	var fields []byte
 	switch {
 	case len(r.Body) == 0:
 		// Else the signature of a URL that Twilio called without a body would let one in.
 		return unauthenticated("body", "is empty")
 	case isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256"):
-		if fields, err = sortedFields(r.Body); fields == "" && err == nil {
+		if fields, err = sortedFields(r.Body); len(fields) == 0 && err == nil {
 			err = unauthenticated("body", "has no fields") // for the same reason
 		}
 	default:
@@ -72,7 +74,7 @@ func (t twilio) authenticate(r *Request) error {
 	// Twilio signs the port for some products and not for others, so that both are tried.
 	for _, u := range portForms(calledURL(t.url, r.Query)) {
 		for _, secret := range t.secrets {
-			match |= subtle.ConstantTimeCompare(got[:], twilioSum(secret, u+fields))
+			match |= subtle.ConstantTimeCompare(got[:], twilioSum(secret, u, fields))
 		}
 	}
 	if match != 1 {
@@ -81,9 +83,10 @@ func (t twilio) authenticate(r *Request) error {
 	return nil
 }
 
-func twilioSum(secret, text string) []byte {
+func twilioSum(secret, called string, fields []byte) []byte {
 	mac := hmac.New(sha1.New, []byte(secret))
-	mac.Write([]byte(text))
+	mac.Write([]byte(called))
+	mac.Write(fields)
 	return mac.Sum(nil)
 }
 
@@ -98,9 +101,16 @@ func checkBodyHash(r *Request) error {
 	return nil
 }
 
+// maxFields bounds the fields of a form, which are taken apart before anything is proved. Twilio sends
+// some dozens.
+const maxFields = 1000
+
 // sortedFields returns the names and values of a form as Twilio signs them: sorted by name, and the values of one name
 // sorted and each once.
-func sortedFields(body []byte) (string, error) {
+func sortedFields(body []byte) ([]byte, error) {
+	if bytes.Count(body, []byte("&")) >= maxFields {
+		return nil, unauthenticated("body", "has more than "+strconv.Itoa(maxFields)+" fields")
+	}
 	type field struct{ name, value string }
 	var fields []field
 	for pair := range strings.SplitSeq(string(body), "&") {
@@ -111,7 +121,7 @@ func sortedFields(body []byte) (string, error) {
 		name, err1 := url.QueryUnescape(name)
 		value, err2 := url.QueryUnescape(value)
 		if err1 != nil || err2 != nil {
-			return "", unauthenticated("body", "is not a form that could have been signed")
+			return nil, unauthenticated("body", "is not a form that could have been signed")
 		}
 		fields = append(fields, field{name, value})
 	}
@@ -121,12 +131,11 @@ func sortedFields(body []byte) (string, error) {
 		}
 		return strings.Compare(a.value, b.value)
 	})
-	var text strings.Builder
+	text := make([]byte, 0, len(body))
 	for _, f := range slices.Compact(fields) {
-		text.WriteString(f.name)
-		text.WriteString(f.value)
+		text = append(append(text, f.name...), f.value...)
 	}
-	return text.String(), nil
+	return text, nil
 }
 
 // portForms returns a URL without its port and with one: its own, or that of its scheme.
@@ -155,7 +164,7 @@ func portForms(called string) []string {
 
 // signTwilio signs a request as Twilio does.
 func signTwilio(o Options, r *Request) error {
-	fields := ""
+	var fields []byte
 	if isFormType(r.Header) {
 		var err error
 		if fields, err = sortedFields(r.Body); err != nil {
@@ -165,7 +174,7 @@ func signTwilio(o Options, r *Request) error {
 		sum := sha256.Sum256(r.Body)
 		r.Query = "bodySHA256=" + hex.EncodeToString(sum[:])
 	}
-	setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], calledURL(o.PublicURL, r.Query)+fields)))
+	setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], calledURL(o.PublicURL, r.Query), fields)))
 	return nil
 }
 
