@@ -99,7 +99,7 @@ func TestLinkHashCoversEverything(t *testing.T) {
 	fields("Delivery", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(e[1].Delivery).Elem()
 	},
-		"Body", "Headers")
+		"Body", "Headers", "Parts")
 	fields("Identity", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(&e[1].Delivery.Identity).Elem()
 	})

@@ -79,6 +79,9 @@ type Delivery struct {
 	ReplayOf RequestID
 	// ReplayedAt is when a person had it replayed; zero unless it is a replay.
 	ReplayedAt time.Time
+	// Parts are the events that a request of several carries, each as AppendPart writes it; empty
+	// for any other. See SetParts.
+	Parts []byte
 }
 
 // Replay reports whether d replays a dead letter.
@@ -183,6 +186,9 @@ type Record struct {
 	// by the queue, the same each time the record comes, and the other fields of Delivery are empty.
 	// Such a record must be dead-lettered, never dropped.
 	Corrupt error
+	// Whole is the request that the event is a part of, which the store keeps with the event. It is
+	// set by Split; nil unless the request carried several events.
+	Whole *Whole
 }
 
 // Receipt is what Append answers.

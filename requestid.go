@@ -34,6 +34,31 @@ func FirstRequestID(t time.Time) RequestID {
 	return id
 }
 
+// partBits is how many bits of a request id number the events of a request that carries several.
+const partBits = 16
+
+// WithoutPart returns id with no part number: the form that the id of a request of several
+// events has.
+func (id RequestID) WithoutPart() RequestID {
+	id[14], id[15] = 0, 0
+	return id
+}
+
+// Part returns the id of the i-th event, from 0, of a request that carries several.
+func (id RequestID) Part(i int) RequestID {
+	binary.BigEndian.PutUint16(id[14:], uint16(i+1))
+	return id
+}
+
+// Parts returns the first and the last id that an event of the request can have. ok is false if id
+// is not that of a request that carries several.
+func (id RequestID) Parts() (first, last RequestID, ok bool) {
+	if id != id.WithoutPart() || id.IsZero() {
+		return id, id, false
+	}
+	return id, id.Part(1<<partBits - 2), true
+}
+
 // IsZero reports whether id names no request.
 func (id RequestID) IsZero() bool { return id == RequestID{} }
 

@@ -112,7 +112,7 @@ type EventFilter struct {
 	Source, EventType, OrderingKey, MessageID string
 	// MessageIDPrefix selects message ids that begin with it, byte for byte.
 	MessageIDPrefix string
-	// RequestID selects the event of one request.
+	// RequestID selects the event of one request, or all events of a request that carried several.
 	RequestID RequestID
 	// BodyContains selects bodies in which these bytes occur. No index helps with that: every body that the other fields select is read.
 	BodyContains string
@@ -182,6 +182,11 @@ type Reader interface {
 	Trace(ctx context.Context, messageID string) ([]RequestTrail, error)
 	// Request returns the lineage of one request, or ErrNotFound.
 	Request(ctx context.Context, id RequestID) (RequestTrail, error)
+	// Parts returns the lineage of the first max events of a request that carried several, in their
+	// order there; none is not an error.
+	Parts(ctx context.Context, id RequestID, max int) ([]RequestTrail, error)
+	// RequestBody returns the exact bytes of a request that carried several events, or ErrNotFound.
+	RequestBody(ctx context.Context, id RequestID) ([]byte, error)
 	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields ErrNotFound.
 	DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[StoredDeadLetter, error]
 	// DeadLetter returns one dead letter by its ID or by its request id, or ErrNotFound.

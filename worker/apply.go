@@ -11,15 +11,34 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// keep stores records, all of them, whatever it takes. An error means that ctx has ended or that this
-// worker was replaced; then a part may have been stored.
+// keep stores records, all of them, whatever it takes. A request of several events is divided into
+// them here, and they may take several transactions: its record is released only after all of them.
+// An error means that ctx has ended or that this worker was replaced; then a part may have been stored.
 func (w *worker) keep(ctx context.Context, records []hookgate.Record) error {
-	b := &hookgate.Batch{Worker: w.Name, ProcessedAt: time.Now()}
-	for _, r := range records {
-		if r.Corrupt != nil {
-			b.Dead = append(b.Dead, hookgate.DeadLetter{Record: r, Reason: r.Corrupt.Error()})
+	began := time.Now()
+	b := &hookgate.Batch{Worker: w.Name, ProcessedAt: began}
+	for i := range records {
+		r := &records[i]
+		corrupt := r.Corrupt
+		if corrupt == nil && len(r.Parts) > 0 {
+			var events []hookgate.Record
+			if events, corrupt = r.Split(); corrupt == nil {
+				for _, e := range events {
+					if len(b.Records) >= w.MaxRecords {
+						if err := w.divide(ctx, b); err != nil {
+							return err
+						}
+						b = &hookgate.Batch{Worker: w.Name, ProcessedAt: began}
+					}
+					b.Records = append(b.Records, e)
+				}
+				continue
+			}
+		}
+		if corrupt != nil {
+			b.Dead = append(b.Dead, hookgate.DeadLetter{Record: *r, Reason: corrupt.Error()})
 		} else {
-			b.Records = append(b.Records, r)
+			b.Records = append(b.Records, *r)
 		}
 	}
 	return w.divide(ctx, b)

@@ -302,6 +302,49 @@ func TestRejected(t *testing.T) {
 	}
 }
 
+// TestParts: the events of one request are stored in order, over several transactions if they are many, and
+// the record is released only after the last of them. One that the store rejects becomes a dead letter alone.
+func TestParts(t *testing.T) {
+	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	var away atomic.Bool
+	away.Store(true)
+	s.fail = func(b *hookgate.Batch) error {
+		for _, r := range b.Records {
+			switch {
+			case r.Sequence == 3:
+				return fmt.Errorf("record 3: %w", hookgate.ErrRejected)
+			case r.Sequence == 8 && away.Load():
+				return errors.New("the store is away")
+			}
+		}
+		return nil
+	}
+	d := delivery("a", 0)
+	d.RequestID = d.RequestID.WithoutPart()
+	var parts []hookgate.Part
+	var want []string
+	for n := range 10 {
+		d.Body = fmt.Appendf(d.Body, "<%d>", n)
+		parts = append(parts, hookgate.Part{MessageID: fmt.Sprint("m", n), EventType: "t", OrderingKey: "k", Sequence: int64(n), Start: len(d.Body) - 3, End: len(d.Body)})
+		if n != 3 {
+			want = append(want, fmt.Sprint("m", n))
+		}
+	}
+	d.SetParts("several", parts)
+	appendAll(t, q, d)
+	start(t, Config{MaxRecords: 4, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond}, q, s, m)
+	s.await(t, 8)
+	if stats, err := q.Stats(t.Context()); err != nil || stats.Depth != 1 {
+		t.Errorf("with 8 of 10 events stored the queue holds %d records (error %v), want 1", stats.Depth, err)
+	}
+	away.Store(false)
+	events, dead := s.await(t, 10)
+	waitEmpty(t, q)
+	if !slices.Equal(events, want) || !slices.Equal(dead, []string{"m3"}) {
+		t.Errorf("stored %v, dead %v; want %v and m3", events, dead, want)
+	}
+}
+
 // TestFenced: a worker whose partition was taken over stores nothing under its old epoch, consumes
 // anew and then stores everything once.
 func TestFenced(t *testing.T) {

@@ -11,7 +11,8 @@
 // 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings (unsigned varint of the length, bytes): source,
 // event type, message id, ordering key, remote address; then the number of headers (unsigned
 // varint) and each one's name and value as strings; then, of a replay, replayed in microseconds since 1970 (signed
-// varint) and the id of the request whose dead letter is replayed (16 bytes).
+// varint) and the id of the request whose dead letter is replayed (16 bytes). A request that carries several
+// events has 0x02 as its first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay.
 package wire
 
 import (
@@ -27,6 +28,8 @@ import (
 
 const (
 	version = 1
+	// versionParts is that of a record with parts, which earlier releases must not take for another.
+	versionParts = 2
 	// PrefixSize is the number of bytes before the fields.
 	PrefixSize = 9
 	// maxHeaders bounds what a corrupt count can make Decode allocate.
@@ -61,6 +64,10 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 		dst = binary.AppendVarint(dst, d.ReplayedMicros())
 		dst = append(dst, d.ReplayOf[:]...)
 	}
+	if len(d.Parts) > 0 {
+		dst[start] = versionParts
+		dst = append(dst, d.Parts...)
+	}
 	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-PrefixSize))
 	if duplicateOf.IsZero() {
 		dst = append(dst, d.Body...)
@@ -80,7 +87,7 @@ func Bare(record []byte) (prefix [PrefixSize]byte) {
 // Size returns an upper bound of what Append adds for d.
 func Size(d *hookgate.Delivery) int {
 	n := PrefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
-		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) + len(d.Body)
+		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) + len(d.Parts) + len(d.Body)
 	for _, h := range d.Headers {
 		n += len(h.Name) + len(h.Value) + 2*binary.MaxVarintLen32
 	}
@@ -91,8 +98,8 @@ func Size(d *hookgate.Delivery) int {
 // not change any more.
 // An error wraps ErrCorrupt and leaves r's fields undefined.
 func Decode(data []byte, r *hookgate.Record) error {
-	if len(data) < PrefixSize || data[0] != version {
-		return fmt.Errorf("%w: %d bytes without a version %d prefix", ErrCorrupt, len(data), version)
+	if len(data) < PrefixSize || data[0] != version && data[0] != versionParts {
+		return fmt.Errorf("%w: %d bytes without a prefix of version %d or %d", ErrCorrupt, len(data), version, versionParts)
 	}
 	if crc32.Checksum(data[5:], castagnoli) != binary.LittleEndian.Uint32(data[1:]) {
 		return fmt.Errorf("%w: checksum of %d bytes does not match", ErrCorrupt, len(data))
@@ -125,8 +132,11 @@ func Decode(data []byte, r *hookgate.Record) error {
 			r.Headers[i] = hookgate.Header{Name: f.string(), Value: f.string()}
 		}
 	}
-	r.ReplayOf, r.ReplayedAt = hookgate.RequestID{}, time.Time{}
-	if f.s != "" {
+	r.ReplayOf, r.ReplayedAt, r.Parts = hookgate.RequestID{}, time.Time{}, nil
+	if data[0] == versionParts {
+		r.Parts = []byte(f.next(len(f.s)))
+		f.bad = f.bad || len(r.Parts) == 0
+	} else if f.s != "" {
 		r.SetReplayedMicros(f.varint())
 		copy(r.ReplayOf[:], f.next(16))
 		f.bad = f.bad || !r.Replay()

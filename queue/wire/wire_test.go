@@ -34,6 +34,9 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 		d.ReplayOf = hookgate.NewRequestID(time.Now())
 		d.ReplayedAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "replayed at")).UTC()
 	}
+	if d.ReplayOf.IsZero() && rapid.Bool().Draw(t, "of several") {
+		d.Parts = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "parts")
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
 		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
 	}
@@ -97,11 +100,12 @@ func TestCorruptionIsFound(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), ReplayOf: hookgate.RequestID{1}, ReplayedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Parts: []byte("p")}, hookgate.RequestID{}, time.Now()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r hookgate.Record
 		_ = Decode(data, &r)
 		if len(data) >= PrefixSize {
-			data[0] = version
+			data[0] = version + data[0]%2
 			binary.LittleEndian.PutUint32(data[1:], crc32.Checksum(data[5:], castagnoli))
 			_ = Decode(data, &r)
 		}

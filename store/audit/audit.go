@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -71,6 +72,8 @@ type Source interface {
 	Request() (e *Entry, ok bool, err error)
 	// Purge returns the rows of webhook_purges.
 	Purge() (p *Purge, ok bool, err error)
+	// RequestBody returns a row of webhook_request_bodies.
+	RequestBody(requestID string) (body []byte, ok bool, err error)
 	// Removals returns the row of webhook_removals, and Checkpoints all of webhook_checkpoints by partition and sequence. They
 	// come before the first row of all others.
 	Removals() (prune.State, error)
@@ -141,7 +144,8 @@ type Head struct {
 // also at the end of a chain. What retention has removed may be missing, that and no more. It cannot show that someone has
 // computed all chains anew, or has written down a removal as retention does.
 func Run(src Source, progress func(Audit)) (Audit, error) {
-	w := &walker{Source: src, progress: progress, heads: map[int]head{}, checkpoints: map[int][]prune.Checkpoint{}}
+	w := &walker{Source: src, progress: progress, heads: map[int]head{}, checkpoints: map[int][]prune.Checkpoint{},
+		origins: map[int]hookgate.Origin{}}
 	err := w.run()
 	var broken *Break
 	if errors.As(err, &broken) {
@@ -168,6 +172,8 @@ type walker struct {
 	// event, request and purge are the rows not yet used; nil behind the last.
 	event, request *Entry
 	purge          *Purge
+	// origins has, by partition, the origin of an event that was checked last.
+	origins map[int]hookgate.Origin
 	// purges counts those that were checked.
 	purges int64
 	// removals and checkpoints are what retention has written down; checkpoints, by partition, those not yet met.
@@ -301,6 +307,9 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 		if err := check(e, l, broken); err != nil {
 			return n, last, err
 		}
+		if err := w.checkOrigin(e, broken); err != nil {
+			return n, last, err
+		}
 		w.hash.Add(&e.LinkEntry)
 		last = e.ID
 		if err := advance(row, next); err != nil {
@@ -323,6 +332,35 @@ func (w *walker) checkEvent(e *Entry, l *Link, broken breaker) error {
 		return broken("the body of event %d (message id %q) is not the one that was stored", e.ID, e.MessageID)
 	}
 	w.audit.Events++
+	return nil
+}
+
+// checkOrigin checks the request that an event is a part of, which the chain covers by the event's
+// headers. Retention may remove it when the bodies of the request's events are gone; a replay can
+// outlive them.
+func (w *walker) checkOrigin(e *Entry, broken breaker) error {
+	gone := e.Removed || e.ReplayOf != "" || e.Outcome == hookgate.StageDeadLettered && e.Letter == nil
+	if gone || e.Outcome == hookgate.StageDuplicate || !strings.Contains(e.HeadersJSON, hookgate.OriginHeader) {
+		return nil
+	}
+	headers, err := batch.ParseHeaders(e.HeadersJSON)
+	if err != nil {
+		return broken("the headers of request %s do not parse: %v", e.RequestID, err)
+	}
+	origin, ok := hookgate.OriginOf(headers)
+	last := w.origins[e.Partition]
+	if !ok || last.RequestID == origin.RequestID && last.SHA256 == origin.SHA256 {
+		return nil
+	}
+	switch body, found, err := w.RequestBody(origin.RequestID.String()); {
+	case err != nil:
+		return err
+	case !found:
+		return broken("the body of request %s, which brought %s, is missing", origin.RequestID, e.RequestID)
+	case sha256.Sum256(body) != origin.SHA256:
+		return broken("the body of request %s is not the one that was stored", origin.RequestID)
+	}
+	w.origins[e.Partition] = origin
 	return nil
 }
 

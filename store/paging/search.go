@@ -88,7 +88,10 @@ func (s *search) plan() {
 	equal("ordering_key", f.OrderingKey, false)
 	equal("event_type", f.EventType, s.order == byReceipt)
 	equal("message_id", f.MessageID, s.order == byMessage)
-	if !f.RequestID.IsZero() {
+	if _, _, ok := f.RequestID.Parts(); ok {
+		s.bound(&all, byRequest, f.RequestID.String(), true)
+		s.bound(&all, byRequest, f.RequestID.Part(hookgate.MaxParts).String(), false)
+	} else if !f.RequestID.IsZero() {
 		equal("request_id", f.RequestID.String(), s.order == byRequest)
 	}
 	if f.MessageIDPrefix != "" {

@@ -71,8 +71,9 @@ type application struct {
 	added map[hookgate.RequestID]bool // to webhook_requests
 
 	// What the second round trip writes.
-	events, requests, letters rows
-	chain                     chain
+	events, requests, letters, wholes rows
+	whole                             *hookgate.Whole // added last
+	chain                             chain
 }
 
 func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
@@ -88,7 +89,7 @@ func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
 		batch: b, parts: parts,
 		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
 		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
-		events: newStream(19, size), requests: newRows(21), letters: newRows(5), chain: newChain(),
+		events: newStream(19, size), requests: newRows(21), letters: newRows(5), wholes: newRows(4), chain: newChain(),
 	}
 }
 
@@ -205,6 +206,7 @@ func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error
 			case !taken:
 				a.first[it.Identity] = it.RequestID
 				a.addEvent(it)
+				a.addWhole(it.Record.Whole, link.PersistedAt)
 				a.hash.Add(&it.LinkEntry)
 				events++
 				continue
@@ -224,6 +226,7 @@ func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error
 			duplicates++
 		} else {
 			a.addLetter(it, link.PersistedAt)
+			a.addWhole(it.Record.Whole, link.PersistedAt)
 		}
 	}
 	a.outcome.Stored += int(events)
@@ -308,6 +311,20 @@ func (a *application) addLetter(it *batch.Item, at time.Time) {
 	r.int(at.UnixMicro())
 }
 
+// addWhole adds the request that an event is a part of. The chain covers it by the digest in the header
+// that names the origin of the event.
+func (a *application) addWhole(w *hookgate.Whole, at time.Time) {
+	if w == nil || w == a.whole {
+		return
+	}
+	a.whole = w
+	r := &a.wholes
+	r.text(w.RequestID.String())
+	r.bytes(w.Body)
+	r.bytes(w.SHA256[:])
+	r.int(at.UnixMicro())
+}
+
 // seal adds the link and moves the head of the chain.
 func (a *application) seal(link *hookgate.Link, events, duplicates, letters int64) {
 	a.chain.seal(link, a.hash.Sum(), linkCounts{events: events, duplicates: duplicates, letters: letters})
@@ -329,6 +346,12 @@ func (a *application) statements() (writes []statement) {
 		if t.rows.len() > 0 {
 			writes = append(writes, t.rows.insert(t.table, t.columns))
 		}
+	}
+	if a.wholes.len() > 0 {
+		// The request may have been stored with another of its events.
+		whole := a.wholes.insert("webhook_request_bodies", "request_id, payload, sha256, stored_at")
+		whole.sql += " ON CONFLICT (request_id) DO NOTHING"
+		writes = append(writes, whole)
 	}
 	return append(writes, a.chain.statements()...)
 }

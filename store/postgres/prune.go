@@ -155,7 +155,8 @@ func (p *pruning) writes() ([]statement, error) {
 		writes = append(writes, p.change(p.step.Events, `WITH gone AS (DELETE FROM webhook_events WHERE id > $1 AND id <= $2
 				RETURNING `+prune.LineageColumns+`),
 			moved AS (INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at) SELECT gone.*, $3 FROM gone RETURNING 1)
-			SELECT count(*) FROM moved`, argInt(p.state.LastEvent), argInt(r.LastEvent), argInt(now)))
+			SELECT count(*) FROM moved`, argInt(p.state.LastEvent), argInt(r.LastEvent), argInt(now)),
+			numbered("DELETE FROM webhook_request_bodies WHERE "+prune.OldRequestBodies, []any{p.step.RequestBodiesBefore(), int64(p.limit)}))
 	}
 	writes = append(writes, p.removeLinks()...)
 	for i := range p.step.Checkpoints {

@@ -79,7 +79,9 @@ func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query s
 		condition, values := prefixCondition("message_id", f.MessageIDPrefix)
 		add(condition, values...)
 	}
-	if !f.RequestID.IsZero() {
+	if _, last, ok := f.RequestID.Parts(); ok {
+		add("request_id >= ? AND request_id <= ?", f.RequestID.String(), last.String())
+	} else if !f.RequestID.IsZero() {
 		add("request_id = ?", f.RequestID.String())
 	}
 	if f.BodyContains != "" {
@@ -257,6 +259,48 @@ func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.Re
 	}
 	return t.Only(id)
 }
+
+const partsQuery = `SELECT source, event_type, message_id, stage, metadata::text, timestamp, batch, request_id FROM webhook_audit_trail
+	WHERE request_id >= $1 AND request_id <= $2 ORDER BY request_id, batch, ordinal`
+
+// Parts implements hookgate.Reader.
+func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail, error) {
+	var t paging.Trace
+	args := []arg{argText(id.Part(0).String()), argText(id.Part(max - 1).String())}
+	err := s.read(ctx, statement{sql: partsQuery, args: args, row: func(r row) error {
+		request, err := hookgate.ParseRequestID(r.text(7))
+		if err != nil {
+			return err
+		}
+		identity := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: r.text(2)}
+		t.Add(request, identity, r.int(6), hookgate.TrailEntry{
+			Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5)),
+		})
+		return nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read events of request %s: %w", id, err)
+	}
+	return t.Trails, nil
+}
+
+// RequestBody implements hookgate.Reader.
+func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []byte, err error) {
+	found := false
+	err = s.read(ctx, statement{sql: requestBodyQuery, args: []arg{argText(id.String())}, row: func(r row) error {
+		found, body = true, r.bytes(0)
+		return nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read the body of request %s: %w", id, err)
+	}
+	if !found {
+		return nil, fmt.Errorf("the body of request %s: %w", id, hookgate.ErrNotFound)
+	}
+	return body, nil
+}
+
+const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = $1`
 
 // Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {

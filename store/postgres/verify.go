@@ -271,6 +271,15 @@ func scanPurge(r row, p *audit.Purge) int64 {
 	return p.ID
 }
 
+// RequestBody implements audit.Source.
+func (p *pages) RequestBody(requestID string) (body []byte, ok bool, err error) {
+	_, err = exchange(p.ctx, p.conn, []statement{{sql: requestBodyQuery, args: []arg{argText(requestID)}, row: func(r row) error {
+		body, ok = r.bytes(0), true
+		return nil
+	}}})
+	return body, ok, err
+}
+
 // Removals implements audit.Source.
 func (p *pages) Removals() (state prune.State, err error) {
 	err = prune.ErrNoState

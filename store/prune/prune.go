@@ -124,5 +124,9 @@ func (s *Step) Link(l Link) bool {
 // NoMoreLinks says that the last link that was offered is the last there is.
 func (s *Step) NoMoreLinks() { s.Cursor = 0 }
 
+// RequestBodiesBefore is the time before which requests must have been stored whose bodies go with
+// those of their events, in microseconds since 1970.
+func (s *Step) RequestBodiesBefore() int64 { return s.cutoffs.Events.UnixMicro() }
+
 // Idle reports whether there is nothing to remove.
 func (s *Step) Idle() bool { return s.Events == 0 && len(s.Links) == 0 }

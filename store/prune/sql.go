@@ -32,6 +32,16 @@ const (
 		OR (SELECT count(*) FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id WHERE p.batch = b.id) > 0)`
 )
 
+// OldRequestBodies is the condition on webhook_request_bodies b that all events which the request
+// carried are without their bodies, b being among the limit oldest rows that were stored before a
+// time. Its two parameters are marked by ? and stand for that time and the limit.
+const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_request_bodies b WHERE b.stored_at < ?
+		AND NOT EXISTS (SELECT 1 FROM webhook_events e
+			WHERE e.request_id >= b.request_id AND e.request_id <= substr(b.request_id, 1, 32) || 'ffff')
+		AND NOT EXISTS (SELECT 1 FROM webhook_dead_letters d
+			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff')
+		ORDER BY b.stored_at LIMIT ?)`
+
 // ErrNoState is for a store without its row of webhook_removals.
 var ErrNoState = errors.New("webhook_removals has no row: the schema is damaged")
 

@@ -55,6 +55,8 @@ type application struct {
 	parts       []part
 
 	lastEvent, lastRequest, lastBatch int64
+	// whole was stored last.
+	whole *hookgate.Whole
 }
 
 // part is what belongs to one partition, and so to one link.
@@ -182,7 +184,7 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 		p.events++
 		a.outcome.Stored++
 		a.hash.Add(&it.LinkEntry)
-		return nil
+		return a.storeWhole(it.Record.Whole)
 	}
 	holder, err := a.holderOf(d.Identity)
 	if err != nil || holder == d.RequestID.String() {
@@ -262,6 +264,24 @@ func (a *application) storeDead(p *part, it *batch.Item) error {
 	s.BindInt64(5, a.persistedAt.UnixMicro())
 	if err := sqlitedb.Run(s); err != nil {
 		return fmt.Errorf("store dead letter %s: %w", it.RequestID, err)
+	}
+	return a.storeWhole(it.Record.Whole)
+}
+
+// storeWhole keeps the request that an event is a part of, unless that has been done. The chain covers
+// it by the digest in the header that names the origin of the event.
+func (a *application) storeWhole(w *hookgate.Whole) error {
+	if w == nil || w == a.whole {
+		return nil
+	}
+	a.whole = w
+	s := a.stmts.whole
+	s.BindText(1, w.RequestID.String())
+	s.BindBytes(2, w.Body)
+	s.BindBytes(3, w.SHA256[:])
+	s.BindInt64(4, a.persistedAt.UnixMicro())
+	if err := sqlitedb.Run(s); err != nil {
+		return fmt.Errorf("store the body of request %s: %w", w.RequestID, err)
 	}
 	return nil
 }

@@ -50,6 +50,10 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 		if err := s.moveEvents(before.LastEvent, step.State.LastEvent, step.Events, now); err != nil {
 			return nil, err
 		}
+		if err := s.execute("DELETE FROM webhook_request_bodies WHERE "+prune.OldRequestBodies,
+			[]any{step.RequestBodiesBefore(), int64(limit)}, nil); err != nil {
+			return nil, fmt.Errorf("remove the bodies of requests: %w", err)
+		}
 	}
 	for i := range step.Links {
 		if err := s.removeLink(&step.Links[i]); err != nil {

@@ -76,7 +76,9 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 	if f.MessageID != "" {
 		add("message_id = ?", f.MessageID)
 	}
-	if !f.RequestID.IsZero() {
+	if _, last, ok := f.RequestID.Parts(); ok {
+		add("request_id >= ? AND request_id <= ?", f.RequestID.String(), last.String())
+	} else if !f.RequestID.IsZero() {
 		add("request_id = ?", f.RequestID.String())
 	}
 	if f.MessageIDPrefix != "" {
@@ -232,6 +234,48 @@ func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.Re
 	}
 	return t.Only(id)
 }
+
+const partsQuery = `SELECT source, event_type, message_id, stage, metadata, timestamp, batch, request_id FROM webhook_audit_trail
+	WHERE request_id >= ? AND request_id <= ? ORDER BY request_id, batch, ordinal`
+
+// Parts implements hookgate.Reader.
+func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail, error) {
+	var t paging.Trace
+	args := []any{id.Part(0).String(), id.Part(max - 1).String()}
+	err := s.query(ctx, partsQuery, args, func(row *sqlite.Stmt) error {
+		request, err := hookgate.ParseRequestID(row.ColumnText(7))
+		if err != nil {
+			return err
+		}
+		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: row.ColumnText(2)}
+		t.Add(request, identity, row.ColumnInt64(6), hookgate.TrailEntry{
+			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read events of request %s: %w", id, err)
+	}
+	return t.Trails, nil
+}
+
+// RequestBody implements hookgate.Reader.
+func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []byte, err error) {
+	found := false
+	err = s.query(ctx, requestBodyQuery, []any{id.String()}, func(row *sqlite.Stmt) error {
+		found, body = true, columnBytes(row, 0)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the body of request %s: %w", id, err)
+	}
+	if !found {
+		return nil, fmt.Errorf("the body of request %s: %w", id, hookgate.ErrNotFound)
+	}
+	return body, nil
+}
+
+const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = ?`
 
 // Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {

@@ -5,7 +5,7 @@ import "zombiezen.com/go/sqlite"
 // statements are those of the writer.
 type statements struct {
 	acquire, head, advance, lastIDs,
-	event, holder, request, deadLetter, batch *sqlite.Stmt
+	event, holder, request, deadLetter, whole, batch *sqlite.Stmt
 }
 
 func (s *statements) prepare(conn *sqlite.Conn) error {
@@ -31,6 +31,8 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 			replay_of, replayed_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING`},
 		{&s.deadLetter, `INSERT INTO webhook_dead_letters (id, request_id, payload, reason, dead_lettered_at) VALUES (?, ?, ?, ?, ?)`},
+		{&s.whole, `INSERT INTO webhook_request_bodies (request_id, payload, sha256, stored_at) VALUES (?, ?, ?, ?)
+			ON CONFLICT (request_id) DO NOTHING`},
 		{&s.batch, `INSERT INTO webhook_batches (id, partition, sequence, previous_hash, hash, events, requests, purges, worker,
 			processed_at, persisted_at, attempts, last_error, last_event, last_request)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},

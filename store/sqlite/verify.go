@@ -55,6 +55,10 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 type cursors struct {
 	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction, removals, checkpoints *sqlite.Stmt
 
+	// conn prepares wholes with the first request that carried several events: a store that an earlier release wrote has no such table.
+	conn   *sqlite.Conn
+	wholes *sqlite.Stmt
+
 	// link, purge, event and request are the rows that were returned last.
 	link           audit.Link
 	purge          audit.Purge
@@ -71,7 +75,7 @@ type entry struct {
 }
 
 func newCursors(conn *sqlite.Conn) (*cursors, error) {
-	c := &cursors{}
+	c := &cursors{conn: conn}
 	for _, p := range []struct {
 		to   **sqlite.Stmt
 		text string
@@ -199,6 +203,21 @@ func (c *cursors) Purge() (*audit.Purge, bool, error) {
 		Reason: row.ColumnText(4), PurgedAt: row.ColumnInt64(5),
 	}
 	return &c.purge, true, nil
+}
+
+// RequestBody implements audit.Source.
+func (c *cursors) RequestBody(requestID string) (body []byte, ok bool, err error) {
+	if c.wholes == nil {
+		if c.wholes, err = c.conn.Prepare(requestBodyQuery); err != nil {
+			return nil, false, err
+		}
+	}
+	defer c.wholes.Reset()
+	c.wholes.BindText(1, requestID)
+	if ok, err = c.wholes.Step(); err != nil || !ok {
+		return nil, false, err
+	}
+	return columnBytes(c.wholes, 0), true, nil
 }
 
 // scan reads the columns that events and requests share.

@@ -51,6 +51,7 @@ const withoutTriggers = `
 	DROP TRIGGER webhook_requests_no_update; DROP TRIGGER webhook_requests_no_delete;
 	DROP TRIGGER webhook_batches_no_update; DROP TRIGGER webhook_batches_no_delete;
 	DROP TRIGGER webhook_dead_letters_no_update; DROP TRIGGER webhook_dead_letters_no_delete;
+	DROP TRIGGER webhook_request_bodies_no_update; DROP TRIGGER webhook_request_bodies_no_delete;
 	DROP TRIGGER webhook_purges_no_update; DROP TRIGGER webhook_purges_no_delete;
 	DROP TRIGGER webhook_removed_events_no_update; DROP TRIGGER webhook_removed_events_no_delete;
 	DROP TRIGGER webhook_removals_no_insert; DROP TRIGGER webhook_removals_no_update; DROP TRIGGER webhook_removals_no_delete;

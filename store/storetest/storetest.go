@@ -107,6 +107,8 @@ func Run(t *testing.T, b Backend) {
 		{"Pages", testPages},
 		{"Search", testSearch},
 		{"SearchIsPatient", testSearchIsPatient},
+		{"RequestOfSeveralEvents", testParts},
+		{"PruneRequestBodies", testPruneRequestBodies},
 		{"Tail", testTail},
 		{"Cursors", testCursors},
 		{"Request", testRequest},

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,6 +60,11 @@ func Fill(t TB, s Filler) {
 				if n == 2 {
 					r.ReplayOf, r.ReplayedAt = hookgate.RequestID{2}, r.ReceivedAt.Add(time.Hour)
 				}
+				if n == 1 && round == 0 {
+					r.Whole = &hookgate.Whole{RequestID: r.RequestID.WithoutPart(), Body: r.Body, SHA256: sha256.Sum256(r.Body)}
+					origin := hookgate.Origin{RequestID: r.Whole.RequestID, Part: 1, Parts: 2, SHA256: r.Whole.SHA256}
+					r.Headers = append(r.Headers, origin.Header())
+				}
 				b.Records = append(b.Records, r)
 			}
 			duplicate := Sample(p, round*10)
@@ -111,6 +117,8 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"request removed", "DELETE FROM webhook_requests WHERE id = 1", "partition 0, link 1 (batch 1): has 1 duplicates and dead letters, and was sealed with 2"},
 		{"dead letter removed", "DELETE FROM webhook_dead_letters WHERE id = 2", "partition 0, link 1 (batch 1)"},
 		{"dead letter added", "INSERT INTO webhook_dead_letters VALUES (99, 'x', " + literal("") + ", 'r', 1)", "6 dead letters are stored, and 6 requests tell of one, 1 of them purged"},
+		{"request body removed", "DELETE FROM webhook_request_bodies", "partition 0, link 1 (batch 1): the body of request"},
+		{"request body changed", "UPDATE webhook_request_bodies SET payload = " + literal("61"), "partition 0, link 1 (batch 1): the body of request"},
 		{"purge removed", "DELETE FROM webhook_purges", "partition 0, link 3 (batch 5): the dead letter of request"},
 		{"purge forged", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
 			"INSERT INTO webhook_purges SELECT 2, request_id, 'ops', 'forged', 1, 7 FROM webhook_requests WHERE id = 2", "partition 0, link 4 (batch 7)"},

@@ -1,0 +1,59 @@
+package queuetest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/hookgate/hookgate"
+)
+
+// testParts: a request of several events is one record, which comes back with its parts, and a
+// duplicate if all of its events repeat, in whatever bytes. A duplicate has its parts and no body.
+func testParts(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 8})
+	several := func(body string, ids ...string) *hookgate.Delivery {
+		d := delivery("k", 1)
+		d.RequestID = d.RequestID.WithoutPart()
+		d.Body = []byte(body)
+		var parts []hookgate.Part
+		for i, id := range ids {
+			parts = append(parts, hookgate.Part{EventType: "t", MessageID: id, OrderingKey: id, Sequence: hookgate.NoSequence, Start: i, End: i + 1})
+		}
+		d.SetParts("several", parts)
+		return d
+	}
+	first, other, again := several("12", "1", "2"), several("13", "1", "3"), several("xy", "1", "2")
+	for _, d := range []*hookgate.Delivery{first, other} {
+		if r := mustAppend(t, q, d); r.Duplicate() || r.Partition != hookgate.Partition("several", 8) {
+			t.Errorf("receipt is %+v, want a first delivery in the partition of the source", r)
+		}
+	}
+	if r := mustAppend(t, q, again); r.DuplicateOf != first.RequestID {
+		t.Errorf("a repetition of all events is a duplicate of %s, want %s", r.DuplicateOf, first.RequestID)
+	}
+	if r := mustAppend(t, q, first); r.Duplicate() {
+		t.Errorf("this very delivery, whose first outcome was unknown, is a duplicate of %s", r.DuplicateOf)
+	}
+	var got []string
+	c := mustConsume(t, q)
+	records := mustNext(t, c, 3)
+	for i := range records {
+		events, err := records[i].Split()
+		if err != nil {
+			t.Fatalf("split record %d: %v", i, err)
+		}
+		for _, e := range events {
+			line := fmt.Sprintf("%s %q", e.MessageID, e.Body)
+			if e.DuplicateOf == first.RequestID.Part(len(got)%2) {
+				line += " duplicate"
+			}
+			got = append(got, line)
+		}
+	}
+	want := `[1 "1" 2 "2" 1 "1" 3 "3" 1 "" duplicate 2 "" duplicate]`
+	if fmt.Sprint(got) != want {
+		t.Errorf("records carry %v, want %s", got, want)
+	}
+	mustCommit(t, c, records)
+	mustBeEmpty(t, c)
+}

@@ -1,0 +1,228 @@
+package hookgate
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// MaxParts is the largest number of events that one request can carry.
+const MaxParts = 10_000
+
+// Part is one event of a request that carries several. The queue keeps such a request as one
+// Delivery, in one atomic step; a worker divides it with Record.Split when it stores it.
+type Part struct {
+	EventType, MessageID, OrderingKey string
+	// Sequence is the sender's own number, or NoSequence.
+	Sequence int64
+	// Start and End say where the event's bytes are in the request's body. If the body is
+	// compressed, they count in what it unpacks to.
+	Start, End int
+}
+
+// AppendPart appends the encoded form of p, as Delivery.Parts holds it: Start, End and Sequence as
+// varints, then event type, message id and ordering key, each behind its length as a varint.
+func AppendPart(parts []byte, p Part) []byte {
+	parts = binary.AppendUvarint(parts, uint64(p.Start))
+	parts = binary.AppendUvarint(parts, uint64(p.End))
+	parts = binary.AppendVarint(parts, p.Sequence)
+	for _, s := range [...]string{p.EventType, p.MessageID, p.OrderingKey} {
+		parts = binary.AppendUvarint(parts, uint64(len(s)))
+		parts = append(parts, s...)
+	}
+	return parts
+}
+
+var errParts = errors.New("the list of the request's events does not parse")
+
+// ParseParts reads what AppendPart wrote.
+func ParseParts(data []byte) (parts []Part, err error) {
+	number := func() uint64 {
+		n, size := binary.Uvarint(data)
+		if size <= 0 || n > math.MaxInt32 {
+			err = errParts
+			return 0
+		}
+		data = data[size:]
+		return n
+	}
+	text := func() string {
+		n := number()
+		if n > uint64(len(data)) {
+			err = errParts
+			return ""
+		}
+		s := string(data[:n])
+		data = data[n:]
+		return s
+	}
+	for len(data) > 0 {
+		p := Part{Start: int(number()), End: int(number())}
+		sequence, size := binary.Varint(data)
+		if size <= 0 {
+			return nil, errParts
+		}
+		p.Sequence, data = sequence, data[size:]
+		p.EventType, p.MessageID, p.OrderingKey = text(), text(), text()
+		if err != nil || p.Start > p.End || len(parts) == MaxParts {
+			return nil, errParts
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+// SetParts makes d a request that carries parts, of which there is at least one. All events of a
+// source that divides its requests share the source's name as the ordering key of the queue, and so
+// one partition: the order of each key holds within the source.
+//
+// The request is claimed by the identities of its events, in their order: it is a repetition if
+// all of them repeat. The store recognises single events that come again in another request.
+func (d *Delivery) SetParts(source string, parts []Part) {
+	d.Parts = d.Parts[:0]
+	for _, p := range parts {
+		d.Parts = AppendPart(d.Parts, p)
+	}
+	d.OrderingKey, d.Sequence = source, NoSequence
+	if len(parts) == 1 {
+		d.Identity = Identity{source, parts[0].EventType, parts[0].MessageID}
+		return
+	}
+	sum := sha256.New()
+	var room [2 * binary.MaxVarintLen64]byte
+	for _, p := range parts {
+		b := binary.AppendUvarint(room[:0], uint64(len(p.EventType)))
+		sum.Write(binary.AppendUvarint(b, uint64(len(p.MessageID))))
+		io.WriteString(sum, p.EventType)
+		io.WriteString(sum, p.MessageID)
+	}
+	d.Identity = Identity{source, "batch", hex.EncodeToString(sum.Sum(nil))}
+}
+
+// Whole is a request that carried several events, with its exact bytes.
+type Whole struct {
+	RequestID RequestID
+	Body      []byte
+	SHA256    [32]byte
+}
+
+// Split returns the events that r carries: r alone if its Parts are empty. Each event has the
+// request's partition, position and lease. If there are several, each has a request id of its own
+// (see RequestID.Part), a header that names its origin, and the Whole that it is a part of.
+//
+// An error means that r cannot be divided; it must be dead-lettered as it is.
+func (r *Record) Split() ([]Record, error) {
+	if len(r.Parts) == 0 {
+		return []Record{*r}, nil
+	}
+	parts, err := ParseParts(r.Parts)
+	if err != nil {
+		return nil, err
+	}
+	content, headers, err := r.unpacked(parts)
+	if err != nil {
+		return nil, err
+	}
+	duplicate := !r.DuplicateOf.IsZero()
+	var whole *Whole
+	if len(parts) > 1 && !duplicate {
+		whole = &Whole{r.RequestID, r.Body, sha256.Sum256(r.Body)}
+	}
+	all := make([]Record, len(parts))
+	for i, p := range parts {
+		e := *r
+		e.Parts, e.Body, e.Whole, e.Headers = nil, nil, whole, headers
+		e.EventType, e.MessageID, e.OrderingKey, e.Sequence = p.EventType, p.MessageID, p.OrderingKey, p.Sequence
+		if !duplicate {
+			e.Body = content[p.Start:p.End:p.End]
+		}
+		if len(parts) > 1 {
+			e.RequestID = r.RequestID.Part(i)
+			if duplicate {
+				e.DuplicateOf = r.DuplicateOf.Part(i)
+			} else {
+				origin := Origin{r.RequestID, i + 1, len(parts), whole.SHA256}
+				e.Headers = append(slices.Clip(headers), origin.Header())
+			}
+		}
+		all[i] = e
+	}
+	return all, nil
+}
+
+// unpacked returns the body without its compression, as far as the parts reach, and the headers
+// without the one that tells of it. A part that is the whole body is kept as it came.
+func (r *Record) unpacked(parts []Part) (content []byte, headers []Header, err error) {
+	end := 0
+	for _, p := range parts {
+		end = max(end, p.End)
+	}
+	packed := slices.IndexFunc(r.Headers, func(h Header) bool { return h.Name == "Content-Encoding" })
+	switch {
+	case !r.DuplicateOf.IsZero():
+		return nil, r.Headers, nil
+	case packed < 0 || len(parts) == 1:
+		if end > len(r.Body) {
+			return nil, nil, errParts
+		}
+		return r.Body, r.Headers, nil
+	}
+	unpacking, err := gzip.NewReader(bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, nil, fmt.Errorf("unpack the request's body: %w", err)
+	}
+	content, err = io.ReadAll(io.LimitReader(unpacking, int64(end)))
+	if err != nil || len(content) < end {
+		return nil, nil, fmt.Errorf("unpack the request's body: %d bytes of %d: %w", len(content), end, err)
+	}
+	return content, slices.Delete(slices.Clone(r.Headers), packed, packed+1), nil
+}
+
+// OriginHeader names the header that is kept with each event of a request that carried several. No
+// source can keep a header of this name that its sender sent.
+const OriginHeader = "Hookgate-Request"
+
+// Origin says which request an event came in, if that carried several.
+type Origin struct {
+	RequestID RequestID
+	// Part is the event's number, from 1 to Parts.
+	Part, Parts int
+	// SHA256 is the digest of the request's body.
+	SHA256 [32]byte
+}
+
+// Header returns the header that names the origin.
+func (o Origin) Header() Header {
+	return Header{OriginHeader, fmt.Sprintf("%s part=%d/%d sha256=%x", o.RequestID, o.Part, o.Parts, o.SHA256)}
+}
+
+// OriginOf returns the origin that the headers of an event name; false if they name none.
+func OriginOf(headers []Header) (o Origin, ok bool) {
+	for _, h := range headers {
+		if h.Name != OriginHeader {
+			continue
+		}
+		fields := strings.Split(h.Value, " ")
+		if len(fields) != 3 {
+			return o, false
+		}
+		part, parts, _ := strings.Cut(strings.TrimPrefix(fields[1], "part="), "/")
+		var errs [4]error
+		o.RequestID, errs[0] = ParseRequestID(fields[0])
+		o.Part, errs[1] = strconv.Atoi(part)
+		o.Parts, errs[2] = strconv.Atoi(parts)
+		sum, err := hex.DecodeString(strings.TrimPrefix(fields[2], "sha256="))
+		errs[3] = err
+		return o, errors.Join(errs[:]...) == nil && copy(o.SHA256[:], sum) == len(o.SHA256)
+	}
+	return o, false
+}
