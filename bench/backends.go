@@ -88,6 +88,8 @@ func (b *backends) client() (rueidis.Client, error) {
 
 func (b *backends) url() string { return b.postgres.URL(b.database) }
 
+func (b *backends) tablesURL() string { return b.postgres.TablesURL(b.database) }
+
 func (b *backends) env() []string {
 	return []string{"REDIS_URL=redis://" + b.address(), "DB_URL=" + b.url()}
 }

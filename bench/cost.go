@@ -100,7 +100,7 @@ func inFile(name, statement string) func(context.Context, *stand) error {
 // inDatabase runs a statement in PostgreSQL.
 func inDatabase(statement string) func(context.Context, *stand) error {
 	return func(ctx context.Context, st *stand) error {
-		conn, err := pgx.Connect(ctx, st.backends.url())
+		conn, err := pgx.Connect(ctx, st.backends.tablesURL())
 		if err != nil {
 			return err
 		}

@@ -193,7 +193,7 @@ func (b *backends) info(ctx context.Context, section string) (string, error) {
 
 // settle has both do now what they would do some time after a filling, and tells how large the events are, in bytes.
 func (b *backends) settle(ctx context.Context, sizes func(table, indexes int64)) error {
-	conn, err := pgx.Connect(ctx, b.url())
+	conn, err := pgx.Connect(ctx, b.tablesURL())
 	if err != nil {
 		return err
 	}

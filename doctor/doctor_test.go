@@ -117,7 +117,7 @@ func TestPostgresSetWrongly(t *testing.T) {
 	})
 	db.Migrates, db.Pool, db.Processes = true, 15, 1
 	mustFind(t, examine(t, Config{Postgres: db}), "postgres", map[string]Level{"migrations": Advice, "max_connections": Advice})
-	if err := postgres.Migrate(t.Context(), db.URL); err != nil {
+	if err := postgres.Migrate(t.Context(), db.URL, ""); err != nil {
 		t.Fatal(err)
 	}
 	db.Pool = 5

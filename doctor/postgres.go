@@ -11,6 +11,8 @@ import (
 // Postgres is the store's database.
 type Postgres struct {
 	URL string
+	// Schema is that of the tables.
+	Schema string
 	// Pool is the connections of a process at most, and Processes how many of them there are to be.
 	Pool, Processes int
 	// Migrates says that serve brings the schema up to date.
@@ -25,7 +27,7 @@ const (
 )
 
 func (c Postgres) examine(ctx context.Context, a area) error {
-	i, err := postgres.Inspect(ctx, c.URL)
+	i, err := postgres.Inspect(ctx, c.URL, c.Schema)
 	if err != nil {
 		return err
 	}
@@ -40,6 +42,7 @@ func (c Postgres) examine(ctx context.Context, a area) error {
 	durability(a, i.Settings)
 	c.connections(a, &i)
 	buffers(a, i.Settings["shared_buffers"])
+	c.schema(a, &i)
 	c.migrations(a, i.Migrations)
 	a.ok("size", size(i.Size)+"; the free space of its disk is not visible from here")
 	a.skew(i.Skew, i.RoundTrip)
@@ -93,6 +96,18 @@ func buffers(a area, s postgres.Setting) {
 			" message ids are random places in an index, which should stay in memory")
 	} else {
 		a.ok("shared_buffers", size(bytes))
+	}
+}
+
+func (c Postgres) schema(a area, i *postgres.Inspection) {
+	switch {
+	case i.Other != "":
+		a.add(Warning, "schema", fmt.Sprintf("%s is used, and %s has tables of hookgate too", i.Schema, i.Other), "one",
+			"find out which gate stores in "+i.Other+": an older hookgate does, and its events are not visible here")
+	case c.Schema != "" && i.Schema != c.Schema:
+		a.ok("schema", fmt.Sprintf("%s, where an older hookgate made the tables (database.schema is %s)", i.Schema, c.Schema))
+	default:
+		a.ok("schema", i.Schema)
 	}
 }
 

@@ -91,7 +91,7 @@ func auditProgress() func(audit.Audit) {
 // verify verifies the store that the configuration names.
 func verify(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
 	if c.Database.URL != "" {
-		return postgres.Verify(ctx, c.Database.URL, progress)
+		return postgres.Verify(ctx, c.Database.URL, c.Database.Schema, progress)
 	}
 	path := c.DataDir.storeFile()
 	if _, err := os.Stat(path); err != nil {

@@ -343,10 +343,10 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate", "up"); code != 0 {
 					return fmt.Errorf("migrate up ended with %d: %s", code, errs)
 				}
-				return cluster.Exec(t.Context(), database, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
+				return cluster.Exec(t.Context(), database, "INSERT INTO hookgate.webhook_schema_versions VALUES (99999, 'more')")
 			},
 			func(database string) error {
-				return cluster.Exec(t.Context(), database, "DELETE FROM goose_db_version WHERE version_id = 99999")
+				return cluster.Exec(t.Context(), database, "DELETE FROM hookgate.webhook_schema_versions WHERE version = 99999")
 			},
 			"newer than this hookgate",
 		},
@@ -372,7 +372,7 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			if status, body := g.request(http.MethodGet, "/api/events", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, test.told) {
 				t.Errorf("a read is answered %d %s", status, body)
 			}
-			if !strings.Contains(g.logs.String(), "its schema has version") {
+			if !strings.Contains(g.logs.String(), "its schema hookgate has version") {
 				t.Errorf("the log does not tell of the schema:\n%s", tail(g.logs.String()))
 			}
 			if err := test.mend(database); err != nil {

@@ -219,6 +219,7 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 func postgresConfigOf(c config) postgres.Config {
 	return postgres.Config{
 		URL:              c.Database.URL,
+		Schema:           c.Database.Schema,
 		MaxConns:         c.Database.MaxConnections,
 		ConnectTimeout:   c.Database.ConnectTimeout,
 		StatementTimeout: c.Database.StatementTimeout,

@@ -20,6 +20,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/store/postgres"
 )
 
 // config is everything that can be set. docs/configuration.md describes it to users; a test compares
@@ -137,6 +138,7 @@ type spoolConfig struct {
 // databaseConfig is used if URL is set.
 type databaseConfig struct {
 	URL              string        `koanf:"url"`
+	Schema           string        `koanf:"schema"`
 	MaxConnections   int           `koanf:"max_connections"`
 	ConnectTimeout   time.Duration `koanf:"connect_timeout"`
 	StatementTimeout time.Duration `koanf:"statement_timeout"`
@@ -196,7 +198,7 @@ func defaultConfig() config {
 		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 8 << 20, ClaimFilter: 16 << 20},
 		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
 		Spool:    spoolConfig{HighWater: 100_000},
-		Database: databaseConfig{MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
+		Database: databaseConfig{Schema: postgres.DefaultSchema, MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
 			Min:          1,
@@ -422,6 +424,10 @@ func (c config) check() error {
 		return fmt.Errorf("role %s needs redis.url and database.url: what processes share must not lie in a data directory", c.Role)
 	case c.Failover != failoverOn && c.Failover != failoverOff:
 		return fmt.Errorf("failover %q is neither %s nor %s", c.Failover, failoverOn, failoverOff)
+	case c.Database.Schema == "":
+		return errors.New("database.schema is empty")
+	case postgres.CheckSchema(c.Database.Schema) != nil:
+		return fmt.Errorf("database.schema: %w", postgres.CheckSchema(c.Database.Schema))
 	case c.Redis.Prefix == "":
 		return errors.New("redis.prefix is empty")
 	case c.Queue.Partitions > 4096:

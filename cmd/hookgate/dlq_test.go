@@ -78,8 +78,8 @@ func eachWard(t *testing.T, test func(*ward)) {
 		}
 		test(&ward{
 			t: t, gates: []*gate{s.start(roleIngest), s.start(roleWorker)},
-			poison: execute("ALTER TABLE webhook_events ADD CONSTRAINT poisoned CHECK (message_id NOT LIKE 'bad%') NOT VALID"),
-			cure:   execute("ALTER TABLE webhook_events DROP CONSTRAINT poisoned"),
+			poison: execute("ALTER TABLE hookgate.webhook_events ADD CONSTRAINT poisoned CHECK (message_id NOT LIKE 'bad%') NOT VALID"),
+			cure:   execute("ALTER TABLE hookgate.webhook_events DROP CONSTRAINT poisoned"),
 			restart: func(g *gate) *gate {
 				return startGate(t, startOptions{dir: g.dir, listen: strings.TrimPrefix(g.url, "http://"), env: s.env(), args: []string{"--role", roleIngest}})
 			},

@@ -96,7 +96,7 @@ func doctorConfigOf(c config, rate float64, processes int) doctor.Config {
 		Redis: doctor.Redis{
 			URL: c.Redis.URL, Prefix: c.Redis.Prefix, ClaimTTL: c.Queue.ClaimTTL, Rate: rate, HighWater: c.Queue.HighWater, RecordBytes: usualRecord,
 		},
-		Postgres: doctor.Postgres{URL: c.Database.URL, Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
+		Postgres: doctor.Postgres{URL: c.Database.URL, Schema: c.Database.Schema, Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
 	}
 	switch {
 	case c.Redis.URL != "" && c.Failover == failoverOff:

@@ -110,7 +110,7 @@ func TestBreaker(t *testing.T) {
 		return strings.Contains(body, `"next"`)
 	})
 
-	conn, err := pgx.Connect(t.Context(), cluster.URL(database))
+	conn, err := pgx.Connect(t.Context(), cluster.TablesURL(database))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ serve does so by itself when it starts, unless database.migrate is false.`,
 				if err != nil {
 					return err
 				}
-				return postgres.Migrate(cmd.Context(), c)
+				return postgres.Migrate(cmd.Context(), c.URL, c.Schema)
 			},
 		},
 		&cobra.Command{
@@ -39,7 +39,7 @@ serve does so by itself when it starts, unless database.migrate is false.`,
 				if err != nil {
 					return err
 				}
-				all, err := postgres.MigrationStatus(cmd.Context(), c)
+				all, err := postgres.MigrationStatus(cmd.Context(), c.URL, c.Schema)
 				if err != nil {
 					return err
 				}
@@ -59,14 +59,14 @@ serve does so by itself when it starts, unless database.migrate is false.`,
 	return cmd
 }
 
-// databaseOf returns the URL of the configured database.
-func databaseOf() (string, error) {
+// databaseOf returns the configured database.
+func databaseOf() (databaseConfig, error) {
 	c, err := loadConfig(os.Environ(), map[string]any{})
 	if err != nil {
-		return "", err
+		return databaseConfig{}, err
 	}
 	if c.Database.URL == "" {
-		return "", errors.New("no database: set DB_URL, or database.url in hookgate.yaml")
+		return databaseConfig{}, errors.New("no database: set DB_URL, or database.url in hookgate.yaml")
 	}
-	return c.Database.URL, nil
+	return c.Database, nil
 }

@@ -22,6 +22,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 	_ "modernc.org/sqlite"             // the driver sqlite
 
+	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -146,7 +147,7 @@ func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
 	driver, source := "sqlite", "file:"+filepath.Join(g.dir, "store.db")+"?mode=ro"
 	for _, setting := range g.env {
 		if url, ok := strings.CutPrefix(setting, "DB_URL="); ok {
-			driver, source = "pgx", url
+			driver, source = "pgx", pgtest.InSchema(url, "hookgate")
 		}
 	}
 	db, err := sql.Open(driver, source)

@@ -68,7 +68,7 @@ func TestRetention(t *testing.T) {
 		}
 		bury(t, s)
 		testRetention(t, startOptions{env: []string{"DB_URL=" + c.URL(name)}}, func(script string) error {
-			conn, err := pgx.Connect(context.Background(), c.URL(name))
+			conn, err := pgx.Connect(context.Background(), c.TablesURL(name))
 			if err != nil {
 				return err
 			}

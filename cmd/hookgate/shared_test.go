@@ -348,7 +348,7 @@ func TestPoison(t *testing.T) {
 	s := newShared(t)
 	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
 	ingest.await("the tables are there", func() bool { return ingest.health().Status == "ok" })
-	if err := s.postgres.Exec(t.Context(), s.database, "ALTER TABLE webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
+	if err := s.postgres.Exec(t.Context(), s.database, "ALTER TABLE hookgate.webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 100 {

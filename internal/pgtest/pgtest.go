@@ -34,8 +34,9 @@ import (
 	"github.com/hookgate/hookgate/internal/certtest"
 )
 
-// superuser is that of a cluster; it needs no password.
-const superuser = "hookgate"
+// superuser is that of a cluster; it needs no password. Its name is not that of a schema, which would be in its
+// search path.
+const superuser = "tester"
 
 // startTime and stopTime are how long a server may take to start and to stop.
 const startTime, stopTime = 60 * time.Second, 30 * time.Second
@@ -156,6 +157,13 @@ func (c *Cluster) Close() error { return errors.Join(c.Stop(), os.RemoveAll(c.di
 
 // URL returns the address of a database.
 func (c *Cluster) URL(database string) string { return address(c.port, database) }
+
+// TablesURL returns the address of a database for a session that finds the tables of a store by
+// their plain names. The store itself must find them without such help.
+func (c *Cluster) TablesURL(database string) string { return InSchema(c.URL(database), "hookgate") }
+
+// InSchema returns the address url for a session whose search path is a schema.
+func InSchema(url, schema string) string { return url + "&search_path=" + schema }
 
 // NewDatabase creates an empty database and returns its name. Its default collation sorts as people do, so that what has
 // to compare byte by byte must ask for it.

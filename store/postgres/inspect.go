@@ -26,6 +26,9 @@ type Inspection struct {
 	Pooled bool
 	// Size is that of the database in bytes.
 	Size int64
+	// Schema holds the tables, or is where they will be. Other is a second schema in which a release
+	// before DefaultSchema would find tables of its own; empty if there is none.
+	Schema, Other string
 	// Migrations are those of the schema, those missing too.
 	Migrations []Migration
 	// Skew is how far its clock is ahead of this machine's, give or take half a round trip.
@@ -37,34 +40,42 @@ type Setting struct{ Value, Unit string }
 
 var inspected = []string{"max_connections", "superuser_reserved_connections", "synchronous_commit", "fsync", "full_page_writes", "shared_buffers"}
 
-// Inspect asks the database at url what it is. It changes nothing.
-func Inspect(ctx context.Context, url string) (i Inspection, err error) {
+// Inspect asks the database at url what it is and what a schema of it holds. It changes nothing.
+func Inspect(ctx context.Context, url, schema string) (i Inspection, err error) {
 	config, err := parseURL(url)
 	if err != nil {
 		return i, fmt.Errorf("inspect store: %w", err) // the error shows no password
 	}
 	i.Target = targetOf(config)
-	if err := i.inspect(ctx, config); err != nil {
+	err = connected(ctx, config, func(conn *pgx.Conn) error {
+		if err := i.inspect(ctx, conn); err != nil {
+			return err
+		}
+		return i.inspectTables(ctx, conn, schema)
+	})
+	if err != nil {
 		return i, fmt.Errorf("inspect store %s: %w", i.Target, err)
-	}
-	m := newMigrator(config)
-	defer m.db.Close()
-	if i.Migrations, err = m.status(ctx); err != nil {
-		return i, fmt.Errorf("read migrations of %s: %w", i.Target, err)
 	}
 	return i, nil
 }
 
-func (i *Inspection) inspect(ctx context.Context, config *pgx.ConnConfig) error {
-	conn, err := pgx.ConnectConfig(ctx, config)
+func (i *Inspection) inspectTables(ctx context.Context, conn *pgx.Conn, wanted string) error {
+	in, err := find(ctx, conn, wanted)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-		defer cancel()
-		_ = conn.Close(closing) // nothing was written
-	}()
+	i.Schema = in.schema
+	if err := conn.QueryRow(ctx, `SELECT coalesce((SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.oid = to_regclass('webhook_counters') AND n.nspname <> $1), '')`, in.schema).Scan(&i.Other); err != nil {
+		return err
+	}
+	if i.Migrations, err = migrationStatus(in); err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	return nil
+}
+
+func (i *Inspection) inspect(ctx context.Context, conn *pgx.Conn) error {
 	var clock, backend int64
 	sent := time.Now()
 	if err := conn.QueryRow(ctx, "SELECT "+databaseNow).Scan(&clock); err != nil {

@@ -2,16 +2,19 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
 	"github.com/hookgate/hookgate/store/migrations"
 )
@@ -19,11 +22,18 @@ import (
 // schema is what prepareSchema brings a database to; tests have others.
 var schema = migrations.Postgres
 
+// migrationLock is the key of the advisory lock that a migrating process holds: "hookgate" in
+// ASCII. Releases that kept their tables in public take the same one.
+const migrationLock = 0x686f6f6b67617465
+
 const (
-	// migrationLock is the key of the advisory lock that whoever migrates holds: "hookgate" in ASCII.
-	migrationLock = 0x686f6f6b67617465
-	// migrationPoll is how often those that wait for it ask.
-	migrationPoll = 50 * time.Millisecond
+	// versionTable lists the migrations that were applied, in the schema of the tables.
+	versionTable = "webhook_schema_versions"
+	// gooseTable did so in releases that kept their tables in public. Other programs use a table of
+	// this name too, so its rows are read once, and only those that such a release can have written.
+	gooseTable = "goose_db_version"
+	// lastGooseVersion is the last migration that such a release had.
+	lastGooseVersion = 4
 )
 
 // Migration is a version of the schema.
@@ -35,29 +45,36 @@ type Migration struct {
 	AppliedAt time.Time
 }
 
-// Migrate brings the schema of the database at url up to date. Several may do that at once. A schema that is newer than
-// this program is an error.
-func Migrate(ctx context.Context, url string) error {
+// Migrate brings the tables in a schema of the database at url up to date. An empty schema is
+// DefaultSchema. Several processes may do that at once. Tables that are newer than this program
+// are an error.
+func Migrate(ctx context.Context, url, schema string) error {
 	config, err := parseURL(url)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	if err := prepareSchema(ctx, config, false); err != nil {
+	if _, err := prepareSchema(ctx, config, schema, false); err != nil {
 		return fmt.Errorf("migrate %s: %w", targetOf(config), err)
 	}
 	return nil
 }
 
-// MigrationStatus returns the migrations that this program knows, oldest first, and any that only the database at url
-// does. It changes nothing.
-func MigrationStatus(ctx context.Context, url string) ([]Migration, error) {
+// MigrationStatus returns the migrations that this program knows, oldest first, and any that only
+// the database at url does. It changes nothing.
+func MigrationStatus(ctx context.Context, url, schema string) ([]Migration, error) {
 	config, err := parseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	m := newMigrator(config)
-	defer m.db.Close()
-	all, err := m.status(ctx)
+	var all []Migration
+	err = connected(ctx, config, func(conn *pgx.Conn) error {
+		found, err := find(ctx, conn, schema)
+		if err != nil {
+			return err
+		}
+		all, err = migrationStatus(found)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read migrations of %s: %w", targetOf(config), err)
 	}
@@ -73,119 +90,238 @@ func parseURL(url string) (*pgx.ConnConfig, error) {
 	return config.ConnConfig, nil
 }
 
-// prepareSchema migrates, or with checkOnly demands that there is nothing to migrate.
-func prepareSchema(ctx context.Context, config *pgx.ConnConfig, checkOnly bool) error {
-	m := newMigrator(config)
-	defer m.db.Close()
-	provider, err := goose.NewProvider(goose.DialectPostgres, m.db, schema())
+// connected runs f with a connection of its own.
+func connected(ctx context.Context, config *pgx.ConnConfig, f func(*pgx.Conn) error) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
+		return err
 	}
-	sources := provider.ListSources()
-	known := sources[len(sources)-1].Version
-	for {
-		applied, err := m.applied(ctx)
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = conn.Close(closing) // what f wrote is committed
+	}()
+	return f(conn)
+}
+
+// prepareSchema brings the tables up to date, or with checkOnly demands that they are, and returns
+// the schema that holds them.
+func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string, checkOnly bool) (in string, err error) {
+	names, err := migrationNames()
+	if err != nil {
+		return "", err
+	}
+	err = connected(ctx, config, func(conn *pgx.Conn) error {
+		// Most starts have nothing to migrate. They take no lock, so that they wait for nobody.
+		found, err := find(ctx, conn, wanted)
 		if err != nil {
-			return fmt.Errorf("read schema version: %w", err)
-		}
-		have := int64(0)
-		for version := range applied {
-			have = max(have, version)
-		}
-		switch {
-		case have > known:
-			return unfit(reasonNewer,
-				fmt.Errorf("its schema has version %d and this program knows %d: it was made by a newer hookgate; start that one", have, known))
-		case have == known:
-			return nil
-		case checkOnly:
-			return unfit(reasonOlder, fmt.Errorf("its schema has version %d and this program needs %d: run the migrations first", have, known))
-		}
-		if done, err := m.up(ctx, provider); done || err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for another process that migrates: %w", ctx.Err())
-		case <-time.After(migrationPoll):
+		in = found.schema
+		missing, err := found.missing(names)
+		switch {
+		case err != nil || len(missing) == 0:
+			return err
+		case checkOnly:
+			return unfit(reasonOlder, fmt.Errorf("its schema %s has version %d and this program needs %d: run the migrations first",
+				found.schema, found.version(), names[len(names)-1].Version))
+		}
+		in, err = migrate(ctx, conn, wanted, names)
+		return err
+	})
+	return in, err
+}
+
+// migrate applies what is missing in one transaction, one process at a time: a crash leaves all of
+// it or nothing. It changes no setting of the session, which may be a pooler's.
+func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migration) (in string, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
+			return fmt.Errorf("wait for another process that migrates: %w", err)
+		}
+		found, err := find(ctx, tx, wanted) // again: another process may have migrated
+		if err != nil {
+			return err
+		}
+		in = found.schema
+		missing, err := found.missing(names)
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		if err := found.create(ctx, tx); err != nil {
+			return err
+		}
+		for _, m := range missing {
+			text, err := fs.ReadFile(schema(), m.Name)
+			if err != nil {
+				return fmt.Errorf("read migration: %w", err)
+			}
+			// Without parameters the simple protocol is used: a migration holds several statements.
+			if _, err := tx.Conn().PgConn().Exec(ctx, string(text)).ReadAll(); err != nil {
+				return fmt.Errorf("apply migration %s: %w", m.Name, err)
+			}
+			if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" (version, name) VALUES ($1, $2)", m.Version, m.Name); err != nil {
+				return fmt.Errorf("apply migration %s: %w", m.Name, err)
+			}
+		}
+		if !found.goose {
+			return nil
+		}
+		// A release that reads only the other table must see that the tables are too new for it.
+		_, err = tx.Exec(ctx, "INSERT INTO "+gooseTable+" (version_id, is_applied) VALUES ($1, true)", names[len(names)-1].Version)
+		if err != nil {
+			return fmt.Errorf("mark the tables for older releases: %w", err)
+		}
+		return nil
+	})
+	return in, err
+}
+
+// installation is what a database holds of this program's tables.
+type installation struct {
+	schema string
+	// exists says that the schema does, and tables that the tables do.
+	exists, tables bool
+	// goose says that gooseTable is beside them, and own that versionTable is.
+	goose, own bool
+	// applied says when each migration was applied.
+	applied map[int64]Migration
+}
+
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// find looks for the tables in the wanted schema. Releases before DefaultSchema existed kept them where
+// the search path of the user begins, which is public unless an administrator changed it: if the
+// default is wanted and has none, the tables are used where they are. They are not moved, because
+// the queries of other programs and a release that still runs find them by that path.
+func find(ctx context.Context, q querier, wanted string) (*installation, error) {
+	wanted, err := checkSchema(wanted)
+	if err != nil {
+		return nil, err
+	}
+	in := &installation{applied: map[int64]Migration{}}
+	err = q.QueryRow(ctx, `SELECT coalesce(max(n.nspname) FILTER (WHERE n.nspname = $1), max(n.nspname), $1)::text, count(*) > 0,
+			EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relname = 'webhook_counters' AND c.relkind = 'r'
+			AND (n.nspname = $1 OR $1 = $2 AND c.oid = to_regclass('webhook_counters'))`, wanted, DefaultSchema).
+		Scan(&in.schema, &in.tables, &in.exists)
+	if err != nil {
+		return nil, fmt.Errorf("look for the tables: %w", err)
+	}
+	if !in.tables {
+		return in, nil
+	}
+	in.exists = true
+	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL", in.name(versionTable), in.name(gooseTable)).
+		Scan(&in.own, &in.goose); err != nil {
+		return nil, fmt.Errorf("look for the schema version: %w", err)
+	}
+	query := "SELECT version, name, applied_at FROM " + in.name(versionTable)
+	if !in.own && in.goose {
+		query = "SELECT version_id, ''::text, tstamp FROM " + in.name(gooseTable) +
+			" WHERE is_applied AND version_id BETWEEN 1 AND " + strconv.Itoa(lastGooseVersion)
+	} else if !in.own {
+		return nil, unfit(reasonVersion, fmt.Errorf("schema %s has webhook_counters but neither %s nor %s", in.schema, versionTable, gooseTable))
+	}
+	rows, err := q.Query(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("read schema version: %w", err)
+	}
+	var m Migration
+	if _, err := pgx.ForEachRow(rows, []any{&m.Version, &m.Name, &m.AppliedAt}, func() error {
+		in.applied[m.Version] = m
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read schema version: %w", err)
+	}
+	return in, nil
+}
+
+// name qualifies the name of a table.
+func (in *installation) name(table string) string { return pgx.Identifier{in.schema, table}.Sanitize() }
+
+// version returns the highest that was applied; 0 if none was.
+func (in *installation) version() int64 {
+	return slices.Max(append(slices.Collect(maps.Keys(in.applied)), 0))
+}
+
+// missing returns those of the known migrations that were not applied.
+func (in *installation) missing(known []Migration) (missing []Migration, err error) {
+	if have, know := in.version(), known[len(known)-1].Version; have > know {
+		return nil, unfit(reasonNewer, fmt.Errorf("its schema %s has version %d and this program knows %d: it was made by a newer hookgate; start that one",
+			in.schema, have, know))
+	}
+	for _, m := range known {
+		if _, applied := in.applied[m.Version]; !applied {
+			missing = append(missing, m)
 		}
 	}
+	return missing, nil
 }
 
-// migrator has connections that go through database/sql, which goose needs.
-type migrator struct{ db *sql.DB }
-
-func newMigrator(config *pgx.ConnConfig) *migrator {
-	config = config.Copy()
-	// Without parameters on the server's side: a migration may hold several statements.
-	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
-	return &migrator{stdlib.OpenDB(*config)}
-}
-
-// up applies what is missing; done is false if another process is at it.
-//
-// The lock belongs to a transaction, since one of the session could stay with a pooler. Who does not get it lets
-// go of its connection before it asks again, so that waiting takes none from the one that works.
-func (m *migrator) up(ctx context.Context, provider *goose.Provider) (done bool, err error) {
-	tx, err := m.db.BeginTx(ctx, nil)
-	if err != nil {
-		return false, fmt.Errorf("lock migrations: %w", err)
-	}
-	defer tx.Rollback() // which ends the lock
-	if err := tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock($1)", int64(migrationLock)).Scan(&done); err != nil {
-		return false, fmt.Errorf("lock migrations: %w", err)
-	}
-	if !done {
-		return false, nil
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return false, fmt.Errorf("apply migrations: %w", err)
-	}
-	return true, nil
-}
-
-// applied returns when each version was applied; nothing if the database is new.
-func (m *migrator) applied(ctx context.Context) (map[int64]time.Time, error) {
-	var table sql.NullString
-	if err := m.db.QueryRowContext(ctx, "SELECT to_regclass($1)::text", goose.DefaultTablename).Scan(&table); err != nil || !table.Valid {
-		return nil, err
-	}
-	rows, err := m.db.QueryContext(ctx, "SELECT version_id, tstamp FROM "+goose.DefaultTablename+" WHERE is_applied AND version_id > 0")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	versions := map[int64]time.Time{}
-	for rows.Next() {
-		var version int64
-		var at time.Time
-		if err := rows.Scan(&version, &at); err != nil {
-			return nil, err
+// create makes the schema and its list of versions if need be, and lets the rest of the transaction
+// find what has no qualified name there.
+func (in *installation) create(ctx context.Context, tx pgx.Tx) error {
+	if !in.exists {
+		_, err := tx.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{in.schema}.Sanitize())
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == insufficientPrivilege {
+			return fmt.Errorf("create schema %[1]s: %[2]w; as an administrator of the database run: CREATE SCHEMA %[3]s AUTHORIZATION %[4]s",
+				in.schema, err, pgx.Identifier{in.schema}.Sanitize(), pgx.Identifier{tx.Conn().Config().User}.Sanitize())
+		} else if err != nil {
+			return fmt.Errorf("create schema %s: %w", in.schema, err)
 		}
-		versions[version] = at
 	}
-	return versions, rows.Err()
+	if _, err := tx.Exec(ctx, "SELECT set_config('search_path', $1, true)", searchPath(in.schema)); err != nil {
+		return fmt.Errorf("use schema %s: %w", in.schema, err)
+	}
+	if in.own {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, "CREATE TABLE "+versionTable+` (version bigint PRIMARY KEY, name text NOT NULL,
+			applied_at timestamptz NOT NULL DEFAULT now())`); err != nil {
+		return fmt.Errorf("create %s in schema %s: %w", versionTable, in.schema, err)
+	}
+	for _, m := range in.applied {
+		if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" VALUES ($1, $2, $3)", m.Version, m.Name, m.AppliedAt); err != nil {
+			return fmt.Errorf("take over the schema version: %w", err)
+		}
+	}
+	return nil
 }
 
-func (m *migrator) status(ctx context.Context) (all []Migration, err error) {
-	applied, err := m.applied(ctx)
+// migrationNames returns the migrations that this program knows, oldest first.
+func migrationNames() (all []Migration, err error) {
+	names, err := fs.Glob(schema(), "*.sql") // sorted, and their versions have leading zeros
 	if err != nil {
-		return nil, err
-	}
-	names, err := fs.Glob(schema(), "*.sql")
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read migrations: %w", err)
 	}
 	for _, name := range names {
-		version, err := goose.NumericComponent(name)
+		digits, _, _ := strings.Cut(path.Base(name), "_")
+		version, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read migration %s: %w", name, err)
 		}
-		all = append(all, Migration{Version: version, Name: path.Base(name), AppliedAt: applied[version]})
-		delete(applied, version)
+		all = append(all, Migration{Version: version, Name: path.Base(name)})
 	}
-	for version, at := range applied {
-		all = append(all, Migration{Version: version, Name: "unknown to this program", AppliedAt: at})
+	return all, nil
+}
+
+func migrationStatus(found *installation) (all []Migration, err error) {
+	if all, err = migrationNames(); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].AppliedAt = found.applied[all[i].Version].AppliedAt
+		delete(found.applied, all[i].Version)
+	}
+	for version, m := range found.applied {
+		all = append(all, Migration{Version: version, Name: "unknown to this program", AppliedAt: m.AppliedAt})
 	}
 	return all, nil
 }

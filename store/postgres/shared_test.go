@@ -12,8 +12,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/batch"
@@ -215,15 +213,15 @@ func TestSchemaVersions(t *testing.T) {
 	if err := open(true); err == nil || !strings.Contains(err.Error(), "run the migrations") {
 		t.Errorf("a new database without migrations got %v", err)
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != known || !all[0].AppliedAt.IsZero() {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known || !all[0].AppliedAt.IsZero() {
 		t.Errorf("status of a new database is %+v (error %v)", all, err)
 	}
 	for range 2 {
-		if err := Migrate(t.Context(), url); err != nil {
+		if err := Migrate(t.Context(), url, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != known || all[known-1].AppliedAt.IsZero() || all[0].Version != 1 {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known || all[known-1].AppliedAt.IsZero() || all[0].Version != 1 {
 		t.Errorf("status after the migration is %+v (error %v)", all, err)
 	}
 	if err := open(true); err != nil {
@@ -249,7 +247,7 @@ func TestSchemaVersions(t *testing.T) {
 	if err := open(false); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != known+1 || all[known].AppliedAt.IsZero() {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 || all[known].AppliedAt.IsZero() {
 		t.Errorf("status after the second migration is %+v (error %v)", all, err)
 	}
 	schema = original
@@ -258,7 +256,7 @@ func TestSchemaVersions(t *testing.T) {
 			t.Errorf("a newer schema got %v", err)
 		}
 	}
-	if all, err := MigrationStatus(t.Context(), url); err != nil || len(all) != known+1 || all[known].Version != 99999 {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 || all[known].Version != 99999 {
 		t.Errorf("status of a newer schema is %+v (error %v)", all, err)
 	}
 }
@@ -267,7 +265,7 @@ func TestSchemaVersions(t *testing.T) {
 func TestOpenFails(t *testing.T) {
 	for _, url := range []string{
 		"postgres://user:s3cret@127.0.0.1:1/name", "postgres://user:s3cret@127.0.0.1:port/name", "postgres://user:s3cret@/name?sslmode=x",
-		strings.Replace(newDatabase(t), "hookgate@", "hookgate:s3cret@", 1) + "&dbname=missing",
+		strings.Replace(newDatabase(t), "tester@", "tester:s3cret@", 1) + "&dbname=missing",
 	} {
 		s, err := Open(t.Context(), Config{URL: url})
 		if err == nil {
@@ -633,11 +631,7 @@ func TestBodiesCompressed(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	defer s.Close()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
+	conn := connect(t, url)
 	for _, table := range []string{"webhook_events", "webhook_dead_letters"} {
 		var has bool
 		var method string

@@ -43,7 +43,10 @@ type Config struct {
 	// StatementTimeout bounds one statement, with its wait for locks, and the pause between the two halves of a
 	// transaction; default 30 s.
 	StatementTimeout time.Duration
-	// SkipMigrations leaves the schema as it is, and refuses one that is not this program's.
+	// Schema is where the tables are; default DefaultSchema, or where a release that had none has
+	// left them.
+	Schema string
+	// SkipMigrations leaves the tables as they are, and refuses those that are not this program's.
 	SkipMigrations bool
 }
 
@@ -71,6 +74,9 @@ func (c Config) withDefaults() Config {
 // Store is a hookgate.Store and a hookgate.Reader in a PostgreSQL database.
 type Store struct {
 	config *pgx.ConnConfig
+	// wanted is Config.Schema, and statementTimeout is Config.StatementTimeout.
+	wanted           string
+	statementTimeout time.Duration
 	// checkOnly says that Prepare changes nothing.
 	checkOnly bool
 	// unprepared is why the schema is not known to be this program's; nil when it is.
@@ -81,7 +87,8 @@ type Store struct {
 	turns paging.Turns
 	// target names the database in errors, without its password.
 	target string
-	// begin is the way into every transaction, and limits that into a statement outside of one.
+	// begin is the way into every transaction, and limits that into a statement outside of one. Prepare
+	// sets them before it clears unprepared.
 	begin  []statement
 	limits statement
 	// patience is how long a call waits for a server that may have vanished without a word. One that is there
@@ -136,15 +143,17 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	config.MaxConns = int32(c.MaxConns)
 	s := &Store{
 		config:    config.ConnConfig.Copy(),
+		wanted:    c.Schema,
 		checkOnly: c.SkipMigrations,
 		target:    targetOf(config.ConnConfig),
 		name:      rand.Text(),
 		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
 		turns:     paging.NewTurns(c.MaxConns),
+
+		statementTimeout: c.StatementTimeout,
 	}
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
-	s.begin, s.limits = transactionStart(c.StatementTimeout)
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, unfit(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
 	}
@@ -155,9 +164,11 @@ func New(ctx context.Context, c Config) (*Store, error) {
 // hookgate.UnfitError if the database does not let this process in or has a schema that this program cannot use; any other
 // means that it is away or not ready.
 func (s *Store) Prepare(ctx context.Context) error {
-	err := prepareSchema(ctx, s.config, s.checkOnly)
+	schema, err := prepareSchema(ctx, s.config, s.wanted, s.checkOnly)
 	if err != nil {
 		err = judge(fmt.Errorf("open store %s: %w", s.target, err))
+	} else {
+		s.begin, s.limits = transactionStart(schema, s.statementTimeout)
 	}
 	s.setUnprepared(err)
 	return err
@@ -192,18 +203,23 @@ func targetOf(config *pgx.ConnConfig) string {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
 }
 
-// transactionStart returns what begins a transaction that writes, and what bounds a statement that reads. The settings end
-// with the transaction.
-func transactionStart(timeout time.Duration) (begin []statement, limits statement) {
-	millis := argText(strconv.FormatInt(max(1, timeout.Milliseconds()), 10))
+// transactionStart returns what begins a transaction that writes to the tables in schema, and what
+// bounds a statement that reads them. The settings end with the transaction: a pooler may give the
+// next one another session.
+func transactionStart(schema string, timeout time.Duration) (begin []statement, limits statement) {
+	millis, path := argText(strconv.FormatInt(max(1, timeout.Milliseconds()), 10)), argText(searchPath(schema))
 	begin = []statement{
 		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
 		// A database that is set not to wait for its disk must do so for this: Apply promises it.
 		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $1, true),
+			set_config('search_path', $2, true),
 			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
-			args: []arg{millis}},
+			args: []arg{millis, path}},
 	}
-	return begin, statement{sql: "SELECT set_config('statement_timeout', $1, true)", args: []arg{millis}}
+	return begin, statement{
+		sql:  "SELECT set_config('statement_timeout', $1, true), set_config('search_path', $2, true)",
+		args: []arg{millis, path},
+	}
 }
 
 // Close closes the store when the calls under way have ended. Calls that come later get ErrClosed.

@@ -60,7 +60,7 @@ func instance(t storetest.TB, url string) storetest.Instance {
 
 // verified returns an error if the audit chains of the store do not hold.
 func verified(url string) error {
-	audit, err := Verify(context.Background(), url, nil)
+	audit, err := Verify(context.Background(), url, "", nil)
 	if err == nil && audit.Break != nil {
 		err = audit.Break
 	}

@@ -15,6 +15,7 @@ const (
 	reasonRefused  = "the database refuses this gate: user, password, rights or name are wrong"
 	reasonTrust    = "the certificate of the database is not trusted"
 	reasonNewer    = "the schema of the database is newer than this hookgate"
+	reasonVersion  = "the tables of hookgate in the database have no list of their versions"
 	reasonOlder    = "the schema of the database is older than this hookgate, and database.migrate is false"
 )
 

@@ -20,21 +20,21 @@ type Audit = audit.Audit
 // Break says where and how the store differs from its audit chain.
 type Break = audit.Break
 
-// Verify audits the store in the database at url (see audit.Run). It reads everything once, in one snapshot, and page by
+// Verify audits the store in a schema of the database at url (see audit.Run). It reads everything once, in one snapshot, and page by
 // page; gates may run meanwhile. An error means that it could not be done. progress, if not nil, is called
 // now and then.
-func Verify(ctx context.Context, url string, progress func(Audit)) (found Audit, err error) {
+func Verify(ctx context.Context, url, schema string, progress func(Audit)) (found Audit, err error) {
 	config, err := parseURL(url)
 	if err != nil {
 		return found, fmt.Errorf("verify store: %w", err)
 	}
-	if found, err = verify(ctx, config, progress); err != nil {
+	if found, err = verify(ctx, config, schema, progress); err != nil {
 		return found, fmt.Errorf("verify store %s: %w", targetOf(config), err)
 	}
 	return found, nil
 }
 
-func verify(ctx context.Context, config *pgx.ConnConfig, progress func(Audit)) (found Audit, err error) {
+func verify(ctx context.Context, config *pgx.ConnConfig, schema string, progress func(Audit)) (found Audit, err error) {
 	session, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return found, err
@@ -44,12 +44,17 @@ func verify(ctx context.Context, config *pgx.ConnConfig, progress func(Audit)) (
 		defer cancel()
 		_ = session.Close(closing) // nothing was written
 	}()
+	in, err := find(ctx, session, schema)
+	if err != nil {
+		return found, err
+	}
 	conn := session.PgConn()
 	// Each page is short, and however the database bounds statements and transactions, the snapshot must last.
 	if _, err := exchange(ctx, conn, []statement{
 		{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
-		{sql: "SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', $1, true)",
-			args: []arg{argText(fmt.Sprint(auditTimeout.Milliseconds()))}},
+		{sql: `SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', $1, true),
+			set_config('search_path', $2, true)`,
+			args: []arg{argText(fmt.Sprint(auditTimeout.Milliseconds())), argText(searchPath(in.schema))}},
 	}); err != nil {
 		return found, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/audit"
 	"github.com/hookgate/hookgate/store/storetest"
 )
@@ -18,7 +19,7 @@ import (
 // connect opens a session of an outsider, with all rights.
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
+	conn, err := pgx.Connect(t.Context(), pgtest.InSchema(url, DefaultSchema))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func filled(t *testing.T) string {
 // one thing in a sound store, in a transaction that the audit is a part of and that is rolled back.
 func TestVerifyFindsChanges(t *testing.T) {
 	url := filled(t)
-	sound, err := Verify(t.Context(), url, nil)
+	sound, err := Verify(t.Context(), url, "", nil)
 	if err != nil || sound.Break != nil {
 		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
 	}
@@ -59,7 +60,7 @@ func TestVerifyFindsChanges(t *testing.T) {
 	if err := execute(conn, "SET session_replication_role = replica; UPDATE webhook_events SET sequence = 7 WHERE id = 1"); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := Verify(t.Context(), url, nil); err != nil || found.Break == nil {
+	if found, err := Verify(t.Context(), url, "", nil); err != nil || found.Break == nil {
 		t.Errorf("a committed change has the break %v (error %v)", found.Break, err)
 	}
 }
@@ -71,7 +72,7 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	s, _ := openStore(t, url)
 	defer s.Close()
 	storetest.FillPruned(t, s)
-	sound, err := Verify(t.Context(), url, nil)
+	sound, err := Verify(t.Context(), url, "", nil)
 	if err != nil || sound.Break != nil {
 		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
 	}
@@ -135,7 +136,7 @@ func TestVerifyLarge(t *testing.T) {
 		d.Body = r.Body
 		apply([]hookgate.Record{r}, []hookgate.DeadLetter{{Record: d, Reason: "large"}})
 	}
-	found, err := Verify(t.Context(), url, nil)
+	found, err := Verify(t.Context(), url, "", nil)
 	if err != nil || found.Break != nil || found.Events != many+large || found.DeadLetters != many+large || found.Links != 1+large {
 		t.Errorf("the audit found %+v (error %v)", found, err)
 	}
@@ -237,7 +238,7 @@ func TestTriggersOfRetention(t *testing.T) {
 // TestVerifyUnreachable: what cannot be read is an error and no break.
 func TestVerifyUnreachable(t *testing.T) {
 	for name, url := range map[string]string{"no such database": strings.Replace(newDatabase(t), "/test", "/missing", 1), "no store": newDatabase(t), "no URL": "postgres://:x:x"} {
-		if found, err := Verify(t.Context(), url, nil); err == nil {
+		if found, err := Verify(t.Context(), url, "", nil); err == nil {
 			t.Errorf("%s was verified: %+v", name, found)
 		}
 	}
