@@ -41,6 +41,8 @@ type Request struct {
 	// Query is the raw query of the request's URL. The rest of the URL a scheme knows from its configuration, because
 	// what a gate behind a proxy sees of it is not what the sender called.
 	Query string
+	// Slash says that the path ended with a slash. A source has the same path without it.
+	Slash bool
 	// ID is what the gate calls the request.
 	ID string
 	// Time is when the request's header had been read.
@@ -49,6 +51,8 @@ type Request struct {
 	Body []byte
 	// Content is Body without its Content-Encoding; nil means that it has none.
 	Content []byte
+	// Credential is set by Authenticate. Of several that fit the first in the configuration counts.
+	Credential Credential
 }
 
 func (r *Request) content() []byte {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 )
 
@@ -32,8 +31,8 @@ func newBearerKeys(keys []string) (bearerKeys, error) {
 
 // check reports whether the request has an Authorization header and whether that is right. The name of
 // the scheme is compared without regard to case (RFC 9110, section 11.1), the key byte for byte.
-func (b bearerKeys) check(h http.Header) (present bool, err error) {
-	values := h.Values("Authorization")
+func (b bearerKeys) check(r *Request) (present bool, err error) {
+	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return false, nil
 	}
@@ -47,9 +46,11 @@ func (b bearerKeys) check(h http.Header) (present bool, err error) {
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return true, unauthenticated("Authorization", "is not of the form Bearer KEY")
 	}
-	if !matchDigest(b.digests, strings.TrimLeft(key, " ")) {
+	which := matchDigest(b.digests, strings.TrimLeft(key, " "))
+	if which == 0 {
 		return true, unauthenticated("Authorization", "holds none of the configured bearer keys")
 	}
+	r.Credential = Credential{BearerKeys, which}
 	return true, nil
 }
 

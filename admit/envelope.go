@@ -10,7 +10,7 @@ type EnvelopeConfig struct {
 }
 
 // envelopeRule is how the sender of an envelope signs.
-var envelopeRule = Rule{Header: "X-Webhook-Signature", Prefix: "sha256="}
+var envelopeRule = Rule{Header: "X-Webhook-Signature", Prefix: Prefixes{"sha256="}}
 
 type envelope struct {
 	keys      bearerKeys
@@ -50,7 +50,7 @@ func NewEnvelope(c EnvelopeConfig) (Scheme, error) {
 }
 
 func (e *envelope) CheckHeader(r *Request) error {
-	shown, err := e.keys.check(r.Header)
+	shown, err := e.keys.check(r)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (e *envelope) CheckHeader(r *Request) error {
 // Authenticate checks the bearer key again: it is cheap, and a caller that left out CheckHeader must
 // not let anyone in.
 func (e *envelope) Authenticate(r *Request) error {
-	shown, err := e.keys.check(r.Header)
+	shown, err := e.keys.check(r)
 	if err != nil {
 		return err
 	}

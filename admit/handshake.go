@@ -94,20 +94,14 @@ func zoomReply(s *source, r *Request) (*Answer, error) {
 	if m[0] != "endpoint.url_validation" || m[1] == "" {
 		return nil, nil
 	}
-	for _, secret := range s.options.Secrets {
-		o := s.options
-		o.Secrets = []string{secret}
-		one, err := newSigned(s.rule, o, "")
-		if err != nil || one.authenticate(r) != nil {
-			continue
-		}
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write([]byte(m[1]))
-		body := hookgate.AppendJSONString([]byte(`{"plainToken":`), m[1])
-		body = append(body, `,"encryptedToken":"`...)
-		return jsonAnswer(append(hex.AppendEncode(body, mac.Sum(nil)), `"}`...)), nil
+	if r.Credential.Position == 0 {
+		return nil, unauthenticated(s.rule.Header, "has not been verified")
 	}
-	return nil, unauthenticated(s.rule.Header, "is of another secret than a moment ago")
+	mac := hmac.New(sha256.New, []byte(s.options.Secrets[r.Credential.Position-1]))
+	mac.Write([]byte(m[1]))
+	body := hookgate.AppendJSONString([]byte(`{"plainToken":`), m[1])
+	body = append(body, `,"encryptedToken":"`...)
+	return jsonAnswer(append(hex.AppendEncode(body, mac.Sum(nil)), `"}`...)), nil
 }
 
 // discordReply answers both of Discord's PINGs, which are signed: of interactions with type 1, of webhook events with
@@ -131,7 +125,7 @@ func metaGreet(s *source, r *Request) (*Answer, error) {
 	}
 	for name, wanted := range map[string]func(string) bool{
 		"hub.mode":         func(v string) bool { return v == "subscribe" },
-		"hub.verify_token": func(v string) bool { return v != "" && matchDigest(digestsOf(s.options.VerifyTokens), v) },
+		"hub.verify_token": func(v string) bool { return v != "" && matchDigest(digestsOf(s.options.VerifyTokens), v) > 0 },
 		"hub.challenge":    func(v string) bool { return v != "" },
 	} {
 		if value, reason := queryValue(r.Query, name); reason != "" || !wanted(value) {

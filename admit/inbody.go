@@ -60,11 +60,13 @@ func (m mailgun) authenticate(r *Request) error {
 	if err != nil || len(got) != sha256.Size {
 		return unauthenticated("signature.signature", "does not have 64 hexadecimal digits")
 	}
-	match := 0
-	for _, secret := range m.secrets {
-		match |= subtle.ConstantTimeCompare(got, mailgunSum(secret, texts[0]+texts[1]))
+	which := 0
+	for i := len(m.secrets) - 1; i >= 0; i-- {
+		match := subtle.ConstantTimeCompare(got, mailgunSum(m.secrets[i], texts[0]+texts[1]))
+		which = subtle.ConstantTimeSelect(match, i+1, which)
 	}
-	if match != 1 {
+	r.Credential = Credential{Secrets, which}
+	if which == 0 {
 		return unauthenticated("signature.signature", "is not what any of the configured secrets makes of timestamp and token")
 	}
 	return checkTime("signature.timestamp", texts[0], "s", r.Time, m.tolerance)
@@ -108,16 +110,18 @@ func (g graph) authenticate(r *Request) error {
 	var f finder
 	f.lookFor(graphPaths, len(graphPaths[0]))
 	var buf [maxClientState]byte
-	right, wrong := 0, false
+	right, which, wrong := 0, 0, false
 	f.each = func(at span) {
 		raw := r.Body[at.start:at.end]
 		if wrong = wrong || raw[0] != '"' || f.elements > maxNotifications; wrong {
 			return // one is enough, and the rest need not be hashed
 		}
 		state, reason := unescape(buf[:0], raw[1:len(raw)-1], len(buf))
-		if wrong = reason != "" || !matchDigest(g.digests, string(state)); !wrong {
-			right++
+		if which = matchDigest(g.digests, string(state)); reason != "" || which == 0 {
+			wrong = true
+			return
 		}
+		right++
 	}
 	switch err := scan(r.Body, false, &f); {
 	case err != nil:
@@ -129,6 +133,7 @@ func (g graph) authenticate(r *Request) error {
 	case wrong || right != f.elements:
 		return unauthenticated("clientState", "is missing in a notification or none of the configured secrets")
 	}
+	r.Credential = Credential{Secrets, which}
 	return nil
 }
 

@@ -31,6 +31,9 @@ type Options struct {
 	Topics  []string
 	Confirm bool
 	Amazon  Amazon
+
+	// positions are those of Secrets in the configuration, from 1; nil if these are all of them.
+	positions []int
 }
 
 // Kind is what is known of a kind of source before it is configured.
@@ -130,7 +133,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 		what      string
 	}{
 		{len(o.BearerKeys) > 0, k.uses.bearerKeys, "bearer_keys"},
-		{o.Signature != Rule{}, k.uses.signature, "signature"},
+		{!o.Signature.isZero(), k.uses.signature, "signature"},
 		{o.Header != "", k.uses.header, "header"},
 		{len(o.VerifyTokens) > 0, k.uses.verifyTokens, "verify_tokens"},
 		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
@@ -226,19 +229,19 @@ const defaultKeyHeader = "X-Api-Key"
 func genericKinds() []kind {
 	// A type is not asked for: many senders have only one.
 	places := Places{EventType: []string{"const:event"}}
-	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o.Secrets) }
+	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) }
 	return []kind{
 		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as signature says", Places: places},
 			uses: uses{signature: true}, proof: func(o Options) (proof, error) { return newSigned(o.Signature, o, "") }},
 		{Kind: Kind{Name: "bearer", Sender: "any", Proof: "Authorization: Bearer", Places: places}, proof: bearer},
 		{Kind: Kind{Name: "basic", Sender: "any", Proof: "Authorization: Basic", Places: places},
-			proof: func(o Options) (proof, error) { return newBasic(o.Secrets) }},
+			proof: func(o Options) (proof, error) { return newBasic(o) }},
 		{Kind: Kind{Name: "api_key", Sender: "any", Proof: "a header that holds the secret", Places: places},
 			uses: uses{header: true}, proof: func(o Options) (proof, error) {
 				if o.Header == "" {
 					o.Header = defaultKeyHeader
 				}
-				return newToken(o.Header, "", o.Secrets)
+				return newToken(o.Header, "", o)
 			}},
 		{Kind: Kind{Name: "none", Sender: "any", Proof: "nothing: everyone is let in", Places: places, Open: true},
 			proof: func(Options) (proof, error) { return open{}, nil }},

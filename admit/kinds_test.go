@@ -69,7 +69,7 @@ func TestGenericHMAC(t *testing.T) {
 	wantMessage(t, got, err, Message{"1", "event", "event", hookgate.NoSequence})
 
 	now := time.UnixMilli(1_700_000_000_123)
-	rule := Rule{Algorithm: "hmac-sha512", Header: "x-sig", Prefix: "sig ", Encoding: "base64", Signed: "{method}|{url}|{header:x-id}|{timestamp}|{body}|end",
+	rule := Rule{Algorithm: "hmac-sha512", Header: "x-sig", Prefix: Prefixes{"sig "}, Encoding: "base64", Signed: "{method}|{url}|{header:x-id}|{timestamp}|{body}|end",
 		Timestamp: "header:x-time", TimestampUnit: "ms", SecretEncoding: "hex"}
 	o := Options{Secrets: []string{"00ff00ff00ff00ff"}, Signature: rule, PublicURL: "https://example.com/hook", Places: places}
 	s := newForTest(t, "hmac", o)
@@ -292,7 +292,8 @@ func TestSignatureLists(t *testing.T) {
 		{"as it is", right, true}, {"other order", signature + "," + time, true}, {"wrong before", time + "," + wrong + "," + signature, true},
 		{"wrong behind", right + "," + wrong, true}, {"another version", right + ",v0=" + strings.Repeat("0", 64) + ",x", true}, {"spaces", time + ", " + signature, true},
 		{"16", right + strings.Repeat(","+wrong, 15), true}, {"17", right + strings.Repeat(","+wrong, 16), false}, {"only wrong", time + "," + wrong, false},
-		{"one malformed", right + ",v1=00", false}, {"two times", time + "," + right, false}, {"no time", signature, false}, {"no signature", time, false},
+		{"one malformed", right + ",v1=00", true}, {"malformed first", time + ",v1=00," + signature, true},
+		{"only malformed", time + ",v1=00,v1=", false}, {"too many malformed", right + strings.Repeat(",v1=00", 16), false}, {"two times", time + "," + right, false}, {"no time", signature, false}, {"no signature", time, false},
 		{"only another version", time + ",v0=" + signature[3:], false}, {"upper-case prefix", time + ",V1=" + signature[3:], false}, {"empty elements", ",," + right + ",,", true},
 	} {
 		r := v.request()

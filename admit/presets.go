@@ -28,7 +28,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "github", Sender: "GitHub",
 				Places: Places{MessageID: list("header:X-GitHub-Delivery"), EventType: list("header:X-GitHub-Event"), OrderingKey: list("json:repository.full_name")}},
-			rule: Rule{Header: "X-Hub-Signature-256", Prefix: "sha256="},
+			rule: Rule{Header: "X-Hub-Signature-256", Prefix: Prefixes{"sha256="}},
 			hint: "; set a secret in the webhook's settings", body: bodyObject, expected: "set the webhook's content type to application/json",
 		},
 		{
@@ -42,13 +42,13 @@ func presets() []kind {
 			Kind: Kind{Name: "bitbucket", Sender: "Bitbucket, Cloud and Data Center",
 				Places: Places{MessageID: list("header:X-Request-UUID", "header:X-Request-Id", "sha256:body"), EventType: list("header:X-Event-Key"),
 					OrderingKey: list("json:repository.full_name", "json:repository.id", "json:pullRequest.toRef.repository.id")}},
-			rule: Rule{Header: "X-Hub-Signature", Prefix: "sha256="},
+			rule: Rule{Header: "X-Hub-Signature", Prefix: Prefixes{"sha256="}},
 			hint: "; set a secret in the webhook's settings", body: bodyObject,
 		},
 		{
 			Kind: Kind{Name: "stripe", Sender: "Stripe",
 				Places: Places{MessageID: list("json:id"), EventType: list("json:type"), OrderingKey: list("json:data.object.customer", "json:data.object.id", "json:id")}},
-			rule: Rule{Header: "Stripe-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "element:t="},
+			rule: Rule{Header: "Stripe-Signature", Separator: ",", Prefix: Prefixes{"v1="}, Signed: "{timestamp}.{body}", Timestamp: "element:t="},
 			body: bodyObject,
 		},
 		{
@@ -63,7 +63,7 @@ func presets() []kind {
 					EventType:   list("json:event.type", "json:type", "form:command", "const:interaction"),
 					OrderingKey: list("json:event.channel", "json:event.channel.id", "json:team_id", "form:channel_id"),
 				}, Success: ok},
-			rule: Rule{Header: "X-Slack-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Slack-Request-Timestamp"},
+			rule: Rule{Header: "X-Slack-Signature", Prefix: Prefixes{"v0="}, Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Slack-Request-Timestamp"},
 			body: bodyJSONOrForm, handshake: handshake{reply: slackReply},
 		},
 		{
@@ -88,7 +88,7 @@ func presets() []kind {
 			Kind: Kind{Name: "meta", Sender: "Meta: WhatsApp, Messenger, Instagram, Facebook",
 				Places:  Places{MessageID: list("sha256:body"), EventType: list("json:object"), OrderingKey: list("json:entry.0.id")},
 				Success: ok},
-			rule: Rule{Header: "X-Hub-Signature-256", Prefix: "sha256="},
+			rule: Rule{Header: "X-Hub-Signature-256", Prefix: Prefixes{"sha256="}},
 			body: bodyObject, uses: uses{verifyTokens: true}, handshake: handshake{methods: []string{http.MethodGet}, greet: metaGreet},
 		},
 		{
@@ -96,7 +96,7 @@ func presets() []kind {
 				Places: Places{MessageID: list("sha256:body"), EventType: list("json:event"),
 					OrderingKey: list("json:payload.object.id", "json:payload.account_id")},
 				Success: ok},
-			rule: Rule{Header: "X-Zm-Signature", Prefix: "v0=", Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Zm-Request-Timestamp"},
+			rule: Rule{Header: "X-Zm-Signature", Prefix: Prefixes{"v0="}, Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Zm-Request-Timestamp"},
 			body: bodyObject, handshake: handshake{reply: zoomReply},
 		},
 		{
@@ -110,7 +110,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "intercom", Sender: "Intercom",
 				Places: Places{MessageID: list("json:id"), EventType: list("json:topic"), OrderingKey: list("json:data.item.id", "json:app_id")}},
-			rule: Rule{Algorithm: "hmac-sha1", Header: "X-Hub-Signature", Prefix: "sha1="},
+			rule: Rule{Algorithm: "hmac-sha1", Header: "X-Hub-Signature", Prefix: Prefixes{"sha1="}},
 			body: bodyObject,
 		},
 		{
@@ -132,7 +132,7 @@ func presets() []kind {
 				Places: Places{MessageID: list("json:event_id"), EventType: list("json:event_type"),
 					OrderingKey: list("json:data.customer_id", "json:data.id", "json:event_id")},
 				Success: ok},
-			rule: Rule{Header: "Paddle-Signature", Separator: ";", Prefix: "h1=", Signed: "{timestamp}:{body}", Timestamp: "element:ts="},
+			rule: Rule{Header: "Paddle-Signature", Separator: ";", Prefix: Prefixes{"h1="}, Signed: "{timestamp}:{body}", Timestamp: "element:ts="},
 			body: bodyObject,
 		},
 		{
@@ -152,7 +152,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "typeform", Sender: "Typeform",
 				Places: Places{MessageID: list("json:event_id"), EventType: list("json:event_type"), OrderingKey: list("json:form_response.form_id", "json:event_id")}},
-			rule: Rule{Header: "Typeform-Signature", Prefix: "sha256=", Encoding: "base64"},
+			rule: Rule{Header: "Typeform-Signature", Prefix: Prefixes{"sha256="}, Encoding: "base64"},
 			body: bodyObject,
 		},
 		{
@@ -173,7 +173,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "calendly", Sender: "Calendly",
 				Places: Places{MessageID: list("sha256:body"), EventType: list("json:event"), OrderingKey: list("json:payload.uri", "json:created_by")}},
-			rule: Rule{Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: "v1=", Signed: "{timestamp}.{body}", Timestamp: "element:t="},
+			rule: Rule{Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: Prefixes{"v1="}, Signed: "{timestamp}.{body}", Timestamp: "element:t="},
 			body: bodyObject,
 		},
 		{
@@ -187,7 +187,7 @@ func presets() []kind {
 			Kind: Kind{Name: "pagerduty", Sender: "PagerDuty (webhooks version 3)",
 				Places: Places{MessageID: list("json:event.id"), EventType: list("json:event.event_type"),
 					OrderingKey: list("json:event.data.incident.id", "json:event.data.id", "json:event.id")}},
-			rule: Rule{Header: "X-Pagerduty-Signature", Separator: ",", Prefix: "v1="},
+			rule: Rule{Header: "X-Pagerduty-Signature", Separator: ",", Prefix: Prefixes{"v1="}},
 			body: bodyObject,
 		},
 		{
@@ -202,7 +202,7 @@ func presets() []kind {
 				Places: Places{MessageID: list("json:eventId"), EventType: list("json:data.events.0.eventType", "json:eventType"),
 					OrderingKey: list("json:data.events.0.target.0.id", "json:source")},
 				Success: ok},
-			proof: func(o Options) (proof, error) { return newToken("Authorization", "", o.Secrets) },
+			proof: func(o Options) (proof, error) { return newToken("Authorization", "", o) },
 			body:  bodyObject, handshake: handshake{methods: []string{http.MethodGet}, greet: oktaGreet},
 		},
 		{
@@ -218,7 +218,7 @@ func presets() []kind {
 					OrderingKey: list("json:message.chat.id", "json:edited_message.chat.id", "json:channel_post.chat.id",
 						"json:callback_query.message.chat.id", "json:callback_query.from.id", "json:inline_query.from.id", "const:update")},
 				Success: ok},
-			proof: func(o Options) (proof, error) { return newToken(telegramHeader, "", o.Secrets) },
+			proof: func(o Options) (proof, error) { return newToken(telegramHeader, "", o) },
 			body:  bodyObject,
 		},
 		{
@@ -230,7 +230,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "cloudevents", Sender: "CloudEvents over HTTP: binary, structured and batch", Proof: "Authorization: Bearer",
 				Places: Places{MessageID: list("header:ce-id"), EventType: list("header:ce-type"), OrderingKey: list("header:ce-source")}},
-			proof:    func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o.Secrets) },
+			proof:    func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) },
 			identify: identifyCloudEvent, uses: uses{fixedPlaces: true},
 			handshake: handshake{methods: []string{http.MethodOptions}, greet: cloudEventsGreet},
 		},
@@ -246,24 +246,23 @@ func list(places ...string) []string { return places }
 
 // standardRule is the symmetric signature of Standard Webhooks, whose headers begin with a name.
 func standardRule(name string) Rule {
-	return Rule{Header: name + "-signature", Separator: " ", Prefix: "v1,", Encoding: "base64", SecretEncoding: "base64",
+	return Rule{Header: name + "-signature", Separator: " ", Prefix: Prefixes{"v1,"}, Encoding: "base64", SecretEncoding: "base64",
 		Signed: "{header:" + name + "-id}.{timestamp}.{body}", Timestamp: "header:" + name + "-timestamp"}
 }
 
 // asymmetricRule is the other signature of Standard Webhooks.
 func asymmetricRule(r Rule) Rule {
-	r.Algorithm, r.Prefix = ed25519Algorithm, "v1a,"
+	r.Algorithm, r.Prefix = ed25519Algorithm, Prefixes{"v1a,"}
 	return r
 }
 
 // newStandard takes secrets (whsec_… or bare base64) for signatures v1 and public keys (whpk_…) for v1a.
 func newStandard(name string, o Options) (proof, error) {
-	public, secret := split(o.Secrets, "whpk_")
+	public, secret := split(o, "whpk_")
 	var all anyOf
 	var errs error
-	add := func(rule Rule, secrets []string) {
-		if len(secrets) > 0 {
-			o.Secrets = secrets
+	add := func(rule Rule, o Options) {
+		if len(o.Secrets) > 0 {
 			p, err := newSigned(rule, o, "")
 			all, errs = append(all, p), errors.Join(errs, err)
 		}
@@ -284,15 +283,15 @@ func newStandard(name string, o Options) (proof, error) {
 // newGitLab takes secret tokens, which are sent as they are, and signing tokens (whsec_…), which sign in the way of Standard
 // Webhooks. A request with a signature is judged by that.
 func newGitLab(o Options) (proof, error) {
-	signing, tokens := split(o.Secrets, "whsec_")
+	signing, tokens := split(o, "whsec_")
 	switch {
-	case len(signing) == 0:
+	case len(signing.Secrets) == 0:
 		return newToken(gitLabHeader, "", tokens)
-	case len(tokens) == 0:
-		return newStandard("webhook", withSecrets(o, signing))
+	case len(tokens.Secrets) == 0:
+		return newStandard("webhook", signing)
 	}
 	plain, err1 := newToken(gitLabHeader, "", tokens)
-	standard, err2 := newStandard("webhook", withSecrets(o, signing))
+	standard, err2 := newStandard("webhook", signing)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
@@ -302,11 +301,6 @@ func newGitLab(o Options) (proof, error) {
 		}
 		return 0
 	}}, nil
-}
-
-func withSecrets(o Options, secrets []string) Options {
-	o.Secrets = secrets
-	return o
 }
 
 // newGraph makes the proof of Microsoft Graph: every notification carries the clientState that the subscription was made with.

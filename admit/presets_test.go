@@ -440,7 +440,7 @@ func TestSign(t *testing.T) {
 				o.VerifyTokens = []string{"verify-token"}
 			}
 			if k.uses.signature {
-				o.Signature = Rule{Header: "X-Sig", Separator: ",", Prefix: "s=", Signed: "{method} {url} {header:X-Id} {timestamp} {body}", Timestamp: "element:t=", Algorithm: "hmac-sha512"}
+				o.Signature = Rule{Header: "X-Sig", Separator: ",", Prefix: Prefixes{"s="}, Signed: "{method} {url} {header:X-Id} {timestamp} {body}", Timestamp: "element:t=", Algorithm: "hmac-sha512"}
 			}
 			if len(k.Places.MessageID) == 0 {
 				o.Places.MessageID = list("sha256:body")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -58,7 +57,7 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	if s.template.url && o.PublicURL == "" {
 		return nil, errNoURL
 	}
-	s.url = o.PublicURL
+	s.url, s.positions = o.PublicURL, o.positions
 	return signed{s, hint}, nil
 }
 
@@ -69,17 +68,18 @@ var errNoURL = errors.New("the sender signs the URL that it calls: set public_ur
 type token struct {
 	header, prefix string
 	digests        [][sha256.Size]byte
+	positions      []int // as in signature
 }
 
-func newToken(header, prefix string, secrets []string) (proof, error) {
-	if len(secrets) == 0 {
+func newToken(header, prefix string, o Options) (proof, error) {
+	if len(o.Secrets) == 0 {
 		return nil, errNoCredentials
 	}
-	t := token{header: http.CanonicalHeaderKey(header), prefix: prefix}
+	t := token{header: http.CanonicalHeaderKey(header), prefix: prefix, positions: o.positions}
 	if t.header == "" {
 		return nil, errors.New("the name of the header that holds the secret is missing")
 	}
-	for i, secret := range secrets {
+	for i, secret := range o.Secrets {
 		if reason := unsendable(secret); reason != "" {
 			return nil, fmt.Errorf("secret %d %s", i+1, reason)
 		}
@@ -100,15 +100,16 @@ func unsendable(secret string) string {
 }
 
 // newBasic makes the proof of HTTP's Basic authentication; a secret is USER:PASSWORD.
-func newBasic(secrets []string) (proof, error) {
-	encoded := make([]string, len(secrets))
-	for i, secret := range secrets {
+func newBasic(o Options) (proof, error) {
+	encoded := make([]string, len(o.Secrets))
+	for i, secret := range o.Secrets {
 		if !strings.Contains(secret, ":") || strings.ContainsFunc(secret, isControl) {
 			return nil, fmt.Errorf("secret %d is not of the form USER:PASSWORD", i+1)
 		}
 		encoded[i] = base64.StdEncoding.EncodeToString([]byte(secret))
 	}
-	return newToken("Authorization", "Basic ", encoded)
+	o.Secrets = encoded
+	return newToken("Authorization", "Basic ", o)
 }
 
 func (t token) checkHeader(r *Request) error {
@@ -123,20 +124,22 @@ func (t token) checkHeader(r *Request) error {
 		}
 		value = strings.TrimLeft(value[len(t.prefix):], " ")
 	}
-	if !matchDigest(t.digests, value) {
+	secret := matchDigest(t.digests, value)
+	if secret == 0 {
 		return unauthenticated(t.header, "holds none of the configured secrets")
 	}
+	r.Credential = Credential{Secrets, positionOf(t.positions, secret)}
 	return nil
 }
 
-// matchDigest reports whether a value has one of the digests. It compares with all of them, whatever comes out.
-func matchDigest(digests [][sha256.Size]byte, value string) bool {
+// matchDigest returns which of the digests a value has, the first counted as 1, or 0. It compares with all
+// of them, whatever comes out.
+func matchDigest(digests [][sha256.Size]byte, value string) (which int) {
 	got := sha256.Sum256([]byte(value))
-	match := 0
-	for i := range digests {
-		match |= subtle.ConstantTimeCompare(got[:], digests[i][:])
+	for i := len(digests) - 1; i >= 0; i-- {
+		which = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(got[:], digests[i][:]), i+1, which)
 	}
-	return match == 1
+	return which
 }
 
 // SecretHeaders returns the headers, in canonical form, that requests to the scheme carry a secret in as it is. They must not be kept with
@@ -201,14 +204,18 @@ type open struct{}
 func (open) checkHeader(*Request) error  { return nil }
 func (open) authenticate(*Request) error { return nil }
 
-// split returns the secrets with the prefix, and the others.
-func split(secrets []string, prefix string) (with, without []string) {
-	for _, s := range secrets {
+// split returns the options with those secrets that have the prefix, and with the others.
+func split(o Options, prefix string) (with, without Options) {
+	with, without = o, o
+	with.Secrets, without.Secrets = nil, nil
+	with.positions, without.positions = nil, nil
+	for i, s := range o.Secrets {
+		to := &without
 		if strings.HasPrefix(s, prefix) {
-			with = append(with, s)
-		} else {
-			without = append(without, s)
+			to = &with
 		}
+		to.Secrets = append(to.Secrets, s)
+		to.positions = append(to.positions, positionOf(o.positions, i+1))
 	}
-	return slices.Clip(with), slices.Clip(without)
+	return with, without
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -23,10 +24,12 @@ type Rule struct {
 	// Header is the name of the header that the signature stands in.
 	Header string
 	// Separator stands between the elements of the header where it may hold several: signatures, each behind Prefix, a
-	// timestamp, and others, which are passed over. Empty: the header is one signature.
+	// timestamp, and others, which are ignored. Behind a space another such list may follow. Empty: the header is one
+	// signature.
 	Separator string
-	// Prefix stands before each signature.
-	Prefix string
+	// Prefix stands before each signature. There may be several: some senders write the signatures of two
+	// secrets behind different ones while a secret is being replaced.
+	Prefix Prefixes
 	// Encoding of a signature: hex (the default) or base64.
 	Encoding string
 	// Signed is the text that is signed, with {body}, {timestamp}, {method}, {url} and {header:NAME} in it; {body} by default.
@@ -39,6 +42,40 @@ type Rule struct {
 	// SecretEncoding says how a secret is written: text (the default), hex or base64, which may stand behind "whsec_" or "whpk_".
 	SecretEncoding string
 }
+
+// Prefixes are texts of which one stands before a signature; without any, nothing does.
+type Prefixes []string
+
+// UnmarshalText takes a single one, commas and all.
+func (p *Prefixes) UnmarshalText(text []byte) error {
+	*p = Prefixes{string(text)}
+	return nil
+}
+
+// String names them for people.
+func (p Prefixes) String() string { return strings.Join(p, " or ") }
+
+// cut returns what stands behind the longest of the prefixes that a text begins with.
+func (p Prefixes) cut(text string) (rest string, ok bool) {
+	rest, ok = text, len(p) == 0
+	for _, prefix := range p {
+		if r, has := strings.CutPrefix(text, prefix); has && (!ok || len(r) < len(rest)) {
+			rest, ok = r, true
+		}
+	}
+	return rest, ok
+}
+
+// first is the one that this program signs with.
+func (p Prefixes) first() string {
+	if len(p) == 0 {
+		return ""
+	}
+	return p[0]
+}
+
+// isZero reports whether nothing is said.
+func (r Rule) isZero() bool { return reflect.DeepEqual(r, Rule{}) }
 
 // DefaultTolerance is how far a timestamp may be from now, in either direction.
 const DefaultTolerance = 5 * time.Minute

@@ -119,7 +119,7 @@ func (r Rule) sign(o Options, key crypto.Signer, req *Request) error {
 	if err != nil {
 		return err
 	}
-	value := r.Prefix
+	value := r.Prefix.first()
 	if r.Encoding == "hex" {
 		value += hex.EncodeToString(sum)
 	} else {

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/hmac"
@@ -22,6 +23,8 @@ const (
 	// maxSignatures is how many signatures one header may hold, maxSignatureBytes the longest of them: that
 	// of ECDSA with P-256 in ASN.1.
 	maxSignatures, maxSignatureBytes = 16, 72
+	// maxSets is how many timestamps, each with signatures of its own, one header may hold.
+	maxSets = 4
 	// keptBuffer is the largest buffer that is kept for the next request.
 	keptBuffer = 64 << 10
 )
@@ -34,6 +37,8 @@ type signature struct {
 	timestamp timestampPlace
 	tolerance time.Duration
 	url       string
+	// positions are those of the keys among the source's secrets, from 1; nil if they are all of them.
+	positions []int
 	keys      int
 	hmacKeys  [][]byte
 	edKeys    []ed25519.PublicKey
@@ -88,16 +93,21 @@ func newSignature(r Rule, secrets []string) (*signature, error) {
 	return s, nil
 }
 
-// parsed is what a signature's header says.
+// parsed is what a signature's header says: sets of signatures, each set with a timestamp of its own.
 type parsed struct {
-	sums      [maxSignatures][maxSignatureBytes]byte
-	sizes     [maxSignatures]uint8
-	n         int
-	timestamp string
+	sums       [maxSignatures][maxSignatureBytes]byte
+	sizes      [maxSignatures]uint8
+	setOf      [maxSignatures]uint8
+	n          int
+	timestamps [maxSets]string
+	late       [maxSets]bool // or early: the set counts for nothing
+	sets       int
 }
 
-// parse reports whether the request has the header and whether it has the right form.
+// parse reports whether the request has the header and whether it has the right form. In a list a
+// malformed signature is skipped if another is well formed, as the senders' own libraries do.
 func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
+	p.sets = 1
 	values := r.Header[s.rule.Header]
 	switch {
 	case len(values) == 0:
@@ -107,36 +117,60 @@ func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 	case s.keys == 0:
 		return true, unauthenticated(s.rule.Header, "is present but the source has no secrets")
 	case s.rule.Separator == "":
-		text, ok := strings.CutPrefix(values[0], s.rule.Prefix)
+		text, ok := s.rule.Prefix.cut(values[0])
 		if !ok {
-			return true, unauthenticated(s.rule.Header, "does not begin with "+s.rule.Prefix)
+			return true, unauthenticated(s.rule.Header, "does not begin with "+s.rule.Prefix.String())
 		}
 		return true, s.add(p, text)
 	}
+	var malformed error
+	signatures := 0
 	for element := range strings.SplitSeq(values[0], s.rule.Separator) {
-		element = strings.TrimSpace(element)
-		if text, ok := strings.CutPrefix(element, s.rule.Prefix); ok {
-			if err := s.add(p, text); err != nil {
-				return true, err
+		for i := 0; ; i++ {
+			one, rest := s.firstOf(strings.TrimSpace(element))
+			if i > 0 { // behind a space another set begins
+				if p.sets == maxSets {
+					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSets)+" sets of signatures")
+				}
+				p.sets++
 			}
-		} else if text, ok := strings.CutPrefix(element, s.timestamp.element); ok && s.timestamp.element != "" {
-			if p.timestamp != "" {
-				return true, unauthenticated(s.rule.Header, "holds more than one "+s.timestamp.element)
+			if text, ok := strings.CutPrefix(one, s.timestamp.element); ok && s.timestamp.element != "" {
+				if p.timestamps[p.sets-1] != "" {
+					return true, unauthenticated(s.rule.Header, "holds more than one "+s.timestamp.element)
+				}
+				p.timestamps[p.sets-1] = text
+			} else if text, ok := s.rule.Prefix.cut(one); ok {
+				if signatures++; signatures > maxSignatures {
+					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSignatures)+" signatures")
+				}
+				malformed = cmp.Or(malformed, s.add(p, text))
 			}
-			p.timestamp = text
+			if element = rest; element == "" {
+				break
+			}
 		}
 	}
-	if p.n == 0 {
-		return true, unauthenticated(s.rule.Header, "holds no signature behind "+s.rule.Prefix)
+	switch {
+	case p.n > 0:
+		return true, nil
+	case malformed != nil:
+		return true, malformed
 	}
-	return true, nil
+	return true, unauthenticated(s.rule.Header, "holds no signature behind "+s.rule.Prefix.String())
+}
+
+// firstOf cuts an element of the header at a space, behind which another set begins: Persona and others
+// write "t=1,v1=a t=1,v1=b" while a secret is being replaced.
+func (s *signature) firstOf(element string) (first, rest string) {
+	if s.timestamp.element == "" {
+		return element, ""
+	}
+	first, rest, _ = strings.Cut(element, " ")
+	return first, strings.TrimLeft(rest, " ")
 }
 
 // add decodes one signature.
 func (s *signature) add(p *parsed, text string) error {
-	if p.n == maxSignatures {
-		return unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSignatures)+" signatures")
-	}
 	var encoded [2 * maxSignatureBytes]byte
 	n, size := 0, 0
 	if len(text) <= len(encoded) {
@@ -156,7 +190,7 @@ func (s *signature) add(p *parsed, text string) error {
 	default:
 		return unauthenticated(s.rule.Header, "is not a signature in "+s.rule.Encoding)
 	}
-	p.sizes[p.n] = uint8(size)
+	p.sizes[p.n], p.setOf[p.n] = uint8(size), uint8(p.sets-1)
 	p.n++
 	return nil
 }
@@ -206,13 +240,22 @@ func (s *signature) read(r *Request, p *parsed) (present bool, err error) {
 		return true, err
 	}
 	if s.timestamp.header != "" {
-		if p.timestamp, err = soleHeader(r, s.timestamp.header); err != nil {
+		text, err := soleHeader(r, s.timestamp.header)
+		if err != nil {
 			return true, err
 		}
-		return true, checkTime(s.timestamp.header, p.timestamp, s.timestamp.unit, r.Time, s.tolerance)
+		p.timestamps[0] = text
+		return true, checkTime(s.timestamp.header, text, s.timestamp.unit, r.Time, s.tolerance)
 	}
 	if s.timestamp.element != "" {
-		return true, checkTime(s.timestamp.element+" in "+s.rule.Header, p.timestamp, s.timestamp.unit, r.Time, s.tolerance)
+		inTime := false
+		for i, text := range p.timestamps[:p.sets] {
+			e := checkTime(s.timestamp.element+" in "+s.rule.Header, text, s.timestamp.unit, r.Time, s.tolerance)
+			p.late[i], inTime, err = e != nil, inTime || e == nil, cmp.Or(err, e)
+		}
+		if !inTime {
+			return true, err
+		}
 	}
 	return true, nil
 }
@@ -239,79 +282,98 @@ func (s *signature) verify(r *Request) (present bool, err error) {
 	if !present || err != nil {
 		return present, err
 	}
-	if !s.matches(r, &p) {
-		return true, unauthenticated(s.rule.Header, "is not what any of the configured secrets makes of the body")
+	secret := s.matches(r, &p)
+	if secret == 0 {
+		return true, unauthenticated(s.rule.Header, s.mismatch())
 	}
 	if s.timestamp.json != nil {
-		return true, s.checkBodyTime(r)
+		if err := s.checkBodyTime(r); err != nil {
+			return true, err
+		}
 	}
+	r.Credential = Credential{Secrets, positionOf(s.positions, secret)}
 	return true, nil
 }
 
-func (s *signature) matches(r *Request, p *parsed) bool {
+// mismatch completes the sentence about a signature that is wrong.
+func (s *signature) mismatch() string {
+	if s.template.url {
+		return "is not what any of the configured secrets makes of the body and the URL " + shownURL(s.url) +
+			", with or without a slash behind it; compare that URL and the secret with what the sender has"
+	}
+	return "is not what any of the configured secrets makes of the body"
+}
+
+// matches returns which of the keys made a signature of the request, counted from 1, or 0.
+func (s *signature) matches(r *Request, p *parsed) (key int) {
 	w := s.states.Get().(*sealing)
-	match := s.match(w, r, p)
+	urls, n := [2]string{}, 1
+	if s.template.url {
+		urls, n = calledURLs(s.url, r)
+	}
+	for set := range p.sets {
+		for _, url := range urls[:n] {
+			if !p.late[set] {
+				key = max(key, s.match(w, r, p, set, url))
+			}
+		}
+	}
 	if cap(w.text) <= keptBuffer {
 		s.states.Put(w)
 	}
-	return match == 1
+	return key
 }
 
-func (s *signature) match(w *sealing, r *Request, p *parsed) (match int) {
-	w.text = appendPieces(w.text[:0], s.template.before, r, s.urlOf(r), p.timestamp)
+// match is matches for the signatures of one set, if the sender called the URL. Of several keys that match
+// the first counts.
+func (s *signature) match(w *sealing, r *Request, p *parsed, set int, url string) (key int) {
+	timestamp := p.timestamps[set]
+	w.text = appendPieces(w.text[:0], s.template.before, r, url, timestamp)
 	if len(s.hmacKeys) > 0 {
 		before := len(w.text)
-		w.text = appendPieces(w.text, s.template.after, r, s.urlOf(r), p.timestamp)
-		for _, mac := range w.hashes {
+		w.text = appendPieces(w.text, s.template.after, r, url, timestamp)
+		for i := len(w.hashes) - 1; i >= 0; i-- {
+			mac := w.hashes[i]
 			mac.Reset()
 			mac.Write(w.text[:before])
 			if s.template.body {
 				mac.Write(r.Body)
 			}
 			mac.Write(w.text[before:])
-			sum := mac.Sum(w.sum[:0])
-			for i := range p.n {
-				match |= subtle.ConstantTimeCompare(p.sums[i][:p.sizes[i]], sum)
+			sum, match := mac.Sum(w.sum[:0]), 0
+			for j := range p.n {
+				if int(p.setOf[j]) == set {
+					match |= subtle.ConstantTimeCompare(p.sums[j][:p.sizes[j]], sum)
+				}
 			}
+			key = subtle.ConstantTimeSelect(match, i+1, key)
 		}
-		return match
+		return key
 	}
 	if s.template.body {
 		w.text = append(w.text, r.Body...)
 	}
-	w.text = appendPieces(w.text, s.template.after, r, s.urlOf(r), p.timestamp)
-	for i := range p.n {
-		sum := bytes.Clone(p.sums[i][:p.sizes[i]]) // else all of p would be allocated, for HMAC too
-		for _, key := range s.edKeys {
-			if ed25519.Verify(key, w.text, sum) {
-				match = 1
+	w.text = appendPieces(w.text, s.template.after, r, url, timestamp)
+	for j := range p.n {
+		if int(p.setOf[j]) != set {
+			continue
+		}
+		sum := bytes.Clone(p.sums[j][:p.sizes[j]]) // else all of p would be allocated, for HMAC too
+		for i, k := range s.edKeys {
+			if ed25519.Verify(k, w.text, sum) {
+				key = i + 1
 			}
 		}
 		if len(s.ecKeys) > 0 {
 			digest := sha256.Sum256(w.text)
-			for _, key := range s.ecKeys {
-				if ecdsa.VerifyASN1(key, digest[:], sum) {
-					match = 1
+			for i, k := range s.ecKeys {
+				if ecdsa.VerifyASN1(k, digest[:], sum) {
+					key = i + 1
 				}
 			}
 		}
 	}
-	return match
-}
-
-// urlOf is what the sender called: the configured URL, and the query as it came.
-func (s *signature) urlOf(r *Request) string {
-	if !s.template.url {
-		return ""
-	}
-	return calledURL(s.url, r.Query)
-}
-
-func calledURL(url, query string) string {
-	if query == "" {
-		return url
-	}
-	return url + "?" + query
+	return key
 }
 
 // checkBodyTime checks a timestamp that stands in the body, which is authentic.

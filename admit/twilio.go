@@ -70,17 +70,72 @@ func (t twilio) authenticate(r *Request) error {
 	if err != nil {
 		return err
 	}
-	match := 0
-	// Twilio signs the port for some products and not for others, so that both are tried.
-	for _, u := range portForms(calledURL(t.url, r.Query)) {
-		for _, secret := range t.secrets {
-			match |= subtle.ConstantTimeCompare(got[:], twilioSum(secret, u, fields))
+	which := 0
+	for _, u := range t.urls(r, len(fields) <= maxTwilioForm) {
+		for i := len(t.secrets) - 1; i >= 0; i-- {
+			match := subtle.ConstantTimeCompare(got[:], twilioSum(t.secrets[i], u, fields))
+			which = subtle.ConstantTimeSelect(match, i+1, which)
 		}
 	}
-	if match != 1 {
-		return unauthenticated(twilioHeader, "is not what any of the configured secrets makes of URL and body; is public_url what Twilio calls?")
+	if which == 0 {
+		return unauthenticated(twilioHeader, "is not what any of the configured secrets makes of the body and the URL "+shownURL(t.url)+
+			" with its query, in any of the forms that Twilio signs; compare that URL with the one in Twilio's console, "+
+			"and the secret with the account's auth token (API keys do not sign)")
 	}
+	r.Credential = Credential{Secrets, which}
 	return nil
+}
+
+// urls returns the forms of the URL that Twilio may have signed: with and without the port, which differs
+// between its products; with the query as it came, and with characters raw in it that arrive escaped
+// (twilio/twilio-node#1059 and #621), if rewritten says so. There are at most 16.
+func (t twilio) urls(r *Request, rewritten bool) (all []string) {
+	bases, n := slashForms(t.url, r.Slash)
+	queries := []string{r.Query}
+	if rewritten {
+		queries = queryForms(r.Query)
+	}
+	for _, base := range bases[:n] {
+		for _, withPort := range portForms(base) {
+			for _, query := range queries {
+				all = append(all, calledURL(withPort, query))
+			}
+		}
+	}
+	return all
+}
+
+// queryForms returns a query as it came, and with the characters raw that Twilio signs so: those that
+// old escaping rules leave alone, those of SIP addresses, and both.
+func queryForms(query string) []string {
+	const unescaped, sip = "!'()*~", "@:"
+	forms := []string{query}
+	for _, raw := range []string{unescaped, sip, unescaped + sip} {
+		if form := withRaw(query, raw); !slices.Contains(forms, form) {
+			forms = append(forms, form)
+		}
+	}
+	return forms
+}
+
+// withRaw returns a query in which those of the characters that are escaped are not.
+func withRaw(query, characters string) string {
+	if !strings.Contains(query, "%") {
+		return query
+	}
+	text := make([]byte, 0, len(query))
+	for i := 0; i < len(query); i++ {
+		if query[i] == '%' && i+2 < len(query) {
+			high, low := unhex[query[i+1]], unhex[query[i+2]]
+			if c := high<<4 | low; high != notHex && low != notHex && strings.IndexByte(characters, c) >= 0 {
+				text = append(text, c)
+				i += 2
+				continue
+			}
+		}
+		text = append(text, query[i])
+	}
+	return string(text)
 }
 
 func twilioSum(secret, called string, fields []byte) []byte {
@@ -100,6 +155,10 @@ func checkBodyHash(r *Request) error {
 	}
 	return nil
 }
+
+// maxTwilioForm is the largest form for which all forms of the URL are tried, because the whole of it is
+// hashed with each before anything is proved. Those of Twilio are much smaller.
+const maxTwilioForm = 64 << 10
 
 // maxFields bounds the fields of a form, which are taken apart before anything is proved. Twilio sends
 // some dozens.

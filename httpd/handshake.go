@@ -8,6 +8,10 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
+// headAnswer is for senders that ask with HEAD whether there is anything at the path, such as Intercom
+// and Mandrill. It is shared and must not be modified.
+var headAnswer = &admit.Answer{Status: http.StatusOK}
+
 // greet answers a handshake that carries no body. Without an answer and without a refusal the request is something else,
 // and a POST.
 func (source *servedSource) greet(r *admit.Request) (*admit.Answer, *refusal) {
@@ -27,7 +31,7 @@ func (source *servedSource) greet(r *admit.Request) (*admit.Answer, *refusal) {
 }
 
 func (source *servedSource) refusedMethod() *refusal {
-	if len(source.methods) == 1 {
+	if source.handshaker == nil || len(source.handshaker.Methods()) == 0 {
 		return refusedMethod
 	}
 	allow := strings.Join(source.methods, ", ")

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -103,7 +104,8 @@ type Parts struct {
 // Server is the HTTP edge of one gate.
 type Server struct {
 	config                 Config
-	sources                map[string]*servedSource // by path
+	sources                map[string]*servedSource // by path, with and without a slash behind it
+	byName                 []*servedSource          // each once, sorted
 	queue                  hookgate.Queue
 	reader                 hookgate.Reader
 	purger                 hookgate.Purger
@@ -125,6 +127,7 @@ type Server struct {
 	refusals, refusedCalls *refusals
 	failedPasses, unshared *refusals
 	judged                 *rate.Limiter // see judgedPerSecond
+	strays                 *refusals
 	http                   [sides]*http.Server
 	started                time.Time
 	ending                 chan struct{} // closed when Shutdown begins
@@ -155,6 +158,7 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		failedPasses:   newRefusals(c.Logger, "delivery was passed on, and the upstream did not answer it"),
 		unshared:       newRefusals(c.Logger, "delivery was passed on that the gate would refuse"),
 		judged:         rate.NewLimiter(judgedPerSecond, judgedPerSecond),
+		strays:         newStrays(c.Logger),
 		started:        time.Now(),
 		ending:         make(chan struct{}),
 		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
@@ -165,11 +169,16 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 			return nil, err
 		}
 		served.answered = p.Metrics.Source(source.Name)
-		s.sources[webhookPrefix+source.Name] = served
+		s.byName = append(s.byName, served)
+		paths := []string{webhookPrefix + source.Name}
 		if source.Name == DefaultSource {
-			s.sources[webhookPath] = served
+			paths = append(paths, webhookPath)
+		}
+		for _, path := range paths {
+			s.sources[path], s.sources[path+"/"] = served, served
 		}
 	}
+	slices.SortFunc(s.byName, func(a, b *servedSource) int { return strings.Compare(a.Name, b.Name) })
 	for side := range s.http {
 		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) })
 		if c.Around != nil {
@@ -247,7 +256,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 		if cause := recover(); cause != nil {
 			s.metrics.Request(r.Method, status, time.Since(received))
 			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) { // else the canary's upstream broke off
-				s.log.Error("request made the gate panic", "request_id", idText, "path", r.URL.Path, "panic", fmt.Sprint(cause), "stack", stack())
+				s.log.Error("request made the gate panic", "request_id", idText, "path", head(r.URL.Path), "panic", fmt.Sprint(cause), "stack", stack())
 			}
 			panic(http.ErrAbortHandler) // part of an answer may be out; the connection ends
 		}

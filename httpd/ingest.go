@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -53,11 +54,11 @@ type refusal struct {
 	// reason is the label of the metrics; the status has one if it is empty.
 	reason string
 	after  string // Retry-After, if it is not that of all
-	allow  string // Allow, if it is not POST alone
+	allow  string // Allow, of a status that has it
 }
 
 var (
-	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST"}
+	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST", allow: "POST, HEAD"}
 	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
 	refusedAddress  = &refusal{status: http.StatusForbidden, told: "not from this address"}
 	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
@@ -143,9 +144,13 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idT
 	case http.StatusUnauthorized:
 		h["Www-Authenticate"] = []string{"Bearer"}
 	case http.StatusMethodNotAllowed:
-		h["Allow"] = []string{cmp.Or(refused.allow, http.MethodPost)}
+		h["Allow"] = []string{refused.allow}
 	}
-	s.refusals.log(r, idText, refused)
+	if refused == refusedSource {
+		s.strayed(r, idText, refused)
+	} else {
+		s.refusals.log(r, idText, refused)
+	}
 	s.metrics.Refused(refused.reason, refused.status)
 	s.answered(x, refused.status)
 	w.WriteHeader(refused.status)
@@ -168,10 +173,13 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 		return receipt, refusedAddress
 	case !slices.Contains(source.methods, r.Method):
 		return receipt, source.refusedMethod()
+	case r.Method == http.MethodHead:
+		x.greeting = headAnswer
+		return receipt, nil
 	case s.mode.Mode() == hookgate.ModeReadOnly:
 		return receipt, refusedReadOnly
 	}
-	x.request = admit.Request{Method: r.Method, Header: r.Header, Query: r.URL.RawQuery, ID: idText, Time: received}
+	x.request = requestOf(r, idText, received)
 	var refused *refusal
 	if x.greeting, refused = source.greet(&x.request); x.greeting != nil || refused != nil {
 		return receipt, refused
@@ -252,6 +260,14 @@ func (s *Server) overload() *refusal {
 		return refusedBusy
 	}
 	return nil
+}
+
+// requestOf is what a Scheme may see of a request whose body has not been read.
+func requestOf(r *http.Request, idText string, received time.Time) admit.Request {
+	return admit.Request{
+		Method: r.Method, Header: r.Header, Query: r.URL.RawQuery,
+		Slash: strings.HasSuffix(r.URL.Path, "/"), ID: idText, Time: received,
+	}
 }
 
 // refusedBy maps an error of a Scheme.

@@ -144,10 +144,10 @@ func (s *Server) answer(c *call, side Side) {
 	}
 	if allowed != nil {
 		c.Header().Set("Allow", strings.Join(allowed, ", "))
-		c.fail(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, " and "))
+		c.stray(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, " and "))
 		return
 	}
-	c.fail(http.StatusNotFound, "there is nothing at this path")
+	c.stray(http.StatusNotFound, "there is nothing at this path")
 }
 
 // fits reports whether a path, split at its slashes, is one of the route's.

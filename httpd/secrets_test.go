@@ -169,19 +169,16 @@ func TestRefusalsAreLoggedWithinLimits(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.queue = &fakeQueue{} })
 	const refused = 3 * refusalBurst
 	for range refused {
-		g.do(t, "POST", "/webhooks/"+strings.Repeat("x", 500), nil).want(t, http.StatusNotFound)
+		g.do(t, "POST", "/webhooks", nil).want(t, http.StatusUnauthorized)
 	}
 	text := g.log.String()
 	lines := strings.Count(text, "delivery refused")
 	if left := g.refusals.suppressed.Load(); lines >= refused || lines < refusalBurst || left == 0 {
 		t.Fatalf("%d lines for %d refusals, %d suppressed", lines, refused, left)
 	}
-	if strings.Contains(text, strings.Repeat("x", 201)) {
-		t.Error("a long path is logged whole")
-	}
 	before := g.refusals.suppressed.Load()
 	g.refusals.limiter.SetLimit(rate.Inf) // from now on every line is wanted
-	g.do(t, "POST", "/webhooks/nobody", nil).want(t, http.StatusNotFound)
+	g.do(t, "POST", "/webhooks", nil).want(t, http.StatusUnauthorized)
 	if last := strings.TrimPrefix(g.log.String(), text); !strings.Contains(last, fmt.Sprintf(`"suppressed":%d`, before)) {
 		t.Errorf("the next line is %s, want it to say that %d are missing", last, before)
 	}

@@ -125,7 +125,7 @@ func (s *Server) look(x *exchange, r *http.Request, idText string, received time
 	case r.Method != http.MethodPost:
 		return "", refusedMethod
 	}
-	x.request = admit.Request{Method: r.Method, Header: r.Header, Query: r.URL.RawQuery, ID: idText, Time: received}
+	x.request = requestOf(r, idText, received)
 	if err := source.Scheme.CheckHeader(&x.request); err != nil {
 		return "", refusedBy(err)
 	}

@@ -58,6 +58,14 @@ type sourceCounts struct {
 	lastMicros                                atomic.Int64 // when a delivery was accepted last; 0: never
 }
 
+// path is where the source is reached; a slash behind it makes no difference.
+func (s *servedSource) path() string {
+	if s.Name == DefaultSource {
+		return webhookPath
+	}
+	return webhookPrefix + s.Name
+}
+
 // count counts an accepted delivery.
 func (s *servedSource) count(duplicate bool, received time.Time) {
 	if duplicate {
@@ -81,7 +89,7 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	if s.MaxBodyBytes == 0 {
 		s.MaxBodyBytes = maxBody
 	}
-	served := &servedSource{Source: s, methods: []string{http.MethodPost}}
+	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead}}
 	if h, ok := s.Scheme.(admit.Handshaker); ok {
 		served.handshaker = h
 		served.methods = append(served.methods, h.Methods()...)
@@ -184,12 +192,9 @@ type sourcesAnswer struct {
 // showSources answers the configured sources and their traffic since the start of this process.
 func (s *Server) showSources(c *call) {
 	answer := sourcesAnswer{Since: s.started.UTC().Format(timeFormat), Sources: []sourceAnswer{}}
-	for path, source := range s.sources {
-		if source.Name == DefaultSource && path != webhookPath {
-			continue // it has two paths
-		}
+	for _, source := range s.byName {
 		one := sourceAnswer{
-			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: path, URL: source.URL,
+			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: source.path(), URL: source.URL,
 			Accepted: source.counts.accepted.Load(), Duplicates: source.counts.duplicates.Load(),
 			Refused: source.counts.refused.Load(), Handshakes: source.counts.handshakes.Load(),
 			Unauthenticated: source.failures.all(),
@@ -200,6 +205,5 @@ func (s *Server) showSources(c *call) {
 		}
 		answer.Sources = append(answer.Sources, one)
 	}
-	slices.SortFunc(answer.Sources, func(a, b sourceAnswer) int { return strings.Compare(a.Name, b.Name) })
 	c.json(answer)
 }

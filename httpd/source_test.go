@@ -56,10 +56,10 @@ func TestHandshakeIsNotQueued(t *testing.T) {
 		t.Errorf("answer %q with %v", a.body, a.header)
 	}
 	g.do(t, "GET", "/webhooks/meta?hub.mode=subscribe&hub.verify_token=other&hub.challenge=77", nil).want(t, 401)
-	if a := g.do(t, "DELETE", "/webhooks/meta", nil).want(t, 405); a.header.Get("Allow") != "POST, GET" {
+	if a := g.do(t, "DELETE", "/webhooks/meta", nil).want(t, 405); a.header.Get("Allow") != "POST, HEAD, GET" {
 		t.Errorf("Allow is %q", a.header.Get("Allow"))
 	}
-	if a := g.do(t, "GET", "/webhooks/slack", nil).want(t, 405); a.header.Get("Allow") != "POST" {
+	if a := g.do(t, "GET", "/webhooks/slack", nil).want(t, 405); a.header.Get("Allow") != "POST, HEAD" {
 		t.Errorf("Allow is %q", a.header.Get("Allow"))
 	}
 	a = g.do(t, "POST", "/webhooks/graph?validationToken=a+b", nil).want(t, 200)

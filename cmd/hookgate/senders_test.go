@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -217,6 +218,18 @@ func TestSourceSettings(t *testing.T) {
 	} {
 		if _, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err != nil {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestSignaturePrefixes: a prefix is one text, commas and all, or a list of texts.
+func TestSignaturePrefixes(t *testing.T) {
+	for text, want := range map[string]admit.Prefixes{
+		`"v1,"`: {"v1,"}, `["v1=", "v2="]`: {"v1=", "v2="}, `["v1,", "v2,"]`: {"v1,", "v2,"},
+	} {
+		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, "sources: {x: {kind: hmac, signature: {prefix: "+text+"}}}")}, nil)
+		if got := c.Sources["x"].Signature.Prefix; err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", text, got, err)
 		}
 	}
 }

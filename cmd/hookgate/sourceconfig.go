@@ -40,15 +40,15 @@ type sourceConfig struct {
 
 // signatureConfig is an admit.Rule.
 type signatureConfig struct {
-	Algorithm      string `koanf:"algorithm"`
-	Header         string `koanf:"header"`
-	Separator      string `koanf:"separator"`
-	Prefix         string `koanf:"prefix"`
-	Encoding       string `koanf:"encoding"`
-	Signed         string `koanf:"signed"`
-	Timestamp      string `koanf:"timestamp"`
-	TimestampUnit  string `koanf:"timestamp_unit"`
-	SecretEncoding string `koanf:"secret_encoding"`
+	Algorithm      string         `koanf:"algorithm"`
+	Header         string         `koanf:"header"`
+	Separator      string         `koanf:"separator"`
+	Prefix         admit.Prefixes `koanf:"prefix"`
+	Encoding       string         `koanf:"encoding"`
+	Signed         string         `koanf:"signed"`
+	Timestamp      string         `koanf:"timestamp"`
+	TimestampUnit  string         `koanf:"timestamp_unit"`
+	SecretEncoding string         `koanf:"secret_encoding"`
 }
 
 // check finds settings of a source that cannot work; what the kind makes of the others its scheme says.
