@@ -13,8 +13,7 @@ import (
 
 // identifyCloudEvent finds the identity of an event as the HTTP protocol binding of CloudEvents 1.0 carries it: in the headers
 // (binary), in the body (structured, application/cloudevents+json), or of several in an array (batch, application/cloudevents-batch+json),
-// which is kept as one. Source and id together name a CloudEvent, so the message id is "SOURCE ID", or the SHA-256
-// of that if it is too long; that of a batch is the SHA-256 of its body.
+// which is kept as one. Source and id together name a CloudEvent, so the message id is "SOURCE ID"; that of a batch is the SHA-256 of its body.
 func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 	mediaType := ""
 	if types := r.Header["Content-Type"]; len(types) == 1 {
@@ -26,7 +25,8 @@ func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 		if err := scan(r.content(), true, nil); err != nil {
 			return Message{}, err
 		}
-		return Message{hashOf(string(r.Body)), "batch", "batch", hookgate.NoSequence}, nil
+		sum := sha256.Sum256(r.Body)
+		return Message{hex.EncodeToString(sum[:]), "batch", "batch", hookgate.NoSequence}, nil
 	case mediaType == "application/cloudevents+json":
 		return structuredEvent(r)
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
@@ -35,19 +35,22 @@ func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 	return binaryEvent(r)
 }
 
-// cloudEventAttributes are those that matter, with the last one optional.
+// cloudEventAttributes are those that matter. The last one is optional: whatever is wrong with it, the
+// event is taken, as one without a subject.
 var cloudEventAttributes = [...]string{"specversion", "id", "type", "source", "subject"}
+
+const subjectAttribute = len(cloudEventAttributes) - 1
 
 func binaryEvent(r *Request) (Message, error) {
 	var values [len(cloudEventAttributes)]string
 	for i, name := range cloudEventAttributes {
 		switch header := r.Header[http.CanonicalHeaderKey("ce-"+name)]; {
-		case len(header) > 1:
-			return Message{}, &MalformedError{"ce-" + name, "occurs more than once"}
+		case len(header) > 1 && i != subjectAttribute:
+			return Message{}, &MalformedError{"ce-" + name, reasonTwice}
 		case len(header) == 1:
 			// Values are percent-encoded where a header could not hold them.
 			text, err := url.PathUnescape(header[0])
-			if err != nil {
+			if err != nil && i != subjectAttribute {
 				return Message{}, &MalformedError{"ce-" + name, "is not properly percent-encoded"}
 			}
 			values[i] = text
@@ -66,22 +69,21 @@ func structuredEvent(r *Request) (Message, error) {
 	if err := scan(r.content(), false, &f); err != nil {
 		return Message{}, err
 	}
-	if f.twice != noPath {
-		return Message{}, &MalformedError{cloudEventAttributes[f.twice], "occurs more than once"}
-	}
 	var values [len(cloudEventAttributes)]string
 	for i, name := range cloudEventAttributes {
-		raw := f.raw(i, r.content())
+		raw, reason := f.raw(i, r.content()), ""
 		switch {
+		case f.ambiguous>>i&1 == 1:
+			reason = reasonTwice
 		case isNone(raw):
 		case raw[0] != '"':
-			return Message{}, &MalformedError{name, "is not a string"}
+			reason = "is not a string"
 		default:
-			text, reason := unescape(nil, raw[1:len(raw)-1], maxEcho)
-			if reason != "" {
-				return Message{}, &MalformedError{name, "is too long or holds half of a surrogate pair"}
-			}
+			text, _ := unescape(nil, raw[1:len(raw)-1], noLimit)
 			values[i] = string(text)
+		}
+		if reason != "" && i != subjectAttribute {
+			return Message{}, &MalformedError{name, reason}
 		}
 	}
 	return cloudEvent(values, "")
@@ -104,17 +106,7 @@ func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Messag
 	if subject != "" {
 		m.OrderingKey = source + " " + subject
 	}
-	for text, name := range map[*string]string{&m.MessageID: "id", &m.OrderingKey: "source"} {
-		if len(*text) > MaxIdentityBytes {
-			*text = hashOf(*text)
-		}
-		if reason := checkIdentity(*text); reason != "" {
-			return Message{}, &MalformedError{prefix + name, reason}
-		}
-	}
-	if reason := checkIdentity(eventType); reason != "" {
-		return Message{}, &MalformedError{prefix + "type", reason}
-	}
+	m.MessageID, m.EventType, m.OrderingKey = identify(m.MessageID), identify(m.EventType), identify(m.OrderingKey)
 	return m, nil
 }
 

@@ -55,8 +55,9 @@ type finder struct {
 	longest int
 	// spans has the value of each path; without length if there is none.
 	spans [maxPaths]span
-	// twice is the first path found to be ambiguous, or noPath.
-	twice int
+	// twice is the first path found to be ambiguous, or noPath; ambiguous has a bit for each.
+	twice     int
+	ambiguous uint32
 
 	// each, if it is set, gets every value of a path, and elements counts what anyElement has stood for.
 	each     func(span)
@@ -70,7 +71,7 @@ type finder struct {
 
 // lookFor prepares f for one scan.
 func (f *finder) lookFor(paths []path, longest int) {
-	f.paths, f.longest, f.twice = paths, longest, noPath
+	f.paths, f.longest, f.twice, f.ambiguous = paths, longest, noPath, 0
 }
 
 func longestOf(paths []path) (n int) {
@@ -130,6 +131,7 @@ func (f *finder) match(depth int, name []byte, element bool) {
 			if f.twice == noPath {
 				f.twice = i
 			}
+			f.ambiguous |= 1 << i
 			continue
 		}
 		f.seen[i] = int8(depth)

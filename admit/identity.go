@@ -27,47 +27,42 @@ func scanEnvelope(body []byte) (Message, error) {
 	if err := scan(body, false, &f); err != nil {
 		return Message{}, err
 	}
-	if f.twice != noPath {
-		return Message{}, &MalformedError{envelopePaths[f.twice][0], "occurs more than once"}
-	}
 	msg := Message{Sequence: hookgate.NoSequence}
 	for _, m := range [...]struct {
-		member   int
-		optional bool
-		to       *string
-	}{
-		{memberMessageID, false, &msg.MessageID},
-		{memberEventType, false, &msg.EventType},
-		{memberOrderingKey, true, &msg.OrderingKey},
-	} {
-		raw := f.raw(m.member, body)
-		if m.optional && isNone(raw) {
-			continue
+		member int
+		to     *string
+	}{{memberMessageID, &msg.MessageID}, {memberEventType, &msg.EventType}} {
+		text, reason := identityString(f.raw(m.member, body))
+		if f.ambiguous>>m.member&1 == 1 {
+			reason = reasonTwice
 		}
-		text, reason := identityString(raw)
 		if reason != "" {
 			return Message{}, &MalformedError{envelopePaths[m.member][0], reason}
 		}
 		*m.to = text
 	}
+	// An authentic event is never refused for the other two.
+	if f.ambiguous>>memberOrderingKey&1 == 0 {
+		msg.OrderingKey, _ = jsonIdentity(f.raw(memberOrderingKey, body))
+	}
 	if msg.OrderingKey == "" {
 		msg.OrderingKey = msg.EventType
 	}
-	if raw := f.raw(memberSequence, body); !isNone(raw) {
-		n, ok := parseSequence(string(raw))
-		if !ok {
-			return Message{}, &MalformedError{"sequence", reasonSequence}
+	if f.ambiguous>>memberSequence&1 == 0 {
+		if n, ok := parseSequence(string(f.raw(memberSequence, body))); ok {
+			msg.Sequence = n
 		}
-		msg.Sequence = n
 	}
 	return msg, nil
 }
 
-const reasonSequence = "is not an integer from 0 to 9223372036854775807 written in digits alone"
-
+// parseSequence reads an integer from 0 to 2^63-1 written in digits alone.
 func parseSequence(text string) (int64, bool) {
 	n, err := strconv.ParseUint(text, 10, 63)
-	return int64(n), err == nil
+	if err != nil {
+		return hookgate.NoSequence, false
+	}
+	return int64(n), true
 }
 
 // raw returns the value of a path in a body that was scanned; of an object or array its first byte, and nothing if
@@ -94,6 +89,14 @@ func identityString(raw []byte) (text, reason string) {
 	return text, checkIdentity(text)
 }
 
+// identify returns a text that can identify something: text itself, or its hash.
+func identify(text string) string {
+	if checkIdentity(text) != "" {
+		return hashOf(text)
+	}
+	return text
+}
+
 var reasonTooLong = fmt.Sprintf("is longer than %d bytes", MaxIdentityBytes)
 
 // checkIdentity says what is wrong with a text that is to identify something, or nothing.
@@ -113,8 +116,12 @@ func checkIdentity(text string) (reason string) {
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
+// noLimit lets unescape take a string of any length, and with halves of surrogate pairs.
+const noLimit = -1
+
 // unescape appends the text of the inside of a JSON string that the scanner has accepted to dst, which
-// may come to hold limit bytes. Bytes that are not UTF-8 stay as they are.
+// may come to hold limit bytes. Bytes that are not UTF-8 stay as they are. Half of a surrogate pair
+// has a reason or, with noLimit, the three bytes that UTF-8 would have for it.
 func unescape(dst, raw []byte, limit int) (text []byte, reason string) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
@@ -136,17 +143,24 @@ func unescape(dst, raw []byte, limit int) (text []byte, reason string) {
 				r := hexRune(raw[i+1:])
 				i += 4
 				if utf16.IsSurrogate(r) {
-					if r = utf16.DecodeRune(r, lowSurrogate(raw[i+1:])); r == utf8.RuneError {
+					pair := utf16.DecodeRune(r, lowSurrogate(raw[i+1:]))
+					switch {
+					case pair != utf8.RuneError:
+						i += 6
+					case limit == noLimit:
+						dst = append(dst, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
+						continue
+					default:
 						return nil, "holds half of a surrogate pair"
 					}
-					i += 6
+					r = pair
 				}
 				dst = utf8.AppendRune(dst, r)
 			default: // a quotation mark, backslash or slash
 				dst = append(dst, raw[i])
 			}
 		}
-		if len(dst) > limit {
+		if len(dst) > limit && limit != noLimit {
 			return nil, reasonTooLong
 		}
 	}

@@ -93,7 +93,7 @@ var kinds = func() map[string]*kind {
 func ownKinds() []kind {
 	return []kind{{
 		Kind: Kind{Name: "envelope", Sender: "own senders", Proof: "Authorization: Bearer, or HMAC-SHA256 of {body} in X-Webhook-Signature",
-			Places: Places{[]string{"json:messageId"}, []string{"json:eventType"}, []string{"json:orderingKey"}, []string{"json:sequence"}}},
+			Places: Places{list("json:messageId"), list("json:eventType"), list("json:orderingKey"), list("json:sequence")}},
 		uses: uses{bearerKeys: true, fixedPlaces: true},
 		scheme: func(o Options) (Scheme, error) {
 			return NewEnvelope(EnvelopeConfig{BearerKeys: o.BearerKeys, HMACSecrets: o.Secrets})
@@ -228,7 +228,7 @@ const defaultKeyHeader = "X-Api-Key"
 // genericKinds are those for senders without a preset.
 func genericKinds() []kind {
 	// A type is not asked for: many senders have only one.
-	places := Places{EventType: []string{"const:event"}}
+	places := Places{EventType: list("const:event")}
 	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) }
 	return []kind{
 		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as signature says", Places: places},

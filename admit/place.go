@@ -17,6 +17,14 @@ type place struct {
 	name   string
 	header string // canonical
 	path   int    // of JSON: its index in identity.paths
+	omit   omit   // of the hash: what is left out of the body
+}
+
+// content is a request as places see it.
+type content struct {
+	*Request
+	finder         finder
+	isForm, isJSON bool
 }
 
 type placeKind int
@@ -30,7 +38,7 @@ const (
 	placeConst
 )
 
-const placeForms = "header:NAME, json:PATH, form:FIELD, sha256:body, request:id and const:VALUE"
+const placeForms = "header:NAME, json:PATH, form:FIELD, sha256:body, sha256:body-without:PATH, request:id and const:VALUE"
 
 // parsePlace reads a place as it is configured. What has no kind is a path in JSON.
 func parsePlace(text string) (place, error) {
@@ -48,8 +56,16 @@ func parsePlace(text string) (place, error) {
 		p.kind = placeForm
 	case "sha256":
 		p.kind = placeHash
-		if arg != "body" {
-			return p, fmt.Errorf("%q: only the body has a hash; write sha256:body", text)
+		paths, without := strings.CutPrefix(arg, "body-without:")
+		if !without {
+			if arg != "body" {
+				return p, fmt.Errorf("%q: only the body has a hash; write sha256:body or sha256:body-without:PATH", text)
+			}
+			break
+		}
+		var err error
+		if p.omit, err = parseOmit(paths); err != nil {
+			return p, fmt.Errorf("%q: %w", text, err)
 		}
 	case "request":
 		p.kind = placeRequest
@@ -70,42 +86,66 @@ func parsePlace(text string) (place, error) {
 	return p, nil
 }
 
-// value returns what stands at the place. Neither a text nor a reason means that there is nothing, or what means
-// nothing: null or an empty string.
-func (p place) value(r *Request, f *finder, isForm bool) (text, reason string) {
+// value returns what stands at the place, or its hash if that cannot identify anything as it is.
+// Neither a text nor a reason means that there is nothing: no value, null or an empty string. A
+// reason means that the value has no one meaning.
+func (p place) value(c *content) (text, reason string) {
 	switch p.kind {
 	case placeHeader:
-		switch values := r.Header[p.header]; len(values) {
+		switch values := c.Header[p.header]; len(values) {
 		case 0:
 			return "", ""
 		case 1:
 			text = values[0]
 		default:
-			return "", "occurs more than once"
+			return "", reasonTwice
 		}
 	case placeJSON:
-		if text, reason = jsonText(f.raw(p.path, r.content())); reason != "" {
-			return "", reason
+		if c.finder.ambiguous>>p.path&1 == 1 {
+			return "", reasonTwice
 		}
+		return jsonIdentity(c.finder.raw(p.path, c.content()))
 	case placeForm:
-		if !isForm {
+		if !c.isForm {
 			return "", ""
 		}
-		if text, reason = formField(r.content(), p.name); reason != "" {
+		if text, reason = formField(c.content(), p.name); reason != "" {
 			return "", reason
 		}
 	case placeHash:
-		sum := sha256.Sum256(r.Body)
+		if p.omit != nil && c.isJSON {
+			return p.omit.hash(c.content()), ""
+		}
+		sum := sha256.Sum256(c.Body)
 		return hex.EncodeToString(sum[:]), ""
 	case placeRequest:
-		return r.ID, ""
+		return c.ID, ""
 	case placeConst:
 		return p.name, ""
 	}
 	if text == "" {
 		return "", ""
 	}
-	return text, checkIdentity(text)
+	return identify(text), ""
+}
+
+const (
+	reasonTwice     = "occurs more than once"
+	reasonNotScalar = "is neither a string nor a number"
+)
+
+// jsonIdentity is jsonText for a value of any length and characters: it returns the hash of one that
+// cannot identify anything as it is.
+func jsonIdentity(raw []byte) (text, reason string) {
+	text, reason = jsonText(raw)
+	switch {
+	case len(raw) == 0 || reason == reasonNotScalar || reason == "" && len(text) <= MaxIdentityBytes:
+		return text, reason
+	case raw[0] == '"':
+		decoded, _ := unescape(nil, raw[1:len(raw)-1], noLimit)
+		return hashOf(string(decoded)), ""
+	}
+	return hashOf(string(raw)), "" // a number of many digits
 }
 
 // jsonText reads a JSON value that may identify something: a string, or a number as it is written. Null and the empty string
@@ -125,8 +165,6 @@ func jsonText(raw []byte) (text, reason string) {
 	return "", reasonNotScalar
 }
 
-const reasonNotScalar = "is neither a string nor a number"
-
 // formField returns a field of a body in application/x-www-form-urlencoded. Other bodies that are called so have no fields.
 func formField(body []byte, name string) (text, reason string) {
 	found := false
@@ -138,15 +176,12 @@ func formField(body []byte, name string) (text, reason string) {
 			continue
 		}
 		if found {
-			return "", "occurs more than once"
+			return "", reasonTwice
 		}
 		found = true
-		if len(value) > 3*MaxIdentityBytes {
-			return "", reasonTooLong
-		}
 		var err error
 		if text, err = url.QueryUnescape(string(value)); err != nil {
-			return "", "is not properly encoded"
+			text = hashOf(string(value)) // nobody can say what it means, but it is one value
 		}
 	}
 	return text, ""

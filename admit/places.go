@@ -1,23 +1,37 @@
 package admit
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/hookgate/hookgate"
 )
 
-// Places say where a source's events have what identifies them. Each is a list, of which the first place that has something
-// counts: "header:NAME", "json:PATH", "form:FIELD", "sha256:body", "request:id" (each request is an event of its own),
-// "const:VALUE"; what has no kind is a path in JSON.
+// Places say where a source's events have what identifies them. Each is a list, of which the first
+// place that has something counts.
 type Places struct {
-	MessageID, EventType, OrderingKey, Sequence []string
+	MessageID, EventType, OrderingKey, Sequence []Place
+}
+
+// Place is where one value stands: "header:NAME", "json:PATH", "form:FIELD", "sha256:body",
+// "sha256:body-without:PATH+PATH", "request:id" (each request is an event of its own) or
+// "const:VALUE"; a text without a kind is a path in JSON. Several are one composite value, which is
+// there only if each of its parts is.
+type Place []string
+
+// UnmarshalText makes p the single place that a configuration names.
+func (p *Place) UnmarshalText(text []byte) error {
+	*p = Place{string(text)}
+	return nil
 }
 
 // over lays p over the places of a preset.
 func (p Places) over(base Places) Places {
-	for _, f := range []struct{ to, from *[]string }{
-		{&base.MessageID, &p.MessageID}, {&base.EventType, &p.EventType}, {&base.OrderingKey, &p.OrderingKey}, {&base.Sequence, &p.Sequence},
+	for _, f := range []struct{ to, from *[]Place }{
+		{&base.MessageID, &p.MessageID}, {&base.EventType, &p.EventType},
+		{&base.OrderingKey, &p.OrderingKey}, {&base.Sequence, &p.Sequence},
 	} {
 		if len(*f.from) > 0 {
 			*f.to = *f.from
@@ -28,39 +42,65 @@ func (p Places) over(base Places) Places {
 
 // identity finds a Message where Places say.
 type identity struct {
-	messageID, eventType, orderingKey, sequence []place
+	messageID, eventType, orderingKey, sequence alternatives
 	paths                                       []path
 	longest                                     int
 	body                                        bodyKind
 	expected                                    string // ends the error about a content type
+	hasJSON                                     bool   // some place reads JSON
+}
+
+// alternatives are places of which the first that has something counts.
+type alternatives struct {
+	list [][]place
+	// composite says that at least one of them has several parts. The text of each is then that of
+	// a list, so that no value of one looks like the parts of another.
+	composite bool
 }
 
 func newIdentity(p Places, body bodyKind, expected string) (identity, error) {
 	id := identity{body: body, expected: expected}
 	for _, f := range []struct {
 		name   string
-		to     *[]place
-		places []string
+		to     *alternatives
+		places []Place
 	}{
 		{"message_id", &id.messageID, p.MessageID}, {"event_type", &id.eventType, p.EventType},
 		{"ordering_key", &id.orderingKey, p.OrderingKey}, {"sequence", &id.sequence, p.Sequence},
 	} {
-		for _, text := range f.places {
+		if err := id.add(f.to, f.places); err != nil {
+			return id, fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	id.longest = longestOf(id.paths)
+	if len(id.messageID.list) == 0 {
+		return id, fmt.Errorf("message_id is missing: say where the message id stands (%s)", placeForms)
+	}
+	return id, nil
+}
+
+// add compiles places.
+func (id *identity) add(to *alternatives, places []Place) error {
+	for _, composite := range places {
+		if len(composite) == 0 {
+			return errors.New("a composite has no places; write it like [json:order, json:line]")
+		}
+		to.composite = to.composite || len(composite) > 1
+		var parts []place
+		for _, text := range composite {
 			at, err := parsePlace(text)
 			if err == nil && at.kind == placeJSON {
 				at.path, err = id.addPath(at.name)
 			}
 			if err != nil {
-				return id, fmt.Errorf("%s: %w", f.name, err)
+				return err
 			}
-			*f.to = append(*f.to, at)
+			id.hasJSON = id.hasJSON || at.kind == placeJSON || at.omit != nil
+			parts = append(parts, at)
 		}
+		to.list = append(to.list, parts)
 	}
-	id.longest = longestOf(id.paths)
-	if len(id.messageID) == 0 {
-		return id, fmt.Errorf("message_id is missing: say where the message id stands (%s)", placeForms)
-	}
-	return id, nil
+	return nil
 }
 
 // addPath returns the index of a path in id.paths.
@@ -83,71 +123,106 @@ func (id *identity) find(r *Request) (Message, error) {
 	if err := checkContentType(r.Header, id.body, id.expected); err != nil {
 		return Message{}, err
 	}
-	isForm := isFormType(r.Header)
-	var f finder
-	f.lookFor(id.paths, id.longest)
-	if strict := id.body.strictJSON(isForm); strict || len(id.paths) > 0 && !isForm {
-		err := scan(r.content(), id.body != bodyObject, &f)
+	// Content-Type is hardly ever signed: it must not decide which of two events a body is.
+	c := content{Request: r}
+	looksJSON := beginsJSON(r.content())
+	c.isForm = !looksJSON && (id.body == bodyAny || id.body == bodyJSONOrForm)
+	c.finder.lookFor(id.paths, id.longest)
+	if strict := id.body.strictJSON(c.isForm); strict || id.hasJSON && looksJSON {
+		err := scan(r.content(), id.body != bodyObject, &c.finder)
 		switch {
-		case err != nil && strict:
+		case err == nil:
+			c.isJSON = true
+		case strict:
 			return Message{}, err
-		case err != nil:
-			f.lookFor(id.paths, id.longest)
-			clear(f.spans[:])
-		case f.twice != noPath:
-			return Message{}, &MalformedError{strings.Join(id.paths[f.twice], "."), "occurs more than once"}
+		default:
+			c.finder = finder{}
+			c.finder.lookFor(id.paths, id.longest)
 		}
 	}
 	m := Message{Sequence: hookgate.NoSequence}
 	var err error
-	if m.MessageID, err = pick("messageId", id.messageID, true, r, &f, isForm); err != nil {
+	if m.MessageID, err = id.messageID.require("messageId", &c); err != nil {
 		return Message{}, err
 	}
-	if m.EventType, err = pick("eventType", id.eventType, true, r, &f, isForm); err != nil {
-		return Message{}, err
+	if m.EventType = id.eventType.first(&c); m.EventType == "" {
+		m.EventType = noEventType
 	}
-	if m.OrderingKey, err = pick("orderingKey", id.orderingKey, false, r, &f, isForm); err != nil {
-		return Message{}, err
-	}
-	if m.OrderingKey == "" {
+	if m.OrderingKey = id.orderingKey.first(&c); m.OrderingKey == "" {
 		m.OrderingKey = m.EventType
 	}
-	sequence, err := pick("sequence", id.sequence, false, r, &f, isForm)
-	if err != nil {
-		return Message{}, err
-	}
-	if sequence != "" {
-		n, ok := parseSequence(sequence)
-		if !ok {
-			return Message{}, &MalformedError{"sequence", reasonSequence}
-		}
+	if n, ok := parseSequence(id.sequence.first(&c)); ok {
 		m.Sequence = n
 	}
 	return m, nil
 }
 
-// pick returns the value of the first place that has one.
-func pick(what string, places []place, required bool, r *Request, f *finder, isForm bool) (string, error) {
-	for i, p := range places {
-		text, reason := p.value(r, f, isForm)
-		if reason == reasonNotScalar && i < len(places)-1 {
-			continue // some senders have an object or its id in one place
-		}
-		if reason != "" {
-			return "", &MalformedError{p.name, reason}
-		}
-		if text != "" {
+// beginsJSON reports whether a body begins as a JSON object or array does.
+func beginsJSON(body []byte) bool {
+	body = bytes.TrimLeft(bytes.TrimPrefix(body, byteOrderMark), " \t\r\n")
+	return len(body) > 0 && (body[0] == '{' || body[0] == '[')
+}
+
+// noEventType is the type of an event for which the source finds none.
+const noEventType = "event"
+
+// require returns the value of the first alternative that has one. Nothing, or only a value that
+// has two meanings, is an error: without its message id an event cannot be told from another.
+func (a *alternatives) require(what string, c *content) (string, error) {
+	for i, parts := range a.list {
+		text, wrong, reason := c.join(parts, a.composite)
+		switch {
+		case reason == reasonNotScalar && i < len(a.list)-1: // some senders have an object or its id in one place
+		case reason != "":
+			return "", &MalformedError{wrong, reason}
+		case text != "":
 			return text, nil
 		}
 	}
+	only := a.list[0][0]
 	switch {
-	case !required:
-		return "", nil
-	case len(places) != 1:
+	case len(a.list) != 1 || a.composite:
 		return "", &MalformedError{what, "is at none of the places where this source looks for it"}
-	case places[0].kind == placeHeader && len(r.Header[places[0].header]) > 0:
-		return "", &MalformedError{places[0].name, "is empty"}
+	case only.kind == placeHeader && len(c.Header[only.header]) > 0:
+		return "", &MalformedError{only.name, "is empty"}
 	default:
-		return "", &MalformedError{places[0].name, "is missing"}
+		return "", &MalformedError{only.name, "is missing"}
 	}
 }
+
+// first returns the value of the first alternative that has one, or nothing. An authentic event is
+// never refused for an optional value, so a value that has two meanings counts as none.
+func (a *alternatives) first(c *content) string {
+	for _, parts := range a.list {
+		if text, _, reason := c.join(parts, a.composite); reason == "" && text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// join returns the value of one alternative. With composite it is the values of all parts behind
+// one another, with a comma between them and a backslash before each comma and backslash within:
+// no two lists of parts give one text. The name of the part that is wrong stands beside a reason.
+func (c *content) join(parts []place, composite bool) (text, wrong, reason string) {
+	if !composite {
+		text, reason = parts[0].value(c)
+		return text, parts[0].name, reason
+	}
+	for i, p := range parts {
+		part, reason := p.value(c)
+		if part == "" || reason != "" {
+			return "", p.name, reason
+		}
+		if strings.ContainsAny(part, `,\`) {
+			part = escapeParts.Replace(part)
+		}
+		if i > 0 {
+			text += ","
+		}
+		text += part
+	}
+	return identify(text), "", ""
+}
+
+var escapeParts = strings.NewReplacer(`\`, `\\`, `,`, `\,`)

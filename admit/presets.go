@@ -242,7 +242,14 @@ const (
 	gitLabHeader   = "X-Gitlab-Token"
 )
 
-func list(places ...string) []string { return places }
+// list makes a list of single places.
+func list(places ...string) []Place {
+	all := make([]Place, len(places))
+	for i, p := range places {
+		all[i] = Place{p}
+	}
+	return all
+}
 
 // standardRule is the symmetric signature of Standard Webhooks, whose headers begin with a name.
 func standardRule(name string) Rule {

@@ -277,15 +277,17 @@ func TestRapidGitHubOrderingKey(t *testing.T) {
 			if v == "" {
 				want = "push"
 			} else if v == "\x00" {
-				want = ""
+				want = hashOf(v)
 			}
+		default:
+			want = "push"
 		}
 		s, err := newGitHub([]string{"s"}, strings.Join(path, "."))
 		if err != nil {
 			t.Fatalf("path %q: %v", path, err)
 		}
 		got, err := s.Identify(&Request{Header: gitHubHeader(), Body: []byte(text)})
-		if (err == nil) != (want != "") || got.OrderingKey != want {
+		if err != nil || got.OrderingKey != want {
 			t.Fatalf("%s at %q: got %q and error %v, want %q", text, path, got.OrderingKey, err, want)
 		}
 	})

@@ -122,6 +122,8 @@ func scan(data []byte, arrays bool, f *finder) error {
 	return nil
 }
 
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 type scanner struct {
 	data  []byte
 	root  string // what the outermost value is
@@ -156,8 +158,9 @@ func (s *scanner) begin(arrays bool) (array bool, err error) {
 	if len(s.data) == 0 {
 		return false, malformedBody("is empty")
 	}
-	if bytes.HasPrefix(s.data, []byte("\xef\xbb\xbf")) {
-		return false, malformedBody("begins with a byte order mark, which JSON does not allow")
+	// Some senders write a byte order mark, which RFC 8259 allows a reader to ignore (section 8.1).
+	if bytes.HasPrefix(s.data, byteOrderMark) {
+		s.pos = len(byteOrderMark)
 	}
 	switch c, ok := s.peek(); {
 	case !ok:

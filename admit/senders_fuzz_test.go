@@ -71,9 +71,13 @@ func FuzzPlaces(f *testing.F) {
 	f.Add("json:a.0.b\nform:x\nheader:X-A\nsha256:body\nconst:c", "v", jsonType, []byte(`{"a":[{"b":"c"}]}`))
 	f.Add("form:x y\njson:a", "", formType, []byte("x+y=%41&x%20y=2"))
 	f.Add("a.b\njson:a", "\x00", "", []byte(`{"a":{"b":1,"b":2}}`))
+	f.Add("json:a & json:b.c\nsha256:body-without:b.c+d", "", "", []byte(`{"a":",\\","b":[{"c":"\\ud800"}],"d":[1]}`))
 	f.Add("json:0.a\njson:1", "x", "text/plain", []byte(`[{"a":{}},-1e9]`))
 	f.Fuzz(func(t *testing.T, places, value, contentType string, body []byte) {
-		lists := strings.Split(places, "\n")
+		var lists []Place
+		for line := range strings.SplitSeq(places, "\n") {
+			lists = append(lists, strings.Split(line, " & "))
+		}
 		s, err := New("none", Options{Places: Places{MessageID: lists, OrderingKey: lists, Sequence: lists[:1]}})
 		if err != nil {
 			return

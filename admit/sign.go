@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,8 +32,9 @@ func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	if r.Header == nil {
 		r.Header = http.Header{}
 	}
-	for _, places := range [][]string{o.Places.over(k.Places).MessageID[:1], o.Places.over(k.Places).EventType[:1]} {
-		if p, err := parsePlace(places[0]); err == nil && p.kind == placeHeader && r.Header.Get(p.header) == "" {
+	places := o.Places.over(k.Places)
+	for _, text := range slices.Concat(places.MessageID[0], places.EventType[0]) {
+		if p, err := parsePlace(text); err == nil && p.kind == placeHeader && r.Header.Get(p.header) == "" {
 			r.Header.Set(p.header, "test-"+strings.ToLower(rand.Text()))
 		}
 	}

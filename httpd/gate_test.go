@@ -160,7 +160,7 @@ func testSources(t testing.TB) []Source {
 	t.Helper()
 	envelope, err := admit.New("envelope", admit.Options{BearerKeys: []string{bearerKey}, Secrets: []string{hmacSecret}})
 	must(t, err)
-	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret}, Places: admit.Places{OrderingKey: []string{"repository.full_name"}}})
+	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret}, Places: admit.Places{OrderingKey: []admit.Place{{"repository.full_name"}}}})
 	must(t, err)
 	return []Source{
 		{Name: DefaultSource, Scheme: envelope, KeepHeaders: []string{"x-kept"}},

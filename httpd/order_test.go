@@ -67,8 +67,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{"not JSON", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", "{", false, 400, "", "", "body"},
 		{"no id", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", `{"eventType":"t"}`, false, 400, "", "", "messageId"},
 		{"no type", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", `{"messageId":"m"}`, false, 400, "", "", "eventType"},
-		{"bad key", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", envelope("m", "t", `,"orderingKey":""`), false, 400, "", "", "orderingKey"},
-		{"bad sequence", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", envelope("m", "t", `,"sequence":-1`), false, 400, "", "", "sequence"},
+		{"two ids", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", envelope("m", "t", `,"messageId":"n"`), false, 400, "", "", "messageId"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			mode.readOnly.Store(c.readOnly)
@@ -278,7 +277,7 @@ func TestSecretHeadersAreRefused(t *testing.T) {
 		}
 	}
 	for name, source := range map[string]Source{
-		"X-Partner-Key":                   {Scheme: newScheme(t, "api_key", admit.Options{Secrets: []string{hmacSecret}, Header: "x-partner-key", Places: admit.Places{MessageID: []string{"sha256:body"}}})},
+		"X-Partner-Key":                   {Scheme: newScheme(t, "api_key", admit.Options{Secrets: []string{hmacSecret}, Header: "x-partner-key", Places: admit.Places{MessageID: []admit.Place{{"sha256:body"}}}})},
 		"X-Gitlab-Token":                  {Scheme: newScheme(t, "gitlab", admit.Options{Secrets: []string{hmacSecret, "whsec_" + base64.StdEncoding.EncodeToString([]byte(hmacSecret))}})},
 		"X-Telegram-Bot-Api-Secret-Token": {Scheme: newScheme(t, "telegram", admit.Options{Secrets: []string{hmacSecret}})},
 	} {

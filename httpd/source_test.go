@@ -26,7 +26,7 @@ func newScheme(t testing.TB, kind string, o admit.Options) admit.Scheme {
 
 // openSource is one that lets everyone in and takes anything.
 func openSource(t testing.TB, name string) Source {
-	return Source{Name: name, Kind: "none", Scheme: newScheme(t, "none", admit.Options{Places: admit.Places{MessageID: []string{"header:X-Id", "sha256:body"}}})}
+	return Source{Name: name, Kind: "none", Scheme: newScheme(t, "none", admit.Options{Places: admit.Places{MessageID: []admit.Place{{"header:X-Id"}, {"sha256:body"}}}})}
 }
 
 func gzipped(t testing.TB, text string) string {

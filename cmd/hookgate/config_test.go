@@ -46,6 +46,25 @@ sources:
 	}
 }
 
+// TestPlacesSetting: lists of places keep their composites, and text with commas in it.
+func TestPlacesSetting(t *testing.T) {
+	file := writeConfig(t, `sources: {a: {kind: none, ordering_key: [json:k], event_type: "json:a,const:b",
+  message_id: [[json:envelope, "const:a,b"], sha256:body-without:x+y]}}`)
+	c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + file}, map[string]any{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Sources["a"]
+	for _, f := range []struct{ got, want placeList }{
+		{s.MessageID, placeList{{"json:envelope", "const:a,b"}, {"sha256:body-without:x+y"}}},
+		{s.EventType, placeList{{"json:a"}, {"const:b"}}}, {s.OrderingKey, placeList{{"json:k"}}},
+	} {
+		if !reflect.DeepEqual(f.got, f.want) {
+			t.Errorf("got %q, want %q", f.got, f.want)
+		}
+	}
+}
+
 // TestBadSettings: each is refused with a message that names it.
 func TestBadSettings(t *testing.T) {
 	for _, test := range []struct{ file, env, names string }{

@@ -4,8 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -101,7 +101,7 @@ func TestExampleConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(c.Sources["github"].OrderingKey, []string{"json:repository.full_name"}) || c.Queue.HighWater != 500_000 {
+	if !reflect.DeepEqual(c.Sources["github"].OrderingKey, placeList{{"json:repository.full_name"}}) || c.Queue.HighWater != 500_000 {
 		t.Errorf("the example reads as %+v", c)
 	}
 }

@@ -25,10 +25,10 @@ type sourceConfig struct {
 	Signature     signatureConfig `koanf:"signature"`
 	Tolerance     time.Duration   `koanf:"tolerance"`
 	PublicURL     string          `koanf:"public_url"`
-	MessageID     []string        `koanf:"message_id"`
-	EventType     []string        `koanf:"event_type"`
-	OrderingKey   []string        `koanf:"ordering_key"`
-	Sequence      []string        `koanf:"sequence"`
+	MessageID     placeList       `koanf:"message_id"`
+	EventType     placeList       `koanf:"event_type"`
+	OrderingKey   placeList       `koanf:"ordering_key"`
+	Sequence      placeList       `koanf:"sequence"`
 	KeepHeaders   []string        `koanf:"keep_headers"`
 	MaxBody       byteSize        `koanf:"max_body"`
 	RateLimit     float64         `koanf:"rate_limit"`
@@ -36,6 +36,18 @@ type sourceConfig struct {
 	AllowIPs      []string        `koanf:"allow_ips"`
 	SuccessStatus int             `koanf:"success_status"`
 	SuccessBody   string          `koanf:"success_body"`
+}
+
+// placeList are places that a configuration lists; an inner list is a composite.
+type placeList []admit.Place
+
+// UnmarshalText reads a list that is written as one text, with commas.
+func (l *placeList) UnmarshalText(text []byte) error {
+	*l = nil
+	for one := range strings.SplitSeq(string(text), ",") {
+		*l = append(*l, admit.Place{one})
+	}
+	return nil
 }
 
 // signatureConfig is an admit.Rule.
