@@ -72,7 +72,7 @@ func TestPosition(t *testing.T) {
 }
 
 func TestParseMode(t *testing.T) {
-	for _, m := range []hookgate.Mode{hookgate.ModeNormal, hookgate.ModeReadOnly} {
+	for _, m := range hookgate.Modes {
 		if got, err := hookgate.ParseMode(string(m)); err != nil || got != m {
 			t.Errorf("%q reads as %q (error %v)", m, got, err)
 		}

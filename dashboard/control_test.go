@@ -84,7 +84,7 @@ func TestControlWords(t *testing.T) {
 	for _, path := range []string{"/admin/tokens", "/admin/approvals?state=pending"} {
 		delete(all, path)
 	}
-	if away := show("/ui/control", admin); strings.Count(away, "They cannot be shown: there is nothing at this path") != 2 || !strings.Contains(away, "Begin maintenance") {
+	if away := show("/ui/control", admin); strings.Count(away, "They cannot be shown: there is nothing at this path") != 2 || !strings.Contains(away, "Refuse webhooks") {
 		t.Errorf("without the store the page is %s", away)
 	}
 }

@@ -159,6 +159,9 @@ func (s *State) Problems() []Problem {
 	if s.Mode == hookgate.ModeReadOnly {
 		add(levelBad, "Maintenance: webhooks are refused with 503; what is queued is stored")
 	}
+	if s.Mode == hookgate.ModeBuffer {
+		add(levelWarn, "Buffering: webhooks are queued, and nothing is stored until the mode is normal again")
+	}
 	switch s.Guard.Breaker {
 	case guard.Open:
 		add(levelBad, "The breaker is open because of %s: webhooks are refused with 503", signalName(s.Guard.Reason))

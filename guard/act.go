@@ -74,6 +74,9 @@ const (
 	maxResult = 500
 )
 
+var errBuffering = errors.New("the mode is buffer, and read_only would let workers write to the store; " +
+	"when the work on the database is done, set it by hand")
+
 // act does what the trigger's action says, and tells. A mode or a canary that cannot be set is tried again until it is or the
 // trigger has cleared, which ends ctx; a roll-back is started once for each firing. The gate's end ends life.
 func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
@@ -86,7 +89,13 @@ func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
 	switch acts := g.config.Acts; alarm.Action {
 	case ActReadOnly:
 		a.Action, a.Target = "maintenance", string(hookgate.ModeReadOnly)
-		do = func(ctx context.Context) error { return acts.Mode.SetMode(ctx, hookgate.ModeReadOnly) }
+		do = func(ctx context.Context) error {
+			// In read_only workers store, which nobody must have them do while a person works on the database.
+			if acts.Mode.Mode() == hookgate.ModeBuffer {
+				return errBuffering
+			}
+			return acts.Mode.SetMode(ctx, hookgate.ModeReadOnly)
+		}
 	case ActCanaryBack:
 		a.Action, a.Target = "canary", "0 percent"
 		do = func(ctx context.Context) error { return acts.Canary.Back(ctx, reason) }

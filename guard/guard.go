@@ -64,6 +64,9 @@ type Config struct {
 	Process, Version string
 	// Queue is asked each second.
 	Queue func(context.Context) (hookgate.QueueStats, error)
+	// Mode is asked each second too; nil: it is always normal. In hookgate.ModeBuffer the queue grows because someone wants it
+	// to: the lag and the release trigger of the queue's depth then count for nothing.
+	Mode func() hookgate.Mode
 	// Logger gets a line for each change of the breaker and of a release trigger, and for what is done; nil for none.
 	Logger *slog.Logger
 }
@@ -104,6 +107,7 @@ type look struct {
 	now    time.Time
 	queue  hookgate.QueueStats
 	err    error // of asking the queue
+	buffer bool  // the mode is ModeBuffer
 	p95    time.Duration
 	minute minuteSummary
 }
@@ -144,7 +148,7 @@ func readLag(l look) (float64, bool) {
 	if l.err != nil || q.Degraded != nil || q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull) {
 		return 0, false
 	}
-	if q.OldestEnqueuedAt.IsZero() {
+	if q.OldestEnqueuedAt.IsZero() || l.buffer {
 		return 0, true
 	}
 	return max(0, l.now.Sub(q.OldestEnqueuedAt).Seconds()), true
@@ -216,6 +220,7 @@ func (g *Guard) look(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	l.buffer = g.config.Mode != nil && g.config.Mode() == hookgate.ModeBuffer
 	if n, p95 := g.window.quantile(0.95); n >= fewest {
 		l.p95 = p95
 	}

@@ -63,7 +63,7 @@ type TriggerState string
 const (
 	TriggerOff     TriggerState = "off"     // it has no limit, or this process has nothing that it could be read from
 	TriggerUnknown TriggerState = "unknown" // its value could not be read
-	TriggerIdle    TriggerState = "idle"    // too few webhooks for its value to say anything
+	TriggerIdle    TriggerState = "idle"    // too few webhooks for its value to say anything, or a queue that grows because of the mode buffer
 	TriggerQuiet   TriggerState = "quiet"
 	TriggerPending TriggerState = "pending" // above the limit, not yet for long enough
 	TriggerFired   TriggerState = "fired"
@@ -147,6 +147,8 @@ func readRecords(l look, limit float64) reading {
 	switch {
 	case l.err != nil, q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull), q.Degraded != nil && float64(q.Depth) <= limit:
 		return reading{state: TriggerUnknown}
+	case l.buffer:
+		return reading{state: TriggerIdle}
 	}
 	return reading{value: float64(q.Depth)}
 }

@@ -381,6 +381,34 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// TestBuffer: in the mode buffer the queue grows because someone wants it to. Its age opens no breaker, and its depth fires no trigger;
+// that it fills up opens the breaker all the same.
+func TestBuffer(t *testing.T) {
+	mode := hookgate.ModeBuffer
+	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100} })
+	c.Mode = func() hookgate.Mode { return mode }
+	c.Depth, c.Lag = Rule{Limit: 90, Clear: 75}, Rule{Limit: 60, Clear: 30}
+	play(t, c, func(s *scene) {
+		old := func(depth int64) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.stats.Depth, s.lag = depth, time.Hour
+		}
+		old(500)
+		s.turns(time.Minute, TriggerQueueDepth, TriggerIdle)
+		if state := s.Status(); state.Breaker != Closed {
+			t.Errorf("the breaker is %s because of %s", state.Breaker, state.Reason)
+		}
+		old(950)
+		s.turns(3*time.Second, TriggerQueueDepth, TriggerIdle)
+		if state := s.Status(); state.Breaker != Open || state.Reason != SignalDepth {
+			t.Errorf("at 95 percent the breaker is %s because of %s", state.Breaker, state.Reason)
+		}
+		mode = hookgate.ModeNormal
+		s.turns(3*time.Second, TriggerQueueDepth, TriggerFired)
+	})
+}
+
 // TestActionFails: a mode that cannot be set is tried again, ever less often, until it is or the trigger has cleared; a roll-back
 // that cannot be started is not.
 func TestActionFails(t *testing.T) {
@@ -414,6 +442,22 @@ func TestActionFails(t *testing.T) {
 		}
 		if last := h.rows[len(h.rows)-1].Result; !strings.HasPrefix(last, "failed: ") || !strings.Contains(last, "not now") {
 			t.Errorf("the trail says %q", last)
+		}
+	})
+	// In buffer a person works on the database: the guard must not let workers write to it.
+	fire(ActReadOnly, 0, func(s *scene, h *hands) {
+		if h.attempts() != 1 {
+			t.Errorf("in normal: %d attempts", h.attempts())
+		}
+	})
+	buffering := &hands{mode: hookgate.ModeBuffer}
+	c := triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 1, Action: ActReadOnly} })
+	c.Acts = buffering.acts()
+	play(t, c, func(s *scene) {
+		s.webhooks(time.Minute, 10, time.Millisecond, 10)
+		s.turns(0, TriggerErrorRate, TriggerFired)
+		if buffering.attempts() != 0 || !strings.Contains(s.log.String(), "the mode is buffer") {
+			t.Errorf("in buffer the guard has set %v:\n%s", buffering.done(), s.log)
 		}
 	})
 	fire(ActRollBack, 1, func(s *scene, h *hands) {

@@ -49,7 +49,7 @@ func (s *Server) livez(c *call) { c.json(map[string]string{"status": "ok"}) }
 func (s *Server) readyz(c *call) {
 	q := s.queueHealth(c.request.Context())
 	reason := q.Error
-	if mode := s.mode.Mode(); mode != hookgate.ModeNormal {
+	if mode := s.mode.Mode(); mode == hookgate.ModeReadOnly {
 		reason = "mode is " + string(mode)
 	}
 	if state := s.guard.Status(); state.Breaker == guard.Open {

@@ -53,10 +53,11 @@ type modeAnswer struct {
 
 func (s *Server) showMode(c *call) { c.json(modeAnswer{Mode: s.mode.Mode()}) }
 
-// setMode sets the mode. Unlike any other action, read_only is set even while the admin trail cannot be written: whoever is on call
-// must be able to stop the gate when its database is what is broken. The log and the answer then say that it is not recorded.
+// setMode sets the mode. Unlike any other action, buffer and read_only are set even while the admin trail cannot be written: the
+// person on call must be able to keep the gate off its database when that is broken. The log and the answer then say that the
+// action is not recorded.
 func (s *Server) setMode(c *call) {
-	wanted, ok := c.members(`{"mode":"read_only"} or {"mode":"normal"}`, "mode")
+	wanted, ok := c.members(`{"mode":"buffer"}, {"mode":"read_only"} or {"mode":"normal"}`, "mode")
 	if !ok {
 		return
 	}
@@ -65,7 +66,7 @@ func (s *Server) setMode(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	if mode != hookgate.ModeReadOnly {
+	if mode == hookgate.ModeNormal {
 		if !c.begin(string(mode)) {
 			return
 		}
@@ -90,7 +91,7 @@ func (s *Server) setMode(c *call) {
 	}
 	answer := modeAnswer{Mode: mode}
 	if recordErr != nil {
-		s.log.Error("read_only is set, and the admin trail does not have it", "request_id", c.requestID, "by", c.actor.name,
+		s.log.Error("mode is set, and the admin trail does not have it", "mode", mode, "request_id", c.requestID, "by", c.actor.name,
 			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
 		answer.Recorded = new(bool)
 	}

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -59,6 +60,12 @@ func (s *Server) drain(c *call) {
 		switch {
 		case q.Depth == nil:
 			c.failed("asking the queue", errUnknownDepth)
+			return
+		case *q.Depth > 0 && s.mode.Mode() == hookgate.ModeBuffer:
+			if c.end(hookgate.ResultFailed + ": the mode is buffer") {
+				c.fail(http.StatusConflict, fmt.Sprintf("%d records are queued, and workers pause in mode buffer; "+
+					"set the mode to normal or read_only, then drain", *q.Depth))
+			}
 			return
 		case *q.Depth == 0 || !waiting:
 			result := hookgate.ResultDone

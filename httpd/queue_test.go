@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,10 +61,23 @@ func TestDrainWaits(t *testing.T) {
 			t.Errorf("%s: status %d", name, a.status)
 		}
 	}
+	// Nobody empties the queue in buffer; an empty one is drained all the same.
+	must(t, g.queue.SetMode(t.Context(), hookgate.ModeBuffer))
+	if d := drain(""); !d.Drained {
+		t.Errorf("an empty queue in buffer: %+v", d)
+	}
+	g.post(t, envelope("buffered", "t", "")).want(t, 202)
+	if a := g.admin(t, "POST", "/admin/drain", "").want(t, 409); !strings.Contains(a.told(t), "mode buffer") {
+		t.Errorf("in buffer: %s", a.body)
+	}
+	must(t, g.queue.SetMode(t.Context(), hookgate.ModeNormal))
+	records, err = c.Next(t.Context(), 1, 1<<20)
+	must(t, err)
+	must(t, c.Commit(t.Context(), hookgate.LastOffsets(records)))
 	// The end of the gate does not wait for who waits.
 	g.post(t, envelope("b", "t", "")).want(t, 202)
 	go func() { done <- drain(`{"timeout":"10m"}`) }()
-	for begun := 0; begun < 7; time.Sleep(time.Millisecond) { // three drains that ended, and one that began
+	for begun := 0; begun < 11; time.Sleep(time.Millisecond) { // five drains that ended, and one that began
 		rows, err := g.access.Actions(t.Context(), 0, 100)
 		must(t, err)
 		begun = len(rows)
@@ -76,7 +90,7 @@ func TestDrainWaits(t *testing.T) {
 	}
 	rows, err := g.access.Actions(t.Context(), 0, 100)
 	must(t, err)
-	if last := rows[len(rows)-1]; len(rows) != 8 || last.Action != "drain" || last.Target != "within 10m0s" || last.Result != "failed: something is left" {
+	if last := rows[len(rows)-1]; len(rows) != 12 || last.Action != "drain" || last.Target != "within 10m0s" || last.Result != "failed: something is left" {
 		t.Errorf("%d rows in the trail, the last %+v", len(rows), last)
 	}
 }

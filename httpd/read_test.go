@@ -597,6 +597,13 @@ func TestMaintenance(t *testing.T) {
 	}
 	g.admin(t, "POST", "/admin/maintenance", `{"mode":"normal"}`).want(t, 200)
 	g.post(t, envelope("m", "t", "")).want(t, 202)
+	// In buffer webhooks are taken as ever, and the gate is ready for more.
+	if a := g.admin(t, "POST", "/admin/maintenance", `{"mode":"buffer"}`).want(t, 200); string(a.body) != `{"mode":"buffer"}`+"\n" {
+		t.Errorf("answer %s", a.body)
+	}
+	g.post(t, envelope("b", "t", "")).want(t, 202)
+	g.do(t, "GET", "/readyz", nil).want(t, 200)
+	g.admin(t, "POST", "/admin/maintenance", `{"mode":"normal"}`).want(t, 200)
 	// A mode that cannot be kept is not in effect.
 	must(t, g.queue.Close())
 	checkRefusal(t, g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 503))

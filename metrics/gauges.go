@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/guard"
 )
 
@@ -22,6 +23,7 @@ var (
 	storeUp       = desc("webhook_store_up", "1 if the store answers.")
 	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
 
+	mode       = desc("hookgate_mode", "1 at the mode that the gate is in.", "mode")
 	partitions = desc("webhook_partitions_owned", "Partitions that the workers of this process hold.")
 	leasesLost = desc("webhook_leases_lost_total", "Partitions that this process lost to another before it gave them back.")
 
@@ -59,8 +61,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
 		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
-		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent,
-		inFlight, inFlightLimit, bodyMemory, bodyLimit, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
 	} {
 		to <- d
 	}
@@ -95,6 +96,12 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		percent = g.config.CanaryPercent()
 	}
 	to.gauge(canaryPercent, float64(percent))
+	if g.config.Mode != nil {
+		is := g.config.Mode()
+		for _, m := range hookgate.Modes {
+			to.gauge(mode, one(is == m), string(m))
+		}
+	}
 	if g.config.Holdings != nil {
 		h := g.config.Holdings()
 		to.gauge(partitions, float64(h.Partitions()))

@@ -52,6 +52,8 @@ type Config struct {
 	Pool     func() Pool
 	// CanaryPercent is asked too; nil: there is no canary, and the gate takes all.
 	CanaryPercent func() int
+	// Mode is asked too; nil: it is left out.
+	Mode func() hookgate.Mode
 	// Version is shown as a label of hookgate_build_info.
 	Version string
 }
@@ -98,6 +100,7 @@ type Metrics struct {
 	gaps         *prometheus.CounterVec
 	inversions   *prometheus.CounterVec
 	workers      prometheus.Gauge
+	storing      prometheus.Gauge
 	pruning      pruning
 	shared       shared
 	holdings     func() Holdings // nil if nobody knows
@@ -134,6 +137,9 @@ func New(c Config) *Metrics {
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
 		}),
+		storing: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "webhook_workers_storing", Help: "Calls of the store that workers of this process have under way; 0 in mode buffer once they pause.",
+		}),
 		sources:  bounded{most: MaxSources},
 		holdings: c.Holdings,
 	}
@@ -148,7 +154,7 @@ func New(c Config) *Metrics {
 	})
 	buildInfo.Set(1)
 	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.ingested, m.refused, appended, m.batchSize, m.batchLatency,
-		m.applyFailed, m.fenced, m.gaps, m.inversions, m.workers, buildInfo,
+		m.applyFailed, m.fenced, m.gaps, m.inversions, m.workers, m.storing, buildInfo,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{config: c})
 	m.others = m.resolve(other)
 	m.startReasons()

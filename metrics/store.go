@@ -43,3 +43,6 @@ func (m *Metrics) SequenceInversion(source string) {
 
 // Workers tells how many workers there are now.
 func (m *Metrics) Workers(active int) { m.workers.Set(float64(active)) }
+
+// Storing adds to the number of calls of the store that workers have under way.
+func (m *Metrics) Storing(calls int) { m.storing.Add(float64(calls)) }

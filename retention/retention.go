@@ -55,7 +55,9 @@ type Config struct {
 	// BackoffMin and BackoffMax bound the pauses after failures, which double and vary at random by half; default
 	// 1 s and 1 min.
 	BackoffMin, BackoffMax time.Duration
-	Logger                 *slog.Logger
+	// Paused reports whether the store must be left alone for now; nil: it never must. A step that is under way is seen through.
+	Paused func() bool
+	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -99,6 +101,8 @@ const (
 	firstStep, leastStep, mostStep = 128, 64, 4096
 	// leastPause lets those that wait for the store have it between two steps, however short these are.
 	leastPause = 10 * time.Millisecond
+	// pausePoll is how often Paused is asked while it says so.
+	pausePoll = time.Second
 	// restsPerTime is how often what is old is looked for within the time that it is kept.
 	restsPerTime = 20
 )
@@ -115,6 +119,9 @@ type loop struct {
 
 // step removes some of what is old and returns the pause after it.
 func (l *loop) step(ctx context.Context) time.Duration {
+	if l.Paused != nil && l.Paused() {
+		return pausePoll
+	}
 	// The end of ctx does not cut a step off: it would only make its outcome unknown.
 	working, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.StepTimeout)
 	defer cancel()

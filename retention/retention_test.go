@@ -107,6 +107,18 @@ func TestCutoffs(t *testing.T) {
 	}
 }
 
+// TestPaused: while the store must be left alone nothing is removed; soon after, removal goes on.
+func TestPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) { return hookgate.Pruned{}, nil }}
+		until := time.Now().Add(time.Hour)
+		runFor(t, time.Hour+2*time.Second, Config{Events: time.Hour, Paused: func() bool { return time.Now().Before(until) }}, s)
+		if len(s.calls) != 1 || s.calls[0].at.Before(until) {
+			t.Errorf("calls %+v, want one after %v", s.calls, until)
+		}
+	})
+}
+
 // TestKeepForEver: without a time nothing is looked at.
 func TestKeepForEver(t *testing.T) {
 	s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) { panic("pruned") }}

@@ -52,6 +52,8 @@ func (e *Advised) Unwrap() error { return e.Err }
 // State is a gate as its health shows it.
 type State struct {
 	Version string
+	// Mode is empty if it is not known.
+	Mode hookgate.Mode
 	// Queued is how many records are not yet stored, if Known.
 	Queued int64
 	Known  bool
@@ -228,7 +230,13 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	case Announce:
 		return w.orDown(w.call(ctx, func(ctx context.Context) error { return w.gate.Announce(ctx, w.id, w.plan.ExpectedVersion) }))
 	case ReadOnly:
-		return w.orDown(w.call(ctx, func(ctx context.Context) error { return w.gate.SetMode(ctx, hookgate.ModeReadOnly, w.reason(step)) }))
+		return w.orDown(w.call(ctx, func(ctx context.Context) error {
+			s, err := w.gate.State(ctx)
+			if err == nil && s.Mode == hookgate.ModeBuffer {
+				return &Advised{errBuffering, "When the database may be written again: hookgate maintenance normal. Then: hookgate rollback --resume."}
+			}
+			return w.gate.SetMode(ctx, hookgate.ModeReadOnly, w.reason(step))
+		}))
 	case Drain:
 		return w.drain(ctx)
 	case Command:
@@ -245,6 +253,9 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	}
 	return stateDone, "", nil
 }
+
+// errBuffering: in read_only workers store, which nobody must have them do while a person works on the database.
+var errBuffering = errors.New("the gate is in mode buffer: someone works on its database, and read_only would let workers write to it")
 
 func (w *Walk) reason(step Step) string { return "rollback " + w.id + ": " + string(step) }
 

@@ -99,7 +99,7 @@ func (m *machine) State(context.Context) (State, error) {
 	if m.down {
 		return State{}, ErrNoAnswer
 	}
-	return State{Version: m.read("release"), Queued: m.queued, Known: true}, nil
+	return State{Version: m.read("release"), Mode: m.mode, Queued: m.queued, Known: true}, nil
 }
 
 func (m *machine) Record(_ context.Context, id, result, summary string) error {
@@ -331,6 +331,18 @@ func TestSteps(t *testing.T) {
 		if got := states(r)[:3]; !slices.Equal(got, []string{"announce skipped", "read_only skipped", "drain skipped"}) {
 			t.Errorf("steps %v", got)
 		}
+	})
+	t.Run("buffer", func(t *testing.T) { // someone works on the database: workers must not store
+		m := newMachine(t)
+		m.mode = hookgate.ModeBuffer
+		r, err := m.begin(m.plan(":"), Choices{})
+		m.stopped(r, err, ReadOnly, "someone works on its database", "maintenance normal")
+		if m.mode != hookgate.ModeBuffer || m.runs() != 0 {
+			t.Errorf("mode %s, %d runs", m.mode, m.runs())
+		}
+		m.mode = hookgate.ModeNormal
+		r, err = m.resume("journal.ndjson", Choices{})
+		m.succeeded(r, err, 1)
 	})
 	t.Run("drain", func(t *testing.T) {
 		m := newMachine(t)

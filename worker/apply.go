@@ -110,6 +110,10 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 	var outcome hookgate.Outcome
 	var took time.Duration
 	err := w.persist(ctx, "store batch", func(attempt int, last error) error {
+		if err := w.enterStore(ctx); err != nil {
+			return err
+		}
+		defer w.leaveStore()
 		b.Attempts = attempt
 		if last != nil {
 			b.LastError = last.Error()

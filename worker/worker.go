@@ -47,6 +47,9 @@ type Config struct {
 	// MaxRate bounds the records that all workers together store a second; 0 means no bound. A batch then holds
 	// what a second may have at most.
 	MaxRate int
+	// Paused reports whether workers must leave the store alone for now. It is asked before each call of the store
+	// and may be called concurrently; nil: they never must.
+	Paused func() bool
 	// Name tells the workers of one process from those of another in the lineage; default "worker".
 	Name   string
 	Logger *slog.Logger
@@ -63,6 +66,9 @@ func (c Config) withDefaults() Config {
 	fill(&c.BackoffMin, 50*time.Millisecond)
 	fill(&c.BackoffMax, 15*time.Second)
 	fill(&c.Name, "worker")
+	if c.Paused == nil {
+		c.Paused = func() bool { return false }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -94,6 +100,8 @@ type Metrics interface {
 	SequenceInversion(source string)
 	// Workers tells how many workers there are now.
 	Workers(active int)
+	// Storing adds to the number of calls of the store that are under way.
+	Storing(calls int)
 }
 
 // Run runs the workers until ctx ends. A transaction of the store that is under way then is seen through;
@@ -121,6 +129,10 @@ func Run(ctx context.Context, c Config, q hookgate.Queue, s hookgate.Store, m Me
 		case <-ctx.Done():
 			return
 		case <-time.After(lookEvery):
+		}
+		// While workers pause, more of them would not help.
+		if c.Paused() {
+			continue
 		}
 		// A queue that cannot be asked has enough to do; the number stays.
 		if stats, err := q.Stats(ctx); err == nil {
@@ -182,6 +194,29 @@ func (w *worker) consume(ctx context.Context) error {
 		}
 	}
 }
+
+// pausePoll is how often a worker that pauses looks whether it may go on.
+const pausePoll = 50 * time.Millisecond
+
+// enterStore waits until the store may be called and counts the call, or returns the error of ctx. leaveStore must follow
+// a call. The call is counted before the pause is looked at, so that from the moment at which Paused reports true, a count of 0
+// means that nothing is written any more.
+func (w *worker) enterStore(ctx context.Context) error {
+	for {
+		w.metrics.Storing(1)
+		if !w.Paused() {
+			return nil
+		}
+		w.metrics.Storing(-1)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pausePoll):
+		}
+	}
+}
+
+func (w *worker) leaveStore() { w.metrics.Storing(-1) }
 
 // round takes one batch from the queue to the store.
 func (w *worker) round(ctx context.Context, c hookgate.Consumer) error {
@@ -247,6 +282,10 @@ func (w *worker) acquire(ctx context.Context, records []hookgate.Record) error {
 			continue
 		}
 		err := w.persist(ctx, "acquire partition", func(int, error) error {
+			if err := w.enterStore(ctx); err != nil {
+				return err
+			}
+			defer w.leaveStore()
 			ctx, cancel := context.WithTimeout(ctx, w.ApplyTimeout)
 			defer cancel()
 			epoch, err := w.store.Acquire(ctx, p)

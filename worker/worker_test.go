@@ -99,7 +99,7 @@ func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 type tally struct {
 	mu                                     sync.Mutex
 	persisted, duplicate, dead, failed, of int
-	fenced, gaps, inversions               int
+	fenced, gaps, inversions, storing      int
 	workers                                []int // each change of their number
 }
 
@@ -116,6 +116,7 @@ func (m *tally) ApplyFailed()                       { m.add(&m.failed, 1) }
 func (m *tally) Fenced()                            { m.add(&m.fenced, 1) }
 func (m *tally) SequenceGap(string)                 { m.add(&m.gaps, 1) }
 func (m *tally) SequenceInversion(string)           { m.add(&m.inversions, 1) }
+func (m *tally) Storing(n int)                      { m.add(&m.storing, n) }
 func (m *tally) Workers(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -254,6 +255,63 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+// TestPaused: workers that must pause leave the store alone, between two batches and between two attempts at one; what was appended
+// meanwhile is stored, in order, when they go on.
+func TestPaused(t *testing.T) {
+	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	var paused, asked atomic.Int64
+	paused.Store(1)
+	calls := 0 // of Apply; written under s.mu
+	s.fail = func(*hookgate.Batch) error {
+		if calls++; calls == 3 {
+			paused.Store(1)
+			return errors.New("store is away")
+		}
+		return nil
+	}
+	// stays waits until a worker has been told several times to wait.
+	stays := func(wantCalls int) {
+		t.Helper()
+		for before := asked.Load(); asked.Load() < before+5; time.Sleep(time.Millisecond) {
+			if t.Context().Err() != nil {
+				t.Fatal("no worker asks whether to pause")
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if calls != wantCalls {
+			t.Errorf("%d calls of the store, want %d", calls, wantCalls)
+		}
+	}
+	appendAll(t, q, delivery("a", 0))
+	start(t, Config{Linger: time.Nanosecond, Paused: func() bool { asked.Add(1); return paused.Load() == 1 }}, q, s, m)
+	stays(0)
+	if len(s.epochs) != 0 {
+		t.Error("a worker that pauses has acquired a partition")
+	}
+	paused.Store(0)
+	s.await(t, 1)
+	appendAll(t, q, delivery("a", 1))
+	s.await(t, 2)
+	appendAll(t, q, delivery("a", 2)) // the third call fails and begins a pause
+	for paused.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	appendAll(t, q, delivery("a", 3))
+	stays(3)
+	paused.Store(0)
+	events, _ := s.await(t, 4)
+	waitEmpty(t, q)
+	if want := []string{"a-0", "a-1", "a-2", "a-3"}; !slices.Equal(events, want) {
+		t.Errorf("stored %v, want %v", events, want)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.storing != 0 {
+		t.Errorf("%d calls of the store are said to be under way", m.storing)
+	}
 }
 
 // TestRejected: records at fault become dead letters, wherever they stand; the others are stored in order.

@@ -274,13 +274,18 @@ func TestDashboardControl(t *testing.T) {
 	if eval[int](b, `document.querySelectorAll("#tokens").length`) != 0 {
 		t.Error("an operator is shown the tokens")
 	}
-	b.confirm("begin maintenance", "#mode button", "the database moves: ü")
-	b.await("maintenance has begun", `document.querySelector("#mode").dataset.mode == "read_only" && document.querySelector("#toasts").textContent.includes("has begun")`)
+	b.confirm("buffer", "#mode [data-set=buffer]", "the database moves: ü")
+	b.await("webhooks are buffered", `document.querySelector("#mode").dataset.mode == "buffer" && document.querySelector("#toasts").textContent.includes("workers pause")`)
+	if status, _ := g.send(`{"messageId":"buffered","eventType":"t"}`); status != 202 {
+		t.Errorf("in buffer a webhook gets %d", status)
+	}
+	b.confirm("refuse webhooks", "#mode [data-set=read_only]", "the database moves: ü")
+	b.await("webhooks are refused", `document.querySelector("#mode").dataset.mode == "read_only" && document.querySelector("#toasts").textContent.includes("are refused")`)
 	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 503 {
 		t.Errorf("in maintenance a webhook gets %d", status)
 	}
 	b.check("control")
-	b.confirm("end maintenance", "#mode button", "")
+	b.confirm("end maintenance", "#mode [data-set=normal]", "")
 	b.await("maintenance has ended", `document.querySelector("#mode").dataset.mode == "normal"`)
 	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 202 {
 		t.Errorf("after maintenance a webhook gets %d", status)

@@ -11,6 +11,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate"
 )
 
 const (
@@ -30,7 +32,8 @@ func newDrainCommand() *cobra.Command {
 
 The gate goes on taking webhooks; with a steady stream of them the queue may never be
 empty, so set maintenance read_only first where that matters. While Redis is away nobody
-knows what is left in it, and drain waits.
+knows what is left in it, and drain waits. In the mode buffer nothing is stored, and drain
+fails at once unless the queue is empty.
 
 Exit code 0: nothing is queued. 1: something is left when the time is over. 2: the gate
 could not be asked.`,
@@ -49,6 +52,8 @@ could not be asked.`,
 		case err == nil:
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first, time.Since(d.begun).Round(time.Millisecond))
 			return err
+		case errors.Is(err, errBuffering):
+			return &exitError{exitFail, fmt.Errorf("%d records are queued, and %w", left, err)}
 		case errors.Is(err, context.DeadlineExceeded) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why", left, timeout)}
 		case errors.Is(err, context.DeadlineExceeded) && d.unsure:
@@ -61,13 +66,18 @@ could not be asked.`,
 	return cmd
 }
 
+// errBuffering says what to do about a queue that nobody empties.
+var errBuffering = errors.New("workers pause in mode buffer: `hookgate maintenance normal` or " +
+	"`hookgate maintenance read_only` lets them store again, then drain")
+
 // drain watches the depth of a gate's queue.
 type drain struct {
 	client client
 	show   func(d *drain, depth int64)
 	begun  time.Time
 	first  int64 // depth when it was first known
-	unsure bool  // there may be more than the gate knows of: a queue that is away does not tell
+	mode   hookgate.Mode
+	unsure bool // there may be more than the gate knows of: a queue that is away does not tell
 }
 
 // run returns when nothing is queued, or after the time-out. An error comes with what was left when the gate answered last.
@@ -93,6 +103,9 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 		if depth == 0 && !d.unsure {
 			return 0, nil
 		}
+		if d.mode == hookgate.ModeBuffer && depth > 0 {
+			return left, errBuffering
+		}
 		select {
 		case <-ctx.Done():
 			return left, ctx.Err()
@@ -103,6 +116,7 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 
 func (d *drain) depth(ctx context.Context) (int64, error) {
 	var health struct {
+		Mode  hookgate.Mode
 		Queue struct {
 			Depth           *int64
 			Error, Degraded string
@@ -111,6 +125,7 @@ func (d *drain) depth(ctx context.Context) (int64, error) {
 	if err := d.client.getOpen(ctx, "/api/health", &health); err != nil {
 		return 0, err
 	}
+	d.mode = health.Mode
 	d.unsure = health.Queue.Error != "" || health.Queue.Degraded != ""
 	if health.Queue.Depth == nil && d.unsure {
 		return 0, nil

@@ -32,6 +32,20 @@ func TestDrain(t *testing.T) {
 	if h := g.health(); h.Queue.Depth == nil || *h.Queue.Depth != 0 {
 		t.Errorf("after drain the health is %+v", h)
 	}
+	// In buffer nothing is stored: drain says so and does not wait. The mode is the operator's until it is normal again.
+	if code, out, errs := runBinary(t, nil, "maintenance", "buffer", "--target", g.url, "--data-dir", g.dir); code != 0 || out != "buffer\n" {
+		t.Fatalf("maintenance buffer ended with %d: %s%s", code, out, errs)
+	}
+	if status, body := g.send(`{"messageId":"buffered","eventType":"t"}`); status != http.StatusAccepted {
+		t.Errorf("in buffer a webhook gets %d %s", status, body)
+	}
+	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url); code != exitFail || !strings.Contains(errs, "1 records are queued, and workers pause in mode buffer") {
+		t.Errorf("drain in buffer ended with %d: %s", code, errs)
+	}
+	g.request(http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
+	if code, out, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout", waitFor.String()); code != 0 {
+		t.Errorf("drain after buffer ended with %d: %s%s", code, out, errs)
+	}
 	g.stop()
 	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url); code != exitNoResult || !strings.Contains(errs, "is it running") {
 		t.Errorf("drain of no gate ended with %d: %s", code, errs)

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/guard"
 )
 
@@ -89,7 +87,7 @@ func (c guardConfig) check() error {
 	return nil
 }
 
-func guardConfigOf(c config, queue func(context.Context) (hookgate.QueueStats, error), log *slog.Logger) guard.Config {
+func guardConfigOf(c config, b *backends, log *slog.Logger) guard.Config {
 	g := c.Guard
 	if c.Role == roleWorker {
 		g = guardConfig{} // there is nothing to refuse
@@ -103,7 +101,8 @@ func guardConfigOf(c config, queue func(context.Context) (hookgate.QueueStats, e
 		Recovery:   g.Recovery,
 		InFlight:   guard.InFlight(g.InFlight),
 		BodyMemory: int64(c.HTTP.MaxBodyMemory),
-		Queue:      queue,
+		Queue:      b.queue.Stats,
+		Mode:       b.mode.Mode,
 		Logger:     log,
 	}
 }

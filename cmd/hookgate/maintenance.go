@@ -12,20 +12,27 @@ import (
 func newMaintenanceCommand() *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
-		Use:   "maintenance [read_only|normal]",
-		Short: "Show or set the mode: read_only refuses webhooks with 503 while the queue drains",
+		Use:   "maintenance [buffer|read_only|normal]",
+		Short: "Show or set the mode: buffer queues webhooks while workers pause, read_only refuses them",
 		Long: `Show the mode of a running gate, or set it.
 
-In read_only the gate answers webhooks with 503 and Retry-After, so that senders
-keep them, and workers go on storing what is queued. The mode survives a restart.
+In buffer the gate takes webhooks into its queue and answers 202, while the workers
+of all processes leave the store alone: the mode for work on the database. A full queue
+still answers 503. A batch that is under way is finished first: nothing is written any
+more once the metric webhook_workers_storing is 0 in every process.
+
+In read_only the gate answers webhooks with 503 and Retry-After, while workers go on
+storing what is queued. A sender that does not retry loses those events; docs/senders.md
+has which senders retry. The mode survives a restart.
 
 Setting it is written into the admin trail, with --reason. If the trail cannot be
-written because the store is away, normal is refused, and read_only is set all the same.`,
+written because the store is away, normal is refused; buffer and read_only are set all
+the same.`,
 		Example: `  hookgate maintenance
-  hookgate maintenance read_only --reason "moving the database"
+  hookgate maintenance buffer --reason "upgrading PostgreSQL"
   hookgate maintenance normal`,
 		Args:      cobra.MaximumNArgs(1),
-		ValidArgs: []string{string(hookgate.ModeReadOnly), string(hookgate.ModeNormal)},
+		ValidArgs: []string{string(hookgate.ModeBuffer), string(hookgate.ModeReadOnly), string(hookgate.ModeNormal)},
 	}
 	c.register(cmd)
 	c.registerReason(cmd)

@@ -304,6 +304,7 @@ type rollbackGate struct {
 func (g *rollbackGate) State(ctx context.Context) (s rollback.State, err error) {
 	var health struct {
 		Version string
+		Mode    hookgate.Mode
 		Queue   struct {
 			Depth           *int64
 			Error, Degraded string
@@ -312,7 +313,7 @@ func (g *rollbackGate) State(ctx context.Context) (s rollback.State, err error) 
 	if err := g.client.getOpen(ctx, "/api/health", &health); err != nil {
 		return s, unanswered(err)
 	}
-	s.Version = health.Version
+	s.Version, s.Mode = health.Version, health.Mode
 	if s.Known = health.Queue.Depth != nil && health.Queue.Error == "" && health.Queue.Degraded == ""; s.Known {
 		s.Queued = *health.Queue.Depth
 	}

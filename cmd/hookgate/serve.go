@@ -129,13 +129,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	watch := guardConfigOf(c, b.queue.Stats, log)
+	watch := guardConfigOf(c, b, log)
 	if err := addRelease(&watch, c, b, shared, log); err != nil {
 		return err
 	}
 	protection = guard.New(watch)
 	described := metrics.Config{
-		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Release: protection.Release, Holdings: b.holdings, Pool: b.pool, Version: versionText(),
+		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Release: protection.Release, Holdings: b.holdings, Pool: b.pool, Mode: b.mode.Mode, Version: versionText(),
 	}
 	if shared != nil {
 		defer shared.Close()
@@ -160,8 +160,9 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	working, stopWorking := context.WithCancel(context.Background())
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
-		workers.Go(func() { worker.Run(working, workerConfigOf(c, log), b.queue, b.store, m) })
-		workers.Go(func() { retention.Run(working, retentionConfigOf(c, log), b.pruner, m) })
+		paused := func() bool { return b.mode.Mode() == hookgate.ModeBuffer }
+		workers.Go(func() { worker.Run(working, workerConfigOf(c, paused, log), b.queue, b.store, m) })
+		workers.Go(func() { retention.Run(working, retentionConfigOf(c, paused, log), b.pruner, m) })
 	}
 	workers.Go(func() { protection.Run(working) })
 	if shared != nil {
@@ -253,7 +254,7 @@ func processName() string {
 	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
-func workerConfigOf(c config, log *slog.Logger) worker.Config {
+func workerConfigOf(c config, paused func() bool, log *slog.Logger) worker.Config {
 	return worker.Config{
 		Workers:      c.Worker.Count,
 		MinWorkers:   c.Worker.Min,
@@ -265,6 +266,7 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 		BackoffMin:   c.Worker.BackoffMin,
 		BackoffMax:   c.Worker.BackoffMax,
 		MaxRate:      c.Worker.MaxRate,
+		Paused:       paused,
 		Name:         processName(),
 		Logger:       log,
 	}
@@ -273,11 +275,12 @@ func workerConfigOf(c config, log *slog.Logger) worker.Config {
 // postgresPruneTarget is how long a step of retention may take in PostgreSQL, where it is in nobody's way.
 const postgresPruneTarget = 100 * time.Millisecond
 
-func retentionConfigOf(c config, log *slog.Logger) retention.Config {
+func retentionConfigOf(c config, paused func() bool, log *slog.Logger) retention.Config {
 	r := retention.Config{
 		Events: c.Retention.Events,
 		Trail:  c.Retention.Trail,
 		Share:  float64(c.Retention.SharePercent) / 100,
+		Paused: paused,
 		Logger: log,
 	}
 	if c.Database.URL != "" {
@@ -299,8 +302,11 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends, s
 	for _, path := range k.made {
 		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
 	}
-	if mode := b.mode.Mode(); mode != hookgate.ModeNormal {
+	switch mode := b.mode.Mode(); mode {
+	case hookgate.ModeReadOnly:
 		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
+	case hookgate.ModeBuffer:
+		fmt.Fprintf(out, "Mode is %s: webhooks are queued and nothing is stored until `hookgate maintenance normal`.\n", mode)
 	}
 	if shared != nil {
 		fmt.Fprintf(out, "Canary: %d percent of the ordering keys are taken here, everything else goes on to %s.\n", shared.Percent(), c.Canary.Upstream)

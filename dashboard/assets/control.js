@@ -23,14 +23,18 @@ function on(selector, f) {
   });
 }
 
+// modes has, for each mode, the question before it is set and the words for it when it is.
+const modes = {
+  normal: [{ title: "End maintenance?", text: "Webhooks are taken, and workers store them.", action: "End maintenance" }, "Maintenance has ended."],
+  buffer: [{ title: "Buffer webhooks?", text: "Webhooks are taken into the queue from now on, and the workers of every process leave the database alone. A full queue answers 503.", action: "Buffer webhooks" },
+    "Webhooks are queued; workers pause."],
+  read_only: [{ title: "Refuse webhooks?", text: "All webhooks get 503 from now on, in every process of this gate. A sender that does not retry loses its events; Buffer refuses none.", action: "Refuse webhooks", danger: true },
+    "Webhooks are refused."],
+};
 on("#mode button", (button) => {
   const mode = button.dataset.set;
-  const begin = mode === "read_only";
-  act({
-    title: begin ? "Begin maintenance?" : "End maintenance?",
-    text: begin ? "All webhooks get 503 from now on, in every process of this gate. Their senders repeat them later." : "Webhooks are taken again.",
-    action: begin ? "Begin maintenance" : "End maintenance", danger: begin,
-  }, "POST", "/admin/maintenance", { mode }, begin ? "Maintenance has begun." : "Webhooks are taken again.");
+  const [question, told] = modes[mode];
+  act(question, "POST", "/admin/maintenance", { mode }, told);
 });
 
 const begin = document.getElementById("drain-begin");

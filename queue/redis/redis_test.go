@@ -644,7 +644,7 @@ func TestMode(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL()}
 	q, other := mustOpen(t, config), mustOpen(t, config)
-	for _, mode := range []hookgate.Mode{hookgate.ModeReadOnly, hookgate.ModeNormal} {
+	for _, mode := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly, hookgate.ModeNormal} {
 		if err := q.SetMode(t.Context(), mode); err != nil || q.Mode() != mode {
 			t.Fatalf("set mode %s: it is %s, %v", mode, q.Mode(), err)
 		}

@@ -181,7 +181,7 @@ func TestPartitionsFixed(t *testing.T) {
 // TestModeSurvives: the mode is that of before, after a restart.
 func TestModeSurvives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
-	for _, mode := range []hookgate.Mode{hookgate.ModeReadOnly, hookgate.ModeNormal} {
+	for _, mode := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly, hookgate.ModeNormal} {
 		q := mustOpen(t, path, Options{})
 		if err := q.SetMode(t.Context(), mode); err != nil {
 			t.Fatal(err)
