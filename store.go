@@ -176,10 +176,12 @@ type Reader interface {
 	Event(ctx context.Context, id string) (Event, error)
 	// Body returns the exact bytes of an event's body, or ErrNotFound.
 	Body(ctx context.Context, id string) ([]byte, error)
-	// Trace returns the lineage of every request that carried the message id, in the order in
-	// which they were received or, replays, started; none is not an error. A request whose record came again after it had
-	// become a dead letter may have been stored then: its entries tell of both, one after the other.
-	Trace(ctx context.Context, messageID string) ([]RequestTrail, error)
+	// Trace returns the lineage of the requests that carried the message id, in the order of their
+	// request ids, which is the order in which they were received or, for a replay, started. It
+	// returns at most limit of them, those with ids after after; the zero RequestID starts from the
+	// first. No such request is not an error. A request whose record came again after it had become
+	// a dead letter may have been stored then: its entries show both, one after the other.
+	Trace(ctx context.Context, messageID string, after RequestID, limit int) ([]RequestTrail, error)
 	// Request returns the lineage of one request, or ErrNotFound.
 	Request(ctx context.Context, id RequestID) (RequestTrail, error)
 	// Parts returns the lineage of the first max events of a request that carried several, in their

@@ -226,7 +226,7 @@ func (t *target) bodyDigest(ctx context.Context, id string) (sum [sha256.Size]by
 }
 
 func (t *target) trace(ctx context.Context, messageID string) ([]byte, error) {
-	return t.get(ctx, "/api/trace/"+url.PathEscape(messageID), jsonType)
+	return t.get(ctx, "/api/trace/"+url.PathEscape(messageID)+"?limit=1000", jsonType)
 }
 
 const (

@@ -133,6 +133,8 @@ type letterData struct {
 	Requests   []traceRequest
 	Body       *bodyView // nil if it was purged
 	Lineage    []lineage
+	// MoreRequests reports whether there are more requests than Requests has.
+	MoreRequests bool
 	// Stored is its event, if there is one.
 	Stored *event
 }

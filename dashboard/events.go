@@ -240,7 +240,8 @@ type eventData struct {
 	Event   event
 	Body    *bodyView
 	Lineage []lineage
-	Others  int // requests with the message id, of another source or type
+	Others  int  // requests with the message id, of another source or type
+	More    bool // requests than the page shows
 }
 
 // Took is from receipt to store.
@@ -258,7 +259,7 @@ func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 	if data.Body, err = readBody(ctx, v, path+"/body", e.Size); err != nil {
 		return nil, err
 	}
-	if data.Lineage, data.Others, err = readLineage(ctx, v, e.Source, e.EventType, e.MessageID, e.RequestID); err != nil {
+	if data.Lineage, data.Others, data.More, err = readLineage(ctx, v, e.Source, e.EventType, e.MessageID, e.RequestID); err != nil {
 		return nil, err
 	}
 	return data, nil

@@ -14,7 +14,11 @@ import (
 // traceAnswer is what GET /api/trace answers.
 type traceAnswer struct {
 	Requests []traceRequest
+	Next     string
 }
+
+// requestsShown is how many requests with one message id a page shows.
+const requestsShown = 50
 
 type traceRequest struct {
 	RequestID, Source, EventType string
@@ -63,11 +67,13 @@ var noteNames = []struct{ member, label string }{
 	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"}, {"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
 }
 
-// readLineage reads the ways of all requests with an identity, and how many other requests had the message id.
-func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID, own string) (all []lineage, others int, err error) {
+// readLineage reads the lineage of the first requests with an identity, and how many of the first
+// requests had the message id but another identity. more reports whether there are more requests.
+func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID, own string) (all []lineage, others int, more bool, err error) {
 	var a traceAnswer
-	if err := v.Get(ctx, "/api/trace/"+url.PathEscape(messageID), &a); err != nil {
-		return nil, 0, err
+	path := fmt.Sprintf("/api/trace/%s?limit=%d", url.PathEscape(messageID), requestsShown)
+	if err := v.Get(ctx, path, &a); err != nil {
+		return nil, 0, false, err
 	}
 	for _, r := range a.Requests {
 		if r.Source != source || r.EventType != eventType {
@@ -76,7 +82,7 @@ func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID, 
 		}
 		all = append(all, r.lineage(own))
 	}
-	return all, others, nil
+	return all, others, a.Next != "", nil
 }
 
 func (r *traceRequest) lineage(own string) lineage {

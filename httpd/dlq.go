@@ -107,7 +107,16 @@ func (s *Server) deadLetter(c *call) {
 			history = append(history, other)
 		}
 	}
-	trails, err := s.reader.Trace(c.request.Context(), d.MessageID)
+	trails, err := s.reader.Trace(c.request.Context(), d.MessageID, hookgate.RequestID{}, defaultPage+1)
+	more := len(trails) > defaultPage
+	if more {
+		trails = trails[:defaultPage]
+	}
+	if err == nil && more && !slices.ContainsFunc(trails, func(t hookgate.RequestTrail) bool { return t.RequestID == d.RequestID }) {
+		var own hookgate.RequestTrail
+		own, err = s.reader.Request(c.request.Context(), d.RequestID)
+		trails = append(trails, own)
+	}
 	if err != nil {
 		c.broken("reading the dead letter's lineage", err)
 		return
@@ -124,6 +133,9 @@ func (s *Server) deadLetter(c *call) {
 		answer = appendAttempt(answer, &history[i])
 	}
 	answer = appendTrails(append(answer, `],"requests":`...), trails)
+	if more {
+		answer = append(answer, `,"moreRequests":true`...)
+	}
 	c.text(http.StatusOK, append(answer, "}\n"...))
 }
 

@@ -102,11 +102,19 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(t.UTC().AppendFormat(b, timeFormat), '"')
 }
 
-// appendTrace appends the JSON of a trace.
-func appendTrace(b []byte, messageID string, trails []hookgate.RequestTrail) []byte {
+// appendTrace appends the JSON of a page of a trace: at most limit of the requests, and where to
+// continue if there are more.
+func appendTrace(b []byte, messageID string, trails []hookgate.RequestTrail, limit int) []byte {
 	b = append(b, `{"messageId":`...)
 	b = hookgate.AppendJSONString(b, messageID)
-	return append(appendTrails(append(b, `,"requests":`...), trails), '}')
+	b = append(b, `,"requests":`...)
+	if len(trails) <= limit {
+		return append(appendTrails(b, trails), '}')
+	}
+	b = appendTrails(b, trails[:limit])
+	b = append(b, `,"next":"`...)
+	b = append(b, trails[limit-1].RequestID.String()...)
+	return append(b, `"}`...)
 }
 
 // appendTrails appends the JSON of the lineage of requests.

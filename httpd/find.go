@@ -136,7 +136,7 @@ func (s *Server) findMessage(ctx context.Context, wanted string, f *finding) err
 	if err := s.findLetters(ctx, asMessageID, hookgate.DeadLetterFilter{MessageID: wanted}, f); err != nil {
 		return err
 	}
-	trails, err := s.reader.Trace(ctx, wanted)
+	trails, err := s.reader.Trace(ctx, wanted, hookgate.RequestID{}, maxFound+1)
 	for _, trail := range trails {
 		f.request(asMessageID, trail)
 	}

@@ -404,7 +404,7 @@ func (r *fakeReader) Event(context.Context, string) (hookgate.Event, error) {
 	return hookgate.Event{}, r.err
 }
 func (r *fakeReader) Body(context.Context, string) ([]byte, error) { return nil, r.err }
-func (r *fakeReader) Trace(context.Context, string) ([]hookgate.RequestTrail, error) {
+func (r *fakeReader) Trace(context.Context, string, hookgate.RequestID, int) ([]hookgate.RequestTrail, error) {
 	return nil, r.err
 }
 func (r *fakeReader) Counts(context.Context) (hookgate.StoreCounts, error) {

@@ -136,7 +136,7 @@ func (c *call) pageLimit(limit int) (_ int, ok bool) {
 	case limit == 0:
 		return defaultPage, true
 	case limit > maxPage:
-		c.fail(http.StatusBadRequest, badParameter{"limit", fmt.Sprintf("is greater than %d; ask for %s to have everything", maxPage, ndjson)}.Error())
+		c.fail(http.StatusBadRequest, badParameter{"limit", fmt.Sprintf("is greater than %d; follow next from page to page", maxPage)}.Error())
 		return 0, false
 	}
 	return limit, true

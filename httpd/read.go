@@ -136,10 +136,32 @@ func (s *Server) trace(c *call) {
 		c.fail(http.StatusBadRequest, "the path does not end with a message id")
 		return
 	}
-	trails, err := s.reader.Trace(c.request.Context(), messageID)
+	var after hookgate.RequestID
+	var limit int
+	err := readParameters(c.request.URL.RawQuery, func(name, value string) (err error) {
+		switch name {
+		case "after":
+			if after, err = hookgate.ParseRequestID(value); err != nil {
+				return badParameter{name, "is not a request id"}
+			}
+			return nil
+		case "limit":
+			return parseLimit(&limit, name, value)
+		}
+		return unknownParameter(name)
+	})
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	limit, ok := c.pageLimit(limit)
+	if !ok {
+		return
+	}
+	trails, err := s.reader.Trace(c.request.Context(), messageID, after, limit+1)
 	if err != nil {
 		c.broken("reading the trace", err)
 		return
 	}
-	c.text(http.StatusOK, append(appendTrace(nil, messageID, trails), '\n'))
+	c.text(http.StatusOK, append(appendTrace(nil, messageID, trails, limit), '\n'))
 }

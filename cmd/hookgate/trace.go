@@ -14,6 +14,7 @@ import (
 // trace is what the read API says about a message id.
 type trace struct {
 	MessageID string
+	Next      string
 	Requests  []struct {
 		RequestID string
 		Stages    []struct {
@@ -35,24 +36,32 @@ func newTraceCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	c.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object for each 1,000 requests")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var answer json.RawMessage
-		if err := c.get(cmd.Context(), "/api/trace/"+url.PathEscape(args[0]), nil, &answer); err != nil {
-			return err
+		query := url.Values{"limit": {"1000"}}
+		for page := 0; ; page++ {
+			var answer json.RawMessage
+			if err := c.get(cmd.Context(), "/api/trace/"+url.PathEscape(args[0]), query, &answer); err != nil {
+				return err
+			}
+			var t trace
+			if err := json.Unmarshal(answer, &t); err != nil {
+				return fmt.Errorf("read the gate's answer: %w", err)
+			}
+			var err error
+			switch {
+			case asJSON:
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(answer))
+			case page == 0 && len(t.Requests) == 0:
+				return &exitError{exitFail, fmt.Errorf("no stored request carried the message id %q (it may still be queued)", args[0])}
+			default:
+				err = t.print(cmd.OutOrStdout())
+			}
+			if err != nil || t.Next == "" {
+				return err
+			}
+			query.Set("after", t.Next)
 		}
-		if asJSON {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), string(answer))
-			return err
-		}
-		var t trace
-		if err := json.Unmarshal(answer, &t); err != nil {
-			return fmt.Errorf("read the gate's answer: %w", err)
-		}
-		if len(t.Requests) == 0 {
-			return &exitError{exitFail, fmt.Errorf("no stored request carried the message id %q (it may still be queued)", args[0])}
-		}
-		return t.print(cmd.OutOrStdout())
 	}
 	return cmd
 }

@@ -220,15 +220,24 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(row) erro
 }
 
 const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
-	WHERE message_id = $1 ORDER BY request_id, batch, ordinal`
+	WHERE message_id = $1 AND request_id > $2 AND request_id <= $3 ORDER BY request_id, batch, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.RequestTrail, error) {
+func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID, limit int) ([]hookgate.RequestTrail, error) {
 	if !storable(messageID) {
 		return nil, nil
 	}
 	var t paging.Trace
-	err := s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID)}, row: func(r row) error {
+	from, until := after.String(), paging.LastRequestID
+	end := numbered(paging.TraceEnd, []any{messageID, from, messageID, from, messageID, from, int64(limit - 1)})
+	end.row = func(r row) error {
+		until = r.text(0)
+		return nil
+	}
+	if err := s.read(ctx, end); err != nil {
+		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
+	}
+	err := s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID), argText(from), argText(until)}, row: func(r row) error {
 		request, err := hookgate.ParseRequestID(r.text(2))
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func load(t *testing.T, url string, workers, rounds int) {
 					t.Errorf("worker %d: %v", p, err)
 					return
 				}
-				if _, err := s.Trace(t.Context(), b.Records[0].MessageID); err != nil {
+				if _, err := s.Trace(t.Context(), b.Records[0].MessageID, hookgate.RequestID{}, 1000); err != nil {
 					t.Errorf("worker %d: %v", p, err)
 				}
 			}
@@ -374,7 +374,7 @@ func TestText(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if trails, err := s.Trace(t.Context(), "0-0"); err != nil || len(trails) != 1 || len(trails[0].Entries) != 5 ||
+	if trails, err := s.Trace(t.Context(), "0-0", hookgate.RequestID{}, 1000); err != nil || len(trails) != 1 || len(trails[0].Entries) != 5 ||
 		!strings.Contains(string(trails[0].Entries[3].Metadata), good) {
 		t.Errorf("the trail is %+v (error %v)", trails, err)
 	}
@@ -416,7 +416,7 @@ func TestPrefixes(t *testing.T) {
 			t.Errorf("%+v selects %q", f, got)
 		}
 	}
-	if trails, err := s.Trace(t.Context(), "\x00"); err != nil || len(trails) != 0 {
+	if trails, err := s.Trace(t.Context(), "\x00", hookgate.RequestID{}, 1000); err != nil || len(trails) != 0 {
 		t.Errorf("the trace of no text is %v (error %v)", trails, err)
 	}
 }
@@ -473,7 +473,7 @@ func TestPlans(t *testing.T) {
 		"message id":              {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_message_id_event_type_source_key"},
 		"prefix":                  {events(hookgate.EventFilter{MessageIDPrefix: "m123"}), "webhook_events_message_id_event_type_source_key"},
 		"event":                   {statement{sql: "SELECT " + eventColumns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
-		"trace":                   {statement{sql: traceQuery, args: []arg{argText("m1")}}, "webhook_requests_message"},
+		"trace":                   {statement{sql: traceQuery, args: []arg{argText("m1"), argText(hookgate.RequestID{}.String()), argText(paging.LastRequestID)}}, "webhook_requests_message"},
 		"letters":                 {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
 		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_message_id_event_type_source_key"},
 		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}), "webhook_requests_message"},

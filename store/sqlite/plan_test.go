@@ -10,6 +10,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/paging"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -35,7 +36,8 @@ func TestPlans(t *testing.T) {
 		"prefix":      {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INDEX sqlite_autoindex_webhook_events_1 (message_id>?", "SCAN webhook_events"},
 		"trace":       {traceQuery, "SEARCH webhook_events USING INDEX sqlite_autoindex_webhook_events_1 (message_id=?)", "SCAN webhook_events"},
 		"trace, gone": {traceQuery, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)", "SCAN webhook_removed"},
-		"trace, rest": {traceQuery, "SEARCH r USING INDEX webhook_requests_message (message_id=?)", "SCAN webhook_requests"},
+		"trace, rest": {traceQuery, "SEARCH r USING INDEX webhook_requests_message (message_id=? AND request_id>? AND request_id<?)", "SCAN webhook_requests"},
+		"trace, end":  {paging.TraceEnd, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
 		"old events":  {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)\nSEARCH b USING INTEGER PRIMARY KEY (rowid=?)", "TEMP B-TREE"},
 		"old links":   {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
 		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen, ReasonContains: "r"}),

@@ -194,12 +194,20 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 }
 
 const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp, batch FROM webhook_audit_trail
-	WHERE message_id = ? ORDER BY request_id, batch, ordinal`
+	WHERE message_id = ? AND request_id > ? AND request_id <= ? ORDER BY request_id, batch, ordinal`
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string) ([]hookgate.RequestTrail, error) {
+func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID, limit int) ([]hookgate.RequestTrail, error) {
 	var t paging.Trace
-	err := s.query(ctx, traceQuery, []any{messageID}, func(row *sqlite.Stmt) error {
+	from, until := after.String(), paging.LastRequestID
+	err := s.query(ctx, paging.TraceEnd, []any{messageID, from, messageID, from, messageID, from, limit - 1}, func(row *sqlite.Stmt) error {
+		until = row.ColumnText(0)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
+	}
+	err = s.query(ctx, traceQuery, []any{messageID, from, until}, func(row *sqlite.Stmt) error {
 		request, err := hookgate.ParseRequestID(row.ColumnText(2))
 		if err != nil {
 			return err

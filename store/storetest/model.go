@@ -106,7 +106,7 @@ func testModel(t *testing.T, b Backend) {
 		mustHave(t, m.Instance, counts, order...)
 		trails := map[hookgate.RequestID]bool{}
 		for _, r := range m.made {
-			all, err := m.Trace(context.Background(), r.MessageID)
+			all, err := m.Trace(context.Background(), r.MessageID, hookgate.RequestID{}, 1000)
 			if err != nil {
 				t.Fatalf("trace: %v", err)
 			}

@@ -22,7 +22,7 @@ func testTrail(t *testing.T, s Instance) {
 	known.DuplicateOf, known.Body = first.RequestID, nil
 	o.mustApply(t, first, known)
 	o.mustApply(t, unknown)
-	trails, err := s.Trace(t.Context(), "k-1")
+	trails, err := s.Trace(t.Context(), "k-1", hookgate.RequestID{}, 1000)
 	if err != nil || len(trails) != 3 {
 		t.Fatalf("%d trails and error %v, want 3", len(trails), err)
 	}
@@ -70,6 +70,38 @@ func testTrail(t *testing.T, s Instance) {
 					t.Errorf("stage %s says %s, want %s to be %v", got.Stage, got.Metadata, name, value)
 				}
 			}
+		}
+	}
+}
+
+// testTracePages reads the requests of one message id page by page; the pages together are the whole.
+func testTracePages(t *testing.T, s Instance) {
+	o := own(t, s, 2)
+	first := record("k", 1)
+	first.Partition = 2
+	batch := []hookgate.Record{first}
+	for range 6 {
+		batch = append(batch, again(first))
+	}
+	o.mustApply(t, batch...)
+	whole, err := s.Trace(t.Context(), "k-1", hookgate.RequestID{}, 100)
+	if err != nil || len(whole) != len(batch) {
+		t.Fatalf("%d requests (error %v), want %d", len(whole), err, len(batch))
+	}
+	for limit := 1; limit <= len(batch)+1; limit++ {
+		var pages []hookgate.RequestTrail
+		for after, n := (hookgate.RequestID{}), limit; n == limit; {
+			page, err := s.Trace(t.Context(), "k-1", after, limit)
+			if err != nil || len(page) > limit {
+				t.Fatalf("a page of %d has %d requests (error %v)", limit, len(page), err)
+			}
+			if n = len(page); n > 0 {
+				after = page[n-1].RequestID
+			}
+			pages = append(pages, page...)
+		}
+		if fmt.Sprint(pages) != fmt.Sprint(whole) {
+			t.Errorf("pages of %d are together %v, want %v", limit, pages, whole)
 		}
 	}
 }
@@ -130,7 +162,7 @@ func testTrailRetried(t *testing.T, s Instance) {
 	if got := stages(t, s, "k-1"); !slices.Equal(got, []string{"received enqueued processed retried persisted"}) {
 		t.Errorf("trail is %v", got)
 	}
-	trails, _ := s.Trace(t.Context(), "k-1")
+	trails, _ := s.Trace(t.Context(), "k-1", hookgate.RequestID{}, 1000)
 	var metadata struct {
 		Attempts  int
 		LastError string
@@ -138,7 +170,7 @@ func testTrailRetried(t *testing.T, s Instance) {
 	if err := json.Unmarshal(trails[0].Entries[3].Metadata, &metadata); err != nil || metadata.Attempts != 4 || metadata.LastError != b.LastError {
 		t.Errorf("metadata is %s (error %v)", trails[0].Entries[3].Metadata, err)
 	}
-	if trails, err := s.Trace(t.Context(), "unknown"); err != nil || len(trails) != 0 {
+	if trails, err := s.Trace(t.Context(), "unknown", hookgate.RequestID{}, 1000); err != nil || len(trails) != 0 {
 		t.Errorf("an unknown message id has the trails %v (error %v)", trails, err)
 	}
 }
@@ -165,7 +197,7 @@ func testTrailSpooled(t *testing.T, s Instance) {
 			t.Errorf("trails of %s are %v, want %v", id, got, want)
 		}
 	}
-	trails, err := s.Trace(t.Context(), "dead-1")
+	trails, err := s.Trace(t.Context(), "dead-1", hookgate.RequestID{}, 1000)
 	if err != nil || !trails[0].Entries[1].Timestamp.Equal(record("dead", 1).ReceivedAt.Add(500*time.Microsecond)) || string(trails[0].Entries[1].Metadata) != "{}" {
 		t.Errorf("trail is %+v (error %v)", trails, err)
 	}
@@ -192,7 +224,7 @@ func testTrailReplayed(t *testing.T, s Instance) {
 	if !slices.Equal(got, want) {
 		t.Errorf("trails are %q, want %q", got, want)
 	}
-	trails, err := s.Trace(t.Context(), "k-1")
+	trails, err := s.Trace(t.Context(), "k-1", hookgate.RequestID{}, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -267,7 +267,7 @@ func testRequest(t *testing.T, s Instance) {
 	b.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
 	mustApply(t, o, b)
 	for _, messageID := range []string{"k-1", "dead-1"} {
-		trails, err := s.Trace(t.Context(), messageID)
+		trails, err := s.Trace(t.Context(), messageID, hookgate.RequestID{}, 1000)
 		if err != nil || len(trails) == 0 {
 			t.Fatalf("trace %s: %v (error %v)", messageID, trails, err)
 		}

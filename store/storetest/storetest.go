@@ -97,6 +97,7 @@ func Run(t *testing.T, b Backend) {
 		{"PruneWhileWriting", testPruneWhileWriting},
 		{"CorruptRecord", testCorrupt},
 		{"LateTimes", testTimes},
+		{"TracePages", testTracePages},
 		{"ListingEnds", testListingEnds},
 		{"Trail", testTrail},
 		{"TrailOfARetry", testTrailRetried},
@@ -275,7 +276,7 @@ func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Ev
 // stages describes the trails of a message id: the stages of each request in order.
 func stages(t TB, s hookgate.Reader, messageID string) (all []string) {
 	t.Helper()
-	trails, err := s.Trace(context.Background(), messageID)
+	trails, err := s.Trace(context.Background(), messageID, hookgate.RequestID{}, 1000)
 	if err != nil {
 		t.Fatalf("trace %q: %v", messageID, err)
 	}
