@@ -107,4 +107,12 @@ type Handshaker interface {
 	Greet(r *Request) (*Answer, error)
 	// Reply answers a handshake that comes like an event, after Authenticate.
 	Reply(r *Request) (*Answer, error)
+	// MayPing reports whether the header is that of a test request which the sender does not sign. Ping
+	// answers it once its body has been read, of at most MaxPing bytes, and returns nil for anything else,
+	// which must be refused as CheckHeader says. A ping tells the gate nothing: it must never be stored.
+	MayPing(r *Request) bool
+	Ping(r *Request) *Answer
 }
+
+// MaxPing is the largest body, in bytes, of a test request that is not signed.
+const MaxPing = 64

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -16,6 +17,9 @@ import (
 type handshake struct {
 	methods      []string
 	greet, reply func(*source, *Request) (*Answer, error)
+	// mayPing looks at the header of a test request without a signature, isPing at its body.
+	mayPing func(http.Header) bool
+	isPing  func(body []byte) bool
 }
 
 // maxEcho is the longest text of a sender that is given back to it.
@@ -74,6 +78,43 @@ func members(body []byte, names ...string) []string {
 		}
 	}
 	return found
+}
+
+// wooPing is the request that WooCommerce makes when a webhook is saved: a form, not signed
+// (WC_Webhook::deliver_ping). It keeps making it until it gets 200.
+func wooPing(h http.Header) bool {
+	return len(h["X-Wc-Webhook-Signature"]) == 0 && isFormType(h)
+}
+
+var wooPingBody = regexp.MustCompile(`\Awebhook_id=[0-9]{1,20}\z`)
+
+// bitbucketPing is "Test connection" of Bitbucket Data Center, which versions before the secret's own do
+// not sign (runatlantis/atlantis#474).
+func bitbucketPing(h http.Header) bool {
+	return len(h["X-Hub-Signature"]) == 0 && isBitbucketPing(h)
+}
+
+func isBitbucketPing(h http.Header) bool {
+	return len(h["X-Event-Key"]) == 1 && h["X-Event-Key"][0] == "diagnostics:ping"
+}
+
+var bitbucketPingBody = regexp.MustCompile(`\A\s*\{\s*"test"\s*:\s*true\s*\}\s*\z`)
+
+// bitbucketReply answers "Test connection" where it is signed.
+func bitbucketReply(_ *source, r *Request) (*Answer, error) {
+	if isBitbucketPing(r.Header) {
+		return &Answer{Status: http.StatusOK}, nil
+	}
+	return nil, nil
+}
+
+// intercomReply answers the test of an endpoint, which is signed and has no id
+// (developers.intercom.com/docs/webhooks).
+func intercomReply(_ *source, r *Request) (*Answer, error) {
+	if m := members(r.content(), "topic"); m[0] == "ping" {
+		return &Answer{Status: http.StatusOK}, nil
+	}
+	return nil, nil
 }
 
 // slackReply answers url_verification (api.slack.com/events/url_verification), which is signed like an event.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -166,7 +167,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 		return nil, err
 	}
 	s := &source{kind: k, proof: p, identity: id, options: o}
-	if k.handshake.greet == nil && k.handshake.reply == nil {
+	if k.handshake.greet == nil && k.handshake.reply == nil && k.handshake.isPing == nil {
 		return s, nil
 	}
 	return &shakingSource{s}, nil
@@ -214,6 +215,19 @@ func (s *shakingSource) Reply(r *Request) (*Answer, error) {
 		return nil, nil
 	}
 	return s.reply(s.source, r)
+}
+
+// MayPing implements Handshaker.
+func (s *shakingSource) MayPing(r *Request) bool {
+	return s.mayPing != nil && r.Method == http.MethodPost && s.mayPing(r.Header)
+}
+
+// Ping implements Handshaker.
+func (s *shakingSource) Ping(r *Request) *Answer {
+	if !s.MayPing(r) || len(r.Body) > MaxPing || !s.isPing(r.Body) {
+		return nil
+	}
+	return &Answer{Status: http.StatusOK}
 }
 
 // String says in a few words how a sender signs.

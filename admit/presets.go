@@ -44,6 +44,7 @@ func presets() []kind {
 					OrderingKey: list("json:repository.full_name", "json:repository.id", "json:pullRequest.toRef.repository.id")}},
 			rule: Rule{Header: "X-Hub-Signature", Prefix: Prefixes{"sha256="}},
 			hint: "; set a secret in the webhook's settings", body: bodyObject,
+			handshake: handshake{reply: bitbucketReply, mayPing: bitbucketPing, isPing: bitbucketPingBody.Match},
 		},
 		{
 			Kind: Kind{Name: "stripe", Sender: "Stripe",
@@ -109,9 +110,10 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "intercom", Sender: "Intercom",
-				Places: Places{MessageID: list("json:id"), EventType: list("json:topic"), OrderingKey: list("json:data.item.id", "json:app_id")}},
+				Places:  Places{MessageID: list("json:id"), EventType: list("json:topic"), OrderingKey: list("json:data.item.id", "json:app_id")},
+				Success: ok},
 			rule: Rule{Algorithm: "hmac-sha1", Header: "X-Hub-Signature", Prefix: Prefixes{"sha1="}},
-			body: bodyObject,
+			body: bodyObject, handshake: handshake{reply: intercomReply},
 		},
 		{
 			Kind: Kind{Name: "hubspot", Sender: "HubSpot (signature version 3)",
@@ -146,7 +148,8 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "mailgun", Sender: "Mailgun", Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body; the rest of the body is not signed",
 				Places: Places{MessageID: list("json:event-data.id"), EventType: list("json:event-data.event"),
-					OrderingKey: list("json:event-data.recipient", "json:event-data.id")}},
+					OrderingKey: list("json:event-data.recipient", "json:event-data.id")},
+				Success: ok}, // any other 2xx is sent again
 			proof: newMailgun, body: bodyObject, sign: signMailgun,
 		},
 		{
@@ -161,14 +164,13 @@ func presets() []kind {
 					OrderingKey: list("json:id", "header:X-WC-Webhook-ID")},
 				Success: ok},
 			rule: Rule{Header: "X-Wc-Webhook-Signature", Encoding: "base64"},
-			body: bodyObject,
+			body: bodyObject, handshake: handshake{mayPing: wooPing, isPing: wooPingBody.Match},
 		},
 		{
 			Kind: Kind{Name: "zendesk", Sender: "Zendesk",
 				Places: Places{MessageID: list("header:X-Zendesk-Webhook-Invocation-Id", "json:id", "sha256:body"),
 					EventType: list("json:type", "const:trigger"), OrderingKey: list("json:subject", "header:X-Zendesk-Webhook-Id")}},
-			rule: Rule{Header: "X-Zendesk-Webhook-Signature", Encoding: "base64", Signed: "{timestamp}{body}",
-				Timestamp: "header:X-Zendesk-Webhook-Signature-Timestamp", TimestampUnit: "rfc3339"},
+			rule: zendeskRule, proof: newZendesk,
 		},
 		{
 			Kind: Kind{Name: "calendly", Sender: "Calendly",
@@ -324,4 +326,33 @@ func newGraph(o Options) (proof, error) {
 		}
 	}
 	return graph{digestsOf(o.Secrets)}, nil
+}
+
+var zendeskRule = Rule{Header: "X-Zendesk-Webhook-Signature", Encoding: "base64", Signed: "{timestamp}{body}",
+	Timestamp: "header:X-Zendesk-Webhook-Signature-Timestamp", TimestampUnit: "rfc3339"}
+
+// zendeskTestSecret signs the tests of webhooks that have not been created. Zendesk publishes it
+// (developer.zendesk.com, "Verifying webhook authenticity"), so that it proves nothing.
+const zendeskTestSecret = "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="
+
+// newZendesk makes the proof of Zendesk, which tells a test from a wrong secret in the log.
+func newZendesk(o Options) (proof, error) {
+	p, err1 := newSigned(zendeskRule, o, "")
+	o.Secrets = []string{zendeskTestSecret}
+	test, err2 := newSigned(zendeskRule, o, "")
+	return zendesk{p, test}, errors.Join(err1, err2)
+}
+
+type zendesk struct{ proof, test proof }
+
+func (z zendesk) checkHeader(r *Request) error { return z.proof.checkHeader(r) }
+
+func (z zendesk) authenticate(r *Request) error {
+	err := z.proof.authenticate(r)
+	if err != nil && z.test.authenticate(r) == nil {
+		r.Credential = Credential{}
+		return unauthenticated("X-Zendesk-Webhook-Signature", "is made with the secret that Zendesk publishes for tests: "+
+			"its Test button uses that until the webhook is created; create the webhook and test it then")
+	}
+	return err
 }

@@ -50,6 +50,17 @@ func (source *servedSource) reply(r *admit.Request) (*admit.Answer, *refusal) {
 	return answer, nil
 }
 
+// ping answers a test request that its sender does not sign. Without an answer the request is something
+// else; what has been read of its body counts for nothing.
+func (s *Server) ping(x *exchange, r *http.Request) *admit.Answer {
+	h := x.source.handshaker
+	if h == nil || !h.MayPing(&x.request) || s.readBody(x, r, admit.MaxPing) != nil {
+		return nil
+	}
+	x.request.Body = x.body
+	return h.Ping(&x.request)
+}
+
 // writeAnswer sends the answer to a handshake.
 func writeAnswer(w http.ResponseWriter, a *admit.Answer) (status int) {
 	maps.Copy(w.Header(), a.Header)

@@ -185,6 +185,9 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 		return receipt, refused
 	}
 	if err := source.Scheme.CheckHeader(&x.request); err != nil {
+		if x.greeting = s.ping(x, r); x.greeting != nil {
+			return receipt, nil
+		}
 		return receipt, refusedBy(err)
 	}
 	x.authentic = admit.ProvenByHeader(source.Scheme, &x.request)

@@ -3,6 +3,7 @@ package httpd
 import (
 	"bufio"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -141,5 +142,44 @@ func TestStrayRequestsAreLogged(t *testing.T) {
 	}
 	if n := len(lines()); n > 40 {
 		t.Errorf("%d lines of 110 stray requests", n)
+	}
+}
+
+// TestPingsAreNotStored: the test requests of WooCommerce and Bitbucket, which are not signed, get 200 and
+// never reach the queue; whatever resembles them gets 401 as before, however long it is.
+func TestPingsAreNotStored(t *testing.T) {
+	q := &fakeQueue{}
+	g := newGate(t, func(s *setup) {
+		s.queue = q
+		s.sources = []Source{
+			{Name: "woo", Scheme: newScheme(t, "woocommerce", admit.Options{Secrets: []string{hmacSecret}})},
+			{Name: "bitbucket", Scheme: newScheme(t, "bitbucket", admit.Options{Secrets: []string{hmacSecret}})},
+		}
+	})
+	const form, ping = "application/x-www-form-urlencoded", "diagnostics:ping"
+	for _, c := range []struct {
+		path, body string
+		headers    []string
+		status     int
+	}{
+		{"/webhooks/woo", "webhook_id=10", []string{"Content-Type", form}, 200},
+		{"/webhooks/woo/", "webhook_id=10", []string{"Content-Type", form}, 200},
+		{"/webhooks/woo", "webhook_id=10&a=b", []string{"Content-Type", form}, 401},
+		{"/webhooks/woo", "webhook_id=" + strings.Repeat("1", 2<<20), []string{"Content-Type", form}, 401},
+		{"/webhooks/woo", `{"id":1}`, []string{"Content-Type", "application/json"}, 401},
+		{"/webhooks/bitbucket", `{"test": true}`, []string{"X-Event-Key", ping}, 200},
+		{"/webhooks/bitbucket", `{"test": true, "repository": {"full_name": "a/b"}}`, []string{"X-Event-Key", ping}, 401},
+		{"/webhooks/bitbucket", `{"test": true}`, []string{"X-Event-Key", "repo:push"}, 401},
+		{"/webhooks/bitbucket", `{"test": true}`, []string{"X-Event-Key", ping, "X-Hub-Signature", hmacHex("another", `{"test": true}`)}, 401},
+		{"/webhooks/bitbucket", `{"test": true}`, []string{"X-Event-Key", ping, "X-Hub-Signature", hmacHex(hmacSecret, `{"test": true}`)}, 200},
+	} {
+		for _, body := range []io.Reader{strings.NewReader(c.body), io.MultiReader(strings.NewReader(c.body))} { // the second without a length
+			if a := g.do(t, "POST", c.path, body, c.headers...); a.status != c.status || a.status == 200 && len(a.body) > 0 {
+				t.Errorf("POST %s %.60q %q: %d %s, want %d", c.path, c.body, c.headers, a.status, a.body, c.status)
+			}
+		}
+	}
+	if n := len(q.deliveries()); n != 0 {
+		t.Errorf("%d pings became events", n)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -147,7 +148,7 @@ sources:
 		{"default", `{"messageId":"a","eventType":"t"}`, nil, "202 Accepted"},
 		{"stripe", `{"id":"evt_1","type":"t"}`, nil, "202 Accepted"},
 		{"linear", `{"action":"create","data":{"id":"1"},"webhookTimestamp":1}`, nil, "200 OK"},
-		{"mailgun", `{"event-data":{"id":"1","event":"opened"}}`, nil, "202 Accepted"},
+		{"mailgun", `{"event-data":{"id":"1","event":"opened"}}`, nil, "200 OK"},
 		{"twilio", "MessageSid=SM1", []string{"--content-type", "application/x-www-form-urlencoded"}, "200 OK"},
 		{"twilio", `{"a":1}`, nil, "200 OK"},
 		{"basic", `{"type":"t"}`, []string{"--header", "X-Id: 7"}, "202 Accepted"},
@@ -219,6 +220,38 @@ func TestSourceSettings(t *testing.T) {
 		if _, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// TestAnswersAreDocumented: docs/senders.md says for each preset what it answers.
+func TestAnswersAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/senders.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## Answers\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	own := []string{"envelope", "hmac", "bearer", "basic", "api_key", "none"}
+	rows := strings.Count(table, "\n| `")
+	for _, name := range admit.Names() {
+		if slices.Contains(own, name) {
+			continue
+		}
+		kind, _ := admit.Find(name)
+		want := "202"
+		if kind.Success.Status != 0 {
+			want = strconv.Itoa(kind.Success.Status)
+		}
+		if kind.Success.Body != "" {
+			want += " `" + kind.Success.Body + "`"
+		}
+		rows--
+		if !strings.Contains(table, "\n| `"+name+"` | "+want+" | ") {
+			t.Errorf("docs/senders.md does not say that %s is answered %s", name, want)
+		}
+	}
+	if rows != 0 {
+		t.Errorf("the table has %d rows more than there are presets", rows)
 	}
 }
 
