@@ -33,7 +33,7 @@ const (
 
 const (
 	// waitFor is how long a test waits for what must happen. It only ends tests that fail.
-	waitFor = 30 * time.Second
+	waitFor = 3 * time.Minute
 	// impatient is a time-out that even a primary that is well may miss; the outcome must not depend on that.
 	impatient = 20 * time.Millisecond
 )
@@ -163,7 +163,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(waitFor); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within %v: %s", waitFor, what)
 		}
 	}
 }

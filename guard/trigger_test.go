@@ -56,7 +56,7 @@ func (s *scene) webhooks(d time.Duration, n int, took time.Duration, failed int)
 	}
 }
 
-const sustain = 5 * time.Minute
+const sustain = 150 * time.Second
 
 func triggersWith(change func(*Triggers)) Config {
 	c := Config{Triggers: Triggers{ClearFor: time.Minute, Fewest: 20, NoRedis: true}}
@@ -64,7 +64,7 @@ func triggersWith(change func(*Triggers)) Config {
 	return c
 }
 
-// sustained takes a trigger through a peak that is too short, to firing after five minutes above its limit and not before, and
+// sustained takes a trigger through a peak that is too short, to firing after a time above its limit and not before, and
 // back: bad and well set its value for a time. lag is how long the value takes to follow.
 func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.Duration)) {
 	s.t.Helper()

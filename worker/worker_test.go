@@ -81,7 +81,7 @@ func (s *faultyStore) stored() (events, dead []string, changed <-chan struct{}) 
 // await waits until n records in all are stored.
 func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	for {
 		events, dead, changed := s.stored()
 		if len(events)+len(dead) >= n {
@@ -170,7 +170,7 @@ func start(t *testing.T, c Config, q hookgate.Queue, s hookgate.Store, m Metrics
 
 func waitEmpty(t *testing.T, q hookgate.Queue) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(time.Millisecond) {
 		s, err := q.Stats(context.Background())
 		if err != nil {
 			t.Fatal(err)
@@ -560,7 +560,7 @@ func TestCrewGrows(t *testing.T) {
 		appendAll(t, q, delivery("a", n), delivery("b", n), delivery("c", n))
 	}
 	stop := start(t, Config{Workers: 3, MaxRecords: 5}, q, s, m)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		m.mu.Lock()
 		workers := slices.Clone(m.workers)
 		m.mu.Unlock()

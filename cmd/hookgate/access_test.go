@@ -20,6 +20,7 @@ import (
 // TestMatrix is who may do what, tried against the real binary: every row of the matrix with every kind of caller. A route
 // without a row, and a row without a route, fail.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	rows := map[string]bool{}
 	for _, rule := range httpd.Matrix {
 		rows[rule.Method+" "+rule.Path] = true
@@ -124,7 +125,8 @@ func TestMatrixIsDocumented(t *testing.T) {
 // with the next call. While their PostgreSQL is away the configured token works, a stored one gets 503, nothing is done that cannot be
 // recorded, and read_only can be set all the same.
 func TestAccessOfManyProcesses(t *testing.T) {
-	s := newShared(t)
+	t.Parallel()
+	s := newMortal(t)
 	const admin = "configured-admin-token"
 	env := []string{"ADMIN_TOKEN=" + admin, "HOOKGATE_DATABASE_CONNECT_TIMEOUT=1s"}
 	gates := []*gate{s.start(roleIngest, env...), s.start(roleWorker, env...)}
@@ -198,6 +200,7 @@ func TestAccessOfManyProcesses(t *testing.T) {
 
 // TestTrailCommands: what is done by command is in the trail with its reason, and audit verify sees when a row was changed.
 func TestTrailCommands(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	run := func(env []string, args ...string) string {
 		t.Helper()
@@ -264,6 +267,7 @@ func TestTrailCommands(t *testing.T) {
 // TestAdminListener: with admin.listen senders reach webhooks, /livez and /readyz alone, and everything else is on the other
 // listener; every row of the matrix is on one of the two.
 func TestAdminListener(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"}})
 	said := regexp.MustCompile(`(?s)metrics: on (\S+) alone.*trace evt-1 --target (\S+)`)
 	g.await("the start says where the admin side is", func() bool { return said.MatchString(g.out.String()) })
@@ -298,6 +302,7 @@ func TestAdminListener(t *testing.T) {
 
 // TestProfiles: a CPU profile over some time is a profile, although it takes longer than an answer may.
 func TestProfiles(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_HTTP_WRITE_TIMEOUT=500ms"}})
 	bearer := "Bearer " + g.key(adminTokenName)
 	status, body := g.request(http.MethodGet, "/debug/pprof/profile?seconds=1", "", "Authorization", bearer)
@@ -312,6 +317,7 @@ func TestProfiles(t *testing.T) {
 
 // TestSharedSecret: a key that is to open two things, whichever of senders, admins and makers of evidence, stops the start.
 func TestSharedSecret(t *testing.T) {
+	t.Parallel()
 	for setting, env := range map[string][]string{
 		"admin_tokens":     {"ADMIN_TOKEN=one-key-for-all", "WEBHOOK_BEARER_KEY=another-key,one-key-for-all"},
 		"evidence_tokens":  {"EVIDENCE_TOKEN=one-key-for-all", "WEBHOOK_HMAC_SECRET=another-key,one-key-for-all"},

@@ -20,6 +20,7 @@ import (
 // TestAmazonClient: a certificate is fetched once for many callers and kept; what is no certificate, redirects or fails is an error each time, and it
 // does not ask without limit. The host is Amazon's, but the connection goes to a server of the test.
 func TestAmazonClient(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	files := tlsConfig{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 	writeCertificate(t, files, 77)
@@ -91,6 +92,7 @@ func TestAmazonClient(t *testing.T) {
 // TestAmazonIsAway: while Amazon does not answer no more than a few requests wait for a certificate; others are told at once, because each
 // that waits has a place in flight that webhooks of all sources share.
 func TestAmazonIsAway(t *testing.T) {
+	t.Parallel()
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
 	a := newAmazonClient(roundTripper(func(r *http.Request) (*http.Response, error) {
 		select {

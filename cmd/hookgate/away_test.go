@@ -71,6 +71,7 @@ func settings(t *testing.T, yaml string) string {
 // TestStartWithoutRedis: whichever way Redis is away when a gate starts, the gate comes up, acknowledges by spooling, says
 // that it does, and hands everything over in order when Redis is there.
 func TestStartWithoutRedis(t *testing.T) {
+	t.Parallel()
 	for name, ways := range map[string]struct{ leave, come func(*redistest.Server) }{
 		"refused": {(*redistest.Server).Kill, (*redistest.Server).Restart},
 		"hanging": {(*redistest.Server).Hang, (*redistest.Server).Resume},
@@ -124,6 +125,7 @@ func TestStartWithoutRedis(t *testing.T) {
 // TestRedisTurnsOutUnfit: a Redis that was away at the start and then may evict, or holds another number of partitions, gets
 // nothing; the health says why, webhooks are spooled, and when Redis has been put right everything is handed over.
 func TestRedisTurnsOutUnfit(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		spoil, mend func(*redistest.Server)
 		told        string
@@ -177,6 +179,7 @@ func TestRedisTurnsOutUnfit(t *testing.T) {
 
 // TestStartWithoutRedisOrSpool: with failover off the gate comes up too, and answers 503 with Retry-After until Redis is there.
 func TestStartWithoutRedisOrSpool(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	server.Kill()
 	g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL(), settings(t, "failover: off\n")}})
@@ -213,6 +216,7 @@ func TestStartWithoutRedisOrSpool(t *testing.T) {
 // TestModeIsRemembered: a gate that was read_only stays so when it starts without Redis, and takes up what Redis says when
 // that is there.
 func TestModeIsRemembered(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	env := []string{"REDIS_URL=" + server.URL(), "HOOKGATE_REDIS_TIMEOUT=300ms"}
 	g := startGate(t, startOptions{env: env})
@@ -238,6 +242,7 @@ func TestModeIsRemembered(t *testing.T) {
 // TestStartIsRefused: what is wrong with the configuration or with a server that answers ends the start, with a message that says
 // what.
 func TestStartIsRefused(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	server.MustDo("CONFIG", "SET", "requirepass", "right-password")
 	evicting := redistest.Start(t, redistest.Options{MaxMemoryPolicy: "allkeys-lru"})
@@ -270,6 +275,7 @@ func TestStartIsRefused(t *testing.T) {
 // TestStartWithoutPostgres: while the database is away a gate starts, acknowledges, answers reads with 503, and when the
 // database is there it is migrated and everything is stored.
 func TestStartWithoutPostgres(t *testing.T) {
+	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{})
 	if err := cluster.Kill(); err != nil {
 		t.Fatal(err)
@@ -296,6 +302,7 @@ func TestStartWithoutPostgres(t *testing.T) {
 // TestStartInSilence: a Redis and a database that accept connections and say nothing hold up neither the start nor the end of
 // a gate, and what it has acknowledged is there after it.
 func TestStartInSilence(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +326,8 @@ func TestStartInSilence(t *testing.T) {
 // TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this program must not use is left
 // alone; health and log say why, webhooks are taken, and when the schema fits everything is stored.
 func TestSchemaTurnsOutUnfit(t *testing.T) {
-	cluster, _ := startPostgres(t, pgtest.Options{})
+	t.Parallel()
+	cluster, _ := sharedPostgres(t)
 	for name, test := range map[string]struct {
 		settings string
 		spoil    func(database string) error
@@ -387,6 +395,7 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 // TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a server without a free
 // connection are waited out: retried, counted by a metric and told in the log with their codes, and nothing is dead-lettered.
 func TestPostgresTroubles(t *testing.T) {
+	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12", "superuser_reserved_connections=0"}})
 	must := func(statements string) {
 		t.Helper()

@@ -20,12 +20,15 @@ func TestGrowthFor(t *testing.T) {
 	}
 }
 
+// insideCollector is set in the process of TestPaceCollector.
+const insideCollector = "HOOKGATE_TEST_COLLECTOR"
+
 // TestPaceCollector: GOGC follows the heap up and down, in a process of its own, because it is the whole process's.
 func TestPaceCollector(t *testing.T) {
-	const inside = "HOOKGATE_TEST_COLLECTOR"
-	if os.Getenv(inside) == "" {
+	t.Parallel()
+	if os.Getenv(insideCollector) == "" {
 		cmd := exec.Command(os.Args[0], "-test.run", "^TestPaceCollector$", "-test.count=1")
-		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.Env = append(os.Environ(), insideCollector+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

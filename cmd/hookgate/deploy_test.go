@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ type deployed struct {
 // on the volume, what can be acknowledged alone on a disk is on one that outlives the process, and a process has the time that it needs to
 // end.
 func TestDeployedSettings(t *testing.T) {
+	t.Parallel()
 	all := append(composeProcesses(t), kubernetesProcesses(t)...)
 	if len(all) != 4 {
 		t.Fatalf("there are %d processes", len(all))
@@ -255,8 +257,14 @@ func dockerfile(t *testing.T) (build, final map[string][]string) {
 	t.Helper()
 	text, err := os.ReadFile("../../deploy/docker/Dockerfile")
 	must(t, err)
+	build, final, err = dockerfileStages(string(text))
+	must(t, err)
+	return build, final
+}
+
+func dockerfileStages(text string) (build, final map[string][]string, err error) {
 	var stages []map[string][]string
-	for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", "")) {
+	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", "")) {
 		line = strings.TrimSpace(line)
 		name, rest, _ := strings.Cut(line, " ")
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -269,10 +277,36 @@ func dockerfile(t *testing.T) (build, final map[string][]string) {
 		last[name] = append(last[name], strings.TrimSpace(rest))
 	}
 	if len(stages) != 2 {
-		t.Fatalf("the Dockerfile has %d stages", len(stages))
+		return nil, nil, fmt.Errorf("the Dockerfile has %d stages", len(stages))
 	}
-	return stages[0], stages[1]
+	return stages[0], stages[1], nil
 }
+
+// imageOutput is the program that the Dockerfile's build command makes.
+const imageOutput = "/out/hookgate"
+
+// builtImage runs the build command of the Dockerfile, once, with oldVersion, and returns the program.
+var builtImage = sync.OnceValues(func() (program string, err error) {
+	text, err := os.ReadFile("../../deploy/docker/Dockerfile")
+	if err != nil {
+		return "", err
+	}
+	build, _, err := dockerfileStages(string(text))
+	if err != nil {
+		return "", err
+	}
+	program = filepath.Join(filepath.Dir(binary), "image", "hookgate")
+	i := slices.IndexFunc(build["RUN"], func(c string) bool { return strings.Contains(c, "go build") })
+	if i < 0 || strings.Count(build["RUN"][i], "/out/") != 1 {
+		return "", fmt.Errorf("the Dockerfile has no command that builds %s: %q", imageOutput, build["RUN"])
+	}
+	cmd := exec.Command("sh", "-c", strings.Replace(build["RUN"][i], imageOutput, program, 1))
+	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "VERSION="+oldVersion)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return program, nil
+})
 
 func dockerfileEnv(t *testing.T) []string {
 	_, final := dockerfile(t)
@@ -291,7 +325,8 @@ func jsonList(t *testing.T, text string) (list []string) {
 // around it but what the image has, as the image's user, who can write nowhere but to the volume; it takes a webhook, its health check
 // says so, and SIGTERM ends it in good order.
 func TestImage(t *testing.T) {
-	build, final := dockerfile(t)
+	t.Parallel()
+	_, final := dockerfile(t)
 	if !slices.Equal(final["FROM"], []string{"scratch"}) {
 		t.Fatalf("the image is from %v", final["FROM"])
 	}
@@ -301,16 +336,12 @@ func TestImage(t *testing.T) {
 		must(t, os.MkdirAll(in(dir), 0o755))
 	}
 	entry, data := jsonList(t, final["ENTRYPOINT"][0]), final["VOLUME"][0]
-	i := slices.IndexFunc(build["RUN"], func(c string) bool { return strings.Contains(c, "go build") })
-	command := strings.Replace(build["RUN"][i], "/out/hookgate", in(entry[0]), 1)
-	if !slices.Contains(final["COPY"], "--from=build /out/hookgate "+entry[0]) || strings.Contains(command, "/out/") {
-		t.Fatalf("what %q makes is not what runs: %q", build["RUN"][i], final["COPY"])
+	if !slices.Contains(final["COPY"], "--from=build "+imageOutput+" "+entry[0]) {
+		t.Fatalf("%s is not what runs: %q", imageOutput, final["COPY"])
 	}
-	making := exec.Command("sh", "-c", command)
-	making.Dir, making.Env = "../..", append(os.Environ(), "VERSION=of-the-test")
-	if out, err := making.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, out)
-	}
+	built, err := builtImage()
+	must(t, err)
+	must(t, os.Link(built, in(entry[0])))
 	binary, err := elf.Open(in(entry[0]))
 	must(t, err)
 	defer binary.Close()
@@ -354,7 +385,7 @@ func TestImage(t *testing.T) {
 	g := &gate{t: t, url: "http://" + listen, dir: in(data), cmd: serving, out: out, logs: out, ended: make(chan struct{})}
 	go func() { serving.Wait(); close(g.ended) }()
 	g.await("it listens", func() bool { return strings.Contains(out.String(), "listens on "+listen) })
-	if !strings.Contains(out.String(), "hookgate of-the-test") {
+	if !strings.Contains(out.String(), "hookgate "+oldVersion) {
 		t.Errorf("the version is not in it:\n%s", out)
 	}
 	_, health, _ := strings.Cut(final["HEALTHCHECK"][0], " CMD ")
@@ -402,6 +433,7 @@ func confined(t *testing.T, root string, uid, gid int) *syscall.SysProcAttr {
 
 // TestUnit: systemd takes the unit without a complaint, and finds it well shut off.
 func TestUnit(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../deploy/systemd/hookgate.service")
 	must(t, err)
 	// It wants the program where it will be.
@@ -418,6 +450,7 @@ func TestUnit(t *testing.T) {
 // TestPrometheusConfig: what deploy gives Prometheus is a configuration, with rules that it finds where compose.yaml puts them, and the alerts'
 // name of the job.
 func TestPrometheusConfig(t *testing.T) {
+	t.Parallel()
 	promtool, err := filepath.Abs("../../.cache/promtool/promtool")
 	must(t, err)
 	rules, err := os.ReadFile("../../deploy/prometheus/hookgate.rules.yaml")

@@ -18,6 +18,7 @@ import (
 // stay up, say in its health that it cannot write, lose nothing it has acknowledged, and go on by
 // itself when there is room again.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{
 		prefix: []string{"prlimit", "--fsize=3000000:unlimited"},
 		env:    []string{"HOOKGATE_WORKER_BACKOFF_MAX=200ms"},

@@ -56,6 +56,7 @@ func changeFile(t *testing.T, g *gate, script string) {
 // eachWard runs a test with the embedded pair and with Redis and PostgreSQL.
 func eachWard(t *testing.T, test func(*ward)) {
 	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
 		g := startGate(t, startOptions{})
 		test(&ward{
 			t: t, gates: []*gate{g, g},
@@ -67,6 +68,7 @@ func eachWard(t *testing.T, test func(*ward)) {
 		})
 	})
 	t.Run("Redis and PostgreSQL", func(t *testing.T) {
+		t.Parallel()
 		s := newShared(t)
 		execute := func(script string) func() {
 			return func() {
@@ -149,6 +151,7 @@ func (w *ward) stagesOf(id string) (all []string) {
 // TestDeadLetters is the way of dead letters with the real binary: listed, shown, replayed in vain, replayed from two processes at
 // once, by filter and all, purged; with one event for each that is replayed, its lineage, its exact body, and an audit that holds.
 func TestDeadLetters(t *testing.T) {
+	t.Parallel()
 	eachWard(t, func(w *ward) {
 		body := func(id, kind string) string {
 			return fmt.Sprintf(`{"messageId":%q, "eventType":%q,"orderingKey":"k","odd":"\u0000 <é>" }`, id, kind)
@@ -279,6 +282,7 @@ func TestDeadLetters(t *testing.T) {
 // TestReplayKilled: the gate is killed with SIGKILL in the middle of the replay of many, which is then begun anew. Each
 // is stored once, and the lineage of all requests is complete.
 func TestReplayKilled(t *testing.T) {
+	t.Parallel()
 	eachWard(t, func(w *ward) {
 		const many = 120
 		acknowledged := map[string][]string{}
@@ -343,6 +347,7 @@ func TestReplayKilled(t *testing.T) {
 // TestReplayGoesOn: a replay of many goes on where the last answer says, also after the queue was full, and gives up with what was
 // done if nothing moves any more. The gate is a script here, since a real queue is full when it likes.
 func TestReplayGoesOn(t *testing.T) {
+	t.Parallel()
 	one := func(id int) string {
 		return fmt.Sprintf(`{"id":"%d","requestId":"r%[1]d","replayOf":"d%[1]d","jobId":"0:0-%[1]d"}`, id)
 	}

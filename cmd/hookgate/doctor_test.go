@@ -12,6 +12,7 @@ import (
 
 // TestDoctor: the exit code says whether something loses data, the text what to do, and neither shows a key.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	const secret = "a-secret-of-some-length"
 	env := []string{"WEBHOOK_HMAC_SECRET=" + secret, "ADMIN_TOKEN=" + secret}
 	run := func(more []string, args ...string) (code int, out string) {

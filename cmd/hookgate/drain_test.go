@@ -12,6 +12,7 @@ import (
 
 // TestDrain: drain waits for what is queued, also in read_only. Without a gate it ends with 2.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	if status, body := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`); status != http.StatusOK {
 		t.Fatalf("maintenance: %d %s", status, body)
@@ -54,6 +55,7 @@ func TestDrain(t *testing.T) {
 
 // TestDrainTimeout: while another process holds the store, drain ends with 1 and says how much is left; then it drains.
 func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	conn, err := sqlite.OpenConn(dataDir(g.dir).storeFile(), sqlite.OpenReadWrite)
 	if err != nil {

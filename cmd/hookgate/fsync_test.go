@@ -14,6 +14,7 @@ import (
 // one 202 and the next there must be a write to the queue's log and then an fdatasync of it which has
 // returned. (Another write may follow before the 202 leaves: the writer cleans up on its own.)
 func TestFsyncBefore202(t *testing.T) {
+	t.Parallel()
 	const requests = 50
 	trace := filepath.Join(t.TempDir(), "trace")
 	g := startGate(t, startOptions{prefix: []string{"strace", "-f", "-y", "-qq", "-s", "64", "-o", trace,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,11 +12,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
 // binary is hookgate as it is built for users. The tests of this package start it, speak HTTP to it and kill it.
@@ -29,24 +35,53 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "hookgate")
-		build := exec.Command("go", "build", "-trimpath", "-o", binary, ".")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build hookgate: %v\n%s", err, out)
-			return 1
+		if os.Getenv(insideCollector) == "" { // a test that this program runs in a process of its own
+			if err := build(dir); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
 		}
 		// Settings of whoever runs the tests must not reach the gates that they start.
 		for name := range environment {
 			os.Unsetenv(name)
 		}
 		defer endChromium()
-		return m.Run()
+		if err := runSideBySide(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return pgtest.Run(m).Run()
 	}())
 }
 
+// runSideBySide lets more tests run at a time than there are processors, unless the command line says how many:
+// most of them wait for a process, a disk or a clock.
+func runSideBySide() error {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if set {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+}
+
+// build makes binary. Without a race detector, as users have it; make soak has one in it.
+func build(dir string) error {
+	binary = filepath.Join(dir, "hookgate")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-w", "-o", binary, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if modeltest.Soak() {
+		cmd = exec.Command("go", "build", "-trimpath", "-race", "-o", binary, ".")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build hookgate: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // waitFor is how long a test waits for what must happen. It only ends tests that fail.
-const waitFor = 60 * time.Second
+const waitFor = 3 * time.Minute
 
 // gate is a hookgate process.
 type gate struct {

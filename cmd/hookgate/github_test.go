@@ -56,6 +56,7 @@ func githubExamples(t *testing.T) []example {
 // TestGitHubExamples sends all payloads as GitHub signs and labels them, and reads them back: the bytes,
 // the event type and the ordering key must be the sender's. A wrong signature must be refused.
 func TestGitHubExamples(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{
 		env: []string{"GITHUB_SECRET=" + githubSecret},
 		args: []string{"--config", writeConfig(t, `

@@ -9,6 +9,7 @@ import (
 // TestHealthCommand: it finds the gate of its configuration, with a listener for people and with a certificate of its own too; a gate elsewhere has to prove who
 // it is; and whatever is wrong has the exit code that it should.
 func TestHealthCommand(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	files := tlsConfig{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 	writeCertificate(t, files, 1)

@@ -16,8 +16,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-
-	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
 // family is what a scrape has of a metric: the values of each label.
@@ -29,6 +27,7 @@ type family struct {
 // TestMetrics scrapes a gate to which a little of everything has happened, and compares what it exports with docs/metrics.md and
 // with the metrics and labels that the files in deploy use.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	exported := scrapeEverything(t)
 	t.Run("docs", func(t *testing.T) { compareWithDocs(t, exported) })
 	t.Run("rules", func(t *testing.T) {
@@ -59,15 +58,7 @@ func TestMetrics(t *testing.T) {
 // scrapeEverything returns the metrics of a gate with PostgreSQL by name.
 func scrapeEverything(t *testing.T) map[string]family {
 	t.Helper()
-	cluster, err := pgtest.Start(t.Context(), pgtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cluster.Close() })
-	database, err := cluster.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, database := sharedPostgres(t)
 	g := startGate(t, startOptions{env: []string{"DB_URL=" + cluster.URL(database)}})
 	for n, sequence := range []int{1, 3, 2} { // a gap and an inversion
 		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t","sequence":%d}`, n, sequence)); status != http.StatusAccepted {
@@ -265,6 +256,7 @@ func TestCheckUse(t *testing.T) {
 
 // TestAlertRules runs the rules and their tests through promtool, which make tools puts into .cache.
 func TestAlertRules(t *testing.T) {
+	t.Parallel()
 	promtool, err := filepath.Abs("../../.cache/promtool/promtool")
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 // TestOpenAPI: the description is sound OpenAPI; it has every call and no other, with the role that the table of routes
 // has; and what the real binary answers is as it says.
 func TestOpenAPI(t *testing.T) {
+	t.Parallel()
 	document, err := libopenapi.NewDocument(docs.OpenAPI)
 	if err != nil {
 		t.Fatal(err)

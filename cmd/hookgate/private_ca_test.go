@@ -11,6 +11,7 @@ import (
 // TestPrivateCA: Redis by TLS as an ACL user with as few rights as will do, and PostgreSQL with a verified certificate, each by a
 // private CA. A certificate by an unknown CA ends the start.
 func TestPrivateCA(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{TLS: true, AppendFsync: "everysec"})
 	server.MustDo("ACL", "SETUSER", "gate", "on", ">p@ss word", "~hookgate:*", "resetchannels", "-@all",
 		"+@connection", "+@scripting", "+@stream", "+@string", "+@hash", "+@sortedset", "+pexpire", "+del", "+time", "+info",

@@ -57,6 +57,7 @@ func withoutVarying(s string) string {
 
 // TestReadme: the tour of the README works as it stands there, in its order, and prints what it says, but for times, ids and figures.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -237,7 +237,7 @@ func TestRehearsal(t *testing.T) {
 	if code, _, errs := runBinary(t, nil, "evidence", "keygen", "--out", key); code != 0 {
 		t.Fatal(errs)
 	}
-	old := buildOld(t, home)
+	old := addOld(t, home)
 	r := &rehearsal{before: startGate(t, startOptions{program: old})}
 	shareKeys(t, r.before.dir, filepath.Join(home, "data"))
 	r.supervisor = superviseIn(t, home, "HOOKGATE_CANARY_UPSTREAM="+r.before.url, "HOOKGATE_CANARY_PLAN=10:1h,50:1h,100",

@@ -20,7 +20,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/load"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
@@ -30,6 +30,7 @@ import (
 // afterwards the audit holds; nothing goes before its time and all goes after it, but for a dead letter and what belongs
 // to it; and what someone else removes then is still found.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		dir := filepath.Join(t.TempDir(), "data")
@@ -53,15 +54,7 @@ func TestRetention(t *testing.T) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		c, err := pgtest.Start(t.Context(), pgtest.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		name, err := c.NewDatabase(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		c, name := sharedPostgres(t)
 		s, err := postgres.Open(t.Context(), postgres.Config{URL: c.URL(name)})
 		if err != nil {
 			t.Fatal(err)
@@ -120,9 +113,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		}
 		return code, found
 	}
-	const count = 3000
-	s := startStream(t, g, count, 500)
-	s.whileSending(time.Second, func(int) {
+	s := startStream(t, g, 300)
+	s.whileSending(modeltest.Pick(3, 10), time.Second, func(int) {
 		if code, found := verify(); code != 0 {
 			t.Errorf("under load the audit ends with %d: %+v", code, found)
 		}

@@ -31,6 +31,7 @@ const packagesDir = "../../.cache/npm"
 // TestSendersOwnPackages sends to a gate what the packages of Standard Webhooks, Svix, Stripe, Twilio, GitHub and SendGrid sign, and what they sign
 // wrongly: the statuses must be those that each sender would want.
 func TestSendersOwnPackages(t *testing.T) {
+	t.Parallel()
 	private, public := ecdsaKeys(t)
 	secrets := map[string]string{
 		"standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_plJ3nmyCDGBKInavdOK15jsl", "gitlab": "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
@@ -115,6 +116,7 @@ func ecdsaKeys(t *testing.T) (private, public string) {
 
 // TestSourceCommands: send signs for every kind of secret and the gate takes it; sources shows what came, and check finds what is wrong. No secret shows anywhere.
 func TestSourceCommands(t *testing.T) {
+	t.Parallel()
 	seed := filepath.Join(t.TempDir(), "seed")
 	if err := os.WriteFile(seed, []byte(strings.Repeat("00", 32)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -190,6 +192,7 @@ sources:
 
 // TestSourceSettings: what cannot work stops the start with the setting's name.
 func TestSourceSettings(t *testing.T) {
+	t.Parallel()
 	for text, names := range map[string]string{
 		"listen: 0.0.0.0:1\nsources: {x: {kind: none, message_id: [request:id]}}": "allow_unauthenticated",
 		"listen: :1\nsources: {x: {kind: none, message_id: [request:id]}}":        "allow_unauthenticated",

@@ -18,6 +18,7 @@ import (
 // TestFirstStart: the first start makes keys that only their owner can read, and the curl line that it
 // prints works as pasted, and so does the trace line after it.
 func TestFirstStart(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	for _, name := range []string{bearerKeyName, hmacSecretName, adminTokenName} {
 		path := dataDir(g.dir).keyFile(name)
@@ -56,6 +57,7 @@ func TestFirstStart(t *testing.T) {
 
 // TestFilesAreTheOwners: whatever the gate writes only its user can read, in a folder that others can enter too.
 func TestFilesAreTheOwners(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -93,6 +95,7 @@ func paste(t *testing.T, line string) string {
 // TestOneProcess: a second gate in the same data directory is refused with the pid of the first, and the
 // lock dies with its holder even when that is killed.
 func TestOneProcess(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	code, _, errs := runBinary(t, nil, "serve", "--data-dir", g.dir, "--listen", "127.0.0.1:0")
 	if code != exitNoResult || !strings.Contains(errs, fmt.Sprintf("pid %d ", g.cmd.Process.Pid)) || !strings.Contains(errs, g.dir) {
@@ -134,6 +137,7 @@ func slowRequest(t *testing.T, g *gate) (finish func() string) {
 // TestShutdown: SIGTERM lets the request in flight finish, takes no new one, and ends with 0; what was
 // acknowledged last is there after the next start.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	finish := slowRequest(t, g)
 	g.signal(syscall.SIGTERM)
@@ -160,6 +164,7 @@ func TestShutdown(t *testing.T) {
 
 // TestSecondSignal: while a request keeps the first signal from ending the gate, a second one does at once.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	slowRequest(t, g)
 	g.signal(syscall.SIGINT)
@@ -173,6 +178,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestMaintenance: read_only refuses webhooks with Retry-After, also after a restart, until it is ended.
 func TestMaintenance(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{})
 	maintain := func(args ...string) string {
 		code, out, errs := runBinary(t, nil, append([]string{"maintenance", "--target", g.url, "--data-dir", g.dir}, args...)...)
@@ -202,6 +208,7 @@ func TestMaintenance(t *testing.T) {
 
 // TestSameIDElsewhere: one message id under two types and two sources makes three events.
 func TestSameIDElsewhere(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, startOptions{args: []string{"--config", writeConfig(t, `
 sources:
   partner:

@@ -2,20 +2,24 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/load"
@@ -30,7 +34,8 @@ type shared struct {
 	database string
 }
 
-// newShared starts both servers, as durable as they can be.
+// newShared starts a Redis, as durable as it can be, and makes a database in the PostgreSQL that the
+// tests of this package share.
 func newShared(t *testing.T) *shared {
 	t.Helper()
 	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -39,12 +44,31 @@ func newShared(t *testing.T) *shared {
 	return s
 }
 
-// newSharedOn starts a PostgreSQL for a Redis that is there.
+// newMortal is newShared for a test that stops PostgreSQL: it has one of its own.
+func newMortal(t *testing.T) *shared {
+	t.Helper()
+	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+	s := &shared{t: t, redis: redis, redisURL: redis.URL()}
+	s.postgres, s.database = startPostgres(t, pgtest.Options{})
+	return s
+}
+
+// newSharedOn makes a database for a Redis that is there.
 func newSharedOn(t *testing.T, redisURL string) *shared {
 	t.Helper()
 	s := &shared{t: t, redisURL: redisURL}
-	s.postgres, s.database = startPostgres(t, pgtest.Options{Fsync: true})
+	s.postgres, s.database = sharedPostgres(t)
 	return s
+}
+
+// sharedPostgres makes a database in the PostgreSQL that the tests of this package share.
+func sharedPostgres(t *testing.T) (cluster *pgtest.Cluster, database string) {
+	t.Helper()
+	cluster, err := pgtest.Shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster, newDatabase(t, cluster)
 }
 
 // startPostgres starts a server with an empty database. It ends with the test.
@@ -92,72 +116,98 @@ func (s *shared) restartPostgres() {
 	}
 }
 
-// stream is a replay under way.
+// stream is a sender: new events on an open-loop schedule, one in twenty of them a repetition, until the
+// test ends it. So a test goes on when what it waits for has come, on a slow machine too.
 type stream struct {
-	t       *testing.T
+	t      *testing.T
+	ledger string
+	ends   atomic.Bool
+	done   chan struct{}
+	err    error
+	// summary and input, the lines that were sent, are complete when it is done.
+	summary load.Summary
 	input   []byte
-	ledger  string
-	done    chan struct{}
-	err     error
-	summary *output
 }
 
-// startStream begins to send count events to a gate. Keys and duplicates are as in TestCrash.
-func startStream(t *testing.T, g *gate, count, rate int) *stream {
+// startStream begins to send so many events a second to a gate.
+func startStream(t *testing.T, g *gate, rate float64) *stream {
 	t.Helper()
-	var input bytes.Buffer
-	if err := (load.Generator{Count: count, Keys: 100, DuplicatePercent: 5, Size: 500, Seed: rand.Uint64()}).Generate(t.Context(), &input); err != nil {
+	s := &stream{t: t, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), done: make(chan struct{})}
+	ledger, err := os.Create(s.ledger)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stream{t: t, input: input.Bytes(), ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), done: make(chan struct{}), summary: &output{}}
-	file := filepath.Join(t.TempDir(), "events.ndjson")
-	if err := os.WriteFile(file, s.input, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	replay := exec.Command(binary, "replay", "--input", file, "--target", g.url, "--output", s.ledger, "--data-dir", g.dir,
-		"--rate-limit", fmt.Sprint(rate), "--retries", "1000", "--retry-time", "5m")
-	replay.Stdout, replay.Stderr = s.summary, s.summary
-	if err := replay.Start(); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	config := load.Config{
+		Messages: s.messages, Target: g.url, Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Rate: rate, Ledger: ledger,
+		ReadAhead: 1000, Timeout: waitFor,
+		Retry: load.Retry{Attempts: math.MaxInt, Base: 20 * time.Millisecond, Max: 300 * time.Millisecond, MaxRetryAfter: 300 * time.Millisecond},
 	}
 	go func() {
-		s.err = replay.Wait()
-		close(s.done)
+		defer close(s.done)
+		summary, err := load.Replay(ctx, config)
+		s.summary, s.err = summary, errors.Join(err, ledger.Close())
 	}()
 	t.Cleanup(func() {
-		replay.Process.Kill()
+		cancel() // a gate that is gone would be sent to for ever
 		<-s.done
 	})
 	return s
 }
 
-// whileSending calls f at random moments, so many apart on average, until everything is sent.
-func (s *stream) whileSending(apart time.Duration, f func(n int)) {
-	s.t.Helper()
-	for n := 0; ; n++ {
-		select {
-		case <-s.done:
-			s.wait()
+// messages yields what is sent: events of 100 ordering keys, numbered within each.
+func (s *stream) messages(yield func(load.Message, error) bool) {
+	var sent [][]byte
+	var sequences [100]int
+	filling := strings.Repeat("x", 350)
+	for n := 0; !s.ends.Load(); n++ {
+		var body []byte
+		if n%20 == 19 {
+			body = sent[len(sent)-1-rand.IntN(min(len(sent), 500))]
+		} else {
+			key := rand.IntN(len(sequences))
+			sequences[key]++
+			body = fmt.Appendf(nil, `{"messageId":"m-%d","eventType":"order.paid","orderingKey":"customer-%d","sequence":%d,"payload":{"data":%q}}`,
+				n, key, sequences[key], filling)
+			sent = append(sent, body)
+		}
+		s.input = append(append(s.input, body...), '\n')
+		if !yield(load.Message{Body: body}, nil) {
 			return
-		case <-time.After(apart/2 + rand.N(apart)):
-			f(n)
 		}
 	}
 }
 
-func (s *stream) wait() {
+// whileSending calls f so many times, at random moments that are so far apart on average, and then ends the stream.
+func (s *stream) whileSending(times int, apart time.Duration, f func(n int)) {
 	s.t.Helper()
+	for n := range times {
+		select {
+		case <-s.done:
+			s.t.Fatalf("the stream has ended: %v", s.err)
+		case <-time.After(apart/2 + rand.N(apart)):
+			f(n)
+		}
+	}
+	s.end()
+}
+
+// end ends the stream when everything that was sent has its answer.
+func (s *stream) end() {
+	s.t.Helper()
+	s.ends.Store(true)
 	<-s.done
-	if s.err != nil {
-		s.t.Fatalf("replay: %v\n%s", s.err, s.summary)
+	if s.err != nil || !s.summary.OK() {
+		s.t.Fatalf("the stream ended with %v: %+v", s.err, s.summary)
 	}
 }
 
 // TestPairings sends one stream to all four pairings of queue and store, and compares what each has stored.
 func TestPairings(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	var input bytes.Buffer
-	if err := (load.Generator{Count: 1500, Keys: 20, DuplicatePercent: 10, Size: 300, Seed: 5}).Generate(t.Context(), &input); err != nil {
+	if err := (load.Generator{Count: modeltest.Pick(400, 1500), Keys: 20, DuplicatePercent: 10, Size: 300, Seed: 5}).Generate(t.Context(), &input); err != nil {
 		t.Fatal(err)
 	}
 	stored := map[string][]string{}
@@ -214,11 +264,12 @@ func rows(t *testing.T, g *gate) []string {
 // TestEverythingDies kills the gate, a worker process, Redis and PostgreSQL with SIGKILL at random moments under load, and starts
 // each again. Afterwards everything that was acknowledged must be there: see auditStore.
 func TestEverythingDies(t *testing.T) {
-	s := newShared(t)
+	t.Parallel()
+	s := newMortal(t)
 	ingest, worker := s.start(roleIngest), s.start(roleWorker)
-	stream := startStream(t, ingest, 8000, 500)
+	stream := startStream(t, ingest, 500)
 	deaths := map[string]int{}
-	stream.whileSending(900*time.Millisecond, func(n int) {
+	stream.whileSending(modeltest.Pick(8, 24), 400*time.Millisecond, func(n int) {
 		victim := []string{"gate", "worker", "redis", "postgres"}[n%4]
 		deaths[victim]++
 		switch victim {
@@ -242,18 +293,19 @@ func TestEverythingDies(t *testing.T) {
 		t.Errorf("not everything died: %v", deaths)
 	}
 	ingest.awaitDrained()
-	t.Logf("deaths: %v\n%s", deaths, stream.summary)
+	t.Logf("deaths: %v\n%+v", deaths, stream.summary)
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
 // TestWorkersComeAndGo: worker processes join and are killed in turn while events come in; their shares even out, and nothing is
 // lost, doubled or overtaken.
 func TestWorkersComeAndGo(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	ingest := s.start(roleIngest)
 	workers := []*gate{s.start(roleWorker)}
-	stream := startStream(t, ingest, 30_000, 1500)
-	stream.whileSending(700*time.Millisecond, func(n int) {
+	stream := startStream(t, ingest, modeltest.Pick(500.0, 1500))
+	stream.whileSending(modeltest.Pick(6, 30), 500*time.Millisecond, func(n int) {
 		if len(workers) < 3 {
 			workers = append(workers, s.start(roleWorker))
 			return
@@ -271,17 +323,20 @@ func TestWorkersComeAndGo(t *testing.T) {
 
 // TestStaleOwner: a worker that is stopped past its lease and then goes on while its successor stores finds itself fenced out.
 func TestStaleOwner(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	ingest, stale := s.start(roleIngest), s.start(roleWorker)
-	stream := startStream(t, ingest, 4000, 500)
+	stream := startStream(t, ingest, 500)
 	stored := func() int64 { return ingest.health().Store.Events }
-	ingest.await("it is in the middle of its work", func() bool { return stored() > 300 })
+	ingest.await("it is in the middle of its work", func() bool { return stored() > 100 })
 	stale.signal(syscall.SIGSTOP)
 	s.start(roleWorker)
 	before := stored()
 	ingest.await("its lease has run out and its successor stores", func() bool { return stored() > before+200 })
 	stale.signal(syscall.SIGCONT)
-	stream.wait()
+	before = stored()
+	ingest.await("the stale one has had time to try", func() bool { return stored() > before+100 })
+	stream.end()
 	ingest.awaitDrained()
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
@@ -289,10 +344,11 @@ func TestStaleOwner(t *testing.T) {
 // TestRedisHangs: while Redis accepts and does not answer, webhooks go on being acknowledged; health and readiness say what is the
 // case; afterwards everything is stored in order, and the trail of some tells of the spool.
 func TestRedisHangs(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	g := s.start(roleAll)
-	stream := startStream(t, g, 3000, 500)
-	g.await("something is stored", func() bool { return g.health().Store.Events > 300 })
+	stream := startStream(t, g, 500)
+	g.await("something is stored", func() bool { return g.health().Store.Events > 100 })
 	hung := time.Now()
 	s.redis.Hang()
 	g.await("the gate spools", func() bool { h := g.health(); return h.Status == "degraded" && h.Queue.Spooled > 100 })
@@ -300,7 +356,7 @@ func TestRedisHangs(t *testing.T) {
 		t.Errorf("while it spools the gate is not ready: %d %s", status, body)
 	}
 	s.redis.Resume()
-	stream.wait()
+	stream.end()
 	g.await("the gate is well again", func() bool { return g.health().Status == "ok" })
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
@@ -322,6 +378,7 @@ func TestRedisHangs(t *testing.T) {
 
 // TestFailoverOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is acknowledged.
 func TestFailoverOff(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	file := filepath.Join(t.TempDir(), "hookgate.yaml")
 	if err := os.WriteFile(file, []byte("failover: off\n"), 0o600); err != nil {
@@ -345,6 +402,7 @@ func TestFailoverOff(t *testing.T) {
 
 // TestPoison: one record among a hundred that the database refuses becomes a dead letter, with one line in the log; the others are stored.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
 	ingest.await("the tables are there", func() bool { return ingest.health().Status == "ok" })
@@ -377,10 +435,12 @@ func TestPoison(t *testing.T) {
 
 // TestRedisEmptied: after everything was stored Redis loses all it knows, and everything is sent again. No row is stored twice.
 func TestRedisEmptied(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	g := s.start(roleAll)
-	first := startStream(t, g, 2000, 1000)
-	first.wait()
+	first := startStream(t, g, 500)
+	g.await("enough is stored", func() bool { return g.health().Store.Events > 300 })
+	first.end()
 	g.awaitDrained()
 	before := rows(t, g)
 	s.redis.MustDo("FLUSHALL")
@@ -399,14 +459,16 @@ func TestRedisEmptied(t *testing.T) {
 // TestPostgresAway: while PostgreSQL is down the gate goes on acknowledging, dead-letters nothing, and stores everything when it
 // is back.
 func TestPostgresAway(t *testing.T) {
-	s := newShared(t)
+	t.Parallel()
+	s := newMortal(t)
 	g := s.start(roleAll)
-	stream := startStream(t, g, 2000, 500)
+	stream := startStream(t, g, 500)
 	if err := s.postgres.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	g.await("the health tells", func() bool { return g.health().Store.Error != "" })
-	stream.wait()
+	g.await("webhooks are taken all the same", func() bool { h := g.health(); return h.Queue.Depth != nil && *h.Queue.Depth > 500 })
+	stream.end()
 	s.restartPostgres()
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
@@ -421,6 +483,7 @@ func TestPostgresAway(t *testing.T) {
 // TestPostgresSlow: a database that answers late and whose connections are cut off again and again holds up the storing and not the
 // acknowledging; everything is stored once and in order.
 func TestPostgresSlow(t *testing.T) {
+	t.Parallel()
 	s := newShared(t)
 	direct, err := url.Parse(s.postgres.URL(s.database))
 	if err != nil {
@@ -429,16 +492,9 @@ func TestPostgresSlow(t *testing.T) {
 	proxy := newSlowProxy(t, direct.Host)
 	direct.Host = proxy.address()
 	g := s.start(roleAll, "DB_URL="+direct.String())
-	stream := startStream(t, g, 3000, 500)
+	stream := startStream(t, g, 500)
 	proxy.delay.Store(int64(30 * time.Millisecond))
-	cuts := 0
-	stream.whileSending(500*time.Millisecond, func(int) {
-		proxy.cut()
-		cuts++
-	})
-	if cuts == 0 {
-		t.Error("no connection was cut off")
-	}
+	stream.whileSending(modeltest.Pick(4, 15), 400*time.Millisecond, func(int) { proxy.cut() })
 	proxy.delay.Store(0)
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
@@ -449,7 +505,8 @@ func TestPostgresSlow(t *testing.T) {
 
 // TestMigrate: the commands show and update the schema of a database that no gate has seen.
 func TestMigrate(t *testing.T) {
-	cluster, database := startPostgres(t, pgtest.Options{})
+	t.Parallel()
+	cluster, database := sharedPostgres(t)
 	env := []string{"DB_URL=" + cluster.URL(database)}
 	for _, step := range []struct {
 		args []string

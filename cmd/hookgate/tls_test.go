@@ -53,6 +53,7 @@ func writeCertificate(t *testing.T, files tlsConfig, serial int64) *x509.CertPoo
 // TestTLS: the gate speaks TLS from 1.2 with HTTP/1.1 and HTTP/2, and takes a new certificate without a restart and without
 // dropping a connection; files that make no certificate leave the one before in use.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	files := tlsConfig{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 	pool := writeCertificate(t, files, 1)

@@ -5,16 +5,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
 // TestServeCluster: gates on a Redis Cluster of three masters, of which one after the other dies under load and comes back.
 func TestServeCluster(t *testing.T) {
+	t.Parallel()
 	nodes := redistest.Cluster(t, 3, redistest.Options{AppendFsync: "always", Extra: []string{"cluster-require-full-coverage no"}})
 	s := newSharedOn(t, redistest.ClusterURL(nodes))
 	ingest, worker := s.start(roleIngest), s.start(roleWorker)
-	stream := startStream(t, ingest, 2000, 400)
-	stream.whileSending(1200*time.Millisecond, func(n int) {
+	stream := startStream(t, ingest, 400)
+	stream.whileSending(modeltest.Pick(3, 9), 500*time.Millisecond, func(n int) {
 		node := nodes[n%3]
 		node.Kill()
 		ingest.await("the gate spools", func() bool { return ingest.health().Queue.Spooled > 0 })
@@ -32,17 +34,18 @@ func TestServeCluster(t *testing.T) {
 // that has not received is lost with the master: here it has everything, because the master was made to hold its writes until
 // then. What is sent meanwhile is spooled.
 func TestServeSentinel(t *testing.T) {
+	t.Parallel()
 	redis := redistest.StartSentinel(t, redistest.Options{AppendFsync: "always"})
 	s := newSharedOn(t, redis.URL())
 	g := s.start(roleAll)
-	stream := startStream(t, g, 2000, 400)
+	stream := startStream(t, g, 400)
 	g.await("something is stored", func() bool { return g.health().Store.Events > 200 })
 	redis.Master.MustDo("CLIENT", "PAUSE", "600000", "WRITE")
 	g.await("the gate spools", func() bool { return g.health().Queue.Spooled > 100 })
 	redis.AwaitReplicated()
 	redis.Master.Kill()
 	redis.Replica.Await("role:master", "INFO", "replication")
-	stream.wait()
+	stream.end()
 	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)

@@ -64,6 +64,7 @@ const (
 // TestTracing follows a webhook through the gate by its spans: the request continues the sender's trace, the append is under it, its context
 // is kept with the event, and the batch that stored it links it.
 func TestTracing(t *testing.T) {
+	t.Parallel()
 	r := newReceiver(t)
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_TRACING_ENDPOINT=" + r.URL, "HOOKGATE_TRACING_SAMPLE=1"}})
 	bearer := "Bearer " + g.key(bearerKeyName)
@@ -122,6 +123,7 @@ func TestTracing(t *testing.T) {
 
 // TestTracingSampleIsOurs: a sender that wants to be traced is not, if the gate records none; nothing is kept with its event then.
 func TestTracingSampleIsOurs(t *testing.T) {
+	t.Parallel()
 	r := newReceiver(t)
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_TRACING_ENDPOINT=" + r.URL, "HOOKGATE_TRACING_SAMPLE=0"}})
 	status, body := g.request(http.MethodPost, "/webhooks", `{"messageId":"a","eventType":"t"}`,

@@ -52,6 +52,7 @@ func (g *gate) fill(n int) {
 // TestTriggerStopsIntake lets workers fall behind: the queue's trigger fires when it has been too deep for long enough. The gate goes into
 // read_only by itself; log, admin trail, metrics and a signed webhook tell of it; and when the queue has drained the alarm is over.
 func TestTriggerStopsIntake(t *testing.T) {
+	t.Parallel()
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	scheme, err := admit.New("standard_webhooks", admit.Options{Secrets: []string{secret}})
 	if err != nil {
@@ -123,6 +124,7 @@ func TestTriggerStopsIntake(t *testing.T) {
 // TestTriggerRollsBack: the guard's roll-back command outlives a gate that is killed, with its output in the data directory; and the gate
 // that comes up again, with the same trouble, does not roll back again.
 func TestTriggerRollsBack(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	script := `echo "$HOOKGATE_ROLLBACK_ID: $HOOKGATE_ROLLBACK_REASON"; echo >>` + at("begun") + `; while [ ! -e ` + at("go") + ` ]; do sleep 0.02; done; echo over; mv ` + at("begun") + " " + at("over")

@@ -39,7 +39,7 @@ import (
 const superuser = "tester"
 
 // startTime and stopTime are how long a server may take to start and to stop.
-const startTime, stopTime = 60 * time.Second, 30 * time.Second
+const startTime, stopTime = 3 * time.Minute, 3 * time.Minute
 
 // Options of a cluster. Zero fields take their defaults.
 type Options struct {

@@ -82,7 +82,7 @@ func TestCluster(t *testing.T) {
 // gone waits until there is no such process. What was killed together with its parent waits for init to collect it.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if syscall.Kill(pid, 0) == syscall.ESRCH || err == nil && strings.Contains(string(status), ") Z ") {
 			return

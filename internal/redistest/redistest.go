@@ -23,7 +23,7 @@ import (
 )
 
 // startTimeout is how long a server may take to answer. It only ends tests that fail.
-const startTimeout = 30 * time.Second
+const startTimeout = 3 * time.Minute
 
 // Options of a server. Zero fields leave what redis-server does by itself, but that nothing is written to disk.
 type Options struct {

@@ -75,7 +75,7 @@ type TB interface {
 }
 
 // waitFor is how long the suite waits for something that must happen. It only ends tests that fail.
-const waitFor = 30 * time.Second
+const waitFor = 3 * time.Minute
 
 // Run runs the suite.
 func Run(t *testing.T, b Backend) {

@@ -143,7 +143,7 @@ func TestGroupTimesOut(t *testing.T) {
 func TestCloseWithWaiting(t *testing.T) {
 	const callers = 3 * maxGroup
 	server := redistest.Start(t, redistest.Options{})
-	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, OpTimeout: 30 * time.Second})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, OpTimeout: 3 * time.Minute})
 	mustAppend(t, q, testDelivery("k", 0))
 	server.Hang()
 	var all sync.WaitGroup

@@ -47,7 +47,7 @@ func backend(url string) queuetest.Backend {
 func openAt(t queuetest.TB, url, place string, o queuetest.Options) *Queue {
 	t.Helper()
 	q, err := Open(context.Background(), Config{
-		URL: url, Prefix: place, LeaseTTL: testLease, OpTimeout: 30 * time.Second,
+		URL: url, Prefix: place, LeaseTTL: testLease, OpTimeout: 3 * time.Minute,
 		Partitions: o.Partitions, HighWater: o.HighWater, ClaimTTL: o.ClaimTTL,
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func testDelivery(key string, n int) *hookgate.Delivery {
 func mustOpen(t testing.TB, c Config) *Queue {
 	t.Helper()
 	c.LeaseTTL = cmp.Or(c.LeaseTTL, testLease)
-	c.OpTimeout = cmp.Or(c.OpTimeout, 30*time.Second)
+	c.OpTimeout = cmp.Or(c.OpTimeout, 3*time.Minute)
 	q, err := Open(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func mustConsume(t testing.TB, q *Queue) hookgate.Consumer {
 // mustNext reads n records.
 func mustNext(t testing.TB, c hookgate.Consumer, n int) []hookgate.Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var all []hookgate.Record
 	for len(all) < n {
@@ -116,7 +116,7 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	began := time.Now()
 	for !condition() {
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > 3*time.Minute {
 			t.Fatalf("not in time: %s", what)
 		}
 		time.Sleep(time.Millisecond)
@@ -176,7 +176,7 @@ func TestKill(t *testing.T) {
 
 	c := mustConsume(t, q)
 	for len(acknowledged) > 0 {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		records, err := c.Next(ctx, 1000, 1<<30)
 		cancel()
 		if err != nil {
@@ -584,7 +584,7 @@ func TestSentinel(t *testing.T) {
 	})
 	seen := map[int64]bool{}
 	for len(seen) < 11 {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		records, err := c.Next(ctx, 100, 1<<20)
 		if ctx.Err() != nil {
 			t.Fatalf("of 11 records %d come from the new master", len(seen))
@@ -781,12 +781,12 @@ func TestNextBytes(t *testing.T) {
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	for n := range 40 {
 		d := testDelivery("k", n)
-		d.Body = make([]byte, 1<<20)
+		d.Body = make([]byte, 1<<16)
 		mustAppend(t, q, d)
 	}
 	c := mustConsume(t, q)
 	for n := 0; n < 40; {
-		records, err := c.Next(t.Context(), 1000, 3<<20)
+		records, err := c.Next(t.Context(), 1000, 3<<16)
 		if err != nil || len(records) > 3 {
 			t.Fatalf("next returned %d records and %v", len(records), err)
 		}

@@ -80,7 +80,7 @@ func waiting(t *testing.T, conn *pgx.Conn) (sessions int) {
 // untilWaiting waits until a session of a database waits for a lock.
 func untilWaiting(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); waiting(t, conn) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); waiting(t, conn) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits for a lock")
 		}
@@ -476,7 +476,7 @@ func TestNoConnections(t *testing.T) {
 		conn.Close(t.Context())
 	}
 	// The server counts a connection until its process has ended, a moment later.
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(3 * time.Minute); ; {
 		outcome, err := s.Apply(t.Context(), batch)
 		if err == nil && outcome.Stored == 3 {
 			break
