@@ -33,7 +33,7 @@ const (
 	// this name too, so its rows are read once, and only those that such a release can have written.
 	gooseTable = "goose_db_version"
 	// lastGooseVersion is the last migration that such a release had.
-	lastGooseVersion = 4
+	lastGooseVersion = 5
 )
 
 // Migration is a version of the schema.
@@ -306,6 +306,9 @@ func migrationNames() (all []Migration, err error) {
 		version, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("read migration %s: %w", name, err)
+		}
+		if len(all) > 0 && all[len(all)-1].Version >= version {
+			return nil, fmt.Errorf("read migration %s: its version is that of %s, or before it", name, all[len(all)-1].Name)
 		}
 		all = append(all, Migration{Version: version, Name: path.Base(name)})
 	}
