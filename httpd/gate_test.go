@@ -140,6 +140,7 @@ func testConfig(log io.Writer) Config {
 		MaxBodyBytes:      1 << 20,
 		MaxUnpackedBytes:  4 << 20,
 		MaxHeaderBytes:    64 << 10,
+		MaxHeaderMemory:   64 << 20,
 		MaxConnections:    1000,
 		ReadHeaderTimeout: within,
 		ReadTimeout:       within,

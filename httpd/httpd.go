@@ -20,7 +20,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
@@ -41,13 +40,19 @@ type Config struct {
 	MaxUnpackedBytes int64
 	// MaxHeaderBytes is the largest header of a request.
 	MaxHeaderBytes int
+	// MaxHeaderMemory bounds the memory that the headers of all requests take, in bytes.
+	MaxHeaderMemory int64
 	// MaxConnections is the number of connections served at a time; more wait to be accepted.
 	MaxConnections int
+	// MaxConnectionsPerAddress bounds those of one address; more are closed. TrustedProxies and this
+	// machine have no such bound.
+	MaxConnectionsPerAddress int
 	// Time-outs of net/http's Server. WriteTimeout counts anew for each page of a stream.
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
-	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs and failed logins; may be nil.
+	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs and failed logins, and whose connections are not
+	// bounded by their address; may be nil.
 	TrustedProxies []netip.Prefix
 	// TLS is nil if the listeners take connections in the clear.
 	TLS *tls.Config
@@ -128,6 +133,7 @@ type Server struct {
 	failedPasses, unshared *refusals
 	judged                 *rate.Limiter // see judgedPerSecond
 	strays                 *refusals
+	connections            *connections
 	http                   [sides]*http.Server
 	started                time.Time
 	ending                 chan struct{} // closed when Shutdown begins
@@ -157,6 +163,7 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		refusedCalls:   newRefusals(c.Logger, "call refused"),
 		failedPasses:   newRefusals(c.Logger, "delivery was passed on, and the upstream did not answer it"),
 		unshared:       newRefusals(c.Logger, "delivery was passed on that the gate would refuse"),
+		connections:    newConnections(c),
 		judged:         rate.NewLimiter(judgedPerSecond, judgedPerSecond),
 		strays:         newStrays(c.Logger),
 		started:        time.Now(),
@@ -191,10 +198,14 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 			WriteTimeout:      c.WriteTimeout,
 			IdleTimeout:       c.IdleTimeout,
 			MaxHeaderBytes:    c.MaxHeaderBytes,
-			TLSConfig:         c.TLS,
+			HTTP2:             &http2Config,
+			ConnContext:       keepConn,
 			// Else net/http would answer "OPTIONS *" by itself, without a request id.
 			DisableGeneralOptionsHandler: true,
-			ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+			ErrorLog:                     newServerErrors(c.Logger),
+		}
+		if c.TLS != nil {
+			s.http[side].TLSConfig = s.connections.bound(c.TLS)
 		}
 	}
 	return s, nil
@@ -218,7 +229,7 @@ const (
 // Serve serves a side on the listener until Shutdown, and then returns http.ErrServerClosed. Config.MaxConnections counts
 // for each listener.
 func (s *Server) Serve(l net.Listener, side Side) error {
-	l = netutil.LimitListener(l, s.config.MaxConnections)
+	l = s.connections.limit(l, s.config.MaxConnections)
 	if s.config.TLS != nil {
 		return s.http[side].ServeTLS(l, "", "") // with HTTP/2; the configuration has the certificate
 	}
@@ -262,6 +273,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 		}
 		s.metrics.Request(r.Method, status, time.Since(received))
 	}()
+	conn, cost, ok := s.connections.begin(r)
+	if !ok {
+		status = s.refuseHeader(w, r, idText)
+		return
+	}
+	defer s.connections.end(conn, cost)
 	if isWebhook(r, side) {
 		if s.canary != nil {
 			status = s.share(w, r, id, idText, received)

@@ -66,6 +66,7 @@ var (
 	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
 	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true, reason: metrics.ReasonQueueFull}
 	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
+	refusedHeader   = &refusal{status: http.StatusServiceUnavailable, told: "too many headers at a time", retry: true, reason: metrics.ReasonHeaderMemory}
 )
 
 // jsonType is shared by all answers and must not be modified.

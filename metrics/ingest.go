@@ -69,7 +69,9 @@ const (
 	ReasonBreaker    = "breaker"
 	ReasonInFlight   = "in_flight"
 	ReasonBodyMemory = "body_memory"
-	ReasonQueueFull  = "queue_full"
+	// ReasonHeaderMemory is a request, webhook or not, for whose header there is no memory.
+	ReasonHeaderMemory = "header_memory"
+	ReasonQueueFull    = "queue_full"
 )
 
 // reasons are the labels of refusals that have no reason of their own.
@@ -88,7 +90,7 @@ var reasons = map[int]string{
 
 // startReasons shows every reason from the start, so that the first refusal is an increase.
 func (m *Metrics) startReasons() {
-	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory, ReasonQueueFull, other} {
+	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory, ReasonHeaderMemory, ReasonQueueFull, other} {
 		m.refused.WithLabelValues(reason)
 	}
 	for _, reason := range reasons {

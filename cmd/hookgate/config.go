@@ -97,7 +97,9 @@ type httpConfig struct {
 	MaxBodyMemory     byteSize      `koanf:"max_body_memory"`
 	MaxUnpacked       byteSize      `koanf:"max_unpacked"`
 	MaxHeader         byteSize      `koanf:"max_header"`
+	MaxHeaderMemory   byteSize      `koanf:"max_header_memory"`
 	MaxConnections    int           `koanf:"max_connections"`
+	MaxPerAddress     int           `koanf:"max_connections_per_address"`
 	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout"`
 	ReadTimeout       time.Duration `koanf:"read_timeout"`
 	WriteTimeout      time.Duration `koanf:"write_timeout"`
@@ -187,8 +189,10 @@ func defaultConfig() config {
 			MaxBody:           1 << 20,
 			MaxBodyMemory:     256 << 20,
 			MaxUnpacked:       8 << 20,
-			MaxHeader:         64 << 10,
+			MaxHeader:         16 << 10,
+			MaxHeaderMemory:   64 << 20,
 			MaxConnections:    10_000,
+			MaxPerAddress:     1000,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       30 * time.Second,
 			WriteTimeout:      30 * time.Second,
@@ -372,7 +376,7 @@ func (c config) check() error {
 	for name, v := range map[string]int64{
 		"http.max_body": int64(c.HTTP.MaxBody), "http.max_header": int64(c.HTTP.MaxHeader),
 		"http.max_body_memory": int64(c.HTTP.MaxBodyMemory), "http.max_unpacked": int64(c.HTTP.MaxUnpacked),
-		"http.max_connections": int64(c.HTTP.MaxConnections), "http.read_header_timeout": int64(c.HTTP.ReadHeaderTimeout),
+		"http.max_connections": int64(c.HTTP.MaxConnections), "http.max_connections_per_address": int64(c.HTTP.MaxPerAddress), "http.read_header_timeout": int64(c.HTTP.ReadHeaderTimeout),
 		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
 		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
@@ -409,6 +413,9 @@ func (c config) check() error {
 		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody, maxBodyLimit)
 	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:
 		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)", c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
+	case c.HTTP.MaxHeaderMemory < httpd.LeastHeaderMemory(c.HTTP.MaxHeader):
+		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of http.max_header (%v)",
+			c.HTTP.MaxHeaderMemory, httpd.LeastHeaderMemory(c.HTTP.MaxHeader), c.HTTP.MaxHeader)
 	case 2*c.HTTP.MaxUnpacked > c.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)", c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
 	case c.Canary.Upstream != "" && 4*(2*c.largestBody()+c.HTTP.MaxUnpacked) >= 3*c.HTTP.MaxBodyMemory:

@@ -1,0 +1,76 @@
+package httpd
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// patience is how long a header or body may arrive before it counts as slow.
+	patience = time.Second
+	// candidates is how many of those that are slow are compared.
+	candidates = 8
+)
+
+// slowest knows the headers or bodies that are still arriving after their first bytes. When memory runs
+// short the slowest make room: a sender that holds memory and sends nothing loses it to those that send.
+type slowest struct {
+	mu  sync.Mutex // guards all
+	all map[*pending]struct{}
+}
+
+// pending is a header or body that is arriving.
+type pending struct {
+	began time.Time
+	bytes atomic.Int64
+	// cut ends its arrival. The caller of slowest.cut calls it without a lock.
+	cut func()
+}
+
+func (s *slowest) add(p *pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[*pending]struct{}{}
+	}
+	s.all[p] = struct{}{}
+}
+
+// remove forgets one; nil is none.
+func (s *slowest) remove(p *pending) {
+	if p == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, p)
+}
+
+// cut ends the slowest of a few and reports whether there was one. The order of a map is as good as a
+// random choice, and comparing all would cost the more the harder the gate is pressed.
+func (s *slowest) cut() bool {
+	s.mu.Lock()
+	var worst *pending
+	var least float64
+	now, looked := time.Now(), 0
+	for p := range s.all {
+		if looked++; looked > 4*candidates {
+			break
+		}
+		took := now.Sub(p.began)
+		if took < patience {
+			continue
+		}
+		if rate := float64(p.bytes.Load()) / took.Seconds(); worst == nil || rate < least {
+			worst, least = p, rate
+		}
+	}
+	delete(s.all, worst)
+	s.mu.Unlock()
+	if worst == nil {
+		return false
+	}
+	worst.cut()
+	return true
+}
