@@ -91,7 +91,7 @@ func (s *Server) receiveEvidence(c *call) {
 	}
 	receipt, err := s.intake.Receive(c.request.Context(), archive, submission)
 	if err != nil {
-		if text := hookgate.ResultFailed + ": " + err.Error(); c.end(text[:min(len(text), maxReason)]) {
+		if c.end(failedWith(err)) {
 			c.intakeFailed(err)
 		}
 		return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -14,7 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -276,5 +279,18 @@ func TestVerifyAudit(t *testing.T) {
 	}
 	if status, _, _ := verify("?now"); status != http.StatusBadRequest {
 		t.Errorf("a parameter: %d", status)
+	}
+}
+
+// TestResultsAreCutBetweenCharacters shortens results of every length: what the admin trail keeps is
+// valid UTF-8 and a beginning of the result.
+func TestResultsAreCutBetweenCharacters(t *testing.T) {
+	for pad := range 4 {
+		long := strings.Repeat("x", pad) + strings.Repeat("€", maxReason)
+		result := failedWith(errors.New(long))
+		if !utf8.ValidString(result) || len(result) > maxReason || len(result) <= maxReason-utf8.UTFMax ||
+			!strings.HasPrefix(hookgate.ResultFailed+": "+long, result) {
+			t.Errorf("the result is %q", result)
+		}
 	}
 }

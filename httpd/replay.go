@@ -262,6 +262,3 @@ func (s *Server) replayLetter(ctx context.Context, d *hookgate.StoredDeadLetter)
 		JobID: fmt.Sprintf("%d:%s", receipt.Partition, receipt.Position),
 	}, "", nil
 }
-
-// cut shortens a text to what the admin trail takes.
-func cut(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxReason)], "") }

@@ -60,10 +60,12 @@ func (c *call) failed(doing string, err error) {
 	}
 }
 
+// cut shortens a text to what the admin trail takes, between characters.
+func cut(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxReason)], "") }
+
 // failedWith is the result of an action that an error kept from being done.
 func failedWith(err error) string {
-	result := hookgate.ResultFailed + ": " + err.Error()
-	return strings.ToValidUTF8(result[:min(len(result), maxReason)], "")
+	return cut(hookgate.ResultFailed + ": " + err.Error())
 }
 
 // record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes on if the caller hangs up.
