@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -27,12 +28,19 @@ var ErrUnsupportedMediaType = errors.New("unsupported media type")
 type MalformedError struct {
 	// Field is the name of the field, such as "messageId", or "body".
 	Field string
-	// Reason completes the sentence "FIELD …", such as "is missing".
+	// Reason completes the sentence "FIELD …", such as "is missing". What differs from request to request,
+	// such as where in the body, stands in parentheses at its end.
 	Reason string
 }
 
 // Error returns the field and the reason as one sentence.
 func (e *MalformedError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Reason) }
+
+// Class is the error without what stands in parentheses. The errors of a source have few.
+func (e *MalformedError) Class() string {
+	class, _, _ := strings.Cut(e.Error(), " (")
+	return class
+}
 
 // Request is what a Scheme may see of an HTTP request.
 type Request struct {

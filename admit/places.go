@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hookgate/hookgate"
@@ -143,7 +144,7 @@ func (id *identity) find(r *Request) (Message, error) {
 	m := Message{Sequence: hookgate.NoSequence}
 	var err error
 	if m.MessageID, err = id.messageID.require("messageId", &c); err != nil {
-		return Message{}, err
+		return Message{}, id.explain(err, &c)
 	}
 	if m.EventType = id.eventType.first(&c); m.EventType == "" {
 		m.EventType = noEventType
@@ -155,6 +156,19 @@ func (id *identity) find(r *Request) (Message, error) {
 		m.Sequence = n
 	}
 	return m, nil
+}
+
+// explain adds to an error about the message id why no JSON was found in the body, if the id may stand
+// in JSON. The request is authentic, so that its sender may know.
+func (id *identity) explain(err error, c *content) error {
+	inJSON := slices.ContainsFunc(id.messageID.list, func(parts []place) bool {
+		return slices.ContainsFunc(parts, func(p place) bool { return p.kind == placeJSON })
+	})
+	var missing, why *MalformedError
+	if !inJSON || c.isJSON || !errors.As(err, &missing) || !errors.As(scan(c.content(), id.body != bodyObject, nil), &why) {
+		return err
+	}
+	return &MalformedError{missing.Field, missing.Reason + ": the " + why.Error()}
 }
 
 // beginsJSON reports whether a body begins as a JSON object or array does.

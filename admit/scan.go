@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"strings"
 )
 
 // maxDepth bounds how deep objects and arrays may be nested, the outermost object included.
@@ -117,7 +118,7 @@ func scan(data []byte, arrays bool, f *finder) error {
 		}
 	}
 	if _, ok := s.peek(); ok {
-		return malformedBody("has something behind the JSON %s, at byte %d", s.root, s.pos)
+		return s.behind()
 	}
 	return nil
 }
@@ -137,8 +138,38 @@ func malformedBody(format string, args ...any) error {
 	return &MalformedError{"body", fmt.Sprintf(format, args...)}
 }
 
+// behind describes what follows the outermost value.
+func (s *scanner) behind() error {
+	if c := s.data[s.pos]; c == '{' || c == '[' {
+		return malformedBody("holds several JSON values, and one is wanted (the second begins at byte %d)", s.pos)
+	}
+	return malformedBody("has something behind the JSON %s (at byte %d)", s.root, s.pos)
+}
+
+// notJSON describes a body that does not begin as JSON does, or returns nil if it looks like nothing known.
+func notJSON(data []byte) error {
+	head := data[:min(len(data), 256)]
+	name, _, pair := bytes.Cut(head, []byte("="))
+	isName := func(r rune) bool { return r > ' ' && r < 0x7f && !strings.ContainsRune(`"'<>{}[](),;:`, r) }
+	switch {
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")), head[0] == 0:
+		return malformedBody(reasonUTF16)
+	case head[0] == '<':
+		return malformedBody("is XML or HTML, and JSON is wanted")
+	case bytes.HasPrefix(head, []byte("--")):
+		return malformedBody("is multipart/form-data, and JSON is wanted")
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return malformedBody("is compressed with gzip, and its Content-Encoding does not say so")
+	case pair && len(name) > 0 && !bytes.ContainsFunc(name, func(r rune) bool { return !isName(r) }):
+		return malformedBody("is a form, and JSON is wanted")
+	}
+	return nil
+}
+
+const reasonUTF16 = "is in UTF-16, and JSON must be in UTF-8"
+
 func (s *scanner) truncated() error {
-	return malformedBody("is truncated: the JSON %s does not end", s.root)
+	return malformedBody("is truncated (the JSON %s does not end in its %d bytes)", s.root, len(s.data))
 }
 
 // unexpected describes what stands at the current position, or that nothing does.
@@ -150,7 +181,14 @@ func (s *scanner) unexpected(wanted string) error {
 	if c := s.data[s.pos]; 0x20 < c && c < 0x7f {
 		found = string(c)
 	}
-	return malformedBody("is not valid JSON: %s at byte %d instead of %s", found, s.pos, wanted)
+	rest := s.data[s.pos:]
+	switch {
+	case s.pos == 1 && rest[0] == 0:
+		return malformedBody(reasonUTF16)
+	case bytes.HasPrefix(rest, []byte("NaN")), bytes.HasPrefix(rest, []byte("Infinity")):
+		return malformedBody("is not valid JSON (NaN or Infinity at byte %d, which JSON does not have)", s.pos)
+	}
+	return malformedBody("is not valid JSON (%s at byte %d instead of %s)", found, s.pos, wanted)
 }
 
 // begin opens the outermost object, or array if that may be one.
@@ -168,6 +206,8 @@ func (s *scanner) begin(arrays bool) (array bool, err error) {
 	case c == '[' && arrays:
 		s.root = "array"
 		return true, s.open(true)
+	case c != '{' && notJSON(s.data[s.pos:]) != nil:
+		return false, notJSON(s.data[s.pos:])
 	case c != '{' && arrays:
 		return false, malformedBody("is not a JSON object or array: it begins with neither { nor [")
 	case c != '{':
@@ -188,7 +228,7 @@ func (s *scanner) peek() (byte, bool) {
 
 func (s *scanner) open(array bool) error {
 	if s.depth == maxDepth {
-		return malformedBody("is nested deeper than %d levels, at byte %d", maxDepth, s.pos)
+		return malformedBody("is nested deeper than %d levels (at byte %d)", maxDepth, s.pos)
 	}
 	word, bit := s.depth/64, uint64(1)<<(s.depth%64)
 	if array {
