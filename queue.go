@@ -3,6 +3,7 @@ package hookgate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -111,3 +112,27 @@ type QueueStats struct {
 	// Spooled is how many of Depth wait in a local spool for the queue to come back.
 	Spooled int64
 }
+
+// LeftoverError is the Degraded of a queue that still moves what a file holds that an earlier
+// configuration used. Webhooks are taken meanwhile, unless Refused is set.
+type LeftoverError struct {
+	// File is the name of the file, without its folder, and Left how many records it holds.
+	File string
+	Left int64
+	// Refused says that webhooks are refused until all are moved.
+	Refused bool
+	// Err is what keeps them from being moved; nil if nothing does.
+	Err error
+}
+
+// Error implements error.
+func (e *LeftoverError) Error() string {
+	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", e.Left, e.File)
+	if e.Err != nil {
+		return text + ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns what keeps the records from being moved.
+func (e *LeftoverError) Unwrap() error { return e.Err }

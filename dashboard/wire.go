@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -177,7 +178,9 @@ func (s *State) Problems() []Problem {
 	case s.Queue.HighWater > 0 && s.Queue.Depth >= s.Queue.HighWater:
 		add(levelBad, "The queue is full: webhooks are refused with 503")
 	}
-	if s.Queue.Degraded != nil {
+	if errors.As(s.Queue.Degraded, new(*hookgate.LeftoverError)) {
+		add(levelWarn, "%v", s.Queue.Degraded)
+	} else if s.Queue.Degraded != nil {
 		add(levelWarn, "The queue is away, webhooks are spooled locally: %v", s.Queue.Degraded)
 	}
 	if s.Store.Err != nil {

@@ -18,8 +18,20 @@ type DataDir struct {
 	Holds string
 	// KeyFiles are the names of the files of keys in it, if they are there.
 	KeyFiles []string
+	// Left are files with acknowledged webhooks that the configuration does not use.
+	Left []Leftover
+	// UsedRedis says that the folder was used with Redis, which the configuration does not name.
+	UsedRedis bool
 	// Records is how many acknowledged webhooks wait in it at most, of RecordBytes each as a guess and of MaxBytes at most.
 	Records, RecordBytes, MaxBytes int64
+}
+
+// Leftover is a file that an earlier configuration has left behind.
+type Leftover struct {
+	Path    string
+	Records int64
+	// Err is why the file could not be read.
+	Err error
 }
 
 // slowFsync and verySlowFsync are times of an fsync from which on it is worth a word. Below suspiciousFsync nothing can have
@@ -60,9 +72,27 @@ func (d DataDir) examine(a area) {
 			a.ok("key file", path)
 		}
 	}
+	d.left(a)
 	filesystem(a, at)
 	d.space(a, at)
 	timeFsync(a, at)
+}
+
+// left reports webhooks that an earlier configuration has acknowledged.
+func (d DataDir) left(a area) {
+	for _, l := range d.Left {
+		switch {
+		case l.Err != nil:
+			a.add(Unknown, "unused queue", l.Err.Error(), "readable", "find out why: it may hold acknowledged webhooks")
+		case l.Records > 0:
+			a.add(Warning, "unused queue", fmt.Sprintf("%d acknowledged webhooks wait in %s, which this configuration does not use", l.Records, l.Path), "none",
+				"start hookgate serve: it moves them to the queue; while it runs, wait until it has")
+		}
+	}
+	if d.UsedRedis {
+		a.add(Advice, "earlier Redis", d.Path+" was used with Redis, and redis.url is not set", "",
+			"nothing if Redis was drained; else start a gate with the old REDIS_URL and run hookgate drain")
+	}
 }
 
 // nearest returns the folder in which a path that does not exist would be created.

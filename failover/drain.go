@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,12 @@ func (q *Queue) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if err == nil { // a leftover is empty, and nobody has its consumer
+			if q.Emptied != nil {
+				q.Emptied()
+			}
+			return
+		}
 		// The spool failed, or a batch was cut off because appends waited for it: its consumer is opened anew.
 		q.Logger.Warn("draining the spool broke off", "error", err)
 		select {
@@ -60,7 +67,8 @@ func (q *Queue) await(ctx context.Context, condition func() bool) bool {
 	}
 }
 
-// drain moves the spool to the primary, again and again, until ctx ends or the spool fails.
+// drain moves the spool to the primary, again and again, until ctx ends or the spool fails. Of a
+// leftover it returns nil when all has been moved.
 func (q *Queue) drain(ctx context.Context) error {
 	c, err := q.spool.Consume(ctx)
 	if err != nil {
@@ -78,11 +86,20 @@ func (q *Queue) drain(ctx context.Context) error {
 		if err := q.goBack(ctx, c); err != nil {
 			return err
 		}
+		if q.Leftover != "" && q.is(direct) {
+			return nil
+		}
 		tried = time.Now()
 		if !q.await(ctx, func() bool { return q.state == spooling }) {
 			return ctx.Err()
 		}
 	}
+}
+
+func (q *Queue) is(s state) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state == s
 }
 
 // moveBatch moves what the spool has, up to the bounds of a batch; 0 if there was nothing for a moment.
@@ -154,8 +171,11 @@ func (q *Queue) moveOne(ctx context.Context, r *hookgate.Record) error {
 		q.Logger.Error("a spooled delivery cannot be decoded and is put aside", "position", r.Position, "error", r.Corrupt)
 		return q.Quarantine(*r)
 	}
+	if r.SpooledAt.IsZero() { // it was the record of a queue; until now this file has kept it
+		r.SpooledAt = r.EnqueuedAt
+	}
 	return q.retry(ctx, "draining the spool", func() error {
-		_, err := q.primary.Append(ctx, &r.Delivery)
+		_, err := appendTo(ctx, q.primary, &r.Delivery, r.DuplicateOf)
 		return err
 	})
 }
@@ -192,7 +212,7 @@ func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
 			q.set(spooling)
 			return
 		}
-		q.Logger.Info("queue is back and the spool is empty", "away", time.Since(q.since).Round(time.Millisecond).String())
+		q.Logger.Info(cmp.Or(q.emptied(), "queue is back and the spool is empty"), "away", time.Since(q.since).Round(time.Millisecond).String())
 		q.set(direct)
 	}()
 	if !q.await(ctx, func() bool { return q.inSpool == 0 }) {
@@ -215,6 +235,14 @@ func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
 		}
 	}
 	return nil
+}
+
+// emptied says in the log that a leftover is empty; nothing of a spool.
+func (q *Queue) emptied() string {
+	if q.Leftover == "" {
+		return ""
+	}
+	return "all webhooks that an earlier configuration left in " + q.Leftover + " are in the queue"
 }
 
 // probe asks the primary whether it would take deliveries.

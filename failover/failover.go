@@ -17,6 +17,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,14 @@ type Options struct {
 	// RetryMin and RetryMax bound the pauses between attempts to drain, which double and vary at
 	// random by half; default 100 ms and 2 s.
 	RetryMin, RetryMax time.Duration
+	// Leftover, if not empty, is the name of the spool's file, which an earlier configuration has left
+	// behind. Then the spool is only emptied: once it is, appends go to the primary alone, whatever it
+	// answers, and Emptied is called.
+	Leftover string
+	// Refuse makes appends fail until a leftover is empty. Without it they go to its end.
+	Refuse bool
+	// Emptied is called, at most once, when a leftover is empty and used no more; default none.
+	Emptied func()
 	// Quarantine keeps a record of the spool that cannot be decoded, durably. It must be set.
 	Quarantine func(hookgate.Record) error
 	// Logger is told of each change of state; default none.
@@ -99,6 +108,9 @@ func New(ctx context.Context, primary, spool hookgate.Queue, o Options) (*Queue,
 	if stats.Depth > 0 {
 		q.state, q.cause, q.since = spooling, errors.New("the spool held deliveries at the start"), time.Now()
 	}
+	if stats.Depth > 0 && o.Leftover != "" {
+		q.Logger.Warn("webhooks that an earlier configuration left behind are moved to the queue", "file", o.Leftover, "records", stats.Depth)
+	}
 	draining, end := context.WithCancel(context.Background())
 	q.end = end
 	go q.run(draining)
@@ -114,19 +126,41 @@ func (q *Queue) Close() error {
 
 // Append implements hookgate.Queue. ErrFull is the primary's, or that of the spool while that is in use.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
+}
+
+// duplicateTaker is a queue that takes over what another queue has found to be a duplicate.
+type duplicateTaker interface {
+	AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error)
+}
+
+// appendTo appends d to a queue, as a duplicate of a request unless of is zero.
+func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+	if of.IsZero() {
+		return to.Append(ctx, d)
+	}
+	return to.(duplicateTaker).AppendDuplicate(ctx, d, of) // every queue that is wired here is one
+}
+
+// AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
+// body that queue has dropped. If of is zero it is Append.
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
 	for {
 		switch state, changed := q.enter(); state {
 		case direct:
-			receipt, err := q.primary.Append(ctx, d)
-			if err == nil || errors.Is(err, hookgate.ErrFull) || ctx.Err() != nil {
+			receipt, err := appendTo(ctx, q.primary, d, of)
+			if err == nil || errors.Is(err, hookgate.ErrFull) || ctx.Err() != nil || q.Leftover != "" {
 				return receipt, err
 			}
 			q.leavePrimary(err)
 		case spooling:
 			defer q.leaveSpool()
+			if q.Refuse {
+				return hookgate.Receipt{}, fmt.Errorf("append: %w", &hookgate.LeftoverError{File: q.Leftover, Refused: true})
+			}
 			spooled := *d // the caller's must not change
 			spooled.SpooledAt = time.Now().Truncate(time.Microsecond)
-			receipt, err := q.spool.Append(ctx, &spooled)
+			receipt, err := appendTo(ctx, q.spool, &spooled, of)
 			if err != nil && !errors.Is(err, hookgate.ErrFull) {
 				err = fmt.Errorf("spool: %w", err)
 			}
@@ -203,6 +237,9 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if ctx.Err() != nil {
 		return stats, ctx.Err()
 	}
+	if q.Leftover != "" && state == direct {
+		return stats, err // the spool is closed
+	}
 	away := err
 	if away == nil && !errors.Is(stats.Err, hookgate.ErrFull) {
 		away = stats.Err
@@ -214,6 +251,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if spoolErr != nil {
 		return stats, fmt.Errorf("spool: %w", spoolErr)
 	}
+	leftover := &hookgate.LeftoverError{File: q.Leftover, Left: spool.Depth, Refused: q.Refuse, Err: cmp.Or(away, stats.Degraded)}
 	if away == nil {
 		away = cause // the primary is well again, and the spool is being drained
 	}
@@ -221,13 +259,19 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if state != direct {
 		stats.Degraded = fmt.Errorf("spooling since %s: %w", since.UTC().Format(time.RFC3339), away)
 	}
+	if q.Leftover != "" {
+		stats.Degraded = leftover
+	}
 	if err != nil {
 		stats = hookgate.QueueStats{Partitions: spool.Partitions, Degraded: stats.Degraded}
 	}
-	stats.Spooled = spool.Depth
+	stats.Spooled += spool.Depth // the primary may have a spool too
 	stats.Depth += spool.Depth
 	stats.HighWater += spool.HighWater
 	stats.Err = spool.Err
+	if q.Refuse {
+		stats.Err = leftover
+	}
 	if spool.Err == nil && spool.Depth >= spool.HighWater {
 		stats.Err = fmt.Errorf("spool holds %d deliveries: %w", spool.Depth, hookgate.ErrFull)
 	}

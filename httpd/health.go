@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -102,11 +103,13 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 		h.OldestAgeSeconds = max(0, time.Since(stats.OldestEnqueuedAt).Seconds())
 	}
 	if stats.Degraded != nil {
-		h.Degraded = told(stats.Degraded, "queue is away; the log has the reason") + "; webhooks are spooled locally"
+		h.Degraded = degraded(stats.Degraded)
 	}
 	switch {
 	case errors.Is(stats.Err, hookgate.ErrFull):
 		h.Error = "queue is full"
+	case errors.As(stats.Err, new(*hookgate.LeftoverError)):
+		h.Error = "webhooks are refused until those of an earlier configuration are moved"
 	case stats.Err != nil:
 		h.Error = told(stats.Err, "queue cannot write; the log has the reason")
 	case stats.Depth >= stats.HighWater:
@@ -116,6 +119,19 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 		return h, stats.Err
 	}
 	return h, stats.Degraded
+}
+
+// degraded says what is wrong with a queue that takes webhooks.
+func degraded(err error) string {
+	var leftover *hookgate.LeftoverError
+	if !errors.As(err, &leftover) {
+		return told(err, "queue is away; the log has the reason") + "; webhooks are spooled locally"
+	}
+	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", leftover.Left, leftover.File)
+	if leftover.Err != nil {
+		text += ", when that is there: " + told(leftover.Err, "it is away; the log has the reason")
+	}
+	return text
 }
 
 func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {

@@ -15,6 +15,7 @@ type ModeQueue interface {
 	SetMode(context.Context, hookgate.Mode) error
 	Canary() hookgate.Canary
 	SetCanary(context.Context, hookgate.Canary) error
+	AppendDuplicate(context.Context, *hookgate.Delivery, hookgate.RequestID) (hookgate.Receipt, error)
 	io.Closer
 }
 
@@ -60,6 +61,15 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 		return hookgate.Receipt{}, err
 	}
 	return opened.Append(ctx, d)
+}
+
+// AppendDuplicate is that of the queue. Until the queue is open nothing is stored.
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+	opened, err := q.Opened()
+	if err != nil {
+		return hookgate.Receipt{}, err
+	}
+	return opened.AppendDuplicate(ctx, d, of)
 }
 
 // Consume implements hookgate.Queue. It waits until the queue is open.

@@ -19,7 +19,7 @@ var (
 	queueLimit    = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
 	queueOldest   = desc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.")
 	queueSpool    = desc("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.")
-	queueDegraded = desc("webhook_queue_degraded", "1 while deliveries are spooled locally because the queue is away.")
+	queueDegraded = desc("webhook_queue_degraded", "1 while deliveries wait in a local file: the queue is away, or those of an earlier configuration are moved to it.")
 	storeUp       = desc("webhook_store_up", "1 if the store answers.")
 	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
 

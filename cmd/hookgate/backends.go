@@ -59,9 +59,13 @@ func openBackends(ctx context.Context, c config, log *slog.Logger) (_ *backends,
 	} else {
 		err = b.openQueueFile(ctx, c, log)
 	}
+	if err == nil {
+		err = b.openLeftovers(ctx, c, log)
+	}
 	if err != nil {
 		return b, err
 	}
+	warnOfRedis(c, log)
 	if c.Database.URL != "" {
 		err = b.openPostgres(ctx, c, log)
 	} else {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/doctor"
+	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 )
 
 const (
@@ -65,7 +67,7 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be lo
 		if err != nil {
 			return err
 		}
-		report := doctor.Examine(cmd.Context(), doctorConfigOf(c, rate, processes))
+		report := doctor.Examine(cmd.Context(), doctorConfigOf(cmd.Context(), c, rate, processes))
 		if asJSON {
 			err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 		} else {
@@ -84,7 +86,7 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be lo
 	return cmd
 }
 
-func doctorConfigOf(c config, rate float64, processes int) doctor.Config {
+func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) doctor.Config {
 	d := doctor.Config{
 		Timeout: doctorTimeout,
 		Settings: doctor.Settings{
@@ -98,6 +100,11 @@ func doctorConfigOf(c config, rate float64, processes int) doctor.Config {
 		},
 		Postgres: doctor.Postgres{URL: c.Database.URL, Schema: c.Database.Schema, Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
 	}
+	for _, path := range c.unusedQueues() {
+		records, _, err := queuesqlite.Unreleased(ctx, path)
+		d.DataDir.Left = append(d.DataDir.Left, doctor.Leftover{Path: path, Records: records, Err: err})
+	}
+	d.DataDir.UsedRedis = c.usedRedis()
 	switch {
 	case c.Redis.URL != "" && c.Failover == failoverOff:
 		d.DataDir.Holds, d.DataDir.Records = "keys", 0

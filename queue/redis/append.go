@@ -85,16 +85,7 @@ func (c *appendCall) recycle() {
 // anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
 // exceed its mark by what they append in 100 ms and one operation.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
-	if q.isClosed() {
-		return hookgate.Receipt{}, hookgate.ErrClosed
-	}
-	if why := q.misfit.Load(); why != nil {
-		return hookgate.Receipt{}, *why
-	}
-	if err := ctx.Err(); err != nil {
-		return hookgate.Receipt{}, err
-	}
-	if err := q.admit(ctx); err != nil {
+	if err := q.ready(ctx); err != nil {
 		return hookgate.Receipt{}, err
 	}
 	defer q.depth.finished.Add(1)
@@ -115,6 +106,21 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	}
 	c.recycle()
 	return receipt, nil
+}
+
+// ready returns why nothing can be appended now. If it returns nil, the caller counts its append in
+// q.depth.finished when that has ended.
+func (q *Queue) ready(ctx context.Context) error {
+	if q.isClosed() {
+		return hookgate.ErrClosed
+	}
+	if why := q.misfit.Load(); why != nil {
+		return *why
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return q.admit(ctx)
 }
 
 // newAppenders returns what groups the appends: one appender for each partition on a cluster, else one for all.

@@ -22,14 +22,44 @@ redis.call('SET', KEYS[1], ARGV[1] .. id, 'PX', ARGV[2])
 return id
 `)
 
+// duplicateScript appends a record that another queue has found to be a duplicate. No claim is made:
+// the store recognises the request if it comes again.
+//
+//	KEYS log; ARGV the record without body, first request id -> id of the entry
+var duplicateScript = newScript("", `return redis.call('XADD', KEYS[1], '*', 'r', ARGV[1], 'of', ARGV[2])`)
+
+// AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
+// body that queue has dropped. If of is zero it is Append.
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+	if of.IsZero() {
+		return q.Append(ctx, d)
+	}
+	if err := q.ready(ctx); err != nil {
+		return hookgate.Receipt{}, err
+	}
+	defer q.depth.finished.Add(1)
+	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
+	record := wire.Append(make([]byte, 0, wire.Size(d)), d, of, time.Now())
+	receipt, err := q.appendAlone(ctx, p, call{duplicateScript, []string{q.keys.log[p]}, []string{rueidis.BinaryString(record), string(of[:])}})
+	if err == nil {
+		receipt.DuplicateOf = of
+	}
+	return receipt, err
+}
+
 // appendReplay appends d, which is a replay and for which there is room.
 func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
-	begun := q.health.begin(p)
-	id, err := q.run(ctx, call{replayScript, []string{rueidis.BinaryString(q.keys.appendClaim(nil, p, d.Identity)), q.keys.log[p]}, []string{
+	return q.appendAlone(ctx, p, call{replayScript, []string{rueidis.BinaryString(q.keys.appendClaim(nil, p, d.Identity)), q.keys.log[p]}, []string{
 		string(d.RequestID[:]), q.ttl,
 		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{}, time.Now())),
-	}}).ToString()
+	}})
+}
+
+// appendAlone runs a script that appends one record to a partition and returns the id of its entry.
+func (q *Queue) appendAlone(ctx context.Context, p int, c call) (hookgate.Receipt, error) {
+	begun := q.health.begin(p)
+	id, err := q.run(ctx, c).ToString()
 	receipt := hookgate.Receipt{Partition: p}
 	if err == nil {
 		receipt.Position, err = hookgate.ParsePosition(id)
@@ -38,7 +68,7 @@ func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Delivery) (hookgat
 		if ctx.Err() != nil {
 			return hookgate.Receipt{}, ctx.Err() // says nothing about Redis
 		}
-		err = opError("append a replay to", p, q.explain(ctx, err))
+		err = opError("append to", p, q.explain(ctx, err))
 		q.health.failed(p, begun, err)
 		return hookgate.Receipt{}, err
 	}

@@ -181,6 +181,7 @@ func (q *Queue) refill() *filter {
 // appendCall is one Append on its way through the writer.
 type appendCall struct {
 	delivery *hookgate.Delivery
+	of       hookgate.RequestID // see AppendDuplicate
 	key      claimKey
 	size     int // upper bound of the encoded record
 	receipt  hookgate.Receipt
@@ -197,11 +198,17 @@ func (c *appendCall) answer(err error) {
 
 // Append implements hookgate.Queue.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
+}
+
+// AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
+// body that queue has dropped. No claim is made. If of is zero it is Append.
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.lanes.depth.Load() >= q.opts.HighWater {
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
 	c := appendCalls.Get().(*appendCall)
-	c.delivery, c.key, c.size = d, claimKey(d.Identity.Hash()), wire.Size(d)
+	c.delivery, c.of, c.key, c.size = d, of, claimKey(d.Identity.Hash()), wire.Size(d)
 	select {
 	case q.appends <- c:
 	case <-ctx.Done():

@@ -160,6 +160,9 @@ func (w *writer) appendAll(calls []*appendCall, now time.Time) error {
 		if claimed && holder.requestID == d.RequestID {
 			continue // this very delivery, whose first Append had an unknown outcome
 		}
+		if !c.of.IsZero() {
+			claimed, holder = true, claim{requestID: c.of}
+		}
 		claimed = claimed && !d.Replay()
 		e := &entry{
 			id:         w.nextID + int64(len(w.entries)),
