@@ -25,7 +25,8 @@ type Part struct {
 	// Sequence is the sender's own number, or NoSequence.
 	Sequence int64
 	// Start and End say where the event's bytes are in the request's body. If the body is
-	// compressed, they count in what it unpacks to.
+	// compressed, they count in what it unpacks to. Both are 0 for the only event of a request whose
+	// body is not divided; that event is the request, with its id.
 	Start, End int
 }
 
@@ -93,7 +94,7 @@ func (d *Delivery) SetParts(source string, parts []Part) {
 		d.Parts = AppendPart(d.Parts, p)
 	}
 	d.OrderingKey, d.Sequence = source, NoSequence
-	if len(parts) == 1 {
+	if isWhole(parts) {
 		d.Identity = Identity{source, parts[0].EventType, parts[0].MessageID}
 		return
 	}
@@ -116,8 +117,8 @@ type Whole struct {
 }
 
 // Split returns the events that r carries: r alone if its Parts are empty. Each event has the
-// request's partition, position and lease. If there are several, each has a request id of its own
-// (see RequestID.Part), a header that names its origin, and the Whole that it is a part of.
+// request's partition, position and lease, a request id of its own (see RequestID.Part), a header that
+// names its origin, and the Whole that it is a part of. A duplicate has neither of the latter.
 //
 // An error means that r cannot be divided; it must be dead-lettered as it is.
 func (r *Record) Split() ([]Record, error) {
@@ -128,49 +129,59 @@ func (r *Record) Split() ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(parts) == 0 {
+		return nil, errParts
+	}
+	if isWhole(parts) {
+		e := *r
+		e.Parts = nil
+		e.setPart(parts[0])
+		return []Record{e}, nil
+	}
+	first := r.DuplicateOf
+	if !first.IsZero() { // it has no body
+		return r.split(parts, func(e *Record, i int) { e.DuplicateOf = first.Part(i) }), nil
+	}
 	content, headers, err := r.unpacked(parts)
 	if err != nil {
 		return nil, err
 	}
-	duplicate := !r.DuplicateOf.IsZero()
-	var whole *Whole
-	if len(parts) > 1 && !duplicate {
-		whole = &Whole{r.RequestID, r.Body, sha256.Sum256(r.Body)}
-	}
+	whole := &Whole{r.RequestID, r.Body, sha256.Sum256(r.Body)}
+	return r.split(parts, func(e *Record, i int) {
+		origin := Origin{r.RequestID, i + 1, len(parts), whole.SHA256}
+		e.Headers = append(slices.Clip(headers), origin.Header())
+		e.Body, e.Whole = content[parts[i].Start:parts[i].End:parts[i].End], whole
+	}), nil
+}
+
+// isWhole reports whether the request is one event after all: its body is not divided.
+func isWhole(parts []Part) bool { return len(parts) == 1 && parts[0].End == 0 }
+
+func (r *Record) split(parts []Part, finish func(e *Record, i int)) []Record {
 	all := make([]Record, len(parts))
-	for i, p := range parts {
-		e := *r
-		e.Parts, e.Body, e.Whole, e.Headers = nil, nil, whole, headers
-		e.EventType, e.MessageID, e.OrderingKey, e.Sequence = p.EventType, p.MessageID, p.OrderingKey, p.Sequence
-		if !duplicate {
-			e.Body = content[p.Start:p.End:p.End]
-		}
-		if len(parts) > 1 {
-			e.RequestID = r.RequestID.Part(i)
-			if duplicate {
-				e.DuplicateOf = r.DuplicateOf.Part(i)
-			} else {
-				origin := Origin{r.RequestID, i + 1, len(parts), whole.SHA256}
-				e.Headers = append(slices.Clip(headers), origin.Header())
-			}
-		}
-		all[i] = e
+	for i := range all {
+		e := &all[i]
+		*e = *r
+		e.Parts, e.Body, e.RequestID = nil, nil, r.RequestID.Part(i)
+		e.setPart(parts[i])
+		finish(e, i)
 	}
-	return all, nil
+	return all
+}
+
+func (r *Record) setPart(p Part) {
+	r.EventType, r.MessageID, r.OrderingKey, r.Sequence = p.EventType, p.MessageID, p.OrderingKey, p.Sequence
 }
 
 // unpacked returns the body without its compression, as far as the parts reach, and the headers
-// without the one that tells of it. A part that is the whole body is kept as it came.
+// without the one that tells of it.
 func (r *Record) unpacked(parts []Part) (content []byte, headers []Header, err error) {
 	end := 0
 	for _, p := range parts {
 		end = max(end, p.End)
 	}
 	packed := slices.IndexFunc(r.Headers, func(h Header) bool { return h.Name == "Content-Encoding" })
-	switch {
-	case !r.DuplicateOf.IsZero():
-		return nil, r.Headers, nil
-	case packed < 0 || len(parts) == 1:
+	if packed < 0 {
 		if end > len(r.Body) {
 			return nil, nil, errParts
 		}
@@ -181,8 +192,11 @@ func (r *Record) unpacked(parts []Part) (content []byte, headers []Header, err e
 		return nil, nil, fmt.Errorf("unpack the request's body: %w", err)
 	}
 	content, err = io.ReadAll(io.LimitReader(unpacking, int64(end)))
-	if err != nil || len(content) < end {
-		return nil, nil, fmt.Errorf("unpack the request's body: %d bytes of %d: %w", len(content), end, err)
+	if err == nil && len(content) < end {
+		err = errParts
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("unpack the request's body: %w", err)
 	}
 	return content, slices.Delete(slices.Clone(r.Headers), packed, packed+1), nil
 }

@@ -40,6 +40,19 @@ func admitOnce(s Scheme, r *Request) (Message, error) {
 	if err := s.Authenticate(r); err != nil {
 		return Message{}, err
 	}
+	return identifyOnce(s, r)
+}
+
+// identifyOnce finds the identity of the only event of a request, or of the first.
+func identifyOnce(s Scheme, r *Request) (Message, error) {
+	if s, ok := s.(Splitter); ok && s.Splits() {
+		parts, err := s.Split(r)
+		if err != nil || len(parts) == 0 {
+			return Message{}, err
+		}
+		p := parts[0]
+		return Message{p.MessageID, p.EventType, p.OrderingKey, p.Sequence}, nil
+	}
 	return s.Identify(r)
 }
 

@@ -12,27 +12,32 @@ import (
 )
 
 // identifyCloudEvent finds the identity of an event as the HTTP protocol binding of CloudEvents 1.0 carries it: in the headers
-// (binary), in the body (structured, application/cloudevents+json), or of several in an array (batch, application/cloudevents-batch+json),
-// which is kept as one. Source and id together name a CloudEvent, so the message id is "SOURCE ID"; that of a batch is the SHA-256 of its body.
+// (binary) or in the body (structured, application/cloudevents+json). A batch (application/cloudevents-batch+json) is divided.
+// Source and id together name a CloudEvent, so the message id is "SOURCE ID".
 func identifyCloudEvent(_ *source, r *Request) (Message, error) {
-	mediaType := ""
-	if types := r.Header["Content-Type"]; len(types) == 1 {
-		mediaType, _, _ = strings.Cut(types[0], ";")
-		mediaType = strings.ToLower(strings.TrimSpace(mediaType))
-	}
+	mediaType := mediaTypeOf(r)
 	switch {
-	case mediaType == "application/cloudevents-batch+json":
-		if err := scan(r.content(), true, nil); err != nil {
-			return Message{}, err
-		}
-		sum := sha256.Sum256(r.Body)
-		return Message{hex.EncodeToString(sum[:]), "batch", "batch", hookgate.NoSequence}, nil
+	case mediaType == cloudEventsBatch: // its body is no array
+		return Message{hashOf(string(r.Body)), noEventType, noEventType, hookgate.NoSequence}, nil
 	case mediaType == "application/cloudevents+json":
 		return structuredEvent(r)
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
 		return Message{}, fmt.Errorf("%w: Content-Type is %.100q; of CloudEvents in the body only JSON is understood", ErrUnsupportedMediaType, mediaType)
 	}
 	return binaryEvent(r)
+}
+
+const cloudEventsBatch = "application/cloudevents-batch+json"
+
+func isCloudEventsBatch(r *Request) bool { return mediaTypeOf(r) == cloudEventsBatch }
+
+func mediaTypeOf(r *Request) string {
+	types := r.Header["Content-Type"]
+	if len(types) != 1 {
+		return ""
+	}
+	mediaType, _, _ := strings.Cut(types[0], ";")
+	return strings.ToLower(strings.TrimSpace(mediaType))
 }
 
 // cloudEventAttributes are those that matter. The last one is optional: whatever is wrong with it, the

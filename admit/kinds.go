@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,6 +33,10 @@ type Options struct {
 	Topics  []string
 	Confirm bool
 	Amazon  Amazon
+	// Split is where the array stands of which each element is an event of its own: "json:PATH", or
+	// "json:@this" if the body is the array. Empty means what the kind does. Places are then relative to
+	// an element.
+	Split string
 
 	// positions are those of Secrets in the configuration, from 1; nil if these are all of them.
 	positions []int
@@ -47,6 +52,9 @@ type Kind struct {
 	Places Places
 	// Success is what an accepted delivery is answered, for senders that insist on it.
 	Success Success
+	// Split is where its requests have an array of events, unless the configuration says otherwise; see
+	// Options.Split. Empty means that a request is one event.
+	Split string
 	// Open says that it authenticates nobody.
 	Open bool
 }
@@ -73,6 +81,10 @@ type kind struct {
 	// identify finds the identity in place of Places.
 	identify func(*source, *Request) (Message, error)
 	sign     func(Options, *Request) error
+	// splits says which requests are divided; nil means all. element identifies an element of such a
+	// request in place of Places.
+	splits  func(*Request) bool
+	element func(*Request) (Message, error)
 }
 
 // uses says which options a kind uses beside Secrets, Places and Tolerance.
@@ -139,6 +151,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 		{len(o.VerifyTokens) > 0, k.uses.verifyTokens, "verify_tokens"},
 		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
 			"message_id, event_type, ordering_key and sequence: where they stand is fixed"},
+		{o.Split != "", !k.uses.fixedPlaces, "split"},
 		{len(o.Topics) > 0 || o.Confirm, k.uses.topics, "topics and confirm_subscriptions"},
 		{len(o.Secrets) > 0, !k.Open && !k.uses.noSecrets, "secrets"},
 	} {
@@ -162,11 +175,20 @@ func (k *kind) make(o Options) (Scheme, error) {
 	if expected == "" {
 		expected = expectJSON
 	}
-	id, err2 := newIdentity(o.Places.over(k.Places), k.body, expected)
+	places := o.Places.over(k.Places)
+	id, err2 := newIdentity(places, k.body, expected)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
 	s := &source{kind: k, proof: p, identity: id, options: o}
+	if at := cmp.Or(o.Split, k.Split); at != "" {
+		if s.splitting, err1 = newSplitting(at, places); err1 != nil {
+			return nil, err1
+		}
+		// A body that is no array is one event, whether or not it has an id.
+		s.identity = s.splitting.element
+		s.identity.body, s.identity.expected = k.body, expected
+	}
 	if k.handshake.greet == nil && k.handshake.reply == nil && k.handshake.isPing == nil {
 		return s, nil
 	}
@@ -179,6 +201,8 @@ type source struct {
 	proof    proof
 	identity identity
 	options  Options
+	// splitting is nil if a request is one event.
+	splitting *splitting
 }
 
 // CheckHeader implements Scheme.

@@ -270,11 +270,13 @@ func TestCloudEvents(t *testing.T) {
 		{"structured, number as subject", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":1}`, Message{"/s 1", "t", "/s", -1}, "", ""},
 		{"structured, number as id", structured, `{"specversion":"1.0","id":1,"source":"/s","type":"t"}`, Message{}, "id", "is not a string"},
 		{"structured, no JSON", structured, "x", Message{}, "body", "not a JSON object"},
-		{"batch", header("Content-Type", "application/cloudevents-batch+json"), "[{}]", Message{hashOf("[{}]"), "batch", "batch", -1}, "", ""},
+		{"batch", header("Content-Type", "application/cloudevents-batch+json"),
+			`[{"specversion":"1.0","id":"1","source":"/s","type":"t"}]`, Message{"/s 1", "t", "/s", -1}, "", ""},
+		{"batch, no CloudEvent in it", header("Content-Type", "application/cloudevents-batch+json"), "[{}]", Message{hashOf("{}"), "event", "event", -1}, "", ""},
 		{"batch, no JSON", header("Content-Type", "application/cloudevents-batch+json"), "[", Message{}, "body", "truncated"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := s.Identify(&Request{Header: c.h, Body: []byte(c.body)})
+			got, err := identifyOnce(s, &Request{Header: c.h, ID: testRequestID, Body: []byte(c.body)})
 			if c.field != "" {
 				wantMalformed(t, err, c.field, c.reason)
 				return

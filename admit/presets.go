@@ -117,8 +117,10 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "hubspot", Sender: "HubSpot (signature version 3)",
-				Places: Places{MessageID: list("sha256:body"), EventType: list("json:0.subscriptionType", "const:event"),
-					OrderingKey: list("json:0.portalId", "const:hubspot")}},
+				Split: "json:@this",
+				// eventId need not be unique, and a retry counts in attemptNumber.
+				Places: Places{MessageID: list("sha256:body-without:attemptNumber"), EventType: list("json:subscriptionType"),
+					OrderingKey: []Place{{"json:portalId", "json:objectId"}, {"json:portalId", "const:hubspot"}}}},
 			rule: Rule{Header: "X-Hubspot-Signature-V3", Encoding: "base64", Signed: "{method}{url}{body}{timestamp}",
 				Timestamp: "header:X-Hubspot-Request-Timestamp", TimestampUnit: "ms"},
 			body: bodyJSON,
@@ -139,8 +141,10 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "sendgrid", Sender: "SendGrid Event Webhook",
-				// A request holds events of many kinds; one key keeps them in the order sent.
-				Places: Places{MessageID: list("sha256:body"), EventType: list("const:events"), OrderingKey: list("const:sendgrid")}},
+				Split: "json:@this",
+				// What happens to one mail for one recipient stays in order.
+				Places: Places{MessageID: list("json:sg_event_id"), EventType: list("json:event"),
+					OrderingKey: list("json:sg_message_id", "json:email", "const:sendgrid")}},
 			rule: Rule{Algorithm: ecdsaAlgorithm, Header: "X-Twilio-Email-Event-Webhook-Signature", Encoding: "base64", Signed: "{timestamp}{body}",
 				Timestamp: "header:X-Twilio-Email-Event-Webhook-Timestamp"},
 			body: bodyJSON,
@@ -210,8 +214,9 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "microsoft_graph", Sender: "Microsoft Graph", Proof: "the secret as clientState of each notification in the body",
 				// Two changes of one thing may have the same body, and are not the same.
-				Places: Places{MessageID: list("request:id"), EventType: list("json:value.0.changeType", "json:value.0.lifecycleEvent"),
-					OrderingKey: list("json:value.0.subscriptionId")}},
+				Split: "json:value",
+				Places: Places{MessageID: list("json:id", "request:id"), EventType: list("json:changeType", "json:lifecycleEvent"),
+					OrderingKey: list("json:subscriptionId")}},
 			proof: newGraph, body: bodyObject, handshake: handshake{greet: graphGreet}, sign: signGraph,
 		},
 		{
@@ -231,9 +236,10 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "cloudevents", Sender: "CloudEvents over HTTP: binary, structured and batch", Proof: "Authorization: Bearer",
-				Places: Places{MessageID: list("header:ce-id"), EventType: list("header:ce-type"), OrderingKey: list("header:ce-source")}},
+				Places: Places{MessageID: list("header:ce-id"), EventType: list("header:ce-type"), OrderingKey: list("header:ce-source")},
+				Split:  "json:@this"},
 			proof:    func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) },
-			identify: identifyCloudEvent, uses: uses{fixedPlaces: true},
+			identify: identifyCloudEvent, splits: isCloudEventsBatch, element: structuredEvent, uses: uses{fixedPlaces: true},
 			handshake: handshake{methods: []string{http.MethodOptions}, greet: cloudEventsGreet},
 		},
 	}

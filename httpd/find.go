@@ -113,11 +113,21 @@ func (s *Server) findRequest(ctx context.Context, wanted string, f *finding) err
 	if err != nil {
 		return nil
 	}
+	if _, _, ok := id.Parts(); ok {
+		parts, err := s.reader.Parts(ctx, id, maxFound+1)
+		if err != nil {
+			return err
+		}
+		for _, trail := range parts {
+			f.request(asRequestID, trail)
+		}
+	}
 	trail, err := s.reader.Request(ctx, id)
-	if err != nil {
+	if err == nil {
+		f.request(asRequestID, trail)
+	} else if !errors.Is(err, hookgate.ErrNotFound) || len(f.requests) == 0 {
 		return err
 	}
-	f.request(asRequestID, trail)
 	if err := s.findEvents(ctx, asRequestID, hookgate.EventFilter{RequestID: id}, f); err != nil {
 		return err
 	}

@@ -277,10 +277,14 @@ func (g *gate) settleBut(t testing.TB, rejected func(*hookgate.Record) bool) {
 				g.lease[r.Partition], err = g.store.Acquire(ctx, r.Partition)
 				must(t, err)
 			}
-			if rejected(&r) {
-				b.Dead = append(b.Dead, hookgate.DeadLetter{Record: r, Reason: "rejected: " + r.EventType})
-			} else {
-				b.Records = append(b.Records, r)
+			events, err := r.Split()
+			must(t, err)
+			for _, e := range events {
+				if rejected(&e) {
+					b.Dead = append(b.Dead, hookgate.DeadLetter{Record: e, Reason: "rejected: " + e.EventType})
+				} else {
+					b.Records = append(b.Records, e)
+				}
 			}
 		}
 		_, err = g.store.Apply(ctx, b)

@@ -260,6 +260,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 	received := time.Now()
 	id := hookgate.NewRequestID(received)
+	if source := s.sources[r.URL.Path]; source != nil && source.splitter != nil {
+		id = id.WithoutPart() // its events have the others
+	}
 	idText := id.String()
 	w.Header()["X-Request-Id"] = []string{idText}
 	status := http.StatusInternalServerError

@@ -33,13 +33,14 @@ const (
 type exchange struct {
 	request  admit.Request
 	delivery hookgate.Delivery
+	parts    []hookgate.Part // of a source that divides its requests
 	body     []byte
 	content  []byte // room for the body without its Content-Encoding
 	answer   []byte
-	// memory is what the body has reserved of guard.Bodies, unpacked what content has, and inFlight whether it has a place in flight.
-	memory, unpacked int64
-	inFlight         bool
-	source           *servedSource // nil if there is none at the path
+	// memory is what the body has reserved of guard.Bodies, unpacked what content has, listed what parts have, and inFlight whether it has a place in flight.
+	memory, unpacked, listed int64
+	inFlight                 bool
+	source                   *servedSource // nil if there is none at the path
 	// authentic says that the sender has proved who it is. Only then is an error the gate's.
 	authentic bool
 	greeting  *admit.Answer // set if the request was a handshake
@@ -103,8 +104,15 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		return status
 	}
 	d := &x.delivery
-	s.metrics.Accepted(d.EventType, receipt.Duplicate())
-	x.source.count(receipt.Duplicate(), received)
+	if x.source.splitter == nil {
+		s.metrics.Accepted(d.EventType, receipt.Duplicate())
+		x.source.count(1, receipt.Duplicate(), received)
+	} else {
+		for i := range x.parts {
+			s.metrics.Accepted(x.parts[i].EventType, receipt.Duplicate())
+		}
+		x.source.count(len(x.parts), receipt.Duplicate(), received)
+	}
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition", receipt.Partition, "duplicate", receipt.Duplicate())
 	}
@@ -114,7 +122,15 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		s.recycle(x)
 		return writeSuccess(w, success)
 	}
-	x.answer = appendAccepted(x.answer[:0], d, idText, receipt, time.Since(received))
+	if x.source.splitter == nil {
+		x.answer = appendAccepted(x.answer[:0], d.MessageID, noCount, idText, receipt, time.Since(received))
+	} else {
+		first := ""
+		if len(x.parts) > 0 {
+			first = x.parts[0].MessageID
+		}
+		x.answer = appendAccepted(x.answer[:0], first, len(x.parts), idText, receipt, time.Since(received))
+	}
 	w.WriteHeader(http.StatusAccepted)
 	w.Write(x.answer) // a sender that is gone will repeat the event, and it will be a duplicate
 	s.recycle(x)
@@ -222,22 +238,20 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	if refused := s.unpack(x); refused != nil {
 		return receipt, refused
 	}
-	message, err := source.Scheme.Identify(&x.request)
-	if err != nil {
-		return receipt, refusedBy(err)
+	if refused := s.identify(x); refused != nil {
+		return receipt, refused
 	}
-	x.delivery = hookgate.Delivery{
-		RequestID:   id,
-		Identity:    hookgate.Identity{Source: source.Name, EventType: message.EventType, MessageID: message.MessageID},
-		OrderingKey: message.OrderingKey,
-		Sequence:    message.Sequence,
-		Headers:     keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil),
-		Body:        x.body,
-		RemoteAddr:  r.RemoteAddr,
-		ReceivedAt:  received.Truncate(time.Microsecond),
+	d := &x.delivery
+	d.RequestID, d.Body, d.RemoteAddr, d.ReceivedAt = id, x.body, r.RemoteAddr, received.Truncate(time.Microsecond)
+	d.Headers = keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil)
+	if source.splitter != nil {
+		if len(x.parts) == 0 {
+			return receipt, nil // an empty array: there is nothing to keep
+		}
+		d.Headers = withEncoding(d.Headers, x.request.Content != nil)
 	}
 	appending := time.Now()
-	receipt, err = s.queue.Append(r.Context(), &x.delivery)
+	receipt, err := s.queue.Append(r.Context(), &x.delivery)
 	now := time.Now()
 	s.metrics.Appended(now.Sub(appending), err)
 	switch {
@@ -249,6 +263,38 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	default:
 		return receipt, &refusal{status: http.StatusServiceUnavailable, told: "the event cannot be made durable now", cause: err, retry: true}
 	}
+}
+
+// partBytes is about what an event of a request of several takes in memory, beside its bytes.
+const partBytes = 512
+
+// identify finds the identity of an authentic request, or those of its events.
+func (s *Server) identify(x *exchange) *refusal {
+	source := x.source
+	if source.splitter == nil {
+		m, err := source.Scheme.Identify(&x.request)
+		if err != nil {
+			return refusedBy(err)
+		}
+		x.delivery = hookgate.Delivery{
+			Identity:    hookgate.Identity{Source: source.Name, EventType: m.EventType, MessageID: m.MessageID},
+			OrderingKey: m.OrderingKey,
+			Sequence:    m.Sequence,
+		}
+		return nil
+	}
+	var err error
+	if x.parts, err = source.splitter.Split(&x.request); err != nil {
+		return refusedBy(err)
+	}
+	if !s.reserve(&x.listed, partBytes*int64(len(x.parts))) {
+		return refusedMemory
+	}
+	x.delivery = hookgate.Delivery{}
+	if len(x.parts) > 0 {
+		x.delivery.SetParts(source.Name, x.parts)
+	}
+	return nil
 }
 
 // judgedPerSecond is how many requests a second the gate authenticates although it will refuse them
@@ -282,6 +328,8 @@ func refusedBy(err error) *refusal {
 		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err}
 	case errors.Is(err, admit.ErrUnavailable):
 		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now", cause: err, retry: true}
+	case errors.Is(err, admit.ErrTooManyEvents):
+		return &refusal{status: http.StatusRequestEntityTooLarge, told: err.Error()}
 	case errors.Is(err, admit.ErrUnsupportedMediaType):
 		return &refusal{status: http.StatusUnsupportedMediaType, told: err.Error()}
 	case errors.As(err, &malformed):
@@ -338,8 +386,8 @@ func (s *Server) reserve(reserved *int64, n int64) bool {
 
 // leave gives back what a delivery held in the guard.
 func (s *Server) leave(x *exchange) {
-	s.guard.Bodies().Release(x.memory + x.unpacked)
-	x.memory, x.unpacked = 0, 0
+	s.guard.Bodies().Release(x.memory + x.unpacked + x.listed)
+	x.memory, x.unpacked, x.listed = 0, 0, 0
 	if x.inFlight {
 		x.inFlight = false
 		s.guard.End()
@@ -373,6 +421,16 @@ func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgat
 	return kept
 }
 
+// withEncoding returns headers with a Content-Encoding if the body is compressed, and without it if
+// not: the store unpacks by it what a request of several events carries.
+func withEncoding(headers []hookgate.Header, compressed bool) []hookgate.Header {
+	headers = slices.DeleteFunc(headers, func(h hookgate.Header) bool { return h.Name == "Content-Encoding" })
+	if compressed {
+		headers = append(headers, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
+	}
+	return headers
+}
+
 // recycle keeps x for the next delivery, unless its buffer has become large.
 func (s *Server) recycle(x *exchange) {
 	if cap(x.body) > largeBody {
@@ -381,7 +439,7 @@ func (s *Server) recycle(x *exchange) {
 	if cap(x.content) > largeBody {
 		x.content = nil
 	}
-	x.delivery, x.request, x.greeting, x.source = hookgate.Delivery{}, admit.Request{}, nil, nil
+	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Delivery{}, admit.Request{}, nil, nil, nil
 	x.authentic = false
 	s.exchanges.Put(x)
 }
@@ -390,10 +448,17 @@ func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// noCount is the number of events of a source whose requests are one event each.
+const noCount = -1
+
 // appendAccepted appends the JSON of a 202.
-func appendAccepted(dst []byte, d *hookgate.Delivery, requestID string, receipt hookgate.Receipt, took time.Duration) []byte {
+func appendAccepted(dst []byte, messageID string, events int, requestID string, receipt hookgate.Receipt, took time.Duration) []byte {
 	dst = append(dst, `{"status":"accepted","messageId":`...)
-	dst = hookgate.AppendJSONString(dst, d.MessageID)
+	dst = hookgate.AppendJSONString(dst, messageID)
+	if events != noCount {
+		dst = append(dst, `,"events":`...)
+		dst = strconv.AppendInt(dst, int64(events), 10)
+	}
 	dst = append(dst, `,"requestId":"`...)
 	dst = append(dst, requestID...)
 	dst = append(dst, `","jobId":"`...)

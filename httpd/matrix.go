@@ -48,6 +48,7 @@ var Matrix = []Rule{
 	{"GET", "/api/events", "/api/events?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/api/events/{id}", "/api/events/0", "", [callers]int{401, 401, 404, 404, 404}},
 	{"GET", "/api/events/{id}/body", "/api/events/0/body", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/api/events/{id}/request-body", "/api/events/0/request-body", "", [callers]int{401, 401, 404, 404, 404}},
 	{"GET", "/api/trace/{messageId...}", "/api/trace/none", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/api/find", "/api/find?q=none", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/api/audit/verify", "/api/audit/verify?now", "", [callers]int{401, 401, 400, 400, 400}},

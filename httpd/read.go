@@ -118,6 +118,24 @@ func (s *Server) eventBody(c *call) {
 	c.bytes(body)
 }
 
+// requestBody answers the bytes of the request that brought an event: the event's own, unless the
+// request carried several.
+func (s *Server) requestBody(c *call) {
+	ctx, id := c.request.Context(), c.parameter("id")
+	e, err := s.reader.Event(ctx, id)
+	if !c.found(err, "reading the event") {
+		return
+	}
+	read := func() ([]byte, error) { return s.reader.Body(ctx, id) }
+	if origin, ok := hookgate.OriginOf(e.Headers); ok {
+		read = func() ([]byte, error) { return s.reader.RequestBody(ctx, origin.RequestID) }
+	}
+	body, err := read()
+	if c.found(err, "reading the request's body") {
+		c.bytes(body)
+	}
+}
+
 // found answers for an error and reports whether there was none.
 func (c *call) found(err error, doing string) bool {
 	switch {

@@ -45,6 +45,7 @@ var table = []struct {
 	{"GET", "/api/events", hookgate.RoleViewer, "", (*Server).events},
 	{"GET", "/api/events/{id}", hookgate.RoleViewer, "", (*Server).event},
 	{"GET", "/api/events/{id}/body", hookgate.RoleViewer, "", (*Server).eventBody},
+	{"GET", "/api/events/{id}/request-body", hookgate.RoleViewer, "", (*Server).requestBody},
 	{"GET", "/api/trace/{messageId...}", hookgate.RoleViewer, "", (*Server).trace},
 	{"GET", "/api/find", hookgate.RoleViewer, "", (*Server).findID},
 	{"GET", "/api/audit/verify", hookgate.RoleViewer, "", (*Server).verifyAudit},

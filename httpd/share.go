@@ -141,11 +141,13 @@ func (s *Server) look(x *exchange, r *http.Request, idText string, received time
 	if refused := s.unpack(x); refused != nil {
 		return "", refused
 	}
-	message, err := source.Scheme.Identify(&x.request)
-	if err != nil {
-		return "", refusedBy(err)
+	if refused := s.identify(x); refused != nil {
+		return "", refused
 	}
-	return message.OrderingKey, nil
+	if source.splitter != nil {
+		return source.Name, nil // its events go one way
+	}
+	return x.delivery.OrderingKey, nil
 }
 
 // undecided reports whether a refusal says that a delivery could not be looked at now, or never will be because its sender does not send it. To

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -45,6 +46,7 @@ type Source struct {
 type servedSource struct {
 	Source
 	handshaker admit.Handshaker // nil if its sender has none
+	splitter   admit.Splitter   // nil if each of its requests is one event
 	methods    []string         // for Allow
 	limiter    *rate.Limiter    // nil: no limit
 	counts     sourceCounts
@@ -66,12 +68,12 @@ func (s *servedSource) path() string {
 	return webhookPrefix + s.Name
 }
 
-// count counts an accepted delivery.
-func (s *servedSource) count(duplicate bool, received time.Time) {
+// count counts the events of an accepted delivery.
+func (s *servedSource) count(events int, duplicate bool, received time.Time) {
 	if duplicate {
-		s.counts.duplicates.Add(1)
+		s.counts.duplicates.Add(int64(events))
 	} else {
-		s.counts.accepted.Add(1)
+		s.counts.accepted.Add(int64(events))
 	}
 	s.counts.lastMicros.Store(received.UnixMicro())
 }
@@ -79,6 +81,9 @@ func (s *servedSource) count(duplicate bool, received time.Time) {
 // newServedSource checks what can be wrong with a source.
 func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	secret := append(admit.SecretHeaders(s.Scheme), secretHeaders...)
+	if slices.ContainsFunc(s.KeepHeaders, func(name string) bool { return http.CanonicalHeaderKey(name) == hookgate.OriginHeader }) {
+		return nil, fmt.Errorf("source %s: header %s is the gate's own; remove it from keep_headers", s.Name, hookgate.OriginHeader)
+	}
 	kept := make([]string, len(s.KeepHeaders))
 	for i, name := range s.KeepHeaders {
 		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secret, kept[i]) {
@@ -93,6 +98,9 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	if h, ok := s.Scheme.(admit.Handshaker); ok {
 		served.handshaker = h
 		served.methods = append(served.methods, h.Methods()...)
+	}
+	if splitter, ok := s.Scheme.(admit.Splitter); ok && splitter.Splits() {
+		served.splitter = splitter
 	}
 	if s.Rate > 0 {
 		burst := s.Burst

@@ -25,6 +25,7 @@ type sourceConfig struct {
 	Signature     signatureConfig `koanf:"signature"`
 	Tolerance     time.Duration   `koanf:"tolerance"`
 	PublicURL     string          `koanf:"public_url"`
+	Split         string          `koanf:"split"`
 	MessageID     placeList       `koanf:"message_id"`
 	EventType     placeList       `koanf:"event_type"`
 	OrderingKey   placeList       `koanf:"ordering_key"`
@@ -163,7 +164,7 @@ func (c config) schemeOptions(name string, k credentials) (o admit.Options, err 
 	o = admit.Options{
 		Places:    admit.Places{MessageID: s.MessageID, EventType: s.EventType, OrderingKey: s.OrderingKey, Sequence: s.Sequence},
 		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature), Header: s.Header,
-		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon,
+		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon, Split: s.Split,
 	}
 	if name == httpd.DefaultSource {
 		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets

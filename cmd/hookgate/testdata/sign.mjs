@@ -79,7 +79,7 @@ for (const [source, module, names] of [
   // The library that SendGrid's own package verifies with.
   const { Ecdsa, PrivateKey } = require("starkbank-ecdsa");
   const key = PrivateKey.fromPem(secrets.sendgridPrivate);
-  const body = JSON.stringify([{ event: "delivered", email: "a@example.com", text: awkward }]) + "\r\n";
+  const body = JSON.stringify([{ event: "delivered", email: "a@example.com", sg_event_id: "sg-1", text: awkward }, { event: "open", sg_event_id: "sg-2" }]) + "\r\n";
   const signed = (at) => ({
     "Content-Type": "application/json", "X-Twilio-Email-Event-Webhook-Timestamp": String(at),
     "X-Twilio-Email-Event-Webhook-Signature": Ecdsa.sign(at + body, key).toBase64(),
