@@ -55,6 +55,8 @@ type Kind struct {
 	// Split is where its requests have an array of events, unless the configuration says otherwise; see
 	// Options.Split. Empty means that a request is one event.
 	Split string
+	// LargestBody is the size in bytes of the largest that its sender documents, if that is more than most send.
+	LargestBody int64
 	// Open says that it authenticates nobody.
 	Open bool
 }

@@ -26,7 +26,7 @@ func presets() []kind {
 			proof: func(o Options) (proof, error) { return newStandard("svix", o) },
 		},
 		{
-			Kind: Kind{Name: "github", Sender: "GitHub",
+			Kind: Kind{Name: "github", Sender: "GitHub", LargestBody: 25 << 20, // docs.github.com, "Webhook events and payloads"
 				Places: Places{MessageID: list("header:X-GitHub-Delivery"), EventType: list("header:X-GitHub-Event"), OrderingKey: list("json:repository.full_name")}},
 			rule: Rule{Header: "X-Hub-Signature-256", Prefix: Prefixes{"sha256="}},
 			hint: "; set a secret in the webhook's settings", body: bodyObject, expected: "set the webhook's content type to application/json",

@@ -17,9 +17,15 @@ type sourceAnswer struct {
 	Name, Kind, Proof, Path, URL              string
 	Accepted, Duplicates, Refused, Handshakes int64
 	LastAt                                    *time.Time
-	Unauthenticated                           []struct {
+	Refusals                                  []struct {
+		Status int
 		Reason string
 		Count  int64
+	}
+	Credentials []struct {
+		Setting  string
+		Position int
+		LastAt   *time.Time
 	}
 }
 

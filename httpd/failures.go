@@ -2,7 +2,8 @@ package httpd
 
 import (
 	"cmp"
-	"maps"
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -10,49 +11,80 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
-// maxFailureReasons bounds the reasons for which the failed authentications of a source are counted apart; the schemes have a handful
-// each, but a few name what they found.
-const maxFailureReasons = 16
+// maxRefusalReasons bounds the reasons that are counted for each status of a source. Each status has its
+// own, so that a stranger, who gets 401, cannot use up those of the sender.
+const maxRefusalReasons = 16
 
-// otherReason is what is counted beyond that.
+// otherReason counts what is beyond that.
 const otherReason = "other"
 
-// authFailures counts the requests to a source that were not authenticated, by the reason that the log has too. The sender is told none.
-type authFailures struct {
-	mu     sync.Mutex // guards counts, for a few instructions at a time
-	counts map[string]int64
+// refusalReasons counts the refused requests of a source by status and reason.
+type refusalReasons struct {
+	mu      sync.Mutex // guards the maps, for a few instructions at a time
+	counts  map[refusalReason]int64
+	reasons map[int]int // how many each status has in counts
 }
 
-func (f *authFailures) count(cause error) {
-	reason := otherReason
-	if cause != nil {
-		reason = strings.TrimPrefix(cause.Error(), admit.ErrUnauthenticated.Error()+": ")
-	}
+type refusalReason struct {
+	status int
+	text   string
+}
+
+func (f *refusalReasons) count(refused *refusal) {
+	one := refusalReason{refused.status, head(cmp.Or(refused.class, refused.told))}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.counts == nil {
-		f.counts = map[string]int64{}
+		f.counts, f.reasons = map[refusalReason]int64{}, map[int]int{}
 	}
-	if _, known := f.counts[reason]; !known && len(f.counts) >= maxFailureReasons {
-		reason = otherReason
+	if _, known := f.counts[one]; !known {
+		if f.reasons[one.status] >= maxRefusalReasons {
+			one.text = otherReason
+		} else {
+			f.reasons[one.status]++
+		}
 	}
-	f.counts[reason]++
+	f.counts[one]++
 }
 
-// failureAnswer is how often a source's requests failed for a reason.
+// classOf is the reason of a request that was not authenticated, without what differs from one to the next.
+func classOf(err error) string {
+	text := strings.TrimPrefix(err.Error(), admit.ErrUnauthenticated.Error()+": ")
+	var malformed *admit.MalformedError
+	if errors.As(err, &malformed) {
+		text = strings.Replace(text, malformed.Error(), malformed.Class(), 1)
+	}
+	return text
+}
+
+// refusalAnswer is how often a source's requests were refused for a reason.
+type refusalAnswer struct {
+	Status int    `json:"status"`
+	Reason string `json:"reason"`
+	Count  int64  `json:"count"`
+}
+
+// failureAnswer is the same for requests that were not authenticated.
 type failureAnswer struct {
 	Reason string `json:"reason"`
 	Count  int64  `json:"count"`
 }
 
-// all returns them, the most frequent first.
-func (f *authFailures) all() []failureAnswer {
+// all returns the reasons, the most frequent first, and apart those of requests that were not authenticated.
+func (f *refusalReasons) all() (all []refusalAnswer, unauthenticated []failureAnswer) {
+	all, unauthenticated = []refusalAnswer{}, []failureAnswer{}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	all := []failureAnswer{}
-	for _, reason := range slices.Sorted(maps.Keys(f.counts)) {
-		all = append(all, failureAnswer{reason, f.counts[reason]})
+	for r, n := range f.counts {
+		all = append(all, refusalAnswer{r.status, r.text, n})
 	}
-	slices.SortStableFunc(all, func(a, b failureAnswer) int { return cmp.Compare(b.Count, a.Count) })
-	return all
+	f.mu.Unlock()
+	slices.SortFunc(all, func(a, b refusalAnswer) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), strings.Compare(a.Reason, b.Reason))
+	})
+	for _, r := range all {
+		if r.Status == http.StatusUnauthorized {
+			unauthenticated = append(unauthenticated, failureAnswer{r.Reason, r.Count})
+		}
+	}
+	return all, unauthenticated
 }

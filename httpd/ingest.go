@@ -54,8 +54,10 @@ type refusal struct {
 	retry  bool
 	// reason is the label of the metrics; the status has one if it is empty.
 	reason string
-	after  string // Retry-After, if it is not that of all
-	allow  string // Allow, of a status that has it
+	// class is what it is counted by for its source, if that is not told.
+	class string
+	after string // Retry-After, if it is not that of all
+	allow string // Allow, of a status that has it
 }
 
 var (
@@ -149,9 +151,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idT
 	}
 	if x.source != nil {
 		x.source.counts.refused.Add(1)
-		if refused.status == http.StatusUnauthorized {
-			x.source.failures.count(refused.cause)
-		}
+		x.source.refusals.count(refused)
 	}
 	// A mode is somebody's wish, and a stranger must not be able to make errors.
 	if refused.status >= 500 && refused != refusedReadOnly && x.authentic {
@@ -221,6 +221,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 		return receipt, refusedBy(err)
 	}
 	x.authentic = true
+	source.use(x.request.Credential, received)
 	if overload != nil {
 		return receipt, overload
 	}
@@ -325,7 +326,7 @@ func refusedBy(err error) *refusal {
 	var malformed *admit.MalformedError
 	switch {
 	case errors.Is(err, admit.ErrUnauthenticated):
-		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err}
+		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err, class: classOf(err)}
 	case errors.Is(err, admit.ErrUnavailable):
 		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now", cause: err, retry: true}
 	case errors.Is(err, admit.ErrTooManyEvents):
@@ -333,7 +334,7 @@ func refusedBy(err error) *refusal {
 	case errors.Is(err, admit.ErrUnsupportedMediaType):
 		return &refusal{status: http.StatusUnsupportedMediaType, told: err.Error()}
 	case errors.As(err, &malformed):
-		return &refusal{status: http.StatusBadRequest, told: malformed.Error()}
+		return &refusal{status: http.StatusBadRequest, told: malformed.Error(), class: malformed.Class()}
 	default:
 		return &refusal{status: http.StatusInternalServerError, told: "the gate cannot judge this request; its log has the reason", cause: err}
 	}

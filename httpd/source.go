@@ -28,6 +28,8 @@ type Source struct {
 	KeepHeaders []string
 	// Kind and Proof are shown to people.
 	Kind, Proof string
+	// Secrets and BearerKeys are how many there are, of which each is shown with when it was used last.
+	Secrets, BearerKeys int
 	// URL is what the sender calls, if that is known; shown to people.
 	URL string
 	// MaxBodyBytes is the largest body; zero means Config.MaxBodyBytes.
@@ -50,7 +52,8 @@ type servedSource struct {
 	methods    []string         // for Allow
 	limiter    *rate.Limiter    // nil: no limit
 	counts     sourceCounts
-	failures   authFailures
+	refusals   refusalReasons
+	used       [2][]atomic.Int64 // when each credential was used last, in microseconds, by admit.Setting
 	answered   *metrics.Answers
 }
 
@@ -95,6 +98,8 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 		s.MaxBodyBytes = maxBody
 	}
 	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead}}
+	served.used[admit.Secrets] = make([]atomic.Int64, s.Secrets)
+	served.used[admit.BearerKeys] = make([]atomic.Int64, s.BearerKeys)
 	if h, ok := s.Scheme.(admit.Handshaker); ok {
 		served.handshaker = h
 		served.methods = append(served.methods, h.Methods()...)
@@ -110,6 +115,36 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 		served.limiter = rate.NewLimiter(rate.Limit(s.Rate), burst)
 	}
 	return served, nil
+}
+
+// use notes that a request proved itself with a credential.
+func (s *servedSource) use(c admit.Credential, at time.Time) {
+	if used := s.used[c.Setting]; 0 < c.Position && c.Position <= len(used) {
+		used[c.Position-1].Store(at.UnixMicro())
+	}
+}
+
+// credentials returns all of them, by their positions in the configuration.
+func (s *servedSource) credentials() []credentialAnswer {
+	all := []credentialAnswer{}
+	for setting, name := range settingNames {
+		for i := range s.used[setting] {
+			all = append(all, credentialAnswer{name, i + 1, timeOf(&s.used[setting][i])})
+		}
+	}
+	return all
+}
+
+var settingNames = [2]string{admit.Secrets: "secrets", admit.BearerKeys: "bearer_keys"}
+
+// timeOf returns a time in microseconds as answers write it; nil for 0.
+func timeOf(micros *atomic.Int64) *string {
+	at := micros.Load()
+	if at == 0 {
+		return nil
+	}
+	text := time.UnixMicro(at).UTC().Format(timeFormat)
+	return &text
 }
 
 // overRate reports how long a request must wait that is beyond the source's rate; it counts one that is not.
@@ -187,8 +222,19 @@ type sourceAnswer struct {
 	Refused    int64   `json:"refused"`
 	Handshakes int64   `json:"handshakes"`
 	LastAt     *string `json:"lastAt"`
-	// Unauthenticated are those of Refused that were, by reason.
+	// Refusals are those of Refused by status and reason, and Unauthenticated those with 401.
+	Refusals        []refusalAnswer `json:"refusals"`
 	Unauthenticated []failureAnswer `json:"unauthenticated"`
+	// Credentials are the secrets and keys, without their values.
+	Credentials []credentialAnswer `json:"credentials"`
+}
+
+// credentialAnswer is one of a source's credentials: the setting that it stands in, its position there
+// from 1, and when a request proved itself with it last.
+type credentialAnswer struct {
+	Setting  string  `json:"setting"`
+	Position int     `json:"position"`
+	LastAt   *string `json:"lastAt"`
 }
 
 // sourcesAnswer is what /api/sources answers.
@@ -205,12 +251,9 @@ func (s *Server) showSources(c *call) {
 			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: source.path(), URL: source.URL,
 			Accepted: source.counts.accepted.Load(), Duplicates: source.counts.duplicates.Load(),
 			Refused: source.counts.refused.Load(), Handshakes: source.counts.handshakes.Load(),
-			Unauthenticated: source.failures.all(),
+			LastAt: timeOf(&source.counts.lastMicros), Credentials: source.credentials(),
 		}
-		if last := source.counts.lastMicros.Load(); last != 0 {
-			text := time.UnixMicro(last).UTC().Format(timeFormat)
-			one.LastAt = &text
-		}
+		one.Refusals, one.Unauthenticated = source.refusals.all()
 		answer.Sources = append(answer.Sources, one)
 	}
 	c.json(answer)

@@ -289,3 +289,96 @@ func TestUnpackedMemory(t *testing.T) {
 		t.Errorf("%d bytes are still counted", n)
 	}
 }
+
+// TestRefusalsByReason: /api/sources says for every status why requests were refused, in a bounded number of
+// reasons, and a stranger cannot use up those of the sender. It says which secret was used last, and no secret.
+func TestRefusalsByReason(t *testing.T) {
+	const older, newer = "secret-older-5be20c", "secret-newer-90aa1f"
+	g := newGate(t, func(s *setup) {
+		s.queue = &fakeQueue{}
+		o := admit.Options{Secrets: []string{older, newer}, Signature: admit.Rule{Header: "X-Sig", Prefix: admit.Prefixes{"sha256="}},
+			Places: admit.Places{MessageID: []admit.Place{{"json:id"}}}}
+		s.sources = append(s.sources,
+			Source{Name: "own", Scheme: newScheme(t, "hmac", o), Secrets: 2, MaxBodyBytes: 100, Rate: 0.001, Burst: 50},
+			Source{Name: "mailgun", Scheme: newScheme(t, "mailgun", admit.Options{Secrets: []string{older}}), Secrets: 1})
+		s.sources[0].Secrets, s.sources[0].BearerKeys = 1, 1
+	})
+	send := func(status int, secret, body string, headers ...string) {
+		t.Helper()
+		g.do(t, "POST", "/webhooks/own", strings.NewReader(body), append(headers, "X-Sig", hmacHex(secret, body))...).want(t, status)
+	}
+	shown := func(name string) sourceAnswer {
+		t.Helper()
+		body := g.admin(t, "GET", "/api/sources", "").want(t, 200).body
+		for _, secret := range []string{older, newer, bearerKey, hmacSecret} {
+			if bytes.Contains(body, []byte(secret)) {
+				t.Fatalf("/api/sources shows a secret: %s", body)
+			}
+		}
+		var answer sourcesAnswer
+		must(t, json.Unmarshal(body, &answer))
+		return answer.Sources[slices.IndexFunc(answer.Sources, func(s sourceAnswer) bool { return s.Name == name })]
+	}
+	send(202, older, `{"id":"1"}`)
+	if c := shown("own").Credentials; len(c) != 2 || c[0].LastAt == nil || c[1].LastAt != nil || c[1].Setting != "secrets" || c[1].Position != 2 {
+		t.Errorf("credentials %+v", c)
+	}
+	first := *shown("own").Credentials[0].LastAt
+	send(202, newer, `{"id":"2"}`)
+	if c := shown("own").Credentials; *c[0].LastAt != first || c[1].LastAt == nil {
+		t.Errorf("credentials %+v", c)
+	}
+	for i := range 30 { // all of one reason, though each is elsewhere in the body
+		send(400, newer, `{"x":"`+strings.Repeat("x", i)+`",}`)
+	}
+	send(400, newer, `{"x":1}`)
+	send(415, newer, `{"id":"3"}`, "Content-Encoding", "br")
+	send(413, newer, strings.Repeat("x", 101))
+	for range 16 {
+		send(202, newer, `{"id":"4"}`)
+	}
+	send(429, newer, `{"id":"5"}`)
+	g.do(t, "PUT", "/webhooks/own", nil).want(t, 405)
+	g.do(t, "POST", "/webhooks/own", nil).want(t, 401)
+	g.do(t, "POST", "/webhooks/own", nil, "X-Sig", "sha256=00").want(t, 401)
+	own := shown("own")
+	var got []string
+	total := int64(0)
+	for _, r := range own.Refusals {
+		got = append(got, strconv.Itoa(r.Status)+" "+strconv.FormatInt(r.Count, 10)+" "+r.Reason)
+		total += r.Count
+	}
+	want := []string{
+		"400 30 id is missing: the body is not valid JSON", "400 1 id is missing", "401 1 X-Sig does not have 64 hexadecimal digits", "401 1 X-Sig is missing",
+		"405 1 webhooks are sent with POST", "413 1 body is larger than 100 bytes", "415 1 unsupported media type: Content-Encoding is \"br\"; send gzip or no compression",
+		"429 1 more requests than this source may send",
+	}
+	if !slices.Equal(got, want) || total != own.Refused || len(own.Unauthenticated) != 2 {
+		t.Errorf("%d refused: %q\nwant %q\nunauthenticated %v", own.Refused, got, want, own.Unauthenticated)
+	}
+	for i := range 50 { // a stranger's
+		g.do(t, "POST", "/webhooks/mailgun", strings.NewReader(`{"a":`+strings.Repeat("1", i)+`x`+string(rune('a'+i%26))+`}`)).want(t, 401)
+	}
+	if r := shown("mailgun").Refusals; len(r) > maxRefusalReasons+1 || len(r) > 3 {
+		t.Errorf("a stranger's requests have %d reasons: %v", len(r), r)
+	}
+	g.post(t, envelope("a", "t", "")).want(t, 202)
+	if c := shown(DefaultSource).Credentials; len(c) != 2 || c[0].Setting != "secrets" || c[0].LastAt != nil || c[1].Setting != "bearer_keys" || c[1].LastAt == nil {
+		t.Errorf("credentials of the default source: %+v", c)
+	}
+}
+
+// TestRefusalReasonsAreBounded: beyond the bound there is "other", for each status apart.
+func TestRefusalReasonsAreBounded(t *testing.T) {
+	var f refusalReasons
+	for i := range 100 {
+		f.count(&refusal{status: 401, class: strconv.Itoa(i)})
+	}
+	f.count(&refusal{status: 400, told: "id is missing"})
+	f.count(&refusal{status: 401, class: strings.Repeat("x\x1b", 1000)})
+	all, unauthenticated := f.all()
+	if len(all) != maxRefusalReasons+2 || len(unauthenticated) != maxRefusalReasons+1 || all[0] != (refusalAnswer{401, otherReason, 100 - maxRefusalReasons + 1}) ||
+		!slices.Contains(all, refusalAnswer{400, "id is missing", 1}) {
+		t.Errorf("%v", all)
+	}
+}

@@ -211,6 +211,7 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 	}
 	return httpd.Source{
 		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o), URL: c.publicURL(name),
+		Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
 		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed, Success: success,
 	}, nil
 }

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +24,16 @@ type sourceStatus struct {
 	Name, Kind, Proof, Path, URL              string
 	Accepted, Duplicates, Refused, Handshakes int64
 	LastAt                                    *time.Time
+	Refusals                                  []struct {
+		Status int
+		Reason string
+		Count  int64
+	}
+	Credentials []struct {
+		Setting  string
+		Position int
+		LastAt   *time.Time
+	}
 }
 
 func newSourcesCommand() *cobra.Command {
@@ -29,7 +43,10 @@ func newSourcesCommand() *cobra.Command {
 		Use:   "sources",
 		Short: "List the configured sources with what they have sent",
 		Long: `List the sources of a running gate: where each sends, how it proves who it is, and
-what came from it since the gate was started.
+what came from it since the gate was started. Below stand the reasons for which
+requests were refused, and for sources with several secrets when each was used
+last, by its position in the configuration: a rotation is finished when the old
+one is used no more.
 
 'hookgate sources check' looks at a configuration without a gate, and
 'hookgate sources kinds' lists the senders that there are presets for.`,
@@ -63,20 +80,57 @@ func printSources(out io.Writer, since time.Time, sources []sourceStatus) error 
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tKIND\tURL\tACCEPTED\tDUPLICATES\tREFUSED\tLAST\tAUTHENTICATED BY")
 	for _, s := range sources {
-		url, last := s.URL, "-"
-		if url == "" {
-			url = s.Path
-		}
-		if s.LastAt != nil {
-			last = s.LastAt.UTC().Format(time.RFC3339)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Name, s.Kind, url, s.Accepted, s.Duplicates, s.Refused, last, s.Proof)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Name, s.Kind, cell(cmp.Or(s.URL, s.Path)),
+			s.Accepted, s.Duplicates, s.Refused, lastTime(s.LastAt, "-"), cell(s.Proof))
 	}
+	printRefusals(w, sources)
+	printCredentials(w, sources)
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "Counted since %s.\n", since.UTC().Format(time.RFC3339))
+	_, err := fmt.Fprintf(out, "\nCounted since %s.\n", since.UTC().Format(time.RFC3339))
 	return err
+}
+
+// printRefusals prints why requests were refused, if any were.
+func printRefusals(w *tabwriter.Writer, sources []sourceStatus) {
+	title := "\nREFUSED\tSTATUS\tREQUESTS\tREASON\n"
+	for _, s := range sources {
+		for _, r := range s.Refusals {
+			fmt.Fprintf(w, "%s%s\t%d\t%d\t%s\n", title, s.Name, r.Status, r.Count, cell(r.Reason))
+			title = ""
+		}
+	}
+}
+
+// printCredentials prints when each secret was used last, of sources that have several.
+func printCredentials(w *tabwriter.Writer, sources []sourceStatus) {
+	title := "\nSECRETS\tSETTING\tPOSITION\tLAST USED\n"
+	for _, s := range sources {
+		if len(s.Credentials) < 2 {
+			continue
+		}
+		for _, c := range s.Credentials {
+			fmt.Fprintf(w, "%s%s\t%s\t%d\t%s\n", title, s.Name, c.Setting, c.Position, lastTime(c.LastAt, "not since the start"))
+			title = ""
+		}
+	}
+}
+
+func lastTime(at *time.Time, never string) string {
+	if at == nil {
+		return never
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
+// cell is a text for one cell of a table: what could break the table is shown as Go would write it.
+func cell(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
 }
 
 func newSourcesCheckCommand() *cobra.Command {
@@ -100,14 +154,15 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "NAME\tKIND\tURL\tSECRETS\tAUTHENTICATED BY")
 		for _, s := range sources {
-			url := s.URL
-			if url == "" {
-				url = "/webhooks/" + s.Name
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Name, s.Kind, url, s.secrets, s.Proof)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Name, s.Kind, cell(cmp.Or(s.URL, "/webhooks/"+s.Name)), s.Secrets+s.BearerKeys, cell(s.Proof))
 		}
 		if err := w.Flush(); err != nil {
 			return err
+		}
+		for _, s := range sources {
+			if note := c.bodyNote(s); note != "" {
+				fmt.Fprintf(cmd.OutOrStdout(), "NOTE: %s\n", note)
+			}
 		}
 		if errs != nil {
 			return &exitError{exitFail, errs}
@@ -127,22 +182,26 @@ func loadSourceConfig(file string) (config, error) {
 	return loadConfig(os.Environ(), flags)
 }
 
-// checkedSource is a source that could be made.
-type checkedSource struct {
-	httpd.Source
-	secrets int
+// bodyNote says that a source refuses what its sender may send, as far as that is known.
+func (c config) bodyNote(s httpd.Source) string {
+	kind, _ := admit.Find(s.Kind)
+	limit := cmp.Or(byteSize(s.MaxBodyBytes), c.HTTP.MaxBody)
+	if kind.LargestBody == 0 || int64(limit) >= kind.LargestBody {
+		return ""
+	}
+	return fmt.Sprintf("%s sends bodies of up to %v, and sources.%s takes %v; to take all, set sources.%s.max_body",
+		kind.Sender, byteSize(kind.LargestBody), s.Name, limit, s.Name)
 }
 
 // checkSources makes every source, and returns those that could be made and what is wrong with the others. Keys that the first start would make
 // are not made.
-func (c config) checkSources() (sources []checkedSource, errs error) {
+func (c config) checkSources() (sources []httpd.Source, errs error) {
 	for _, name := range c.sourceNames() {
 		k, err := c.configuredKeys(name)
 		if err == nil {
 			var s httpd.Source
 			if s, err = c.newSource(name, k); err == nil {
-				o, _ := c.schemeOptions(name, k)
-				sources = append(sources, checkedSource{s, len(o.Secrets) + len(o.BearerKeys)})
+				sources = append(sources, s)
 			}
 		}
 		errs = errors.Join(errs, err)
