@@ -134,6 +134,7 @@ type Server struct {
 	judged                 *rate.Limiter // see judgedPerSecond
 	strays                 *refusals
 	connections            *connections
+	slowBodies             slowest // of strangers
 	http                   [sides]*http.Server
 	started                time.Time
 	ending                 chan struct{} // closed when Shutdown begins

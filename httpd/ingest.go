@@ -39,8 +39,12 @@ type exchange struct {
 	answer   []byte
 	// memory is what the body has reserved of guard.Bodies, unpacked what content has, listed what parts have, and inFlight whether it has a place in flight.
 	memory, unpacked, listed int64
-	inFlight                 bool
-	source                   *servedSource // nil if there is none at the path
+	// strange is how much of memory was reserved before the sender has proved who it is.
+	strange int64
+	// writer is the answer's, by which the arrival of the body can be ended.
+	writer   http.ResponseWriter
+	inFlight bool
+	source   *servedSource // nil if there is none at the path
 	// authentic says that the sender has proved who it is. Only then is an error the gate's.
 	authentic bool
 	greeting  *admit.Answer // set if the request was a handshake
@@ -69,6 +73,7 @@ var (
 	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
 	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true, reason: metrics.ReasonQueueFull}
 	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
+	refusedSlow     = &refusal{status: http.StatusServiceUnavailable, told: "the body arrives too slowly while many others arrive", retry: true, reason: metrics.ReasonBodyMemory}
 	refusedHeader   = &refusal{status: http.StatusServiceUnavailable, told: "too many headers at a time", retry: true, reason: metrics.ReasonHeaderMemory}
 )
 
@@ -79,6 +84,7 @@ var jsonType = []string{"application/json"}
 // and before it parses anything; and it answers 202 only after Append has returned without an error.
 func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
+	x.writer = w
 	settled := false
 	defer func() {
 		if !settled && x.authentic { // a panic
@@ -220,7 +226,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	if err := source.Scheme.Authenticate(&x.request); err != nil {
 		return receipt, refusedBy(err)
 	}
-	x.authentic = true
+	s.proved(x)
 	source.use(x.request.Credential, received)
 	if overload != nil {
 		return receipt, overload
@@ -288,7 +294,7 @@ func (s *Server) identify(x *exchange) *refusal {
 	if x.parts, err = source.splitter.Split(&x.request); err != nil {
 		return refusedBy(err)
 	}
-	if !s.reserve(&x.listed, partBytes*int64(len(x.parts))) {
+	if !s.reserve(x, &x.listed, partBytes*int64(len(x.parts))) {
 		return refusedMemory
 	}
 	x.delivery = hookgate.Delivery{}
@@ -345,17 +351,25 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 	if r.ContentLength > limit {
 		return tooLarge(limit)
 	}
-	if !s.reserve(&x.memory, max(firstRead, int64(cap(x.body)))) {
+	if cap(x.body) > firstRead && !x.authentic && s.guard.Bodies().Crowded() {
+		x.body = nil // a stranger gets no more than it has sent
+	}
+	if !s.reserve(x, &x.memory, max(firstRead, int64(cap(x.body)))) {
 		return refusedMemory
 	}
 	if x.body == nil {
 		x.body = make([]byte, 0, firstRead)
 	}
 	body := x.body[:0]
-	for {
+	var arriving *arrival
+	defer func() { arriving.end() }()
+	for reads := 0; ; reads++ {
+		if arriving == nil && reads > 0 && !x.authentic && (len(body) == cap(body) || cap(body) > firstRead) {
+			arriving = newArrival(&s.slowBodies, x.writer)
+		}
 		if len(body) == cap(body) {
 			grown := min(2*int64(cap(body)), limit+1)
-			if !s.reserve(&x.memory, grown) {
+			if !s.reserve(x, &x.memory, grown) {
 				return refusedMemory
 			}
 			body = append(make([]byte, 0, grown), body...)
@@ -363,11 +377,14 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		x.body = body
+		arriving.has(len(body))
 		switch {
 		case int64(len(body)) > limit:
 			return tooLarge(limit)
 		case err == io.EOF:
 			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && arriving.wasCut():
+			return refusedSlow
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return &refusal{status: http.StatusRequestTimeout, told: "the body did not arrive in time"}
 		case err != nil:
@@ -377,16 +394,37 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 }
 
 // reserve makes what a buffer has of the memory for bodies n bytes.
-func (s *Server) reserve(reserved *int64, n int64) bool {
-	if !s.guard.Bodies().Reserve(n-*reserved, n > largeBody) {
+func (s *Server) reserve(x *exchange, reserved *int64, n int64) bool {
+	bodies, more := s.guard.Bodies(), n-*reserved
+	if x.authentic {
+		if !bodies.Reserve(more, n > largeBody) {
+			return false
+		}
+		*reserved = n
+		return true
+	}
+	if bodies.Crowded() {
+		s.slowBodies.cut()
+	}
+	if !bodies.ReserveForStranger(more, n > largeBody) {
 		return false
 	}
 	*reserved = n
+	x.strange += more
 	return true
+}
+
+// proved notes that the sender has proved who it is.
+func (s *Server) proved(x *exchange) {
+	x.authentic = true
+	s.guard.Bodies().Proved(x.strange)
+	x.strange = 0
 }
 
 // leave gives back what a delivery held in the guard.
 func (s *Server) leave(x *exchange) {
+	s.guard.Bodies().Proved(x.strange)
+	x.strange = 0
 	s.guard.Bodies().Release(x.memory + x.unpacked + x.listed)
 	x.memory, x.unpacked, x.listed = 0, 0, 0
 	if x.inFlight {
@@ -441,7 +479,7 @@ func (s *Server) recycle(x *exchange) {
 		x.content = nil
 	}
 	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Delivery{}, admit.Request{}, nil, nil, nil
-	x.authentic = false
+	x.authentic, x.writer = false, nil
 	s.exchanges.Put(x)
 }
 

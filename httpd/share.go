@@ -41,6 +41,7 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 			s.recycle(x)
 		}
 	}()
+	x.writer = w
 	key, refused := s.look(x, r, idText, received)
 	switch {
 	case refused != nil && undecided(refused):
@@ -137,7 +138,7 @@ func (s *Server) look(x *exchange, r *http.Request, idText string, received time
 	if err := source.Scheme.Authenticate(&x.request); err != nil {
 		return "", refusedBy(err)
 	}
-	x.authentic = true
+	s.proved(x)
 	if refused := s.unpack(x); refused != nil {
 		return "", refused
 	}

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,4 +74,57 @@ func (s *slowest) cut() bool {
 	}
 	worst.cut()
 	return true
+}
+
+// arrival is the arrival of a stranger's body that is longer than its first buffer. A nil arrival is one
+// of no interest.
+type arrival struct {
+	pending
+	all    *slowest
+	writer http.ResponseWriter
+
+	mu         sync.Mutex // guards what follows
+	over, shut bool
+}
+
+func newArrival(all *slowest, w http.ResponseWriter) *arrival {
+	a := &arrival{all: all, writer: w}
+	a.began = time.Now()
+	a.pending.cut = a.stop
+	all.add(&a.pending)
+	return a
+}
+
+// stop lets the body's Read fail, unless the body is over: then the connection may have the next request.
+func (a *arrival) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.over {
+		a.shut = http.NewResponseController(a.writer).SetReadDeadline(time.Unix(1, 0)) == nil
+	}
+}
+
+func (a *arrival) has(n int) {
+	if a != nil {
+		a.bytes.Store(int64(n))
+	}
+}
+
+func (a *arrival) wasCut() bool {
+	if a == nil {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shut
+}
+
+func (a *arrival) end() {
+	if a == nil {
+		return
+	}
+	a.all.remove(&a.pending)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
 }

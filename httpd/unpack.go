@@ -31,7 +31,7 @@ func (s *Server) unpack(x *exchange) *refusal {
 		return refusedGzip
 	}
 	limit := s.config.MaxUnpackedBytes
-	if !s.reserve(&x.unpacked, max(firstRead, int64(cap(x.content)))) {
+	if !s.reserve(x, &x.unpacked, max(firstRead, int64(cap(x.content)))) {
 		return refusedMemory
 	}
 	content := x.content[:0]
@@ -41,7 +41,7 @@ func (s *Server) unpack(x *exchange) *refusal {
 	for {
 		if len(content) == cap(content) {
 			grown := min(2*int64(cap(content)), limit+1)
-			if !s.reserve(&x.unpacked, grown) {
+			if !s.reserve(x, &x.unpacked, grown) {
 				return refusedMemory
 			}
 			content = append(make([]byte, 0, grown), content...)
