@@ -109,7 +109,7 @@ func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool 
 
 // storedEvent is an event as the read API shows it.
 type storedEvent struct {
-	Source, EventType, MessageID, OrderingKey, RequestID, SHA256 string
+	ID, Source, EventType, MessageID, OrderingKey, RequestID, SHA256 string
 	Sequence, Size                                               int64
 	Partition                                                    int
 }
