@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/hookgate/hookgate"
 )
 
 // eventsShown is the length of a page of events.
@@ -242,6 +244,16 @@ type eventData struct {
 	Lineage []lineage
 	Others  int  // requests with the message id, of another source or type
 	More    bool // requests than the page shows
+}
+
+// Origin is the request that brought the event, if it carried several; nil if not.
+func (e event) Origin() *hookgate.Origin {
+	for _, h := range e.Headers {
+		if o, ok := hookgate.OriginOf([]hookgate.Header{{Name: h.Name, Value: h.Value}}); ok {
+			return &o
+		}
+	}
+	return nil
 }
 
 // Took is from receipt to store.

@@ -317,3 +317,17 @@ func TestHostileRecords(t *testing.T) {
 		t.Error("a filter without a field is lost when the form is sent")
 	}
 }
+
+// TestEventOfSeveral: the page of an event that came with others leads to them and to the request's bytes.
+func TestEventOfSeveral(t *testing.T) {
+	origin := hookgate.Origin{RequestID: hookgate.NewRequestID(time.Now()).WithoutPart(), Part: 2, Parts: 3}
+	h := origin.Header()
+	body := viewBody([]byte("{}"), "/")
+	d, w := newDashboard(), httptest.NewRecorder()
+	d.render(w, 200, "event", d.view(&page{Title: "t"}, &Visitor{}, eventData{Event: event{ID: "7", Headers: []header{{h.Name, h.Value}}}, Body: &body}))
+	for _, want := range []string{"event 2 of 3", `href="/ui/events?q=` + origin.RequestID.String() + `"`, `href="/api/events/7/request-body"`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+}

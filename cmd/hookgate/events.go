@@ -32,7 +32,7 @@ func newEventsCommand() *cobra.Command {
 		{"key", "key", "events of this ordering `key`"},
 		{"message-id", "messageId", "events with this message `id`"},
 		{"prefix", "prefix", "events whose message id begins with `text`"},
-		{"request-id", "requestId", "the event of the request with this `id`"},
+		{"request-id", "requestId", "the events of the request with this `id`"},
 		{"body", "body", "events whose body contains `text`, byte for byte"},
 		{"from", "from", "events received at or after this `time` (RFC 3339)"},
 		{"to", "to", "events received before this `time` (RFC 3339)"},

@@ -110,8 +110,8 @@ func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool 
 // storedEvent is an event as the read API shows it.
 type storedEvent struct {
 	ID, Source, EventType, MessageID, OrderingKey, RequestID, SHA256 string
-	Sequence, Size                                               int64
-	Partition                                                    int
+	Sequence, Size                                                   int64
+	Partition                                                        int
 }
 
 func parseEvent(t *testing.T, line string) (e storedEvent) {
