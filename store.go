@@ -196,6 +196,8 @@ type Reader interface {
 	// DeadLetterBody returns the exact bytes of a dead letter's body by its ID or by its request id; ErrNotFound if
 	// there is none, or none any more. Of a queue entry that could not be decoded they are the entry's.
 	DeadLetterBody(ctx context.Context, id string) ([]byte, error)
+	// OpenDeadLetters counts the dead letters in the state open, up to most. It reads every dead letter until it has that many.
+	OpenDeadLetters(ctx context.Context, most int64) (int64, error)
 	// Counts counts what is stored. It must not read every row: it is asked every few seconds.
 	Counts(ctx context.Context) (StoreCounts, error)
 	// Ping reports whether the store can be reached and written to now.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -42,6 +43,8 @@ type LiveConfig struct {
 		Counts(context.Context) (hookgate.StoreCounts, error)
 		Ping(context.Context) error
 	}
+	// Attention is what a person should look at; nil for nothing.
+	Attention *attention.List
 	// MaxStreams is how many browsers may be shown live numbers at a time.
 	MaxStreams int
 }
@@ -119,6 +122,8 @@ type storeState struct {
 	Asked  time.Time
 	Counts hookgate.StoreCounts
 	Err    error
+	// Attention is asked for when the store is, as some of it comes from there.
+	Attention []attention.Item
 }
 
 // NewLive returns the live numbers of a gate; Run takes them.
@@ -176,7 +181,7 @@ func (l *Live) askStore(ctx context.Context) {
 	}
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	s := storeState{}
+	s := storeState{Attention: l.config.Attention.Items(asking)}
 	s.Counts, s.Err = l.config.Store.Counts(asking)
 	if s.Err == nil {
 		s.Err = l.config.Store.Ping(asking)

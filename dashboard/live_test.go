@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/metrics"
 )
@@ -263,6 +264,9 @@ func TestProblems(t *testing.T) {
 		"warn The queue is away":                       func(s *State) { s.Queue.Degraded = errors.New("redis") },
 		"bad The store is away":                        func(s *State) { s.Store.Err = errors.New("pg") },
 		"bad The release trigger error rate has fired": func(s *State) { s.Fired = []string{"error_rate"} },
+		"warn 3 dead letters": func(s *State) {
+			s.Store.Attention = []attention.Item{{Name: "dead_letters", Count: 3, Text: "3 dead letters are open", Link: "/ui/dead-letters"}}
+		},
 		"warn The P95 of ingest is at 85%": func(s *State) {
 			s.Guard.Signals = []guard.SignalStatus{{Name: guard.SignalP95, Known: true, Limit: 2, Nearness: 0.85}}
 		},

@@ -126,6 +126,8 @@ type Problem struct {
 	// Level is bad if webhooks are refused, something is away or a release trigger has fired, else warn.
 	Level string `json:"level"`
 	Text  string `json:"text"`
+	// Link is where to look: a path of this gate, or empty.
+	Link string `json:"link,omitempty"`
 }
 
 const (
@@ -155,7 +157,7 @@ func signalUnit(name string) string { return signalNames[name].unit }
 func (s *State) Problems() []Problem {
 	all := []Problem{}
 	add := func(level, format string, args ...any) {
-		all = append(all, Problem{level, fmt.Sprintf(format, args...)})
+		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...)})
 	}
 	if s.Mode == hookgate.ModeReadOnly {
 		add(levelBad, "Maintenance: webhooks are refused with 503; what is queued is stored")
@@ -193,6 +195,9 @@ func (s *State) Problems() []Problem {
 		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) && s.Guard.Breaker == guard.Closed {
 			add(levelWarn, "The %s is at %.0f%% of its limit", signalName(signal.Name), 100*signal.Nearness)
 		}
+	}
+	for _, i := range s.Store.Attention {
+		all = append(all, Problem{Level: levelWarn, Text: i.Text, Link: i.Link})
 	}
 	return all
 }

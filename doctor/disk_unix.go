@@ -8,13 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace returns the bytes that a user without rights may still write.
-func freeSpace(path string) (int64, error) {
+// DiskSpace returns the bytes that a user without rights may still write to the file system that holds path, and its size.
+func DiskSpace(path string) (free, size int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int64(min(uint64(s.Bavail)*uint64(s.Bsize), math.MaxInt64)), nil
+	bytes := func(blocks uint64) int64 { return int64(min(blocks*uint64(s.Bsize), math.MaxInt64)) }
+	return bytes(s.Bavail), bytes(s.Blocks), nil
+}
+
+// freeSpace returns the first value of DiskSpace.
+func freeSpace(path string) (int64, error) {
+	free, _, err := DiskSpace(path)
+	return free, err
 }
 
 // openFiles returns how many files a process may have open.

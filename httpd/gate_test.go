@@ -25,6 +25,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
@@ -71,6 +72,8 @@ type setup struct {
 	verify  Verifier
 	intake  Intake
 	canary  *canary.Canary
+
+	attention *attention.List
 }
 
 // newGate serves a gate on a free port of the loopback address until the test ends.
@@ -111,7 +114,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
 	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode, Store: s.reader, MaxStreams: 2})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard, Canary: s.canary,
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard, Canary: s.canary, Attention: s.attention,
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger, Live: live})})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

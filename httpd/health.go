@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/guard"
 )
 
@@ -23,6 +24,8 @@ type healthAnswer struct {
 	Queue         queueHealth   `json:"queue"`
 	Store         storeHealth   `json:"store"`
 	Guard         guard.Status  `json:"guard"`
+	// Attention is what a person should look at. It changes neither Status nor the readiness.
+	Attention []attention.Item `json:"attention"`
 }
 
 type queueHealth struct {
@@ -76,6 +79,7 @@ func (s *Server) health(c *call) {
 		Queue:         s.queueHealth(c.request.Context()),
 		Store:         s.storeHealth(c.request.Context()),
 		Guard:         s.guard.Status(),
+		Attention:     s.attention.Items(c.request.Context()),
 	}
 	if a.Guard.Breaker != guard.Closed || a.Queue.Error != "" || a.Queue.Degraded != "" || a.Store.Error != "" {
 		a.Status = "degraded"

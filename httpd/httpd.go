@@ -23,6 +23,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
@@ -104,6 +105,8 @@ type Parts struct {
 	Guard *guard.Guard
 	// Canary shares the webhooks with the service before; nil if the gate takes all.
 	Canary *canary.Canary
+	// Attention is what the health shows beside the state; nil for nothing.
+	Attention *attention.List
 }
 
 // Server is the HTTP edge of one gate.
@@ -122,6 +125,7 @@ type Server struct {
 	metrics                *metrics.Metrics
 	guard                  *guard.Guard
 	canary                 *canary.Canary // nil: the gate takes all
+	attention              *attention.List
 	configured             configuredTokens
 	evidenceTokens         configuredTokens
 	logins                 *logins
@@ -151,7 +155,7 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
 		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access,
-		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, canary: p.Canary,
+		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, canary: p.Canary, attention: p.Attention,
 		sources:        map[string]*servedSource{},
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),

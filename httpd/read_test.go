@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/attention"
 )
 
 // listed is an event as the read API shows it.
@@ -542,8 +543,21 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
+	// What a person should look at changes neither the status nor the readiness.
+	watched := &attention.List{}
+	watched.Add(attention.FailedAudit(func() bool { return true }))
+	g := newGate(t, func(s *setup) { s.attention = watched })
+	g.do(t, "GET", "/readyz", nil).want(t, 200)
+	var shown struct {
+		Status    string
+		Attention []attention.Item
+	}
+	must(t, json.Unmarshal(g.do(t, "GET", "/api/health", nil).want(t, 200).body, &shown))
+	if shown.Status != "ok" || len(shown.Attention) != 1 || shown.Attention[0].Name != "audit" {
+		t.Errorf("with something to look at the health is %+v", shown)
+	}
 	// With the real queue and store.
-	g := newGate(t, nil)
+	g = newGate(t, nil)
 	g.fill(t, 2)
 	g.post(t, envelope("evt-00", "t", "")).want(t, 202)
 	g.settle(t)

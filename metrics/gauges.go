@@ -23,6 +23,12 @@ var (
 	storeUp       = desc("webhook_store_up", "1 if the store answers.")
 	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
 
+	sourceReceived = desc("webhook_source_last_received_timestamp_seconds",
+		"When a request of the source was last answered 2xx, in seconds of Unix; the start of the process if none has been since.", "source")
+	deadOpen   = desc("webhook_dead_letters_open", "Dead letters that nobody has replayed or purged; at most 10000 are counted.")
+	dataFree   = desc("hookgate_data_dir_free_bytes", "Free space of the file system that holds the data directory, in bytes.")
+	dataSize   = desc("hookgate_data_dir_size_bytes", "Size of the file system that holds the data directory, in bytes.")
+	certExpiry = desc("hookgate_tls_certificate_expiry_timestamp_seconds", "When the TLS certificate expires, in seconds of Unix; 0 without one.")
 	mode       = desc("hookgate_mode", "1 at the mode that the gate is in.", "mode")
 	partitions = desc("webhook_partitions_owned", "Partitions that the workers of this process hold.")
 	leasesLost = desc("webhook_leases_lost_total", "Partitions that this process lost to another before it gave them back.")
@@ -61,7 +67,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
 		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
-		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, deadOpen, dataFree, dataSize, certExpiry, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
 	} {
 		to <- d
 	}
@@ -101,6 +107,22 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		for _, m := range hookgate.Modes {
 			to.gauge(mode, one(is == m), string(m))
 		}
+	}
+	if g.config.OpenDeadLetters != nil {
+		if n, known := g.config.OpenDeadLetters(ctx); known {
+			to.gauge(deadOpen, float64(n))
+		}
+	}
+	if g.config.DataDir != nil {
+		if free, size, err := g.config.DataDir(); err == nil {
+			to.gauge(dataFree, float64(free))
+			to.gauge(dataSize, float64(size))
+		}
+	}
+	if g.config.CertificateExpiry == nil {
+		to.gauge(certExpiry, 0)
+	} else if at, err := g.config.CertificateExpiry(); err == nil {
+		to.gauge(certExpiry, float64(at.Unix()))
 	}
 	if g.config.Holdings != nil {
 		h := g.config.Holdings()

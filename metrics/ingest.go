@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,16 +48,44 @@ type Answers struct {
 	accepted prometheus.Counter
 	all      *prometheus.CounterVec
 	source   string
+	// received is when a request was last answered 2xx, in seconds of Unix; before that, when Source was called.
+	received atomic.Int64
 }
 
 // Source returns the counter of a configured source. Each has a label value of its own, so that it must not be called
 // with names that come from outside.
 func (m *Metrics) Source(name string) *Answers {
-	return &Answers{accepted: m.ingested.WithLabelValues(name, strconv.Itoa(http.StatusAccepted)), all: m.ingested, source: name}
+	// The first refusal of each kind must be an increase: the few of a sender that calls seldom may be all there are.
+	for status := range reasons {
+		if status != http.StatusNotFound { // no source answers that
+			m.ingested.WithLabelValues(name, strconv.Itoa(status))
+		}
+	}
+	a := &Answers{accepted: m.ingested.WithLabelValues(name, strconv.Itoa(http.StatusAccepted)), all: m.ingested, source: name}
+	a.received.Store(time.Now().Unix())
+	m.received.Store(name, a)
+	return a
+}
+
+// lastReceived collects when each source was last heard of. It holds an *Answers by the name of its source.
+type lastReceived struct{ *sync.Map }
+
+// Describe implements prometheus.Collector.
+func (l lastReceived) Describe(to chan<- *prometheus.Desc) { to <- sourceReceived }
+
+// Collect implements prometheus.Collector.
+func (l lastReceived) Collect(to chan<- prometheus.Metric) {
+	l.Range(func(name, a any) bool {
+		sender(to).gauge(sourceReceived, float64(a.(*Answers).received.Load()), name.(string))
+		return true
+	})
 }
 
 // Count counts an answer.
 func (a *Answers) Count(status int) {
+	if status/100 == 2 {
+		a.received.Store(time.Now().Unix())
+	}
 	if status == http.StatusAccepted {
 		a.accepted.Inc()
 		return

@@ -54,6 +54,12 @@ type Config struct {
 	CanaryPercent func() int
 	// Mode is asked too; nil: it is left out.
 	Mode func() hookgate.Mode
+	// OpenDeadLetters counts dead letters that are open. It and DataDir are asked too; what is nil, or not known, is left out.
+	OpenDeadLetters func(context.Context) (n int64, known bool)
+	// DataDir returns the free space and the size, in bytes, of the file system that holds the data directory.
+	DataDir func() (free, size int64, err error)
+	// CertificateExpiry returns when the TLS certificate expires; nil without one.
+	CertificateExpiry func() (time.Time, error)
 	// Version is shown as a label of hookgate_build_info.
 	Version string
 }
@@ -92,11 +98,13 @@ type Metrics struct {
 	events       *prometheus.CounterVec
 	ingested     *prometheus.CounterVec
 	refused      *prometheus.CounterVec
+	received     lastReceived
 	appended     [3]prometheus.Observer // by outcome
 	batchSize    prometheus.Histogram
 	batchLatency prometheus.Histogram
 	applyFailed  prometheus.Counter
 	fenced       prometheus.Counter
+	deadLettered prometheus.Counter
 	gaps         *prometheus.CounterVec
 	inversions   *prometheus.CounterVec
 	workers      prometheus.Gauge
@@ -119,6 +127,7 @@ type Metrics struct {
 func New(c Config) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		received: lastReceived{new(sync.Map)},
 		httpLatency: prometheus.NewHistogramVec(histogram("webhook_http_latency_ms",
 			"Time from a request's header to its answer, in milliseconds.", latencyBuckets), []string{"method", "status"}),
 		queueLatency: prometheus.NewHistogramVec(histogram("webhook_queue_latency_ms",
@@ -130,10 +139,11 @@ func New(c Config) *Metrics {
 			"Records in a transaction of the store.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500})),
 		batchLatency: prometheus.NewHistogram(histogram("webhook_batch_latency_ms",
 			"Time that a transaction of the store took, in milliseconds.", latencyBuckets)),
-		applyFailed: counter("webhook_batch_failures_total", "Attempts to store a batch that failed."),
-		fenced:      counter("webhook_fenced_total", "Batches that the store refused because another worker has taken their partition over."),
-		gaps:        counters("webhook_sequence_gaps_total", "Events whose sequence is more than one above the one stored before it under their ordering key.", "source"),
-		inversions:  counters("webhook_sequence_inversions_total", "Events whose sequence is below the highest stored before it under their ordering key.", "source"),
+		applyFailed:  counter("webhook_batch_failures_total", "Attempts to store a batch that failed."),
+		fenced:       counter("webhook_fenced_total", "Batches that the store refused because another worker has taken their partition over."),
+		deadLettered: counter("webhook_dead_letters_total", "Dead letters stored, of any event type."),
+		gaps:         counters("webhook_sequence_gaps_total", "Events whose sequence is more than one above the one stored before it under their ordering key.", "source"),
+		inversions:   counters("webhook_sequence_inversions_total", "Events whose sequence is below the highest stored before it under their ordering key.", "source"),
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
 		}),
@@ -154,7 +164,7 @@ func New(c Config) *Metrics {
 	})
 	buildInfo.Set(1)
 	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.ingested, m.refused, appended, m.batchSize, m.batchLatency,
-		m.applyFailed, m.fenced, m.gaps, m.inversions, m.workers, m.storing, buildInfo,
+		m.applyFailed, m.fenced, m.deadLettered, m.received, m.gaps, m.inversions, m.workers, m.storing, buildInfo,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{config: c})
 	m.others = m.resolve(other)
 	m.startReasons()

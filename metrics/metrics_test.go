@@ -31,7 +31,11 @@ func well() Config {
 		Store: func(context.Context) (hookgate.StoreCounts, error) {
 			return hookgate.StoreCounts{Events: 11, Duplicates: 12, DeadLetters: 13}, nil
 		},
-		Version: `v1"\`,
+		Mode:              func() hookgate.Mode { return hookgate.ModeBuffer },
+		OpenDeadLetters:   func(context.Context) (int64, bool) { return 4, true },
+		DataDir:           func() (int64, int64, error) { return 30, 40, nil },
+		CertificateExpiry: func() (time.Time, error) { return time.Unix(1e9, 0), nil },
+		Version:           `v1"\`,
 	}
 }
 
@@ -148,23 +152,63 @@ func TestExposition(t *testing.T) {
 		`webhook_http_latency_ms_bucket{method="POST",status="202",le="0.25"}`:                      1,
 		`webhook_http_latency_ms_bucket{method="POST",status="202",le="0.5"}`:                       2,
 		`webhook_http_latency_ms_count{method="POST",status="202"}`:                                 2,
-		`webhook_queue_depth`:                     7,
-		`webhook_queue_high_water`:                100,
-		`webhook_queue_up`:                        1,
-		`webhook_store_up`:                        1,
-		`webhook_store_rows{kind="events"}`:       11,
-		`webhook_store_rows{kind="duplicates"}`:   12,
-		`webhook_store_rows{kind="dead_letters"}`: 13,
-		`webhook_batch_records_sum`:               17,
-		`webhook_batch_latency_ms_sum`:            6,
-		`webhook_batch_failures_total`:            1,
-		`hookgate_build_info{version="v1\"\\"}`:   1,
+		`webhook_queue_depth`:                               7,
+		`webhook_queue_high_water`:                          100,
+		`webhook_queue_up`:                                  1,
+		`webhook_store_up`:                                  1,
+		`webhook_store_rows{kind="events"}`:                 11,
+		`webhook_store_rows{kind="duplicates"}`:             12,
+		`webhook_store_rows{kind="dead_letters"}`:           13,
+		`webhook_batch_records_sum`:                         17,
+		`webhook_batch_latency_ms_sum`:                      6,
+		`webhook_batch_failures_total`:                      1,
+		`webhook_dead_letters_total`:                        1,
+		`webhook_dead_letters_open`:                         4,
+		`hookgate_data_dir_free_bytes`:                      30,
+		`hookgate_data_dir_size_bytes`:                      40,
+		`hookgate_mode{mode="buffer"}`:                      1,
+		`hookgate_mode{mode="normal"}`:                      0,
+		`hookgate_mode{mode="read_only"}`:                   0,
+		`hookgate_tls_certificate_expiry_timestamp_seconds`: 1e9,
+		`hookgate_build_info{version="v1\"\\"}`:             1,
 	})
 	if age := e.samples["webhook_queue_oldest_seconds"]; age < 60 || age > 120 {
 		t.Errorf("oldest record is %v s old, want about 60", age)
 	}
 	if e.samples["go_goroutines"] < 1 || e.samples["process_open_fds"] < 1 {
 		t.Error("the process itself is not shown")
+	}
+}
+
+// TestFirstIsAnIncrease: what alerts look at an increase of is there, as 0, before it occurs for the first time; a source is taken for heard of
+// when the process starts, and an answer that refuses does not change that.
+func TestFirstIsAnIncrease(t *testing.T) {
+	c := well()
+	c.OpenDeadLetters = func(context.Context) (int64, bool) { return 0, false }
+	c.CertificateExpiry = nil
+	m := New(c)
+	source := m.Source("github")
+	e := scrape(t, m)
+	e.want(t, map[string]float64{
+		`webhook_dead_letters_total`:                         0,
+		`webhook_ingest_total{source="github",status="413"}`: 0,
+		`webhook_ingest_total{source="github",status="401"}`: 0,
+		`hookgate_tls_certificate_expiry_timestamp_seconds`:  0,
+	})
+	if _, ok := e.samples["webhook_dead_letters_open"]; ok {
+		t.Error("a number of open dead letters is shown that nobody knows")
+	}
+	const last = `webhook_source_last_received_timestamp_seconds{source="github"}`
+	if at := e.samples[last]; math.Abs(at-float64(time.Now().Unix())) > 60 {
+		t.Errorf("at the start the source was last heard of at %v", at)
+	}
+	source.received.Store(1000)
+	source.Count(401)
+	source.Count(503)
+	scrape(t, m).want(t, map[string]float64{last: 1000})
+	source.Count(200)
+	if at := scrape(t, m).samples[last]; at <= 1000 {
+		t.Errorf("after a 200 the source was last heard of at %v", at)
 	}
 }
 

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"net/http"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,7 +10,7 @@ import (
 
 // Snapshot is what has been counted since the start, for those who look every second. Unlike a scrape it asks neither queue nor store.
 type Snapshot struct {
-	// Answers are those to configured sources, each with one row for each status that it has got.
+	// Answers are those to configured sources, each with one row for each status that it has got, and one for 202 in any case.
 	Answers []Answered
 	// Refused is by reason; only those that have occurred.
 	Refused map[string]int64
@@ -38,7 +39,10 @@ func (m *Metrics) Snapshot() Snapshot {
 	s := Snapshot{Refused: map[string]int64{}}
 	each(m.ingested, func(row *dto.Metric) {
 		status, _ := strconv.Atoi(labelOf(row, "status"))
-		s.Answers = append(s.Answers, Answered{labelOf(row, "source"), status, int64(row.GetCounter().GetValue())})
+		a := Answered{labelOf(row, "source"), status, int64(row.GetCounter().GetValue())}
+		if a.Count > 0 || status == http.StatusAccepted { // other statuses are there as 0 for the sake of alerts
+			s.Answers = append(s.Answers, a)
+		}
 	})
 	each(m.refused, func(row *dto.Metric) {
 		if n := int64(row.GetCounter().GetValue()); n > 0 {

@@ -16,6 +16,7 @@ func (m *Metrics) Duplicate(eventType string, sinceReceived time.Duration) {
 
 // DeadLettered counts a dead letter that was stored.
 func (m *Metrics) DeadLettered(eventType string, sinceReceived time.Duration) {
+	m.deadLettered.Inc()
 	t := m.of(eventType)
 	t.deadLettered.Inc()
 	t.latencyDeadLettered.Observe(millis(sinceReceived))

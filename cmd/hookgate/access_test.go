@@ -262,6 +262,16 @@ func TestTrailCommands(t *testing.T) {
 	if code, text := verify(); code != exitFail || !strings.Contains(text, "admin trail, row 4") {
 		t.Errorf("after a change audit verify ended with %d: %s", code, text)
 	}
+	// The gate on this folder shows that in its health, until a verification finds no break.
+	if !dataDir(g.dir).auditFailed() {
+		t.Error("the failed verification is not noted")
+	}
+	if err := sqlitex.ExecuteScript(conn, `UPDATE webhook_admin_actions SET actor = 'alice' WHERE sequence = 4;`, nil); err != nil {
+		t.Fatal(err)
+	}
+	if code, text := verify(); code != 0 || dataDir(g.dir).auditFailed() {
+		t.Errorf("after the change is undone audit verify ended with %d: %s", code, text)
+	}
 }
 
 // TestAdminListener: with admin.listen senders reach webhooks, /livez and /readyz alone, and everything else is on the other

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -88,8 +89,24 @@ func auditProgress() func(audit.Audit) {
 	}
 }
 
-// verify verifies the store that the configuration names.
+// verify verifies the store that the configuration names. The gate on the same data directory shows in its health that there is a
+// break, until a verification finds none.
 func verify(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
+	found, err := verifyStore(ctx, c, progress)
+	if err != nil {
+		return found, err
+	}
+	var broken error
+	if found.Break != nil {
+		broken = fmt.Errorf("%v", found.Break)
+	}
+	if err := c.DataDir.keepAudit(broken); err != nil {
+		slog.Warn("the health does not show the result of the audit", "error", err)
+	}
+	return found, nil
+}
+
+func verifyStore(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
 	if c.Database.URL != "" {
 		return postgres.Verify(ctx, c.Database.URL, c.Database.Schema, progress)
 	}

@@ -22,6 +22,7 @@ import (
 //	spool.db      what is acknowledged while Redis is away
 //	mode          the mode that Redis had when it was seen last
 //	canary        the canary that was in effect last, with Redis
+//	audit-failed  there while the last verification of the audit chain found a break
 //	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
 //	evidence/     bundles that were handed in
 //	hookgate.lock who uses the folder now
@@ -32,6 +33,7 @@ func (d dataDir) spoolFile() string   { return filepath.Join(string(d), "spool.d
 func (d dataDir) modeFile() string    { return filepath.Join(string(d), "mode") }
 func (d dataDir) canaryFile() string  { return filepath.Join(string(d), "canary") }
 func (d dataDir) storeFile() string   { return filepath.Join(string(d), "store.db") }
+func (d dataDir) auditFile() string   { return filepath.Join(string(d), "audit-failed") }
 func (d dataDir) evidenceDir() string { return filepath.Join(string(d), "evidence") }
 func (d dataDir) keyFile(name string) string {
 	return filepath.Join(string(d), "keys", name)
@@ -126,6 +128,30 @@ func (d dataDir) keepMode(m hookgate.Mode) error {
 	}
 	if err := writeDurably(d.modeFile(), []byte(m+"\n")); err != nil {
 		return fmt.Errorf("keep mode %s for the next start: %w", m, err)
+	}
+	return nil
+}
+
+// auditFailed reports whether the last verification of the audit chain, by this gate or a command, found a break.
+func (d dataDir) auditFailed() bool {
+	_, err := os.Stat(d.auditFile())
+	return err == nil
+}
+
+// keepAudit notes whether a verification found a break, for every process that uses the folder. Without a folder there is none.
+func (d dataDir) keepAudit(broken error) error {
+	if _, err := os.Stat(string(d)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if broken == nil {
+		if err := os.Remove(d.auditFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("note that the audit chain holds: %w", err)
+		}
+		return nil
+	}
+	text := time.Now().UTC().Format(time.RFC3339) + " " + broken.Error() + "\n"
+	if err := writeDurably(d.auditFile(), []byte(text)); err != nil {
+		return fmt.Errorf("note that the audit chain is broken: %w", err)
 	}
 	return nil
 }

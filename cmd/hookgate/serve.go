@@ -19,8 +19,10 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/dashboard"
+	"github.com/hookgate/hookgate/doctor"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/metrics"
@@ -134,25 +136,41 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 	protection = guard.New(watch)
+	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
+	edge, err := httpConfigOf(c, keys, around, log)
+	if err != nil {
+		return err
+	}
 	described := metrics.Config{
+		OpenDeadLetters: letters.Open, DataDir: func() (int64, int64, error) { return doctor.DiskSpace(string(c.DataDir)) },
 		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Release: protection.Release, Holdings: b.holdings, Pool: b.pool, Mode: b.mode.Mode, Version: versionText(),
 	}
 	if shared != nil {
 		defer shared.Close()
 		described.CanaryPercent = shared.Percent
 	}
+	if edge.TLS != nil {
+		described.CertificateExpiry = func() (time.Time, error) {
+			cert, err := edge.TLS.GetCertificate(nil)
+			if err != nil {
+				return time.Time{}, err
+			}
+			return cert.Leaf.NotAfter, nil
+		}
+	}
 	m := metrics.New(described)
+	refusing := attention.NewRefusing(func() []metrics.Answered { return m.Snapshot().Answers })
+	watched := &attention.List{}
+	watched.Add(letters.Items)
+	watched.Add(refusing.Items)
+	watched.Add(attention.FailedAudit(c.DataDir.auditFailed))
 	live := dashboard.NewLive(dashboard.LiveConfig{
-		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, MaxStreams: c.Admin.LiveStreams,
+		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, Attention: watched, MaxStreams: c.Admin.LiveStreams,
 	})
 	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
-	edge, err := httpConfigOf(c, keys, around, log)
-	if err != nil {
-		return err
-	}
 	server, err := httpd.New(edge, sources,
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access,
-			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection, Canary: shared})
+			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection, Canary: shared, Attention: watched})
 	if err != nil {
 		return err
 	}
@@ -169,6 +187,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		workers.Go(func() { shared.Run(working) })
 	}
 	workers.Go(func() { live.Run(working) })
+	workers.Go(func() { refusing.Run(working) })
 	defer workers.Wait()
 	defer stopWorking()
 

@@ -36,7 +36,8 @@ function showProblems(problems) {
   set(document.getElementById("verdict"), level === "bad" ? "Something is wrong" : level ? "Worth a look" : "All well");
   document.getElementById("problems").replaceChildren(...problems.map((p) => {
     const li = document.createElement("li");
-    li.textContent = p.text;
+    if (p.link) li.append(Object.assign(document.createElement("a"), { href: p.link, textContent: p.text }));
+    else li.textContent = p.text;
     return li;
   }));
 }

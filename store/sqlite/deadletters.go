@@ -32,6 +32,8 @@ const (
 		FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id LEFT JOIN webhook_batches b ON b.id = r.batch
 		LEFT JOIN webhook_purges p ON p.request_id = r.request_id
 		WHERE r.outcome = 'dead_lettered' AND `
+	openDeadLetters = `SELECT count(*) FROM (SELECT 1 FROM webhook_requests r LEFT JOIN webhook_purges p ON p.request_id = r.request_id
+		WHERE r.outcome = 'dead_lettered' AND (` + deadLetterState + `) = 'open' LIMIT ?)`
 	deadLetterBody = `SELECT r.payload FROM webhook_dead_letters r WHERE `
 )
 
@@ -133,6 +135,18 @@ func (s *Store) DeadLetterBody(ctx context.Context, id string) (body []byte, err
 		return nil
 	})
 	return body, err
+}
+
+// OpenDeadLetters implements hookgate.Reader.
+func (s *Store) OpenDeadLetters(ctx context.Context, most int64) (n int64, err error) {
+	err = s.query(ctx, openDeadLetters, []any{most}, func(row *sqlite.Stmt) error {
+		n = row.ColumnInt64(0)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count open dead letters: %w", err)
+	}
+	return n, nil
 }
 
 // deadLetter runs a query that lacks but the condition on the id, or the request id, of r.

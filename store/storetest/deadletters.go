@@ -40,6 +40,7 @@ func deadLetters(t TB, s hookgate.Reader, f hookgate.DeadLetterFilter) (all []ho
 // mustBeIn checks the states of the dead letters of these requests, in a listing by state and one by one.
 func mustBeIn(t TB, s hookgate.Reader, want map[hookgate.RequestID]hookgate.DeadLetterState) {
 	t.Helper()
+	mustCountOpen(t, s)
 	got := map[hookgate.RequestID]hookgate.DeadLetterState{}
 	for _, state := range []hookgate.DeadLetterState{hookgate.DeadLetterOpen, hookgate.DeadLetterStored,
 		hookgate.DeadLetterSuperseded, hookgate.DeadLetterPurged} {
@@ -142,6 +143,17 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 	mustPurge(t, s, d.ID)
 	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterPurged, hookgate.DeadLetterPurged
 	mustBeIn(t, s, want)
+}
+
+// mustCountOpen compares the count of open dead letters, whole and cut off, with their listing.
+func mustCountOpen(t TB, s hookgate.Reader) {
+	t.Helper()
+	open := int64(len(deadLetters(t, s, hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen})))
+	for most, want := range map[int64]int64{100: open, open: open, 1: min(open, 1)} {
+		if n, err := s.OpenDeadLetters(context.Background(), most); n != want || err != nil {
+			t.Errorf("%d open dead letters of %d at most (error %v), want %d", n, most, err, want)
+		}
+	}
 }
 
 // testReplays: however often a dead letter is replayed, one event is stored, with the body and the time of the dead letter;
