@@ -32,6 +32,31 @@ type Upstream struct {
 	Logger *slog.Logger
 }
 
+// GateCookie begins the names of the cookies of the gate's own dashboard. Browsers send cookies to every
+// port of a host, so they may come with what is passed on. The upstream must neither get nor set them.
+const GateCookie = "hookgate_"
+
+// isGateCookie reports whether a cookie, NAME or NAME=VALUE, is the gate's.
+func isGateCookie(cookie string) bool {
+	cookie = strings.TrimPrefix(strings.TrimSpace(cookie), "__Host-")
+	return len(cookie) >= len(GateCookie) && strings.EqualFold(cookie[:len(GateCookie)], GateCookie)
+}
+
+// withoutGateCookies takes the gate's cookies out of the values of a header Cookie. Values without any
+// stay as they are.
+func withoutGateCookies(values []string) (kept []string) {
+	for _, value := range values {
+		pairs := strings.Split(value, ";")
+		if slices.ContainsFunc(pairs, isGateCookie) {
+			value = strings.TrimSpace(strings.Join(slices.DeleteFunc(pairs, isGateCookie), ";"))
+		}
+		if value != "" {
+			kept = append(kept, value)
+		}
+	}
+	return kept
+}
+
 // idleTimeout is how long a connection to the upstream is kept for the next request: a little less than the 5 s after which some servers
 // close theirs, since a request that meets its end is not sent again.
 const idleTimeout = 4 * time.Second
@@ -94,7 +119,7 @@ func (p *Proxy) Close() { p.transport.CloseIdleConnections() }
 
 // Pass sends a request to the upstream and its answer to w: method, path, query, header and body as they came, the body as it comes in,
 // and the answer as it comes back. Of the header it changes what belongs to the connection, adds the peer to X-Forwarded-For, and X-Forwarded-Proto if
-// there is none. What w has in its header stays, unless the answer has it too. After a failure without an answer nothing has been written.
+// there is none, and keeps the gate's own cookies back, both ways. What w has in its header stays, unless the answer has it too. After a failure without an answer nothing has been written.
 func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	if p.busy.Add(1) > int64(p.upstream.MaxConnections) {
 		p.busy.Add(-1)
@@ -144,6 +169,9 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		ModifyResponse: func(resp *http.Response) error {
 			timer.end()
 			o.Status = resp.StatusCode
+			if set := resp.Header["Set-Cookie"]; slices.ContainsFunc(set, isGateCookie) {
+				resp.Header["Set-Cookie"] = slices.DeleteFunc(set, isGateCookie)
+			}
 			restore()
 			for name := range resp.Header {
 				delete(w.Header(), name)
@@ -200,6 +228,11 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 			proto = "https"
 		}
 		r.Out.Header["X-Forwarded-Proto"] = []string{proto}
+	}
+	if cookies := r.In.Header["Cookie"]; cookies != nil {
+		if r.Out.Header["Cookie"] = withoutGateCookies(cookies); r.Out.Header["Cookie"] == nil {
+			delete(r.Out.Header, "Cookie")
+		}
 	}
 	r.Out.Header.Del("Connection") // a webhook is no other protocol
 	r.Out.Header.Del("Upgrade")

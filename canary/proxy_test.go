@@ -523,3 +523,40 @@ func TestAnswerStalls(t *testing.T) {
 		t.Errorf("the outcome is %+v", o)
 	}
 }
+
+// TestGateCookies: the upstream, which may be another port of the gate's host, neither gets nor sets the
+// cookies of the gate's dashboard; all others go both ways as they are.
+func TestGateCookies(t *testing.T) {
+	got := make(chan []string, 1)
+	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Header["Cookie"]
+		w.Header()["Set-Cookie"] = []string{"theirs=1; Path=/", "hookgate_ab12=evil; Path=/", "__Host-hookgate_ab12=evil; Secure", " HOOKGATE_x=1"}
+	})
+	p := pass(t, upstream.URL, nil)
+	for _, c := range []struct{ sent, want []string }{
+		{nil, nil},
+		{[]string{"a=1;b=2 ; c"}, []string{"a=1;b=2 ; c"}},
+		{[]string{"a=1; hookgate_ab12=secret; b=2"}, []string{"a=1; b=2"}},
+		{[]string{"__Host-hookgate_ab12=secret"}, nil},
+		{[]string{"hookgate_ab12=secret; a=1", "b=2"}, []string{"a=1", "b=2"}},
+		{[]string{"xhookgate_=1"}, []string{"xhookgate_=1"}},
+	} {
+		r, err := http.NewRequest(http.MethodPost, p.URL+"/webhooks", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header["Cookie"] = c.sent
+		resp, err := p.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if cookies := <-got; !slices.Equal(cookies, c.want) {
+			t.Errorf("of %q the upstream gets %q", c.sent, cookies)
+		}
+		if set := resp.Header["Set-Cookie"]; !slices.Equal(set, []string{"theirs=1; Path=/"}) {
+			t.Errorf("the upstream sets %q", set)
+		}
+		p.outcome(t)
+	}
+}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hookgate/hookgate/canary"
 )
 
 const (
@@ -72,7 +74,7 @@ func newSessions(tokens []string, idle, max time.Duration) *sessions {
 		if err := errors.Join(err1, err2); err != nil {
 			panic(err) // the length of the key is right
 		}
-		s.keys = append(s.keys, sessionKey{"hookgate_" + hex.EncodeToString(derive(token, "cookie", 4)), seal, derive(token, "csrf", 32)})
+		s.keys = append(s.keys, sessionKey{canary.GateCookie + hex.EncodeToString(derive(token, "cookie", 4)), seal, derive(token, "csrf", 32)})
 	}
 	return s
 }

@@ -319,14 +319,18 @@ func TestPathsThatClimb(t *testing.T) {
 	g := newSharing(t, "", nil)
 	for _, percent := range []int{0, 50} {
 		g.set(t, percent)
-		for _, path := range []string{"/webhooks/../admin", "/webhooks/%2e%2e/admin", "/webhooks/a/..%2f../admin", "/webhooks/..;x=y/admin", `/webhooks/..\admin`, "/webhooks/.."} {
+		for _, path := range []string{"/webhooks/../admin", "/webhooks/%2e%2e/admin", "/webhooks/a/..%2f../admin", "/webhooks/..;x=y/admin", `/webhooks/..\admin`, "/webhooks/..",
+			"/webhooks/%252e%252e/admin", "/webhooks/%25252e%25252e%25252fadmin", "/webhooks/..%252fadmin", "/webhooks/..%00/admin", "/webhooks/..%20/admin", "/webhooks/%252e.%09/admin",
+			"/webhooks/%c0%ae%c0%ae/admin", "/webhooks/..%c0%afadmin", "/webhooks/%2525252525252e"} {
 			g.do(t, "POST", path, strings.NewReader("{}"), "Authorization", "Bearer "+bearerKey).want(t, 404)
 			if got := g.upstream.take(); len(got) != 0 {
 				t.Errorf("the upstream has %q", got)
 			}
 		}
-		if a := g.do(t, "POST", "/webhooks/a..b/...", strings.NewReader("{}")); a.status != 208 {
-			t.Errorf("a path with dots in a name gets %d", a.status)
+		for _, path := range []string{"/webhooks/a..b/...", "/webhooks/100%25/a%2520b"} {
+			if a := g.do(t, "POST", path, strings.NewReader("{}")); a.status != 208 {
+				t.Errorf("%s, which does not climb, gets %d", path, a.status)
+			}
 		}
 		g.upstream.take()
 	}
