@@ -66,6 +66,8 @@ func TestLinkHashCoversEverything(t *testing.T) {
 			switch v.Kind() {
 			case reflect.String:
 				v.SetString(v.String() + "x")
+			case reflect.Bool:
+				v.SetBool(!v.Bool())
 			case reflect.Int, reflect.Int64:
 				v.SetInt(v.Int() + 1)
 			case reflect.Array:
@@ -99,7 +101,7 @@ func TestLinkHashCoversEverything(t *testing.T) {
 	fields("Delivery", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(e[1].Delivery).Elem()
 	},
-		"Body", "Headers", "Parts")
+		"Body", "Headers", "Parts", "TypeUnproven")
 	fields("Identity", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(&e[1].Delivery.Identity).Elem()
 	})

@@ -79,9 +79,23 @@ type Delivery struct {
 	ReplayOf RequestID
 	// ReplayedAt is when a person had it replayed; zero unless it is a replay.
 	ReplayedAt time.Time
+	// TypeUnproven says that the message id is proved by the sender's signature and unique by itself,
+	// and that nothing proves the event type. A repetition under another type is the same event then,
+	// as nobody but the sender must be able to make another event of one.
+	TypeUnproven bool
 	// Parts are the events that a request of several carries, each as AppendPart writes it; empty
 	// for any other. See SetParts.
 	Parts []byte
+}
+
+// Claim returns the identity that d shares with its repetitions. It has no event type if
+// TypeUnproven is set.
+func (d *Delivery) Claim() Identity {
+	id := d.Identity
+	if d.TypeUnproven {
+		id.EventType = ""
+	}
+	return id
 }
 
 // Replay reports whether d replays a dead letter.

@@ -11,26 +11,24 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // mailgun is the proof of Mailgun (documentation.mailgun.com, "Securing Webhooks"): the body carries a timestamp, a token and the
 // HMAC-SHA256 of the two. Nothing else of the body is signed.
 type mailgun struct {
 	secrets   []string
-	tolerance time.Duration
+	tolerance window
 }
 
 func newMailgun(o Options) (proof, error) {
 	if len(o.Secrets) == 0 {
 		return nil, errNoCredentials
 	}
-	m := mailgun{o.Secrets, DefaultTolerance}
-	if o.Tolerance > 0 {
-		m.tolerance = o.Tolerance
-	}
-	return m, nil
+	return mailgun{o.Secrets, newWindow(o)}, nil
 }
+
+// mailgunToken is unique to an event, and the only signed value that is.
+const mailgunToken = "signature.token"
 
 func (mailgun) checkHeader(*Request) error { return nil }
 

@@ -38,6 +38,8 @@ type Options struct {
 	// an element.
 	Split string
 
+	// repeats is that of the kind, where the tolerance is to cover it.
+	repeats time.Duration
 	// positions are those of Secrets in the configuration, from 1; nil if these are all of them.
 	positions []int
 }
@@ -76,6 +78,11 @@ type kind struct {
 	body  bodyKind
 	// expected ends the error about a content type.
 	expected string
+	// repeats is for how long the sender repeats a webhook, if that may come with the time of the
+	// first attempt. Its tolerance covers it where a repetition is certain to be a duplicate.
+	repeats time.Duration
+	// hashed returns what sha256:body is the hash of; nil: the body.
+	hashed func(*Request) []byte
 	handshake
 	uses uses
 	// scheme makes the scheme in place of all this.
@@ -191,6 +198,16 @@ func (k *kind) make(o Options) (Scheme, error) {
 		s.identity = s.splitting.element
 		s.identity.body, s.identity.expected = k.body, expected
 	}
+	s.identity.hashed = k.hashed
+	typed := s.identity.eventType.covered(p)
+	s.identity.proven = s.identity.messageID.covered(p)
+	s.typeUnproven = s.identity.messageID.alone(p) && !typed
+	if k.repeats > 0 && s.identity.proven && (typed || s.typeUnproven) {
+		o.repeats = k.repeats
+		if s.proof, err1 = makeProof(o); err1 != nil {
+			return nil, err1
+		}
+	}
 	if k.handshake.greet == nil && k.handshake.reply == nil && k.handshake.isPing == nil {
 		return s, nil
 	}
@@ -205,6 +222,8 @@ type source struct {
 	options  Options
 	// splitting is nil if a request is one event.
 	splitting *splitting
+	// typeUnproven is what TypeUnproven reports.
+	typeUnproven bool
 }
 
 // CheckHeader implements Scheme.

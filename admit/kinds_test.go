@@ -332,7 +332,7 @@ func TestCheckTime(t *testing.T) {
 		{"2023-11-14T22:13:20Z", "rfc3339", true}, {"2023-11-14T23:13:20+01:00", "rfc3339", true}, {"0000-01-01T00:00:00Z", "rfc3339", false},
 		{"9999-12-31T23:59:59Z", "rfc3339", false}, {"2023-11-14 22:13:20", "rfc3339", false}, {"", "s", false}, {"１７０００００００００", "s", false},
 	} {
-		if err := checkTime("X", c.text, c.unit, now, DefaultTolerance); (err == nil) != c.ok {
+		if err := checkTime("X", c.text, c.unit, now, newWindow(Options{})); (err == nil) != c.ok {
 			t.Errorf("%s in %s: %v", c.text, c.unit, err)
 		}
 	}

@@ -25,6 +25,7 @@ type content struct {
 	*Request
 	finder         finder
 	isForm, isJSON bool
+	hashed         func(*Request) []byte // nil: the body
 }
 
 type placeKind int
@@ -116,7 +117,11 @@ func (p place) value(c *content) (text, reason string) {
 		if p.omit != nil && c.isJSON {
 			return p.omit.hash(c.content()), ""
 		}
-		sum := sha256.Sum256(c.Body)
+		body := c.Body
+		if c.hashed != nil {
+			body = c.hashed(c.Request)
+		}
+		sum := sha256.Sum256(body)
 		return hex.EncodeToString(sum[:]), ""
 	case placeRequest:
 		return c.ID, ""

@@ -47,8 +47,11 @@ type identity struct {
 	paths                                       []path
 	longest                                     int
 	body                                        bodyKind
-	expected                                    string // ends the error about a content type
-	hasJSON                                     bool   // some place reads JSON
+	expected                                    string                // ends the error about a content type
+	hasJSON                                     bool                  // some place reads JSON
+	hashed                                      func(*Request) []byte // nil: the body
+	// proven says that the sender's signature covers the message id.
+	proven bool
 }
 
 // alternatives are places of which the first that has something counts.
@@ -57,6 +60,30 @@ type alternatives struct {
 	// composite says that at least one of them has several parts. The text of each is then that of
 	// a list, so that no value of one looks like the parts of another.
 	composite bool
+}
+
+// covered reports whether a proof covers all places.
+func (a *alternatives) covered(p proof) bool {
+	for _, parts := range a.list {
+		for _, at := range parts {
+			if !covers(p, at) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// alone reports whether a proof covers all places, and each alternative is an id by itself and not only
+// among the events of one type: it has a hash of the body, or Mailgun's token.
+func (a *alternatives) alone(p proof) bool {
+	_, isMailgun := p.(mailgun)
+	for _, parts := range a.list {
+		if !slices.ContainsFunc(parts, func(at place) bool { return at.kind == placeHash || isMailgun && at.name == mailgunToken }) {
+			return false
+		}
+	}
+	return a.covered(p)
 }
 
 func newIdentity(p Places, body bodyKind, expected string) (identity, error) {
@@ -125,7 +152,7 @@ func (id *identity) find(r *Request) (Message, error) {
 		return Message{}, err
 	}
 	// Content-Type is hardly ever signed: it must not decide which of two events a body is.
-	c := content{Request: r}
+	c := content{Request: r, hashed: id.hashed}
 	looksJSON := beginsJSON(r.content())
 	c.isForm = !looksJSON && (id.body == bodyAny || id.body == bodyJSONOrForm)
 	c.finder.lookFor(id.paths, id.longest)
@@ -145,6 +172,10 @@ func (id *identity) find(r *Request) (Message, error) {
 	var err error
 	if m.MessageID, err = id.messageID.require("messageId", &c); err != nil {
 		return Message{}, id.explain(err, &c)
+	}
+	// Content-Encoding is never signed either: without it the type would be another.
+	if id.proven && id.hasJSON && r.Content == nil && bytes.HasPrefix(r.Body, gzipMagic) {
+		return Message{}, malformedBody("is compressed with gzip, but Content-Encoding does not say so")
 	}
 	if m.EventType = id.eventType.first(&c); m.EventType == "" {
 		m.EventType = noEventType
@@ -170,6 +201,8 @@ func (id *identity) explain(err error, c *content) error {
 	}
 	return &MalformedError{missing.Field, missing.Reason + ": the " + why.Error()}
 }
+
+var gzipMagic = []byte{0x1f, 0x8b}
 
 // beginsJSON reports whether a body begins as a JSON object or array does.
 func beginsJSON(body []byte) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // presets are the kinds for the senders that people have, each as the sender documents it; docs/senders.md says for each where.
@@ -34,7 +35,10 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "gitlab", Sender: "GitLab",
 				Proof: "X-Gitlab-Token, or Standard Webhooks for a secret that begins with whsec_",
-				Places: Places{MessageID: list("header:webhook-id", "header:Idempotency-Key", "sha256:body"), EventType: list("header:X-Gitlab-Event"),
+				Places: Places{
+					// The key came with GitLab 17.4. Events before it can have the same body, when a branch goes
+					// back and forth, but never the same UUID; those that hooks cause share the UUID.
+					MessageID: []Place{{"header:webhook-id"}, {"header:Idempotency-Key"}, {"header:X-Gitlab-Event-UUID", "sha256:body"}, {"sha256:body"}}, EventType: list("header:X-Gitlab-Event"),
 					OrderingKey: list("json:project.path_with_namespace", "json:project_id", "json:group_id")}},
 			proof: newGitLab, body: bodyObject,
 		},
@@ -64,8 +68,10 @@ func presets() []kind {
 					EventType:   list("json:event.type", "json:type", "form:command", "const:interaction"),
 					OrderingKey: list("json:event.channel", "json:event.channel.id", "json:team_id", "form:channel_id"),
 				}, Success: ok},
-			rule: Rule{Header: "X-Slack-Signature", Prefix: Prefixes{"v0="}, Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Slack-Request-Timestamp"},
-			body: bodyJSONOrForm, handshake: handshake{reply: slackReply},
+			// Three attempts within six minutes.
+			repeats: 15 * time.Minute,
+			rule:    Rule{Header: "X-Slack-Signature", Prefix: Prefixes{"v0="}, Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Slack-Request-Timestamp"},
+			body:    bodyJSONOrForm, handshake: handshake{reply: slackReply},
 		},
 		{
 			Kind: Kind{Name: "twilio", Sender: "Twilio",
@@ -74,13 +80,14 @@ func presets() []kind {
 					EventType:   list("form:MessageStatus", "form:SmsStatus", "form:CallStatus", "json:type", "const:event"),
 					OrderingKey: list("form:MessageSid", "form:CallSid", "form:SmsSid", "const:twilio")},
 				Success: Success{http.StatusOK, "text/xml", "<Response/>"}},
-			proof: newTwilio, sign: signTwilio,
+			proof: newTwilio, hashed: signedByTwilio, sign: signTwilio,
 		},
 		{
 			Kind: Kind{Name: "discord", Sender: "Discord: interactions, webhook events",
 				Places: Places{MessageID: list("json:id", "sha256:body"), EventType: list("json:event.type", "json:type"),
 					OrderingKey: list("json:guild_id", "json:event.data.guild.id", "json:application_id")},
 				Success: Success{Status: http.StatusNoContent}},
+			repeats: 15 * time.Minute, // webhook events, for ten minutes
 			rule: Rule{Algorithm: ed25519Algorithm, Header: "X-Signature-Ed25519", Signed: "{timestamp}{body}",
 				Timestamp: "header:X-Signature-Timestamp", SecretEncoding: "hex"},
 			body: bodyObject, handshake: handshake{reply: discordReply},
@@ -97,16 +104,20 @@ func presets() []kind {
 				Places: Places{MessageID: list("sha256:body"), EventType: list("json:event"),
 					OrderingKey: list("json:payload.object.id", "json:payload.account_id")},
 				Success: ok},
-			rule: Rule{Header: "X-Zm-Signature", Prefix: Prefixes{"v0="}, Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Zm-Request-Timestamp"},
-			body: bodyObject, handshake: handshake{reply: zoomReply},
+			repeats: 3 * time.Hour, // after 5, 25 and 85 minutes
+			rule:    Rule{Header: "X-Zm-Signature", Prefix: Prefixes{"v0="}, Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Zm-Request-Timestamp"},
+			body:    bodyObject, handshake: handshake{reply: zoomReply},
 		},
 		{
 			Kind: Kind{Name: "linear", Sender: "Linear",
-				Places: Places{MessageID: list("header:Linear-Delivery"), EventType: list("header:Linear-Event"),
+				// Linear-Delivery is not signed. The body is, with the time of the event and, which may be new
+				// in each attempt, that of the webhook.
+				Places: Places{MessageID: list("sha256:body-without:webhookTimestamp"), EventType: list("json:type"),
 					OrderingKey: list("json:data.issueId", "json:data.id", "json:organizationId")},
 				Success: ok},
-			rule: Rule{Header: "Linear-Signature", Timestamp: "json:webhookTimestamp", TimestampUnit: "ms"},
-			body: bodyObject,
+			repeats: 8 * time.Hour, // after 1 minute, 1 hour and 6 hours
+			rule:    Rule{Header: "Linear-Signature", Timestamp: "json:webhookTimestamp", TimestampUnit: "ms"},
+			body:    bodyObject,
 		},
 		{
 			Kind: Kind{Name: "intercom", Sender: "Intercom",
@@ -121,6 +132,7 @@ func presets() []kind {
 				// eventId need not be unique, and a retry counts in attemptNumber.
 				Places: Places{MessageID: list("sha256:body-without:attemptNumber"), EventType: list("json:subscriptionType"),
 					OrderingKey: []Place{{"json:portalId", "json:objectId"}, {"json:portalId", "const:hubspot"}}}},
+			repeats: 25 * time.Hour, // ten times in 24 hours
 			rule: Rule{Header: "X-Hubspot-Signature-V3", Encoding: "base64", Signed: "{method}{url}{body}{timestamp}",
 				Timestamp: "header:X-Hubspot-Request-Timestamp", TimestampUnit: "ms"},
 			body: bodyJSON,
@@ -136,8 +148,9 @@ func presets() []kind {
 				Places: Places{MessageID: list("json:event_id"), EventType: list("json:event_type"),
 					OrderingKey: list("json:data.customer_id", "json:data.id", "json:event_id")},
 				Success: ok},
-			rule: Rule{Header: "Paddle-Signature", Separator: ";", Prefix: Prefixes{"h1="}, Signed: "{timestamp}:{body}", Timestamp: "element:ts="},
-			body: bodyObject,
+			repeats: 73 * time.Hour, // for three days
+			rule:    Rule{Header: "Paddle-Signature", Separator: ";", Prefix: Prefixes{"h1="}, Signed: "{timestamp}:{body}", Timestamp: "element:ts="},
+			body:    bodyObject,
 		},
 		{
 			Kind: Kind{Name: "sendgrid", Sender: "SendGrid Event Webhook",
@@ -145,16 +158,19 @@ func presets() []kind {
 				// What happens to one mail for one recipient stays in order.
 				Places: Places{MessageID: list("json:sg_event_id"), EventType: list("json:event"),
 					OrderingKey: list("json:sg_message_id", "json:email", "const:sendgrid")}},
+			repeats: 25 * time.Hour, // for 24 hours
 			rule: Rule{Algorithm: ecdsaAlgorithm, Header: "X-Twilio-Email-Event-Webhook-Signature", Encoding: "base64", Signed: "{timestamp}{body}",
 				Timestamp: "header:X-Twilio-Email-Event-Webhook-Timestamp"},
 			body: bodyJSON,
 		},
 		{
 			Kind: Kind{Name: "mailgun", Sender: "Mailgun", Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body; the rest of the body is not signed",
-				Places: Places{MessageID: list("json:event-data.id"), EventType: list("json:event-data.event"),
+				// The token is all that is signed and unique. So each counts once, whatever body comes with it.
+				Places: Places{MessageID: list("json:" + mailgunToken), EventType: list("json:event-data.event"),
 					OrderingKey: list("json:event-data.recipient", "json:event-data.id")},
 				Success: ok}, // any other 2xx is sent again
-			proof: newMailgun, body: bodyObject, sign: signMailgun,
+			repeats: 9 * time.Hour, // for 8 hours, with the first time and token
+			proof:   newMailgun, body: bodyObject, sign: signMailgun,
 		},
 		{
 			Kind: Kind{Name: "typeform", Sender: "Typeform",
@@ -164,7 +180,8 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "woocommerce", Sender: "WooCommerce",
-				Places: Places{MessageID: list("header:X-WC-Webhook-Delivery-ID"), EventType: list("header:X-WC-Webhook-Topic"),
+				// The delivery id is a hash of the webhook's id and the second (WC_Webhook::get_new_delivery_id).
+				Places: Places{MessageID: []Place{{"header:X-WC-Webhook-Delivery-ID", "sha256:body"}}, EventType: list("header:X-WC-Webhook-Topic"),
 					OrderingKey: list("json:id", "header:X-WC-Webhook-ID")},
 				Success: ok},
 			rule: Rule{Header: "X-Wc-Webhook-Signature", Encoding: "base64"},
@@ -179,8 +196,9 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "calendly", Sender: "Calendly",
 				Places: Places{MessageID: list("sha256:body"), EventType: list("json:event"), OrderingKey: list("json:payload.uri", "json:created_by")}},
-			rule: Rule{Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: Prefixes{"v1="}, Signed: "{timestamp}.{body}", Timestamp: "element:t="},
-			body: bodyObject,
+			repeats: 25 * time.Hour, // for 24 hours
+			rule:    Rule{Header: "Calendly-Webhook-Signature", Separator: ",", Prefix: Prefixes{"v1="}, Signed: "{timestamp}.{body}", Timestamp: "element:t="},
+			body:    bodyObject,
 		},
 		{
 			Kind: Kind{Name: "dropbox", Sender: "Dropbox",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -48,9 +49,7 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Tolerance > 0 {
-		s.tolerance = o.Tolerance
-	}
+	s.tolerance = newWindow(o)
 	if !strings.Contains(s.rule.Signed, "{body}") {
 		return nil, fmt.Errorf("signed text %q has no {body}: whoever has seen one signature could send any body with it", s.rule.Signed)
 	}
@@ -218,4 +217,45 @@ func split(o Options, prefix string) (with, without Options) {
 		to.positions = append(to.positions, positionOf(o.positions, i+1))
 	}
 	return with, without
+}
+
+// covers reports whether a proof shows that the value at a place is the sender's, so that nobody else can
+// change it and still be taken for the sender.
+func covers(p proof, at place) bool {
+	if at.kind == placeConst {
+		return true
+	}
+	switch p := p.(type) {
+	case signed:
+		if at.kind != placeHeader {
+			return at.kind != placeRequest && p.template.body
+		}
+		found := at.header == p.timestamp.header
+		_ = p.template.headers(func(name string) error {
+			found = found || name == at.header
+			return nil
+		})
+		return found
+	case anyOf: // they differ in their keys and algorithms
+		return covers(p[0], at)
+	case twilio: // whose signature does not tell where a field's name ends and its value begins
+		return at.kind == placeHash && at.omit == nil
+	case mailgun:
+		return at.kind == placeJSON && at.name == mailgunToken
+	case sns:
+		return at.kind == placeJSON && slices.ContainsFunc(snsPaths[:snsVersion], func(p path) bool { return p[0] == at.name })
+	}
+	return false
+}
+
+// TypeUnproven reports whether the message ids of a scheme are proved and unique by themselves while
+// its event types are not; see hookgate.Delivery.
+func TypeUnproven(s Scheme) bool {
+	switch s := s.(type) {
+	case *source:
+		return s.typeUnproven
+	case *shakingSource:
+		return s.typeUnproven
+	}
+	return false
 }

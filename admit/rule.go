@@ -164,15 +164,27 @@ func parseTime(text, unit string) (time.Time, bool) {
 	return time.Unix(n, 0), true
 }
 
-// checkTime refuses a timestamp that is not within the tolerance of now.
-func checkTime(where, text, unit string, now time.Time, tolerance time.Duration) error {
+// window is how far a timestamp may lie back from now, and ahead of it.
+type window struct{ back, ahead time.Duration }
+
+// newWindow returns the tolerance of a source. Its sender may repeat a webhook with the first time, but
+// never has one from the future.
+func newWindow(o Options) window {
+	if o.Tolerance > 0 {
+		return window{o.Tolerance, o.Tolerance}
+	}
+	return window{max(DefaultTolerance, o.repeats), DefaultTolerance}
+}
+
+// checkTime refuses a timestamp that is not within the window around now.
+func checkTime(where, text, unit string, now time.Time, w window) error {
 	switch t, ok := parseTime(text, unit); {
 	case !ok:
 		return unauthenticated(where, "is not a timestamp in "+unitNames[unit])
-	case t.Before(now.Add(-tolerance)):
-		return unauthenticated(where, "is a time that lies back more than "+tolerance.String())
-	case t.After(now.Add(tolerance)): // a difference of times could overflow
-		return unauthenticated(where, "is a time that lies ahead more than "+tolerance.String())
+	case t.Before(now.Add(-w.back)):
+		return unauthenticated(where, "is a time that lies back more than "+w.back.String())
+	case t.After(now.Add(w.ahead)): // a difference of times could overflow
+		return unauthenticated(where, "is a time that lies ahead more than "+w.ahead.String())
 	}
 	return nil
 }

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 const (
@@ -35,7 +34,7 @@ type signature struct {
 	size      int // bytes of a signature; 0: it varies
 	template  template
 	timestamp timestampPlace
-	tolerance time.Duration
+	tolerance window
 	url       string
 	// positions are those of the keys among the source's secrets, from 1; nil if they are all of them.
 	positions []int
@@ -60,7 +59,7 @@ func newSignature(r Rule, secrets []string) (*signature, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &signature{rule: r, keys: len(secrets), tolerance: DefaultTolerance}
+	s := &signature{rule: r, keys: len(secrets), tolerance: newWindow(Options{})}
 	if s.timestamp, err = parseTimestampPlace(r); err != nil {
 		return nil, err
 	}

@@ -197,6 +197,17 @@ func sortedFields(body []byte) ([]byte, error) {
 	return text, nil
 }
 
+// signedByTwilio returns what the signature of a request covers of its body: the fields of a form in the
+// form that is signed, because they can be written in many ways.
+func signedByTwilio(r *Request) []byte {
+	if isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256") {
+		if fields, err := sortedFields(r.Body); err == nil {
+			return []byte(fields)
+		}
+	}
+	return r.Body
+}
+
 // portForms returns a URL without its port and with one: its own, or that of its scheme.
 func portForms(called string) []string {
 	scheme, rest, ok := strings.Cut(called, "://")

@@ -250,6 +250,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	}
 	d := &x.delivery
 	d.RequestID, d.Body, d.RemoteAddr, d.ReceivedAt = id, x.body, r.RemoteAddr, received.Truncate(time.Microsecond)
+	d.TypeUnproven = source.typeUnproven
 	d.Headers = keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil)
 	if source.splitter != nil {
 		if len(x.parts) == 0 {

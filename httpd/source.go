@@ -55,6 +55,8 @@ type servedSource struct {
 	refusals   refusalReasons
 	used       [2][]atomic.Int64 // when each credential was used last, in microseconds, by admit.Setting
 	answered   *metrics.Answers
+	// typeUnproven is that of its deliveries.
+	typeUnproven bool
 }
 
 // sourceCounts are since the start of the process.
@@ -97,7 +99,7 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	if s.MaxBodyBytes == 0 {
 		s.MaxBodyBytes = maxBody
 	}
-	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead}}
+	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead}, typeUnproven: admit.TypeUnproven(s.Scheme)}
 	served.used[admit.Secrets] = make([]atomic.Int64, s.Secrets)
 	served.used[admit.BearerKeys] = make([]atomic.Int64, s.BearerKeys)
 	if h, ok := s.Scheme.(admit.Handshaker); ok {

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -97,6 +98,34 @@ func TestSourceTraffic(t *testing.T) {
 	}
 	if s := answer.Sources[0]; s.Name != "default" || s.Accepted != 2 || s.Duplicates != 1 || s.Refused != 1 || s.LastAt == nil || s.Path != "/webhooks" {
 		t.Errorf("got %+v", s)
+	}
+}
+
+// TestReplaysUnderAnotherHeader: a signed body whose hash is the message id is one event, and keeps its
+// type, whatever somebody who has seen it puts into headers that are not signed.
+func TestReplaysUnderAnotherHeader(t *testing.T) {
+	g := newGate(t, func(s *setup) {
+		s.sources = append(s.sources, Source{Name: "hub", Scheme: newScheme(t, "github", admit.Options{Secrets: []string{githubSecret},
+			Places: admit.Places{MessageID: []admit.Place{{"sha256:body"}}}})})
+	})
+	body := `{"ref":"refs/heads/main"}`
+	send := func(body string, headers ...string) *answer {
+		return g.do(t, "POST", "/webhooks/hub", strings.NewReader(body), append(headers, "X-Hub-Signature-256", hmacHex(githubSecret, body))...)
+	}
+	send(body, "X-GitHub-Event", "push", "X-GitHub-Delivery", "1").want(t, 202)
+	g.settle(t)
+	for i, event := range []string{"issues", "ping", ""} {
+		contentType := []string{"application/json", "application/vnd.github+json", ""}[i]
+		a := send(body, "X-GitHub-Event", event, "X-GitHub-Delivery", fmt.Sprint(i+2), "Content-Type", contentType).want(t, 202)
+		if a.json(t)["note"] != "duplicate_detected" {
+			t.Errorf("%s %s is another event: %s", event, contentType, a.body)
+		}
+		g.settle(t)
+	}
+	send(body+" ", "X-GitHub-Event", "push").want(t, 202)
+	g.settle(t)
+	if events := g.list(t, "source=hub").Events; len(events) != 2 || events[0].EventType != "push" || events[1].EventType != "push" {
+		t.Errorf("got %+v", events)
 	}
 }
 

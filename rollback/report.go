@@ -112,7 +112,7 @@ func (w *Walk) advice(step Step, err error) string {
 		return advised.Do
 	}
 	const resume = "hookgate rollback --resume"
-	readOnly := " The gate is in read_only until then: senders keep their webhooks and repeat them."
+	readOnly := " The gate is in read_only until then: senders get 503, and most retry."
 	switch step {
 	case Announce, ReadOnly:
 		return "Nothing has been changed but what the table shows. If the gate is down, go on without it: " + resume + " --gate-down. Else mend what the error says, then: " + resume + "."

@@ -1,12 +1,12 @@
 // Package rollback walks the playbook of a roll-back, from outside the gate.
 //
 //	announce ─► read_only ─► drain ─► command ─► health ─► normal ─► record
-//	   │            senders keep their   │  the release   │ senders      │
-//	   ▼            webhooks from here   ▼  is replaced   ▼ go on        ▼
+//	   │            senders get 503      │  the release   │ senders      │
+//	   ▼            from here            ▼  is replaced   ▼ go on        ▼
 //	 admin trail                      journal: a line before and after each step, on disk before the next begins
 //
-// A step that fails leaves the gate as it is then, in read_only between the second and the last but one: nothing is lost, senders
-// repeat. Whoever walked may be killed at any moment: Resume goes on from the journal. All steps but the command may be made
+// A step that fails leaves the gate as it is then, in read_only between the second and the last but one: nothing acknowledged is
+// lost, and most senders retry. Whoever walked may be killed at any moment: Resume goes on from the journal. All steps but the command may be made
 // twice; whether the command has run, and with what result, is known even if it outlived whoever started it.
 package rollback
 

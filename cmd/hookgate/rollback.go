@@ -79,7 +79,7 @@ func newRollbackCommand() *cobra.Command {
 		Long: `Walk the playbook of a roll-back on a running gate:
 
   announce   note in the admin trail that it begins
-  read_only  take no more webhooks; senders keep theirs and repeat them
+  read_only  take no more webhooks: senders get 503, and most retry
   drain      wait until everything accepted is stored
   command    run the roll-back command, which puts the release before in place and restarts
   health     wait until /api/health reports the expected version

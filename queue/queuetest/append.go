@@ -118,6 +118,33 @@ func testIdentity(t *testing.T, b Backend) {
 	}
 }
 
+// testUnprovenType: the type of an event does not tell it from another if nothing proves the type, and
+// it comes out of the queue as it was put in.
+func testUnprovenType(t *testing.T, b Backend) {
+	q := open(t, b, Options{Partitions: 1})
+	c := mustConsume(t, q)
+	unproven := func(eventType string) *hookgate.Delivery {
+		d := delivery("k", 1)
+		d.EventType, d.TypeUnproven = eventType, true
+		return d
+	}
+	first := unproven("a")
+	mustAppend(t, q, first)
+	if receipt := mustAppend(t, q, unproven("b")); receipt.DuplicateOf != first.RequestID {
+		t.Errorf("another type is no duplicate: %+v", receipt)
+	}
+	proven := delivery("k", 1)
+	proven.EventType = "c"
+	if mustAppend(t, q, proven).Duplicate() {
+		t.Error("another type that is proved is a duplicate")
+	}
+	for i, r := range mustNext(t, c, 3) {
+		if want := i < 2; r.TypeUnproven != want || r.EventType != string(rune('a'+i)) {
+			t.Errorf("record %d: type %s, unproven: %v", i, r.EventType, r.TypeUnproven)
+		}
+	}
+}
+
 // testSameDelivery: appending one delivery again, as after an unknown outcome, adds nothing.
 func testSameDelivery(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})

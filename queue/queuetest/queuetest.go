@@ -87,6 +87,7 @@ func Run(t *testing.T, b Backend) {
 		{"Bytes", testBytes},
 		{"Duplicates", testDuplicates},
 		{"IdentityHasThreeParts", testIdentity},
+		{"UnprovenTypeIsNoPart", testUnprovenType},
 		{"RequestOfSeveralEvents", testParts},
 		{"SameDeliveryTwice", testSameDelivery},
 		{"ConcurrentAppends", testConcurrentAppends},

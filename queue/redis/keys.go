@@ -37,8 +37,8 @@ func newKeys(prefix string, partitions int) *keys {
 	return k
 }
 
-// appendClaim appends the key of an identity's claim to dst.
-func (k *keys) appendClaim(dst []byte, partition int, id hookgate.Identity) []byte {
-	hash := id.Hash()
+// appendClaim appends the key of a delivery's claim to dst.
+func (k *keys) appendClaim(dst []byte, partition int, d *hookgate.Delivery) []byte {
+	hash := d.Claim().Hash()
 	return append(append(dst, k.claim[partition]...), hash[:]...)
 }

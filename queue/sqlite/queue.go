@@ -208,7 +208,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
 	c := appendCalls.Get().(*appendCall)
-	c.delivery, c.of, c.key, c.size = d, of, claimKey(d.Identity.Hash()), wire.Size(d)
+	c.delivery, c.of, c.key, c.size = d, of, claimKey(d.Claim().Hash()), wire.Size(d)
 	select {
 	case q.appends <- c:
 	case <-ctx.Done():

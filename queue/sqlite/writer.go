@@ -269,7 +269,7 @@ func (w *writer) load() error {
 		e := &entry{id: id, data: data}
 		var r hookgate.Record
 		if err := wire.Decode(data, &r); err == nil {
-			e.key, e.requestID, e.enqueuedAt = claimKey(r.Identity.Hash()), r.RequestID, r.EnqueuedAt.UnixMicro()
+			e.key, e.requestID, e.enqueuedAt = claimKey(r.Claim().Hash()), r.RequestID, r.EnqueuedAt.UnixMicro()
 			e.claims = r.DuplicateOf.IsZero() && !w.q.opts.KeepDuplicates
 		}
 		w.q.lanes.add([]placed{{e, partition}})

@@ -13,6 +13,8 @@
 // varint) and each one's name and value as strings; then, of a replay, replayed in microseconds since 1970 (signed
 // varint) and the id of the request whose dead letter is replayed (16 bytes). A request that carries several
 // events has 0x02 as its first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay.
+// The first byte has its highest bit set if the event type is not proved (hookgate.Delivery.TypeUnproven);
+// the lowest byte of the checksum has its highest bit turned over then.
 package wire
 
 import (
@@ -30,6 +32,8 @@ const (
 	version = 1
 	// versionParts is that of a record with parts, which earlier releases must not take for another.
 	versionParts = 2
+	// unprovenType is added to the version of a record with TypeUnproven.
+	unprovenType = 0x80
 	// PrefixSize is the number of bytes before the fields.
 	PrefixSize = 9
 	// maxHeaders bounds what a corrupt count can make Decode allocate.
@@ -68,19 +72,28 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 		dst[start] = versionParts
 		dst = append(dst, d.Parts...)
 	}
+	if d.TypeUnproven {
+		dst[start] |= unprovenType
+	}
 	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-PrefixSize))
 	if duplicateOf.IsZero() {
 		dst = append(dst, d.Body...)
 	}
-	binary.LittleEndian.PutUint32(dst[start+1:], crc32.Checksum(dst[start+5:], castagnoli))
+	binary.LittleEndian.PutUint32(dst[start+1:], checksum(dst[start], dst[start+5:]))
 	return dst
+}
+
+// checksum is that of what stands behind it, and of the one bit of the first byte that could be
+// another without making the version unknown.
+func checksum(first byte, rest []byte) uint32 {
+	return crc32.Checksum(rest, castagnoli) ^ uint32(first&unprovenType)
 }
 
 // Bare returns what the first bytes of an encoded record become when its body is cut off behind the fields.
 func Bare(record []byte) (prefix [PrefixSize]byte) {
 	copy(prefix[:], record)
 	fields := record[5 : PrefixSize+int(binary.LittleEndian.Uint32(record[5:]))]
-	binary.LittleEndian.PutUint32(prefix[1:], crc32.Checksum(fields, castagnoli))
+	binary.LittleEndian.PutUint32(prefix[1:], checksum(prefix[0], fields))
 	return prefix
 }
 
@@ -98,10 +111,14 @@ func Size(d *hookgate.Delivery) int {
 // not change any more.
 // An error wraps ErrCorrupt and leaves r's fields undefined.
 func Decode(data []byte, r *hookgate.Record) error {
-	if len(data) < PrefixSize || data[0] != version && data[0] != versionParts {
+	form := byte(0)
+	if len(data) >= PrefixSize {
+		form = data[0] &^ unprovenType
+	}
+	if form != version && form != versionParts {
 		return fmt.Errorf("%w: %d bytes without a prefix of version %d or %d", ErrCorrupt, len(data), version, versionParts)
 	}
-	if crc32.Checksum(data[5:], castagnoli) != binary.LittleEndian.Uint32(data[1:]) {
+	if checksum(data[0], data[5:]) != binary.LittleEndian.Uint32(data[1:]) {
 		return fmt.Errorf("%w: checksum of %d bytes does not match", ErrCorrupt, len(data))
 	}
 	n := binary.LittleEndian.Uint32(data[5:])
@@ -133,7 +150,8 @@ func Decode(data []byte, r *hookgate.Record) error {
 		}
 	}
 	r.ReplayOf, r.ReplayedAt, r.Parts = hookgate.RequestID{}, time.Time{}, nil
-	if data[0] == versionParts {
+	r.TypeUnproven = data[0]&unprovenType != 0
+	if form == versionParts {
 		r.Parts = []byte(f.next(len(f.s)))
 		f.bad = f.bad || len(r.Parts) == 0
 	} else if f.s != "" {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"reflect"
 	"testing"
 	"time"
@@ -37,6 +36,7 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 	if d.ReplayOf.IsZero() && rapid.Bool().Draw(t, "of several") {
 		d.Parts = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "parts")
 	}
+	d.TypeUnproven = rapid.Bool().Draw(t, "type unproven")
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
 		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
 	}
@@ -105,8 +105,8 @@ func FuzzDecode(f *testing.F) {
 		var r hookgate.Record
 		_ = Decode(data, &r)
 		if len(data) >= PrefixSize {
-			data[0] = version + data[0]%2
-			binary.LittleEndian.PutUint32(data[1:], crc32.Checksum(data[5:], castagnoli))
+			data[0] = version + data[0]%2 | data[0]&unprovenType
+			binary.LittleEndian.PutUint32(data[1:], checksum(data[0], data[5:]))
 			_ = Decode(data, &r)
 		}
 	})

@@ -100,10 +100,14 @@ const (
 	// The lock on this one row lasts until the commit; see the package comment and the schema.
 	lockCounters = `SELECT events, requests, batches, purges FROM webhook_counters FOR UPDATE`
 	// LATERAL and LIMIT leave the planner no choice but to look each row up by its index.
-	readHolders = `SELECT i.n, e.request_id, r.found IS NOT NULL
+	readHolders = readHoldersOf + `AND e.event_type = i.event_type ` + readHoldersEnd
+	// readHoldersOfAnyType is for events whose type is not proved.
+	readHoldersOfAnyType = readHoldersOf + readHoldersEnd
+
+	readHoldersOf = `SELECT i.n, e.request_id, r.found IS NOT NULL
 		FROM unnest($1, $2, $3, $4, $5) AS i (n, message_id, event_type, source, request_id)
-		CROSS JOIN LATERAL (SELECT e.request_id FROM webhook_events e WHERE e.message_id = i.message_id
-			AND e.event_type = i.event_type AND e.source = i.source LIMIT 1) e
+		CROSS JOIN LATERAL (SELECT e.request_id FROM webhook_events e WHERE e.message_id = i.message_id `
+	readHoldersEnd = `AND e.source = i.source LIMIT 1) e
 		LEFT JOIN LATERAL (SELECT true AS found FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r ON true`
 	readRequests = `SELECT i.n FROM unnest($1, $2) AS i (n, request_id)
 		CROSS JOIN LATERAL (SELECT FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
@@ -112,27 +116,32 @@ const (
 // reads returns what the first round trip runs: the locks, and then what of the batch is stored already, as to its events only
 // if look is set. Nobody can add to that until this transaction ends.
 func (a *application) reads(look bool) []statement {
-	partitions, identities, requests := newRows(1), newRows(5), newRows(2)
+	partitions, identities, unproven, requests := newRows(1), newRows(5), newRows(5), newRows(2)
 	seen := make(map[hookgate.Identity]bool, len(a.batch.Records))
 	n := int64(0)
 	for _, p := range a.parts {
 		partitions.int(int64(p.Partition))
 		for i := range p.Items {
 			it := &p.Items[i]
-			if look && it.Outcome == hookgate.StagePersisted {
-				identities.int(n)
-				identities.text(it.MessageID)
-				identities.text(it.EventType)
-				identities.text(it.Source)
-				identities.text(it.RequestID.String())
+			// The unique index cannot object where an event of another type has the message id.
+			if (look || it.TypeUnproven) && it.Outcome == hookgate.StagePersisted {
+				looked := &identities
+				if it.TypeUnproven {
+					looked = &unproven
+				}
+				looked.int(n)
+				looked.text(it.MessageID)
+				looked.text(it.EventType)
+				looked.text(it.Source)
+				looked.text(it.RequestID.String())
 			}
 			// The request of an event matters if that turns out to be a duplicate, of one before it here or,
 			// which the first query finds, of one that is stored.
-			if it.Outcome != hookgate.StagePersisted || seen[it.Identity] {
+			if it.Outcome != hookgate.StagePersisted || seen[it.Claim()] {
 				requests.int(n)
 				requests.text(it.RequestID.String())
 			} else {
-				seen[it.Identity] = true
+				seen[it.Claim()] = true
 			}
 			n++
 		}
@@ -144,8 +153,14 @@ func (a *application) reads(look bool) []statement {
 		{sql: lockPartitions, args: partitions.args(), row: readHead(a.heads)},
 		{sql: lockCounters, row: a.chain.readCounters},
 	}
-	if identities.len() > 0 {
-		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: func(r row) error {
+	for _, look := range []struct {
+		sql  string
+		rows rows
+	}{{readHolders, identities}, {readHoldersOfAnyType, unproven}} {
+		if look.rows.len() == 0 {
+			continue
+		}
+		reads = append(reads, statement{sql: look.sql, args: look.rows.args(), row: func(r row) error {
 			a.holders[r.int(0)], a.stored[r.int(0)] = r.text(1), r.bool(2)
 			return nil
 		}})
@@ -204,7 +219,7 @@ func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error
 			case err != nil:
 				return err
 			case !taken:
-				a.first[it.Identity] = it.RequestID
+				a.first[it.Claim()] = it.RequestID
 				a.addEvent(it)
 				a.addWhole(it.Record.Whole, link.PersistedAt)
 				a.hash.Add(&it.LinkEntry)
@@ -246,7 +261,7 @@ func (a *application) holder(it *batch.Item, number int64) (id hookgate.RequestI
 		id, err = hookgate.ParseRequestID(text)
 		return id, true, err
 	}
-	id, taken = a.first[it.Identity]
+	id, taken = a.first[it.Claim()]
 	return id, taken, nil
 }
 

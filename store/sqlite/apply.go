@@ -156,6 +156,12 @@ func (a *application) store(p *part) error {
 }
 
 func (a *application) storeEvent(p *part, it *batch.Item) error {
+	if it.TypeUnproven {
+		// The index cannot say that another type has the event.
+		if holder, err := a.holderOfAnyType(it.Identity); err != nil || holder != "" {
+			return a.repeated(p, it, holder, err)
+		}
+	}
 	d, s := it.Delivery, a.stmts.event
 	s.BindInt64(1, a.lastEvent+1)
 	s.BindText(2, d.MessageID)
@@ -187,7 +193,13 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 		return a.storeWhole(it.Record.Whole)
 	}
 	holder, err := a.holderOf(d.Identity)
-	if err != nil || holder == d.RequestID.String() {
+	return a.repeated(p, it, holder, err)
+}
+
+// repeated stores an event that holder has stored before as a duplicate, unless holder is its own
+// request.
+func (a *application) repeated(p *part, it *batch.Item, holder string, err error) error {
+	if err != nil || holder == it.RequestID.String() {
 		return err // this record was stored before
 	}
 	first, err := hookgate.ParseRequestID(holder)
@@ -209,6 +221,19 @@ func (a *application) holderOf(id hookgate.Identity) (requestID string, err erro
 	s.BindText(3, id.Source)
 	if found, err := s.Step(); err != nil || !found {
 		return "", fmt.Errorf("read event %s, which is there: %w", id, err)
+	}
+	return s.ColumnText(0), nil
+}
+
+// holderOfAnyType returns the request whose event has the message id, whatever its type; empty if
+// there is none.
+func (a *application) holderOfAnyType(id hookgate.Identity) (requestID string, err error) {
+	s := a.stmts.holderOfAnyType
+	defer s.Reset()
+	s.BindText(1, id.MessageID)
+	s.BindText(2, id.Source)
+	if found, err := s.Step(); err != nil || !found {
+		return "", err
 	}
 	return s.ColumnText(0), nil
 }

@@ -5,7 +5,7 @@ import "zombiezen.com/go/sqlite"
 // statements are those of the writer.
 type statements struct {
 	acquire, head, advance, lastIDs,
-	event, holder, request, deadLetter, whole, batch *sqlite.Stmt
+	event, holder, holderOfAnyType, request, deadLetter, whole, batch *sqlite.Stmt
 }
 
 func (s *statements) prepare(conn *sqlite.Conn) error {
@@ -26,6 +26,7 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 			replay_of, replayed_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, event_type, source) DO NOTHING`},
 		{&s.holder, `SELECT request_id FROM webhook_events WHERE message_id = ? AND event_type = ? AND source = ?`},
+		{&s.holderOfAnyType, `SELECT request_id FROM webhook_events WHERE message_id = ? AND source = ? LIMIT 1`},
 		{&s.request, `INSERT INTO webhook_requests (id, request_id, outcome, first_request_id, reason, message_id, event_type,
 			source, ordering_key, sequence, sha256, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
 			replay_of, replayed_at)

@@ -91,6 +91,34 @@ func testIdentity(t *testing.T, s Instance) {
 	}
 }
 
+// testUnprovenType: an event whose type is not proved is stored once, whatever type a repetition has, in
+// its batch or in a later one, and also if it was stored before with a type that counted.
+func testUnprovenType(t *testing.T, s Instance) {
+	o := own(t, s, 0)
+	unproven := func(n int, eventType string) hookgate.Record {
+		r := record("k", n)
+		r.EventType, r.TypeUnproven = eventType, true
+		return r
+	}
+	proven := record("k", 2)
+	if outcome := o.mustApply(t, unproven(1, "a"), unproven(1, "b"), proven); outcome.Stored != 2 || !slices.Equal(outcome.Duplicates, []int{1}) {
+		t.Errorf("outcome is %+v, want 2 stored and number 1 a duplicate", outcome)
+	}
+	batch := []hookgate.Record{unproven(1, "c"), unproven(2, "other"), unproven(3, "a"), record("k", 3)}
+	batch[3].EventType = "proven"
+	for range 2 { // the second time the outcome of the first was unknown
+		if outcome := o.mustApply(t, batch...); !slices.Equal(outcome.Duplicates, []int{0, 1}) {
+			t.Errorf("outcome is %+v, want numbers 0 and 1 to be duplicates", outcome)
+		}
+	}
+	mustHave(t, s, hookgate.StoreCounts{Duplicates: 3}, "k-1", "k-2", "k-3", "k-3")
+	other := record("k", 1)
+	other.Source, other.TypeUnproven = "other", true
+	if outcome := o.mustApply(t, other); outcome.Stored != 1 {
+		t.Errorf("outcome of another source is %+v, want it stored", outcome)
+	}
+}
+
 // testDuplicates: an identity is stored once, whether it comes again in its batch or in a later one, and whether or
 // not the queue knew. The first is kept; what repeats it has its own trail.
 func testDuplicates(t *testing.T, s Instance) {

@@ -74,6 +74,7 @@ func Run(t *testing.T, b Backend) {
 		{"EventAsItWas", testEvent},
 		{"Bodies", testBodies},
 		{"IdentityHasThreeParts", testIdentity},
+		{"UnprovenTypeIsNoPart", testUnprovenType},
 		{"OneRowForEachIdentity", testDuplicates},
 		{"RepeatedBatch", testRepeated},
 		{"PartlyRepeatedBatch", testPartlyRepeated},
