@@ -177,7 +177,10 @@ func TestSendingTo(t *testing.T) {
 		{sourceAnswer{Name: "shop", Kind: "api_key", Path: "/webhooks/shop", Proof: "the secret in X-Shop"}, `-H "X-Shop: $KEY"`, "hookgate send"},
 		{sourceAnswer{Name: "b", Kind: "basic", Path: "/webhooks/b", URL: "https://hooks.example/b"}, `curl -i https://hooks.example/b -u "$KEY" \`, "Authorization"},
 		{sourceAnswer{Name: "open", Kind: "none", Path: "/webhooks/open"}, "curl", "$KEY"},
-		{sourceAnswer{Name: "github", Kind: "github", Path: "/webhooks/github", Proof: "HMAC-SHA256 of {body}"}, "hookgate send --source github --target http://gate.example:8080 --file -", "curl"},
+		{sourceAnswer{Name: "github", Kind: "github", Path: "/webhooks/github", Proof: "HMAC-SHA256 of {body}"}, "hookgate send --source github --target http://gate.example:8080", "curl"},
+		{sourceAnswer{Name: "own", Kind: "hmac", Path: "/webhooks/own", URL: "https://hooks.example/elsewhere"}, "--target http://gate.example:8080", "elsewhere"},
+		{sourceAnswer{Name: "d", Kind: "discord", Path: "/webhooks/d"}, `--key "$KEY_FILE"`, "curl"},
+		{sourceAnswer{Name: "s", Kind: "sns", Path: "/webhooks/s"}, "aws sns publish", "hookgate"},
 	} {
 		if command := d.sendingTo(r, &c.source).Command; !strings.Contains(command, c.has) || strings.Contains(command, c.hasNot) {
 			t.Errorf("%s: %s", c.source.Name, command)

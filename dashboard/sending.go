@@ -2,7 +2,9 @@ package dashboard
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,6 +29,10 @@ type sourceAnswer struct {
 		Position int
 		LastAt   *time.Time
 	}
+	Sample *struct {
+		Header map[string]string
+		Body   string
+	}
 }
 
 func readSources(r *http.Request, v *Visitor) (a sourcesAnswer, err error) {
@@ -47,7 +53,6 @@ var keyHeaders = map[string]string{
 	"envelope":    "Authorization: Bearer $KEY",
 	"bearer":      "Authorization: Bearer $KEY",
 	"cloudevents": "Authorization: Bearer $KEY",
-	"gitlab":      "X-Gitlab-Token: $KEY",
 }
 
 // sendingTo makes the command for a source: curl where its sender shows a secret or none, and where it signs the command of this program
@@ -57,37 +62,63 @@ func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 	if t.URL == "" {
 		t.URL = d.base(r) + s.Path
 	}
-	event := `{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}`
 	header, known := keyHeaders[s.Kind]
 	if name, shown := strings.CutPrefix(s.Proof, "the secret in "); shown {
 		header, known = name+": $KEY", true
 	}
 	switch {
 	case s.Kind == "none":
-		t.Command = curl(t.URL, "", event)
+		t.Command = curl(t.URL, "", s)
 		t.Note = "This source authenticates nobody."
 	case s.Kind == "basic":
-		t.Command = strings.Replace(curl(t.URL, "", event), " \\\n", ` -u "$KEY"`+" \\\n", 1)
+		t.Command = strings.Replace(curl(t.URL, "", s), " \\\n", ` -u "$KEY"`+" \\\n", 1)
 		t.Note = "Set KEY to USER:PASSWORD of the source first."
 	case known:
-		t.Command = curl(t.URL, header, event)
+		t.Command = curl(t.URL, header, s)
 		t.Note = "Set KEY to the source's secret first, and put a body of its sender in place of the example."
 		if s.Kind == "envelope" {
 			t.Note = "Set KEY first: to WEBHOOK_BEARER_KEY, or to what the file keys/bearer_key in the gate's data directory holds."
 		}
+	case s.Kind == "sns":
+		t.Command = `aws sns publish --topic-arn "$TOPIC_ARN" --message test`
+		t.Note = "Only Amazon can sign for this source. Set TOPIC_ARN to a topic of the source that has a subscription with this URL."
+	case privateKinds[s.Kind]:
+		t.Command = fmt.Sprintf("hookgate send --source %s --target %s \\\n  --key \"$KEY_FILE\"", s.Name, d.base(r))
+		t.Note = "Its sender signs with a private key that only it has. Set KEY_FILE to a file with a key of your own, whose public key is among the source's secrets; or use the sender's test."
 	default:
-		t.Command = fmt.Sprintf("echo '%s' |\n  hookgate send --source %s --target %s --file -", event, s.Name, strings.TrimSuffix(t.URL, s.Path))
-		t.Note = "Its sender signs each body; hookgate send does so with the secret of the configuration. Put a body of the sender in place of the example."
+		t.Command = fmt.Sprintf("hookgate send --source %s --target %s", s.Name, d.base(r))
+		t.Note = "It sends an example that is signed as its sender does, with the secret of the configuration. To send a body of the sender, add --file BODY."
 	}
 	return t
 }
 
-func curl(url, header, body string) string {
-	text := "curl -i " + url + " \\\n"
+// privateKinds are those whose senders sign with a private key.
+var privateKinds = map[string]bool{"discord": true, "sendgrid": true}
+
+// curl is a command that sends the sample of a source, and one header.
+func curl(url, header string, s *sourceAnswer) string {
+	text := "curl -i " + quoted(url)
 	if header != "" {
-		text += `  -H "` + header + `" \` + "\n"
+		text += " \\\n" + `  -H "` + header + `"`
 	}
-	return text + "  -H 'Content-Type: application/json' \\\n  -d '" + body + "'"
+	headers, body := map[string]string{"Content-Type": "application/json"}, `{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}`
+	if s.Sample != nil && s.Kind != "envelope" {
+		headers, body = s.Sample.Header, s.Sample.Body
+	}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		text += " \\\n  -H " + quoted(name+": "+headers[name])
+	}
+	return text + " \\\n  -d " + quoted(body)
+}
+
+// quoted is a text as one word of a shell.
+func quoted(text string) string {
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:/@%+,", r))
+	}) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // base is the URL that senders reach, without a path.

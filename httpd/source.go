@@ -28,6 +28,8 @@ type Source struct {
 	KeepHeaders []string
 	// Kind and Proof are shown to people.
 	Kind, Proof string
+	// Sample is a request as its sender makes it, but for the proof; shown to people who try the source out.
+	Sample admit.Sample
 	// Secrets and BearerKeys are how many there are, of which each is shown with when it was used last.
 	Secrets, BearerKeys int
 	// URL is what the sender calls, if that is known; shown to people.
@@ -229,6 +231,25 @@ type sourceAnswer struct {
 	Unauthenticated []failureAnswer `json:"unauthenticated"`
 	// Credentials are the secrets and keys, without their values.
 	Credentials []credentialAnswer `json:"credentials"`
+	// Sample is there if one is known.
+	Sample *sampleAnswer `json:"sample,omitempty"`
+}
+
+// sampleAnswer is a request as the sender of a source makes it, but for the proof.
+type sampleAnswer struct {
+	Header map[string]string `json:"header"`
+	Body   string            `json:"body"`
+}
+
+func sampleOf(s admit.Sample) *sampleAnswer {
+	if len(s.Body) == 0 {
+		return nil
+	}
+	a := &sampleAnswer{map[string]string{}, string(s.Body)}
+	for name := range s.Header {
+		a.Header[name] = s.Header.Get(name)
+	}
+	return a
 }
 
 // credentialAnswer is one of a source's credentials: the setting that it stands in, its position there
@@ -253,7 +274,7 @@ func (s *Server) showSources(c *call) {
 			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: source.path(), URL: source.URL,
 			Accepted: source.counts.accepted.Load(), Duplicates: source.counts.duplicates.Load(),
 			Refused: source.counts.refused.Load(), Handshakes: source.counts.handshakes.Load(),
-			LastAt: timeOf(&source.counts.lastMicros), Credentials: source.credentials(),
+			LastAt: timeOf(&source.counts.lastMicros), Credentials: source.credentials(), Sample: sampleOf(source.Sample),
 		}
 		one.Refusals, one.Unauthenticated = source.refusals.all()
 		answer.Sources = append(answer.Sources, one)

@@ -167,8 +167,8 @@ sources:
 			t.Errorf("send to %s ends with %d: %s%s", c.source, code, out, errs)
 		}
 	}
-	if code, out, errs := send("basic", `{}`, "--header", "X-Id: 8"); code != exitFail || !strings.HasPrefix(out, "400 Bad Request") || !strings.Contains(errs, "refuses") {
-		t.Errorf("send of what has no type ends with %d: %s%s", code, out, errs)
+	if code, out, errs := send("stripe", `{"type":"t"}`); code != exitFail || !strings.HasPrefix(out, "400 Bad Request") || !strings.Contains(errs, "refuses") {
+		t.Errorf("send of what has no id ends with %d: %s%s", code, out, errs)
 	}
 	if code, _, errs := send("stripe", `{"id":1}`, "--header", "nonsense"); code != exitNoResult || !strings.Contains(errs, "nonsense") {
 		t.Errorf("send with a bad header ends with %d: %s", code, errs)

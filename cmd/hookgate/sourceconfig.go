@@ -204,6 +204,10 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 	if err != nil {
 		return httpd.Source{}, fmt.Errorf("sources.%s.allow_ips: %w", name, err)
 	}
+	sample, err := admit.SampleOf(s.Kind, o, "test-1")
+	if err != nil {
+		return httpd.Source{}, fmt.Errorf("sources.%s: make a sample: %w", name, err)
+	}
 	kind, _ := admit.Find(s.Kind)
 	success := kind.Success
 	if s.SuccessStatus != 0 {
@@ -211,7 +215,7 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 	}
 	return httpd.Source{
 		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o), URL: c.publicURL(name),
-		Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
+		Sample: sample, Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
 		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed, Success: success,
 	}, nil
 }
