@@ -56,6 +56,15 @@ func packFile(out *tar.Writer, dir, name string) error {
 // Unpack writes the files of a tar.gz into an empty folder: regular files with plain relative paths, each once, and no more than
 // maxBytes in all. An archive that has anything else is refused as a whole; what was written of it is the caller's to remove.
 func Unpack(r io.Reader, dir string, maxBytes int64) error {
+	return unpack(r, dir, maxBytes, func(int64) error { return nil })
+}
+
+// maxHeaders bounds what an archive has beside its files: headers, among them those of PAX, which may be
+// as long as they like and belong to no file.
+const maxHeaders = 4 << 20
+
+// unpack is Unpack that asks before each file whether there is room for its bytes.
+func unpack(r io.Reader, dir string, maxBytes int64, room func(int64) error) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrArchive, fmt.Sprintf(format, args...))
 	}
@@ -63,15 +72,18 @@ func Unpack(r io.Reader, dir string, maxBytes int64) error {
 	if err != nil {
 		return refuse("it is not gzip: %v", err)
 	}
-	in := tar.NewReader(zipped)
+	all := &io.LimitedReader{R: zipped, N: maxBytes + maxHeaders}
+	in := tar.NewReader(all)
 	seen := map[string]bool{} // in lower case, as some file systems have it
 	left := maxBytes
 	for n := 0; ; n++ {
 		h, err := in.Next()
-		if err == io.EOF {
+		if err == io.EOF && all.N > 0 {
 			break
 		}
 		switch {
+		case all.N <= 0:
+			return refuse("its files and headers have more than %d bytes", maxBytes+maxHeaders)
 		case err != nil:
 			return refuse("it is not tar: %v", err)
 		case n == maxFiles:
@@ -87,6 +99,9 @@ func Unpack(r io.Reader, dir string, maxBytes int64) error {
 		}
 		seen[strings.ToLower(h.Name)] = true
 		left -= h.Size
+		if err := room(h.Size + 4096*int64(strings.Count(h.Name, "/"))); err != nil { // with its folders
+			return err
+		}
 		if err := unpackFile(filepath.Join(dir, filepath.FromSlash(h.Name)), in, h.Size); err != nil {
 			return err
 		}

@@ -22,7 +22,8 @@ import (
 var (
 	// ErrExists is returned by Receive for a bundle that is kept already.
 	ErrExists = errors.New("this evidence has been received before")
-	// ErrFull is returned by Receive when the depot keeps as many bundles as it may.
+	// ErrFull is wrapped by the error of Receive when the depot keeps as much as it may, or its disk has
+	// too little room.
 	ErrFull = errors.New("the depot is full")
 	// ErrUnknown is returned by Find for a bundle that is not kept.
 	ErrUnknown = errors.New("there is no such evidence")
@@ -58,19 +59,32 @@ type Receipt struct {
 //	ID/bundle/…       the files
 //	.incoming-…       what is being received
 type Depot struct {
-	dir        string
-	maxBytes   int64
-	maxBundles int
-	keys       []ed25519.PublicKey
+	dir    string
+	limits Limits
+	keys   []ed25519.PublicKey
 
-	mu sync.Mutex // one bundle is put into its place at a time
+	mu    sync.Mutex // guards what follows; one bundle is put into its place at a time
+	known bool       // taken has been counted
+	taken int64      // bytes of disk that the bundles take
 }
+
+// Limits bound what a depot keeps.
+type Limits struct {
+	// Bundle is the most that the files of a bundle have together, Total the most that all bundles take
+	// of the disk, both in bytes.
+	Bundle, Total int64
+	// Bundles is their number.
+	Bundles int
+}
+
+// minFree is how much of the disk must stay free for others, such as the queue, in bytes.
+const minFree = 256 << 20
 
 const incoming = ".incoming-"
 
 // OpenDepot returns the depot in a folder, which is made with the first bundle. What was being received when the process before
-// ended is removed. maxBytes bounds the files of a bundle together, maxBundles their number. With keys, a bundle must be signed with one of them.
-func OpenDepot(dir string, maxBytes int64, maxBundles int, keys []ed25519.PublicKey) (*Depot, error) {
+// ended is removed. With keys, a bundle must be signed with one of them.
+func OpenDepot(dir string, limits Limits, keys []ed25519.PublicKey) (*Depot, error) {
 	left, err := filepath.Glob(filepath.Join(dir, incoming+"*"))
 	if err != nil {
 		return nil, fmt.Errorf("open evidence depot: %w", err)
@@ -80,7 +94,7 @@ func OpenDepot(dir string, maxBytes int64, maxBundles int, keys []ed25519.Public
 			return nil, fmt.Errorf("open evidence depot: %w", err)
 		}
 	}
-	return &Depot{dir: dir, maxBytes: maxBytes, maxBundles: maxBundles, keys: keys}, nil
+	return &Depot{dir: dir, limits: limits, keys: keys}, nil
 }
 
 // Receive keeps a bundle, given as tar.gz. Errors: ErrExists; ErrFull; one that wraps ErrArchive or is a *ChangedError if the
@@ -88,6 +102,10 @@ func OpenDepot(dir string, maxBytes int64, maxBundles int, keys []ed25519.Public
 func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r Receipt, err error) {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return r, fmt.Errorf("receive evidence: %w", err)
+	}
+	left, err := d.left(d.limits.Bundle)
+	if err != nil {
+		return r, err
 	}
 	temp, err := os.MkdirTemp(d.dir, incoming)
 	if err != nil {
@@ -98,7 +116,17 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return r, fmt.Errorf("receive evidence: %w", err)
 	}
-	if err := Unpack(archive, bundle, d.maxBytes); err != nil {
+	room := func(size int64) error {
+		if size = onDisk(size); size > left {
+			return d.tooMuch()
+		}
+		left -= size
+		if free, known := freeBytes(d.dir); known && free < size+minFree {
+			return fmt.Errorf("%w: its disk has %d bytes free, of which %d are for others", ErrFull, free, minFree)
+		}
+		return nil
+	}
+	if err := unpack(archive, bundle, d.limits.Bundle, room); err != nil {
 		return r, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -126,7 +154,61 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 	if err := create(filepath.Join(temp, "receipt.json"), append(text, '\n')); err != nil {
 		return r, fmt.Errorf("receive evidence: %w", err)
 	}
-	return r, d.place(temp, r.ID)
+	size, err := sizeOf(temp)
+	if err != nil {
+		return r, fmt.Errorf("receive evidence: %w", err)
+	}
+	if left, err := d.left(size); err != nil {
+		return r, err
+	} else if size > left {
+		return r, d.tooMuch()
+	}
+	return r, d.place(temp, r.ID, size)
+}
+
+func (d *Depot) tooMuch() error {
+	return fmt.Errorf("%w: its bundles may take %d bytes; raise evidence.max_total or remove some", ErrFull, d.limits.Total)
+}
+
+// left returns how much the depot may still take. It counts what it has when that seems to be less than
+// needed: people remove bundles by hand.
+func (d *Depot) left(needed int64) (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.known || d.limits.Total-d.taken < needed {
+		taken, err := sizeOf(d.dir)
+		if err != nil {
+			return 0, fmt.Errorf("receive evidence: %w", err)
+		}
+		d.taken, d.known = taken, true
+	}
+	return d.limits.Total - d.taken, nil
+}
+
+// onDisk returns about what a file takes, whose last block is rarely full.
+func onDisk(size int64) int64 { return (size + 4095) / 4096 * 4096 }
+
+// sizeOf returns what a folder with all that is in it takes of the disk, but for what is being received.
+func sizeOf(dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+			return nil
+		case err != nil:
+			return err
+		case e.IsDir() && path != dir && strings.HasPrefix(e.Name(), incoming):
+			return fs.SkipDir
+		}
+		info, err := e.Info()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err == nil:
+			sum += onDisk(max(1, info.Size()))
+		}
+		return err
+	})
+	return sum, err
 }
 
 // verdictOf returns the status in verdict.json, if there is one.
@@ -140,7 +222,7 @@ func verdictOf(bundle string) string {
 }
 
 // place gives a bundle its name, durably: fsync of its files and folders, rename, fsync of the depot.
-func (d *Depot) place(temp, id string) error {
+func (d *Depot) place(temp, id string, size int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	kept, err := d.ids()
@@ -149,7 +231,7 @@ func (d *Depot) place(temp, id string) error {
 		return fmt.Errorf("receive evidence: %w", err)
 	case slices.Contains(kept, id):
 		return ErrExists
-	case len(kept) >= d.maxBundles:
+	case len(kept) >= d.limits.Bundles:
 		return ErrFull
 	}
 	err = filepath.WalkDir(temp, func(path string, _ fs.DirEntry, err error) error {
@@ -167,6 +249,7 @@ func (d *Depot) place(temp, id string) error {
 	if err != nil {
 		return fmt.Errorf("receive evidence: %w", err)
 	}
+	d.taken += size
 	return nil
 }
 

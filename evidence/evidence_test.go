@@ -267,7 +267,7 @@ func TestDepot(t *testing.T) {
 	dir, key := newBundle(t, "PASS")
 	at := filepath.Join(t.TempDir(), "depot")
 	open := func(max int, keys ...ed25519.PublicKey) *Depot {
-		d, err := OpenDepot(at, 1<<20, max, keys)
+		d, err := OpenDepot(at, Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: max}, keys)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +335,7 @@ func TestDepot(t *testing.T) {
 func TestDepotAtOnce(t *testing.T) {
 	dir, _ := newBundle(t, "PASS")
 	archive, s := packed(t, dir), Submission{Manifest: manifestOf(t, dir)}
-	d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), 1<<20, 10, nil)
+	d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: 10}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,13 +360,88 @@ func TestDepotAtOnce(t *testing.T) {
 	}
 }
 
+// TestDepotIsBounded: bundles together take no more of the disk than they may, however small each is; what
+// is removed by hand makes room.
+func TestDepotIsBounded(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "depot")
+	d, err := OpenDepot(at, Limits{Bundle: 1 << 20, Total: 200_000, Bundles: 1000}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive := func() (Receipt, error) {
+		dir, _ := newBundle(t, "PASS")
+		return d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), Submission{Manifest: manifestOf(t, dir)})
+	}
+	var kept []Receipt
+	for err == nil {
+		var r Receipt
+		if r, err = receive(); err == nil {
+			kept = append(kept, r)
+		}
+	}
+	taken, _ := sizeOf(at)
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "evidence.max_total") || len(kept) < 3 || taken > 200_000 {
+		t.Fatalf("%d bundles take %d bytes: %v", len(kept), taken, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(at, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+	if err := os.RemoveAll(filepath.Join(at, kept[0].ID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := receive(); err != nil {
+		t.Errorf("where a bundle was removed: %v", err)
+	}
+}
+
+// TestHeadersOfAnArchiveCount: headers that belong to no file, which are small when packed, end an archive.
+func TestHeadersOfAnArchiveCount(t *testing.T) {
+	var text bytes.Buffer
+	zipped := gzip.NewWriter(&text)
+	record := make([]byte, 1<<20-512)
+	copy(record, fmt.Sprintf("%d comment=", len(record)))
+	for i := range record {
+		if record[i] == 0 {
+			record[i] = 'x'
+		}
+	}
+	record[len(record)-1] = '\n'
+	header := func() []byte { // one of type x with that record, which the next replaces
+		h := make([]byte, 512)
+		copy(h, "PaxHeaders.0/a")
+		copy(h[100:], "0000644\x000000000\x000000000\x00")
+		copy(h[124:], fmt.Sprintf("%011o\x0000000000000\x00", len(record)))
+		h[156] = 'x'
+		copy(h[257:], "ustar\x0000")
+		sum := 8 * int(' ')
+		for i, c := range h {
+			if i < 148 || i >= 156 {
+				sum += int(c)
+			}
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		return h
+	}
+	padding := make([]byte, (512-len(record)%512)%512)
+	for range 64 {
+		zipped.Write(header())
+		zipped.Write(record)
+		zipped.Write(padding)
+	}
+	zipped.Close()
+	err := Unpack(bytes.NewReader(text.Bytes()), t.TempDir(), 1<<20)
+	if !errors.Is(err, ErrArchive) || !strings.Contains(err.Error(), "headers have more than") {
+		t.Errorf("64 MiB of headers in %d bytes: %v", text.Len(), err)
+	}
+}
+
 // TestDepotCleansUp: what was being received when the process ended is gone after the next start.
 func TestDepotCleansUp(t *testing.T) {
 	at := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(at, incoming+"1", "bundle"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d, err := OpenDepot(at, 1, 1, nil)
+	d, err := OpenDepot(at, Limits{Bundle: 1, Total: 1 << 30, Bundles: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +464,7 @@ func TestDepotReadsLittle(t *testing.T) {
 	} {
 		dir, _ := newBundle(t, "PASS")
 		change(dir)
-		d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), 64<<20, 10, nil)
+		d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), Limits{Bundle: 64 << 20, Total: 1 << 30, Bundles: 10}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

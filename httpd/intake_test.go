@@ -28,7 +28,7 @@ func intakeServer(t *testing.T, maxBytes int64) *Server {
 	t.Helper()
 	return newGate(t, func(s *setup) {
 		s.config.EvidenceTokens, s.config.MaxEvidence, s.config.EvidenceTimeout = []string{evidenceToken}, maxBytes, time.Minute
-		depot, err := evidence.OpenDepot(filepath.Join(t.TempDir(), "evidence"), maxBytes, 10, nil)
+		depot, err := evidence.OpenDepot(filepath.Join(t.TempDir(), "evidence"), evidence.Limits{Bundle: maxBytes, Total: 1 << 30, Bundles: 10}, nil)
 		must(t, err)
 		s.intake = depot
 	}).Server

@@ -380,7 +380,7 @@ func TestLiveStreams(t *testing.T) {
 
 // TestPagesAreGuarded: whatever is shown has the policy, is kept nowhere, and holds no credential.
 func TestPagesAreGuarded(t *testing.T) {
-	depot, err := evidence.OpenDepot(t.TempDir(), 1<<20, 10, nil)
+	depot, err := evidence.OpenDepot(t.TempDir(), evidence.Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: 10}, nil)
 	must(t, err)
 	g := newGate(t, func(s *setup) { s.intake = depot })
 	cookie, _ := g.enter(t, adminToken)

@@ -517,7 +517,7 @@ func TestCanaryCalls(t *testing.T) {
 func TestCanaryEvidence(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "evidence")
 	g := newSharing(t, "", func(x *setup, c *canary.Config) {
-		depot, err := evidence.OpenDepot(dir, 1<<20, 10, nil)
+		depot, err := evidence.OpenDepot(dir, evidence.Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: 10}, nil)
 		must(t, err)
 		x.intake, c.RequireEvidence = depot, true
 	})

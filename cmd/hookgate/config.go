@@ -87,6 +87,7 @@ type approvalsConfig struct {
 // evidenceConfig is about evidence that others hand in.
 type evidenceConfig struct {
 	MaxSize    byteSize      `koanf:"max_size"`
+	MaxTotal   byteSize      `koanf:"max_total"`
 	MaxBundles int           `koanf:"max_bundles"`
 	Timeout    time.Duration `koanf:"timeout"`
 	PublicKeys []string      `koanf:"public_keys"` // files
@@ -184,7 +185,7 @@ func defaultConfig() config {
 		LogLevel:        "info",
 		Approvals:       approvalsConfig{Expiry: time.Hour, MaxPending: 20},
 		Admin:           adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute, SearchTime: 500 * time.Millisecond, SessionIdle: 12 * time.Hour, SessionMax: 7 * 24 * time.Hour, LiveStreams: 20},
-		Evidence:        evidenceConfig{MaxSize: 256 << 20, MaxBundles: 1000, Timeout: 10 * time.Minute},
+		Evidence:        evidenceConfig{MaxSize: 256 << 20, MaxTotal: 4 << 30, MaxBundles: 1000, Timeout: 10 * time.Minute},
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
 			MaxBodyMemory:     256 << 20,
@@ -381,7 +382,7 @@ func (c config) check() error {
 		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
 		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
 		"admin.session_idle": int64(c.Admin.SessionIdle), "admin.session_max": int64(c.Admin.SessionMax), "admin.search_time": int64(c.Admin.SearchTime), "admin.live_streams": int64(c.Admin.LiveStreams),
-		"admin.audit_timeout": int64(c.Admin.AuditTimeout), "evidence.max_size": int64(c.Evidence.MaxSize),
+		"admin.audit_timeout": int64(c.Admin.AuditTimeout), "evidence.max_size": int64(c.Evidence.MaxSize), "evidence.max_total": int64(c.Evidence.MaxTotal),
 		"evidence.max_bundles": int64(c.Evidence.MaxBundles), "evidence.timeout": int64(c.Evidence.Timeout),
 		"approvals.expiry": int64(c.Approvals.Expiry), "approvals.max_pending": int64(c.Approvals.MaxPending),
 		"redis.timeout": int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,

@@ -147,5 +147,6 @@ func openDepot(c config) (*evidence.Depot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("evidence.public_keys: %w", err)
 	}
-	return evidence.OpenDepot(c.DataDir.evidenceDir(), int64(c.Evidence.MaxSize), c.Evidence.MaxBundles, keys)
+	return evidence.OpenDepot(c.DataDir.evidenceDir(), evidence.Limits{
+		Bundle: int64(c.Evidence.MaxSize), Total: int64(c.Evidence.MaxTotal), Bundles: c.Evidence.MaxBundles}, keys)
 }
