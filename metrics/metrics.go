@@ -132,7 +132,7 @@ func New(c Config) *Metrics {
 			"Time from a request's header to its answer, in milliseconds.", latencyBuckets), []string{"method", "status"}),
 		queueLatency: prometheus.NewHistogramVec(histogram("webhook_queue_latency_ms",
 			"Time from receipt to the store's commit, in milliseconds.", latencyBuckets), []string{"eventType", "status"}),
-		events:   counters("webhook_events_total", "Requests by what became of them: accepted or duplicate when acknowledged, persisted or dead_lettered when stored.", "eventType", "status"),
+		events:   counters("webhook_events_total", "Events by what became of the requests that carried them: accepted or duplicate when acknowledged, persisted or dead_lettered when stored.", "eventType", "status"),
 		ingested: counters("webhook_ingest_total", "Requests to the paths of configured sources, by the status of the answer.", "source", "status"),
 		refused:  counters("webhook_refusals_total", "Webhooks that were refused, by the reason.", "reason"),
 		batchSize: prometheus.NewHistogram(histogram("webhook_batch_records",

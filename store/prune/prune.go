@@ -65,6 +65,8 @@ type Step struct {
 	limit   int64
 	looked  int
 	rows    int64
+	// lastEventAt is when the last event that goes was stored.
+	lastEventAt time.Time
 	// open is the index in Checkpoints of the last one of each partition.
 	open map[int]int
 }
@@ -84,6 +86,7 @@ func (s *Step) Event(id, bytes int64, persistedAt time.Time) bool {
 	}
 	s.Events++
 	s.Bytes += bytes
+	s.lastEventAt = persistedAt
 	s.State.Events++
 	s.State.LastEvent = id
 	return true
@@ -125,8 +128,9 @@ func (s *Step) Link(l Link) bool {
 func (s *Step) NoMoreLinks() { s.Cursor = 0 }
 
 // RequestBodiesBefore is the time before which requests must have been stored whose bodies go with
-// those of their events, in microseconds since 1970.
-func (s *Step) RequestBodiesBefore() int64 { return s.cutoffs.Events.UnixMicro() }
+// those of their events, in microseconds since 1970: nearly all of them have no events left, so that a
+// step does not look at those of the next ones.
+func (s *Step) RequestBodiesBefore() int64 { return s.lastEventAt.UnixMicro() + 1 }
 
 // Idle reports whether there is nothing to remove.
 func (s *Step) Idle() bool { return s.Events == 0 && len(s.Links) == 0 }
