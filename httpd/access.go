@@ -84,13 +84,7 @@ func (c *call) authorise() bool {
 		if found {
 			return c.identified(who, err)
 		}
-		if c.blocked() {
-			return false
-		}
 		c.unauthorised(noCredential)
-		return false
-	}
-	if c.blocked() {
 		return false
 	}
 	if c.route.Path == intakePath {
@@ -99,27 +93,26 @@ func (c *call) authorise() bool {
 			return true
 		}
 	}
-	return c.identified(s.find(c.request.Context(), text, time.Now()))
+	return c.identified(c.find(text))
 }
 
 const noCredential = "not authorised: this call takes Authorization: Bearer TOKEN"
 
-// blocked answers a call from an address with too many failed logins. Whoever is blocked is not even asked for a token: else the
-// answer would tell which of the guesses was right. A session is no guess.
-func (c *call) blocked() bool {
-	wait := c.server.logins.blocked(c.server.loginFrom(c.request))
-	if wait > 0 {
-		c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
-		c.refuse(http.StatusTooManyRequests, "too many failed logins from this address")
+// countFailure counts a token that opens nothing, and answers if the address has shown too many of them. One that has ended is
+// no guess. Nobody else at the address notices: a token that is right is never refused for the guesses of others.
+func (c *call) countFailure(refused refusedToken) (answered bool) {
+	if refused != unknownToken {
+		return false
 	}
-	return wait > 0
-}
-
-// countFailure counts a token that opens nothing. One that has ended is no guess, and whoever still uses it must not shut out others.
-func (c *call) countFailure(refused refusedToken) {
-	if refused == unknownToken {
-		c.server.logins.failed(c.server.loginFrom(c.request))
+	from := c.server.loginFrom(c.request)
+	wait := c.server.logins.blocked(from)
+	if wait <= 0 {
+		c.server.logins.failed(from)
+		return false
 	}
+	c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
+	c.refuse(http.StatusTooManyRequests, "too many unknown tokens from this address, and this one is unknown too")
+	return true
 }
 
 // identified lets who was found make the call, if his role covers the route's. If not it has answered.
@@ -127,8 +120,9 @@ func (c *call) identified(who actor, err error) bool {
 	var refused refusedToken
 	switch {
 	case errors.As(err, &refused):
-		c.countFailure(refused)
-		c.unauthorised(refused.Error())
+		if !c.countFailure(refused) {
+			c.unauthorised(refused.Error())
+		}
 		return false
 	case errors.Is(err, errNotMeant):
 		c.refuse(http.StatusForbidden, err.Error())
@@ -152,16 +146,33 @@ const unknownToken refusedToken = "is not known"
 
 func (e refusedToken) Error() string { return "not authorised: this token " + string(e) }
 
+// maxGuesses is how many tokens from addresses with too many failed logins are looked up in the store at
+// a time, so that guesses cost it little, however many come; a token that is right waits its turn.
+const maxGuesses = 4
+
 // find returns who has the token. An error that is no refusedToken means that it could not be found out.
-func (s *Server) find(ctx context.Context, text string, now time.Time) (actor, error) {
+func (c *call) find(text string) (actor, error) {
+	s, ctx := c.server, c.request.Context()
 	hash := hookgate.HashToken(text)
-	if _, ok := s.configured.find(hash); !ok && !hookgate.IsTokenText(text) {
-		return actor{}, unknownToken
+	if _, ok := s.configured.find(hash); !ok {
+		if !hookgate.IsTokenText(text) {
+			return actor{}, unknownToken
+		}
+		if s.logins.blocked(s.loginFrom(c.request)) > 0 {
+			waiting, cancel := context.WithTimeout(ctx, accessTimeout)
+			defer cancel()
+			select {
+			case s.guesses <- struct{}{}:
+				defer func() { <-s.guesses }()
+			case <-waiting.Done():
+				return actor{}, waiting.Err()
+			}
+		}
 	}
-	return s.findHash(ctx, hash, now)
+	return s.findHash(ctx, hash, time.Now())
 }
 
-// findHash is find for a token whose hash is known.
+// findHash returns who has the token with this hash.
 func (s *Server) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Time) (actor, error) {
 	if name, ok := s.configured.find(hash); ok {
 		return actor{name: name, role: hookgate.RoleAdmin}, nil

@@ -74,7 +74,7 @@ type Config struct {
 	Approvals ApprovalRules
 	// SessionIdle is how long a session of the dashboard lasts without being used, SessionMax how long it lasts at most.
 	SessionIdle, SessionMax time.Duration
-	// FailedLogins is how many logins may fail in a minute from one address before it is blocked.
+	// FailedLogins is how many unknown tokens an address may show in a minute; further ones get 429.
 	FailedLogins int
 	// Version is shown by the health.
 	Version string
@@ -129,6 +129,7 @@ type Server struct {
 	configured             configuredTokens
 	evidenceTokens         configuredTokens
 	logins                 *logins
+	guesses                chan struct{} // has a place for each look-up that maxGuesses allows
 	sessions               *sessions
 	pages                  *dashboard.Dashboard
 	retryAfter             []string
@@ -160,6 +161,7 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
 		logins:         newLogins(c.FailedLogins),
+		guesses:        make(chan struct{}, maxGuesses),
 		sessions:       newSessions(c.AdminTokens, c.SessionIdle, c.SessionMax),
 		pages:          p.Pages,
 		retryAfter:     []string{fmt.Sprint(int64((c.RetryAfter + time.Second - 1) / time.Second))},

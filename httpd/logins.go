@@ -14,8 +14,8 @@ import (
 // Whoever has more addresses than that to guess from could as well guess from each of them.
 const maxLoginAddresses = 10_000
 
-// logins counts failed logins by address. Only failures count, so that nobody is kept out for calling often; but while an
-// address is blocked nothing from it gets in, whatever token it brings, and other addresses do not notice.
+// logins counts failed logins by address. Only failures count, and while an address is blocked only those are refused with
+// 429: whoever brings a token that is known gets in, from there too.
 type logins struct {
 	perMinute int
 

@@ -132,17 +132,16 @@ func (s *Server) signIn(c *call) {
 		c.refuse(http.StatusForbidden, "the form to sign in must be one of this gate")
 		return
 	}
-	if c.blocked() {
-		return
-	}
 	text := strings.TrimSpace(c.request.PostForm.Get("token"))
-	who, err := s.find(c.request.Context(), text, time.Now())
+	who, err := c.find(text)
 	var refused refusedToken
 	switch {
 	case text == "":
 		s.pages.SignIn(c, c.request, http.StatusBadRequest, "Enter a token.", next)
 	case errors.As(err, &refused):
-		c.countFailure(refused)
+		if c.countFailure(refused) {
+			return
+		}
 		s.refusedCalls.log(c.request, c.requestID, &refusal{status: http.StatusUnauthorized, told: refused.Error()})
 		s.pages.SignIn(c, c.request, http.StatusUnauthorized, "This token "+string(refused)+".", next)
 	case err != nil:

@@ -93,7 +93,7 @@ func TestTrailingSlash(t *testing.T) {
 // source, whatever it calls itself; the lines are bounded in length and number, and the answer tells nothing.
 func TestStrayRequestsAreLogged(t *testing.T) {
 	g := newGate(t, func(s *setup) {
-		s.sources = append(s.sources, Source{Name: "stripe", Scheme: newScheme(t, "stripe", admit.Options{Secrets: []string{hmacSecret}})})
+		s.sources = append(s.sources, Source{Name: "stripe", Scheme: newScheme(t, "stripe", admit.Options{Secrets: []string{"whsec_" + hmacSecret}})})
 	})
 	lines := func() (all []map[string]any) {
 		for s := bufio.NewScanner(strings.NewReader(g.log.String())); s.Scan(); {

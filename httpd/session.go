@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
+	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -13,6 +14,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,7 +48,9 @@ const sessionBytes = sha256.Size + 16 + 8 + 8
 
 // sessions seals and opens cookies.
 type sessions struct {
-	keys      []sessionKey // the first one seals
+	tokens    []string
+	derived   sync.Once    // of the keys
+	keys      []sessionKey // the first one seals; see ready
 	idle, max time.Duration
 
 	mu    sync.Mutex // guards all below, for a few instructions at a time
@@ -61,26 +65,53 @@ type sessionKey struct {
 	csrf []byte
 }
 
-// newSessions derives the keys from the admin tokens of the configuration. The first one seals; cookies of the others are
-// taken too, so that a token can be replaced without signing people out.
+// newSessions takes the admin tokens of the configuration, from which the keys are derived. The first one seals; cookies of
+// the others are taken too, so that a token can be replaced without signing people out.
 func newSessions(tokens []string, idle, max time.Duration) *sessions {
 	if len(tokens) == 0 {
 		tokens = []string{rand.Text()}
 	}
-	s := &sessions{idle: idle, max: max, ended: map[[16]byte]bool{}}
-	for _, token := range tokens {
-		block, err1 := aes.NewCipher(derive(token, "session", 32))
-		seal, err2 := cipher.NewGCM(block)
-		if err := errors.Join(err1, err2); err != nil {
-			panic(err) // the length of the key is right
-		}
-		s.keys = append(s.keys, sessionKey{canary.GateCookie + hex.EncodeToString(derive(token, "cookie", 4)), seal, derive(token, "csrf", 32)})
-	}
-	return s
+	return &sessions{tokens: tokens, idle: idle, max: max, ended: map[[16]byte]bool{}}
 }
 
-func derive(token, purpose string, length int) []byte {
-	key, err := hkdf.Key(sha256.New, []byte(token), nil, "hookgate dashboard "+purpose, length)
+// ready derives the keys when the first session needs them, because that takes a while.
+func (s *sessions) ready() {
+	s.derived.Do(func() {
+		for _, token := range s.tokens {
+			master := slowly(token)
+			block, err1 := aes.NewCipher(derive(master, "session", 32))
+			seal, err2 := cipher.NewGCM(block)
+			if err := errors.Join(err1, err2); err != nil {
+				panic(err) // the length of the key is right
+			}
+			name := canary.GateCookie + hex.EncodeToString(derive(master, "cookie", 4))
+			s.keys = append(s.keys, sessionKey{name, seal, derive(master, "csrf", 32)})
+		}
+	})
+}
+
+// slowRounds make one guess at the admin token of a cookie take a tenth of a second or so, as OWASP
+// advises for PBKDF2 with SHA-256. The salt is the same everywhere: all processes with one token must
+// find the same key.
+const slowRounds = 600_000
+
+// masters has the keys that were derived in this process, by the hash of the token.
+var masters sync.Map // [sha256.Size]byte -> func() []byte
+
+// slowly derives a key from a token that a person may have chosen.
+func slowly(token string) []byte {
+	once, _ := masters.LoadOrStore(sha256.Sum256([]byte(token)), sync.OnceValue(func() []byte {
+		key, err := pbkdf2.Key(sha256.New, token, []byte("hookgate dashboard"), slowRounds, 32)
+		if err != nil {
+			panic(err) // the length is one that there is
+		}
+		return key
+	}))
+	return once.(func() []byte)()
+}
+
+func derive(master []byte, purpose string, length int) []byte {
+	key, err := hkdf.Key(sha256.New, master, nil, "hookgate dashboard "+purpose, length)
 	if err != nil {
 		panic(err) // the length is far below what HKDF gives
 	}
@@ -96,6 +127,7 @@ func (s *sessions) begin(token [sha256.Size]byte, now time.Time) session {
 
 // write sets the cookie of a session.
 func (s *sessions) write(w http.ResponseWriter, r *http.Request, n session) {
+	s.ready()
 	plain := make([]byte, 0, sessionBytes)
 	plain = append(append(plain, n.token[:]...), n.id[:]...)
 	plain = binary.BigEndian.AppendUint64(plain, uint64(n.begun.Unix()))
@@ -108,6 +140,7 @@ func (s *sessions) write(w http.ResponseWriter, r *http.Request, n session) {
 
 // clear removes the cookies that a request has.
 func (s *sessions) clear(w http.ResponseWriter, r *http.Request) {
+	s.ready()
 	for i := range s.keys {
 		if _, err := r.Cookie(s.keys[i].cookie(r)); err == nil {
 			set(w, r, s.keys[i].cookie(r), "", -1)
@@ -140,6 +173,12 @@ func isSecure(r *http.Request) bool {
 
 // read returns the session of a request, if it has one that has neither been ended nor run out.
 func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
+	if !slices.ContainsFunc(r.Cookies(), func(c *http.Cookie) bool {
+		return strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), canary.GateCookie)
+	}) {
+		return n, false
+	}
+	s.ready()
 	for i := range s.keys {
 		if cookie, err := r.Cookie(s.keys[i].cookie(r)); err == nil {
 			if n, ok = s.keys[i].open(cookie.Value); ok {
@@ -169,7 +208,10 @@ func (k *sessionKey) open(text string) (n session, ok bool) {
 }
 
 // csrf returns what a page of the session sends with calls that change something.
-func (s *sessions) csrf(n session) string { return s.keys[0].csrfOf(n) }
+func (s *sessions) csrf(n session) string {
+	s.ready()
+	return s.keys[0].csrfOf(n)
+}
 
 func (k *sessionKey) csrfOf(n session) string {
 	mac := hmac.New(sha256.New, k.csrf)
@@ -183,6 +225,7 @@ func (s *sessions) meant(r *http.Request, n session, token string) bool {
 	if http.NewCrossOriginProtection().Check(r) != nil {
 		return false
 	}
+	s.ready()
 	found := 0
 	for i := range s.keys { // a page may be older than the key that seals now
 		found |= subtle.ConstantTimeCompare([]byte(token), []byte(s.keys[i].csrfOf(n)))

@@ -2,7 +2,11 @@ package httpd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -95,13 +100,38 @@ func TestSignInIsLimited(t *testing.T) {
 		a, _ := g.form(t, signInPath, "token=guess")
 		a.want(t, 401)
 	}
-	a, made := g.form(t, signInPath, "token="+adminToken)
+	a, made := g.form(t, signInPath, "token=guess")
 	if a.want(t, 429); made != nil || a.header.Get("Retry-After") == "" {
 		t.Errorf("blocked: cookie %v, header %v", made, a.header)
 	}
-	g.do(t, "GET", "/api/sources", nil, "Authorization", "Bearer "+adminToken).want(t, 429)
-	g.do(t, "GET", "/ui/", nil).want(t, 429)
+	g.do(t, "GET", "/api/sources", nil, "Authorization", "Bearer guess").want(t, 429)
+	g.do(t, "GET", "/api/sources", nil, "Authorization", "Bearer "+adminToken).want(t, 200)
 	g.do(t, "GET", "/ui/", nil, "Cookie", cookie).want(t, 200)
+	g.enter(t, adminToken)
+}
+
+// TestCookieIsNoOracle: who has a cookie must spend a slow computation on each guess at the admin token that it was made with.
+// Method: neither the name nor the sealed content follows from the token by a hash of the usual speed, and nothing is derived
+// for requests without a cookie of this gate.
+func TestCookieIsNoOracle(t *testing.T) {
+	const token = "a-token-of-16-or-more"
+	s := newSessions([]string{token}, time.Hour, time.Hour)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.AddCookie(&http.Cookie{Name: "another", Value: "x"})
+	if _, ok := s.read(r, time.Now()); ok || s.keys != nil {
+		t.Error("keys are derived for a request without a session")
+	}
+	w := httptest.NewRecorder()
+	s.write(w, r, s.begin(hookgate.HashToken(token), time.Now()))
+	fast := derive([]byte(token), "cookie", 4)
+	if name := w.Result().Cookies()[0].Name; name == canary.GateCookie+hex.EncodeToString(fast) {
+		t.Error("the cookie's name follows from the token by a fast hash")
+	}
+	key, err := pbkdf2.Key(sha256.New, token, []byte("hookgate dashboard"), 600_000, 32)
+	must(t, err)
+	if !bytes.Equal(slowly(token), key) {
+		t.Error("the key is not PBKDF2 of the token with 600,000 rounds: processes of two releases share sessions")
+	}
 }
 
 // TestSessionChanges: with a session a change takes what only a page of the gate knows, and no other site may cause it; the trail names the
