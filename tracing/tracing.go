@@ -11,6 +11,7 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -60,7 +61,7 @@ var propagator propagation.TraceContext
 func New(c Config) (*Tracing, error) {
 	endpoint, err := url.Parse(c.Endpoint)
 	if err != nil || endpoint.Scheme != "http" && endpoint.Scheme != "https" || endpoint.Host == "" {
-		return nil, fmt.Errorf("endpoint %q is not a base URL such as http://127.0.0.1:4318", c.Endpoint)
+		return nil, errors.New("endpoint is not a base URL such as http://127.0.0.1:4318") // it may hold a password
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -69,7 +70,7 @@ func New(c Config) (*Tracing, error) {
 	seldom := rate.NewLimiter(rate.Every(time.Minute), 1)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		if seldom.Allow() {
-			c.Logger.Warn("traces could not be sent", "endpoint", endpoint.Redacted(), "error", err)
+			c.Logger.Warn("traces could not be sent", "host", endpoint.Host, "error", err)
 		}
 	}))
 	limits := sdktrace.NewSpanLimits()

@@ -183,7 +183,7 @@ decoded they are those of the entry.`,
 				return err
 			}
 			defer bytes.Close()
-			if _, err := io.Copy(cmd.OutOrStdout(), bytes); err != nil {
+			if _, err := io.Copy(exact(cmd.OutOrStdout()), bytes); err != nil {
 				return fmt.Errorf("read the body: %w", err)
 			}
 			return nil

@@ -8,10 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 )
@@ -176,7 +174,8 @@ func (l *letterChange) took(answer json.RawMessage, take func(json.RawMessage) (
 // countProgress returns a function that shows how many are done, and one that ends the display. On a terminal it is a counter,
 // elsewhere a line now and then.
 func countProgress(w io.Writer, past string) (show func(done int), finish func()) {
-	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+	terminal, ok := terminalOf(w)
+	if !ok {
 		next := time.Now().Add(plainInterval)
 		return func(done int) {
 			if now := time.Now(); !now.Before(next) {
@@ -185,7 +184,7 @@ func countProgress(w io.Writer, past string) (show func(done int), finish func()
 			}
 		}, func() {}
 	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish())
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(terminal), progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish())
 	return func(done int) {
 		bar.Describe(fmt.Sprintf("%d %s", done, past))
 		bar.Set64(int64(done))

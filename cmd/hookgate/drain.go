@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
@@ -151,7 +149,8 @@ func drainProgress(w io.Writer) func(*drain, int64) {
 		perSecond, rest := d.rate(depth)
 		return fmt.Sprintf("%d queued, %.0f/s, about %v left", depth, perSecond, rest)
 	}
-	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+	terminal, ok := terminalOf(w)
+	if !ok {
 		next := time.Now().Add(plainInterval)
 		return func(d *drain, depth int64) {
 			if now := time.Now(); !now.Before(next) {
@@ -163,7 +162,7 @@ func drainProgress(w io.Writer) func(*drain, int64) {
 	var bar *progressbar.ProgressBar
 	return func(d *drain, depth int64) {
 		if bar == nil {
-			bar = progressbar.NewOptions64(max(1, d.first), progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+			bar = progressbar.NewOptions64(max(1, d.first), progressbar.OptionSetWriter(terminal), progressbar.OptionSetWidth(20),
 				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
 		}
 		bar.Describe(describe(d, depth))

@@ -50,9 +50,9 @@ func generate(cmd *cobra.Command, g load.Generator, output string) error {
 	return errors.Join(g.Generate(cmd.Context(), file), file.Close())
 }
 
-// createEmpty opens a file for writing and leaves one that holds something alone.
+// createEmpty opens a file for writing that nobody else may read, and leaves one that holds something alone.
 func createEmpty(path string) (io.WriteCloser, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create output: %w", err)
 	}
@@ -62,6 +62,8 @@ func createEmpty(path string) (io.WriteCloser, error) {
 		err = fmt.Errorf("create output: %w", err)
 	case info.Size() > 0:
 		err = fmt.Errorf("%s exists and is not empty: remove it or name another with --output", path)
+	case info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && file.Chmod(0o600) != nil:
+		err = fmt.Errorf("%s can be read by others and belongs to another: name another file with --output", path)
 	default:
 		return file, nil
 	}

@@ -38,6 +38,8 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	root := newRootCommand()
 	root.SetArgs(args)
+	root.SetOut(&plainWriter{to: os.Stdout})
+	root.SetErr(&plainWriter{to: os.Stderr})
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -142,7 +142,8 @@ func (o replayOptions) print(w io.Writer, s load.Summary) error {
 // display. On a terminal it is a bar over the input's bytes, or a counter if inputBytes is 0 because the
 // size is not known; elsewhere a line now and then.
 func replayProgress(w io.Writer, inputBytes int64) (show func(load.Summary), finish func()) {
-	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+	terminal, ok := terminalOf(w)
+	if !ok {
 		next := time.Now().Add(plainInterval)
 		return func(s load.Summary) {
 			if now := time.Now(); !now.Before(next) {
@@ -156,7 +157,7 @@ func replayProgress(w io.Writer, inputBytes int64) (show func(load.Summary), fin
 		total = -1
 	}
 	bar := progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetWriter(terminal),
 		progressbar.OptionSetWidth(20),
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionThrottle(100*time.Millisecond),

@@ -164,6 +164,8 @@ func (c Config) trusted() (*x509.CertPool, error) {
 	return pool, nil
 }
 
+var errUnescaped = errors.New("redis URL cannot be read: in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
+
 // parseURL parts the hosts from the rest, since net/url takes one host only. Its errors do not repeat the URL,
 // which may hold a password.
 func parseURL(text string) (*url.URL, []string, error) {
@@ -175,20 +177,23 @@ func parseURL(text string) (*url.URL, []string, error) {
 	if end < 0 {
 		end = len(rest)
 	}
+	path, _, _ := strings.Cut(rest[end:], "?")
+	if !strings.Contains(rest[:end], "@") && strings.Contains(path, "@") {
+		return nil, nil, errUnescaped // a part of the password would be taken for a host, and be shown as one
+	}
 	begin := strings.LastIndexByte(rest[:end], '@') + 1
 	hosts := strings.Split(rest[begin:end], ",")
 	for _, host := range hosts {
 		if host == "" {
 			return nil, nil, errors.New("redis URL has an empty host")
 		}
+		if _, port, err := net.SplitHostPort(host); err == nil && strings.Trim(port, "0123456789") != "" {
+			return nil, nil, errUnescaped // for the same reason
+		}
 	}
 	u, err := url.Parse(scheme + "://" + rest[:begin] + "host" + rest[end:])
 	if err != nil {
-		var cause *url.Error
-		if errors.As(err, &cause) {
-			err = cause.Err
-		}
-		return nil, nil, fmt.Errorf("redis URL: %w", err)
+		return nil, nil, errUnescaped // the cause may quote a part of the password
 	}
 	return u, hosts, nil
 }

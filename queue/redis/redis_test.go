@@ -825,6 +825,7 @@ func TestURL(t *testing.T) {
 	for _, url := range []string{
 		"", "http://h", "redis://", "redis://a,,b", "redis://:secret@h/x", "redis://:secret@h?maste=x", "redis://:secret@h?cluster=perhaps",
 		"redis://:secret@a,b/1", "redis://:secret@a,b?cluster=false", "redis://:secret@a?master=m&cluster=true", "redis://:%zzsecret@h",
+		"redis://:1/secret@h", "redis://u:secret/2@h", "redis://u:secret?x@h", "redis://u:secret#x@h", "redis://u:%secret@h",
 	} {
 		if _, err := (Config{URL: url}).clientOption(); err == nil {
 			t.Errorf("%q is accepted", url)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hookgate/hookgate/store/migrations"
 )
@@ -82,7 +81,7 @@ func MigrationStatus(ctx context.Context, url, schema string) ([]Migration, erro
 }
 
 func parseURL(url string) (*pgx.ConnConfig, error) {
-	config, err := pgxpool.ParseConfig(url) // which also knows the parameters of a pool
+	config, err := parseConfig(url) // which also knows the parameters of a pool
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -135,9 +136,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // The error is a hookgate.UnfitError: c makes no sense.
 func New(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
-	config, err := pgxpool.ParseConfig(c.URL)
+	config, err := parseConfig(c.URL)
 	if err != nil {
-		return nil, unfit(reasonSettings, fmt.Errorf("open store: %w", err)) // the error shows no password
+		return nil, unfit(reasonSettings, fmt.Errorf("open store: %w", err))
 	}
 	configure(config.ConnConfig, c)
 	config.MaxConns = int32(c.MaxConns)
@@ -158,6 +159,20 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		return nil, unfit(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
 	}
 	return s, nil
+}
+
+// parseConfig reads a connection string. Its errors show no part of a password, which those of pgx do when a character in it
+// makes the rest look like something else.
+func parseConfig(text string) (*pgxpool.Config, error) {
+	if scheme, rest, ok := strings.Cut(text, "://"); ok && (scheme == "postgres" || scheme == "postgresql") {
+		authority, path, _ := strings.Cut(rest, "/")
+		path, _, _ = strings.Cut(path, "?")
+		if _, err := url.Parse(text); err != nil || !strings.Contains(authority, "@") && strings.Contains(path, "@") {
+			return nil, errors.New("the URL of the database cannot be read:" +
+				" in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
+		}
+	}
+	return pgxpool.ParseConfig(text) // the error shows no password of a URL that can be read
 }
 
 // Prepare brings the schema of the database up to date, or demands that it is if the configuration says so. The error is a
