@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // addKey takes a secret, or a public key, in the form that the rule says.
@@ -32,7 +33,10 @@ func (s *signature) addKey(secret string) error {
 		}
 		s.ecKeys = append(s.ecKeys, ec)
 	default:
-		key, err := decodeSecret(secret, s.rule.SecretEncoding)
+		if isPublic(secret) {
+			return errors.New("is a public key, which is no secret: this sender signs with HMAC")
+		}
+		key, err := decodeSecret(secret, s.rule.SecretEncoding, signingPrefix)
 		if err != nil {
 			return err
 		}
@@ -46,10 +50,13 @@ func (s *signature) addKey(secret string) error {
 
 // ed25519Key reads a public key that is 32 bytes in the encoding, or SubjectPublicKeyInfo as parsePublicKey takes it.
 func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
-	if raw, err := decodeSecret(secret, encoding); err == nil && len(raw) == ed25519.PublicKeySize {
+	if raw, err := decodeSecret(secret, encoding, publicPrefix); err == nil && len(raw) == ed25519.PublicKeySize {
 		return ed25519.PublicKey(raw), nil
 	}
 	key, err := parsePublicKey(secret)
+	if errors.Is(err, errPrivateKey) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("is not a public key of Ed25519: neither %d bytes in %s nor PEM", ed25519.PublicKeySize, encoding)
 	}
@@ -60,8 +67,13 @@ func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
 	return ed, nil
 }
 
+var errPrivateKey = errors.New("is a private key: configure the public one, and keep this one where it signs")
+
 // parsePublicKey reads SubjectPublicKeyInfo in PEM, or in bare base64.
 func parsePublicKey(text string) (any, error) {
+	if strings.Contains(text, "PRIVATE KEY-----") || strings.HasPrefix(text, privatePrefix) {
+		return nil, errPrivateKey
+	}
 	der, err := base64.StdEncoding.DecodeString(text)
 	if block, _ := pem.Decode(bytes.TrimSpace([]byte(text))); block != nil {
 		der, err = block.Bytes, nil

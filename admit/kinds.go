@@ -172,8 +172,10 @@ func (k *kind) make(o Options) (Scheme, error) {
 		return nil, errors.New("tolerance is negative")
 	}
 	o.Secrets, o.VerifyTokens, o.Topics = slices.Clone(o.Secrets), slices.Clone(o.VerifyTokens), slices.Clone(o.Topics)
+	formErr := k.checkForms(o)
 	if k.scheme != nil {
-		return k.scheme(o)
+		s, err := k.scheme(o)
+		return s, errors.Join(formErr, err)
 	}
 	makeProof := k.proof
 	if makeProof == nil {
@@ -186,7 +188,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 	}
 	places := o.Places.over(k.Places)
 	id, err2 := newIdentity(places, k.body, expected)
-	if err := errors.Join(err1, err2); err != nil {
+	if err := errors.Join(formErr, err1, err2); err != nil {
 		return nil, err
 	}
 	s := &source{kind: k, proof: p, identity: id, options: o}

@@ -291,7 +291,7 @@ func asymmetricRule(r Rule) Rule {
 
 // newStandard takes secrets (whsec_… or bare base64) for signatures v1 and public keys (whpk_…) for v1a.
 func newStandard(name string, o Options) (proof, error) {
-	public, secret := split(o, "whpk_")
+	public, secret := split(o, publicPrefix, "v1a,"+publicPrefix)
 	var all anyOf
 	var errs error
 	add := func(rule Rule, o Options) {
@@ -316,7 +316,12 @@ func newStandard(name string, o Options) (proof, error) {
 // newGitLab takes secret tokens, which are sent as they are, and signing tokens (whsec_…), which sign in the way of Standard
 // Webhooks. A request with a signature is judged by that.
 func newGitLab(o Options) (proof, error) {
-	signing, tokens := split(o, "whsec_")
+	signing, tokens := split(o, signingPrefix)
+	for _, t := range tokens.Secrets {
+		if isPublic(t) {
+			return nil, errors.New("a secret is a public key: take the secret token or the signing token")
+		}
+	}
 	switch {
 	case len(signing.Secrets) == 0:
 		return newToken(gitLabHeader, "", tokens)

@@ -425,7 +425,9 @@ func TestSign(t *testing.T) {
 			switch {
 			case k.Open:
 				o.Secrets = nil
-			case k.rule.SecretEncoding == "base64":
+			case name == "telegram":
+				o.Secrets = []string{"a-secret-of-mine"}
+			case k.rule.SecretEncoding == "base64", name == "stripe":
 				o.Secrets = []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 			}
 			key, public := testKeys(t, k.rule.Algorithm)

@@ -203,14 +203,14 @@ type open struct{}
 func (open) checkHeader(*Request) error  { return nil }
 func (open) authenticate(*Request) error { return nil }
 
-// split returns the options with those secrets that have the prefix, and with the others.
-func split(o Options, prefix string) (with, without Options) {
+// split returns the options with those secrets that have one of the prefixes, and with the others.
+func split(o Options, prefixes ...string) (with, without Options) {
 	with, without = o, o
 	with.Secrets, without.Secrets = nil, nil
 	with.positions, without.positions = nil, nil
 	for i, s := range o.Secrets {
 		to := &without
-		if strings.HasPrefix(s, prefix) {
+		if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(s, prefix) }) {
 			to = &with
 		}
 		to.Secrets = append(to.Secrets, s)

@@ -191,18 +191,17 @@ func checkTime(where, text, unit string, now time.Time, w window) error {
 
 var unitNames = map[string]string{"s": "seconds since 1970", "ms": "milliseconds since 1970", "rfc3339": "the form of RFC 3339"}
 
-// decodeSecret reads a secret as it is configured.
-func decodeSecret(secret, encoding string) ([]byte, error) {
-	for _, prefix := range []string{"whsec_", "whpk_"} {
-		if rest, ok := strings.CutPrefix(secret, prefix); ok && encoding == "base64" {
-			secret = rest
-		}
-	}
+// decodeSecret reads a secret as it is configured, or a public key; prefix is what may stand before it in base64.
+func decodeSecret(secret, encoding, prefix string) ([]byte, error) {
 	switch encoding {
 	case "hex":
 		return decodeHex(secret)
 	case "base64":
-		key, err := base64.StdEncoding.DecodeString(secret)
+		bare, err := bareKey(secret, prefix)
+		if err != nil {
+			return nil, err
+		}
+		key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(bare, "="))
 		if err != nil {
 			return nil, errors.New("is not base64")
 		}

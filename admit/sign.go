@@ -164,7 +164,7 @@ func (r Rule) sum(o Options, key crypto.Signer, text []byte) ([]byte, error) {
 	if len(o.Secrets) == 0 {
 		return nil, errNoCredentials
 	}
-	secret, err := decodeSecret(o.Secrets[0], r.SecretEncoding)
+	secret, err := decodeSecret(o.Secrets[0], r.SecretEncoding, signingPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("secret 1 %w", err)
 	}

@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/hookgate/hookgate/internal/secret"
 )
 
 // ErrNoCredentials is returned by FindCredentials when there are none.
@@ -26,38 +27,30 @@ type Credentials struct {
 }
 
 // FindCredentials takes the credentials for the default source from WEBHOOK_HMAC_SECRET or
-// WEBHOOK_BEARER_KEY as getenv gives them, the first of several separated by commas. If neither is
+// WEBHOOK_BEARER_KEY as getenv gives them, in the form that the gate takes. If neither is
 // set and the target is a loopback address it reads those that a gate made for itself in dataDir;
 // they are never offered to another machine.
 func FindCredentials(getenv func(string) string, target, dataDir string) (Credentials, error) {
-	c := Credentials{
-		HMACSecret: first(getenv("WEBHOOK_HMAC_SECRET")),
-		BearerKey:  first(getenv("WEBHOOK_BEARER_KEY")),
-	}
-	if c != (Credentials{}) {
-		return c, nil
+	var c Credentials
+	var err1, err2 error
+	c.HMACSecret, err1 = secret.Variable(getenv, "WEBHOOK_HMAC_SECRET")
+	c.BearerKey, err2 = secret.Variable(getenv, "WEBHOOK_BEARER_KEY")
+	if err := errors.Join(err1, err2); err != nil || c != (Credentials{}) {
+		return c, err
 	}
 	u, err := url.Parse(target)
 	if err != nil || !loopback(u.Hostname()) {
 		return c, ErrNoCredentials
 	}
 	for name, to := range map[string]*string{"hmac_secret": &c.HMACSecret, "bearer_key": &c.BearerKey} {
-		b, err := os.ReadFile(filepath.Join(dataDir, "keys", name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if *to, err = secret.ReadFile(filepath.Join(dataDir, "keys", name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Credentials{}, fmt.Errorf("read credentials: %w", err)
 		}
-		*to = first(string(b))
 	}
 	if c == (Credentials{}) {
 		return c, fmt.Errorf("%w (there are none in %s)", ErrNoCredentials, dataDir)
 	}
 	return c, nil
-}
-
-func first(list string) string {
-	s, _, _ := strings.Cut(strings.TrimSpace(list), ",")
-	s, _, _ = strings.Cut(s, "\n")
-	return strings.TrimSpace(s)
 }
 
 func loopback(host string) bool {

@@ -39,7 +39,9 @@ func TestFindCredentials(t *testing.T) {
 		{"local by IPv6", "http://[::1]:8080", nil, local},
 		{"environment first", "http://127.0.0.1:8080", map[string]string{"WEBHOOK_BEARER_KEY": "k"}, Credentials{BearerKey: "k"}},
 		{"environment elsewhere", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "s"}, Credentials{HMACSecret: "s"}},
-		{"first of several", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": " new , old", "WEBHOOK_BEARER_KEY": "k,l"}, Credentials{"new", "k"}},
+		{"whole", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "one, of many"}, Credentials{HMACSecret: "one, of many"}},
+		{"marked", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "exact:correct-horse,battery-staple"},
+			Credentials{HMACSecret: "correct-horse,battery-staple"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := FindCredentials(func(name string) string { return test.env[name] }, test.target, dir)
@@ -47,6 +49,14 @@ func TestFindCredentials(t *testing.T) {
 				t.Errorf("got %+v, %v; want %+v", got, err, test.want)
 			}
 		})
+	}
+}
+
+// Goal: a variable that earlier releases took for a list is an error, not the first of the list.
+func TestListOfCredentials(t *testing.T) {
+	list := func(string) string { return "the-new-secret,the-old-secret" }
+	if c, err := FindCredentials(list, "https://gate.example", t.TempDir()); err == nil || c.HMACSecret != "" || strings.Contains(err.Error(), "the-") {
+		t.Errorf("got %+v, %v", c, err)
 	}
 }
 

@@ -329,9 +329,9 @@ func TestProfiles(t *testing.T) {
 func TestSharedSecret(t *testing.T) {
 	t.Parallel()
 	for setting, env := range map[string][]string{
-		"admin_tokens":     {"ADMIN_TOKEN=one-key-for-all", "WEBHOOK_BEARER_KEY=another-key,one-key-for-all"},
-		"evidence_tokens":  {"EVIDENCE_TOKEN=one-key-for-all", "WEBHOOK_HMAC_SECRET=another-key,one-key-for-all"},
-		"evidence_tokens:": {"EVIDENCE_TOKEN=another-key,one-key-for-all", "ADMIN_TOKEN=one-key-for-all"},
+		"admin_tokens":     {"ADMIN_TOKEN=one-key-for-them-all", "WEBHOOK_BEARER_KEY=another-key", "WEBHOOK_BEARER_KEY_NEXT=one-key-for-them-all"},
+		"evidence_tokens":  {"EVIDENCE_TOKEN=one-key-for-them-all", "WEBHOOK_HMAC_SECRET=another-key", "WEBHOOK_HMAC_SECRET_NEXT=one-key-for-them-all"},
+		"evidence_tokens:": {"EVIDENCE_TOKEN=another-key-as-long", "EVIDENCE_TOKEN_NEXT=one-key-for-them-all", "ADMIN_TOKEN=one-key-for-them-all"},
 	} {
 		if code, out, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, setting) || strings.Contains(errs, "one-key") {
 			t.Errorf("%s: ended with %d: %s%s", setting, code, out, errs)

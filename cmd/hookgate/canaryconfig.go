@@ -76,7 +76,7 @@ func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error 
 	}
 	u, err := url.Parse(c.Upstream)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("canary.upstream %q is not a base URL like http://10.0.0.5:3000", c.Upstream)
+		return errors.New("canary.upstream is not a base URL like http://10.0.0.5:3000, without user, password and query")
 	}
 	if err := canary.CheckPlan(c.plan()); err != nil {
 		return fmt.Errorf("canary.plan: %w", err)

@@ -11,13 +11,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -251,7 +251,7 @@ func (o *certifyOptions) signingKey() (ed25519.PrivateKey, error) {
 }
 
 func readSigningKey(path string) (ed25519.PrivateKey, error) {
-	text, err := readKey(path)
+	text, err := secret.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +317,8 @@ func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
 		}
 		return p.Phase + ": " + p.Doing
 	}
-	if file, ok := w.(*os.File); !ok || !isatty.IsTerminal(file.Fd()) {
+	terminal, ok := terminalOf(w)
+	if !ok {
 		next := time.Now().Add(plainInterval)
 		return func(p certify.Progress) {
 			if p.Begins {
@@ -343,7 +344,7 @@ func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
 			if p.Doing == "sending" && p.Planned > 0 {
 				total = int64(p.Planned)
 			}
-			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(terminal), progressbar.OptionSetWidth(20),
 				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
 			bar.Describe(doing(p))
 			bar.RenderBlank()

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/internal/secret"
 )
 
 // client speaks to the admin and read API of a running gate.
@@ -49,6 +51,9 @@ func defaultDataDir() string {
 	return string(defaultConfig().DataDir)
 }
 
+// errTarget does not repeat the URL, which may hold a password.
+var errTarget = errors.New("--target is not a URL like http://127.0.0.1:8080")
+
 // tokenVariable is the environment variable with the token of whoever runs a command.
 const tokenVariable = envPrefix + "TOKEN"
 
@@ -57,17 +62,17 @@ func (c *client) token() (string, error) {
 	if token := strings.TrimSpace(os.Getenv(tokenVariable)); token != "" {
 		return token, nil
 	}
-	if token, _, _ := strings.Cut(os.Getenv("ADMIN_TOKEN"), ","); token != "" {
-		return strings.TrimSpace(token), nil
+	if token, err := secret.Variable(os.Getenv, "ADMIN_TOKEN"); token != "" || err != nil {
+		return token, err
 	}
 	u, err := url.Parse(c.target)
 	if err != nil {
-		return "", fmt.Errorf("target: %w", err)
+		return "", errTarget
 	}
 	if host := u.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		return "", fmt.Errorf("set HOOKGATE_TOKEN to a token of %s", u.Host)
 	}
-	token, err := readKey(dataDir(c.dataDir).keyFile(adminTokenName))
+	token, err := dataDir(c.dataDir).readKey(adminTokenName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or --data-dir to the gate's data directory (%w)", err)
 	}
@@ -103,7 +108,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
-		return nil, fmt.Errorf("target: %w", err)
+		return nil, errTarget
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)

@@ -20,6 +20,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
@@ -31,8 +32,8 @@ type config struct {
 	Failover        string        `koanf:"failover"`
 	DataDir         dataDir       `koanf:"data_dir"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
-	AdminTokens     []string      `koanf:"admin_tokens"`
-	EvidenceTokens  []string      `koanf:"evidence_tokens"`
+	AdminTokens     secretList    `koanf:"admin_tokens"`
+	EvidenceTokens  secretList    `koanf:"evidence_tokens"`
 	LogLevel        string        `koanf:"log_level"`
 	PublicURL       string        `koanf:"public_url"`
 
@@ -271,6 +272,8 @@ func decodeConfig(k *koanf.Koanf) (config, error) {
 		ErrorUnused:      true,
 		WeaklyTypedInput: true, // environment and flags are text
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			wholeSecrets,
+			singleTexts,
 			strictNumbers,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.TextUnmarshallerHookFunc(),
@@ -287,6 +290,14 @@ func decodeConfig(k *koanf.Koanf) (config, error) {
 	return c, c.check()
 }
 
+// singleTexts keeps lists and maps out of settings that are one text, whose value an error of the decoder would show.
+func singleTexts(from, to reflect.Type, value any) (any, error) {
+	if to.Kind() == reflect.String && (from.Kind() == reflect.Slice || from.Kind() == reflect.Map) {
+		return nil, errors.New("it takes one text, and no list or map")
+	}
+	return value, nil
+}
+
 // strictNumbers keeps numbers without a unit out of settings that need one: "30" is not 30 seconds.
 func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String && value != 0 {
@@ -297,6 +308,36 @@ func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	}
 	if from.Kind() == reflect.Bool && to.Kind() != reflect.Bool {
 		return nil, fmt.Errorf("%v is not the kind of value that is wanted here", value)
+	}
+	return value, nil
+}
+
+// secretList are secrets, or references to them; see package secret. Unlike other lists they are never made of one
+// text by cutting it at commas.
+type secretList []string
+
+// wholeSecrets takes a text that stands where a list of secrets may stand for one of them. A number is no secret: YAML
+// writes 0123 and 1e5 in its own way.
+func wholeSecrets(_, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[secretList]() {
+		return value, nil
+	}
+	switch v := value.(type) {
+	case string:
+		if n := secret.OldList(v); n > 0 && !strings.HasPrefix(v, secret.Exact) {
+			return nil, fmt.Errorf("it holds a comma, where earlier releases cut it into %d secrets: write a list,"+
+				" [env:ONE, env:TWO], or put %s before it if it is one secret", n, secret.Exact)
+		}
+		return []string{v}, nil
+	case []any:
+		for i, element := range v {
+			if _, ok := element.(string); !ok {
+				return nil, fmt.Errorf("key %d is not text: put it in quotation marks", i+1)
+			}
+		}
+	case []string:
+	default:
+		return nil, errors.New("it is neither a text nor a list of texts: put it in quotation marks")
 	}
 	return value, nil
 }
@@ -322,6 +363,7 @@ var noSettings = []string{tokenVariable, rollbackIDVariable, rollbackReasonVaria
 // that it names. HOOKGATE_QUEUE_HIGH_WATER sets queue.high_water, and so on for each single value.
 func readEnvironment(environ []string) (settings map[string]any, configFile string, err error) {
 	settings = map[string]any{}
+	secrets := secretVariables{}
 	paths := map[string]string{}
 	for _, path := range settingPaths(reflect.TypeFor[config](), "") {
 		paths[envPrefix+strings.ToUpper(strings.ReplaceAll(path, ".", "_"))] = path
@@ -334,6 +376,7 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 		path, known := paths[name]
 		switch {
 		case value == "" || slices.Contains(noSettings, name):
+		case secrets.take(name, value):
 		case name == envPrefix+"CONFIG":
 			configFile = value
 		case known:
@@ -342,7 +385,7 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 			return nil, "", fmt.Errorf("environment variable %s is not a setting", name)
 		}
 	}
-	return settings, configFile, nil
+	return settings, configFile, secrets.add(settings)
 }
 
 // isServiceLink reports whether Kubernetes or Docker set the variable for a service called hookgate.
@@ -455,7 +498,7 @@ func (c config) check() error {
 		return fmt.Errorf("http.trusted_proxies: %w", err)
 	}
 	if err := checkPublicURL(c.PublicURL); err != nil {
-		return fmt.Errorf("public_url: %w", err)
+		return fmt.Errorf("public_url %w", err)
 	}
 	for _, name := range c.sourceNames() {
 		if err := c.Sources[name].check(name, c); err != nil {

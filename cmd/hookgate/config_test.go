@@ -13,6 +13,7 @@ import (
 	"github.com/knadh/koanf/providers/rawbytes"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/httpd"
 )
 
@@ -29,7 +30,7 @@ sources:
     keep_headers: [X-Trace]
 `)
 	env := []string{"HOOKGATE_CONFIG=" + file, "HOOKGATE_LISTEN=127.0.0.1:2", "WORKER_COUNT=2", "HOOKGATE_QUEUE_HIGH_WATER=22",
-		"WEBHOOK_BEARER_KEY=one-key-long,two-key-long", "HOME=/x", "HOOKGATE_SERVICE_HOST=10.0.0.1", "HOOKGATE_PORT_80_TCP=tcp://10.0.0.1:80"}
+		"WEBHOOK_BEARER_KEY=one-key-long", "WEBHOOK_BEARER_KEY_NEXT=two-key-long", "HOME=/x", "HOOKGATE_SERVICE_HOST=10.0.0.1", "HOOKGATE_PORT_80_TCP=tcp://10.0.0.1:80"}
 	c, err := loadConfig(env, map[string]any{"listen": "127.0.0.1:3"})
 	if err != nil {
 		t.Fatal(err)
@@ -172,15 +173,15 @@ func TestCanaryPlanSetting(t *testing.T) {
 	}
 }
 
-// TestSecrets: secrets come from the file, the environment and files; several are possible.
+// TestSecrets: secrets come from the file, the environment and files, each of them whole; several are possible.
 func TestSecrets(t *testing.T) {
-	t.Setenv("PARTNER_SECRET", "from-the-environment, rotated-to-this")
+	t.Setenv("PARTNER_SECRET", `correct horse, "battery", staple`)
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte("from-a-file\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	got, err := resolveSecrets([]string{"from-the-setting", "env:PARTNER_SECRET", "file:" + path})
-	if want := []string{"from-the-setting", "from-the-environment", "rotated-to-this", "from-a-file"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"from-the-setting", `correct horse, "battery", staple`, "from-a-file"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
@@ -190,6 +191,148 @@ func TestSecrets(t *testing.T) {
 		if _, err := resolveSecrets([]string{bad}); err == nil {
 			t.Errorf("%q is taken for a secret", bad)
 		}
+	}
+}
+
+// TestSecretSettings: in no place is one secret cut into several. Where an earlier release made a list of a text, the start
+// says how to write what is meant, and never shows the text.
+func TestSecretSettings(t *testing.T) {
+	const list = "the-new-secret,the-old-secret"
+	for _, test := range []struct {
+		file  string
+		env   []string
+		want  secretList // of sources.default.secrets
+		names string     // in the error
+	}{
+		{env: []string{"WEBHOOK_HMAC_SECRET=a, b"}, want: secretList{"a, b"}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=exact:" + list}, want: secretList{"exact:" + list}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=two"}, want: secretList{"one", "two"}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=" + list}, names: "WEBHOOK_HMAC_SECRET_NEXT"},
+		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=" + list}, names: "sources.default.secrets"},
+		{env: []string{"WEBHOOK_HMAC_SECRET=" + list + ",the-oldest-secret"}, names: "sources.default.secrets"},
+		{env: []string{"WEBHOOK_HMAC_SECRET_NEXT=two"}, names: "WEBHOOK_HMAC_SECRET is not"},
+		{env: []string{"WEBHOOK_HMAC_SECRET=with ${HOME} in it"}, names: "${HOME}"},
+		{env: []string{"WEBHOOK_BEARER_KEY=" + list}, names: "WEBHOOK_BEARER_KEY_NEXT"},
+		{env: []string{"ADMIN_TOKEN=" + list}, names: "ADMIN_TOKEN_NEXT"},
+		{env: []string{"HOOKGATE_ADMIN_TOKENS=" + list}, names: "HOOKGATE_ADMIN_TOKENS_NEXT"},
+		{env: []string{"ADMIN_TOKEN=one", "HOOKGATE_ADMIN_TOKENS=two"}, names: "set the same"},
+		{env: []string{"EVIDENCE_TOKEN=" + list}, names: "EVIDENCE_TOKEN_NEXT"},
+		{file: "{secrets: [one, 'the,two']}", want: secretList{"one", "the,two"}},
+		{file: "{secrets: ['" + list + "']}", want: secretList{list}},
+		{file: "{secrets: 'a, b'}", want: secretList{"a, b"}},
+		{file: "{secrets: 'env:X'}", want: secretList{"env:X"}},
+		{file: "{secrets: '" + list + "'}", names: "secrets"},
+		{file: "{bearer_keys: '" + list + "'}", names: "bearer_keys"},
+		{file: "{secrets: [0123456789]}", names: "quotation marks"},
+		{file: "{secrets: 12345678901234567890123}", names: "quotation marks"},
+	} {
+		env := test.env
+		if test.file != "" {
+			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, "sources: {default: "+test.file+"}"))
+		}
+		c, err := loadConfig(env, nil)
+		switch got := c.Sources[httpd.DefaultSource].Secrets; {
+		case test.names == "" && (err != nil || !slices.Equal(got, test.want)):
+			t.Errorf("%s%q makes %q, %v; want %q", test.file, test.env, got, err, test.want)
+		case test.names != "" && (err == nil || !strings.Contains(err.Error(), test.names)):
+			t.Errorf("%s%q: error %v does not name %s", test.file, test.env, err, test.names)
+		case err != nil && strings.Contains(err.Error(), "the-"):
+			t.Errorf("%s%q: error %v shows a secret", test.file, test.env, err)
+		}
+	}
+}
+
+// TestErrorsShowNoPassword: no setting that may hold a password is repeated by an error of the start about it.
+func TestErrorsShowNoPassword(t *testing.T) {
+	const password = "hunter2"
+	for _, test := range []string{
+		"public_url: 'ftp://me:hunter2@example.com'",
+		"public_url: 'https://me:hunter2%@example.com'",
+		"sources: {s: {kind: github, secrets: [a-secret-of-mine], public_url: 'https://me:hunter2@example.com?x=y'}}",
+		"canary: {upstream: 'http://me:hunter2@10.0.0.1'}",
+		"canary: {upstream: 'http://me:hunter2%@10.0.0.1'}",
+		"guard: {alarm: {url: 'https://me:hunter2%@example.com', secret: whsec_AAAAAAAA}}",
+		"guard: {alarm: {url: 'https://example.com', secret: [hunter2]}}",
+		"redis: {url: ['redis://:hunter2@10.0.0.1']}",
+		"database: {url: {a: 'postgres://u:hunter2@10.0.0.1/d'}}",
+		"sources: {s: {kind: github, secrets: {a: hunter2}}}",
+		"sources: {s: {kind: github, secrets: [[hunter2]]}}",
+		"sources: {s: hunter2}",
+		"admin_tokens: {hunter2: true}",
+	} {
+		_, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test)}, nil)
+		if err == nil || strings.Contains(err.Error(), password) {
+			t.Errorf("%s: error %v", test, err)
+		}
+	}
+	c := defaultConfig()
+	c.Tracing.Endpoint = "me:" + password + "@10.0.0.1"
+	if _, _, err := startTracing(c, nil, nil); err == nil || strings.Contains(err.Error(), password) {
+		t.Errorf("tracing: error %v", err)
+	}
+	c.PublicURL = "https://me:" + password + "@example.com"
+	if text := shown(c.publicURL(httpd.DefaultSource)); strings.Contains(text, password) || !strings.Contains(text, "example.com/webhooks") {
+		t.Errorf("the source is shown with the URL %s", text)
+	}
+}
+
+// TestShortTokens: a configured token that opens the gate itself could be guessed if it were short.
+func TestShortTokens(t *testing.T) {
+	for _, c := range []config{{AdminTokens: secretList{"fifteen-letters"}}, {EvidenceTokens: secretList{"fifteen-letters"}}} {
+		c.DataDir = dataDir(t.TempDir())
+		if _, err := findCredentials(c); err == nil || !strings.Contains(err.Error(), "16 characters") {
+			t.Errorf("error %v for a token of 15 characters", err)
+		}
+	}
+}
+
+// TestStrangersKeys: keys in the data directory that belong to somebody else, and links of theirs, are refused.
+func TestStrangersKeys(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // only root can make a file that belongs to another
+	}
+	const stranger = 12345
+	for _, name := range []string{"keys", "keys/admin_token", "keys/link", "queue.db", "store.db-wal", "hookgate.lock"} {
+		d := dataDir(t.TempDir())
+		must(t, os.Mkdir(d.keyDir(), 0o700))
+		path := filepath.Join(string(d), name)
+		switch name {
+		case "keys":
+		case "keys/link":
+			path = d.keyFile(adminTokenName)
+			elsewhere := filepath.Join(t.TempDir(), "token")
+			must(t, os.WriteFile(elsewhere, []byte("a-token-that-a-stranger-knows"), 0o600))
+			must(t, os.Symlink(elsewhere, path))
+		default:
+			must(t, os.WriteFile(path, []byte("a-token-that-a-stranger-knows"), 0o600))
+		}
+		must(t, os.Lchown(path, stranger, stranger))
+		lock, err := d.lock()
+		if err == nil {
+			defer lock.unlock()
+			_, _, err = d.key(adminTokenName)
+		}
+		if err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s of a stranger: error %v", name, err)
+		}
+		must(t, os.Lchown(path, 0, 0))
+	}
+}
+
+// TestFilesAreNotFollowed: neither the lock nor a file that is written anew goes through a link to another file.
+func TestFilesAreNotFollowed(t *testing.T) {
+	d := dataDir(t.TempDir())
+	other := filepath.Join(t.TempDir(), "other")
+	must(t, os.WriteFile(other, []byte("precious"), 0o600))
+	must(t, os.Symlink(other, d.modeFile()+".new"))
+	must(t, d.keepMode(hookgate.ModeReadOnly))
+	must(t, os.Symlink(other, filepath.Join(string(d), "hookgate.lock")))
+	if lock, err := d.lock(); err == nil {
+		lock.unlock()
+		t.Error("the lock is taken through a link")
+	}
+	if text, err := os.ReadFile(other); err != nil || string(text) != "precious" {
+		t.Errorf("the other file holds %q, %v", text, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/secret"
 )
 
 // dataDir is the folder that holds everything the gate must not lose.
@@ -35,8 +36,9 @@ func (d dataDir) canaryFile() string  { return filepath.Join(string(d), "canary"
 func (d dataDir) storeFile() string   { return filepath.Join(string(d), "store.db") }
 func (d dataDir) auditFile() string   { return filepath.Join(string(d), "audit-failed") }
 func (d dataDir) evidenceDir() string { return filepath.Join(string(d), "evidence") }
+func (d dataDir) keyDir() string      { return filepath.Join(string(d), "keys") }
 func (d dataDir) keyFile(name string) string {
-	return filepath.Join(string(d), "keys", name)
+	return filepath.Join(d.keyDir(), name)
 }
 
 // Names of the keys.
@@ -55,8 +57,11 @@ func (d dataDir) lock() (*dataDirLock, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
+	if err := d.checkFiles(); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(string(d), "hookgate.lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
@@ -71,6 +76,20 @@ func (d dataDir) lock() (*dataDirLock, error) {
 	}
 	l := &dataDirLock{f}
 	return l, l.note("starting")
+}
+
+// checkFiles refuses files and links of strangers where the gate keeps what it must not lose.
+func (d dataDir) checkFiles() error {
+	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.modeFile(), d.canaryFile(), d.evidenceDir(), d.keyDir()}
+	for _, db := range []string{d.queueFile(), d.storeFile(), d.spoolFile()} {
+		paths = append(paths, db, db+"-wal", db+"-shm", db+"-journal")
+	}
+	for _, path := range paths {
+		if err := d.checkOwner(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("data directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // note writes who holds the lock into its file, for the error message of the next who wants it.
@@ -90,7 +109,7 @@ func (l *dataDirLock) unlock() { l.file.Close() }
 // key returns the key with the given name, after making it if there is none.
 func (d dataDir) key(name string) (key string, made bool, err error) {
 	path := d.keyFile(name)
-	key, err = readKey(path)
+	key, err = d.readKey(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return key, false, err
 	}
@@ -183,9 +202,13 @@ func (d dataDir) keepCanary(c hookgate.Canary) error {
 }
 
 // writeDurably writes a file that only its owner may read: under another name, fsync, rename, fsync of the
-// folder. After a power cut there is the whole file or none.
+// folder. After a power cut there is the whole file or none. What stands under the other name is left over from a crash,
+// or a link that must not be followed.
 func writeDurably(path string, data []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -203,22 +226,38 @@ func writeDurably(path string, data []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// readKey reads a key from a file of one line that nobody else may read.
-func readKey(path string) (string, error) {
-	info, err := os.Stat(path)
+// readKey reads the key with the given name. A key that somebody else has put there is refused: a folder that
+// others may write to is no reason to take theirs.
+func (d dataDir) readKey(name string) (string, error) {
+	path := d.keyFile(name)
+	for _, p := range []string{d.keyDir(), path} {
+		if err := d.checkOwner(p); err != nil {
+			return "", err
+		}
+	}
+	return secret.ReadFile(path)
+}
+
+// checkOwner refuses a file, folder or link in the data directory that belongs to a stranger. Those who may own it are
+// this user, root, and the owner of the data directory, who could do anything there.
+func (d dataDir) checkOwner(path string) error {
+	of := func(info fs.FileInfo, err error) (int, error) {
+		if err != nil {
+			return 0, err
+		}
+		return int(info.Sys().(*syscall.Stat_t).Uid), nil
+	}
+	owner, err := of(os.Lstat(path))
 	if err != nil {
-		return "", fmt.Errorf("read key: %w", err)
+		return err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("key %s can be read by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
-	}
-	b, err := os.ReadFile(path)
+	dirOwner, err := of(os.Stat(string(d)))
 	if err != nil {
-		return "", fmt.Errorf("read key: %w", err)
+		return err
 	}
-	key := strings.TrimSpace(string(b))
-	if key == "" {
-		return "", fmt.Errorf("key %s is empty: delete it, and a new one will be made", path)
+	if owner != os.Geteuid() && owner != 0 && owner != dirOwner {
+		return fmt.Errorf("%s belongs to user %d, who is neither the one that runs hookgate (%d) nor the owner of %s:"+
+			" find out who put it there, and remove it or chown it", path, owner, os.Geteuid(), d)
 	}
-	return key, nil
+	return nil
 }

@@ -437,6 +437,12 @@ func TestUnit(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/systemd/hookgate.service")
 	must(t, err)
 	// It wants the program where it will be.
+	// Nothing makes systemd give up, and a user who exists can be given files to read.
+	for _, setting := range []string{"StartLimitIntervalSec=0", "Restart=always", "User=hookgate", "DynamicUser=yes"} {
+		if !strings.Contains(string(text), "\n"+setting+"\n") {
+			t.Errorf("the unit does not have %s", setting)
+		}
+	}
 	unit := filepath.Join(t.TempDir(), "hookgate.service")
 	must(t, os.WriteFile(unit, []byte(strings.Replace(string(text), "ExecStart=/usr/local/bin/hookgate ", "ExecStart="+binary+" ", 1)), 0o644))
 	for _, args := range [][]string{{"verify", "--man=no", unit}, {"security", "--no-pager", "--offline=true", "--threshold=20", unit}} {
@@ -444,6 +450,50 @@ func TestUnit(t *testing.T) {
 		if err != nil || args[0] == "verify" && len(out) > 0 {
 			t.Errorf("systemd-analyze %v: %v\n%s", args, err, out)
 		}
+	}
+}
+
+// TestSecretOfUnit: as deploy/README.md installs it, the secret file of the README's example can be read by the service's user
+// and by nobody else. Method: as root, with a user and a group that do not exist; else with those of this process.
+func TestSecretOfUnit(t *testing.T) {
+	const example = "file:/etc/hookgate/github-secret"
+	readme, err := os.ReadFile("../../README.md")
+	must(t, err)
+	install, err := os.ReadFile("../../deploy/README.md")
+	must(t, err)
+	if !strings.Contains(string(readme), example) || !strings.Contains(string(install), "install -m 0640 -g hookgate hookgate.yaml github-secret /etc/hookgate/") {
+		t.Fatal("README.md and deploy/README.md do not have the example any more")
+	}
+	dir, err := os.MkdirTemp("/tmp", "hookgate-unit")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	must(t, os.Chmod(dir, 0o750))
+	program, err := os.ReadFile(binary)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "hookgate"), program, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "github-secret"), []byte("It's a Secret, to Everybody\n"), 0o640))
+	config := strings.Replace("sources: {github: {kind: github, secrets: ["+example+"]}}", "/etc/hookgate", dir, 1)
+	must(t, os.WriteFile(filepath.Join(dir, "hookgate.yaml"), []byte(config), 0o640))
+	check := func(user, group uint32) ([]byte, error) {
+		cmd := exec.Command(filepath.Join(dir, "hookgate"), "sources", "check", "--config", filepath.Join(dir, "hookgate.yaml"))
+		cmd.Dir, cmd.Env = dir, []string{"HOOKGATE_DATA_DIR=" + filepath.Join(dir, "data")}
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+		if os.Geteuid() == 0 {
+			cmd.SysProcAttr.Credential = &syscall.Credential{Uid: user, Gid: group}
+		}
+		return cmd.CombinedOutput()
+	}
+	const user, group = 54321, 54322
+	if os.Geteuid() == 0 {
+		for _, name := range []string{"", "github-secret", "hookgate.yaml"} {
+			must(t, os.Chown(filepath.Join(dir, name), 0, group))
+		}
+		if out, err := check(user, user); err == nil {
+			t.Errorf("another user reads the secret:\n%s", out)
+		}
+	}
+	if out, err := check(user, group); err != nil || !strings.Contains(string(out), "OK: 2 sources") {
+		t.Errorf("the service's user: %v\n%s", err, out)
 	}
 }
 

@@ -210,7 +210,7 @@ func (g *gate) awaitEnd() {
 
 func (g *gate) key(name string) string {
 	g.t.Helper()
-	key, err := readKey(dataDir(g.dir).keyFile(name))
+	key, err := dataDir(g.dir).readKey(name)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -3,12 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/secret"
 )
 
 // credentials are the keys in use: those configured, or those in the data directory.
@@ -30,10 +29,10 @@ func findCredentials(c config) (k credentials, err error) {
 	if k.hmacSecrets, err = resolveSecrets(source.Secrets); err != nil {
 		return k, fmt.Errorf("sources.default.secrets: %w", err)
 	}
-	if k.adminTokens, err = resolveSecrets(c.AdminTokens); err != nil {
+	if k.adminTokens, err = resolveTokens(c.AdminTokens); err != nil {
 		return k, fmt.Errorf("admin_tokens: %w", err)
 	}
-	if k.evidenceTokens, err = resolveSecrets(c.EvidenceTokens); err != nil {
+	if k.evidenceTokens, err = resolveTokens(c.EvidenceTokens); err != nil {
 		return k, fmt.Errorf("evidence_tokens: %w", err)
 	}
 	for _, token := range k.evidenceTokens {
@@ -68,51 +67,32 @@ func findCredentials(c config) (k credentials, err error) {
 // minSecretBytes is the length below which a configured key is refused as a mistake.
 const minSecretBytes = 8
 
-// inEnvironment is an environment variable inside a secret.
-var inEnvironment = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+// minTokenChars is the least length of a configured token that opens the gate itself: what is shorter could be guessed.
+const minTokenChars = 16
 
-// resolveSecrets replaces "env:NAME" and "${NAME}" by the value of that environment variable, which may hold several
-// separated by commas, and "file:PATH" by the content of that file. Inside of anything else, which is the secret itself,
-// "${NAME}" stands for that value too.
+// resolveSecrets returns the secrets that the settings are or refer to, each of them whole.
 func resolveSecrets(settings []string) ([]string, error) {
 	var secrets []string
 	for i, setting := range settings {
-		values := []string{setting}
-		name, ok := strings.CutPrefix(setting, "env:")
-		if m := inEnvironment.FindStringSubmatch(setting); m != nil && m[0] == setting {
-			name, ok = m[1], true
+		text, err := secret.Resolve(setting)
+		if err != nil {
+			return nil, fmt.Errorf("key %d: %w", i+1, err)
 		}
-		if ok {
-			if values = strings.Split(os.Getenv(name), ","); os.Getenv(name) == "" {
-				return nil, fmt.Errorf("environment variable %s is empty or not set", name)
-			}
-		} else if path, ok := strings.CutPrefix(setting, "file:"); ok {
-			key, err := readKey(path)
-			if err != nil {
-				return nil, err
-			}
-			values = []string{key}
-		} else if missing := unset(setting); missing != "" {
-			return nil, fmt.Errorf("environment variable %s is empty or not set", missing)
-		} else {
-			values[0] = inEnvironment.ReplaceAllStringFunc(setting, func(name string) string { return os.Getenv(name[2 : len(name)-1]) })
+		if len(text) < minSecretBytes {
+			return nil, fmt.Errorf("key %d is shorter than %d bytes", i+1, minSecretBytes)
 		}
-		for _, secret := range values {
-			if secret = strings.TrimSpace(secret); len(secret) < minSecretBytes {
-				return nil, fmt.Errorf("key %d is shorter than %d bytes", i+1, minSecretBytes)
-			}
-			secrets = append(secrets, secret)
-		}
+		secrets = append(secrets, text)
 	}
 	return secrets, nil
 }
 
-// unset returns the first environment variable inside a setting that is not set.
-func unset(setting string) string {
-	for _, m := range inEnvironment.FindAllStringSubmatch(setting, -1) {
-		if os.Getenv(m[1]) == "" {
-			return m[1]
+// resolveTokens is resolveSecrets for tokens that open the gate itself.
+func resolveTokens(settings []string) ([]string, error) {
+	tokens, err := resolveSecrets(settings)
+	for i, token := range tokens {
+		if utf8.RuneCountInString(token) < minTokenChars {
+			return nil, fmt.Errorf("token %d has fewer than %d characters; make one with: openssl rand -hex 32", i+1, minTokenChars)
 		}
 	}
-	return ""
+	return tokens, err
 }

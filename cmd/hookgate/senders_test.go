@@ -43,7 +43,7 @@ sources:
   standard: {kind: standard_webhooks, secrets: [%q]}
   svix: {kind: svix, secrets: [%q]}
   gitlab: {kind: gitlab, secrets: [a-plain-secret-token, %q]}
-  stripe: {kind: stripe, secrets: [an-old-secret, %q]}
+  stripe: {kind: stripe, secrets: [whsec_an_old_secret, %q]}
   twilio: {kind: twilio, secrets: [%q]}
   github: {kind: github, secrets: [%q]}
   sendgrid: {kind: sendgrid, secrets: [%q]}
@@ -126,7 +126,7 @@ func TestSourceCommands(t *testing.T) {
 	if err := os.WriteFile(seed, []byte(strings.Repeat("00", 32)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"STRIPE_SECRET=a-secret-of-stripe", "BASIC_PASSWORD=a-secret-password"}
+	env := []string{"STRIPE_SECRET=whsec_a-secret-of-stripe", "BASIC_PASSWORD=a-secret-password"}
 	file := writeConfig(t, `
 public_url: https://hooks.example.com
 sources:
@@ -287,7 +287,7 @@ func TestEverySenderIsDocumented(t *testing.T) {
 		}
 	}
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		t.Setenv("STRIPE_WEBHOOK_SECRET", "a-secret-of-stripe")
+		t.Setenv("STRIPE_WEBHOOK_SECRET", "whsec_a-secret-of-stripe")
 		t.Setenv("MUX_SECRET", "a-secret-of-mux")
 		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, block[1])}, nil)
 		if err != nil {

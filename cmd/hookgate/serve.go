@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -40,7 +41,8 @@ Everything is kept in the data directory, unless REDIS_URL makes Redis the queue
 DB_URL makes PostgreSQL the store; then any number of processes share the work. The
 gate also starts while they are away: it spools and queues until they are there. On the
 first start keys are made in the data directory and shown where they are. SIGTERM or
-SIGINT ends it in good order; what is queued then is stored later.
+SIGINT ends it in good order; what is queued then is stored later. SIGHUP changes
+nothing.
 
 Settings come from hookgate.yaml, the environment and flags, in rising
 precedence; docs/configuration.md has them all.`,
@@ -83,6 +85,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return fmt.Errorf("log_level: %w", err)
 	}
 	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level}))
+	defer surviveHangups(log)()
 	tuneRuntime()
 	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode of the database.
 	syscall.Umask(0o077)
@@ -215,6 +218,25 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		log.Info("stopped", "queued", s.Depth)
 	}
 	return nil
+}
+
+// surviveHangups keeps SIGHUP from ending the process, which some send to have settings read again, until the function
+// that it returns is called.
+func surviveHangups(log *slog.Logger) (stop func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		defer close(done)
+		for range hangups {
+			log.Warn("SIGHUP changes nothing: there is no reload. Restart to have settings read again;" +
+				" a certificate is read again by itself when its files change")
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-done
+	}
 }
 
 // closing closes c and keeps the first error.

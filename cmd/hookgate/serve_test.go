@@ -105,6 +105,19 @@ func TestOneProcess(t *testing.T) {
 	startGate(t, startOptions{dir: g.dir}).stop()
 }
 
+// TestHangup: SIGHUP, which is sent to have settings read again, ends no gate, and the log says what it does.
+func TestHangup(t *testing.T) {
+	g := startGate(t, startOptions{})
+	for n := range 2 {
+		must(t, g.cmd.Process.Signal(syscall.SIGHUP))
+		g.await("the log tells of SIGHUP", func() bool { return strings.Count(g.logs.String(), "SIGHUP changes nothing") > n })
+	}
+	if status, _ := g.request(http.MethodGet, "/livez", ""); status != 200 {
+		t.Errorf("after SIGHUP /livez answers %d", status)
+	}
+	g.stop()
+}
+
 // slowRequest begins a webhook and leaves its body unfinished; finish sends the rest and returns the
 // status line of the answer.
 func slowRequest(t *testing.T, g *gate) (finish func() string) {

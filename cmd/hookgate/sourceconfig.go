@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,9 +17,9 @@ import (
 // sourceConfig is one sender. docs/senders.md describes the kinds to users.
 type sourceConfig struct {
 	Kind          string          `koanf:"kind"`
-	BearerKeys    []string        `koanf:"bearer_keys"`
-	Secrets       []string        `koanf:"secrets"`
-	VerifyTokens  []string        `koanf:"verify_tokens"`
+	BearerKeys    secretList      `koanf:"bearer_keys"`
+	Secrets       secretList      `koanf:"secrets"`
+	VerifyTokens  secretList      `koanf:"verify_tokens"`
 	Topics        []string        `koanf:"topics"`
 	Confirm       bool            `koanf:"confirm_subscriptions"`
 	Header        string          `koanf:"header"`
@@ -122,7 +123,7 @@ func checkPublicURL(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" || u.RawQuery != "" {
-		return fmt.Errorf("%q is not a URL like https://hooks.example.com, without a query", text)
+		return errors.New("is not a URL like https://hooks.example.com, without a query") // it may hold a password
 	}
 	return nil
 }
@@ -156,6 +157,15 @@ func (c config) publicURL(name string) string {
 	default:
 		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks/" + name
 	}
+}
+
+// shown is a URL as people may see it.
+func shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
 }
 
 // schemeOptions resolves the secrets of a source; those of the default one are in k.
@@ -214,7 +224,7 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 		success = admit.Success{Status: s.SuccessStatus, ContentType: typeOf(s.SuccessBody), Body: s.SuccessBody}
 	}
 	return httpd.Source{
-		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o), URL: c.publicURL(name),
+		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o), URL: shown(c.publicURL(name)),
 		Sample: sample, Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
 		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed, Success: success,
 	}, nil

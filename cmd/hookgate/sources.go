@@ -226,7 +226,7 @@ func (c config) configuredKeys(name string) (k credentials, err error) {
 		return k, nil
 	}
 	for name, to := range map[string]*[]string{bearerKeyName: &k.bearerKeys, hmacSecretName: &k.hmacSecrets} {
-		key, err := readKey(c.DataDir.keyFile(name))
+		key, err := c.DataDir.readKey(name)
 		if err != nil {
 			key = "is made by the first start of the gate"
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/internal/secret"
 )
 
 func newEvidenceSubmitCommand() *cobra.Command {
@@ -40,7 +41,10 @@ be handed in.`,
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "bound on the upload")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if token == "" {
-			token, _, _ = strings.Cut(os.Getenv("EVIDENCE_TOKEN"), ",")
+			var err error
+			if token, err = secret.Variable(os.Getenv, "EVIDENCE_TOKEN"); err != nil {
+				return err
+			}
 		}
 		if address == "" || token == "" {
 			return errors.New("--url and EVIDENCE_TOKEN must be set")
