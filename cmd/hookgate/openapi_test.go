@@ -141,6 +141,8 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	}
 	g.awaitDrained()
 	cureFile(t, g)
+	_, lines := g.request("GET", "/api/events?limit=1", "", "Accept", "application/x-ndjson")
+	event := "/api/events/" + parseEvent(t, lines).ID
 	operations := []struct {
 		want               int
 		method, path, body string
@@ -148,7 +150,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{200, "GET", "/api/events", ""}, {200, "GET", "/api/events?limit=2", ""}, {400, "GET", "/api/events?limit=none", ""},
 		{200, "GET", "/api/events?order=newest&limit=2", ""}, {200, "GET", "/api/events?order=stored&body=nowhere&before=1", ""},
 		{400, "GET", "/api/events?order=none", ""}, {200, "GET", "/api/find?q=evt-1", ""}, {200, "GET", "/api/find?q=bad", ""}, {400, "GET", "/api/find", ""},
-		{200, "GET", "/api/events/1", ""}, {200, "GET", "/api/events/1/body", ""}, {404, "GET", "/api/events/none", ""},
+		{200, "GET", event, ""}, {200, "GET", event + "/body", ""}, {404, "GET", "/api/events/none", ""},
 		{200, "GET", "/api/audit/verify", ""}, {200, "GET", "/api/intake", ""},
 		{200, "GET", "/api/trace/evt-1", ""}, {200, "GET", "/api/trace/a%2Fb", ""},
 		{201, "POST", "/admin/tokens", `{"name":"alice","role":"viewer","expiresAt":"2099-01-01T00:00:00Z"}`},

@@ -38,6 +38,8 @@ var varying = []struct {
 	{regexp.MustCompile(`hgt_[A-Za-z0-9_-]{43}`), "TOKEN"},
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UUID"},
 	{regexp.MustCompile(`"worker":"[^"]*"`), `"worker":"NAME"`},
+	{regexp.MustCompile(`"event":"\d+"`), `"event":"ID"`},
+	{regexp.MustCompile(`(?m)^\d{16} `), "ID "},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
 	{regexp.MustCompile(`\d+ records in \S+`), "N records in TIME"},
 	{regexp.MustCompile(`\d+ links`), "N links"}, // batches depend on the time

@@ -43,6 +43,7 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, look bool) (*appli
 		return nil, err
 	}
 	a := newApplication(b, parts)
+	a.nextID = s.nextID
 	return a, s.tx(ctx, a.reads(look), a.writes)
 }
 
@@ -57,8 +58,11 @@ func isUniqueViolation(err error) bool {
 // application is one call of Apply.
 type application struct {
 	batch   *hookgate.Batch
+	nextID  func(last int64, now time.Time) int64
 	parts   []batch.Part
 	outcome hookgate.Outcome
+	// persistedAt is when it is decided what is to be written.
+	persistedAt time.Time
 
 	// What the first round trip reads. Items are numbered as they stand, part by part.
 	heads   map[int]batch.Head
@@ -182,7 +186,7 @@ func (a *application) writes() ([]statement, error) {
 	if err := a.chain.check(); err != nil {
 		return nil, err
 	}
-	persistedAt := time.Now()
+	a.persistedAt = time.Now()
 	links := make([]hookgate.Link, len(a.parts))
 	for i, p := range a.parts {
 		head, ok := a.heads[p.Partition]
@@ -190,7 +194,7 @@ func (a *application) writes() ([]statement, error) {
 			return nil, fmt.Errorf("partition %d was never acquired", p.Partition)
 		}
 		var err error
-		if links[i], err = head.Next(a.batch, p.Partition, persistedAt); err != nil {
+		if links[i], err = head.Next(a.batch, p.Partition, a.persistedAt); err != nil {
 			return nil, err
 		}
 		links[i].LastError, links[i].Worker = clean(links[i].LastError), clean(links[i].Worker)
@@ -269,7 +273,7 @@ const eventInsert = `id, message_id, event_type, source, ordering_key, sequence,
 	enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
 
 func (a *application) addEvent(it *batch.Item) {
-	a.chain.last.events++
+	a.chain.last.events = a.nextID(a.chain.last.events, a.persistedAt)
 	r := &a.events
 	r.int(a.chain.last.events)
 	r.text(it.MessageID)

@@ -272,7 +272,7 @@ func TestCountersBehind(t *testing.T) {
 	w := newWorker(t, s, 0)
 	mustApply(t, s, w.batch(3), 3)
 	outsider := connect(t, url)
-	if err := execute(outsider, "UPDATE webhook_counters SET events = 1"); err != nil {
+	if err := execute(outsider, "UPDATE webhook_counters SET batches = 0"); err != nil {
 		t.Fatal(err)
 	}
 	batch := w.batch(2)
@@ -281,7 +281,7 @@ func TestCountersBehind(t *testing.T) {
 			t.Errorf("apply got %v", err)
 		}
 	}
-	if err := execute(outsider, "UPDATE webhook_counters SET events = 3"); err != nil {
+	if err := execute(outsider, "UPDATE webhook_counters SET batches = 1"); err != nil {
 		t.Fatal(err)
 	}
 	mustApply(t, s, batch, 2)

@@ -30,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/paging"
 )
 
@@ -106,6 +107,9 @@ type Store struct {
 	pruning     sync.Mutex
 	pruneCursor int64
 
+	// nextID is batch.NextID; tests that name events by their ids have another.
+	nextID func(last int64, now time.Time) int64
+
 	closed atomic.Bool
 	// lastErr is why the last write failed; nil after one that did not.
 	lastErr atomic.Pointer[error]
@@ -151,6 +155,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
 		turns:     paging.NewTurns(c.MaxConns),
+		nextID:    batch.NextID,
 
 		statementTimeout: c.StatementTimeout,
 	}

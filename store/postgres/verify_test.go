@@ -39,6 +39,7 @@ func filled(t *testing.T) string {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	defer s.Close()
+	s.nextID = storetest.NextID
 	storetest.Fill(t, s)
 	return url
 }
@@ -71,6 +72,7 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	defer s.Close()
+	s.nextID = storetest.NextID
 	storetest.FillPruned(t, s)
 	sound, err := Verify(t.Context(), url, "", nil)
 	if err != nil || sound.Break != nil {

@@ -163,7 +163,8 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 		}
 	}
 	d, s := it.Delivery, a.stmts.event
-	s.BindInt64(1, a.lastEvent+1)
+	id := a.nextID(a.lastEvent, a.persistedAt)
+	s.BindInt64(1, id)
 	s.BindText(2, d.MessageID)
 	s.BindText(3, d.EventType)
 	s.BindText(4, d.Source)
@@ -186,7 +187,7 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 		return fmt.Errorf("store event %s: %w", d.Identity, err)
 	}
 	if a.conn.Changes() == 1 {
-		a.lastEvent++
+		a.lastEvent = id
 		p.events++
 		a.outcome.Stored++
 		a.hash.Add(&it.LinkEntry)

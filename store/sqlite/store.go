@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/migrations"
 	"github.com/hookgate/hookgate/store/paging"
 )
@@ -38,6 +40,8 @@ type Store struct {
 	// pruneCursor is the link behind which Prune goes on.
 	pruneCursor int64
 	closed      bool
+	// nextID is batch.NextID; tests that name events by their ids have another.
+	nextID func(last int64, now time.Time) int64
 
 	// lastErr is why the last write failed; nil after one that did not.
 	lastErr atomic.Pointer[error]
@@ -58,7 +62,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers)}
+	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers), nextID: batch.NextID}
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)

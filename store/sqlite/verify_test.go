@@ -28,6 +28,7 @@ func filledBy(t *testing.T, fill func(*Store)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.nextID = storetest.NextID
 	fill(s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

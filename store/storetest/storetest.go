@@ -137,6 +137,7 @@ func Run(t *testing.T, b Backend) {
 			mustVerify(t, s)
 		})
 	}
+	t.Run("IDs", func(t *testing.T) { testIDs(t, b) })
 	t.Run("Reopen", func(t *testing.T) { testReopen(t, b) })
 	t.Run("Closed", func(t *testing.T) { testClosed(t, b) })
 	t.Run("Model", func(t *testing.T) { testModel(t, b) })
