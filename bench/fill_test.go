@@ -14,7 +14,7 @@ func TestFilling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := settings{Events: 3000, Size: load.DefaultSize}
+	s := settings{Events: 1000, Size: load.DefaultSize}
 	for _, c := range standards(s, gate) {
 		if c.name != "embedded" && c.name != "everysec" {
 			continue

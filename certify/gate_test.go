@@ -19,9 +19,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	modeltest.Checks(20)
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	gateToken  = "the admin token"

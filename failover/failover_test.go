@@ -17,11 +17,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/queue/queuetest"
 	"github.com/hookgate/hookgate/queue/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	modeltest.Checks(10)
+	goleak.VerifyTestMain(m)
+}
 
 // The ways in which a primary can be away.
 const (

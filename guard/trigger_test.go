@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -384,9 +385,10 @@ func TestActions(t *testing.T) {
 // TestBuffer: in the mode buffer the queue grows because someone wants it to. Its age opens no breaker, and its depth fires no trigger;
 // that it fills up opens the breaker all the same.
 func TestBuffer(t *testing.T) {
-	mode := hookgate.ModeBuffer
+	var mode atomic.Value
+	mode.Store(hookgate.ModeBuffer)
 	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100} })
-	c.Mode = func() hookgate.Mode { return mode }
+	c.Mode = func() hookgate.Mode { return mode.Load().(hookgate.Mode) }
 	c.Depth, c.Lag = Rule{Limit: 90, Clear: 75}, Rule{Limit: 60, Clear: 30}
 	play(t, c, func(s *scene) {
 		old := func(depth int64) {
@@ -404,7 +406,7 @@ func TestBuffer(t *testing.T) {
 		if state := s.Status(); state.Breaker != Open || state.Reason != SignalDepth {
 			t.Errorf("at 95 percent the breaker is %s because of %s", state.Breaker, state.Reason)
 		}
-		mode = hookgate.ModeNormal
+		mode.Store(hookgate.ModeNormal)
 		s.turns(3*time.Second, TriggerQueueDepth, TriggerFired)
 	})
 }

@@ -18,19 +18,43 @@ const (
 
 // window holds the times of the last ten seconds as a histogram: an observation is one atomic addition.
 type window struct {
-	slots   [slots][buckets]atomic.Uint32
+	slots   [slots]slot
 	current atomic.Uint32 // the slot that is being filled
 }
 
+// slot is a part of the window.
+type slot struct {
+	// used is set before the first observation: a gate without traffic looks at no bucket.
+	used   atomic.Bool
+	counts [buckets]atomic.Uint32
+}
+
 func (w *window) observe(d time.Duration) {
-	w.slots[w.current.Load()][bucketOf(d)].Add(1)
+	s := &w.slots[w.current.Load()]
+	if !s.used.Load() {
+		s.used.Store(true)
+	}
+	s.counts[bucketOf(d)].Add(1)
+}
+
+// addTo adds what the slot holds.
+func (s *slot) addTo(counts *[buckets]uint32) {
+	if !s.used.Load() {
+		return
+	}
+	for i := range counts {
+		counts[i] += s.counts[i].Load()
+	}
 }
 
 // advance begins a new slot in place of the oldest. It is for one goroutine.
 func (w *window) advance() {
 	next := (w.current.Load() + 1) % slots
-	for i := range w.slots[next] {
-		w.slots[next][i].Store(0)
+	if s := &w.slots[next]; s.used.Load() {
+		s.used.Store(false)
+		for i := range s.counts {
+			s.counts[i].Store(0)
+		}
 	}
 	w.current.Store(next)
 }
@@ -43,20 +67,15 @@ func (w *window) quantile(q float64) (n int, value time.Duration) {
 
 // counts adds up the slots.
 func (w *window) counts() (counts [buckets]uint32) {
-	for s := range w.slots {
-		for i := range counts {
-			counts[i] += w.slots[s][i].Load()
-		}
+	for i := range w.slots {
+		w.slots[i].addTo(&counts)
 	}
 	return counts
 }
 
 // ended returns what the slot holds that was filled before the current one.
 func (w *window) ended() (counts [buckets]uint32) {
-	slot := &w.slots[(w.current.Load()+slots-1)%slots]
-	for i := range counts {
-		counts[i] = slot[i].Load()
-	}
+	w.slots[(w.current.Load()+slots-1)%slots].addTo(&counts)
 	return counts
 }
 

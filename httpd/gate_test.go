@@ -29,12 +29,16 @@ import (
 	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/metrics"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	modeltest.Checks(30)
+	goleak.VerifyTestMain(m)
+}
 
 // The credentials of the tests. Each is long and unlike any text of the gate, so that it can be looked for in logs.
 const (

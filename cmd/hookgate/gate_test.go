@@ -262,6 +262,8 @@ type health struct {
 		Depth   *int64 // nil if the queue does not answer
 		Spooled int64
 		Error   string
+		// Degraded is set while the depth leaves out what is in Redis.
+		Degraded string
 	}
 	Store struct {
 		Events int64
@@ -284,7 +286,10 @@ func (g *gate) health() (h health) {
 // awaitDrained waits until everything acknowledged is stored.
 func (g *gate) awaitDrained() {
 	g.t.Helper()
-	g.await("the queue drains", func() bool { h := g.health(); return h.Queue.Depth != nil && *h.Queue.Depth == 0 })
+	g.await("the queue drains", func() bool {
+		q := g.health().Queue
+		return q.Depth != nil && *q.Depth == 0 && q.Error == "" && q.Degraded == ""
+	})
 }
 
 // run executes hookgate with the arguments and returns its exit code and what it printed.

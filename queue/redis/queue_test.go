@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	modeltest.Checks(12) // each crash that the model makes is waited for until the leases of the dead run out
+	modeltest.Checks(5) // each crash that the model makes is waited for until the leases of the dead run out
 	goleak.VerifyTestMain(m,
 		// rueidis closes the connections that a cluster no longer needs 5 s late, also after its own Close.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),

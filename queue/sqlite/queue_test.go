@@ -10,10 +10,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	modeltest.Checks(20)
+	goleak.VerifyTestMain(m)
+}
 
 var errInjected = errors.New("injected write error")
 

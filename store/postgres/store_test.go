@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	modeltest.Checks(40)
+	modeltest.Checks(10)
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 
