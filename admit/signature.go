@@ -298,7 +298,7 @@ func (s *signature) verify(r *Request) (present bool, err error) {
 func (s *signature) mismatch() string {
 	if s.template.url {
 		return "is not what any of the configured secrets makes of the body and the URL " + shownURL(s.url) +
-			", with or without a slash behind it; compare that URL and the secret with what the sender has"
+			"; compare both with the sender's"
 	}
 	return "is not what any of the configured secrets makes of the body"
 }

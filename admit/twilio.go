@@ -79,8 +79,7 @@ func (t twilio) authenticate(r *Request) error {
 	}
 	if which == 0 {
 		return unauthenticated(twilioHeader, "is not what any of the configured secrets makes of the body and the URL "+shownURL(t.url)+
-			" with its query, in any of the forms that Twilio signs; compare that URL with the one in Twilio's console, "+
-			"and the secret with the account's auth token (API keys do not sign)")
+			" with its query; compare the URL with Twilio's console, and the secret with the account's auth token, not an API key")
 	}
 	r.Credential = Credential{Secrets, which}
 	return nil

@@ -31,7 +31,7 @@ type refusalReason struct {
 }
 
 func (f *refusalReasons) count(refused *refusal) {
-	one := refusalReason{refused.status, head(cmp.Or(refused.class, refused.told))}
+	one := refusalReason{refused.status, shortened(cmp.Or(refused.class, refused.told), 2*maxShown)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.counts == nil {

@@ -107,7 +107,9 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		s.refusals.handshake(r, idText, x.source.Name)
 		delete(h, "Content-Type")
 		status = writeAnswer(w, x.greeting)
-		s.answered(x, status)
+		if x.authentic { // else a stranger could make a source look alive, or its refusals few
+			s.answered(x, status)
+		}
 		s.recycle(x)
 		return status
 	}

@@ -42,6 +42,11 @@ func TestHead(t *testing.T) {
 	if n := len(q.deliveries()); n != 0 {
 		t.Errorf("%d requests with HEAD became events", n)
 	}
+	for _, status := range []string{"200", "202"} {
+		if n := g.scraped(t, `webhook_ingest_total{source="intercom",status="`+status+`"}`); n > 0 {
+			t.Errorf("HEAD counts as a webhook of the source that was answered %s", status)
+		}
+	}
 }
 
 // TestTrailingSlash: a source is reached with and without a slash, and the URL that was called is the one

@@ -82,8 +82,11 @@ func (c *call) stray(status int, told string) {
 
 // head shortens what a client can make as long as it likes.
 // It also replaces what a log or a terminal could take for something else.
-func head(s string) string {
-	s = strings.ToValidUTF8(s[:min(len(s), maxShown)], "\uFFFD")
+func head(s string) string { return shortened(s, maxShown) }
+
+// shortened is head with another bound, in bytes.
+func shortened(s string, limit int) string {
+	s = strings.ToValidUTF8(s[:min(len(s), limit)], "\uFFFD")
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '\uFFFD'

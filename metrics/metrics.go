@@ -133,7 +133,7 @@ func New(c Config) *Metrics {
 		queueLatency: prometheus.NewHistogramVec(histogram("webhook_queue_latency_ms",
 			"Time from receipt to the store's commit, in milliseconds.", latencyBuckets), []string{"eventType", "status"}),
 		events:   counters("webhook_events_total", "Events by what became of the requests that carried them: accepted or duplicate when acknowledged, persisted or dead_lettered when stored.", "eventType", "status"),
-		ingested: counters("webhook_ingest_total", "Requests to the paths of configured sources, by the status of the answer.", "source", "status"),
+		ingested: counters("webhook_ingest_total", "Requests to the paths of configured sources, by the status of the answer; without tests of the endpoint that are not signed.", "source", "status"),
 		refused:  counters("webhook_refusals_total", "Webhooks that were refused, by the reason.", "reason"),
 		batchSize: prometheus.NewHistogram(histogram("webhook_batch_records",
 			"Records in a transaction of the store.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500})),
