@@ -86,8 +86,8 @@ func ParseParts(data []byte) (parts []Part, err error) {
 // source that divides its requests share the source's name as the ordering key of the queue, and so
 // one partition: the order of each key holds within the source.
 //
-// The request is claimed by the identities of its events, in their order: it is a repetition if
-// all of them repeat. The store recognises single events that come again in another request.
+// The request is claimed by the identities of its events, in their order (without their types if
+// TypeUnproven is set): it is a repetition if all of them repeat. The store recognises single events that come again in another request.
 func (d *Delivery) SetParts(source string, parts []Part) {
 	d.Parts = d.Parts[:0]
 	for _, p := range parts {
@@ -101,9 +101,13 @@ func (d *Delivery) SetParts(source string, parts []Part) {
 	sum := sha256.New()
 	var room [2 * binary.MaxVarintLen64]byte
 	for _, p := range parts {
-		b := binary.AppendUvarint(room[:0], uint64(len(p.EventType)))
+		eventType := p.EventType
+		if d.TypeUnproven {
+			eventType = "" // as in Claim
+		}
+		b := binary.AppendUvarint(room[:0], uint64(len(eventType)))
 		sum.Write(binary.AppendUvarint(b, uint64(len(p.MessageID))))
-		io.WriteString(sum, p.EventType)
+		io.WriteString(sum, eventType)
 		io.WriteString(sum, p.MessageID)
 	}
 	d.Identity = Identity{source, "batch", hex.EncodeToString(sum.Sum(nil))}

@@ -83,3 +83,16 @@ func TestRequestIDParts(t *testing.T) {
 		t.Errorf("the first event of %s is %s", base, base.Part(0))
 	}
 }
+
+// TestPartsWithoutTypes: a request whose event types anyone could have changed repeats by the message ids
+// of its events alone, and one whose types are proved does not.
+func TestPartsWithoutTypes(t *testing.T) {
+	claim := func(unproven bool, eventType string) Identity {
+		d := Delivery{TypeUnproven: unproven}
+		d.SetParts("s", []Part{{EventType: eventType, MessageID: "1", End: 1}, {EventType: eventType, MessageID: "2", End: 1}})
+		return d.Claim()
+	}
+	if claim(true, "a") != claim(true, "b") || claim(false, "a") == claim(false, "b") {
+		t.Error("the claim of a request does not depend on what proves its types")
+	}
+}

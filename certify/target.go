@@ -210,7 +210,7 @@ func (t *target) eventsOnce(ctx context.Context, query url.Values, f func(line [
 
 func head(s string) string {
 	if len(s) > 100 {
-		return s[:100] + "…"
+		return strings.ToValidUTF8(s[:100], "") + "…"
 	}
 	return s
 }

@@ -300,7 +300,7 @@ func (s *Server) identify(x *exchange) *refusal {
 	if !s.reserve(x, &x.listed, partBytes*int64(len(x.parts))) {
 		return refusedMemory
 	}
-	x.delivery = hookgate.Delivery{}
+	x.delivery = hookgate.Delivery{TypeUnproven: source.typeUnproven}
 	if len(x.parts) > 0 {
 		x.delivery.SetParts(source.Name, x.parts)
 	}
