@@ -16,7 +16,7 @@ import (
 // as runs a command with somebody's token against the gate.
 func (g *gate) as(token string, args ...string) (code int, out, errs string) {
 	g.t.Helper()
-	return runBinary(g.t, []string{"HOOKGATE_TOKEN=" + token}, append(args, "--target", g.url)...)
+	return runBinary(g.t, []string{"HOOKGATE_TOKEN=" + token}, append(args, "--target", g.api())...)
 }
 
 // approvals lists approvals by the command, as JSON.

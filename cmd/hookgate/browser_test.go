@@ -188,7 +188,7 @@ func (b *tab) open(path string) {
 	b.mu.Lock()
 	b.path = path
 	b.mu.Unlock()
-	b.do("open "+path, chromedp.Navigate(b.g.url+path))
+	b.do("open "+path, chromedp.Navigate(b.g.at(path)))
 }
 
 // signIn opens a page, which asks for a token, and gives it one.

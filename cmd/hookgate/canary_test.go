@@ -37,7 +37,7 @@ func startBefore(t *testing.T) *before {
 }
 
 func (b *before) env(more ...string) []string {
-	return append([]string{"HOOKGATE_CANARY_UPSTREAM=" + b.URL}, more...)
+	return append([]string{"HOOKGATE_CANARY_UPSTREAM=" + b.URL, "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"}, more...)
 }
 
 // canary asks a gate for its canary.
@@ -68,7 +68,7 @@ func (g *gate) sides(run string, n int) []bool {
 // hookgate runs a command against the gate.
 func (g *gate) hookgate(args ...string) (code int, out, errs string) {
 	g.t.Helper()
-	return runBinary(g.t, g.env, append(args, "--target", g.url, "--data-dir", g.dir)...)
+	return runBinary(g.t, g.env, append(args, "--target", g.api(), "--data-dir", g.dir)...)
 }
 
 // TestCanaryPlan runs the real binary through a plan of short steps, up to all webhooks and through a restart on the way, and then back by itself when the
@@ -141,7 +141,7 @@ func TestCanaryPlan(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"101", "up", "-1"} {
-		if code, _, errs := runBinary(t, nil, "canary", "--target", g.url, "--data-dir", g.dir, "--", wrong); code != 2 || !strings.Contains(errs, "neither show") {
+		if code, _, errs := runBinary(t, nil, "canary", "--target", g.api(), "--data-dir", g.dir, "--", wrong); code != 2 || !strings.Contains(errs, "neither show") {
 			t.Errorf("canary %s: %d %s", wrong, code, errs)
 		}
 	}
@@ -248,7 +248,7 @@ func TestPromote(t *testing.T) {
 	if code != 2 || !strings.Contains(errs, "needs an approval, number 1") {
 		t.Fatalf("promote without approval: %d %s", code, errs)
 	}
-	if code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + second}, "approve", "1", "--reason", "looks good", "--target", g.url); code != 0 {
+	if code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + second}, "approve", "1", "--reason", "looks good", "--target", g.api()); code != 0 {
 		t.Fatalf("approve: %d %s", code, errs)
 	}
 	code, out, errs := g.hookgate("promote", dir, "--reason", "release 7", "--approval", "1")

@@ -16,7 +16,7 @@ var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--lag-p99", "200
 // certifyBinary certifies a gate with the real binary and returns the verdict.
 func certifyBinary(t *testing.T, g *gate, dir string, args ...string) (certify.Verdict, int) {
 	t.Helper()
-	args = append(append([]string{"certify", "--target", g.url, "--data-dir", g.dir, "--evidence", dir}, certifyArgs...), args...)
+	args = append(append([]string{"certify", "--target", g.url, "--api", g.api(), "--data-dir", g.dir, "--evidence", dir}, certifyArgs...), args...)
 	code, out, errs := runBinary(t, g.env, args...)
 	var v certify.Verdict
 	if err := json.Unmarshal([]byte(out), &v); err != nil {

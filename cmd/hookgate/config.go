@@ -465,6 +465,8 @@ func (c config) check() error {
 	case c.Canary.Upstream != "" && 4*(2*c.largestBody()+c.HTTP.MaxUnpacked) >= 3*c.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice: three quarters of it must be more than twice the largest max_body (%v) and http.max_unpacked (%v)",
 			c.HTTP.MaxBodyMemory, c.largestBody(), c.HTTP.MaxUnpacked)
+	case c.Canary.Upstream != "" && c.Admin.Listen == "" && c.Role != roleWorker:
+		return errors.New("canary.upstream needs admin.listen: on one listener a page of the upstream would have the rights of the dashboard; set admin.listen to an address such as 127.0.0.1:8081")
 	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
 		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
 	case c.Worker.BackoffMin > c.Worker.BackoffMax:

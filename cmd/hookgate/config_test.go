@@ -111,6 +111,7 @@ func TestBadSettings(t *testing.T) {
 		{"canary: {percent: 5}", "", "canary.upstream"},
 		{"canary: {plan: [{percent: 5}]}", "", "canary.upstream"},
 		{"canary: {upstream: 'old:80'}", "", "canary.upstream"},
+		{"canary: {upstream: 'http://old'}", "", "admin.listen"},
 		{"canary: {upstream: 'http://u:p@old'}", "", "canary.upstream"},
 		{"canary: {upstream: 'http://old?a=b'}", "", "canary.upstream"},
 		{"canary: {upstream: 'http://old', percent: 101}", "", "canary.percent"},
@@ -161,10 +162,10 @@ func TestBadSettings(t *testing.T) {
 func TestCanaryPlanSetting(t *testing.T) {
 	want := canaryPlan{{10, 30 * time.Minute}, {50, time.Hour}, {100, 0}}
 	for _, test := range []struct{ file, env string }{
-		{"canary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}, {percent: 50, for: 1h}, {percent: 100}]}", ""},
-		{"canary: {upstream: 'http://old', plan: ['10:30m', '50:1h', '100']}", ""},
-		{"canary: {upstream: 'http://old', plan: '10:30m,50:1h,100'}", ""},
-		{"canary: {upstream: 'http://old', plan: [{percent: 1}]}", "HOOKGATE_CANARY_PLAN=10:30m, 50:1h, 100"},
+		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}, {percent: 50, for: 1h}, {percent: 100}]}", ""},
+		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: ['10:30m', '50:1h', '100']}", ""},
+		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: '10:30m,50:1h,100'}", ""},
+		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 1}]}", "HOOKGATE_CANARY_PLAN=10:30m, 50:1h, 100"},
 	} {
 		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test.file), test.env}, nil)
 		if err != nil || !reflect.DeepEqual(c.Canary.Plan, want) {

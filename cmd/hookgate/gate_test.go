@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -85,13 +86,15 @@ const waitFor = 3 * time.Minute
 
 // gate is a hookgate process.
 type gate struct {
-	t    *testing.T
-	url  string
-	dir  string
-	env  []string // beside the test's own
-	cmd  *exec.Cmd
-	out  *output
-	logs *output
+	t   *testing.T
+	url string
+	// admin is the base URL of everything but webhooks, if that has a listener of its own.
+	admin string
+	dir   string
+	env   []string // beside the test's own
+	cmd   *exec.Cmd
+	out   *output
+	logs  *output
 	// ended is closed when the process has ended; cmd.ProcessState is valid then.
 	ended chan struct{}
 }
@@ -125,7 +128,21 @@ type startOptions struct {
 	program string
 }
 
-var listensOn = regexp.MustCompile(`listens on (\S+)`)
+var (
+	listensOn = regexp.MustCompile(`listens on (\S+)`)
+	adminOn   = regexp.MustCompile(`metrics: on (\S+) alone`)
+)
+
+// api is the base URL of everything but webhooks.
+func (g *gate) api() string { return cmp.Or(g.admin, g.url) }
+
+// at is where a path is served.
+func (g *gate) at(path string) string {
+	if strings.HasPrefix(path, "/webhooks") || path == "/livez" || path == "/readyz" {
+		return g.url + path
+	}
+	return g.api() + path
+}
 
 // startGate starts a gate and waits until it listens. It is killed at the end of the test.
 func startGate(t *testing.T, o startOptions) *gate {
@@ -157,6 +174,9 @@ func startGate(t *testing.T, o startOptions) *gate {
 	g.await("the gate listens", func() bool {
 		if m := listensOn.FindStringSubmatch(g.out.String()); m != nil {
 			g.url = "http://" + m[1]
+			if m := adminOn.FindStringSubmatch(g.out.String()); m != nil {
+				g.admin = "http://" + m[1]
+			}
 			return true
 		}
 		select {
@@ -224,7 +244,7 @@ var notFollowing = &http.Client{CheckRedirect: func(*http.Request, []*http.Reque
 // fails gives status 0.
 func (g *gate) request(method, path, body string, header ...string) (int, string) {
 	g.t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, g.url+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(context.Background(), method, g.at(path), strings.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}

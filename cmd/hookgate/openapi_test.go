@@ -84,12 +84,12 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 // describedAnswers tries every call of the matrix with each kind of caller, and each call that does something in a way that works.
 func describedAnswers(t *testing.T, v validator.Validator) {
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40", "HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
-		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
+		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0", "HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
 	admin, key := "Bearer "+g.key(adminTokenName), "Bearer "+g.key(bearerKeyName)
 	answered := map[string]bool{} // operations by method, path and status
 	try := func(want int, method, path, body string, header ...string) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, g.url+path, strings.NewReader(body))
+		req, err := http.NewRequestWithContext(t.Context(), method, g.at(path), strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

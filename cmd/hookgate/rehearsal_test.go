@@ -367,7 +367,7 @@ func block(t *testing.T, file string) (release func()) {
 func (r *rehearsal) rollBack(t *testing.T) {
 	t.Helper()
 	alice := []string{"HOOKGATE_TOKEN=" + r.alice}
-	walk := []string{"rollback", "--target", r.url, "--data-dir", r.dir}
+	walk := []string{"rollback", "--target", r.api(), "--data-dir", r.dir}
 	code, out, errs := runBinary(t, alice, append(walk, "--yes", "--expect", oldVersion, "--reason", "the store was blocked", "--", r.path("replace"))...)
 	id := awaited(out)
 	if code != exitFail || id == "" || r.health().Mode != "normal" {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,7 +67,17 @@ func superviseIn(t *testing.T, home string, env ...string) *supervisor {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	s := &supervisor{home: home, gate: &gate{t: t, url: "http://" + address, dir: filepath.Join(home, "data"), env: env,
+	admin := ""
+	if slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "HOOKGATE_CANARY_UPSTREAM=") }) {
+		second, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second.Close()
+		admin = "http://" + second.Addr().String()
+		env = append(env, "HOOKGATE_ADMIN_LISTEN="+second.Addr().String())
+	}
+	s := &supervisor{home: home, gate: &gate{t: t, url: "http://" + address, admin: admin, dir: filepath.Join(home, "data"), env: env,
 		out: &output{}, logs: &output{}, ended: make(chan struct{})}}
 	s.script("supervise", `while :; do ./current serve --listen `+address+` --data-dir data & echo $! >pid; wait $!; done`)
 	s.script("replace", `echo "$HOOKGATE_ROLLBACK_ID" >>runs
