@@ -320,7 +320,7 @@ func TestDashboardControl(t *testing.T) {
 			done = append(done, a.Action+" "+a.Target+" "+a.Reason)
 		}
 	}
-	want := []string{"maintenance read_only the database moves: ü", "maintenance normal ", "drain within 10m0s before the update"}
+	want := []string{"maintenance buffer the database moves: ü", "maintenance read_only the database moves: ü", "maintenance normal ", "drain within 10m0s before the update"}
 	if !slices.Equal(done, want) {
 		t.Errorf("the trail has %q, want %q", done, want)
 	}
