@@ -50,6 +50,10 @@ func (id Identity) Hash() [16]byte {
 	return [16]byte(sum[:16])
 }
 
+// TestSource is the source of test traffic: what certify and replay --test send. No configured source may have its name. Listings
+// leave its events out unless they are asked for.
+const TestSource = "hookgate-certify"
+
 // Header is one request header that is kept with its event.
 type Header struct {
 	Name  string `json:"name"`

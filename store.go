@@ -110,6 +110,8 @@ type Event struct {
 // EventFilter selects events. Zero fields select everything.
 type EventFilter struct {
 	Source, EventType, OrderingKey, MessageID string
+	// ExceptSource leaves out the events of one source.
+	ExceptSource string
 	// MessageIDPrefix selects message ids that begin with it, byte for byte.
 	MessageIDPrefix string
 	// RequestID selects the event of one request, or all events of a request that carried several.

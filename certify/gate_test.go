@@ -153,7 +153,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case g.faults.missing != "" && strings.HasPrefix(path, g.faults.missing):
 		http.Error(w, "sabotage", http.StatusInternalServerError)
-	case path == "/webhooks":
+	case path == "/webhooks", path == "/webhooks/"+hookgate.TestSource:
 		g.ingest(w, r)
 	case path == "/api/health":
 		g.health(w)
@@ -345,7 +345,7 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 		g.pages++
 	}
 	for _, e := range g.stored {
-		if e.id <= after || !strings.HasPrefix(e.messageID, q.Get("prefix")) || limit == 0 {
+		if hidden := q.Get("tests") != "true" && q.Get("prefix") == ""; hidden || e.id <= after || !strings.HasPrefix(e.messageID, q.Get("prefix")) || limit == 0 {
 			continue
 		}
 		limit--
@@ -353,7 +353,7 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 		if f := g.faults.list; f != nil {
 			f(g, g.pages, &shown)
 		}
-		fmt.Fprintf(w, `{"id":"%d","source":"default","messageId":%q,"eventType":%q,"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
+		fmt.Fprintf(w, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
 			shown.id, shown.messageID, shown.eventType, shown.key, shown.sequence, shown.requestID, shown.received.UTC().Format(time.RFC3339Nano), len(shown.body), shown.listedSHA)
 	}
 }
@@ -405,7 +405,7 @@ func (g *gate) trace(w http.ResponseWriter, messageID string) {
 		if names == nil {
 			continue
 		}
-		q := request{RequestID: r.id, Source: "default", EventType: r.event.eventType}
+		q := request{RequestID: r.id, Source: hookgate.TestSource, EventType: r.event.eventType}
 		for i, name := range names {
 			at := r.received.Add(time.Duration(i) * time.Microsecond)
 			if f := g.faults.backwards; f != nil && f(r.event.n) {

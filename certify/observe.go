@@ -32,6 +32,7 @@ type observer struct {
 	prefix      string // of the message ids; empty for recorded traffic
 	sent        map[[16]byte]struct{}
 	exclusive   bool
+	tests       bool // what is sent is test traffic, which a listing leaves out unless it is asked for
 	started     time.Time
 	connections int
 }
@@ -52,6 +53,9 @@ func (o *observer) each(ctx context.Context, n int, f func(ctx context.Context, 
 // listing calls f with chunks of lines of the events of this phase, and of those of others if there should be none.
 func (o *observer) listing(ctx context.Context, f func(lines [][]byte) error) error {
 	query := url.Values{}
+	if o.tests {
+		query.Set("tests", "true")
+	}
 	var lines [][]byte
 	take := func(line []byte) error {
 		if lines = append(lines, bytes.Clone(line)); len(lines) < chunk {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -44,7 +45,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	if err := writeJSON(c.file(name, phaseFile), run); err != nil {
 		return err
 	}
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, started: run.Started, connections: readConnections}
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, tests: c.Profile.Source == hookgate.TestSource, started: run.Started, connections: readConnections}
 
 	background := context.WithoutCancel(ctx)
 	watching, stopWatching := context.WithCancel(background)

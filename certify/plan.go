@@ -26,7 +26,8 @@ const minSize = 256
 // laterBy is how many requests lie between an event and its repetition later, at most.
 const laterBy = 500
 
-var eventTypes = []string{"order.created", "order.paid", "order.shipped", "order.cancelled"}
+// eventTypes are no sender's, so that nobody takes what certify sends for business.
+var eventTypes = []string{"certify.created", "certify.paid", "certify.shipped", "certify.cancelled"}
 
 // plan is the requests of a phase. They are a function of its fields alone.
 type plan struct {

@@ -10,6 +10,8 @@ import (
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/rawbytes"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/hookgate/hookgate"
 )
 
 // Names of the phases.
@@ -25,7 +27,8 @@ const (
 type Profile struct {
 	// Application names what is certified, in the verdict and for whoever collects evidence.
 	Application string `koanf:"application" json:"application"`
-	// Source and Path are the source of kind envelope that is used.
+	// Source and Path are the source of kind envelope that is used. hookgate.TestSource marks what is sent as test traffic. A canary
+	// below 100 percent passes on what it does not take, and the service before does not know that source: see OfShare.
 	Source string `koanf:"source" json:"source"`
 	Path   string `koanf:"path" json:"path"`
 	// Exclusive says that nobody else sends to the target meanwhile, and that Metrics are those of all its processes:
@@ -92,9 +95,21 @@ func DefaultProfile() Profile {
 	ramp = full
 	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000, 8000}
 	return Profile{
-		Application: "hookgate", Source: defaultSource, Path: "/webhooks", Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
+		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource, Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp},
 	}
+}
+
+// webhooks begins the paths of sources.
+const webhooks = "/webhooks/"
+
+// OfShare returns the profile for a gate whose canary takes a share: unless another source was chosen, it is the default one, which the service
+// before knows too.
+func (p Profile) OfShare() Profile {
+	if p.CanaryPercent < 100 && p.Source == hookgate.TestSource {
+		p.Source, p.Path = defaultSource, strings.TrimSuffix(webhooks, "/")
+	}
+	return p
 }
 
 // ReadProfile lays YAML over the default profile. A setting that does not exist is an error.

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/hookgate/hookgate"
 )
 
 // Goal: a profile changes what it names and nothing else.
@@ -19,6 +21,22 @@ func TestReadProfile(t *testing.T) {
 	}
 	if p, err := ReadProfile(nil); err != nil || !reflect.DeepEqual(p, DefaultProfile()) {
 		t.Errorf("an empty profile is not the default: %v", err)
+	}
+}
+
+// TestOfShare: what a canary passes on goes to a source that the service before knows; a source that someone has chosen stays.
+func TestOfShare(t *testing.T) {
+	p := DefaultProfile()
+	if p.Source != hookgate.TestSource || p.Path != "/webhooks/hookgate-certify" || !reflect.DeepEqual(p.OfShare(), p) {
+		t.Errorf("the default is source %s at %s", p.Source, p.Path)
+	}
+	p.CanaryPercent = 10
+	if got := p.OfShare(); got.Source != "default" || got.Path != "/webhooks" {
+		t.Errorf("on its share the source is %s at %s", got.Source, got.Path)
+	}
+	p.Source, p.Path = "shop", "/webhooks/shop"
+	if got := p.OfShare(); got.Source != "shop" || got.Path != "/webhooks/shop" {
+		t.Errorf("on its share the chosen source is %s at %s", got.Source, got.Path)
 	}
 }
 

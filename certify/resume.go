@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -49,7 +50,7 @@ func (c *certification) resume(ctx context.Context, name string) error {
 	if run.Unread == "" {
 		return nil
 	}
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, started: run.Started, connections: readConnections}
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, tests: c.Profile.Source == hookgate.TestSource, started: run.Started, connections: readConnections}
 	last, n, err := lastEnd(c.file(name, ledgerFile))
 	switch {
 	case err != nil:

@@ -42,7 +42,7 @@ type eventsPage struct {
 
 var eventFilters = []filterName{
 	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"}, {"prefix", "message id begins with"}, {"requestId", "request"},
-	{"body", "body contains"}, {"from", "received from"}, {"to", "before"},
+	{"body", "body contains"}, {"from", "received from"}, {"to", "before"}, {"tests", "test traffic"},
 }
 
 // eventsData is what the page of events shows.

@@ -256,6 +256,9 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 	sources := map[string]*SourceState{}
 	statuses := map[int]float64{}
 	for _, a := range counted.Answers {
+		if a.Source == hookgate.TestSource && a.Count == 0 {
+			continue // nobody has configured it
+		}
 		s := sources[a.Source]
 		if s == nil {
 			s = &SourceState{Name: a.Source}

@@ -60,6 +60,9 @@ func FuzzParseFilter(f *testing.F) {
 			MessageID: values.Get("messageId"), MessageIDPrefix: values.Get("prefix"), BodyContains: values.Get("body"),
 			After: values.Get("after"), Limit: filter.Limit,
 		}
+		if values.Get("tests") != "true" && !values.Has("source") && !values.Has("messageId") && !values.Has("prefix") && !values.Has("requestId") {
+			want.ExceptSource = hookgate.TestSource
+		}
 		if values.Has("requestId") {
 			if want.RequestID, err = hookgate.ParseRequestID(values.Get("requestId")); err != nil {
 				t.Errorf("%q: requestId is accepted: %v", query, err)

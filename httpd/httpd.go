@@ -183,7 +183,9 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 			return nil, err
 		}
 		served.answered = p.Metrics.Source(source.Name)
-		s.byName = append(s.byName, served)
+		if source.Name != hookgate.TestSource { // nobody has configured it
+			s.byName = append(s.byName, served)
+		}
 		paths := []string{webhookPrefix + source.Name}
 		if source.Name == DefaultSource {
 			paths = append(paths, webhookPath)

@@ -15,6 +15,7 @@ type eventQuery struct {
 	hookgate.EventFilter
 	order  string
 	before string
+	tests  bool // list the events of hookgate.TestSource too
 }
 
 // The orders of a listing.
@@ -48,6 +49,10 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 			if q.BodyContains = value; len(value) > maxBodyText {
 				return badParameter{name, fmt.Sprintf("is longer than %d bytes", maxBodyText)}
 			}
+		case "tests":
+			if q.tests = value == "true"; !q.tests && value != "false" {
+				return badParameter{name, "is neither true nor false"}
+			}
 		case "after":
 			q.After = value
 		case "before":
@@ -67,6 +72,10 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 		}
 		return nil
 	})
+	// A question for one source or one id asks for what it names.
+	if !q.tests && q.Source == "" && q.MessageID == "" && q.MessageIDPrefix == "" && q.RequestID.IsZero() {
+		q.ExceptSource = hookgate.TestSource
+	}
 	switch {
 	case err != nil:
 	case q.before != "" && q.order == oldestStored:

@@ -569,6 +569,37 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestTestTrafficIsHidden: a listing leaves test traffic out, in every order, unless it is asked for.
+func TestTestTrafficIsHidden(t *testing.T) {
+	g := newGate(t, func(s *setup) {
+		test := s.sources[0]
+		test.Name = hookgate.TestSource
+		s.sources = append(s.sources, test)
+	})
+	g.post(t, envelope("business", "t", "")).want(t, 202)
+	g.do(t, "POST", "/webhooks/"+hookgate.TestSource, strings.NewReader(envelope("test", "t", "")), "Authorization", "Bearer "+bearerKey).want(t, 202)
+	g.settle(t)
+	for query, want := range map[string]string{
+		"": "business", "type=t": "business", "order=newest": "business", "order=stored": "business", "order=newest&type=t": "business",
+		"tests=false": "business", "tests=true": "business test", "order=stored&tests=true": "test business",
+		"source=" + hookgate.TestSource: "test", "messageId=test": "test", "prefix=te": "test", "order=newest&messageId=test": "test",
+	} {
+		var page struct{ Events []struct{ MessageID string } }
+		must(t, json.Unmarshal(g.admin(t, "GET", "/api/events?"+query, "").want(t, 200).body, &page))
+		var got []string
+		for _, e := range page.Events {
+			got = append(got, e.MessageID)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q lists %v, want %s", query, got, want)
+		}
+	}
+	g.admin(t, "GET", "/api/events?tests=yes", "").want(t, 400)
+	if a := g.admin(t, "GET", "/api/sources", "").want(t, 200); bytes.Contains(a.body, []byte(hookgate.TestSource)) {
+		t.Errorf("the source of test traffic is listed: %s", a.body)
+	}
+}
+
 // TestMaintenance sets and shows the mode of the real queue, and tries what cannot be set.
 func TestMaintenance(t *testing.T) {
 	g := newGate(t, nil)

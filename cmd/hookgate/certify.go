@@ -92,8 +92,8 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f.StringVar(&o.input, "input", "", "`file` of recorded traffic to send instead of generated events; see hookgate record")
 	f.Float64Var(&o.speed, "speed", 0, "with --input: so many times as fast as it was recorded; 0 is the rate of the phase")
 	f.StringVar(&o.key, "key", "", "`file` of the key that signs the evidence (default EVIDENCE_KEY; without any, one that is known to nobody)")
-	f.StringVar(&o.source, "source", "", "`name` of the source, of kind envelope, that is used (default default)")
-	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks, or /webhooks/SOURCE)")
+	f.StringVar(&o.source, "source", "", "`name` of the source, of kind envelope, that is used (default hookgate-certify, the source of test traffic, or default under a canary)")
+	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks/SOURCE)")
 	f.IntVar(&o.canaryPercent, "canary-percent", 100, "send only ordering keys that a canary at this `percentage` takes, to certify it on its share")
 	f.BoolVar(&o.exclusive, "exclusive", true, "nobody else sends to the gate meanwhile; with =false what is not from here is passed over")
 	f.StringVar(&o.junit, "junit", "", "`file` for the criteria as JUnit XML")
@@ -149,6 +149,7 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 	if cmd.Flags().Changed("canary-percent") {
 		p.CanaryPercent = o.canaryPercent
 	}
+	p = p.OfShare()
 	for _, name := range o.phases() {
 		phase, ok := p.Phases[name]
 		if !ok {

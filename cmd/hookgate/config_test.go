@@ -74,6 +74,7 @@ func TestBadSettings(t *testing.T) {
 		{"sources: {github: {kind: github, secret: x}}", "", "secret"},
 		{"sources: {github: {}}", "", "sources.github.kind"},
 		{"sources: {'GitHub!': {kind: github}}", "", "GitHub!"},
+		{"sources: {hookgate-certify: {kind: envelope}}", "", "reserved for test traffic"},
 		{"worker: {linger: 5}", "", "linger"},
 		{"worker: {linger: -5ms}", "", "worker.linger"},
 		{"worker: {count: many}", "", "count"},

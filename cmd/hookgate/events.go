@@ -15,7 +15,7 @@ import (
 func newEventsCommand() *cobra.Command {
 	var c client
 	var limit int
-	var asJSON, newest bool
+	var asJSON, newest, tests bool
 	filters := map[string]*string{}
 	cmd := &cobra.Command{
 		Use:   "events",
@@ -40,6 +40,7 @@ func newEventsCommand() *cobra.Command {
 	} {
 		filters[f.parameter] = cmd.Flags().String(f.flag, "", f.usage)
 	}
+	cmd.Flags().BoolVar(&tests, "tests", false, "list test traffic too: the events of the source hookgate-certify")
 	cmd.Flags().BoolVar(&newest, "newest", false, "newest first, as docs/http.md says; goes on until --limit is reached or all is searched")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one event a line")
@@ -49,6 +50,9 @@ func newEventsCommand() *cobra.Command {
 			if *value != "" {
 				query.Set(name, *value)
 			}
+		}
+		if tests {
+			query.Set("tests", "true")
 		}
 		if limit > 0 && !newest {
 			query.Set("limit", fmt.Sprint(limit))

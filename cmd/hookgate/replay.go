@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/load"
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
@@ -22,6 +23,7 @@ type replayOptions struct {
 	output  string
 	dataDir string
 	json    bool
+	test    bool // send test traffic
 	config  load.Config
 }
 
@@ -32,7 +34,7 @@ func newReplayCommand() *cobra.Command {
 		Short: "Send events to a gate on a schedule and say how it answered",
 		Long: `Replay posts each line of the input to the target's /webhooks. Event n is due n/rate seconds after
 the first, whatever became of those before it, and its latency counts from that moment. One ordering
-key never has two requests in flight. A request that is answered 429 or 503, or not at all, is
+key never has two requests in flight. With --test they are marked as test traffic. A request that is answered 429 or 503, or not at all, is
 repeated with the same bytes.
 
 Requests are signed with WEBHOOK_HMAC_SECRET, or carry WEBHOOK_BEARER_KEY; if neither is set and
@@ -55,6 +57,7 @@ The exit code is 0 if every event was accepted, 1 if one was not, and 2 if the r
 	f.IntVarP(&o.config.Concurrency, "concurrency", "c", load.DefaultConcurrency, "number of connections")
 	f.Float64VarP(&o.config.Rate, "rate-limit", "r", 500, "events a second; 0 is as fast as the connections allow")
 	f.StringVarP(&o.output, "output", "o", "", "ledger to write, new or empty: a line of JSON for each attempt")
+	f.BoolVar(&o.test, "test", false, "send test traffic: to the source hookgate-certify, whose events listings leave out")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	f.DurationVar(&o.config.Timeout, "timeout", load.DefaultTimeout, "bound on one request")
 	f.IntVar(&o.config.Retry.Attempts, "retries", load.DefaultRetry.Attempts, "how often one event is repeated at most")
@@ -95,6 +98,9 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 	cfg.Credentials, err = load.FindCredentials(os.Getenv, cfg.Target, o.dataDir)
 	if err != nil {
 		return summary, err
+	}
+	if o.test {
+		cfg.Path = "/webhooks/" + hookgate.TestSource
 	}
 	cfg.Input = cmd.InOrStdin()
 	var size int64

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/httpd"
 )
@@ -71,6 +72,9 @@ func (s sourceConfig) check(name string, c config) error {
 		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	}) || len(name) > 64 {
 		return fmt.Errorf("sources: the name %q is not made of up to 64 of a-z, 0-9, - and _", name)
+	}
+	if name == hookgate.TestSource {
+		return fmt.Errorf("sources: the name %q is reserved for test traffic; choose another", name)
 	}
 	wrong := func(setting, format string, args ...any) error {
 		return fmt.Errorf("sources.%s.%s %s", name, setting, fmt.Sprintf(format, args...))
@@ -261,6 +265,11 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 			return nil, err
 		}
 		sources = append(sources, source)
+		// Test traffic has the keys and the limits of the default source, and a name of its own by which it is told apart.
+		if name == httpd.DefaultSource && c.Sources[name].Kind == "envelope" {
+			source.Name = hookgate.TestSource
+			sources = append(sources, source)
+		}
 	}
 	return sources, nil
 }

@@ -86,6 +86,9 @@ func (s *search) plan() {
 	}
 	equal("source", f.Source, false)
 	equal("ordering_key", f.OrderingKey, false)
+	if f.ExceptSource != "" {
+		s.filter.add(s.store.Unindexed("source")+" <> ?", []any{f.ExceptSource})
+	}
 	equal("event_type", f.EventType, s.order == byReceipt)
 	equal("message_id", f.MessageID, s.order == byMessage)
 	if _, _, ok := f.RequestID.Parts(); ok {

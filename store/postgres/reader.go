@@ -75,6 +75,9 @@ func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query s
 			add(c.column+" = ?", c.value)
 		}
 	}
+	if f.ExceptSource != "" {
+		add("source <> ?", f.ExceptSource)
+	}
 	if f.MessageIDPrefix != "" {
 		condition, values := prefixCondition("message_id", f.MessageIDPrefix)
 		add(condition, values...)

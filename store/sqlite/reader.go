@@ -73,6 +73,9 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 			add("+"+c.column+" = ?", c.value)
 		}
 	}
+	if f.ExceptSource != "" {
+		add("+source <> ?", f.ExceptSource)
+	}
 	if f.MessageID != "" {
 		add("message_id = ?", f.MessageID)
 	}

@@ -272,6 +272,8 @@ func testFilters(t *testing.T, s Instance) {
 	}{
 		{hookgate.EventFilter{}, "a a% a%b a_b aXb ab b A \u00e9 \u00e9z \U0010ffff \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{Source: "github"}, "b A \u00e9 \u00e9z \U0010ffff \U0010ffff\U0010ffff"},
+		{hookgate.EventFilter{ExceptSource: "github"}, "a a% a%b a_b aXb ab"},
+		{hookgate.EventFilter{ExceptSource: "default", OrderingKey: "odd"}, "A \u00e9z \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{EventType: "y"}, "a% aXb A \U0010ffff"},
 		{hookgate.EventFilter{OrderingKey: "odd"}, "a% a_b ab A \u00e9z \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{MessageID: "a%"}, "a%"},

@@ -79,6 +79,8 @@ func testSearch(t *testing.T, s Instance) {
 	for _, f := range []hookgate.EventFilter{
 		{},
 		{Source: "github"},
+		{ExceptSource: "github"},
+		{ExceptSource: "default", EventType: "y", From: at(30)},
 		{OrderingKey: "odd"},
 		{EventType: "y"},
 		{EventType: "y", Source: "default", OrderingKey: "even"},
