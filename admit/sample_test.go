@@ -33,7 +33,7 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := map[string]string{"basic": "user:password", "standard_webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+	secrets := map[string]string{"basic": "user:password", "stripe": "whsec_of_theirs", "standard_webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 		"discord": hex.EncodeToString(edPublic), "sendgrid": base64.StdEncoding.EncodeToString(ecPublic)}
 	keys := map[string]crypto.Signer{"discord": ed, "sendgrid": ec}
 	check := func(name string, o Options) {

@@ -107,7 +107,7 @@ func bareKey(key, prefix string) (string, error) {
 	return key, nil
 }
 
-// isPublic reports whether a text is a public key, which is no secret: whoever has it could sign.
+// isPublic reports whether a text is a public key, which is no secret: anybody who has it could sign.
 func isPublic(text string) bool {
 	_, err := parsePublicKey(text)
 	return err == nil || strings.HasPrefix(text, "-----BEGIN PUBLIC KEY-----") || strings.HasPrefix(text, publicPrefix)

@@ -128,13 +128,14 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 
 // sourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used. It makes none.
 func sourcesByKeys(c config) (keyed, open []string, err error) {
-	check := func(setting string, keys []string) {
-		if _, e := resolveSecrets(keys); e != nil && err == nil {
+	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
+		if _, e := resolve(keys); e != nil && err == nil {
 			err = fmt.Errorf("%s: %w", setting, e)
 		}
 	}
-	check("admin_tokens", c.AdminTokens)
-	check("evidence_tokens", c.EvidenceTokens)
+	check := func(setting string, keys []string) { checkWith(resolveSecrets, setting, keys) }
+	checkWith(resolveTokens, "admin_tokens", c.AdminTokens)
+	checkWith(resolveTokens, "evidence_tokens", c.EvidenceTokens)
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		s := c.Sources[name]
 		check("sources."+name+".bearer_keys", s.BearerKeys)

@@ -40,9 +40,9 @@ func readPrivate(path string) (string, error) {
 	return string(b), nil
 }
 
-// checkMode refuses a file that others can read. Whoever is in a group of the process may read it, as
-// 0640 means it. In the folder of systemd's credentials, and where a container has a secret mounted for
-// itself, the mode says nothing: nobody else is there.
+// checkMode refuses a file that other users can read. Members of a group of this process may read it. In
+// the folder of systemd's credentials, and in a mount of a container's own, any mode will do, because
+// nobody else can reach the file.
 func checkMode(path string, f *os.File, info os.FileInfo) error {
 	perm := info.Mode().Perm()
 	switch {
@@ -66,8 +66,8 @@ func ownGroup(info os.FileInfo) bool {
 	return int(stat.Gid) == os.Getegid() || err == nil && slices.Contains(groups, int(stat.Gid))
 }
 
-// isCredential reports whether systemd made the file for this service (LoadCredential=). Its mode is that of an
-// access control list, which lets this user in and nobody else.
+// isCredential reports whether systemd made the file for this service (LoadCredential=). The group bits of
+// its mode stand for an access control list that names this user alone.
 func isCredential(path string) bool {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if !filepath.IsAbs(dir) {

@@ -1,6 +1,6 @@
 // Package secret reads secrets as people write them into settings: the secret itself, or a reference
-// to an environment variable or a file. A secret is one value, whole: nothing is cut at a comma, and
-// what looks like a slip of the hand is an error and never another key.
+// to an environment variable or a file. A secret is one value, whole: the package cuts nothing at a comma,
+// and returns an error for a text that looks like a mistake instead of using it as another key.
 package secret
 
 import (
