@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,12 +104,17 @@ func TestDeadLetters(t *testing.T) {
 // TestRefusing: a source that refuses more than half of enough requests is listed, and not any more five minutes later.
 func TestRefusing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards counts
 		counts := map[metrics.Answered]int64{}
 		add := func(source string, status int, n int64) {
+			mu.Lock()
+			defer mu.Unlock()
 			counts[metrics.Answered{Source: source, Status: status}] += n
 		}
 		add("before", 401, 1000) // what was before the watch is not its business
 		r := NewRefusing(func() (all []metrics.Answered) {
+			mu.Lock()
+			defer mu.Unlock()
 			for a, n := range counts {
 				a.Count = n
 				all = append(all, a)
@@ -120,6 +126,7 @@ func TestRefusing(t *testing.T) {
 		go func() { r.Run(ctx); close(done) }()
 		defer func() { cancel(); <-done }()
 		listed := func() (names []string) {
+			synctest.Wait()
 			for _, i := range r.Items(t.Context()) {
 				names = append(names, i.What)
 			}
