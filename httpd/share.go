@@ -118,7 +118,10 @@ var overlong = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c",
 
 // hasDots reports whether a segment of a path is "..", up to what some upstreams cut off.
 func hasDots(path string) bool {
-	if path = overlong.Replace(path); !strings.Contains(path, "..") {
+	if strings.IndexByte(path, 0xc0) >= 0 || strings.IndexByte(path, 0xc1) >= 0 || strings.IndexByte(path, 0xe0) >= 0 {
+		path = overlong.Replace(path)
+	}
+	if !strings.Contains(path, "..") {
 		return false
 	}
 	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
