@@ -87,12 +87,14 @@ func (t twilio) authenticate(r *Request) error {
 
 // urls returns the forms of the URL that Twilio may have signed: with and without the port, which differs
 // between its products; with the query as it came, and with characters raw in it that arrive escaped
-// (twilio/twilio-node#1059 and #621), if rewritten says so. There are at most 16.
+// (twilio/twilio-node#1059 and #621) and the slash that the path has, if rewritten says so. There are at most 16.
 func (t twilio) urls(r *Request, rewritten bool) (all []string) {
 	bases, n := slashForms(t.url, r.Slash)
 	queries := []string{r.Query}
 	if rewritten {
 		queries = queryForms(r.Query)
+	} else {
+		n = 1
 	}
 	for _, base := range bases[:n] {
 		for _, withPort := range portForms(base) {

@@ -31,7 +31,7 @@ func TestOfferedCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	secrets := map[string]string{"basic": "user:a-password", "standard_webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+	secrets := map[string]string{"stripe": "whsec_a-secret-of-theirs", "basic": "user:a-password", "standard_webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 		"discord": "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29", "sendgrid": public}
 	const secret = "a-secret-of-the-sender"
 	more := map[string]string{"envelope": "bearer_keys: [" + secret + "]", "meta": "verify_tokens: [a-verify-token]", "sns": `topics: ["arn:aws:sns:eu-west-1:1:t"]`,
