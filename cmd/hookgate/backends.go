@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
@@ -37,6 +38,10 @@ type backends struct {
 	purger hookgate.Purger
 	pruner retention.Store
 	access httpd.Access
+	// mark says which store it is and how far it has come.
+	mark func(context.Context) (hookgate.StoreMark, error)
+	// replaced says when another store was found in the place of the one of before; nil if nobody looks.
+	replaced func() time.Time
 	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
 	holdings func() metrics.Holdings
 	pool     func() metrics.Pool
@@ -54,24 +59,25 @@ func openBackends(ctx context.Context, c config, log *slog.Logger) (_ *backends,
 			err = errors.Join(err, b.Close())
 		}
 	}()
-	if c.Redis.URL != "" {
-		err = b.openRedis(ctx, c, log)
-	} else {
-		err = b.openQueueFile(ctx, c, log)
-	}
-	if err == nil {
-		err = b.openLeftovers(ctx, c, log)
-	}
-	if err != nil {
-		return b, err
-	}
-	warnOfRedis(c, log)
+	// The store comes first: the queue compares it with the one that its claims are about.
 	if c.Database.URL != "" {
 		err = b.openPostgres(ctx, c, log)
 	} else {
 		err = b.openStoreFile(ctx, c)
 	}
-	return b, err
+	if err != nil {
+		return b, err
+	}
+	if c.Redis.URL != "" {
+		err = b.openRedis(ctx, c, log)
+	} else {
+		err = b.openQueueFile(ctx, c, log)
+	}
+	if err != nil {
+		return b, err
+	}
+	warnOfRedis(c, log)
+	return b, b.openLeftovers(ctx, c, log)
 }
 
 // Close closes everything, what was opened last first.
@@ -110,7 +116,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	}
 	patience := later.Options{Name: "redis", Patience: 2 * c.Redis.Timeout, Logger: log}
 	q, err := later.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (later.ModeQueue, error) {
-		q, err := queueredis.Open(ctx, redisConfigOf(c, log))
+		q, err := queueredis.Open(ctx, redisConfigOf(c, b.mark, log))
 		if err != nil {
 			return nil, err
 		}
@@ -129,6 +135,13 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 		}
 		r := opened.(*queueredis.Queue)
 		return metrics.Holdings{Owners: r.Owners(), LeasesLost: r.LeasesLost()}
+	}
+	b.replaced = func() time.Time {
+		opened, away := q.Opened()
+		if away != nil {
+			return time.Time{}
+		}
+		return opened.(*queueredis.Queue).StoreReplaced()
 	}
 	switch opened, away := q.Opened(); {
 	case away == nil:
@@ -165,7 +178,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	return nil
 }
 
-func redisConfigOf(c config, log *slog.Logger) queueredis.Config {
+func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, error), log *slog.Logger) queueredis.Config {
 	return queueredis.Config{
 		URL:           c.Redis.URL,
 		Prefix:        c.Redis.Prefix,
@@ -176,6 +189,7 @@ func redisConfigOf(c config, log *slog.Logger) queueredis.Config {
 		OpTimeout:     c.Redis.Timeout,
 		AllowEviction: c.Redis.AllowEviction,
 		TLSCA:         c.Redis.TLSCA,
+		Mark:          mark,
 		ModeChanged: func(m hookgate.Mode) {
 			if err := c.DataDir.keepMode(m); err != nil {
 				log.Warn("mode is not remembered for a start without Redis", "error", err)
@@ -192,6 +206,7 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 	}
 	b.opened = append(b.opened, s)
 	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, c.DataDir.storeFile()
+	b.mark = s.Mark
 	return nil
 }
 
@@ -214,6 +229,7 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 	}
 	b.opened = append(b.opened, preparing)
 	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, "PostgreSQL"
+	b.mark = s.Mark
 	if preparing.Err() != nil {
 		b.stored = "PostgreSQL, when it is there"
 	}

@@ -167,6 +167,9 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	watched.Add(letters.Items)
 	watched.Add(refusing.Items)
 	watched.Add(attention.FailedAudit(c.DataDir.auditFailed))
+	if b.replaced != nil {
+		watched.Add(attention.StoreReplaced(b.replaced))
+	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
 		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, Attention: watched, MaxStreams: c.Admin.LiveStreams,
 	})

@@ -65,7 +65,7 @@ func (q *Queue) newAppendCall(d *hookgate.Delivery) *appendCall {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	c.partition, c.receipt, c.err = p, hookgate.Receipt{Partition: p}, nil
 	c.begun = q.health.begin(p)
-	c.claim = q.keys.appendClaim(c.claim[:0], p, d)
+	c.claim = q.keys.appendClaim(c.claim[:0], p, q.generation.Load(), d)
 	c.record = wire.Append(c.record[:0], d, hookgate.RequestID{}, time.Now())
 	c.bare = wire.Bare(c.record)
 	return c

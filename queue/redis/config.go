@@ -2,6 +2,7 @@ package redis
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -50,6 +51,10 @@ type Config struct {
 	TLSCA string
 	// ModeChanged, if set, is told the mode when the queue is opened and at each change, one call at a time.
 	ModeChanged func(hookgate.Mode)
+	// Mark, if set, returns the mark of the store in which the records end up. It is kept in Redis before
+	// records are released. If the store is no longer the one that was kept, or an older copy of it,
+	// the claims made until then count no more; see store.go.
+	Mark func(context.Context) (hookgate.StoreMark, error)
 	// Logger is told when Redis fails and works again, and when partitions come and go; default none.
 	Logger *slog.Logger
 }

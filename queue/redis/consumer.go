@@ -335,6 +335,9 @@ func (e entry) record(partition int) hookgate.Record {
 // Commit implements hookgate.Consumer. An error may mean that a partition's lease was lost: its records then come
 // again, from whichever consumer holds it.
 func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
+	if err := c.q.keepMark(ctx); err != nil {
+		return fmt.Errorf("release records: %w", err)
+	}
 	calls, upTo, err := c.planRelease(last)
 	if err != nil && len(calls) == 0 {
 		return err

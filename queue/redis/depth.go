@@ -190,6 +190,9 @@ func (q *Queue) watch() {
 		// What fails is in the health, and is tried again next time.
 		_ = q.measure(ctx)
 		_ = q.readSettings(ctx)
+		if look%restEvery == 0 {
+			q.compareStore(ctx)
+		}
 		q.probe(ctx)
 	}
 }

@@ -16,9 +16,11 @@ import (
 //	hookgate:{7}:leases        string   number of the last lease
 //	hookgate:{7}:probe         string   written while writing fails, to see whether it works again
 //	hookgate:{meta}:members    zset     consumers, by the time of their last heartbeat (ms since 1970)
-//	hookgate:{meta}:settings   hash     mode, partitions, canary (its version, a space, JSON)
+//	hookgate:{meta}:settings   hash     mode, partitions, canary (its version, a space, JSON), store (see store.go),
+//	                                    claims (the generation that counts; none is 0),
+//	                                    replaced (when it began)
 //
-// <hash> is Identity.Hash.
+// <hash> is Identity.Hash; of a generation of claims above 0, that number and a colon stand before it.
 type keys struct {
 	log, claim, lease, leases, probe []string // by partition; claim without the hash
 	members, settings                string
@@ -37,8 +39,12 @@ func newKeys(prefix string, partitions int) *keys {
 	return k
 }
 
-// appendClaim appends the key of a delivery's claim to dst.
-func (k *keys) appendClaim(dst []byte, partition int, d *hookgate.Delivery) []byte {
+// appendClaim appends the key of a delivery's claim, in a generation of claims, to dst.
+func (k *keys) appendClaim(dst []byte, partition int, generation int64, d *hookgate.Delivery) []byte {
 	hash := d.Claim().Hash()
-	return append(append(dst, k.claim[partition]...), hash[:]...)
+	dst = append(dst, k.claim[partition]...)
+	if generation > 0 {
+		dst = append(strconv.AppendInt(dst, generation, 10), ':')
+	}
+	return append(dst, hash[:]...)
 }

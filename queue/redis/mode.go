@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/hookgate/hookgate"
 )
@@ -66,10 +67,10 @@ func (q *Queue) settle(ctx context.Context, field, value, when string) (string, 
 	return text, q.explain(ctx, err)
 }
 
-// readSettings takes up mode and canary, and makes sure that the number of partitions is still that of this process.
+// readSettings takes up mode, canary and the generation of claims, and makes sure that the number of partitions is still that of this process.
 func (q *Queue) readSettings(ctx context.Context) error {
-	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions", "canary").Build()).ToArray()
-	if err == nil && len(values) != 3 {
+	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions", "canary", "claims", "replaced").Build()).ToArray()
+	if err == nil && len(values) != 5 {
 		err = errors.New("the answer is malformed")
 	}
 	if err != nil {
@@ -88,6 +89,16 @@ func (q *Queue) readSettings(ctx context.Context) error {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	q.canary.Store(&canary)
+
+	for field, to := range map[int]*atomic.Int64{3: &q.generation, 4: &q.replaced} {
+		n := int64(0) // nothing was ever kept, or the database was emptied
+		if text, err := values[field].ToString(); err == nil {
+			if n, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return fmt.Errorf("read settings: %w", err)
+			}
+		}
+		to.Store(n)
+	}
 
 	want := strconv.Itoa(q.opts.Partitions)
 	have, err := values[1].ToString()

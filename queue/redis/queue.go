@@ -51,6 +51,10 @@ type Queue struct {
 	appenders []appender // see appenderOf
 	mode      atomic.Pointer[hookgate.Mode]
 	canary    atomic.Pointer[hookgate.Canary]
+	// generation is that of the claims that count; see store.go.
+	generation atomic.Int64
+	// replaced is when the last generation began, in seconds since 1970; 0 for the first.
+	replaced atomic.Int64
 	// misfit, once set, says why this process must not append any more.
 	misfit atomic.Pointer[error]
 
@@ -126,6 +130,7 @@ func (q *Queue) start(ctx context.Context) error {
 	if err := q.readSettings(ctx); err != nil {
 		return err
 	}
+	q.compareStore(ctx)
 	for _, warning := range q.worth.Warnings {
 		q.opts.Logger.Warn("redis: " + warning)
 	}

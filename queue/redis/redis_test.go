@@ -840,7 +840,7 @@ func TestKeysDiffer(t *testing.T) {
 	k := newKeys("hookgate", 1)
 	var all []string
 	for _, id := range []hookgate.Identity{{Source: "a", EventType: "bc"}, {Source: "ab", EventType: "c"}, {Source: "abc"}, {MessageID: "abc"}} {
-		all = append(all, string(k.appendClaim(nil, 0, &hookgate.Delivery{Identity: id})))
+		all = append(all, string(k.appendClaim(nil, 0, 0, &hookgate.Delivery{Identity: id})))
 	}
 	slices.Sort(all)
 	if len(slices.Compact(all)) != 4 {
@@ -858,7 +858,7 @@ func TestClaimOutlivesRelease(t *testing.T) {
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}
-	ttl, err := strconv.Atoi(server.MustDo("PTTL", string(q.keys.appendClaim(nil, 0, d))))
+	ttl, err := strconv.Atoi(server.MustDo("PTTL", string(q.keys.appendClaim(nil, 0, 0, d))))
 	if err != nil || ttl < 3_500_000 || ttl > 3_600_000 {
 		t.Errorf("the claim lives for %d ms, %v", ttl, err)
 	}

@@ -50,7 +50,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 // appendReplay appends d, which is a replay and for which there is room.
 func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
-	return q.appendAlone(ctx, p, call{replayScript, []string{rueidis.BinaryString(q.keys.appendClaim(nil, p, d)), q.keys.log[p]}, []string{
+	return q.appendAlone(ctx, p, call{replayScript, []string{rueidis.BinaryString(q.keys.appendClaim(nil, p, q.generation.Load(), d)), q.keys.log[p]}, []string{
 		string(d.RequestID[:]), q.ttl,
 		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{}, time.Now())),
 	}})

@@ -4,7 +4,7 @@ import "zombiezen.com/go/sqlite"
 
 // statements are those of the writer.
 type statements struct {
-	acquire, head, advance, lastIDs,
+	acquire, head, advance, lastIDs, mark,
 	event, holder, holderOfAnyType, request, deadLetter, whole, batch *sqlite.Stmt
 }
 
@@ -21,6 +21,7 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 		{&s.lastIDs, `SELECT max(last_event, (SELECT coalesce(max(id), 0) FROM webhook_events)),
 			max(last_request, (SELECT coalesce(max(id), 0) FROM webhook_requests)),
 			max(last_batch, (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_removals`},
+		{&s.mark, `SELECT id, max((SELECT last_batch FROM webhook_removals), (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_store`},
 		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
 			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
 			replay_of, replayed_at)

@@ -1,0 +1,42 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Mark says which store this is and how far it has come. Its id includes the server's timeline, which
+// changes with every promotion and recovery to a point in time.
+func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
+	standby := false
+	err = s.read(ctx, statement{
+		sql: "SELECT i.id, c.batches, pg_is_in_recovery() FROM webhook_store i, webhook_counters c",
+		row: func(r row) error {
+			m.ID, m.Links, standby = r.text(0), r.int(1), r.bool(2)
+			return nil
+		},
+	})
+	if err == nil && (standby || m.ID == "") {
+		err = errors.New("it is a standby, or its schema is damaged")
+	}
+	if err == nil {
+		err = s.read(ctx, statement{
+			sql: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
+			row: func(r row) error { m.ID += "/" + r.text(0); return nil },
+		})
+		// Some hosted servers have no such function. Then the id and the links must do.
+		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && len(refused.Code) == 5 &&
+			(refused.Code[:2] == "42" || refused.Code[:2] == "0A" || refused.Code[:2] == "55") {
+			err = nil
+		}
+	}
+	if err != nil {
+		return hookgate.StoreMark{}, fmt.Errorf("read how far store %s has come: %w", s.target, err)
+	}
+	return m, nil
+}
