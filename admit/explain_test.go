@@ -70,3 +70,21 @@ func TestMissingIDSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+// Goal: an error about an id that stands at none of several places names these. Method: a composite and another place.
+func TestMissingIDNamesThePlaces(t *testing.T) {
+	o := Options{Places: Places{MessageID: []Place{{"json:order.id", "json:line"}, {"header:x-id"}}}}
+	s, err := New("none", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		`{"a":1}`: "messageId is at none of the places where this source looks for it (it looks at [json:order.id, json:line], header:x-id)",
+		`a=1`: "messageId is at none of the places where this source looks for it: the body is a form, and JSON is wanted " +
+			"(it looks at [json:order.id, json:line], header:x-id)",
+	} {
+		if _, err := admitOnce(s, &Request{Header: http.Header{}, Body: []byte(body)}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}

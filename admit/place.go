@@ -20,6 +20,14 @@ type place struct {
 	omit   omit   // of the hash: what is left out of the body
 }
 
+// String is the place as it is configured.
+func (p place) String() string { return placeKinds[p.kind] + ":" + p.name }
+
+var placeKinds = map[placeKind]string{
+	placeHeader: "header", placeJSON: "json", placeForm: "form",
+	placeHash: "sha256", placeRequest: "request", placeConst: "const",
+}
+
 // content is a request as places see it.
 type content struct {
 	*Request

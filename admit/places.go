@@ -170,7 +170,7 @@ func (id *identity) find(r *Request) (Message, error) {
 	}
 	m := Message{Sequence: hookgate.NoSequence}
 	var err error
-	if m.MessageID, err = id.messageID.require("messageId", &c); err != nil {
+	if m.MessageID, err = id.messageID.require(everyPlace, &c); err != nil {
 		return Message{}, id.explain(err, &c)
 	}
 	// Content-Encoding is never signed either: without it the type would be another.
@@ -196,10 +196,37 @@ func (id *identity) explain(err error, c *content) error {
 		return slices.ContainsFunc(parts, func(p place) bool { return p.kind == placeJSON })
 	})
 	var missing, why *MalformedError
-	if !inJSON || c.isJSON || !errors.As(err, &missing) || !errors.As(scan(c.content(), id.body != bodyObject, nil), &why) {
+	if !errors.As(err, &missing) {
 		return err
 	}
-	return &MalformedError{missing.Field, missing.Reason + ": the " + why.Error()}
+	reason := missing.Reason
+	if inJSON && !c.isJSON && errors.As(scan(c.content(), id.body != bodyObject, nil), &why) {
+		reason += ": the " + why.Error()
+	}
+	if missing.Field == everyPlace {
+		reason += " (it looks at " + id.messageID.String() + ")"
+	}
+	return &MalformedError{missing.Field, reason}
+}
+
+// everyPlace is the field of an error about no single place.
+const everyPlace = "messageId"
+
+// String lists the places as they are configured.
+func (a *alternatives) String() string {
+	var all []string
+	for _, parts := range a.list {
+		var texts []string
+		for _, p := range parts {
+			texts = append(texts, p.String())
+		}
+		text := strings.Join(texts, ", ")
+		if len(parts) > 1 {
+			text = "[" + text + "]"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
 }
 
 var gzipMagic = []byte{0x1f, 0x8b}
