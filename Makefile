@@ -53,9 +53,9 @@ check: ## Format check, vet and staticcheck
 	cd deploy/check && $(BUILD) go vet ./... && go mod tidy -diff
 
 .PHONY: tools
-tools: $(PROMTOOL) ## Install the Debian packages that the tests run: strace, util-linux, npm, curl, systemd, redis-server, postgresql, pgbouncer, chromium; promtool in .cache
+tools: $(PROMTOOL) ## Install the Debian packages that the tests run: gcc (the race detector needs it), strace, util-linux, npm, curl, systemd, redis-server, postgresql, pgbouncer, chromium; promtool in .cache
 	@missing=""; \
-	for pair in strace:strace prlimit:util-linux npm:npm curl:curl systemd-analyze:systemd redis-server:redis-server pgbouncer:pgbouncer chromium:chromium; do \
+	for pair in gcc:build-essential strace:strace prlimit:util-linux npm:npm curl:curl systemd-analyze:systemd redis-server:redis-server pgbouncer:pgbouncer chromium:chromium; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \

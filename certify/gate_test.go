@@ -23,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	modeltest.Checks(20)
+	modeltest.Checks(100) // TestChecksFindOneFault needs that many to try each fault
 	goleak.VerifyTestMain(m)
 }
 
