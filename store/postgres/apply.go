@@ -104,14 +104,14 @@ const (
 	// The lock on this one row lasts until the commit; see the package comment and the schema.
 	lockCounters = `SELECT events, requests, batches, purges FROM webhook_counters FOR UPDATE`
 	// LATERAL and LIMIT leave the planner no choice but to look each row up by its index.
-	readHolders = readHoldersOf + `AND e.event_type = i.event_type ` + readHoldersEnd
-	// readHoldersOfAnyType is for events whose type is not proved.
-	readHoldersOfAnyType = readHoldersOf + readHoldersEnd
+	readHolders = readHoldersOf + `AND e.event_type = i.event_type AND e.source = i.source ` + readHoldersEnd
+	// readHoldersOfAnyType is for events whose type is not proved. Of several holders it takes the item's own request.
+	readHoldersOfAnyType = readHoldersOf + `AND e.source = i.source ORDER BY e.request_id = i.request_id DESC ` + readHoldersEnd
 
 	readHoldersOf = `SELECT i.n, e.request_id, r.found IS NOT NULL
 		FROM unnest($1, $2, $3, $4, $5) AS i (n, message_id, event_type, source, request_id)
 		CROSS JOIN LATERAL (SELECT e.request_id FROM webhook_events e WHERE e.message_id = i.message_id `
-	readHoldersEnd = `AND e.source = i.source LIMIT 1) e
+	readHoldersEnd = `LIMIT 1) e
 		LEFT JOIN LATERAL (SELECT true AS found FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r ON true`
 	readRequests = `SELECT i.n FROM unnest($1, $2) AS i (n, request_id)
 		CROSS JOIN LATERAL (SELECT FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`

@@ -158,7 +158,7 @@ func (a *application) store(p *part) error {
 func (a *application) storeEvent(p *part, it *batch.Item) error {
 	if it.TypeUnproven {
 		// The index cannot say that another type has the event.
-		if holder, err := a.holderOfAnyType(it.Identity); err != nil || holder != "" {
+		if holder, err := a.holderOfAnyType(it); err != nil || holder != "" {
 			return a.repeated(p, it, holder, err)
 		}
 	}
@@ -226,13 +226,14 @@ func (a *application) holderOf(id hookgate.Identity) (requestID string, err erro
 	return s.ColumnText(0), nil
 }
 
-// holderOfAnyType returns the request whose event has the message id, whatever its type; empty if
-// there is none.
-func (a *application) holderOfAnyType(id hookgate.Identity) (requestID string, err error) {
+// holderOfAnyType returns the request whose event has the message id, whatever its type: the item's own
+// if it was stored before; empty if there is none.
+func (a *application) holderOfAnyType(it *batch.Item) (requestID string, err error) {
 	s := a.stmts.holderOfAnyType
 	defer s.Reset()
-	s.BindText(1, id.MessageID)
-	s.BindText(2, id.Source)
+	s.BindText(1, it.MessageID)
+	s.BindText(2, it.Source)
+	s.BindText(3, it.RequestID.String())
 	if found, err := s.Step(); err != nil || !found {
 		return "", err
 	}

@@ -27,7 +27,8 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 			replay_of, replayed_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, event_type, source) DO NOTHING`},
 		{&s.holder, `SELECT request_id FROM webhook_events WHERE message_id = ? AND event_type = ? AND source = ?`},
-		{&s.holderOfAnyType, `SELECT request_id FROM webhook_events WHERE message_id = ? AND source = ? LIMIT 1`},
+		{&s.holderOfAnyType, `SELECT request_id FROM webhook_events WHERE message_id = ? AND source = ?
+			ORDER BY request_id = ? DESC LIMIT 1`},
 		{&s.request, `INSERT INTO webhook_requests (id, request_id, outcome, first_request_id, reason, message_id, event_type,
 			source, ordering_key, sequence, sha256, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
 			replay_of, replayed_at)
