@@ -142,9 +142,7 @@ func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	counts, err := s.reader.Counts(ctx)
-	if err == nil {
-		err = s.reader.Ping(ctx)
-	}
+	err = errors.Join(err, s.reader.Ping(ctx)) // which may know the reason
 	h.Events, h.Duplicates, h.DeadLetters = counts.Events, counts.Duplicates, counts.DeadLetters
 	if err != nil {
 		h.Error = told(err, "store cannot be read or written; the log has the reason")

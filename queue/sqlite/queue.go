@@ -91,6 +91,7 @@ func (o Options) withDefaults() (Options, error) {
 type Queue struct {
 	opts    Options
 	path    string
+	place   sqlitedb.Place
 	lanes   *lanes
 	readers *sqlitex.Pool
 	appends chan *appendCall
@@ -147,6 +148,9 @@ func open(ctx context.Context, path string, o Options, failCommit func(done bool
 		closing:    make(chan struct{}),
 		done:       make(chan struct{}),
 		failCommit: failCommit,
+	}
+	if q.place, err = sqlitedb.Locate(path); err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.open, q.close = context.WithCancel(context.Background())
 	w, err := newWriter(q, conn)

@@ -205,14 +205,20 @@ func (w *writer) claimOf(key claimKey, now time.Time) (claim, bool, error) {
 
 // tx runs f in a transaction that appends size bytes, and keeps the health of the queue.
 func (w *writer) tx(size int, f func() error) error {
-	err := sqlitedb.Tx(w.conn, func() error {
-		if err := f(); err != nil || w.q.failCommit == nil {
-			return err
-		}
-		return w.q.failCommit(false)
-	})
+	err := w.q.place.Check()
+	if err == nil {
+		err = sqlitedb.Tx(w.conn, func() error {
+			if err := f(); err != nil || w.q.failCommit == nil {
+				return err
+			}
+			return w.q.failCommit(false)
+		})
+	}
 	if err == nil && w.q.failCommit != nil {
 		err = w.q.failCommit(true)
+	}
+	if err == nil {
+		err = w.q.place.Check() // else what is acknowledged would be gone after a restart
 	}
 	switch {
 	case err != nil:
@@ -286,6 +292,13 @@ func (w *writer) tick() {
 			w.probeDisk()
 		}
 		return
+	}
+	if w.ticks%probeEvery == 0 {
+		if err := w.q.place.Check(); err != nil {
+			w.failed = max(w.failed, 1) // until probeDisk finds the file again
+			w.report(err)
+			return
+		}
 	}
 	for len(w.q.appends) == 0 {
 		next := w.cleanup.begin(w.q.lanes, 1)

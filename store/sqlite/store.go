@@ -35,6 +35,7 @@ type Store struct {
 
 	mu    sync.Mutex // serialises the use of all below; SQLite has one writer anyway
 	conn  *sqlite.Conn
+	place sqlitedb.Place
 	stmts statements
 	hash  hookgate.LinkHash
 	// pruneCursor is the link behind which Prune goes on.
@@ -66,6 +67,10 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if s.place, err = sqlitedb.Locate(path); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if s.pool, err = sqlitedb.OpenReaders(path, readers); err != nil {
 		conn.Close()
@@ -113,14 +118,20 @@ func (s *Store) tx(f func() error) error {
 	if s.closed {
 		return hookgate.ErrClosed
 	}
-	err := sqlitedb.Tx(s.conn, func() error {
-		if err := f(); err != nil || s.failCommit == nil {
-			return err
-		}
-		return s.failCommit(false)
-	})
+	err := s.place.Check()
+	if err == nil {
+		err = sqlitedb.Tx(s.conn, func() error {
+			if err := f(); err != nil || s.failCommit == nil {
+				return err
+			}
+			return s.failCommit(false)
+		})
+	}
 	if err == nil && s.failCommit != nil {
 		err = s.failCommit(true)
+	}
+	if err == nil {
+		err = s.place.Check() // else what was committed would be gone after a restart, and released
 	}
 	switch {
 	case err == nil:
@@ -136,6 +147,9 @@ func (s *Store) tx(f func() error) error {
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.lastErr.Load(); err != nil {
 		return *err
+	}
+	if err := s.place.Check(); err != nil {
+		return err
 	}
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, "SELECT count(*) FROM webhook_partitions", nil)
