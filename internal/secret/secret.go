@@ -176,6 +176,9 @@ func mistake(text string) string {
 		return "begins or ends with white space" + putExact
 	case quoted(first, last) && text != string(first):
 		return "is in quotation marks: write it without" + putExact
+	case isReference(text):
+		return "looks like a reference (env:, file:, exact:, ${NAME}), which works only in the setting itself and" +
+			" in lower case: put the secret there" + putExact
 	case strings.HasPrefix(text, "-----BEGIN "):
 		return ""
 	case strings.ContainsAny(text, "\r\n"):
@@ -184,6 +187,17 @@ func mistake(text string) string {
 		return "holds a control character" + putExact
 	}
 	return ""
+}
+
+// isReference reports whether a text has the form of a setting that names a secret. Used as a key, it would
+// be one that others can guess.
+func isReference(text string) bool {
+	kind, _, ok := strings.Cut(text, ":")
+	switch strings.ToLower(kind) {
+	case "env", "file", "exact":
+		return ok
+	}
+	return text != "" && inEnvironment.FindString(text) == text
 }
 
 // unseen reports whether a character is one that nobody sees at the end of a line.
