@@ -47,3 +47,39 @@ func TestFileMoved(t *testing.T) {
 		t.Errorf("the queue holds %d records, want 3 (error %v)", s.Depth, err)
 	}
 }
+
+// TestFetchMoved: records that must be read from the file while it is away are not handed out, and every
+// connection reads them when it is back, also those that had not been used before.
+func TestFetchMoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := mustOpen(t, path, Options{CacheBytes: 1})
+	for i := range 2 * readers {
+		mustAppend(t, q, testDelivery("k", i))
+	}
+	c, err := q.Consume(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{path, path + "-wal", path + "-shm"}
+	for _, file := range files {
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 * readers {
+		var unfit *hookgate.UnfitError
+		if records, err := c.Next(t.Context(), 1, 1<<20); !errors.As(err, &unfit) {
+			t.Errorf("while the files are away, next got %d records, %v", len(records), err)
+		}
+	}
+	for _, file := range files {
+		if err := os.Rename(file+".away", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 * readers {
+		if records, err := c.Next(t.Context(), 1, 1<<20); err != nil || len(records) != 1 {
+			t.Errorf("when the files are back, next got %d records, %v", len(records), err)
+		}
+	}
+}

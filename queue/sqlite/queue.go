@@ -257,6 +257,10 @@ func (q *Queue) Close() error {
 
 // fetch reads the encoded record with the given id from the file.
 func (q *Queue) fetch(ctx context.Context, id int64) ([]byte, error) {
+	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of another file.
+	if err := q.place.Check(); err != nil {
+		return nil, err
+	}
 	conn, err := q.readers.Take(ctx)
 	if err != nil {
 		return nil, err

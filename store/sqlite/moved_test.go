@@ -70,3 +70,47 @@ func TestFileMoved(t *testing.T) {
 		t.Errorf("the store has %d events, want 2 (error %v)", n.Events, err)
 	}
 }
+
+// TestReadMoved: reads that come while the store's files are away fail and leave nothing behind: when the files
+// are back every connection reads them, also those that had not been used before.
+func TestReadMoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, _ := openStore(t, path)
+	defer s.Close()
+	epoch, err := s.Acquire(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &hookgate.Batch{
+		Records: []hookgate.Record{storetest.Sample(0, 0)}, Epochs: map[int]hookgate.Epoch{0: epoch},
+		Worker: "w", ProcessedAt: time.Now(), Attempts: 1,
+	}
+	if _, err := s.Apply(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	files := []string{path, path + "-wal", path + "-shm"}
+	for _, file := range files {
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range readers {
+		var unfit *hookgate.UnfitError
+		if n, err := s.Counts(t.Context()); !errors.As(err, &unfit) {
+			t.Errorf("while the files are away, counts are %+v, %v", n, err)
+		}
+	}
+	for _, file := range files {
+		if err := os.Rename(file+".away", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 * readers {
+		if n, err := s.Counts(t.Context()); err != nil || n.Events != 1 {
+			t.Errorf("when the files are back, counts are %+v, %v", n, err)
+		}
+	}
+}

@@ -148,9 +148,6 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err := s.lastErr.Load(); err != nil {
 		return *err
 	}
-	if err := s.place.Check(); err != nil {
-		return err
-	}
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, "SELECT count(*) FROM webhook_partitions", nil)
 	})
@@ -158,6 +155,10 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // read lends a reading connection to f.
 func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
+	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of another file.
+	if err := s.place.Check(); err != nil {
+		return err
+	}
 	conn, err := s.pool.Take(ctx)
 	if err != nil {
 		return err
