@@ -399,7 +399,7 @@ func TestPostgresTroubles(t *testing.T) {
 	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12", "superuser_reserved_connections=0"}})
 	must := func(statements string) {
 		t.Helper()
-		if err := cluster.Exec(t.Context(), database, statements); err != nil {
+		if err := cluster.Exec(t.Context(), database, "SET search_path = hookgate; "+statements); err != nil {
 			t.Fatal(err)
 		}
 	}
