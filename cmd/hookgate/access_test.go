@@ -295,7 +295,7 @@ func TestAdminListener(t *testing.T) {
 				credential, caller = g.key(bearerKeyName), httpd.Sender
 			}
 			at := *g
-			at.url = url
+			at.url, at.admin = url, url
 			status, body := at.request(rule.Method, rule.Probe, rule.Body, "Authorization", "Bearer "+credential, "Content-Type", "application/json")
 			want := rule.Status[caller]
 			absent := strings.Contains(body, "there is nothing at this path")

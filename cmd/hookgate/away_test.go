@@ -411,7 +411,7 @@ func TestPostgresTroubles(t *testing.T) {
 	// A sequence counts on when a transaction fails.
 	must(`CREATE SEQUENCE troubles;
 		CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			CASE nextval('troubles')
+			CASE nextval('public.troubles')
 				WHEN 1 THEN RAISE 'trouble' USING ERRCODE = '40001';
 				WHEN 2 THEN RAISE 'trouble' USING ERRCODE = '40P01';
 				WHEN 3 THEN PERFORM pg_sleep(600);
@@ -419,10 +419,10 @@ func TestPostgresTroubles(t *testing.T) {
 			END CASE;
 			RETURN NEW;
 		END $$;
-		CREATE TRIGGER trouble BEFORE INSERT ON webhook_batches EXECUTE FUNCTION trouble()`)
+		CREATE TRIGGER trouble BEFORE INSERT ON hookgate.webhook_batches EXECUTE FUNCTION trouble()`)
 	ids := sendSome(t, g, "m", 5)
 	g.awaitStored(ids)
-	must("DROP TRIGGER trouble ON webhook_batches")
+	must("DROP TRIGGER trouble ON hookgate.webhook_batches")
 
 	// All connections go to others, those that the gate had too.
 	var crowd []*pgx.Conn
