@@ -25,7 +25,8 @@ func TestServeCluster(t *testing.T) {
 	ingest.await("the gate is well", func() bool { return ingest.health().Status == "ok" })
 	ingest.awaitDrained()
 	auditStore(t, ingest, stream.input, stream.ledger)
-	if !strings.Contains(worker.logs.String(), "lease of a partition was lost") {
+	// In the short form a node may be back before any lease on it has run out.
+	if modeltest.Soak() && !strings.Contains(worker.logs.String(), "lease of a partition was lost") {
 		t.Error("no partition changed hands")
 	}
 }
