@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/failover"
 	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
 )
@@ -56,6 +57,10 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 			return err
 		}
 		b.opened = append(b.opened, left)
+		if mode := left.Mode(); mode != hookgate.ModeNormal {
+			log.Warn("the mode of an earlier configuration does not hold for the queue of this one; set it again if you need it",
+				"file", filepath.Base(path), "mode", mode)
+		}
 		emptied := make(chan struct{})
 		q, err := failover.New(ctx, b.queue, left, failover.Options{
 			Timeout:  c.Redis.Timeout,

@@ -18,7 +18,7 @@ import (
 const leftKeys = 80
 
 // leaveWebhooks fills the file of a queue as a gate does that ends before it has stored anything:
-// so many webhooks of each of leftKeys keys.
+// so many webhooks of each of leftKeys keys, in the mode buffer.
 func leaveWebhooks(t *testing.T, path string, each int, o queuesqlite.Options) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -45,6 +45,11 @@ func leaveWebhooks(t *testing.T, path string, each int, o queuesqlite.Options) {
 		})
 	}
 	all.Wait()
+	if !o.KeepDuplicates { // a queue and no spool
+		if err := q.SetMode(t.Context(), hookgate.ModeBuffer); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +86,9 @@ func TestLeftovers(t *testing.T) {
 			g := start()
 			if !strings.Contains(g.logs.String(), "earlier configuration") {
 				t.Errorf("the log says nothing:\n%s", tail(g.logs.String()))
+			}
+			if said := strings.Contains(g.logs.String(), "mode of an earlier configuration"); said != (test.file == "queue.db") {
+				t.Errorf("that the mode is another now is in the log: %v", said)
 			}
 			if test.kill {
 				g.kill() // while it moves them

@@ -65,3 +65,14 @@ sources:
 		t.Errorf("got\n%s", out.String())
 	}
 }
+
+// TestSendUnknownSource: whoever is in another folder than the configuration learns where it is looked for, and a
+// misspelt name can be compared with those that there are.
+func TestSendUnknownSource(t *testing.T) {
+	file := writeConfig(t, "sources: {stripe: {kind: stripe, secrets: [whsec_0123456789abcdef0123456789abcdef]}}")
+	t.Setenv("HOOKGATE_DATA_DIR", t.TempDir())
+	_, err := sendOptions{source: "strip", config: file}.request(nil)
+	if err == nil || !strings.Contains(err.Error(), "only default, stripe;") || !strings.Contains(err.Error(), "hookgate.yaml in this folder") {
+		t.Errorf("got %v", err)
+	}
+}
