@@ -96,7 +96,7 @@ type DeadLetterFilter struct {
 	Limit int
 }
 
-// Purger removes dead letters. Its methods may be called concurrently.
+// Purger removes dead letters and test traffic. Its methods may be called concurrently.
 type Purger interface {
 	// Purge removes the bodies of dead letters, and of the earlier ones that they replay, in one durable
 	// transaction; the audit chain covers the purge. What is known of them beside the body stays, and each one's lineage
@@ -105,6 +105,12 @@ type Purger interface {
 	//
 	// After an error the outcome is unknown; repeating the call is harmless.
 	Purge(ctx context.Context, p Purge) ([]RequestID, error)
+	// PurgeTests removes the bodies of events of TestSource, oldest first and limit at most, in one
+	// durable transaction. Their lineage stays and gains the stage removed; retention removes it when
+	// it is old. More says that some are left.
+	//
+	// After an error the outcome is unknown; repeating the call is harmless.
+	PurgeTests(ctx context.Context, limit int) (Pruned, error)
 }
 
 // Purge says which dead letters are purged, by whom and why.

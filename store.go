@@ -157,7 +157,7 @@ const (
 	StageRetried      Stage = "retried"
 	StageDeadLettered Stage = "dead_lettered"
 	StagePurged       Stage = "purged"
-	StageRemoved      Stage = "removed" // the event's body, by retention
+	StageRemoved      Stage = "removed" // the event's body, by retention or with test traffic
 )
 
 // TrailEntry is one stage of one request.

@@ -37,6 +37,8 @@ type AuditRemoved struct {
 	// Until and BodiesUntil are when the youngest of them was stored; null if there is none.
 	Until       *time.Time `json:"until"`
 	BodiesUntil *time.Time `json:"bodiesUntil"`
+	// Tests are events of test traffic whose body was removed and which retention has not come to.
+	Tests int64 `json:"tests,omitempty"`
 }
 
 // AuditBreak is the first place where the store differs from its chain.

@@ -122,6 +122,7 @@ type Server struct {
 	verify                 Verifier
 	intake                 Intake
 	auditing, receiving    sync.Mutex // held by the one call of its kind at a time; see call.alone
+	removing               sync.Mutex // likewise
 	metrics                *metrics.Metrics
 	guard                  *guard.Guard
 	canary                 *canary.Canary // nil: the gate takes all

@@ -70,6 +70,7 @@ var Matrix = []Rule{
 	{"GET", "/admin/dlq/{id}/body", "/admin/dlq/0/body", "", [callers]int{401, 401, 404, 404, 404}},
 	{"POST", "/admin/dlq/{id}/replay", "/admin/dlq/0/replay", "", [callers]int{401, 401, 403, 404, 404}},
 	{"POST", "/admin/dlq/{id}/purge", "/admin/dlq/0/purge", "", [callers]int{401, 401, 403, 403, 404}},
+	{"POST", "/admin/test-events/remove", "/admin/test-events/remove", "[]", [callers]int{401, 401, 403, 403, 400}},
 	{"GET", "/admin/approvals", "/admin/approvals?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/admin/approvals/{id}", "/admin/approvals/0", "", [callers]int{401, 401, 404, 404, 404}},
 	{"POST", "/admin/approvals/{id}/approve", "/admin/approvals/0/approve", "", [callers]int{401, 401, 403, 404, 404}},

@@ -600,6 +600,58 @@ func TestTestTrafficIsHidden(t *testing.T) {
 	}
 }
 
+// TestRemoveTests: an admin removes test traffic and nothing else, which the admin trail says with the
+// reason, and the audit holds. Nobody else may, and not in the mode buffer.
+func TestRemoveTests(t *testing.T) {
+	const path = "/admin/test-events/remove"
+	g := newGate(t, nil)
+	tests := testsStep + 3 // more than one step
+	epoch, err := g.store.Acquire(t.Context(), 7)
+	must(t, err)
+	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{7: epoch}, Attempts: 1}
+	for i := range tests {
+		now := time.Now()
+		b.Records = append(b.Records, hookgate.Record{Partition: 7, EnqueuedAt: now, Delivery: hookgate.Delivery{
+			RequestID: hookgate.NewRequestID(now), Body: []byte("{}"), ReceivedAt: now,
+			Identity: hookgate.Identity{Source: hookgate.TestSource, EventType: "certify.a", MessageID: fmt.Sprint("test", i)},
+		}})
+	}
+	_, err = g.store.Apply(t.Context(), b)
+	must(t, err)
+	g.post(t, envelope("business", "t", "")).want(t, 202)
+	g.settle(t)
+
+	operator := g.create(t, `{"name":"olga","role":"operator"}`).Text
+	checkRefusal(t, g.do(t, "POST", path, nil).want(t, 401))
+	checkRefusal(t, g.do(t, "POST", path, nil, "Authorization", "Bearer "+operator).want(t, 403))
+	checkRefusal(t, g.admin(t, "POST", path, `{"source":"default"}`).want(t, 400))
+	g.admin(t, "POST", "/admin/maintenance", `{"mode":"buffer"}`).want(t, 200)
+	checkRefusal(t, g.admin(t, "POST", path, "").want(t, 409))
+	g.admin(t, "POST", "/admin/maintenance", `{"mode":"normal"}`).want(t, 200)
+	if n := len(g.list(t, "tests=true&limit=1000").Events); n != tests+1 {
+		t.Fatalf("%d events are stored, want %d", n, tests+1)
+	}
+	for _, want := range []string{fmt.Sprintf(`{"removed":%d,"more":false}`, tests), `{"removed":0,"more":false}`} {
+		if a := g.admin(t, "POST", path, "", "X-Reason", "certified").want(t, 200); string(a.body) != want+"\n" {
+			t.Errorf("the answer is %s, want %s", a.body, want)
+		}
+	}
+	if left := g.list(t, "tests=true&limit=1000").Events; len(left) != 1 || left[0].MessageID != "business" {
+		t.Errorf("left are %+v", left)
+	}
+	want := []string{"source hookgate-certify|begun|certified", fmt.Sprintf("source hookgate-certify|done: %d removed|certified", tests),
+		"source hookgate-certify|begun|certified", "source hookgate-certify|done: 0 removed|certified"}
+	var got []string
+	for _, a := range g.trail(t) {
+		if a.Action == "test_events_remove" {
+			got = append(got, a.Target+"|"+a.Result+"|"+a.Reason)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the trail has %q, want %q", got, want)
+	}
+}
+
 // TestMaintenance sets and shows the mode of the real queue, and tries what cannot be set.
 func TestMaintenance(t *testing.T) {
 	g := newGate(t, nil)

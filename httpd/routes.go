@@ -67,6 +67,7 @@ var table = []struct {
 	{"GET", "/admin/dlq/{id}/body", hookgate.RoleViewer, "", (*Server).deadLetterBody},
 	{"POST", "/admin/dlq/{id}/replay", hookgate.RoleOperator, "dlq_replay", (*Server).replayOne},
 	{"POST", "/admin/dlq/{id}/purge", hookgate.RoleAdmin, "dlq_purge", (*Server).purgeOne},
+	{"POST", "/admin/test-events/remove", hookgate.RoleAdmin, "test_events_remove", (*Server).removeTests},
 	{"GET", "/admin/approvals", hookgate.RoleViewer, "", (*Server).listApprovals},
 	{"GET", "/admin/approvals/{id}", hookgate.RoleViewer, "", (*Server).showApproval},
 	{"POST", "/admin/approvals/{id}/approve", hookgate.RoleOperator, "approval_approve", (*Server).approve},

@@ -53,6 +53,9 @@ func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
 		return nil, errors.New("body is not a JSON object")
 	}
 	for name := range members {
+		if len(names) == 0 {
+			return nil, fmt.Errorf("body has the unknown member %q; this call takes none", head(name))
+		}
 		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("body has the unknown member %q; known are %s", head(name), strings.Join(names, ", "))
 		}

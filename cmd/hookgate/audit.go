@@ -138,6 +138,9 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Bodies > 0 {
 		fmt.Fprintf(out, "removed by retention: the bodies of %d of the events, stored until %s\n", a.Bodies, a.BodiesUntil.Format(time.RFC3339))
 	}
+	if a.Tests > 0 {
+		fmt.Fprintf(out, "removed test traffic: the bodies of %d of the events\n", a.Tests)
+	}
 	_, err := fmt.Fprintf(out, "head %x\n", a.Head)
 	return err
 }
@@ -155,10 +158,10 @@ func auditAnswerOf(a audit.Audit) httpd.AuditAnswer {
 	answer := httpd.AuditAnswer{
 		OK: a.Break == nil, Links: a.Links, Events: a.Events, Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
 	}
-	if r := a.Removed; r.Links > 0 || a.Bodies > 0 {
+	if r := a.Removed; r.Links > 0 || a.Bodies > 0 || a.Tests > 0 {
 		answer.Removed = &httpd.AuditRemoved{
 			Links: r.Links, Events: r.Events, Duplicates: r.Duplicates, DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
-			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil),
+			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
 		}
 	}
 	if b := a.Break; b != nil {

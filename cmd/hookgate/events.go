@@ -25,6 +25,7 @@ func newEventsCommand() *cobra.Command {
   hookgate events --newest --body '"invoice":4711' --limit 1`,
 		Args: cobra.NoArgs,
 	}
+	cmd.AddCommand(newRemoveTestsCommand())
 	c.register(cmd)
 	for _, f := range []struct{ flag, parameter, usage string }{
 		{"source", "source", "events of this `source`"},

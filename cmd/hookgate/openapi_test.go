@@ -170,6 +170,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{202, "POST", "/admin/dlq/2/replay", ""}, {202, "POST", "/admin/dlq/replay", `{"all":true,"limit":1}`},
 		{200, "POST", "/admin/dlq/replay", `{"filter":{"type":"none"}}`}, {400, "POST", "/admin/dlq/replay", "{}"},
 		{409, "POST", "/admin/dlq/4/purge", ""}, {400, "POST", "/admin/dlq/4/purge", `{"loseEvents":true}`},
+		{200, "POST", "/admin/test-events/remove", ""}, {400, "POST", "/admin/test-events/remove", `{"source":"default"}`},
 		{200, "GET", "/debug/pprof/goroutine?debug=1", ""}, {200, "GET", "/debug/pprof/heap", ""}, {404, "GET", "/debug/pprof/none", ""},
 	}
 	for _, o := range operations {

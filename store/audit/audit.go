@@ -23,6 +23,8 @@ type Audit struct {
 	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored at BodiesUntil.
 	Bodies      int64
 	BodiesUntil time.Time
+	// Tests is how many of Events are test traffic without a body that retention has not come to.
+	Tests int64
 	// Removed is what retention has removed with its lineage.
 	Removed Removed
 	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
@@ -66,7 +68,9 @@ type Removed struct {
 // on to the next row with each call, and what they return holds until then; ok is false behind the last.
 type Source interface {
 	Link() (l *Link, ok bool, err error)
-	// Event returns the rows of webhook_removed_events, and behind the last of them those of webhook_events.
+	// RemovedEvent returns the rows of webhook_removed_events, and Event those of webhook_events. A
+	// row of one holds while the other goes on.
+	RemovedEvent() (e *Entry, ok bool, err error)
 	Event() (e *Entry, ok bool, err error)
 	// Request returns the rows of webhook_requests.
 	Request() (e *Entry, ok bool, err error)
@@ -141,8 +145,9 @@ type Head struct {
 // not be done. progress, if not nil, is called now and then.
 //
 // It shows any change, removal or insertion of events, lineage, dead letters or purges behind the gate's back,
-// also at the end of a chain. What retention has removed may be missing, that and no more. It cannot show that someone has
-// computed all chains anew, or has written down a removal as retention does.
+// also at the end of a chain. What retention has removed may be missing, and the bodies of test
+// traffic (hookgate.TestSource), that and no more. It cannot show that someone has computed all
+// chains again, or has written down a removal as retention does.
 func Run(src Source, progress func(Audit)) (Audit, error) {
 	w := &walker{Source: src, progress: progress, heads: map[int]head{}, checkpoints: map[int][]prune.Checkpoint{},
 		origins: map[int]hookgate.Origin{}}
@@ -172,6 +177,8 @@ type walker struct {
 	// event, request and purge are the rows not yet used; nil behind the last.
 	event, request *Entry
 	purge          *Purge
+	// removed and stored are the events that come next in the two tables, from which event is taken.
+	removed, stored *Entry
 	// origins has, by partition, the origin of an event that was checked last.
 	origins map[int]hookgate.Origin
 	// purges counts those that were checked.
@@ -185,7 +192,13 @@ func (w *walker) run() (err error) {
 	if err := w.readRemovals(); err != nil {
 		return err
 	}
-	if err := advance(&w.event, w.Event); err != nil {
+	if err := advance(&w.removed, w.RemovedEvent); err != nil {
+		return err
+	}
+	if err := advance(&w.stored, w.Event); err != nil {
+		return err
+	}
+	if err := advance(&w.event, w.nextEvent); err != nil {
 		return err
 	}
 	if err := advance(&w.request, w.Request); err != nil {
@@ -230,6 +243,22 @@ func advance[T any](row **T, next func() (*T, bool, error)) error {
 	return err
 }
 
+// nextEvent returns the events in the order of their ids, with a body or without.
+func (w *walker) nextEvent() (e *Entry, ok bool, err error) {
+	switch {
+	case w.event == nil: // the first
+	case w.event == w.removed:
+		err = advance(&w.removed, w.RemovedEvent)
+	default:
+		err = advance(&w.stored, w.Event)
+	}
+	e = w.stored
+	if w.removed != nil && (e == nil || w.removed.ID < e.ID) {
+		e = w.removed
+	}
+	return e, e != nil, err
+}
+
 func orphan(e *Entry, what string) error {
 	return &Break{Partition: e.Partition, Batch: e.Batch,
 		What: fmt.Sprintf("%s %d (message id %q) belongs to no link", what, e.ID, e.MessageID)}
@@ -254,7 +283,7 @@ func (w *walker) link(l *Link) error {
 		return broken("does not carry the hash of the link before")
 	}
 	w.hash.Begin(&l.Link)
-	events, lastEvent, err := w.entries(&w.event, w.Event, l, broken, w.checkEvent)
+	events, lastEvent, err := w.entries(&w.event, w.nextEvent, l, broken, w.checkEvent)
 	if err != nil {
 		return err
 	}
@@ -322,6 +351,9 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 func (w *walker) checkEvent(e *Entry, l *Link, broken breaker) error {
 	e.Outcome = hookgate.StagePersisted
 	switch {
+	// The link's hash covers the source: a removed event of another source cannot be called a test.
+	case e.Removed && e.ID > w.removals.LastEvent && e.Source == hookgate.TestSource:
+		w.audit.Tests++
 	case e.Removed != (e.ID <= w.removals.LastEvent):
 		return broken("event %d (message id %q): retention has removed the bodies up to event %d, and this one is %s",
 			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing", false: "there"}[e.Removed])

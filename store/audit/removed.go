@@ -62,9 +62,10 @@ func (w *walker) compareRemovals() error {
 		}
 	}
 	removed, counted := w.audit.Removed, w.removals
-	if counted.Events != removed.Events+w.audit.Bodies || counted.Duplicates != removed.Duplicates || counted.DeadLetters != removed.DeadLetters {
+	events := removed.Events + w.audit.Bodies + w.audit.Tests
+	if counted.Events != events || counted.Duplicates != removed.Duplicates || counted.DeadLetters != removed.DeadLetters {
 		return &Break{What: fmt.Sprintf("retention counts %d events, %d duplicates and %d dead letters that it has removed; missing are %d, %d and %d",
-			counted.Events, counted.Duplicates, counted.DeadLetters, removed.Events+w.audit.Bodies, removed.Duplicates, removed.DeadLetters)}
+			counted.Events, counted.Duplicates, counted.DeadLetters, events, removed.Duplicates, removed.DeadLetters)}
 	}
 	return nil
 }

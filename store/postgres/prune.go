@@ -18,7 +18,7 @@ const defaultHoldTime = time.Minute
 func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
-	p := &pruning{store: s, cutoffs: c, limit: limit}
+	p := &pruning{store: s, cutoffs: c, limit: max(1, limit)}
 	if err := s.tx(ctx, p.reads(), p.readLinks, p.writes, p.check); err != nil {
 		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -467,6 +468,9 @@ func TestPlans(t *testing.T) {
 		query statement
 		want  string
 	}{
+		"test traffic":            {statement{sql: readTests, args: []arg{argInt(10)}}, "webhook_events_tests"},
+		"bodies of tests":         {numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies, []any{int64(-9), int64(-1)}), "webhook_removed_events_pkey"},
+		"removal of tests":        {statement{sql: moveTests, args: append(purged.args(), argInt(1))}, "webhook_events_"},
 		"listing":                 {events(hookgate.EventFilter{}), "webhook_events_pkey"},
 		"by key":                  {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
 		"rare type":               {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},

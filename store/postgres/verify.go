@@ -171,13 +171,11 @@ func (p *pages) Link() (*audit.Link, bool, error) {
 	return l, l != nil, err
 }
 
+// RemovedEvent implements audit.Source.
+func (p *pages) RemovedEvent() (*audit.Entry, bool, error) { return p.entry(&p.removed) }
+
 // Event implements audit.Source.
-func (p *pages) Event() (*audit.Entry, bool, error) {
-	if e, ok, err := p.entry(&p.removed); ok || err != nil {
-		return e, ok, err
-	}
-	return p.entry(&p.events)
-}
+func (p *pages) Event() (*audit.Entry, bool, error) { return p.entry(&p.events) }
 
 // Request implements audit.Source.
 func (p *pages) Request() (*audit.Entry, bool, error) { return p.entry(&p.requests) }

@@ -85,6 +85,21 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	findsChanges(t, connect(t, url), storetest.PrunedTamperings(literal))
 }
 
+// TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its rows
+// may stand among the removed ones from anywhere, and those of no other source.
+func TestVerifyFindsChangesAmongTests(t *testing.T) {
+	url := newDatabase(t)
+	s, _ := openStore(t, url)
+	defer s.Close()
+	s.nextID = storetest.NextID
+	storetest.FillTests(t, s)
+	sound, err := Verify(t.Context(), url, "", nil)
+	if err != nil || sound.Break != nil || sound.Events != 9 || sound.Tests != 4 || sound.Bodies != 0 {
+		t.Fatalf("a sound store has the audit %+v (error %v)", sound, err)
+	}
+	findsChanges(t, connect(t, url), storetest.TestTamperings(literal))
+}
+
 func literal(hex string) string { return "decode('" + hex + "', 'hex')" }
 
 func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {

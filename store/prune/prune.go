@@ -7,9 +7,12 @@
 //	webhook_batches         ....▒▒▒▒▒███████████████████████   ▒ older than Cutoffs.Trail: removed, link by link;
 //	webhook_requests        ....▒▒▒▒▒███████████████████████     what holds a dead letter stays in between
 //	webhook_checkpoints     says which links are missing, and the hashes at both ends
+//
+// Test traffic alone may be moved to webhook_removed_events from anywhere (see Tests).
 package prune
 
 import (
+	"math"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -25,7 +28,8 @@ const (
 // State is the row of webhook_removals: what was removed since the beginning, and the highest ids in it.
 type State struct {
 	// Events are those whose body was removed, whether or not their lineage is left.
-	Events, Duplicates, DeadLetters   int64
+	Events, Duplicates, DeadLetters int64
+	// LastEvent is the id up to which no event has a body. Behind it only test traffic can lack one.
 	LastEvent, LastRequest, LastBatch int64
 	LastPurge                         int64
 }
@@ -65,6 +69,8 @@ type Step struct {
 	limit   int64
 	looked  int
 	rows    int64
+	// next is the first event that keeps its body; math.MaxInt64 if there is none.
+	next int64
 	// lastEventAt is when the last event that goes was stored.
 	lastEventAt time.Time
 	// open is the index in Checkpoints of the last one of each partition.
@@ -73,7 +79,8 @@ type Step struct {
 
 // NewStep begins a step that removes about limit rows.
 func NewStep(c hookgate.Cutoffs, limit int, state State, cursor int64) *Step {
-	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)), open: map[int]int{}}
+	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)), next: math.MaxInt64,
+		open: map[int]int{}}
 }
 
 // Event offers the next event. It returns false if that stays, and with it all that follow.
@@ -81,7 +88,7 @@ func (s *Step) Event(id, bytes int64, persistedAt time.Time) bool {
 	old := persistedAt.Before(s.cutoffs.Events)
 	full := s.Events == s.limit || s.Events > 0 && s.Bytes+bytes > stepBytes
 	if !old || full {
-		s.More, s.OldestEvent = old, persistedAt
+		s.More, s.OldestEvent, s.next = old, persistedAt, id
 		return false
 	}
 	s.Events++
@@ -97,7 +104,7 @@ func (s *Step) WantsLinks() bool { return !s.More && !s.cutoffs.Trail.IsZero() }
 
 // Link offers the next link. It returns false if the step ends before it.
 func (s *Step) Link(l Link) bool {
-	if !l.PersistedAt.Before(s.cutoffs.Trail) || l.LastEvent > s.State.LastEvent {
+	if !l.PersistedAt.Before(s.cutoffs.Trail) || l.LastEvent >= s.next {
 		s.Cursor = 0 // what follows is too young: the next step begins anew, for what need not be kept any more
 		return false
 	}
@@ -117,6 +124,7 @@ func (s *Step) Link(l Link) bool {
 	s.Links = append(s.Links, l)
 	s.State.Duplicates += l.Duplicates
 	s.State.DeadLetters += l.Requests - l.Duplicates
+	s.State.LastEvent = max(s.State.LastEvent, l.LastEvent) // the last ones may be test traffic
 	s.State.LastRequest = max(s.State.LastRequest, l.LastRequest)
 	s.State.LastBatch = max(s.State.LastBatch, l.ID)
 	s.State.LastPurge = max(s.State.LastPurge, l.LastPurge)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/hookgate/hookgate"
 )
 
 const (
@@ -41,6 +43,20 @@ const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_reques
 		AND NOT EXISTS (SELECT 1 FROM webhook_dead_letters d
 			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff')
 		ORDER BY b.stored_at LIMIT ?)`
+
+// TestSource is hookgate.TestSource in SQL: the partial index webhook_events_tests serves a literal.
+const TestSource = `'` + hookgate.TestSource + `'`
+
+// TestRequestBodies is the condition on webhook_request_bodies that the request carried one of the
+// removed events with ids from first to last, and that no body of its events is left. Its two
+// parameters are marked by ? and stand for first and last.
+const TestRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_request_bodies b
+		WHERE b.request_id IN (SELECT substr(r.request_id, 1, 32) || '0000' FROM webhook_removed_events r
+			WHERE r.id >= ? AND r.id <= ?)
+		AND NOT EXISTS (SELECT 1 FROM webhook_events e
+			WHERE e.request_id >= b.request_id AND e.request_id <= substr(b.request_id, 1, 32) || 'ffff')
+		AND NOT EXISTS (SELECT 1 FROM webhook_dead_letters d
+			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff'))`
 
 // ErrNoState is for a store without its row of webhook_removals.
 var ErrNoState = errors.New("webhook_removals has no row: the schema is damaged")

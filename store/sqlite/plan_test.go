@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -39,7 +40,11 @@ func TestPlans(t *testing.T) {
 		"trace, rest": {traceQuery, "SEARCH r USING INDEX webhook_requests_message (message_id=? AND request_id>? AND request_id<?)", "SCAN webhook_requests"},
 		"trace, end":  {paging.TraceEnd, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
 		"old events":  {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)\nSEARCH b USING INTEGER PRIMARY KEY (rowid=?)", "TEMP B-TREE"},
-		"old links":   {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
+		"tests":       {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests", "TEMP B-TREE"},
+		"tests, gone": {testsGone, "USING COVERING INDEX webhook_events_tests (id<?)", "SCAN"},
+		"bodies of tests": {"DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
+			"SEARCH b USING", "SCAN"},
+		"old links": {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
 		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen, ReasonContains: "r"}),
 			"SEARCH r USING INDEX webhook_requests_dead (id>?", "TEMP B-TREE"},
 		"dead letters, by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "m"}), "SEARCH r USING INDEX webhook_requests_", "SCAN"},

@@ -60,12 +60,10 @@ type cursors struct {
 	wholes *sqlite.Stmt
 
 	// link, purge, event and request are the rows that were returned last.
-	link           audit.Link
-	purge          audit.Purge
-	event, request entry
-	action         audit.Action
-	// removedRead says that the last of removedEvents was returned.
-	removedRead bool
+	link                    audit.Link
+	purge                   audit.Purge
+	removed, event, request entry
+	action                  audit.Action
 }
 
 // entry is a row with the delivery that it refers to.
@@ -141,20 +139,18 @@ func (c *cursors) Link() (*audit.Link, bool, error) {
 	return &c.link, true, nil
 }
 
+// RemovedEvent implements audit.Source.
+func (c *cursors) RemovedEvent() (*audit.Entry, bool, error) {
+	if found, err := c.removedEvents.Step(); err != nil || !found {
+		return nil, false, err
+	}
+	c.removed.scan(c.removedEvents)
+	c.removed.Removed = true
+	return &c.removed.Entry, true, nil
+}
+
 // Event implements audit.Source.
 func (c *cursors) Event() (*audit.Entry, bool, error) {
-	if !c.removedRead {
-		found, err := c.removedEvents.Step()
-		if err != nil {
-			return nil, false, err
-		}
-		if found {
-			c.event.scan(c.removedEvents)
-			c.event.Removed = true
-			return &c.event.Entry, true, nil
-		}
-		c.removedRead = true
-	}
 	if found, err := c.events.Step(); err != nil || !found {
 		return nil, false, err
 	}

@@ -89,6 +89,17 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	findsChanges(t, template, storetest.PrunedTamperings(literal))
 }
 
+// TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its rows
+// may stand among the removed ones from anywhere, and those of no other source.
+func TestVerifyFindsChangesAmongTests(t *testing.T) {
+	template := filledBy(t, func(s *Store) { storetest.FillTests(t, s) })
+	audit, err := Verify(t.Context(), template, nil)
+	if err != nil || audit.Break != nil || audit.Events != 9 || audit.Tests != 4 || audit.Bodies != 0 {
+		t.Fatalf("a sound store has the audit %+v (error %v)", audit, err)
+	}
+	findsChanges(t, template, storetest.TestTamperings(literal))
+}
+
 func literal(hex string) string { return "x'" + hex + "'" }
 
 func findsChanges(t *testing.T, template string, changes []storetest.Tampering) {

@@ -369,10 +369,13 @@ func FillPruned(t TB, s interface {
 	mustPrune(t, s, hookgate.Cutoffs{Events: events, Trail: trail}, 7)
 }
 
+// removedLineage are the columns that an event keeps when its body is removed.
+const removedLineage = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
+	spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+
 // PrunedTamperings are changes to a store that FillPruned has filled; see Tamperings.
 func PrunedTamperings(literal func(hex string) string) []Tampering {
-	const lineage = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at, spooled_at,
-		replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+	const lineage = removedLineage
 	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
 	const longer = "; UPDATE webhook_checkpoints SET to_sequence = 4, hash = (SELECT previous_hash FROM webhook_batches WHERE id = 9)"
 	all := []Tampering{

@@ -96,6 +96,10 @@ func Run(t *testing.T, b Backend) {
 		{"PruneSteps", testPruneSteps},
 		{"PruneNothing", testPruneNothing},
 		{"PruneWhileWriting", testPruneWhileWriting},
+		{"PurgeTests", testPurgeTests},
+		{"PurgeTestsAtTheEnd", testPurgeTestsAtTheEnd},
+		{"PurgeTestsRequestBodies", testPurgeTestsRequestBodies},
+		{"PurgeTestsWhileWriting", testPurgeTestsWhileWriting},
 		{"CorruptRecord", testCorrupt},
 		{"LateTimes", testTimes},
 		{"TracePages", testTracePages},
@@ -149,6 +153,7 @@ func Run(t *testing.T, b Backend) {
 			t.Run("ApplyFails"+name, func(t *testing.T) { testApplyFails(t, b, done) })
 			t.Run("PurgeFails"+name, func(t *testing.T) { testPurgeFails(t, b, done) })
 			t.Run("PruneFails"+name, func(t *testing.T) { testPruneFails(t, b, done) })
+			t.Run("PurgeTestsFails"+name, func(t *testing.T) { testPurgeTestsFails(t, b, done) })
 			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("ApprovalFails"+name, func(t *testing.T) { testApprovalFails(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })

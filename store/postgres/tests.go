@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/prune"
+)
+
+// readTests reads the test traffic that comes next, by its index.
+const readTests = `SELECT id, octet_length(payload)::bigint FROM webhook_events
+	WHERE source = ` + prune.TestSource + ` ORDER BY id LIMIT $1`
+
+// moveTests moves the events with the ids of $1, without their bodies, and counts them.
+const moveTests = `WITH gone AS (DELETE FROM webhook_events
+		WHERE id = ANY ($1) AND source = ` + prune.TestSource + ` RETURNING ` + prune.LineageColumns + `),
+	moved AS (INSERT INTO webhook_removed_events (` + prune.LineageColumns + `, removed_at)
+		SELECT gone.*, $2 FROM gone RETURNING 1)
+	SELECT count(*) FROM moved`
+
+// PurgeTests implements hookgate.Purger, in one transaction of four round trips. Like Prune it touches
+// no row that Apply locks; one process at a time removes.
+func (s *Store) PurgeTests(ctx context.Context, limit int) (hookgate.Pruned, error) {
+	s.pruning.Lock() // or retention in this process would find the totals locked, and rest
+	defer s.pruning.Unlock()
+	t := &testRemoval{Tests: prune.NewTests(limit)}
+	if err := s.tx(ctx, t.reads(), t.writes, t.check); err != nil {
+		return hookgate.Pruned{}, fmt.Errorf("remove test traffic: %w", err)
+	}
+	return t.Pruned, nil
+}
+
+// testRemoval is one call of PurgeTests.
+type testRemoval struct {
+	*prune.Tests
+	// counted says that the row of webhook_removals is there, full that no more events are taken.
+	counted, full bool
+	moved         int64
+}
+
+// reads returns what locks the totals, and then reads the events.
+func (t *testRemoval) reads() []statement {
+	return []statement{
+		{sql: readRemovals + " FOR UPDATE", row: func(row) error { t.counted = true; return nil }},
+		{sql: readTests, args: []arg{argInt(int64(t.Limit()) + 1)}, row: func(r row) error {
+			t.full = t.full || !t.Event(r.int(0), r.int(1))
+			return nil
+		}},
+	}
+}
+
+func (t *testRemoval) writes() ([]statement, error) {
+	if !t.counted {
+		return nil, prune.ErrNoState
+	}
+	if t.Events == 0 {
+		return nil, nil
+	}
+	ids := newRows(1)
+	for _, id := range t.IDs {
+		ids.int(id)
+	}
+	return []statement{
+		// The latch is undone by whatever undoes the transaction.
+		{sql: "INSERT INTO webhook_retention VALUES ('test traffic')"},
+		{sql: moveTests, args: append(ids.args(), argInt(time.Now().UnixMicro())), row: func(r row) error {
+			t.moved = r.int(0)
+			return nil
+		}},
+		numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies,
+			[]any{t.IDs[0], t.IDs[len(t.IDs)-1]}),
+		{sql: "UPDATE webhook_removals SET events = events + $1", args: []arg{argInt(t.Events)}},
+		{sql: "DELETE FROM webhook_retention"},
+	}, nil
+}
+
+// check keeps the transaction from being committed unless it moved the events that it read.
+func (t *testRemoval) check() ([]statement, error) {
+	return nil, prune.CheckRows(moveTests, t.moved, t.Events)
+}
