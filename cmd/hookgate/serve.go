@@ -84,7 +84,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}
-	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}))
 	defer surviveHangups(log)()
 	tuneRuntime()
 	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode of the database.
@@ -398,4 +398,12 @@ func self() string {
 		return "go run ./cmd/hookgate"
 	}
 	return "hookgate"
+}
+
+// readable writes a duration into the log as "1.5s"; slog would write its nanoseconds as a number without a unit.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().Round(time.Microsecond).String())
+	}
+	return a
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestFirstStart: the first start makes keys that only their owner can read, and the curl line that it
@@ -257,4 +260,13 @@ func writeConfig(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestLogDurations: a duration in the log has its unit.
+func TestLogDurations(t *testing.T) {
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{ReplaceAttr: readable})).Info("m", "pause", 437637884*time.Nanosecond, "n", 3)
+	if !strings.Contains(log.String(), `"pause":"437.638ms","n":3`) {
+		t.Errorf("got %s", log.String())
+	}
 }
