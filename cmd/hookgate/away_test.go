@@ -407,11 +407,12 @@ func TestPostgresTroubles(t *testing.T) {
 		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
 		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s",
 	}})
-	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
+	first := sendSome(t, g, "first", 1)
+	g.awaitStored(first) // the tables are there
 	// A sequence counts on when a transaction fails.
-	must(`CREATE SEQUENCE troubles;
-		CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			CASE nextval('public.troubles')
+	must(`CREATE SEQUENCE hookgate.troubles;
+		CREATE FUNCTION hookgate.trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			CASE nextval('hookgate.troubles')
 				WHEN 1 THEN RAISE 'trouble' USING ERRCODE = '40001';
 				WHEN 2 THEN RAISE 'trouble' USING ERRCODE = '40P01';
 				WHEN 3 THEN PERFORM pg_sleep(600);
@@ -419,8 +420,8 @@ func TestPostgresTroubles(t *testing.T) {
 			END CASE;
 			RETURN NEW;
 		END $$;
-		CREATE TRIGGER trouble BEFORE INSERT ON hookgate.webhook_batches EXECUTE FUNCTION trouble()`)
-	ids := sendSome(t, g, "m", 5)
+		CREATE TRIGGER trouble BEFORE INSERT ON hookgate.webhook_batches EXECUTE FUNCTION hookgate.trouble()`)
+	ids := append(first, sendSome(t, g, "m", 5)...)
 	g.awaitStored(ids)
 	must("DROP TRIGGER trouble ON hookgate.webhook_batches")
 
