@@ -86,7 +86,10 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 	first := len(j.criteria)
 	j.none("persisted", "acknowledged events that are not stored", s.Missing, "events", storeFile)
 	j.none("stored_once", "events stored more than once", s.Twice, "events", storeFile)
-	j.none("foreign", "stored events that were not sent or were refused", s.Foreign, "events", storeFile)
+	foreign := j.none("foreign", "stored events that were not sent or were refused", s.Foreign, "events", storeFile)
+	if foreign.Status == Fail && j.profile.Exclusive {
+		foreign.Note = "if others send to the gate meanwhile, certify it with --exclusive=false"
+	}
 	j.none("content", "stored events that are not byte for byte, and field for field, what was sent", s.Different, "events", storeFile)
 	j.none("unchanged", "stored events that read differently the second time", s.Changed, "events", againFile)
 	j.none("order", "events stored behind one of their key that was sent after them", o.Inversions, "events", orderFile)

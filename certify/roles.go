@@ -111,7 +111,7 @@ func (c *certification) roles(ctx context.Context) error {
 				base = strings.TrimSuffix(c.Target, "/")
 			}
 			probe := rule.Probe
-			if probe == "/webhooks" && c.Profile.Source == hookgate.TestSource {
+			if webhook && c.Profile.Source == hookgate.TestSource {
 				probe = c.Profile.Path // what it refuses must not count against a source in use
 			}
 			r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, want, c.target.try(ctx, rule.Method, base+probe, token, rule.Body)})
