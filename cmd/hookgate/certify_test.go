@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func mustPass(t *testing.T, v certify.Verdict, code int) {
 }
 
 // TestCertify certifies the real binary, embedded: all its criteria pass; the evidence is signed, verified, changed and found to be, and
-// handed in to the gate itself, once.
+// handed in to the gate itself, once. Then what it sent is removed, and the audit holds.
 func TestCertify(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token"}})
@@ -97,6 +98,24 @@ func TestCertify(t *testing.T) {
 		if code, _, errs := runBinary(t, []string{"EVIDENCE_TOKEN=an-evidence-token"}, args...); code != 1 || !strings.Contains(errs, "load/ledger.ndjson") {
 			t.Errorf("%v of changed evidence: %d %s", args, code, errs)
 		}
+	}
+
+	g.accept(`{"messageId":"real","eventType":"t"}`)
+	g.awaitDrained()
+	for _, want := range []string{"[1-9][0-9]+ removed", "0 removed"} {
+		code, out, errs := runBinary(t, nil, "events", "remove-tests", "--reason", "certified",
+			"--target", g.url, "--data-dir", g.dir)
+		if ok, _ := regexp.MatchString("^"+want+"\n$", out); code != 0 || !ok {
+			t.Errorf("the removal of test traffic ended with %d: %s%s", code, out, errs)
+		}
+	}
+	_, events := g.request("GET", "/api/events?tests=true", "")
+	if strings.Count(events, "messageId") != 1 || !strings.Contains(events, `"real"`) {
+		t.Errorf("left are %s", events)
+	}
+	code, out, errs = runBinary(t, nil, "audit", "verify", "--data-dir", g.dir)
+	if code != 0 || !strings.Contains(out, "removed test traffic: the bodies of ") {
+		t.Errorf("audit verify ended with %d: %s%s", code, out, errs)
 	}
 }
 
