@@ -325,7 +325,7 @@ func wholeSecrets(_, to reflect.Type, value any) (any, error) {
 	switch v := value.(type) {
 	case string:
 		if n := secret.OldList(v); n > 0 && !strings.HasPrefix(v, secret.Exact) {
-			return nil, fmt.Errorf("it holds a comma, where earlier releases cut it into %d secrets: write a list,"+
+			return nil, fmt.Errorf("holds a comma, where earlier releases cut it into %d secrets: write a list,"+
 				" [env:ONE, env:TWO], or put %s before it if it is one secret", n, secret.Exact)
 		}
 		return []string{v}, nil

@@ -398,3 +398,15 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestShorterTokens: the error about a token names the length that a token needs, however short the token is.
+func TestShorterTokens(t *testing.T) {
+	for _, token := range []string{"short", "fifteen-letters"} {
+		if _, err := resolveTokens([]string{token}); err == nil || !strings.Contains(err.Error(), "fewer than 16 characters") {
+			t.Errorf("%s: got %v", token, err)
+		}
+	}
+	if _, err := resolveSecrets([]string{"short"}); err == nil || !strings.Contains(err.Error(), "shorter than 8 bytes") {
+		t.Errorf("a short secret got %v", err)
+	}
+}

@@ -72,27 +72,36 @@ const minTokenChars = 16
 
 // resolveSecrets returns the secrets that the settings are or refer to, each of them whole.
 func resolveSecrets(settings []string) ([]string, error) {
+	return resolveLong(settings, func(text string) string {
+		if len(text) < minSecretBytes {
+			return fmt.Sprintf("is shorter than %d bytes", minSecretBytes)
+		}
+		return ""
+	})
+}
+
+// resolveTokens is resolveSecrets for tokens that open the gate itself.
+func resolveTokens(settings []string) ([]string, error) {
+	return resolveLong(settings, func(text string) string {
+		if utf8.RuneCountInString(text) < minTokenChars {
+			return fmt.Sprintf("has fewer than %d characters; make one with: openssl rand -hex 32", minTokenChars)
+		}
+		return ""
+	})
+}
+
+// resolveLong resolves the settings. tooShort says what is wrong with a secret that is, or nothing.
+func resolveLong(settings []string, tooShort func(string) string) ([]string, error) {
 	var secrets []string
 	for i, setting := range settings {
 		text, err := secret.Resolve(setting)
 		if err != nil {
 			return nil, fmt.Errorf("key %d: %w", i+1, err)
 		}
-		if len(text) < minSecretBytes {
-			return nil, fmt.Errorf("key %d is shorter than %d bytes", i+1, minSecretBytes)
+		if reason := tooShort(text); reason != "" {
+			return nil, fmt.Errorf("key %d %s", i+1, reason)
 		}
 		secrets = append(secrets, text)
 	}
 	return secrets, nil
-}
-
-// resolveTokens is resolveSecrets for tokens that open the gate itself.
-func resolveTokens(settings []string) ([]string, error) {
-	tokens, err := resolveSecrets(settings)
-	for i, token := range tokens {
-		if utf8.RuneCountInString(token) < minTokenChars {
-			return nil, fmt.Errorf("token %d has fewer than %d characters; make one with: openssl rand -hex 32", i+1, minTokenChars)
-		}
-	}
-	return tokens, err
 }
