@@ -111,7 +111,7 @@ func (o omit) hash(data []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// match reports whether a member is to be left out; else it finds the paths that lead through it.
+// match reports whether the hash leaves a member out; else it finds the paths that lead through it.
 func (o omit) match(at *omitLevel, raw []byte, through *uint32) bool {
 	var buf [6 * maxPathPart]byte
 	if len(raw) > len(buf) {

@@ -155,7 +155,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "sendgrid", Sender: "SendGrid Event Webhook",
 				Split: "json:@this",
-				// What happens to one mail for one recipient stays in order.
+				// Events of one mail to one recipient stay in order.
 				Places: Places{MessageID: list("json:sg_event_id"), EventType: list("json:event"),
 					OrderingKey: list("json:sg_message_id", "json:email", "const:sendgrid")}},
 			repeats: 25 * time.Hour, // for 24 hours

@@ -57,7 +57,7 @@ func TestPresetIdentities(t *testing.T) {
 		// request, X-Attempt-Number counts its attempts. Data Center has X-Request-Id and does not repeat.
 		{kind: "bitbucket", event: sentBy{`{}`, h("X-Request-UUID", "1", "X-Attempt-Number", "1")}, other: sentBy{`{}`, h("X-Request-UUID", "2", "X-Attempt-Number", "1")},
 			repeat: sentBy{`{}`, h("X-Request-UUID", "1", "X-Attempt-Number", "2")}},
-		// docs.stripe.com, "Webhooks": the same event has the same id in each attempt; the signature is made anew.
+		// docs.stripe.com, "Webhooks": the same event has the same id in each attempt, with a new signature.
 		{kind: "stripe", event: sentBy{`{"id":"evt_1","type":"t"}`, nil}, other: sentBy{`{"id":"evt_2","type":"t"}`, nil}, repeat: sentBy{`{"id":"evt_1","type":"t"}`, h("Stripe-Signature", "t=2")}},
 		// shopify.dev, "Deliver webhooks through HTTPS": X-Shopify-Webhook-Id is unique to the webhook and the
 		// same when it is sent again. X-Shopify-Event-Id is shared by all webhooks of one action.

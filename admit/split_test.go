@@ -50,7 +50,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// Goal: a batch that a sender has put together anew carries the same events. Method: HubSpot's and
+// Goal: a batch that a sender has recomposed carries the same events. Method: HubSpot's and
 // SendGrid's own forms, in two batches.
 func TestSplitRecomposed(t *testing.T) {
 	hubSpot := func(id, attempt int) string {

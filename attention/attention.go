@@ -13,7 +13,8 @@ import (
 type Item struct {
 	// Name is the kind, for programs: lower case, with underscores. It never changes.
 	Name string `json:"name"`
-	// What tells two items of one kind apart, such as the name of a source; empty if there is one at most.
+	// What distinguishes two items of one kind, such as the name of a source; it is empty if there is
+	// at most one.
 	What string `json:"what,omitempty"`
 	// Count is how many there are, of whatever Text says.
 	Count int64 `json:"count"`

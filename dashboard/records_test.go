@@ -75,9 +75,9 @@ func TestEveryBodyHasAPage(t *testing.T) {
 		"array":  func(size int) string { return "[1" + strings.Repeat(",1", max(size, 3)/2-1) + "]" },
 		"nested": func(size int) string { return strings.Repeat("[", size/2) + strings.Repeat("]", size/2) },
 	}
-	for name, make := range kinds {
+	for name, bodyOf := range kinds {
 		for _, size := range []int{0, 1, 100, shownHex, shownHex + 1, shownBody, shownBody + 1, maxPretty, maxPretty + 1} {
-			body := viewBody([]byte(make(size)), "/download")
+			body := viewBody([]byte(bodyOf(size)), "/download")
 			for page, data := range map[string]any{
 				"event":      eventData{Event: event{ID: "1"}, Body: &body},
 				"deadletter": letterData{DeadLetter: deadLetter{ID: "1"}, Body: &body},

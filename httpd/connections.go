@@ -21,7 +21,7 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// What a connection may take before anybody has proved anything.
+// These bounds hold for a connection before its sender has proved anything.
 //
 //	accepted ─► header arrives ──────────► handler begins ───────► handler ends ─► next header
 //	            each byte read is charged  the charge becomes what  nothing is
@@ -41,7 +41,7 @@ const (
 	maxHTTP2 = 256
 	// maxStreams is how many requests one HTTP/2 connection may have in flight.
 	maxStreams = 32
-	// What an HTTP/2 connection may send without its being read, in all and for one stream.
+	// Bytes that an HTTP/2 connection may send before the gate reads them, in all and for one stream.
 	connectionWindow, streamWindow = 256 << 10, 128 << 10
 	// frameBytes is the largest frame of HTTP/2 that is read.
 	frameBytes = 16 << 10

@@ -543,7 +543,7 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
-	// What a person should look at changes neither the status nor the readiness.
+	// Items that need a person's attention change neither the status nor the readiness.
 	watched := &attention.List{}
 	watched.Add(attention.FailedAudit(func() bool { return true }))
 	g := newGate(t, func(s *setup) { s.attention = watched })

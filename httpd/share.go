@@ -98,7 +98,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, idText string)
 const maxDecodings = 4
 
 // climbs reports whether a path, in whatever the upstream takes for a separator and however often it decodes, leads out of the folder of
-// webhooks: no more of the upstream is to be reached through the gate.
+// webhooks: a request must not reach other paths of the upstream.
 func climbs(path string) bool {
 	for range maxDecodings {
 		if hasDots(path) {

@@ -321,7 +321,7 @@ func TestStrangersKeys(t *testing.T) {
 	}
 }
 
-// TestFilesAreNotFollowed: neither the lock nor a file that is written anew goes through a link to another file.
+// TestFilesAreNotFollowed: neither the lock nor a rewritten file goes through a link to another file.
 func TestFilesAreNotFollowed(t *testing.T) {
 	d := dataDir(t.TempDir())
 	other := filepath.Join(t.TempDir(), "other")

@@ -265,7 +265,7 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 			return nil, err
 		}
 		sources = append(sources, source)
-		// Test traffic has the keys and the limits of the default source, and a name of its own by which it is told apart.
+		// Test traffic has the keys and limits of the default source, and a name of its own.
 		if name == httpd.DefaultSource && c.Sources[name].Kind == "envelope" {
 			source.Name = hookgate.TestSource
 			sources = append(sources, source)

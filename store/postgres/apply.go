@@ -61,7 +61,7 @@ type application struct {
 	nextID  func(last int64, now time.Time) int64
 	parts   []batch.Part
 	outcome hookgate.Outcome
-	// persistedAt is when it is decided what is to be written.
+	// persistedAt is when Apply decides what to write.
 	persistedAt time.Time
 
 	// What the first round trip reads. Items are numbered as they stand, part by part.

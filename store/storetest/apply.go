@@ -353,7 +353,7 @@ func testEmpty(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{})
 }
 
-// testIDs: a store that is made anew, as one restored from a backup or after its file was lost, gives
+// testIDs: a store that starts again, as one restored from a backup or after its file was lost, gives
 // out no id that the one before has given out, so that a reader behind the last of those misses nothing.
 func testIDs(t *testing.T, b Backend) {
 	last := ""
