@@ -101,7 +101,7 @@ func TestLinkHashCoversEverything(t *testing.T) {
 	fields("Delivery", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(e[1].Delivery).Elem()
 	},
-		"Body", "Headers", "Parts", "TypeUnproven")
+		"Body", "Headers", "Parts", "TypeUnproven", "Keyed")
 	fields("Identity", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
 		return reflect.ValueOf(&e[1].Delivery.Identity).Elem()
 	})

@@ -66,6 +66,8 @@ type Delivery struct {
 	Identity
 	// OrderingKey groups events that keep their order. Never empty.
 	OrderingKey string
+	// Keyed says that OrderingKey is the sender's own, and not the fallback to the event type.
+	Keyed bool
 	// Sequence is the sender's own number within the ordering key, or NoSequence.
 	Sequence int64
 	// Headers are those that the source's configuration selects.

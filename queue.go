@@ -14,15 +14,13 @@ var ErrFull = errors.New("queue is at its high-water mark")
 // ErrClosed is returned by calls on a queue, consumer or store that was closed.
 var ErrClosed = errors.New("closed")
 
-// Queue takes deliveries and keeps them, in order within each partition, until they are released.
-// All methods may be called concurrently.
+// Queue takes deliveries. All methods may be called concurrently.
 type Queue interface {
-	// Append claims the identity of d and appends d to its partition in one atomic step.
+	// Append claims the identity of d and appends d in one atomic step.
 	//
 	// nil: the record survives what the backend's durability setting promises (embedded: a crash
-	// and a power cut). If the identity was claimed before, within the claim's time to live, the
-	// receipt names the request that did, and what was appended is a record without body that
-	// carries the lineage of this one.
+	// and a power cut). If the identity was claimed before, the receipt names the request that did,
+	// and what was appended is a record without body that carries the lineage of this one.
 	//
 	// A replay (see Delivery.ReplayOf) is not held up by the claim of another request: it takes the claim
 	// over and is appended with its body, and whether its event is stored already is left to the store. The
@@ -40,12 +38,18 @@ type Queue interface {
 	// the caller's again.
 	Append(ctx context.Context, d *Delivery) (Receipt, error)
 
+	// Stats describes the queue now.
+	Stats(ctx context.Context) (QueueStats, error)
+}
+
+// BufferedQueue is a Queue whose records wait, in order within each partition, until a consumer
+// has stored and released them. A queue that is not buffered stores what it takes.
+type BufferedQueue interface {
+	Queue
+
 	// Consume opens a consumer. The queue shares its partitions evenly among all open consumers
 	// and moves them when one opens or closes.
 	Consume(ctx context.Context) (Consumer, error)
-
-	// Stats describes the queue now.
-	Stats(ctx context.Context) (QueueStats, error)
 }
 
 // Consumer holds a set of partitions and reads their records. It is for one goroutine, except

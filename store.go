@@ -76,7 +76,8 @@ type Batch struct {
 	Records []Record
 	// Dead are the records that cannot be stored as events.
 	Dead []DeadLetter
-	// Epochs holds the caller's epoch for each partition that occurs in Records and Dead.
+	// Epochs holds the caller's epoch for each partition that occurs in Records and Dead. nil: the
+	// records come from no partition with an owner, and nothing is fenced.
 	Epochs map[int]Epoch
 	// Worker names the caller in the lineage.
 	Worker string
@@ -96,11 +97,21 @@ type DeadLetter struct {
 
 // Outcome says what Apply did with a batch.
 type Outcome struct {
-	// Stored is the number of events this call added.
+	// Stored is the number of events that this call added.
 	Stored int
-	// Duplicates are the indexes into Batch.Records, ascending, of those whose identity was already
-	// stored by another request although the queue had not known it.
-	Duplicates []int
+	// Results has one entry for each of Batch.Records, in their order.
+	Results []Result
+}
+
+// Result says what Apply did with one record.
+type Result struct {
+	// ID is the id of the record's entry in the log: its event, its duplicate or its dead letter.
+	ID int64
+	// DuplicateOf is the request that brought the event first. It is zero if that is the record's own
+	// request, also when an earlier call stored it.
+	DuplicateOf RequestID
+	// Rejected is why the store refused the event, which is a dead letter now; nil if it did not.
+	Rejected error
 }
 
 // Event is a stored event without its body.

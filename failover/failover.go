@@ -76,7 +76,8 @@ const (
 // Queue is a hookgate.Queue over a primary and a local spool.
 type Queue struct {
 	Options
-	primary, spool hookgate.Queue
+	primary hookgate.Queue
+	spool   hookgate.BufferedQueue
 
 	end   context.CancelFunc
 	ended chan struct{} // closed when the drainer has ended
@@ -99,7 +100,7 @@ var _ hookgate.Queue = (*Queue)(nil)
 // the delivery afterwards: it goes to the spool then, and its body is soon another's. The spool must keep duplicates and survive a crash, and
 // which nobody else may consume. What the spool holds already is drained first. The caller closes the queue
 // before primary and spool.
-func New(ctx context.Context, primary, spool hookgate.Queue, o Options) (*Queue, error) {
+func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQueue, o Options) (*Queue, error) {
 	q := &Queue{Options: o.withDefaults(), primary: primary, spool: spool, changed: make(chan struct{}), ended: make(chan struct{})}
 	stats, err := spool.Stats(ctx)
 	if err != nil {
@@ -214,11 +215,6 @@ func (q *Queue) set(s state) {
 func (q *Queue) signal() {
 	close(q.changed)
 	q.changed = make(chan struct{})
-}
-
-// Consume implements hookgate.Queue: records come from the primary alone.
-func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
-	return q.primary.Consume(ctx)
 }
 
 // Stats implements hookgate.Queue. While the primary is away, whether something has been spooled yet or not, Degraded

@@ -46,7 +46,7 @@ var errAway = errors.New("primary is away")
 
 // fickle is a primary that can be made to fail.
 type fickle struct {
-	hookgate.Queue
+	hookgate.BufferedQueue
 	mood atomic.Int32
 }
 
@@ -62,12 +62,12 @@ func (f *fickle) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rec
 			return hookgate.Receipt{}, errAway
 		}
 	case lies:
-		if _, err := f.Queue.Append(context.WithoutCancel(ctx), d); err != nil {
+		if _, err := f.BufferedQueue.Append(context.WithoutCancel(ctx), d); err != nil {
 			return hookgate.Receipt{}, err
 		}
 		return hookgate.Receipt{}, errAway
 	}
-	return f.Queue.Append(ctx, d)
+	return f.BufferedQueue.Append(ctx, d)
 }
 
 func (f *fickle) Stats(ctx context.Context) (hookgate.QueueStats, error) {
@@ -78,7 +78,7 @@ func (f *fickle) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		<-ctx.Done()
 		return hookgate.QueueStats{}, ctx.Err()
 	}
-	return f.Queue.Stats(ctx)
+	return f.BufferedQueue.Stats(ctx)
 }
 
 // pair is a failover queue with what it was made of.
@@ -100,7 +100,7 @@ func openPair(t queuetest.TB, dir string, o sqlite.Options, spoolHighWater int64
 		return q
 	}
 	inner := open("primary.db", o)
-	p := &pair{primary: &fickle{Queue: inner}}
+	p := &pair{primary: &fickle{BufferedQueue: inner}}
 	p.spool = open("spool.db", sqlite.Options{Partitions: o.Partitions, HighWater: spoolHighWater, KeepDuplicates: true})
 	q, err := New(context.Background(), p.primary, p.spool, Options{
 		Timeout: timeout, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond,
@@ -140,7 +140,7 @@ func TestConformance(t *testing.T) {
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			p := openPair(t, place, sqlite.Options{Partitions: o.Partitions, HighWater: o.HighWater, ClaimTTL: o.ClaimTTL}, 0, waitFor)
 			// What Append has answered is on disk, so that an orderly end loses as little as a crash.
-			return queuetest.Instance{Queue: p, Close: p.close, Crash: func() { p.close() }}
+			return queuetest.Instance{BufferedQueue: p, Close: p.close, Crash: func() { p.close() }}
 		},
 	})
 }
@@ -455,3 +455,6 @@ func (c *listConsumer) Commit(context.Context, []hookgate.Offset) error {
 	return nil
 }
 func (c *listConsumer) Close() error { return nil }
+
+// Consume consumes the primary, whose records are those of the pair.
+func (p *pair) Consume(ctx context.Context) (hookgate.Consumer, error) { return p.primary.Consume(ctx) }

@@ -17,7 +17,7 @@ func (f *fickle) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of h
 	if f.mood.Load() != well {
 		return hookgate.Receipt{}, errAway
 	}
-	return f.Queue.(duplicateTaker).AppendDuplicate(ctx, d, of)
+	return f.BufferedQueue.(duplicateTaker).AppendDuplicate(ctx, d, of)
 }
 
 // leave fills the file of a queue that made claims: n deliveries of each of three keys, and a
@@ -89,7 +89,7 @@ func TestLeftover(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	primary := &fickle{Queue: inner}
+	primary := &fickle{BufferedQueue: inner}
 	depth := func() int64 {
 		s, err := inner.Stats(t.Context())
 		if err != nil {
@@ -172,7 +172,7 @@ func TestLeftoverRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	primary := &fickle{Queue: inner}
+	primary := &fickle{BufferedQueue: inner}
 	primary.mood.Store(refuses)
 	q, emptied, end := openLeftover(t, primary, path, true)
 	defer end()

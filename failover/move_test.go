@@ -12,7 +12,7 @@ import (
 
 // slow is a primary that takes so many deliveries of each key and then nothing until the context ends.
 type slow struct {
-	hookgate.Queue
+	hookgate.BufferedQueue
 	each int64
 	mu   sync.Mutex // guards reached
 	// reached is told of each key whose delivery is not taken.

@@ -338,7 +338,7 @@ func (l *logBuffer) String() string {
 
 // fakeQueue records deliveries and answers what the test says.
 type fakeQueue struct {
-	hookgate.Queue
+	hookgate.BufferedQueue
 	appended func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) // nil: accepts
 	stats    func() (hookgate.QueueStats, error)                                 // nil: empty and well
 

@@ -10,7 +10,7 @@ import (
 
 // ModeQueue is a queue that also keeps the mode of the gate, and its canary.
 type ModeQueue interface {
-	hookgate.Queue
+	hookgate.BufferedQueue
 	Mode() hookgate.Mode
 	SetMode(context.Context, hookgate.Mode) error
 	Canary() hookgate.Canary
@@ -26,7 +26,7 @@ type Queue struct {
 	remembered hookgate.Mode
 }
 
-var _ hookgate.Queue = (*Queue)(nil)
+var _ hookgate.BufferedQueue = (*Queue)(nil)
 
 // OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open the mode is remembered.
 func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode, open func(context.Context) (ModeQueue, error)) (*Queue, error) {

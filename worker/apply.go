@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -158,7 +157,7 @@ func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Du
 	w.metrics.Batch(len(b.Records)+len(b.Dead), took)
 	for i := range b.Records {
 		r := &b.Records[i]
-		if !r.DuplicateOf.IsZero() || slices.Contains(outcome.Duplicates, i) {
+		if !r.DuplicateOf.IsZero() || !outcome.Results[i].DuplicateOf.IsZero() {
 			w.metrics.Duplicate(r.EventType, now.Sub(r.SetOutAt()))
 			continue
 		}

@@ -106,7 +106,7 @@ type Metrics interface {
 
 // Run runs the workers until ctx ends. A transaction of the store that is under way then is seen through;
 // one that would have to be tried again is left to the next start, as its records are still queued.
-func Run(ctx context.Context, c Config, q hookgate.Queue, s hookgate.Store, m Metrics) {
+func Run(ctx context.Context, c Config, q hookgate.BufferedQueue, s hookgate.Store, m Metrics) {
 	c = c.withDefaults()
 	var pace *rate.Limiter
 	if c.MaxRate > 0 {
@@ -143,7 +143,7 @@ func Run(ctx context.Context, c Config, q hookgate.Queue, s hookgate.Store, m Me
 
 type worker struct {
 	Config
-	queue   hookgate.Queue
+	queue   hookgate.BufferedQueue
 	store   hookgate.Store
 	metrics Metrics
 	size    *sizer

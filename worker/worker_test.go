@@ -60,7 +60,7 @@ func (s *faultyStore) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outc
 	s.batches = append(s.batches, *b)
 	close(s.changed)
 	s.changed = make(chan struct{})
-	return hookgate.Outcome{Stored: len(b.Records)}, nil
+	return hookgate.Outcome{Stored: len(b.Records), Results: make([]hookgate.Result, len(b.Records))}, nil
 }
 
 // stored returns the message ids of the events and dead letters stored so far.
@@ -154,7 +154,7 @@ func appendAll(t *testing.T, q hookgate.Queue, deliveries ...*hookgate.Delivery)
 }
 
 // start runs workers until the test ends or stop is called, which waits for them.
-func start(t *testing.T, c Config, q hookgate.Queue, s hookgate.Store, m Metrics) (stop func()) {
+func start(t *testing.T, c Config, q hookgate.BufferedQueue, s hookgate.Store, m Metrics) (stop func()) {
 	t.Helper()
 	c.BackoffMin, c.BackoffMax = time.Millisecond, 4*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())

@@ -30,14 +30,16 @@ import (
 //	           no database.url     database.url
 //	store      store.db            PostgreSQL
 type backends struct {
-	queue  hookgate.Queue
-	mode   httpd.ModeKeeper
-	canary canary.Keeper
-	store  hookgate.Store
-	reader hookgate.Reader
-	purger hookgate.Purger
-	pruner retention.Store
-	access httpd.Access
+	queue hookgate.Queue
+	// buffered is where workers take records from.
+	buffered hookgate.BufferedQueue
+	mode     httpd.ModeKeeper
+	canary   canary.Keeper
+	store    hookgate.Store
+	reader   hookgate.Reader
+	purger   hookgate.Purger
+	pruner   retention.Store
+	access   httpd.Access
 	// mark says which store it is and how far it has come.
 	mark func(context.Context) (hookgate.StoreMark, error)
 	// replaced says when another store was found in the place of the one of before; nil if nobody looks.
@@ -103,7 +105,7 @@ func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger
 		return err
 	}
 	b.opened = append(b.opened, q)
-	b.queue, b.mode, b.canary = q, q, q
+	b.queue, b.buffered, b.mode, b.canary = q, q, q, q
 	b.holdings = func() metrics.Holdings { return metrics.Holdings{Owners: q.Owners()} }
 	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
 	return nil
@@ -127,7 +129,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 		return err
 	}
 	b.opened = append(b.opened, q)
-	b.queue, b.mode, b.canary = q, q, q
+	b.queue, b.buffered, b.mode, b.canary = q, q, q, q
 	b.holdings = func() metrics.Holdings {
 		opened, away := q.Opened()
 		if away != nil {

@@ -185,7 +185,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
 		paused := func() bool { return b.mode.Mode() == hookgate.ModeBuffer }
-		workers.Go(func() { worker.Run(working, workerConfigOf(c, paused, log), b.queue, b.store, m) })
+		workers.Go(func() { worker.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store, m) })
 		workers.Go(func() { retention.Run(working, retentionConfigOf(c, paused, log), b.pruner, m) })
 	}
 	workers.Go(func() { protection.Run(working) })

@@ -35,7 +35,7 @@ func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Delivery {
 
 // BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a consumer that releases them at once, so that claims
 // and removals are part of the cost. It returns how many it appended.
-func BenchmarkAppend(b *testing.B, q hookgate.Queue, callers int) (appended int) {
+func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appended int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var consuming sync.WaitGroup
 	consuming.Go(func() { release(ctx, b, q) })
@@ -55,7 +55,7 @@ func BenchmarkAppend(b *testing.B, q hookgate.Queue, callers int) (appended int)
 }
 
 // BenchmarkConsume measures Next and Commit, in batches of 500, of 1,000 deliveries that are queued. It returns how many it consumed.
-func BenchmarkConsume(b *testing.B, q hookgate.Queue) (consumed int) {
+func BenchmarkConsume(b *testing.B, q hookgate.BufferedQueue) (consumed int) {
 	ctx := context.Background()
 	c, err := q.Consume(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func appendGroup(b *testing.B, q hookgate.Queue, group []*hookgate.Delivery, cal
 }
 
 // release consumes and releases until ctx ends.
-func release(ctx context.Context, b *testing.B, q hookgate.Queue) {
+func release(ctx context.Context, b *testing.B, q hookgate.BufferedQueue) {
 	c, err := q.Consume(ctx)
 	if err != nil {
 		b.Error(err)

@@ -28,7 +28,7 @@ func mustKeep(t *testing.T, k CanaryKeeper, c hookgate.Canary) {
 func testCanary(t *testing.T, b Backend) {
 	place, o := b.NewPlace(t), Options{}.withDefaults()
 	q := b.Open(t, place, o)
-	k := q.Queue.(CanaryKeeper)
+	k := q.BufferedQueue.(CanaryKeeper)
 	if c := k.Canary(); c != (hookgate.Canary{}) {
 		t.Errorf("a new queue has the canary %v", c)
 	}
@@ -60,12 +60,12 @@ func testCanary(t *testing.T, b Backend) {
 	for _, end := range []func(){q.Crash, func() { q.Close() }} {
 		end()
 		q = b.Open(t, place, o)
-		if c := q.Queue.(CanaryKeeper).Canary(); c != kept {
+		if c := q.BufferedQueue.(CanaryKeeper).Canary(); c != kept {
 			t.Errorf("after the end of its process the canary is %v, want %v", c, kept)
 		}
 	}
 	q.Close()
-	if err := q.Queue.(CanaryKeeper).SetCanary(context.Background(), canaryOf(9, 9)); err == nil {
+	if err := q.BufferedQueue.(CanaryKeeper).SetCanary(context.Background(), canaryOf(9, 9)); err == nil {
 		t.Error("a closed queue keeps a canary")
 	}
 }
@@ -74,7 +74,7 @@ func testCanary(t *testing.T, b Backend) {
 func testCanaryFails(t *testing.T, b Backend, done bool) {
 	place, o := b.NewPlace(t), Options{}.withDefaults()
 	q := b.Open(t, place, o)
-	k := q.Queue.(CanaryKeeper)
+	k := q.BufferedQueue.(CanaryKeeper)
 	mustKeep(t, k, canaryOf(1, 10))
 	q.FailWrites(&done)
 	if err := k.SetCanary(context.Background(), canaryOf(2, 50)); err == nil || errors.Is(err, hookgate.ErrCanaryChanged) {
@@ -85,7 +85,7 @@ func testCanaryFails(t *testing.T, b Backend, done bool) {
 	q.Crash()
 	q = b.Open(t, place, o)
 	defer q.Close()
-	if c := q.Queue.(CanaryKeeper).Canary(); c != canaryOf(2, 50) {
+	if c := q.BufferedQueue.(CanaryKeeper).Canary(); c != canaryOf(2, 50) {
 		t.Errorf("after a crash the canary is %v", c)
 	}
 }

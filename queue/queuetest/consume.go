@@ -183,7 +183,7 @@ func testRebalance(t *testing.T, b Backend) {
 	if byFirst == 0 || byFirst == partitions {
 		t.Errorf("the first of two consumers holds %d of %d partitions", byFirst, partitions)
 	}
-	shows, ok := q.Queue.(interface{ Owners() []int }) // what people are shown; not part of the port
+	shows, ok := q.BufferedQueue.(interface{ Owners() []int }) // what people are shown; not part of the port
 	if ok {
 		for p, owner := range shows.Owners() {
 			if want := map[hookgate.Consumer]int{first: 1, second: 2}[holder[p]]; owner != want {

@@ -56,7 +56,7 @@ type CanaryKeeper interface {
 
 // Instance is one open queue and what the suite does to it.
 type Instance struct {
-	hookgate.Queue
+	hookgate.BufferedQueue
 	// Close ends the queue in good order.
 	Close func() error
 	// Crash ends it as the death of its process would: what was in memory is gone.
@@ -166,7 +166,7 @@ func mustAppend(t TB, q hookgate.Queue, d *hookgate.Delivery) hookgate.Receipt {
 	return r
 }
 
-func mustConsume(t TB, q hookgate.Queue) hookgate.Consumer {
+func mustConsume(t TB, q hookgate.BufferedQueue) hookgate.Consumer {
 	t.Helper()
 	c, err := q.Consume(context.Background())
 	if err != nil {

@@ -74,7 +74,7 @@ type Queue struct {
 	members   []string // all consumers of all processes, sorted, as the last heartbeat found them
 }
 
-var _ hookgate.Queue = (*Queue)(nil)
+var _ hookgate.BufferedQueue = (*Queue)(nil)
 
 // Open opens the queue in the Redis that c names. The error is a hookgate.UnfitError if c makes no sense, if Redis does not let
 // this process in, if it may evict keys and c does not allow that, or if the queue holds records for another number of

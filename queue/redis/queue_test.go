@@ -39,7 +39,7 @@ func backend(url string) queuetest.Backend {
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			t.Helper()
 			q := openAt(t, url, place, o)
-			return queuetest.Instance{Queue: q, Close: q.Close, Crash: q.abandon}
+			return queuetest.Instance{BufferedQueue: q, Close: q.Close, Crash: q.abandon}
 		},
 	}
 }
@@ -69,10 +69,10 @@ func TestConformance(t *testing.T) {
 			p := newProxy(t, server.Addr())
 			q := openAt(t, p.url(), place, o)
 			return queuetest.Instance{
-				Queue:      q,
-				FailWrites: p.fail.Store,
-				Close:      func() error { defer p.close(); return q.Close() },
-				Crash:      func() { q.abandon(); p.close() },
+				BufferedQueue: q,
+				FailWrites:    p.fail.Store,
+				Close:         func() error { defer p.close(); return q.Close() },
+				Crash:         func() { q.abandon(); p.close() },
 			}
 		},
 	})

@@ -113,7 +113,7 @@ type Queue struct {
 	failCommit func(done bool) error
 }
 
-var _ hookgate.Queue = (*Queue)(nil)
+var _ hookgate.BufferedQueue = (*Queue)(nil)
 
 // Open opens the queue in the file at path, which it creates if there is none, and makes ready what
 // was not released before. It fails if the file holds records for another number of partitions.

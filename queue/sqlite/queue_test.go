@@ -43,9 +43,9 @@ func openInstance(t queuetest.TB, path string, o Options) (*Queue, queuetest.Ins
 		t.Fatalf("open: %v", err)
 	}
 	return q, queuetest.Instance{
-		Queue:      q,
-		Close:      q.Close,
-		FailWrites: f.when.Store,
+		BufferedQueue: q,
+		Close:         q.Close,
+		FailWrites:    f.when.Store,
 		Crash: func() {
 			// From here on nothing reaches the file, and Close finds nothing to write.
 			notDone := false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,7 +29,6 @@ func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
-	slices.Sort(a.outcome.Duplicates)
 	return a.outcome, nil
 }
 
@@ -44,6 +42,7 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, look bool) (*appli
 	}
 	a := newApplication(b, parts)
 	a.nextID = s.nextID
+	a.outcome.Results = make([]hookgate.Result, len(b.Records))
 	return a, s.tx(ctx, a.reads(look), a.writes)
 }
 
@@ -225,6 +224,7 @@ func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error
 			case !taken:
 				a.first[it.Claim()] = it.RequestID
 				a.addEvent(it)
+				a.outcome.Results[it.Index].ID = a.chain.last.events
 				a.addWhole(it.Record.Whole, link.PersistedAt)
 				a.hash.Add(&it.LinkEntry)
 				events++
@@ -232,7 +232,7 @@ func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error
 			case holder == it.RequestID:
 				continue // this record was stored before
 			}
-			a.outcome.Duplicates = append(a.outcome.Duplicates, it.Index)
+			a.outcome.Results[it.Index].DuplicateOf = holder
 			it.MakeDuplicate(holder)
 		}
 		if a.stored[number] || a.added[it.RequestID] {

@@ -575,10 +575,10 @@ func TestLookAfterConflict(t *testing.T) {
 	for n := range 5 {
 		again[n].RequestID = hookgate.NewRequestID(time.Now())
 	}
-	if o := apply(again...); o.Stored != 5 || !slices.Equal(o.Duplicates, []int{0, 1, 2, 3, 4}) || s.looks.Load() != looksAfterConflict {
+	if o := apply(again...); o.Stored != 5 || !slices.Equal(storetest.Duplicates(o), []int{0, 1, 2, 3, 4}) || s.looks.Load() != looksAfterConflict {
 		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.looks.Load())
 	}
-	if o := apply(again...); o.Stored != 0 || len(o.Duplicates) != 5 || s.looks.Load() != looksAfterConflict-1 {
+	if o := apply(again...); o.Stored != 0 || len(storetest.Duplicates(o)) != 5 || s.looks.Load() != looksAfterConflict-1 {
 		t.Errorf("the same once more: %+v, %d looks", o, s.looks.Load())
 	}
 	if c, err := s.Counts(t.Context()); err != nil || c.Events != 15 || c.Duplicates != 5 {

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -17,6 +16,7 @@ import (
 // cut off would have to be repeated.
 func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 	a := &application{Store: s, batch: b}
+	a.outcome.Results = make([]hookgate.Result, len(b.Records))
 	// What needs no database is done before the lock is taken.
 	prepared, err := batch.Prepare(b)
 	if err != nil {
@@ -32,7 +32,6 @@ func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, e
 	if err := s.tx(a.run); err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
-	slices.Sort(a.outcome.Duplicates)
 	return a.outcome, nil
 }
 
@@ -188,6 +187,7 @@ func (a *application) storeEvent(p *part, it *batch.Item) error {
 	}
 	if a.conn.Changes() == 1 {
 		a.lastEvent = id
+		a.outcome.Results[it.Index].ID = id
 		p.events++
 		a.outcome.Stored++
 		a.hash.Add(&it.LinkEntry)
@@ -207,7 +207,7 @@ func (a *application) repeated(p *part, it *batch.Item, holder string, err error
 	if err != nil {
 		return err
 	}
-	a.outcome.Duplicates = append(a.outcome.Duplicates, it.Index)
+	a.outcome.Results[it.Index].DuplicateOf = first
 	it.MakeDuplicate(first)
 	_, err = a.storeRequest(p, it)
 	return err

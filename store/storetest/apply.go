@@ -22,7 +22,7 @@ func testEvent(t *testing.T, s Instance) {
 	r := record("k", 1)
 	r.Partition = 3
 	before := time.Now().Truncate(time.Microsecond)
-	if outcome := o.mustApply(t, r); outcome.Stored != 1 || len(outcome.Duplicates) > 0 {
+	if outcome := o.mustApply(t, r); outcome.Stored != 1 || len(Duplicates(outcome)) > 0 {
 		t.Errorf("outcome is %+v, want one event stored", outcome)
 	}
 	plain := record("plain", 2)
@@ -86,7 +86,7 @@ func testIdentity(t *testing.T, s Instance) {
 		r.Identity = id
 		batch = append(batch, r)
 	}
-	if outcome := o.mustApply(t, batch...); outcome.Stored != len(batch) || len(outcome.Duplicates) != 0 {
+	if outcome := o.mustApply(t, batch...); outcome.Stored != len(batch) || len(Duplicates(outcome)) != 0 {
 		t.Errorf("outcome is %+v, want %d events stored", outcome, len(batch))
 	}
 }
@@ -101,13 +101,13 @@ func testUnprovenType(t *testing.T, s Instance) {
 		return r
 	}
 	proven := record("k", 2)
-	if outcome := o.mustApply(t, unproven(1, "a"), unproven(1, "b"), proven); outcome.Stored != 2 || !slices.Equal(outcome.Duplicates, []int{1}) {
+	if outcome := o.mustApply(t, unproven(1, "a"), unproven(1, "b"), proven); outcome.Stored != 2 || !slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 2 stored and number 1 a duplicate", outcome)
 	}
 	batch := []hookgate.Record{unproven(1, "c"), unproven(2, "other"), unproven(3, "a"), record("k", 3)}
 	batch[3].EventType = "A proven type" // before "a", wherever a store looks first
 	for range 2 {                        // the second time the outcome of the first was unknown
-		if outcome := o.mustApply(t, batch...); !slices.Equal(outcome.Duplicates, []int{0, 1}) {
+		if outcome := o.mustApply(t, batch...); !slices.Equal(Duplicates(outcome), []int{0, 1}) {
 			t.Errorf("outcome is %+v, want numbers 0 and 1 to be duplicates", outcome)
 		}
 	}
@@ -127,11 +127,11 @@ func testDuplicates(t *testing.T, s Instance) {
 	unknown, known := again(first), again(first)
 	unknown.Body = []byte("another body")
 	known.Body, known.DuplicateOf = nil, first.RequestID
-	if outcome := o.mustApply(t, first, unknown, known, record("k", 2)); outcome.Stored != 2 || !slices.Equal(outcome.Duplicates, []int{1}) {
+	if outcome := o.mustApply(t, first, unknown, known, record("k", 2)); outcome.Stored != 2 || !slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 2 stored and number 1 a duplicate", outcome)
 	}
 	later := again(first)
-	if outcome := o.mustApply(t, record("k", 3), later); outcome.Stored != 1 || !slices.Equal(outcome.Duplicates, []int{1}) {
+	if outcome := o.mustApply(t, record("k", 3), later); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 3}, "k-1", "k-2", "k-3")
@@ -153,7 +153,7 @@ func testRepeated(t *testing.T, s Instance) {
 	b.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
 	mustApply(t, o, b)
 	for range 2 {
-		if outcome := mustApply(t, o, b); outcome.Stored != 0 || len(outcome.Duplicates) != 0 {
+		if outcome := mustApply(t, o, b); outcome.Stored != 0 || len(Duplicates(outcome)) != 0 {
 			t.Errorf("the repeated batch had the outcome %+v, want nothing", outcome)
 		}
 		mustHave(t, s, hookgate.StoreCounts{Duplicates: 1, DeadLetters: 1}, "k-1", "k-2")
@@ -169,7 +169,7 @@ func testPartlyRepeated(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	a, b, c := record("k", 1), record("k", 2), record("k", 3)
 	o.mustApply(t, a, b)
-	if outcome := o.mustApply(t, a, b, c); outcome.Stored != 1 || len(outcome.Duplicates) != 0 {
+	if outcome := o.mustApply(t, a, b, c); outcome.Stored != 1 || len(Duplicates(outcome)) != 0 {
 		t.Errorf("outcome is %+v, want 1 stored", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2", "k-3")
@@ -183,12 +183,12 @@ func testSameRequest(t *testing.T, s Instance) {
 	known.DuplicateOf, known.Body = first.RequestID, nil
 	b := o.batch(first, known, known, unknown, unknown, first)
 	b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}, {Record: dead, Reason: "at fault"}}
-	if outcome := mustApply(t, s, b); outcome.Stored != 1 || !slices.Equal(outcome.Duplicates, []int{3, 4}) {
+	if outcome := mustApply(t, s, b); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome), []int{3, 4}) {
 		t.Errorf("outcome is %+v, want 1 stored and numbers 3 and 4 duplicates", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1")
 	// The request of the dead letter comes as an event, behind another with its identity.
-	if outcome := o.mustApply(t, again(dead), dead); outcome.Stored != 1 || !slices.Equal(outcome.Duplicates, []int{1}) {
+	if outcome := o.mustApply(t, again(dead), dead); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1", "dead-1")

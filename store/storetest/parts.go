@@ -38,7 +38,7 @@ func testParts(t *testing.T, s Instance) {
 	first := several(t, 1, "1", "2", "2")
 	outcome := o.mustApply(t, first[0])
 	outcome2 := o.mustApply(t, first[1:]...)
-	if outcome.Stored+outcome2.Stored != 2 || fmt.Sprint(outcome2.Duplicates) != "[1]" {
+	if outcome.Stored+outcome2.Stored != 2 || fmt.Sprint(Duplicates(outcome2)) != "[1]" {
 		t.Errorf("outcomes are %+v and %+v, want 2 stored and the second of one identity as a duplicate", outcome, outcome2)
 	}
 	o.mustApply(t, first...)

@@ -89,7 +89,7 @@ func testPruneBodies(t *testing.T, s Instance) {
 		t.Errorf("%d dead letters are left, want 1", len(letters))
 	}
 	late := again(first)
-	if outcome := o.mustApply(t, late); outcome.Stored != 1 || len(outcome.Duplicates) != 0 {
+	if outcome := o.mustApply(t, late); outcome.Stored != 1 || len(Duplicates(outcome)) != 0 {
 		t.Errorf("the repetition of an event that is gone has the outcome %+v, want a new event", outcome)
 	}
 	if got := stages(t, s, "k-1"); len(got) != 3 {

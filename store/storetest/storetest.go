@@ -243,6 +243,16 @@ func (o *owner) mustApply(t TB, records ...hookgate.Record) hookgate.Outcome {
 	return mustApply(t, o, o.batch(records...))
 }
 
+// Duplicates returns the indexes of the records that the store found to be duplicates, ascending.
+func Duplicates(o hookgate.Outcome) (indexes []int) {
+	for i, r := range o.Results {
+		if !r.DuplicateOf.IsZero() {
+			indexes = append(indexes, i)
+		}
+	}
+	return indexes
+}
+
 func mustApply(t TB, s hookgate.Store, b *hookgate.Batch) hookgate.Outcome {
 	t.Helper()
 	outcome, err := s.Apply(context.Background(), b)
