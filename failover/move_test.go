@@ -21,7 +21,7 @@ type slow struct {
 
 func (s *slow) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	if d.Sequence < s.each {
-		return s.Queue.Append(ctx, d)
+		return s.BufferedQueue.Append(ctx, d)
 	}
 	s.mu.Lock()
 	s.reached(d.OrderingKey)
@@ -57,7 +57,7 @@ func TestCutOffBatch(t *testing.T) {
 			cut()
 		}
 	}
-	q := &Queue{Options: p.Options, primary: &slow{Queue: p.primary, each: over, reached: reached}, spool: p.spool}
+	q := &Queue{Options: p.Options, primary: &slow{BufferedBufferedQueue: p.primary, each: over, reached: reached}, spool: p.spool}
 	if err := q.move(ctx, c, records); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a batch that is cut off: %v", err)
 	}
