@@ -57,7 +57,7 @@ func TestCutOffBatch(t *testing.T) {
 			cut()
 		}
 	}
-	q := &Queue{Options: p.Options, primary: &slow{BufferedBufferedQueue: p.primary, each: over, reached: reached}, spool: p.spool}
+	q := &Queue{Options: p.Options, primary: &slow{BufferedQueue: p.primary, each: over, reached: reached}, spool: p.spool}
 	if err := q.move(ctx, c, records); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a batch that is cut off: %v", err)
 	}
