@@ -41,17 +41,6 @@ type Backend struct {
 	NewPlace func(t TB) string
 	// FailsWrites says that instances have FailWrites. Without it the failure twins do not exist.
 	FailsWrites bool
-	// KeepsCanary says that the queues of instances are CanaryKeepers.
-	KeepsCanary bool
-}
-
-// CanaryKeeper is a queue that also keeps the canary of its gate.
-type CanaryKeeper interface {
-	// Canary returns what was kept last, as far as this queue has seen it; the zero value if nothing ever was.
-	Canary() hookgate.Canary
-	// SetCanary keeps a canary of a higher version than the one that is kept. hookgate.ErrCanaryChanged: it has not. After any other
-	// error the outcome is unknown, and the same call again is harmless.
-	SetCanary(context.Context, hookgate.Canary) error
 }
 
 // Instance is one open queue and what the suite does to it.
@@ -116,9 +105,6 @@ func Run(t *testing.T, b Backend) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, b) })
 	}
-	if b.KeepsCanary {
-		t.Run("Canary", func(t *testing.T) { testCanary(t, b) })
-	}
 	if !b.FailsWrites {
 		return
 	}
@@ -126,9 +112,6 @@ func Run(t *testing.T, b Backend) {
 		t.Run("ReplayFails"+name, func(t *testing.T) { testReplayFails(t, b, done) })
 		t.Run("AppendFails"+name, func(t *testing.T) { testAppendFails(t, b, done) })
 		t.Run("CommitFails"+name, func(t *testing.T) { testCommitFails(t, b, done) })
-		if b.KeepsCanary {
-			t.Run("CanaryFails"+name, func(t *testing.T) { testCanaryFails(t, b, done) })
-		}
 	}
 }
 

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/queue/queuetest"
+	"github.com/hookgate/hookgate/settings/settingstest"
 )
 
 func TestMain(m *testing.M) {
@@ -34,8 +36,7 @@ func newPlace(queuetest.TB) string { return fmt.Sprintf("t%d", places.Add(1)) }
 // backend runs the suite against the Redis at url.
 func backend(url string) queuetest.Backend {
 	return queuetest.Backend{
-		KeepsCanary: true,
-		NewPlace:    newPlace,
+		NewPlace: newPlace,
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			t.Helper()
 			q := openAt(t, url, place, o)
@@ -62,7 +63,6 @@ func TestConformance(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	queuetest.Run(t, queuetest.Backend{
 		FailsWrites: true,
-		KeepsCanary: true,
 		NewPlace:    newPlace,
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			t.Helper()
@@ -73,6 +73,26 @@ func TestConformance(t *testing.T) {
 				FailWrites:    p.fail.Store,
 				Close:         func() error { defer p.close(); return q.Close() },
 				Crash:         func() { q.abandon(); p.close() },
+			}
+		},
+	})
+}
+
+// TestSettings runs the suite of the settings against a single server.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	settingstest.Run(t, settingstest.Backend{
+		Shared:   true,
+		NewPlace: func(t *testing.T) string { return newPlace(t) },
+		Open: func(t *testing.T, place string) settingstest.Instance {
+			p := newProxy(t, server.Addr())
+			q := openAt(t, p.url(), place, queuetest.Options{Partitions: 4, HighWater: 100, ClaimTTL: time.Hour})
+			return settingstest.Instance{
+				Settings:   q,
+				FailWrites: p.fail.Store,
+				Close:      sync.OnceFunc(func() { q.Close(); p.close() }),
+				Crash:      sync.OnceFunc(func() { q.abandon(); p.close() }),
 			}
 		},
 	})

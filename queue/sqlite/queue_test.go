@@ -60,7 +60,6 @@ func TestConformance(t *testing.T) {
 	root := t.TempDir()
 	queuetest.Run(t, queuetest.Backend{
 		FailsWrites: true,
-		KeepsCanary: true,
 		NewPlace: func(t queuetest.TB) string {
 			dir, err := os.MkdirTemp(root, "")
 			if err != nil {
