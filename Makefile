@@ -81,7 +81,7 @@ bench: ## Compare hookgate, embedded and with Redis and PostgreSQL, with a bare 
 	go run ./bench -start -json $(RESULTS)/start.json
 
 .PHONY: bench-scale
-bench-scale: ## Throughput with 10 million events and claims against that of an empty gate (half an hour, 25 GB in TMPDIR)
+bench-scale: ## Throughput with 10 million events against that of an empty gate (half an hour, 25 GB in TMPDIR)
 	go run ./bench -scale -rounds 3 -paced 0 -json $(RESULTS)/scale.json
 
 .PHONY: bench-cost
@@ -101,7 +101,7 @@ bench-compare: ## Compare this tree with another revision, in turn, by benchstat
 	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
 	mkdir "$$dir/base"; git archive "$${BASE:?is the revision to compare with}" | tar -x -C "$$dir/base"; \
 	(cd "$$dir/base" && go build -o "$$dir/hookgate" ./cmd/hookgate); \
-	go run ./bench -long=false -only embedded,everysec,always -rounds $(ROUNDS) -flat-out 30000 -paced 2500 \
+	go run ./bench -long=false -only embedded,postgres,everysec,always -rounds $(ROUNDS) -flat-out 30000 -paced 2500 \
 	  -against "$$dir/hookgate" -json $(RESULTS)/compare.json -lines $(RESULTS)/compare; \
 	go tool benchstat $(RESULTS)/compare/old.txt $(RESULTS)/compare/new.txt
 

@@ -17,21 +17,23 @@ import (
 
 // backendOptions are how durable a Redis and a PostgreSQL are, and further settings of PostgreSQL.
 type backendOptions struct {
+	// alone leaves Redis out: PostgreSQL takes the appends.
+	alone       bool
 	appendfsync string // as in Redis; empty for no append-only file
 	fsync       bool   // of PostgreSQL
 	settings    []string
 }
 
-// backends are a Redis and a PostgreSQL.
+// backends are a PostgreSQL and, unless that is alone, a Redis.
 type backends struct {
-	redis    *exec.Cmd
+	redis    *exec.Cmd // nil without Redis
 	port     int
 	dir      string // of Redis
 	postgres *pgtest.Cluster
 	database string
 }
 
-// startBackends starts both, empty.
+// startBackends starts them, empty.
 func startBackends(ctx context.Context, o backendOptions) (_ *backends, err error) {
 	b := &backends{}
 	defer func() {
@@ -42,8 +44,10 @@ func startBackends(ctx context.Context, o backendOptions) (_ *backends, err erro
 	if b.dir, err = os.MkdirTemp("", "hookgate-bench-redis-"); err != nil {
 		return nil, err
 	}
-	if err := b.startRedis(ctx, o.appendfsync); err != nil {
-		return nil, fmt.Errorf("redis-server (make tools installs it): %w", err)
+	if !o.alone {
+		if err := b.startRedis(ctx, o.appendfsync); err != nil {
+			return nil, fmt.Errorf("redis-server (make tools installs it): %w", err)
+		}
 	}
 	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Fsync: o.fsync, Settings: o.settings}); err != nil {
 		return nil, err
@@ -91,6 +95,9 @@ func (b *backends) url() string { return b.postgres.URL(b.database) }
 func (b *backends) tablesURL() string { return b.postgres.TablesURL(b.database) }
 
 func (b *backends) env() []string {
+	if b.redis == nil {
+		return []string{"DB_URL=" + b.url()}
+	}
 	return []string{"REDIS_URL=redis://" + b.address(), "DB_URL=" + b.url()}
 }
 

@@ -18,7 +18,7 @@ type candidate struct {
 	gate string
 	// fsync makes the bare server keep each body in a file.
 	fsync bool
-	// shared are the Redis and the PostgreSQL that it uses; nil for the embedded pair.
+	// shared are the PostgreSQL and the Redis that it uses; nil for the embedded gate.
 	shared *backendOptions
 	// settings of hookgate, as environment.
 	settings []string
@@ -28,13 +28,18 @@ type candidate struct {
 	bearer bool
 	// ingest is the number of processes that take webhooks, beside one that stores; 0 for one process that does both.
 	ingest int
+	// processes is the number of processes that take webhooks into one PostgreSQL; 0 for one.
+	processes int
 	// versus is the column to compare with; empty for none.
 	versus string
 	load   workload
 }
 
-// everysec and always are the shared pairings, by what Redis's append-only file is worth.
+// postgresAlone takes appends into PostgreSQL. everysec and always put Redis before it, by what the
+// append-only file of Redis is worth.
 var (
+	postgresAlone = &backendOptions{alone: true, fsync: true}
+
 	everysec = &backendOptions{appendfsync: "everysec", fsync: true}
 	always   = &backendOptions{appendfsync: "always", fsync: true}
 )
@@ -45,6 +50,7 @@ func standards(s settings, gate string) []*candidate {
 		{name: "bare", load: s.load()},
 		{name: "bare+fsync", fsync: true, load: s.load()},
 		{name: "embedded", gate: gate, load: s.load()},
+		{name: "postgres", gate: gate, shared: postgresAlone, load: s.load()},
 		{name: "everysec", gate: gate, shared: everysec, load: s.load()},
 		{name: "always", gate: gate, shared: always, load: s.load()},
 	}
@@ -147,7 +153,7 @@ func (c *candidate) serve(ctx context.Context, st *stand) error {
 	if st.backends != nil {
 		env = append(env, st.backends.env()...)
 	}
-	for i := range max(c.ingest, 1) {
+	for i := range max(c.ingest, c.processes, 1) {
 		args := []string{"--data-dir", filepath.Join(st.dir, fmt.Sprint("data", i))}
 		if st.listen != "" {
 			args = append(args, "--listen", st.listen) // the last one counts

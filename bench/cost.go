@@ -14,7 +14,7 @@ import (
 // cost measures what each guarantee costs, by leaving it out: by the settings of the backends, by changing the schema behind the gate's back, or, where
 // neither will do, by a switch that exists only in a build with the tag bench_without.
 func cost(ctx context.Context, d *document, s settings, gate string) error {
-	pairings, err := gates(s, gate, "embedded", "everysec")
+	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
 		return err
 	}
@@ -56,32 +56,31 @@ func (c *candidate) without() []*candidate {
 	if c.shared == nil {
 		return append(variants,
 			variant("no fsync", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=fsync"} }),
-			variant("no claims of released records", func(v *candidate) {
-				v.prepare = inFile("queue.db", "CREATE TRIGGER without BEFORE INSERT ON claims BEGIN SELECT raise(IGNORE); END")
-			}),
-			variant("no links of the audit chain", func(v *candidate) {
-				v.prepare = inFile("store.db", "CREATE TRIGGER without BEFORE INSERT ON webhook_batches BEGIN SELECT raise(IGNORE); END")
-			}),
+			variant("no spool for an outage", func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
+			variant("no index of ordering keys", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_key") }),
 			variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_request") }),
 			variant("no index of types", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_type") }),
 		)
 	}
 	pair := func(o backendOptions) func(*candidate) { return func(v *candidate) { v.shared = &o } }
+	variants = append(variants,
+		variant("no unique identity in the store", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_identity") }),
+		variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_request") }),
+		variant("no index of types", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_type") }),
+		variant("no index of ordering keys", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_key") }),
+		variant("no spool for an outage", func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
+	)
+	if c.shared.alone {
+		return append(variants,
+			variant("no fsync of PostgreSQL", pair(backendOptions{alone: true})),
+		)
+	}
 	return append(variants,
 		variant("no append-only file", pair(backendOptions{fsync: true})),
 		variant("append-only file: always", pair(*always)),
 		variant("no fsync of PostgreSQL", pair(backendOptions{appendfsync: "everysec"})),
 		variant("synchronous_commit off", pair(backendOptions{appendfsync: "everysec", fsync: true, settings: []string{"synchronous_commit=off"}})),
-		variant("no failover", func(v *candidate) { v.settings = []string{"HOOKGATE_FAILOVER=off"} }),
 		variant("no claims", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=claims"} }),
-		variant("no links of the audit chain", func(v *candidate) {
-			v.prepare = inDatabase("CREATE RULE without AS ON INSERT TO webhook_batches DO INSTEAD NOTHING")
-		}),
-		variant("no unique identity in the store", func(v *candidate) {
-			v.prepare = inDatabase("ALTER TABLE webhook_events DROP CONSTRAINT webhook_events_message_id_event_type_source_key")
-		}),
-		variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_request") }),
-		variant("no index of types", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_type") }),
 	)
 }
 

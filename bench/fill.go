@@ -25,7 +25,7 @@ const (
 	fillSamples = 200
 )
 
-// filling puts events into a store by the store's own Apply, and tells what claims belong to them.
+// filling puts events into a store by the store's own Apply, and their claims into Redis.
 type filling struct {
 	store hookgate.Store
 	// claim puts the claims of released records into a queue.
@@ -74,7 +74,7 @@ func (f *filling) run(ctx context.Context) error {
 			return fmt.Errorf("claims: %w", err)
 		}
 		done += size
-		progress("filled in %d of %d events and claims, %.0f/s", done, f.events, float64(done)/time.Since(begin).Seconds())
+		progress("filled in %d of %d events, %.0f/s", done, f.events, float64(done)/time.Since(begin).Seconds())
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func TestFilling(t *testing.T) {
 	}
 	s := settings{Events: 1000, Size: load.DefaultSize}
 	for _, c := range standards(s, gate) {
-		if c.name != "embedded" && c.name != "everysec" {
+		if c.name != "embedded" && c.name != "postgres" && c.name != "everysec" {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
 )
@@ -41,47 +37,5 @@ func redisClaims(client rueidis.Client) func(context.Context, []hookgate.Record)
 	}
 }
 
-// sqliteClaims puts claims into the embedded queue's file, which is closed, as queue/sqlite does, see claims.go there.
-func sqliteClaims(path string) (claim func(context.Context, []hookgate.Record) error, done func() error, err error) {
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
-	if err != nil {
-		return nil, nil, err
-	}
-	// The order of insertion matters, not how durable a filling is on the way.
-	for _, pragma := range []string{"synchronous = OFF", "cache_size = -1048576"} {
-		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
-			conn.Close()
-			return nil, nil, err
-		}
-	}
-	type claimed struct {
-		hash    [16]byte
-		request hookgate.RequestID
-		at      int64
-	}
-	claim = func(_ context.Context, records []hookgate.Record) (err error) {
-		all := make([]claimed, len(records))
-		for i := range records {
-			all[i] = claimed{records[i].Identity.Hash(), records[i].RequestID, records[i].EnqueuedAt.UnixMicro()}
-		}
-		slices.SortFunc(all, func(a, b claimed) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-		defer sqlitex.Transaction(conn)(&err)
-		insert, err := conn.Prepare("INSERT INTO claims (identity, request_id, claimed_at) VALUES (?, ?, ?)")
-		if err != nil {
-			return err
-		}
-		for i := range all {
-			insert.BindBytes(1, all[i].hash[:])
-			insert.BindBytes(2, all[i].request[:])
-			insert.BindInt64(3, all[i].at)
-			if _, err := insert.Step(); err != nil {
-				return fmt.Errorf("insert a claim: %w", err)
-			}
-			if err := insert.Reset(); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return claim, conn.Close, nil
-}
+// noClaims is for a gate whose store alone recognises a repetition.
+func noClaims(context.Context, []hookgate.Record) error { return nil }

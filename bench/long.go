@@ -13,8 +13,11 @@ import (
 // backlogEvents is the size of a backlog.
 const backlogEvents = 100_000
 
-// highWater gives a backlog room.
-const highWater = "HOOKGATE_QUEUE_HIGH_WATER=400000"
+// highWater and spoolHighWater give a backlog room.
+const (
+	highWater      = "HOOKGATE_QUEUE_HIGH_WATER=400000"
+	spoolHighWater = "HOOKGATE_SPOOL_HIGH_WATER=400000"
+)
 
 // backlog fills Redis through a process that stores nothing, and takes the time that another needs to store everything, with nothing
 // coming in.

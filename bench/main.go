@@ -5,7 +5,7 @@
 //
 //	go run ./bench                       the comparison, a backlog, the memory: about eight minutes
 //	go run ./bench -start                from the start to ready with a backlog, and from SIGKILL to the next 202
-//	go run ./bench -scale                with 10 million events and claims, against an empty gate
+//	go run ./bench -scale                with 10 million events, against an empty gate
 //	go run ./bench -cost                 each guarantee switched off
 //	go run ./bench -sweep                connections, bodies, keys, partitions, processes
 //	go run ./bench -long=false -only everysec -paced 0 -against FILE
@@ -74,12 +74,12 @@ func parse() (s settings) {
 	flag.IntVar(&s.Paced, "paced", 5_000, "events of a run at 500/s; 0 leaves it out")
 	flag.IntVar(&s.Size, "size", 600, "bytes of a body")
 	flag.IntVar(&s.Connections, "connections", 50, "connections of the client")
-	flag.IntVar(&s.Events, "events", 10_000_000, "events and claims that -scale fills in")
+	flag.IntVar(&s.Events, "events", 10_000_000, "events that -scale fills in")
 	flag.StringVar(&s.Only, "only", "", "measure these alone: `names` of columns, separated by commas")
 	flag.StringVar(&s.Against, "against", "", "another hookgate `binary`, measured in turn with this one: columns other-…")
 	flag.BoolVar(&s.long, "long", true, "also watch the memory over 300,000 events, and drain a backlog of 100,000")
 	flag.BoolVar(&s.start, "start", false, "measure instead: the start with a backlog of 100,000, and the way back from SIGKILL")
-	flag.BoolVar(&s.scale, "scale", false, "measure instead: throughput with -events events and claims against that of an empty gate")
+	flag.BoolVar(&s.scale, "scale", false, "measure instead: throughput with -events events against that of an empty gate")
 	flag.BoolVar(&s.cost, "cost", false, "measure instead: what each guarantee costs, by leaving it out")
 	flag.BoolVar(&s.sweep, "sweep", false, "measure instead: connections, body sizes, keys, partitions and processes")
 	flag.StringVar(&s.json, "json", "", "write every figure of every round to this `file`")

@@ -34,7 +34,9 @@ func usageOf(st *stand) (usage, error) {
 		u["server"] += all[s.cmd.Process.Pid].used
 	}
 	if b := st.backends; b != nil {
-		u["redis"] = all[b.redis.Process.Pid].used
+		if b.redis != nil {
+			u["redis"] = all[b.redis.Process.Pid].used
+		}
 		u["postgres"] = all.family(b.postgres.PID())
 	}
 	return u, nil

@@ -15,9 +15,9 @@ import (
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
-// scale compares a gate whose store and queue hold millions of events and claims with an empty one, one pairing after the other.
+// scale compares a gate whose store holds millions of events, and whose Redis their claims, with an empty one, one pairing after the other.
 func scale(ctx context.Context, d *document, s settings, gate string) error {
-	pairings, err := gates(s, gate, "embedded", "everysec")
+	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 		st.rest()
 	}
 	d.figures.compare(experiment, filled.name, empty.name)
-	fmt.Printf("\n%s with %d events and as many live claims, in turn with an empty one; in brackets the ratio\n\n", c.name, s.Events)
+	fmt.Printf("\n%s with %d events, in Redis with as many live claims, in turn with an empty one; in brackets the ratio\n\n", c.name, s.Events)
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
 	if ratio, ok := d.figures.ratio(experiment, filled.name, empty.name, "flat out, persisted/s"); ok {
@@ -87,7 +87,7 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 	return nil
 }
 
-// startFilled starts the candidate with events and claims. The gate makes its own schemas; then it is stopped, filled, and started again.
+// startFilled starts the candidate with events and, for Redis, claims. The gate makes its own schemas; then it is stopped, filled, and started again.
 func (c *candidate) startFilled(ctx context.Context, d *document, experiment string, s settings) (_ *stand, samples []sample, err error) {
 	st, err := c.start(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func (c *candidate) startFilled(ctx context.Context, d *document, experiment str
 	return st, samples, c.serve(ctx, st)
 }
 
-// fill fills the stopped candidate's store and queue, and notes what that takes of memory and disk for each million.
+// fill fills the stopped candidate's store and Redis, and notes what that takes of memory and disk for each million.
 func (c *candidate) fill(ctx context.Context, d *document, experiment string, s settings, st *stand) (samples []sample, err error) {
 	millions := float64(s.Events) / 1e6
 	note := func(name, unit string, total float64) { d.figures.add(experiment, c.name, name, unit, total/millions) }
@@ -118,27 +118,18 @@ func (c *candidate) fill(ctx context.Context, d *document, experiment string, s 
 			return nil, err
 		}
 		defer store.Close()
-		claim, done, err := sqliteClaims(filepath.Join(data, "queue.db"))
-		if err != nil {
-			return nil, err
-		}
-		f := newFilling(store, claim, s.Events, s.Size)
+		f := newFilling(store, noClaims, s.Events, s.Size)
 		if err := f.run(ctx); err != nil {
 			return nil, err
 		}
 		if err := store.Close(); err != nil {
 			return nil, err
 		}
-		if err := done(); err != nil {
+		size, err := sizeOf(filepath.Join(data, "store.db"))
+		if err != nil {
 			return nil, err
 		}
-		for _, file := range []struct{ name, title string }{{"store.db", "disk of a million events, MiB"}, {"queue.db", "disk of a million claims, MiB"}} {
-			size, err := sizeOf(filepath.Join(data, file.name))
-			if err != nil {
-				return nil, err
-			}
-			note(file.title, "MiB", float64(size)/mib)
-		}
+		note("disk of a million events, MiB", "MiB", float64(size)/mib)
 		return f.samples, nil
 	}
 
@@ -147,28 +138,40 @@ func (c *candidate) fill(ctx context.Context, d *document, experiment string, s 
 		return nil, err
 	}
 	defer store.Close()
-	client, err := st.backends.client()
+	f := newFilling(store, noClaims, s.Events, s.Size)
+	if st.backends.redis == nil {
+		err = f.run(ctx)
+	} else {
+		var claims float64
+		claims, err = f.runWithClaims(ctx, st.backends)
+		note("Redis memory of a million claims, MiB", "MiB", claims/mib)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	before, err := usedMemory(ctx, st.backends)
-	if err != nil {
-		return nil, err
-	}
-	f := newFilling(store, redisClaims(client), s.Events, s.Size)
-	if err := f.run(ctx); err != nil {
-		return nil, err
-	}
-	after, err := usedMemory(ctx, st.backends)
-	if err != nil {
-		return nil, err
-	}
-	note("Redis memory of a million claims, MiB", "MiB", (after-before)/mib)
 	return f.samples, st.backends.settle(ctx, func(table, indexes int64) {
 		note("disk of a million events, table, MiB", "MiB", float64(table)/mib)
 		note("disk of a million events, indexes, MiB", "MiB", float64(indexes)/mib)
 	})
+}
+
+// runWithClaims fills Redis too. It returns the memory that the claims take there, in bytes.
+func (f *filling) runWithClaims(ctx context.Context, b *backends) (claims float64, err error) {
+	client, err := b.client()
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	before, err := usedMemory(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	f.claim = redisClaims(client)
+	if err := f.run(ctx); err != nil {
+		return 0, err
+	}
+	after, err := usedMemory(ctx, b)
+	return after - before, err
 }
 
 // usedMemory is what Redis says that its data takes, in bytes.
@@ -209,6 +212,9 @@ func (b *backends) settle(ctx context.Context, sizes func(table, indexes int64))
 		return err
 	}
 	sizes(table, indexes)
+	if b.redis == nil {
+		return nil
+	}
 	progress("Redis: waits for the append-only file to be rewritten")
 	return waitUntil(ctx, func() (bool, error) {
 		text, err := b.info(ctx, "persistence")

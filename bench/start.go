@@ -9,15 +9,17 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/load"
 )
 
 // startTimes measures how soon a gate is there: ready after a start with a backlog, and answering with 202 after it was killed under load.
 func startTimes(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment = "start"
-	pairings, err := gates(s, gate, "embedded", "everysec", "always")
+	pairings, err := gates(s, gate, "embedded", "postgres", "everysec", "always")
 	if err != nil {
 		return err
 	}
@@ -50,22 +52,26 @@ func startTimes(ctx context.Context, d *document, s settings, gate string) error
 // The figures of this experiment.
 const (
 	startToReady = "start to ready, ms"
-	startToDrain = "start to drained, ms"
+	startToDrain = "backlog drained, ms"
 	killToAnswer = "SIGKILL to 202, ms"
 	pileMemory   = "peak memory while 100,000 pile up, MiB"
 	drainMemory  = "peak memory while they are drained, MiB"
 )
 
-// startWithBacklog has a gate that stores next to nothing pile up a backlog, and starts one that stores.
+// startWithBacklog has a gate in the mode buffer pile up a backlog, in Redis or in its spool, starts
+// it again and lets it store.
 func (c *candidate) startWithBacklog(ctx context.Context, d *document, experiment string, s settings, round int) error {
 	piling := *c
-	piling.settings = []string{highWater, "HOOKGATE_WORKER_MAX_RATE=1"}
+	piling.settings = []string{highWater, spoolHighWater}
 	st, err := piling.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer st.stop()
 	st.piles = true
+	if err := st.servers[0].setMode(ctx, hookgate.ModeBuffer); err != nil {
+		return err
+	}
 	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 500 + uint64(round)}, 0, s.Connections); err != nil {
 		return err
 	}
@@ -75,10 +81,8 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	}
 	d.figures.add(experiment, c.name, pileMemory, "MiB", piled)
 	st.rest()
-	storing := *c
-	storing.settings = []string{highWater}
 	begin := time.Now()
-	if err := storing.serve(ctx, st); err != nil {
+	if err := piling.serve(ctx, st); err != nil {
 		return err
 	}
 	gate := st.servers[0]
@@ -92,6 +96,10 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	}
 	if depth < backlogEvents/2 {
 		return fmt.Errorf("only %d events are queued at the start", depth)
+	}
+	begin = time.Now()
+	if err := gate.setMode(ctx, hookgate.ModeNormal); err != nil {
+		return err
 	}
 	if err := gate.drained(ctx); err != nil {
 		return err
@@ -184,6 +192,26 @@ func (s *server) ready(ctx context.Context) (bool, error) {
 	}
 	resp.Body.Close()
 	return resp.StatusCode == http.StatusOK, nil
+}
+
+// setMode sets the mode of the gate.
+func (s *server) setMode(ctx context.Context, m hookgate.Mode) error {
+	body := fmt.Sprintf(`{"mode":%q}`, m)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/admin/maintenance", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+adminToken)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("set mode %s: %s %s", m, resp.Status, answer)
+	}
+	return nil
 }
 
 // depth is the number of records that the gate has not released.

@@ -11,7 +11,7 @@ const sweepEvents = 20_000
 
 // sweep shows how throughput and latency, flat out, depend on one thing at a time; the rest is as it is by default.
 func sweep(ctx context.Context, d *document, s settings, gate string) error {
-	pairings, err := gates(s, gate, "embedded", "everysec")
+	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
 		return err
 	}
@@ -79,12 +79,19 @@ func (c *candidate) grids() []grid {
 			v.settings = []string{fmt.Sprint("HOOKGATE_QUEUE_PARTITIONS=", n)}
 		}))
 	}
-	all := []grid{connections, bodies, keys, partitions}
+	all := []grid{connections, bodies, keys}
 	if c.shared == nil {
 		return all
 	}
 	processes := grid{of: "processes", standard: "one"}
 	processes.variants = append(processes.variants, variant("one", func(*candidate) {}))
+	if c.shared.alone {
+		for _, n := range []int{2, 4} {
+			processes.variants = append(processes.variants, variant(n, func(v *candidate) { v.processes = n }))
+		}
+		return append(all, processes)
+	}
+	all = append(all, partitions)
 	for n := 1; n <= 3; n++ {
 		processes.variants = append(processes.variants, variant(fmt.Sprintf("%d ingest, 1 worker", n), func(v *candidate) { v.ingest = n }))
 	}
