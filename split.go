@@ -22,6 +22,8 @@ const MaxParts = 10_000
 // Delivery, in one atomic step; a worker divides it with Record.Split when it stores it.
 type Part struct {
 	EventType, MessageID, OrderingKey string
+	// Keyed is Delivery.Keyed of the event.
+	Keyed bool
 	// Sequence is the sender's own number, or NoSequence.
 	Sequence int64
 	// Start and End say where the event's bytes are in the request's body. If the body is
@@ -30,9 +32,21 @@ type Part struct {
 	Start, End int
 }
 
+// unusualKey stands before a part whose Keyed is not what its ordering key suggests. Earlier
+// releases, which do not know Keyed, refuse a list that has it.
+const unusualKey = 1 << 31
+
+// KeyedBy is Keyed of an event that was queued or stored by a release that did not know Keyed:
+// the ordering key is the sender's own unless it is the event type.
+func KeyedBy(orderingKey, eventType string) bool { return orderingKey != eventType }
+
 // AppendPart appends the encoded form of p, as Delivery.Parts holds it: Start, End and Sequence as
-// varints, then event type, message id and ordering key, each behind its length as a varint.
+// varints, then event type, message id and ordering key, each behind its length as a varint. Before
+// that stands 1<<31 as a varint if Keyed is not what KeyedBy says.
 func AppendPart(parts []byte, p Part) []byte {
+	if p.Keyed != KeyedBy(p.OrderingKey, p.EventType) {
+		parts = binary.AppendUvarint(parts, unusualKey)
+	}
 	parts = binary.AppendUvarint(parts, uint64(p.Start))
 	parts = binary.AppendUvarint(parts, uint64(p.End))
 	parts = binary.AppendVarint(parts, p.Sequence)
@@ -67,6 +81,11 @@ func ParseParts(data []byte) (parts []Part, err error) {
 		return s
 	}
 	for len(data) > 0 {
+		n, size := binary.Uvarint(data)
+		unusual := n == unusualKey
+		if unusual {
+			data = data[size:]
+		}
 		p := Part{Start: int(number()), End: int(number())}
 		sequence, size := binary.Varint(data)
 		if size <= 0 {
@@ -74,6 +93,7 @@ func ParseParts(data []byte) (parts []Part, err error) {
 		}
 		p.Sequence, data = sequence, data[size:]
 		p.EventType, p.MessageID, p.OrderingKey = text(), text(), text()
+		p.Keyed = KeyedBy(p.OrderingKey, p.EventType) != unusual
 		if err != nil || p.Start > p.End || len(parts) == MaxParts {
 			return nil, errParts
 		}
@@ -93,7 +113,7 @@ func (d *Delivery) SetParts(source string, parts []Part) {
 	for _, p := range parts {
 		d.Parts = AppendPart(d.Parts, p)
 	}
-	d.OrderingKey, d.Sequence = source, NoSequence
+	d.OrderingKey, d.Keyed, d.Sequence = source, true, NoSequence
 	if isWhole(parts) {
 		d.Identity = Identity{source, parts[0].EventType, parts[0].MessageID}
 		return
@@ -174,7 +194,8 @@ func (r *Record) split(parts []Part, finish func(e *Record, i int)) []Record {
 }
 
 func (r *Record) setPart(p Part) {
-	r.EventType, r.MessageID, r.OrderingKey, r.Sequence = p.EventType, p.MessageID, p.OrderingKey, p.Sequence
+	r.EventType, r.MessageID, r.OrderingKey = p.EventType, p.MessageID, p.OrderingKey
+	r.Keyed, r.Sequence = p.Keyed, p.Sequence
 }
 
 // unpacked returns the body without its compression, as far as the parts reach, and the headers

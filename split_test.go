@@ -19,8 +19,8 @@ func TestPartsRoundTrip(t *testing.T) {
 		var data []byte
 		for range rapid.IntRange(1, 5).Draw(t, "parts") {
 			start := rapid.IntRange(0, 1<<30).Draw(t, "start")
-			p := Part{rapid.String().Draw(t, "type"), rapid.String().Draw(t, "id"), rapid.String().Draw(t, "key"),
-				rapid.Int64().Draw(t, "sequence"), start, start + rapid.IntRange(0, 1000).Draw(t, "length")}
+			p := Part{rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "type"), rapid.String().Draw(t, "id"),
+				rapid.SampledFrom([]string{"", "a", "ü"}).Draw(t, "key"), rapid.Bool().Draw(t, "keyed"), rapid.Int64().Draw(t, "sequence"), start, start + rapid.IntRange(0, 1000).Draw(t, "length")}
 			want, data = append(want, p), AppendPart(data, p)
 		}
 		if got, err := ParseParts(data); err != nil || !reflect.DeepEqual(got, want) {

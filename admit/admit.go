@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/hookgate/hookgate"
 )
 
 // MaxIdentityBytes is the longest message id, event type or ordering key that is accepted, in bytes.
@@ -77,6 +79,24 @@ type Message struct {
 	OrderingKey string
 	// Sequence is the sender's number, or hookgate.NoSequence.
 	Sequence int64
+	// Keyed says that OrderingKey comes from the request or from the source's configuration. It is
+	// false if the event type stands in for it.
+	Keyed bool
+}
+
+// orderByType makes the event type the ordering key if the sender gave none.
+func (m *Message) orderByType() {
+	if m.Keyed = m.OrderingKey != ""; !m.Keyed {
+		m.OrderingKey = m.EventType
+	}
+}
+
+// messageOfBody identifies an event by its bytes alone.
+func messageOfBody(r *Request) Message {
+	return Message{
+		MessageID: hashOf(string(r.Body)), EventType: noEventType, OrderingKey: noEventType,
+		Sequence: hookgate.NoSequence,
+	}
 }
 
 // Scheme is the way of one kind of sender: how it signs and where it puts what identifies an

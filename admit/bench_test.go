@@ -51,7 +51,7 @@ func identifyOnce(s Scheme, r *Request) (Message, error) {
 			return Message{}, err
 		}
 		p := parts[0]
-		return Message{p.MessageID, p.EventType, p.OrderingKey, p.Sequence}, nil
+		return Message{p.MessageID, p.EventType, p.OrderingKey, p.Sequence, p.Keyed}, nil
 	}
 	return s.Identify(r)
 }
@@ -66,7 +66,7 @@ type request struct {
 
 // requests returns one good request of each sort.
 func requests(t testing.TB) map[string]request {
-	fields := Message{"01J9ZK3V9M6Q0X5E8R2T7W4YBN", "order.created", "customer-4711", 42}
+	fields := Message{"01J9ZK3V9M6Q0X5E8R2T7W4YBN", "order.created", "customer-4711", 42, true}
 	text, push := envelopeBody(), gitHubBody()
 	return map[string]request{
 		"hmac": {newEnvelopeForTest(t, EnvelopeConfig{HMACSecrets: []string{secret1}}),
@@ -75,7 +75,7 @@ func requests(t testing.TB) map[string]request {
 			header("Content-Type", "application/json", "Authorization", "Bearer "+key1), text, fields},
 		"github": {newGitHubForTest(t, "repository.full_name"),
 			gitHubHeader("Content-Type", "application/json", "X-Hub-Signature-256", sign("s", push)), push,
-			Message{"d", "push", "octocat/Hello-World", -1}},
+			Message{"d", "push", "octocat/Hello-World", -1, true}},
 	}
 }
 

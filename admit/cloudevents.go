@@ -18,7 +18,7 @@ func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 	mediaType := mediaTypeOf(r)
 	switch {
 	case mediaType == cloudEventsBatch: // its body is no array
-		return Message{hashOf(string(r.Body)), noEventType, noEventType, hookgate.NoSequence}, nil
+		return messageOfBody(r), nil
 	case mediaType == "application/cloudevents+json":
 		return structuredEvent(r)
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
@@ -107,7 +107,7 @@ func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Messag
 	if strings.Contains(source, " ") {
 		return Message{}, &MalformedError{prefix + "source", "holds a space, which no URI reference does"}
 	}
-	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source, Sequence: hookgate.NoSequence}
+	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source, Sequence: hookgate.NoSequence, Keyed: true}
 	if subject != "" {
 		m.OrderingKey = source + " " + subject
 	}

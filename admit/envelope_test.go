@@ -139,9 +139,9 @@ func TestEnvelopeIdentityAccepted(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, fields := range [][2]string{{c.value, `"x"`}, {`"x"`, c.value}} {
 				text := fmt.Sprintf(`{"messageId":%s,"eventType":%s}`, fields[0], fields[1])
-				want := Message{c.want, "x", "x", hookgate.NoSequence}
+				want := Message{c.want, "x", "x", hookgate.NoSequence, false}
 				if fields[1] == c.value {
-					want = Message{"x", c.want, c.want, hookgate.NoSequence}
+					want = Message{"x", c.want, c.want, hookgate.NoSequence, false}
 				}
 				got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(text)})
 				wantMessage(t, got, err, want)
@@ -190,7 +190,7 @@ func TestEnvelopeDuplicates(t *testing.T) {
 				wantMalformed(t, err, c.field, "occurs more than once")
 				return
 			}
-			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 		})
 	}
 }
@@ -209,7 +209,16 @@ func TestEnvelopeEscapedNames(t *testing.T) {
 	text := fmt.Sprintf(`{"%s":7,"%s":"o","%s":"e","%s":"m"}`, escapeAll("sequence"), escapeAll("orderingKey"),
 		escapeAll("eventType"), escapeAll("messageId"))
 	got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(text)})
-	wantMessage(t, got, err, Message{"m", "e", "o", 7})
+	wantMessage(t, got, err, Message{"m", "e", "o", 7, true})
+}
+
+// Goal: a sender's own ordering key is one also if it is the event type. Method: one request with it,
+// one without.
+func TestEnvelopeKeyed(t *testing.T) {
+	for member, keyed := range map[string]bool{`"orderingKey":"e"`: true, "": false} {
+		got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(member))})
+		wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, keyed})
+	}
 }
 
 // Goal: an ordering key never refuses an event: one that cannot be used as it is becomes its hash, and
@@ -236,7 +245,7 @@ func TestEnvelopeOrderingKey(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(c.member))})
-			wantMessage(t, got, err, Message{"m", "e", c.want, hookgate.NoSequence})
+			wantMessage(t, got, err, Message{"m", "e", c.want, hookgate.NoSequence, c.want != "e"})
 		})
 	}
 }
@@ -249,7 +258,7 @@ func TestEnvelopeSequence(t *testing.T) {
 	} {
 		t.Run("accepted/"+value, func(t *testing.T) {
 			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(`"sequence":` + value))})
-			wantMessage(t, got, err, Message{"m", "e", "e", want})
+			wantMessage(t, got, err, Message{"m", "e", "e", want, false})
 		})
 	}
 	for _, value := range []string{
@@ -258,7 +267,7 @@ func TestEnvelopeSequence(t *testing.T) {
 	} {
 		t.Run("ignored/"+value[:min(len(value), 25)], func(t *testing.T) {
 			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(`"sequence":` + value))})
-			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 		})
 	}
 }
@@ -360,7 +369,7 @@ func TestEnvelopeDepth(t *testing.T) {
 			return []byte(body(`"x":` + strings.Repeat(c.open, n) + c.inner + strings.Repeat(c.end, n)))
 		}
 		got, err := s.Identify(&Request{Header: http.Header{}, Body: nest(127)})
-		wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+		wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 		_, err = s.Identify(&Request{Header: http.Header{}, Body: nest(128)})
 		wantMalformed(t, err, "body", "is nested deeper than 128 levels")
 	}
@@ -377,7 +386,7 @@ func TestEnvelopeDepth(t *testing.T) {
 		return []byte(body(`"x":` + open + "1" + end))
 	}
 	got, err := s.Identify(&Request{Header: http.Header{}, Body: mixed(127)})
-	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 	_, err = s.Identify(&Request{Header: http.Header{}, Body: mixed(128)})
 	wantMalformed(t, err, "body", "is nested deeper than 128 levels")
 
@@ -392,7 +401,7 @@ func TestEnvelopeDepth(t *testing.T) {
 
 	wide := body(`"x":[` + strings.Repeat("[],{},", 1000) + `[]]`)
 	got, err = s.Identify(&Request{Header: http.Header{}, Body: []byte(wide)})
-	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 }
 
 // Goal: hostile nesting costs no stack. Method: a million brackets, and the stack memory of the process
@@ -437,7 +446,7 @@ func TestEnvelopeEveryByte(t *testing.T) {
 func TestEnvelopeTolerance(t *testing.T) {
 	text := body("\"\xff\xfe\":\"\xc3\",\"a\":[\"\\ud800\",\"\x7f\",\"\xed\xa0\x80\"]")
 	got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(text)})
-	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 }
 
 // Goal: the message does not refer to the body. Method: overwrite the body afterwards.
@@ -447,7 +456,7 @@ func TestEnvelopeMessageIsCopied(t *testing.T) {
 	for i := range text {
 		text[i] = '#'
 	}
-	wantMessage(t, got, err, Message{"m", "e", "o", 3})
+	wantMessage(t, got, err, Message{"m", "e", "o", 3, true})
 }
 
 // Goal: no compression and gzip are told apart, and everything else is refused. Method: a table of header values.
@@ -494,7 +503,7 @@ func TestEnvelopeMediaType(t *testing.T) {
 	} {
 		t.Run("accepted/"+name, func(t *testing.T) {
 			got, err := bearerEnvelope(t).Identify(&Request{Header: h, Body: []byte(body(""))})
-			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence})
+			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 		})
 	}
 	for name, c := range map[string]struct {

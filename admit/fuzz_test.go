@@ -106,7 +106,7 @@ func oracle(text []byte) (Message, verdict) {
 		if key != "" && v != unsure && (len(key) > 256 || strings.ContainsFunc(key, func(r rune) bool { return r <= 0x1f || r == 0x7f })) {
 			key = hashOf(key)
 		}
-		m.OrderingKey = cmp.Or(key, m.EventType)
+		m.OrderingKey, m.Keyed = cmp.Or(key, m.EventType), key != ""
 	}
 	if raw := string(found["sequence"]); raw != "" && times["sequence"] == 1 {
 		if n, err := strconv.ParseInt(raw, 10, 64); err == nil && raw[0] != '-' {

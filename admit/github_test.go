@@ -66,7 +66,7 @@ func TestGitHubPublishedExample(t *testing.T) {
 // an envelope, well-formed and not.
 func TestGitHubIdentity(t *testing.T) {
 	h := header("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958", "X-GitHub-Event", "issues")
-	want := Message{"72d3162e-cc78-11e3-81ab-4c9367dc0958", "issues", "issues", hookgate.NoSequence}
+	want := Message{"72d3162e-cc78-11e3-81ab-4c9367dc0958", "issues", "issues", hookgate.NoSequence, false}
 	for _, text := range []string{
 		`{}`, `{"action":"opened"}`, body(`"orderingKey":"o","sequence":3`), body(`"sequence":-1,"messageId":4`),
 	} {
@@ -105,12 +105,12 @@ func TestGitHubHeaders(t *testing.T) {
 					t.Errorf("message is %+v beside the error", got)
 				}
 			} else {
-				wantMessage(t, got, err, Message{c.id, "push", "push", hookgate.NoSequence})
+				wantMessage(t, got, err, Message{c.id, "push", "push", hookgate.NoSequence, false})
 			}
 			h = gitHubHeader()
 			h["X-Github-Event"] = c.values
 			got, err = newGitHubForTest(t, "").Identify(&Request{Header: h, Body: []byte("{}")})
-			wantMessage(t, got, err, Message{"d", c.typ, c.typ, hookgate.NoSequence})
+			wantMessage(t, got, err, Message{"d", c.typ, c.typ, hookgate.NoSequence, false})
 		})
 	}
 }
@@ -174,7 +174,7 @@ func TestGitHubOrderingKey(t *testing.T) {
 			for i := range text {
 				text[i] = '#' // the message must not refer to the body
 			}
-			wantMessage(t, got, err, Message{"d", "push", c.want, hookgate.NoSequence})
+			wantMessage(t, got, err, Message{"d", "push", c.want, hookgate.NoSequence, c.want != "push"})
 		})
 	}
 }
@@ -196,7 +196,7 @@ func TestGitHubMediaType(t *testing.T) {
 	s := newGitHubForTest(t, "")
 	for _, value := range []string{"application/json", "application/json; charset=utf-8", ""} {
 		got, err := s.Identify(&Request{Header: gitHubHeader("Content-Type", value), Body: []byte("{}")})
-		wantMessage(t, got, err, Message{"d", "push", "push", hookgate.NoSequence})
+		wantMessage(t, got, err, Message{"d", "push", "push", hookgate.NoSequence, false})
 	}
 	for _, c := range []struct{ name, value, words string }{
 		{"Content-Type", "application/x-www-form-urlencoded", "set the webhook's content type to application/json"},

@@ -45,9 +45,7 @@ func scanEnvelope(body []byte) (Message, error) {
 	if f.ambiguous>>memberOrderingKey&1 == 0 {
 		msg.OrderingKey, _ = jsonIdentity(f.raw(memberOrderingKey, body))
 	}
-	if msg.OrderingKey == "" {
-		msg.OrderingKey = msg.EventType
-	}
+	msg.orderByType()
 	if f.ambiguous>>memberSequence&1 == 0 {
 		if n, ok := parseSequence(string(f.raw(memberSequence, body))); ok {
 			msg.Sequence = n

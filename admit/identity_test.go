@@ -34,7 +34,7 @@ func TestComposite(t *testing.T) {
 		{`{"envelope":"e","recipient":"\ud800"}`, "e," + hashOf("\xed\xa0\x80"), "event"},
 	} {
 		got, err := s.Identify(&Request{Header: header("X-Shop", "shop"), Body: []byte(c.body)})
-		wantMessage(t, got, err, Message{c.id, "event", c.key, -1})
+		wantMessage(t, got, err, Message{c.id, "event", c.key, -1, c.key != "event"})
 	}
 	only := newForTest(t, "none", Options{Places: Places{MessageID: []Place{{"json:a", "json:b"}}}})
 	_, err := only.Identify(&Request{Header: http.Header{}, Body: []byte(`{"a":1}`)})
@@ -100,7 +100,7 @@ func TestOmit(t *testing.T) {
 	s := newForTest(t, "none", Options{Places: Places{MessageID: list("sha256:body-without:n")}})
 	for _, body := range []string{"no JSON", `{"n":1`, ""} {
 		got, err := s.Identify(&Request{Header: http.Header{}, Body: []byte(body)})
-		wantMessage(t, got, err, Message{hashOf(body), "event", "event", -1})
+		wantMessage(t, got, err, Message{hashOf(body), "event", "event", -1, false})
 	}
 }
 

@@ -66,7 +66,7 @@ func TestGenericHMAC(t *testing.T) {
 	places := Places{MessageID: list("header:X-Id")}
 	none := newForTest(t, "none", Options{Places: places})
 	got, err := admitOnce(none, &Request{Header: header("X-Id", "1"), Body: []byte{0xff, 0}})
-	wantMessage(t, got, err, Message{"1", "event", "event", hookgate.NoSequence})
+	wantMessage(t, got, err, Message{"1", "event", "event", hookgate.NoSequence, false})
 
 	now := time.UnixMilli(1_700_000_000_123)
 	rule := Rule{Algorithm: "hmac-sha512", Header: "x-sig", Prefix: Prefixes{"sig "}, Encoding: "base64", Signed: "{method}|{url}|{header:x-id}|{timestamp}|{body}|end",
@@ -81,7 +81,7 @@ func TestGenericHMAC(t *testing.T) {
 	r.Header.Set("X-Sig", "sig 4u0O56Q8Q11npdc0LTXB85hWviTfWYkf6i4RDpANxpOQJLk86ws46tpWRucZWx66cRktK4o9WFk/Z3wLonIzBA==")
 	r.Header.Set("X-Time", "1700000000123")
 	got, err = admitOnce(s, r)
-	wantMessage(t, got, err, Message{"7", "event", "event", hookgate.NoSequence})
+	wantMessage(t, got, err, Message{"7", "event", "event", hookgate.NoSequence, false})
 	for what, change := range map[string]func(*Request){
 		"method": func(r *Request) { r.Method = "PUT" }, "query": func(r *Request) { r.Query = "a=2" }, "id": func(r *Request) { r.Header.Set("X-Id", "8") },
 		"no id": func(r *Request) { r.Header.Del("X-Id") }, "two ids": func(r *Request) { r.Header.Add("X-Id", "7") }, "time": func(r *Request) { r.Header.Set("X-Time", "1700000000124") },
@@ -216,7 +216,7 @@ func TestPlaces(t *testing.T) {
 				wantMalformed(t, err, c.field, c.reason)
 				return
 			}
-			wantMessage(t, got, err, Message{c.id, c.typ, c.key, c.seq})
+			wantMessage(t, got, err, Message{c.id, c.typ, c.key, c.seq, c.key != c.typ || c.name == "type and key long"})
 		})
 	}
 	only := newForTest(t, "none", Options{Places: Places{MessageID: list("header:X-Id", "json:id")}})
@@ -231,7 +231,7 @@ func TestContent(t *testing.T) {
 	r := &Request{Header: header("X-GitHub-Delivery", "d", "X-GitHub-Event", "push", "X-Hub-Signature-256", sign(secret1, packed)), Body: packed,
 		Content: []byte(`{"repository":{"full_name":"o/r"}}`)}
 	got, err := admitOnce(s, r)
-	wantMessage(t, got, err, Message{"d", "push", "o/r", hookgate.NoSequence})
+	wantMessage(t, got, err, Message{"d", "push", "o/r", hookgate.NoSequence, true})
 }
 
 // Goal: CloudEvents are identified by source and id together, in each mode. Method: a table.
@@ -253,26 +253,26 @@ func TestCloudEvents(t *testing.T) {
 		want          Message
 		field, reason string
 	}{
-		{"binary", binary("Content-Type", "image/png"), "\x89PNG", Message{"/s 1", "t", "/s", -1}, "", ""},
-		{"subject", binary("ce-subject", "cat"), "", Message{"/s 1", "t", "/s cat", -1}, "", ""},
-		{"percent-encoded", binary("ce-id", "Euro%20%E2%82%AC"), "", Message{"/s Euro €", "t", "/s", -1}, "", ""},
+		{"binary", binary("Content-Type", "image/png"), "\x89PNG", Message{"/s 1", "t", "/s", -1, true}, "", ""},
+		{"subject", binary("ce-subject", "cat"), "", Message{"/s 1", "t", "/s cat", -1, true}, "", ""},
+		{"percent-encoded", binary("ce-id", "Euro%20%E2%82%AC"), "", Message{"/s Euro €", "t", "/s", -1, true}, "", ""},
 		{"badly encoded", binary("ce-id", "%zz"), "", Message{}, "ce-id", "percent-encoded"},
-		{"control character encoded", binary("ce-id", "a%0ab"), "", Message{hashOf("/s a\nb"), "t", "/s", -1}, "", ""},
-		{"type not UTF-8", binary("ce-type", "%ff"), "", Message{"/s 1", hashOf("\xff"), "/s", -1}, "", ""},
-		{"subject badly encoded", binary("ce-subject", "%zz"), "", Message{"/s 1", "t", "/s", -1}, "", ""},
-		{"long source", binary("ce-source", long), "", Message{hashOf(long + " 1"), "t", hashOf(long), -1}, "", ""},
+		{"control character encoded", binary("ce-id", "a%0ab"), "", Message{hashOf("/s a\nb"), "t", "/s", -1, true}, "", ""},
+		{"type not UTF-8", binary("ce-type", "%ff"), "", Message{"/s 1", hashOf("\xff"), "/s", -1, true}, "", ""},
+		{"subject badly encoded", binary("ce-subject", "%zz"), "", Message{"/s 1", "t", "/s", -1, true}, "", ""},
+		{"long source", binary("ce-source", long), "", Message{hashOf(long + " 1"), "t", hashOf(long), -1, true}, "", ""},
 		{"space in the source", binary("ce-source", "/s%201"), "", Message{}, "ce-source", "space"},
 		{"no id", binary("ce-id", ""), "", Message{}, "ce-id", "is missing"},
 		{"other version", binary("ce-specversion", "0.3"), "", Message{}, "ce-specversion", "is not 1.0"},
-		{"structured", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":null}`, Message{"/s 1", "t", "/s", -1}, "", ""},
+		{"structured", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":null}`, Message{"/s 1", "t", "/s", -1, true}, "", ""},
 		{"structured, id twice", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","id":"2"}`, Message{}, "id", "more than once"},
-		{"structured, subject twice", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"a","subject":"b"}`, Message{"/s 1", "t", "/s", -1}, "", ""},
-		{"structured, number as subject", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":1}`, Message{"/s 1", "t", "/s", -1}, "", ""},
+		{"structured, subject twice", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"a","subject":"b"}`, Message{"/s 1", "t", "/s", -1, true}, "", ""},
+		{"structured, number as subject", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":1}`, Message{"/s 1", "t", "/s", -1, true}, "", ""},
 		{"structured, number as id", structured, `{"specversion":"1.0","id":1,"source":"/s","type":"t"}`, Message{}, "id", "is not a string"},
 		{"structured, no JSON", structured, "x", Message{}, "body", "not a JSON object"},
 		{"batch", header("Content-Type", "application/cloudevents-batch+json"),
-			`[{"specversion":"1.0","id":"1","source":"/s","type":"t"}]`, Message{"/s 1", "t", "/s", -1}, "", ""},
-		{"batch, no CloudEvent in it", header("Content-Type", "application/cloudevents-batch+json"), "[{}]", Message{hashOf("{}"), "event", "event", -1}, "", ""},
+			`[{"specversion":"1.0","id":"1","source":"/s","type":"t"}]`, Message{"/s 1", "t", "/s", -1, true}, "", ""},
+		{"batch, no CloudEvent in it", header("Content-Type", "application/cloudevents-batch+json"), "[{}]", Message{hashOf("{}"), "event", "event", -1, false}, "", ""},
 		{"batch, no JSON", header("Content-Type", "application/cloudevents-batch+json"), "[", Message{}, "body", "truncated"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -180,9 +180,8 @@ func (id *identity) find(r *Request) (Message, error) {
 	if m.EventType = id.eventType.first(&c); m.EventType == "" {
 		m.EventType = noEventType
 	}
-	if m.OrderingKey = id.orderingKey.first(&c); m.OrderingKey == "" {
-		m.OrderingKey = m.EventType
-	}
+	m.OrderingKey = id.orderingKey.first(&c)
+	m.orderByType()
 	if n, ok := parseSequence(id.sequence.first(&c)); ok {
 		m.Sequence = n
 	}

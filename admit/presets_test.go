@@ -62,7 +62,9 @@ func vectors() []vector {
 	const metaBody = `{"object":"whatsapp_business_account","entry":[{"id":"102290129340398","changes":[]}]}`
 	const zoomBody = `{"event":"meeting.started","event_ts":1658940994914,"payload":{"account_id":"D8cJuqWVQ623CI4Q8yQK0Q","object":{"id":"1234567890"}}}`
 	const calendlyBody = `{"event":"invitee.created","created_at":"2020-11-23T17:51:19.000000Z","created_by":"https://api.calendly.com/users/AAAA","payload":{"uri":"https://api.calendly.com/scheduled_events/AAAA/invitees/BBBB"}}`
-	message := func(id, eventType, key string) Message { return Message{id, eventType, key, hookgate.NoSequence} }
+	message := func(id, eventType, key string) Message {
+		return Message{id, eventType, key, hookgate.NoSequence, key != eventType}
+	}
 	return []vector{
 		{name: "standard_webhooks", source: "tests of the libraries of standard-webhooks/standard-webhooks; made again by standardwebhooks 1.1.1",
 			secret:  "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",

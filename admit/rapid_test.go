@@ -102,7 +102,7 @@ func envelopeText(t *rapid.T) (string, Message) {
 	case 1:
 		pairs = append(pairs, pair{"orderingKey", "null"})
 	case 2:
-		want.OrderingKey = identityText().Draw(t, "orderingKey")
+		want.OrderingKey, want.Keyed = identityText().Draw(t, "orderingKey"), true
 		pairs = append(pairs, pair{"orderingKey", written(t, want.OrderingKey)})
 	}
 	switch rapid.IntRange(0, 2).Draw(t, "how sequence") {

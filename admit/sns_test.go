@@ -95,9 +95,9 @@ func TestSNS(t *testing.T) {
 	}
 	for _, version := range []string{"1", "2"} {
 		got, err := admitOnce(s, request(snsBody(t, key, version, snsNotification, snsNotificationSigned, nil)))
-		wantMessage(t, got, err, Message{"22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "Notification", snsTopic, hookgate.NoSequence})
+		wantMessage(t, got, err, Message{"22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "Notification", snsTopic, hookgate.NoSequence, true})
 		got, err = admitOnce(s, request(snsBody(t, key, version, snsConfirmation, snsConfirmationSigned, nil)))
-		wantMessage(t, got, err, Message{"165545c9-2a5c-472c-8df2-7ff2be2b3b1b", "SubscriptionConfirmation", snsTopic, hookgate.NoSequence})
+		wantMessage(t, got, err, Message{"165545c9-2a5c-472c-8df2-7ff2be2b3b1b", "SubscriptionConfirmation", snsTopic, hookgate.NoSequence, true})
 	}
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -113,14 +113,14 @@ func (s *source) identifyElement(r *Request) Message {
 		m, err = s.splitting.element.find(r)
 	}
 	if err != nil {
-		return Message{hashOf(string(r.Body)), noEventType, noEventType, hookgate.NoSequence}
+		return messageOfBody(r)
 	}
 	return m
 }
 
 func partOf(m Message, at span) hookgate.Part {
 	return hookgate.Part{EventType: m.EventType, MessageID: m.MessageID, OrderingKey: m.OrderingKey,
-		Sequence: m.Sequence, Start: at.start, End: at.end}
+		Keyed: m.Keyed, Sequence: m.Sequence, Start: at.start, End: at.end}
 }
 
 // array returns where in the body the array begins; below 0 if there is none, or two. An error says

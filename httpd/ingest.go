@@ -289,6 +289,7 @@ func (s *Server) identify(x *exchange) *refusal {
 		x.delivery = hookgate.Delivery{
 			Identity:    hookgate.Identity{Source: source.Name, EventType: m.EventType, MessageID: m.MessageID},
 			OrderingKey: m.OrderingKey,
+			Keyed:       m.Keyed,
 			Sequence:    m.Sequence,
 		}
 		return nil

@@ -14,7 +14,9 @@
 // varint) and the id of the request whose dead letter is replayed (16 bytes). A request that carries several
 // events has 0x02 as its first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay.
 // The first byte has its highest bit set if the event type is not proved (hookgate.Delivery.TypeUnproven);
-// the lowest byte of the checksum has its highest bit turned over then.
+// the lowest byte of the checksum has its highest bit turned over then. The same goes for the second
+// highest bit, which is set if hookgate.Delivery.Keyed is not what hookgate.KeyedBy says of the ordering key
+// and the event type. Releases that do not know Keyed refuse such a record, and read all others.
 package wire
 
 import (
@@ -34,6 +36,9 @@ const (
 	versionParts = 2
 	// unprovenType is added to the version of a record with TypeUnproven.
 	unprovenType = 0x80
+	// unusualKey is added to the version of a record whose Keyed is not what its ordering key suggests.
+	unusualKey = 0x40
+	flags      = unprovenType | unusualKey
 	// PrefixSize is the number of bytes before the fields.
 	PrefixSize = 9
 	// maxHeaders bounds what a corrupt count can make Decode allocate.
@@ -75,6 +80,9 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 	if d.TypeUnproven {
 		dst[start] |= unprovenType
 	}
+	if d.Keyed != hookgate.KeyedBy(d.OrderingKey, d.EventType) {
+		dst[start] |= unusualKey
+	}
 	binary.LittleEndian.PutUint32(dst[start+5:], uint32(len(dst)-start-PrefixSize))
 	if duplicateOf.IsZero() {
 		dst = append(dst, d.Body...)
@@ -83,10 +91,10 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, en
 	return dst
 }
 
-// checksum is that of what stands behind it, and of the one bit of the first byte that could be
-// another without making the version unknown.
+// checksum is that of what stands behind it, and of the bits of the first byte that could be others
+// without making the version unknown.
 func checksum(first byte, rest []byte) uint32 {
-	return crc32.Checksum(rest, castagnoli) ^ uint32(first&unprovenType)
+	return crc32.Checksum(rest, castagnoli) ^ uint32(first&flags)
 }
 
 // Bare returns what the first bytes of an encoded record become when its body is cut off behind the fields.
@@ -113,7 +121,7 @@ func Size(d *hookgate.Delivery) int {
 func Decode(data []byte, r *hookgate.Record) error {
 	form := byte(0)
 	if len(data) >= PrefixSize {
-		form = data[0] &^ unprovenType
+		form = data[0] &^ flags
 	}
 	if form != version && form != versionParts {
 		return fmt.Errorf("%w: %d bytes without a prefix of version %d or %d", ErrCorrupt, len(data), version, versionParts)
@@ -151,6 +159,7 @@ func Decode(data []byte, r *hookgate.Record) error {
 	}
 	r.ReplayOf, r.ReplayedAt, r.Parts = hookgate.RequestID{}, time.Time{}, nil
 	r.TypeUnproven = data[0]&unprovenType != 0
+	r.Keyed = hookgate.KeyedBy(r.OrderingKey, r.EventType) != (data[0]&unusualKey != 0)
 	if form == versionParts {
 		r.Parts = []byte(f.next(len(f.s)))
 		f.bad = f.bad || len(r.Parts) == 0

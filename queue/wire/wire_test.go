@@ -37,6 +37,10 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 		d.Parts = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "parts")
 	}
 	d.TypeUnproven = rapid.Bool().Draw(t, "type unproven")
+	if rapid.Bool().Draw(t, "key is type") {
+		d.OrderingKey = d.EventType
+	}
+	d.Keyed = rapid.Bool().Draw(t, "keyed")
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
 		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
 	}
@@ -95,17 +99,42 @@ func TestCorruptionIsFound(t *testing.T) {
 	}
 }
 
+// Goal: what earlier releases queued reads as keyed unless its key is the event type, and they can
+// read what this one queues unless that would give them another Keyed.
+// Method: the version byte, which earlier releases compare with 1 and 2 (and the bit of an unproven type).
+func TestKeyedOfEarlierReleases(t *testing.T) {
+	for _, c := range []struct {
+		key   string
+		keyed bool
+		known bool
+	}{{"type", false, true}, {"key", true, true}, {"type", true, false}, {"key", false, false}} {
+		for _, parts := range []string{"", "p"} {
+			d := &hookgate.Delivery{OrderingKey: c.key, Keyed: c.keyed, Parts: []byte(parts)}
+			d.EventType = "type"
+			data := Append(nil, d, hookgate.RequestID{}, time.Now())
+			if known := data[0] == 1 || data[0] == 2; known != c.known {
+				t.Errorf("key %s, keyed %v, parts %q: the first byte is %#x", c.key, c.keyed, parts, data[0])
+			}
+			var r hookgate.Record
+			if err := Decode(data, &r); err != nil || r.Keyed != c.keyed {
+				t.Errorf("key %s, keyed %v reads as %v, error %v", c.key, c.keyed, r.Keyed, err)
+			}
+		}
+	}
+}
+
 // Goal: no input makes Decode panic or allocate beyond its size.
 // Method: fuzzing, with the checksum made right so that the fields are reached.
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), ReplayOf: hookgate.RequestID{1}, ReplayedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Parts: []byte("p")}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Keyed: true}, hookgate.RequestID{}, time.Now()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r hookgate.Record
 		_ = Decode(data, &r)
 		if len(data) >= PrefixSize {
-			data[0] = version + data[0]%2 | data[0]&unprovenType
+			data[0] = version + data[0]%2 | data[0]&flags
 			binary.LittleEndian.PutUint32(data[1:], checksum(data[0], data[5:]))
 			_ = Decode(data, &r)
 		}
