@@ -61,7 +61,14 @@ type Cluster struct {
 	files     certtest.Files // with Options.TLS
 	process   *process
 	databases atomic.Int64
+	// ready is what the server logs when it takes connections.
+	ready string
 }
+
+const (
+	readyPrimary = "database system is ready to accept connections"
+	readyStandby = "database system is ready to accept read-only connections"
+)
 
 // Start creates a cluster and starts its server.
 func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
@@ -73,7 +80,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start postgres: %w", err)
 	}
-	c := &Cluster{options: o, bin: bin, dir: dir}
+	c := &Cluster{options: o, bin: bin, dir: dir, ready: readyPrimary}
 	defer func() {
 		if err != nil {
 			os.RemoveAll(dir)
@@ -94,16 +101,21 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 			return nil, err
 		}
 	}
+	return c, c.startAnywhere(ctx)
+}
+
+// startAnywhere starts the server on a free port.
+func (c *Cluster) startAnywhere(ctx context.Context) (err error) {
 	// Another program may take the port between the choice and the start.
 	for range 3 {
 		if c.port, err = freePort(); err != nil {
-			return nil, err
+			return err
 		}
 		if err = c.Restart(ctx); err == nil {
-			return c, nil
+			return nil
 		}
 	}
-	return nil, err
+	return err
 }
 
 // makeCertificate gives the server a certificate.
@@ -139,7 +151,7 @@ func (c *Cluster) Restart(ctx context.Context) (err error) {
 	}, c.options.Settings...) {
 		args = append(args, "-c", setting)
 	}
-	c.process, err = start(ctx, c.dir, "database system is ready to accept connections", filepath.Join(c.bin, "postgres"), args...)
+	c.process, err = start(ctx, c.dir, c.ready, filepath.Join(c.bin, "postgres"), args...)
 	return err
 }
 

@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -89,4 +90,40 @@ func gone(t *testing.T, pid int) {
 		}
 	}
 	t.Errorf("process %d is still there", pid)
+}
+
+// TestStandby: a standby has what was committed on its primary, and takes writes once it is promoted
+// after the primary's death.
+func TestStandby(t *testing.T) {
+	c, err := Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := c.StartStandby(t.Context(), "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := c.Set(t.Context(), "synchronous_standby_names", "second"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Exec(t.Context(), "postgres", "CREATE TABLE a (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(t.Context(), "postgres", "INSERT INTO a VALUES (1)"); err == nil {
+		t.Error("a standby takes writes")
+	}
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(t.Context(), "postgres", "INSERT INTO a VALUES (1)"); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(s.Stop(), s.Restart(t.Context())); err != nil {
+		t.Error(err)
+	}
 }

@@ -213,6 +213,7 @@ func configure(config *pgx.ConnConfig, c Config) {
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.StatementCacheCapacity = 0
 	config.DescriptionCacheCapacity = 0
+	config.OnNotice = noteWarning
 	if _, named := config.RuntimeParams["application_name"]; !named {
 		config.RuntimeParams["application_name"] = "hookgate"
 	}
@@ -232,7 +233,7 @@ func transactionStart(schema string, timeout time.Duration) (begin []statement, 
 		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
 		// A database that is set not to wait for its disk must do so for this: Apply promises it.
 		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $1, true),
-			set_config('search_path', $2, true),
+			set_config('search_path', $2, true), set_config('client_min_messages', 'warning', true), -- for noteWarning
 			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
 			args: []arg{millis, path}},
 	}
@@ -319,6 +320,9 @@ func (s *Store) commit(ctx context.Context, conn *pgconn.PgConn, statements []st
 	tag, err := exchange(ctx, conn, append(statements, statement{sql: "COMMIT"}))
 	if err == nil && tag != "COMMIT" {
 		err = fmt.Errorf("the commit was answered with %s", tag)
+	}
+	if cancelled := cancelledWait(conn); err == nil {
+		err = cancelled
 	}
 	return rejection(err)
 }
