@@ -3,6 +3,7 @@ package hookgate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 )
@@ -13,15 +14,29 @@ var (
 	// of its partitions and consume anew.
 	ErrFenced = errors.New("partition has another owner")
 
-	// ErrRejected is returned by Apply when the store is well but refuses what the batch holds.
-	// Nothing was stored. The caller must divide the batch until the record at fault stands alone,
-	// and then hand it in as a dead letter. Every other error of Apply but ErrFenced means that the
-	// outcome is unknown and the same batch must be applied again, for as long as it takes.
+	// ErrRejected is wrapped by the error of Apply when the store is well but refuses a record of the
+	// batch, and the dead letter that would take its place too. Nothing was stored. A RejectedError
+	// says which record that is; the others can be stored without it. Every other error of Apply but
+	// ErrFenced means that the outcome is unknown and the same batch must be applied again.
 	ErrRejected = errors.New("store rejects the batch")
 
 	// ErrNotFound is returned by a Reader for something that is not there.
 	ErrNotFound = errors.New("not found")
 )
+
+// RejectedError is an ErrRejected that names the record which the store refuses.
+type RejectedError struct {
+	// Index is that in Batch.Records, or len(Batch.Records) and more for one of Batch.Dead.
+	Index int
+	Err   error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("%v: record %d: %v", ErrRejected, e.Index, e.Err)
+}
+
+// Unwrap returns ErrRejected and the cause.
+func (e *RejectedError) Unwrap() []error { return []error{ErrRejected, e.Err} }
 
 // PartialError is what Reader.Events yields when its context ended before it had looked at all
 // events. The caller may continue with EventFilter.After set to After.
@@ -67,6 +82,7 @@ type Store interface {
 	// a batch whose outcome is unknown is harmless.
 	//
 	// Errors: ErrFenced, ErrRejected; anything else obliges the caller to apply the batch again.
+	// Apply does not refer to the batch after it has returned, whatever it returned.
 	Apply(ctx context.Context, b *Batch) (Outcome, error)
 }
 

@@ -135,7 +135,7 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 		return fmt.Errorf("store %d records and %d dead letters: %w", len(b.Records), len(b.Dead), err)
 	}
 	w.size.applied(len(b.Records), took)
-	w.count(b, outcome, took)
+	w.tally.Count(b, &outcome, took)
 	return nil
 }
 
@@ -150,27 +150,4 @@ func (w *worker) keepPace(ctx context.Context, n int) error {
 		}
 	}
 	return nil
-}
-
-func (w *worker) count(b *hookgate.Batch, outcome hookgate.Outcome, took time.Duration) {
-	now := time.Now()
-	w.metrics.Batch(len(b.Records)+len(b.Dead), took)
-	for i := range b.Records {
-		r := &b.Records[i]
-		if !r.DuplicateOf.IsZero() || !outcome.Results[i].DuplicateOf.IsZero() {
-			w.metrics.Duplicate(r.EventType, now.Sub(r.SetOutAt()))
-			continue
-		}
-		w.metrics.Persisted(r.EventType, now.Sub(r.SetOutAt()))
-		switch w.sequences.observe(r) {
-		case afterGap:
-			w.metrics.SequenceGap(r.Source)
-		case inverted:
-			w.metrics.SequenceInversion(r.Source)
-		}
-	}
-	for i := range b.Dead {
-		d := &b.Dead[i]
-		w.metrics.DeadLettered(d.EventType, now.Sub(d.SetOutAt()))
-	}
 }

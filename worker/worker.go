@@ -23,6 +23,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/tally"
 )
 
 // Config of the workers. Zero fields take their defaults.
@@ -84,20 +85,11 @@ func fill[T comparable](to *T, value T) {
 
 // Metrics is told what became of each record. Its methods are called concurrently.
 type Metrics interface {
-	// Persisted, Duplicate and DeadLettered count one record, since when it was received or replayed.
-	Persisted(eventType string, sinceReceived time.Duration)
-	Duplicate(eventType string, sinceReceived time.Duration)
-	DeadLettered(eventType string, sinceReceived time.Duration)
-	// Batch counts one transaction of the store, ApplyFailed an attempt at one, or at becoming the owner of a
-	// partition, that failed.
-	Batch(records int, took time.Duration)
-	ApplyFailed()
+	// Metrics counts records and transactions; ApplyFailed also an attempt that failed at becoming the
+	// owner of a partition.
+	tally.Metrics
 	// Fenced counts one batch that was refused because its partition has another owner.
 	Fenced()
-	// SequenceGap and SequenceInversion count one event each whose sequence leaves some out under its ordering key, or
-	// comes after a higher one.
-	SequenceGap(source string)
-	SequenceInversion(source string)
 	// Workers tells how many workers there are now.
 	Workers(active int)
 	// Storing adds to the number of calls of the store that are under way.
@@ -114,9 +106,10 @@ func Run(ctx context.Context, c Config, q hookgate.BufferedQueue, s hookgate.Sto
 		pace = rate.NewLimiter(rate.Limit(c.MaxRate), c.MaxRecords)
 	}
 	crew := crew{metrics: m, start: func(ctx context.Context, number int) {
-		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget), pace: pace, sequences: newSequences()}
+		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget), pace: pace}
 		w.Name = fmt.Sprintf("%s-%d", c.Name, number)
 		w.Logger = c.Logger.With("worker", w.Name)
+		w.tally = tally.New(m, w.Logger)
 		w.run(ctx)
 	}}
 	defer crew.all.Wait()
@@ -148,8 +141,8 @@ type worker struct {
 	metrics Metrics
 	size    *sizer
 	// pace is shared by all workers of the process; nil if there is no bound.
-	pace      *rate.Limiter
-	sequences *sequences
+	pace  *rate.Limiter
+	tally *tally.Counter
 	// owned holds what Acquire answered for each partition held.
 	owned map[int]ownership
 }

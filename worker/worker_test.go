@@ -95,29 +95,29 @@ func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 	}
 }
 
-// tally counts what the workers report.
-type tally struct {
+// counts counts what the workers report.
+type counts struct {
 	mu                                     sync.Mutex
 	persisted, duplicate, dead, failed, of int
 	fenced, gaps, inversions, storing      int
 	workers                                []int // each change of their number
 }
 
-func (m *tally) add(n *int, by int) {
+func (m *counts) add(n *int, by int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	*n += by
 }
-func (m *tally) Persisted(string, time.Duration)    { m.add(&m.persisted, 1) }
-func (m *tally) Duplicate(string, time.Duration)    { m.add(&m.duplicate, 1) }
-func (m *tally) DeadLettered(string, time.Duration) { m.add(&m.dead, 1) }
-func (m *tally) Batch(n int, _ time.Duration)       { m.add(&m.of, n) }
-func (m *tally) ApplyFailed()                       { m.add(&m.failed, 1) }
-func (m *tally) Fenced()                            { m.add(&m.fenced, 1) }
-func (m *tally) SequenceGap(string)                 { m.add(&m.gaps, 1) }
-func (m *tally) SequenceInversion(string)           { m.add(&m.inversions, 1) }
-func (m *tally) Storing(n int)                      { m.add(&m.storing, n) }
-func (m *tally) Workers(n int) {
+func (m *counts) Persisted(string, time.Duration)    { m.add(&m.persisted, 1) }
+func (m *counts) Duplicate(string, time.Duration)    { m.add(&m.duplicate, 1) }
+func (m *counts) DeadLettered(string, time.Duration) { m.add(&m.dead, 1) }
+func (m *counts) Batch(n int, _ time.Duration)       { m.add(&m.of, n) }
+func (m *counts) ApplyFailed()                       { m.add(&m.failed, 1) }
+func (m *counts) Fenced()                            { m.add(&m.fenced, 1) }
+func (m *counts) SequenceGap(string)                 { m.add(&m.gaps, 1) }
+func (m *counts) SequenceInversion(string)           { m.add(&m.inversions, 1) }
+func (m *counts) Storing(n int)                      { m.add(&m.storing, n) }
+func (m *counts) Workers(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if k := len(m.workers); k == 0 || m.workers[k-1] != n {
@@ -186,7 +186,7 @@ func waitEmpty(t *testing.T, q hookgate.Queue) {
 
 // TestOrderAndRelease: several workers store everything, each key in order, and release it.
 func TestOrderAndRelease(t *testing.T) {
-	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	const keys, each = 6, 40
 	start(t, Config{Workers: 2, MinWorkers: 2, MaxRecords: 7}, q, s, m)
 	for n := range each {
@@ -216,7 +216,7 @@ func TestOrderAndRelease(t *testing.T) {
 // TestOutage: while the store is away, nothing is dropped, dead-lettered or overtaken, however many
 // attempts fail; the batch that succeeds tells of them.
 func TestOutage(t *testing.T) {
-	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	attempts := 0
 	s.fail = func(*hookgate.Batch) error {
 		if attempts++; attempts <= 20 {
@@ -260,7 +260,7 @@ func (l *lines) String() string {
 // TestPaused: workers that must pause leave the store alone, between two batches and between two attempts at one; what was appended
 // meanwhile is stored, in order, when they go on.
 func TestPaused(t *testing.T) {
-	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var paused, asked atomic.Int64
 	paused.Store(1)
 	calls := 0 // of Apply; written under s.mu
@@ -318,7 +318,7 @@ func TestPaused(t *testing.T) {
 func TestRejected(t *testing.T) {
 	for _, bad := range [][]int{{0}, {9}, {4}, {3, 4}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}} {
 		t.Run(fmt.Sprint(bad), func(t *testing.T) {
-			q, s, m := openQueue(t), newFaultyStore(), &tally{}
+			q, s, m := openQueue(t), newFaultyStore(), &counts{}
 			s.fail = func(b *hookgate.Batch) error {
 				for _, r := range b.Records {
 					if slices.Contains(bad, int(r.Sequence)) {
@@ -363,7 +363,7 @@ func TestRejected(t *testing.T) {
 // TestParts: the events of one request are stored in order, over several transactions if they are many, and
 // the record is released only after the last of them. One that the store rejects becomes a dead letter alone.
 func TestParts(t *testing.T) {
-	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var away atomic.Bool
 	away.Store(true)
 	s.fail = func(b *hookgate.Batch) error {
@@ -417,7 +417,7 @@ func TestFenced(t *testing.T) {
 		return hookgate.ErrFenced
 	}
 	appendAll(t, q, delivery("a", 0), delivery("a", 1))
-	m := &tally{}
+	m := &counts{}
 	start(t, Config{}, q, s, m)
 	events, _ := s.await(t, 2)
 	waitEmpty(t, q)
@@ -440,7 +440,7 @@ func TestStopDuringOutage(t *testing.T) {
 		return errors.New("store is away")
 	}
 	appendAll(t, q, delivery("a", 0))
-	stop := start(t, Config{}, q, s, &tally{})
+	stop := start(t, Config{}, q, s, &counts{})
 	<-tried
 	stop()
 	if st, _ := q.Stats(context.Background()); st.Depth != 1 {
@@ -449,7 +449,7 @@ func TestStopDuringOutage(t *testing.T) {
 	s.mu.Lock()
 	s.fail = func(*hookgate.Batch) error { return nil }
 	s.mu.Unlock()
-	start(t, Config{}, q, s, &tally{})
+	start(t, Config{}, q, s, &counts{})
 	if events, _ := s.await(t, 1); events[0] != "a-0" {
 		t.Errorf("stored %v", events)
 	}
@@ -546,7 +546,7 @@ func TestScaler(t *testing.T) {
 // TestCrewGrows: with the store away the lag grows, and so does the number of workers up to the most; when the store is
 // back everything is stored in order.
 func TestCrewGrows(t *testing.T) {
-	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var away sync.Mutex
 	away.Lock()
 	s.fail = func(*hookgate.Batch) error {
@@ -634,7 +634,7 @@ func TestMaxRate(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			Run(ctx, Config{Workers: 3, MinWorkers: 3, MaxRate: 20}, q, s, &tally{})
+			Run(ctx, Config{Workers: 3, MinWorkers: 3, MaxRate: 20}, q, s, &counts{})
 		}()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -688,57 +688,9 @@ func (c *endlessConsumer) Next(ctx context.Context, max, _ int) (records []hookg
 func (c *endlessConsumer) Commit(context.Context, []hookgate.Offset) error { return nil }
 func (c *endlessConsumer) Close() error                                    { return nil }
 
-// TestSequences: gaps and inversions are counted, duplicates and what has no sequence are not, and a new lease begins anew.
-func TestSequences(t *testing.T) {
-	s := newSequences()
-	record := func(key string, lease uint64, sequence int64) *hookgate.Record {
-		return &hookgate.Record{Delivery: hookgate.Delivery{Identity: hookgate.Identity{Source: "s"}, OrderingKey: key, Sequence: sequence}, Lease: lease}
-	}
-	for i, step := range []struct {
-		key      string
-		lease    uint64
-		sequence int64
-		want     follows
-	}{
-		{"a", 1, 7, inOrder}, // the first is not judged
-		{"a", 1, 8, inOrder},
-		{"b", 1, 1, inOrder},
-		{"a", 1, 10, afterGap},
-		{"a", 1, 9, inverted},
-		{"a", 1, 10, inOrder}, // the highest once more
-		{"a", 1, 11, inOrder}, // an inversion does not take the mark back
-		{"a", 1, hookgate.NoSequence, inOrder},
-		{"a", 1, 12, inOrder},
-		{"b", 1, 3, afterGap},
-		{"a", 2, 40, inOrder}, // another worker may have had those between
-		{"a", 2, 39, inverted},
-		{"a", 2, 1 << 62, afterGap},
-	} {
-		if got := s.observe(record(step.key, step.lease, step.sequence)); got != step.want {
-			t.Errorf("step %d, %+v: got %d", i, step, got)
-		}
-	}
-	// What was seen lately is remembered beside a flood of other keys; the memory is bounded.
-	for n := range 10 * sequenceKeys {
-		s.observe(record(fmt.Sprint(n), 1, 1))
-		if n%(sequenceKeys/2) == 0 && s.observe(record("b", 1, 3)) != inOrder {
-			t.Fatalf("b is forgotten after %d other keys", n)
-		}
-		if len(s.young)+len(s.old) > 2*sequenceKeys+1 {
-			t.Fatalf("%d keys are remembered", len(s.young)+len(s.old))
-		}
-	}
-	if got := s.observe(record("a", 2, 5)); got != inOrder {
-		t.Errorf("a key that has not been seen for long is judged %d", got)
-	}
-	if got := s.observe(record("b", 1, 2)); got != inverted {
-		t.Errorf("b is judged %d", got)
-	}
-}
-
 // TestSequencesAreCounted: through the worker, a duplicate that comes late is no inversion.
 func TestSequencesAreCounted(t *testing.T) {
-	q, s, m := openQueue(t), newFaultyStore(), &tally{}
+	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	for _, n := range []int{1, 2, 5, 4, 2, 6} {
 		appendAll(t, q, delivery("a", n))
 	}

@@ -1,4 +1,4 @@
-package worker
+package tally
 
 import (
 	"hash/maphash"
@@ -6,13 +6,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// sequenceKeys is how many ordering keys a worker remembers at least, and half of how many at most. Each takes some 40 bytes.
+// sequenceKeys is how many ordering keys a counter remembers at least, and half of how many at most. Each takes some 40 bytes.
 const sequenceKeys = 1 << 15
 
 // sequences remembers the highest sequence stored under each ordering key, and finds gaps and inversions by it. It is for
 // one goroutine.
 //
-// It knows what this worker has stored under the present lease of a partition and nothing else: the first event of a key after
+// It knows what its owner has stored under the present lease of a partition and nothing else: the first event of a key after
 // a start, or after the partition has come from another worker, is taken as it is, because the one before it is not known. Keys that
 // have not been seen for long are forgotten: when young is full it becomes old, and what old held is dropped.
 type sequences struct {

@@ -1,0 +1,69 @@
+// Package tally counts what became of the records of a batch that a store has applied.
+package tally
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Metrics receives what is counted. Its methods are called concurrently.
+type Metrics interface {
+	// Persisted, Duplicate and DeadLettered count one event, since when it was received or replayed.
+	Persisted(eventType string, sinceReceived time.Duration)
+	Duplicate(eventType string, sinceReceived time.Duration)
+	DeadLettered(eventType string, sinceReceived time.Duration)
+	// Batch counts one transaction of the store, ApplyFailed an attempt at one that failed.
+	Batch(records int, took time.Duration)
+	ApplyFailed()
+	// SequenceGap and SequenceInversion count one event each whose sequence leaves some out under its
+	// ordering key, or comes after a higher one.
+	SequenceGap(source string)
+	SequenceInversion(source string)
+}
+
+// Counter counts batches. It is for one goroutine.
+type Counter struct {
+	metrics   Metrics
+	logger    *slog.Logger
+	sequences *sequences
+}
+
+// New returns a counter that reports to metrics and logs events that the store has rejected.
+func New(metrics Metrics, logger *slog.Logger) *Counter {
+	return &Counter{metrics, logger, newSequences()}
+}
+
+// Count counts the records and dead letters of b, which the store applied in the time took.
+func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.Duration) {
+	now := time.Now()
+	c.metrics.Batch(len(b.Records)+len(b.Dead), took)
+	for i := range b.Records {
+		r, result := &b.Records[i], &outcome.Results[i]
+		switch since := now.Sub(r.SetOutAt()); {
+		case !r.DuplicateOf.IsZero() || !result.DuplicateOf.IsZero():
+			c.metrics.Duplicate(r.EventType, since)
+		case result.Rejected != nil:
+			c.logger.Error("store rejects an event; it becomes a dead letter", "request_id", r.RequestID.String(),
+				"event", r.Identity.String(), "position", r.Position, "error", result.Rejected)
+			c.metrics.DeadLettered(r.EventType, since)
+		default:
+			c.metrics.Persisted(r.EventType, since)
+			c.observe(r)
+		}
+	}
+	for i := range b.Dead {
+		d := &b.Dead[i]
+		c.metrics.DeadLettered(d.EventType, now.Sub(d.SetOutAt()))
+	}
+}
+
+func (c *Counter) observe(r *hookgate.Record) {
+	switch c.sequences.observe(r) {
+	case afterGap:
+		c.metrics.SequenceGap(r.Source)
+	case inverted:
+		c.metrics.SequenceInversion(r.Source)
+	}
+}
