@@ -25,6 +25,9 @@ type Metrics interface {
 
 // Counter counts batches. It is for one goroutine.
 type Counter struct {
+	// NoGaps says that others store events of the same keys, so that a gap in a sequence says nothing.
+	NoGaps bool
+
 	metrics   Metrics
 	logger    *slog.Logger
 	sequences *sequences
@@ -32,7 +35,7 @@ type Counter struct {
 
 // New returns a counter that reports to metrics and logs events that the store has rejected.
 func New(metrics Metrics, logger *slog.Logger) *Counter {
-	return &Counter{metrics, logger, newSequences()}
+	return &Counter{metrics: metrics, logger: logger, sequences: newSequences()}
 }
 
 // Count counts the records and dead letters of b, which the store applied in the time took.
@@ -60,10 +63,10 @@ func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.
 }
 
 func (c *Counter) observe(r *hookgate.Record) {
-	switch c.sequences.observe(r) {
-	case afterGap:
+	switch follows := c.sequences.observe(r); {
+	case follows == afterGap && !c.NoGaps:
 		c.metrics.SequenceGap(r.Source)
-	case inverted:
+	case follows == inverted:
 		c.metrics.SequenceInversion(r.Source)
 	}
 }
