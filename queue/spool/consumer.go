@@ -1,0 +1,182 @@
+package spool
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/queue/wire"
+)
+
+// consumer is a hookgate.Consumer.
+type consumer struct {
+	q     *Queue
+	lease uint64
+	// woken has an item when there may be something new.
+	woken chan struct{}
+	// handed is the id of the last record that Next returned. It belongs to the consumer's goroutine.
+	handed int64
+	closed bool // guarded by Queue.mu
+}
+
+// Consume implements hookgate.BufferedQueue. A spool has one consumer at a time.
+func (q *Queue) Consume(context.Context) (hookgate.Consumer, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil, hookgate.ErrClosed
+	}
+	if q.consumer != nil {
+		return nil, errors.New("the spool has a consumer already")
+	}
+	q.leases++
+	q.consumer = &consumer{q: q, lease: q.leases, woken: make(chan struct{}, 1)}
+	return q.consumer, nil
+}
+
+func (c *consumer) wake() {
+	select {
+	case c.woken <- struct{}{}:
+	default:
+	}
+}
+
+// state reports whether there is more than what was handed out.
+func (c *consumer) state() (more bool, err error) {
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	if c.closed || c.q.closed {
+		return false, hookgate.ErrClosed
+	}
+	return c.q.last > c.handed, nil
+}
+
+// Next implements hookgate.Consumer.
+func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
+	for {
+		more, err := c.state()
+		if err != nil {
+			return nil, err
+		}
+		if more {
+			// The end of ctx does not cut the reading off: it is bounded, and a caller that waits
+			// only briefly would never get anything from a slow disk.
+			records, err := c.q.read(context.WithoutCancel(ctx), c.handed, max, maxBytes)
+			if err != nil {
+				return nil, err
+			}
+			if len(records) > 0 {
+				for i := range records {
+					records[i].Lease = c.lease
+				}
+				c.handed = int64(records[len(records)-1].Position.Minor)
+				return records, nil
+			}
+		}
+		select {
+		case <-c.woken:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// read returns the records behind the id after: at most max of them, and no more than maxBytes of
+// body unless a single record is larger.
+func (q *Queue) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record, error) {
+	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of
+	// another file.
+	if err := q.place.Check(); err != nil {
+		return nil, err
+	}
+	conn, err := q.readers.Take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read spool %s: %w", q.path, err)
+	}
+	defer q.readers.Put(conn)
+	s, err := conn.Prepare("SELECT id, data FROM records WHERE id > ? ORDER BY id LIMIT ?")
+	if err != nil {
+		return nil, fmt.Errorf("read spool %s: %w", q.path, err)
+	}
+	defer s.Reset()
+	s.BindInt64(1, after)
+	s.BindInt64(2, int64(max))
+	var records []hookgate.Record
+	for {
+		found, err := s.Step()
+		if err != nil {
+			return nil, fmt.Errorf("read spool %s: %w", q.path, err)
+		}
+		if !found {
+			return records, nil
+		}
+		r := record(s)
+		if maxBytes -= len(r.Body); maxBytes < 0 && len(records) > 0 {
+			return records, nil
+		}
+		records = append(records, r)
+	}
+}
+
+func record(s *sqlite.Stmt) (r hookgate.Record) {
+	id, data := s.ColumnInt64(0), make([]byte, s.ColumnLen(1))
+	s.ColumnBytes(1, data)
+	if err := wire.Decode(data, &r); err != nil {
+		r = corruptRecord(id, data, err)
+	}
+	r.Position = position(id)
+	return r
+}
+
+// corruptRecord hands on an entry that cannot be decoded. Its request id comes from its place and
+// its bytes, so that it is the same each time the entry comes.
+func corruptRecord(id int64, data []byte, why error) hookgate.Record {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(slices.Clone(data), uint64(id)))
+	return hookgate.Record{
+		Delivery: hookgate.Delivery{
+			RequestID: hookgate.RequestID(sum[:16]),
+			Sequence:  hookgate.NoSequence,
+			Body:      data,
+		},
+		Corrupt: fmt.Errorf("record %d: %w", id, why),
+	}
+}
+
+// Commit implements hookgate.Consumer. nil: the records are out of the file. After an error they may
+// come again after the next start, and the same call again is harmless.
+func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
+	if _, err := c.state(); err != nil {
+		return err
+	}
+	for _, o := range last {
+		if o.Partition != 0 {
+			return fmt.Errorf("release partition %d of a spool: it has only 0", o.Partition)
+		}
+		release := &call{released: min(int64(o.Position.Minor), c.handed), answer: make(chan error, 1)}
+		if release.released <= 0 {
+			continue
+		}
+		if err := c.q.do(ctx, release); err != nil {
+			return fmt.Errorf("release records of the spool: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close implements hookgate.Consumer.
+func (c *consumer) Close() error {
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		c.q.consumer = nil
+		c.wake()
+	}
+	return nil
+}

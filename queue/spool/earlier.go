@@ -1,0 +1,79 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/sqlitedb"
+)
+
+// settings are what the embedded queue of an earlier release kept in its file.
+type settings struct {
+	mode   hookgate.Mode
+	canary hookgate.Canary
+	kept   bool
+}
+
+// Settings returns the mode and the canary that the embedded queue of an earlier release kept in the
+// file; false if it kept neither. A spool never changes them.
+func (q *Queue) Settings() (hookgate.Mode, hookgate.Canary, bool) {
+	return q.settings.mode, q.settings.canary, q.settings.kept
+}
+
+func readSettings(conn *sqlite.Conn) (s settings, err error) {
+	s.mode = hookgate.ModeNormal
+	err = sqlitex.Execute(conn, "SELECT name, value FROM settings WHERE name IN ('mode', 'canary')", &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) (err error) {
+			s.kept = true
+			if row.ColumnText(0) == "mode" {
+				s.mode, err = hookgate.ParseMode(row.ColumnText(1))
+			} else {
+				s.canary, err = hookgate.ParseCanary(row.ColumnText(1))
+			}
+			return err
+		},
+	})
+	return s, err
+}
+
+// Unreleased returns how many records the file at path holds. A file that does not exist, or that
+// nobody has opened as a spool or queue yet, holds none. Nothing is changed, and a spool may have the
+// file open.
+func Unreleased(ctx context.Context, path string) (records int64, err error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("look into spool: %w", err)
+	}
+	pool, err := sqlitedb.OpenReaders(path, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer pool.Close()
+	conn, err := pool.Take(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look into spool %s: %w", path, err)
+	}
+	defer pool.Put(conn)
+	number := func(query string) (n int64, err error) {
+		err = sqlitex.ExecuteTransient(conn, query, &sqlitex.ExecOptions{
+			ResultFunc: func(s *sqlite.Stmt) error { n = s.ColumnInt64(0); return nil },
+		})
+		return n, err
+	}
+	tables, err := number("SELECT count(*) FROM sqlite_schema WHERE name = 'records'")
+	if err == nil && tables > 0 {
+		records, err = number("SELECT count(*) FROM records")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look into spool %s: %w", path, err)
+	}
+	return records, nil
+}

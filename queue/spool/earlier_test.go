@@ -1,0 +1,125 @@
+package spool
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// fixture returns a copy of a file that an earlier release made; see testdata/make.go.
+func fixture(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestEarlierQueue: the file of the embedded queue of an earlier release gives what it had not
+// released, each key in order and duplicates without body, and its mode and canary. New records come
+// behind. Its number of partitions does not matter.
+func TestEarlierQueue(t *testing.T) {
+	path := fixture(t, "queue.db")
+	if n, err := Unreleased(t.Context(), path); err != nil || n != 40 {
+		t.Errorf("%d records are unreleased, want 40 (error %v)", n, err)
+	}
+	q, _ := mustOpen(t, path, Options{})
+	mode, canary, ok := q.Settings()
+	want := hookgate.Canary{Version: 3, Percent: 50, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), By: "ana", Reason: "half"}
+	if !ok || mode != hookgate.ModeReadOnly || canary != want {
+		t.Errorf("the settings are %s and %+v, kept %v", mode, canary, ok)
+	}
+	for _, key := range []string{"a", "b", "c", "d", "e"} {
+		mustAppend(t, q, testDelivery(key, 8))
+	}
+	c := mustConsume(t, q)
+	records := mustNext(t, c, 45)
+	last, firsts := map[string]int64{}, map[string]hookgate.RequestID{}
+	for _, r := range records {
+		before, seen := last[r.OrderingKey]
+		switch {
+		case r.Corrupt != nil:
+			t.Fatalf("a record is corrupt: %v", r.Corrupt)
+		case !r.DuplicateOf.IsZero():
+			if r.Sequence%4 != 0 || len(r.Body) != 0 || seen && r.Sequence != before {
+				t.Errorf("a duplicate came as %s with %d bytes behind %d", r.MessageID, len(r.Body), before)
+			}
+			if first, ok := firsts[r.MessageID]; ok && r.DuplicateOf != first {
+				t.Errorf("%s is a duplicate of %s, want %s", r.MessageID, r.DuplicateOf, first)
+			}
+		case seen && r.Sequence != before+1:
+			t.Errorf("%s came behind %d", r.MessageID, before)
+		case r.Sequence < 8 && string(r.Body) != fmt.Sprintf(`{"n":%d}`, r.Sequence):
+			t.Errorf("%s has the body %q", r.MessageID, r.Body)
+		}
+		last[r.OrderingKey] = r.Sequence
+		if r.DuplicateOf.IsZero() {
+			firsts[r.MessageID] = r.RequestID
+		}
+	}
+	for key, n := range last {
+		if n != 8 {
+			t.Errorf("the last record of %s is %d", key, n)
+		}
+	}
+	mustCommit(t, c, records)
+	q.Close()
+	if n, err := Unreleased(t.Context(), path); err != nil || n != 0 {
+		t.Errorf("%d records are left (error %v)", n, err)
+	}
+	q, _ = mustOpen(t, path, Options{})
+	if mode, again, ok := q.Settings(); !ok || mode != hookgate.ModeReadOnly || again != want {
+		t.Error("the settings of the emptied file are gone")
+	}
+	if r := mustAppend(t, q, testDelivery("a", 9)); r.Position.Compare(records[44].Position) <= 0 {
+		t.Errorf("position %s was given out again", r.Position)
+	}
+}
+
+// TestEarlierSpool: the spool of an earlier release gives all it holds.
+func TestEarlierSpool(t *testing.T) {
+	path := fixture(t, "spool.db")
+	q, _ := mustOpen(t, path, Options{})
+	if _, _, ok := q.Settings(); ok {
+		t.Error("a spool has settings")
+	}
+	r := mustNext(t, mustConsume(t, q), 6)
+	if r[0].MessageID != "a-0" || r[1].MessageID != "a-0" || r[1].Replay() || len(r[1].Body) == 0 {
+		t.Errorf("first came %+v and %+v", r[0].Delivery, r[1].Delivery)
+	}
+	if r[2].ReplayOf != r[0].RequestID || !r[2].ReplayedAt.Equal(r[0].ReceivedAt.Add(time.Hour)) {
+		t.Errorf("the replay came as %+v", r[2].Delivery)
+	}
+	if events, err := r[3].Split(); err != nil || len(events) != 2 || events[1].MessageID != "y" || string(events[1].Body) != "2" {
+		t.Errorf("the request of two events came as %+v (error %v)", events, err)
+	}
+	if !r[4].TypeUnproven || r[5].OrderingKey != "b" {
+		t.Errorf("last came %+v and %+v", r[4].Delivery, r[5].Delivery)
+	}
+}
+
+// TestUnreleased: a file that does not exist, or is empty, holds nothing and is not made.
+func TestUnreleased(t *testing.T) {
+	path := newPath(t)
+	if n, err := Unreleased(t.Context(), path); err != nil || n != 0 {
+		t.Errorf("a file that does not exist holds %d records (error %v)", n, err)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("it was made (error %v)", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Unreleased(t.Context(), path); err != nil || n != 0 {
+		t.Errorf("an empty file holds %d records (error %v)", n, err)
+	}
+}

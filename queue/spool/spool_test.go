@@ -1,0 +1,475 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
+)
+
+// childFile is the variable that makes this test binary a process that spools until it is killed.
+const childFile = "HOOKGATE_SPOOL_CHILD"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childFile); path != "" {
+		spoolForEver(path)
+	}
+	modeltest.Checks(20)
+	goleak.VerifyTestMain(m)
+}
+
+// waitFor is how long a test waits for what must happen. It only ends tests that fail.
+const waitFor = 3 * time.Minute
+
+var errInjected = errors.New("injected write error")
+
+// faults makes the transactions of one spool fail: before they take effect (commits), or after
+// (committed); and bounds the pages of its file, if pages is not 0.
+type faults struct {
+	when  atomic.Pointer[moment]
+	pages atomic.Int64
+}
+
+func (f *faults) hook(at moment, conn *sqlite.Conn) error {
+	if pages := f.pages.Load(); pages > 0 && at == begins {
+		return sqlitex.ExecuteTransient(conn, fmt.Sprintf("PRAGMA max_page_count = %d", pages), nil)
+	}
+	if when := f.when.Load(); when != nil && *when == at {
+		return errInjected
+	}
+	return nil
+}
+
+func (f *faults) fail(at moment) { f.when.Store(&at) }
+func (f *faults) end()           { f.when.Store(nil) }
+
+func testDelivery(key string, n int) *hookgate.Delivery {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	return &hookgate.Delivery{
+		RequestID:   hookgate.NewRequestID(now),
+		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		OrderingKey: key,
+		Sequence:    int64(n),
+		Headers:     []hookgate.Header{{Name: "X-Trace", Value: key}},
+		Body:        []byte(strings.Repeat(fmt.Sprint(n), 300)),
+		RemoteAddr:  "127.0.0.1:4711",
+		ReceivedAt:  now,
+		SpooledAt:   now,
+	}
+}
+
+type tb interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func mustAppend(t tb, q *Queue, d *hookgate.Delivery) hookgate.Receipt {
+	t.Helper()
+	r, err := q.Append(context.Background(), d)
+	if err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	return r
+}
+
+func mustOpen(t *testing.T, path string, o Options) (*Queue, *faults) {
+	t.Helper()
+	f := &faults{}
+	q, err := open(t.Context(), path, o, f.hook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close() })
+	return q, f
+}
+
+func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "spool.db") }
+
+func mustConsume(t tb, q *Queue) hookgate.Consumer {
+	t.Helper()
+	c, err := q.Consume(context.Background())
+	if err != nil {
+		t.Fatalf("consume: %v", err)
+	}
+	return c
+}
+
+// mustNext reads exactly n records.
+func mustNext(t tb, c hookgate.Consumer, n int) (all []hookgate.Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
+	defer cancel()
+	for len(all) < n {
+		records, err := c.Next(ctx, n-len(all), 1<<30)
+		if err != nil {
+			t.Fatalf("next after %d of %d records: %v", len(all), n, err)
+		}
+		all = append(all, records...)
+	}
+	return all
+}
+
+func mustCommit(t tb, c hookgate.Consumer, records []hookgate.Record) {
+	t.Helper()
+	if err := c.Commit(context.Background(), hookgate.LastOffsets(records)); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+}
+
+func stats(t tb, q *Queue) hookgate.QueueStats {
+	t.Helper()
+	s, err := q.Stats(context.Background())
+	if err != nil {
+		t.Fatalf("stats: %v", err)
+	}
+	return s
+}
+
+// edit runs statements on a file behind its spool's back.
+func edit(t *testing.T, path, script string) {
+	t.Helper()
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := sqlitex.ExecuteScript(conn, script, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(waitFor); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestAppendAndNext: all that a delivery says comes back, in order over all keys; a repetition is
+// kept like a first delivery, and what another queue found to be a duplicate without its body.
+func TestAppendAndNext(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	sent := []*hookgate.Delivery{testDelivery("a", 0), testDelivery("b", 0), testDelivery("a", 0), testDelivery("a", 1)}
+	for i, d := range sent {
+		if r := mustAppend(t, q, d); r.Duplicate() || r.Position != position(int64(i+1)) {
+			t.Errorf("the receipt of delivery %d is %+v", i, r)
+		}
+	}
+	of := sent[0].RequestID
+	duplicate := testDelivery("a", 0)
+	if r, err := q.AppendDuplicate(t.Context(), duplicate, of); err != nil || r.DuplicateOf != of {
+		t.Errorf("the receipt of a duplicate is %+v (error %v)", r, err)
+	}
+	records := mustNext(t, mustConsume(t, q), 5)
+	for i, d := range sent {
+		if r := records[i]; !reflect.DeepEqual(&r.Delivery, d) || !r.DuplicateOf.IsZero() {
+			t.Errorf("record %d is %+v, want %+v", i, r.Delivery, d)
+		}
+	}
+	if r := records[4]; r.RequestID != duplicate.RequestID || r.DuplicateOf != of || len(r.Body) != 0 {
+		t.Errorf("the duplicate came as %+v", r)
+	}
+}
+
+// TestCallersBytes: the spool has its own copy of a delivery, also of one whose caller has given up.
+func TestCallersBytes(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	taken := 0
+	for n := range 200 {
+		d := testDelivery("k", n)
+		if _, err := q.Append(ended, d); err == nil {
+			taken++
+		}
+		clear(d.Body)
+	}
+	mustAppend(t, q, testDelivery("k", 200))
+	records := mustNext(t, mustConsume(t, q), int(stats(t, q).Depth))
+	if len(records) < taken+1 {
+		t.Errorf("%d records are there, want %d at least", len(records), taken+1)
+	}
+	for _, r := range records {
+		if string(r.Body) != strings.Repeat(fmt.Sprint(r.Sequence), 300) {
+			t.Fatalf("%s has another body", r.MessageID)
+		}
+	}
+}
+
+// TestNextLimits: Next keeps to both limits, and a record larger than the byte limit still comes.
+func TestNextLimits(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	for n := range 10 {
+		mustAppend(t, q, testDelivery("k", n)) // 300 bytes each
+	}
+	c := mustConsume(t, q)
+	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 700, 2}, {100, 10, 1}, {100, 1 << 20, 4}} {
+		if records, err := c.Next(t.Context(), step.max, step.maxBytes); err != nil || len(records) != step.want {
+			t.Fatalf("Next(%d, %d) returned %d records and %v, want %d", step.max, step.maxBytes, len(records), err, step.want)
+		}
+	}
+}
+
+// TestOneConsumer: there is one at a time, and the next one gets what the last has not released,
+// under another lease.
+func TestOneConsumer(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	for n := range 4 {
+		mustAppend(t, q, testDelivery("k", n))
+	}
+	c := mustConsume(t, q)
+	if _, err := q.Consume(t.Context()); err == nil {
+		t.Error("a second consumer was opened")
+	}
+	first := mustNext(t, c, 4)
+	mustCommit(t, c, first[:1])
+	c.Close()
+	if _, err := c.Next(t.Context(), 1, 1); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("next of a closed consumer: %v", err)
+	}
+	second := mustNext(t, mustConsume(t, q), 3)
+	if second[0].MessageID != "k-1" || second[0].Lease == first[0].Lease {
+		t.Errorf("%s came next under lease %d, after lease %d", second[0].MessageID, second[0].Lease, first[0].Lease)
+	}
+}
+
+// TestNextWaits: Next waits for a record, until its context or the consumer ends.
+func TestNextWaits(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	c := mustConsume(t, q)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Next(ended, 1, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("next with an ended context: %v", err)
+	}
+	got := make(chan error)
+	next := func() { _, err := c.Next(context.Background(), 1, 1<<20); got <- err }
+	go next()
+	mustAppend(t, q, testDelivery("k", 1))
+	if err := <-got; err != nil {
+		t.Errorf("next: %v", err)
+	}
+	go next()
+	c.Close()
+	if err := <-got; !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("next of a consumer that was closed: %v", err)
+	}
+}
+
+// TestHighWater: at the mark appends are refused, also those of one group; a release makes room.
+func TestHighWater(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{HighWater: 20})
+	var refused, taken atomic.Int64
+	var all sync.WaitGroup
+	for n := range 60 {
+		all.Go(func() {
+			switch _, err := q.Append(context.Background(), testDelivery("k", n)); {
+			case err == nil:
+				taken.Add(1)
+			case errors.Is(err, hookgate.ErrFull):
+				refused.Add(1)
+			default:
+				t.Errorf("append: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if s := stats(t, q); taken.Load() != 20 || refused.Load() != 40 || s.Depth != 20 || s.HighWater != 20 {
+		t.Errorf("%d taken and %d refused, stats %+v", taken.Load(), refused.Load(), s)
+	}
+	c := mustConsume(t, q)
+	mustCommit(t, c, mustNext(t, c, 20)[:1])
+	mustAppend(t, q, testDelivery("k", 60))
+}
+
+// TestStats: depth and the age of the oldest follow what is in the file.
+func TestStats(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	if s := stats(t, q); s.Depth != 0 || !s.OldestEnqueuedAt.IsZero() || s.Err != nil {
+		t.Errorf("an empty spool has %+v", s)
+	}
+	for n := range 3 {
+		mustAppend(t, q, testDelivery("k", n))
+	}
+	c := mustConsume(t, q)
+	records := mustNext(t, c, 3)
+	mustCommit(t, c, records[:1])
+	if s := stats(t, q); s.Depth != 2 || !s.OldestEnqueuedAt.Equal(records[1].EnqueuedAt) {
+		t.Errorf("stats are %+v, want 2, the oldest of %s", s, records[1].EnqueuedAt)
+	}
+	mustCommit(t, c, records)
+	if s := stats(t, q); s.Depth != 0 || !s.OldestEnqueuedAt.IsZero() {
+		t.Errorf("an emptied spool has %+v", s)
+	}
+}
+
+// TestClosed: a closed spool takes and gives nothing and says so.
+func TestClosed(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	c := mustConsume(t, q)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, appended := q.Append(t.Context(), testDelivery("k", 1))
+	_, next := c.Next(t.Context(), 1, 1)
+	_, consumed := q.Consume(t.Context())
+	for _, err := range []error{appended, next, consumed, c.Commit(t.Context(), nil), stats(t, q).Err} {
+		if !errors.Is(err, hookgate.ErrClosed) {
+			t.Errorf("got %v, want ErrClosed", err)
+		}
+	}
+}
+
+// TestCorruptEntry: an entry damaged in the file comes out as corrupt with its bytes, the same each
+// time, and the entries around it are not affected.
+func TestCorruptEntry(t *testing.T) {
+	path := newPath(t)
+	q, _ := mustOpen(t, path, Options{})
+	for n := range 3 {
+		mustAppend(t, q, testDelivery("k", n))
+	}
+	q.Close()
+	edit(t, path, "UPDATE records SET data = x'0102030405060708090a' WHERE id = 2")
+	var ids []hookgate.RequestID
+	for range 2 {
+		q, _ = mustOpen(t, path, Options{})
+		records := mustNext(t, mustConsume(t, q), 3)
+		if r := records[1]; r.Corrupt == nil || string(r.Body) != "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a" || r.RequestID.IsZero() {
+			t.Errorf("the damaged entry came as %+v", r)
+		}
+		if records[0].MessageID != "k-0" || records[2].MessageID != "k-2" {
+			t.Errorf("around the damaged entry stand %s and %s", records[0].MessageID, records[2].MessageID)
+		}
+		ids = append(ids, records[1].RequestID)
+		q.Close()
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("the damaged entry has request id %s and then %s", ids[0], ids[1])
+	}
+}
+
+// TestRecoversWithoutTraffic: after writing has failed and works again, the spool notices by itself.
+func TestRecoversWithoutTraffic(t *testing.T) {
+	q, f := mustOpen(t, newPath(t), Options{})
+	f.fail(commits)
+	if _, err := q.Append(t.Context(), testDelivery("k", 1)); !errors.Is(err, errInjected) {
+		t.Fatalf("append: %v", err)
+	}
+	if s := stats(t, q); !errors.Is(s.Err, errInjected) {
+		t.Fatalf("stats say %v", s.Err)
+	}
+	f.end()
+	eventually(t, "the spool notices that it can write", func() bool { return stats(t, q).Err == nil })
+}
+
+// TestFileMoved: while the file is gone, or another one is in its place, nothing is acknowledged or
+// read, and the stats say why without any append. When it is back everything goes on.
+func TestFileMoved(t *testing.T) {
+	path := newPath(t)
+	q, _ := mustOpen(t, path, Options{})
+	mustAppend(t, q, testDelivery("k", 1))
+	c := mustConsume(t, q)
+	for i, spoil := range []func() error{
+		func() error { return nil },
+		func() error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		if err := errors.Join(os.Rename(path, path+".away"), spoil()); err != nil {
+			t.Fatal(err)
+		}
+		var unfit *hookgate.UnfitError
+		eventually(t, "the stats say why", func() bool { return errors.As(stats(t, q).Err, &unfit) })
+		if _, err := q.Append(t.Context(), testDelivery("k", 2+i)); !errors.As(err, &unfit) {
+			t.Errorf("an append got %v", err)
+		}
+		if records, err := c.Next(t.Context(), 10, 1<<20); !errors.As(err, &unfit) {
+			t.Errorf("next got %d records, %v", len(records), err)
+		}
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the spool writes again", func() bool { return stats(t, q).Err == nil })
+		mustAppend(t, q, testDelivery("k", 2+i))
+		mustNext(t, c, i+1)
+		c.Close()
+		c = mustConsume(t, q)
+	}
+	if s := stats(t, q); s.Depth != 3 {
+		t.Errorf("the spool holds %d records, want 3", s.Depth)
+	}
+}
+
+// TestReadOutlastsWait: records that are there come although the context ends while they are read.
+func TestReadOutlastsWait(t *testing.T) {
+	q, _ := mustOpen(t, newPath(t), Options{})
+	mustAppend(t, q, testDelivery("k", 1))
+	c := mustConsume(t, q)
+	var busy []*sqlite.Conn
+	for range readers {
+		conn, err := q.readers.Take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		busy = append(busy, conn)
+	}
+	brief, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	go func() {
+		<-brief.Done()
+		for _, conn := range busy {
+			q.readers.Put(conn)
+		}
+	}()
+	if records, err := c.Next(brief, 10, 1<<20); err != nil || len(records) != 1 {
+		t.Errorf("next got %d records (error %v)", len(records), err)
+	}
+}
+
+// TestDiskFull: while the disk has no room, appends fail and nothing that was acknowledged is lost.
+// A release needs little room; when there is room again everything goes on.
+func TestDiskFull(t *testing.T) {
+	path := newPath(t)
+	q, f := mustOpen(t, path, Options{})
+	f.pages.Store(60)
+	acknowledged := 0
+	for ; ; acknowledged++ {
+		d := testDelivery("k", acknowledged)
+		d.Body = make([]byte, 5000)
+		if _, err := q.Append(t.Context(), d); err != nil {
+			if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultFull {
+				t.Fatalf("append: %v", err)
+			}
+			break
+		}
+	}
+	if s := stats(t, q); s.Err == nil || s.Depth != int64(acknowledged) || acknowledged == 0 {
+		t.Errorf("with a full disk, after %d appends, the stats are %+v", acknowledged, s)
+	}
+	c := mustConsume(t, q)
+	mustCommit(t, c, mustNext(t, c, acknowledged)[:5])
+	f.pages.Store(1 << 30)
+	eventually(t, "the spool writes again", func() bool { return stats(t, q).Err == nil })
+	mustAppend(t, q, testDelivery("k", acknowledged))
+	q.Close()
+	q, _ = mustOpen(t, path, Options{})
+	for i, r := range mustNext(t, mustConsume(t, q), acknowledged-4) {
+		if r.Sequence != int64(i+5) {
+			t.Fatalf("sequence %d came where %d was due", r.Sequence, i+5)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/sqlitedb"
+)
+
+const (
+	// maxGroup and maxGroupBytes bound what one transaction appends.
+	maxGroup      = 512
+	maxGroupBytes = 16 << 20
+	// probeEvery is how often the writer looks whether the file is still in its place, and tries to
+	// write while writing fails.
+	probeEvery = time.Second
+	// leastProbe is the least that such an attempt writes, in bytes.
+	leastProbe = 64 << 10
+)
+
+// writer owns the connection that writes. All of it belongs to the goroutine of run.
+type writer struct {
+	q                                      *Queue
+	conn                                   *sqlite.Conn
+	insert, count, remove, keepLast, probe *sqlite.Stmt
+
+	// last is the highest id that was ever given out.
+	last int64
+	// failed is the size, in bytes, of the largest group that has failed since writing last worked.
+	// A smaller one may still find room on a full disk and proves nothing.
+	failed int
+	// stale says that a transaction had an unknown outcome: the file may hold more or less than is
+	// known.
+	stale bool
+
+	calls []*call // the group at hand, kept for its memory
+}
+
+func newWriter(q *Queue, conn *sqlite.Conn) (*writer, error) {
+	w := &writer{q: q, conn: conn, stale: true}
+	for text, s := range map[string]**sqlite.Stmt{
+		"INSERT INTO records (id, partition, data) VALUES (?, 0, ?)": &w.insert,
+		`SELECT (SELECT count(*) FROM records), max(coalesce((SELECT max(id) FROM records), 0),
+		   coalesce((SELECT max(value) FROM settings WHERE name = 'last_id'), 0))`: &w.count,
+		"DELETE FROM records WHERE id <= ?": &w.remove,
+		`INSERT INTO settings VALUES ('last_id', ?)
+		   ON CONFLICT DO UPDATE SET value = max(value, excluded.value)`: &w.keepLast,
+		"INSERT OR REPLACE INTO settings VALUES ('probe', zeroblob(?))": &w.probe,
+	} {
+		var err error
+		if *s, err = conn.Prepare(text); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.reload()
+}
+
+// run is the writer's goroutine. Only one statement of it waits: the select.
+func (w *writer) run() {
+	defer close(w.q.done)
+	ticker := time.NewTicker(probeEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case c := <-w.q.calls:
+			w.group(c)
+		case <-ticker.C:
+			w.look()
+		case <-w.q.closing:
+			for len(w.q.calls) > 0 {
+				w.group(<-w.q.calls)
+			}
+			if err := w.conn.Close(); err != nil {
+				w.q.closeErr = fmt.Errorf("close spool %s: %w", w.q.path, err)
+			}
+			return
+		}
+	}
+}
+
+// group commits c and the calls that wait behind it, and answers them.
+func (w *writer) group(c *call) {
+	w.calls = append(w.calls[:0], c)
+	size := len(c.record)
+	for len(w.calls) < maxGroup && size < maxGroupBytes {
+		select {
+		case c := <-w.q.calls:
+			w.calls = append(w.calls, c)
+			size += len(c.record)
+			continue
+		default:
+		}
+		break
+	}
+	err := w.reload()
+	if err == nil {
+		err = w.write(size)
+	}
+	for i, c := range w.calls {
+		if c != nil {
+			c.answer <- err
+		}
+		w.calls[i] = nil
+	}
+}
+
+// write writes the group in one transaction. It answers the appends that find the spool full.
+func (w *writer) write(size int) error {
+	last, depth := w.last, w.q.depth.Load()
+	err := w.tx(size, func() error {
+		for i, c := range w.calls {
+			switch {
+			case c.released > 0:
+				w.remove.BindInt64(1, c.released)
+				if err := sqlitedb.Run(w.remove); err != nil {
+					return fmt.Errorf("remove released records: %w", err)
+				}
+				depth -= int64(w.conn.Changes())
+				w.keepLast.BindInt64(1, c.released)
+				if err := sqlitedb.Run(w.keepLast); err != nil {
+					return fmt.Errorf("note last id: %w", err)
+				}
+			case depth >= w.q.opts.HighWater:
+				c.answer <- hookgate.ErrFull
+				w.calls[i] = nil
+			default:
+				last++
+				depth++
+				c.id = last
+				w.insert.BindInt64(1, c.id)
+				w.insert.BindBytes(2, c.record)
+				if err := sqlitedb.Run(w.insert); err != nil {
+					return fmt.Errorf("append record: %w", err)
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		w.committed(last, depth)
+	}
+	return err
+}
+
+// committed makes what the file holds known.
+func (w *writer) committed(last, depth int64) {
+	w.last = last
+	w.q.depth.Store(depth)
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	w.q.last = last
+	if w.q.consumer != nil {
+		w.q.consumer.wake()
+	}
+}
+
+// tx runs f in a transaction that appends size bytes, and keeps the health of the spool.
+func (w *writer) tx(size int, f func() error) error {
+	hook := func(at moment) error {
+		if w.q.hook == nil {
+			return nil
+		}
+		return w.q.hook(at, w.conn)
+	}
+	err := errors.Join(w.q.place.Check(), hook(begins))
+	if err == nil {
+		err = sqlitedb.Tx(w.conn, func() error {
+			if err := f(); err != nil {
+				return err
+			}
+			return hook(commits)
+		})
+	}
+	if err == nil {
+		err = hook(committed)
+	}
+	if err == nil {
+		err = w.q.place.Check() // else what is acknowledged would be gone after a restart
+	}
+	switch {
+	case err != nil:
+		w.stale = true
+		w.failed = max(w.failed, size, 1)
+		w.report(err)
+	case size >= w.failed:
+		w.failed = 0
+		w.report(nil)
+	}
+	return err
+}
+
+// report logs when writing begins to fail and when it works again.
+func (w *writer) report(err error) {
+	w.q.mu.Lock()
+	before := w.q.err
+	w.q.err = err
+	w.q.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		w.q.opts.Logger.Error("spool cannot write; deliveries are refused until it can", "file", w.q.path, "error", err)
+	case err == nil && before != nil:
+		w.q.opts.Logger.Info("spool writes again", "file", w.q.path)
+	}
+}
+
+// reload counts what the file holds, at the start and after a transaction of unknown outcome.
+func (w *writer) reload() error {
+	if !w.stale {
+		return nil
+	}
+	defer w.count.Reset()
+	if _, err := w.count.Step(); err != nil {
+		err = fmt.Errorf("count records: %w", err)
+		w.failed = max(w.failed, 1)
+		w.report(err)
+		return err
+	}
+	// An id that was given out in a transaction that failed may be given out again: its record is
+	// not in the file.
+	w.stale = false
+	w.committed(max(w.last, w.count.ColumnInt64(1)), w.count.ColumnInt64(0))
+	return nil
+}
+
+// look checks that the file is in its place. While writing fails it writes as much as what has
+// failed and takes that away again.
+func (w *writer) look() {
+	if err := w.q.place.Check(); err != nil {
+		w.failed = max(w.failed, 1)
+		w.report(err)
+		return
+	}
+	if !w.stale && w.failed == 0 || w.reload() != nil {
+		return
+	}
+	write := func(size int) error {
+		return w.tx(size, func() error {
+			w.probe.BindInt64(1, int64(size))
+			return sqlitedb.Run(w.probe)
+		})
+	}
+	// A failure is in the stats and in the log.
+	if write(max(w.failed, leastProbe)) == nil {
+		_ = write(0)
+	}
+}
