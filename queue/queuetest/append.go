@@ -1,14 +1,10 @@
 package queuetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"reflect"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -44,32 +40,6 @@ func testAppendAndNext(t *testing.T, b Backend) {
 	}
 }
 
-// testBytes: bodies of all kinds come back byte for byte, and extreme fields do.
-func testBytes(t *testing.T, b Backend) {
-	q := open(t, b, Options{Partitions: 1})
-	big := make([]byte, 1<<20)
-	for i := range big {
-		big[i] = byte(rand.IntN(256))
-	}
-	bodies := [][]byte{{}, {0}, []byte("not JSON"), []byte("{\"a\":\"\xff\xfe\"}"), bytes.Repeat([]byte{0}, 4096), big}
-	for i, body := range bodies {
-		d := delivery("k", i)
-		d.Body = body
-		d.Headers = nil
-		d.MessageID = strings.Repeat("ü", 127) + string(rune('a'+i))
-		d.Sequence = hookgate.NoSequence
-		mustAppend(t, q, d)
-	}
-	for i, r := range mustNext(t, mustConsume(t, q), len(bodies)) {
-		if !bytes.Equal(r.Body, bodies[i]) {
-			t.Errorf("body %d of %d bytes came back as %d other bytes", i, len(bodies[i]), len(r.Body))
-		}
-		if r.Sequence != hookgate.NoSequence || len(r.Headers) != 0 {
-			t.Errorf("record %d has sequence %d and headers %v", i, r.Sequence, r.Headers)
-		}
-	}
-}
-
 // testDuplicates: a second delivery of an identity is told which request was first, before and after the
 // first is released, and is queued without its body.
 func testDuplicates(t *testing.T, b Backend) {
@@ -90,31 +60,6 @@ func testDuplicates(t *testing.T, b Backend) {
 		}
 		mustCommit(t, c, records)
 		mustReachDepth(t, q, 0)
-	}
-}
-
-// testIdentity: source, event type and message id together are the identity; no way of joining them
-// makes two identities one.
-func testIdentity(t *testing.T, b Backend) {
-	q := open(t, b, Options{})
-	for _, id := range []hookgate.Identity{
-		{Source: "a", EventType: "b", MessageID: "c"},
-		{Source: "a", EventType: "c", MessageID: "b"},
-		{Source: "x", EventType: "b", MessageID: "c"},
-		{Source: "a", EventType: "x", MessageID: "c"},
-		{Source: "ab", EventType: "", MessageID: "c"},
-		{Source: "a", EventType: "b/c", MessageID: "d"},
-		{Source: "a", EventType: "b", MessageID: "c/d"},
-		{Source: "a/b", EventType: "c", MessageID: "d"},
-		{Source: "a", EventType: "b:c", MessageID: "d"},
-		{Source: "a", EventType: "b", MessageID: "c:d"},
-		{Source: "a", EventType: "B", MessageID: "c"},
-	} {
-		d := delivery("k", 1)
-		d.Identity = id
-		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
-			t.Errorf("%+v is taken for a duplicate", id)
-		}
 	}
 }
 
@@ -158,112 +103,6 @@ func testSameDelivery(t *testing.T, b Backend) {
 	mustCommit(t, c, mustNext(t, c, 1))
 	mustBeEmpty(t, c)
 	mustReachDepth(t, q, 0)
-}
-
-// testConcurrentAppends: many callers at once; every receipt is unique, everything comes out once.
-func testConcurrentAppends(t *testing.T, b Backend) {
-	q := open(t, b, Options{})
-	const callers, each = 20, 25
-	var mu sync.Mutex
-	places := map[hookgate.Offset]hookgate.RequestID{}
-	var wg sync.WaitGroup
-	for caller := range callers {
-		wg.Go(func() {
-			for n := range each {
-				d := delivery(string(rune('A'+caller)), n)
-				receipt, err := q.Append(context.Background(), d)
-				if err != nil || receipt.Duplicate() {
-					t.Errorf("append: %v, duplicate of %s", err, receipt.DuplicateOf)
-					return
-				}
-				mu.Lock()
-				places[hookgate.Offset{Partition: receipt.Partition, Position: receipt.Position}] = d.RequestID
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		return
-	}
-	if len(places) != callers*each {
-		t.Fatalf("%d appends have %d places", callers*each, len(places))
-	}
-	for _, r := range mustNext(t, mustConsume(t, q), callers*each) {
-		place := hookgate.Offset{Partition: r.Partition, Position: r.Position}
-		if places[place] != r.RequestID {
-			t.Fatalf("at %v stands request %s, want %s", place, r.RequestID, places[place])
-		}
-		delete(places, place)
-	}
-}
-
-// testConcurrentDuplicates: of many deliveries of one identity at once, exactly one is the first, and the
-// others name it.
-func testConcurrentDuplicates(t *testing.T, b Backend) {
-	q := open(t, b, Options{})
-	const callers, identities = 16, 20
-	for n := range identities {
-		firsts := make([]hookgate.RequestID, callers)
-		var wg sync.WaitGroup
-		for i := range callers {
-			wg.Go(func() {
-				d := delivery("k", n)
-				receipt, err := q.Append(context.Background(), d)
-				if err != nil {
-					t.Errorf("append: %v", err)
-				}
-				if firsts[i] = receipt.DuplicateOf; !receipt.Duplicate() {
-					firsts[i] = d.RequestID
-				}
-			})
-		}
-		wg.Wait()
-		for _, id := range firsts[1:] {
-			if id != firsts[0] {
-				t.Fatalf("identity %d has the first requests %s and %s", n, firsts[0], id)
-			}
-		}
-	}
-	originals := 0
-	for _, r := range mustNext(t, mustConsume(t, q), callers*identities) {
-		if r.DuplicateOf.IsZero() {
-			originals++
-		}
-	}
-	if originals != identities {
-		t.Errorf("%d records are first deliveries, want %d", originals, identities)
-	}
-}
-
-// testOrder: senders that wait for each answer find the records of their key in the order sent, although
-// many send at once.
-func testOrder(t *testing.T, b Backend) {
-	q := open(t, b, Options{})
-	const keys, each = 12, 30
-	var wg sync.WaitGroup
-	for key := range keys {
-		wg.Go(func() {
-			for n := range each {
-				if _, err := q.Append(context.Background(), delivery(string(rune('a'+key)), n)); err != nil {
-					t.Errorf("append: %v", err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	next := map[string]int64{}
-	last := map[int]hookgate.Position{}
-	for _, r := range mustNext(t, mustConsume(t, q), keys*each) {
-		if r.Sequence != next[r.OrderingKey] {
-			t.Fatalf("key %s: sequence %d comes where %d is due", r.OrderingKey, r.Sequence, next[r.OrderingKey])
-		}
-		next[r.OrderingKey]++
-		if before, ok := last[r.Partition]; ok && r.Position.Compare(before) <= 0 {
-			t.Fatalf("partition %d: position %s follows %s", r.Partition, r.Position, before)
-		}
-		last[r.Partition] = r.Position
-	}
 }
 
 // testHighWater: at the mark Append answers ErrFull and stores nothing; what was there stays; a release

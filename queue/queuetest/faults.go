@@ -7,32 +7,6 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testCrash: what was appended before a crash is there after it, in order, with its duplicates.
-func testCrash(t *testing.T, b Backend) {
-	place := b.NewPlace(t)
-	o := Options{Partitions: 2}.withDefaults()
-	q := b.Open(t, place, o)
-	for n := range 50 {
-		mustAppend(t, q, delivery("k", n))
-	}
-	first := mustNext(t, mustConsume(t, q), 50)[7].RequestID
-	q.Crash()
-	q = b.Open(t, place, o)
-	defer q.Close()
-	if receipt := mustAppend(t, q, delivery("k", 7)); receipt.DuplicateOf != first {
-		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf, first)
-	}
-	for i, r := range mustNext(t, mustConsume(t, q), 51) {
-		want := int64(i)
-		if i == 50 {
-			want = 7
-		}
-		if r.Sequence != want {
-			t.Fatalf("record %d is sequence %d, want %d", i, r.Sequence, want)
-		}
-	}
-}
-
 // testClaimSurvives: the claim of a released record holds after a restart and after a crash.
 func testClaimSurvives(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
@@ -54,59 +28,6 @@ func testClaimSurvives(t *testing.T, b Backend) {
 			mustCommit(t, c, nextNow(t, c, 100))
 		}
 		end[i%2]()
-	}
-}
-
-// testAppendFails: a write fails, once before and once after it took effect. The caller gets an error;
-// its retry is safe; the event comes out once and in its place, and the health tells of it.
-func testAppendFails(t *testing.T, b Backend, done bool) {
-	place := b.NewPlace(t)
-	o := Options{Partitions: 1}.withDefaults()
-	q := b.Open(t, place, o)
-	mustAppend(t, q, delivery("k", 0))
-	q.FailWrites(&done)
-	d := delivery("k", 1)
-	if _, err := q.Append(context.Background(), d); err == nil {
-		t.Fatal("append whose write failed returned no error")
-	}
-	if s, _ := q.Stats(context.Background()); s.Err == nil {
-		t.Error("the stats do not tell that writing fails")
-	}
-	q.FailWrites(nil)
-	retry := delivery("k", 1)
-	receipt := mustAppend(t, q, retry)
-	if done && receipt.DuplicateOf != d.RequestID {
-		t.Errorf("the retry is a duplicate of %s, want of the request that was written, %s", receipt.DuplicateOf, d.RequestID)
-	}
-	if !done && receipt.Duplicate() {
-		t.Errorf("the retry is a duplicate of %s, which was never written", receipt.DuplicateOf)
-	}
-	mustAppend(t, q, delivery("k", 2))
-	if s, _ := q.Stats(context.Background()); s.Err != nil {
-		t.Errorf("the stats still tell of an error: %v", s.Err)
-	}
-	for _, reopened := range []bool{false, true} {
-		if reopened {
-			q.Crash()
-			q = b.Open(t, place, o)
-			defer q.Close()
-		}
-		n := 3
-		if done {
-			n = 4
-		}
-		c := mustConsume(t, q)
-		var firsts []int64
-		for _, r := range mustNext(t, c, n) {
-			if r.DuplicateOf.IsZero() {
-				firsts = append(firsts, r.Sequence)
-			}
-		}
-		if len(firsts) != 3 || firsts[0] != 0 || firsts[1] != 1 || firsts[2] != 2 {
-			t.Errorf("reopened %v: events came in the order %v, want 0 1 2", reopened, firsts)
-		}
-		mustBeEmpty(t, c)
-		c.Close()
 	}
 }
 

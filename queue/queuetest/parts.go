@@ -7,22 +7,28 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
+// severalEvents returns a request with one event for each byte of its body.
+func severalEvents(body string, ids ...string) *hookgate.Delivery {
+	d := delivery("k", 1)
+	d.RequestID = d.RequestID.WithoutPart()
+	d.Body = []byte(body)
+	var parts []hookgate.Part
+	for i, id := range ids {
+		parts = append(parts, hookgate.Part{
+			EventType: "t", MessageID: id, OrderingKey: id, Keyed: true,
+			Sequence: hookgate.NoSequence, Start: i, End: i + 1,
+		})
+	}
+	d.SetParts("several", parts)
+	return d
+}
+
 // testParts: a request of several events is one record, which comes back with its parts, and a
 // duplicate if all of its events repeat, in whatever bytes. A duplicate has its parts and no body.
 func testParts(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 8})
-	several := func(body string, ids ...string) *hookgate.Delivery {
-		d := delivery("k", 1)
-		d.RequestID = d.RequestID.WithoutPart()
-		d.Body = []byte(body)
-		var parts []hookgate.Part
-		for i, id := range ids {
-			parts = append(parts, hookgate.Part{EventType: "t", MessageID: id, OrderingKey: id, Sequence: hookgate.NoSequence, Start: i, End: i + 1})
-		}
-		d.SetParts("several", parts)
-		return d
-	}
-	first, other, again := several("12", "1", "2"), several("13", "1", "3"), several("xy", "1", "2")
+	first, other := severalEvents("12", "1", "2"), severalEvents("13", "1", "3")
+	again := severalEvents("xy", "1", "2")
 	for _, d := range []*hookgate.Delivery{first, other} {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Partition != hookgate.Partition("several", 8) {
 			t.Errorf("receipt is %+v, want a first delivery in the partition of the source", r)

@@ -1,6 +1,8 @@
-// Package queuetest is the conformance suite of hookgate.Queue. A backend runs it from its own tests:
+// Package queuetest is the conformance suite of hookgate.Queue and hookgate.BufferedQueue. A backend
+// runs it from its own tests:
 //
-//	queuetest.Run(t, queuetest.Backend{Open: …})
+//	queuetest.RunQueue(t, queuetest.QueueBackend{Open: …}) // any queue
+//	queuetest.Run(t, queuetest.Backend{Open: …})           // a buffered one
 package queuetest
 
 import (
@@ -66,22 +68,18 @@ type TB interface {
 // waitFor is how long the suite waits for something that must happen. It only ends tests that fail.
 const waitFor = 3 * time.Minute
 
-// Run runs the suite.
+// Run runs the suite of a buffered queue, and that of every queue.
 func Run(t *testing.T, b Backend) {
+	RunQueue(t, b.everyQueue())
 	tests := []struct {
 		name string
 		run  func(*testing.T, Backend)
 	}{
 		{"AppendAndNext", testAppendAndNext},
-		{"Bytes", testBytes},
 		{"Duplicates", testDuplicates},
-		{"IdentityHasThreeParts", testIdentity},
 		{"UnprovenTypeIsNoPart", testUnprovenType},
 		{"RequestOfSeveralEvents", testParts},
 		{"SameDeliveryTwice", testSameDelivery},
-		{"ConcurrentAppends", testConcurrentAppends},
-		{"ConcurrentDuplicates", testConcurrentDuplicates},
-		{"OrderWithinKey", testOrder},
 		{"HighWater", testHighWater},
 		{"ClaimExpires", testClaimExpires},
 		{"Replay", testReplay},
@@ -96,7 +94,6 @@ func Run(t *testing.T, b Backend) {
 		{"PositionsNeverReused", testPositions},
 		{"Rebalance", testRebalance},
 		{"CloseWhileNext", testCloseWhileNext},
-		{"CrashKeepsWhatWasAppended", testCrash},
 		{"ClaimSurvivesReleaseAndCrash", testClaimSurvives},
 		{"Stats", testStats},
 		{"Closed", testClosed},
@@ -110,7 +107,6 @@ func Run(t *testing.T, b Backend) {
 	}
 	for name, done := range map[string]bool{"NotDone": false, "Done": true} {
 		t.Run("ReplayFails"+name, func(t *testing.T) { testReplayFails(t, b, done) })
-		t.Run("AppendFails"+name, func(t *testing.T) { testAppendFails(t, b, done) })
 		t.Run("CommitFails"+name, func(t *testing.T) { testCommitFails(t, b, done) })
 	}
 }
@@ -130,6 +126,7 @@ func delivery(key string, n int) *hookgate.Delivery {
 		RequestID:   hookgate.NewRequestID(now),
 		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
 		OrderingKey: key,
+		Keyed:       true,
 		Sequence:    int64(n),
 		Headers:     []hookgate.Header{{Name: "X-Trace", Value: key}},
 		Body:        fmt.Appendf(nil, `{"key":%q,"n":%d}`, key, n),
