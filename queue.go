@@ -115,6 +115,9 @@ type QueueStats struct {
 	Degraded error
 	// Spooled is how many of Depth wait in a local spool for the queue to come back.
 	Spooled int64
+	// SpoolingSince is since when deliveries go to a local spool, whose 202 is worth this machine's
+	// disk; zero while they do not.
+	SpoolingSince time.Time
 }
 
 // LeftoverError is the Degraded of a queue that still moves what a file holds that an earlier

@@ -3,21 +3,15 @@ package failover
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
-
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/hookgate/hookgate"
 )
 
 const (
 	// drainRecords and drainBytes bound what is taken from the spool at a time.
-	drainRecords, drainBytes = 1000, 8 << 20
+	drainRecords, drainBytes = 1024, 8 << 20
 	// caughtUp is the size of a batch below which appends can be made to wait for the rest to be moved.
 	caughtUp = 200
 	// patience is how many time-outs the spool may take to be caught up with. Then appends are made to wait for one
@@ -25,7 +19,40 @@ const (
 	patience = 5
 	// moment is how long to wait for something in the spool.
 	moment = 10 * time.Millisecond
+	// progressEvery is how often Drain logs how much is left.
+	progressEvery = 5 * time.Second
 )
+
+// Drain moves everything that spool holds to the queue to, each key in order, and returns when the
+// spool is empty. While to fails it retries. If ctx or the process ends on the way, the next call
+// goes on with the rest; what had been moved and not yet released is recognised by its request id.
+func Drain(ctx context.Context, to hookgate.Queue, spool hookgate.BufferedQueue, o Options) error {
+	m := newMover(o.withDefaults(), to)
+	c, err := spool.Consume(ctx)
+	if err != nil {
+		return fmt.Errorf("consume the spool: %w", err)
+	}
+	defer c.Close()
+	for told := time.Now(); ; {
+		stats, err := spool.Stats(ctx)
+		if err == nil {
+			err = stats.Err
+		}
+		if err != nil {
+			return fmt.Errorf("look into the spool: %w", err)
+		}
+		if stats.Depth == 0 {
+			return nil
+		}
+		if time.Since(told) >= progressEvery {
+			told = time.Now()
+			m.Logger.Info("spooled deliveries are moved", "left", stats.Depth)
+		}
+		if _, err := m.moveBatch(ctx, c); err != nil {
+			return err
+		}
+	}
+}
 
 // run drains the spool whenever it is in use, until ctx ends.
 func (q *Queue) run(ctx context.Context) {
@@ -76,6 +103,9 @@ func (q *Queue) drain(ctx context.Context) error {
 	}
 	defer c.Close()
 	for tried := time.Now(); ; {
+		if err := q.resumed(ctx); err != nil {
+			return err
+		}
 		moved, err := q.moveBatch(ctx, c)
 		if err != nil {
 			return err
@@ -102,102 +132,15 @@ func (q *Queue) is(s state) bool {
 	return q.state == s
 }
 
-// moveBatch moves what the spool has, up to the bounds of a batch; 0 if there was nothing for a moment.
-func (q *Queue) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, err error) {
-	waiting, cancel := context.WithTimeout(ctx, moment)
-	defer cancel()
-	records, err := c.Next(waiting, drainRecords, drainBytes)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return 0, ctx.Err()
-	case err != nil && waiting.Err() != nil:
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("read the spool: %w", err)
-	}
-	return len(records), q.move(ctx, c, records)
-}
-
-// move appends records to the primary, the ordering keys side by side and each in order, for as long as it takes, and
-// releases them. If it is cut off it releases what has gone over, so that a batch larger than the time there is for it
-// brings the spool forward all the same.
-func (q *Queue) move(ctx context.Context, c hookgate.Consumer, records []hookgate.Record) error {
-	lanes := map[string][]int{}
-	for i := range records {
-		key := records[i].OrderingKey
-		lanes[key] = append(lanes[key], i)
-	}
-	moved := make([]bool, len(records)) // each is written by the goroutine of its key
-	moving, moveCtx := errgroup.WithContext(ctx)
-	for _, lane := range lanes {
-		moving.Go(func() error {
-			for _, i := range lane {
-				if err := q.moveOne(moveCtx, &records[i]); err != nil {
-					return err
-				}
-				moved[i] = true
-			}
-			return nil
-		})
-	}
-	err := moving.Wait()
-	over := unbroken(records, moved)
-	if released := c.Commit(context.WithoutCancel(ctx), hookgate.LastOffsets(over)); released != nil {
-		err = errors.Join(err, fmt.Errorf("release %d drained deliveries: %w", len(over), released))
-	}
-	return err
-}
-
-// unbroken returns the records of each partition that stand before the first one that was not moved: a release is cumulative.
-func unbroken(records []hookgate.Record, moved []bool) []hookgate.Record {
-	if !slices.Contains(moved, false) {
-		return records
-	}
-	var over []hookgate.Record
-	broken := map[int]bool{}
-	for i := range records {
-		p := records[i].Partition
-		if broken[p] = broken[p] || !moved[i]; !broken[p] {
-			over = append(over, records[i])
-		}
-	}
-	return over
-}
-
-// moveOne appends one record to the primary until that has it. An error means that ctx has ended or that a record
-// that cannot be decoded could not be put aside.
-func (q *Queue) moveOne(ctx context.Context, r *hookgate.Record) error {
-	if r.Corrupt != nil {
-		q.Logger.Error("a spooled delivery cannot be decoded and is put aside", "position", r.Position, "error", r.Corrupt)
-		return q.Quarantine(*r)
-	}
-	if r.SpooledAt.IsZero() { // it was the record of a queue; until now this file has kept it
-		r.SpooledAt = r.EnqueuedAt
-	}
-	return q.retry(ctx, "draining the spool", func() error {
-		_, err := appendTo(ctx, q.primary, &r.Delivery, r.DuplicateOf)
-		return err
-	})
-}
-
-// retry calls f until it succeeds, with pauses that grow, or until ctx ends.
-func (q *Queue) retry(ctx context.Context, what string, f func() error) error {
-	policy := retrypolicy.NewBuilder[any]().
-		WithMaxRetries(-1).
-		WithBackoff(q.RetryMin, q.RetryMax).
-		WithJitterFactor(0.5).
-		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
-		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
-			q.Logger.Debug(what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay, "error", e.LastError())
-		}).
-		Build()
-	return failsafe.With(policy).WithContext(ctx).Run(f)
-}
-
 // goBack lets appends go to the primary again: it waits until the primary answers, makes appends wait, moves what has
 // come to the spool meanwhile, and only then opens the way. If the primary fails in between, spooling goes on.
 func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
-	err := q.retry(ctx, "asking the queue", func() error { return q.probe(ctx) })
+	err := q.retry(ctx, "asking the queue", func() error {
+		if err := q.resumed(ctx); err != nil {
+			return err
+		}
+		return q.probe(ctx)
+	})
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,10 @@ type Options struct {
 	// RetryMin and RetryMax bound the pauses between attempts to drain, which double and vary at
 	// random by half; default 100 ms and 2 s.
 	RetryMin, RetryMax time.Duration
+	// Paused reports whether the primary must be left alone for now: appends go to the spool, and
+	// what is there stays. It is asked before each call of the primary and may be called
+	// concurrently; nil: it never must.
+	Paused func() bool
 	// Leftover, if not empty, is the name of the spool's file, which an earlier configuration has left
 	// behind. Then the spool is only emptied: once it is, appends go to the primary alone, whatever it
 	// answers, and Emptied is called.
@@ -59,11 +63,20 @@ func (o Options) withDefaults() Options {
 	if o.RetryMax == 0 {
 		o.RetryMax = 2 * time.Second
 	}
+	if o.Paused == nil {
+		o.Paused = func() bool { return false }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
 }
+
+// errPaused is the cause of spooling while the primary is paused.
+var errPaused = errors.New("mode is buffer")
+
+// pausePoll is how often the drainer looks whether the pause is over.
+const pausePoll = 50 * time.Millisecond
 
 type state int
 
@@ -75,9 +88,8 @@ const (
 
 // Queue is a hookgate.Queue over a primary and a local spool.
 type Queue struct {
-	Options
-	primary hookgate.Queue
-	spool   hookgate.BufferedQueue
+	*mover // to the primary; the drainer's, its options apart
+	spool  hookgate.BufferedQueue
 
 	end   context.CancelFunc
 	ended chan struct{} // closed when the drainer has ended
@@ -96,12 +108,15 @@ type Queue struct {
 
 var _ hookgate.Queue = (*Queue)(nil)
 
-// New returns a queue over primary that spools to spool. The primary must end each append in about Options.Timeout, and not refer to
-// the delivery afterwards: it goes to the spool then, and its body is soon another's. The spool must keep duplicates and survive a crash, and
-// which nobody else may consume. What the spool holds already is drained first. The caller closes the queue
-// before primary and spool.
+// New returns a queue over primary that spools to spool. The primary must end each append in about
+// Options.Timeout and not refer to the delivery afterwards: it goes to the spool then, and its body is
+// soon another's. The spool must keep duplicates and survive a crash, and nobody else may consume it.
+// What it holds already is drained first. The caller closes the queue before primary and spool.
 func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQueue, o Options) (*Queue, error) {
-	q := &Queue{Options: o.withDefaults(), primary: primary, spool: spool, changed: make(chan struct{}), ended: make(chan struct{})}
+	q := &Queue{
+		mover: newMover(o.withDefaults(), primary), spool: spool,
+		changed: make(chan struct{}), ended: make(chan struct{}),
+	}
 	stats, err := spool.Stats(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look into the spool: %w", err)
@@ -149,8 +164,12 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 	for {
 		switch state, changed := q.enter(); state {
 		case direct:
+			if q.Paused() {
+				q.leavePrimary(errPaused)
+				continue
+			}
 			receipt, err := appendTo(ctx, q.primary, d, of)
-			if err == nil || errors.Is(err, hookgate.ErrFull) || ctx.Err() != nil || q.Leftover != "" {
+			if err == nil || ctx.Err() != nil || q.Leftover != "" || refused(err) {
 				return receipt, err
 			}
 			q.leavePrimary(err)
@@ -174,6 +193,12 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 			}
 		}
 	}
+}
+
+// refused reports whether the primary is well and does not take a delivery: it has no room, or it
+// could not even store a dead letter. Spooled, the latter would hold up all that comes later.
+func refused(err error) bool {
+	return errors.Is(err, hookgate.ErrFull) || errors.Is(err, hookgate.ErrRejected)
 }
 
 // enter returns the state. If that is spooling, the caller must call leaveSpool.
@@ -203,6 +228,10 @@ func (q *Queue) leavePrimary(cause error) {
 	}
 	q.cause, q.since = cause, time.Now()
 	q.set(spooling)
+	if cause == errPaused {
+		q.Logger.Info("mode is buffer; deliveries are spooled locally until it changes")
+		return
+	}
 	q.Logger.Error("queue is away; deliveries are spooled locally until it is back", "error", cause)
 }
 
@@ -259,9 +288,12 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		stats.Degraded = leftover
 	}
 	if err != nil {
-		stats = hookgate.QueueStats{Partitions: spool.Partitions, Degraded: stats.Degraded}
+		stats = hookgate.QueueStats{Degraded: stats.Degraded}
 	}
 	stats.Spooled += spool.Depth // the primary may have a spool too
+	if state != direct && (stats.SpoolingSince.IsZero() || since.Before(stats.SpoolingSince)) {
+		stats.SpoolingSince = since
+	}
 	stats.Depth += spool.Depth
 	stats.HighWater += spool.HighWater
 	stats.Err = spool.Err

@@ -84,10 +84,10 @@ func (f *fickle) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 // pair is a failover queue with what it was made of.
 type pair struct {
 	*Queue
-	primary *fickle
-	spool   *sqlite.Queue
-	aside   []hookgate.Record // what was quarantined
-	close   func() error
+	fickle *fickle
+	spool  *sqlite.Queue
+	aside  []hookgate.Record // what was quarantined
+	close  func() error
 }
 
 func openPair(t queuetest.TB, dir string, o sqlite.Options, spoolHighWater int64, timeout time.Duration) *pair {
@@ -100,9 +100,9 @@ func openPair(t queuetest.TB, dir string, o sqlite.Options, spoolHighWater int64
 		return q
 	}
 	inner := open("primary.db", o)
-	p := &pair{primary: &fickle{BufferedQueue: inner}}
+	p := &pair{fickle: &fickle{BufferedQueue: inner}}
 	p.spool = open("spool.db", sqlite.Options{Partitions: o.Partitions, HighWater: spoolHighWater, KeepDuplicates: true})
-	q, err := New(context.Background(), p.primary, p.spool, Options{
+	q, err := New(context.Background(), p.fickle, p.spool, Options{
 		Timeout: timeout, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond,
 		Quarantine: func(r hookgate.Record) error { p.aside = append(p.aside, r); return nil },
 	})
@@ -218,14 +218,14 @@ func TestOutages(t *testing.T) {
 	go func() { sending.Wait(); close(sent) }()
 	moods, changes := []int32{refuses, well, hangs, well, lies, well}, 0
 	for done := false; !done; changes++ {
-		p.primary.mood.Store(moods[changes%len(moods)])
+		p.fickle.mood.Store(moods[changes%len(moods)])
 		select {
 		case <-sent:
 			done = true
 		case <-time.After(time.Duration(5+rand.IntN(40)) * time.Millisecond):
 		}
 	}
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
 	next := map[string]int64{}
 	for _, r := range p.all(t, senders*each) {
@@ -248,7 +248,7 @@ func TestReplaysAreSpooled(t *testing.T) {
 			p := newPair(t, 0, waitFor)
 			dead := delivery("k", 1)
 			mustAppend(t, p, dead)
-			p.primary.mood.Store(mood)
+			p.fickle.mood.Store(mood)
 			replay := *dead
 			replay.ReplayedAt = dead.ReceivedAt.Add(time.Hour)
 			replay.RequestID, replay.ReplayOf = hookgate.NewRequestID(replay.ReplayedAt), dead.RequestID
@@ -256,7 +256,7 @@ func TestReplaysAreSpooled(t *testing.T) {
 			if receipt := mustAppend(t, p, &replay); receipt.Duplicate() {
 				t.Errorf("the replay is a duplicate of %s", receipt.DuplicateOf)
 			}
-			p.primary.mood.Store(well)
+			p.fickle.mood.Store(well)
 			eventually(t, "the queue is direct again", p.isDirect)
 			mustAppend(t, p, delivery("k", 2))
 			records := p.all(t, 3)
@@ -276,7 +276,7 @@ func TestReplaysAreSpooled(t *testing.T) {
 // primary. The time-out leaves room for a slow disk: a primary that misses each of them is away.
 func TestBackUnderLoad(t *testing.T) {
 	p := newPair(t, 0, 500*time.Millisecond)
-	p.primary.mood.Store(refuses)
+	p.fickle.mood.Store(refuses)
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
 	for s := range 4 {
@@ -295,7 +295,7 @@ func TestBackUnderLoad(t *testing.T) {
 		})
 	}
 	eventually(t, "something is spooled", func() bool { s, err := p.Stats(context.Background()); return err == nil && s.Spooled > 100 })
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
 	close(stop)
 	sending.Wait()
@@ -305,13 +305,13 @@ func TestBackUnderLoad(t *testing.T) {
 func TestStages(t *testing.T) {
 	p := newPair(t, 0, waitFor)
 	mustAppend(t, p, delivery("k", 0))
-	p.primary.mood.Store(refuses)
+	p.fickle.mood.Store(refuses)
 	d := delivery("k", 1)
 	mustAppend(t, p, d)
 	if !d.SpooledAt.IsZero() {
 		t.Error("the caller's delivery was changed")
 	}
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
 	mustAppend(t, p, delivery("k", 2))
 	for i, r := range p.all(t, 3) {
@@ -327,12 +327,12 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 	p := newPair(t, 0, waitFor)
 	before := delivery("k", 0)
 	mustAppend(t, p, before)
-	p.primary.mood.Store(refuses)
+	p.fickle.mood.Store(refuses)
 	during := delivery("k", 1)
 	mustAppend(t, p, during)
 	mustAppend(t, p, delivery("k", 0))
 	mustAppend(t, p, delivery("k", 1))
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
 	records := p.all(t, 4)
 	for i, want := range []hookgate.RequestID{{}, {}, before.RequestID, during.RequestID} {
@@ -347,7 +347,7 @@ func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	o := sqlite.Options{Partitions: 1}
 	p := openPair(t, dir, o, 0, waitFor)
-	p.primary.mood.Store(refuses)
+	p.fickle.mood.Store(refuses)
 	for n := range 10 {
 		mustAppend(t, p, delivery("k", n))
 	}
@@ -367,7 +367,7 @@ func TestRestart(t *testing.T) {
 // TestFull: beyond the bound of the spool, and when the primary is full itself, the caller is told so and nothing is kept.
 func TestFull(t *testing.T) {
 	p := newPair(t, 3, waitFor)
-	p.primary.mood.Store(refuses)
+	p.fickle.mood.Store(refuses)
 	for n := range 3 {
 		mustAppend(t, p, delivery("k", n))
 	}
@@ -378,7 +378,7 @@ func TestFull(t *testing.T) {
 	if err != nil || s.Depth != 3 || s.Spooled != 3 || !errors.Is(s.Err, hookgate.ErrFull) || !strings.Contains(fmt.Sprint(s.Degraded), "primary is away") {
 		t.Errorf("stats %+v (error %v)", s, err)
 	}
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
 	mustAppend(t, p, delivery("k", 3))
 
@@ -394,7 +394,7 @@ func TestFull(t *testing.T) {
 func TestAwayAndUnused(t *testing.T) {
 	p := newPair(t, 0, impatient)
 	for _, mood := range []int32{refuses, hangs} {
-		p.primary.mood.Store(mood)
+		p.fickle.mood.Store(mood)
 		if s, err := p.Stats(t.Context()); err != nil || s.Err != nil || s.Degraded == nil || s.HighWater == 0 {
 			t.Errorf("while the primary is away the stats are %+v (error %v)", s, err)
 		}
@@ -405,20 +405,20 @@ func TestAwayAndUnused(t *testing.T) {
 	if s, err := p.Stats(soon); err != nil || s.Degraded == nil {
 		t.Errorf("to a caller with less time than an operation may take the stats are %+v (error %v)", s, err)
 	}
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 	eventually(t, "the stats are well", func() bool { s, err := p.Stats(t.Context()); return err == nil && s.Degraded == nil })
 }
 
 // TestOwnTimeIsUp: a caller that gives up is no reason to leave the primary.
 func TestOwnTimeIsUp(t *testing.T) {
 	p := newPair(t, 0, waitFor)
-	p.primary.mood.Store(hangs)
+	p.fickle.mood.Store(hangs)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := p.Append(ctx, delivery("k", 0)); !errors.Is(err, context.Canceled) || !p.isDirect() {
 		t.Errorf("append got %v, direct %v", err, p.isDirect())
 	}
-	p.primary.mood.Store(well)
+	p.fickle.mood.Store(well)
 }
 
 // TestCorruptEntry: what cannot be decoded is put aside and holds up nothing.
@@ -457,4 +457,4 @@ func (c *listConsumer) Commit(context.Context, []hookgate.Offset) error {
 func (c *listConsumer) Close() error { return nil }
 
 // Consume consumes the primary, whose records are those of the pair.
-func (p *pair) Consume(ctx context.Context) (hookgate.Consumer, error) { return p.primary.Consume(ctx) }
+func (p *pair) Consume(ctx context.Context) (hookgate.Consumer, error) { return p.fickle.Consume(ctx) }

@@ -131,7 +131,7 @@ func TestLeftover(t *testing.T) {
 		t.Errorf("%d records are left in the file", n)
 	}
 	firsts, duplicates, seen := map[string]int64{}, 0, map[hookgate.RequestID]bool{}
-	p := pair{Queue: q, primary: primary}
+	p := pair{Queue: q, fickle: primary}
 	for _, r := range p.all(t, int(depth())) {
 		switch {
 		case seen[r.RequestID]: // a duplicate whose first append had an unknown outcome; the store recognises it

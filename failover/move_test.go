@@ -57,8 +57,8 @@ func TestCutOffBatch(t *testing.T) {
 			cut()
 		}
 	}
-	q := &Queue{Options: p.Options, primary: &slow{BufferedQueue: p.primary, each: over, reached: reached}, spool: p.spool}
-	if err := q.move(ctx, c, records); !errors.Is(err, context.Canceled) {
+	m := newMover(p.Options, &slow{BufferedQueue: p.fickle, each: over, reached: reached})
+	if err := m.move(ctx, c, records); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a batch that is cut off: %v", err)
 	}
 	if err := c.Close(); err != nil {
