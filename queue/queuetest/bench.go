@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,53 @@ func BenchmarkConsume(b *testing.B, q hookgate.BufferedQueue) (consumed int) {
 	}
 	reportEach(b, consumed)
 	return consumed
+}
+
+// BenchmarkAppendAlone measures durable appends of 1,000 deliveries by so many callers. It returns how
+// many it appended.
+func BenchmarkAppendAlone(b *testing.B, q hookgate.Queue, callers int) (appended int) {
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		group := benchDeliveries(rng, benchGroup)
+		b.StartTimer()
+		appendGroup(b, q, group, callers)
+		appended += len(group)
+	}
+	reportEach(b, appended)
+	return appended
+}
+
+// BenchmarkPaced measures how long appends take that are due at so many a second, evenly. Each is
+// timed from when it was due. Metrics are quantiles in ms.
+func BenchmarkPaced(b *testing.B, q hookgate.Queue, rate int) {
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	var mu sync.Mutex
+	var took []time.Duration
+	var all sync.WaitGroup
+	for b.Loop() { // a second each
+		group := benchDeliveries(rng, rate)
+		start := time.Now()
+		for i, d := range group {
+			due := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
+			time.Sleep(time.Until(due))
+			all.Go(func() {
+				_, err := q.Append(context.Background(), d)
+				mu.Lock()
+				defer mu.Unlock()
+				if took = append(took, time.Since(due)); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Until(start.Add(time.Second)))
+	}
+	all.Wait()
+	slices.Sort(took)
+	for _, q := range []int{50, 95, 99} {
+		b.ReportMetric(float64(took[len(took)*q/100].Microseconds())/1000, fmt.Sprintf("p%d-ms", q))
+	}
 }
 
 // reportEach reports what one of n deliveries took.

@@ -230,7 +230,7 @@ func testRepetitions(t *testing.T, b QueueBackend) {
 	var again []*hookgate.Delivery
 	for i := range 3 {
 		d := delivery("k", 1)
-		d.Body, d.OrderingKey = []byte("another body"), "other"
+		d.Body = []byte("another body")
 		if receipt := mustAppend(t, q, d); receipt.DuplicateOf != first.RequestID {
 			t.Fatalf("repetition %d is a duplicate of %s, want %s", i, receipt.DuplicateOf, first.RequestID)
 		}
