@@ -116,7 +116,7 @@ func (q *Queue) drain(ctx context.Context) error {
 		if err := q.goBack(ctx, c); err != nil {
 			return err
 		}
-		if q.Leftover != "" && q.is(direct) {
+		if q.Leftover != "" && q.is(toPrimary) {
 			return nil
 		}
 		tried = time.Now()
@@ -156,7 +156,7 @@ func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
 			return
 		}
 		q.Logger.Info(cmp.Or(q.emptied(), "queue is back and the spool is empty"), "away", time.Since(q.since).Round(time.Millisecond).String())
-		q.set(direct)
+		q.set(toPrimary)
 	}()
 	if !q.await(ctx, func() bool { return q.inSpool == 0 }) {
 		return ctx.Err()

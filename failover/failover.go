@@ -3,7 +3,7 @@
 //
 //	        ┌──────────── an append fails: its outcome is unknown ────────────┐
 //	        │                                                                 ▼
-//	     direct                                                           spooling
+//	   to primary                                                         spooling
 //	Append ─► primary                                  Append ─► spool ─► drain, in order ─► primary
 //	        ▲                                                                 │
 //	        └── spool empty ── switching: appends wait a moment ◄── spool nearly empty
@@ -81,7 +81,7 @@ const pausePoll = 50 * time.Millisecond
 type state int
 
 const (
-	direct    state = iota // appends go to the primary
+	toPrimary state = iota // appends go to the primary
 	spooling               // appends go to the spool, which is being drained
 	switching              // appends wait until the spool is empty
 )
@@ -163,7 +163,7 @@ func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery, of h
 func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
 	for {
 		switch state, changed := q.enter(); state {
-		case direct:
+		case toPrimary:
 			if q.Paused() {
 				q.leavePrimary(errPaused)
 				continue
@@ -195,10 +195,11 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 	}
 }
 
-// refused reports whether the primary is well and does not take a delivery: it has no room, or it
-// could not even store a dead letter. Spooled, the latter would hold up all that comes later.
+// refused reports whether the primary is well and does not take a delivery: it has no room, it could
+// not even store a dead letter, or the process ends. Spooled, a delivery that can never be stored
+// would hold up all that comes later.
 func refused(err error) bool {
-	return errors.Is(err, hookgate.ErrFull) || errors.Is(err, hookgate.ErrRejected)
+	return errors.Is(err, hookgate.ErrFull) || errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrClosed)
 }
 
 // enter returns the state. If that is spooling, the caller must call leaveSpool.
@@ -223,7 +224,7 @@ func (q *Queue) leaveSpool() {
 func (q *Queue) leavePrimary(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.state != direct {
+	if q.state != toPrimary {
 		return
 	}
 	q.cause, q.since = cause, time.Now()
@@ -262,14 +263,14 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if ctx.Err() != nil {
 		return stats, ctx.Err()
 	}
-	if q.Leftover != "" && state == direct {
+	if q.Leftover != "" && state == toPrimary {
 		return stats, err // the spool is closed
 	}
 	away := err
 	if away == nil && !errors.Is(stats.Err, hookgate.ErrFull) {
 		away = stats.Err
 	}
-	if state == direct && away == nil {
+	if state == toPrimary && away == nil {
 		return stats, nil
 	}
 	spool, spoolErr := q.spool.Stats(ctx)
@@ -281,7 +282,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		away = cause // the primary is well again, and the spool is being drained
 	}
 	stats.Degraded = away
-	if state != direct {
+	if state != toPrimary {
 		stats.Degraded = fmt.Errorf("spooling since %s: %w", since.UTC().Format(time.RFC3339), away)
 	}
 	if q.Leftover != "" {
@@ -291,7 +292,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		stats = hookgate.QueueStats{Degraded: stats.Degraded}
 	}
 	stats.Spooled += spool.Depth // the primary may have a spool too
-	if state != direct && (stats.SpoolingSince.IsZero() || since.Before(stats.SpoolingSince)) {
+	if state != toPrimary && (stats.SpoolingSince.IsZero() || since.Before(stats.SpoolingSince)) {
 		stats.SpoolingSince = since
 	}
 	stats.Depth += spool.Depth

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,131 +18,191 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/queue/direct"
 	"github.com/hookgate/hookgate/queue/queuetest"
-	"github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/store/sqlite"
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		child(dir)
+	}
 	modeltest.Checks(10)
 	goleak.VerifyTestMain(m)
 }
 
-// The ways in which a primary can be away.
+// The ways in which a store can fail.
 const (
-	well    int32 = iota
-	refuses       // an error at once, nothing done
-	hangs         // nothing until the context ends or, for an append, its own time is up
-	lies          // done, but reported as failed
+	well     int32 = iota
+	refuses        // an error at once, nothing done
+	hangs          // nothing until the context ends
+	lies           // done, but reported as failed
+	late           // done, but only when nobody waits any more
+	sluggish       // done, after a while
 )
 
 const (
 	// waitFor is how long a test waits for what must happen. It only ends tests that fail.
 	waitFor = 3 * time.Minute
-	// impatient is a time-out that even a primary that is well may miss; the outcome must not depend on that.
+	// impatient is a time-out that even a store that is well may miss; the outcome must not depend
+	// on that.
 	impatient = 20 * time.Millisecond
 )
 
-var errAway = errors.New("primary is away")
+var errAway = errors.New("store is away")
 
-// fickle is a primary that can be made to fail.
+// fickle is the embedded store, made to fail.
 type fickle struct {
-	hookgate.BufferedQueue
+	*sqlite.Store
 	mood atomic.Int32
+	// reject, if set, is asked about each record; its error rejects the batch.
+	reject atomic.Pointer[func(*hookgate.Record) error]
+	// largest is the number of records of the largest batch.
+	largest atomic.Int64
 }
 
-func (f *fickle) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
-	switch f.mood.Load() {
-	case refuses:
-		return hookgate.Receipt{}, errAway
-	case hangs:
-		select {
-		case <-ctx.Done():
-			return hookgate.Receipt{}, ctx.Err()
-		case <-time.After(impatient):
-			return hookgate.Receipt{}, errAway
+func (f *fickle) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
+	f.largest.Store(max(f.largest.Load(), int64(len(b.Records))))
+	if reject := f.reject.Load(); reject != nil {
+		for i := range b.Records {
+			if err := (*reject)(&b.Records[i]); err != nil {
+				return hookgate.Outcome{}, fmt.Errorf("%w: %w", hookgate.ErrRejected, err)
+			}
 		}
-	case lies:
-		if _, err := f.BufferedQueue.Append(context.WithoutCancel(ctx), d); err != nil {
-			return hookgate.Receipt{}, err
-		}
-		return hookgate.Receipt{}, errAway
 	}
-	return f.BufferedQueue.Append(ctx, d)
-}
-
-func (f *fickle) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	switch f.mood.Load() {
 	case refuses:
-		return hookgate.QueueStats{}, errAway
+		return hookgate.Outcome{}, errAway
 	case hangs:
 		<-ctx.Done()
-		return hookgate.QueueStats{}, ctx.Err()
+		return hookgate.Outcome{}, ctx.Err()
+	case lies:
+		if _, err := f.Store.Apply(context.WithoutCancel(ctx), b); err != nil {
+			return hookgate.Outcome{}, err
+		}
+		return hookgate.Outcome{}, errAway
+	case late:
+		<-ctx.Done()
+		if _, err := f.Store.Apply(context.WithoutCancel(ctx), b); err != nil {
+			return hookgate.Outcome{}, err
+		}
+		return hookgate.Outcome{}, ctx.Err()
+	case sluggish:
+		time.Sleep(time.Duration(rand.IntN(int(2 * impatient))))
 	}
-	return f.BufferedQueue.Stats(ctx)
+	return f.Store.Apply(ctx, b)
+}
+
+// oneByOne hides that a queue takes many records in one step: it is then moved to as Redis is.
+type oneByOne struct {
+	hookgate.Queue
+	duplicateTaker
 }
 
 // pair is a failover queue with what it was made of.
 type pair struct {
 	*Queue
-	fickle *fickle
-	spool  *sqlite.Queue
-	aside  []hookgate.Record // what was quarantined
-	close  func() error
+	store   *fickle
+	primary *direct.Queue
+	spool   *spool.Queue
+	paused  atomic.Bool
+	free    atomic.Int64
+
+	mu    sync.Mutex
+	aside []hookgate.Record // what was quarantined, guarded by mu
+
+	close func() error
 }
 
-func openPair(t queuetest.TB, dir string, o sqlite.Options, spoolHighWater int64, timeout time.Duration) *pair {
+// setup says what a pair is like. Zero fields: time-outs that a store that is well never misses, and
+// the default bound of the spool.
+type setup struct {
+	oneByOne  bool
+	highWater int64
+	timeout   time.Duration
+	// spoolFile is the name of the spool's file; default spool.db.
+	spoolFile string
+	leftover  bool
+	refuse    bool
+	emptied   func()
+}
+
+func openPair(t queuetest.TB, dir string, s setup) *pair {
 	t.Helper()
-	open := func(name string, o sqlite.Options) *sqlite.Queue {
-		q, err := sqlite.Open(context.Background(), filepath.Join(dir, name), o)
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-		return q
-	}
-	inner := open("primary.db", o)
-	p := &pair{fickle: &fickle{BufferedQueue: inner}}
-	p.spool = open("spool.db", sqlite.Options{Partitions: o.Partitions, HighWater: spoolHighWater, KeepDuplicates: true})
-	q, err := New(context.Background(), p.fickle, p.spool, Options{
-		Timeout: timeout, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond,
-		Quarantine: func(r hookgate.Record) error { p.aside = append(p.aside, r); return nil },
-	})
+	p, err := tryOpen(dir, s)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	p.Queue = q
+	return p
+}
+
+func tryOpen(dir string, s setup) (*pair, error) {
+	ctx := context.Background()
+	if s.timeout == 0 {
+		s.timeout = waitFor
+	}
+	if s.spoolFile == "" {
+		s.spoolFile = "spool.db"
+	}
+	store, err := sqlite.Open(ctx, filepath.Join(dir, "store.db"))
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{store: &fickle{Store: store}}
+	p.free.Store(1 << 40)
+	p.primary, err = direct.New(withEpochs(p.store), direct.Options{
+		Partitions: 4, Timeout: s.timeout, MinFree: 1 << 20, Free: func() (int64, error) { return p.free.Load(), nil },
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.spool, err = spool.Open(ctx, filepath.Join(dir, s.spoolFile), spool.Options{HighWater: s.highWater})
+	if err != nil {
+		return nil, err
+	}
+	o := p.options(s)
+	primary := hookgate.Queue(p.primary)
+	if s.oneByOne {
+		primary = oneByOne{p.primary, p.primary}
+	}
+	if p.Queue, err = New(ctx, primary, p.spool, o); err != nil {
+		return nil, err
+	}
 	var once sync.Once
 	var closeErr error
 	p.close = func() error {
-		once.Do(func() { closeErr = errors.Join(q.Close(), inner.Close(), p.spool.Close()) })
+		once.Do(func() {
+			closeErr = errors.Join(p.Close(), p.primary.Close(), p.spool.Close(), p.store.Close())
+		})
 		return closeErr
 	}
-	return p
+	return p, nil
 }
 
-func newPair(t *testing.T, spoolHighWater int64, timeout time.Duration) *pair {
+func (p *pair) options(s setup) Options {
+	o := Options{
+		Timeout: s.timeout, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond,
+		Paused: p.paused.Load,
+		Quarantine: func(r hookgate.Record) error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.aside = append(p.aside, r)
+			return nil
+		},
+		Refuse: s.refuse, Emptied: s.emptied,
+	}
+	if s.leftover {
+		o.Leftover = s.spoolFile
+	}
+	return o
+}
+
+func newPair(t *testing.T, s setup) *pair {
 	t.Helper()
-	p := openPair(t, t.TempDir(), sqlite.Options{Partitions: 4}, spoolHighWater, timeout)
+	p := openPair(t, t.TempDir(), s)
 	t.Cleanup(func() { p.close() })
 	return p
-}
-
-// TestConformance: with a primary that is well, the suite of the port holds.
-func TestConformance(t *testing.T) {
-	root := t.TempDir()
-	queuetest.Run(t, queuetest.Backend{
-		NewPlace: func(t queuetest.TB) string {
-			dir, err := os.MkdirTemp(root, "")
-			if err != nil {
-				t.Fatalf("%v", err)
-			}
-			return dir
-		},
-		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
-			p := openPair(t, place, sqlite.Options{Partitions: o.Partitions, HighWater: o.HighWater, ClaimTTL: o.ClaimTTL}, 0, waitFor)
-			// What Append has answered is on disk, so that an orderly end loses as little as a crash.
-			return queuetest.Instance{BufferedQueue: p, Close: p.close, Crash: func() { p.close() }}
-		},
-	})
 }
 
 func delivery(key string, n int) *hookgate.Delivery {
@@ -163,6 +223,15 @@ func mustAppend(t *testing.T, q hookgate.Queue, d *hookgate.Delivery) hookgate.R
 	return r
 }
 
+func mustStats(t *testing.T, q hookgate.Queue) hookgate.QueueStats {
+	t.Helper()
+	s, err := q.Stats(context.Background())
+	if err != nil {
+		t.Fatalf("stats: %v", err)
+	}
+	return s
+}
+
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(waitFor); !condition(); time.Sleep(time.Millisecond) {
@@ -173,100 +242,182 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 func (p *pair) isDirect() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.state == direct
+	p.Queue.mu.Lock()
+	defer p.Queue.mu.Unlock()
+	return p.state == toPrimary
 }
 
-// all reads n records from the primary.
-func (p *pair) all(t *testing.T, n int) (records []hookgate.Record) {
+// events reads what is stored, oldest first.
+func (f *fickle) events(t queuetest.TB) (all []hookgate.Event) {
 	t.Helper()
-	c, err := p.Consume(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
-	defer cancel()
-	for len(records) < n {
-		more, err := c.Next(ctx, n-len(records), 1<<30)
+	for e, err := range f.Events(context.Background(), hookgate.EventFilter{}) {
 		if err != nil {
-			t.Fatalf("after %d of %d records: %v", len(records), n, err)
+			t.Fatalf("read events: %v", err)
 		}
-		records = append(records, more...)
+		all = append(all, e)
 	}
-	return records
+	return all
 }
 
-// TestOutages: senders that wait for each answer go on while the primary fails in all its ways and comes back, again and
-// again. Every delivery gets its receipt, and in the end the primary has each once and each key in order.
-func TestOutages(t *testing.T) {
-	p := newPair(t, 0, impatient)
-	const senders, each = 8, 400
-	var sending sync.WaitGroup
-	for s := range senders {
-		sending.Go(func() {
-			for n := range each {
-				if _, err := p.Append(t.Context(), delivery(string(rune('a'+s)), n)); err != nil {
-					t.Errorf("sender %d, delivery %d: %v", s, n, err)
-					return
+// mustHold checks that so many events of each key are stored: each once, and in the order of their
+// sequences.
+func (f *fickle) mustHold(t queuetest.TB, want map[string]int) {
+	t.Helper()
+	next := map[string]int{}
+	for _, e := range f.events(t) {
+		if e.Sequence != int64(next[e.OrderingKey]) {
+			t.Fatalf("%s is stored where %d was due", e.MessageID, next[e.OrderingKey])
+		}
+		next[e.OrderingKey]++
+	}
+	for key, n := range want {
+		if next[key] != n {
+			t.Fatalf("of %s there are %d events, want %d", key, next[key], n)
+		}
+	}
+}
+
+// stages returns the stages of a request.
+func (f *fickle) stages(t *testing.T, id hookgate.RequestID) (stages []hookgate.Stage) {
+	t.Helper()
+	trail, err := f.Request(t.Context(), id)
+	if err != nil {
+		t.Fatalf("request %s: %v", id, err)
+	}
+	for _, e := range trail.Entries {
+		stages = append(stages, e.Stage)
+	}
+	return stages
+}
+
+// bothWays runs a test with a primary that takes many records in one step, and with one that takes
+// them one by one.
+func bothWays(t *testing.T, test func(t *testing.T, oneByOne bool)) {
+	t.Run("in bulk", func(t *testing.T) { test(t, false) })
+	t.Run("one by one", func(t *testing.T) { test(t, true) })
+}
+
+// TestConformance: with a primary that is well, the suite of every queue holds.
+func TestConformance(t *testing.T) {
+	root := t.TempDir()
+	queuetest.RunQueue(t, queuetest.QueueBackend{
+		NewPlace: func(t queuetest.TB) string {
+			dir, err := os.MkdirTemp(root, "")
+			if err != nil {
+				t.Fatalf("%v", err)
+			}
+			return dir
+		},
+		Open: func(t queuetest.TB, place string) queuetest.QueueInstance {
+			p := openPair(t, place, setup{})
+			return queuetest.QueueInstance{
+				Queue: p, Close: p.close,
+				// What Append has answered is on disk, so that an orderly end loses as little as a crash.
+				Crash: func() { p.close() },
+				Kept:  func(t queuetest.TB, _ int) []hookgate.Record { return p.store.kept(t) },
+			}
+		},
+	})
+}
+
+// kept returns all that is stored as records: the events and then the duplicates.
+func (f *fickle) kept(t queuetest.TB) (all []hookgate.Record) {
+	t.Helper()
+	ids := map[string]bool{}
+	events := f.events(t)
+	for _, e := range events {
+		body, err := f.Body(context.Background(), e.ID)
+		if err != nil {
+			t.Fatalf("read body of event %s: %v", e.ID, err)
+		}
+		all = append(all, hookgate.Record{Delivery: hookgate.Delivery{
+			RequestID: e.RequestID, Identity: e.Identity, OrderingKey: e.OrderingKey, Sequence: e.Sequence,
+			Headers: e.Headers, Body: body, RemoteAddr: e.RemoteAddr, ReceivedAt: e.ReceivedAt,
+		}})
+	}
+	for _, e := range events {
+		if ids[e.MessageID] {
+			continue
+		}
+		ids[e.MessageID] = true
+		trails, err := f.Trace(context.Background(), e.MessageID, hookgate.RequestID{}, 10_000)
+		if err != nil {
+			t.Fatalf("trace %s: %v", e.MessageID, err)
+		}
+		for _, trail := range trails {
+			for _, entry := range trail.Entries {
+				if first := firstRequest(t, entry); !first.IsZero() {
+					r := hookgate.Record{DuplicateOf: first}
+					r.RequestID, r.Identity = trail.RequestID, trail.Identity
+					all = append(all, r)
 				}
 			}
-		})
-	}
-	sent := make(chan struct{})
-	go func() { sending.Wait(); close(sent) }()
-	moods, changes := []int32{refuses, well, hangs, well, lies, well}, 0
-	for done := false; !done; changes++ {
-		p.fickle.mood.Store(moods[changes%len(moods)])
-		select {
-		case <-sent:
-			done = true
-		case <-time.After(time.Duration(5+rand.IntN(40)) * time.Millisecond):
 		}
 	}
-	p.fickle.mood.Store(well)
-	eventually(t, "the queue is direct again", p.isDirect)
-	next := map[string]int64{}
-	for _, r := range p.all(t, senders*each) {
-		if !r.DuplicateOf.IsZero() || r.Sequence != next[r.OrderingKey] || len(r.Body) == 0 {
-			t.Fatalf("%s (duplicate of %s, %d bytes) came where %d was due", r.MessageID, r.DuplicateOf, len(r.Body), next[r.OrderingKey])
-		}
-		next[r.OrderingKey]++
-	}
-	if s, err := p.Stats(t.Context()); err != nil || s.Depth != senders*each || s.Spooled != 0 || s.Degraded != nil {
-		t.Errorf("after the outages the stats are %+v (error %v)", s, err)
-	}
-	t.Logf("the primary changed its mood %d times", changes)
+	return all
 }
 
-// TestReplaysAreSpooled: a replay goes through the spool like any delivery, and the primary, when it is back, takes it although the
-// identity is claimed; one that the primary had taken after all is there once.
+// TestOutages: senders that wait for each answer go on while the store fails in all its ways and comes
+// back, again and again. Every delivery gets its receipt, and in the end each is stored once and each
+// key is in order.
+func TestOutages(t *testing.T) {
+	bothWays(t, func(t *testing.T, oneByOne bool) {
+		p := newPair(t, setup{timeout: impatient, oneByOne: oneByOne})
+		const senders, each = 8, 200
+		var sending sync.WaitGroup
+		want := map[string]int{}
+		for s := range senders {
+			key := string(rune('a' + s))
+			want[key] = each
+			sending.Go(func() {
+				for n := range each {
+					if _, err := p.Append(t.Context(), delivery(key, n)); err != nil {
+						t.Errorf("sender %d, delivery %d: %v", s, n, err)
+						return
+					}
+				}
+			})
+		}
+		sent := make(chan struct{})
+		go func() { sending.Wait(); close(sent) }()
+		moods, changes := []int32{refuses, well, hangs, well, lies, sluggish, late, well}, 0
+		for done := false; !done; changes++ {
+			p.store.mood.Store(moods[changes%len(moods)])
+			select {
+			case <-sent:
+				done = true
+			case <-time.After(time.Duration(5+rand.IntN(40)) * time.Millisecond):
+			}
+		}
+		p.store.mood.Store(well)
+		eventually(t, "the queue is direct again", p.isDirect)
+		p.store.mustHold(t, want)
+		if s := mustStats(t, p); s.Depth != 0 || s.Spooled != 0 || !s.SpoolingSince.IsZero() {
+			t.Errorf("after the outages the stats are %+v", s)
+		}
+		t.Logf("the store changed its mood %d times", changes)
+	})
+}
+
+// TestReplaysAreSpooled: a replay goes through the spool like any delivery; one that was stored after
+// all is there once.
 func TestReplaysAreSpooled(t *testing.T) {
-	for name, mood := range map[string]int32{"refused": refuses, "taken and reported failed": lies} {
+	for name, mood := range map[string]int32{"refused": refuses, "stored and reported failed": lies} {
 		t.Run(name, func(t *testing.T) {
-			p := newPair(t, 0, waitFor)
-			dead := delivery("k", 1)
-			mustAppend(t, p, dead)
-			p.fickle.mood.Store(mood)
+			p := newPair(t, setup{})
+			dead := delivery("k", 0)
+			p.store.mood.Store(mood)
 			replay := *dead
 			replay.ReplayedAt = dead.ReceivedAt.Add(time.Hour)
 			replay.RequestID, replay.ReplayOf = hookgate.NewRequestID(replay.ReplayedAt), dead.RequestID
-			want := replay
-			if receipt := mustAppend(t, p, &replay); receipt.Duplicate() {
-				t.Errorf("the replay is a duplicate of %s", receipt.DuplicateOf)
-			}
-			p.fickle.mood.Store(well)
+			mustAppend(t, p, &replay)
+			p.store.mood.Store(well)
 			eventually(t, "the queue is direct again", p.isDirect)
-			mustAppend(t, p, delivery("k", 2))
-			records := p.all(t, 3)
-			got := records[1].Delivery
-			if got.SpooledAt.IsZero() == (mood == refuses) {
-				t.Errorf("spooled at %s", got.SpooledAt)
-			}
-			got.SpooledAt = time.Time{}
-			if !reflect.DeepEqual(got, want) || !records[1].DuplicateOf.IsZero() || records[2].MessageID != "k-2" {
-				t.Errorf("behind the first came %+v (duplicate of %s), and then %s, want %+v", got, records[1].DuplicateOf, records[2].MessageID, want)
+			mustAppend(t, p, delivery("k", 1))
+			p.store.mustHold(t, map[string]int{"k": 2})
+			stages := p.store.stages(t, replay.RequestID)
+			if !slices.Contains(stages, hookgate.StageReplayed) || slices.Contains(stages, hookgate.StageSpooled) != (mood == refuses) {
+				t.Errorf("the stages of the replay are %v", stages)
 			}
 		})
 	}
@@ -275,186 +426,224 @@ func TestReplaysAreSpooled(t *testing.T) {
 // TestBackUnderLoad: a stream that never pauses does not keep the queue from going back to its
 // primary. The time-out leaves room for a slow disk: a primary that misses each of them is away.
 func TestBackUnderLoad(t *testing.T) {
-	p := newPair(t, 0, 500*time.Millisecond)
-	p.fickle.mood.Store(refuses)
-	stop := make(chan struct{})
-	var sending sync.WaitGroup
-	for s := range 4 {
-		sending.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
+	bothWays(t, func(t *testing.T, oneByOne bool) {
+		p := newPair(t, setup{timeout: 500 * time.Millisecond, oneByOne: oneByOne})
+		p.store.mood.Store(refuses)
+		stop := make(chan struct{})
+		var sending sync.WaitGroup
+		for s := range 4 {
+			sending.Go(func() {
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if _, err := p.Append(context.Background(), delivery(string(rune('a'+s)), n)); err != nil {
+						t.Errorf("append: %v", err)
+						return
+					}
 				}
-				if _, err := p.Append(context.Background(), delivery(string(rune('a'+s)), n)); err != nil {
-					t.Errorf("append: %v", err)
-					return
-				}
-			}
-		})
-	}
-	eventually(t, "something is spooled", func() bool { s, err := p.Stats(context.Background()); return err == nil && s.Spooled > 100 })
-	p.fickle.mood.Store(well)
-	eventually(t, "the queue is direct again", p.isDirect)
-	close(stop)
-	sending.Wait()
+			})
+		}
+		eventually(t, "something is spooled", func() bool { return mustStats(t, p).Spooled > 100 })
+		p.store.mood.Store(well)
+		eventually(t, "the queue is direct again", p.isDirect)
+		close(stop)
+		sending.Wait()
+	})
 }
 
-// TestStages: what went through the spool says when, what did not says nothing; the caller's delivery is left alone.
+// TestStages: what went through the spool says so, what did not does not; the caller's delivery is
+// left alone.
 func TestStages(t *testing.T) {
-	p := newPair(t, 0, waitFor)
-	mustAppend(t, p, delivery("k", 0))
-	p.fickle.mood.Store(refuses)
-	d := delivery("k", 1)
-	mustAppend(t, p, d)
-	if !d.SpooledAt.IsZero() {
+	p := newPair(t, setup{})
+	before, during, after := delivery("k", 0), delivery("k", 1), delivery("k", 2)
+	mustAppend(t, p, before)
+	p.store.mood.Store(refuses)
+	mustAppend(t, p, during)
+	if !during.SpooledAt.IsZero() {
 		t.Error("the caller's delivery was changed")
 	}
-	p.fickle.mood.Store(well)
+	p.store.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
-	mustAppend(t, p, delivery("k", 2))
-	for i, r := range p.all(t, 3) {
-		if r.SpooledAt.IsZero() == (i == 1) || i == 1 && r.SpooledAt.Before(r.ReceivedAt) {
-			t.Errorf("record %d was spooled at %v", i, r.SpooledAt)
+	mustAppend(t, p, after)
+	p.store.mustHold(t, map[string]int{"k": 3})
+	for _, d := range []*hookgate.Delivery{before, during, after} {
+		if stages := p.store.stages(t, d.RequestID); slices.Contains(stages, hookgate.StageSpooled) != (d == during) {
+			t.Errorf("the stages of %s are %v", d.MessageID, stages)
 		}
 	}
 }
 
-// TestDuplicatesAreFoundOnDraining: a repetition that was spooled is recognised by the primary, whether the first came
-// before the outage or in it.
+// TestDuplicatesAreFoundOnDraining: a repetition that was answered from the spool is recognised when
+// it is stored, whether the first came before the outage or in it.
 func TestDuplicatesAreFoundOnDraining(t *testing.T) {
-	p := newPair(t, 0, waitFor)
-	before := delivery("k", 0)
-	mustAppend(t, p, before)
-	p.fickle.mood.Store(refuses)
-	during := delivery("k", 1)
-	mustAppend(t, p, during)
-	mustAppend(t, p, delivery("k", 0))
-	mustAppend(t, p, delivery("k", 1))
-	p.fickle.mood.Store(well)
-	eventually(t, "the queue is direct again", p.isDirect)
-	records := p.all(t, 4)
-	for i, want := range []hookgate.RequestID{{}, {}, before.RequestID, during.RequestID} {
-		if records[i].DuplicateOf != want {
-			t.Errorf("record %d is a duplicate of %s, want %s", i, records[i].DuplicateOf, want)
+	bothWays(t, func(t *testing.T, oneByOne bool) {
+		p := newPair(t, setup{oneByOne: oneByOne})
+		firsts := []*hookgate.Delivery{delivery("k", 0), delivery("k", 1)}
+		again := []*hookgate.Delivery{delivery("k", 0), delivery("k", 1)}
+		mustAppend(t, p, firsts[0])
+		p.store.mood.Store(refuses)
+		for _, d := range []*hookgate.Delivery{firsts[1], again[0], again[1]} {
+			if r := mustAppend(t, p, d); r.Duplicate() {
+				t.Errorf("the spool found a duplicate of %s", r.DuplicateOf)
+			}
 		}
-	}
+		p.store.mood.Store(well)
+		eventually(t, "the queue is direct again", p.isDirect)
+		p.store.mustHold(t, map[string]int{"k": 2})
+		found := map[hookgate.RequestID]hookgate.RequestID{}
+		for _, r := range p.store.kept(t) {
+			found[r.RequestID] = r.DuplicateOf
+		}
+		for i, d := range again {
+			if found[d.RequestID] != firsts[i].RequestID || !found[firsts[i].RequestID].IsZero() {
+				t.Errorf("repetition %d is a duplicate of %s, want %s", i, found[d.RequestID], firsts[i].RequestID)
+			}
+		}
+	})
 }
 
-// TestRestart: what is in the spool when the process ends is drained after the next start, before anything new.
+// TestRestart: what is in the spool when the process ends is drained after the next start, before
+// anything new.
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
-	o := sqlite.Options{Partitions: 1}
-	p := openPair(t, dir, o, 0, waitFor)
-	p.fickle.mood.Store(refuses)
+	p := openPair(t, dir, setup{})
+	p.store.mood.Store(refuses)
 	for n := range 10 {
 		mustAppend(t, p, delivery("k", n))
 	}
 	if err := p.close(); err != nil {
 		t.Fatal(err)
 	}
-	p = openPair(t, dir, o, 0, waitFor)
+	p = openPair(t, dir, setup{})
 	defer p.close()
 	mustAppend(t, p, delivery("k", 10))
-	for i, r := range p.all(t, 11) {
-		if r.Sequence != int64(i) {
-			t.Fatalf("sequence %d came where %d was due", r.Sequence, i)
-		}
-	}
+	eventually(t, "the queue is direct", p.isDirect)
+	p.store.mustHold(t, map[string]int{"k": 11})
 }
 
-// TestFull: beyond the bound of the spool, and when the primary is full itself, the caller is told so and nothing is kept.
+// TestFull: at the bound of the spool, and when the primary's disk is full, the caller is told so,
+// nothing is kept, and a full disk is no reason to spool onto it.
 func TestFull(t *testing.T) {
-	p := newPair(t, 3, waitFor)
-	p.fickle.mood.Store(refuses)
+	p := newPair(t, setup{highWater: 3})
+	p.store.mood.Store(refuses)
 	for n := range 3 {
 		mustAppend(t, p, delivery("k", n))
 	}
 	if _, err := p.Append(t.Context(), delivery("k", 3)); !errors.Is(err, hookgate.ErrFull) {
 		t.Errorf("append to a full spool got %v, want ErrFull", err)
 	}
-	s, err := p.Stats(t.Context())
-	if err != nil || s.Depth != 3 || s.Spooled != 3 || !errors.Is(s.Err, hookgate.ErrFull) || !strings.Contains(fmt.Sprint(s.Degraded), "primary is away") {
-		t.Errorf("stats %+v (error %v)", s, err)
+	s := mustStats(t, p)
+	if s.Depth != 3 || s.Spooled != 3 || !errors.Is(s.Err, hookgate.ErrFull) || !strings.Contains(fmt.Sprint(s.Degraded), "store is away") ||
+		s.SpoolingSince.IsZero() || s.OldestEnqueuedAt.Before(s.SpoolingSince) {
+		t.Errorf("stats are %+v", s)
 	}
-	p.fickle.mood.Store(well)
+	p.store.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
 	mustAppend(t, p, delivery("k", 3))
+	p.store.mustHold(t, map[string]int{"k": 4})
 
-	full := openPair(t, t.TempDir(), sqlite.Options{Partitions: 1, HighWater: 1}, 0, waitFor)
-	defer full.close()
-	mustAppend(t, full, delivery("k", 0))
-	if _, err := full.Append(t.Context(), delivery("k", 1)); !errors.Is(err, hookgate.ErrFull) || !full.isDirect() {
-		t.Errorf("append to a full primary got %v, direct %v; want ErrFull and no spooling", err, full.isDirect())
+	full := newPair(t, setup{})
+	full.free.Store(1)
+	if _, err := full.Append(t.Context(), delivery("k", 0)); !errors.Is(err, hookgate.ErrFull) || !full.isDirect() {
+		t.Errorf("append with a full disk got %v, direct %v; want ErrFull and no spooling", err, full.isDirect())
+	}
+	if s := mustStats(t, full); s.Depth != 0 || !errors.Is(s.Err, hookgate.ErrFull) {
+		t.Errorf("with a full disk the stats are %+v", s)
 	}
 }
 
-// TestAwayAndUnused: a primary that is away although nothing has been sent yet is told of, and is no reason to send nothing.
+// TestAwayAndUnused: a store that is away although nothing has been sent yet shows in the stats, and
+// webhooks are taken.
 func TestAwayAndUnused(t *testing.T) {
-	p := newPair(t, 0, impatient)
+	p := newPair(t, setup{timeout: impatient})
+	p.store.mood.Store(refuses)
+	mustAppend(t, p, delivery("k", 0)) // direct knows of the store from an append
 	for _, mood := range []int32{refuses, hangs} {
-		p.fickle.mood.Store(mood)
-		if s, err := p.Stats(t.Context()); err != nil || s.Err != nil || s.Degraded == nil || s.HighWater == 0 {
-			t.Errorf("while the primary is away the stats are %+v (error %v)", s, err)
+		p.store.mood.Store(mood)
+		if s := mustStats(t, p); s.Err != nil || s.Degraded == nil || s.HighWater == 0 {
+			t.Errorf("while the store is away the stats are %+v", s)
 		}
 	}
-	p.Timeout = waitFor // longer than the caller has time
-	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if s, err := p.Stats(soon); err != nil || s.Degraded == nil {
-		t.Errorf("to a caller with less time than an operation may take the stats are %+v (error %v)", s, err)
-	}
-	p.fickle.mood.Store(well)
-	eventually(t, "the stats are well", func() bool { s, err := p.Stats(t.Context()); return err == nil && s.Degraded == nil })
+	p.store.mood.Store(well)
+	eventually(t, "the stats are well", func() bool { return mustStats(t, p).Degraded == nil })
 }
 
 // TestOwnTimeIsUp: a caller that gives up is no reason to leave the primary.
 func TestOwnTimeIsUp(t *testing.T) {
-	p := newPair(t, 0, waitFor)
-	p.fickle.mood.Store(hangs)
+	p := newPair(t, setup{timeout: time.Second})
+	p.store.mood.Store(hangs)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := p.Append(ctx, delivery("k", 0)); !errors.Is(err, context.Canceled) || !p.isDirect() {
 		t.Errorf("append got %v, direct %v", err, p.isDirect())
 	}
-	p.fickle.mood.Store(well)
 }
 
-// TestCorruptEntry: what cannot be decoded is put aside and holds up nothing.
-func TestCorruptEntry(t *testing.T) {
-	c := &listConsumer{records: []hookgate.Record{
-		{Delivery: *delivery("k", 0)}, {Delivery: hookgate.Delivery{Body: []byte("raw")}, Corrupt: errors.New("checksum")}, {Delivery: *delivery("k", 2)},
-	}}
-	p := newPair(t, 0, waitFor)
-	if n, err := p.moveBatch(t.Context(), c); n != 3 || err != nil {
-		t.Fatalf("moved %d records, error %v", n, err)
-	}
-	if len(p.aside) != 1 || string(p.aside[0].Body) != "raw" {
-		t.Errorf("put aside are %+v", p.aside)
-	}
-	if records := p.all(t, 2); records[0].MessageID != "k-0" || records[1].MessageID != "k-2" {
-		t.Errorf("moved are %s and %s", records[0].MessageID, records[1].MessageID)
-	}
-	if c.released != 3 {
-		t.Errorf("%d records are released, want 3", c.released)
-	}
+// TestPaused: while the primary must be left alone, appends go to the spool and nothing is drained,
+// although the store is well; then all is stored in order.
+func TestPaused(t *testing.T) {
+	bothWays(t, func(t *testing.T, oneByOne bool) {
+		p := newPair(t, setup{oneByOne: oneByOne})
+		mustAppend(t, p, delivery("k", 0))
+		p.paused.Store(true)
+		for n := 1; n < 20; n++ {
+			mustAppend(t, p, delivery("k", n))
+		}
+		s := mustStats(t, p)
+		if s.Spooled != 19 || s.Depth != 19 || s.SpoolingSince.IsZero() || s.Err != nil || !errors.Is(s.Degraded, errPaused) {
+			t.Errorf("in the pause the stats are %+v", s)
+		}
+		time.Sleep(3 * pausePoll) // the drainer would have moved everything
+		p.store.mustHold(t, map[string]int{"k": 1})
+		p.paused.Store(false)
+		eventually(t, "the queue is direct again", p.isDirect)
+		mustAppend(t, p, delivery("k", 20))
+		p.store.mustHold(t, map[string]int{"k": 21})
+	})
 }
 
-// listConsumer hands out a list of one partition at once.
-type listConsumer struct {
-	records  []hookgate.Record
-	released int
+// TestRejected: a delivery that the store rejects, even as a dead letter, is not spooled. One that is
+// spooled already holds up what came later, and nothing that came before; when the store takes it
+// everything goes on.
+func TestRejected(t *testing.T) {
+	p := newPair(t, setup{})
+	reject := func(r *hookgate.Record) error {
+		if r.MessageID == "k-3" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	p.store.reject.Store(&reject)
+	if _, err := p.Append(t.Context(), delivery("k", 3)); !errors.Is(err, hookgate.ErrRejected) || !p.isDirect() {
+		t.Errorf("append got %v, direct %v; want ErrRejected and no spooling", err, p.isDirect())
+	}
+	p.store.mood.Store(refuses)
+	p.store.reject.Store(nil)
+	for n := range 10 {
+		mustAppend(t, p, delivery("k", n))
+	}
+	p.store.reject.Store(&reject)
+	p.store.mood.Store(well)
+	eventually(t, "what came before is stored", func() bool { return len(p.store.events(t)) == 3 })
+	p.store.reject.Store(nil)
+	eventually(t, "the queue is direct again", p.isDirect)
+	p.store.mustHold(t, map[string]int{"k": 10})
 }
 
-func (c *listConsumer) Next(context.Context, int, int) ([]hookgate.Record, error) {
-	return c.records, nil
+// TestInBulk: a spool is emptied in large transactions, also if all is of one key.
+func TestInBulk(t *testing.T) {
+	p := newPair(t, setup{})
+	p.paused.Store(true)
+	for n := range 300 {
+		mustAppend(t, p, delivery("k", n))
+	}
+	p.paused.Store(false)
+	eventually(t, "the queue is direct again", p.isDirect)
+	if n := p.store.largest.Load(); n < 100 {
+		t.Errorf("the largest batch had %d records", n)
+	}
+	p.store.mustHold(t, map[string]int{"k": 300})
 }
-func (c *listConsumer) Commit(context.Context, []hookgate.Offset) error {
-	c.released = len(c.records)
-	return nil
-}
-func (c *listConsumer) Close() error { return nil }
-
-// Consume consumes the primary, whose records are those of the pair.
-func (p *pair) Consume(ctx context.Context) (hookgate.Consumer, error) { return p.fickle.Consume(ctx) }
