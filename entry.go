@@ -23,7 +23,7 @@ const StageAnchored Stage = "anchored"
 //
 // and then of an event, a duplicate or a dead letter
 //
-//	source, event type, message id, ordering key (text), keyed (0 or 1), sequence (integers),
+//	batch (integer), source, event type, message id, ordering key (text), keyed (0 or 1), sequence (integers),
 //	request id (16 bytes), first request's id (16 bytes; zero unless a duplicate),
 //	request id whose dead letter is replayed (16 bytes; zero unless a replay),
 //	received at, enqueued at, spooled at, replayed at, processed at, persisted at (integers),
@@ -35,6 +35,8 @@ const StageAnchored Stage = "anchored"
 // or of an anchor: the sequence (integer) and the hash (32 bytes) of the last row of the admin trail.
 type Entry struct {
 	ID int64
+	// Batch is the ID of the first entry that the same call of Apply added.
+	Batch int64
 	*Delivery
 	// Outcome is StagePersisted, StageDuplicate or StageDeadLettered.
 	Outcome    Stage
@@ -84,6 +86,7 @@ func (h *EntryHash) end(b []byte) (sum [32]byte) {
 // its Delivery are not looked at.
 func (h *EntryHash) Entry(previous [32]byte, e *Entry) [32]byte {
 	b := h.begin(previous, e.ID, e.Outcome)
+	b = appendInt(b, e.Batch)
 	b = appendText(b, e.Source)
 	b = appendText(b, e.EventType)
 	b = appendText(b, e.MessageID)

@@ -4,10 +4,12 @@ import "time"
 
 // EventSearch asks a Reader for a page of events, newest first. What newest means follows from the filter, so that an index serves it:
 //
-//	MessageID or MessageIDPrefix   in the order of message ids, upwards
-//	EventType                      last received first
-//	From or To                     by request id, downwards: last received first, and a replay when it was started
-//	anything else                  last stored first
+//	MessageID       in the order of a digest of the identity
+//	EventType       last received first
+//	From or To      by request id, downwards: last received first, and a replay when it was started
+//	anything else   last stored first
+//
+// No index serves MessageIDPrefix.
 //
 // A time is looked for among request ids, which NewRequestID begins with the time of receipt; replays, whose ids are younger, are found too.
 type EventSearch struct {
@@ -35,6 +37,6 @@ type EventPage struct {
 	Newer string
 	// Partial says that Patience ended before the page was full: there may be more behind Older, or Newer if that was asked for.
 	Partial bool
-	// SearchedTo is when the last event was received that a partial search has looked at; zero in the order of message ids.
+	// SearchedTo is when the last event was received that a partial search has looked at; zero if it is of one MessageID.
 	SearchedTo time.Time
 }

@@ -55,14 +55,14 @@ type StoreMark struct {
 	// ID is another one for another store, and for one that was recovered to an earlier point in
 	// time if it knows that of itself.
 	ID string
-	// Links is the id of the last link of the audit chains. It only grows, unless the store is
-	// replaced by an older copy.
-	Links int64
+	// Last is the id of the log's last entry. It only grows, unless the store is replaced by an older
+	// copy.
+	Last int64
 }
 
 // Follows reports whether a store with mark m has everything that it had with mark before.
 func (m StoreMark) Follows(before StoreMark) bool {
-	return m.ID == before.ID && m.Links >= before.Links
+	return m.ID == before.ID && m.Last >= before.Last
 }
 
 // Epoch numbers the owners of a partition. A higher epoch fences out all lower ones.

@@ -56,11 +56,11 @@ func (q *Queue) StoreReplaced() time.Time {
 	return time.Time{}
 }
 
-func markText(m hookgate.StoreMark) string { return strconv.FormatInt(m.Links, 10) + " " + m.ID }
+func markText(m hookgate.StoreMark) string { return strconv.FormatInt(m.Last, 10) + " " + m.ID }
 
 func parseMark(text string) (m hookgate.StoreMark, err error) {
 	links, id, found := strings.Cut(text, " ")
-	if m.Links, err = strconv.ParseInt(links, 10, 64); err != nil || !found {
+	if m.Last, err = strconv.ParseInt(links, 10, 64); err != nil || !found {
 		return m, errors.Join(fmt.Errorf("the mark of the store reads %q", text), err)
 	}
 	m.ID = id
@@ -84,7 +84,7 @@ func (q *Queue) keepMark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = q.run(ctx, call{keepScript, []string{q.keys.settings}, []string{m.ID, strconv.FormatInt(m.Links, 10)}}).ToInt64()
+	_, err = q.run(ctx, call{keepScript, []string{q.keys.settings}, []string{m.ID, strconv.FormatInt(m.Last, 10)}}).ToInt64()
 	if err != nil {
 		return fmt.Errorf("keep how far the store has come: %w", q.explain(ctx, err))
 	}
@@ -122,5 +122,5 @@ func (q *Queue) compareStore(ctx context.Context) {
 	q.generation.Store(generation)
 	_ = q.readSettings(ctx) // when that was; else the next look finds it
 	q.opts.Logger.Error("the store is another one, or an older copy, or was failed over: claims of before count no more, so that webhooks which it lacks are taken when their senders repeat them",
-		"store", m.ID, "links", m.Links, "store_before", kept.ID, "links_before", kept.Links, "claims", generation)
+		"store", m.ID, "last", m.Last, "store_before", kept.ID, "last_before", kept.Last, "claims", generation)
 }

@@ -17,7 +17,7 @@ func TestStoreIsFollowed(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	c := Config{URL: server.URL(), Partitions: 1}
 	var store atomic.Pointer[hookgate.StoreMark] // nil: it is away
-	store.Store(&hookgate.StoreMark{ID: "one", Links: 10})
+	store.Store(&hookgate.StoreMark{ID: "one", Last: 10})
 	c.Mark = func(context.Context) (hookgate.StoreMark, error) {
 		if m := store.Load(); m != nil {
 			return *m, nil
@@ -33,7 +33,7 @@ func TestStoreIsFollowed(t *testing.T) {
 		t.Helper()
 		got := mustNext(t, consumer, records)
 		if m := store.Load(); m != nil {
-			store.Store(&hookgate.StoreMark{ID: m.ID, Links: m.Links + 1})
+			store.Store(&hookgate.StoreMark{ID: m.ID, Last: m.Last + 1})
 		}
 		if err := consumer.Commit(t.Context(), hookgate.LastOffsets(got)); err != nil {
 			t.Fatal(err)
@@ -55,15 +55,15 @@ func TestStoreIsFollowed(t *testing.T) {
 	}
 	take(2)
 
-	store.Store(&hookgate.StoreMark{ID: "one", Links: 11}) // a copy from after the first release
+	store.Store(&hookgate.StoreMark{ID: "one", Last: 11}) // a copy from after the first release
 	for i, change := range []func(){
 		func() { q.compareStore(t.Context()) },
 		func() {
-			store.Store(&hookgate.StoreMark{ID: "two", Links: 500})
+			store.Store(&hookgate.StoreMark{ID: "two", Last: 500})
 			q.compareStore(t.Context())
 		},
 		func() {
-			store.Store(&hookgate.StoreMark{ID: "one", Links: 500})
+			store.Store(&hookgate.StoreMark{ID: "one", Last: 500})
 			if err := q.readSettings(t.Context()); err != nil {
 				t.Error(err)
 			}

@@ -1,5 +1,5 @@
-// Package batch prepares a hookgate.Batch for a store: whatever the database, its records are sorted by
-// partition and each is put into the form in which the audit chain covers it.
+// Package batch prepares a hookgate.Batch for a store, whatever the database: each record is put into the
+// form in which the audit chain covers it.
 package batch
 
 import (
@@ -19,12 +19,12 @@ var EmptySHA256 = sha256.Sum256(nil)
 type Part struct {
 	Partition int
 	// Items are the partition's records in queue order, and then its dead letters.
-	Items []Item
+	Items []LinkItem
 }
 
-// Item is a record and what can be worked out before it is stored. A record that repeats an identity for all the queue
+// LinkItem is a record and what can be worked out before it is stored. A record that repeats an identity for all the queue
 // knows has its Outcome and FirstRequestID; a dead letter has its Outcome and Reason.
-type Item struct {
+type LinkItem struct {
 	hookgate.LinkEntry
 	Record *hookgate.Record
 	// Index is that in Batch.Records; -1 for a dead letter.
@@ -33,24 +33,24 @@ type Item struct {
 
 // Prepare sorts the batch by partition and computes digests. The error is ErrRejected if the batch has a corrupt record.
 func Prepare(b *hookgate.Batch) ([]Part, error) {
-	items := make([]Item, 0, len(b.Records)+len(b.Dead))
+	items := make([]LinkItem, 0, len(b.Records)+len(b.Dead))
 	for i := range b.Records {
 		r := &b.Records[i]
 		if r.Corrupt != nil {
 			return nil, fmt.Errorf("%w: record %d is corrupt: %w", hookgate.ErrRejected, i, r.Corrupt)
 		}
-		it := newItem(r, i, hookgate.StagePersisted)
+		it := newLinkItem(r, i, hookgate.StagePersisted)
 		if !r.DuplicateOf.IsZero() {
 			it.Outcome, it.FirstRequestID = hookgate.StageDuplicate, r.DuplicateOf
 		}
 		items = append(items, it)
 	}
 	for i := range b.Dead {
-		it := newItem(&b.Dead[i].Record, -1, hookgate.StageDeadLettered)
+		it := newLinkItem(&b.Dead[i].Record, -1, hookgate.StageDeadLettered)
 		it.Reason = b.Dead[i].Reason
 		items = append(items, it)
 	}
-	slices.SortStableFunc(items, func(x, y Item) int { return x.Record.Partition - y.Record.Partition })
+	slices.SortStableFunc(items, func(x, y LinkItem) int { return x.Record.Partition - y.Record.Partition })
 	var parts []Part
 	for begin, end := 0, 0; begin < len(items); begin = end {
 		partition := items[begin].Record.Partition
@@ -64,8 +64,8 @@ func Prepare(b *hookgate.Batch) ([]Part, error) {
 	return parts, nil
 }
 
-func newItem(r *hookgate.Record, index int, outcome hookgate.Stage) Item {
-	return Item{
+func newLinkItem(r *hookgate.Record, index int, outcome hookgate.Stage) LinkItem {
+	return LinkItem{
 		Record: r, Index: index,
 		LinkEntry: hookgate.LinkEntry{
 			Delivery:    &r.Delivery,
@@ -116,7 +116,7 @@ func ParseRequestIDText(text string) (hookgate.RequestID, error) {
 }
 
 // MakeDuplicate turns an event into a duplicate of the one that the first request brought.
-func (it *Item) MakeDuplicate(first hookgate.RequestID) {
+func (it *LinkItem) MakeDuplicate(first hookgate.RequestID) {
 	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, EmptySHA256
 }
 

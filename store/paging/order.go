@@ -2,6 +2,7 @@ package paging
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
 )
 
 // order is an order in which events are searched, each that of an index.
@@ -21,24 +23,40 @@ type order struct {
 }
 
 type orderColumn struct {
-	name   string
-	number bool // an integer; else text
-	down   bool
+	name string
+	kind Kind
+	down bool
 }
 
-// Key is where an event stands in an order: an int64 or a string for each of its columns.
+// Kind is that of a column's values.
+type Kind int
+
+// The kinds, with the type that their values have in a Key.
+const (
+	Text   Kind = iota // string
+	Number             // int64
+	Bytes              // Blob
+)
+
+// Blob are bytes that can be compared.
+type Blob string
+
+// Key is where an event stands in an order: a value for each of its columns.
 type Key []any
 
 var (
-	byStored = &order{"", []orderColumn{{"id", true, true}}, func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
+	byStored = &order{"", []orderColumn{{"id", Number, true}}, func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
 	// Request ids begin with the time.
-	byRequest = &order{"r", []orderColumn{{"request_id", false, true}}, func(e *hookgate.Event) Key { return Key{e.RequestID.String()} }}
+	byRequest = &order{"r", []orderColumn{{"request_id", Text, true}}, func(e *hookgate.Event) Key { return Key{e.RequestID.String()} }}
 	// Of one type.
-	byReceipt = &order{"t", []orderColumn{{"received_at", true, true}, {"id", true, false}}, func(e *hookgate.Event) Key {
+	byReceipt = &order{"t", []orderColumn{{"received_at", Number, true}, {"id", Number, false}}, func(e *hookgate.Event) Key {
 		return Key{e.ReceivedAt.UnixMicro(), idNumber(e)}
 	}}
-	byMessage = &order{"m", []orderColumn{{"message_id", false, false}, {"event_type", false, false}, {"source", false, false}},
-		func(e *hookgate.Event) Key { return Key{e.MessageID, e.EventType, e.Source} }}
+	// Of one message id.
+	byMessage = &order{"m", []orderColumn{{"identity", Bytes, false}}, func(e *hookgate.Event) Key {
+		key := batch.Key(e.Identity)
+		return Key{Blob(key[:])}
+	}}
 )
 
 func idNumber(e *hookgate.Event) int64 {
@@ -67,13 +85,13 @@ func (o *order) names() string {
 	return strings.Join(names, ", ")
 }
 
-// numbers says which columns are numbers.
-func (o *order) numbers() []bool {
-	numbers := make([]bool, len(o.columns))
+// kinds are those of the columns.
+func (o *order) kinds() []Kind {
+	kinds := make([]Kind, len(o.columns))
 	for i, c := range o.columns {
-		numbers[i] = c.number
+		kinds[i] = c.kind
 	}
-	return numbers
+	return kinds
 }
 
 // behind narrows a span to the rows that stand behind the key, in the order or backwards in it; with or, one may stand there too.
@@ -108,6 +126,9 @@ func (o *order) cursor(key Key) string {
 	}
 	parts := make([]string, len(key))
 	for i, part := range key {
+		if b, ok := part.(Blob); ok {
+			part = hex.EncodeToString([]byte(b))
+		}
 		parts[i] = url.PathEscape(fmt.Sprint(part)) // it escapes commas too
 	}
 	return o.letter + strings.Join(parts, ",")
@@ -124,8 +145,14 @@ func (o *order) parse(cursor string) (Key, error) {
 	for i, part := range parts {
 		text, err := url.PathUnescape(part)
 		key[i] = text
-		if o.columns[i].number && err == nil {
+		switch {
+		case err != nil:
+		case o.columns[i].kind == Number:
 			key[i], err = strconv.ParseInt(text, 10, 64)
+		case o.columns[i].kind == Bytes:
+			var b []byte
+			b, err = hex.DecodeString(text)
+			key[i] = Blob(b)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cursor %.40q cannot be read: %w", cursor, hookgate.ErrNotFound)
@@ -175,8 +202,11 @@ func (s *span) narrow(value any, inclusive, up bool) {
 }
 
 func compare(a, b any) int {
-	if n, ok := a.(int64); ok {
-		return cmp.Compare(n, b.(int64))
+	switch a := a.(type) {
+	case int64:
+		return cmp.Compare(a, b.(int64))
+	case Blob:
+		return cmp.Compare(a, b.(Blob))
 	}
 	return cmp.Compare(a.(string), b.(string))
 }

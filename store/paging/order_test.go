@@ -13,7 +13,7 @@ import (
 // as the same key.
 func FuzzCursor(f *testing.F) {
 	orders := []*order{byStored, byRequest, byReceipt, byMessage}
-	for _, seed := range []string{"", "1", "-1", "9223372036854775808", "r01a20b55-c078-7b8c-bf95-7665f4529acd", "t1,2", "t1", "mevt-1,order.paid,default",
+	for _, seed := range []string{"", "1", "-1", "9223372036854775808", "r01a20b55-c078-7b8c-bf95-7665f4529acd", "t1,2", "t1", "m00ff", "m0", "mevt-1,order.paid,default",
 		"ma%2Cb,%25,%ff", "m,,", "m%", "m%zz,,", "x", "t1,2,3", "\x00", "1,"} {
 		f.Add(seed)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
 )
 
 const (
@@ -18,8 +19,9 @@ const (
 
 // Searcher is what a search needs of a store. Queries have a ? for each argument.
 type Searcher interface {
-	// Keys runs a query for keys, whose columns are numbers or text as said.
-	Keys(ctx context.Context, query string, args []any, numbers []bool) ([]Key, error)
+	// Keys runs a query for keys, whose columns are of the given kinds. Arguments are an int64, a
+	// string or a []byte.
+	Keys(ctx context.Context, query string, args []any, kinds []Kind) ([]Key, error)
 	// Rows runs a query that lacks the columns of events: the rest, from FROM on.
 	Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error)
 	// Prefix bounds what begins with p: it is at least from, below to unless that is empty, and fulfils a condition on message_id, unless
@@ -67,7 +69,7 @@ func (s *search) plan() {
 	case s.q.Stored:
 	case !f.RequestID.IsZero():
 		s.order = byRequest
-	case f.MessageID != "" || f.MessageIDPrefix != "":
+	case f.MessageID != "":
 		s.order = byMessage
 	case f.EventType != "":
 		s.order = byReceipt
@@ -90,7 +92,14 @@ func (s *search) plan() {
 		s.filter.add(s.store.Unindexed("source")+" <> ?", []any{f.ExceptSource})
 	}
 	equal("event_type", f.EventType, s.order == byReceipt)
-	equal("message_id", f.MessageID, s.order == byMessage)
+	if f.MessageID != "" && s.order == byMessage {
+		low, high := batch.MessageRange(f.MessageID)
+		all.narrow(Blob(low[:]), true, true)
+		all.narrow(Blob(high[:]), true, false)
+		all.add("message_id = ?", []any{f.MessageID})
+	} else {
+		equal("message_id", f.MessageID, false)
+	}
 	if _, _, ok := f.RequestID.Parts(); ok {
 		s.bound(&all, byRequest, f.RequestID.String(), true)
 		s.bound(&all, byRequest, f.RequestID.Part(hookgate.MaxParts).String(), false)
@@ -99,9 +108,10 @@ func (s *search) plan() {
 	}
 	if f.MessageIDPrefix != "" {
 		from, to, condition := s.store.Prefix(f.MessageIDPrefix)
-		s.bound(&all, byMessage, from, true)
+		column := s.store.Unindexed("message_id")
+		s.filter.add(column+" >= ?", []any{from})
 		if to != "" {
-			s.bound(&all, byMessage, to, false)
+			s.filter.add(column+" < ?", []any{to})
 		}
 		if condition != "" {
 			s.filter.add(condition, []any{[]byte(f.MessageIDPrefix)})
@@ -285,7 +295,7 @@ func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) 
 	}
 	c.texts, c.args = append(c.texts, s.filter.texts...), append(c.args, s.filter.args...)
 	where, args := c.where(s.order)
-	return s.store.Rows(ctx, "FROM webhook_events"+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", append(args, int64(limit)))
+	return s.store.Rows(ctx, "FROM webhook_events"+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", values(append(args, int64(limit))))
 }
 
 // ahead returns the key that stands skip further than the next one behind from, or nil if there are no more so many.
@@ -305,11 +315,22 @@ func (s *search) edge(ctx context.Context, in span) (Key, error) {
 func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
 	where, args := c.where(s.order)
 	query := "SELECT " + s.order.names() + " FROM webhook_events" + where + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
-	keys, err := s.store.Keys(ctx, query, append(args, int64(skip)), s.order.numbers())
+	keys, err := s.store.Keys(ctx, query, values(append(args, int64(skip))), s.order.kinds())
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
 	return keys[0], nil
+}
+
+// values are arguments as a store takes them.
+func values(args []any) []any {
+	for i := range args {
+		if b, ok := args[i].(Blob); ok {
+			args = slices.Clone(args)
+			args[i] = []byte(b)
+		}
+	}
+	return args
 }
 
 // receivedAt returns when the event that stands at the key was received; zero in the order of message ids.
@@ -320,7 +341,7 @@ func (s *search) receivedAt(ctx context.Context, key Key) (time.Time, error) {
 	if s.order == byReceipt {
 		return time.UnixMicro(key[0].(int64)).UTC(), nil
 	}
-	keys, err := s.store.Keys(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+" = ?", key, []bool{true})
+	keys, err := s.store.Keys(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+" = ?", values(key), []Kind{Number})
 	if err != nil || len(keys) == 0 {
 		return time.Time{}, err
 	}

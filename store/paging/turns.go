@@ -27,6 +27,6 @@ func (t Turns) give() { <-t }
 
 // looksAtEach reports whether a listing in the order stored passes over events that do not match.
 func looksAtEach(f *hookgate.EventFilter) bool {
-	indexed := f.MessageID != "" || f.MessageIDPrefix != "" || !f.RequestID.IsZero()
-	return !indexed && (f.Source != "" || f.ExceptSource != "" || f.EventType != "" || f.OrderingKey != "" || f.BodyContains != "" || !f.From.IsZero() || !f.To.IsZero())
+	indexed := f.MessageID != "" || !f.RequestID.IsZero()
+	return !indexed && (f.Source != "" || f.ExceptSource != "" || f.EventType != "" || f.OrderingKey != "" || f.MessageIDPrefix != "" || f.BodyContains != "" || !f.From.IsZero() || !f.To.IsZero())
 }

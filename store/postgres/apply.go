@@ -213,7 +213,7 @@ func (a *application) writes() ([]statement, error) {
 func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error {
 	a.hash.Begin(link)
 	events, duplicates := int64(0), int64(0)
-	var requests []*batch.Item
+	var requests []*batch.LinkItem
 	for i := range p.Items {
 		it, number := &p.Items[i], n+int64(i)
 		if it.Outcome == hookgate.StagePersisted {
@@ -260,7 +260,7 @@ func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error
 }
 
 // holder returns the request whose event has the identity of the item.
-func (a *application) holder(it *batch.Item, number int64) (id hookgate.RequestID, taken bool, err error) {
+func (a *application) holder(it *batch.LinkItem, number int64) (id hookgate.RequestID, taken bool, err error) {
 	if text, ok := a.holders[number]; ok {
 		id, err = hookgate.ParseRequestID(text)
 		return id, true, err
@@ -272,7 +272,7 @@ func (a *application) holder(it *batch.Item, number int64) (id hookgate.RequestI
 const eventInsert = `id, message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
 	enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
 
-func (a *application) addEvent(it *batch.Item) {
+func (a *application) addEvent(it *batch.LinkItem) {
 	a.chain.last.events = a.nextID(a.chain.last.events, a.persistedAt)
 	r := &a.events
 	r.int(a.chain.last.events)
@@ -287,7 +287,7 @@ func (a *application) addEvent(it *batch.Item) {
 }
 
 // addCommon adds the columns that end the rows of events and requests.
-func (a *application) addCommon(r *rows, it *batch.Item) {
+func (a *application) addCommon(r *rows, it *batch.LinkItem) {
 	r.text(it.RequestID.String())
 	r.int(it.ReceivedAt.UnixMicro())
 	r.int(it.EnqueuedAt.UnixMicro())
@@ -304,7 +304,7 @@ func (a *application) addCommon(r *rows, it *batch.Item) {
 const requestInsert = `id, outcome, first_request_id, reason, message_id, event_type, source, ordering_key, sequence, sha256,
 	request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
 
-func (a *application) addRequest(it *batch.Item) {
+func (a *application) addRequest(it *batch.LinkItem) {
 	a.chain.last.requests++
 	r := &a.requests
 	r.int(a.chain.last.requests)
@@ -321,7 +321,7 @@ func (a *application) addRequest(it *batch.Item) {
 }
 
 // addLetter adds the dead letter that belongs to the request added last.
-func (a *application) addLetter(it *batch.Item, at time.Time) {
+func (a *application) addLetter(it *batch.LinkItem, at time.Time) {
 	r := &a.letters
 	r.int(a.chain.last.requests)
 	r.text(it.RequestID.String())

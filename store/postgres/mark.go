@@ -17,7 +17,7 @@ func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 	err = s.read(ctx, statement{
 		sql: "SELECT i.id, c.batches, pg_is_in_recovery() FROM webhook_store i, webhook_counters c",
 		row: func(r row) error {
-			m.ID, m.Links, standby = r.text(0), r.int(1), r.bool(2)
+			m.ID, m.Last, standby = r.text(0), r.int(1), r.bool(2)
 			return nil
 		},
 	})

@@ -24,14 +24,17 @@ func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.Ev
 // searcher implements paging.Searcher.
 type searcher struct{ *Store }
 
-func (s searcher) Keys(ctx context.Context, query string, args []any, numbers []bool) (keys []paging.Key, err error) {
+func (s searcher) Keys(ctx context.Context, query string, args []any, kinds []paging.Kind) (keys []paging.Key, err error) {
 	read := numbered(query, args)
 	read.row = func(r row) error {
-		key := make(paging.Key, len(numbers))
+		key := make(paging.Key, len(kinds))
 		for i := range key {
-			if numbers[i] {
+			switch kinds[i] {
+			case paging.Number:
 				key[i] = r.int(i)
-			} else {
+			case paging.Bytes:
+				key[i] = paging.Blob(r.bytes(i))
+			default:
 				key[i] = r.text(i)
 			}
 		}

@@ -21,7 +21,7 @@ func clean(s string) string {
 
 // cleanItem cleans what only describes an item, so that it fails no batch. The identity and the ordering key of an
 // event are more than that, and PostgreSQL rejects them; but then it comes as a dead letter, and that must be kept.
-func cleanItem(it *batch.Item) {
+func cleanItem(it *batch.LinkItem) {
 	it.Reason = clean(it.Reason)
 	d := *it.Delivery
 	d.RemoteAddr = clean(d.RemoteAddr)

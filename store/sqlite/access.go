@@ -125,13 +125,6 @@ func (s *Store) RecordAction(_ context.Context, a hookgate.AdminAction) error {
 	return nil
 }
 
-// change runs f in a durable transaction while nobody else writes.
-func (s *Store) change(f func() error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tx(f)
-}
-
 const actionColumns = `sequence, previous_hash, hash, at, request_id, actor, role, remote_addr, action, target, reason, result`
 
 // Actions returns the rows of the admin trail behind the one with the number after, oldest first, at most limit of them.

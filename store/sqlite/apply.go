@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -12,24 +14,24 @@ import (
 	"github.com/hookgate/hookgate/store/batch"
 )
 
-// Apply implements hookgate.Store. It does not heed ctx: a transaction is short, and one that was
-// cut off would have to be repeated.
+// Apply implements hookgate.Store. It ignores ctx: a transaction is short, and one that was
+// cut off would have to be repeated. Calls that wait at the same time share a transaction.
+//
+// An event that the store rejects becomes a dead letter in the same transaction: SQLite undoes the
+// one statement that failed, and all that was stored before it stays.
 func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	a := &application{Store: s, batch: b}
-	a.outcome.Results = make([]hookgate.Result, len(b.Records))
-	// What needs no database is done before the lock is taken.
-	prepared, err := batch.Prepare(b)
+	// What needs no database is done before the transaction begins.
+	items, err := batch.Items(b)
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
-	a.parts = make([]part, len(prepared))
-	for i, p := range prepared {
-		a.parts[i].Part = p
+	a := &application{Store: s, batch: b, items: items}
+	a.outcome.Results = make([]hookgate.Result, len(b.Records))
+	c := &write{run: a.run, append: true}
+	for i := range items {
+		c.bytes += len(items[i].Body)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a.persistedAt = time.Now()
-	if err := s.tx(a.run); err != nil {
+	if err := s.write(c); err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
 	return a.outcome, nil
@@ -49,250 +51,354 @@ func rejection(err error) error {
 type application struct {
 	*Store
 	batch       *hookgate.Batch
+	items       []batch.Item
 	persistedAt time.Time
 	outcome     hookgate.Outcome
-	parts       []part
 
-	lastEvent, lastRequest, lastBatch int64
+	// first is the id of the first entry that was added; 0 if there is none.
+	first int64
 	// whole was stored last.
 	whole *hookgate.Whole
 }
 
-// part is what belongs to one partition, and so to one link.
-type part struct {
-	batch.Part
-	link      hookgate.Link
-	batchID   int64
-	events    int
-	duplicate int
-	requests  []hookgate.LinkEntry // duplicates and dead letters that were added
-}
-
 // run is the transaction. It may be run only once.
-func (a *application) run() error { return rejection(a.storeAll()) }
-
-func (a *application) storeAll() error {
-	if err := a.readIDs(); err != nil {
+func (a *application) run() error {
+	a.persistedAt = time.Now()
+	if err := a.checkFences(); err != nil {
 		return err
 	}
-	for i := range a.parts {
-		if err := a.begin(&a.parts[i]); err != nil {
-			return err
-		}
-	}
-	for i := range a.parts {
-		if err := a.store(&a.parts[i]); err != nil {
-			return err
+	for i := range a.items {
+		if err := a.store(&a.items[i]); err != nil {
+			return rejection(err)
 		}
 	}
 	return nil
 }
 
-func (a *application) readIDs() error {
-	s := a.stmts.lastIDs
-	defer s.Reset()
-	if _, err := s.Step(); err != nil {
-		return fmt.Errorf("read last ids: %w", err)
+// checkFences checks the epoch of each partition that occurs.
+func (a *application) checkFences() error {
+	if a.batch.Epochs == nil {
+		return nil
 	}
-	a.lastEvent, a.lastRequest, a.lastBatch = s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnInt64(2)
+	var checked []int
+	for i := range a.items {
+		partition := a.items[i].Partition
+		if slices.Contains(checked, partition) {
+			continue
+		}
+		checked = append(checked, partition)
+		epoch, err := a.epoch(partition)
+		if err != nil {
+			return err
+		}
+		if have := a.batch.Epochs[partition]; have < epoch {
+			return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", partition, epoch, have, hookgate.ErrFenced)
+		}
+	}
 	return nil
 }
 
-// begin checks the fence of a partition and reads the head of its chain.
-func (a *application) begin(p *part) error {
-	head, err := a.head(p.Partition)
-	if err != nil {
-		return err
-	}
-	p.link, err = head.Next(a.batch, p.Partition, a.persistedAt)
-	return err
-}
-
-// head reads how a partition stands.
-func (s *Store) head(partition int) (h batch.Head, err error) {
-	row := s.stmts.head
+// epoch reads that of the owner of a partition.
+func (s *Store) epoch(partition int) (hookgate.Epoch, error) {
+	row := s.stmts.epoch
 	defer row.Reset()
 	row.BindInt64(1, int64(partition))
 	found, err := row.Step()
 	if err != nil {
-		return h, fmt.Errorf("read partition %d: %w", partition, err)
+		return 0, fmt.Errorf("read partition %d: %w", partition, err)
 	}
 	if !found {
-		return h, fmt.Errorf("partition %d was never acquired", partition)
+		return 0, fmt.Errorf("partition %d was never acquired", partition)
 	}
-	h.Epoch, h.Sequence = hookgate.Epoch(row.ColumnInt64(0)), row.ColumnInt64(1)
-	row.ColumnBytes(2, h.Hash[:])
-	return h, nil
+	return hookgate.Epoch(row.ColumnInt64(0)), nil
 }
 
-// store adds the rows of a partition and then the link that seals them. A partition of which everything was
-// stored before gets no link.
-func (a *application) store(p *part) error {
-	p.batchID = a.lastBatch + 1
-	a.hash.Begin(&p.link)
-	for i := range p.Items {
-		it := &p.Items[i]
-		var err error
-		switch it.Outcome {
-		case hookgate.StageDeadLettered:
-			err = a.storeDead(p, it)
-		case hookgate.StageDuplicate:
-			_, err = a.storeRequest(p, it)
-		default:
-			err = a.storeEvent(p, it)
-		}
+func (a *application) store(it *batch.Item) error {
+	switch it.Outcome {
+	case hookgate.StageDeadLettered:
+		_, err := a.storeDead(it)
+		return err
+	case hookgate.StageDuplicate:
+		return a.storeDuplicate(it)
+	}
+	err := a.storeEvent(it)
+	if err == nil || a.conn.AutocommitEnabled() {
+		return err
+	}
+	if rejected := rejection(err); errors.Is(rejected, hookgate.ErrRejected) {
+		return a.reject(it, rejected, err.Error())
+	}
+	return err
+}
+
+// reject stores an event that the store has rejected as a dead letter; or as a duplicate, if an open
+// dead letter has the same identity and the event is no replay.
+func (a *application) reject(it *batch.Item, rejected error, reason string) error {
+	result := a.result(it)
+	if !it.Replay() {
+		first, err := a.openLetter(it)
 		if err != nil {
 			return err
 		}
-	}
-	if p.events+len(p.requests) == 0 {
-		return nil
-	}
-	for i := range p.requests {
-		a.hash.Add(&p.requests[i])
-	}
-	return a.seal(p)
-}
-
-func (a *application) storeEvent(p *part, it *batch.Item) error {
-	if it.TypeUnproven {
-		// The index cannot say that another type has the event.
-		if holder, err := a.holderOfAnyType(it); err != nil || holder != "" {
-			return a.repeated(p, it, holder, err)
+		if !first.IsZero() && first != it.RequestID {
+			it.MakeDuplicate(first)
+			return a.storeDuplicate(it)
 		}
 	}
-	d, s := it.Delivery, a.stmts.event
-	id := a.nextID(a.lastEvent, a.persistedAt)
-	s.BindInt64(1, id)
+	it.MakeDead(reason)
+	id, err := a.storeDead(it)
+	result.ID, result.Rejected = id, rejected
+	return err
+}
+
+// openLetter returns the request of the open dead letter that has the identity, or zero.
+func (a *application) openLetter(it *batch.Item) (first hookgate.RequestID, err error) {
+	row := a.stmts.openLetter
+	defer row.Reset()
+	row.BindText(1, it.MessageID)
+	row.BindText(2, it.Source)
+	row.BindText(3, it.Claim().EventType)
+	if found, err := row.Step(); err != nil || !found {
+		return first, err
+	}
+	return hookgate.ParseRequestID(row.ColumnText(0))
+}
+
+// result is that of the record; what is said of a dead letter of the batch goes nowhere.
+func (a *application) result(it *batch.Item) *hookgate.Result {
+	if it.Index < 0 {
+		return &hookgate.Result{}
+	}
+	return &a.outcome.Results[it.Index]
+}
+
+func (a *application) storeEvent(it *batch.Item) error {
+	if it.TypeUnproven {
+		// The index cannot say that another type has the event.
+		if id, holder, err := a.holderOfAnyType(it); err != nil || id != 0 {
+			return a.repeated(it, id, holder, err)
+		}
+	}
+	w := it.Record.Whole
+	if w == nil || w == a.whole {
+		return a.insertEvent(it)
+	}
+	// The event and the request that it is a part of are stored together, or neither is.
+	if err := sqlitedb.Run(a.stmts.beginItem); err != nil {
+		return err
+	}
+	before, first, stored := a.log, a.first, a.outcome.Stored
+	err := a.insertEvent(it)
+	if err == nil && a.outcome.Stored > stored {
+		err = a.storeWhole(w)
+	}
+	if err == nil {
+		return sqlitedb.Run(a.stmts.endItem)
+	}
+	if a.conn.AutocommitEnabled() {
+		return err
+	}
+	a.log, a.first, a.outcome.Stored = before, first, stored
+	if undo := errors.Join(sqlitedb.Run(a.stmts.undoItem), sqlitedb.Run(a.stmts.endItem)); undo != nil {
+		return undo
+	}
+	return err
+}
+
+func (a *application) insertEvent(it *batch.Item) error {
+	hash, err := a.place(it)
+	if err != nil {
+		return err
+	}
+	s := a.stmts.event
+	a.bind(s, it, &hash)
+	s.BindBytes(7, it.Body)
+	if err := sqlitedb.Run(s); err != nil {
+		return fmt.Errorf("store event %s: %w", it.Identity, err)
+	}
+	if a.conn.Changes() == 0 {
+		id, holder, err := a.holderOf(it.Identity)
+		return a.repeated(it, id, holder, err)
+	}
+	a.added(it, hash)
+	a.log.events++
+	a.outcome.Stored++
+	return nil
+}
+
+// place gives the entry the next id and returns its hash. Both count once added is called.
+func (a *application) place(it *batch.Item) ([32]byte, error) {
+	if err := a.anchor(a.persistedAt); err != nil {
+		return [32]byte{}, err
+	}
+	id := a.nextID(a.log.lastID, a.persistedAt)
+	first := a.first
+	if first == 0 {
+		first = id
+	}
+	it.Place(id, first, a.persistedAt)
+	return a.hash.Entry(a.log.hash, &it.Entry), nil
+}
+
+// added notes that the entry, which place has placed, is stored.
+func (a *application) added(it *batch.Item, hash [32]byte) {
+	a.log.added(it.ID, hash)
+	a.first = it.Batch
+	a.result(it).ID = it.ID
+}
+
+// bind binds what events and requests share, at the same places; 7 is left out.
+func (a *application) bind(s *sqlite.Stmt, it *batch.Item, hash *[32]byte) {
+	d, key := it.Delivery, batch.Key(it.Identity)
+	s.BindInt64(1, it.ID)
 	s.BindText(2, d.MessageID)
 	s.BindText(3, d.EventType)
 	s.BindText(4, d.Source)
 	s.BindText(5, d.OrderingKey)
 	s.BindInt64(6, d.Sequence)
-	s.BindBytes(7, d.Body)
 	s.BindBytes(8, it.BodySHA256[:])
 	s.BindText(9, d.RequestID.String())
-	s.BindInt64(10, d.ReceivedAt.UnixMicro())
-	s.BindInt64(11, it.EnqueuedAt.UnixMicro())
+	s.BindInt64(10, hookgate.Micros(d.ReceivedAt))
+	s.BindInt64(11, hookgate.Micros(it.EnqueuedAt))
 	s.BindText(12, it.HeadersJSON)
 	s.BindText(13, d.RemoteAddr)
-	s.BindInt64(14, int64(p.Partition))
+	s.BindInt64(14, int64(it.Partition))
 	s.BindText(15, it.Position)
-	s.BindInt64(16, p.batchID)
+	s.BindInt64(16, it.Batch)
 	s.BindInt64(17, d.SpooledMicros())
 	s.BindText(18, batch.RequestIDText(d.ReplayOf))
 	s.BindInt64(19, d.ReplayedMicros())
-	if err := sqlitedb.Run(s); err != nil {
-		return fmt.Errorf("store event %s: %w", d.Identity, err)
-	}
-	if a.conn.Changes() == 1 {
-		a.lastEvent = id
-		a.outcome.Results[it.Index].ID = id
-		p.events++
-		a.outcome.Stored++
-		a.hash.Add(&it.LinkEntry)
-		return a.storeWhole(it.Record.Whole)
-	}
-	holder, err := a.holderOf(d.Identity)
-	return a.repeated(p, it, holder, err)
+	s.BindBool(20, d.Keyed)
+	s.BindInt64(21, hookgate.Micros(it.ProcessedAt))
+	s.BindInt64(22, it.PersistedAt.UnixMicro())
+	s.BindText(23, it.Worker)
+	s.BindInt64(24, int64(it.Attempts))
+	s.BindText(25, it.LastError)
+	s.BindBytes(26, hash[:])
+	s.BindBytes(27, key[:])
 }
 
 // repeated stores an event that holder has stored before as a duplicate, unless holder is its own
 // request.
-func (a *application) repeated(p *part, it *batch.Item, holder string, err error) error {
-	if err != nil || holder == it.RequestID.String() {
-		return err // this record was stored before
+func (a *application) repeated(it *batch.Item, id int64, holder string, err error) error {
+	if err != nil {
+		return err
+	}
+	if holder == it.RequestID.String() { // this record was stored before
+		a.result(it).ID = id
+		return nil
 	}
 	first, err := hookgate.ParseRequestID(holder)
 	if err != nil {
 		return err
 	}
-	a.outcome.Results[it.Index].DuplicateOf = first
 	it.MakeDuplicate(first)
-	_, err = a.storeRequest(p, it)
+	return a.storeDuplicate(it)
+}
+
+// clashError is of two identities with one key, which nobody meets by chance.
+type clashError struct{ stored, rejected hookgate.Identity }
+
+func (e *clashError) Error() string {
+	return fmt.Sprintf("event %s has the key of event %s, which is stored: someone has searched for two identities with one key",
+		e.rejected, e.stored)
+}
+
+func (e *clashError) Unwrap() error { return hookgate.ErrRejected }
+
+// holderOf returns the event that has the identity, and its request.
+func (a *application) holderOf(identity hookgate.Identity) (id int64, requestID string, err error) {
+	s, key := a.stmts.holder, batch.Key(identity)
+	defer s.Reset()
+	s.BindBytes(1, key[:])
+	if found, err := s.Step(); err != nil || !found {
+		return 0, "", fmt.Errorf("read event %s, which is there: %w", identity, err)
+	}
+	stored := hookgate.Identity{MessageID: s.ColumnText(2), EventType: s.ColumnText(3), Source: s.ColumnText(4)}
+	if stored != identity {
+		return 0, "", &clashError{stored, identity}
+	}
+	return s.ColumnInt64(0), s.ColumnText(1), nil
+}
+
+// holderOfAnyType returns the event that has the message id, whatever its type, and its request: the
+// item's own if it was stored before; zero if there is none.
+func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID string, err error) {
+	s := a.stmts.holderOfAnyType
+	low, high := batch.MessageRange(it.MessageID)
+	defer s.Reset()
+	s.BindBytes(1, low[:])
+	s.BindBytes(2, high[:])
+	s.BindText(3, it.MessageID)
+	s.BindText(4, it.Source)
+	s.BindText(5, it.RequestID.String())
+	if found, err := s.Step(); err != nil || !found {
+		return 0, "", err
+	}
+	return s.ColumnInt64(0), s.ColumnText(1), nil
+}
+
+func (a *application) storeDuplicate(it *batch.Item) error {
+	id, _, err := a.storeRequest(it)
+	result := a.result(it)
+	result.ID, result.DuplicateOf = id, it.FirstRequestID
 	return err
 }
 
-// holderOf returns the request whose event has the identity.
-func (a *application) holderOf(id hookgate.Identity) (requestID string, err error) {
-	s := a.stmts.holder
-	defer s.Reset()
-	s.BindText(1, id.MessageID)
-	s.BindText(2, id.EventType)
-	s.BindText(3, id.Source)
-	if found, err := s.Step(); err != nil || !found {
-		return "", fmt.Errorf("read event %s, which is there: %w", id, err)
+// storeRequest adds a duplicate or a dead letter and returns its id; added is false if it was stored
+// before.
+func (a *application) storeRequest(it *batch.Item) (id int64, added bool, err error) {
+	hash, err := a.place(it)
+	if err != nil {
+		return 0, false, err
 	}
-	return s.ColumnText(0), nil
-}
-
-// holderOfAnyType returns the request whose event has the message id, whatever its type: the item's own
-// if it was stored before; empty if there is none.
-func (a *application) holderOfAnyType(it *batch.Item) (requestID string, err error) {
-	s := a.stmts.holderOfAnyType
-	defer s.Reset()
-	s.BindText(1, it.MessageID)
-	s.BindText(2, it.Source)
-	s.BindText(3, it.RequestID.String())
-	if found, err := s.Step(); err != nil || !found {
-		return "", err
-	}
-	return s.ColumnText(0), nil
-}
-
-// storeRequest adds a duplicate or a dead letter; added is false if it was stored before.
-func (a *application) storeRequest(p *part, it *batch.Item) (added bool, err error) {
-	d, s := it.Delivery, a.stmts.request
-	s.BindInt64(1, a.lastRequest+1)
-	s.BindText(2, d.RequestID.String())
-	s.BindText(3, string(it.Outcome))
-	s.BindText(4, batch.RequestIDText(it.FirstRequestID))
-	s.BindText(5, it.Reason)
-	s.BindText(6, d.MessageID)
-	s.BindText(7, d.EventType)
-	s.BindText(8, d.Source)
-	s.BindText(9, d.OrderingKey)
-	s.BindInt64(10, d.Sequence)
-	s.BindBytes(11, it.BodySHA256[:])
-	s.BindInt64(12, d.ReceivedAt.UnixMicro())
-	s.BindInt64(13, it.EnqueuedAt.UnixMicro())
-	s.BindText(14, it.HeadersJSON)
-	s.BindText(15, d.RemoteAddr)
-	s.BindInt64(16, int64(p.Partition))
-	s.BindText(17, it.Position)
-	s.BindInt64(18, p.batchID)
-	s.BindInt64(19, d.SpooledMicros())
-	s.BindText(20, batch.RequestIDText(d.ReplayOf))
-	s.BindInt64(21, d.ReplayedMicros())
+	s := a.stmts.request
+	a.bind(s, it, &hash)
+	s.BindText(7, string(it.Outcome))
+	s.BindText(28, batch.RequestIDText(it.FirstRequestID))
+	s.BindText(29, it.Reason)
 	if err := sqlitedb.Run(s); err != nil {
-		return false, fmt.Errorf("store request %s: %w", d.RequestID, err)
+		return 0, false, fmt.Errorf("store request %s: %w", it.RequestID, err)
 	}
 	if a.conn.Changes() == 0 {
-		return false, nil
+		id, err := a.stored(it.RequestID)
+		return id, false, err
 	}
-	a.lastRequest++
-	p.requests = append(p.requests, it.LinkEntry)
+	a.added(it, hash)
 	if it.Outcome == hookgate.StageDuplicate {
-		p.duplicate++
+		a.log.duplicates++
+	} else {
+		a.log.deadLetters++
 	}
-	return true, nil
+	return it.ID, true, nil
 }
 
-func (a *application) storeDead(p *part, it *batch.Item) error {
-	added, err := a.storeRequest(p, it)
+// stored returns the id of the duplicate or dead letter that a request is.
+func (a *application) stored(request hookgate.RequestID) (int64, error) {
+	s := a.stmts.stored
+	defer s.Reset()
+	s.BindText(1, request.String())
+	if found, err := s.Step(); err != nil || !found {
+		return 0, fmt.Errorf("read request %s, which is there: %w", request, err)
+	}
+	return s.ColumnInt64(0), nil
+}
+
+func (a *application) storeDead(it *batch.Item) (id int64, err error) {
+	id, added, err := a.storeRequest(it)
 	if err != nil || !added {
-		return err
+		return id, err
 	}
 	s := a.stmts.deadLetter
-	s.BindInt64(1, a.lastRequest)
+	s.BindInt64(1, id)
 	s.BindText(2, it.RequestID.String())
 	s.BindBytes(3, it.Body)
 	s.BindText(4, it.Reason)
 	s.BindInt64(5, a.persistedAt.UnixMicro())
 	if err := sqlitedb.Run(s); err != nil {
-		return fmt.Errorf("store dead letter %s: %w", it.RequestID, err)
+		return 0, fmt.Errorf("store dead letter %s: %w", it.RequestID, err)
 	}
-	return a.storeWhole(it.Record.Whole)
+	return id, a.storeWhole(it.Record.Whole)
 }
 
 // storeWhole keeps the request that an event is a part of, unless that has been done. The chain covers
@@ -301,7 +407,6 @@ func (a *application) storeWhole(w *hookgate.Whole) error {
 	if w == nil || w == a.whole {
 		return nil
 	}
-	a.whole = w
 	s := a.stmts.whole
 	s.BindText(1, w.RequestID.String())
 	s.BindBytes(2, w.Body)
@@ -310,55 +415,6 @@ func (a *application) storeWhole(w *hookgate.Whole) error {
 	if err := sqlitedb.Run(s); err != nil {
 		return fmt.Errorf("store the body of request %s: %w", w.RequestID, err)
 	}
-	return nil
-}
-
-// seal adds the link and moves the head of the chain.
-func (a *application) seal(p *part) error {
-	a.lastBatch = p.batchID
-	return a.Store.seal(p.batchID, &p.link, linkCounts{
-		events: p.events, duplicates: p.duplicate, deadLetters: len(p.requests) - p.duplicate,
-		lastEvent: a.lastEvent, lastRequest: a.lastRequest,
-	})
-}
-
-// linkCounts counts what a link seals, and says where its events and requests end.
-type linkCounts struct {
-	events, duplicates, deadLetters, purges int
-	lastEvent, lastRequest                  int64
-}
-
-// seal adds a link, whose hash is in s.hash, and moves the head of its chain.
-func (s *Store) seal(batchID int64, link *hookgate.Link, n linkCounts) error {
-	hash := s.hash.Sum()
-	insert := s.stmts.batch
-	insert.BindInt64(1, batchID)
-	insert.BindInt64(2, int64(link.Partition))
-	insert.BindInt64(3, link.Sequence)
-	insert.BindBytes(4, link.Previous[:])
-	insert.BindBytes(5, hash[:])
-	insert.BindInt64(6, int64(n.events))
-	insert.BindInt64(7, int64(n.duplicates+n.deadLetters))
-	insert.BindInt64(8, int64(n.purges))
-	insert.BindText(9, link.Worker)
-	insert.BindInt64(10, link.ProcessedAt.UnixMicro())
-	insert.BindInt64(11, link.PersistedAt.UnixMicro())
-	insert.BindInt64(12, int64(link.Attempts))
-	insert.BindText(13, link.LastError)
-	insert.BindInt64(14, n.lastEvent)
-	insert.BindInt64(15, n.lastRequest)
-	if err := sqlitedb.Run(insert); err != nil {
-		return fmt.Errorf("store link %d of partition %d: %w", link.Sequence, link.Partition, err)
-	}
-	advance := s.stmts.advance
-	advance.BindInt64(1, int64(link.Partition))
-	advance.BindInt64(2, link.Sequence)
-	advance.BindBytes(3, hash[:])
-	advance.BindInt64(4, int64(n.events))
-	advance.BindInt64(5, int64(n.duplicates))
-	advance.BindInt64(6, int64(n.deadLetters))
-	if err := sqlitedb.Run(advance); err != nil {
-		return fmt.Errorf("move head of partition %d: %w", link.Partition, err)
-	}
+	a.whole = w
 	return nil
 }

@@ -17,8 +17,7 @@ const (
 	// deadLetterState derives a hookgate.DeadLetterState.
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
-		WHEN EXISTS (SELECT 1 FROM webhook_events e
-			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source)
+		WHEN EXISTS (SELECT 1 FROM webhook_events e WHERE e.identity = r.identity)
 			OR EXISTS (SELECT 1 FROM webhook_removed_events e
 			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source) THEN 'stored'
 		WHEN EXISTS (SELECT 1 FROM webhook_requests l
@@ -27,9 +26,9 @@ const (
 	// The index on dead letters is of few rows beside those of duplicates.
 	deadLetterQuery = `SELECT r.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
 		r.remote_addr, r.received_at, r.partition, r.position, coalesce(length(d.payload), 0), r.sha256, r.reason,
-		coalesce(d.dead_lettered_at, b.persisted_at), b.attempts, b.last_error, r.replay_of, r.replayed_at, p.purged_at, p.purged_by, p.reason,
+		r.persisted_at, r.attempts, r.last_error, r.replay_of, r.replayed_at, p.purged_at, p.purged_by, p.reason,
 		` + deadLetterState + `
-		FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id LEFT JOIN webhook_batches b ON b.id = r.batch
+		FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
 		LEFT JOIN webhook_purges p ON p.request_id = r.request_id
 		WHERE r.outcome = 'dead_lettered' AND `
 	openDeadLetters = `SELECT count(*) FROM (SELECT 1 FROM webhook_requests r LEFT JOIN webhook_purges p ON p.request_id = r.request_id
@@ -71,10 +70,10 @@ func deadLetterConditions(f hookgate.DeadLetterFilter) (where string, args []any
 		add(condition, values...)
 	}
 	if !f.From.IsZero() {
-		add("coalesce(d.dead_lettered_at, b.persisted_at) >= ?", f.From.UnixMicro())
+		add("r.persisted_at >= ?", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("coalesce(d.dead_lettered_at, b.persisted_at) < ?", f.To.UnixMicro())
+		add("r.persisted_at < ?", f.To.UnixMicro())
 	}
 	return where, args
 }
@@ -100,7 +99,9 @@ func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
 	d.RemoteAddr = row.ColumnText(8)
 	d.ReceivedAt = micros(row.ColumnInt64(9))
 	d.Partition = row.ColumnInt(10)
-	d.Position = row.ColumnText(11)
+	if d.Position = row.ColumnText(11); d.Position == "" {
+		d.Position = batch.DirectPosition(d.ID)
+	}
 	d.Size = row.ColumnInt64(12)
 	row.ColumnBytes(13, d.SHA256[:])
 	d.Reason = row.ColumnText(14)

@@ -19,5 +19,5 @@ func (s *Store) Mark(context.Context) (m hookgate.StoreMark, err error) {
 	if found, err := row.Step(); err != nil || !found {
 		return m, fmt.Errorf("read how far store %s has come: %w", s.path, err)
 	}
-	return hookgate.StoreMark{ID: row.ColumnText(0), Links: row.ColumnInt64(1)}, nil
+	return hookgate.StoreMark{ID: row.ColumnText(0), Last: row.ColumnInt64(1)}, nil
 }

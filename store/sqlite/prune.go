@@ -14,16 +14,16 @@ import (
 // Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction. Nothing can be stored
 // meanwhile. Like Apply it does not heed ctx.
 func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var step *prune.Step
-	err := s.tx(func() (err error) {
+	err := s.change(func() (err error) {
 		step, err = s.prune(c, limit)
 		return err
 	})
 	if err != nil {
 		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pruneCursor = step.Cursor
 	return step.Pruned, nil
 }
@@ -104,9 +104,8 @@ func scanRemovals(row *sqlite.Stmt) prune.State {
 }
 
 const (
-	oldEventsQuery = `SELECT e.id, length(e.payload), b.persisted_at FROM webhook_events e CROSS JOIN webhook_batches b ON b.id = e.batch
-		WHERE e.id > ? ORDER BY e.id`
-	oldLinksQuery = `SELECT ` + prune.LinkColumns + ` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
+	oldEventsQuery = `SELECT e.id, length(e.payload), e.persisted_at FROM webhook_events e WHERE e.id > ? ORDER BY e.id`
+	oldLinksQuery  = `SELECT ` + prune.LinkColumns + ` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
 )
 
 // planEvents offers events to the step for as long as it takes them.

@@ -14,30 +14,27 @@ import (
 )
 
 // purgeTargets selects the dead letters with the given ids, and the earlier ones that they replay, if they have a body.
-const purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of, partition) AS (
-		SELECT id, request_id, replay_of, partition FROM webhook_requests
+const purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
+		SELECT id, request_id, replay_of FROM webhook_requests
 			WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'dead_lettered'
-		UNION SELECT r.id, r.request_id, r.replay_of, r.partition FROM target t
+		UNION SELECT r.id, r.request_id, r.replay_of FROM target t
 			JOIN webhook_requests r ON r.request_id = t.replay_of AND r.outcome = 'dead_lettered')
-	SELECT id, request_id, partition FROM target t WHERE EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id = t.id)
-	ORDER BY partition, id`
+	SELECT id, request_id FROM target t WHERE EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id = t.id)
+	ORDER BY id`
 
 // purgeTarget is a dead letter that is to be purged.
 type purgeTarget struct {
-	id        int64
-	request   hookgate.RequestID
-	partition int
+	id      int64
+	request hookgate.RequestID
 }
 
-// Purge implements hookgate.Purger. It does not heed ctx, as Apply does not.
+// Purge implements hookgate.Purger. It ignores ctx, as Apply does.
 func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.RequestID, err error) {
 	ids, err := json.Marshal(append([]int64{}, paging.ParseIDs(p.IDs)...))
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err = s.tx(func() (err error) {
+	err = s.change(func() (err error) {
 		purged, err = s.purge(string(ids), p)
 		return err
 	})
@@ -47,49 +44,33 @@ func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.Re
 	return purged, nil
 }
 
-// purge is the transaction: for each partition the rows, and then the link that seals them.
+// purge is the transaction: each purge is an entry of the log.
 func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID, err error) {
 	targets, err := s.purgeTargets(ids)
 	if err != nil || len(targets) == 0 {
 		return nil, err
 	}
 	at := time.Now()
-	var lastPurge, lastBatch int64
-	if err := s.execute(`SELECT max(last_purge, (SELECT coalesce(max(id), 0) FROM webhook_purges)),
-		max(last_batch, (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_removals`, nil,
-		func(row *sqlite.Stmt) error {
-			lastPurge, lastBatch = row.ColumnInt64(0), row.ColumnInt64(1)
-			return nil
-		}); err != nil {
-		return nil, fmt.Errorf("read last ids: %w", err)
+	if err := s.anchor(at); err != nil {
+		return nil, err
 	}
 	if err := s.execute("INSERT INTO webhook_retention VALUES ('purge of dead letters')", nil, nil); err != nil {
 		return nil, err
 	}
-	for begin, end := 0, 0; begin < len(targets); begin = end {
-		head, err := s.head(targets[begin].partition)
-		if err != nil {
-			return nil, err
+	for _, t := range targets {
+		id := s.nextID(s.log.lastID, at)
+		hash := s.hash.Purge(s.log.hash, id, t.request, p.By, p.Reason, at)
+		if err := s.execute(`INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at, batch, hash)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?1, ?6)`,
+			[]any{id, t.request.String(), p.By, p.Reason, at.UnixMicro(), hash[:]}, nil); err != nil {
+			return nil, fmt.Errorf("note purge of %s: %w", t.request, err)
 		}
-		link := head.NextPurge(p, targets[begin].partition, at)
-		s.hash.Begin(&link)
-		lastBatch++
-		for end = begin; end < len(targets) && targets[end].partition == link.Partition; end++ {
-			t := &targets[end]
-			lastPurge++
-			s.hash.AddPurge(t.request, p.By, p.Reason)
-			if err := s.execute("INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at, batch) VALUES (?, ?, ?, ?, ?, ?)",
-				[]any{lastPurge, t.request.String(), p.By, p.Reason, at.UnixMicro(), lastBatch}, nil); err != nil {
-				return nil, fmt.Errorf("note purge of %s: %w", t.request, err)
-			}
-			if err := s.execute("DELETE FROM webhook_dead_letters WHERE id = ?", []any{t.id}, nil); err != nil {
-				return nil, fmt.Errorf("remove dead letter %s: %w", t.request, err)
-			}
-			purged = append(purged, t.request)
+		if err := s.execute("DELETE FROM webhook_dead_letters WHERE id = ?", []any{t.id}, nil); err != nil {
+			return nil, fmt.Errorf("remove dead letter %s: %w", t.request, err)
 		}
-		if err := s.seal(lastBatch, &link, linkCounts{purges: end - begin}); err != nil {
-			return nil, err
-		}
+		s.log.added(id, hash)
+		s.log.purges++
+		purged = append(purged, t.request)
 	}
 	return purged, s.execute("DELETE FROM webhook_retention", nil, nil)
 }
@@ -97,7 +78,7 @@ func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID
 func (s *Store) purgeTargets(ids string) (targets []purgeTarget, err error) {
 	err = s.execute(purgeTargets, []any{ids}, func(row *sqlite.Stmt) error {
 		request, err := hookgate.ParseRequestID(row.ColumnText(1))
-		targets = append(targets, purgeTarget{row.ColumnInt64(0), request, row.ColumnInt(2)})
+		targets = append(targets, purgeTarget{row.ColumnInt64(0), request})
 		return err
 	})
 	if err != nil {

@@ -15,10 +15,9 @@ import (
 )
 
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, length(payload), sha256, request_id,
-	received_at, headers, remote_addr, partition, position,
-	(SELECT persisted_at FROM webhook_batches WHERE webhook_batches.id = batch)`
+	received_at, headers, remote_addr, partition, position, persisted_at`
 
-// Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
+// Events implements hookgate.Reader. A listing by message id uses the index of identities;
 // any other reads the events in the order stored and passes over those that do not match.
 func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return paging.Events(ctx, f, s.turns, newEventReader(s, f))
@@ -77,7 +76,8 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 		add("+source <> ?", f.ExceptSource)
 	}
 	if f.MessageID != "" {
-		add("message_id = ?", f.MessageID)
+		low, high := batch.MessageRange(f.MessageID)
+		add("identity >= ? AND identity <= ? AND message_id = ?", low[:], high[:], f.MessageID)
 	}
 	if _, last, ok := f.RequestID.Parts(); ok {
 		add("request_id >= ? AND request_id <= ?", f.RequestID.String(), last.String())
@@ -85,7 +85,7 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 		add("request_id = ?", f.RequestID.String())
 	}
 	if f.MessageIDPrefix != "" {
-		condition, values := prefixCondition("message_id", f.MessageIDPrefix)
+		condition, values := prefixCondition("+message_id", f.MessageIDPrefix)
 		add(condition, values...)
 	}
 	if f.BodyContains != "" {
@@ -140,7 +140,9 @@ func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
 	}
 	e.RemoteAddr = row.ColumnText(11)
 	e.Partition = row.ColumnInt(12)
-	e.Position = row.ColumnText(13)
+	if e.Position = row.ColumnText(13); e.Position == "" {
+		e.Position = batch.DirectPosition(e.ID)
+	}
 	e.PersistedAt = micros(row.ColumnInt64(14))
 	return e, nil
 }
@@ -196,29 +198,48 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata, timestamp, batch FROM webhook_audit_trail
-	WHERE message_id = ? AND request_id > ? AND request_id <= ? ORDER BY request_id, batch, ordinal`
+// traceRequests finds the requests of a page of a trace, and traceQuery the lineage of one of them.
+const (
+	traceRequests = `SELECT request_id FROM webhook_events
+			WHERE identity >= ?1 AND identity <= ?2 AND message_id = ?3 AND +request_id > ?4
+		UNION SELECT request_id FROM webhook_removed_events WHERE message_id = ?3 AND +request_id > ?4
+		UNION SELECT request_id FROM webhook_requests WHERE message_id = ?3 AND request_id > ?4
+		ORDER BY request_id LIMIT ?5`
+	traceQuery = `SELECT source, event_type, stage, metadata, timestamp, batch FROM webhook_audit_trail
+		WHERE request_id = ? AND +message_id = ? ORDER BY batch, ordinal`
+)
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
 func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID, limit int) ([]hookgate.RequestTrail, error) {
 	var t paging.Trace
-	from, until := after.String(), paging.LastRequestID
-	err := s.query(ctx, paging.TraceEnd, []any{messageID, from, messageID, from, messageID, from, limit - 1}, func(row *sqlite.Stmt) error {
-		until = row.ColumnText(0)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
-	}
-	err = s.query(ctx, traceQuery, []any{messageID, from, until}, func(row *sqlite.Stmt) error {
-		request, err := hookgate.ParseRequestID(row.ColumnText(2))
-		if err != nil {
+	err := s.read(ctx, func(conn *sqlite.Conn) (err error) {
+		defer sqlitex.Transaction(conn)(&err) // one snapshot
+		low, high := batch.MessageRange(messageID)
+		var requests []hookgate.RequestID
+		if err := sqlitex.Execute(conn, traceRequests, &sqlitex.ExecOptions{
+			Args: []any{low[:], high[:], messageID, after.String(), limit},
+			ResultFunc: func(row *sqlite.Stmt) error {
+				request, err := hookgate.ParseRequestID(row.ColumnText(0))
+				requests = append(requests, request)
+				return err
+			},
+		}); err != nil {
 			return err
 		}
-		id := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID}
-		t.Add(request, id, row.ColumnInt64(6), hookgate.TrailEntry{
-			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
-		})
+		for _, request := range requests {
+			if err := sqlitex.Execute(conn, traceQuery, &sqlitex.ExecOptions{
+				Args: []any{request.String(), messageID},
+				ResultFunc: func(row *sqlite.Stmt) error {
+					id := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID}
+					t.Add(request, id, row.ColumnInt64(5), hookgate.TrailEntry{
+						Stage: hookgate.Stage(row.ColumnText(2)), Metadata: []byte(row.ColumnText(3)), Timestamp: micros(row.ColumnInt64(4)),
+					})
+					return nil
+				},
+			}); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -288,10 +309,11 @@ func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []
 
 const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = ?`
 
-// Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.
+// Counts implements hookgate.Reader from the totals that the log and the chains of earlier releases keep and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
-	const query = `SELECT coalesce(sum(p.events), 0) - r.events, coalesce(sum(p.duplicates), 0) - r.duplicates,
-		coalesce(sum(p.dead_letters), 0) - r.dead_letters FROM webhook_removals r LEFT JOIN webhook_partitions p`
+	const query = `SELECT coalesce(sum(p.events), 0) + l.events - r.events, coalesce(sum(p.duplicates), 0) + l.duplicates - r.duplicates,
+		coalesce(sum(p.dead_letters), 0) + l.dead_letters - r.dead_letters
+		FROM webhook_removals r JOIN webhook_log l LEFT JOIN webhook_partitions p`
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
 			c = hookgate.StoreCounts{Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2)}

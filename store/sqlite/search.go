@@ -17,13 +17,16 @@ func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.Ev
 // searcher implements paging.Searcher.
 type searcher struct{ *Store }
 
-func (s searcher) Keys(ctx context.Context, query string, args []any, numbers []bool) (keys []paging.Key, err error) {
+func (s searcher) Keys(ctx context.Context, query string, args []any, kinds []paging.Kind) (keys []paging.Key, err error) {
 	err = s.query(ctx, query, args, func(row *sqlite.Stmt) error {
-		key := make(paging.Key, len(numbers))
+		key := make(paging.Key, len(kinds))
 		for i := range key {
-			if numbers[i] {
+			switch kinds[i] {
+			case paging.Number:
 				key[i] = row.ColumnInt64(i)
-			} else {
+			case paging.Bytes:
+				key[i] = paging.Blob(columnBytes(row, i))
+			default:
 				key[i] = row.ColumnText(i)
 			}
 		}

@@ -4,8 +4,9 @@ import "zombiezen.com/go/sqlite"
 
 // statements are those of the writer.
 type statements struct {
-	acquire, head, advance, lastIDs, mark,
-	event, holder, holderOfAnyType, request, deadLetter, whole, batch *sqlite.Stmt
+	acquire, epoch, log, advance, mark,
+	event, holder, holderOfAnyType, request, stored, deadLetter, openLetter, whole, anchor,
+	beginCall, endCall, undoCall, beginItem, endItem, undoItem *sqlite.Stmt
 }
 
 func (s *statements) prepare(conn *sqlite.Conn) error {
@@ -15,31 +16,33 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 	}{
 		{&s.acquire, `INSERT INTO webhook_partitions (partition, epoch) VALUES (?, 1)
 			ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch`},
-		{&s.head, `SELECT epoch, sequence, hash FROM webhook_partitions WHERE partition = ?`},
-		{&s.advance, `UPDATE webhook_partitions SET sequence = ?2, hash = ?3, events = events + ?4,
-			duplicates = duplicates + ?5, dead_letters = dead_letters + ?6 WHERE partition = ?1`},
-		{&s.lastIDs, `SELECT max(last_event, (SELECT coalesce(max(id), 0) FROM webhook_events),
-				(SELECT coalesce(max(id), 0) FROM webhook_removed_events)),
-			max(last_request, (SELECT coalesce(max(id), 0) FROM webhook_requests)),
-			max(last_batch, (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_removals`},
-		{&s.mark, `SELECT id, max((SELECT last_batch FROM webhook_removals), (SELECT coalesce(max(id), 0) FROM webhook_batches)) FROM webhook_store`},
+		{&s.epoch, `SELECT epoch FROM webhook_partitions WHERE partition = ?`},
+		{&s.log, `SELECT l.last_id, l.hash, l.anchored, c.sequence, c.hash FROM webhook_log l LEFT JOIN webhook_admin_chain c`},
+		{&s.advance, `UPDATE webhook_log SET last_id = ?, hash = ?, events = events + ?, duplicates = duplicates + ?,
+			dead_letters = dead_letters + ?, purges = purges + ?, anchored = ?`},
+		{&s.mark, `SELECT id, (SELECT last_id FROM webhook_log) FROM webhook_store`},
 		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
 			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
-			replay_of, replayed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, event_type, source) DO NOTHING`},
-		{&s.holder, `SELECT request_id FROM webhook_events WHERE message_id = ? AND event_type = ? AND source = ?`},
-		{&s.holderOfAnyType, `SELECT request_id FROM webhook_events WHERE message_id = ? AND source = ?
-			ORDER BY request_id = ? DESC LIMIT 1`},
-		{&s.request, `INSERT INTO webhook_requests (id, request_id, outcome, first_request_id, reason, message_id, event_type,
-			source, ordering_key, sequence, sha256, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
-			replay_of, replayed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING`},
+			replay_of, replayed_at, keyed, processed_at, persisted_at, worker, attempts, last_error, hash, identity)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (identity) DO NOTHING`},
+		{&s.holder, `SELECT id, request_id, message_id, event_type, source FROM webhook_events WHERE identity = ?`},
+		{&s.holderOfAnyType, `SELECT id, request_id FROM webhook_events
+			WHERE identity >= ? AND identity <= ? AND message_id = ? AND source = ? ORDER BY request_id = ? DESC LIMIT 1`},
+		{&s.request, `INSERT INTO webhook_requests (id, message_id, event_type, source, ordering_key, sequence,
+			outcome, sha256, request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
+			replay_of, replayed_at, keyed, processed_at, persisted_at, worker, attempts, last_error, hash, identity,
+			first_request_id, reason)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (request_id) DO NOTHING`},
+		{&s.stored, `SELECT id FROM webhook_requests WHERE request_id = ?`},
 		{&s.deadLetter, `INSERT INTO webhook_dead_letters (id, request_id, payload, reason, dead_lettered_at) VALUES (?, ?, ?, ?, ?)`},
+		{&s.openLetter, openLetterQuery},
 		{&s.whole, `INSERT INTO webhook_request_bodies (request_id, payload, sha256, stored_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT (request_id) DO NOTHING`},
-		{&s.batch, `INSERT INTO webhook_batches (id, partition, sequence, previous_hash, hash, events, requests, purges, worker,
-			processed_at, persisted_at, attempts, last_error, last_event, last_request)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.anchor, `INSERT INTO webhook_anchors (id, sequence, trail_hash, hash) VALUES (?, ?, ?, ?)`},
+		{&s.beginCall, `SAVEPOINT call`}, {&s.endCall, `RELEASE call`}, {&s.undoCall, `ROLLBACK TO call`},
+		{&s.beginItem, `SAVEPOINT item`}, {&s.endItem, `RELEASE item`}, {&s.undoItem, `ROLLBACK TO item`},
 	} {
 		var err error
 		if *p.to, err = conn.Prepare(p.text); err != nil {
@@ -48,3 +51,10 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 	}
 	return nil
 }
+
+// openLetterQuery finds the open dead letter of an identity, or, without an event type, one of any.
+const openLetterQuery = `SELECT r.request_id FROM webhook_requests r JOIN webhook_dead_letters d ON d.id = r.id
+	WHERE r.message_id = ?1 AND r.source = ?2 AND (?3 = '' OR r.event_type = ?3) AND r.outcome = 'dead_lettered'
+		AND NOT EXISTS (SELECT 1 FROM webhook_requests l
+			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered')
+	ORDER BY r.id LIMIT 1`

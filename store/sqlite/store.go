@@ -1,8 +1,8 @@
 // Package sqlite is the embedded store: one SQLite file that sqlite3 can read while the gate runs.
 //
-// A batch is one transaction. Lineage costs no row per stage: it is derived, by the view
-// webhook_audit_trail, from the events and from one row for each partition in the batch, which is
-// also a link of that partition's audit chain.
+// A batch is one transaction, which it may share with other calls that wait. Lineage costs no row per
+// stage: the view webhook_audit_trail derives it from the events. Each row carries its hash in the
+// audit chain; earlier releases wrote a chain of links for each partition (see audit.Run).
 package sqlite
 
 import (
@@ -37,12 +37,18 @@ type Store struct {
 	conn  *sqlite.Conn
 	place sqlitedb.Place
 	stmts statements
-	hash  hookgate.LinkHash
+	hash  hookgate.EntryHash
+	// log is the head of the log in the transaction that runs.
+	log logHead
 	// pruneCursor is the link behind which Prune goes on.
 	pruneCursor int64
 	closed      bool
 	// nextID is batch.NextID; tests that name events by their ids have another.
 	nextID func(last int64, now time.Time) int64
+
+	writer writer
+	// lastID is that of the log after the last commit.
+	lastID atomic.Int64
 
 	// lastErr is why the last write failed; nil after one that did not.
 	lastErr atomic.Pointer[error]
@@ -59,6 +65,9 @@ var (
 
 // Open opens the store in the file at path, which it creates if there is none.
 func Open(ctx context.Context, path string) (*Store, error) {
+	if err := checkRoom(path, sqlitedb.FreeBytes); err != nil {
+		return nil, err
+	}
 	conn, err := sqlitedb.OpenWriter(ctx, path, migrations.SQLite())
 	if err != nil {
 		return nil, err
@@ -68,6 +77,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
+	if err := s.readLog(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	s.lastID.Store(s.log.lastID)
 	if s.place, err = sqlitedb.Locate(path); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store: %w", err)
@@ -95,9 +109,7 @@ func (s *Store) Close() error {
 
 // Acquire implements hookgate.Store.
 func (s *Store) Acquire(_ context.Context, partition int) (epoch hookgate.Epoch, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err = s.tx(func() error {
+	err = s.change(func() error {
 		acquire := s.stmts.acquire
 		defer acquire.Reset()
 		acquire.BindInt64(1, int64(partition))

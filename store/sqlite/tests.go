@@ -20,10 +20,8 @@ const (
 
 // PurgeTests implements hookgate.Purger. Nothing can be stored meanwhile. Like Purge it ignores ctx.
 func (s *Store) PurgeTests(_ context.Context, limit int) (hookgate.Pruned, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	step := prune.NewTests(limit)
-	if err := s.tx(func() error { return s.purgeTests(step) }); err != nil {
+	if err := s.change(func() error { return s.purgeTests(step) }); err != nil {
 		return hookgate.Pruned{}, fmt.Errorf("remove test traffic: %w", err)
 	}
 	return step.Pruned, nil

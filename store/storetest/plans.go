@@ -39,8 +39,9 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 		{hookgate.EventFilter{EventType: "t1"}, false, ByType},
 		{hookgate.EventFilter{EventType: "t1", Source: "s", From: from, To: from.Add(time.Hour), BodyContains: "x"}, false, ByType},
 		{hookgate.EventFilter{MessageID: "m1"}, false, ByIdentity},
-		{hookgate.EventFilter{MessageIDPrefix: "m1"}, false, ByIdentity},
-		{hookgate.EventFilter{MessageIDPrefix: "m1", EventType: "t1", Source: "s"}, false, ByIdentity},
+		{hookgate.EventFilter{MessageID: "m1", EventType: "t1", Source: "s"}, false, ByIdentity},
+		{hookgate.EventFilter{MessageIDPrefix: "m1"}, false, ByID},
+		{hookgate.EventFilter{MessageIDPrefix: "m1", EventType: "t1", Source: "s"}, false, ByType},
 	} {
 		witness := &witness{store, func(query string, args []any) {
 			check(query, args, test.index)
@@ -73,9 +74,9 @@ type witness struct {
 	see func(query string, args []any)
 }
 
-func (w *witness) Keys(ctx context.Context, query string, args []any, numbers []bool) ([]paging.Key, error) {
+func (w *witness) Keys(ctx context.Context, query string, args []any, kinds []paging.Kind) ([]paging.Key, error) {
 	w.see(query, args)
-	return w.Searcher.Keys(ctx, query, args, numbers)
+	return w.Searcher.Keys(ctx, query, args, kinds)
 }
 
 func (w *witness) Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error) {

@@ -1,0 +1,118 @@
+package batch
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// Item is a record and its entry in the log, as far as that is known before it is stored. A record
+// that the queue found to be a duplicate has its Outcome and FirstRequestID; a dead letter has its
+// Outcome and Reason. Place completes it.
+type Item struct {
+	hookgate.Entry
+	Record *hookgate.Record
+	// Index is that in Batch.Records; -1 for a dead letter of the batch.
+	Index int
+}
+
+// Items returns the records of the batch in their order, and then its dead letters. The error is
+// ErrRejected if the batch has a corrupt record, and another if it lacks the epoch of a partition.
+func Items(b *hookgate.Batch) ([]Item, error) {
+	items := make([]Item, 0, len(b.Records)+len(b.Dead))
+	for i := range b.Records {
+		r := &b.Records[i]
+		if r.Corrupt != nil {
+			return nil, fmt.Errorf("%w: record %d is corrupt: %w", hookgate.ErrRejected, i, r.Corrupt)
+		}
+		items = append(items, newItem(b, r, i, hookgate.StagePersisted))
+		if !r.DuplicateOf.IsZero() {
+			it := &items[i]
+			it.Outcome, it.FirstRequestID = hookgate.StageDuplicate, r.DuplicateOf
+		}
+	}
+	for i := range b.Dead {
+		it := newItem(b, &b.Dead[i].Record, -1, hookgate.StageDeadLettered)
+		it.Reason = b.Dead[i].Reason
+		items = append(items, it)
+	}
+	if b.Epochs == nil {
+		return items, nil
+	}
+	for i := range items {
+		if _, ok := b.Epochs[items[i].Partition]; !ok {
+			return nil, fmt.Errorf("the batch has records of partition %d and no epoch for it", items[i].Partition)
+		}
+	}
+	return items, nil
+}
+
+func newItem(b *hookgate.Batch, r *hookgate.Record, index int, outcome hookgate.Stage) Item {
+	it := Item{
+		Record: r, Index: index,
+		Entry: hookgate.Entry{
+			Delivery:    &r.Delivery,
+			Outcome:     outcome,
+			EnqueuedAt:  r.EnqueuedAt,
+			Partition:   r.Partition,
+			HeadersJSON: headersText(r.Headers),
+			BodySHA256:  sha256.Sum256(r.Body),
+			ProcessedAt: b.ProcessedAt,
+			Worker:      b.Worker,
+			Attempts:    b.Attempts,
+			LastError:   b.LastError,
+		},
+	}
+	if r.Position != (hookgate.Position{}) {
+		it.Position = r.Position.String()
+	}
+	return it
+}
+
+// Place gives the entry its ID. The first entry that a call of Apply adds has its own ID as the
+// batch. A record that comes from no queue has neither been enqueued nor processed before.
+func (it *Item) Place(id, batch int64, persistedAt time.Time) {
+	it.ID, it.Batch, it.PersistedAt = id, batch, persistedAt
+	if it.EnqueuedAt.IsZero() {
+		it.EnqueuedAt = persistedAt
+	}
+	if it.ProcessedAt.IsZero() {
+		it.ProcessedAt = persistedAt
+	}
+}
+
+// MakeDuplicate turns an event into a duplicate of the one that the first request brought.
+func (it *Item) MakeDuplicate(first hookgate.RequestID) {
+	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, EmptySHA256
+}
+
+// MakeDead turns an event that the store refuses into a dead letter.
+func (it *Item) MakeDead(reason string) { it.Outcome, it.Reason = hookgate.StageDeadLettered, reason }
+
+// Key is the identity as webhook_events and webhook_requests keep it: the first 8 bytes of the
+// SHA-256 of the message id, so that one range of keys holds all that is stored of a message id, and
+// then the 16 bytes of Identity.Hash. It must never change.
+func Key(id hookgate.Identity) (key [24]byte) {
+	message := sha256.Sum256([]byte(id.MessageID))
+	copy(key[:8], message[:])
+	hash := id.Hash()
+	copy(key[8:], hash[:])
+	return key
+}
+
+// MessageRange returns the lowest and the highest key that an event with the message id can have.
+// Events of other message ids can lie in between, so compare the text too.
+func MessageRange(messageID string) (low, high [24]byte) {
+	message := sha256.Sum256([]byte(messageID))
+	for i := range high {
+		high[i] = 0xff
+	}
+	copy(low[:8], message[:])
+	copy(high[:8], message[:])
+	return low, high
+}
+
+// DirectPosition is the position that readers show of an entry that the store took itself.
+func DirectPosition(id string) string { return id + "-0" }

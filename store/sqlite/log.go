@@ -1,0 +1,130 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/sqlitedb"
+)
+
+// errNoLog is for a store without its row of webhook_log.
+var errNoLog = errors.New("webhook_log has no row: the schema is damaged")
+
+// logHead is the row of webhook_log as a transaction moves it on, which writes it at its end.
+type logHead struct {
+	lastID   int64
+	hash     [32]byte
+	anchored int64
+	// events and the others count what the transaction adds.
+	events, duplicates, deadLetters, purges int64
+	moved                                   bool
+
+	// trail and trailHash are the last row of the admin trail.
+	trail     int64
+	trailHash [32]byte
+}
+
+// readLog begins the part that a transaction has in the log.
+func (s *Store) readLog() error {
+	s.log = logHead{}
+	row := s.stmts.log
+	defer row.Reset()
+	if found, err := row.Step(); err != nil {
+		return fmt.Errorf("read the head of the log: %w", err)
+	} else if !found {
+		return errNoLog
+	}
+	s.log.lastID, s.log.anchored, s.log.trail = row.ColumnInt64(0), row.ColumnInt64(2), row.ColumnInt64(3)
+	row.ColumnBytes(4, s.log.trailHash[:])
+	if row.ColumnLen(1) > 0 {
+		row.ColumnBytes(1, s.log.hash[:])
+		return nil
+	}
+	var err error
+	s.log.hash, err = firstHash(s.conn)
+	return err
+}
+
+// firstHash returns the hash that the first entry of the log follows.
+func firstHash(conn *sqlite.Conn) (hash [32]byte, err error) {
+	rows, err := conn.Prepare(`SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0 ORDER BY partition`)
+	if err != nil {
+		return hash, err
+	}
+	defer rows.Reset()
+	var heads []hookgate.ChainHead
+	for {
+		found, err := rows.Step()
+		if err != nil {
+			return hash, fmt.Errorf("read the heads of earlier chains: %w", err)
+		}
+		if !found {
+			return hookgate.FirstHash(heads), nil
+		}
+		h := hookgate.ChainHead{Partition: rows.ColumnInt(0), Sequence: rows.ColumnInt64(1)}
+		rows.ColumnBytes(2, h.Hash[:])
+		heads = append(heads, h)
+	}
+}
+
+// writeLog ends the part that a transaction has in the log.
+func (s *Store) writeLog() error {
+	l := &s.log
+	if !l.moved {
+		return nil
+	}
+	u := s.stmts.advance
+	u.BindInt64(1, l.lastID)
+	u.BindBytes(2, l.hash[:])
+	u.BindInt64(3, l.events)
+	u.BindInt64(4, l.duplicates)
+	u.BindInt64(5, l.deadLetters)
+	u.BindInt64(6, l.purges)
+	u.BindInt64(7, l.anchored)
+	if err := sqlitedb.Run(u); err != nil {
+		return fmt.Errorf("move the head of the log: %w", err)
+	}
+	if s.conn.Changes() != 1 {
+		return errNoLog
+	}
+	return nil
+}
+
+// added notes that an entry has been added.
+func (l *logHead) added(id int64, hash [32]byte) { l.lastID, l.hash, l.moved = id, hash, true }
+
+// anchor adds an entry that covers the admin trail, if that has moved since the last one. It comes
+// before each entry that a call adds, so that only what adds to the log anchors.
+func (s *Store) anchor(now time.Time) error {
+	l := &s.log
+	if l.trail <= l.anchored {
+		return nil
+	}
+	id := s.nextID(l.lastID, now)
+	hash := s.hash.Anchor(l.hash, id, l.trail, l.trailHash)
+	insert := s.stmts.anchor
+	insert.BindInt64(1, id)
+	insert.BindInt64(2, l.trail)
+	insert.BindBytes(3, l.trailHash[:])
+	insert.BindBytes(4, hash[:])
+	if err := sqlitedb.Run(insert); err != nil {
+		return fmt.Errorf("anchor the admin trail: %w", err)
+	}
+	l.added(id, hash)
+	l.anchored = l.trail
+	return nil
+}
+
+// ClockBehind returns how far the clock is behind the last id, which then go on without it: 0 if it
+// is not, or by less than a second.
+func (s *Store) ClockBehind() time.Duration {
+	behind := time.Duration(s.lastID.Load()-time.Now().UnixMicro()) * time.Microsecond
+	if behind < time.Second {
+		return 0
+	}
+	return behind
+}

@@ -1,0 +1,160 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/sqlitedb"
+)
+
+const (
+	// maxGroup bounds the appends of one transaction, and groupBytes their bodies, unless a single
+	// one is larger.
+	maxGroup   = 64
+	groupBytes = 16 << 20
+)
+
+// writer lets calls that wait at the same time share one transaction and one fsync. The first caller
+// leads: it runs its own call with all that wait, and then hands the lead to the next one. At most
+// one call of a transaction is no append, so that retention and administration get their turn and
+// hold appends up by one step only.
+type writer struct {
+	mu sync.Mutex // guards all below
+	// led says that a caller leads; the others wait in appends and rest, oldest first.
+	led     bool
+	appends []*write
+	rest    []*write
+}
+
+// write is a call that writes.
+type write struct {
+	// run does the work. It is called once, in a transaction.
+	run func() error
+	// append says that the call is one of Apply, with so many bytes of bodies.
+	append bool
+	bytes  int
+	err    error
+	// turn receives true if the caller leads from now on, and false if its call is done.
+	turn chan bool
+}
+
+// join adds a call and reports whether its caller leads.
+func (w *writer) join(c *write) (leads bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.append {
+		w.appends = append(w.appends, c)
+	} else {
+		w.rest = append(w.rest, c)
+	}
+	leads, w.led = !w.led, true
+	return leads
+}
+
+// take returns the calls of the next transaction. The leader's own, the oldest of its kind, is one.
+func (w *writer) take() (group []*write) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(w.appends) && n < maxGroup && (n == 0 || bytes+w.appends[n].bytes <= groupBytes) {
+		bytes += w.appends[n].bytes
+		n++
+	}
+	group = append(group, w.appends[:n]...)
+	w.appends = w.appends[n:]
+	if len(w.rest) > 0 {
+		group = append(group, w.rest[0])
+		w.rest = w.rest[1:]
+	}
+	return group
+}
+
+// pass hands the lead to a caller that waits, if there is one.
+func (w *writer) pass() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case len(w.appends) > 0:
+		w.appends[0].turn <- true
+	case len(w.rest) > 0:
+		w.rest[0].turn <- true
+	default:
+		w.led, w.appends, w.rest = false, nil, nil
+	}
+}
+
+// write runs a call in a durable transaction, which it may share with others.
+func (s *Store) write(c *write) error {
+	c.turn = make(chan bool, 1)
+	if !s.writer.join(c) && !<-c.turn {
+		return c.err
+	}
+	defer s.writer.pass()
+	group := s.writer.take()
+	s.commit(group)
+	for _, other := range group {
+		if other != c {
+			other.turn <- false
+		}
+	}
+	return c.err
+}
+
+// change runs f in a durable transaction while nobody else writes.
+func (s *Store) change(f func() error) error { return s.write(&write{run: f}) }
+
+// commit runs the calls of a group in one transaction, and sets their errors.
+func (s *Store) commit(group []*write) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.tx(func() error {
+		if err := s.readLog(); err != nil {
+			return err
+		}
+		for _, c := range group {
+			if len(group) == 1 {
+				if err := c.run(); err != nil {
+					return err
+				}
+			} else if err := s.guarded(c); err != nil {
+				return err
+			}
+		}
+		return s.writeLog()
+	})
+	for _, c := range group {
+		if c.err == nil {
+			c.err = err
+		}
+		switch {
+		case c.err == nil, errors.Is(c.err, hookgate.ErrFenced), errors.Is(c.err, hookgate.ErrRejected): // the store is well
+		case err == nil:
+			s.lastErr.Store(&c.err)
+		}
+	}
+	if err == nil {
+		s.lastID.Store(s.log.lastID)
+	}
+}
+
+// guarded runs one of several calls so that its failure leaves the others alone. The error is that of
+// the transaction.
+func (s *Store) guarded(c *write) error {
+	if err := sqlitedb.Run(s.stmts.beginCall); err != nil {
+		return err
+	}
+	before := s.log
+	if c.err = c.run(); c.err == nil {
+		return sqlitedb.Run(s.stmts.endCall)
+	}
+	if s.conn.AutocommitEnabled() {
+		return fmt.Errorf("the transaction was rolled back: %w", c.err)
+	}
+	s.log = before
+	if err := sqlitedb.Run(s.stmts.undoCall); err != nil {
+		return err
+	}
+	return sqlitedb.Run(s.stmts.endCall)
+}
