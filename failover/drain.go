@@ -3,6 +3,7 @@ package failover
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -195,6 +196,9 @@ func (q *Queue) probe(ctx context.Context) error {
 	stats, err := q.primary.Stats(ctx)
 	if err == nil {
 		err = stats.Err
+	}
+	if _, ok := q.primary.(bulkTaker); ok && errors.Is(err, hookgate.ErrFull) {
+		return nil // the spool can be emptied, and appends shall get that answer
 	}
 	return err
 }

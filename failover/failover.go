@@ -259,7 +259,11 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	stats, err := q.primary.Stats(bounded)
+	var stats hookgate.QueueStats
+	var err error
+	if !q.Paused() || state == toPrimary { // a pause leaves the primary alone
+		stats, err = q.primary.Stats(bounded)
+	}
 	if ctx.Err() != nil {
 		return stats, ctx.Err()
 	}

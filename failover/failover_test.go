@@ -555,6 +555,26 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// TestFullDiskEmptiesTheSpool: what is spooled is stored although the disk is nearly full; only new
+// webhooks are refused.
+func TestFullDiskEmptiesTheSpool(t *testing.T) {
+	p := newPair(t, setup{})
+	p.store.mood.Store(refuses)
+	for n := range 10 {
+		mustAppend(t, p, delivery("k", n))
+	}
+	p.free.Store(1)
+	p.store.mood.Store(well)
+	eventually(t, "the queue is direct again", p.isDirect)
+	p.store.mustHold(t, map[string]int{"k": 10})
+	eventually(t, "the disk is known to be full", func() bool {
+		return errors.Is(mustStats(t, p).Err, hookgate.ErrFull)
+	})
+	if _, err := p.Append(t.Context(), delivery("k", 10)); !errors.Is(err, hookgate.ErrFull) {
+		t.Errorf("append with a full disk got %v, want ErrFull", err)
+	}
+}
+
 // TestAwayAndUnused: a store that is away although nothing has been sent yet shows in the stats, and
 // webhooks are taken.
 func TestAwayAndUnused(t *testing.T) {

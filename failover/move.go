@@ -19,7 +19,7 @@ const mostAtOnce = 512
 
 // bulkTaker is a queue that appends many records in one step.
 type bulkTaker interface {
-	// AppendAll appends records in their order. After an error the outcome of each is unknown, and
+	// AppendAll appends records in their order, even while Append answers ErrFull. After an error the outcome of each is unknown, and
 	// the same call again is harmless. An error that wraps hookgate.ErrRejected: one of them can
 	// never be appended.
 	AppendAll(ctx context.Context, records []hookgate.Record) error

@@ -8,8 +8,9 @@ import (
 )
 
 // AppendAll stores records in their order, as Append and AppendDuplicate would one after the other,
-// but as many in one transaction as a group may have. It is for emptying a spool. The records must
-// not change for as long as the caller may repeat the call.
+// but as many in one transaction as a group may have. It is for emptying a spool: the records are
+// acknowledged already, so it takes them although little space is free. They must not change for as
+// long as the caller may repeat the call.
 //
 // After an error the outcome of each record is unknown, and the same call again is harmless. An error
 // that wraps hookgate.ErrRejected: see Append; it is about one of the records.
@@ -17,14 +18,11 @@ func (q *Queue) AppendAll(ctx context.Context, records []hookgate.Record) error 
 	for len(records) > 0 {
 		r := &records[0]
 		if len(r.Parts) > 0 { // its events may be as many as a group may have
-			if _, err := q.AppendDuplicate(ctx, &r.Delivery, r.DuplicateOf); err != nil {
+			if _, err := q.append(ctx, &r.Delivery, r.DuplicateOf); err != nil {
 				return err
 			}
 			records = records[1:]
 			continue
-		}
-		if q.isFull() {
-			return hookgate.ErrFull
 		}
 		c := newCall()
 		for len(records) > 0 && len(records[0].Parts) == 0 && c.fits(&records[0]) {

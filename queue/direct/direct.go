@@ -142,6 +142,10 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 	if q.isFull() {
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
+	return q.append(ctx, d, of)
+}
+
+func (q *Queue) append(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
 	c := newCall()
 	c.delivery, c.of, c.enqueuedAt = d, of, time.Now()
 	c.partition = hookgate.Partition(d.OrderingKey, q.Partitions)

@@ -42,6 +42,10 @@ const readers = 2
 type Options struct {
 	// HighWater is the number of records at which Append answers ErrFull; default 100,000.
 	HighWater int64
+	// MinFree is the free space in bytes below which Append answers ErrFull; 0: no bound. Free reports
+	// the free space and is called once a second. What is spooled must fit into the store later.
+	MinFree int64
+	Free    func() (int64, error)
 	// Logger is told when the spool stops and resumes taking deliveries; default none.
 	Logger *slog.Logger
 }
@@ -53,8 +57,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.HighWater < 1 {
-		return o, errors.New("the high-water mark of a spool must be positive")
+	if o.HighWater < 1 || o.MinFree < 0 {
+		return o, errors.New("the high-water mark of a spool must be positive, and its free space not negative")
+	}
+	if o.MinFree > 0 && o.Free == nil {
+		return o, errors.New("spool options: MinFree needs Free")
 	}
 	return o, nil
 }
@@ -71,6 +78,7 @@ type Queue struct {
 	calls    chan *call
 
 	depth atomic.Int64 // records in the file
+	full  atomic.Bool  // free space was below MinFree when that was last asked
 
 	closing   chan struct{} // closed when no more calls are taken
 	closeOnce sync.Once
@@ -163,7 +171,7 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
 func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
-	if q.depth.Load() >= q.opts.HighWater {
+	if q.depth.Load() >= q.opts.HighWater || q.full.Load() {
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
 	c := &call{record: encode(d, of), answer: make(chan error, 1)}
@@ -210,7 +218,10 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		s.Err = hookgate.ErrClosed
 	}
 	q.mu.Unlock()
-	if s.Depth == 0 || s.Err != nil {
+	if s.Err == nil && q.full.Load() {
+		s.Err = fmt.Errorf("less than %d bytes are free for the spool: %w", q.opts.MinFree, hookgate.ErrFull)
+	}
+	if s.Depth == 0 || s.Err != nil && !errors.Is(s.Err, hookgate.ErrFull) {
 		return s, nil
 	}
 	oldest, err := q.read(ctx, 0, 1, 0)

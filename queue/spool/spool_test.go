@@ -473,3 +473,58 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 }
+
+// TestFreeSpace: below the limit of free space nothing more is spooled, and the stats say why; what is
+// there can still be read and released.
+func TestFreeSpace(t *testing.T) {
+	var free atomic.Int64
+	free.Store(100)
+	q, _ := mustOpen(t, newPath(t), Options{MinFree: 100, Free: func() (int64, error) { return free.Load(), nil }})
+	mustAppend(t, q, testDelivery("k", 0))
+	free.Store(99)
+	eventually(t, "the spool is full", func() bool { return errors.Is(stats(t, q).Err, hookgate.ErrFull) })
+	if _, err := q.Append(t.Context(), testDelivery("k", 1)); !errors.Is(err, hookgate.ErrFull) {
+		t.Errorf("append got %v, want ErrFull", err)
+	}
+	if stats(t, q).OldestEnqueuedAt.IsZero() {
+		t.Error("the stats do not say how old the oldest record is")
+	}
+	c := mustConsume(t, q)
+	mustCommit(t, c, mustNext(t, c, 1))
+	free.Store(100)
+	eventually(t, "the spool takes deliveries again", func() bool { return stats(t, q).Err == nil })
+	mustAppend(t, q, testDelivery("k", 1))
+}
+
+// TestShrinks: a file that was large gives its space back once it is empty, and is used on.
+func TestShrinks(t *testing.T) {
+	path := newPath(t)
+	q, _ := mustOpen(t, path, Options{})
+	const n, size = 40, 512 << 10
+	for i := range n {
+		d := testDelivery("k", i)
+		d.Body = make([]byte, size)
+		mustAppend(t, q, d)
+	}
+	bytes := func() (sum int64) {
+		for _, suffix := range []string{"", "-wal"} {
+			if info, err := os.Stat(path + suffix); err == nil {
+				sum += info.Size()
+			}
+		}
+		return sum
+	}
+	if bytes() < n*size {
+		t.Fatalf("the file has %d bytes", bytes())
+	}
+	c := mustConsume(t, q)
+	records := mustNext(t, c, n)
+	mustCommit(t, c, records)
+	eventually(t, "the file is small", func() bool { return bytes() < size })
+	if r := mustAppend(t, q, testDelivery("k", n)); r.Position.Compare(records[n-1].Position) <= 0 {
+		t.Errorf("position %s was given out again", r.Position)
+	}
+	if r := mustNext(t, c, 1)[0]; r.Sequence != n {
+		t.Errorf("sequence %d came", r.Sequence)
+	}
+}

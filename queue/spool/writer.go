@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
@@ -18,15 +19,17 @@ const (
 	// probeEvery is how often the writer looks whether the file is still in its place, and tries to
 	// write while writing fails.
 	probeEvery = time.Second
+	// roomy is how many unused pages an empty file may have: 8 MiB.
+	roomy = 1024
 	// leastProbe is the least that such an attempt writes, in bytes.
 	leastProbe = 64 << 10
 )
 
 // writer owns the connection that writes. All of it belongs to the goroutine of run.
 type writer struct {
-	q                                      *Queue
-	conn                                   *sqlite.Conn
-	insert, count, remove, keepLast, probe *sqlite.Stmt
+	q                                              *Queue
+	conn                                           *sqlite.Conn
+	insert, count, remove, keepLast, probe, unused *sqlite.Stmt
 
 	// last is the highest id that was ever given out.
 	last int64
@@ -50,12 +53,14 @@ func newWriter(q *Queue, conn *sqlite.Conn) (*writer, error) {
 		`INSERT INTO settings VALUES ('last_id', ?)
 		   ON CONFLICT DO UPDATE SET value = max(value, excluded.value)`: &w.keepLast,
 		"INSERT OR REPLACE INTO settings VALUES ('probe', zeroblob(?))": &w.probe,
+		"SELECT freelist_count FROM pragma_freelist_count":              &w.unused,
 	} {
 		var err error
 		if *s, err = conn.Prepare(text); err != nil {
 			return nil, err
 		}
 	}
+	w.askFree()
 	return w, w.reload()
 }
 
@@ -226,15 +231,57 @@ func (w *writer) reload() error {
 	return nil
 }
 
-// look checks that the file is in its place. While writing fails it writes as much as what has
+// askFree asks for the free space.
+func (w *writer) askFree() {
+	q := w.q
+	if q.opts.MinFree == 0 {
+		return
+	}
+	free, err := q.opts.Free()
+	full := err == nil && free < q.opts.MinFree // if it cannot be known, a write will tell
+	switch before := q.full.Swap(full); {
+	case full && !before:
+		q.opts.Logger.Error("too little free space to spool; deliveries are refused until there is more",
+			"free_bytes", free, "min_free_bytes", q.opts.MinFree)
+	case before && !full:
+		q.opts.Logger.Info("there is enough free space to spool again", "free_bytes", free)
+	}
+}
+
+// shrink gives the space of a large file back when it is empty: the store may need it.
+func (w *writer) shrink() error {
+	if w.q.depth.Load() > 0 {
+		return nil
+	}
+	_, err := w.unused.Step()
+	unused := w.unused.ColumnInt64(0)
+	if err = errors.Join(err, w.unused.Reset()); err != nil || unused <= roomy {
+		return err
+	}
+	for _, s := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+		if err := sqlitex.ExecuteTransient(w.conn, s, nil); err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+// look asks for the free space and checks that the file is in its place. While writing fails it writes as much as what has
 // failed and takes that away again.
 func (w *writer) look() {
+	w.askFree()
 	if err := w.q.place.Check(); err != nil {
 		w.failed = max(w.failed, 1)
 		w.report(err)
 		return
 	}
-	if !w.stale && w.failed == 0 || w.reload() != nil {
+	if !w.stale && w.failed == 0 {
+		if err := w.shrink(); err != nil { // the next look tries again
+			w.q.opts.Logger.Warn("the empty spool keeps its size", "file", w.q.path, "error", err)
+		}
+		return
+	}
+	if w.reload() != nil {
 		return
 	}
 	write := func(size int) error {
