@@ -151,7 +151,7 @@ func tryOpen(dir string, s setup) (*pair, error) {
 	}
 	p := &pair{store: &fickle{Store: store}}
 	p.free.Store(1 << 40)
-	p.primary, err = direct.New(withEpochs(p.store), direct.Options{
+	p.primary, err = direct.New(p.store, direct.Options{
 		Partitions: 4, Timeout: s.timeout, MinFree: 1 << 20, Free: func() (int64, error) { return p.free.Load(), nil },
 	})
 	if err != nil {
