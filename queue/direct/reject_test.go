@@ -1,0 +1,142 @@
+package direct
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/hookgate/hookgate"
+)
+
+// refusals are triggers by which a store rejects events with one message id, and with another one
+// dead letters too.
+const refusals = `
+CREATE TRIGGER refused_events BEFORE INSERT ON webhook_events WHEN NEW.message_id IN ('poison-1', 'poison-2')
+BEGIN SELECT RAISE(ABORT, 'poisoned'); END;
+CREATE TRIGGER refused_dead BEFORE INSERT ON webhook_requests WHEN NEW.message_id = 'poison-2'
+BEGIN SELECT RAISE(ABORT, 'poisoned too'); END;`
+
+// refusing makes a store reject events.
+func refusing(t *testing.T, path string) {
+	t.Helper()
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := sqlitex.ExecuteScript(conn, refusals, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// held has a queue whose committer the store holds while so many calls come behind it. It returns
+// their receipts and errors, in the order of the calls.
+func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Delivery) ([]hookgate.Receipt, []error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := q.Append(t.Context(), delivery("holds", 0)); err != nil {
+			t.Errorf("append: %v", err)
+		}
+	})
+	<-g.arrived
+	receipts, errs := make([]hookgate.Receipt, len(all)), make([]error, len(all))
+	for i, d := range all {
+		wg.Go(func() { receipts[i], errs[i] = q.Append(t.Context(), d) })
+		eventually(t, "in line", func() bool { return q.inLine() == i+1 })
+	}
+	close(g.through)
+	wg.Wait()
+	return receipts, errs
+}
+
+// Goal: an event that the store rejects becomes a dead letter and is acknowledged; all others of its
+// group are stored, those of its own request too; a repetition of it makes no second dead letter.
+func TestRejectedEvent(t *testing.T) {
+	g := newGate(t)
+	refusing(t, filepath.Join(g.dir, "store.db"))
+	m := &counts{}
+	q := open(t, g, Options{Metrics: m})
+	poison, several := delivery("poison", 1), partsOf("poison", 3) // one event of several is poison-1 too
+	all := []*hookgate.Delivery{delivery("a", 1), poison, several, delivery("b", 1)}
+	receipts, errs := held(t, q, g, all)
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range receipts {
+		if r.Duplicate() || r.Position.Major == 0 {
+			t.Errorf("receipt %d is %+v", i, r)
+		}
+	}
+	if len(g.batches) != 2 {
+		t.Errorf("the store was called %d times, want twice", len(g.batches))
+	}
+	again := delivery("poison", 1)
+	if r, err := q.Append(t.Context(), again); err != nil || r.DuplicateOf != poison.RequestID {
+		t.Errorf("the repetition of a dead letter: %+v, %v", r, err)
+	}
+	var dead []string
+	for d, err := range g.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead = append(dead, d.Source+" "+d.MessageID)
+		if !strings.Contains(d.Reason, "poisoned") {
+			t.Errorf("the reason is %q", d.Reason)
+		}
+	}
+	if want := "default poison-1, poison poison-1"; strings.Join(dead, ", ") != want {
+		t.Errorf("dead letters are %v, want %s", dead, want)
+	}
+	events, _ := g.Counts(t.Context())
+	if events.Events != 5 {
+		t.Errorf("%d events are stored, want 5", events.Events)
+	}
+	q.Close()
+	if m.dead.Load() != 2 || m.persisted.Load() != 5 || m.duplicate.Load() != 1 {
+		t.Errorf("counted %d dead letters, %d events and %d duplicates", m.dead.Load(), m.persisted.Load(), m.duplicate.Load())
+	}
+}
+
+// Goal: if the store refuses the dead letter too, its caller alone gets an error, and the others of
+// the group wait for one more transaction at most.
+func TestRejectedDeadLetter(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		g := newGate(t)
+		refusing(t, filepath.Join(g.dir, "store.db"))
+		q := open(t, g, Options{})
+		all := []*hookgate.Delivery{delivery("poison", 2), delivery("a", 1), partsOf("several", 3), partsOf("unfit", 2), delivery("b", 1)}
+		all[3].Parts = []byte{0xff}
+		at := 0
+		if !first {
+			at = len(all) - 1
+			all[0], all[at] = all[at], all[0]
+		}
+		receipts, errs := held(t, q, g, all)
+		for i, err := range errs {
+			if i == at && !errors.Is(err, hookgate.ErrRejected) || i != at && err != nil {
+				t.Errorf("append %d: %v", i, err)
+			}
+			if i != at && i != 3 && receipts[i].Position.Major == 0 {
+				t.Errorf("receipt %d is %+v", i, receipts[i])
+			}
+		}
+		if len(g.batches) != 3 {
+			t.Fatalf("the store was called %d times, want 3", len(g.batches))
+		}
+		if b := g.batches[2]; b.attempts != 2 || !strings.Contains(b.lastError, "poisoned too") {
+			t.Errorf("the second attempt is number %d after %q", b.attempts, b.lastError)
+		}
+		if s, _ := q.Stats(t.Context()); s.Err != nil {
+			t.Errorf("the stats say that the store fails: %v", s.Err)
+		}
+		if n, _ := g.Counts(t.Context()); n.Events != 1+5 || n.DeadLetters != 1 {
+			t.Errorf("stored are %+v", n)
+		}
+	}
+}
