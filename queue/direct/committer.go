@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -55,6 +56,9 @@ func (c *committer) run() {
 func (c *committer) next() bool {
 	q := c.q
 	for {
+		// Callers that were answered come again at once. Without this the first of them would make a
+		// small group of their own, and the others wait for it.
+		runtime.Gosched()
 		q.mu.Lock()
 		c.pending = append(c.pending, q.waiting...)
 		clear(q.waiting)

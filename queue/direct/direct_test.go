@@ -63,7 +63,7 @@ func openStore(t queuetest.TB, place string) backing {
 	if err != nil {
 		t.Fatalf("open store: %v", err)
 	}
-	return &shim{backing: s}
+	return s
 }
 
 func instance(t queuetest.TB, s *faults, o Options) queuetest.QueueInstance {
