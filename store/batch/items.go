@@ -25,7 +25,7 @@ func Items(b *hookgate.Batch) ([]Item, error) {
 	for i := range b.Records {
 		r := &b.Records[i]
 		if r.Corrupt != nil {
-			return nil, fmt.Errorf("%w: record %d is corrupt: %w", hookgate.ErrRejected, i, r.Corrupt)
+			return nil, &hookgate.RejectedError{Index: i, Err: r.Corrupt}
 		}
 		items = append(items, newItem(b, r, i, hookgate.StagePersisted))
 		if !r.DuplicateOf.IsZero() {

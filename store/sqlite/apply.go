@@ -68,8 +68,10 @@ func (a *application) run() error {
 		return err
 	}
 	for i := range a.items {
-		if err := a.store(&a.items[i]); err != nil {
-			return rejection(err)
+		if err := a.store(&a.items[i]); errors.Is(rejection(err), hookgate.ErrRejected) {
+			return &hookgate.RejectedError{Index: i, Err: err}
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil
