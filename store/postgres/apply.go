@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
@@ -14,325 +13,493 @@ import (
 
 // Apply implements hookgate.Store.
 //
-// Nearly always no event of a batch is stored yet, and to look for each costs a fifth of all that PostgreSQL does for it. So that is left
-// to the unique index: if it objects, the batch is applied again with a look first, and so are some that follow.
+// It assumes first that no event of the batch is stored and that no other process has added to the log:
+// then one round trip stores all, or three if there are many events. The database ends that transaction if the assumption is wrong. The
+// next one locks the log, reads what it must know, and writes in a second round trip. If the database
+// rejects something of the batch, a third transaction finds out what, and stores it as a dead letter.
 func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	look := s.looks.Load() > 0
-	a, err := s.apply(ctx, b, look)
-	switch {
-	case look:
-		s.looks.Add(-1)
-	case isUniqueViolation(err):
-		s.looks.Store(looksAfterConflict)
-		a, err = s.apply(ctx, b, true)
+	items, err := batch.Items(b)
+	if err != nil {
+		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
+	for i := range items {
+		cleanItem(&items[i])
+	}
+	a, err := s.apply(ctx, b, items)
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
 	return a.outcome, nil
 }
 
-// looksAfterConflict is how many batches are looked up after one that held something stored: such come in droves.
-const looksAfterConflict = 100
-
-func (s *Store) apply(ctx context.Context, b *hookgate.Batch, look bool) (*application, error) {
-	parts, err := batch.Prepare(b)
+func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item) (a *application, err error) {
+	if len(items) == 0 {
+		return s.newApplication(b, nil), nil
+	}
+	leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a := newApplication(b, parts)
-	a.nextID = s.nextID
-	a.outcome.Results = make([]hookgate.Result, len(b.Records))
-	return a, s.tx(ctx, a.reads(look), a.writes)
+	defer leave()
+	head := s.head
+	s.head = nil // unless the commit is known to have succeeded
+	err = errMoved
+	if s.careful > 0 {
+		s.careful--
+	} else if head != nil && fresh(items) {
+		a = s.newApplication(b, items)
+		err = s.transact(ctx, s.beginAppend, func(ctx context.Context, t *transaction) error { return a.optimistic(ctx, t, *head) })
+		if missed(err) {
+			s.careful, err = carefulAfterMiss, errMoved
+		}
+	}
+	if errors.Is(err, errMoved) {
+		err = s.locked(ctx, func(ctx context.Context, t *transaction) error {
+			a = s.newApplication(b, items)
+			return a.lookAndStore(ctx, t)
+		})
+	}
+	if errors.Is(err, hookgate.ErrRejected) {
+		err = s.locked(ctx, func(ctx context.Context, t *transaction) error {
+			a = s.newApplication(b, items)
+			return a.isolate(ctx, t)
+		})
+	}
+	if err == nil {
+		s.keepHead(&a.log)
+	}
+	s.note(err)
+	return a, err
 }
 
-// uniqueViolation is the SQLSTATE of an insert that a unique index refuses.
-const uniqueViolation = "23505"
-
-func isUniqueViolation(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == uniqueViolation
+// fresh reports whether all items are events that need no look at what is stored but the index's.
+func fresh(items []batch.Item) bool {
+	return !slices.ContainsFunc(items, func(it batch.Item) bool { return it.Outcome != hookgate.StagePersisted })
 }
 
-// application is one call of Apply.
+// missed reports whether the optimistic transaction failed because its assumption may be wrong: a guard
+// divided by zero, or a unique index objected to an identity or an id.
+func missed(err error) bool {
+	return hasState(err, divisionByZero, uniqueViolation, lockNotAvailable) || errors.Is(err, errMoved)
+}
+
+// application is one transaction of Apply.
 type application struct {
 	batch   *hookgate.Batch
-	nextID  func(last int64, now time.Time) int64
-	parts   []batch.Part
+	items   []batch.Item
 	outcome hookgate.Outcome
 	// persistedAt is when Apply decides what to write.
 	persistedAt time.Time
 
-	// What the first round trip reads. Items are numbered as they stand, part by part.
-	heads   map[int]batch.Head
-	holders map[int64]string // by item: the request that has stored its identity
-	stored  map[int64]bool   // by item: its request stands in webhook_requests
-	hash    hookgate.LinkHash
+	// What the first round trip reads. Items are numbered as they stand.
+	epochs  map[int]hookgate.Epoch
+	holders map[int64]holder // the event that has the item's identity
+	stored  map[int64]int64  // the id in webhook_requests of the item's request
 
-	// What this batch adds to it.
-	first map[hookgate.Identity]hookgate.RequestID
-	added map[hookgate.RequestID]bool // to webhook_requests
+	// What this transaction adds to it.
+	log   logPart
+	first map[hookgate.Identity]holder
+	added map[hookgate.RequestID]int64 // the ids in webhook_requests
+	// firstID is the id of the first entry; 0 if there is none.
+	firstID int64
 
-	// What the second round trip writes.
+	// What the next round trip writes.
 	events, requests, letters, wholes rows
 	whole                             *hookgate.Whole // added last
-	chain                             chain
 }
 
-func newApplication(b *hookgate.Batch, parts []batch.Part) *application {
-	const most = 600 // bytes of an event without its body, about
+// holder is the event that has an identity.
+type holder struct {
+	id       int64
+	request  hookgate.RequestID
+	identity hookgate.Identity
+}
+
+// newApplication returns one for a copy of the items.
+func (s *Store) newApplication(b *hookgate.Batch, items []batch.Item) *application {
+	a := &application{
+		batch: b, items: slices.Clone(items), persistedAt: time.Now(),
+		epochs: map[int]hookgate.Epoch{}, holders: map[int64]holder{}, stored: map[int64]int64{},
+		log: s.newLogPart(), first: make(map[hookgate.Identity]holder, len(items)), added: map[hookgate.RequestID]int64{},
+	}
+	a.outcome.Results = make([]hookgate.Result, len(b.Records))
+	a.clear(0, len(items))
+	return a
+}
+
+// copyEvents is from how many events on COPY is faster than one INSERT, although it takes two round trips
+// more: PostgreSQL reads its rows at less cost, and writes a page at a time.
+const copyEvents = 48
+
+// clear begins the next rows, which are those of some items.
+func (a *application) clear(from, to int) {
+	a.events, a.requests, a.letters, a.wholes = newRows(eventWidth), newRows(requestWidth), newRows(5), newRows(4)
+	if to-from < copyEvents {
+		return
+	}
+	const most = 700 // bytes of an event without its body, about
 	size := 0
-	for _, p := range parts {
-		for i := range p.Items {
-			cleanItem(&p.Items[i])
-			size += most + len(p.Items[i].Body)
-		}
+	for i := range a.items[from:to] {
+		size += most + len(a.items[from+i].Body)
 	}
-	return &application{
-		batch: b, parts: parts,
-		heads: map[int]batch.Head{}, holders: map[int64]string{}, stored: map[int64]bool{},
-		first: make(map[hookgate.Identity]hookgate.RequestID, len(b.Records)), added: map[hookgate.RequestID]bool{},
-		events: newStream(19, size), requests: newRows(21), letters: newRows(5), wholes: newRows(4), chain: newChain(),
-	}
+	a.events = newStream(eventWidth, size)
 }
 
 const (
-	// The rows are locked in the order of partitions, so that two batches never wait for each other.
-	lockPartitions = `SELECT partition, epoch, sequence, hash FROM webhook_partitions WHERE partition = ANY ($1)
-		ORDER BY partition FOR UPDATE`
-	// The lock on this one row lasts until the commit; see the package comment and the schema.
-	lockCounters = `SELECT events, requests, batches, purges FROM webhook_counters FOR UPDATE`
-	// LATERAL and LIMIT leave the planner no choice but to look each row up by its index.
-	readHolders = readHoldersOf + `AND e.event_type = i.event_type AND e.source = i.source ` + readHoldersEnd
-	// readHoldersOfAnyType is for events whose type is not proved. Of several holders it takes the item's own request.
-	readHoldersOfAnyType = readHoldersOf + `AND e.source = i.source ORDER BY e.request_id = i.request_id DESC ` + readHoldersEnd
-
-	readHoldersOf = `SELECT i.n, e.request_id, r.found IS NOT NULL
-		FROM unnest($1, $2, $3, $4, $5) AS i (n, message_id, event_type, source, request_id)
-		CROSS JOIN LATERAL (SELECT e.request_id FROM webhook_events e WHERE e.message_id = i.message_id `
-	readHoldersEnd = `LIMIT 1) e
-		LEFT JOIN LATERAL (SELECT true AS found FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r ON true`
-	readRequests = `SELECT i.n FROM unnest($1, $2) AS i (n, request_id)
-		CROSS JOIN LATERAL (SELECT FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
+	// readHolders finds the events that have the keys of items. LATERAL and LIMIT leave the planner no choice
+	// but to look each row up by its index.
+	readHolders = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source FROM unnest($1, $2) AS i (n, identity)
+		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity = i.identity LIMIT 1) e`
+	// holdersOfAnyType is for events whose type is not proved.
+	holdersOfAnyType = ` FROM unnest($1, $2, $3, $4, $5, $6) AS i (n, low, high, message_id, source, request_id)
+		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity >= i.low AND e.identity <= i.high
+			AND e.message_id = i.message_id AND e.source = i.source `
+	// Of several holders it takes the item's own request.
+	readHoldersOfAnyType = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source` + holdersOfAnyType +
+		`ORDER BY e.request_id = i.request_id DESC LIMIT 1) e`
+	// guardTypes divides by zero if there is one.
+	guardTypes   = `SELECT 1 / (count(*) = 0)::integer` + holdersOfAnyType + `LIMIT 1) e`
+	readRequests = `SELECT i.n, r.id FROM unnest($1, $2) AS i (n, request_id)
+		CROSS JOIN LATERAL (SELECT id FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
+	// The rows of partitions are locked in their order, so that two batches never wait for each other.
+	// Batches of different processes share them; the next owner waits.
+	readEpochs = `SELECT partition, epoch FROM webhook_partitions WHERE partition = ANY ($1) ORDER BY partition FOR SHARE`
+	// guardEpochs divides by zero unless all epochs hold.
+	guardEpochs = `SELECT 1 / (count(*) = $3)::integer FROM (SELECT FROM webhook_partitions p
+		JOIN unnest($1, $2) AS u (partition, epoch) ON p.partition = u.partition
+		WHERE p.epoch <= u.epoch ORDER BY p.partition FOR SHARE OF p) held`
 )
 
-// reads returns what the first round trip runs: the locks, and then what of the batch is stored already, as to its events only
-// if look is set. Nobody can add to that until this transaction ends.
-func (a *application) reads(look bool) []statement {
-	partitions, identities, unproven, requests := newRows(1), newRows(5), newRows(5), newRows(2)
-	seen := make(map[hookgate.Identity]bool, len(a.batch.Records))
-	n := int64(0)
-	for _, p := range a.parts {
-		partitions.int(int64(p.Partition))
-		for i := range p.Items {
-			it := &p.Items[i]
-			// The unique index cannot object where an event of another type has the message id.
-			if (look || it.TypeUnproven) && it.Outcome == hookgate.StagePersisted {
-				looked := &identities
-				if it.TypeUnproven {
-					looked = &unproven
-				}
-				looked.int(n)
-				looked.text(it.MessageID)
-				looked.text(it.EventType)
-				looked.text(it.Source)
-				looked.text(it.RequestID.String())
-			}
-			// The request of an event matters if that turns out to be a duplicate, of one before it here or,
-			// which the first query finds, of one that is stored.
-			if it.Outcome != hookgate.StagePersisted || seen[it.Claim()] {
-				requests.int(n)
-				requests.text(it.RequestID.String())
-			} else {
-				seen[it.Claim()] = true
-			}
-			n++
-		}
-	}
-	if n == 0 {
+// partitions are those that occur, if they have owners.
+func (a *application) partitions() (all []int) {
+	if a.batch.Epochs == nil {
 		return nil
 	}
-	reads := []statement{
-		{sql: lockPartitions, args: partitions.args(), row: readHead(a.heads)},
-		{sql: lockCounters, row: a.chain.readCounters},
-	}
-	for _, look := range []struct {
-		sql  string
-		rows rows
-	}{{readHolders, identities}, {readHoldersOfAnyType, unproven}} {
-		if look.rows.len() == 0 {
-			continue
+	for i := range a.items {
+		if p := a.items[i].Partition; !slices.Contains(all, p) {
+			all = append(all, p)
 		}
-		reads = append(reads, statement{sql: look.sql, args: look.rows.args(), row: func(r row) error {
-			a.holders[r.int(0)], a.stored[r.int(0)] = r.text(1), r.bool(2)
-			return nil
-		}})
 	}
-	if requests.len() > 0 {
-		reads = append(reads, statement{sql: readRequests, args: requests.args(), row: func(r row) error {
-			a.stored[r.int(0)] = true
-			return nil
-		}})
-	}
-	return reads
+	return all
 }
 
-// writes decides what the batch adds and returns the statements that add it; none if all of it was stored before.
-func (a *application) writes() ([]statement, error) {
-	if len(a.parts) == 0 {
-		return nil, nil
+// unproven are the items whose type is not proved, for readHoldersOfAnyType and guardTypes. No event has
+// a message id that PostgreSQL cannot hold.
+func (a *application) unproven() rows {
+	r := newRows(6)
+	for n := range a.items {
+		it := &a.items[n]
+		if !it.TypeUnproven || it.Outcome != hookgate.StagePersisted || !storable(it.MessageID) || !storable(it.Source) {
+			continue
+		}
+		low, high := batch.MessageRange(it.MessageID)
+		r.int(int64(n))
+		r.bytes(low[:])
+		r.bytes(high[:])
+		r.text(it.MessageID)
+		r.text(it.Source)
+		r.text(it.RequestID.String())
 	}
-	if err := a.chain.check(); err != nil {
-		return nil, err
+	return r
+}
+
+// optimistic stores the batch in one round trip behind the head, which it locks before it writes: two
+// processes that both try do not wait for each other's rows.
+func (a *application) optimistic(ctx context.Context, t *transaction, head logHead) error {
+	a.log.logHead, a.log.before, a.log.read, a.log.begun = head, head, true, true
+	if err := a.decide(0, len(a.items)); err != nil {
+		return err
+	}
+	if a.requests.len() > 0 {
+		return errMoved // the batch has an event twice
+	}
+	var statements []statement
+	if partitions := a.partitions(); len(partitions) > 0 {
+		r := newRows(2)
+		for _, p := range partitions {
+			r.int(int64(p))
+			r.int(int64(a.batch.Epochs[p]))
+		}
+		statements = append(statements, statement{sql: guardEpochs, args: append(r.args(), argInt(int64(len(partitions))))})
+	}
+	statements = append(statements, a.log.moveFrom())
+	if unproven := a.unproven(); unproven.len() > 0 {
+		statements = append(statements, statement{sql: guardTypes, args: unproven.args()})
+	}
+	return t.commit(ctx, append(statements, a.inserts()...)...)
+}
+
+// lookAndStore locks the log, looks what of the batch is stored, and stores the rest.
+func (a *application) lookAndStore(ctx context.Context, t *transaction) error {
+	if err := a.look(ctx, t); err != nil {
+		return err
+	}
+	if err := a.decide(0, len(a.items)); err != nil {
+		return err
+	}
+	writes := a.inserts()
+	if a.log.moved() {
+		writes = append(writes, a.log.statements()...)
+	}
+	// With nothing to write it is a commit all the same, behind the one that stored what this repeats.
+	return t.commit(ctx, writes...)
+}
+
+// look locks the partitions and the log, and reads what of the batch is stored. Nobody can add to that
+// until this transaction ends.
+func (a *application) look(ctx context.Context, t *transaction) error {
+	partitions := a.partitions()
+	if err := t.run(ctx, a.looks(partitions)...); err != nil {
+		return err
+	}
+	for _, p := range partitions {
+		epoch, ok := a.epochs[p]
+		if !ok {
+			return fmt.Errorf("partition %d was never acquired", p)
+		}
+		if have := a.batch.Epochs[p]; have < epoch {
+			return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", p, epoch, have, hookgate.ErrFenced)
+		}
+	}
+	more, err := a.log.readFirstHash()
+	if err != nil {
+		return err
+	}
+	if err := t.run(ctx, more...); err != nil {
+		return err
 	}
 	a.persistedAt = time.Now()
-	links := make([]hookgate.Link, len(a.parts))
-	for i, p := range a.parts {
-		head, ok := a.heads[p.Partition]
-		if !ok {
-			return nil, fmt.Errorf("partition %d was never acquired", p.Partition)
-		}
-		var err error
-		if links[i], err = head.Next(a.batch, p.Partition, a.persistedAt); err != nil {
-			return nil, err
-		}
-		links[i].LastError, links[i].Worker = clean(links[i].LastError), clean(links[i].Worker)
-	}
-	n := int64(0)
-	for i := range a.parts {
-		if err := a.addPart(&a.parts[i], &links[i], n); err != nil {
-			return nil, err
-		}
-		n += int64(len(a.parts[i].Items))
-	}
-	return a.statements(), nil
-}
-
-// addPart adds the rows of a partition and then the link that seals them. A partition of which everything was stored
-// before gets no link. Its first item is the n-th.
-func (a *application) addPart(p *batch.Part, link *hookgate.Link, n int64) error {
-	a.hash.Begin(link)
-	events, duplicates := int64(0), int64(0)
-	var requests []*batch.LinkItem
-	for i := range p.Items {
-		it, number := &p.Items[i], n+int64(i)
-		if it.Outcome == hookgate.StagePersisted {
-			holder, taken, err := a.holder(it, number)
-			switch {
-			case err != nil:
-				return err
-			case !taken:
-				a.first[it.Claim()] = it.RequestID
-				a.addEvent(it)
-				a.outcome.Results[it.Index].ID = a.chain.last.events
-				a.addWhole(it.Record.Whole, link.PersistedAt)
-				a.hash.Add(&it.LinkEntry)
-				events++
-				continue
-			case holder == it.RequestID:
-				continue // this record was stored before
-			}
-			a.outcome.Results[it.Index].DuplicateOf = holder
-			it.MakeDuplicate(holder)
-		}
-		if a.stored[number] || a.added[it.RequestID] {
-			continue
-		}
-		a.added[it.RequestID] = true
-		a.addRequest(it)
-		requests = append(requests, it)
-		if it.Outcome == hookgate.StageDuplicate {
-			duplicates++
-		} else {
-			a.addLetter(it, link.PersistedAt)
-			a.addWhole(it.Record.Whole, link.PersistedAt)
-		}
-	}
-	a.outcome.Stored += int(events)
-	if events+int64(len(requests)) == 0 {
-		return nil
-	}
-	for _, it := range requests {
-		a.hash.Add(&it.LinkEntry)
-	}
-	a.seal(link, events, duplicates, int64(len(requests))-duplicates)
 	return nil
 }
 
-// holder returns the request whose event has the identity of the item.
-func (a *application) holder(it *batch.LinkItem, number int64) (id hookgate.RequestID, taken bool, err error) {
-	if text, ok := a.holders[number]; ok {
-		id, err = hookgate.ParseRequestID(text)
-		return id, true, err
+// looks returns the statements of look.
+func (a *application) looks(partitions []int) (reads []statement) {
+	if len(partitions) > 0 {
+		r := newRows(1)
+		for _, p := range partitions {
+			r.int(int64(p))
+		}
+		reads = append(reads, statement{sql: readEpochs, args: r.args(), row: func(r row) error {
+			a.epochs[int(r.int(0))] = hookgate.Epoch(r.int(1))
+			return nil
+		}})
 	}
-	id, taken = a.first[it.Claim()]
-	return id, taken, nil
+	reads = append(reads, a.log.lock())
+	identities, requests := newRows(2), newRows(2)
+	for n := range a.items {
+		it := &a.items[n]
+		if it.Outcome == hookgate.StagePersisted && !it.TypeUnproven {
+			key := batch.Key(it.Identity)
+			identities.int(int64(n))
+			identities.bytes(key[:])
+		}
+		requests.int(int64(n))
+		requests.text(it.RequestID.String())
+	}
+	takeHolder := func(r row) error {
+		request, err := hookgate.ParseRequestID(r.text(2))
+		a.holders[r.int(0)] = holder{r.int(1), request, hookgate.Identity{MessageID: r.text(3), EventType: r.text(4), Source: r.text(5)}}
+		return err
+	}
+	if identities.len() > 0 {
+		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: takeHolder})
+	}
+	if unproven := a.unproven(); unproven.len() > 0 {
+		reads = append(reads, statement{sql: readHoldersOfAnyType, args: unproven.args(), row: takeHolder})
+	}
+	reads = append(reads, statement{sql: readRequests, args: requests.args(), row: func(r row) error {
+		a.stored[r.int(0)] = r.int(1)
+		return nil
+	}})
+	return reads
 }
 
-const eventInsert = `id, message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
-	enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+// decide adds the rows of some items.
+func (a *application) decide(from, to int) error {
+	for n := from; n < to; n++ {
+		if err := a.add(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-func (a *application) addEvent(it *batch.LinkItem) {
-	a.chain.last.events = a.nextID(a.chain.last.events, a.persistedAt)
-	r := &a.events
-	r.int(a.chain.last.events)
+// add adds the rows of an item, unless it is stored.
+func (a *application) add(n int) error {
+	it := &a.items[n]
+	if it.Outcome != hookgate.StagePersisted {
+		a.addRequest(n)
+		return nil
+	}
+	h, taken, err := a.holder(n)
+	switch {
+	case err != nil:
+		return err
+	case !taken:
+		a.addEvent(it)
+	case h.request == it.RequestID: // this record was stored before
+		a.result(it).ID = h.id
+	default:
+		it.MakeDuplicate(h.request)
+		a.addRequest(n)
+	}
+	return nil
+}
+
+// result is that of the record. What happens to a dead letter of the batch has none.
+func (a *application) result(it *batch.Item) *hookgate.Result {
+	if it.Index < 0 {
+		return &hookgate.Result{}
+	}
+	return &a.outcome.Results[it.Index]
+}
+
+// holder returns the event that has the identity of an item.
+func (a *application) holder(n int) (h holder, taken bool, err error) {
+	it := &a.items[n]
+	if h, taken = a.holders[int64(n)]; !taken {
+		h, taken = a.first[batchIdentity(it)]
+	}
+	if taken && !it.TypeUnproven && h.identity != it.Identity {
+		return h, true, &clashError{h.identity, it.Identity}
+	}
+	return h, taken, nil
+}
+
+// batchIdentity is what an item shares with its repetitions in the batch.
+func batchIdentity(it *batch.Item) hookgate.Identity {
+	if it.TypeUnproven {
+		return anyType(it.Identity)
+	}
+	return it.Identity
+}
+
+// anyType stands for all identities that differ in their type alone. No event is without one.
+func anyType(id hookgate.Identity) hookgate.Identity {
+	id.EventType = ""
+	return id
+}
+
+// clashError is of two identities with one key, which nobody meets by chance.
+type clashError struct{ stored, rejected hookgate.Identity }
+
+func (e *clashError) Error() string {
+	return fmt.Sprintf("event %s has the key of event %s, which is stored: someone has searched for two identities with one key",
+		e.rejected, e.stored)
+}
+
+func (e *clashError) Unwrap() error { return hookgate.ErrRejected }
+
+// place gives the entry the next id and makes it the log's last.
+func (a *application) place(it *batch.Item) {
+	a.log.anchor(a.persistedAt)
+	id := a.log.nextID(a.log.lastID, a.persistedAt)
+	if a.firstID == 0 {
+		a.firstID = id
+	}
+	it.Place(id, a.firstID, a.persistedAt)
+	a.log.hash = a.log.sum.Entry(a.log.hash, &it.Entry)
+	a.log.lastID = id
+	a.result(it).ID = id
+}
+
+const (
+	commonColumns = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
+	spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch, identity, keyed, processed_at,
+	persisted_at, worker, attempts, last_error, hash`
+	commonWidth = 26
+
+	eventInsert = commonColumns + `, payload`
+	eventWidth  = commonWidth + 1
+
+	requestInsert = commonColumns + `, outcome, first_request_id, reason`
+	requestWidth  = commonWidth + 3
+)
+
+// addCommon adds the columns that events and requests share.
+func (a *application) addCommon(r *rows, it *batch.Item) {
+	key := batch.Key(it.Identity)
+	r.int(it.ID)
 	r.text(it.MessageID)
 	r.text(it.EventType)
 	r.text(it.Source)
 	r.text(it.OrderingKey)
 	r.int(it.Sequence)
-	r.bytes(it.Body)
 	r.bytes(it.BodySHA256[:])
-	a.addCommon(r, it)
-}
-
-// addCommon adds the columns that end the rows of events and requests.
-func (a *application) addCommon(r *rows, it *batch.LinkItem) {
 	r.text(it.RequestID.String())
-	r.int(it.ReceivedAt.UnixMicro())
-	r.int(it.EnqueuedAt.UnixMicro())
+	r.int(hookgate.Micros(it.ReceivedAt))
+	r.int(hookgate.Micros(it.EnqueuedAt))
 	r.int(it.SpooledMicros())
 	r.text(batch.RequestIDText(it.ReplayOf))
 	r.int(it.ReplayedMicros())
 	r.text(it.HeadersJSON)
 	r.text(it.RemoteAddr)
-	r.int(int64(it.Record.Partition))
+	r.int(int64(it.Partition))
 	r.text(it.Position)
-	r.int(a.chain.last.batches + 1)
+	r.int(it.Batch)
+	r.bytes(key[:])
+	r.bool(it.Keyed)
+	r.int(hookgate.Micros(it.ProcessedAt))
+	r.int(hookgate.Micros(it.PersistedAt))
+	r.text(it.Worker)
+	r.int(int64(it.Attempts))
+	r.text(it.LastError)
+	r.bytes(a.log.hash[:])
 }
 
-const requestInsert = `id, outcome, first_request_id, reason, message_id, event_type, source, ordering_key, sequence, sha256,
-	request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+func (a *application) addEvent(it *batch.Item) {
+	a.place(it)
+	a.addCommon(&a.events, it)
+	a.events.bytes(it.Body)
+	a.addWhole(it.Record.Whole)
+	h := holder{it.ID, it.RequestID, it.Identity}
+	a.first[it.Identity] = h
+	if _, found := a.first[anyType(it.Identity)]; !found {
+		a.first[anyType(it.Identity)] = h
+	}
+	a.log.events++
+	a.outcome.Stored++
+}
 
-func (a *application) addRequest(it *batch.LinkItem) {
-	a.chain.last.requests++
+// addRequest adds a duplicate or a dead letter, unless its request is stored.
+func (a *application) addRequest(n int) {
+	it := &a.items[n]
+	result := a.result(it)
+	if it.Outcome == hookgate.StageDuplicate {
+		result.DuplicateOf = it.FirstRequestID
+	}
+	id, found := a.stored[int64(n)]
+	if !found {
+		id, found = a.added[it.RequestID]
+	}
+	if found {
+		result.ID = id
+		return
+	}
+	a.place(it)
+	a.added[it.RequestID] = it.ID
 	r := &a.requests
-	r.int(a.chain.last.requests)
+	a.addCommon(r, it)
 	r.text(string(it.Outcome))
 	r.text(batch.RequestIDText(it.FirstRequestID))
 	r.text(it.Reason)
-	r.text(it.MessageID)
-	r.text(it.EventType)
-	r.text(it.Source)
-	r.text(it.OrderingKey)
-	r.int(it.Sequence)
-	r.bytes(it.BodySHA256[:])
-	a.addCommon(r, it)
-}
-
-// addLetter adds the dead letter that belongs to the request added last.
-func (a *application) addLetter(it *batch.LinkItem, at time.Time) {
-	r := &a.letters
-	r.int(a.chain.last.requests)
+	if it.Outcome == hookgate.StageDuplicate {
+		a.log.duplicates++
+		return
+	}
+	a.log.deadLetters++
+	r = &a.letters
+	r.int(it.ID)
 	r.text(it.RequestID.String())
 	r.bytes(it.Body)
 	r.text(it.Reason)
-	r.int(at.UnixMicro())
+	r.int(a.persistedAt.UnixMicro())
+	a.addWhole(it.Record.Whole)
 }
 
 // addWhole adds the request that an event is a part of. The chain covers it by the digest in the header
 // that names the origin of the event.
-func (a *application) addWhole(w *hookgate.Whole, at time.Time) {
+func (a *application) addWhole(w *hookgate.Whole) {
 	if w == nil || w == a.whole {
 		return
 	}
@@ -341,19 +508,11 @@ func (a *application) addWhole(w *hookgate.Whole, at time.Time) {
 	r.text(w.RequestID.String())
 	r.bytes(w.Body)
 	r.bytes(w.SHA256[:])
-	r.int(at.UnixMicro())
+	r.int(a.persistedAt.UnixMicro())
 }
 
-// seal adds the link and moves the head of the chain.
-func (a *application) seal(link *hookgate.Link, events, duplicates, letters int64) {
-	a.chain.seal(link, a.hash.Sum(), linkCounts{events: events, duplicates: duplicates, letters: letters})
-}
-
-// statements returns those of the second round trip, one for each table.
-func (a *application) statements() (writes []statement) {
-	if a.chain.empty() {
-		return nil
-	}
+// inserts returns the statements that write the rows, one for each table.
+func (a *application) inserts() (writes []statement) {
 	for _, t := range []struct {
 		rows           *rows
 		table, columns string
@@ -372,5 +531,5 @@ func (a *application) statements() (writes []statement) {
 		whole.sql += " ON CONFLICT (request_id) DO NOTHING"
 		writes = append(writes, whole)
 	}
-	return append(writes, a.chain.statements()...)
+	return writes
 }

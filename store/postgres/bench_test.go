@@ -17,7 +17,7 @@ import (
 )
 
 // BenchmarkApply measures what lineage and audit chain cost with batches of several sizes, on a server that waits for its
-// disk: "lineage" is the store as it is, "events" inserts the same events by one statement with the same indexes
+// disk: "lineage" is the store behind a queue, "direct" the store as the queue, "events" inserts the same events by one statement with the same indexes
 // and durability but without trail, batches, chain, position, fence and the look for duplicates. "two" are two
 // workers with partitions of their own. The metric to compare is events/s.
 func BenchmarkApply(b *testing.B) {
@@ -38,7 +38,7 @@ func BenchmarkApply(b *testing.B) {
 		b.Cleanup(func() { s.Close() })
 		return s
 	}
-	for _, size := range []int{25, 100, 500} {
+	for _, size := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("events/%d", size), func(b *testing.B) {
 			s := open(b)
 			if err := s.read(b.Context(), statement{sql: plainSchema}); err != nil {
@@ -48,6 +48,13 @@ func BenchmarkApply(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("lineage/%d", size), func(b *testing.B) {
 			storetest.BenchmarkApply(b, open(b), size)
+		})
+		b.Run(fmt.Sprintf("direct/%d", size), func(b *testing.B) {
+			s := open(b)
+			storetest.BenchmarkBatches(b, size, nil, func(batch *hookgate.Batch) error {
+				_, err := s.Apply(b.Context(), batch)
+				return err
+			})
 		})
 		b.Run(fmt.Sprintf("two/%d", size), func(b *testing.B) {
 			s := open(b)
@@ -103,7 +110,7 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 		r.text(d.RequestID.String())
 		r.int(d.ReceivedAt.UnixMicro())
 	}
-	insert := r.insert("plain", "message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
+	insert := r.insert("hookgate.plain", "message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
 	insert.sql += " ON CONFLICT DO NOTHING"
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, err := exchange(ctx, conn, []statement{{sql: "BEGIN"}, insert, {sql: "COMMIT"}})

@@ -15,8 +15,7 @@ const (
 	// deadLetterState derives a hookgate.DeadLetterState. With EXISTS the planner might read all events into a hash table.
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
-		WHEN (SELECT true FROM webhook_events e
-			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source LIMIT 1) OR (SELECT true FROM webhook_removed_events e
+		WHEN (SELECT true FROM webhook_events e WHERE e.identity = r.identity LIMIT 1) OR (SELECT true FROM webhook_removed_events e
 			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source LIMIT 1) THEN 'stored'
 		WHEN (SELECT true FROM webhook_requests l
 			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered' LIMIT 1) THEN 'superseded'
@@ -24,10 +23,10 @@ const (
 	// The index on dead letters is of few rows beside those of duplicates.
 	deadLetterQuery = `SELECT r.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
 		r.remote_addr, r.received_at, r.partition, r.position, coalesce(octet_length(d.payload), 0)::bigint, r.sha256, r.reason,
-		coalesce(d.dead_lettered_at, b.persisted_at, 0), coalesce(b.attempts, 0), coalesce(b.last_error, ''), r.replay_of, r.replayed_at,
+		r.persisted_at, r.attempts, r.last_error, r.replay_of, r.replayed_at,
 		coalesce(p.purged_at, 0), coalesce(p.purged_by, ''), coalesce(p.reason, ''),
 		` + deadLetterState + `
-		FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id LEFT JOIN webhook_batches b ON b.id = r.batch
+		FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
 		LEFT JOIN webhook_purges p ON p.request_id = r.request_id
 		WHERE r.outcome = 'dead_lettered' AND `
 	openDeadLetters = `SELECT count(*) FROM (SELECT 1 FROM webhook_requests r LEFT JOIN webhook_purges p ON p.request_id = r.request_id
@@ -80,10 +79,10 @@ func deadLettersQuery(f hookgate.DeadLetterFilter, after int64, limit int) (quer
 		add(condition, values...)
 	}
 	if !f.From.IsZero() {
-		add("coalesce(d.dead_lettered_at, b.persisted_at) >= ?", f.From.UnixMicro())
+		add("r.persisted_at >= ?", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("coalesce(d.dead_lettered_at, b.persisted_at) < ?", f.To.UnixMicro())
+		add("r.persisted_at < ?", f.To.UnixMicro())
 	}
 	args = append(args, int64(limit))
 	return numbered(deadLetterQuery+where+" ORDER BY r.id LIMIT ?", args), true
@@ -103,7 +102,9 @@ func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {
 	d.RemoteAddr = r.text(8)
 	d.ReceivedAt = micros(r.int(9))
 	d.Partition = int(r.int(10))
-	d.Position = r.text(11)
+	if d.Position = r.text(11); d.Position == "" {
+		d.Position = batch.DirectPosition(d.ID)
+	}
 	d.Size = r.int(12)
 	copy(d.SHA256[:], r[13])
 	d.Reason = r.text(14)

@@ -90,7 +90,7 @@ func untilWaiting(t *testing.T, conn *pgx.Conn) {
 // TestFaults: whatever befalls the server in the middle of a transaction, Apply says that the outcome is unknown, and the
 // same batch again does what it should have done.
 func TestFaults(t *testing.T) {
-	const lock = "BEGIN; SELECT FROM webhook_counters FOR UPDATE"
+	const lock = "BEGIN; SELECT FROM webhook_log FOR UPDATE"
 	const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 	for name, fault := range map[string]struct {
 		// before and after surround the apply that fails; during runs while it waits for the lock that before took.
@@ -263,25 +263,26 @@ func TestFenceHolds(t *testing.T) {
 	}
 }
 
-// TestCountersBehind: ids that are given out a second time, as after a restore of only a part, are no fault of the events: they are
-// kept until someone has mended the counters, and then stored.
-func TestCountersBehind(t *testing.T) {
+// TestCounterBehind: ids that are given out a second time, as after a restore of only a part, are no fault of the events: they are
+// kept until someone has mended the counter, and then stored.
+func TestCounterBehind(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	defer s.Close()
+	s.nextID = storetest.NextID
 	w := newWorker(t, s, 0)
 	mustApply(t, s, w.batch(3), 3)
 	outsider := connect(t, url)
-	if err := execute(outsider, "UPDATE webhook_counters SET batches = 0"); err != nil {
+	if err := execute(outsider, "UPDATE webhook_log SET last_id = 0"); err != nil {
 		t.Fatal(err)
 	}
 	batch := w.batch(2)
 	for range 2 {
-		if _, err := s.Apply(t.Context(), batch); err == nil || errors.Is(err, hookgate.ErrRejected) || !strings.Contains(err.Error(), "webhook_counters is behind") {
+		if _, err := s.Apply(t.Context(), batch); err == nil || errors.Is(err, hookgate.ErrRejected) || !strings.Contains(err.Error(), "webhook_log is behind") {
 			t.Errorf("apply got %v", err)
 		}
 	}
-	if err := execute(outsider, "UPDATE webhook_counters SET batches = 1"); err != nil {
+	if err := execute(outsider, "UPDATE webhook_log SET last_id = 3"); err != nil {
 		t.Fatal(err)
 	}
 	mustApply(t, s, batch, 2)
@@ -294,7 +295,7 @@ func TestEndedContext(t *testing.T) {
 	defer s.Close()
 	w := newWorker(t, s, 0)
 	outsider := connect(t, url)
-	if err := execute(outsider, "BEGIN; SELECT FROM webhook_counters FOR UPDATE"); err != nil {
+	if err := execute(outsider, "BEGIN; SELECT FROM webhook_log FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
 	batch := w.batch(3)
@@ -503,7 +504,7 @@ func TestPoolExhausted(t *testing.T) {
 	w := newWorker(t, s, 0)
 	first, second := w.batch(3), w.batch(3)
 	outsider := connect(t, url)
-	if err := execute(outsider, "BEGIN; SELECT FROM webhook_counters FOR UPDATE"); err != nil {
+	if err := execute(outsider, "BEGIN; SELECT FROM webhook_log FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
 	stored := make(chan error, 2)

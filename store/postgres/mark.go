@@ -15,7 +15,7 @@ import (
 func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 	standby := false
 	err = s.read(ctx, statement{
-		sql: "SELECT i.id, c.batches, pg_is_in_recovery() FROM webhook_store i, webhook_counters c",
+		sql: "SELECT i.id, l.last_id, pg_is_in_recovery() FROM webhook_store i, webhook_log l",
 		row: func(r row) error {
 			m.ID, m.Last, standby = r.text(0), r.int(1), r.bool(2)
 			return nil
@@ -29,7 +29,7 @@ func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 			sql: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
 			row: func(r row) error { m.ID += "/" + r.text(0); return nil },
 		})
-		// Some hosted servers have no such function. Then the id and the links must do.
+		// Some hosted servers have no such function. Then the id and how far it has come must do.
 		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && len(refused.Code) == 5 &&
 			(refused.Code[:2] == "42" || refused.Code[:2] == "0A" || refused.Code[:2] == "55") {
 			err = nil

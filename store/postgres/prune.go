@@ -60,11 +60,8 @@ const (
 	lockRemovals = readRemovals + ` WHERE holder = $1 OR held_until < ` + databaseNow + ` FOR UPDATE SKIP LOCKED`
 	readRemovals = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch, last_purge FROM webhook_removals`
 	databaseNow  = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
-	// The two tables are told to be joined by the ids of a few rows, whatever the planner thinks of them.
-	oldEvents = `SELECT e.id, e.bytes, b.persisted_at
-		FROM (SELECT id, batch, octet_length(payload)::bigint AS bytes FROM webhook_events
-			WHERE id > (SELECT last_event FROM webhook_removals) ORDER BY id LIMIT $1) e
-		CROSS JOIN LATERAL (SELECT persisted_at FROM webhook_batches b WHERE b.id = e.batch LIMIT 1) b ORDER BY e.id`
+	oldEvents    = `SELECT id, octet_length(payload)::bigint, persisted_at FROM webhook_events
+		WHERE id > (SELECT last_event FROM webhook_removals) ORDER BY id LIMIT $1`
 	// The window ends the page where the links come to $2 rows: whether a link is kept is not looked up for more of them.
 	oldLinks = `SELECT ` + prune.LinkColumns + `
 		FROM (SELECT *, sum(1 + events + requests + purges) OVER (ORDER BY id) - (1 + events + requests + purges) AS rows_before

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -15,8 +14,7 @@ import (
 )
 
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload)::bigint, sha256, request_id,
-	received_at, headers, remote_addr, partition, position,
-	(SELECT persisted_at FROM webhook_batches WHERE webhook_batches.id = batch)`
+	received_at, headers, remote_addr, partition, position, persisted_at`
 
 // Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
 // any other reads the events in the order stored and passes over those that do not match, unless the planner knows
@@ -69,11 +67,15 @@ func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query s
 		add("id <= ?", until)
 	}
 	for _, c := range []struct{ column, value string }{
-		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey}, {"message_id", f.MessageID},
+		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey},
 	} {
 		if c.value != "" {
 			add(c.column+" = ?", c.value)
 		}
+	}
+	if f.MessageID != "" {
+		low, high := batch.MessageRange(f.MessageID)
+		add("identity >= ? AND identity <= ? AND message_id = ?", low[:], high[:], f.MessageID)
 	}
 	if f.ExceptSource != "" {
 		add("source <> ?", f.ExceptSource)
@@ -171,9 +173,8 @@ func scanEvent(r row) (e hookgate.Event, err error) {
 	}
 	e.RemoteAddr = r.text(11)
 	e.Partition = int(r.int(12))
-	e.Position = r.text(13)
-	if r[14] == nil {
-		return e, errors.New("the batch of event " + e.ID + " is missing")
+	if e.Position = r.text(13); e.Position == "" {
+		e.Position = batch.DirectPosition(e.ID)
 	}
 	e.PersistedAt = micros(r.int(14))
 	return e, nil
@@ -222,8 +223,16 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(row) erro
 	return nil
 }
 
-const traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
-	WHERE message_id = $1 AND request_id > $2 AND request_id <= $3 ORDER BY request_id, batch, ordinal`
+const (
+	// traceRequests finds the requests of a page of a trace, and traceQuery their lineage.
+	traceRequests = `SELECT request_id FROM webhook_events
+			WHERE identity >= $1 AND identity <= $2 AND message_id = $3 AND request_id > $4
+		UNION SELECT request_id FROM webhook_removed_events WHERE message_id = $3 AND request_id > $4
+		UNION SELECT request_id FROM webhook_requests WHERE message_id = $3 AND request_id > $4
+		ORDER BY request_id LIMIT $5`
+	traceQuery = `SELECT source, event_type, request_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
+		WHERE request_id = ANY ($1) AND message_id = $2 ORDER BY request_id, batch, ordinal`
+)
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
 func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID, limit int) ([]hookgate.RequestTrail, error) {
@@ -231,16 +240,17 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 		return nil, nil
 	}
 	var t paging.Trace
-	from, until := after.String(), paging.LastRequestID
-	end := numbered(paging.TraceEnd, []any{messageID, from, messageID, from, messageID, from, int64(limit - 1)})
-	end.row = func(r row) error {
-		until = r.text(0)
-		return nil
+	low, high := batch.MessageRange(messageID)
+	requests := newRows(1)
+	err := s.read(ctx, statement{
+		sql:  traceRequests,
+		args: []arg{argBytes(low[:]), argBytes(high[:]), argText(messageID), argText(after.String()), argInt(int64(limit))},
+		row:  func(r row) error { requests.text(r.text(0)); return nil },
+	})
+	if err != nil || requests.len() == 0 {
+		return nil, wrap(err, "read trace of %q", messageID)
 	}
-	if err := s.read(ctx, end); err != nil {
-		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
-	}
-	err := s.read(ctx, statement{sql: traceQuery, args: []arg{argText(messageID), argText(from), argText(until)}, row: func(r row) error {
+	err = s.read(ctx, statement{sql: traceQuery, args: append(requests.args(), argText(messageID)), row: func(r row) error {
 		request, err := hookgate.ParseRequestID(r.text(2))
 		if err != nil {
 			return err
@@ -249,10 +259,15 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 		t.Add(request, id, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
 		return nil
 	}})
-	if err != nil {
-		return nil, fmt.Errorf("read trace of %q: %w", messageID, err)
+	return t.Trails, wrap(err, "read trace of %q", messageID)
+}
+
+// wrap says what failed; nil stays nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
 	}
-	return t.Trails, nil
+	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
 const requestQuery = `SELECT source, event_type, message_id, stage, metadata::text, timestamp, batch FROM webhook_audit_trail
@@ -314,11 +329,11 @@ func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []
 
 const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = $1`
 
-// Counts implements hookgate.Reader from the totals that each partition keeps and from what retention has removed.
+// Counts implements hookgate.Reader from the totals that the log and the chains of earlier releases keep, and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
 	err = s.read(ctx, statement{
-		sql: `SELECT p.events - r.events, p.duplicates - r.duplicates, p.dead_letters - r.dead_letters FROM webhook_removals r,
-			(SELECT coalesce(sum(events), 0)::bigint AS events, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+		sql: `SELECT p.events + l.events - r.events, p.duplicates + l.duplicates - r.duplicates, p.dead_letters + l.dead_letters - r.dead_letters
+			FROM webhook_removals r, webhook_log l, (SELECT coalesce(sum(events), 0)::bigint AS events, coalesce(sum(duplicates), 0)::bigint AS duplicates,
 				coalesce(sum(dead_letters), 0)::bigint AS dead_letters FROM webhook_partitions) p`,
 		row: func(r row) error {
 			c = hookgate.StoreCounts{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2)}

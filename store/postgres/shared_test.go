@@ -429,15 +429,15 @@ func TestPlans(t *testing.T) {
 	s, _ := openStore(t, url)
 	defer s.Close()
 	const fill = `DO $$ BEGIN
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, '', 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_events SELECT 30000 + n, 'p' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000001-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, 'r' || n, n, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_events SELECT 30000 + n, 'p' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000001-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, 'r' || n, n, '[]', '', 0, n, n / 100, sha256((30000 + n)::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 300) n;
-		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1
+		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1, true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(30001, 32000) n;
 		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(30001, 32000) n;
 		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM generate_series(0, 30000) n;
@@ -455,6 +455,8 @@ func TestPlans(t *testing.T) {
 		}
 		return query
 	}
+	request := newRows(1)
+	request.text("r1")
 	purged := newRows(1)
 	purged.int(31000)
 	letters := func(f hookgate.DeadLetterFilter) statement {
@@ -468,25 +470,26 @@ func TestPlans(t *testing.T) {
 		query statement
 		want  string
 	}{
-		"test traffic":            {statement{sql: readTests, args: []arg{argInt(10)}}, "webhook_events_tests"},
-		"bodies of tests":         {numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies, []any{int64(-9), int64(-1)}), "webhook_removed_events_pkey"},
-		"removal of tests":        {statement{sql: moveTests, args: append(purged.args(), argInt(1))}, "webhook_events_"},
-		"listing":                 {events(hookgate.EventFilter{}), "webhook_events_pkey"},
-		"by key":                  {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
-		"rare type":               {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
-		"message id":              {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_message_id_event_type_source_key"},
-		"prefix":                  {events(hookgate.EventFilter{MessageIDPrefix: "m123"}), "webhook_events_message_id_event_type_source_key"},
-		"event":                   {statement{sql: "SELECT " + eventColumns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
-		"trace":                   {statement{sql: traceQuery, args: []arg{argText("m1"), argText(hookgate.RequestID{}.String()), argText(paging.LastRequestID)}}, "webhook_requests_message"},
+		"test traffic":     {statement{sql: readTests, args: []arg{argInt(10)}}, "webhook_events_tests"},
+		"bodies of tests":  {numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies, []any{int64(-9), int64(-1)}), "webhook_removed_events_pkey"},
+		"removal of tests": {statement{sql: moveTests, args: append(purged.args(), argInt(1))}, "webhook_events_"},
+		"listing":          {events(hookgate.EventFilter{}), "webhook_events_pkey"},
+		"by key":           {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
+		"rare type":        {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
+		"message id":       {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_identity"},
+		"event":            {statement{sql: "SELECT " + eventColumns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
+		"trace": {statement{sql: traceRequests, args: []arg{argBytes(make([]byte, 24)), argBytes(make([]byte, 24)), argText("m1"),
+			argText(hookgate.RequestID{}.String()), argInt(10)}}, "webhook_requests_message"},
+		"trails":                  {statement{sql: traceQuery, args: append(request.args(), argText("m1"))}, "webhook_events_request"},
 		"letters":                 {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
-		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_message_id_event_type_source_key"},
+		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_identity"},
 		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}), "webhook_requests_message"},
 		"letters by prefix":       {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "d31000"}), "webhook_requests_message"},
 		"request":                 {statement{sql: requestQuery, args: []arg{argText("e1")}}, "webhook_events_request"},
 		"request, gone":           {statement{sql: requestQuery, args: []arg{argText("e1")}}, "webhook_removed_events_request"},
 		"letter":                  {statement{sql: deadLetterQuery + "r.id = $1", args: []arg{argInt(31000)}}, "webhook_requests_dead"},
 		"letter by request":       {statement{sql: deadLetterQuery + "r.request_id = $1", args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
-		"purge":                   {statement{sql: readPurgeTargets, args: purged.args()}, "webhook_dead_letters_pkey"},
+		"purge":                   {statement{sql: purgeTargets, args: purged.args()}, "webhook_dead_letters_pkey"},
 		"by request":              {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1", args: []arg{argText("e1")}}, "webhook_events_request"},
 		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1 ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
 			"webhook_events_type"},
@@ -501,7 +504,7 @@ func TestPlans(t *testing.T) {
 	}
 	indexes := map[storetest.SearchIndex]string{
 		storetest.ByID: "webhook_events_pkey", storetest.ByRequest: "webhook_events_re", storetest.ByType: "webhook_events_type",
-		storetest.ByIdentity: "webhook_events_message_id_event_type_source_key",
+		storetest.ByIdentity: "webhook_events_identity",
 	}
 	storetest.SearchQueries(t, searcher{s}, func(query string, args []any, index storetest.SearchIndex) {
 		want := indexes[index]
@@ -516,15 +519,14 @@ func TestPlans(t *testing.T) {
 		b.Dead = append(b.Dead, hookgate.DeadLetter{Record: storetest.Sample(0, n)})
 	}
 	b.Epochs = map[int]hookgate.Epoch{0: 1}
-	parts, err := batch.Prepare(b)
+	items, err := batch.Items(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, query := range newApplication(b, parts).reads(true) {
+	for _, query := range s.newApplication(b, items).looks([]int{0}) {
 		switch query.sql {
 		case readHolders:
-			mustUseIndex(t, s, "known identities", query, "webhook_events_message_id_event_type_source_key")
-			mustUseIndex(t, s, "their requests", query, "webhook_requests_request_id_key")
+			mustUseIndex(t, s, "known identities", query, "webhook_events_identity")
 		case readRequests:
 			mustUseIndex(t, s, "known requests", query, "webhook_requests_request_id_key")
 		}
@@ -568,18 +570,18 @@ func TestLookAfterConflict(t *testing.T) {
 	for n := range 15 {
 		records = append(records, storetest.Sample(0, n))
 	}
-	if o := apply(records[:10]...); o.Stored != 10 || s.looks.Load() != 0 {
-		t.Errorf("a first batch: %+v, %d looks", o, s.looks.Load())
+	if o := apply(records[:10]...); o.Stored != 10 || s.careful != 0 {
+		t.Errorf("a first batch: %+v, %d looks", o, s.careful)
 	}
 	again := slices.Clone(records)
 	for n := range 5 {
 		again[n].RequestID = hookgate.NewRequestID(time.Now())
 	}
-	if o := apply(again...); o.Stored != 5 || !slices.Equal(storetest.Duplicates(o), []int{0, 1, 2, 3, 4}) || s.looks.Load() != looksAfterConflict {
-		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.looks.Load())
+	if o := apply(again...); o.Stored != 5 || !slices.Equal(storetest.Duplicates(o), []int{0, 1, 2, 3, 4}) || s.careful != carefulAfterMiss {
+		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.careful)
 	}
-	if o := apply(again...); o.Stored != 0 || len(storetest.Duplicates(o)) != 5 || s.looks.Load() != looksAfterConflict-1 {
-		t.Errorf("the same once more: %+v, %d looks", o, s.looks.Load())
+	if o := apply(again...); o.Stored != 0 || len(storetest.Duplicates(o)) != 5 || s.careful != carefulAfterMiss-1 {
+		t.Errorf("the same once more: %+v, %d looks", o, s.careful)
 	}
 	if c, err := s.Counts(t.Context()); err != nil || c.Events != 15 || c.Duplicates != 5 {
 		t.Errorf("counts are %+v (%v)", c, err)

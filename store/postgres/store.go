@@ -1,15 +1,16 @@
 // Package postgres is the store that several machines share: a PostgreSQL database.
 //
-// A batch is one transaction of three round trips, whatever its size. The first locks what the batch depends on and, if need be, reads
-// what of it is stored already; then it is decided here, as the embedded store decides it, what is to be written; the
-// second writes the events, the third all else, set by set, and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
+// A batch is one transaction of one round trip, whatever its size, if this process is the only one that adds to the log and no
+// event of the batch is stored: ids and hashes follow from where the log ended before. Else it takes two: the first locks what
+// the batch depends on and reads what of it is stored; then it is decided here what is to be written; the second writes
+// it, set by set, and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
 //
 // Everything a transaction needs it brings along: there are no prepared statements, no settings of a session and no
 // session locks, so that the database may stand behind PgBouncer in transaction mode.
 //
-// Transactions that store anything follow one another in the whole database, because each locks webhook_counters
+// Transactions that store anything follow one another in the whole database, because each locks the row of webhook_log
 // until its commit. That is the price of ids in the order of commits, on which readers that go on behind an id rely,
-// and of one identity having one event whatever its partition. What adds throughput is larger batches.
+// and of one audit chain. Administration, retention and leases do not lock it. What adds throughput is larger batches.
 package postgres
 
 import (
@@ -89,16 +90,22 @@ type Store struct {
 	turns paging.Turns
 	// target names the database in errors, without its password.
 	target string
-	// begin is the way into every transaction, and limits that into a statement outside of one. Prepare
-	// sets them before it clears unprepared.
-	begin  []statement
-	limits statement
+	// begin is the way into every transaction, beginAppend that into one which locks the log, and limits
+	// that into a statement outside of one. Prepare sets them before it clears unprepared.
+	begin, beginAppend []statement
+	limits             statement
 	// patience is how long a call waits for a server that may have vanished without a word. One that is there
 	// has ended the statement before.
 	patience time.Duration
 
-	// looks is how many of the next batches are looked for in the store before they are written; see Apply.
-	looks atomic.Int64
+	// appending is for one call of this process at a time that adds to the log, and guards head and careful.
+	appending chan struct{}
+	// head is where the log ends as far as this process knows; nil if it does not.
+	head *logHead
+	// careful is how many of the next batches read where the log ends.
+	careful int
+	// lastID is the last id that this process has seen.
+	lastID atomic.Int64
 	// name is that of this store among those of other processes that remove what is old. Removal stays with it for
 	// holdTime.
 	name     string
@@ -156,6 +163,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
 		turns:     paging.NewTurns(c.MaxConns),
 		nextID:    batch.NextID,
+		appending: make(chan struct{}, 1),
 
 		statementTimeout: c.StatementTimeout,
 	}
@@ -188,7 +196,9 @@ func (s *Store) Prepare(ctx context.Context) error {
 	if err != nil {
 		err = judge(fmt.Errorf("open store %s: %w", s.target, err))
 	} else {
-		s.begin, s.limits = transactionStart(schema, s.statementTimeout)
+		s.limits = readStart(schema, s.statementTimeout)
+		s.begin = transactionStart(schema, s.statementTimeout, s.statementTimeout, 0)
+		s.beginAppend = transactionStart(schema, s.statementTimeout, min(maxPause, s.statementTimeout), min(lockPatience, s.statementTimeout))
 	}
 	s.setUnprepared(err)
 	return err
@@ -224,23 +234,36 @@ func targetOf(config *pgx.ConnConfig) string {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
 }
 
-// transactionStart returns what begins a transaction that writes to the tables in schema, and what
-// bounds a statement that reads them. The settings end with the transaction: a pooler may give the
-// next one another session.
-func transactionStart(schema string, timeout time.Duration) (begin []statement, limits statement) {
-	millis, path := argText(strconv.FormatInt(max(1, timeout.Milliseconds()), 10)), argText(searchPath(schema))
-	begin = []statement{
+// transactionStart returns what begins a transaction that writes to the tables in schema. The time-outs
+// bound each statement, the pause between two round trips, and each wait for a lock, which 0 leaves
+// unbounded. The settings end with the transaction: a pooler may give the next one another session.
+func transactionStart(schema string, timeout, pause, lock time.Duration) []statement {
+	return []statement{
 		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
-		// A database that is set not to wait for its disk must do so for this: Apply promises it.
-		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $1, true),
-			set_config('search_path', $2, true), set_config('client_min_messages', 'warning', true), -- for noteWarning
+		// A database that is set not to wait for its disk must do so for this: Apply promises it. noteWarning
+		// needs the warnings.
+		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),
+			set_config('lock_timeout', $3, true), set_config('search_path', $4, true), set_config('client_min_messages', 'warning', true),
 			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
-			args: []arg{millis, path}},
+			args: []arg{millis(timeout), millis(pause), millis(lock), argText(searchPath(schema))}},
 	}
-	return begin, statement{
+}
+
+// readStart returns what bounds a statement that reads the tables in schema.
+func readStart(schema string, timeout time.Duration) statement {
+	return statement{
 		sql:  "SELECT set_config('statement_timeout', $1, true), set_config('search_path', $2, true)",
-		args: []arg{millis, path},
+		args: []arg{millis(timeout), argText(searchPath(schema))},
 	}
+}
+
+// millis is a time-out as a setting has it. Less than a millisecond would be none.
+func millis(d time.Duration) arg {
+	n := d.Milliseconds()
+	if d > 0 {
+		n = max(1, n)
+	}
+	return argText(strconv.FormatInt(n, 10))
 }
 
 // Close closes the store when the calls under way have ended. Calls that come later get ErrClosed.
@@ -262,96 +285,6 @@ func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoc
 		return 0, fmt.Errorf("acquire partition %d: %w", partition, err)
 	}
 	return epoch, nil
-}
-
-// tx runs a durable transaction in round trips: the first begins it and runs the statements of first, each other one runs
-// those that a function of rest returns, and the last of these commits. An error of the last leaves the outcome unknown.
-func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement, error)) error {
-	err := s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
-		if err := s.run(ctx, conn, first, rest); err != nil {
-			s.rollBack(ctx, conn)
-			return err
-		}
-		if s.failCommit != nil {
-			return s.failCommit(true)
-		}
-		return nil
-	})
-	switch {
-	case err == nil:
-		s.lastErr.Store(nil)
-	case errors.Is(err, hookgate.ErrFenced), errors.Is(err, hookgate.ErrRejected), // the store is well
-		errors.Is(err, context.Canceled): // and the caller has gone
-	default:
-		s.lastErr.Store(&err)
-	}
-	return err
-}
-
-func (s *Store) run(ctx context.Context, conn *pgconn.PgConn, first []statement, rest []func() ([]statement, error)) error {
-	if _, err := exchange(ctx, conn, append(s.begin[:len(s.begin):len(s.begin)], first...)); err != nil {
-		return rejection(err)
-	}
-	for i, next := range rest {
-		statements, err := next()
-		if err != nil {
-			return err
-		}
-		if i == len(rest)-1 {
-			return s.commit(ctx, conn, statements)
-		}
-		if len(statements) == 0 {
-			continue
-		}
-		if _, err := exchange(ctx, conn, statements); err != nil {
-			return rejection(err)
-		}
-	}
-	return nil
-}
-
-// commit runs statements and ends the transaction with them.
-func (s *Store) commit(ctx context.Context, conn *pgconn.PgConn, statements []statement) error {
-	if s.failCommit != nil {
-		if err := s.failCommit(false); err != nil {
-			return err
-		}
-	}
-	tag, err := exchange(ctx, conn, append(statements, statement{sql: "COMMIT"}))
-	if err == nil && tag != "COMMIT" {
-		err = fmt.Errorf("the commit was answered with %s", tag)
-	}
-	if cancelled := cancelledWait(conn); err == nil {
-		err = cancelled
-	}
-	return rejection(err)
-}
-
-// rollBack makes a connection fit for the next transaction. If it cannot, the pool gives the connection up.
-func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
-	if conn.IsClosed() || conn.TxStatus() == 'I' {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-	defer cancel()
-	_, _ = exchange(ctx, conn, []statement{{sql: "ROLLBACK"}})
-}
-
-// rejection makes an ErrRejected of the errors that are about what was to be stored and not about the state of
-// the store: data, constraints and limits of the program. A row of this id that is there already says that the counters are
-// behind, as after a restore of only a part: then nothing is wrong with the event, and a person must mend them.
-func rejection(err error) error {
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && len(refused.Code) == 5 {
-		if refused.Code == uniqueViolation && strings.HasPrefix(refused.ConstraintName, "webhook_") && strings.HasSuffix(refused.ConstraintName, "_pkey") {
-			return fmt.Errorf("webhook_counters is behind what is stored; set it to the greatest ids: %w", err)
-		}
-		switch refused.Code[:2] {
-		case "22", "23", "54":
-			return fmt.Errorf("%w: %w", hookgate.ErrRejected, err)
-		}
-	}
-	return err
 }
 
 // read runs statements that change nothing, in one round trip.
@@ -390,8 +323,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	readOnly := false
 	err := s.read(ctx, statement{
-		sql: `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, count(*) FROM webhook_partitions`,
-		row: func(r row) error { readOnly = r.bool(0); return nil },
+		sql: `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, last_id FROM webhook_log`,
+		row: func(r row) error { readOnly = r.bool(0); s.lastID.Store(r.int(1)); return nil },
 	})
 	if err == nil && readOnly {
 		err = fmt.Errorf("database %s takes no writes: it is read-only, or a standby", s.target)

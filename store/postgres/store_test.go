@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 
@@ -15,6 +17,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv(appenderURL); url != "" {
+		if err := appender(url, os.Args); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	modeltest.Checks(10)
 	goleak.VerifyTestMain(pgtest.Run(m))
 }

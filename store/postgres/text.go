@@ -21,16 +21,26 @@ func clean(s string) string {
 
 // cleanItem cleans what only describes an item, so that it fails no batch. The identity and the ordering key of an
 // event are more than that, and PostgreSQL rejects them; but then it comes as a dead letter, and that must be kept.
-func cleanItem(it *batch.LinkItem) {
-	it.Reason = clean(it.Reason)
-	d := *it.Delivery
-	d.RemoteAddr = clean(d.RemoteAddr)
+func cleanItem(it *batch.Item) {
+	it.Reason, it.Worker, it.LastError = clean(it.Reason), clean(it.Worker), clean(it.LastError)
+	if !storable(it.RemoteAddr) {
+		d := *it.Delivery // the record is the caller's
+		d.RemoteAddr = clean(d.RemoteAddr)
+		it.Delivery = &d
+	}
 	if it.Outcome == hookgate.StageDeadLettered {
-		d.MessageID, d.EventType, d.Source, d.OrderingKey = clean(d.MessageID), clean(d.EventType), clean(d.Source), clean(d.OrderingKey)
+		cleanIdentity(it)
 	}
-	if d.RemoteAddr != it.RemoteAddr || d.Identity != it.Identity || d.OrderingKey != it.OrderingKey {
-		it.Delivery = &d // the record is the caller's
+}
+
+// cleanIdentity cleans the identity and the ordering key of an item.
+func cleanIdentity(it *batch.Item) {
+	if storable(it.MessageID) && storable(it.EventType) && storable(it.Source) && storable(it.OrderingKey) {
+		return
 	}
+	d := *it.Delivery
+	d.MessageID, d.EventType, d.Source, d.OrderingKey = clean(d.MessageID), clean(d.EventType), clean(d.Source), clean(d.OrderingKey)
+	it.Delivery = &d
 }
 
 // afterPrefix returns the first text behind all that begin with p, which is text itself, or "" if there is none.

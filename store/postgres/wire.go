@@ -33,6 +33,15 @@ func argInt(v int64) arg {
 
 func argText(s string) arg { return arg{pgtype.TextOID, []byte(s)} }
 
+func argBool(v bool) arg { return arg{pgtype.BoolOID, []byte{boolByte(v)}} }
+
+func boolByte(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}
+
 func argBytes(b []byte) arg { return arg{pgtype.ByteaOID, append([]byte{}, b...)} }
 
 // row is a row in PostgreSQL's binary form. It holds until the next one.
@@ -170,6 +179,11 @@ func (r *rows) int(v int64) {
 	c.data = binary.BigEndian.AppendUint64(c.data, uint64(v))
 }
 
+func (r *rows) bool(v bool) {
+	c := r.cell(pgtype.BoolOID, 1)
+	c.data = append(c.data, boolByte(v))
+}
+
 func (r *rows) text(s string) {
 	c := r.cell(pgtype.TextOID, len(s))
 	c.data = append(c.data, s...)
@@ -181,7 +195,7 @@ func (r *rows) bytes(b []byte) {
 }
 
 var arrayOf = map[uint32]uint32{
-	pgtype.Int8OID: pgtype.Int8ArrayOID, pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
+	pgtype.BoolOID: pgtype.BoolArrayOID, pgtype.Int8OID: pgtype.Int8ArrayOID, pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
 }
 
 // args returns an array for each column. There must be a row.

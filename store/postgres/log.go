@@ -1,0 +1,138 @@
+package postgres
+
+import (
+	"errors"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// errNoLog is for a store without its row of webhook_log.
+var errNoLog = errors.New("webhook_log has no row: the schema is damaged")
+
+// logHead is where the log ends, in the row of webhook_log.
+type logHead struct {
+	lastID   int64
+	hash     [32]byte
+	anchored int64
+}
+
+// logPart is what a transaction adds to the log.
+type logPart struct {
+	nextID func(last int64, now time.Time) int64
+	sum    hookgate.EntryHash
+	// before is where the log ended, and logHead is where it ends with this part.
+	before logHead
+	logHead
+	// read says that before is known, and begun that the log has an entry.
+	read, begun bool
+	// trail and trailHash are the last row of the admin trail.
+	trail     int64
+	trailHash [32]byte
+	// events and the others count what the part adds.
+	events, duplicates, deadLetters, purges int64
+	anchors                                 rows
+}
+
+// anchorWidth is the number of columns of webhook_anchors.
+const anchorWidth = 4
+
+func (s *Store) newLogPart() logPart { return logPart{nextID: s.nextID, anchors: newRows(anchorWidth)} }
+
+// The lock on this one row lasts until the commit; see the package comment and the schema.
+const lockLog = `SELECT l.last_id, l.hash, l.anchored, coalesce(c.sequence, 0), c.hash
+	FROM webhook_log l LEFT JOIN webhook_admin_chain c ON true FOR UPDATE OF l`
+
+// lock returns the statement that locks the row of webhook_log and reads it.
+func (l *logPart) lock() statement {
+	return statement{sql: lockLog, row: func(r row) error {
+		l.read, l.begun = true, len(r[1]) > 0
+		l.lastID, l.anchored, l.trail = r.int(0), r.int(2), r.int(3)
+		copy(l.hash[:], r[1])
+		copy(l.trailHash[:], r[4])
+		l.before = l.logHead
+		return nil
+	}}
+}
+
+// readFirstHash returns the statement that reads the heads of the chains of earlier releases, if the log
+// begins behind them.
+func (l *logPart) readFirstHash() ([]statement, error) {
+	if !l.read {
+		return nil, errNoLog
+	}
+	if l.begun {
+		return nil, nil
+	}
+	var heads []hookgate.ChainHead
+	l.hash = hookgate.FirstHash(nil)
+	return []statement{{sql: readOldHeads, row: func(r row) error {
+		heads = append(heads, scanOldHead(r))
+		l.hash = hookgate.FirstHash(heads)
+		return nil
+	}}}, nil
+}
+
+const readOldHeads = `SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0 ORDER BY partition`
+
+func scanOldHead(r row) hookgate.ChainHead {
+	h := hookgate.ChainHead{Partition: int(r.int(0)), Sequence: r.int(1)}
+	copy(h.Hash[:], r[2])
+	return h
+}
+
+// anchor adds an entry that covers the admin trail, if that has moved since the last one. It comes
+// before each entry that a call adds, so that only what adds to the log anchors.
+func (l *logPart) anchor(now time.Time) {
+	if l.trail <= l.anchored {
+		return
+	}
+	l.lastID = l.nextID(l.lastID, now)
+	l.hash = l.sum.Anchor(l.hash, l.lastID, l.trail, l.trailHash)
+	l.anchored = l.trail
+	l.anchors.int(l.lastID)
+	l.anchors.int(l.trail)
+	l.anchors.bytes(l.trailHash[:])
+	l.anchors.bytes(l.hash[:])
+}
+
+// moved reports whether the part adds anything.
+func (l *logPart) moved() bool { return l.lastID != l.before.lastID }
+
+// statements returns those that write the anchors and move the head, which is locked.
+func (l *logPart) statements() (writes []statement) {
+	if l.anchors.len() > 0 {
+		writes = append(writes, l.anchors.insert("webhook_anchors", "id, sequence, trail_hash, hash"))
+	}
+	return append(writes, statement{sql: moveLog, args: l.moveArgs()})
+}
+
+const moveLog = `UPDATE webhook_log SET last_id = $1, hash = $2, events = events + $3, duplicates = duplicates + $4,
+	dead_letters = dead_letters + $5, purges = purges + $6, anchored = $7`
+
+func (l *logPart) moveArgs() []arg {
+	return []arg{argInt(l.lastID), argBytes(l.hash[:]), argInt(l.events), argInt(l.duplicates), argInt(l.deadLetters),
+		argInt(l.purges), argInt(l.anchored)}
+}
+
+// moveFrom returns the statement that locks the row of webhook_log and moves the head. If the log does
+// not end any more where the part begins, or the admin trail needs an anchor, the statement divides by
+// zero and so ends the transaction.
+func (l *logPart) moveFrom() statement {
+	return statement{
+		sql: `WITH moved AS (` + moveLog + ` WHERE last_id = $8 AND hash = $9
+				AND anchored >= coalesce((SELECT sequence FROM webhook_admin_chain), 0) RETURNING 1)
+			SELECT 1 / count(*) FROM moved`,
+		args: append(l.moveArgs(), argInt(l.before.lastID), argBytes(l.before.hash[:])),
+	}
+}
+
+// ClockBehind returns how far the clock is behind the last id that this process has seen. Ids then go
+// on without the clock. It returns 0 if it is not behind, or by less than a second.
+func (s *Store) ClockBehind() time.Duration {
+	behind := time.Duration(s.lastID.Load()-time.Now().UnixMicro()) * time.Microsecond
+	if behind < time.Second {
+		return 0
+	}
+	return behind
+}

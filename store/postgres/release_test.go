@@ -1,0 +1,160 @@
+package postgres
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+// earlierRelease returns the URL of a database with the store of a release that had a chain for each
+// partition: pg_dump made the file at commit 6deb59b. Retention has removed bodies and links, a dead
+// letter is open and one is purged, and test traffic is removed.
+func earlierRelease(t *testing.T) string {
+	t.Helper()
+	url := newDatabase(t)
+	script, err := os.ReadFile("testdata/release-6deb59b.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgconn.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), string(script)).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// TestEarlierRelease: the store of an earlier release keeps all that it has, knows what comes again, and
+// its chains and the log's are sound before and after more is added, purged and removed.
+func TestEarlierRelease(t *testing.T) {
+	ctx := t.Context()
+	url := earlierRelease(t)
+	s, _ := openStore(t, url)
+	defer s.Close()
+	sound := func(when string) {
+		t.Helper()
+		if err := verified(url); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	sound("after the migration")
+	want := hookgate.StoreCounts{Events: 16, Duplicates: 6, DeadLetters: 3}
+	if got, err := s.Counts(ctx); err != nil || got != want {
+		t.Errorf("counts are %+v (error %v), want %+v", got, err, want)
+	}
+	before := map[string]hookgate.Event{}
+	for e, err := range s.Events(ctx, hookgate.EventFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.PersistedAt.Year() < 2020 {
+			t.Errorf("event %s was stored at %v", e.ID, e.PersistedAt)
+		}
+		if got := messageIDs(t, s, hookgate.EventFilter{MessageID: e.MessageID}); len(got) == 0 {
+			t.Errorf("event %s is not found by its message id %q", e.ID, e.MessageID)
+		}
+		before[e.ID] = e
+	}
+	if len(before) != 16 {
+		t.Errorf("%d events are listed, want 16", len(before))
+	}
+	// The database has computed the same identities as the program, and keyless events by their type.
+	if err := s.read(ctx, statement{
+		sql: "SELECT identity, source, event_type, message_id, keyed, ordering_key FROM webhook_events",
+		row: func(r row) error {
+			id := hookgate.Identity{Source: r.text(1), EventType: r.text(2), MessageID: r.text(3)}
+			if key := batch.Key(id); string(key[:]) != string(r.bytes(0)) || r.bool(4) != (r.text(5) != id.EventType) {
+				return fmt.Errorf("event %s has identity %x and keyed %t", id, r.bytes(0), r.bool(4))
+			}
+			return nil
+		},
+	}); err != nil {
+		t.Error(err)
+	}
+
+	// Its events come again, under other requests; and a new one.
+	b := &hookgate.Batch{Worker: "w", Attempts: 1}
+	for n := range 6 {
+		r := storetest.Sample(1, 7000+n)
+		switch n {
+		case 2:
+			r.OrderingKey = r.EventType
+		case 3:
+			r.MessageID = "größer ä😀"
+		}
+		b.Records = append(b.Records, r)
+	}
+	o, err := s.Apply(ctx, b)
+	if err != nil || o.Stored != 1 || o.Results[5].ID == 0 {
+		t.Fatalf("apply did %+v (error %v), want one event stored", o, err)
+	}
+	for i, r := range o.Results[:5] {
+		if r.DuplicateOf.IsZero() {
+			t.Errorf("record %d is no duplicate", i)
+		}
+	}
+	sound("after more was stored")
+	for d, err := range s.DeadLetters(ctx, hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Purge(ctx, hookgate.Purge{IDs: []string{d.ID}, By: "ops", Reason: "test"}); err != nil {
+			t.Error(err)
+		}
+	}
+	if n, err := s.OpenDeadLetters(ctx, 100); err != nil || n != 0 {
+		t.Errorf("%d dead letters are open (error %v)", n, err)
+	}
+	sound("after a purge")
+	for {
+		p, err := s.Prune(ctx, hookgate.Cutoffs{Events: time.Now().Add(time.Hour), Trail: time.Now().Add(time.Hour)}, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sound("while it is removed")
+		if !p.More {
+			break
+		}
+	}
+	if got, err := s.Counts(ctx); err != nil || got.Events != 0 {
+		t.Errorf("after the removal counts are %+v (error %v)", got, err)
+	}
+	mustApply(t, s, &hookgate.Batch{Worker: "w", Attempts: 1, Records: []hookgate.Record{storetest.Sample(0, 9000)}}, 1)
+	sound("in the end")
+}
+
+// TestEarlierReleaseRuns: a process of an earlier release that still runs can add nothing.
+func TestEarlierReleaseRuns(t *testing.T) {
+	url := earlierRelease(t)
+	if err := Migrate(t.Context(), url, ""); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	rows := 0
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM (SELECT events FROM webhook_counters FOR UPDATE) c").Scan(&rows); err != nil || rows != 0 {
+		t.Errorf("it finds %d rows of counters (error %v), and takes its ids from there", rows, err)
+	}
+	for _, script := range []string{
+		"INSERT INTO webhook_counters VALUES (true, 1, 1, 1, 1)",
+		`INSERT INTO webhook_requests SELECT 99, 'new', outcome, first_request_id, reason, message_id, event_type, source, ordering_key,
+			sequence, sha256, received_at, enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch
+			FROM webhook_requests LIMIT 1`,
+	} {
+		if err := execute(conn, script); err == nil {
+			t.Errorf("%s: done", script)
+		}
+	}
+	if err := verified(url); err != nil {
+		t.Error(err)
+	}
+}
