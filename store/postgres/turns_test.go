@@ -30,7 +30,7 @@ func TestSearchesLeaveRoom(t *testing.T) {
 		}
 		return err
 	}
-	for _, f := range []hookgate.EventFilter{{OrderingKey: "k"}, {Source: "s"}, {BodyContains: "b"}} {
+	for _, f := range []hookgate.EventFilter{{OrderingKey: "k"}, {Source: "s"}, {BodyContains: "b"}, {MessageIDPrefix: "m"}} {
 		if err := look(hookgate.EventSearch{EventFilter: f, Patience: time.Second}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("search %+v: %v", f, err)
 		}
@@ -38,7 +38,7 @@ func TestSearchesLeaveRoom(t *testing.T) {
 			t.Errorf("listing %+v: %v", f, err)
 		}
 	}
-	for _, f := range []hookgate.EventFilter{{}, {EventType: "t"}, {MessageID: "m"}, {MessageIDPrefix: "m"}} {
+	for _, f := range []hookgate.EventFilter{{}, {EventType: "t"}, {MessageID: "m"}} {
 		if _, err := s.Search(t.Context(), hookgate.EventSearch{EventFilter: f}); err != nil {
 			t.Errorf("search %+v: %v", f, err)
 		}
