@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"math"
 
 	"github.com/hookgate/hookgate"
 )
@@ -25,16 +26,15 @@ type ActionHead struct {
 	Hash     [32]byte
 }
 
-// actions checks the admin trail and adds its head to the sum of all heads, unless the trail is empty.
-func (w *walker) actions(sum hash.Hash) error {
-	var last ActionHead
-	for {
+// actionsTo checks the admin trail up to the row with a number, or to its end.
+func (w *walker) actionsTo(sequence int64) error {
+	for last := w.action; last.Sequence < sequence; w.action = last {
 		a, ok, err := w.Action()
 		if err != nil {
 			return err
 		}
 		if !ok {
-			break
+			return nil
 		}
 		broken := func(format string, args ...any) error {
 			return &Break{Partition: AdminTrail, Sequence: a.Sequence, What: fmt.Sprintf(format, args...)}
@@ -53,6 +53,16 @@ func (w *walker) actions(sum hash.Hash) error {
 		last = ActionHead{a.Sequence, a.Hash}
 		w.audit.Actions++
 	}
+	return nil
+}
+
+// actions checks the rest of the admin trail and adds its head to the sum of all heads, unless the
+// trail is empty.
+func (w *walker) actions(sum hash.Hash) error {
+	if err := w.actionsTo(math.MaxInt64); err != nil {
+		return err
+	}
+	last := w.action
 	want, err := w.LastAction()
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
 	"time"
 
@@ -16,8 +17,10 @@ import (
 
 // Audit is what an audit found.
 type Audit struct {
-	// Links, Events, Duplicates, DeadLetters and Actions count what was checked.
-	Links, Events, Duplicates, DeadLetters, Actions int64
+	// Links counts those of the chains that earlier releases wrote, and Entries those of the log.
+	// Events, Duplicates and DeadLetters count what was checked in both, and Actions the rows of the
+	// admin trail.
+	Links, Entries, Events, Duplicates, DeadLetters, Actions int64
 	// Purged is how many of DeadLetters were purged.
 	Purged int64
 	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored at BodiesUntil.
@@ -33,14 +36,18 @@ type Audit struct {
 	Break *Break
 }
 
-// AdminTrail stands for the admin trail where else there is a partition.
-const AdminTrail = -1
+// AdminTrail and TheLog stand for the admin trail and the log where else there is a partition.
+const (
+	AdminTrail = -1
+	TheLog     = -2
+)
 
 // Break says where and how the store differs from its audit chain.
 type Break struct {
-	// Partition is AdminTrail if the break is there.
+	// Partition is AdminTrail or TheLog if the break is there.
 	Partition int
-	// Sequence is the link's number in its partition, and Batch its id in webhook_batches; 0 if unknown.
+	// Sequence is the link's number in its partition, and Batch its id in webhook_batches; 0 if
+	// unknown. In the log Sequence is the id of the entry.
 	Sequence, Batch int64
 	// What is different, with the event's ids where that is known.
 	What string
@@ -51,6 +58,9 @@ func (b *Break) String() string {
 	if b.Partition == AdminTrail {
 		return fmt.Sprintf("admin trail, row %d: %s", b.Sequence, b.What)
 	}
+	if b.Partition == TheLog {
+		return fmt.Sprintf("log, entry %d: %s", b.Sequence, b.What)
+	}
 	return fmt.Sprintf("partition %d, link %d (batch %d): %s", b.Partition, b.Sequence, b.Batch, b.What)
 }
 
@@ -59,8 +69,8 @@ func (b *Break) Error() string { return b.String() }
 
 // Removed counts what is not there any more because retention has removed it, as its checkpoints say.
 type Removed struct {
-	Links, Events, Duplicates, DeadLetters, Purges int64
-	// Until is when the youngest of the links was stored; zero if there are none.
+	Links, Entries, Events, Duplicates, DeadLetters, Purges int64
+	// Until is when the youngest of it was stored; zero if there is none.
 	Until time.Time
 }
 
@@ -82,8 +92,14 @@ type Source interface {
 	// come before the first row of all others.
 	Removals() (prune.State, error)
 	Checkpoints() ([]prune.Checkpoint, error)
-	// Heads returns all rows of webhook_partitions by partition. It comes after the last row of all others.
+	// Heads returns all rows of webhook_partitions by partition. It comes after the last link.
 	Heads() ([]Head, error)
+	// Log returns the row of webhook_log, and Gaps all of webhook_gaps by id; they come before the
+	// first row of all others. ok is false if the store is of a release that had none.
+	Log() (l Log, ok bool, err error)
+	Gaps() ([]prune.Gap, error)
+	// Anchor returns the rows of webhook_anchors.
+	Anchor() (a *Anchor, ok bool, err error)
 	// Letters counts the rows of webhook_dead_letters.
 	Letters() (int64, error)
 	// Action returns the rows of webhook_admin_actions.
@@ -102,12 +118,15 @@ type Link struct {
 	LastEvent, LastRequest int64
 }
 
-// Entry is a row of webhook_events or webhook_requests.
+// Entry is a row of webhook_events, webhook_removed_events or webhook_requests.
 type Entry struct {
-	ID, Batch int64
-	Partition int
-	// LinkEntry is what the chain covers, but for the request ids. The outcome of an event need not be there.
-	hookgate.LinkEntry
+	// Entry is what the chain covers, but for the request ids. The outcome of an event need not be there.
+	hookgate.Entry
+	// Hash is that of the entry. Sealed says that it has one; else a link covers it.
+	Hash   [32]byte
+	Sealed bool
+	// Key is the column identity; nil of a removed event, which has none.
+	Key []byte
 	// RequestID, FirstRequestID and ReplayOf are as the store has them, which need not be well formed.
 	RequestID, FirstRequestID, ReplayOf string
 	// Body is that of an event, unless it was Removed.
@@ -124,6 +143,25 @@ type Purge struct {
 	ID, Batch             int64
 	RequestID, By, Reason string
 	PurgedAt              int64 // microseconds since 1970
+	// Hash is that of the entry. Sealed says that it has one; else a link covers it.
+	Hash   [32]byte
+	Sealed bool
+}
+
+// Anchor is a row of webhook_anchors.
+type Anchor struct {
+	ID, Sequence    int64
+	TrailHash, Hash [32]byte
+}
+
+// Log is the row of webhook_log.
+type Log struct {
+	BeginsAfter, LastID                     int64
+	Events, Duplicates, DeadLetters, Purges int64
+	Anchored                                int64
+	// Hash is the head of the chain; Begun is false if there is no entry yet.
+	Hash  [32]byte
+	Begun bool
 }
 
 // Letter is a row of webhook_dead_letters.
@@ -183,6 +221,15 @@ type walker struct {
 	origins map[int]hookgate.Origin
 	// purges counts those that were checked.
 	purges int64
+	// log is the log's head; hasLog is false if the store is of a release that had none.
+	log    Log
+	hasLog bool
+	gaps   []prune.Gap
+	anchor *Anchor
+	// action is the row of the admin trail that was checked last, and anchored the last that an
+	// anchor has.
+	action   ActionHead
+	anchored int64
 	// removals and checkpoints are what retention has written down; checkpoints, by partition, those not yet met.
 	removals    prune.State
 	checkpoints map[int][]prune.Checkpoint
@@ -207,6 +254,9 @@ func (w *walker) run() (err error) {
 	if err := advance(&w.purge, w.Purge); err != nil {
 		return err
 	}
+	if err := advance(&w.anchor, w.Anchor); err != nil {
+		return err
+	}
 	for {
 		l, ok, err := w.Link()
 		if err != nil {
@@ -215,12 +265,23 @@ func (w *walker) run() (err error) {
 		if !ok {
 			break
 		}
+		if w.hasLog && l.ID > w.log.BeginsAfter {
+			return &Break{l.Partition, l.Sequence, l.ID, "belongs to no earlier release: the log had begun"}
+		}
 		if err := w.link(l); err != nil {
 			return err
 		}
 		if w.audit.Links++; w.progress != nil && w.audit.Links%1000 == 0 {
 			w.progress(w.audit)
 		}
+	}
+	sum := sha256.New()
+	heads, err := w.compareHeads(sum)
+	if err != nil {
+		return err
+	}
+	if err := w.entriesOfLog(heads, sum); err != nil {
+		return err
 	}
 	if w.event != nil {
 		return orphan(w.event, "event")
@@ -231,7 +292,7 @@ func (w *walker) run() (err error) {
 	if w.purge != nil {
 		return orphanPurge(w.purge)
 	}
-	return w.compareHeads()
+	return w.compareTotals(sum)
 }
 
 // advance reads the next row.
@@ -314,12 +375,40 @@ func (w *walker) link(l *Link) error {
 	return nil
 }
 
-type breaker = func(format string, args ...any) error
+type (
+	breaker = func(format string, args ...any) error
+	checker = func(e *Entry, persistedAt time.Time, broken breaker) error
+)
+
+// checkEntry checks what no hash covers, and reads the request ids.
+func (w *walker) checkEntry(e *Entry, persistedAt time.Time, broken breaker, check checker) (err error) {
+	if e.Entry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
+		return broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
+	}
+	if e.Entry.ReplayOf, err = batch.ParseRequestIDText(e.ReplayOf); err != nil {
+		return broken("row %d (message id %q), the dead letter it replays: %v", e.ID, e.MessageID, err)
+	}
+	if err := check(e, persistedAt, broken); err != nil {
+		return err
+	}
+	if key := batch.Key(e.Identity); e.Key != nil && string(e.Key) != string(key[:]) {
+		return broken("row %d (message id %q): the column identity does not fit", e.ID, e.MessageID)
+	}
+	return w.checkOrigin(e, broken)
+}
+
+// linkEntry is the entry as a link covers it.
+func (e *Entry) linkEntry() *hookgate.LinkEntry {
+	return &hookgate.LinkEntry{
+		Delivery: e.Delivery, Outcome: e.Outcome, EnqueuedAt: e.EnqueuedAt, Position: e.Position,
+		FirstRequestID: e.Entry.FirstRequestID, HeadersJSON: e.HeadersJSON, Reason: e.Reason, BodySHA256: e.BodySHA256,
+	}
+}
 
 // entries adds the rows that belong to the link to its hash, counts them and returns the id of the last.
 func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link, broken breaker,
-	check func(*Entry, *Link, breaker) error) (n, last int64, err error) {
-	for ; *row != nil && (*row).Batch <= l.ID; n++ {
+	check checker) (n, last int64, err error) {
+	for ; *row != nil && (*row).Batch <= l.ID && !(*row).Sealed; n++ {
 		e := *row
 		if e.Batch < l.ID {
 			return n, last, orphan(e, "row")
@@ -327,19 +416,14 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 		if e.Partition != l.Partition {
 			return n, last, broken("row %d (message id %q) stands in partition %d", e.ID, e.MessageID, e.Partition)
 		}
-		if e.LinkEntry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
-			return n, last, broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
-		}
-		if e.LinkEntry.ReplayOf, err = batch.ParseRequestIDText(e.ReplayOf); err != nil {
-			return n, last, broken("row %d (message id %q), the dead letter it replays: %v", e.ID, e.MessageID, err)
-		}
-		if err := check(e, l, broken); err != nil {
+		if err := w.checkEntry(e, l.PersistedAt, broken, check); err != nil {
 			return n, last, err
 		}
-		if err := w.checkOrigin(e, broken); err != nil {
-			return n, last, err
+		if w.hasLog && (e.Keyed != (e.OrderingKey != e.EventType) || !e.ProcessedAt.Equal(l.ProcessedAt) ||
+			!e.PersistedAt.Equal(l.PersistedAt) || e.Worker != l.Worker || e.Attempts != l.Attempts || e.LastError != l.LastError) {
+			return n, last, broken("row %d (message id %q) does not repeat what its link says", e.ID, e.MessageID)
 		}
-		w.hash.Add(&e.LinkEntry)
+		w.hash.Add(e.linkEntry())
 		last = e.ID
 		if err := advance(row, next); err != nil {
 			return n, last, err
@@ -348,7 +432,7 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 	return n, last, nil
 }
 
-func (w *walker) checkEvent(e *Entry, l *Link, broken breaker) error {
+func (w *walker) checkEvent(e *Entry, persistedAt time.Time, broken breaker) error {
 	e.Outcome = hookgate.StagePersisted
 	switch {
 	// The link's hash covers the source: a removed event of another source cannot be called a test.
@@ -359,7 +443,7 @@ func (w *walker) checkEvent(e *Entry, l *Link, broken breaker) error {
 			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing", false: "there"}[e.Removed])
 	case e.Removed:
 		w.audit.Bodies++
-		w.audit.BodiesUntil = later(w.audit.BodiesUntil, l.PersistedAt)
+		w.audit.BodiesUntil = later(w.audit.BodiesUntil, persistedAt)
 	case sha256.Sum256(e.Body) != e.BodySHA256:
 		return broken("the body of event %d (message id %q) is not the one that was stored", e.ID, e.MessageID)
 	}
@@ -396,8 +480,8 @@ func (w *walker) checkOrigin(e *Entry, broken breaker) error {
 	return nil
 }
 
-func (w *walker) checkRequest(e *Entry, l *Link, broken breaker) (err error) {
-	if e.LinkEntry.FirstRequestID, err = batch.ParseRequestIDText(e.FirstRequestID); err != nil {
+func (w *walker) checkRequest(e *Entry, persistedAt time.Time, broken breaker) (err error) {
+	if e.Entry.FirstRequestID, err = batch.ParseRequestIDText(e.FirstRequestID); err != nil {
 		return broken("request %s: %v", e.RequestID, err)
 	}
 	if e.Outcome != hookgate.StageDeadLettered {
@@ -414,7 +498,7 @@ func (w *walker) checkRequest(e *Entry, l *Link, broken breaker) (err error) {
 	case d == nil:
 		return broken("the dead letter of request %s is missing", e.RequestID)
 	case sha256.Sum256(d.Body) != e.BodySHA256 || d.RequestID != e.RequestID || d.Reason != e.Reason,
-		d.DeadLetteredAt != l.PersistedAt.UnixMicro():
+		d.DeadLetteredAt != persistedAt.UnixMicro():
 		return broken("the dead letter of request %s is not the one that was stored", e.RequestID)
 	}
 	return nil
@@ -422,7 +506,7 @@ func (w *walker) checkRequest(e *Entry, l *Link, broken breaker) (err error) {
 
 // checkPurges adds the purges that belong to the link to its hash and counts them.
 func (w *walker) checkPurges(l *Link, broken breaker) (n int64, err error) {
-	for ; w.purge != nil && w.purge.Batch <= l.ID; n++ {
+	for ; w.purge != nil && w.purge.Batch <= l.ID && !w.purge.Sealed; n++ {
 		p := w.purge
 		if p.Batch < l.ID {
 			return n, orphanPurge(p)
@@ -443,21 +527,21 @@ func (w *walker) checkPurges(l *Link, broken breaker) (n int64, err error) {
 	return n, nil
 }
 
-// compareHeads checks that each chain ends where its partition says it does, and sums up the heads.
-func (w *walker) compareHeads() error {
+// compareHeads checks that each chain of earlier releases ends where its partition says it does,
+// and sums up the heads, which it returns.
+func (w *walker) compareHeads(sum hash.Hash) (heads []hookgate.ChainHead, err error) {
 	rows, err := w.Heads()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sum := sha256.New()
 	var total Audit
 	for _, want := range rows {
 		got, err := w.headOf(want.Partition)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if got != (head{want.Sequence, want.Hash}) {
-			return &Break{Partition: want.Partition, Sequence: want.Sequence,
+			return nil, &Break{Partition: want.Partition, Sequence: want.Sequence,
 				What: fmt.Sprintf("the chain ends with link %d, and the partition was left at link %d", got.sequence, want.Sequence)}
 		}
 		delete(w.heads, want.Partition)
@@ -466,19 +550,34 @@ func (w *walker) compareHeads() error {
 		total.DeadLetters += want.DeadLetters
 		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(want.Partition)))
 		sum.Write(want.Hash[:])
+		if want.Sequence > 0 {
+			heads = append(heads, hookgate.ChainHead{Partition: want.Partition, Sequence: want.Sequence, Hash: want.Hash})
+		}
 	}
 	for partition := range w.heads {
-		return &Break{Partition: partition, What: "the partition has a chain and no head"}
+		return nil, &Break{Partition: partition, What: "the partition has a chain and no head"}
 	}
-	if err := w.compareRemovals(); err != nil {
-		return err
+	for partition, left := range w.checkpoints {
+		if len(left) > 0 {
+			return nil, &Break{Partition: partition, Sequence: left[0].From,
+				What: fmt.Sprintf("a checkpoint says that links %d to %d were removed, and the chain has them or does not come to them", left[0].From, left[0].To)}
+		}
 	}
 	removed := w.audit.Removed
 	events, duplicates, deadLetters := w.audit.Events+removed.Events, w.audit.Duplicates+removed.Duplicates, w.audit.DeadLetters+removed.DeadLetters
 	if total.Events != events || total.Duplicates != duplicates || total.DeadLetters != deadLetters {
-		return &Break{What: fmt.Sprintf("the partitions count %d events, %d duplicates and %d dead letters, stored are or were %d, %d and %d",
+		return nil, &Break{What: fmt.Sprintf("the partitions count %d events, %d duplicates and %d dead letters, stored are or were %d, %d and %d",
 			total.Events, total.Duplicates, total.DeadLetters, events, duplicates, deadLetters)}
 	}
+	return heads, nil
+}
+
+// compareTotals checks what is counted over all chains.
+func (w *walker) compareTotals(sum hash.Hash) error {
+	if err := w.compareRemovals(); err != nil {
+		return err
+	}
+	removed := w.audit.Removed
 	letters, err := w.Letters()
 	if err != nil {
 		return err

@@ -165,6 +165,15 @@ func (c *cursor[T]) step(p *pages) (*T, error) {
 	return &c.rows[c.next-1], nil
 }
 
+// Log implements audit.Source: ported by the next commit.
+func (p *pages) Log() (audit.Log, bool, error) { return audit.Log{}, false, nil }
+
+// Gaps implements audit.Source: ported by the next commit.
+func (p *pages) Gaps() ([]prune.Gap, error) { return nil, nil }
+
+// Anchor implements audit.Source: ported by the next commit.
+func (p *pages) Anchor() (*audit.Anchor, bool, error) { return nil, false, nil }
+
 // Link implements audit.Source.
 func (p *pages) Link() (*audit.Link, bool, error) {
 	l, err := p.links.step(p)
@@ -230,12 +239,12 @@ func scanEntry(r row, e *entry) int64 {
 	e.delivery.SetSpooledMicros(r.int(15))
 	e.delivery.SetReplayedMicros(r.int(17))
 	e.Entry = audit.Entry{
-		Batch:     r.int(0),
-		ID:        r.int(1),
-		Partition: int(r.int(13)),
 		RequestID: r.text(8),
 		ReplayOf:  r.text(16),
-		LinkEntry: hookgate.LinkEntry{
+		Entry: hookgate.Entry{
+			Batch:       r.int(0),
+			ID:          r.int(1),
+			Partition:   int(r.int(13)),
 			EnqueuedAt:  micros(r.int(10)),
 			HeadersJSON: r.text(11),
 			Position:    r.text(14),

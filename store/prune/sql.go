@@ -11,7 +11,8 @@ import (
 const (
 	// LineageColumns are those that an event keeps when its body is removed.
 	LineageColumns = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
-		spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+		spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch,
+		keyed, processed_at, persisted_at, worker, attempts, last_error, hash`
 
 	// LinkColumns are those of a Link b, in the order of its fields but for PersistedAt, which comes before Duplicates.
 	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests, b.purges, b.last_event,

@@ -53,7 +53,10 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
 type cursors struct {
-	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction, removals, checkpoints *sqlite.Stmt
+	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction, removals, checkpoints,
+	log, gaps, anchors *sqlite.Stmt
+	// hasLog is false for a store that an earlier release wrote.
+	hasLog bool
 
 	// conn prepares wholes with the first request that carried several events: a store that an earlier release wrote has no such table.
 	conn   *sqlite.Conn
@@ -64,6 +67,7 @@ type cursors struct {
 	purge                   audit.Purge
 	removed, event, request entry
 	action                  audit.Action
+	anchor                  audit.Anchor
 }
 
 // entry is a row with the delivery that it refers to.
@@ -74,20 +78,39 @@ type entry struct {
 
 func newCursors(conn *sqlite.Conn) (*cursors, error) {
 	c := &cursors{conn: conn}
-	for _, p := range []struct {
+	if err := sqlitex.Execute(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'webhook_log'", &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) error { c.hasLog = row.ColumnBool(0); return nil },
+	}); err != nil {
+		return nil, err
+	}
+	type prepared struct {
 		to   **sqlite.Stmt
 		text string
-	}{
+	}
+	// An earlier release had not the columns of entries.
+	entry, identity, hash := ", 0, 0, 0, '', 0, '', x''", ", x''", ", x''"
+	var ofLog []prepared
+	if c.hasLog {
+		entry, identity, hash = ", keyed, processed_at, persisted_at, worker, attempts, last_error, hash", ", identity", ", hash"
+		ofLog = []prepared{
+			{&c.log, `SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges, anchored FROM webhook_log`},
+			{&c.gaps, `SELECT from_id, to_id, previous_hash, hash, events, duplicates, dead_letters, purges, anchors, anchored, persisted_at
+				FROM webhook_gaps ORDER BY from_id`},
+			{&c.anchors, `SELECT id, sequence, trail_hash, hash FROM webhook_anchors ORDER BY id`},
+		}
+	}
+	for _, p := range append(ofLog, []prepared{
 		{&c.links, `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
 			attempts, last_error, purges, last_event, last_request FROM webhook_batches ORDER BY id`},
 		{&c.removedEvents, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at FROM webhook_removed_events ORDER BY id`},
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at` + entry + ` FROM webhook_removed_events ORDER BY id`},
 		{&c.events, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at, payload FROM webhook_events ORDER BY id`},
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at` + entry + identity + `, payload
+			FROM webhook_events ORDER BY id`},
 		{&c.requests, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at, outcome, first_request_id, reason,
+			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at` + entry + identity + `, outcome, first_request_id, reason,
 			EXISTS (SELECT 1 FROM webhook_purges p WHERE p.request_id = webhook_requests.request_id) FROM webhook_requests ORDER BY id`},
-		{&c.purges, `SELECT id, batch, request_id, purged_by, reason, purged_at FROM webhook_purges ORDER BY id`},
+		{&c.purges, `SELECT id, batch, request_id, purged_by, reason, purged_at` + hash + ` FROM webhook_purges ORDER BY id`},
 		{&c.letters, `SELECT payload, request_id, reason, dead_lettered_at FROM webhook_dead_letters WHERE id = ?`},
 		{&c.letterCount, `SELECT count(*) FROM webhook_dead_letters`},
 		{&c.heads, `SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition`},
@@ -96,7 +119,7 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 			persisted_at FROM webhook_checkpoints ORDER BY partition, from_sequence`},
 		{&c.actions, `SELECT ` + actionColumns + ` FROM webhook_admin_actions ORDER BY sequence`},
 		{&c.lastAction, `SELECT sequence, hash FROM webhook_admin_chain`},
-	} {
+	}...) {
 		var err error
 		if *p.to, err = conn.Prepare(p.text); err != nil {
 			return nil, err
@@ -107,8 +130,10 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 
 func (c *cursors) close() {
 	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads,
-		c.actions, c.lastAction, c.removals, c.checkpoints} {
-		s.Reset()
+		c.actions, c.lastAction, c.removals, c.checkpoints, c.log, c.gaps, c.anchors} {
+		if s != nil {
+			s.Reset()
+		}
 	}
 }
 
@@ -155,7 +180,8 @@ func (c *cursors) Event() (*audit.Entry, bool, error) {
 		return nil, false, err
 	}
 	c.event.scan(c.events)
-	c.event.Body = columnBytes(c.events, 18)
+	c.event.scanKey(c.events)
+	c.event.Body = columnBytes(c.events, 26)
 	return &c.event.Entry, true, nil
 }
 
@@ -166,10 +192,11 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 	}
 	e := &c.request
 	e.scan(c.requests)
-	e.Outcome = hookgate.Stage(c.requests.ColumnText(18))
-	e.FirstRequestID = c.requests.ColumnText(19)
-	e.Reason = c.requests.ColumnText(20)
-	e.Purged = c.requests.ColumnBool(21)
+	e.scanKey(c.requests)
+	e.Outcome = hookgate.Stage(c.requests.ColumnText(26))
+	e.FirstRequestID = c.requests.ColumnText(27)
+	e.Reason = c.requests.ColumnText(28)
+	e.Purged = c.requests.ColumnBool(29)
 	if e.Outcome != hookgate.StageDeadLettered {
 		return &e.Entry, true, nil
 	}
@@ -196,8 +223,9 @@ func (c *cursors) Purge() (*audit.Purge, bool, error) {
 	}
 	c.purge = audit.Purge{
 		ID: row.ColumnInt64(0), Batch: row.ColumnInt64(1), RequestID: row.ColumnText(2), By: row.ColumnText(3),
-		Reason: row.ColumnText(4), PurgedAt: row.ColumnInt64(5),
+		Reason: row.ColumnText(4), PurgedAt: row.ColumnInt64(5), Sealed: row.ColumnLen(6) > 0,
 	}
+	row.ColumnBytes(6, c.purge.Hash[:])
 	return &c.purge, true, nil
 }
 
@@ -227,20 +255,85 @@ func (e *entry) scan(row *sqlite.Stmt) {
 	}
 	e.delivery.SetSpooledMicros(row.ColumnInt64(15))
 	e.delivery.SetReplayedMicros(row.ColumnInt64(17))
+	e.delivery.Keyed = row.ColumnBool(18)
 	e.Entry = audit.Entry{
-		Batch:     row.ColumnInt64(0),
-		ID:        row.ColumnInt64(1),
-		Partition: row.ColumnInt(13),
 		RequestID: row.ColumnText(8),
 		ReplayOf:  row.ColumnText(16),
-		LinkEntry: hookgate.LinkEntry{
+		Sealed:    row.ColumnLen(24) > 0,
+		Entry: hookgate.Entry{
+			ID:          row.ColumnInt64(1),
+			Batch:       row.ColumnInt64(0),
 			Delivery:    &e.delivery,
 			EnqueuedAt:  micros(row.ColumnInt64(10)),
+			Partition:   row.ColumnInt(13),
 			HeadersJSON: row.ColumnText(11),
 			Position:    row.ColumnText(14),
+			ProcessedAt: micros(row.ColumnInt64(19)),
+			PersistedAt: micros(row.ColumnInt64(20)),
+			Worker:      row.ColumnText(21),
+			Attempts:    row.ColumnInt(22),
+			LastError:   row.ColumnText(23),
 		},
 	}
 	row.ColumnBytes(7, e.BodySHA256[:])
+	row.ColumnBytes(24, e.Hash[:])
+}
+
+// scanKey reads the identity of a row that has one. In a store of an earlier release none has.
+func (e *entry) scanKey(row *sqlite.Stmt) {
+	if row.ColumnLen(25) > 0 || e.Sealed {
+		e.Key = columnBytes(row, 25)
+	}
+}
+
+// Log implements audit.Source.
+func (c *cursors) Log() (l audit.Log, ok bool, err error) {
+	if !c.hasLog {
+		return l, false, nil
+	}
+	row := c.log
+	if found, err := row.Step(); err != nil || !found {
+		return l, true, err // without a row the log must be empty
+	}
+	l = audit.Log{
+		BeginsAfter: row.ColumnInt64(0), LastID: row.ColumnInt64(1), Begun: row.ColumnLen(2) > 0, Events: row.ColumnInt64(3),
+		Duplicates: row.ColumnInt64(4), DeadLetters: row.ColumnInt64(5), Purges: row.ColumnInt64(6), Anchored: row.ColumnInt64(7),
+	}
+	row.ColumnBytes(2, l.Hash[:])
+	return l, true, nil
+}
+
+// Gaps implements audit.Source.
+func (c *cursors) Gaps() (all []prune.Gap, err error) {
+	for row := c.gaps; ; {
+		found, err := row.Step()
+		if err != nil || !found {
+			return all, err
+		}
+		g := prune.Gap{
+			From: row.ColumnInt64(0), To: row.ColumnInt64(1), Events: row.ColumnInt64(4), Duplicates: row.ColumnInt64(5),
+			DeadLetters: row.ColumnInt64(6), Purges: row.ColumnInt64(7), Anchors: row.ColumnInt64(8), Anchored: row.ColumnInt64(9),
+			PersistedAt: micros(row.ColumnInt64(10)),
+		}
+		row.ColumnBytes(2, g.Previous[:])
+		row.ColumnBytes(3, g.Hash[:])
+		all = append(all, g)
+	}
+}
+
+// Anchor implements audit.Source.
+func (c *cursors) Anchor() (*audit.Anchor, bool, error) {
+	if !c.hasLog {
+		return nil, false, nil
+	}
+	row := c.anchors
+	if found, err := row.Step(); err != nil || !found {
+		return nil, false, err
+	}
+	c.anchor = audit.Anchor{ID: row.ColumnInt64(0), Sequence: row.ColumnInt64(1)}
+	row.ColumnBytes(2, c.anchor.TrailHash[:])
+	row.ColumnBytes(3, c.anchor.Hash[:])
+	return &c.anchor, true, nil
 }
 
 // Removals implements audit.Source.

@@ -37,7 +37,7 @@ CREATE TABLE webhook_anchors (
 -- The gaps in the log: entries that retention has removed. Neighbours are joined.
 CREATE TABLE webhook_gaps (
     from_id       INTEGER PRIMARY KEY,
-    to_id         INTEGER NOT NULL UNIQUE,
+    to_id         INTEGER NOT NULL,
     previous_hash BLOB    NOT NULL, -- of the entry before the first
     hash          BLOB    NOT NULL, -- of the last
     events        INTEGER NOT NULL, -- that were in it
@@ -49,6 +49,7 @@ CREATE TABLE webhook_gaps (
     persisted_at  INTEGER NOT NULL, -- of the last
     removed_at    INTEGER NOT NULL
 );
+CREATE INDEX webhook_gaps_end ON webhook_gaps (to_id);
 
 -- What holds for all processes of a gate and survives a restart.
 CREATE TABLE webhook_settings (
