@@ -101,6 +101,42 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
+// TestClock: a clock that is behind the last id of the store by more than machines may be apart is an item,
+// with the store asked once in a while; without an answer there is none.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last int64
+		var err error
+		asked := 0
+		c := NewClock(func(context.Context) (int64, error) { asked++; return last, err })
+		for _, test := range []struct {
+			ahead time.Duration // of the clock, by the last id
+			err   error
+			want  string
+		}{
+			{-time.Minute, nil, ""},
+			{clockTolerance / 2, nil, ""},
+			{90 * time.Second, nil, "The clock is 1m30s behind"},
+			{90 * time.Second, errors.New("away"), ""},
+		} {
+			time.Sleep(clockEvery)
+			last, err = time.Now().Add(test.ahead).UnixMicro(), test.err
+			for range 3 {
+				text := ""
+				for _, i := range c.Items(t.Context()) {
+					text = i.Text
+				}
+				if !strings.HasPrefix(text, test.want) || (test.want == "") != (text == "") {
+					t.Errorf("with the last id %v ahead (%v) the text is %q, want %q", test.ahead, test.err, text, test.want)
+				}
+			}
+		}
+		if asked != 4 {
+			t.Errorf("the store was asked %d times, want 4", asked)
+		}
+	})
+}
+
 // TestRefusing: a source that refuses more than half of enough requests is listed, and not any more five minutes later.
 func TestRefusing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

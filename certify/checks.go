@@ -282,11 +282,26 @@ type lineageReport struct {
 	Requests   int        `json:"requests"`
 	Complete   int        `json:"complete"`
 	Violations violations `json:"violations"`
+	// Grouped is how many of the complete trails name a transaction of the store, and Groups how many
+	// transactions they name.
+	Grouped int `json:"grouped"`
+	Groups  int `json:"groups"`
+
+	groups map[int64]struct{}
+}
+
+// meanGroup returns the mean number of requests in a transaction; 0 if no trail names one.
+func (r *lineageReport) meanGroup() float64 {
+	if r.Groups == 0 {
+		return 0
+	}
+	return round(float64(r.Grouped) / float64(r.Groups))
 }
 
 // checkLineage looks for the trail of each accepted request whose event is stored: complete and in time order, and of one
 // event one request, the one stored, is persisted.
 func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, err error) {
+	r.groups = map[int64]struct{}{}
 	for t, err := range trails {
 		if err != nil {
 			return r, err
@@ -306,6 +321,7 @@ func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, 
 			}
 		}
 	}
+	r.Groups = len(r.groups)
 	return r, nil
 }
 
@@ -349,6 +365,10 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 		r.Violations.add("%s: request %s has two trails", messageID, t.RequestID)
 	case got == want:
 		q.traced = true
+		if batch := t.Stages[len(t.Stages)-1].Metadata.Batch; batch != 0 {
+			r.Grouped++
+			r.groups[batch] = struct{}{}
+		}
 	case e.stored && q.accepted:
 		r.Violations.add("%s: the trail of request %s is %q, it should be %q", messageID, t.RequestID, got, want)
 		q.traced = true // it is told

@@ -135,7 +135,7 @@ func (j *judging) noMetrics(err error) {
 }
 
 // metrics compares what the target counted with what the client saw. Outcomes that the client does not know may count or not.
-func (j *judging) metrics(m *measured, s *storeReport, before, after *scrape, h *histograms) {
+func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before, after *scrape, h *histograms) {
 	c := j.add("counters", "difference between the target's counters and the client's", "<=", j.limits.CounterPercent, 0, "%", afterFile)
 	unsure := 0
 	for i := range m.account.requests {
@@ -178,7 +178,11 @@ func (j *judging) metrics(m *measured, s *storeReport, before, after *scrape, h 
 	default:
 		g.Note = fmt.Sprintf("target between %g and %g ms, client %g ms", low, high, client)
 	}
-	if j.limits.MeanBatch > 0 {
+	switch {
+	case after.direct:
+		j.add("batching", "mean requests in a transaction of the store", ">=", 0, l.meanGroup(), "requests", storeFile).
+			Note = "reported only: the store takes the requests, and each is stored before its 202"
+	case j.limits.MeanBatch > 0:
 		mean := 0.0
 		if h.Batches != nil && h.Batches.Count > 0 {
 			mean = h.Batches.Sum / h.Batches.Count

@@ -115,6 +115,10 @@ type requestTrail struct {
 type stage struct {
 	Stage     string    `json:"stage"`
 	Timestamp time.Time `json:"timestamp"`
+	Metadata  struct {
+		// Batch names the transaction of the store, at the stage that tells of it.
+		Batch int64 `json:"batch,omitempty"`
+	} `json:"metadata,omitzero"`
 }
 
 // reading is a line of reread.ndjson: digests of an event's line and body when they were read again.

@@ -74,6 +74,7 @@ type faults struct {
 	counted       func(status string, n float64) float64 // in the metrics
 	noLatency     bool                                   // the histogram says that everything was quick
 	noBatches     bool                                   // stores one by one
+	direct        bool                                   // says that its store takes the requests
 	chainBroken   bool
 	openReads     bool // without a token
 	viewerIsAdmin bool
@@ -108,6 +109,11 @@ func newGate(t *testing.T, f faults) *gate {
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_batch_records", Buckets: []float64{1, 2, 5, 10, 100}}),
 	}
 	g.registry.MustRegister(g.latency, g.batches, lying{g})
+	if f.direct {
+		kind := prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_queue_info", ConstLabels: prometheus.Labels{"kind": "direct"}})
+		kind.Set(1)
+		g.registry.MustRegister(kind)
+	}
 	g.Server = httptest.NewServer(g)
 	g.working.Go(g.work)
 	t.Cleanup(func() {
@@ -379,6 +385,7 @@ func (g *gate) trace(w http.ResponseWriter, messageID string) {
 	type stage struct {
 		Stage     string    `json:"stage"`
 		Timestamp time.Time `json:"timestamp"`
+		Metadata  any       `json:"metadata,omitempty"`
 	}
 	type request struct {
 		RequestID string  `json:"requestId"`
@@ -411,7 +418,11 @@ func (g *gate) trace(w http.ResponseWriter, messageID string) {
 			if f := g.faults.backwards; f != nil && f(r.event.n) {
 				at = r.received.Add(-time.Duration(i) * time.Microsecond)
 			}
-			q.Stages = append(q.Stages, stage{name, at})
+			s := stage{Stage: name, Timestamp: at}
+			if name == "persisted" || name == "duplicate" { // three events in a transaction, and their repetitions
+				s.Metadata = map[string]any{"batch": 1 + r.event.n/3, "event": "1"}
+			}
+			q.Stages = append(q.Stages, s)
 		}
 		answer.Requests = append(answer.Requests, q)
 	}

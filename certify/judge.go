@@ -173,7 +173,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 	} else {
 		h.Server = grown(before, after, "webhook_http_latency_ms", "method=POST", "status=202")
 		h.Batches = grown(before, after, "webhook_batch_records")
-		j.metrics(m, &store, before, after, &h)
+		j.metrics(m, &store, &lineage, before, after, &h)
 	}
 	if run.Stopped == killed {
 		j.unfinishedLedger()

@@ -19,6 +19,8 @@ const sep = "\x00"
 type scrape struct {
 	counters   map[string]float64    // name and labels
 	histograms map[string]*histogram // name and labels
+	// direct says that the store of the target takes the requests, and no queue before it.
+	direct bool
 }
 
 // histogram is one of Prometheus: cumulative counts below upper bounds.
@@ -31,7 +33,7 @@ type histogram struct {
 
 // parseScrape reads the text form of metrics, of any number of processes one behind the other with a line "# EOF" between.
 func parseScrape(text []byte) (*scrape, error) {
-	s := &scrape{map[string]float64{}, map[string]*histogram{}}
+	s := &scrape{counters: map[string]float64{}, histograms: map[string]*histogram{}}
 	for _, one := range bytes.Split(text, []byte("\n# EOF\n")) {
 		parser := expfmt.NewTextParser(model.LegacyValidation)
 		families, err := parser.TextToMetricFamilies(bytes.NewReader(append(bytes.Clone(one), '\n')))
@@ -57,6 +59,8 @@ func (s *scrape) add(name string, m *dto.Metric) {
 	switch {
 	case m.Counter != nil:
 		s.counters[key] += m.GetCounter().GetValue()
+	case m.Gauge != nil:
+		s.direct = s.direct || key == "webhook_queue_info"+sep+"kind=direct"
 	case m.Untyped != nil:
 		s.counters[key] += m.GetUntyped().GetValue()
 	case m.Histogram != nil:

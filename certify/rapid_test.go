@@ -79,7 +79,7 @@ func drawWorld(t *rapid.T) *world {
 			}
 			r := requestTrail{RequestID: id, EventType: "t", Source: "default"}
 			for i, s := range stages {
-				r.Stages = append(r.Stages, stage{s, at64(now + int64(i))})
+				r.Stages = append(r.Stages, stage{Stage: s, Timestamp: at64(now + int64(i))})
 			}
 			w.trails[message] = append(w.trails[message], r)
 		}

@@ -203,6 +203,7 @@ func TestSaboteurs(t *testing.T) {
 		{name: "never says that it has drained", faults: faults{depth: func(d int) int { return d + 1 }},
 			profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained"}},
 		{name: "stores one by one", faults: faults{noBatches: true}, fail: []string{"batching"}},
+		{name: "stores one by one before the 202", faults: faults{noBatches: true, direct: true}, status: Pass},
 		{name: "edits an event after the fact", faults: faults{list: func(_ *gate, page int, e *gateEvent) {
 			if page > 1 && e.n == 150 {
 				e.received = e.received.Add(time.Second)

@@ -56,8 +56,8 @@ type stage struct {
 
 // stageNames are the stages in words.
 var stageNames = map[string]struct{ name, level string }{
-	"received": {"received", ""}, "replayed": {"replayed by a person", ""}, "spooled": {"spooled locally", ""}, "enqueued": {"queued, 202 sent", ""},
-	"processed": {"taken by a worker", ""}, "retried": {"stored at a later attempt", "warn"}, "persisted": {"stored", "good"},
+	"received": {"received", ""}, "replayed": {"replayed by a person", ""}, "spooled": {"spooled locally", ""}, "enqueued": {"taken durably, 202 sent", ""},
+	"processed": {"taken up to be stored", ""}, "retried": {"stored at a later attempt", "warn"}, "persisted": {"stored", "good"},
 	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"}, "purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
 }
 

@@ -261,7 +261,7 @@ func TestProblems(t *testing.T) {
 		"bad The queue does not answer: gone":          func(s *State) { s.QueueErr = errors.New("gone") },
 		"bad The queue takes no webhooks: disk":        func(s *State) { s.Queue.Err = errors.New("disk") },
 		"bad The queue is full":                        func(s *State) { s.Queue.Depth = 100 },
-		"warn The queue is away":                       func(s *State) { s.Queue.Degraded = errors.New("redis") },
+		"warn Webhooks are spooled":                    func(s *State) { s.Queue.Degraded = errors.New("redis") },
 		"bad The store is away":                        func(s *State) { s.Store.Err = errors.New("pg") },
 		"bad The release trigger error rate has fired": func(s *State) { s.Fired = []string{"error_rate"} },
 		"warn 3 dead letters": func(s *State) {

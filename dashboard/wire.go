@@ -160,7 +160,7 @@ func (s *State) Problems() []Problem {
 		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...)})
 	}
 	if s.Mode == hookgate.ModeReadOnly {
-		add(levelBad, "Maintenance: webhooks are refused with 503; what is queued is stored")
+		add(levelBad, "Maintenance: webhooks are refused with 503")
 	}
 	if s.Mode == hookgate.ModeBuffer {
 		add(levelWarn, "Buffering: webhooks are queued, and nothing is stored until the mode is normal again")
@@ -183,10 +183,10 @@ func (s *State) Problems() []Problem {
 	if errors.As(s.Queue.Degraded, new(*hookgate.LeftoverError)) {
 		add(levelWarn, "%v", s.Queue.Degraded)
 	} else if s.Queue.Degraded != nil {
-		add(levelWarn, "The queue is away, webhooks are spooled locally: %v", s.Queue.Degraded)
+		add(levelWarn, "Webhooks are spooled, and a 202 is worth this machine's disk: %v", s.Queue.Degraded)
 	}
 	if s.Store.Err != nil {
-		add(levelBad, "The store is away, webhooks are queued until it is back: %v", s.Store.Err)
+		add(levelBad, "The store is away: %v", s.Store.Err)
 	}
 	for _, name := range s.Fired {
 		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name, "_", " "))

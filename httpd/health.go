@@ -29,6 +29,8 @@ type healthAnswer struct {
 }
 
 type queueHealth struct {
+	// Kind is direct if the store takes the webhooks, or redis.
+	Kind             string  `json:"kind"`
 	Depth            *int64  `json:"depth"` // null if the queue does not answer
 	Spooled          int64   `json:"spooled"`
 	HighWater        int64   `json:"high_water"`
@@ -95,6 +97,7 @@ func (s *Server) queueHealth(ctx context.Context) queueHealth {
 // lookAtQueue returns the state of the queue, and the cause of what is wrong with it, which is not for everyone; nil if
 // nothing is.
 func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
+	h.Kind = s.config.QueueKind
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	stats, err := s.queue.Stats(ctx)
@@ -107,7 +110,7 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 		h.OldestAgeSeconds = max(0, time.Since(stats.OldestEnqueuedAt).Seconds())
 	}
 	if stats.Degraded != nil {
-		h.Degraded = degraded(stats.Degraded)
+		h.Degraded = degraded(stats.Degraded, s.mode.Mode())
 	}
 	switch {
 	case errors.Is(stats.Err, hookgate.ErrFull):
@@ -116,7 +119,7 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 		h.Error = "webhooks are refused until those of an earlier configuration are moved"
 	case stats.Err != nil:
 		h.Error = told(stats.Err, "queue cannot write; the log has the reason")
-	case stats.Depth >= stats.HighWater:
+	case stats.HighWater > 0 && stats.Depth >= stats.HighWater:
 		h.Error = "queue is at its high-water mark"
 	}
 	if stats.Err != nil {
@@ -126,10 +129,14 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 }
 
 // degraded says what is wrong with a queue that takes webhooks.
-func degraded(err error) string {
+func degraded(err error, mode hookgate.Mode) string {
 	var leftover *hookgate.LeftoverError
 	if !errors.As(err, &leftover) {
-		return told(err, "queue is away; the log has the reason") + "; webhooks are spooled locally"
+		reason := told(err, "store or queue is away; the log has the reason")
+		if mode == hookgate.ModeBuffer {
+			reason = "mode is buffer"
+		}
+		return reason + "; webhooks are spooled, and a 202 is worth this machine's disk"
 	}
 	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", leftover.Left, leftover.File)
 	if leftover.Err != nil {

@@ -76,9 +76,10 @@ type Config struct {
 	SessionIdle, SessionMax time.Duration
 	// FailedLogins is how many unknown tokens an address may show in a minute; further ones get 429.
 	FailedLogins int
-	// Version is shown by the health.
-	Version string
-	Logger  *slog.Logger
+	// QueueKind is the kind of queue, direct or redis, and Version that of the gate; the health shows both.
+	QueueKind string
+	Version   string
+	Logger    *slog.Logger
 	// Around, if it is set, wraps the handler of each side.
 	Around func(http.Handler) http.Handler
 }

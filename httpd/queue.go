@@ -63,7 +63,7 @@ func (s *Server) drain(c *call) {
 			return
 		case *q.Depth > 0 && s.mode.Mode() == hookgate.ModeBuffer:
 			if c.end(hookgate.ResultFailed + ": the mode is buffer") {
-				c.fail(http.StatusConflict, fmt.Sprintf("%d records are queued, and workers pause in mode buffer; "+
+				c.fail(http.StatusConflict, fmt.Sprintf("%d records are queued, and nothing is stored in mode buffer; "+
 					"set the mode to normal or read_only, then drain", *q.Depth))
 			}
 			return

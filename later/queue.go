@@ -8,10 +8,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// ModeQueue is a queue that also keeps the settings of the gate.
+// ModeQueue is a queue that also keeps the mode of the gate, and its canary.
 type ModeQueue interface {
 	hookgate.BufferedQueue
-	hookgate.Settings
+	Mode() hookgate.Mode
+	SetMode(context.Context, hookgate.Mode) error
+	Canary() hookgate.Canary
+	SetCanary(context.Context, hookgate.Canary) error
 	AppendDuplicate(context.Context, *hookgate.Delivery, hookgate.RequestID) (hookgate.Receipt, error)
 	io.Closer
 }
@@ -23,10 +26,7 @@ type Queue struct {
 	remembered hookgate.Mode
 }
 
-var (
-	_ hookgate.BufferedQueue = (*Queue)(nil)
-	_ hookgate.Settings      = (*Queue)(nil)
-)
+var _ hookgate.BufferedQueue = (*Queue)(nil)
 
 // OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open the mode is remembered.
 func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode, open func(context.Context) (ModeQueue, error)) (*Queue, error) {

@@ -14,12 +14,14 @@ import (
 const scrapeTimeout = 2 * time.Second
 
 var (
+	queueInfo     = desc("webhook_queue_info", "Always 1; kind is direct if the store takes the webhooks, or redis.", "kind")
+	clockBehind   = desc("webhook_clock_behind_seconds", "How far the clock of this machine is behind the last id of the store; 0 if it is not.")
 	queueUp       = desc("webhook_queue_up", "1 if the queue takes deliveries.")
-	queueDepth    = desc("webhook_queue_depth", "Records that are acknowledged and not yet stored and released.")
+	queueDepth    = desc("webhook_queue_depth", "Webhooks that are acknowledged and not stored yet: those in Redis and those in the local spool.")
 	queueLimit    = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
 	queueOldest   = desc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.")
-	queueSpool    = desc("webhook_queue_spooled", "Records that wait in the local spool for the queue to come back.")
-	queueDegraded = desc("webhook_queue_degraded", "1 while deliveries wait in a local file: the queue is away, or those of an earlier configuration are moved to it.")
+	queueSpool    = desc("webhook_queue_spooled", "Webhooks that wait in the local spool for the store or Redis to come back; their 202 is worth this machine's disk.")
+	queueDegraded = desc("webhook_queue_degraded", "1 while webhooks go to a local file: the store or Redis is away, or those of an earlier configuration are moved.")
 	storeUp       = desc("webhook_store_up", "1 if the store answers.")
 	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
 
@@ -65,7 +67,7 @@ type gauges struct{ config Config }
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
+		queueInfo, clockBehind, queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
 		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
 		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, deadOpen, dataFree, dataSize, certExpiry, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
 	} {
@@ -90,6 +92,12 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	g.collectQueue(ctx, to)
+	to.gauge(queueInfo, 1, g.config.Kind)
+	if g.config.ClockBehind != nil {
+		if behind, known := g.config.ClockBehind(ctx); known {
+			to.gauge(clockBehind, behind.Seconds())
+		}
+	}
 	rows, err := g.config.Store(ctx)
 	if err == nil {
 		to.gauge(storeRows, float64(rows.Events), "events")

@@ -52,6 +52,11 @@ type Config struct {
 	Pool     func() Pool
 	// CanaryPercent is asked too; nil: there is no canary, and the gate takes all.
 	CanaryPercent func() int
+	// Kind is the kind of queue, direct or redis.
+	Kind string
+	// ClockBehind is asked too: by how much this machine's clock is behind the last id of the store;
+	// nil: it is left out.
+	ClockBehind func(context.Context) (behind time.Duration, known bool)
 	// Mode is asked too; nil: it is left out.
 	Mode func() hookgate.Mode
 	// OpenDeadLetters counts dead letters that are open. It and DataDir are asked too; what is nil, or not known, is left out.
@@ -145,10 +150,10 @@ func New(c Config) *Metrics {
 		gaps:         counters("webhook_sequence_gaps_total", "Events whose sequence is more than one above the one stored before it under their ordering key.", "source"),
 		inversions:   counters("webhook_sequence_inversions_total", "Events whose sequence is below the highest stored before it under their ordering key.", "source"),
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "webhook_workers", Help: "Workers that take records from the queue to the store now.",
+			Name: "webhook_workers", Help: "Workers that take records from Redis to the store now; 0 without Redis.",
 		}),
 		storing: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "webhook_workers_storing", Help: "Calls of the store that workers of this process have under way; 0 in mode buffer once they pause.",
+			Name: "webhook_workers_storing", Help: "Transactions with webhooks that this process has under way in the store; 0 in mode buffer once it pauses.",
 		}),
 		sources:  bounded{most: MaxSources},
 		holdings: c.Holdings,

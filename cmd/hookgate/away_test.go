@@ -58,8 +58,8 @@ func (g *gate) awaitHealth(want string) {
 	})
 }
 
-// settings writes a configuration file and returns the environment that names it.
-func settings(t *testing.T, yaml string) string {
+// settingsFile writes a configuration file and returns the environment that names it.
+func settingsFile(t *testing.T, yaml string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "hookgate.yaml")
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
@@ -177,12 +177,12 @@ func TestRedisTurnsOutUnfit(t *testing.T) {
 	}
 }
 
-// TestStartWithoutRedisOrSpool: with failover off the gate comes up too, and answers 503 with Retry-After until Redis is there.
+// TestStartWithoutRedisOrSpool: with the spool off the gate comes up too, and answers 503 with Retry-After until Redis is there.
 func TestStartWithoutRedisOrSpool(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	server.Kill()
-	g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL(), settings(t, "failover: off\n")}})
+	g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL(), settingsFile(t, "spool: off\n")}})
 	resp, err := http.Post(g.url+"/webhooks", "application/json", strings.NewReader(""))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("a webhook without a key is answered %v %v", resp, err)
@@ -369,7 +369,7 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			proxy.refuse.Store(true)
 			direct.Host = proxy.address()
 			g := startGate(t, startOptions{env: []string{
-				"DB_URL=" + direct.String(), "HOOKGATE_WORKER_BACKOFF_MAX=300ms", settings(t, test.settings),
+				"DB_URL=" + direct.String(), "HOOKGATE_WORKER_BACKOFF_MAX=300ms", settingsFile(t, test.settings),
 			}})
 			if err := test.spoil(database); err != nil {
 				t.Fatal(err)

@@ -11,31 +11,34 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/doctor"
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/later"
 	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/queue/direct"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
-	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/queue/spool"
 	"github.com/hookgate/hookgate/retention"
+	"github.com/hookgate/hookgate/settings"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
 // backends are the queue and the store of a process, as the configuration chooses them.
 //
-//	           no redis.url        redis.url
-//	queue      queue.db            Redis, with spool.db while that is away
-//	           no database.url     database.url
-//	store      store.db            PostgreSQL
+//	            no database.url               database.url
+//	direct      store.db                      PostgreSQL
+//	Redis       Redis ─► workers ─► store.db  Redis ─► workers ─► PostgreSQL
+//
+// While the first of them is away, webhooks go to spool.db.
 type backends struct {
 	queue hookgate.Queue
-	// buffered is where workers take records from.
+	// buffered is where workers take records from; nil if the store takes the webhooks.
 	buffered hookgate.BufferedQueue
-	mode     httpd.ModeKeeper
-	canary   canary.Keeper
+	settings hookgate.Settings
 	store    hookgate.Store
+	table    settings.Table
 	reader   hookgate.Reader
 	purger   hookgate.Purger
 	pruner   retention.Store
@@ -47,39 +50,37 @@ type backends struct {
 	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
 	holdings func() metrics.Holdings
 	pool     func() metrics.Pool
-	// promise says what a 202 is worth, and stored where its event ends up.
-	promise, stored string
+	// commit says what a commit of the store is worth, promise what a 202 is worth.
+	commit, promise string
 
 	opened []io.Closer
 }
 
-// openBackends opens what the configuration names. The caller closes it.
-func openBackends(ctx context.Context, c config, log *slog.Logger) (_ *backends, err error) {
+// openStore opens the store that the configuration names. The caller closes the backends.
+func openStore(ctx context.Context, c config, log *slog.Logger) (_ *backends, err error) {
 	b := &backends{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.Close())
-		}
-	}()
-	// The store comes first: the queue compares it with the one that its claims are about.
 	if c.Database.URL != "" {
 		err = b.openPostgres(ctx, c, log)
 	} else {
 		err = b.openStoreFile(ctx, c)
 	}
 	if err != nil {
-		return b, err
+		return nil, errors.Join(err, b.Close())
 	}
-	if c.Redis.URL != "" {
-		err = b.openRedis(ctx, c, log)
-	} else {
-		err = b.openQueueFile(ctx, c, log)
+	return b, nil
+}
+
+// openQueue opens the queue that the configuration names, and what earlier configurations have left in
+// the data directory. It returns when webhooks may be taken.
+func (b *backends) openQueue(ctx context.Context, c config, m *metrics.Metrics, log *slog.Logger) error {
+	if c.Queue.Kind == kindDirect {
+		warnOfRedis(c, log)
+		return b.openDirect(ctx, c, m, log)
 	}
-	if err != nil {
-		return b, err
+	if err := b.openRedis(ctx, c, log); err != nil {
+		return err
 	}
-	warnOfRedis(c, log)
-	return b, b.openLeftovers(ctx, c, log)
+	return b.openLeftovers(ctx, c, log)
 }
 
 // Close closes everything, what was opened last first.
@@ -92,27 +93,134 @@ func (b *backends) Close() error {
 	return errors.Join(errs...)
 }
 
-func (b *backends) openQueueFile(ctx context.Context, c config, log *slog.Logger) error {
-	q, err := queuesqlite.Open(ctx, c.DataDir.queueFile(), queuesqlite.Options{
-		Partitions:  c.Queue.Partitions,
-		HighWater:   c.Queue.HighWater,
-		ClaimTTL:    c.Queue.ClaimTTL,
-		CacheBytes:  int64(c.Queue.Cache),
-		FilterBytes: int64(c.Queue.ClaimFilter),
-		Logger:      log,
+// settingsPoll is how often a process reads the settings that others may change.
+const settingsPoll = 500 * time.Millisecond
+
+// openDirect lets the store take the webhooks.
+func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics, log *slog.Logger) error {
+	shared := settings.Options{Logger: log.With("part", "settings")}
+	if c.Database.URL != "" {
+		remembered, err := c.DataDir.mode(c.DataDir.storeModeFile())
+		if err != nil {
+			return err
+		}
+		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, c.Database.ConnectTimeout, remembered
+		shared.ModeChanged = func(m hookgate.Mode) {
+			if err := c.DataDir.keepMode(c.DataDir.storeModeFile(), m); err != nil {
+				log.Warn("mode is not remembered for a start without the database", "error", err)
+			}
+		}
+	}
+	keeper, err := settings.Open(ctx, b.table, shared)
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, keeper)
+	b.settings = keeper
+	paused := func() bool { return keeper.Mode() == hookgate.ModeBuffer }
+
+	o := direct.Options{
+		Name:       processName(),
+		Partitions: c.Queue.Partitions,
+		Timeout:    c.Queue.Timeout,
+		Shared:     c.Database.URL != "",
+		Metrics:    m,
+		Logger:     log,
+	}
+	if !o.Shared {
+		o.MinFree, o.Free = int64(c.Queue.MinFreeDisk), c.freeDisk
+	}
+	primary, err := direct.New(&counted{b.store, m}, o)
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, primary)
+	if err := b.takeOver(ctx, c, primary, keeper, log); err != nil {
+		return err
+	}
+	b.promise = "a 202 means: " + b.commit
+	if c.Spool.Off {
+		b.queue = &unbuffered{primary, paused}
+		return nil
+	}
+	return b.openSpool(ctx, c, primary, paused, c.Queue.Timeout, log)
+}
+
+// freeDisk returns the free space in bytes of the file system with the data directory.
+func (c config) freeDisk() (int64, error) {
+	free, _, err := doctor.DiskSpace(string(c.DataDir))
+	return free, err
+}
+
+// counted is a store that counts the calls of Apply which are under way, as workers do.
+type counted struct {
+	hookgate.Store
+	metrics *metrics.Metrics
+}
+
+// Apply implements hookgate.Store.
+func (s *counted) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
+	s.metrics.Storing(1)
+	defer s.metrics.Storing(-1)
+	return s.Store.Apply(ctx, b)
+}
+
+// unbuffered is a queue without a spool, which can take nothing while the store is left alone.
+type unbuffered struct {
+	hookgate.Queue
+	paused func() bool
+}
+
+var errNoSpool = &hookgate.UnfitError{
+	Reason: "mode is buffer and there is no spool",
+	Err:    errors.New("mode is buffer and there is no spool (spool: off)"),
+}
+
+// Append implements hookgate.Queue.
+func (q *unbuffered) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	if q.paused() {
+		return hookgate.Receipt{}, errNoSpool
+	}
+	return q.Queue.Append(ctx, d)
+}
+
+// Stats implements hookgate.Queue.
+func (q *unbuffered) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+	stats, err := q.Queue.Stats(ctx)
+	if q.paused() {
+		stats.Err = errNoSpool
+	}
+	return stats, err
+}
+
+// openSpool puts spool.db beside the queue that is to take the webhooks.
+func (b *backends) openSpool(
+	ctx context.Context, c config, primary hookgate.Queue, paused func() bool, timeout time.Duration, log *slog.Logger,
+) error {
+	file, err := spool.Open(ctx, c.DataDir.spoolFile(), spool.Options{
+		HighWater: c.Spool.HighWater,
+		Logger:    log.With("part", "spool"),
 	})
 	if err != nil {
 		return err
 	}
-	b.opened = append(b.opened, q)
-	b.queue, b.buffered, b.mode, b.canary = q, q, q, q
-	b.holdings = func() metrics.Holdings { return metrics.Holdings{Owners: q.Owners()} }
-	b.promise = "a 202 means: on disk (fsync) in " + c.DataDir.queueFile()
+	b.opened = append(b.opened, file)
+	over, err := failover.New(ctx, primary, file, failover.Options{
+		Timeout:    timeout,
+		Paused:     paused,
+		Quarantine: c.DataDir.quarantine,
+		Logger:     log,
+	})
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, over)
+	b.queue = over
 	return nil
 }
 
 func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) error {
-	remembered, err := c.DataDir.mode()
+	remembered, err := c.DataDir.mode(c.DataDir.modeFile())
 	if err != nil {
 		return err
 	}
@@ -129,7 +237,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 		return err
 	}
 	b.opened = append(b.opened, q)
-	b.queue, b.buffered, b.mode, b.canary = q, q, q, q
+	b.queue, b.buffered, b.settings = q, q, q
 	b.holdings = func() metrics.Holdings {
 		opened, away := q.Opened()
 		if away != nil {
@@ -148,36 +256,16 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	switch opened, away := q.Opened(); {
 	case away == nil:
 		b.promise = opened.(*queueredis.Queue).Durability().Worth
-	case c.Failover == failoverOff:
+	case c.Spool.Off:
 		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
 	default:
 		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
 	}
-	if c.Failover == failoverOff {
+	b.promise += "; then stored in " + b.commit
+	if c.Spool.Off {
 		return nil
 	}
-	spool, err := queuesqlite.Open(ctx, c.DataDir.spoolFile(), queuesqlite.Options{
-		Partitions:     c.Queue.Partitions,
-		HighWater:      c.Spool.HighWater,
-		CacheBytes:     int64(c.Queue.Cache),
-		KeepDuplicates: true,
-		Logger:         log.With("part", "spool"),
-	})
-	if err != nil {
-		return err
-	}
-	b.opened = append(b.opened, spool)
-	over, err := failover.New(ctx, q, spool, failover.Options{
-		Timeout:    c.Redis.Timeout,
-		Quarantine: c.DataDir.quarantine,
-		Logger:     log,
-	})
-	if err != nil {
-		return err
-	}
-	b.opened = append(b.opened, over)
-	b.queue = over
-	return nil
+	return b.openSpool(ctx, c, q, nil, c.Redis.Timeout, log)
 }
 
 func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, error), log *slog.Logger) queueredis.Config {
@@ -193,7 +281,7 @@ func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, err
 		TLSCA:         c.Redis.TLSCA,
 		Mark:          mark,
 		ModeChanged: func(m hookgate.Mode) {
-			if err := c.DataDir.keepMode(m); err != nil {
+			if err := c.DataDir.keepMode(c.DataDir.modeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without Redis", "error", err)
 			}
 		},
@@ -207,7 +295,11 @@ func (b *backends) openStoreFile(ctx context.Context, c config) error {
 		return err
 	}
 	b.opened = append(b.opened, s)
-	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, c.DataDir.storeFile()
+	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
+	b.commit = "on disk (fsync) in " + c.DataDir.storeFile()
+	if c.Queue.Kind == kindRedis {
+		b.commit = c.DataDir.storeFile()
+	}
 	b.mark = s.Mark
 	return nil
 }
@@ -230,10 +322,23 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 		return err
 	}
 	b.opened = append(b.opened, preparing)
-	b.store, b.reader, b.purger, b.pruner, b.access, b.stored = s, s, s, s, s, "PostgreSQL"
+	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
 	b.mark = s.Mark
-	if preparing.Err() != nil {
-		b.stored = "PostgreSQL, when it is there"
+	b.commit, err = "PostgreSQL", preparing.Err()
+	switch {
+	case err != nil && c.Queue.Kind == kindRedis:
+		b.commit = "PostgreSQL, when it is there"
+	case err != nil && c.Spool.Off:
+		b.commit = "a commit of PostgreSQL, which is away: webhooks get 503 until it is there"
+	case err != nil:
+		b.commit = "as PostgreSQL is away, on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
+	case c.Queue.Kind == kindDirect:
+		worth, err := s.Durability(ctx)
+		if err != nil {
+			log.Warn("it is not known what a commit of PostgreSQL survives", "error", err)
+			worth = "it is not known what that survives"
+		}
+		b.commit = "committed in PostgreSQL (" + worth + ")"
 	}
 	return nil
 }

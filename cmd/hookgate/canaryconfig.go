@@ -106,7 +106,7 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 		return nil, err
 	}
 	config := canary.Config{
-		Keeper:          b.canary,
+		Keeper:          b.settings,
 		Trail:           b.access,
 		Guard:           word,
 		Plan:            c.Canary.plan(),
@@ -116,12 +116,11 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 		Upstream:        canary.Upstream{URL: upstream, Timeout: c.Canary.Timeout, MaxConnections: c.Canary.MaxConnections, Logger: log},
 		Logger:          log,
 	}
-	if c.Redis.URL != "" { // else the file that keeps it is always there
-		if config.Remembered, err = c.DataDir.canary(); err != nil {
-			return nil, err
-		}
-		config.Remember = c.DataDir.keepCanary
+	// What keeps the canary may be away, even store.db while somebody has locked it.
+	if config.Remembered, err = c.DataDir.canary(); err != nil {
+		return nil, err
 	}
+	config.Remember = c.DataDir.keepCanary
 	return canary.New(config), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"runtime"
@@ -29,7 +30,6 @@ import (
 type config struct {
 	Listen          string        `koanf:"listen"`
 	Role            string        `koanf:"role"`
-	Failover        string        `koanf:"failover"`
 	DataDir         dataDir       `koanf:"data_dir"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
 	AdminTokens     secretList    `koanf:"admin_tokens"`
@@ -55,6 +55,30 @@ type config struct {
 	Rollback  rollbackConfig          `koanf:"rollback"`
 	Tracing   tracingConfig           `koanf:"tracing"`
 	Sources   map[string]sourceConfig `koanf:"sources"`
+
+	// unused are settings that were made although this kind of queue does not use them.
+	unused []string
+}
+
+// removedSettings are settings of earlier releases, with what to do instead.
+var removedSettings = map[string]string{
+	"failover":           "write `spool: off` for `failover: off`; remove `failover: on`, which is the default",
+	"queue.cache":        "remove it; nothing is needed in its place, because the store takes the webhooks",
+	"queue.claim_filter": "remove it; nothing is needed in its place, because the store recognises repetitions",
+}
+
+// redisOnly returns the paths of the settings that have an effect with Redis as the queue alone.
+func redisOnly(t reflect.Type, prefix string) []string {
+	var paths []string
+	for f := range t.Fields() {
+		path := prefix + f.Tag.Get("koanf")
+		if f.Tag.Get("only") == kindRedis {
+			paths = append(paths, path)
+		} else if f.Type.Kind() == reflect.Struct {
+			paths = append(paths, redisOnly(f.Type, path+".")...)
+		}
+	}
+	return paths
 }
 
 // The roles of a process.
@@ -62,6 +86,12 @@ const (
 	roleAll    = "all"
 	roleIngest = "ingest" // takes webhooks
 	roleWorker = "worker" // stores what others have taken
+)
+
+// The kinds of queue.
+const (
+	kindDirect = "direct" // the store takes the appends
+	kindRedis  = "redis"  // Redis takes the appends, and workers store them
 )
 
 // adminConfig is about everything but webhooks.
@@ -110,33 +140,46 @@ type httpConfig struct {
 	TrustedProxies    []string      `koanf:"trusted_proxies"`
 }
 
+// Fields with the tag only:"redis" have no effect with another kind of queue.
 type queueConfig struct {
+	// Kind is never empty after loadConfig.
+	Kind        string        `koanf:"kind"`
 	Partitions  int           `koanf:"partitions"`
-	HighWater   int64         `koanf:"high_water"`
-	ClaimTTL    time.Duration `koanf:"claim_ttl"`
-	Cache       byteSize      `koanf:"cache"`
-	ClaimFilter byteSize      `koanf:"claim_filter"`
+	HighWater   int64         `koanf:"high_water" only:"redis"`
+	ClaimTTL    time.Duration `koanf:"claim_ttl" only:"redis"`
+	Timeout     time.Duration `koanf:"timeout"`
+	MinFreeDisk byteSize      `koanf:"min_free_disk"`
 }
-
-// What Failover may be.
-const (
-	failoverOn  = "on"
-	failoverOff = "off"
-)
 
 // redisConfig is used if URL is set.
 type redisConfig struct {
 	URL           string        `koanf:"url"`
-	Prefix        string        `koanf:"prefix"`
-	Timeout       time.Duration `koanf:"timeout"`
-	LeaseTTL      time.Duration `koanf:"lease_ttl"`
-	AllowEviction bool          `koanf:"allow_eviction"`
-	TLSCA         string        `koanf:"tls_ca"`
+	Prefix        string        `koanf:"prefix" only:"redis"`
+	Timeout       time.Duration `koanf:"timeout" only:"redis"`
+	LeaseTTL      time.Duration `koanf:"lease_ttl" only:"redis"`
+	AllowEviction bool          `koanf:"allow_eviction" only:"redis"`
+	TLSCA         string        `koanf:"tls_ca" only:"redis"`
 }
 
-// spoolConfig is used with Redis.
+// spoolConfig is written as off, as on, or as a map.
 type spoolConfig struct {
+	Off       bool  `koanf:"-"`
 	HighWater int64 `koanf:"high_water"`
+}
+
+const defaultSpoolHighWater = 100_000
+
+// UnmarshalText reads off and on.
+func (s *spoolConfig) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "off":
+		*s = spoolConfig{Off: true, HighWater: defaultSpoolHighWater}
+	case "on":
+		*s = spoolConfig{HighWater: defaultSpoolHighWater}
+	default:
+		return fmt.Errorf("spool %q is neither off nor on", text)
+	}
+	return nil
 }
 
 // databaseConfig is used if URL is set.
@@ -150,16 +193,16 @@ type databaseConfig struct {
 }
 
 type workerConfig struct {
-	Count        int           `koanf:"count"`
-	Min          int           `koanf:"min"`
-	MaxRecords   int           `koanf:"max_records"`
-	MaxBytes     byteSize      `koanf:"max_bytes"`
-	Linger       time.Duration `koanf:"linger"`
-	ApplyTarget  time.Duration `koanf:"apply_target"`
-	ApplyTimeout time.Duration `koanf:"apply_timeout"`
-	BackoffMin   time.Duration `koanf:"backoff_min"`
-	BackoffMax   time.Duration `koanf:"backoff_max"`
-	MaxRate      int           `koanf:"max_rate"`
+	Count        int           `koanf:"count" only:"redis"`
+	Min          int           `koanf:"min" only:"redis"`
+	MaxRecords   int           `koanf:"max_records" only:"redis"`
+	MaxBytes     byteSize      `koanf:"max_bytes" only:"redis"`
+	Linger       time.Duration `koanf:"linger" only:"redis"`
+	ApplyTarget  time.Duration `koanf:"apply_target" only:"redis"`
+	ApplyTimeout time.Duration `koanf:"apply_timeout" only:"redis"`
+	BackoffMin   time.Duration `koanf:"backoff_min" only:"redis"`
+	BackoffMax   time.Duration `koanf:"backoff_max" only:"redis"`
+	MaxRate      int           `koanf:"max_rate" only:"redis"`
 }
 
 // tracingConfig is used if Endpoint is set.
@@ -180,7 +223,6 @@ func defaultConfig() config {
 	return config{
 		Listen:          "127.0.0.1:8080",
 		Role:            roleAll,
-		Failover:        failoverOn,
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
@@ -201,9 +243,9 @@ func defaultConfig() config {
 			IdleTimeout:       2 * time.Minute,
 			RetryAfter:        5 * time.Second,
 		},
-		Queue:    queueConfig{Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Cache: 8 << 20, ClaimFilter: 16 << 20},
+		Queue:    queueConfig{Kind: kindDirect, Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Timeout: time.Second, MinFreeDisk: 256 << 20},
 		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
-		Spool:    spoolConfig{HighWater: 100_000},
+		Spool:    spoolConfig{HighWater: defaultSpoolHighWater},
 		Database: databaseConfig{Schema: postgres.DefaultSchema, MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
@@ -266,6 +308,12 @@ func loadConfig(environ []string, flags map[string]any) (config, error) {
 // decodeConfig lays the settings over the defaults and checks them.
 func decodeConfig(k *koanf.Koanf) (config, error) {
 	c := defaultConfig()
+	c.Queue.Kind = ""
+	for _, path := range slices.Sorted(maps.Keys(removedSettings)) {
+		if k.Exists(path) {
+			return c, fmt.Errorf("%s was removed: %s", path, removedSettings[path])
+		}
+	}
 	err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result:           &c,
 		TagName:          "koanf",
@@ -282,6 +330,20 @@ func decodeConfig(k *koanf.Koanf) (config, error) {
 	}})
 	if err != nil {
 		return c, err
+	}
+	switch {
+	case c.Queue.Kind != "":
+	case c.Redis.URL != "":
+		c.Queue.Kind = kindRedis
+	default:
+		c.Queue.Kind = kindDirect
+	}
+	if c.Queue.Kind == kindDirect {
+		for _, path := range redisOnly(reflect.TypeFor[config](), "") {
+			if k.Exists(path) {
+				c.unused = append(c.unused, path)
+			}
+		}
 	}
 	if s, ok := c.Sources[httpd.DefaultSource]; ok && s.Kind == "" {
 		s.Kind = "envelope"
@@ -371,6 +433,15 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 	for name, path := range environment {
 		paths[name] = path
 	}
+	for path, instead := range removedSettings {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+		if slices.ContainsFunc(environ, func(entry string) bool {
+			value, set := strings.CutPrefix(entry, name+"=")
+			return set && value != ""
+		}) {
+			return nil, "", fmt.Errorf("%s (environment variable %s) was removed: %s", path, name, instead)
+		}
+	}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		path, known := paths[name]
@@ -383,6 +454,15 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 			settings[path] = value
 		case strings.HasPrefix(name, envPrefix) && !isServiceLink(name):
 			return nil, "", fmt.Errorf("environment variable %s is not a setting", name)
+		}
+	}
+	if _, bound := settings["spool.high_water"]; bound { // a map and a text cannot both be spool
+		switch settings["spool"] {
+		case "on":
+			delete(settings, "spool")
+		case nil:
+		default:
+			return nil, "", errors.New("HOOKGATE_SPOOL and HOOKGATE_SPOOL_HIGH_WATER contradict each other")
 		}
 	}
 	return settings, configFile, secrets.add(settings)
@@ -400,7 +480,11 @@ func settingPaths(t reflect.Type, prefix string) []string {
 	for f := range t.Fields() {
 		path := prefix + f.Tag.Get("koanf")
 		switch {
+		case !f.IsExported() || f.Tag.Get("koanf") == "-":
 		case f.Type.Kind() == reflect.Struct:
+			if f.Type == reflect.TypeFor[spoolConfig]() { // it can be one text, too
+				paths = append(paths, path)
+			}
 			paths = append(paths, settingPaths(f.Type, path+".")...)
 		case f.Type.Kind() != reflect.Map:
 			paths = append(paths, path)
@@ -432,7 +516,7 @@ func (c config) check() error {
 		"database.max_connections": int64(c.Database.MaxConnections), "database.connect_timeout": int64(c.Database.ConnectTimeout),
 		"database.statement_timeout": int64(c.Database.StatementTimeout),
 		"queue.partitions":           int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,
-		"queue.claim_ttl": int64(c.Queue.ClaimTTL), "queue.cache": int64(c.Queue.Cache),
+		"queue.claim_ttl": int64(c.Queue.ClaimTTL), "queue.timeout": int64(c.Queue.Timeout),
 		"worker.count": int64(c.Worker.Count), "worker.min": int64(c.Worker.Min), "worker.max_records": int64(c.Worker.MaxRecords),
 		"worker.max_bytes": int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
 		"worker.apply_target": int64(c.Worker.ApplyTarget), "worker.apply_timeout": int64(c.Worker.ApplyTimeout),
@@ -473,10 +557,18 @@ func (c config) check() error {
 		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)", c.Worker.BackoffMin, c.Worker.BackoffMax)
 	case !slices.Contains([]string{roleAll, roleIngest, roleWorker}, c.Role):
 		return fmt.Errorf("role %q is not one of %s, %s, %s", c.Role, roleAll, roleIngest, roleWorker)
-	case c.Role != roleAll && (c.Redis.URL == "" || c.Database.URL == ""):
-		return fmt.Errorf("role %s needs redis.url and database.url: what processes share must not lie in a data directory", c.Role)
-	case c.Failover != failoverOn && c.Failover != failoverOff:
-		return fmt.Errorf("failover %q is neither %s nor %s", c.Failover, failoverOn, failoverOff)
+	case c.Queue.Kind != kindDirect && c.Queue.Kind != kindRedis:
+		return fmt.Errorf("queue.kind %q is neither %s nor %s", c.Queue.Kind, kindDirect, kindRedis)
+	case c.Queue.Kind == kindDirect && c.Redis.URL != "":
+		return errors.New("queue.kind direct and redis.url contradict each other: the store takes the webhooks, and Redis is not used; remove one of them")
+	case c.Queue.Kind == kindRedis && c.Redis.URL == "":
+		return errors.New("queue.kind redis needs redis.url")
+	case c.Role == roleWorker && c.Queue.Kind == kindDirect:
+		return errors.New("role worker needs queue.kind redis: without Redis each process stores the webhooks that it takes, and nothing is left for a worker; use role all")
+	case c.Role != roleAll && c.Database.URL == "":
+		return fmt.Errorf("role %s needs database.url: what processes share must not lie in a data directory", c.Role)
+	case c.Queue.MinFreeDisk < 0:
+		return errors.New("queue.min_free_disk must not be negative; 0 means no bound")
 	case c.Database.Schema == "":
 		return errors.New("database.schema is empty")
 	case postgres.CheckSchema(c.Database.Schema) != nil:
@@ -493,7 +585,7 @@ func (c config) check() error {
 			return fmt.Errorf("approvals.required: %q is none of %s", action, strings.Join(httpd.ApprovalActions(), ", "))
 		}
 	}
-	if err := c.Retention.check(c.Queue.ClaimTTL); err != nil {
+	if err := c.Retention.check(c.Queue); err != nil {
 		return err
 	}
 	if _, err := parsePrefixes(c.HTTP.TrustedProxies); err != nil {
@@ -512,13 +604,13 @@ func (c config) check() error {
 
 // check finds times that contradict each other, or the time for which the queue recognises a repetition: it must not
 // call something a repetition of an event that is gone.
-func (r retentionConfig) check(claimTTL time.Duration) error {
+func (r retentionConfig) check(q queueConfig) error {
 	switch {
 	case r.Events < 0 || r.Trail < 0:
 		return errors.New("retention.events and retention.trail must not be negative; 0 keeps for ever")
-	case r.Events > 0 && r.Events < claimTTL:
+	case q.Kind == kindRedis && r.Events > 0 && r.Events < q.ClaimTTL:
 		return fmt.Errorf("retention.events (%v) is shorter than queue.claim_ttl (%v): a repetition would be acknowledged"+
-			" as one of an event that is gone", r.Events, claimTTL)
+			" as one of an event that is gone", r.Events, q.ClaimTTL)
 	case r.Trail > 0 && r.Events == 0:
 		return errors.New("retention.trail is set and retention.events is not: lineage cannot go before its events")
 	case r.Trail > 0 && r.Trail < r.Events:

@@ -39,6 +39,7 @@ sources:
 	want.Listen = "127.0.0.1:3"
 	want.Worker.Count, want.Worker.Linger = 2, 7*time.Millisecond
 	want.Queue.HighWater = 22
+	want.unused = []string{"queue.high_water", "worker.count", "worker.linger"}
 	want.HTTP.MaxBody = 2 << 20
 	want.Sources = map[string]sourceConfig{httpd.DefaultSource: {
 		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"}, KeepHeaders: []string{"X-Trace"}}}
@@ -88,8 +89,8 @@ func TestBadSettings(t *testing.T) {
 		{"approvals: {expiry: 0s}", "", "approvals.expiry"},
 		{"approvals: {max_pending: 0}", "", "approvals.max_pending"},
 		{"", "HOOKGATE_APPROVALS_REQUIRED=canary,purge", `"purge"`},
-		{"retention: {events: 24h}", "", "queue.claim_ttl"},
-		{"retention: {events: 24h}", "", "retention.events"},
+		{"redis: {url: redis://x}\nretention: {events: 24h}", "", "queue.claim_ttl"},
+		{"redis: {url: redis://x}\nretention: {events: 24h}", "", "retention.events"},
 		{"retention: {events: 720h, trail: 719h}", "", "retention.trail"},
 		{"retention: {trail: 720h}", "", "retention.events"},
 		{"retention: {events: -1h}", "", "retention.events"},
@@ -98,7 +99,22 @@ func TestBadSettings(t *testing.T) {
 		{"listen: ''", "", "listen"},
 		{"listen: [1", "", "hookgate.yaml"},
 		{"", "HOOKGATE_QUEUE_HIGHWATER=3", "HOOKGATE_QUEUE_HIGHWATER"},
-		{"", "HOOKGATE_ROLE=ingest", "redis.url"},
+		{"", "HOOKGATE_ROLE=ingest", "database.url"},
+		{"redis: {url: redis://x}", "HOOKGATE_ROLE=worker", "database.url"},
+		{"database: {url: postgres://x}", "HOOKGATE_ROLE=worker", "without Redis each process stores"},
+		{"queue: {kind: sqlite}", "", "queue.kind"},
+		{"queue: {kind: redis}", "", "redis.url"},
+		{"queue: {kind: direct}", "REDIS_URL=redis://x", "redis.url"},
+		{"queue: {kind: direct}", "REDIS_URL=redis://x", "queue.kind"},
+		{"queue: {cache: 1MiB}", "", "queue.cache was removed"},
+		{"queue: {claim_filter: 1MiB}", "", "queue.claim_filter was removed"},
+		{"failover: off", "", "spool: off"},
+		{"", "HOOKGATE_FAILOVER=off", "spool: off"},
+		{"", "HOOKGATE_QUEUE_CLAIM_FILTER=0", "HOOKGATE_QUEUE_CLAIM_FILTER"},
+		{"spool: maybe", "", `"maybe"`},
+		{"spool: {high_water: 0}", "", "spool.high_water"},
+		{"spool: {size: 1}", "", "size"},
+		{"queue: {timeout: 0s}", "", "queue.timeout"},
 		{"role: boss", "", "role"},
 		{"guard: {depth: {limit: 70}}", "", "guard.depth.clear"},
 		{"guard: {depth: {limit: 101}}", "", "guard.depth.limit"},
@@ -145,7 +161,6 @@ func TestBadSettings(t *testing.T) {
 		{"tracing: {sample: 1.5}", "", "tracing.sample"},
 		{"tracing: {sample: .nan}", "", "tracing.sample"},
 		{"redis: {allow_eviction: maybe}", "", "allow_eviction"},
-		{"failover: maybe", "", "failover"},
 		{"", "WORKER_COUNT=x", "count"},
 		{"", "HOOKGATE_CONFIG=/no/such/file", "/no/such/file"},
 	} {
@@ -155,6 +170,56 @@ func TestBadSettings(t *testing.T) {
 		}
 		if _, err := loadConfig(env, nil); err == nil || !strings.Contains(err.Error(), test.names) {
 			t.Errorf("%s %s: error %q does not name %s", test.file, test.env, err, test.names)
+		}
+	}
+}
+
+// TestSpoolSetting: the spool is switched off or on by one text, or bounded by a map, in the file and in
+// the environment.
+func TestSpoolSetting(t *testing.T) {
+	for _, test := range []struct {
+		file string
+		env  []string
+		want spoolConfig
+	}{
+		{want: spoolConfig{HighWater: defaultSpoolHighWater}},
+		{file: "spool: off", want: spoolConfig{Off: true, HighWater: defaultSpoolHighWater}},
+		{file: "spool: on", want: spoolConfig{HighWater: defaultSpoolHighWater}},
+		{file: "spool: {high_water: 5}", want: spoolConfig{HighWater: 5}},
+		{file: "spool: {high_water: 5}", env: []string{"HOOKGATE_SPOOL=off"}, want: spoolConfig{Off: true, HighWater: defaultSpoolHighWater}},
+		{file: "spool: off", env: []string{"HOOKGATE_SPOOL_HIGH_WATER=6"}, want: spoolConfig{HighWater: 6}},
+		{env: []string{"HOOKGATE_SPOOL=on", "HOOKGATE_SPOOL_HIGH_WATER=6"}, want: spoolConfig{HighWater: 6}},
+	} {
+		env := test.env
+		if test.file != "" {
+			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, test.file))
+		}
+		if c, err := loadConfig(env, nil); err != nil || c.Spool != test.want {
+			t.Errorf("%s %v makes %+v, %v; want %+v", test.file, test.env, c.Spool, err, test.want)
+		}
+	}
+	both := []string{"HOOKGATE_SPOOL=off", "HOOKGATE_SPOOL_HIGH_WATER=6"}
+	if _, err := loadConfig(both, nil); err == nil || !strings.Contains(err.Error(), "HOOKGATE_SPOOL_HIGH_WATER") {
+		t.Errorf("off and a bound at once got %v", err)
+	}
+}
+
+// TestQueueKindSetting: Redis is the queue if it has an address, or else the store takes the webhooks.
+func TestQueueKindSetting(t *testing.T) {
+	for _, test := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, kindDirect},
+		{[]string{"DB_URL=postgres://x"}, kindDirect},
+		{[]string{"DB_URL=postgres://x", "HOOKGATE_ROLE=ingest"}, kindDirect},
+		{[]string{"HOOKGATE_QUEUE_KIND=direct"}, kindDirect},
+		{[]string{"REDIS_URL=redis://x"}, kindRedis},
+		{[]string{"REDIS_URL=redis://x", "HOOKGATE_QUEUE_KIND=redis"}, kindRedis},
+		{[]string{"REDIS_URL=redis://x", "DB_URL=postgres://x", "HOOKGATE_ROLE=worker"}, kindRedis},
+	} {
+		if c, err := loadConfig(test.env, nil); err != nil || c.Queue.Kind != test.want {
+			t.Errorf("%v makes %q, %v; want %s", test.env, c.Queue.Kind, err, test.want)
 		}
 	}
 }
@@ -269,7 +334,7 @@ func TestErrorsShowNoPassword(t *testing.T) {
 	}
 	c := defaultConfig()
 	c.Tracing.Endpoint = "me:" + password + "@10.0.0.1"
-	if _, _, err := startTracing(c, nil, nil); err == nil || strings.Contains(err.Error(), password) {
+	if _, err := startTracing(c, nil); err == nil || strings.Contains(err.Error(), password) {
 		t.Errorf("tracing: error %v", err)
 	}
 	c.PublicURL = "https://me:" + password + "@example.com"
@@ -327,7 +392,7 @@ func TestFilesAreNotFollowed(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
 	must(t, os.WriteFile(other, []byte("precious"), 0o600))
 	must(t, os.Symlink(other, d.modeFile()+".new"))
-	must(t, d.keepMode(hookgate.ModeReadOnly))
+	must(t, d.keepMode(d.modeFile(), hookgate.ModeReadOnly))
 	must(t, os.Symlink(other, filepath.Join(string(d), "hookgate.lock")))
 	if lock, err := d.lock(); err == nil {
 		lock.unlock()
@@ -339,19 +404,28 @@ func TestFilesAreNotFollowed(t *testing.T) {
 }
 
 // TestEverySettingIsDocumented: docs/configuration.md names every setting, its environment variable and its
-// default, and no other.
+// default, and no other. It marks the settings that have an effect with Redis alone.
 func TestEverySettingIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	documented := map[string]bool{}
+	var forRedis []string
 	for line := range strings.Lines(string(text)) {
 		if name, ok := strings.CutPrefix(line, "| `"); ok {
 			if name, _, _ = strings.Cut(name, "`"); environment[name] == "" {
 				documented[name] = true
 			}
+			if strings.Contains(line, "*Redis only.*") {
+				forRedis = append(forRedis, name)
+			}
 		}
+	}
+	want := redisOnly(reflect.TypeFor[config](), "")
+	slices.Sort(want)
+	if slices.Sort(forRedis); !slices.Equal(forRedis, want) {
+		t.Errorf("docs/configuration.md says *Redis only.* of\n%q, want\n%q", forRedis, want)
 	}
 	paths := settingPaths(reflect.TypeFor[config](), "")
 	paths = append(paths, settingPaths(reflect.TypeFor[sourceConfig](), "sources.NAME.")...)

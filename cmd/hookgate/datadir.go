@@ -18,25 +18,27 @@ import (
 
 // dataDir is the folder that holds everything the gate must not lose.
 //
-//	queue.db      what is acknowledged and not yet stored, and the claims
-//	store.db      events, lineage, dead letters
-//	spool.db      what is acknowledged while Redis is away
+//	store.db      events, lineage, dead letters, and the settings of the gate
+//	spool.db      what is acknowledged while the store or Redis is away
+//	queue.db      what an earlier release acknowledged and had not stored
 //	mode          the mode that Redis had when it was seen last
-//	canary        the canary that was in effect last, with Redis
+//	store-mode    the mode that PostgreSQL had when it was seen last, without Redis
+//	canary        the canary that was in effect last, with Redis or PostgreSQL
 //	audit-failed  there while the last verification of the audit chain found a break
 //	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
 //	evidence/     bundles that were handed in
 //	hookgate.lock who uses the folder now
 type dataDir string
 
-func (d dataDir) queueFile() string   { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) spoolFile() string   { return filepath.Join(string(d), "spool.db") }
-func (d dataDir) modeFile() string    { return filepath.Join(string(d), "mode") }
-func (d dataDir) canaryFile() string  { return filepath.Join(string(d), "canary") }
-func (d dataDir) storeFile() string   { return filepath.Join(string(d), "store.db") }
-func (d dataDir) auditFile() string   { return filepath.Join(string(d), "audit-failed") }
-func (d dataDir) evidenceDir() string { return filepath.Join(string(d), "evidence") }
-func (d dataDir) keyDir() string      { return filepath.Join(string(d), "keys") }
+func (d dataDir) queueFile() string     { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) spoolFile() string     { return filepath.Join(string(d), "spool.db") }
+func (d dataDir) modeFile() string      { return filepath.Join(string(d), "mode") }
+func (d dataDir) storeModeFile() string { return filepath.Join(string(d), "store-mode") }
+func (d dataDir) canaryFile() string    { return filepath.Join(string(d), "canary") }
+func (d dataDir) storeFile() string     { return filepath.Join(string(d), "store.db") }
+func (d dataDir) auditFile() string     { return filepath.Join(string(d), "audit-failed") }
+func (d dataDir) evidenceDir() string   { return filepath.Join(string(d), "evidence") }
+func (d dataDir) keyDir() string        { return filepath.Join(string(d), "keys") }
 func (d dataDir) keyFile(name string) string {
 	return filepath.Join(d.keyDir(), name)
 }
@@ -80,7 +82,7 @@ func (d dataDir) lock() (*dataDirLock, error) {
 
 // checkFiles refuses files and links of strangers where the gate keeps what it must not lose.
 func (d dataDir) checkFiles() error {
-	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.modeFile(), d.canaryFile(), d.evidenceDir(), d.keyDir()}
+	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.modeFile(), d.storeModeFile(), d.canaryFile(), d.evidenceDir(), d.keyDir()}
 	for _, db := range []string{d.queueFile(), d.storeFile(), d.spoolFile()} {
 		paths = append(paths, db, db+"-wal", db+"-shm", db+"-journal")
 	}
@@ -125,9 +127,9 @@ func (d dataDir) key(name string) (key string, made bool, err error) {
 	return key, true, nil
 }
 
-// mode returns the mode that was kept, or the normal one if none was.
-func (d dataDir) mode() (hookgate.Mode, error) {
-	text, err := os.ReadFile(d.modeFile())
+// mode returns the mode that was kept in a file, or the normal one if none was.
+func (d dataDir) mode(path string) (hookgate.Mode, error) {
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return hookgate.ModeNormal, nil
 	} else if err != nil {
@@ -135,17 +137,19 @@ func (d dataDir) mode() (hookgate.Mode, error) {
 	}
 	mode, err := hookgate.ParseMode(strings.TrimSpace(string(text)))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis tells", d.modeFile(), err)
+		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis or PostgreSQL tells", path, err)
 	}
 	return mode, nil
 }
 
-// keepMode keeps a mode for the next start.
-func (d dataDir) keepMode(m hookgate.Mode) error {
-	if kept, err := d.mode(); err == nil && kept == m {
-		return nil
+// keepMode keeps a mode in a file for the next start.
+func (d dataDir) keepMode(path string, m hookgate.Mode) error {
+	if kept, err := d.mode(path); err == nil && kept == m {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
 	}
-	if err := writeDurably(d.modeFile(), []byte(m+"\n")); err != nil {
+	if err := writeDurably(path, []byte(m+"\n")); err != nil {
 		return fmt.Errorf("keep mode %s for the next start: %w", m, err)
 	}
 	return nil
@@ -185,7 +189,7 @@ func (d dataDir) canary() (hookgate.Canary, error) {
 	}
 	c, err := hookgate.ParseCanary(strings.TrimSpace(string(text)))
 	if err != nil {
-		return c, fmt.Errorf("%s: %w; delete it, and Redis alone tells", d.canaryFile(), err)
+		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.canaryFile(), err)
 	}
 	return c, nil
 }
@@ -219,7 +223,12 @@ func writeDurably(path string, data []byte) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

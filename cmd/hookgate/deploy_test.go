@@ -70,7 +70,7 @@ func TestDeployedSettings(t *testing.T) {
 			if dir := string(c.DataDir); dir != d.kept && dir != d.lost {
 				t.Errorf("its data is in %s, and a volume in %s%s", dir, d.kept, d.lost)
 			}
-			if c.Failover == failoverOn && string(c.DataDir) != d.kept {
+			if !c.Spool.Off && string(c.DataDir) != d.kept {
 				t.Error("it spools to a disk that does not outlive it")
 			}
 			if d.grace < c.ShutdownTimeout+30*time.Second {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/doctor"
-	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/queue/spool"
 )
 
 const (
@@ -49,7 +49,7 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be lo
 	}
 	flags := cmd.Flags()
 	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
-	flags.String("data-dir", "", "`folder` for queue, store and keys (default ./data)")
+	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
 	flags.Float64Var(&rate, "rate", 0, "webhooks a second to plan for (default: as many as have come so far)")
 	flags.IntVar(&processes, "processes", 1, "processes that share the database")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
@@ -93,7 +93,7 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 			Listen: c.Listen, AdminListen: c.Admin.Listen, TLS: c.TLS.CertFile != "", MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
 		},
 		DataDir: doctor.DataDir{
-			Path: string(c.DataDir), Holds: "queue and store", Records: c.Queue.HighWater, RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
+			Path: string(c.DataDir), RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
 		},
 		Redis: doctor.Redis{
 			URL: c.Redis.URL, Prefix: c.Redis.Prefix, ClaimTTL: c.Queue.ClaimTTL, Rate: rate, HighWater: c.Queue.HighWater, RecordBytes: usualRecord,
@@ -101,21 +101,19 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 		Postgres: doctor.Postgres{URL: c.Database.URL, Schema: c.Database.Schema, Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
 	}
 	for _, path := range c.unusedQueues() {
-		records, _, err := queuesqlite.Unreleased(ctx, path)
+		records, err := spool.Unreleased(ctx, path)
 		d.DataDir.Left = append(d.DataDir.Left, doctor.Leftover{Path: path, Records: records, Err: err})
 	}
 	d.DataDir.UsedRedis = c.usedRedis()
-	switch {
-	case c.Redis.URL != "" && c.Failover == failoverOff:
-		d.DataDir.Holds, d.DataDir.Records = "keys", 0
-	case c.Redis.URL != "":
-		d.DataDir.Holds, d.DataDir.Records = "the spool", c.Spool.HighWater
-	case c.Database.URL != "":
-		d.DataDir.Holds = "the queue"
+	var holds []string
+	if c.Database.URL == "" {
+		holds = append(holds, "the store")
 	}
-	if c.Redis.URL != "" && c.Database.URL == "" {
-		d.DataDir.Holds += " and the store"
+	if !c.Spool.Off {
+		holds = append(holds, "the spool")
+		d.DataDir.Records = c.Spool.HighWater
 	}
+	d.DataDir.Holds = strings.Join(append(holds, "keys"), ", ")
 	for _, name := range []string{bearerKeyName, hmacSecretName, adminTokenName} {
 		d.DataDir.KeyFiles = append(d.DataDir.KeyFiles, filepath.Join("keys", name))
 	}

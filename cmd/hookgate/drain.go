@@ -26,9 +26,11 @@ func newDrainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "Wait until everything accepted is stored",
-		Long: `Wait until everything that a running gate has accepted is stored.
+		Long: `Wait until everything that a running gate has accepted is stored: what is queued in Redis,
+and what a process has spooled. Without Redis, and unless the gate spools, that is so
+already.
 
-The gate goes on taking webhooks; with a steady stream of them the queue may never be
+The gate goes on taking webhooks; with a steady stream of them a queue may never be
 empty, so set maintenance read_only first where that matters. While Redis is away nobody
 knows what is left in it, and drain waits. In the mode buffer nothing is stored, and drain
 fails at once unless the queue is empty.
@@ -65,8 +67,8 @@ could not be asked.`,
 }
 
 // errBuffering says what to do about a queue that nobody empties.
-var errBuffering = errors.New("workers pause in mode buffer: `hookgate maintenance normal` or " +
-	"`hookgate maintenance read_only` lets them store again, then drain")
+var errBuffering = errors.New("nothing is stored in mode buffer: `hookgate maintenance normal` or " +
+	"`hookgate maintenance read_only` lets it be stored, then drain")
 
 // drain watches the depth of a gate's queue.
 type drain struct {

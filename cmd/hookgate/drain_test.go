@@ -40,7 +40,7 @@ func TestDrain(t *testing.T) {
 	if status, body := g.send(`{"messageId":"buffered","eventType":"t"}`); status != http.StatusAccepted {
 		t.Errorf("in buffer a webhook gets %d %s", status, body)
 	}
-	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url); code != exitFail || !strings.Contains(errs, "1 records are queued, and workers pause in mode buffer") {
+	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url); code != exitFail || !strings.Contains(errs, "1 records are queued, and nothing is stored in mode buffer") {
 		t.Errorf("drain in buffer ended with %d: %s", code, errs)
 	}
 	g.request(http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)

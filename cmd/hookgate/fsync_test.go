@@ -11,8 +11,8 @@ import (
 )
 
 // TestFsyncBefore202 looks at the system calls of the gate while one sender waits for each answer: between
-// one 202 and the next there must be a write to the queue's log and then an fdatasync of it which has
-// returned. (Another write may follow before the 202 leaves: the writer cleans up on its own.)
+// one 202 and the next there must be a write to the store's log and then an fdatasync of it which has
+// returned.
 func TestFsyncBefore202(t *testing.T) {
 	t.Parallel()
 	const requests = 50
@@ -38,7 +38,7 @@ func TestFsyncBefore202(t *testing.T) {
 // checkTrace checks the order of calls in the output of strace -f. A call that another thread interrupts stands in
 // two lines, "… <unfinished ...>" and "<... NAME resumed> …"; a sync counts when it has returned.
 func checkTrace(text string, want int) error {
-	const log = `queue\.db-wal>`
+	const log = `store\.db-wal>`
 	var (
 		written  = regexp.MustCompile(`^\d+ +pwrite64\(\d+<[^>]*` + log)
 		syncs    = regexp.MustCompile(`^(\d+) +f(?:data)?sync\(\d+<[^>]*` + log + `\)? *(.*)$`)
@@ -78,11 +78,11 @@ func checkTrace(text string, want int) error {
 // TestCheckTrace: the check finds what it is there to find.
 func TestCheckTrace(t *testing.T) {
 	const (
-		write   = "7 pwrite64(9</d/queue.db-wal>, \"x\", 1, 0) = 1\n"
-		sync    = "7 fdatasync(9</d/queue.db-wal>) = 0\n"
-		other   = "7 fdatasync(8</d/store.db-wal>) = 0\n"
-		failed  = "7 fdatasync(9</d/queue.db-wal>) = -1 EIO\n"
-		begun   = "7 fdatasync(9</d/queue.db-wal> <unfinished ...>\n"
+		write   = "7 pwrite64(9</d/store.db-wal>, \"x\", 1, 0) = 1\n"
+		sync    = "7 fdatasync(9</d/store.db-wal>) = 0\n"
+		other   = "7 fdatasync(8</d/spool.db-wal>) = 0\n"
+		failed  = "7 fdatasync(9</d/store.db-wal>) = -1 EIO\n"
+		begun   = "7 fdatasync(9</d/store.db-wal> <unfinished ...>\n"
 		resumed = "7 <... fdatasync resumed>) = 0\n"
 		answer  = "8 write(5<socket:[1]>, \"HTTP/1.1 202 Accepted\", 21) = 21\n"
 	)

@@ -144,8 +144,8 @@ func (g *gate) at(path string) string {
 	return g.api() + path
 }
 
-// startGate starts a gate and waits until it listens. It is killed at the end of the test.
-func startGate(t *testing.T, o startOptions) *gate {
+// spawnGate starts a gate and does not wait for it. It is killed at the end of the test.
+func spawnGate(t *testing.T, o startOptions) *gate {
 	t.Helper()
 	if o.dir == "" {
 		o.dir = filepath.Join(t.TempDir(), "data")
@@ -171,6 +171,13 @@ func startGate(t *testing.T, o startOptions) *gate {
 		close(g.ended)
 	}()
 	t.Cleanup(g.kill)
+	return g
+}
+
+// startGate starts a gate and waits until it listens. It is killed at the end of the test.
+func startGate(t *testing.T, o startOptions) *gate {
+	t.Helper()
+	g := spawnGate(t, o)
 	g.await("the gate listens", func() bool {
 		if m := listensOn.FindStringSubmatch(g.out.String()); m != nil {
 			g.url = "http://" + m[1]

@@ -102,7 +102,7 @@ func guardConfigOf(c config, b *backends, log *slog.Logger) guard.Config {
 		InFlight:   guard.InFlight(g.InFlight),
 		BodyMemory: int64(c.HTTP.MaxBodyMemory),
 		Queue:      b.queue.Stats,
-		Mode:       b.mode.Mode,
+		Mode:       b.settings.Mode,
 		Logger:     log,
 	}
 }

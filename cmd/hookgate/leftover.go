@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -9,55 +12,110 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/failover"
-	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/settings"
 )
 
 // leftoverPatience is how long a start waits, before it takes webhooks, for what an earlier
 // configuration left behind, if they are refused until then.
 const leftoverPatience = 10 * time.Second
 
-// unusedQueues returns the files of the data directory in which another configuration keeps
-// acknowledged webhooks and this one none. What the first holds is taken as the oldest.
+// unusedQueues returns the files of the data directory in which another configuration, or an earlier
+// release, has kept acknowledged webhooks and this one keeps none. The first is the oldest.
 func (c config) unusedQueues() []string {
-	switch {
-	case c.Redis.URL == "":
-		return []string{c.DataDir.spoolFile()}
-	case c.Failover == failoverOff:
+	if c.Spool.Off {
 		return []string{c.DataDir.queueFile(), c.DataDir.spoolFile()}
-	default:
-		return []string{c.DataDir.queueFile()}
 	}
+	return []string{c.DataDir.queueFile()}
 }
 
-// openLeftovers puts each unused file that holds acknowledged webhooks before the queue:
+// takeOver moves everything that unused files hold to the queue to, which stores it, before webhooks are
+// taken: new ones would overtake it. An earlier release also kept mode and canary in queue.db. Then the
+// files are removed. A start that ends before that leaves the rest to the next one. It takes as long as it
+// takes.
+func (b *backends) takeOver(ctx context.Context, c config, to hookgate.Queue, keeper *settings.Keeper, log *slog.Logger) error {
+	for _, path := range c.unusedQueues() {
+		err := b.takeOverFile(ctx, c, path, to, keeper, log)
+		if err == nil {
+			err = removeDatabase(path)
+		}
+		if err != nil {
+			return fmt.Errorf("take over %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (b *backends) takeOverFile(
+	ctx context.Context, c config, path string, to hookgate.Queue, keeper *settings.Keeper, log *slog.Logger,
+) (err error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	log = log.With("file", filepath.Base(path))
+	left, err := spool.Open(ctx, path, spool.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer closing(&err, left)
+	stats, err := left.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	if stats.Depth > 0 {
+		log.Warn("webhooks that an earlier configuration left behind are stored; new ones are taken after that", "records", stats.Depth)
+		o := failover.Options{Timeout: c.Queue.Timeout, Quarantine: c.DataDir.quarantine, Logger: log}
+		if err := failover.Drain(ctx, to, left, o); err != nil {
+			return err
+		}
+	}
+	mode, canary, kept := left.Settings()
+	if kept {
+		if err := keeper.Adopt(ctx, mode, canary); err != nil {
+			return err
+		}
+	}
+	log.Info("the file of an earlier configuration is taken over, and is removed", "stored", stats.Depth, "mode", mode)
+	return nil
+}
+
+// removeDatabase removes a file of SQLite that is closed. The file itself goes first: its journals are
+// nothing without it.
+func removeDatabase(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s, which is taken over: %w", path, err)
+		}
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// openLeftovers puts each unused file that holds acknowledged webhooks before Redis:
 //
 //	Append ─► end of queue.db ─► in order per key ─► queue          while queue.db holds anything
 //	Append ─────────────────────────────────────────► queue         from then on
 //
-// So no new webhook overtakes an old one of its key, and none is refused. With failover off a 202 is
+// So no new webhook overtakes an old one of its key, and none is refused. With spool off a 202 is
 // worth Redis alone, and webhooks are refused instead; the start waits a moment, so that it seldom
-// comes to that. An empty file stays where it is: it has the mode and the claims for a way back.
+// comes to that. An empty file stays where it is: it has the mode for a way back.
 func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger) error {
 	for _, path := range c.unusedQueues() {
-		records, partitions, err := queuesqlite.Unreleased(ctx, path)
+		records, err := spool.Unreleased(ctx, path)
 		if err != nil {
 			return err
 		}
 		if records == 0 {
 			continue
 		}
-		left, err := queuesqlite.Open(ctx, path, queuesqlite.Options{
-			Partitions:     partitions,
-			HighWater:      max(c.Queue.HighWater, c.Spool.HighWater),
-			CacheBytes:     int64(c.Queue.Cache),
-			KeepDuplicates: true,
-			Logger:         log.With("part", filepath.Base(path)),
+		left, err := spool.Open(ctx, path, spool.Options{
+			HighWater: max(c.Queue.HighWater, c.Spool.HighWater),
+			Logger:    log.With("part", filepath.Base(path)),
 		})
 		if err != nil {
 			return err
 		}
 		b.opened = append(b.opened, left)
-		if mode := left.Mode(); mode != hookgate.ModeNormal {
+		if mode, _, _ := left.Settings(); mode != hookgate.ModeNormal {
 			log.Warn("the mode of an earlier configuration does not hold for the queue of this one; set it again if you need it",
 				"file", filepath.Base(path), "mode", mode)
 		}
@@ -65,7 +123,7 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 		q, err := failover.New(ctx, b.queue, left, failover.Options{
 			Timeout:  c.Redis.Timeout,
 			Leftover: filepath.Base(path),
-			Refuse:   c.Failover == failoverOff && c.Redis.URL != "",
+			Refuse:   c.Spool.Off,
 			Emptied: func() {
 				if err := left.Close(); err != nil { // writes down what was released
 					log.Error("records that were moved could not be removed; the next start moves them again, which is harmless",
@@ -105,7 +163,6 @@ func warnOfRedis(c config, log *slog.Logger) {
 
 // usedRedis reports whether the data directory was used with Redis, and this configuration has none.
 func (c config) usedRedis() bool {
-	_, spool := os.Stat(c.DataDir.spoolFile())
-	_, mode := os.Stat(c.DataDir.modeFile())
-	return c.Redis.URL == "" && (spool == nil || mode == nil)
+	_, err := os.Stat(c.DataDir.modeFile())
+	return c.Redis.URL == "" && err == nil
 }

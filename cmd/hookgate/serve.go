@@ -37,12 +37,12 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the gate",
 		Long: `Run the gate: take webhooks, answer 202 when each is on disk, store them in order.
 
-Everything is kept in the data directory, unless REDIS_URL makes Redis the queue and
-DB_URL makes PostgreSQL the store; then any number of processes share the work. The
-gate also starts while they are away: it spools and queues until they are there. On the
-first start keys are made in the data directory and shown where they are. SIGTERM or
-SIGINT ends it in good order; what is queued then is stored later. SIGHUP changes
-nothing.
+Everything is kept in the data directory, unless DB_URL makes PostgreSQL the store; then
+any number of processes share it. REDIS_URL puts Redis before the store: webhooks are
+queued there, and workers store them. The gate also starts while these are away: it
+spools on its own disk until they are there. On the first start keys are made in the data
+directory and shown where they are. SIGTERM or SIGINT ends it in good order; webhooks
+that are queued then are stored later. SIGHUP changes nothing.
 
 Settings come from hookgate.yaml, the environment and flags, in rising
 precedence; docs/configuration.md has them all.`,
@@ -54,9 +54,9 @@ precedence; docs/configuration.md has them all.`,
 	flags := cmd.Flags()
 	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
-	flags.String("data-dir", "", "`folder` for queue, store and keys (default ./data)")
-	flags.String("role", "", "what this process does: `all`, ingest (take webhooks) or worker (store them); with Redis and PostgreSQL")
-	flags.Int("workers", 0, "most workers at a time (default: half the number of cores)")
+	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
+	flags.String("role", "", "what this process does: `all`, ingest (take webhooks; with PostgreSQL) or worker (store them; with Redis and PostgreSQL)")
+	flags.Int("workers", 0, "most workers at a time, with Redis (default: half the number of cores)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		set := map[string]any{}
 		for flag, path := range map[string]string{
@@ -77,8 +77,9 @@ precedence; docs/configuration.md has them all.`,
 
 // serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
 //
-//	listener ─► httpd ─► admit ─► queue ─► worker ─► store        (backends.go)
-//	              guard                       metrics and read API ─► httpd
+//	listener ─► httpd ─► admit ─► queue ─► store                  (backends.go)
+//	              guard             └─ Redis ─► worker ─► store
+//	                                            metrics and read API ─► httpd
 func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -114,68 +115,71 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 
-	b, err := openBackends(ctx, c, log)
+	b, err := openStore(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, b)
-	around, stopTracing, err := startTracing(c, b, log)
+	traces, err := startTracing(c, log)
 	if err != nil {
 		return err
 	}
-	defer stopTracing()
+	defer traces.stop()
+	edge, err := httpConfigOf(c, keys, traces.around, log)
+	if err != nil {
+		return err
+	}
+	var protection *guard.Guard // asked only when the gate serves
+	var shared *canary.Canary
+	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
+	clock := attention.NewClock(func(ctx context.Context) (int64, error) {
+		mark, err := b.mark(ctx)
+		return mark.Last, err
+	})
+	described := metricsConfigOf(c, b, letters, clock, edge)
+	described.Guard = func() guard.Status { return protection.Status() }
+	described.Release = func() guard.Release { return protection.Release() }
+	if c.Canary.Upstream != "" {
+		described.CanaryPercent = func() int { return shared.Percent() }
+	}
+	m := metrics.New(described)
+	b.store = traces.store(b.store)
+	if err := b.openQueue(ctx, c, m, log); err != nil {
+		return err
+	}
+	b.queue = traces.queue(b.queue)
 
 	depot, err := openDepot(c)
 	if err != nil {
 		return err
 	}
-	var protection *guard.Guard // which may take the canary back; the canary asks it only when it runs
-	shared, err := newCanary(c, b, func() ([]string, error) { return wordOf(protection) }, log)
+	shared, err = newCanary(c, b, func() ([]string, error) { return wordOf(protection) }, log)
 	if err != nil {
 		return err
+	}
+	if shared != nil {
+		defer shared.Close()
 	}
 	watch := guardConfigOf(c, b, log)
 	if err := addRelease(&watch, c, b, shared, log); err != nil {
 		return err
 	}
 	protection = guard.New(watch)
-	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
-	edge, err := httpConfigOf(c, keys, around, log)
-	if err != nil {
-		return err
-	}
-	described := metrics.Config{
-		OpenDeadLetters: letters.Open, DataDir: func() (int64, int64, error) { return doctor.DiskSpace(string(c.DataDir)) },
-		Queue: b.queue.Stats, Store: b.reader.Counts, Guard: protection.Status, Release: protection.Release, Holdings: b.holdings, Pool: b.pool, Mode: b.mode.Mode, Version: versionText(),
-	}
-	if shared != nil {
-		defer shared.Close()
-		described.CanaryPercent = shared.Percent
-	}
-	if edge.TLS != nil {
-		described.CertificateExpiry = func() (time.Time, error) {
-			cert, err := edge.TLS.GetCertificate(nil)
-			if err != nil {
-				return time.Time{}, err
-			}
-			return cert.Leaf.NotAfter, nil
-		}
-	}
-	m := metrics.New(described)
 	refusing := attention.NewRefusing(func() []metrics.Answered { return m.Snapshot().Answers })
 	watched := &attention.List{}
 	watched.Add(letters.Items)
 	watched.Add(refusing.Items)
+	watched.Add(clock.Items)
 	watched.Add(attention.FailedAudit(c.DataDir.auditFailed))
 	if b.replaced != nil {
 		watched.Add(attention.StoreReplaced(b.replaced))
 	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
-		Metrics: m, Guard: protection, Mode: b.mode, Store: b.reader, Attention: watched, MaxStreams: c.Admin.LiveStreams,
+		Metrics: m, Guard: protection, Mode: b.settings, Store: b.reader, Attention: watched, MaxStreams: c.Admin.LiveStreams,
 	})
 	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
 	server, err := httpd.New(edge, sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.mode, Access: b.access,
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.settings, Access: b.access,
 			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection, Canary: shared, Attention: watched})
 	if err != nil {
 		return err
@@ -184,8 +188,10 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	working, stopWorking := context.WithCancel(context.Background())
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
-		paused := func() bool { return b.mode.Mode() == hookgate.ModeBuffer }
-		workers.Go(func() { worker.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store, m) })
+		paused := func() bool { return b.settings.Mode() == hookgate.ModeBuffer }
+		if b.buffered != nil {
+			workers.Go(func() { worker.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store, m) })
+		}
 		workers.Go(func() { retention.Run(working, retentionConfigOf(c, paused, log), b.pruner, m) })
 	}
 	workers.Go(func() { protection.Run(working) })
@@ -278,6 +284,7 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 		EvidenceTokens:           k.evidenceTokens,
 		MaxEvidence:              int64(c.Evidence.MaxSize),
 		EvidenceTimeout:          c.Evidence.Timeout,
+		QueueKind:                c.Queue.Kind,
 		Version:                  versionText(),
 		Logger:                   log,
 		Around:                   around,
@@ -336,6 +343,34 @@ func retentionConfigOf(c config, paused func() bool, log *slog.Logger) retention
 	return r
 }
 
+// metricsConfigOf says where the metrics ask what nobody reports to them. The queue may be opened later.
+func metricsConfigOf(c config, b *backends, letters *attention.DeadLetters, clock *attention.Clock, edge httpd.Config) metrics.Config {
+	m := metrics.Config{
+		Queue:           func(ctx context.Context) (hookgate.QueueStats, error) { return b.queue.Stats(ctx) },
+		Store:           b.reader.Counts,
+		Pool:            b.pool,
+		Mode:            func() hookgate.Mode { return b.settings.Mode() },
+		Kind:            c.Queue.Kind,
+		ClockBehind:     clock.Behind,
+		OpenDeadLetters: letters.Open,
+		DataDir:         func() (int64, int64, error) { return doctor.DiskSpace(string(c.DataDir)) },
+		Version:         versionText(),
+	}
+	if c.Queue.Kind == kindRedis {
+		m.Holdings = func() metrics.Holdings { return b.holdings() }
+	}
+	if edge.TLS != nil {
+		m.CertificateExpiry = func() (time.Time, error) {
+			cert, err := edge.TLS.GetCertificate(nil)
+			if err != nil {
+				return time.Time{}, err
+			}
+			return cert.Leaf.NotAfter, nil
+		}
+	}
+	return m
+}
+
 // announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
 func announce(to io.Writer, c config, k credentials, l listeners, b *backends, shared *canary.Canary) {
 	out := &bytes.Buffer{} // written at once, so that who waits for the first line has them all
@@ -345,11 +380,11 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends, s
 	if l.separate() {
 		fmt.Fprintf(out, "Admin and read API, metrics: on %s alone.\n", l.admin.Addr())
 	}
-	fmt.Fprintf(out, "%s; then stored in %s.\n", strings.Replace(b.promise, "a", "A", 1), b.stored)
+	fmt.Fprintf(out, "%s.\n", strings.Replace(b.promise, "a", "A", 1))
 	for _, path := range k.made {
 		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
 	}
-	switch mode := b.mode.Mode(); mode {
+	switch mode := b.settings.Mode(); mode {
 	case hookgate.ModeReadOnly:
 		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
 	case hookgate.ModeBuffer:

@@ -214,7 +214,7 @@ func TestPairings(t *testing.T) {
 	for name, env := range map[string][]string{
 		"embedded":             nil,
 		"Redis and SQLite":     {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=one"},
-		"SQLite and Postgres":  {"DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
+		"PostgreSQL":           {"DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
 		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
 	} {
 		g := startGate(t, startOptions{env: env})
@@ -376,12 +376,12 @@ func TestRedisHangs(t *testing.T) {
 	}
 }
 
-// TestFailoverOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is acknowledged.
-func TestFailoverOff(t *testing.T) {
+// TestSpoolOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is acknowledged.
+func TestSpoolOff(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	file := filepath.Join(t.TempDir(), "hookgate.yaml")
-	if err := os.WriteFile(file, []byte("failover: off\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("spool: off\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	g := s.start(roleAll, "HOOKGATE_CONFIG="+file)

@@ -7,32 +7,62 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/tracing"
 )
 
 // tracingTimeout bounds the sending of the last spans when the gate ends.
 const tracingTimeout = 5 * time.Second
 
-// startTracing decorates queue and store, and returns what decorates the HTTP handler; nothing at all without an endpoint. stop
-// sends what is left, after which the gate goes on untraced.
-func startTracing(c config, b *backends, log *slog.Logger) (around func(http.Handler) http.Handler, stop func(), err error) {
+// traces decorates the parts of a gate. The zero value changes nothing.
+type traces struct {
+	tracing *tracing.Tracing
+	log     *slog.Logger
+}
+
+// startTracing returns what decorates queue, store and HTTP handler; the zero value without an endpoint.
+func startTracing(c config, log *slog.Logger) (traces, error) {
 	if c.Tracing.Endpoint == "" {
-		return nil, func() {}, nil
+		return traces{}, nil
 	}
 	t, err := tracing.New(tracing.Config{
 		Endpoint: c.Tracing.Endpoint, Sample: c.Tracing.Sample, Version: versionText(), Process: processName(), Logger: log,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("tracing: %w", err)
+		return traces{}, fmt.Errorf("tracing: %w", err)
 	}
-	b.queue, b.store = t.Queue(b.queue), t.Store(b.store)
-	around = func(next http.Handler) http.Handler { return t.Handler(next, "/webhooks") }
-	stop = func() {
-		ending, cancel := context.WithTimeout(context.Background(), tracingTimeout)
-		defer cancel()
-		if err := t.Close(ending); err != nil {
-			log.Warn("the last traces could not be sent", "error", err)
-		}
+	return traces{t, log}, nil
+}
+
+func (t traces) queue(q hookgate.Queue) hookgate.Queue {
+	if t.tracing == nil {
+		return q
 	}
-	return around, stop, nil
+	return t.tracing.Queue(q)
+}
+
+func (t traces) store(s hookgate.Store) hookgate.Store {
+	if t.tracing == nil {
+		return s
+	}
+	return t.tracing.Store(s)
+}
+
+func (t traces) around(next http.Handler) http.Handler {
+	if t.tracing == nil {
+		return next
+	}
+	return t.tracing.Handler(next, "/webhooks")
+}
+
+// stop sends what is left, after which the gate goes on untraced.
+func (t traces) stop() {
+	if t.tracing == nil {
+		return
+	}
+	ending, cancel := context.WithTimeout(context.Background(), tracingTimeout)
+	defer cancel()
+	if err := t.tracing.Close(ending); err != nil {
+		t.log.Warn("the last traces could not be sent", "error", err)
+	}
 }

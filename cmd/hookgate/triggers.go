@@ -130,13 +130,13 @@ func (c guardConfig) checkTriggers(canary bool) error {
 // addRelease gives a guard's configuration what concerns the release triggers.
 func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary, log *slog.Logger) (err error) {
 	g.Triggers = c.Guard.Triggers.triggers()
-	g.Triggers.NoWebhooks, g.Triggers.NoRedis = c.Role == roleWorker, c.Redis.URL == ""
+	g.Triggers.NoWebhooks, g.Triggers.NoRedis = c.Role == roleWorker, c.Queue.Kind != kindRedis
 	if pool := b.pool; pool != nil {
 		g.Triggers.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
 	}
 	g.Process, g.Version = processName(), versionText()
 	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown, dir: c.DataDir}
-	g.Acts = guard.Acts{Mode: b.mode, RollBack: start.start, Trail: b.access}
+	g.Acts = guard.Acts{Mode: b.settings, RollBack: start.start, Trail: b.access}
 	if shared != nil {
 		g.Acts.Canary = shared
 	}
@@ -145,8 +145,12 @@ func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary, l
 			return fmt.Errorf("guard.rollback_command: %w", err)
 		}
 	}
-	if limit := c.Guard.Triggers.QueueDepth.Limit; limit >= c.Queue.HighWater {
-		log.Warn("guard.triggers.queue_depth.limit is not below queue.high_water: this trigger can never fire", "limit", limit, "high_water", c.Queue.HighWater)
+	setting, highWater := "queue.high_water", c.Queue.HighWater
+	if c.Queue.Kind == kindDirect {
+		setting, highWater = "spool.high_water", c.Spool.HighWater
+	}
+	if limit := c.Guard.Triggers.QueueDepth.Limit; limit >= highWater && !c.Spool.Off {
+		log.Warn("guard.triggers.queue_depth.limit is not below "+setting+": this trigger can never fire", "limit", limit, "high_water", highWater)
 	}
 	g.Webhook, err = newAlarmWebhook(c.Guard.Alarm)
 	return err

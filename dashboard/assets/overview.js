@@ -90,6 +90,7 @@ function showSignals(signals) {
 const answers = document.getElementById("answers");
 const partitions = document.getElementById("partitions");
 function showPartitions(owners) {
+  for (const part of document.querySelectorAll("[data-workers]")) part.hidden = !owners.length; // without Redis there are none
   while (partitions.children.length < owners.length) partitions.append(document.createElement("li"));
   owners.forEach((owner, p) => {
     const cell = partitions.children[p];
