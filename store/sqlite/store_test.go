@@ -64,6 +64,12 @@ func TestConformance(t *testing.T) {
 				return err
 			}}
 		},
+		Refuse: func(t storetest.TB, place, eventType string) {
+			if err := execute(place, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_events WHEN NEW.event_type = '`+eventType+`'
+				BEGIN SELECT raise(ABORT, 'refused'); END;`); err != nil {
+				t.Fatalf("%v", err)
+			}
+		},
 		Rejected: func() hookgate.Record {
 			return hookgate.Record{Delivery: hookgate.Delivery{
 				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: "large"},

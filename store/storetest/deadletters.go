@@ -319,7 +319,7 @@ func testPurge(t *testing.T, s Instance) {
 		ids[d.RequestID] = d.ID
 	}
 	purged := mustPurge(t, s, ids[second.RequestID], "x", "99999", ids[elsewhere.RequestID])
-	if want := []hookgate.RequestID{first.RequestID, second.RequestID, elsewhere.RequestID}; !slices.Equal(purged, want) {
+	if want := []hookgate.RequestID{first.RequestID, elsewhere.RequestID, second.RequestID}; !slices.Equal(purged, want) {
 		t.Errorf("purged are %v, want the named ones and what the first of them replays, %v", purged, want)
 	}
 	mustBeIn(t, s, map[hookgate.RequestID]hookgate.DeadLetterState{

@@ -18,25 +18,27 @@ type model struct {
 	current    []hookgate.Epoch // by partition; 0 if it has no owner yet
 	first      map[hookgate.Identity]hookgate.RequestID
 	requests   map[hookgate.RequestID]bool // those that stand in the store as duplicates or dead letters
-	links      []*modelLink
+	log        []*modelEntry
 	made       []hookgate.Record // records that may come again
 	n          int
 	partitions int
-	// cuts are times before which the first so many links were stored.
+	// cuts are times before which the first so many entries were stored.
 	cuts []modelCut
 }
 
-// modelLink is what one batch has added to one partition.
-type modelLink struct {
-	events           []hookgate.Record
-	bodies           bool // the events have theirs
-	duplicates, dead []hookgate.RequestID
-	letters          map[hookgate.RequestID]hookgate.Identity // of the dead that were not purged
+// modelEntry is an entry of the log.
+type modelEntry struct {
+	hookgate.Record
+	outcome hookgate.Stage
+	// kept says that an event has its body, or that a dead letter was not purged.
+	kept bool
+	// removed says that retention has removed it.
+	removed bool
 }
 
 type modelCut struct {
-	at    time.Time
-	links int
+	at      time.Time
+	entries int
 }
 
 // testModel drives a store with random batches (new events, repetitions known and unknown to the queue, records
@@ -88,7 +90,7 @@ func testModel(t *testing.T, b Backend) {
 				}
 				m.Instance = b.Open(t, place)
 			},
-			"cut": func(*rapid.T) { m.cuts = append(m.cuts, modelCut{cut(), len(m.links)}) },
+			"cut": func(*rapid.T) { m.cuts = append(m.cuts, modelCut{cut(), len(m.log)}) },
 			"prune": func(t *rapid.T) {
 				if len(m.cuts) > 0 {
 					m.prune(t, b.FailsWrites)
@@ -167,7 +169,7 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	return b
 }
 
-// purge purges a dead letter, whatever its state. For the model it is then no reason to keep its link.
+// purge purges a dead letter, whatever its state. For the model it is then no reason to keep anything.
 func (m *model) purge(t *rapid.T, failsWrites bool) {
 	all := deadLetters(t, m, hookgate.DeadLetterFilter{})
 	if len(all) == 0 {
@@ -183,8 +185,10 @@ func (m *model) purge(t *rapid.T, failsWrites bool) {
 		m.FailWrites(nil)
 	}
 	mustPurge(t, m, d.ID)
-	for _, l := range m.links {
-		delete(l.letters, d.RequestID)
+	for _, e := range m.log {
+		if e.outcome == hookgate.StageDeadLettered && e.RequestID == d.RequestID {
+			e.kept = false
+		}
 	}
 	if after, err := m.DeadLetter(context.Background(), d.ID); err != nil || after.State != hookgate.DeadLetterPurged {
 		t.Fatalf("after its purge the dead letter is %+v (error %v)", after, err)
@@ -210,54 +214,32 @@ func (m *model) applied(t *rapid.T, b *hookgate.Batch) {
 	}
 }
 
-// expect changes the model as the store must change. Records are stored in the order of partitions, and
-// within one in the batch's.
+// expect changes the model as the store must change.
 func (m *model) expect(b *hookgate.Batch) (stored int, duplicates []int) {
-	isDuplicate := map[int]bool{}
-	for p := range m.partitions {
-		link := &modelLink{bodies: true, letters: map[hookgate.RequestID]hookgate.Identity{}}
-		duplicate := func(id hookgate.RequestID) {
-			if !m.requests[id] {
-				m.requests[id] = true
-				link.duplicates = append(link.duplicates, id)
+	add := func(r hookgate.Record, outcome hookgate.Stage) {
+		if outcome != hookgate.StagePersisted {
+			if m.requests[r.RequestID] {
+				return
 			}
+			m.requests[r.RequestID] = true
 		}
-		for i, r := range b.Records {
-			if r.Partition != p {
-				continue
-			}
-			holder, taken := m.first[r.Identity]
-			switch {
-			case !r.DuplicateOf.IsZero():
-				duplicate(r.RequestID)
-			case !taken:
-				m.first[r.Identity] = r.RequestID
-				link.events = append(link.events, r)
-				stored++
-			case holder != r.RequestID:
-				duplicate(r.RequestID)
-				isDuplicate[i] = true
-			}
-		}
-		for _, d := range b.Dead {
-			if d.Partition != p {
-				continue
-			}
-			m.made = append(m.made, hookgate.Record{Delivery: d.Delivery}) // for its trail
-			if !m.requests[d.RequestID] {
-				m.requests[d.RequestID] = true
-				link.dead = append(link.dead, d.RequestID)
-				link.letters[d.RequestID] = d.Identity
-			}
-		}
-		if len(link.events)+len(link.duplicates)+len(link.dead) > 0 {
-			m.links = append(m.links, link)
+		m.log = append(m.log, &modelEntry{Record: r, outcome: outcome, kept: outcome != hookgate.StageDuplicate})
+	}
+	for i, r := range b.Records {
+		holder, taken := m.first[r.Identity]
+		switch {
+		case !r.DuplicateOf.IsZero() || taken && holder != r.RequestID:
+			add(r, hookgate.StageDuplicate)
+			duplicates = append(duplicates, i)
+		case !taken:
+			m.first[r.Identity] = r.RequestID
+			add(r, hookgate.StagePersisted)
+			stored++
 		}
 	}
-	for i := range b.Records {
-		if isDuplicate[i] {
-			duplicates = append(duplicates, i)
-		}
+	for _, d := range b.Dead {
+		m.made = append(m.made, hookgate.Record{Delivery: d.Delivery}) // for its trail
+		add(d.Record, hookgate.StageDeadLettered)
 	}
 	return stored, duplicates
 }
@@ -278,41 +260,42 @@ func (m *model) prune(t *rapid.T, failsWrites bool) {
 		m.FailWrites(nil)
 	}
 	mustPrune(t, m, c, limit)
-	for _, l := range m.links[:events.links] {
-		for _, r := range l.events {
-			if l.bodies {
-				delete(m.first, r.Identity)
-			}
-		}
-		l.bodies = false
-	}
 	dead := map[hookgate.Identity]bool{}
-	for _, l := range m.links {
-		for _, id := range l.letters {
-			dead[id] = true
+	for _, e := range m.log {
+		if e.outcome == hookgate.StageDeadLettered && e.kept {
+			dead[e.Identity] = true
 		}
 	}
-	for _, l := range m.links[:trail.links] {
-		if len(l.letters) > 0 || slices.ContainsFunc(l.events, func(r hookgate.Record) bool { return dead[r.Identity] }) {
+	for n, e := range m.log[:events.entries] {
+		event := e.outcome == hookgate.StagePersisted
+		if event && e.kept {
+			delete(m.first, e.Identity)
+			e.kept = false
+		}
+		if n >= trail.entries || e.kept || event && dead[e.Identity] || e.removed {
 			continue
 		}
-		for _, id := range append(l.duplicates, l.dead...) {
-			delete(m.requests, id)
+		e.removed = true
+		if !event {
+			delete(m.requests, e.RequestID)
 		}
-		*l = modelLink{}
 	}
 }
 
 // holds returns what the store must count, and the message ids of its events in order.
 func (m *model) holds() (c hookgate.StoreCounts, order []string) {
-	for _, l := range m.links {
-		if l.bodies {
-			for _, r := range l.events {
-				order = append(order, r.MessageID)
+	for _, e := range m.log {
+		switch {
+		case e.removed:
+		case e.outcome == hookgate.StagePersisted:
+			if e.kept {
+				order = append(order, e.MessageID)
 			}
+		case e.outcome == hookgate.StageDuplicate:
+			c.Duplicates++
+		default:
+			c.DeadLetters++
 		}
-		c.Duplicates += int64(len(l.duplicates))
-		c.DeadLetters += int64(len(l.dead))
 	}
 	c.Events = int64(len(order))
 	return c, order
@@ -321,12 +304,9 @@ func (m *model) holds() (c hookgate.StoreCounts, order []string) {
 // trails returns the requests that must have a trail.
 func (m *model) trails() map[hookgate.RequestID]bool {
 	all := map[hookgate.RequestID]bool{}
-	for _, l := range m.links {
-		for _, r := range l.events {
-			all[r.RequestID] = true
-		}
-		for _, id := range append(l.duplicates, l.dead...) {
-			all[id] = true
+	for _, e := range m.log {
+		if !e.removed {
+			all[e.RequestID] = true
 		}
 	}
 	return all

@@ -25,6 +25,9 @@ type Backend struct {
 	// Rejected returns a record that the store is well enough to refuse for what it holds. Nil if the
 	// store takes everything that a queue can hold.
 	Rejected func() hookgate.Record
+	// Refuse makes the store at a place reject events of a type, and take them as dead letters. Nil if
+	// that cannot be done.
+	Refuse func(t TB, place, eventType string)
 }
 
 // Instance is one open store and what the suite does to it.
@@ -122,6 +125,9 @@ func Run(t *testing.T, b Backend) {
 		{"StopReading", testStopReading},
 		{"ReadWhileWriting", testReadWhileWriting},
 		{"ConcurrentWorkers", testConcurrent},
+		{"Direct", testDirect},
+		{"DirectConcurrent", testDirectConcurrent},
+		{"OneLog", testOneLog},
 		{"EmptyBatch", testEmpty},
 		{"Tokens", testTokens},
 		{"TokenNames", testTokenNames},
@@ -147,6 +153,9 @@ func Run(t *testing.T, b Backend) {
 	t.Run("Model", func(t *testing.T) { testModel(t, b) })
 	if b.Rejected != nil {
 		t.Run("Rejected", func(t *testing.T) { testRejected(t, b) })
+	}
+	if b.Refuse != nil {
+		t.Run("Isolated", func(t *testing.T) { testIsolated(t, b) })
 	}
 	if b.FailsWrites {
 		for name, done := range map[string]bool{"NotDone": false, "Done": true} {
@@ -243,7 +252,8 @@ func (o *owner) mustApply(t TB, records ...hookgate.Record) hookgate.Outcome {
 	return mustApply(t, o, o.batch(records...))
 }
 
-// Duplicates returns the indexes of the records that the store found to be duplicates, ascending.
+// Duplicates returns the indexes of the records that are duplicates, as the queue or the store found,
+// ascending.
 func Duplicates(o hookgate.Outcome) (indexes []int) {
 	for i, r := range o.Results {
 		if !r.DuplicateOf.IsZero() {
