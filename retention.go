@@ -16,8 +16,9 @@ type Cutoffs struct {
 type Pruned struct {
 	// Events lost their bodies, and Bytes were in these.
 	Events, Bytes int64
-	// Links left the audit chain, and with them the lineage of Requests.
-	Links, Requests int64
+	// Links left the chains of earlier releases and Entries the log, and with them the lineage of
+	// Requests.
+	Links, Entries, Requests int64
 	// More says that the step ended at its limit and not at what is too young.
 	More bool
 	// Busy says that another process removes what is old; this one has looked at nothing.

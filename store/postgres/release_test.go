@@ -39,6 +39,9 @@ func earlierRelease(t *testing.T) string {
 func TestEarlierRelease(t *testing.T) {
 	ctx := t.Context()
 	url := earlierRelease(t)
+	if err := verified(url); err != nil {
+		t.Errorf("before the migration: %v", err)
+	}
 	s, _ := openStore(t, url)
 	defer s.Close()
 	sound := func(when string) {

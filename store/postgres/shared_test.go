@@ -492,9 +492,9 @@ func TestPlans(t *testing.T) {
 		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1 ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
 			"webhook_events_type"},
 		"audit, links":    {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},
-		"audit, events":   {statement{sql: eventPage, args: []arg{argInt(1), argInt(1)}}, "webhook_events_pkey"},
-		"audit, requests": {statement{sql: requestPage, args: []arg{argInt(1), argInt(1)}}, "webhook_requests_pkey"},
-		"audit, removed":  {statement{sql: removedPage, args: []arg{argInt(1)}}, "webhook_removed_events_pkey"},
+		"audit, events":   {statement{sql: newAuditPages(true).events, args: []arg{argInt(1), argInt(1)}}, "webhook_events_pkey"},
+		"audit, requests": {statement{sql: newAuditPages(true).requests, args: []arg{argInt(1), argInt(1)}}, "webhook_requests_pkey"},
+		"audit, removed":  {statement{sql: newAuditPages(true).removed, args: []arg{argInt(1)}}, "webhook_removed_events_pkey"},
 		"old events":      {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
 		"old links":       {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}}, "webhook_batches_pkey"},
 	} {

@@ -58,12 +58,16 @@ func verify(ctx context.Context, config *pgx.ConnConfig, schema string, progress
 	}); err != nil {
 		return found, err
 	}
-	if found, err = audit.Run(newPages(ctx, conn), progress); err != nil {
+	_, hasLog := in.applied[logVersion]
+	if found, err = audit.Run(newPages(ctx, conn, hasLog), progress); err != nil {
 		return found, err
 	}
 	_, err = exchange(ctx, conn, []statement{{sql: "COMMIT"}})
 	return found, err
 }
+
+// logVersion is the migration that made the log. A store of an earlier release has none.
+const logVersion = 10
 
 // pageBytes bounds the bodies that one page reads, unless a single one is larger.
 const pageBytes = 1 << 20
@@ -80,7 +84,10 @@ type pages struct {
 	events   cursor[entry]
 	requests cursor[entry]
 	purges   cursor[audit.Purge]
+	anchors  cursor[audit.Anchor]
 	actions  cursor[audit.Action]
+	// hasLog is false for a store that an earlier release wrote.
+	hasLog bool
 }
 
 // cursor reads the rows of a table page by page.
@@ -106,33 +113,48 @@ const (
 	linkPage = `SELECT id, partition, sequence, previous_hash, hash, events, requests, worker, processed_at, persisted_at,
 		attempts, last_error, purges, last_event, last_request FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500`
 	entryColumns = `batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
-		enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at`
-	removedPage = `SELECT ` + entryColumns + ` FROM webhook_removed_events WHERE id > $1 ORDER BY id LIMIT 500`
-	// The windows stop a page when its bodies come to pageBytes, of which $2 is the number.
-	eventPage = `SELECT ` + entryColumns + `, payload
-		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
-			FROM (SELECT * FROM webhook_events WHERE id > $1 ORDER BY id LIMIT 500) p) e
-		WHERE n = 1 OR bytes <= $2 ORDER BY id`
-	requestPage = `SELECT ` + entryColumns + `, outcome, first_request_id, reason, letter, letter_request_id, letter_reason,
-			dead_lettered_at, purged
-		FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(letter)) OVER (ORDER BY id) AS bytes
-			FROM (SELECT r.*, d.payload AS letter, d.request_id AS letter_request_id, d.reason AS letter_reason, d.dead_lettered_at,
-					EXISTS (SELECT FROM webhook_purges p WHERE p.request_id = r.request_id) AS purged
-				FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
-				WHERE r.id > $1 ORDER BY r.id LIMIT 500) p) e
-		WHERE n = 1 OR coalesce(bytes, 0) <= $2 ORDER BY id`
-	purgePage = `SELECT id, batch, request_id, purged_by, reason, purged_at FROM webhook_purges WHERE id > $1 ORDER BY id LIMIT $2`
+		enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at, `
+	anchorPage = `SELECT id, sequence, trail_hash, hash FROM webhook_anchors WHERE id > $1 ORDER BY id LIMIT $2`
 )
 
-func newPages(ctx context.Context, conn *pgconn.PgConn) *pages {
+// auditPages are the queries for pages of rows that a store of an earlier release lacks columns of.
+type auditPages struct{ removed, events, requests, purges string }
+
+func newAuditPages(hasLog bool) auditPages {
+	entry, identity, hash := "false, 0::bigint, 0::bigint, '', 0::bigint, '', ''::bytea", "''::bytea", "''::bytea"
+	if hasLog {
+		entry, identity, hash = "keyed, processed_at, persisted_at, worker, attempts, last_error, hash", "identity", "hash"
+	}
+	return auditPages{
+		removed: `SELECT ` + entryColumns + entry + ` FROM webhook_removed_events WHERE id > $1 ORDER BY id LIMIT 500`,
+		// The windows stop a page when its bodies come to pageBytes, of which $2 is the number.
+		events: `SELECT ` + entryColumns + entry + `, ` + identity + `, payload
+			FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
+				FROM (SELECT * FROM webhook_events WHERE id > $1 ORDER BY id LIMIT 500) p) e
+			WHERE n = 1 OR bytes <= $2 ORDER BY id`,
+		requests: `SELECT ` + entryColumns + entry + `, ` + identity + `, outcome, first_request_id, reason, purged, letter, letter_request_id,
+				letter_reason, dead_lettered_at
+			FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(letter)) OVER (ORDER BY id) AS bytes
+				FROM (SELECT r.*, d.payload AS letter, d.request_id AS letter_request_id, d.reason AS letter_reason, d.dead_lettered_at,
+						EXISTS (SELECT FROM webhook_purges p WHERE p.request_id = r.request_id) AS purged
+					FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
+					WHERE r.id > $1 ORDER BY r.id LIMIT 500) p) e
+			WHERE n = 1 OR coalesce(bytes, 0) <= $2 ORDER BY id`,
+		purges: `SELECT id, batch, request_id, purged_by, reason, purged_at, ` + hash + ` FROM webhook_purges WHERE id > $1 ORDER BY id LIMIT $2`,
+	}
+}
+
+func newPages(ctx context.Context, conn *pgconn.PgConn, hasLog bool) *pages {
+	q := newAuditPages(hasLog)
 	// Ids begin at 1, and what someone else has put before that must show.
 	return &pages{
-		ctx: ctx, conn: conn,
+		ctx: ctx, conn: conn, hasLog: hasLog,
 		links:    cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
-		removed:  cursor[entry]{query: removedPage, scan: scanRemovedEvent, after: math.MinInt64},
-		events:   cursor[entry]{query: eventPage, bound: pageBytes, scan: scanAuditEvent, after: math.MinInt64},
-		requests: cursor[entry]{query: requestPage, bound: pageBytes, scan: scanRequest, after: math.MinInt64},
-		purges:   cursor[audit.Purge]{query: purgePage, bound: 500, scan: scanPurge, after: math.MinInt64},
+		removed:  cursor[entry]{query: q.removed, scan: scanRemovedEvent, after: math.MinInt64},
+		events:   cursor[entry]{query: q.events, bound: pageBytes, scan: scanAuditEvent, after: math.MinInt64},
+		requests: cursor[entry]{query: q.requests, bound: pageBytes, scan: scanRequest, after: math.MinInt64},
+		purges:   cursor[audit.Purge]{query: q.purges, bound: 500, scan: scanPurge, after: math.MinInt64},
+		anchors:  cursor[audit.Anchor]{query: anchorPage, bound: 500, scan: scanAnchor, after: math.MinInt64, ended: !hasLog},
 		actions:  cursor[audit.Action]{query: actionPage, bound: 500, scan: scanAction, after: math.MinInt64},
 	}
 }
@@ -165,14 +187,56 @@ func (c *cursor[T]) step(p *pages) (*T, error) {
 	return &c.rows[c.next-1], nil
 }
 
-// Log implements audit.Source: ported by the next commit.
-func (p *pages) Log() (audit.Log, bool, error) { return audit.Log{}, false, nil }
+// Log implements audit.Source. Without a row the log must be empty.
+func (p *pages) Log() (l audit.Log, ok bool, err error) {
+	if !p.hasLog {
+		return l, false, nil
+	}
+	_, err = exchange(p.ctx, p.conn, []statement{{
+		sql: "SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges, anchored FROM webhook_log",
+		row: func(r row) error {
+			l = audit.Log{
+				BeginsAfter: r.int(0), LastID: r.int(1), Begun: len(r[2]) > 0, Events: r.int(3),
+				Duplicates: r.int(4), DeadLetters: r.int(5), Purges: r.int(6), Anchored: r.int(7),
+			}
+			copy(l.Hash[:], r[2])
+			return nil
+		},
+	}})
+	return l, true, err
+}
 
-// Gaps implements audit.Source: ported by the next commit.
-func (p *pages) Gaps() ([]prune.Gap, error) { return nil, nil }
+// Gaps implements audit.Source.
+func (p *pages) Gaps() (all []prune.Gap, err error) {
+	_, err = exchange(p.ctx, p.conn, []statement{{
+		sql: `SELECT from_id, to_id, previous_hash, hash, events, duplicates, dead_letters, purges, anchors, anchored, persisted_at
+			FROM webhook_gaps ORDER BY from_id`,
+		row: func(r row) error {
+			g := prune.Gap{
+				From: r.int(0), To: r.int(1), Events: r.int(4), Duplicates: r.int(5), DeadLetters: r.int(6),
+				Purges: r.int(7), Anchors: r.int(8), Anchored: r.int(9), PersistedAt: micros(r.int(10)),
+			}
+			copy(g.Previous[:], r[2])
+			copy(g.Hash[:], r[3])
+			all = append(all, g)
+			return nil
+		},
+	}})
+	return all, err
+}
 
-// Anchor implements audit.Source: ported by the next commit.
-func (p *pages) Anchor() (*audit.Anchor, bool, error) { return nil, false, nil }
+// Anchor implements audit.Source.
+func (p *pages) Anchor() (*audit.Anchor, bool, error) {
+	a, err := p.anchors.step(p)
+	return a, a != nil, err
+}
+
+func scanAnchor(r row, a *audit.Anchor) int64 {
+	*a = audit.Anchor{ID: r.int(0), Sequence: r.int(1)}
+	copy(a.TrailHash[:], r[2])
+	copy(a.Hash[:], r[3])
+	return a.ID
+}
 
 // Link implements audit.Source.
 func (p *pages) Link() (*audit.Link, bool, error) {
@@ -238,9 +302,11 @@ func scanEntry(r row, e *entry) int64 {
 	}
 	e.delivery.SetSpooledMicros(r.int(15))
 	e.delivery.SetReplayedMicros(r.int(17))
+	e.delivery.Keyed = r.bool(18)
 	e.Entry = audit.Entry{
 		RequestID: r.text(8),
 		ReplayOf:  r.text(16),
+		Sealed:    len(r[24]) > 0,
 		Entry: hookgate.Entry{
 			Batch:       r.int(0),
 			ID:          r.int(1),
@@ -248,15 +314,29 @@ func scanEntry(r row, e *entry) int64 {
 			EnqueuedAt:  micros(r.int(10)),
 			HeadersJSON: r.text(11),
 			Position:    r.text(14),
+			ProcessedAt: micros(r.int(19)),
+			PersistedAt: micros(r.int(20)),
+			Worker:      r.text(21),
+			Attempts:    int(r.int(22)),
+			LastError:   r.text(23),
 		},
 	}
 	copy(e.BodySHA256[:], r[7])
+	copy(e.Hash[:], r[24])
 	return e.ID
+}
+
+// scanKey reads the identity of a row that has one. In a store of an earlier release none has.
+func scanKey(r row, e *entry) {
+	if len(r[25]) > 0 || e.Sealed {
+		e.Key = r.bytes(25)
+	}
 }
 
 func scanAuditEvent(r row, e *entry) int64 {
 	id := scanEntry(r, e)
-	e.Body = r.bytes(18)
+	scanKey(r, e)
+	e.Body = r.bytes(26)
 	return id
 }
 
@@ -268,18 +348,23 @@ func scanRemovedEvent(r row, e *entry) int64 {
 
 func scanRequest(r row, e *entry) int64 {
 	id := scanEntry(r, e)
-	e.Outcome = hookgate.Stage(r.text(18))
-	e.FirstRequestID = r.text(19)
-	e.Reason = r.text(20)
-	if r[21] != nil {
-		e.Letter = &audit.Letter{Body: r.bytes(21), RequestID: r.text(22), Reason: r.text(23), DeadLetteredAt: r.int(24)}
+	scanKey(r, e)
+	e.Outcome = hookgate.Stage(r.text(26))
+	e.FirstRequestID = r.text(27)
+	e.Reason = r.text(28)
+	e.Purged = r.bool(29)
+	if r[30] != nil {
+		e.Letter = &audit.Letter{Body: r.bytes(30), RequestID: r.text(31), Reason: r.text(32), DeadLetteredAt: r.int(33)}
 	}
-	e.Purged = r.bool(25)
 	return id
 }
 
 func scanPurge(r row, p *audit.Purge) int64 {
-	*p = audit.Purge{ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4), PurgedAt: r.int(5)}
+	*p = audit.Purge{
+		ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4), PurgedAt: r.int(5),
+		Sealed: len(r[6]) > 0,
+	}
+	copy(p.Hash[:], r[6])
 	return p.ID
 }
 

@@ -109,7 +109,7 @@ func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
 			if err := execute(conn, "BEGIN; SET LOCAL session_replication_role = replica; "+c.Script); err != nil {
 				t.Fatal(err)
 			}
-			found, err := audit.Run(newPages(t.Context(), conn.PgConn()), nil)
+			found, err := audit.Run(newPages(t.Context(), conn.PgConn(), true), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

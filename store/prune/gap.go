@@ -21,7 +21,7 @@ type Gap struct {
 // gapStatements write one gap: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6 duplicates, ?7 dead
 // letters, ?8 purges, ?9 anchors, ?10 anchored, ?11 persisted at, ?12 now. The first lengthens the gap
 // that ends before it, which the hash tells; the second is for want of such; the others join it with
-// the one that begins behind it.
+// the one that begins behind it. For a moment two rows have one to_id, so no index may make it unique.
 var gapStatements = []string{
 	`UPDATE webhook_gaps SET to_id = ?2, hash = ?4, events = events + ?5, duplicates = duplicates + ?6,
 		dead_letters = dead_letters + ?7, purges = purges + ?8, anchors = anchors + ?9,
@@ -55,3 +55,121 @@ func GapStatements(mark string) []string {
 	}
 	return all
 }
+
+// Kind is that of an entry of the log.
+type Kind int
+
+// The kinds. A KindGap stands for entries that were removed before.
+const (
+	KindEvent Kind = 1 + iota
+	KindDuplicate
+	KindDeadLetter
+	KindPurge
+	KindAnchor
+	KindGap
+)
+
+// Entry is an entry of the log, as far as its removal goes, or a gap.
+type Entry struct {
+	ID   int64
+	Kind Kind
+	Hash [32]byte
+	// PersistedAt is when it was stored; of an anchor, about that.
+	PersistedAt time.Time
+	// Sequence is that of an anchor.
+	Sequence int64
+	// Kept says that the entry must stay: a dead letter that is there, the event by which one counts
+	// as stored, or a purge whose request is there.
+	Kept bool
+}
+
+// EntriesQuery is the query for the entries of the log with ids above a parameter, which is marked by ?
+// each time, in the order of ids. Its columns are the fields of an Entry. Events that the same step
+// moves still stand in webhook_events.
+const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, ` + keptEvent + ` AS kept FROM webhook_removed_events e WHERE id > ?
+	UNION ALL SELECT id, 1, hash, persisted_at, 0, ` + keptEvent + ` FROM webhook_events e WHERE id > ?
+	UNION ALL SELECT id, CASE WHEN outcome = 'duplicate' THEN 2 ELSE 3 END, hash, persisted_at, 0,
+		(SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) FROM webhook_requests r WHERE id > ?
+	UNION ALL SELECT id, 4, hash, purged_at, 0,
+		(SELECT count(*) FROM webhook_requests r WHERE r.request_id = p.request_id) FROM webhook_purges p WHERE id > ?
+	UNION ALL SELECT id, 5, hash, id, sequence, 0 FROM webhook_anchors WHERE id > ?
+	UNION ALL SELECT from_id, 6, hash, persisted_at, 0, 0 FROM webhook_gaps WHERE from_id > ?
+	ORDER BY 1`
+
+// keptEvent counts the dead letters by which an event e must stay. Most stores have none.
+const keptEvent = `CASE WHEN (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) = 0 THEN 0 ELSE
+		(SELECT count(*) FROM webhook_requests r
+			WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source AND r.outcome = 'dead_lettered'
+				AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) END`
+
+// stepEntries bounds the entries that one step looks at, of which it may have to pass over many.
+const stepEntries = 8192
+
+// WantsEntries reports whether the step has come to the entries of the log. The hash is that of the
+// entry at EntryCursor, or the one that the first entry follows.
+func (s *Step) WantsEntries() bool { return s.ended && !s.More }
+
+// BeginEntries says what hash the first entry that is offered follows.
+func (s *Step) BeginEntries(previous [32]byte) { s.previous, s.looked = previous, 0 }
+
+// Entry offers the next entry. It returns false if the step ends before it.
+func (s *Step) Entry(e *Entry) bool {
+	if e.Kind == KindGap {
+		s.previous, s.run, s.EntryCursor = e.Hash, false, e.ID
+		return true
+	}
+	if !e.PersistedAt.Before(s.cutoffs.Trail) || e.ID >= s.next {
+		s.EntryCursor = 0
+		return false
+	}
+	if s.looked == stepEntries || !e.Kept && s.rows > 0 && s.Events+s.rows >= s.limit {
+		s.More = true
+		return false
+	}
+	s.looked++
+	s.EntryCursor = e.ID
+	if e.Kept {
+		s.previous, s.run = e.Hash, false
+		return true
+	}
+	s.rows++
+	s.Entries++
+	if !s.run {
+		s.Gaps, s.run = append(s.Gaps, Gap{From: e.ID, Previous: s.previous}), true
+	}
+	s.removeEntry(&s.Gaps[len(s.Gaps)-1], e)
+	return true
+}
+
+// removeEntry notes that an entry goes, at the end of a gap.
+func (s *Step) removeEntry(g *Gap, e *Entry) {
+	g.To, g.Hash = e.ID, e.Hash
+	if e.PersistedAt.After(g.PersistedAt) {
+		g.PersistedAt = e.PersistedAt
+	}
+	switch e.Kind {
+	case KindEvent:
+		g.Events++
+		s.Requests++
+		s.State.LastEvent = max(s.State.LastEvent, e.ID) // the last ones may be test traffic
+	case KindDuplicate:
+		g.Duplicates++
+		s.Requests++
+		s.State.Duplicates++
+		s.State.LastRequest = e.ID
+	case KindDeadLetter:
+		g.DeadLetters++
+		s.Requests++
+		s.State.DeadLetters++
+		s.State.LastRequest = e.ID
+	case KindPurge:
+		g.Purges++
+		s.State.LastPurge = e.ID
+	case KindAnchor:
+		g.Anchors++
+		g.Anchored = e.Sequence
+	}
+}
+
+// NoMoreEntries says that the last entry that was offered is the last there is.
+func (s *Step) NoMoreEntries() { s.EntryCursor = 0 }

@@ -7,6 +7,8 @@
 //	webhook_batches         ....▒▒▒▒▒███████████████████████   ▒ older than Cutoffs.Trail: removed, link by link;
 //	webhook_requests        ....▒▒▒▒▒███████████████████████     what holds a dead letter stays in between
 //	webhook_checkpoints     says which links are missing, and the hashes at both ends
+//	entries of the log      ....▒▒▒▒▒███████████████████████   the same, entry by entry in the order of ids
+//	webhook_gaps            says which entries are missing
 //
 // Test traffic alone may be moved to webhook_removed_events from anywhere (see Tests).
 package prune
@@ -62,6 +64,10 @@ type Step struct {
 	// Links go, with their rows, and Checkpoints say so.
 	Links       []Link
 	Checkpoints []Checkpoint
+	// Gaps are runs of entries that go.
+	Gaps []Gap
+	// EntryCursor is the entry behind which the next step goes on; 0 for the first of all.
+	EntryCursor int64
 	// Cursor is the link behind which the next step goes on; 0 for the first of all.
 	Cursor int64
 
@@ -73,6 +79,11 @@ type Step struct {
 	next int64
 	// lastEventAt is when the last event that goes was stored.
 	lastEventAt time.Time
+	// ended says that the links ended at one that is too young, or at the last.
+	ended bool
+	// previous is the hash of the entry before, and run says that this goes.
+	previous [32]byte
+	run      bool
 	// open is the index in Checkpoints of the last one of each partition.
 	open map[int]int
 }
@@ -105,7 +116,7 @@ func (s *Step) WantsLinks() bool { return !s.More && !s.cutoffs.Trail.IsZero() }
 // Link offers the next link. It returns false if the step ends before it.
 func (s *Step) Link(l Link) bool {
 	if !l.PersistedAt.Before(s.cutoffs.Trail) || l.LastEvent >= s.next {
-		s.Cursor = 0 // what follows is too young: the next step begins anew, for what need not be kept any more
+		s.Cursor, s.ended = 0, true // what follows is too young: the next step begins anew, for what need not be kept any more
 		return false
 	}
 	rows := 1 + l.Events + l.Requests + l.Purges
@@ -133,7 +144,7 @@ func (s *Step) Link(l Link) bool {
 }
 
 // NoMoreLinks says that the last link that was offered is the last there is.
-func (s *Step) NoMoreLinks() { s.Cursor = 0 }
+func (s *Step) NoMoreLinks() { s.Cursor, s.ended = 0, true }
 
 // RequestBodiesBefore is the time before which requests must have been stored whose bodies go with
 // those of their events, in microseconds since 1970: nearly all of them have no events left, so that a
@@ -141,4 +152,4 @@ func (s *Step) NoMoreLinks() { s.Cursor = 0 }
 func (s *Step) RequestBodiesBefore() int64 { return s.lastEventAt.UnixMicro() + 1 }
 
 // Idle reports whether there is nothing to remove.
-func (s *Step) Idle() bool { return s.Events == 0 && len(s.Links) == 0 }
+func (s *Step) Idle() bool { return s.Events == 0 && len(s.Links) == 0 && len(s.Gaps) == 0 }

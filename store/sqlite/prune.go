@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -24,7 +25,7 @@ func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgat
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pruneCursor = step.Cursor
+	s.pruneCursor, s.entryCursor = step.Cursor, step.EntryCursor
 	return step.Pruned, nil
 }
 
@@ -38,7 +39,10 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	if err := s.planEvents(step); err != nil {
 		return nil, err
 	}
-	if err := s.planLinks(step); err != nil || step.Idle() {
+	if err := s.planLinks(step); err != nil {
+		return nil, err
+	}
+	if err := s.planEntries(step); err != nil || step.Idle() {
 		return step, err
 	}
 	// The latch is undone by whatever undoes the transaction.
@@ -63,6 +67,11 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	for i := range step.Checkpoints {
 		if err := s.writeCheckpoint(&step.Checkpoints[i], now); err != nil {
 			return nil, err
+		}
+	}
+	for i := range step.Gaps {
+		if err := s.removeEntries(&step.Gaps[i], now); err != nil {
+			return nil, fmt.Errorf("entries %d to %d: %w", step.Gaps[i].From, step.Gaps[i].To, err)
 		}
 	}
 	r := step.State
@@ -139,6 +148,61 @@ func (s *Store) planLinks(step *prune.Step) error {
 	return err
 }
 
+// planEntries does the same with the entries of the log.
+func (s *Store) planEntries(step *prune.Step) error {
+	step.EntryCursor = s.entryCursor
+	if !step.WantsEntries() {
+		return nil
+	}
+	previous, beginsAfter, err := s.entryBefore(step.EntryCursor)
+	if err != nil {
+		return err
+	}
+	step.BeginEntries(previous)
+	more := true
+	err = s.offer(entriesQuery, max(step.EntryCursor, beginsAfter), func(row *sqlite.Stmt) bool {
+		e := prune.Entry{ID: row.ColumnInt64(0), Kind: prune.Kind(row.ColumnInt(1)), PersistedAt: micros(row.ColumnInt64(3)),
+			Sequence: row.ColumnInt64(4), Kept: row.ColumnBool(5)}
+		row.ColumnBytes(2, e.Hash[:])
+		more = step.Entry(&e)
+		return more
+	})
+	if err == nil && more {
+		step.NoMoreEntries()
+	}
+	return err
+}
+
+var entriesQuery = strings.ReplaceAll(prune.EntriesQuery, "?", "?1")
+
+// entryBefore returns the hash of the entry at a cursor, or of the gap it has become part of; and where
+// the log begins.
+func (s *Store) entryBefore(cursor int64) (hash [32]byte, beginsAfter int64, err error) {
+	if err := s.execute("SELECT begins_after FROM webhook_log", nil, func(row *sqlite.Stmt) error {
+		beginsAfter = row.ColumnInt64(0)
+		return nil
+	}); err != nil {
+		return hash, 0, err
+	}
+	if cursor == 0 {
+		hash, err = firstHash(s.conn)
+		return hash, beginsAfter, err
+	}
+	found := false
+	err = s.execute(`SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= ?1 ORDER BY from_id DESC LIMIT 1) WHERE to_id >= ?1
+		UNION ALL SELECT hash FROM webhook_removed_events WHERE id = ?1 UNION ALL SELECT hash FROM webhook_requests WHERE id = ?1
+		UNION ALL SELECT hash FROM webhook_purges WHERE id = ?1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = ?1`,
+		[]any{cursor}, func(row *sqlite.Stmt) error {
+			found = true
+			row.ColumnBytes(0, hash[:])
+			return nil
+		})
+	if err == nil && !found {
+		err = fmt.Errorf("entry %d of the log is missing; `hookgate audit verify` tells more", cursor)
+	}
+	return hash, beginsAfter, err
+}
+
 // offer calls take with the rows of a query until it takes no more.
 func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) error {
 	rows, err := s.conn.Prepare(query)
@@ -185,16 +249,48 @@ func (s *Store) removeLink(l *prune.Link) error {
 	return nil
 }
 
-// checkpointStatements are those of prune in SQLite's dialect.
-var checkpointStatements = prune.CheckpointStatements("?")
+// removeEntries removes a run of entries, and notes that. What is not as it was stored is not touched.
+func (s *Store) removeEntries(g *prune.Gap, now int64) error {
+	for _, d := range []struct {
+		rows  int64
+		table string
+	}{
+		{g.Events, "webhook_removed_events"}, {g.Duplicates + g.DeadLetters, "webhook_requests"}, {g.Purges, "webhook_purges"},
+		{g.Anchors, "webhook_anchors"},
+	} {
+		if d.rows == 0 {
+			continue
+		}
+		if err := s.mustChange(d.rows, "DELETE FROM "+d.table+" WHERE id >= ? AND id <= ?", g.From, g.To); err != nil {
+			return err
+		}
+	}
+	if err := s.writeRows(gapStatements, g.Args(now)); err != nil {
+		return fmt.Errorf("write the gap: %w", err)
+	}
+	return nil
+}
+
+// These are statements of prune in SQLite's dialect.
+var (
+	checkpointStatements = prune.CheckpointStatements("?")
+	gapStatements        = prune.GapStatements("?")
+)
 
 func (s *Store) writeCheckpoint(c *prune.Checkpoint, now int64) error {
-	for _, text := range checkpointStatements {
+	if err := s.writeRows(checkpointStatements, c.Args(now)); err != nil {
+		return fmt.Errorf("write checkpoint of partition %d: %w", c.Partition, err)
+	}
+	return nil
+}
+
+// writeRows runs statements with the same parameters, of which each takes as many as it has.
+func (s *Store) writeRows(statements []string, args []any) error {
+	for _, text := range statements {
 		statement, err := s.conn.Prepare(text)
 		if err != nil {
 			return err
 		}
-		args := c.Args(now)
 		for i := range min(len(args), statement.BindParamCount()) {
 			switch v := args[i].(type) {
 			case int64:
@@ -204,7 +300,7 @@ func (s *Store) writeCheckpoint(c *prune.Checkpoint, now int64) error {
 			}
 		}
 		if _, err := statement.Step(); err != nil {
-			return fmt.Errorf("write checkpoint of partition %d: %w", c.Partition, err)
+			return err
 		}
 		if err := statement.Reset(); err != nil {
 			return err

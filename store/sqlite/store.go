@@ -42,6 +42,8 @@ type Store struct {
 	log logHead
 	// pruneCursor is the link behind which Prune goes on.
 	pruneCursor int64
+	// entryCursor is the same of the entries of the log.
+	entryCursor int64
 	closed      bool
 	// nextID is batch.NextID; tests that name events by their ids have another.
 	nextID func(last int64, now time.Time) int64

@@ -43,7 +43,7 @@ CREATE TABLE webhook_anchors (
 -- The gaps in the log: entries that retention has removed. Neighbours are joined.
 CREATE TABLE webhook_gaps (
     from_id       bigint PRIMARY KEY,
-    to_id         bigint NOT NULL UNIQUE,
+    to_id         bigint NOT NULL,
     previous_hash bytea  NOT NULL, -- of the entry before the first
     hash          bytea  NOT NULL, -- of the last
     events        bigint NOT NULL, -- that were in it
@@ -55,6 +55,7 @@ CREATE TABLE webhook_gaps (
     persisted_at  bigint NOT NULL, -- of the last
     removed_at    bigint NOT NULL
 );
+CREATE INDEX webhook_gaps_end ON webhook_gaps (to_id);
 
 -- What holds for all processes of a gate and survives a restart.
 CREATE TABLE webhook_settings (
