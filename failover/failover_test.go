@@ -395,6 +395,9 @@ func TestOutages(t *testing.T) {
 		if s := mustStats(t, p); s.Depth != 0 || s.Spooled != 0 || !s.SpoolingSince.IsZero() {
 			t.Errorf("after the outages the stats are %+v", s)
 		}
+		if n := mustStats(t, p.spool).Depth; n != 0 {
+			t.Errorf("%d records are forgotten in the spool", n)
+		}
 		t.Logf("the store changed its mood %d times", changes)
 	})
 }
@@ -492,7 +495,19 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 		}
 		p.store.mood.Store(well)
 		eventually(t, "the queue is direct again", p.isDirect)
-		p.store.mustHold(t, map[string]int{"k": 2})
+		// One that another queue has found to be a duplicate has no body and needs no first event.
+		known, of := delivery("z", 0), hookgate.NewRequestID(time.Now())
+		p.store.mood.Store(refuses)
+		mustAppend(t, p, delivery("k", 2))
+		if _, err := p.AppendDuplicate(t.Context(), known, of); err != nil {
+			t.Fatal(err)
+		}
+		p.store.mood.Store(well)
+		eventually(t, "the queue is direct again", p.isDirect)
+		p.store.mustHold(t, map[string]int{"k": 3, "z": 0})
+		if stages := p.store.stages(t, known.RequestID); !slices.Contains(stages, hookgate.StageDuplicate) {
+			t.Errorf("the stages of a duplicate are %v", stages)
+		}
 		found := map[hookgate.RequestID]hookgate.RequestID{}
 		for _, r := range p.store.kept(t) {
 			found[r.RequestID] = r.DuplicateOf
@@ -651,6 +666,53 @@ func TestRejected(t *testing.T) {
 	p.store.reject.Store(nil)
 	eventually(t, "the queue is direct again", p.isDirect)
 	p.store.mustHold(t, map[string]int{"k": 10})
+}
+
+// gated is a spool whose appends wait for a gate to open.
+type gated struct {
+	hookgate.BufferedQueue
+	gate chan struct{}
+}
+
+func (g gated) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	<-g.gate
+	return g.BufferedQueue.Append(ctx, d)
+}
+
+// TestSwitchingWaits: while an append to the spool is under way, appends do not go to the primary
+// again: what it spools would be forgotten there.
+func TestSwitchingWaits(t *testing.T) {
+	p := newPair(t, setup{})
+	g := gated{p.spool, make(chan struct{})}
+	p.Close() // another one takes its place
+	q, err := New(t.Context(), p.primary, g, p.options(setup{timeout: waitFor}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Queue = q
+	p.store.mood.Store(refuses)
+	appended := make(chan error)
+	go func() {
+		_, err := q.Append(context.Background(), delivery("k", 0))
+		appended <- err
+	}()
+	eventually(t, "the append is on its way to the spool", func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.inSpool == 1
+	})
+	p.store.mood.Store(well)
+	eventually(t, "the queue is about to go back", func() bool { return !q.is(spooling) })
+	time.Sleep(5 * moment) // to do it, if it does not wait
+	if p.isDirect() {
+		t.Error("the queue has gone back")
+	}
+	close(g.gate)
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the queue is direct again", p.isDirect)
+	p.store.mustHold(t, map[string]int{"k": 1})
 }
 
 // TestInBulk: a spool is emptied in large transactions, also if all is of one key.

@@ -8,13 +8,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// ModeQueue is a queue that also keeps the mode of the gate, and its canary.
+// ModeQueue is a queue that also keeps the settings of the gate.
 type ModeQueue interface {
 	hookgate.BufferedQueue
-	Mode() hookgate.Mode
-	SetMode(context.Context, hookgate.Mode) error
-	Canary() hookgate.Canary
-	SetCanary(context.Context, hookgate.Canary) error
+	hookgate.Settings
 	AppendDuplicate(context.Context, *hookgate.Delivery, hookgate.RequestID) (hookgate.Receipt, error)
 	io.Closer
 }
@@ -26,7 +23,10 @@ type Queue struct {
 	remembered hookgate.Mode
 }
 
-var _ hookgate.BufferedQueue = (*Queue)(nil)
+var (
+	_ hookgate.BufferedQueue = (*Queue)(nil)
+	_ hookgate.Settings      = (*Queue)(nil)
+)
 
 // OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open the mode is remembered.
 func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode, open func(context.Context) (ModeQueue, error)) (*Queue, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -24,7 +23,7 @@ func (w *worker) keep(ctx context.Context, records []hookgate.Record) error {
 			if events, corrupt = r.Split(); corrupt == nil {
 				for _, e := range events {
 					if len(b.Records) >= w.MaxRecords {
-						if err := w.divide(ctx, b); err != nil {
+						if err := w.apply(ctx, b); err != nil {
 							return err
 						}
 						b = &hookgate.Batch{Worker: w.Name, ProcessedAt: began}
@@ -40,61 +39,12 @@ func (w *worker) keep(ctx context.Context, records []hookgate.Record) error {
 			b.Records = append(b.Records, *r)
 		}
 	}
-	return w.divide(ctx, b)
+	return w.apply(ctx, b)
 }
 
-// divide applies b. If the store rejects it, its halves are applied one after the other, and so on until the
-// record at fault stands alone.
-func (w *worker) divide(ctx context.Context, b *hookgate.Batch) error {
-	err := w.apply(ctx, b)
-	if !errors.Is(err, hookgate.ErrRejected) {
-		return err
-	}
-	if len(b.Records) == 1 && len(b.Dead) == 0 {
-		r := b.Records[0]
-		w.Logger.Error("store rejects an event; it becomes a dead letter",
-			"request_id", r.RequestID.String(), "event", r.Identity.String(), "position", r.Position, "error", err)
-		return w.bury(ctx, b, hookgate.DeadLetter{Record: r, Reason: reason(err)})
-	}
-	if len(b.Records) == 0 {
-		for _, d := range b.Dead {
-			if err := w.bury(ctx, b, d); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	half := len(b.Records) / 2
-	// Dead letters keep no order with events: they go first.
-	for _, part := range []hookgate.Batch{{Dead: b.Dead}, {Records: b.Records[:half]}, {Records: b.Records[half:]}} {
-		if len(part.Records)+len(part.Dead) == 0 {
-			continue
-		}
-		part.Worker, part.ProcessedAt = b.Worker, b.ProcessedAt
-		if err := w.divide(ctx, &part); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// reason is what the store has said about a record, without what wraps it on its way here.
-func reason(err error) string {
-	_, said, found := strings.Cut(err.Error(), hookgate.ErrRejected.Error()+": ")
-	if !found || said == "" {
-		return err.Error()
-	}
-	return said
-}
-
-// bury stores one dead letter. There is nothing gentler left to do with it, so even a rejection is
-// tried again, until someone has looked at the log and helped the store.
-func (w *worker) bury(ctx context.Context, b *hookgate.Batch, d hookgate.DeadLetter) error {
-	alone := &hookgate.Batch{Dead: []hookgate.DeadLetter{d}, Worker: b.Worker, ProcessedAt: b.ProcessedAt}
-	return w.persist(ctx, "store dead letter", func(int, error) error { return w.apply(ctx, alone) }, hookgate.ErrFenced)
-}
-
-// apply hands b to the store until it is stored, rejected or fenced out.
+// apply hands b to the store until it is stored or fenced out. The store makes dead letters of the
+// records that it rejects. If it rejects even those, the batch is tried again until someone has looked
+// at the log and helped the store.
 func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 	b.Epochs = map[int]hookgate.Epoch{}
 	for _, r := range b.Records {
@@ -130,7 +80,7 @@ func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 			w.metrics.Fenced()
 		}
 		return err
-	}, hookgate.ErrRejected, hookgate.ErrFenced)
+	}, hookgate.ErrFenced)
 	if err != nil {
 		return fmt.Errorf("store %d records and %d dead letters: %w", len(b.Records), len(b.Dead), err)
 	}

@@ -1,14 +1,14 @@
 // Package worker carries records from the queue to the store: next, apply, commit.
 //
 // Each worker holds some partitions. It reads across them, stores what it has read in one transaction
-// and only then releases it. A store that is away is waited for; a record that the store rejects is
-// parted from its batch and becomes a dead letter; a worker that has been replaced starts afresh.
+// and only then releases it. A store that is away is waited for; a worker that has been replaced starts
+// afresh.
 //
 //	  ┌──────────────────────── released ◄── Commit ◄──┐
 //	  ▼                                                │ stored
 //	Next ─► linger ─► Acquire (new lease) ─► Apply ────┤
-//	  ▲                                       │  │     │ rejected: halve, at last a dead letter
-//	  └── Consume anew ◄── fenced ◄───────────┘  └─────┴ anything else: back off, the same again
+//	  ▲                                       │        │
+//	  └── Consume anew ◄── fenced ◄───────────┘        └ anything else: back off, the same again
 package worker
 
 import (
@@ -35,7 +35,9 @@ type Config struct {
 	// be larger.
 	MaxRecords int
 	MaxBytes   int
-	// Linger is how long a worker waits for more records when it has some, but no full batch; default 100 ms.
+	// Linger is how long a worker waits for more records when it has some, but no full batch; default
+	// 100 ms. Without it, each few records would cost a transaction of the store, and Redis is asked all
+	// the time; the sender has its answer already.
 	Linger time.Duration
 	// ApplyTarget is the time that a transaction of the store should take at most: batches shrink when
 	// it takes longer and grow again when it does not. Default 250 ms.
@@ -305,7 +307,11 @@ func (w *worker) persist(ctx context.Context, what string, f func(attempt int, l
 		AbortOnErrors(final...).
 		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
 		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
-			w.Logger.Warn(what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay, "error", e.LastError())
+			level := slog.LevelWarn
+			if errors.Is(e.LastError(), hookgate.ErrRejected) {
+				level = slog.LevelError // the store is well, and this does not pass by itself
+			}
+			w.Logger.Log(ctx, level, what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay, "error", e.LastError())
 		}).
 		Build()
 	return failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
