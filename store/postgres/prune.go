@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -12,20 +13,20 @@ import (
 // defaultHoldTime is how long removal stays with a process that does not go on with it.
 const defaultHoldTime = time.Minute
 
-// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction of four round trips. It
+// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction of five round trips. It
 // touches no row that Apply locks. One process at a time removes: the others are told that the store is Busy until that has
 // let a minute pass.
 func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
 	p := &pruning{store: s, cutoffs: c, limit: max(1, limit)}
-	if err := s.tx(ctx, p.reads(), p.readLinks, p.writes, p.check); err != nil {
+	if err := s.tx(ctx, p.reads(), p.readLinks, p.readEntries, p.writes, p.check); err != nil {
 		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
 	}
 	if p.step == nil {
 		return hookgate.Pruned{Busy: true}, nil
 	}
-	s.pruneCursor = p.step.Cursor
+	s.pruneCursor, s.entryCursor = p.step.Cursor, p.step.EntryCursor
 	return p.step.Pruned, nil
 }
 
@@ -39,6 +40,9 @@ type pruning struct {
 	state  *prune.State // nil if another process removes
 	events []oldEvent
 	links  []prune.Link
+	// previous is the hash of the entry before the first of entries.
+	previous *[32]byte
+	entries  []prune.Entry
 
 	step *prune.Step
 	// changes are the numbers of rows that the writes must change and have changed.
@@ -119,6 +123,89 @@ func scanOldLink(r row) prune.Link {
 	return l
 }
 
+// entryPage is the least number of entries that are read at a time.
+const entryPage = 500
+
+// entriesQuery reads the entries of the log behind $1, each table's by its primary key: $2 of them.
+var entriesQuery = func() string {
+	all, _ := strings.CutSuffix(strings.ReplaceAll(prune.EntriesQuery, "?", "$1"), "ORDER BY 1")
+	var b strings.Builder
+	for i, table := range strings.Split(all, "UNION ALL") {
+		if i > 0 {
+			b.WriteString(" UNION ALL ")
+		}
+		b.WriteString("(" + table + " ORDER BY 1 LIMIT $2)")
+	}
+	return b.String() + " ORDER BY 1 LIMIT $2"
+}()
+
+// entryBefore finds the hash of the entry with the id of $1, or of the gap it has become part of.
+const entryBefore = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= $1 ORDER BY from_id DESC LIMIT 1) g WHERE to_id >= $1
+	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = $1 UNION ALL SELECT hash FROM webhook_requests WHERE id = $1
+	UNION ALL SELECT hash FROM webhook_purges WHERE id = $1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = $1`
+
+// readEntries plans the links and returns what reads the entries of the log that come next, if the step
+// comes to them.
+func (p *pruning) readEntries() ([]statement, error) {
+	if p.state == nil {
+		return nil, nil
+	}
+	p.step.EntryCursor = p.store.entryCursor
+	if p.step.WantsLinks() {
+		p.planLinks()
+	}
+	if !p.step.WantsEntries() {
+		return nil, nil
+	}
+	take := func(r row) error {
+		e := prune.Entry{ID: r.int(0), Kind: prune.Kind(r.int(1)), PersistedAt: micros(r.int(3)), Sequence: r.int(4), Kept: r.int(5) > 0}
+		copy(e.Hash[:], r[2])
+		p.entries = append(p.entries, e)
+		return nil
+	}
+	limit := argInt(int64(max(p.limit+1, entryPage)))
+	cursor := p.step.EntryCursor
+	if cursor > 0 {
+		return []statement{
+			{sql: entryBefore, args: []arg{argInt(cursor)}, row: func(r row) error {
+				p.previous = (*[32]byte)(r.bytes(0))
+				return nil
+			}},
+			{sql: entriesQuery, args: []arg{argInt(cursor), limit}, row: take},
+		}, nil
+	}
+	first := hookgate.FirstHash(nil)
+	p.previous = &first
+	var heads []hookgate.ChainHead
+	return []statement{
+		{sql: readOldHeads, row: func(r row) error {
+			heads = append(heads, scanOldHead(r))
+			first = hookgate.FirstHash(heads)
+			return nil
+		}},
+		{sql: strings.ReplaceAll(entriesQuery, "$1", "(SELECT begins_after + $1 FROM webhook_log)"), args: []arg{argInt(0), limit}, row: take},
+	}, nil
+}
+
+// planEntries decides which entries go.
+func (p *pruning) planEntries() error {
+	if p.previous == nil {
+		return fmt.Errorf("entry %d of the log is missing; `hookgate audit verify` tells more", p.step.EntryCursor)
+	}
+	p.step.BeginEntries(*p.previous)
+	for i := range p.entries {
+		if !p.step.Entry(&p.entries[i]) {
+			return nil
+		}
+	}
+	if len(p.entries) == 0 {
+		p.step.NoMoreEntries()
+	} else {
+		p.step.More = true // there may be some behind the page
+	}
+	return nil
+}
+
 // planLinks decides which links go.
 func (p *pruning) planLinks() {
 	for _, l := range p.links {
@@ -138,8 +225,10 @@ func (p *pruning) writes() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
 	}
-	if p.step.WantsLinks() {
-		p.planLinks()
+	if p.step.WantsEntries() {
+		if err := p.planEntries(); err != nil {
+			return nil, err
+		}
 	}
 	if p.step.Idle() {
 		return nil, nil
@@ -157,7 +246,10 @@ func (p *pruning) writes() ([]statement, error) {
 	}
 	writes = append(writes, p.removeLinks()...)
 	for i := range p.step.Checkpoints {
-		writes = append(writes, checkpoint(&p.step.Checkpoints[i], now)...)
+		writes = append(writes, writeRows(checkpointStatements, p.step.Checkpoints[i].Args(now))...)
+	}
+	for i := range p.step.Gaps {
+		writes = append(writes, p.removeEntries(&p.step.Gaps[i], now)...)
 	}
 	return append(writes, statement{
 		sql: `UPDATE webhook_removals SET events = $1, duplicates = $2, dead_letters = $3, last_event = $4, last_request = $5,
@@ -228,12 +320,33 @@ func (p *pruning) check() ([]statement, error) {
 	return nil, nil
 }
 
-// checkpointStatements are those of prune in PostgreSQL's dialect.
-var checkpointStatements = prune.CheckpointStatements("$")
+// removeEntries returns the statements that remove a run of entries, and note that.
+func (p *pruning) removeEntries(g *prune.Gap, now int64) (all []statement) {
+	for _, d := range []struct {
+		rows  int64
+		table string
+	}{
+		{g.Events, "webhook_removed_events"}, {g.Duplicates + g.DeadLetters, "webhook_requests"}, {g.Purges, "webhook_purges"},
+		{g.Anchors, "webhook_anchors"},
+	} {
+		if d.rows > 0 {
+			all = append(all, p.change(d.rows, "WITH gone AS (DELETE FROM "+d.table+" WHERE id >= $1 AND id <= $2 RETURNING 1) SELECT count(*) FROM gone",
+				argInt(g.From), argInt(g.To)))
+		}
+	}
+	return append(all, writeRows(gapStatements, g.Args(now))...)
+}
 
-func checkpoint(c *prune.Checkpoint, now int64) []statement {
+// These are statements of prune in PostgreSQL's dialect.
+var (
+	checkpointStatements = prune.CheckpointStatements("$")
+	gapStatements        = prune.GapStatements("$")
+)
+
+// writeRows returns statements with the same parameters.
+func writeRows(statements []string, values []any) (all []statement) {
 	var args []arg
-	for _, v := range c.Args(now) {
+	for _, v := range values {
 		switch v := v.(type) {
 		case int64:
 			args = append(args, argInt(v))
@@ -241,8 +354,7 @@ func checkpoint(c *prune.Checkpoint, now int64) []statement {
 			args = append(args, argBytes(v))
 		}
 	}
-	var all []statement
-	for _, sql := range checkpointStatements {
+	for _, sql := range statements {
 		all = append(all, statement{sql: sql, args: args})
 	}
 	return all

@@ -496,7 +496,11 @@ func TestPlans(t *testing.T) {
 		"audit, requests": {statement{sql: newAuditPages(true).requests, args: []arg{argInt(1), argInt(1)}}, "webhook_requests_pkey"},
 		"audit, removed":  {statement{sql: newAuditPages(true).removed, args: []arg{argInt(1)}}, "webhook_removed_events_pkey"},
 		"old events":      {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
-		"old links":       {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}}, "webhook_batches_pkey"},
+		"old entries":     {statement{sql: entriesQuery, args: []arg{argInt(1), argInt(100)}}, "webhook_events_pkey"},
+		"entry before":    {statement{sql: entryBefore, args: []arg{argInt(1)}}, "webhook_requests_pkey"},
+		"open letter": {statement{sql: openLetter, args: []arg{argText("d31000"), argText("default"), argText("t"), argBool(false), argBytes(nil)}},
+			"webhook_requests_message"},
+		"old links": {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}}, "webhook_batches_pkey"},
 	} {
 		mustUseIndex(t, s, name, test.query, test.want)
 	}

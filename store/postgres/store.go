@@ -110,9 +110,10 @@ type Store struct {
 	// holdTime.
 	name     string
 	holdTime time.Duration
-	// pruning is for one call of Prune at a time, and guards pruneCursor, the link behind which Prune goes on.
-	pruning     sync.Mutex
-	pruneCursor int64
+	// pruning is for one call of Prune at a time, and guards the link and the entry of the log behind
+	// which Prune goes on.
+	pruning                  sync.Mutex
+	pruneCursor, entryCursor int64
 
 	// nextID is batch.NextID; tests that name events by their ids have another.
 	nextID func(last int64, now time.Time) int64
