@@ -14,13 +14,14 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/queue/queuetest"
 	"github.com/hookgate/hookgate/store/sqlite"
 )
 
 func TestMain(m *testing.M) {
 	modeltest.Checks(20)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(pgtest.Run(m))
 }
 
 // backing is a store and the reader of what it stores.
