@@ -50,7 +50,6 @@ func partsOf(source string, events int) *hookgate.Delivery {
 // gate is a store whose calls wait until the test lets them through, and that notes its batches.
 type gate struct {
 	faults
-	dir     string
 	arrived chan struct{} // one for each call that has come to the gate
 	through chan struct{} // one lets one call through; closed, all
 	mu      sync.Mutex
@@ -66,9 +65,11 @@ type batchSize struct {
 }
 
 func newGate(t *testing.T) *gate {
-	dir := t.TempDir()
-	s := openStore(t, filepath.Join(dir, "store.db"))
-	g := &gate{dir: dir, arrived: make(chan struct{}, 1000), through: make(chan struct{})}
+	return gateTo(t, openStore(t, filepath.Join(t.TempDir(), "store.db")))
+}
+
+func gateTo(t *testing.T, s backing) *gate {
+	g := &gate{arrived: make(chan struct{}, 1000), through: make(chan struct{})}
 	g.backing = s
 	g.apply = func(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 		g.note(b)

@@ -10,27 +10,39 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// TestConformancePostgres runs the suite of every queue over PostgreSQL.
-func TestConformancePostgres(t *testing.T) {
+// newDatabase returns the shared server and the name of an empty database on it.
+func newDatabase(t queuetest.TB) (*pgtest.Cluster, string) {
+	t.Helper()
 	cluster, err := pgtest.Shared()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
+	name, err := cluster.NewDatabase(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return cluster, name
+}
+
+func openPostgres(t queuetest.TB, url string) backing {
+	t.Helper()
+	s, err := postgres.Open(context.Background(), postgres.Config{URL: url, MaxConns: 6})
+	if err != nil {
+		t.Fatalf("open store: %v", err)
+	}
+	return s
+}
+
+// TestConformancePostgres runs the suite of every queue over PostgreSQL.
+func TestConformancePostgres(t *testing.T) {
 	queuetest.RunQueue(t, queuetest.QueueBackend{
 		FailsWrites: true,
 		NewPlace: func(t queuetest.TB) string {
-			name, err := cluster.NewDatabase(context.Background())
-			if err != nil {
-				t.Fatalf("%v", err)
-			}
+			cluster, name := newDatabase(t)
 			return cluster.URL(name)
 		},
 		Open: func(t queuetest.TB, place string) queuetest.QueueInstance {
-			s, err := postgres.Open(context.Background(), postgres.Config{URL: place, MaxConns: 6})
-			if err != nil {
-				t.Fatalf("open store: %v", err)
-			}
-			return instance(t, &faults{backing: s}, Options{Partitions: 4, Timeout: time.Minute, Shared: true})
+			return instance(t, &faults{backing: openPostgres(t, place)}, Options{Partitions: 4, Timeout: time.Minute, Shared: true})
 		},
 	})
 }

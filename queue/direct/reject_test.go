@@ -13,24 +13,47 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// refusals are triggers by which a store rejects events with one message id, and with another one
-// dead letters too.
-const refusals = `
-CREATE TRIGGER refused_events BEFORE INSERT ON webhook_events WHEN NEW.message_id IN ('poison-1', 'poison-2')
-BEGIN SELECT RAISE(ABORT, 'poisoned'); END;
-CREATE TRIGGER refused_dead BEFORE INSERT ON webhook_requests WHEN NEW.message_id = 'poison-2'
-BEGIN SELECT RAISE(ABORT, 'poisoned too'); END;`
+// refusingStores open stores that reject events with the message ids poison-1 and poison-2, and of
+// the latter dead letters too.
+var refusingStores = map[string]func(*testing.T) backing{
+	"SQLite": func(t *testing.T) backing {
+		path := filepath.Join(t.TempDir(), "store.db")
+		s := openStore(t, path)
+		conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := sqlitex.ExecuteScript(conn, `
+			CREATE TRIGGER refused_events BEFORE INSERT ON webhook_events WHEN NEW.message_id IN ('poison-1', 'poison-2')
+			BEGIN SELECT RAISE(ABORT, 'poisoned'); END;
+			CREATE TRIGGER refused_dead BEFORE INSERT ON webhook_requests WHEN NEW.message_id = 'poison-2'
+			BEGIN SELECT RAISE(ABORT, 'poisoned too'); END;`, nil); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	},
+	"PostgreSQL": func(t *testing.T) backing {
+		cluster, name := newDatabase(t)
+		s := openPostgres(t, cluster.URL(name))
+		if err := cluster.Exec(t.Context(), name, `
+			SET search_path = hookgate, public;
+			CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+				$$BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'check_violation'; END$$;
+			CREATE TRIGGER refused_events BEFORE INSERT ON webhook_events FOR EACH ROW
+				WHEN (NEW.message_id IN ('poison-1', 'poison-2')) EXECUTE FUNCTION refuse('poisoned');
+			CREATE TRIGGER refused_dead BEFORE INSERT ON webhook_requests FOR EACH ROW
+				WHEN (NEW.message_id = 'poison-2') EXECUTE FUNCTION refuse('poisoned too');`); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	},
+}
 
-// refusing makes a store reject events.
-func refusing(t *testing.T, path string) {
-	t.Helper()
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := sqlitex.ExecuteScript(conn, refusals, nil); err != nil {
-		t.Fatal(err)
+// inRefusingStores runs a test with each store that rejects events.
+func inRefusingStores(t *testing.T, test func(*testing.T, *gate)) {
+	for name, open := range refusingStores {
+		t.Run(name, func(t *testing.T) { test(t, gateTo(t, open(t))) })
 	}
 }
 
@@ -57,9 +80,9 @@ func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Delivery) ([]hookgate
 
 // Goal: an event that the store rejects becomes a dead letter and is acknowledged; all others of its
 // group are stored, those of its own request too; a repetition of it makes no second dead letter.
-func TestRejectedEvent(t *testing.T) {
-	g := newGate(t)
-	refusing(t, filepath.Join(g.dir, "store.db"))
+func TestRejectedEvent(t *testing.T) { inRefusingStores(t, testRejectedEvent) }
+
+func testRejectedEvent(t *testing.T, g *gate) {
 	m := &counts{}
 	q := open(t, g, Options{Metrics: m})
 	poison, several := delivery("poison", 1), partsOf("poison", 2) // poison-1 is one of its events
@@ -107,36 +130,38 @@ func TestRejectedEvent(t *testing.T) {
 // the group wait for one more transaction at most.
 func TestRejectedDeadLetter(t *testing.T) {
 	for _, first := range []bool{true, false} {
-		g := newGate(t)
-		refusing(t, filepath.Join(g.dir, "store.db"))
-		q := open(t, g, Options{})
-		all := []*hookgate.Delivery{delivery("poison", 2), delivery("a", 1), partsOf("several", 3), partsOf("unfit", 2), delivery("b", 1)}
-		all[3].Parts = []byte{0xff}
-		at := 0
-		if !first {
-			at = len(all) - 1
-			all[0], all[at] = all[at], all[0]
+		inRefusingStores(t, func(t *testing.T, g *gate) { testRejectedDeadLetter(t, g, first) })
+	}
+}
+
+func testRejectedDeadLetter(t *testing.T, g *gate, first bool) {
+	q := open(t, g, Options{})
+	all := []*hookgate.Delivery{delivery("poison", 2), delivery("a", 1), partsOf("several", 3), partsOf("unfit", 2), delivery("b", 1)}
+	all[3].Parts = []byte{0xff}
+	at := 0
+	if !first {
+		at = len(all) - 1
+		all[0], all[at] = all[at], all[0]
+	}
+	receipts, errs := held(t, q, g, all)
+	for i, err := range errs {
+		if i == at && !errors.Is(err, hookgate.ErrRejected) || i != at && err != nil {
+			t.Errorf("append %d: %v", i, err)
 		}
-		receipts, errs := held(t, q, g, all)
-		for i, err := range errs {
-			if i == at && !errors.Is(err, hookgate.ErrRejected) || i != at && err != nil {
-				t.Errorf("append %d: %v", i, err)
-			}
-			if i != at && i != 3 && receipts[i].Position.Major == 0 {
-				t.Errorf("receipt %d is %+v", i, receipts[i])
-			}
+		if i != at && i != 3 && receipts[i].Position.Major == 0 {
+			t.Errorf("receipt %d is %+v", i, receipts[i])
 		}
-		if len(g.batches) != 3 {
-			t.Fatalf("the store was called %d times, want 3", len(g.batches))
-		}
-		if b := g.batches[2]; b.attempts != 2 || !strings.Contains(b.lastError, "poisoned too") {
-			t.Errorf("the second attempt is number %d after %q", b.attempts, b.lastError)
-		}
-		if s, _ := q.Stats(t.Context()); s.Err != nil {
-			t.Errorf("the stats say that the store fails: %v", s.Err)
-		}
-		if n, _ := g.Counts(t.Context()); n.Events != 1+5 || n.DeadLetters != 1 {
-			t.Errorf("stored are %+v", n)
-		}
+	}
+	if len(g.batches) != 3 {
+		t.Fatalf("the store was called %d times, want 3", len(g.batches))
+	}
+	if b := g.batches[2]; b.attempts != 2 || !strings.Contains(b.lastError, "poisoned too") {
+		t.Errorf("the second attempt is number %d after %q", b.attempts, b.lastError)
+	}
+	if s, _ := q.Stats(t.Context()); s.Err != nil {
+		t.Errorf("the stats say that the store fails: %v", s.Err)
+	}
+	if n, _ := g.Counts(t.Context()); n.Events != 1+5 || n.DeadLetters != 1 {
+		t.Errorf("stored are %+v", n)
 	}
 }

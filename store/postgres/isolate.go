@@ -35,7 +35,9 @@ func (a *application) storeHalves(ctx context.Context, t *transaction, from, to 
 		err := a.storePart(ctx, t, half[0], half[1])
 		if errors.Is(err, hookgate.ErrRejected) {
 			if half[1]-half[0] == 1 {
-				err = a.reject(ctx, t, half[0], err)
+				if err = a.reject(ctx, t, half[0], err); errors.Is(err, hookgate.ErrRejected) {
+					err = &hookgate.RejectedError{Index: half[0], Err: err}
+				}
 			} else {
 				err = a.storeHalves(ctx, t, half[0], half[1])
 			}
