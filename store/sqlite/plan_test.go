@@ -10,7 +10,6 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/paging"
 	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/storetest"
 )
@@ -33,13 +32,14 @@ func TestPlans(t *testing.T) {
 	for name, test := range map[string]struct{ query, want, not string }{
 		"listing":     {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
 		"by type":     {events(hookgate.EventFilter{EventType: "t", Source: "s", OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"message id":  {events(hookgate.EventFilter{MessageID: "m"}), "USING INDEX sqlite_autoindex_webhook_events_1 (message_id=?", "SCAN webhook_events"},
-		"prefix":      {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INDEX sqlite_autoindex_webhook_events_1 (message_id>?", "SCAN webhook_events"},
-		"trace":       {traceQuery, "SEARCH webhook_events USING INDEX sqlite_autoindex_webhook_events_1 (message_id=?)", "SCAN webhook_events"},
-		"trace, gone": {traceQuery, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)", "SCAN webhook_removed"},
-		"trace, rest": {traceQuery, "SEARCH r USING INDEX webhook_requests_message (message_id=? AND request_id>? AND request_id<?)", "SCAN webhook_requests"},
-		"trace, end":  {paging.TraceEnd, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
-		"old events":  {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)\nSEARCH b USING INTEGER PRIMARY KEY (rowid=?)", "TEMP B-TREE"},
+		"message id":  {events(hookgate.EventFilter{MessageID: "m"}), "USING INDEX webhook_events_identity (identity>? AND identity<?", "SCAN webhook_events"},
+		"prefix":      {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"trace":       {traceQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
+		"trace, page": {traceRequests, "SEARCH webhook_events USING INDEX webhook_events_identity (identity>? AND identity<?)", "SCAN webhook_events"},
+		"trace, gone": {traceRequests, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)", "SCAN webhook_removed"},
+		"entries":     {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
+		"trace, end":  {traceRequests, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
+		"old events":  {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
 		"tests":       {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests", "TEMP B-TREE"},
 		"tests, gone": {testsGone, "USING COVERING INDEX webhook_events_tests (id<?)", "SCAN"},
 		"bodies of tests": {"DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
@@ -51,7 +51,7 @@ func TestPlans(t *testing.T) {
 		"request":                 {requestQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
 		"request, gone":           {requestQuery, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_request (request_id=?)", "SCAN webhook_events"},
 		"request, rest":           {requestQuery, "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1 (request_id=?)", "SCAN webhook_events"},
-		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH e USING COVERING INDEX sqlite_autoindex_webhook_events_1", "SCAN"},
+		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH e USING COVERING INDEX webhook_events_identity (identity=?)", "SCAN"},
 		"their replays":           {letters(hookgate.DeadLetterFilter{}), "SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
 		"history":                 {letters(hookgate.DeadLetterFilter{MessageID: "m"}), "SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
 		"dead letter":             {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY", "SCAN"},
@@ -73,8 +73,12 @@ func explain(t *testing.T, s *Store, query string) string {
 	t.Helper()
 	var steps []string
 	err := s.read(t.Context(), func(conn *sqlite.Conn) error {
+		statement, err := conn.Prepare("EXPLAIN QUERY PLAN " + query)
+		if err != nil {
+			return err
+		}
 		return sqlitex.Execute(conn, "EXPLAIN QUERY PLAN "+query, &sqlitex.ExecOptions{
-			Args:       make([]any, strings.Count(query, "?")),
+			Args:       make([]any, statement.BindParamCount()),
 			ResultFunc: func(row *sqlite.Stmt) error { steps = append(steps, row.ColumnText(3)); return nil },
 		})
 	})
@@ -92,7 +96,7 @@ func TestSearchPlans(t *testing.T) {
 	}
 	defer s.Close()
 	const fill = `WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000)
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 's', 'k' || n % 3, n, x'00', x'00', printf('00000000-0000-7000-8000-%012d', n), n, n, 0, '', 0, '[]', '', 0, n, 1 FROM n`
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 's', 'k' || n % 3, n, x'00', x'00', printf('00000000-0000-7000-8000-%012d', n), n, n, 0, '', 0, '[]', '', 0, n, 1, randomblob(24), 0, n, n, '', 1, '', x'00' FROM n`
 	if err := sqlitex.ExecuteTransient(s.conn, fill, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +104,7 @@ func TestSearchPlans(t *testing.T) {
 		storetest.ByID:       {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end of it
 		storetest.ByRequest:  {"INDEX webhook_events_request", "INDEX webhook_events_replays", "USING INTEGER PRIMARY KEY"},
 		storetest.ByType:     {"INDEX webhook_events_type (event_type=?"},
-		storetest.ByIdentity: {"INDEX sqlite_autoindex_webhook_events_1 (message_id"},
+		storetest.ByIdentity: {"INDEX webhook_events_identity (identity"},
 	}
 	storetest.SearchQueries(t, searcher{s}, func(query string, _ []any, index storetest.SearchIndex) {
 		plan := explain(t, s, query)

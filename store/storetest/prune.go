@@ -331,8 +331,7 @@ func testPruneFails(t *testing.T, b Backend, done bool) {
 }
 
 // FillPruned stores 5 rounds of 2 partitions, each with 3 events and a duplicate, and in the second a dead letter of partition 0.
-// Then the trail of the first 3 rounds and the bodies of the fourth are removed. What is left is batch 3 (link 2 of partition
-// 0) for its dead letter, batches 7 and 8 without bodies, and batches 9 and 10.
+// Then the trail of the first 3 rounds and the bodies of the fourth are removed, but for the dead letter.
 func FillPruned(t TB, s interface {
 	hookgate.Store
 	Pruner
@@ -373,9 +372,12 @@ func FillPruned(t TB, s interface {
 
 // removedLineage are the columns that an event keeps when its body is removed.
 const removedLineage = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
-	spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch`
+	spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch,
+	keyed, processed_at, persisted_at, worker, attempts, last_error, hash`
 
-// PrunedTamperings are changes to a store that FillPruned has filled; see Tamperings.
+// PrunedTamperings are changes to a store that FillPruned of an earlier release has filled; see
+// Tamperings. It has batch 3 (link 2 of partition 0) for its dead letter, batches 7 and 8 without
+// bodies, and batches 9 and 10.
 func PrunedTamperings(literal func(hex string) string) []Tampering {
 	const lineage = removedLineage
 	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
@@ -383,12 +385,12 @@ func PrunedTamperings(literal func(hex string) string) []Tampering {
 	all := []Tampering{
 		{"body removed", "INSERT INTO webhook_removed_events (" + lineage + ", removed_at) SELECT " + lineage + ", 1 FROM webhook_events WHERE id = 25; DELETE FROM webhook_events WHERE id = 25",
 			`(batch 9): event 25 (message id "0-40"): retention has removed the bodies up to event 24, and this one is missing`},
-		{"body put back", "INSERT INTO webhook_events (" + lineage + ", payload) SELECT " + lineage + ", " + literal("61") +
+		{"body put back", "INSERT INTO webhook_events (" + lineage + ", payload, identity) SELECT " + lineage + ", " + literal("61") + ", " + literal("00") +
 			" FROM webhook_removed_events WHERE id = 24; DELETE FROM webhook_removed_events WHERE id = 24", "(batch 8): event 24"},
 		{"event removed", "DELETE FROM webhook_events WHERE id = 26", "(batch 9): has 2 events"},
 		{"lineage removed", "DELETE FROM webhook_removed_events WHERE id = 20", "(batch 7): has 2 events"},
 		{"link removed", linkGone, "partition 0, link 5 (batch 9): follows link 3"},
-		{"link removed with a longer checkpoint", linkGone + longer + " WHERE partition = 0 AND from_sequence = 3", "retention counts 24 events"},
+		{"link removed with a longer checkpoint", linkGone + longer + " WHERE partition = 0 AND from_sequence = 3", "the partitions count 30 events"},
 		{"link removed with a longer checkpoint that counts it", linkGone + longer + ", events = events + 3, duplicates = duplicates + 1 WHERE partition = 0 AND from_sequence = 3",
 			"retention counts 24 events, 5 duplicates"},
 		{"dead letter removed with its link", `DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_removed_events WHERE batch = 3;
@@ -427,12 +429,12 @@ func PrunedRefusals() map[string]string {
 	return map[string]string{
 		"UPDATE webhook_removed_events SET sequence = 1": appended,
 		"DELETE FROM webhook_removed_events":             appended,
-		"UPDATE webhook_checkpoints SET events = 1":      alone,
-		"DELETE FROM webhook_checkpoints":                alone,
 		"INSERT INTO webhook_checkpoints SELECT partition, 9, 9, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions": alone,
-		"UPDATE webhook_removals SET last_event = 1": alone,
-		"DELETE FROM webhook_removals":               alone,
-		"DELETE FROM webhook_events":                 appended,
-		"DELETE FROM webhook_batches":                appended,
+		"UPDATE webhook_gaps SET events = 1": alone,
+		"DELETE FROM webhook_gaps":           alone,
+		"INSERT INTO webhook_gaps SELECT 99, 99, hash, hash, 0, 0, 0, 0, 0, 0, 1, 1 FROM webhook_log": alone,
+		"UPDATE webhook_removals SET last_event = 1":                                                  alone,
+		"DELETE FROM webhook_removals":                                                                alone,
+		"DELETE FROM webhook_events":                                                                  appended,
 	}
 }

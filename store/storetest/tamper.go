@@ -40,8 +40,7 @@ type Filler interface {
 }
 
 // Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter, and then purges the dead letter
-// of the third batch of partition 0, which is request 10. The links are numbered 1 to 3 in both partitions, and the
-// batches 1 to 6; the purge has link 4 in partition 0, and batch 7. There are 3 rows in the admin trail.
+// of the third batch of partition 0. There are 3 rows in the admin trail.
 func Fill(t TB, s Filler) {
 	t.Helper()
 	epochs := map[int]hookgate.Epoch{}
@@ -87,26 +86,32 @@ const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters, FilledPurg
 // Tampering is one change behind the gate's back.
 type Tampering struct {
 	Name string
-	// Script changes a store that Fill has filled, once its triggers are out of the way.
+	// Script changes a store that was filled, once its triggers are out of the way.
 	Script string
 	// Want is part of what the audit must say then.
 	Want string
 }
 
-// Tamperings returns changes to each column in turn, and then to rows and chains as a whole. literal writes bytes,
-// given in hexadecimal, in the database's dialect.
+// Tamperings returns changes to each column in turn, and then to rows and chains as a whole, of a store
+// that Fill of an earlier release has filled: the purged dead letter is request 10, the links are
+// numbered 1 to 3 in both partitions, and the batches 1 to 6; the purge has link 4 in partition 0, and
+// batch 7. literal writes bytes, given in hexadecimal, in the database's dialect.
 func Tamperings(literal func(hex string) string) []Tampering {
 	const copied = `event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
-		enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position`
+		enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, keyed, processed_at, persisted_at, worker, attempts,
+		last_error, hash`
+	insert := "INSERT INTO webhook_events (id, message_id, identity, " + copied + ", batch) "
+	anyKey := literal(strings.Repeat("00", 24))
+	const purge = "INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at, batch, hash) "
 	const cutOff = `DELETE FROM webhook_batches WHERE id = 6; DELETE FROM webhook_events WHERE batch = 6;
 		DELETE FROM webhook_dead_letters WHERE id IN (SELECT id FROM webhook_requests WHERE batch = 6); DELETE FROM webhook_requests WHERE batch = 6`
 	all := []Tampering{
 		{"event removed", "DELETE FROM webhook_events WHERE id = 8", "partition 0, link 2 (batch 3): has 2 events, and was sealed with 3"},
-		{"event added", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", batch FROM webhook_events WHERE id = 18",
-			"partition 1, link 3 (batch 6): has 4 events"},
-		{"event of no batch", "INSERT INTO webhook_events SELECT 99, 'new', " + copied + ", 8 FROM webhook_events WHERE id = 18",
+		{"event added", insert + "SELECT 99, 'new', " + anyKey + ", " + copied + ", batch FROM webhook_events WHERE id = 18",
+			"partition 1, link 3 (batch 6): row 99"},
+		{"event of no batch", insert + "SELECT 99, 'new', " + anyKey + ", " + copied + ", 8 FROM webhook_events WHERE id = 18",
 			`event 99 (message id "new") belongs to no link`},
-		{"event before the first", "INSERT INTO webhook_events SELECT -5, 'new', " + copied + ", batch FROM webhook_events WHERE id = 1",
+		{"event before the first", insert + "SELECT -5, 'new', " + anyKey + ", " + copied + ", batch FROM webhook_events WHERE id = 1",
 			"partition 0, link 1 (batch 1): event -5"},
 		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1; UPDATE webhook_events SET id = 1 WHERE id = 2; UPDATE webhook_events SET id = 2 WHERE id = -1",
 			"partition 0, link 1 (batch 1): its hash does not fit"},
@@ -121,12 +126,12 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"request body changed", "UPDATE webhook_request_bodies SET payload = " + literal("61"), "partition 0, link 1 (batch 1): the body of request"},
 		{"purge removed", "DELETE FROM webhook_purges", "partition 0, link 3 (batch 5): the dead letter of request"},
 		{"purge forged", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
-			"INSERT INTO webhook_purges SELECT 2, request_id, 'ops', 'forged', 1, 7 FROM webhook_requests WHERE id = 2", "partition 0, link 4 (batch 7)"},
+			purge + "SELECT 2, request_id, 'ops', 'forged', 1, 7, " + literal("") + " FROM webhook_requests WHERE id = 2", "partition 0, link 4 (batch 7)"},
 		{"purge forged well", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
-			"INSERT INTO webhook_purges SELECT 2, r.request_id, 'ops', 'forged', p.purged_at, 7 FROM webhook_requests r, webhook_purges p WHERE r.id = 2",
+			purge + "SELECT 2, r.request_id, 'ops', 'forged', p.purged_at, 7, " + literal("") + " FROM webhook_requests r, webhook_purges p WHERE r.id = 2",
 			"partition 0, link 4 (batch 7): has 2 purges, and was sealed with 1"},
 		{"purge of no link", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
-			"INSERT INTO webhook_purges SELECT 2, request_id, 'ops', 'forged', 1, 8 FROM webhook_requests WHERE id = 2", "belongs to no link"},
+			purge + "SELECT 2, request_id, 'ops', 'forged', 1, 8, " + literal("") + " FROM webhook_requests WHERE id = 2", "belongs to no link"},
 		{"purge of no dead letter", "UPDATE webhook_purges SET request_id = (SELECT request_id FROM webhook_requests WHERE id = 1); " +
 			"INSERT INTO webhook_dead_letters SELECT id, request_id, " + literal("") + ", reason, 1 FROM webhook_requests WHERE id = 10", "(batch 5)"},
 		{"purged dead letter put back", "INSERT INTO webhook_dead_letters SELECT id, request_id, " + literal("") + ", reason, 1 FROM webhook_requests WHERE id = 10",

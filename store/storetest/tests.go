@@ -327,10 +327,10 @@ func TestTamperings(literal func(hex string) string) []Tampering {
 		{"row of a test event missing", "DELETE FROM webhook_removed_events WHERE id = 4", "(batch 2): has 2 events"},
 		{"test event missing", "DELETE FROM webhook_events WHERE id = 9", "(batch 3): has 2 events"},
 		{"test event uncounted", move("7"), "retention counts 4 events"},
-		{"test event put back, and left", "INSERT INTO webhook_events (" + removedLineage + ", payload) SELECT " + removedLineage +
-			", " + literal("61") + " FROM webhook_removed_events WHERE id = 4", "(batch 2): "},
-		{"test event put back", "INSERT INTO webhook_events (" + removedLineage + ", payload) SELECT " + removedLineage +
-			", " + literal("61") + " FROM webhook_removed_events WHERE id = 4; DELETE FROM webhook_removed_events WHERE id = 4",
+		{"test event put back, and left", "INSERT INTO webhook_events (" + removedLineage + ", payload, identity) SELECT " + removedLineage +
+			", " + literal("61") + ", " + literal("00") + " FROM webhook_removed_events WHERE id = 4", "(batch 2): "},
+		{"test event put back", "INSERT INTO webhook_events (" + removedLineage + ", payload, identity) SELECT " + removedLineage +
+			", " + literal("61") + ", " + literal("00") + " FROM webhook_removed_events WHERE id = 4; DELETE FROM webhook_removed_events WHERE id = 4",
 			"(batch 2): the body of event 4"},
 		{"test event called a real one", "UPDATE webhook_removed_events SET source = 'default' WHERE id = 4", "(batch 2): event 4"},
 		{"another body", "UPDATE webhook_removed_events SET sha256 = " + literal(strings.Repeat("00", 32)) + " WHERE id = 3",
