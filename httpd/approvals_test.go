@@ -200,6 +200,7 @@ func TestApprovalOfALostAnnouncement(t *testing.T) {
 func TestApprovalIsExact(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 2)
+	letters, _ := p.letters(t, "")
 	long := strings.Repeat("x", maxReason) // what is longer than a row of the trail shows is compared too
 	body := func(key string) string {
 		return fmt.Sprintf(`{"filter":{"type":"t0","key":"%s"},"loseEvents":true}`, key)
@@ -211,7 +212,7 @@ func TestApprovalIsExact(t *testing.T) {
 		{"alice", purgePath, strings.Replace(body(long+"1"), "t0", "t1", 1), "it is for dlq_purge of "},
 		{"alice", purgePath, strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1), "it is for dlq_purge of "},
 		{"alice", purgePath, purgeAll, "it is for dlq_purge of "},
-		{"alice", "/admin/dlq/1/purge", `{"loseEvents":true}`, "it is for dlq_purge of "},
+		{"alice", "/admin/dlq/" + letters[0].ID + "/purge", `{"loseEvents":true}`, "it is for dlq_purge of "},
 		{"alice", "/admin/dlq/replay", strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1), "this is dlq_replay_all of "},
 		{"bob", purgePath, body(long + "1"), "it is of alice"},
 		{"configured-2", purgePath, body(long + "1"), "it is of alice"},
@@ -231,10 +232,10 @@ func TestApprovalIsExact(t *testing.T) {
 	}
 	p.as(t, "alice", "POST", purgePath, body(long+"1"), "X-Approval", id).want(t, 200)
 	// A single dead letter is named with its state, so that an approval to purge what is stored does not lose what is open.
-	one := p.asks(t, "alice", "/admin/dlq/1/purge", `{"loseEvents":true}`)
+	one := p.asks(t, "alice", "/admin/dlq/"+letters[0].ID+"/purge", `{"loseEvents":true}`)
 	p.decide(t, "bob", "approve", one).want(t, 200)
-	p.as(t, "alice", "POST", "/admin/dlq/2/purge", `{"loseEvents":true}`, "X-Approval", one).want(t, 403)
-	p.as(t, "alice", "POST", "/admin/dlq/1/purge", `{"loseEvents":true}`, "X-Approval", one).want(t, 200)
+	p.as(t, "alice", "POST", "/admin/dlq/"+letters[1].ID+"/purge", `{"loseEvents":true}`, "X-Approval", one).want(t, 403)
+	p.as(t, "alice", "POST", "/admin/dlq/"+letters[0].ID+"/purge", `{"loseEvents":true}`, "X-Approval", one).want(t, 200)
 	if all, _ := p.letters(t, ""); states(all) != "evt-1:open" {
 		t.Errorf("left are %s", states(all))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -316,7 +317,8 @@ func TestReplayFull(t *testing.T) {
 		t.Errorf("%d dead letters were replayed in %d calls, want 100", len(seen), calls)
 	}
 	left.Store(0)
-	g.admin(t, "POST", "/admin/dlq/1/replay", "").want(t, 503)
+	one := slices.Collect(maps.Keys(seen))[0]
+	g.admin(t, "POST", "/admin/dlq/"+one+"/replay", "").want(t, 503)
 	queue.appended = func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
 		return hookgate.Receipt{}, errors.New("secret cause")
 	}

@@ -8,11 +8,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,14 +32,26 @@ import (
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/metrics"
-	queuesqlite "github.com/hookgate/hookgate/queue/sqlite"
+	"github.com/hookgate/hookgate/queue/redis"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
 func TestMain(m *testing.M) {
 	modeltest.Checks(30)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(ending{m})
+}
+
+// ending ends what outlives the tests.
+type ending struct{ *testing.M }
+
+func (e ending) Run() int {
+	code := e.M.Run()
+	for _, f := range slices.Backward(afterAll) {
+		f()
+	}
+	return code
 }
 
 // The credentials of the tests. Each is long and unlike any text of the gate, so that it can be looked for in logs.
@@ -57,10 +71,37 @@ type gate struct {
 	url     string
 	log     *logBuffer
 	metrics *metrics.Metrics
-	queue   *queuesqlite.Queue // nil if the test brought its own
+	queue   *redis.Queue       // nil if the test brought its own
 	store   *storesqlite.Store // likewise
 	client  *http.Client
 	lease   map[int]hookgate.Epoch
+}
+
+// gates numbers the gates that are on the one Redis of this package, which the first of them starts.
+var (
+	gates      atomic.Int64
+	redisOnce  sync.Once
+	redisOfAll *redistest.Server
+	afterAll   []func() // run when all tests have ended
+)
+
+// outlives is a test whose clean-up waits for the end of all tests.
+type outlives struct{ testing.TB }
+
+func (outlives) Cleanup(f func()) { afterAll = append(afterAll, f) }
+
+func (o outlives) TempDir() string {
+	dir, err := os.MkdirTemp("", "httpd")
+	must(o.TB, err)
+	afterAll = append(afterAll, func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (outlives) Helper() {}
+
+func redisServer(t testing.TB) *redistest.Server {
+	redisOnce.Do(func() { redisOfAll = redistest.Start(outlives{t}, redistest.Options{}) })
+	return redisOfAll
 }
 
 // setup is what a test may change before its gate is made. What is nil is the real thing.
@@ -90,7 +131,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	}
 	dir := t.TempDir()
 	if s.queue == nil {
-		q, err := queuesqlite.Open(t.Context(), filepath.Join(dir, "queue.db"), queuesqlite.Options{Partitions: 4})
+		q, err := redis.Open(t.Context(), redis.Config{URL: redisServer(t).URL(), Prefix: fmt.Sprint("g", gates.Add(1)), Partitions: 1})
 		must(t, err)
 		t.Cleanup(func() { q.Close() })
 		g.queue, s.queue = q, q

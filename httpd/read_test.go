@@ -564,7 +564,7 @@ func TestHealth(t *testing.T) {
 	g.post(t, envelope("waiting", "t", "")).want(t, 202)
 	var h healthAnswer
 	must(t, json.Unmarshal(g.do(t, "GET", "/api/health", nil).want(t, 200).body, &h))
-	if h.Status != "ok" || h.Queue.Depth == nil || *h.Queue.Depth != 1 || h.Queue.Partitions != 4 || h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
+	if h.Status != "ok" || h.Queue.Depth == nil || *h.Queue.Depth != 1 || h.Queue.Partitions != 1 || h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
 		t.Errorf("health %+v", h)
 	}
 }

@@ -40,7 +40,6 @@ var allowedImports = map[string]struct {
 	"settings":              {[]string{""}, "it keeps settings in any table"},
 	"settings/settingstest": {[]string{""}, "a conformance suite knows the port and no backend"},
 	"queue/wire":            {[]string{""}, "the form of a record is the same in every queue"},
-	"queue/sqlite":          {[]string{"", "internal/sqlitedb", "queue/wire"}, "the queue knows nothing of the store"},
 	"queue/direct":          {[]string{"", "internal/tally"}, "it hands requests to any store"},
 	"queue/queuetest":       {[]string{""}, "a conformance suite knows the port and no backend"},
 	"store/migrations":      {nil, "schemas are text"},

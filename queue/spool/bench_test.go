@@ -1,4 +1,4 @@
-package sqlite
+package spool
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 func openBench(b *testing.B) *Queue {
-	q, err := Open(context.Background(), filepath.Join(b.TempDir(), "queue.db"), Options{HighWater: 1 << 40})
+	q, err := Open(context.Background(), filepath.Join(b.TempDir(), "spool.db"), Options{HighWater: 1 << 40})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -25,5 +25,5 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkConsume measures Next and Commit over all partitions.
+// BenchmarkConsume measures Next and Commit.
 func BenchmarkConsume(b *testing.B) { queuetest.BenchmarkConsume(b, openBench(b)) }
