@@ -127,6 +127,11 @@ func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics,
 		Metrics:    m,
 		Logger:     log,
 	}
+	if p, ok := b.store.(interface {
+		Probe(ctx context.Context, bytes int) error
+	}); ok {
+		o.Probe = p.Probe
+	}
 	if !o.Shared {
 		o.MinFree, o.Free = int64(c.Queue.MinFreeDisk), c.freeDisk
 	}

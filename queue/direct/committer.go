@@ -185,8 +185,8 @@ func (c *committer) apply(ctx context.Context, b *hookgate.Batch) (outcome hookg
 		bytes += c.group[i].bytes
 	}
 	start := time.Now()
-	if p, ok := c.q.store.(prober); ok && len(c.records)+len(c.dead) == 0 {
-		err = p.Probe(ctx, bytes)
+	if c.q.Probe != nil && len(c.records)+len(c.dead) == 0 {
+		err = c.q.Probe(ctx, bytes)
 	} else {
 		outcome, err = c.q.store.Apply(ctx, b)
 	}

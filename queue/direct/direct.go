@@ -44,6 +44,9 @@ type Options struct {
 	// reports the free space and is called at most once a second. It may be called concurrently.
 	MinFree int64
 	Free    func() (int64, error)
+	// Probe tries whether the store, which has failed, could store so many bytes now. Default: Apply
+	// with nothing to store.
+	Probe func(ctx context.Context, bytes int) error
 	// Shared says that other processes store events too, so that a gap in a sequence says nothing.
 	Shared bool
 	// Metrics receives what became of each event, and the size and time of each group; default none.
@@ -237,11 +240,6 @@ func (q *Queue) works(bytes int) {
 	if f != nil && bytes >= f.bytes && q.failure.CompareAndSwap(f, nil) {
 		q.Logger.Info("the store works again")
 	}
-}
-
-// prober is a store that can try whether it could store so many bytes.
-type prober interface {
-	Probe(ctx context.Context, bytes int) error
 }
 
 // Stats implements hookgate.Queue. After a failure it tries whether the store works again.

@@ -243,6 +243,42 @@ func TestStoreHangs(t *testing.T) {
 	}
 }
 
+// Goal: after a failure the stats ask whether the store could take as much as what failed, and report
+// the failure until it could. A smaller event that finds room proves nothing.
+func TestStatsProbe(t *testing.T) {
+	f := &faults{backing: openStore(t, filepath.Join(t.TempDir(), "store.db"))}
+	defer f.Close()
+	var probed []int
+	full := errors.New("disk is full")
+	q := open(t, f, Options{Probe: func(_ context.Context, bytes int) error {
+		probed = append(probed, bytes)
+		return full
+	}})
+	notDone := false
+	f.when.Store(&notDone)
+	large := delivery("k", 1)
+	large.Body = make([]byte, 1000)
+	if _, err := q.Append(t.Context(), large); err == nil {
+		t.Error("append to a store that fails")
+	}
+	f.when.Store(nil)
+	if _, err := q.Append(t.Context(), delivery("k", 2)); err != nil {
+		t.Errorf("append of a smaller event: %v", err)
+	}
+	if s, _ := q.Stats(t.Context()); !errors.Is(s.Err, full) {
+		t.Errorf("the stats say %v while the probe fails", s.Err)
+	}
+	full = nil
+	for range 2 {
+		if s, _ := q.Stats(t.Context()); s.Err != nil {
+			t.Errorf("the stats say %v after the probe", s.Err)
+		}
+	}
+	if fmt.Sprint(probed) != "[1000 1000]" {
+		t.Errorf("probed %v bytes, want 1000 twice", probed)
+	}
+}
+
 // Goal: groups are bounded in number and bytes; the events of one request stay in one transaction,
 // also if they are more than a group may have. Method: calls wait behind one that the store holds.
 func TestGroupsAreBounded(t *testing.T) {
