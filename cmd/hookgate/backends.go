@@ -204,6 +204,8 @@ func (b *backends) openSpool(
 ) error {
 	file, err := spool.Open(ctx, c.DataDir.spoolFile(), spool.Options{
 		HighWater: c.Spool.HighWater,
+		MinFree:   int64(c.Queue.MinFreeDisk),
+		Free:      c.freeDisk,
 		Logger:    log.With("part", "spool"),
 	})
 	if err != nil {
