@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -55,6 +57,9 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 		}
 	}()
 	conn.SetBusyTimeout(busyTimeout)
+	if err := setTempDir(conn, filepath.Dir(path)); err != nil {
+		return nil, err
+	}
 	// The page size must stand before the first page is written.
 	for _, pragma := range []string{
 		fmt.Sprintf("page_size = %d", pageSize),
@@ -63,6 +68,7 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 		"fullfsync = ON",
 		"checkpoint_fullfsync = ON",
 		fmt.Sprintf("cache_size = -%d", cacheKiB),
+		"temp_store = MEMORY", // the journal of savepoints
 		fmt.Sprintf("wal_autocheckpoint = %d", checkpointPages),
 		// A log that one long read made grow shrinks again at the next checkpoint.
 		fmt.Sprintf("journal_size_limit = %d", 2*checkpointPages*pageSize),
@@ -75,6 +81,22 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 		return nil, err
 	}
 	return conn, syncDir(filepath.Dir(path))
+}
+
+var tempDir sync.Once
+
+// setTempDir lets SQLite sort in the folder of the first file that is opened, where there is room and the
+// process may write: a container need not have /tmp. The setting is the whole process's and must not
+// change while connections are in use. SQLite passes over a folder that is gone.
+func setTempDir(conn *sqlite.Conn, dir string) (err error) {
+	tempDir.Do(func() {
+		quoted := strings.ReplaceAll(dir, "'", "''")
+		err = sqlitex.ExecuteTransient(conn, "PRAGMA temp_store_directory = '"+quoted+"'", nil)
+	})
+	if err != nil {
+		return fmt.Errorf("set the folder for temporary files: %w", err)
+	}
+	return nil
 }
 
 // OpenReaders returns a pool of size connections to a file that OpenWriter has opened. They cannot write.
