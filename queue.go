@@ -33,9 +33,8 @@ type Queue interface {
 	// acknowledge; the sender must retry, and the retry is safe.
 	//
 	// Callers append one delivery each; putting many of them into one fsync or one round trip
-	// is the backend's work. Append may keep referring to d after it returned with an error of
-	// ctx, so the caller must then leave d and its body alone; in all other cases they are
-	// the caller's again.
+	// is the backend's work. Append does not refer to d or its body after it has returned, whatever
+	// it returned.
 	Append(ctx context.Context, d *Delivery) (Receipt, error)
 
 	// Stats describes the queue now.

@@ -129,65 +129,6 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// holdingQueue answers the first deliveries with an error of ctx and keeps referring to them, as the port allows.
-type holdingQueue struct {
-	fakeQueue
-	mu   sync.Mutex
-	held []*hookgate.Delivery
-	copy []string
-	err  error
-	left int
-}
-
-func (q *holdingQueue) Append(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.left == 0 {
-		return hookgate.Receipt{}, nil
-	}
-	q.left--
-	q.held, q.copy = append(q.held, d), append(q.copy, d.MessageID+" "+string(d.Body))
-	return hookgate.Receipt{}, q.err
-}
-
-// TestHeldBodiesAreNotOverwritten lets Append return an error of ctx while it still has the delivery, sends many other
-// bodies through the pooled buffers, and compares what is held with what it was.
-func TestHeldBodiesAreNotOverwritten(t *testing.T) {
-	for name, err := range map[string]error{
-		"cancelled": context.Canceled,
-		"deadline":  context.DeadlineExceeded,
-		"wrapped":   fmt.Errorf("append: %w", context.Canceled),
-	} {
-		t.Run(name, func(t *testing.T) {
-			q := &holdingQueue{err: err, left: 5}
-			g := newGate(t, func(s *setup) { s.queue = q })
-			send := func(i int) int {
-				text := envelope(fmt.Sprintf("message-%03d", i), "t", `,"pad":"`+strings.Repeat(string(rune('a'+i%26)), 200+i)+`"`)
-				r := httptest.NewRequest(http.MethodPost, "/webhooks", strings.NewReader(text))
-				r.Header.Set("Authorization", "Bearer "+bearerKey)
-				w := httptest.NewRecorder()
-				g.ServeHTTP(w, r)
-				return w.Code
-			}
-			for i := range 5 {
-				if code := send(i); code != 503 {
-					t.Fatalf("status %d for a delivery whose outcome is unknown, want 503", code)
-				}
-			}
-			for i := range 200 {
-				if code := send(100 + i); code != 202 {
-					t.Fatalf("status %d, want 202", code)
-				}
-			}
-			for i, d := range q.held {
-				if now := d.MessageID + " " + string(d.Body); now != q.copy[i] {
-					t.Errorf("held delivery was %q and is now %q", q.copy[i], now)
-				}
-			}
-		})
-	}
-}
-
 // TestBodiesDoNotMix sends different bodies of different lengths at a time and compares each with what was appended.
 func TestBodiesDoNotMix(t *testing.T) {
 	var mu sync.Mutex

@@ -95,9 +95,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 	settled = true
 	if refused != nil {
 		status = s.refuse(w, r, x, idText, refused)
-		if refused.cause == nil || !isContextError(refused.cause) {
-			s.recycle(x)
-		} // else the queue may still refer to it
+		s.recycle(x)
 		return status
 	}
 	h := w.Header()

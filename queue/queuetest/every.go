@@ -406,10 +406,13 @@ func testEndedContext(t *testing.T, b QueueBackend) {
 	for n := range 20 {
 		d := delivery("k", n)
 		all = append(all, d)
-		given := *d // the queue may go on referring to it after such an error
+		given := *d
+		given.Body = bytes.Clone(d.Body)
 		if _, err := q.Append(ctx, &given); err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatalf("append with an ended context: %v", err)
 		}
+		clear(given.Body) // it is the caller's again
+		given = hookgate.Delivery{}
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
 			t.Fatalf("the same request again is a duplicate of %s", receipt.DuplicateOf)
 		}
