@@ -2,6 +2,7 @@ package hookgate
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"hash"
 	"time"
 )
@@ -155,3 +156,7 @@ func FirstHash(heads []ChainHead) [32]byte {
 	}
 	return sha256.Sum256(b)
 }
+
+func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
+
+func appendText(b []byte, s string) []byte { return append(appendInt(b, int64(len(s))), s...) }

@@ -111,7 +111,7 @@ type Source interface {
 // Link is a row of webhook_batches.
 type Link struct {
 	ID int64
-	hookgate.Link
+	ChainLink
 	Hash                     [32]byte
 	Events, Requests, Purges int64
 	// LastEvent and LastRequest are the ids at which its events and requests end.
@@ -210,7 +210,7 @@ type walker struct {
 	audit    Audit
 	progress func(Audit)
 	heads    map[int]head
-	hash     hookgate.LinkHash
+	hash     linkHash
 
 	// event, request and purge are the rows not yet used; nil behind the last.
 	event, request *Entry
@@ -343,7 +343,7 @@ func (w *walker) link(l *Link) error {
 	case l.Previous != before.hash:
 		return broken("does not carry the hash of the link before")
 	}
-	w.hash.Begin(&l.Link)
+	w.hash.begin(&l.ChainLink)
 	events, lastEvent, err := w.entries(&w.event, w.nextEvent, l, broken, w.checkEvent)
 	if err != nil {
 		return err
@@ -365,7 +365,7 @@ func (w *walker) link(l *Link) error {
 	if purges != l.Purges {
 		return broken("has %d purges, and was sealed with %d", purges, l.Purges)
 	}
-	if l.Hash != w.hash.Sum() {
+	if l.Hash != w.hash.result() {
 		return broken("its hash does not fit what it holds: the link, an event's columns, a request or a purge was changed")
 	}
 	if events > 0 && lastEvent != l.LastEvent || requests > 0 && lastRequest != l.LastRequest {
@@ -397,14 +397,6 @@ func (w *walker) checkEntry(e *Entry, persistedAt time.Time, broken breaker, che
 	return w.checkOrigin(e, broken)
 }
 
-// linkEntry is the entry as a link covers it.
-func (e *Entry) linkEntry() *hookgate.LinkEntry {
-	return &hookgate.LinkEntry{
-		Delivery: e.Delivery, Outcome: e.Outcome, EnqueuedAt: e.EnqueuedAt, Position: e.Position,
-		FirstRequestID: e.Entry.FirstRequestID, HeadersJSON: e.HeadersJSON, Reason: e.Reason, BodySHA256: e.BodySHA256,
-	}
-}
-
 // entries adds the rows that belong to the link to its hash, counts them and returns the id of the last.
 func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link, broken breaker,
 	check checker) (n, last int64, err error) {
@@ -423,7 +415,7 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 			!e.PersistedAt.Equal(l.PersistedAt) || e.Worker != l.Worker || e.Attempts != l.Attempts || e.LastError != l.LastError) {
 			return n, last, broken("row %d (message id %q) does not repeat what its link says", e.ID, e.MessageID)
 		}
-		w.hash.Add(e.linkEntry())
+		w.hash.add(&e.Entry)
 		last = e.ID
 		if err := advance(row, next); err != nil {
 			return n, last, err
@@ -518,7 +510,7 @@ func (w *walker) checkPurges(l *Link, broken breaker) (n int64, err error) {
 		if p.PurgedAt != l.PersistedAt.UnixMicro() {
 			return n, broken("the purge of request %s is not the one that was stored", p.RequestID)
 		}
-		w.hash.AddPurge(id, p.By, p.Reason)
+		w.hash.addPurge(id, p.By, p.Reason)
 		w.purges++
 		if err := advance(&w.purge, w.Purge); err != nil {
 			return n, err

@@ -6,17 +6,6 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TraceEnd is the query for the request id that ends a page of a trace: its arguments are the
-// message id and the request id behind which the page begins, three times, and the number of
-// requests on the page less one. It finds no row if there are fewer.
-const TraceEnd = `SELECT request_id FROM webhook_events WHERE message_id = ? AND request_id > ?
-	UNION SELECT request_id FROM webhook_removed_events WHERE message_id = ? AND request_id > ?
-	UNION SELECT request_id FROM webhook_requests WHERE message_id = ? AND request_id > ?
-	ORDER BY request_id LIMIT 1 OFFSET ?`
-
-// LastRequestID is the greatest text of a request id.
-const LastRequestID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
 // Trace collects the rows of webhook_audit_trail for a message id, which come by request id, batch and ordinal.
 type Trace struct {
 	Trails []hookgate.RequestTrail

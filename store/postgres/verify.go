@@ -271,7 +271,7 @@ func (p *pages) entry(c *cursor[entry]) (*audit.Entry, bool, error) {
 func scanLink(r row, l *audit.Link) int64 {
 	*l = audit.Link{
 		ID: r.int(0),
-		Link: hookgate.Link{
+		ChainLink: audit.ChainLink{
 			Partition:   int(r.int(1)),
 			Sequence:    r.int(2),
 			Worker:      r.text(7),

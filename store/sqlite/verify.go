@@ -145,7 +145,7 @@ func (c *cursors) Link() (*audit.Link, bool, error) {
 	}
 	c.link = audit.Link{
 		ID: row.ColumnInt64(0),
-		Link: hookgate.Link{
+		ChainLink: audit.ChainLink{
 			Partition:   row.ColumnInt(1),
 			Sequence:    row.ColumnInt64(2),
 			Worker:      row.ColumnText(7),

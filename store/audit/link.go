@@ -1,14 +1,16 @@
-package hookgate
+package audit
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
 	"time"
+
+	"github.com/hookgate/hookgate"
 )
 
-// Link is what the audit chain says about one transaction's part of one partition. Each partition has
-// a chain of its own, so that its owner waits for nobody; a link's hash covers the hash before it.
+// ChainLink is what an audit chain of an earlier release says about one transaction's part of one
+// partition. Each partition had a chain of its own; a link's hash covers the hash before it.
 //
 // The hash of a link is the SHA-256 of these bytes. Integers are 8 bytes, big-endian, two's complement;
 // times are microseconds since 1970 as integers; text is its length in bytes as an integer, then its
@@ -26,7 +28,7 @@ import (
 //	    SHA-256 of the body (32 bytes; of no bytes for a duplicate)
 //	for each dead letter of the partition that was purged, in that order:
 //	    "purged" (text), its request id (16 bytes), by whom, why (text)
-type Link struct {
+type ChainLink struct {
 	Previous    [32]byte
 	Partition   int
 	Sequence    int64
@@ -37,30 +39,14 @@ type Link struct {
 	Worker      string
 }
 
-// LinkEntry is one request in a link. The Body and Headers of its Delivery are not looked at.
-type LinkEntry struct {
-	*Delivery
-	// Outcome is StagePersisted, StageDuplicate or StageDeadLettered.
-	Outcome    Stage
-	EnqueuedAt time.Time
-	Position   string
-	// FirstRequestID is the request that carried the event first, if this is a duplicate.
-	FirstRequestID RequestID
-	// HeadersJSON is the text of the headers as it is stored.
-	HeadersJSON string
-	// Reason is that of a dead letter.
-	Reason     string
-	BodySHA256 [32]byte
-}
-
-// LinkHash computes the hash of one link. It is for one goroutine.
-type LinkHash struct {
+// linkHash computes the hash of one link. It is for one goroutine.
+type linkHash struct {
 	sum hash.Hash
 	buf []byte
 }
 
-// Begin starts the hash of a link, whatever came before.
-func (h *LinkHash) Begin(l *Link) {
+// begin starts the hash of a link, whatever came before.
+func (h *linkHash) begin(l *ChainLink) {
 	if h.sum == nil {
 		h.sum = sha256.New()
 	}
@@ -78,8 +64,8 @@ func (h *LinkHash) Begin(l *Link) {
 	h.buf = b
 }
 
-// Add adds the next entry.
-func (h *LinkHash) Add(e *LinkEntry) {
+// add adds the next entry.
+func (h *linkHash) add(e *hookgate.Entry) {
 	b := appendText(h.buf[:0], string(e.Outcome))
 	b = appendText(b, e.Source)
 	b = appendText(b, e.EventType)
@@ -102,9 +88,9 @@ func (h *LinkHash) Add(e *LinkEntry) {
 	h.buf = b
 }
 
-// AddPurge adds the next dead letter that was purged; it comes after all entries.
-func (h *LinkHash) AddPurge(requestID RequestID, by, reason string) {
-	b := appendText(h.buf[:0], string(StagePurged))
+// addPurge adds the next dead letter that was purged; it comes after all entries.
+func (h *linkHash) addPurge(requestID hookgate.RequestID, by, reason string) {
+	b := appendText(h.buf[:0], string(hookgate.StagePurged))
 	b = append(b, requestID[:]...)
 	b = appendText(b, by)
 	b = appendText(b, reason)
@@ -112,8 +98,8 @@ func (h *LinkHash) AddPurge(requestID RequestID, by, reason string) {
 	h.buf = b
 }
 
-// Sum returns the hash of the link.
-func (h *LinkHash) Sum() (sum [32]byte) {
+// result returns the hash of the link.
+func (h *linkHash) result() (sum [32]byte) {
 	h.sum.Sum(sum[:0])
 	return sum
 }

@@ -1,4 +1,4 @@
-package hookgate_test
+package audit
 
 import (
 	"crypto/sha256"
@@ -10,14 +10,14 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-func exampleLink() (hookgate.Link, []hookgate.LinkEntry) {
+func exampleLink() (ChainLink, []hookgate.Entry) {
 	at := time.UnixMicro(1_700_000_000_000_001)
-	link := hookgate.Link{
+	link := ChainLink{
 		Previous: [32]byte{1, 2, 3}, Partition: 7, Sequence: 42, ProcessedAt: at, PersistedAt: at.Add(time.Millisecond),
 		Attempts: 2, LastError: "busy", Worker: "gate/1",
 	}
-	entry := func(id string, outcome hookgate.Stage) hookgate.LinkEntry {
-		return hookgate.LinkEntry{
+	entry := func(id string, outcome hookgate.Stage) hookgate.Entry {
+		return hookgate.Entry{
 			Delivery: &hookgate.Delivery{
 				RequestID: hookgate.RequestID{9}, Identity: hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: id},
 				OrderingKey: "k", Sequence: hookgate.NoSequence, RemoteAddr: "192.0.2.1:1", ReceivedAt: at,
@@ -25,20 +25,20 @@ func exampleLink() (hookgate.Link, []hookgate.LinkEntry) {
 			Outcome: outcome, EnqueuedAt: at, Position: "0-1", HeadersJSON: "[]", BodySHA256: sha256.Sum256([]byte(id)),
 		}
 	}
-	entries := []hookgate.LinkEntry{entry("m-1", hookgate.StagePersisted), entry("m-2", hookgate.StageDuplicate)}
+	entries := []hookgate.Entry{entry("m-1", hookgate.StagePersisted), entry("m-2", hookgate.StageDuplicate)}
 	entries[1].SpooledAt = at
 	entries[1].ReplayOf, entries[1].ReplayedAt = hookgate.RequestID{8}, at.Add(time.Second)
 	return link, entries
 }
 
-func sum(link hookgate.Link, entries []hookgate.LinkEntry) [32]byte {
-	var h hookgate.LinkHash
-	h.Begin(&link)
+func sum(link ChainLink, entries []hookgate.Entry) [32]byte {
+	var h linkHash
+	h.begin(&link)
 	for i := range entries {
-		h.Add(&entries[i])
+		h.add(&entries[i])
 	}
-	h.AddPurge(hookgate.RequestID{7}, "ops", "nobody wants it")
-	return h.Sum()
+	h.addPurge(hookgate.RequestID{7}, "ops", "nobody wants it")
+	return h.result()
 }
 
 // TestLinkHashNeverChanges: stored chains must verify with every later version. The value was computed once by a separate
@@ -77,7 +77,7 @@ func TestLinkHashCoversEverything(t *testing.T) {
 			}
 		}
 	}
-	fields := func(name string, of func(*hookgate.Link, []hookgate.LinkEntry) reflect.Value, without ...string) {
+	fields := func(name string, of func(*ChainLink, []hookgate.Entry) reflect.Value, without ...string) {
 		link, entries := exampleLink()
 		kind := of(&link, entries).Type()
 		for i := range kind.NumField() {
@@ -96,13 +96,14 @@ func TestLinkHashCoversEverything(t *testing.T) {
 			}
 		}
 	}
-	fields("Link", func(l *hookgate.Link, _ []hookgate.LinkEntry) reflect.Value { return reflect.ValueOf(l).Elem() })
-	fields("LinkEntry", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value { return reflect.ValueOf(&e[1]).Elem() })
-	fields("Delivery", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
+	fields("Link", func(l *ChainLink, _ []hookgate.Entry) reflect.Value { return reflect.ValueOf(l).Elem() })
+	fields("Entry", func(_ *ChainLink, e []hookgate.Entry) reflect.Value { return reflect.ValueOf(&e[1]).Elem() },
+		"ID", "Batch", "Partition", "ProcessedAt", "PersistedAt", "Worker", "Attempts", "LastError")
+	fields("Delivery", func(_ *ChainLink, e []hookgate.Entry) reflect.Value {
 		return reflect.ValueOf(e[1].Delivery).Elem()
 	},
 		"Body", "Headers", "Parts", "TypeUnproven", "Keyed")
-	fields("Identity", func(_ *hookgate.Link, e []hookgate.LinkEntry) reflect.Value {
+	fields("Identity", func(_ *ChainLink, e []hookgate.Entry) reflect.Value {
 		return reflect.ValueOf(&e[1].Delivery.Identity).Elem()
 	})
 	link, entries := exampleLink()
@@ -114,10 +115,10 @@ func TestLinkHashCoversEverything(t *testing.T) {
 		t.Error("an entry less does not show")
 	}
 	purged := func(id hookgate.RequestID, by, reason string) [32]byte {
-		var h hookgate.LinkHash
-		h.Begin(&link)
-		h.AddPurge(id, by, reason)
-		return h.Sum()
+		var h linkHash
+		h.begin(&link)
+		h.addPurge(id, by, reason)
+		return h.result()
 	}
 	plain := purged(hookgate.RequestID{7}, "ops", "why")
 	for _, other := range [][32]byte{purged(hookgate.RequestID{6}, "ops", "why"), purged(hookgate.RequestID{7}, "op", "why"),

@@ -1,0 +1,132 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+// TestWaitingCallsShareATransaction holds the writer up until calls wait for it: appends, one of a
+// replaced owner, and two that are no appends. The appends share the next commit with one of the two,
+// the failure of one undoes nothing of the others, and the chain holds.
+func TestWaitingCallsShareATransaction(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Acquire(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	const appends = 8
+	held, release := make(chan struct{}), make(chan struct{})
+	first := make(chan error, 1)
+	go func() { first <- s.change(func() error { close(held); <-release; return nil }) }()
+	<-held
+	var commits atomic.Int64
+	results := make([]error, appends+2)
+	var all sync.WaitGroup
+	for i := range appends + 2 {
+		all.Go(func() {
+			if i >= appends {
+				_, results[i] = s.SwapSetting(context.Background(), []string{"a", "b"}[i-appends], "", "x")
+				return
+			}
+			b := &hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, i)}, Attempts: 1}
+			if i == 3 {
+				b.Epochs = map[int]hookgate.Epoch{0: 0}
+			}
+			_, results[i] = s.Apply(context.Background(), b)
+		})
+	}
+	for waiting := 0; waiting < appends+2; {
+		s.writer.mu.Lock()
+		waiting = len(s.writer.appends) + len(s.writer.rest)
+		s.writer.mu.Unlock()
+	}
+	s.failCommit = func(done bool) error { // the writer holds s.mu until it is released
+		if done {
+			commits.Add(1)
+		}
+		return nil
+	}
+	close(release)
+	all.Wait()
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range results {
+		if i == 3 && !errors.Is(err, hookgate.ErrFenced) || i != 3 && err != nil {
+			t.Errorf("call %d got %v", i, err)
+		}
+	}
+	if n := commits.Load(); n != 3 {
+		t.Errorf("there were %d commits, want that of the first call, one for the appends and a setting, and one for the other setting", n)
+	}
+	if c, err := s.Counts(t.Context()); err != nil || c.Events != appends-1 {
+		t.Errorf("counts are %+v (error %v)", c, err)
+	}
+	if settings, err := s.Settings(t.Context()); err != nil || len(settings) != 2 || settings["a"] != "x" {
+		t.Errorf("the settings are %v (error %v)", settings, err)
+	}
+	if found, err := Verify(t.Context(), path, nil); err != nil || found.Break != nil {
+		t.Errorf("the audit finds %v (error %v)", found.Break, err)
+	}
+}
+
+// TestSwapSetting: a setting changes only from what the caller has seen.
+func TestSwapSetting(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, step := range []struct {
+		before, after string
+		want          bool
+		kept          string
+	}{
+		{"x", "a", false, ""}, {"", "a", true, "a"}, {"", "b", false, "a"}, {"a", "b", true, "b"}, {"b", "", true, ""}, {"", "", true, ""},
+	} {
+		swapped, err := s.SwapSetting(t.Context(), "mode", step.before, step.after)
+		all, failed := s.Settings(t.Context())
+		if err != nil || failed != nil || swapped != step.want || all["mode"] != step.kept {
+			t.Errorf("from %q to %q: swapped %v, kept %q (errors %v and %v)", step.before, step.after, swapped, all["mode"], err, failed)
+		}
+	}
+}
+
+// TestClockBehind: ids go on without a clock that is behind them, and the store says by how much.
+func TestClockBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := s.ClockBehind(); d != 0 {
+		t.Errorf("the clock of a new store is %s behind", d)
+	}
+	s.Close()
+	if err := execute(path, "UPDATE webhook_log SET last_id = last_id + (unixepoch() + 3600) * 1000000;"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	o1, err1 := s.Apply(t.Context(), &hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, 1)}})
+	o2, err2 := s.Apply(t.Context(), &hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, 2)}})
+	if err1 != nil || err2 != nil || o2.Results[0].ID != o1.Results[0].ID+1 {
+		t.Errorf("the ids are %+v and %+v (errors %v and %v), want two that follow each other", o1, o2, err1, err2)
+	}
+	if d := s.ClockBehind().Minutes(); d < 58 || d > 61 {
+		t.Errorf("the clock is %.1f minutes behind, want an hour", d)
+	}
+}
