@@ -33,9 +33,6 @@ func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 }
 
 func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item) (a *application, err error) {
-	if len(items) == 0 {
-		return s.newApplication(b, nil), nil
-	}
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -46,7 +43,7 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item
 	err = errMoved
 	if s.careful > 0 {
 		s.careful--
-	} else if head != nil && fresh(items) {
+	} else if head != nil && len(items) > 0 && fresh(items) {
 		a = s.newApplication(b, items)
 		err = s.transact(ctx, s.beginAppend, func(ctx context.Context, t *transaction) error { return a.optimistic(ctx, t, *head) })
 		if missed(err) {
@@ -285,6 +282,9 @@ func (a *application) looks(partitions []int) (reads []statement) {
 		}})
 	}
 	reads = append(reads, a.log.lock())
+	if len(a.items) == 0 {
+		return reads
+	}
 	identities, requests := newRows(2), newRows(2)
 	for n := range a.items {
 		it := &a.items[n]
