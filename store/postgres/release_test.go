@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -14,12 +16,22 @@ import (
 )
 
 // earlierRelease returns the URL of a database with the store of a release that had a chain for each
-// partition: pg_dump made the file at commit 6deb59b. Retention has removed bodies and links, a dead
-// letter is open and one is purged, and test traffic is removed.
-func earlierRelease(t *testing.T) string {
+// partition: pg_dump made the file at commit 6deb59b. That release's storetest filled the stores
+// "filled", "pruned" and "tests". Of "mixed" retention has removed bodies and links, a dead letter is
+// open and one is purged, and test traffic is removed.
+func earlierRelease(t *testing.T, name string) string {
 	t.Helper()
 	url := newDatabase(t)
-	script, err := os.ReadFile("testdata/release-6deb59b.sql")
+	packed, err := os.Open("testdata/release-6deb59b-" + name + ".sql.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	r, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,14 +46,28 @@ func earlierRelease(t *testing.T) string {
 	return url
 }
 
+// released is earlierRelease after the migration.
+func released(t *testing.T, name string) string {
+	t.Helper()
+	url := earlierRelease(t, name)
+	before, err := Verify(t.Context(), url, "", nil)
+	if err != nil || before.Break != nil {
+		t.Fatalf("before the migration the store has the break %v (error %v)", before.Break, err)
+	}
+	if err := Migrate(t.Context(), url, ""); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := Verify(t.Context(), url, "", nil); err != nil || after != before {
+		t.Fatalf("the audit found %+v before the migration and %+v after it (error %v)", before, after, err)
+	}
+	return url
+}
+
 // TestEarlierRelease: the store of an earlier release keeps all that it has, knows what comes again, and
 // its chains and the log's are sound before and after more is added, purged and removed.
 func TestEarlierRelease(t *testing.T) {
 	ctx := t.Context()
-	url := earlierRelease(t)
-	if err := verified(url); err != nil {
-		t.Errorf("before the migration: %v", err)
-	}
+	url := released(t, "mixed")
 	s, _ := openStore(t, url)
 	defer s.Close()
 	sound := func(when string) {
@@ -138,10 +164,7 @@ func TestEarlierRelease(t *testing.T) {
 
 // TestEarlierReleaseRuns: a process of an earlier release that still runs can add nothing.
 func TestEarlierReleaseRuns(t *testing.T) {
-	url := earlierRelease(t)
-	if err := Migrate(t.Context(), url, ""); err != nil {
-		t.Fatal(err)
-	}
+	url := released(t, "mixed")
 	conn := connect(t, url)
 	rows := 0
 	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM (SELECT events FROM webhook_counters FOR UPDATE) c").Scan(&rows); err != nil || rows != 0 {

@@ -36,25 +36,37 @@ func execute(conn *pgx.Conn, script string) error {
 // filled returns the URL of a store that storetest.Fill has filled.
 func filled(t *testing.T) string {
 	t.Helper()
+	return filledBy(t, func(s *Store) { storetest.Fill(t, s) })
+}
+
+func filledBy(t *testing.T, fill func(*Store)) string {
+	t.Helper()
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	defer s.Close()
 	s.nextID = storetest.NextID
-	storetest.Fill(t, s)
+	fill(s)
 	return url
 }
 
-// TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is named. Each case changes
-// one thing in a sound store, in a transaction that the audit is a part of and that is rolled back.
-func TestVerifyFindsChanges(t *testing.T) {
-	url := filled(t)
-	sound, err := Verify(t.Context(), url, "", nil)
-	if err != nil || sound.Break != nil {
-		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
+// sound returns the audit of a store that must be sound.
+func sound(t *testing.T, url string) Audit {
+	t.Helper()
+	found, err := Verify(t.Context(), url, "", nil)
+	if err != nil || found.Break != nil {
+		t.Fatalf("a sound store has the break %v (error %v)", found.Break, err)
 	}
-	if sound.Links != storetest.FilledLinks || sound.Events != storetest.FilledEvents || sound.Duplicates != storetest.FilledDuplicates ||
-		sound.DeadLetters != storetest.FilledDeadLetters || sound.Actions != storetest.FilledActions || sound.Purged != storetest.FilledPurges || sound.Head == [32]byte{} {
-		t.Fatalf("the audit found %+v", sound)
+	return found
+}
+
+// TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is named. Each case changes
+// one thing in a sound store, in a transaction that the audit is a part of and that is rolled back. The store is
+// of an earlier release, with a chain for each partition.
+func TestVerifyFindsChanges(t *testing.T) {
+	url := released(t, "filled")
+	if a := sound(t, url); a.Links != storetest.FilledLinks || a.Events != storetest.FilledEvents || a.Duplicates != storetest.FilledDuplicates ||
+		a.DeadLetters != storetest.FilledDeadLetters || a.Actions != storetest.FilledActions || a.Purged != storetest.FilledPurges || a.Head == [32]byte{} {
+		t.Fatalf("the audit found %+v", a)
 	}
 	conn := connect(t, url)
 	findsChanges(t, conn, storetest.Tamperings(literal))
@@ -66,21 +78,35 @@ func TestVerifyFindsChanges(t *testing.T) {
 	}
 }
 
+// TestVerifyFindsChangesInTheLog: the same of a store of this version, in which all is an entry of the log.
+func TestVerifyFindsChangesInTheLog(t *testing.T) {
+	url := filled(t)
+	if a := sound(t, url); a.Links != 0 || a.Entries != storetest.FilledEntries || a.Events != storetest.FilledEvents ||
+		a.Duplicates != storetest.FilledDuplicates || a.DeadLetters != storetest.FilledDeadLetters || a.Actions != storetest.FilledActions ||
+		a.Purged != storetest.FilledPurges || a.Head == [32]byte{} {
+		t.Fatalf("the audit found %+v", a)
+	}
+	findsChanges(t, connect(t, url), storetest.LogTamperings(literal))
+}
+
+// TestVerifyFindsChangesInGaps: the same of a store of this version from which retention has removed
+// entries and bodies.
+func TestVerifyFindsChangesInGaps(t *testing.T) {
+	url := filledBy(t, func(s *Store) { storetest.FillPruned(t, s) })
+	if a := sound(t, url); a.Entries != 17 || a.Events != 12 || a.Bodies != 6 || a.DeadLetters != 1 || a.Removed.Entries != 24 ||
+		a.Removed.Events != 18 || a.Removed.Duplicates != 6 || a.Removed.Until.IsZero() {
+		t.Fatalf("the audit found %+v", a)
+	}
+	findsChanges(t, connect(t, url), storetest.GapTamperings(literal))
+}
+
 // TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links and bodies. What it has
 // removed is counted, and no more than that may be missing.
 func TestVerifyFindsChangesAfterRetention(t *testing.T) {
-	url := newDatabase(t)
-	s, _ := openStore(t, url)
-	defer s.Close()
-	s.nextID = storetest.NextID
-	storetest.FillPruned(t, s)
-	sound, err := Verify(t.Context(), url, "", nil)
-	if err != nil || sound.Break != nil {
-		t.Fatalf("a sound store has the break %v (error %v)", sound.Break, err)
-	}
-	if sound.Links != 5 || sound.Events != 15 || sound.Bodies != 9 || sound.DeadLetters != 1 || sound.Removed.Links != 5 ||
-		sound.Removed.Events != 15 || sound.Removed.Duplicates != 5 || sound.Removed.Until.IsZero() {
-		t.Fatalf("the audit found %+v", sound)
+	url := released(t, "pruned")
+	if a := sound(t, url); a.Links != 5 || a.Events != 15 || a.Bodies != 9 || a.DeadLetters != 1 || a.Removed.Links != 5 ||
+		a.Removed.Events != 15 || a.Removed.Duplicates != 5 || a.Removed.Until.IsZero() {
+		t.Fatalf("the audit found %+v", a)
 	}
 	findsChanges(t, connect(t, url), storetest.PrunedTamperings(literal))
 }
@@ -88,14 +114,9 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 // TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its rows
 // may stand among the removed ones from anywhere, and those of no other source.
 func TestVerifyFindsChangesAmongTests(t *testing.T) {
-	url := newDatabase(t)
-	s, _ := openStore(t, url)
-	defer s.Close()
-	s.nextID = storetest.NextID
-	storetest.FillTests(t, s)
-	sound, err := Verify(t.Context(), url, "", nil)
-	if err != nil || sound.Break != nil || sound.Events != 9 || sound.Tests != 4 || sound.Bodies != 0 {
-		t.Fatalf("a sound store has the audit %+v (error %v)", sound, err)
+	url := released(t, "tests")
+	if a := sound(t, url); a.Events != 9 || a.Tests != 4 || a.Bodies != 0 {
+		t.Fatalf("a sound store has the audit %+v", a)
 	}
 	findsChanges(t, connect(t, url), storetest.TestTamperings(literal))
 }
@@ -154,7 +175,7 @@ func TestVerifyLarge(t *testing.T) {
 		apply([]hookgate.Record{r}, []hookgate.DeadLetter{{Record: d, Reason: "large"}})
 	}
 	found, err := Verify(t.Context(), url, "", nil)
-	if err != nil || found.Break != nil || found.Events != many+large || found.DeadLetters != many+large || found.Links != 1+large {
+	if err != nil || found.Break != nil || found.Events != many+large || found.DeadLetters != many+large || found.Entries != 2*(many+large) {
 		t.Errorf("the audit found %+v (error %v)", found, err)
 	}
 	n := 0
