@@ -14,7 +14,8 @@ type Verifier func(context.Context) (AuditAnswer, error)
 type AuditAnswer struct {
 	// OK says that the chains hold. Head then stands for all that is stored; else Break is the first place where they do not.
 	OK         bool  `json:"ok"`
-	Links      int64 `json:"links"`
+	Links      int64 `json:"links"`   // of the chains of earlier releases
+	Entries    int64 `json:"entries"` // of the log
 	Events     int64 `json:"events"`
 	Duplicates int64 `json:"duplicates"`
 	// DeadLetters are all that there were, Purged those of them whose body a person had removed.
@@ -30,6 +31,7 @@ type AuditAnswer struct {
 // there.
 type AuditRemoved struct {
 	Links       int64 `json:"links"`
+	Entries     int64 `json:"entries"`
 	Events      int64 `json:"events"`
 	Duplicates  int64 `json:"duplicates"`
 	DeadLetters int64 `json:"deadLetters"`

@@ -48,7 +48,7 @@ func (m *Metrics) Pruned(p hookgate.Pruned, took time.Duration) {
 		return // another process counts it
 	}
 	m.pruning.removed.WithLabelValues("events").Add(float64(p.Events))
-	m.pruning.removed.WithLabelValues("links").Add(float64(p.Links))
+	m.pruning.removed.WithLabelValues("links").Add(float64(p.Links + p.Entries))
 	m.pruning.removed.WithLabelValues("requests").Add(float64(p.Requests))
 	m.pruning.latency.Observe(millis(took))
 	if !p.More {

@@ -83,7 +83,7 @@ func auditProgress() func(audit.Audit) {
 	shown := time.Now()
 	return func(a audit.Audit) {
 		if terminal && time.Since(shown) > 200*time.Millisecond {
-			fmt.Fprintf(os.Stderr, "\r%d links, %d events", a.Links, a.Events)
+			fmt.Fprintf(os.Stderr, "\r%d entries, %d events", a.Links+a.Entries, a.Events)
 			shown = time.Now()
 		}
 	}
@@ -128,12 +128,16 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if a.Purged > 0 {
 		purged = fmt.Sprintf(" (%d purged)", a.Purged)
 	}
+	links := ""
+	if a.Links > 0 {
+		links = fmt.Sprintf(" and %d links of earlier releases", a.Links)
+	}
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "OK: %d links, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\n",
-		a.Links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions)
-	if r := a.Removed; r.Links > 0 {
-		fmt.Fprintf(out, "removed by retention: %d links with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
-			r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))
+	fmt.Fprintf(out, "OK: %d entries%s, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\n",
+		a.Entries, links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions)
+	if r := a.Removed; r.Links+r.Entries > 0 {
+		fmt.Fprintf(out, "removed by retention: %d entries, %d links of earlier releases, with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
+			r.Entries, r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))
 	}
 	if a.Bodies > 0 {
 		fmt.Fprintf(out, "removed by retention: the bodies of %d of the events, stored until %s\n", a.Bodies, a.BodiesUntil.Format(time.RFC3339))
@@ -156,11 +160,11 @@ func timeOrNull(t time.Time) *time.Time {
 // auditAnswerOf is an audit as the API and the command write it.
 func auditAnswerOf(a audit.Audit) httpd.AuditAnswer {
 	answer := httpd.AuditAnswer{
-		OK: a.Break == nil, Links: a.Links, Events: a.Events, Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
+		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events, Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
 	}
-	if r := a.Removed; r.Links > 0 || a.Bodies > 0 || a.Tests > 0 {
+	if r := a.Removed; r.Links+r.Entries > 0 || a.Bodies > 0 || a.Tests > 0 {
 		answer.Removed = &httpd.AuditRemoved{
-			Links: r.Links, Events: r.Events, Duplicates: r.Duplicates, DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
+			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates, DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
 			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
 		}
 	}
