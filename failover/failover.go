@@ -94,6 +94,9 @@ type Queue struct {
 	end   context.CancelFunc
 	ended chan struct{} // closed when the drainer has ended
 
+	// highWater is that of the spool.
+	highWater int64
+
 	mu    sync.Mutex // guards all below; never held over I/O
 	state state
 	// changed is closed and replaced at each change of state, and when the last append has left the spool
@@ -121,6 +124,7 @@ func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQue
 	if err != nil {
 		return nil, fmt.Errorf("look into the spool: %w", err)
 	}
+	q.highWater = stats.HighWater
 	if stats.Depth > 0 {
 		q.state, q.cause, q.since = spooling, errors.New("the spool held deliveries at the start"), time.Now()
 	}
@@ -247,7 +251,7 @@ func (q *Queue) signal() {
 	q.changed = make(chan struct{})
 }
 
-// Stats implements hookgate.Queue. While the primary is away, whether something has been spooled yet or not, Degraded
+// Stats implements hookgate.Queue. A primary in which nothing can wait shows the spool's high-water mark. While the primary is away, whether something has been spooled yet or not, Degraded
 // says so and why, and if it does not answer at all Depth is that of the spool.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
@@ -275,6 +279,9 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		away = stats.Err
 	}
 	if state == toPrimary && away == nil {
+		if stats.HighWater == 0 {
+			stats.HighWater = q.highWater
+		}
 		return stats, nil
 	}
 	spool, spoolErr := q.spool.Stats(ctx)

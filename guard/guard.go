@@ -133,11 +133,15 @@ func New(c Config) *Guard {
 	return g
 }
 
-// readDepth: a queue that is known only from memory, or fails, has no depth to act on. One that is full has.
+// readDepth: a queue that fails has no depth to act on. One that is full has. Where nothing can wait there
+// is no high-water mark.
 func readDepth(l look) (float64, bool) {
 	q := l.queue
-	if l.err != nil || q.HighWater <= 0 || q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull) {
+	if l.err != nil || q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull) {
 		return 0, false
+	}
+	if q.HighWater <= 0 {
+		return 0, q.Depth == 0
 	}
 	return 100 * float64(q.Depth) / float64(q.HighWater), true
 }

@@ -405,7 +405,7 @@ func TestPostgresTroubles(t *testing.T) {
 	}
 	g := startGate(t, startOptions{env: []string{
 		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
-		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s",
+		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s", "HOOKGATE_QUEUE_TIMEOUT=5s",
 	}})
 	first := sendSome(t, g, "first", 1)
 	g.awaitStored(first) // the tables are there
@@ -420,10 +420,10 @@ func TestPostgresTroubles(t *testing.T) {
 			END CASE;
 			RETURN NEW;
 		END $$;
-		CREATE TRIGGER trouble BEFORE INSERT ON hookgate.webhook_batches EXECUTE FUNCTION hookgate.trouble()`)
+		CREATE TRIGGER trouble BEFORE INSERT ON hookgate.webhook_events EXECUTE FUNCTION hookgate.trouble()`)
 	ids := append(first, sendSome(t, g, "m", 5)...)
 	g.awaitStored(ids)
-	must("DROP TRIGGER trouble ON hookgate.webhook_batches")
+	must("DROP TRIGGER trouble ON hookgate.webhook_events")
 
 	// All connections go to others, those that the gate had too.
 	var crowd []*pgx.Conn

@@ -77,7 +77,8 @@ func TestCanaryPlan(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)
 	env := b.env("HOOKGATE_CANARY_PLAN=20:1s,60:1s,100:1h", "HOOKGATE_GUARD_DEPTH_LIMIT=40", "HOOKGATE_GUARD_DEPTH_SUSTAIN=0s", "HOOKGATE_GUARD_DEPTH_CLEAR=10",
-		"HOOKGATE_QUEUE_HIGH_WATER=600", "HOOKGATE_WORKER_MAX_RATE=1", "HOOKGATE_GUARD_IN_FLIGHT_MAX=0")
+		"HOOKGATE_QUEUE_HIGH_WATER=600", "HOOKGATE_WORKER_MAX_RATE=1", "HOOKGATE_GUARD_IN_FLIGHT_MAX=0",
+		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_SPOOL=off")
 	g := startGate(t, startOptions{env: env})
 	const keys = 40
 	moved := make([]bool, keys)

@@ -85,15 +85,15 @@ func (g *gate) memoryPeak() int {
 	return kib / 1024
 }
 
-// TestBreaker holds a lock that the store needs while 500 webhooks a second come in: the queue fills to the mark, the breaker opens and
-// refuses with 503, and keeps what is queued. When the lock is gone it lets webhooks in again, closes, and everything
+// TestBreaker holds a lock that the store needs while 500 webhooks a second come in: the spool fills to the mark, the breaker opens and
+// refuses with 503, and keeps what is spooled. When the lock is gone it lets webhooks in again, closes, and everything
 // acknowledged is stored. The log shows how long accepted webhooks took before, during and after.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
 	const highWater = 1000
 	g := startGate(t, startOptions{env: []string{
-		"DB_URL=" + cluster.URL(database), "HOOKGATE_QUEUE_HIGH_WATER=" + fmt.Sprint(highWater), "HOOKGATE_HTTP_RETRY_AFTER=1s",
+		"DB_URL=" + cluster.URL(database), "HOOKGATE_SPOOL_HIGH_WATER=" + fmt.Sprint(highWater), "HOOKGATE_HTTP_RETRY_AFTER=1s",
 		"HOOKGATE_GUARD_DEPTH_LIMIT=40", "HOOKGATE_GUARD_DEPTH_SUSTAIN=0s", "HOOKGATE_GUARD_DEPTH_CLEAR=10", "HOOKGATE_GUARD_DEPTH_CLEAR_FOR=1s",
 		"HOOKGATE_GUARD_RECOVERY=2s",
 	}})
@@ -108,7 +108,7 @@ func TestBreaker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE hookgate.webhook_counters IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE hookgate.webhook_log IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	locked := time.Now()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -143,6 +144,16 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	cureFile(t, g)
 	_, lines := g.request("GET", "/api/events?limit=1", "", "Accept", "application/x-ndjson")
 	event := "/api/events/" + parseEvent(t, lines).ID
+	_, lines = g.request("GET", "/admin/dlq", "", "Accept", "application/x-ndjson")
+	var dead []string // paths of the dead letters
+	for line := range strings.Lines(lines) {
+		var d struct{ ID string }
+		must(t, json.Unmarshal([]byte(line), &d))
+		dead = append(dead, "/admin/dlq/"+d.ID)
+	}
+	if len(dead) != 3 {
+		t.Fatalf("there are %d dead letters, want 3: %s", len(dead), lines)
+	}
 	operations := []struct {
 		want               int
 		method, path, body string
@@ -166,10 +177,10 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{200, "POST", "/admin/rollback/rb-1", `{"result":"done","summary":"in 3s"}`}, {400, "POST", "/admin/rollback/rb-1", `{"result":"perhaps","summary":"in 3s"}`},
 		{200, "GET", "/admin/actions", ""}, {200, "GET", "/admin/actions?limit=1&after=1", ""}, {400, "GET", "/admin/actions?after=x", ""},
 		{200, "GET", "/admin/dlq", ""}, {200, "GET", "/admin/dlq?limit=1&state=all", ""}, {400, "GET", "/admin/dlq?state=none", ""},
-		{200, "GET", "/admin/dlq/2", ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", "/admin/dlq/2/body", ""},
-		{202, "POST", "/admin/dlq/2/replay", ""}, {202, "POST", "/admin/dlq/replay", `{"all":true,"limit":1}`},
+		{200, "GET", dead[0], ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", dead[0] + "/body", ""},
+		{202, "POST", dead[0] + "/replay", ""}, {202, "POST", "/admin/dlq/replay", `{"all":true,"limit":1}`},
 		{200, "POST", "/admin/dlq/replay", `{"filter":{"type":"none"}}`}, {400, "POST", "/admin/dlq/replay", "{}"},
-		{409, "POST", "/admin/dlq/4/purge", ""}, {400, "POST", "/admin/dlq/4/purge", `{"loseEvents":true}`},
+		{409, "POST", dead[2] + "/purge", ""}, {400, "POST", dead[2] + "/purge", `{"loseEvents":true}`},
 		{200, "POST", "/admin/test-events/remove", ""}, {400, "POST", "/admin/test-events/remove", `{"source":"default"}`},
 		{200, "GET", "/debug/pprof/goroutine?debug=1", ""}, {200, "GET", "/debug/pprof/heap", ""}, {404, "GET", "/debug/pprof/none", ""},
 	}
@@ -178,7 +189,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	}
 	carol := "Bearer " + g.newToken("carol-the-second", hookgate.RoleAdmin, "")
 	for n, purge := range []struct{ path, body string }{
-		{"/admin/dlq/4/purge", `{"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true,"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true}`},
+		{dead[2] + "/purge", `{"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true,"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true}`},
 	} {
 		id := fmt.Sprint(n + 1)
 		for _, o := range []struct {
@@ -205,7 +216,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	for _, o := range []struct {
 		want         int
 		method, path string
-	}{{410, "GET", "/admin/dlq/4/body"}, {409, "POST", "/admin/dlq/4/replay"}, {200, "GET", "/admin/dlq/4"}, {200, "GET", "/api/trace/bad-2"}} {
+	}{{410, "GET", dead[2] + "/body"}, {409, "POST", dead[2] + "/replay"}, {200, "GET", dead[2]}, {200, "GET", "/api/trace/bad-2"}} {
 		try(o.want, o.method, o.path, "", "Authorization", admin)
 	}
 	try(200, "GET", "/api/events", "", "Authorization", admin, "Accept", "application/x-ndjson")

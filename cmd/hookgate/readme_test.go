@@ -39,6 +39,8 @@ var varying = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UUID"},
 	{regexp.MustCompile(`"worker":"[^"]*"`), `"worker":"NAME"`},
 	{regexp.MustCompile(`"event":"\d+"`), `"event":"ID"`},
+	{regexp.MustCompile(`"batch":\d+`), `"batch":ID`},
+	{regexp.MustCompile(`\d{16}-0"`), `ID-0"`},
 	{regexp.MustCompile(`(?m)^\d{16} `), "ID "},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
 	{regexp.MustCompile(`\d+ records in \S+`), "N records in TIME"},

@@ -16,6 +16,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/internal/redistest"
 )
 
 // release asks a gate for its release triggers.
@@ -78,7 +79,7 @@ func TestTriggerStopsIntake(t *testing.T) {
 	}))
 	defer receiver.Close()
 	g := startGate(t, startOptions{env: []string{
-		"HOOKGATE_WORKER_MAX_RATE=20", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
+		"REDIS_URL=" + redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=read_only", "HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=0s",
 		"HOOKGATE_GUARD_ALARM_URL=" + receiver.URL, "HOOKGATE_GUARD_ALARM_SECRET=" + secret,
 	}})
@@ -106,7 +107,7 @@ func TestTriggerStopsIntake(t *testing.T) {
 	}
 	_, metrics := g.request(http.MethodGet, "/metrics", "")
 	for _, want := range []string{`hookgate_guard_trigger_firings_total{trigger="queue_depth"} 1`, `hookgate_guard_trigger_state{state="quiet",trigger="queue_depth"} 1`,
-		`hookgate_guard_trigger_state{state="off",trigger="redis"} 1`, `hookgate_guard_alarms_total{outcome="delivered"} 3`} {
+		`hookgate_guard_trigger_state{state="quiet",trigger="redis"} 1`, `hookgate_guard_alarms_total{outcome="delivered"} 3`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics do not have %s", want)
 		}
@@ -134,7 +135,8 @@ guard:
   triggers: {queue_depth: {limit: 5, sustain: 0s, action: rollback}}
   rollback_command: [/bin/sh, -c, '`+script+`']
 `)
-	o := startOptions{dir: filepath.Join(dir, "data"), env: []string{"HOOKGATE_CONFIG=" + config}}
+	redis := redistest.Start(t, redistest.Options{})
+	o := startOptions{dir: filepath.Join(dir, "data"), env: []string{"HOOKGATE_CONFIG=" + config, "REDIS_URL=" + redis.URL()}}
 	exists := func(name string) func() bool {
 		return func() bool { _, err := os.Stat(at(name)); return err == nil }
 	}
