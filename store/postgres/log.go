@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -120,12 +121,13 @@ func (l *logPart) moveArgs() []arg {
 // zero and so ends the transaction.
 func (l *logPart) moveFrom() statement {
 	return statement{
-		sql: `WITH moved AS (` + moveLog + ` WHERE last_id = $8 AND hash = $9
-				AND anchored >= coalesce((SELECT sequence FROM webhook_admin_chain), 0) RETURNING 1)
-			SELECT 1 / count(*) FROM moved`,
+		sql:  strings.Replace(moveLog, "last_id = $1", "last_id = $1 / ("+unmoved+")::integer", 1),
 		args: append(l.moveArgs(), argInt(l.before.lastID), argBytes(l.before.hash[:])),
 	}
 }
+
+// unmoved is whether the log ends where a part begins, and no action awaits its anchor.
+const unmoved = `last_id = $8 AND hash = $9 AND anchored >= coalesce((SELECT sequence FROM webhook_admin_chain), 0)`
 
 // ClockBehind returns how far the clock is behind the last id that this process has seen. Ids then go
 // on without the clock. It returns 0 if it is not behind, or by less than a second.

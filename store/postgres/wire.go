@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -218,7 +219,40 @@ func (r *rows) insert(table, columns string) statement {
 	if r.width > 0 {
 		return statement{sql: "COPY " + table + " (" + columns + ") FROM STDIN (FORMAT binary)", input: append(r.columns[0].data, copyTrailer...)}
 	}
-	return statement{sql: "INSERT INTO " + table + " (" + columns + ") SELECT * FROM " + r.unnest(), args: r.args()}
+	into := "INSERT INTO " + table + " (" + columns + ") "
+	if n := r.len(); n <= maxValues {
+		marks, args := r.values(n)
+		return statement{sql: into + "VALUES " + marks, args: args}
+	}
+	return statement{sql: into + "SELECT * FROM " + r.unnest(), args: r.args()}
+}
+
+// maxValues is up to how many rows a parameter for each cell costs PostgreSQL less than arrays do.
+const maxValues = 3
+
+// values returns the n rows as VALUES has them, and their cells.
+func (r *rows) values(n int) (marks string, args []arg) {
+	cells := make([][]byte, len(r.columns)) // what is left of each column
+	for i := range r.columns {
+		cells[i] = r.columns[i].data[arrayHeader:]
+	}
+	var b strings.Builder
+	for row := range n {
+		for i := range r.columns {
+			before := ", "
+			switch {
+			case i == 0 && row == 0:
+				before = "("
+			case i == 0:
+				before = "), ("
+			}
+			size := binary.BigEndian.Uint32(cells[i])
+			args = append(args, arg{r.columns[i].element, cells[i][4 : 4+size]})
+			cells[i] = cells[i][4+size:]
+			fmt.Fprintf(&b, "%s$%d", before, len(args))
+		}
+	}
+	return b.String() + ")", args
 }
 
 // unnest is the rows as a table of the statement whose parameters are their columns.
