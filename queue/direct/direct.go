@@ -227,6 +227,8 @@ func (q *Queue) failed(err error, bytes int) {
 		if q.failure.CompareAndSwap(before, f) {
 			if before == nil {
 				q.Logger.Error("the store fails; events are not taken until it works", "error", err)
+			} else if before.err.Error() != err.Error() {
+				q.Logger.Error("the store still fails", "error", err)
 			}
 			return
 		}
