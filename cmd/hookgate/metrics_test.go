@@ -55,11 +55,10 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// scrapeEverything returns the metrics of a gate with PostgreSQL by name.
+// scrapeEverything returns the metrics of a gate with Redis and PostgreSQL by name.
 func scrapeEverything(t *testing.T) map[string]family {
 	t.Helper()
-	cluster, database := sharedPostgres(t)
-	g := startGate(t, startOptions{env: []string{"DB_URL=" + cluster.URL(database)}})
+	g := newShared(t).start(roleAll)
 	for n, sequence := range []int{1, 3, 2} { // a gap and an inversion
 		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t","sequence":%d}`, n, sequence)); status != http.StatusAccepted {
 			t.Fatalf("%d %s", status, body)

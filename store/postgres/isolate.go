@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
@@ -113,7 +114,7 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 		if !first.IsZero() && first != it.RequestID {
 			it.MakeDuplicate(first)
 		} else {
-			it.MakeDead(clean(rejected.Error()))
+			it.MakeDead(clean(strings.TrimPrefix(rejected.Error(), hookgate.ErrRejected.Error()+": ")))
 			a.result(it).Rejected = rejected
 		}
 	}
