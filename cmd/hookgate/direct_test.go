@@ -172,7 +172,10 @@ func TestBuffer(t *testing.T) {
 // TestMinFreeDisk: with less free space than queue.min_free_disk webhooks get 503, and are not spooled.
 func TestMinFreeDisk(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_MIN_FREE_DISK=1000TiB"}})
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_MIN_FREE_DISK=1000TiB", "WORKER_COUNT=2"}})
+	if !strings.Contains(g.logs.String(), `"settings":"worker.count"`) {
+		t.Errorf("the log does not name the setting without effect:\n%s", tail(g.logs.String()))
+	}
 	if status, body := g.send(`{"messageId":"m","eventType":"t"}`); status != http.StatusServiceUnavailable {
 		t.Errorf("a webhook is answered %d %s", status, body)
 	}

@@ -87,6 +87,9 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}))
 	defer surviveHangups(log)()
+	if len(c.unused) > 0 {
+		log.Warn("these settings have no effect: they are for Redis as the queue", "settings", strings.Join(c.unused, ", "))
+	}
 	tuneRuntime()
 	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode of the database.
 	syscall.Umask(0o077)
