@@ -119,7 +119,9 @@ func (s *shared) restartPostgres() {
 // stream is a sender: new events on an open-loop schedule, one in twenty of them a repetition, until the
 // test ends it. So a test goes on when what it waits for has come, on a slow machine too.
 type stream struct {
-	t      *testing.T
+	t *testing.T
+	// name begins its message ids and ordering keys.
+	name   string
 	ledger string
 	ends   atomic.Bool
 	done   chan struct{}
@@ -132,7 +134,13 @@ type stream struct {
 // startStream begins to send so many events a second to a gate.
 func startStream(t *testing.T, g *gate, rate float64) *stream {
 	t.Helper()
-	s := &stream{t: t, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), done: make(chan struct{})}
+	return startNamedStream(t, g, rate, "")
+}
+
+// startNamedStream is startStream for one of several streams, none of which has the name of another.
+func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream {
+	t.Helper()
+	s := &stream{t: t, name: name, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), done: make(chan struct{})}
 	ledger, err := os.Create(s.ledger)
 	if err != nil {
 		t.Fatal(err)
@@ -167,8 +175,8 @@ func (s *stream) messages(yield func(load.Message, error) bool) {
 		} else {
 			key := rand.IntN(len(sequences))
 			sequences[key]++
-			body = fmt.Appendf(nil, `{"messageId":"m-%d","eventType":"order.paid","orderingKey":"customer-%d","sequence":%d,"payload":{"data":%q}}`,
-				n, key, sequences[key], filling)
+			body = fmt.Appendf(nil, `{"messageId":"%sm-%d","eventType":"order.paid","orderingKey":"%scustomer-%d","sequence":%d,"payload":{"data":%q}}`,
+				s.name, n, s.name, key, sequences[key], filling)
 			sent = append(sent, body)
 		}
 		s.input = append(append(s.input, body...), '\n')

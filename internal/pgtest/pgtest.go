@@ -181,11 +181,15 @@ func InSchema(url, schema string) string { return url + "&search_path=" + schema
 // to compare byte by byte must ask for it.
 func (c *Cluster) NewDatabase(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("test%d", c.databases.Add(1))
-	err := c.Exec(ctx, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+	return name, c.create(ctx, name)
+}
+
+func (c *Cluster) create(ctx context.Context, database string) error {
+	err := c.Exec(ctx, "postgres", "CREATE DATABASE "+database+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
 	if err != nil {
-		return "", fmt.Errorf("create database %s: %w", name, err)
+		return fmt.Errorf("create database %s: %w", database, err)
 	}
-	return name, nil
+	return nil
 }
 
 // RequirePasswords makes the server demand a password of everyone who comes over TCP from now on. Nobody has one.
