@@ -275,7 +275,7 @@ func TestDashboardControl(t *testing.T) {
 		t.Error("an operator is shown the tokens")
 	}
 	b.confirm("buffer", "#mode [data-set=buffer]", "the database moves: ü")
-	b.await("webhooks are buffered", `document.querySelector("#mode").dataset.mode == "buffer" && document.querySelector("#toasts").textContent.includes("workers pause")`)
+	b.await("webhooks are buffered", `document.querySelector("#mode").dataset.mode == "buffer" && document.querySelector("#toasts").textContent.includes("leaves the store alone")`)
 	if status, _ := g.send(`{"messageId":"buffered","eventType":"t"}`); status != 202 {
 		t.Errorf("in buffer a webhook gets %d", status)
 	}

@@ -83,7 +83,7 @@ func TestPostgresAlone(t *testing.T) {
 	g := startGate(t, o)
 	o.dir, o.listen = g.dir, strings.TrimPrefix(g.url, "http://")
 	stream := startStream(t, g, 300)
-	stream.whileSending(modeltest.Pick(10, 40), 400*time.Millisecond, func(n int) {
+	stream.whileSending(modeltest.Pick(10, 40), 200*time.Millisecond, func(n int) {
 		if n%2 == 0 {
 			g.kill()
 			g = startGate(t, o)

@@ -27,7 +27,7 @@ function on(selector, f) {
 const modes = {
   normal: [{ title: "End maintenance?", text: "Webhooks are taken, and workers store them.", action: "End maintenance" }, "Maintenance has ended."],
   buffer: [{ title: "Buffer webhooks?", text: "Webhooks are taken into the queue from now on, and the workers of every process leave the database alone. A full queue answers 503.", action: "Buffer webhooks" },
-    "Webhooks are queued; workers pause."],
+    "Webhooks are queued; the gate leaves the store alone."],
   read_only: [{ title: "Refuse webhooks?", text: "All webhooks get 503 from now on, in every process of this gate. A sender that does not retry loses its events; Buffer refuses none.", action: "Refuse webhooks", danger: true },
     "Webhooks are refused."],
 };
