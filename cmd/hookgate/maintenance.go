@@ -13,7 +13,7 @@ func newMaintenanceCommand() *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
 		Use:   "maintenance [buffer|read_only|normal]",
-		Short: "Show or set the mode: buffer queues webhooks while workers pause, read_only refuses them",
+		Short: "Show or set the mode: buffer takes webhooks and leaves the store alone, read_only refuses them",
 		Long: `Show the mode of a running gate, or set it.
 
 In buffer the gate takes webhooks into its queue and answers 202, while the workers
