@@ -16,9 +16,9 @@ func newMaintenanceCommand() *cobra.Command {
 		Short: "Show or set the mode: buffer takes webhooks and leaves the store alone, read_only refuses them",
 		Long: `Show the mode of a running gate, or set it.
 
-In buffer the gate takes webhooks into its queue and answers 202, while the workers
-of all processes leave the store alone: the mode for work on the database. A full queue
-still answers 503. A batch that is under way is finished first: nothing is written any
+In buffer the gate takes webhooks into Redis, or without Redis into the spool of each
+process, and answers 202, while all processes leave the store alone: the mode for work on
+the database. A full queue or spool still answers 503. A batch that is under way is finished first: nothing is written any
 more once the metric webhook_workers_storing is 0 in every process.
 
 In read_only the gate answers webhooks with 503 and Retry-After, while workers go on
@@ -27,7 +27,8 @@ events (docs/senders.md, "What a 503 costs"). The mode survives a restart.
 
 Setting it is written into the admin trail, with --reason. If the trail cannot be
 written because the store is away, normal is refused; buffer and read_only are set all
-the same.`,
+the same with Redis, which keeps the mode then. Without Redis the store keeps it, and no
+mode can be set while the store is away.`,
 		Example: `  hookgate maintenance
   hookgate maintenance buffer --reason "upgrading PostgreSQL"
   hookgate maintenance normal`,
