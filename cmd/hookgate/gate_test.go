@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 		for name := range environment {
 			os.Unsetenv(name)
 		}
+		os.Unsetenv(modeltest.Variable)
 		defer endChromium()
 		if err := runSideBySide(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -8,8 +8,14 @@ import (
 	"os"
 )
 
+// Variable is the environment variable that chooses the long form. A gate would take it for a setting
+// that does not exist, so tests that start gates unset it: it is read once.
+const Variable = "HOOKGATE_SOAK"
+
+var soak = os.Getenv(Variable) != ""
+
 // Soak reports whether the tests run in their long form.
-func Soak() bool { return os.Getenv("HOOKGATE_SOAK") != "" }
+func Soak() bool { return soak }
 
 // Pick returns how much of something a test does: short in a run of the suite, long in make soak.
 func Pick[T any](short, long T) T {
