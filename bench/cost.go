@@ -57,7 +57,6 @@ func (c *candidate) without() []*candidate {
 		return append(variants,
 			variant("no fsync", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=fsync"} }),
 			variant("no spool for an outage", func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
-			variant("no index of ordering keys", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_key") }),
 			variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_request") }),
 			variant("no index of types", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_type") }),
 		)

@@ -16,6 +16,8 @@ type Item struct {
 	Record *hookgate.Record
 	// Index is that in Batch.Records; -1 for a dead letter of the batch.
 	Index int
+	// Key is that of its identity.
+	Key [24]byte
 }
 
 // Items returns the records of the batch in their order, and then its dead letters. The error is
@@ -51,7 +53,7 @@ func Items(b *hookgate.Batch) ([]Item, error) {
 
 func newItem(b *hookgate.Batch, r *hookgate.Record, index int, outcome hookgate.Stage) Item {
 	it := Item{
-		Record: r, Index: index,
+		Record: r, Index: index, Key: Key(r.Identity),
 		Entry: hookgate.Entry{
 			Delivery:    &r.Delivery,
 			Outcome:     outcome,

@@ -31,6 +31,9 @@ type Searcher interface {
 	Contains() string
 	// Unindexed is the name of a column for a condition that no index should be used for.
 	Unindexed(column string) string
+	// Found is the table or view that has events in the order of their identities, as webhook_events
+	// has them in every other.
+	Found() string
 }
 
 // Search implements hookgate.Reader.
@@ -295,7 +298,7 @@ func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) 
 	}
 	c.texts, c.args = append(c.texts, s.filter.texts...), append(c.args, s.filter.args...)
 	where, args := c.where(s.order)
-	return s.store.Rows(ctx, "FROM webhook_events"+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", values(append(args, int64(limit))))
+	return s.store.Rows(ctx, "FROM "+s.table()+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", values(append(args, int64(limit))))
 }
 
 // ahead returns the key that stands skip further than the next one behind from, or nil if there are no more so many.
@@ -312,9 +315,17 @@ func (s *search) edge(ctx context.Context, in span) (Key, error) {
 	return s.key(ctx, in, false, 0)
 }
 
+// table is the one that serves the order.
+func (s *search) table() string {
+	if s.order == byMessage {
+		return s.store.Found()
+	}
+	return "webhook_events"
+}
+
 func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
 	where, args := c.where(s.order)
-	query := "SELECT " + s.order.names() + " FROM webhook_events" + where + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
+	query := "SELECT " + s.order.names() + " FROM " + s.table() + where + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
 	keys, err := s.store.Keys(ctx, query, values(append(args, int64(skip))), s.order.kinds())
 	if err != nil || len(keys) == 0 {
 		return nil, err

@@ -54,6 +54,9 @@ func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []h
 	return events, s.read(ctx, read)
 }
 
+// Found implements paging.Searcher: webhook_events has an index of identities.
+func (searcher) Found() string { return "webhook_events" }
+
 func (searcher) Prefix(p string) (from, to, condition string) {
 	from = validPrefix(p)
 	if from != p {

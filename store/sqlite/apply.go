@@ -189,7 +189,7 @@ func (a *application) storeEvent(it *batch.Item) error {
 	if err := sqlitedb.Run(a.stmts.beginItem); err != nil {
 		return err
 	}
-	before, first, stored := a.log, a.first, a.outcome.Stored
+	before, first, stored, recent := a.log, a.first, a.outcome.Stored, len(a.recent.fresh.events)
 	err := a.insertEvent(it)
 	if err == nil && a.outcome.Stored > stored {
 		err = a.storeWhole(w)
@@ -201,6 +201,7 @@ func (a *application) storeEvent(it *batch.Item) error {
 		return err
 	}
 	a.log, a.first, a.outcome.Stored = before, first, stored
+	a.recent.fresh.truncate(recent)
 	if undo := errors.Join(sqlitedb.Run(a.stmts.undoItem), sqlitedb.Run(a.stmts.endItem)); undo != nil {
 		return undo
 	}
@@ -208,6 +209,10 @@ func (a *application) storeEvent(it *batch.Item) error {
 }
 
 func (a *application) insertEvent(it *batch.Item) error {
+	if id, err := a.find(&it.Key); err != nil || id != 0 {
+		holder, err := a.holderOf(id, it.Identity, err)
+		return a.repeated(it, id, holder, err)
+	}
 	hash, err := a.place(it)
 	if err != nil {
 		return err
@@ -218,14 +223,23 @@ func (a *application) insertEvent(it *batch.Item) error {
 	if err := sqlitedb.Run(s); err != nil {
 		return fmt.Errorf("store event %s: %w", it.Identity, err)
 	}
-	if a.conn.Changes() == 0 {
-		id, holder, err := a.holderOf(it.Identity)
-		return a.repeated(it, id, holder, err)
-	}
+	a.recent.fresh.add(it.Key, it.ID, it.OrderingKey)
 	a.added(it, hash)
 	a.log.events++
 	a.outcome.Stored++
 	return nil
+}
+
+// find returns the event that has the identity, or 0. Recent events come first: the index lacks them.
+func (a *application) find(identity *[24]byte) (int64, error) {
+	if id := a.recent.find(identity); id != 0 {
+		return id, nil
+	}
+	id, err := a.indexed(identity)
+	if err != nil {
+		return 0, fmt.Errorf("read the index of identities: %w", err)
+	}
+	return id, nil
 }
 
 // place gives the entry the next id and returns its hash. Both count once added is called.
@@ -251,7 +265,7 @@ func (a *application) added(it *batch.Item, hash [32]byte) {
 
 // bind binds what events and requests share, at the same places; 7 is left out.
 func (a *application) bind(s *sqlite.Stmt, it *batch.Item, hash *[32]byte) {
-	d, key := it.Delivery, batch.Key(it.Identity)
+	d := it.Delivery
 	s.BindInt64(1, it.ID)
 	s.BindText(2, d.MessageID)
 	s.BindText(3, d.EventType)
@@ -277,7 +291,7 @@ func (a *application) bind(s *sqlite.Stmt, it *batch.Item, hash *[32]byte) {
 	s.BindInt64(24, int64(it.Attempts))
 	s.BindText(25, it.LastError)
 	s.BindBytes(26, hash[:])
-	s.BindBytes(27, key[:])
+	s.BindBytes(27, it.Key[:])
 }
 
 // repeated stores an event that holder has stored before as a duplicate, unless holder is its own
@@ -308,36 +322,61 @@ func (e *clashError) Error() string {
 
 func (e *clashError) Unwrap() error { return hookgate.ErrRejected }
 
-// holderOf returns the event that has the identity, and its request.
-func (a *application) holderOf(identity hookgate.Identity) (id int64, requestID string, err error) {
-	s, key := a.stmts.holder, batch.Key(identity)
+// holderOf returns the request of the event that was found by an identity.
+func (a *application) holderOf(id int64, identity hookgate.Identity, found error) (requestID string, err error) {
+	if found != nil {
+		return "", found
+	}
+	requestID, stored, err := a.event(id)
+	if err == nil && stored != identity {
+		return "", &clashError{stored, identity}
+	}
+	return requestID, err
+}
+
+// event returns the request and the identity of an event that an index has.
+func (a *application) event(id int64) (requestID string, identity hookgate.Identity, err error) {
+	s := a.stmts.holder
 	defer s.Reset()
-	s.BindBytes(1, key[:])
-	if found, err := s.Step(); err != nil || !found {
-		return 0, "", fmt.Errorf("read event %s, which is there: %w", identity, err)
+	s.BindInt64(1, id)
+	if found, err := s.Step(); err != nil {
+		return "", identity, fmt.Errorf("read event %d: %w", id, err)
+	} else if !found {
+		return "", identity, fmt.Errorf("event %d is indexed and not there; `hookgate audit verify` tells more", id)
 	}
-	stored := hookgate.Identity{MessageID: s.ColumnText(2), EventType: s.ColumnText(3), Source: s.ColumnText(4)}
-	if stored != identity {
-		return 0, "", &clashError{stored, identity}
-	}
-	return s.ColumnInt64(0), s.ColumnText(1), nil
+	return s.ColumnText(0), hookgate.Identity{MessageID: s.ColumnText(1), EventType: s.ColumnText(2), Source: s.ColumnText(3)}, nil
 }
 
 // holderOfAnyType returns the event that has the message id, whatever its type, and its request: the
 // item's own if it was stored before; zero if there is none.
 func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID string, err error) {
-	s := a.stmts.holderOfAnyType
+	own := it.RequestID.String()
+	look := func(candidate int64) (more bool) {
+		request, stored, failed := a.event(candidate)
+		if err = failed; err != nil {
+			return false
+		}
+		if stored.MessageID == it.MessageID && stored.Source == it.Source && (id == 0 || request == own) {
+			id, requestID = candidate, request
+		}
+		return requestID != own
+	}
+	a.recent.of(messagePart(&it.Key), func(e *recentEvent) bool { return look(e.id) })
+	if err != nil || requestID == own {
+		return id, requestID, err
+	}
+	s := a.stmts.indexedRange
 	low, high := batch.MessageRange(it.MessageID)
 	defer s.Reset()
 	s.BindBytes(1, low[:])
 	s.BindBytes(2, high[:])
-	s.BindText(3, it.MessageID)
-	s.BindText(4, it.Source)
-	s.BindText(5, it.RequestID.String())
-	if found, err := s.Step(); err != nil || !found {
-		return 0, "", err
+	for {
+		if found, failed := s.Step(); failed != nil {
+			return 0, "", fmt.Errorf("read the index of identities: %w", failed)
+		} else if !found || !look(s.ColumnInt64(0)) {
+			return id, requestID, err
+		}
 	}
-	return s.ColumnInt64(0), s.ColumnText(1), nil
 }
 
 func (a *application) storeDuplicate(it *batch.Item) error {

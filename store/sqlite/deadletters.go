@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	// deadLetterState derives a hookgate.DeadLetterState.
+	// deadLetterState derives a hookgate.DeadLetterState. The events that are not indexed are read once
+	// for all dead letters.
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
-		WHEN EXISTS (SELECT 1 FROM webhook_events e WHERE e.identity = r.identity)
+		WHEN EXISTS (SELECT 1 FROM webhook_identities i WHERE i.identity = r.identity)
+			OR r.identity IN (SELECT identity FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed FROM webhook_log))
 			OR EXISTS (SELECT 1 FROM webhook_removed_events e
 			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source) THEN 'stored'
 		WHEN EXISTS (SELECT 1 FROM webhook_requests l

@@ -19,6 +19,8 @@ type logHead struct {
 	lastID   int64
 	hash     [32]byte
 	anchored int64
+	// indexed is the last event that the late indexes must have.
+	indexed int64
 	// events and the others count what the transaction adds.
 	events, duplicates, deadLetters, purges int64
 	moved                                   bool
@@ -40,6 +42,9 @@ func (s *Store) readLog() error {
 	}
 	s.log.lastID, s.log.anchored, s.log.trail = row.ColumnInt64(0), row.ColumnInt64(2), row.ColumnInt64(3)
 	row.ColumnBytes(4, s.log.trailHash[:])
+	if s.log.indexed = row.ColumnInt64(5); s.log.indexed > s.log.lastID {
+		return fmt.Errorf("webhook_log is indexed up to %d and ends with %d: the schema is damaged", s.log.indexed, s.log.lastID)
+	}
 	if row.ColumnLen(1) > 0 {
 		row.ColumnBytes(1, s.log.hash[:])
 		return nil
@@ -85,6 +90,7 @@ func (s *Store) writeLog() error {
 	u.BindInt64(5, l.deadLetters)
 	u.BindInt64(6, l.purges)
 	u.BindInt64(7, l.anchored)
+	u.BindInt64(8, l.indexed)
 	if err := sqlitedb.Run(u); err != nil {
 		return fmt.Errorf("move the head of the log: %w", err)
 	}
@@ -96,6 +102,9 @@ func (s *Store) writeLog() error {
 
 // added notes that an entry has been added.
 func (l *logHead) added(id int64, hash [32]byte) { l.lastID, l.hash, l.moved = id, hash, true }
+
+// index notes that the late indexes hold the events up to id.
+func (l *logHead) index(id int64) { l.indexed, l.moved = id, true }
 
 // anchor adds an entry that covers the admin trail, if that has moved since the last one. It comes
 // before each entry that a call adds, so that only what adds to the log anchors.

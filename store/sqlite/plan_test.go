@@ -30,18 +30,25 @@ func TestPlans(t *testing.T) {
 		return deadLetterQuery + "r.id > ?" + where + " ORDER BY r.id LIMIT ?"
 	}
 	for name, test := range map[string]struct{ query, want, not string }{
-		"listing":     {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"by type":     {events(hookgate.EventFilter{EventType: "t", Source: "s", OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"message id":  {events(hookgate.EventFilter{MessageID: "m"}), "USING INDEX webhook_events_identity (identity>? AND identity<?", "SCAN webhook_events"},
-		"prefix":      {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"trace":       {traceQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
-		"trace, page": {traceRequests, "SEARCH webhook_events USING INDEX webhook_events_identity (identity>? AND identity<?)", "SCAN webhook_events"},
-		"trace, gone": {traceRequests, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)", "SCAN webhook_removed"},
-		"entries":     {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
-		"trace, end":  {traceRequests, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
-		"old events":  {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
-		"tests":       {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests", "TEMP B-TREE"},
-		"tests, gone": {testsGone, "USING COVERING INDEX webhook_events_tests (id<?)", "SCAN"},
+		"listing":             {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"by type":             {events(hookgate.EventFilter{EventType: "t", Source: "s", OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"message id":          {events(hookgate.EventFilter{MessageID: "m"}), "SEARCH webhook_events USING INTEGER PRIMARY KEY (rowid=?", "SCAN webhook_"},
+		"message id, index":   {events(hookgate.EventFilter{MessageID: "m"}), "SEARCH webhook_identities USING PRIMARY KEY (identity>? AND identity<?)", "TEMP B-TREE"},
+		"message id, tail":    {events(hookgate.EventFilter{MessageID: "m"}), "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN webhook_"},
+		"prefix":              {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"trace":               {traceQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
+		"trace, page":         {traceRequests, "SEARCH i USING PRIMARY KEY (identity>? AND identity<?)", "SCAN webhook_events"},
+		"trace, tail":         {traceRequests, "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN i"},
+		"removal, identities": {removeIdentities + " FROM webhook_events WHERE id > ? AND id <= ?)", "SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
+		"removal, keys":       {removeKeys + " FROM webhook_events WHERE id > ? AND id <= ?)", "SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
+		"tests, identities":   {removeIdentities + fromTests + " AND id <= ?)", "SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
+		"tests, keys":         {removeKeys + fromTests + " AND id <= ?)", "SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
+		"trace, gone":         {traceRequests, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)", "SCAN webhook_removed"},
+		"entries":             {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
+		"trace, end":          {traceRequests, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
+		"old events":          {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
+		"tests":               {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests", "TEMP B-TREE"},
+		"tests, gone":         {testsGone, "USING COVERING INDEX webhook_events_tests (id<?)", "SCAN"},
 		"bodies of tests": {"DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
 			"SEARCH b USING", "SCAN"},
 		"old links": {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
@@ -51,7 +58,8 @@ func TestPlans(t *testing.T) {
 		"request":                 {requestQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
 		"request, gone":           {requestQuery, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_request (request_id=?)", "SCAN webhook_events"},
 		"request, rest":           {requestQuery, "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1 (request_id=?)", "SCAN webhook_events"},
-		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH e USING COVERING INDEX webhook_events_identity (identity=?)", "SCAN"},
+		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH i USING PRIMARY KEY (identity=?)", "SCAN"},
+		"their event, tail":       {letters(hookgate.DeadLetterFilter{}), "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
 		"their replays":           {letters(hookgate.DeadLetterFilter{}), "SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
 		"history":                 {letters(hookgate.DeadLetterFilter{MessageID: "m"}), "SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
 		"dead letter":             {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY", "SCAN"},
@@ -78,8 +86,13 @@ func explain(t *testing.T, s *Store, query string) string {
 			return err
 		}
 		return sqlitex.Execute(conn, "EXPLAIN QUERY PLAN "+query, &sqlitex.ExecOptions{
-			Args:       make([]any, statement.BindParamCount()),
-			ResultFunc: func(row *sqlite.Stmt) error { steps = append(steps, row.ColumnText(3)); return nil },
+			Args: make([]any, statement.BindParamCount()),
+			ResultFunc: func(row *sqlite.Stmt) error {
+				if step := row.ColumnText(3); step != "SCAN webhook_log" { // which has one row
+					steps = append(steps, step)
+				}
+				return nil
+			},
 		})
 	})
 	if err != nil {
@@ -104,12 +117,17 @@ func TestSearchPlans(t *testing.T) {
 		storetest.ByID:       {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end of it
 		storetest.ByRequest:  {"INDEX webhook_events_request", "INDEX webhook_events_replays", "USING INTEGER PRIMARY KEY"},
 		storetest.ByType:     {"INDEX webhook_events_type (event_type=?"},
-		storetest.ByIdentity: {"INDEX webhook_events_identity (identity"},
+		storetest.ByIdentity: {"SEARCH i USING PRIMARY KEY (identity"},
 	}
 	storetest.SearchQueries(t, searcher{s}, func(query string, _ []any, index storetest.SearchIndex) {
 		plan := explain(t, s, query)
 		served := slices.ContainsFunc(want[index], func(part string) bool { return strings.Contains(plan, part) })
-		if !served || strings.Contains(plan, "TEMP B-TREE") {
+		if index == storetest.ByIdentity {
+			// Events that are not indexed yet, of which there are few, are read and sorted.
+			if !served || !strings.Contains(plan, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)") || strings.Contains(plan, "SCAN i") || strings.Contains(plan, "SCAN e") {
+				t.Errorf("%s: the plan is\n%s", query, plan)
+			}
+		} else if !served || strings.Contains(plan, "TEMP B-TREE") {
 			t.Errorf("%s: the plan is\n%s\nwant it to have one of %q and to sort nothing", query, plan, want[index])
 		}
 	})

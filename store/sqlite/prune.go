@@ -220,6 +220,12 @@ func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) e
 
 // moveEvents moves the n events with ids from above first to last, without their bodies.
 func (s *Store) moveEvents(first, last, n, now int64) error {
+	if err := s.indexThrough(last); err != nil {
+		return err
+	}
+	if err := s.removeIndexed(n, ` FROM webhook_events WHERE id > ? AND id <= ?`, first, last); err != nil {
+		return err
+	}
 	if err := s.mustChange(n, `INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at)
 		SELECT `+prune.LineageColumns+`, ? FROM webhook_events WHERE id > ? AND id <= ?`, now, first, last); err != nil {
 		return err

@@ -77,7 +77,7 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 	}
 	if f.MessageID != "" {
 		low, high := batch.MessageRange(f.MessageID)
-		add("identity >= ? AND identity <= ? AND message_id = ?", low[:], high[:], f.MessageID)
+		add("id IN ("+idsOfMessage+") AND +message_id = ?", low[:], high[:], low[:], high[:], f.MessageID)
 	}
 	if _, last, ok := f.RequestID.Parts(); ok {
 		add("request_id >= ? AND request_id <= ?", f.RequestID.String(), last.String())
@@ -99,6 +99,10 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 	}
 	return where, args
 }
+
+// idsOfMessage selects the events in a range of identities: those in the index, and those that it lacks.
+const idsOfMessage = `SELECT event FROM webhook_identities WHERE identity >= ? AND identity <= ? UNION ALL
+	SELECT t.id FROM webhook_events t NOT INDEXED WHERE t.id > (SELECT indexed FROM webhook_log) AND t.identity >= ? AND t.identity <= ?`
 
 // bodyContains is the condition that a body contains bytes.
 const bodyContains = "instr(payload, ?) > 0"
@@ -200,8 +204,10 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 
 // traceRequests finds the requests of a page of a trace, and traceQuery the lineage of one of them.
 const (
-	traceRequests = `SELECT request_id FROM webhook_events
-			WHERE identity >= ?1 AND identity <= ?2 AND message_id = ?3 AND +request_id > ?4
+	traceRequests = `SELECT e.request_id FROM webhook_identities i CROSS JOIN webhook_events e ON e.id = i.event
+			WHERE i.identity >= ?1 AND i.identity <= ?2 AND +e.message_id = ?3 AND +e.request_id > ?4
+		UNION SELECT request_id FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed FROM webhook_log)
+			AND identity >= ?1 AND identity <= ?2 AND message_id = ?3 AND request_id > ?4
 		UNION SELECT request_id FROM webhook_removed_events WHERE message_id = ?3 AND +request_id > ?4
 		UNION SELECT request_id FROM webhook_requests WHERE message_id = ?3 AND request_id > ?4
 		ORDER BY request_id LIMIT ?5`

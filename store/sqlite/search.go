@@ -45,6 +45,9 @@ func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []h
 	return events, err
 }
 
+// Found implements paging.Searcher.
+func (searcher) Found() string { return "webhook_found" }
+
 func (searcher) Prefix(p string) (from, to, condition string) { return p, afterPrefix(p), "" }
 
 func (searcher) Contains() string { return bodyContains }

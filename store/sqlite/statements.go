@@ -5,7 +5,7 @@ import "zombiezen.com/go/sqlite"
 // statements are those of the writer.
 type statements struct {
 	acquire, epoch, log, advance, mark,
-	event, holder, holderOfAnyType, request, stored, deadLetter, openLetter, whole, anchor,
+	event, holder, indexed, indexedRange, unindexed, indexIdentity, indexKey, request, stored, deadLetter, openLetter, whole, anchor,
 	beginCall, endCall, undoCall, beginItem, endItem, undoItem *sqlite.Stmt
 }
 
@@ -17,18 +17,20 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 		{&s.acquire, `INSERT INTO webhook_partitions (partition, epoch) VALUES (?, 1)
 			ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch`},
 		{&s.epoch, `SELECT epoch FROM webhook_partitions WHERE partition = ?`},
-		{&s.log, `SELECT l.last_id, l.hash, l.anchored, c.sequence, c.hash FROM webhook_log l LEFT JOIN webhook_admin_chain c`},
+		{&s.log, `SELECT l.last_id, l.hash, l.anchored, c.sequence, c.hash, l.indexed FROM webhook_log l LEFT JOIN webhook_admin_chain c`},
 		{&s.advance, `UPDATE webhook_log SET last_id = ?, hash = ?, events = events + ?, duplicates = duplicates + ?,
-			dead_letters = dead_letters + ?, purges = purges + ?, anchored = ?`},
+			dead_letters = dead_letters + ?, purges = purges + ?, anchored = ?, indexed = ?`},
 		{&s.mark, `SELECT id, (SELECT last_id FROM webhook_log) FROM webhook_store`},
 		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
 			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
 			replay_of, replayed_at, keyed, processed_at, persisted_at, worker, attempts, last_error, hash, identity)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (identity) DO NOTHING`},
-		{&s.holder, `SELECT id, request_id, message_id, event_type, source FROM webhook_events WHERE identity = ?`},
-		{&s.holderOfAnyType, `SELECT id, request_id FROM webhook_events
-			WHERE identity >= ? AND identity <= ? AND message_id = ? AND source = ? ORDER BY request_id = ? DESC LIMIT 1`},
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.holder, `SELECT request_id, message_id, event_type, source FROM webhook_events WHERE id = ?`},
+		{&s.indexed, `SELECT event FROM webhook_identities WHERE identity = ?`},
+		{&s.indexedRange, `SELECT event FROM webhook_identities WHERE identity >= ? AND identity <= ?`},
+		{&s.unindexed, `SELECT id, identity, ordering_key FROM webhook_events WHERE id > ? AND id <= ? ORDER BY id`},
+		{&s.indexIdentity, `INSERT OR IGNORE INTO webhook_identities (identity, event) VALUES (?, ?)`},
+		{&s.indexKey, `INSERT OR IGNORE INTO webhook_keys (ordering_key, event) VALUES (?, ?)`},
 		{&s.request, `INSERT INTO webhook_requests (id, message_id, event_type, source, ordering_key, sequence,
 			outcome, sha256, request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
 			replay_of, replayed_at, keyed, processed_at, persisted_at, worker, attempts, last_error, hash, identity,

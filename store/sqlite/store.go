@@ -40,6 +40,8 @@ type Store struct {
 	hash  hookgate.EntryHash
 	// log is the head of the log in the transaction that runs.
 	log logHead
+	// recent are the events that the late indexes lack.
+	recent recent
 	// pruneCursor is the link behind which Prune goes on.
 	pruneCursor int64
 	// entryCursor is the same of the entries of the log.
@@ -47,6 +49,9 @@ type Store struct {
 	closed      bool
 	// nextID is batch.NextID; tests that name events by their ids have another.
 	nextID func(last int64, now time.Time) int64
+
+	late    lateBounds
+	indexer indexer
 
 	writer writer
 	// lastID is that of the log after the last commit.
@@ -66,7 +71,9 @@ var (
 )
 
 // Open opens the store in the file at path, which it creates if there is none.
-func Open(ctx context.Context, path string) (*Store, error) {
+func Open(ctx context.Context, path string) (*Store, error) { return open(ctx, path, defaultLate) }
+
+func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	if err := checkRoom(path, sqlitedb.FreeBytes); err != nil {
 		return nil, err
 	}
@@ -74,7 +81,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers), nextID: batch.NextID}
+	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers), nextID: batch.NextID, late: late}
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
@@ -84,6 +91,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	s.lastID.Store(s.log.lastID)
+	if err := s.loadRecent(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	s.indexer.waiting.Store(int64(s.recent.waiting()))
 	if s.place, err = sqlitedb.Locate(path); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store: %w", err)
@@ -92,11 +104,14 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		conn.Close()
 		return nil, err
 	}
+	s.startIndexer()
 	return s, nil
 }
 
 // Close closes the store. Calls that come later get ErrClosed or an error of the database.
 func (s *Store) Close() error {
+	s.indexer.end()
+	s.indexAtClose()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -132,20 +147,20 @@ func (s *Store) tx(f func() error) error {
 	if s.closed {
 		return hookgate.ErrClosed
 	}
-	err := s.place.Check()
-	if err == nil {
-		err = sqlitedb.Tx(s.conn, func() error {
-			if err := f(); err != nil || s.failCommit == nil {
-				return err
-			}
-			return s.failCommit(false)
-		})
-	}
+	err := sqlitedb.Tx(s.conn, func() error {
+		if err := f(); err != nil || s.failCommit == nil {
+			return err
+		}
+		return s.failCommit(false)
+	})
 	if err == nil && s.failCommit != nil {
 		err = s.failCommit(true)
 	}
 	if err == nil {
-		err = s.place.Check() // else what was committed would be gone after a restart, and released
+		// Else what was committed would be gone after a restart, and acknowledged. One check after the
+		// commit is enough: a file that went before it is missed then too, and what went into it has an
+		// unknown outcome, as after any commit that failed.
+		err = s.place.Check()
 	}
 	switch {
 	case err == nil:

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"zombiezen.com/go/sqlite"
@@ -27,10 +28,17 @@ const maxBlob = 2 << 20
 // openStore opens the store at path with commits that can be made to fail.
 func openStore(t storetest.TB, path string) (*Store, func(done *bool)) {
 	t.Helper()
-	s, err := Open(context.Background(), path)
+	return openBounded(t, path, defaultLate)
+}
+
+func openBounded(t storetest.TB, path string, late lateBounds) (*Store, func(done *bool)) {
+	t.Helper()
+	s, err := open(context.Background(), path, late)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	s.mu.Lock() // the store may be indexing
+	defer s.mu.Unlock()
 	s.conn.Limit(sqlite.LimitLength, maxBlob)
 	var when atomic.Pointer[bool]
 	s.failCommit = func(done bool) error {
@@ -43,7 +51,15 @@ func openStore(t storetest.TB, path string) (*Store, func(done *bool)) {
 }
 
 // TestConformance runs the suite of the port against stores in temporary folders.
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conformance(t, defaultLate) }
+
+// TestConformanceIndexing is the same with stores that index a few events at a time, all the time, and
+// in appends if they cannot keep up.
+func TestConformanceIndexing(t *testing.T) {
+	conformance(t, lateBounds{set: 4, slice: 2, small: 1, most: 5, every: time.Millisecond})
+}
+
+func conformance(t *testing.T, late lateBounds) {
 	root := t.TempDir()
 	storetest.Run(t, storetest.Backend{
 		FailsWrites: true,
@@ -55,7 +71,7 @@ func TestConformance(t *testing.T) {
 			return filepath.Join(dir, "store.db")
 		},
 		Open: func(t storetest.TB, place string) storetest.Instance {
-			s, failWrites := openStore(t, place)
+			s, failWrites := openBounded(t, place, late)
 			return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error {
 				audit, err := Verify(context.Background(), place, nil)
 				if err == nil && audit.Break != nil {

@@ -54,6 +54,12 @@ func (s *Store) purgeTests(step *prune.Tests) error {
 	if err := s.mustChange(step.Events, testsRemoved, last, time.Now().UnixMicro()); err != nil {
 		return err
 	}
+	if err := s.indexThrough(last); err != nil {
+		return err
+	}
+	if err := s.removeIndexed(step.Events, fromTests+` AND id <= ?`, last); err != nil {
+		return err
+	}
 	if err := s.mustChange(step.Events, testsGone, last); err != nil {
 		return err
 	}

@@ -48,7 +48,11 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 		return found, err
 	}
 	defer c.close()
-	return audit.Run(c, progress)
+	if found, err = audit.Run(c, progress); err != nil || found.Break != nil {
+		return found, err
+	}
+	found.Break, err = c.late.compare(conn)
+	return found, err
 }
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
@@ -61,6 +65,7 @@ type cursors struct {
 	// conn prepares wholes with the first request that carried several events: a store that an earlier release wrote has no such table.
 	conn   *sqlite.Conn
 	wholes *sqlite.Stmt
+	late   lateAudit
 
 	// link, purge, event and request are the rows that were returned last.
 	link                    audit.Link
@@ -93,10 +98,12 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 	if c.hasLog {
 		entry, identity, hash = ", keyed, processed_at, persisted_at, worker, attempts, last_error, hash", ", identity", ", hash"
 		ofLog = []prepared{
-			{&c.log, `SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges, anchored FROM webhook_log`},
+			{&c.log, `SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges, anchored, indexed FROM webhook_log`},
 			{&c.gaps, `SELECT from_id, to_id, previous_hash, hash, events, duplicates, dead_letters, purges, anchors, anchored, persisted_at
 				FROM webhook_gaps ORDER BY from_id`},
 			{&c.anchors, `SELECT id, sequence, trail_hash, hash FROM webhook_anchors ORDER BY id`},
+			{&c.late.identity, `SELECT event FROM webhook_identities WHERE identity = ?`},
+			{&c.late.key, `SELECT 1 FROM webhook_keys WHERE ordering_key = ? AND event = ?`},
 		}
 	}
 	for _, p := range append(ofLog, []prepared{
@@ -130,7 +137,7 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 
 func (c *cursors) close() {
 	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads,
-		c.actions, c.lastAction, c.removals, c.checkpoints, c.log, c.gaps, c.anchors} {
+		c.actions, c.lastAction, c.removals, c.checkpoints, c.log, c.gaps, c.anchors, c.late.identity, c.late.key} {
 		if s != nil {
 			s.Reset()
 		}
@@ -182,7 +189,7 @@ func (c *cursors) Event() (*audit.Entry, bool, error) {
 	c.event.scan(c.events)
 	c.event.scanKey(c.events)
 	c.event.Body = columnBytes(c.events, 26)
-	return &c.event.Entry, true, nil
+	return &c.event.Entry, true, c.late.event(&c.event.Entry)
 }
 
 // Request implements audit.Source.
@@ -300,6 +307,7 @@ func (c *cursors) Log() (l audit.Log, ok bool, err error) {
 		Duplicates: row.ColumnInt64(4), DeadLetters: row.ColumnInt64(5), Purges: row.ColumnInt64(6), Anchored: row.ColumnInt64(7),
 	}
 	row.ColumnBytes(2, l.Hash[:])
+	c.late.indexed, c.late.last = row.ColumnInt64(8), l.LastID
 	return l, true, nil
 }
 

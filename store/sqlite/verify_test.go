@@ -97,6 +97,8 @@ const withoutTriggers = `
 	DROP TRIGGER webhook_removals_no_insert; DROP TRIGGER webhook_removals_no_update; DROP TRIGGER webhook_removals_no_delete;
 	DROP TRIGGER webhook_checkpoints_no_insert; DROP TRIGGER webhook_checkpoints_no_update; DROP TRIGGER webhook_checkpoints_no_delete;
 	DROP TRIGGER webhook_log_no_insert; DROP TRIGGER webhook_log_no_delete;
+	DROP TRIGGER webhook_identities_no_update; DROP TRIGGER webhook_identities_no_delete;
+	DROP TRIGGER webhook_keys_no_update; DROP TRIGGER webhook_keys_no_delete;
 	DROP TRIGGER webhook_anchors_no_update; DROP TRIGGER webhook_anchors_no_delete;
 	DROP TRIGGER webhook_gaps_no_insert; DROP TRIGGER webhook_gaps_no_update; DROP TRIGGER webhook_gaps_no_delete;
 	DROP TRIGGER webhook_admin_actions_no_update; DROP TRIGGER webhook_admin_actions_no_delete;`
@@ -325,7 +327,7 @@ func TestApprovalTriggers(t *testing.T) {
 func TestTriggers(t *testing.T) {
 	path := released(t, "filled")
 	for script, want := range map[string]string{
-		"DELETE FROM webhook_log": "keeps its row", "INSERT INTO webhook_log SELECT 2, 0, 0, hash, 0, 0, 0, 0, 0 FROM webhook_log": "keeps its row",
+		"DELETE FROM webhook_log": "keeps its row", "INSERT INTO webhook_log SELECT 2, 0, 0, hash, 0, 0, 0, 0, 0, 0 FROM webhook_log": "keeps its row",
 		"UPDATE webhook_anchors SET sequence = 1": "is append-only", "DELETE FROM webhook_anchors": "is append-only",
 	} {
 		if err := execute(filled(t), script+";"); err == nil || !strings.Contains(err.Error(), want) {

@@ -35,7 +35,9 @@ type write struct {
 	// append says that the call is one of Apply, with so many bytes of bodies.
 	append bool
 	bytes  int
-	err    error
+	// late says that the call fills the late indexes.
+	late bool
+	err  error
 	// turn receives true if the caller leads from now on, and false if its call is done.
 	turn chan bool
 }
@@ -109,9 +111,21 @@ func (s *Store) change(f func() error) error { return s.write(&write{run: f}) }
 func (s *Store) commit(group []*write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	recent := false // whether s.recent is fit for this transaction
 	err := s.tx(func() error {
 		if err := s.readLog(); err != nil {
 			return err
+		}
+		if recent = s.recentHolds(); !recent && (group[0].append || group[0].late) {
+			if err := s.loadRecent(); err != nil {
+				return err
+			}
+			recent = true
+		}
+		if group[0].append && s.recent.waiting() >= s.late.most {
+			if err := s.indexSlice(s.recent.waiting()); err != nil {
+				return err
+			}
 		}
 		for _, c := range group {
 			if len(group) == 1 {
@@ -134,9 +148,12 @@ func (s *Store) commit(group []*write) {
 			s.lastErr.Store(&c.err)
 		}
 	}
-	if err == nil {
-		s.lastID.Store(s.log.lastID)
+	if err != nil {
+		s.recent.valid = false
+		return
 	}
+	s.lastID.Store(s.log.lastID)
+	s.committed(recent)
 }
 
 // guarded runs one of several calls so that its failure leaves the others alone. The error is that of
@@ -145,7 +162,7 @@ func (s *Store) guarded(c *write) error {
 	if err := sqlitedb.Run(s.stmts.beginCall); err != nil {
 		return err
 	}
-	before := s.log
+	before, events := s.log, len(s.recent.fresh.events)
 	if c.err = c.run(); c.err == nil {
 		return sqlitedb.Run(s.stmts.endCall)
 	}
@@ -153,6 +170,11 @@ func (s *Store) guarded(c *write) error {
 		return fmt.Errorf("the transaction was rolled back: %w", c.err)
 	}
 	s.log = before
+	if c.append {
+		s.recent.fresh.truncate(events)
+	} else {
+		s.recent.valid = false // the call may have begun to index
+	}
 	if err := sqlitedb.Run(s.stmts.undoCall); err != nil {
 		return err
 	}

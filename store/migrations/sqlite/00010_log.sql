@@ -18,9 +18,10 @@ CREATE TABLE webhook_log (
     duplicates   INTEGER NOT NULL,
     dead_letters INTEGER NOT NULL,
     purges       INTEGER NOT NULL,
-    anchored     INTEGER NOT NULL -- the last row of webhook_admin_actions that an anchor covers
+    anchored     INTEGER NOT NULL, -- the last row of webhook_admin_actions that an anchor covers
+    indexed      INTEGER NOT NULL  -- webhook_identities and webhook_keys hold every event with an id up to here
 );
-INSERT INTO webhook_log SELECT 1, last_id, last_id, x'', 0, 0, 0, 0, 0 FROM (SELECT max(
+INSERT INTO webhook_log SELECT 1, last_id, last_id, x'', 0, 0, 0, 0, 0, last_id FROM (SELECT max(
     (SELECT max(last_event, last_request, last_batch, last_purge) FROM webhook_removals),
     (SELECT coalesce(max(id), 0) FROM webhook_events), (SELECT coalesce(max(id), 0) FROM webhook_removed_events),
     (SELECT coalesce(max(id), 0) FROM webhook_requests), (SELECT coalesce(max(id), 0) FROM webhook_purges),
@@ -97,11 +98,23 @@ SELECT e.id, e.message_id, e.event_type, e.source, e.ordering_key, e.sequence, e
 FROM webhook_events e LEFT JOIN webhook_batches b ON b.id = e.batch ORDER BY e.id;
 DROP TABLE webhook_events;
 ALTER TABLE webhook_events_new RENAME TO webhook_events;
-CREATE UNIQUE INDEX webhook_events_identity ON webhook_events (identity);
+-- Two indexes that are tables of their own. Their places are random, so a row of either would change
+-- a page for each event that is stored. They are filled later instead, with many rows in their order.
+-- Events above webhook_log.indexed need not have their rows: see store/sqlite/late.go.
+CREATE TABLE webhook_identities (
+    identity BLOB    PRIMARY KEY,
+    event    INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO webhook_identities SELECT identity, id FROM webhook_events ORDER BY identity;
+-- The events of one key, in order.
+CREATE TABLE webhook_keys (
+    ordering_key TEXT    NOT NULL,
+    event        INTEGER NOT NULL,
+    PRIMARY KEY (ordering_key, event)
+) WITHOUT ROWID;
+INSERT INTO webhook_keys SELECT ordering_key, id FROM webhook_events ORDER BY ordering_key, id;
 CREATE INDEX webhook_events_type ON webhook_events (event_type, received_at DESC);
 CREATE INDEX webhook_events_request ON webhook_events (request_id);
--- The events of one key, in order.
-CREATE INDEX webhook_events_key ON webhook_events (ordering_key, id);
 -- Replays alone: their request ids do not tell when their events were received.
 CREATE INDEX webhook_events_replays ON webhook_events (request_id) WHERE replay_of <> '';
 -- Test traffic: hookgate-certify is the reserved source of certify and of replay --test.
@@ -114,6 +127,22 @@ BEGIN SELECT raise(ABORT, 'webhook_events is append-only'); END;
 -- +goose StatementBegin
 CREATE TRIGGER webhook_events_no_delete BEFORE DELETE ON webhook_events WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
 BEGIN SELECT raise(ABORT, 'webhook_events is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_identities_no_update BEFORE UPDATE ON webhook_identities
+BEGIN SELECT raise(ABORT, 'webhook_identities is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_identities_no_delete BEFORE DELETE ON webhook_identities WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
+BEGIN SELECT raise(ABORT, 'webhook_identities is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_keys_no_update BEFORE UPDATE ON webhook_keys
+BEGIN SELECT raise(ABORT, 'webhook_keys is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhook_keys_no_delete BEFORE DELETE ON webhook_keys WHEN NOT EXISTS (SELECT 1 FROM webhook_retention)
+BEGIN SELECT raise(ABORT, 'webhook_keys is append-only'); END;
 -- +goose StatementEnd
 
 DROP TRIGGER webhook_removed_events_no_update;
@@ -152,6 +181,15 @@ BEGIN SELECT raise(ABORT, 'webhook_requests is append-only'); END;
 
 -- The hash of a purge's entry; empty if a link of webhook_batches covers it. Else batch is the id.
 ALTER TABLE webhook_purges ADD COLUMN hash BLOB NOT NULL DEFAULT x'';
+
+-- The events with their identities in the order of these, whether they are indexed or not.
+CREATE VIEW webhook_found AS
+SELECT i.identity, e.id, e.message_id, e.event_type, e.source, e.ordering_key, e.sequence, e.payload, e.sha256, e.request_id,
+    e.received_at, e.headers, e.remote_addr, e.partition, e.position, e.persisted_at FROM webhook_identities i CROSS JOIN webhook_events e ON e.id = i.event
+    WHERE i.event <= (SELECT indexed FROM webhook_log)
+UNION ALL
+SELECT e.identity, e.id, e.message_id, e.event_type, e.source, e.ordering_key, e.sequence, e.payload, e.sha256, e.request_id,
+    e.received_at, e.headers, e.remote_addr, e.partition, e.position, e.persisted_at FROM webhook_events e NOT INDEXED WHERE e.id > (SELECT indexed FROM webhook_log);
 
 -- The lineage of every acknowledged request: a row for each stage, and none of them stored.
 CREATE VIEW webhook_audit_trail (message_id, request_id, stage, metadata, timestamp, source, event_type, ordinal, batch) AS

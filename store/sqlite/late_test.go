@@ -1,0 +1,438 @@
+package sqlite
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+// byHand are bounds of a store that indexes only when a test calls indexStep.
+var byHand = lateBounds{set: 4, slice: 2, small: 1, most: 1 << 20}
+
+// openLate opens a store with bounds. It does not index when it closes, as after a crash, unless
+// the bounds of the store are set again.
+func openLate(t testing.TB, path string, late lateBounds) *Store {
+	t.Helper()
+	s, err := open(context.Background(), path, late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.late.slice = 0
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// lateRecord is a new request of event n.
+func lateRecord(n int) hookgate.Record {
+	r := storetest.Sample(0, n)
+	r.RequestID, r.OrderingKey = hookgate.NewRequestID(r.ReceivedAt), fmt.Sprint("k", n%3)
+	r.Position, r.EnqueuedAt = hookgate.Position{}, time.Time{}
+	return r
+}
+
+func applyLate(s *Store, records ...hookgate.Record) (hookgate.Outcome, error) {
+	return s.Apply(context.Background(), &hookgate.Batch{Records: records, Worker: "w", Attempts: 1})
+}
+
+// mustKnow checks that the store finds events 0 to n-1 in every way, takes none of them again, and
+// that its audit holds.
+func mustKnow(t *testing.T, when string, s *Store, n int) {
+	t.Helper()
+	ctx := t.Context()
+	before, err := s.Counts(ctx)
+	if err != nil || before.Events != int64(n) {
+		t.Fatalf("%s: %+v (error %v), want %d events", when, before, err, n)
+	}
+	for i := range n {
+		r := lateRecord(i)
+		unproven := r
+		unproven.RequestID, unproven.EventType, unproven.TypeUnproven = hookgate.NewRequestID(r.ReceivedAt), "another", true
+		o, err := applyLate(s, r, unproven)
+		if err != nil || o.Stored != 0 || o.Results[0].DuplicateOf.IsZero() || o.Results[1].DuplicateOf != o.Results[0].DuplicateOf {
+			t.Fatalf("%s: a repetition of event %d has the outcome %+v (error %v)", when, i, o, err)
+		}
+		found := 0
+		for e, err := range s.Events(ctx, hookgate.EventFilter{MessageID: r.MessageID}) {
+			if err != nil || e.Identity != r.Identity {
+				t.Fatalf("%s: a listing of %s has %+v (error %v)", when, r.MessageID, e, err)
+			}
+			found++
+		}
+		page, err := s.Search(ctx, hookgate.EventSearch{EventFilter: hookgate.EventFilter{MessageID: r.MessageID, Limit: 5}})
+		if err != nil || len(page.Events) != 1 || found != 1 {
+			t.Fatalf("%s: event %d is listed %d times, and a search has %+v (error %v)", when, i, found, page, err)
+		}
+		if trail, err := s.Trace(ctx, r.MessageID, hookgate.RequestID{}, 1); err != nil || len(trail) != 1 {
+			t.Fatalf("%s: event %d has the trace %+v (error %v)", when, i, trail, err)
+		}
+	}
+	if found, err := Verify(ctx, s.path, nil); err != nil || found.Break != nil {
+		t.Fatalf("%s: the audit finds %v (error %v)", when, found.Break, err)
+	}
+}
+
+// TestLateStates: an event is found, and its repetitions are duplicates, whether it is fresh, in a set
+// of which none, some or all slices are indexed, or behind that. The state of a dead letter that was
+// stored after all follows from it.
+func TestLateStates(t *testing.T) {
+	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
+	dead := lateRecord(0)
+	if _, err := s.Apply(t.Context(), &hookgate.Batch{Dead: []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}}, Worker: "w", Attempts: 1}); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	state := func(when string) {
+		t.Helper()
+		mustKnow(t, when, s, n)
+		for d, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
+			if err != nil || (d.State == hookgate.DeadLetterStored) != (n > 0) {
+				t.Fatalf("%s: the dead letter is %s (error %v)", when, d.State, err)
+			}
+		}
+	}
+	add := func(more int) {
+		t.Helper()
+		for range more {
+			if o, err := applyLate(s, lateRecord(n)); err != nil || o.Stored != 1 {
+				t.Fatalf("event %d: %+v (error %v)", n, o, err)
+			}
+			n++
+		}
+	}
+	step := func(size int, wantMore bool) {
+		t.Helper()
+		if more, _, err := s.indexStep(size); err != nil || more != wantMore {
+			t.Fatalf("a step of %d: more %v (error %v), want %v", size, more, err, wantMore)
+		}
+	}
+	state("empty")
+	add(5)
+	state("fresh")
+	step(2, true)
+	state("after a slice")
+	add(3)
+	state("with events behind the set")
+	step(2, true)
+	step(2, false)
+	state("after a set")
+	step(1, true)
+	step(1, true)
+	state("in the middle of the next")
+	step(1, false)
+	step(1, false)
+	state("with nothing left")
+	if s.recent.waiting() != 0 || s.log.indexed == 0 {
+		t.Errorf("%d events wait, and the index goes to %d", s.recent.waiting(), s.log.indexed)
+	}
+}
+
+// TestLateFailures: a step or an append whose commit fails, done or not, loses nothing and indexes
+// nothing twice; nor does a process that starts in the middle, with the file as it is then.
+func TestLateFailures(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "store.db")
+		s := openLate(t, path, byHand)
+		fail := func(call func() error) {
+			t.Helper()
+			s.failCommit = func(now bool) error {
+				if now == done {
+					return errors.New("injected")
+				}
+				return nil
+			}
+			if err := call(); err == nil {
+				t.Fatal("a call whose commit failed got no error")
+			}
+			s.failCommit = nil
+		}
+		step := func() error { _, _, err := s.indexStep(2); return err }
+		for i := range 7 {
+			if i%2 == 0 {
+				fail(func() error { _, err := applyLate(s, lateRecord(i)); return err })
+			}
+			if o, err := applyLate(s, lateRecord(i)); err != nil || o.Results[0].ID == 0 {
+				t.Fatal(o, err)
+			}
+		}
+		for k := range 3 {
+			fail(step)
+			mustKnow(t, fmt.Sprint("after failure ", k, ", done ", done), s, 7)
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+			mustKnow(t, fmt.Sprint("after step ", k, ", done ", done), s, 7)
+			other := openLate(t, path, byHand)
+			mustKnow(t, fmt.Sprint("in a new process after step ", k), other, 7)
+			other.Close()
+		}
+		fail(step) // and nothing in between makes the store look anew
+		for more := true; more; {
+			var err error
+			if more, _, err = s.indexStep(2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.recent.waiting() != 0 {
+			t.Errorf("%d events wait", s.recent.waiting())
+		}
+		mustKnow(t, "at the end", s, 7)
+	}
+}
+
+// TestLateInTurn: two processes that write one file in turn, index it, and remove from it, do not
+// take each other's events again, and take those again that are gone.
+func TestLateInTurn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	stores := []*Store{openLate(t, path, byHand), openLate(t, path, byHand)}
+	n := 0
+	for round := range 4 {
+		for i, s := range stores {
+			if o, err := applyLate(s, lateRecord(n), lateRecord(n+1), lateRecord(n)); err != nil || o.Stored != 2 {
+				t.Fatalf("%+v (error %v)", o, err)
+			}
+			n += 2
+			mustKnow(t, fmt.Sprint("round ", round), stores[1-i], n)
+			if _, _, err := stores[(round+i)%2].indexStep(1 + round%3); err != nil {
+				t.Fatal(err)
+			}
+			mustKnow(t, fmt.Sprint("round ", round, ", indexed"), s, n)
+		}
+	}
+	at := time.Now().Add(time.Second)
+	for _, limit := range []int{3, 1000} {
+		if _, err := stores[0].Prune(t.Context(), hookgate.Cutoffs{Events: at}, limit); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Verify(t.Context(), path, nil); err != nil || found.Break != nil {
+			t.Fatalf("after a removal: %v (error %v)", found.Break, err)
+		}
+	}
+	for i := range n {
+		if o, err := applyLate(stores[1], lateRecord(i)); err != nil || o.Stored != 1 {
+			t.Fatalf("event %d, which is gone: %+v (error %v)", i, o, err)
+		}
+	}
+	mustKnow(t, "stored again", stores[0], n)
+}
+
+// TestLateBound: events that nobody indexes do not grow without bound: appends index them.
+func TestLateBound(t *testing.T) {
+	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), lateBounds{set: 4, slice: 2, small: 1, most: 6})
+	for i := range 40 {
+		if _, err := applyLate(s, lateRecord(i)); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.recent.waiting(); n > 6 {
+			t.Fatalf("after event %d, %d wait", i, n)
+		}
+	}
+	mustKnow(t, "at the end", s, 40)
+}
+
+// TestLateUndone: events of a call that was undone beside others are not remembered, and those of the
+// others are.
+func TestLateUndone(t *testing.T) {
+	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
+	part := lateRecord(1)
+	part.Whole = &hookgate.Whole{RequestID: part.RequestID, Body: []byte("[]")}
+	if err := execute(s.path, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_request_bodies BEGIN SELECT raise(ABORT, 'refused'); END;`); err != nil {
+		t.Fatal(err)
+	}
+	call := func(records ...hookgate.Record) *write {
+		b := &hookgate.Batch{Records: records, Worker: "w", Attempts: 1}
+		items, err := batch.Items(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &application{Store: s, batch: b, items: items, outcome: hookgate.Outcome{Results: make([]hookgate.Result, len(records))}}
+		return &write{run: a.run, append: true}
+	}
+	// The second fails with all of its records: not even a dead letter can keep its request.
+	group := []*write{call(lateRecord(0)), call(lateRecord(2), part), call(lateRecord(1))}
+	s.commit(group)
+	if group[0].err != nil || !errors.Is(group[1].err, hookgate.ErrRejected) || group[2].err != nil {
+		t.Fatalf("the calls got %v, %v and %v", group[0].err, group[1].err, group[2].err)
+	}
+	if n := len(s.recent.fresh.events); n != 2 || !s.recent.valid {
+		t.Errorf("%d events are remembered, want 2", n)
+	}
+	mustKnow(t, "after the undoing", s, 2)
+	if o, err := applyLate(s, lateRecord(2)); err != nil || o.Stored != 1 {
+		t.Errorf("what was undone is not stored: %+v (error %v)", o, err)
+	}
+	mustKnow(t, "at the end", s, 3)
+}
+
+// TestLateClash: an index that has another event in the place of one stops the store loudly.
+func TestLateClash(t *testing.T) {
+	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
+	if _, err := applyLate(s, lateRecord(0), lateRecord(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := execute(s.path, `INSERT INTO webhook_identities SELECT max(identity), min(id) FROM webhook_events;`); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.indexStep(10); !errors.Is(err, errTwice) {
+		t.Errorf("a step got %v", err)
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, errTwice) {
+		t.Errorf("a ping got %v", err)
+	}
+}
+
+// TestVerifyFindsChangesInLateIndexes: each row of an event up to webhook_log.indexed must be there, as
+// it was, and no other. The store has 6 events that are indexed and 3 that are not.
+func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := openLate(t, path, byHand)
+	s.nextID = storetest.NextID
+	for i := range 9 {
+		if _, err := applyLate(s, lateRecord(i)); err != nil {
+			t.Fatal(err)
+		}
+		if i == 5 {
+			if _, _, err := s.indexStep(6); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.Close()
+	const of3 = "(SELECT identity FROM webhook_events WHERE id = 3)"
+	var changes []storetest.Tampering
+	for _, c := range [][3]string{
+		{"identity removed", "DELETE FROM webhook_identities WHERE identity = " + of3, "log, entry 3: it is missing in the index of identities"},
+		{"identity of another event", "UPDATE webhook_identities SET event = 4 WHERE identity = " + of3, "log, entry 3: the index of identities has event 4"},
+		{"identity added", "INSERT INTO webhook_identities VALUES (x'00', 3)", "webhook_identities has 7 rows, and 6 of them"},
+		{"identity of an event that waits", "INSERT INTO webhook_identities SELECT identity, 2 FROM webhook_events WHERE id = 8", "log, entry 8: the index of identities has event 2"},
+		{"key removed", "DELETE FROM webhook_keys WHERE event = 2", "log, entry 2: it is missing in the index of ordering keys"},
+		{"key changed", "UPDATE webhook_keys SET ordering_key = 'x' WHERE event = 2", "log, entry 2: it is missing in the index of ordering keys"},
+		{"event of a key changed", "UPDATE webhook_keys SET event = 90 WHERE event = 2", "log, entry 2: it is missing in the index of ordering keys"},
+		{"key added", "INSERT INTO webhook_keys VALUES ('k0', 99)", "webhook_keys has 7 rows, and 6 of them"},
+		{"index said to go further", "UPDATE webhook_log SET indexed = 7", "log, entry 7: it is missing in the index of identities"},
+		{"index said to go beyond the end", "UPDATE webhook_log SET indexed = 10", "log, entry 7: it is missing"},
+		{"all indexed and said to go beyond the end", "UPDATE webhook_log SET indexed = 10; INSERT OR IGNORE INTO webhook_identities SELECT identity, id FROM webhook_events; " +
+			"INSERT OR IGNORE INTO webhook_keys SELECT ordering_key, id FROM webhook_events", "the indexes are said to hold the events up to 10"},
+	} {
+		changes = append(changes, storetest.Tampering{Name: c[0], Script: c[1], Want: c[2]})
+	}
+	findsChanges(t, path, changes)
+	// As a crash between two slices leaves it.
+	for _, script := range []string{
+		"INSERT INTO webhook_identities SELECT identity, id FROM webhook_events WHERE id = 8", "UPDATE webhook_log SET indexed = 2",
+	} {
+		copied := copyStore(t, path)
+		if err := execute(copied, withoutTriggers+script+";"); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Verify(t.Context(), copied, nil); err != nil || found.Break != nil {
+			t.Errorf("%s: %v (error %v)", script, found.Break, err)
+		}
+		mustKnow(t, script, openLate(t, copied, byHand), 9)
+	}
+}
+
+// TestLateByItself: a store indexes what it takes without being called, and what little is left when it
+// closes.
+func TestLateByItself(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	late := lateBounds{set: 4, slice: 2, small: 1, most: 1 << 20, every: time.Millisecond}
+	s, err := open(t.Context(), path, late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 30 {
+		if _, err := applyLate(s, lateRecord(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for s.indexer.waiting.Load() > 0 {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustKnow(t, "indexed", s, 30)
+	s.Close()
+	late = byHand
+	s, err = open(t.Context(), path, late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if _, err := applyLate(s, lateRecord(30+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	s = openLate(t, path, byHand)
+	if n := s.recent.waiting(); n != 0 {
+		t.Errorf("%d events wait after a close", n)
+	}
+	mustKnow(t, "after a close", s, 32)
+}
+
+// TestLateKilled: of a process that appends and indexes all the time and is killed, each event that
+// it has acknowledged is there once and found. The child is this test.
+func TestLateKilled(t *testing.T) {
+	if path := os.Getenv("HOOKGATE_TEST_LATE"); path != "" {
+		s, err := open(t.Context(), path, lateBounds{set: 4, slice: 2, small: 1, most: 16, every: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := strconv.Atoi(os.Getenv("HOOKGATE_TEST_FIRST"))
+		for n := first; ; n++ {
+			if o, err := applyLate(s, lateRecord(n)); err != nil {
+				t.Fatal(err)
+			} else if o.Stored == 1 {
+				fmt.Println("stored", n)
+			} else {
+				fmt.Println("known", n)
+			}
+		}
+	}
+	path, n := filepath.Join(t.TempDir(), "store.db"), 0
+	for round := range 4 {
+		child := exec.Command(os.Args[0], "-test.run=^TestLateKilled$")
+		child.Env = append(os.Environ(), "HOOKGATE_TEST_LATE="+path, fmt.Sprint("HOOKGATE_TEST_FIRST=", n))
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines, acknowledged := bufio.NewScanner(out), 0
+		for lines.Scan() {
+			if !strings.HasPrefix(lines.Text(), "stored ") && !strings.HasPrefix(lines.Text(), "known ") {
+				t.Errorf("the child says %q", lines.Text())
+			}
+			n++
+			if acknowledged++; acknowledged == 20+7*round {
+				if err := child.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		child.Wait()
+		s := openLate(t, path, byHand)
+		c, err := s.Counts(t.Context())
+		if err != nil || c.Events < int64(n) || c.Events > int64(n)+1 {
+			t.Fatalf("the store has %+v (error %v), %d were acknowledged", c, err, n)
+		}
+		n = int(c.Events)
+		mustKnow(t, fmt.Sprint("after kill ", round), s, n)
+		s.Close()
+	}
+}
