@@ -101,7 +101,7 @@ func TestDashboardEvents(t *testing.T) {
 
 	// By any id, from the box.
 	for q, want := range map[string][]string{
-		"evt-042": {"evt-042"}, requests[17]: {"evt-017"}, "evt-11": {"evt-110", "evt-111", "evt-112", "evt-113", "evt-114", "evt-115", "evt-116", "evt-117", "evt-118", "evt-119"},
+		"evt-042": {"evt-042"}, requests[17]: {"evt-017"}, "evt-11": {"evt-119", "evt-118", "evt-117", "evt-116", "evt-115", "evt-114", "evt-113", "evt-112", "evt-111", "evt-110"},
 	} {
 		b.open("/ui/events")
 		b.fill("#q", q)
