@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/redistest"
 )
 
 // press clicks by script on what a selector finds, once it is there: for what the page may renew between finding and clicking.
@@ -39,7 +40,9 @@ func takenAt(percent int) string {
 func TestDashboardRelease(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: startBefore(t).env("HOOKGATE_CANARY_PLAN=20:30m,50:1h,100", "HOOKGATE_GUARD_P95_LIMIT=0s",
-		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_replay_all,rollback,promote", "HOOKGATE_WORKER_MAX_RATE=20",
+		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_replay_all,rollback,promote",
+		// The depth grows where workers are slow.
+		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back", "HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=1h")})
 	bobs, carols := g.newToken("bob", hookgate.RoleAdmin, ""), g.newToken("carol", hookgate.RoleAdmin, "")

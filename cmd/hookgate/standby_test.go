@@ -270,7 +270,7 @@ func TestStandbyChaos(t *testing.T) {
 	streams := [2]*stream{startNamedStream(t, gates[0], 100, "a-"), startNamedStream(t, gates[1], 100, "b-")}
 	both := startAlternating(t, gates[0], gates[1])
 	reader := startLogReader(t, gates[0], gates[1])
-	for round := range modeltest.Pick(2, 10) {
+	for round := range modeltest.Pick(1, 10) {
 		time.Sleep(rand.N(200 * time.Millisecond)) // so that each is killed at another moment
 		gates[round%2].kill()
 		start(round % 2)
