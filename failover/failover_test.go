@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		child(dir)
 	}
-	modeltest.Checks(10)
+	modeltest.Checks(4)
 	goleak.VerifyTestMain(m)
 }
 

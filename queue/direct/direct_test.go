@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	modeltest.Checks(20)
+	modeltest.Checks(8)
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(childFile); path != "" {
 		spoolForEver(path)
 	}
-	modeltest.Checks(20)
+	modeltest.Checks(10)
 	goleak.VerifyTestMain(m)
 }
 

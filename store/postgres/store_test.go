@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	modeltest.Checks(10)
+	modeltest.Checks(6)
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 

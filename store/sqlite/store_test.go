@@ -50,13 +50,19 @@ func openBounded(t storetest.TB, path string, late lateBounds) (*Store, func(don
 	return s, when.Store
 }
 
-// TestConformance runs the suite of the port against stores in temporary folders.
-func TestConformance(t *testing.T) { conformance(t, defaultLate) }
-
-// TestConformanceIndexing is the same with stores that index a few events at a time, all the time, and
-// in appends if they cannot keep up.
-func TestConformanceIndexing(t *testing.T) {
+// TestConformance runs the suite of the port against stores in temporary folders. They index a few events
+// at a time, all the time, and in appends if they cannot keep up.
+func TestConformance(t *testing.T) {
 	conformance(t, lateBounds{set: 4, slice: 2, small: 1, most: 5, every: time.Millisecond})
+}
+
+// TestConformanceAsConfigured is the same with the bounds that a gate has, in the long form of the tests. In
+// the short one the suites of the queue and of the failover use such stores.
+func TestConformanceAsConfigured(t *testing.T) {
+	if !modeltest.Soak() {
+		t.Skip("only in make soak")
+	}
+	conformance(t, defaultLate)
 }
 
 func conformance(t *testing.T, late lateBounds) {
