@@ -145,7 +145,9 @@ func build(ctx context.Context, s settings, dir string) (gate string, err error)
 	if s.cost {
 		args = slices.Insert(args, 1, "-tags", "bench_without")
 	}
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+	building := exec.CommandContext(ctx, "go", args...)
+	building.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+	if out, err := building.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build hookgate (run this from the root of the project): %w\n%s", err, out)
 	}
 	return gate, nil
