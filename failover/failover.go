@@ -251,8 +251,9 @@ func (q *Queue) signal() {
 	q.changed = make(chan struct{})
 }
 
-// Stats implements hookgate.Queue. A primary in which nothing can wait shows the spool's high-water mark. While the primary is away, whether something has been spooled yet or not, Degraded
-// says so and why, and if it does not answer at all Depth is that of the spool.
+// Stats implements hookgate.Queue. If nothing can wait in the primary, HighWater is the spool's. While
+// the primary is away, Degraded says why, also before anything is spooled. If the primary does not
+// answer at all, Depth is the spool's.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
 	state, cause, since := q.state, q.cause, q.since

@@ -361,7 +361,7 @@ func (a *application) holder(n int) (h holder, taken bool, err error) {
 		h, taken = a.first[batchIdentity(it)]
 	}
 	if taken && !it.TypeUnproven && h.identity != it.Identity {
-		return h, true, &clashError{h.identity, it.Identity}
+		return h, true, &batch.ClashError{Stored: h.identity, Rejected: it.Identity}
 	}
 	return h, taken, nil
 }
@@ -379,16 +379,6 @@ func anyType(id hookgate.Identity) hookgate.Identity {
 	id.EventType = ""
 	return id
 }
-
-// clashError is of two identities with one key, which nobody meets by chance.
-type clashError struct{ stored, rejected hookgate.Identity }
-
-func (e *clashError) Error() string {
-	return fmt.Sprintf("event %s has the key of event %s, which is stored: someone has searched for two identities with one key",
-		e.rejected, e.stored)
-}
-
-func (e *clashError) Unwrap() error { return hookgate.ErrRejected }
 
 // place gives the entry the next id and makes it the log's last.
 func (a *application) place(it *batch.Item) {

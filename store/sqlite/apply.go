@@ -312,16 +312,6 @@ func (a *application) repeated(it *batch.Item, id int64, holder string, err erro
 	return a.storeDuplicate(it)
 }
 
-// clashError is of two identities with one key, which nobody meets by chance.
-type clashError struct{ stored, rejected hookgate.Identity }
-
-func (e *clashError) Error() string {
-	return fmt.Sprintf("event %s has the key of event %s, which is stored: someone has searched for two identities with one key",
-		e.rejected, e.stored)
-}
-
-func (e *clashError) Unwrap() error { return hookgate.ErrRejected }
-
 // holderOf returns the request of the event that was found by an identity.
 func (a *application) holderOf(id int64, identity hookgate.Identity, found error) (requestID string, err error) {
 	if found != nil {
@@ -329,7 +319,7 @@ func (a *application) holderOf(id int64, identity hookgate.Identity, found error
 	}
 	requestID, stored, err := a.event(id)
 	if err == nil && stored != identity {
-		return "", &clashError{stored, identity}
+		return "", &batch.ClashError{Stored: stored, Rejected: identity}
 	}
 	return requestID, err
 }

@@ -231,18 +231,27 @@ func (s *Store) indexSlice(n int) error {
 		return nil
 	}
 	end := min(r.done+n, len(events))
-	for _, i := range r.byIdentity[r.done:end] {
+	if err := s.indexSet(r, r.done, end); err != nil {
+		return err
+	}
+	if r.done = end; end == len(events) {
+		s.log.index(events[len(events)-1].id)
+	}
+	return nil
+}
+
+// indexSet adds rows to both late indexes: from one place of the set to another, in the order of each.
+func (s *Store) indexSet(r *recent, from, to int) error {
+	events := r.set.events
+	for _, i := range r.byIdentity[from:to] {
 		if err := s.indexIdentity(&events[i].identity, events[i].id); err != nil {
 			return err
 		}
 	}
-	for _, i := range r.byKey[r.done:end] {
+	for _, i := range r.byKey[from:to] {
 		if err := s.indexKey(events[i].orderingKey, events[i].id); err != nil {
 			return err
 		}
-	}
-	if r.done = end; end == len(events) {
-		s.log.index(events[len(events)-1].id)
 	}
 	return nil
 }
@@ -298,15 +307,8 @@ func (s *Store) indexThrough(last int64) error {
 		return err
 	}
 	all.begin()
-	for _, i := range all.byIdentity {
-		if err := s.indexIdentity(&all.set.events[i].identity, all.set.events[i].id); err != nil {
-			return err
-		}
-	}
-	for _, i := range all.byKey {
-		if err := s.indexKey(all.set.events[i].orderingKey, all.set.events[i].id); err != nil {
-			return err
-		}
+	if err := s.indexSet(&all, 0, len(all.set.events)); err != nil {
+		return err
 	}
 	s.log.index(last)
 	return nil

@@ -51,18 +51,13 @@ func openBounded(t storetest.TB, path string, late lateBounds) (*Store, func(don
 }
 
 // TestConformance runs the suite of the port against stores in temporary folders. They index a few events
-// at a time, all the time, and in appends if they cannot keep up.
+// at a time, all the time, and in appends if they cannot keep up. The long form of the tests adds stores
+// with the bounds that a gate has, which the suites of the queue and of the failover use anyway.
 func TestConformance(t *testing.T) {
 	conformance(t, lateBounds{set: 4, slice: 2, small: 1, most: 5, every: time.Millisecond})
-}
-
-// TestConformanceAsConfigured is the same with the bounds that a gate has, in the long form of the tests. In
-// the short one the suites of the queue and of the failover use such stores.
-func TestConformanceAsConfigured(t *testing.T) {
-	if !modeltest.Soak() {
-		t.Skip("only in make soak")
+	if modeltest.Soak() {
+		conformance(t, defaultLate)
 	}
-	conformance(t, defaultLate)
 }
 
 func conformance(t *testing.T, late lateBounds) {
