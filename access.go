@@ -43,7 +43,8 @@ func (r Role) rank() int {
 	return -1
 }
 
-// Covers reports whether r may do what takes at least the role least. An unknown role covers nothing, and nothing covers it.
+// Covers reports whether r may do what takes at least the role least. An unknown role covers
+// nothing, and nothing covers it.
 func (r Role) Covers(least Role) bool { return least.rank() >= 0 && r.rank() >= least.rank() }
 
 // ParseRole reads the role of a token.
@@ -52,14 +53,17 @@ func ParseRole(s string) (Role, error) {
 	case RoleViewer, RoleOperator, RoleAdmin:
 		return r, nil
 	}
-	return RoleNone, fmt.Errorf("role %q is none of %s, %s and %s", s, RoleViewer, RoleOperator, RoleAdmin)
+	return RoleNone, fmt.Errorf("role %q is none of %s, %s and %s", s, RoleViewer, RoleOperator,
+		RoleAdmin)
 }
 
-// TokenPrefix begins the text of every token, so that scanners for leaked secrets know one when they see it.
+// TokenPrefix begins the text of every token, so that scanners for leaked secrets know one when
+// they see it.
 const TokenPrefix = "hgt_"
 
-// Token is a key to the admin and read API. Its text, TokenPrefix and 43 characters for 256 random bits, is shown once, when it
-// is made; what is kept is the hash. Since nobody can guess such a text, a plain SHA-256 of it is enough.
+// Token is a key to the admin and read API. Its text, TokenPrefix and 43 characters for 256 random
+// bits, is shown once, when it is made; what is kept is the hash. Since nobody can guess such a
+// text, a plain SHA-256 of it is enough.
 type Token struct {
 	// Name is of one token for ever, so that the admin trail always tells who it was.
 	Name string
@@ -69,7 +73,8 @@ type Token struct {
 	CreatedAt time.Time
 	// CreatedBy is the name of the token that made it.
 	CreatedBy string
-	// ExpiresAt is when it stops working, and RevokedAt when it was revoked; zero if never. Times are in microsecond precision.
+	// ExpiresAt is when it stops working, and RevokedAt when it was revoked; zero if never. Times are
+	// in microsecond precision.
 	ExpiresAt, RevokedAt time.Time
 }
 

@@ -7,9 +7,11 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestRolesCover: each role may do what those before it may, and what is no role may do nothing and be had by nobody.
+// TestRolesCover: each role may do what those before it may, and what is no role may do nothing and
+// be had by nobody.
 func TestRolesCover(t *testing.T) {
-	order := []hookgate.Role{hookgate.RoleNone, hookgate.RoleViewer, hookgate.RoleOperator, hookgate.RoleAdmin}
+	order := []hookgate.Role{hookgate.RoleNone, hookgate.RoleViewer, hookgate.RoleOperator,
+		hookgate.RoleAdmin}
 	for i, role := range order {
 		for j, least := range order {
 			if got := role.Covers(least); got != (i >= j) {
@@ -33,11 +35,13 @@ func TestRolesCover(t *testing.T) {
 // TestTokenText: a text is new each time, and is known by its form.
 func TestTokenText(t *testing.T) {
 	text := hookgate.NewTokenText()
-	if !hookgate.IsTokenText(text) || text == hookgate.NewTokenText() || !strings.HasPrefix(text, "hgt_") || len(text) != 47 {
+	if !hookgate.IsTokenText(text) || text == hookgate.NewTokenText() ||
+		!strings.HasPrefix(text, "hgt_") || len(text) != 47 {
 		t.Errorf("a text is %q", text)
 	}
 	// The last character has 4 bits, so that a second form of the same bits would end in another.
-	for _, odd := range []string{"", "hgt_", text[:46], text + "A", text[4:], "HGT_" + text[4:], text[:46] + "=", text[:46] + "B", text[:20] + "\n" + text[20:], " " + text} {
+	for _, odd := range []string{"", "hgt_", text[:46], text + "A", text[4:], "HGT_" + text[4:],
+		text[:46] + "=", text[:46] + "B", text[:20] + "\n" + text[20:], " " + text} {
 		if hookgate.IsTokenText(odd) {
 			t.Errorf("%q is taken for a token", odd)
 		}

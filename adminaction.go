@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// AdminAction is a row of the admin trail. Whoever changes something over the admin API leaves two: one before it is done, whose
-// Result is ResultBegun, and one of the same RequestID that says what came of it. If the second is missing the process ended in between, or
-// could not write it.
+// AdminAction is a row of the admin trail. Whoever changes something over the admin API leaves two:
+// one before it is done, whose Result is ResultBegun, and one of the same RequestID that says what
+// came of it. If the second is missing the process ended in between, or could not write it.
 //
-// The rows are a chain, like the links of the audit chain (see Link): a row's hash covers the hash before it. It is the
-// SHA-256 of these bytes, written as in a link:
+// The rows are a chain, like the links of the audit chain (see Link): a row's hash covers the hash
+// before it. It is the SHA-256 of these bytes, written as in a link:
 //
 //	"hookgate admin action 1\n"
 //	hash of the row before (32 bytes; zero for the first)
@@ -33,7 +33,8 @@ type AdminAction struct {
 	Action, Target string
 	// Reason is what the caller gave as its reason; it may be empty.
 	Reason string
-	// Result is ResultBegun; else it begins with ResultDone or ResultFailed, and may go on with a colon and more.
+	// Result is ResultBegun; else it begins with ResultDone or ResultFailed, and may go on with a
+	// colon and more.
 	Result string
 }
 
@@ -51,7 +52,8 @@ func (a *AdminAction) ChainHash() [sha256.Size]byte {
 	b = appendInt(b, a.Sequence)
 	b = appendInt(b, a.At.UnixMicro())
 	b = append(b, a.RequestID[:]...)
-	for _, text := range [...]string{a.Actor, string(a.Role), a.RemoteAddr, a.Action, a.Target, a.Reason, a.Result} {
+	for _, text := range [...]string{a.Actor, string(a.Role), a.RemoteAddr, a.Action, a.Target,
+		a.Reason, a.Result} {
 		b = appendText(b, text)
 	}
 	return sha256.Sum256(b)

@@ -11,14 +11,16 @@ import (
 
 func exampleAction() hookgate.AdminAction {
 	return hookgate.AdminAction{
-		Sequence: 42, Previous: [32]byte{1, 2, 3}, At: time.UnixMicro(1_700_000_000_000_001), RequestID: hookgate.RequestID{9},
-		Actor: "alice", Role: hookgate.RoleOperator, RemoteAddr: "192.0.2.1:1", Action: "maintenance", Target: "read_only", Reason: "why: ü",
+		Sequence: 42, Previous: [32]byte{1, 2, 3}, At: time.UnixMicro(1_700_000_000_000_001),
+		RequestID: hookgate.RequestID{9},
+		Actor:     "alice", Role: hookgate.RoleOperator, RemoteAddr: "192.0.2.1:1", Action: "maintenance",
+		Target: "read_only", Reason: "why: ü",
 		Result: hookgate.ResultDone,
 	}
 }
 
-// TestActionHashNeverChanges: stored trails must verify with every later version. The value was computed once by a separate
-// program from the layout in the comment of AdminAction.
+// TestActionHashNeverChanges: stored trails must verify with every later version. The value was
+// computed once by a separate program from the layout in the comment of AdminAction.
 func TestActionHashNeverChanges(t *testing.T) {
 	const want = "e4b64ac1aaa925d919db4f9d6a226aaeb48c7a561fbffca92c6af45122427456"
 	a := exampleAction()
@@ -27,7 +29,8 @@ func TestActionHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestActionHashCoversEverything changes every field in turn: each must change the hash, but for the hash itself.
+// TestActionHashCoversEverything changes every field in turn: each must change the hash, but for
+// the hash itself.
 func TestActionHashCoversEverything(t *testing.T) {
 	example := exampleAction()
 	before := example.ChainHash()

@@ -9,9 +9,11 @@ import (
 
 // Errors of approvals.
 var (
-	// ErrApprovalState is returned when an approval is in a state in which what was wanted cannot be done. Nothing was changed.
+	// ErrApprovalState is returned when an approval is in a state in which what was wanted cannot be
+	// done. Nothing was changed.
 	ErrApprovalState = errors.New("the state of the approval does not allow it")
-	// ErrTooManyApprovals is returned when as many requests of one person wait as may. Nothing was changed.
+	// ErrTooManyApprovals is returned when as many requests of one person wait as may. Nothing was
+	// changed.
 	ErrTooManyApprovals = errors.New("too many requests for approval wait")
 )
 
@@ -33,7 +35,8 @@ const (
 	ApprovalExpired  ApprovalState = "expired"
 )
 
-var approvalStates = []ApprovalState{ApprovalPending, ApprovalApproved, ApprovalDenied, ApprovalUsed, ApprovalExpired}
+var approvalStates = []ApprovalState{ApprovalPending, ApprovalApproved, ApprovalDenied,
+	ApprovalUsed, ApprovalExpired}
 
 // ParseApprovalState reads a state as it is written in the API.
 func ParseApprovalState(s string) (ApprovalState, error) {
@@ -43,11 +46,13 @@ func ParseApprovalState(s string) (ApprovalState, error) {
 	return "", fmt.Errorf("state %q is none of %v", s, approvalStates)
 }
 
-// Approval is a request to do something to something, and what another person has said to it. Times are in microsecond precision.
+// Approval is a request to do something to something, and what another person has said to it. Times
+// are in microsecond precision.
 type Approval struct {
 	// ID numbers the approvals from 1. The store gives it.
 	ID int64
-	// Action is what is to be done, and Target to what, in a form that two different things never share.
+	// Action is what is to be done, and Target to what, in a form that two different things never
+	// share.
 	Action, Target string
 	// Needs is the least role of whoever decides: that of the action.
 	Needs Role

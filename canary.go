@@ -9,13 +9,16 @@ import (
 	"time"
 )
 
-// ErrCanaryChanged is returned when a canary cannot be kept because one that is as new, or newer, has been kept meanwhile.
+// ErrCanaryChanged is returned when a canary cannot be kept because one that is as new, or newer,
+// has been kept meanwhile.
 var ErrCanaryChanged = errors.New("the canary has been changed meanwhile")
 
-// Canary is what share of the webhooks the gate takes itself, and since when and why; the others go on to the service whose place it is
-// to take. It is one for all processes of a gate, and survives a restart.
+// Canary is what share of the webhooks the gate takes itself, and since when and why; the others go
+// on to the service whose place it is to take. It is one for all processes of a gate, and survives
+// a restart.
 type Canary struct {
-	// Version is counted up by each change. What is newer counts, wherever it comes from. 0: nobody has ever set anything.
+	// Version is counted up by each change. What is newer counts, wherever it comes from. 0: nobody
+	// has ever set anything.
 	Version int64 `json:"-"`
 	// Percent is the share of the ordering keys that the gate takes, from 0 to 100.
 	Percent int `json:"percent"`
@@ -29,7 +32,8 @@ type Canary struct {
 	Evidence string `json:"evidence,omitempty"`
 }
 
-// String returns the form in which a canary is kept: its version, a space and JSON. ParseCanary reads it.
+// String returns the form in which a canary is kept: its version, a space and JSON. ParseCanary
+// reads it.
 func (c Canary) String() string {
 	text, err := json.Marshal(c)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestCanaryTakesRises: a key that the gate takes at one percentage it takes at every higher one; at 0 it takes none, at 100 all.
+// TestCanaryTakesRises: a key that the gate takes at one percentage it takes at every higher one;
+// at 0 it takes none, at 100 all.
 func TestCanaryTakesRises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.String().Draw(t, "key")
@@ -27,10 +28,12 @@ func TestCanaryTakesRises(t *testing.T) {
 	})
 }
 
-// TestCanaryShare: of many keys about the percentage is taken, whatever they look like, and within each partition too.
+// TestCanaryShare: of many keys about the percentage is taken, whatever they look like, and within
+// each partition too.
 func TestCanaryShare(t *testing.T) {
 	const n, partitions = 40_000, 16
-	for _, form := range []string{"customer-%d", "%08d", "%d@example.com", "https://example.com/orders/%d/items"} {
+	for _, form := range []string{"customer-%d", "%08d", "%d@example.com",
+		"https://example.com/orders/%d/items"} {
 		for _, percent := range []int{1, 10, 50, 90} {
 			taken, all := [partitions]int{}, [partitions]int{}
 			for i := range n {
@@ -59,9 +62,11 @@ func near(t *testing.T, what string, percent, taken, of int) {
 	}
 }
 
-// TestCanaryBucketNeverChanges: under a canary that is under way no key may change sides with a new version of the gate.
+// TestCanaryBucketNeverChanges: under a canary that is under way no key may change sides with a new
+// version of the gate.
 func TestCanaryBucketNeverChanges(t *testing.T) {
-	for key, want := range map[string]int{"": 4, "customer-1": 34, "customer-2": 70, "order.paid": 65, "ключ": 73} {
+	for key, want := range map[string]int{"": 4, "customer-1": 34, "customer-2": 70, "order.paid": 65,
+		"ключ": 73} {
 		if got := canaryBucket(key); got != want {
 			t.Errorf("the bucket of %q is %d, want %d", key, got, want)
 		}

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// DeadLetterState says what has become of a dead letter. It is stored nowhere but follows from what is:
+// DeadLetterState says what has become of a dead letter. It is stored nowhere but follows from what
+// is:
 //
 //	          ┌─► stored      an event with its identity is stored: by a replay, or because the sender sent it again
 //	open ─────┼─► superseded  a replay of it has become a dead letter in turn; that one is open
 //	          └─► purged      a person had its body removed
 //
-// What is superseded becomes stored with the later one. What is stored or superseded can still be purged.
+// What is superseded becomes stored with the later one. What is stored or superseded can still be
+// purged.
 type DeadLetterState string
 
 // The states.
@@ -26,7 +28,8 @@ const (
 
 // ParseDeadLetterState reads a state as it is written in the API.
 func ParseDeadLetterState(s string) (DeadLetterState, error) {
-	all := []string{string(DeadLetterOpen), string(DeadLetterStored), string(DeadLetterSuperseded), string(DeadLetterPurged)}
+	all := []string{string(DeadLetterOpen), string(DeadLetterStored), string(DeadLetterSuperseded),
+		string(DeadLetterPurged)}
 	for _, state := range all {
 		if s == state {
 			return DeadLetterState(s), nil
@@ -39,7 +42,8 @@ func ParseDeadLetterState(s string) (DeadLetterState, error) {
 type StoredDeadLetter struct {
 	// ID names the dead letter in the store and in the API. Opaque.
 	ID string
-	// Identity is empty if the queue's entry could not be decoded; so are all fields that come from the delivery then.
+	// Identity is empty if the queue's entry could not be decoded; so are all fields that come from
+	// the delivery then.
 	Identity
 	OrderingKey string
 	Sequence    int64
@@ -58,7 +62,8 @@ type StoredDeadLetter struct {
 	// Attempts and LastError are those of the batch that stored it, as a dead letter.
 	Attempts  int
 	LastError string
-	// ReplayOf and ReplayedAt are those of the delivery: zero unless it was the replay of an earlier dead letter.
+	// ReplayOf and ReplayedAt are those of the delivery: zero unless it was the replay of an earlier
+	// dead letter.
 	ReplayOf   RequestID
 	ReplayedAt time.Time
 	State      DeadLetterState
@@ -67,16 +72,18 @@ type StoredDeadLetter struct {
 	PurgedBy, PurgeReason string
 }
 
-// Undecoded reports whether the dead letter is a queue entry that could not be decoded. It has no identity, and so it
-// cannot be replayed.
+// Undecoded reports whether the dead letter is a queue entry that could not be decoded. It has no
+// identity, and so it cannot be replayed.
 func (d *StoredDeadLetter) Undecoded() bool { return d.Identity == Identity{} }
 
-// Replay returns the delivery that replays d, whose body is given, at a time. It has a request id of its own; all else is
-// as it was received.
+// Replay returns the delivery that replays d, whose body is given, at a time. It has a request id
+// of its own; all else is as it was received.
 func (d *StoredDeadLetter) Replay(body []byte, at time.Time) *Delivery {
 	return &Delivery{
-		RequestID: NewRequestID(at), Identity: d.Identity, OrderingKey: d.OrderingKey, Sequence: d.Sequence, Headers: d.Headers,
-		Body: body, RemoteAddr: d.RemoteAddr, ReceivedAt: d.ReceivedAt, ReplayOf: d.RequestID, ReplayedAt: at.UTC().Truncate(time.Microsecond),
+		RequestID: NewRequestID(at), Identity: d.Identity, OrderingKey: d.OrderingKey,
+		Sequence: d.Sequence, Headers: d.Headers,
+		Body: body, RemoteAddr: d.RemoteAddr, ReceivedAt: d.ReceivedAt, ReplayOf: d.RequestID,
+		ReplayedAt: at.UTC().Truncate(time.Microsecond),
 	}
 }
 
@@ -98,10 +105,10 @@ type DeadLetterFilter struct {
 
 // Purger removes dead letters and test traffic. Its methods may be called concurrently.
 type Purger interface {
-	// Purge removes the bodies of dead letters, and of the earlier ones that they replay, in one durable
-	// transaction; the audit chain covers the purge. What is known of them beside the body stays, and each one's lineage
-	// gains the stage purged. IDs that name none, or one that was purged before, are passed over. It returns the
-	// requests whose dead letters were purged.
+	// Purge removes the bodies of dead letters, and of the earlier ones that they replay, in one
+	// durable transaction; the audit chain covers the purge. What is known of them beside the body
+	// stays, and each one's lineage gains the stage purged. IDs that name none, or one that was purged
+	// before, are passed over. It returns the requests whose dead letters were purged.
 	//
 	// After an error the outcome is unknown; repeating the call is harmless.
 	Purge(ctx context.Context, p Purge) ([]RequestID, error)

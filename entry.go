@@ -32,8 +32,8 @@ const StageAnchored Stage = "anchored"
 //	attempts (integer), last error (text),
 //	SHA-256 of the body (32 bytes; of no bytes for a duplicate)
 //
-// or of a purge: the purged request's id (16 bytes), by whom, why (text), at (integer);
-// or of an anchor: the sequence (integer) and the hash (32 bytes) of the last row of the admin trail.
+// or of a purge: the purged request's id (16 bytes), by whom, why (text), at (integer); or of an
+// anchor: the sequence (integer) and the hash (32 bytes) of the last row of the admin trail.
 type Entry struct {
 	ID int64
 	// Batch is the ID of the first entry that the same call of Apply added.
@@ -83,8 +83,8 @@ func (h *EntryHash) end(b []byte) (sum [32]byte) {
 	return sum
 }
 
-// Entry returns the hash of an entry that follows one with the hash previous. The Body and Headers of
-// its Delivery are not looked at.
+// Entry returns the hash of an entry that follows one with the hash previous. The Body and Headers
+// of its Delivery are not looked at.
 func (h *EntryHash) Entry(previous [32]byte, e *Entry) [32]byte {
 	b := h.begin(previous, e.ID, e.Outcome)
 	b = appendInt(b, e.Batch)
@@ -120,7 +120,8 @@ func (h *EntryHash) Entry(previous [32]byte, e *Entry) [32]byte {
 }
 
 // Purge returns the hash of the entry of a purged dead letter.
-func (h *EntryHash) Purge(previous [32]byte, id int64, requestID RequestID, by, reason string, at time.Time) [32]byte {
+func (h *EntryHash) Purge(previous [32]byte, id int64, requestID RequestID, by, reason string,
+	at time.Time) [32]byte {
 	b := h.begin(previous, id, StagePurged)
 	b = append(b, requestID[:]...)
 	b = appendText(b, by)
@@ -137,16 +138,17 @@ func (h *EntryHash) Anchor(previous [32]byte, id, sequence int64, trail [32]byte
 	return h.end(b)
 }
 
-// ChainHead is the last link of one of the chains that earlier releases wrote, one for each partition.
+// ChainHead is the last link of one of the chains that earlier releases wrote, one for each
+// partition.
 type ChainHead struct {
 	Partition int
 	Sequence  int64
 	Hash      [32]byte
 }
 
-// FirstHash returns the hash that the first entry of a log follows: the SHA-256 of
-// "hookgate chain 2\n" and then, for each head in the order of partitions, its partition and sequence
-// (integers) and its hash. So the log's chain covers those that were there before it.
+// FirstHash returns the hash that the first entry of a log follows: the SHA-256 of "hookgate chain
+// 2\n" and then, for each head in the order of partitions, its partition and sequence (integers)
+// and its hash. So the log's chain covers those that were there before it.
 func FirstHash(heads []ChainHead) [32]byte {
 	b := []byte("hookgate chain 2\n")
 	for _, h := range heads {

@@ -18,31 +18,41 @@ func exampleEntry() *hookgate.Entry {
 	return &hookgate.Entry{
 		ID: 42, Batch: 40,
 		Delivery: &hookgate.Delivery{
-			RequestID: hookgate.RequestID{9}, Identity: hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "m-1"},
-			OrderingKey: "k", Keyed: true, Sequence: hookgate.NoSequence, RemoteAddr: "192.0.2.1:1", ReceivedAt: at,
-			SpooledAt: after(2), ReplayOf: hookgate.RequestID{8}, ReplayedAt: after(3),
+			RequestID: hookgate.RequestID{9}, Identity: hookgate.Identity{Source: "default",
+				EventType: "order.paid", MessageID: "m-1"},
+			OrderingKey: "k", Keyed: true, Sequence: hookgate.NoSequence, RemoteAddr: "192.0.2.1:1",
+			ReceivedAt: at,
+			SpooledAt:  after(2), ReplayOf: hookgate.RequestID{8}, ReplayedAt: after(3),
 		},
-		Outcome: hookgate.StagePersisted, EnqueuedAt: after(1), Partition: 7, Position: "0-1", FirstRequestID: hookgate.RequestID{5},
-		HeadersJSON: "[]", Reason: "why", BodySHA256: sha256.Sum256([]byte("m-1")), ProcessedAt: after(4), PersistedAt: after(5),
-		Worker: "gate/1", Attempts: 2, LastError: "busy",
+		Outcome: hookgate.StagePersisted, EnqueuedAt: after(1), Partition: 7, Position: "0-1",
+		FirstRequestID: hookgate.RequestID{5},
+		HeadersJSON:    "[]", Reason: "why", BodySHA256: sha256.Sum256([]byte("m-1")),
+		ProcessedAt: after(4),
+		PersistedAt: after(5),
+		Worker:      "gate/1", Attempts: 2, LastError: "busy",
 	}
 }
 
-// TestEntryHashNeverChanges: stored logs must verify with every later version. The values were computed
-// by a separate program from the layout in the comment of Entry.
+// TestEntryHashNeverChanges: stored logs must verify with every later version. The values were
+// computed by a separate program from the layout in the comment of Entry.
 func TestEntryHashNeverChanges(t *testing.T) {
 	var h hookgate.EntryHash
 	at := time.UnixMicro(1_700_000_000_000_001)
-	heads := []hookgate.ChainHead{{Partition: 1, Sequence: 5, Hash: previousHash}, {Partition: 3, Sequence: 6}}
+	heads := []hookgate.ChainHead{{Partition: 1, Sequence: 5, Hash: previousHash},
+		{Partition: 3, Sequence: 6}}
 	for _, test := range []struct {
 		name string
 		got  [32]byte
 		want string
 	}{
-		{"entry", h.Entry(previousHash, exampleEntry()), "acdb17b6cdaabb6070356a8958201c1fbcba288fb7ab71371e559f09fd68f6dd"},
-		{"purge", h.Purge(previousHash, 42, hookgate.RequestID{7}, "ops", "why", at), "f956c9f7654a184ff266c23e3253ff3365d28b5f1f780618e3ed748b2763b962"},
-		{"anchor", h.Anchor(previousHash, 42, 3, [32]byte{4}), "2fd3d3ffa9b1c3e822dc64ca5a175cdcd9e70c22d4373d4591b3f2ec74a6b241"},
-		{"first", hookgate.FirstHash(heads), "b8af8f7eddd060d0f426833053e97693e7b487b647a1dc62a038d3718550d30e"},
+		{"entry", h.Entry(previousHash, exampleEntry()),
+			"acdb17b6cdaabb6070356a8958201c1fbcba288fb7ab71371e559f09fd68f6dd"},
+		{"purge", h.Purge(previousHash, 42, hookgate.RequestID{7}, "ops", "why", at),
+			"f956c9f7654a184ff266c23e3253ff3365d28b5f1f780618e3ed748b2763b962"},
+		{"anchor", h.Anchor(previousHash, 42, 3, [32]byte{4}),
+			"2fd3d3ffa9b1c3e822dc64ca5a175cdcd9e70c22d4373d4591b3f2ec74a6b241"},
+		{"first", hookgate.FirstHash(heads),
+			"b8af8f7eddd060d0f426833053e97693e7b487b647a1dc62a038d3718550d30e"},
 	} {
 		if got := hex.EncodeToString(test.got[:]); got != test.want {
 			t.Errorf("the hash of the %s is %s, want %s", test.name, got, test.want)
@@ -50,8 +60,8 @@ func TestEntryHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestEntryHashCoversEverything changes each field of an entry in turn. Each must change the hash, but
-// for those that are said not to count.
+// TestEntryHashCoversEverything changes each field of an entry in turn. Each must change the hash,
+// but for those that are said not to count.
 func TestEntryHashCoversEverything(t *testing.T) {
 	var h hookgate.EntryHash
 	before := h.Entry(previousHash, exampleEntry())

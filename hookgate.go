@@ -36,9 +36,9 @@ func (id Identity) String() string {
 	return id.Source + "/" + id.EventType + "/" + id.MessageID
 }
 
-// Hash stands for an identity in claims: the first 16 bytes of the SHA-256 of its three parts, each preceded by its
-// length in 4 bytes, little-endian. For two to meet by chance takes about 2^64 events within a claim's time to live. It must
-// never change, because claims are kept by it.
+// Hash stands for an identity in claims: the first 16 bytes of the SHA-256 of its three parts, each
+// preceded by its length in 4 bytes, little-endian. For two to meet by chance takes about 2^64
+// events within a claim's time to live. It must never change, because claims are kept by it.
 func (id Identity) Hash() [16]byte {
 	var room [1024]byte // enough for three parts of the greatest length
 	b := room[:0]
@@ -50,8 +50,8 @@ func (id Identity) Hash() [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// TestSource is the source of test traffic: what certify and replay --test send. No configured source may have its name. Listings
-// leave its events out unless they are asked for.
+// TestSource is the source of test traffic: what certify and replay --test send. No configured
+// source may have its name. Listings leave its events out unless they are asked for.
 const TestSource = "hookgate-certify"
 
 // Header is one request header that is kept with its event.
@@ -78,10 +78,12 @@ type Delivery struct {
 	RemoteAddr string
 	// ReceivedAt is when the request's header had been read, in microsecond precision.
 	ReceivedAt time.Time
-	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never was.
+	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never
+	// was.
 	SpooledAt time.Time
-	// ReplayOf is the request whose dead letter this delivery replays; zero unless it is a replay. All but the
-	// request id, the times of the spool and of the replay is then that request's, ReceivedAt too.
+	// ReplayOf is the request whose dead letter this delivery replays; zero unless it is a replay. All
+	// but the request id, the times of the spool and of the replay is then that request's, ReceivedAt
+	// too.
 	ReplayOf RequestID
 	// ReplayedAt is when a person had it replayed; zero unless it is a replay.
 	ReplayedAt time.Time
@@ -107,7 +109,8 @@ func (d *Delivery) Claim() Identity {
 // Replay reports whether d replays a dead letter.
 func (d *Delivery) Replay() bool { return !d.ReplayOf.IsZero() }
 
-// SetOutAt returns when d set out for the queue: when it was received, or replayed if it is a replay.
+// SetOutAt returns when d set out for the queue: when it was received, or replayed if it is a
+// replay.
 func (d *Delivery) SetOutAt() time.Time {
 	if d.Replay() {
 		return d.ReplayedAt
@@ -127,7 +130,8 @@ func (d *Delivery) ReplayedMicros() int64 { return Micros(d.ReplayedAt) }
 // SetReplayedMicros sets ReplayedAt from what ReplayedMicros returns.
 func (d *Delivery) SetReplayedMicros(n int64) { d.ReplayedAt = FromMicros(n) }
 
-// Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be missing are stored.
+// Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be
+// missing are stored.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -202,9 +206,9 @@ type Record struct {
 	// DuplicateOf is the request that claimed this identity before. When it is not zero the record
 	// carries no body: it is there for its lineage.
 	DuplicateOf RequestID
-	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, RequestID is made
-	// by the queue, the same each time the record comes, and the other fields of Delivery are empty.
-	// Such a record must be dead-lettered, never dropped.
+	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, RequestID is
+	// made by the queue, the same each time the record comes, and the other fields of Delivery are
+	// empty. Such a record must be dead-lettered, never dropped.
 	Corrupt error
 	// Whole is the request that the event is a part of, which the store keeps with the event. It is
 	// set by Split; nil unless the request carried several events.

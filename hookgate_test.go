@@ -14,11 +14,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestPartitionNeverChanges: the partition of a key is part of what a queue has stored. These values were computed once,
-// by a separate program, and must stay.
+// TestPartitionNeverChanges: the partition of a key is part of what a queue has stored. These
+// values were computed once, by a separate program, and must stay.
 func TestPartitionNeverChanges(t *testing.T) {
 	for key, want := range map[string]int{
-		"": 2, "a": 13, "customer-1": 1, "customer-2": 15, "octocat/Hello-World": 0, "order.paid": 15, "\u00fc\U0001f600": 8,
+		"": 2, "a": 13, "customer-1": 1, "customer-2": 15, "octocat/Hello-World": 0, "order.paid": 15,
+		"\u00fc\U0001f600": 8,
 	} {
 		if got := hookgate.Partition(key, 16); got != want {
 			t.Errorf("key %q is in partition %d of 16, want %d", key, got, want)
@@ -26,18 +27,21 @@ func TestPartitionNeverChanges(t *testing.T) {
 	}
 }
 
-// TestHashNeverChanges: claims are kept by the hash. The value was computed once, by a separate program.
+// TestHashNeverChanges: claims are kept by the hash. The value was computed once, by a separate
+// program.
 func TestHashNeverChanges(t *testing.T) {
 	id := hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "evt-1"}
 	if got, want := fmt.Sprintf("%x", id.Hash()), "ccd6e5a1613c67c7fbb39bdf2e9ec9af"; got != want {
 		t.Errorf("the hash of %s is %s, want %s", id, got, want)
 	}
-	if (hookgate.Identity{Source: "a", EventType: "bc"}).Hash() == (hookgate.Identity{Source: "ab", EventType: "c"}).Hash() {
+	if (hookgate.Identity{Source: "a", EventType: "bc"}).Hash() == (hookgate.Identity{Source: "ab",
+		EventType: "c"}).Hash() {
 		t.Error("where one part ends and the next begins does not show")
 	}
 }
 
-// TestPartitionIsEven: keys that differ in a digit are spread over all partitions, none of which gets twice its share.
+// TestPartitionIsEven: keys that differ in a digit are spread over all partitions, none of which
+// gets twice its share.
 func TestPartitionIsEven(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 16, 64} {
 		const keys = 20_000
@@ -53,7 +57,8 @@ func TestPartitionIsEven(t *testing.T) {
 
 // TestPosition: the text form is read back, and order is that of both numbers.
 func TestPosition(t *testing.T) {
-	sorted := []hookgate.Position{{}, {Minor: 1}, {Minor: 10}, {Major: 1}, {Major: 1, Minor: 2}, {Major: 1<<64 - 1, Minor: 1<<64 - 1}}
+	sorted := []hookgate.Position{{}, {Minor: 1}, {Minor: 10}, {Major: 1}, {Major: 1, Minor: 2},
+		{Major: 1<<64 - 1, Minor: 1<<64 - 1}}
 	for i, p := range sorted {
 		if got, err := hookgate.ParsePosition(p.String()); err != nil || got != p {
 			t.Errorf("%s reads as %s (error %v)", p, got, err)
@@ -64,7 +69,8 @@ func TestPosition(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []string{"", "1", "-", "1-", "-1", "1-2-3", "a-1", "1- 2", "18446744073709551616-0"} {
+	for _, s := range []string{"", "1", "-", "1-", "-1", "1-2-3", "a-1", "1- 2",
+		"18446744073709551616-0"} {
 		if p, err := hookgate.ParsePosition(s); err == nil {
 			t.Errorf("%q reads as %s", s, p)
 		}
@@ -77,7 +83,8 @@ func TestParseMode(t *testing.T) {
 			t.Errorf("%q reads as %q (error %v)", m, got, err)
 		}
 	}
-	if _, err := hookgate.ParseMode("Normal"); err == nil || !strings.Contains(err.Error(), "read_only") {
+	if _, err := hookgate.ParseMode("Normal"); err == nil ||
+		!strings.Contains(err.Error(), "read_only") {
 		t.Errorf("an unknown mode got %v, want an error that names the known ones", err)
 	}
 }
@@ -103,32 +110,38 @@ func TestRequestID(t *testing.T) {
 		last = text[:18]
 		at = at.Add(time.Microsecond)
 	}
-	for _, at := range []time.Time{time.UnixMilli(0), time.UnixMilli(1764000000001), time.UnixMilli(1764000000001).Add(999 * time.Microsecond)} {
+	for _, at := range []time.Time{time.UnixMilli(0), time.UnixMilli(1764000000001),
+		time.UnixMilli(1764000000001).Add(999 * time.Microsecond)} {
 		first, id := hookgate.FirstRequestID(at).String(), hookgate.NewRequestID(at).String()
 		if next := hookgate.FirstRequestID(at.Add(time.Millisecond)).String(); first > id || id >= next {
 			t.Errorf("an id of %s is %s, want it from %s on and below %s", at, id, first, next)
 		}
 	}
-	for at, want := range map[time.Time]string{{}: "00000000-0000-7000-8000-000000000000", time.Date(30000, 1, 1, 0, 0, 0, 0, time.UTC): "ffffffff-ffff-7000-8000-000000000000"} {
+	for at, want := range map[time.Time]string{{}: "00000000-0000-7000-8000-000000000000",
+		time.Date(30000, 1, 1, 0, 0, 0, 0, time.UTC): "ffffffff-ffff-7000-8000-000000000000"} {
 		if got := hookgate.FirstRequestID(at).String(); got != want {
 			t.Errorf("the first id at %s is %s, want %s", at, got, want)
 		}
 	}
-	if got := hookgate.NewRequestID(time.UnixMilli(0x0123456789ab)).String(); !strings.HasPrefix(got, "01234567-89ab-7000-") {
+	if got := hookgate.NewRequestID(time.UnixMilli(0x0123456789ab)).String(); !strings.HasPrefix(got,
+		"01234567-89ab-7000-") {
 		t.Errorf("the id of a known time is %s", got)
 	}
-	for _, s := range []string{"", "0123", strings.Repeat("0", 36), "01234567-89ab-7000-8000-00000000000g", "01234567-89ab-7000-8000-0000000000000", "{1234567-89ab-7000-8000-00000000000}"} {
+	for _, s := range []string{"", "0123", strings.Repeat("0", 36),
+		"01234567-89ab-7000-8000-00000000000g", "01234567-89ab-7000-8000-0000000000000",
+		"{1234567-89ab-7000-8000-00000000000}"} {
 		if id, err := hookgate.ParseRequestID(s); err == nil {
 			t.Errorf("%q reads as %s", s, id)
 		}
 	}
 }
 
-// TestAppendJSONString: the text is what encoding/json writes without HTML escapes, up to the choice of escape, and what
-// it reads back.
+// TestAppendJSONString: the text is what encoding/json writes without HTML escapes, up to the
+// choice of escape, and what it reads back.
 func TestAppendJSONString(t *testing.T) {
 	for _, s := range []string{
-		"", "plain", `a"b\c/d`, "\x00\x01\x1f\x7f", "\n\r\t\b\f", "\u00e9\U0001f600\u2028\u2029<>&", "\xff", "a\xffb\xc3", "\xed\xa0\x80", "\ufffd",
+		"", "plain", `a"b\c/d`, "\x00\x01\x1f\x7f", "\n\r\t\b\f", "\u00e9\U0001f600\u2028\u2029<>&",
+		"\xff", "a\xffb\xc3", "\xed\xa0\x80", "\ufffd",
 	} {
 		got := string(hookgate.AppendJSONString([]byte("x"), s))[1:]
 		var want bytes.Buffer
@@ -147,12 +160,14 @@ func TestAppendJSONString(t *testing.T) {
 	}
 }
 
-// FuzzAppendJSONString: whatever the text, the result is valid JSON and means the same as what encoding/json writes.
+// FuzzAppendJSONString: whatever the text, the result is valid JSON and means the same as what
+// encoding/json writes.
 func FuzzAppendJSONString(f *testing.F) {
 	f.Add("a\"\\\x00\xff\u2028")
 	f.Fuzz(func(t *testing.T, s string) {
 		var back string
-		if err := json.Unmarshal(hookgate.AppendJSONString(nil, s), &back); err != nil || back != toValid(s) {
+		if err := json.Unmarshal(hookgate.AppendJSONString(nil, s), &back); err != nil ||
+			back != toValid(s) {
 			t.Errorf("%q reads as %q (error %v)", s, back, err)
 		}
 	})
@@ -161,15 +176,18 @@ func FuzzAppendJSONString(f *testing.F) {
 // toValid puts U+FFFD for each byte that is no UTF-8.
 func toValid(s string) string { return string([]rune(s)) }
 
-// TestRequestIDIsText: JSON and the log show a request id as text, wherever it stands, and JSON reads it back.
+// TestRequestIDIsText: JSON and the log show a request id as text, wherever it stands, and JSON
+// reads it back.
 func TestRequestIDIsText(t *testing.T) {
 	id := hookgate.NewRequestID(time.UnixMilli(1_700_000_000_000))
 	var log bytes.Buffer
 	record := struct{ ID hookgate.RequestID }{id}
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "request_id", id, "record", record, "ids", []hookgate.RequestID{id})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "request_id", id, "record", record, "ids",
+		[]hookgate.RequestID{id})
 	slog.New(slog.NewTextHandler(&log, nil)).Info("m", "request_id", id)
 	for _, want := range []string{
-		`"request_id":"` + id.String() + `"`, `"record":{"ID":"` + id.String() + `"}`, `"ids":["` + id.String() + `"]`, "request_id=" + id.String() + "\n",
+		`"request_id":"` + id.String() + `"`, `"record":{"ID":"` + id.String() + `"}`, `"ids":["` +
+			id.String() + `"]`, "request_id=" + id.String() + "\n",
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not have %s:\n%s", want, &log)

@@ -4,8 +4,8 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// AppendJSONString appends s to dst as a JSON string in quotation marks. Bytes that are not UTF-8 become
-// U+FFFD, as in encoding/json; characters that HTML gives a meaning stay as they are.
+// AppendJSONString appends s to dst as a JSON string in quotation marks. Bytes that are not UTF-8
+// become U+FFFD, as in encoding/json; characters that HTML gives a meaning stay as they are.
 func AppendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0

@@ -22,10 +22,10 @@ type Queue interface {
 	// and a power cut). If the identity was claimed before, the receipt names the request that did,
 	// and what was appended is a record without body that carries the lineage of this one.
 	//
-	// A replay (see Delivery.ReplayOf) is not held up by the claim of another request: it takes the claim
-	// over and is appended with its body, and whether its event is stored already is left to the store. The
-	// claim only recognises the same request again; once another replay has taken it over, the same
-	// request may be appended twice, which the store recognises.
+	// A replay (see Delivery.ReplayOf) is not held up by the claim of another request: it takes the
+	// claim over and is appended with its body, and whether its event is stored already is left to the
+	// store. The claim only recognises the same request again; once another replay has taken it over,
+	// the same request may be appended twice, which the store recognises.
 	//
 	// ErrFull: nothing was stored.
 	//
@@ -81,8 +81,8 @@ type Offset struct {
 	Position  Position
 }
 
-// LastOffsets returns the last place of each partition that occurs among records, whose order within a partition
-// is the queue's. It is what releases them all.
+// LastOffsets returns the last place of each partition that occurs among records, whose order
+// within a partition is the queue's. It is what releases them all.
 func LastOffsets(records []Record) []Offset {
 	var last []Offset
 next:
@@ -133,7 +133,8 @@ type LeftoverError struct {
 
 // Error implements error.
 func (e *LeftoverError) Error() string {
-	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", e.Left, e.File)
+	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", e.Left,
+		e.File)
 	if e.Err != nil {
 		return text + ": " + e.Err.Error()
 	}

@@ -107,7 +107,8 @@ func ParseParts(data []byte) (parts []Part, err error) {
 // one partition: the order of each key holds within the source.
 //
 // The request is claimed by the identities of its events, in their order (without their types if
-// TypeUnproven is set): it is a repetition if all of them repeat. The store recognises single events that come again in another request.
+// TypeUnproven is set): it is a repetition if all of them repeat. The store recognises single
+// events that come again in another request.
 func (d *Delivery) SetParts(source string, parts []Part) {
 	d.Parts = d.Parts[:0]
 	for _, p := range parts {
@@ -141,8 +142,8 @@ type Whole struct {
 }
 
 // Split returns the events that r carries: r alone if its Parts are empty. Each event has the
-// request's partition, position and lease, a request id of its own (see RequestID.Part), a header that
-// names its origin, and the Whole that it is a part of. A duplicate has neither of the latter.
+// request's partition, position and lease, a request id of its own (see RequestID.Part), a header
+// that names its origin, and the Whole that it is a part of. A duplicate has neither of the latter.
 //
 // An error means that r cannot be divided; it must be dead-lettered as it is.
 func (r *Record) Split() ([]Record, error) {
@@ -241,7 +242,8 @@ type Origin struct {
 
 // Header returns the header that names the origin.
 func (o Origin) Header() Header {
-	return Header{OriginHeader, fmt.Sprintf("%s part=%d/%d sha256=%x", o.RequestID, o.Part, o.Parts, o.SHA256)}
+	return Header{OriginHeader, fmt.Sprintf("%s part=%d/%d sha256=%x", o.RequestID, o.Part, o.Parts,
+		o.SHA256)}
 }
 
 // OriginOf returns the origin that the headers of an event name; false if they name none.

@@ -11,36 +11,40 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestPartsRoundTrip: what AppendPart writes is what ParseParts reads, and a list cut anywhere is an
-// error or a shorter list.
+// TestPartsRoundTrip: what AppendPart writes is what ParseParts reads, and a list cut anywhere is
+// an error or a shorter list.
 func TestPartsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var want []Part
 		var data []byte
 		for range rapid.IntRange(1, 5).Draw(t, "parts") {
 			start := rapid.IntRange(0, 1<<30).Draw(t, "start")
-			p := Part{rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "type"), rapid.String().Draw(t, "id"),
-				rapid.SampledFrom([]string{"", "a", "ü"}).Draw(t, "key"), rapid.Bool().Draw(t, "keyed"), rapid.Int64().Draw(t, "sequence"), start, start + rapid.IntRange(0, 1000).Draw(t, "length")}
+			p := Part{rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "type"), rapid.String().Draw(t,
+				"id"),
+				rapid.SampledFrom([]string{"", "a", "ü"}).Draw(t, "key"), rapid.Bool().Draw(t, "keyed"),
+				rapid.Int64().Draw(t, "sequence"), start, start + rapid.IntRange(0, 1000).Draw(t, "length")}
 			want, data = append(want, p), AppendPart(data, p)
 		}
 		if got, err := ParseParts(data); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("read %+v (error %v), want %+v", got, err, want)
 		}
-		if got, err := ParseParts(data[:rapid.IntRange(0, len(data)-1).Draw(t, "cut")]); err == nil && len(got) >= len(want) {
+		if got, err := ParseParts(data[:rapid.IntRange(0, len(data)-1).Draw(t, "cut")]); err == nil &&
+			len(got) >= len(want) {
 			t.Fatalf("a list that is cut reads as %+v", got)
 		}
 	})
 }
 
-// TestSplitCompressed: the events of a compressed request are what it unpacks to, and do not say that
-// they are compressed; the request stays as it came.
+// TestSplitCompressed: the events of a compressed request are what it unpacks to, and do not say
+// that they are compressed; the request stays as it came.
 func TestSplitCompressed(t *testing.T) {
 	const content = `[{"a":1},{"b":2}]`
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	w.Write([]byte(content))
 	w.Close()
-	r := Record{Delivery: Delivery{RequestID: NewRequestID(time.Now()).WithoutPart(), Body: packed.Bytes(),
+	r := Record{Delivery: Delivery{RequestID: NewRequestID(time.Now()).WithoutPart(),
+		Body:    packed.Bytes(),
 		Headers: []Header{{"Content-Encoding", "gzip"}, {"X-A", "b"}}}}
 	r.SetParts("s", []Part{{MessageID: "1", Start: 1, End: 8}, {MessageID: "2", Start: 9, End: 16}})
 	events, err := r.Split()
@@ -50,7 +54,8 @@ func TestSplitCompressed(t *testing.T) {
 	for i, want := range []string{`{"a":1}`, `{"b":2}`} {
 		e := events[i]
 		origin, ok := OriginOf(e.Headers)
-		if string(e.Body) != want || len(e.Headers) != 2 || e.Headers[0].Name != "X-A" || !ok || origin.Part != i+1 || origin.SHA256 != e.Whole.SHA256 {
+		if string(e.Body) != want || len(e.Headers) != 2 || e.Headers[0].Name != "X-A" || !ok ||
+			origin.Part != i+1 || origin.SHA256 != e.Whole.SHA256 {
 			t.Errorf("event %d is %q with headers %v, of %+v", i, e.Body, e.Headers, origin)
 		}
 		if !bytes.Equal(e.Whole.Body, packed.Bytes()) {
@@ -63,7 +68,8 @@ func TestSplitCompressed(t *testing.T) {
 	}
 }
 
-// TestRequestIDParts: a request leads to the ids of its events and back, and other ids lead nowhere.
+// TestRequestIDParts: a request leads to the ids of its events and back, and other ids lead
+// nowhere.
 func TestRequestIDParts(t *testing.T) {
 	base := NewRequestID(time.Now()).WithoutPart()
 	for _, i := range []int{0, 1, 255, 256, MaxParts - 1} {
@@ -84,12 +90,13 @@ func TestRequestIDParts(t *testing.T) {
 	}
 }
 
-// TestPartsWithoutTypes: a request whose event types anyone could have changed repeats by the message ids
-// of its events alone, and one whose types are proved does not.
+// TestPartsWithoutTypes: a request whose event types anyone could have changed repeats by the
+// message ids of its events alone, and one whose types are proved does not.
 func TestPartsWithoutTypes(t *testing.T) {
 	claim := func(unproven bool, eventType string) Identity {
 		d := Delivery{TypeUnproven: unproven}
-		d.SetParts("s", []Part{{EventType: eventType, MessageID: "1", End: 1}, {EventType: eventType, MessageID: "2", End: 1}})
+		d.SetParts("s", []Part{{EventType: eventType, MessageID: "1", End: 1}, {EventType: eventType,
+			MessageID: "2", End: 1}})
 		return d.Claim()
 	}
 	if claim(true, "a") != claim(true, "b") || claim(false, "a") == claim(false, "b") {

@@ -158,7 +158,8 @@ type EventFilter struct {
 	MessageIDPrefix string
 	// RequestID selects the event of one request, or all events of a request that carried several.
 	RequestID RequestID
-	// BodyContains selects bodies in which these bytes occur. No index helps with that: every body that the other fields select is read.
+	// BodyContains selects bodies in which these bytes occur. No index helps with that: every body
+	// that the other fields select is read.
 	BodyContains string
 	// From (inclusive) and To (exclusive) bound ReceivedAt.
 	From, To time.Time
@@ -210,11 +211,12 @@ type StoreCounts struct {
 // Reader shows what is stored. It never writes. All methods may be called concurrently; what
 // they yield is oldest stored first.
 type Reader interface {
-	// Events yields the events that match. An After that no event can have as its ID yields ErrNotFound.
-	// If ctx ends first, the error is a *PartialError once Events has made any progress.
+	// Events yields the events that match. An After that no event can have as its ID yields
+	// ErrNotFound. If ctx ends first, the error is a *PartialError once Events has made any progress.
 	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
-	// Search returns one page of the events that match, newest first. It returns before long however many events are stored and
-	// however few match: see EventSearch.Patience. A Cursor that it has not given out for such a search is ErrNotFound.
+	// Search returns one page of the events that match, newest first. It returns before long however
+	// many events are stored and however few match: see EventSearch.Patience. A Cursor that it has not
+	// given out for such a search is ErrNotFound.
 	Search(ctx context.Context, q EventSearch) (EventPage, error)
 	// Event returns one event, or ErrNotFound, also of one that retention has removed.
 	Event(ctx context.Context, id string) (Event, error)
@@ -233,14 +235,17 @@ type Reader interface {
 	Parts(ctx context.Context, id RequestID, max int) ([]RequestTrail, error)
 	// RequestBody returns the exact bytes of a request that carried several events, or ErrNotFound.
 	RequestBody(ctx context.Context, id RequestID) ([]byte, error)
-	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields ErrNotFound.
+	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields
+	// ErrNotFound.
 	DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[StoredDeadLetter, error]
 	// DeadLetter returns one dead letter by its ID or by its request id, or ErrNotFound.
 	DeadLetter(ctx context.Context, id string) (StoredDeadLetter, error)
-	// DeadLetterBody returns the exact bytes of a dead letter's body by its ID or by its request id; ErrNotFound if
-	// there is none, or none any more. Of a queue entry that could not be decoded they are the entry's.
+	// DeadLetterBody returns the exact bytes of a dead letter's body by its ID or by its request id;
+	// ErrNotFound if there is none, or none any more. Of a queue entry that could not be decoded they
+	// are the entry's.
 	DeadLetterBody(ctx context.Context, id string) ([]byte, error)
-	// OpenDeadLetters counts the dead letters in the state open, up to most. It reads every dead letter until it has that many.
+	// OpenDeadLetters counts the dead letters in the state open, up to most. It reads every dead
+	// letter until it has that many.
 	OpenDeadLetters(ctx context.Context, most int64) (int64, error)
 	// Counts counts what is stored. It must not read every row: it is asked every few seconds.
 	Counts(ctx context.Context) (StoreCounts, error)

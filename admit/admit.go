@@ -1,6 +1,6 @@
 // Package admit decides whether a request may become a delivery: it authenticates the sender and
-// finds the event's identity, ordering key and sequence. It does no I/O and keeps no state; what Amazon SNS needs of
-// the outside comes through the interface Amazon.
+// finds the event's identity, ordering key and sequence. It does no I/O and keeps no state; what
+// Amazon SNS needs of the outside comes through the interface Amazon.
 package admit
 
 import (
@@ -13,7 +13,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// MaxIdentityBytes is the longest message id, event type or ordering key that is accepted, in bytes.
+// MaxIdentityBytes is the longest message id, event type or ordering key that is accepted, in
+// bytes.
 const MaxIdentityBytes = 256
 
 // ErrUnauthenticated is wrapped by every error that says the sender is not who it should be.
@@ -30,8 +31,8 @@ var ErrUnsupportedMediaType = errors.New("unsupported media type")
 type MalformedError struct {
 	// Field is the name of the field, such as "messageId", or "body".
 	Field string
-	// Reason completes the sentence "FIELD …", such as "is missing". What differs from request to request,
-	// such as where in the body, stands in parentheses at its end.
+	// Reason completes the sentence "FIELD …", such as "is missing". What differs from request to
+	// request, such as where in the body, stands in parentheses at its end.
 	Reason string
 }
 
@@ -48,8 +49,8 @@ func (e *MalformedError) Class() string {
 type Request struct {
 	Method string
 	Header http.Header
-	// Query is the raw query of the request's URL. The rest of the URL a scheme knows from its configuration, because
-	// what a gate behind a proxy sees of it is not what the sender called.
+	// Query is the raw query of the request's URL. The rest of the URL a scheme knows from its
+	// configuration, because what a gate behind a proxy sees of it is not what the sender called.
 	Query string
 	// Slash says that the path ended with a slash. A source has the same path without it.
 	Slash bool
@@ -123,21 +124,22 @@ type Answer struct {
 	Body   []byte
 }
 
-// Handshaker is a Scheme whose sender tries out its endpoint before it sends events, or between them. Both methods return
-// nil and no error for a request that is something else.
+// Handshaker is a Scheme whose sender tries out its endpoint before it sends events, or between
+// them. Both methods return nil and no error for a request that is something else.
 type Handshaker interface {
 	Scheme
-	// Methods are those beside POST that a handshake may use. A request with one of them that Greet does not
-	// answer must be refused.
+	// Methods are those beside POST that a handshake may use. A request with one of them that Greet
+	// does not answer must be refused.
 	Methods() []string
 	// Greet answers a handshake that carries no body, in place of CheckHeader. Where the sender proves
 	// who it is, that was checked; its errors then wrap ErrUnauthenticated.
 	Greet(r *Request) (*Answer, error)
 	// Reply answers a handshake that comes like an event, after Authenticate.
 	Reply(r *Request) (*Answer, error)
-	// MayPing reports whether the header is that of a test request which the sender does not sign. Ping
-	// answers it once its body has been read, of at most MaxPing bytes, and returns nil for anything else,
-	// which must be refused as CheckHeader says. A ping tells the gate nothing: it must never be stored.
+	// MayPing reports whether the header is that of a test request which the sender does not sign.
+	// Ping answers it once its body has been read, of at most MaxPing bytes, and returns nil for
+	// anything else, which must be refused as CheckHeader says. A ping tells the gate nothing: it must
+	// never be stored.
 	MayPing(r *Request) bool
 	Ping(r *Request) *Answer
 }

@@ -86,8 +86,8 @@ const (
 	secret1, secret2 = "SECRET-one-1111", "SECRET-two-2222"
 )
 
-// Goal: a bearer key is taken if and only if it is one of the configured ones, by both methods alike.
-// Method: a table of Authorization values against three keys.
+// Goal: a bearer key is taken if and only if it is one of the configured ones, by both methods
+// alike. Method: a table of Authorization values against three keys.
 func TestBearer(t *testing.T) {
 	s := newEnvelopeForTest(t, EnvelopeConfig{BearerKeys: []string{key1, key2, key3}})
 	const wrong, form = "holds none of the configured bearer keys", "is not of the form Bearer KEY"
@@ -122,7 +122,8 @@ func TestBearer(t *testing.T) {
 	}
 	const missing = "Authorization and X-Webhook-Signature are both missing"
 	authCase{"none", s, header("X-Api-Key", key1), "{}", missing, missing, []string{key1}}.run(t)
-	authCase{"twice", s, header("Authorization", "Bearer "+key1, "Authorization", "Bearer "+key1), "{}",
+	authCase{"twice", s, header("Authorization", "Bearer "+key1, "Authorization", "Bearer "+key1),
+		"{}",
 		"occurs more than once", "occurs more than once", []string{key1}}.run(t)
 	authCase{"no header at all", s, nil, "", missing, missing, nil}.run(t)
 }
@@ -132,8 +133,9 @@ func digest(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Goal: a signature is taken if and only if it is the HMAC of exactly this body with one of the secrets;
-// its form is already judged by the header. Method: one table for the two schemes that sign.
+// Goal: a signature is taken if and only if it is the HMAC of exactly this body with one of the
+// secrets; its form is already judged by the header. Method: one table for the two schemes that
+// sign.
 func TestSignature(t *testing.T) {
 	gh, err := newGitHub([]string{secret1, secret2}, "")
 	if err != nil {
@@ -156,7 +158,8 @@ func TestSignature(t *testing.T) {
 			{"second secret", sign(secret2, []byte(text)), text, "", ""},
 			{"upper-case digits", "sha256=" + strings.ToUpper(good[7:]), text, "", ""},
 			{"empty body", sign(secret1, nil), "", "", ""},
-			{"large body", sign(secret1, []byte(strings.Repeat("x", 1e5))), strings.Repeat("x", 1e5), "", ""},
+			{"large body", sign(secret1, []byte(strings.Repeat("x", 1e5))), strings.Repeat("x", 1e5), "",
+				""},
 			{"third secret", sign("other", []byte(text)), text, "", wrong},
 			{"signature of another body", good, `{"a":"c"}`, "", wrong},
 			{"space behind the body", good, text + " ", "", wrong},
@@ -164,7 +167,8 @@ func TestSignature(t *testing.T) {
 			{"body, signature of the empty one", sign(secret1, nil), text, "", wrong},
 			{"bare digest", "sha256=" + digest(text), text, "", wrong},
 			{"zeros", "sha256=" + strings.Repeat("0", 64), text, "", wrong},
-			{"last digit changed", good[:len(good)-1] + string(hexOther(good[len(good)-1])), text, "", wrong},
+			{"last digit changed", good[:len(good)-1] + string(hexOther(good[len(good)-1])), text, "",
+				wrong},
 			{"first digit changed", "sha256=" + string(hexOther(good[7])) + good[8:], text, "", wrong},
 			{"no prefix", good[7:], text, prefix, prefix},
 			{"upper-case prefix", "SHA256=" + good[7:], text, prefix, prefix},
@@ -184,19 +188,25 @@ func TestSignature(t *testing.T) {
 			{"not ASCII", "sha256=" + strings.Repeat("é", 32), text, digits, digits},
 			{"64 digits in wide characters", "sha256=" + strings.Repeat("１", 64), text, digits, digits},
 		} {
-			told := []string{secret1, secret2, digest(text), sign(secret1, []byte(c.body))[7:], sign(secret2, []byte(c.body))[7:]}
+			told := []string{secret1, secret2, digest(text), sign(secret1, []byte(c.body))[7:],
+				sign(secret2, []byte(c.body))[7:]}
 			if len(c.value) > 20 {
 				told = append(told, c.value, c.value[7:])
 			}
-			authCase{target.header + "/" + c.name, target.scheme, header(target.header, c.value), c.body, c.byHeader, c.byBody, told}.run(t)
+			authCase{target.header + "/" + c.name, target.scheme, header(target.header, c.value), c.body,
+				c.byHeader, c.byBody, told}.run(t)
 		}
-		authCase{target.header + "/none", target.scheme, header("X-Signature", good, "X-Hub-Signature", good), text,
+		authCase{target.header + "/none", target.scheme, header("X-Signature", good, "X-Hub-Signature",
+			good), text,
 			target.missing, target.missing, []string{good[7:]}}.run(t)
-		authCase{target.header + "/twice", target.scheme, header(target.header, good, target.header, good), text,
+		authCase{target.header + "/twice", target.scheme, header(target.header, good, target.header,
+			good), text,
 			"occurs more than once", "occurs more than once", []string{good[7:]}}.run(t)
-		authCase{target.header + "/good then bad", target.scheme, header(target.header, good, target.header, "x"), text,
+		authCase{target.header + "/good then bad", target.scheme, header(target.header, good,
+			target.header, "x"), text,
 			"occurs more than once", "occurs more than once", []string{good[7:]}}.run(t)
-		authCase{target.header + "/name in lower case", target.scheme, header(strings.ToLower(target.header), good), text,
+		authCase{target.header + "/name in lower case", target.scheme,
+			header(strings.ToLower(target.header), good), text,
 			"", "", nil}.run(t)
 	}
 }
@@ -209,8 +219,8 @@ func hexOther(c byte) byte {
 	return '0'
 }
 
-// Goal: whatever an envelope's sender shows must be right and configured. Method: both headers in each
-// state, against sources with either sort of credential and with both.
+// Goal: whatever an envelope's sender shows must be right and configured. Method: both headers in
+// each state, against sources with either sort of credential and with both.
 func TestEnvelopeBothCredentials(t *testing.T) {
 	const text = `{"a":1}`
 	keys, secrets := []string{key1, key2}, []string{secret1, secret2}
@@ -235,17 +245,23 @@ func TestEnvelopeBothCredentials(t *testing.T) {
 		{"signature alone", both, header(sig, goodSig), "", ""},
 		{"wrong key, right signature", both, header(auth, badKey, sig, goodSig), wrongKey, wrongKey},
 		{"right key, wrong signature", both, header(auth, goodKey, sig, badSig), "", wrongSig},
-		{"right key, malformed signature", both, header(auth, goodKey, sig, "x"), "does not begin", "does not begin"},
+		{"right key, malformed signature", both, header(auth, goodKey, sig, "x"), "does not begin",
+			"does not begin"},
 		{"both wrong", both, header(auth, badKey, sig, badSig), wrongKey, wrongKey},
-		{"right key, signature twice", both, header(auth, goodKey, sig, goodSig, sig, goodSig), "more than once", "more than once"},
-		{"Basic, right signature", both, header(auth, "Basic eA==", sig, goodSig), "not of the form", "not of the form"},
+		{"right key, signature twice", both, header(auth, goodKey, sig, goodSig, sig, goodSig),
+			"more than once", "more than once"},
+		{"Basic, right signature", both, header(auth, "Basic eA==", sig, goodSig), "not of the form",
+			"not of the form"},
 		{"neither", both, header(), "both missing", "both missing"},
 		{"key without configured keys", secretsOnly, header(auth, goodKey), noKeys, noKeys},
-		{"key without configured keys beside a signature", secretsOnly, header(auth, goodKey, sig, goodSig), noKeys, noKeys},
+		{"key without configured keys beside a signature", secretsOnly, header(auth, goodKey, sig,
+			goodSig), noKeys, noKeys},
 		{"empty key without configured keys", secretsOnly, header(auth, "Bearer "), noKeys, noKeys},
 		{"signature without configured secrets", keysOnly, header(sig, goodSig), noSecrets, noSecrets},
-		{"signature without configured secrets beside a key", keysOnly, header(auth, goodKey, sig, goodSig), noSecrets, noSecrets},
-		{"signature with an empty secret", keysOnly, header(sig, sign("", []byte(text))), noSecrets, noSecrets},
+		{"signature without configured secrets beside a key", keysOnly, header(auth, goodKey, sig,
+			goodSig), noSecrets, noSecrets},
+		{"signature with an empty secret", keysOnly, header(sig, sign("", []byte(text))), noSecrets,
+			noSecrets},
 		{"secret as key", both, header(auth, "Bearer "+secret1), wrongKey, wrongKey},
 		{"signed with a key", both, header(sig, sign(key1, []byte(text))), "", wrongSig},
 		{"GitHub's header", both, header("X-Hub-Signature-256", goodSig), "both missing", "both missing"},
@@ -255,8 +271,8 @@ func TestEnvelopeBothCredentials(t *testing.T) {
 	}
 }
 
-// Goal: a configuration that could never work, or would let anyone in, is refused with its reason and
-// without the credential. Method: a table of kinds and options.
+// Goal: a configuration that could never work, or would let anyone in, is refused with its reason
+// and without the credential. Method: a table of kinds and options.
 func TestConstructorErrors(t *testing.T) {
 	k, s := []string{key1}, []string{secret1}
 	for _, c := range []struct {
@@ -264,25 +280,43 @@ func TestConstructorErrors(t *testing.T) {
 		o          Options
 		words      []string
 	}{
-		{"envelope without credentials", "envelope", Options{}, []string{"source kind envelope", "no bearer key and no secret"}},
-		{"envelope with empty lists", "envelope", Options{BearerKeys: []string{}, Secrets: []string{}}, []string{"no bearer key and no secret"}},
+		{"envelope without credentials", "envelope", Options{}, []string{"source kind envelope",
+			"no bearer key and no secret"}},
+		{"envelope with empty lists", "envelope", Options{BearerKeys: []string{}, Secrets: []string{}},
+			[]string{"no bearer key and no secret"}},
 		{"empty key", "envelope", Options{BearerKeys: []string{""}}, []string{"bearer key 1 is empty"}},
-		{"second key empty", "envelope", Options{BearerKeys: []string{key1, ""}}, []string{"bearer key 2 is empty"}},
-		{"space before the key", "envelope", Options{BearerKeys: []string{" " + key1}}, []string{"bearer key 1 begins or ends with white space"}},
-		{"space behind the key", "envelope", Options{BearerKeys: []string{key1 + " "}}, []string{"bearer key 1 begins or ends"}},
-		{"key of spaces", "envelope", Options{BearerKeys: []string{"  "}}, []string{"bearer key 1 begins or ends"}},
-		{"line feed behind the key", "envelope", Options{BearerKeys: []string{key1 + "\n"}}, []string{"bearer key 1 begins or ends"}},
-		{"line feed in the second key", "envelope", Options{BearerKeys: []string{key1, "KEY\nTWO"}}, []string{"bearer key 2", "control characters"}},
-		{"DEL in the key", "envelope", Options{BearerKeys: []string{"KEY\x7fX"}}, []string{"bearer key 1", "control characters"}},
-		{"empty secret", "envelope", Options{Secrets: []string{secret1, ""}}, []string{"secret 2 is empty"}},
-		{"empty secret beside a key", "envelope", Options{BearerKeys: k, Secrets: []string{""}}, []string{"secret 1 is empty"}},
-		{"both errors", "envelope", Options{BearerKeys: []string{""}, Secrets: []string{""}}, []string{"bearer key 1 is empty", "secret 1 is empty"}},
-		{"envelope with a place", "envelope", Options{BearerKeys: k, Places: Places{OrderingKey: list("a")}}, []string{"envelope: it does not use message_id", "fixed"}},
+		{"second key empty", "envelope", Options{BearerKeys: []string{key1, ""}},
+			[]string{"bearer key 2 is empty"}},
+		{"space before the key", "envelope", Options{BearerKeys: []string{" " + key1}},
+			[]string{"bearer key 1 begins or ends with white space"}},
+		{"space behind the key", "envelope", Options{BearerKeys: []string{key1 + " "}},
+			[]string{"bearer key 1 begins or ends"}},
+		{"key of spaces", "envelope", Options{BearerKeys: []string{"  "}},
+			[]string{"bearer key 1 begins or ends"}},
+		{"line feed behind the key", "envelope", Options{BearerKeys: []string{key1 + "\n"}},
+			[]string{"bearer key 1 begins or ends"}},
+		{"line feed in the second key", "envelope", Options{BearerKeys: []string{key1, "KEY\nTWO"}},
+			[]string{"bearer key 2", "control characters"}},
+		{"DEL in the key", "envelope", Options{BearerKeys: []string{"KEY\x7fX"}}, []string{"bearer key 1",
+			"control characters"}},
+		{"empty secret", "envelope", Options{Secrets: []string{secret1, ""}},
+			[]string{"secret 2 is empty"}},
+		{"empty secret beside a key", "envelope", Options{BearerKeys: k, Secrets: []string{""}},
+			[]string{"secret 1 is empty"}},
+		{"both errors", "envelope", Options{BearerKeys: []string{""}, Secrets: []string{""}},
+			[]string{"bearer key 1 is empty", "secret 1 is empty"}},
+		{"envelope with a place", "envelope", Options{BearerKeys: k,
+			Places: Places{OrderingKey: list("a")}}, []string{"envelope: it does not use message_id",
+			"fixed"}},
 		{"github without secret", "github", Options{}, []string{"source kind github", "no secret"}},
-		{"github with a key", "github", Options{BearerKeys: k, Secrets: s}, []string{"github: it does not use bearer_keys"}},
-		{"github with an empty secret", "github", Options{Secrets: []string{""}}, []string{"secret 1 is empty"}},
-		{"github with two errors", "github", Options{Secrets: []string{""}, Places: Places{OrderingKey: list("json:.")}}, []string{"secret 1 is empty", "empty part"}},
-		{"unknown kind", "gitlob", Options{Secrets: s}, []string{`source kind "gitlob" is unknown`, "envelope, github"}},
+		{"github with a key", "github", Options{BearerKeys: k, Secrets: s},
+			[]string{"github: it does not use bearer_keys"}},
+		{"github with an empty secret", "github", Options{Secrets: []string{""}},
+			[]string{"secret 1 is empty"}},
+		{"github with two errors", "github", Options{Secrets: []string{""},
+			Places: Places{OrderingKey: list("json:.")}}, []string{"secret 1 is empty", "empty part"}},
+		{"unknown kind", "gitlob", Options{Secrets: s}, []string{`source kind "gitlob" is unknown`,
+			"envelope, github"}},
 		{"kind in another case", "GitHub", Options{Secrets: s}, []string{`"GitHub" is unknown`}},
 		{"no kind", "", Options{Secrets: s}, []string{`"" is unknown`}},
 	} {
@@ -309,7 +343,8 @@ func TestConstructorErrors(t *testing.T) {
 // Method: tables of paths.
 func TestGitHubPathCheck(t *testing.T) {
 	for _, path := range []string{
-		"", "a", "repository.full_name", "a.0.b", "0", "a-b", "_x.$y", "a/b", "größe.名前", "true", "null", "a." + strings.Repeat("b.", 6) + "c",
+		"", "a", "repository.full_name", "a.0.b", "0", "a-b", "_x.$y", "a/b", "größe.名前", "true", "null",
+		"a." + strings.Repeat("b.", 6) + "c",
 		strings.Repeat("x", 64),
 	} {
 		if _, err := newGitHub([]string{"s"}, path); err != nil {
@@ -317,20 +352,27 @@ func TestGitHubPathCheck(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ path, words string }{
-		{".", "has an empty part"}, {"..", "has an empty part"}, {".a", "has an empty part"}, {"a.", "has an empty part"},
+		{".", "has an empty part"}, {"..", "has an empty part"}, {".a", "has an empty part"},
+		{"a.", "has an empty part"},
 		{"a..b", "has an empty part"}, {"..0", "has an empty part"},
-		{"a.*", `holds '*'`}, {"a?", `holds '?'`}, {"a.#", `holds '#'`}, {`a.#(b=="c").d`, `holds '#'`}, {"a|b", `holds '|'`},
-		{"@this", `holds '@'`}, {"a.@reverse", `holds '@'`}, {`a\.b`, `holds '\\'`}, {"[a,b]", `holds '['`}, {"{a}", `holds '{'`},
-		{"!1", `holds '!'`}, {`!"x"`, `holds '!'`}, {"a b", `holds ' '`}, {" a", `holds ' '`}, {"a\n", `holds '\n'`}, {":0", `holds ':'`},
-		{`"a"`, `holds '"'`}, {"a=b", `holds '='`}, {"a,b", `holds ','`}, {"~true", `holds '~'`}, {"a\x00", `holds '\x00'`}, {"a\xff", `holds '�'`},
-		{"a%", `holds '%'`}, {"a<b", `holds '<'`}, {strings.Repeat("a.", 8) + "c", "more than 8 parts"}, {strings.Repeat("x", 65), "more than 64 bytes"},
+		{"a.*", `holds '*'`}, {"a?", `holds '?'`}, {"a.#", `holds '#'`}, {`a.#(b=="c").d`, `holds '#'`},
+		{"a|b", `holds '|'`},
+		{"@this", `holds '@'`}, {"a.@reverse", `holds '@'`}, {`a\.b`, `holds '\\'`},
+		{"[a,b]", `holds '['`}, {"{a}", `holds '{'`},
+		{"!1", `holds '!'`}, {`!"x"`, `holds '!'`}, {"a b", `holds ' '`}, {" a", `holds ' '`},
+		{"a\n", `holds '\n'`}, {":0", `holds ':'`},
+		{`"a"`, `holds '"'`}, {"a=b", `holds '='`}, {"a,b", `holds ','`}, {"~true", `holds '~'`},
+		{"a\x00", `holds '\x00'`}, {"a\xff", `holds '�'`},
+		{"a%", `holds '%'`}, {"a<b", `holds '<'`}, {strings.Repeat("a.", 8) + "c", "more than 8 parts"},
+		{strings.Repeat("x", 65), "more than 64 bytes"},
 	} {
 		got, err := newGitHub([]string{"s"}, c.path)
 		if err == nil || got != nil {
 			t.Errorf("path %q: got %v and error %v, want nil and an error", c.path, got, err)
 			continue
 		}
-		if !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), "ordering_key: path") {
+		if !strings.Contains(err.Error(), c.words) ||
+			!strings.Contains(err.Error(), "ordering_key: path") {
 			t.Errorf("path %q: error is %q, want it to contain %q", c.path, err, c.words)
 		}
 	}
@@ -346,11 +388,14 @@ func TestKinds(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", kind, err)
 		}
-		name := map[string]string{"envelope": "X-Webhook-Signature", "github": "X-Hub-Signature-256"}[kind]
-		if err := s.Authenticate(&Request{Header: header(name, sign(secret1, []byte("x"))), Body: []byte("x")}); err != nil {
+		name := map[string]string{"envelope": "X-Webhook-Signature",
+			"github": "X-Hub-Signature-256"}[kind]
+		if err := s.Authenticate(&Request{Header: header(name, sign(secret1, []byte("x"))),
+			Body: []byte("x")}); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if err := s.Authenticate(&Request{Header: header("Authorization", "Bearer "+key1), Body: nil}); (err == nil) != (kind == "envelope") {
+		if err := s.Authenticate(&Request{Header: header("Authorization", "Bearer "+key1),
+			Body: nil}); (err == nil) != (kind == "envelope") {
 			t.Errorf("%s: a bearer key gives %v", kind, err)
 		}
 	}
@@ -361,15 +406,18 @@ func TestConfigIsCopied(t *testing.T) {
 	keys, secrets := []string{key1}, []string{secret1}
 	s := newEnvelopeForTest(t, EnvelopeConfig{keys, secrets})
 	keys[0], secrets[0] = key2, secret2
-	if err := s.Authenticate(&Request{Header: header("Authorization", "Bearer "+key1, "X-Webhook-Signature", sign(secret1, nil)), Body: nil}); err != nil {
+	if err := s.Authenticate(&Request{Header: header("Authorization", "Bearer "+key1,
+		"X-Webhook-Signature", sign(secret1, nil)), Body: nil}); err != nil {
 		t.Error(err)
 	}
-	if err := s.Authenticate(&Request{Header: header("X-Webhook-Signature", sign(secret2, nil)), Body: nil}); err == nil {
+	if err := s.Authenticate(&Request{Header: header("X-Webhook-Signature", sign(secret2, nil)),
+		Body: nil}); err == nil {
 		t.Error("a secret that was put in afterwards is taken")
 	}
 }
 
-// Goal: the same for the presets, of which some keep their options. Method: overwrite the secrets of each vector.
+// Goal: the same for the presets, of which some keep their options. Method: overwrite the secrets
+// of each vector.
 func TestPresetIsCopied(t *testing.T) {
 	for _, v := range vectors() {
 		o := v.options()
@@ -383,8 +431,8 @@ func TestPresetIsCopied(t *testing.T) {
 	}
 }
 
-// Goal: a scheme may be used concurrently. Method: right and wrong signatures of different bodies at once;
-// shared state of a hash would mix them up, and the race detector would see it.
+// Goal: a scheme may be used concurrently. Method: right and wrong signatures of different bodies
+// at once; shared state of a hash would mix them up, and the race detector would see it.
 func TestAuthenticateConcurrently(t *testing.T) {
 	s := newEnvelopeForTest(t, EnvelopeConfig{HMACSecrets: []string{secret1, secret2}})
 	var wg sync.WaitGroup
@@ -397,7 +445,8 @@ func TestAuthenticateConcurrently(t *testing.T) {
 				if err := s.Authenticate(&Request{Header: right, Body: text}); err != nil {
 					t.Errorf("right: %v", err)
 				}
-				if err := s.Authenticate(&Request{Header: wrong, Body: text}); !errors.Is(err, ErrUnauthenticated) {
+				if err := s.Authenticate(&Request{Header: wrong, Body: text}); !errors.Is(err,
+					ErrUnauthenticated) {
 					t.Errorf("wrong: %v", err)
 				}
 			}

@@ -29,8 +29,8 @@ func newBearerKeys(keys []string) (bearerKeys, error) {
 	return b, nil
 }
 
-// check reports whether the request has an Authorization header and whether that is right. The name of
-// the scheme is compared without regard to case (RFC 9110, section 11.1), the key byte for byte.
+// check reports whether the request has an Authorization header and whether that is right. The name
+// of the scheme is compared without regard to case (RFC 9110, section 11.1), the key byte for byte.
 func (b bearerKeys) check(r *Request) (present bool, err error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {

@@ -70,7 +70,8 @@ func requests(t testing.TB) map[string]request {
 	text, push := envelopeBody(), gitHubBody()
 	return map[string]request{
 		"hmac": {newEnvelopeForTest(t, EnvelopeConfig{HMACSecrets: []string{secret1}}),
-			header("Content-Type", "application/json", "X-Webhook-Signature", sign(secret1, text)), text, fields},
+			header("Content-Type", "application/json", "X-Webhook-Signature", sign(secret1, text)), text,
+			fields},
 		"bearer": {newEnvelopeForTest(t, EnvelopeConfig{BearerKeys: []string{key1}}),
 			header("Content-Type", "application/json", "Authorization", "Bearer "+key1), text, fields},
 		"github": {newGitHubForTest(t, "repository.full_name"),
@@ -98,7 +99,8 @@ func BenchmarkEnvelopeHMAC(b *testing.B)   { benchmark(b, "hmac") }
 func BenchmarkEnvelopeBearer(b *testing.B) { benchmark(b, "bearer") }
 func BenchmarkGitHub(b *testing.B)         { benchmark(b, "github") }
 
-// underRace reports whether the race detector is on, under which a sync.Pool drops things at random.
+// underRace reports whether the race detector is on, under which a sync.Pool drops things at
+// random.
 func underRace() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

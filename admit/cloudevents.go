@@ -11,9 +11,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// identifyCloudEvent finds the identity of an event as the HTTP protocol binding of CloudEvents 1.0 carries it: in the headers
-// (binary) or in the body (structured, application/cloudevents+json). A batch (application/cloudevents-batch+json) is divided.
-// Source and id together name a CloudEvent, so the message id is "SOURCE ID".
+// identifyCloudEvent finds the identity of an event as the HTTP protocol binding of CloudEvents 1.0
+// carries it: in the headers (binary) or in the body (structured, application/cloudevents+json). A
+// batch (application/cloudevents-batch+json) is divided. Source and id together name a CloudEvent,
+// so the message id is "SOURCE ID".
 func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 	mediaType := mediaTypeOf(r)
 	switch {
@@ -40,8 +41,8 @@ func mediaTypeOf(r *Request) string {
 	return strings.ToLower(strings.TrimSpace(mediaType))
 }
 
-// cloudEventAttributes are those that matter. The last one is optional: whatever is wrong with it, the
-// event is taken, as one without a subject.
+// cloudEventAttributes are those that matter. The last one is optional: whatever is wrong with it,
+// the event is taken, as one without a subject.
 var cloudEventAttributes = [...]string{"specversion", "id", "type", "source", "subject"}
 
 const subjectAttribute = len(cloudEventAttributes) - 1
@@ -107,11 +108,13 @@ func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Messag
 	if strings.Contains(source, " ") {
 		return Message{}, &MalformedError{prefix + "source", "holds a space, which no URI reference does"}
 	}
-	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source, Sequence: hookgate.NoSequence, Keyed: true}
+	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source,
+		Sequence: hookgate.NoSequence, Keyed: true}
 	if subject != "" {
 		m.OrderingKey = source + " " + subject
 	}
-	m.MessageID, m.EventType, m.OrderingKey = identify(m.MessageID), identify(m.EventType), identify(m.OrderingKey)
+	m.MessageID, m.EventType, m.OrderingKey = identify(m.MessageID), identify(m.EventType),
+		identify(m.OrderingKey)
 	return m, nil
 }
 

@@ -1,7 +1,7 @@
 package admit
 
-// Credential says which of a source's credentials a request proved itself with: by its position in the
-// configuration, and never by its value. The zero value says nothing.
+// Credential says which of a source's credentials a request proved itself with: by its position in
+// the configuration, and never by its value. The zero value says nothing.
 type Credential struct {
 	Setting  Setting
 	Position int // from 1

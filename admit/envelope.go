@@ -25,16 +25,17 @@ type envelope struct {
 // checked, and a header for which nothing is configured is refused. A bearer key, and the form of
 // a signature, are checked by CheckHeader; Authenticate checks everything.
 //
-// Identify takes a missing Content-Type, application/json and every type that ends in +json, whatever
-// their parameters. It looks at it only after the credentials, so that a stranger learns nothing but 401.
+// Identify takes a missing Content-Type, application/json and every type that ends in +json,
+// whatever their parameters. It looks at it only after the credentials, so that a stranger learns
+// nothing but 401.
 //
 // The body must be one JSON object (RFC 8259) nested at most 128 deep. Member names are compared
 // exactly, after unescaping. messageId, eventType and orderingKey are strings of 1 to
 // MaxIdentityBytes bytes of UTF-8 without control characters (U+0000 to U+001F, U+007F), taken as
 // they are: no Unicode normalisation. A missing or null orderingKey means the event type. sequence
-// is an integer from 0 to 2^63-1 written in digits alone; missing or null means none. None of the four
-// may occur twice. Bytes that are not UTF-8 are tolerated in all other strings, because the body is kept
-// byte for byte and not interpreted.
+// is an integer from 0 to 2^63-1 written in digits alone; missing or null means none. None of the
+// four may occur twice. Bytes that are not UTF-8 are tolerated in all other strings, because the
+// body is kept byte for byte and not interpreted.
 //
 // An error names a credential that is empty or could never be sent.
 func NewEnvelope(c EnvelopeConfig) (Scheme, error) {
@@ -58,8 +59,8 @@ func (e *envelope) CheckHeader(r *Request) error {
 	return present(shown || signed, err)
 }
 
-// Authenticate checks the bearer key again: it is cheap, and a caller that left out CheckHeader must
-// not let anyone in.
+// Authenticate checks the bearer key again: it is cheap, and a caller that left out CheckHeader
+// must not let anyone in.
 func (e *envelope) Authenticate(r *Request) error {
 	shown, err := e.keys.check(r)
 	if err != nil {

@@ -36,7 +36,8 @@ func wantMalformed(t *testing.T, err error, field, words string) {
 		t.Fatalf("error is %v (%T), want a *MalformedError of %s", err, err, field)
 	}
 	if m.Field != field || !strings.Contains(m.Reason, words) {
-		t.Fatalf("got field %q, reason %q; want field %q, reason with %q", m.Field, m.Reason, field, words)
+		t.Fatalf("got field %q, reason %q; want field %q, reason with %q", m.Field, m.Reason, field,
+			words)
 	}
 	if m.Error() != m.Field+" "+m.Reason {
 		t.Fatalf("text is %q, want the field and the reason", m.Error())
@@ -76,7 +77,8 @@ func TestEnvelopeIdentityRefused(t *testing.T) {
 		{"257 ASCII bytes", `"` + strings.Repeat("x", 257) + `"`, "is longer than 256 bytes"},
 		{"257 bytes in 129 runes", `"` + strings.Repeat("é", 128) + `x"`, "is longer than 256 bytes"},
 		{"257 bytes by escapes", `"` + strings.Repeat(`\u0041`, 257) + `"`, "is longer than 256 bytes"},
-		{"257 bytes ended by a wide escape", `"` + strings.Repeat("x", 254) + `\u20ac"`, "is longer than 256 bytes"},
+		{"257 bytes ended by a wide escape", `"` + strings.Repeat("x", 254) + `\u20ac"`,
+			"is longer than 256 bytes"},
 		{"far too long", `"` + strings.Repeat("x", 100_000) + `"`, "is longer than 256 bytes"},
 		{"NUL", `"a\u0000"`, "control character"},
 		{"U+0001", `"\u0001"`, "control character"},
@@ -119,14 +121,16 @@ func TestEnvelopeIdentityRefused(t *testing.T) {
 	}
 }
 
-// Goal: identities up to the limit are taken as they are. Method: a table of raw and decoded values.
+// Goal: identities up to the limit are taken as they are. Method: a table of raw and decoded
+// values.
 func TestEnvelopeIdentityAccepted(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"one byte", `"x"`, "x"},
 		{"256 ASCII bytes", `"` + strings.Repeat("x", 256) + `"`, strings.Repeat("x", 256)},
 		{"256 bytes in 128 runes", `"` + strings.Repeat("é", 128) + `"`, strings.Repeat("é", 128)},
 		{"256 bytes by escapes", `"` + strings.Repeat(`\u0041`, 256) + `"`, strings.Repeat("A", 256)},
-		{"256 bytes by surrogate pairs", `"` + strings.Repeat(`\ud83d\uDE00`, 64) + `"`, strings.Repeat("😀", 64)},
+		{"256 bytes by surrogate pairs", `"` + strings.Repeat(`\ud83d\uDE00`, 64) + `"`,
+			strings.Repeat("😀", 64)},
 		{"short escapes", `"\"\\\/"`, `"\/`},
 		{"spaces kept", `" a "`, " a "},
 		{"not normalised", `"e\u0301"`, "e\u0301"},
@@ -151,7 +155,8 @@ func TestEnvelopeIdentityAccepted(t *testing.T) {
 }
 
 // Goal: a field that identifies occurs once, however its name is written, and an optional one that
-// occurs twice counts as missing. Method: a table of bodies, with the field that must be named, or none.
+// occurs twice counts as missing. Method: a table of bodies, with the field that must be named, or
+// none.
 func TestEnvelopeDuplicates(t *testing.T) {
 	for _, c := range []struct{ name, body, field string }{
 		{"messageId", body(`"messageId":"n"`), "messageId"},
@@ -168,7 +173,8 @@ func TestEnvelopeDuplicates(t *testing.T) {
 		{"both escaped", body(`"s\u0065quence":1,"\u0073equence":1`), ""},
 		{"upper-case hex", body(`"messageId\u0020":1,"event\u0054ype":"e"`), "eventType"},
 		{"first value is an object", `{"messageId":{},"messageId":"m","eventType":"e"}`, "messageId"},
-		{"far apart", body(`"x":[{"y":[1,2]}],"z":"` + strings.Repeat("z", 5000) + `","messageId":"m"`), "messageId"},
+		{"far apart", body(`"x":[{"y":[1,2]}],"z":"` + strings.Repeat("z", 5000) + `","messageId":"m"`),
+			"messageId"},
 		{"three times", body(`"messageId":"a","messageId":"b"`), "messageId"},
 
 		{"nested in an object", body(`"data":{"messageId":"x","eventType":"y","orderingKey":1,"sequence":-1}`), ""},
@@ -180,7 +186,8 @@ func TestEnvelopeDuplicates(t *testing.T) {
 		{"with a NUL", body(`"messageId\u0000":1`), ""},
 		{"with half a surrogate", body(`"messageId\ud800":1`), ""},
 		{"with a byte that is not UTF-8", body("\"messageId\xff\":1"), ""},
-		{"escaped and longer than any name", body(`"` + escapeAll("orderingKeys") + `":1,"orderingKey\u0000` + strings.Repeat("x", 99) + `":1`), ""},
+		{"escaped and longer than any name", body(`"` + escapeAll("orderingKeys") +
+			`":1,"orderingKey\u0000` + strings.Repeat("x", 99) + `":1`), ""},
 		{"prefix", body(`"message":1,"sequenc":"x"`), ""},
 		{"other members twice", body(`"a":1,"a":2,"":3,"":4`), ""},
 	} {
@@ -204,25 +211,28 @@ func escapeAll(text string) string {
 	return b.String()
 }
 
-// Goal: member names count after unescaping. Method: every name wholly escaped, the longest one included.
+// Goal: member names count after unescaping. Method: every name wholly escaped, the longest one
+// included.
 func TestEnvelopeEscapedNames(t *testing.T) {
-	text := fmt.Sprintf(`{"%s":7,"%s":"o","%s":"e","%s":"m"}`, escapeAll("sequence"), escapeAll("orderingKey"),
+	text := fmt.Sprintf(`{"%s":7,"%s":"o","%s":"e","%s":"m"}`, escapeAll("sequence"),
+		escapeAll("orderingKey"),
 		escapeAll("eventType"), escapeAll("messageId"))
 	got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(text)})
 	wantMessage(t, got, err, Message{"m", "e", "o", 7, true})
 }
 
-// Goal: a sender's own ordering key is one also if it is the event type. Method: one request with it,
-// one without.
+// Goal: a sender's own ordering key is one also if it is the event type. Method: one request with
+// it, one without.
 func TestEnvelopeKeyed(t *testing.T) {
 	for member, keyed := range map[string]bool{`"orderingKey":"e"`: true, "": false} {
-		got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(member))})
+		got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{},
+			Body: []byte(body(member))})
 		wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, keyed})
 	}
 }
 
-// Goal: an ordering key never refuses an event: one that cannot be used as it is becomes its hash, and
-// one that is no string or number the event type. Method: a table.
+// Goal: an ordering key never refuses an event: one that cannot be used as it is becomes its hash,
+// and one that is no string or number the event type. Method: a table.
 func TestEnvelopeOrderingKey(t *testing.T) {
 	for _, c := range []struct{ name, member, want string }{
 		{"missing", ``, "e"},
@@ -235,44 +245,54 @@ func TestEnvelopeOrderingKey(t *testing.T) {
 		{"false", `"orderingKey":false`, "e"},
 		{"object", `"orderingKey":{}`, "e"},
 		{"array", `"orderingKey":[]`, "e"},
-		{"257 bytes", `"orderingKey":"` + strings.Repeat("x", 257) + `"`, hashOf(strings.Repeat("x", 257))},
-		{"257 bytes by escapes", `"orderingKey":"` + strings.Repeat(`\u0078`, 257) + `"`, hashOf(strings.Repeat("x", 257))},
+		{"257 bytes", `"orderingKey":"` + strings.Repeat("x", 257) + `"`,
+			hashOf(strings.Repeat("x", 257))},
+		{"257 bytes by escapes", `"orderingKey":"` + strings.Repeat(`\u0078`, 257) + `"`,
+			hashOf(strings.Repeat("x", 257))},
 		{"257 digits", `"orderingKey":` + strings.Repeat("1", 257), hashOf(strings.Repeat("1", 257))},
 		{"control character", `"orderingKey":"a\tb"`, hashOf("a\tb")},
 		{"not UTF-8", "\"orderingKey\":\"\xfe\"", hashOf("\xfe")},
 		{"half a surrogate", `"orderingKey":"\udc00"`, hashOf("\xed\xb0\x80")},
-		{"half a surrogate between others", `"orderingKey":"\ud83d\ude00\ud83d\u0041"`, hashOf("😀\xed\xa0\xbdA")},
+		{"half a surrogate between others", `"orderingKey":"\ud83d\ude00\ud83d\u0041"`,
+			hashOf("😀\xed\xa0\xbdA")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(c.member))})
+			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{},
+				Body: []byte(body(c.member))})
 			wantMessage(t, got, err, Message{"m", "e", c.want, hookgate.NoSequence, c.want != "e"})
 		})
 	}
 }
 
-// Goal: a sequence is digits alone within int64, and anything else counts as none. Method: a table of JSON values.
+// Goal: a sequence is digits alone within int64, and anything else counts as none. Method: a table
+// of JSON values.
 func TestEnvelopeSequence(t *testing.T) {
 	for value, want := range map[string]int64{
 		"0": 0, "1": 1, "42": 42, "9223372036854775806": 1<<63 - 2, "9223372036854775807": 1<<63 - 1,
 		"null": hookgate.NoSequence, " 7 ": 7, "\t\r\n8\n": 8,
 	} {
 		t.Run("accepted/"+value, func(t *testing.T) {
-			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(`"sequence":` + value))})
+			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{},
+				Body: []byte(body(`"sequence":` + value))})
 			wantMessage(t, got, err, Message{"m", "e", "e", want, false})
 		})
 	}
 	for _, value := range []string{
-		"9223372036854775808", "18446744073709551615", "18446744073709551616", "1" + strings.Repeat("0", 400), "-1", "-0",
-		"1.0", "0.0", "1.5", "1e3", "1E3", "1e+3", "0e0", "1e-1", `"1"`, `""`, "true", "false", "{}", "[]", "[1]",
+		"9223372036854775808", "18446744073709551615", "18446744073709551616", "1" + strings.Repeat("0",
+			400), "-1", "-0",
+		"1.0", "0.0", "1.5", "1e3", "1E3", "1e+3", "0e0", "1e-1", `"1"`, `""`, "true", "false", "{}",
+		"[]", "[1]",
 	} {
 		t.Run("ignored/"+value[:min(len(value), 25)], func(t *testing.T) {
-			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{}, Body: []byte(body(`"sequence":` + value))})
+			got, err := bearerEnvelope(t).Identify(&Request{Header: http.Header{},
+				Body: []byte(body(`"sequence":` + value))})
 			wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 		})
 	}
 }
 
-// Goal: a body that is not one JSON object is refused with a hint at what is wrong. Method: a table.
+// Goal: a body that is not one JSON object is refused with a hint at what is wrong. Method: a
+// table.
 func TestEnvelopeBodyRefused(t *testing.T) {
 	good := body("")
 	for _, c := range []struct{ name, body, words string }{
@@ -285,7 +305,8 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 		{"form", "payload=%7B%7D", "is a form"},
 		{"form feed before", "\f" + good, "is not a JSON object"},
 		{"NUL before", "\x00" + good, "is in UTF-16"},
-		{"two objects", good + good, "several JSON values, and one is wanted (the second begins at byte " + strconv.Itoa(len(good))},
+		{"two objects", good + good,
+			"several JSON values, and one is wanted (the second begins at byte " + strconv.Itoa(len(good))},
 		{"two objects on two lines", good + "\n" + good, "several JSON values"},
 		{"trailing text", good + " x", "behind the JSON object (at byte " + strconv.Itoa(len(good)+1)},
 		{"trailing comma", good + ",", "behind the JSON object"},
@@ -321,9 +342,11 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 		{"sign without exponent", `{"a":1e+}`, "instead of a digit"},
 		{"two exponent signs", `{"a":1e+-1}`, "instead of a digit"},
 		{"hexadecimal number", `{"a":0x1}`, "instead of a comma or the end"},
-		{"line feed in a string", "{\"a\":\"b\nc\"}", "byte 0x0a at byte 7 instead of an escape: control characters"},
+		{"line feed in a string", "{\"a\":\"b\nc\"}",
+			"byte 0x0a at byte 7 instead of an escape: control characters"},
 		{"NUL in a name", "{\"a\x00\":1}", "control characters must not stand"},
-		{"U+001F in a long string", "{\"a\":\"01234567890123456789\x1f\"}", "control characters must not stand"},
+		{"U+001F in a long string", "{\"a\":\"01234567890123456789\x1f\"}",
+			"control characters must not stand"},
 		{"unknown escape", `{"a":"\x41"}`, "x at byte 7 instead of the rest of an escape"},
 		{"short hex escape", `{"a":"\u12"}`, "instead of a hexadecimal digit"},
 		{"wrong hex escape", `{"a":"\u12g4"}`, "instead of a hexadecimal digit"},
@@ -340,7 +363,8 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 const fullBody = ` {"messageId" : "m\u0041\n", "x":[ {}, [ ], [1, -2.50E+7 ,0.1e-3,true,false,null,"\ud83d\ude00\\\"é"],{"a":{"b":[[{}]]}}],` +
 	`"eventType":"e","sequence":12,"orderingKey":null}`
 
-// Goal: a body cut anywhere is never taken. Method: every proper prefix of a body with all of the grammar.
+// Goal: a body cut anywhere is never taken. Method: every proper prefix of a body with all of the
+// grammar.
 func TestEnvelopeTruncated(t *testing.T) {
 	s := bearerEnvelope(t)
 	if err := scanObject([]byte(fullBody)); err != nil {
@@ -404,8 +428,8 @@ func TestEnvelopeDepth(t *testing.T) {
 	wantMessage(t, got, err, Message{"m", "e", "e", hookgate.NoSequence, false})
 }
 
-// Goal: hostile nesting costs no stack. Method: a million brackets, and the stack memory of the process
-// before and after with the collector, which alone shrinks stacks, switched off.
+// Goal: hostile nesting costs no stack. Method: a million brackets, and the stack memory of the
+// process before and after with the collector, which alone shrinks stacks, switched off.
 func TestEnvelopeDeepNestingStack(t *testing.T) {
 	const n = 1_000_000
 	s := bearerEnvelope(t)
@@ -427,11 +451,12 @@ func TestEnvelopeDeepNestingStack(t *testing.T) {
 	}
 }
 
-// Goal: exactly the escapes and literals of the grammar are known. Method: every byte behind a backslash, in
-// a string, as a value and in a hexadecimal escape, judged by encoding/json.
+// Goal: exactly the escapes and literals of the grammar are known. Method: every byte behind a
+// backslash, in a string, as a value and in a hexadecimal escape, judged by encoding/json.
 func TestEnvelopeEveryByte(t *testing.T) {
 	for c := range 256 {
-		for _, format := range []string{`{"a":"\%s"}`, `{"a":"\%su0041"}`, `{"a":"%s"}`, `{"a":%s}`, `{"a":1%s}`, `{"a":1%s2}`, `{"a":0%s1}`,
+		for _, format := range []string{`{"a":"\%s"}`, `{"a":"\%su0041"}`, `{"a":"%s"}`, `{"a":%s}`,
+			`{"a":1%s}`, `{"a":1%s2}`, `{"a":0%s1}`,
 			`{"a":"\u004%s"}`, `{"a":"\u%s123"}`, `{%s"a":1}`, `{"a"%s:1}`, `{"a":[%s]}`, `%s{}`, `{}%s`} {
 			text := []byte(strings.Replace(format, "%s", string([]byte{byte(c)}), 1))
 			if err := scanObject(text); (err == nil) != json.Valid(text) {
@@ -459,25 +484,32 @@ func TestEnvelopeMessageIsCopied(t *testing.T) {
 	wantMessage(t, got, err, Message{"m", "e", "o", 3, true})
 }
 
-// Goal: no compression and gzip are told apart, and everything else is refused. Method: a table of header values.
+// Goal: no compression and gzip are told apart, and everything else is refused. Method: a table of
+// header values.
 func TestGzipped(t *testing.T) {
 	for _, c := range []struct {
 		values  []string
 		gzipped bool
 		words   string
 	}{
-		{nil, false, ""}, {[]string{""}, false, ""}, {[]string{"identity"}, false, ""}, {[]string{"Identity"}, false, ""},
-		{[]string{"identity", " identity "}, false, ""}, {[]string{"gzip"}, true, ""}, {[]string{" GZIP "}, true, ""}, {[]string{"x-gzip"}, true, ""},
-		{[]string{"identity", "gzip"}, true, ""}, {[]string{"gzip", "gzip"}, false, `Content-Encoding is "gzip"`},
-		{[]string{"br"}, false, `Content-Encoding is "br"; send gzip or no compression`}, {[]string{"identity", "br"}, false, `Content-Encoding is "br"`},
-		{[]string{"identity, gzip"}, false, "Content-Encoding is"}, {[]string{"gzip, gzip"}, false, "Content-Encoding is"}, {[]string{"deflate"}, false, "Content-Encoding is"},
+		{nil, false, ""}, {[]string{""}, false, ""}, {[]string{"identity"}, false, ""},
+		{[]string{"Identity"}, false, ""},
+		{[]string{"identity", " identity "}, false, ""}, {[]string{"gzip"}, true, ""},
+		{[]string{" GZIP "}, true, ""}, {[]string{"x-gzip"}, true, ""},
+		{[]string{"identity", "gzip"}, true, ""}, {[]string{"gzip", "gzip"}, false,
+			`Content-Encoding is "gzip"`},
+		{[]string{"br"}, false, `Content-Encoding is "br"; send gzip or no compression`},
+		{[]string{"identity", "br"}, false, `Content-Encoding is "br"`},
+		{[]string{"identity, gzip"}, false, "Content-Encoding is"}, {[]string{"gzip, gzip"}, false,
+			"Content-Encoding is"}, {[]string{"deflate"}, false, "Content-Encoding is"},
 		{[]string{strings.Repeat("\x00", 1e6)}, false, "Content-Encoding is"},
 	} {
 		got, err := Gzipped(http.Header{"Content-Encoding": c.values})
 		if got != c.gzipped || (err == nil) != (c.words == "") {
 			t.Errorf("%.40q: got %v and error %v", c.values, got, err)
 		}
-		if err != nil && (!errors.Is(err, ErrUnsupportedMediaType) || !strings.Contains(err.Error(), c.words) || len(err.Error()) > 1000) {
+		if err != nil && (!errors.Is(err, ErrUnsupportedMediaType) ||
+			!strings.Contains(err.Error(), c.words) || len(err.Error()) > 1000) {
 			t.Errorf("%.40q: error is %.200v", c.values, err)
 		}
 	}
@@ -525,7 +557,8 @@ func TestEnvelopeMediaType(t *testing.T) {
 		"list":                 {ct("application/json, application/json"), "Content-Type is"},
 		"list that ends right": {ct("text/html, application/a+json"), "Content-Type is"},
 		"second slash":         {ct("application/a/b+json"), "Content-Type is"},
-		"twice":                {ct("application/json", "application/json"), "Content-Type occurs more than once"},
+		"twice": {ct("application/json", "application/json"),
+			"Content-Type occurs more than once"},
 	} {
 		t.Run("refused/"+name, func(t *testing.T) {
 			_, err := bearerEnvelope(t).Identify(&Request{Header: c.h, Body: []byte(body(""))})

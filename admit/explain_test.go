@@ -21,43 +21,61 @@ func inUTF16(text string, big bool) string {
 	return b.String()
 }
 
-// Goal: an error about a missing id says what the body is instead of JSON. Method: signed bodies that people
-// send by mistake, to a source of kind hmac and to a preset.
+// Goal: an error about a missing id says what the body is instead of JSON. Method: signed bodies
+// that people send by mistake, to a source of kind hmac and to a preset.
 func TestMissingIDSaysWhy(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	for _, c := range []struct{ name, contentType, body, says, class string }{
 		{"no id", "application/json", `{"a":1}`, "id is missing", "id is missing"},
 		{"null", "application/json", `{"id":null}`, "id is missing", "id is missing"},
-		{"NaN", "application/json", `{"x":NaN,"id":"a"}`, "id is missing: the body is not valid JSON (NaN or Infinity at byte 5, which JSON does not have)",
+		{"NaN", "application/json", `{"x":NaN,"id":"a"}`,
+			"id is missing: the body is not valid JSON (NaN or Infinity at byte 5, which JSON does not have)",
 			"id is missing: the body is not valid JSON"},
-		{"truncated", "application/json", `{"id":"a","b":`, "id is missing: the body is truncated (the JSON object does not end in its 14 bytes)", "id is missing: the body is truncated"},
-		{"single quotes", "application/json", `{'id':'a'}`, "(' at byte 1 instead of a member name", "id is missing: the body is not valid JSON"},
-		{"NDJSON", "application/x-ndjson", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n", "holds several JSON values, and one is wanted (the second begins at byte 11)",
+		{"truncated", "application/json", `{"id":"a","b":`,
+			"id is missing: the body is truncated (the JSON object does not end in its 14 bytes)",
+			"id is missing: the body is truncated"},
+		{"single quotes", "application/json", `{'id':'a'}`, "(' at byte 1 instead of a member name",
+			"id is missing: the body is not valid JSON"},
+		{"NDJSON", "application/x-ndjson", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n",
+			"holds several JSON values, and one is wanted (the second begins at byte 11)",
 			"id is missing: the body holds several JSON values, and one is wanted"},
-		{"a form", form, "id=a&b=c", "id is missing: the body is a form, and JSON is wanted", "id is missing: the body is a form, and JSON is wanted"},
-		{"a form called JSON", "application/json", "payload=%7B%7D", "the body is a form", "id is missing: the body is a form, and JSON is wanted"},
-		{"XML", "application/json", "<event id='a'/>", "the body is XML or HTML", "id is missing: the body is XML or HTML, and JSON is wanted"},
-		{"multipart", "multipart/form-data; boundary=x", "--x\r\n", "the body is multipart/form-data", "id is missing: the body is multipart/form-data, and JSON is wanted"},
-		{"gzip", "application/json", "\x1f\x8b\x08\x00", "the body is compressed with gzip", "id is missing: the body is compressed with gzip, and its Content-Encoding does not say so"},
-		{"text", "text/plain", "hello", "the body is not a JSON object or array", "id is missing: the body is not a JSON object or array: it begins with neither { nor ["},
+		{"a form", form, "id=a&b=c", "id is missing: the body is a form, and JSON is wanted",
+			"id is missing: the body is a form, and JSON is wanted"},
+		{"a form called JSON", "application/json", "payload=%7B%7D", "the body is a form",
+			"id is missing: the body is a form, and JSON is wanted"},
+		{"XML", "application/json", "<event id='a'/>", "the body is XML or HTML",
+			"id is missing: the body is XML or HTML, and JSON is wanted"},
+		{"multipart", "multipart/form-data; boundary=x", "--x\r\n", "the body is multipart/form-data",
+			"id is missing: the body is multipart/form-data, and JSON is wanted"},
+		{"gzip", "application/json", "\x1f\x8b\x08\x00", "the body is compressed with gzip",
+			"id is missing: the body is compressed with gzip, and its Content-Encoding does not say so"},
+		{"text", "text/plain", "hello", "the body is not a JSON object or array",
+			"id is missing: the body is not a JSON object or array: it begins with neither { nor ["},
 		{"empty", "application/json", "", "the body is empty", "id is missing: the body is empty"},
-		{"UTF-16", "application/json", inUTF16(`{"id":"a"}`, false), "the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
-		{"UTF-16 with a mark", "application/json", inUTF16("\ufeff"+`{"id":"a"}`, false), "the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
-		{"UTF-16, big", "application/json", inUTF16(`{"id":"a"}`, true), "the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
-		{"UTF-16, big, with a mark", "application/json", inUTF16("\ufeff"+`{"id":"a"}`, true), "the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+		{"UTF-16", "application/json", inUTF16(`{"id":"a"}`, false), "the body is in UTF-16",
+			"id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+		{"UTF-16 with a mark", "application/json", inUTF16("\ufeff"+`{"id":"a"}`, false),
+			"the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+		{"UTF-16, big", "application/json", inUTF16(`{"id":"a"}`, true), "the body is in UTF-16",
+			"id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+		{"UTF-16, big, with a mark", "application/json", inUTF16("\ufeff"+`{"id":"a"}`, true),
+			"the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
 	} {
-		o := Options{Secrets: []string{"a-secret"}, Signature: Rule{Header: "X-Sig"}, Places: Places{MessageID: list("json:id")}}
+		o := Options{Secrets: []string{"a-secret"}, Signature: Rule{Header: "X-Sig"},
+			Places: Places{MessageID: list("json:id")}}
 		s, err := New("hmac", o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &Request{Method: http.MethodPost, Header: header("Content-Type", c.contentType), Time: time.Now(), Body: []byte(c.body)}
+		r := &Request{Method: http.MethodPost, Header: header("Content-Type", c.contentType),
+			Time: time.Now(), Body: []byte(c.body)}
 		if err := Sign("hmac", o, nil, r); err != nil {
 			t.Fatal(err)
 		}
 		_, err = admitOnce(s, r)
 		var malformed *MalformedError
-		if !errors.As(err, &malformed) || !strings.Contains(err.Error(), c.says) || malformed.Class() != c.class {
+		if !errors.As(err, &malformed) || !strings.Contains(err.Error(), c.says) ||
+			malformed.Class() != c.class {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		// A source that looks for its id elsewhere does not care what the body is.
@@ -71,7 +89,8 @@ func TestMissingIDSaysWhy(t *testing.T) {
 	}
 }
 
-// Goal: an error about an id that stands at none of several places names these. Method: a composite and another place.
+// Goal: an error about an id that stands at none of several places names these. Method: a composite
+// and another place.
 func TestMissingIDNamesThePlaces(t *testing.T) {
 	o := Options{Places: Places{MessageID: []Place{{"json:order.id", "json:line"}, {"header:x-id"}}}}
 	s, err := New("none", o)
@@ -83,7 +102,8 @@ func TestMissingIDNamesThePlaces(t *testing.T) {
 		`a=1`: "messageId is at none of the places where this source looks for it: the body is a form, and JSON is wanted " +
 			"(it looks at [json:order.id, json:line], header:x-id)",
 	} {
-		if _, err := admitOnce(s, &Request{Header: http.Header{}, Body: []byte(body)}); err == nil || err.Error() != want {
+		if _, err := admitOnce(s, &Request{Header: http.Header{}, Body: []byte(body)}); err == nil ||
+			err.Error() != want {
 			t.Errorf("%s: %v", body, err)
 		}
 	}

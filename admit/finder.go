@@ -9,19 +9,20 @@ import (
 )
 
 const (
-	// maxPaths is how many paths one source may look for, maxPathParts how many parts a path may have and
-	// maxPathPart how many bytes a part.
+	// maxPaths is how many paths one source may look for, maxPathParts how many parts a path may have
+	// and maxPathPart how many bytes a part.
 	maxPaths, maxPathParts, maxPathPart = 16, 8, 64
 	noPath                              = -1
-	// anyElement is a part of a path that stands for each element of an array. No configured path has it.
+	// anyElement is a part of a path that stands for each element of an array. No configured path has
+	// it.
 	anyElement = "*"
 )
 
 // path leads to a value in JSON: member names and array indexes.
 type path []string
 
-// parsePath reads a path as it is configured, its parts joined by dots. It refuses what other programs would take for more than
-// member names and array indexes: queries, modifiers, wildcards.
+// parsePath reads a path as it is configured, its parts joined by dots. It refuses what other
+// programs would take for more than member names and array indexes: queries, modifiers, wildcards.
 func parsePath(text string) (path, error) {
 	parts := path(strings.Split(text, "."))
 	if len(parts) > maxPathParts {
@@ -47,8 +48,9 @@ func parsePath(text string) (path, error) {
 // span is where a value stands; of an object or array, only its first byte.
 type span struct{ start, end int }
 
-// finder notes where the values of some paths stand while a scan goes over a body, and whether any part of
-// a path occurs twice: two readers could then take different values for the same thing. A nil finder looks for nothing.
+// finder notes where the values of some paths stand while a scan goes over a body, and whether any
+// part of a path occurs twice: two readers could then take different values for the same thing. A
+// nil finder looks for nothing.
 type finder struct {
 	paths []path
 	// longest is the number of parts of the longest path.
@@ -59,7 +61,8 @@ type finder struct {
 	twice     int
 	ambiguous uint32
 
-	// each, if it is set, gets every value of a path, and elements counts what anyElement has stood for.
+	// each, if it is set, gets every value of a path, and elements counts what anyElement has stood
+	// for.
 	each     func(span)
 	elements int
 
@@ -81,7 +84,8 @@ func longestOf(paths []path) (n int) {
 	return n
 }
 
-// cares reports whether what stands in an object or array of this depth (1 is the outermost) may be on a path.
+// cares reports whether what stands in an object or array of this depth (1 is the outermost) may be
+// on a path.
 func (f *finder) cares(depth int) bool { return f != nil && depth <= f.longest }
 
 // name notes the name of a member: raw is the inside of its JSON string.
@@ -139,7 +143,8 @@ func (f *finder) match(depth int, name []byte, element bool) {
 	}
 }
 
-// value notes the value of the member or element before, which is a container if the scan is inside of it now.
+// value notes the value of the member or element before, which is a container if the scan is inside
+// of it now.
 func (f *finder) value(depth int, at span, container bool) {
 	if container && depth < f.longest {
 		f.index[depth+1] = 0

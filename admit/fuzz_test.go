@@ -38,7 +38,8 @@ func depthOf(text []byte) int {
 // isObject says by encoding/json alone whether scanObject should accept text.
 func isObject(text []byte) bool {
 	text = bytes.TrimPrefix(text, byteOrderMark)
-	return json.Valid(text) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) && depthOf(text) <= maxDepth
+	return json.Valid(text) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) &&
+		depthOf(text) <= maxDepth
 }
 
 // verdict is what an oracle thinks of a body.
@@ -86,12 +87,16 @@ func oracle(text []byte) (Message, verdict) {
 			if v == accepted {
 				v = unsure
 			}
-		case s == "" || len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool { return r <= 0x1f || r == 0x7f }):
+		case s == "" || len(s) > 256 || strings.ContainsFunc(s, func(r rune) bool {
+			return r <= 0x1f ||
+				r == 0x7f
+		}):
 			v = refused
 		}
 		return s
 	}
-	m := Message{MessageID: textOf("messageId"), EventType: textOf("eventType"), Sequence: hookgate.NoSequence}
+	m := Message{MessageID: textOf("messageId"), EventType: textOf("eventType"),
+		Sequence: hookgate.NoSequence}
 	m.OrderingKey = m.EventType
 	if raw := string(found["orderingKey"]); raw != "" && times["orderingKey"] == 1 {
 		key := raw
@@ -103,7 +108,11 @@ func oracle(text []byte) (Message, verdict) {
 				v = min(v, unsure)
 			}
 		}
-		if key != "" && v != unsure && (len(key) > 256 || strings.ContainsFunc(key, func(r rune) bool { return r <= 0x1f || r == 0x7f })) {
+		if key != "" && v != unsure &&
+			(len(key) > 256 || strings.ContainsFunc(key, func(r rune) bool {
+				return r <= 0x1f ||
+					r == 0x7f
+			})) {
 			key = hashOf(key)
 		}
 		m.OrderingKey, m.Keyed = cmp.Or(key, m.EventType), key != ""
@@ -119,7 +128,8 @@ func oracle(text []byte) (Message, verdict) {
 // checkLimits fails if a message is not one that the package promises.
 func checkLimits(t interface{ Fatalf(string, ...any) }, m Message) {
 	for _, s := range []string{m.MessageID, m.EventType, m.OrderingKey} {
-		if s == "" || len(s) > 256 || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r <= 0x1f || r == 0x7f }) {
+		if s == "" || len(s) > 256 || !utf8.ValidString(s) ||
+			strings.ContainsFunc(s, func(r rune) bool { return r <= 0x1f || r == 0x7f }) {
 			t.Fatalf("the message holds %q", s)
 		}
 	}
@@ -164,12 +174,18 @@ func compareWithOracle(t interface{ Fatalf(string, ...any) }, s Scheme, text []b
 // Method: an oracle that uses encoding/json alone.
 func FuzzEnvelope(f *testing.F) {
 	for _, seed := range []string{
-		"", " ", "{}", "[]", "null", "{", `{"a"`, fullBody, body(""), body(`"orderingKey":"k","sequence":7`), body(`"messageId":"m"`),
-		body(`"\u006dessageId":"m"`), body(`"a":{"messageId":1}`), body(`"sequence":1e3`), body(`"sequence":-0`), body(`"sequence":9223372036854775808`),
-		body(`"x":"\ud83d\ude00\ud800"`), body("\"\xff\":\"\xc3\""), `{"messageId":"\ud83d","eventType":"\ufffd"}`, "{\"messageId\":\"\x7f\",\"eventType\":\"\xff\"}",
-		body(`"x":[1,-0,0.5,1E9,-2e-3,true,false,null,[[],{}]]`), body("") + body(""), body("") + " x", "\xef\xbb\xbf{}",
-		strings.Repeat(`{"a":`, 128) + "1" + strings.Repeat("}", 128), strings.Repeat(`{"a":`, 129) + "1" + strings.Repeat("}", 129),
-		`{"a":` + strings.Repeat("[", 128) + strings.Repeat("]", 128) + "}", `{"a":01}`, `{"a":"\u12G4"}`, "{\"a\":\"0123456\n\"}", `{"a":tru}`,
+		"", " ", "{}", "[]", "null", "{", `{"a"`, fullBody, body(""),
+		body(`"orderingKey":"k","sequence":7`), body(`"messageId":"m"`),
+		body(`"\u006dessageId":"m"`), body(`"a":{"messageId":1}`), body(`"sequence":1e3`),
+		body(`"sequence":-0`), body(`"sequence":9223372036854775808`),
+		body(`"x":"\ud83d\ude00\ud800"`), body("\"\xff\":\"\xc3\""),
+		`{"messageId":"\ud83d","eventType":"\ufffd"}`, "{\"messageId\":\"\x7f\",\"eventType\":\"\xff\"}",
+		body(`"x":[1,-0,0.5,1E9,-2e-3,true,false,null,[[],{}]]`), body("") + body(""), body("") + " x",
+		"\xef\xbb\xbf{}",
+		strings.Repeat(`{"a":`, 128) + "1" + strings.Repeat("}", 128), strings.Repeat(`{"a":`, 129) +
+			"1" + strings.Repeat("}", 129),
+		`{"a":` + strings.Repeat("[", 128) + strings.Repeat("]", 128) + "}", `{"a":01}`, `{"a":"\u12G4"}`,
+		"{\"a\":\"0123456\n\"}", `{"a":tru}`,
 		`{"messageId":"` + strings.Repeat("x", 257) + `","eventType":"` + strings.Repeat("é", 128) + `"}`,
 	} {
 		f.Add([]byte(seed))
@@ -186,8 +202,8 @@ func FuzzEnvelope(f *testing.F) {
 
 var signatureForm = regexp.MustCompile(`\Asha256=[0-9a-fA-F]{64}\z`)
 
-// Goal: a signature header is taken if and only if it is the right one. Method: any header, and the right
-// one with one byte replaced; the oracle is a regular expression and a comparison of texts.
+// Goal: a signature header is taken if and only if it is the right one. Method: any header, and the
+// right one with one byte replaced; the oracle is a regular expression and a comparison of texts.
 func FuzzSignatureHeader(f *testing.F) {
 	f.Add("", []byte(""), byte(0), byte('s'))
 	f.Add(sign(secret1, []byte("a")), []byte("a"), byte(8), byte('A'))
@@ -202,7 +218,8 @@ func FuzzSignatureHeader(f *testing.F) {
 		edited[int(at&0x7f)%len(edited)] = replacement
 		for _, v := range []string{value, string(edited)} {
 			h := http.Header{"X-Webhook-Signature": {v}}
-			headerErr, err := s.CheckHeader(&Request{Header: h}), s.Authenticate(&Request{Header: h, Body: text})
+			headerErr, err := s.CheckHeader(&Request{Header: h}),
+				s.Authenticate(&Request{Header: h, Body: text})
 			for _, e := range []error{headerErr, err} {
 				if e != nil && !errors.Is(e, ErrUnauthenticated) {
 					t.Fatalf("%q: error is %v, want ErrUnauthenticated", v, e)
@@ -220,13 +237,16 @@ func FuzzSignatureHeader(f *testing.F) {
 	})
 }
 
-// Goal: no body, path or header breaks the limits or panics. Method: anything; what is accepted is checked
-// against the limits and what is refused against the promised errors.
+// Goal: no body, path or header breaks the limits or panics. Method: anything; what is accepted is
+// checked against the limits and what is refused against the promised errors.
 func FuzzGitHub(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"", "{}"}, {"a", `{"a":"k"}`}, {"a.b", `{"a":{"b":1}}`}, {"a.0.b", `{"a":[{"b":"\ud83d\ude00"}]}`}, {"a", `{"a":"\ud800"}`},
-		{"a", `{"a":[1]}`}, {"a", "{\"a\":\"\xff\"}"}, {"a.b", `{"a":{},"a":{"b":"k"}}`}, {"0", `{"0":-1.5e3}`}, {"a.99999999999999999999", `{"a":[]}`},
-		{"é", `{"\u00e9":null}`}, {"a.#", "{}"}, {"@this", "{}"}, {"a", `{"a":"` + strings.Repeat("x", 257) + `"}`}, {"a", fullBody}, {"x.2.1", fullBody},
+		{"", "{}"}, {"a", `{"a":"k"}`}, {"a.b", `{"a":{"b":1}}`},
+		{"a.0.b", `{"a":[{"b":"\ud83d\ude00"}]}`}, {"a", `{"a":"\ud800"}`},
+		{"a", `{"a":[1]}`}, {"a", "{\"a\":\"\xff\"}"}, {"a.b", `{"a":{},"a":{"b":"k"}}`},
+		{"0", `{"0":-1.5e3}`}, {"a.99999999999999999999", `{"a":[]}`},
+		{"é", `{"\u00e9":null}`}, {"a.#", "{}"}, {"@this", "{}"},
+		{"a", `{"a":"` + strings.Repeat("x", 257) + `"}`}, {"a", fullBody}, {"x.2.1", fullBody},
 		{"x.3.a.b", fullBody}, {"$/-_", `{"$/-_":true}`}, {"a", "[]"},
 	} {
 		f.Add(seed[0], []byte(seed[1]), "d", "push")
@@ -237,10 +257,12 @@ func FuzzGitHub(f *testing.F) {
 		if err != nil {
 			return // nothing to identify with; which paths are refused has a test of its own
 		}
-		got, err := s.Identify(&Request{Header: http.Header{"X-Github-Delivery": {id}, "X-Github-Event": {event}}, Body: text})
+		got, err := s.Identify(&Request{Header: http.Header{"X-Github-Delivery": {id},
+			"X-Github-Event": {event}}, Body: text})
 		if err == nil {
 			checkLimits(t, got)
-			if got.MessageID != identify(id) || got.EventType != identify(cmp.Or(event, noEventType)) || got.Sequence != hookgate.NoSequence {
+			if got.MessageID != identify(id) || got.EventType != identify(cmp.Or(event, noEventType)) ||
+				got.Sequence != hookgate.NoSequence {
 				t.Fatalf("got %+v for id %q and event %q", got, id, event)
 			}
 			if !isObject(text) {

@@ -31,8 +31,8 @@ func gitHubHeader(pairs ...string) http.Header {
 	return header(append([]string{"X-GitHub-Delivery", "d", "X-GitHub-Event", "push"}, pairs...)...)
 }
 
-// Goal: GitHub's signatures are understood. Method: the example in GitHub's documentation ("Validating
-// webhook deliveries"), as it is and with each part changed.
+// Goal: GitHub's signatures are understood. Method: the example in GitHub's documentation
+// ("Validating webhook deliveries"), as it is and with each part changed.
 func TestGitHubPublishedExample(t *testing.T) {
 	const secret, payload = "It's a Secret to Everybody", "Hello, World!"
 	const value = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
@@ -62,13 +62,16 @@ func TestGitHubPublishedExample(t *testing.T) {
 	}
 }
 
-// Goal: id and type come from the headers and never from the body. Method: a body that has the fields of
-// an envelope, well-formed and not.
+// Goal: id and type come from the headers and never from the body. Method: a body that has the
+// fields of an envelope, well-formed and not.
 func TestGitHubIdentity(t *testing.T) {
-	h := header("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958", "X-GitHub-Event", "issues")
-	want := Message{"72d3162e-cc78-11e3-81ab-4c9367dc0958", "issues", "issues", hookgate.NoSequence, false}
+	h := header("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958", "X-GitHub-Event",
+		"issues")
+	want := Message{"72d3162e-cc78-11e3-81ab-4c9367dc0958", "issues", "issues", hookgate.NoSequence,
+		false}
 	for _, text := range []string{
-		`{}`, `{"action":"opened"}`, body(`"orderingKey":"o","sequence":3`), body(`"sequence":-1,"messageId":4`),
+		`{}`, `{"action":"opened"}`, body(`"orderingKey":"o","sequence":3`),
+		body(`"sequence":-1,"messageId":4`),
 	} {
 		got, err := newGitHubForTest(t, "").Identify(&Request{Header: h, Body: []byte(text)})
 		wantMessage(t, got, err, want)
@@ -115,8 +118,9 @@ func TestGitHubHeaders(t *testing.T) {
 	}
 }
 
-// Goal: the ordering key is the string or number at the path, or the hash of one that cannot be used as it is. Nothing
-// there, something else or two values mean the event type. Method: a table of paths and bodies.
+// Goal: the ordering key is the string or number at the path, or the hash of one that cannot be
+// used as it is. Nothing there, something else or two values mean the event type. Method: a table
+// of paths and bodies.
 func TestGitHubOrderingKey(t *testing.T) {
 	for _, c := range []struct{ name, path, body, want string }{
 		{"no path", "", `{"a":"k"}`, "push"},
@@ -131,7 +135,8 @@ func TestGitHubOrderingKey(t *testing.T) {
 		{"empty string", "a", `{"a":""}`, "push"},
 		{"the string null", "a", `{"a":"null"}`, "null"},
 		{"space", "a", `{"a":" "}`, " "},
-		{"nested", "repository.full_name", `{"full_name":"x","repository":{"id":1,"full_name":"o/r"}}`, "o/r"},
+		{"nested", "repository.full_name", `{"full_name":"x","repository":{"id":1,"full_name":"o/r"}}`,
+			"o/r"},
 		{"nested and missing", "a.b.c", `{"a":{"b":{}}}`, "push"},
 		{"nested in null", "a.b", `{"a":null}`, "push"},
 		{"nested in a string", "a.b", `{"a":"b"}`, "push"},
@@ -161,8 +166,10 @@ func TestGitHubOrderingKey(t *testing.T) {
 		{"true", "a", `{"a":true}`, "push"},
 		{"false", "a.b", `{"a":{"b":false}}`, "push"},
 		{"257 bytes", "a", `{"a":"` + strings.Repeat("x", 257) + `"}`, hashOf(strings.Repeat("x", 257))},
-		{"257 digits", "a.b", `{"a":{"b":` + strings.Repeat("1", 257) + `}}`, hashOf(strings.Repeat("1", 257))},
-		{"257 bytes by escapes", "a", `{"a":"` + strings.Repeat(`\u0041`, 257) + `"}`, hashOf(strings.Repeat("A", 257))},
+		{"257 digits", "a.b", `{"a":{"b":` + strings.Repeat("1", 257) + `}}`,
+			hashOf(strings.Repeat("1", 257))},
+		{"257 bytes by escapes", "a", `{"a":"` + strings.Repeat(`\u0041`, 257) + `"}`,
+			hashOf(strings.Repeat("A", 257))},
 		{"control character", "a", `{"a":"x\u0000"}`, hashOf("x\x00")},
 		{"not UTF-8", "a", "{\"a\":\"\xff\"}", hashOf("\xff")},
 		{"half a surrogate", "a.0", `{"a":["\ud800"]}`, hashOf("\xed\xa0\x80")},
@@ -182,11 +189,14 @@ func TestGitHubOrderingKey(t *testing.T) {
 // Goal: the body has the limits of an envelope's. Method: some bodies that are not one JSON object.
 func TestGitHubBodyRefused(t *testing.T) {
 	for _, c := range []struct{ body, words string }{
-		{"", "is empty"}, {"[]", "is not a JSON object"}, {`{"a":"k"`, "is truncated"}, {`{"a":"k"}}`, "behind the JSON object"},
-		{`{"a":"k","b":}`, "is not valid JSON"}, {`{"a":"k","b":` + strings.Repeat("[", 128) + strings.Repeat("]", 128) + "}", "is nested deeper"},
+		{"", "is empty"}, {"[]", "is not a JSON object"}, {`{"a":"k"`, "is truncated"},
+		{`{"a":"k"}}`, "behind the JSON object"},
+		{`{"a":"k","b":}`, "is not valid JSON"}, {`{"a":"k","b":` + strings.Repeat("[", 128) +
+			strings.Repeat("]", 128) + "}", "is nested deeper"},
 		{"payload=%7B%22a%22%3A%22k%22%7D", "is a form"},
 	} {
-		_, err := newGitHubForTest(t, "a").Identify(&Request{Header: gitHubHeader(), Body: []byte(c.body)})
+		_, err := newGitHubForTest(t, "a").Identify(&Request{Header: gitHubHeader(),
+			Body: []byte(c.body)})
 		wantMalformed(t, err, "body", c.words)
 	}
 }
@@ -199,11 +209,13 @@ func TestGitHubMediaType(t *testing.T) {
 		wantMessage(t, got, err, Message{"d", "push", "push", hookgate.NoSequence, false})
 	}
 	for _, c := range []struct{ name, value, words string }{
-		{"Content-Type", "application/x-www-form-urlencoded", "set the webhook's content type to application/json"},
+		{"Content-Type", "application/x-www-form-urlencoded",
+			"set the webhook's content type to application/json"},
 	} {
 		_, err := s.Identify(&Request{Header: gitHubHeader(c.name, c.value), Body: []byte("{}")})
 		if !errors.Is(err, ErrUnsupportedMediaType) || !strings.Contains(err.Error(), c.words) {
-			t.Errorf("%s %s: error is %v, want ErrUnsupportedMediaType with %q", c.name, c.value, err, c.words)
+			t.Errorf("%s %s: error is %v, want ErrUnsupportedMediaType with %q", c.name, c.value, err,
+				c.words)
 		}
 	}
 }

@@ -27,15 +27,16 @@ const maxEcho = 4096
 
 // textAnswer gives a text back. It may be anyone's: no browser must take it for a page.
 func textAnswer(text string) *Answer {
-	return &Answer{http.StatusOK, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}, []byte(text)}
+	return &Answer{http.StatusOK, http.Header{"Content-Type": {"text/plain; charset=utf-8"},
+		"X-Content-Type-Options": {"nosniff"}}, []byte(text)}
 }
 
 func jsonAnswer(body []byte) *Answer {
 	return &Answer{http.StatusOK, http.Header{"Content-Type": {"application/json"}}, body}
 }
 
-// queryValue returns the one value of a parameter of the query. A reason means that there are several, or that it could not be
-// echoed.
+// queryValue returns the one value of a parameter of the query. A reason means that there are
+// several, or that it could not be echoed.
 func queryValue(query, name string) (value, reason string) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -55,7 +56,8 @@ func queryValue(query, name string) (value, reason string) {
 	}
 }
 
-// members returns the texts at paths of a JSON object, empty where there is nothing or the object is ambiguous.
+// members returns the texts at paths of a JSON object, empty where there is nothing or the object
+// is ambiguous.
 func members(body []byte, names ...string) []string {
 	found := make([]string, len(names))
 	paths := make([]path, len(names))
@@ -88,8 +90,8 @@ func wooPing(h http.Header) bool {
 
 var wooPingBody = regexp.MustCompile(`\Awebhook_id=[0-9]{1,20}\z`)
 
-// bitbucketPing is "Test connection" of Bitbucket Data Center, which versions before the secret's own do
-// not sign (runatlantis/atlantis#474).
+// bitbucketPing is "Test connection" of Bitbucket Data Center, which versions before the secret's
+// own do not sign (runatlantis/atlantis#474).
 func bitbucketPing(h http.Header) bool {
 	return len(h["X-Hub-Signature"]) == 0 && isBitbucketPing(h)
 }
@@ -117,7 +119,8 @@ func intercomReply(_ *source, r *Request) (*Answer, error) {
 	return nil, nil
 }
 
-// slackReply answers url_verification (api.slack.com/events/url_verification), which is signed like an event.
+// slackReply answers url_verification (api.slack.com/events/url_verification), which is signed like
+// an event.
 func slackReply(_ *source, r *Request) (*Answer, error) {
 	if isFormType(r.Header) {
 		return nil, nil
@@ -128,8 +131,9 @@ func slackReply(_ *source, r *Request) (*Answer, error) {
 	return nil, nil
 }
 
-// zoomReply answers endpoint.url_validation (developers.zoom.us/docs/api/webhooks), which is signed like an event, with the HMAC of
-// the token under the secret that the request itself is signed with.
+// zoomReply answers endpoint.url_validation (developers.zoom.us/docs/api/webhooks), which is signed
+// like an event, with the HMAC of the token under the secret that the request itself is signed
+// with.
 func zoomReply(s *source, r *Request) (*Answer, error) {
 	m := members(r.content(), "event", "payload.plainToken")
 	if m[0] != "endpoint.url_validation" || m[1] == "" {
@@ -145,8 +149,8 @@ func zoomReply(s *source, r *Request) (*Answer, error) {
 	return jsonAnswer(append(hex.AppendEncode(body, mac.Sum(nil)), `"}`...)), nil
 }
 
-// discordReply answers both of Discord's PINGs, which are signed: of interactions with type 1, of webhook events with
-// type 0 (discord.com/developers/docs).
+// discordReply answers both of Discord's PINGs, which are signed: of interactions with type 1, of
+// webhook events with type 0 (discord.com/developers/docs).
 func discordReply(_ *source, r *Request) (*Answer, error) {
 	m := members(r.content(), "type", "id", "event.type")
 	switch {
@@ -158,16 +162,19 @@ func discordReply(_ *source, r *Request) (*Answer, error) {
 	return nil, nil
 }
 
-// metaGreet answers the verification request (developers.facebook.com/docs/graph-api/webhooks/getting-started), which shows the verify
-// token.
+// metaGreet answers the verification request
+// (developers.facebook.com/docs/graph-api/webhooks/getting-started), which shows the verify token.
 func metaGreet(s *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil
 	}
 	for name, wanted := range map[string]func(string) bool{
-		"hub.mode":         func(v string) bool { return v == "subscribe" },
-		"hub.verify_token": func(v string) bool { return v != "" && matchDigest(digestsOf(s.options.VerifyTokens), v) > 0 },
-		"hub.challenge":    func(v string) bool { return v != "" },
+		"hub.mode": func(v string) bool { return v == "subscribe" },
+		"hub.verify_token": func(v string) bool {
+			return v != "" &&
+				matchDigest(digestsOf(s.options.VerifyTokens), v) > 0
+		},
+		"hub.challenge": func(v string) bool { return v != "" },
 	} {
 		if value, reason := queryValue(r.Query, name); reason != "" || !wanted(value) {
 			return nil, unauthenticated(name, "is missing or not what is configured")
@@ -177,7 +184,8 @@ func metaGreet(s *source, r *Request) (*Answer, error) {
 	return textAnswer(challenge), nil
 }
 
-// dropboxGreet answers the verification request (dropbox.com/developers/reference/webhooks), which is not signed.
+// dropboxGreet answers the verification request (dropbox.com/developers/reference/webhooks), which
+// is not signed.
 func dropboxGreet(_ *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil
@@ -185,8 +193,8 @@ func dropboxGreet(_ *source, r *Request) (*Answer, error) {
 	return echo(r, "challenge")
 }
 
-// graphGreet answers the validation of a subscription (learn.microsoft.com/graph/change-notifications-delivery-webhooks), which
-// is not signed.
+// graphGreet answers the validation of a subscription
+// (learn.microsoft.com/graph/change-notifications-delivery-webhooks), which is not signed.
 func graphGreet(_ *source, r *Request) (*Answer, error) {
 	if !strings.Contains(r.Query, "validationToken=") {
 		return nil, nil
@@ -205,8 +213,8 @@ func echo(r *Request, name string) (*Answer, error) {
 	return textAnswer(value), nil
 }
 
-// oktaGreet answers the one-time verification request (developer.okta.com/docs/concepts/event-hooks), which carries the secret
-// like an event.
+// oktaGreet answers the one-time verification request
+// (developer.okta.com/docs/concepts/event-hooks), which carries the secret like an event.
 func oktaGreet(s *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil
@@ -216,20 +224,23 @@ func oktaGreet(s *source, r *Request) (*Answer, error) {
 	}
 	value, err := soleHeader(r, "X-Okta-Verification-Challenge")
 	if err != nil || len(value) > maxEcho {
-		return nil, &MalformedError{"X-Okta-Verification-Challenge", "is missing, too long or there more than once"}
+		return nil, &MalformedError{"X-Okta-Verification-Challenge",
+			"is missing, too long or there more than once"}
 	}
 	return jsonAnswer(append(hookgate.AppendJSONString([]byte(`{"verification":`), value), '}')), nil
 }
 
-// cloudEventsGreet answers the validation request of HTTP 1.1 Web Hooks for Event Delivery (cloudevents/spec, http-webhook.md,
-// section 4): this endpoint takes events from the origin that asks. Its events still need the token.
+// cloudEventsGreet answers the validation request of HTTP 1.1 Web Hooks for Event Delivery
+// (cloudevents/spec, http-webhook.md, section 4): this endpoint takes events from the origin that
+// asks. Its events still need the token.
 func cloudEventsGreet(_ *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodOptions {
 		return nil, nil
 	}
 	origin, err := soleHeader(r, "Webhook-Request-Origin")
 	if err != nil || checkIdentity(origin) != "" {
-		return nil, &MalformedError{"WebHook-Request-Origin", "is missing, too long or there more than once"}
+		return nil, &MalformedError{"WebHook-Request-Origin",
+			"is missing, too long or there more than once"}
 	}
 	return &Answer{Status: http.StatusOK, Header: http.Header{
 		"Allow": {"POST"}, "Webhook-Allowed-Origin": {origin}, "Webhook-Allowed-Rate": {"*"},

@@ -66,8 +66,8 @@ func parseSequence(text string) (int64, bool) {
 	return int64(n), true
 }
 
-// raw returns the value of a path in a body that was scanned; of an object or array its first byte, and nothing if
-// there is no value.
+// raw returns the value of a path in a body that was scanned; of an object or array its first byte,
+// and nothing if there is no value.
 func (f *finder) raw(i int, body []byte) []byte { return body[f.spans[i].start:f.spans[i].end] }
 
 func isNone(raw []byte) bool { return len(raw) == 0 || raw[0] == 'n' }
@@ -120,9 +120,9 @@ func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 // noLimit lets unescape take a string of any length, and with halves of surrogate pairs.
 const noLimit = -1
 
-// unescape appends the text of the inside of a JSON string that the scanner has accepted to dst, which
-// may come to hold limit bytes. Bytes that are not UTF-8 stay as they are. Half of a surrogate pair
-// has a reason or, with noLimit, the three bytes that UTF-8 would have for it.
+// unescape appends the text of the inside of a JSON string that the scanner has accepted to dst,
+// which may come to hold limit bytes. Bytes that are not UTF-8 stay as they are. Half of a
+// surrogate pair has a reason or, with noLimit, the three bytes that UTF-8 would have for it.
 func unescape(dst, raw []byte, limit int) (text []byte, reason string) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {

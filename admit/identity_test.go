@@ -132,12 +132,14 @@ func withoutMembers(v any, o omit) any {
 }
 
 // Goal: no body makes the hash panic, take another member or miss one. Method: any body that scan
-// accepts; encoding/json removes the members from it, and both results are compared in the form that
-// encoding/json writes.
+// accepts; encoding/json removes the members from it, and both results are compared in the form
+// that encoding/json writes.
 func FuzzOmit(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"n", `{"x":1,"n":0}`}, {"a.b+n", `[{"a":[{"b":{}}]},{"n":[1,{"n":"}"}]}]`}, {"a", "\ufeff{\"\\u0061\" : \"\\\"\" , \"b\":[]}"},
-		{"a", strings.Repeat(`{"a":`, 128) + "1" + strings.Repeat("}", 128)}, {"a.a.a", strings.Repeat("[", 127) + `{"a":{"a":{"b":1,"a":2}}}` + strings.Repeat("]", 127)},
+		{"n", `{"x":1,"n":0}`}, {"a.b+n", `[{"a":[{"b":{}}]},{"n":[1,{"n":"}"}]}]`},
+		{"a", "\ufeff{\"\\u0061\" : \"\\\"\" , \"b\":[]}"},
+		{"a", strings.Repeat(`{"a":`, 128) + "1" + strings.Repeat("}", 128)},
+		{"a.a.a", strings.Repeat("[", 127) + `{"a":{"a":{"b":1,"a":2}}}` + strings.Repeat("]", 127)},
 		{"a", `{"a":1,"a":2,"b":3,"a":4}`}, {"", "{}"}, {"1", "[0]"},
 	} {
 		f.Add(seed[0], []byte(seed[1]))
@@ -171,19 +173,22 @@ func TestRapidOmit(t *testing.T) {
 	names := rapid.SampledFrom([]string{"a", "b", "n", ""})
 	var value func(depth int) *rapid.Generator[any]
 	value = func(depth int) *rapid.Generator[any] {
-		scalars := []*rapid.Generator[any]{rapid.Just[any](nil), rapid.Int16().AsAny(), rapid.SampledFrom([]string{"a", `}"],\`}).AsAny()}
+		scalars := []*rapid.Generator[any]{rapid.Just[any](nil), rapid.Int16().AsAny(),
+			rapid.SampledFrom([]string{"a", `}"],\`}).AsAny()}
 		if depth == 0 {
 			return rapid.OneOf(scalars...)
 		}
 		inner := rapid.Deferred(func() *rapid.Generator[any] { return value(depth - 1) })
-		return rapid.OneOf(append(scalars, rapid.SliceOfN(inner, 0, 3).AsAny(), rapid.MapOfN(names, inner, 0, 3).AsAny())...)
+		return rapid.OneOf(append(scalars, rapid.SliceOfN(inner, 0, 3).AsAny(), rapid.MapOfN(names, inner,
+			0, 3).AsAny())...)
 	}
 	o, err := parseOmit("a+b.a+n.n.n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		v := map[string]any{"a": value(4).Draw(t, "a"), "n": value(4).Draw(t, "n"), "b": value(4).Draw(t, "b")}
+		v := map[string]any{"a": value(4).Draw(t, "a"), "n": value(4).Draw(t, "n"),
+			"b": value(4).Draw(t, "b")}
 		body, _ := json.Marshal(v)
 		left, _ := json.Marshal(withoutMembers(v, o))
 		if sum := sha256.Sum256(left); o.hash(body) != hex.EncodeToString(sum[:]) {

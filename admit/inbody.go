@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// mailgun is the proof of Mailgun (documentation.mailgun.com, "Securing Webhooks"): the body carries a timestamp, a token and the
-// HMAC-SHA256 of the two. Nothing else of the body is signed.
+// mailgun is the proof of Mailgun (documentation.mailgun.com, "Securing Webhooks"): the body
+// carries a timestamp, a token and the HMAC-SHA256 of the two. Nothing else of the body is signed.
 type mailgun struct {
 	secrets   []string
 	tolerance window
@@ -32,7 +32,8 @@ const mailgunToken = "signature.token"
 
 func (mailgun) checkHeader(*Request) error { return nil }
 
-var mailgunPaths = []path{{"signature", "timestamp"}, {"signature", "token"}, {"signature", "signature"}}
+var mailgunPaths = []path{{"signature", "timestamp"}, {"signature", "token"},
+	{"signature", "signature"}}
 
 func (m mailgun) authenticate(r *Request) error {
 	var f finder
@@ -65,7 +66,8 @@ func (m mailgun) authenticate(r *Request) error {
 	}
 	r.Credential = Credential{Secrets, which}
 	if which == 0 {
-		return unauthenticated("signature.signature", "is not what any of the configured secrets makes of timestamp and token")
+		return unauthenticated("signature.signature",
+			"is not what any of the configured secrets makes of timestamp and token")
 	}
 	return checkTime("signature.timestamp", texts[0], "s", r.Time, m.tolerance)
 }
@@ -83,21 +85,23 @@ func signMailgun(o Options, r *Request) error {
 		return errors.New("the body is not a JSON object, which the signature could be put into")
 	}
 	timestamp, token := strconv.FormatInt(r.Time.Unix(), 10), rand.Text()
-	body["signature"] = fmt.Appendf(nil, `{"timestamp":%q,"token":%q,"signature":%q}`, timestamp, token,
+	body["signature"] = fmt.Appendf(nil, `{"timestamp":%q,"token":%q,"signature":%q}`, timestamp,
+		token,
 		hex.EncodeToString(mailgunSum(o.Secrets[0], timestamp+token)))
 	var err error
 	r.Body, err = json.Marshal(body)
 	return err
 }
 
-// graph is the proof of Microsoft Graph (learn.microsoft.com/graph/change-notifications-overview): each notification of the body carries
-// the clientState that only the subscriber and Microsoft know.
+// graph is the proof of Microsoft Graph (learn.microsoft.com/graph/change-notifications-overview):
+// each notification of the body carries the clientState that only the subscriber and Microsoft
+// know.
 type graph struct{ digests [][sha256.Size]byte }
 
 func (graph) checkHeader(*Request) error { return nil }
 
-// maxNotifications bounds what one request holds, and maxClientState a clientState in bytes: Microsoft
-// allows 128 characters.
+// maxNotifications bounds what one request holds, and maxClientState a clientState in bytes:
+// Microsoft allows 128 characters.
 const maxNotifications, maxClientState = 1000, 512
 
 var graphPaths = []path{{"value", anyElement, "clientState"}}
@@ -127,9 +131,11 @@ func (g graph) authenticate(r *Request) error {
 	case f.twice != noPath: // another reader could take the one that this does not
 		return unauthenticated("value or clientState", "occurs more than once")
 	case f.elements == 0 || f.elements > maxNotifications:
-		return unauthenticated("value", "is not an array of 1 to "+strconv.Itoa(maxNotifications)+" notifications")
+		return unauthenticated("value", "is not an array of 1 to "+strconv.Itoa(maxNotifications)+
+			" notifications")
 	case wrong || right != f.elements:
-		return unauthenticated("clientState", "is missing in a notification or none of the configured secrets")
+		return unauthenticated("clientState",
+			"is missing in a notification or none of the configured secrets")
 	}
 	r.Credential = Credential{Secrets, which}
 	return nil

@@ -48,9 +48,11 @@ func (s *signature) addKey(secret string) error {
 	return nil
 }
 
-// ed25519Key reads a public key that is 32 bytes in the encoding, or SubjectPublicKeyInfo as parsePublicKey takes it.
+// ed25519Key reads a public key that is 32 bytes in the encoding, or SubjectPublicKeyInfo as
+// parsePublicKey takes it.
 func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
-	if raw, err := decodeSecret(secret, encoding, publicPrefix); err == nil && len(raw) == ed25519.PublicKeySize {
+	if raw, err := decodeSecret(secret, encoding, publicPrefix); err == nil &&
+		len(raw) == ed25519.PublicKeySize {
 		return ed25519.PublicKey(raw), nil
 	}
 	key, err := parsePublicKey(secret)
@@ -58,7 +60,8 @@ func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("is not a public key of Ed25519: neither %d bytes in %s nor PEM", ed25519.PublicKeySize, encoding)
+		return nil, fmt.Errorf("is not a public key of Ed25519: neither %d bytes in %s nor PEM",
+			ed25519.PublicKeySize, encoding)
 	}
 	ed, ok := key.(ed25519.PublicKey)
 	if !ok {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Options are what a configured source says about its scheme. Which of them a kind of source uses beside Secrets and Places,
-// and which it needs, docs/senders.md states.
+// Options are what a configured source says about its scheme. Which of them a kind of source uses
+// beside Secrets and Places, and which it needs, docs/senders.md states.
 type Options struct {
 	// BearerKeys and Secrets are all valid at once, so that they can be rotated.
 	BearerKeys, Secrets []string
@@ -28,14 +28,14 @@ type Options struct {
 	Header string
 	// VerifyTokens are those that a subscription is confirmed with, for kind meta.
 	VerifyTokens []string
-	// Topics are the ARNs of the topics that may send, for kind sns; with Confirm their subscriptions are confirmed. Amazon is how its
-	// certificates are found.
+	// Topics are the ARNs of the topics that may send, for kind sns; with Confirm their subscriptions
+	// are confirmed. Amazon is how its certificates are found.
 	Topics  []string
 	Confirm bool
 	Amazon  Amazon
 	// Split is where the array stands of which each element is an event of its own: "json:PATH", or
-	// "json:@this" if the body is the array. Empty means what the kind does. Places are then relative to
-	// an element.
+	// "json:@this" if the body is the array. Empty means what the kind does. Places are then relative
+	// to an element.
 	Split string
 
 	// repeats is that of the kind, where the tolerance is to cover it.
@@ -54,10 +54,11 @@ type Kind struct {
 	Places Places
 	// Success is what an accepted delivery is answered, for senders that insist on it.
 	Success Success
-	// Split is where its requests have an array of events, unless the configuration says otherwise; see
-	// Options.Split. Empty means that a request is one event.
+	// Split is where its requests have an array of events, unless the configuration says otherwise;
+	// see Options.Split. Empty means that a request is one event.
 	Split string
-	// LargestBody is the size in bytes of the largest that its sender documents, if that is more than most send.
+	// LargestBody is the size in bytes of the largest that its sender documents, if that is more than
+	// most send.
 	LargestBody int64
 	// Open says that it authenticates nobody.
 	Open bool
@@ -69,7 +70,8 @@ type Success struct {
 	ContentType, Body string
 }
 
-// kind is how a kind of source is made. The zero value of each field has its meaning: no rule, no handshake, any body.
+// kind is how a kind of source is made. The zero value of each field has its meaning: no rule, no
+// handshake, any body.
 type kind struct {
 	Kind
 	rule  Rule
@@ -114,8 +116,10 @@ var kinds = func() map[string]*kind {
 
 func ownKinds() []kind {
 	return []kind{{
-		Kind: Kind{Name: "envelope", Sender: "own senders", Proof: "Authorization: Bearer, or HMAC-SHA256 of {body} in X-Webhook-Signature",
-			Places: Places{list("json:messageId"), list("json:eventType"), list("json:orderingKey"), list("json:sequence")}},
+		Kind: Kind{Name: "envelope", Sender: "own senders",
+			Proof: "Authorization: Bearer, or HMAC-SHA256 of {body} in X-Webhook-Signature",
+			Places: Places{list("json:messageId"), list("json:eventType"), list("json:orderingKey"),
+				list("json:sequence")}},
 		uses: uses{bearerKeys: true, fixedPlaces: true},
 		scheme: func(o Options) (Scheme, error) {
 			return NewEnvelope(EnvelopeConfig{BearerKeys: o.BearerKeys, HMACSecrets: o.Secrets})
@@ -135,12 +139,14 @@ func Find(name string) (Kind, bool) {
 	return k.Kind, true
 }
 
-// New returns the scheme of a source of the given kind. An error means that the configuration is wrong: it
-// names the unknown kind, the option that the kind does not use, or what is wrong with one that it does.
+// New returns the scheme of a source of the given kind. An error means that the configuration is
+// wrong: it names the unknown kind, the option that the kind does not use, or what is wrong with
+// one that it does.
 func New(name string, o Options) (Scheme, error) {
 	k, ok := kinds[name]
 	if !ok {
-		return nil, fmt.Errorf("source kind %q is unknown; the known ones are %s", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("source kind %q is unknown; the known ones are %s", name,
+			strings.Join(Names(), ", "))
 	}
 	s, err := k.make(o)
 	if err != nil {
@@ -158,7 +164,8 @@ func (k *kind) make(o Options) (Scheme, error) {
 		{!o.Signature.isZero(), k.uses.signature, "signature"},
 		{o.Header != "", k.uses.header, "header"},
 		{len(o.VerifyTokens) > 0, k.uses.verifyTokens, "verify_tokens"},
-		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
+		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+
+			len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
 			"message_id, event_type, ordering_key and sequence: where they stand is fixed"},
 		{o.Split != "", !k.uses.fixedPlaces, "split"},
 		{len(o.Topics) > 0 || o.Confirm, k.uses.topics, "topics and confirm_subscriptions"},
@@ -171,7 +178,8 @@ func (k *kind) make(o Options) (Scheme, error) {
 	if o.Tolerance < 0 {
 		return nil, errors.New("tolerance is negative")
 	}
-	o.Secrets, o.VerifyTokens, o.Topics = slices.Clone(o.Secrets), slices.Clone(o.VerifyTokens), slices.Clone(o.Topics)
+	o.Secrets, o.VerifyTokens, o.Topics = slices.Clone(o.Secrets), slices.Clone(o.VerifyTokens),
+		slices.Clone(o.Topics)
 	formErr := k.checkForms(o)
 	if k.scheme != nil {
 		s, err := k.scheme(o)
@@ -293,18 +301,24 @@ func genericKinds() []kind {
 	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) }
 	return []kind{
 		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as signature says", Places: places},
-			uses: uses{signature: true}, proof: func(o Options) (proof, error) { return newSigned(o.Signature, o, "") }},
-		{Kind: Kind{Name: "bearer", Sender: "any", Proof: "Authorization: Bearer", Places: places}, proof: bearer},
+			uses: uses{signature: true}, proof: func(o Options) (proof,
+				error) {
+				return newSigned(o.Signature, o, "")
+			}},
+		{Kind: Kind{Name: "bearer", Sender: "any", Proof: "Authorization: Bearer", Places: places},
+			proof: bearer},
 		{Kind: Kind{Name: "basic", Sender: "any", Proof: "Authorization: Basic", Places: places},
 			proof: func(o Options) (proof, error) { return newBasic(o) }},
-		{Kind: Kind{Name: "api_key", Sender: "any", Proof: "a header that holds the secret", Places: places},
+		{Kind: Kind{Name: "api_key", Sender: "any", Proof: "a header that holds the secret",
+			Places: places},
 			uses: uses{header: true}, proof: func(o Options) (proof, error) {
 				if o.Header == "" {
 					o.Header = defaultKeyHeader
 				}
 				return newToken(o.Header, "", o)
 			}},
-		{Kind: Kind{Name: "none", Sender: "any", Proof: "nothing: everyone is let in", Places: places, Open: true},
+		{Kind: Kind{Name: "none", Sender: "any", Proof: "nothing: everyone is let in", Places: places,
+			Open: true},
 			proof: func(Options) (proof, error) { return open{}, nil }},
 	}
 }

@@ -24,8 +24,8 @@ func (k bodyKind) strictJSON(isForm bool) bool {
 	return k == bodyObject || k == bodyJSON || k == bodyJSONOrForm && !isForm
 }
 
-// checkContentType refuses a Content-Type that the kind does not have. A missing type passes for JSON: the body is checked
-// anyway. expected ends the error's text.
+// checkContentType refuses a Content-Type that the kind does not have. A missing type passes for
+// JSON: the body is checked anyway. expected ends the error's text.
 func checkContentType(h http.Header, kind bodyKind, expected string) error {
 	types := h["Content-Type"]
 	if len(types) > 1 {
@@ -40,13 +40,14 @@ func checkContentType(h http.Header, kind bodyKind, expected string) error {
 	case kind != bodyForm && isJSONType(contentType):
 	case (kind == bodyJSONOrForm || kind == bodyForm) && isFormType(h):
 	default:
-		return fmt.Errorf("%w: Content-Type is %.100q; %s", ErrUnsupportedMediaType, contentType, expected)
+		return fmt.Errorf("%w: Content-Type is %.100q; %s", ErrUnsupportedMediaType, contentType,
+			expected)
 	}
 	return nil
 }
 
-// Gzipped reports whether the body is compressed with gzip. An error wraps ErrUnsupportedMediaType: there is another
-// Content-Encoding, or several.
+// Gzipped reports whether the body is compressed with gzip. An error wraps ErrUnsupportedMediaType:
+// there is another Content-Encoding, or several.
 func Gzipped(h http.Header) (bool, error) {
 	gzipped := false
 	for _, coding := range h["Content-Encoding"] {
@@ -55,7 +56,8 @@ func Gzipped(h http.Header) (bool, error) {
 		case !gzipped && (strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip")):
 			gzipped = true
 		default:
-			return false, fmt.Errorf("%w: Content-Encoding is %.100q; send gzip or no compression", ErrUnsupportedMediaType, coding)
+			return false, fmt.Errorf("%w: Content-Encoding is %.100q; send gzip or no compression",
+				ErrUnsupportedMediaType, coding)
 		}
 	}
 	return gzipped, nil
@@ -88,10 +90,11 @@ func cutLast(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// isToken reports whether s is a restricted name of RFC 6838, section 4.2. It keeps out lists of types
-// that a proxy has joined with commas.
+// isToken reports whether s is a restricted name of RFC 6838, section 4.2. It keeps out lists of
+// types that a proxy has joined with commas.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$&-^_.+", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("!#$&-^_.+", r))
 	})
 }

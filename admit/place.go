@@ -13,7 +13,8 @@ import (
 // place is where in a request a value stands.
 type place struct {
 	kind placeKind
-	// name is that of the header or form field, the path in JSON, or the value itself of a constant; as it is configured.
+	// name is that of the header or form field, the path in JSON, or the value itself of a constant;
+	// as it is configured.
 	name   string
 	header string // canonical
 	path   int    // of JSON: its index in identity.paths
@@ -147,8 +148,8 @@ const (
 	reasonNotScalar = "is neither a string nor a number"
 )
 
-// jsonIdentity is jsonText for a value of any length and characters: it returns the hash of one that
-// cannot identify anything as it is.
+// jsonIdentity is jsonText for a value of any length and characters: it returns the hash of one
+// that cannot identify anything as it is.
 func jsonIdentity(raw []byte) (text, reason string) {
 	text, reason = jsonText(raw)
 	switch {
@@ -161,8 +162,8 @@ func jsonIdentity(raw []byte) (text, reason string) {
 	return hashOf(string(raw)), "" // a number of many digits
 }
 
-// jsonText reads a JSON value that may identify something: a string, or a number as it is written. Null and the empty string
-// are nothing.
+// jsonText reads a JSON value that may identify something: a string, or a number as it is written.
+// Null and the empty string are nothing.
 func jsonText(raw []byte) (text, reason string) {
 	if len(raw) == 0 {
 		return "", ""
@@ -178,7 +179,8 @@ func jsonText(raw []byte) (text, reason string) {
 	return "", reasonNotScalar
 }
 
-// formField returns a field of a body in application/x-www-form-urlencoded. Other bodies that are called so have no fields.
+// formField returns a field of a body in application/x-www-form-urlencoded. Other bodies that are
+// called so have no fields.
 func formField(body []byte, name string) (text, reason string) {
 	found := false
 	for len(body) > 0 {

@@ -47,9 +47,10 @@ type identity struct {
 	paths                                       []path
 	longest                                     int
 	body                                        bodyKind
-	expected                                    string                // ends the error about a content type
-	hasJSON                                     bool                  // some place reads JSON
-	hashed                                      func(*Request) []byte // nil: the body
+	// ends the error about a content type
+	expected string
+	hasJSON  bool                  // some place reads JSON
+	hashed   func(*Request) []byte // nil: the body
 	// proven says that the sender's signature covers the message id.
 	proven bool
 }
@@ -74,12 +75,15 @@ func (a *alternatives) covered(p proof) bool {
 	return true
 }
 
-// alone reports whether a proof covers all places, and each alternative is an id by itself and not only
-// among the events of one type: it has a hash of the body, or Mailgun's token.
+// alone reports whether a proof covers all places, and each alternative is an id by itself and not
+// only among the events of one type: it has a hash of the body, or Mailgun's token.
 func (a *alternatives) alone(p proof) bool {
 	_, isMailgun := p.(mailgun)
 	for _, parts := range a.list {
-		if !slices.ContainsFunc(parts, func(at place) bool { return at.kind == placeHash || isMailgun && at.name == mailgunToken }) {
+		if !slices.ContainsFunc(parts, func(at place) bool {
+			return at.kind == placeHash || isMailgun &&
+				at.name == mailgunToken
+		}) {
 			return false
 		}
 	}
@@ -188,8 +192,8 @@ func (id *identity) find(r *Request) (Message, error) {
 	return m, nil
 }
 
-// explain adds to an error about the message id why no JSON was found in the body, if the id may stand
-// in JSON. The request is authentic, so that its sender may know.
+// explain adds to an error about the message id why no JSON was found in the body, if the id may
+// stand in JSON. The request is authentic, so that its sender may know.
 func (id *identity) explain(err error, c *content) error {
 	inJSON := slices.ContainsFunc(id.messageID.list, func(parts []place) bool {
 		return slices.ContainsFunc(parts, func(p place) bool { return p.kind == placeJSON })
@@ -245,7 +249,8 @@ func (a *alternatives) require(what string, c *content) (string, error) {
 	for i, parts := range a.list {
 		text, wrong, reason := c.join(parts, a.composite)
 		switch {
-		case reason == reasonNotScalar && i < len(a.list)-1: // some senders have an object or its id in one place
+		// some senders have an object or its id in one place
+		case reason == reasonNotScalar && i < len(a.list)-1:
 		case reason != "":
 			return "", &MalformedError{wrong, reason}
 		case text != "":

@@ -62,8 +62,8 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 
 var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly what it was told")
 
-// token is a proof by a header that holds one of the secrets. It keeps their digests, which are all of one size, so that a
-// comparison tells nothing of a secret, its length included.
+// token is a proof by a header that holds one of the secrets. It keeps their digests, which are all
+// of one size, so that a comparison tells nothing of a secret, its length included.
 type token struct {
 	header, prefix string
 	digests        [][sha256.Size]byte
@@ -87,7 +87,8 @@ func newToken(header, prefix string, o Options) (proof, error) {
 	return t, nil
 }
 
-// unsendable says why a secret could not stand in a header: a value arrives trimmed and holds no control characters.
+// unsendable says why a secret could not stand in a header: a value arrives trimmed and holds no
+// control characters.
 func unsendable(secret string) string {
 	switch {
 	case secret == "":
@@ -131,8 +132,8 @@ func (t token) checkHeader(r *Request) error {
 	return nil
 }
 
-// matchDigest returns which of the digests a value has, the first counted as 1, or 0. It compares with all
-// of them, whatever comes out.
+// matchDigest returns which of the digests a value has, the first counted as 1, or 0. It compares
+// with all of them, whatever comes out.
 func matchDigest(digests [][sha256.Size]byte, value string) (which int) {
 	got := sha256.Sum256([]byte(value))
 	for i := len(digests) - 1; i >= 0; i-- {
@@ -141,8 +142,8 @@ func matchDigest(digests [][sha256.Size]byte, value string) (which int) {
 	return which
 }
 
-// SecretHeaders returns the headers, in canonical form, that requests to the scheme carry a secret in as it is. They must not be kept with
-// events.
+// SecretHeaders returns the headers, in canonical form, that requests to the scheme carry a secret
+// in as it is. They must not be kept with events.
 func SecretHeaders(s Scheme) []string {
 	switch s := s.(type) {
 	case *source:
@@ -210,7 +211,10 @@ func split(o Options, prefixes ...string) (with, without Options) {
 	with.positions, without.positions = nil, nil
 	for i, s := range o.Secrets {
 		to := &without
-		if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(s, prefix) }) {
+		if slices.ContainsFunc(prefixes, func(prefix string) bool {
+			return strings.HasPrefix(s,
+				prefix)
+		}) {
 			to = &with
 		}
 		to.Secrets = append(to.Secrets, s)
@@ -219,8 +223,8 @@ func split(o Options, prefixes ...string) (with, without Options) {
 	return with, without
 }
 
-// covers reports whether a proof shows that the value at a place is the sender's, so that nobody else can
-// change it and still be taken for the sender.
+// covers reports whether a proof shows that the value at a place is the sender's, so that nobody
+// else can change it and still be taken for the sender.
 func covers(p proof, at place) bool {
 	if at.kind == placeConst {
 		return true
@@ -243,13 +247,14 @@ func covers(p proof, at place) bool {
 	case mailgun:
 		return at.kind == placeJSON && at.name == mailgunToken
 	case sns:
-		return at.kind == placeJSON && slices.ContainsFunc(snsPaths[:snsVersion], func(p path) bool { return p[0] == at.name })
+		return at.kind == placeJSON && slices.ContainsFunc(snsPaths[:snsVersion],
+			func(p path) bool { return p[0] == at.name })
 	}
 	return false
 }
 
-// TypeUnproven reports whether the message ids of a scheme are proved and unique by themselves while
-// its event types are not; see hookgate.Delivery.
+// TypeUnproven reports whether the message ids of a scheme are proved and unique by themselves
+// while its event types are not; see hookgate.Delivery.
 func TypeUnproven(s Scheme) bool {
 	switch s := s.(type) {
 	case *source:

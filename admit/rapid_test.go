@@ -19,16 +19,21 @@ import (
 // envelopeMembers identify an envelope.
 var envelopeMembers = []string{"messageId", "eventType", "orderingKey", "sequence"}
 
-// identityText draws a text of 1 to 64 runes, and so at most 256 bytes, that may identify something.
+// identityText draws a text of 1 to 64 runes, and so at most 256 bytes, that may identify
+// something.
 func identityText() *rapid.Generator[string] {
 	r := rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune(`"\/ aZ9é€😀`+"\u0080\u2028\ufffd")))
-	return rapid.StringOfN(r.Filter(func(r rune) bool { return r > 0x1f && r != 0x7f && utf8.ValidRune(r) }), 1, 64, -1)
+	return rapid.StringOfN(r.Filter(func(r rune) bool {
+		return r > 0x1f && r != 0x7f &&
+			utf8.ValidRune(r)
+	}), 1, 64, -1)
 }
 
 // jsonValue draws what encoding/json can write, nested at most depth deep.
 func jsonValue(depth int) *rapid.Generator[any] {
 	scalars := []*rapid.Generator[any]{
-		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Int64().AsAny(), rapid.Float64().AsAny(), rapid.String().AsAny(),
+		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Int64().AsAny(), rapid.Float64().AsAny(),
+		rapid.String().AsAny(),
 		rapid.SampledFrom([]string{"messageId", "eventType", "}", `"`, `\`, "\x00"}).AsAny(),
 	}
 	if depth == 0 {
@@ -36,7 +41,8 @@ func jsonValue(depth int) *rapid.Generator[any] {
 	}
 	inner := rapid.Deferred(func() *rapid.Generator[any] { return jsonValue(depth - 1) })
 	name := rapid.OneOf(rapid.String(), rapid.SampledFrom(envelopeMembers))
-	return rapid.OneOf(append(scalars, rapid.SliceOfN(inner, 0, 3).AsAny(), rapid.MapOfN(name, inner, 0, 3).AsAny())...)
+	return rapid.OneOf(append(scalars, rapid.SliceOfN(inner, 0, 3).AsAny(), rapid.MapOfN(name, inner,
+		0, 3).AsAny())...)
 }
 
 // written draws one of the ways to write text as a JSON string.
@@ -62,7 +68,8 @@ func written(t *rapid.T, text string) string {
 
 // spaced puts white space around the structural characters of valid JSON.
 func spaced(t *rapid.T, text string) string {
-	spaces := rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune(" \t\r\n")), 0, 3, -1), 1, 10).Draw(t, "spaces")
+	spaces := rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune(" \t\r\n")), 0, 3, -1), 1,
+		10).Draw(t, "spaces")
 	var b strings.Builder
 	n, inString := 0, false
 	space := func() {
@@ -97,7 +104,8 @@ func envelopeText(t *rapid.T) (string, Message) {
 	}
 	want.OrderingKey = want.EventType
 	type pair struct{ name, value string }
-	pairs := []pair{{"messageId", written(t, want.MessageID)}, {"eventType", written(t, want.EventType)}}
+	pairs := []pair{{"messageId", written(t, want.MessageID)},
+		{"eventType", written(t, want.EventType)}}
 	switch rapid.IntRange(0, 2).Draw(t, "how orderingKey") {
 	case 1:
 		pairs = append(pairs, pair{"orderingKey", "null"})
@@ -138,8 +146,8 @@ func envelopeText(t *rapid.T) (string, Message) {
 	return spaced(t, "{"+strings.Join(members, ",")+"}"), want
 }
 
-// Goal: Identify returns exactly what was put in, whatever stands around it and however it is written.
-// Method: random envelopes.
+// Goal: Identify returns exactly what was put in, whatever stands around it and however it is
+// written. Method: random envelopes.
 func TestRapidIdentify(t *testing.T) {
 	s := bearerEnvelope(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -154,25 +162,27 @@ func TestRapidIdentify(t *testing.T) {
 	})
 }
 
-// Goal: one wrong byte never panics nor slips through. Method: random envelopes with a byte replaced,
-// inserted or removed, judged by encoding/json.
+// Goal: one wrong byte never panics nor slips through. Method: random envelopes with a byte
+// replaced, inserted or removed, judged by encoding/json.
 func TestRapidMutation(t *testing.T) {
 	s := bearerEnvelope(t)
-	bytesOfInterest := rapid.OneOf(rapid.Byte(), rapid.SampledFrom([]byte("{}[]:,\"\\u0-eE.+tfn \x00\x1f\x7f\x80\xff")))
+	bytesOfInterest := rapid.OneOf(rapid.Byte(),
+		rapid.SampledFrom([]byte("{}[]:,\"\\u0-eE.+tfn \x00\x1f\x7f\x80\xff")))
 	rapid.Check(t, func(t *rapid.T) {
 		text, _ := envelopeText(t)
 		at := rapid.IntRange(0, len(text)-1).Draw(t, "at")
 		b := string([]byte{bytesOfInterest.Draw(t, "byte")})
 		for _, mutated := range []string{
-			text[:at] + b + text[at+1:], text[:at] + b + text[at:], text[:at] + text[at+1:], text + b, text[:at],
+			text[:at] + b + text[at+1:], text[:at] + b + text[at:], text[:at] + text[at+1:], text + b,
+			text[:at],
 		} {
 			compareWithOracle(t, s, []byte(mutated))
 		}
 	})
 }
 
-// Goal: the search for the end of a string, eight bytes at a time, stops where one byte at a time would.
-// Method: every pair of bytes at every offset of a word, after bytes that borrow or carry.
+// Goal: the search for the end of a string, eight bytes at a time, stops where one byte at a time
+// would. Method: every pair of bytes at every offset of a word, after bytes that borrow or carry.
 func TestPlainStops(t *testing.T) {
 	special := func(c byte) bool { return c < 0x20 || c == '"' || c == '\\' }
 	for _, fill := range []byte{' ', 'x', 0x7f, 0x80, 0xff} {
@@ -198,8 +208,8 @@ func TestPlainStops(t *testing.T) {
 	}
 }
 
-// Goal: the ordering key is what encoding/json finds at the path. Method: random values with few names and
-// random paths of these; strings and names are written in random ways.
+// Goal: the ordering key is what encoding/json finds at the path. Method: random values with few
+// names and random paths of these; strings and names are written in random ways.
 func TestRapidGitHubOrderingKey(t *testing.T) {
 	names := rapid.SampledFrom([]string{"a", "b", "ab", "0", "1", "-", "é", "a/b", "$"})
 	rapid.Check(t, func(t *rapid.T) {
@@ -238,9 +248,11 @@ func TestRapidGitHubOrderingKey(t *testing.T) {
 				}
 				return "[" + strings.Join(parts, ",") + "]"
 			case 2:
-				return rapid.SampledFrom([]string{"true", "false", "null", `""`, `"\u0000"`, `"\\"`, `"\""`, `"]}"`}).Draw(t, "special")
+				return rapid.SampledFrom([]string{"true", "false", "null", `""`, `"\u0000"`, `"\\"`, `"\""`,
+					`"]}"`}).Draw(t, "special")
 			case 3:
-				return rapid.SampledFrom([]string{"0", "-0", "1.50", "1e3", "-2E-7", "12345678901234567890123"}).Draw(t, "number")
+				return rapid.SampledFrom([]string{"0", "-0", "1.50", "1e3", "-2E-7",
+					"12345678901234567890123"}).Draw(t, "number")
 			default:
 				return written(t, identityText().Draw(t, "text"))
 			}

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Goal: while a secret is being replaced every way in which senders write two signatures is understood,
-// and the gate knows which of its secrets made one. Method: headers made by the senders' formulas.
+// Goal: while a secret is being replaced every way in which senders write two signatures is
+// understood, and the gate knows which of its secrets made one. Method: headers made by the
+// senders' formulas.
 func TestRotation(t *testing.T) {
 	const body = `{"id":"a"}`
 	now := time.Unix(1_700_000_000, 0)
@@ -21,7 +22,8 @@ func TestRotation(t *testing.T) {
 	mac := func(secret, timestamp string) string {
 		return strings.TrimPrefix(sign(secret, []byte(timestamp+"."+body)), "sha256=")
 	}
-	rule := Rule{Header: "X-Signature", Separator: ",", Prefix: Prefixes{"v1="}, Signed: "{timestamp}.{body}", Timestamp: "element:t="}
+	rule := Rule{Header: "X-Signature", Separator: ",", Prefix: Prefixes{"v1="},
+		Signed: "{timestamp}.{body}", Timestamp: "element:t="}
 	both := rule
 	both.Prefix = Prefixes{"v1=", "v2="}
 	const older, newer = "the-older-secret", "the-newer-secret"
@@ -34,26 +36,43 @@ func TestRotation(t *testing.T) {
 		value   string
 		which   int // 0: refused
 	}{
-		{"TabaPay, old secret", both, []string{older}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" + mac(older, t0), 1},
-		{"TabaPay, new secret", both, []string{newer}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" + mac(older, t0), 1},
-		{"TabaPay, both", both, []string{newer, older}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" + mac(older, t0), 1},
+		{"TabaPay, old secret", both, []string{older}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" +
+			mac(older, t0), 1},
+		{"TabaPay, new secret", both, []string{newer}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" +
+			mac(older, t0), 1},
+		{"TabaPay, both", both, []string{newer, older}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" +
+			mac(older, t0), 1},
 		{"TabaPay, another prefix", both, []string{older}, "t=" + t0 + ",v3=" + mac(older, t0), 0},
-		{"one prefix", rule, []string{older}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" + mac(older, t0), 0},
-		{"Persona, old secret", rule, []string{older}, "t=" + t0 + ",v1=" + mac(newer, t0) + " t=" + t0 + ",v1=" + mac(older, t0), 1},
-		{"Persona, new secret", rule, []string{older, newer}, "t=" + t0 + ",v1=" + mac(newer, t0) + " t=" + t0 + ",v1=" + mac("x", t0), 2},
-		{"each set has its own time", rule, []string{older}, "t=" + at(-time.Minute) + ",v1=" + mac(older, at(-time.Minute)) + " t=" + t0 + ",v1=" + mac(newer, t0), 1},
-		{"a time of another set", rule, []string{older}, "t=" + at(-time.Minute) + ",v1=" + garbage + " t=" + t0 + ",v1=" + mac(older, at(-time.Minute)), 0},
-		{"late set beside a good one", rule, []string{older}, "t=" + at(-time.Hour) + ",v1=" + garbage + " t=" + t0 + ",v1=" + mac(older, t0), 1},
-		{"right signature in a late set", rule, []string{older}, "t=" + at(-time.Hour) + ",v1=" + mac(older, at(-time.Hour)) + " t=" + t0 + ",v1=" + garbage, 0},
-		{"all late", rule, []string{older}, "t=" + at(-time.Hour) + ",v1=" + mac(older, at(-time.Hour)), 0},
-		{"set without a time", rule, []string{older}, "t=" + t0 + ",v1=" + garbage + " v1=" + mac(older, t0), 0},
-		{"four sets", rule, []string{older}, strings.Repeat("t="+t0+",v1="+garbage+" ", 3) + "t=" + t0 + ",v1=" + mac(older, t0), 1},
-		{"five sets", rule, []string{older}, strings.Repeat("t="+t0+",v1="+garbage+" ", 4) + "t=" + t0 + ",v1=" + mac(older, t0), 0},
+		{"one prefix", rule, []string{older}, "t=" + t0 + ",v1=" + mac(newer, t0) + ",v2=" +
+			mac(older, t0), 0},
+		{"Persona, old secret", rule, []string{older}, "t=" + t0 + ",v1=" + mac(newer, t0) + " t=" + t0 +
+			",v1=" + mac(older, t0), 1},
+		{"Persona, new secret", rule, []string{older, newer}, "t=" + t0 + ",v1=" + mac(newer, t0) +
+			" t=" + t0 + ",v1=" + mac("x", t0), 2},
+		{"each set has its own time", rule, []string{older}, "t=" + at(-time.Minute) + ",v1=" +
+			mac(older, at(-time.Minute)) + " t=" + t0 + ",v1=" + mac(newer, t0), 1},
+		{"a time of another set", rule, []string{older}, "t=" + at(-time.Minute) + ",v1=" + garbage +
+			" t=" + t0 + ",v1=" + mac(older, at(-time.Minute)), 0},
+		{"late set beside a good one", rule, []string{older}, "t=" + at(-time.Hour) + ",v1=" + garbage +
+			" t=" + t0 + ",v1=" + mac(older, t0), 1},
+		{"right signature in a late set", rule, []string{older}, "t=" + at(-time.Hour) + ",v1=" +
+			mac(older, at(-time.Hour)) + " t=" + t0 + ",v1=" + garbage, 0},
+		{"all late", rule, []string{older}, "t=" + at(-time.Hour) + ",v1=" + mac(older, at(-time.Hour)),
+			0},
+		{"set without a time", rule, []string{older}, "t=" + t0 + ",v1=" + garbage + " v1=" +
+			mac(older, t0), 0},
+		{"four sets", rule, []string{older}, strings.Repeat("t="+t0+",v1="+garbage+" ", 3) + "t=" + t0 +
+			",v1=" + mac(older, t0), 1},
+		{"five sets", rule, []string{older}, strings.Repeat("t="+t0+",v1="+garbage+" ", 4) + "t=" + t0 +
+			",v1=" + mac(older, t0), 0},
 		{"malformed beside good", rule, []string{older}, "t=" + t0 + ",v1=abc,v1=" + mac(older, t0), 1},
-		{"malformed in the other set", rule, []string{older}, "t=" + t0 + ",v1=abc t=" + t0 + ",v1=" + mac(older, t0), 1},
-		{"second and third secret", rule, []string{"x", newer, older}, "t=" + t0 + ",v1=" + mac(older, t0) + ",v1=" + mac(newer, t0), 2},
+		{"malformed in the other set", rule, []string{older}, "t=" + t0 + ",v1=abc t=" + t0 + ",v1=" +
+			mac(older, t0), 1},
+		{"second and third secret", rule, []string{"x", newer, older}, "t=" + t0 + ",v1=" +
+			mac(older, t0) + ",v1=" + mac(newer, t0), 2},
 	} {
-		s, err := New("hmac", Options{Secrets: c.secrets, Signature: c.rule, Places: Places{MessageID: list("json:id")}})
+		s, err := New("hmac", Options{Secrets: c.secrets, Signature: c.rule,
+			Places: Places{MessageID: list("json:id")}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,8 +87,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Goal: each kind of proof says which of the configured secrets a request was proved with, by its position
-// in the configuration. Method: sign with each in turn.
+// Goal: each kind of proof says which of the configured secrets a request was proved with, by its
+// position in the configuration. Method: sign with each in turn.
 func TestCredentialIsKnown(t *testing.T) {
 	public, _, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -105,11 +124,13 @@ func TestCredentialIsKnown(t *testing.T) {
 		for _, i := range c.signing {
 			one := o
 			one.Secrets = c.secrets[i-1 : i]
-			r := &Request{Method: http.MethodPost, Header: header("Content-Type", "application/json"), Time: time.Now(), Body: []byte(c.body)}
+			r := &Request{Method: http.MethodPost, Header: header("Content-Type", "application/json"),
+				Time: time.Now(), Body: []byte(c.body)}
 			if err := Sign(c.kind, one, nil, r); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(s.CheckHeader(r), s.Authenticate(r)); err != nil || r.Credential != (Credential{Secrets, i}) {
+			if err := errors.Join(s.CheckHeader(r), s.Authenticate(r)); err != nil ||
+				r.Credential != (Credential{Secrets, i}) {
 				t.Errorf("%s, secret %d: %v, %v", c.kind, i, r.Credential, err)
 			}
 		}
@@ -121,13 +142,15 @@ func TestCredentialIsKnown(t *testing.T) {
 	}
 }
 
-// Goal: one authentic notification lets no other in. Method: a batch of which the second has a wrong clientState, or none.
+// Goal: one authentic notification lets no other in. Method: a batch of which the second has a
+// wrong clientState, or none.
 func TestGraphChecksEveryNotification(t *testing.T) {
 	s, err := New("microsoft_graph", Options{Secrets: []string{"the-state"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, second := range []string{`{}`, `{"clientState":"x"}`, `{"clientState":7}`, `{"clientState":null}`} {
+	for _, second := range []string{`{}`, `{"clientState":"x"}`, `{"clientState":7}`,
+		`{"clientState":null}`} {
 		r := &Request{Body: fmt.Appendf(nil, `{"value":[{"clientState":"the-state"},%s]}`, second)}
 		if err := s.Authenticate(r); !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%s: %v", second, err)
@@ -135,8 +158,8 @@ func TestGraphChecksEveryNotification(t *testing.T) {
 	}
 }
 
-// Goal: Twilio's signature is recognised in each form in which it writes a URL, and in no other. Method:
-// twilio/twilio-node#1059 (a raw quote), #621 (a raw SIP address), both, and a port.
+// Goal: Twilio's signature is recognised in each form in which it writes a URL, and in no other.
+// Method: twilio/twilio-node#1059 (a raw quote), #621 (a raw SIP address), both, and a port.
 func TestTwilioURLForms(t *testing.T) {
 	const url = "https://hooks.example.com/webhooks/twilio"
 	const fields = "CallSid=CA1"
@@ -163,14 +186,17 @@ func TestTwilioURLForms(t *testing.T) {
 		{url + "?s=", "s=%2", false},
 		{url + "?s=%", "s=%", true},
 	} {
-		r := &Request{Method: http.MethodPost, Query: c.query, Header: header("Content-Type", "application/x-www-form-urlencoded"),
+		r := &Request{Method: http.MethodPost, Query: c.query, Header: header("Content-Type",
+			"application/x-www-form-urlencoded"),
 			Time: time.Now(), Body: []byte(fields)}
-		setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum("12345678", c.signed, []byte("CallSidCA1"))))
+		setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum("12345678", c.signed,
+			[]byte("CallSidCA1"))))
 		if err := s.Authenticate(r); (err == nil) != c.ok {
 			t.Errorf("signed %s, called with %s: %v", c.signed, c.query, err)
 		}
 	}
-	worst := (&twilio{url: url}).urls(&Request{Slash: true, Query: strings.Repeat("%27%40%3A", 1000)}, true)
+	worst := (&twilio{url: url}).urls(&Request{Slash: true, Query: strings.Repeat("%27%40%3A", 1000)},
+		true)
 	if len(worst) > 16 {
 		t.Errorf("%d forms", len(worst))
 	}
@@ -179,16 +205,20 @@ func TestTwilioURLForms(t *testing.T) {
 // Goal: the log says which URL a signature was checked for, and no password that stands in it.
 func TestMismatchNamesTheURL(t *testing.T) {
 	for _, kind := range []string{"twilio", "square", "hubspot"} {
-		s, err := New(kind, Options{Secrets: []string{"12345678"}, PublicURL: "https://user:a-password@hooks.example.com/x"})
+		s, err := New(kind, Options{Secrets: []string{"12345678"},
+			PublicURL: "https://user:a-password@hooks.example.com/x"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &Request{Method: http.MethodPost, Header: http.Header{}, Time: time.Now(), Body: []byte(`{}`)}
-		if err := Sign(kind, Options{Secrets: []string{"another-secret"}, PublicURL: "https://hooks.example.com/x"}, nil, r); err != nil {
+		r := &Request{Method: http.MethodPost, Header: http.Header{}, Time: time.Now(),
+			Body: []byte(`{}`)}
+		if err := Sign(kind, Options{Secrets: []string{"another-secret"},
+			PublicURL: "https://hooks.example.com/x"}, nil, r); err != nil {
 			t.Fatal(err)
 		}
 		err = s.Authenticate(r)
-		if err == nil || !strings.Contains(err.Error(), "@hooks.example.com/x") || strings.Contains(err.Error(), "a-password") {
+		if err == nil || !strings.Contains(err.Error(), "@hooks.example.com/x") ||
+			strings.Contains(err.Error(), "a-password") {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}

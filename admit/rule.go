@@ -15,31 +15,35 @@ import (
 	"time"
 )
 
-// Rule says how a sender signs: what it makes the signature of, with which algorithm, and how it writes it into
-// which header. Most of the senders of the world differ in these alone, so that a preset is a Rule and the places of its identity.
+// Rule says how a sender signs: what it makes the signature of, with which algorithm, and how it
+// writes it into which header. Most of the senders of the world differ in these alone, so that a
+// preset is a Rule and the places of its identity.
 type Rule struct {
-	// Algorithm is hmac-sha256 (the default), hmac-sha1, hmac-sha512, ed25519 or ecdsa-sha256. The secrets
-	// of the last two are public keys.
+	// Algorithm is hmac-sha256 (the default), hmac-sha1, hmac-sha512, ed25519 or ecdsa-sha256. The
+	// secrets of the last two are public keys.
 	Algorithm string
 	// Header is the name of the header that the signature stands in.
 	Header string
-	// Separator stands between the elements of the header where it may hold several: signatures, each behind Prefix, a
-	// timestamp, and others, which are ignored. Behind a space another such list may follow. Empty: the header is one
-	// signature.
+	// Separator stands between the elements of the header where it may hold several: signatures, each
+	// behind Prefix, a timestamp, and others, which are ignored. Behind a space another such list may
+	// follow. Empty: the header is one signature.
 	Separator string
-	// Prefix stands before each signature. There may be several: some senders write the signatures of two
-	// secrets behind different ones while a secret is being replaced.
+	// Prefix stands before each signature. There may be several: some senders write the signatures of
+	// two secrets behind different ones while a secret is being replaced.
 	Prefix Prefixes
 	// Encoding of a signature: hex (the default) or base64.
 	Encoding string
-	// Signed is the text that is signed, with {body}, {timestamp}, {method}, {url} and {header:NAME} in it; {body} by default.
+	// Signed is the text that is signed, with {body}, {timestamp}, {method}, {url} and {header:NAME}
+	// in it; {body} by default.
 	Signed string
-	// Timestamp says where the time of the signature stands: "header:NAME", "element:PREFIX" for an element of the
-	// signature's header, "json:PATH" in the body; empty if there is none. It must be within the tolerance of now.
+	// Timestamp says where the time of the signature stands: "header:NAME", "element:PREFIX" for an
+	// element of the signature's header, "json:PATH" in the body; empty if there is none. It must be
+	// within the tolerance of now.
 	Timestamp string
 	// TimestampUnit is s (the default), ms or rfc3339.
 	TimestampUnit string
-	// SecretEncoding says how a secret is written: text (the default), hex or base64, which may stand behind "whsec_" or "whpk_".
+	// SecretEncoding says how a secret is written: text (the default), hex or base64, which may stand
+	// behind "whsec_" or "whpk_".
 	SecretEncoding string
 }
 
@@ -80,7 +84,8 @@ func (r Rule) isZero() bool { return reflect.DeepEqual(r, Rule{}) }
 // DefaultTolerance is how far a timestamp may be from now, in either direction.
 const DefaultTolerance = 5 * time.Minute
 
-var hashes = map[string]func() hash.Hash{"hmac-sha256": sha256.New, "hmac-sha1": sha1.New, "hmac-sha512": sha512.New}
+var hashes = map[string]func() hash.Hash{"hmac-sha256": sha256.New, "hmac-sha1": sha1.New,
+	"hmac-sha512": sha512.New}
 
 const (
 	ed25519Algorithm = "ed25519"
@@ -90,13 +95,15 @@ const (
 // withDefaults fills in what is left out and finds what cannot be.
 func (r Rule) withDefaults() (Rule, error) {
 	for value, otherwise := range map[*string]string{
-		&r.Algorithm: "hmac-sha256", &r.Encoding: "hex", &r.Signed: "{body}", &r.TimestampUnit: "s", &r.SecretEncoding: "text",
+		&r.Algorithm: "hmac-sha256", &r.Encoding: "hex", &r.Signed: "{body}", &r.TimestampUnit: "s",
+		&r.SecretEncoding: "text",
 	} {
 		if *value == "" {
 			*value = otherwise
 		}
 	}
-	if _, known := hashes[r.Algorithm]; !known && r.Algorithm != ed25519Algorithm && r.Algorithm != ecdsaAlgorithm {
+	if _, known := hashes[r.Algorithm]; !known && r.Algorithm != ed25519Algorithm &&
+		r.Algorithm != ecdsaAlgorithm {
 		return r, fmt.Errorf("signature algorithm %q is not one of hmac-sha256, hmac-sha1, hmac-sha512, %s, %s", r.Algorithm, ed25519Algorithm, ecdsaAlgorithm)
 	}
 	for _, c := range []struct {
@@ -131,7 +138,8 @@ func parseTimestampPlace(r Rule) (p timestampPlace, err error) {
 	switch {
 	case r.Timestamp == "":
 	case arg == "":
-		err = fmt.Errorf("timestamp %q is not of the form header:NAME, element:PREFIX or json:PATH", r.Timestamp)
+		err = fmt.Errorf("timestamp %q is not of the form header:NAME, element:PREFIX or json:PATH",
+			r.Timestamp)
 	case kind == "header":
 		p.header = http.CanonicalHeaderKey(arg)
 	case kind == "element" && r.Separator == "":
@@ -143,7 +151,8 @@ func parseTimestampPlace(r Rule) (p timestampPlace, err error) {
 		one, err = parsePath(arg)
 		p.json = []path{one}
 	default:
-		err = fmt.Errorf("timestamp %q is not of the form header:NAME, element:PREFIX or json:PATH", r.Timestamp)
+		err = fmt.Errorf("timestamp %q is not of the form header:NAME, element:PREFIX or json:PATH",
+			r.Timestamp)
 	}
 	return p, err
 }
@@ -154,7 +163,10 @@ func parseTime(text, unit string) (time.Time, bool) {
 		t, err := time.Parse(time.RFC3339, text)
 		return t, err == nil
 	}
-	if text == "" || len(text) > 16 || strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
+	if text == "" || len(text) > 16 || strings.ContainsFunc(text, func(r rune) bool {
+		return r < '0' ||
+			r > '9'
+	}) {
 		return time.Time{}, false
 	}
 	n, _ := parseSequence(text)
@@ -167,8 +179,8 @@ func parseTime(text, unit string) (time.Time, bool) {
 // window is how far a timestamp may lie back from now, and ahead of it.
 type window struct{ back, ahead time.Duration }
 
-// newWindow returns the tolerance of a source. Its sender may repeat a webhook with the first time, but
-// never has one from the future.
+// newWindow returns the tolerance of a source. Its sender may repeat a webhook with the first time,
+// but never has one from the future.
 func newWindow(o Options) window {
 	if o.Tolerance > 0 {
 		return window{o.Tolerance, o.Tolerance}
@@ -189,9 +201,11 @@ func checkTime(where, text, unit string, now time.Time, w window) error {
 	return nil
 }
 
-var unitNames = map[string]string{"s": "seconds since 1970", "ms": "milliseconds since 1970", "rfc3339": "the form of RFC 3339"}
+var unitNames = map[string]string{"s": "seconds since 1970", "ms": "milliseconds since 1970",
+	"rfc3339": "the form of RFC 3339"}
 
-// decodeSecret reads a secret as it is configured, or a public key; prefix is what may stand before it in base64.
+// decodeSecret reads a secret as it is configured, or a public key; prefix is what may stand before
+// it in base64.
 func decodeSecret(secret, encoding, prefix string) ([]byte, error) {
 	switch encoding {
 	case "hex":

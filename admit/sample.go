@@ -19,8 +19,9 @@ type Sample struct {
 // sampleText is the event type and the ordering key of a sample.
 const sampleText = "test"
 
-// SampleOf returns a sample for a source of a kind. It has the message id, an event type and an ordering
-// key at the first place where the source looks for each, and the id in its body in any case.
+// SampleOf returns a sample for a source of a kind. It has the message id, an event type and an
+// ordering key at the first place where the source looks for each, and the id in its body in any
+// case.
 func SampleOf(name string, o Options, id string) (Sample, error) {
 	k, ok := kinds[name]
 	if !ok {
@@ -107,7 +108,8 @@ func setPath(root any, at path, value any) any {
 		return value
 	}
 	list, isList := root.([]any)
-	if i, err := strconv.Atoi(at[0]); err == nil && (isList || root == nil) && 0 <= i && i <= maxSampleIndex {
+	if i, err := strconv.Atoi(at[0]); err == nil && (isList || root == nil) && 0 <= i &&
+		i <= maxSampleIndex {
 		for len(list) <= i {
 			list = append(list, nil)
 		}

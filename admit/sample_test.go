@@ -18,8 +18,9 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Goal: a sample of every kind is what its sender could have sent: signed, it becomes an event with the
-// sample's id, or with one that another sample does not share. Method: all kinds, and places of all forms.
+// Goal: a sample of every kind is what its sender could have sent: signed, it becomes an event with
+// the sample's id, or with one that another sample does not share. Method: all kinds, and places of
+// all forms.
 func TestSamples(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -33,8 +34,11 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := map[string]string{"basic": "user:password", "stripe": "whsec_of_theirs", "standard_webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-		"discord": hex.EncodeToString(edPublic), "sendgrid": base64.StdEncoding.EncodeToString(ecPublic)}
+	secrets := map[string]string{"basic": "user:password", "stripe": "whsec_of_theirs",
+		"standard_webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+		"svix":              "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+		"discord":           hex.EncodeToString(edPublic),
+		"sendgrid":          base64.StdEncoding.EncodeToString(ecPublic)}
 	keys := map[string]crypto.Signer{"discord": ed, "sendgrid": ec}
 	check := func(name string, o Options) {
 		t.Helper()
@@ -54,7 +58,8 @@ func TestSamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := &Request{Method: http.MethodPost, ID: hookgate.NewRequestID(time.Now()).String(), Header: sample.Header, Time: time.Now(), Body: sample.Body}
+			r := &Request{Method: http.MethodPost, ID: hookgate.NewRequestID(time.Now()).String(),
+				Header: sample.Header, Time: time.Now(), Body: sample.Body}
 			if err := Sign(name, o, keys[name], r); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -71,7 +76,8 @@ func TestSamples(t *testing.T) {
 				}
 				m = Message{MessageID: parts[0].MessageID, EventType: parts[0].EventType}
 			}
-			if err != nil || m.MessageID == "" || m.EventType == "" || !strings.Contains(string(r.Body), id) {
+			if err != nil || m.MessageID == "" || m.EventType == "" || !strings.Contains(string(r.Body),
+				id) {
 				t.Errorf("%s: %+v, %v\n%v\n%s", name, m, err, r.Header, r.Body)
 			}
 			if h, ok := s.(Handshaker); ok {
@@ -93,7 +99,8 @@ func TestSamples(t *testing.T) {
 		case "meta":
 			o.VerifyTokens = []string{"a-verify-token"}
 		case "hmac":
-			o.Signature = Rule{Header: "X-Sig", Signed: "{header:X-Other}{timestamp}{body}", Timestamp: "header:X-Time"}
+			o.Signature = Rule{Header: "X-Sig", Signed: "{header:X-Other}{timestamp}{body}",
+				Timestamp: "header:X-Time"}
 		}
 		if slices.Contains([]string{"hmac", "bearer", "basic", "api_key", "none"}, name) {
 			o.Places.MessageID = list("json:data.items.0.id")
@@ -103,7 +110,8 @@ func TestSamples(t *testing.T) {
 	for _, places := range []Places{
 		{MessageID: list("header:X-Id"), EventType: list("json:type")},
 		{MessageID: list("form:id"), EventType: list("header:X-Type")},
-		{MessageID: []Place{{"json:order.id", "json:order.line"}}, EventType: list("json:order.id.type"), OrderingKey: list("json:order")},
+		{MessageID: []Place{{"json:order.id", "json:order.line"}}, EventType: list("json:order.id.type"),
+			OrderingKey: list("json:order")},
 		{MessageID: list("sha256:body")}, {MessageID: list("request:id")}, {MessageID: list("json:1.id")},
 	} {
 		check("none", Options{Places: places})

@@ -25,9 +25,10 @@ const (
 // scanObject is scan for a body that must be an object.
 func scanObject(data []byte) error { return scan(data, false, nil) }
 
-// scan checks that data is one JSON object, or array if arrays says so, as RFC 8259 has it, nested at most
-// maxDepth deep, and tells f, if there is one, of what it comes across, in one pass and without recursion. Bytes
-// that are not UTF-8 are let through inside strings. The error is a *MalformedError about "body".
+// scan checks that data is one JSON object, or array if arrays says so, as RFC 8259 has it, nested
+// at most maxDepth deep, and tells f, if there is one, of what it comes across, in one pass and
+// without recursion. Bytes that are not UTF-8 are let through inside strings. The error is a
+// *MalformedError about "body".
 func scan(data []byte, arrays bool, f *finder) error {
 	s := scanner{data: data, root: "object"}
 	array, err := s.begin(arrays)
@@ -146,13 +147,18 @@ func (s *scanner) behind() error {
 	return malformedBody("has something behind the JSON %s (at byte %d)", s.root, s.pos)
 }
 
-// notJSON describes a body that does not begin as JSON does, or returns nil if it looks like nothing known.
+// notJSON describes a body that does not begin as JSON does, or returns nil if it looks like
+// nothing known.
 func notJSON(data []byte) error {
 	head := data[:min(len(data), 256)]
 	name, _, pair := bytes.Cut(head, []byte("="))
-	isName := func(r rune) bool { return r > ' ' && r < 0x7f && !strings.ContainsRune(`"'<>{}[](),;:`, r) }
+	isName := func(r rune) bool {
+		return r > ' ' && r < 0x7f && !strings.ContainsRune(`"'<>{}[](),;:`,
+			r)
+	}
 	switch {
-	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")), head[0] == 0:
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")),
+		head[0] == 0:
 		return malformedBody(reasonUTF16)
 	case head[0] == '<':
 		return malformedBody("is XML or HTML, and JSON is wanted")
@@ -169,7 +175,8 @@ func notJSON(data []byte) error {
 const reasonUTF16 = "is in UTF-16, and JSON must be in UTF-8"
 
 func (s *scanner) truncated() error {
-	return malformedBody("is truncated (the JSON %s does not end in its %d bytes)", s.root, len(s.data))
+	return malformedBody("is truncated (the JSON %s does not end in its %d bytes)", s.root,
+		len(s.data))
 }
 
 // unexpected describes what stands at the current position, or that nothing does.
@@ -186,7 +193,8 @@ func (s *scanner) unexpected(wanted string) error {
 	case s.pos == 1 && rest[0] == 0:
 		return malformedBody(reasonUTF16)
 	case bytes.HasPrefix(rest, []byte("NaN")), bytes.HasPrefix(rest, []byte("Infinity")):
-		return malformedBody("is not valid JSON (NaN or Infinity at byte %d, which JSON does not have)", s.pos)
+		return malformedBody("is not valid JSON (NaN or Infinity at byte %d, which JSON does not have)",
+			s.pos)
 	}
 	return malformedBody("is not valid JSON (%s at byte %d instead of %s)", found, s.pos, wanted)
 }
@@ -330,9 +338,10 @@ func (s *scanner) string() error {
 	}
 }
 
-// plain skips what needs no attention inside a string: it stops at a quotation mark, a backslash, a control
-// character or the end. It looks at eight bytes at a time: a byte of stop has its high bit set where the
-// same byte of w is below 0x20 or equal to one of the two, and no lower byte is reported wrongly.
+// plain skips what needs no attention inside a string: it stops at a quotation mark, a backslash, a
+// control character or the end. It looks at eight bytes at a time: a byte of stop has its high bit
+// set where the same byte of w is below 0x20 or equal to one of the two, and no lower byte is
+// reported wrongly.
 func (s *scanner) plain() {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	data, pos := s.data, s.pos

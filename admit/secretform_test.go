@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestSecretForms: a secret as its sender shows it is taken, and what people paste in its place is an error that says
-// so and does not show it. The prefixes are those of the senders' documentation.
+// TestSecretForms: a secret as its sender shows it is taken, and what people paste in its place is
+// an error that says so and does not show it. The prefixes are those of the senders' documentation.
 func TestSecretForms(t *testing.T) {
 	const spki = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
 	const hex32 = "0123456789abcdef0123456789abcdef"
@@ -81,7 +81,8 @@ func TestSecretForms(t *testing.T) {
 		{"api_key", "a-key-of-mine", ""},
 		{"api_key", "x-api-key: a-key-of-mine", "name of the header"},
 	} {
-		o := Options{Secrets: []string{test.secret}, PublicURL: "https://example.com/hook", Places: Places{MessageID: list("json:id")}}
+		o := Options{Secrets: []string{test.secret}, PublicURL: "https://example.com/hook",
+			Places: Places{MessageID: list("json:id")}}
 		if kinds[test.kind].uses.fixedPlaces {
 			o.Places = Places{}
 		}
@@ -103,9 +104,12 @@ func TestSecretForms(t *testing.T) {
 // TestSameKeyInEveryForm: all forms that are taken are the same key.
 func TestSameKeyInEveryForm(t *testing.T) {
 	want, _ := base64.StdEncoding.DecodeString("dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=")
-	for _, form := range []string{"dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q", "dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
-		"whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q", "v1,whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q="} {
-		if got, err := decodeSecret(form, "base64", signingPrefix); err != nil || string(got) != string(want) {
+	for _, form := range []string{"dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q",
+		"dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
+		"whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q",
+		"v1,whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q="} {
+		if got, err := decodeSecret(form, "base64", signingPrefix); err != nil ||
+			string(got) != string(want) {
 			t.Errorf("%s is %q, %v", form, got, err)
 		}
 	}

@@ -21,9 +21,10 @@ import (
 	"time"
 )
 
-// Sign makes of a request what the sender of a source of this kind would send: it adds credentials to the header, or to the body, and
-// the headers that the kind identifies an event by, where r has none. It uses the first secret; for a kind that checks with
-// public keys, key is the private one. r.Time is the time of the signature.
+// Sign makes of a request what the sender of a source of this kind would send: it adds credentials
+// to the header, or to the body, and the headers that the kind identifies an event by, where r has
+// none. It uses the first secret; for a kind that checks with public keys, key is the private one.
+// r.Time is the time of the signature.
 func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	k, ok := kinds[name]
 	if !ok {
@@ -34,7 +35,8 @@ func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	}
 	places := o.Places.over(k.Places)
 	for _, text := range slices.Concat(places.MessageID[0], places.EventType[0]) {
-		if p, err := parsePlace(text); err == nil && p.kind == placeHeader && r.Header.Get(p.header) == "" {
+		if p, err := parsePlace(text); err == nil && p.kind == placeHeader &&
+			r.Header.Get(p.header) == "" {
 			r.Header.Set(p.header, "test-"+strings.ToLower(rand.Text()))
 		}
 	}
@@ -60,7 +62,8 @@ func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	case "bearer", "cloudevents":
 		return signToken(r, "Authorization", "Bearer "+o.Secrets[0])
 	case "basic":
-		return signToken(r, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(o.Secrets[0])))
+		return signToken(r, "Authorization", "Basic "+
+			base64.StdEncoding.EncodeToString([]byte(o.Secrets[0])))
 	case "okta":
 		return signToken(r, "Authorization", o.Secrets[0])
 	case "api_key":
@@ -183,9 +186,11 @@ func formatTime(t time.Time, unit string) string {
 	return strconv.FormatInt(t.Unix(), 10)
 }
 
-// ParsePrivateKey reads a private key to Sign with: PKCS #8 in PEM, or the 32 bytes of an Ed25519 seed in hex.
+// ParsePrivateKey reads a private key to Sign with: PKCS #8 in PEM, or the 32 bytes of an Ed25519
+// seed in hex.
 func ParsePrivateKey(text string) (crypto.Signer, error) {
-	if seed, err := hex.DecodeString(strings.TrimSpace(text)); err == nil && len(seed) == ed25519.SeedSize {
+	if seed, err := hex.DecodeString(strings.TrimSpace(text)); err == nil &&
+		len(seed) == ed25519.SeedSize {
 		return ed25519.NewKeyFromSeed(seed), nil
 	}
 	block, _ := pem.Decode([]byte(text))

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// maxSignatures is how many signatures one header may hold, maxSignatureBytes the longest of them: that
-	// of ECDSA with P-256 in ASN.1.
+	// maxSignatures is how many signatures one header may hold, maxSignatureBytes the longest of them:
+	// that of ECDSA with P-256 in ASN.1.
 	maxSignatures, maxSignatureBytes = 16, 72
 	// maxSets is how many timestamps, each with signatures of its own, one header may hold.
 	maxSets = 4
@@ -92,7 +92,8 @@ func newSignature(r Rule, secrets []string) (*signature, error) {
 	return s, nil
 }
 
-// parsed is what a signature's header says: sets of signatures, each set with a timestamp of its own.
+// parsed is what a signature's header says: sets of signatures, each set with a timestamp of its
+// own.
 type parsed struct {
 	sums       [maxSignatures][maxSignatureBytes]byte
 	sizes      [maxSignatures]uint8
@@ -129,7 +130,8 @@ func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 			one, rest := s.firstOf(strings.TrimSpace(element))
 			if i > 0 { // behind a space another set begins
 				if p.sets == maxSets {
-					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSets)+" sets of signatures")
+					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSets)+
+						" sets of signatures")
 				}
 				p.sets++
 			}
@@ -140,7 +142,8 @@ func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 				p.timestamps[p.sets-1] = text
 			} else if text, ok := s.rule.Prefix.cut(one); ok {
 				if signatures++; signatures > maxSignatures {
-					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSignatures)+" signatures")
+					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSignatures)+
+						" signatures")
 				}
 				malformed = cmp.Or(malformed, s.add(p, text))
 			}
@@ -158,8 +161,8 @@ func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 	return true, unauthenticated(s.rule.Header, "holds no signature behind "+s.rule.Prefix.String())
 }
 
-// firstOf cuts an element of the header at a space, behind which another set begins: Persona and others
-// write "t=1,v1=a t=1,v1=b" while a secret is being replaced.
+// firstOf cuts an element of the header at a space, behind which another set begins: Persona and
+// others write "t=1,v1=a t=1,v1=b" while a secret is being replaced.
 func (s *signature) firstOf(element string) (first, rest string) {
 	if s.timestamp.element == "" {
 		return element, ""
@@ -183,7 +186,8 @@ func (s *signature) add(p *parsed, text string) error {
 	switch {
 	case size > 0 && (size == s.size || s.size == 0):
 	case s.rule.Encoding == "hex" && s.size > 0:
-		return unauthenticated(s.rule.Header, "does not have "+strconv.Itoa(2*s.size)+" hexadecimal digits")
+		return unauthenticated(s.rule.Header, "does not have "+strconv.Itoa(2*s.size)+
+			" hexadecimal digits")
 	case s.size > 0:
 		return unauthenticated(s.rule.Header, "is not the base64 of "+strconv.Itoa(s.size)+" bytes")
 	default:
@@ -203,8 +207,8 @@ func decodeHexInto(dst, src []byte) int {
 	return n
 }
 
-// decodeBase64 returns the number of bytes, and 0 for what is not exactly the base64 of something that fits: padded, and without bits
-// that count for nothing.
+// decodeBase64 returns the number of bytes, and 0 for what is not exactly the base64 of something
+// that fits: padded, and without bits that count for nothing.
 func decodeBase64(dst, src []byte) int {
 	var room [maxSignatureBytes + 3]byte
 	if base64.StdEncoding.DecodedLen(len(src)) > len(room) || bytes.ContainsAny(src, "\r\n") {
@@ -219,8 +223,8 @@ func decodeBase64(dst, src []byte) int {
 
 var strictBase64 = base64.StdEncoding.Strict()
 
-// checkForm is what the header alone tells: that signature, timestamp and whatever else is signed are there, once each,
-// in the right form, and that the time is right.
+// checkForm is what the header alone tells: that signature, timestamp and whatever else is signed
+// are there, once each, in the right form, and that the time is right.
 func (s *signature) checkForm(r *Request) (present bool, err error) {
 	var p parsed
 	return s.read(r, &p)
@@ -249,7 +253,8 @@ func (s *signature) read(r *Request, p *parsed) (present bool, err error) {
 	if s.timestamp.element != "" {
 		inTime := false
 		for i, text := range p.timestamps[:p.sets] {
-			e := checkTime(s.timestamp.element+" in "+s.rule.Header, text, s.timestamp.unit, r.Time, s.tolerance)
+			e := checkTime(s.timestamp.element+" in "+s.rule.Header, text, s.timestamp.unit, r.Time,
+				s.tolerance)
 			p.late[i], inTime, err = e != nil, inTime || e == nil, cmp.Or(err, e)
 		}
 		if !inTime {
@@ -259,7 +264,8 @@ func (s *signature) read(r *Request, p *parsed) (present bool, err error) {
 	return true, nil
 }
 
-// soleHeader returns the value of a header that must occur once and not be empty. The name is in canonical form.
+// soleHeader returns the value of a header that must occur once and not be empty. The name is in
+// canonical form.
 func soleHeader(r *Request, name string) (string, error) {
 	switch values := r.Header[name]; {
 	case len(values) == 0:
@@ -273,8 +279,8 @@ func soleHeader(r *Request, name string) (string, error) {
 	}
 }
 
-// verify is checkForm and then the comparison with what each secret makes of the request. All are tried
-// whatever comes out, so that the time does not tell which of them is in use.
+// verify is checkForm and then the comparison with what each secret makes of the request. All are
+// tried whatever comes out, so that the time does not tell which of them is in use.
 func (s *signature) verify(r *Request) (present bool, err error) {
 	var p parsed
 	present, err = s.read(r, &p)
@@ -297,7 +303,8 @@ func (s *signature) verify(r *Request) (present bool, err error) {
 // mismatch completes the sentence about a signature that is wrong.
 func (s *signature) mismatch() string {
 	if s.template.url {
-		return "is not what any of the configured secrets makes of the body and the URL " + shownURL(s.url) +
+		return "is not what any of the configured secrets makes of the body and the URL " +
+			shownURL(s.url) +
 			"; compare both with the sender's"
 	}
 	return "is not what any of the configured secrets makes of the body"
@@ -323,8 +330,8 @@ func (s *signature) matches(r *Request, p *parsed) (key int) {
 	return key
 }
 
-// match is matches for the signatures of one set, if the sender called the URL. Of several keys that match
-// the first counts.
+// match is matches for the signatures of one set, if the sender called the URL. Of several keys
+// that match the first counts.
 func (s *signature) match(w *sealing, r *Request, p *parsed, set int, url string) (key int) {
 	timestamp := p.timestamps[set]
 	w.text = appendPieces(w.text[:0], s.template.before, r, url, timestamp)

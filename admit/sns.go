@@ -16,14 +16,14 @@ import (
 	"strings"
 )
 
-// ErrUnavailable is wrapped by errors that say that a request cannot be judged now, through no fault of the sender. The
-// HTTP edge answers 503.
+// ErrUnavailable is wrapped by errors that say that a request cannot be judged now, through no
+// fault of the sender. The HTTP edge answers 503.
 var ErrUnavailable = errors.New("cannot be verified now")
 
-// Amazon is what a scheme needs of the outside, which this package does not reach. The scheme checks
-// every URL before it passes it on: it is one of Amazon SNS in the region of a configured topic. An
-// implementation must take the URL as it is and follow no redirection. Its methods are called
-// concurrently, and their errors are ErrUnavailable to the sender.
+// Amazon is what a scheme needs of the outside, which this package does not reach. The scheme
+// checks every URL before it passes it on: it is one of Amazon SNS in the region of a configured
+// topic. An implementation must take the URL as it is and follow no redirection. Its methods are
+// called concurrently, and their errors are ErrUnavailable to the sender.
 type Amazon interface {
 	// Certificate returns the certificate at a URL. It is valid now, belongs to Amazon SNS of that
 	// region, and a root of this machine vouches for it.
@@ -32,9 +32,10 @@ type Amazon interface {
 	Confirm(url string) error
 }
 
-// sns is the proof of Amazon SNS (docs.aws.amazon.com/sns, "Verifying the signatures of Amazon SNS messages"): an RSA signature in the
-// body, with a certificate that the body names. Its topic must be one of those configured, because everybody with an account can have
-// a topic that is signed as well as one's own.
+// sns is the proof of Amazon SNS (docs.aws.amazon.com/sns, "Verifying the signatures of Amazon SNS
+// messages"): an RSA signature in the body, with a certificate that the body names. Its topic must
+// be one of those configured, because everybody with an account can have a topic that is signed as
+// well as one's own.
 type sns struct {
 	// hosts has the one host of Amazon SNS for each configured topic.
 	hosts  map[string]string
@@ -61,11 +62,12 @@ func newSNS(o Options) (proof, error) {
 
 // amazonDomains has the domain of each partition of AWS that is on the Internet.
 var amazonDomains = map[string]string{
-	"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu",
+	"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn",
+	"aws-eusc": "amazonaws.eu",
 }
 
-// topicARN has partition and region of a topic. No region looks like s3-us-west-2: such a name below
-// amazonaws.com is a bucket, which belongs to anyone.
+// topicARN has partition and region of a topic. No region looks like s3-us-west-2: such a name
+// below amazonaws.com is a bucket, which belongs to anyone.
 var topicARN = regexp.MustCompile(`\Aarn:([a-z-]+):sns:([a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}):[0-9]+:[A-Za-z0-9_.-]{1,256}\z`)
 
 // snsHost returns the host that the certificates and confirmations of a topic come from.
@@ -106,11 +108,12 @@ const (
 	numSNS
 )
 
-var snsPaths = []path{{"Message"}, {"MessageId"}, {"Subject"}, {"SubscribeURL"}, {"Timestamp"}, {"Token"}, {"TopicArn"}, {"Type"},
+var snsPaths = []path{{"Message"}, {"MessageId"}, {"Subject"}, {"SubscribeURL"}, {"Timestamp"},
+	{"Token"}, {"TopicArn"}, {"Type"},
 	{"SignatureVersion"}, {"Signature"}, {"SigningCertURL"}}
 
-// snsFields are the members of a message as they stand in its body, without their quotation marks; nil
-// if a member is not there, or null.
+// snsFields are the members of a message as they stand in its body, without their quotation marks;
+// nil if a member is not there, or null.
 type snsFields [numSNS][]byte
 
 // findSNS finds the members in one pass and copies none of them.
@@ -184,8 +187,9 @@ func (s sns) authenticate(r *Request) error {
 	return nil
 }
 
-// digest returns the digest of what is signed: a line with the name of each field that the message has, and one with its value.
-// Notifications have no part in the fields that confirmations have beside them.
+// digest returns the digest of what is signed: a line with the name of each field that the message
+// has, and one with its value. Notifications have no part in the fields that confirmations have
+// beside them.
 func (f *snsFields) digest() (crypto.Hash, []byte, error) {
 	version, err1 := f.text(snsVersion)
 	kind, err2 := f.text(snsType)
@@ -233,19 +237,20 @@ var (
 	confirmPath     = regexp.MustCompile(`\A/\z`)
 )
 
-// checkAmazonURL refuses what is not exactly a URL of Amazon SNS on that host. The error completes a
-// sentence.
+// checkAmazonURL refuses what is not exactly a URL of Amazon SNS on that host. The error completes
+// a sentence.
 func checkAmazonURL(text, host string, path *regexp.Regexp) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.User != nil || strings.Contains(text, "#") || u.Host != host ||
+	if err != nil || u.Scheme != "https" || u.User != nil || strings.Contains(text, "#") ||
+		u.Host != host ||
 		!path.MatchString(u.EscapedPath()) || path == certificatePath && strings.Contains(text, "?") {
 		return errors.New("is not of Amazon SNS in the region of the topic")
 	}
 	return nil
 }
 
-// snsReply confirms a subscription of one of the configured topics, if that is allowed; else it becomes an event, which says where a person
-// can confirm it.
+// snsReply confirms a subscription of one of the configured topics, if that is allowed; else it
+// becomes an event, which says where a person can confirm it.
 func snsReply(s *source, r *Request) (*Answer, error) {
 	if !s.options.Confirm {
 		return nil, nil

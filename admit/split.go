@@ -103,7 +103,8 @@ func (s *source) Split(r *Request) ([]hookgate.Part, error) {
 	return parts, nil
 }
 
-// identifyElement finds what identifies an element. If its places have no one meaning, its bytes do.
+// identifyElement finds what identifies an element. If its places have no one meaning, its bytes
+// do.
 func (s *source) identifyElement(r *Request) Message {
 	var m Message
 	var err error
@@ -162,7 +163,8 @@ func elements(body []byte, start int) (spans []span, err error) {
 			continue
 		}
 		if len(spans) == hookgate.MaxParts {
-			return nil, fmt.Errorf("%w: the request carries more than %d", ErrTooManyEvents, hookgate.MaxParts)
+			return nil, fmt.Errorf("%w: the request carries more than %d", ErrTooManyEvents,
+				hookgate.MaxParts)
 		}
 		at := span{start: s.pos}
 		if err := s.value(); err != nil {

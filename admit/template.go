@@ -56,7 +56,8 @@ func parseTemplate(text string, hasTimestamp bool) (t template, err error) {
 		case name == "body":
 			t.body = true
 		case name == "timestamp" && !hasTimestamp:
-			return t, fmt.Errorf("signed text %q has a timestamp, but it is not said where that stands", text)
+			return t, fmt.Errorf("signed text %q has a timestamp, but it is not said where that stands",
+				text)
 		case name == "timestamp":
 			*to = append(*to, piece{value: pieceTimestamp})
 		case name == "method":

@@ -17,8 +17,9 @@ import (
 
 const twilioHeader = "X-Twilio-Signature"
 
-// twilio is the proof of Twilio (twilio.com/docs/usage/webhooks/webhooks-security): the HMAC-SHA1 of the URL that it called and then,
-// of a form, each field's name and value, sorted by name. Any other body is covered by its SHA-256, in the query as bodySHA256.
+// twilio is the proof of Twilio (twilio.com/docs/usage/webhooks/webhooks-security): the HMAC-SHA1
+// of the URL that it called and then, of a form, each field's name and value, sorted by name. Any
+// other body is covered by its SHA-256, in the query as bodySHA256.
 type twilio struct {
 	url     string
 	secrets []string
@@ -78,16 +79,18 @@ func (t twilio) authenticate(r *Request) error {
 		}
 	}
 	if which == 0 {
-		return unauthenticated(twilioHeader, "is not what any of the configured secrets makes of the body and the URL "+shownURL(t.url)+
-			" with its query; compare the URL with Twilio's console, and the secret with the account's auth token, not an API key")
+		return unauthenticated(twilioHeader,
+			"is not what any of the configured secrets makes of the body and the URL "+shownURL(t.url)+
+				" with its query; compare the URL with Twilio's console, and the secret with the account's auth token, not an API key")
 	}
 	r.Credential = Credential{Secrets, which}
 	return nil
 }
 
-// urls returns the forms of the URL that Twilio may have signed: with and without the port, which differs
-// between its products; with the query as it came, and with characters raw in it that arrive escaped
-// (twilio/twilio-node#1059 and #621) and the slash that the path has, if rewritten says so. There are at most 16.
+// urls returns the forms of the URL that Twilio may have signed: with and without the port, which
+// differs between its products; with the query as it came, and with characters raw in it that
+// arrive escaped (twilio/twilio-node#1059 and #621) and the slash that the path has, if rewritten
+// says so. There are at most 16.
 func (t twilio) urls(r *Request, rewritten bool) (all []string) {
 	bases, n := slashForms(t.url, r.Slash)
 	queries := []string{r.Query}
@@ -106,8 +109,8 @@ func (t twilio) urls(r *Request, rewritten bool) (all []string) {
 	return all
 }
 
-// queryForms returns a query as it came, and with the characters raw that Twilio signs so: those that
-// old escaping rules leave alone, those of SIP addresses, and both.
+// queryForms returns a query as it came, and with the characters raw that Twilio signs so: those
+// that old escaping rules leave alone, those of SIP addresses, and both.
 func queryForms(query string) []string {
 	const unescaped, sip = "!'()*~", "@:"
 	forms := []string{query}
@@ -157,16 +160,16 @@ func checkBodyHash(r *Request) error {
 	return nil
 }
 
-// maxTwilioForm is the largest form for which all forms of the URL are tried, because the whole of it is
-// hashed with each before anything is proved. Those of Twilio are much smaller.
+// maxTwilioForm is the largest form for which all forms of the URL are tried, because the whole of
+// it is hashed with each before anything is proved. Those of Twilio are much smaller.
 const maxTwilioForm = 64 << 10
 
-// maxFields bounds the fields of a form, which are taken apart before anything is proved. Twilio sends
-// some dozens.
+// maxFields bounds the fields of a form, which are taken apart before anything is proved. Twilio
+// sends some dozens.
 const maxFields = 1000
 
-// sortedFields returns the names and values of a form as Twilio signs them: sorted by name, and the values of one name
-// sorted and each once.
+// sortedFields returns the names and values of a form as Twilio signs them: sorted by name, and the
+// values of one name sorted and each once.
 func sortedFields(body []byte) ([]byte, error) {
 	if bytes.Count(body, []byte("&")) >= maxFields {
 		return nil, unauthenticated("body", "has more than "+strconv.Itoa(maxFields)+" fields")
@@ -198,8 +201,8 @@ func sortedFields(body []byte) ([]byte, error) {
 	return text, nil
 }
 
-// signedByTwilio returns what the signature of a request covers of its body: the fields of a form in the
-// form that is signed, because they can be written in many ways.
+// signedByTwilio returns what the signature of a request covers of its body: the fields of a form
+// in the form that is signed, because they can be written in many ways.
 func signedByTwilio(r *Request) []byte {
 	if isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256") {
 		if fields, err := sortedFields(r.Body); err == nil {
@@ -245,7 +248,8 @@ func signTwilio(o Options, r *Request) error {
 		sum := sha256.Sum256(r.Body)
 		r.Query = "bodySHA256=" + hex.EncodeToString(sum[:])
 	}
-	setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0], calledURL(o.PublicURL, r.Query), fields)))
+	setHeader(r, twilioHeader, base64.StdEncoding.EncodeToString(twilioSum(o.Secrets[0],
+		calledURL(o.PublicURL, r.Query), fields)))
 	return nil
 }
 

@@ -13,9 +13,9 @@ func calledURL(url, query string) string {
 	return url + "?" + query
 }
 
-// calledURLs returns what the sender of a request may have called: the URL that is configured, and if that
-// and the path that arrived here do not end alike, the one that ends as the path does. Both count, because
-// a proxy may have changed the path.
+// calledURLs returns what the sender of a request may have called: the URL that is configured, and
+// if that and the path that arrived here do not end alike, the one that ends as the path does. Both
+// count, because a proxy may have changed the path.
 func calledURLs(url string, r *Request) (urls [2]string, n int) {
 	urls, n = slashForms(url, r.Slash)
 	for i := range n {

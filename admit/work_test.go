@@ -19,19 +19,22 @@ func hostileBodies(n int) map[string]string {
 	}
 	objects := fill(`{"value":[`, `{"clientState":"x"},`, `]}`)
 	return map[string]string{
-		"notifications":         objects,
-		"empty notifications":   fill(`{"value":[`, `{},`, `]}`),
-		"nested arrays":         fill(`{"value":[`, strings.Repeat("[", 100)+strings.Repeat("]", 100)+",", `]}`),
-		"members":               fill(`{`, `"a":{},`, `}`),
-		"escapes":               fill(`{"value":"`, `\u0041`, `"}`),
-		"escaped clientState":   fill(`{"value":[{"clientState":"`, `\u0041`, `"}]}`),
-		"fields":                strings.Repeat("&a=%41", n/6),
-		"a field":               "a=" + strings.Repeat("%41", n/3),
-		"separators":            strings.Repeat("&", n),
-		"mailgun":               fill(`{"signature":{"timestamp":"`, `\u0041`, `","token":"x","signature":"y"}}`),
-		"SNS":                   snsForged(fill(`"`, `\u0041`, `"`)),
-		"SNS, no escapes":       snsForged(fill(`"`, `a`, `"`)),
-		"SNS, long certificate": strings.Replace(snsForged(`"m"`), snsCert, snsCert+strings.Repeat("a", n), 1),
+		"notifications":       objects,
+		"empty notifications": fill(`{"value":[`, `{},`, `]}`),
+		"nested arrays": fill(`{"value":[`, strings.Repeat("[", 100)+strings.Repeat("]", 100)+",",
+			`]}`),
+		"members":             fill(`{`, `"a":{},`, `}`),
+		"escapes":             fill(`{"value":"`, `\u0041`, `"}`),
+		"escaped clientState": fill(`{"value":[{"clientState":"`, `\u0041`, `"}]}`),
+		"fields":              strings.Repeat("&a=%41", n/6),
+		"a field":             "a=" + strings.Repeat("%41", n/3),
+		"separators":          strings.Repeat("&", n),
+		"mailgun": fill(`{"signature":{"timestamp":"`, `\u0041`,
+			`","token":"x","signature":"y"}}`),
+		"SNS":             snsForged(fill(`"`, `\u0041`, `"`)),
+		"SNS, no escapes": snsForged(fill(`"`, `a`, `"`)),
+		"SNS, long certificate": strings.Replace(snsForged(`"m"`), snsCert, snsCert+strings.Repeat("a",
+			n), 1),
 	}
 }
 
@@ -40,9 +43,9 @@ func snsForged(message string) string {
 		`"Signature":"AAAA","SigningCertURL":%q,"Message":%s}`, snsTopic, snsCert, message)
 }
 
-// Goal: a request that is not authentic costs the gate little more memory than its body, whatever that
-// is and whoever it claims to come from. Method: each preset's own headers with bodies that are
-// dear to take apart; the allocated bytes and their number are counted.
+// Goal: a request that is not authentic costs the gate little more memory than its body, whatever
+// that is and whoever it claims to come from. Method: each preset's own headers with bodies that
+// are dear to take apart; the allocated bytes and their number are counted.
 func TestWorkBeforeProof(t *testing.T) {
 	const size = 256 << 10
 	bodies := hostileBodies(size)
@@ -55,8 +58,12 @@ func TestWorkBeforeProof(t *testing.T) {
 		request func() *Request
 	}
 	targets := map[string]target{
-		"sns": {newForTest(t, "sns", Options{Topics: []string{snsTopic}, Amazon: &testAmazon{cert: &x509.Certificate{PublicKey: key.Public()}}}),
-			func() *Request { return &Request{Method: http.MethodPost, Header: header(topicHeader, snsTopic)} }},
+		"sns": {newForTest(t, "sns", Options{Topics: []string{snsTopic},
+			Amazon: &testAmazon{cert: &x509.Certificate{PublicKey: key.Public()}}}),
+			func() *Request {
+				return &Request{Method: http.MethodPost, Header: header(topicHeader,
+					snsTopic)}
+			}},
 	}
 	for _, v := range vectors() {
 		if !v.unsigned && !v.token || v.proof == "" {

@@ -1,5 +1,6 @@
-// Package attention lists what a person should look at although the gate goes on taking webhooks: dead letters that are open,
-// a source that refuses most of its requests, an audit chain that is broken.
+// Package attention lists what a person should look at although the gate goes on taking webhooks:
+// dead letters that are open, a source that refuses most of its requests, an audit chain that is
+// broken.
 //
 // /api/health and the dashboard's headline show the list. Readiness never depends on it.
 package attention
@@ -18,18 +19,19 @@ type Item struct {
 	What string `json:"what,omitempty"`
 	// Count is how many there are, of whatever Text says.
 	Count int64 `json:"count"`
-	// Text is one sentence for people, with the count in it and without a full stop. Everyone may read it, so that it holds no
-	// paths and no causes.
+	// Text is one sentence for people, with the count in it and without a full stop. Everyone may read
+	// it, so that it holds no paths and no causes.
 	Text string `json:"text"`
 	// Link is where to look: a path of this gate. Empty if there is no such page.
 	Link string `json:"link,omitempty"`
 }
 
-// Source returns the items of one kind, none if all is well. It must return within a moment, because the health waits for it.
-// It may be called concurrently.
+// Source returns the items of one kind, none if all is well. It must return within a moment,
+// because the health waits for it. It may be called concurrently.
 type Source func(context.Context) []Item
 
-// List is the sources of a gate. The zero List is empty; a nil one is too. All methods may be called concurrently.
+// List is the sources of a gate. The zero List is empty; a nil one is too. All methods may be
+// called concurrently.
 type List struct {
 	mu      sync.Mutex // guards sources
 	sources []Source

@@ -31,12 +31,14 @@ func TestList(t *testing.T) {
 		t.Errorf("items %+v", got)
 	}
 	broken = true
-	if got := l.Items(t.Context()); len(got) != 3 || got[0].Name != "audit" || got[0].Count != 1 || got[2].Name != "b" {
+	if got := l.Items(t.Context()); len(got) != 3 || got[0].Name != "audit" || got[0].Count != 1 ||
+		got[2].Name != "b" {
 		t.Errorf("items %+v", got)
 	}
 }
 
-// TestDeadLetters: the store counts once in a while, ever less often the longer it takes; a count that is not known is no item.
+// TestDeadLetters: the store counts once in a while, ever less often the longer it takes; a count
+// that is not known is no item.
 func TestDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n, asked int64
@@ -67,7 +69,8 @@ func TestDeadLetters(t *testing.T) {
 		check(1, "")
 		time.Sleep(countEvery)
 		check(2, "1 dead letter is open")
-		if got := d.Items(t.Context()); len(got) != 1 || got[0].Count != 1 || got[0].Name != "dead_letters" || got[0].Link != "/ui/dead-letters?state=open" {
+		if got := d.Items(t.Context()); len(got) != 1 || got[0].Count != 1 ||
+			got[0].Name != "dead_letters" || got[0].Link != "/ui/dead-letters?state=open" {
 			t.Errorf("items %+v", got)
 		}
 		n, takes = MaxDeadLetters+5, 500*time.Millisecond
@@ -101,8 +104,8 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
-// TestClock: a clock that is behind the last id of the store by more than machines may be apart is an item,
-// with the store asked once in a while; without an answer there is none.
+// TestClock: a clock that is behind the last id of the store by more than machines may be apart is
+// an item, with the store asked once in a while; without an answer there is none.
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last int64
@@ -127,7 +130,8 @@ func TestClock(t *testing.T) {
 					text = i.Text
 				}
 				if !strings.HasPrefix(text, test.want) || (test.want == "") != (text == "") {
-					t.Errorf("with the last id %v ahead (%v) the text is %q, want %q", test.ahead, test.err, text, test.want)
+					t.Errorf("with the last id %v ahead (%v) the text is %q, want %q", test.ahead, test.err, text,
+						test.want)
 				}
 			}
 		}
@@ -137,7 +141,8 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// TestRefusing: a source that refuses more than half of enough requests is listed, and not any more five minutes later.
+// TestRefusing: a source that refuses more than half of enough requests is listed, and not any more
+// five minutes later.
 func TestRefusing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex // guards counts
@@ -180,7 +185,9 @@ func TestRefusing(t *testing.T) {
 			t.Errorf("listed are %v, want %v", got, want)
 		}
 		i := r.Items(t.Context())[1]
-		if i.Name != "source_refuses" || i.Count != 51 || i.Text != "Source most has refused 51 of 101 requests in the last 5 minutes" || i.Link != "/ui/sources#source-most" {
+		if i.Name != "source_refuses" || i.Count != 51 ||
+			i.Text != "Source most has refused 51 of 101 requests in the last 5 minutes" ||
+			i.Link != "/ui/sources#source-most" {
 			t.Errorf("item %+v", i)
 		}
 		time.Sleep(refusingFor - 2*sampleEvery)

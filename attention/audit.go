@@ -2,7 +2,8 @@ package attention
 
 import "context"
 
-// FailedAudit returns a Source that has one item while failed reports true: the last verification of the audit chain found a break.
+// FailedAudit returns a Source that has one item while failed reports true: the last verification
+// of the audit chain found a break.
 func FailedAudit(failed func() bool) Source {
 	return func(context.Context) []Item {
 		if !failed() {

@@ -8,15 +8,16 @@ import (
 )
 
 const (
-	// clockEvery is how often the store is asked for its last id at most, and clockTimeout bounds that.
+	// clockEvery is how often the store is asked for its last id at most, and clockTimeout bounds
+	// that.
 	clockEvery, clockTimeout = 5 * time.Second, time.Second
 	// clockTolerance is how far clocks of several machines may be apart without an alarm.
 	clockTolerance = time.Second
 )
 
-// Clock compares this machine's clock with the last id of the store. Ids are microseconds since 1970, or
-// one more than the id before while the clock is behind that: then they no longer tell the time, and a
-// clock that stays behind is set wrong, or was.
+// Clock compares this machine's clock with the last id of the store. Ids are microseconds since
+// 1970, or one more than the id before while the clock is behind that: then they no longer tell the
+// time, and a clock that stays behind is set wrong, or was.
 type Clock struct {
 	lastID func(context.Context) (int64, error)
 
@@ -30,8 +31,8 @@ type Clock struct {
 // NewClock returns a Clock over a function that returns the last id of the store.
 func NewClock(lastID func(context.Context) (int64, error)) *Clock { return &Clock{lastID: lastID} }
 
-// Behind returns how far the clock is behind the last id, some seconds ago; 0 if it is not. known is false
-// if the store did not answer the last time it was asked.
+// Behind returns how far the clock is behind the last id, some seconds ago; 0 if it is not. known
+// is false if the store did not answer the last time it was asked.
 func (c *Clock) Behind(ctx context.Context) (behind time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

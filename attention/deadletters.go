@@ -11,15 +11,16 @@ import (
 const MaxDeadLetters = 10_000
 
 const (
-	// countEvery is how often the store counts open dead letters at most. A count that takes long makes that countShare times as long as it took.
+	// countEvery is how often the store counts open dead letters at most. A count that takes long
+	// makes that countShare times as long as it took.
 	countEvery = 5 * time.Second
 	countShare = 20
 	// countTimeout bounds one count.
 	countTimeout = time.Second
 )
 
-// DeadLetters counts open dead letters, for the health and for metrics. It remembers the count for a while, so that those who ask often, or
-// all at once, cost the store little.
+// DeadLetters counts open dead letters, for the health and for metrics. It remembers the count for
+// a while, so that those who ask often, or all at once, cost the store little.
 type DeadLetters struct {
 	count func(ctx context.Context, most int64) (int64, error)
 
@@ -30,13 +31,14 @@ type DeadLetters struct {
 	known bool
 }
 
-// NewDeadLetters returns a counter over a function that counts open dead letters in the store, to most at the most.
+// NewDeadLetters returns a counter over a function that counts open dead letters in the store, to
+// most at the most.
 func NewDeadLetters(count func(ctx context.Context, most int64) (int64, error)) *DeadLetters {
 	return &DeadLetters{count: count}
 }
 
-// Open returns the number of open dead letters, MaxDeadLetters if there are that many or more. It may be some seconds old.
-// known is false if the store did not answer the last time it was asked.
+// Open returns the number of open dead letters, MaxDeadLetters if there are that many or more. It
+// may be some seconds old. known is false if the store did not answer the last time it was asked.
 func (d *DeadLetters) Open(ctx context.Context) (open int64, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +68,8 @@ func (d *DeadLetters) Items(ctx context.Context) []Item {
 	if !known || n == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%d %s open: %s until you replay or purge %s", n, many(n, "dead letter is", "dead letters are"),
+	text := fmt.Sprintf("%d %s open: %s until you replay or purge %s", n, many(n, "dead letter is",
+		"dead letters are"),
 		many(n, "its event is not stored", "their events are not stored"), many(n, "it", "them"))
 	if n >= MaxDeadLetters {
 		text = fmt.Sprintf("At least %s", text)

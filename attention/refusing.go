@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// refusingFor is the time over which the answers of a source are judged, sampleEvery how often they are looked at.
+	// refusingFor is the time over which the answers of a source are judged, sampleEvery how often
+	// they are looked at.
 	refusingFor = 5 * time.Minute
 	sampleEvery = 10 * time.Second
 	// fewest is the number of requests in that time below which a source is not judged.
@@ -32,7 +33,8 @@ type sample map[string]answered
 
 type answered struct{ all, refused int64 }
 
-// NewRefusing returns a watch over the answers counted since the start of the process. Run samples them.
+// NewRefusing returns a watch over the answers counted since the start of the process. Run samples
+// them.
 func NewRefusing(answers func() []metrics.Answered) *Refusing {
 	r := &Refusing{answers: answers}
 	r.take()
@@ -75,7 +77,8 @@ func (r *Refusing) count() sample {
 	return s
 }
 
-// Items is a Source: one item for each source that has refused more than half of its requests in the last five minutes.
+// Items is a Source: one item for each source that has refused more than half of its requests in
+// the last five minutes.
 func (r *Refusing) Items(context.Context) (items []Item) {
 	now := r.count()
 	r.mu.Lock()
@@ -88,7 +91,8 @@ func (r *Refusing) Items(context.Context) (items []Item) {
 		}
 		items = append(items, Item{
 			Name: "source_refuses", What: source, Count: refused,
-			Text: fmt.Sprintf("Source %s has refused %d of %d requests in the last %.0f minutes", source, refused, all, refusingFor.Minutes()),
+			Text: fmt.Sprintf("Source %s has refused %d of %d requests in the last %.0f minutes", source,
+				refused, all, refusingFor.Minutes()),
 			Link: "/ui/sources#source-" + source,
 		})
 	}

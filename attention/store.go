@@ -9,8 +9,8 @@ import (
 // replacedFor is how long a person is reminded that the store was replaced.
 const replacedFor = 24 * time.Hour
 
-// StoreReplaced returns a Source that has one item for a day after replaced, the time at which the gate
-// found another store, or an older copy, in the place of its own; zero if it never did.
+// StoreReplaced returns a Source that has one item for a day after replaced, the time at which the
+// gate found another store, or an older copy, in the place of its own; zero if it never did.
 func StoreReplaced(replaced func() time.Time) Source {
 	return func(context.Context) []Item {
 		at := replaced()

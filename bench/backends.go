@@ -49,7 +49,8 @@ func startBackends(ctx context.Context, o backendOptions) (_ *backends, err erro
 			return nil, fmt.Errorf("redis-server (make tools installs it): %w", err)
 		}
 	}
-	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Fsync: o.fsync, Settings: o.settings}); err != nil {
+	if b.postgres, err = pgtest.Start(ctx, pgtest.Options{Fsync: o.fsync,
+		Settings: o.settings}); err != nil {
 		return nil, err
 	}
 	b.database, err = b.postgres.NewDatabase(ctx)
@@ -63,7 +64,8 @@ func (b *backends) startRedis(ctx context.Context, appendfsync string) error {
 	}
 	b.port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(b.port), "--dir", b.dir, "--save", "", "--loglevel", "warning"}
+	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(b.port), "--dir", b.dir, "--save",
+		"", "--loglevel", "warning"}
 	if appendfsync != "" {
 		args = append(args, "--appendonly", "yes", "--appendfsync", appendfsync)
 	}
@@ -87,7 +89,8 @@ func (b *backends) address() string { return net.JoinHostPort("127.0.0.1", strco
 
 // client returns a connection to Redis of this program's own.
 func (b *backends) client() (rueidis.Client, error) {
-	return rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{b.address()}, DisableCache: true, ForceSingleClient: true})
+	return rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{b.address()},
+		DisableCache: true, ForceSingleClient: true})
 }
 
 func (b *backends) url() string { return b.postgres.URL(b.database) }

@@ -15,8 +15,9 @@ import (
 	"syscall"
 )
 
-// serveBare is what one would write in an afternoon: net/http, the signature, the JSON, an answer. It keeps nothing, unless
-// args name a file: then each body is appended to that and synced before the answer.
+// serveBare is what one would write in an afternoon: net/http, the signature, the JSON, an answer.
+// It keeps nothing, unless args name a file: then each body is appended to that and synced before
+// the answer.
 func serveBare(args []string) {
 	var file *os.File
 	if len(args) > 0 {
@@ -49,7 +50,8 @@ func bare(file *os.File) http.HandlerFunc {
 		}
 		mac := hmac.New(sha256.New, []byte(os.Getenv("WEBHOOK_HMAC_SECRET")))
 		mac.Write(body)
-		if want := "sha256=" + hex.EncodeToString(mac.Sum(nil)); !hmac.Equal([]byte(r.Header.Get("X-Webhook-Signature")), []byte(want)) {
+		if want := "sha256=" + hex.EncodeToString(mac.Sum(nil)); !hmac.Equal([]byte(r.Header.Get(
+			"X-Webhook-Signature")), []byte(want)) {
 			http.Error(w, "signature", http.StatusUnauthorized)
 			return
 		}
@@ -57,7 +59,8 @@ func bare(file *os.File) http.HandlerFunc {
 			MessageID string `json:"messageId"`
 			EventType string `json:"eventType"`
 		}
-		if err := json.Unmarshal(body, &envelope); err != nil || envelope.MessageID == "" || envelope.EventType == "" {
+		if err := json.Unmarshal(body, &envelope); err != nil || envelope.MessageID == "" ||
+			envelope.EventType == "" {
 			http.Error(w, "JSON", http.StatusBadRequest)
 			return
 		}
@@ -73,6 +76,7 @@ func bare(file *os.File) http.HandlerFunc {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusAccepted)
-		json.NewEncoder(w).Encode(map[string]string{"status": "accepted", "messageId": envelope.MessageID})
+		json.NewEncoder(w).Encode(map[string]string{"status": "accepted",
+			"messageId": envelope.MessageID})
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// candidate is a server that is compared with others: a bare one, or hookgate with its backends and settings.
+// candidate is a server that is compared with others: a bare one, or hookgate with its backends and
+// settings.
 type candidate struct {
 	name string
 	// gate is the binary of hookgate; empty for the bare server, which this program is itself.
@@ -22,11 +23,13 @@ type candidate struct {
 	shared *backendOptions
 	// settings of hookgate, as environment.
 	settings []string
-	// prepare changes what the stopped gate keeps, once it has made its schemas; nil if nothing is changed.
+	// prepare changes what the stopped gate keeps, once it has made its schemas; nil if nothing is
+	// changed.
 	prepare func(context.Context, *stand) error
 	// bearer makes the client show a key instead of signing.
 	bearer bool
-	// ingest is the number of processes that take webhooks, beside one that stores; 0 for one process that does both.
+	// ingest is the number of processes that take webhooks, beside one that stores; 0 for one process
+	// that does both.
 	ingest int
 	// processes is the number of processes that take webhooks into one PostgreSQL; 0 for one.
 	processes int
@@ -76,7 +79,8 @@ func chosen(all []*candidate, only string) (left []*candidate, err error) {
 // gates are the pairings of hookgate, without the bare servers.
 func gates(s settings, gate string, names ...string) (left []*candidate, err error) {
 	for _, c := range standards(s, gate) {
-		if slices.Contains(names, c.name) && (s.Only == "" || slices.Contains(strings.Split(s.Only, ","), c.name)) {
+		if slices.Contains(names, c.name) && (s.Only == "" || slices.Contains(strings.Split(s.Only, ","),
+			c.name)) {
 			left = append(left, c)
 		}
 	}
@@ -88,7 +92,8 @@ func gates(s settings, gate string, names ...string) (left []*candidate, err err
 
 // stand is a candidate at work, with all that it needs.
 type stand struct {
-	// servers take webhooks, the first of them the reads too; worker is the process that stores, if that is none of them.
+	// servers take webhooks, the first of them the reads too; worker is the process that stores, if
+	// that is none of them.
 	servers  []*server
 	worker   *server
 	backends *backends
@@ -100,7 +105,8 @@ type stand struct {
 	piles bool
 }
 
-// start starts the candidate with everything that it needs fresh, in a folder that is removed when it stops.
+// start starts the candidate with everything that it needs fresh, in a folder that is removed when
+// it stops.
 func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
 	st := &stand{credentials: load.Credentials{HMACSecret: secret}}
 	if c.bearer {
@@ -136,7 +142,8 @@ func (c *candidate) profiled(s settings, name string, round int) *candidate {
 	once := *c
 	if s.profile != "" && c.gate != "" {
 		file := fmt.Sprintf("%s-%d.pprof", strings.NewReplacer(", ", "-", " ", "-").Replace(name), round)
-		once.settings = append(slices.Clone(c.settings), "BENCH_CPU_PROFILE="+filepath.Join(s.profile, file))
+		once.settings = append(slices.Clone(c.settings), "BENCH_CPU_PROFILE="+filepath.Join(s.profile,
+			file))
 	}
 	return &once
 }
@@ -169,7 +176,8 @@ func (c *candidate) serve(ctx context.Context, st *stand) error {
 	}
 	if c.ingest > 0 {
 		var err error
-		st.worker, err = start(ctx, serveCommand(c.gate, "--data-dir", filepath.Join(st.dir, "worker"), "--role", "worker"), env)
+		st.worker, err = start(ctx, serveCommand(c.gate, "--data-dir", filepath.Join(st.dir, "worker"),
+			"--role", "worker"), env)
 		return err
 	}
 	return nil

@@ -26,8 +26,8 @@ const adminToken = "bench-admin-token"
 // fillStatementTimeout is enough for a transaction of fillBatch events.
 const fillStatementTimeout = 10 * time.Minute
 
-// checkFilling looks at samples from outside: the gate must give back the body and the whole trail of each, and recognise it by its claim
-// when it is sent again.
+// checkFilling looks at samples from outside: the gate must give back the body and the whole trail
+// of each, and recognise it by its claim when it is sent again.
 func checkFilling(ctx context.Context, s *server, samples []sample) error {
 	for i := range samples {
 		if err := checkSample(ctx, s, &samples[i]); err != nil {
@@ -42,11 +42,13 @@ func checkSample(ctx context.Context, s *server, r *sample) error {
 	var listed struct {
 		Events []struct{ ID, RequestID, SHA256 string }
 	}
-	if err := s.getJSON(ctx, "/api/events?messageId="+url.QueryEscape(r.MessageID), &listed); err != nil {
+	if err := s.getJSON(ctx, "/api/events?messageId="+url.QueryEscape(r.MessageID),
+		&listed); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(r.Body)
-	if len(listed.Events) != 1 || listed.Events[0].RequestID != r.RequestID.String() || listed.Events[0].SHA256 != hex.EncodeToString(sum[:]) {
+	if len(listed.Events) != 1 || listed.Events[0].RequestID != r.RequestID.String() ||
+		listed.Events[0].SHA256 != hex.EncodeToString(sum[:]) {
 		return fmt.Errorf("is listed as %+v", listed.Events)
 	}
 	err := s.get(ctx, "/api/events/"+listed.Events[0].ID+"/body", func(body []byte) error {
@@ -70,7 +72,8 @@ func checkSample(ctx context.Context, s *server, r *sample) error {
 			stages = append(stages, stage.Stage)
 		}
 	}
-	if want := []string{"received", "enqueued", "processed", "persisted"}; !slices.Equal(stages, want) {
+	if want := []string{"received", "enqueued", "processed", "persisted"}; !slices.Equal(stages,
+		want) {
 		return fmt.Errorf("has the trail %v, not %v", stages, want)
 	}
 	status, answer, err := s.post(ctx, r.Body)
@@ -78,7 +81,8 @@ func checkSample(ctx context.Context, s *server, r *sample) error {
 		return err
 	}
 	var told struct{ Note, FirstRequestID string }
-	if err := json.Unmarshal(answer, &told); err != nil || status != http.StatusAccepted || told.Note != "duplicate_detected" || told.FirstRequestID != r.RequestID.String() {
+	if err := json.Unmarshal(answer, &told); err != nil || status != http.StatusAccepted ||
+		told.Note != "duplicate_detected" || told.FirstRequestID != r.RequestID.String() {
 		return fmt.Errorf("sent again is answered by %d %s", status, answer)
 	}
 	return nil
@@ -113,7 +117,8 @@ func (s *server) getJSON(ctx context.Context, path string, into any) error {
 
 // post sends one signed webhook.
 func (s *server) post(ctx context.Context, body []byte) (status int, answer []byte, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/webhooks", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/webhooks",
+		bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -83,10 +83,12 @@ func (d *document) judge(s settings, experiment string, candidates []*candidate)
 		if ratio, ok := d.figures.ratio(experiment, c.name, "bare", persisted); ok {
 			d.atLeast(c.name+": accepted and persisted over bare", ratio, target.persisted)
 		}
-		if ratio, ok := d.figures.ratio(experiment, c.name, "bare", fmt.Sprintf("at %d/s, P95 ms", pacedRate)); ok {
+		if ratio, ok := d.figures.ratio(experiment, c.name, "bare", fmt.Sprintf("at %d/s, P95 ms",
+			pacedRate)); ok {
 			d.atMost(fmt.Sprintf("%s: P95 at %d/s over bare", c.name, pacedRate), ratio, target.p95)
 		}
-		if p99, p50 := d.figures.find(experiment, c.name, "flat out, P99 ms"), d.figures.find(experiment, c.name, "flat out, P50 ms"); p99 != nil {
+		if p99, p50 := d.figures.find(experiment, c.name, "flat out, P99 ms"), d.figures.find(experiment,
+			c.name, "flat out, P50 ms"); p99 != nil {
 			d.atMost(c.name+": flat out, P99 over P50", p99.Median/p50.Median, targetP99OverP50)
 		}
 		if peak := d.figures.find(experiment, c.name, "peak memory, MiB"); peak != nil {

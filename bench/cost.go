@@ -11,8 +11,9 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// cost measures what each guarantee costs, by leaving it out: by the settings of the backends, by changing the schema behind the gate's back, or, where
-// neither will do, by a switch that exists only in a build with the tag bench_without.
+// cost measures what each guarantee costs, by leaving it out: by the settings of the backends, by
+// changing the schema behind the gate's back, or, where neither will do, by a switch that exists
+// only in a build with the tag bench_without.
 func cost(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
@@ -32,9 +33,11 @@ func cost(ctx context.Context, d *document, s settings, gate string) error {
 		for _, v := range variants[1:] {
 			d.figures.compare(experiment, v.name, variants[0].name)
 		}
-		fmt.Printf("\n%s without one guarantee at a time; in brackets the ratio to all of them\n\n", c.name)
+		fmt.Printf("\n%s without one guarantee at a time; in brackets the ratio to all of them\n\n",
+			c.name)
 		d.figures.writeTransposed(os.Stdout, experiment, []string{
-			"flat out, persisted/s", "flat out, P95 ms", "flat out, µs/event, sum", fmt.Sprintf("at %d/s, P50 ms", pacedRate), fmt.Sprintf("at %d/s, P95 ms", pacedRate),
+			"flat out, persisted/s", "flat out, P95 ms", "flat out, µs/event, sum",
+			fmt.Sprintf("at %d/s, P50 ms", pacedRate), fmt.Sprintf("at %d/s, P95 ms", pacedRate),
 		})
 	}
 	return nil
@@ -45,7 +48,8 @@ func (c *candidate) without() []*candidate {
 	variant := func(name string, change func(*candidate)) *candidate {
 		v := *c
 		v.name = name
-		v.load.flatOut, v.load.paced, v.load.curves, v.load.peak = c.load.flatOut/2, c.load.paced/2, false, false
+		v.load.flatOut, v.load.paced, v.load.curves, v.load.peak = c.load.flatOut/2, c.load.paced/2,
+			false, false
 		change(&v)
 		return &v
 	}
@@ -56,18 +60,30 @@ func (c *candidate) without() []*candidate {
 	if c.shared == nil {
 		return append(variants,
 			variant("no fsync", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=fsync"} }),
-			variant("no spool for an outage", func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
-			variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_request") }),
-			variant("no index of types", func(v *candidate) { v.prepare = inFile("store.db", "DROP INDEX webhook_events_type") }),
+			variant("no spool for an outage",
+				func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
+			variant("no index of requests (lineage)", func(v *candidate) {
+				v.prepare = inFile("store.db",
+					"DROP INDEX webhook_events_request")
+			}),
+			variant("no index of types", func(v *candidate) {
+				v.prepare = inFile("store.db",
+					"DROP INDEX webhook_events_type")
+			}),
 		)
 	}
 	pair := func(o backendOptions) func(*candidate) { return func(v *candidate) { v.shared = &o } }
 	variants = append(variants,
-		variant("no unique identity in the store", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_identity") }),
-		variant("no index of requests (lineage)", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_request") }),
-		variant("no index of types", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_type") }),
-		variant("no index of ordering keys", func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_key") }),
-		variant("no spool for an outage", func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
+		variant("no unique identity in the store",
+			func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_identity") }),
+		variant("no index of requests (lineage)",
+			func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_request") }),
+		variant("no index of types",
+			func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_type") }),
+		variant("no index of ordering keys",
+			func(v *candidate) { v.prepare = inDatabase("DROP INDEX webhook_events_key") }),
+		variant("no spool for an outage",
+			func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
 	)
 	if c.shared.alone {
 		return append(variants,
@@ -78,7 +94,8 @@ func (c *candidate) without() []*candidate {
 		variant("no append-only file", pair(backendOptions{fsync: true})),
 		variant("append-only file: always", pair(*always)),
 		variant("no fsync of PostgreSQL", pair(backendOptions{appendfsync: "everysec"})),
-		variant("synchronous_commit off", pair(backendOptions{appendfsync: "everysec", fsync: true, settings: []string{"synchronous_commit=off"}})),
+		variant("synchronous_commit off", pair(backendOptions{appendfsync: "everysec", fsync: true,
+			settings: []string{"synchronous_commit=off"}})),
 		variant("no claims", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=claims"} }),
 	)
 }

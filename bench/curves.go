@@ -43,11 +43,13 @@ func (d *document) addCurve(experiment, server, phase string, latency *hdrhistog
 	}
 	c.histogram.Merge(latency)
 	c.Points = c.Points[:0]
-	// Evenly along an axis that gives each further nine the same room, as far as there are answers to tell it.
+	// Evenly along an axis that gives each further nine the same room, as far as there are answers to
+	// tell it.
 	last := math.Log10(float64(c.histogram.TotalCount()))
 	for x := 0.0; x <= last; x += 0.05 {
 		percentile := svgplot.Percentile(x)
-		c.Points = append(c.Points, curvePoint{percentile, float64(c.histogram.ValueAtQuantile(percentile)) / 1000})
+		c.Points = append(c.Points, curvePoint{percentile,
+			float64(c.histogram.ValueAtQuantile(percentile)) / 1000})
 	}
 }
 
@@ -64,7 +66,8 @@ func (d *document) drawCurves(dir, experiment string) error {
 	}
 	for phase, curves := range phases {
 		name := "latency-" + strings.NewReplacer(" ", "-", "/", "-per-").Replace(phase) + ".svg"
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(drawing(phase, curves)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(drawing(phase, curves)),
+			0o644); err != nil {
 			return err
 		}
 	}
@@ -72,7 +75,8 @@ func (d *document) drawCurves(dir, experiment string) error {
 }
 
 // colours of the curves, which can be told apart on white and on black.
-var colours = []string{"#8b949e", "#bf8700", "#1f77d0", "#2da44e", "#d1242f", "#8250df", "#0a7ea4", "#b35900"}
+var colours = []string{"#8b949e", "#bf8700", "#1f77d0", "#2da44e", "#d1242f", "#8250df", "#0a7ea4",
+	"#b35900"}
 
 // drawing is a picture of its own: an SVG with its style and its key.
 func drawing(phase string, curves []*curve) string {
@@ -91,7 +95,8 @@ func drawing(phase string, curves []*curve) string {
 	style := `svg{background:#fff}.grid{stroke:#d8dee4}.axis{stroke:#57606a}text{font:11px system-ui,sans-serif;fill:#57606a}.line{fill:none;stroke-width:1.6}`
 	for i, c := range curves {
 		class := fmt.Sprint("c", i)
-		style += fmt.Sprintf(".%s{stroke:%s}text.%s{stroke:none;fill:%s}", class, colours[i%len(colours)], class, colours[i%len(colours)])
+		style += fmt.Sprintf(".%s{stroke:%s}text.%s{stroke:none;fill:%s}", class, colours[i%len(colours)],
+			class, colours[i%len(colours)])
 		var points []svgplot.Point
 		for _, q := range c.Points {
 			if x := -math.Log10(1 - q.Percentile/100); x <= svgplot.MaxPercentile {

@@ -48,14 +48,17 @@ type machine struct {
 
 func newDocument(s settings) *document {
 	return &document{
-		Version: documentVersion, Began: time.Now(), Revision: output("git", "describe", "--always", "--dirty"), Machine: thisMachine(), Settings: s,
+		Version: documentVersion, Began: time.Now(), Revision: output("git", "describe", "--always",
+			"--dirty"), Machine: thisMachine(), Settings: s,
 	}
 }
 
 func thisMachine() machine {
 	m := machine{
-		Processors: runtime.NumCPU(), Go: runtime.Version(), Kernel: output("uname", "-sr"), Redis: output("redis-server", "--version"),
-		Filesystem: output("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", os.TempDir()),
+		Processors: runtime.NumCPU(), Go: runtime.Version(), Kernel: output("uname", "-sr"),
+		Redis: output("redis-server", "--version"),
+		Filesystem: output("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target",
+			os.TempDir()),
 	}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		_, rest, _ := strings.Cut(string(text), "model name")
@@ -68,13 +71,15 @@ func thisMachine() machine {
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		m.Load, _, _ = strings.Cut(string(text), " ")
 	}
-	if found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres"); err == nil && len(found) > 0 {
+	if found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres"); err == nil &&
+		len(found) > 0 {
 		m.PostgreSQL = output(found[len(found)-1], "--version")
 	}
 	return m
 }
 
-// output is what a command prints; nothing if it cannot be run, as these facts are worth no failure.
+// output is what a command prints; nothing if it cannot be run, as these facts are worth no
+// failure.
 func output(name string, args ...string) string {
 	out, err := exec.Command(name, args...).Output()
 	if err != nil {

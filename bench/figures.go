@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// figure is one thing that was measured of one server, once in each round. A round runs all servers of an experiment in turn,
-// so that values of one round have met the same machine.
+// figure is one thing that was measured of one server, once in each round. A round runs all servers
+// of an experiment in turn, so that values of one round have met the same machine.
 type figure struct {
 	Experiment string    `json:"experiment"`
 	Server     string    `json:"server"`
@@ -18,7 +18,8 @@ type figure struct {
 	Max        float64   `json:"max"`
 	// MAD is the median of how far each round is from the median.
 	MAD float64 `json:"mad"`
-	// Versus is the server that it is compared with, if any, and Ratio the median of each round's value over that server's in the same round.
+	// Versus is the server that it is compared with, if any, and Ratio the median of each round's
+	// value over that server's in the same round.
 	Versus string  `json:"versus,omitempty"`
 	Ratio  float64 `json:"ratio,omitempty"`
 }
@@ -34,7 +35,8 @@ func (f *figures) add(experiment, server, name, unit string, value float64) {
 		f.all = append(f.all, found)
 	}
 	found.Rounds = append(found.Rounds, value)
-	found.Median, found.Min, found.Max = median(found.Rounds), slices.Min(found.Rounds), slices.Max(found.Rounds)
+	found.Median, found.Min, found.Max = median(found.Rounds), slices.Min(found.Rounds),
+		slices.Max(found.Rounds)
 	var distances []float64
 	for _, v := range found.Rounds {
 		distances = append(distances, math.Abs(v-found.Median))
@@ -62,7 +64,8 @@ func (f *figures) servers(experiment string) (all []string) {
 	return all
 }
 
-// names are those of the figures of an experiment: each behind the one that it followed when it was first measured.
+// names are those of the figures of an experiment: each behind the one that it followed when it was
+// first measured.
 func (f *figures) names(experiment string) (all []string) {
 	for _, server := range f.servers(experiment) {
 		at := 0
@@ -103,7 +106,8 @@ func (f *figures) compare(experiment, server, versus string) {
 	}
 }
 
-// ratio is the median of the rounds' ratios of one figure between two servers; ok is false if it was not measured of both, in as many rounds.
+// ratio is the median of the rounds' ratios of one figure between two servers; ok is false if it
+// was not measured of both, in as many rounds.
 func (f *figures) ratio(experiment, server, versus, name string) (_ float64, ok bool) {
 	a, b := f.find(experiment, server, name), f.find(experiment, versus, name)
 	if a == nil || b == nil || len(a.Rounds) != len(b.Rounds) || b.Min <= 0 {

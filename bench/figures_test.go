@@ -23,7 +23,8 @@ func measuredFigures() *figures {
 	return f
 }
 
-// TestFigures: what is said of several rounds is what they say, and a ratio is that of values of one round.
+// TestFigures: what is said of several rounds is what they say, and a ratio is that of values of
+// one round.
 func TestFigures(t *testing.T) {
 	g := measuredFigures().find("e", "a", "flat out, persisted/s")
 	if g.Median != 30 || g.Min != 20 || g.Max != 60 || g.MAD != 10 || g.spread() != 1 {
@@ -37,7 +38,8 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// TestTable: figures that only one server has stand where that server measured them, and a cell shows median, ratio and spread.
+// TestTable: figures that only one server has stand where that server measured them, and a cell
+// shows median, ratio and spread.
 func TestTable(t *testing.T) {
 	var b strings.Builder
 	measuredFigures().writeTable(&b, "e")
@@ -50,7 +52,8 @@ func TestTable(t *testing.T) {
 	if got := b.String(); squeeze(got) != squeeze(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for v, want := range map[float64]string{1234567: "1,234,567", 999.4: "999", 12.34: "12.3", 0.123: "0.12"} {
+	for v, want := range map[float64]string{1234567: "1,234,567", 999.4: "999", 12.34: "12.3",
+		0.123: "0.12"} {
 		if got := number(v); got != want {
 			t.Errorf("%v is shown as %s, want %s", v, got, want)
 		}
@@ -67,8 +70,8 @@ func squeeze(s string) string {
 	return s
 }
 
-// TestLines: the other binary's figures go to old.txt under the name of the server that they are compared with, in the form that
-// benchstat reads.
+// TestLines: the other binary's figures go to old.txt under the name of the server that they are
+// compared with, in the form that benchstat reads.
 func TestLines(t *testing.T) {
 	dir := t.TempDir()
 	if err := measuredFigures().writeLines(dir, "e"); err != nil {
@@ -101,7 +104,8 @@ func TestCurve(t *testing.T) {
 	d.addCurve("e", "a", "flat out", h)
 	last := 0.0
 	for _, p := range d.Curves[0].Points {
-		if p.Milliseconds < last || p.Milliseconds < p.Percentile*0.99 || p.Milliseconds > p.Percentile*1.01+0.01 {
+		if p.Milliseconds < last || p.Milliseconds < p.Percentile*0.99 ||
+			p.Milliseconds > p.Percentile*1.01+0.01 {
 			t.Errorf("P%v is %v ms", p.Percentile, p.Milliseconds)
 		}
 		last = p.Milliseconds
@@ -109,7 +113,8 @@ func TestCurve(t *testing.T) {
 	if err := d.drawCurves(t.TempDir(), "e"); err != nil {
 		t.Fatal(err)
 	}
-	if text := drawing("flat out", d.Curves); !strings.Contains(text, `class="line c0"`) || !strings.HasSuffix(text, "</svg>\n") {
+	if text := drawing("flat out", d.Curves); !strings.Contains(text, `class="line c0"`) ||
+		!strings.HasSuffix(text, "</svg>\n") {
 		t.Errorf("drawn is %s", text)
 	}
 }

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// fillBatch is the number of events of one transaction of a filling. It is large, and the ids in it are sorted, so that a page
-	// of an index is written once for several of them; over many transactions the indexes come out as those of random ids do.
+	// fillBatch is the number of events of one transaction of a filling. It is large, and the ids in
+	// it are sorted, so that a page of an index is written once for several of them; over many
+	// transactions the indexes come out as those of random ids do.
 	fillBatch = 200_000
 	// fillPartitions is the number of partitions, hookgate's default.
 	fillPartitions = 16
@@ -38,8 +39,10 @@ type filling struct {
 	samples []hookgate.Record
 }
 
-func newFilling(store hookgate.Store, claim func(context.Context, []hookgate.Record) error, events, size int) *filling {
-	f := &filling{store: store, claim: claim, events: events, size: size, rng: rand.New(rand.NewPCG(4711, 0))}
+func newFilling(store hookgate.Store, claim func(context.Context, []hookgate.Record) error, events,
+	size int) *filling {
+	f := &filling{store: store, claim: claim, events: events, size: size,
+		rng: rand.New(rand.NewPCG(4711, 0))}
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	f.text = make([]byte, 64<<10)
 	for i := range f.text {
@@ -62,7 +65,8 @@ func (f *filling) run(ctx context.Context) error {
 	for n, done := 0, 0; done < f.events; n++ {
 		size := min(fillBatch, f.events-done)
 		records := f.records(n%fillPartitions, done, size)
-		batch := &hookgate.Batch{Records: records, Epochs: epochs, Worker: "filling", ProcessedAt: time.Now(), Attempts: 1}
+		batch := &hookgate.Batch{Records: records, Epochs: epochs, Worker: "filling",
+			ProcessedAt: time.Now(), Attempts: 1}
 		outcome, err := f.store.Apply(ctx, batch)
 		if err != nil {
 			return err
@@ -74,7 +78,8 @@ func (f *filling) run(ctx context.Context) error {
 			return fmt.Errorf("claims: %w", err)
 		}
 		done += size
-		progress("filled in %d of %d events, %.0f/s", done, f.events, float64(done)/time.Since(begin).Seconds())
+		progress("filled in %d of %d events, %.0f/s", done, f.events,
+			float64(done)/time.Since(begin).Seconds())
 	}
 	return nil
 }
@@ -95,16 +100,20 @@ func (f *filling) records(partition, before, size int) []hookgate.Record {
 	bodies := make([]byte, 0, size*f.size)
 	for i := range records {
 		n := before + i
-		at := first.Add(time.Duration(float64(fillAge) * float64(n) / float64(f.events))).Truncate(time.Microsecond)
-		id := hookgate.Identity{Source: "default", EventType: types[f.rng.IntN(len(types))], MessageID: "evt-" + hex.EncodeToString(ids[i][:])}
+		at := first.Add(time.Duration(float64(fillAge) * float64(n) / float64(f.events))).
+			Truncate(time.Microsecond)
+		id := hookgate.Identity{Source: "default", EventType: types[f.rng.IntN(len(types))],
+			MessageID: "evt-" + hex.EncodeToString(ids[i][:])}
 		start := len(bodies)
 		bodies = f.appendBody(bodies, id, key, n)
 		records[i] = hookgate.Record{
 			Delivery: hookgate.Delivery{
-				RequestID: hookgate.NewRequestID(at), Identity: id, OrderingKey: key, Sequence: int64(n), Body: bodies[start:len(bodies):len(bodies)],
+				RequestID: hookgate.NewRequestID(at), Identity: id, OrderingKey: key, Sequence: int64(n),
+				Body:       bodies[start:len(bodies):len(bodies)],
 				RemoteAddr: "127.0.0.1:40000", ReceivedAt: at,
 			},
-			Partition: partition, Position: hookgate.Position{Major: uint64(at.UnixMilli()), Minor: uint64(n)}, EnqueuedAt: at.Add(time.Millisecond),
+			Partition: partition, Position: hookgate.Position{Major: uint64(at.UnixMilli()),
+				Minor: uint64(n)}, EnqueuedAt: at.Add(time.Millisecond),
 		}
 		if n%max(f.events/fillSamples, 1) == 0 {
 			sample := records[i]

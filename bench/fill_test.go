@@ -6,7 +6,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// TestFilling: what is filled in is what a gate writes: the gate gives it all back, knows each by its claim, and its audit holds.
+// TestFilling: what is filled in is what a gate writes: the gate gives it all back, knows each by
+// its claim, and its audit holds.
 func TestFilling(t *testing.T) {
 	ctx := t.Context()
 	t.Chdir("..")
@@ -37,7 +38,8 @@ func TestFilling(t *testing.T) {
 				Events int
 				Break  any
 			}
-			if err := st.servers[0].getJSON(ctx, "/api/audit/verify", &found); err != nil || !found.OK || found.Events != s.Events {
+			if err := st.servers[0].getJSON(ctx, "/api/audit/verify", &found); err != nil || !found.OK ||
+				found.Events != s.Events {
 				t.Errorf("the audit finds %+v (error %v)", found, err)
 			}
 		})

@@ -25,7 +25,8 @@ func redisClaims(client rueidis.Client) func(context.Context, []hookgate.Record)
 				hash := r.Identity.Hash()
 				key := "hookgate:{" + strconv.Itoa(r.Partition) + "}:claim:" + string(hash[:])
 				value := string(r.RequestID[:]) + r.Position.String()
-				commands[i] = client.B().Set().Key(key).Value(value).Px(time.Until(r.ReceivedAt.Add(claimTTL))).Build()
+				commands[i] = client.B().Set().Key(key).Value(value).Px(time.Until(r.ReceivedAt.Add(claimTTL))).
+					Build()
 			}
 			for _, result := range client.DoMulti(ctx, commands...) {
 				if err := result.Error(); err != nil {

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// writeLines writes an experiment in the format of Go benchmarks: what runs another binary to old.txt, the rest to new.txt, a line
-// for each server and round. The figures of a line are those that a comparison of two revisions is about.
+// writeLines writes an experiment in the format of Go benchmarks: what runs another binary to
+// old.txt, the rest to new.txt, a line for each server and round. The figures of a line are those
+// that a comparison of two revisions is about.
 func (f *figures) writeLines(dir, experiment string) error {
 	var texts = map[string]*strings.Builder{"old.txt": {}, "new.txt": {}}
 	for file, text := range texts {

@@ -19,8 +19,8 @@ const (
 	spoolHighWater = "HOOKGATE_SPOOL_HIGH_WATER=400000"
 )
 
-// backlog fills Redis through a process that stores nothing, and takes the time that another needs to store everything, with nothing
-// coming in.
+// backlog fills Redis through a process that stores nothing, and takes the time that another needs
+// to store everything, with nothing coming in.
 func backlog(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment, server = "backlog", "everysec"
 	for round := range s.Rounds {
@@ -29,16 +29,20 @@ func backlog(ctx context.Context, d *document, s settings, gate string) error {
 			return err
 		}
 	}
-	fmt.Printf("\nA backlog of %d in Redis, drained into PostgreSQL with nothing coming in\n\n", backlogEvents)
+	fmt.Printf("\nA backlog of %d in Redis, drained into PostgreSQL with nothing coming in\n\n",
+		backlogEvents)
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
-	d.atLeast("backlog of 100,000 into PostgreSQL, events/s", d.figures.find(experiment, server, "stored/s").Median, targetDrained)
-	d.atMost("worker of that backlog: peak memory, MiB", d.figures.find(experiment, server, "peak memory, MiB").Max, targetMemoryMiB)
+	d.atLeast("backlog of 100,000 into PostgreSQL, events/s", d.figures.find(experiment, server,
+		"stored/s").Median, targetDrained)
+	d.atMost("worker of that backlog: peak memory, MiB", d.figures.find(experiment, server,
+		"peak memory, MiB").Max, targetMemoryMiB)
 	d.writeVerdicts(os.Stdout, first)
 	return nil
 }
 
-func drainBacklog(ctx context.Context, d *document, experiment, name string, s settings, gate string, round int) error {
+func drainBacklog(ctx context.Context, d *document, experiment, name string, s settings,
+	gate string, round int) error {
 	c := candidate{name: name, gate: gate, shared: everysec, settings: []string{highWater}, ingest: 1}
 	st := &stand{piles: true, credentials: load.Credentials{HMACSecret: secret}}
 	defer st.stop()
@@ -50,15 +54,18 @@ func drainBacklog(ctx context.Context, d *document, experiment, name string, s s
 		return err
 	}
 	env := append(st.backends.env(), highWater)
-	ingest, err := start(ctx, serveCommand(gate, "--role", "ingest", "--data-dir", filepath.Join(st.dir, "ingest")), env)
+	ingest, err := start(ctx, serveCommand(gate, "--role", "ingest", "--data-dir",
+		filepath.Join(st.dir, "ingest")), env)
 	if err != nil {
 		return err
 	}
 	st.servers = []*server{ingest}
-	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 700 + uint64(round)}, 0, s.Connections); err != nil {
+	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 700 +
+		uint64(round)}, 0, s.Connections); err != nil {
 		return err
 	}
-	worker, err := start(ctx, serveCommand(gate, "--role", "worker", "--data-dir", filepath.Join(st.dir, "worker")), env)
+	worker, err := start(ctx, serveCommand(gate, "--role", "worker", "--data-dir",
+		filepath.Join(st.dir, "worker")), env)
 	if err != nil {
 		return err
 	}
@@ -98,7 +105,8 @@ func memory(ctx context.Context, d *document, s settings, gate string) error {
 	var first, last float64
 	for n := range steps {
 		progress("memory: step %d of %d", n+1, steps)
-		if _, err := st.replay(ctx, load.Generator{Count: step, Size: s.Size, Seed: 1000 + uint64(n)}, 0, s.Connections); err != nil {
+		if _, err := st.replay(ctx, load.Generator{Count: step, Size: s.Size, Seed: 1000 + uint64(n)}, 0,
+			s.Connections); err != nil {
 			return err
 		}
 		rss, err := st.servers[0].memory("VmRSS")

@@ -1,7 +1,8 @@
-// Command bench measures hookgate: against a bare net/http server that checks the same signature and the same JSON and keeps
-// nothing, and against one that also appends each body to a file and syncs that, which is the least that a durable answer
-// can cost on the machine's disk. hookgate runs with the embedded pair, and with Redis and PostgreSQL, which this program
-// starts. All run as processes of their own, in turn, on the machine that also runs the load client; take the ratios.
+// Command bench measures hookgate: against a bare net/http server that checks the same signature
+// and the same JSON and keeps nothing, and against one that also appends each body to a file and
+// syncs that, which is the least that a durable answer can cost on the machine's disk. hookgate
+// runs with the embedded pair, and with Redis and PostgreSQL, which this program starts. All run as
+// processes of their own, in turn, on the machine that also runs the load client; take the ratios.
 //
 //	go run ./bench                       the comparison, a backlog, the memory: about eight minutes
 //	go run ./bench -start                from the start to ready with a backlog, and from SIGKILL to the next 202
@@ -63,7 +64,8 @@ const pacedRate = 500
 
 func (s settings) load() workload {
 	return workload{
-		flatOut: s.FlatOut, paced: s.Paced, rate: pacedRate, size: s.Size, keys: 100, connections: s.Connections, pacedConns: s.Connections, warmUp: 2000,
+		flatOut: s.FlatOut, paced: s.Paced, rate: pacedRate, size: s.Size, keys: 100,
+		connections: s.Connections, pacedConns: s.Connections, warmUp: 2000,
 		processorTime: true, curves: true, peak: true,
 	}
 }
@@ -76,16 +78,24 @@ func parse() (s settings) {
 	flag.IntVar(&s.Connections, "connections", 50, "connections of the client")
 	flag.IntVar(&s.Events, "events", 10_000_000, "events that -scale fills in")
 	flag.StringVar(&s.Only, "only", "", "measure these alone: `names` of columns, separated by commas")
-	flag.StringVar(&s.Against, "against", "", "another hookgate `binary`, measured in turn with this one: columns other-…")
-	flag.BoolVar(&s.long, "long", true, "also watch the memory over 300,000 events, and drain a backlog of 100,000")
-	flag.BoolVar(&s.start, "start", false, "measure instead: the start with a backlog of 100,000, and the way back from SIGKILL")
-	flag.BoolVar(&s.scale, "scale", false, "measure instead: throughput with -events events against that of an empty gate")
-	flag.BoolVar(&s.cost, "cost", false, "measure instead: what each guarantee costs, by leaving it out")
-	flag.BoolVar(&s.sweep, "sweep", false, "measure instead: connections, body sizes, keys, partitions and processes")
+	flag.StringVar(&s.Against, "against", "",
+		"another hookgate `binary`, measured in turn with this one: columns other-…")
+	flag.BoolVar(&s.long, "long", true,
+		"also watch the memory over 300,000 events, and drain a backlog of 100,000")
+	flag.BoolVar(&s.start, "start", false,
+		"measure instead: the start with a backlog of 100,000, and the way back from SIGKILL")
+	flag.BoolVar(&s.scale, "scale", false,
+		"measure instead: throughput with -events events against that of an empty gate")
+	flag.BoolVar(&s.cost, "cost", false,
+		"measure instead: what each guarantee costs, by leaving it out")
+	flag.BoolVar(&s.sweep, "sweep", false,
+		"measure instead: connections, body sizes, keys, partitions and processes")
 	flag.StringVar(&s.json, "json", "", "write every figure of every round to this `file`")
 	flag.StringVar(&s.curves, "curves", "", "`folder` for the latency curves, as SVG")
-	flag.StringVar(&s.lines, "lines", "", "`folder` for the figures in the format of Go benchmarks, which benchstat reads: new.txt, and old.txt with -against")
-	flag.StringVar(&s.profile, "profile", "", "`folder` for CPU profiles of hookgate, one for each flat-out run")
+	flag.StringVar(&s.lines, "lines", "",
+		"`folder` for the figures in the format of Go benchmarks, which benchstat reads: new.txt, and old.txt with -against")
+	flag.StringVar(&s.profile, "profile", "",
+		"`folder` for CPU profiles of hookgate, one for each flat-out run")
 	flag.Parse()
 	return s
 }

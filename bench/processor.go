@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// usage is processor time, user and system, by who took it: the server, the client (this process), Redis, and all processes
-// of PostgreSQL. Unlike what a clock says it hardly depends on what else the machine does.
+// usage is processor time, user and system, by who took it: the server, the client (this process),
+// Redis, and all processes of PostgreSQL. Unlike what a clock says it hardly depends on what else
+// the machine does.
 type usage map[string]time.Duration
 
 // parties are the keys of a usage, in the order in which they are shown.
@@ -59,7 +60,8 @@ type process struct {
 
 type processTable map[int]process
 
-// tick is the unit of the times in /proc/PID/stat; the kernel shows them to programs in hundredths on all its machines.
+// tick is the unit of the times in /proc/PID/stat; the kernel shows them to programs in hundredths
+// on all its machines.
 const tick = 10 * time.Millisecond
 
 func processes() (processTable, error) {
@@ -74,7 +76,8 @@ func processes() (processTable, error) {
 			continue // it has ended meanwhile
 		}
 		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
-		// The name, in brackets, may hold anything. Behind it: state, parent, …, and as 12th to 15th the times.
+		// The name, in brackets, may hold anything. Behind it: state, parent, …, and as 12th to 15th the
+		// times.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		if len(fields) < 15 {
 			return nil, fmt.Errorf("%s reads %q", path, text)

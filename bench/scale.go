@@ -15,7 +15,8 @@ import (
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
-// scale compares a gate whose store holds millions of events, and whose Redis their claims, with an empty one, one pairing after the other.
+// scale compares a gate whose store holds millions of events, and whose Redis their claims, with an
+// empty one, one pairing after the other.
 func scale(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
@@ -32,7 +33,8 @@ func scale(ctx context.Context, d *document, s settings, gate string) error {
 	return nil
 }
 
-// enoughDisk makes sure that the temporary folder has room for a filling: 1.2 kB an event, and logs, and claims.
+// enoughDisk makes sure that the temporary folder has room for a filling: 1.2 kB an event, and
+// logs, and claims.
 func enoughDisk(events int) error {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(os.TempDir(), &disk); err != nil {
@@ -81,14 +83,17 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
 	if ratio, ok := d.figures.ratio(experiment, filled.name, empty.name, "flat out, persisted/s"); ok {
-		d.atLeast(fmt.Sprintf("%s with %s events over empty, persisted/s", c.name, filled.name), ratio, targetScale)
+		d.atLeast(fmt.Sprintf("%s with %s events over empty, persisted/s", c.name, filled.name), ratio,
+			targetScale)
 	}
 	d.writeVerdicts(os.Stdout, first)
 	return nil
 }
 
-// startFilled starts the candidate with events and, for Redis, claims. The gate makes its own schemas; then it is stopped, filled, and started again.
-func (c *candidate) startFilled(ctx context.Context, d *document, experiment string, s settings) (_ *stand, samples []sample, err error) {
+// startFilled starts the candidate with events and, for Redis, claims. The gate makes its own
+// schemas; then it is stopped, filled, and started again.
+func (c *candidate) startFilled(ctx context.Context, d *document, experiment string,
+	s settings) (_ *stand, samples []sample, err error) {
 	st, err := c.start(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -106,10 +111,15 @@ func (c *candidate) startFilled(ctx context.Context, d *document, experiment str
 	return st, samples, c.serve(ctx, st)
 }
 
-// fill fills the stopped candidate's store and Redis, and notes what that takes of memory and disk for each million.
-func (c *candidate) fill(ctx context.Context, d *document, experiment string, s settings, st *stand) (samples []sample, err error) {
+// fill fills the stopped candidate's store and Redis, and notes what that takes of memory and disk
+// for each million.
+func (c *candidate) fill(ctx context.Context, d *document, experiment string, s settings,
+	st *stand) (samples []sample, err error) {
 	millions := float64(s.Events) / 1e6
-	note := func(name, unit string, total float64) { d.figures.add(experiment, c.name, name, unit, total/millions) }
+	note := func(name, unit string, total float64) {
+		d.figures.add(experiment, c.name, name, unit,
+			total/millions)
+	}
 	const mib = 1 << 20
 	if st.backends == nil {
 		data := filepath.Join(st.dir, "data0")
@@ -133,7 +143,8 @@ func (c *candidate) fill(ctx context.Context, d *document, experiment string, s 
 		return f.samples, nil
 	}
 
-	store, err := postgres.Open(ctx, postgres.Config{URL: st.backends.url(), StatementTimeout: fillStatementTimeout})
+	store, err := postgres.Open(ctx, postgres.Config{URL: st.backends.url(),
+		StatementTimeout: fillStatementTimeout})
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +205,8 @@ func (b *backends) info(ctx context.Context, section string) (string, error) {
 	return client.Do(ctx, client.B().Info().Section(section).Build()).ToString()
 }
 
-// settle has both do now what they would do some time after a filling, and tells how large the events are, in bytes.
+// settle has both do now what they would do some time after a filling, and tells how large the
+// events are, in bytes.
 func (b *backends) settle(ctx context.Context, sizes func(table, indexes int64)) error {
 	conn, err := pgx.Connect(ctx, b.tablesURL())
 	if err != nil {
@@ -218,6 +230,7 @@ func (b *backends) settle(ctx context.Context, sizes func(table, indexes int64))
 	progress("Redis: waits for the append-only file to be rewritten")
 	return waitUntil(ctx, func() (bool, error) {
 		text, err := b.info(ctx, "persistence")
-		return strings.Contains(text, "aof_rewrite_in_progress:0") && strings.Contains(text, "aof_rewrite_scheduled:0"), err
+		return strings.Contains(text, "aof_rewrite_in_progress:0") &&
+			strings.Contains(text, "aof_rewrite_scheduled:0"), err
 	})
 }

@@ -30,7 +30,8 @@ var listensOn = regexp.MustCompile(`listens on (\S+)`)
 // start starts a server with more environment and waits until it says where it listens.
 func start(ctx context.Context, command, env []string) (*server, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret, "ADMIN_TOKEN="+adminToken, "HOOKGATE_LOG_LEVEL=warn"), env...)
+	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret, "ADMIN_TOKEN="+adminToken,
+		"HOOKGATE_LOG_LEVEL=warn"), env...)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()

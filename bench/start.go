@@ -16,7 +16,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// startTimes measures how soon a gate is there: ready after a start with a backlog, and answering with 202 after it was killed under load.
+// startTimes measures how soon a gate is there: ready after a start with a backlog, and answering
+// with 202 after it was killed under load.
 func startTimes(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment = "start"
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec", "always")
@@ -39,8 +40,10 @@ func startTimes(ctx context.Context, d *document, s settings, gate string) error
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
 	for _, c := range pairings {
-		d.atMost(c.name+": start to ready with a backlog of 100,000, s", d.figures.find(experiment, c.name, startToReady).Median/1000, targetReady)
-		d.atMost(c.name+": SIGKILL to the next 202, s", d.figures.find(experiment, c.name, killToAnswer).Median/1000, targetBack)
+		d.atMost(c.name+": start to ready with a backlog of 100,000, s", d.figures.find(experiment,
+			c.name, startToReady).Median/1000, targetReady)
+		d.atMost(c.name+": SIGKILL to the next 202, s", d.figures.find(experiment, c.name,
+			killToAnswer).Median/1000, targetBack)
 		for _, name := range []string{pileMemory, drainMemory} {
 			d.atMost(c.name+": "+name, d.figures.find(experiment, c.name, name).Max, targetMemoryMiB)
 		}
@@ -58,9 +61,10 @@ const (
 	drainMemory  = "peak memory while they are drained, MiB"
 )
 
-// startWithBacklog has a gate in the mode buffer pile up a backlog, in Redis or in its spool, starts
-// it again and lets it store.
-func (c *candidate) startWithBacklog(ctx context.Context, d *document, experiment string, s settings, round int) error {
+// startWithBacklog has a gate in the mode buffer pile up a backlog, in Redis or in its spool,
+// starts it again and lets it store.
+func (c *candidate) startWithBacklog(ctx context.Context, d *document, experiment string,
+	s settings, round int) error {
 	piling := *c
 	piling.settings = []string{highWater, spoolHighWater}
 	st, err := piling.start(ctx)
@@ -72,7 +76,8 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	if err := st.servers[0].setMode(ctx, hookgate.ModeBuffer); err != nil {
 		return err
 	}
-	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 500 + uint64(round)}, 0, s.Connections); err != nil {
+	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 500 +
+		uint64(round)}, 0, s.Connections); err != nil {
 		return err
 	}
 	piled, err := st.servers[0].memory("VmHWM")
@@ -110,10 +115,13 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	return err
 }
 
-// killUnderLoad kills a gate while it is sent as much as it takes, and starts it again at once, as what supervises it would.
-func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment string, s settings, round int) error {
+// killUnderLoad kills a gate while it is sent as much as it takes, and starts it again at once, as
+// what supervises it would.
+func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment string, s settings,
+	round int) error {
 	quiet := *c
-	quiet.settings = append(slices.Clone(c.settings), "HOOKGATE_LOG_LEVEL=error") // the end of the load refuses what is under way
+	// the end of the load refuses what is under way
+	quiet.settings = append(slices.Clone(c.settings), "HOOKGATE_LOG_LEVEL=error")
 	st, err := quiet.start(ctx)
 	if err != nil {
 		return err
@@ -136,7 +144,8 @@ func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment s
 	go func() { output.CloseWithError(messages.Generate(loading, output)) }()
 	go func() {
 		_, err := load.Replay(loading, load.Config{
-			Input: input, Target: gate.url, Concurrency: s.Connections, Credentials: st.credentials, Retry: load.DefaultRetry,
+			Input: input, Target: gate.url, Concurrency: s.Connections, Credentials: st.credentials,
+			Retry: load.DefaultRetry,
 			Progress: func(sum load.Summary) {
 				if sum.Accepted > 5000 {
 					select {
@@ -197,7 +206,8 @@ func (s *server) ready(ctx context.Context) (bool, error) {
 // setMode sets the mode of the gate.
 func (s *server) setMode(ctx context.Context, m hookgate.Mode) error {
 	body := fmt.Sprintf(`{"mode":%q}`, m)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/admin/maintenance", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/admin/maintenance",
+		strings.NewReader(body))
 	if err != nil {
 		return err
 	}

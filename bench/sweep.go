@@ -9,7 +9,8 @@ import (
 // sweepEvents is the number of events of one run of a sweep.
 const sweepEvents = 20_000
 
-// sweep shows how throughput and latency, flat out, depend on one thing at a time; the rest is as it is by default.
+// sweep shows how throughput and latency, flat out, depend on one thing at a time; the rest is as
+// it is by default.
 func sweep(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
@@ -32,7 +33,8 @@ func sweep(ctx context.Context, d *document, s settings, gate string) error {
 				}
 			}
 			fmt.Printf("\n%s; in brackets the ratio to %s\n\n", experiment, g.standard)
-			d.figures.writeTransposed(os.Stdout, experiment, []string{"flat out, persisted/s", "flat out, P50 ms", "flat out, P99 ms", "flat out, µs/event, sum"})
+			d.figures.writeTransposed(os.Stdout, experiment, []string{"flat out, persisted/s",
+				"flat out, P50 ms", "flat out, P99 ms", "flat out, µs/event, sum"})
 		}
 	}
 	return nil
@@ -87,13 +89,15 @@ func (c *candidate) grids() []grid {
 	processes.variants = append(processes.variants, variant("one", func(*candidate) {}))
 	if c.shared.alone {
 		for _, n := range []int{2, 4} {
-			processes.variants = append(processes.variants, variant(n, func(v *candidate) { v.processes = n }))
+			processes.variants = append(processes.variants,
+				variant(n, func(v *candidate) { v.processes = n }))
 		}
 		return append(all, processes)
 	}
 	all = append(all, partitions)
 	for n := 1; n <= 3; n++ {
-		processes.variants = append(processes.variants, variant(fmt.Sprintf("%d ingest, 1 worker", n), func(v *candidate) { v.ingest = n }))
+		processes.variants = append(processes.variants, variant(fmt.Sprintf("%d ingest, 1 worker", n),
+			func(v *candidate) { v.ingest = n }))
 	}
 	return append(all, processes)
 }

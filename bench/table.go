@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// writeTable writes an experiment as a table in Markdown, a column for each server, aligned for who reads it as it is. A cell is the median;
-// in brackets the ratio; and behind ± how far the furthest round is from the median.
+// writeTable writes an experiment as a table in Markdown, a column for each server, aligned for who
+// reads it as it is. A cell is the median; in brackets the ratio; and behind ± how far the furthest
+// round is from the median.
 func (f *figures) writeTable(w io.Writer, experiment string) {
 	servers, names := f.servers(experiment), f.names(experiment)
 	rows := [][]string{append([]string{""}, servers...)}
@@ -23,7 +24,8 @@ func (f *figures) writeTable(w io.Writer, experiment string) {
 	writeMarkdown(w, rows)
 }
 
-// writeTransposed writes some figures of an experiment, a row for each server, where those are many.
+// writeTransposed writes some figures of an experiment, a row for each server, where those are
+// many.
 func (f *figures) writeTransposed(w io.Writer, experiment string, names []string) {
 	rows := [][]string{append([]string{""}, names...)}
 	for _, server := range f.servers(experiment) {

@@ -41,9 +41,10 @@ func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, time.Hour.Microseconds(), 3)
 }
 
-// replay sends generated events, with rate 0 flat out, and waits until they are stored, if the candidate stores anything. Where several
-// processes take webhooks each gets its share.
-func (st *stand) replay(ctx context.Context, g load.Generator, rate float64, connections int) (m measured, err error) {
+// replay sends generated events, with rate 0 flat out, and waits until they are stored, if the
+// candidate stores anything. Where several processes take webhooks each gets its share.
+func (st *stand) replay(ctx context.Context, g load.Generator, rate float64,
+	connections int) (m measured, err error) {
 	n := len(st.servers)
 	inputs := make([]bytes.Buffer, n)
 	counts := make([]int, n)
@@ -62,7 +63,8 @@ func (st *stand) replay(ctx context.Context, g load.Generator, rate float64, con
 	m.latency = newHistogram()
 	begin := time.Now()
 	var senders sync.WaitGroup
-	summaries, latencies, errs := make([]load.Summary, n), make([]*hdrhistogram.Histogram, n), make([]error, n)
+	summaries, latencies, errs := make([]load.Summary, n), make([]*hdrhistogram.Histogram, n),
+		make([]error, n)
 	for i, s := range st.servers {
 		latencies[i] = newHistogram()
 		senders.Go(func() {
@@ -71,7 +73,8 @@ func (st *stand) replay(ctx context.Context, g load.Generator, rate float64, con
 				Credentials: st.credentials, Retry: load.DefaultRetry, Latencies: latencies[i],
 			})
 			if errs[i] == nil && summaries[i].Accepted != counts[i] {
-				errs[i] = fmt.Errorf("%d of %d events were accepted: %s", summaries[i].Accepted, counts[i], summaries[i].LastError)
+				errs[i] = fmt.Errorf("%d of %d events were accepted: %s", summaries[i].Accepted, counts[i],
+					summaries[i].LastError)
 			}
 		})
 	}
@@ -98,7 +101,8 @@ func (st *stand) replay(ctx context.Context, g load.Generator, rate float64, con
 }
 
 // round measures a candidate once and adds what it finds to an experiment.
-func (c *candidate) round(ctx context.Context, d *document, experiment string, st *stand, round int) error {
+func (c *candidate) round(ctx context.Context, d *document, experiment string, st *stand,
+	round int) error {
 	w := c.load
 	g := load.Generator{Count: w.warmUp, Size: w.size, Keys: w.keys, Seed: 1}
 	if w.warmUp > 0 { // the first events warm both sides up and do not count
@@ -106,7 +110,10 @@ func (c *candidate) round(ctx context.Context, d *document, experiment string, s
 			return err
 		}
 	}
-	add := func(name, unit string, value float64) { d.figures.add(experiment, c.name, name, unit, value) }
+	add := func(name, unit string, value float64) {
+		d.figures.add(experiment, c.name, name, unit,
+			value)
+	}
 	for _, phase := range []struct {
 		name               string
 		count, connections int

@@ -11,9 +11,10 @@
 //	▲                 │                                                              │
 //	└─────────────────┴───────────────── the guard fires, or a person ───────────────┘
 //
-// It is one for all processes of a gate (see hookgate.Canary): each changes it by keeping the next version, of which there can be one, and
-// takes up what others have kept. Only back to 0 is different: that is in effect in the process at once, and is kept, however often
-// others have changed it meanwhile, as soon as it can be.
+// It is one for all processes of a gate (see hookgate.Canary): each changes it by keeping the next
+// version, of which there can be one, and takes up what others have kept. Only back to 0 is
+// different: that is in effect in the process at once, and is kept, however often others have
+// changed it meanwhile, as soon as it can be.
 package canary
 
 import (
@@ -31,11 +32,12 @@ import (
 
 // Keeper keeps the canary for all processes of a gate; the queue backends do.
 type Keeper interface {
-	// Canary returns what was kept last, in whichever process, as far as this one has seen: within a second. The zero value: nothing
-	// ever was, or what keeps it is away.
+	// Canary returns what was kept last, in whichever process, as far as this one has seen: within a
+	// second. The zero value: nothing ever was, or what keeps it is away.
 	Canary() hookgate.Canary
-	// SetCanary keeps a canary of a higher version than the one that is kept. hookgate.ErrCanaryChanged: it has not, and Canary returns
-	// what is kept instead. After any other error the outcome is unknown, and the same call again is harmless.
+	// SetCanary keeps a canary of a higher version than the one that is kept.
+	// hookgate.ErrCanaryChanged: it has not, and Canary returns what is kept instead. After any other
+	// error the outcome is unknown, and the same call again is harmless.
 	SetCanary(context.Context, hookgate.Canary) error
 }
 
@@ -48,7 +50,8 @@ type Trail interface {
 type Config struct {
 	Keeper Keeper
 	Trail  Trail
-	// Guard says which release triggers are raised now; none is go. An error says why that cannot be told; a step is not taken then.
+	// Guard says which release triggers are raised now; none is go. An error says why that cannot be
+	// told; a step is not taken then.
 	Guard func() (fired []string, unknown error)
 	// Plan is the steps, with rising percentages; there need not be any.
 	Plan []Step
@@ -56,11 +59,13 @@ type Config struct {
 	Percent int
 	// RequireEvidence makes evidence the condition of leaving 0 percent.
 	RequireEvidence bool
-	// Remembered is the canary that this process had when it ended last, for as long as nothing newer is kept; may be zero.
+	// Remembered is the canary that this process had when it ended last, for as long as nothing newer
+	// is kept; may be zero.
 	Remembered hookgate.Canary
 	// Remember is told each canary that is in effect, a moment later; nil if that is not needed.
 	Remember func(hookgate.Canary) error
-	// Follower takes no step of the plan itself: it is for a process that takes no webhooks and so has no part in the guard's word.
+	// Follower takes no step of the plan itself: it is for a process that takes no webhooks and so has
+	// no part in the guard's word.
 	Follower bool
 	Upstream Upstream
 	Logger   *slog.Logger
@@ -100,14 +105,16 @@ type Canary struct {
 	state hookgate.Canary
 	// unkept says that the state is a way back that is in effect here alone.
 	unkept bool
-	// watched is how long the step has had the guard's word in this process, and takenBefore what taken was when it began.
+	// watched is how long the step has had the guard's word in this process, and takenBefore what
+	// taken was when it began.
 	watched     time.Duration
 	takenBefore uint64
 	// held says why the step does not go on; empty if nothing is in its way.
 	held string
 }
 
-// New returns a canary. Run must be called for it to follow other processes and its plan, and Close at the end.
+// New returns a canary. Run must be called for it to follow other processes and its plan, and Close
+// at the end.
 func New(c Config) *Canary {
 	first := c.Remembered
 	if first.Version == 0 {
@@ -116,7 +123,8 @@ func New(c Config) *Canary {
 	if kept := c.Keeper.Canary(); kept.Version > first.Version {
 		first = kept
 	}
-	canary := &Canary{config: c, Proxy: newProxy(c.Upstream), delay: time.Duration(rand.Int64N(int64(stepDelay)))}
+	canary := &Canary{config: c, Proxy: newProxy(c.Upstream),
+		delay: time.Duration(rand.Int64N(int64(stepDelay)))}
 	canary.mu.Lock()
 	defer canary.mu.Unlock()
 	canary.put(first, false)
@@ -126,7 +134,8 @@ func New(c Config) *Canary {
 // Percent is the share of the ordering keys that the gate takes now.
 func (c *Canary) Percent() int { return int(c.percent.Load()) }
 
-// Took counts a webhook that the gate has acknowledged. A step without any in a process is not followed by the next: nothing is known of it.
+// Took counts a webhook that the gate has acknowledged. A step without any in a process is not
+// followed by the next: nothing is known of it.
 func (c *Canary) Took() { c.taken.Add(1) }
 
 // State returns the canary that is in effect.
@@ -142,7 +151,8 @@ func (c *Canary) put(s hookgate.Canary, unkept bool) {
 	c.state, c.unkept, c.watched, c.held, c.takenBefore = s, unkept, 0, "", c.taken.Load()
 	c.percent.Store(int64(s.Percent))
 	if s.Version > 0 && (before.Percent != s.Percent || before.Step != s.Step) {
-		c.config.Logger.Warn("canary", "percent", s.Percent, "before", before.Percent, "step", s.Step, "by", s.By, "reason", s.Reason)
+		c.config.Logger.Warn("canary", "percent", s.Percent, "before", before.Percent, "step", s.Step,
+			"by", s.By, "reason", s.Reason)
 	}
 }
 
@@ -165,8 +175,8 @@ type Change struct {
 	Evidence string
 }
 
-// Set sets the percentage and ends a plan that is under way. To 0 it is the way back; see Back. A Refusal or hookgate.ErrCanaryChanged
-// means that nothing was changed.
+// Set sets the percentage and ends a plan that is under way. To 0 it is the way back; see Back. A
+// Refusal or hookgate.ErrCanaryChanged means that nothing was changed.
 func (c *Canary) Set(ctx context.Context, percent int, why Change) (hookgate.Canary, error) {
 	if percent == 0 {
 		err := c.back(ctx, why.By, why.Reason)
@@ -189,7 +199,8 @@ func (c *Canary) CheckSet(percent int, why Change) error {
 }
 
 // set is what Set makes of the canary of now.
-func (c *Canary) set(now hookgate.Canary, percent int, why Change) (next hookgate.Canary, err error) {
+func (c *Canary) set(now hookgate.Canary, percent int, why Change) (next hookgate.Canary,
+	err error) {
 	if percent < 0 || percent > 100 {
 		return next, Refusal(fmt.Sprintf("%d percent is not from 0 to 100", percent))
 	}
@@ -204,14 +215,16 @@ func (c *Canary) fits(now hookgate.Canary, why Change) error {
 	return nil
 }
 
-// Back takes the canary back to 0 percent and ends a plan that is under way. In this process it is in effect whatever is returned; an
-// error says that other processes have not been told yet, which is tried until they have.
+// Back takes the canary back to 0 percent and ends a plan that is under way. In this process it is
+// in effect whatever is returned; an error says that other processes have not been told yet, which
+// is tried until they have.
 func (c *Canary) Back(ctx context.Context, reason string) error {
 	return c.back(ctx, ActorGuard, reason)
 }
 
 // change keeps what follows on now and lets it take effect; changing must be held.
-func (c *Canary) change(ctx context.Context, now, next hookgate.Canary, why Change) (hookgate.Canary, error) {
+func (c *Canary) change(ctx context.Context, now, next hookgate.Canary,
+	why Change) (hookgate.Canary, error) {
 	next.Version, next.At = now.Version+1, time.Now().Truncate(time.Microsecond).UTC()
 	next.By, next.Reason, next.Evidence = why.By, why.Reason, why.Evidence
 	if next.Evidence == "" {
@@ -239,13 +252,14 @@ func (c *Canary) back(ctx context.Context, by, reason string) error {
 	return c.keepBack(ctx)
 }
 
-// goBack goes back to 0 in this process. It is a new version even where it is at 0: another process may have set something else that has not been
-// seen here yet.
+// goBack goes back to 0 in this process. It is a new version even where it is at 0: another process
+// may have set something else that has not been seen here yet.
 func (c *Canary) goBack(by, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.unkept {
-		c.put(hookgate.Canary{Version: c.state.Version + 1, At: time.Now().Truncate(time.Microsecond).UTC(), By: by, Reason: reason}, true)
+		c.put(hookgate.Canary{Version: c.state.Version + 1,
+			At: time.Now().Truncate(time.Microsecond).UTC(), By: by, Reason: reason}, true)
 	}
 }
 
@@ -283,20 +297,23 @@ func (c *Canary) keepBack(ctx context.Context) error {
 	}
 }
 
-// follow takes up what other processes have kept, and keeps again what was lost on the way; changing must be held.
+// follow takes up what other processes have kept, and keeps again what was lost on the way;
+// changing must be held.
 func (c *Canary) follow(ctx context.Context) {
 	kept := c.config.Keeper.Canary()
 	c.mu.Lock()
 	switch mine := c.state; {
 	case c.unkept || kept.Version < max(1, mine.Version) || kept == mine:
 	case kept.Version == mine.Version && isBack(mine) && !isBack(kept):
-		c.unkept = true // a queue that had lost the way back was given another canary meanwhile; none may rise by itself
+		// a queue that had lost the way back was given another canary meanwhile; none may rise by itself
+		c.unkept = true
 	default:
 		c.put(kept, false)
 	}
 	mine, unkept := c.state, c.unkept
 	c.mu.Unlock()
-	// What is older than what was seen here is what a queue remembers that has lost its last writes, or has not been asked yet.
+	// What is older than what was seen here is what a queue remembers that has lost its last writes,
+	// or has not been asked yet.
 	if !unkept && kept.Version >= mine.Version || time.Since(c.triedAt) < tryEvery {
 		return
 	}

@@ -13,13 +13,16 @@ import (
 const (
 	// lookEvery is how often a process looks at what others have kept, at its guard and at its plan.
 	lookEvery = 100 * time.Millisecond
-	// lookMost is the most that one look counts of the time of a step: a process that was stopped has not watched meanwhile.
+	// lookMost is the most that one look counts of the time of a step: a process that was stopped has
+	// not watched meanwhile.
 	lookMost = time.Second
 	// tryEvery is the pause between attempts to keep what could not be kept.
 	tryEvery = time.Second
-	// stepRetry is the pause after a step that could not be recorded or kept, of which each attempt is two rows of the trail.
+	// stepRetry is the pause after a step that could not be recorded or kept, of which each attempt is
+	// two rows of the trail.
 	stepRetry = time.Minute
-	// stepDelay bounds by how much longer than others a process waits with a step, so that one takes it.
+	// stepDelay bounds by how much longer than others a process waits with a step, so that one takes
+	// it.
 	stepDelay = 500 * time.Millisecond
 	// trailTimeout bounds the writing of a row of the admin trail.
 	trailTimeout = 5 * time.Second
@@ -28,8 +31,8 @@ const (
 // Step is a share for a time.
 type Step struct {
 	Percent int
-	// For is how long the guard must have said go before the step after it; for the last step, before the plan is done. Only that may
-	// be 0, which ends the plan when it is reached.
+	// For is how long the guard must have said go before the step after it; for the last step, before
+	// the plan is done. Only that may be 0, which ends the plan when it is reached.
 	For time.Duration
 }
 
@@ -40,7 +43,8 @@ func CheckPlan(plan []Step) error {
 		case step.Percent < 1 || step.Percent > 100:
 			return fmt.Errorf("step %d has %d percent, which is not from 1 to 100", i+1, step.Percent)
 		case i > 0 && step.Percent <= plan[i-1].Percent:
-			return fmt.Errorf("step %d has %d percent, which is not more than the step before it", i+1, step.Percent)
+			return fmt.Errorf("step %d has %d percent, which is not more than the step before it", i+1,
+				step.Percent)
 		case step.For < 0 || step.For == 0 && i < len(plan)-1:
 			return fmt.Errorf("step %d has no time", i+1)
 		}
@@ -48,7 +52,8 @@ func CheckPlan(plan []Step) error {
 	return nil
 }
 
-// Start begins the plan at the first step that is above the percentage of now. Its errors are those of Set.
+// Start begins the plan at the first step that is above the percentage of now. Its errors are those
+// of Set.
 func (c *Canary) Start(ctx context.Context, why Change) (hookgate.Canary, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -75,7 +80,8 @@ func (c *Canary) start(now hookgate.Canary, why Change) (next hookgate.Canary, e
 		return next, Refusal(fmt.Sprintf("the plan is under way, at step %d", now.Step))
 	}
 	if fired, _ := c.config.Guard(); len(fired) > 0 {
-		return next, Refusal("the guard has fired, and the plan would go back at once: " + strings.Join(fired, ", "))
+		return next, Refusal("the guard has fired, and the plan would go back at once: " +
+			strings.Join(fired, ", "))
 	}
 	for i, step := range c.config.Plan {
 		if step.Percent > now.Percent {
@@ -131,7 +137,8 @@ func (c *Canary) look(ctx context.Context, passed time.Duration) {
 		c.hold(fmt.Sprintf("the plan of this process has no step %d", now.Step))
 	case c.idle(passed, c.config.Plan[now.Step-1].For+c.delay):
 		c.hold("its time is over, and this process has taken no webhook of its share in it")
-	case c.watch(passed) >= c.config.Plan[now.Step-1].For+c.delay && time.Since(c.failedAt) >= stepRetry:
+	case c.watch(passed) >= c.config.Plan[now.Step-1].For+c.delay &&
+		time.Since(c.failedAt) >= stepRetry:
 		c.advance(ctx, now)
 	}
 }
@@ -178,15 +185,18 @@ func (c *Canary) fire(ctx context.Context, fired []string) {
 	_ = c.record(ctx, id, ActorGuard, target, reason, result)
 }
 
-// advance takes the next step, or ends the plan behind the last; changing must be held. A step that cannot be recorded is not taken.
+// advance takes the next step, or ends the plan behind the last; changing must be held. A step that
+// cannot be recorded is not taken.
 func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
 	steps := len(c.config.Plan)
-	next, target := hookgate.Canary{Percent: now.Percent}, fmt.Sprintf("%d percent (plan done)", now.Percent)
+	next, target := hookgate.Canary{Percent: now.Percent}, fmt.Sprintf("%d percent (plan done)",
+		now.Percent)
 	if now.Step < steps {
 		next = c.at(now.Step)
 		target = fmt.Sprintf("%d percent (step %d of %d)", next.Percent, now.Step+1, steps)
 	}
-	why := Change{By: ActorPlan, Reason: fmt.Sprintf("step %d of %d had its time and the guard's word", now.Step, steps)}
+	why := Change{By: ActorPlan, Reason: fmt.Sprintf("step %d of %d had its time and the guard's word",
+		now.Step, steps)}
 	id := hookgate.NewRequestID(time.Now())
 	if err := c.record(ctx, id, why.By, target, why.Reason, hookgate.ResultBegun); err != nil {
 		c.failedAt = time.Now()
@@ -206,15 +216,18 @@ func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
 }
 
 // record writes a row into the admin trail, and into the log if that fails.
-func (c *Canary) record(ctx context.Context, id hookgate.RequestID, actor, target, reason, result string) error {
+func (c *Canary) record(ctx context.Context, id hookgate.RequestID, actor, target, reason,
+	result string) error {
 	ctx, cancel := context.WithTimeout(ctx, trailTimeout)
 	defer cancel()
 	err := c.config.Trail.RecordAction(ctx, hookgate.AdminAction{
-		At: time.Now().Truncate(time.Microsecond).UTC(), RequestID: id, Actor: actor, Role: hookgate.RoleOperator,
+		At: time.Now().Truncate(time.Microsecond).UTC(), RequestID: id, Actor: actor,
+		Role:   hookgate.RoleOperator,
 		Action: "canary", Target: target, Reason: reason, Result: result,
 	})
 	if err != nil {
-		c.config.Logger.Error("canary's row of the admin trail could not be written", "actor", actor, "target", target, "reason", reason,
+		c.config.Logger.Error("canary's row of the admin trail could not be written", "actor", actor,
+			"target", target, "reason", reason,
 			"result", result, "error", err)
 	}
 	return err
@@ -224,7 +237,8 @@ func (c *Canary) record(ctx context.Context, id hookgate.RequestID, actor, targe
 type Status struct {
 	hookgate.Canary
 	Plan []Step
-	// Watched is how long the step has had the guard's word in this process, and Held why it does not go on; empty if nothing is in its way.
+	// Watched is how long the step has had the guard's word in this process, and Held why it does not
+	// go on; empty if nothing is in its way.
 	Watched time.Duration
 	Held    string
 	// Kept is false while a way back is in effect in this process alone.

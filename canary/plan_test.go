@@ -104,8 +104,10 @@ func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func
 		}
 		return p.guard()
 	}
-	config := Config{Keeper: p, Trail: p, Guard: word, Plan: testPlan, Logger: slog.New(slog.DiscardHandler),
-		Upstream: Upstream{URL: u, Timeout: time.Second, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}}
+	config := Config{Keeper: p, Trail: p, Guard: word, Plan: testPlan,
+		Logger: slog.New(slog.DiscardHandler),
+		Upstream: Upstream{URL: u, Timeout: time.Second, MaxConnections: 1,
+			Logger: slog.New(slog.DiscardHandler)}}
 	if change != nil {
 		change(&config)
 	}
@@ -129,7 +131,8 @@ func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func
 func want(t *testing.T, c *Canary, percent, step int) {
 	t.Helper()
 	if s := c.State(); s.Percent != percent || s.Step != step || c.Percent() != percent {
-		t.Errorf("the canary stands at %d percent, step %d (%s); want %d percent, step %d", s.Percent, s.Step, s.Reason, percent, step)
+		t.Errorf("the canary stands at %d percent, step %d (%s); want %d percent, step %d", s.Percent,
+			s.Step, s.Reason, percent, step)
 	}
 }
 
@@ -143,7 +146,8 @@ func mustStart(t *testing.T, c *Canary) {
 // slack is more than a process may be late with a step.
 const slack = stepDelay + 2*lookEvery
 
-// TestPlan: the steps follow each other when they have had their time, not before; the last one stays; and all of it is in the trail.
+// TestPlan: the steps follow each other when they have had their time, not before; the last one
+// stays; and all of it is in the trail.
 func TestPlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -202,7 +206,8 @@ func TestLastStepIsWatched(t *testing.T) {
 	})
 }
 
-// TestGuardFires: a plan goes back by itself when the guard fires, within two looks, and stays back; the trail says why.
+// TestGuardFires: a plan goes back by itself when the guard fires, within two looks, and stays
+// back; the trail says why.
 func TestGuardFires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -210,7 +215,8 @@ func TestGuardFires(t *testing.T) {
 		mustStart(t, c)
 		time.Sleep(45 * time.Minute)
 		want(t, c, 50, 2)
-		p.set(func(p *place) { p.fired, p.trailErr = []string{"error_rate", "p95"}, errAway }) // what cannot be recorded is done all the same
+		// what cannot be recorded is done all the same
+		p.set(func(p *place) { p.fired, p.trailErr = []string{"error_rate", "p95"}, errAway })
 		time.Sleep(2 * lookEvery)
 		want(t, c, 0, 0)
 		var refused Refusal
@@ -225,7 +231,8 @@ func TestGuardFires(t *testing.T) {
 		p.set(func(p *place) { p.rows, p.fired = nil, []string{"p95"} })
 		time.Sleep(2 * lookEvery)
 		want(t, c, 0, 0)
-		if got := p.trail(); !slices.Equal(got, []string{"guard 0 percent (back) begun", "guard 0 percent (back) done"}) ||
+		if got := p.trail(); !slices.Equal(got, []string{"guard 0 percent (back) begun",
+			"guard 0 percent (back) done"}) ||
 			p.rows[0].Reason != "the guard fired: p95" {
 			t.Errorf("the trail has %q", got)
 		}
@@ -238,8 +245,8 @@ func TestGuardFires(t *testing.T) {
 	})
 }
 
-// TestHolds: a step is not taken while the guard cannot tell, and that time does not count; nor while the trail cannot be written, or the step
-// not be kept.
+// TestHolds: a step is not taken while the guard cannot tell, and that time does not count; nor
+// while the trail cannot be written, or the step not be kept.
 func TestHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -273,8 +280,9 @@ func TestHolds(t *testing.T) {
 	})
 }
 
-// TestBackWithoutKeeper: while the state cannot be kept, the way back is in effect in this process at once, and in the others and for a
-// later start as soon as it can be kept, whatever has been set meanwhile.
+// TestBackWithoutKeeper: while the state cannot be kept, the way back is in effect in this process
+// at once, and in the others and for a later start as soon as it can be kept, whatever has been set
+// meanwhile.
 func TestBackWithoutKeeper(t *testing.T) {
 	for name, after := range map[string]bool{"not done": false, "done, but reported failed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -308,13 +316,15 @@ func TestBackWithoutKeeper(t *testing.T) {
 					end()
 					c, _ = p.process(t, func(c *Config) { c.Remembered = remembered }) // a restart meanwhile
 					want(t, c, 0, 0)
-					p.set(func(p *place) { p.kept.Version++; p.kept.Percent = 60 }) // another process, which can still keep
+					// another process, which can still keep
+					p.set(func(p *place) { p.kept.Version++; p.kept.Percent = 60 })
 				}
 				p.set(func(p *place) { p.away, p.late = nil, nil })
 				time.Sleep(2 * tryEvery)
 				want(t, c, 0, 0)
 				want(t, other, 0, 0)
-				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Kept { // after a restart, too
+				// after a restart, too
+				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Kept {
 					t.Errorf("what is kept is %v", s)
 				}
 			})
@@ -322,7 +332,8 @@ func TestBackWithoutKeeper(t *testing.T) {
 	}
 }
 
-// TestIdle: a step in which the gate has taken nothing is not followed by the next, whatever the guard says; the first webhook lets it go on.
+// TestIdle: a step in which the gate has taken nothing is not followed by the next, whatever the
+// guard says; the first webhook lets it go on.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{idle: true}
@@ -343,8 +354,9 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestBackIsNeverLost: to go back in a process that has not seen yet what another has set is no idle call; and a queue that has lost the way
-// back does not make a process rise again by what was set in its place.
+// TestBackIsNeverLost: to go back in a process that has not seen yet what another has set is no
+// idle call; and a queue that has lost the way back does not make a process rise again by what was
+// set in its place.
 func TestBackIsNeverLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -373,7 +385,8 @@ func TestBackIsNeverLost(t *testing.T) {
 	})
 }
 
-// TestBackPrevails: what others set while this process could not tell them of its way back does not count.
+// TestBackPrevails: what others set while this process could not tell them of its way back does not
+// count.
 func TestBackPrevails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -395,8 +408,8 @@ func TestBackPrevails(t *testing.T) {
 	})
 }
 
-// TestProcesses: several processes follow one state; each step is taken once, however many look at the plan; a fired guard in one of them takes all
-// back; and a follower takes no step.
+// TestProcesses: several processes follow one state; each step is taken once, however many look at
+// the plan; a fired guard in one of them takes all back; and a follower takes no step.
 func TestProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -405,7 +418,8 @@ func TestProcesses(t *testing.T) {
 			time.Sleep(time.Millisecond) // else they look, and write, at one and the same moment
 			c, _ := p.process(t, nil)
 			all = append(all, c)
-			time.Sleep(time.Millisecond) // no two look at exactly the same time, when what they keep would be the same
+			// no two look at exactly the same time, when what they keep would be the same
+			time.Sleep(time.Millisecond)
 		}
 		mustStart(t, all[0])
 		for _, stand := range []struct {
@@ -443,7 +457,8 @@ func TestProcesses(t *testing.T) {
 	})
 }
 
-// TestRestart: a process that starts takes up what was kept, and the time of the step begins anew: nobody has watched meanwhile.
+// TestRestart: a process that starts takes up what was kept, and the time of the step begins anew:
+// nobody has watched meanwhile.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -461,7 +476,8 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestKeeperLosesWrites: a queue that has lost its last writes, or everything, gets what this process has seen.
+// TestKeeperLosesWrites: a queue that has lost its last writes, or everything, gets what this
+// process has seen.
 func TestKeeperLosesWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -484,8 +500,8 @@ func TestKeeperLosesWrites(t *testing.T) {
 	})
 }
 
-// TestByHand: a percentage set by hand ends the plan, which goes on from there when it is started again; what is out of range or changed by another
-// process meanwhile is refused.
+// TestByHand: a percentage set by hand ends the plan, which goes on from there when it is started
+// again; what is out of range or changed by another process meanwhile is refused.
 func TestByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -517,7 +533,8 @@ func TestByHand(t *testing.T) {
 	})
 }
 
-// TestEvidence: where evidence is required, the canary leaves 0 percent with it alone, goes on without, and needs some again after it was back.
+// TestEvidence: where evidence is required, the canary leaves 0 percent with it alone, goes on
+// without, and needs some again after it was back.
 func TestEvidence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -552,7 +569,8 @@ func TestCheckPlan(t *testing.T) {
 			t.Errorf("%v: %v", plan, err)
 		}
 	}
-	for _, plan := range [][]Step{{{0, time.Second}}, {{101, 0}}, {{10, 0}, {20, 0}}, {{10, time.Second}, {10, 0}}, {{20, time.Second}, {10, 0}}, {{10, -1}}} {
+	for _, plan := range [][]Step{{{0, time.Second}}, {{101, 0}}, {{10, 0}, {20, 0}},
+		{{10, time.Second}, {10, 0}}, {{20, time.Second}, {10, 0}}, {{10, -1}}} {
 		if err := CheckPlan(plan); err == nil {
 			t.Errorf("%v is taken", plan)
 		}

@@ -23,8 +23,8 @@ import (
 type Upstream struct {
 	// URL is its base, without a query: the path of a request goes behind that of the URL.
 	URL *url.URL
-	// Timeout is how long it may take until the header of its answer, connecting included, and then for each part of the answer; what the
-	// sender's body takes does not count.
+	// Timeout is how long it may take until the header of its answer, connecting included, and then
+	// for each part of the answer; what the sender's body takes does not count.
 	Timeout time.Duration
 	// MaxConnections bounds the requests that are passed on at a time. One more is refused.
 	MaxConnections int
@@ -32,8 +32,9 @@ type Upstream struct {
 	Logger *slog.Logger
 }
 
-// GateCookie begins the names of the cookies of the gate's own dashboard. Browsers send cookies to every
-// port of a host, so they may come with what is passed on. The upstream must neither get nor set them.
+// GateCookie begins the names of the cookies of the gate's own dashboard. Browsers send cookies to
+// every port of a host, so they may come with what is passed on. The upstream must neither get nor
+// set them.
 const GateCookie = "hookgate_"
 
 // isGateCookie reports whether a cookie, NAME or NAME=VALUE, is the gate's.
@@ -42,8 +43,8 @@ func isGateCookie(cookie string) bool {
 	return len(cookie) >= len(GateCookie) && strings.EqualFold(cookie[:len(GateCookie)], GateCookie)
 }
 
-// withoutGateCookies takes the gate's cookies out of the values of a header Cookie. Values without any
-// stay as they are.
+// withoutGateCookies takes the gate's cookies out of the values of a header Cookie. Values without
+// any stay as they are.
 func withoutGateCookies(values []string) (kept []string) {
 	for _, value := range values {
 		pairs := strings.Split(value, ";")
@@ -57,8 +58,9 @@ func withoutGateCookies(values []string) (kept []string) {
 	return kept
 }
 
-// idleTimeout is how long a connection to the upstream is kept for the next request: a little less than the 5 s after which some servers
-// close theirs, since a request that meets its end is not sent again.
+// idleTimeout is how long a connection to the upstream is kept for the next request: a little less
+// than the 5 s after which some servers close theirs, since a request that meets its end is not
+// sent again.
 const idleTimeout = 4 * time.Second
 
 // Failure says why a request got no answer of the upstream, or not all of it.
@@ -70,7 +72,8 @@ const (
 	TimedOut    Failure = "timeout"     // no answer in time
 	Broken      Failure = "broken"      // the connection broke off, or what came was no HTTP
 	Busy        Failure = "busy"        // as many are passed on as may be
-	Sender      Failure = "sender"      // the sender hung up, or did not send its body: no fault of the upstream
+	// the sender hung up, or did not send its body: no fault of the upstream
+	Sender Failure = "sender"
 )
 
 // Failures are all that there are.
@@ -78,13 +81,14 @@ var Failures = []Failure{Unreachable, TimedOut, Broken, Busy, Sender}
 
 // Outcome is what became of a request that was passed on.
 type Outcome struct {
-	// Status is that of the upstream's answer; after a Failure without one, what the caller must answer: 502 or 503, or 400 or 408
-	// if it was the sender.
+	// Status is that of the upstream's answer; after a Failure without one, what the caller must
+	// answer: 502 or 503, or 400 or 408 if it was the sender.
 	Status int
 	// Failure is empty if the sender has the whole answer. Err is its cause.
 	Failure Failure
 	Err     error
-	// Begun says that the upstream's answer had begun when it failed. The caller must break the connection off.
+	// Begun says that the upstream's answer had begun when it failed. The caller must break the
+	// connection off.
 	Begun bool
 }
 
@@ -104,7 +108,8 @@ func newProxy(u Upstream) *Proxy {
 		transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: u.Timeout}).DialContext,
 			TLSHandshakeTimeout: u.Timeout,
-			// An upstream that refuses a body before it has seen it must have the time to; see RFC 9110, 10.1.1.
+			// An upstream that refuses a body before it has seen it must have the time to; see RFC 9110,
+			// 10.1.1.
 			ExpectContinueTimeout: time.Second,
 			IdleConnTimeout:       idleTimeout,
 			MaxIdleConns:          u.MaxConnections,
@@ -117,13 +122,16 @@ func newProxy(u Upstream) *Proxy {
 // Close ends the connections that are not in use.
 func (p *Proxy) Close() { p.transport.CloseIdleConnections() }
 
-// Pass sends a request to the upstream and its answer to w: method, path, query, header and body as they came, the body as it comes in,
-// and the answer as it comes back. Of the header it changes what belongs to the connection, adds the peer to X-Forwarded-For, and X-Forwarded-Proto if
-// there is none, and keeps the gate's own cookies back, both ways. What w has in its header stays, unless the answer has it too. After a failure without an answer nothing has been written.
+// Pass sends a request to the upstream and its answer to w: method, path, query, header and body as
+// they came, the body as it comes in, and the answer as it comes back. Of the header it changes
+// what belongs to the connection, adds the peer to X-Forwarded-For, and X-Forwarded-Proto if there
+// is none, and keeps the gate's own cookies back, both ways. What w has in its header stays, unless
+// the answer has it too. After a failure without an answer nothing has been written.
 func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	if p.busy.Add(1) > int64(p.upstream.MaxConnections) {
 		p.busy.Add(-1)
-		return Outcome{Status: http.StatusServiceUnavailable, Failure: Busy, Err: errors.New("as many requests are passed on as may be")}
+		return Outcome{Status: http.StatusServiceUnavailable, Failure: Busy,
+			Err: errors.New("as many requests are passed on as may be")}
 	}
 	defer p.busy.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -176,7 +184,8 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 			for name := range resp.Header {
 				delete(w.Header(), name)
 			}
-			answer = &received{ReadCloser: resp.Body, timer: newPatience(p.upstream.Timeout, func() { cancel(errTimeout) })}
+			answer = &received{ReadCloser: resp.Body, timer: newPatience(p.upstream.Timeout,
+				func() { cancel(errTimeout) })}
 			resp.Body = answer
 			return nil
 		},
@@ -208,19 +217,21 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	return o
 }
 
-// rewrite makes the upstream's request of the sender's. ReverseProxy has taken away what it thinks unsafe; it is put back, because the upstream
-// decides about that here, and not the gate.
+// rewrite makes the upstream's request of the sender's. ReverseProxy has taken away what it thinks
+// unsafe; it is put back, because the upstream decides about that here, and not the gate.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.SetURL(p.upstream.URL)
 	r.Out.Host = r.In.Host
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
+		"X-Forwarded-Proto"} {
 		if values, ok := r.In.Header[name]; ok {
 			r.Out.Header[name] = values
 		}
 	}
 	if peer, _, err := net.SplitHostPort(r.In.RemoteAddr); err == nil {
-		r.Out.Header["X-Forwarded-For"] = []string{strings.Join(append(slices.Clone(r.In.Header["X-Forwarded-For"]), peer), ", ")}
+		r.Out.Header["X-Forwarded-For"] = []string{strings.Join(append(slices.Clone(
+			r.In.Header["X-Forwarded-For"]), peer), ", ")}
 	}
 	if r.Out.Header["X-Forwarded-Proto"] == nil {
 		proto := "http"
@@ -293,7 +304,8 @@ func (b *sent) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the body when the upstream wants no more of it; reads that fail from then on are no fault of the sender.
+// Close ends the body when the upstream wants no more of it; reads that fail from then on are no
+// fault of the sender.
 func (b *sent) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
@@ -307,7 +319,8 @@ func (b *sent) err() error {
 	return nil
 }
 
-// received is the body of the upstream's answer on its way. A sender that is slow to take it has net/http's time for that.
+// received is the body of the upstream's answer on its way. A sender that is slow to take it has
+// net/http's time for that.
 type received struct {
 	io.ReadCloser
 	timer  *patience

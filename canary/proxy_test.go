@@ -21,7 +21,8 @@ import (
 // within bounds the wait for something that must happen.
 const within = 20 * time.Second
 
-// passing is a server that passes everything on to an upstream, and tells what became of each request.
+// passing is a server that passes everything on to an upstream, and tells what became of each
+// request.
 type passing struct {
 	*httptest.Server
 	client   *http.Client
@@ -35,7 +36,8 @@ func pass(t *testing.T, to string, change func(*Upstream)) *passing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upstream := Upstream{URL: u, Timeout: within, MaxConnections: 100, Logger: slog.New(slog.DiscardHandler)}
+	upstream := Upstream{URL: u, Timeout: within, MaxConnections: 100,
+		Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&upstream)
 	}
@@ -52,7 +54,8 @@ func pass(t *testing.T, to string, change func(*Upstream)) *passing {
 			w.WriteHeader(o.Status)
 		}
 	}))
-	p.client = &http.Client{Transport: &http.Transport{DisableCompression: true, ExpectContinueTimeout: within}, Timeout: within}
+	p.client = &http.Client{Transport: &http.Transport{DisableCompression: true,
+		ExpectContinueTimeout: within}, Timeout: within}
 	t.Cleanup(func() {
 		p.client.CloseIdleConnections()
 		p.Close()
@@ -81,8 +84,8 @@ func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// TestUnchanged: method, path, query, host, header and body reach the upstream as the sender sent them, framed as they were, and the answer comes back
-// with its status, header and bytes.
+// TestUnchanged: method, path, query, host, header and body reach the upstream as the sender sent
+// them, framed as they were, and the answer comes back with its status, header and bytes.
 func TestUnchanged(t *testing.T) {
 	type seen struct {
 		method, uri, host string
@@ -135,8 +138,10 @@ func TestUnchanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Host = "hooks.example.com"
-		r.Header = http.Header{"Authorization": {"Bearer x"}, "X-Twice": {"1", "2"}, "X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Host": {"outer"},
-			"Forwarded": {"for=192.0.2.1"}, "Content-Type": {"application/json"}, "Accept": {"*/*"}, "Connection": {"Upgrade, X-Hop"}, "Upgrade": {"websocket"},
+		r.Header = http.Header{"Authorization": {"Bearer x"}, "X-Twice": {"1", "2"},
+			"X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Host": {"outer"},
+			"Forwarded": {"for=192.0.2.1"}, "Content-Type": {"application/json"}, "Accept": {"*/*"},
+			"Connection": {"Upgrade, X-Hop"}, "Upgrade": {"websocket"},
 			"X-Hop": {"gone"}, "User-Agent": {"sender/1"}}
 		resp, err := p.client.Do(r)
 		if err != nil {
@@ -148,17 +153,21 @@ func TestUnchanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := <-got
-		if s.method != test.method || s.uri != test.uri || s.host != "hooks.example.com" || !bytes.Equal(s.body, test.body) {
-			t.Errorf("%s %s reached the upstream as %s %s of %s, with %d of %d bytes", test.method, test.uri, s.method, s.uri, s.host, len(s.body), len(test.body))
+		if s.method != test.method || s.uri != test.uri || s.host != "hooks.example.com" ||
+			!bytes.Equal(s.body, test.body) {
+			t.Errorf("%s %s reached the upstream as %s %s of %s, with %d of %d bytes", test.method, test.uri,
+				s.method, s.uri, s.host, len(s.body), len(test.body))
 		}
 		if (s.length < 0) != test.chunked {
-			t.Errorf("%s %s: the length is %d, sent in chunks: %t", test.method, test.uri, s.length, test.chunked)
+			t.Errorf("%s %s: the length is %d, sent in chunks: %t", test.method, test.uri, s.length,
+				test.chunked)
 		}
 		wanted := r.Header.Clone()
 		for _, hop := range []string{"Connection", "Upgrade", "X-Hop"} {
 			wanted.Del(hop)
 		}
-		wanted["X-Forwarded-For"], wanted["X-Forwarded-Proto"] = []string{"192.0.2.1, 127.0.0.1"}, []string{"http"}
+		wanted["X-Forwarded-For"], wanted["X-Forwarded-Proto"] = []string{"192.0.2.1, 127.0.0.1"},
+			[]string{"http"}
 		s.header.Del("Content-Length")
 		if fmt.Sprint(s.header) != fmt.Sprint(wanted) {
 			t.Errorf("%s %s: the header is\n%v, want\n%v", test.method, test.uri, s.header, wanted)
@@ -167,9 +176,11 @@ func TestUnchanged(t *testing.T) {
 		if strings.HasSuffix(test.uri, "id") {
 			id = "theirs"
 		}
-		if resp.StatusCode != http.StatusTeapot || !bytes.Equal(answer, packed.Bytes()) || !slices.Equal(resp.Header["X-Twice"], []string{"a", "b"}) ||
+		if resp.StatusCode != http.StatusTeapot || !bytes.Equal(answer, packed.Bytes()) ||
+			!slices.Equal(resp.Header["X-Twice"], []string{"a", "b"}) ||
 			!slices.Equal(resp.Header["X-Request-Id"], []string{id}) {
-			t.Errorf("%s %s: the answer is %s %v, %d of %d bytes", test.method, test.uri, resp.Status, resp.Header, len(answer), packed.Len())
+			t.Errorf("%s %s: the answer is %s %v, %d of %d bytes", test.method, test.uri, resp.Status,
+				resp.Header, len(answer), packed.Len())
 		}
 		if o := p.outcome(t); o.Status != http.StatusTeapot || o.Failure != "" {
 			t.Errorf("%s %s: the outcome is %+v", test.method, test.uri, o)
@@ -179,7 +190,10 @@ func TestUnchanged(t *testing.T) {
 
 // TestBasePath: the upstream may have a path of its own.
 func TestBasePath(t *testing.T) {
-	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RequestURI) })
+	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w,
+			r.RequestURI)
+	})
 	p := pass(t, upstream.URL+"/old", nil)
 	resp, err := p.client.Post(p.URL+"/webhooks/a?b=1", "", nil)
 	if err != nil {
@@ -191,7 +205,8 @@ func TestBasePath(t *testing.T) {
 	}
 }
 
-// TestStreams: the body goes on while it comes in, and the answer comes back while the upstream writes it.
+// TestStreams: the body goes on while it comes in, and the answer comes back while the upstream
+// writes it.
 func TestStreams(t *testing.T) {
 	first, more := make(chan string, 1), make(chan struct{})
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -229,7 +244,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestExpect: a sender that waits for 100 Continue sends its body when the upstream wants it, and not when the upstream refuses before.
+// TestExpect: a sender that waits for 100 Continue sends its body when the upstream wants it, and
+// not when the upstream refuses before.
 func TestExpect(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/refused" {
@@ -269,8 +285,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// TestAway: an upstream that is not there, does not answer, hangs up before or in the middle, or speaks no HTTP makes a failure of its own kind, never
-// a 2xx, and nothing is sent twice.
+// TestAway: an upstream that is not there, does not answer, hangs up before or in the middle, or
+// speaks no HTTP makes a failure of its own kind, never a 2xx, and nothing is sent twice.
 func TestAway(t *testing.T) {
 	hangs := make(chan struct{})
 	requests := make(chan string, 100)
@@ -341,7 +357,8 @@ func TestAway(t *testing.T) {
 				_, err = io.ReadAll(resp.Body)
 				resp.Body.Close()
 			}
-			if o := p.outcome(t); o.Status != test.status || o.Failure != test.failure || o.Begun != test.begun || o.Err == nil {
+			if o := p.outcome(t); o.Status != test.status || o.Failure != test.failure ||
+				o.Begun != test.begun || o.Err == nil {
 				t.Errorf("%s: the outcome is %+v", test.path, o)
 			}
 			if test.begun != (err != nil) || !test.begun && resp.StatusCode != test.status {
@@ -357,7 +374,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestSenderGone: a sender that hangs up, in its body or before it has the answer, is no failure of the upstream.
+// TestSenderGone: a sender that hangs up, in its body or before it has the answer, is no failure of
+// the upstream.
 func TestSenderGone(t *testing.T) {
 	reached := make(chan struct{}, 1)
 	upstream := serve(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -441,7 +459,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestRefusedEarly: an answer of the upstream that comes before it has read the body reaches the sender, over HTTP/2 too, and is no failure.
+// TestRefusedEarly: an answer of the upstream that comes before it has read the body reaches the
+// sender, over HTTP/2 too, and is no failure.
 func TestRefusedEarly(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
@@ -451,10 +470,12 @@ func TestRefusedEarly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := newProxy(Upstream{URL: u, Timeout: within, MaxConnections: 10, Logger: slog.New(slog.DiscardHandler)})
+	proxy := newProxy(Upstream{URL: u, Timeout: within, MaxConnections: 10,
+		Logger: slog.New(slog.DiscardHandler)})
 	defer proxy.Close()
 	outcomes := make(chan Outcome, 1)
-	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
 		if r.ProtoMajor != 2 {
 			t.Errorf("the sender speaks %s", r.Proto)
 		}
@@ -477,12 +498,14 @@ func TestRefusedEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if o := <-outcomes; resp.StatusCode != http.StatusRequestEntityTooLarge || o.Failure != "" || o.Status != resp.StatusCode {
+	if o := <-outcomes; resp.StatusCode != http.StatusRequestEntityTooLarge || o.Failure != "" ||
+		o.Status != resp.StatusCode {
 		t.Errorf("the sender got %s, and the outcome is %+v", resp.Status, o)
 	}
 }
 
-// TestInterimAnswers: an answer of 1xx before the real one goes on to the sender, and takes nothing of what is told with the real one.
+// TestInterimAnswers: an answer of 1xx before the real one goes on to the sender, and takes nothing
+// of what is told with the real one.
 func TestInterimAnswers(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</x>")
@@ -500,7 +523,8 @@ func TestInterimAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswerStalls: an upstream that says nothing more in the middle of its answer holds its place for no longer than one that does not begin.
+// TestAnswerStalls: an upstream that says nothing more in the middle of its answer holds its place
+// for no longer than one that does not begin.
 func TestAnswerStalls(t *testing.T) {
 	end := make(chan struct{})
 	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -524,13 +548,14 @@ func TestAnswerStalls(t *testing.T) {
 	}
 }
 
-// TestGateCookies: the upstream, which may be another port of the gate's host, neither gets nor sets the
-// cookies of the gate's dashboard; all others go both ways as they are.
+// TestGateCookies: the upstream, which may be another port of the gate's host, neither gets nor
+// sets the cookies of the gate's dashboard; all others go both ways as they are.
 func TestGateCookies(t *testing.T) {
 	got := make(chan []string, 1)
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		got <- r.Header["Cookie"]
-		w.Header()["Set-Cookie"] = []string{"theirs=1; Path=/", "hookgate_ab12=evil; Path=/", "__Host-hookgate_ab12=evil; Secure", " HOOKGATE_x=1"}
+		w.Header()["Set-Cookie"] = []string{"theirs=1; Path=/", "hookgate_ab12=evil; Path=/",
+			"__Host-hookgate_ab12=evil; Secure", " HOOKGATE_x=1"}
 	})
 	p := pass(t, upstream.URL, nil)
 	for _, c := range []struct{ sent, want []string }{

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// account is what was sent and answered, in a compact form: about 200 bytes a request and 100 an event, whatever the size
-// of bodies.
+// account is what was sent and answered, in a compact form: about 200 bytes a request and 100 an
+// event, whatever the size of bodies.
 type account struct {
 	source   string
 	requests []request
@@ -33,7 +33,8 @@ type request struct {
 	kind        uint8
 	accepted    bool
 	duplicate   bool
-	// unsure says that it may have been taken although it was not accepted: there was no answer, or one of the kind 5xx.
+	// unsure says that it may have been taken although it was not accepted: there was no answer, or
+	// one of the kind 5xx.
 	unsure bool
 	cutOff bool // by the client
 	traced bool
@@ -54,7 +55,8 @@ type event struct {
 }
 
 func newAccount(source string) *account {
-	return &account{source: source, byEvent: map[[16]byte]int32{}, byID: map[[16]byte]int32{}, keys: map[string]int32{}}
+	return &account{source: source, byEvent: map[[16]byte]int32{}, byID: map[[16]byte]int32{},
+		keys: map[string]int32{}}
 }
 
 // requestID returns a UUID as bytes, and a hash of anything else.
@@ -82,12 +84,15 @@ func (a *account) add(at *load.Attempt) error {
 		}
 		i = int32(len(a.events))
 		a.byEvent[hash] = i
-		a.events = append(a.events, event{last: -1, key: key, sequence: at.Sequence, messageID: at.MessageID, eventType: at.EventType})
+		a.events = append(a.events, event{last: -1, key: key, sequence: at.Sequence,
+			messageID: at.MessageID, eventType: at.EventType})
 	}
 	e := &a.events[i]
 	r := request{
-		line: int32(at.Line), event: i, before: e.last, sent: at.Sent.UnixMicro(), end: end(at).UnixMicro(),
-		accepted: at.Accepted(), duplicate: at.Duplicate(), unsure: at.Status == 0 || at.Status >= 500, named: at.RequestID != "", cutOff: at.CutOff,
+		line: int32(at.Line), event: i, before: e.last, sent: at.Sent.UnixMicro(),
+		end:      end(at).UnixMicro(),
+		accepted: at.Accepted(), duplicate: at.Duplicate(), unsure: at.Status == 0 || at.Status >= 500,
+		named: at.RequestID != "", cutOff: at.CutOff,
 		kind: uint8(slices.Index(repeatKinds, at.Kind) + 1),
 	}
 	if n, err := hex.Decode(r.sha[:], []byte(at.SHA256)); err != nil || n != len(r.sha) {
@@ -109,7 +114,9 @@ func (a *account) add(at *load.Attempt) error {
 }
 
 // end is when an attempt ended.
-func end(a *load.Attempt) time.Time { return a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond) }
+func end(a *load.Attempt) time.Time {
+	return a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond)
+}
 
 // of yields the requests of an event, the last of the ledger first.
 func (a *account) of(e *event) func(func(*request) bool) {
@@ -132,7 +139,8 @@ func (a *account) acknowledged(e *event) (at int64, ok bool) {
 	return at, ok
 }
 
-// begun is when the request that was stored was sent: that of the id, or the earliest that may be it.
+// begun is when the request that was stored was sent: that of the id, or the earliest that may be
+// it.
 func (a *account) begun(e *event) int64 {
 	if i, ok := a.byID[e.storedID]; ok {
 		return a.requests[i].sent

@@ -43,8 +43,9 @@ func bundleFiles(t *testing.T, dir string) (paths []string) {
 	return paths
 }
 
-// Goal: one byte changed in any one file of a bundle is found, and the file is named.
-// Method: every file of a real bundle in turn: its first, its middle and its last byte; then the file is missing; then there is one more.
+// Goal: one byte changed in any one file of a bundle is found, and the file is named. Method: every
+// file of a real bundle in turn: its first, its middle and its last byte; then the file is missing;
+// then there is one more.
 func TestTampering(t *testing.T) {
 	v, dir := smallBundle(t, faults{})
 	if v.Status != Pass {
@@ -103,8 +104,9 @@ func writeFile(t *testing.T, path string, content []byte) {
 	}
 }
 
-// Goal: a signature alone makes no verdict: conclusions that do not follow from the evidence are found, although they were signed.
-// Method: change what a bundle concludes, and what it concludes from, and sign it anew.
+// Goal: a signature alone makes no verdict: conclusions that do not follow from the evidence are
+// found, although they were signed. Method: change what a bundle concludes, and what it concludes
+// from, and sign it anew.
 func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 	v, dir := smallBundle(t, faults{lose: at(30)})
 	if v.Status != Fail {
@@ -137,7 +139,8 @@ func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 			t.Fatalf("%s does not have %s", test.path, test.from)
 		}
 		writeFile(t, full, changed)
-		for _, seal := range []string{evidence.ManifestFile, evidence.SignatureFile, evidence.PublicKeyFile} {
+		for _, seal := range []string{evidence.ManifestFile, evidence.SignatureFile,
+			evidence.PublicKeyFile} {
 			if err := os.Remove(filepath.Join(dir, seal)); err != nil {
 				t.Fatal(err)
 			}
@@ -155,9 +158,9 @@ func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 	}
 }
 
-// Goal: a client that was killed leaves a ledger that can be judged, and what it cannot show is not taken for shown.
-// Method: the folder of a run, as it is when the client is killed while it sends: the phase says so, the ledger ends within a line, and
-// nothing was read back.
+// Goal: a client that was killed leaves a ledger that can be judged, and what it cannot show is not
+// taken for shown. Method: the folder of a run, as it is when the client is killed while it sends:
+// the phase says so, the ledger ends within a line, and nothing was read back.
 func TestJudgeAbortedRun(t *testing.T) {
 	_, dir := smallBundle(t, faults{})
 	var run phaseRun
@@ -194,7 +197,8 @@ func TestJudgeAbortedRun(t *testing.T) {
 // Goal: whoever has no right to know is not let in by names in files.
 func TestJudgeStaysInItsFolder(t *testing.T) {
 	_, dir := smallBundle(t, faults{})
-	for _, name := range []string{"../" + filepath.Base(dir) + "/smoke", "/etc", "ramp-../../x", "..", ""} {
+	for _, name := range []string{"../" + filepath.Base(dir) + "/smoke", "/etc", "ramp-../../x", "..",
+		""} {
 		if err := writeJSON(filepath.Join(dir, startFile), start{Phases: []string{name}}); err != nil {
 			t.Fatal(err)
 		}
@@ -204,8 +208,9 @@ func TestJudgeStaysInItsFolder(t *testing.T) {
 	}
 }
 
-// Goal: what a client that was killed has sent is read back afterwards and judged: a fault of the target is still found, and there is no PASS.
-// Method: the folder as above, before and after the gate has lost an event.
+// Goal: what a client that was killed has sent is read back afterwards and judged: a fault of the
+// target is still found, and there is no PASS. Method: the folder as above, before and after the
+// gate has lost an event.
 func TestResume(t *testing.T) {
 	for name, f := range map[string]faults{"honest": {}, "loses one": {lose: at(5)}} {
 		t.Run(name, func(t *testing.T) {
@@ -229,12 +234,14 @@ func TestResume(t *testing.T) {
 				t.Fatal(err)
 			}
 			writeFile(t, ledger, content[:len(content)/2])
-			for _, name := range []string{evidence.ManifestFile, evidence.SignatureFile, evidence.PublicKeyFile, "smoke/" + eventsFile, "smoke/" + againFile} {
+			for _, name := range []string{evidence.ManifestFile, evidence.SignatureFile,
+				evidence.PublicKeyFile, "smoke/" + eventsFile, "smoke/" + againFile} {
 				if err := os.Remove(filepath.Join(dir, name)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			v, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken, Dir: dir, Version: "test", Rules: testRules})
+			v, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken, Dir: dir, Version: "test",
+				Rules: testRules})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,21 +250,24 @@ func TestResume(t *testing.T) {
 			if f.lose != nil {
 				want = Fail
 			}
-			if v.Status != want || (want == Fail) != slices.Contains(ids, "persisted") || !slices.Contains(ids, "sent") {
+			if v.Status != want || (want == Fail) != slices.Contains(ids, "persisted") ||
+				!slices.Contains(ids, "sent") {
 				t.Errorf("%s, want %s\n%s", v.Status, want, text)
 			}
 			if _, err := Recheck(dir); err != nil {
 				t.Error(err)
 			}
-			if _, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken, Dir: dir}); !errors.Is(err, ErrNotRun) {
+			if _, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken,
+				Dir: dir}); !errors.Is(err, ErrNotRun) {
 				t.Errorf("what is whole is taken up again: %v", err)
 			}
 		})
 	}
 }
 
-// Goal: a certification that is interrupted reads back and judges what it has sent, and what was not sent or not run has not passed.
-// Method: interrupt it when some requests are answered, in the first of two phases.
+// Goal: a certification that is interrupted reads back and judges what it has sent, and what was
+// not sent or not run has not passed. Method: interrupt it when some requests are answered, in the
+// first of two phases.
 func TestInterrupted(t *testing.T) {
 	p := testProfile()
 	phase := p.Phases[Smoke]
@@ -268,7 +278,8 @@ func TestInterrupted(t *testing.T) {
 	defer cancel()
 	dir := filepath.Join(t.TempDir(), "evidence")
 	v, err := Run(ctx, Options{
-		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret}, Profile: p, Phases: []string{Smoke, Load}, Dir: dir,
+		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret},
+		Profile: p, Phases: []string{Smoke, Load}, Dir: dir,
 		Version: "test", Rules: testRules, Progress: func(now Progress) {
 			if now.Load.Accepted > 10 {
 				cancel()
@@ -279,7 +290,8 @@ func TestInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids, text := faulty(v)
-	if v.Status != Invalid || !slices.Contains(ids, "sent") || !slices.Contains(ids, "phases") || slices.Contains(ids, "persisted") || len(v.Phases) != 1 || v.Phases[0].Stored < 10 {
+	if v.Status != Invalid || !slices.Contains(ids, "sent") || !slices.Contains(ids, "phases") ||
+		slices.Contains(ids, "persisted") || len(v.Phases) != 1 || v.Phases[0].Stored < 10 {
 		t.Errorf("%s %+v\n%s", v.Status, v.Phases, text)
 	}
 	if _, err := Recheck(dir); err != nil {

@@ -1,5 +1,6 @@
-// Package certify answers one question about a running gate: may it go to production? It is an outside
-// client: it sends, reads everything back over HTTP, compares, and keeps what it saw as evidence.
+// Package certify answers one question about a running gate: may it go to production? It is an
+// outside client: it sends, reads everything back over HTTP, compares, and keeps what it saw as
+// evidence.
 //
 //	profile ─► plan ─► load.Replay ─► gate ─► read API, health, /metrics
 //	                      │                      │
@@ -30,7 +31,8 @@ const (
 
 // Criterion is one thing that was asked of the target and what came out.
 type Criterion struct {
-	// ID is its phase and its name, such as full/p95. Criteria of the whole certification have no phase.
+	// ID is its phase and its name, such as full/p95. Criteria of the whole certification have no
+	// phase.
 	ID string `json:"id"`
 	// Text says what is asked.
 	Text string `json:"text"`
@@ -78,7 +80,8 @@ func (c *Criterion) decide() {
 	}
 }
 
-// round keeps six digits behind the point, so that a figure reads the same wherever it was computed.
+// round keeps six digits behind the point, so that a figure reads the same wherever it was
+// computed.
 func round(v float64) float64 { return math.Round(v*1e6) / 1e6 }
 
 // invalidate says that the criterion could not be measured.
@@ -160,7 +163,8 @@ type Summary struct {
 	Status  Status  `json:"status"`
 }
 
-// statusOf sums criteria up: one that failed decides, then one that could not be measured. None at all is not a pass.
+// statusOf sums criteria up: one that failed decides, then one that could not be measured. None at
+// all is not a pass.
 func statusOf(criteria []Criterion) Status {
 	status := Pass
 	if len(criteria) == 0 {

@@ -15,8 +15,9 @@ import (
 type storeReport struct {
 	AcknowledgedEvents int `json:"acknowledgedEvents"`
 	StoredEvents       int `json:"storedEvents"`
-	// Missing were acknowledged and are not stored; Twice are stored more than once; Foreign were never sent, or refused;
-	// Different are not what was sent; Changed are not what they were at the first reading.
+	// Missing were acknowledged and are not stored; Twice are stored more than once; Foreign were
+	// never sent, or refused; Different are not what was sent; Changed are not what they were at the
+	// first reading.
 	Missing   violations `json:"missing"`
 	Twice     violations `json:"storedTwice"`
 	Foreign   violations `json:"foreign"`
@@ -43,8 +44,10 @@ func (v *violations) add(format string, args ...any) {
 	}
 }
 
-// checkStored compares what is stored, in its order, with the account, and notes in the account what is stored.
-func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeReport, places []int32, err error) {
+// checkStored compares what is stored, in its order, with the account, and notes in the account
+// what is stored.
+func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeReport, places []int32,
+	err error) {
 	n := int32(0)
 	for s, err := range events {
 		if err != nil {
@@ -57,7 +60,8 @@ func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeRepor
 		r.StoredEvents++
 		i, sent := a.byEvent[a.identity(l.EventType, l.MessageID)]
 		if !sent || l.Source != a.source {
-			r.Foreign.add("event %s (%s, %s of source %s) was not sent", l.ID, l.MessageID, l.EventType, l.Source)
+			r.Foreign.add("event %s (%s, %s of source %s) was not sent", l.ID, l.MessageID, l.EventType,
+				l.Source)
 			continue
 		}
 		e := &a.events[i]
@@ -110,7 +114,8 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 		if !known {
 			r.Foreign.add("%s is stored as event %s although it was refused", e.messageID, l.ID)
 		} else {
-			r.Different.add("%s is stored as event %s for request %s, which no request that was taken had", e.messageID, l.ID, l.RequestID)
+			r.Different.add("%s is stored as event %s for request %s, which no request that was taken had",
+				e.messageID, l.ID, l.RequestID)
 		}
 		return
 	}
@@ -123,7 +128,9 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 		differs = append(differs, what)
 	}
 	if l.SHA256 != s.BodySHA256 || l.Size != int64(s.BodySize) {
-		differs = append(differs, fmt.Sprintf("it is listed with SHA-256 %s and %d bytes and read with %s and %d", l.SHA256, l.Size, s.BodySHA256, s.BodySize))
+		differs = append(differs, fmt.Sprintf(
+			"it is listed with SHA-256 %s and %d bytes and read with %s and %d", l.SHA256, l.Size,
+			s.BodySHA256, s.BodySize))
 	}
 	if key, ok := a.keys[l.OrderingKey]; !ok || key != e.key {
 		differs = append(differs, "its ordering key is "+l.OrderingKey)
@@ -141,7 +148,8 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 }
 
 // checkAgain compares a second reading with the first, of the events that were sent.
-func checkAgain(a *account, first iter.Seq2[storedEvent, error], second iter.Seq2[reading, error]) (v violations, err error) {
+func checkAgain(a *account, first iter.Seq2[storedEvent, error],
+	second iter.Seq2[reading, error]) (v violations, err error) {
 	type digest struct{ line, body [16]byte }
 	of := func(line, body string) digest {
 		a, b := sha256.Sum256([]byte(line)), sha256.Sum256([]byte(body))
@@ -187,7 +195,8 @@ type duplicateReport struct {
 	Violations violations `json:"violations"`
 }
 
-// checkDuplicates looks at the answers: of the accepted requests of an event one is the first, and the others name it.
+// checkDuplicates looks at the answers: of the accepted requests of an event one is the first, and
+// the others name it.
 func checkDuplicates(a *account) (r duplicateReport) {
 	r.Repeats = map[string]int{}
 	for _, kind := range repeatKinds {
@@ -238,12 +247,13 @@ type orderReport struct {
 	// Judged counts the events that have one of their key before them.
 	Judged     int        `json:"judged"`
 	Inversions violations `json:"inversions"`
-	// Gaps counts the acknowledged events that are missing between stored ones of their key; they fail as not stored.
+	// Gaps counts the acknowledged events that are missing between stored ones of their key; they fail
+	// as not stored.
 	Gaps int `json:"gaps"`
 }
 
-// checkOrder: if the sender had the 202 for A before it sent B, and both have one ordering key, A is stored before B. places are
-// the stored events in their order.
+// checkOrder: if the sender had the 202 for A before it sent B, and both have one ordering key, A
+// is stored before B. places are the stored events in their order.
 func checkOrder(a *account, places []int32) (r orderReport) {
 	r.Keys = len(a.keys)
 	type latest struct {
@@ -278,7 +288,8 @@ func checkOrder(a *account, places []int32) (r orderReport) {
 
 // lineageReport is part of store.json's neighbourhood: what the trails say.
 type lineageReport struct {
-	// Requests counts the accepted requests of stored events, and Complete those of them whose trail is.
+	// Requests counts the accepted requests of stored events, and Complete those of them whose trail
+	// is.
 	Requests   int        `json:"requests"`
 	Complete   int        `json:"complete"`
 	Violations violations `json:"violations"`
@@ -298,8 +309,8 @@ func (r *lineageReport) meanGroup() float64 {
 	return round(float64(r.Grouped) / float64(r.Groups))
 }
 
-// checkLineage looks for the trail of each accepted request whose event is stored: complete and in time order, and of one
-// event one request, the one stored, is persisted.
+// checkLineage looks for the trail of each accepted request whose event is stored: complete and in
+// time order, and of one event one request, the one stored, is persisted.
 func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, err error) {
 	r.groups = map[int64]struct{}{}
 	for t, err := range trails {
@@ -342,14 +353,16 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 			unsure = unsure || q.unsure && !q.named
 		}
 		if !unsure {
-			r.Violations.add("%s: there is a trail of request %s, which was not made", messageID, t.RequestID)
+			r.Violations.add("%s: there is a trail of request %s, which was not made", messageID,
+				t.RequestID)
 		}
 		return
 	}
 	var names []string
 	for i, s := range t.Stages {
 		if i > 0 && s.Timestamp.Before(t.Stages[i-1].Timestamp) {
-			r.Violations.add("%s: request %s is %s before it is %s", messageID, t.RequestID, s.Stage, t.Stages[i-1].Stage)
+			r.Violations.add("%s: request %s is %s before it is %s", messageID, t.RequestID, s.Stage,
+				t.Stages[i-1].Stage)
 			return
 		}
 		if s.Stage != "retried" && s.Stage != "spooled" {
@@ -370,7 +383,8 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 			r.groups[batch] = struct{}{}
 		}
 	case e.stored && q.accepted:
-		r.Violations.add("%s: the trail of request %s is %q, it should be %q", messageID, t.RequestID, got, want)
+		r.Violations.add("%s: the trail of request %s is %q, it should be %q", messageID, t.RequestID,
+			got, want)
 		q.traced = true // it is told
 		r.Complete--
 	}

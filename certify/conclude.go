@@ -69,8 +69,10 @@ func conclude(dir string) (*conclusion, error) {
 	for _, r := range c.phases {
 		c.Phases = append(c.Phases, r.summary)
 	}
-	c.Application, c.Target, c.RunID, c.Version = p.Application, c.start.Target, c.start.RunID, c.start.Version
-	c.StartedAt, c.FinishedAt = c.start.Started.Format(time.RFC3339), c.start.Finished.Format(time.RFC3339)
+	c.Application, c.Target, c.RunID, c.Version = p.Application, c.start.Target, c.start.RunID,
+		c.start.Version
+	c.StartedAt, c.FinishedAt = c.start.Started.Format(time.RFC3339),
+		c.start.Finished.Format(time.RFC3339)
 	c.Status = statusOf(c.Criteria)
 	if len(c.phases) == 0 {
 		c.Status = Invalid
@@ -82,11 +84,15 @@ func conclude(dir string) (*conclusion, error) {
 func (c *conclusion) phasesCriterion() Criterion {
 	ran := 0
 	for _, asked := range c.start.Asked {
-		if slices.ContainsFunc(c.start.Phases, func(name string) bool { return name == asked || asked == Ramp && strings.HasPrefix(name, Ramp+"-") }) {
+		if slices.ContainsFunc(c.start.Phases, func(name string) bool {
+			return name == asked ||
+				asked == Ramp && strings.HasPrefix(name, Ramp+"-")
+		}) {
 			ran++
 		}
 	}
-	criterion := Criterion{ID: "phases", Text: "phases run, of those asked for", Relation: "=", Limit: float64(len(c.start.Asked)), Value: float64(ran),
+	criterion := Criterion{ID: "phases", Text: "phases run, of those asked for", Relation: "=",
+		Limit: float64(len(c.start.Asked)), Value: float64(ran),
 		Unit: "phases", Evidence: startFile}
 	criterion.decide()
 	if criterion.Status != Pass || ran == 0 {
@@ -105,27 +111,34 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 	// It is the name of a folder too: whoever wrote the files must not choose that.
 	limits, ok := p.Phases[name]
 	if !ok || !slices.Contains([]string{Smoke, Load, Full, Soak}, name) {
-		return limits, fmt.Errorf("%s names the phase %q, which the profile does not have", startFile, name)
+		return limits, fmt.Errorf("%s names the phase %q, which the profile does not have", startFile,
+			name)
 	}
 	return limits, nil
 }
 
 // correctness are the criteria that must hold at whatever rate.
-var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order", "lineage", "idempotency", "counters"}
+var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order",
+	"lineage", "idempotency", "counters"}
 
 func isCorrectness(c Criterion) bool {
 	return slices.Contains(correctness, c.ID[strings.IndexByte(c.ID, '/')+1:])
 }
 
-// capacity are the criteria that decide whether a step of a ramp passes; whether events read the same later is not known yet.
+// capacity are the criteria that decide whether a step of a ramp passes; whether events read the
+// same later is not known yet.
 func capacity(criteria []Criterion) []Criterion {
-	return slices.DeleteFunc(slices.Clone(criteria), func(c Criterion) bool { return strings.HasSuffix(c.ID, "/unchanged") })
+	return slices.DeleteFunc(slices.Clone(criteria),
+		func(c Criterion) bool { return strings.HasSuffix(c.ID, "/unchanged") })
 }
 
-// rampCriteria: what a ramp is asked for. Beyond the highest rate a target may be slow or refuse; it may not be wrong.
+// rampCriteria: what a ramp is asked for. Beyond the highest rate a target may be slow or refuse;
+// it may not be wrong.
 func rampCriteria(steps []*phaseResult, p Profile) (criteria []Criterion) {
-	highest := Criterion{ID: Ramp + "/highest_rate", Text: "highest rate that passes, of those tried", Relation: ">=",
-		Limit: p.Phases[Ramp].Steps[0], Unit: "requests/s", Evidence: steps[0].summary.Phase + "/" + histogramsFile}
+	highest := Criterion{ID: Ramp + "/highest_rate", Text: "highest rate that passes, of those tried",
+		Relation: ">=",
+		Limit:    p.Phases[Ramp].Steps[0], Unit: "requests/s", Evidence: steps[0].summary.Phase + "/" +
+			histogramsFile}
 	for _, s := range steps {
 		limits, err := p.limitsOf(s.summary.Phase)
 		status := statusOf(capacity(s.criteria))
@@ -133,7 +146,8 @@ func rampCriteria(steps []*phaseResult, p Profile) (criteria []Criterion) {
 			highest.Value = limits.Rate
 			highest.Evidence = s.summary.Phase + "/" + histogramsFile
 		} else if last := failing(capacity(s.criteria)); last != nil {
-			highest.Note = fmt.Sprintf("%s is %s: %s %s, limit %s", last.ID, last.Status, last.Text, last.ValueText(), last.LimitText())
+			highest.Note = fmt.Sprintf("%s is %s: %s %s, limit %s", last.ID, last.Status, last.Text,
+				last.ValueText(), last.LimitText())
 		}
 		for _, c := range s.criteria {
 			if isCorrectness(c) {
@@ -142,7 +156,8 @@ func rampCriteria(steps []*phaseResult, p Profile) (criteria []Criterion) {
 		}
 	}
 	highest.decide()
-	if last := steps[len(steps)-1]; highest.Status == Fail && statusOf(capacity(last.criteria)) == Invalid {
+	if last := steps[len(steps)-1]; highest.Status == Fail &&
+		statusOf(capacity(last.criteria)) == Invalid {
 		highest.Status = Invalid
 	}
 	return append([]Criterion{highest}, criteria...)
@@ -161,29 +176,37 @@ func failing(criteria []Criterion) *Criterion {
 // common judges what is asked once.
 func (c *conclusion) common(dir string) error {
 	var audit asked
-	if err := readJSON(filepath.Join(dir, auditFile), &audit); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, auditFile), &audit); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	c.Criteria = append(c.Criteria, auditCriterion(audit))
-	if err := readJSON(filepath.Join(dir, rolesFile), &c.roles); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, rolesFile), &c.roles); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	c.Criteria = append(c.Criteria, c.roles.criterion())
-	if err := readJSON(filepath.Join(dir, approvalsFile), &c.approvals); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, approvalsFile), &c.approvals); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := readJSON(filepath.Join(dir, trailFile), &c.trail); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, trailFile), &c.trail); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := readJSON(filepath.Join(dir, environmentFile), &c.environment); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := readJSON(filepath.Join(dir, environmentFile), &c.environment); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// auditCriterion: the target's own statement about its chain. What it says is checked from outside by all the others.
+// auditCriterion: the target's own statement about its chain. What it says is checked from outside
+// by all the others.
 func auditCriterion(a asked) Criterion {
-	c := Criterion{ID: "audit_chain", Text: "breaks of the target's audit chain, by its own verification", Relation: "=", Unit: "breaks", Evidence: auditFile}
+	c := Criterion{ID: "audit_chain",
+		Text: "breaks of the target's audit chain, by its own verification", Relation: "=",
+		Unit: "breaks", Evidence: auditFile}
 	var said struct {
 		OK    *bool           `json:"ok"`
 		Break json.RawMessage `json:"break"`
@@ -251,10 +274,12 @@ func Conclude(dir string) (Verdict, error) {
 	return c.Verdict, nil
 }
 
-// ErrNotDerived is wrapped by the error of Recheck when the conclusions of a bundle do not follow from its evidence.
+// ErrNotDerived is wrapped by the error of Recheck when the conclusions of a bundle do not follow
+// from its evidence.
 var ErrNotDerived = errors.New("does not follow from the evidence")
 
-// Recheck judges a bundle anew and compares verdict, report and all else that follows from the evidence with what the bundle says.
+// Recheck judges a bundle anew and compares verdict, report and all else that follows from the
+// evidence with what the bundle says.
 func Recheck(dir string) (Verdict, error) {
 	c, err := conclude(dir)
 	if err != nil {

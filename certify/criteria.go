@@ -17,8 +17,10 @@ type judging struct {
 }
 
 // add adds a criterion, decided.
-func (j *judging) add(id, text, relation string, limit, value float64, unit, evidence string) *Criterion {
-	c := Criterion{ID: j.name + "/" + id, Text: text, Relation: relation, Limit: limit, Value: value, Unit: unit, Evidence: j.name + "/" + evidence}
+func (j *judging) add(id, text, relation string, limit, value float64, unit,
+	evidence string) *Criterion {
+	c := Criterion{ID: j.name + "/" + id, Text: text, Relation: relation, Limit: limit, Value: value,
+		Unit: unit, Evidence: j.name + "/" + evidence}
 	c.decide()
 	j.criteria = append(j.criteria, c)
 	return &j.criteria[len(j.criteria)-1]
@@ -34,12 +36,16 @@ func (j *judging) none(id, text string, v violations, unit, evidence string) *Cr
 // load judges what the client saw while it sent.
 func (j *judging) load(m *measured) {
 	l := j.limits
-	if c := j.add("sent", "everything planned was sent and has its outcome", "=", float64(j.run.Planned), float64(m.requests), "requests", ledgerFile); c.Status != Pass || j.run.Stopped != "" {
-		c.invalidate("the run is not whole: %s", orElse(j.run.Stopped, "the ledger does not have every request"))
+	if c := j.add("sent", "everything planned was sent and has its outcome", "=",
+		float64(j.run.Planned), float64(m.requests), "requests", ledgerFile); c.Status != Pass ||
+		j.run.Stopped != "" {
+		c.invalidate("the run is not whole: %s",
+			orElse(j.run.Stopped, "the ledger does not have every request"))
 	} else if m.requests == 0 {
 		c.invalidate("nothing was sent")
 	}
-	lag := j.add("client_lag", "P99 of the client's own delay behind its schedule", "<=", l.LagP99MS, ms(m.lag, 99), "ms", histogramsFile)
+	lag := j.add("client_lag", "P99 of the client's own delay behind its schedule", "<=", l.LagP99MS,
+		ms(m.lag, 99), "ms", histogramsFile)
 	lagging := lag.Status != Pass
 	if lagging {
 		lag.invalidate("the client could not keep its schedule, so that what it measured says nothing of the target; run it on a machine with more to spare")
@@ -54,8 +60,10 @@ func (j *judging) load(m *measured) {
 			tried++
 		}
 	}
-	j.add("acceptance", "events acknowledged", ">=", l.AcceptancePercent, percent(events, tried), "%", ledgerFile)
-	errors := j.add("errors", "requests that were not answered 202", "<=", l.ErrorPercent, m.budget.RatePercent, "%", budgetFile)
+	j.add("acceptance", "events acknowledged", ">=", l.AcceptancePercent, percent(events, tried), "%",
+		ledgerFile)
+	errors := j.add("errors", "requests that were not answered 202", "<=", l.ErrorPercent,
+		m.budget.RatePercent, "%", budgetFile)
 	for _, e := range m.budget.Errors[:min(len(m.budget.Errors), maxFindings)] {
 		errors.find("%s (line %d): status %d, %s", e.MessageID, e.Line, e.Status, e.Error)
 	}
@@ -67,7 +75,8 @@ func (j *judging) load(m *measured) {
 		if p.limit == 0 {
 			continue
 		}
-		c := j.add(p.id, fmt.Sprintf("P%.0f of the time from due to answer", p.quantile), "<=", p.limit, ms(m.latency, p.quantile), "ms", histogramsFile)
+		c := j.add(p.id, fmt.Sprintf("P%.0f of the time from due to answer", p.quantile), "<=", p.limit,
+			ms(m.latency, p.quantile), "ms", histogramsFile)
 		if lagging {
 			c.invalidate("the client lagged")
 		}
@@ -75,25 +84,34 @@ func (j *judging) load(m *measured) {
 }
 
 // stored judges what was read back.
-func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o orderReport, l lineageReport) {
-	drained := j.add("drained", "the queue was empty after the last answer", "<=", j.limits.DrainSeconds, j.run.DrainSeconds, "s", depthFile)
+func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o orderReport,
+	l lineageReport) {
+	drained := j.add("drained", "the queue was empty after the last answer", "<=",
+		j.limits.DrainSeconds, j.run.DrainSeconds, "s", depthFile)
 	if !j.run.Drained {
 		drained.Status, drained.Note = Fail, "the queue was not empty in that time"
-		if !j.profile.Exclusive && s.Missing.Count == 0 && s.AcknowledgedEvents > 0 && j.run.Unread == "" {
-			drained.Status, drained.Note = Pass, "the queue was not empty, as others send too; everything acknowledged here is stored"
+		if !j.profile.Exclusive && s.Missing.Count == 0 && s.AcknowledgedEvents > 0 &&
+			j.run.Unread == "" {
+			drained.Status, drained.Note = Pass,
+				"the queue was not empty, as others send too; everything acknowledged here is stored"
 		}
 	}
 	first := len(j.criteria)
 	j.none("persisted", "acknowledged events that are not stored", s.Missing, "events", storeFile)
 	j.none("stored_once", "events stored more than once", s.Twice, "events", storeFile)
-	foreign := j.none("foreign", "stored events that were not sent or were refused", s.Foreign, "events", storeFile)
+	foreign := j.none("foreign", "stored events that were not sent or were refused", s.Foreign,
+		"events", storeFile)
 	if foreign.Status == Fail && j.profile.Exclusive {
 		foreign.Note = "if others send to the gate meanwhile, certify it with --exclusive=false"
 	}
-	j.none("content", "stored events that are not byte for byte, and field for field, what was sent", s.Different, "events", storeFile)
-	j.none("unchanged", "stored events that read differently the second time", s.Changed, "events", againFile)
-	j.none("order", "events stored behind one of their key that was sent after them", o.Inversions, "events", orderFile)
-	lineage := j.add("lineage", "acknowledged requests with a complete trail in time order", ">=", 100, percent(l.Complete, l.Requests), "%", lineageFile)
+	j.none("content", "stored events that are not byte for byte, and field for field, what was sent",
+		s.Different, "events", storeFile)
+	j.none("unchanged", "stored events that read differently the second time", s.Changed, "events",
+		againFile)
+	j.none("order", "events stored behind one of their key that was sent after them", o.Inversions,
+		"events", orderFile)
+	lineage := j.add("lineage", "acknowledged requests with a complete trail in time order", ">=", 100,
+		percent(l.Complete, l.Requests), "%", lineageFile)
 	lineage.Findings = l.Violations.First[:min(len(l.Violations.First), maxFindings)]
 	if l.Violations.Count > 0 {
 		lineage.Status = Fail
@@ -106,19 +124,21 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 			j.criteria[first+i].invalidate("the target could not be read back: %s", j.run.Unread)
 		}
 	}
-	j.none("idempotency", "answers that are wrong about what is a duplicate, or of which request", d.Violations, "answers", duplicatesFile)
+	j.none("idempotency", "answers that are wrong about what is a duplicate, or of which request",
+		d.Violations, "answers", duplicatesFile)
 	if j.limits.Duplicates > 0 && d.Answered == 0 && len(d.Repeats) > 0 && m.accepted > 0 {
 		j.criteria[len(j.criteria)-1].Note = "no answer said duplicate"
 	}
 }
 
-// unfinishedLedger: a client that was killed may have sent what is not in its ledger any more. What rests on the ledger being whole is
-// no fault of the target.
+// unfinishedLedger: a client that was killed may have sent what is not in its ledger any more. What
+// rests on the ledger being whole is no fault of the target.
 func (j *judging) unfinishedLedger() {
 	for i := range j.criteria {
 		c := &j.criteria[i]
 		_, id, _ := strings.Cut(c.ID, "/")
-		if c.Status == Fail && slices.Contains([]string{"foreign", "idempotency", "lineage", "counters", "server_latency", "errors", "acceptance"}, id) {
+		if c.Status == Fail && slices.Contains([]string{"foreign", "idempotency", "lineage", "counters",
+			"server_latency", "errors", "acceptance"}, id) {
 			c.invalidate("the ledger may lack the last requests, as the client was killed")
 		}
 	}
@@ -127,16 +147,21 @@ func (j *judging) unfinishedLedger() {
 // noMetrics says what could not be judged without metrics.
 func (j *judging) noMetrics(err error) {
 	for _, id := range []string{"counters", "server_latency"} {
-		j.add(id, "the target's metrics agree with what the client saw", "=", 0, 0, "", afterFile).invalidate("the metrics cannot be read: %v", err)
+		j.add(id, "the target's metrics agree with what the client saw", "=", 0, 0, "", afterFile).
+			invalidate("the metrics cannot be read: %v", err)
 	}
 	if j.limits.MeanBatch > 0 {
-		j.add("batching", "mean records in a transaction of the store", ">=", j.limits.MeanBatch, 0, "records", afterFile).invalidate("the metrics cannot be read: %v", err)
+		j.add("batching", "mean records in a transaction of the store", ">=", j.limits.MeanBatch, 0,
+			"records", afterFile).invalidate("the metrics cannot be read: %v", err)
 	}
 }
 
-// metrics compares what the target counted with what the client saw. Outcomes that the client does not know may count or not.
-func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before, after *scrape, h *histograms) {
-	c := j.add("counters", "difference between the target's counters and the client's", "<=", j.limits.CounterPercent, 0, "%", afterFile)
+// metrics compares what the target counted with what the client saw. Outcomes that the client does
+// not know may count or not.
+func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before, after *scrape,
+	h *histograms) {
+	c := j.add("counters", "difference between the target's counters and the client's", "<=",
+		j.limits.CounterPercent, 0, "%", afterFile)
 	unsure := 0
 	for i := range m.account.requests {
 		if q := &m.account.requests[i]; q.unsure && !q.accepted {
@@ -150,18 +175,22 @@ func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before,
 		}
 		off := max(least-counted, counted-most, 0)
 		if off > 0 {
-			c.find("%s: the target counts %.0f, the client %.0f%s", what, counted, least, unsureText(most-least))
+			c.find("%s: the target counts %.0f, the client %.0f%s", what, counted, least,
+				unsureText(most-least))
 		}
 		worst = max(worst, percent(int(math.Ceil(off)), max(int(least), 1)))
 	}
 	accepted := float64(m.accepted)
-	compare("requests accepted or duplicate", counted(before, after, "webhook_events_total", "status=accepted")+
-		counted(before, after, "webhook_events_total", "status=duplicate"), accepted, accepted+float64(unsure))
+	compare("requests accepted or duplicate", counted(before, after, "webhook_events_total",
+		"status=accepted")+
+		counted(before, after, "webhook_events_total", "status=duplicate"), accepted, accepted+
+		float64(unsure))
 	if h.Server != nil {
 		compare("answers 202 to POST", h.Server.Count, accepted, accepted+float64(unsure))
 	}
 	if j.run.Unread == "" {
-		compare("events persisted", counted(before, after, "webhook_events_total", "status=persisted"), float64(s.StoredEvents), float64(s.StoredEvents))
+		compare("events persisted", counted(before, after, "webhook_events_total", "status=persisted"),
+			float64(s.StoredEvents), float64(s.StoredEvents))
 	}
 	c.Value = worst
 	c.decide()
@@ -180,14 +209,16 @@ func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before,
 	}
 	switch {
 	case after.direct:
-		j.add("batching", "mean requests in a transaction of the store", ">=", 0, l.meanGroup(), "requests", storeFile).
+		j.add("batching", "mean requests in a transaction of the store", ">=", 0, l.meanGroup(),
+			"requests", storeFile).
 			Note = "reported only: the store takes the requests, and each is stored before its 202"
 	case j.limits.MeanBatch > 0:
 		mean := 0.0
 		if h.Batches != nil && h.Batches.Count > 0 {
 			mean = h.Batches.Sum / h.Batches.Count
 		}
-		b := j.add("batching", "mean records in a transaction of the store", ">=", j.limits.MeanBatch, mean, "records", histogramsFile)
+		b := j.add("batching", "mean records in a transaction of the store", ">=", j.limits.MeanBatch,
+			mean, "records", histogramsFile)
 		if h.Batches == nil {
 			b.invalidate("the target has no histogram webhook_batch_records")
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// The files of a bundle. Those in the second group are in the folder of each phase. What is derived can be computed
-// from the rest.
+// The files of a bundle. Those in the second group are in the folder of each phase. What is derived
+// can be computed from the rest.
 const (
 	profileFile     = "profile.json"
 	startFile       = "certification.json"
@@ -78,7 +78,8 @@ type phaseRun struct {
 	UnreadMetrics string `json:"unreadMetrics,omitempty"`
 }
 
-// storedEvent is a line of events.ndjson: an event as the target lists it, and what its body was read as.
+// storedEvent is a line of events.ndjson: an event as the target lists it, and what its body was
+// read as.
 type storedEvent struct {
 	Event json.RawMessage `json:"event"`
 	// BodySHA256 is empty if there was no body.
@@ -121,7 +122,8 @@ type stage struct {
 	} `json:"metadata,omitzero"`
 }
 
-// reading is a line of reread.ndjson: digests of an event's line and body when they were read again.
+// reading is a line of reread.ndjson: digests of an event's line and body when they were read
+// again.
 type reading struct {
 	ID         string `json:"id"`
 	LineSHA256 string `json:"lineSha256"`

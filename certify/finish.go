@@ -62,7 +62,9 @@ func (c *certification) readAgain(ctx context.Context, name string) error {
 	}
 	c.doing(name, "reading the events again")
 	// Only what was sent: what else was stored belongs to other phases.
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, tests: c.Profile.Source == hookgate.TestSource, started: run.Started, connections: readConnections}
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix,
+		tests: c.Profile.Source == hookgate.TestSource, started: run.Started,
+		connections: readConnections}
 	wanted := 0
 	for s, err := range readLines[storedEvent](c.file(name, eventsFile)) {
 		if err != nil {

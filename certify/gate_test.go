@@ -33,8 +33,9 @@ const (
 	gateKey    = "the bearer key"
 )
 
-// gate is a small gate that keeps everything in memory and has no fault of its own. A saboteur gives it one: each field of
-// faults, where it is set, is asked at its place. n counts the events that were claimed, from 0.
+// gate is a small gate that keeps everything in memory and has no fault of its own. A saboteur
+// gives it one: each field of faults, where it is set, is asked at its place. n counts the events
+// that were claimed, from 0.
 type gate struct {
 	*httptest.Server
 	faults faults
@@ -59,22 +60,23 @@ type gate struct {
 }
 
 type faults struct {
-	delay         func(request int) time.Duration
-	status        func(request int) int                  // instead of taking it
-	hangUp        func(request int) bool                 // after taking it
-	answer        func(n int, r *gateRequest)            // changes what the answer says
-	lose          func(n int) bool                       // after the 202
-	twice         func(n int) bool                       // stored
-	store         func(g *gate, n int, e *gateEvent)     // instead of storing it
-	trail         func(n int, stages []string) []string  // changes the lineage
-	backwards     func(n int) bool                       // the lineage
-	list          func(g *gate, page int, e *gateEvent)  // before it is listed
-	body          func(read int, e *gateEvent) []byte    // instead of its body
-	depth         func(depth int) int                    // of the health
-	counted       func(status string, n float64) float64 // in the metrics
-	noLatency     bool                                   // the histogram says that everything was quick
-	noBatches     bool                                   // stores one by one
-	direct        bool                                   // says that its store takes the requests
+	delay     func(request int) time.Duration
+	status    func(request int) int                  // instead of taking it
+	hangUp    func(request int) bool                 // after taking it
+	answer    func(n int, r *gateRequest)            // changes what the answer says
+	lose      func(n int) bool                       // after the 202
+	twice     func(n int) bool                       // stored
+	store     func(g *gate, n int, e *gateEvent)     // instead of storing it
+	trail     func(n int, stages []string) []string  // changes the lineage
+	backwards func(n int) bool                       // the lineage
+	list      func(g *gate, page int, e *gateEvent)  // before it is listed
+	body      func(read int, e *gateEvent) []byte    // instead of its body
+	depth     func(depth int) int                    // of the health
+	counted   func(status string, n float64) float64 // in the metrics
+	// the histogram says that everything was quick
+	noLatency     bool
+	noBatches     bool // stores one by one
+	direct        bool // says that its store takes the requests
 	chainBroken   bool
 	openReads     bool // without a token
 	viewerIsAdmin bool
@@ -101,16 +103,20 @@ type gateRequest struct {
 }
 
 func newGate(t *testing.T, f faults) *gate {
-	g := &gate{faults: f, claims: map[string]*gateEvent{}, trails: map[string][]*gateRequest{}, wake: make(chan struct{}, 1), stop: make(chan struct{}),
+	g := &gate{faults: f, claims: map[string]*gateEvent{}, trails: map[string][]*gateRequest{},
+		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		registry: prometheus.NewRegistry(),
-		events:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_events_total"}, []string{"eventType", "status"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_events_total"},
+			[]string{"eventType", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "webhook_http_latency_ms",
 			Buckets: []float64{0.1, 1, 10, 100, 1000, 10000}}, []string{"method", "status"}),
-		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_batch_records", Buckets: []float64{1, 2, 5, 10, 100}}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_batch_records",
+			Buckets: []float64{1, 2, 5, 10, 100}}),
 	}
 	g.registry.MustRegister(g.latency, g.batches, lying{g})
 	if f.direct {
-		kind := prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_queue_info", ConstLabels: prometheus.Labels{"kind": "direct"}})
+		kind := prometheus.NewGauge(prometheus.GaugeOpts{Name: "webhook_queue_info",
+			ConstLabels: prometheus.Labels{"kind": "direct"}})
 		kind.Set(1)
 		g.registry.MustRegister(kind)
 	}
@@ -148,12 +154,14 @@ func (l lying) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	for status, n := range counts {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, l.g.faults.counted(status, n), "x", status)
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, l.g.faults.counted(status, n),
+			"x", status)
 	}
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	role := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") // tokens that are made are called like their role
+	// tokens that are made are called like their role
+	role := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
 	path := r.URL.Path
 	switch {
@@ -227,7 +235,8 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":"error","error":"sabotage","requestId":%q}`, id)
 		return
 	}
-	answered := g.take(&gateRequest{id: id, received: received}, &gateEvent{messageID: m.MessageID, eventType: m.EventType, key: m.OrderingKey, sequence: m.Sequence, body: body, received: received})
+	answered := g.take(&gateRequest{id: id, received: received}, &gateEvent{messageID: m.MessageID,
+		eventType: m.EventType, key: m.OrderingKey, sequence: m.Sequence, body: body, received: received})
 	if f := g.faults.hangUp; f != nil && f(request) {
 		panic(http.ErrAbortHandler)
 	}
@@ -351,7 +360,8 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 		g.pages++
 	}
 	for _, e := range g.stored {
-		if hidden := q.Get("tests") != "true" && q.Get("prefix") == ""; hidden || e.id <= after || !strings.HasPrefix(e.messageID, q.Get("prefix")) || limit == 0 {
+		if hidden := q.Get("tests") != "true" && q.Get("prefix") == ""; hidden || e.id <= after ||
+			!strings.HasPrefix(e.messageID, q.Get("prefix")) || limit == 0 {
 			continue
 		}
 		limit--
@@ -360,7 +370,8 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 			f(g, g.pages, &shown)
 		}
 		fmt.Fprintf(w, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
-			shown.id, shown.messageID, shown.eventType, shown.key, shown.sequence, shown.requestID, shown.received.UTC().Format(time.RFC3339Nano), len(shown.body), shown.listedSHA)
+			shown.id, shown.messageID, shown.eventType, shown.key, shown.sequence, shown.requestID,
+			shown.received.UTC().Format(time.RFC3339Nano), len(shown.body), shown.listedSHA)
 	}
 }
 
@@ -419,7 +430,8 @@ func (g *gate) trace(w http.ResponseWriter, messageID string) {
 				at = r.received.Add(-time.Duration(i) * time.Microsecond)
 			}
 			s := stage{Stage: name, Timestamp: at}
-			if name == "persisted" || name == "duplicate" { // three events in a transaction, and their repetitions
+			// three events in a transaction, and their repetitions
+			if name == "persisted" || name == "duplicate" {
 				s.Metadata = map[string]any{"batch": 1 + r.event.n/3, "event": "1"}
 			}
 			q.Stages = append(q.Stages, s)

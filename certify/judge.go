@@ -32,7 +32,8 @@ type errorLine struct {
 type budget struct {
 	Requests      int     `json:"requests"`
 	BudgetPercent float64 `json:"budgetPercent"`
-	// Budget is how many requests may fail, Consumed how many did, RatePercent their share, and Left what remains.
+	// Budget is how many requests may fail, Consumed how many did, RatePercent their share, and Left
+	// what remains.
 	Budget      float64     `json:"budget"`
 	Consumed    int         `json:"consumed"`
 	Left        float64     `json:"left"`
@@ -55,7 +56,8 @@ type histograms struct {
 	Latency []percentile `json:"latency"`
 	Service []percentile `json:"service"`
 	Lag     []percentile `json:"lag"`
-	// Server is what the target's own histogram of POST with 202 grew by, Batches that of the records in a transaction.
+	// Server is what the target's own histogram of POST with 202 grew by, Batches that of the records
+	// in a transaction.
 	Server  *histogram `json:"server,omitempty"`
 	Batches *histogram `json:"batches,omitempty"`
 }
@@ -78,7 +80,8 @@ func newHistogram() *hdrhistogram.Histogram {
 }
 
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	h.RecordValue(min(max(d, 0), longest).Microseconds()) // within the bounds, so that there is no error
+	// within the bounds, so that there is no error
+	h.RecordValue(min(max(d, 0), longest).Microseconds())
 }
 
 func ms(h *hdrhistogram.Histogram, quantile float64) float64 {
@@ -87,8 +90,10 @@ func ms(h *hdrhistogram.Histogram, quantile float64) float64 {
 
 // measure reads the ledger.
 func measure(dir string, source string, run phaseRun, limits Phase) (*measured, error) {
-	m := &measured{account: newAccount(source), latency: newHistogram(), service: newHistogram(), lag: newHistogram(),
-		overTime: newSeries(run.Started, run.Ended), budget: budget{BudgetPercent: limits.ErrorPercent, Errors: []errorLine{}}}
+	m := &measured{account: newAccount(source), latency: newHistogram(), service: newHistogram(),
+		lag:      newHistogram(),
+		overTime: newSeries(run.Started, run.Ended), budget: budget{BudgetPercent: limits.ErrorPercent,
+			Errors: []errorLine{}}}
 	for a, err := range readLedger(filepath.Join(dir, ledgerFile)) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ledgerFile, err)
@@ -121,7 +126,8 @@ func measure(dir string, source string, run phaseRun, limits Phase) (*measured, 
 			m.accepted++
 			record(m.service, ended.Sub(a.Sent))
 		} else if m.budget.Consumed++; len(m.budget.Errors) < maxErrors {
-			m.budget.Errors = append(m.budget.Errors, errorLine{a.Line, a.MessageID, a.RequestID, a.Sent, a.Status, a.Error})
+			m.budget.Errors = append(m.budget.Errors, errorLine{a.Line, a.MessageID, a.RequestID, a.Sent,
+				a.Status, a.Error})
 		}
 	}
 	b := &m.budget
@@ -147,11 +153,14 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 	if err != nil {
 		return nil, err
 	}
-	store, places, err := checkStored(m.account, readLines[storedEvent](filepath.Join(dir, eventsFile)))
+	store, places, err := checkStored(m.account,
+		readLines[storedEvent](filepath.Join(dir, eventsFile)))
 	if err != nil {
 		return nil, err
 	}
-	if store.Changed, err = checkAgain(m.account, readLines[storedEvent](filepath.Join(dir, eventsFile)), readLines[reading](filepath.Join(dir, againFile))); err != nil {
+	if store.Changed, err = checkAgain(m.account,
+		readLines[storedEvent](filepath.Join(dir, eventsFile)),
+		readLines[reading](filepath.Join(dir, againFile))); err != nil {
 		return nil, err
 	}
 	lineage, err := checkLineage(m.account, readLines[trail](filepath.Join(dir, lineageFile)))
@@ -185,9 +194,12 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 	seconds := m.lastEnd.Sub(m.firstDue).Seconds()
 	s := Summary{
 		Phase: name, Requests: m.requests, Events: len(m.account.events), Accepted: m.accepted,
-		Repeats: duplicates.Answered, Errors: m.budget.Consumed, Unknown: m.unknown, Stored: store.StoredEvents,
-		Seconds: round(seconds), P50: ms(m.latency, 50), P95: ms(m.latency, 95), P99: ms(m.latency, 99), Max: ms(m.latency, 100),
-		LagP99: ms(m.lag, 99), LagMax: ms(m.lag, 100), Drain: round(run.DrainSeconds), Status: statusOf(j.criteria),
+		Repeats: duplicates.Answered, Errors: m.budget.Consumed, Unknown: m.unknown,
+		Stored:  store.StoredEvents,
+		Seconds: round(seconds), P50: ms(m.latency, 50), P95: ms(m.latency, 95), P99: ms(m.latency, 99),
+		Max:    ms(m.latency, 100),
+		LagP99: ms(m.lag, 99), LagMax: ms(m.lag, 100), Drain: round(run.DrainSeconds),
+		Status: statusOf(j.criteria),
 	}
 	if seconds > 0 {
 		s.Rate = round(float64(m.accepted) / seconds)
@@ -201,7 +213,8 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 				Lineage lineageReport `json:"lineage"`
 			}{store, lineage},
 		},
-		figures: &figures{latency: m.latency, service: m.service, server: h.Server, batches: h.Batches, overTime: m.overTime, depth: depth, limits: limits},
+		figures: &figures{latency: m.latency, service: m.service, server: h.Server, batches: h.Batches,
+			overTime: m.overTime, depth: depth, limits: limits},
 	}, nil
 }
 

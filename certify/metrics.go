@@ -31,7 +31,8 @@ type histogram struct {
 	Counts []float64 `json:"counts"` // cumulative, one for each bound; +Inf is Count
 }
 
-// parseScrape reads the text form of metrics, of any number of processes one behind the other with a line "# EOF" between.
+// parseScrape reads the text form of metrics, of any number of processes one behind the other with
+// a line "# EOF" between.
 func parseScrape(text []byte) (*scrape, error) {
 	s := &scrape{counters: map[string]float64{}, histograms: map[string]*histogram{}}
 	for _, one := range bytes.Split(text, []byte("\n# EOF\n")) {
@@ -52,7 +53,10 @@ func parseScrape(text []byte) (*scrape, error) {
 func (s *scrape) add(name string, m *dto.Metric) {
 	key := name
 	labels := m.GetLabel()
-	slices.SortFunc(labels, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	slices.SortFunc(labels, func(a, b *dto.LabelPair) int {
+		return strings.Compare(a.GetName(),
+			b.GetName())
+	})
 	for _, l := range labels {
 		key += sep + l.GetName() + "=" + l.GetValue()
 	}
@@ -64,7 +68,8 @@ func (s *scrape) add(name string, m *dto.Metric) {
 	case m.Untyped != nil:
 		s.counters[key] += m.GetUntyped().GetValue()
 	case m.Histogram != nil:
-		h := &histogram{Count: float64(m.GetHistogram().GetSampleCount()), Sum: m.GetHistogram().GetSampleSum()}
+		h := &histogram{Count: float64(m.GetHistogram().GetSampleCount()),
+			Sum: m.GetHistogram().GetSampleSum()}
 		for _, b := range m.GetHistogram().GetBucket() {
 			if !math.IsInf(b.GetUpperBound(), 1) {
 				h.Bounds = append(h.Bounds, b.GetUpperBound())
@@ -75,7 +80,8 @@ func (s *scrape) add(name string, m *dto.Metric) {
 	}
 }
 
-// plus returns h + factor*other. Histograms with other buckets are not comparable: then h stays without buckets.
+// plus returns h + factor*other. Histograms with other buckets are not comparable: then h stays
+// without buckets.
 func (h *histogram) plus(other *histogram, factor float64) *histogram {
 	if other == nil {
 		return h
@@ -113,7 +119,8 @@ func counted(before, after *scrape, name, label string) float64 {
 	return total
 }
 
-// grown returns by how much the histograms of the name with all the labels grew, added up; nil if there are none.
+// grown returns by how much the histograms of the name with all the labels grew, added up; nil if
+// there are none.
 func grown(before, after *scrape, name string, labels ...string) (total *histogram) {
 	var keys []string
 	for key := range after.histograms {

@@ -38,7 +38,8 @@ type observer struct {
 }
 
 // each calls f for all i below n, several at a time.
-func (o *observer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+func (o *observer) each(ctx context.Context, n int, f func(ctx context.Context,
+	i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(o.connections)
 	for i := range n {
@@ -50,7 +51,8 @@ func (o *observer) each(ctx context.Context, n int, f func(ctx context.Context, 
 	return g.Wait()
 }
 
-// listing calls f with chunks of lines of the events of this phase, and of those of others if there should be none.
+// listing calls f with chunks of lines of the events of this phase, and of those of others if there
+// should be none.
 func (o *observer) listing(ctx context.Context, f func(lines [][]byte) error) error {
 	query := url.Values{}
 	if o.tests {
@@ -82,7 +84,8 @@ func (o *observer) listing(ctx context.Context, f func(lines [][]byte) error) er
 			return err
 		}
 	} else {
-		query.Set("from", o.started.Add(-time.Minute).UTC().Format(time.RFC3339)) // a clock may differ by that
+		// a clock may differ by that
+		query.Set("from", o.started.Add(-time.Minute).UTC().Format(time.RFC3339))
 	}
 	err := o.events(ctx, query, func(line []byte) error {
 		if !o.ours(line) {
@@ -124,7 +127,8 @@ func (o *observer) readEvents(ctx context.Context) (err error) {
 		if err := o.each(ctx, len(lines), func(ctx context.Context, i int) error {
 			digest, size, err := o.bodyOf(ctx, lines[i])
 			// The line is kept as it came, to the byte.
-			written[i] = fmt.Appendf(nil, `{"event":%s,"bodySha256":%q,"bodySize":%d}`, lines[i], digest, size)
+			written[i] = fmt.Appendf(nil, `{"event":%s,"bodySha256":%q,"bodySize":%d}`, lines[i], digest,
+				size)
 			return err
 		}); err != nil {
 			return err
@@ -154,7 +158,8 @@ func (o *observer) bodyOf(ctx context.Context, line []byte) (digest string, size
 // errEnough ends a listing.
 var errEnough = errors.New("enough")
 
-// readAgain writes reread.ndjson: of all events that were stored for this phase, the first wanted of a listing.
+// readAgain writes reread.ndjson: of all events that were stored for this phase, the first wanted
+// of a listing.
 func (o *observer) readAgain(ctx context.Context, wanted int) (err error) {
 	out, err := createLines(filepath.Join(o.dir, againFile))
 	if err != nil {
@@ -299,7 +304,8 @@ func (o *observer) watch(ctx context.Context, told func(depth *int64)) (err erro
 }
 
 // drained waits until the queue is empty, for at most so long.
-func (o *observer) drained(ctx context.Context, limit time.Duration, lastAnswer time.Time) (ok bool, took time.Duration) {
+func (o *observer) drained(ctx context.Context, limit time.Duration, lastAnswer time.Time) (ok bool,
+	took time.Duration) {
 	for {
 		h, _, err := o.healthOnce(ctx)
 		took = max(0, time.Since(lastAnswer))

@@ -17,8 +17,9 @@ import (
 func (c *certification) phase(ctx context.Context, name string, p Phase) (err error) {
 	run := phaseRun{Phase: name, Rate: p.Rate, Started: time.Now().UTC()}
 	config := load.Config{
-		Target: c.Target, Path: c.Profile.Path, Credentials: c.Credentials, Rate: p.Rate, Concurrency: p.Concurrency,
-		Timeout: seconds(p.TimeoutSeconds),
+		Target: c.Target, Path: c.Profile.Path, Credentials: c.Credentials, Rate: p.Rate,
+		Concurrency: p.Concurrency,
+		Timeout:     seconds(p.TimeoutSeconds),
 	}
 	if c.Input != "" {
 		in, err := os.Open(c.Input)
@@ -29,7 +30,8 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 		config.Messages, config.Timed = load.ReadRecorded(in, c.Speed), c.Speed > 0
 	} else {
 		run.Prefix = c.start.RunID + "-" + name + "-"
-		plan := plan{prefix: run.Prefix, seed: c.Profile.Seed, events: p.count(), keys: p.Keys, duplicatePercent: p.Duplicates, size: p.Size,
+		plan := plan{prefix: run.Prefix, seed: c.Profile.Seed, events: p.count(), keys: p.Keys,
+			duplicatePercent: p.Duplicates, size: p.Size,
 			names: keysOfShare(run.Prefix, p.Keys, c.Profile.CanaryPercent)}
 		config.Messages, run.Planned = plan.messages(), plan.requests()
 	}
@@ -45,7 +47,9 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	if err := writeJSON(c.file(name, phaseFile), run); err != nil {
 		return err
 	}
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, tests: c.Profile.Source == hookgate.TestSource, started: run.Started, connections: readConnections}
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix,
+		exclusive: c.Profile.Exclusive, tests: c.Profile.Source == hookgate.TestSource,
+		started: run.Started, connections: readConnections}
 
 	background := context.WithoutCancel(ctx)
 	watching, stopWatching := context.WithCancel(background)
@@ -82,7 +86,8 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 		}
 	}
 	c.say("%s: %d requests, %d accepted (%d duplicates), %d not accepted, %.0f/s, P95 %.2f ms, P99 %.2f ms, own lag P99 %.2f ms", name, summary.Attempts,
-		summary.Accepted, summary.Duplicates, summary.Failed, summary.Rate, summary.LatencyMS.P95, summary.LatencyMS.P99, summary.LagMS.P99)
+		summary.Accepted, summary.Duplicates, summary.Failed, summary.Rate, summary.LatencyMS.P95,
+		summary.LatencyMS.P99, summary.LagMS.P99)
 
 	c.drain(background, name, o, &run, p)
 	stopWatching()
@@ -90,7 +95,8 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 }
 
 // drain waits for the target's queue to be empty.
-func (c *certification) drain(ctx context.Context, name string, o *observer, run *phaseRun, p Phase) {
+func (c *certification) drain(ctx context.Context, name string, o *observer, run *phaseRun,
+	p Phase) {
 	c.doing(name, "draining")
 	var took time.Duration
 	since := run.Ended
@@ -114,7 +120,8 @@ func (c *certification) sawDepth(depth *int64) {
 }
 
 // send replays and keeps the ledger.
-func (c *certification) send(ctx context.Context, name string, config load.Config) (s load.Summary, err error) {
+func (c *certification) send(ctx context.Context, name string, config load.Config) (s load.Summary,
+	err error) {
 	ledger, err := os.OpenFile(c.file(name, ledgerFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return s, err
@@ -136,8 +143,10 @@ func (c *certification) send(ctx context.Context, name string, config load.Confi
 	return s, err
 }
 
-// readBack reads events, lineage and metrics, and writes the run. What cannot be read is noted in the run: then there is no PASS.
-func (c *certification) readBack(ctx context.Context, name string, o *observer, run *phaseRun) error {
+// readBack reads events, lineage and metrics, and writes the run. What cannot be read is noted in
+// the run: then there is no PASS.
+func (c *certification) readBack(ctx context.Context, name string, o *observer,
+	run *phaseRun) error {
 	ids, err := sampleIDs(c.file(name, ledgerFile), sampled, rand.IntN)
 	if err != nil {
 		return err

@@ -40,7 +40,8 @@ type plan struct {
 	names []int
 }
 
-// keysOfShare returns the first n numbers that name keys which a gate takes at a percentage of its canary; nil at 100, where it takes all.
+// keysOfShare returns the first n numbers that name keys which a gate takes at a percentage of its
+// canary; nil at 100, where it takes all.
 func keysOfShare(prefix string, n, percent int) (names []int) {
 	if percent >= 100 {
 		return nil
@@ -61,8 +62,8 @@ func (p plan) repeats() int { return int(float64(p.events)*p.duplicatePercent/10
 // requests is the number of requests.
 func (p plan) requests() int { return p.events + p.repeats() }
 
-// messages yields the requests. Repetitions are spread evenly and take turns in their kinds; one that falls behind the
-// last event comes at the end.
+// messages yields the requests. Repetitions are spread evenly and take turns in their kinds; one
+// that falls behind the last event comes at the end.
 func (p plan) messages() iter.Seq2[load.Message, error] {
 	return func(yield func(load.Message, error) bool) {
 		rng := rand.New(rand.NewPCG(p.seed, 1))
@@ -115,8 +116,8 @@ func (p plan) messages() iter.Seq2[load.Message, error] {
 	}
 }
 
-// body appends the body of an event. In each round of as many events as there are keys, each key comes once, in an order that
-// changes; so sequence numbers count from 1 without a gap.
+// body appends the body of an event. In each round of as many events as there are keys, each key
+// comes once, in an order that changes; so sequence numbers count from 1 without a gap.
 func (p plan) body(dst []byte, n int, changed bool) []byte {
 	round := n / p.keys
 	stride := 1

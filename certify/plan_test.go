@@ -9,13 +9,16 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Goal: whatever its numbers, a plan has exactly the events and the repetitions asked for, each body of the size asked for; sequence numbers of
-// a key count from 1 without a gap in the order sent; a repetition comes behind its event, with the bytes of it unless it is to be changed; and
+// Goal: whatever its numbers, a plan has exactly the events and the repetitions asked for, each
+// body of the size asked for; sequence numbers of a key count from 1 without a gap in the order
+// sent; a repetition comes behind its event, with the bytes of it unless it is to be changed; and
 // it is the same each time; and all its keys are in the share of the canary.
 func TestPlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := plan{prefix: "p-", seed: rapid.Uint64().Draw(t, "seed"), events: rapid.IntRange(1, 1500).Draw(t, "events"), keys: rapid.IntRange(1, 120).Draw(t, "keys"),
-			duplicatePercent: rapid.Float64Range(0, 100).Draw(t, "duplicates"), size: rapid.IntRange(minSize, 600).Draw(t, "size")}
+		p := plan{prefix: "p-", seed: rapid.Uint64().Draw(t, "seed"), events: rapid.IntRange(1,
+			1500).Draw(t, "events"), keys: rapid.IntRange(1, 120).Draw(t, "keys"),
+			duplicatePercent: rapid.Float64Range(0, 100).Draw(t, "duplicates"), size: rapid.IntRange(minSize,
+				600).Draw(t, "size")}
 		percent := rapid.IntRange(1, 100).Draw(t, "percent of a canary")
 		p.names = keysOfShare(p.prefix, p.keys, percent)
 		type sent struct {
@@ -43,7 +46,8 @@ func TestPlan(t *testing.T) {
 			switch {
 			case m.Kind == kindFirst:
 				if seen || e.Sequence != sequences[e.OrderingKey]+1 {
-					t.Fatalf("%s: sent before is %v, sequence %d of key %s follows %d", e.MessageID, seen, e.Sequence, e.OrderingKey, sequences[e.OrderingKey])
+					t.Fatalf("%s: sent before is %v, sequence %d of key %s follows %d", e.MessageID, seen,
+						e.Sequence, e.OrderingKey, sequences[e.OrderingKey])
 				}
 				sequences[e.OrderingKey], bodies[e.MessageID] = e.Sequence, string(m.Body)
 			case !seen || (string(m.Body) == first) != (m.Kind != kindChanged):

@@ -32,7 +32,8 @@ func (f *figures) latencyHistogram() template.HTML {
 	for _, c := range counts {
 		most = max(most, c)
 	}
-	p := svgplot.New("Latency histogram", x, svgplot.Axis{High: svgplot.Nice(most)}, "ms, logarithmic", "answers")
+	p := svgplot.New("Latency histogram", x, svgplot.Axis{High: svgplot.Nice(most)}, "ms, logarithmic",
+		"answers")
 	width := math.Pow(high/low, 1.0/bars)
 	for i, c := range counts {
 		if c > 0 {
@@ -92,7 +93,8 @@ func (f *figures) latencyOverTime() template.HTML {
 			continue
 		}
 		x := (float64(i) + 0.5) * f.overTime.width.Seconds()
-		p50, p95 = append(p50, svgplot.Point{X: x, Y: s.quantile(0.5)}), append(p95, svgplot.Point{X: x, Y: s.quantile(0.95)})
+		p50, p95 = append(p50, svgplot.Point{X: x, Y: s.quantile(0.5)}),
+			append(p95, svgplot.Point{X: x, Y: s.quantile(0.95)})
 		most = append(most, svgplot.Point{X: x, Y: s.quantile(1)})
 		high = max(high, s.quantile(1))
 	}
@@ -103,8 +105,10 @@ func (f *figures) latencyOverTime() template.HTML {
 	for _, q := range p50 {
 		low = min(low, max(q.Y, 0.05))
 	}
-	p := svgplot.New("Latency over time", svgplot.Axis{High: max(f.overTime.width.Seconds()*float64(len(f.overTime.spans)), 1)},
-		svgplot.Axis{Low: min(low, high/2) * 0.8, High: max(high, f.limits.P95MS) * 1.3, Log: true}, "s", "ms, logarithmic")
+	p := svgplot.New("Latency over time",
+		svgplot.Axis{High: max(f.overTime.width.Seconds()*float64(len(f.overTime.spans)), 1)},
+		svgplot.Axis{Low: min(low, high/2) * 0.8, High: max(high, f.limits.P95MS) * 1.3, Log: true}, "s",
+		"ms, logarithmic")
 	p.Line("c", most)
 	p.Line("b", p95)
 	p.Line("a", p50)
@@ -124,13 +128,16 @@ func (f *figures) depthOverTime() template.HTML {
 		points = append(points, svgplot.Point{X: max(x, 0), Y: float64(d.depth)})
 		most, last = max(most, float64(d.depth)), max(last, x)
 	}
-	p := svgplot.New("Depth of the queue", svgplot.Axis{High: last}, svgplot.Axis{High: svgplot.Nice(most)}, "s", "records queued")
+	p := svgplot.New("Depth of the queue", svgplot.Axis{High: last},
+		svgplot.Axis{High: svgplot.Nice(most)}, "s", "records queued")
 	p.Line("a", points)
 	return p.SVG()
 }
 
 // batchSizes shows how many records were stored in one transaction.
-func (f *figures) batchSizes() template.HTML { return bars(f.batches, "Batch sizes", "transactions") }
+func (f *figures) batchSizes() template.HTML {
+	return bars(f.batches, "Batch sizes", "transactions")
+}
 
 // serverLatency is the target's own histogram.
 func (f *figures) serverLatency() template.HTML {
@@ -162,7 +169,8 @@ func bars(h *histogram, title, name string) template.HTML {
 	for _, n := range counts {
 		most = max(most, n)
 	}
-	p := svgplot.New(title, svgplot.Axis{High: float64(last - first + 1), Named: true}, svgplot.Axis{High: svgplot.Nice(most)}, "", name)
+	p := svgplot.New(title, svgplot.Axis{High: float64(last - first + 1), Named: true},
+		svgplot.Axis{High: svgplot.Nice(most)}, "", name)
 	for i := first; i <= last; i++ {
 		at := float64(i - first)
 		p.Bar("a", at, at+1, counts[i])

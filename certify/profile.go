@@ -27,19 +27,23 @@ const (
 type Profile struct {
 	// Application names what is certified, in the verdict and for whoever collects evidence.
 	Application string `koanf:"application" json:"application"`
-	// Source and Path are the source of kind envelope that is used. hookgate.TestSource marks what is sent as test traffic. A canary
-	// below 100 percent passes on what it does not take, and the service before does not know that source: see OfShare.
+	// Source and Path are the source of kind envelope that is used. hookgate.TestSource marks what is
+	// sent as test traffic. A canary below 100 percent passes on what it does not take, and the
+	// service before does not know that source: see OfShare.
 	Source string `koanf:"source" json:"source"`
 	Path   string `koanf:"path" json:"path"`
-	// Exclusive says that nobody else sends to the target meanwhile, and that Metrics are those of all its processes:
-	// then nothing may be stored that was not sent, and counters must be equal; else they may be greater.
+	// Exclusive says that nobody else sends to the target meanwhile, and that Metrics are those of all
+	// its processes: then nothing may be stored that was not sent, and counters must be equal; else
+	// they may be greater.
 	Exclusive bool `koanf:"exclusive" json:"exclusive"`
-	// Metrics are the URLs of the metrics of all processes, which are added up; none means /metrics of the target.
+	// Metrics are the URLs of the metrics of all processes, which are added up; none means /metrics of
+	// the target.
 	Metrics []string `koanf:"metrics" json:"metrics"`
 	// AuditTimeoutSeconds bounds the wait for the target's verification of its own chain.
 	AuditTimeoutSeconds float64 `koanf:"audit_timeout_s" json:"audit_timeout_s"`
-	// CanaryPercent draws ordering keys that the target takes at this percentage of a canary, so that what is sent reaches it and not the
-	// service before; 100 means any keys. Recorded traffic has its own.
+	// CanaryPercent draws ordering keys that the target takes at this percentage of a canary, so that
+	// what is sent reaches it and not the service before; 100 means any keys. Recorded traffic has its
+	// own.
 	CanaryPercent int `koanf:"canary_percent" json:"canary_percent"`
 	// Seed determines the generated events, but for the run id in their message ids.
 	Seed uint64 `koanf:"seed" json:"seed"`
@@ -47,12 +51,14 @@ type Profile struct {
 	Phases map[string]Phase `koanf:"phases" json:"phases"`
 }
 
-// Phase is one load and what is asked of the target under it. A limit of 0 on latency or batches is not judged.
+// Phase is one load and what is asked of the target under it. A limit of 0 on latency or batches is
+// not judged.
 type Phase struct {
 	// Events is the number of different events; Duplicates percent of it are repetitions on top.
 	Events     int     `koanf:"events" json:"events"`
 	Duplicates float64 `koanf:"duplicates" json:"duplicates"`
-	// Concurrency is the number of connections, Rate the requests due a second, 0 for as many as the connections allow.
+	// Concurrency is the number of connections, Rate the requests due a second, 0 for as many as the
+	// connections allow.
 	Concurrency int     `koanf:"concurrency" json:"concurrency"`
 	Rate        float64 `koanf:"rate" json:"rate"`
 	// Keys is the number of ordering keys, Size that of a body in bytes.
@@ -74,8 +80,8 @@ type Phase struct {
 	MeanBatch float64 `koanf:"mean_batch" json:"mean_batch"`
 	// LagP99MS is what the client may be behind its own schedule before nothing it measured counts.
 	LagP99MS float64 `koanf:"lag_p99_ms" json:"lag_p99_ms"`
-	// CounterPercent is what the target's counters may differ from the client's, and LatencyGapMS by how much the client's
-	// P95 of a request may exceed what the target's histogram says.
+	// CounterPercent is what the target's counters may differ from the client's, and LatencyGapMS by
+	// how much the client's P95 of a request may exceed what the target's histogram says.
 	CounterPercent float64 `koanf:"counter_percent" json:"counter_percent"`
 	LatencyGapMS   float64 `koanf:"latency_gap_ms" json:"latency_gap_ms"`
 }
@@ -87,15 +93,19 @@ func DefaultProfile() Profile {
 		AcceptancePercent: 100, ErrorPercent: 0, DrainSeconds: 60, LagP99MS: 5, LatencyGapMS: 25,
 	}
 	smoke, load, full, soak, ramp := phase, phase, phase, phase, phase
-	smoke.Events, smoke.Rate, smoke.Concurrency, smoke.P95MS, smoke.DrainSeconds = 1000, 200, 10, 20, 30
+	smoke.Events, smoke.Rate, smoke.Concurrency, smoke.P95MS, smoke.DrainSeconds = 1000, 200, 10, 20,
+		30
 	load.Events, load.Concurrency, load.P95MS, load.MeanBatch = 5000, 10, 50, 2
-	full.Events, full.Rate, full.P95MS, full.P99MS, full.AcceptancePercent, full.ErrorPercent = 30_000, 500, 120, 200, 99.9, 0.1
+	full.Events, full.Rate, full.P95MS, full.P99MS, full.AcceptancePercent, full.ErrorPercent = 30_000,
+		500, 120, 200, 99.9, 0.1
 	soak = full
 	soak.Events, soak.Seconds = 0, 3600
 	ramp = full
-	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000, 8000}
+	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000,
+		8000}
 	return Profile{
-		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource, Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
+		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource,
+		Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp},
 	}
 }
@@ -103,8 +113,8 @@ func DefaultProfile() Profile {
 // webhooks begins the paths of sources.
 const webhooks = "/webhooks/"
 
-// OfShare returns the profile for a gate whose canary takes a share: unless another source was chosen, it is the default one, which the service
-// before knows too.
+// OfShare returns the profile for a gate whose canary takes a share: unless another source was
+// chosen, it is the default one, which the service before knows too.
 func (p Profile) OfShare() Profile {
 	if p.CanaryPercent < 100 && p.Source == hookgate.TestSource {
 		p.Source, p.Path = defaultSource, strings.TrimSuffix(webhooks, "/")
@@ -121,15 +131,17 @@ func ReadProfile(text []byte) (Profile, error) {
 	}
 	for name := range k.Cut("phases").Raw() {
 		if _, ok := p.Phases[name]; !ok {
-			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, soak, ramp", name)
+			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, soak, ramp",
+				name)
 		}
 	}
 	phases := p.Phases
 	p.Phases = nil
 	decode := func(k *koanf.Koanf, to any) error {
-		return k.UnmarshalWithConf("", to, koanf.UnmarshalConf{Tag: "koanf", DecoderConfig: &mapstructure.DecoderConfig{
-			Result: to, TagName: "koanf", ErrorUnused: true, WeaklyTypedInput: true,
-		}})
+		return k.UnmarshalWithConf("", to, koanf.UnmarshalConf{Tag: "koanf",
+			DecoderConfig: &mapstructure.DecoderConfig{
+				Result: to, TagName: "koanf", ErrorUnused: true, WeaklyTypedInput: true,
+			}})
 	}
 	for name, phase := range phases {
 		if err := decode(k.Cut("phases."+name), &phase); err != nil {
@@ -147,7 +159,8 @@ func ReadProfile(text []byte) (Profile, error) {
 
 // Check says what in a profile cannot be used.
 func (p Profile) Check() error {
-	if p.Application == "" || p.Source == "" || !strings.HasPrefix(p.Path, "/") || p.AuditTimeoutSeconds <= 0 {
+	if p.Application == "" || p.Source == "" || !strings.HasPrefix(p.Path, "/") ||
+		p.AuditTimeoutSeconds <= 0 {
 		return errors.New("profile: application, source, path (from /) and audit_timeout_s must be set")
 	}
 	if p.CanaryPercent < 1 || p.CanaryPercent > 100 {
@@ -173,8 +186,10 @@ func (p Profile) Check() error {
 			problem = fmt.Sprintf("size must be between %d and %d", minSize, 1<<20)
 		case ph.DrainSeconds <= 0 || ph.LagP99MS <= 0:
 			problem = "drain_s and lag_p99_ms must be positive"
-		case ph.P95MS < 0 || ph.P99MS < 0 || ph.MeanBatch < 0 || ph.CounterPercent < 0 || ph.LatencyGapMS < 0 ||
-			ph.AcceptancePercent < 0 || ph.AcceptancePercent > 100 || ph.ErrorPercent < 0 || ph.ErrorPercent > 100:
+		case ph.P95MS < 0 || ph.P99MS < 0 || ph.MeanBatch < 0 || ph.CounterPercent < 0 ||
+			ph.LatencyGapMS < 0 ||
+			ph.AcceptancePercent < 0 || ph.AcceptancePercent > 100 || ph.ErrorPercent < 0 ||
+			ph.ErrorPercent > 100:
 			problem = "limits must not be negative, percentages at most 100"
 		}
 		for i, step := range ph.Steps {

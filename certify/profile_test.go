@@ -24,10 +24,12 @@ func TestReadProfile(t *testing.T) {
 	}
 }
 
-// TestOfShare: what a canary passes on goes to a source that the service before knows; a source that someone has chosen stays.
+// TestOfShare: what a canary passes on goes to a source that the service before knows; a source
+// that someone has chosen stays.
 func TestOfShare(t *testing.T) {
 	p := DefaultProfile()
-	if p.Source != hookgate.TestSource || p.Path != "/webhooks/hookgate-certify" || !reflect.DeepEqual(p.OfShare(), p) {
+	if p.Source != hookgate.TestSource || p.Path != "/webhooks/hookgate-certify" ||
+		!reflect.DeepEqual(p.OfShare(), p) {
 		t.Errorf("the default is source %s at %s", p.Source, p.Path)
 	}
 	p.CanaryPercent = 10
@@ -44,13 +46,17 @@ func TestOfShare(t *testing.T) {
 func TestDefaultProfile(t *testing.T) {
 	p := DefaultProfile()
 	smoke, load, full := p.Phases[Smoke], p.Phases[Load], p.Phases[Full]
-	if smoke.Events != 1000 || smoke.AcceptancePercent != 100 || smoke.P95MS != 20 || smoke.ErrorPercent != 0 || smoke.DrainSeconds != 30 {
+	if smoke.Events != 1000 || smoke.AcceptancePercent != 100 || smoke.P95MS != 20 ||
+		smoke.ErrorPercent != 0 || smoke.DrainSeconds != 30 {
 		t.Errorf("smoke is %+v", smoke)
 	}
-	if load.Events != 5000 || load.Concurrency != 10 || load.AcceptancePercent != 100 || load.P95MS != 50 || load.ErrorPercent != 0 || load.DrainSeconds != 60 || load.MeanBatch < 2 {
+	if load.Events != 5000 || load.Concurrency != 10 || load.AcceptancePercent != 100 ||
+		load.P95MS != 50 || load.ErrorPercent != 0 || load.DrainSeconds != 60 || load.MeanBatch < 2 {
 		t.Errorf("load is %+v", load)
 	}
-	if full.Events != 30_000 || full.Concurrency != 50 || full.Rate != 500 || full.AcceptancePercent != 99.9 || full.P95MS != 120 || full.P99MS != 200 || full.ErrorPercent != 0.1 {
+	if full.Events != 30_000 || full.Concurrency != 50 || full.Rate != 500 ||
+		full.AcceptancePercent != 99.9 || full.P95MS != 120 || full.P99MS != 200 ||
+		full.ErrorPercent != 0.1 {
 		t.Errorf("full is %+v", full)
 	}
 	if err := p.Check(); err != nil {

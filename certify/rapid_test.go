@@ -41,8 +41,9 @@ func shaOf(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// drawWorld draws requests of a few keys, each key's one after the other, and answers them as an honest gate may: some are
-// refused, some lost before or after they were taken, some repeated with another body. What is stored keeps the order of each key.
+// drawWorld draws requests of a few keys, each key's one after the other, and answers them as an
+// honest gate may: some are refused, some lost before or after they were taken, some repeated with
+// another body. What is stored keeps the order of each key.
 func drawWorld(t *rapid.T) *world {
 	w := &world{trails: map[string][]requestTrail{}}
 	type claim struct {
@@ -62,17 +63,21 @@ func drawWorld(t *rapid.T) *world {
 		took := int64(rapid.IntRange(1, 2000).Draw(t, "took"))
 		clock[key] = now + took
 		id := hookgate.NewRequestID(at64(now)).String()
-		a := load.Attempt{Line: line, Attempt: 1, MessageID: message, EventType: "t", OrderingKey: key, Sequence: sequence, SHA256: shaOf(body),
+		a := load.Attempt{Line: line, Attempt: 1, MessageID: message, EventType: "t", OrderingKey: key,
+			Sequence: sequence, SHA256: shaOf(body),
 			Due: at64(now), Sent: at64(now), LatencyUS: took}
-		outcome := rapid.SampledFrom([]string{"ok", "ok", "ok", "ok", "ok", "refused", "broken", "broken after", "lost", "lost after"}).Draw(t, "outcome")
+		outcome := rapid.SampledFrom([]string{"ok", "ok", "ok", "ok", "ok", "refused", "broken",
+			"broken after", "lost", "lost after"}).Draw(t, "outcome")
 		taken := outcome == "ok" || outcome == "broken after" || outcome == "lost after"
 		stages := []string{"received", "enqueued", "processed", "persisted"}
 		if taken {
 			if c := claims[message]; c != nil {
 				stages[3], a.FirstRequestID, a.Note = "duplicate", c.id, "duplicate_detected"
 			} else {
-				e := &worldEvent{sha: shaOf(body), size: len(body), sent: now, end: now + took, accepted: outcome == "ok"}
-				e.listed = listedEvent{ID: fmt.Sprint(len(claims) + 1), Source: "default", MessageID: message, EventType: "t", OrderingKey: key,
+				e := &worldEvent{sha: shaOf(body), size: len(body), sent: now, end: now + took,
+					accepted: outcome == "ok"}
+				e.listed = listedEvent{ID: fmt.Sprint(len(claims) + 1), Source: "default", MessageID: message,
+					EventType: "t", OrderingKey: key,
 					Sequence: &sequence, RequestID: id, Size: int64(len(body)), SHA256: e.sha}
 				claims[message] = &claim{id, e}
 				perKey[key] = append(perKey[key], e)
@@ -147,13 +152,16 @@ func (w *world) check(t *rapid.T) map[string]int {
 	var events []storedEvent
 	var again []reading
 	for _, e := range w.stored {
-		text, err := json.Marshal(map[string]any{"id": e.listed.ID, "source": e.listed.Source, "messageId": e.listed.MessageID, "eventType": e.listed.EventType,
-			"orderingKey": e.listed.OrderingKey, "sequence": e.listed.Sequence, "requestId": e.listed.RequestID, "size": e.listed.Size, "sha256": e.listed.SHA256})
+		text, err := json.Marshal(map[string]any{"id": e.listed.ID, "source": e.listed.Source,
+			"messageId": e.listed.MessageID, "eventType": e.listed.EventType,
+			"orderingKey": e.listed.OrderingKey, "sequence": e.listed.Sequence,
+			"requestId": e.listed.RequestID, "size": e.listed.Size, "sha256": e.listed.SHA256})
 		if err != nil {
 			t.Fatal(err)
 		}
 		events = append(events, storedEvent{Event: text, BodySHA256: e.sha, BodySize: e.size})
-		again = append(again, reading{ID: e.listed.ID, LineSHA256: shaOf(string(text) + e.line), BodySHA256: e.sha + e.body})
+		again = append(again, reading{ID: e.listed.ID, LineSHA256: shaOf(string(text) + e.line),
+			BodySHA256: e.sha + e.body})
 	}
 	store, places, err := checkStored(a, values(events))
 	if err != nil {
@@ -173,8 +181,10 @@ func (w *world) check(t *rapid.T) map[string]int {
 	}
 	found := map[string]int{}
 	for name, v := range map[string]violations{
-		"missing": store.Missing, "twice": store.Twice, "foreign": store.Foreign, "content": store.Different, "changed": changed,
-		"order": checkOrder(a, places).Inversions, "duplicates": checkDuplicates(a).Violations, "lineage": lineage.Violations,
+		"missing": store.Missing, "twice": store.Twice, "foreign": store.Foreign,
+		"content": store.Different, "changed": changed,
+		"order": checkOrder(a, places).Inversions, "duplicates": checkDuplicates(a).Violations,
+		"lineage": lineage.Violations,
 	} {
 		if v.Count > 0 {
 			found[name] = v.Count
@@ -186,7 +196,8 @@ func (w *world) check(t *rapid.T) map[string]int {
 	return found
 }
 
-// worldFaults change a world in one way, if it has what they need, and name the check that must find it.
+// worldFaults change a world in one way, if it has what they need, and name the check that must
+// find it.
 var worldFaults = map[string]struct {
 	found string
 	do    func(t *rapid.T, w *world) bool
@@ -222,7 +233,9 @@ var worldFaults = map[string]struct {
 				continue
 			}
 			e := &worldEvent{sha: a.SHA256, size: 6}
-			e.listed = listedEvent{ID: "refused", Source: "default", MessageID: a.MessageID, EventType: "t", OrderingKey: a.OrderingKey, Sequence: &a.Sequence, RequestID: a.RequestID, Size: 6, SHA256: a.SHA256}
+			e.listed = listedEvent{ID: "refused", Source: "default", MessageID: a.MessageID, EventType: "t",
+				OrderingKey: a.OrderingKey, Sequence: &a.Sequence, RequestID: a.RequestID, Size: 6,
+				SHA256: a.SHA256}
 			w.stored = append(w.stored, e)
 			return true
 		}
@@ -303,7 +316,8 @@ var worldFaults = map[string]struct {
 	"lose a trail": {"lineage", func(t *rapid.T, w *world) bool {
 		for _, a := range w.attempts {
 			if a.Accepted() {
-				w.trails[a.MessageID] = slices.DeleteFunc(w.trails[a.MessageID], func(r requestTrail) bool { return r.RequestID == a.RequestID })
+				w.trails[a.MessageID] = slices.DeleteFunc(w.trails[a.MessageID],
+					func(r requestTrail) bool { return r.RequestID == a.RequestID })
 				return true
 			}
 		}
@@ -316,7 +330,10 @@ var worldFaults = map[string]struct {
 		})
 	}},
 	"turn time back": {"lineage", func(t *rapid.T, w *world) bool {
-		return w.changeTrail(func(r *requestTrail) { r.Stages[2].Timestamp = r.Stages[1].Timestamp.Add(-time.Microsecond) })
+		return w.changeTrail(func(r *requestTrail) {
+			r.Stages[2].Timestamp = r.Stages[1].Timestamp.Add(
+				-time.Microsecond)
+		})
 	}},
 }
 
@@ -356,12 +373,18 @@ func (w *world) count(message string) (n int) {
 }
 
 func (w *world) acknowledged(message string) bool {
-	return slices.ContainsFunc(w.attempts, func(a load.Attempt) bool { return a.MessageID == message && a.Accepted() })
+	return slices.ContainsFunc(w.attempts, func(a load.Attempt) bool {
+		return a.MessageID == message &&
+			a.Accepted()
+	})
 }
 
 // named reports whether an accepted request has the id.
 func (w *world) named(id string) bool {
-	return slices.ContainsFunc(w.attempts, func(a load.Attempt) bool { return a.RequestID == id && a.Accepted() })
+	return slices.ContainsFunc(w.attempts, func(a load.Attempt) bool {
+		return a.RequestID == id &&
+			a.Accepted()
+	})
 }
 
 // Goal: whatever is sent, refused, lost and repeated, an honest gate breaks no rule.
@@ -373,7 +396,8 @@ func TestChecksLetHonestGatesPass(t *testing.T) {
 	})
 }
 
-// Goal: one fault, whatever surrounds it, is found by the check that is there for it, and by no other.
+// Goal: one fault, whatever surrounds it, is found by the check that is there for it, and by no
+// other.
 func TestChecksFindOneFault(t *testing.T) {
 	for name, fault := range worldFaults {
 		t.Run(name, func(t *testing.T) {

@@ -45,8 +45,9 @@ func (c *conclusion) report() ([]byte, error) {
 	for _, p := range c.phases {
 		f := p.figures
 		v.Plots = append(v.Plots, plotView{
-			Phase: p.summary.Phase, Histogram: f.latencyHistogram(), Curves: f.percentileCurves(), OverTime: f.latencyOverTime(),
-			Depth: f.depthOverTime(), Batches: f.batchSizes(), Server: f.serverLatency(),
+			Phase: p.summary.Phase, Histogram: f.latencyHistogram(), Curves: f.percentileCurves(),
+			OverTime: f.latencyOverTime(),
+			Depth:    f.depthOverTime(), Batches: f.batchSizes(), Server: f.serverLatency(),
 		})
 	}
 	v.Callers = append([]string{nobody, sender}, append(madeRoles, admin)...)
@@ -76,7 +77,8 @@ func (c *conclusion) headline() string {
 	case c.Status == Pass:
 		return fmt.Sprintf("All %d criteria are met.", len(c.Criteria))
 	case c.Status == Fail && invalid > 0:
-		return fmt.Sprintf("%d of %d criteria are not met, and %d could not be measured.", failed, len(c.Criteria), invalid)
+		return fmt.Sprintf("%d of %d criteria are not met, and %d could not be measured.", failed,
+			len(c.Criteria), invalid)
 	case c.Status == Fail:
 		return fmt.Sprintf("%d of %d criteria are not met.", failed, len(c.Criteria))
 	}

@@ -13,16 +13,20 @@ import (
 // killed says of a phase that nobody has ended it.
 const killed = "the client was killed"
 
-// Resume reads back and judges what is in the folder of a certification whose client was killed. Only Target, API, Token, Rules, Dir,
-// Key, Version, Credentials and Progress of the options are used; the rest is as it was. What was not sent stays so, and there is no PASS.
+// Resume reads back and judges what is in the folder of a certification whose client was killed.
+// Only Target, API, Token, Rules, Dir, Key, Version, Credentials and Progress of the options are
+// used; the rest is as it was. What was not sent stays so, and there is no PASS.
 func Resume(ctx context.Context, o Options) (v Verdict, err error) {
-	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token, readConnections)}
+	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token,
+		readConnections)}
 	defer c.target.close()
-	if err := errors.Join(readJSON(c.file(startFile), &c.start), readJSON(c.file(profileFile), &c.Profile)); err != nil {
+	if err := errors.Join(readJSON(c.file(startFile), &c.start), readJSON(c.file(profileFile),
+		&c.Profile)); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	if _, err := os.Stat(c.file(evidence.ManifestFile)); err == nil {
-		return v, fmt.Errorf("%w: %s is whole: hookgate evidence verify judges it again", ErrNotRun, c.Dir)
+		return v, fmt.Errorf("%w: %s is whole: hookgate evidence verify judges it again", ErrNotRun,
+			c.Dir)
 	}
 	if c.log, err = os.OpenFile(c.file(logFile), os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
@@ -50,7 +54,9 @@ func (c *certification) resume(ctx context.Context, name string) error {
 	if run.Unread == "" {
 		return nil
 	}
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix, exclusive: c.Profile.Exclusive, tests: c.Profile.Source == hookgate.TestSource, started: run.Started, connections: readConnections}
+	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix,
+		exclusive: c.Profile.Exclusive, tests: c.Profile.Source == hookgate.TestSource,
+		started: run.Started, connections: readConnections}
 	last, n, err := lastEnd(c.file(name, ledgerFile))
 	switch {
 	case err != nil:

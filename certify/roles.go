@@ -22,7 +22,8 @@ const (
 // made are the roles that tokens are made for.
 var madeRoles = []string{"viewer", "operator"}
 
-// Rule says what each kind of caller gets from a call of the target, tried in a way that changes nothing.
+// Rule says what each kind of caller gets from a call of the target, tried in a way that changes
+// nothing.
 type Rule struct {
 	Method string
 	// Path names the call; Probe is the path to try it with, and Body what to send.
@@ -48,7 +49,8 @@ type roleTry struct {
 }
 
 func (r roleReport) criterion() Criterion {
-	c := Criterion{ID: "roles", Text: "calls that were answered against the table of roles", Relation: "=", Unit: "calls", Evidence: rolesFile}
+	c := Criterion{ID: "roles", Text: "calls that were answered against the table of roles",
+		Relation: "=", Unit: "calls", Evidence: rolesFile}
 	for _, t := range r.Tried {
 		if t.Status != t.Want {
 			c.Value++
@@ -68,10 +70,12 @@ func (r roleReport) criterion() Criterion {
 // defaultSource is the source whose key a sender of the table of roles has.
 const defaultSource = "default"
 
-// maxBadLogins bounds the calls with a credential that is refused: a gate shuts out an address that makes too many.
+// maxBadLogins bounds the calls with a credential that is refused: a gate shuts out an address that
+// makes too many.
 const maxBadLogins = 10
 
-// roles tries the table of roles and writes roles.json. Tokens for the lesser roles are made and revoked again.
+// roles tries the table of roles and writes roles.json. Tokens for the lesser roles are made and
+// revoked again.
 func (c *certification) roles(ctx context.Context) error {
 	r := roleReport{Tried: []roleTry{}}
 	tokens := map[string]string{nobody: "", admin: c.Token, sender: c.Credentials.BearerKey}
@@ -114,7 +118,8 @@ func (c *certification) roles(ctx context.Context) error {
 			if webhook && c.Profile.Source == hookgate.TestSource {
 				probe = c.Profile.Path // what it refuses must not count against a source in use
 			}
-			r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, want, c.target.try(ctx, rule.Method, base+probe, token, rule.Body)})
+			r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, want,
+				c.target.try(ctx, rule.Method, base+probe, token, rule.Body)})
 		}
 	}
 	return writeJSON(c.file(rolesFile), r)
@@ -130,7 +135,8 @@ func (t *target) try(ctx context.Context, method, address, token, body string) i
 	return resp.StatusCode
 }
 
-func (t *target) call(ctx context.Context, method, address, token, body string) (*http.Response, error) {
+func (t *target) call(ctx context.Context, method, address, token, body string) (*http.Response,
+	error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	var text io.Reader
 	if body != "" {
@@ -170,7 +176,8 @@ const tokenLife = 15 * time.Minute
 
 // makeToken makes a token and returns its text.
 func (t *target) makeToken(ctx context.Context, name, role string) (string, error) {
-	body, err := json.Marshal(map[string]string{"name": name, "role": role, "expiresAt": time.Now().Add(tokenLife).UTC().Format(time.RFC3339)})
+	body, err := json.Marshal(map[string]string{"name": name, "role": role,
+		"expiresAt": time.Now().Add(tokenLife).UTC().Format(time.RFC3339)})
 	if err != nil {
 		return "", err
 	}
@@ -197,7 +204,8 @@ func (t *target) makeToken(ctx context.Context, name, role string) (string, erro
 }
 
 func (t *target) revokeToken(ctx context.Context, name string) error {
-	if status := t.try(ctx, http.MethodDelete, t.base+"/admin/tokens/"+name, t.token, ""); status != http.StatusOK {
+	if status := t.try(ctx, http.MethodDelete, t.base+"/admin/tokens/"+name, t.token,
+		""); status != http.StatusOK {
 		return fmt.Errorf("the target answers %d", status)
 	}
 	return nil

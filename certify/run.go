@@ -30,8 +30,8 @@ type Options struct {
 	Profile     Profile
 	// Phases are run in turn.
 	Phases []string
-	// Input is a file of recorded traffic to send instead of generated events, Speed how much faster than it was recorded;
-	// 0 means the rate of the profile. An input is sent once in each phase.
+	// Input is a file of recorded traffic to send instead of generated events, Speed how much faster
+	// than it was recorded; 0 means the rate of the profile. An input is sent once in each phase.
 	Input string
 	Speed float64
 	// Dir is the folder of the evidence: new or empty.
@@ -79,13 +79,14 @@ type certification struct {
 	now   Progress
 }
 
-// Run certifies a gate and leaves the evidence in a folder. When ctx ends, sending ends; what was sent is still read back and
-// judged. An error means that there is no verdict.
+// Run certifies a gate and leaves the evidence in a folder. When ctx ends, sending ends; what was
+// sent is still read back and judged. An error means that there is no verdict.
 func Run(ctx context.Context, o Options) (v Verdict, err error) {
 	if err := o.check(); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
-	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token, readConnections)}
+	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token,
+		readConnections)}
 	defer c.target.close()
 	if err := c.prepare(ctx); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
@@ -130,7 +131,8 @@ func (c *certification) prepare(ctx context.Context) error {
 		return err
 	}
 	if h.Mode != "" && h.Mode != "normal" {
-		return fmt.Errorf("the target is in mode %s and takes no webhooks: hookgate maintenance normal", h.Mode)
+		return fmt.Errorf("the target is in mode %s and takes no webhooks: hookgate maintenance normal",
+			h.Mode)
 	}
 	if _, err := c.target.get(ctx, "/api/events?limit=1", jsonType); err != nil {
 		return fmt.Errorf("the read API is needed (is ADMIN_TOKEN right?): %w", err)
@@ -144,7 +146,8 @@ func (c *certification) prepare(ctx context.Context) error {
 	random := make([]byte, 3)
 	rand.Read(random)
 	c.start = start{
-		RunID: fmt.Sprintf("cert-%s-%x", time.Now().UTC().Format("060102150405"), random), Target: c.Target,
+		RunID:   fmt.Sprintf("cert-%s-%x", time.Now().UTC().Format("060102150405"), random),
+		Target:  c.Target,
 		Started: time.Now().UTC(), Version: h.Version, Asked: c.Phases, Phases: []string{},
 	}
 	if c.Input != "" {
@@ -152,16 +155,19 @@ func (c *certification) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.log, err = os.OpenFile(filepath.Join(c.Dir, logFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+	if c.log, err = os.OpenFile(filepath.Join(c.Dir, logFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY|
+		os.O_APPEND, 0o644); err != nil {
 		return err
 	}
-	c.say("certification %s of %s (version %s) by client %s", c.start.RunID, c.Target, h.Version, c.Version)
+	c.say("certification %s of %s (version %s) by client %s", c.start.RunID, c.Target, h.Version,
+		c.Version)
 	if err := writeJSON(c.file(profileFile), c.Profile); err != nil {
 		return err
 	}
 	if err := writeJSON(c.file(environmentFile), map[string]any{
 		"target": map[string]any{"url": c.Target, "health": json.RawMessage(raw)},
-		"client": map[string]any{"version": c.Version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+		"client": map[string]any{"version": c.Version, "go": runtime.Version(), "os": runtime.GOOS,
+			"arch": runtime.GOARCH,
 			"cpus": runtime.NumCPU(), "gomaxprocs": runtime.GOMAXPROCS(0)},
 	}); err != nil {
 		return err
@@ -176,7 +182,8 @@ func (c *certification) file(names ...string) string {
 // say writes a line into the execution log.
 func (c *certification) say(format string, args ...any) {
 	// A log that cannot be written shows when it is closed.
-	fmt.Fprintf(c.log, "%s %s\n", time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"), fmt.Sprintf(format, args...))
+	fmt.Fprintf(c.log, "%s %s\n", time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		fmt.Sprintf(format, args...))
 }
 
 // doing tells the log and whoever watches what begins.

@@ -12,24 +12,30 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// testProfile is short, and judges latency only where it must: what a loaded machine does to that is no fault of a gate.
+// testProfile is short, and judges latency only where it must: what a loaded machine does to that
+// is no fault of a gate.
 func testProfile() Profile {
 	p := DefaultProfile()
 	p.AuditTimeoutSeconds = 60
 	p.Phases = map[string]Phase{Smoke: {
 		Events: 300, Rate: 1000, Concurrency: 50, Duplicates: 10, Keys: 30, Size: 400, TimeoutSeconds: 60,
-		AcceptancePercent: 99.9, ErrorPercent: 0.1, DrainSeconds: 60, MeanBatch: 1.1, LagP99MS: 60_000, LatencyGapMS: 60_000,
+		AcceptancePercent: 99.9, ErrorPercent: 0.1, DrainSeconds: 60, MeanBatch: 1.1, LagP99MS: 60_000,
+		LatencyGapMS: 60_000,
 	}}
 	return p
 }
 
 // testRules is the table of roles of the gate of these tests.
 var testRules = []Rule{
-	{"GET", "/api/health", "/api/health", "", map[string]int{nobody: 200, sender: 200, "viewer": 200, "operator": 200, admin: 200}},
-	{"GET", "/api/events", "/api/events?limit=1", "", map[string]int{nobody: 401, sender: 401, "viewer": 200, "operator": 200, admin: 200}},
-	{"POST", "/admin/tokens", "/admin/tokens", "{}", map[string]int{nobody: 401, sender: 401, "viewer": 403, "operator": 403, admin: 400}},
+	{"GET", "/api/health", "/api/health", "", map[string]int{nobody: 200, sender: 200, "viewer": 200,
+		"operator": 200, admin: 200}},
+	{"GET", "/api/events", "/api/events?limit=1", "", map[string]int{nobody: 401, sender: 401,
+		"viewer": 200, "operator": 200, admin: 200}},
+	{"POST", "/admin/tokens", "/admin/tokens", "{}", map[string]int{nobody: 401, sender: 401,
+		"viewer": 403, "operator": 403, admin: 400}},
 	{"POST", "/webhooks", "/webhooks", "{}", map[string]int{sender: 400}},
-	// The gate of these tests does not know this probe: like the one above it must go to the source of test traffic.
+	// The gate of these tests does not know this probe: like the one above it must go to the source of
+	// test traffic.
 	{"POST", "/webhooks/{source}", "/webhooks/default", "{}", map[string]int{sender: 400}},
 }
 
@@ -38,7 +44,8 @@ func certifyGate(t *testing.T, g *gate, p Profile) (v Verdict, dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "evidence")
 	v, err := Run(t.Context(), Options{
-		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret, BearerKey: gateKey},
+		Target: g.URL, Token: gateToken, Credentials: load.Credentials{HMACSecret: gateSecret,
+			BearerKey: gateKey},
 		Profile: p, Phases: []string{Smoke}, Dir: dir, Version: "test", Rules: testRules,
 	})
 	if err != nil {
@@ -52,7 +59,8 @@ func faulty(v Verdict) (ids []string, text string) {
 	for _, c := range v.Criteria {
 		if c.Status != Pass {
 			ids = append(ids, strings.TrimPrefix(c.ID, Smoke+"/"))
-			text += strings.Join(append([]string{c.ID, string(c.Status), c.ValueText(), "limit", c.LimitText(), c.Note}, c.Findings...), " ") + "\n"
+			text += strings.Join(append([]string{c.ID, string(c.Status), c.ValueText(), "limit",
+				c.LimitText(), c.Note}, c.Findings...), " ") + "\n"
 		}
 	}
 	slices.Sort(ids)
@@ -68,8 +76,8 @@ func flip(body []byte) []byte {
 	return changed
 }
 
-// Goal: a gate with one fault fails, for that reason and no other; and one without passes under the same profile.
-// Method: one small gate, and a saboteur for each fault.
+// Goal: a gate with one fault fails, for that reason and no other; and one without passes under the
+// same profile. Method: one small gate, and a saboteur for each fault.
 func TestSaboteurs(t *testing.T) {
 	slow := func(request int) time.Duration {
 		if request%16 == 3 { // 6%
@@ -85,8 +93,10 @@ func TestSaboteurs(t *testing.T) {
 		fail    []string // criteria
 	}{
 		{name: "honest", status: Pass},
-		{name: "honest, connections lost", faults: faults{hangUp: func(r int) bool { return r == 123 }}, profile: func(p *Phase) { p.Events = 1000 }, status: Pass},
-		{name: "loses one after the 202", faults: faults{lose: at(999)}, profile: func(p *Phase) { p.Events = 1000 }, fail: []string{"persisted"}},
+		{name: "honest, connections lost", faults: faults{hangUp: func(r int) bool { return r == 123 }},
+			profile: func(p *Phase) { p.Events = 1000 }, status: Pass},
+		{name: "loses one after the 202", faults: faults{lose: at(999)},
+			profile: func(p *Phase) { p.Events = 1000 }, fail: []string{"persisted"}},
 		{name: "stores one twice", faults: faults{twice: at(150)}, fail: []string{"stored_once"}},
 		{name: "swaps two of a key", faults: faults{store: func(g *gate, n int, e *gateEvent) {
 			if n == 150 {
@@ -99,18 +109,20 @@ func TestSaboteurs(t *testing.T) {
 				g.held = nil
 			}
 		}}, fail: []string{"order"}},
-		{name: "changes one byte and its digest", faults: faults{store: func(g *gate, n int, e *gateEvent) {
-			if n == 150 {
-				e.body = flip(e.body)
-			}
-			g.put(e)
-		}}, fail: []string{"content"}},
-		{name: "changes one byte and says nothing", faults: faults{body: func(_ int, e *gateEvent) []byte {
-			if e.n == 150 {
-				return flip(e.body)
-			}
-			return e.body
-		}}, fail: []string{"content"}},
+		{name: "changes one byte and its digest",
+			faults: faults{store: func(g *gate, n int, e *gateEvent) {
+				if n == 150 {
+					e.body = flip(e.body)
+				}
+				g.put(e)
+			}}, fail: []string{"content"}},
+		{name: "changes one byte and says nothing",
+			faults: faults{body: func(_ int, e *gateEvent) []byte {
+				if e.n == 150 {
+					return flip(e.body)
+				}
+				return e.body
+			}}, fail: []string{"content"}},
 		{name: "cuts off a body", faults: faults{body: func(_ int, e *gateEvent) []byte {
 			if e.n == 150 {
 				return e.body[:10]
@@ -127,7 +139,8 @@ func TestSaboteurs(t *testing.T) {
 				e.key = "another"
 			}
 		}}, fail: []string{"content"}},
-		{name: "keeps the body of a repetition", faults: faults{overwrite: true}, fail: []string{"content"}},
+		{name: "keeps the body of a repetition", faults: faults{overwrite: true},
+			fail: []string{"content"}},
 		{name: "makes one up", faults: faults{store: func(g *gate, n int, e *gateEvent) {
 			g.put(e)
 			if n == 150 {
@@ -136,20 +149,23 @@ func TestSaboteurs(t *testing.T) {
 				g.put(&made)
 			}
 		}}, fail: []string{"foreign"}},
-		{name: "makes one up under another prefix", faults: faults{store: func(g *gate, n int, e *gateEvent) {
-			g.put(e)
-			if n == 150 {
-				made := *e
-				made.messageID = "from nowhere"
-				g.put(&made)
-			}
-		}}, fail: []string{"foreign"}},
+		{name: "makes one up under another prefix",
+			faults: faults{store: func(g *gate, n int, e *gateEvent) {
+				g.put(e)
+				if n == 150 {
+					made := *e
+					made.messageID = "from nowhere"
+					g.put(&made)
+				}
+			}}, fail: []string{"foreign"}},
 		{name: "answers duplicate for a first", faults: faults{answer: func(n int, r *gateRequest) {
 			if n == 151 && r.first == "" {
 				r.first = r.id
 			}
 		}}, fail: []string{"idempotency"}},
-		{name: "does not say duplicate", faults: faults{answer: func(_ int, r *gateRequest) { r.first = "" }}, fail: []string{"idempotency"}},
+		{name: "does not say duplicate",
+			faults: faults{answer: func(_ int, r *gateRequest) { r.first = "" }},
+			fail:   []string{"idempotency"}},
 		{name: "names another first request", faults: faults{answer: func(n int, r *gateRequest) {
 			if r.first != "" {
 				r.first = r.id
@@ -161,12 +177,13 @@ func TestSaboteurs(t *testing.T) {
 			}
 			return s
 		}}, fail: []string{"lineage"}},
-		{name: "loses the lineage of a duplicate", faults: faults{trail: func(_ int, s []string) []string {
-			if s[3] == "duplicate" {
-				return nil
-			}
-			return s
-		}}, fail: []string{"lineage"}},
+		{name: "loses the lineage of a duplicate",
+			faults: faults{trail: func(_ int, s []string) []string {
+				if s[3] == "duplicate" {
+					return nil
+				}
+				return s
+			}}, fail: []string{"lineage"}},
 		{name: "loses a stage", faults: faults{trail: func(n int, s []string) []string {
 			if n == 150 {
 				return slices.Delete(s, 1, 2)
@@ -181,30 +198,39 @@ func TestSaboteurs(t *testing.T) {
 				return http.StatusInternalServerError
 			}
 			return 0
-		}}, profile: func(p *Phase) { p.Events, p.Duplicates = 1000, 0 }, fail: []string{"acceptance", "errors"}},
-		{name: "answers 500 to all", faults: faults{status: func(int) int { return http.StatusInternalServerError }},
-			fail: []string{"acceptance", "batching", "errors", "lineage", "server_latency"}}, // of the last three there is nothing to judge
+		}}, profile: func(p *Phase) { p.Events, p.Duplicates = 1000, 0 }, fail: []string{"acceptance",
+			"errors"}},
+		{name: "answers 500 to all",
+			faults: faults{status: func(int) int { return http.StatusInternalServerError }},
+			// of the last three there is nothing to judge
+			fail: []string{"acceptance", "batching", "errors", "lineage", "server_latency"}},
 		{name: "counts too much", faults: faults{counted: func(status string, n float64) float64 {
 			if status == "accepted" && n > 150 {
 				n++
 			}
 			return n
 		}}, fail: []string{"counters"}},
-		{name: "counts as persisted what is not", faults: faults{counted: func(status string, n float64) float64 {
-			if status == "persisted" && n > 150 {
-				n++
-			}
-			return n
-		}}, fail: []string{"counters"}},
+		{name: "counts as persisted what is not",
+			faults: faults{counted: func(status string, n float64) float64 {
+				if status == "persisted" && n > 150 {
+					n++
+				}
+				return n
+			}}, fail: []string{"counters"}},
 		{name: "is slow and says it is not", faults: faults{delay: slow, noLatency: true},
-			profile: func(p *Phase) { p.Keys, p.LatencyGapMS = 300, 1000 }, fail: []string{"server_latency"}},
+			profile: func(p *Phase) { p.Keys, p.LatencyGapMS = 300, 1000 },
+			fail:    []string{"server_latency"}},
 		// Among what it holds back are repetitions of events that are stored.
-		{name: "never drains", faults: faults{stuckAt: 200}, profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained", "lineage", "persisted"}},
+		{name: "never drains", faults: faults{stuckAt: 200},
+			profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained", "lineage",
+				"persisted"}},
 		{name: "never says that it has drained", faults: faults{depth: func(d int) int { return d + 1 }},
 			profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained"}},
 		{name: "stores one by one", faults: faults{noBatches: true}, fail: []string{"batching"}},
-		{name: "stores one by one before the 202", faults: faults{noBatches: true, direct: true}, status: Pass},
-		{name: "edits an event after the fact", faults: faults{list: func(_ *gate, page int, e *gateEvent) {
+		{name: "stores one by one before the 202", faults: faults{noBatches: true, direct: true},
+			status: Pass},
+		{name: "edits an event after the fact", faults: faults{list: func(_ *gate, page int,
+			e *gateEvent) {
 			if page > 1 && e.n == 150 {
 				e.received = e.received.Add(time.Second)
 			}
@@ -215,20 +241,28 @@ func TestSaboteurs(t *testing.T) {
 			}
 			return e.body
 		}}, fail: []string{"unchanged"}},
-		{name: "removes an event after the fact", faults: faults{list: func(_ *gate, page int, e *gateEvent) {
+		{name: "removes an event after the fact", faults: faults{list: func(_ *gate, page int,
+			e *gateEvent) {
 			if page > 1 && e.n == 150 {
 				e.id = 1 << 20
 			}
 		}}, fail: []string{"unchanged"}},
-		{name: "has a broken audit chain", faults: faults{chainBroken: true}, fail: []string{"audit_chain"}},
+		{name: "has a broken audit chain", faults: faults{chainBroken: true},
+			fail: []string{"audit_chain"}},
 		{name: "lets a viewer make tokens", faults: faults{viewerIsAdmin: true}, fail: []string{"roles"}},
 		{name: "lets everyone read", faults: faults{openReads: true}, fail: []string{"roles"}},
-		{name: "has no metrics", faults: faults{missing: "/metrics"}, status: Invalid, fail: []string{"batching", "counters", "server_latency"}},
-		{name: "does not verify its chain", faults: faults{missing: "/api/audit"}, status: Invalid, fail: []string{"audit_chain"}},
+		{name: "has no metrics", faults: faults{missing: "/metrics"}, status: Invalid,
+			fail: []string{"batching", "counters", "server_latency"}},
+		{name: "does not verify its chain", faults: faults{missing: "/api/audit"}, status: Invalid,
+			fail: []string{"audit_chain"}},
 		{name: "cannot be asked for lineage", faults: faults{missing: "/api/trace"}, status: Invalid,
-			fail: []string{"content", "foreign", "lineage", "order", "persisted", "stored_once", "unchanged"}},
+			fail: []string{"content", "foreign", "lineage", "order", "persisted", "stored_once",
+				"unchanged"}},
 		{name: "makes no tokens", faults: faults{missing: "/admin/tokens"}, fail: []string{"roles"}},
-		{name: "client lags", profile: func(p *Phase) { p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000, 60_000 }, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
+		{name: "client lags", profile: func(p *Phase) {
+			p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000,
+				60_000
+		}, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

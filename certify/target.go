@@ -157,13 +157,16 @@ func (t *target) parseHealth(raw []byte) (h health, _ []byte, err error) {
 	return h, raw, nil
 }
 
-// firstOf returns the first stored event whose message id begins with prefix, as a line; nil if there is none.
+// firstOf returns the first stored event whose message id begins with prefix, as a line; nil if
+// there is none.
 func (t *target) firstOf(ctx context.Context, prefix string) ([]byte, error) {
-	answer, err := t.get(ctx, "/api/events?limit=1&prefix="+url.QueryEscape(prefix), "application/x-ndjson")
+	answer, err := t.get(ctx, "/api/events?limit=1&prefix="+url.QueryEscape(prefix),
+		"application/x-ndjson")
 	return bytes.TrimSpace(answer), err
 }
 
-// events calls f with each line of a listing. A stream that breaks is taken up again behind the last event.
+// events calls f with each line of a listing. A stream that breaks is taken up again behind the
+// last event.
 func (t *target) events(ctx context.Context, query url.Values, f func(line []byte) error) error {
 	for tries := 1; ; tries++ {
 		n, last, own, err := t.eventsOnce(ctx, query, f)
@@ -186,8 +189,10 @@ func (t *target) events(ctx context.Context, query url.Values, f func(line []byt
 	}
 }
 
-// eventsOnce says how many lines came, and the id of the last; own means that the error is that of f.
-func (t *target) eventsOnce(ctx context.Context, query url.Values, f func(line []byte) error) (n int, last string, own bool, err error) {
+// eventsOnce says how many lines came, and the id of the last; own means that the error is that of
+// f.
+func (t *target) eventsOnce(ctx context.Context, query url.Values,
+	f func(line []byte) error) (n int, last string, own bool, err error) {
 	body, err := t.open(ctx, t.base+"/api/events?"+query.Encode(), t.token, "application/x-ndjson")
 	if err != nil {
 		return 0, "", false, err
@@ -215,8 +220,10 @@ func head(s string) string {
 	return s
 }
 
-// bodyDigest reads the body of an event. An answer other than 200 is no error: the event has no body then.
-func (t *target) bodyDigest(ctx context.Context, id string) (sum [sha256.Size]byte, size int, found bool, err error) {
+// bodyDigest reads the body of an event. An answer other than 200 is no error: the event has no
+// body then.
+func (t *target) bodyDigest(ctx context.Context, id string) (sum [sha256.Size]byte, size int,
+	found bool, err error) {
 	body, err := t.get(ctx, "/api/events/"+url.PathEscape(id)+"/body", "*/*")
 	var status *statusError
 	if errors.As(err, &status) && status.status == http.StatusNotFound {
@@ -230,13 +237,15 @@ func (t *target) trace(ctx context.Context, messageID string) ([]byte, error) {
 }
 
 const (
-	// keptRows is the number of approvals, and of rows of the admin trail, that the evidence holds: the latest.
+	// keptRows is the number of approvals, and of rows of the admin trail, that the evidence holds:
+	// the latest.
 	keptRows = 1000
 	// maxRows bounds those that are read to find them.
 	maxRows = 1_000_000
 )
 
-// latest returns the latest rows of a listing of the admin API, approvals or actions, and how many earlier ones there are, as JSON.
+// latest returns the latest rows of a listing of the admin API, approvals or actions, and how many
+// earlier ones there are, as JSON.
 func (t *target) latest(ctx context.Context, listing string) ([]byte, error) {
 	rows, omitted := []json.RawMessage{}, 0
 	for query := (url.Values{"limit": {fmt.Sprint(keptRows)}}); ; {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestLatestRows: the latest rows of a listing are kept and the earlier ones counted, however many pages there are; a listing without an end is
-// an error and no answer.
+// TestLatestRows: the latest rows of a listing are kept and the earlier ones counted, however many
+// pages there are; a listing without an end is an error and no answer.
 func TestLatestRows(t *testing.T) {
 	for _, n := range []int{0, 1, keptRows, keptRows + 1, 2*keptRows + 7} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -45,11 +45,15 @@ func TestLatestRows(t *testing.T) {
 			t.Errorf("%d: the last is %v", n, got.Approvals[len(got.Approvals)-1])
 		}
 	}
-	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"approvals":[],"next":"1"}`) }))
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
+		fmt.Fprint(w, `{"approvals":[],"next":"1"}`)
+	}))
 	defer endless.Close()
 	target := newTarget(endless.URL, "", 1)
 	defer target.close()
-	if text, err := target.latest(t.Context(), "approvals"); err == nil || !strings.Contains(err.Error(), "no end") {
+	if text, err := target.latest(t.Context(), "approvals"); err == nil ||
+		!strings.Contains(err.Error(), "no end") {
 		t.Errorf("%s (error %v)", text, err)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// approval is a request for approval, as GET /admin/approvals answers it, and what the visitor may say to it.
+// approval is a request for approval, as GET /admin/approvals answers it, and what the visitor may
+// say to it.
 type approval struct {
 	ID, Action, Target        string
 	State                     hookgate.ApprovalState
@@ -25,7 +26,8 @@ func (a *approval) What() string { return strings.ReplaceAll(a.Action, "_", " ")
 // Pending reports whether nobody has decided.
 func (a *approval) Pending() bool { return a.State == hookgate.ApprovalPending }
 
-// Again is where the one who asked does it again once it is approved: a page, or the end of a command.
+// Again is where the one who asked does it again once it is approved: a page, or the end of a
+// command.
 func (a *approval) Again() (where struct{ Page, Command string }) {
 	switch a.Action {
 	case "canary":
@@ -38,9 +40,11 @@ func (a *approval) Again() (where struct{ Page, Command string }) {
 	return where
 }
 
-// readApprovals returns those that wait for somebody: to decide, or to do what was approved. Oldest first.
+// readApprovals returns those that wait for somebody: to decide, or to do what was approved. Oldest
+// first.
 func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) {
-	for _, state := range []hookgate.ApprovalState{hookgate.ApprovalPending, hookgate.ApprovalApproved} {
+	for _, state := range []hookgate.ApprovalState{hookgate.ApprovalPending,
+		hookgate.ApprovalApproved} {
 		var page struct{ Approvals []approval }
 		if err := v.Get(ctx, "/admin/approvals?state="+string(state), &page); err != nil {
 			return nil, err
@@ -49,7 +53,8 @@ func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) 
 	}
 	for i := range all {
 		a := &all[i]
-		a.Decides = v.Decides(&hookgate.Approval{RequestedBy: a.RequestedBy, Action: a.Action, Needs: a.Needs, RequestedAt: a.RequestedAt})
+		a.Decides = v.Decides(&hookgate.Approval{RequestedBy: a.RequestedBy, Action: a.Action,
+			Needs: a.Needs, RequestedAt: a.RequestedAt})
 	}
 	return all, nil
 }

@@ -17,20 +17,23 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
-// AssetPrefix is the path under which the assets are. They hold nothing of the gate and are open to everyone.
+// AssetPrefix is the path under which the assets are. They hold nothing of the gate and are open to
+// everyone.
 const AssetPrefix = "/ui/assets/"
 
-// assets are the files that pages load. Their addresses have a hash of them all, so that a browser keeps them for ever and asks for
-// new ones after an update; one hash for all, because modules name each other.
+// assets are the files that pages load. Their addresses have a hash of them all, so that a browser
+// keeps them for ever and asks for new ones after an update; one hash for all, because modules name
+// each other.
 type assets struct {
 	hash  string
 	files map[string]*asset // by name, folders included
 }
 
 type asset struct {
-	plain    []byte
-	kind     string
-	compress func() []byte // the file in gzip, made when it is first asked for; nil if that is not shorter
+	plain []byte
+	kind  string
+	// the file in gzip, made when it is first asked for; nil if that is not shorter
+	compress func() []byte
 }
 
 func loadAssets() *assets {
@@ -48,7 +51,8 @@ func loadAssets() *assets {
 			}
 			sum.Write([]byte(name))
 			sum.Write(text)
-			a.files[name] = &asset{text, kindOf(name), sync.OnceValue(func() []byte { return compressed(text) })}
+			a.files[name] = &asset{text, kindOf(name),
+				sync.OnceValue(func() []byte { return compressed(text) })}
 			return nil
 		})
 	}
@@ -91,7 +95,8 @@ func (a *assets) url(name string) string {
 	return AssetPrefix + a.hash + "/" + name
 }
 
-// Asset answers a file that pages load. One of another version is 404: the page that wants it is of another version too.
+// Asset answers a file that pages load. One of another version is 404: the page that wants it is of
+// another version too.
 func (d *Dashboard) Asset(w http.ResponseWriter, r *http.Request) {
 	hash, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, AssetPrefix), "/")
 	file := d.assets.files[name]

@@ -111,7 +111,8 @@ func indent(text []byte, limit int) (_ string, cut bool) {
 		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
 		case c == '{' || c == '[':
 			out = append(out, c)
-			if rest := bytes.TrimLeft(text[i+1:], " \t\r\n"); rest[0] == c+2 { // "{}" and "[]" stay on one line
+			// "{}" and "[]" stay on one line
+			if rest := bytes.TrimLeft(text[i+1:], " \t\r\n"); rest[0] == c+2 {
 				i = len(text) - len(rest)
 				out = append(out, rest[0])
 				break
@@ -145,7 +146,8 @@ func cutText(text []byte, size int) []byte {
 	return text[:size]
 }
 
-// isText reports whether a body is text that a page can show: UTF-8 without control characters but those of lines.
+// isText reports whether a body is text that a page can show: UTF-8 without control characters but
+// those of lines.
 func isText(body []byte) bool {
 	if !utf8.Valid(body) {
 		return false

@@ -11,7 +11,8 @@ type controlView struct {
 	Queue     queueAnswer
 	Tokens    []tokenAnswer // none, unless the visitor is an admin
 	Approvals []approval
-	// TokensErr and ApprovalsErr say why these cannot be shown: while the store is away the rest is wanted most.
+	// TokensErr and ApprovalsErr say why these cannot be shown: while the store is away the rest is
+	// wanted most.
 	TokensErr, ApprovalsErr error
 	Canary                  canaryAnswer
 	Release                 releaseAnswer
@@ -63,7 +64,8 @@ func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 			return compareBool(a.State() != "valid", b.State() != "valid")
 		})
 	}
-	if c.ApprovalsErr = c.TokensErr; c.ApprovalsErr == nil { // one that is away is not waited for twice
+	// one that is away is not waited for twice
+	if c.ApprovalsErr = c.TokensErr; c.ApprovalsErr == nil {
 		c.Approvals, c.ApprovalsErr = readApprovals(ctx, v)
 	}
 	if !isTold(c.ApprovalsErr) {

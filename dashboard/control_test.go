@@ -17,11 +17,13 @@ func answersOf(role hookgate.Role, texts map[string]string) *Visitor {
 		case "olga":
 			return Decides{Own: true, NotApprove: "nobody approves their own"}
 		case "late":
-			return Decides{NotApprove: "its token is younger than the request", NotDeny: "its token is younger than the request"}
+			return Decides{NotApprove: "its token is younger than the request",
+				NotDeny: "its token is younger than the request"}
 		}
 		return Decides{}
 	}
-	return &Visitor{Name: "olga", Role: role, Decides: decides, Read: func(_ context.Context, path string) (int, []byte) {
+	return &Visitor{Name: "olga", Role: role, Decides: decides, Read: func(_ context.Context,
+		path string) (int, []byte) {
 		if text, ok := texts[path]; ok {
 			return 200, []byte(text)
 		}
@@ -29,8 +31,8 @@ func answersOf(role hookgate.Role, texts map[string]string) *Visitor {
 	}}
 }
 
-// TestControlWords: what is rare is put into words that are true: a plan that is held, a way back that is not kept, requests of one's own,
-// those that may not be decided, and a store that is away.
+// TestControlWords: what is rare is put into words that are true: a plan that is held, a way back
+// that is not kept, requests of one's own, those that may not be decided, and a store that is away.
 func TestControlWords(t *testing.T) {
 	d := New(Config{Live: (&fakeGate{mode: hookgate.ModeNormal}).live(1)})
 	show := func(path string, v *Visitor) string {
@@ -46,9 +48,12 @@ func TestControlWords(t *testing.T) {
 	all := map[string]string{
 		"/admin/queue":  `{"mode":"normal","depth":3,"high_water":10,"spooled":0,"oldest_age_s":0,"partitions":4}`,
 		"/admin/tokens": `{"tokens":[{"name":"gone","role":"viewer","createdAt":"2026-11-24T10:00:00Z","createdBy":"x","expiresAt":null,"revokedAt":"2026-11-24T11:00:00Z"},{"name":"here","role":"admin","createdAt":"2026-11-24T10:00:00Z","createdBy":"x","expiresAt":null,"revokedAt":null}]}`,
-		"/admin/approvals?state=pending": `{"approvals":[` + fmt.Sprintf(ask, "17", "canary", "pending", "alice", "null", "null") + "," +
-			fmt.Sprintf(ask, "18", "canary", "pending", "olga", "null", "null") + "," + fmt.Sprintf(ask, "19", "promote", "pending", "late", "null", "null") + `]}`,
-		"/admin/approvals?state=approved": `{"approvals":[` + fmt.Sprintf(ask, "15", "rollback", "approved", "olga", `"bob"`, `"go ahead"`) + "," +
+		"/admin/approvals?state=pending": `{"approvals":[` + fmt.Sprintf(ask, "17", "canary", "pending",
+			"alice", "null", "null") + "," +
+			fmt.Sprintf(ask, "18", "canary", "pending", "olga", "null", "null") + "," +
+			fmt.Sprintf(ask, "19", "promote", "pending", "late", "null", "null") + `]}`,
+		"/admin/approvals?state=approved": `{"approvals":[` + fmt.Sprintf(ask, "15", "rollback",
+			"approved", "olga", `"bob"`, `"go ahead"`) + "," +
 			fmt.Sprintf(ask, "16", "dlq_purge", "approved", "alice", `"bob"`, `"tests"`) + `]}`,
 		"/admin/canary": `{"configured":true,"upstream":"http://before.example","percent":25,"at":"2026-11-24T11:00:00.000000Z","by":"olga","reason":"go","plan":[{"percent":25,"forSeconds":5400},{"percent":100,"forSeconds":0}],"step":1,"watchedSeconds":63.5,"held":"the guard cannot tell","guard":{"fired":["error_rate"],"unknown":"no answer"},"kept":false}`,
 		"/admin/guard": `{"process":"a","fired":["error_rate"],"triggers":[{"name":"error_rate","state":"fired","since":"2026-11-24T11:00:00Z","unit":"percent","value":2.5,"known":true,"limit":2,"nearness":1.25,"above_s":9,"sustain_s":60,"action":"rollback","times_fired":1},
@@ -60,9 +65,13 @@ func TestControlWords(t *testing.T) {
 	}
 	admin := answersOf(hookgate.RoleAdmin, all)
 	control := show("/ui/control", admin)
-	for _, text := range []string{"plan held", "The plan does not go on: the guard cannot tell", "no-go: error rate", "The guard cannot tell: no answer", "in effect in this process alone",
-		"<small>1 min 4 s of 1 h 30 min</small>", "75% <small>to", "error rate fires", "roll-back command: failed: no such file",
-		"alice asks: <bdi>next step", "you ask: <bdi>next step", "Somebody else with the role operator decides: nobody approves their own.", "its token is younger than the request.",
+	for _, text := range []string{"plan held", "The plan does not go on: the guard cannot tell",
+		"no-go: error rate", "The guard cannot tell: no answer", "in effect in this process alone",
+		"<small>1 min 4 s of 1 h 30 min</small>", "75% <small>to", "error rate fires",
+		"roll-back command: failed: no such file",
+		"alice asks: <bdi>next step", "you ask: <bdi>next step",
+		"Somebody else with the role operator decides: nobody approves their own.",
+		"its token is younger than the request.",
 		"bob has approved it: <bdi>go ahead", "hookgate rollback … --approval 15", "approved, not used"} {
 		if !strings.Contains(control, text) {
 			t.Errorf("the page does not have %q", text)
@@ -71,11 +80,14 @@ func TestControlWords(t *testing.T) {
 	if n := strings.Count(control, `data-decide="approve"`); n != 1 {
 		t.Errorf("%d requests can be approved, want that of alice alone:\n%s", n, control)
 	}
-	if here, gone := strings.Index(control, `data-token="here"`), strings.Index(control, `data-token="gone"`); here < 0 || gone < here {
+	if here, gone := strings.Index(control, `data-token="here"`), strings.Index(control,
+		`data-token="gone"`); here < 0 || gone < here {
 		t.Errorf("tokens that work do not come first: %d, %d", here, gone)
 	}
 	overview := show("/ui/", admin)
-	for _, text := range []string{">no-go<", "canary 25%, step 1 of 2, held", "3 approvals wait", "2.50%", "too high for 1 min 1 s of 5 min", "off: Redis is not in use", "alarm, roll-back command",
+	for _, text := range []string{">no-go<", "canary 25%, step 1 of 2, held", "3 approvals wait",
+		"2.50%", "too high for 1 min 1 s of 5 min", "off: Redis is not in use",
+		"alarm, roll-back command",
 		"fired at 2.50%, above 2%"} {
 		if !strings.Contains(overview, text) {
 			t.Errorf("the overview does not have %q", text)
@@ -84,7 +96,9 @@ func TestControlWords(t *testing.T) {
 	for _, path := range []string{"/admin/tokens", "/admin/approvals?state=pending"} {
 		delete(all, path)
 	}
-	if away := show("/ui/control", admin); strings.Count(away, "They cannot be shown: there is nothing at this path") != 2 || !strings.Contains(away, "Refuse webhooks") {
+	if away := show("/ui/control", admin); strings.Count(away,
+		"They cannot be shown: there is nothing at this path") != 2 || !strings.Contains(away,
+		"Refuse webhooks") {
 		t.Errorf("without the store the page is %s", away)
 	}
 }

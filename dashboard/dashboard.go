@@ -1,23 +1,32 @@
 // Package dashboard serves the pages that show a gate to people, and let them steer it.
 //
-// The pages are a client of the gate's JSON interface that lives in the same process: what they show they get by Visitor.Get, with the
-// role of whoever looks, and what they change their scripts change by the calls that everyone makes, so that roles, admin trail and
-// reasons are the same. Only what moves (Live) is read from the gate directly.
+// The pages are a client of the gate's JSON interface that lives in the same process: what they
+// show they get by Visitor.Get, with the role of whoever looks, and what they change their scripts
+// change by the calls that everyone makes, so that roles, admin trail and reasons are the same.
+// Only what moves (Live) is read from the gate directly.
 //
 //	httpd ─► who is it, may he? ─► Dashboard.Page ─► Visitor.Get /api/…, /admin/… ─► template ─► HTML
 //	                               Dashboard.Stream ─► Live: one sample a second, encoded once for all
 //
 // # To add a page
 //
-//  1. Write templates/NAME.html with {{define "content"}}; it gets what the page's data function returns as .Data, and the
-//     Visitor as .Visitor. Texts come from senders: never template.HTML, no style or script in the page, which the
-//     Content-Security-Policy forbids.
-//  2. Write NAME.go with a function of the type dataFunc, and add a row to pages. A page with Nav is in the menu.
-//  3. If it needs a script: assets/NAME.js, a module, named in the row. It imports from ./gate.js: call (a JSON call with the
-//     CSRF header), toast, confirmed, and times are shown in the reader's zone wherever a <time> appears.
-//  4. In httpd, add a row to table in routes.go (answer (*Server).page) and one to Matrix, with the least role.
-//  5. In cmd/hookgate/browser_test.go, newBrowser gives a tab, signIn signs it in, and its check fails on errors of the console,
-//     on violations of the policy and on what axe-core finds.
+// 1. Write templates/NAME.html with {{define "content"}}; it gets what the page's data function
+// returns as .Data, and the
+//
+//	Visitor as .Visitor. Texts come from senders: never template.HTML, no style or script in the page, which the
+//	Content-Security-Policy forbids.
+//
+// 2. Write NAME.go with a function of the type dataFunc, and add a row to pages. A page with Nav is
+// in the menu. 3. If it needs a script: assets/NAME.js, a module, named in the row. It imports from
+// ./gate.js: call (a JSON call with the
+//
+//	CSRF header), toast, confirmed, and times are shown in the reader's zone wherever a <time> appears.
+//
+// 4. In httpd, add a row to table in routes.go (answer (*Server).page) and one to Matrix, with the
+// least role. 5. In cmd/hookgate/browser_test.go, newBrowser gives a tab, signIn signs it in, and
+// its check fails on errors of the console,
+//
+//	on violations of the policy and on what axe-core finds.
 package dashboard
 
 import (
@@ -50,19 +59,28 @@ type page struct {
 	data             dataFunc
 }
 
-// dataFunc gets what a page shows. An error that is an *APIError is shown as it is, with its status; any other is logged, and 503.
+// dataFunc gets what a page shows. An error that is an *APIError is shown as it is, with its
+// status; any other is logged, and 503.
 type dataFunc func(d *Dashboard, r *http.Request, v *Visitor) (any, error)
 
 // pages is the menu in its order, and what is not in it.
 var pages = []page{
-	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: hookgate.RoleViewer, template: "overview", script: "overview.js", data: (*Dashboard).overview},
-	{Path: "/ui/events", Title: "Events", Nav: true, Role: hookgate.RoleViewer, template: "events", script: "events.js", data: (*Dashboard).events},
-	{Path: "/ui/events/{id}", Title: "Event", template: "event", script: "event.js", data: (*Dashboard).event},
-	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: hookgate.RoleViewer, template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
-	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter", script: "deadletters.js", data: (*Dashboard).deadLetter},
-	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: hookgate.RoleViewer, template: "sources", data: (*Dashboard).sources},
-	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: hookgate.RoleViewer, template: "evidence", data: (*Dashboard).evidence},
-	{Path: "/ui/control", Title: "Control", Nav: true, Role: hookgate.RoleOperator, template: "control", script: "control.js", data: (*Dashboard).control},
+	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: hookgate.RoleViewer, template: "overview",
+		script: "overview.js", data: (*Dashboard).overview},
+	{Path: "/ui/events", Title: "Events", Nav: true, Role: hookgate.RoleViewer, template: "events",
+		script: "events.js", data: (*Dashboard).events},
+	{Path: "/ui/events/{id}", Title: "Event", template: "event", script: "event.js",
+		data: (*Dashboard).event},
+	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: hookgate.RoleViewer,
+		template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
+	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter",
+		script: "deadletters.js", data: (*Dashboard).deadLetter},
+	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: hookgate.RoleViewer, template: "sources",
+		data: (*Dashboard).sources},
+	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: hookgate.RoleViewer,
+		template: "evidence", data: (*Dashboard).evidence},
+	{Path: "/ui/control", Title: "Control", Nav: true, Role: hookgate.RoleOperator,
+		template: "control", script: "control.js", data: (*Dashboard).control},
 }
 
 // Config of a dashboard.
@@ -70,7 +88,8 @@ type Config struct {
 	Version string
 	// Process names the process that answers.
 	Process string
-	// Base is the URL that senders reach, without a path; empty if it is the one that pages are read from.
+	// Base is the URL that senders reach, without a path; empty if it is the one that pages are read
+	// from.
 	Base   string
 	Live   *Live
 	Logger *slog.Logger
@@ -86,10 +105,13 @@ type Dashboard struct {
 
 // New returns a dashboard. What can be wrong is wrong at build time, so that it panics.
 func New(c Config) *Dashboard {
-	d := &Dashboard{config: c, assets: loadAssets(), mux: http.NewServeMux(), templates: map[string]*template.Template{}}
-	layout := template.Must(template.New("layout").Funcs(d.functions()).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/records.html"))
+	d := &Dashboard{config: c, assets: loadAssets(), mux: http.NewServeMux(),
+		templates: map[string]*template.Template{}}
+	layout := template.Must(template.New("layout").Funcs(d.functions()).ParseFS(templateFiles,
+		"templates/layout.html", "templates/parts.html", "templates/records.html"))
 	parse := func(name string) {
-		d.templates[name] = template.Must(template.Must(layout.Clone()).ParseFS(templateFiles, "templates/"+name+".html"))
+		d.templates[name] = template.Must(template.Must(layout.Clone()).ParseFS(templateFiles,
+			"templates/"+name+".html"))
 	}
 	parse("problem")
 	parse("signin")
@@ -115,7 +137,8 @@ type view struct {
 }
 
 func (d *Dashboard) view(p *page, v *Visitor, data any) view {
-	w := view{Page: p, Title: p.Title, Visitor: v, Version: d.config.Version, Process: d.config.Process, Data: data}
+	w := view{Page: p, Title: p.Title, Visitor: v, Version: d.config.Version,
+		Process: d.config.Process, Data: data}
 	for i := range pages {
 		if v != nil && pages[i].Nav && v.Role.Covers(pages[i].Role) {
 			w.Pages = append(w.Pages, pages[i])
@@ -131,8 +154,10 @@ func (d *Dashboard) Page(w http.ResponseWriter, r *http.Request, v *Visitor) {
 
 func (d *Dashboard) show(w http.ResponseWriter, r *http.Request, p *page) {
 	v := visitorOf(r)
-	if !v.Role.Covers(p.Role) { // httpd has looked, but at the address as it was written: /ui/%63ontrol is one too
-		d.Problem(w, r, http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this page takes %s", v.Name, v.Role, p.Role), v)
+	// httpd has looked, but at the address as it was written: /ui/%63ontrol is one too
+	if !v.Role.Covers(p.Role) {
+		d.Problem(w, r, http.StatusForbidden,
+			fmt.Sprintf("token %s has the role %s, and this page takes %s", v.Name, v.Role, p.Role), v)
 		return
 	}
 	data, err := p.data(d, r, v)
@@ -144,7 +169,8 @@ func (d *Dashboard) show(w http.ResponseWriter, r *http.Request, p *page) {
 		d.Problem(w, r, told.Status, told.Told, v)
 	default:
 		d.config.Logger.Error("page cannot be shown", "page", p.Path, "error", err)
-		d.Problem(w, r, http.StatusServiceUnavailable, "this page cannot be shown now; the log has the reason", v)
+		d.Problem(w, r, http.StatusServiceUnavailable,
+			"this page cannot be shown now; the log has the reason", v)
 	}
 }
 
@@ -155,30 +181,37 @@ type problem struct {
 }
 
 // Problem answers that something is wrong, to whom it may be; v is nil if that is not known.
-func (d *Dashboard) Problem(w http.ResponseWriter, r *http.Request, status int, told string, v *Visitor) {
-	d.render(w, status, "problem", d.view(&page{Title: http.StatusText(status)}, v, problem{status, http.StatusText(status), told}))
+func (d *Dashboard) Problem(w http.ResponseWriter, r *http.Request, status int, told string,
+	v *Visitor) {
+	d.render(w, status, "problem", d.view(&page{Title: http.StatusText(status)}, v,
+		problem{status, http.StatusText(status), told}))
 }
 
 // signIn is what the form shows.
 type signIn struct {
 	// Next is where to go afterwards, Told why the last attempt failed.
 	Next, Told string
-	// Again says that the browser may have withheld a cookie because another site led here, and tries once more by itself.
+	// Again says that the browser may have withheld a cookie because another site led here, and tries
+	// once more by itself.
 	Again bool
 }
 
-// SignIn answers the form to sign in, for the page that was asked for. told says why it is shown, if there is a reason.
+// SignIn answers the form to sign in, for the page that was asked for. told says why it is shown,
+// if there is a reason.
 func (d *Dashboard) SignIn(w http.ResponseWriter, r *http.Request, status int, told, next string) {
-	// A cookie that is SameSite=Strict does not come along when a link elsewhere leads here. Loaded once more by this page it does.
+	// A cookie that is SameSite=Strict does not come along when a link elsewhere leads here. Loaded
+	// once more by this page it does.
 	again := r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site"
-	d.render(w, status, "signin", d.view(&page{Title: "Sign in", script: "signin.js"}, nil, signIn{next, told, again}))
+	d.render(w, status, "signin", d.view(&page{Title: "Sign in", script: "signin.js"}, nil,
+		signIn{next, told, again}))
 }
 
 // policy lets a page use what this gate serves, and nothing of what stands in the page itself.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'"
 
-// foreignPolicy is for a page of somebody else: it has a style of its own, runs nothing, reaches nothing, and is of no origin.
+// foreignPolicy is for a page of somebody else: it has a style of its own, runs nothing, reaches
+// nothing, and is of no origin.
 const foreignPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 // Foreign answers a page of HTML that somebody else has written.

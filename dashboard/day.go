@@ -37,7 +37,8 @@ func (d *day) add(at time.Time, status int, n int64) {
 	}
 }
 
-// advance returns the slot of a time, after emptying those between the last one and it. If the clock went back it is the last.
+// advance returns the slot of a time, after emptying those between the last one and it. If the
+// clock went back it is the last.
 func (d *day) advance(at time.Time) *Slot {
 	n := at.Unix() / int64(slotTime/time.Second)
 	if n-d.last >= daySlots {

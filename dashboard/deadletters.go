@@ -32,9 +32,12 @@ type deadLetter struct {
 func (d deadLetter) Link() string { return "/ui/dead-letters/" + url.PathEscape(d.ID) }
 
 // Undecoded reports whether it is an entry of the queue that could not be decoded.
-func (d deadLetter) Undecoded() bool { return d.Source == "" && d.EventType == "" && d.MessageID == "" }
+func (d deadLetter) Undecoded() bool {
+	return d.Source == "" && d.EventType == "" && d.MessageID == ""
+}
 
-// Replayable reports whether it makes sense to replay it, Purgeable whether there is a body to purge.
+// Replayable reports whether it makes sense to replay it, Purgeable whether there is a body to
+// purge.
 func (d deadLetter) Replayable() bool { return d.State == "open" && !d.Undecoded() }
 
 // Purgeable is described at Replayable.
@@ -43,10 +46,12 @@ func (d deadLetter) Purgeable() bool { return d.State != "purged" }
 // StateLevel is the colour of the state.
 func (d deadLetter) StateLevel() string { return stateLevels[d.State] }
 
-var stateLevels = map[string]string{"open": "bad", "stored": "good", "superseded": "warn", "purged": ""}
+var stateLevels = map[string]string{"open": "bad", "stored": "good", "superseded": "warn",
+	"purged": ""}
 
 var letterFilters = []filterName{
-	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"}, {"prefix", "message id begins with"},
+	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"},
+	{"prefix", "message id begins with"},
 	{"reason", "reason contains"}, {"state", "state"}, {"from", "failed from"}, {"to", "before"},
 }
 

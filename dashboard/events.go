@@ -41,7 +41,8 @@ type eventsPage struct {
 }
 
 var eventFilters = []filterName{
-	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"}, {"prefix", "message id begins with"}, {"requestId", "request"},
+	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"},
+	{"prefix", "message id begins with"}, {"requestId", "request"},
 	{"body", "body contains"}, {"from", "received from"}, {"to", "before"}, {"tests", "test traffic"},
 }
 
@@ -53,7 +54,8 @@ type eventsData struct {
 	Found   *foundAnswer
 	Page    eventsPage
 	Sources []string
-	// Older and Newer are addresses; empty if there is nothing to go to. Backwards says that it was gone to newer events.
+	// Older and Newer are addresses; empty if there is nothing to go to. Backwards says that it was
+	// gone to newer events.
 	Older, Newer string
 	Backwards    bool
 	// Tail is where a live tail begins, empty where one makes no sense.
@@ -78,14 +80,16 @@ func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
 	for _, one := range []struct {
 		text string
 		span time.Duration
-	}{{"15 min", 15 * time.Minute}, {"1 h", time.Hour}, {"24 h", 24 * time.Hour}, {"7 days", 7 * 24 * time.Hour}} {
+	}{{"15 min", 15 * time.Minute}, {"1 h", time.Hour}, {"24 h", 24 * time.Hour},
+		{"7 days", 7 * 24 * time.Hour}} {
 		from := time.Now().Add(-one.span).UTC().Truncate(time.Minute).Format(time.RFC3339)
 		data.Ranges = append(data.Ranges, link{one.text, data.With("from", from, "to", "")})
 	}
 	if data.Query != "" {
 		err := data.find(ctx, v)
 		// What was pasted may have brought along what stood around it.
-		if bare := strings.Trim(data.Query, " \t\r\n\"',"); err == nil && data.Found.None() && bare != "" && bare != data.Query {
+		if bare := strings.Trim(data.Query, " \t\r\n\"',"); err == nil && data.Found.None() &&
+			bare != "" && bare != data.Query {
 			data.Query = bare
 			err = data.find(ctx, v)
 		}
@@ -103,12 +107,15 @@ func (data *eventsData) find(ctx context.Context, v *Visitor) error {
 // read reads the page of events behind a cursor, or before one.
 func (data *eventsData) read(ctx context.Context, v *Visitor, after, before string) error {
 	data.Backwards = before != "" && after == ""
-	path := data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "after", after)
+	path := data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "after",
+		after)
 	if data.Backwards {
-		path = data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "before", before)
+		path = data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "before",
+			before)
 	}
 	if after == "" && !data.Backwards && data.Get("to") == "" {
-		// Before the page is read, so that nothing that is stored meanwhile is in neither; what is in both the tail shows once.
+		// Before the page is read, so that nothing that is stored meanwhile is in neither; what is in
+		// both the tail shows once.
 		if err := data.readTail(ctx, v); err != nil {
 			return err
 		}
@@ -126,7 +133,8 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 			}
 		}
 		*page = eventsPage{}
-		if err := v.Get(ctx, data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown)), page); err != nil {
+		if err := v.Get(ctx, data.call("/api/events", "order", "newest", "limit",
+			fmt.Sprint(eventsShown)), page); err != nil {
 			return err
 		}
 	}
@@ -257,9 +265,12 @@ func (e event) Origin() *hookgate.Origin {
 }
 
 // Took is from receipt to store.
-func (data eventData) Took() time.Duration { return data.Event.PersistedAt.Sub(data.Event.ReceivedAt) }
+func (data eventData) Took() time.Duration {
+	return data.Event.PersistedAt.Sub(data.Event.ReceivedAt)
+}
 
-// event shows one event. Its neighbours are no matter of an index, so that its script looks for them when the page is there.
+// event shows one event. Its neighbours are no matter of an index, so that its script looks for
+// them when the page is there.
 func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 	ctx, path := r.Context(), "/api/events/"+url.PathEscape(r.PathValue("id"))
 	var data eventData
@@ -271,7 +282,8 @@ func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 	if data.Body, err = readBody(ctx, v, path+"/body", e.Size); err != nil {
 		return nil, err
 	}
-	if data.Lineage, data.Others, data.More, err = readLineage(ctx, v, e.Source, e.EventType, e.MessageID, e.RequestID); err != nil {
+	if data.Lineage, data.Others, data.More, err = readLineage(ctx, v, e.Source, e.EventType,
+		e.MessageID, e.RequestID); err != nil {
 		return nil, err
 	}
 	return data, nil

@@ -18,7 +18,8 @@ type chip struct {
 	Time *time.Time
 }
 
-// filters are those of the page that is shown. They are all in its address, so that a link shows the same to whoever gets it.
+// filters are those of the page that is shown. They are all in its address, so that a link shows
+// the same to whoever gets it.
 type filters struct {
 	path   string
 	values url.Values // without those that say which page
@@ -26,7 +27,8 @@ type filters struct {
 }
 
 // timeForms are how a person may write a time; without a zone it is in UTC.
-var timeForms = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
+var timeForms = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04",
+	"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
 
 // readTime reads what a person wrote; ok is false if it is no time.
 func readTime(text string) (at time.Time, ok bool) {
@@ -38,8 +40,8 @@ func readTime(text string) (at time.Time, ok bool) {
 	return at, false
 }
 
-// readFilters reads the filters of a page from its address. What is not filled in is not there; a time that cannot be read is passed on,
-// so that the call that it is for refuses it.
+// readFilters reads the filters of a page from its address. What is not filled in is not there; a
+// time that cannot be read is passed on, so that the call that it is for refuses it.
 func readFilters(path string, query url.Values, names []filterName) filters {
 	f := filters{path: path, values: url.Values{}}
 	for _, n := range names {
@@ -59,7 +61,8 @@ func readFilters(path string, query url.Values, names []filterName) filters {
 			continue
 		}
 		c := chip{Label: n.label, Value: value, Without: f.With(n.parameter, "")}
-		if at, err := time.Parse(time.RFC3339Nano, value); err == nil && (n.parameter == "from" || n.parameter == "to") {
+		if at, err := time.Parse(time.RFC3339Nano, value); err == nil && (n.parameter == "from" ||
+			n.parameter == "to") {
 			c.Time = &at
 		}
 		f.Chips = append(f.Chips, c)
@@ -70,7 +73,8 @@ func readFilters(path string, query url.Values, names []filterName) filters {
 // Get returns the value of a filter, empty if it is off.
 func (f filters) Get(name string) string { return f.values.Get(name) }
 
-// With returns the address of the first page with filters set, in pairs of name and value; an empty value takes one off.
+// With returns the address of the first page with filters set, in pairs of name and value; an empty
+// value takes one off.
 func (f filters) With(pairs ...string) string {
 	values := url.Values{}
 	for name, all := range f.values {

@@ -53,13 +53,15 @@ func size(n int64) string {
 	if unit == 0 {
 		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%s %s", strings.TrimSuffix(strconv.FormatFloat(math.Round(10*value)/10, 'f', 1, 64), ".0"), units[unit])
+	return fmt.Sprintf("%s %s", strings.TrimSuffix(strconv.FormatFloat(math.Round(10*value)/10, 'f', 1,
+		64), ".0"), units[unit])
 }
 
 // utc writes a time for whoever has no script; with one it is shown in the reader's zone.
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// rate writes a number of small or great size: with one decimal below a hundred, unless it is whole.
+// rate writes a number of small or great size: with one decimal below a hundred, unless it is
+// whole.
 func rate(x float64) string {
 	if x < 100 && x != math.Trunc(x) {
 		return strconv.FormatFloat(x, 'f', 1, 64)

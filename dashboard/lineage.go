@@ -56,20 +56,26 @@ type stage struct {
 
 // stageNames are the stages in words.
 var stageNames = map[string]struct{ name, level string }{
-	"received": {"received", ""}, "replayed": {"replayed by a person", ""}, "spooled": {"spooled locally", ""}, "enqueued": {"taken durably, 202 sent", ""},
-	"processed": {"taken up to be stored", ""}, "retried": {"stored at a later attempt", "warn"}, "persisted": {"stored", "good"},
-	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"}, "purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
+	"received": {"received", ""}, "replayed": {"replayed by a person", ""},
+	"spooled": {"spooled locally", ""}, "enqueued": {"taken durably, 202 sent", ""},
+	"processed": {"taken up to be stored", ""}, "retried": {"stored at a later attempt", "warn"},
+	"persisted": {"stored", "good"},
+	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"},
+	"purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
 }
 
 // noteNames are the members of a stage's metadata that are worth a word.
 var noteNames = []struct{ member, label string }{
-	{"remoteAddr", "from"}, {"replayOf", "replay of request"}, {"partition", "partition"}, {"position", "position"}, {"worker", "worker"},
-	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"}, {"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
+	{"remoteAddr", "from"}, {"replayOf", "replay of request"}, {"partition", "partition"},
+	{"position", "position"}, {"worker", "worker"},
+	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"},
+	{"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
 }
 
 // readLineage reads the lineage of the first requests with an identity, and how many of the first
 // requests had the message id but another identity. more reports whether there are more requests.
-func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID, own string) (all []lineage, others int, more bool, err error) {
+func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID,
+	own string) (all []lineage, others int, more bool, err error) {
 	var a traceAnswer
 	path := fmt.Sprintf("/api/trace/%s?limit=%d", url.PathEscape(messageID), requestsShown)
 	if err := v.Get(ctx, path, &a); err != nil {
@@ -93,7 +99,8 @@ func (r *traceRequest) lineage(own string) lineage {
 		if !ok {
 			known.name = s.Stage
 		}
-		one := stage{Name: known.name, Level: known.level, At: s.Timestamp, First: i == 0, Notes: notes(s.Metadata)}
+		one := stage{Name: known.name, Level: known.level, At: s.Timestamp, First: i == 0,
+			Notes: notes(s.Metadata)}
 		if i > 0 {
 			one.Since = s.Timestamp.Sub(r.Stages[i-1].Timestamp)
 			longest = max(longest, one.Since)

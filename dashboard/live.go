@@ -21,7 +21,8 @@ const (
 	keep        = 900
 	// smooth is how many samples the rates that people read are a mean of.
 	smooth = 5
-	// askStoreEvery is how often the store is asked, and only while somebody looks; askTimeout bounds that.
+	// askStoreEvery is how often the store is asked, and only while somebody looks; askTimeout bounds
+	// that.
 	askStoreEvery = 5 * time.Second
 	askTimeout    = 2 * time.Second
 	// looking is for how long after a page was shown somebody counts as looking.
@@ -49,13 +50,14 @@ type LiveConfig struct {
 	MaxStreams int
 }
 
-// Live samples a gate once a second, whoever looks, and hands the sample, encoded once, to all who do.
+// Live samples a gate once a second, whoever looks, and hands the sample, encoded once, to all who
+// do.
 //
 //	metrics, guard ─► sample ─► ring of 15 minutes          ─► Stream: first the ring, then each sample
 //	                       └──► 24 hours of each source, in slots of five minutes
 //
-// What it reads are counters in memory and what the guard has asked anyway, so that a sample costs the gate some microseconds.
-// All methods may be called concurrently.
+// What it reads are counters in memory and what the guard has asked anyway, so that a sample costs
+// the gate some microseconds. All methods may be called concurrently.
 type Live struct {
 	config LiveConfig
 
@@ -81,7 +83,8 @@ type Sample struct {
 	Depth  int64
 	Lag    time.Duration
 	Stored float64
-	// Batch is the mean number of records in a transaction, BatchMillis the mean time of one; 0 if there was none.
+	// Batch is the mean number of records in a transaction, BatchMillis the mean time of one; 0 if
+	// there was none.
 	Batch, BatchMillis float64
 }
 
@@ -94,12 +97,15 @@ type State struct {
 	QueueErr                                                                 error
 	Mode                                                                     hookgate.Mode
 	Guard                                                                    guard.Status
-	Fired                                                                    []string // release triggers
-	Workers                                                                  int
-	Owners                                                                   []int // of metrics.Holdings
-	Sources                                                                  []SourceState
-	Answers                                                                  []StatusRate // by status, of those that occur
-	Store                                                                    storeState
+	// release triggers
+	Fired   []string
+	Workers int
+	// of metrics.Holdings
+	Owners  []int
+	Sources []SourceState
+	// by status, of those that occur
+	Answers []StatusRate
+	Store   storeState
 }
 
 // SourceState is the traffic of one source.
@@ -128,7 +134,8 @@ type storeState struct {
 
 // NewLive returns the live numbers of a gate; Run takes them.
 func NewLive(c LiveConfig) *Live {
-	l := &Live{config: c, last: map[string]time.Time{}, days: map[string]*day{}, streams: map[chan []byte]bool{}}
+	l := &Live{config: c, last: map[string]time.Time{}, days: map[string]*day{},
+		streams: map[chan []byte]bool{}}
 	l.before, l.counted = c.Metrics.Snapshot(), time.Now()
 	l.sample(l.counted)
 	return l
@@ -198,7 +205,8 @@ func (l *Live) askStore(ctx context.Context) {
 // sample reads everything once and tells those who look.
 func (l *Live) sample(at time.Time) {
 	counted := l.config.Metrics.Snapshot()
-	state := State{Guard: l.config.Guard.Status(), Fired: l.config.Guard.Fired(), Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
+	state := State{Guard: l.config.Guard.Status(), Fired: l.config.Guard.Fired(),
+		Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
 	state.Latency = l.config.Guard.Latency()
 	var looked time.Time
 	state.Queue, looked, state.QueueErr = l.config.Guard.LastLook()
@@ -297,7 +305,8 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 		s := *sources[name]
 		s.Last = l.last[name]
 		was := old[name]
-		s.Taken, s.Refused, s.Unavailable = smoothed(was.Taken, s.Taken, blend), smoothed(was.Refused, s.Refused, blend), smoothed(was.Unavailable, s.Unavailable, blend)
+		s.Taken, s.Refused, s.Unavailable = smoothed(was.Taken, s.Taken, blend),
+			smoothed(was.Refused, s.Refused, blend), smoothed(was.Unavailable, s.Unavailable, blend)
 		state.Sources = append(state.Sources, s)
 	}
 	for _, was := range l.now.Answers {
@@ -309,7 +318,8 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 		}
 	}
 	state.Stored = float64(counted.Records-l.before.Records) / seconds
-	state.DuplicateRate = smoothed(l.now.DuplicateRate, float64(counted.Duplicates-l.before.Duplicates)/seconds, blend)
+	state.DuplicateRate = smoothed(l.now.DuplicateRate,
+		float64(counted.Duplicates-l.before.Duplicates)/seconds, blend)
 	if batches := counted.Batches - l.before.Batches; batches > 0 {
 		state.Batch = float64(counted.Records-l.before.Records) / float64(batches)
 		state.BatchMillis = (counted.BatchMillis - l.before.BatchMillis) / float64(batches)

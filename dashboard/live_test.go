@@ -81,10 +81,12 @@ func (l *Live) watching() int {
 
 // answers are the counts of one source by status.
 func answers(taken, unauthenticated, busy int64) []metrics.Answered {
-	return []metrics.Answered{{Source: "shop", Status: 202, Count: taken}, {Source: "shop", Status: 401, Count: unauthenticated}, {Source: "shop", Status: 503, Count: busy}}
+	return []metrics.Answered{{Source: "shop", Status: 202, Count: taken},
+		{Source: "shop", Status: 401, Count: unauthenticated}, {Source: "shop", Status: 503, Count: busy}}
 }
 
-// TestLiveRates: rates follow the counters, come to rest, and the ring does not grow beyond its length.
+// TestLiveRates: rates follow the counters, come to rest, and the ring does not grow beyond its
+// length.
 func TestLiveRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeGate{mode: hookgate.ModeNormal, queue: hookgate.QueueStats{Depth: 7, HighWater: 100}}
@@ -104,16 +106,20 @@ func TestLiveRates(t *testing.T) {
 			synctest.Wait()
 		}
 		s := l.State(t.Context())
-		if s.Rate != 62 || s.TakenRate != 50 || s.RefusedRate != 2 || s.UnavailableRate != 10 || s.StoredRate != 40 || s.Batch != 10 || s.BatchMillis != 5 || s.Depth != 7 {
+		if s.Rate != 62 || s.TakenRate != 50 || s.RefusedRate != 2 || s.UnavailableRate != 10 ||
+			s.StoredRate != 40 || s.Batch != 10 || s.BatchMillis != 5 || s.Depth != 7 {
 			t.Errorf("the state is %+v", s)
 		}
-		if len(s.Answers) != 3 || s.Answers[0].Status != 202 || s.Answers[0].Rate < 40 || s.Answers[1].Status != 401 || s.Answers[2].Rate < 8 {
+		if len(s.Answers) != 3 || s.Answers[0].Status != 202 || s.Answers[0].Rate < 40 ||
+			s.Answers[1].Status != 401 || s.Answers[2].Rate < 8 {
 			t.Errorf("answers are %+v", s.Answers)
 		}
-		if len(s.Sources) != 1 || s.Sources[0].Taken < 40 || s.Sources[0].Last.IsZero() || time.Since(s.Sources[0].Last) > 2*time.Second {
+		if len(s.Sources) != 1 || s.Sources[0].Taken < 40 || s.Sources[0].Last.IsZero() ||
+			time.Since(s.Sources[0].Last) > 2*time.Second {
 			t.Errorf("sources are %+v", s.Sources)
 		}
-		if day := l.Day("shop", time.Now()); day.Total != (Slot{Taken: 500, Unauthenticated: 20, Unavailable: 100}) {
+		if day := l.Day("shop", time.Now()); day.Total != (Slot{Taken: 500, Unauthenticated: 20,
+			Unavailable: 100}) {
 			t.Errorf("the day is %+v", day.Total)
 		}
 		time.Sleep(2 * keep * time.Second)
@@ -135,7 +141,8 @@ func TestStoreIsAskedWhileSomebodyLooks(t *testing.T) {
 		done.Go(func() { l.Run(ctx) })
 		defer done.Wait()
 		defer cancel()
-		time.Sleep(time.Hour + sampleEvery/2) // not when the store is asked, which somebody who looks now would have a part in
+		// not when the store is asked, which somebody who looks now would have a part in
+		time.Sleep(time.Hour + sampleEvery/2)
 		if n := f.wasAsked(); n != 0 {
 			t.Errorf("nobody looks, and the store was asked %d times", n)
 		}
@@ -149,7 +156,8 @@ func TestStoreIsAskedWhileSomebodyLooks(t *testing.T) {
 	})
 }
 
-// TestSlowReader: one who does not read is dropped, and holds up neither the samples nor the others.
+// TestSlowReader: one who does not read is dropped, and holds up neither the samples nor the
+// others.
 func TestSlowReader(t *testing.T) {
 	f := &fakeGate{mode: hookgate.ModeNormal}
 	l := f.live(2)
@@ -180,14 +188,16 @@ func TestSlowReader(t *testing.T) {
 
 // TestStreamEnds: when its visitor may not look any more, and after its time.
 func TestStreamEnds(t *testing.T) {
-	for name, want := range map[string]time.Duration{"revoked": renewEvery, "after its time": streamTime} {
+	for name, want := range map[string]time.Duration{"revoked": renewEvery,
+		"after its time": streamTime} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &fakeGate{mode: hookgate.ModeNormal}
 				d := New(Config{Live: f.live(1)})
 				w := httptest.NewRecorder()
 				began := time.Now()
-				d.Stream(w, httptest.NewRequest("GET", "/ui/live", nil), &Visitor{Renew: func(context.Context) bool { return name != "revoked" }})
+				d.Stream(w, httptest.NewRequest("GET", "/ui/live", nil),
+					&Visitor{Renew: func(context.Context) bool { return name != "revoked" }})
 				if took := time.Since(began); took != want {
 					t.Errorf("it lasted %v, want %v", took, want)
 				}
@@ -207,14 +217,17 @@ func TestStreamHead(t *testing.T) {
 	d := New(Config{Live: (&fakeGate{mode: hookgate.ModeNormal}).live(1)})
 	w := httptest.NewRecorder()
 	d.Stream(w, httptest.NewRequest("HEAD", "/ui/live", nil), &Visitor{})
-	if w.Header().Get("Content-Type") != "text/event-stream" || w.Body.Len() > 0 || d.config.Live.watching() != 0 {
-		t.Errorf("the header is %v, with %d bytes; %d streams", w.Header(), w.Body.Len(), d.config.Live.watching())
+	if w.Header().Get("Content-Type") != "text/event-stream" || w.Body.Len() > 0 ||
+		d.config.Live.watching() != 0 {
+		t.Errorf("the header is %v, with %d bytes; %d streams", w.Header(), w.Body.Len(),
+			d.config.Live.watching())
 	}
 }
 
 // TestStreamWire: what scripts get is what they read, also when nothing is known.
 func TestStreamWire(t *testing.T) {
-	f := &fakeGate{mode: hookgate.ModeNormal, err: errors.New("away"), status: guard.Status{Signals: []guard.SignalStatus{{Name: guard.SignalLag}}}}
+	f := &fakeGate{mode: hookgate.ModeNormal, err: errors.New("away"),
+		status: guard.Status{Signals: []guard.SignalStatus{{Name: guard.SignalLag}}}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		New(Config{Live: f.live(1)}).Stream(w, r, &Visitor{})
 	}))
@@ -240,35 +253,57 @@ func TestStreamWire(t *testing.T) {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(lines.Text(), "data: ")), &state); err != nil {
 		t.Fatal(err)
 	}
-	if state["depth"] != nil || state["lag"] != nil || state["p95"] != 1.5 || len(state["point"].([]any)) != 10 || state["signals"].([]any)[0].(map[string]any)["value"] != nil {
+	if state["depth"] != nil || state["lag"] != nil || state["p95"] != 1.5 ||
+		len(state["point"].([]any)) != 10 ||
+		state["signals"].([]any)[0].(map[string]any)["value"] != nil {
 		t.Errorf("the state is %v", state)
 	}
-	if problems := state["problems"].([]any); len(problems) != 1 || !strings.Contains(problems[0].(map[string]any)["text"].(string), "does not answer: away") {
+	if problems := state["problems"].([]any); len(problems) != 1 ||
+		!strings.Contains(problems[0].(map[string]any)["text"].(string), "does not answer: away") {
 		t.Errorf("problems are %v", state["problems"])
 	}
 }
 
-// TestProblems: what is wrong is said, the worst first where there is an order, and nothing when all is well.
+// TestProblems: what is wrong is said, the worst first where there is an order, and nothing when
+// all is well.
 func TestProblems(t *testing.T) {
-	well := State{Mode: hookgate.ModeNormal, Guard: guard.Status{Breaker: guard.Closed}, Queue: hookgate.QueueStats{HighWater: 100}}
+	well := State{Mode: hookgate.ModeNormal, Guard: guard.Status{Breaker: guard.Closed},
+		Queue: hookgate.QueueStats{HighWater: 100}}
 	if p := well.Problems(); len(p) != 0 {
 		t.Errorf("all is well, and there is %v", p)
 	}
 	for want, change := range map[string]func(*State){
-		"bad Maintenance":                              func(s *State) { s.Mode = hookgate.ModeReadOnly },
-		"bad The breaker is open because of":           func(s *State) { s.Guard.Breaker = guard.Open },
-		"warn The breaker is recovering: 30%":          func(s *State) { s.Guard.Breaker, s.Guard.SharePercent = guard.Recovering, 30 },
-		"bad The queue does not answer: gone":          func(s *State) { s.QueueErr = errors.New("gone") },
-		"bad The queue takes no webhooks: disk":        func(s *State) { s.Queue.Err = errors.New("disk") },
-		"bad The queue is full":                        func(s *State) { s.Queue.Depth = 100 },
-		"warn Webhooks are spooled":                    func(s *State) { s.Queue.Degraded = errors.New("redis") },
-		"bad The store is away":                        func(s *State) { s.Store.Err = errors.New("pg") },
-		"bad The release trigger error rate has fired": func(s *State) { s.Fired = []string{"error_rate"} },
+		"bad Maintenance":                    func(s *State) { s.Mode = hookgate.ModeReadOnly },
+		"bad The breaker is open because of": func(s *State) { s.Guard.Breaker = guard.Open },
+		"warn The breaker is recovering: 30%": func(s *State) {
+			s.Guard.Breaker,
+				s.Guard.SharePercent = guard.Recovering, 30
+		},
+		"bad The queue does not answer: gone": func(s *State) {
+			s.QueueErr = errors.New(
+				"gone")
+		},
+		"bad The queue takes no webhooks: disk": func(s *State) {
+			s.Queue.Err = errors.New(
+				"disk")
+		},
+		"bad The queue is full": func(s *State) { s.Queue.Depth = 100 },
+		"warn Webhooks are spooled": func(s *State) {
+			s.Queue.Degraded = errors.New(
+				"redis")
+		},
+		"bad The store is away": func(s *State) { s.Store.Err = errors.New("pg") },
+		"bad The release trigger error rate has fired": func(
+			s *State) {
+			s.Fired = []string{"error_rate"}
+		},
 		"warn 3 dead letters": func(s *State) {
-			s.Store.Attention = []attention.Item{{Name: "dead_letters", Count: 3, Text: "3 dead letters are open", Link: "/ui/dead-letters"}}
+			s.Store.Attention = []attention.Item{{Name: "dead_letters", Count: 3,
+				Text: "3 dead letters are open", Link: "/ui/dead-letters"}}
 		},
 		"warn The P95 of ingest is at 85%": func(s *State) {
-			s.Guard.Signals = []guard.SignalStatus{{Name: guard.SignalP95, Known: true, Limit: 2, Nearness: 0.85}}
+			s.Guard.Signals = []guard.SignalStatus{{Name: guard.SignalP95, Known: true, Limit: 2,
+				Nearness: 0.85}}
 		},
 	} {
 		s := well
@@ -279,19 +314,23 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestDay: slots are five minutes, those without traffic are empty, and what is older than a day is gone.
+// TestDay: slots are five minutes, those without traffic are empty, and what is older than a day is
+// gone.
 func TestDay(t *testing.T) {
 	start := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	var d day
 	d.add(start, 202, 5)
 	d.add(start.Add(4*time.Minute), 401, 1)
 	d.add(start.Add(12*time.Hour), 503, 2)
-	d.add(start.Add(12*time.Hour-time.Hour), 422, 3) // the clock went back: into the slot that is being filled
+	// the clock went back: into the slot that is being filled
+	d.add(start.Add(12*time.Hour-time.Hour), 422, 3)
 	all := d.until(start.Add(23 * time.Hour))
-	if len(all.Slots) != daySlots || all.Total != (Slot{5, 1, 3, 2}) || all.Begin != start.Add(23*time.Hour-(daySlots-1)*slotTime) {
+	if len(all.Slots) != daySlots || all.Total != (Slot{5, 1, 3, 2}) ||
+		all.Begin != start.Add(23*time.Hour-(daySlots-1)*slotTime) {
 		t.Errorf("the day is %+v from %v", all.Total, all.Begin)
 	}
-	if at := int(start.Sub(all.Begin) / slotTime); all.Slots[at] != (Slot{Taken: 5, Unauthenticated: 1}) {
+	if at := int(start.Sub(all.Begin) / slotTime); all.Slots[at] != (Slot{Taken: 5,
+		Unauthenticated: 1}) {
 		t.Errorf("the first slot is %+v", all.Slots[at])
 	}
 	if all = d.until(start.Add(25 * time.Hour)); all.Total != (Slot{0, 0, 3, 2}) {
@@ -301,12 +340,14 @@ func TestDay(t *testing.T) {
 		t.Errorf("long after: %+v", all.Total)
 	}
 	b, peak := bars(&Day{Slots: []Slot{{Taken: 10}, {}, {Unavailable: 10}, {}, {}, {}}, Begin: start})
-	if len(b) != 1 || peak != 20 || len(b[0].Pieces) != 2 || b[0].Pieces[1].Y != 4 || !strings.Contains(b[0].Title, "12:00 UTC: 10 accepted") {
+	if len(b) != 1 || peak != 20 || len(b[0].Pieces) != 2 || b[0].Pieces[1].Y != 4 ||
+		!strings.Contains(b[0].Title, "12:00 UTC: 10 accepted") {
 		t.Errorf("bars are %+v, the highest %d", b, peak)
 	}
 }
 
-// BenchmarkSample is what a second of live numbers costs, with twenty sources and ten browsers that look.
+// BenchmarkSample is what a second of live numbers costs, with twenty sources and ten browsers that
+// look.
 func BenchmarkSample(b *testing.B) {
 	m := metrics.New(metrics.Config{})
 	for i := range 20 {

@@ -16,15 +16,17 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestBodies: a body is shown as JSON, as text or as bytes, and cut where it is long; what is shown is what it has.
+// TestBodies: a body is shown as JSON, as text or as bytes, and cut where it is long; what is shown
+// is what it has.
 func TestBodies(t *testing.T) {
 	long := strings.Repeat("é", shownBody)
 	for name, test := range map[string]struct {
 		body, pretty, raw, hex string // parts; empty: none
 		cut                    int
 	}{
-		"empty":           {},
-		"JSON":            {body: "{\"b\":1.0e2,\"a\":\"<b>\"}", pretty: "{\n  \"b\": 1.0e2,\n  \"a\": \"<b>\"\n}", raw: "{\"b\":1.0e2,\"a\":\"<b>\"}"},
+		"empty": {},
+		"JSON": {body: "{\"b\":1.0e2,\"a\":\"<b>\"}",
+			pretty: "{\n  \"b\": 1.0e2,\n  \"a\": \"<b>\"\n}", raw: "{\"b\":1.0e2,\"a\":\"<b>\"}"},
 		"JSON, laid out":  {body: "{\n  \"a\": 1\n}", raw: "{\n  \"a\": 1\n}"},
 		"half of JSON":    {body: `{"a":`, raw: `{"a":`},
 		"text":            {body: "\na=1&b=2\t", raw: "\na=1&b=2\t"},
@@ -38,8 +40,10 @@ func TestBodies(t *testing.T) {
 		v := viewBody([]byte(test.body), "/download")
 		if v.Size != int64(len(test.body)) || v.Cut != int64(test.cut) || v.Download != "/download" ||
 			!strings.HasPrefix(v.Pretty, test.pretty) || (test.pretty == "") != (v.Pretty == "") ||
-			!strings.HasPrefix(v.Raw, test.raw) || !strings.Contains(v.Hex, test.hex) || (test.hex == "") != (v.Hex == "") {
-			t.Errorf("%s: %d bytes cut at %d, laid out %.60q, raw %.60q, hex %.60q", name, v.Size, v.Cut, v.Pretty, v.Raw, v.Hex)
+			!strings.HasPrefix(v.Raw, test.raw) || !strings.Contains(v.Hex, test.hex) ||
+			(test.hex == "") != (v.Hex == "") {
+			t.Errorf("%s: %d bytes cut at %d, laid out %.60q, raw %.60q, hex %.60q", name, v.Size, v.Cut,
+				v.Pretty, v.Raw, v.Hex)
 		}
 		if test.cut == 0 && test.hex == "" && v.Raw != test.body {
 			t.Errorf("%s is shown as %q", name, v.Raw)
@@ -50,11 +54,13 @@ func TestBodies(t *testing.T) {
 	}}
 	for path, want := range map[string]string{"/there": "body", "/purged": "", "/broken": "error"} {
 		view, err := readBody(t.Context(), v, path, 4)
-		if got := err != nil; got != (want == "error") || (view != nil) != (want == "body") || view != nil && view.Raw != want {
+		if got := err != nil; got != (want == "error") || (view != nil) != (want == "body") ||
+			view != nil && view.Raw != want {
 			t.Errorf("%s is shown as %+v (error %v)", path, view, err)
 		}
 	}
-	if view, err := readBody(t.Context(), v, "/broken", maxRead+1); err != nil || !view.TooLarge || view.Size != maxRead+1 {
+	if view, err := readBody(t.Context(), v, "/broken", maxRead+1); err != nil || !view.TooLarge ||
+		view.Size != maxRead+1 {
 		t.Errorf("what is too large is shown as %+v (error %v)", view, err)
 	}
 	if !viewBody([]byte("a\r\nb"), "").Returns || viewBody([]byte("a\nb"), "").Returns {
@@ -62,21 +68,28 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// TestEveryBodyHasAPage renders the pages of an event and of a dead letter with a body of every kind
-// and size. A page that shows part of a body once panicked in its template.
+// TestEveryBodyHasAPage renders the pages of an event and of a dead letter with a body of every
+// kind and size. A page that shows part of a body once panicked in its template.
 func TestEveryBodyHasAPage(t *testing.T) {
 	d := newDashboard()
 	v := &Visitor{Name: "n", Role: "admin", CSRF: "c"}
 	kinds := map[string]func(size int) string{
-		"text":   func(size int) string { return strings.Repeat("é", size/2) + strings.Repeat("x", size%2) },
+		"text": func(size int) string {
+			return strings.Repeat("é", size/2) + strings.Repeat("x",
+				size%2)
+		},
 		"binary": func(size int) string { return strings.Repeat("\x00", size) },
 		"lines":  func(size int) string { return strings.Repeat("\r", size) },
 		"JSON":   func(size int) string { return `"` + strings.Repeat("a", max(size, 2)-2) + `"` },
 		"array":  func(size int) string { return "[1" + strings.Repeat(",1", max(size, 3)/2-1) + "]" },
-		"nested": func(size int) string { return strings.Repeat("[", size/2) + strings.Repeat("]", size/2) },
+		"nested": func(size int) string {
+			return strings.Repeat("[", size/2) + strings.Repeat("]",
+				size/2)
+		},
 	}
 	for name, bodyOf := range kinds {
-		for _, size := range []int{0, 1, 100, shownHex, shownHex + 1, shownBody, shownBody + 1, maxPretty, maxPretty + 1} {
+		for _, size := range []int{0, 1, 100, shownHex, shownHex + 1, shownBody, shownBody + 1, maxPretty,
+			maxPretty + 1} {
 			body := viewBody([]byte(bodyOf(size)), "/download")
 			for page, data := range map[string]any{
 				"event":      eventData{Event: event{ID: "1"}, Body: &body},
@@ -87,7 +100,8 @@ func TestEveryBodyHasAPage(t *testing.T) {
 				text := w.Body.String()
 				cut := strings.Contains(text, "the download has all")
 				if !strings.Contains(text, "/download") || cut != (body.Cut > 0 || body.CutPretty) {
-					t.Errorf("%s of %d bytes, page %s: says that it is cut: %t, cut at %d", name, size, page, cut, body.Cut)
+					t.Errorf("%s of %d bytes, page %s: says that it is cut: %t, cut at %d", name, size, page, cut,
+						body.Cut)
 				}
 			}
 		}
@@ -106,10 +120,12 @@ func TestEveryBodyHasAPage(t *testing.T) {
 
 var somePage = page{Title: "t"}
 
-// TestIndent compares indent with json.Indent, and shows that its memory is bounded by what it shows.
+// TestIndent compares indent with json.Indent, and shows that its memory is bounded by what it
+// shows.
 func TestIndent(t *testing.T) {
 	for _, text := range []string{
-		`{}`, `[]`, ` [ ] `, `{"a":[1,{"b":"x\\\"{},:[]"},[],{}],"c":null}`, "[ 1 ,\n2,{ \"k\" : [ ] }]", `"\u2028\\"`, `-1.5e3`, `[[[[]]]]`,
+		`{}`, `[]`, ` [ ] `, `{"a":[1,{"b":"x\\\"{},:[]"},[],{}],"c":null}`, "[ 1 ,\n2,{ \"k\" : [ ] }]",
+		`"\u2028\\"`, `-1.5e3`, `[[[[]]]]`,
 	} {
 		var want bytes.Buffer
 		if err := json.Indent(&want, []byte(text), "", "  "); err != nil {
@@ -119,7 +135,8 @@ func TestIndent(t *testing.T) {
 			t.Errorf("%s becomes\n%s\nwant\n%s", text, got, want.String())
 		}
 		for limit := range len(text) {
-			if got, _ := indent([]byte(text), limit); !strings.HasPrefix(want.String(), got) || len(got) > limit {
+			if got, _ := indent([]byte(text), limit); !strings.HasPrefix(want.String(), got) ||
+				len(got) > limit {
 				t.Errorf("%s cut at %d becomes %q", text, limit, got)
 			}
 		}
@@ -131,43 +148,54 @@ func TestIndent(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		view := viewBody(body, "")
 		runtime.ReadMemStats(&after)
-		if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 || !view.CutPretty || len(view.Pretty) > shownBody {
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 || !view.CutPretty ||
+			len(view.Pretty) > shownBody {
 			t.Errorf("a body of %d bytes took %d bytes to show %d", len(body), took, len(view.Pretty))
 		}
 	}
 }
 
-// TestReadFilters: filters are in the address and nothing else is; times are taken as people write them.
+// TestReadFilters: filters are in the address and nothing else is; times are taken as people write
+// them.
 func TestReadFilters(t *testing.T) {
-	query := url.Values{"type": {"a&b"}, "from": {"2026-11-24 14:00"}, "to": {"yesterday"}, "source": {""}, "after": {"5"}, "q": {"x"}, "colour": {"red"}}
+	query := url.Values{"type": {"a&b"}, "from": {"2026-11-24 14:00"}, "to": {"yesterday"},
+		"source": {""}, "after": {"5"}, "q": {"x"}, "colour": {"red"}}
 	f := readFilters("/ui/events", query, eventFilters)
 	if got := f.With(); got != "/ui/events?from=2026-11-24T14%3A00%3A00Z&to=yesterday&type=a%26b" {
 		t.Errorf("the address is %s", got)
 	}
-	if got := f.With("type", "", "after", "7"); got != "/ui/events?after=7&from=2026-11-24T14%3A00%3A00Z&to=yesterday" {
+	if got := f.With("type", "", "after",
+		"7"); got != "/ui/events?after=7&from=2026-11-24T14%3A00%3A00Z&to=yesterday" {
 		t.Errorf("the address of another page is %s", got)
 	}
-	if got := f.call("/api/events", "after", ""); got != "/api/events?from=2026-11-24T14%3A00%3A00Z&to=yesterday&type=a%26b" {
+	if got := f.call("/api/events", "after",
+		""); got != "/api/events?from=2026-11-24T14%3A00%3A00Z&to=yesterday&type=a%26b" {
 		t.Errorf("the call is %s", got)
 	}
-	if f.With() != readFilters("/ui/events", query, eventFilters).With() || len(f.Chips) != 3 || f.Chips[0].Value != "a&b" || f.Chips[1].Time == nil || f.Chips[2].Time != nil {
+	if f.With() != readFilters("/ui/events", query, eventFilters).With() || len(f.Chips) != 3 ||
+		f.Chips[0].Value != "a&b" || f.Chips[1].Time == nil || f.Chips[2].Time != nil {
 		t.Errorf("the filters that are on are %+v", f.Chips)
 	}
 	if got := readFilters("/ui/events", nil, eventFilters).With(); got != "/ui/events" {
 		t.Errorf("without filters the address is %s", got)
 	}
-	for text, want := range map[string]string{"2026-11-24": "2026-11-24T00:00:00Z", "2026-11-24T14:00:01": "2026-11-24T14:00:01Z", "2026-11-24T14:00:00.25+01:00": "2026-11-24T13:00:00.25Z", "14:00": "", "": ""} {
+	for text, want := range map[string]string{"2026-11-24": "2026-11-24T00:00:00Z",
+		"2026-11-24T14:00:01":          "2026-11-24T14:00:01Z",
+		"2026-11-24T14:00:00.25+01:00": "2026-11-24T13:00:00.25Z", "14:00": "", "": ""} {
 		if at, ok := readTime(text); ok != (want != "") || ok && at.Format(time.RFC3339Nano) != want {
 			t.Errorf("%q is read as %s (%t), want %q", text, at, ok, want)
 		}
 	}
 }
 
-// TestPastedId: what stands around an id that was pasted does not make it unknown, unless it is part of one.
+// TestPastedId: what stands around an id that was pasted does not make it unknown, unless it is
+// part of one.
 func TestPastedId(t *testing.T) {
 	const found = `{"events":[{"matched":"messageId","event":{"id":"1","messageId":"evt-1"}}]}`
-	for pasted, want := range map[string]string{"evt-1": "evt-1", " evt-1\t": "evt-1", `"evt-1",`: "evt-1", " own ": " own ", "'no' ": "no", " ": " "} {
-		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int, []byte) {
+	for pasted, want := range map[string]string{"evt-1": "evt-1", " evt-1\t": "evt-1",
+		`"evt-1",`: "evt-1", " own ": " own ", "'no' ": "no", " ": " "} {
+		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int,
+			[]byte) {
 			u, err := url.Parse(path)
 			if q := u.Query().Get("q"); err == nil && (q == "evt-1" || q == " own ") {
 				return 200, []byte(found)
@@ -175,18 +203,23 @@ func TestPastedId(t *testing.T) {
 			return 200, []byte(`{"events":[]}`)
 		}}
 		w := httptest.NewRecorder()
-		newDashboard().Page(w, httptest.NewRequest("GET", "/ui/events?"+url.Values{"q": {pasted}}.Encode(), nil), v)
-		if page := w.Body.String(); !strings.Contains(page, `type="search" value="`+html.EscapeString(want)+`"`) || strings.Contains(page, "Nothing with this id") == (want == "evt-1" || want == " own ") {
+		newDashboard().Page(w, httptest.NewRequest("GET", "/ui/events?"+
+			url.Values{"q": {pasted}}.Encode(), nil), v)
+		if page := w.Body.String(); !strings.Contains(page, `type="search" value="`+
+			html.EscapeString(want)+`"`) || strings.Contains(page,
+			"Nothing with this id") == (want == "evt-1" || want == " own ") {
 			t.Errorf("%q: the page is\n%s", pasted, page)
 		}
 	}
 }
 
-// TestTailBeginsBeforeThePage: a live tail begins before the page is read, so that what is stored meanwhile is in one of them at least.
+// TestTailBeginsBeforeThePage: a live tail begins before the page is read, so that what is stored
+// meanwhile is in one of them at least.
 func TestTailBeginsBeforeThePage(t *testing.T) {
 	for _, address := range []string{"/ui/events", "/ui/events?before=7"} {
 		var asked []string
-		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int, []byte) {
+		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int,
+			[]byte) {
 			switch {
 			case !strings.HasPrefix(path, "/api/events"):
 				return 200, []byte(`{"sources":[]}`)
@@ -200,7 +233,8 @@ func TestTailBeginsBeforeThePage(t *testing.T) {
 		w := httptest.NewRecorder()
 		newDashboard().Page(w, httptest.NewRequest("GET", address, nil), v)
 		n := len(asked)
-		if !strings.Contains(w.Body.String(), `data-tail="41"`) || n < 2 || !strings.Contains(asked[n-2], "order=stored") || strings.Contains(asked[n-1], "before") {
+		if !strings.Contains(w.Body.String(), `data-tail="41"`) || n < 2 ||
+			!strings.Contains(asked[n-2], "order=stored") || strings.Contains(asked[n-1], "before") {
 			t.Errorf("%s: asked %q", address, asked)
 		}
 	}
@@ -209,8 +243,10 @@ func TestTailBeginsBeforeThePage(t *testing.T) {
 // TestTook writes durations of every size.
 func TestTook(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0 µs", 49 * time.Microsecond: "49 µs", 1500 * time.Microsecond: "1.5 ms", 64130 * time.Microsecond: "64.13 ms", 999 * time.Millisecond: "999 ms",
-		2 * time.Second: "2 s", 61 * time.Second: "1 min 1 s", 3*time.Hour + 5*time.Minute: "3 h 5 min", 50 * time.Hour: "2 days", -2 * time.Millisecond: "−2 ms",
+		0: "0 µs", 49 * time.Microsecond: "49 µs", 1500 * time.Microsecond: "1.5 ms",
+		64130 * time.Microsecond: "64.13 ms", 999 * time.Millisecond: "999 ms",
+		2 * time.Second: "2 s", 61 * time.Second: "1 min 1 s", 3*time.Hour + 5*time.Minute: "3 h 5 min",
+		50 * time.Hour: "2 days", -2 * time.Millisecond: "−2 ms",
 	} {
 		if got := took(d); got != want {
 			t.Errorf("%s is written %q, want %q", d, got, want)
@@ -218,7 +254,8 @@ func TestTook(t *testing.T) {
 	}
 }
 
-// TestLineage: each stage has the time since the one before, what it tells in words, and the longest a full bar.
+// TestLineage: each stage has the time since the one before, what it tells in words, and the
+// longest a full bar.
 func TestLineage(t *testing.T) {
 	const text = `{"requestId":"r2","source":"s","eventType":"t","stages":[
 		{"stage":"received","timestamp":"2026-11-24T10:00:00Z","metadata":{"remoteAddr":"192.0.2.1:5"}},
@@ -241,13 +278,15 @@ func TestLineage(t *testing.T) {
 		{0, 0, "from 192.0.2.1:5"}, {time.Millisecond, 0, "partition 3|position 0-12345678901234567890"},
 		{5 * time.Second, 100, "attempts 4|last error <b>away</b>"}, {-time.Millisecond, 0, "a x|b 1"},
 	} {
-		if s := l.Stages[i]; s.Since != want.since || s.Share != want.share || strings.Join(s.Notes, "|") != want.notes {
+		if s := l.Stages[i]; s.Since != want.since || s.Share != want.share ||
+			strings.Join(s.Notes, "|") != want.notes {
 			t.Errorf("stage %d is %+v, want %+v", i, s, want)
 		}
 	}
 }
 
-// TestOthers: a request is told of only if neither its event nor its dead letter is shown, and a dead letter's selection is what its page shows.
+// TestOthers: a request is told of only if neither its event nor its dead letter is shown, and a
+// dead letter's selection is what its page shows.
 func TestOthers(t *testing.T) {
 	const text = `{"events":[{"matched":"messageId","event":{"id":"1","requestId":"r1"}}],"deadLetters":[{"matched":"messageId","deadLetter":{"id":"2","requestId":"r2"}}],
 		"requests":[{"request":{"requestId":"r1"}},{"request":{"requestId":"r2"}},{"request":{"requestId":"r3","outcome":"duplicate"}}],"waiting":0}`
@@ -255,11 +294,13 @@ func TestOthers(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		t.Fatal(err)
 	}
-	if others := a.Others(); len(others) != 1 || others[0].RequestID != "r3" || others[0].Says() != "found to be a duplicate" || a.None() || a.Some() != 0 || a.Waiting == nil {
+	if others := a.Others(); len(others) != 1 || others[0].RequestID != "r3" ||
+		others[0].Says() != "found to be a duplicate" || a.None() || a.Some() != 0 || a.Waiting == nil {
 		t.Errorf("found are %+v, others %+v", a, a.Others())
 	}
 	for query, want := range map[string]string{
-		"": `{"filter":{"state":"open"}}`, "state=all": `{"all":true}`, "state=all&type=a": `{"filter":{"type":"a"}}`,
+		"": `{"filter":{"state":"open"}}`, "state=all": `{"all":true}`,
+		"state=all&type=a":        `{"filter":{"type":"a"}}`,
 		"state=stored&reason=<b>": `{"filter":{"reason":"\u003cb\u003e","state":"stored"}}`,
 	} {
 		values, err := url.ParseQuery(query)
@@ -278,36 +319,48 @@ func TestHostileRecords(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}`
 	d := newDashboard()
 	at := time.Now()
-	e := event{ID: hostile, Source: hostile, MessageID: hostile, EventType: hostile, OrderingKey: hostile, RequestID: hostile, RemoteAddr: hostile,
+	e := event{ID: hostile, Source: hostile, MessageID: hostile, EventType: hostile,
+		OrderingKey: hostile, RequestID: hostile, RemoteAddr: hostile,
 		Position: hostile, SHA256: hostile, Headers: []header{{hostile, hostile}}}
-	l := deadLetter{ID: hostile, State: hostile, Source: hostile, MessageID: hostile, EventType: hostile, OrderingKey: hostile, RequestID: hostile, Reason: hostile,
-		ReplayOf: hostile, PurgedAt: &at, PurgedBy: hostile, PurgeReason: hostile, Headers: []header{{hostile, hostile}}}
-	f := readFilters("/ui/"+hostile, url.Values{"type": {hostile}, "from": {hostile}, "messageId": {hostile}}, eventFilters)
-	way := []lineage{{RequestID: hostile, Outcome: hostile, Stages: []stage{{Name: hostile, Notes: []string{hostile}}}}}
+	l := deadLetter{ID: hostile, State: hostile, Source: hostile, MessageID: hostile,
+		EventType: hostile, OrderingKey: hostile, RequestID: hostile, Reason: hostile,
+		ReplayOf: hostile, PurgedAt: &at, PurgedBy: hostile, PurgeReason: hostile,
+		Headers: []header{{hostile, hostile}}}
+	f := readFilters("/ui/"+hostile, url.Values{"type": {hostile}, "from": {hostile},
+		"messageId": {hostile}}, eventFilters)
+	way := []lineage{{RequestID: hostile, Outcome: hostile,
+		Stages: []stage{{Name: hostile, Notes: []string{hostile}}}}}
 	body := viewBody([]byte(hostile), "javascript:alert(4)")
 	var found foundAnswer
-	foundText, _ := json.Marshal(map[string]any{"events": []any{map[string]any{"matched": hostile, "event": e}}, "deadLetters": []any{map[string]any{"matched": hostile, "deadLetter": l}},
-		"requests": []any{map[string]any{"request": map[string]any{"requestId": hostile + "2", "messageId": hostile, "firstRequestId": hostile}}}})
+	foundText, _ := json.Marshal(map[string]any{"events": []any{map[string]any{"matched": hostile,
+		"event": e}}, "deadLetters": []any{map[string]any{"matched": hostile, "deadLetter": l}},
+		"requests": []any{map[string]any{"request": map[string]any{"requestId": hostile + "2",
+			"messageId": hostile, "firstRequestId": hostile}}}})
 	if err := json.Unmarshal(foundText, &found); err != nil {
 		t.Fatal(err)
 	}
 	v := &Visitor{Name: "n", Role: "admin", CSRF: "c"}
 	for name, pages := range map[string][]any{
 		"events": {
-			eventsData{filters: f, Page: eventsPage{Events: []event{e}, Next: hostile, Partial: true, SearchedTo: &at}, Sources: []string{hostile}, Older: "/?" + hostile, Newer: "/?" + hostile, Tail: hostile},
+			eventsData{filters: f, Page: eventsPage{Events: []event{e}, Next: hostile, Partial: true,
+				SearchedTo: &at}, Sources: []string{hostile}, Older: "/?" + hostile, Newer: "/?" + hostile,
+				Tail: hostile},
 			eventsData{filters: f, Query: hostile, Found: &found},
 			eventsData{filters: f, Query: hostile, Found: &foundAnswer{}},
 		},
-		"event":       {eventData{Event: e, Body: &body, Lineage: way, Others: 1}},
-		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile, Selection: hostile}},
-		"deadletter": {letterData{DeadLetter: l, History: []letterAttempt{{ID: hostile, State: hostile, Reason: hostile, LastError: hostile, Attempts: 2, ReplayOf: hostile}},
+		"event": {eventData{Event: e, Body: &body, Lineage: way, Others: 1}},
+		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile,
+			Selection: hostile}},
+		"deadletter": {letterData{DeadLetter: l, History: []letterAttempt{{ID: hostile, State: hostile,
+			Reason: hostile, LastError: hostile, Attempts: 2, ReplayOf: hostile}},
 			Body: &body, Lineage: way, Stored: &e}},
 	} {
 		for _, data := range pages {
 			w := httptest.NewRecorder()
 			d.render(w, 200, name, d.view(&page{Title: "t"}, v, data))
 			page := w.Body.String()
-			if strings.Contains(page, "<script>alert") || strings.Contains(page, "<img") || strings.Contains(page, hostile) || strings.Contains(page, `"javascript:`) ||
+			if strings.Contains(page, "<script>alert") || strings.Contains(page, "<img") ||
+				strings.Contains(page, hostile) || strings.Contains(page, `"javascript:`) ||
 				!strings.Contains(page, "&lt;script&gt;alert(1)") {
 				t.Errorf("%s: a text became something else:\n%s", name, page)
 			}
@@ -318,14 +371,18 @@ func TestHostileRecords(t *testing.T) {
 	}
 }
 
-// TestEventOfSeveral: the page of an event that came with others leads to them and to the request's bytes.
+// TestEventOfSeveral: the page of an event that came with others leads to them and to the request's
+// bytes.
 func TestEventOfSeveral(t *testing.T) {
-	origin := hookgate.Origin{RequestID: hookgate.NewRequestID(time.Now()).WithoutPart(), Part: 2, Parts: 3}
+	origin := hookgate.Origin{RequestID: hookgate.NewRequestID(time.Now()).WithoutPart(), Part: 2,
+		Parts: 3}
 	h := origin.Header()
 	body := viewBody([]byte("{}"), "/")
 	d, w := newDashboard(), httptest.NewRecorder()
-	d.render(w, 200, "event", d.view(&page{Title: "t"}, &Visitor{}, eventData{Event: event{ID: "7", Headers: []header{{h.Name, h.Value}}}, Body: &body}))
-	for _, want := range []string{"event 2 of 3", `href="/ui/events?q=` + origin.RequestID.String() + `"`, `href="/api/events/7/request-body"`} {
+	d.render(w, 200, "event", d.view(&page{Title: "t"}, &Visitor{},
+		eventData{Event: event{ID: "7", Headers: []header{{h.Name, h.Value}}}, Body: &body}))
+	for _, want := range []string{"event 2 of 3", `href="/ui/events?q=` + origin.RequestID.String() +
+		`"`, `href="/api/events/7/request-body"`} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the page lacks %s", want)
 		}

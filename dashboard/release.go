@@ -67,11 +67,14 @@ func (t trigger) Near() float64 { return min(1, t.Nearness) }
 func (t trigger) Then() string { return actionWords[t.Action] }
 
 // Rolls reports whether it starts the roll-back command.
-func (t trigger) Rolls() bool { return t.State != guard.TriggerOff && t.Action == guard.ActRollBack }
+func (t trigger) Rolls() bool {
+	return t.State != guard.TriggerOff && t.Action == guard.ActRollBack
+}
 
 var actionWords = map[guard.Action]string{
-	guard.ActNothing: "alarm", guard.ActReadOnly: "alarm, maintenance", guard.ActCanaryBack: "alarm, canary back to 0%",
-	guard.ActRollBack: "alarm, roll-back command",
+	guard.ActNothing: "alarm", guard.ActReadOnly: "alarm, maintenance",
+	guard.ActCanaryBack: "alarm, canary back to 0%",
+	guard.ActRollBack:   "alarm, roll-back command",
 }
 
 // unitOf writes the unit of a trigger behind a number.
@@ -94,7 +97,8 @@ type alarm struct {
 func (a alarm) Words() string {
 	switch a.Kind {
 	case guard.AlarmRaised:
-		return fmt.Sprintf("fired at %s%s, above %s%s", figure(a.Value), unitOf(a.Unit), rate(a.Limit), unitOf(a.Unit))
+		return fmt.Sprintf("fired at %s%s, above %s%s", figure(a.Value), unitOf(a.Unit), rate(a.Limit),
+			unitOf(a.Unit))
 	case guard.AlarmCleared:
 		return fmt.Sprintf("is well again, at %s%s", figure(a.Value), unitOf(a.Unit))
 	}
@@ -102,7 +106,8 @@ func (a alarm) Words() string {
 }
 
 var actedWords = map[guard.Action]string{
-	guard.ActReadOnly: "maintenance", guard.ActCanaryBack: "canary back to 0%", guard.ActRollBack: "roll-back command",
+	guard.ActReadOnly: "maintenance", guard.ActCanaryBack: "canary back to 0%",
+	guard.ActRollBack: "roll-back command",
 }
 
 // Level is its colour.

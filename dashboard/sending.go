@@ -55,8 +55,8 @@ var keyHeaders = map[string]string{
 	"cloudevents": "Authorization: Bearer $KEY",
 }
 
-// sendingTo makes the command for a source: curl where its sender shows a secret or none, and where it signs the command of this program
-// that signs as it does.
+// sendingTo makes the command for a source: curl where its sender shows a secret or none, and where
+// it signs the command of this program that signs as it does.
 func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 	t := sending{Source: s.Name, URL: s.URL}
 	if t.URL == "" {
@@ -83,7 +83,8 @@ func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 		t.Command = `aws sns publish --topic-arn "$TOPIC_ARN" --message test`
 		t.Note = "Only Amazon can sign for this source. Set TOPIC_ARN to a topic of the source that has a subscription with this URL."
 	case privateKinds[s.Kind]:
-		t.Command = fmt.Sprintf("hookgate send --source %s --target %s \\\n  --key \"$KEY_FILE\"", s.Name, d.base(r))
+		t.Command = fmt.Sprintf("hookgate send --source %s --target %s \\\n  --key \"$KEY_FILE\"", s.Name,
+			d.base(r))
 		t.Note = "Its sender signs with a private key that only it has. Set KEY_FILE to a file with a key of your own, whose public key is among the source's secrets; or use the sender's test."
 	default:
 		t.Command = fmt.Sprintf("hookgate send --source %s --target %s", s.Name, d.base(r))
@@ -101,7 +102,8 @@ func curl(url, header string, s *sourceAnswer) string {
 	if header != "" {
 		text += " \\\n" + `  -H "` + header + `"`
 	}
-	headers, body := map[string]string{"Content-Type": "application/json"}, `{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}`
+	headers, body := map[string]string{"Content-Type": "application/json"},
+		`{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}`
 	if s.Sample != nil && s.Kind != "envelope" {
 		headers, body = s.Sample.Header, s.Sample.Body
 	}
@@ -114,7 +116,8 @@ func curl(url, header string, s *sourceAnswer) string {
 // quoted is a text as one word of a shell.
 func quoted(text string) string {
 	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:/@%+,", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("-._:/@%+,", r))
 	}) {
 		return text
 	}

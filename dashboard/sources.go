@@ -30,7 +30,8 @@ func (d *Dashboard) sources(r *http.Request, v *Visitor) (any, error) {
 	view := sourcesView{Since: all.Since}
 	now := time.Now()
 	for i := range all.Sources {
-		s := sourceView{sourceAnswer: all.Sources[i], Send: d.sendingTo(r, &all.Sources[i]), Day: d.config.Live.Day(all.Sources[i].Name, now)}
+		s := sourceView{sourceAnswer: all.Sources[i], Send: d.sendingTo(r, &all.Sources[i]),
+			Day: d.config.Live.Day(all.Sources[i].Name, now)}
 		s.Bars, s.Peak = bars(&s.Day)
 		view.Sources = append(view.Sources, s)
 	}
@@ -86,7 +87,8 @@ func bars(day *Day) (all []bar, peak uint32) {
 		}
 		if len(b.Pieces) > 0 {
 			at := day.Begin.Add(time.Duration(i*slotsInBar) * slotTime)
-			b.Title = fmt.Sprintf("%s UTC: %d accepted, %d refused, %d unavailable", at.Format("2006-01-02 15:04"), s.Taken, s.Unauthenticated+s.Refused, s.Unavailable)
+			b.Title = fmt.Sprintf("%s UTC: %d accepted, %d refused, %d unavailable",
+				at.Format("2006-01-02 15:04"), s.Taken, s.Unauthenticated+s.Refused, s.Unavailable)
 			all = append(all, b)
 		}
 	}

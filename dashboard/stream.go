@@ -8,17 +8,20 @@ import (
 )
 
 const (
-	// streamTime is how long a stream lasts; the browser then begins another, by which its session is renewed.
+	// streamTime is how long a stream lasts; the browser then begins another, by which its session is
+	// renewed.
 	streamTime = 10 * time.Minute
 	// renewEvery is how often it is looked up whether its visitor may still look.
 	renewEvery = 15 * time.Second
-	// writeTime is how long a browser may take to read what is sent; one that is slower is left behind.
+	// writeTime is how long a browser may take to read what is sent; one that is slower is left
+	// behind.
 	writeTime = 10 * time.Second
 	// behind is how many samples a browser may be behind before it is dropped.
 	behind = 4
 )
 
-// subscribe returns a channel that gets each state in JSON, closed if its reader is too slow; ok is false if there are too many.
+// subscribe returns a channel that gets each state in JSON, closed if its reader is too slow; ok is
+// false if there are too many.
 func (l *Live) subscribe() (states chan []byte, history, now []byte, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,8 +59,9 @@ func (l *Live) tell(state []byte) {
 	}
 }
 
-// Stream sends server-sent events until the request's context ends: first "history", the samples of the last minutes, and
-// "state"; then "state" each second. "over" says that the visitor must sign in anew.
+// Stream sends server-sent events until the request's context ends: first "history", the samples of
+// the last minutes, and "state"; then "state" each second. "over" says that the visitor must sign
+// in anew.
 func (d *Dashboard) Stream(w http.ResponseWriter, r *http.Request, v *Visitor) {
 	states, history, now, ok := d.config.Live.subscribe()
 	h := w.Header()
@@ -65,7 +69,8 @@ func (d *Dashboard) Stream(w http.ResponseWriter, r *http.Request, v *Visitor) {
 	h.Set("Cache-Control", "no-store")
 	if !ok {
 		h.Set("Retry-After", "30")
-		http.Error(w, "as many browsers as admin.live_streams allows are shown live numbers", http.StatusServiceUnavailable)
+		http.Error(w, "as many browsers as admin.live_streams allows are shown live numbers",
+			http.StatusServiceUnavailable)
 		return
 	}
 	defer d.config.Live.unsubscribe(states)

@@ -15,13 +15,15 @@ type Visitor struct {
 	// Name of his token, and its role.
 	Name string
 	Role hookgate.Role
-	// CSRF is what his scripts send with a call that changes something, in the header X-CSRF-Token. Empty if he has come without a session.
+	// CSRF is what his scripts send with a call that changes something, in the header X-CSRF-Token.
+	// Empty if he has come without a session.
 	CSRF string
 	// Read answers a GET call of the JSON interface as he would get it.
 	Read func(ctx context.Context, path string) (status int, body []byte)
 	// Decides says what he may say to a request for approval, as far as that depends on who he is.
 	Decides func(*hookgate.Approval) Decides
-	// Renew reports whether he may still look: his token may have been revoked since. While that cannot be found out he may.
+	// Renew reports whether he may still look: his token may have been revoked since. While that
+	// cannot be found out he may.
 	Renew func(context.Context) bool
 }
 
@@ -29,7 +31,8 @@ type Visitor struct {
 type Decides struct {
 	// Own is whether he has asked for it himself.
 	Own bool
-	// NotApprove says why he may not approve it, NotDeny why he may not deny it or take the approval back; empty if he may.
+	// NotApprove says why he may not approve it, NotDeny why he may not deny it or take the approval
+	// back; empty if he may.
 	NotApprove, NotDeny string
 }
 
@@ -47,13 +50,15 @@ type APIError struct {
 
 func (e *APIError) Error() string { return fmt.Sprintf("%d: %s", e.Status, e.Told) }
 
-// isTold reports whether there is no error, or one that the page can tell in place of what it could not get.
+// isTold reports whether there is no error, or one that the page can tell in place of what it could
+// not get.
 func isTold(err error) bool {
 	var told *APIError
 	return err == nil || errors.As(err, &told)
 }
 
-// Get reads the answer of a GET call into v. An error is an *APIError if that is what the call answered.
+// Get reads the answer of a GET call into v. An error is an *APIError if that is what the call
+// answered.
 func (v *Visitor) Get(ctx context.Context, path string, to any) error {
 	status, body := v.Read(ctx, path)
 	if status != http.StatusOK {

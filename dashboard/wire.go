@@ -67,11 +67,17 @@ type wireSource struct {
 
 func (s *State) wire() wire {
 	w := wire{
-		T: s.At.UnixMilli(), Rate: tenths(s.Rate), Taken: tenths(s.TakenRate), Refused: tenths(s.RefusedRate), Unavailable: tenths(s.UnavailableRate),
-		Duplicates: tenths(s.DuplicateRate), HighWater: s.Queue.HighWater, Spooled: s.Queue.Spooled, Stored: tenths(s.StoredRate),
-		Batch: tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers, Partitions: metrics.Holdings{Owners: s.Owners}.Partitions(), PartitionsAll: s.Queue.Partitions, Owners: s.Owners, Mode: string(s.Mode),
-		Breaker: string(s.Guard.Breaker), Share: s.Guard.SharePercent, InFlight: s.Guard.InFlight, InFlightMax: s.Guard.InFlightLimit,
-		Signals: []wireSignal{}, Sources: []wireSource{}, Answers: []StatusRate{}, Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
+		T: s.At.UnixMilli(), Rate: tenths(s.Rate), Taken: tenths(s.TakenRate),
+		Refused: tenths(s.RefusedRate), Unavailable: tenths(s.UnavailableRate),
+		Duplicates: tenths(s.DuplicateRate), HighWater: s.Queue.HighWater, Spooled: s.Queue.Spooled,
+		Stored: tenths(s.StoredRate),
+		Batch:  tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers,
+		Partitions: metrics.Holdings{Owners: s.Owners}.Partitions(), PartitionsAll: s.Queue.Partitions,
+		Owners: s.Owners, Mode: string(s.Mode),
+		Breaker: string(s.Guard.Breaker), Share: s.Guard.SharePercent, InFlight: s.Guard.InFlight,
+		InFlightMax: s.Guard.InFlightLimit,
+		Signals:     []wireSignal{}, Sources: []wireSource{}, Answers: []StatusRate{},
+		Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
 		Problems: s.Problems(), Point: s.Sample.point(),
 	}
 	if s.Latency.Count > 0 {
@@ -83,7 +89,8 @@ func (s *State) wire() wire {
 		w.Depth, w.Lag = &s.Depth, &lag
 	}
 	for _, signal := range s.Guard.Signals {
-		one := wireSignal{Name: signal.Name, Limit: signal.Limit, Nearness: signal.Nearness, Raised: signal.Raised}
+		one := wireSignal{Name: signal.Name, Limit: signal.Limit, Nearness: signal.Nearness,
+			Raised: signal.Raised}
 		if signal.Known {
 			one.Value = &signal.Value
 		}
@@ -93,7 +100,8 @@ func (s *State) wire() wire {
 		w.Answers = append(w.Answers, StatusRate{a.Status, tenths(a.Rate)})
 	}
 	for _, source := range s.Sources {
-		one := wireSource{source.Name, tenths(source.Taken), tenths(source.Refused), tenths(source.Unavailable), nil}
+		one := wireSource{source.Name, tenths(source.Taken), tenths(source.Refused),
+			tenths(source.Unavailable), nil}
 		if !source.Last.IsZero() {
 			last := source.Last.UTC().Format(time.RFC3339)
 			one.Last = &last
@@ -103,9 +111,11 @@ func (s *State) wire() wire {
 	return w
 }
 
-// point is a sample as charts take it: time in seconds, taken, refused, unavailable, P50, P95, P99, depth, lag, stored.
+// point is a sample as charts take it: time in seconds, taken, refused, unavailable, P50, P95, P99,
+// depth, lag, stored.
 func (s *Sample) point() []any {
-	p := []any{s.At.Unix(), tenths(s.Taken), tenths(s.Refused), tenths(s.Unavailable), nil, nil, nil, nil, nil, tenths(s.Stored)}
+	p := []any{s.At.Unix(), tenths(s.Taken), tenths(s.Refused), tenths(s.Unavailable), nil, nil, nil,
+		nil, nil, tenths(s.Stored)}
 	if s.Latency.Count > 0 {
 		p[4], p[5], p[6] = millis(s.Latency.P50), millis(s.Latency.P95), millis(s.Latency.P99)
 	}
@@ -123,7 +133,8 @@ func millis(d time.Duration) float64 {
 
 // Problem is something that a person should know of.
 type Problem struct {
-	// Level is bad if webhooks are refused, something is away or a release trigger has fired, else warn.
+	// Level is bad if webhooks are refused, something is away or a release trigger has fired, else
+	// warn.
 	Level string `json:"level"`
 	Text  string `json:"text"`
 	// Link is where to look: a path of this gate, or empty.
@@ -167,7 +178,8 @@ func (s *State) Problems() []Problem {
 	}
 	switch s.Guard.Breaker {
 	case guard.Open:
-		add(levelBad, "The breaker is open because of %s: webhooks are refused with 503", signalName(s.Guard.Reason))
+		add(levelBad, "The breaker is open because of %s: webhooks are refused with 503",
+			signalName(s.Guard.Reason))
 	case guard.Recovering:
 		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken", s.Guard.SharePercent)
 	}
@@ -183,16 +195,19 @@ func (s *State) Problems() []Problem {
 	if errors.As(s.Queue.Degraded, new(*hookgate.LeftoverError)) {
 		add(levelWarn, "%v", s.Queue.Degraded)
 	} else if s.Queue.Degraded != nil {
-		add(levelWarn, "Webhooks are spooled, and a 202 is worth this machine's disk: %v", s.Queue.Degraded)
+		add(levelWarn, "Webhooks are spooled, and a 202 is worth this machine's disk: %v",
+			s.Queue.Degraded)
 	}
 	if s.Store.Err != nil {
 		add(levelBad, "The store is away: %v", s.Store.Err)
 	}
 	for _, name := range s.Fired {
-		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name, "_", " "))
+		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name,
+			"_", " "))
 	}
 	for _, signal := range s.Guard.Signals {
-		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) && s.Guard.Breaker == guard.Closed {
+		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) &&
+			s.Guard.Breaker == guard.Closed {
 			add(levelWarn, "The %s is at %.0f%% of its limit", signalName(signal.Name), 100*signal.Nearness)
 		}
 	}

@@ -22,7 +22,8 @@ type DataDir struct {
 	Left []Leftover
 	// UsedRedis says that the folder was used with Redis, which the configuration does not name.
 	UsedRedis bool
-	// Records is how many acknowledged webhooks wait in it at most, of RecordBytes each as a guess and of MaxBytes at most.
+	// Records is how many acknowledged webhooks wait in it at most, of RecordBytes each as a guess and
+	// of MaxBytes at most.
 	Records, RecordBytes, MaxBytes int64
 }
 
@@ -34,8 +35,8 @@ type Leftover struct {
 	Err error
 }
 
-// slowFsync and verySlowFsync are times of an fsync from which on it is worth a word. Below suspiciousFsync nothing can have
-// reached a disk.
+// slowFsync and verySlowFsync are times of an fsync from which on it is worth a word. Below
+// suspiciousFsync nothing can have reached a disk.
 const (
 	slowFsync, verySlowFsync = 10 * time.Millisecond, 50 * time.Millisecond
 	suspiciousFsync          = 20 * time.Microsecond
@@ -50,7 +51,8 @@ func (d DataDir) examine(a area) {
 			a.add(Unknown, "folder", err.Error(), "a folder", "create it")
 			return
 		}
-		a.add(Advice, "folder", d.Path+" does not exist", "", "nothing, if that is where it should be: the first start creates it in "+at)
+		a.add(Advice, "folder", d.Path+" does not exist", "",
+			"nothing, if that is where it should be: the first start creates it in "+at)
 	case err != nil:
 		a.add(Unknown, "folder", err.Error(), "a folder", "make it readable for this user")
 		return
@@ -58,7 +60,8 @@ func (d DataDir) examine(a area) {
 		a.add(Warning, "folder", d.Path+" is no folder", "a folder", "choose another data_dir")
 		return
 	case info.Mode().Perm()&0o077 != 0:
-		a.add(Warning, "folder", fmt.Sprintf("%s has mode %04o", d.Path, info.Mode().Perm()), "0700", "chmod 700 "+d.Path+": it holds bodies and keys")
+		a.add(Warning, "folder", fmt.Sprintf("%s has mode %04o", d.Path, info.Mode().Perm()), "0700",
+			"chmod 700 "+d.Path+": it holds bodies and keys")
 	default:
 		a.ok("folder", d.Path+", for "+d.Holds)
 	}
@@ -67,7 +70,8 @@ func (d DataDir) examine(a area) {
 		info, err := os.Stat(path)
 		switch {
 		case err == nil && info.Mode().Perm()&0o077 != 0:
-			a.add(Warning, "key file", fmt.Sprintf("%s has mode %04o", path, info.Mode().Perm()), "0600", "chmod 600 "+path+", and make a new key: others could read it")
+			a.add(Warning, "key file", fmt.Sprintf("%s has mode %04o", path, info.Mode().Perm()), "0600",
+				"chmod 600 "+path+", and make a new key: others could read it")
 		case err == nil:
 			a.ok("key file", path)
 		}
@@ -83,9 +87,12 @@ func (d DataDir) left(a area) {
 	for _, l := range d.Left {
 		switch {
 		case l.Err != nil:
-			a.add(Unknown, "unused queue", l.Err.Error(), "readable", "find out why: it may hold acknowledged webhooks")
+			a.add(Unknown, "unused queue", l.Err.Error(), "readable",
+				"find out why: it may hold acknowledged webhooks")
 		case l.Records > 0:
-			a.add(Warning, "unused queue", fmt.Sprintf("%d acknowledged webhooks wait in %s, which this configuration does not use", l.Records, l.Path), "none",
+			a.add(Warning, "unused queue",
+				fmt.Sprintf("%d acknowledged webhooks wait in %s, which this configuration does not use",
+					l.Records, l.Path), "none",
 				"start hookgate serve: it moves them to the queue; while it runs, wait until it has")
 		}
 	}
@@ -116,11 +123,14 @@ func filesystem(a area, path string) {
 	case err != nil:
 		a.add(Unknown, "filesystem", err.Error(), "a local disk", "")
 	case kind == "tmpfs" || kind == "ramfs":
-		a.add(LosesData, "filesystem", kind, "a local disk", "choose a data_dir on a disk: this one is in memory, and a restart of the machine loses it")
+		a.add(LosesData, "filesystem", kind, "a local disk",
+			"choose a data_dir on a disk: this one is in memory, and a restart of the machine loses it")
 	case kind == "overlay":
-		a.add(Warning, "filesystem", kind, "a volume", "mount a volume for data_dir: this one goes with its container")
+		a.add(Warning, "filesystem", kind, "a volume",
+			"mount a volume for data_dir: this one goes with its container")
 	case slices.Contains([]string{"nfs", "smb", "fuse"}, kind):
-		a.add(Warning, "filesystem", kind, "a local disk", "choose a data_dir on a local disk: SQLite's locks and fsync cannot be relied on over a network")
+		a.add(Warning, "filesystem", kind, "a local disk",
+			"choose a data_dir on a local disk: SQLite's locks and fsync cannot be relied on over a network")
 	case kind == "":
 		a.ok("filesystem", "of a kind not known here")
 	default:
@@ -137,12 +147,15 @@ func (d DataDir) space(a area, path string) {
 	}
 	usual, most := d.Records*d.RecordBytes, d.Records*d.MaxBytes
 	seen := size(free)
-	want := fmt.Sprintf("%s: %d records of %s; at most %s", size(usual), d.Records, size(d.RecordBytes), size(most))
+	want := fmt.Sprintf("%s: %d records of %s; at most %s", size(usual), d.Records,
+		size(d.RecordBytes), size(most))
 	switch {
 	case free < usual:
-		a.add(Warning, "free space", seen, want, "free some, or lower queue.high_water or spool.high_water: on a full disk webhooks get 503")
+		a.add(Warning, "free space", seen, want,
+			"free some, or lower queue.high_water or spool.high_water: on a full disk webhooks get 503")
 	case free < most:
-		a.add(Advice, "free space", seen, want, "enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")
+		a.add(Advice, "free space", seen, want,
+			"enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")
 	default:
 		a.ok("free space", seen)
 	}
@@ -152,7 +165,8 @@ func (d DataDir) space(a area, path string) {
 func timeFsync(a area, path string) {
 	f, err := os.CreateTemp(path, "hookgate-doctor-")
 	if err != nil {
-		a.add(Unknown, "writing", err.Error(), "a folder that this user may write to", "chown or chmod "+path+" for the user who runs the gate, or run the doctor as that user")
+		a.add(Unknown, "writing", err.Error(), "a folder that this user may write to", "chown or chmod "+
+			path+" for the user who runs the gate, or run the doctor as that user")
 		return
 	}
 	defer os.Remove(f.Name())
@@ -165,7 +179,8 @@ func timeFsync(a area, path string) {
 			return
 		}
 		if err := f.Sync(); err != nil {
-			a.add(LosesData, "fsync", err.Error(), "no error", "choose another disk: a 202 is worth what fsync is")
+			a.add(LosesData, "fsync", err.Error(), "no error",
+				"choose another disk: a 202 is worth what fsync is")
 			return
 		}
 		times = append(times, time.Since(begin))
@@ -175,11 +190,14 @@ func timeFsync(a area, path string) {
 	seen := fmt.Sprintf("%v (median of %d)", median.Round(time.Microsecond), len(times))
 	switch {
 	case median > verySlowFsync:
-		a.add(Warning, "fsync", seen, "less than "+verySlowFsync.String(), "choose a faster disk, one with a protected cache: each 202 waits for an fsync")
+		a.add(Warning, "fsync", seen, "less than "+verySlowFsync.String(),
+			"choose a faster disk, one with a protected cache: each 202 waits for an fsync")
 	case median > slowFsync:
-		a.add(Advice, "fsync", seen, "less than "+slowFsync.String(), "a faster disk makes faster answers: each 202 waits for an fsync")
+		a.add(Advice, "fsync", seen, "less than "+slowFsync.String(),
+			"a faster disk makes faster answers: each 202 waits for an fsync")
 	case median < suspiciousFsync:
-		a.add(Advice, "fsync", seen, "more than "+suspiciousFsync.String(), "find out whether this disk, or the virtual machine under it, really writes before it says so")
+		a.add(Advice, "fsync", seen, "more than "+suspiciousFsync.String(),
+			"find out whether this disk, or the virtual machine under it, really writes before it says so")
 	default:
 		a.ok("fsync", seen)
 	}

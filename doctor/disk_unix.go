@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DiskSpace returns the bytes that a user without rights may still write to the file system that holds path, and its size.
+// DiskSpace returns the bytes that a user without rights may still write to the file system that
+// holds path, and its size.
 func DiskSpace(path string) (free, size int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {

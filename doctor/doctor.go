@@ -1,5 +1,6 @@
-// Package doctor looks at the machine and the services that a configuration would use, and says what to change and why.
-// It changes nothing but for a file of its own in the data directory, by which it times the disk, and it shows no secret.
+// Package doctor looks at the machine and the services that a configuration would use, and says
+// what to change and why. It changes nothing but for a file of its own in the data directory, by
+// which it times the disk, and it shows no secret.
 package doctor
 
 import (
@@ -99,7 +100,8 @@ func Examine(ctx context.Context, c Config) *Report {
 		a := r.area(service.name)
 		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 		if err := service.examine(ctx, a); err != nil {
-			a.add(Unknown, "connection", err.Error(), "an answer", "make it reachable from here: serve does not start without it")
+			a.add(Unknown, "connection", err.Error(), "an answer",
+				"make it reachable from here: serve does not start without it")
 		}
 		cancel()
 	}
@@ -112,15 +114,19 @@ func Examine(ctx context.Context, c Config) *Report {
 // skew judges the difference of two clocks, as far as the round trip lets it be known.
 func (a area) skew(ahead, roundTrip time.Duration) {
 	off := max(ahead, -ahead) - roundTrip/2
-	seen := fmt.Sprintf("%v ahead of this machine (round trip %v)", ahead.Round(time.Microsecond), roundTrip.Round(time.Microsecond))
+	seen := fmt.Sprintf("%v ahead of this machine (round trip %v)", ahead.Round(time.Microsecond),
+		roundTrip.Round(time.Microsecond))
 	if ahead < 0 {
-		seen = fmt.Sprintf("%v behind this machine (round trip %v)", -ahead.Round(time.Microsecond), roundTrip.Round(time.Microsecond))
+		seen = fmt.Sprintf("%v behind this machine (round trip %v)", -ahead.Round(time.Microsecond),
+			roundTrip.Round(time.Microsecond))
 	}
 	switch {
 	case off > time.Second:
-		a.add(Warning, "clock", seen, "less than 1s", "run NTP on both: the times in a trail come from several machines, and retention counts by them")
+		a.add(Warning, "clock", seen, "less than 1s",
+			"run NTP on both: the times in a trail come from several machines, and retention counts by them")
 	case off > 100*time.Millisecond:
-		a.add(Advice, "clock", seen, "less than 100ms", "run NTP on both: the times in a trail come from several machines")
+		a.add(Advice, "clock", seen, "less than 100ms",
+			"run NTP on both: the times in a trail come from several machines")
 	default:
 		a.ok("clock", seen)
 	}

@@ -20,8 +20,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// rueidis starts it to look at a sentinel's or a cluster's topology a little later, and nothing ends it before.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
+	// rueidis starts it to look at a sentinel's or a cluster's topology a little later, and nothing
+	// ends it before.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(
+		"github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // levels returns the level of what was looked at in an area.
@@ -60,14 +62,18 @@ func examine(t *testing.T, c Config) *Report {
 	return Examine(t.Context(), c)
 }
 
-// TestRedisSetWrongly: each setting by which Redis would lose webhooks is found, and memory that the claims would not fit in.
+// TestRedisSetWrongly: each setting by which Redis would lose webhooks is found, and memory that
+// the claims would not fit in.
 func TestRedisSetWrongly(t *testing.T) {
 	s := redistest.Start(t, redistest.Options{MaxMemory: "3mb", MaxMemoryPolicy: "allkeys-lru"})
-	redis := Redis{URL: s.URL(), Prefix: "hookgate", ClaimTTL: time.Hour, Rate: 100, HighWater: 1000, RecordBytes: 2048}
+	redis := Redis{URL: s.URL(), Prefix: "hookgate", ClaimTTL: time.Hour, Rate: 100, HighWater: 1000,
+		RecordBytes: 2048}
 	mustFind(t, examine(t, Config{Redis: redis}), "redis", map[string]Level{
-		"appendonly": LosesData, "maxmemory-policy": LosesData, "memory for claims": Warning, "version": OK, "clock": OK, "maxmemory": OK,
+		"appendonly": LosesData, "maxmemory-policy": LosesData, "memory for claims": Warning,
+		"version": OK, "clock": OK, "maxmemory": OK,
 	})
-	for _, setting := range [][]string{{"appendonly", "yes"}, {"appendfsync", "no"}, {"maxmemory-policy", "noeviction"}, {"maxmemory", "0"}} {
+	for _, setting := range [][]string{{"appendonly", "yes"}, {"appendfsync", "no"},
+		{"maxmemory-policy", "noeviction"}, {"maxmemory", "0"}} {
 		s.Await("OK", "CONFIG", "SET", setting[0], setting[1])
 	}
 	mustFind(t, examine(t, Config{Redis: redis}), "redis", map[string]Level{
@@ -90,18 +96,23 @@ func TestRedisSetWrongly(t *testing.T) {
 func TestClaimsMeasured(t *testing.T) {
 	s := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	for n := range 150 {
-		s.Await("OK", "SET", fmt.Sprintf("hookgate:{%d}:claim:%016d", n%16, n), strings.Repeat("x", 32), "PX", "100000")
+		s.Await("OK", "SET", fmt.Sprintf("hookgate:{%d}:claim:%016d", n%16, n), strings.Repeat("x", 32),
+			"PX", "100000")
 	}
-	r := examine(t, Config{Redis: Redis{URL: s.URL(), Prefix: "hookgate", ClaimTTL: time.Hour, HighWater: 1, RecordBytes: 1}})
+	r := examine(t, Config{Redis: Redis{URL: s.URL(), Prefix: "hookgate", ClaimTTL: time.Hour,
+		HighWater: 1, RecordBytes: 1}})
 	i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.What == "memory for claims" })
-	if seen := r.Findings[i].Seen; !strings.Contains(seen, "measured") || !strings.Contains(seen, "as so far") || strings.Contains(seen, "for 0/s") {
+	if seen := r.Findings[i].Seen; !strings.Contains(seen, "measured") ||
+		!strings.Contains(seen, "as so far") || strings.Contains(seen, "for 0/s") {
 		t.Errorf("seen was %q, want a measured size and a measured rate", seen)
 	}
 }
 
-// TestPostgresSetWrongly: settings by which PostgreSQL would lose events, too few connections, a schema that is behind.
+// TestPostgresSetWrongly: settings by which PostgreSQL would lose events, too few connections, a
+// schema that is behind.
 func TestPostgresSetWrongly(t *testing.T) {
-	c, err := pgtest.Start(t.Context(), pgtest.Options{Settings: []string{"synchronous_commit=off", "max_connections=20", "shared_buffers=16MB"}})
+	c, err := pgtest.Start(t.Context(), pgtest.Options{Settings: []string{"synchronous_commit=off",
+		"max_connections=20", "shared_buffers=16MB"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,16 +123,19 @@ func TestPostgresSetWrongly(t *testing.T) {
 	}
 	db := Postgres{URL: c.URL(name), Pool: 10, Processes: 2}
 	mustFind(t, examine(t, Config{Postgres: db}), "postgres", map[string]Level{
-		"fsync": LosesData, "full_page_writes": LosesData, "synchronous_commit": Advice, "max_connections": Warning, "shared_buffers": Advice,
+		"fsync": LosesData, "full_page_writes": LosesData, "synchronous_commit": Advice,
+		"max_connections": Warning, "shared_buffers": Advice,
 		"migrations": Warning, "version": OK, "clock": OK,
 	})
 	db.Migrates, db.Pool, db.Processes = true, 15, 1
-	mustFind(t, examine(t, Config{Postgres: db}), "postgres", map[string]Level{"migrations": Advice, "max_connections": Advice})
+	mustFind(t, examine(t, Config{Postgres: db}), "postgres", map[string]Level{"migrations": Advice,
+		"max_connections": Advice})
 	if err := postgres.Migrate(t.Context(), db.URL, ""); err != nil {
 		t.Fatal(err)
 	}
 	db.Pool = 5
-	mustFind(t, examine(t, Config{Postgres: db}), "postgres", map[string]Level{"migrations": OK, "max_connections": OK})
+	mustFind(t, examine(t, Config{Postgres: db}), "postgres", map[string]Level{"migrations": OK,
+		"max_connections": OK})
 	b, err := pgtest.StartBouncer(t.Context(), c, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -139,10 +153,14 @@ func TestPostgresSetWrongly(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	const secret = "s3cret-passw0rd"
 	for _, c := range []Config{
-		{Redis: Redis{URL: "redis://user:" + secret + "@127.0.0.1:1"}, Postgres: Postgres{URL: "postgres://user:" + secret + "@127.0.0.1:1/x"}},
-		{Redis: Redis{URL: "redis://user:" + secret + "@127.0.0.1:port"}, Postgres: Postgres{URL: "postgres://user:" + secret + "@127.0.0.1:port/x"}},
-		{Redis: Redis{URL: "http://user:" + secret + "@127.0.0.1"}, Postgres: Postgres{URL: "http://user:" + secret + "@127.0.0.1:1/x"}},
-		{Redis: Redis{URL: "redis://user:" + secret + "%zz@127.0.0.1"}, Postgres: Postgres{URL: "host=127.0.0.1 port=1 password=" + secret + " bad"}},
+		{Redis: Redis{URL: "redis://user:" + secret + "@127.0.0.1:1"},
+			Postgres: Postgres{URL: "postgres://user:" + secret + "@127.0.0.1:1/x"}},
+		{Redis: Redis{URL: "redis://user:" + secret + "@127.0.0.1:port"},
+			Postgres: Postgres{URL: "postgres://user:" + secret + "@127.0.0.1:port/x"}},
+		{Redis: Redis{URL: "http://user:" + secret + "@127.0.0.1"},
+			Postgres: Postgres{URL: "http://user:" + secret + "@127.0.0.1:1/x"}},
+		{Redis: Redis{URL: "redis://user:" + secret + "%zz@127.0.0.1"},
+			Postgres: Postgres{URL: "host=127.0.0.1 port=1 password=" + secret + " bad"}},
 	} {
 		r := examine(t, c)
 		for _, area := range []string{"redis", "postgres"} {
@@ -165,17 +183,23 @@ func TestDataDir(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, key), []byte("key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := DataDir{Path: dir, KeyFiles: []string{key, "keys/missing"}, Records: 1, RecordBytes: 1, MaxBytes: 1}
-	mustFind(t, examine(t, Config{DataDir: d}), "data directory", map[string]Level{"folder": OK, "key file": OK, "free space": OK})
+	d := DataDir{Path: dir, KeyFiles: []string{key, "keys/missing"}, Records: 1, RecordBytes: 1,
+		MaxBytes: 1}
+	mustFind(t, examine(t, Config{DataDir: d}), "data directory", map[string]Level{"folder": OK,
+		"key file": OK, "free space": OK})
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, key), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	d.Records, d.MaxBytes = 1<<20, 1<<40
-	mustFind(t, examine(t, Config{DataDir: d}), "data directory", map[string]Level{"folder": Warning, "key file": Warning, "free space": Advice})
+	mustFind(t, examine(t, Config{DataDir: d}), "data directory", map[string]Level{"folder": Warning,
+		"key file": Warning, "free space": Advice})
 	d.RecordBytes = 1 << 40
-	mustFind(t, examine(t, Config{DataDir: d}), "data directory", map[string]Level{"free space": Warning})
-	mustFind(t, examine(t, Config{DataDir: DataDir{Path: filepath.Join(dir, "not", "yet")}}), "data directory", map[string]Level{"folder": Advice})
-	mustFind(t, examine(t, Config{DataDir: DataDir{Path: filepath.Join(dir, key)}}), "data directory", map[string]Level{"folder": Warning})
+	mustFind(t, examine(t, Config{DataDir: d}), "data directory",
+		map[string]Level{"free space": Warning})
+	mustFind(t, examine(t, Config{DataDir: DataDir{Path: filepath.Join(dir, "not", "yet")}}),
+		"data directory", map[string]Level{"folder": Advice})
+	mustFind(t, examine(t, Config{DataDir: DataDir{Path: filepath.Join(dir, key)}}), "data directory",
+		map[string]Level{"folder": Warning})
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("the doctor leaves behind %v (error %v)", left, err)
@@ -198,30 +222,37 @@ func TestSettings(t *testing.T) {
 		{Settings{Listen: "localhost:1"}, "network", map[string]Level{"listen": OK}},
 		{Settings{Listen: "[::1]:1"}, "network", map[string]Level{"listen": OK}},
 		{Settings{Listen: ":80"}, "network", map[string]Level{"listen": Advice, "admin.listen": Advice}},
-		{Settings{Listen: "0.0.0.0:80", AdminListen: "127.0.0.1:81", Open: []string{"x"}}, "network", map[string]Level{"listen": Warning, "admin.listen": OK}},
-		{Settings{Listen: "10.0.0.1:80", AdminListen: "0.0.0.0:81"}, "network", map[string]Level{"admin.listen": Advice}},
+		{Settings{Listen: "0.0.0.0:80", AdminListen: "127.0.0.1:81", Open: []string{"x"}}, "network",
+			map[string]Level{"listen": Warning, "admin.listen": OK}},
+		{Settings{Listen: "10.0.0.1:80", AdminListen: "0.0.0.0:81"}, "network",
+			map[string]Level{"admin.listen": Advice}},
 		{Settings{MaxConnections: 10}, "machine", map[string]Level{"open files": OK}},
 		{Settings{MaxConnections: 1 << 40}, "machine", map[string]Level{"open files": Warning}},
 		{Settings{KeyError: errors.New("x")}, "keys", map[string]Level{"keys": Warning}},
-		{Settings{Sources: []string{"a"}, AdminTokens: true}, "keys", map[string]Level{"sources": OK, "admin token": OK}},
+		{Settings{Sources: []string{"a"}, AdminTokens: true}, "keys", map[string]Level{"sources": OK,
+			"admin token": OK}},
 	} {
 		mustFind(t, examine(t, Config{Settings: test.settings}), test.area, test.want)
 	}
 }
 
-// TestSkew: clocks that differ by more than the round trip can explain are told of, whichever is ahead.
+// TestSkew: clocks that differ by more than the round trip can explain are told of, whichever is
+// ahead.
 func TestSkew(t *testing.T) {
 	for _, test := range []struct {
 		ahead, roundTrip time.Duration
 		want             Level
 	}{
-		{0, 0, OK}, {50 * time.Millisecond, 0, OK}, {500 * time.Millisecond, time.Millisecond, Advice}, {-500 * time.Millisecond, time.Millisecond, Advice},
-		{-2 * time.Second, 0, Warning}, {2 * time.Second, 0, Warning}, {2 * time.Second, 4 * time.Second, OK},
+		{0, 0, OK}, {50 * time.Millisecond, 0, OK}, {500 * time.Millisecond, time.Millisecond, Advice},
+		{-500 * time.Millisecond, time.Millisecond, Advice},
+		{-2 * time.Second, 0, Warning}, {2 * time.Second, 0, Warning}, {2 * time.Second, 4 * time.Second,
+			OK},
 	} {
 		r := &Report{}
 		r.area("a").skew(test.ahead, test.roundTrip)
 		if got := r.Worst(); got != test.want {
-			t.Errorf("%v ahead with a round trip of %v is %v, want %v", test.ahead, test.roundTrip, got, test.want)
+			t.Errorf("%v ahead with a round trip of %v is %v, want %v", test.ahead, test.roundTrip, got,
+				test.want)
 		}
 	}
 }

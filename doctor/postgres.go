@@ -22,7 +22,8 @@ type Postgres struct {
 const (
 	// leastVersion is the oldest that is supported by its makers, 13.
 	leastVersion = 130000
-	// leastBuffers are what a database of any use wants, in bytes: below it, indexes of message ids leave the memory early.
+	// leastBuffers are what a database of any use wants, in bytes: below it, indexes of message ids
+	// leave the memory early.
 	leastBuffers = 256 << 20
 )
 
@@ -32,12 +33,14 @@ func (c Postgres) examine(ctx context.Context, a area) error {
 		return err
 	}
 	if i.VersionNumber < leastVersion {
-		a.add(Warning, "version", i.Version, "13 or newer", "upgrade it: older ones get no corrections any more")
+		a.add(Warning, "version", i.Version, "13 or newer",
+			"upgrade it: older ones get no corrections any more")
 	} else {
 		a.ok("version", i.Version)
 	}
 	if i.Standby {
-		a.add(Warning, "role", "standby", "primary", "point database.url at the primary: a standby takes no writes")
+		a.add(Warning, "role", "standby", "primary",
+			"point database.url at the primary: a standby takes no writes")
 	}
 	durability(a, i.Settings)
 	c.connections(a, &i)
@@ -62,7 +65,8 @@ func durability(a area, settings map[string]postgres.Setting) {
 	}
 	// hookgate turns it on for its own transactions.
 	if value := settings["synchronous_commit"].Value; value == "off" {
-		a.add(Advice, "synchronous_commit", value, "on", "hookgate turns it on for what it stores; others who write to this database rely on the setting")
+		a.add(Advice, "synchronous_commit", value, "on",
+			"hookgate turns it on for what it stores; others who write to this database rely on the setting")
 	} else {
 		a.ok("synchronous_commit", value)
 	}
@@ -72,15 +76,18 @@ func (c Postgres) connections(a area, i *postgres.Inspection) {
 	most, _ := strconv.Atoi(i.Settings["max_connections"].Value)
 	reserved, _ := strconv.Atoi(i.Settings["superuser_reserved_connections"].Value)
 	need := c.Pool * c.Processes
-	seen := fmt.Sprintf("%d of %d free for %d processes with pools of %d (%d in use now)", most-reserved, most, c.Processes, c.Pool, i.Connections)
+	seen := fmt.Sprintf("%d of %d free for %d processes with pools of %d (%d in use now)",
+		most-reserved, most, c.Processes, c.Pool, i.Connections)
 	want := fmt.Sprintf("%d or more", need)
 	switch {
 	case i.Pooled:
 		a.ok("max_connections", "a pooler stands in between: its own limits count (default_pool_size, max_client_conn)")
 	case need > most-reserved:
-		a.add(Warning, "max_connections", seen, want, "raise max_connections, lower database.max_connections, or put PgBouncer in between: processes that get no connection cannot store")
+		a.add(Warning, "max_connections", seen, want,
+			"raise max_connections, lower database.max_connections, or put PgBouncer in between: processes that get no connection cannot store")
 	case need > (most-reserved)*8/10:
-		a.add(Advice, "max_connections", seen, want, "there is little left for others: lower database.max_connections, which 4 are enough for with few workers")
+		a.add(Advice, "max_connections", seen, want,
+			"there is little left for others: lower database.max_connections, which 4 are enough for with few workers")
 	default:
 		a.ok("max_connections", seen)
 	}
@@ -92,8 +99,9 @@ func buffers(a area, s postgres.Setting) {
 	if s.Unit != "8kB" {
 		a.ok("shared_buffers", s.Value+" "+s.Unit)
 	} else if bytes < leastBuffers {
-		a.add(Advice, "shared_buffers", size(bytes), "a quarter of its machine's memory", "ALTER SYSTEM SET shared_buffers, and restart:"+
-			" message ids are random places in an index, which should stay in memory")
+		a.add(Advice, "shared_buffers", size(bytes), "a quarter of its machine's memory",
+			"ALTER SYSTEM SET shared_buffers, and restart:"+
+				" message ids are random places in an index, which should stay in memory")
 	} else {
 		a.ok("shared_buffers", size(bytes))
 	}
@@ -102,10 +110,13 @@ func buffers(a area, s postgres.Setting) {
 func (c Postgres) schema(a area, i *postgres.Inspection) {
 	switch {
 	case i.Other != "":
-		a.add(Warning, "schema", fmt.Sprintf("%s is used, and %s has tables of hookgate too", i.Schema, i.Other), "one",
-			"find out which gate stores in "+i.Other+": an older hookgate does, and its events are not visible here")
+		a.add(Warning, "schema", fmt.Sprintf("%s is used, and %s has tables of hookgate too", i.Schema,
+			i.Other), "one",
+			"find out which gate stores in "+i.Other+
+				": an older hookgate does, and its events are not visible here")
 	case c.Schema != "" && i.Schema != c.Schema:
-		a.ok("schema", fmt.Sprintf("%s, where an older hookgate made the tables (database.schema is %s)", i.Schema, c.Schema))
+		a.ok("schema", fmt.Sprintf("%s, where an older hookgate made the tables (database.schema is %s)",
+			i.Schema, c.Schema))
 	default:
 		a.ok("schema", i.Schema)
 	}
@@ -123,8 +134,10 @@ func (c Postgres) migrations(a area, all []postgres.Migration) {
 	case missing == 0:
 		a.ok("migrations", seen)
 	case c.Migrates:
-		a.add(Advice, "migrations", seen, "all", "nothing: serve applies them when it starts (database.migrate)")
+		a.add(Advice, "migrations", seen, "all",
+			"nothing: serve applies them when it starts (database.migrate)")
 	default:
-		a.add(Warning, "migrations", seen, "all", "run hookgate migrate up: serve does not start without (database.migrate is false)")
+		a.add(Warning, "migrations", seen, "all",
+			"run hookgate migrate up: serve does not start without (database.migrate is false)")
 	}
 }

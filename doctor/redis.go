@@ -54,7 +54,8 @@ func (c Redis) examine(ctx context.Context, a area) error {
 func (c Redis) version(a area, n *redis.Inspection) {
 	major, _, _ := strings.Cut(n.Version, ".")
 	if v, err := strconv.Atoi(major); err == nil && v < leastMajor {
-		a.add(Warning, "version", n.Version, "7.0 or newer", "upgrade it: serve does not start with an older one")
+		a.add(Warning, "version", n.Version, "7.0 or newer",
+			"upgrade it: serve does not start with an older one")
 		return
 	}
 	a.ok("version", n.Version)
@@ -62,30 +63,36 @@ func (c Redis) version(a area, n *redis.Inspection) {
 
 func (c Redis) persistence(a area, n *redis.Inspection) {
 	if n.Settings == nil {
-		a.add(Unknown, "persistence", "CONFIG is hidden", "appendonly yes, appendfsync always or everysec, maxmemory-policy noeviction",
+		a.add(Unknown, "persistence", "CONFIG is hidden",
+			"appendonly yes, appendfsync always or everysec, maxmemory-policy noeviction",
 			"make sure of these where Redis is set up")
 		return
 	}
 	on, fsync := n.Settings["appendonly"], n.Settings["appendfsync"]
 	switch {
 	case on != "yes":
-		a.add(LosesData, "appendonly", on, "yes", "CONFIG SET appendonly yes, and in redis.conf: a crash of Redis loses what was acknowledged since its last snapshot")
+		a.add(LosesData, "appendonly", on, "yes",
+			"CONFIG SET appendonly yes, and in redis.conf: a crash of Redis loses what was acknowledged since its last snapshot")
 	case fsync == "no":
-		a.add(LosesData, "appendfsync", fsync, "always or everysec", "CONFIG SET appendfsync everysec, and in redis.conf: a crash of its machine loses about 30 seconds")
+		a.add(LosesData, "appendfsync", fsync, "always or everysec",
+			"CONFIG SET appendfsync everysec, and in redis.conf: a crash of its machine loses about 30 seconds")
 	case fsync == "everysec":
-		a.add(Advice, "appendfsync", fsync, "always", "everysec loses the last second when its machine crashes; always costs about half the throughput")
+		a.add(Advice, "appendfsync", fsync, "always",
+			"everysec loses the last second when its machine crashes; always costs about half the throughput")
 	default:
 		a.ok("appendfsync", fsync)
 	}
 	if policy := n.Settings["maxmemory-policy"]; policy != "noeviction" {
-		a.add(LosesData, "maxmemory-policy", policy, "noeviction", "CONFIG SET maxmemory-policy noeviction, and in redis.conf:"+
-			" when its memory is full, Redis throws away what was acknowledged")
+		a.add(LosesData, "maxmemory-policy", policy, "noeviction",
+			"CONFIG SET maxmemory-policy noeviction, and in redis.conf:"+
+				" when its memory is full, Redis throws away what was acknowledged")
 	} else {
 		a.ok("maxmemory-policy", policy)
 	}
 }
 
-// memory compares what there is with the claims to come, which live for the claims' time, and a full queue.
+// memory compares what there is with the claims to come, which live for the claims' time, and a
+// full queue.
 func (c Redis) memory(a area, n *redis.Inspection, nodes int) {
 	each, how := n.ClaimBytes, "measured"
 	if each == 0 {
@@ -100,7 +107,8 @@ func (c Redis) memory(a area, n *redis.Inspection, nodes int) {
 	queue := c.HighWater / int64(nodes) * c.RecordBytes
 	need := claims + queue
 	what := "memory for claims"
-	seen := fmt.Sprintf("%s for %.4g/s (%s) x %v x %d bytes (%s), and %s for a full queue", size(claims), rate, from, c.ClaimTTL, each, how, size(queue))
+	seen := fmt.Sprintf("%s for %.4g/s (%s) x %v x %d bytes (%s), and %s for a full queue",
+		size(claims), rate, from, c.ClaimTTL, each, how, size(queue))
 	limit, of := n.MaxMemory, "maxmemory"
 	if limit == 0 {
 		limit, of = n.SystemMemory, "the machine's memory"
@@ -108,15 +116,18 @@ func (c Redis) memory(a area, n *redis.Inspection, nodes int) {
 	want := fmt.Sprintf("less than %s, %s", size(limit), of)
 	switch {
 	case limit > 0 && need > limit:
-		a.add(Warning, what, seen, want, "more memory, a shorter queue.claim_ttl or a smaller queue.high_water: without room webhooks go to the spool, and then get 503")
+		a.add(Warning, what, seen, want,
+			"more memory, a shorter queue.claim_ttl or a smaller queue.high_water: without room webhooks go to the spool, and then get 503")
 	case limit > 0 && need > limit*8/10:
-		a.add(Advice, what, seen, want, "there is little room left: give it more memory, or shorten queue.claim_ttl")
+		a.add(Advice, what, seen, want,
+			"there is little room left: give it more memory, or shorten queue.claim_ttl")
 	default:
 		a.ok(what, seen)
 	}
 	if n.MaxMemory == 0 {
-		a.add(Advice, "maxmemory", "no limit", "below the machine's memory", "CONFIG SET maxmemory: with a limit and noeviction Redis refuses,"+
-			" and webhooks are spooled; without one the kernel may kill it")
+		a.add(Advice, "maxmemory", "no limit", "below the machine's memory",
+			"CONFIG SET maxmemory: with a limit and noeviction Redis refuses,"+
+				" and webhooks are spooled; without one the kernel may kill it")
 	} else {
 		a.ok("maxmemory", fmt.Sprintf("%s, %s used", size(n.MaxMemory), size(n.UsedMemory)))
 	}

@@ -14,7 +14,8 @@ type Settings struct {
 	// TLS says that both listeners speak TLS.
 	TLS            bool
 	MaxConnections int
-	// Sources are the names of the sources that authenticate their senders, Open of those that anyone may send to.
+	// Sources are the names of the sources that authenticate their senders, Open of those that anyone
+	// may send to.
 	Sources, Open []string
 	// AdminTokens says that there are some, or that the first start makes one.
 	AdminTokens bool
@@ -22,7 +23,8 @@ type Settings struct {
 	KeyError error
 }
 
-// ownFiles is what a process needs beside its connections: databases, logs, connections to services.
+// ownFiles is what a process needs beside its connections: databases, logs, connections to
+// services.
 const ownFiles = 200
 
 func (s Settings) examineMachine(a area) {
@@ -33,7 +35,8 @@ func (s Settings) examineMachine(a area) {
 	case err != nil:
 		a.add(Unknown, "open files", err.Error(), want, "")
 	case files < need:
-		a.add(Warning, "open files", seen, want, "raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: beyond it connections are refused, and files too")
+		a.add(Warning, "open files", seen, want,
+			"raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: beyond it connections are refused, and files too")
 	default:
 		a.ok("open files", seen)
 	}
@@ -43,19 +46,23 @@ func (s Settings) examineNetwork(a area) {
 	public := isPublic(s.Listen)
 	switch {
 	case public && len(s.Open) > 0:
-		a.add(Warning, "listen", s.Listen, "", fmt.Sprintf("anyone who reaches the port can send to the sources %s: give them keys, or listen on loopback", strings.Join(s.Open, ", ")))
+		a.add(Warning, "listen", s.Listen, "",
+			fmt.Sprintf("anyone who reaches the port can send to the sources %s: give them keys, or listen on loopback", strings.Join(s.Open, ", ")))
 	case public && s.TLS:
 		a.ok("listen", s.Listen+", with TLS")
 	case public:
-		a.add(Advice, "listen", s.Listen, "", "set tls.cert_file and tls.key_file, or put a proxy with TLS before it: keys and bodies pass in the clear")
+		a.add(Advice, "listen", s.Listen, "",
+			"set tls.cert_file and tls.key_file, or put a proxy with TLS before it: keys and bodies pass in the clear")
 	default:
 		a.ok("listen", s.Listen+", loopback")
 	}
 	switch {
 	case s.AdminListen == "" && public:
-		a.add(Advice, "admin.listen", "not set", "an address that the internet does not reach", "set it: the admin side, metrics and health are on the public port")
+		a.add(Advice, "admin.listen", "not set", "an address that the internet does not reach",
+			"set it: the admin side, metrics and health are on the public port")
 	case s.AdminListen != "" && isPublic(s.AdminListen) && !s.TLS:
-		a.add(Advice, "admin.listen", s.AdminListen, "an address that the internet does not reach", "keep it behind a firewall: tokens pass in the clear")
+		a.add(Advice, "admin.listen", s.AdminListen, "an address that the internet does not reach",
+			"keep it behind a firewall: tokens pass in the clear")
 	case s.AdminListen != "":
 		a.ok("admin.listen", s.AdminListen)
 	}
@@ -79,7 +86,8 @@ func (s Settings) examineKeys(a area) {
 		a.ok("sources", "authenticated: "+strings.Join(s.Sources, ", "))
 	}
 	if !s.AdminTokens {
-		a.add(Advice, "admin token", "none yet", "", "nothing: the first start makes one in the data directory; processes that work together want the same ADMIN_TOKEN")
+		a.add(Advice, "admin token", "none yet", "",
+			"nothing: the first start makes one in the data directory; processes that work together want the same ADMIN_TOKEN")
 	} else {
 		a.ok("admin token", "there is one")
 	}

@@ -17,7 +17,8 @@ import (
 // maxFiles bounds the files of an archive.
 const maxFiles = 1000
 
-// ErrArchive is wrapped by the error of Unpack for an archive that is not one of a bundle, or too large.
+// ErrArchive is wrapped by the error of Unpack for an archive that is not one of a bundle, or too
+// large.
 var ErrArchive = errors.New("archive cannot be taken")
 
 // Pack writes the files of a folder as tar.gz. Equal files make equal bytes.
@@ -46,21 +47,23 @@ func packFile(out *tar.Writer, dir, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := out.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: info.Size(), Mode: 0o644, ModTime: time.Unix(0, 0)}); err != nil {
+	if err := out.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: info.Size(),
+		Mode: 0o644, ModTime: time.Unix(0, 0)}); err != nil {
 		return err
 	}
 	_, err = io.Copy(out, f)
 	return err
 }
 
-// Unpack writes the files of a tar.gz into an empty folder: regular files with plain relative paths, each once, and no more than
-// maxBytes in all. An archive that has anything else is refused as a whole; what was written of it is the caller's to remove.
+// Unpack writes the files of a tar.gz into an empty folder: regular files with plain relative
+// paths, each once, and no more than maxBytes in all. An archive that has anything else is refused
+// as a whole; what was written of it is the caller's to remove.
 func Unpack(r io.Reader, dir string, maxBytes int64) error {
 	return unpack(r, dir, maxBytes, func(int64) error { return nil })
 }
 
-// maxHeaders bounds what an archive has beside its files: headers, among them those of PAX, which may be
-// as long as they like and belong to no file.
+// maxHeaders bounds what an archive has beside its files: headers, among them those of PAX, which
+// may be as long as they like and belong to no file.
 const maxHeaders = 4 << 20
 
 // unpack is Unpack that asks before each file whether there is room for its bytes.
@@ -137,7 +140,8 @@ func unpackFile(name string, in io.Reader, size int64) error {
 
 // unpackError tells an archive in which a path is both a file and a folder from a disk that fails.
 func unpackError(err error) error {
-	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) ||
+		errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: one of its paths is a file and a folder", ErrArchive)
 	}
 	return fmt.Errorf("unpack evidence: %w", err)

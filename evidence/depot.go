@@ -22,8 +22,8 @@ import (
 var (
 	// ErrExists is returned by Receive for a bundle that is kept already.
 	ErrExists = errors.New("this evidence has been received before")
-	// ErrFull is wrapped by the error of Receive when the depot keeps as much as it may, or its disk has
-	// too little room.
+	// ErrFull is wrapped by the error of Receive when the depot keeps as much as it may, or its disk
+	// has too little room.
 	ErrFull = errors.New("the depot is full")
 	// ErrUnknown is returned by Find for a bundle that is not kept.
 	ErrUnknown = errors.New("there is no such evidence")
@@ -70,8 +70,8 @@ type Depot struct {
 
 // Limits bound what a depot keeps.
 type Limits struct {
-	// Bundle is the most that the files of a bundle have together, Total the most that all bundles take
-	// of the disk, both in bytes.
+	// Bundle is the most that the files of a bundle have together, Total the most that all bundles
+	// take of the disk, both in bytes.
 	Bundle, Total int64
 	// Bundles is their number.
 	Bundles int
@@ -82,8 +82,9 @@ const minFree = 256 << 20
 
 const incoming = ".incoming-"
 
-// OpenDepot returns the depot in a folder, which is made with the first bundle. What was being received when the process before
-// ended is removed. With keys, a bundle must be signed with one of them.
+// OpenDepot returns the depot in a folder, which is made with the first bundle. What was being
+// received when the process before ended is removed. With keys, a bundle must be signed with one of
+// them.
 func OpenDepot(dir string, limits Limits, keys []ed25519.PublicKey) (*Depot, error) {
 	left, err := filepath.Glob(filepath.Join(dir, incoming+"*"))
 	if err != nil {
@@ -97,9 +98,11 @@ func OpenDepot(dir string, limits Limits, keys []ed25519.PublicKey) (*Depot, err
 	return &Depot{dir: dir, limits: limits, keys: keys}, nil
 }
 
-// Receive keeps a bundle, given as tar.gz. Errors: ErrExists; ErrFull; one that wraps ErrArchive or is a *ChangedError if the
-// archive is not what it should be; any other means that it could not be kept. In all cases nothing is left of it.
-func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r Receipt, err error) {
+// Receive keeps a bundle, given as tar.gz. Errors: ErrExists; ErrFull; one that wraps ErrArchive or
+// is a *ChangedError if the archive is not what it should be; any other means that it could not be
+// kept. In all cases nothing is left of it.
+func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r Receipt,
+	err error) {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return r, fmt.Errorf("receive evidence: %w", err)
 	}
@@ -122,7 +125,8 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 		}
 		left -= size
 		if free, known := freeBytes(d.dir); known && free < size+minFree {
-			return fmt.Errorf("%w: its disk has %d bytes free, of which %d are for others", ErrFull, free, minFree)
+			return fmt.Errorf("%w: its disk has %d bytes free, of which %d are for others", ErrFull, free,
+				minFree)
 		}
 		return nil
 	}
@@ -144,7 +148,8 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 		return r, &ChangedError{ManifestFile, "is not the one that was handed in beside the archive"}
 	}
 	sum := sha256.Sum256(manifest)
-	r = Receipt{ID: hex.EncodeToString(sum[:]), Submission: s, ReceivedAt: time.Now().UTC(), Key: Fingerprint(by), Known: len(d.keys) > 0,
+	r = Receipt{ID: hex.EncodeToString(sum[:]), Submission: s, ReceivedAt: time.Now().UTC(),
+		Key: Fingerprint(by), Known: len(d.keys) > 0,
 		Files: bytes.Count(manifest, []byte("\n"))}
 	r.Verdict = verdictOf(bundle)
 	text, err := json.MarshalIndent(&r, "", "  ")
@@ -167,11 +172,12 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 }
 
 func (d *Depot) tooMuch() error {
-	return fmt.Errorf("%w: its bundles may take %d bytes; raise evidence.max_total or remove some", ErrFull, d.limits.Total)
+	return fmt.Errorf("%w: its bundles may take %d bytes; raise evidence.max_total or remove some",
+		ErrFull, d.limits.Total)
 }
 
-// left returns how much the depot may still take. It counts what it has when that seems to be less than
-// needed: people remove bundles by hand.
+// left returns how much the depot may still take. It counts what it has when that seems to be less
+// than needed: people remove bundles by hand.
 func (d *Depot) left(needed int64) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -188,7 +194,8 @@ func (d *Depot) left(needed int64) (int64, error) {
 // onDisk returns about what a file takes, whose last block is rarely full.
 func onDisk(size int64) int64 { return (size + 4095) / 4096 * 4096 }
 
-// sizeOf returns what a folder with all that is in it takes of the disk, but for what is being received.
+// sizeOf returns what a folder with all that is in it takes of the disk, but for what is being
+// received.
 func sizeOf(dir string) (sum int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -221,7 +228,8 @@ func verdictOf(bundle string) string {
 	return v.Status
 }
 
-// place gives a bundle its name, durably: fsync of its files and folders, rename, fsync of the depot.
+// place gives a bundle its name, durably: fsync of its files and folders, rename, fsync of the
+// depot.
 func (d *Depot) place(temp, id string, size int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -289,7 +297,8 @@ type Verdict struct {
 
 // Find returns a bundle that is kept, with its verdict. ErrUnknown: there is none of this id.
 func (d *Depot) Find(_ context.Context, id string) (r Receipt, v Verdict, err error) {
-	if sum, err := hex.DecodeString(id); err != nil || len(sum) != sha256.Size || hex.EncodeToString(sum) != id {
+	if sum, err := hex.DecodeString(id); err != nil || len(sum) != sha256.Size ||
+		hex.EncodeToString(sum) != id {
 		return r, v, ErrUnknown
 	}
 	text, err := os.ReadFile(filepath.Join(d.dir, id, "receipt.json"))
@@ -333,10 +342,11 @@ func (d *Depot) List(context.Context) ([]Receipt, error) {
 	return all, nil
 }
 
-// Report returns the report of a bundle that is kept. fs.ErrNotExist: there is no such bundle, or it has no
-// report of a size that can be shown.
+// Report returns the report of a bundle that is kept. fs.ErrNotExist: there is no such bundle, or
+// it has no report of a size that can be shown.
 func (d *Depot) Report(_ context.Context, id string) ([]byte, error) {
-	if raw, err := hex.DecodeString(id); err != nil || len(raw) != sha256.Size || id != hex.EncodeToString(raw) {
+	if raw, err := hex.DecodeString(id); err != nil || len(raw) != sha256.Size ||
+		id != hex.EncodeToString(raw) {
 		return nil, fs.ErrNotExist // it names no folder of the depot
 	}
 	report, err := read(filepath.Join(d.dir, id, "bundle"), reportFile, maxReport)

@@ -1,12 +1,13 @@
-// Package evidence is the form in which evidence is kept and handed on: a folder whose files are listed with their digests in a
-// manifest that is signed.
+// Package evidence is the form in which evidence is kept and handed on: a folder whose files are
+// listed with their digests in a manifest that is signed.
 //
 //	verdict.json …, full/ledger.ndjson …   the files
 //	public-key.pem                         whose signature it is; listed too
 //	manifest.sha256                        a line "DIGEST  PATH" for each file, sorted by path: sha256sum -c reads it
 //	manifest.sig                           the Ed25519 signature of manifest.sha256, 64 bytes
 //
-// It is read by those who make evidence, those who check it, and those who collect it; so it knows nothing of any of them.
+// It is read by those who make evidence, those who check it, and those who collect it; so it knows
+// nothing of any of them.
 package evidence
 
 import (
@@ -32,7 +33,8 @@ const (
 	PublicKeyFile = "public-key.pem"
 )
 
-// maxManifest bounds a manifest in bytes, maxSmall what else is read into memory: signature, key and verdict.
+// maxManifest bounds a manifest in bytes, maxSmall what else is read into memory: signature, key
+// and verdict.
 const maxManifest, maxSmall = 4 << 20, 256 << 10
 
 // ChangedError says which file is not what was signed.
@@ -99,7 +101,8 @@ func Manifest(dir string) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// files returns the paths of the files in a folder, sorted. Anything but files and folders is an error.
+// files returns the paths of the files in a folder, sorted. Anything but files and folders is an
+// error.
 func files(dir string) (paths []string, err error) {
 	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -123,11 +126,14 @@ func files(dir string) (paths []string, err error) {
 	return paths, err
 }
 
-// cleanPath reports whether a path may be one of a file of a bundle: relative, below the folder, in plain characters.
+// cleanPath reports whether a path may be one of a file of a bundle: relative, below the folder, in
+// plain characters.
 func cleanPath(p string) bool {
-	return p != "" && len(p) <= 200 && path.Clean(p) == p && !strings.HasPrefix(p, "/") && p != ".." && !strings.HasPrefix(p, "../") &&
+	return p != "" && len(p) <= 200 && path.Clean(p) == p && !strings.HasPrefix(p, "/") && p != ".." &&
+		!strings.HasPrefix(p, "../") &&
 		!strings.ContainsFunc(p, func(r rune) bool {
-			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-/", r))
+			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+				strings.ContainsRune("._-/", r))
 		})
 }
 
@@ -144,8 +150,9 @@ func digest(name string) (sum []byte, err error) {
 	return h.Sum(nil), nil
 }
 
-// Verify checks signature, manifest and files of a folder, and returns whose signature it is. If keys are given it must be one of
-// them. A *ChangedError names the first file, by path, that is not what was signed.
+// Verify checks signature, manifest and files of a folder, and returns whose signature it is. If
+// keys are given it must be one of them. A *ChangedError names the first file, by path, that is not
+// what was signed.
 func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 	manifest, err := read(dir, ManifestFile, maxManifest)
 	if err != nil {
@@ -176,7 +183,8 @@ func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 		}
 	}
 	for _, p := range present {
-		if p != ManifestFile && p != SignatureFile && !slices.ContainsFunc(listed, func(f File) bool { return f.Path == p }) {
+		if p != ManifestFile && p != SignatureFile &&
+			!slices.ContainsFunc(listed, func(f File) bool { return f.Path == p }) {
 			return nil, &ChangedError{p, "is not in the manifest"}
 		}
 	}
@@ -212,10 +220,13 @@ func read(dir, name string, max int64) ([]byte, error) {
 // Trusted checks a signature by the key of the bundle, which must be one of keys if there are any.
 func Trusted(manifest, signature []byte, public ed25519.PublicKey, keys []ed25519.PublicKey) error {
 	if !ed25519.Verify(public, manifest, signature) {
-		return &ChangedError{ManifestFile, "is not what was signed, or " + SignatureFile + " is not its signature by the key in " + PublicKeyFile}
+		return &ChangedError{ManifestFile, "is not what was signed, or " + SignatureFile +
+			" is not its signature by the key in " + PublicKeyFile}
 	}
-	if len(keys) > 0 && !slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool { return k.Equal(public) }) {
-		return &ChangedError{SignatureFile, "is by the key " + Fingerprint(public) + ", which is not a known one"}
+	if len(keys) > 0 && !slices.ContainsFunc(keys,
+		func(k ed25519.PublicKey) bool { return k.Equal(public) }) {
+		return &ChangedError{SignatureFile, "is by the key " + Fingerprint(public) +
+			", which is not a known one"}
 	}
 	return nil
 }
@@ -240,7 +251,8 @@ func ParseManifest(text []byte) (listed []File, err error) {
 		sum, name, ok := strings.Cut(string(line), "  ")
 		f := File{Path: name}
 		// Of each digest there is one way to write it.
-		if b, err := hex.DecodeString(sum); !ok || err != nil || len(b) != sha256.Size || hex.EncodeToString(b) != sum {
+		if b, err := hex.DecodeString(sum); !ok || err != nil || len(b) != sha256.Size ||
+			hex.EncodeToString(b) != sum {
 			return nil, bad(n, "has no digest")
 		} else {
 			copy(f.SHA256[:], b)

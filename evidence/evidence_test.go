@@ -112,8 +112,10 @@ func TestManifestRefuses(t *testing.T) {
 	}
 	digest := strings.Repeat("0", 64)
 	for _, bad := range []string{
-		"", "x\n", digest + "  a", digest + " a\n", digest + "  ../a\n", digest + "  /a\n", digest + "  a//b\n", digest + "  a b\n",
-		digest + "  b\n" + digest + "  a\n", digest + "  a\n" + digest + "  a\n", strings.Repeat("A", 64) + "  a\n", digest + "  manifest.sig\n", digest + "  \n",
+		"", "x\n", digest + "  a", digest + " a\n", digest + "  ../a\n", digest + "  /a\n", digest +
+			"  a//b\n", digest + "  a b\n",
+		digest + "  b\n" + digest + "  a\n", digest + "  a\n" + digest + "  a\n",
+		strings.Repeat("A", 64) + "  a\n", digest + "  manifest.sig\n", digest + "  \n",
 	} {
 		if _, err := ParseManifest([]byte(bad)); !errors.As(err, &changed) {
 			t.Errorf("%q is taken for a manifest", bad)
@@ -137,7 +139,8 @@ func archiveOf(t *testing.T, entries ...entry) []byte {
 		if e.kind == 0 {
 			e.kind = tar.TypeReg
 		}
-		h := &tar.Header{Name: e.name, Typeflag: e.kind, Linkname: e.link, Size: int64(len(e.content)), Mode: 0o644}
+		h := &tar.Header{Name: e.name, Typeflag: e.kind, Linkname: e.link, Size: int64(len(e.content)),
+			Mode: 0o644}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
@@ -151,8 +154,9 @@ func archiveOf(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// Goal: an archive can write nothing but its own regular files, and no more than it may.
-// Method: the tricks that archives are known for, each beside a file that is fine. Nothing may appear outside of the folder.
+// Goal: an archive can write nothing but its own regular files, and no more than it may. Method:
+// the tricks that archives are known for, each beside a file that is fine. Nothing may appear
+// outside of the folder.
 func TestUnpackRefuses(t *testing.T) {
 	fine := entry{name: "fine.txt", content: "x"}
 	many := []entry{fine}
@@ -161,14 +165,16 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 	whole := archiveOf(t, fine)
 	for name, archive := range map[string][]byte{
-		"up":                  archiveOf(t, fine, entry{name: "../out", content: "x"}),
-		"up inside":           archiveOf(t, fine, entry{name: "a/../../out", content: "x"}),
-		"absolute":            archiveOf(t, fine, entry{name: "/tmp/out", content: "x"}),
-		"dot":                 archiveOf(t, fine, entry{name: "./a", content: "x"}),
-		"backslash":           archiveOf(t, fine, entry{name: `..\out`, content: "x"}),
-		"link":                archiveOf(t, fine, entry{name: "l", kind: tar.TypeSymlink, link: "/etc"}),
-		"link, then through":  archiveOf(t, entry{name: "l", kind: tar.TypeSymlink, link: "/tmp"}, entry{name: "l/out", content: "x"}),
-		"hard link":           archiveOf(t, fine, entry{name: "l", kind: tar.TypeLink, link: "/etc/passwd"}),
+		"up":        archiveOf(t, fine, entry{name: "../out", content: "x"}),
+		"up inside": archiveOf(t, fine, entry{name: "a/../../out", content: "x"}),
+		"absolute":  archiveOf(t, fine, entry{name: "/tmp/out", content: "x"}),
+		"dot":       archiveOf(t, fine, entry{name: "./a", content: "x"}),
+		"backslash": archiveOf(t, fine, entry{name: `..\out`, content: "x"}),
+		"link":      archiveOf(t, fine, entry{name: "l", kind: tar.TypeSymlink, link: "/etc"}),
+		"link, then through": archiveOf(t, entry{name: "l", kind: tar.TypeSymlink, link: "/tmp"},
+			entry{name: "l/out", content: "x"}),
+		"hard link": archiveOf(t, fine, entry{name: "l", kind: tar.TypeLink,
+			link: "/etc/passwd"}),
 		"device":              archiveOf(t, fine, entry{name: "d", kind: tar.TypeChar}),
 		"fifo":                archiveOf(t, fine, entry{name: "f", kind: tar.TypeFifo}),
 		"folder":              archiveOf(t, fine, entry{name: "d/", kind: tar.TypeDir}),
@@ -176,9 +182,10 @@ func TestUnpackRefuses(t *testing.T) {
 		"twice in other case": archiveOf(t, fine, entry{name: "FINE.txt", content: "y"}),
 		"file and folder":     archiveOf(t, fine, entry{name: "fine.txt/a", content: "y"}),
 		"bomb":                archiveOf(t, entry{name: "zeros", content: strings.Repeat("\x00", 2<<20)}),
-		"many small":          archiveOf(t, entry{name: "a", content: strings.Repeat("a", 600<<10)}, entry{name: "b", content: strings.Repeat("b", 600<<10)}),
-		"too many":            archiveOf(t, many...),
-		"no gzip":             []byte("plain"),
+		"many small": archiveOf(t, entry{name: "a", content: strings.Repeat("a", 600<<10)},
+			entry{name: "b", content: strings.Repeat("b", 600<<10)}),
+		"too many": archiveOf(t, many...),
+		"no gzip":  []byte("plain"),
 		"no tar": func() []byte {
 			var b bytes.Buffer
 			z := gzip.NewWriter(&b)
@@ -273,16 +280,19 @@ func TestDepot(t *testing.T) {
 		}
 		return d
 	}
-	s := Submission{Application: "app", Gate: "gate", Timestamp: time.Now().UTC().Truncate(time.Second), Manifest: manifestOf(t, dir)}
+	s := Submission{Application: "app", Gate: "gate",
+		Timestamp: time.Now().UTC().Truncate(time.Second), Manifest: manifestOf(t, dir)}
 	d := open(2)
 	r, err := d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), s)
-	if err != nil || r.Verdict != "PASS" || r.Known || r.Files != 3 || r.Key != Fingerprint(key.Public().(ed25519.PublicKey)) {
+	if err != nil || r.Verdict != "PASS" || r.Known || r.Files != 3 ||
+		r.Key != Fingerprint(key.Public().(ed25519.PublicKey)) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if _, err := Verify(filepath.Join(at, r.ID, "bundle")); err != nil {
 		t.Error(err)
 	}
-	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), s); !errors.Is(err, ErrExists) {
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), s); !errors.Is(err,
+		ErrExists) {
 		t.Errorf("the same again: %v", err)
 	}
 
@@ -290,28 +300,34 @@ func TestDepot(t *testing.T) {
 	changed := Submission{Application: "app", Gate: "gate", Manifest: manifestOf(t, changedDir)}
 	write(t, filepath.Join(changedDir, "verdict.json"), `{"status":"PASS"}`)
 	var problem *ChangedError
-	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, changedDir)), changed); !errors.As(err, &problem) || problem.Path != "verdict.json" {
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, changedDir)),
+		changed); !errors.As(err, &problem) || problem.Path != "verdict.json" {
 		t.Errorf("a changed one: %v", err)
 	}
 	second, secondKey := newBundle(t, "FAIL")
-	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, second)), s); !errors.As(err, &problem) || problem.Path != ManifestFile {
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, second)), s); !errors.As(err,
+		&problem) || problem.Path != ManifestFile {
 		t.Errorf("another manifest beside it: %v", err)
 	}
 	strict := open(2, key.Public().(ed25519.PublicKey))
 	other := Submission{Application: "app", Gate: "gate", Manifest: manifestOf(t, second)}
-	if _, err := strict.Receive(t.Context(), bytes.NewReader(packed(t, second)), other); !errors.As(err, &problem) {
+	if _, err := strict.Receive(t.Context(), bytes.NewReader(packed(t, second)),
+		other); !errors.As(err, &problem) {
 		t.Errorf("one by an unknown key: %v", err)
 	}
 	known := open(2, secondKey.Public().(ed25519.PublicKey))
-	if r, err := known.Receive(t.Context(), bytes.NewReader(packed(t, second)), other); err != nil || !r.Known || r.Verdict != "FAIL" {
+	if r, err := known.Receive(t.Context(), bytes.NewReader(packed(t, second)), other); err != nil ||
+		!r.Known || r.Verdict != "FAIL" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	third, _ := newBundle(t, "INVALID")
-	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, third)), Submission{Manifest: manifestOf(t, third)}); !errors.Is(err, ErrFull) {
+	if _, err := d.Receive(t.Context(), bytes.NewReader(packed(t, third)),
+		Submission{Manifest: manifestOf(t, third)}); !errors.Is(err, ErrFull) {
 		t.Errorf("beyond what may be kept: %v", err)
 	}
 	all, err := d.List(t.Context())
-	if err != nil || len(all) != 2 || all[0].ID != r.ID || all[0].Gate != "gate" || !all[0].Timestamp.Equal(s.Timestamp) {
+	if err != nil || len(all) != 2 || all[0].ID != r.ID || all[0].Gate != "gate" ||
+		!all[0].Timestamp.Equal(s.Timestamp) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	if _, err := d.Report(t.Context(), r.ID); !errors.Is(err, fs.ErrNotExist) {
@@ -321,7 +337,8 @@ func TestDepot(t *testing.T) {
 	if report, err := d.Report(t.Context(), r.ID); err != nil || string(report) != "<h1>PASS</h1>" {
 		t.Errorf("the report is %q, %v", report, err)
 	}
-	for _, id := range []string{"", "..", r.ID + "/../" + r.ID, strings.ToUpper(r.ID), strings.Repeat("0", 64), r.ID[:62]} {
+	for _, id := range []string{"", "..", r.ID + "/../" + r.ID, strings.ToUpper(r.ID),
+		strings.Repeat("0", 64), r.ID[:62]} {
 		if report, err := d.Report(t.Context(), id); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the report of %q: %q, %v", id, report, err)
 		}
@@ -335,7 +352,8 @@ func TestDepot(t *testing.T) {
 func TestDepotAtOnce(t *testing.T) {
 	dir, _ := newBundle(t, "PASS")
 	archive, s := packed(t, dir), Submission{Manifest: manifestOf(t, dir)}
-	d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: 10}, nil)
+	d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), Limits{Bundle: 1 << 20, Total: 1 << 30,
+		Bundles: 10}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,8 +378,8 @@ func TestDepotAtOnce(t *testing.T) {
 	}
 }
 
-// TestDepotIsBounded: bundles together take no more of the disk than they may, however small each is; what
-// is removed by hand makes room.
+// TestDepotIsBounded: bundles together take no more of the disk than they may, however small each
+// is; what is removed by hand makes room.
 func TestDepotIsBounded(t *testing.T) {
 	at := filepath.Join(t.TempDir(), "depot")
 	d, err := OpenDepot(at, Limits{Bundle: 1 << 20, Total: 200_000, Bundles: 1000}, nil)
@@ -370,7 +388,8 @@ func TestDepotIsBounded(t *testing.T) {
 	}
 	receive := func() (Receipt, error) {
 		dir, _ := newBundle(t, "PASS")
-		return d.Receive(t.Context(), bytes.NewReader(packed(t, dir)), Submission{Manifest: manifestOf(t, dir)})
+		return d.Receive(t.Context(), bytes.NewReader(packed(t, dir)),
+			Submission{Manifest: manifestOf(t, dir)})
 	}
 	var kept []Receipt
 	for err == nil {
@@ -380,7 +399,8 @@ func TestDepotIsBounded(t *testing.T) {
 		}
 	}
 	taken, _ := sizeOf(at)
-	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "evidence.max_total") || len(kept) < 3 || taken > 200_000 {
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "evidence.max_total") ||
+		len(kept) < 3 || taken > 200_000 {
 		t.Fatalf("%d bundles take %d bytes: %v", len(kept), taken, err)
 	}
 	if left, err := filepath.Glob(filepath.Join(at, ".*")); err != nil || len(left) > 0 {
@@ -394,7 +414,8 @@ func TestDepotIsBounded(t *testing.T) {
 	}
 }
 
-// TestHeadersOfAnArchiveCount: headers that belong to no file, which are small when packed, end an archive.
+// TestHeadersOfAnArchiveCount: headers that belong to no file, which are small when packed, end an
+// archive.
 func TestHeadersOfAnArchiveCount(t *testing.T) {
 	var text bytes.Buffer
 	zipped := gzip.NewWriter(&text)
@@ -453,7 +474,8 @@ func TestDepotCleansUp(t *testing.T) {
 	}
 }
 
-// TestDepotReadsLittle: an archive is small however large what is in it, and no file of it is taken into memory beyond what such a file can have.
+// TestDepotReadsLittle: an archive is small however large what is in it, and no file of it is taken
+// into memory beyond what such a file can have.
 func TestDepotReadsLittle(t *testing.T) {
 	large := strings.Repeat(" ", 8<<20)
 	for name, change := range map[string]func(dir string){
@@ -464,7 +486,8 @@ func TestDepotReadsLittle(t *testing.T) {
 	} {
 		dir, _ := newBundle(t, "PASS")
 		change(dir)
-		d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), Limits{Bundle: 64 << 20, Total: 1 << 30, Bundles: 10}, nil)
+		d, err := OpenDepot(filepath.Join(t.TempDir(), "depot"), Limits{Bundle: 64 << 20, Total: 1 << 30,
+			Bundles: 10}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,10 +13,12 @@ import (
 const (
 	// drainRecords and drainBytes bound what is taken from the spool at a time.
 	drainRecords, drainBytes = 1024, 8 << 20
-	// caughtUp is the size of a batch below which appends can be made to wait for the rest to be moved.
+	// caughtUp is the size of a batch below which appends can be made to wait for the rest to be
+	// moved.
 	caughtUp = 200
-	// patience is how many time-outs the spool may take to be caught up with. Then appends are made to wait for one
-	// time-out anyway, so that the spool shrinks even if it is filled as fast as it can be drained.
+	// patience is how many time-outs the spool may take to be caught up with. Then appends are made to
+	// wait for one time-out anyway, so that the spool shrinks even if it is filled as fast as it can
+	// be drained.
 	patience = 5
 	// moment is how long to wait for something in the spool.
 	moment = 10 * time.Millisecond
@@ -69,7 +71,8 @@ func (q *Queue) run(ctx context.Context) {
 			}
 			return
 		}
-		// The spool failed, or a batch was cut off because appends waited for it: its consumer is opened anew.
+		// The spool failed, or a batch was cut off because appends waited for it: its consumer is opened
+		// anew.
 		q.Logger.Warn("draining the spool broke off", "error", err)
 		select {
 		case <-ctx.Done():
@@ -133,8 +136,9 @@ func (q *Queue) is(s state) bool {
 	return q.state == s
 }
 
-// goBack lets appends go to the primary again: it waits until the primary answers, makes appends wait, moves what has
-// come to the spool meanwhile, and only then opens the way. If the primary fails in between, spooling goes on.
+// goBack lets appends go to the primary again: it waits until the primary answers, makes appends
+// wait, moves what has come to the spool meanwhile, and only then opens the way. If the primary
+// fails in between, spooling goes on.
 func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
 	err := q.retry(ctx, "asking the queue", func() error {
 		if err := q.resumed(ctx); err != nil {
@@ -156,7 +160,8 @@ func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
 			q.set(spooling)
 			return
 		}
-		q.Logger.Info(cmp.Or(q.emptied(), "queue is back and the spool is empty"), "away", time.Since(q.since).Round(time.Millisecond).String())
+		q.Logger.Info(cmp.Or(q.emptied(), "queue is back and the spool is empty"), "away",
+			time.Since(q.since).Round(time.Millisecond).String())
 		q.set(toPrimary)
 	}()
 	if !q.await(ctx, func() bool { return q.inSpool == 0 }) {

@@ -1,5 +1,5 @@
-// Package failover is a Queue that goes on taking deliveries while its primary is away: it spools them
-// locally and moves them to the primary, in order, when that is back.
+// Package failover is a Queue that goes on taking deliveries while its primary is away: it spools
+// them locally and moves them to the primary, in order, when that is back.
 //
 //	        ┌──────────── an append fails: its outcome is unknown ────────────┐
 //	        │                                                                 ▼
@@ -9,11 +9,11 @@
 //	        └── spool empty ── switching: appends wait a moment ◄── spool nearly empty
 //
 // While the spool holds anything, everything goes through it, so that what was acknowledged earlier
-// reaches the primary earlier. A delivery whose append to the primary failed is spooled too; should the
-// primary have taken it after all, it recognises it by its request id.
+// reaches the primary earlier. A delivery whose append to the primary failed is spooled too; should
+// the primary have taken it after all, it recognises it by its request id.
 //
-// Order holds within one process. A sender whose deliveries reach two processes, of which one has lost the
-// primary, may find the spooled ones behind the others.
+// Order holds within one process. A sender whose deliveries reach two processes, of which one has
+// lost the primary, may find the spooled ones behind the others.
 package failover
 
 import (
@@ -30,7 +30,8 @@ import (
 
 // Options of a failover queue. Zero fields take their defaults.
 type Options struct {
-	// Timeout bounds one operation of the primary, appends apart, which it must bound itself; default 1 s.
+	// Timeout bounds one operation of the primary, appends apart, which it must bound itself; default
+	// 1 s.
 	Timeout time.Duration
 	// RetryMin and RetryMax bound the pauses between attempts to drain, which double and vary at
 	// random by half; default 100 ms and 2 s.
@@ -99,8 +100,8 @@ type Queue struct {
 
 	mu    sync.Mutex // guards all below; never held over I/O
 	state state
-	// changed is closed and replaced at each change of state, and when the last append has left the spool
-	// during switching.
+	// changed is closed and replaced at each change of state, and when the last append has left the
+	// spool during switching.
 	changed chan struct{}
 	// inSpool is the number of appends to the spool that are under way.
 	inSpool int
@@ -112,10 +113,12 @@ type Queue struct {
 var _ hookgate.Queue = (*Queue)(nil)
 
 // New returns a queue over primary that spools to spool. The primary must end each append in about
-// Options.Timeout and not refer to the delivery afterwards: it goes to the spool then, and its body is
-// soon another's. The spool must keep duplicates and survive a crash, and nobody else may consume it.
-// What it holds already is drained first. The caller closes the queue before primary and spool.
-func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQueue, o Options) (*Queue, error) {
+// Options.Timeout and not refer to the delivery afterwards: it goes to the spool then, and its body
+// is soon another's. The spool must keep duplicates and survive a crash, and nobody else may
+// consume it. What it holds already is drained first. The caller closes the queue before primary
+// and spool.
+func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQueue,
+	o Options) (*Queue, error) {
 	q := &Queue{
 		mover: newMover(o.withDefaults(), primary), spool: spool,
 		changed: make(chan struct{}), ended: make(chan struct{}),
@@ -126,10 +129,12 @@ func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQue
 	}
 	q.highWater = stats.HighWater
 	if stats.Depth > 0 {
-		q.state, q.cause, q.since = spooling, errors.New("the spool held deliveries at the start"), time.Now()
+		q.state, q.cause, q.since = spooling, errors.New("the spool held deliveries at the start"),
+			time.Now()
 	}
 	if stats.Depth > 0 && o.Leftover != "" {
-		q.Logger.Warn("webhooks that an earlier configuration left behind are moved to the queue", "file", o.Leftover, "records", stats.Depth)
+		q.Logger.Warn("webhooks that an earlier configuration left behind are moved to the queue", "file",
+			o.Leftover, "records", stats.Depth)
 	}
 	draining, end := context.WithCancel(context.Background())
 	q.end = end
@@ -144,18 +149,21 @@ func (q *Queue) Close() error {
 	return nil
 }
 
-// Append implements hookgate.Queue. ErrFull is the primary's, or that of the spool while that is in use.
+// Append implements hookgate.Queue. ErrFull is the primary's, or that of the spool while that is in
+// use.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
 // duplicateTaker is a queue that takes over what another queue has found to be a duplicate.
 type duplicateTaker interface {
-	AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error)
+	AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+		of hookgate.RequestID) (hookgate.Receipt, error)
 }
 
 // appendTo appends d to a queue, as a duplicate of a request unless of is zero.
-func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if of.IsZero() {
 		return to.Append(ctx, d)
 	}
@@ -164,7 +172,8 @@ func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery, of h
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	for {
 		switch state, changed := q.enter(); state {
 		case toPrimary:
@@ -180,7 +189,8 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 		case spooling:
 			defer q.leaveSpool()
 			if q.Refuse {
-				return hookgate.Receipt{}, fmt.Errorf("append: %w", &hookgate.LeftoverError{File: q.Leftover, Refused: true})
+				return hookgate.Receipt{}, fmt.Errorf("append: %w", &hookgate.LeftoverError{File: q.Leftover,
+					Refused: true})
 			}
 			spooled := *d // the caller's must not change
 			spooled.SpooledAt = time.Now().Truncate(time.Microsecond)
@@ -199,11 +209,12 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 	}
 }
 
-// refused reports whether the primary is well and does not take a delivery: it has no room, it could
-// not even store a dead letter, or the process ends. Spooled, a delivery that can never be stored
-// would hold up all that comes later.
+// refused reports whether the primary is well and does not take a delivery: it has no room, it
+// could not even store a dead letter, or the process ends. Spooled, a delivery that can never be
+// stored would hold up all that comes later.
 func refused(err error) bool {
-	return errors.Is(err, hookgate.ErrFull) || errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrClosed)
+	return errors.Is(err, hookgate.ErrFull) || errors.Is(err, hookgate.ErrRejected) ||
+		errors.Is(err, hookgate.ErrClosed)
 }
 
 // enter returns the state. If that is spooling, the caller must call leaveSpool.
@@ -251,9 +262,9 @@ func (q *Queue) signal() {
 	q.changed = make(chan struct{})
 }
 
-// Stats implements hookgate.Queue. If nothing can wait in the primary, HighWater is the spool's. While
-// the primary is away, Degraded says why, also before anything is spooled. If the primary does not
-// answer at all, Depth is the spool's.
+// Stats implements hookgate.Queue. If nothing can wait in the primary, HighWater is the spool's.
+// While the primary is away, Degraded says why, also before anything is spooled. If the primary
+// does not answer at all, Depth is the spool's.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
 	state, cause, since := q.state, q.cause, q.since
@@ -289,7 +300,8 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if spoolErr != nil {
 		return stats, fmt.Errorf("spool: %w", spoolErr)
 	}
-	leftover := &hookgate.LeftoverError{File: q.Leftover, Left: spool.Depth, Refused: q.Refuse, Err: cmp.Or(away, stats.Degraded)}
+	leftover := &hookgate.LeftoverError{File: q.Leftover, Left: spool.Depth, Refused: q.Refuse,
+		Err: cmp.Or(away, stats.Degraded)}
 	if away == nil {
 		away = cause // the primary is well again, and the spool is being drained
 	}
@@ -316,7 +328,8 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if spool.Err == nil && spool.Depth >= spool.HighWater {
 		stats.Err = fmt.Errorf("spool holds %d deliveries: %w", spool.Depth, hookgate.ErrFull)
 	}
-	if !spool.OldestEnqueuedAt.IsZero() && (stats.OldestEnqueuedAt.IsZero() || spool.OldestEnqueuedAt.Before(stats.OldestEnqueuedAt)) {
+	if !spool.OldestEnqueuedAt.IsZero() && (stats.OldestEnqueuedAt.IsZero() ||
+		spool.OldestEnqueuedAt.Before(stats.OldestEnqueuedAt)) {
 		stats.OldestEnqueuedAt = spool.OldestEnqueuedAt
 	}
 	return stats, nil

@@ -115,8 +115,8 @@ type pair struct {
 	close func() error
 }
 
-// setup says what a pair is like. Zero fields: time-outs that a store that is well never misses, and
-// the default bound of the spool.
+// setup says what a pair is like. Zero fields: time-outs that a store that is well never misses,
+// and the default bound of the spool.
 type setup struct {
 	oneByOne  bool
 	highWater int64
@@ -152,12 +152,14 @@ func tryOpen(dir string, s setup) (*pair, error) {
 	p := &pair{store: &fickle{Store: store}}
 	p.free.Store(1 << 40)
 	p.primary, err = direct.New(p.store, direct.Options{
-		Partitions: 4, Timeout: s.timeout, MinFree: 1 << 20, Free: func() (int64, error) { return p.free.Load(), nil },
+		Partitions: 4, Timeout: s.timeout, MinFree: 1 << 20,
+		Free: func() (int64, error) { return p.free.Load(), nil },
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.spool, err = spool.Open(ctx, filepath.Join(dir, s.spoolFile), spool.Options{HighWater: s.highWater})
+	p.spool, err = spool.Open(ctx, filepath.Join(dir, s.spoolFile),
+		spool.Options{HighWater: s.highWater})
 	if err != nil {
 		return nil, err
 	}
@@ -208,8 +210,9 @@ func newPair(t *testing.T, s setup) *pair {
 func delivery(key string, n int) *hookgate.Delivery {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Delivery{
-		RequestID:   hookgate.NewRequestID(now),
-		Identity:    hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		RequestID: hookgate.NewRequestID(now),
+		Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d",
+			key, n)},
 		OrderingKey: key, Sequence: int64(n), Body: fmt.Appendf(nil, `{"n":%d}`, n), ReceivedAt: now,
 	}
 }
@@ -357,9 +360,9 @@ func (f *fickle) kept(t queuetest.TB) (all []hookgate.Record) {
 	return all
 }
 
-// TestOutages: senders that wait for each answer go on while the store fails in all its ways and comes
-// back, again and again. Every delivery gets its receipt, and in the end each is stored once and each
-// key is in order.
+// TestOutages: senders that wait for each answer go on while the store fails in all its ways and
+// comes back, again and again. Every delivery gets its receipt, and in the end each is stored once
+// and each key is in order.
 func TestOutages(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{timeout: impatient, oneByOne: oneByOne})
@@ -402,8 +405,8 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// TestReplaysAreSpooled: a replay goes through the spool like any delivery; one that was stored after
-// all is there once.
+// TestReplaysAreSpooled: a replay goes through the spool like any delivery; one that was stored
+// after all is there once.
 func TestReplaysAreSpooled(t *testing.T) {
 	for name, mood := range map[string]int32{"refused": refuses, "stored and reported failed": lies} {
 		t.Run(name, func(t *testing.T) {
@@ -419,7 +422,8 @@ func TestReplaysAreSpooled(t *testing.T) {
 			mustAppend(t, p, delivery("k", 1))
 			p.store.mustHold(t, map[string]int{"k": 2})
 			stages := p.store.stages(t, replay.RequestID)
-			if !slices.Contains(stages, hookgate.StageReplayed) || slices.Contains(stages, hookgate.StageSpooled) != (mood == refuses) {
+			if !slices.Contains(stages, hookgate.StageReplayed) ||
+				slices.Contains(stages, hookgate.StageSpooled) != (mood == refuses) {
 				t.Errorf("the stages of the replay are %v", stages)
 			}
 		})
@@ -473,14 +477,15 @@ func TestStages(t *testing.T) {
 	mustAppend(t, p, after)
 	p.store.mustHold(t, map[string]int{"k": 3})
 	for _, d := range []*hookgate.Delivery{before, during, after} {
-		if stages := p.store.stages(t, d.RequestID); slices.Contains(stages, hookgate.StageSpooled) != (d == during) {
+		if stages := p.store.stages(t, d.RequestID); slices.Contains(stages,
+			hookgate.StageSpooled) != (d == during) {
 			t.Errorf("the stages of %s are %v", d.MessageID, stages)
 		}
 	}
 }
 
-// TestDuplicatesAreFoundOnDraining: a repetition that was answered from the spool is recognised when
-// it is stored, whether the first came before the outage or in it.
+// TestDuplicatesAreFoundOnDraining: a repetition that was answered from the spool is recognised
+// when it is stored, whether the first came before the outage or in it.
 func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{oneByOne: oneByOne})
@@ -505,7 +510,8 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 		p.store.mood.Store(well)
 		eventually(t, "the queue is direct again", p.isDirect)
 		p.store.mustHold(t, map[string]int{"k": 3, "z": 0})
-		if stages := p.store.stages(t, known.RequestID); !slices.Contains(stages, hookgate.StageDuplicate) {
+		if stages := p.store.stages(t, known.RequestID); !slices.Contains(stages,
+			hookgate.StageDuplicate) {
 			t.Errorf("the stages of a duplicate are %v", stages)
 		}
 		found := map[hookgate.RequestID]hookgate.RequestID{}
@@ -514,7 +520,8 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 		}
 		for i, d := range again {
 			if found[d.RequestID] != firsts[i].RequestID || !found[firsts[i].RequestID].IsZero() {
-				t.Errorf("repetition %d is a duplicate of %s, want %s", i, found[d.RequestID], firsts[i].RequestID)
+				t.Errorf("repetition %d is a duplicate of %s, want %s", i, found[d.RequestID],
+					firsts[i].RequestID)
 			}
 		}
 	})
@@ -551,7 +558,8 @@ func TestFull(t *testing.T) {
 		t.Errorf("append to a full spool got %v, want ErrFull", err)
 	}
 	s := mustStats(t, p)
-	if s.Depth != 3 || s.Spooled != 3 || !errors.Is(s.Err, hookgate.ErrFull) || !strings.Contains(fmt.Sprint(s.Degraded), "store is away") ||
+	if s.Depth != 3 || s.Spooled != 3 || !errors.Is(s.Err, hookgate.ErrFull) ||
+		!strings.Contains(fmt.Sprint(s.Degraded), "store is away") ||
 		s.SpoolingSince.IsZero() || s.OldestEnqueuedAt.Before(s.SpoolingSince) {
 		t.Errorf("stats are %+v", s)
 	}
@@ -562,8 +570,10 @@ func TestFull(t *testing.T) {
 
 	full := newPair(t, setup{})
 	full.free.Store(1)
-	if _, err := full.Append(t.Context(), delivery("k", 0)); !errors.Is(err, hookgate.ErrFull) || !full.isDirect() {
-		t.Errorf("append with a full disk got %v, direct %v; want ErrFull and no spooling", err, full.isDirect())
+	if _, err := full.Append(t.Context(), delivery("k", 0)); !errors.Is(err, hookgate.ErrFull) ||
+		!full.isDirect() {
+		t.Errorf("append with a full disk got %v, direct %v; want ErrFull and no spooling", err,
+			full.isDirect())
 	}
 	if s := mustStats(t, full); s.Depth != 0 || !errors.Is(s.Err, hookgate.ErrFull) {
 		t.Errorf("with a full disk the stats are %+v", s)
@@ -590,8 +600,8 @@ func TestFullDiskEmptiesTheSpool(t *testing.T) {
 	}
 }
 
-// TestAwayAndUnused: a store that is away although nothing has been sent yet shows in the stats, and
-// webhooks are taken.
+// TestAwayAndUnused: a store that is away although nothing has been sent yet shows in the stats,
+// and webhooks are taken.
 func TestAwayAndUnused(t *testing.T) {
 	p := newPair(t, setup{timeout: impatient})
 	p.store.mood.Store(refuses)
@@ -628,7 +638,8 @@ func TestPaused(t *testing.T) {
 			mustAppend(t, p, delivery("k", n))
 		}
 		s := mustStats(t, p)
-		if s.Spooled != 19 || s.Depth != 19 || s.SpoolingSince.IsZero() || s.Err != nil || !errors.Is(s.Degraded, errPaused) {
+		if s.Spooled != 19 || s.Depth != 19 || s.SpoolingSince.IsZero() || s.Err != nil ||
+			!errors.Is(s.Degraded, errPaused) {
 			t.Errorf("in the pause the stats are %+v", s)
 		}
 		time.Sleep(3 * pausePoll) // the drainer would have moved everything
@@ -640,9 +651,9 @@ func TestPaused(t *testing.T) {
 	})
 }
 
-// TestRejected: a delivery that the store rejects, even as a dead letter, is not spooled. One that is
-// spooled already holds up what came later, and nothing that came before; when the store takes it
-// everything goes on.
+// TestRejected: a delivery that the store rejects, even as a dead letter, is not spooled. One that
+// is spooled already holds up what came later, and nothing that came before; when the store takes
+// it everything goes on.
 func TestRejected(t *testing.T) {
 	p := newPair(t, setup{})
 	reject := func(r *hookgate.Record) error {
@@ -652,7 +663,8 @@ func TestRejected(t *testing.T) {
 		return nil
 	}
 	p.store.reject.Store(&reject)
-	if _, err := p.Append(t.Context(), delivery("k", 3)); !errors.Is(err, hookgate.ErrRejected) || !p.isDirect() {
+	if _, err := p.Append(t.Context(), delivery("k", 3)); !errors.Is(err, hookgate.ErrRejected) ||
+		!p.isDirect() {
 		t.Errorf("append got %v, direct %v; want ErrRejected and no spooling", err, p.isDirect())
 	}
 	p.store.mood.Store(refuses)

@@ -12,10 +12,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestModel drives a queue with random appends, repetitions, moods of the store, pauses, small spools
-// and restarts, and then reads the store: whatever was acknowledged is there, each event once, each
-// key in order, and every acknowledged repetition is a duplicate. A sender goes on with its key only
-// after an acknowledgement, as the order of a key means nothing otherwise.
+// TestModel drives a queue with random appends, repetitions, moods of the store, pauses, small
+// spools and restarts, and then reads the store: whatever was acknowledged is there, each event
+// once, each key in order, and every acknowledged repetition is a duplicate. A sender goes on with
+// its key only after an acknowledgement, as the order of a key means nothing otherwise.
 func TestModel(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -61,10 +61,16 @@ func TestModel(t *testing.T) {
 					append(delivery(key, rapid.IntRange(0, n-1).Draw(t, "n")))
 				}
 			},
-			"mood":  func(t *rapid.T) { p.store.mood.Store(rapid.Int32Range(well, sluggish).Draw(t, "mood")) },
+			"mood": func(t *rapid.T) {
+				p.store.mood.Store(rapid.Int32Range(well, sluggish).Draw(t,
+					"mood"))
+			},
 			"well":  func(*rapid.T) { p.store.mood.Store(well) },
 			"pause": func(t *rapid.T) { p.paused.Store(rapid.Bool().Draw(t, "paused")) },
-			"wait":  func(t *rapid.T) { time.Sleep(time.Duration(rapid.IntRange(0, 20).Draw(t, "ms")) * time.Millisecond) },
+			"wait": func(t *rapid.T) {
+				time.Sleep(time.Duration(rapid.IntRange(0, 20).Draw(t,
+					"ms")) * time.Millisecond)
+			},
 			"restart": func(t *rapid.T) {
 				if err := p.close(); err != nil {
 					t.Fatal(err)
@@ -100,7 +106,8 @@ func TestModel(t *testing.T) {
 			if r.DuplicateOf.IsZero() {
 				firsts[r.MessageID] = r.RequestID
 			} else if r.DuplicateOf != firsts[r.MessageID] {
-				t.Fatalf("a repetition of %s is a duplicate of %s, want %s", r.MessageID, r.DuplicateOf, firsts[r.MessageID])
+				t.Fatalf("a repetition of %s is a duplicate of %s, want %s", r.MessageID, r.DuplicateOf,
+					firsts[r.MessageID])
 			}
 			delete(acknowledged, r.RequestID)
 		}

@@ -19,9 +19,9 @@ const mostAtOnce = 512
 
 // bulkTaker is a queue that appends many records in one step.
 type bulkTaker interface {
-	// AppendAll appends records in their order, even while Append answers ErrFull. After an error the outcome of each is unknown, and
-	// the same call again is harmless. An error that wraps hookgate.ErrRejected: one of them can
-	// never be appended.
+	// AppendAll appends records in their order, even while Append answers ErrFull. After an error the
+	// outcome of each is unknown, and the same call again is harmless. An error that wraps
+	// hookgate.ErrRejected: one of them can never be appended.
 	AppendAll(ctx context.Context, records []hookgate.Record) error
 }
 
@@ -29,14 +29,15 @@ type bulkTaker interface {
 type mover struct {
 	Options
 	primary hookgate.Queue
-	// atOnce is how many records a bulkTaker gets in one call: half as many after each failure, because
-	// a slow store may have time for a few only, and twice as many after each success.
+	// atOnce is how many records a bulkTaker gets in one call: half as many after each failure,
+	// because a slow store may have time for a few only, and twice as many after each success.
 	atOnce int
 }
 
 func newMover(o Options, primary hookgate.Queue) *mover { return &mover{o, primary, mostAtOnce} }
 
-// moveBatch moves what the spool has, up to the bounds of a batch; 0 if there was nothing for a moment.
+// moveBatch moves what the spool has, up to the bounds of a batch; 0 if there was nothing for a
+// moment.
 func (m *mover) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, err error) {
 	waiting, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
@@ -52,16 +53,17 @@ func (m *mover) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, 
 	return len(records), m.move(ctx, c, records)
 }
 
-// move appends records to the queue, each key in order, for as long as it takes, and releases them. If it is
-// cut off it releases what has gone over, so that a batch larger than the time there is for it brings
-// the spool forward all the same.
+// move appends records to the queue, each key in order, for as long as it takes, and releases them.
+// If it is cut off it releases what has gone over, so that a batch larger than the time there is
+// for it brings the spool forward all the same.
 func (m *mover) move(ctx context.Context, c hookgate.Consumer, records []hookgate.Record) error {
 	moved := make([]bool, len(records))
 	var err error
 	for i := range records {
 		r := &records[i]
 		if r.Corrupt != nil {
-			m.Logger.Error("a spooled delivery cannot be decoded and is put aside", "position", r.Position, "error", r.Corrupt)
+			m.Logger.Error("a spooled delivery cannot be decoded and is put aside", "position", r.Position,
+				"error", r.Corrupt)
 			if err = m.Quarantine(*r); err != nil {
 				break
 			}
@@ -84,7 +86,8 @@ func (m *mover) move(ctx context.Context, c hookgate.Consumer, records []hookgat
 
 // moveInBulk appends the records that are not moved yet in their order, many in one step. An error
 // means that ctx has ended.
-func (m *mover) moveInBulk(ctx context.Context, to bulkTaker, records []hookgate.Record, moved []bool) error {
+func (m *mover) moveInBulk(ctx context.Context, to bulkTaker, records []hookgate.Record,
+	moved []bool) error {
 	for from := 0; ; {
 		for from < len(records) && moved[from] {
 			from++
@@ -123,8 +126,8 @@ func (m *mover) moveInBulk(ctx context.Context, to bulkTaker, records []hookgate
 	}
 }
 
-// moveKeys appends the records that are not moved yet one by one, the ordering keys side by side and
-// each in order. An error means that ctx has ended.
+// moveKeys appends the records that are not moved yet one by one, the ordering keys side by side
+// and each in order. An error means that ctx has ended.
 func (m *mover) moveKeys(ctx context.Context, records []hookgate.Record, moved []bool) error {
 	lanes := map[string][]int{}
 	for i := range records {
@@ -156,8 +159,8 @@ func (m *mover) moveKeys(ctx context.Context, records []hookgate.Record, moved [
 	return moving.Wait()
 }
 
-// stuck logs that the queue refuses a record and would refuse it again. It is acknowledged, so it is
-// tried until somebody has helped the store; all that came later waits behind it.
+// stuck logs that the queue refuses a record and would refuse it again. It is acknowledged, so it
+// is tried until somebody has helped the store; all that came later waits behind it.
 func (m *mover) stuck(r *hookgate.Record, err error) {
 	if errors.Is(err, hookgate.ErrRejected) {
 		m.Logger.Error("a spooled delivery is rejected and holds up the spool; it is tried again",
@@ -165,7 +168,8 @@ func (m *mover) stuck(r *hookgate.Record, err error) {
 	}
 }
 
-// unbroken returns the records of each partition that stand before the first one that was not moved: a release is cumulative.
+// unbroken returns the records of each partition that stand before the first one that was not
+// moved: a release is cumulative.
 func unbroken(records []hookgate.Record, moved []bool) []hookgate.Record {
 	if !slices.Contains(moved, false) {
 		return records
@@ -189,7 +193,8 @@ func (m *mover) retry(ctx context.Context, what string, f func() error) error {
 		WithJitterFactor(0.5).
 		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
 		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
-			m.Logger.Debug(what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay, "error", e.LastError())
+			m.Logger.Debug(what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay,
+				"error", e.LastError())
 		}).
 		Build()
 	return failsafe.With(policy).WithContext(ctx).Run(f)

@@ -61,7 +61,8 @@ func TestCorruptEntry(t *testing.T) {
 		if err := p.close(); err != nil {
 			t.Fatal(err)
 		}
-		edit(t, filepath.Join(dir, "spool.db"), "UPDATE records SET data = CAST('raw' AS BLOB) WHERE id = 2")
+		edit(t, filepath.Join(dir, "spool.db"),
+			"UPDATE records SET data = CAST('raw' AS BLOB) WHERE id = 2")
 		p = openPair(t, dir, setup{oneByOne: oneByOne})
 		defer p.close()
 		eventually(t, "the queue is direct", p.isDirect)
@@ -72,8 +73,8 @@ func TestCorruptEntry(t *testing.T) {
 	})
 }
 
-// TestLockedStore: another program locks the store's file for seconds, as a VACUUM does, while senders
-// go on. None is refused, and in the end everything is stored once and in order.
+// TestLockedStore: another program locks the store's file for seconds, as a VACUUM does, while
+// senders go on. None is refused, and in the end everything is stored once and in order.
 func TestLockedStore(t *testing.T) {
 	dir := t.TempDir()
 	p := openPair(t, dir, setup{timeout: 100 * time.Millisecond})
@@ -128,9 +129,9 @@ func TestLockedStore(t *testing.T) {
 // childDir is the variable that makes this test binary a process that runs until it is killed.
 const childDir = "HOOKGATE_FAILOVER_CHILD"
 
-// child appends deliveries of some keys and names each that is acknowledged, while its store fails now
-// and then, so that it spools and drains in turn. With childDir_DRAIN it drains queue.db. It never
-// returns.
+// child appends deliveries of some keys and names each that is acknowledged, while its store fails
+// now and then, so that it spools and drains in turn. With childDir_DRAIN it drains queue.db. It
+// never returns.
 func child(dir string) {
 	fail := func(err error) {
 		fmt.Println("error", err)
@@ -202,7 +203,8 @@ func TestKilled(t *testing.T) {
 	from, spooled := 0, int64(0)
 	for range modeltest.Pick(5, 40) {
 		lines := 0
-		run(t, []string{childDir + "=" + dir, fmt.Sprintf("%s_FROM=%d", childDir, from)}, func(line string) bool {
+		run(t, []string{childDir + "=" + dir, fmt.Sprintf("%s_FROM=%d", childDir,
+			from)}, func(line string) bool {
 			var what, key string
 			var n int
 			if _, err := fmt.Sscan(line, &what, &key, &n); err != nil || what == "error" {
@@ -282,7 +284,8 @@ func drainFile(p *pair, path string, to hookgate.Queue, atATime int) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(Drain(context.Background(), to, few{left, atATime}, p.options(setup{timeout: waitFor})), left.Close())
+	return errors.Join(Drain(context.Background(), to, few{left, atATime},
+		p.options(setup{timeout: waitFor})), left.Close())
 }
 
 // mustHoldEarlier checks that the store has what the file of the earlier release held.
@@ -311,8 +314,8 @@ func mustHoldEarlier(t *testing.T, f *fickle) {
 	}
 }
 
-// TestDrain: the file of an earlier release is emptied into a store that fails now and then, each key
-// in order, duplicates without body as such.
+// TestDrain: the file of an earlier release is emptied into a store that fails now and then, each
+// key in order, duplicates without body as such.
 func TestDrain(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne_ bool) {
 		p := newPair(t, setup{timeout: impatient})
@@ -346,8 +349,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainKilled: a process that drains an old file is killed again and again, and the next one goes
-// on with the rest.
+// TestDrainKilled: a process that drains an old file is killed again and again, and the next one
+// goes on with the rest.
 func TestDrainKilled(t *testing.T) {
 	dir := t.TempDir()
 	path := earlierQueue(t, dir)
@@ -403,7 +406,8 @@ func TestLeftover(t *testing.T) {
 			mustAppend(t, p, delivery(key, 8))
 		}
 		var leftover *hookgate.LeftoverError
-		if s := mustStats(t, p); !errors.As(s.Degraded, &leftover) || leftover.Left == 0 || leftover.File != "queue.db" || s.Err != nil {
+		if s := mustStats(t, p); !errors.As(s.Degraded, &leftover) || leftover.Left == 0 ||
+			leftover.File != "queue.db" || s.Err != nil {
 			t.Errorf("stats are %+v", s)
 		}
 		if err := p.close(); err != nil { // nothing more is released than after a crash
@@ -441,14 +445,16 @@ func TestLeftoverRefuses(t *testing.T) {
 	dir := t.TempDir()
 	earlierQueue(t, dir)
 	var emptied atomic.Bool
-	p := openPair(t, dir, setup{spoolFile: "queue.db", leftover: true, refuse: true, emptied: func() { emptied.Store(true) }})
+	p := openPair(t, dir, setup{spoolFile: "queue.db", leftover: true, refuse: true,
+		emptied: func() { emptied.Store(true) }})
 	defer p.close()
 	p.paused.Store(true)
 	var leftover *hookgate.LeftoverError
 	if _, err := p.Append(t.Context(), delivery("a", 8)); err == nil {
 		// The drainer may have emptied the file before the pause.
 		eventually(t, "the file is empty", emptied.Load)
-	} else if !errors.As(err, &leftover) || !leftover.Refused || !errors.As(mustStats(t, p).Err, &leftover) {
+	} else if !errors.As(err, &leftover) || !leftover.Refused || !errors.As(mustStats(t, p).Err,
+		&leftover) {
 		t.Errorf("an append gets %v", err)
 	}
 	p.paused.Store(false)

@@ -31,7 +31,8 @@ func ParseAction(s string) (Action, error) {
 	case ActNothing, ActReadOnly, ActCanaryBack, ActRollBack:
 		return a, nil
 	}
-	return "", fmt.Errorf("action %q is none of %s, %s, %s and %s", s, ActNothing, ActReadOnly, ActCanaryBack, ActRollBack)
+	return "", fmt.Errorf("action %q is none of %s, %s, %s and %s", s, ActNothing, ActReadOnly,
+		ActCanaryBack, ActRollBack)
 }
 
 func (a Action) orNothing() Action {
@@ -50,12 +51,13 @@ type Acts struct {
 	}
 	// Canary is for ActCanaryBack.
 	Canary interface {
-		// Back sends no more webhooks to the canary and ends a plan that is running. nil: it is so, and kept.
+		// Back sends no more webhooks to the canary and ends a plan that is running. nil: it is so, and
+		// kept.
 		Back(ctx context.Context, reason string) error
 	}
-	// RollBack starts the roll-back command, which may outlive this process, and returns what there is to tell. It refuses for
-	// some time after it has started one. If the command ends while this process still runs, ended is
-	// called once, by a goroutine of its own.
+	// RollBack starts the roll-back command, which may outlive this process, and returns what there is
+	// to tell. It refuses for some time after it has started one. If the command ends while this
+	// process still runs, ended is called once, by a goroutine of its own.
 	RollBack func(id hookgate.RequestID, reason string, ended func(error)) (told string, err error)
 	// Trail takes up what the guard does; nil if only the log shall have it.
 	Trail interface {
@@ -77,8 +79,9 @@ const (
 var errBuffering = errors.New("the mode is buffer, and read_only would let workers write to the store; " +
 	"when the work on the database is done, set it by hand")
 
-// act does what the trigger's action says, and tells. A mode or a canary that cannot be set is tried again until it is or the
-// trigger has cleared, which ends ctx; a roll-back is started once for each firing. The gate's end ends life.
+// act does what the trigger's action says, and tells. A mode or a canary that cannot be set is
+// tried again until it is or the trigger has cleared, which ends ctx; a roll-back is started once
+// for each firing. The gate's end ends life.
 func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
 	id := hookgate.NewRequestID(time.Now())
 	a := hookgate.AdminAction{RequestID: id, Actor: Actor, Role: hookgate.RoleOperator, Reason: reason}
@@ -90,7 +93,8 @@ func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
 	case ActReadOnly:
 		a.Action, a.Target = "maintenance", string(hookgate.ModeReadOnly)
 		do = func(ctx context.Context) error {
-			// In read_only workers store, which nobody must have them do while a person works on the database.
+			// In read_only workers store, which nobody must have them do while a person works on the
+			// database.
 			if acts.Mode.Mode() == hookgate.ModeBuffer {
 				return errBuffering
 			}
@@ -138,7 +142,8 @@ func (g *Guard) acted(alarm Alarm, result string) {
 	g.alarms.raise(alarm)
 }
 
-// rolledBack tells that the roll-back command has failed. One that has done its work is seen by a new process coming up.
+// rolledBack tells that the roll-back command has failed. One that has done its work is seen by a
+// new process coming up.
 func (g *Guard) rolledBack(alarm Alarm, err error) {
 	if err == nil {
 		g.log.Warn("the roll-back command has ended well")
@@ -184,13 +189,15 @@ func (g *Guard) attempt(ctx context.Context, action Action, do func(context.Cont
 func (g *Guard) row(a hookgate.AdminAction, result string) hookgate.AdminAction {
 	a.At = time.Now().Truncate(time.Microsecond).UTC()
 	a.Result = strings.ToValidUTF8(result[:min(len(result), maxResult)], "")
-	g.log.Warn("admin action", "request_id", a.RequestID.String(), "action", a.Action, "target", a.Target, "result", a.Result,
+	g.log.Warn("admin action", "request_id", a.RequestID.String(), "action", a.Action, "target",
+		a.Target, "result", a.Result,
 		"by", a.Actor, "reason", a.Reason)
 	return a
 }
 
-// record writes a row into the admin trail. One that cannot be written is tried again until the gate ends, so that the trail tells of
-// an outage of its own database too when that is over; after a failure whose outcome is unknown it may have the row twice.
+// record writes a row into the admin trail. One that cannot be written is tried again until the
+// gate ends, so that the trail tells of an outage of its own database too when that is over; after
+// a failure whose outcome is unknown it may have the row twice.
 func (g *Guard) record(life context.Context, a hookgate.AdminAction) {
 	if g.config.Acts.Trail == nil {
 		return
@@ -202,7 +209,8 @@ func (g *Guard) record(life context.Context, a hookgate.AdminAction) {
 		if err == nil {
 			return
 		}
-		g.log.Error("the admin trail does not have what the guard does", "request_id", a.RequestID.String(), "result", a.Result, "error", err)
+		g.log.Error("the admin trail does not have what the guard does", "request_id",
+			a.RequestID.String(), "result", a.Result, "error", err)
 		select {
 		case <-life.Done():
 			return

@@ -38,7 +38,8 @@ type Alarm struct {
 	Value float64 `json:"value"`
 	Limit float64 `json:"limit"`
 	Unit  string  `json:"unit"`
-	// Action is what is done, and Result, for AlarmActed, what came of it: it begins with "done" or "failed".
+	// Action is what is done, and Result, for AlarmActed, what came of it: it begins with "done" or
+	// "failed".
 	Action Action `json:"action"`
 	Result string `json:"result,omitempty"`
 }
@@ -46,7 +47,8 @@ type Alarm struct {
 // Webhook is where alarms are sent to. The zero value sends none.
 type Webhook struct {
 	URL string
-	// Sign adds to a request what proves that it comes from here. id stays the same when an alarm is sent again, the time does not.
+	// Sign adds to a request what proves that it comes from here. id stays the same when an alarm is
+	// sent again, the time does not.
 	Sign func(r *http.Request, id string, at time.Time, body []byte) error
 	// Timeout bounds an attempt; RetryFor is how long after the first there are others.
 	Timeout, RetryFor time.Duration
@@ -75,10 +77,12 @@ type alarms struct {
 	kept []Alarm    // newest first
 }
 
-// raise takes up an alarm. It never waits: one that finds too many before it is not sent, which the log and a counter tell.
+// raise takes up an alarm. It never waits: one that finds too many before it is not sent, which the
+// log and a counter tell.
 func (a *alarms) raise(alarm Alarm) {
 	now := time.Now()
-	alarm.ID, alarm.At = "alarm_"+hookgate.NewRequestID(now).String(), now.UTC().Truncate(time.Millisecond)
+	alarm.ID, alarm.At = "alarm_"+hookgate.NewRequestID(now).String(),
+		now.UTC().Truncate(time.Millisecond)
 	a.mu.Lock()
 	a.kept = append([]Alarm{alarm}, a.kept[:min(len(a.kept), alarmsKept-1)]...)
 	a.mu.Unlock()
@@ -89,7 +93,8 @@ func (a *alarms) raise(alarm Alarm) {
 	case a.waiting <- alarm:
 	default:
 		a.dropped.Add(1)
-		a.log.Error("alarm is not sent: too many wait before it", "alarm", alarm.ID, "trigger", alarm.Trigger)
+		a.log.Error("alarm is not sent: too many wait before it", "alarm", alarm.ID, "trigger",
+			alarm.Trigger)
 	}
 }
 
@@ -103,14 +108,16 @@ func (a *alarms) status() *WebhookStatus {
 	if a.to.URL == "" {
 		return nil
 	}
-	return &WebhookStatus{Delivered: a.delivered.Load(), Failed: a.failed.Load(), Dropped: a.dropped.Load()}
+	return &WebhookStatus{Delivered: a.delivered.Load(), Failed: a.failed.Load(),
+		Dropped: a.dropped.Load()}
 }
 
 // run sends alarms until ctx ends. What is then not yet sent is in the log alone.
 func (a *alarms) run(ctx context.Context) {
-	client := &http.Client{Transport: a.to.Transport, Timeout: a.to.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // a redirect is for whoever configured the URL to follow
-	}}
+	client := &http.Client{Transport: a.to.Transport, Timeout: a.to.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // a redirect is for whoever configured the URL to follow
+		}}
 	if client.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DisableKeepAlives = true // alarms are rare
@@ -136,19 +143,22 @@ func (a *alarms) deliver(ctx context.Context, client *http.Client, alarm Alarm) 
 		AbortIf(func(any, error) bool { return ctx.Err() != nil || time.Since(begun) >= a.to.RetryFor }).
 		ReturnLastFailure().
 		Build()
-	err := failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
-		err := a.send(ctx, client, alarm)
-		if err != nil && e.IsFirstAttempt() && ctx.Err() == nil {
-			a.log.Warn("alarm is not delivered yet; it is tried again", "alarm", alarm.ID, "for", a.to.RetryFor.String(), "error", err)
-		}
-		return err
-	})
+	err := failsafe.With(policy).WithContext(ctx).
+		RunWithExecution(func(e failsafe.Execution[any]) error {
+			err := a.send(ctx, client, alarm)
+			if err != nil && e.IsFirstAttempt() && ctx.Err() == nil {
+				a.log.Warn("alarm is not delivered yet; it is tried again", "alarm", alarm.ID, "for",
+					a.to.RetryFor.String(), "error", err)
+			}
+			return err
+		})
 	switch {
 	case err == nil:
 		a.delivered.Add(1)
 	case ctx.Err() == nil:
 		a.failed.Add(1)
-		a.log.Error("alarm is not delivered", "alarm", alarm.ID, "trigger", alarm.Trigger, "kind", alarm.Kind, "error", err)
+		a.log.Error("alarm is not delivered", "alarm", alarm.ID, "trigger", alarm.Trigger, "kind",
+			alarm.Kind, "error", err)
 	}
 }
 
@@ -166,7 +176,8 @@ type alarmData struct {
 }
 
 func (a *alarms) send(ctx context.Context, client *http.Client, alarm Alarm) error {
-	body, err := json.Marshal(message{"guard.trigger." + alarm.Kind, alarm.At, alarmData{alarm, a.process, a.version}})
+	body, err := json.Marshal(message{"guard.trigger." + alarm.Kind, alarm.At,
+		alarmData{alarm, a.process, a.version}})
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,8 @@ import (
 
 // BenchmarkGuard is everything that a webhook asks of the guard.
 func BenchmarkGuard(b *testing.B) {
-	g := New(Config{InFlight: InFlight{Min: 100, Max: 5000, Latency: time.Second}, BodyMemory: 1 << 20})
+	g := New(Config{InFlight: InFlight{Min: 100, Max: 5000, Latency: time.Second},
+		BodyMemory: 1 << 20})
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -30,7 +30,8 @@ const whole = 1 << 16
 // firstShare is the share that a recovery begins with.
 const firstShare = whole / 10
 
-// breaker refuses webhooks while a rule is raised. Its methods but allow are for one goroutine at a time.
+// breaker refuses webhooks while a rule is raised. Its methods but allow are for one goroutine at a
+// time.
 type breaker struct {
 	share    atomic.Uint32 // parts of whole that are taken
 	recovery time.Duration

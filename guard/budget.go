@@ -8,8 +8,8 @@ import "sync/atomic"
 //	├──────────── strangers ─────────────────────┤                   │
 //	├──────────── proven senders ────────────────┴───────────────────┤
 //
-// Of each of the two, what is large may have three quarters, so that a few who hold much cannot shut out
-// all others.
+// Of each of the two, what is large may have three quarters, so that a few who hold much cannot
+// shut out all others.
 type Budget struct {
 	limit           int64 // bytes
 	used, strangers atomic.Int64
@@ -38,8 +38,9 @@ func reserve(used *atomic.Int64, n, limit int64, large bool) bool {
 	return true
 }
 
-// ReserveForStranger is Reserve for a sender that has proved nothing yet. A quarter is kept from all
-// strangers together, so that they cannot shut out those who prove who they are by their header.
+// ReserveForStranger is Reserve for a sender that has proved nothing yet. A quarter is kept from
+// all strangers together, so that they cannot shut out those who prove who they are by their
+// header.
 func (b *Budget) ReserveForStranger(n int64, large bool) bool {
 	if !reserve(&b.strangers, n, b.limit-b.limit/4, large) {
 		return false

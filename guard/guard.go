@@ -5,12 +5,14 @@
 //	                 │ each second                            │            │ time taken
 //	   queue depth, lag, P95: rules with two marks      AIMD on P95 ◄─── window
 //
-// The breaker acts on what builds up over seconds and minutes, the bound of requests in flight on what happens now.
-// Workers and everything but webhooks go on whatever the guard decides. What is refused was not acknowledged: the sender
-// keeps it, so the guard can delay and never lose anything.
+// The breaker acts on what builds up over seconds and minutes, the bound of requests in flight on
+// what happens now. Workers and everything but webhooks go on whatever the guard decides. What is
+// refused was not acknowledged: the sender keeps it, so the guard can delay and never lose
+// anything.
 //
-// Beside that it watches the release triggers: figures that say, when they stay above their limits for minutes, that the release
-// should go back to the one before. They refuse nothing; they alarm, and act if they are told to.
+// Beside that it watches the release triggers: figures that say, when they stay above their limits
+// for minutes, that the release should go back to the one before. They refuse nothing; they alarm,
+// and act if they are told to.
 //
 //	the last minute's webhooks, queue, pool ─► trigger.go: states ─► alarm.go: log, metrics, webhook
 //	                 ▲ each second                          └──────► act.go: read_only, canary back, roll-back command
@@ -34,7 +36,8 @@ const (
 	lookEvery = time.Second
 	// lookTimeout bounds one look at the queue.
 	lookTimeout = 2 * time.Second
-	// fewest is the number of requests in the window below which their P95 says nothing and counts as 0.
+	// fewest is the number of requests in the window below which their P95 says nothing and counts as
+	// 0.
 	fewest = 20
 )
 
@@ -42,21 +45,24 @@ const (
 const (
 	SignalDepth = "queue_depth_percent" // unreleased records, in percent of the high-water mark
 	SignalLag   = "store_lag_seconds"   // age of the oldest unreleased record
-	SignalP95   = "ingest_p95_ms"       // P95, over ten seconds, of the time from a webhook's last byte to its 202
+	// P95, over ten seconds, of the time from a webhook's last byte to its 202
+	SignalP95 = "ingest_p95_ms"
 )
 
 // Config of a guard. A rule whose Limit is 0 is off.
 type Config struct {
 	// Depth is in percent of the high-water mark, Lag in seconds, P95 in milliseconds.
 	Depth, Lag, P95 Rule
-	// Recovery is the time in which the breaker, once what opened it has cleared, goes from taking a tenth of the
-	// webhooks to taking all. 0: at once.
+	// Recovery is the time in which the breaker, once what opened it has cleared, goes from taking a
+	// tenth of the webhooks to taking all. 0: at once.
 	Recovery time.Duration
 	// InFlight bounds the webhooks between their last byte and their answer.
 	InFlight InFlight
-	// BodyMemory bounds, in bytes, the buffers of all bodies in flight, those that are still arriving included.
+	// BodyMemory bounds, in bytes, the buffers of all bodies in flight, those that are still arriving
+	// included.
 	BodyMemory int64
-	// Triggers are the release triggers, Acts what their actions need, and Webhook where their alarms go.
+	// Triggers are the release triggers, Acts what their actions need, and Webhook where their alarms
+	// go.
 	Triggers Triggers
 	Acts     Acts
 	Webhook  Webhook
@@ -64,10 +70,12 @@ type Config struct {
 	Process, Version string
 	// Queue is asked each second.
 	Queue func(context.Context) (hookgate.QueueStats, error)
-	// Mode is asked each second too; nil: it is always normal. In hookgate.ModeBuffer the queue grows because someone wants it
-	// to: the lag and the release trigger of the queue's depth then count for nothing.
+	// Mode is asked each second too; nil: it is always normal. In hookgate.ModeBuffer the queue grows
+	// because someone wants it to: the lag and the release trigger of the queue's depth then count for
+	// nothing.
 	Mode func() hookgate.Mode
-	// Logger gets a line for each change of the breaker and of a release trigger, and for what is done; nil for none.
+	// Logger gets a line for each change of the breaker and of a release trigger, and for what is
+	// done; nil for none.
 	Logger *slog.Logger
 }
 
@@ -84,7 +92,9 @@ type Guard struct {
 	acting  sync.WaitGroup // actions of triggers that have fired
 	log     *slog.Logger
 
-	mu       sync.Mutex // guards signals, triggers and what of the breaker is not atomic; only the goroutine that looks changes them
+	// guards signals, triggers and what of the breaker is not atomic; only the goroutine that looks
+	// changes them
+	mu       sync.Mutex
 	signals  []*signal
 	triggers []*trigger
 
@@ -128,13 +138,14 @@ func New(c Config) *Guard {
 		{SignalP95, condition{Rule: c.P95}, func(l look) (float64, bool) { return millis(l.p95), true }},
 	}
 	g.triggers = newTriggers(c.Triggers)
-	g.alarms.to, g.alarms.process, g.alarms.version, g.alarms.log = c.Webhook, c.Process, c.Version, g.log
+	g.alarms.to, g.alarms.process, g.alarms.version, g.alarms.log = c.Webhook, c.Process, c.Version,
+		g.log
 	g.alarms.waiting = make(chan Alarm, alarmsWaiting)
 	return g
 }
 
-// readDepth: a queue that fails has no depth to act on. One that is full has. Where nothing can wait there
-// is no high-water mark.
+// readDepth: a queue that fails has no depth to act on. One that is full has. Where nothing can
+// wait there is no high-water mark.
 func readDepth(l look) (float64, bool) {
 	q := l.queue
 	if l.err != nil || q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull) {
@@ -164,19 +175,20 @@ func (g *Guard) Admit() bool { return g.breaker.allow() }
 // Busy reports whether Begin would refuse now, so that a body need not be read in vain.
 func (g *Guard) Busy() bool { return g.limiter.busy() }
 
-// Begin takes a place in flight for a webhook whose body has been read. If it returns true, End must follow.
+// Begin takes a place in flight for a webhook whose body has been read. If it returns true, End
+// must follow.
 func (g *Guard) Begin() bool { return g.limiter.begin() }
 
 // End gives the place back.
 func (g *Guard) End() { g.limiter.end() }
 
-// Accepted tells how long a webhook took from Begin until it was durable. Refused ones are not told: they would make the
-// gate look fast when it is not.
+// Accepted tells how long a webhook took from Begin until it was durable. Refused ones are not
+// told: they would make the gate look fast when it is not.
 func (g *Guard) Accepted(took time.Duration) { g.window.observe(took) }
 
-// Failed counts an authentic webhook that got 5xx for another reason than the mode: the gate could not
-// take it, or would not for the load. Requests of strangers must not be counted: they would decide
-// about the release.
+// Failed counts an authentic webhook that got 5xx for another reason than the mode: the gate could
+// not take it, or would not for the load. Requests of strangers must not be counted: they would
+// decide about the release.
 func (g *Guard) Failed() { g.failed.Add(1) }
 
 // Bodies is the memory of all bodies in flight.
@@ -205,7 +217,8 @@ func every(ctx context.Context, period time.Duration, f func()) {
 	}
 }
 
-// adapt fits the bound of requests in flight to the slot of the window that ends, and adds that slot to the minute.
+// adapt fits the bound of requests in flight to the slot of the window that ends, and adds that
+// slot to the minute.
 func (g *Guard) adapt() {
 	g.window.advance()
 	took := g.window.ended()
@@ -234,7 +247,8 @@ func (g *Guard) look(ctx context.Context) {
 	if unread := l.err != nil; unread != g.unread {
 		g.unread = unread
 		if unread {
-			g.log.Warn("guard cannot ask the queue; depth and lag change nothing until it can", "error", l.err)
+			g.log.Warn("guard cannot ask the queue; depth and lag change nothing until it can", "error",
+				l.err)
 		}
 	}
 	changed, triggers := g.take(l)
@@ -246,8 +260,8 @@ func (g *Guard) look(ctx context.Context) {
 	}
 }
 
-// take lets the signals, the breaker and the release triggers take up a look. It reports whether the breaker has changed, and
-// which triggers have fired or cleared.
+// take lets the signals, the breaker and the release triggers take up a look. It reports whether
+// the breaker has changed, and which triggers have fired or cleared.
 func (g *Guard) take(l look) (changed bool, triggers []*trigger) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -264,10 +278,12 @@ func (g *Guard) take(l look) (changed bool, triggers []*trigger) {
 	return g.breaker.step(l.now, g.signals), triggers
 }
 
-// turn alarms and acts because a trigger has fired, or tells that it has cleared. Like tell it is for the goroutine that looks.
+// turn alarms and acts because a trigger has fired, or tells that it has cleared. Like tell it is
+// for the goroutine that looks.
 func (g *Guard) turn(ctx context.Context, t *trigger) {
 	action := t.Action.orNothing()
-	alarm := Alarm{Kind: AlarmCleared, Trigger: t.name, Value: thousandths(t.watched.value), Limit: t.Limit, Unit: t.unit, Action: action}
+	alarm := Alarm{Kind: AlarmCleared, Trigger: t.name, Value: thousandths(t.watched.value),
+		Limit: t.Limit, Unit: t.unit, Action: action}
 	args := []any{"trigger", t.name, "value", alarm.Value, "limit", t.Limit, "unit", t.unit}
 	if t.state != TriggerFired {
 		t.cancel()
@@ -276,7 +292,8 @@ func (g *Guard) turn(ctx context.Context, t *trigger) {
 		return
 	}
 	alarm.Kind = AlarmRaised
-	g.log.Error("release trigger fired", append(args, "sustained", t.Sustain.String(), "action", action)...)
+	g.log.Error("release trigger fired", append(args, "sustained", t.Sustain.String(), "action",
+		action)...)
 	g.alarms.raise(alarm)
 	if action == ActNothing {
 		t.cancel = func() {}
@@ -288,8 +305,8 @@ func (g *Guard) turn(ctx context.Context, t *trigger) {
 	g.acting.Go(func() { g.act(ctx, acting, alarm, reason) })
 }
 
-// tell logs the state of the breaker with what brought it about. Like take it is for the goroutine that looks, and
-// nobody else changes what it reads.
+// tell logs the state of the breaker with what brought it about. Like take it is for the goroutine
+// that looks, and nobody else changes what it reads.
 func (g *Guard) tell() {
 	args := []any{"breaker", g.breaker.state}
 	for _, s := range g.signals {
@@ -299,9 +316,11 @@ func (g *Guard) tell() {
 	}
 	switch g.breaker.state {
 	case Open:
-		g.log.Error("breaker opened: webhooks are refused with 503 until this has cleared", append(args, "because", g.breaker.reason)...)
+		g.log.Error("breaker opened: webhooks are refused with 503 until this has cleared",
+			append(args, "because", g.breaker.reason)...)
 	case Recovering:
-		g.log.Warn("breaker lets webhooks in again, a growing share of them", append(args, "over", g.config.Recovery.String())...)
+		g.log.Warn("breaker lets webhooks in again, a growing share of them",
+			append(args, "over", g.config.Recovery.String())...)
 	default:
 		g.log.Info("breaker closed: all webhooks are taken", args...)
 	}

@@ -86,8 +86,8 @@ func (s *scene) share() (n int) {
 
 var depthRule = Rule{Limit: 90, Sustain: 5 * time.Second, Clear: 70, ClearFor: 3 * time.Second}
 
-// TestBreakerCycle takes the breaker all the way round: a peak that is too short, one that lasts, a value between the marks,
-// one that is low too shortly, recovery by a growing share, and closed.
+// TestBreakerCycle takes the breaker all the way round: a peak that is too short, one that lasts, a
+// value between the marks, one that is low too shortly, recovery by a growing share, and closed.
 func TestBreakerCycle(t *testing.T) {
 	play(t, Config{Depth: depthRule, Recovery: 20 * time.Second}, func(s *scene) {
 		s.is(3*time.Second+time.Millisecond, Closed)
@@ -129,7 +129,8 @@ func TestBreakerCycle(t *testing.T) {
 	})
 }
 
-// TestRelapse: while it recovers a value at its limit opens the breaker at once, and then it takes its time again.
+// TestRelapse: while it recovers a value at its limit opens the breaker at once, and then it takes
+// its time again.
 func TestRelapse(t *testing.T) {
 	play(t, Config{Depth: depthRule, Recovery: 20 * time.Second}, func(s *scene) {
 		s.depth(1000)
@@ -146,15 +147,16 @@ func TestRelapse(t *testing.T) {
 	})
 }
 
-// TestUnreadable: a queue that fails, or knows its depth only from before, neither opens nor closes the breaker, however long; the time it
-// was unreadable does not count.
+// TestUnreadable: a queue that fails, or knows its depth only from before, neither opens nor closes
+// the breaker, however long; the time it was unreadable does not count.
 func TestUnreadable(t *testing.T) {
 	for name, blind := range map[string]func(*scene){
 		"Stats fails":        func(s *scene) { s.err = errors.New("no answer") },
 		"the backend is ill": func(s *scene) { s.stats.Err = errors.New("cannot write") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, Config{Depth: depthRule, Lag: Rule{Limit: 60, Clear: 10}, Recovery: time.Minute}, func(s *scene) {
+			play(t, Config{Depth: depthRule, Lag: Rule{Limit: 60, Clear: 10},
+				Recovery: time.Minute}, func(s *scene) {
 				change := func(f func(*scene)) {
 					s.mu.Lock()
 					defer s.mu.Unlock()
@@ -166,11 +168,13 @@ func TestUnreadable(t *testing.T) {
 				s.is(3*time.Second, Closed)
 				change(func(s *scene) { blind(s); s.lag = time.Hour })
 				s.is(time.Hour, Closed)
-				if signals := s.Status().Signals; signals[0].Known || signals[1].Known || signals[0].Value != 100 {
+				if signals := s.Status().Signals; signals[0].Known || signals[1].Known ||
+					signals[0].Value != 100 {
 					t.Errorf("the signals are shown as %+v", signals)
 				}
 				change(func(s *scene) { see(s); s.lag = 0 })
-				s.is(2*time.Second, Closed) // two seconds before, one between two readings since: the gap does not count
+				// two seconds before, one between two readings since: the gap does not count
+				s.is(2*time.Second, Closed)
 				s.is(3*time.Second, Open)
 				change(func(s *scene) { blind(s); s.stats.Depth = 0 })
 				s.is(time.Hour, Open)
@@ -191,9 +195,11 @@ func TestFullQueueIsReadable(t *testing.T) {
 	})
 }
 
-// TestLag: the age of the oldest record opens it where it is asked to; while deliveries are spooled it is not known.
+// TestLag: the age of the oldest record opens it where it is asked to; while deliveries are spooled
+// it is not known.
 func TestLag(t *testing.T) {
-	play(t, Config{Lag: Rule{Limit: 60, Sustain: 2 * time.Second, Clear: 10, ClearFor: time.Second}}, func(s *scene) {
+	play(t, Config{Lag: Rule{Limit: 60, Sustain: 2 * time.Second, Clear: 10,
+		ClearFor: time.Second}}, func(s *scene) {
 		s.mu.Lock()
 		s.lag, s.stats.Degraded = time.Hour, errors.New("spooling")
 		s.mu.Unlock()
@@ -209,9 +215,11 @@ func TestLag(t *testing.T) {
 	})
 }
 
-// TestLatency: slow webhooks open it; once none is let in, there is nothing slow, and it tries again.
+// TestLatency: slow webhooks open it; once none is let in, there is nothing slow, and it tries
+// again.
 func TestLatency(t *testing.T) {
-	play(t, Config{P95: Rule{Limit: 1000, Sustain: 3 * time.Second, Clear: 200, ClearFor: 2 * time.Second}, Recovery: 10 * time.Second}, func(s *scene) {
+	play(t, Config{P95: Rule{Limit: 1000, Sustain: 3 * time.Second, Clear: 200,
+		ClearFor: 2 * time.Second}, Recovery: 10 * time.Second}, func(s *scene) {
 		send := func(n int, took time.Duration) {
 			for range n {
 				if s.Admit() {

@@ -7,10 +7,11 @@ import (
 
 // InFlight bounds how many webhooks are between their last byte and their answer at a time.
 //
-// The bound adapts like the congestion window of TCP (AIMD; Chiu and Jain, 1989): a quarter second in which the P95 of
-// the accepted ones was above Latency makes it three quarters of what was in flight, any other makes it grow by a
-// fiftieth of Max. It does not follow the least latency seen, as gradient limiters do: a queue that puts hundreds of appends into one fsync
-// is slower for each and faster for all, and what it can take within Latency there is no reason to refuse.
+// The bound adapts like the congestion window of TCP (AIMD; Chiu and Jain, 1989): a quarter second
+// in which the P95 of the accepted ones was above Latency makes it three quarters of what was in
+// flight, any other makes it grow by a fiftieth of Max. It does not follow the least latency seen,
+// as gradient limiters do: a queue that puts hundreds of appends into one fsync is slower for each
+// and faster for all, and what it can take within Latency there is no reason to refuse.
 type InFlight struct {
 	// Min and Max bound the bound. Max 0: no bound.
 	Min, Max int

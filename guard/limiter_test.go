@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestInFlightIsBounded lets many goroutines in and out: never are there more than the bound, every place is given
-// back, and nobody is refused while there is room for all.
+// TestInFlightIsBounded lets many goroutines in and out: never are there more than the bound, every
+// place is given back, and nobody is refused while there is room for all.
 func TestInFlightIsBounded(t *testing.T) {
 	const bound, goroutines = 7, 32
 	g := New(Config{InFlight: InFlight{Min: 1, Max: bound, Latency: time.Hour}})
@@ -39,7 +39,8 @@ func TestInFlightIsBounded(t *testing.T) {
 	}
 	s := g.Status()
 	if s.InFlight != 0 || s.InFlightRefused != refused.Load() {
-		t.Errorf("%d are still in flight; %d refusals counted of %d", s.InFlight, s.InFlightRefused, refused.Load())
+		t.Errorf("%d are still in flight; %d refusals counted of %d", s.InFlight, s.InFlightRefused,
+			refused.Load())
 	}
 	for range bound {
 		if g.Busy() || !g.Begin() {
@@ -51,8 +52,8 @@ func TestInFlightIsBounded(t *testing.T) {
 	}
 }
 
-// TestAdapts: slow webhooks take the bound down to what the machine manages in time, and no further than Min; quick
-// ones, or none at all, bring it back.
+// TestAdapts: slow webhooks take the bound down to what the machine manages in time, and no further
+// than Min; quick ones, or none at all, bring it back.
 func TestAdapts(t *testing.T) {
 	var l limiter
 	l.InFlight = InFlight{Min: 10, Max: 1000, Latency: 100 * time.Millisecond}
@@ -80,8 +81,9 @@ func TestAdapts(t *testing.T) {
 	}
 }
 
-// TestConverges models a machine that does 2000 webhooks a second, however many are in flight, and 5000 senders: within ten
-// seconds those let in take less than twice the latency asked for, and the machine is not left idle.
+// TestConverges models a machine that does 2000 webhooks a second, however many are in flight, and
+// 5000 senders: within ten seconds those let in take less than twice the latency asked for, and the
+// machine is not left idle.
 func TestConverges(t *testing.T) {
 	const capacity = 2000.0
 	var l limiter
@@ -96,14 +98,16 @@ func TestConverges(t *testing.T) {
 		if slot > 40 {
 			worst, busiest, least = max(worst, took), max(busiest, inFlight), min(least, inFlight)
 		}
-		l.adjust(slotSummary{n: int(capacity * slotTime.Seconds()), p95: took, inFlight: float64(inFlight)})
+		l.adjust(slotSummary{n: int(capacity * slotTime.Seconds()), p95: took,
+			inFlight: float64(inFlight)})
 	}
 	if worst > 2*l.Latency || least < int64(capacity*0.05) {
 		t.Errorf("after ten seconds from %d to %d are in flight and take up to %v", least, busiest, worst)
 	}
 }
 
-// TestQuantile compares the window with sorted times: the answer is never below the true quantile and at most an eighth above.
+// TestQuantile compares the window with sorted times: the answer is never below the true quantile
+// and at most an eighth above.
 func TestQuantile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w window
@@ -147,12 +151,14 @@ func TestWindowForgets(t *testing.T) {
 	w.observe(10 * time.Millisecond)
 	w.advance()
 	ended := w.ended()
-	if s := summarise(&ended); s.n != 2 || s.p95 < 10*time.Millisecond || s.p95 > 12*time.Millisecond || s.inFlight < 0.08 || s.inFlight > 0.1 {
+	if s := summarise(&ended); s.n != 2 || s.p95 < 10*time.Millisecond ||
+		s.p95 > 12*time.Millisecond || s.inFlight < 0.08 || s.inFlight > 0.1 {
 		t.Errorf("the slot is summed up as %+v", s)
 	}
 }
 
-// TestBudget: large reservations leave a quarter to small ones, and what is released is there again.
+// TestBudget: large reservations leave a quarter to small ones, and what is released is there
+// again.
 func TestBudget(t *testing.T) {
 	b := Budget{limit: 1000}
 	if !b.Reserve(750, true) || b.Reserve(1, true) || !b.Reserve(250, false) || b.Reserve(1, false) {

@@ -6,13 +6,15 @@ import (
 )
 
 const (
-	// partSlots is how many slots of the window make a part of the minute, parts how many parts it has.
+	// partSlots is how many slots of the window make a part of the minute, parts how many parts it
+	// has.
 	partSlots = int(5 * time.Second / slotTime)
 	parts     = 12
 )
 
-// minute is what became of the webhooks of the last minute: the ten seconds of the window are too short to judge a release by
-// where few webhooks come. It is filled from the window's slots as they end, so that a webhook pays nothing for it.
+// minute is what became of the webhooks of the last minute: the ten seconds of the window are too
+// short to judge a release by where few webhooks come. It is filled from the window's slots as they
+// end, so that a webhook pays nothing for it.
 type minute struct {
 	mu    sync.Mutex // guards all; one goroutine fills, another reads
 	parts [parts]struct {
@@ -61,8 +63,8 @@ func (m *minute) read() (s minuteSummary) {
 	return s
 }
 
-// interpolated returns the number of times and their quantile, taking those of a bucket to lie evenly in it: quantile, which
-// gives the upper end, would have a limit of 120 ms passed at 115 ms.
+// interpolated returns the number of times and their quantile, taking those of a bucket to lie
+// evenly in it: quantile, which gives the upper end, would have a limit of 120 ms passed at 115 ms.
 func interpolated(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
 	for _, c := range counts {
 		n += int(c)

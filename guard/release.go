@@ -30,7 +30,8 @@ type TriggerStatus struct {
 	// Limit is 0 if there is none. Nearness is Value in proportion to it.
 	Limit    float64 `json:"limit"`
 	Nearness float64 `json:"nearness"`
-	// AboveSeconds is how long the value has been above the limit, of the SustainSeconds that make it fire.
+	// AboveSeconds is how long the value has been above the limit, of the SustainSeconds that make it
+	// fire.
 	AboveSeconds   float64 `json:"above_s"`
 	SustainSeconds float64 `json:"sustain_s"`
 	Action         Action  `json:"action"`
@@ -38,7 +39,8 @@ type TriggerStatus struct {
 	TimesFired int `json:"times_fired"`
 }
 
-// WebhookStatus counts alarms since the start of the process: delivered, given up, and dropped because too many waited.
+// WebhookStatus counts alarms since the start of the process: delivered, given up, and dropped
+// because too many waited.
 type WebhookStatus struct {
 	Delivered int64 `json:"delivered"`
 	Failed    int64 `json:"failed"`
@@ -66,7 +68,8 @@ func (g *Guard) fired() []string {
 func (g *Guard) Release() Release {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r := Release{Process: g.config.Process, Fired: g.fired(), Alarms: g.alarms.last(), Webhook: g.alarms.status()}
+	r := Release{Process: g.config.Process, Fired: g.fired(), Alarms: g.alarms.last(),
+		Webhook: g.alarms.status()}
 	for _, t := range g.triggers {
 		r.Triggers = append(r.Triggers, t.status())
 	}
@@ -75,8 +78,10 @@ func (g *Guard) Release() Release {
 
 func (t *trigger) status() TriggerStatus {
 	s := TriggerStatus{
-		Name: t.name, State: t.state, Since: t.since, Unit: t.unit, Value: thousandths(t.watched.value), Known: t.watched.known,
-		Limit: t.Limit, SustainSeconds: t.Sustain.Seconds(), Action: t.Action.orNothing(), TimesFired: t.fired,
+		Name: t.name, State: t.state, Since: t.since, Unit: t.unit, Value: thousandths(t.watched.value),
+		Known: t.watched.known,
+		Limit: t.Limit, SustainSeconds: t.Sustain.Seconds(), Action: t.Action.orNothing(),
+		TimesFired: t.fired,
 	}
 	if t.Limit > 0 {
 		s.Why = t.absent

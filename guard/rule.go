@@ -2,8 +2,8 @@ package guard
 
 import "time"
 
-// Rule says when a value is too high and when it is low enough again. The two marks and the two times are what keeps it
-// from going back and forth.
+// Rule says when a value is too high and when it is low enough again. The two marks and the two
+// times are what keeps it from going back and forth.
 type Rule struct {
 	// Limit is the value from which on it is too high; 0 turns the rule off.
 	Limit float64
@@ -15,8 +15,8 @@ type Rule struct {
 	ClearFor time.Duration
 }
 
-// readingHolds is the most that is counted of the time between two readings: a process that was stopped, or a machine that slept, has not
-// watched meanwhile.
+// readingHolds is the most that is counted of the time between two readings: a process that was
+// stopped, or a machine that slept, has not watched meanwhile.
 const readingHolds = 5 * time.Second
 
 // zone is where a value lies.
@@ -79,7 +79,8 @@ func (c *condition) observe(now time.Time, value float64, known bool) {
 	}
 }
 
-// lapse takes up that there was too little to read: the clocks begin anew, and what is raised stays raised.
+// lapse takes up that there was too little to read: the clocks begin anew, and what is raised stays
+// raised.
 func (c *condition) lapse() { c.known, c.read, c.inZone = false, time.Time{}, 0 }
 
 // nearness is the value in proportion to its limit: 1 and above is too high. 0 if the rule is off.

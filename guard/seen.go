@@ -6,7 +6,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Latency tells how long the webhooks of the last ten seconds took from their last byte to their 202.
+// Latency tells how long the webhooks of the last ten seconds took from their last byte to their
+// 202.
 type Latency struct {
 	// Count is their number.
 	Count int
@@ -23,7 +24,8 @@ func (g *Guard) Latency() (l Latency) {
 	return l
 }
 
-// LastLook returns what the queue said when it was asked last, which is done each second, and when that was; zero before the first time.
+// LastLook returns what the queue said when it was asked last, which is done each second, and when
+// that was; zero before the first time.
 func (g *Guard) LastLook() (q hookgate.QueueStats, at time.Time, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

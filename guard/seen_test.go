@@ -24,7 +24,8 @@ func TestSeen(t *testing.T) {
 		synctest.Wait()
 		l := s.Latency()
 		within := func(got, want time.Duration) bool { return got >= want && got <= want+want/8 }
-		if l.Count != 100 || !within(l.P50, 50*time.Millisecond) || !within(l.P95, 95*time.Millisecond) || !within(l.P99, 99*time.Millisecond) {
+		if l.Count != 100 || !within(l.P50, 50*time.Millisecond) || !within(l.P95, 95*time.Millisecond) ||
+			!within(l.P99, 99*time.Millisecond) {
 			t.Errorf("latency is %+v", l)
 		}
 		if q, at, err := s.LastLook(); q.Depth != 7 || time.Since(at) > time.Second || err != nil {

@@ -21,7 +21,8 @@ type Status struct {
 	InFlightLimit int64 `json:"in_flight_limit"`
 	// InFlightRefused is how many webhooks that bound has turned away.
 	InFlightRefused int64 `json:"in_flight_refused"`
-	// BodyMemory is what the buffers of the bodies in flight take, in bytes, of at most BodyMemoryLimit.
+	// BodyMemory is what the buffers of the bodies in flight take, in bytes, of at most
+	// BodyMemoryLimit.
 	BodyMemory      int64          `json:"body_memory"`
 	BodyMemoryLimit int64          `json:"body_memory_limit"`
 	Signals         []SignalStatus `json:"signals"`

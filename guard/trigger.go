@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// The names of the release triggers: figures that say, when they stay above their limits, that the release which is running
-// should go back to the one before.
+// The names of the release triggers: figures that say, when they stay above their limits, that the
+// release which is running should go back to the one before.
 const (
 	TriggerP95        = "p95"         // P95 of a minute, from a webhook's last byte to its 202
 	TriggerErrorRate  = "error_rate"  // webhooks of a minute that got 5xx through the gate's own fault
@@ -20,7 +20,8 @@ const (
 	TriggerRedis      = "redis"       // looks at the queue that found Redis failing
 )
 
-// recentLooks is how many looks the values of TriggerStorePool and TriggerRedis are the mean of: ten seconds.
+// recentLooks is how many looks the values of TriggerStorePool and TriggerRedis are the mean of:
+// ten seconds.
 const recentLooks = 10
 
 // Trigger says when a release trigger fires, and what is done then.
@@ -33,7 +34,8 @@ type Trigger struct {
 	Action Action
 }
 
-// Triggers are the release triggers of a gate. They judge, alarm and act, and unlike the breaker never refuse a webhook by themselves.
+// Triggers are the release triggers of a gate. They judge, alarm and act, and unlike the breaker
+// never refuse a webhook by themselves.
 type Triggers struct {
 	// P95 is in milliseconds, ErrorRate, StorePool and Redis in percent, QueueDepth in records.
 	P95, ErrorRate, QueueDepth, StorePool, Redis Trigger
@@ -41,7 +43,8 @@ type Triggers struct {
 	ClearFor time.Duration
 	// Fewest is the number of webhooks in a minute below which their P95 and error rate say nothing.
 	Fewest int
-	// Pool tells how many connections of the store are in use, of how many at most; nil if it has none.
+	// Pool tells how many connections of the store are in use, of how many at most; nil if it has
+	// none.
 	Pool func() (inUse, most int)
 	// NoWebhooks says that this process takes none, NoRedis that the queue is not in Redis.
 	NoWebhooks, NoRedis bool
@@ -59,18 +62,22 @@ type TriggerState string
 //	  └─────────────────────────────────────────────┘
 //	            not above it for ClearFor
 //
-// One that has fired stays so while its value cannot be read or says nothing: that nobody sends any more is no cure.
+// One that has fired stays so while its value cannot be read or says nothing: that nobody sends any
+// more is no cure.
 const (
-	TriggerOff     TriggerState = "off"     // it has no limit, or this process has nothing that it could be read from
+	// it has no limit, or this process has nothing that it could be read from
+	TriggerOff     TriggerState = "off"
 	TriggerUnknown TriggerState = "unknown" // its value could not be read
-	TriggerIdle    TriggerState = "idle"    // too few webhooks for its value to say anything, or a queue that grows because of the mode buffer
+	// too few webhooks for its value to say anything, or a queue that grows because of the mode buffer
+	TriggerIdle    TriggerState = "idle"
 	TriggerQuiet   TriggerState = "quiet"
 	TriggerPending TriggerState = "pending" // above the limit, not yet for long enough
 	TriggerFired   TriggerState = "fired"
 )
 
 // TriggerStates are all states.
-var TriggerStates = []TriggerState{TriggerOff, TriggerUnknown, TriggerIdle, TriggerQuiet, TriggerPending, TriggerFired}
+var TriggerStates = []TriggerState{TriggerOff, TriggerUnknown, TriggerIdle, TriggerQuiet,
+	TriggerPending, TriggerFired}
 
 // reading is what a look gives a trigger.
 type reading struct {
@@ -109,26 +116,30 @@ func newTriggers(c Triggers) []*trigger {
 			}
 			return reading{value: millis(l.minute.p95)}
 		}},
-		{Trigger: c.ErrorRate, name: TriggerErrorRate, unit: "percent", absent: noWebhooks, read: func(l look) reading {
-			n := l.minute.accepted + l.minute.failed
-			if n < max(1, c.Fewest) {
-				return reading{state: TriggerIdle}
-			}
-			return reading{value: 100 * float64(l.minute.failed) / float64(n)}
-		}},
+		{Trigger: c.ErrorRate, name: TriggerErrorRate, unit: "percent", absent: noWebhooks,
+			read: func(l look) reading {
+				n := l.minute.accepted + l.minute.failed
+				if n < max(1, c.Fewest) {
+					return reading{state: TriggerIdle}
+				}
+				return reading{value: 100 * float64(l.minute.failed) / float64(n)}
+			}},
 		{Trigger: c.QueueDepth, name: TriggerQueueDepth, unit: "records", read: func(l look) reading {
 			return readRecords(l, c.QueueDepth.Limit)
 		}},
-		{Trigger: c.StorePool, name: TriggerStorePool, unit: "percent", absent: noPool, read: meanOf(func(look) float64 {
-			inUse, most := c.Pool()
-			return 100 * float64(inUse) / float64(max(1, most))
-		})},
-		{Trigger: c.Redis, name: TriggerRedis, unit: "percent", absent: noRedis, read: meanOf(func(l look) float64 {
-			if l.err != nil || l.queue.Degraded != nil || l.queue.Err != nil && !errors.Is(l.queue.Err, hookgate.ErrFull) {
-				return 100
-			}
-			return 0
-		})},
+		{Trigger: c.StorePool, name: TriggerStorePool, unit: "percent", absent: noPool,
+			read: meanOf(func(look) float64 {
+				inUse, most := c.Pool()
+				return 100 * float64(inUse) / float64(max(1, most))
+			})},
+		{Trigger: c.Redis, name: TriggerRedis, unit: "percent", absent: noRedis,
+			read: meanOf(func(l look) float64 {
+				if l.err != nil || l.queue.Degraded != nil || l.queue.Err != nil &&
+					!errors.Is(l.queue.Err, hookgate.ErrFull) {
+					return 100
+				}
+				return 0
+			})},
 	}
 	for _, t := range all {
 		t.state = TriggerUnknown
@@ -136,7 +147,8 @@ func newTriggers(c Triggers) []*trigger {
 			t.state = TriggerOff
 		}
 		// A Rule is too high at its limit, a trigger only above it.
-		t.watched.Rule = Rule{Limit: math.Nextafter(t.Limit, math.Inf(1)), Sustain: t.Sustain, Clear: t.Limit, ClearFor: c.ClearFor}
+		t.watched.Rule = Rule{Limit: math.Nextafter(t.Limit, math.Inf(1)), Sustain: t.Sustain,
+			Clear: t.Limit, ClearFor: c.ClearFor}
 	}
 	return all
 }
@@ -145,7 +157,8 @@ func newTriggers(c Triggers) []*trigger {
 func readRecords(l look, limit float64) reading {
 	q := l.queue
 	switch {
-	case l.err != nil, q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull), q.Degraded != nil && float64(q.Depth) <= limit:
+	case l.err != nil, q.Err != nil && !errors.Is(q.Err, hookgate.ErrFull), q.Degraded != nil &&
+		float64(q.Depth) <= limit:
 		return reading{state: TriggerUnknown}
 	case l.buffer:
 		return reading{state: TriggerIdle}
@@ -204,5 +217,6 @@ func (t *trigger) take(l look) (changed bool) {
 
 // String describes the trigger for people: the reason of what is done about it.
 func (t *trigger) String() string {
-	return fmt.Sprintf("release trigger %s: %v %s, above %v for %v", t.name, thousandths(t.watched.value), t.unit, t.Limit, t.Sustain)
+	return fmt.Sprintf("release trigger %s: %v %s, above %v for %v", t.name,
+		thousandths(t.watched.value), t.unit, t.Limit, t.Sustain)
 }

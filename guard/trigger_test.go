@@ -44,7 +44,8 @@ func (s *scene) turns(d time.Duration, name string, want TriggerState) TriggerSt
 	return got
 }
 
-// webhooks has n webhooks a second made durable in took, and failed others fail, until d has passed.
+// webhooks has n webhooks a second made durable in took, and failed others fail, until d has
+// passed.
 func (s *scene) webhooks(d time.Duration, n int, took time.Duration, failed int) {
 	for range int(d / time.Second) {
 		for range n {
@@ -65,8 +66,9 @@ func triggersWith(change func(*Triggers)) Config {
 	return c
 }
 
-// sustained takes a trigger through a peak that is too short, to firing after a time above its limit and not before, and
-// back: bad and well set its value for a time. lag is how long the value takes to follow.
+// sustained takes a trigger through a peak that is too short, to firing after a time above its
+// limit and not before, and back: bad and well set its value for a time. lag is how long the value
+// takes to follow.
 func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.Duration)) {
 	s.t.Helper()
 	well(lag + 2*time.Second)
@@ -85,7 +87,8 @@ func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.
 	s.turns(0, name, TriggerPending)
 	bad(4 * time.Second)
 	fired := s.turns(0, name, TriggerFired)
-	if took := fired.Since.Sub(pending.Since); took < sustain || took > sustain+time.Second || fired.TimesFired != 1 {
+	if took := fired.Since.Sub(pending.Since); took < sustain || took > sustain+time.Second ||
+		fired.TimesFired != 1 {
 		s.t.Fatalf("it has fired after %v: %+v", took, fired)
 	}
 
@@ -93,7 +96,8 @@ func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.
 	s.turns(0, name, TriggerFired)
 	well(lag + 10*time.Second)
 	s.turns(0, name, TriggerQuiet)
-	for _, line := range []string{`msg="release trigger fired" trigger=` + name, `msg="release trigger cleared" trigger=` + name} {
+	for _, line := range []string{`msg="release trigger fired" trigger=` + name,
+		`msg="release trigger cleared" trigger=` + name} {
 		if strings.Count(s.log.String(), line) != 1 {
 			s.t.Fatalf("the log does not have once that it %s:\n%s", line, s.log)
 		}
@@ -103,19 +107,26 @@ func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.
 // TestTriggers takes each release trigger through its states in fake time.
 func TestTriggers(t *testing.T) {
 	t.Run(TriggerP95, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }), func(s *scene) {
-			s.sustained(TriggerP95, time.Minute, func(d time.Duration) { s.webhooks(d, 10, 125*time.Millisecond, 0) },
-				func(d time.Duration) { s.webhooks(d, 10, 110*time.Millisecond, 0) })
-		})
+		play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
+			func(s *scene) {
+				s.sustained(TriggerP95, time.Minute,
+					func(d time.Duration) { s.webhooks(d, 10, 125*time.Millisecond, 0) },
+					func(d time.Duration) { s.webhooks(d, 10, 110*time.Millisecond, 0) })
+			})
 	})
 	t.Run(TriggerErrorRate, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 0.1, Sustain: sustain} }), func(s *scene) {
-			s.sustained(TriggerErrorRate, time.Minute, func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 1) },
-				func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 0) })
-		})
+		play(t, triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 0.1, Sustain: sustain} }),
+			func(s *scene) {
+				s.sustained(TriggerErrorRate, time.Minute,
+					func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 1) },
+					func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 0) })
+			})
 	})
 	t.Run(TriggerQueueDepth, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 10_000, Sustain: sustain} }), func(s *scene) {
+		play(t, triggersWith(func(c *Triggers) {
+			c.QueueDepth = Trigger{Limit: 10_000,
+				Sustain: sustain}
+		}), func(s *scene) {
 			s.sustained(TriggerQueueDepth, 0, func(d time.Duration) { s.depth(10_001); time.Sleep(d) },
 				func(d time.Duration) { s.depth(10_000); time.Sleep(d) })
 		})
@@ -133,9 +144,18 @@ func TestTriggers(t *testing.T) {
 		})
 	})
 	t.Run(TriggerRedis, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) { c.Redis, c.NoRedis = Trigger{Limit: 50, Sustain: sustain}, false }), func(s *scene) {
+		play(t, triggersWith(func(c *Triggers) {
+			c.Redis, c.NoRedis = Trigger{Limit: 50,
+				Sustain: sustain}, false
+		}), func(s *scene) {
 			degraded := func(err error) func(time.Duration) {
-				return func(d time.Duration) { s.mu.Lock(); s.stats.Degraded = err; s.mu.Unlock(); time.Sleep(d) }
+				return func(d time.Duration) {
+					s.mu.Lock()
+					s.stats.Degraded = err
+					s.mu.Unlock()
+					time.Sleep(
+						d)
+				}
 			}
 			s.sustained(TriggerRedis, 10*time.Second, degraded(errors.New("away")), degraded(nil))
 		})
@@ -144,7 +164,9 @@ func TestTriggers(t *testing.T) {
 
 // TestTriggerLimits: each value is judged as it is documented at and beside its limit.
 func TestTriggerLimits(t *testing.T) {
-	c := Triggers{P95: Trigger{Limit: 120}, ErrorRate: Trigger{Limit: 0.1}, QueueDepth: Trigger{Limit: 100}, StorePool: Trigger{Limit: 95}, Redis: Trigger{Limit: 50}, Fewest: 20}
+	c := Triggers{P95: Trigger{Limit: 120}, ErrorRate: Trigger{Limit: 0.1},
+		QueueDepth: Trigger{Limit: 100}, StorePool: Trigger{Limit: 95}, Redis: Trigger{Limit: 50},
+		Fewest: 20}
 	all := map[string]*trigger{}
 	for _, tr := range newTriggers(c) {
 		all[tr.name] = tr
@@ -157,16 +179,20 @@ func TestTriggerLimits(t *testing.T) {
 		want reading
 	}{
 		{TriggerP95, look{minute: minuteSummary{accepted: 20, p95: time.Second}}, reading{value: 1000}},
-		{TriggerP95, look{minute: minuteSummary{accepted: 19, failed: 100, p95: time.Second}}, reading{state: TriggerIdle}},
+		{TriggerP95, look{minute: minuteSummary{accepted: 19, failed: 100, p95: time.Second}},
+			reading{state: TriggerIdle}},
 		{TriggerErrorRate, look{minute: minuteSummary{accepted: 19, failed: 1}}, reading{value: 5}},
 		{TriggerErrorRate, look{minute: minuteSummary{failed: 20}}, reading{value: 100}},
 		{TriggerErrorRate, look{minute: minuteSummary{failed: 19}}, reading{state: TriggerIdle}},
 		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7}}, reading{value: 7}},
 		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: full}}, reading{value: 7}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: away}}, reading{state: TriggerUnknown}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: away}},
+			reading{state: TriggerUnknown}},
 		{TriggerQueueDepth, look{err: away}, reading{state: TriggerUnknown}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 100, Degraded: away}}, reading{state: TriggerUnknown}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 101, Degraded: away}}, reading{value: 101}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 100, Degraded: away}},
+			reading{state: TriggerUnknown}},
+		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 101, Degraded: away}},
+			reading{value: 101}},
 		{TriggerRedis, look{err: away}, reading{value: 100}},
 		{TriggerRedis, look{}, reading{value: 50}}, // the mean with the look before
 		{TriggerRedis, look{queue: hookgate.QueueStats{Err: full}}, reading{value: 100. / 3}},
@@ -189,10 +215,13 @@ func TestTriggerLimits(t *testing.T) {
 	}
 }
 
-// TestTriggerUnknown: a queue that cannot be read makes a trigger unknown, not quiet; what it was about to do waits, and what
-// has fired stays fired.
+// TestTriggerUnknown: a queue that cannot be read makes a trigger unknown, not quiet; what it was
+// about to do waits, and what has fired stays fired.
 func TestTriggerUnknown(t *testing.T) {
-	play(t, triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute} }), func(s *scene) {
+	play(t, triggersWith(func(c *Triggers) {
+		c.QueueDepth = Trigger{Limit: 100,
+			Sustain: time.Minute}
+	}), func(s *scene) {
 		fail := func(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.err = err }
 		s.turns(0, TriggerQueueDepth, TriggerUnknown) // not yet looked at
 		s.turns(2*time.Second, TriggerQueueDepth, TriggerQuiet)
@@ -214,10 +243,12 @@ func TestTriggerUnknown(t *testing.T) {
 	})
 }
 
-// TestStopped: the time in which a process was stopped is no time in which its value was too high, whatever it was before and is after.
+// TestStopped: the time in which a process was stopped is no time in which its value was too high,
+// whatever it was before and is after.
 func TestStopped(t *testing.T) {
 	triggers := newTriggers(Triggers{QueueDepth: Trigger{Limit: 10, Sustain: sustain}})
-	depth := triggers[slices.IndexFunc(triggers, func(t *trigger) bool { return t.name == TriggerQueueDepth })]
+	depth := triggers[slices.IndexFunc(triggers,
+		func(t *trigger) bool { return t.name == TriggerQueueDepth })]
 	l := look{now: time.Now(), queue: hookgate.QueueStats{Depth: 11}}
 	depth.take(l)
 	l.now = l.now.Add(time.Hour)
@@ -233,22 +264,24 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestTriggerIdle: with too few webhooks P95 and error rate say nothing: bursts of a slow webhook or two never add up, and a
-// trigger that has fired is not taken for well because read_only lets nothing in.
+// TestTriggerIdle: with too few webhooks P95 and error rate say nothing: bursts of a slow webhook
+// or two never add up, and a trigger that has fired is not taken for well because read_only lets
+// nothing in.
 func TestTriggerIdle(t *testing.T) {
-	play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }), func(s *scene) {
-		s.turns(2*time.Second, TriggerP95, TriggerIdle)
-		for range 6 { // a minute of slow ones, and two of nothing
-			s.webhooks(time.Minute, 1, time.Second, 0)
-			s.turns(0, TriggerP95, TriggerPending)
-			s.turns(2*time.Minute, TriggerP95, TriggerIdle)
-		}
-		s.webhooks(sustain+time.Minute, 1, time.Second, 0)
-		s.turns(0, TriggerP95, TriggerFired)
-		s.turns(5*time.Minute, TriggerP95, TriggerFired)
-		s.webhooks(2*time.Minute+2*time.Second, 1, time.Millisecond, 0)
-		s.turns(0, TriggerP95, TriggerQuiet)
-	})
+	play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
+		func(s *scene) {
+			s.turns(2*time.Second, TriggerP95, TriggerIdle)
+			for range 6 { // a minute of slow ones, and two of nothing
+				s.webhooks(time.Minute, 1, time.Second, 0)
+				s.turns(0, TriggerP95, TriggerPending)
+				s.turns(2*time.Minute, TriggerP95, TriggerIdle)
+			}
+			s.webhooks(sustain+time.Minute, 1, time.Second, 0)
+			s.turns(0, TriggerP95, TriggerFired)
+			s.turns(5*time.Minute, TriggerP95, TriggerFired)
+			s.webhooks(2*time.Minute+2*time.Second, 1, time.Millisecond, 0)
+			s.turns(0, TriggerP95, TriggerQuiet)
+		})
 }
 
 // hands are what a guard acts with in a test.
@@ -294,7 +327,8 @@ func (h *hands) RecordAction(_ context.Context, a hookgate.AdminAction) error {
 }
 
 func (h *hands) acts() Acts {
-	return Acts{Mode: h, Canary: h, Trail: h, RollBack: func(_ hookgate.RequestID, reason string, ended func(error)) (string, error) {
+	return Acts{Mode: h, Canary: h, Trail: h, RollBack: func(_ hookgate.RequestID, reason string,
+		ended func(error)) (string, error) {
 		if h.ends != nil {
 			time.AfterFunc(time.Second, func() { ended(h.ends) })
 		}
@@ -314,11 +348,15 @@ func (h *hands) attempts() int {
 	return h.tried
 }
 
-// TestActionDoesNotWaitForTheTrail: where the database is what is broken, and a row of the trail takes its time, the action is done at once;
-// both rows are written all the same, in their order, if need be after the trigger has cleared.
+// TestActionDoesNotWaitForTheTrail: where the database is what is broken, and a row of the trail
+// takes its time, the action is done at once; both rows are written all the same, in their order,
+// if need be after the trigger has cleared.
 func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 	h := &hands{slow: 10 * time.Second, away: 4}
-	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute, Action: ActCanaryBack} })
+	c := triggersWith(func(c *Triggers) {
+		c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute,
+			Action: ActCanaryBack}
+	})
 	c.Acts = h.acts()
 	play(t, c, func(s *scene) {
 		s.depth(101)
@@ -329,20 +367,25 @@ func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 		}
 		s.depth(0)
 		s.turns(5*time.Minute, TriggerQueueDepth, TriggerQuiet)
-		if len(h.rows) != 2 || h.rows[0].Result != hookgate.ResultBegun || h.rows[1].Result != hookgate.ResultDone {
+		if len(h.rows) != 2 || h.rows[0].Result != hookgate.ResultBegun ||
+			h.rows[1].Result != hookgate.ResultDone {
 			t.Errorf("the rows of the trail are %+v", h.rows)
 		}
 	})
 }
 
-// TestActions: each action is done once for each firing, however long the trigger stays fired; two rows of the admin trail and
-// an alarm tell of it.
+// TestActions: each action is done once for each firing, however long the trigger stays fired; two
+// rows of the admin trail and an alarm tell of it.
 func TestActions(t *testing.T) {
 	reason := "release trigger queue_depth: 101 records, above 100 for 1m0s"
-	for action, want := range map[Action]string{ActReadOnly: "read_only", ActCanaryBack: "back: " + reason, ActRollBack: "rollback: " + reason, ActNothing: ""} {
+	for action, want := range map[Action]string{ActReadOnly: "read_only", ActCanaryBack: "back: " +
+		reason, ActRollBack: "rollback: " + reason, ActNothing: ""} {
 		t.Run(string(action), func(t *testing.T) {
 			h := &hands{}
-			c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute, Action: action} })
+			c := triggersWith(func(c *Triggers) {
+				c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute,
+					Action: action}
+			})
 			c.Acts = h.acts()
 			play(t, c, func(s *scene) {
 				var expected []string
@@ -370,7 +413,8 @@ func TestActions(t *testing.T) {
 					}
 					results = append(results, strings.TrimSuffix(r.Result, ": pid 7"))
 				}
-				wantKinds, wantResults := []string{"cleared", "acted", "raised", "cleared", "acted", "raised"}, []string{"begun", "done", "begun", "done"}
+				wantKinds, wantResults := []string{"cleared", "acted", "raised", "cleared", "acted", "raised"},
+					[]string{"begun", "done", "begun", "done"}
 				if action == ActNothing {
 					wantKinds, wantResults = []string{"cleared", "raised", "cleared", "raised"}, nil
 				}
@@ -382,8 +426,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// TestBuffer: in the mode buffer the queue grows because someone wants it to. Its age opens no breaker, and its depth fires no trigger;
-// that it fills up opens the breaker all the same.
+// TestBuffer: in the mode buffer the queue grows because someone wants it to. Its age opens no
+// breaker, and its depth fires no trigger; that it fills up opens the breaker all the same.
 func TestBuffer(t *testing.T) {
 	var mode atomic.Value
 	mode.Store(hookgate.ModeBuffer)
@@ -411,8 +455,8 @@ func TestBuffer(t *testing.T) {
 	})
 }
 
-// TestActionFails: a mode that cannot be set is tried again, ever less often, until it is or the trigger has cleared; a roll-back
-// that cannot be started is not.
+// TestActionFails: a mode that cannot be set is tried again, ever less often, until it is or the
+// trigger has cleared; a roll-back that cannot be started is not.
 func TestActionFails(t *testing.T) {
 	fire := func(action Action, fails int, f func(*scene, *hands)) {
 		h := &hands{fails: fails}
@@ -442,7 +486,8 @@ func TestActionFails(t *testing.T) {
 		if h.attempts() != n {
 			t.Error("it is still tried although the trigger has cleared")
 		}
-		if last := h.rows[len(h.rows)-1].Result; !strings.HasPrefix(last, "failed: ") || !strings.Contains(last, "not now") {
+		if last := h.rows[len(h.rows)-1].Result; !strings.HasPrefix(last, "failed: ") ||
+			!strings.Contains(last, "not now") {
 			t.Errorf("the trail says %q", last)
 		}
 	})
@@ -482,7 +527,8 @@ func TestRollBackCommandFails(t *testing.T) {
 			t.Errorf("when it is started the alarm is %+v", a)
 		}
 		s.turns(time.Second, TriggerQueueDepth, TriggerFired)
-		if a := s.Release().Alarms[0]; a.Kind != AlarmActed || a.Result != "failed: the roll-back command: exit status 1" {
+		if a := s.Release().Alarms[0]; a.Kind != AlarmActed ||
+			a.Result != "failed: the roll-back command: exit status 1" {
 			t.Errorf("when it has failed the alarm is %+v", a)
 		}
 	})
@@ -519,13 +565,15 @@ func (r *receiver) requests() []string {
 	return slices.Clone(r.got)
 }
 
-// TestAlarmWebhook: an alarm is sent until it is taken, with the same id and pauses that grow; after a time it is given up, and
-// when too many wait the rest is dropped. None of it holds up the guard.
+// TestAlarmWebhook: an alarm is sent until it is taken, with the same id and pauses that grow;
+// after a time it is given up, and when too many wait the rest is dropped. None of it holds up the
+// guard.
 func TestAlarmWebhook(t *testing.T) {
 	r := &receiver{}
 	c := triggersWith(func(c *Triggers) { c.QueueDepth, c.ClearFor = Trigger{Limit: 100}, 0 })
 	c.Process, c.Version = "gate-1", "v2"
-	c.Webhook = Webhook{URL: "http://alarms.test/hidden", Timeout: time.Second, RetryFor: 15 * time.Minute, Transport: r,
+	c.Webhook = Webhook{URL: "http://alarms.test/hidden", Timeout: time.Second,
+		RetryFor: 15 * time.Minute, Transport: r,
 		Sign: func(req *http.Request, id string, at time.Time, body []byte) error {
 			req.Header.Set("Signed", id)
 			return nil
@@ -543,7 +591,8 @@ func TestAlarmWebhook(t *testing.T) {
 		got := r.requests()
 		id := s.Release().Alarms[0].ID
 		for _, text := range got {
-			if text != got[0] || !strings.HasPrefix(text, id+` {"type":"guard.trigger.raised","timestamp":"`) ||
+			if text != got[0] || !strings.HasPrefix(text,
+				id+` {"type":"guard.trigger.raised","timestamp":"`) ||
 				!strings.Contains(text, `"trigger":"queue_depth","value":101,"limit":100,"unit":"records","action":"none","process":"gate-1","version":"v2"}`) {
 				t.Fatalf("sent %s", text)
 			}
@@ -558,8 +607,10 @@ func TestAlarmWebhook(t *testing.T) {
 		s.trigger(17*time.Minute, TriggerQueueDepth)
 		n := len(r.requests())
 		s.trigger(10*time.Minute, TriggerQueueDepth)
-		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 || !strings.Contains(s.log.String(), "alarm is not delivered") ||
-			!strings.Contains(s.log.String(), "alarms.test: connection refused") || strings.Contains(s.log.String(), "hidden") {
+		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 ||
+			!strings.Contains(s.log.String(), "alarm is not delivered") ||
+			!strings.Contains(s.log.String(), "alarms.test: connection refused") ||
+			strings.Contains(s.log.String(), "hidden") {
 			t.Errorf("%d attempts after %d, %+v", len(r.requests()), n, w)
 		}
 
@@ -590,7 +641,8 @@ func TestMinute(t *testing.T) {
 		slot(115*time.Millisecond, 95, 1)
 	}
 	s := m.read()
-	if s.accepted != 95*240 || s.failed != 240 || s.p95 < 110*time.Millisecond || s.p95 > 123*time.Millisecond {
+	if s.accepted != 95*240 || s.failed != 240 || s.p95 < 110*time.Millisecond ||
+		s.p95 > 123*time.Millisecond {
 		t.Errorf("a minute of 115 ms is %+v", s)
 	}
 	for range 4*60 - partSlots {
@@ -609,7 +661,8 @@ func TestMinute(t *testing.T) {
 	for us := 0; us < 200_000; us += 10 {
 		counts[bucketOf(time.Duration(us)*time.Microsecond)]++
 	}
-	if _, p95 := interpolated(&counts, 0.95); p95 < 188*time.Millisecond || p95 > 192*time.Millisecond {
+	if _, p95 := interpolated(&counts, 0.95); p95 < 188*time.Millisecond ||
+		p95 > 192*time.Millisecond {
 		t.Errorf("P95 is %v, want 190ms", p95)
 	}
 }

@@ -7,16 +7,19 @@ import (
 )
 
 const (
-	// slotTime is how long a slot of the window is filled, slots how many there are: the window is ten seconds.
+	// slotTime is how long a slot of the window is filled, slots how many there are: the window is ten
+	// seconds.
 	slotTime = 250 * time.Millisecond
 	slots    = 40
-	// subBits: each power of two of microseconds is divided into 1<<subBits buckets, so that a quantile is at most an
-	// eighth too high. buckets is enough for two minutes; what takes longer is in the last.
+	// subBits: each power of two of microseconds is divided into 1<<subBits buckets, so that a
+	// quantile is at most an eighth too high. buckets is enough for two minutes; what takes longer is
+	// in the last.
 	subBits = 3
 	buckets = (27-subBits)<<subBits + 1<<subBits
 )
 
-// window holds the times of the last ten seconds as a histogram: an observation is one atomic addition.
+// window holds the times of the last ten seconds as a histogram: an observation is one atomic
+// addition.
 type window struct {
 	slots   [slots]slot
 	current atomic.Uint32 // the slot that is being filled
@@ -59,7 +62,8 @@ func (w *window) advance() {
 	w.current.Store(next)
 }
 
-// quantile returns the number of times in the window and their quantile, at most an eighth too high.
+// quantile returns the number of times in the window and their quantile, at most an eighth too
+// high.
 func (w *window) quantile(q float64) (n int, value time.Duration) {
 	counts := w.counts()
 	return quantile(&counts, q)

@@ -13,17 +13,20 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Access keeps the tokens, the admin trail and the approvals, for all processes of a gate. All methods may be called concurrently. After an
-// error of one that writes, other than those named, it is unknown whether it took effect.
+// Access keeps the tokens, the admin trail and the approvals, for all processes of a gate. All
+// methods may be called concurrently. After an error of one that writes, other than those named, it
+// is unknown whether it took effect.
 type Access interface {
 	Approvals
 	// CreateToken keeps a token. ErrExists: its name has been given before.
 	CreateToken(context.Context, hookgate.Token) error
-	// Token finds a token by its hash, revoked and expired ones too, as it stands now in every process. ErrNotFound: there is none.
+	// Token finds a token by its hash, revoked and expired ones too, as it stands now in every
+	// process. ErrNotFound: there is none.
 	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
 	// Tokens returns all tokens, oldest first.
 	Tokens(context.Context) ([]hookgate.Token, error)
-	// RevokeToken ends a token for good and returns it; an earlier revocation stays as it is. ErrNotFound: there is none.
+	// RevokeToken ends a token for good and returns it; an earlier revocation stays as it is.
+	// ErrNotFound: there is none.
 	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
 	// RecordAction adds a row to the admin trail and gives it its number and its place in the chain.
 	RecordAction(context.Context, hookgate.AdminAction) error
@@ -34,12 +37,12 @@ type Access interface {
 // accessTimeout bounds what one call asks of Access at a time.
 const accessTimeout = 5 * time.Second
 
-// configuredName is what a token of the configuration is called in the trail, with a number if there are several. No other
-// token may have a name that begins so.
+// configuredName is what a token of the configuration is called in the trail, with a number if
+// there are several. No other token may have a name that begins so.
 const configuredName = "configured"
 
-// configuredTokens are the tokens of the configuration, which work while the store is away. Digests, so that a comparison
-// tells neither content nor length.
+// configuredTokens are the tokens of the configuration, which work while the store is away.
+// Digests, so that a comparison tells neither content nor length.
 type configuredTokens [][sha256.Size]byte
 
 func newConfiguredTokens(all []string) (t configuredTokens) {
@@ -72,10 +75,11 @@ type actor struct {
 	since time.Time
 }
 
-// authorise finds out who makes the call, and whether its role covers the route's. If not it has answered.
+// authorise finds out who makes the call, and whether its role covers the route's. If not it has
+// answered.
 //
-// A token is looked up in the store at every call and kept nowhere, so that one that was revoked stops working at once in
-// every process. Calls of this kind are rare enough for that.
+// A token is looked up in the store at every call and kept nowhere, so that one that was revoked
+// stops working at once in every process. Calls of this kind are rare enough for that.
 func (c *call) authorise() bool {
 	s := c.server
 	scheme, text, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
@@ -89,7 +93,8 @@ func (c *call) authorise() bool {
 	}
 	if c.route.Path == intakePath {
 		if _, ok := s.evidenceTokens.find(hookgate.HashToken(text)); ok {
-			c.actor = actor{name: evidenceActor, role: c.route.Role} // it may do this, and has no role elsewhere
+			// it may do this, and has no role elsewhere
+			c.actor = actor{name: evidenceActor, role: c.route.Role}
 			return true
 		}
 	}
@@ -98,8 +103,9 @@ func (c *call) authorise() bool {
 
 const noCredential = "not authorised: this call takes Authorization: Bearer TOKEN"
 
-// countFailure counts a token that opens nothing, and answers if the address has shown too many of them. One that has ended is
-// no guess. Nobody else at the address notices: a token that is right is never refused for the guesses of others.
+// countFailure counts a token that opens nothing, and answers if the address has shown too many of
+// them. One that has ended is no guess. Nobody else at the address notices: a token that is right
+// is never refused for the guesses of others.
 func (c *call) countFailure(refused refusedToken) (answered bool) {
 	if refused != unknownToken {
 		return false
@@ -111,11 +117,13 @@ func (c *call) countFailure(refused refusedToken) (answered bool) {
 		return false
 	}
 	c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
-	c.refuse(http.StatusTooManyRequests, "too many unknown tokens from this address, and this one is unknown too")
+	c.refuse(http.StatusTooManyRequests,
+		"too many unknown tokens from this address, and this one is unknown too")
 	return true
 }
 
-// identified lets who was found make the call, if his role covers the route's. If not it has answered.
+// identified lets who was found make the call, if his role covers the route's. If not it has
+// answered.
 func (c *call) identified(who actor, err error) bool {
 	var refused refusedToken
 	switch {
@@ -133,7 +141,8 @@ func (c *call) identified(who actor, err error) bool {
 	}
 	c.actor = who
 	if !who.role.Covers(c.route.Role) {
-		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s", who.name, who.role, c.route.Role))
+		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s",
+			who.name, who.role, c.route.Role))
 		return false
 	}
 	return true
@@ -146,11 +155,13 @@ const unknownToken refusedToken = "is not known"
 
 func (e refusedToken) Error() string { return "not authorised: this token " + string(e) }
 
-// maxGuesses is how many tokens from addresses with too many failed logins are looked up in the store at
-// a time, so that guesses cost it little, however many come; a token that is right waits its turn.
+// maxGuesses is how many tokens from addresses with too many failed logins are looked up in the
+// store at a time, so that guesses cost it little, however many come; a token that is right waits
+// its turn.
 const maxGuesses = 4
 
-// find returns who has the token. An error that is no refusedToken means that it could not be found out.
+// find returns who has the token. An error that is no refusedToken means that it could not be found
+// out.
 func (c *call) find(text string) (actor, error) {
 	s, ctx := c.server, c.request.Context()
 	hash := hookgate.HashToken(text)
@@ -173,7 +184,8 @@ func (c *call) find(text string) (actor, error) {
 }
 
 // findHash returns who has the token with this hash.
-func (s *Server) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Time) (actor, error) {
+func (s *Server) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Time) (actor,
+	error) {
 	if name, ok := s.configured.find(hash); ok {
 		return actor{name: name, role: hookgate.RoleAdmin}, nil
 	}

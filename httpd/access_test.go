@@ -55,7 +55,8 @@ func (g *gate) create(t *testing.T, body string) tokenAnswer {
 func (g *gate) trail(t *testing.T) []actionAnswer {
 	t.Helper()
 	var page actionsAnswer
-	must(t, json.Unmarshal(g.admin(t, "GET", "/admin/actions?limit=1000", "").want(t, 200).body, &page))
+	must(t, json.Unmarshal(g.admin(t, "GET", "/admin/actions?limit=1000", "").want(t, 200).body,
+		&page))
 	return page.Actions
 }
 
@@ -64,17 +65,21 @@ func TestTokens(t *testing.T) {
 	g := newGate(t, nil)
 	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	made := g.create(t, fmt.Sprintf(`{"name":"alice","role":"operator","expiresAt":%q}`, expires))
-	if !hookgate.IsTokenText(made.Text) || made.Name != "alice" || made.Role != "operator" || made.CreatedBy != "configured-2" || made.ExpiresAt == nil {
+	if !hookgate.IsTokenText(made.Text) || made.Name != "alice" || made.Role != "operator" ||
+		made.CreatedBy != "configured-2" || made.ExpiresAt == nil {
 		t.Fatalf("made %+v", made)
 	}
 	bearer := "Bearer " + made.Text
-	g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"normal"}`), "Authorization", bearer, "X-Reason", "practice: ü").want(t, 200)
+	g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"normal"}`), "Authorization",
+		bearer, "X-Reason", "practice: ü").want(t, 200)
 	a := g.do(t, "GET", "/admin/tokens", nil, "Authorization", bearer).want(t, 403)
-	if told := a.told(t); !strings.Contains(told, "alice") || !strings.Contains(told, "operator") || !strings.Contains(told, "admin") {
+	if told := a.told(t); !strings.Contains(told, "alice") || !strings.Contains(told, "operator") ||
+		!strings.Contains(told, "admin") {
 		t.Errorf("told %q", told)
 	}
 	list := string(g.admin(t, "GET", "/admin/tokens", "").want(t, 200).body)
-	if !strings.Contains(list, `"name":"alice"`) || !strings.Contains(list, `"revokedAt":null`) || strings.Contains(list, made.Text) {
+	if !strings.Contains(list, `"name":"alice"`) || !strings.Contains(list, `"revokedAt":null`) ||
+		strings.Contains(list, made.Text) {
 		t.Errorf("the list is %s", list)
 	}
 	g.admin(t, "POST", "/admin/tokens", `{"name":"alice","role":"viewer"}`).want(t, 409)
@@ -90,17 +95,25 @@ func TestTokens(t *testing.T) {
 
 	var got []string
 	for _, row := range g.trail(t) {
-		got = append(got, fmt.Sprintf("%s %s %s %s|%s|%s", row.By, row.Role, row.Action, row.Target, row.Result, row.Reason))
+		got = append(got, fmt.Sprintf("%s %s %s %s|%s|%s", row.By, row.Role, row.Action, row.Target,
+			row.Result, row.Reason))
 	}
 	const target = "alice (operator) until "
 	want := []string{
-		"configured-2 admin token_create " + target + expires + "|begun|", "configured-2 admin token_create " + target + expires + "|done|",
-		"alice operator maintenance normal|begun|practice: ü", "alice operator maintenance normal|done|practice: ü",
-		"configured-2 admin token_create alice (viewer)|begun|", "configured-2 admin token_create alice (viewer)|failed: the name is taken|",
-		"configured-2 admin token_revoke alice|begun|has left", "configured-2 admin token_revoke alice|done|has left",
-		"configured-2 admin token_revoke alice|begun|has left", "configured-2 admin token_revoke alice|done|has left",
-		"configured-2 admin token_revoke nobody|begun|", "configured-2 admin token_revoke nobody|failed: there is no such token|",
-		"configured-2 admin token_create alice (viewer)|begun|", "configured-2 admin token_create alice (viewer)|failed: the name is taken|",
+		"configured-2 admin token_create " + target + expires + "|begun|",
+		"configured-2 admin token_create " + target + expires + "|done|",
+		"alice operator maintenance normal|begun|practice: ü",
+		"alice operator maintenance normal|done|practice: ü",
+		"configured-2 admin token_create alice (viewer)|begun|",
+		"configured-2 admin token_create alice (viewer)|failed: the name is taken|",
+		"configured-2 admin token_revoke alice|begun|has left",
+		"configured-2 admin token_revoke alice|done|has left",
+		"configured-2 admin token_revoke alice|begun|has left",
+		"configured-2 admin token_revoke alice|done|has left",
+		"configured-2 admin token_revoke nobody|begun|",
+		"configured-2 admin token_revoke nobody|failed: there is no such token|",
+		"configured-2 admin token_create alice (viewer)|begun|",
+		"configured-2 admin token_create alice (viewer)|failed: the name is taken|",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the trail is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -115,12 +128,15 @@ func TestTokenExpires(t *testing.T) {
 	g := newGate(t, nil)
 	expires := time.Now().Add(time.Hour).Truncate(time.Microsecond)
 	text := hookgate.NewTokenText()
-	must(t, g.access.CreateToken(t.Context(), hookgate.Token{Name: "a", Role: hookgate.RoleViewer, Hash: hookgate.HashToken(text),
+	must(t, g.access.CreateToken(t.Context(), hookgate.Token{Name: "a", Role: hookgate.RoleViewer,
+		Hash:      hookgate.HashToken(text),
 		CreatedAt: time.Now(), ExpiresAt: expires}))
-	if who, err := g.findHash(t.Context(), hookgate.HashToken(text), expires.Add(-1)); err != nil || who.name != "a" || who.role != hookgate.RoleViewer {
+	if who, err := g.findHash(t.Context(), hookgate.HashToken(text), expires.Add(-1)); err != nil ||
+		who.name != "a" || who.role != hookgate.RoleViewer {
 		t.Errorf("before: %+v (error %v)", who, err)
 	}
-	if who, err := g.findHash(t.Context(), hookgate.HashToken(text), expires); err == nil || !strings.Contains(err.Error(), "expired") {
+	if who, err := g.findHash(t.Context(), hookgate.HashToken(text), expires); err == nil ||
+		!strings.Contains(err.Error(), "expired") {
 		t.Errorf("at the time: %+v (error %v)", who, err)
 	}
 }
@@ -129,17 +145,23 @@ func TestTokenExpires(t *testing.T) {
 func TestBadTokens(t *testing.T) {
 	g := newGate(t, nil)
 	for _, body := range []string{
-		``, `{}`, `{"name":"a"}`, `{"role":"viewer"}`, `{"name":"","role":"viewer"}`, `{"name":"a","role":"root"}`, `{"name":"a","role":""}`,
-		`{"name":"-a","role":"viewer"}`, `{"name":"a b","role":"viewer"}`, `{"name":"a/b","role":"viewer"}`, `{"name":"ä","role":"viewer"}`,
-		`{"name":"configured","role":"viewer"}`, `{"name":"configured-7","role":"viewer"}`, `{"name":"` + strings.Repeat("a", 65) + `","role":"viewer"}`,
-		`{"name":"a","role":"viewer","expiresAt":"tomorrow"}`, `{"name":"a","role":"viewer","expiresAt":"2020-01-01T00:00:00Z"}`,
-		`{"name":"a","role":"viewer","expires":"2099-01-01T00:00:00Z"}`, `{"name":"a","role":"viewer","expiresAt":null}`, `{"NAME":"a","role":"viewer"}`,
+		``, `{}`, `{"name":"a"}`, `{"role":"viewer"}`, `{"name":"","role":"viewer"}`,
+		`{"name":"a","role":"root"}`, `{"name":"a","role":""}`,
+		`{"name":"-a","role":"viewer"}`, `{"name":"a b","role":"viewer"}`,
+		`{"name":"a/b","role":"viewer"}`, `{"name":"ä","role":"viewer"}`,
+		`{"name":"configured","role":"viewer"}`, `{"name":"configured-7","role":"viewer"}`, `{"name":"` +
+			strings.Repeat("a", 65) + `","role":"viewer"}`,
+		`{"name":"a","role":"viewer","expiresAt":"tomorrow"}`,
+		`{"name":"a","role":"viewer","expiresAt":"2020-01-01T00:00:00Z"}`,
+		`{"name":"a","role":"viewer","expires":"2099-01-01T00:00:00Z"}`,
+		`{"name":"a","role":"viewer","expiresAt":null}`, `{"NAME":"a","role":"viewer"}`,
 	} {
 		checkRefusal(t, g.admin(t, "POST", "/admin/tokens", body).want(t, 400))
 	}
 	long := strings.Repeat("x", maxReason+1)
 	for _, reason := range []string{long, "\xff"} {
-		checkRefusal(t, g.admin(t, "POST", "/admin/tokens", `{"name":"a","role":"viewer"}`, "X-Reason", reason).want(t, 400))
+		checkRefusal(t, g.admin(t, "POST", "/admin/tokens", `{"name":"a","role":"viewer"}`, "X-Reason",
+			reason).want(t, 400))
 	}
 	if list := string(g.admin(t, "GET", "/admin/tokens", "").body); list != `{"tokens":[]}`+"\n" {
 		t.Errorf("the list is %s", list)
@@ -150,8 +172,9 @@ func TestBadTokens(t *testing.T) {
 	g.create(t, `{"name":"`+strings.Repeat("a", 64)+`","role":"viewer"}`)
 }
 
-// TestStoreAway: while tokens cannot be looked up a stored one gets 503, since nobody knows whether it is good, and those of the
-// configuration go on working; what has not the form of a token is 401 as ever.
+// TestStoreAway: while tokens cannot be looked up a stored one gets 503, since nobody knows whether
+// it is good, and those of the configuration go on working; what has not the form of a token is 401
+// as ever.
 func TestStoreAway(t *testing.T) {
 	g := newGate(t, nil)
 	text := g.create(t, `{"name":"alice","role":"viewer"}`).Text
@@ -163,13 +186,14 @@ func TestStoreAway(t *testing.T) {
 	g.admin(t, "GET", "/admin/maintenance", "").want(t, 200)
 }
 
-// TestTrailAway: what cannot be written into the trail is not done, but for read_only, which is said to be missing there. What was done
-// and could not be written down is not answered as done.
+// TestTrailAway: what cannot be written into the trail is not done, but for read_only, which is
+// said to be missing there. What was done and could not be written down is not answered as done.
 func TestTrailAway(t *testing.T) {
 	g := newGate(t, nil)
 	f := withFailures(g)
 	for _, call := range []struct{ method, path, body string }{
-		{"POST", "/admin/maintenance", `{"mode":"normal"}`}, {"POST", "/admin/tokens", `{"name":"a","role":"admin"}`}, {"DELETE", "/admin/tokens/a", ""},
+		{"POST", "/admin/maintenance", `{"mode":"normal"}`}, {"POST", "/admin/tokens",
+			`{"name":"a","role":"admin"}`}, {"DELETE", "/admin/tokens/a", ""},
 	} {
 		f.records.Store(0)
 		a := g.admin(t, call.method, call.path, call.body).want(t, 503)
@@ -178,17 +202,20 @@ func TestTrailAway(t *testing.T) {
 			t.Errorf("%s %s: told %q", call.method, call.path, told)
 		}
 		f.records.Store(1) // the row before it is written, and the one after it is not
-		if a := g.admin(t, call.method, call.path, call.body).want(t, 503); !strings.Contains(a.told(t), "the action was ") {
+		if a := g.admin(t, call.method, call.path, call.body).want(t, 503); !strings.Contains(a.told(t),
+			"the action was ") {
 			t.Errorf("%s %s: told %q", call.method, call.path, a.told(t))
 		}
 	}
 	f.records.Store(-1000)
-	if all, err := g.access.Tokens(t.Context()); err != nil || len(all) != 1 || all[0].RevokedAt.IsZero() {
+	if all, err := g.access.Tokens(t.Context()); err != nil || len(all) != 1 ||
+		all[0].RevokedAt.IsZero() {
 		t.Errorf("the tokens are %+v (error %v)", all, err)
 	}
 	for _, records := range []int64{0, 1} {
 		f.records.Store(records)
-		if a := g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 200); string(a.body) != `{"mode":"read_only","recorded":false}`+"\n" {
+		if a := g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t,
+			200); string(a.body) != `{"mode":"read_only","recorded":false}`+"\n" {
 			t.Errorf("answer %s", a.body)
 		}
 		if !strings.Contains(g.log.String(), "the admin trail does not have it") {
@@ -199,7 +226,8 @@ func TestTrailAway(t *testing.T) {
 	}
 }
 
-// TestUnrecordedActionPanics: a handler that answers that it has done something, and has not written it into the trail, is found out.
+// TestUnrecordedActionPanics: a handler that answers that it has done something, and has not
+// written it into the trail, is found out.
 func TestUnrecordedActionPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
@@ -219,7 +247,8 @@ func TestActionPages(t *testing.T) {
 	var all []actionAnswer
 	for after := "0"; after != ""; {
 		var page actionsAnswer
-		must(t, json.Unmarshal(g.admin(t, "GET", "/admin/actions?limit=4&after="+after, "").want(t, 200).body, &page))
+		must(t, json.Unmarshal(g.admin(t, "GET", "/admin/actions?limit=4&after="+after, "").want(t,
+			200).body, &page))
 		all, after = append(all, page.Actions...), page.Next
 	}
 	whole := g.trail(t)
@@ -231,18 +260,21 @@ func TestActionPages(t *testing.T) {
 			t.Errorf("row %d is %+v", i, row)
 		}
 	}
-	for _, query := range []string{"after=-1", "after=x", "after=", "limit=0", "limit=1001", "limit=x", "before=1", "after=1&after=2", "a=%zz"} {
+	for _, query := range []string{"after=-1", "after=x", "after=", "limit=0", "limit=1001", "limit=x",
+		"before=1", "after=1&after=2", "a=%zz"} {
 		checkRefusal(t, g.admin(t, "GET", "/admin/actions?"+query, "").want(t, 400))
 	}
 }
 
 // TestConfiguredNames: who uses a token of the configuration is told from who uses another.
 func TestConfiguredNames(t *testing.T) {
-	one, two := newConfiguredTokens([]string{"first"}), newConfiguredTokens([]string{"first", "second"})
+	one, two := newConfiguredTokens([]string{"first"}),
+		newConfiguredTokens([]string{"first", "second"})
 	for _, c := range []struct {
 		tokens     configuredTokens
 		text, want string
-	}{{one, "first", "configured"}, {two, "first", "configured-1"}, {two, "second", "configured-2"}, {two, "third", ""}, {nil, "", ""}} {
+	}{{one, "first", "configured"}, {two, "first", "configured-1"}, {two, "second", "configured-2"},
+		{two, "third", ""}, {nil, "", ""}} {
 		if name, ok := c.tokens.find(hookgate.HashToken(c.text)); name != c.want || ok != (c.want != "") {
 			t.Errorf("%q of %d tokens is %q (%t), want %q", c.text, len(c.tokens), name, ok, c.want)
 		}

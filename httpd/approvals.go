@@ -13,17 +13,23 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Approvals keeps requests for approval and what came of them, for all processes of a gate. All methods may be called concurrently. After
-// an error of one that writes, other than those named, it is unknown whether it took effect.
+// Approvals keeps requests for approval and what came of them, for all processes of a gate. All
+// methods may be called concurrently. After an error of one that writes, other than those named, it
+// is unknown whether it took effect.
 type Approvals interface {
-	// RequestApproval keeps a request and returns it with its ID; or the one of the same person for the same action and target that is
-	// pending or approved at its RequestedAt. ErrTooManyApprovals: maxPending requests of this person are pending.
-	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval, error)
-	// DecideApproval approves or denies, once: of several who try at the same time one does it. ErrApprovalState: the state of the approval,
-	// which is returned, does not allow it. ErrNotFound: there is none.
+	// RequestApproval keeps a request and returns it with its ID; or the one of the same person for
+	// the same action and target that is pending or approved at its RequestedAt. ErrTooManyApprovals:
+	// maxPending requests of this person are pending.
+	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval,
+		error)
+	// DecideApproval approves or denies, once: of several who try at the same time one does it.
+	// ErrApprovalState: the state of the approval, which is returned, does not allow it. ErrNotFound:
+	// there is none.
 	DecideApproval(context.Context, hookgate.ApprovalDecision) (hookgate.Approval, error)
-	// UseApproval uses up an approval that is approved and not expired, once. Errors are those of DecideApproval.
-	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval, error)
+	// UseApproval uses up an approval that is approved and not expired, once. Errors are those of
+	// DecideApproval.
+	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval,
+		error)
 	// Approval returns an approval. ErrNotFound: there is none.
 	Approval(ctx context.Context, id int64) (hookgate.Approval, error)
 	// Approvals returns the approvals that match, oldest first.
@@ -61,8 +67,9 @@ const (
 	approvalRequest = "approval_request"
 )
 
-// person says whose a name of a token is. The tokens of the configuration are one person's: the number in their name is their place in a
-// list, which is another one tomorrow, and whoever can read one can mostly read them all.
+// person says whose a name of a token is. The tokens of the configuration are one person's: the
+// number in their name is their place in a list, which is another one tomorrow, and whoever can
+// read one can mostly read them all.
 func person(name string) string {
 	if strings.HasPrefix(name, configuredName) {
 		return configuredName
@@ -70,18 +77,19 @@ func person(name string) string {
 	return name
 }
 
-// approved reports whether the action, of ApprovalActions, may be done to the target now, which is exactly what an approval permits: two
-// targets that differ in anything that matters must differ as text. It comes when everything else about the call has been found in
-// order, right before begin. If it returns false nothing may be done, and the call is answered: what it lacked was an approval, which now
-// is asked for, or the one that it names is not for this.
+// approved reports whether the action, of ApprovalActions, may be done to the target now, which is
+// exactly what an approval permits: two targets that differ in anything that matters must differ as
+// text. It comes when everything else about the call has been found in order, right before begin.
+// If it returns false nothing may be done, and the call is answered: what it lacked was an
+// approval, which now is asked for, or the one that it names is not for this.
 func (c *call) approved(action, target string) bool {
 	_, ok := c.permitted(action, target, false)
 	return ok
 }
 
-// permitted is approved for what takes several calls. One that goesOn uses the approval that the first one used, and so whatever is
-// done must be bounded by the time of the decision, as of which the approver knew what it would be done to; it is zero if the
-// action needs no approval.
+// permitted is approved for what takes several calls. One that goesOn uses the approval that the
+// first one used, and so whatever is done must be bounded by the time of the decision, as of which
+// the approver knew what it would be done to; it is zero if the action needs no approval.
 func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Time, ok bool) {
 	s := c.server
 	if !slices.Contains(s.config.Approvals.Required, action) {
@@ -94,7 +102,8 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 	}
 	id, err := strconv.ParseInt(header, 10, 64)
 	if err != nil {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is not the number of an approval", approvalHeader))
+		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is not the number of an approval",
+			approvalHeader))
 		return time.Time{}, false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
@@ -111,7 +120,8 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 	case person(a.RequestedBy) != person(c.actor.name):
 		why = "it is of " + a.RequestedBy
 	case a.Action != action || a.Target != target:
-		why = fmt.Sprintf("it is for %s of %s, and this is %s of %s", a.Action, cut(a.Target), action, cut(target))
+		why = fmt.Sprintf("it is for %s of %s, and this is %s of %s", a.Action, cut(a.Target), action,
+			cut(target))
 	case goesOn && a.State == hookgate.ApprovalUsed && now.Before(a.ExpiresAt):
 	default:
 		a, err = s.access.UseApproval(ctx, id, c.id, now)
@@ -150,7 +160,8 @@ func standing(a *hookgate.Approval, now time.Time) string {
 func (c *call) requestApproval(action, target string) {
 	s := c.server
 	if c.reason == "" {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("%s takes the approval of another person, who must be told why: give a reason in %s (of the commands: --reason)", action, reasonHeader))
+		c.fail(http.StatusBadRequest,
+			fmt.Sprintf("%s takes the approval of another person, who must be told why: give a reason in %s (of the commands: --reason)", action, reasonHeader))
 		return
 	}
 	c.action = approvalRequest
@@ -161,19 +172,22 @@ func (c *call) requestApproval(action, target string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()
 	a, err := s.access.RequestApproval(ctx, hookgate.Approval{
-		Action: action, Target: target, Needs: c.route.Role, RequestedBy: c.actor.name, Role: c.actor.role, RequestID: c.id,
+		Action: action, Target: target, Needs: c.route.Role, RequestedBy: c.actor.name,
+		Role: c.actor.role, RequestID: c.id,
 		RequestedAt: now, Reason: c.reason, ExpiresAt: now.Add(s.config.Approvals.Expiry),
 	}, s.config.Approvals.MaxPending)
 	switch {
 	case errors.Is(err, hookgate.ErrTooManyApprovals):
 		if c.end(hookgate.ResultFailed + ": too many requests wait") {
 			c.Header()["Retry-After"] = s.retryAfter
-			c.fail(http.StatusTooManyRequests, fmt.Sprintf("%d requests of %s wait for approval already: deny those that are not needed, or wait until they expire",
-				s.config.Approvals.MaxPending, c.actor.name))
+			c.fail(http.StatusTooManyRequests,
+				fmt.Sprintf("%d requests of %s wait for approval already: deny those that are not needed, or wait until they expire",
+					s.config.Approvals.MaxPending, c.actor.name))
 		}
 	case err != nil:
 		c.failed("asking for the approval", err)
 	case c.end(fmt.Sprintf("%s: approval %d is %s", hookgate.ResultDone, a.ID, a.State)):
-		c.jsonStatus(http.StatusAccepted, approvalRequired{"approval_required", newApprovalAnswer(&a, now)})
+		c.jsonStatus(http.StatusAccepted, approvalRequired{"approval_required",
+			newApprovalAnswer(&a, now)})
 	}
 }

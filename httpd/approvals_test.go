@@ -12,8 +12,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// people is a gate where purges and replays of many need an approval, and people with tokens: alice and bob are admins, olga is an
-// operator.
+// people is a gate where purges and replays of many need an approval, and people with tokens: alice
+// and bob are admins, olga is an operator.
 type people struct {
 	*gate
 	tokens map[string]string
@@ -22,9 +22,11 @@ type people struct {
 // newPeople is a gate where purges, the replay of all, and more need an approval.
 func newPeople(t *testing.T, more ...string) *people {
 	g := newGate(t, func(s *setup) {
-		s.config.Approvals = ApprovalRules{Required: append([]string{approvePurge, approveReplayAll}, more...), Expiry: time.Hour, MaxPending: 3}
+		s.config.Approvals = ApprovalRules{Required: append([]string{approvePurge, approveReplayAll},
+			more...), Expiry: time.Hour, MaxPending: 3}
 	})
-	p := &people{g, map[string]string{"configured-1": "admin-token-older-9910", "configured-2": adminToken}}
+	p := &people{g, map[string]string{"configured-1": "admin-token-older-9910",
+		"configured-2": adminToken}}
 	p.join(t, "alice", hookgate.RoleAdmin)
 	p.join(t, "bob", hookgate.RoleAdmin)
 	p.join(t, "olga", hookgate.RoleOperator)
@@ -39,7 +41,8 @@ func (p *people) join(t *testing.T, name string, role hookgate.Role) {
 // as makes a call as someone, with a reason.
 func (p *people) as(t testing.TB, who, method, path, body string, headers ...string) *answer {
 	t.Helper()
-	return p.do(t, method, path, strings.NewReader(body), append(headers, "Authorization", "Bearer "+p.tokens[who], "X-Reason", who+" has a reason")...)
+	return p.do(t, method, path, strings.NewReader(body), append(headers, "Authorization", "Bearer "+
+		p.tokens[who], "X-Reason", who+" has a reason")...)
 }
 
 // asks makes a call that needs an approval, and returns the id of what it asked for.
@@ -47,7 +50,8 @@ func (p *people) asks(t testing.TB, who, path, body string) string {
 	t.Helper()
 	var a approvalRequired
 	must(t, json.Unmarshal(p.as(t, who, "POST", path, body).want(t, 202).body, &a))
-	if a.Status != "approval_required" || a.Approval.ID == "" || a.Approval.RequestedBy != who || a.Approval.Reason != who+" has a reason" {
+	if a.Status != "approval_required" || a.Approval.ID == "" || a.Approval.RequestedBy != who ||
+		a.Approval.Reason != who+" has a reason" {
 		t.Fatalf("asked for %+v", a)
 	}
 	return a.Approval.ID
@@ -82,7 +86,8 @@ const (
 	purgeAll  = `{"all":true,"loseEvents":true}`
 )
 
-// TestApproval: what needs an approval is not done without, is done once with it, and the trail and the approval tell of everything.
+// TestApproval: what needs an approval is not done without, is done once with it, and the trail and
+// the approval tell of everything.
 func TestApproval(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 2)
@@ -104,11 +109,13 @@ func TestApproval(t *testing.T) {
 		t.Errorf("what is approved is asked for again, as %s", again)
 	}
 	var purged purgeAnswer
-	must(t, json.Unmarshal(p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t, 200).body, &purged))
+	must(t, json.Unmarshal(p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t,
+		200).body, &purged))
 	if len(purged.Purged) != 2 {
 		t.Errorf("purged %+v", purged)
 	}
-	if told := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t, 403).told(t); !strings.Contains(told, "has used it") {
+	if told := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t,
+		403).told(t); !strings.Contains(told, "has used it") {
 		t.Errorf("told %q", told)
 	}
 	if again := p.asks(t, "alice", purgePath, purgeAll); again == id {
@@ -116,8 +123,10 @@ func TestApproval(t *testing.T) {
 	}
 	var shown approvalAnswer
 	must(t, json.Unmarshal(p.admin(t, "GET", "/admin/approvals/"+id, "").want(t, 200).body, &shown))
-	if shown.State != "used" || shown.Action != "dlq_purge" || shown.Target != "all losing events" || shown.Needs != "admin" || *shown.DecidedBy != "bob" ||
-		*shown.DecisionReason != "bob has a reason" || shown.UsedBy == nil || shown.UsedAt == nil || shown.DecidedAt == nil {
+	if shown.State != "used" || shown.Action != "dlq_purge" || shown.Target != "all losing events" ||
+		shown.Needs != "admin" || *shown.DecidedBy != "bob" ||
+		*shown.DecisionReason != "bob has a reason" || shown.UsedBy == nil || shown.UsedAt == nil ||
+		shown.DecidedAt == nil {
 		t.Errorf("it is %+v", shown)
 	}
 	want := `alice approval_request dlq_purge: all losing events|begun|alice has a reason
@@ -137,8 +146,8 @@ alice approval_request dlq_purge: all losing events|done: approval 2 is pending|
 	}
 }
 
-// TestNobodyApprovesTheirOwn: nor does one who has a second token of the configuration, or makes another after asking, or whose role does
-// not go as far as the action.
+// TestNobodyApprovesTheirOwn: nor does one who has a second token of the configuration, or makes
+// another after asking, or whose role does not go as far as the action.
 func TestNobodyApprovesTheirOwn(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 1)
@@ -172,20 +181,25 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	// Each may approve the other's.
 	p.decide(t, "configured-1", "approve", ids["alice"]).want(t, 200)
 	p.decide(t, "alice", "approve", ids["configured-2"]).want(t, 200)
-	p.as(t, "configured-1", "POST", purgePath, purgeAll, "X-Approval", ids["configured-2"]).want(t, 200)
+	p.as(t, "configured-1", "POST", purgePath, purgeAll, "X-Approval", ids["configured-2"]).want(t,
+		200)
 	// What an operator may do, an operator may approve.
 	replay := p.asks(t, "alice", "/admin/dlq/replay", `{"all":true}`)
 	p.decide(t, "olga", "approve", replay).want(t, 200)
 }
 
-// TestApprovalOfALostAnnouncement: the answer to the announcement of a roll-back can be lost. The one who announced it announces it
-// again with the same approval, which permits no other roll-back.
+// TestApprovalOfALostAnnouncement: the answer to the announcement of a roll-back can be lost. The
+// one who announced it announces it again with the same approval, which permits no other roll-back.
 func TestApprovalOfALostAnnouncement(t *testing.T) {
 	p := newPeople(t, approveRollback)
 	const path = "/admin/rollback"
-	announce := func(id, version string) string { return fmt.Sprintf(`{"id":%q,"expectedVersion":%q}`, id, version) }
+	announce := func(id, version string) string {
+		return fmt.Sprintf(`{"id":%q,"expectedVersion":%q}`,
+			id, version)
+	}
 	id := p.asks(t, "alice", path, announce("one", "v1"))
-	p.as(t, "alice", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 403) // nobody has decided
+	// nobody has decided
+	p.as(t, "alice", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 403)
 	p.decide(t, "bob", "approve", id).want(t, 200)
 	for range 2 {
 		p.as(t, "alice", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 200)
@@ -196,12 +210,14 @@ func TestApprovalOfALostAnnouncement(t *testing.T) {
 	p.as(t, "olga", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 403)
 }
 
-// TestApprovalIsExact: an approval permits what it says, to whoever asked, and nothing that differs in anything.
+// TestApprovalIsExact: an approval permits what it says, to whoever asked, and nothing that differs
+// in anything.
 func TestApprovalIsExact(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 2)
 	letters, _ := p.letters(t, "")
-	long := strings.Repeat("x", maxReason) // what is longer than a row of the trail shows is compared too
+	// what is longer than a row of the trail shows is compared too
+	long := strings.Repeat("x", maxReason)
 	body := func(key string) string {
 		return fmt.Sprintf(`{"filter":{"type":"t0","key":"%s"},"loseEvents":true}`, key)
 	}
@@ -210,10 +226,13 @@ func TestApprovalIsExact(t *testing.T) {
 	for _, c := range []struct{ who, path, body, why string }{
 		{"alice", purgePath, body(long + "2"), "it is for dlq_purge of "},
 		{"alice", purgePath, strings.Replace(body(long+"1"), "t0", "t1", 1), "it is for dlq_purge of "},
-		{"alice", purgePath, strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1), "it is for dlq_purge of "},
+		{"alice", purgePath, strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1),
+			"it is for dlq_purge of "},
 		{"alice", purgePath, purgeAll, "it is for dlq_purge of "},
-		{"alice", "/admin/dlq/" + letters[0].ID + "/purge", `{"loseEvents":true}`, "it is for dlq_purge of "},
-		{"alice", "/admin/dlq/replay", strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1), "this is dlq_replay_all of "},
+		{"alice", "/admin/dlq/" + letters[0].ID + "/purge", `{"loseEvents":true}`,
+			"it is for dlq_purge of "},
+		{"alice", "/admin/dlq/replay", strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1),
+			"this is dlq_replay_all of "},
 		{"bob", purgePath, body(long + "1"), "it is of alice"},
 		{"configured-2", purgePath, body(long + "1"), "it is of alice"},
 	} {
@@ -231,11 +250,14 @@ func TestApprovalIsExact(t *testing.T) {
 		t.Errorf("it is %s", s)
 	}
 	p.as(t, "alice", "POST", purgePath, body(long+"1"), "X-Approval", id).want(t, 200)
-	// A single dead letter is named with its state, so that an approval to purge what is stored does not lose what is open.
+	// A single dead letter is named with its state, so that an approval to purge what is stored does
+	// not lose what is open.
 	one := p.asks(t, "alice", "/admin/dlq/"+letters[0].ID+"/purge", `{"loseEvents":true}`)
 	p.decide(t, "bob", "approve", one).want(t, 200)
-	p.as(t, "alice", "POST", "/admin/dlq/"+letters[1].ID+"/purge", `{"loseEvents":true}`, "X-Approval", one).want(t, 403)
-	p.as(t, "alice", "POST", "/admin/dlq/"+letters[0].ID+"/purge", `{"loseEvents":true}`, "X-Approval", one).want(t, 200)
+	p.as(t, "alice", "POST", "/admin/dlq/"+letters[1].ID+"/purge", `{"loseEvents":true}`, "X-Approval",
+		one).want(t, 403)
+	p.as(t, "alice", "POST", "/admin/dlq/"+letters[0].ID+"/purge", `{"loseEvents":true}`, "X-Approval",
+		one).want(t, 200)
 	if all, _ := p.letters(t, ""); states(all) != "evt-1:open" {
 		t.Errorf("left are %s", states(all))
 	}
@@ -247,13 +269,16 @@ func TestApprovalExpires(t *testing.T) {
 	p.bury(t, 1)
 	asked := time.Now().Add(-2 * time.Hour).Truncate(time.Microsecond)
 	expired := func(target string) hookgate.Approval {
-		a, err := p.access.RequestApproval(t.Context(), hookgate.Approval{Action: approvePurge, Target: target, Needs: hookgate.RoleAdmin, RequestedBy: "alice",
-			Role: hookgate.RoleAdmin, RequestID: hookgate.NewRequestID(asked), RequestedAt: asked, Reason: "x", ExpiresAt: asked.Add(time.Hour)}, 10)
+		a, err := p.access.RequestApproval(t.Context(), hookgate.Approval{Action: approvePurge,
+			Target: target, Needs: hookgate.RoleAdmin, RequestedBy: "alice",
+			Role: hookgate.RoleAdmin, RequestID: hookgate.NewRequestID(asked), RequestedAt: asked,
+			Reason: "x", ExpiresAt: asked.Add(time.Hour)}, 10)
 		must(t, err)
 		return a
 	}
 	pending, approved := expired("pending"), expired("all losing events")
-	_, err := p.access.DecideApproval(t.Context(), hookgate.ApprovalDecision{ID: approved.ID, State: hookgate.ApprovalApproved, By: "bob", Reason: "x", At: asked})
+	_, err := p.access.DecideApproval(t.Context(), hookgate.ApprovalDecision{ID: approved.ID,
+		State: hookgate.ApprovalApproved, By: "bob", Reason: "x", At: asked})
 	must(t, err)
 	for _, a := range []hookgate.Approval{pending, approved} {
 		id := fmt.Sprint(a.ID)
@@ -262,12 +287,14 @@ func TestApprovalExpires(t *testing.T) {
 		}
 		for _, verb := range []string{"approve", "deny"} {
 			// The configured token has no age, so that it is the expiry that keeps it from deciding.
-			if told := p.decide(t, "configured-1", verb, id).want(t, 409).told(t); !strings.Contains(told, "expired at "+a.ExpiresAt.Format(time.RFC3339)) {
+			if told := p.decide(t, "configured-1", verb, id).want(t, 409).told(t); !strings.Contains(told,
+				"expired at "+a.ExpiresAt.Format(time.RFC3339)) {
 				t.Errorf("%s: told %q", verb, told)
 			}
 		}
 	}
-	used := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", fmt.Sprint(approved.ID)).want(t, 403)
+	used := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", fmt.Sprint(approved.ID)).
+		want(t, 403)
 	checkRefusal(t, used)
 	if told := used.told(t); !strings.Contains(told, "expired at ") {
 		t.Errorf("told %q", told)
@@ -280,7 +307,8 @@ func TestApprovalExpires(t *testing.T) {
 	}
 }
 
-// TestApprovalDenied: what was denied, taken back or withdrawn permits nothing, and says who did it and why.
+// TestApprovalDenied: what was denied, taken back or withdrawn permits nothing, and says who did it
+// and why.
 func TestApprovalDenied(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 1)
@@ -293,7 +321,8 @@ func TestApprovalDenied(t *testing.T) {
 			p.decide(t, "bob", "approve", id).want(t, 200)
 		}
 		p.decide(t, c.denies, "deny", id).want(t, 200)
-		if told := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t, 403).told(t); !strings.Contains(told, c.denies+" has denied it: "+c.denies+" has a reason") {
+		if told := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t,
+			403).told(t); !strings.Contains(told, c.denies+" has denied it: "+c.denies+" has a reason") {
 			t.Errorf("told %q", told)
 		}
 		p.decide(t, "bob", "approve", id).want(t, 409)
@@ -314,7 +343,8 @@ func TestApprovalUsedOnce(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 8 {
 		calls.Go(func() {
-			a, err := p.try("POST", purgePath, strings.NewReader(purgeAll), "Authorization", "Bearer "+p.tokens["alice"], "X-Approval", id)
+			a, err := p.try("POST", purgePath, strings.NewReader(purgeAll), "Authorization", "Bearer "+
+				p.tokens["alice"], "X-Approval", id)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -330,7 +360,8 @@ func TestApprovalUsedOnce(t *testing.T) {
 	}
 }
 
-// TestApprovalGoesOn: an approval of many dead letters holds for all calls that it takes, and for none that came after the decision.
+// TestApprovalGoesOn: an approval of many dead letters holds for all calls that it takes, and for
+// none that came after the decision.
 func TestApprovalGoesOn(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 5)
@@ -342,7 +373,8 @@ func TestApprovalGoesOn(t *testing.T) {
 	purged, after := 0, ""
 	for n := 0; ; n++ {
 		var page purgeAnswer
-		must(t, json.Unmarshal(p.as(t, "alice", "POST", purgePath, fmt.Sprintf(body, after), "X-Approval", id).want(t, 200).body, &page))
+		must(t, json.Unmarshal(p.as(t, "alice", "POST", purgePath, fmt.Sprintf(body, after), "X-Approval",
+			id).want(t, 200).body, &page))
 		if purged += len(page.Purged); page.Next == "" {
 			break
 		}
@@ -362,22 +394,27 @@ func TestApprovalGoesOn(t *testing.T) {
 	p.post(t, envelope("later", "t0", "")).want(t, 202)
 	p.settleBut(t, func(*hookgate.Record) bool { return true })
 	var r replayResult
-	must(t, json.Unmarshal(p.as(t, "olga", "POST", "/admin/dlq/replay", `{"all":true}`, "X-Approval", replay).want(t, 202).body, &r))
+	must(t, json.Unmarshal(p.as(t, "olga", "POST", "/admin/dlq/replay", `{"all":true}`, "X-Approval",
+		replay).want(t, 202).body, &r))
 	if len(r.Replayed) != 1 || r.Next != "" {
 		t.Errorf("replayed %+v", r)
 	}
-	p.as(t, "olga", "POST", "/admin/dlq/"+r.Replayed[0].ID+"/replay", "").want(t, 202) // a single one needs none
+	// a single one needs none
+	p.as(t, "olga", "POST", "/admin/dlq/"+r.Replayed[0].ID+"/replay", "").want(t, 202)
 }
 
-// TestApprovalRequests: a request needs a reason; there is a bound on those of one person; and a decision needs a reason.
+// TestApprovalRequests: a request needs a reason; there is a bound on those of one person; and a
+// decision needs a reason.
 func TestApprovalRequests(t *testing.T) {
 	p := newPeople(t)
 	before := len(p.trail(t))
-	a := p.do(t, "POST", purgePath, strings.NewReader(purgeAll), "Authorization", "Bearer "+p.tokens["alice"]).want(t, 400)
+	a := p.do(t, "POST", purgePath, strings.NewReader(purgeAll), "Authorization", "Bearer "+
+		p.tokens["alice"]).want(t, 400)
 	if told := a.told(t); !strings.Contains(told, "X-Reason") {
 		t.Errorf("told %q", told)
 	}
-	p.as(t, "alice", "POST", purgePath, `{"filter":{"nothing":"x"}}`).want(t, 400) // what cannot be done is not asked for
+	// what cannot be done is not asked for
+	p.as(t, "alice", "POST", purgePath, `{"filter":{"nothing":"x"}}`).want(t, 400)
 	if rows := p.rows(t, before); rows != "" {
 		t.Errorf("the trail has %s", rows)
 	}
@@ -392,7 +429,8 @@ func TestApprovalRequests(t *testing.T) {
 	}
 	p.asks(t, "alice", purgePath, filter(0)) // waits already
 	p.asks(t, "bob", purgePath, filter(3))
-	p.do(t, "POST", "/admin/approvals/1/approve", nil, "Authorization", "Bearer "+p.tokens["bob"]).want(t, 400)
+	p.do(t, "POST", "/admin/approvals/1/approve", nil, "Authorization", "Bearer "+p.tokens["bob"]).
+		want(t, 400)
 	p.decide(t, "bob", "approve", "1").want(t, 200)
 	p.asks(t, "alice", purgePath, filter(3))
 	for _, id := range []string{"0", "99", "-1", "x", "1.0"} {
@@ -411,8 +449,10 @@ func TestApprovalListing(t *testing.T) {
 	p.decide(t, "bob", "approve", "2").want(t, 200)
 	p.decide(t, "bob", "deny", "4").want(t, 200)
 	for query, want := range map[string]string{
-		"": "1 pending,2 approved,3 pending,4 denied,5 pending next=", "limit=2": "1 pending,2 approved next=2", "limit=2&after=3": "4 denied,5 pending next=",
-		"state=pending": "1 pending,3 pending,5 pending next=", "state=pending&limit=1&after=1": "3 pending next=3", "state=denied": "4 denied next=",
+		"":        "1 pending,2 approved,3 pending,4 denied,5 pending next=",
+		"limit=2": "1 pending,2 approved next=2", "limit=2&after=3": "4 denied,5 pending next=",
+		"state=pending":                 "1 pending,3 pending,5 pending next=",
+		"state=pending&limit=1&after=1": "3 pending next=3", "state=denied": "4 denied next=",
 		"state=expired": " next=", "state=used": " next=",
 	} {
 		var page approvalsAnswer
@@ -425,7 +465,8 @@ func TestApprovalListing(t *testing.T) {
 			t.Errorf("%q lists %s, want %s", query, got, want)
 		}
 	}
-	for _, query := range []string{"state=none", "state=", "after=x", "after=-1", "limit=0", "limit=1001", "a=1", "limit=1&limit=2"} {
+	for _, query := range []string{"state=none", "state=", "after=x", "after=-1", "limit=0",
+		"limit=1001", "a=1", "limit=1&limit=2"} {
 		checkRefusal(t, p.admin(t, "GET", "/admin/approvals?"+query, "").want(t, 400))
 	}
 }
@@ -436,28 +477,32 @@ type failingApprovals struct {
 	use, decide, request bool
 }
 
-func (f *failingApprovals) UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval, error) {
+func (f *failingApprovals) UseApproval(ctx context.Context, id int64, by hookgate.RequestID,
+	at time.Time) (hookgate.Approval, error) {
 	if f.use {
 		return hookgate.Approval{}, errInjected
 	}
 	return f.failingAccess.UseApproval(ctx, id, by, at)
 }
 
-func (f *failingApprovals) DecideApproval(ctx context.Context, d hookgate.ApprovalDecision) (hookgate.Approval, error) {
+func (f *failingApprovals) DecideApproval(ctx context.Context,
+	d hookgate.ApprovalDecision) (hookgate.Approval, error) {
 	if f.decide {
 		return hookgate.Approval{}, errInjected
 	}
 	return f.failingAccess.DecideApproval(ctx, d)
 }
 
-func (f *failingApprovals) RequestApproval(ctx context.Context, a hookgate.Approval, most int) (hookgate.Approval, error) {
+func (f *failingApprovals) RequestApproval(ctx context.Context, a hookgate.Approval,
+	most int) (hookgate.Approval, error) {
 	if f.request {
 		return hookgate.Approval{}, errInjected
 	}
 	return f.failingAccess.RequestApproval(ctx, a, most)
 }
 
-// TestApprovalsFail: what cannot be kept is answered 503, nothing is done by it, and an approval whose use is in doubt permits nothing.
+// TestApprovalsFail: what cannot be kept is answered 503, nothing is done by it, and an approval
+// whose use is in doubt permits nothing.
 func TestApprovalsFail(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 1)
@@ -486,7 +531,10 @@ func TestApprovalsFail(t *testing.T) {
 		t.Errorf("it is %s", s)
 	}
 	p.decide(t, "bob", "approve", id).want(t, 200)
-	fails(&f.use, func() *answer { return p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id) })
+	fails(&f.use, func() *answer {
+		return p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval",
+			id)
+	})
 	if s := p.state(t, id); s != hookgate.ApprovalUsed { // it was used up before the trail failed
 		t.Errorf("it is %s", s)
 	}

@@ -13,22 +13,23 @@ import (
 
 // approvalAnswer is an approval in an answer.
 type approvalAnswer struct {
-	ID             string                 `json:"id"`
-	Action         string                 `json:"action"`
-	Target         string                 `json:"target"`
-	State          hookgate.ApprovalState `json:"state"`
-	Needs          hookgate.Role          `json:"needs"`
-	RequestedBy    string                 `json:"requestedBy"`
-	Role           hookgate.Role          `json:"role"`
-	RequestID      string                 `json:"requestId"`
-	RequestedAt    string                 `json:"requestedAt"`
-	Reason         string                 `json:"reason"`
-	ExpiresAt      string                 `json:"expiresAt"`
-	DecidedBy      *string                `json:"decidedBy"` // null, as the next two: nobody has decided
-	DecidedAt      *string                `json:"decidedAt"`
-	DecisionReason *string                `json:"decisionReason"`
-	UsedBy         *string                `json:"usedBy"` // null, as the next: it was not used
-	UsedAt         *string                `json:"usedAt"`
+	ID          string                 `json:"id"`
+	Action      string                 `json:"action"`
+	Target      string                 `json:"target"`
+	State       hookgate.ApprovalState `json:"state"`
+	Needs       hookgate.Role          `json:"needs"`
+	RequestedBy string                 `json:"requestedBy"`
+	Role        hookgate.Role          `json:"role"`
+	RequestID   string                 `json:"requestId"`
+	RequestedAt string                 `json:"requestedAt"`
+	Reason      string                 `json:"reason"`
+	ExpiresAt   string                 `json:"expiresAt"`
+	// null, as the next two: nobody has decided
+	DecidedBy      *string `json:"decidedBy"`
+	DecidedAt      *string `json:"decidedAt"`
+	DecisionReason *string `json:"decisionReason"`
+	UsedBy         *string `json:"usedBy"` // null, as the next: it was not used
+	UsedAt         *string `json:"usedAt"`
 }
 
 // approvalRequired answers a call that needs an approval and named none.
@@ -45,9 +46,11 @@ type approvalsAnswer struct {
 func newApprovalAnswer(a *hookgate.Approval, now time.Time) approvalAnswer {
 	text := func(t time.Time) string { return t.UTC().Format(timeFormat) }
 	answer := approvalAnswer{
-		ID: strconv.FormatInt(a.ID, 10), Action: a.Action, Target: a.Target, State: a.StateAt(now), Needs: a.Needs,
-		RequestedBy: a.RequestedBy, Role: a.Role, RequestID: a.RequestID.String(), RequestedAt: text(a.RequestedAt),
-		Reason: a.Reason, ExpiresAt: text(a.ExpiresAt),
+		ID: strconv.FormatInt(a.ID, 10), Action: a.Action, Target: a.Target, State: a.StateAt(now),
+		Needs:       a.Needs,
+		RequestedBy: a.RequestedBy, Role: a.Role, RequestID: a.RequestID.String(),
+		RequestedAt: text(a.RequestedAt),
+		Reason:      a.Reason, ExpiresAt: text(a.ExpiresAt),
 	}
 	if a.DecidedBy != "" {
 		at := text(a.DecidedAt)
@@ -137,7 +140,8 @@ func (s *Server) findApproval(c *call) (a hookgate.Approval, ok bool) {
 
 func (s *Server) approve(c *call) { s.decide(c, hookgate.ApprovalApproved) }
 
-// deny denies a request, or takes back what was approved and is not used yet. Whoever asked may do it too: it is withdrawn then.
+// deny denies a request, or takes back what was approved and is not used yet. Whoever asked may do
+// it too: it is withdrawn then.
 func (s *Server) deny(c *call) { s.decide(c, hookgate.ApprovalDenied) }
 
 // decide approves or denies.
@@ -151,7 +155,8 @@ func (s *Server) decide(c *call, state hookgate.ApprovalState) {
 		return
 	}
 	if why := c.actor.mayDecide(&a, state); why != "" {
-		c.refuse(http.StatusForbidden, fmt.Sprintf("%s may not decide approval %d: %s", c.actor.name, a.ID, why))
+		c.refuse(http.StatusForbidden, fmt.Sprintf("%s may not decide approval %d: %s", c.actor.name,
+			a.ID, why))
 		return
 	}
 	target := cut(fmt.Sprintf("%d (%s by %s: %s)", a.ID, a.Action, a.RequestedBy, a.Target))
@@ -161,12 +166,14 @@ func (s *Server) decide(c *call, state hookgate.ApprovalState) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()
-	a, err := s.access.DecideApproval(ctx, hookgate.ApprovalDecision{ID: a.ID, State: state, By: c.actor.name, Reason: c.reason, At: now})
+	a, err := s.access.DecideApproval(ctx, hookgate.ApprovalDecision{ID: a.ID, State: state,
+		By: c.actor.name, Reason: c.reason, At: now})
 	switch {
 	case errors.Is(err, hookgate.ErrApprovalState):
 		why := standing(&a, now)
 		if c.end(cut(hookgate.ResultFailed + ": " + why)) {
-			c.fail(http.StatusConflict, fmt.Sprintf("approval %d cannot be %s any more: %s", a.ID, state, why))
+			c.fail(http.StatusConflict, fmt.Sprintf("approval %d cannot be %s any more: %s", a.ID, state,
+				why))
 		}
 	case err != nil:
 		c.failed("keeping the decision", err)

@@ -12,7 +12,8 @@ type Verifier func(context.Context) (AuditAnswer, error)
 
 // AuditAnswer is what a verification of the audit chain found.
 type AuditAnswer struct {
-	// OK says that the chains hold. Head then stands for all that is stored; else Break is the first place where they do not.
+	// OK says that the chains hold. Head then stands for all that is stored; else Break is the first
+	// place where they do not.
 	OK         bool  `json:"ok"`
 	Links      int64 `json:"links"`   // of the chains of earlier releases
 	Entries    int64 `json:"entries"` // of the log
@@ -27,8 +28,8 @@ type AuditAnswer struct {
 	Break       *AuditBreak   `json:"break,omitempty"`
 }
 
-// AuditRemoved is what retention has removed: whole links with what they sealed, and the bodies of events that are still
-// there.
+// AuditRemoved is what retention has removed: whole links with what they sealed, and the bodies of
+// events that are still there.
 type AuditRemoved struct {
 	Links       int64 `json:"links"`
 	Entries     int64 `json:"entries"`
@@ -65,11 +66,13 @@ func (s *Server) verifyAudit(c *call) {
 	ctx, cancel := context.WithTimeout(c.request.Context(), s.config.AuditTimeout)
 	defer cancel()
 	// The answer may come long after what other calls have.
-	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.config.AuditTimeout + s.config.WriteTimeout))
+	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.config.AuditTimeout +
+		s.config.WriteTimeout))
 	answer, err := s.verify(ctx)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		c.fail(http.StatusGatewayTimeout, "the audit chain could not be verified within "+s.config.AuditTimeout.String()+"; hookgate audit verify has no such bound")
+		c.fail(http.StatusGatewayTimeout, "the audit chain could not be verified within "+
+			s.config.AuditTimeout.String()+"; hookgate audit verify has no such bound")
 	case err != nil:
 		c.broken("verifying the audit chain", err)
 	default:

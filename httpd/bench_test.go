@@ -68,12 +68,15 @@ func benchmark(b *testing.B, handler http.Handler) {
 // BenchmarkIngest is what the edge costs: everything but the connection and the queue.
 func BenchmarkIngest(b *testing.B) { benchmark(b, benchServer(b, nil)) }
 
-// BenchmarkShared is what it costs under a canary, for what is the gate's: at 100 percent, and at 99, where each delivery is looked at before.
+// BenchmarkShared is what it costs under a canary, for what is the gate's: at 100 percent, and at
+// 99, where each delivery is looked at before.
 func BenchmarkShared(b *testing.B) {
 	for _, percent := range []int{100, 99} {
 		b.Run(fmt.Sprint(percent), func(b *testing.B) {
-			upstream := canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Timeout: within, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}
-			benchmark(b, benchServer(b, canary.New(canary.Config{Keeper: &memory{}, Percent: percent, Upstream: upstream, Logger: upstream.Logger})))
+			upstream := canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Timeout: within,
+				MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}
+			benchmark(b, benchServer(b, canary.New(canary.Config{Keeper: &memory{}, Percent: percent,
+				Upstream: upstream, Logger: upstream.Logger})))
 		})
 	}
 }
@@ -83,8 +86,10 @@ func benchServer(b *testing.B, share *canary.Canary) *Server {
 	c := testConfig(io.Discard)
 	c.Logger = slog.New(slog.DiscardHandler)
 	reader := &fakeReader{}
-	s, err := New(c, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Mode: &fakeMode{}, Guard: guard.New(guard.Config{BodyMemory: 64 << 20}),
-		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts}), Canary: share})
+	s, err := New(c, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Mode: &fakeMode{},
+		Guard:   guard.New(guard.Config{BodyMemory: 64 << 20}),
+		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts}),
+		Canary:  share})
 	must(b, err)
 	return s
 }
@@ -99,7 +104,8 @@ func BenchmarkBare(b *testing.B) {
 		}
 		h := hmac.New(sha256.New, []byte(hmacSecret))
 		h.Write(body)
-		if want := "sha256=" + hex.EncodeToString(h.Sum(nil)); !hmac.Equal([]byte(want), []byte(r.Header.Get("X-Webhook-Signature"))) {
+		if want := "sha256=" + hex.EncodeToString(h.Sum(nil)); !hmac.Equal([]byte(want),
+			[]byte(r.Header.Get("X-Webhook-Signature"))) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

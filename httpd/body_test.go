@@ -17,9 +17,11 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// TestBodyLimit sends bodies of exactly the limit and of one byte more, with and without Content-Length.
+// TestBodyLimit sends bodies of exactly the limit and of one byte more, with and without
+// Content-Length.
 func TestBodyLimit(t *testing.T) {
-	for _, limit := range []int{100, firstRead - 1, firstRead, firstRead + 1, 2 * firstRead, largeBody, largeBody + 1, 300_000} {
+	for _, limit := range []int{100, firstRead - 1, firstRead, firstRead + 1, 2 * firstRead, largeBody,
+		largeBody + 1, 300_000} {
 		q := &fakeQueue{}
 		g := newGate(t, func(s *setup) {
 			s.queue = q
@@ -44,7 +46,8 @@ func TestBodyLimit(t *testing.T) {
 				}
 				a.want(t, 202)
 				if len(got) != 1 || string(got[0].Body) != text {
-					t.Errorf("limit %d: a body of %d bytes did not arrive as sent, chunked %v", limit, size, chunked)
+					t.Errorf("limit %d: a body of %d bytes did not arrive as sent, chunked %v", limit, size,
+						chunked)
 				}
 			}
 		}
@@ -79,21 +82,25 @@ func readAnswer(t *testing.T, conn net.Conn) *answer {
 
 // rawHead is the head of a request with sound credentials.
 func rawHead(framing string) string {
-	return "POST /webhooks HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer " + bearerKey + "\r\n" + framing + "\r\n\r\n"
+	return "POST /webhooks HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer " + bearerKey + "\r\n" +
+		framing + "\r\n\r\n"
 }
 
-// TestTruncatedBody ends bodies before their framing says so, one of them where what arrived is a whole event.
+// TestTruncatedBody ends bodies before their framing says so, one of them where what arrived is a
+// whole event.
 func TestTruncatedBody(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	whole := envelope("m", "t", "")
 	for name, text := range map[string]string{
-		"half":           rawHead("Content-Length: 100") + strings.Repeat("x", 50),
-		"whole event":    rawHead("Content-Length: 100") + whole,
-		"nothing":        rawHead("Content-Length: 100"),
-		"last chunk":     rawHead("Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n%s\r\n", len(whole), whole),
-		"inside a chunk": rawHead("Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n%s", len(whole)+5, whole),
-		"not a chunk":    rawHead("Transfer-Encoding: chunked") + "zz\r\n" + whole,
+		"half":        rawHead("Content-Length: 100") + strings.Repeat("x", 50),
+		"whole event": rawHead("Content-Length: 100") + whole,
+		"nothing":     rawHead("Content-Length: 100"),
+		"last chunk": rawHead("Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n%s\r\n", len(whole),
+			whole),
+		"inside a chunk": rawHead("Transfer-Encoding: chunked") + fmt.Sprintf("%x\r\n%s", len(whole)+5,
+			whole),
+		"not a chunk": rawHead("Transfer-Encoding: chunked") + "zz\r\n" + whole,
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := g.raw(t, text)
@@ -119,7 +126,8 @@ func TestSlowBody(t *testing.T) {
 		s.queue = q
 		s.config.ReadTimeout = 100 * time.Millisecond
 	})
-	for _, framing := range []string{"Content-Length: 100\r\n\r\n" + envelope("m", "t", ""), "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"mes"} {
+	for _, framing := range []string{"Content-Length: 100\r\n\r\n" + envelope("m", "t", ""),
+		"Transfer-Encoding: chunked\r\n\r\n5\r\n{\"mes"} {
 		conn := g.raw(t, strings.TrimSuffix(rawHead(framing), "\r\n\r\n"))
 		a := readAnswer(t, conn).want(t, 408)
 		checkRefusal(t, a)
@@ -129,7 +137,8 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// TestBodiesDoNotMix sends different bodies of different lengths at a time and compares each with what was appended.
+// TestBodiesDoNotMix sends different bodies of different lengths at a time and compares each with
+// what was appended.
 func TestBodiesDoNotMix(t *testing.T) {
 	var mu sync.Mutex
 	got := map[string]string{}
@@ -148,7 +157,8 @@ func TestBodiesDoNotMix(t *testing.T) {
 	for sender := range senders {
 		all.Go(func() {
 			for i := range each {
-				a, err := g.try("POST", "/webhooks", strings.NewReader(text(sender, i)), "Authorization", "Bearer "+bearerKey)
+				a, err := g.try("POST", "/webhooks", strings.NewReader(text(sender, i)), "Authorization",
+					"Bearer "+bearerKey)
 				if err != nil || a.status != 202 {
 					t.Errorf("sender %d: %+v, %v", sender, a, err)
 					return
@@ -169,8 +179,8 @@ func TestBodiesDoNotMix(t *testing.T) {
 	}
 }
 
-// TestBodyMemory holds one large body in Append, which uses up the budget, and sends others meanwhile: large ones are
-// put off, small ones are not; afterwards nothing is counted any more.
+// TestBodyMemory holds one large body in Append, which uses up the budget, and sends others
+// meanwhile: large ones are put off, small ones are not; afterwards nothing is counted any more.
 func TestBodyMemory(t *testing.T) {
 	const size = 100_000 // a buffer of 128 KiB
 	entered, leave := make(chan string), make(chan struct{})
@@ -187,7 +197,8 @@ func TestBodyMemory(t *testing.T) {
 	})
 	held := make(chan int, 1)
 	go func() {
-		a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf("holder", size)), "Authorization", "Bearer "+bearerKey)
+		a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf("holder", size)),
+			"Authorization", "Bearer "+bearerKey)
 		if err != nil {
 			t.Error(err)
 			a = &answer{}
@@ -206,7 +217,8 @@ func TestBodyMemory(t *testing.T) {
 	put := make(chan *answer, others)
 	for i := range others {
 		go func() {
-			a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf(fmt.Sprint("large-", i), size)), "Authorization", "Bearer "+bearerKey)
+			a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf(fmt.Sprint("large-", i),
+				size)), "Authorization", "Bearer "+bearerKey)
 			if err != nil {
 				t.Error(err)
 				a = &answer{}
@@ -238,7 +250,8 @@ func TestBodyMemory(t *testing.T) {
 	}
 }
 
-// TestLargeBodyCounterAfterFailures ends large bodies in all the ways there are; none may leave its size in the counter.
+// TestLargeBodyCounterAfterFailures ends large bodies in all the ways there are; none may leave its
+// size in the counter.
 func TestLargeBodyCounterAfterFailures(t *testing.T) {
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 		if d.MessageID == "panic" {
@@ -248,12 +261,14 @@ func TestLargeBodyCounterAfterFailures(t *testing.T) {
 	}}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	big := envelopeOf("m", 200_000)
-	if a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf("panic", 200_000)), "Authorization", "Bearer "+bearerKey); err == nil {
+	if a, err := g.try("POST", "/webhooks", strings.NewReader(envelopeOf("panic", 200_000)),
+		"Authorization", "Bearer "+bearerKey); err == nil {
 		t.Errorf("a panicking request was answered %d", a.status)
 	}
 	g.post(t, big).want(t, 503)
 	g.post(t, big[:len(big)-1]).want(t, 400)
-	g.do(t, "POST", "/webhooks", strings.NewReader(big), "X-Webhook-Signature", hmacHex("wrong", big)).want(t, 401)
+	g.do(t, "POST", "/webhooks", strings.NewReader(big), "X-Webhook-Signature", hmacHex("wrong", big)).
+		want(t, 401)
 	conn := g.raw(t, rawHead("Content-Length: 300000")+big)
 	must(t, conn.CloseWrite())
 	readAnswer(t, conn).want(t, 400)
@@ -262,12 +277,14 @@ func TestLargeBodyCounterAfterFailures(t *testing.T) {
 	}
 }
 
-// TestLargeBuffersAreNotKept sends large bodies and looks at what the pool then has for the next delivery.
+// TestLargeBuffersAreNotKept sends large bodies and looks at what the pool then has for the next
+// delivery.
 func TestLargeBuffersAreNotKept(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.queue = &fakeQueue{} })
 	const n = 20
 	for i := range n {
-		r := httptest.NewRequest(http.MethodPost, "/webhooks", strings.NewReader(envelopeOf(fmt.Sprint(i), 2*largeBody)))
+		r := httptest.NewRequest(http.MethodPost, "/webhooks",
+			strings.NewReader(envelopeOf(fmt.Sprint(i), 2*largeBody)))
 		r.Header.Set("Authorization", "Bearer "+bearerKey)
 		w := httptest.NewRecorder()
 		if g.ServeHTTP(w, r); w.Code != 202 {

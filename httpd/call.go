@@ -22,12 +22,14 @@ type call struct {
 	segments []string // of the request's path, escaped
 	actor    actor    // who makes the call, unless it is open
 	csrf     string   // of the session that it is made with, if it is
-	outer    *call    // that of a page which makes this one, in the name of the same actor; nil if it came from outside
+	// that of a page which makes this one, in the name of the same actor; nil if it came from outside
+	outer *call
 
 	// Of a call that changes something: its reason, and once it is in the admin trail its target.
 	reason, target string
 	recorded       bool
-	// action is what the trail calls it, if not by the route's name; approval is the number of the approval that it rests on, if any.
+	// action is what the trail calls it, if not by the route's name; approval is the number of the
+	// approval that it rests on, if any.
 	action   string
 	approval int64
 }
@@ -81,7 +83,8 @@ func (c *call) text(status int, body []byte) {
 	c.Write(body) // the client may be gone
 }
 
-// alone takes turn, which must be given back, for a call of which there is one at a time. If another has it the call is answered.
+// alone takes turn, which must be given back, for a call of which there is one at a time. If
+// another has it the call is answered.
 func (c *call) alone(turn *sync.Mutex, busy string) bool {
 	if turn.TryLock() {
 		return true

@@ -49,7 +49,8 @@ func (s *Server) canaryNow() canaryAnswer {
 		return a
 	}
 	now := s.canary.Status()
-	a.Configured, a.Upstream, a.Percent, a.By, a.Reason, a.Evidence = true, now.Upstream, now.Percent, now.By, now.Reason, now.Evidence
+	a.Configured, a.Upstream, a.Percent, a.By, a.Reason, a.Evidence = true, now.Upstream, now.Percent,
+		now.By, now.Reason, now.Evidence
 	a.Step, a.Watched, a.Held, a.Kept = now.Step, now.Watched.Seconds(), now.Held, now.Kept
 	if now.Version > 0 {
 		text := now.At.Format(timeFormat)
@@ -78,7 +79,8 @@ type canaryWish struct {
 
 // parseCanary reads a body that must be of the form of wantCanary.
 func parseCanary(body []byte) (w canaryWish, ok bool) {
-	var members map[string]any // a map, because the names of a struct's members would match in any case
+	// a map, because the names of a struct's members would match in any case
+	var members map[string]any
 	if json.Unmarshal(body, &members) != nil {
 		return w, false
 	}
@@ -155,7 +157,10 @@ func (s *Server) setCanary(c *call) {
 	}
 	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}
 	check := func() error { return s.canary.CheckSet(wish.percent, why) }
-	change := func() (hookgate.Canary, error) { return s.canary.Set(c.request.Context(), wish.percent, why) }
+	change := func() (hookgate.Canary, error) {
+		return s.canary.Set(c.request.Context(), wish.percent,
+			why)
+	}
 	if wish.start {
 		check = func() error { return s.canary.CheckStart(why) }
 		change = func() (hookgate.Canary, error) { return s.canary.Start(c.request.Context(), why) }
@@ -179,8 +184,8 @@ func (s *Server) setCanary(c *call) {
 	}
 }
 
-// goBack goes back to 0, even while the admin trail cannot be written, as read_only is set: whoever is on call must be able to. The log
-// and the answer then say that it is not recorded.
+// goBack goes back to 0, even while the admin trail cannot be written, as read_only is set: whoever
+// is on call must be able to. The log and the answer then say that it is not recorded.
 func (s *Server) goBack(c *call, wish canaryWish) {
 	recordErr := c.record(wish.target(), hookgate.ResultBegun)
 	_, err := s.canary.Set(c.request.Context(), 0, canary.Change{By: c.actor.name, Reason: c.reason})
@@ -197,7 +202,8 @@ func (s *Server) goBack(c *call, wish canaryWish) {
 	}
 	answer := s.canaryNow()
 	if recordErr != nil {
-		s.log.Error("the canary is back at 0 percent, and the admin trail does not have it", "request_id", c.requestID, "by", c.actor.name,
+		s.log.Error("the canary is back at 0 percent, and the admin trail does not have it", "request_id",
+			c.requestID, "by", c.actor.name,
 			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
 		answer.Recorded = new(bool)
 	}
@@ -212,20 +218,23 @@ func (e unfitEvidence) Error() string { return string(e) }
 // futureClock is by how much the clock of who certified may be ahead.
 const futureClock = 5 * time.Minute
 
-// fitEvidence finds out whether evidence of the depot, which was verified when it was received, lets the canary begin: that it says PASS, of
-// this version, and not too long ago.
+// fitEvidence finds out whether evidence of the depot, which was verified when it was received,
+// lets the canary begin: that it says PASS, of this version, and not too long ago.
 func (s *Server) fitEvidence(c *call, id string) error {
 	_, v, err := s.intake.Find(c.request.Context(), id)
 	age := time.Since(v.FinishedAt)
 	switch {
 	case errors.Is(err, evidence.ErrUnknown):
-		return unfitEvidence("this process has received no evidence " + id + ": hand it in with hookgate evidence submit, or use hookgate promote")
+		return unfitEvidence("this process has received no evidence " + id +
+			": hand it in with hookgate evidence submit, or use hookgate promote")
 	case err != nil:
 		return err
 	case v.Status != "PASS":
-		return unfitEvidence(fmt.Sprintf("the verdict of evidence %s is %q, not PASS", id, head(v.Status)))
+		return unfitEvidence(fmt.Sprintf("the verdict of evidence %s is %q, not PASS", id,
+			head(v.Status)))
 	case v.Version != s.config.Version:
-		return unfitEvidence(fmt.Sprintf("evidence %s is of version %q, and this is %q", id, head(v.Version), s.config.Version))
+		return unfitEvidence(fmt.Sprintf("evidence %s is of version %q, and this is %q", id,
+			head(v.Version), s.config.Version))
 	case v.FinishedAt.IsZero() || age < -futureClock:
 		return unfitEvidence(fmt.Sprintf("evidence %s does not say when it was made, or names a time to come", id))
 	case age > s.config.MaxEvidenceAge:

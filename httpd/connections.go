@@ -28,14 +28,14 @@ import (
 //	            with headerFactor          the header really takes  charged
 //
 // An HTTP/2 connection reads the headers of many streams at once. Its reading is bounded by the
-// constants below and by how many such connections there are; each stream is charged when its handler
-// begins.
+// constants below and by how many such connections there are; each stream is charged when its
+// handler begins.
 const (
-	// headerFactor is how many bytes of memory a byte of a header may become: a line such as "abc:" ends
-	// as an entry of a map.
+	// headerFactor is how many bytes of memory a byte of a header may become: a line such as "abc:"
+	// ends as an entry of a map.
 	headerFactor = 32
-	// fieldCost is what an entry costs beside its text, and requestCost what a request costs beside its
-	// header.
+	// fieldCost is what an entry costs beside its text, and requestCost what a request costs beside
+	// its header.
 	fieldCost, requestCost = 128, 2 << 10
 	// maxHTTP2 is how many connections may speak HTTP/2 at a time. More speak HTTP/1.1.
 	maxHTTP2 = 256
@@ -57,8 +57,8 @@ var http2Config = http.HTTP2Config{
 	MaxReceiveBufferPerStream:     streamWindow,
 }
 
-// connections bounds the connections of all listeners: their number for each address, and the memory
-// of their headers.
+// connections bounds the connections of all listeners: their number for each address, and the
+// memory of their headers.
 type connections struct {
 	perAddress int
 	exempt     []netip.Prefix
@@ -81,14 +81,15 @@ type address struct {
 
 func newConnections(c Config) *connections {
 	return &connections{
-		perAddress: c.MaxConnectionsPerAddress, exempt: c.TrustedProxies, headerMax: int64(c.MaxHeaderBytes) + 4096,
-		headers: guard.NewBudget(c.MaxHeaderMemory), log: c.Logger, limiter: rate.NewLimiter(1, 10),
+		perAddress: c.MaxConnectionsPerAddress, exempt: c.TrustedProxies,
+		headerMax: int64(c.MaxHeaderBytes) + 4096,
+		headers:   guard.NewBudget(c.MaxHeaderMemory), log: c.Logger, limiter: rate.NewLimiter(1, 10),
 		addresses: map[netip.Addr]*address{},
 	}
 }
 
-// LeastHeaderMemory is the least Config.MaxHeaderMemory that lets one address send one header of the
-// largest size, in bytes.
+// LeastHeaderMemory is the least Config.MaxHeaderMemory that lets one address send one header of
+// the largest size, in bytes.
 func LeastHeaderMemory[T ~int64](maxHeader T) T {
 	return addressPart * headerFactor * (maxHeader + 4096)
 }
@@ -119,15 +120,16 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter counts a connection for its address, unless that has too many. The address is nil if it has no
-// bound: a trusted proxy, or this machine, where a proxy may run that nobody has configured.
+// enter counts a connection for its address, unless that has too many. The address is nil if it has
+// no bound: a trusted proxy, or this machine, where a proxy may run that nobody has configured.
 func (c *connections) enter(remote net.Addr) (*address, netip.Addr, bool) {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {
 		return nil, netip.Addr{}, true
 	}
 	at := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if at.IsLoopback() || slices.ContainsFunc(c.exempt, func(p netip.Prefix) bool { return p.Contains(at) }) {
+	if at.IsLoopback() || slices.ContainsFunc(c.exempt,
+		func(p netip.Prefix) bool { return p.Contains(at) }) {
 		return nil, at, true
 	}
 	at = networkOf(at)
@@ -156,8 +158,8 @@ func (c *connections) leave(from *address, at netip.Addr) {
 	}
 }
 
-// networkOf returns the address that a client is counted as: its own, or with IPv6 its network of 64
-// bits, which one client has all of.
+// networkOf returns the address that a client is counted as: its own, or with IPv6 its network of
+// 64 bits, which one client has all of.
 func networkOf(at netip.Addr) netip.Addr {
 	if p, err := at.Prefix(64); err == nil && at.Is6() {
 		return p.Addr()
@@ -250,7 +252,8 @@ func (c *conn) charge(n int) bool {
 	if more <= 0 {
 		return true
 	}
-	// Close of the slowest, which reserve may call, takes the lock of another connection or of this one.
+	// Close of the slowest, which reserve may call, takes the lock of another connection or of this
+	// one.
 	c.mu.Unlock()
 	ok := c.all.reserve(c.from, more)
 	c.mu.Lock()
@@ -350,8 +353,8 @@ func (c *connections) end(of *conn, cost int64) {
 	}
 }
 
-// bound returns a configuration of TLS whose handshakes offer HTTP/2 to as many connections as there
-// may be.
+// bound returns a configuration of TLS whose handshakes offer HTTP/2 to as many connections as
+// there may be.
 func (c *connections) bound(config *tls.Config) *tls.Config {
 	only := config.Clone()
 	only.NextProtos = []string{"http/1.1"}
@@ -385,8 +388,8 @@ func (s *Server) refuseHeader(w http.ResponseWriter, r *http.Request, idText str
 	return refusedHeader.status
 }
 
-// serverErrors takes the messages of net/http. Some of them, such as those of failed handshakes, any
-// stranger can cause as often as it likes.
+// serverErrors takes the messages of net/http. Some of them, such as those of failed handshakes,
+// any stranger can cause as often as it likes.
 type serverErrors struct {
 	limiter *rate.Limiter
 	log     *slog.Logger

@@ -47,17 +47,19 @@ func (l *fakeListener) Accept() (net.Conn, error) {
 }
 
 func testConnections(change func(*Config)) *connections {
-	c := Config{MaxHeaderBytes: 4096, MaxHeaderMemory: LeastHeaderMemory[int64](4096), MaxConnectionsPerAddress: 2,
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::7/128")},
-		Logger:         slog.New(slog.DiscardHandler)}
+	c := Config{MaxHeaderBytes: 4096, MaxHeaderMemory: LeastHeaderMemory[int64](4096),
+		MaxConnectionsPerAddress: 2,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("2001:db8:1::7/128")},
+		Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
 	}
 	return newConnections(c)
 }
 
-// TestConnectionsOfAnAddress: one address has a bounded number of connections, with IPv6 its network;
-// trusted proxies and this machine have as many as they want; one that ends makes room.
+// TestConnectionsOfAnAddress: one address has a bounded number of connections, with IPv6 its
+// network; trusted proxies and this machine have as many as they want; one that ends makes room.
 func TestConnectionsOfAnAddress(t *testing.T) {
 	all := testConnections(nil)
 	dial := func(remote string) (net.Conn, bool) {
@@ -106,13 +108,14 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 	}
 }
 
-// TestHeaderMemory: headers that are arriving take no more than their budget and one address a quarter
-// of it; the largest header fits; and a connection that ends gives everything back.
+// TestHeaderMemory: headers that are arriving take no more than their budget and one address a
+// quarter of it; the largest header fits; and a connection that ends gives everything back.
 func TestHeaderMemory(t *testing.T) {
 	all := testConnections(func(c *Config) { c.MaxConnectionsPerAddress = 100 })
 	limit := all.headers.Limit()
 	accept := func(remote, text string) net.Conn {
-		c, err := all.limit(&fakeListener{conns: []net.Conn{&fakeConn{remote: remote, text: strings.NewReader(text)}}}, 10).Accept()
+		c, err := all.limit(&fakeListener{conns: []net.Conn{&fakeConn{remote: remote,
+			text: strings.NewReader(text)}}}, 10).Accept()
 		must(t, err)
 		return c
 	}
@@ -144,12 +147,13 @@ func TestHeaderMemory(t *testing.T) {
 		c.Close()
 	}
 	if used := all.headers.Used(); used != 0 || len(all.addresses) != 0 || len(all.slow.all) != 0 {
-		t.Errorf("in the end %d bytes are taken by %v, and %d are slow", used, all.addresses, len(all.slow.all))
+		t.Errorf("in the end %d bytes are taken by %v, and %d are slow", used, all.addresses,
+			len(all.slow.all))
 	}
 }
 
-// TestSlowHeaderMakesRoom: when the memory for headers is nearly used up, a header that has been arriving
-// for long loses its connection to one that arrives now.
+// TestSlowHeaderMakesRoom: when the memory for headers is nearly used up, a header that has been
+// arriving for long loses its connection to one that arrives now.
 func TestSlowHeaderMakesRoom(t *testing.T) {
 	all := testConnections(nil)
 	all.headers.Reserve(all.headers.Limit()/4*3+1, false)
@@ -165,21 +169,23 @@ func TestSlowHeaderMakesRoom(t *testing.T) {
 		t.Error("a header that has only begun is cut off")
 	}
 	c.(*conn).pending.began = time.Now().Add(-2 * patience)
-	other, err := all.limit(&fakeListener{conns: []net.Conn{&fakeConn{remote: "192.0.2.2:1", text: strings.NewReader("GET")}}}, 10).Accept()
+	other, err := all.limit(&fakeListener{conns: []net.Conn{&fakeConn{remote: "192.0.2.2:1",
+		text: strings.NewReader("GET")}}}, 10).Accept()
 	must(t, err)
 	if _, err := other.Read(make([]byte, 3)); err != nil || !slow.closed {
 		t.Errorf("the header that arrives now: %v; the slow one is closed: %v", err, slow.closed)
 	}
 }
 
-// TestHeaderMemoryIsGivenBack sends requests of every kind over HTTP/1.1 and HTTP/2: afterwards nothing is
-// charged, and a request for which there is no memory gets 503 and is not looked at.
+// TestHeaderMemoryIsGivenBack sends requests of every kind over HTTP/1.1 and HTTP/2: afterwards
+// nothing is charged, and a request for which there is no memory gets 503 and is not looked at.
 func TestHeaderMemoryIsGivenBack(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	awaitFree := func() {
 		t.Helper()
-		for end := time.Now().Add(within); g.connections.headers.Used() != 0; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(within); g.connections.headers.Used() != 0; time.Sleep(
+			time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%d bytes are charged for headers when no request is", g.connections.headers.Used())
 			}
@@ -207,23 +213,27 @@ func TestHeaderMemoryIsGivenBack(t *testing.T) {
 		awaitFree()
 	}
 	client.CloseIdleConnections()
-	for end := time.Now().Add(within); g.connections.http2.Load() != maxHTTP2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(within); g.connections.http2.Load() != maxHTTP2; time.Sleep(
+		time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d connections count for HTTP/2, want %d", g.connections.http2.Load(), maxHTTP2)
 		}
 	}
 
 	g.connections.http2.Store(0)
-	resp, err := client.Get(secure.URL + "/livez") // a connection that is there before the memory is gone
+	// a connection that is there before the memory is gone
+	resp, err := client.Get(secure.URL + "/livez")
 	must(t, err)
 	resp.Body.Close()
 	g.connections.headers.Reserve(g.connections.headers.Limit(), false)
 	before := len(q.deliveries())
-	resp, err = client.Post(secure.URL+"/webhooks", "application/json", strings.NewReader(envelope("c", "t", "")))
+	resp, err = client.Post(secure.URL+"/webhooks", "application/json",
+		strings.NewReader(envelope("c", "t", "")))
 	must(t, err)
 	told, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !bytes.Contains(told, []byte("headers")) {
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" ||
+		!bytes.Contains(told, []byte("headers")) {
 		t.Errorf("without memory for headers: %s %v %s", resp.Status, resp.Header, told)
 	}
 	if len(q.deliveries()) != before {
@@ -244,7 +254,8 @@ func secureServer(t *testing.T, s *Server) *httptest.Server {
 	secure.Config.ErrorLog = newServerErrors(slog.New(slog.DiscardHandler))
 	secure.EnableHTTP2 = true
 	secure.Listener = s.connections.limit(secure.Listener, 10)
-	secure.TLS = s.connections.bound(&tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}})
+	secure.TLS = s.connections.bound(&tls.Config{Certificates: []tls.Certificate{pair},
+		NextProtos: []string{"h2", "http/1.1"}})
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	return secure

@@ -88,8 +88,8 @@ func (s *Server) findDeadLetter(c *call) (d hookgate.StoredDeadLetter, ok bool) 
 	return d, err == nil
 }
 
-// deadLetter answers one dead letter without its body, all dead letters of its identity, and the lineage of all requests of
-// that.
+// deadLetter answers one dead letter without its body, all dead letters of its identity, and the
+// lineage of all requests of that.
 func (s *Server) deadLetter(c *call) {
 	d, ok := s.findDeadLetter(c)
 	if !ok {
@@ -107,12 +107,14 @@ func (s *Server) deadLetter(c *call) {
 			history = append(history, other)
 		}
 	}
-	trails, err := s.reader.Trace(c.request.Context(), d.MessageID, hookgate.RequestID{}, defaultPage+1)
+	trails, err := s.reader.Trace(c.request.Context(), d.MessageID, hookgate.RequestID{}, defaultPage+
+		1)
 	more := len(trails) > defaultPage
 	if more {
 		trails = trails[:defaultPage]
 	}
-	if err == nil && more && !slices.ContainsFunc(trails, func(t hookgate.RequestTrail) bool { return t.RequestID == d.RequestID }) {
+	if err == nil && more && !slices.ContainsFunc(trails,
+		func(t hookgate.RequestTrail) bool { return t.RequestID == d.RequestID }) {
 		var own hookgate.RequestTrail
 		own, err = s.reader.Request(c.request.Context(), d.RequestID)
 		trails = append(trails, own)

@@ -47,12 +47,15 @@ func states(letters []listedLetter) string {
 	return strings.Join(all, " ")
 }
 
-// bury makes dead letters of n deliveries evt-0, evt-1 … of the types t0 and t1 in turn, each with an ordering key of its own.
+// bury makes dead letters of n deliveries evt-0, evt-1 … of the types t0 and t1 in turn, each with
+// an ordering key of its own.
 func (g *gate) bury(t testing.TB, n int) {
 	t.Helper()
 	for i := range n {
-		g.post(t, envelope(fmt.Sprint("evt-", i), fmt.Sprint("t", i%2), fmt.Sprintf(`,"orderingKey":"k%d","sequence":%d`, i, i))).want(t, 202)
-		g.settleBut(t, func(*hookgate.Record) bool { return true }) // one by one, so that their order is known
+		g.post(t, envelope(fmt.Sprint("evt-", i), fmt.Sprint("t", i%2),
+			fmt.Sprintf(`,"orderingKey":"k%d","sequence":%d`, i, i))).want(t, 202)
+		// one by one, so that their order is known
+		g.settleBut(t, func(*hookgate.Record) bool { return true })
 	}
 }
 
@@ -70,12 +73,13 @@ func (g *gate) replay(t testing.TB, status int, path, body string) (r replayResu
 	return r
 }
 
-// TestDeadLetterShown: a dead letter is listed with everything that is known, and shown with its exact body, its history and the
-// lineage of its requests and of no others.
+// TestDeadLetterShown: a dead letter is listed with everything that is known, and shown with its
+// exact body, its history and the lineage of its requests and of no others.
 func TestDeadLetterShown(t *testing.T) {
 	g := newGate(t, nil)
 	body := envelope("evt-1", "t0", `,"orderingKey":"k","sequence":7,"é":"\u0000"`)
-	sent := g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey, "X-Kept", "yes").want(t, 202).json(t)
+	sent := g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey,
+		"X-Kept", "yes").want(t, 202).json(t)
 	g.post(t, envelope("evt-1", "another", "")).want(t, 202)
 	g.settleBut(t, func(r *hookgate.Record) bool { return r.EventType == "t0" })
 	all, _ := g.letters(t, "")
@@ -83,14 +87,17 @@ func TestDeadLetterShown(t *testing.T) {
 		t.Fatalf("listed are %+v", all)
 	}
 	l := all[0]
-	if l.State != "open" || l.Source != "default" || l.MessageID != "evt-1" || l.EventType != "t0" || l.OrderingKey != "k" || *l.Sequence != 7 ||
-		l.RequestID != sent["requestId"] || l.Reason != "rejected: t0" || l.Size != int64(len(body)) || len(l.Headers) != 1 || l.ReceivedAt.IsZero() ||
+	if l.State != "open" || l.Source != "default" || l.MessageID != "evt-1" || l.EventType != "t0" ||
+		l.OrderingKey != "k" || *l.Sequence != 7 ||
+		l.RequestID != sent["requestId"] || l.Reason != "rejected: t0" || l.Size != int64(len(body)) ||
+		len(l.Headers) != 1 || l.ReceivedAt.IsZero() ||
 		l.DeadLetteredAt.IsZero() || l.RemoteAddr == "" || len(l.SHA256) != 64 || l.PurgedAt != nil {
 		t.Errorf("listed is %+v", l)
 	}
 	for _, id := range []string{l.ID, l.RequestID} {
 		a := g.admin(t, "GET", "/admin/dlq/"+id+"/body", "").want(t, 200)
-		if string(a.body) != body || a.header.Get("Content-Type") != "application/octet-stream" || a.header.Get("Content-Disposition") != "attachment" {
+		if string(a.body) != body || a.header.Get("Content-Type") != "application/octet-stream" ||
+			a.header.Get("Content-Disposition") != "attachment" {
 			t.Errorf("its body is %q with %v", a.body, a.header)
 		}
 	}
@@ -105,8 +112,10 @@ func TestDeadLetterShown(t *testing.T) {
 		}
 	}
 	must(t, json.Unmarshal(g.admin(t, "GET", "/admin/dlq/"+l.ID, "").want(t, 200).body, &shown))
-	if shown.DeadLetter.State != "superseded" || len(shown.History) != 2 || shown.History[0].RequestID != l.RequestID ||
-		shown.History[1].RequestID != made.RequestID || shown.History[1].ReplayOf != l.RequestID || shown.History[1].Reason != "rejected: t0" ||
+	if shown.DeadLetter.State != "superseded" || len(shown.History) != 2 ||
+		shown.History[0].RequestID != l.RequestID ||
+		shown.History[1].RequestID != made.RequestID || shown.History[1].ReplayOf != l.RequestID ||
+		shown.History[1].Reason != "rejected: t0" ||
 		shown.History[1].State != "open" {
 		t.Errorf("its history is %+v", shown.History)
 	}
@@ -148,11 +157,14 @@ func TestDeadLetterListing(t *testing.T) {
 		}
 	}
 	a := g.admin(t, "GET", "/admin/dlq", "", "Accept", ndjson).want(t, 200)
-	if lines := bytes.Count(a.body, []byte("\n")); lines != 5 || a.header.Get("Content-Type") != ndjson {
+	if lines := bytes.Count(a.body, []byte("\n")); lines != 5 ||
+		a.header.Get("Content-Type") != ndjson {
 		t.Errorf("%d lines of %s", lines, a.header.Get("Content-Type"))
 	}
-	for _, query := range []string{"state=closed", "prefix=", "limit=0", "limit=1001", "after=x", "from=now", "type=", "type=a&type=b"} {
-		if told := g.admin(t, "GET", "/admin/dlq?"+query, "").want(t, 400).told(t); !strings.Contains(told, "parameter") {
+	for _, query := range []string{"state=closed", "prefix=", "limit=0", "limit=1001", "after=x",
+		"from=now", "type=", "type=a&type=b"} {
+		if told := g.admin(t, "GET", "/admin/dlq?"+query, "").want(t,
+			400).told(t); !strings.Contains(told, "parameter") {
 			t.Errorf("%s is refused with %q", query, told)
 		}
 	}
@@ -161,30 +173,37 @@ func TestDeadLetterListing(t *testing.T) {
 	}
 }
 
-// TestReplayOne: a replay is answered with the request id that it has in the lineage, keeps everything of the dead letter, and ends as
-// one event; what is stored or superseded is not replayed again, and says so.
+// TestReplayOne: a replay is answered with the request id that it has in the lineage, keeps
+// everything of the dead letter, and ends as one event; what is stored or superseded is not
+// replayed again, and says so.
 func TestReplayOne(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 1)
 	dead, _ := g.letters(t, "")
-	g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 200) // a replay is no delivery
+	// a replay is no delivery
+	g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 200)
 	first := g.replay(t, 202, "/"+dead[0].ID+"/replay", "")
-	second := g.replay(t, 202, "/"+dead[0].RequestID+"/replay", "") // still open: its first replay is queued
-	if len(first.Replayed) != 1 || first.Replayed[0].ReplayOf != dead[0].RequestID || first.Replayed[0].ID != dead[0].ID ||
+	// still open: its first replay is queued
+	second := g.replay(t, 202, "/"+dead[0].RequestID+"/replay", "")
+	if len(first.Replayed) != 1 || first.Replayed[0].ReplayOf != dead[0].RequestID ||
+		first.Replayed[0].ID != dead[0].ID ||
 		first.Replayed[0].JobID == "" || first.Replayed[0].RequestID == second.Replayed[0].RequestID {
 		t.Errorf("answers are %+v and %+v", first, second)
 	}
 	g.settleBut(t, func(r *hookgate.Record) bool { return r.RequestID.String() == first.Replayed[0].RequestID })
 	events := g.list(t, "").Events
-	if len(events) != 1 || events[0].RequestID != second.Replayed[0].RequestID || !events[0].ReceivedAt.Equal(dead[0].ReceivedAt) ||
-		events[0].SHA256 != dead[0].SHA256 || events[0].RemoteAddr != dead[0].RemoteAddr || *events[0].Sequence != 0 || events[0].OrderingKey != "k0" {
+	if len(events) != 1 || events[0].RequestID != second.Replayed[0].RequestID ||
+		!events[0].ReceivedAt.Equal(dead[0].ReceivedAt) ||
+		events[0].SHA256 != dead[0].SHA256 || events[0].RemoteAddr != dead[0].RemoteAddr ||
+		*events[0].Sequence != 0 || events[0].OrderingKey != "k0" {
 		t.Errorf("stored are %+v, want what was received", events)
 	}
 	all, _ := g.letters(t, "state=all")
 	if states(all) != "evt-0:stored evt-0:stored" {
 		t.Errorf("dead letters are %s", states(all))
 	}
-	if r := g.replay(t, 200, "/"+dead[0].ID+"/replay", ""); len(r.Replayed) != 0 || len(r.Skipped) != 1 || r.Skipped[0].State != "stored" {
+	if r := g.replay(t, 200, "/"+dead[0].ID+"/replay", ""); len(r.Replayed) != 0 ||
+		len(r.Skipped) != 1 || r.Skipped[0].State != "stored" {
 		t.Errorf("what is stored is answered %+v", r)
 	}
 	if open, _ := g.letters(t, ""); len(open) != 0 {
@@ -203,33 +222,40 @@ func TestReplayOne(t *testing.T) {
 		}
 	}
 	target := dead[0].ID + " (default/t0/evt-0) "
-	if want := []string{target + "begun", target + "done: 1 replayed, 0 not", target + "begun", target + "done: 1 replayed, 0 not",
+	if want := []string{target + "begun", target + "done: 1 replayed, 0 not", target + "begun",
+		target + "done: 1 replayed, 0 not",
 		target + "begun", target + "done: 0 replayed, 1 not"}; !slices.Equal(got, want) {
 		t.Errorf("the admin trail has\n%q, want\n%q", got, want)
 	}
 }
 
-// TestReplayNotPossible: what has no identity, and what was purged, is refused with the reason; its bytes are shown as long as they are there.
+// TestReplayNotPossible: what has no identity, and what was purged, is refused with the reason; its
+// bytes are shown as long as they are there.
 func TestReplayNotPossible(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 1)
-	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(time.Now()), Sequence: hookgate.NoSequence, Body: []byte{0, 255}},
+	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(
+		time.Now()), Sequence: hookgate.NoSequence, Body: []byte{0, 255}},
 		Corrupt: errors.New("checksum")}
 	epoch, err := g.store.Acquire(t.Context(), 0)
 	must(t, err)
-	_, err = g.store.Apply(t.Context(), &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Attempts: 1,
-		Dead: []hookgate.DeadLetter{{Record: undecoded, Reason: "checksum"}}})
+	_, err = g.store.Apply(t.Context(), &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch},
+		Attempts: 1,
+		Dead:     []hookgate.DeadLetter{{Record: undecoded, Reason: "checksum"}}})
 	must(t, err)
 	all, _ := g.letters(t, "")
-	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/replay", "").want(t, 409).told(t); !strings.Contains(told, "could not be decoded") {
+	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/replay", "").want(t,
+		409).told(t); !strings.Contains(told, "could not be decoded") {
 		t.Errorf("refused with %q", told)
 	}
-	if a := g.admin(t, "GET", "/admin/dlq/"+all[1].ID+"/body", "").want(t, 200); !bytes.Equal(a.body, undecoded.Body) {
+	if a := g.admin(t, "GET", "/admin/dlq/"+all[1].ID+"/body", "").want(t, 200); !bytes.Equal(a.body,
+		undecoded.Body) {
 		t.Errorf("its bytes are %v", a.body)
 	}
 	g.admin(t, "GET", "/admin/dlq/"+all[1].ID, "").want(t, 200)
 	g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/purge", `{"loseEvents":true}`).want(t, 200)
-	if told := g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/replay", "").want(t, 409).told(t); !strings.Contains(told, "purged") {
+	if told := g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/replay", "").want(t,
+		409).told(t); !strings.Contains(told, "purged") {
 		t.Errorf("refused with %q", told)
 	}
 	r := g.replay(t, 200, "/replay", `{"all":true}`)
@@ -238,12 +264,13 @@ func TestReplayNotPossible(t *testing.T) {
 	}
 }
 
-// TestReplayMany: a filter or everything, in calls of a bounded size that go on where the last ended; what fails again meanwhile
-// is left alone.
+// TestReplayMany: a filter or everything, in calls of a bounded size that go on where the last
+// ended; what fails again meanwhile is left alone.
 func TestReplayMany(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 7)
-	if r := g.replay(t, 202, "/replay", `{"filter":{"type":"t1"}}`); len(r.Replayed) != 3 || r.Next != "" {
+	if r := g.replay(t, 202, "/replay", `{"filter":{"type":"t1"}}`); len(r.Replayed) != 3 ||
+		r.Next != "" {
 		t.Errorf("by type: %+v", r)
 	}
 	g.settle(t)
@@ -267,15 +294,18 @@ func TestReplayMany(t *testing.T) {
 	if n := len(g.list(t, "").Events); n != 6 {
 		t.Errorf("%d events are stored, want 6", n)
 	}
-	for _, body := range []string{"", "{}", `{"all":false}`, `{"all":true,"filter":{"type":"t"}}`, `{"filter":{}}`, `{"filter":{"typ":"t"}}`, `{"filter":{"type":""}}`,
-		`{"filter":{"state":"stored"}}`, `{"filter":{"after":"1"}}`, `{"all":true,"limit":501}`, `{"all":true,"limit":0}`, `{"all":true,"after":"x"}`,
-		`{"all":true,"after":"1.x"}`, `{"all":true,"loseEvents":true}`, `{"all":"true"}`, `{"all":null}`, `[]`, `{"all":true`, `{"filter":{"type":7}}`} {
+	for _, body := range []string{"", "{}", `{"all":false}`, `{"all":true,"filter":{"type":"t"}}`,
+		`{"filter":{}}`, `{"filter":{"typ":"t"}}`, `{"filter":{"type":""}}`,
+		`{"filter":{"state":"stored"}}`, `{"filter":{"after":"1"}}`, `{"all":true,"limit":501}`,
+		`{"all":true,"limit":0}`, `{"all":true,"after":"x"}`,
+		`{"all":true,"after":"1.x"}`, `{"all":true,"loseEvents":true}`, `{"all":"true"}`, `{"all":null}`,
+		`[]`, `{"all":true`, `{"filter":{"type":7}}`} {
 		g.admin(t, "POST", "/admin/dlq/replay", body).want(t, 400)
 	}
 }
 
-// TestReplayFull: when the queue is full in the middle, the answer says how far it came and where to go on, and going on there
-// leaves nothing out.
+// TestReplayFull: when the queue is full in the middle, the answer says how far it came and where
+// to go on, and going on there leaves nothing out.
 func TestReplayFull(t *testing.T) {
 	var left atomic.Int64
 	queue := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
@@ -298,7 +328,8 @@ func TestReplayFull(t *testing.T) {
 		for _, one := range r.Replayed {
 			seen[one.ID] = true
 		}
-		if status == 503 && (a.header.Get("Retry-After") != "2" || r.Next == "" || !strings.Contains(r.Error, "high-water")) {
+		if status == 503 && (a.header.Get("Retry-After") != "2" || r.Next == "" ||
+			!strings.Contains(r.Error, "high-water")) {
 			t.Fatalf("a full queue is answered %s with %v", a.body, a.header)
 		}
 		after = fmt.Sprintf(`,"after":%q`, r.Next)
@@ -322,7 +353,8 @@ func TestReplayFull(t *testing.T) {
 	queue.appended = func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
 		return hookgate.Receipt{}, errors.New("secret cause")
 	}
-	if a := g.admin(t, "POST", "/admin/dlq/replay", `{"all":true}`).want(t, 503); bytes.Contains(a.body, []byte("secret cause")) {
+	if a := g.admin(t, "POST", "/admin/dlq/replay", `{"all":true}`).want(t,
+		503); bytes.Contains(a.body, []byte("secret cause")) {
 		t.Errorf("the answer says %s", a.body)
 	}
 	if !strings.Contains(g.log.String(), "secret cause") {
@@ -338,17 +370,19 @@ func buryIn(t testing.TB, store *storesqlite.Store, n int) {
 	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Attempts: 1}
 	for i := range n {
 		now := time.Now()
-		b.Dead = append(b.Dead, hookgate.DeadLetter{Reason: "at fault", Record: hookgate.Record{Delivery: hookgate.Delivery{
-			RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprint("m", i)},
-			OrderingKey: fmt.Sprint("k", i%5), Sequence: int64(i), Body: []byte("{}"), ReceivedAt: now,
-		}, EnqueuedAt: now}})
+		b.Dead = append(b.Dead, hookgate.DeadLetter{Reason: "at fault",
+			Record: hookgate.Record{Delivery: hookgate.Delivery{
+				RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default",
+					EventType: "t", MessageID: fmt.Sprint("m", i)},
+				OrderingKey: fmt.Sprint("k", i%5), Sequence: int64(i), Body: []byte("{}"), ReceivedAt: now,
+			}, EnqueuedAt: now}})
 	}
 	_, err = store.Apply(t.Context(), b)
 	must(t, err)
 }
 
-// TestPurge: what is stored is purged as one asks; what is open only if one says that its event is lost. The trail and the
-// dead letter say who did it and why.
+// TestPurge: what is stored is purged as one asks; what is open only if one says that its event is
+// lost. The trail and the dead letter say who did it and why.
 func TestPurge(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 4)
@@ -362,12 +396,14 @@ func TestPurge(t *testing.T) {
 	purge := func(path, body string, want ...string) {
 		t.Helper()
 		purged.Next = ""
-		must(t, json.Unmarshal(g.admin(t, "POST", "/admin/dlq"+path, body, "X-Reason", "a test").want(t, 200).body, &purged))
+		must(t, json.Unmarshal(g.admin(t, "POST", "/admin/dlq"+path, body, "X-Reason", "a test").want(t,
+			200).body, &purged))
 		if !slices.Equal(purged.Purged, want) {
 			t.Errorf("%s %s purged %v, want %v", path, body, purged.Purged, want)
 		}
 	}
-	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/purge", "").want(t, 409).told(t); !strings.Contains(told, "loseEvents") {
+	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/purge", "").want(t,
+		409).told(t); !strings.Contains(told, "loseEvents") {
 		t.Errorf("refused with %q", told)
 	}
 	g.admin(t, "POST", "/admin/dlq/purge", `{"filter":{"state":"open"}}`).want(t, 400)
@@ -380,12 +416,14 @@ func TestPurge(t *testing.T) {
 	if purged.Next == "" {
 		t.Error("a call that left some does not say where to go on")
 	}
-	purge("/purge", fmt.Sprintf(`{"all":true,"loseEvents":true,"limit":1,"after":%q}`, purged.Next), all[3].RequestID)
+	purge("/purge", fmt.Sprintf(`{"all":true,"loseEvents":true,"limit":1,"after":%q}`, purged.Next),
+		all[3].RequestID)
 	if purged.Next != "" {
 		t.Errorf("the last call goes on behind %s", purged.Next)
 	}
 	all, _ = g.letters(t, "state=purged")
-	if len(all) != 4 || all[1].PurgedBy != "configured-2" || all[1].PurgeReason != "a test" || all[1].PurgedAt == nil || all[1].Size != 0 {
+	if len(all) != 4 || all[1].PurgedBy != "configured-2" || all[1].PurgeReason != "a test" ||
+		all[1].PurgedAt == nil || all[1].Size != 0 {
 		t.Errorf("purged are %+v", all)
 	}
 	g.admin(t, "GET", "/admin/dlq/"+all[1].ID+"/body", "").want(t, http.StatusGone)

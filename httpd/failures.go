@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
-// maxRefusalReasons bounds the reasons that are counted for each status of a source. Each status has its
-// own, so that a stranger, who gets 401, cannot use up those of the sender.
+// maxRefusalReasons bounds the reasons that are counted for each status of a source. Each status
+// has its own, so that a stranger, who gets 401, cannot use up those of the sender.
 const maxRefusalReasons = 16
 
 // otherReason counts what is beyond that.
@@ -47,7 +47,8 @@ func (f *refusalReasons) count(refused *refusal) {
 	f.counts[one]++
 }
 
-// classOf is the reason of a request that was not authenticated, without what differs from one to the next.
+// classOf is the reason of a request that was not authenticated, without what differs from one to
+// the next.
 func classOf(err error) string {
 	text := strings.TrimPrefix(err.Error(), admit.ErrUnauthenticated.Error()+": ")
 	var malformed *admit.MalformedError
@@ -70,7 +71,8 @@ type failureAnswer struct {
 	Count  int64  `json:"count"`
 }
 
-// all returns the reasons, the most frequent first, and apart those of requests that were not authenticated.
+// all returns the reasons, the most frequent first, and apart those of requests that were not
+// authenticated.
 func (f *refusalReasons) all() (all []refusalAnswer, unauthenticated []failureAnswer) {
 	all, unauthenticated = []refusalAnswer{}, []failureAnswer{}
 	f.mu.Lock()
@@ -79,7 +81,8 @@ func (f *refusalReasons) all() (all []refusalAnswer, unauthenticated []failureAn
 	}
 	f.mu.Unlock()
 	slices.SortFunc(all, func(a, b refusalAnswer) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status), strings.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Status, b.Status),
+			strings.Compare(a.Reason, b.Reason))
 	})
 	for _, r := range all {
 		if r.Status == http.StatusUnauthorized {

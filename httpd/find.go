@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxFound bounds how much of each kind a call to find shows, and maxWanted how long what it looks for may be, in bytes.
+	// maxFound bounds how much of each kind a call to find shows, and maxWanted how long what it looks
+	// for may be, in bytes.
 	maxFound, maxWanted = 20, 1024
 )
 
@@ -29,7 +30,8 @@ type found[T any] struct {
 	it      T
 }
 
-// finding is what there is of a text that may be an id of any kind. All of it is looked up by indexes.
+// finding is what there is of a text that may be an id of any kind. All of it is looked up by
+// indexes.
 type finding struct {
 	events   []found[hookgate.Event]
 	letters  []found[hookgate.StoredDeadLetter]
@@ -37,7 +39,8 @@ type finding struct {
 	more     bool // than what is shown
 }
 
-// findID answers what is known of an id, whichever kind of id it is, or of the beginning of a message id.
+// findID answers what is known of an id, whichever kind of id it is, or of the beginning of a
+// message id.
 func (s *Server) findID(c *call) {
 	var wanted string
 	err := readParameters(c.request.URL.RawQuery, func(name, value string) error {
@@ -56,12 +59,14 @@ func (s *Server) findID(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	// What has been acknowledged and is not stored yet cannot be found, but it can be told that there is such. The queue is asked first: what
-	// leaves it meanwhile is found.
+	// What has been acknowledged and is not stored yet cannot be found, but it can be told that there
+	// is such. The queue is asked first: what leaves it meanwhile is found.
 	waiting := s.queueHealth(c.request.Context()).Depth
 	var f finding
-	for _, look := range []func(context.Context, string, *finding) error{s.findRequest, s.findMessage, s.findIDs, s.findPrefix} {
-		if err := look(c.request.Context(), wanted, &f); err != nil && !errors.Is(err, hookgate.ErrNotFound) {
+	for _, look := range []func(context.Context, string, *finding) error{s.findRequest, s.findMessage,
+		s.findIDs, s.findPrefix} {
+		if err := look(c.request.Context(), wanted, &f); err != nil &&
+			!errors.Is(err, hookgate.ErrNotFound) {
 			c.broken("finding", err)
 			return
 		}
@@ -100,11 +105,13 @@ func (f *finding) event(matched string, e hookgate.Event) {
 }
 
 func (f *finding) letter(matched string, d hookgate.StoredDeadLetter) {
-	addFound(f, &f.letters, matched, d, func(other hookgate.StoredDeadLetter) bool { return other.ID == d.ID })
+	addFound(f, &f.letters, matched, d,
+		func(other hookgate.StoredDeadLetter) bool { return other.ID == d.ID })
 }
 
 func (f *finding) request(matched string, t hookgate.RequestTrail) {
-	addFound(f, &f.requests, matched, t, func(other hookgate.RequestTrail) bool { return other.RequestID == t.RequestID })
+	addFound(f, &f.requests, matched, t,
+		func(other hookgate.RequestTrail) bool { return other.RequestID == t.RequestID })
 }
 
 // findRequest looks for a request id.
@@ -138,12 +145,14 @@ func (s *Server) findRequest(ctx context.Context, wanted string, f *finding) err
 	return err
 }
 
-// findMessage looks for a message id: its events, its dead letters, and every request that carried it.
+// findMessage looks for a message id: its events, its dead letters, and every request that carried
+// it.
 func (s *Server) findMessage(ctx context.Context, wanted string, f *finding) error {
 	if err := s.findEvents(ctx, asMessageID, hookgate.EventFilter{MessageID: wanted}, f); err != nil {
 		return err
 	}
-	if err := s.findLetters(ctx, asMessageID, hookgate.DeadLetterFilter{MessageID: wanted}, f); err != nil {
+	if err := s.findLetters(ctx, asMessageID, hookgate.DeadLetterFilter{MessageID: wanted},
+		f); err != nil {
 		return err
 	}
 	trails, err := s.reader.Trace(ctx, wanted, hookgate.RequestID{}, maxFound+1)
@@ -171,7 +180,8 @@ func (s *Server) findIDs(ctx context.Context, wanted string, f *finding) error {
 // findPrefix looks for message ids that begin so.
 func (s *Server) findPrefix(ctx context.Context, wanted string, f *finding) error {
 	page, err := s.reader.Search(ctx, hookgate.EventSearch{
-		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound}, Patience: s.config.SearchTime,
+		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound},
+		Patience:    s.config.SearchTime,
 	})
 	if err != nil {
 		return err
@@ -183,7 +193,8 @@ func (s *Server) findPrefix(ctx context.Context, wanted string, f *finding) erro
 	return s.findLetters(ctx, asPrefix, hookgate.DeadLetterFilter{MessageIDPrefix: wanted}, f)
 }
 
-func (s *Server) findEvents(ctx context.Context, matched string, filter hookgate.EventFilter, f *finding) error {
+func (s *Server) findEvents(ctx context.Context, matched string, filter hookgate.EventFilter,
+	f *finding) error {
 	filter.Limit = maxFound + 1
 	for e, err := range s.reader.Events(ctx, filter) {
 		if err != nil {
@@ -194,7 +205,8 @@ func (s *Server) findEvents(ctx context.Context, matched string, filter hookgate
 	return nil
 }
 
-func (s *Server) findLetters(ctx context.Context, matched string, filter hookgate.DeadLetterFilter, f *finding) error {
+func (s *Server) findLetters(ctx context.Context, matched string, filter hookgate.DeadLetterFilter,
+	f *finding) error {
 	filter.Limit = maxFound + 1
 	for d, err := range s.reader.DeadLetters(ctx, filter) {
 		if err != nil {

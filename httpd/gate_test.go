@@ -54,7 +54,8 @@ func (e ending) Run() int {
 	return code
 }
 
-// The credentials of the tests. Each is long and unlike any text of the gate, so that it can be looked for in logs.
+// The credentials of the tests. Each is long and unlike any text of the gate, so that it can be
+// looked for in logs.
 const (
 	bearerKey    = "bearer-key-4f1c9a7e22d0"
 	hmacSecret   = "hmac-secret-8c01b5d9e3aa"
@@ -77,7 +78,8 @@ type gate struct {
 	lease   map[int]hookgate.Epoch
 }
 
-// gates numbers the gates that are on the one Redis of this package, which the first of them starts.
+// gates numbers the gates that are on the one Redis of this package, which the first of them
+// starts.
 var (
 	gates      atomic.Int64
 	redisOnce  sync.Once
@@ -125,13 +127,15 @@ type setup struct {
 func newGate(t testing.TB, change func(*setup)) *gate {
 	t.Helper()
 	g := &gate{log: &logBuffer{}, lease: map[int]hookgate.Epoch{}}
-	s := setup{config: testConfig(g.log), sources: testSources(t), guard: guard.New(guard.Config{BodyMemory: 64 << 20})}
+	s := setup{config: testConfig(g.log), sources: testSources(t),
+		guard: guard.New(guard.Config{BodyMemory: 64 << 20})}
 	if change != nil {
 		change(&s)
 	}
 	dir := t.TempDir()
 	if s.queue == nil {
-		q, err := redis.Open(t.Context(), redis.Config{URL: redisServer(t).URL(), Prefix: fmt.Sprint("g", gates.Add(1)), Partitions: 1})
+		q, err := redis.Open(t.Context(), redis.Config{URL: redisServer(t).URL(), Prefix: fmt.Sprint("g",
+			gates.Add(1)), Partitions: 1})
 		must(t, err)
 		t.Cleanup(func() { q.Close() })
 		g.queue, s.queue = q, q
@@ -156,11 +160,16 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	if s.mode == nil {
 		s.mode = &fakeMode{}
 	}
-	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts, Guard: s.guard.Status, Version: "test"})
-	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode, Store: s.reader, MaxStreams: 2})
+	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts,
+		Guard: s.guard.Status, Version: "test"})
+	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode,
+		Store: s.reader, MaxStreams: 2})
 	var err error
-	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger, Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics, Guard: s.guard, Canary: s.canary, Attention: s.attention,
-		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger, Live: live})})
+	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger,
+		Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics,
+		Guard: s.guard, Canary: s.canary, Attention: s.attention,
+		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger,
+			Live: live})})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -201,15 +210,18 @@ func testConfig(log io.Writer) Config {
 		SearchTime:        within,
 		SessionMax:        10 * time.Hour,
 		Version:           "test-version",
-		Logger:            slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: slog.New(slog.NewJSONHandler(log,
+			&slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
 
 func testSources(t testing.TB) []Source {
 	t.Helper()
-	envelope, err := admit.New("envelope", admit.Options{BearerKeys: []string{bearerKey}, Secrets: []string{hmacSecret}})
+	envelope, err := admit.New("envelope", admit.Options{BearerKeys: []string{bearerKey},
+		Secrets: []string{hmacSecret}})
 	must(t, err)
-	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret}, Places: admit.Places{OrderingKey: []admit.Place{{"repository.full_name"}}}})
+	github, err := admit.New("github", admit.Options{Secrets: []string{githubSecret},
+		Places: admit.Places{OrderingKey: []admit.Place{{"repository.full_name"}}}})
 	must(t, err)
 	return []Source{
 		{Name: DefaultSource, Scheme: envelope, KeepHeaders: []string{"x-kept"}},
@@ -286,13 +298,15 @@ func (g *gate) try(method, path string, body io.Reader, headers ...string) (*ans
 // post sends a body to the default source with the bearer key.
 func (g *gate) post(t testing.TB, body string) *answer {
 	t.Helper()
-	return g.do(t, http.MethodPost, "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey)
+	return g.do(t, http.MethodPost, "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+
+		bearerKey)
 }
 
 // admin calls with the admin token.
 func (g *gate) admin(t testing.TB, method, path, body string, headers ...string) *answer {
 	t.Helper()
-	return g.do(t, method, path, strings.NewReader(body), append(headers, "Authorization", "Bearer "+adminToken)...)
+	return g.do(t, method, path, strings.NewReader(body), append(headers, "Authorization", "Bearer "+
+		adminToken)...)
 }
 
 // settle stores everything that is queued, as a worker does.
@@ -440,7 +454,8 @@ type fakeReader struct {
 	err error
 }
 
-func (r *fakeReader) Events(context.Context, hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+func (r *fakeReader) Events(context.Context,
+	hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return func(yield func(hookgate.Event, error) bool) {
 		for i := range r.n {
 			if !yield(hookgate.Event{ID: "id-" + string(rune('a'+i%26))}, nil) {
@@ -457,7 +472,8 @@ func (r *fakeReader) Event(context.Context, string) (hookgate.Event, error) {
 	return hookgate.Event{}, r.err
 }
 func (r *fakeReader) Body(context.Context, string) ([]byte, error) { return nil, r.err }
-func (r *fakeReader) Trace(context.Context, string, hookgate.RequestID, int) ([]hookgate.RequestTrail, error) {
+func (r *fakeReader) Trace(context.Context, string, hookgate.RequestID,
+	int) ([]hookgate.RequestTrail, error) {
 	return nil, r.err
 }
 func (r *fakeReader) Counts(context.Context) (hookgate.StoreCounts, error) {

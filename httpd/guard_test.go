@@ -17,8 +17,8 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// TestBreakerRefuses opens the breaker by a full queue: webhooks get 503 with Retry-After before their body is asked for, everything
-// else goes on, and health, readiness and metrics tell why.
+// TestBreakerRefuses opens the breaker by a full queue: webhooks get 503 with Retry-After before
+// their body is asked for, everything else goes on, and health, readiness and metrics tell why.
 func TestBreakerRefuses(t *testing.T) {
 	q := &fakeQueue{}
 	full := func(context.Context) (hookgate.QueueStats, error) {
@@ -27,7 +27,8 @@ func TestBreakerRefuses(t *testing.T) {
 	var open *guard.Guard
 	g := newGate(t, func(s *setup) {
 		errorRate := guard.Triggers{ErrorRate: guard.Trigger{Limit: 1, Sustain: time.Hour}, Fewest: 1}
-		open = guard.New(guard.Config{Depth: guard.Rule{Limit: 90, Clear: 50}, BodyMemory: 1 << 20, Queue: full, Triggers: errorRate})
+		open = guard.New(guard.Config{Depth: guard.Rule{Limit: 90, Clear: 50}, BodyMemory: 1 << 20,
+			Queue: full, Triggers: errorRate})
 		s.queue, s.guard = q, open
 	})
 	g.post(t, envelope("before", "t", "")).want(t, 202)
@@ -39,7 +40,8 @@ func TestBreakerRefuses(t *testing.T) {
 			t.Fatal("the breaker does not open")
 		}
 	}
-	conn := g.raw(t, "POST /webhooks HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer "+bearerKey+"\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+	conn := g.raw(t, "POST /webhooks HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer "+bearerKey+
+		"\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
 	a := readAnswer(t, conn).want(t, 503) // no 100 Continue before it
 	if a.header.Get("Retry-After") != "2" || !strings.Contains(a.told(t), "overload") {
 		t.Errorf("Retry-After %q, told %q", a.header.Get("Retry-After"), a.told(t))
@@ -47,20 +49,25 @@ func TestBreakerRefuses(t *testing.T) {
 	checkRefusal(t, g.post(t, envelope("open", "t", "")).want(t, 503))
 	g.do(t, "GET", "/livez", nil).want(t, 200)
 	g.admin(t, "GET", "/admin/maintenance", "").want(t, 200)
-	if told := g.do(t, "GET", "/readyz", nil).want(t, 503).told(t); !strings.Contains(told, "queue_depth_percent") {
+	if told := g.do(t, "GET", "/readyz", nil).want(t, 503).told(t); !strings.Contains(told,
+		"queue_depth_percent") {
 		t.Errorf("not ready because of %q", told)
 	}
 	health := string(g.do(t, "GET", "/api/health", nil).want(t, 200).body)
-	for _, want := range []string{`"status":"degraded"`, `"breaker":"open"`, `"reason":"queue_depth_percent"`, `"value":95,"known":true,"limit":90`} {
+	for _, want := range []string{`"status":"degraded"`, `"breaker":"open"`,
+		`"reason":"queue_depth_percent"`, `"value":95,"known":true,"limit":90`} {
 		if !strings.Contains(health, want) {
 			t.Errorf("the health does not have %s: %s", want, health)
 		}
 	}
 	scrape := string(g.do(t, "GET", "/metrics", nil).want(t, 200).body)
 	for _, want := range []string{
-		`webhook_breaker_state{state="open"} 1`, `webhook_breaker_state{state="closed"} 0`, `webhook_breaker_share_ratio 0`,
-		`webhook_breaker_openings_total 1`, `webhook_guard_value{signal="queue_depth_percent"} 95`, `webhook_refusals_total{reason="breaker"} 2`,
-		`webhook_ingest_total{source="default",status="202"} 1`, `webhook_ingest_total{source="default",status="503"} 2`,
+		`webhook_breaker_state{state="open"} 1`, `webhook_breaker_state{state="closed"} 0`,
+		`webhook_breaker_share_ratio 0`,
+		`webhook_breaker_openings_total 1`, `webhook_guard_value{signal="queue_depth_percent"} 95`,
+		`webhook_refusals_total{reason="breaker"} 2`,
+		`webhook_ingest_total{source="default",status="202"} 1`,
+		`webhook_ingest_total{source="default",status="503"} 2`,
 	} {
 		if !strings.Contains(scrape, want+"\n") {
 			t.Errorf("the metrics do not have %s", want)
@@ -72,14 +79,17 @@ func TestBreakerRefuses(t *testing.T) {
 	// Of a sender that only the body proves, the refused are counted by a sample; of strangers none.
 	const event = `{"id":"1"}`
 	for range 3 {
-		g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256", hmacHex(githubSecret, event)).want(t, 503)
+		g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256",
+			hmacHex(githubSecret, event)).want(t, 503)
 	}
 	forged := hmacHex("another", event)
 	for range 50 {
-		if a := g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256", forged); a.status != 503 && a.status != 401 {
+		if a := g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256",
+			forged); a.status != 503 && a.status != 401 {
 			t.Fatalf("a stranger is answered %d", a.status)
 		}
-		g.do(t, "POST", "/webhooks", strings.NewReader(event), "Authorization", "Bearer stranger").want(t, 401)
+		g.do(t, "POST", "/webhooks", strings.NewReader(event), "Authorization", "Bearer stranger").want(t,
+			401)
 	}
 	wantErrorRate(t, open, 83.333) // 1 was accepted, and 2 and 3 refused
 }
@@ -98,8 +108,8 @@ func wantErrorRate(t *testing.T, watching *guard.Guard, want float64) {
 	}
 }
 
-// TestInFlight fills the places in flight with webhooks that wait in Append: the next is refused at once, one that still
-// sends its body takes no place, and when they have gone there is room.
+// TestInFlight fills the places in flight with webhooks that wait in Append: the next is refused at
+// once, one that still sends its body takes no place, and when they have gone there is room.
 func TestInFlight(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
@@ -114,14 +124,16 @@ func TestInFlight(t *testing.T) {
 	}}
 	g := newGate(t, func(s *setup) {
 		s.queue = q
-		s.guard = guard.New(guard.Config{InFlight: guard.InFlight{Min: 1, Max: 2, Latency: time.Hour}, BodyMemory: 1 << 20})
+		s.guard = guard.New(guard.Config{InFlight: guard.InFlight{Min: 1, Max: 2, Latency: time.Hour},
+			BodyMemory: 1 << 20})
 	})
 	body := envelope("slow", "t", "")
 	slow := g.raw(t, rawHead("Content-Length: "+strconv.Itoa(len(body)))+body[:10])
 	answers := make(chan *answer, 2)
 	for _, id := range []string{"held-1", "held-2"} {
 		go func() {
-			a, err := g.try("POST", "/webhooks", strings.NewReader(envelope(id, "t", "")), "Authorization", "Bearer "+bearerKey)
+			a, err := g.try("POST", "/webhooks", strings.NewReader(envelope(id, "t", "")), "Authorization",
+				"Bearer "+bearerKey)
 			if err != nil {
 				t.Error(err)
 				a = &answer{}
@@ -139,7 +151,8 @@ func TestInFlight(t *testing.T) {
 		t.Errorf("%d are in flight", n)
 	}
 	scrape := string(g.do(t, "GET", "/metrics", nil).want(t, 200).body)
-	if !strings.Contains(scrape, "webhook_in_flight 2\n") || !strings.Contains(scrape, `webhook_refusals_total{reason="in_flight"} 1`) {
+	if !strings.Contains(scrape, "webhook_in_flight 2\n") ||
+		!strings.Contains(scrape, `webhook_refusals_total{reason="in_flight"} 1`) {
 		t.Error("the metrics do not tell of two in flight and one refused")
 	}
 	close(leave)
@@ -150,7 +163,8 @@ func TestInFlight(t *testing.T) {
 	}
 	readAnswer(t, slow).want(t, 202)
 	for range 3 { // a place must not be lost in a panic
-		if a, err := g.try("POST", "/webhooks", strings.NewReader(envelope("panic", "t", "")), "Authorization", "Bearer "+bearerKey); err == nil {
+		if a, err := g.try("POST", "/webhooks", strings.NewReader(envelope("panic", "t", "")),
+			"Authorization", "Bearer "+bearerKey); err == nil {
 			t.Errorf("a panicking request was answered %d", a.status)
 		}
 	}
@@ -160,7 +174,8 @@ func TestInFlight(t *testing.T) {
 	}
 }
 
-// TestSmallBodiesCount: a body of any size is within the budget or refused; four of the first size fit into 16 KiB and a fifth does not.
+// TestSmallBodiesCount: a body of any size is within the budget or refused; four of the first size
+// fit into 16 KiB and a fifth does not.
 func TestSmallBodiesCount(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.queue = &fakeQueue{}
@@ -172,14 +187,16 @@ func TestSmallBodiesCount(t *testing.T) {
 	for range 4 {
 		held = append(held, g.raw(t, head))
 	}
-	for end := time.Now().Add(within); g.guard.Status().BodyMemory < 4*firstRead; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(within); g.guard.Status().
+		BodyMemory < 4*firstRead; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("four bodies that are arriving take %d bytes", g.guard.Status().BodyMemory)
 		}
 	}
 	checkRefusal(t, g.post(t, body).want(t, 503))
 	held[0].Close()
-	for end := time.Now().Add(within); g.guard.Status().BodyMemory == 4*firstRead; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(within); g.guard.Status().
+		BodyMemory == 4*firstRead; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the memory of a sender that hung up is not given back")
 		}
@@ -187,15 +204,16 @@ func TestSmallBodiesCount(t *testing.T) {
 	g.post(t, body).want(t, 202)
 }
 
-// TestStrangersLeaveRoom: however much strangers hold, a sender that its header proves has room; and a
-// stranger whose body stalls loses its memory to one whose body arrives.
+// TestStrangersLeaveRoom: however much strangers hold, a sender that its header proves has room;
+// and a stranger whose body stalls loses its memory to one whose body arrives.
 func TestStrangersLeaveRoom(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.queue = &fakeQueue{}
 		s.guard = guard.New(guard.Config{BodyMemory: 32 * firstRead})
 	})
 	const event = `{"id":"1"}`
-	forged := "POST /webhooks/github HTTP/1.1\r\nHost: gate\r\nX-Hub-Signature-256: " + hmacHex("another", "") + "\r\nContent-Length: 100000\r\n\r\n"
+	forged := "POST /webhooks/github HTTP/1.1\r\nHost: gate\r\nX-Hub-Signature-256: " +
+		hmacHex("another", "") + "\r\nContent-Length: 100000\r\n\r\n"
 	await := func(what string, done func() bool) {
 		t.Helper()
 		for end := time.Now().Add(within); !done(); time.Sleep(time.Millisecond) {
@@ -208,10 +226,14 @@ func TestStrangersLeaveRoom(t *testing.T) {
 	var stalled []net.Conn
 	for i := range 12 {
 		stalled = append(stalled, g.raw(t, forged+strings.Repeat("x", firstRead+1)))
-		await("a body arrives", func() bool { return g.guard.Status().BodyMemory == int64(i+1)*2*firstRead })
+		await("a body arrives", func() bool {
+			return g.guard.Status().BodyMemory == int64(i+
+				1)*2*firstRead
+		})
 	}
 	signed := func() *answer {
-		return g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256", hmacHex(githubSecret, event),
+		return g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256",
+			hmacHex(githubSecret, event),
 			"X-GitHub-Delivery", "d", "X-GitHub-Event", "push")
 	}
 	signed().want(t, 503)
@@ -223,7 +245,8 @@ func TestStrangersLeaveRoom(t *testing.T) {
 	}
 	g.slowBodies.mu.Unlock()
 	signed() // makes room, by which it may come too late itself
-	await("the slowest makes room", func() bool { return g.guard.Status().BodyMemory <= 11*2*firstRead })
+	await("the slowest makes room",
+		func() bool { return g.guard.Status().BodyMemory <= 11*2*firstRead })
 	signed().want(t, 202)
 	answers := make(chan *http.Response, len(stalled))
 	for _, conn := range stalled {
@@ -249,8 +272,8 @@ func TestStrangersLeaveRoom(t *testing.T) {
 }
 
 // TestErrorsAreCounted: 5xx of authentic webhooks make the error rate, a panic too; errors of the
-// sender and maintenance do not, nor does any 5xx that a stranger gets: a proof that is not to be had
-// now, a body for which there is no memory, a panic in the proof.
+// sender and maintenance do not, nor does any 5xx that a stranger gets: a proof that is not to be
+// had now, a body for which there is no memory, a panic in the proof.
 func TestErrorsAreCounted(t *testing.T) {
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 		switch d.EventType {
@@ -263,18 +286,21 @@ func TestErrorsAreCounted(t *testing.T) {
 		}
 		return hookgate.Receipt{}, nil
 	}}
-	watching := guard.New(guard.Config{BodyMemory: 1 << 20, Triggers: guard.Triggers{ErrorRate: guard.Trigger{Limit: 0.1, Sustain: time.Hour}, Fewest: 20}})
+	watching := guard.New(guard.Config{BodyMemory: 1 << 20,
+		Triggers: guard.Triggers{ErrorRate: guard.Trigger{Limit: 0.1, Sustain: time.Hour}, Fewest: 20}})
 	mode := &fakeMode{}
 	g := newGate(t, func(s *setup) {
 		s.queue, s.guard, s.mode = q, watching, mode
 		s.sources = append(s.sources,
-			Source{Name: "unavailable", Scheme: stranger{authenticate: func() error { return admit.ErrUnavailable }}},
+			Source{Name: "unavailable",
+				Scheme: stranger{authenticate: func() error { return admit.ErrUnavailable }}},
 			Source{Name: "panics", Scheme: stranger{authenticate: func() error { panic("in a proof") }}})
 	})
 	huge := strings.Repeat("x", 900<<10)
 	for range 17 {
 		g.do(t, "POST", "/webhooks/unavailable", strings.NewReader("{}")).want(t, 503)
-		g.do(t, "POST", "/webhooks/github", strings.NewReader(huge), "X-Hub-Signature-256", hmacHex("another", "")).want(t, 503)
+		g.do(t, "POST", "/webhooks/github", strings.NewReader(huge), "X-Hub-Signature-256",
+			hmacHex("another", "")).want(t, 503)
 		if _, err := g.try("POST", "/webhooks/panics", strings.NewReader("{}")); err == nil {
 			t.Error("a panic is answered")
 		}
@@ -284,7 +310,8 @@ func TestErrorsAreCounted(t *testing.T) {
 	}
 	g.post(t, envelope("a", "full", "")).want(t, 503)
 	g.post(t, envelope("a", "broken", "")).want(t, 503)
-	if _, err := g.try("POST", "/webhooks", strings.NewReader(envelope("a", "panic", "")), "Authorization", "Bearer "+bearerKey); err == nil {
+	if _, err := g.try("POST", "/webhooks", strings.NewReader(envelope("a", "panic", "")),
+		"Authorization", "Bearer "+bearerKey); err == nil {
 		t.Error("a panic is answered")
 	}
 	mode.readOnly.Store(true)

@@ -8,12 +8,12 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
-// headAnswer is for senders that ask with HEAD whether there is anything at the path, such as Intercom
-// and Mandrill. It is shared and must not be modified.
+// headAnswer is for senders that ask with HEAD whether there is anything at the path, such as
+// Intercom and Mandrill. It is shared and must not be modified.
 var headAnswer = &admit.Answer{Status: http.StatusOK}
 
-// greet answers a handshake that carries no body. Without an answer and without a refusal the request is something else,
-// and a POST.
+// greet answers a handshake that carries no body. Without an answer and without a refusal the
+// request is something else, and a POST.
 func (source *servedSource) greet(r *admit.Request) (*admit.Answer, *refusal) {
 	if source.handshaker != nil {
 		answer, err := source.handshaker.Greet(r)
@@ -35,7 +35,8 @@ func (source *servedSource) refusedMethod() *refusal {
 		return refusedMethod
 	}
 	allow := strings.Join(source.methods, ", ")
-	return &refusal{status: http.StatusMethodNotAllowed, told: "this source takes " + allow, allow: allow}
+	return &refusal{status: http.StatusMethodNotAllowed, told: "this source takes " + allow,
+		allow: allow}
 }
 
 // reply answers a handshake that came like an event and is authentic.
@@ -50,8 +51,8 @@ func (source *servedSource) reply(r *admit.Request) (*admit.Answer, *refusal) {
 	return answer, nil
 }
 
-// ping answers a test request that its sender does not sign. Without an answer the request is something
-// else; what has been read of its body counts for nothing.
+// ping answers a test request that its sender does not sign. Without an answer the request is
+// something else; what has been read of its body counts for nothing.
 func (s *Server) ping(x *exchange, r *http.Request) *admit.Answer {
 	h := x.source.handshaker
 	if h == nil || !h.MayPing(&x.request) || s.readBody(x, r, admit.MaxPing) != nil {

@@ -15,7 +15,8 @@ import (
 // healthTimeout bounds what a health check asks of queue and store.
 const healthTimeout = 2 * time.Second
 
-// healthAnswer is the body of /api/health. It is open to everyone and says nothing of paths or causes.
+// healthAnswer is the body of /api/health. It is open to everyone and says nothing of paths or
+// causes.
 type healthAnswer struct {
 	Status        string        `json:"status"` // ok or degraded
 	Version       string        `json:"version"`
@@ -51,7 +52,8 @@ type storeHealth struct {
 // livez says that the process answers.
 func (s *Server) livez(c *call) { c.json(map[string]string{"status": "ok"}) }
 
-// readyz says whether webhooks are taken now. The store does not matter: while it is away the queue buffers.
+// readyz says whether webhooks are taken now. The store does not matter: while it is away the queue
+// buffers.
 func (s *Server) readyz(c *call) {
 	q := s.queueHealth(c.request.Context())
 	reason := q.Error
@@ -83,7 +85,8 @@ func (s *Server) health(c *call) {
 		Guard:         s.guard.Status(),
 		Attention:     s.attention.Items(c.request.Context()),
 	}
-	if a.Guard.Breaker != guard.Closed || a.Queue.Error != "" || a.Queue.Degraded != "" || a.Store.Error != "" {
+	if a.Guard.Breaker != guard.Closed || a.Queue.Error != "" || a.Queue.Degraded != "" ||
+		a.Store.Error != "" {
 		a.Status = "degraded"
 	}
 	c.json(a)
@@ -94,8 +97,8 @@ func (s *Server) queueHealth(ctx context.Context) queueHealth {
 	return h
 }
 
-// lookAtQueue returns the state of the queue, and the cause of what is wrong with it, which is not for everyone; nil if
-// nothing is.
+// lookAtQueue returns the state of the queue, and the cause of what is wrong with it, which is not
+// for everyone; nil if nothing is.
 func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 	h.Kind = s.config.QueueKind
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
@@ -105,7 +108,8 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 		h.Error = told(err, "queue does not answer; the log has the reason")
 		return h, err
 	}
-	h.Depth, h.HighWater, h.Partitions, h.Spooled = &stats.Depth, stats.HighWater, stats.Partitions, stats.Spooled
+	h.Depth, h.HighWater, h.Partitions, h.Spooled = &stats.Depth, stats.HighWater, stats.Partitions,
+		stats.Spooled
 	if !stats.OldestEnqueuedAt.IsZero() {
 		h.OldestAgeSeconds = max(0, time.Since(stats.OldestEnqueuedAt).Seconds())
 	}
@@ -138,7 +142,8 @@ func degraded(err error, mode hookgate.Mode) string {
 		}
 		return reason + "; webhooks are spooled, and a 202 is worth this machine's disk"
 	}
-	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", leftover.Left, leftover.File)
+	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue",
+		leftover.Left, leftover.File)
 	if leftover.Err != nil {
 		text += ", when that is there: " + told(leftover.Err, "it is away; the log has the reason")
 	}
@@ -157,7 +162,8 @@ func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {
 	return h
 }
 
-// told returns what anyone may read of an error: the reason why a backend must not be used, or else the text given.
+// told returns what anyone may read of an error: the reason why a backend must not be used, or else
+// the text given.
 func told(err error, otherwise string) string {
 	var unfit *hookgate.UnfitError
 	if errors.As(err, &unfit) {

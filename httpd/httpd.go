@@ -1,5 +1,5 @@
-// Package httpd is the HTTP edge: it takes deliveries, and shows and steers the gate. It is where errors
-// become statuses.
+// Package httpd is the HTTP edge: it takes deliveries, and shows and steers the gate. It is where
+// errors become statuses.
 //
 //	POST /webhooks…   ingest.go  no more I/O than the body and one Append; share.go, if others have a part of them
 //	everything else   routes.go  one table: method, path, least role, what answers it
@@ -52,8 +52,8 @@ type Config struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	// RetryAfter is what a 503 tells the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
-	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs and failed logins, and whose connections are not
-	// bounded by their address; may be nil.
+	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs and failed
+	// logins, and whose connections are not bounded by their address; may be nil.
 	TrustedProxies []netip.Prefix
 	// TLS is nil if the listeners take connections in the clear.
 	TLS *tls.Config
@@ -61,22 +61,26 @@ type Config struct {
 	AuditTimeout time.Duration
 	// MaxEvidenceAge is how old the evidence may be on which the canary leaves 0 percent.
 	MaxEvidenceAge time.Duration
-	// SearchTime is how long one page of a search looks for events when few match; then it says how far it came.
+	// SearchTime is how long one page of a search looks for events when few match; then it says how
+	// far it came.
 	SearchTime time.Duration
 	// AdminTokens have the role admin and work while the store is away; all are valid at once.
 	AdminTokens []string
 	// EvidenceTokens open /api/intake and nothing else; there need not be any.
 	EvidenceTokens []string
-	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to arrive.
+	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to
+	// arrive.
 	MaxEvidence     int64
 	EvidenceTimeout time.Duration
 	// Approvals say what takes the approval of another person; by itself nothing does.
 	Approvals ApprovalRules
-	// SessionIdle is how long a session of the dashboard lasts without being used, SessionMax how long it lasts at most.
+	// SessionIdle is how long a session of the dashboard lasts without being used, SessionMax how long
+	// it lasts at most.
 	SessionIdle, SessionMax time.Duration
 	// FailedLogins is how many unknown tokens an address may show in a minute; further ones get 429.
 	FailedLogins int
-	// QueueKind is the kind of queue, direct or redis, and Version that of the gate; the health shows both.
+	// QueueKind is the kind of queue, direct or redis, and Version that of the gate; the health shows
+	// both.
 	QueueKind string
 	Version   string
 	Logger    *slog.Logger
@@ -154,11 +158,13 @@ type Server struct {
 // secretHeaders must not be kept with an event, beside those of the source's scheme.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 
-// New returns a server for the sources. An error means that a source cannot be served as it is configured.
+// New returns a server for the sources. An error means that a source cannot be served as it is
+// configured.
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
 		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access,
-		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, canary: p.Canary, attention: p.Attention,
+		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, canary: p.Canary,
+		attention:      p.Attention,
 		sources:        map[string]*servedSource{},
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
@@ -170,14 +176,15 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 		log:            c.Logger,
 		refusals:       newRefusals(c.Logger, "delivery refused"),
 		refusedCalls:   newRefusals(c.Logger, "call refused"),
-		failedPasses:   newRefusals(c.Logger, "delivery was passed on, and the upstream did not answer it"),
-		unshared:       newRefusals(c.Logger, "delivery was passed on that the gate would refuse"),
-		connections:    newConnections(c),
-		judged:         rate.NewLimiter(judgedPerSecond, judgedPerSecond),
-		strays:         newStrays(c.Logger),
-		started:        time.Now(),
-		ending:         make(chan struct{}),
-		exchanges:      sync.Pool{New: func() any { return new(exchange) }},
+		failedPasses: newRefusals(c.Logger,
+			"delivery was passed on, and the upstream did not answer it"),
+		unshared:    newRefusals(c.Logger, "delivery was passed on that the gate would refuse"),
+		connections: newConnections(c),
+		judged:      rate.NewLimiter(judgedPerSecond, judgedPerSecond),
+		strays:      newStrays(c.Logger),
+		started:     time.Now(),
+		ending:      make(chan struct{}),
+		exchanges:   sync.Pool{New: func() any { return new(exchange) }},
 	}
 	for _, source := range sources {
 		served, err := newServedSource(source, c.MaxBodyBytes)
@@ -198,7 +205,10 @@ func New(c Config, sources []Source, p Parts) (*Server, error) {
 	}
 	slices.SortFunc(s.byName, func(a, b *servedSource) int { return strings.Compare(a.Name, b.Name) })
 	for side := range s.http {
-		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Side(side)) })
+		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter,
+			r *http.Request) {
+			s.serve(w, r, Side(side))
+		})
 		if c.Around != nil {
 			handler = c.Around(handler)
 		}
@@ -237,8 +247,8 @@ const (
 	sides int = iota
 )
 
-// Serve serves a side on the listener until Shutdown, and then returns http.ErrServerClosed. Config.MaxConnections counts
-// for each listener.
+// Serve serves a side on the listener until Shutdown, and then returns http.ErrServerClosed.
+// Config.MaxConnections counts for each listener.
 func (s *Server) Serve(l net.Listener, side Side) error {
 	l = s.connections.limit(l, s.config.MaxConnections)
 	if s.config.TLS != nil {
@@ -247,8 +257,8 @@ func (s *Server) Serve(l net.Listener, side Side) error {
 	return s.http[side].Serve(l)
 }
 
-// Shutdown takes no more connections and returns when the requests in flight are answered, or with the
-// error of ctx after cutting them off.
+// Shutdown takes no more connections and returns when the requests in flight are answered, or with
+// the error of ctx after cutting them off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.endOnce.Do(func() { close(s.ending) })
 	var ended [sides]error
@@ -280,8 +290,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, side Side) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.metrics.Request(r.Method, status, time.Since(received))
-			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) { // else the canary's upstream broke off
-				s.log.Error("request made the gate panic", "request_id", idText, "path", head(r.URL.Path), "panic", fmt.Sprint(cause), "stack", stack())
+			// else the canary's upstream broke off
+			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				s.log.Error("request made the gate panic", "request_id", idText, "path", head(r.URL.Path),
+					"panic", fmt.Sprint(cause), "stack", stack())
 			}
 			panic(http.ErrAbortHandler) // part of an answer may be out; the connection ends
 		}

@@ -25,7 +25,8 @@ const (
 	// firstRead is the size of a fresh body buffer. A longer one grows with what has arrived,
 	// whatever Content-Length promises.
 	firstRead = 4 << 10
-	// largeBody is the size beyond which a body's buffer is not kept for another, and has to leave memory to smaller ones.
+	// largeBody is the size beyond which a body's buffer is not kept for another, and has to leave
+	// memory to smaller ones.
 	largeBody = 64 << 10
 )
 
@@ -37,7 +38,8 @@ type exchange struct {
 	body     []byte
 	content  []byte // room for the body without its Content-Encoding
 	answer   []byte
-	// memory is what the body has reserved of guard.Bodies, unpacked what content has, listed what parts have, and inFlight whether it has a place in flight.
+	// memory is what the body has reserved of guard.Bodies, unpacked what content has, listed what
+	// parts have, and inFlight whether it has a place in flight.
 	memory, unpacked, listed int64
 	// strange is how much of memory was reserved before the sender has proved who it is.
 	strange int64
@@ -65,24 +67,36 @@ type refusal struct {
 }
 
 var (
-	refusedMethod   = &refusal{status: http.StatusMethodNotAllowed, told: "webhooks are sent with POST", allow: "POST, HEAD"}
+	refusedMethod = &refusal{status: http.StatusMethodNotAllowed,
+		told: "webhooks are sent with POST", allow: "POST, HEAD"}
 	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
 	refusedAddress  = &refusal{status: http.StatusForbidden, told: "not from this address"}
-	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable, told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
-	refusedOverload = &refusal{status: http.StatusServiceUnavailable, told: "overload: the gate takes no more webhooks until it has caught up", retry: true, reason: metrics.ReasonBreaker}
-	refusedBusy     = &refusal{status: http.StatusServiceUnavailable, told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
-	refusedFull     = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full", retry: true, reason: metrics.ReasonQueueFull}
-	refusedMemory   = &refusal{status: http.StatusServiceUnavailable, told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
-	refusedSlow     = &refusal{status: http.StatusServiceUnavailable, told: "the body arrives too slowly while many others arrive", retry: true, reason: metrics.ReasonBodyMemory}
-	refusedHeader   = &refusal{status: http.StatusServiceUnavailable, told: "too many headers at a time", retry: true, reason: metrics.ReasonHeaderMemory}
+	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable,
+		told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
+	refusedOverload = &refusal{status: http.StatusServiceUnavailable,
+		told: "overload: the gate takes no more webhooks until it has caught up", retry: true,
+		reason: metrics.ReasonBreaker}
+	refusedBusy = &refusal{status: http.StatusServiceUnavailable,
+		told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
+	refusedFull = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full",
+		retry: true, reason: metrics.ReasonQueueFull}
+	refusedMemory = &refusal{status: http.StatusServiceUnavailable,
+		told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
+	refusedSlow = &refusal{status: http.StatusServiceUnavailable,
+		told: "the body arrives too slowly while many others arrive", retry: true,
+		reason: metrics.ReasonBodyMemory}
+	refusedHeader = &refusal{status: http.StatusServiceUnavailable,
+		told: "too many headers at a time", retry: true, reason: metrics.ReasonHeaderMemory}
 )
 
 // jsonType is shared by all answers and must not be modified.
 var jsonType = []string{"application/json"}
 
-// ingest takes one delivery. It authenticates before it reads the body, as far as the header allows,
-// and before it parses anything; and it answers 202 only after Append has returned without an error.
-func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+// ingest takes one delivery. It authenticates before it reads the body, as far as the header
+// allows, and before it parses anything; and it answers 202 only after Append has returned without
+// an error.
+func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID,
+	idText string, received time.Time) (status int) {
 	x := s.exchanges.Get().(*exchange)
 	x.writer = w
 	settled := false
@@ -122,7 +136,8 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		x.source.count(len(x.parts), receipt.Duplicate(), received)
 	}
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition", receipt.Partition, "duplicate", receipt.Duplicate())
+		s.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition",
+			receipt.Partition, "duplicate", receipt.Duplicate())
 	}
 	success := x.source.Success
 	s.answered(x, cmp.Or(success.Status, http.StatusAccepted))
@@ -131,13 +146,15 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 		return writeSuccess(w, success)
 	}
 	if x.source.splitter == nil {
-		x.answer = appendAccepted(x.answer[:0], d.MessageID, noCount, idText, receipt, time.Since(received))
+		x.answer = appendAccepted(x.answer[:0], d.MessageID, noCount, idText, receipt,
+			time.Since(received))
 	} else {
 		first := ""
 		if len(x.parts) > 0 {
 			first = x.parts[0].MessageID
 		}
-		x.answer = appendAccepted(x.answer[:0], first, len(x.parts), idText, receipt, time.Since(received))
+		x.answer = appendAccepted(x.answer[:0], first, len(x.parts), idText, receipt,
+			time.Since(received))
 	}
 	w.WriteHeader(http.StatusAccepted)
 	w.Write(x.answer) // a sender that is gone will repeat the event, and it will be a duplicate
@@ -146,7 +163,8 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Requ
 }
 
 // refuse answers a delivery that is not taken.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idText string, refused *refusal) (status int) {
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idText string,
+	refused *refusal) (status int) {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	switch {
@@ -181,9 +199,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idT
 	return refused.status
 }
 
-// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a handshake. The rate of a source and
-// places in flight are counted after authentication, so that strangers cannot use them up.
-func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (hookgate.Receipt, *refusal) {
+// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a
+// handshake. The rate of a source and places in flight are counted after authentication, so that
+// strangers cannot use them up.
+func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idText string,
+	received time.Time) (hookgate.Receipt, *refusal) {
 	defer s.leave(x) // a panic in a Scheme or in the queue must not keep the memory counted for ever
 	var receipt hookgate.Receipt
 	x.greeting = nil
@@ -249,7 +269,8 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 		return receipt, refused
 	}
 	d := &x.delivery
-	d.RequestID, d.Body, d.RemoteAddr, d.ReceivedAt = id, x.body, r.RemoteAddr, received.Truncate(time.Microsecond)
+	d.RequestID, d.Body, d.RemoteAddr, d.ReceivedAt = id, x.body, r.RemoteAddr,
+		received.Truncate(time.Microsecond)
 	d.TypeUnproven = source.typeUnproven
 	d.Headers = keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil)
 	if source.splitter != nil {
@@ -269,7 +290,8 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	case errors.Is(err, hookgate.ErrFull):
 		return receipt, refusedFull
 	default:
-		return receipt, &refusal{status: http.StatusServiceUnavailable, told: "the event cannot be made durable now", cause: err, retry: true}
+		return receipt, &refusal{status: http.StatusServiceUnavailable,
+			told: "the event cannot be made durable now", cause: err, retry: true}
 	}
 }
 
@@ -285,7 +307,8 @@ func (s *Server) identify(x *exchange) *refusal {
 			return refusedBy(err)
 		}
 		x.delivery = hookgate.Delivery{
-			Identity:    hookgate.Identity{Source: source.Name, EventType: m.EventType, MessageID: m.MessageID},
+			Identity: hookgate.Identity{Source: source.Name, EventType: m.EventType,
+				MessageID: m.MessageID},
 			OrderingKey: m.OrderingKey,
 			Keyed:       m.Keyed,
 			Sequence:    m.Sequence,
@@ -334,9 +357,11 @@ func refusedBy(err error) *refusal {
 	var malformed *admit.MalformedError
 	switch {
 	case errors.Is(err, admit.ErrUnauthenticated):
-		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err, class: classOf(err)}
+		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err,
+			class: classOf(err)}
 	case errors.Is(err, admit.ErrUnavailable):
-		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now", cause: err, retry: true}
+		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now",
+			cause: err, retry: true}
 	case errors.Is(err, admit.ErrTooManyEvents):
 		return &refusal{status: http.StatusRequestEntityTooLarge, told: err.Error()}
 	case errors.Is(err, admit.ErrUnsupportedMediaType):
@@ -344,7 +369,8 @@ func refusedBy(err error) *refusal {
 	case errors.As(err, &malformed):
 		return &refusal{status: http.StatusBadRequest, told: malformed.Error(), class: malformed.Class()}
 	default:
-		return &refusal{status: http.StatusInternalServerError, told: "the gate cannot judge this request; its log has the reason", cause: err}
+		return &refusal{status: http.StatusInternalServerError,
+			told: "the gate cannot judge this request; its log has the reason", cause: err}
 	}
 }
 
@@ -366,7 +392,8 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 	var arriving *arrival
 	defer func() { arriving.end() }()
 	for reads := 0; ; reads++ {
-		if arriving == nil && reads > 0 && !x.authentic && (len(body) == cap(body) || cap(body) > firstRead) {
+		if arriving == nil && reads > 0 && !x.authentic && (len(body) == cap(body) ||
+			cap(body) > firstRead) {
 			arriving = newArrival(&s.slowBodies, x.writer)
 		}
 		if len(body) == cap(body) {
@@ -390,7 +417,8 @@ func (s *Server) readBody(x *exchange, r *http.Request, limit int64) *refusal {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return &refusal{status: http.StatusRequestTimeout, told: "the body did not arrive in time"}
 		case err != nil:
-			return &refusal{status: http.StatusBadRequest, told: "body is truncated or not framed as HTTP", cause: errBody{err}}
+			return &refusal{status: http.StatusBadRequest, told: "body is truncated or not framed as HTTP",
+				cause: errBody{err}}
 		}
 	}
 }
@@ -446,10 +474,12 @@ func (s *Server) answered(x *exchange, status int) {
 type errBody struct{ error }
 
 func tooLarge(limit int64) *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge, told: "body is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
+	return &refusal{status: http.StatusRequestEntityTooLarge, told: "body is larger than " +
+		strconv.FormatInt(limit, 10) + " bytes"}
 }
 
-// keptHeaders returns the headers of these names, and of a compressed body what it is compressed with.
+// keptHeaders returns the headers of these names, and of a compressed body what it is compressed
+// with.
 func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgate.Header) {
 	if compressed && !slices.Contains(names, "Content-Encoding") {
 		kept = append(kept, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
@@ -465,7 +495,8 @@ func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgat
 // withEncoding returns headers with a Content-Encoding if the body is compressed, and without it if
 // not: the store unpacks by it what a request of several events carries.
 func withEncoding(headers []hookgate.Header, compressed bool) []hookgate.Header {
-	headers = slices.DeleteFunc(headers, func(h hookgate.Header) bool { return h.Name == "Content-Encoding" })
+	headers = slices.DeleteFunc(headers,
+		func(h hookgate.Header) bool { return h.Name == "Content-Encoding" })
 	if compressed {
 		headers = append(headers, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
 	}
@@ -480,7 +511,8 @@ func (s *Server) recycle(x *exchange) {
 	if cap(x.content) > largeBody {
 		x.content = nil
 	}
-	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Delivery{}, admit.Request{}, nil, nil, nil
+	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Delivery{}, admit.Request{}, nil,
+		nil, nil
 	x.authentic, x.writer = false, nil
 	s.exchanges.Put(x)
 }
@@ -493,7 +525,8 @@ func isContextError(err error) bool {
 const noCount = -1
 
 // appendAccepted appends the JSON of a 202.
-func appendAccepted(dst []byte, messageID string, events int, requestID string, receipt hookgate.Receipt, took time.Duration) []byte {
+func appendAccepted(dst []byte, messageID string, events int, requestID string,
+	receipt hookgate.Receipt, took time.Duration) []byte {
 	dst = append(dst, `{"status":"accepted","messageId":`...)
 	dst = hookgate.AppendJSONString(dst, messageID)
 	if events != noCount {

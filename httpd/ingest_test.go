@@ -10,7 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestAccepted sends an event twice through the real queue and compares the members of both answers with the contract.
+// TestAccepted sends an event twice through the real queue and compares the members of both answers
+// with the contract.
 func TestAccepted(t *testing.T) {
 	g := newGate(t, nil)
 	body := envelope("evt-1", "order.paid", "")
@@ -31,7 +32,8 @@ func TestAccepted(t *testing.T) {
 		if got := slices.Sorted(maps.Keys(object)); !slices.Equal(got, c.members) {
 			t.Errorf("%s: members %v, want %v", c.name, got, c.members)
 		}
-		if object["status"] != "accepted" || object["messageId"] != "evt-1" || object["queue"] != "webhooks" {
+		if object["status"] != "accepted" || object["messageId"] != "evt-1" ||
+			object["queue"] != "webhooks" {
 			t.Errorf("%s: answer %s", c.name, c.answer.body)
 		}
 		if ms, ok := object["latency_ms"].(float64); !ok || ms < 0 || ms > within.Seconds()*1000 {
@@ -55,7 +57,8 @@ func TestAccepted(t *testing.T) {
 	}
 	a, b := first.json(t), again.json(t)
 	if b["note"] != "duplicate_detected" || b["firstRequestId"] != a["requestId"] {
-		t.Errorf("duplicate of %v: note %v, firstRequestId %v", a["requestId"], b["note"], b["firstRequestId"])
+		t.Errorf("duplicate of %v: note %v, firstRequestId %v", a["requestId"], b["note"],
+			b["firstRequestId"])
 	}
 	if a["requestId"] == b["requestId"] || a["jobId"] == b["jobId"] {
 		t.Errorf("both requests have the id %v and the job %v", b["requestId"], b["jobId"])

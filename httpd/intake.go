@@ -25,7 +25,8 @@ type Intake interface {
 	List(context.Context) ([]evidence.Receipt, error)
 	// Find returns what is kept under an id, with its verdict. evidence.ErrUnknown: nothing is.
 	Find(ctx context.Context, id string) (evidence.Receipt, evidence.Verdict, error)
-	// Report returns the report of a bundle that is kept, a page of HTML. fs.ErrNotExist: there is no such bundle, or it has none.
+	// Report returns the report of a bundle that is kept, a page of HTML. fs.ErrNotExist: there is no
+	// such bundle, or it has none.
 	Report(ctx context.Context, id string) ([]byte, error)
 }
 
@@ -34,7 +35,8 @@ const (
 	intakePath = "/api/intake"
 	// evidenceActor is what an evidence token is called in the admin trail.
 	evidenceActor = configuredName + "-evidence"
-	// maxField bounds the fields of a submission that are text, and maxManifest its manifest, in bytes.
+	// maxField bounds the fields of a submission that are text, and maxManifest its manifest, in
+	// bytes.
 	maxField, maxManifest = 256, 4 << 20
 )
 
@@ -50,7 +52,8 @@ func (s *Server) listIntake(c *call) {
 	}{all})
 }
 
-// showReport answers the report of a bundle as a page that nothing runs in and that reaches nothing, whoever has written it.
+// showReport answers the report of a bundle as a page that nothing runs in and that reaches
+// nothing, whoever has written it.
 func (s *Server) showReport(c *call) {
 	report, err := s.intake.Report(c.request.Context(), c.parameter("id"))
 	switch {
@@ -63,14 +66,17 @@ func (s *Server) showReport(c *call) {
 	}
 }
 
-// receiveEvidence keeps a bundle of evidence. The fields come first, the archive last, so that it need not be held.
+// receiveEvidence keeps a bundle of evidence. The fields come first, the archive last, so that it
+// need not be held.
 func (s *Server) receiveEvidence(c *call) {
 	kind, parameters, err := mime.ParseMediaType(c.request.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" || parameters["boundary"] == "" {
-		c.fail(http.StatusBadRequest, "evidence is handed in as multipart/form-data, as by hookgate evidence submit")
+		c.fail(http.StatusBadRequest,
+			"evidence is handed in as multipart/form-data, as by hookgate evidence submit")
 		return
 	}
-	// What is being received lies on the disk that the queue may have, before it is known to be what was signed.
+	// What is being received lies on the disk that the queue may have, before it is known to be what
+	// was signed.
 	if !c.alone(&s.receiving, "other evidence is being received") {
 		return
 	}
@@ -144,7 +150,10 @@ func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.
 		}
 		switch name {
 		case "application", "gate":
-			if strings.ContainsFunc(string(text), func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
+			if strings.ContainsFunc(string(text), func(r rune) bool {
+				return r < ' ' || r == 0x7f ||
+					r == 0xfffd
+			}) {
 				return s, nil, badSubmission("field " + name + " is not plain text")
 			}
 			if name == "gate" {
@@ -171,7 +180,8 @@ func (c *call) intakeFailed(err error) {
 	var changed *evidence.ChangedError
 	switch {
 	case errors.As(err, &tooLarge):
-		c.fail(http.StatusRequestEntityTooLarge, fmt.Sprintf("evidence is larger than %d bytes", c.server.config.MaxEvidence))
+		c.fail(http.StatusRequestEntityTooLarge, fmt.Sprintf("evidence is larger than %d bytes",
+			c.server.config.MaxEvidence))
 	case errors.Is(err, evidence.ErrExists):
 		c.fail(http.StatusConflict, err.Error())
 	case errors.Is(err, evidence.ErrFull):

@@ -27,8 +27,10 @@ const evidenceToken = "the evidence token"
 func intakeServer(t *testing.T, maxBytes int64) *Server {
 	t.Helper()
 	return newGate(t, func(s *setup) {
-		s.config.EvidenceTokens, s.config.MaxEvidence, s.config.EvidenceTimeout = []string{evidenceToken}, maxBytes, time.Minute
-		depot, err := evidence.OpenDepot(filepath.Join(t.TempDir(), "evidence"), evidence.Limits{Bundle: maxBytes, Total: 1 << 30, Bundles: 10}, nil)
+		s.config.EvidenceTokens, s.config.MaxEvidence, s.config.EvidenceTimeout = []string{evidenceToken},
+			maxBytes, time.Minute
+		depot, err := evidence.OpenDepot(filepath.Join(t.TempDir(), "evidence"),
+			evidence.Limits{Bundle: maxBytes, Total: 1 << 30, Bundles: 10}, nil)
 		must(t, err)
 		s.intake = depot
 	}).Server
@@ -38,10 +40,12 @@ func intakeServer(t *testing.T, maxBytes int64) *Server {
 func sealed(t *testing.T, size int) (archive, manifest []byte) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "verdict.json"), []byte(`{"status":"PASS"}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "verdict.json"), []byte(`{"status":"PASS"}`),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "ledger.ndjson"), bytes.Repeat([]byte("x"), size), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "ledger.ndjson"), bytes.Repeat([]byte("x"), size),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, key, err := ed25519.GenerateKey(nil)
@@ -79,7 +83,8 @@ func submission(t *testing.T, fields ...field) (body *bytes.Buffer, contentType 
 	return body, form.FormDataContentType()
 }
 
-func intake(t *testing.T, s *Server, token, method string, body io.Reader, contentType string) (int, string) {
+func intake(t *testing.T, s *Server, token, method string, body io.Reader, contentType string) (int,
+	string) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(context.Background(), method, "/api/intake", body)
 	r.Header.Set("Content-Type", contentType)
@@ -90,23 +95,29 @@ func intake(t *testing.T, s *Server, token, method string, body io.Reader, conte
 }
 
 func fieldsOf(archive, manifest []byte) []field {
-	return []field{{"application", "shop"}, {"gate", "release-7"}, {"timestamp", "2026-11-24T08:00:00Z"}, {"manifest", string(manifest)}, {"evidence", string(archive)}}
+	return []field{{"application", "shop"}, {"gate", "release-7"},
+		{"timestamp", "2026-11-24T08:00:00Z"}, {"manifest", string(manifest)},
+		{"evidence", string(archive)}}
 }
 
-// Goal: evidence is received with a token for it, once, and listed; that token opens nothing else, and it is in the admin trail.
+// Goal: evidence is received with a token for it, once, and listed; that token opens nothing else,
+// and it is in the admin trail.
 func TestIntake(t *testing.T) {
 	s := intakeServer(t, 1<<20)
 	archive, manifest := sealed(t, 10)
 	body, kind := submission(t, fieldsOf(archive, manifest)...)
 	status, text := intake(t, s, evidenceToken, http.MethodPost, bytes.NewReader(body.Bytes()), kind)
 	var receipt evidence.Receipt
-	if json.Unmarshal([]byte(text), &receipt) != nil || status != http.StatusCreated || receipt.Gate != "release-7" || receipt.Verdict != "PASS" || receipt.Known {
+	if json.Unmarshal([]byte(text), &receipt) != nil || status != http.StatusCreated ||
+		receipt.Gate != "release-7" || receipt.Verdict != "PASS" || receipt.Known {
 		t.Fatalf("%d %s", status, text)
 	}
-	if status, text := intake(t, s, evidenceToken, http.MethodPost, bytes.NewReader(body.Bytes()), kind); status != http.StatusConflict {
+	if status, text := intake(t, s, evidenceToken, http.MethodPost, bytes.NewReader(body.Bytes()),
+		kind); status != http.StatusConflict {
 		t.Errorf("the same again: %d %s", status, text)
 	}
-	if status, text := intake(t, s, evidenceToken, http.MethodGet, nil, ""); status != http.StatusOK || strings.Count(text, receipt.ID) != 1 {
+	if status, text := intake(t, s, evidenceToken, http.MethodGet, nil, ""); status != http.StatusOK ||
+		strings.Count(text, receipt.ID) != 1 {
 		t.Errorf("list: %d %s", status, text)
 	}
 	for _, path := range []string{"/api/events", "/admin/actions", "/admin/maintenance"} {
@@ -119,12 +130,14 @@ func TestIntake(t *testing.T) {
 		}
 	}
 	rows, err := s.access.Actions(context.Background(), 0, 10)
-	if err != nil || len(rows) != 4 || rows[0].Actor != evidenceActor || rows[0].Target != "shop release-7" || !strings.Contains(rows[1].Result, receipt.ID) {
+	if err != nil || len(rows) != 4 || rows[0].Actor != evidenceActor ||
+		rows[0].Target != "shop release-7" || !strings.Contains(rows[1].Result, receipt.ID) {
 		t.Errorf("the admin trail is %+v (%v)", rows, err)
 	}
 }
 
-// Goal: what is not a whole, signed bundle in its form is refused with the reason, and nothing of it is kept.
+// Goal: what is not a whole, signed bundle in its form is refused with the reason, and nothing of
+// it is kept.
 func TestIntakeRefuses(t *testing.T) {
 	s := intakeServer(t, 64<<10)
 	archive, manifest := sealed(t, 10)
@@ -152,17 +165,18 @@ func TestIntakeRefuses(t *testing.T) {
 		status int
 		says   string
 	}{
-		"no application":        {without("application"), 400, "application"},
-		"no gate":               {without("gate"), 400, "gate"},
-		"no timestamp":          {without("timestamp"), 400, "timestamp"},
-		"no manifest":           {without("manifest"), 400, "manifest"},
-		"no evidence":           {without("evidence"), 400, "evidence"},
-		"empty":                 {with("gate", ""), 400, "gate"},
-		"long":                  {with("gate", strings.Repeat("x", 300)), 400, "256"},
-		"control characters":    {with("application", "a\x00b"), 400, "plain"},
-		"no time":               {with("timestamp", "yesterday"), 400, "timestamp"},
-		"another manifest":      {with("manifest", string(largeManifest)), 400, "manifest"},
-		"changed archive":       {with("evidence", string(archive[:len(archive)/2])+"x"+string(archive[len(archive)/2+1:])), 400, "not taken"},
+		"no application":     {without("application"), 400, "application"},
+		"no gate":            {without("gate"), 400, "gate"},
+		"no timestamp":       {without("timestamp"), 400, "timestamp"},
+		"no manifest":        {without("manifest"), 400, "manifest"},
+		"no evidence":        {without("evidence"), 400, "evidence"},
+		"empty":              {with("gate", ""), 400, "gate"},
+		"long":               {with("gate", strings.Repeat("x", 300)), 400, "256"},
+		"control characters": {with("application", "a\x00b"), 400, "plain"},
+		"no time":            {with("timestamp", "yesterday"), 400, "timestamp"},
+		"another manifest":   {with("manifest", string(largeManifest)), 400, "manifest"},
+		"changed archive": {with("evidence", string(archive[:len(archive)/2])+"x"+
+			string(archive[len(archive)/2+1:])), 400, "not taken"},
 		"no archive":            {with("evidence", "x"), 400, "gzip"},
 		"unpacked is too large": {fieldsOf(large, largeManifest), 400, "more than"},
 		"twice":                 {append([]field{{"gate", "x"}}, whole...), 400, "twice"},
@@ -170,25 +184,31 @@ func TestIntakeRefuses(t *testing.T) {
 		"evidence first":        {append([]field{whole[4]}, whole[:4]...), 400, "behind"},
 	} {
 		body, kind := submission(t, test.fields...)
-		if status, text := intake(t, s, evidenceToken, http.MethodPost, body, kind); status != test.status || !strings.Contains(text, test.says) {
+		if status, text := intake(t, s, evidenceToken, http.MethodPost, body,
+			kind); status != test.status || !strings.Contains(text, test.says) {
 			t.Errorf("%s: %d %s", name, status, text)
 		}
 	}
 	body, kind := submission(t, whole...)
-	if status, text := intake(t, s, evidenceToken, http.MethodPost, bytes.NewReader(body.Bytes()[:body.Len()/2]), kind); status != 400 {
+	if status, text := intake(t, s, evidenceToken, http.MethodPost,
+		bytes.NewReader(body.Bytes()[:body.Len()/2]), kind); status != 400 {
 		t.Errorf("cut short: %d %s", status, text)
 	}
-	if status, text := intake(t, s, evidenceToken, http.MethodPost, body, "application/json"); status != 400 {
+	if status, text := intake(t, s, evidenceToken, http.MethodPost, body,
+		"application/json"); status != 400 {
 		t.Errorf("not multipart: %d %s", status, text)
 	}
 	endless := io.LimitReader(neverEnding('x'), 100<<20)
 	start := "--b\r\nContent-Disposition: form-data; name=\"manifest\"\r\n\r\n"
-	if status, text := intake(t, s, evidenceToken, http.MethodPost, io.MultiReader(strings.NewReader(start), endless), `multipart/form-data; boundary=b`); status != 400 && status != 413 {
+	if status, text := intake(t, s, evidenceToken, http.MethodPost,
+		io.MultiReader(strings.NewReader(start), endless),
+		`multipart/form-data; boundary=b`); status != 400 && status != 413 {
 		t.Errorf("endless: %d %s", status, text)
 	}
 	for _, token := range []string{"", "wrong"} {
 		body, kind := submission(t, whole...)
-		if status, text := intake(t, s, token, http.MethodPost, body, kind); status != http.StatusUnauthorized {
+		if status, text := intake(t, s, token, http.MethodPost, body,
+			kind); status != http.StatusUnauthorized {
 			t.Errorf("token %q: %d %s", token, status, text)
 		}
 	}
@@ -197,7 +217,8 @@ func TestIntakeRefuses(t *testing.T) {
 	}
 }
 
-// TestIntakeOneAtATime: while evidence is being received, more of it is sent away, so that the disk holds one that is not yet verified.
+// TestIntakeOneAtATime: while evidence is being received, more of it is sent away, so that the disk
+// holds one that is not yet verified.
 func TestIntakeOneAtATime(t *testing.T) {
 	s := intakeServer(t, 1<<20)
 	archive, manifest := sealed(t, 10)
@@ -209,11 +230,13 @@ func TestIntakeOneAtATime(t *testing.T) {
 		status, _ := intake(t, s, evidenceToken, http.MethodPost, reader, kind)
 		done <- status
 	}()
-	if _, err := writer.Write(first); err != nil { // returns when it has been read, so the first has its turn
+	// returns when it has been read, so the first has its turn
+	if _, err := writer.Write(first); err != nil {
 		t.Fatal(err)
 	}
 	second, kind2 := submission(t, fieldsOf(archive, manifest)...)
-	if status, text := intake(t, s, evidenceToken, http.MethodPost, second, kind2); status != http.StatusServiceUnavailable {
+	if status, text := intake(t, s, evidenceToken, http.MethodPost, second,
+		kind2); status != http.StatusServiceUnavailable {
 		t.Errorf("a second one meanwhile: %d %s", status, text)
 	}
 	if _, err := writer.Write(rest); err != nil {
@@ -249,7 +272,8 @@ func TestVerifyAudit(t *testing.T) {
 		}
 	}).Server
 	verify := func(query string) (int, string, string) {
-		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/api/audit/verify"+query, nil)
+		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/api/audit/verify"+
+			query, nil)
 		r.Header.Set("Authorization", "Bearer "+adminToken)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
@@ -270,7 +294,8 @@ func TestVerifyAudit(t *testing.T) {
 	}
 	wait = false
 	answer = AuditAnswer{Break: &AuditBreak{Partition: 3, What: "a body"}}
-	if status, text, _ := verify(""); status != http.StatusOK || !strings.Contains(text, `"ok":false`) || !strings.Contains(text, `"partition":3`) {
+	if status, text, _ := verify(""); status != http.StatusOK ||
+		!strings.Contains(text, `"ok":false`) || !strings.Contains(text, `"partition":3`) {
 		t.Errorf("a break: %d %s", status, text)
 	}
 	s.config.AuditTimeout = time.Nanosecond
@@ -282,8 +307,8 @@ func TestVerifyAudit(t *testing.T) {
 	}
 }
 
-// TestResultsAreCutBetweenCharacters shortens results of every length: what the admin trail keeps is
-// valid UTF-8 and a beginning of the result.
+// TestResultsAreCutBetweenCharacters shortens results of every length: what the admin trail keeps
+// is valid UTF-8 and a beginning of the result.
 func TestResultsAreCutBetweenCharacters(t *testing.T) {
 	for pad := range 4 {
 		long := strings.Repeat("x", pad) + strings.Repeat("€", maxReason)

@@ -28,8 +28,8 @@ type badParameter struct{ name, reason string }
 
 func (e badParameter) Error() string { return fmt.Sprintf("parameter %s %s", e.name, e.reason) }
 
-// readParameters hands the parameters of a query string to set, each of which occurs once and is not empty. An error is a
-// badParameter if that of set is.
+// readParameters hands the parameters of a query string to set, each of which occurs once and is
+// not empty. An error is a badParameter if that of set is.
 func readParameters(query string, set func(name, value string) error) error {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -99,7 +99,8 @@ func answerList[T any](c *call, l listing[T]) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, l.patience)
 		defer cancel()
-		http.NewResponseController(c).SetWriteDeadline(time.Now().Add(l.patience + c.server.config.WriteTimeout))
+		http.NewResponseController(c).SetWriteDeadline(time.Now().Add(l.patience +
+			c.server.config.WriteTimeout))
 	}
 	answer := append([]byte(`{"`+l.name), `":[`...)
 	next, n := "", 0
@@ -130,13 +131,16 @@ func answerList[T any](c *call, l listing[T]) {
 	c.text(http.StatusOK, append(answer, "]}\n"...))
 }
 
-// pageLimit returns the length of a page of which limit was asked for, 0 if nothing was. If ok is false the call is answered.
+// pageLimit returns the length of a page of which limit was asked for, 0 if nothing was. If ok is
+// false the call is answered.
 func (c *call) pageLimit(limit int) (_ int, ok bool) {
 	switch {
 	case limit == 0:
 		return defaultPage, true
 	case limit > maxPage:
-		c.fail(http.StatusBadRequest, badParameter{"limit", fmt.Sprintf("is greater than %d; follow next from page to page", maxPage)}.Error())
+		c.fail(http.StatusBadRequest,
+			badParameter{"limit", fmt.Sprintf("is greater than %d; follow next from page to page",
+				maxPage)}.Error())
 		return 0, false
 	}
 	return limit, true
@@ -151,8 +155,8 @@ func (l *listing[T]) fail(c *call, err error) {
 	c.broken("reading "+l.name, err)
 }
 
-// answerStream answers everything that matches, a line each. If it fails in the middle it breaks the connection, so that
-// the client does not take a part for the whole.
+// answerStream answers everything that matches, a line each. If it fails in the middle it breaks
+// the connection, so that the client does not take a part for the whole.
 func answerStream[T any](c *call, l listing[T]) {
 	control := http.NewResponseController(c)
 	moreTime := func() { control.SetWriteDeadline(time.Now().Add(c.server.config.WriteTimeout)) }
@@ -163,7 +167,8 @@ func answerStream[T any](c *call, l listing[T]) {
 		switch {
 		case err == nil:
 		case begun:
-			c.server.log.Error("stream of "+l.name+" broke off", "request_id", c.requestID, "after", n, "error", err)
+			c.server.log.Error("stream of "+l.name+" broke off", "request_id", c.requestID, "after", n,
+				"error", err)
 			panic(http.ErrAbortHandler)
 		default:
 			l.fail(c, err)

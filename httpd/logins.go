@@ -10,12 +10,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxLoginAddresses is how many addresses with failed logins are remembered; beyond it the one that failed longest ago is forgotten.
-// Whoever has more addresses than that to guess from could as well guess from each of them.
+// maxLoginAddresses is how many addresses with failed logins are remembered; beyond it the one that
+// failed longest ago is forgotten. Whoever has more addresses than that to guess from could as well
+// guess from each of them.
 const maxLoginAddresses = 10_000
 
-// logins counts failed logins by address. Only failures count, and while an address is blocked only those are refused with
-// 429: whoever brings a token that is known gets in, from there too.
+// logins counts failed logins by address. Only failures count, and while an address is blocked only
+// those are refused with 429: whoever brings a token that is known gets in, from there too.
 type logins struct {
 	perMinute int
 
@@ -31,11 +32,12 @@ type failures struct {
 }
 
 func newLogins(perMinute int) *logins {
-	return &logins{perMinute: perMinute, byAddress: map[netip.Prefix]*list.Element{}, recent: list.New()}
+	return &logins{perMinute: perMinute, byAddress: map[netip.Prefix]*list.Element{},
+		recent: list.New()}
 }
 
-// addressOf returns the address of a peer as failures are counted by it: one of IPv4, and 64 bits of IPv6, which is what one
-// subscriber has. What is no address is one for all.
+// addressOf returns the address of a peer as failures are counted by it: one of IPv4, and 64 bits
+// of IPv6, which is what one subscriber has. What is no address is one for all.
 func addressOf(remoteAddr string) netip.Prefix {
 	peer, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {
@@ -44,8 +46,8 @@ func addressOf(remoteAddr string) netip.Prefix {
 	return subscriberOf(peer.Addr())
 }
 
-// loginFrom returns the address that a failed login of a request counts for: the client's behind trusted proxies, or that of the
-// peer if it cannot be told.
+// loginFrom returns the address that a failed login of a request counts for: the client's behind
+// trusted proxies, or that of the peer if it cannot be told.
 func (s *Server) loginFrom(r *http.Request) netip.Prefix {
 	if client, ok := clientAddr(r, s.config.TrustedProxies); ok {
 		return subscriberOf(client)

@@ -17,8 +17,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestLoginsBlock: so many failures in a minute block an address and no other; time opens it again; what did not fail does
-// not count.
+// TestLoginsBlock: so many failures in a minute block an address and no other; time opens it again;
+// what did not fail does not count.
 func TestLoginsBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogins(6)
@@ -58,14 +58,16 @@ func TestLoginsBlock(t *testing.T) {
 	})
 }
 
-// TestLoginsBounded: addresses without number take no memory without bound, and the ones that failed last are kept.
+// TestLoginsBounded: addresses without number take no memory without bound, and the ones that
+// failed last are kept.
 func TestLoginsBounded(t *testing.T) {
 	l := newLogins(1)
 	for n := range maxLoginAddresses + 10 {
 		l.failed(addressOf(fmt.Sprintf("10.%d.%d.%d:1", n>>16, n>>8&255, n&255)))
 	}
 	if len(l.byAddress) != maxLoginAddresses || l.recent.Len() != maxLoginAddresses {
-		t.Errorf("%d and %d addresses are kept, want %d", len(l.byAddress), l.recent.Len(), maxLoginAddresses)
+		t.Errorf("%d and %d addresses are kept, want %d", len(l.byAddress), l.recent.Len(),
+			maxLoginAddresses)
 	}
 	if l.blocked(addressOf("10.0.0.9:1")) != 0 {
 		t.Error("one of the first is still blocked")
@@ -89,9 +91,10 @@ func TestAddressOf(t *testing.T) {
 	}
 }
 
-// TestFailedLogins: on the real server unknown tokens of one address get 429 after some. Nobody else there notices: neither
-// tokens that are right, of the configuration and of the store, nor sessions, nor those who sign in, nor what has no token
-// or one that has ended. Other addresses and webhooks are not concerned.
+// TestFailedLogins: on the real server unknown tokens of one address get 429 after some. Nobody
+// else there notices: neither tokens that are right, of the configuration and of the store, nor
+// sessions, nor those who sign in, nor what has no token or one that has ended. Other addresses and
+// webhooks are not concerned.
 func TestFailedLogins(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.config.FailedLogins = 5 })
 	elsewhere := &http.Client{Timeout: within, Transport: &http.Transport{
@@ -100,7 +103,8 @@ func TestFailedLogins(t *testing.T) {
 	defer elsewhere.CloseIdleConnections()
 	fromElsewhere := func(token string) int {
 		t.Helper()
-		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, g.url+"/admin/maintenance", nil)
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, g.url+
+			"/admin/maintenance", nil)
 		must(t, err)
 		r.Header.Set("Authorization", "Bearer "+token)
 		response, err := elsewhere.Do(r)
@@ -169,8 +173,8 @@ func (a slowAccess) Token(context.Context, [32]byte) (hookgate.Token, error) {
 	return hookgate.Token{}, hookgate.ErrNotFound
 }
 
-// TestGuessesAreBounded: however many guesses come from an address that is known for them, the store is asked for few at a
-// time.
+// TestGuessesAreBounded: however many guesses come from an address that is known for them, the
+// store is asked for few at a time.
 func TestGuessesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		access := slowAccess{asked: make(chan struct{}, 100), answer: make(chan struct{})}
@@ -180,7 +184,8 @@ func TestGuessesAreBounded(t *testing.T) {
 		for range 20 {
 			go func() {
 				c := &call{server: s, request: request}
-				if _, err := c.find(hookgate.TokenPrefix + strings.Repeat("A", 43)); !errors.Is(err, unknownToken) {
+				if _, err := c.find(hookgate.TokenPrefix + strings.Repeat("A", 43)); !errors.Is(err,
+					unknownToken) {
 					t.Errorf("got %v", err)
 				}
 			}()
@@ -193,8 +198,9 @@ func TestGuessesAreBounded(t *testing.T) {
 	})
 }
 
-// TestFailedLoginsBehindProxy: behind a trusted proxy whoever guesses shuts out nobody but itself, and what it writes into the header itself
-// gives it no more guesses. A stranger's header counts for nothing.
+// TestFailedLoginsBehindProxy: behind a trusted proxy whoever guesses shuts out nobody but itself,
+// and what it writes into the header itself gives it no more guesses. A stranger's header counts
+// for nothing.
 func TestFailedLoginsBehindProxy(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.config.FailedLogins = 3
@@ -202,7 +208,8 @@ func TestFailedLoginsBehindProxy(t *testing.T) {
 	})
 	call := func(token, forwarded string) *answer {
 		t.Helper()
-		return g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer "+token, "X-Forwarded-For", forwarded)
+		return g.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer "+token,
+			"X-Forwarded-For", forwarded)
 	}
 	for i := range 3 {
 		call("guess", fmt.Sprintf("192.0.2.%d, 198.51.100.7", i)).want(t, 401)
@@ -212,7 +219,9 @@ func TestFailedLoginsBehindProxy(t *testing.T) {
 
 	direct := newGate(t, func(s *setup) { s.config.FailedLogins = 3 })
 	for i := range 3 {
-		direct.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer guess", "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i)).want(t, 401)
+		direct.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer guess", "X-Forwarded-For",
+			fmt.Sprintf("192.0.2.%d", i)).want(t, 401)
 	}
-	direct.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer guess", "X-Forwarded-For", "192.0.2.9").want(t, 429)
+	direct.do(t, "GET", "/admin/maintenance", nil, "Authorization", "Bearer guess", "X-Forwarded-For",
+		"192.0.2.9").want(t, 429)
 }

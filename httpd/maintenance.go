@@ -22,15 +22,16 @@ func (c *call) body() ([]byte, error) {
 	return body, nil
 }
 
-// members reads a body that must be a JSON object of strings with no other names than these. want describes it to whoever
-// sends something else; the call is answered then.
+// members reads a body that must be a JSON object of strings with no other names than these. want
+// describes it to whoever sends something else; the call is answered then.
 func (c *call) members(want string, names ...string) (map[string]string, bool) {
 	body, err := c.body()
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return nil, false
 	}
-	var members map[string]string // a map, because the names of a struct's members would match in any case
+	// a map, because the names of a struct's members would match in any case
+	var members map[string]string
 	err = json.Unmarshal(body, &members)
 	for name, value := range members {
 		if err != nil || value == "" || !slices.Contains(names, name) {
@@ -53,9 +54,9 @@ type modeAnswer struct {
 
 func (s *Server) showMode(c *call) { c.json(modeAnswer{Mode: s.mode.Mode()}) }
 
-// setMode sets the mode. Unlike any other action, buffer and read_only are set even while the admin trail cannot be written: the
-// person on call must be able to keep the gate off its database when that is broken. The log and the answer then say that the
-// action is not recorded.
+// setMode sets the mode. Unlike any other action, buffer and read_only are set even while the admin
+// trail cannot be written: the person on call must be able to keep the gate off its database when
+// that is broken. The log and the answer then say that the action is not recorded.
 func (s *Server) setMode(c *call) {
 	wanted, ok := c.members(`{"mode":"buffer"}, {"mode":"read_only"} or {"mode":"normal"}`, "mode")
 	if !ok {
@@ -91,7 +92,8 @@ func (s *Server) setMode(c *call) {
 	}
 	answer := modeAnswer{Mode: mode}
 	if recordErr != nil {
-		s.log.Error("mode is set, and the admin trail does not have it", "mode", mode, "request_id", c.requestID, "by", c.actor.name,
+		s.log.Error("mode is set, and the admin trail does not have it", "mode", mode, "request_id",
+			c.requestID, "by", c.actor.name,
 			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
 		answer.Recorded = new(bool)
 	}

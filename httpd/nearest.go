@@ -9,10 +9,11 @@ const (
 	typos = 2
 )
 
-// nearest returns, for the log, the path of the source that a request to another path was probably meant
-// for, or else the first of all. The sender of the request must not see it.
+// nearest returns, for the log, the path of the source that a request to another path was probably
+// meant for, or else the first of all. The sender of the request must not see it.
 func (s *Server) nearest(path string) []any {
-	segments := strings.FieldsFunc(strings.ToLower(path[:min(len(path), maxShown)]), func(r rune) bool { return r == '/' })
+	segments := strings.FieldsFunc(strings.ToLower(path[:min(len(path), maxShown)]),
+		func(r rune) bool { return r == '/' })
 	wanted := "/" + strings.Join(segments, "/")
 	best, fewest := "", typos+1
 	for _, source := range s.byName {
@@ -39,8 +40,8 @@ func (s *Server) nearest(path string) []any {
 	return []any{"sources", strings.Join(paths, ", ")}
 }
 
-// distance is how many bytes must be inserted, removed or replaced to make b of a (Levenshtein); bound if
-// it is that or more.
+// distance is how many bytes must be inserted, removed or replaced to make b of a (Levenshtein);
+// bound if it is that or more.
 func distance(a, b string, bound int) int {
 	if len(a)-len(b) >= bound || len(b)-len(a) >= bound {
 		return bound

@@ -39,8 +39,8 @@ func checkRefusal(t *testing.T, a *answer) {
 	}
 }
 
-// TestOrderOfChecks sends requests with several faults each; the answer must be that of the check that comes first.
-// Each row mends the fault that the row above is about.
+// TestOrderOfChecks sends requests with several faults each; the answer must be that of the check
+// that comes first. Each row mends the fault that the row above is about.
 func TestOrderOfChecks(t *testing.T) {
 	q, mode := &fakeQueue{}, &fakeMode{}
 	g := newGate(t, func(s *setup) {
@@ -55,19 +55,30 @@ func TestOrderOfChecks(t *testing.T) {
 		status                                     int
 		header, value, told                        string
 	}{
-		{"unknown source", "PUT", "/webhooks/nobody", "", text, tooLong, true, 404, "", "", "no such source"},
-		{"source below a source", "PUT", "/webhooks/default/x", "", text, tooLong, true, 404, "", "", "no such source"},
+		{"unknown source", "PUT", "/webhooks/nobody", "", text, tooLong, true, 404, "", "",
+			"no such source"},
+		{"source below a source", "PUT", "/webhooks/default/x", "", text, tooLong, true, 404, "", "",
+			"no such source"},
 		{"wrong method", "PUT", "/webhooks", "", text, tooLong, true, 405, "Allow", "POST, HEAD", "POST"},
 		{"GET", "GET", "/webhooks/default", "", text, "", true, 405, "Allow", "POST, HEAD", "POST"},
-		{"read only", "POST", "/webhooks", "", text, tooLong, true, 503, "Retry-After", "2", "maintenance"},
-		{"no credentials", "POST", "/webhooks", "", text, tooLong, false, 401, "Www-Authenticate", "Bearer", "not authenticated"},
-		{"wrong key", "POST", "/webhooks", "Bearer wrong", text, tooLong, false, 401, "Www-Authenticate", "Bearer", "not authenticated"},
-		{"too large", "POST", "/webhooks", "Bearer " + bearerKey, text, tooLong, false, 413, "", "", "200 bytes"},
-		{"media type", "POST", "/webhooks", "Bearer " + bearerKey, text, "{", false, 415, "", "", "media type"},
-		{"not JSON", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", "{", false, 400, "", "", "body"},
-		{"no id", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", `{"eventType":"t"}`, false, 400, "", "", "messageId"},
-		{"no type", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", `{"messageId":"m"}`, false, 400, "", "", "eventType"},
-		{"two ids", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", envelope("m", "t", `,"messageId":"n"`), false, 400, "", "", "messageId"},
+		{"read only", "POST", "/webhooks", "", text, tooLong, true, 503, "Retry-After", "2",
+			"maintenance"},
+		{"no credentials", "POST", "/webhooks", "", text, tooLong, false, 401, "Www-Authenticate",
+			"Bearer", "not authenticated"},
+		{"wrong key", "POST", "/webhooks", "Bearer wrong", text, tooLong, false, 401, "Www-Authenticate",
+			"Bearer", "not authenticated"},
+		{"too large", "POST", "/webhooks", "Bearer " + bearerKey, text, tooLong, false, 413, "", "",
+			"200 bytes"},
+		{"media type", "POST", "/webhooks", "Bearer " + bearerKey, text, "{", false, 415, "", "",
+			"media type"},
+		{"not JSON", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", "{", false, 400, "",
+			"", "body"},
+		{"no id", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", `{"eventType":"t"}`,
+			false, 400, "", "", "messageId"},
+		{"no type", "POST", "/webhooks", "Bearer " + bearerKey, "application/json", `{"messageId":"m"}`,
+			false, 400, "", "", "eventType"},
+		{"two ids", "POST", "/webhooks", "Bearer " + bearerKey, "application/json",
+			envelope("m", "t", `,"messageId":"n"`), false, 400, "", "", "messageId"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			mode.readOnly.Store(c.readOnly)
@@ -154,7 +165,8 @@ type readRecorder struct{ reads int }
 func (r *readRecorder) Read([]byte) (int, error) { r.reads++; return 0, io.EOF }
 func (r *readRecorder) Close() error             { return nil }
 
-// TestUnauthenticatedBodyIsNotRead calls the handler with credentials that the header alone shows to be wrong.
+// TestUnauthenticatedBodyIsNotRead calls the handler with credentials that the header alone shows
+// to be wrong.
 func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) { s.queue = q })
@@ -173,12 +185,15 @@ func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, r)
 		if w.Code != 401 || body.reads != 0 {
-			t.Errorf("%s: status %d after %d reads of the body, want 401 after none", name, w.Code, body.reads)
+			t.Errorf("%s: status %d after %d reads of the body, want 401 after none", name, w.Code,
+				body.reads)
 		}
 	}
-	// A signature of the right form that is wrong can only be judged with the body; it must not get further than that.
+	// A signature of the right form that is wrong can only be judged with the body; it must not get
+	// further than that.
 	sound := envelope("m", "t", "")
-	a := g.do(t, "POST", "/webhooks", strings.NewReader(sound), "X-Webhook-Signature", hmacHex("another secret", sound))
+	a := g.do(t, "POST", "/webhooks", strings.NewReader(sound), "X-Webhook-Signature",
+		hmacHex("another secret", sound))
 	checkRefusal(t, a.want(t, 401))
 	if got := q.deliveries(); len(got) != 0 {
 		t.Errorf("%d unauthenticated requests reached the queue", len(got))
@@ -230,10 +245,12 @@ func TestRecordedDelivery(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.queue = q })
 	before := time.Now().Truncate(time.Microsecond)
 	body := " {\"messageId\":\"m\u00e9 1\",\n\"eventType\":\"t\",\"orderingKey\":\"k\",\"sequence\":7,\"raw\":\"\xff\xfe\"}\r\n"
-	a := g.do(t, "POST", "/webhooks/default", strings.NewReader(body), "Authorization", "Bearer "+bearerKey,
+	a := g.do(t, "POST", "/webhooks/default", strings.NewReader(body), "Authorization", "Bearer "+
+		bearerKey,
 		"X-Kept", "one", "x-kept", "two", "X-Not-Kept", "three").want(t, 202)
 	hook := `{"repository":{"full_name":"a/b"}}`
-	g.do(t, "POST", "/webhooks/github", strings.NewReader(hook), "X-Hub-Signature-256", hmacHex(githubSecret, hook),
+	g.do(t, "POST", "/webhooks/github", strings.NewReader(hook), "X-Hub-Signature-256",
+		hmacHex(githubSecret, hook),
 		"X-GitHub-Delivery", "d-1", "X-GitHub-Event", "push", "X-Kept", "no").want(t, 202)
 	got := q.deliveries()
 	if len(got) != 2 {
@@ -243,19 +260,24 @@ func TestRecordedDelivery(t *testing.T) {
 	if string(d.Body) != body || string(hub.Body) != hook {
 		t.Errorf("bodies %q and %q, want them as sent", d.Body, hub.Body)
 	}
-	if d.Identity != (hookgate.Identity{Source: "default", EventType: "t", MessageID: "m\u00e9 1"}) || d.OrderingKey != "k" || d.Sequence != 7 {
+	if d.Identity != (hookgate.Identity{Source: "default", EventType: "t", MessageID: "m\u00e9 1"}) ||
+		d.OrderingKey != "k" || d.Sequence != 7 {
 		t.Errorf("default: %v, key %q, sequence %d", d.Identity, d.OrderingKey, d.Sequence)
 	}
-	if hub.Identity != (hookgate.Identity{Source: "github", EventType: "push", MessageID: "d-1"}) || hub.OrderingKey != "a/b" || hub.Sequence != hookgate.NoSequence {
+	if hub.Identity != (hookgate.Identity{Source: "github", EventType: "push", MessageID: "d-1"}) ||
+		hub.OrderingKey != "a/b" || hub.Sequence != hookgate.NoSequence {
 		t.Errorf("github: %v, key %q, sequence %d", hub.Identity, hub.OrderingKey, hub.Sequence)
 	}
-	if want := []hookgate.Header{{Name: "X-Kept", Value: "one"}, {Name: "X-Kept", Value: "two"}}; !slices.Equal(d.Headers, want) {
+	if want := []hookgate.Header{{Name: "X-Kept", Value: "one"},
+		{Name: "X-Kept", Value: "two"}}; !slices.Equal(d.Headers, want) {
 		t.Errorf("default keeps %v, want %v", d.Headers, want)
 	}
-	if want := []hookgate.Header{{Name: "X-Github-Event", Value: "push"}}; !slices.Equal(hub.Headers, want) {
+	if want := []hookgate.Header{{Name: "X-Github-Event", Value: "push"}}; !slices.Equal(hub.Headers,
+		want) {
 		t.Errorf("github keeps %v, want %v", hub.Headers, want)
 	}
-	if d.ReceivedAt != d.ReceivedAt.Truncate(time.Microsecond) || d.ReceivedAt.Before(before) || d.ReceivedAt.After(time.Now()) {
+	if d.ReceivedAt != d.ReceivedAt.Truncate(time.Microsecond) || d.ReceivedAt.Before(before) ||
+		d.ReceivedAt.After(time.Now()) {
 		t.Errorf("ReceivedAt %v is not within the test", d.ReceivedAt)
 	}
 	if !strings.HasPrefix(d.RemoteAddr, "127.0.0.1:") {
@@ -271,23 +293,33 @@ func TestSecretHeadersAreRefused(t *testing.T) {
 	for _, name := range []string{"Authorization", "authorization", "COOKIE", "proxy-authorization"} {
 		sources := testSources(t)
 		sources[0].KeepHeaders = []string{"X-Fine", name}
-		_, err := New(testConfig(io.Discard), sources, Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})})
-		if err == nil || !strings.Contains(err.Error(), http.CanonicalHeaderKey(name)) || !strings.Contains(err.Error(), "default") {
+		_, err := New(testConfig(io.Discard), sources, Parts{Queue: &fakeQueue{}, Reader: &fakeReader{},
+			Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})})
+		if err == nil || !strings.Contains(err.Error(), http.CanonicalHeaderKey(name)) ||
+			!strings.Contains(err.Error(), "default") {
 			t.Errorf("%s: error %v, want one that names source and header", name, err)
 		}
 	}
 	for name, source := range map[string]Source{
-		"X-Partner-Key":                   {Scheme: newScheme(t, "api_key", admit.Options{Secrets: []string{hmacSecret}, Header: "x-partner-key", Places: admit.Places{MessageID: []admit.Place{{"sha256:body"}}}})},
-		"X-Gitlab-Token":                  {Scheme: newScheme(t, "gitlab", admit.Options{Secrets: []string{hmacSecret, "whsec_" + base64.StdEncoding.EncodeToString([]byte(hmacSecret))}})},
-		"X-Telegram-Bot-Api-Secret-Token": {Scheme: newScheme(t, "telegram", admit.Options{Secrets: []string{hmacSecret}})},
+		"X-Partner-Key": {Scheme: newScheme(t, "api_key",
+			admit.Options{Secrets: []string{hmacSecret}, Header: "x-partner-key",
+				Places: admit.Places{MessageID: []admit.Place{{"sha256:body"}}}})},
+		"X-Gitlab-Token": {Scheme: newScheme(t, "gitlab",
+			admit.Options{Secrets: []string{hmacSecret, "whsec_" +
+				base64.StdEncoding.EncodeToString([]byte(hmacSecret))}})},
+		"X-Telegram-Bot-Api-Secret-Token": {Scheme: newScheme(t, "telegram",
+			admit.Options{Secrets: []string{hmacSecret}})},
 	} {
 		source.Name, source.KeepHeaders = "partner", []string{strings.ToLower(name)}
-		_, err := New(testConfig(io.Discard), []Source{source}, Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})})
-		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "partner") {
+		_, err := New(testConfig(io.Discard), []Source{source}, Parts{Queue: &fakeQueue{},
+			Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})})
+		if err == nil || !strings.Contains(err.Error(), name) ||
+			!strings.Contains(err.Error(), "partner") {
 			t.Errorf("%s, which holds the secret of its source: error %v", name, err)
 		}
 	}
-	if _, err := New(testConfig(io.Discard), testSources(t), Parts{Queue: &fakeQueue{}, Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})}); err != nil {
+	if _, err := New(testConfig(io.Discard), testSources(t), Parts{Queue: &fakeQueue{},
+		Reader: &fakeReader{}, Mode: &fakeMode{}, Metrics: metrics.New(metrics.Config{})}); err != nil {
 		t.Errorf("sound sources: %v", err)
 	}
 }

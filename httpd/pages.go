@@ -61,13 +61,16 @@ func (c *call) visitor() *dashboard.Visitor {
 		Read: c.inner,
 		Decides: func(a *hookgate.Approval) dashboard.Decides {
 			return dashboard.Decides{
-				Own: person(a.RequestedBy) == person(c.actor.name), NotApprove: c.actor.mayDecide(a, hookgate.ApprovalApproved),
+				Own: person(a.RequestedBy) == person(c.actor.name), NotApprove: c.actor.mayDecide(a,
+					hookgate.ApprovalApproved),
 				NotDeny: c.actor.mayDecide(a, hookgate.ApprovalDenied),
 			}
 		},
 		Renew: func(ctx context.Context) bool {
-			sub := &call{ResponseWriter: newReply(), server: c.server, request: c.request.WithContext(ctx), id: c.id, requestID: c.requestID, route: c.route, outer: c}
-			return sub.authorise() || sub.status == http.StatusServiceUnavailable // the store is away: that is when people look
+			sub := &call{ResponseWriter: newReply(), server: c.server, request: c.request.WithContext(ctx),
+				id: c.id, requestID: c.requestID, route: c.route, outer: c}
+			// the store is away: that is when people look
+			return sub.authorise() || sub.status == http.StatusServiceUnavailable
 		},
 	}
 }
@@ -88,13 +91,15 @@ func (a *reply) Write(text []byte) (int, error) { return a.body.Write(text) }
 // inner makes a GET call in the name of whoever makes this one, without a connection of its own.
 func (c *call) inner(ctx context.Context, path string) (status int, body []byte) {
 	a := newReply()
-	sub := &call{ResponseWriter: a, server: c.server, id: c.id, requestID: c.requestID, status: http.StatusOK, actor: c.actor, outer: c}
+	sub := &call{ResponseWriter: a, server: c.server, id: c.id, requestID: c.requestID,
+		status: http.StatusOK, actor: c.actor, outer: c}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
 		sub.fail(http.StatusBadRequest, "the path is malformed")
 		return a.status, a.body.Bytes()
 	}
-	sub.request = (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}, Body: http.NoBody, RemoteAddr: c.request.RemoteAddr}).WithContext(ctx)
+	sub.request = (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{},
+		Body: http.NoBody, RemoteAddr: c.request.RemoteAddr}).WithContext(ctx)
 	c.server.answer(sub, Everything)
 	return a.status, a.body.Bytes()
 }
@@ -113,7 +118,8 @@ func (s *Server) showSignIn(c *call) {
 
 // nextOf returns where to go after signing in: a page of this gate, whatever was asked for.
 func nextOf(wanted string) string {
-	if u, err := url.Parse(wanted); err == nil && u.Scheme == "" && u.Host == "" && strings.HasPrefix(wanted, pagePrefix) &&
+	if u, err := url.Parse(wanted); err == nil && u.Scheme == "" && u.Host == "" &&
+		strings.HasPrefix(wanted, pagePrefix) &&
 		!strings.ContainsAny(wanted, "\\\r\n") && u.Path != signInPath {
 		return wanted
 	}
@@ -142,12 +148,14 @@ func (s *Server) signIn(c *call) {
 		if c.countFailure(refused) {
 			return
 		}
-		s.refusedCalls.log(c.request, c.requestID, &refusal{status: http.StatusUnauthorized, told: refused.Error()})
+		s.refusedCalls.log(c.request, c.requestID, &refusal{status: http.StatusUnauthorized,
+			told: refused.Error()})
 		s.pages.SignIn(c, c.request, http.StatusUnauthorized, "This token "+string(refused)+".", next)
 	case err != nil:
 		c.broken("looking up the token", err)
 	default:
-		s.log.Info("signed in", "request_id", c.requestID, "by", who.name, "role", who.role, "remote", c.request.RemoteAddr)
+		s.log.Info("signed in", "request_id", c.requestID, "by", who.name, "role", who.role, "remote",
+			c.request.RemoteAddr)
 		s.sessions.write(c, c.request, s.sessions.begin(hookgate.HashToken(text), time.Now()))
 		c.see(next)
 	}
@@ -169,7 +177,8 @@ func (s *Server) signOut(c *call) {
 	c.see(signInPath)
 }
 
-// failPage answers with an error that a person reads. Whoever is not known gets the form to sign in, at the address that he wanted.
+// failPage answers with an error that a person reads. Whoever is not known gets the form to sign
+// in, at the address that he wanted.
 func (c *call) failPage(status int, told string) {
 	switch status {
 	case http.StatusUnauthorized:

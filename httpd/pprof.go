@@ -2,7 +2,8 @@ package httpd
 
 import "net/http/pprof"
 
-// profile answers /debug/pprof/ as net/http/pprof does. A profile over some time gets that much more time to be written.
+// profile answers /debug/pprof/ as net/http/pprof does. A profile over some time gets that much
+// more time to be written.
 func (s *Server) profile(c *call) {
 	switch c.parameter("profile") {
 	case "cmdline":

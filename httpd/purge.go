@@ -19,8 +19,8 @@ type purgeAnswer struct {
 	Next string `json:"next,omitempty"`
 }
 
-// purgeOne removes the body of a dead letter and of those it replays. If its event would be lost by that, the caller must say
-// that it knows.
+// purgeOne removes the body of a dead letter and of those it replays. If its event would be lost by
+// that, the caller must say that it knows.
 func (s *Server) purgeOne(c *call) {
 	d, ok := s.findDeadLetter(c)
 	if !ok {
@@ -36,7 +36,8 @@ func (s *Server) purgeOne(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 	case d.State == hookgate.DeadLetterOpen && !loseEvents:
 		c.fail(http.StatusConflict, fmt.Sprintf(
-			`dead letter %s is open: a purge loses its event for ever, and so must say "loseEvents": true`, d.ID))
+			`dead letter %s is open: a purge loses its event for ever, and so must say "loseEvents": true`,
+			d.ID))
 	default:
 		target := fmt.Sprintf("%s (%s, %s)", d.ID, d.Identity, d.State)
 		if c.approved(approvePurge, target) && c.begin(cut(target)) {
@@ -45,8 +46,8 @@ func (s *Server) purgeOne(c *call) {
 	}
 }
 
-// purgeMany removes the bodies of the dead letters that a filter selects: without loseEvents of those alone whose events are
-// not lost by that.
+// purgeMany removes the bodies of the dead letters that a filter selects: without loseEvents of
+// those alone whose events are not lost by that.
 func (s *Server) purgeMany(c *call) {
 	sel, err := readSelection(c, "loseEvents")
 	if err == nil && sel.filter.State == hookgate.DeadLetterOpen && !sel.loseEvents {
@@ -61,7 +62,8 @@ func (s *Server) purgeMany(c *call) {
 		return
 	}
 	letters, next, ok := s.selected(c, sel.filter, func(d *hookgate.StoredDeadLetter) bool {
-		return d.State != hookgate.DeadLetterPurged && (sel.loseEvents || d.State != hookgate.DeadLetterOpen)
+		return d.State != hookgate.DeadLetterPurged &&
+			(sel.loseEvents || d.State != hookgate.DeadLetterOpen)
 	})
 	if !ok {
 		return
@@ -80,7 +82,8 @@ func (s *Server) purge(c *call, ids []string, next string) {
 	answer := purgeAnswer{Purged: []string{}, Next: next}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), purgeTimeout)
 	defer cancel()
-	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(purgeTimeout + s.config.WriteTimeout))
+	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(purgeTimeout +
+		s.config.WriteTimeout))
 	purged, err := s.purger.Purge(ctx, hookgate.Purge{IDs: ids, By: c.actor.name, Reason: c.reason})
 	if err != nil {
 		c.failed("purging dead letters", err)

@@ -16,7 +16,8 @@ const (
 	drainPoll = 100 * time.Millisecond
 )
 
-// queueAnswer is the queue as /admin/queue shows it: beside what the health tells everyone, the causes.
+// queueAnswer is the queue as /admin/queue shows it: beside what the health tells everyone, the
+// causes.
 type queueAnswer struct {
 	Mode hookgate.Mode `json:"mode"`
 	queueHealth
@@ -42,8 +43,8 @@ type drainAnswer struct {
 	TookMS  int64 `json:"took_ms"`
 }
 
-// drain waits until nothing is queued. It changes nothing, and is an action all the same: who waits for it is about to do
-// something that others should know of.
+// drain waits until nothing is queued. It changes nothing, and is an action all the same: who waits
+// for it is about to do something that others should know of.
 func (s *Server) drain(c *call) {
 	timeout, ok := c.readTimeout()
 	if !ok || !c.begin("within "+timeout.String()) {
@@ -63,8 +64,9 @@ func (s *Server) drain(c *call) {
 			return
 		case *q.Depth > 0 && s.mode.Mode() == hookgate.ModeBuffer:
 			if c.end(hookgate.ResultFailed + ": the mode is buffer") {
-				c.fail(http.StatusConflict, fmt.Sprintf("%d records are queued, and nothing is stored in mode buffer; "+
-					"set the mode to normal or read_only, then drain", *q.Depth))
+				c.fail(http.StatusConflict,
+					fmt.Sprintf("%d records are queued, and nothing is stored in mode buffer; "+
+						"set the mode to normal or read_only, then drain", *q.Depth))
 			}
 			return
 		case *q.Depth == 0 || !waiting:
@@ -73,7 +75,8 @@ func (s *Server) drain(c *call) {
 				result = hookgate.ResultFailed + ": something is left"
 			}
 			if c.end(result) {
-				c.json(drainAnswer{Drained: *q.Depth == 0, Left: *q.Depth, TookMS: time.Since(begun).Milliseconds()})
+				c.json(drainAnswer{Drained: *q.Depth == 0, Left: *q.Depth,
+					TookMS: time.Since(begun).Milliseconds()})
 			}
 			return
 		}
@@ -89,7 +92,8 @@ func (s *Server) drain(c *call) {
 	}
 }
 
-// readTimeout reads {"timeout":"30s"}, which need not be there. If it cannot be read the call is answered.
+// readTimeout reads {"timeout":"30s"}, which need not be there. If it cannot be read the call is
+// answered.
 func (c *call) readTimeout() (time.Duration, bool) {
 	text := defaultDrain.String()
 	members, err := readObject(c, "timeout")
@@ -102,7 +106,8 @@ func (c *call) readTimeout() (time.Duration, bool) {
 	}
 	timeout, err := time.ParseDuration(text)
 	if err != nil || timeout <= 0 || timeout > maxDrain {
-		c.fail(http.StatusBadRequest, `member timeout is not a time such as "30s", of `+maxDrain.String()+" at most")
+		c.fail(http.StatusBadRequest, `member timeout is not a time such as "30s", of `+maxDrain.String()+
+			" at most")
 		return 0, false
 	}
 	return timeout, true

@@ -11,10 +11,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestQueueIsShown: a person with a token sees the cause of what is wrong, which the health keeps to itself.
+// TestQueueIsShown: a person with a token sees the cause of what is wrong, which the health keeps
+// to itself.
 func TestQueueIsShown(t *testing.T) {
 	q := &fakeQueue{stats: func() (hookgate.QueueStats, error) {
-		return hookgate.QueueStats{Depth: 3, HighWater: 10, Partitions: 4, Err: errors.New("disk: no space left")}, nil
+		return hookgate.QueueStats{Depth: 3, HighWater: 10, Partitions: 4,
+			Err: errors.New("disk: no space left")}, nil
 	}}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	var a struct {
@@ -27,8 +29,8 @@ func TestQueueIsShown(t *testing.T) {
 	}
 }
 
-// TestDrainWaits: the answer comes when the queue is empty, when the time is over with what is left, or when the gate ends; each is in the
-// admin trail.
+// TestDrainWaits: the answer comes when the queue is empty, when the time is over with what is
+// left, or when the gate ends; each is in the admin trail.
 func TestDrainWaits(t *testing.T) {
 	g := newGate(t, nil)
 	drain := func(body string) (d drainAnswer) {
@@ -54,7 +56,8 @@ func TestDrainWaits(t *testing.T) {
 		t.Errorf("after the record was stored: %+v", d)
 	}
 	for name, body := range map[string]string{
-		"no time": `{"timeout":""}`, "a number": `{"timeout":5}`, "null": `{"timeout":null}`, "negative": `{"timeout":"-1s"}`, "too long": `{"timeout":"11m"}`,
+		"no time": `{"timeout":""}`, "a number": `{"timeout":5}`, "null": `{"timeout":null}`,
+		"negative": `{"timeout":"-1s"}`, "too long": `{"timeout":"11m"}`,
 		"another member": `{"time":"1s"}`, "a list": `[]`, "trailing": `{"timeout":"1s"}}`,
 	} {
 		if a := g.admin(t, "POST", "/admin/drain", body); a.status != 400 {
@@ -67,7 +70,8 @@ func TestDrainWaits(t *testing.T) {
 		t.Errorf("an empty queue in buffer: %+v", d)
 	}
 	g.post(t, envelope("buffered", "t", "")).want(t, 202)
-	if a := g.admin(t, "POST", "/admin/drain", "").want(t, 409); !strings.Contains(a.told(t), "mode buffer") {
+	if a := g.admin(t, "POST", "/admin/drain", "").want(t, 409); !strings.Contains(a.told(t),
+		"mode buffer") {
 		t.Errorf("in buffer: %s", a.body)
 	}
 	must(t, g.queue.SetMode(t.Context(), hookgate.ModeNormal))
@@ -77,7 +81,8 @@ func TestDrainWaits(t *testing.T) {
 	// The end of the gate does not wait for who waits.
 	g.post(t, envelope("b", "t", "")).want(t, 202)
 	go func() { done <- drain(`{"timeout":"10m"}`) }()
-	for begun := 0; begun < 11; time.Sleep(time.Millisecond) { // five drains that ended, and one that began
+	// five drains that ended, and one that began
+	for begun := 0; begun < 11; time.Sleep(time.Millisecond) {
 		rows, err := g.access.Actions(t.Context(), 0, 100)
 		must(t, err)
 		begun = len(rows)
@@ -90,7 +95,8 @@ func TestDrainWaits(t *testing.T) {
 	}
 	rows, err := g.access.Actions(t.Context(), 0, 100)
 	must(t, err)
-	if last := rows[len(rows)-1]; len(rows) != 12 || last.Action != "drain" || last.Target != "within 10m0s" || last.Result != "failed: something is left" {
+	if last := rows[len(rows)-1]; len(rows) != 12 || last.Action != "drain" ||
+		last.Target != "within 10m0s" || last.Result != "failed: something is left" {
 		t.Errorf("%d rows in the trail, the last %+v", len(rows), last)
 	}
 }

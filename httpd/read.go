@@ -22,7 +22,8 @@ type eventQuery struct {
 const (
 	// oldestStored is that of a listing which does not ask for another.
 	oldestStored = "oldest"
-	// newest is the one that hookgate.EventSearch chooses for the filter, newestStored its order stored.
+	// newest is the one that hookgate.EventSearch chooses for the filter, newestStored its order
+	// stored.
 	newest, newestStored = "newest", "stored"
 )
 
@@ -73,7 +74,8 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 		return nil
 	})
 	// A question for one source or one id asks for what it names.
-	if !q.tests && q.Source == "" && q.MessageID == "" && q.MessageIDPrefix == "" && q.RequestID.IsZero() {
+	if !q.tests && q.Source == "" && q.MessageID == "" && q.MessageIDPrefix == "" &&
+		q.RequestID.IsZero() {
 		q.ExceptSource = hookgate.TestSource
 	}
 	switch {

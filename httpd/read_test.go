@@ -55,7 +55,8 @@ func messageIDs(events []listed) (ids []string) {
 	return ids
 }
 
-// fill sends n events, one partition each batch, and stores them one by one so that their order is known.
+// fill sends n events, one partition each batch, and stores them one by one so that their order is
+// known.
 func (g *gate) fill(t *testing.T, n int) (ids []string) {
 	t.Helper()
 	for i := range n {
@@ -66,7 +67,8 @@ func (g *gate) fill(t *testing.T, n int) (ids []string) {
 	return ids
 }
 
-// TestPages walks through the events with every page size; each walk must show all of them once, in order.
+// TestPages walks through the events with every page size; each walk must show all of them once, in
+// order.
 func TestPages(t *testing.T) {
 	g := newGate(t, nil)
 	if p := g.list(t, ""); p.Events == nil || len(p.Events) != 0 || p.Next != "" {
@@ -110,7 +112,8 @@ func TestFilters(t *testing.T) {
 	send("a-1", "order.paid", `,"orderingKey":"k1"`)
 	send("a-2", "order.made", `,"orderingKey":"k1"`)
 	hook := "{}"
-	g.do(t, "POST", "/webhooks/github", strings.NewReader(hook), "X-Hub-Signature-256", hmacHex(githubSecret, hook),
+	g.do(t, "POST", "/webhooks/github", strings.NewReader(hook), "X-Hub-Signature-256",
+		hmacHex(githubSecret, hook),
 		"X-GitHub-Delivery", "a-1", "X-GitHub-Event", "push").want(t, 202)
 	g.settle(t)
 	send("b%_\u00e9&1", "order.paid", `,"orderingKey":"k 2"`)
@@ -158,7 +161,8 @@ func TestFilters(t *testing.T) {
 // lines parses a stream.
 func lines(t *testing.T, a *answer) (events []listed) {
 	t.Helper()
-	if h := a.header; h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
+	if h := a.header; h.Get("Cache-Control") != "no-store" ||
+		h.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("a stream may be kept, or taken for something else: %v", h)
 	}
 	if h := a.header.Get("Content-Type"); h != ndjson {
@@ -175,7 +179,8 @@ func lines(t *testing.T, a *answer) (events []listed) {
 // TestStream streams more events than a flush and a page hold, and compares lines with the listing.
 func TestStream(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.reader = &fakeReader{n: 2*flushEvery + 1} })
-	if got := lines(t, g.admin(t, "GET", "/api/events", "", "Accept", ndjson).want(t, 200)); len(got) != 2*flushEvery+1 {
+	if got := lines(t, g.admin(t, "GET", "/api/events", "", "Accept", ndjson).want(t,
+		200)); len(got) != 2*flushEvery+1 {
 		t.Errorf("%d lines, want %d", len(got), 2*flushEvery+1)
 	}
 	g = newGate(t, nil)
@@ -192,18 +197,20 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestBrokenStream lets the reader fail before the first event, and in the middle, before and after a flush. What has
-// begun must not end cleanly.
+// TestBrokenStream lets the reader fail before the first event, and in the middle, before and after
+// a flush. What has begun must not end cleanly.
 func TestBrokenStream(t *testing.T) {
 	for _, n := range []int{0, 1, flushEvery - 1, flushEvery, flushEvery + 1, 5 * flushEvery} {
 		g := newGate(t, func(s *setup) { s.reader = &fakeReader{n: n, err: errInjected} })
-		a, err := g.try("GET", "/api/events", nil, "Accept", ndjson, "Authorization", "Bearer "+adminToken)
+		a, err := g.try("GET", "/api/events", nil, "Accept", ndjson, "Authorization", "Bearer "+
+			adminToken)
 		switch {
 		case n == 0:
 			must(t, err)
 			checkRefusal(t, a.want(t, 503))
 		case err == nil:
-			t.Errorf("%d events: the stream ended cleanly with status %d and %d bytes", n, a.status, len(a.body))
+			t.Errorf("%d events: the stream ended cleanly with status %d and %d bytes", n, a.status,
+				len(a.body))
 		case n >= flushEvery && !errors.Is(err, io.ErrUnexpectedEOF):
 			t.Errorf("%d events: error %v, want an unexpected EOF", n, err)
 		case !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
@@ -228,7 +235,8 @@ type pacedReader struct {
 	pages int
 }
 
-func (r *pacedReader) Events(context.Context, hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+func (r *pacedReader) Events(context.Context,
+	hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return func(yield func(hookgate.Event, error) bool) {
 		for range r.pages {
 			for range flushEvery {
@@ -261,7 +269,8 @@ type endlessReader struct {
 	stopped chan struct{}
 }
 
-func (r *endlessReader) Events(context.Context, hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+func (r *endlessReader) Events(context.Context,
+	hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return func(yield func(hookgate.Event, error) bool) {
 		defer close(r.stopped)
 		for yield(hookgate.Event{ID: "id"}, nil) {
@@ -269,11 +278,13 @@ func (r *endlessReader) Events(context.Context, hookgate.EventFilter) iter.Seq2[
 	}
 }
 
-// TestStreamEndsWithItsClient reads the beginning of an endless stream and hangs up: the reader must be let go.
+// TestStreamEndsWithItsClient reads the beginning of an endless stream and hangs up: the reader
+// must be let go.
 func TestStreamEndsWithItsClient(t *testing.T) {
 	reader := &endlessReader{stopped: make(chan struct{})}
 	g := newGate(t, func(s *setup) { s.reader = reader })
-	conn := g.raw(t, "GET /api/events HTTP/1.1\r\nHost: gate\r\nAccept: "+ndjson+"\r\nAuthorization: Bearer "+adminToken+"\r\n\r\n")
+	conn := g.raw(t, "GET /api/events HTTP/1.1\r\nHost: gate\r\nAccept: "+ndjson+
+		"\r\nAuthorization: Bearer "+adminToken+"\r\n\r\n")
 	_, err := io.ReadFull(conn, make([]byte, 100_000))
 	must(t, err)
 	must(t, conn.Close())
@@ -283,7 +294,8 @@ func TestStreamEndsWithItsClient(t *testing.T) {
 // haltingReader yields one event and then says that the time was up behind another one.
 type haltingReader struct{ fakeReader }
 
-func (r *haltingReader) Events(ctx context.Context, _ hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+func (r *haltingReader) Events(ctx context.Context,
+	_ hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return func(yield func(hookgate.Event, error) bool) {
 		if !yield(hookgate.Event{ID: "7"}, nil) {
 			return
@@ -296,7 +308,10 @@ func (r *haltingReader) Events(ctx context.Context, _ hookgate.EventFilter) iter
 // TestPageEndsInTime reads a page of a listing that would look for events for ever: the page has
 // what was found in time, and says where to continue.
 func TestPageEndsInTime(t *testing.T) {
-	g := newGate(t, func(s *setup) { s.reader, s.config.SearchTime = &haltingReader{}, time.Millisecond })
+	g := newGate(t, func(s *setup) {
+		s.reader, s.config.SearchTime = &haltingReader{},
+			time.Millisecond
+	})
 	var page struct {
 		Events  []struct{ ID string }
 		Next    string
@@ -312,7 +327,8 @@ func TestPageEndsInTime(t *testing.T) {
 func TestEvent(t *testing.T) {
 	g := newGate(t, nil)
 	body := "\t{\"messageId\":\"<m>\",\"eventType\":\"t\",\"sequence\":9223372036854775807,\"raw\":\"\xff\xfe</script>\"}\r\n"
-	sent := g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey, "X-Kept", `a"b`, "X-Kept", "c").want(t, 202)
+	sent := g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey,
+		"X-Kept", `a"b`, "X-Kept", "c").want(t, 202)
 	g.settle(t)
 	inList := g.list(t, "").Events
 	if len(inList) != 1 {
@@ -323,8 +339,11 @@ func TestEvent(t *testing.T) {
 	must(t, json.Unmarshal(a.body, &e))
 	digest := sha256.Sum256([]byte(body))
 	if e.MessageID != "<m>" || e.EventType != "t" || e.Source != "default" || e.OrderingKey != "t" ||
-		e.Sequence == nil || *e.Sequence != 1<<63-1 || e.Size != int64(len(body)) || e.SHA256 != hex.EncodeToString(digest[:]) ||
-		e.RequestID != sent.header.Get("X-Request-Id") || !slices.Equal(e.Headers, []hookgate.Header{{Name: "X-Kept", Value: `a"b`}, {Name: "X-Kept", Value: "c"}}) {
+		e.Sequence == nil || *e.Sequence != 1<<63-1 || e.Size != int64(len(body)) ||
+		e.SHA256 != hex.EncodeToString(digest[:]) ||
+		e.RequestID != sent.header.Get("X-Request-Id") ||
+		!slices.Equal(e.Headers, []hookgate.Header{{Name: "X-Kept", Value: `a"b`},
+			{Name: "X-Kept", Value: "c"}}) {
 		t.Errorf("event %s", a.body)
 	}
 	if e.ReceivedAt.IsZero() || e.PersistedAt.Before(e.ReceivedAt) {
@@ -338,20 +357,23 @@ func TestEvent(t *testing.T) {
 		t.Errorf("body %q, want it as sent: %q", raw.body, body)
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment", "Cache-Control": "no-store",
+		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff",
+		"Content-Disposition": "attachment", "Cache-Control": "no-store",
 	} {
 		if got := raw.header.Get(name); got != want {
 			t.Errorf("%s of a body is %q, want %q", name, got, want)
 		}
 	}
-	for _, id := range []string{"999999", "nonsense", "-1", "%2e%2e", "", e.ID + "x", e.ID + "/other"} {
+	for _, id := range []string{"999999", "nonsense", "-1", "%2e%2e", "", e.ID + "x", e.ID +
+		"/other"} {
 		checkRefusal(t, g.admin(t, "GET", "/api/events/"+id, "").want(t, 404))
 		checkRefusal(t, g.admin(t, "GET", "/api/events/"+id+"/body", "").want(t, 404))
 	}
 	// A sender that numbers nothing.
 	g.post(t, envelope("plain", "t", "")).want(t, 202)
 	g.settle(t)
-	if p := g.list(t, "messageId=plain"); len(p.Events) != 1 || p.Events[0].Sequence != nil || p.Events[0].Headers != nil {
+	if p := g.list(t, "messageId=plain"); len(p.Events) != 1 || p.Events[0].Sequence != nil ||
+		p.Events[0].Headers != nil {
 		t.Errorf("event without sequence and headers: %+v", p)
 	}
 }
@@ -374,8 +396,10 @@ func TestTrace(t *testing.T) {
 			}
 		}
 	}
-	must(t, json.Unmarshal(g.admin(t, "GET", "/api/trace/"+url.PathEscape(odd), "").want(t, 200).body, &trace))
-	if trace.MessageID != odd || len(trace.Requests) != 2 || trace.Requests[0].RequestID != first || trace.Requests[1].RequestID != second {
+	must(t, json.Unmarshal(g.admin(t, "GET", "/api/trace/"+url.PathEscape(odd), "").want(t, 200).body,
+		&trace))
+	if trace.MessageID != odd || len(trace.Requests) != 2 || trace.Requests[0].RequestID != first ||
+		trace.Requests[1].RequestID != second {
 		t.Fatalf("trace %+v, want the requests %s and %s", trace, first, second)
 	}
 	for i, last := range []hookgate.Stage{hookgate.StagePersisted, hookgate.StageDuplicate} {
@@ -389,14 +413,16 @@ func TestTrace(t *testing.T) {
 			}
 			before = s.Timestamp
 		}
-		if want := []hookgate.Stage{hookgate.StageReceived, hookgate.StageEnqueued, hookgate.StageProcessed, last}; !slices.Equal(stages, want) {
+		if want := []hookgate.Stage{hookgate.StageReceived, hookgate.StageEnqueued,
+			hookgate.StageProcessed, last}; !slices.Equal(stages, want) {
 			t.Errorf("request %d: stages %v, want %v", i, stages, want)
 		}
 		if r.Source != "default" || r.EventType != "t" {
 			t.Errorf("request %d: %+v", i, r)
 		}
 	}
-	if a := g.admin(t, "GET", "/api/trace/unknown", "").want(t, 200); string(a.body) != `{"messageId":"unknown","requests":[]}`+"\n" {
+	if a := g.admin(t, "GET", "/api/trace/unknown", "").want(t,
+		200); string(a.body) != `{"messageId":"unknown","requests":[]}`+"\n" {
 		t.Errorf("trace of nothing: %s", a.body)
 	}
 	checkRefusal(t, g.admin(t, "GET", "/api/trace/", "").want(t, 400))
@@ -431,7 +457,8 @@ func TestBadParameters(t *testing.T) {
 	} {
 		for _, accept := range []string{"application/json", ndjson} {
 			if query == "limit=1001" && accept == ndjson {
-				g.admin(t, "GET", "/api/events?"+query, "", "Accept", accept).want(t, 200) // a stream has no largest page
+				// a stream has no largest page
+				g.admin(t, "GET", "/api/events?"+query, "", "Accept", accept).want(t, 200)
 				continue
 			}
 			a := g.admin(t, "GET", "/api/events?"+query, "", "Accept", accept)
@@ -444,13 +471,17 @@ func TestBadParameters(t *testing.T) {
 	g.list(t, "limit=1000") // the largest page
 }
 
-// TestAuthorised calls everything that takes a token without one, with wrong ones, and with both right ones.
+// TestAuthorised calls everything that takes a token without one, with wrong ones, and with both
+// right ones.
 func TestAuthorised(t *testing.T) {
 	g := newGate(t, nil)
 	g.fill(t, 1)
-	for _, path := range []string{"/api/events", "/api/events/1", "/api/events/1/body", "/api/trace/evt-00", "/admin/maintenance"} {
-		for _, credential := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Bearer " + adminToken + "x", "Bearer  " + adminToken,
-			"Basic " + adminToken, adminToken, "Bearer " + bearerKey, "Bearer " + adminToken[:len(adminToken)-1]} {
+	for _, path := range []string{"/api/events", "/api/events/1", "/api/events/1/body",
+		"/api/trace/evt-00", "/admin/maintenance"} {
+		for _, credential := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Bearer " +
+			adminToken + "x", "Bearer  " + adminToken,
+			"Basic " + adminToken, adminToken, "Bearer " + bearerKey, "Bearer " +
+				adminToken[:len(adminToken)-1]} {
 			a := g.do(t, "GET", path, nil, "Authorization", credential)
 			checkRefusal(t, a.want(t, 401))
 			if h := a.header.Get("Www-Authenticate"); h != "Bearer" {
@@ -472,9 +503,11 @@ func TestAuthorised(t *testing.T) {
 	}
 }
 
-// TestHealth looks at livez, readyz and health while all is well, read only, and while queue or store fail.
+// TestHealth looks at livez, readyz and health while all is well, read only, and while queue or
+// store fail.
 func TestHealth(t *testing.T) {
-	well := hookgate.QueueStats{Depth: 3, HighWater: 10, Partitions: 4, OldestEnqueuedAt: time.Now().Add(-time.Hour)}
+	well := hookgate.QueueStats{Depth: 3, HighWater: 10, Partitions: 4,
+		OldestEnqueuedAt: time.Now().Add(-time.Hour)}
 	full := well
 	full.Depth = 10
 	broken := well
@@ -530,11 +563,14 @@ func TestHealth(t *testing.T) {
 			if c.readOnly {
 				wantMode = hookgate.ModeReadOnly
 			}
-			if h.Status != c.health || h.Mode != wantMode || h.Version != "test-version" || (h.Store.Error != "") != (c.storeErr != nil) {
+			if h.Status != c.health || h.Mode != wantMode || h.Version != "test-version" ||
+				(h.Store.Error != "") != (c.storeErr != nil) {
 				t.Errorf("health %s", a.body)
 			}
-			if c.statsErr == nil && (h.Queue.Depth == nil || *h.Queue.Depth != c.stats.Depth || h.Queue.Spooled != c.stats.Spooled ||
-				(h.Queue.Degraded != "") != (c.stats.Degraded != nil) || h.Queue.HighWater != 10 || h.Queue.Partitions != 4 ||
+			if c.statsErr == nil && (h.Queue.Depth == nil || *h.Queue.Depth != c.stats.Depth ||
+				h.Queue.Spooled != c.stats.Spooled ||
+				(h.Queue.Degraded != "") != (c.stats.Degraded != nil) || h.Queue.HighWater != 10 ||
+				h.Queue.Partitions != 4 ||
 				h.Queue.OldestAgeSeconds < 3600 || h.Queue.OldestAgeSeconds > 3700) {
 				t.Errorf("queue %+v", h.Queue)
 			}
@@ -564,12 +600,14 @@ func TestHealth(t *testing.T) {
 	g.post(t, envelope("waiting", "t", "")).want(t, 202)
 	var h healthAnswer
 	must(t, json.Unmarshal(g.do(t, "GET", "/api/health", nil).want(t, 200).body, &h))
-	if h.Status != "ok" || h.Queue.Depth == nil || *h.Queue.Depth != 1 || h.Queue.Partitions != 1 || h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
+	if h.Status != "ok" || h.Queue.Depth == nil || *h.Queue.Depth != 1 || h.Queue.Partitions != 1 ||
+		h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
 		t.Errorf("health %+v", h)
 	}
 }
 
-// TestTestTrafficIsHidden: a listing leaves test traffic out, in every order, unless it is asked for.
+// TestTestTrafficIsHidden: a listing leaves test traffic out, in every order, unless it is asked
+// for.
 func TestTestTrafficIsHidden(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		test := s.sources[0]
@@ -577,12 +615,16 @@ func TestTestTrafficIsHidden(t *testing.T) {
 		s.sources = append(s.sources, test)
 	})
 	g.post(t, envelope("business", "t", "")).want(t, 202)
-	g.do(t, "POST", "/webhooks/"+hookgate.TestSource, strings.NewReader(envelope("test", "t", "")), "Authorization", "Bearer "+bearerKey).want(t, 202)
+	g.do(t, "POST", "/webhooks/"+hookgate.TestSource, strings.NewReader(envelope("test", "t", "")),
+		"Authorization", "Bearer "+bearerKey).want(t, 202)
 	g.settle(t)
 	for query, want := range map[string]string{
-		"": "business", "type=t": "business", "order=newest": "business", "order=stored": "business", "order=newest&type=t": "business",
-		"tests=false": "business", "tests=true": "business test", "order=stored&tests=true": "test business",
-		"source=" + hookgate.TestSource: "test", "messageId=test": "test", "prefix=te": "test", "order=newest&messageId=test": "test",
+		"": "business", "type=t": "business", "order=newest": "business", "order=stored": "business",
+		"order=newest&type=t": "business",
+		"tests=false":         "business", "tests=true": "business test",
+		"order=stored&tests=true":       "test business",
+		"source=" + hookgate.TestSource: "test", "messageId=test": "test", "prefix=te": "test",
+		"order=newest&messageId=test": "test",
 	} {
 		var page struct{ Events []struct{ MessageID string } }
 		must(t, json.Unmarshal(g.admin(t, "GET", "/api/events?"+query, "").want(t, 200).body, &page))
@@ -595,13 +637,14 @@ func TestTestTrafficIsHidden(t *testing.T) {
 		}
 	}
 	g.admin(t, "GET", "/api/events?tests=yes", "").want(t, 400)
-	if a := g.admin(t, "GET", "/api/sources", "").want(t, 200); bytes.Contains(a.body, []byte(hookgate.TestSource)) {
+	if a := g.admin(t, "GET", "/api/sources", "").want(t, 200); bytes.Contains(a.body,
+		[]byte(hookgate.TestSource)) {
 		t.Errorf("the source of test traffic is listed: %s", a.body)
 	}
 }
 
-// TestRemoveTests: an admin removes test traffic and nothing else, which the admin trail says with the
-// reason, and the audit holds. Nobody else may, and not in the mode buffer.
+// TestRemoveTests: an admin removes test traffic and nothing else, which the admin trail says with
+// the reason, and the audit holds. Nobody else may, and not in the mode buffer.
 func TestRemoveTests(t *testing.T) {
 	const path = "/admin/test-events/remove"
 	g := newGate(t, nil)
@@ -611,10 +654,12 @@ func TestRemoveTests(t *testing.T) {
 	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{7: epoch}, Attempts: 1}
 	for i := range tests {
 		now := time.Now()
-		b.Records = append(b.Records, hookgate.Record{Partition: 7, EnqueuedAt: now, Delivery: hookgate.Delivery{
-			RequestID: hookgate.NewRequestID(now), Body: []byte("{}"), ReceivedAt: now,
-			Identity: hookgate.Identity{Source: hookgate.TestSource, EventType: "certify.a", MessageID: fmt.Sprint("test", i)},
-		}})
+		b.Records = append(b.Records, hookgate.Record{Partition: 7, EnqueuedAt: now,
+			Delivery: hookgate.Delivery{
+				RequestID: hookgate.NewRequestID(now), Body: []byte("{}"), ReceivedAt: now,
+				Identity: hookgate.Identity{Source: hookgate.TestSource, EventType: "certify.a",
+					MessageID: fmt.Sprint("test", i)},
+			}})
 	}
 	_, err = g.store.Apply(t.Context(), b)
 	must(t, err)
@@ -631,15 +676,19 @@ func TestRemoveTests(t *testing.T) {
 	if n := len(g.list(t, "tests=true&limit=1000").Events); n != tests+1 {
 		t.Fatalf("%d events are stored, want %d", n, tests+1)
 	}
-	for _, want := range []string{fmt.Sprintf(`{"removed":%d,"more":false}`, tests), `{"removed":0,"more":false}`} {
-		if a := g.admin(t, "POST", path, "", "X-Reason", "certified").want(t, 200); string(a.body) != want+"\n" {
+	for _, want := range []string{fmt.Sprintf(`{"removed":%d,"more":false}`, tests),
+		`{"removed":0,"more":false}`} {
+		if a := g.admin(t, "POST", path, "", "X-Reason", "certified").want(t,
+			200); string(a.body) != want+"\n" {
 			t.Errorf("the answer is %s, want %s", a.body, want)
 		}
 	}
-	if left := g.list(t, "tests=true&limit=1000").Events; len(left) != 1 || left[0].MessageID != "business" {
+	if left := g.list(t, "tests=true&limit=1000").Events; len(left) != 1 ||
+		left[0].MessageID != "business" {
 		t.Errorf("left are %+v", left)
 	}
-	want := []string{"source hookgate-certify|begun|certified", fmt.Sprintf("source hookgate-certify|done: %d removed|certified", tests),
+	want := []string{"source hookgate-certify|begun|certified",
+		fmt.Sprintf("source hookgate-certify|done: %d removed|certified", tests),
 		"source hookgate-certify|begun|certified", "source hookgate-certify|done: 0 removed|certified"}
 	var got []string
 	for _, a := range g.trail(t) {
@@ -662,7 +711,8 @@ func TestMaintenance(t *testing.T) {
 	if got := show(); got != `{"mode":"normal"}`+"\n" {
 		t.Errorf("mode at first: %s", got)
 	}
-	if a := g.admin(t, "POST", "/admin/maintenance", ` {"mode":"read_only"} `).want(t, 200); string(a.body) != `{"mode":"read_only"}`+"\n" {
+	if a := g.admin(t, "POST", "/admin/maintenance", ` {"mode":"read_only"} `).want(t,
+		200); string(a.body) != `{"mode":"read_only"}`+"\n" {
 		t.Errorf("answer %s", a.body)
 	}
 	if got := show(); got != `{"mode":"read_only"}`+"\n" || g.queue.Mode() != hookgate.ModeReadOnly {
@@ -695,7 +745,8 @@ func TestMaintenance(t *testing.T) {
 	g.admin(t, "POST", "/admin/maintenance", `{"mode":"normal"}`).want(t, 200)
 	g.post(t, envelope("m", "t", "")).want(t, 202)
 	// In buffer webhooks are taken as ever, and the gate is ready for more.
-	if a := g.admin(t, "POST", "/admin/maintenance", `{"mode":"buffer"}`).want(t, 200); string(a.body) != `{"mode":"buffer"}`+"\n" {
+	if a := g.admin(t, "POST", "/admin/maintenance", `{"mode":"buffer"}`).want(t,
+		200); string(a.body) != `{"mode":"buffer"}`+"\n" {
 		t.Errorf("answer %s", a.body)
 	}
 	g.post(t, envelope("b", "t", "")).want(t, 202)

@@ -11,11 +11,13 @@ import (
 )
 
 const (
-	// refusalsPerSecond is how many refused deliveries are logged a second; refusalBurst how many at once.
+	// refusalsPerSecond is how many refused deliveries are logged a second; refusalBurst how many at
+	// once.
 	refusalsPerSecond, refusalBurst = 10, 50
 )
 
-// refusals logs what is refused, but not without limit: whoever sends garbage should not fill the disk.
+// refusals logs what is refused, but not without limit: whoever sends garbage should not fill the
+// disk.
 type refusals struct {
 	message    string
 	logger     *slog.Logger
@@ -24,20 +26,22 @@ type refusals struct {
 }
 
 func newRefusals(l *slog.Logger, message string) *refusals {
-	return &refusals{message: message, logger: l, limiter: rate.NewLimiter(refusalsPerSecond, refusalBurst)}
+	return &refusals{message: message, logger: l, limiter: rate.NewLimiter(refusalsPerSecond,
+		refusalBurst)}
 }
 
-// newStrays logs requests to paths that are no source's. Scanners make many: a line a second is enough
-// to find a sender with a wrong address.
+// newStrays logs requests to paths that are no source's. Scanners make many: a line a second is
+// enough to find a sender with a wrong address.
 func newStrays(l *slog.Logger) *refusals {
 	f := newRefusals(l, "request to a path that no source has")
 	f.limiter = rate.NewLimiter(1, 20)
 	return f
 }
 
-// log writes a line without body or secret, unless there were too many lately; the next line then says
-// how many are missing.
-func (f *refusals) log(r *http.Request, requestID string, why *refusal, more ...func(path string) []any) {
+// log writes a line without body or secret, unless there were too many lately; the next line then
+// says how many are missing.
+func (f *refusals) log(r *http.Request, requestID string, why *refusal,
+	more ...func(path string) []any) {
 	if !f.limiter.Allow() {
 		f.suppressed.Add(1)
 		return
@@ -54,25 +58,30 @@ func (f *refusals) log(r *http.Request, requestID string, why *refusal, more ...
 		args = append(args, "suppressed", n)
 	}
 	level := slog.LevelWarn
-	if why.status >= 500 && why.cause != nil && !isContextError(why.cause) { // else only the sender is gone
+	// else only the sender is gone
+	if why.status >= 500 && why.cause != nil && !isContextError(why.cause) {
 		level = slog.LevelError
 	}
 	f.logger.Log(r.Context(), level, f.message, args...)
 }
 
-// handshake writes a line about a handshake that was answered, within the same limit: some of them anyone can make.
+// handshake writes a line about a handshake that was answered, within the same limit: some of them
+// anyone can make.
 func (f *refusals) handshake(r *http.Request, requestID, source string) {
 	if f.limiter.Allow() {
-		f.logger.Info("handshake answered", "request_id", requestID, "source", source, "method", r.Method, "remote", r.RemoteAddr)
+		f.logger.Info("handshake answered", "request_id", requestID, "source", source, "method", r.Method,
+			"remote", r.RemoteAddr)
 	}
 }
 
-// strayed is log for a request to a path that is no source's, with the source that was probably meant.
+// strayed is log for a request to a path that is no source's, with the source that was probably
+// meant.
 func (s *Server) strayed(r *http.Request, requestID string, why *refusal) {
 	s.strays.log(r, requestID, why, s.nearest)
 }
 
-// stray answers a call to a path that does not take it, and logs it: it may be a sender's with a wrong address.
+// stray answers a call to a path that does not take it, and logs it: it may be a sender's with a
+// wrong address.
 func (c *call) stray(status int, told string) {
 	if c.outer == nil {
 		c.server.strayed(c.request, c.requestID, &refusal{status: status, told: told})

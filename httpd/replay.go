@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// replayChunk is the number of dead letters that are replayed side by side, those of one ordering key after each other.
+	// replayChunk is the number of dead letters that are replayed side by side, those of one ordering
+	// key after each other.
 	replayChunk = 32
 	// replayTime is how long one call goes on to begin with another chunk.
 	replayTime = 5 * time.Second
@@ -42,7 +43,8 @@ type skippedLetter struct {
 	Reason string                   `json:"reason"`
 }
 
-// replayAnswer is what became of the dead letters that a call was to replay. Of a call that failed it says how far that came.
+// replayAnswer is what became of the dead letters that a call was to replay. Of a call that failed
+// it says how far that came.
 type replayAnswer struct {
 	Status    string           `json:"status,omitempty"` // error, if it failed
 	Error     string           `json:"error,omitempty"`
@@ -72,15 +74,16 @@ func replayable(d *hookgate.StoredDeadLetter) string {
 	return ""
 }
 
-// replayOne replays one dead letter, unless its event is stored already. In whichever mode the gate is: it is a person's
-// deliberate act and no delivery.
+// replayOne replays one dead letter, unless its event is stored already. In whichever mode the gate
+// is: it is a person's deliberate act and no delivery.
 func (s *Server) replayOne(c *call) {
 	d, ok := s.findDeadLetter(c)
 	if !ok {
 		return
 	}
 	if d.State == hookgate.DeadLetterPurged || d.Undecoded() {
-		c.fail(http.StatusConflict, fmt.Sprintf("dead letter %s cannot be replayed: %s", d.ID, replayable(&d)))
+		c.fail(http.StatusConflict, fmt.Sprintf("dead letter %s cannot be replayed: %s", d.ID,
+			replayable(&d)))
 		return
 	}
 	if c.begin(cut(fmt.Sprintf("%s (%s)", d.ID, d.Identity))) {
@@ -88,7 +91,8 @@ func (s *Server) replayOne(c *call) {
 	}
 }
 
-// replayMany replays the open dead letters that a filter selects, in the order in which they were stored.
+// replayMany replays the open dead letters that a filter selects, in the order in which they were
+// stored.
 func (s *Server) replayMany(c *call) {
 	sel, err := readSelection(c)
 	if err == nil && sel.filter.State != "" && sel.filter.State != hookgate.DeadLetterOpen {
@@ -111,20 +115,23 @@ func (s *Server) replayMany(c *call) {
 	if sel.filter.To.IsZero() || sel.filter.To.After(place.begun) {
 		sel.filter.To = place.begun
 	}
-	letters, next, ok := s.selected(c, sel.filter, func(*hookgate.StoredDeadLetter) bool { return true })
+	letters, next, ok := s.selected(c, sel.filter,
+		func(*hookgate.StoredDeadLetter) bool { return true })
 	if ok && c.begin(target) {
 		s.replay(c, letters, place, next)
 	}
 }
 
-// place is where the replay of many dead letters has come to: behind which id, and when it began. What has become a dead letter
-// since is left alone, or those that fail again would be replayed for ever.
+// place is where the replay of many dead letters has come to: behind which id, and when it began.
+// What has become a dead letter since is left alone, or those that fail again would be replayed for
+// ever.
 type place struct {
 	after string
 	begun time.Time
 }
 
-// parsePlace reads what next said, or the id of a dead letter; from that, or from nothing, a replay begins now.
+// parsePlace reads what next said, or the id of a dead letter; from that, or from nothing, a replay
+// begins now.
 func parsePlace(text string) (p place, err error) {
 	p.after, p.begun = text, time.Now()
 	if after, begun, found := strings.Cut(text, "."); found {
@@ -140,10 +147,11 @@ func parsePlace(text string) (p place, err error) {
 // next returns the form of the place that parsePlace reads.
 func (p place) next() string { return fmt.Sprintf("%s.%d", p.after, p.begun.UnixMicro()) }
 
-// replay replays letters, as an action that has begun, and answers. They begin at a place, zero for a single one; next is the id to go on behind, empty
-// if there are no more.
+// replay replays letters, as an action that has begun, and answers. They begin at a place, zero for
+// a single one; next is the id to go on behind, empty if there are no more.
 func (s *Server) replay(c *call, letters []hookgate.StoredDeadLetter, at place, next string) {
-	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(replayTime + replayTimeout + s.config.WriteTimeout))
+	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(replayTime + replayTimeout +
+		s.config.WriteTimeout))
 	answer := replayAnswer{Replayed: []replayedLetter{}, Skipped: []skippedLetter{}}
 	begun := time.Now()
 	for chunk := range slices.Chunk(letters, replayChunk) {
@@ -193,9 +201,11 @@ func (s *Server) replayFailed(c *call, a *replayAnswer, err error) {
 	c.jsonStatus(http.StatusServiceUnavailable, *a)
 }
 
-// replayChunk replays letters, those of one ordering key in their order, and adds to the answer. done is how many there are before the first
-// that failed; of those behind it some may have been replayed too, which does no harm if they are replayed again.
-func (s *Server) replayChunk(ctx context.Context, letters []hookgate.StoredDeadLetter, a *replayAnswer) (done int, err error) {
+// replayChunk replays letters, those of one ordering key in their order, and adds to the answer.
+// done is how many there are before the first that failed; of those behind it some may have been
+// replayed too, which does no harm if they are replayed again.
+func (s *Server) replayChunk(ctx context.Context, letters []hookgate.StoredDeadLetter,
+	a *replayAnswer) (done int, err error) {
 	lanes := map[string][]int{}
 	for i := range letters {
 		lanes[letters[i].OrderingKey] = append(lanes[letters[i].OrderingKey], i)
@@ -235,7 +245,8 @@ func (s *Server) replayChunk(ctx context.Context, letters []hookgate.StoredDeadL
 }
 
 // replayLetter appends the replay of d to the queue, or says why that is not done.
-func (s *Server) replayLetter(ctx context.Context, d *hookgate.StoredDeadLetter) (replayed replayedLetter, skipped string, err error) {
+func (s *Server) replayLetter(ctx context.Context,
+	d *hookgate.StoredDeadLetter) (replayed replayedLetter, skipped string, err error) {
 	if why := replayable(d); why != "" {
 		return replayed, why, nil
 	}

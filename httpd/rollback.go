@@ -29,8 +29,8 @@ type rollbackAnswer struct {
 	Version string `json:"version"`
 }
 
-// beginRollback writes into the admin trail that a roll-back begins. The steps are made from outside, as this process will not
-// survive them.
+// beginRollback writes into the admin trail that a roll-back begins. The steps are made from
+// outside, as this process will not survive them.
 func (s *Server) beginRollback(c *call) {
 	members, ok := c.members(`{"id":"…","expectedVersion":"…"}`, "id", "expectedVersion")
 	if !ok {
@@ -42,13 +42,15 @@ func (s *Server) beginRollback(c *call) {
 		return
 	}
 	if !line(expected, maxVersion) {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("member expectedVersion is not a line of 1 to %d bytes", maxVersion))
+		c.fail(http.StatusBadRequest, fmt.Sprintf("member expectedVersion is not a line of 1 to %d bytes",
+			maxVersion))
 		return
 	}
 	target := id + " to " + expected
 	// Its answer can be lost, and the announcement then comes again. The target has the id of the
 	// roll-back, so the approval that the first one used permits nothing else.
-	if _, ok := c.permitted(approveRollback, target, true); ok && c.begin(target) && c.end(hookgate.ResultDone+": announced, from "+s.config.Version) {
+	if _, ok := c.permitted(approveRollback, target, true); ok && c.begin(target) &&
+		c.end(hookgate.ResultDone+": announced, from "+s.config.Version) {
 		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
 	}
 }
@@ -56,18 +58,21 @@ func (s *Server) beginRollback(c *call) {
 // endRollback writes into the admin trail what came of a roll-back.
 func (s *Server) endRollback(c *call) {
 	id := c.parameter("id")
-	members, ok := c.members(`{"result":"done","summary":"…"} or {"result":"failed","summary":"…"}`, "result", "summary")
+	members, ok := c.members(`{"result":"done","summary":"…"} or {"result":"failed","summary":"…"}`,
+		"result", "summary")
 	if !ok {
 		return
 	}
 	result, summary := members["result"], members["summary"]
 	switch {
 	case !rollbackID.MatchString(id):
-		c.fail(http.StatusBadRequest, "the id in the path is not 1 to 64 small letters, digits and hyphens")
+		c.fail(http.StatusBadRequest,
+			"the id in the path is not 1 to 64 small letters, digits and hyphens")
 	case result != hookgate.ResultDone && result != hookgate.ResultFailed:
 		c.fail(http.StatusBadRequest, "member result is neither done nor failed")
 	case !line(summary, maxSummary):
-		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary is not a line of 1 to %d bytes", maxSummary))
+		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary is not a line of 1 to %d bytes",
+			maxSummary))
 	case c.begin(id) && c.end(result+": "+summary):
 		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
 	}
@@ -75,5 +80,6 @@ func (s *Server) endRollback(c *call) {
 
 // line reports whether a text is one line of 1 to most bytes.
 func line(text string, most int) bool {
-	return text != "" && len(text) <= most && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+	return text != "" && len(text) <= most && utf8.ValidString(text) &&
+		!strings.ContainsFunc(text, unicode.IsControl)
 }

@@ -14,22 +14,27 @@ import (
 type Route struct {
 	// Method of the call; a GET also answers HEAD.
 	Method string
-	// Path has {name} for one segment, which is not empty, and may end with {name...} for all that is left, slashes included.
+	// Path has {name} for one segment, which is not empty, and may end with {name...} for all that is
+	// left, slashes included.
 	Path string
 	// Role is the least that the caller needs; RoleNone if the call is open to everyone.
 	Role hookgate.Role
-	// Action is what a call that changes something is called in the admin trail; empty for one that only reads.
+	// Action is what a call that changes something is called in the admin trail; empty for one that
+	// only reads.
 	Action string
 }
 
-// Public reports whether the call is on the public side, where the webhooks are, if the gate has two listeners.
+// Public reports whether the call is on the public side, where the webhooks are, if the gate has
+// two listeners.
 func (r Route) Public() bool { return r.Path == "/livez" || r.Path == "/readyz" }
 
 // on reports whether the call is on a side.
-func (r Route) on(side Side) bool { return side == Everything || r.Public() == (side == PublicSide) }
+func (r Route) on(side Side) bool {
+	return side == Everything || r.Public() == (side == PublicSide)
+}
 
-// table is everything but the webhooks. A call is answered by the first row whose path and method fit, so a path
-// that says more stands before one that fits it too.
+// table is everything but the webhooks. A call is answered by the first row whose path and method
+// fit, so a path that says more stands before one that fits it too.
 var table = []struct {
 	method, path string
 	role         hookgate.Role
@@ -67,10 +72,12 @@ var table = []struct {
 	{"GET", "/admin/dlq/{id}/body", hookgate.RoleViewer, "", (*Server).deadLetterBody},
 	{"POST", "/admin/dlq/{id}/replay", hookgate.RoleOperator, "dlq_replay", (*Server).replayOne},
 	{"POST", "/admin/dlq/{id}/purge", hookgate.RoleAdmin, "dlq_purge", (*Server).purgeOne},
-	{"POST", "/admin/test-events/remove", hookgate.RoleAdmin, "test_events_remove", (*Server).removeTests},
+	{"POST", "/admin/test-events/remove", hookgate.RoleAdmin, "test_events_remove",
+		(*Server).removeTests},
 	{"GET", "/admin/approvals", hookgate.RoleViewer, "", (*Server).listApprovals},
 	{"GET", "/admin/approvals/{id}", hookgate.RoleViewer, "", (*Server).showApproval},
-	{"POST", "/admin/approvals/{id}/approve", hookgate.RoleOperator, "approval_approve", (*Server).approve},
+	{"POST", "/admin/approvals/{id}/approve", hookgate.RoleOperator, "approval_approve",
+		(*Server).approve},
 	{"POST", "/admin/approvals/{id}/deny", hookgate.RoleOperator, "approval_deny", (*Server).deny},
 	{"GET", "/admin/actions", hookgate.RoleViewer, "", (*Server).actions},
 	{"GET", "/admin/tokens", hookgate.RoleAdmin, "", (*Server).listTokens},
@@ -102,11 +109,13 @@ var routes []route
 
 func init() {
 	for _, t := range table {
-		routes = append(routes, route{Route{t.method, t.path, t.role, t.action}, t.answer, strings.Split(t.path, "/")})
+		routes = append(routes, route{Route{t.method, t.path, t.role, t.action}, t.answer,
+			strings.Split(t.path, "/")})
 	}
 }
 
-// Routes returns every call of the HTTP interface but the webhooks, in the order in which they are matched.
+// Routes returns every call of the HTTP interface but the webhooks, in the order in which they are
+// matched.
 func Routes() []Route {
 	all := make([]Route, len(routes))
 	for i := range routes {
@@ -116,8 +125,10 @@ func Routes() []Route {
 }
 
 // serveOther answers everything but webhooks.
-func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side, id hookgate.RequestID, idText string) (status int) {
-	c := &call{ResponseWriter: w, server: s, request: r, id: id, requestID: idText, status: http.StatusOK}
+func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, side Side,
+	id hookgate.RequestID, idText string) (status int) {
+	c := &call{ResponseWriter: w, server: s, request: r, id: id, requestID: idText,
+		status: http.StatusOK}
 	s.answer(c, side)
 	return c.status
 }
@@ -171,7 +182,8 @@ func (t *route) fits(segments []string) bool {
 	return len(segments) == len(t.segments)
 }
 
-// parameter returns what stands in the path for the parameter, with escapes resolved. It is empty if an escape is malformed.
+// parameter returns what stands in the path for the parameter, with escapes resolved. It is empty
+// if an escape is malformed.
 func (c *call) parameter(name string) string {
 	for i, segment := range c.route.segments {
 		text := c.segments[i]

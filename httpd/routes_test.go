@@ -35,7 +35,8 @@ func TestRoutesFit(t *testing.T) {
 		r := route{Route: Route{Path: c.pattern}, segments: strings.Split(c.pattern, "/")}
 		if got := r.fits(segments); got != c.fits {
 			t.Errorf("%s fits %s: %t, want %t", c.path, c.pattern, got, c.fits)
-		} else if call := (&call{route: &r, segments: segments}); got && strings.Contains(c.pattern, "{") {
+		} else if call := (&call{route: &r, segments: segments}); got && strings.Contains(c.pattern,
+			"{") {
 			if value := call.parameter("x"); value != c.value {
 				t.Errorf("%s as %s: parameter is %q, want %q", c.path, c.pattern, value, c.value)
 			}
@@ -43,8 +44,8 @@ func TestRoutesFit(t *testing.T) {
 	}
 }
 
-// TestRoutesTable finds rows that could not work: one that an earlier one hides, a change that everyone or a viewer may
-// make, and one that would not be in the admin trail.
+// TestRoutesTable finds rows that could not work: one that an earlier one hides, a change that
+// everyone or a viewer may make, and one that would not be in the admin trail.
 func TestRoutesTable(t *testing.T) {
 	for i, r := range routes {
 		if r.Role.Covers(hookgate.RoleNone) == false {

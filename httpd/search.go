@@ -9,16 +9,19 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// maxBodyText is the length of the text that bodies are searched for, in bytes: what it costs to look for one grows with it.
+// maxBodyText is the length of the text that bodies are searched for, in bytes: what it costs to
+// look for one grows with it.
 const maxBodyText = 256
 
 // searchEvents answers a page of events, newest first.
 func (s *Server) searchEvents(c *call, q eventQuery) {
 	if strings.Contains(c.request.Header.Get("Accept"), ndjson) {
-		c.fail(http.StatusBadRequest, badParameter{"order", "is for pages: a stream is oldest stored first"}.Error())
+		c.fail(http.StatusBadRequest,
+			badParameter{"order", "is for pages: a stream is oldest stored first"}.Error())
 		return
 	}
-	search := hookgate.EventSearch{EventFilter: q.EventFilter, Stored: q.order == newestStored, Cursor: q.After, Patience: s.config.SearchTime}
+	search := hookgate.EventSearch{EventFilter: q.EventFilter, Stored: q.order == newestStored,
+		Cursor: q.After, Patience: s.config.SearchTime}
 	if q.before != "" {
 		search.Cursor, search.Newer = q.before, true
 	}
@@ -26,7 +29,8 @@ func (s *Server) searchEvents(c *call, q eventQuery) {
 	if search.Limit, ok = c.pageLimit(q.Limit); !ok {
 		return
 	}
-	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.config.SearchTime + s.config.WriteTimeout))
+	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.config.SearchTime +
+		s.config.WriteTimeout))
 	page, err := s.reader.Search(c.request.Context(), search)
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
@@ -34,7 +38,8 @@ func (s *Server) searchEvents(c *call, q eventQuery) {
 		if search.Newer {
 			name = "before"
 		}
-		c.fail(http.StatusBadRequest, badParameter{name, "is not what an answer to this search has given out"}.Error())
+		c.fail(http.StatusBadRequest,
+			badParameter{name, "is not what an answer to this search has given out"}.Error())
 	case err != nil:
 		c.broken("searching events", err)
 	default:

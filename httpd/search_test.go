@@ -25,15 +25,18 @@ func (g *gate) search(t *testing.T, query string) (p searchPage) {
 	return p
 }
 
-// TestNewestFirst pages through events from the newest to the oldest and back, and follows what is stored meanwhile.
+// TestNewestFirst pages through events from the newest to the oldest and back, and follows what is
+// stored meanwhile.
 func TestNewestFirst(t *testing.T) {
 	g := newGate(t, nil)
-	if p := g.search(t, "order=newest"); p.Events == nil || len(p.Events) != 0 || p.Next != "" || p.Partial {
+	if p := g.search(t, "order=newest"); p.Events == nil || len(p.Events) != 0 || p.Next != "" ||
+		p.Partial {
 		t.Errorf("an empty store shows %+v", p)
 	}
 	sent := g.fill(t, 7)
 	slices.Reverse(sent)
-	for _, query := range []string{"order=newest", "order=stored", "order=newest&type=t", "order=newest&from=2000-01-01T00:00:00Z", "order=newest&body=evt-"} {
+	for _, query := range []string{"order=newest", "order=stored", "order=newest&type=t",
+		"order=newest&from=2000-01-01T00:00:00Z", "order=newest&body=evt-"} {
 		var got []string
 		p := g.search(t, query+"&limit=3")
 		first := p
@@ -43,29 +46,35 @@ func TestNewestFirst(t *testing.T) {
 		if !slices.Equal(got, sent) {
 			t.Errorf("%s shows %v, want %v", query, got, sent)
 		}
-		p = g.search(t, query+"&limit=3&before="+url.QueryEscape(p.Previous)) // those before the last page
+		// those before the last page
+		p = g.search(t, query+"&limit=3&before="+url.QueryEscape(p.Previous))
 		if got := messageIDs(p.Events); !slices.Equal(got, sent[3:6]) {
 			t.Errorf("%s, back from the end: %v, want %v", query, got, sent[3:6])
 		}
-		if p := g.search(t, query+"&before="+url.QueryEscape(first.Previous)); len(p.Events) != 0 || p.Previous != first.Previous {
+		if p := g.search(t, query+"&before="+url.QueryEscape(first.Previous)); len(p.Events) != 0 ||
+			p.Previous != first.Previous {
 			t.Errorf("%s: newer than the newest are %v", query, messageIDs(p.Events))
 		}
 	}
 	cursor := g.search(t, "order=stored").Previous
 	g.post(t, envelope("new", "t", "")).want(t, 202)
 	g.settle(t)
-	if p := g.search(t, "order=stored&before="+cursor); !slices.Equal(messageIDs(p.Events), []string{"new"}) {
+	if p := g.search(t, "order=stored&before="+cursor); !slices.Equal(messageIDs(p.Events),
+		[]string{"new"}) {
 		t.Errorf("the tail shows %v", messageIDs(p.Events))
 	}
 	third := g.list(t, "").Events[2]
-	if got := messageIDs(g.search(t, "order=stored&key=t&limit=2&after="+third.ID).Events); !slices.Equal(got, []string{"evt-01", "evt-00"}) {
+	if got := messageIDs(g.search(t, "order=stored&key=t&limit=2&after="+
+		third.ID).Events); !slices.Equal(got, []string{"evt-01", "evt-00"}) {
 		t.Errorf("before the third of its key are %v", got)
 	}
 	for _, order := range []string{"newest", "oldest"} {
-		if got := messageIDs(g.search(t, "order="+order+"&requestId="+third.RequestID).Events); !slices.Equal(got, []string{"evt-02"}) {
+		if got := messageIDs(g.search(t, "order="+order+"&requestId="+
+			third.RequestID).Events); !slices.Equal(got, []string{"evt-02"}) {
 			t.Errorf("order %s: the request has %v", order, got)
 		}
-		if got := messageIDs(g.search(t, "order="+order+"&body=%22messageId%22:%22evt-05%22").Events); !slices.Equal(got, []string{"evt-05"}) {
+		if got := messageIDs(g.search(t, "order="+order+
+			"&body=%22messageId%22:%22evt-05%22").Events); !slices.Equal(got, []string{"evt-05"}) {
 			t.Errorf("order %s: the text is in %v", order, got)
 		}
 	}
@@ -120,8 +129,10 @@ type findAnswer struct {
 
 func (g *gate) lookFor(t *testing.T, q string) (f findAnswer) {
 	t.Helper()
-	must(t, json.Unmarshal(g.admin(t, "GET", "/api/find?q="+url.QueryEscape(q), "").want(t, 200).body, &f))
-	if f.Query != q || f.Events == nil || f.DeadLetters == nil || f.Requests == nil || f.Waiting == nil {
+	must(t, json.Unmarshal(g.admin(t, "GET", "/api/find?q="+url.QueryEscape(q), "").want(t, 200).body,
+		&f))
+	if f.Query != q || f.Events == nil || f.DeadLetters == nil || f.Requests == nil ||
+		f.Waiting == nil {
 		t.Errorf("finding %q gives %+v", q, f)
 	}
 	return f
@@ -142,7 +153,8 @@ func (f findAnswer) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// TestFind looks for events, dead letters and duplicates by every id that they have, and for what is not stored.
+// TestFind looks for events, dead letters and duplicates by every id that they have, and for what
+// is not stored.
 func TestFind(t *testing.T) {
 	g := newGate(t, nil)
 	send := func(id string) string {
@@ -153,7 +165,8 @@ func TestFind(t *testing.T) {
 	g.settle(t)
 	dead := send("inv-2")
 	g.settleBut(t, func(*hookgate.Record) bool { return true })
-	event, letter := g.lookFor(t, first).Events[0].Event.ID, g.lookFor(t, dead).DeadLetters[0].DeadLetter.ID
+	event, letter := g.lookFor(t, first).Events[0].Event.ID,
+		g.lookFor(t, dead).DeadLetters[0].DeadLetter.ID
 	for q, want := range map[string]string{
 		"inv-1":   "event inv-1 by messageId, persisted inv-1 by messageId, duplicate inv-1 by messageId",
 		"inv-2":   "dead letter inv-2 by messageId, dead_lettered inv-2 by messageId",
@@ -188,7 +201,8 @@ func TestFind(t *testing.T) {
 	if f := g.lookFor(t, "many-"); len(f.Events) != maxFound || !f.More {
 		t.Errorf("%d events and more %t", len(f.Events), f.More)
 	}
-	for _, query := range []string{"", "q=", "q=a&q=b", "p=a", "q=" + strings.Repeat("x", maxWanted+1)} {
+	for _, query := range []string{"", "q=", "q=a&q=b", "p=a", "q=" + strings.Repeat("x", maxWanted+
+		1)} {
 		checkRefusal(t, g.admin(t, "GET", "/api/find?"+query, "").want(t, 400))
 	}
 }

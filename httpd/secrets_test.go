@@ -16,13 +16,15 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// TestLogHoldsNoSecrets logs at debug level while deliveries are accepted and refused in every way and while the read
-// and admin API are used well and badly. No configured secret, no credential that was shown, wrong ones included, and
-// no content of a body may stand in the log; and every line about a request must name it.
+// TestLogHoldsNoSecrets logs at debug level while deliveries are accepted and refused in every way
+// and while the read and admin API are used well and badly. No configured secret, no credential
+// that was shown, wrong ones included, and no content of a body may stand in the log; and every
+// line about a request must name it.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	// payload stands in every body, beside the identity, which is logged on purpose.
 	const payload = "payload-5d0e9c33ab17"
-	forbidden := []string{bearerKey, hmacSecret, githubSecret, adminToken, "admin-token-older-9910", payload}
+	forbidden := []string{bearerKey, hmacSecret, githubSecret, adminToken, "admin-token-older-9910",
+		payload}
 	shown := 0
 	wrong := func() string { // a credential that is shown once
 		shown++
@@ -71,18 +73,21 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	send(202, "/webhooks", sound, key...)
 	send(202, "/webhooks", sound, "X-Webhook-Signature", sign(hmacSecret, sound))
 	send(202, "/webhooks", envelope("again", "t", rest), key...)
-	send(202, "/webhooks/github", `{"a":"`+payload+`"}`, "X-Hub-Signature-256", sign(githubSecret, `{"a":"`+payload+`"}`),
+	send(202, "/webhooks/github", `{"a":"`+payload+`"}`, "X-Hub-Signature-256",
+		sign(githubSecret, `{"a":"`+payload+`"}`),
 		"X-GitHub-Delivery", "d", "X-GitHub-Event", "push")
 	// Credentials of all sorts and at all places.
 	send(401, "/webhooks", sound)
 	send(401, "/webhooks", sound, "Authorization", "Bearer "+wrong())
 	send(401, "/webhooks", sound, "Authorization", wrong())
 	send(401, "/webhooks", sound, "Authorization", "Basic "+wrong())
-	send(401, "/webhooks", sound, "Authorization", "Bearer "+bearerKey, "Authorization", "Bearer "+wrong())
+	send(401, "/webhooks", sound, "Authorization", "Bearer "+bearerKey, "Authorization", "Bearer "+
+		wrong())
 	send(401, "/webhooks", sound, "X-Webhook-Signature", sign("wrong secret", sound))
 	send(401, "/webhooks", sound, "X-Webhook-Signature", wrong())
 	send(401, "/webhooks", sound, "X-Webhook-Signature", "sha256="+wrong())
-	send(401, "/webhooks", sound, "Authorization", "Bearer "+bearerKey, "X-Webhook-Signature", sign("wrong again", sound))
+	send(401, "/webhooks", sound, "Authorization", "Bearer "+bearerKey, "X-Webhook-Signature",
+		sign("wrong again", sound))
 	send(401, "/webhooks/github", sound, "Authorization", "Bearer "+wrong())
 	send(401, "/webhooks/github", sound, "X-Hub-Signature-256", sign("third", sound))
 	send(404, "/webhooks/nobody", sound, "Authorization", "Bearer "+wrong())
@@ -92,15 +97,20 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	send(415, "/webhooks", sound, append(key, "Content-Type", "text/plain")...)
 	send(415, "/webhooks", sound, append(key, "Content-Encoding", "br")...)
 	for _, body := range []string{
-		payload, `"` + payload + `"`, `{"` + payload, `{"` + payload + `":1}`, `{"messageId":"m","eventType":"t","a":` + payload + `}`,
-		`{"messageId":{"x":"` + payload + `"},"eventType":"t"}`, `{"messageId":["` + payload + `"],"eventType":"t"}`,
-		`{"messageId":"m` + "\x01" + payload + `","eventType":"t"}`, `{"messageId":"m","eventType":"` + strings.Repeat(payload, 20) + `"}`,
-		envelope("m", "t", `,"messageId":"`+payload+`"`), envelope("m"+payload+`\ud800`, "t", ""), sound + payload, sound + sound,
+		payload, `"` + payload + `"`, `{"` + payload, `{"` + payload + `":1}`,
+		`{"messageId":"m","eventType":"t","a":` + payload + `}`,
+		`{"messageId":{"x":"` + payload + `"},"eventType":"t"}`, `{"messageId":["` + payload +
+			`"],"eventType":"t"}`,
+		`{"messageId":"m` + "\x01" + payload + `","eventType":"t"}`, `{"messageId":"m","eventType":"` +
+			strings.Repeat(payload, 20) + `"}`,
+		envelope("m", "t", `,"messageId":"`+payload+`"`), envelope("m"+payload+`\ud800`, "t", ""), sound +
+			payload, sound + sound,
 	} {
 		send(400, "/webhooks", body, key...)
 	}
 	hook := `{"repository":{"full_name":["` + payload + `"]}`
-	send(400, "/webhooks/github", hook, "X-Hub-Signature-256", sign(githubSecret, hook), "X-GitHub-Delivery", "d", "X-GitHub-Event", "push")
+	send(400, "/webhooks/github", hook, "X-Hub-Signature-256", sign(githubSecret, hook),
+		"X-GitHub-Delivery", "d", "X-GitHub-Event", "push")
 	conn := g.raw(t, rawHead("Content-Length: 5000")+sound)
 	readAnswer(t, conn).want(t, 408)
 	conn = g.raw(t, rawHead("Content-Length: 5000")+sound)
@@ -111,13 +121,15 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		send(503, "/webhooks", sound, key...)
 	}
 	appendErr = nil
-	if _, err := g.try("POST", "/webhooks", strings.NewReader(envelope("panic", "t", rest)), key...); err == nil {
+	if _, err := g.try("POST", "/webhooks", strings.NewReader(envelope("panic", "t", rest)),
+		key...); err == nil {
 		t.Error("a panicking queue was answered")
 	}
 	mode.readOnly.Store(true)
 	send(503, "/webhooks", sound, key...)
 	// The read API and the admin API.
-	for _, path := range []string{"/api/events", "/api/events/1", "/api/events/1/body", "/api/trace/m", "/admin/maintenance"} {
+	for _, path := range []string{"/api/events", "/api/events/1", "/api/events/1/body", "/api/trace/m",
+		"/admin/maintenance"} {
 		g.do(t, "GET", path, nil, "Authorization", "Bearer "+wrong()).want(t, 401)
 		g.do(t, "GET", path+"?token="+wrong(), nil).want(t, 401)
 		reader.err = errInjected
@@ -134,9 +146,11 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 
 	text := g.log.String()
 	for _, secret := range forbidden {
-		for form, s := range map[string]string{"": secret, " in capitals": strings.ToUpper(secret), " in hexadecimal": hex.EncodeToString([]byte(secret))} {
+		for form, s := range map[string]string{"": secret, " in capitals": strings.ToUpper(secret),
+			" in hexadecimal": hex.EncodeToString([]byte(secret))} {
 			if at := strings.Index(text, s); at >= 0 {
-				t.Errorf("%q stands in the log%s: …%s…", secret, form, text[max(0, at-200):min(len(text), at+100)])
+				t.Errorf("%q stands in the log%s: …%s…", secret, form,
+					text[max(0, at-200):min(len(text), at+100)])
 			}
 		}
 	}
@@ -154,16 +168,18 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	if lines < want || len(ids) < want {
 		t.Errorf("%d lines about %d requests, want at least %d of each", lines, len(ids), want)
 	}
-	for _, part := range []string{`"msg":"accepted"`, `"duplicate":true`, `"status":401`, `"status":404`, `"status":400`, `"status":408`,
-		`"status":413`, `"status":415`, `"status":503`, `"msg":"admin action"`, `"msg":"call refused"`, `"panic":"the queue is broken"`, "reading events failed"} {
+	for _, part := range []string{`"msg":"accepted"`, `"duplicate":true`, `"status":401`,
+		`"status":404`, `"status":400`, `"status":408`,
+		`"status":413`, `"status":415`, `"status":503`, `"msg":"admin action"`, `"msg":"call refused"`,
+		`"panic":"the queue is broken"`, "reading events failed"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the log has no %s: this test does not see what it should", part)
 		}
 	}
 }
 
-// TestRefusalsAreLoggedWithinLimits refuses more than the log takes at a time and looks for the number left out in the
-// line that comes next.
+// TestRefusalsAreLoggedWithinLimits refuses more than the log takes at a time and looks for the
+// number left out in the line that comes next.
 func TestRefusalsAreLoggedWithinLimits(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.queue = &fakeQueue{} })
 	const refused = 3 * refusalBurst
@@ -178,7 +194,8 @@ func TestRefusalsAreLoggedWithinLimits(t *testing.T) {
 	before := g.refusals.suppressed.Load()
 	g.refusals.limiter.SetLimit(rate.Inf) // from now on every line is wanted
 	g.do(t, "POST", "/webhooks", nil).want(t, http.StatusUnauthorized)
-	if last := strings.TrimPrefix(g.log.String(), text); !strings.Contains(last, fmt.Sprintf(`"suppressed":%d`, before)) {
+	if last := strings.TrimPrefix(g.log.String(), text); !strings.Contains(last,
+		fmt.Sprintf(`"suppressed":%d`, before)) {
 		t.Errorf("the next line is %s, want it to say that %d are missing", last, before)
 	}
 }

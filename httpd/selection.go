@@ -27,8 +27,9 @@ func (s *selection) describe() string {
 	return describe(s.filter)
 }
 
-// permitted reports whether the action may be done to what is selected. An approval holds for all calls that it takes, and for those dead
-// letters alone that there were when it was given: the filter is bounded so. If it returns false the call is answered.
+// permitted reports whether the action may be done to what is selected. An approval holds for all
+// calls that it takes, and for those dead letters alone that there were when it was given: the
+// filter is bounded so. If it returns false the call is answered.
 func (s *selection) permitted(c *call, action string) bool {
 	whole := *s
 	whole.filter.After = ""
@@ -39,16 +40,19 @@ func (s *selection) permitted(c *call, action string) bool {
 	return ok
 }
 
-// dlqBatch is the number of dead letters that one call replays or purges at most, and what it does if it is not told.
+// dlqBatch is the number of dead letters that one call replays or purges at most, and what it does
+// if it is not told.
 const dlqBatch = 500
 
-// readObject reads a body that must be a JSON object whose members are all among names. An error is for the caller.
+// readObject reads a body that must be a JSON object whose members are all among names. An error is
+// for the caller.
 func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
 	body, err := c.body()
 	if err != nil || len(body) == 0 {
 		return nil, err
 	}
-	var members map[string]json.RawMessage // a map, because the names of a struct's members would match in any case
+	// a map, because the names of a struct's members would match in any case
+	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return nil, errors.New("body is not a JSON object")
 	}
@@ -57,7 +61,8 @@ func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
 			return nil, fmt.Errorf("body has the unknown member %q; this call takes none", head(name))
 		}
 		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("body has the unknown member %q; known are %s", head(name), strings.Join(names, ", "))
+			return nil, fmt.Errorf("body has the unknown member %q; known are %s", head(name),
+				strings.Join(names, ", "))
 		}
 	}
 	return members, nil
@@ -111,9 +116,11 @@ func readSelection(c *call, more ...string) (s selection, err error) {
 	return s, nil
 }
 
-// selected reads the dead letters of a selection that take wants, in order, and where to go on; next is empty if there are
-// no more. If ok is false the call is answered.
-func (s *Server) selected(c *call, f hookgate.DeadLetterFilter, take func(*hookgate.StoredDeadLetter) bool) (letters []hookgate.StoredDeadLetter, next string, ok bool) {
+// selected reads the dead letters of a selection that take wants, in order, and where to go on;
+// next is empty if there are no more. If ok is false the call is answered.
+func (s *Server) selected(c *call, f hookgate.DeadLetterFilter,
+	take func(*hookgate.StoredDeadLetter) bool) (letters []hookgate.StoredDeadLetter, next string,
+	ok bool) {
 	limit := f.Limit
 	f.Limit = 0
 	last := f.After

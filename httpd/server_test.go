@@ -24,7 +24,8 @@ type result struct {
 func (g *gate) postLater(id string) <-chan result {
 	done := make(chan result, 1)
 	go func() {
-		a, err := g.try("POST", "/webhooks", strings.NewReader(envelope(id, "t", "")), "Authorization", "Bearer "+bearerKey)
+		a, err := g.try("POST", "/webhooks", strings.NewReader(envelope(id, "t", "")), "Authorization",
+			"Bearer "+bearerKey)
 		done <- result{a, err}
 	}()
 	return done
@@ -41,8 +42,8 @@ func receive[T any](t *testing.T, from <-chan T, what string) (v T) {
 	return v
 }
 
-// TestShutdownWaits shuts down while Append holds a request: the listener closes, Shutdown goes on waiting, and when
-// the request is let go it is answered 202.
+// TestShutdownWaits shuts down while Append holds a request: the listener closes, Shutdown goes on
+// waiting, and when the request is let go it is answered 202.
 func TestShutdownWaits(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
@@ -84,8 +85,8 @@ func TestShutdownWaits(t *testing.T) {
 	must(t, receive(t, down, "Shutdown"))
 }
 
-// TestShutdownCutsOff shuts down with a deadline that passes while Append holds a request: Shutdown returns the error
-// of its context and the sender gets no answer.
+// TestShutdownCutsOff shuts down with a deadline that passes while Append holds a request: Shutdown
+// returns the error of its context and the sender gets no answer.
 func TestShutdownCutsOff(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
@@ -107,8 +108,8 @@ func TestShutdownCutsOff(t *testing.T) {
 	close(leave)
 }
 
-// TestPanic lets Append panic: the connection ends without an answer, the panic is logged with the request, and the
-// next request is served.
+// TestPanic lets Append panic: the connection ends without an answer, the panic is logged with the
+// request, and the next request is served.
 func TestPanic(t *testing.T) {
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 		if d.MessageID == "bad" {
@@ -118,7 +119,8 @@ func TestPanic(t *testing.T) {
 	}}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	for range 3 {
-		a, err := g.try("POST", "/webhooks", strings.NewReader(envelope("bad", "t", "")), "Authorization", "Bearer "+bearerKey)
+		a, err := g.try("POST", "/webhooks", strings.NewReader(envelope("bad", "t", "")), "Authorization",
+			"Bearer "+bearerKey)
 		if err == nil {
 			t.Errorf("a panicking request was answered %d", a.status)
 		}
@@ -143,7 +145,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestMaxConnections opens one connection more than are served at a time: it is answered once another has closed.
+// TestMaxConnections opens one connection more than are served at a time: it is answered once
+// another has closed.
 func TestMaxConnections(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.config.MaxConnections = 2 })
 	const ask = "GET /livez HTTP/1.1\r\nHost: gate\r\n\r\n"
@@ -160,8 +163,8 @@ func TestMaxConnections(t *testing.T) {
 	readAnswer(t, third).want(t, 200)
 }
 
-// TestRealQueueUnderLoad sends events from several senders, each twice, to the real queue and store: every request is
-// answered, and each event is stored exactly once with its own body.
+// TestRealQueueUnderLoad sends events from several senders, each twice, to the real queue and
+// store: every request is answered, and each event is stored exactly once with its own body.
 func TestRealQueueUnderLoad(t *testing.T) {
 	g := newGate(t, nil)
 	const senders, each = 4, 20
@@ -174,7 +177,8 @@ func TestRealQueueUnderLoad(t *testing.T) {
 		all.Go(func() {
 			for range 2 {
 				for _, id := range ids[sender] {
-					a, err := g.try("POST", "/webhooks", strings.NewReader(envelope(id, "t", `,"of":"`+id+`"`)), "Authorization", "Bearer "+bearerKey)
+					a, err := g.try("POST", "/webhooks", strings.NewReader(envelope(id, "t", `,"of":"`+id+`"`)),
+						"Authorization", "Bearer "+bearerKey)
 					if err != nil || a.status != 202 {
 						t.Errorf("%s: %+v, %v", id, a, err)
 					}

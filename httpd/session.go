@@ -23,19 +23,21 @@ import (
 )
 
 const (
-	// csrfHeader is where a call that changes something, made with a session, shows that a page of this gate makes it.
+	// csrfHeader is where a call that changes something, made with a session, shows that a page of
+	// this gate makes it.
 	csrfHeader = "X-CSRF-Token"
 	// renewAfter is how old the note of a session's last use may be before it is written anew.
 	renewAfter = time.Minute
-	// maxEnded is how many sessions that were signed out are remembered until they would have run out anyway; then the oldest goes.
+	// maxEnded is how many sessions that were signed out are remembered until they would have run out
+	// anyway; then the oldest goes.
 	maxEnded = 10_000
 )
 
-// session is what a cookie says of the one who has it: that he has shown the token with this hash. What the token may do, and
-// whether it still may, is looked up at every request.
+// session is what a cookie says of the one who has it: that he has shown the token with this hash.
+// What the token may do, and whether it still may, is looked up at every request.
 //
-// A cookie is sealed and stands in no table, so that every process that has the same admin tokens takes it, also after a restart and while
-// the store is away:
+// A cookie is sealed and stands in no table, so that every process that has the same admin tokens
+// takes it, also after a restart and while the store is away:
 //
 //	nonce, 12 | AES-256-GCM: hash of the token, 32 | id, 16 | begun, 8 | used, 8    times in seconds of Unix
 type session struct {
@@ -65,8 +67,9 @@ type sessionKey struct {
 	csrf []byte
 }
 
-// newSessions takes the admin tokens of the configuration, from which the keys are derived. The first one seals; cookies of
-// the others are taken too, so that a token can be replaced without signing people out.
+// newSessions takes the admin tokens of the configuration, from which the keys are derived. The
+// first one seals; cookies of the others are taken too, so that a token can be replaced without
+// signing people out.
 func newSessions(tokens []string, idle, max time.Duration) *sessions {
 	if len(tokens) == 0 {
 		tokens = []string{rand.Text()}
@@ -91,8 +94,8 @@ func (s *sessions) ready() {
 }
 
 // slowRounds make one guess at the admin token of a cookie take a tenth of a second or so, as OWASP
-// advises for PBKDF2 with SHA-256. The salt is the same everywhere: all processes with one token must
-// find the same key.
+// advises for PBKDF2 with SHA-256. The salt is the same everywhere: all processes with one token
+// must find the same key.
 const slowRounds = 600_000
 
 // masters has the keys that were derived in this process, by the hash of the token.
@@ -135,7 +138,8 @@ func (s *sessions) write(w http.ResponseWriter, r *http.Request, n session) {
 	key := &s.keys[0]
 	nonce := make([]byte, key.seal.NonceSize())
 	rand.Read(nonce)
-	set(w, r, key.cookie(r), base64.RawURLEncoding.EncodeToString(key.seal.Seal(nonce, nonce, plain, nil)), int(s.max.Seconds()))
+	set(w, r, key.cookie(r), base64.RawURLEncoding.EncodeToString(key.seal.Seal(nonce, nonce, plain,
+		nil)), int(s.max.Seconds()))
 }
 
 // clear removes the cookies that a request has.
@@ -150,13 +154,14 @@ func (s *sessions) clear(w http.ResponseWriter, r *http.Request) {
 
 func set(w http.ResponseWriter, r *http.Request, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: isSecure(r),
+		Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true,
+		SameSite: http.SameSiteStrictMode,
+		Secure:   isSecure(r),
 	})
 }
 
-// cookie is the name of the key's cookies. With its prefix a browser takes one from this very host alone, over TLS: no other host of the domain can
-// put one of its own in its place.
+// cookie is the name of the key's cookies. With its prefix a browser takes one from this very host
+// alone, over TLS: no other host of the domain can put one of its own in its place.
 func (k *sessionKey) cookie(r *http.Request) string {
 	if isSecure(r) {
 		return "__Host-" + k.name
@@ -164,8 +169,8 @@ func (k *sessionKey) cookie(r *http.Request) string {
 	return k.name
 }
 
-// isSecure reports whether the browser has come by TLS, as the first of the proxies says if there are several. Whoever writes that header himself shuts out
-// nobody but himself.
+// isSecure reports whether the browser has come by TLS, as the first of the proxies says if there
+// are several. Whoever writes that header himself shuts out nobody but himself.
 func isSecure(r *http.Request) bool {
 	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
 	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https")
@@ -219,8 +224,8 @@ func (k *sessionKey) csrfOf(n session) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// meant reports whether a request that changes something was made by a page of this gate: it is not from another origin, and it
-// has what only such a page knows.
+// meant reports whether a request that changes something was made by a page of this gate: it is not
+// from another origin, and it has what only such a page knows.
 func (s *sessions) meant(r *http.Request, n session, token string) bool {
 	if http.NewCrossOriginProtection().Check(r) != nil {
 		return false
@@ -254,7 +259,8 @@ func (s *sessions) isEnded(id [16]byte) bool {
 	return s.ended[id]
 }
 
-// bySession finds out who makes the call by its cookie, as authorise does by a token. found is false if it has none.
+// bySession finds out who makes the call by its cookie, as authorise does by a token. found is
+// false if it has none.
 func (c *call) bySession() (who actor, found bool, err error) {
 	s, now := c.server, time.Now()
 	n, ok := s.sessions.read(c.request, now)
@@ -278,8 +284,10 @@ func (c *call) bySession() (who actor, found bool, err error) {
 	return who, true, nil
 }
 
-// goneToken is one of the configuration that was known when the session began. It is no guess, and counts as no failed login.
+// goneToken is one of the configuration that was known when the session began. It is no guess, and
+// counts as no failed login.
 const goneToken refusedToken = "is not one of this gate any more"
 
 // errNotMeant refuses a change that a page elsewhere may have made a browser ask for.
-var errNotMeant = errors.New("a call that changes something takes, with a session, the header " + csrfHeader + " and must come from a page of this gate")
+var errNotMeant = errors.New("a call that changes something takes, with a session, the header " +
+	csrfHeader + " and must come from a page of this gate")

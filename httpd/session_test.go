@@ -25,8 +25,12 @@ import (
 // form posts a form as a browser would, and returns the answer with its cookie.
 func (g *gate) form(t *testing.T, path, fields string, header ...string) (*answer, *http.Cookie) {
 	t.Helper()
-	g.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	a := g.do(t, "POST", path, strings.NewReader(fields), append([]string{"Content-Type", "application/x-www-form-urlencoded"}, header...)...)
+	g.client.CheckRedirect = func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}
+	a := g.do(t, "POST", path, strings.NewReader(fields),
+		append([]string{"Content-Type", "application/x-www-form-urlencoded"}, header...)...)
 	for _, line := range a.header.Values("Set-Cookie") {
 		cookie, err := http.ParseSetCookie(line)
 		must(t, err)
@@ -35,7 +39,8 @@ func (g *gate) form(t *testing.T, path, fields string, header ...string) (*answe
 	return a, nil
 }
 
-// enter signs in and returns the header Cookie of the session, and what its pages send with changes.
+// enter signs in and returns the header Cookie of the session, and what its pages send with
+// changes.
 func (g *gate) enter(t *testing.T, token string) (cookie, csrf string) {
 	t.Helper()
 	a, c := g.form(t, signInPath, "token="+url.QueryEscape(token))
@@ -49,23 +54,29 @@ func (g *gate) enter(t *testing.T, token string) (cookie, csrf string) {
 	return cookie, m[1]
 }
 
-// TestSignIn: a token opens a session whose cookie scripts cannot read and other sites cannot send; where it leads is a page of the gate,
-// whatever was asked for; what is wrong is told without the token.
+// TestSignIn: a token opens a session whose cookie scripts cannot read and other sites cannot send;
+// where it leads is a page of the gate, whatever was asked for; what is wrong is told without the
+// token.
 func TestSignIn(t *testing.T) {
 	g := newGate(t, nil)
 	for next, want := range map[string]string{
-		"/ui/sources?a=b": "/ui/sources?a=b", "": "/ui/", "/": "/ui/", "//evil.example/ui/": "/ui/", "https://evil.example/ui/": "/ui/", `/ui/\evil`: "/ui/",
-		"/ui/sign-in?next=/ui/sign-in": "/ui/", "/admin/tokens": "/ui/", "/ui/x\r\nSet-Cookie: a=b": "/ui/",
+		"/ui/sources?a=b": "/ui/sources?a=b", "": "/ui/", "/": "/ui/", "//evil.example/ui/": "/ui/",
+		"https://evil.example/ui/": "/ui/", `/ui/\evil`: "/ui/",
+		"/ui/sign-in?next=/ui/sign-in": "/ui/", "/admin/tokens": "/ui/",
+		"/ui/x\r\nSet-Cookie: a=b": "/ui/",
 	} {
-		a, cookie := g.form(t, signInPath, url.Values{"token": {" " + adminToken + "\n"}, "next": {next}}.Encode())
+		a, cookie := g.form(t, signInPath, url.Values{"token": {" " + adminToken + "\n"},
+			"next": {next}}.Encode())
 		if a.want(t, 303); a.header.Get("Location") != want {
 			t.Errorf("next %q leads to %q, want %q", next, a.header.Get("Location"), want)
 		}
-		if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Secure || cookie.Domain != "" || cookie.MaxAge != 36000 {
+		if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" ||
+			cookie.Secure || cookie.Domain != "" || cookie.MaxAge != 36000 {
 			t.Errorf("the cookie is %v", cookie)
 		}
 	}
-	if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", "https"); !cookie.Secure {
+	if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto",
+		"https"); !cookie.Secure {
 		t.Error("behind TLS the cookie is not for TLS alone")
 	}
 	for _, c := range []struct {
@@ -78,21 +89,25 @@ func TestSignIn(t *testing.T) {
 		{"token=guess-4711", 401, "is not known", nil},
 		{"token=" + hookgate.NewTokenText(), 401, "is not known", nil},
 		{"%zz", 400, "cannot be read", nil},
-		{"token=" + adminToken, 403, "must be one of this gate", []string{"Sec-Fetch-Site", "cross-site"}},
-		{"token=" + adminToken, 403, "must be one of this gate", []string{"Origin", "https://evil.example"}},
+		{"token=" + adminToken, 403, "must be one of this gate", []string{"Sec-Fetch-Site",
+			"cross-site"}},
+		{"token=" + adminToken, 403, "must be one of this gate",
+			[]string{"Origin", "https://evil.example"}},
 	} {
 		a, cookie := g.form(t, signInPath, c.fields, c.header...)
-		if a.want(t, c.status); cookie != nil || !strings.Contains(string(a.body), c.told) || strings.Contains(string(a.body), "guess-4711") {
+		if a.want(t, c.status); cookie != nil || !strings.Contains(string(a.body), c.told) ||
+			strings.Contains(string(a.body), "guess-4711") {
 			t.Errorf("%s: cookie %v, page\n%s", c.fields, cookie, a.body)
 		}
 	}
-	if log := g.log.String(); strings.Contains(log, "guess-4711") || strings.Contains(log, adminToken) {
+	if log := g.log.String(); strings.Contains(log, "guess-4711") ||
+		strings.Contains(log, adminToken) {
 		t.Error("the log has a token")
 	}
 }
 
-// TestSignInIsLimited: the form counts failures as other calls do, so that it is no way around their limit. Sessions go on meanwhile: they
-// are no guess.
+// TestSignInIsLimited: the form counts failures as other calls do, so that it is no way around
+// their limit. Sessions go on meanwhile: they are no guess.
 func TestSignInIsLimited(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.config.FailedLogins = 3 })
 	cookie, _ := g.enter(t, adminToken)
@@ -110,9 +125,10 @@ func TestSignInIsLimited(t *testing.T) {
 	g.enter(t, adminToken)
 }
 
-// TestCookieIsNoOracle: who has a cookie must spend a slow computation on each guess at the admin token that it was made with.
-// Method: neither the name nor the sealed content follows from the token by a hash of the usual speed, and nothing is derived
-// for requests without a cookie of this gate.
+// TestCookieIsNoOracle: who has a cookie must spend a slow computation on each guess at the admin
+// token that it was made with. Method: neither the name nor the sealed content follows from the
+// token by a hash of the usual speed, and nothing is derived for requests without a cookie of this
+// gate.
 func TestCookieIsNoOracle(t *testing.T) {
 	const token = "a-token-of-16-or-more"
 	s := newSessions([]string{token}, time.Hour, time.Hour)
@@ -134,8 +150,8 @@ func TestCookieIsNoOracle(t *testing.T) {
 	}
 }
 
-// TestSessionChanges: with a session a change takes what only a page of the gate knows, and no other site may cause it; the trail names the
-// token. Without a session nothing of that matters.
+// TestSessionChanges: with a session a change takes what only a page of the gate knows, and no
+// other site may cause it; the trail names the token. Without a session nothing of that matters.
 func TestSessionChanges(t *testing.T) {
 	g := newGate(t, nil)
 	made := g.create(t, `{"name":"olga","role":"operator"}`)
@@ -146,7 +162,8 @@ func TestSessionChanges(t *testing.T) {
 	}
 	change := func(want int, header ...string) *answer {
 		t.Helper()
-		return g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"normal"}`), append(header, "Cookie", cookie)...).want(t, want)
+		return g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"normal"}`),
+			append(header, "Cookie", cookie)...).want(t, want)
 	}
 	change(200, csrfHeader, csrf, "X-Reason", "practice")
 	change(200, csrfHeader, csrf, "Sec-Fetch-Site", "same-origin", "Origin", g.url)
@@ -183,24 +200,28 @@ func TestSessionChanges(t *testing.T) {
 
 	// A token that is revoked takes its sessions with it.
 	g.admin(t, "DELETE", "/admin/tokens/olga", "").want(t, 200)
-	if page := string(g.do(t, "GET", "/ui/", nil, "Cookie", other).want(t, 401).body); !strings.Contains(page, "was revoked at") {
+	if page := string(g.do(t, "GET", "/ui/", nil, "Cookie", other).want(t,
+		401).body); !strings.Contains(page, "was revoked at") {
 		t.Errorf("the page does not say why:\n%s", page)
 	}
 }
 
-// TestSessionOfOldToken: when a token is taken out of the configuration its sessions end, and whoever still has one is not shut out for guessing.
+// TestSessionOfOldToken: when a token is taken out of the configuration its sessions end, and
+// whoever still has one is not shut out for guessing.
 func TestSessionOfOldToken(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.config.FailedLogins = 2 })
 	cookie, _ := g.enter(t, adminToken)
 	g.configured = g.configured[:1] // the older one is left, with whose key the cookie is sealed
 	for range 4 {
-		if page := string(g.do(t, "GET", "/ui/", nil, "Cookie", cookie).want(t, 401).body); !strings.Contains(page, "not one of this gate any more") {
+		if page := string(g.do(t, "GET", "/ui/", nil, "Cookie", cookie).want(t,
+			401).body); !strings.Contains(page, "not one of this gate any more") {
 			t.Fatalf("the page does not say why:\n%s", page)
 		}
 	}
 }
 
-// TestSessionWithoutStore: while the store is away a token of the configuration works, also as a session; another is not taken for unknown.
+// TestSessionWithoutStore: while the store is away a token of the configuration works, also as a
+// session; another is not taken for unknown.
 func TestSessionWithoutStore(t *testing.T) {
 	g := newGate(t, nil)
 	made := g.create(t, `{"name":"wall","role":"viewer"}`)
@@ -210,7 +231,8 @@ func TestSessionWithoutStore(t *testing.T) {
 	g.do(t, "GET", "/ui/sources", nil, "Cookie", wall).want(t, 503)
 	r := httptest.NewRequest("GET", "/ui/live", nil)
 	r.Header.Set("Cookie", wall)
-	c := &call{ResponseWriter: newReply(), server: g.Server, request: r, route: &route{Route: Route{Method: "GET", Path: "/ui/live", Role: hookgate.RoleViewer}}}
+	c := &call{ResponseWriter: newReply(), server: g.Server, request: r,
+		route: &route{Route: Route{Method: "GET", Path: "/ui/live", Role: hookgate.RoleViewer}}}
 	if !c.visitor().Renew(t.Context()) {
 		t.Error("live numbers end because the store is away")
 	}
@@ -229,23 +251,27 @@ func carry(w *httptest.ResponseRecorder) *http.Request {
 	return r
 }
 
-// TestSecureCookie: over TLS, also that of the first of several proxies, the cookie has the prefix by which browsers take it from this host alone, and one without is
-// none of this gate's.
+// TestSecureCookie: over TLS, also that of the first of several proxies, the cookie has the prefix
+// by which browsers take it from this host alone, and one without is none of this gate's.
 func TestSecureCookie(t *testing.T) {
 	g := newGate(t, nil)
 	for _, proto := range []string{"https", "HTTPS", "https, http"} {
-		if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", proto); !cookie.Secure || !strings.HasPrefix(cookie.Name, "__Host-") {
+		if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto",
+			proto); !cookie.Secure || !strings.HasPrefix(cookie.Name, "__Host-") {
 			t.Errorf("%s: the cookie is %v", proto, cookie)
 		}
 	}
-	if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", "http, https"); cookie.Secure {
+	if _, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto",
+		"http, https"); cookie.Secure {
 		t.Error("a cookie that the browser will not keep in the clear")
 	}
 	_, cookie := g.form(t, signInPath, "token="+adminToken, "X-Forwarded-Proto", "https")
 	is := func(name string) string { return name + "=" + cookie.Value }
 	bare := strings.TrimPrefix(cookie.Name, "__Host-")
-	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(cookie.Name)).want(t, 200)
-	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(bare)+"; "+is(cookie.Name)).want(t, 200)
+	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(cookie.Name)).want(t,
+		200)
+	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(bare)+"; "+
+		is(cookie.Name)).want(t, 200)
 	g.do(t, "GET", "/ui/sources", nil, "X-Forwarded-Proto", "https", "Cookie", is(bare)).want(t, 401)
 }
 
@@ -254,7 +280,8 @@ func TestPageByAnyAddress(t *testing.T) {
 	g := newGate(t, nil)
 	cookie, _ := g.enter(t, g.create(t, `{"name":"wall","role":"viewer"}`).Text)
 	for _, path := range []string{"/ui/control", "/ui/%63ontrol", "/ui/contro%6C"} {
-		if page := string(g.do(t, "GET", path, nil, "Cookie", cookie).want(t, 403).body); !strings.Contains(page, "takes operator") {
+		if page := string(g.do(t, "GET", path, nil, "Cookie", cookie).want(t,
+			403).body); !strings.Contains(page, "takes operator") {
 			t.Errorf("%s: the page does not say why:\n%s", path, page)
 		}
 	}
@@ -289,18 +316,21 @@ func TestSessions(t *testing.T) {
 		t.Error("it goes on for ever")
 	}
 
-	// Another process with the same tokens takes it, and one whose first token is new; a stranger does not.
+	// Another process with the same tokens takes it, and one whose first token is new; a stranger does
+	// not.
 	w2 := httptest.NewRecorder()
 	newSessions([]string{"old-token"}, time.Hour, 10*time.Hour).write(w2, plain, n)
 	if got, ok := s.read(carry(w2), now); !ok || got.id != n.id {
 		t.Error("after a token was put before it the session is over")
 	}
-	if !s.meant(plain, n, newSessions([]string{"old-token"}, time.Hour, time.Hour).csrf(n)) || s.meant(plain, n, newSessions([]string{"strange"}, time.Hour, time.Hour).csrf(n)) {
+	if !s.meant(plain, n, newSessions([]string{"old-token"}, time.Hour, time.Hour).csrf(n)) ||
+		s.meant(plain, n, newSessions([]string{"strange"}, time.Hour, time.Hour).csrf(n)) {
 		t.Error("a page from before cannot change anything, or a strange one can")
 	}
 	w3 := httptest.NewRecorder()
 	s.clear(w3, carry(w2))
-	if cleared := w3.Result().Cookies(); len(cleared) != 1 || cleared[0].Name != s.keys[1].name || cleared[0].MaxAge >= 0 {
+	if cleared := w3.Result().Cookies(); len(cleared) != 1 || cleared[0].Name != s.keys[1].name ||
+		cleared[0].MaxAge >= 0 {
 		t.Errorf("signing out then clears %v", cleared)
 	}
 	if _, ok := newSessions([]string{"new-token"}, time.Hour, 10*time.Hour).read(r, now); !ok {
@@ -316,7 +346,8 @@ func TestSessions(t *testing.T) {
 	must(t, err)
 	for i := range cookie.Value {
 		changed := []byte(cookie.Value)
-		if changed[i]++; changed[i] == '{' || changed[i] == '[' || changed[i] == ':' || changed[i] == '.' || changed[i] == '`' {
+		if changed[i]++; changed[i] == '{' || changed[i] == '[' || changed[i] == ':' ||
+			changed[i] == '.' || changed[i] == '`' {
 			changed[i] = 'A'
 		}
 		r := httptest.NewRequest("GET", "/ui/", nil)
@@ -335,10 +366,12 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// TestSessionIsRenewed: while it is used its cookie is written anew, once a minute, and nothing else is.
+// TestSessionIsRenewed: while it is used its cookie is written anew, once a minute, and nothing
+// else is.
 func TestSessionIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{sessions: newSessions([]string{"token"}, time.Hour, 10*time.Hour), configured: newConfiguredTokens([]string{"token"})}
+		s := &Server{sessions: newSessions([]string{"token"}, time.Hour, 10*time.Hour),
+			configured: newConfiguredTokens([]string{"token"})}
 		w := httptest.NewRecorder()
 		s.sessions.write(w, plain, s.sessions.begin(hookgate.HashToken("token"), time.Now()))
 		visit := func() *httptest.ResponseRecorder {
@@ -363,7 +396,8 @@ func TestSessionIsRenewed(t *testing.T) {
 }
 
 // stream opens the stream of live numbers and returns its lines.
-func (g *gate) stream(t *testing.T, ctx context.Context, cookie string) (*http.Response, *bufio.Scanner) {
+func (g *gate) stream(t *testing.T, ctx context.Context, cookie string) (*http.Response,
+	*bufio.Scanner) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, "GET", g.url+"/ui/live", nil)
 	must(t, err)
@@ -374,7 +408,8 @@ func (g *gate) stream(t *testing.T, ctx context.Context, cookie string) (*http.R
 	return resp, bufio.NewScanner(resp.Body)
 }
 
-// TestLiveStreams: there are only so many at a time, one that ends makes room, and Shutdown ends them all at once.
+// TestLiveStreams: there are only so many at a time, one that ends makes room, and Shutdown ends
+// them all at once.
 func TestLiveStreams(t *testing.T) {
 	g := newGate(t, nil)
 	cookie, _ := g.enter(t, adminToken)
@@ -389,7 +424,8 @@ func TestLiveStreams(t *testing.T) {
 		t.Errorf("its type is %q", kind)
 	}
 	second, _ := g.stream(t, t.Context(), cookie)
-	if third, _ := g.stream(t, t.Context(), cookie); second.StatusCode != 200 || third.StatusCode != 503 || third.Header.Get("Retry-After") == "" {
+	if third, _ := g.stream(t, t.Context(), cookie); second.StatusCode != 200 ||
+		third.StatusCode != 503 || third.Header.Get("Retry-After") == "" {
 		t.Errorf("the second gets %d, the third %d", second.StatusCode, third.StatusCode)
 	}
 	leave()
@@ -410,18 +446,22 @@ func TestLiveStreams(t *testing.T) {
 
 // TestPagesAreGuarded: whatever is shown has the policy, is kept nowhere, and holds no credential.
 func TestPagesAreGuarded(t *testing.T) {
-	depot, err := evidence.OpenDepot(t.TempDir(), evidence.Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: 10}, nil)
+	depot, err := evidence.OpenDepot(t.TempDir(), evidence.Limits{Bundle: 1 << 20, Total: 1 << 30,
+		Bundles: 10}, nil)
 	must(t, err)
 	g := newGate(t, func(s *setup) { s.intake = depot })
 	cookie, _ := g.enter(t, adminToken)
-	for _, path := range []string{"/ui/", "/ui/sources", "/ui/evidence", "/ui/control", "/ui/none", "/ui/sign-in", "/ui/evidence/none/report"} {
+	for _, path := range []string{"/ui/", "/ui/sources", "/ui/evidence", "/ui/control", "/ui/none",
+		"/ui/sign-in", "/ui/evidence/none/report"} {
 		for _, header := range [][]string{{"Cookie", cookie}, nil} {
 			a := g.do(t, "GET", path, nil, header...)
 			policy := a.header.Get("Content-Security-Policy")
-			if !strings.HasPrefix(policy, "default-src 'none'; script-src 'self'; style-src 'self'") && a.status != 303 || strings.Contains(policy, "unsafe") {
+			if !strings.HasPrefix(policy, "default-src 'none'; script-src 'self'; style-src 'self'") &&
+				a.status != 303 || strings.Contains(policy, "unsafe") {
 				t.Errorf("%s: the policy is %q", path, policy)
 			}
-			if a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Content-Type-Options") != "nosniff" && a.status != 303 {
+			if a.header.Get("Cache-Control") != "no-store" ||
+				a.header.Get("X-Content-Type-Options") != "nosniff" && a.status != 303 {
 				t.Errorf("%s: the header is %v", path, a.header)
 			}
 			for _, secret := range []string{adminToken, bearerKey, hmacSecret, githubSecret} {

@@ -23,13 +23,16 @@ import (
 //	                        ▼                 ▼       │ cannot be told now        │ not ours        │ ours and the key below percent
 //	                     upstream           ingest   503, 408, 400            upstream           ingest
 //
-// The gate takes what it can authenticate and identify and whose ordering key is in its share. Everything else goes to the upstream, which is the
-// authority as long as it takes part: what the gate would refuse because of a wrong setting of its own must not be lost to a canary.
-func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+// The gate takes what it can authenticate and identify and whose ordering key is in its share.
+// Everything else goes to the upstream, which is the authority as long as it takes part: what the
+// gate would refuse because of a wrong setting of its own must not be lost to a canary.
+func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string,
+	received time.Time) (status int) {
 	if climbs(r.URL.Path) {
 		return s.turnAway(w, r, idText)
 	}
-	percent := s.canary.Percent() // once, so that a change meanwhile does not give one delivery to both or to none
+	// once, so that a change meanwhile does not give one delivery to both or to none
+	percent := s.canary.Percent()
 	switch {
 	case percent >= 100:
 		return s.take(w, r, id, idText, received)
@@ -50,8 +53,8 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 		s.metrics.Shared(metrics.SideGate, status)
 		return status
 	case refused == nil && hookgate.CanaryTakes(key, percent):
-		// What follows looks at everything once more: twice the work for a share of the deliveries during a canary, for which nothing on the
-		// way of all others has to know of it.
+		// What follows looks at everything once more: twice the work for a share of the deliveries during
+		// a canary, for which nothing on the way of all others has to know of it.
 		r.Body = io.NopCloser(bytes.NewReader(x.body))
 		s.dropContent(x)
 		status, done = s.take(w, r, id, idText, received), true
@@ -65,7 +68,8 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(x.body), r.Body), r.Body}
 	}
-	// x is not kept for another: the connection to the upstream may read from its body for a moment after it has the answer.
+	// x is not kept for another: the connection to the upstream may read from its body for a moment
+	// after it has the answer.
 	if refused == nil {
 		return s.pass(w, r, idText, metrics.PassedShare)
 	}
@@ -74,7 +78,8 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 }
 
 // take lets the gate take a delivery.
-func (s *Server) take(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string, received time.Time) (status int) {
+func (s *Server) take(w http.ResponseWriter, r *http.Request, id hookgate.RequestID, idText string,
+	received time.Time) (status int) {
 	status = s.ingest(w, r, id, idText, received)
 	s.metrics.Shared(metrics.SideGate, status)
 	if status < 300 {
@@ -97,8 +102,9 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, idText string)
 // decode twice.
 const maxDecodings = 4
 
-// climbs reports whether a path, in whatever the upstream takes for a separator and however often it decodes, leads out of the folder of
-// webhooks: a request must not reach other paths of the upstream.
+// climbs reports whether a path, in whatever the upstream takes for a separator and however often
+// it decodes, leads out of the folder of webhooks: a request must not reach other paths of the
+// upstream.
 func climbs(path string) bool {
 	for range maxDecodings {
 		if hasDots(path) {
@@ -114,17 +120,22 @@ func climbs(path string) bool {
 }
 
 // overlong are encodings of a dot and of separators that are no UTF-8 and that some decoders take.
-var overlong = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c", "\\", "\xe0\x80\xae", ".", "\xe0\x80\xaf", "/")
+var overlong = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c", "\\",
+	"\xe0\x80\xae", ".", "\xe0\x80\xaf", "/")
 
 // hasDots reports whether a segment of a path is "..", up to what some upstreams cut off.
 func hasDots(path string) bool {
-	if strings.IndexByte(path, 0xc0) >= 0 || strings.IndexByte(path, 0xc1) >= 0 || strings.IndexByte(path, 0xe0) >= 0 {
+	if strings.IndexByte(path, 0xc0) >= 0 || strings.IndexByte(path, 0xc1) >= 0 ||
+		strings.IndexByte(path, 0xe0) >= 0 {
 		path = overlong.Replace(path)
 	}
 	if !strings.Contains(path, "..") {
 		return false
 	}
-	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool {
+		return c == '/' ||
+			c == '\\'
+	}) {
 		end := strings.IndexFunc(segment, func(c rune) bool { return c != '.' && c != ' ' })
 		if end < 0 {
 			end = len(segment)
@@ -163,9 +174,11 @@ func (s *Server) dropContent(x *exchange) {
 	x.content, x.unpacked, x.request.Content = nil, 0, nil
 }
 
-// look finds out whose a delivery is: its ordering key, or why the gate would refuse it. What has been read of the body is in x afterwards. It
-// has no effect: the rate, handshakes and places in flight are for what the gate takes.
-func (s *Server) look(x *exchange, r *http.Request, idText string, received time.Time) (key string, refused *refusal) {
+// look finds out whose a delivery is: its ordering key, or why the gate would refuse it. What has
+// been read of the body is in x afterwards. It has no effect: the rate, handshakes and places in
+// flight are for what the gate takes.
+func (s *Server) look(x *exchange, r *http.Request, idText string, received time.Time) (key string,
+	refused *refusal) {
 	x.body = x.body[:0]
 	source := s.sources[r.URL.Path]
 	x.source = source
@@ -202,11 +215,13 @@ func (s *Server) look(x *exchange, r *http.Request, idText string, received time
 	return x.delivery.OrderingKey, nil
 }
 
-// undecided reports whether a refusal says that a delivery could not be looked at now, or never will be because its sender does not send it. To
-// pass it on could split its key; to refuse it makes the sender repeat it.
+// undecided reports whether a refusal says that a delivery could not be looked at now, or never
+// will be because its sender does not send it. To pass it on could split its key; to refuse it
+// makes the sender repeat it.
 func undecided(refused *refusal) bool {
 	var cut errBody
-	return refused.status == http.StatusServiceUnavailable || refused.status == http.StatusRequestTimeout || errors.As(refused.cause, &cut)
+	return refused.status == http.StatusServiceUnavailable ||
+		refused.status == http.StatusRequestTimeout || errors.As(refused.cause, &cut)
 }
 
 // pass sends a delivery to the upstream and its answer back.
@@ -217,7 +232,8 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, idText, reason str
 	if outcome.Failure == "" {
 		return outcome.Status
 	}
-	failed := &refusal{status: outcome.Status, told: "passed on: " + string(outcome.Failure), cause: outcome.Err}
+	failed := &refusal{status: outcome.Status, told: "passed on: " + string(outcome.Failure),
+		cause: outcome.Err}
 	s.failedPasses.log(r, idText, failed)
 	if outcome.Begun {
 		panic(http.ErrAbortHandler) // else the sender would take what it has for the whole answer

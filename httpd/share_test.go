@@ -101,9 +101,11 @@ func newSharing(t testing.TB, to string, change func(*setup, *canary.Config)) *s
 	}
 	u, err := url.Parse(to)
 	must(t, err)
-	config := canary.Config{Keeper: s.keeper, Guard: func() ([]string, error) { return nil, nil }, Logger: slog.New(slog.DiscardHandler),
-		Plan:     []canary.Step{{Percent: 10, For: time.Hour}, {Percent: 100}},
-		Upstream: canary.Upstream{URL: u, Timeout: within, MaxConnections: 100, Logger: slog.New(slog.DiscardHandler)}}
+	config := canary.Config{Keeper: s.keeper, Guard: func() ([]string, error) { return nil, nil },
+		Logger: slog.New(slog.DiscardHandler),
+		Plan:   []canary.Step{{Percent: 10, For: time.Hour}, {Percent: 100}},
+		Upstream: canary.Upstream{URL: u, Timeout: within, MaxConnections: 100,
+			Logger: slog.New(slog.DiscardHandler)}}
 	s.gate = newGate(t, func(x *setup) {
 		x.config.MaxEvidenceAge = time.Hour
 		if change != nil {
@@ -137,7 +139,8 @@ func keys(percent int) (ours, theirs string) {
 // keyed is an envelope with an ordering key.
 func keyed(id, key string) string { return envelope(id, "order.paid", `,"orderingKey":"`+key+`"`) }
 
-// TestShareOfKeys: at each percentage a delivery goes to the side of its key, to that alone, as it came; at 0 all go on and at 100 none does.
+// TestShareOfKeys: at each percentage a delivery goes to the side of its key, to that alone, as it
+// came; at 0 all go on and at 100 none does.
 func TestShareOfKeys(t *testing.T) {
 	q := &fakeQueue{}
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) { x.queue = q })
@@ -156,8 +159,10 @@ func TestShareOfKeys(t *testing.T) {
 				if a.want(t, 202); len(got) != 1 || string(got[0].Body) != body || len(theirs) != 0 {
 					t.Fatalf("at %d percent %s: the gate has %d, the upstream %q", percent, key, len(got), theirs)
 				}
-			case len(got) != 0 || len(theirs) != 1 || theirs[0] != "POST /webhooks "+body || a.status != 208 || string(a.body) != "theirs":
-				t.Fatalf("at %d percent %s: %d %q, the gate has %d, the upstream %q", percent, key, a.status, a.body, len(got), theirs)
+			case len(got) != 0 || len(theirs) != 1 || theirs[0] != "POST /webhooks "+body ||
+				a.status != 208 || string(a.body) != "theirs":
+				t.Fatalf("at %d percent %s: %d %q, the gate has %d, the upstream %q", percent, key, a.status,
+					a.body, len(got), theirs)
 			}
 		}
 		if percent == 37 && (ours < 20 || ours > 55) {
@@ -169,8 +174,8 @@ func TestShareOfKeys(t *testing.T) {
 	}
 }
 
-// TestRepeatsStay: while the percentage rises, a delivery and its repetitions, and everything else of its key, go to one side until the gate takes the
-// key, and then to the gate for good.
+// TestRepeatsStay: while the percentage rises, a delivery and its repetitions, and everything else
+// of its key, go to one side until the gate takes the key, and then to the gate for good.
 func TestRepeatsStay(t *testing.T) {
 	q := &fakeQueue{}
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) { x.queue = q })
@@ -194,7 +199,8 @@ func TestRepeatsStay(t *testing.T) {
 	})
 }
 
-// TestWhatTheGateWouldRefuse goes on to the upstream, unchanged, as long as that takes part; at 100 percent the gate refuses it.
+// TestWhatTheGateWouldRefuse goes on to the upstream, unchanged, as long as that takes part; at 100
+// percent the gate refuses it.
 func TestWhatTheGateWouldRefuse(t *testing.T) {
 	github := "/webhooks/github"
 	ours, _ := keys(50)
@@ -217,19 +223,27 @@ func TestWhatTheGateWouldRefuse(t *testing.T) {
 		reason             string
 		header             []string
 	}{
-		"no credentials":      {"POST", "/webhooks", keyed("m", ours), 401, "unauthenticated", nil},
-		"wrong key":           {"POST", "/webhooks", keyed("m", ours), 401, "unauthenticated", []string{"Authorization", "Bearer other"}},
-		"wrong signature":     {"POST", github, "{}", 401, "unauthenticated", []string{"X-Hub-Signature-256", hmacHex("other", "{}"), "X-GitHub-Event", "ping", "X-GitHub-Delivery", "1"}},
-		"malformed":           {"POST", "/webhooks", `{"messageId":1}`, 400, "malformed", bearer},
-		"empty":               {"POST", "/webhooks", "", 400, "malformed", bearer},
-		"media type":          {"POST", "/webhooks", keyed("m", ours), 415, "media_type", append([]string{"Content-Type", "text/plain"}, bearer...)},
-		"encoding":            {"POST", "/webhooks", keyed("m", ours), 415, "media_type", append([]string{"Content-Encoding", "br"}, bearer...)},
-		"not gzip":            {"POST", "/webhooks", keyed("m", ours), 400, "malformed", append([]string{"Content-Encoding", "gzip"}, bearer...)},
-		"large when unpacked": {"POST", "/webhooks", packed(30_000), 413, "too_large", append([]string{"Content-Encoding", "gzip"}, bearer...)},
-		"too large":           {"POST", "/webhooks", envelopeOf("m", 10_001), 413, "too_large", bearer},
-		"far too large":       {"POST", "/webhooks", envelopeOf("m", 3_000_000), 413, "too_large", bearer},
-		"no source":           {"POST", "/webhooks/unknown?a=b", "x", 404, "no_source", bearer},
-		"method":              {"GET", "/webhooks?challenge=1", "", 405, "method", nil},
+		"no credentials": {"POST", "/webhooks", keyed("m", ours), 401, "unauthenticated", nil},
+		"wrong key": {"POST", "/webhooks", keyed("m", ours), 401, "unauthenticated",
+			[]string{"Authorization", "Bearer other"}},
+		"wrong signature": {"POST", github, "{}", 401, "unauthenticated",
+			[]string{"X-Hub-Signature-256", hmacHex("other", "{}"), "X-GitHub-Event", "ping",
+				"X-GitHub-Delivery", "1"}},
+		"malformed": {"POST", "/webhooks", `{"messageId":1}`, 400, "malformed", bearer},
+		"empty":     {"POST", "/webhooks", "", 400, "malformed", bearer},
+		"media type": {"POST", "/webhooks", keyed("m", ours), 415, "media_type",
+			append([]string{"Content-Type", "text/plain"}, bearer...)},
+		"encoding": {"POST", "/webhooks", keyed("m", ours), 415, "media_type",
+			append([]string{"Content-Encoding", "br"}, bearer...)},
+		"not gzip": {"POST", "/webhooks", keyed("m", ours), 400, "malformed",
+			append([]string{"Content-Encoding", "gzip"}, bearer...)},
+		"large when unpacked": {"POST", "/webhooks", packed(30_000), 413, "too_large",
+			append([]string{"Content-Encoding", "gzip"}, bearer...)},
+		"too large": {"POST", "/webhooks", envelopeOf("m", 10_001), 413, "too_large", bearer},
+		"far too large": {"POST", "/webhooks", envelopeOf("m", 3_000_000), 413, "too_large",
+			bearer},
+		"no source": {"POST", "/webhooks/unknown?a=b", "x", 404, "no_source", bearer},
+		"method":    {"GET", "/webhooks?challenge=1", "", 405, "method", nil},
 	} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", chunked ", chunked), func(t *testing.T) {
@@ -248,10 +262,12 @@ func TestWhatTheGateWouldRefuse(t *testing.T) {
 						}
 						continue
 					}
-					if a.status != 208 || len(theirs) != 1 || theirs[0] != test.method+" "+test.path+" "+test.body {
+					if a.status != 208 || len(theirs) != 1 || theirs[0] != test.method+" "+test.path+" "+
+						test.body {
 						t.Errorf("at %d percent: %d, and the upstream has %.200q", percent, a.status, theirs)
 					}
-					if now := g.scraped(t, `hookgate_canary_passed_total{reason="`+test.reason+`"}`); percent > 0 && now != before+1 {
+					if now := g.scraped(t, `hookgate_canary_passed_total{reason="`+test.reason+
+						`"}`); percent > 0 && now != before+1 {
 						t.Errorf("at %d percent the reason %s is counted %v times", percent, test.reason, now-before)
 					}
 				}
@@ -281,18 +297,23 @@ func (g *gate) scraped(t testing.TB, sample string) (value float64) {
 	return value
 }
 
-// TestOurShareIsOurs: what the gate cannot take now of its own share is refused by it and not passed on, while the rest goes on: in maintenance, when the
-// queue is full or fails, when too many are in flight.
+// TestOurShareIsOurs: what the gate cannot take now of its own share is refused by it and not
+// passed on, while the rest goes on: in maintenance, when the queue is full or fails, when too many
+// are in flight.
 func TestOurShareIsOurs(t *testing.T) {
 	ours, theirs := keys(50)
 	var result error
-	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) { return hookgate.Receipt{}, result }}
+	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt,
+		error) {
+		return hookgate.Receipt{}, result
+	}}
 	mode := &fakeMode{}
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) { x.queue, x.mode = q, mode })
 	g.set(t, 50)
 	check := func(what string, readyBelow bool) {
 		t.Helper()
-		if a := g.post(t, keyed("m", ours)).want(t, 503); a.header.Get("Retry-After") == "" || len(g.upstream.take()) != 0 {
+		if a := g.post(t, keyed("m", ours)).want(t, 503); a.header.Get("Retry-After") == "" ||
+			len(g.upstream.take()) != 0 {
 			t.Errorf("%s: the answer is %v", what, a.header)
 		}
 		if a := g.post(t, keyed("m", theirs)); a.status != 208 || len(g.upstream.take()) != 1 {
@@ -315,13 +336,16 @@ func TestOurShareIsOurs(t *testing.T) {
 	}
 }
 
-// TestPathsThatClimb: no path leads from the webhooks to something else of the upstream, at any percentage, however it is written.
+// TestPathsThatClimb: no path leads from the webhooks to something else of the upstream, at any
+// percentage, however it is written.
 func TestPathsThatClimb(t *testing.T) {
 	g := newSharing(t, "", nil)
 	for _, percent := range []int{0, 50} {
 		g.set(t, percent)
-		for _, path := range []string{"/webhooks/../admin", "/webhooks/%2e%2e/admin", "/webhooks/a/..%2f../admin", "/webhooks/..;x=y/admin", `/webhooks/..\admin`, "/webhooks/..",
-			"/webhooks/%252e%252e/admin", "/webhooks/%25252e%25252e%25252fadmin", "/webhooks/..%252fadmin", "/webhooks/..%00/admin", "/webhooks/..%20/admin", "/webhooks/%252e.%09/admin",
+		for _, path := range []string{"/webhooks/../admin", "/webhooks/%2e%2e/admin",
+			"/webhooks/a/..%2f../admin", "/webhooks/..;x=y/admin", `/webhooks/..\admin`, "/webhooks/..",
+			"/webhooks/%252e%252e/admin", "/webhooks/%25252e%25252e%25252fadmin", "/webhooks/..%252fadmin",
+			"/webhooks/..%00/admin", "/webhooks/..%20/admin", "/webhooks/%252e.%09/admin",
 			"/webhooks/%c0%ae%c0%ae/admin", "/webhooks/..%c0%afadmin", "/webhooks/%2525252525252e"} {
 			g.do(t, "POST", path, strings.NewReader("{}"), "Authorization", "Bearer "+bearerKey).want(t, 404)
 			if got := g.upstream.take(); len(got) != 0 {
@@ -337,8 +361,8 @@ func TestPathsThatClimb(t *testing.T) {
 	}
 }
 
-// TestLargeUnderCanary: the memory for bodies holds what one body unpacks to, and not twice that; the gate takes it under a canary too, for which it
-// looks at it twice.
+// TestLargeUnderCanary: the memory for bodies holds what one body unpacks to, and not twice that;
+// the gate takes it under a canary too, for which it looks at it twice.
 func TestLargeUnderCanary(t *testing.T) {
 	q := &fakeQueue{}
 	ours, _ := keys(50)
@@ -349,15 +373,18 @@ func TestLargeUnderCanary(t *testing.T) {
 	g.set(t, 50)
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
-	io.WriteString(z, envelope("m", "order.paid", `,"orderingKey":"`+ours+`","pad":"`+strings.Repeat("x", 180_000)+`"`))
+	io.WriteString(z, envelope("m", "order.paid", `,"orderingKey":"`+ours+`","pad":"`+
+		strings.Repeat("x", 180_000)+`"`))
 	must(t, z.Close())
-	g.do(t, "POST", "/webhooks", &packed, "Authorization", "Bearer "+bearerKey, "Content-Encoding", "gzip").want(t, 202)
+	g.do(t, "POST", "/webhooks", &packed, "Authorization", "Bearer "+bearerKey, "Content-Encoding",
+		"gzip").want(t, 202)
 	if n := g.guard.Status().BodyMemory; n != 0 {
 		t.Errorf("%d bytes of bodies are still counted", n)
 	}
 }
 
-// TestUndecided: a delivery that the gate cannot look at now is refused, whoever's it is, so that no key is split; one that is cut short is passed to nobody.
+// TestUndecided: a delivery that the gate cannot look at now is refused, whoever's it is, so that
+// no key is split; one that is cut short is passed to nobody.
 func TestUndecided(t *testing.T) {
 	_, theirs := keys(50)
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) {
@@ -371,7 +398,10 @@ func TestUndecided(t *testing.T) {
 	if n := g.guard.Status().BodyMemory; n != 0 {
 		t.Errorf("%d bytes are still counted for bodies", n)
 	}
-	g = newSharing(t, "", func(x *setup, _ *canary.Config) { x.config.ReadTimeout = 300 * time.Millisecond })
+	g = newSharing(t, "", func(x *setup,
+		_ *canary.Config) {
+		x.config.ReadTimeout = 300 * time.Millisecond
+	})
 	for _, percent := range []int{0, 50} {
 		g.set(t, percent)
 		slow := g.raw(t, rawHead("Content-Length: 100")+"{")
@@ -385,7 +415,8 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// TestUpstreamAway: while the upstream is away its share gets 502 with Retry-After, counted, and the gate's share is taken.
+// TestUpstreamAway: while the upstream is away its share gets 502 with Retry-After, counted, and
+// the gate's share is taken.
 func TestUpstreamAway(t *testing.T) {
 	ours, theirs := keys(50)
 	g := newSharing(t, "http://127.0.0.1:1", nil)
@@ -412,7 +443,8 @@ func TestUpstreamAway(t *testing.T) {
 	}
 }
 
-// TestUpstreamBreaks: an answer of the upstream that breaks off breaks the sender's connection; it never looks whole.
+// TestUpstreamBreaks: an answer of the upstream that breaks off breaks the sender's connection; it
+// never looks whole.
 func TestUpstreamBreaks(t *testing.T) {
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -430,7 +462,8 @@ func TestUpstreamBreaks(t *testing.T) {
 	}
 }
 
-// TestHandshakes: what a sender tries its endpoint with goes to the upstream while that takes part; if it comes like an event, to the side of its key.
+// TestHandshakes: what a sender tries its endpoint with goes to the upstream while that takes part;
+// if it comes like an event, to the side of its key.
 func TestHandshakes(t *testing.T) {
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) {
 		slack, err := admit.New("slack", admit.Options{Secrets: []string{"slack-secret-1234"}})
@@ -440,7 +473,8 @@ func TestHandshakes(t *testing.T) {
 	body := `{"type":"url_verification","challenge":"abc"}`
 	stamp := fmt.Sprint(time.Now().Unix())
 	headers := []string{"Content-Type", "application/json", "X-Slack-Request-Timestamp", stamp,
-		"X-Slack-Signature", "v0=" + strings.TrimPrefix(hmacHex("slack-secret-1234", "v0:"+stamp+":"+body), "sha256=")}
+		"X-Slack-Signature", "v0=" + strings.TrimPrefix(hmacHex("slack-secret-1234", "v0:"+stamp+":"+
+			body), "sha256=")}
 	for _, percent := range []int{0, 1, 50, 99, 100} {
 		g.set(t, percent)
 		want := 208
@@ -455,7 +489,8 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// TestCanaryCalls: the admin call shows and changes the canary, refuses what makes no sense, records what is done, and goes back whatever is broken.
+// TestCanaryCalls: the admin call shows and changes the canary, refuses what makes no sense,
+// records what is done, and goes back whatever is broken.
 func TestCanaryCalls(t *testing.T) {
 	g := newSharing(t, "", nil)
 	show := func(a *answer) (percent, step float64) {
@@ -466,18 +501,23 @@ func TestCanaryCalls(t *testing.T) {
 	if percent, _ := show(g.admin(t, "GET", "/admin/canary", "")); percent != 0 {
 		t.Errorf("at first the canary stands at %v", percent)
 	}
-	for _, body := range []string{"", "{}", "[]", `{"percent":"5"}`, `{"percent":5.5}`, `{"percent":101}`, `{"percent":-1}`, `{"Percent":5}`, `{"percent":5,"plan":"start"}`,
-		`{"plan":"go"}`, `{"plan":1}`, `{"percent":5,"x":1}`, `{"percent":5,"evidence":""}`, `{"percent":5,"evidence":5}`, `{"plan":"back","evidence":"ab"}`, `{"evidence":"ab"}`} {
+	for _, body := range []string{"", "{}", "[]", `{"percent":"5"}`, `{"percent":5.5}`,
+		`{"percent":101}`, `{"percent":-1}`, `{"Percent":5}`, `{"percent":5,"plan":"start"}`,
+		`{"plan":"go"}`, `{"plan":1}`, `{"percent":5,"x":1}`, `{"percent":5,"evidence":""}`,
+		`{"percent":5,"evidence":5}`, `{"plan":"back","evidence":"ab"}`, `{"evidence":"ab"}`} {
 		g.admin(t, "POST", "/admin/canary", body).want(t, 400)
 	}
-	if percent, step := show(g.admin(t, "POST", "/admin/canary", `{"percent":5}`, "X-Reason", "release 7")); percent != 5 || step != 0 {
+	if percent, step := show(g.admin(t, "POST", "/admin/canary", `{"percent":5}`, "X-Reason",
+		"release 7")); percent != 5 || step != 0 {
 		t.Errorf("5 percent makes %v, step %v", percent, step)
 	}
-	if percent, step := show(g.admin(t, "POST", "/admin/canary", `{"plan":"start"}`)); percent != 10 || step != 1 {
+	if percent, step := show(g.admin(t, "POST", "/admin/canary", `{"plan":"start"}`)); percent != 10 ||
+		step != 1 {
 		t.Errorf("a start makes %v, step %v", percent, step)
 	}
 	g.admin(t, "POST", "/admin/canary", `{"plan":"start"}`).want(t, 409)
-	if percent, step := show(g.admin(t, "POST", "/admin/canary", `{"plan":"back"}`)); percent != 0 || step != 0 {
+	if percent, step := show(g.admin(t, "POST", "/admin/canary", `{"plan":"back"}`)); percent != 0 ||
+		step != 0 {
 		t.Errorf("back makes %v, step %v", percent, step)
 	}
 	rows, err := g.Server.access.Actions(t.Context(), 0, 100)
@@ -486,7 +526,8 @@ func TestCanaryCalls(t *testing.T) {
 	for _, a := range rows {
 		trail = append(trail, a.Target+" "+a.Result+" "+a.Reason)
 	}
-	if got := strings.Join(trail, "; "); got != "5 percent begun release 7; 5 percent done release 7; plan start begun ; plan start done ; "+
+	if got := strings.Join(trail,
+		"; "); got != "5 percent begun release 7; 5 percent done release 7; plan start begun ; plan start done ; "+
 		"0 percent (back) begun ; 0 percent (back) done " {
 		t.Errorf("the trail has %s", got)
 	}
@@ -495,7 +536,8 @@ func TestCanaryCalls(t *testing.T) {
 	g.set(t, 50)
 	must(t, g.store.Close())
 	g.admin(t, "POST", "/admin/canary", `{"percent":60}`).want(t, 503)
-	if o := g.admin(t, "POST", "/admin/canary", `{"percent":0}`).want(t, 200).json(t); o["recorded"] != false || g.share.Percent() != 0 {
+	if o := g.admin(t, "POST", "/admin/canary", `{"percent":0}`).want(t,
+		200).json(t); o["recorded"] != false || g.share.Percent() != 0 {
 		t.Errorf("back without a trail got %v, and the canary stands at %d", o, g.share.Percent())
 	}
 	// While it cannot be kept, the way back is in effect here, and the answer is none of success.
@@ -508,17 +550,20 @@ func TestCanaryCalls(t *testing.T) {
 		t.Errorf("the canary is %v", o)
 	}
 	none := newGate(t, nil)
-	if o := none.admin(t, "GET", "/admin/canary", "").want(t, 200).json(t); o["configured"] != false || o["percent"] != 100.0 {
+	if o := none.admin(t, "GET", "/admin/canary", "").want(t, 200).json(t); o["configured"] != false ||
+		o["percent"] != 100.0 {
 		t.Errorf("a gate without a canary shows %v", o)
 	}
 	none.admin(t, "POST", "/admin/canary", `{"percent":5}`).want(t, 409)
 }
 
-// TestCanaryEvidence: evidence lets the canary begin only if this gate has received it and it says PASS, of its version, and is not too old.
+// TestCanaryEvidence: evidence lets the canary begin only if this gate has received it and it says
+// PASS, of its version, and is not too old.
 func TestCanaryEvidence(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "evidence")
 	g := newSharing(t, "", func(x *setup, c *canary.Config) {
-		depot, err := evidence.OpenDepot(dir, evidence.Limits{Bundle: 1 << 20, Total: 1 << 30, Bundles: 10}, nil)
+		depot, err := evidence.OpenDepot(dir, evidence.Limits{Bundle: 1 << 20, Total: 1 << 30,
+			Bundles: 10}, nil)
 		must(t, err)
 		x.intake, c.RequireEvidence = depot, true
 	})
@@ -528,7 +573,8 @@ func TestCanaryEvidence(t *testing.T) {
 		n++
 		bundle := filepath.Join(dir, id, "bundle")
 		must(t, os.MkdirAll(bundle, 0o700))
-		verdict, err := json.Marshal(map[string]any{"status": status, "version": version, "finishedAt": finished.UTC().Format(time.RFC3339)})
+		verdict, err := json.Marshal(map[string]any{"status": status, "version": version,
+			"finishedAt": finished.UTC().Format(time.RFC3339)})
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(bundle, "verdict.json"), verdict, 0o600))
 		must(t, os.WriteFile(filepath.Join(dir, id, "receipt.json"), []byte(`{}`), 0o600))
@@ -550,7 +596,8 @@ func TestCanaryEvidence(t *testing.T) {
 		if test.id == "" {
 			body = `{"plan":"start"}`
 		}
-		if told := g.admin(t, "POST", "/admin/canary", body).want(t, 409).told(t); !strings.Contains(told, test.says) {
+		if told := g.admin(t, "POST", "/admin/canary", body).want(t, 409).told(t); !strings.Contains(told,
+			test.says) {
 			t.Errorf("%s: told %q, want %q in it", name, told, test.says)
 		}
 		if g.share.Percent() != 0 {
@@ -559,19 +606,23 @@ func TestCanaryEvidence(t *testing.T) {
 	}
 	good := keep("PASS", "test-version", now.Add(-time.Minute))
 	// Evidence, which whoever asks may have made himself, takes the place of no approval.
-	for needs, required := range map[string][]string{"promote": {approveCanary, approvePromote}, "canary": {approveCanary}} {
+	for needs, required := range map[string][]string{"promote": {approveCanary, approvePromote},
+		"canary": {approveCanary}} {
 		g.Server.config.Approvals.Required = required
-		if told := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t, 400).told(t); !strings.HasPrefix(told, needs+" takes the approval") {
+		if told := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t,
+			400).told(t); !strings.HasPrefix(told, needs+" takes the approval") {
 			t.Errorf("%v: told %q", required, told)
 		}
 	}
 	g.Server.config.Approvals.Required = nil
-	if o := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t, 200).json(t); o["percent"] != 10.0 || o["evidence"] != good {
+	if o := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t,
+		200).json(t); o["percent"] != 10.0 || o["evidence"] != good {
 		t.Errorf("the canary is %v", o)
 	}
 	rows, err := g.Server.access.Actions(t.Context(), 0, 100)
 	must(t, err)
-	if last := rows[len(rows)-1]; last.Target != "plan start, evidence "+good || last.Result != hookgate.ResultDone {
+	if last := rows[len(rows)-1]; last.Target != "plan start, evidence "+good ||
+		last.Result != hookgate.ResultDone {
 		t.Errorf("the trail has %+v", last)
 	}
 }

@@ -14,8 +14,9 @@ const (
 	candidates = 8
 )
 
-// slowest knows the headers or bodies that are still arriving after their first bytes. When memory runs
-// short the slowest make room: a sender that holds memory and sends nothing loses it to those that send.
+// slowest knows the headers or bodies that are still arriving after their first bytes. When memory
+// runs short the slowest make room: a sender that holds memory and sends nothing loses it to those
+// that send.
 type slowest struct {
 	mu  sync.Mutex // guards all
 	all map[*pending]struct{}
@@ -48,8 +49,8 @@ func (s *slowest) remove(p *pending) {
 	delete(s.all, p)
 }
 
-// cut ends the slowest of a few and reports whether there was one. The order of a map is as good as a
-// random choice, and comparing all would cost the more the harder the gate is pressed.
+// cut ends the slowest of a few and reports whether there was one. The order of a map is as good as
+// a random choice, and comparing all would cost the more the harder the gate is pressed.
 func (s *slowest) cut() bool {
 	s.mu.Lock()
 	var worst *pending
@@ -76,8 +77,8 @@ func (s *slowest) cut() bool {
 	return true
 }
 
-// arrival is the arrival of a stranger's body that is longer than its first buffer. A nil arrival is one
-// of no interest.
+// arrival is the arrival of a stranger's body that is longer than its first buffer. A nil arrival
+// is one of no interest.
 type arrival struct {
 	pending
 	all    *slowest
@@ -95,7 +96,8 @@ func newArrival(all *slowest, w http.ResponseWriter) *arrival {
 	return a
 }
 
-// stop lets the body's Read fail, unless the body is over: then the connection may have the next request.
+// stop lets the body's Read fail, unless the body is over: then the connection may have the next
+// request.
 func (a *arrival) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -28,15 +28,18 @@ type Source struct {
 	KeepHeaders []string
 	// Kind and Proof are shown to people.
 	Kind, Proof string
-	// Sample is a request as its sender makes it, but for the proof; shown to people who try the source out.
+	// Sample is a request as its sender makes it, but for the proof; shown to people who try the
+	// source out.
 	Sample admit.Sample
-	// Secrets and BearerKeys are how many there are, of which each is shown with when it was used last.
+	// Secrets and BearerKeys are how many there are, of which each is shown with when it was used
+	// last.
 	Secrets, BearerKeys int
 	// URL is what the sender calls, if that is known; shown to people.
 	URL string
 	// MaxBodyBytes is the largest body; zero means Config.MaxBodyBytes.
 	MaxBodyBytes int64
-	// Rate is how many authenticated requests a second are taken, Burst how many at once; beyond them there is
+	// Rate is how many authenticated requests a second are taken, Burst how many at once; beyond them
+	// there is
 	// 429. A Rate of zero has no limit.
 	Rate  float64
 	Burst int
@@ -55,8 +58,9 @@ type servedSource struct {
 	limiter    *rate.Limiter    // nil: no limit
 	counts     sourceCounts
 	refusals   refusalReasons
-	used       [2][]atomic.Int64 // when each credential was used last, in microseconds, by admit.Setting
-	answered   *metrics.Answers
+	// when each credential was used last, in microseconds, by admit.Setting
+	used     [2][]atomic.Int64
+	answered *metrics.Answers
 	// typeUnproven is that of its deliveries.
 	typeUnproven bool
 }
@@ -64,7 +68,8 @@ type servedSource struct {
 // sourceCounts are since the start of the process.
 type sourceCounts struct {
 	accepted, duplicates, refused, handshakes atomic.Int64
-	lastMicros                                atomic.Int64 // when a delivery was accepted last; 0: never
+	// when a delivery was accepted last; 0: never
+	lastMicros atomic.Int64
 }
 
 // path is where the source is reached; a slash behind it makes no difference.
@@ -88,20 +93,24 @@ func (s *servedSource) count(events int, duplicate bool, received time.Time) {
 // newServedSource checks what can be wrong with a source.
 func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	secret := append(admit.SecretHeaders(s.Scheme), secretHeaders...)
-	if slices.ContainsFunc(s.KeepHeaders, func(name string) bool { return http.CanonicalHeaderKey(name) == hookgate.OriginHeader }) {
-		return nil, fmt.Errorf("source %s: header %s is the gate's own; remove it from keep_headers", s.Name, hookgate.OriginHeader)
+	if slices.ContainsFunc(s.KeepHeaders,
+		func(name string) bool { return http.CanonicalHeaderKey(name) == hookgate.OriginHeader }) {
+		return nil, fmt.Errorf("source %s: header %s is the gate's own; remove it from keep_headers",
+			s.Name, hookgate.OriginHeader)
 	}
 	kept := make([]string, len(s.KeepHeaders))
 	for i, name := range s.KeepHeaders {
 		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secret, kept[i]) {
-			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events", s.Name, kept[i])
+			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events",
+				s.Name, kept[i])
 		}
 	}
 	s.KeepHeaders = kept
 	if s.MaxBodyBytes == 0 {
 		s.MaxBodyBytes = maxBody
 	}
-	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead}, typeUnproven: admit.TypeUnproven(s.Scheme)}
+	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead},
+		typeUnproven: admit.TypeUnproven(s.Scheme)}
 	served.used[admit.Secrets] = make([]atomic.Int64, s.Secrets)
 	served.used[admit.BearerKeys] = make([]atomic.Int64, s.BearerKeys)
 	if h, ok := s.Scheme.(admit.Handshaker); ok {
@@ -151,7 +160,8 @@ func timeOf(micros *atomic.Int64) *string {
 	return &text
 }
 
-// overRate reports how long a request must wait that is beyond the source's rate; it counts one that is not.
+// overRate reports how long a request must wait that is beyond the source's rate; it counts one
+// that is not.
 func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
 	if s.limiter == nil || s.limiter.AllowN(now, 1) {
 		return 0, false
@@ -163,7 +173,8 @@ func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
 // refusedRate tells the sender to come again when there is room.
 func refusedRate(wait time.Duration) *refusal {
 	seconds := int64(math.Ceil(max(wait, time.Second).Seconds()))
-	return &refusal{status: http.StatusTooManyRequests, told: "more requests than this source may send", after: strconv.FormatInt(seconds, 10)}
+	return &refusal{status: http.StatusTooManyRequests,
+		told: "more requests than this source may send", after: strconv.FormatInt(seconds, 10)}
 }
 
 // allows reports whether a request may come from where it comes.
@@ -172,11 +183,13 @@ func (s *Server) allows(source *servedSource, r *http.Request) bool {
 		return true
 	}
 	client, ok := clientAddr(r, s.config.TrustedProxies)
-	return ok && slices.ContainsFunc(source.AllowIPs, func(p netip.Prefix) bool { return p.Contains(client) })
+	return ok && slices.ContainsFunc(source.AllowIPs,
+		func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-// clientAddr returns the address of the client: the peer, or if that is a trusted proxy, the last address in
-// X-Forwarded-For that is not one. What stands before that anyone can have written. False: it cannot be told.
+// clientAddr returns the address of the client: the peer, or if that is a trusted proxy, the last
+// address in X-Forwarded-For that is not one. What stands before that anyone can have written.
+// False: it cannot be told.
 func clientAddr(r *http.Request, trusted []netip.Prefix) (netip.Addr, bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -252,8 +265,8 @@ func sampleOf(s admit.Sample) *sampleAnswer {
 	return a
 }
 
-// credentialAnswer is one of a source's credentials: the setting that it stands in, its position there
-// from 1, and when a request proved itself with it last.
+// credentialAnswer is one of a source's credentials: the setting that it stands in, its position
+// there from 1, and when a request proved itself with it last.
 type credentialAnswer struct {
 	Setting  string  `json:"setting"`
 	Position int     `json:"position"`
@@ -274,7 +287,8 @@ func (s *Server) showSources(c *call) {
 			Name: source.Name, Kind: source.Kind, Proof: source.Proof, Path: source.path(), URL: source.URL,
 			Accepted: source.counts.accepted.Load(), Duplicates: source.counts.duplicates.Load(),
 			Refused: source.counts.refused.Load(), Handshakes: source.counts.handshakes.Load(),
-			LastAt: timeOf(&source.counts.lastMicros), Credentials: source.credentials(), Sample: sampleOf(source.Sample),
+			LastAt: timeOf(&source.counts.lastMicros), Credentials: source.credentials(),
+			Sample: sampleOf(source.Sample),
 		}
 		one.Refusals, one.Unauthenticated = source.refusals.all()
 		answer.Sources = append(answer.Sources, one)

@@ -27,7 +27,8 @@ func newScheme(t testing.TB, kind string, o admit.Options) admit.Scheme {
 
 // openSource is one that lets everyone in and takes anything.
 func openSource(t testing.TB, name string) Source {
-	return Source{Name: name, Kind: "none", Scheme: newScheme(t, "none", admit.Options{Places: admit.Places{MessageID: []admit.Place{{"header:X-Id"}, {"sha256:body"}}}})}
+	return Source{Name: name, Kind: "none", Scheme: newScheme(t, "none",
+		admit.Options{Places: admit.Places{MessageID: []admit.Place{{"header:X-Id"}, {"sha256:body"}}}})}
 }
 
 func gzipped(t testing.TB, text string) string {
@@ -40,83 +41,100 @@ func gzipped(t testing.TB, text string) string {
 	return b.String()
 }
 
-// TestHandshakeIsNotQueued: a handshake is answered as its sender wants, with a request id, and nothing reaches the queue; the methods of
-// others are refused with what the source takes.
+// TestHandshakeIsNotQueued: a handshake is answered as its sender wants, with a request id, and
+// nothing reaches the queue; the methods of others are refused with what the source takes.
 func TestHandshakeIsNotQueued(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) {
 		s.queue = q
 		s.sources = append(s.sources,
-			Source{Name: "meta", Scheme: newScheme(t, "meta", admit.Options{Secrets: []string{hmacSecret}, VerifyTokens: []string{"verify-me-please"}})},
-			Source{Name: "slack", Scheme: newScheme(t, "slack", admit.Options{Secrets: []string{hmacSecret}})},
-			Source{Name: "graph", Scheme: newScheme(t, "microsoft_graph", admit.Options{Secrets: []string{hmacSecret}})},
-			Source{Name: "events", Scheme: newScheme(t, "cloudevents", admit.Options{Secrets: []string{bearerKey}})})
+			Source{Name: "meta", Scheme: newScheme(t, "meta", admit.Options{Secrets: []string{hmacSecret},
+				VerifyTokens: []string{"verify-me-please"}})},
+			Source{Name: "slack", Scheme: newScheme(t, "slack",
+				admit.Options{Secrets: []string{hmacSecret}})},
+			Source{Name: "graph", Scheme: newScheme(t, "microsoft_graph",
+				admit.Options{Secrets: []string{hmacSecret}})},
+			Source{Name: "events", Scheme: newScheme(t, "cloudevents",
+				admit.Options{Secrets: []string{bearerKey}})})
 	})
 	a := g.do(t, "GET", "/webhooks/meta?hub.mode=subscribe&hub.verify_token=verify-me-please&hub.challenge=77", nil).want(t, 200)
-	if string(a.body) != "77" || a.header.Get("Content-Type") != "text/plain; charset=utf-8" || a.header.Get("X-Request-Id") == "" {
+	if string(a.body) != "77" || a.header.Get("Content-Type") != "text/plain; charset=utf-8" ||
+		a.header.Get("X-Request-Id") == "" {
 		t.Errorf("answer %q with %v", a.body, a.header)
 	}
-	g.do(t, "GET", "/webhooks/meta?hub.mode=subscribe&hub.verify_token=other&hub.challenge=77", nil).want(t, 401)
-	if a := g.do(t, "DELETE", "/webhooks/meta", nil).want(t, 405); a.header.Get("Allow") != "POST, HEAD, GET" {
+	g.do(t, "GET", "/webhooks/meta?hub.mode=subscribe&hub.verify_token=other&hub.challenge=77",
+		nil).want(t, 401)
+	if a := g.do(t, "DELETE", "/webhooks/meta", nil).want(t,
+		405); a.header.Get("Allow") != "POST, HEAD, GET" {
 		t.Errorf("Allow is %q", a.header.Get("Allow"))
 	}
-	if a := g.do(t, "GET", "/webhooks/slack", nil).want(t, 405); a.header.Get("Allow") != "POST, HEAD" {
+	if a := g.do(t, "GET", "/webhooks/slack", nil).want(t,
+		405); a.header.Get("Allow") != "POST, HEAD" {
 		t.Errorf("Allow is %q", a.header.Get("Allow"))
 	}
 	a = g.do(t, "POST", "/webhooks/graph?validationToken=a+b", nil).want(t, 200)
 	if string(a.body) != "a b" {
 		t.Errorf("answer %q", a.body)
 	}
-	a = g.do(t, "OPTIONS", "/webhooks/events", nil, "WebHook-Request-Origin", "example.com").want(t, 200)
+	a = g.do(t, "OPTIONS", "/webhooks/events", nil, "WebHook-Request-Origin", "example.com").want(t,
+		200)
 	if a.header.Get("WebHook-Allowed-Origin") != "example.com" {
 		t.Errorf("header %v", a.header)
 	}
-	g.do(t, "POST", "/webhooks/slack", strings.NewReader(`{"type":"url_verification","challenge":"x"}`)).want(t, 401)
+	g.do(t, "POST", "/webhooks/slack",
+		strings.NewReader(`{"type":"url_verification","challenge":"x"}`)).want(t, 401)
 	if n := len(q.deliveries()); n != 0 {
 		t.Errorf("%d handshakes reached the queue", n)
 	}
 	var answer sourcesAnswer
 	must(t, json.Unmarshal(g.admin(t, "GET", "/api/sources", "").want(t, 200).body, &answer))
 	i := slices.IndexFunc(answer.Sources, func(s sourceAnswer) bool { return s.Name == "meta" })
-	if s := answer.Sources[i]; s.Handshakes != 1 || s.Refused != 2 || s.Accepted != 0 || s.LastAt != nil || s.Path != "/webhooks/meta" {
+	if s := answer.Sources[i]; s.Handshakes != 1 || s.Refused != 2 || s.Accepted != 0 ||
+		s.LastAt != nil || s.Path != "/webhooks/meta" {
 		t.Errorf("the source is shown as %+v", s)
 	}
 	g.do(t, "GET", "/api/sources", nil).want(t, 401)
 }
 
-// TestSourceTraffic: what a source sent is counted, and of the default source, which has two paths, once.
+// TestSourceTraffic: what a source sent is counted, and of the default source, which has two paths,
+// once.
 func TestSourceTraffic(t *testing.T) {
 	g := newGate(t, nil)
 	g.post(t, envelope("a", "t", "")).want(t, 202)
 	g.post(t, envelope("a", "t", "")).want(t, 202)
-	g.do(t, "POST", "/webhooks/default", strings.NewReader(envelope("b", "t", "")), "Authorization", "Bearer "+bearerKey).want(t, 202)
+	g.do(t, "POST", "/webhooks/default", strings.NewReader(envelope("b", "t", "")), "Authorization",
+		"Bearer "+bearerKey).want(t, 202)
 	g.do(t, "POST", "/webhooks", strings.NewReader("{}")).want(t, 401)
 	var answer sourcesAnswer
 	must(t, json.Unmarshal(g.admin(t, "GET", "/api/sources", "").want(t, 200).body, &answer))
 	if len(answer.Sources) != 2 {
 		t.Fatalf("got %+v", answer)
 	}
-	if s := answer.Sources[0]; s.Name != "default" || s.Accepted != 2 || s.Duplicates != 1 || s.Refused != 1 || s.LastAt == nil || s.Path != "/webhooks" {
+	if s := answer.Sources[0]; s.Name != "default" || s.Accepted != 2 || s.Duplicates != 1 ||
+		s.Refused != 1 || s.LastAt == nil || s.Path != "/webhooks" {
 		t.Errorf("got %+v", s)
 	}
 }
 
-// TestReplaysUnderAnotherHeader: a signed body whose hash is the message id is one event, and keeps its
-// type, whatever somebody who has seen it puts into headers that are not signed.
+// TestReplaysUnderAnotherHeader: a signed body whose hash is the message id is one event, and keeps
+// its type, whatever somebody who has seen it puts into headers that are not signed.
 func TestReplaysUnderAnotherHeader(t *testing.T) {
 	g := newGate(t, func(s *setup) {
-		s.sources = append(s.sources, Source{Name: "hub", Scheme: newScheme(t, "github", admit.Options{Secrets: []string{githubSecret},
-			Places: admit.Places{MessageID: []admit.Place{{"sha256:body"}}}})})
+		s.sources = append(s.sources, Source{Name: "hub", Scheme: newScheme(t, "github",
+			admit.Options{Secrets: []string{githubSecret},
+				Places: admit.Places{MessageID: []admit.Place{{"sha256:body"}}}})})
 	})
 	body := `{"ref":"refs/heads/main"}`
 	send := func(body string, headers ...string) *answer {
-		return g.do(t, "POST", "/webhooks/hub", strings.NewReader(body), append(headers, "X-Hub-Signature-256", hmacHex(githubSecret, body))...)
+		return g.do(t, "POST", "/webhooks/hub", strings.NewReader(body),
+			append(headers, "X-Hub-Signature-256", hmacHex(githubSecret, body))...)
 	}
 	send(body, "X-GitHub-Event", "push", "X-GitHub-Delivery", "1").want(t, 202)
 	g.settle(t)
 	for i, event := range []string{"issues", "ping", ""} {
 		contentType := []string{"application/json", "application/vnd.github+json", ""}[i]
-		a := send(body, "X-GitHub-Event", event, "X-GitHub-Delivery", fmt.Sprint(i+2), "Content-Type", contentType).want(t, 202)
+		a := send(body, "X-GitHub-Event", event, "X-GitHub-Delivery", fmt.Sprint(i+2), "Content-Type",
+			contentType).want(t, 202)
 		if a.json(t)["note"] != "duplicate_detected" {
 			t.Errorf("%s %s is another event: %s", event, contentType, a.body)
 		}
@@ -124,26 +142,30 @@ func TestReplaysUnderAnotherHeader(t *testing.T) {
 	}
 	send(body+" ", "X-GitHub-Event", "push").want(t, 202)
 	g.settle(t)
-	if events := g.list(t, "source=hub").Events; len(events) != 2 || events[0].EventType != "push" || events[1].EventType != "push" {
+	if events := g.list(t, "source=hub").Events; len(events) != 2 || events[0].EventType != "push" ||
+		events[1].EventType != "push" {
 		t.Errorf("got %+v", events)
 	}
 }
 
-// TestRate: beyond the burst there is 429 with Retry-After; strangers use up nothing of it, and other sources have rates of their own.
+// TestRate: beyond the burst there is 429 with Retry-After; strangers use up nothing of it, and
+// other sources have rates of their own.
 func TestRate(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.sources[0].Rate, s.sources[0].Burst = 0.001, 3
 		s.sources = append(s.sources, openSource(t, "other"))
 	})
 	for range 10 {
-		g.do(t, "POST", "/webhooks", strings.NewReader("{}"), "Authorization", "Bearer wrong").want(t, 401)
+		g.do(t, "POST", "/webhooks", strings.NewReader("{}"), "Authorization", "Bearer wrong").want(t,
+			401)
 	}
 	for i := range 3 {
 		g.post(t, envelope(strconv.Itoa(i), "t", "")).want(t, 202)
 	}
 	a := g.post(t, envelope("4", "t", "")).want(t, 429)
 	checkRefusal(t, a)
-	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 900 || seconds > 1000 {
+	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 900 ||
+		seconds > 1000 {
 		t.Errorf("Retry-After is %q, want about 1000 s", a.header.Get("Retry-After"))
 	}
 	for range 10 {
@@ -161,7 +183,8 @@ func TestSourceBody(t *testing.T) {
 	})
 	for path, limit := range map[string]int{"small": 10, "usual": 1000, "large": 200_000} {
 		g.do(t, "POST", "/webhooks/"+path, strings.NewReader(strings.Repeat("x", limit))).want(t, 202)
-		a := g.do(t, "POST", "/webhooks/"+path, strings.NewReader(strings.Repeat("x", limit+1))).want(t, 413)
+		a := g.do(t, "POST", "/webhooks/"+path, strings.NewReader(strings.Repeat("x", limit+1))).want(t,
+			413)
 		if !strings.Contains(a.told(t), strconv.Itoa(limit)) {
 			t.Errorf("told %q", a.told(t))
 		}
@@ -178,7 +201,8 @@ func TestSuccess(t *testing.T) {
 	})
 	for range 2 {
 		a := g.do(t, "POST", "/webhooks/text", strings.NewReader("x")).want(t, 200)
-		if string(a.body) != "<Response/>" || a.header.Get("Content-Type") != "text/xml" || a.header.Get("X-Request-Id") == "" {
+		if string(a.body) != "<Response/>" || a.header.Get("Content-Type") != "text/xml" ||
+			a.header.Get("X-Request-Id") == "" {
 			t.Errorf("answer %q with %v", a.body, a.header)
 		}
 		a = g.do(t, "POST", "/webhooks/empty", strings.NewReader("x")).want(t, 204)
@@ -188,7 +212,8 @@ func TestSuccess(t *testing.T) {
 	}
 }
 
-// TestAllowedAddresses: a source with a list takes from these addresses alone, and behind proxies the client is whom the last of them that is not trusted names.
+// TestAllowedAddresses: a source with a list takes from these addresses alone, and behind proxies
+// the client is whom the last of them that is not trusted names.
 func TestAllowedAddresses(t *testing.T) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	for _, c := range []struct {
@@ -201,9 +226,11 @@ func TestAllowedAddresses(t *testing.T) {
 		{"IPv4 in IPv6", "[::ffff:192.0.2.1]:1", nil, "192.0.2.1"},
 		{"a stranger's header counts for nothing", "192.0.2.1:1", []string{"198.51.100.7"}, "192.0.2.1"},
 		{"one proxy", "10.0.0.1:1", []string{"198.51.100.7"}, "198.51.100.7"},
-		{"what the client wrote itself stands before", "10.0.0.1:1", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		{"what the client wrote itself stands before", "10.0.0.1:1",
+			[]string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
 		{"two proxies", "10.0.0.1:1", []string{"203.0.113.9, 198.51.100.7, 10.0.0.2"}, "198.51.100.7"},
-		{"several headers", "10.0.0.1:1", []string{"203.0.113.9", "198.51.100.7", "10.0.0.2"}, "198.51.100.7"},
+		{"several headers", "10.0.0.1:1", []string{"203.0.113.9", "198.51.100.7", "10.0.0.2"},
+			"198.51.100.7"},
 		{"ports", "10.0.0.1:1", []string{"198.51.100.7:4711"}, "198.51.100.7"},
 		{"brackets", "10.0.0.1:1", []string{"[2001:db8::7]"}, "2001:db8::7"},
 		{"brackets and port", "10.0.0.1:1", []string{"[2001:db8::7]:443"}, "2001:db8::7"},
@@ -212,7 +239,8 @@ func TestAllowedAddresses(t *testing.T) {
 		{"no header", "10.0.0.1:1", nil, "10.0.0.1"},
 		{"not an address", "10.0.0.1:1", []string{"198.51.100.7, unknown"}, ""},
 		{"empty element", "10.0.0.1:1", []string{"198.51.100.7,"}, ""},
-		{"not an address behind a good one", "10.0.0.1:1", []string{"nonsense, 198.51.100.7"}, "198.51.100.7"},
+		{"not an address behind a good one", "10.0.0.1:1", []string{"nonsense, 198.51.100.7"},
+			"198.51.100.7"},
 		{"no peer", "@", nil, ""},
 	} {
 		r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-For": c.forwarded}}
@@ -232,7 +260,8 @@ func TestAllowedAddresses(t *testing.T) {
 	})
 	g.do(t, "POST", "/webhooks/listed", nil, "X-Forwarded-For", "198.51.100.7").want(t, 202)
 	for _, forwarded := range []string{"203.0.113.9", "198.51.100.7, 203.0.113.9", "198.51.100.7, x"} {
-		checkRefusal(t, g.do(t, "POST", "/webhooks/listed", nil, "X-Forwarded-For", forwarded).want(t, 403))
+		checkRefusal(t, g.do(t, "POST", "/webhooks/listed", nil, "X-Forwarded-For", forwarded).want(t,
+			403))
 	}
 	g.do(t, "POST", "/webhooks/listed", nil).want(t, 403)
 	if n := len(q.deliveries()); n != 1 {
@@ -240,8 +269,9 @@ func TestAllowedAddresses(t *testing.T) {
 	}
 }
 
-// TestGzip: a compressed body is kept as it came, with what it is compressed with, and identified by what is in it. What is no gzip, too large inside, or
-// compressed otherwise is refused, only after the sender is known.
+// TestGzip: a compressed body is kept as it came, with what it is compressed with, and identified
+// by what is in it. What is no gzip, too large inside, or compressed otherwise is refused, only
+// after the sender is known.
 func TestGzip(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) {
@@ -250,7 +280,8 @@ func TestGzip(t *testing.T) {
 		s.guard = guard.New(guard.Config{BodyMemory: 10 << 20})
 	})
 	send := func(body, coding, key string) *answer {
-		return g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+key, "Content-Encoding", coding)
+		return g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+key,
+			"Content-Encoding", coding)
 	}
 	packed := gzipped(t, envelope("packed", "t", ""))
 	send(packed, "gzip", bearerKey).want(t, 202)
@@ -260,7 +291,9 @@ func TestGzip(t *testing.T) {
 	checkRefusal(t, send(gzipped(t, envelopeOf("larger", 200_001)), "gzip", bearerKey).want(t, 413))
 	checkRefusal(t, send(gzipped(t, strings.Repeat("\x00", 8<<20)), "gzip", bearerKey).want(t, 413))
 	for what, body := range map[string]string{
-		"no gzip": envelope("x", "t", ""), "empty": "", "cut": packed[:len(packed)-1], "something behind": packed + "x", "another checksum": packed[:len(packed)-8] + "xxxx" + packed[len(packed)-4:],
+		"no gzip": envelope("x", "t", ""), "empty": "", "cut": packed[:len(packed)-1],
+		"something behind": packed + "x", "another checksum": packed[:len(packed)-8] + "xxxx" +
+			packed[len(packed)-4:],
 	} {
 		if a := send(body, "gzip", bearerKey); a.status != 400 {
 			t.Errorf("%s: status %d", what, a.status)
@@ -270,7 +303,8 @@ func TestGzip(t *testing.T) {
 		checkRefusal(t, send(packed, coding, bearerKey).want(t, 415))
 	}
 	got := q.deliveries()
-	if len(got) != 2 || string(got[0].Body) != packed || got[0].MessageID != "packed" || !slices.Contains(got[0].Headers, hookgate.Header{Name: "Content-Encoding", Value: "gzip"}) {
+	if len(got) != 2 || string(got[0].Body) != packed || got[0].MessageID != "packed" ||
+		!slices.Contains(got[0].Headers, hookgate.Header{Name: "Content-Encoding", Value: "gzip"}) {
 		t.Errorf("%d deliveries, the first %+v", len(got), got)
 	}
 	if n := g.guard.Status().BodyMemory; n != 0 {
@@ -291,13 +325,15 @@ func TestUnpackedMemory(t *testing.T) {
 	}}
 	g := newGate(t, func(s *setup) {
 		s.queue = q
-		s.guard = guard.New(guard.Config{BodyMemory: 270_000}) // of which large bodies have three quarters
+		// of which large bodies have three quarters
+		s.guard = guard.New(guard.Config{BodyMemory: 270_000})
 		s.config.MaxUnpackedBytes = 150_000
 	})
 	held := make(chan int, 1)
 	packed := gzipped(t, envelopeOf("holder", 100_000))
 	go func() {
-		a, err := g.try("POST", "/webhooks", strings.NewReader(packed), "Authorization", "Bearer "+bearerKey, "Content-Encoding", "gzip")
+		a, err := g.try("POST", "/webhooks", strings.NewReader(packed), "Authorization", "Bearer "+
+			bearerKey, "Content-Encoding", "gzip")
 		if err != nil {
 			t.Error(err)
 			a = &answer{}
@@ -309,7 +345,8 @@ func TestUnpackedMemory(t *testing.T) {
 	case status := <-held:
 		t.Fatalf("the first got %d", status)
 	}
-	g.do(t, "POST", "/webhooks", strings.NewReader(gzipped(t, envelopeOf("other", 100_000))), "Authorization", "Bearer "+bearerKey, "Content-Encoding", "gzip").want(t, 503)
+	g.do(t, "POST", "/webhooks", strings.NewReader(gzipped(t, envelopeOf("other", 100_000))),
+		"Authorization", "Bearer "+bearerKey, "Content-Encoding", "gzip").want(t, 503)
 	close(leave)
 	if status := <-held; status != 202 {
 		t.Errorf("the first got %d", status)
@@ -319,22 +356,27 @@ func TestUnpackedMemory(t *testing.T) {
 	}
 }
 
-// TestRefusalsByReason: /api/sources says for every status why requests were refused, in a bounded number of
-// reasons, and a stranger cannot use up those of the sender. It says which secret was used last, and no secret.
+// TestRefusalsByReason: /api/sources says for every status why requests were refused, in a bounded
+// number of reasons, and a stranger cannot use up those of the sender. It says which secret was
+// used last, and no secret.
 func TestRefusalsByReason(t *testing.T) {
 	const older, newer = "secret-older-5be20c", "secret-newer-90aa1f"
 	g := newGate(t, func(s *setup) {
 		s.queue = &fakeQueue{}
-		o := admit.Options{Secrets: []string{older, newer}, Signature: admit.Rule{Header: "X-Sig", Prefix: admit.Prefixes{"sha256="}},
+		o := admit.Options{Secrets: []string{older, newer}, Signature: admit.Rule{Header: "X-Sig",
+			Prefix: admit.Prefixes{"sha256="}},
 			Places: admit.Places{MessageID: []admit.Place{{"json:id"}}}}
 		s.sources = append(s.sources,
-			Source{Name: "own", Scheme: newScheme(t, "hmac", o), Secrets: 2, MaxBodyBytes: 100, Rate: 0.001, Burst: 50},
-			Source{Name: "mailgun", Scheme: newScheme(t, "mailgun", admit.Options{Secrets: []string{older}}), Secrets: 1})
+			Source{Name: "own", Scheme: newScheme(t, "hmac", o), Secrets: 2, MaxBodyBytes: 100, Rate: 0.001,
+				Burst: 50},
+			Source{Name: "mailgun", Scheme: newScheme(t, "mailgun", admit.Options{Secrets: []string{older}}),
+				Secrets: 1})
 		s.sources[0].Secrets, s.sources[0].BearerKeys = 1, 1
 	})
 	send := func(status int, secret, body string, headers ...string) {
 		t.Helper()
-		g.do(t, "POST", "/webhooks/own", strings.NewReader(body), append(headers, "X-Sig", hmacHex(secret, body))...).want(t, status)
+		g.do(t, "POST", "/webhooks/own", strings.NewReader(body), append(headers, "X-Sig",
+			hmacHex(secret, body))...).want(t, status)
 	}
 	shown := func(name string) sourceAnswer {
 		t.Helper()
@@ -346,10 +388,12 @@ func TestRefusalsByReason(t *testing.T) {
 		}
 		var answer sourcesAnswer
 		must(t, json.Unmarshal(body, &answer))
-		return answer.Sources[slices.IndexFunc(answer.Sources, func(s sourceAnswer) bool { return s.Name == name })]
+		return answer.Sources[slices.IndexFunc(answer.Sources,
+			func(s sourceAnswer) bool { return s.Name == name })]
 	}
 	send(202, older, `{"id":"1"}`)
-	if c := shown("own").Credentials; len(c) != 2 || c[0].LastAt == nil || c[1].LastAt != nil || c[1].Setting != "secrets" || c[1].Position != 2 {
+	if c := shown("own").Credentials; len(c) != 2 || c[0].LastAt == nil || c[1].LastAt != nil ||
+		c[1].Setting != "secrets" || c[1].Position != 2 {
 		t.Errorf("credentials %+v", c)
 	}
 	first := *shown("own").Credentials[0].LastAt
@@ -378,21 +422,26 @@ func TestRefusalsByReason(t *testing.T) {
 		total += r.Count
 	}
 	want := []string{
-		"400 30 id is missing: the body is not valid JSON", "400 1 id is missing", "401 1 X-Sig does not have 64 hexadecimal digits", "401 1 X-Sig is missing",
-		"405 1 webhooks are sent with POST", "413 1 body is larger than 100 bytes", "415 1 unsupported media type: Content-Encoding is \"br\"; send gzip or no compression",
+		"400 30 id is missing: the body is not valid JSON", "400 1 id is missing",
+		"401 1 X-Sig does not have 64 hexadecimal digits", "401 1 X-Sig is missing",
+		"405 1 webhooks are sent with POST", "413 1 body is larger than 100 bytes",
+		"415 1 unsupported media type: Content-Encoding is \"br\"; send gzip or no compression",
 		"429 1 more requests than this source may send",
 	}
 	if !slices.Equal(got, want) || total != own.Refused || len(own.Unauthenticated) != 2 {
-		t.Errorf("%d refused: %q\nwant %q\nunauthenticated %v", own.Refused, got, want, own.Unauthenticated)
+		t.Errorf("%d refused: %q\nwant %q\nunauthenticated %v", own.Refused, got, want,
+			own.Unauthenticated)
 	}
 	for i := range 50 { // a stranger's
-		g.do(t, "POST", "/webhooks/mailgun", strings.NewReader(`{"a":`+strings.Repeat("1", i)+`x`+string(rune('a'+i%26))+`}`)).want(t, 401)
+		g.do(t, "POST", "/webhooks/mailgun", strings.NewReader(`{"a":`+strings.Repeat("1", i)+`x`+
+			string(rune('a'+i%26))+`}`)).want(t, 401)
 	}
 	if r := shown("mailgun").Refusals; len(r) > maxRefusalReasons+1 || len(r) > 3 {
 		t.Errorf("a stranger's requests have %d reasons: %v", len(r), r)
 	}
 	g.post(t, envelope("a", "t", "")).want(t, 202)
-	if c := shown(DefaultSource).Credentials; len(c) != 2 || c[0].Setting != "secrets" || c[0].LastAt != nil || c[1].Setting != "bearer_keys" || c[1].LastAt == nil {
+	if c := shown(DefaultSource).Credentials; len(c) != 2 || c[0].Setting != "secrets" ||
+		c[0].LastAt != nil || c[1].Setting != "bearer_keys" || c[1].LastAt == nil {
 		t.Errorf("credentials of the default source: %+v", c)
 	}
 }
@@ -406,7 +455,8 @@ func TestRefusalReasonsAreBounded(t *testing.T) {
 	f.count(&refusal{status: 400, told: "id is missing"})
 	f.count(&refusal{status: 401, class: strings.Repeat("x\x1b", 1000)})
 	all, unauthenticated := f.all()
-	if len(all) != maxRefusalReasons+2 || len(unauthenticated) != maxRefusalReasons+1 || all[0] != (refusalAnswer{401, otherReason, 100 - maxRefusalReasons + 1}) ||
+	if len(all) != maxRefusalReasons+2 || len(unauthenticated) != maxRefusalReasons+1 ||
+		all[0] != (refusalAnswer{401, otherReason, 100 - maxRefusalReasons + 1}) ||
 		!slices.Contains(all, refusalAnswer{400, "id is missing", 1}) {
 		t.Errorf("%v", all)
 	}

@@ -15,9 +15,11 @@ import (
 
 // several is a source whose requests carry several events.
 func several(t testing.TB) Source {
-	return Source{Name: "several", Kind: "none", KeepHeaders: []string{"X-Trace"}, Scheme: newScheme(t, "none", admit.Options{
-		Split: "json:@this", Places: admit.Places{MessageID: []admit.Place{{"json:id"}}, EventType: []admit.Place{{"json:type"}}, OrderingKey: []admit.Place{{"json:key"}}},
-	})}
+	return Source{Name: "several", Kind: "none", KeepHeaders: []string{"X-Trace"},
+		Scheme: newScheme(t, "none", admit.Options{
+			Split: "json:@this", Places: admit.Places{MessageID: []admit.Place{{"json:id"}},
+				EventType: []admit.Place{{"json:type"}}, OrderingKey: []admit.Place{{"json:key"}}},
+		})}
 }
 
 type splitAnswer struct {
@@ -25,16 +27,17 @@ type splitAnswer struct {
 	Events                                             *int
 }
 
-// TestSplit: each element becomes an event with its exact bytes, whatever comes again and however it is put
-// together; the request's own bytes are kept once and each event leads to them. What is no array is one
-// event, and an empty array none.
+// TestSplit: each element becomes an event with its exact bytes, whatever comes again and however
+// it is put together; the request's own bytes are kept once and each event leads to them. What is
+// no array is one event, and an empty array none.
 func TestSplit(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.sources = append(s.sources, several(t)) })
 	post := func(body string, headers ...string) (a splitAnswer) {
 		t.Helper()
 		got := g.do(t, "POST", "/webhooks/several", strings.NewReader(body), headers...).want(t, 202)
 		must(t, json.Unmarshal(got.body, &a))
-		if a.RequestID != got.header.Get("X-Request-Id") || !strings.HasSuffix(a.RequestID, "0000") || a.Events == nil {
+		if a.RequestID != got.header.Get("X-Request-Id") || !strings.HasSuffix(a.RequestID, "0000") ||
+			a.Events == nil {
 			t.Errorf("answer %s with the request id %s", got.body, got.header.Get("X-Request-Id"))
 		}
 		return a
@@ -44,7 +47,8 @@ func TestSplit(t *testing.T) {
 	if *a.Events != 3 || a.MessageID != "1" || a.Note != "" {
 		t.Errorf("answer %+v", a)
 	}
-	if again := post(first); again.FirstRequestID != a.RequestID || again.Note != "duplicate_detected" || *again.Events != 3 {
+	if again := post(first); again.FirstRequestID != a.RequestID ||
+		again.Note != "duplicate_detected" || *again.Events != 3 {
 		t.Errorf("a repetition is answered %+v", again)
 	}
 	post(`[{"id":"1","type":"a","attempt":2},{"id":"3","type":"c"}]`)
@@ -57,7 +61,8 @@ func TestSplit(t *testing.T) {
 	fmt.Fprint(w, `[{"id":"5","type":"e"}]`)
 	must(t, w.Close())
 	post(packed.String(), "Content-Encoding", "gzip")
-	g.do(t, "POST", "/webhooks/several", strings.NewReader("["+strings.Repeat("0,", hookgate.MaxParts)+"0]")).want(t, 413)
+	g.do(t, "POST", "/webhooks/several", strings.NewReader("["+strings.Repeat("0,", hookgate.MaxParts)+
+		"0]")).want(t, 413)
 	g.settle(t)
 
 	var list struct {
@@ -67,7 +72,8 @@ func TestSplit(t *testing.T) {
 			Headers                                          []hookgate.Header
 		}
 	}
-	must(t, json.Unmarshal(g.admin(t, "GET", "/api/events?source=several", "").want(t, 200).body, &list))
+	must(t, json.Unmarshal(g.admin(t, "GET", "/api/events?source=several", "").want(t, 200).body,
+		&list))
 	var ids []string
 	for _, e := range list.Events {
 		ids = append(ids, e.MessageID)
@@ -87,11 +93,13 @@ func TestSplit(t *testing.T) {
 		if body := g.admin(t, "GET", path+"/body", "").want(t, 200).body; string(body) != want.body {
 			t.Errorf("event %s has the body %q", ids[i], body)
 		}
-		if body := g.admin(t, "GET", path+"/request-body", "").want(t, 200).body; string(body) != want.request {
+		if body := g.admin(t, "GET", path+"/request-body", "").want(t,
+			200).body; string(body) != want.request {
 			t.Errorf("event %s came in the request %q, want %q", ids[i], body, want.request)
 		}
 	}
-	if h := list.Events[0].Headers; len(h) != 2 || h[0].Value != "x" || !strings.HasPrefix(h[1].Value, a.RequestID+" part=1/3 sha256=") {
+	if h := list.Events[0].Headers; len(h) != 2 || h[0].Value != "x" ||
+		!strings.HasPrefix(h[1].Value, a.RequestID+" part=1/3 sha256=") {
 		t.Errorf("the first event has the headers %v", h)
 	}
 	// The request leads to all of its events, and those to others that carried them.
@@ -101,23 +109,27 @@ func TestSplit(t *testing.T) {
 			Request struct{ MessageID, Outcome string }
 		}
 	}
-	must(t, json.Unmarshal(g.admin(t, "GET", "/api/find?q="+a.RequestID, "").want(t, 200).body, &found))
-	if len(found.Events) != 2 || len(found.Requests) != 3 || found.Requests[2].Request.Outcome != "duplicate" {
+	must(t, json.Unmarshal(g.admin(t, "GET", "/api/find?q="+a.RequestID, "").want(t, 200).body,
+		&found))
+	if len(found.Events) != 2 || len(found.Requests) != 3 ||
+		found.Requests[2].Request.Outcome != "duplicate" {
 		t.Errorf("the request leads to %+v", found)
 	}
-	if text := string(g.admin(t, "GET", "/api/trace/2", "").want(t, 200).body); strings.Count(text, `"duplicate"`) != 3 {
+	if text := string(g.admin(t, "GET", "/api/trace/2", "").want(t, 200).body); strings.Count(text,
+		`"duplicate"`) != 3 {
 		t.Errorf("the trace of the second event is %s", text)
 	}
 	var sources sourcesAnswer
 	must(t, json.Unmarshal(g.admin(t, "GET", "/api/sources", "").want(t, 200).body, &sources))
 	i := slices.IndexFunc(sources.Sources, func(s sourceAnswer) bool { return s.Name == "several" })
 	if s := sources.Sources[i]; s.Accepted != 7 || s.Duplicates != 3 {
-		t.Errorf("the source is shown with %d events and %d duplicates, want 7 and 3", s.Accepted, s.Duplicates)
+		t.Errorf("the source is shown with %d events and %d duplicates, want 7 and 3", s.Accepted,
+			s.Duplicates)
 	}
 }
 
-// TestSplitIsAllOrNothing: at the high-water mark nothing of a request is taken, and a source may not keep
-// a header with the name of the gate's own.
+// TestSplitIsAllOrNothing: at the high-water mark nothing of a request is taken, and a source may
+// not keep a header with the name of the gate's own.
 func TestSplitIsAllOrNothing(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) {
@@ -130,7 +142,8 @@ func TestSplitIsAllOrNothing(t *testing.T) {
 	}
 	forged := several(t)
 	forged.KeepHeaders = []string{strings.ToLower(hookgate.OriginHeader)}
-	if _, err := newServedSource(forged, 1); err == nil || !strings.Contains(err.Error(), "keep_headers") {
+	if _, err := newServedSource(forged, 1); err == nil ||
+		!strings.Contains(err.Error(), "keep_headers") {
 		t.Errorf("error is %v", err)
 	}
 }

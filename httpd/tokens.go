@@ -35,7 +35,8 @@ func answerOf(t hookgate.Token) tokenAnswer {
 		s := t.UTC().Format(timeFormat)
 		return &s
 	}
-	return tokenAnswer{Name: t.Name, Role: t.Role, CreatedAt: *text(t.CreatedAt), CreatedBy: t.CreatedBy,
+	return tokenAnswer{Name: t.Name, Role: t.Role, CreatedAt: *text(t.CreatedAt),
+		CreatedBy: t.CreatedBy,
 		ExpiresAt: text(t.ExpiresAt), RevokedAt: text(t.RevokedAt)}
 }
 
@@ -84,7 +85,8 @@ func (s *Server) createToken(c *call) {
 	switch err := s.access.CreateToken(ctx, t); {
 	case errors.Is(err, hookgate.ErrExists):
 		if c.end(hookgate.ResultFailed + ": the name is taken") {
-			c.fail(http.StatusConflict, fmt.Sprintf("there is a token called %s, or was; names are given once", t.Name))
+			c.fail(http.StatusConflict,
+				fmt.Sprintf("there is a token called %s, or was; names are given once", t.Name))
 		}
 	case err != nil:
 		c.failed("keeping the token", err)

@@ -22,19 +22,21 @@ const (
 	maxReason = 500
 )
 
-// readReason takes the reason of a call from its header. If it is none that can be kept the call is answered.
+// readReason takes the reason of a call from its header. If it is none that can be kept the call is
+// answered.
 func (c *call) readReason() bool {
 	c.reason = c.request.Header.Get(reasonHeader)
 	if len(c.reason) > maxReason || !utf8.ValidString(c.reason) {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is longer than %d bytes, or not UTF-8", reasonHeader, maxReason))
+		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is longer than %d bytes, or not UTF-8",
+			reasonHeader, maxReason))
 		return false
 	}
 	return true
 }
 
-// begin writes into the admin trail that the route's action is about to be done to the target, which is for people to read:
-// a mode, an id, a filter. It must come before the effect. If it returns false the action must not be done, and the call is
-// answered.
+// begin writes into the admin trail that the route's action is about to be done to the target,
+// which is for people to read: a mode, an id, a filter. It must come before the effect. If it
+// returns false the action must not be done, and the call is answered.
 func (c *call) begin(target string) bool {
 	if err := c.record(target, hookgate.ResultBegun); err != nil {
 		c.broken("writing the admin trail, without which nothing is done,", err)
@@ -43,8 +45,9 @@ func (c *call) begin(target string) bool {
 	return true
 }
 
-// end writes into the admin trail what came of the action that begin announced: ResultDone or ResultFailed, after which a
-// colon and more may follow. It must come before the answer. If it returns false the call is answered.
+// end writes into the admin trail what came of the action that begin announced: ResultDone or
+// ResultFailed, after which a colon and more may follow. It must come before the answer. If it
+// returns false the call is answered.
 func (c *call) end(result string) bool {
 	if err := c.record(c.target, result); err != nil {
 		c.broken("the action was "+result+", but writing that into the admin trail", err)
@@ -68,7 +71,8 @@ func failedWith(err error) string {
 	return cut(hookgate.ResultFailed + ": " + err.Error())
 }
 
-// record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes on if the caller hangs up.
+// record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes
+// on if the caller hangs up.
 func (c *call) record(target, result string) error {
 	c.target, c.recorded = target, true
 	a := hookgate.AdminAction{
@@ -82,7 +86,8 @@ func (c *call) record(target, result string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()
 	err := c.server.access.RecordAction(ctx, a)
-	c.server.log.Warn("admin action", "request_id", c.requestID, "action", a.Action, "target", a.Target, "result", a.Result,
+	c.server.log.Warn("admin action", "request_id", c.requestID, "action", a.Action, "target",
+		a.Target, "result", a.Result,
 		"by", a.Actor, "role", a.Role, "remote", a.RemoteAddr, "reason", a.Reason, "recorded", err == nil)
 	return err
 }
@@ -128,8 +133,10 @@ func (s *Server) actions(c *call) {
 			break
 		}
 		answer.Actions = append(answer.Actions, actionAnswer{
-			Sequence: a.Sequence, At: a.At.UTC().Format(timeFormat), RequestID: a.RequestID.String(), By: a.Actor, Role: a.Role,
-			RemoteAddr: a.RemoteAddr, Action: a.Action, Target: a.Target, Reason: a.Reason, Result: a.Result, Hash: hex.EncodeToString(a.Hash[:]),
+			Sequence: a.Sequence, At: a.At.UTC().Format(timeFormat), RequestID: a.RequestID.String(),
+			By: a.Actor, Role: a.Role,
+			RemoteAddr: a.RemoteAddr, Action: a.Action, Target: a.Target, Reason: a.Reason, Result: a.Result,
+			Hash: hex.EncodeToString(a.Hash[:]),
 		})
 	}
 	c.json(answer)

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
-// unpack decompresses the body of an authentic request for identification; what is kept is the body as it came. The
-// memory counts as that of a body does.
+// unpack decompresses the body of an authentic request for identification; what is kept is the body
+// as it came. The memory counts as that of a body does.
 func (s *Server) unpack(x *exchange) *refusal {
 	gzipped, err := admit.Gzipped(x.request.Header)
 	if err != nil {
@@ -62,4 +62,5 @@ func (s *Server) unpack(x *exchange) *refusal {
 	}
 }
 
-var refusedGzip = &refusal{status: http.StatusBadRequest, told: "body is not what gzip makes, though its Content-Encoding says so"}
+var refusedGzip = &refusal{status: http.StatusBadRequest,
+	told: "body is not what gzip makes, though its Content-Encoding says so"}

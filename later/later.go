@@ -1,5 +1,5 @@
-// Package later gets ready what may be away when the process starts: Redis, PostgreSQL. The start waits for it a moment and
-// then goes on without, while it is tried again until it succeeds.
+// Package later gets ready what may be away when the process starts: Redis, PostgreSQL. The start
+// waits for it a moment and then goes on without, while it is tried again until it succeeds.
 //
 //	Start ─► first attempt ─┬─ done
 //	                        ├─ unfit ─► the error of Start
@@ -7,8 +7,9 @@
 //	                                                        ▲       │
 //	                                                        └───────┴─ away or unfit: Err says so
 //
-// What is unfit when it is first seen is a mistake in the configuration, and the start must fail. What turns out unfit
-// later must not end a process that takes webhooks: nothing is given to it, and the health says why.
+// What is unfit when it is first seen is a mistake in the configuration, and the start must fail.
+// What turns out unfit later must not end a process that takes webhooks: nothing is given to it,
+// and the health says why.
 package later
 
 import (
@@ -31,10 +32,11 @@ type Options struct {
 	Name string
 	// Patience is how long Start waits for the first attempt; default 1 s.
 	Patience time.Duration
-	// RetryMin and RetryMax bound the pauses between attempts, which double and vary at random by half; default
-	// 100 ms and 1 s.
+	// RetryMin and RetryMax bound the pauses between attempts, which double and vary at random by
+	// half; default 100 ms and 1 s.
 	RetryMin, RetryMax time.Duration
-	// Logger is told why attempts fail, once for each reason, and when one has succeeded; default none.
+	// Logger is told why attempts fail, once for each reason, and when one has succeeded; default
+	// none.
 	Logger *slog.Logger
 }
 
@@ -63,9 +65,9 @@ type Attempts struct {
 	err   atomic.Pointer[error]
 }
 
-// Start makes the first attempt, and returns when it has succeeded or failed, or is out of patience; in the latter cases
-// attempts go on in the background. The error is that of ctx, or a hookgate.UnfitError; then there are none any more. try
-// is never called twice at a time.
+// Start makes the first attempt, and returns when it has succeeded or failed, or is out of
+// patience; in the latter cases attempts go on in the background. The error is that of ctx, or a
+// hookgate.UnfitError; then there are none any more. try is never called twice at a time.
 func Start(ctx context.Context, o Options, try func(context.Context) error) (*Attempts, error) {
 	a := &Attempts{Options: o.withDefaults(), try: try, ended: make(chan struct{})}
 	a.failed(errors.New("no answer yet"))
@@ -102,23 +104,24 @@ func (a *Attempts) run(ctx context.Context, first chan<- error) {
 		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
 		Build()
 	var unfit *hookgate.UnfitError
-	err := failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
-		err := a.try(ctx)
-		a.failed(err)
-		switch {
-		case e.IsFirstAttempt() && errors.As(err, &unfit) && time.Since(began) < a.Patience:
-			// It is the error of Start, and there will be no other attempt.
-		case err != nil && ctx.Err() == nil && err.Error() != told:
-			told = err.Error()
-			a.Logger.Error(a.Name+" cannot be used; it is tried again until it can", "error", err)
-		case err == nil && (told != "" || time.Since(began) >= a.Patience):
-			a.Logger.Info(a.Name+" is there", "after", time.Since(began).Round(time.Millisecond).String())
-		}
-		if e.IsFirstAttempt() {
-			first <- err
-		}
-		return err
-	})
+	err := failsafe.With(policy).WithContext(ctx).
+		RunWithExecution(func(e failsafe.Execution[any]) error {
+			err := a.try(ctx)
+			a.failed(err)
+			switch {
+			case e.IsFirstAttempt() && errors.As(err, &unfit) && time.Since(began) < a.Patience:
+				// It is the error of Start, and there will be no other attempt.
+			case err != nil && ctx.Err() == nil && err.Error() != told:
+				told = err.Error()
+				a.Logger.Error(a.Name+" cannot be used; it is tried again until it can", "error", err)
+			case err == nil && (told != "" || time.Since(began) >= a.Patience):
+				a.Logger.Info(a.Name+" is there", "after", time.Since(began).Round(time.Millisecond).String())
+			}
+			if e.IsFirstAttempt() {
+				first <- err
+			}
+			return err
+		})
 	if err != nil {
 		a.failed(hookgate.ErrClosed) // nothing but the end of ctx ends attempts that fail
 	}
@@ -131,11 +134,12 @@ func (a *Attempts) failed(err error) {
 	a.err.Store(&err)
 }
 
-// Err returns nil when an attempt has succeeded, else why the last one failed, or hookgate.ErrClosed.
+// Err returns nil when an attempt has succeeded, else why the last one failed, or
+// hookgate.ErrClosed.
 func (a *Attempts) Err() error { return *a.err.Load() }
 
-// Wait returns when an attempt has succeeded. The error is that of ctx, with the reason of the last failure, or
-// hookgate.ErrClosed.
+// Wait returns when an attempt has succeeded. The error is that of ctx, with the reason of the last
+// failure, or hookgate.ErrClosed.
 func (a *Attempts) Wait(ctx context.Context) error {
 	select {
 	case <-a.ended:

@@ -23,14 +23,15 @@ var (
 	errUnfit = &hookgate.UnfitError{Reason: "it is purple", Err: errors.New("colour is #800080")}
 )
 
-// TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile why it is not; a reason is
-// logged once.
+// TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile
+// why it is not; a reason is logged once.
 func TestUntilItIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		calls := 0
 		began := time.Now()
-		a, err := Start(t.Context(), Options{Name: "redis", Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(context.Context) error {
+		a, err := Start(t.Context(), Options{Name: "redis",
+			Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(context.Context) error {
 			switch calls++; {
 			case calls > 30:
 				return nil
@@ -42,12 +43,14 @@ func TestUntilItIsThere(t *testing.T) {
 		if err != nil || time.Since(began) > 0 {
 			t.Fatalf("start took %v and returned %v", time.Since(began), err)
 		}
-		if err := a.Err(); !errors.Is(err, errAway) || !strings.Contains(err.Error(), "redis cannot be used yet") {
+		if err := a.Err(); !errors.Is(err, errAway) ||
+			!strings.Contains(err.Error(), "redis cannot be used yet") {
 			t.Errorf("while it is away the error is %v", err)
 		}
 		soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		if err := a.Wait(soon); err == nil || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errUnfit) && !errors.Is(err, errAway) {
+		if err := a.Wait(soon); err == nil || !errors.Is(err, context.DeadlineExceeded) ||
+			!errors.Is(err, errUnfit) && !errors.Is(err, errAway) {
 			t.Errorf("a wait that was cut short got %v", err)
 		}
 		if err := a.Wait(t.Context()); err != nil || a.Err() != nil {
@@ -56,7 +59,8 @@ func TestUntilItIsThere(t *testing.T) {
 		if took := time.Since(began); took > 45*time.Second {
 			t.Errorf("30 pauses took %v", took)
 		}
-		for text, times := range map[string]int{errAway.Error(): 1, errUnfit.Error(): 1, "redis is there": 1} {
+		for text, times := range map[string]int{errAway.Error(): 1, errUnfit.Error(): 1,
+			"redis is there": 1} {
 			if n := strings.Count(log.String(), text); n != times {
 				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, times, &log)
 			}
@@ -74,8 +78,8 @@ func TestUnfit(t *testing.T) {
 	}
 }
 
-// TestPatience: a first attempt without an end is waited for as long as it was said, and ends with Close or with the
-// context of the start.
+// TestPatience: a first attempt without an end is waited for as long as it was said, and ends with
+// Close or with the context of the start.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -90,7 +94,8 @@ func TestPatience(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := Start(ctx, Options{Patience: time.Minute}, hangs); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := Start(ctx, Options{Patience: time.Minute}, hangs); !errors.Is(err,
+			context.DeadlineExceeded) {
 			t.Errorf("a start that was cut short got %v", err)
 		}
 	})
@@ -120,20 +125,24 @@ func (m *memory) Mode() hookgate.Mode                                  { return 
 func (m *memory) SetMode(_ context.Context, mode hookgate.Mode) error  { m.mode = mode; return nil }
 func (m *memory) Canary() hookgate.Canary                              { return m.canary }
 func (m *memory) SetCanary(_ context.Context, c hookgate.Canary) error { m.canary = c; return nil }
-func (m *memory) Close() error                                         { m.closed = true; return nil }
+func (m *memory) Close() error {
+	m.closed = true
+	return nil
+}
 
-// TestQueue: until the queue is open appends fail with the reason, the mode is the remembered one and consumers wait; then
-// everything goes to it.
+// TestQueue: until the queue is open appends fail with the reason, the mode is the remembered one
+// and consumers wait; then everything goes to it.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &memory{mode: hookgate.ModeNormal}
 		var there atomic.Bool
-		q, err := OpenQueue(t.Context(), Options{Name: "redis"}, hookgate.ModeReadOnly, func(context.Context) (ModeQueue, error) {
-			if !there.Load() {
-				return nil, errAway
-			}
-			return inner, nil
-		})
+		q, err := OpenQueue(t.Context(), Options{Name: "redis"},
+			hookgate.ModeReadOnly, func(context.Context) (ModeQueue, error) {
+				if !there.Load() {
+					return nil, errAway
+				}
+				return inner, nil
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +151,8 @@ func TestQueue(t *testing.T) {
 			_, appendErr := q.Append(t.Context(), &hookgate.Delivery{})
 			_, statsErr := q.Stats(t.Context())
 			if !errors.Is(appendErr, want) || !errors.Is(statsErr, want) || q.Mode() != mode {
-				t.Errorf("append got %v, stats %v, mode is %s; want %v and %s", appendErr, statsErr, q.Mode(), want, mode)
+				t.Errorf("append got %v, stats %v, mode is %s; want %v and %s", appendErr, statsErr, q.Mode(),
+					want, mode)
 			}
 		}
 		check(errAway, hookgate.ModeReadOnly)
@@ -150,7 +160,8 @@ func TestQueue(t *testing.T) {
 			t.Errorf("setting the mode got %v", err)
 		}
 		canary := hookgate.Canary{Version: 1, Percent: 7}
-		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errAway) || q.Canary() != (hookgate.Canary{}) {
+		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errAway) ||
+			q.Canary() != (hookgate.Canary{}) {
 			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
 		}
 		consumed := make(chan error, 1)
@@ -175,14 +186,18 @@ func TestQueue(t *testing.T) {
 			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
 		}
 		if err := q.Close(); err != nil || !inner.closed || inner.appended.Load() != 2 {
-			t.Errorf("close got %v, closed is %v, appended were %d", err, inner.closed, inner.appended.Load())
+			t.Errorf("close got %v, closed is %v, appended were %d", err, inner.closed,
+				inner.appended.Load())
 		}
 	})
 }
 
 // TestQueueNeverOpen: a queue that is closed before it was there says so.
 func TestQueueNeverOpen(t *testing.T) {
-	q, err := OpenQueue(t.Context(), Options{}, hookgate.ModeNormal, func(context.Context) (ModeQueue, error) { return nil, errAway })
+	q, err := OpenQueue(t.Context(), Options{}, hookgate.ModeNormal, func(context.Context) (ModeQueue,
+		error) {
+		return nil, errAway
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

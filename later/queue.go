@@ -16,7 +16,8 @@ type ModeQueue interface {
 	io.Closer
 }
 
-// Queue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and consumers wait.
+// Queue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and
+// consumers wait.
 type Queue struct {
 	attempts   *Attempts
 	opened     atomic.Pointer[ModeQueue] // nil until it is
@@ -28,8 +29,10 @@ var (
 	_ hookgate.Settings      = (*Queue)(nil)
 )
 
-// OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open the mode is remembered.
-func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode, open func(context.Context) (ModeQueue, error)) (*Queue, error) {
+// OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open
+// the mode is remembered.
+func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode,
+	open func(context.Context) (ModeQueue, error)) (*Queue, error) {
 	q := &Queue{remembered: remembered}
 	var err error
 	q.attempts, err = Start(ctx, o, func(ctx context.Context) error {
@@ -64,7 +67,8 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 }
 
 // AppendDuplicate is that of the queue. Until the queue is open nothing is stored.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.Receipt{}, err
@@ -84,7 +88,8 @@ func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
 	return opened.Consume(ctx)
 }
 
-// Stats implements hookgate.Queue. Until the queue is open nothing is known of it, and the error says why.
+// Stats implements hookgate.Queue. Until the queue is open nothing is known of it, and the error
+// says why.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	opened, err := q.Opened()
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// chains keeps the events of one ordering key in order: one of them is on its way, or several that are to
-// be sent together, and the rest wait behind, however long that takes. Other keys pass.
+// chains keeps the events of one ordering key in order: one of them is on its way, or several that
+// are to be sent together, and the rest wait behind, however long that takes. Other keys pass.
 type chains struct {
 	// ready holds what may be sent now. It has room for every event there can be, so that sending
 	// on it never blocks. It is closed when the last event of the input is done.
@@ -71,7 +71,8 @@ func (c *chains) release(ev *event) {
 // again makes ev ready once more after its back-off. Its key stays occupied.
 func (c *chains) again(ev *event) { c.ready <- ev }
 
-// done gives the key to the next in line after ev, and all that were sent with it, have their final answers.
+// done gives the key to the next in line after ev, and all that were sent with it, have their final
+// answers.
 func (c *chains) done(ev *event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,9 +7,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: of each key exactly the first unfinished event, with those that are sent together with it, is ready or on its way, never
-// another, and the channel closes when, and only when, the input has ended and everything is done.
-// Method: random adds, takes, repetitions and completions against one plain queue of turns for each key.
+// Goal: of each key exactly the first unfinished event, with those that are sent together with it,
+// is ready or on its way, never another, and the channel closes when, and only when, the input has
+// ended and everything is done. Method: random adds, takes, repetitions and completions against one
+// plain queue of turns for each key.
 func TestChainsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 64
@@ -55,7 +56,8 @@ func TestChainsModel(t *testing.T) {
 				}
 				ev := <-c.ready
 				if head := queues[ev.orderingKey][0]; !slices.Contains(head, ev) {
-					t.Fatalf("key %s gave line %d while line %d is unfinished", ev.orderingKey, ev.line, head[0].line)
+					t.Fatalf("key %s gave line %d while line %d is unfinished", ev.orderingKey, ev.line,
+						head[0].line)
 				}
 				if slices.Contains(taken, ev) || slices.Contains(resting, ev) {
 					t.Fatalf("line %d was given out twice", ev.line)

@@ -73,10 +73,12 @@ func (c *conn) close() {
 // anything that was not asked for.
 func (c *conn) reusable() bool { return c.used && c.reader.Buffered() == 0 && idle(c.Conn) }
 
-// exchange writes a whole request and reads the answer, its body into body. The response is nil when
-// no status arrived; with an error beside it the body is incomplete. The request may have reached the
-// server even if there is an error. Without an error, reusable tells whether c can be used again.
-func (c *conn) exchange(request []byte, body *bytes.Buffer, deadline time.Time) (*http.Response, error) {
+// exchange writes a whole request and reads the answer, its body into body. The response is nil
+// when no status arrived; with an error beside it the body is incomplete. The request may have
+// reached the server even if there is an error. Without an error, reusable tells whether c can be
+// used again.
+func (c *conn) exchange(request []byte, body *bytes.Buffer, deadline time.Time) (*http.Response,
+	error) {
 	c.used = false
 	c.limit.N = maxExchangeBytes
 	if err := c.SetDeadline(deadline); err != nil {

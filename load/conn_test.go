@@ -53,9 +53,9 @@ func scripted(t *testing.T, answer func(w net.Conn, nth int)) (*url.URL, *atomic
 	return &url.URL{Scheme: "http", Host: listener.Addr().String(), Path: "/webhooks"}, connections
 }
 
-// Goal: each form of answer that HTTP/1.1 allows is understood, no answer can use up the memory, and a
-// connection is used again exactly when that is safe.
-// Method: two requests in a row to a server that writes the bytes of its answers itself.
+// Goal: each form of answer that HTTP/1.1 allows is understood, no answer can use up the memory,
+// and a connection is used again exactly when that is safe. Method: two requests in a row to a
+// server that writes the bytes of its answers itself.
 func TestAnswers(t *testing.T) {
 	const ok = "HTTP/1.1 202 Accepted\r\nContent-Length: 17\r\n\r\n" + `{"requestId":"7"}`
 	for _, test := range []struct {
@@ -65,18 +65,25 @@ func TestAnswers(t *testing.T) {
 		connections  int32 // for two requests
 	}{
 		{"plain", ok, 202, "", 1},
-		{"chunked", "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + `{"requestId":"7"}` + "\r\n0\r\n\r\n", 202, "", 1},
-		{"interim answers", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok, 202, "", 1},
+		{"chunked", "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" +
+			`{"requestId":"7"}` + "\r\n0\r\n\r\n", 202, "", 1},
+		{"interim answers", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" +
+			ok, 202, "", 1},
 		{"no body", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", 1},
 		{"to be closed", strings.Replace(ok, "\r\n", "\r\nConnection: close\r\n", 1), 202, "", 2},
 		{"HTTP/1.0", strings.Replace(ok, "1.1", "1.0", 1), 202, "", 2},
 		{"more than was asked for", ok + "HTTP/1.1 408 Request Timeout\r\n\r\n", 202, "", 2},
-		{"switching protocols", "HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, "Switching Protocols", 2},
+		{"switching protocols", "HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, "Switching Protocols",
+			2},
 		{"not HTTP", "SSH-2.0-OpenSSH\r\n\r\n", 0, "outcome unknown: malformed HTTP", 2},
-		{"longest", fmt.Sprintf("HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%*s", maxAnswerBytes, maxAnswerBytes, ""), 202, "", 1},
-		{"too long", fmt.Sprintf("HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%*s", maxAnswerBytes+1, maxAnswerBytes+1, ""), 202, "answer cut short: the answer is longer", 2},
-		{"endless header", "HTTP/1.1 202 Accepted\r\nA: " + strings.Repeat("x", maxExchangeBytes), 0, "outcome unknown: connection lost", 2},
-		{"endless interim answers", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", maxExchangeBytes/25+1), 0, "outcome unknown: connection lost", 2},
+		{"longest", fmt.Sprintf("HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%*s", maxAnswerBytes,
+			maxAnswerBytes, ""), 202, "", 1},
+		{"too long", fmt.Sprintf("HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%*s", maxAnswerBytes+
+			1, maxAnswerBytes+1, ""), 202, "answer cut short: the answer is longer", 2},
+		{"endless header", "HTTP/1.1 202 Accepted\r\nA: " + strings.Repeat("x", maxExchangeBytes), 0,
+			"outcome unknown: connection lost", 2},
+		{"endless interim answers", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", maxExchangeBytes/25+
+			1), 0, "outcome unknown: connection lost", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			target, connections := scripted(t, func(w net.Conn, _ int) { io.WriteString(w, test.answer) })
@@ -84,8 +91,10 @@ func TestAnswers(t *testing.T) {
 			defer s.close()
 			for n := range 2 {
 				a, _ := s.attempt(t.Context(), parsed(t, []byte(eventLine("m", "k", 1))))
-				if a.Status != test.status || !strings.HasPrefix(a.Error, test.err) || (a.Error == "") != (test.err == "") {
-					t.Fatalf("request %d: status %d, error %q; want %d, %q", n+1, a.Status, a.Error, test.status, test.err)
+				if a.Status != test.status || !strings.HasPrefix(a.Error, test.err) ||
+					(a.Error == "") != (test.err == "") {
+					t.Fatalf("request %d: status %d, error %q; want %d, %q", n+1, a.Status, a.Error, test.status,
+						test.err)
 				}
 				if strings.Contains(test.answer, "requestId") && a.RequestID != "7" {
 					t.Errorf("request id %q", a.RequestID)
@@ -101,13 +110,15 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Goal: an answer that breaks off is no answer without its status line, and one that counts with it.
+// Goal: an answer that breaks off is no answer without its status line, and one that counts with
+// it.
 func TestAnswerCutShort(t *testing.T) {
 	for answer, want := range map[string]Attempt{
 		"":                          {Error: "outcome unknown: connection lost"},
 		"HTTP/1.1 202 Acc":          {Error: "outcome unknown: connection lost"},
 		"HTTP/1.1 202 Accepted\r\n": {Error: "outcome unknown: connection lost"},
-		"HTTP/1.1 202 Accepted\r\nX-Request-Id: 7\r\nContent-Length: 9\r\n\r\n{": {Status: 202, RequestID: "7", Error: "answer cut short: unexpected EOF"},
+		"HTTP/1.1 202 Accepted\r\nX-Request-Id: 7\r\nContent-Length: 9\r\n\r\n{": {Status: 202,
+			RequestID: "7", Error: "answer cut short: unexpected EOF"},
 	} {
 		target, _ := scripted(t, func(w net.Conn, _ int) {
 			io.WriteString(w, answer)
@@ -122,8 +133,8 @@ func TestAnswerCutShort(t *testing.T) {
 	}
 }
 
-// Goal: a refusal that comes before the server has read the request is seen.
-// Method: a body far larger than what the connection buffers, and a server that answers from the header.
+// Goal: a refusal that comes before the server has read the request is seen. Method: a body far
+// larger than what the connection buffers, and a server that answers from the header.
 func TestEarlyRefusal(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
@@ -137,7 +148,8 @@ func TestEarlyRefusal(t *testing.T) {
 	s := newSender(target, Credentials{BearerKey: "k"}, time.Minute)
 	defer s.close()
 	ev := parsed(t, []byte(`{"messageId":"m","eventType":"t","x":"`+strings.Repeat("x", 8<<20)+`"}`))
-	if a, _ := s.attempt(t.Context(), ev); a.Status != http.StatusRequestEntityTooLarge || s.conn.reusable() {
+	if a, _ := s.attempt(t.Context(), ev); a.Status != http.StatusRequestEntityTooLarge ||
+		s.conn.reusable() {
 		t.Errorf("attempt %+v", a)
 	}
 	if cap(s.request) > maxKeptBuffer {
@@ -145,13 +157,14 @@ func TestEarlyRefusal(t *testing.T) {
 	}
 }
 
-// Goal: no answer within the time-out, and a target that is not there, are told apart: in the second
-// case nothing was sent.
+// Goal: no answer within the time-out, and a target that is not there, are told apart: in the
+// second case nothing was sent.
 func TestNoAnswer(t *testing.T) {
 	target, _ := scripted(t, func(net.Conn, int) {})
 	ev := parsed(t, []byte(eventLine("m", "k", 1)))
 	s := newSender(target, Credentials{}, 20*time.Millisecond)
-	if a, _ := s.attempt(t.Context(), ev); a.Error != "outcome unknown: no answer within 20ms" || a.Status != 0 {
+	if a, _ := s.attempt(t.Context(), ev); a.Error != "outcome unknown: no answer within 20ms" ||
+		a.Status != 0 {
 		t.Errorf("attempt %+v", a)
 	}
 	s.close()
@@ -199,18 +212,25 @@ func TestCredentialsOnTheWire(t *testing.T) {
 	}{
 		{Credentials{}, "", ""},
 		{Credentials{BearerKey: "k"}, "Bearer k", ""},
-		// The digest is from: printf '{"messageId":"m","eventType":"t"}' | openssl dgst -sha256 -hmac secret
-		{Credentials{BearerKey: "k", HMACSecret: "secret"}, "", "sha256=236d2fb93d7aafb147d25fbd55bf145a22e47afcb307932601d61005fd996c7e"},
+		// The digest is from: printf '{"messageId":"m","eventType":"t"}' | openssl dgst -sha256 -hmac
+		// secret
+		{Credentials{BearerKey: "k", HMACSecret: "secret"}, "",
+			"sha256=236d2fb93d7aafb147d25fbd55bf145a22e47afcb307932601d61005fd996c7e"},
 	} {
 		got := make(chan http.Header, 1)
-		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
-		cfg := Config{Input: strings.NewReader(`{"messageId":"m","eventType":"t"}`), Target: server.URL, Credentials: test.c}
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
+			r *http.Request) {
+			got <- r.Header
+		}))
+		cfg := Config{Input: strings.NewReader(`{"messageId":"m","eventType":"t"}`), Target: server.URL,
+			Credentials: test.c}
 		_, err := Replay(t.Context(), cfg)
 		server.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := <-got; h.Get("Authorization") != test.bearer || h.Get("X-Webhook-Signature") != test.signature {
+		if h := <-got; h.Get("Authorization") != test.bearer ||
+			h.Get("X-Webhook-Signature") != test.signature {
 			t.Errorf("%+v sends %v", test.c, h)
 		}
 	}

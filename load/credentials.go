@@ -42,8 +42,10 @@ func FindCredentials(getenv func(string) string, target, dataDir string) (Creden
 	if err != nil || !loopback(u.Hostname()) {
 		return c, ErrNoCredentials
 	}
-	for name, to := range map[string]*string{"hmac_secret": &c.HMACSecret, "bearer_key": &c.BearerKey} {
-		if *to, err = secret.ReadFile(filepath.Join(dataDir, "keys", name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for name, to := range map[string]*string{"hmac_secret": &c.HMACSecret,
+		"bearer_key": &c.BearerKey} {
+		if *to, err = secret.ReadFile(filepath.Join(dataDir, "keys", name)); err != nil &&
+			!errors.Is(err, fs.ErrNotExist) {
 			return Credentials{}, fmt.Errorf("read credentials: %w", err)
 		}
 	}

@@ -37,10 +37,14 @@ func TestFindCredentials(t *testing.T) {
 		{"local by another address", "http://127.9.9.9", nil, local},
 		{"local by name", "http://LOCALHOST:1", nil, local},
 		{"local by IPv6", "http://[::1]:8080", nil, local},
-		{"environment first", "http://127.0.0.1:8080", map[string]string{"WEBHOOK_BEARER_KEY": "k"}, Credentials{BearerKey: "k"}},
-		{"environment elsewhere", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "s"}, Credentials{HMACSecret: "s"}},
-		{"whole", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "one, of many"}, Credentials{HMACSecret: "one, of many"}},
-		{"marked", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "exact:correct-horse,battery-staple"},
+		{"environment first", "http://127.0.0.1:8080", map[string]string{"WEBHOOK_BEARER_KEY": "k"},
+			Credentials{BearerKey: "k"}},
+		{"environment elsewhere", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "s"},
+			Credentials{HMACSecret: "s"}},
+		{"whole", "https://gate.example", map[string]string{"WEBHOOK_HMAC_SECRET": "one, of many"},
+			Credentials{HMACSecret: "one, of many"}},
+		{"marked", "https://gate.example",
+			map[string]string{"WEBHOOK_HMAC_SECRET": "exact:correct-horse,battery-staple"},
 			Credentials{HMACSecret: "correct-horse,battery-staple"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -55,7 +59,8 @@ func TestFindCredentials(t *testing.T) {
 // Goal: a variable that earlier releases took for a list is an error, not the first of the list.
 func TestListOfCredentials(t *testing.T) {
 	list := func(string) string { return "the-new-secret,the-old-secret" }
-	if c, err := FindCredentials(list, "https://gate.example", t.TempDir()); err == nil || c.HMACSecret != "" || strings.Contains(err.Error(), "the-") {
+	if c, err := FindCredentials(list, "https://gate.example", t.TempDir()); err == nil ||
+		c.HMACSecret != "" || strings.Contains(err.Error(), "the-") {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }
@@ -90,8 +95,8 @@ func TestLocalKeysStayLocal(t *testing.T) {
 	}
 }
 
-// Goal: one key alone is enough, none is an error that says where was looked, and one that cannot be
-// read is not taken for one that is not there.
+// Goal: one key alone is enough, none is an error that says where was looked, and one that cannot
+// be read is not taken for one that is not there.
 func TestFindCredentialsInDataDir(t *testing.T) {
 	none := func(string) string { return "" }
 	const target = "http://127.0.0.1:8080"
@@ -100,14 +105,16 @@ func TestFindCredentialsInDataDir(t *testing.T) {
 		t.Errorf("one key: %+v, %v", got, err)
 	}
 	empty := t.TempDir()
-	if _, err := FindCredentials(none, target, empty); !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), empty) {
+	if _, err := FindCredentials(none, target, empty); !errors.Is(err, ErrNoCredentials) ||
+		!strings.Contains(err.Error(), empty) {
 		t.Errorf("no keys: %v", err)
 	}
 	unreadable := keys(t, nil)
 	if err := os.Mkdir(filepath.Join(unreadable, "keys", "hmac_secret"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FindCredentials(none, target, unreadable); err == nil || errors.Is(err, ErrNoCredentials) {
+	if _, err := FindCredentials(none, target, unreadable); err == nil ||
+		errors.Is(err, ErrNoCredentials) {
 		t.Errorf("unreadable key: %v", err)
 	}
 }

@@ -26,12 +26,14 @@ const (
 type Generator struct {
 	// Count is the number of lines.
 	Count int
-	// Keys is the number of ordering keys, at most 1,000,000, drawn with equal probability; 0 means 100.
+	// Keys is the number of ordering keys, at most 1,000,000, drawn with equal probability; 0 means
+	// 100.
 	Keys int
 	// DuplicatePercent, 0 to 100, is the share of the lines that repeat an earlier event byte
 	// for byte. The number of repetitions is exact to the nearest line; the first line is never one.
 	DuplicatePercent float64
-	// Size is the length of each body in bytes, without the newline, at most 16 MiB; 0 means DefaultSize.
+	// Size is the length of each body in bytes, without the newline, at most 16 MiB; 0 means
+	// DefaultSize.
 	Size int
 	// Seed determines everything, message ids included: replaying one seed twice sends duplicates.
 	Seed uint64
@@ -90,7 +92,8 @@ func (g Generator) leastSize() int {
 const envelopeEnd = `"}}`
 
 // envelope appends a body up to and including the opening quote of its filling.
-func (g Generator) envelope(dst []byte, idHigh, idLow uint64, eventType string, key, sequence int) []byte {
+func (g Generator) envelope(dst []byte, idHigh, idLow uint64, eventType string, key,
+	sequence int) []byte {
 	dst = append(dst, `{"messageId":"`...)
 	dst = append(dst, g.IDPrefix...)
 	var id [16]byte
@@ -106,9 +109,10 @@ func (g Generator) envelope(dst []byte, idHigh, idLow uint64, eventType string, 
 	return append(dst, `,"payload":{"data":"`...)
 }
 
-// Generate writes the events as NDJSON: {"messageId","eventType","orderingKey","sequence","payload"}.
-// Sequence numbers count from 1 within each ordering key. It holds at most about 80 MiB.
-// An error is about the settings, before anything is written, or that of w or of ctx.
+// Generate writes the events as NDJSON:
+// {"messageId","eventType","orderingKey","sequence","payload"}. Sequence numbers count from 1
+// within each ordering key. It holds at most about 80 MiB. An error is about the settings, before
+// anything is written, or that of w or of ctx.
 func (g Generator) Generate(ctx context.Context, w io.Writer) error {
 	g, err := g.withDefaults()
 	if err != nil {
@@ -152,7 +156,8 @@ func (g Generator) Generate(ctx context.Context, w io.Writer) error {
 
 // event appends one body of exactly g.Size bytes.
 func (g Generator) event(dst []byte, rng *rand.Rand, key, sequence int) []byte {
-	dst = g.envelope(dst, rng.Uint64(), rng.Uint64(), g.EventTypes[rng.IntN(len(g.EventTypes))], key, sequence)
+	dst = g.envelope(dst, rng.Uint64(), rng.Uint64(), g.EventTypes[rng.IntN(len(g.EventTypes))], key,
+		sequence)
 	dst = fill(dst, rng, g.Size-len(dst)-len(envelopeEnd))
 	return append(dst, envelopeEnd...)
 }

@@ -30,8 +30,8 @@ func TestGenerateIsDeterminedByItsSettings(t *testing.T) {
 	}
 }
 
-// Goal: number of lines, their size, the number of repetitions and the sequences are exactly as asked.
-// Method: read every line back; the first with an id is an original, and its sequence must
+// Goal: number of lines, their size, the number of repetitions and the sequences are exactly as
+// asked. Method: read every line back; the first with an id is an original, and its sequence must
 // follow the one before of its key; a later one must be the same bytes.
 func TestGenerateIsExact(t *testing.T) {
 	for _, test := range []struct {
@@ -75,11 +75,13 @@ func TestGenerateIsExact(t *testing.T) {
 				first[ev.messageID] = bytes.Clone(line)
 				sequences[ev.orderingKey]++
 				if ev.sequence != sequences[ev.orderingKey] {
-					t.Fatalf("line %d: key %s goes on with %d, want %d", lines, ev.orderingKey, ev.sequence, sequences[ev.orderingKey])
+					t.Fatalf("line %d: key %s goes on with %d, want %d", lines, ev.orderingKey, ev.sequence,
+						sequences[ev.orderingKey])
 				}
 			}
 			if lines != test.g.Count || repetitions != test.repetitions {
-				t.Errorf("%d lines with %d repetitions, want %d with %d", lines, repetitions, test.g.Count, test.repetitions)
+				t.Errorf("%d lines with %d repetitions, want %d with %d", lines, repetitions, test.g.Count,
+					test.repetitions)
 			}
 		})
 	}
@@ -141,7 +143,8 @@ func BenchmarkGenerate(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(DefaultSize + 1)
 	// One stream of b.N events: a call for each would measure the set-up.
-	if err := (Generator{Count: b.N, DuplicatePercent: 5}).Generate(b.Context(), io.Discard); err != nil {
+	if err := (Generator{Count: b.N, DuplicatePercent: 5}).Generate(b.Context(),
+		io.Discard); err != nil {
 		b.Fatal(err)
 	}
 }

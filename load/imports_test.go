@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// Goal: what load reports cannot lean on what the server believes, so it must not share the server's
-// code. Of this module it may import the vocabulary, and how people write secrets.
-// Method: ask the go command for everything that the package depends on.
+// Goal: what load reports cannot lean on what the server believes, so it must not share the
+// server's code. Of this module it may import the vocabulary, and how people write secrets. Method:
+// ask the go command for everything that the package depends on.
 func TestImportsNoServerPackage(t *testing.T) {
 	const module = "github.com/hookgate/hookgate"
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
@@ -20,7 +20,8 @@ func TestImportsNoServerPackage(t *testing.T) {
 		switch {
 		case path == module:
 			found = true
-		case strings.HasPrefix(path, module+"/") && path != module+"/load" && path != module+"/internal/secret":
+		case strings.HasPrefix(path, module+"/") && path != module+"/load" && path != module+
+			"/internal/secret":
 			t.Errorf("load depends on %s", path)
 		}
 	}

@@ -37,8 +37,8 @@ type Attempt struct {
 	Due time.Time `json:"due"`
 	// Sent is when this attempt was handed to the connection.
 	Sent time.Time `json:"sent"`
-	// Held says that its key, or every connection, was occupied by requests without an answer when it was
-	// due: what lies between Due and Sent is then not the sender's own lag.
+	// Held says that its key, or every connection, was occupied by requests without an answer when it
+	// was due: what lies between Due and Sent is then not the sender's own lag.
 	Held bool `json:"held,omitempty"`
 	// LatencyUS is the time from Due to the end of this attempt, in microseconds.
 	LatencyUS int64 `json:"latencyUs"`

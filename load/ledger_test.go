@@ -18,15 +18,22 @@ import (
 // Method: attempts with random text in them.
 func TestLedgerRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		moment := rapid.Map(rapid.Int64Range(0, 1<<60), func(ns int64) time.Time { return time.Unix(0, ns).UTC() })
+		moment := rapid.Map(rapid.Int64Range(0, 1<<60), func(ns int64) time.Time {
+			return time.Unix(0,
+				ns).UTC()
+		})
 		want := rapid.SliceOf(rapid.Custom(func(t *rapid.T) Attempt {
 			return Attempt{
-				Line: rapid.IntRange(1, 1<<40).Draw(t, "line"), Attempt: rapid.IntRange(1, 99).Draw(t, "attempt"),
-				MessageID: rapid.String().Draw(t, "id"), EventType: rapid.String().Draw(t, "type"), OrderingKey: rapid.String().Draw(t, "key"),
-				Sequence: rapid.Int64Min(hookgate.NoSequence).Draw(t, "sequence"), SHA256: "00",
-				Due: moment.Draw(t, "due"), Sent: moment.Draw(t, "sent"), LatencyUS: rapid.Int64Min(0).Draw(t, "latency"),
+				Line: rapid.IntRange(1, 1<<40).Draw(t, "line"), Attempt: rapid.IntRange(1, 99).Draw(t,
+					"attempt"),
+				MessageID: rapid.String().Draw(t, "id"), EventType: rapid.String().Draw(t, "type"),
+				OrderingKey: rapid.String().Draw(t, "key"),
+				Sequence:    rapid.Int64Min(hookgate.NoSequence).Draw(t, "sequence"), SHA256: "00",
+				Due: moment.Draw(t, "due"), Sent: moment.Draw(t, "sent"), LatencyUS: rapid.Int64Min(0).Draw(t,
+					"latency"),
 				Status: rapid.IntRange(0, 599).Draw(t, "status"), Error: rapid.String().Draw(t, "error"),
-				RequestID: rapid.String().Draw(t, "request"), Note: rapid.String().Draw(t, "note"), FirstRequestID: rapid.String().Draw(t, "first"),
+				RequestID: rapid.String().Draw(t, "request"), Note: rapid.String().Draw(t, "note"),
+				FirstRequestID: rapid.String().Draw(t, "first"),
 			}
 		})).Draw(t, "attempts")
 		var b bytes.Buffer
@@ -77,14 +84,15 @@ func TestReadLedgerThatIsTorn(t *testing.T) {
 		}
 		var bad *LineError
 		torn := cut > complete*len(line)
-		if errors.Is(last, io.ErrUnexpectedEOF) != torn || errors.As(last, &bad) != torn || torn && bad.Line != complete+1 {
+		if errors.Is(last, io.ErrUnexpectedEOF) != torn || errors.As(last, &bad) != torn || torn &&
+			bad.Line != complete+1 {
 			t.Fatalf("cut after %d bytes: error %v", cut, last)
 		}
 	}
 }
 
-// Goal: a line in the middle that is no attempt ends the reading, and is not taken for a torn one; an
-// error of the reader comes through.
+// Goal: a line in the middle that is no attempt ends the reading, and is not taken for a torn one;
+// an error of the reader comes through.
 func TestReadLedgerRefuses(t *testing.T) {
 	const good = `{"line":1,"attempt":1}` + "\n"
 	broken := errors.New("broken")
@@ -158,8 +166,10 @@ func BenchmarkLedgerWrite(b *testing.B) {
 	l := newLedger(io.Discard)
 	now := time.Now().UTC()
 	a := &Attempt{
-		Line: 1, MessageID: "evt-0123456789abcdef0123456789abcdef", EventType: "order.created", OrderingKey: "customer-1", Sequence: 1,
-		SHA256: strings.Repeat("0", 64), Attempt: 1, Due: now, Sent: now, LatencyUS: 1000, Status: 202, RequestID: strings.Repeat("0", 36),
+		Line: 1, MessageID: "evt-0123456789abcdef0123456789abcdef", EventType: "order.created",
+		OrderingKey: "customer-1", Sequence: 1,
+		SHA256: strings.Repeat("0", 64), Attempt: 1, Due: now, Sent: now, LatencyUS: 1000, Status: 202,
+		RequestID: strings.Repeat("0", 36),
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -111,8 +111,8 @@ func parseEvent(line []byte) (*event, error) {
 	return ev, nil
 }
 
-// validJSON is gjson's check, which is the faster, unless there are brackets enough for its recursion
-// to grow the stack; the standard library's stops at a depth of 10,000.
+// validJSON is gjson's check, which is the faster, unless there are brackets enough for its
+// recursion to grow the stack; the standard library's stops at a depth of 10,000.
 func validJSON(line []byte) bool {
 	if bytes.Count(line, []byte("["))+bytes.Count(line, []byte("{")) > 10_000 {
 		return json.Valid(line)
@@ -153,9 +153,10 @@ type lines struct {
 
 func newLines(readAhead int) *lines {
 	return &lines{
-		events:    make(chan *event, readAhead),
-		window:    semaphore.NewWeighted(windowBytes),
-		leastCost: (windowBytes + int64(readAhead) - 1) / int64(readAhead), // rounded down it would let in more
+		events: make(chan *event, readAhead),
+		window: semaphore.NewWeighted(windowBytes),
+		// rounded down it would let in more
+		leastCost: (windowBytes + int64(readAhead) - 1) / int64(readAhead),
 	}
 }
 
@@ -194,7 +195,8 @@ func (l *lines) read(ctx context.Context, input io.Reader, sign func(body []byte
 }
 
 // take is read for an input of messages.
-func (l *lines) take(ctx context.Context, input iter.Seq2[Message, error], sign func(body []byte) string) {
+func (l *lines) take(ctx context.Context, input iter.Seq2[Message, error],
+	sign func(body []byte) string) {
 	defer close(l.events)
 	n := 0
 	for m, err := range input {

@@ -21,13 +21,21 @@ var lineTests = []struct {
 	want       event
 	err        string
 }{
-	{"all members", `{"messageId":"m","eventType":"t","orderingKey":"k","sequence":7,"x":[1]}`, event{messageID: "m", eventType: "t", orderingKey: "k", sequence: 7}, ""},
-	{"key defaults to type", `{"messageId":"m","eventType":"t"}`, event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
-	{"null means none", `{"messageId":"m","eventType":"t","orderingKey":null,"sequence":null}`, event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
-	{"escaped", `{"message\u0049d":"\u00e9\n","eventType":"t\/u"}`, event{messageID: "é\n", eventType: "t/u", orderingKey: "t/u", sequence: hookgate.NoSequence}, ""},
-	{"largest sequence", `{"messageId":"m","eventType":"t","sequence":9223372036854775807}`, event{messageID: "m", eventType: "t", orderingKey: "t", sequence: 1<<63 - 1}, ""},
-	{"other strings need not be UTF-8", "{\"messageId\":\"m\",\"eventType\":\"t\",\"x\":\"\xff\"}", event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
-	{"nested names are not ours", `{"a":{"messageId":1,"sequence":"x"},"messageId":"m","eventType":"t"}`, event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
+	{"all members", `{"messageId":"m","eventType":"t","orderingKey":"k","sequence":7,"x":[1]}`,
+		event{messageID: "m", eventType: "t", orderingKey: "k", sequence: 7}, ""},
+	{"key defaults to type", `{"messageId":"m","eventType":"t"}`, event{messageID: "m", eventType: "t",
+		orderingKey: "t", sequence: hookgate.NoSequence}, ""},
+	{"null means none", `{"messageId":"m","eventType":"t","orderingKey":null,"sequence":null}`,
+		event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
+	{"escaped", `{"message\u0049d":"\u00e9\n","eventType":"t\/u"}`, event{messageID: "é\n",
+		eventType: "t/u", orderingKey: "t/u", sequence: hookgate.NoSequence}, ""},
+	{"largest sequence", `{"messageId":"m","eventType":"t","sequence":9223372036854775807}`,
+		event{messageID: "m", eventType: "t", orderingKey: "t", sequence: 1<<63 - 1}, ""},
+	{"other strings need not be UTF-8", "{\"messageId\":\"m\",\"eventType\":\"t\",\"x\":\"\xff\"}",
+		event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
+	{"nested names are not ours",
+		`{"a":{"messageId":1,"sequence":"x"},"messageId":"m","eventType":"t"}`,
+		event{messageID: "m", eventType: "t", orderingKey: "t", sequence: hookgate.NoSequence}, ""},
 
 	{"not JSON", `{"messageId":"m"`, event{}, "is not valid JSON"},
 	{"trailing garbage", `{"messageId":"m","eventType":"t"} x`, event{}, "is not valid JSON"},
@@ -36,19 +44,27 @@ var lineTests = []struct {
 	{"empty type", `{"messageId":"m","eventType":""}`, event{}, "eventType is missing or empty"},
 	{"number as id", `{"messageId":1,"eventType":"t"}`, event{}, "messageId is not a string"},
 	{"null id", `{"messageId":null,"eventType":"t"}`, event{}, "messageId is not a string"},
-	{"id that is not UTF-8", "{\"messageId\":\"\xff\",\"eventType\":\"t\"}", event{}, "messageId is not valid UTF-8"},
-	{"id twice", `{"messageId":"m","eventType":"t","messageId":"n"}`, event{}, "messageId occurs twice"},
-	{"null and then a key", `{"messageId":"m","eventType":"t","orderingKey":null,"orderingKey":"k"}`, event{}, "orderingKey occurs twice"},
-	{"negative sequence", `{"messageId":"m","eventType":"t","sequence":-1}`, event{}, "sequence is not an integer"},
-	{"fraction", `{"messageId":"m","eventType":"t","sequence":1.0}`, event{}, "sequence is not an integer"},
-	{"exponent", `{"messageId":"m","eventType":"t","sequence":1e2}`, event{}, "sequence is not an integer"},
-	{"sequence too large", `{"messageId":"m","eventType":"t","sequence":9223372036854775808}`, event{}, "sequence is not an integer"},
-	{"sequence as string", `{"messageId":"m","eventType":"t","sequence":"1"}`, event{}, "sequence is not an integer"},
+	{"id that is not UTF-8", "{\"messageId\":\"\xff\",\"eventType\":\"t\"}", event{},
+		"messageId is not valid UTF-8"},
+	{"id twice", `{"messageId":"m","eventType":"t","messageId":"n"}`, event{},
+		"messageId occurs twice"},
+	{"null and then a key", `{"messageId":"m","eventType":"t","orderingKey":null,"orderingKey":"k"}`,
+		event{}, "orderingKey occurs twice"},
+	{"negative sequence", `{"messageId":"m","eventType":"t","sequence":-1}`, event{},
+		"sequence is not an integer"},
+	{"fraction", `{"messageId":"m","eventType":"t","sequence":1.0}`, event{},
+		"sequence is not an integer"},
+	{"exponent", `{"messageId":"m","eventType":"t","sequence":1e2}`, event{},
+		"sequence is not an integer"},
+	{"sequence too large", `{"messageId":"m","eventType":"t","sequence":9223372036854775808}`, event{},
+		"sequence is not an integer"},
+	{"sequence as string", `{"messageId":"m","eventType":"t","sequence":"1"}`, event{},
+		"sequence is not an integer"},
 	{"nesting bomb", strings.Repeat("[", 200_000), event{}, "is not valid JSON"},
 }
 
-// Goal: a line is read as the gate reads it, so that both mean the same order; what is not an event is
-// refused with a reason that names the member.
+// Goal: a line is read as the gate reads it, so that both mean the same order; what is not an event
+// is refused with a reason that names the member.
 func TestParseEvent(t *testing.T) {
 	for _, test := range lineTests {
 		t.Run(test.name, func(t *testing.T) {
@@ -84,7 +100,8 @@ func FuzzParseEvent(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if ev.body != string(line) || ev.messageID == "" || ev.eventType == "" || ev.orderingKey == "" || ev.sequence < hookgate.NoSequence {
+		if ev.body != string(line) || ev.messageID == "" || ev.eventType == "" || ev.orderingKey == "" ||
+			ev.sequence < hookgate.NoSequence {
 			t.Fatalf("accepted %q as %+v", line, ev)
 		}
 		var members map[string]json.RawMessage
@@ -112,8 +129,8 @@ func TestWindowHoldsNoMoreLinesThanItsChannels(t *testing.T) {
 	}
 }
 
-// Goal: reading ends in one of four ways that can be told apart: the end of the input, a line that is
-// no event, a line that is too long, an input that fails in the middle of a line.
+// Goal: reading ends in one of four ways that can be told apart: the end of the input, a line that
+// is no event, a line that is too long, an input that fails in the middle of a line.
 func TestReadLines(t *testing.T) {
 	const good = `{"messageId":"m","eventType":"t"}` + "\n"
 	broken := errors.New("broken")
@@ -133,7 +150,8 @@ func TestReadLines(t *testing.T) {
 		{"bad line", strings.NewReader(good + "\n" + "{}\n" + good), 1, 3, nil},
 		{"longest line", strings.NewReader(longest + "\r\n" + good), 2, 0, nil},
 		{"longer line", strings.NewReader(good + longest + "   \n"), 1, 2, nil},
-		{"read error", io.MultiReader(strings.NewReader(good+`{"messageId`), iotest.ErrReader(broken)), 1, 0, broken},
+		{"read error", io.MultiReader(strings.NewReader(good+`{"messageId`), iotest.ErrReader(broken)), 1,
+			0, broken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLines(16)

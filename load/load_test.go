@@ -61,7 +61,8 @@ type gate struct {
 func newGate(t *testing.T, behave func(r *http.Request, m message, nth int) behaviour) *gate {
 	g := &gate{
 		behave:   behave,
-		requests: map[string]int{}, digests: map[string]string{}, busy: map[string]bool{}, kept: map[string][]int{},
+		requests: map[string]int{}, digests: map[string]string{}, busy: map[string]bool{},
+		kept: map[string][]int{},
 	}
 	g.Server = httptest.NewServer(g)
 	t.Cleanup(g.Close)
@@ -118,8 +119,10 @@ func (g *gate) enter(r *http.Request, m message, body []byte) int {
 		g.breaches = append(g.breaches, "two requests in flight for key "+m.OrderingKey)
 	}
 	g.busy[m.OrderingKey] = true
-	if r.Method != http.MethodPost || r.URL.Path != "/webhooks" || r.Header.Get("Content-Type") != "application/json" {
-		g.breaches = append(g.breaches, fmt.Sprintf("%s %s as %q", r.Method, r.URL.Path, r.Header.Get("Content-Type")))
+	if r.Method != http.MethodPost || r.URL.Path != "/webhooks" ||
+		r.Header.Get("Content-Type") != "application/json" {
+		g.breaches = append(g.breaches, fmt.Sprintf("%s %s as %q", r.Method, r.URL.Path,
+			r.Header.Get("Content-Type")))
 	}
 	if r.Header.Get("X-Webhook-Signature") != signature {
 		g.breaches = append(g.breaches, "wrong signature for "+m.MessageID)
@@ -147,7 +150,8 @@ func (g *gate) keep(m message) (duplicate bool) {
 		return true
 	}
 	if m.Sequence != len(kept)+1 {
-		g.breaches = append(g.breaches, fmt.Sprintf("key %s: %d after %v", m.OrderingKey, m.Sequence, kept))
+		g.breaches = append(g.breaches, fmt.Sprintf("key %s: %d after %v", m.OrderingKey, m.Sequence,
+			kept))
 	}
 	g.kept[m.OrderingKey] = append(kept, m.Sequence)
 	return false
@@ -187,7 +191,8 @@ func (g *gate) config(input io.Reader) (Config, *bytes.Buffer) {
 
 // event writes a line as replay reads it.
 func eventLine(id, key string, sequence int) string {
-	return fmt.Sprintf(`{"messageId":%q,"eventType":"test","orderingKey":%q,"sequence":%d}`+"\n", id, key, sequence)
+	return fmt.Sprintf(`{"messageId":%q,"eventType":"test","orderingKey":%q,"sequence":%d}`+"\n", id,
+		key, sequence)
 }
 
 // eventLines writes count events of each key, the keys taking turns.

@@ -31,8 +31,9 @@ func bodyOf(id string) []byte {
 	return fmt.Appendf(nil, `{"messageId":%q,"eventType":"t","orderingKey":"k"}`, id)
 }
 
-// Goal: messages that are sent together are in flight together, and the next of their key comes when all of them are answered.
-// Method: the gate answers the two only when both are there, and notes how many it has at a time.
+// Goal: messages that are sent together are in flight together, and the next of their key comes
+// when all of them are answered. Method: the gate answers the two only when both are there, and
+// notes how many it has at a time.
 func TestReplayTogether(t *testing.T) {
 	var mu sync.Mutex
 	inFlight, answered := 0, 0
@@ -66,11 +67,12 @@ func TestReplayTogether(t *testing.T) {
 	defer gate.Close()
 	header := []hookgate.Header{{Name: "X-Trace", Value: "abc"}}
 	var ledger bytes.Buffer
-	s, err := Replay(t.Context(), Config{Target: gate.URL, Path: "/webhooks/partner", Rate: 1000, Ledger: &ledger, Messages: messagesOf(
-		Message{Body: bodyOf("one"), Header: header, Kind: "first"},
-		Message{Body: bodyOf("one"), Header: header, Kind: "again", Together: true},
-		Message{Body: bodyOf("next"), Header: header, Kind: "first"},
-	)})
+	s, err := Replay(t.Context(), Config{Target: gate.URL, Path: "/webhooks/partner", Rate: 1000,
+		Ledger: &ledger, Messages: messagesOf(
+			Message{Body: bodyOf("one"), Header: header, Kind: "first"},
+			Message{Body: bodyOf("one"), Header: header, Kind: "again", Together: true},
+			Message{Body: bodyOf("next"), Header: header, Kind: "first"},
+		)})
 	if err != nil || s.Accepted != 3 {
 		t.Fatalf("%+v, %v", s, err)
 	}
@@ -84,24 +86,30 @@ func TestReplayTogether(t *testing.T) {
 	}
 }
 
-// Goal: a message that cannot be sent ends the replay with its number, and nothing of it or behind it is sent.
+// Goal: a message that cannot be sent ends the replay with its number, and nothing of it or behind
+// it is sent.
 func TestReplayBadMessages(t *testing.T) {
 	broken := errors.New("broken")
 	for name, bad := range map[string]iter.Seq2[Message, error]{
-		"no event":    messagesOf(Message{Body: []byte("{}")}),
-		"own header":  messagesOf(Message{Body: bodyOf("x"), Header: []hookgate.Header{{Name: "content-LENGTH", Value: "3"}}}),
-		"new line":    messagesOf(Message{Body: bodyOf("x"), Header: []hookgate.Header{{Name: "X-A", Value: "a\r\nX-B: b"}}}),
-		"bad name":    messagesOf(Message{Body: bodyOf("x"), Header: []hookgate.Header{{Name: "X A", Value: "a"}}}),
+		"no event": messagesOf(Message{Body: []byte("{}")}),
+		"own header": messagesOf(Message{Body: bodyOf("x"),
+			Header: []hookgate.Header{{Name: "content-LENGTH", Value: "3"}}}),
+		"new line": messagesOf(Message{Body: bodyOf("x"),
+			Header: []hookgate.Header{{Name: "X-A", Value: "a\r\nX-B: b"}}}),
+		"bad name": messagesOf(Message{Body: bodyOf("x"),
+			Header: []hookgate.Header{{Name: "X A", Value: "a"}}}),
 		"read failed": func(yield func(Message, error) bool) { yield(Message{}, broken) },
 	} {
 		g := newGate(t, nil)
-		s, err := Replay(t.Context(), Config{Target: g.URL, Credentials: Credentials{HMACSecret: testSecret}, Messages: func(yield func(Message, error) bool) {
-			if yield(Message{Body: []byte(`{"messageId":"fine","eventType":"t","sequence":1}`)}, nil) {
-				for m, err := range bad {
-					yield(m, err)
-				}
-			}
-		}})
+		s, err := Replay(t.Context(),
+			Config{Target: g.URL, Credentials: Credentials{HMACSecret: testSecret},
+				Messages: func(yield func(Message, error) bool) {
+					if yield(Message{Body: []byte(`{"messageId":"fine","eventType":"t","sequence":1}`)}, nil) {
+						for m, err := range bad {
+							yield(m, err)
+						}
+					}
+				}})
 		var line *LineError
 		if !errors.As(err, &line) || line.Line != 2 || s.Accepted != 1 || s.Attempts != 1 {
 			t.Errorf("%s: %+v, %v", name, s, err)
@@ -134,13 +142,17 @@ func TestPacerAt(t *testing.T) {
 
 // Goal: what is recorded comes back as it was, at its time, but for what proves who sent it.
 func TestRecordedRoundTrip(t *testing.T) {
-	header := []hookgate.Header{{Name: "X-Trace", Value: "1"}, {Name: "Content-Type", Value: "application/json"}}
-	secret := []hookgate.Header{{Name: "Authorization", Value: "Bearer x"}, {Name: "X-Hub-Signature-256", Value: "x"}, {Name: "Cookie", Value: "x"}, {Name: "X-Api-Key", Value: "x"}}
+	header := []hookgate.Header{{Name: "X-Trace", Value: "1"}, {Name: "Content-Type",
+		Value: "application/json"}}
+	secret := []hookgate.Header{{Name: "Authorization", Value: "Bearer x"},
+		{Name: "X-Hub-Signature-256", Value: "x"}, {Name: "Cookie", Value: "x"},
+		{Name: "X-Api-Key", Value: "x"}}
 	bodies := [][]byte{bodyOf("a"), []byte("{\"messageId\":\"\xff\"}"), []byte("a\nb<>&\u2028")}
 	var file bytes.Buffer
 	out := json.NewEncoder(&file)
 	for i, b := range bodies {
-		if err := out.Encode(NewRecorded(time.Duration(i)*1500*time.Microsecond, "default", append(secret, header...), b)); err != nil {
+		if err := out.Encode(NewRecorded(time.Duration(i)*1500*time.Microsecond, "default",
+			append(secret, header...), b)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -152,7 +164,8 @@ func TestRecordedRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(m.Body, bodies[i]) || m.At != time.Duration(i)*750*time.Microsecond || len(m.Header) != 1 || m.Header[0].Name != "X-Trace" {
+		if !bytes.Equal(m.Body, bodies[i]) || m.At != time.Duration(i)*750*time.Microsecond ||
+			len(m.Header) != 1 || m.Header[0].Name != "X-Trace" {
 			t.Errorf("message %d is %+v", i, m)
 		}
 		i++
@@ -165,7 +178,8 @@ func TestRecordedRoundTrip(t *testing.T) {
 // Goal: a recording that cannot be used says at which entry.
 func TestRecordedRefuses(t *testing.T) {
 	good := `{"atMs":5,"body":"{}"}` + "\n"
-	for _, bad := range []string{`{"atMs":4,"body":"{}"}`, `{"atMs":6,"body":"{}","base64":"AA=="}`, `{"atMs":"x"}`, `{`, `[]`} {
+	for _, bad := range []string{`{"atMs":4,"body":"{}"}`, `{"atMs":6,"body":"{}","base64":"AA=="}`,
+		`{"atMs":"x"}`, `{`, `[]`} {
 		n := 0
 		var last error
 		for _, err := range ReadRecorded(strings.NewReader(good+bad), 1) {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Goal: event n is due exactly n/rate after the first and is handed over at that moment; one that comes
-// late is due when it was due, and moves none of those after it.
-// Method: in fake time, where everything but waiting takes no time, so that all is exact.
+// Goal: event n is due exactly n/rate after the first and is handed over at that moment; one that
+// comes late is due when it was due, and moves none of those after it. Method: in fake time, where
+// everything but waiting takes no time, so that all is exact.
 func TestPacerKeepsAnAbsoluteSchedule(t *testing.T) {
 	for _, rate := range []float64{0.5, 3, 500, 1e6} {
 		synctest.Test(t, func(t *testing.T) {
@@ -27,7 +27,8 @@ func TestPacerKeepsAnAbsoluteSchedule(t *testing.T) {
 				want := start.Add(time.Duration(float64(n) / rate * float64(time.Second)))
 				due, err := p.next(t.Context())
 				if err != nil || !due.Equal(want) {
-					t.Fatalf("event %d due %v after the start, %v; want %v", n, due.Sub(start), err, want.Sub(start))
+					t.Fatalf("event %d due %v after the start, %v; want %v", n, due.Sub(start), err,
+						want.Sub(start))
 				}
 				late := time.Since(due)
 				if (n < 40 || n >= 52) && late != 0 || late < 0 || late > stall {
@@ -50,8 +51,8 @@ func TestPacerWithoutRate(t *testing.T) {
 	})
 }
 
-// Goal: the end of the context ends the wait at once, however far away the next event is, also where its
-// time is beyond what a Duration can hold.
+// Goal: the end of the context ends the wait at once, however far away the next event is, also
+// where its time is beyond what a Duration can hold.
 func TestPacerStops(t *testing.T) {
 	for _, rate := range []float64{1.0 / 3600, 1e-15} {
 		synctest.Test(t, func(t *testing.T) {
@@ -62,7 +63,8 @@ func TestPacerStops(t *testing.T) {
 			if _, err := p.next(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := p.next(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			if _, err := p.next(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+				time.Since(start) != time.Second {
 				t.Errorf("error %v after %v", err, time.Since(start))
 			}
 		})

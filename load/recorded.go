@@ -24,7 +24,8 @@ type Recorded struct {
 	Base64 []byte `json:"base64,omitempty"`
 }
 
-// NewRecorded returns a record of a request. Headers that may hold a secret or a signature are left out.
+// NewRecorded returns a record of a request. Headers that may hold a secret or a signature are left
+// out.
 func NewRecorded(at time.Duration, source string, header []hookgate.Header, body []byte) Recorded {
 	r := Recorded{AtMS: float64(at.Microseconds()) / 1000, Source: source}
 	for _, h := range header {
@@ -43,7 +44,8 @@ func NewRecorded(at time.Duration, source string, header []hookgate.Header, body
 // secretHeader errs on the side of caution.
 func secretHeader(name string) bool {
 	name = strings.ToLower(name)
-	for _, part := range []string{"auth", "cookie", "secret", "signature", "token", "key", "hmac", "password", "credential", "session", "jwt"} {
+	for _, part := range []string{"auth", "cookie", "secret", "signature", "token", "key", "hmac",
+		"password", "credential", "session", "jwt"} {
 		if strings.Contains(name, part) {
 			return true
 		}
@@ -51,8 +53,9 @@ func secretHeader(name string) bool {
 	return false
 }
 
-// ReadRecorded yields the requests of a file of recorded traffic, due speed times as fast as they came; 0 leaves their times
-// alone. Headers that a sender sets itself are passed over. A line that cannot be used is a *LineError and the last.
+// ReadRecorded yields the requests of a file of recorded traffic, due speed times as fast as they
+// came; 0 leaves their times alone. Headers that a sender sets itself are passed over. A line that
+// cannot be used is a *LineError and the last.
 func ReadRecorded(r io.Reader, speed float64) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		in := json.NewDecoder(r)

@@ -23,8 +23,8 @@ const (
 
 // Config describes a replay. Target and one of Input and Messages are required.
 type Config struct {
-	// Input holds one event of the default source a line, of at most 16 MiB. Replay may still be inside
-	// Read when it returns because its context ended; closing the input frees it then. An input
+	// Input holds one event of the default source a line, of at most 16 MiB. Replay may still be
+	// inside Read when it returns because its context ended; closing the input frees it then. An input
 	// slower than Rate makes its events late, which the figures show like any other lateness.
 	Input io.Reader
 	// Messages are sent instead of an input. Replay returns only after it has left the sequence.
@@ -50,7 +50,8 @@ type Config struct {
 	ReadAhead int
 	// Progress, if set, is called about twice a second, from one goroutine, with the summary so far.
 	Progress func(Summary)
-	// Latencies, if set, is added the latency of each event when the replay ends, as Summary.LatencyMS counts it, in microseconds.
+	// Latencies, if set, is added the latency of each event when the replay ends, as Summary.LatencyMS
+	// counts it, in microseconds.
 	Latencies *hdrhistogram.Histogram
 }
 
@@ -76,7 +77,8 @@ func (c *Config) prepare() (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("target: %w", err)
-	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" ||
+		u.Fragment != "" || u.User != nil:
 		return nil, fmt.Errorf("target %q is not a base URL such as http://127.0.0.1:8080", u.Redacted())
 	case c.Input == nil && c.Messages == nil:
 		return nil, errors.New("no input")
@@ -88,7 +90,8 @@ func (c *Config) prepare() (*url.URL, error) {
 		return nil, fmt.Errorf("rate %v is not 0 or a positive number of events a second", c.Rate)
 	case c.Concurrency < 0 || c.ReadAhead < 0 || c.Timeout < 0:
 		return nil, errors.New("concurrency, read-ahead and time-out must be positive")
-	case c.Retry.Attempts < 0 || c.Retry.Time < 0 || c.Retry.Base < 0 || c.Retry.Max < 0 || c.Retry.MaxRetryAfter < 0:
+	case c.Retry.Attempts < 0 || c.Retry.Time < 0 || c.Retry.Base < 0 || c.Retry.Max < 0 ||
+		c.Retry.MaxRetryAfter < 0:
 		return nil, errors.New("retry settings must not be negative")
 	}
 	if err := c.Credentials.check(); err != nil {
@@ -104,10 +107,11 @@ func (c *Config) prepare() (*url.URL, error) {
 // refused, or given up after its retries. An ordering key never has two requests in flight, and the
 // next of a key waits for the final answer of the one before; other keys pass meanwhile.
 //
-// The summary is meaningful with an error too. The error wraps ErrInterrupted when ctx ended: requests
-// then in flight are in the ledger with status 0. It is a *LineError when the input has a line that
-// is not an event: every line before it was replayed, none from it on. Events that were not accepted
-// are no error. Any other error means that the replay could not run or that its ledger is incomplete.
+// The summary is meaningful with an error too. The error wraps ErrInterrupted when ctx ended:
+// requests then in flight are in the ledger with status 0. It is a *LineError when the input has a
+// line that is not an event: every line before it was replayed, none from it on. Events that were
+// not accepted are no error. Any other error means that the replay could not run or that its ledger
+// is incomplete.
 func Replay(ctx context.Context, cfg Config) (Summary, error) {
 	target, err := cfg.prepare()
 	if err != nil {
@@ -173,8 +177,8 @@ type replay struct {
 	fail context.CancelCauseFunc
 }
 
-// pace hands each event over when it is due. It reports whether that was the whole input, and what was
-// wrong with the input if it was not.
+// pace hands each event over when it is due. It reports whether that was the whole input, and what
+// was wrong with the input if it was not.
 func (r *replay) pace(ctx context.Context, p pacer, timed bool) (whole bool, err error) {
 	defer r.chains.end()
 	var before time.Time

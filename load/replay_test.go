@@ -16,9 +16,9 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Goal: every event is accepted, in order and one at a time for each key, although the gate refuses, hangs
-// up before or after it has taken an event, and says so or not; and the ledger tells all of it.
-// Method: the gate's answer depends on the event and on how often it has seen it.
+// Goal: every event is accepted, in order and one at a time for each key, although the gate
+// refuses, hangs up before or after it has taken an event, and says so or not; and the ledger tells
+// all of it. Method: the gate's answer depends on the event and on how often it has seen it.
 func TestReplayKeepsOrderThroughFailures(t *testing.T) {
 	g := newGate(t, func(_ *http.Request, m message, nth int) behaviour {
 		switch (m.Sequence + nth) % 7 {
@@ -49,7 +49,8 @@ func TestReplayKeepsOrderThroughFailures(t *testing.T) {
 			t.Errorf("key %s: %d events were kept, want %d", key, kept, count)
 		}
 	}
-	if want := count * len(names); !s.OK() || s.Accepted != want || s.Lines != want || s.Duplicates == 0 || s.Retries == 0 {
+	if want := count * len(names); !s.OK() || s.Accepted != want || s.Lines != want ||
+		s.Duplicates == 0 || s.Retries == 0 {
 		t.Errorf("summary %+v", s)
 	}
 	checkLedger(t, s, attempts(t, ledger), g)
@@ -73,7 +74,8 @@ func checkLedger(t *testing.T, s Summary, all []Attempt, g *gate) {
 		if a.Status != 0 && a.RequestID != fmt.Sprintf("%s#%d", a.MessageID, a.Attempt) {
 			t.Errorf("%s: request id %q at attempt %d", a.MessageID, a.RequestID, a.Attempt)
 		}
-		if (a.Error == "") != a.Accepted() || a.Sent.Before(a.Due) || a.LatencyUS < a.Sent.Sub(a.Due).Microseconds() || len(a.SHA256) != 64 {
+		if (a.Error == "") != a.Accepted() || a.Sent.Before(a.Due) ||
+			a.LatencyUS < a.Sent.Sub(a.Due).Microseconds() || len(a.SHA256) != 64 {
 			t.Errorf("odd line %+v", a)
 		}
 		if a.Accepted() {
@@ -135,12 +137,13 @@ func TestReplayLetsOtherKeysPass(t *testing.T) {
 	}
 }
 
-// Goal: an event is not repeated before the time that Retry-After asks for, nor held much beyond the
-// longest that is honoured.
+// Goal: an event is not repeated before the time that Retry-After asks for, nor held much beyond
+// the longest that is honoured.
 func TestReplayHonoursRetryAfter(t *testing.T) {
 	g := newGate(t, func(_ *http.Request, m message, nth int) behaviour {
 		if nth == 1 {
-			return behaviour{status: http.StatusServiceUnavailable, retryAfter: map[string]string{"a": "1", "b": "3600"}[m.OrderingKey]}
+			return behaviour{status: http.StatusServiceUnavailable, retryAfter: map[string]string{"a": "1",
+				"b": "3600"}[m.OrderingKey]}
 		}
 		return behaviour{status: http.StatusAccepted}
 	})
@@ -162,10 +165,11 @@ func TestReplayHonoursRetryAfter(t *testing.T) {
 	}
 }
 
-// Goal: an answer other than 429 and 503 is final, an event is given up when its retries are used up,
-// and either lets the next of its key go.
+// Goal: an answer other than 429 and 503 is final, an event is given up when its retries are used
+// up, and either lets the next of its key go.
 func TestReplayGivesUp(t *testing.T) {
-	statuses := map[string]int{"bad": http.StatusBadRequest, "gone": 0, "full": http.StatusServiceUnavailable, "moved": http.StatusTemporaryRedirect}
+	statuses := map[string]int{"bad": http.StatusBadRequest, "gone": 0,
+		"full": http.StatusServiceUnavailable, "moved": http.StatusTemporaryRedirect}
 	g := newGate(t, func(_ *http.Request, m message, _ int) behaviour {
 		return behaviour{status: statuses[m.OrderingKey]}
 	})
@@ -175,7 +179,8 @@ func TestReplayGivesUp(t *testing.T) {
 	if err != nil || s.OK() || s.Failed != 8 || s.Accepted != 0 || s.LastError == "" {
 		t.Fatalf("summary %+v, %v", s, err)
 	}
-	for id, want := range map[string]int{"bad-1": 1, "bad-2": 1, "gone-1": 4, "gone-2": 4, "full-1": 4, "full-2": 4, "moved-1": 1, "moved-2": 1} {
+	for id, want := range map[string]int{"bad-1": 1, "bad-2": 1, "gone-1": 4, "gone-2": 4, "full-1": 4,
+		"full-2": 4, "moved-1": 1, "moved-2": 1} {
 		if got := g.sent(id); got != want {
 			t.Errorf("%s was sent %d times, want %d", id, got, want)
 		}
@@ -183,8 +188,8 @@ func TestReplayGivesUp(t *testing.T) {
 	checkLedger(t, s, attempts(t, ledger), g)
 }
 
-// Goal: latency counts from when an event was due, not from when a late client sent it.
-// Method: one connection, which the gate keeps busy with the first event until others have long been due.
+// Goal: latency counts from when an event was due, not from when a late client sent it. Method: one
+// connection, which the gate keeps busy with the first event until others have long been due.
 func TestLatencyCountsFromTheDueTime(t *testing.T) {
 	const stall, count, rate = 50 * time.Millisecond, 10, 1000
 	g := newGate(t, func(r *http.Request, m message, _ int) behaviour {
@@ -224,9 +229,9 @@ func TestLatencyCountsFromTheDueTime(t *testing.T) {
 	}
 }
 
-// Goal: when the context ends, the replay ends: requests in flight are in the ledger as unknown, what was
-// due is counted as unfinished, and the error names the cause.
-// Method: the gate answers nothing; the run ends when every connection is busy with a request.
+// Goal: when the context ends, the replay ends: requests in flight are in the ledger as unknown,
+// what was due is counted as unfinished, and the error names the cause. Method: the gate answers
+// nothing; the run ends when every connection is busy with a request.
 func TestReplayInterrupted(t *testing.T) {
 	const connections = 4
 	var busy sync.WaitGroup
@@ -250,7 +255,8 @@ func TestReplayInterrupted(t *testing.T) {
 		t.Errorf("error %v, want an interruption with its cause", err)
 	}
 	all := attempts(t, ledger)
-	if s.OK() || s.Accepted != 0 || s.Unfinished < connections || s.Attempts != connections || len(all) != connections {
+	if s.OK() || s.Accepted != 0 || s.Unfinished < connections || s.Attempts != connections ||
+		len(all) != connections {
 		t.Errorf("summary %+v with %d lines in the ledger", s, len(all))
 	}
 	for _, a := range all {
@@ -295,14 +301,17 @@ func TestReplayInterruptedWhileItReads(t *testing.T) {
 	}
 }
 
-// Goal: a line that is no event ends the run after everything before it, and nothing after it is sent.
+// Goal: a line that is no event ends the run after everything before it, and nothing after it is
+// sent.
 func TestReplayStopsAtMalformedLine(t *testing.T) {
 	g := newGate(t, nil)
-	input := io.MultiReader(eventLines(2, "a", "b"), strings.NewReader("{\"messageId\":7}\n"+eventLine("a-3", "a", 3)))
+	input := io.MultiReader(eventLines(2, "a", "b"), strings.NewReader("{\"messageId\":7}\n"+
+		eventLine("a-3", "a", 3)))
 	cfg, ledger := g.config(input)
 	s, err := Replay(t.Context(), cfg)
 	var bad *LineError
-	if !errors.As(err, &bad) || bad.Line != 5 || !strings.Contains(err.Error(), "messageId is not a string") || errors.Is(err, ErrInterrupted) {
+	if !errors.As(err, &bad) || bad.Line != 5 ||
+		!strings.Contains(err.Error(), "messageId is not a string") || errors.Is(err, ErrInterrupted) {
 		t.Errorf("error %v", err)
 	}
 	if s.Accepted != 4 || !s.OK() || len(attempts(t, ledger)) != 4 || g.sent("a-3") != 0 {
@@ -342,7 +351,8 @@ func TestReplayInterruptedTooLate(t *testing.T) {
 // Goal: exact repetitions in the input are told to be duplicates, and count as accepted.
 func TestReplayCountsDuplicates(t *testing.T) {
 	g := newGate(t, nil)
-	cfg, ledger := g.config(bytes.NewReader(generated(t, Generator{Count: 400, DuplicatePercent: 25, Keys: 9})))
+	cfg, ledger := g.config(bytes.NewReader(generated(t, Generator{Count: 400, DuplicatePercent: 25,
+		Keys: 9})))
 	s, err := Replay(t.Context(), cfg)
 	if err != nil || s.Accepted != 400 || s.Duplicates != 100 {
 		t.Errorf("summary %+v, %v", s, err)
@@ -362,7 +372,8 @@ func TestReplayCountsDuplicates(t *testing.T) {
 	}
 }
 
-// Goal: the histogram that a caller hands in has the latency of each event, and agrees with the summary.
+// Goal: the histogram that a caller hands in has the latency of each event, and agrees with the
+// summary.
 func TestReplayAddsLatencies(t *testing.T) {
 	g := newGate(t, nil)
 	cfg, _ := g.config(eventLines(50, "a", "b"))
@@ -372,7 +383,8 @@ func TestReplayAddsLatencies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := quantiles(cfg.Latencies); cfg.Latencies.TotalCount() != 100 || got != s.LatencyMS {
-		t.Errorf("%d latencies with %+v, the summary has %+v", cfg.Latencies.TotalCount(), got, s.LatencyMS)
+		t.Errorf("%d latencies with %+v, the summary has %+v", cfg.Latencies.TotalCount(), got,
+			s.LatencyMS)
 	}
 }
 
@@ -421,7 +433,8 @@ func TestReplayOfNothing(t *testing.T) {
 		t.Errorf("summary %+v, %v", s, err)
 	}
 	var b strings.Builder
-	if err := s.Write(&b); err != nil || !strings.Contains(b.String(), "0 accepted (0 duplicates), 0 failed, 0 unfinished") {
+	if err := s.Write(&b); err != nil ||
+		!strings.Contains(b.String(), "0 accepted (0 duplicates), 0 failed, 0 unfinished") {
 		t.Errorf("%v: %s", err, b.String())
 	}
 }

@@ -39,7 +39,8 @@ func (r Retry) withDefaults() Retry {
 
 // retryable reports whether the outcome may be different next time.
 func retryable(status int) bool {
-	return status == 0 || status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+	return status == 0 || status == http.StatusTooManyRequests ||
+		status == http.StatusServiceUnavailable
 }
 
 // delay returns how long to wait before the next attempt when attempts have failed, the first of

@@ -9,12 +9,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: the delay doubles from Base to Max with a random half of it on top, Retry-After is waited out in
-// full up to its bound, and the bounds on number and time hold.
-// Method: every case a few hundred times, because the delays are random.
+// Goal: the delay doubles from Base to Max with a random half of it on top, Retry-After is waited
+// out in full up to its bound, and the bounds on number and time hold. Method: every case a few
+// hundred times, because the delays are random.
 func TestRetryDelay(t *testing.T) {
 	const ms = time.Millisecond
-	r := Retry{Attempts: 10, Time: time.Hour, Base: 100 * ms, Max: time.Second, MaxRetryAfter: 30 * time.Second}
+	r := Retry{Attempts: 10, Time: time.Hour, Base: 100 * ms, Max: time.Second,
+		MaxRetryAfter: 30 * time.Second}
 	for _, test := range []struct {
 		name                string
 		retry               Retry
@@ -32,8 +33,10 @@ func TestRetryDelay(t *testing.T) {
 		{"asked to wait", r, 1, 0, 7 * time.Second, 7 * time.Second, 7*time.Second + 50*ms, true},
 		{"asked to wait too long", r, 1, 0, time.Hour, 30 * time.Second, 30*time.Second + 50*ms, true},
 		{"out of time", r, 1, time.Hour, 0, 50 * ms, 100 * ms, false},
-		{"out of time by the wait", r, 1, time.Hour - time.Second, 2 * time.Second, 2 * time.Second, 2*time.Second + 50*ms, false},
-		{"no bound on time", Retry{Attempts: 1, Base: ms, Max: ms}, 1, 1000 * time.Hour, 0, ms / 2, ms, true},
+		{"out of time by the wait", r, 1, time.Hour - time.Second, 2 * time.Second, 2 * time.Second,
+			2*time.Second + 50*ms, false},
+		{"no bound on time", Retry{Attempts: 1, Base: ms, Max: ms}, 1, 1000 * time.Hour, 0, ms / 2, ms,
+			true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for range 300 {
@@ -49,8 +52,10 @@ func TestRetryDelay(t *testing.T) {
 // Goal: no settings and no number of attempts make the delay overflow.
 func TestRetryDelayNeverOverflows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := rapid.Map(rapid.Int64Range(0, math.MaxInt64/4), func(n int64) time.Duration { return time.Duration(n) })
-		r := Retry{Attempts: math.MaxInt, Base: d.Draw(t, "base"), Max: d.Draw(t, "max"), MaxRetryAfter: d.Draw(t, "most")}.withDefaults()
+		d := rapid.Map(rapid.Int64Range(0, math.MaxInt64/4),
+			func(n int64) time.Duration { return time.Duration(n) })
+		r := Retry{Attempts: math.MaxInt, Base: d.Draw(t, "base"), Max: d.Draw(t, "max"),
+			MaxRetryAfter: d.Draw(t, "most")}.withDefaults()
 		wait, again := r.delay(rapid.IntRange(1, 200).Draw(t, "attempts"), 0, d.Draw(t, "retryAfter"))
 		if wait < 0 || wait > max(r.Max, r.MaxRetryAfter+r.Max) || !again {
 			t.Fatalf("delay %v, %v", wait, again)

@@ -19,7 +19,8 @@ type sender struct {
 	url     *url.URL
 	head    string // what all requests begin with
 	timeout time.Duration
-	// epoch is what times are counted from, so that they agree even if the clock of the machine is set meanwhile.
+	// epoch is what times are counted from, so that they agree even if the clock of the machine is set
+	// meanwhile.
 	epoch time.Time
 
 	conn    *conn // nil before the first request
@@ -49,7 +50,8 @@ func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration
 	}
 	a := Attempt{
 		Line: ev.line, MessageID: ev.messageID, EventType: ev.eventType,
-		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256, Kind: ev.kind, Held: ev.held || ev.waited,
+		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256, Kind: ev.kind,
+		Held:    ev.held || ev.waited,
 		Attempt: ev.attempts, Due: s.steady(ev.due), Sent: s.steady(sent),
 	}
 	wait := s.exchange(ctx, ev, &a, sent.Add(s.timeout))
@@ -61,7 +63,8 @@ func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration
 func (s *sender) steady(t time.Time) time.Time { return s.epoch.Add(t.Sub(s.epoch)).UTC() }
 
 // exchange does the request and fills in what the answer says.
-func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt, deadline time.Time) time.Duration {
+func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt,
+	deadline time.Time) time.Duration {
 	if s.conn == nil || !s.conn.reusable() {
 		s.close()
 		c, err := dial(ctx, s.url, deadline)

@@ -66,10 +66,12 @@ func (s Summary) Write(w io.Writer) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
-	row("events", "%d accepted (%d duplicates), %d failed, %d unfinished", s.Accepted, s.Duplicates, s.Failed, s.Unfinished)
+	row("events", "%d accepted (%d duplicates), %d failed, %d unfinished", s.Accepted, s.Duplicates,
+		s.Failed, s.Unfinished)
 	row("requests", "%d (%d retries)  %s", s.Attempts, s.Retries, strings.Join(statuses, "  "))
 	row("rate", "%.0f accepted/s over %.1f s", s.Rate, s.ElapsedSeconds)
-	row("latency ms", "P50 %.2f  P95 %.2f  P99 %.2f  max %.2f", s.LatencyMS.P50, s.LatencyMS.P95, s.LatencyMS.P99, s.LatencyMS.Max)
+	row("latency ms", "P50 %.2f  P95 %.2f  P99 %.2f  max %.2f", s.LatencyMS.P50, s.LatencyMS.P95,
+		s.LatencyMS.P99, s.LatencyMS.Max)
 	row("own lag ms", "P99 %.2f  max %.2f", s.LagMS.P99, s.LagMS.Max)
 	if s.LastError != "" {
 		row("last error", "%s", s.LastError)

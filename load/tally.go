@@ -24,8 +24,12 @@ type tally struct {
 }
 
 func newTally() *tally {
-	histogram := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest.Microseconds(), 3) }
-	return &tally{start: time.Now(), sum: Summary{Statuses: map[int]int{}}, latency: histogram(), lag: histogram()}
+	histogram := func() *hdrhistogram.Histogram {
+		return hdrhistogram.New(1, longest.Microseconds(),
+			3)
+	}
+	return &tally{start: time.Now(), sum: Summary{Statuses: map[int]int{}}, latency: histogram(),
+		lag: histogram()}
 }
 
 // attempt counts one attempt; final says that ev will not be sent again.

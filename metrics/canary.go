@@ -20,8 +20,8 @@ var classes = [...]string{other, "1xx", "2xx", "3xx", "4xx", "5xx"}
 // statusBroken is the class of an answer of the upstream that broke off.
 const statusBroken = "broken"
 
-// PassedShare is the reason of a webhook that was passed on because its ordering key is not in the gate's share. The other reasons are those of
-// refusals: what the gate would have refused.
+// PassedShare is the reason of a webhook that was passed on because its ordering key is not in the
+// gate's share. The other reasons are those of refusals: what the gate would have refused.
 const PassedShare = "share"
 
 // shared is what there is of a canary.
@@ -32,11 +32,16 @@ type shared struct {
 
 func newShared(r *prometheus.Registry) shared {
 	s := shared{
-		requests: counters("hookgate_canary_requests_total", "Webhooks under a canary, by the side that they were given to and the class of the answer.", "side", "status"),
-		passed:   counters("hookgate_canary_passed_total", "Webhooks that were passed on to the upstream: because of their share, or because the gate would refuse them.", "reason"),
-		failures: counters("hookgate_canary_upstream_failures_total", "Webhooks that were passed on and got no whole answer of the upstream.", "reason"),
+		requests: counters("hookgate_canary_requests_total",
+			"Webhooks under a canary, by the side that they were given to and the class of the answer.",
+			"side", "status"),
+		passed: counters("hookgate_canary_passed_total",
+			"Webhooks that were passed on to the upstream: because of their share, or because the gate would refuse them.", "reason"),
+		failures: counters("hookgate_canary_upstream_failures_total",
+			"Webhooks that were passed on and got no whole answer of the upstream.", "reason"),
 		latency: prometheus.NewHistogram(histogram("hookgate_canary_upstream_latency_ms",
-			"Time from passing a webhook on to the end of the upstream's answer, in milliseconds.", latencyBuckets)),
+			"Time from passing a webhook on to the end of the upstream's answer, in milliseconds.",
+			latencyBuckets)),
 	}
 	r.MustRegister(s.requests, s.passed, s.failures, s.latency)
 	s.passed.WithLabelValues(PassedShare)

@@ -14,47 +14,73 @@ import (
 const scrapeTimeout = 2 * time.Second
 
 var (
-	queueInfo     = desc("webhook_queue_info", "Always 1; kind is direct if the store takes the webhooks, or redis.", "kind")
-	clockBehind   = desc("webhook_clock_behind_seconds", "How far the clock of this machine is behind the last id of the store; 0 if it is not.")
-	queueUp       = desc("webhook_queue_up", "1 if the queue takes deliveries.")
-	queueDepth    = desc("webhook_queue_depth", "Webhooks that are acknowledged and not stored yet: those in Redis and those in the local spool.")
-	queueLimit    = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
-	queueOldest   = desc("webhook_queue_oldest_seconds", "Age of the oldest record in the queue; 0 if there is none.")
-	queueSpool    = desc("webhook_queue_spooled", "Webhooks that wait in the local spool for the store or Redis to come back; their 202 is worth this machine's disk.")
-	queueDegraded = desc("webhook_queue_degraded", "1 while webhooks go to a local file: the store or Redis is away, or those of an earlier configuration are moved.")
-	storeUp       = desc("webhook_store_up", "1 if the store answers.")
-	storeRows     = desc("webhook_store_rows", "What the store holds.", "kind")
+	queueInfo = desc("webhook_queue_info",
+		"Always 1; kind is direct if the store takes the webhooks, or redis.", "kind")
+	clockBehind = desc("webhook_clock_behind_seconds",
+		"How far the clock of this machine is behind the last id of the store; 0 if it is not.")
+	queueUp    = desc("webhook_queue_up", "1 if the queue takes deliveries.")
+	queueDepth = desc("webhook_queue_depth",
+		"Webhooks that are acknowledged and not stored yet: those in Redis and those in the local spool.")
+	queueLimit  = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
+	queueOldest = desc("webhook_queue_oldest_seconds",
+		"Age of the oldest record in the queue; 0 if there is none.")
+	queueSpool = desc("webhook_queue_spooled",
+		"Webhooks that wait in the local spool for the store or Redis to come back; their 202 is worth this machine's disk.")
+	queueDegraded = desc("webhook_queue_degraded",
+		"1 while webhooks go to a local file: the store or Redis is away, or those of an earlier configuration are moved.")
+	storeUp   = desc("webhook_store_up", "1 if the store answers.")
+	storeRows = desc("webhook_store_rows", "What the store holds.", "kind")
 
 	sourceReceived = desc("webhook_source_last_received_timestamp_seconds",
 		"When a request of the source was last answered 2xx, in seconds of Unix; the start of the process if none has been since.", "source")
-	deadOpen   = desc("webhook_dead_letters_open", "Dead letters that nobody has replayed or purged; at most 10000 are counted.")
-	dataFree   = desc("hookgate_data_dir_free_bytes", "Free space of the file system that holds the data directory, in bytes.")
-	dataSize   = desc("hookgate_data_dir_size_bytes", "Size of the file system that holds the data directory, in bytes.")
-	certExpiry = desc("hookgate_tls_certificate_expiry_timestamp_seconds", "When the TLS certificate expires, in seconds of Unix; 0 without one.")
+	deadOpen = desc("webhook_dead_letters_open",
+		"Dead letters that nobody has replayed or purged; at most 10000 are counted.")
+	dataFree = desc("hookgate_data_dir_free_bytes",
+		"Free space of the file system that holds the data directory, in bytes.")
+	dataSize = desc("hookgate_data_dir_size_bytes",
+		"Size of the file system that holds the data directory, in bytes.")
+	certExpiry = desc("hookgate_tls_certificate_expiry_timestamp_seconds",
+		"When the TLS certificate expires, in seconds of Unix; 0 without one.")
 	mode       = desc("hookgate_mode", "1 at the mode that the gate is in.", "mode")
 	partitions = desc("webhook_partitions_owned", "Partitions that the workers of this process hold.")
-	leasesLost = desc("webhook_leases_lost_total", "Partitions that this process lost to another before it gave them back.")
+	leasesLost = desc("webhook_leases_lost_total",
+		"Partitions that this process lost to another before it gave them back.")
 
 	poolConnections = desc("webhook_store_pool_connections", "Connections to the database.", "state")
 	poolMax         = desc("webhook_store_pool_max", "Connections to the database at most.")
-	poolWaits       = desc("webhook_store_pool_waits_total", "How often a caller found no connection free.")
-	poolWaited      = desc("webhook_store_pool_wait_seconds_total", "Time that callers have waited for a connection.")
+	poolWaits       = desc("webhook_store_pool_waits_total",
+		"How often a caller found no connection free.")
+	poolWaited = desc("webhook_store_pool_wait_seconds_total",
+		"Time that callers have waited for a connection.")
 
-	breakerState  = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
-	breakerShare  = desc("webhook_breaker_share_ratio", "Share of the webhooks that the breaker lets in.")
+	breakerState = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
+	breakerShare = desc("webhook_breaker_share_ratio",
+		"Share of the webhooks that the breaker lets in.")
 	breakerOpened = desc("webhook_breaker_openings_total", "How often the breaker has opened.")
-	guardValue    = desc("webhook_guard_value", "Value that the guard watches, in the unit of its name; left out while it cannot be read.", "signal")
-	guardNearness = desc("webhook_guard_nearness_ratio", "That value in proportion to its limit: 1 is at the limit; left out where there is none.", "signal")
+	guardValue    = desc("webhook_guard_value",
+		"Value that the guard watches, in the unit of its name; left out while it cannot be read.",
+		"signal")
+	guardNearness = desc("webhook_guard_nearness_ratio",
+		"That value in proportion to its limit: 1 is at the limit; left out where there is none.",
+		"signal")
 	inFlight      = desc("webhook_in_flight", "Webhooks between their last byte and their answer.")
-	inFlightLimit = desc("webhook_in_flight_limit", "Their number at most now; 0 if there is no bound.")
+	inFlightLimit = desc("webhook_in_flight_limit",
+		"Their number at most now; 0 if there is no bound.")
 	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
-	canaryPercent = desc("hookgate_canary_percent", "Share of the ordering keys that the gate takes; 100 if there is no canary.")
-	triggerValue  = desc("hookgate_guard_trigger_value", "Value of a release trigger, in its unit; left out while it cannot be read or says nothing.", "trigger")
-	triggerNear   = desc("hookgate_guard_trigger_nearness_ratio", "That value in proportion to its limit: above 1 for long enough the trigger fires.", "trigger")
-	triggerState  = desc("hookgate_guard_trigger_state", "1 at the state that the release trigger is in.", "trigger", "state")
-	triggerFired  = desc("hookgate_guard_trigger_firings_total", "How often a release trigger has fired.", "trigger")
-	alarmsSent    = desc("hookgate_guard_alarms_total", "Alarms for the webhook, by what became of them.", "outcome")
-	bodyLimit     = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
+	canaryPercent = desc("hookgate_canary_percent",
+		"Share of the ordering keys that the gate takes; 100 if there is no canary.")
+	triggerValue = desc("hookgate_guard_trigger_value",
+		"Value of a release trigger, in its unit; left out while it cannot be read or says nothing.",
+		"trigger")
+	triggerNear = desc("hookgate_guard_trigger_nearness_ratio",
+		"That value in proportion to its limit: above 1 for long enough the trigger fires.", "trigger")
+	triggerState = desc("hookgate_guard_trigger_state",
+		"1 at the state that the release trigger is in.", "trigger", "state")
+	triggerFired = desc("hookgate_guard_trigger_firings_total",
+		"How often a release trigger has fired.", "trigger")
+	alarmsSent = desc("hookgate_guard_alarms_total",
+		"Alarms for the webhook, by what became of them.", "outcome")
+	bodyLimit = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -67,9 +93,12 @@ type gauges struct{ config Config }
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queueInfo, clockBehind, queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded, storeUp, storeRows, partitions, leasesLost,
-		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened, guardValue, guardNearness,
-		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, deadOpen, dataFree, dataSize, certExpiry, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
+		queueInfo, clockBehind, queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded,
+		storeUp, storeRows, partitions, leasesLost,
+		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened,
+		guardValue, guardNearness,
+		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, deadOpen, dataFree, dataSize,
+		certExpiry, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
 	} {
 		to <- d
 	}
@@ -86,7 +115,8 @@ func (to sender) counter(d *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
 }
 
-// Collect implements prometheus.Collector. What cannot be had is left out, and the gauge "up" says so.
+// Collect implements prometheus.Collector. What cannot be had is left out, and the gauge "up" says
+// so.
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	to := sender(ch)
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)

@@ -22,14 +22,16 @@ type requestLabels struct {
 // Request counts an answered request of any kind.
 func (m *Metrics) Request(method string, status int, took time.Duration) {
 	switch method {
-	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
+	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete,
+		http.MethodOptions, http.MethodPatch:
 	default:
 		method = other
 	}
 	labels := requestLabels{method, status}
 	observer, ok := m.requests.Load(labels)
 	if !ok {
-		observer, _ = m.requests.LoadOrStore(labels, m.httpLatency.WithLabelValues(method, strconv.Itoa(status)))
+		observer, _ = m.requests.LoadOrStore(labels, m.httpLatency.WithLabelValues(method,
+			strconv.Itoa(status)))
 	}
 	observer.(prometheus.Observer).Observe(millis(took))
 }
@@ -48,26 +50,30 @@ type Answers struct {
 	accepted prometheus.Counter
 	all      *prometheus.CounterVec
 	source   string
-	// received is when a request was last answered 2xx, in seconds of Unix; before that, when Source was called.
+	// received is when a request was last answered 2xx, in seconds of Unix; before that, when Source
+	// was called.
 	received atomic.Int64
 }
 
-// Source returns the counter of a configured source. Each has a label value of its own, so that it must not be called
-// with names that come from outside.
+// Source returns the counter of a configured source. Each has a label value of its own, so that it
+// must not be called with names that come from outside.
 func (m *Metrics) Source(name string) *Answers {
-	// The first refusal of each kind must be an increase: the few of a sender that calls seldom may be all there are.
+	// The first refusal of each kind must be an increase: the few of a sender that calls seldom may be
+	// all there are.
 	for status := range reasons {
 		if status != http.StatusNotFound { // no source answers that
 			m.ingested.WithLabelValues(name, strconv.Itoa(status))
 		}
 	}
-	a := &Answers{accepted: m.ingested.WithLabelValues(name, strconv.Itoa(http.StatusAccepted)), all: m.ingested, source: name}
+	a := &Answers{accepted: m.ingested.WithLabelValues(name, strconv.Itoa(http.StatusAccepted)),
+		all: m.ingested, source: name}
 	a.received.Store(time.Now().Unix())
 	m.received.Store(name, a)
 	return a
 }
 
-// lastReceived collects when each source was last heard of. It holds an *Answers by the name of its source.
+// lastReceived collects when each source was last heard of. It holds an *Answers by the name of its
+// source.
 type lastReceived struct{ *sync.Map }
 
 // Describe implements prometheus.Collector.
@@ -120,7 +126,8 @@ var reasons = map[int]string{
 
 // startReasons shows every reason from the start, so that the first refusal is an increase.
 func (m *Metrics) startReasons() {
-	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory, ReasonHeaderMemory, ReasonQueueFull, other} {
+	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory,
+		ReasonHeaderMemory, ReasonQueueFull, other} {
 		m.refused.WithLabelValues(reason)
 	}
 	for _, reason := range reasons {
@@ -128,7 +135,8 @@ func (m *Metrics) startReasons() {
 	}
 }
 
-// Refused counts a webhook that was refused. The reason is one of the Reason constants, or empty: then the status tells.
+// Refused counts a webhook that was refused. The reason is one of the Reason constants, or empty:
+// then the status tells.
 func (m *Metrics) Refused(reason string, status int) {
 	m.refused.WithLabelValues(m.Reason(reason, status)).Inc()
 }

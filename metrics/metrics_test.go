@@ -26,7 +26,8 @@ var errInjected = errors.New("injected")
 func well() Config {
 	return Config{
 		Queue: func(context.Context) (hookgate.QueueStats, error) {
-			return hookgate.QueueStats{Depth: 7, HighWater: 100, Partitions: 4, OldestEnqueuedAt: time.Now().Add(-time.Minute)}, nil
+			return hookgate.QueueStats{Depth: 7, HighWater: 100, Partitions: 4,
+				OldestEnqueuedAt: time.Now().Add(-time.Minute)}, nil
 		},
 		Store: func(context.Context) (hookgate.StoreCounts, error) {
 			return hookgate.StoreCounts{Events: 11, Duplicates: 12, DeadLetters: 13}, nil
@@ -39,7 +40,8 @@ func well() Config {
 	}
 }
 
-// exposition is what a scrape answers: samples by name and labels as written, types and helps by name.
+// exposition is what a scrape answers: samples by name and labels as written, types and helps by
+// name.
 type exposition struct {
 	text       string
 	samples    map[string]float64
@@ -51,8 +53,8 @@ var (
 	sample  = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\["\\n])*",?)+\})? ([^ ]+)$`)
 )
 
-// scrape asks the handler and parses the text format, strictly: every line is a comment or a sample, each sample is
-// there once and belongs to a family that was declared.
+// scrape asks the handler and parses the text format, strictly: every line is a comment or a
+// sample, each sample is there once and belongs to a family that was declared.
 func scrape(t *testing.T, m *Metrics) exposition {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -89,7 +91,8 @@ func scrape(t *testing.T, m *Metrics) exposition {
 		e.samples[s[1]+s[2]] = value
 		family := s[1]
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-			if base := strings.TrimSuffix(family, suffix); e.kind[base] == "histogram" || e.kind[base] == "summary" {
+			if base := strings.TrimSuffix(family, suffix); e.kind[base] == "histogram" ||
+				e.kind[base] == "summary" {
 				family = base
 			}
 		}
@@ -130,8 +133,10 @@ func busy() *Metrics {
 func TestExposition(t *testing.T) {
 	e := scrape(t, busy())
 	for name, kind := range map[string]string{
-		"webhook_http_latency_ms": "histogram", "webhook_queue_latency_ms": "histogram", "webhook_events_total": "counter",
-		"webhook_queue_depth": "gauge", "webhook_queue_up": "gauge", "webhook_store_up": "gauge", "webhook_store_rows": "gauge",
+		"webhook_http_latency_ms": "histogram", "webhook_queue_latency_ms": "histogram",
+		"webhook_events_total": "counter",
+		"webhook_queue_depth":  "gauge", "webhook_queue_up": "gauge", "webhook_store_up": "gauge",
+		"webhook_store_rows": "gauge",
 	} {
 		if e.kind[name] != kind {
 			t.Errorf("%s is of type %q, want %q", name, e.kind[name], kind)
@@ -180,8 +185,9 @@ func TestExposition(t *testing.T) {
 	}
 }
 
-// TestFirstIsAnIncrease: what alerts look at an increase of is there, as 0, before it occurs for the first time; a source is taken for heard of
-// when the process starts, and an answer that refuses does not change that.
+// TestFirstIsAnIncrease: what alerts look at an increase of is there, as 0, before it occurs for
+// the first time; a source is taken for heard of when the process starts, and an answer that
+// refuses does not change that.
 func TestFirstIsAnIncrease(t *testing.T) {
 	c := well()
 	c.OpenDeadLetters = func(context.Context) (int64, bool) { return 0, false }
@@ -221,7 +227,8 @@ func TestBuckets(t *testing.T) {
 		for _, le := range append(latencyBuckets, math.Inf(1)) {
 			count, ok := e.samples[fmt.Sprintf(series, strconv.FormatFloat(le, 'g', -1, 64))]
 			if !ok || count < last {
-				t.Errorf(series+": %v (there: %v) after %v", strconv.FormatFloat(le, 'g', -1, 64), count, ok, last)
+				t.Errorf(series+": %v (there: %v) after %v", strconv.FormatFloat(le, 'g', -1, 64), count, ok,
+					last)
 			}
 			if last = count; le < 1 {
 				below++
@@ -233,8 +240,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestEventTypesAreBounded counts 10,000 event types from 16 goroutines: there are at most MaxEventTypes values and
-// one for the rest, and nothing is lost.
+// TestEventTypesAreBounded counts 10,000 event types from 16 goroutines: there are at most
+// MaxEventTypes values and one for the rest, and nothing is lost.
 func TestEventTypesAreBounded(t *testing.T) {
 	const types, goroutines = 10_000, 16
 	m := New(well())
@@ -242,7 +249,8 @@ func TestEventTypesAreBounded(t *testing.T) {
 	for g := range goroutines {
 		all.Go(func() {
 			for i := range types {
-				// Neighbours go through the types in different orders, so that some meet at a new one and some do not.
+				// Neighbours go through the types in different orders, so that some meet at a new one and some
+				// do not.
 				n := (i + g/2*577) % types
 				eventType := fmt.Sprintf("type-%05d", n)
 				m.Accepted(eventType, n%2 == 0)
@@ -268,10 +276,12 @@ func TestEventTypesAreBounded(t *testing.T) {
 		}
 	}
 	if len(values) > MaxEventTypes+1 || len(values) < MaxEventTypes/2 || !values[other] {
-		t.Errorf("%d event types have a label value, want at most %d and %q", len(values), MaxEventTypes+1, other)
+		t.Errorf("%d event types have a label value, want at most %d and %q", len(values), MaxEventTypes+
+			1, other)
 	}
 	const want = types * goroutines
-	if total[statusAccepted] != want/2 || total[statusDuplicate] != want/2 || total[statusPersisted] != want || observed != want {
+	if total[statusAccepted] != want/2 || total[statusDuplicate] != want/2 ||
+		total[statusPersisted] != want || observed != want {
 		t.Errorf("counted %v and observed %v, want %d", total, observed, want)
 	}
 	// A type that has its value keeps it when there is no more room.
@@ -287,8 +297,8 @@ func TestEventTypesAreBounded(t *testing.T) {
 	})
 }
 
-// TestSameNewTypeAtOnce lets 16 goroutines meet at one new type. None of their counts may be lost, and together they
-// take one of the places: there must be room for all the others.
+// TestSameNewTypeAtOnce lets 16 goroutines meet at one new type. None of their counts may be lost,
+// and together they take one of the places: there must be room for all the others.
 func TestSameNewTypeAtOnce(t *testing.T) {
 	for i := range 100 {
 		m := New(well())
@@ -327,12 +337,14 @@ func TestMethodsAreBounded(t *testing.T) {
 	for _, method := range usual {
 		m.Request(method, 200, time.Millisecond)
 	}
-	for _, method := range []string{"get", "BREW", "", "CONNECT", "TRACE", "PROPFIND", "\xff", strings.Repeat("X", 1000)} {
+	for _, method := range []string{"get", "BREW", "", "CONNECT", "TRACE", "PROPFIND", "\xff",
+		strings.Repeat("X", 1000)} {
 		m.Request(method, 405, time.Millisecond)
 	}
 	e := scrape(t, m)
 	for _, method := range usual {
-		e.want(t, map[string]float64{`webhook_http_latency_ms_count{method="` + method + `",status="200"}`: 1})
+		e.want(t, map[string]float64{`webhook_http_latency_ms_count{method="` + method +
+			`",status="200"}`: 1})
 	}
 	e.want(t, map[string]float64{`webhook_http_latency_ms_count{method="other",status="405"}`: 8})
 	if n := strings.Count(e.text, "webhook_http_latency_ms_count{"); n != len(usual)+1 {
@@ -343,32 +355,42 @@ func TestMethodsAreBounded(t *testing.T) {
 // TestScrapeWhileFailing scrapes while queue and store fail: all else is still answered.
 func TestScrapeWhileFailing(t *testing.T) {
 	failing := Config{
-		Queue: func(context.Context) (hookgate.QueueStats, error) { return hookgate.QueueStats{}, errInjected },
-		Store: func(context.Context) (hookgate.StoreCounts, error) { return hookgate.StoreCounts{}, errInjected },
+		Queue: func(context.Context) (hookgate.QueueStats, error) {
+			return hookgate.QueueStats{},
+				errInjected
+		},
+		Store: func(context.Context) (hookgate.StoreCounts, error) {
+			return hookgate.StoreCounts{},
+				errInjected
+		},
 	}
 	m := New(failing)
 	m.Accepted("t", false)
 	e := scrape(t, m)
 	e.want(t, map[string]float64{
-		"webhook_queue_up": 0, "webhook_store_up": 0, `webhook_events_total{eventType="t",status="accepted"}`: 1,
+		"webhook_queue_up": 0, "webhook_store_up": 0,
+		`webhook_events_total{eventType="t",status="accepted"}`: 1,
 	})
 	for name := range e.samples {
-		if strings.HasPrefix(name, "webhook_queue_depth") || strings.HasPrefix(name, "webhook_store_rows") {
+		if strings.HasPrefix(name, "webhook_queue_depth") ||
+			strings.HasPrefix(name, "webhook_store_rows") {
 			t.Errorf("%s is shown although it cannot be known", name)
 		}
 	}
-	// A queue that answers and cannot write is down, with its depth; one that holds nothing has no age.
+	// A queue that answers and cannot write is down, with its depth; one that holds nothing has no
+	// age.
 	full := well()
 	full.Queue = func(context.Context) (hookgate.QueueStats, error) {
 		return hookgate.QueueStats{Depth: 0, HighWater: 5, Err: errInjected}, nil
 	}
 	scrape(t, New(full)).want(t, map[string]float64{
-		"webhook_queue_up": 0, "webhook_queue_depth": 0, "webhook_queue_high_water": 5, "webhook_queue_oldest_seconds": 0, "webhook_store_up": 1,
+		"webhook_queue_up": 0, "webhook_queue_depth": 0, "webhook_queue_high_water": 5,
+		"webhook_queue_oldest_seconds": 0, "webhook_store_up": 1,
 	})
 }
 
-// TestScrapeIsBounded scrapes while the queue does not answer until its context ends: there must be such an end, and
-// the store is asked all the same.
+// TestScrapeIsBounded scrapes while the queue does not answer until its context ends: there must be
+// such an end, and the store is asked all the same.
 func TestScrapeIsBounded(t *testing.T) {
 	var asked sync.WaitGroup
 	asked.Add(2)
@@ -395,8 +417,9 @@ func TestScrapeIsBounded(t *testing.T) {
 	}
 }
 
-// TestLint lets Prometheus' own linter, which parses with its own parser, read a scrape. Two complaints are about what
-// the contract says, labels in camel case and latencies in milliseconds; there may be no other, and both are still due.
+// TestLint lets Prometheus' own linter, which parses with its own parser, read a scrape. Two
+// complaints are about what the contract says, labels in camel case and latencies in milliseconds;
+// there may be no other, and both are still due.
 func TestLint(t *testing.T) {
 	problems, err := promlint.New(strings.NewReader(scrape(t, busy()).text)).Lint()
 	if err != nil {
@@ -407,7 +430,8 @@ func TestLint(t *testing.T) {
 		switch {
 		case strings.HasSuffix(p.Metric, "_latency_ms") && strings.Contains(p.Text, "abbreviated units"):
 			due["units"]++
-		case (p.Metric == "webhook_events_total" || p.Metric == "webhook_queue_latency_ms") && strings.Contains(p.Text, "camelCase"):
+		case (p.Metric == "webhook_events_total" || p.Metric == "webhook_queue_latency_ms") &&
+			strings.Contains(p.Text, "camelCase"):
 			due["labels"]++
 		default:
 			t.Errorf("%s: %s", p.Metric, p.Text)

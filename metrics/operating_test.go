@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// TestNativeHistograms: a Prometheus that asks for protobuf gets native buckets beside the classic ones, in every histogram, and as
-// exact as was asked for.
+// TestNativeHistograms: a Prometheus that asks for protobuf gets native buckets beside the classic
+// ones, in every histogram, and as exact as was asked for.
 func TestNativeHistograms(t *testing.T) {
 	m := busy()
 	m.Appended(700*time.Microsecond, nil)
@@ -42,7 +42,8 @@ func TestNativeHistograms(t *testing.T) {
 			}
 			seen++
 			if h.GetSchema() < 3 || len(h.GetPositiveSpan()) == 0 || len(h.GetBucket()) == 0 {
-				t.Errorf("%s has schema %d, %d spans and %d classic buckets", f.GetName(), h.GetSchema(), len(h.GetPositiveSpan()), len(h.GetBucket()))
+				t.Errorf("%s has schema %d, %d spans and %d classic buckets", f.GetName(), h.GetSchema(),
+					len(h.GetPositiveSpan()), len(h.GetBucket()))
 			}
 		}
 	}
@@ -55,14 +56,18 @@ func TestNativeHistograms(t *testing.T) {
 func TestOperating(t *testing.T) {
 	c := well()
 	c.Guard = func() guard.Status {
-		return guard.Status{Breaker: guard.Recovering, SharePercent: 40, Opened: 3, InFlight: 5, InFlightLimit: 100, BodyMemory: 4096, BodyMemoryLimit: 1 << 20,
+		return guard.Status{Breaker: guard.Recovering, SharePercent: 40, Opened: 3, InFlight: 5,
+			InFlightLimit: 100, BodyMemory: 4096, BodyMemoryLimit: 1 << 20,
 			Signals: []guard.SignalStatus{
 				{Name: guard.SignalDepth, Value: 45, Known: true, Limit: 90, Nearness: 0.5},
 				{Name: guard.SignalLag, Value: 3, Known: true},
 				{Name: guard.SignalP95, Value: 7, Limit: 10, Nearness: 0.7},
 			}}
 	}
-	c.Holdings = func() Holdings { return Holdings{Owners: slices.Repeat([]int{1, 2}, 8), LeasesLost: 2} }
+	c.Holdings = func() Holdings {
+		return Holdings{Owners: slices.Repeat([]int{1, 2}, 8),
+			LeasesLost: 2}
+	}
 	c.Pool = func() Pool {
 		return Pool{Acquired: 3, Idle: 4, Total: 8, Max: 10, Waits: 9, Waited: 1500 * time.Millisecond}
 	}
@@ -121,13 +126,15 @@ func TestOperating(t *testing.T) {
 		`webhook_sequence_inversions_total{source="other"}`:          5,
 		`webhook_queue_degraded`:                                     0,
 	})
-	for _, name := range []string{`webhook_guard_nearness_ratio{signal="store_lag_seconds"}`, `webhook_guard_value{signal="ingest_p95_ms"}`} {
+	for _, name := range []string{`webhook_guard_nearness_ratio{signal="store_lag_seconds"}`,
+		`webhook_guard_value{signal="ingest_p95_ms"}`} {
 		if value, ok := e.samples[name]; ok {
 			t.Errorf("%s is %v although it cannot be known", name, value)
 		}
 	}
 	bare := scrape(t, New(well()))
-	for _, name := range []string{"webhook_in_flight", "webhook_partitions_owned", "webhook_store_pool_max"} {
+	for _, name := range []string{"webhook_in_flight", "webhook_partitions_owned",
+		"webhook_store_pool_max"} {
 		if _, ok := bare.samples[name]; ok {
 			t.Errorf("%s is shown by a gate that has none", name)
 		}

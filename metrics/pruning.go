@@ -20,19 +20,23 @@ type pruning struct {
 func newPruning(r *prometheus.Registry) pruning {
 	p := pruning{
 		removed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "webhook_retention_removed_total", Help: "What retention removed: events whose body went, links of the audit chain and the requests in them.",
+			Name: "webhook_retention_removed_total",
+			Help: "What retention removed: events whose body went, links of the audit chain and the requests in them.",
 		}, []string{"kind"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "webhook_retention_latency_ms", Help: "Time that a step of retention took, in milliseconds.", Buckets: latencyBuckets,
+			Name: "webhook_retention_latency_ms",
+			Help: "Time that a step of retention took, in milliseconds.", Buckets: latencyBuckets,
 		}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "webhook_retention_failures_total", Help: "Steps of retention that failed.",
 		}),
 		lastRun: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "webhook_retention_last_run_timestamp_seconds", Help: "When retention last found nothing more to remove; 0 if not since the start.",
+			Name: "webhook_retention_last_run_timestamp_seconds",
+			Help: "When retention last found nothing more to remove; 0 if not since the start.",
 		}),
 		oldestEvent: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "webhook_retention_oldest_event_timestamp_seconds", Help: "When the oldest event that has its body was stored; 0 if unknown.",
+			Name: "webhook_retention_oldest_event_timestamp_seconds",
+			Help: "When the oldest event that has its body was stored; 0 if unknown.",
 		}),
 	}
 	r.MustRegister(p.removed, p.latency, p.failed, p.lastRun, p.oldestEvent)

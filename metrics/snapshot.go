@@ -8,15 +8,18 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Snapshot is what has been counted since the start, for those who look every second. Unlike a scrape it asks neither queue nor store.
+// Snapshot is what has been counted since the start, for those who look every second. Unlike a
+// scrape it asks neither queue nor store.
 type Snapshot struct {
-	// Answers are those to configured sources, each with one row for each status that it has got, and one for 202 in any case.
+	// Answers are those to configured sources, each with one row for each status that it has got, and
+	// one for 202 in any case.
 	Answers []Answered
 	// Refused is by reason; only those that have occurred.
 	Refused map[string]int64
 	// Duplicates were acknowledged as such, DeadLettered were stored as dead letters.
 	Duplicates, DeadLettered int64
-	// Batches are the transactions of the store, Records what they held, and BatchMillis the time that they took, each in all.
+	// Batches are the transactions of the store, Records what they held, and BatchMillis the time that
+	// they took, each in all.
 	Batches, Records int64
 	BatchMillis      float64
 	// BatchFailures are attempts to store a batch that failed.
@@ -40,7 +43,8 @@ func (m *Metrics) Snapshot() Snapshot {
 	each(m.ingested, func(row *dto.Metric) {
 		status, _ := strconv.Atoi(labelOf(row, "status"))
 		a := Answered{labelOf(row, "source"), status, int64(row.GetCounter().GetValue())}
-		if a.Count > 0 || status == http.StatusAccepted { // other statuses are there as 0 for the sake of alerts
+		// other statuses are there as 0 for the sake of alerts
+		if a.Count > 0 || status == http.StatusAccepted {
 			s.Answers = append(s.Answers, a)
 		}
 	})

@@ -12,7 +12,8 @@ func TestSnapshot(t *testing.T) {
 	c.Holdings = func() Holdings { return Holdings{Owners: []int{1, 0, 2}} }
 	m := New(c)
 	shop := m.Source("shop")
-	if got := m.Snapshot(); !reflect.DeepEqual(got, Snapshot{Answers: []Answered{{"shop", 202, 0}}, Refused: map[string]int64{}, Owners: []int{1, 0, 2}}) {
+	if got := m.Snapshot(); !reflect.DeepEqual(got, Snapshot{Answers: []Answered{{"shop", 202, 0}},
+		Refused: map[string]int64{}, Owners: []int{1, 0, 2}}) {
 		t.Errorf("at the start: %+v", got)
 	}
 	shop.Count(202)
@@ -32,15 +33,18 @@ func TestSnapshot(t *testing.T) {
 	for _, a := range got.Answers {
 		counts[a.Status] += a.Count
 	}
-	if !reflect.DeepEqual(counts, map[int]int64{202: 2, 401: 1}) || !reflect.DeepEqual(got.Refused, map[string]int64{"unauthenticated": 1}) {
+	if !reflect.DeepEqual(counts, map[int]int64{202: 2, 401: 1}) ||
+		!reflect.DeepEqual(got.Refused, map[string]int64{"unauthenticated": 1}) {
 		t.Errorf("answers %v, refused %v", counts, got.Refused)
 	}
-	if got.Duplicates != MaxEventTypes+5 || got.DeadLettered != 1 || got.Batches != 2 || got.Records != 30 || got.BatchMillis != 5 || got.BatchFailures != 1 || got.Workers != 2 {
+	if got.Duplicates != MaxEventTypes+5 || got.DeadLettered != 1 || got.Batches != 2 ||
+		got.Records != 30 || got.BatchMillis != 5 || got.BatchFailures != 1 || got.Workers != 2 {
 		t.Errorf("counted %+v", got)
 	}
 }
 
-// BenchmarkSnapshot is what a sample of the dashboard costs once a second, with many sources and event types.
+// BenchmarkSnapshot is what a sample of the dashboard costs once a second, with many sources and
+// event types.
 func BenchmarkSnapshot(b *testing.B) {
 	m := New(well())
 	for i := range 20 {

@@ -9,7 +9,8 @@ func (m *Metrics) Persisted(eventType string, sinceReceived time.Duration) {
 	t.latencyPersisted.Observe(millis(sinceReceived))
 }
 
-// Duplicate notes when the lineage of a duplicate was stored. It was counted when it was acknowledged.
+// Duplicate notes when the lineage of a duplicate was stored. It was counted when it was
+// acknowledged.
 func (m *Metrics) Duplicate(eventType string, sinceReceived time.Duration) {
 	m.of(eventType).latencyDuplicate.Observe(millis(sinceReceived))
 }
@@ -34,8 +35,11 @@ func (m *Metrics) ApplyFailed() { m.applyFailed.Inc() }
 // Fenced counts a batch that was refused because its partition has another owner.
 func (m *Metrics) Fenced() { m.fenced.Inc() }
 
-// SequenceGap counts an event whose sequence leaves some out, SequenceInversion one whose sequence comes late.
-func (m *Metrics) SequenceGap(source string) { m.gaps.WithLabelValues(m.sources.label(source)).Inc() }
+// SequenceGap counts an event whose sequence leaves some out, SequenceInversion one whose sequence
+// comes late.
+func (m *Metrics) SequenceGap(source string) {
+	m.gaps.WithLabelValues(m.sources.label(source)).Inc()
+}
 
 // SequenceInversion is described at SequenceGap.
 func (m *Metrics) SequenceInversion(source string) {

@@ -1,8 +1,8 @@
 // Package retention removes from a store what is older than it is to be kept.
 //
-// One loop takes small steps. Each is a transaction of a few milliseconds, and after it the loop pauses for so much
-// longer that it has no more than its share of the store's time: whoever stores events waits for a step
-// now and then, and never for the whole.
+// One loop takes small steps. Each is a transaction of a few milliseconds, and after it the loop
+// pauses for so much longer that it has no more than its share of the store's time: whoever stores
+// events waits for a step now and then, and never for the whole.
 //
 //	  ┌────────── more to remove: pause by the share ◄───┐
 //	  ▼                                                  │
@@ -24,9 +24,9 @@ import (
 
 // Store is what retention needs of a store.
 type Store interface {
-	// Prune removes, in one transaction, what is older than the cutoffs, oldest first: about limit rows at most, unless a
-	// single link of the audit chain has more. It keeps every dead letter, with the link that holds it. An error leaves
-	// the outcome unknown; to call it again is harmless.
+	// Prune removes, in one transaction, what is older than the cutoffs, oldest first: about limit
+	// rows at most, unless a single link of the audit chain has more. It keeps every dead letter, with
+	// the link that holds it. An error leaves the outcome unknown; to call it again is harmless.
 	Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
 }
 
@@ -40,22 +40,24 @@ type Metrics interface {
 
 // Config of the loop. Zero fields take their defaults.
 type Config struct {
-	// Events is how long bodies are kept; 0 is for ever. Trail is how long their lineage is; 0 is for ever, else it
-	// is not shorter than Events.
+	// Events is how long bodies are kept; 0 is for ever. Trail is how long their lineage is; 0 is for
+	// ever, else it is not shorter than Events.
 	Events, Trail time.Duration
 	// Share is the part of the store's time that removal may take, above 0 and below 1; default 0.1.
 	Share float64
-	// StepTarget is the time that a step should take at most; default 10 ms, for a store in which nobody can store
-	// meanwhile. Steps adapt to it.
+	// StepTarget is the time that a step should take at most; default 10 ms, for a store in which
+	// nobody can store meanwhile. Steps adapt to it.
 	StepTarget time.Duration
 	// StepTimeout bounds a step; default 30 s.
 	StepTimeout time.Duration
-	// RestMax bounds the rest when there is nothing to remove; default 1 min. It is shorter if what is kept is.
+	// RestMax bounds the rest when there is nothing to remove; default 1 min. It is shorter if what is
+	// kept is.
 	RestMax time.Duration
-	// BackoffMin and BackoffMax bound the pauses after failures, which double and vary at random by half; default
-	// 1 s and 1 min.
+	// BackoffMin and BackoffMax bound the pauses after failures, which double and vary at random by
+	// half; default 1 s and 1 min.
 	BackoffMin, BackoffMax time.Duration
-	// Paused reports whether the store must be left alone for now; nil: it never must. A step that is under way is seen through.
+	// Paused reports whether the store must be left alone for now; nil: it never must. A step that is
+	// under way is seen through.
 	Paused func() bool
 	Logger *slog.Logger
 }
@@ -78,8 +80,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Run removes what is old until ctx ends; a step that is under way then is seen through. It returns at once if events
-// are kept for ever.
+// Run removes what is old until ctx ends; a step that is under way then is seen through. It returns
+// at once if events are kept for ever.
 func Run(ctx context.Context, c Config, s Store, m Metrics) {
 	if c.Events <= 0 {
 		return
@@ -96,10 +98,11 @@ func Run(ctx context.Context, c Config, s Store, m Metrics) {
 }
 
 const (
-	// firstStep, leastStep and mostStep are rows that a step may remove: at the start, at least and at most. Below the
-	// least the time goes into the commit.
+	// firstStep, leastStep and mostStep are rows that a step may remove: at the start, at least and at
+	// most. Below the least the time goes into the commit.
 	firstStep, leastStep, mostStep = 128, 64, 4096
-	// leastPause lets those that wait for the store have it between two steps, however short these are.
+	// leastPause lets those that wait for the store have it between two steps, however short these
+	// are.
 	leastPause = 10 * time.Millisecond
 	// pausePoll is how often Paused is asked while it says so.
 	pausePoll = time.Second
@@ -155,7 +158,8 @@ func (l *loop) cutoffs(now time.Time) hookgate.Cutoffs {
 	return c
 }
 
-// paused is how long to pause after a step that took so long, so that steps have no more than their share.
+// paused is how long to pause after a step that took so long, so that steps have no more than their
+// share.
 func (l *loop) paused(took time.Duration) time.Duration {
 	return max(leastPause, time.Duration(float64(took)*(1-l.Share)/l.Share))
 }
@@ -165,8 +169,8 @@ func (l *loop) rest() time.Duration {
 	return max(leastPause, min(l.RestMax, l.Events/restsPerTime))
 }
 
-// adapt fits the size of the next step to the time that the last one took: steps that are too long shrink by
-// half, others grow by a quarter.
+// adapt fits the size of the next step to the time that the last one took: steps that are too long
+// shrink by half, others grow by a quarter.
 func (l *loop) adapt(took time.Duration) {
 	if took > l.StepTarget {
 		l.limit = max(leastStep, l.limit/2)
@@ -175,8 +179,8 @@ func (l *loop) adapt(took time.Duration) {
 	}
 }
 
-// failed notes a failure and returns the pause after it. Of failures in a row the log has the first, and the
-// last that is followed by success.
+// failed notes a failure and returns the pause after it. Of failures in a row the log has the
+// first, and the last that is followed by success.
 func (l *loop) failed(err error) time.Duration {
 	l.metrics.PruneFailed()
 	pause := min(l.BackoffMax, l.BackoffMin<<min(l.failures, 30))

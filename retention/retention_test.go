@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script is a store whose steps do what a test says, in fake time, and notes when and how it was called.
+// script is a store whose steps do what a test says, in fake time, and notes when and how it was
+// called.
 type script struct {
 	prune func(n int, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
 	calls []call
@@ -58,10 +59,11 @@ func runFor(t *testing.T, d time.Duration, c Config, s *script) *tally {
 	return m
 }
 
-// TestShare: however much there is to remove and however long a step takes, removal has its share of the time and no more,
-// and steps come to take about what they should.
+// TestShare: however much there is to remove and however long a step takes, removal has its share
+// of the time and no more, and steps come to take about what they should.
 func TestShare(t *testing.T) {
-	for name, perRow := range map[string]time.Duration{"fast": 5 * time.Microsecond, "slow": 100 * time.Microsecond} {
+	for name, perRow := range map[string]time.Duration{"fast": 5 * time.Microsecond,
+		"slow": 100 * time.Microsecond} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const target, share = 10 * time.Millisecond, 0.1
@@ -84,13 +86,18 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// TestCutoffs: ages count from the moment of the step, and the trail is never kept shorter than the events.
+// TestCutoffs: ages count from the moment of the step, and the trail is never kept shorter than the
+// events.
 func TestCutoffs(t *testing.T) {
 	for _, test := range []struct{ events, trail, wantTrail time.Duration }{
-		{time.Hour, 0, 0}, {time.Hour, 2 * time.Hour, 2 * time.Hour}, {2 * time.Hour, time.Hour, 2 * time.Hour},
+		{time.Hour, 0, 0}, {time.Hour, 2 * time.Hour, 2 * time.Hour}, {2 * time.Hour, time.Hour,
+			2 * time.Hour},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) { return hookgate.Pruned{}, nil }}
+			s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned,
+				error) {
+				return hookgate.Pruned{}, nil
+			}}
 			runFor(t, 10*time.Minute, Config{Events: test.events, Trail: test.trail}, s)
 			if len(s.calls) < 9 {
 				t.Errorf("%d looks in ten minutes, want one a minute", len(s.calls))
@@ -99,8 +106,10 @@ func TestCutoffs(t *testing.T) {
 				if got := c.at.Sub(c.cutoffs.Events); got != test.events {
 					t.Errorf("events of %v and older go, want %v", got, test.events)
 				}
-				if test.wantTrail == 0 && !c.cutoffs.Trail.IsZero() || test.wantTrail != 0 && c.at.Sub(c.cutoffs.Trail) != test.wantTrail {
-					t.Errorf("lineage from before %v goes, want %v before %v", c.cutoffs.Trail, test.wantTrail, c.at)
+				if test.wantTrail == 0 && !c.cutoffs.Trail.IsZero() || test.wantTrail != 0 &&
+					c.at.Sub(c.cutoffs.Trail) != test.wantTrail {
+					t.Errorf("lineage from before %v goes, want %v before %v", c.cutoffs.Trail, test.wantTrail,
+						c.at)
 				}
 			}
 		})
@@ -110,9 +119,13 @@ func TestCutoffs(t *testing.T) {
 // TestPaused: while the store must be left alone nothing is removed; soon after, removal goes on.
 func TestPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) { return hookgate.Pruned{}, nil }}
+		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned,
+			error) {
+			return hookgate.Pruned{}, nil
+		}}
 		until := time.Now().Add(time.Hour)
-		runFor(t, time.Hour+2*time.Second, Config{Events: time.Hour, Paused: func() bool { return time.Now().Before(until) }}, s)
+		runFor(t, time.Hour+2*time.Second, Config{Events: time.Hour,
+			Paused: func() bool { return time.Now().Before(until) }}, s)
 		if len(s.calls) != 1 || s.calls[0].at.Before(until) {
 			t.Errorf("calls %+v, want one after %v", s.calls, until)
 		}
@@ -125,8 +138,8 @@ func TestKeepForEver(t *testing.T) {
 	Run(t.Context(), Config{Trail: time.Hour}, s, &tally{})
 }
 
-// TestStoreAway: a store that fails for an hour is asked ever more rarely, makes two lines of log, and is pruned again soon
-// after it is back.
+// TestStoreAway: a store that fails for an hour is asked ever more rarely, makes two lines of log,
+// and is pruned again soon after it is back.
 func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		back := time.Now().Add(time.Hour)
@@ -137,11 +150,13 @@ func TestStoreAway(t *testing.T) {
 			return hookgate.Pruned{Events: 1}, nil
 		}}
 		var log bytes.Buffer
-		m := runFor(t, time.Hour+5*time.Minute, Config{Events: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil))}, s)
+		m := runFor(t, time.Hour+5*time.Minute, Config{Events: time.Hour,
+			Logger: slog.New(slog.NewTextHandler(&log, nil))}, s)
 		if m.failures < 40 || m.failures > 150 {
 			t.Errorf("%d attempts failed in an hour, want about one a minute", m.failures)
 		}
-		if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "connection refused") {
+		if n := strings.Count(log.String(), "\n"); n != 2 ||
+			!strings.Contains(log.String(), "connection refused") {
 			t.Errorf("the log has %d lines, want one for the failure and one for its end:\n%s", n, &log)
 		}
 		if m.events == 0 {
@@ -153,7 +168,10 @@ func TestStoreAway(t *testing.T) {
 // TestBusy: while another process is at it this one only looks now and then.
 func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) { return hookgate.Pruned{Busy: true}, nil }}
+		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned,
+			error) {
+			return hookgate.Pruned{Busy: true}, nil
+		}}
 		if m := runFor(t, 10*time.Minute, Config{Events: time.Hour}, s); m.steps > 11 {
 			t.Errorf("%d looks in ten minutes, want one a minute", m.steps)
 		}
@@ -173,7 +191,8 @@ func TestEndsWhileRemoving(t *testing.T) {
 		m, start := &tally{}, time.Now()
 		Run(ctx, Config{Events: time.Hour}, s, m)
 		if took := time.Since(start); took != time.Second || m.events != 1 {
-			t.Errorf("ended after %v with %d steps done, want the step under way done, and no pause", took, m.steps)
+			t.Errorf("ended after %v with %d steps done, want the step under way done, and no pause", took,
+				m.steps)
 		}
 	})
 }

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// The command must neither be run twice nor be forgotten when whoever started it is killed. So a shell runs it that
+// The command must neither be run twice nor be forgotten when whoever started it is killed. So a
+// shell runs it that
 //
 //   - waits until its own process id is in the journal (if that never comes the command is never run), and
 //   - leaves the exit code in a file, which whoever resumes reads.
@@ -102,18 +103,22 @@ func (w *Walk) outcome(ctx context.Context, p *process) (state, note string, err
 		return p.judge()
 	}
 	// The machine went down, or somebody killed it.
-	if s, err := w.gate.State(ctx); err == nil && s.Version == w.plan.ExpectedVersion && s.Version != w.plan.FromVersion {
+	if s, err := w.gate.State(ctx); err == nil && s.Version == w.plan.ExpectedVersion &&
+		s.Version != w.plan.FromVersion {
 		return stateDone, "what came of it is not known; the gate reports the expected version", nil
 	}
 	if w.plan.Idempotent {
 		return w.run(ctx)
 	}
-	return "", "", fmt.Errorf("it was begun, and what came of it is not known; it printed %s", p.tail())
+	return "", "", fmt.Errorf("it was begun, and what came of it is not known; it printed %s",
+		p.tail())
 }
 
-// start runs the command to its end. An error means that it could not be run or did not end in time.
+// start runs the command to its end. An error means that it could not be run or did not end in
+// time.
 func (w *Walk) start(ctx context.Context) (*process, error) {
-	base, err := filepath.Abs(filepath.Join(filepath.Dir(w.journal.file.Name()), fmt.Sprintf("rollback-%s-%d", w.id, time.Now().UnixMilli())))
+	base, err := filepath.Abs(filepath.Join(filepath.Dir(w.journal.file.Name()),
+		fmt.Sprintf("rollback-%s-%d", w.id, time.Now().UnixMilli())))
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +133,11 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer release.Close()
-	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, p.Status}, w.plan.Command...)...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, p.Status},
+		w.plan.Command...)...)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{held}
-	cmd.Env = append(os.Environ(), IDVariable+"="+w.id, ExpectedVariable+"="+w.plan.ExpectedVersion, FromVariable+"="+w.plan.FromVersion)
+	cmd.Env = append(os.Environ(), IDVariable+"="+w.id, ExpectedVariable+"="+w.plan.ExpectedVersion,
+		FromVariable+"="+w.plan.FromVersion)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives whoever walks, and his terminal
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = commandGrace
@@ -140,7 +147,8 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 		return nil, fmt.Errorf("start it: %w", err)
 	}
 	p.PID, p.Started = cmd.Process.Pid, startOf(cmd.Process.Pid)
-	if err := w.journal.write(entry{ID: w.id, Step: Command, State: stateRunning, Process: p}); err != nil {
+	if err := w.journal.write(entry{ID: w.id, Step: Command, State: stateRunning,
+		Process: p}); err != nil {
 		release.Close()
 		cmd.Wait()
 		return nil, err
@@ -160,8 +168,8 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// endGroup waits for the end of everything that a command has started and told to end, the shell being the first, and kills what does not: it
-// would go on beside the command that is run again.
+// endGroup waits for the end of everything that a command has started and told to end, the shell
+// being the first, and kills what does not: it would go on beside the command that is run again.
 func endGroup(pid int) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandGrace)
 	defer cancel()
@@ -207,8 +215,8 @@ func (p *process) runs() bool {
 	return syscall.Kill(p.PID, 0) == nil
 }
 
-// startOf returns when a process started, in the kernel's own count, and empty if it is not there, is a zombie, or the system does
-// not tell.
+// startOf returns when a process started, in the kernel's own count, and empty if it is not there,
+// is a zombie, or the system does not tell.
 func startOf(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -39,8 +39,9 @@ type entry struct {
 	Process *process `json:"process,omitempty"`
 }
 
-// Journal is a file of all roll-backs, a JSON object a line, each on disk before what follows it is done. A last line that is
-// torn was never acted upon, and is cut off. Who has it open keeps others out, until he ends however he ends.
+// Journal is a file of all roll-backs, a JSON object a line, each on disk before what follows it is
+// done. A last line that is torn was never acted upon, and is cut off. Who has it open keeps others
+// out, until he ends however he ends.
 type Journal struct {
 	file  *os.File
 	size  int64 // of what is whole
@@ -66,10 +67,12 @@ type pastStep struct {
 	process   *process  // of the command that was started last; nil if none was
 }
 
-func (s *pastStep) made() bool { return s != nil && (s.state == stateDone || s.state == stateSkipped) }
+func (s *pastStep) made() bool {
+	return s != nil && (s.state == stateDone || s.state == stateSkipped)
+}
 
-// Open opens a journal, and makes it if there is none. If somebody else walks the error says so. File and folder must belong to who walks, since
-// whoever can write them says what is run.
+// Open opens a journal, and makes it if there is none. If somebody else walks the error says so.
+// File and folder must belong to who walks, since whoever can write them says what is run.
 func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)
@@ -102,7 +105,8 @@ func belongs(info os.FileInfo, err error) error {
 }
 
 func (j *Journal) load() error {
-	if err := syscall.Flock(int(j.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+	if err := syscall.Flock(int(j.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err,
+		syscall.EWOULDBLOCK) {
 		return errors.New("another roll-back is under way: wait for it, or end it")
 	} else if err != nil {
 		return fmt.Errorf("lock: %w", err)
@@ -182,7 +186,8 @@ func (j *Journal) write(e entry) error {
 		err = j.file.Sync()
 	}
 	if err != nil { // part of it may be there, and must not be the beginning of the next line
-		return fmt.Errorf("write the journal, without which nothing is done: %w", errors.Join(err, j.cut()))
+		return fmt.Errorf("write the journal, without which nothing is done: %w",
+			errors.Join(err, j.cut()))
 	}
 	j.size += int64(len(text)) + 1
 	j.take(e)

@@ -16,7 +16,8 @@ type Report struct {
 	State     string       `json:"state"`
 	StartedAt time.Time    `json:"startedAt"`
 	Steps     []StepReport `json:"steps"`
-	// TotalMS is from the beginning until webhooks were taken again, or until now: the time to recovery. Interruptions count.
+	// TotalMS is from the beginning until webhooks were taken again, or until now: the time to
+	// recovery. Interruptions count.
 	TotalMS int64 `json:"total_ms"`
 	GoalMS  int64 `json:"goal_ms"`
 	// WithinGoal says that it is done, and in time.
@@ -36,7 +37,8 @@ type StepReport struct {
 }
 
 func (s *pastStep) report(step Step) *StepReport {
-	r := &StepReport{Step: step, State: s.state, StartedAt: s.first, TookMS: s.at.Sub(s.first).Milliseconds(), Note: s.note}
+	r := &StepReport{Step: step, State: s.state, StartedAt: s.first,
+		TookMS: s.at.Sub(s.first).Milliseconds(), Note: s.note}
 	if r.State == stateBegun || r.State == stateRunning {
 		r.State = ""
 	}
@@ -46,7 +48,8 @@ func (s *pastStep) report(step Step) *StepReport {
 func (w *Walk) report(next string) Report {
 	p := w.journal.find(w.id)
 	r := Report{
-		ID: w.id, FromVersion: p.plan.FromVersion, ExpectedVersion: p.plan.ExpectedVersion, State: "stopped", StartedAt: p.begun,
+		ID: w.id, FromVersion: p.plan.FromVersion, ExpectedVersion: p.plan.ExpectedVersion,
+		State: "stopped", StartedAt: p.begun,
 		Steps: []StepReport{}, GoalMS: p.plan.Goal.Milliseconds(), Next: next,
 	}
 	end := time.Now()
@@ -77,7 +80,8 @@ func (r Report) summary() string {
 			steps = append(steps, fmt.Sprintf("%s %s %v", s.Step, s.State, milliseconds(s.TookMS)))
 		}
 	}
-	return fmt.Sprintf("version %s, %v in all: %s", r.ExpectedVersion, milliseconds(r.TotalMS), strings.Join(steps, ", "))
+	return fmt.Sprintf("version %s, %v in all: %s", r.ExpectedVersion, milliseconds(r.TotalMS),
+		strings.Join(steps, ", "))
 }
 
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
@@ -91,14 +95,17 @@ func (r Report) Table() string {
 		if more != "" || len(note) > 100 {
 			note = shorten(note, 100) + " …"
 		}
-		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("%-10s %-8s %-24s %10v  %s", s.Step, s.State, s.StartedAt.Format("2006-01-02T15:04:05.000Z"), milliseconds(s.TookMS), note), " "))
+		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("%-10s %-8s %-24s %10v  %s", s.Step, s.State,
+			s.StartedAt.Format("2006-01-02T15:04:05.000Z"), milliseconds(s.TookMS), note), " "))
 	}
 	goal := milliseconds(r.GoalMS)
 	switch {
 	case r.State == stateDone && r.WithinGoal:
-		fmt.Fprintf(&b, "\nrolled back to %s in %v, within the goal of %v (roll-back %s)\n", r.ExpectedVersion, milliseconds(r.TotalMS), goal, r.ID)
+		fmt.Fprintf(&b, "\nrolled back to %s in %v, within the goal of %v (roll-back %s)\n",
+			r.ExpectedVersion, milliseconds(r.TotalMS), goal, r.ID)
 	case r.State == stateDone:
-		fmt.Fprintf(&b, "\nrolled back to %s in %v, which is more than the goal of %v (roll-back %s)\n", r.ExpectedVersion, milliseconds(r.TotalMS), goal, r.ID)
+		fmt.Fprintf(&b, "\nrolled back to %s in %v, which is more than the goal of %v (roll-back %s)\n",
+			r.ExpectedVersion, milliseconds(r.TotalMS), goal, r.ID)
 	default:
 		fmt.Fprintf(&b, "\n%s after %v (roll-back %s)\n", r.State, milliseconds(r.TotalMS), r.ID)
 	}
@@ -117,12 +124,18 @@ func (w *Walk) advice(step Step, err error) string {
 	case Announce, ReadOnly:
 		return "Nothing has been changed but what the table shows. If the gate is down, go on without it: " + resume + " --gate-down. Else mend what the error says, then: " + resume + "."
 	case Drain:
-		return "Look why events are not stored (/api/health, the log of the gate), then: " + resume + ". Or leave what is queued to the release that is rolled back to, which must understand it: " +
+		return "Look why events are not stored (/api/health, the log of the gate), then: " + resume +
+			". Or leave what is queued to the release that is rolled back to, which must understand it: " +
 			resume + " --allow-undrained. Or give up: hookgate maintenance normal, hookgate rollback --abandon." + readOnly
 	case Command:
-		return "See what the command has done (its output is beside the journal). To run it again: " + resume + " --rerun-command. If its work is done: " + resume + " --command-done. Or give up: hookgate maintenance normal, hookgate rollback --abandon." + readOnly
+		return "See what the command has done (its output is beside the journal). To run it again: " +
+			resume + " --rerun-command. If its work is done: " + resume +
+			" --command-done. Or give up: hookgate maintenance normal, hookgate rollback --abandon." +
+			readOnly
 	case Health:
-		return "See why version " + w.plan.ExpectedVersion + " does not answer (is it running, what does its log say, is --target right?), then: " + resume + ". To run the command again first: " +
+		return "See why version " + w.plan.ExpectedVersion +
+			" does not answer (is it running, what does its log say, is --target right?), then: " + resume +
+			". To run the command again first: " +
 			resume + " --rerun-command." + readOnly
 	case Normal:
 		return "The gate runs the expected version and is still in read_only. Mend what the error says, then: " + resume + "; or: hookgate maintenance normal."

@@ -5,9 +5,10 @@
 //	   ▼            from here            ▼  is replaced   ▼ go on        ▼
 //	 admin trail                      journal: a line before and after each step, on disk before the next begins
 //
-// A step that fails leaves the gate as it is then, in read_only between the second and the last but one: nothing acknowledged is
-// lost, and most senders retry. Whoever walked may be killed at any moment: Resume goes on from the journal. All steps but the command may be made
-// twice; whether the command has run, and with what result, is known even if it outlived whoever started it.
+// A step that fails leaves the gate as it is then, in read_only between the second and the last but
+// one: nothing acknowledged is lost, and most senders retry. Whoever walked may be killed at any
+// moment: Resume goes on from the journal. All steps but the command may be made twice; whether the
+// command has run, and with what result, is known even if it outlived whoever started it.
 package rollback
 
 import (
@@ -59,19 +60,21 @@ type State struct {
 	Known  bool
 }
 
-// Gate is the gate that is rolled back. An error of one that does not answer wraps ErrNoAnswer. Walk
-// then repeats the call, so each method must be idempotent: the gate may have acted and its answer
-// been lost.
+// Gate is the gate that is rolled back. An error of one that does not answer wraps ErrNoAnswer.
+// Walk then repeats the call, so each method must be idempotent: the gate may have acted and its
+// answer been lost.
 type Gate interface {
 	// Announce notes in the admin trail that the roll-back begins.
 	Announce(ctx context.Context, id, expectedVersion string) error
 	SetMode(ctx context.Context, m hookgate.Mode, reason string) error
 	State(context.Context) (State, error)
-	// Record notes in the admin trail what came of it: hookgate.ResultDone or ResultFailed, and a line.
+	// Record notes in the admin trail what came of it: hookgate.ResultDone or ResultFailed, and a
+	// line.
 	Record(ctx context.Context, id, result, summary string) error
 }
 
-// Plan is what is to be done. It is kept in the journal, so that a resumed roll-back is the one that was begun.
+// Plan is what is to be done. It is kept in the journal, so that a resumed roll-back is the one
+// that was begun.
 type Plan struct {
 	ExpectedVersion string `json:"expectedVersion"`
 	// FromVersion is the version when it began; empty if the gate did not answer.
@@ -92,9 +95,11 @@ type Plan struct {
 type Choices struct {
 	// GateDown goes on without announcement, read_only and drain if the gate does not answer.
 	GateDown bool
-	// Undrained goes on although something is queued when the time is over: it stays queued, for the other release to store.
+	// Undrained goes on although something is queued when the time is over: it stays queued, for the
+	// other release to store.
 	Undrained bool
-	// Rerun runs the command again, CommandDone takes it for done, although it failed or its outcome is not known.
+	// Rerun runs the command again, CommandDone takes it for done, although it failed or its outcome
+	// is not known.
 	Rerun, CommandDone bool
 }
 
@@ -129,11 +134,12 @@ func newWalk(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepRep
 	return w
 }
 
-// Begin notes the plan of a new roll-back. It refuses while the last one has not ended. show is told of each step's beginning, with
-// an empty State, and end.
+// Begin notes the plan of a new roll-back. It refuses while the last one has not ended. show is
+// told of each step's beginning, with an empty State, and end.
 func Begin(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) (*Walk, error) {
 	if last := j.last(); last != nil && !last.ended {
-		return nil, &Advised{fmt.Errorf("roll-back %s, begun at %s, has not ended", last.id, last.begun.Format(time.RFC3339)),
+		return nil, &Advised{fmt.Errorf("roll-back %s, begun at %s, has not ended", last.id,
+			last.begun.Format(time.RFC3339)),
 			"hookgate rollback --resume goes on with it; hookgate rollback --abandon ends it where it is"}
 	}
 	if j.find(id) != nil {
@@ -166,8 +172,8 @@ func Abandon(ctx context.Context, j *Journal, g Gate) (Report, error) {
 	return w.report(""), nil
 }
 
-// Run makes the steps that are not yet made. An error means that it stopped; the report says where and what to do, and it can be
-// resumed.
+// Run makes the steps that are not yet made. An error means that it stopped; the report says where
+// and what to do, and it can be resumed.
 func (w *Walk) Run(ctx context.Context) (Report, error) {
 	for _, step := range Steps {
 		if w.made(step) {
@@ -193,8 +199,8 @@ func (w *Walk) Run(ctx context.Context) (Report, error) {
 // Reason is why it was begun.
 func (w *Walk) Reason() string { return w.plan.Reason }
 
-// made reports whether a step need not be made. What comes before the command is made anew by whoever resumes, as the gate may
-// have been put back to normal in between.
+// made reports whether a step need not be made. What comes before the command is made anew by
+// whoever resumes, as the gate may have been put back to normal in between.
 func (w *Walk) made(step Step) bool {
 	steps := w.journal.find(w.id).steps
 	switch step {
@@ -228,12 +234,16 @@ func (w *Walk) make(ctx context.Context, step Step) error {
 func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err error) {
 	switch step {
 	case Announce:
-		return w.orDown(w.call(ctx, func(ctx context.Context) error { return w.gate.Announce(ctx, w.id, w.plan.ExpectedVersion) }))
+		return w.orDown(w.call(ctx, func(ctx context.Context) error {
+			return w.gate.Announce(ctx, w.id,
+				w.plan.ExpectedVersion)
+		}))
 	case ReadOnly:
 		return w.orDown(w.call(ctx, func(ctx context.Context) error {
 			s, err := w.gate.State(ctx)
 			if err == nil && s.Mode == hookgate.ModeBuffer {
-				return &Advised{errBuffering, "When the database may be written again: hookgate maintenance normal. Then: hookgate rollback --resume."}
+				return &Advised{errBuffering,
+					"When the database may be written again: hookgate maintenance normal. Then: hookgate rollback --resume."}
 			}
 			return w.gate.SetMode(ctx, hookgate.ModeReadOnly, w.reason(step))
 		}))
@@ -246,7 +256,8 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	case Normal:
 		return stateDone, "", w.normal(ctx)
 	}
-	// The roll-back is done whether this can be told or not; the release that is there now need not know the call.
+	// The roll-back is done whether this can be told or not; the release that is there now need not
+	// know the call.
 	r := w.report("")
 	if err := w.tell(ctx, hookgate.ResultDone, r.summary()); err != nil {
 		return stateSkipped, "the admin trail does not have the result: " + err.Error(), nil
@@ -254,7 +265,8 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	return stateDone, "", nil
 }
 
-// errBuffering: in read_only workers store, which nobody must have them do while a person works on the database.
+// errBuffering: in read_only workers store, which nobody must have them do while a person works on
+// the database.
 var errBuffering = errors.New("the gate is in mode buffer: someone works on its database, and read_only would let workers write to it")
 
 func (w *Walk) reason(step Step) string { return "rollback " + w.id + ": " + string(step) }
@@ -279,7 +291,10 @@ func once(ctx context.Context, f func(context.Context) error) error {
 
 // tell notes in the admin trail what came of it.
 func (w *Walk) tell(ctx context.Context, result, summary string) error {
-	return w.call(ctx, func(ctx context.Context) error { return w.gate.Record(ctx, w.id, result, shorten(summary, maxSummary)) })
+	return w.call(ctx, func(ctx context.Context) error {
+		return w.gate.Record(ctx, w.id, result,
+			shorten(summary, maxSummary))
+	})
 }
 
 // maxSummary is what a gate takes, in bytes.
@@ -354,7 +369,8 @@ func (w *Walk) health(ctx context.Context) (state, note string, err error) {
 	if ctx.Err() != nil {
 		return "", "", ctx.Err()
 	}
-	return "", "", fmt.Errorf("version %s does not answer after %v: %s", w.plan.ExpectedVersion, w.plan.Health, seen)
+	return "", "", fmt.Errorf("version %s does not answer after %v: %s", w.plan.ExpectedVersion,
+		w.plan.Health, seen)
 }
 
 // normal sets the mode back. A release that has just begun may not reach its database yet.
@@ -362,7 +378,10 @@ func (w *Walk) normal(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, normalTimeout)
 	defer cancel()
 	for {
-		err := once(bounded, func(ctx context.Context) error { return w.gate.SetMode(ctx, hookgate.ModeNormal, w.reason(Normal)) })
+		err := once(bounded, func(ctx context.Context) error {
+			return w.gate.SetMode(ctx,
+				hookgate.ModeNormal, w.reason(Normal))
+		})
 		if err == nil || wait(bounded, 5*poll) != nil {
 			return err
 		}

@@ -39,7 +39,8 @@ type machine struct {
 }
 
 func newMachine(t *testing.T) *machine {
-	m := &machine{t: t, dir: t.TempDir(), patience: 200 * time.Millisecond, mode: hookgate.ModeNormal, fails: map[string]error{}}
+	m := &machine{t: t, dir: t.TempDir(), patience: 200 * time.Millisecond, mode: hookgate.ModeNormal,
+		fails: map[string]error{}}
 	m.write("release", "v2")
 	return m
 }
@@ -109,9 +110,11 @@ func (m *machine) Record(_ context.Context, id, result, summary string) error {
 // plan is one whose command counts how often it is run and puts v1 in place.
 func (m *machine) plan(more string) Plan {
 	return Plan{
-		ExpectedVersion: "v1", FromVersion: "v2", Drain: 300 * time.Millisecond, Run: 20 * time.Second, Health: 300 * time.Millisecond, Goal: 10 * time.Minute,
-		Command: []string{"/bin/sh", "-c", `echo "$HOOKGATE_ROLLBACK_ID $HOOKGATE_ROLLBACK_EXPECTED_VERSION $HOOKGATE_ROLLBACK_FROM_VERSION" >>"$0/runs"; echo put in place; ` +
-			more + `; printf v1 >"$0/release"`, m.dir},
+		ExpectedVersion: "v1", FromVersion: "v2", Drain: 300 * time.Millisecond, Run: 20 * time.Second,
+		Health: 300 * time.Millisecond, Goal: 10 * time.Minute,
+		Command: []string{"/bin/sh", "-c",
+			`echo "$HOOKGATE_ROLLBACK_ID $HOOKGATE_ROLLBACK_EXPECTED_VERSION $HOOKGATE_ROLLBACK_FROM_VERSION" >>"$0/runs"; echo put in place; ` +
+				more + `; printf v1 >"$0/release"`, m.dir},
 	}
 }
 
@@ -165,8 +168,10 @@ func states(r Report) (all []string) {
 // succeeded checks a roll-back that has come to its end.
 func (m *machine) succeeded(r Report, err error, runs int) {
 	m.t.Helper()
-	if err != nil || r.State != "done" || !r.WithinGoal || len(r.Steps) != len(Steps) || m.read("release") != "v1" || m.mode != hookgate.ModeNormal || m.runs() != runs {
-		m.t.Fatalf("error %v, release %s, mode %s, the command ran %d times, want %d: %+v", err, m.read("release"), m.mode, m.runs(), runs, r)
+	if err != nil || r.State != "done" || !r.WithinGoal || len(r.Steps) != len(Steps) ||
+		m.read("release") != "v1" || m.mode != hookgate.ModeNormal || m.runs() != runs {
+		m.t.Fatalf("error %v, release %s, mode %s, the command ran %d times, want %d: %+v", err,
+			m.read("release"), m.mode, m.runs(), runs, r)
 	}
 }
 
@@ -174,7 +179,8 @@ func (m *machine) succeeded(r Report, err error, runs int) {
 func (m *machine) stopped(r Report, err error, at Step, told, next string) {
 	m.t.Helper()
 	last := r.Steps[len(r.Steps)-1]
-	if err == nil || r.State != "stopped" || last.Step != at || last.State != "failed" || !strings.Contains(err.Error(), told) || !strings.Contains(r.Next, next) {
+	if err == nil || r.State != "stopped" || last.Step != at || last.State != "failed" ||
+		!strings.Contains(err.Error(), told) || !strings.Contains(r.Next, next) {
 		m.t.Fatalf("stopped with %v and %+v; want at %s, told %q, next %q", err, r, at, told, next)
 	}
 }
@@ -184,18 +190,22 @@ func TestPlaybook(t *testing.T) {
 	m := newMachine(t)
 	r, err := m.begin(m.plan(":"), Choices{})
 	m.succeeded(r, err, 1)
-	want := []string{"announce done", "read_only done", "drain done", "command done", "health done", "normal done", "record done"}
+	want := []string{"announce done", "read_only done", "drain done", "command done", "health done",
+		"normal done", "record done"}
 	if got := states(r); !slices.Equal(got, want) {
 		t.Errorf("steps %v", got)
 	}
 	if m.read("runs") != "a v1 v2" || r.Steps[3].Note != "put in place" {
 		t.Errorf("the command saw %q and printed %q", m.read("runs"), r.Steps[3].Note)
 	}
-	if len(m.calls) != 4 || !slices.Equal(m.calls[:3], []string{"announce a v1", "read_only rollback a: read_only", "normal rollback a: normal"}) ||
-		!strings.HasPrefix(m.calls[3], "record a done version v1, ") || !strings.Contains(m.calls[3], "drain done") {
+	if len(m.calls) != 4 || !slices.Equal(m.calls[:3], []string{"announce a v1",
+		"read_only rollback a: read_only", "normal rollback a: normal"}) ||
+		!strings.HasPrefix(m.calls[3], "record a done version v1, ") ||
+		!strings.Contains(m.calls[3], "drain done") {
 		t.Errorf("the gate was called %q", m.calls)
 	}
-	if table := r.Table(); !strings.Contains(table, "rolled back to v1 in ") || !strings.Contains(table, "within the goal of 10m0s") {
+	if table := r.Table(); !strings.Contains(table, "rolled back to v1 in ") ||
+		!strings.Contains(table, "within the goal of 10m0s") {
 		t.Errorf("the table is\n%s", table)
 	}
 	j := m.open("journal.ndjson")
@@ -209,16 +219,19 @@ func TestPlaybook(t *testing.T) {
 	p.Goal = time.Nanosecond
 	if w, err := Begin(j, m, "b", p, Choices{}, ignore); err != nil {
 		t.Fatal(err)
-	} else if r, err := w.Run(t.Context()); err != nil || r.WithinGoal || !strings.Contains(r.Table(), "more than the goal") {
+	} else if r, err := w.Run(t.Context()); err != nil || r.WithinGoal || !strings.Contains(r.Table(),
+		"more than the goal") {
 		t.Errorf("error %v, %+v", err, r)
 	}
 }
 
-// TestBrokenConnections: a call whose connection breaks, before it takes effect or after it, is made again, in each step; one EOF
-// does not end a roll-back. What the gate refuses is not repeated.
+// TestBrokenConnections: a call whose connection breaks, before it takes effect or after it, is
+// made again, in each step; one EOF does not end a roll-back. What the gate refuses is not
+// repeated.
 func TestBrokenConnections(t *testing.T) {
 	for _, step := range []Step{Announce, ReadOnly, Normal, Record} {
-		for name, breaks := range map[string]struct{ before, after int }{"before": {2, 0}, "after": {0, 2}} {
+		for name, breaks := range map[string]struct{ before, after int }{"before": {2, 0},
+			"after": {0, 2}} {
 			t.Run(string(step)+", "+name, func(t *testing.T) {
 				t.Parallel()
 				m := newMachine(t)
@@ -255,8 +268,9 @@ func TestBrokenConnections(t *testing.T) {
 	}
 }
 
-// TestEveryCut resumes from every beginning of the journal of a whole roll-back, as it stands on disk when whoever walks is killed
-// there, within lines too: it comes to its end, and the command, which has run, is not run again once the journal knows of it.
+// TestEveryCut resumes from every beginning of the journal of a whole roll-back, as it stands on
+// disk when whoever walks is killed there, within lines too: it comes to its end, and the command,
+// which has run, is not run again once the journal knows of it.
 func TestEveryCut(t *testing.T) {
 	m := newMachine(t)
 	r, err := m.begin(m.plan(":"), Choices{})
@@ -281,7 +295,8 @@ func TestEveryCut(t *testing.T) {
 			runs = 1
 		}
 		m.mode = hookgate.ModeReadOnly
-		if bytes.Contains(text[:bytes.LastIndexByte(text[:cut], '\n')+1], []byte(`"step":"normal","state":"done"`)) {
+		if bytes.Contains(text[:bytes.LastIndexByte(text[:cut], '\n')+1],
+			[]byte(`"step":"normal","state":"done"`)) {
 			m.mode = hookgate.ModeNormal
 		}
 		r, err := m.resume(name, Choices{})
@@ -295,8 +310,8 @@ func TestEveryCut(t *testing.T) {
 	}
 }
 
-// TestSteps: each step that fails stops everything behind it, says what to do, leaves the gate in read_only once it is there, and
-// can be resumed.
+// TestSteps: each step that fails stops everything behind it, says what to do, leaves the gate in
+// read_only once it is there, and can be resumed.
 func TestSteps(t *testing.T) {
 	broken := errors.New("no such luck")
 	t.Run("announce", func(t *testing.T) {
@@ -328,7 +343,8 @@ func TestSteps(t *testing.T) {
 		w.patience = m.patience
 		r, err = w.Run(t.Context())
 		m.succeeded(r, err, 1)
-		if got := states(r)[:3]; !slices.Equal(got, []string{"announce skipped", "read_only skipped", "drain skipped"}) {
+		if got := states(r)[:3]; !slices.Equal(got, []string{"announce skipped", "read_only skipped",
+			"drain skipped"}) {
 			t.Errorf("steps %v", got)
 		}
 	})
@@ -355,14 +371,19 @@ func TestSteps(t *testing.T) {
 		m.mode = hookgate.ModeNormal // somebody gave up, and then did not
 		r, err = m.resume("journal.ndjson", Choices{Undrained: true})
 		m.succeeded(r, err, 1)
-		if r.Steps[2].State != "skipped" || !slices.ContainsFunc(m.calls, func(c string) bool { return strings.HasPrefix(c, "record a failed stopped at drain") }) {
+		if r.Steps[2].State != "skipped" ||
+			!slices.ContainsFunc(m.calls, func(c string) bool {
+				return strings.HasPrefix(c,
+					"record a failed stopped at drain")
+			}) {
 			t.Errorf("drain %+v; calls %q", r.Steps[2], m.calls)
 		}
 	})
 	t.Run("command", func(t *testing.T) {
 		m := newMachine(t)
 		r, err := m.begin(m.plan(`[ -e "$0/mended" ] || { echo it is broken; exit 3; }`), Choices{})
-		m.stopped(r, err, Command, "exit code 3; it printed put in place\nit is broken", "--rerun-command")
+		m.stopped(r, err, Command, "exit code 3; it printed put in place\nit is broken",
+			"--rerun-command")
 		if m.mode != hookgate.ModeReadOnly {
 			t.Errorf("mode %s", m.mode)
 		}
@@ -420,7 +441,8 @@ func TestSteps(t *testing.T) {
 	t.Run("health", func(t *testing.T) {
 		m := newMachine(t)
 		r, err := m.begin(m.plan("exit 0"), Choices{})
-		m.stopped(r, err, Health, "version v1 does not answer after 300ms: version v2 answers", "--resume")
+		m.stopped(r, err, Health, "version v1 does not answer after 300ms: version v2 answers",
+			"--resume")
 		if m.mode != hookgate.ModeReadOnly {
 			t.Errorf("mode %s", m.mode)
 		}
@@ -441,7 +463,8 @@ func TestSteps(t *testing.T) {
 		m.fails["record"] = broken
 		r, err := m.begin(m.plan(":"), Choices{})
 		m.succeeded(r, err, 1)
-		if last := r.Steps[len(r.Steps)-1]; last.State != "skipped" || !strings.Contains(last.Note, "no such luck") {
+		if last := r.Steps[len(r.Steps)-1]; last.State != "skipped" ||
+			!strings.Contains(last.Note, "no such luck") {
 			t.Errorf("record is %+v", last)
 		}
 	})
@@ -465,18 +488,21 @@ func TestSteps(t *testing.T) {
 	})
 }
 
-// TestOneAtATime: while somebody walks, nobody else does; and a roll-back that has stopped must be resumed or abandoned first.
+// TestOneAtATime: while somebody walks, nobody else does; and a roll-back that has stopped must be
+// resumed or abandoned first.
 func TestOneAtATime(t *testing.T) {
 	m := newMachine(t)
 	m.queued = 1
 	r, err := m.begin(m.plan(":"), Choices{})
 	m.stopped(r, err, Drain, "1 records", "--resume")
 	j := m.open("journal.ndjson")
-	if _, err := Open(m.path("journal.ndjson")); err == nil || !strings.Contains(err.Error(), "another roll-back is under way") {
+	if _, err := Open(m.path("journal.ndjson")); err == nil ||
+		!strings.Contains(err.Error(), "another roll-back is under way") {
 		t.Errorf("the journal is opened twice: %v", err)
 	}
 	var a *Advised
-	if _, err := Begin(j, m, "b", m.plan(":"), Choices{}, ignore); !errors.As(err, &a) || !strings.Contains(a.Do, "--abandon") {
+	if _, err := Begin(j, m, "b", m.plan(":"), Choices{}, ignore); !errors.As(err, &a) ||
+		!strings.Contains(a.Do, "--abandon") {
 		t.Errorf("a second one begins: %v", err)
 	}
 	if r, err := Abandon(t.Context(), j, m); err != nil || r.State != "abandoned" {
@@ -496,7 +522,8 @@ func TestOneAtATime(t *testing.T) {
 func TestDamagedJournal(t *testing.T) {
 	m := newMachine(t)
 	m.write("journal.ndjson", "{\"id\":\"a\",\"step\":\"plan\"}\nnot json\n{\"id\":")
-	if _, err := Open(m.path("journal.ndjson")); err == nil || !strings.Contains(err.Error(), "line 2 cannot be read") {
+	if _, err := Open(m.path("journal.ndjson")); err == nil ||
+		!strings.Contains(err.Error(), "line 2 cannot be read") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -518,7 +545,8 @@ func TestDiskFull(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(j.size) + 20, Max: limit.Max}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(j.size) + 20,
+		Max: limit.Max}); err != nil {
 		t.Fatal(err)
 	}
 	err = j.write(entry{ID: "a", Step: Drain, State: stateBegun})
@@ -541,20 +569,22 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestCommandEnds: when the time of the command is over, what it has started is at its end too before anybody is told so, as it would go on beside the
-// one that is run again.
+// TestCommandEnds: when the time of the command is over, what it has started is at its end too
+// before anybody is told so, as it would go on beside the one that is run again.
 func TestCommandEnds(t *testing.T) {
 	m := newMachine(t)
 	j := m.open("journal")
 	defer j.Close()
 	p := m.plan("")
 	p.Run = 300 * time.Millisecond
-	p.Command = []string{"/bin/sh", "-c", `trap "sleep 1; echo late >$0/late; exit" TERM; while :; do sleep 0.05; done`, m.dir}
+	p.Command = []string{"/bin/sh", "-c",
+		`trap "sleep 1; echo late >$0/late; exit" TERM; while :; do sleep 0.05; done`, m.dir}
 	w, err := Begin(j, m, "a", p, Choices{}, func(StepReport) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "ended before it was done") {
+	if _, err := w.Run(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "ended before it was done") {
 		t.Fatalf("the walk got %v", err)
 	}
 	if m.read("late") != "late" {
@@ -566,7 +596,8 @@ func TestCommandEnds(t *testing.T) {
 func TestForeignJournal(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
-	if err := errors.Join(os.WriteFile(target, []byte("not a line"), 0o600), os.Symlink(target, link)); err != nil {
+	if err := errors.Join(os.WriteFile(target, []byte("not a line"), 0o600),
+		os.Symlink(target, link)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(link); !errors.Is(err, syscall.ELOOP) {
@@ -586,7 +617,8 @@ func TestForeignJournal(t *testing.T) {
 			t.Errorf("a journal of another user got %v", err)
 		}
 	}
-	if err := belongs(os.Stat(foreign)); err == nil || !strings.Contains(err.Error(), "belongs to user") {
+	if err := belongs(os.Stat(foreign)); err == nil ||
+		!strings.Contains(err.Error(), "belongs to user") {
 		t.Errorf("%s is taken for one's own: %v", foreign, err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package settings keeps the mode of the gate and its canary in a table of the store, for all processes
-// that share the store.
+// Package settings keeps the mode of the gate and its canary in a table of the store, for all
+// processes that share the store.
 //
 //	SetMode, SetCanary ─► compare and swap ─► table ─► read every Options.Poll ─► Mode, Canary
 //
@@ -91,7 +91,8 @@ func Open(ctx context.Context, table Table, o Options) (*Keeper, error) {
 			closed()
 			return nil, err
 		}
-		o.Logger.Warn("the settings cannot be read yet; the mode is the one seen last", "mode", mode, "error", err)
+		o.Logger.Warn("the settings cannot be read yet; the mode is the one seen last", "mode", mode,
+			"error", err)
 	}
 	if o.Poll > 0 {
 		k.polls.Go(func() { k.poll(running) })
@@ -164,8 +165,8 @@ func (k *Keeper) SetCanary(ctx context.Context, c hookgate.Canary) error {
 	return nil
 }
 
-// Adopt takes over mode and canary from where an earlier release kept them: the mode if none was ever
-// set in the table, and the canary if it is newer than the one there.
+// Adopt takes over mode and canary from where an earlier release kept them: the mode if none was
+// ever set in the table, and the canary if it is newer than the one there.
 func (k *Keeper) Adopt(ctx context.Context, m hookgate.Mode, c hookgate.Canary) error {
 	err := k.change(ctx, modeName, func(text string) (string, error) {
 		if text != "" {
@@ -185,9 +186,10 @@ func (k *Keeper) Adopt(ctx context.Context, m hookgate.Mode, c hookgate.Canary) 
 	return nil
 }
 
-// change gives a setting the value that to makes of the one in the table, and takes up what is there
-// afterwards, also if to fails.
-func (k *Keeper) change(ctx context.Context, name string, to func(before string) (string, error)) error {
+// change gives a setting the value that to makes of the one in the table, and takes up what is
+// there afterwards, also if to fails.
+func (k *Keeper) change(ctx context.Context, name string, to func(before string) (string,
+	error)) error {
 	if err := k.enter(ctx); err != nil {
 		return err
 	}

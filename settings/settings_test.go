@@ -60,7 +60,8 @@ func (b *breaking) SwapSetting(ctx context.Context, name, before, after string) 
 }
 
 // open opens settings over a table that closeTable closes.
-func open(t *testing.T, table settings.Table, closeTable func() error, o settings.Options) settingstest.Instance {
+func open(t *testing.T, table settings.Table, closeTable func() error,
+	o settings.Options) settingstest.Instance {
 	t.Helper()
 	b := &breaking{Table: table}
 	k, err := settings.Open(t.Context(), b, o)
@@ -110,13 +111,15 @@ func TestPostgres(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return open(t, s, s.Close, settings.Options{Poll: 10 * time.Millisecond, Remembered: hookgate.ModeNormal})
+			return open(t, s, s.Close, settings.Options{Poll: 10 * time.Millisecond,
+				Remembered: hookgate.ModeNormal})
 		},
 	})
 }
 
-// TestAway: while the table is away the keeper opens with the mode it is given, changes nothing, answers at
-// once, and takes up what is in the table when that is back; the mode is passed on for the next start.
+// TestAway: while the table is away the keeper opens with the mode it is given, changes nothing,
+// answers at once, and takes up what is in the table when that is back; the mode is passed on for
+// the next start.
 func TestAway(t *testing.T) {
 	s, err := storesqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -133,13 +136,15 @@ func TestAway(t *testing.T) {
 	}
 	changed := make(chan hookgate.Mode, 10)
 	k, err := settings.Open(t.Context(), b, settings.Options{
-		Poll: time.Millisecond, Remembered: hookgate.ModeReadOnly, ModeChanged: func(m hookgate.Mode) { changed <- m },
+		Poll: time.Millisecond, Remembered: hookgate.ModeReadOnly,
+		ModeChanged: func(m hookgate.Mode) { changed <- m },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	if err := k.SetMode(t.Context(), hookgate.ModeNormal); !errors.Is(err, errBroken) || k.Mode() != hookgate.ModeReadOnly {
+	if err := k.SetMode(t.Context(), hookgate.ModeNormal); !errors.Is(err, errBroken) ||
+		k.Mode() != hookgate.ModeReadOnly {
 		t.Errorf("while it is away setting the mode got %v, and the mode is %s", err, k.Mode())
 	}
 	b.away.Store(false)
@@ -148,7 +153,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestAdopt: what an earlier release kept is taken over if nothing newer is there, and again without harm.
+// TestAdopt: what an earlier release kept is taken over if nothing newer is there, and again
+// without harm.
 func TestAdopt(t *testing.T) {
 	s, err := storesqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -162,15 +168,18 @@ func TestAdopt(t *testing.T) {
 	defer k.Close()
 	old := hookgate.Canary{Version: 3, Percent: 50}
 	for range 2 {
-		if err := k.Adopt(t.Context(), hookgate.ModeReadOnly, old); err != nil || k.Mode() != hookgate.ModeReadOnly || k.Canary() != old {
+		if err := k.Adopt(t.Context(), hookgate.ModeReadOnly, old); err != nil ||
+			k.Mode() != hookgate.ModeReadOnly || k.Canary() != old {
 			t.Fatalf("taking over got %v, then %s and %v", err, k.Mode(), k.Canary())
 		}
 	}
 	newer := hookgate.Canary{Version: 4, Percent: 60}
-	if err := errors.Join(k.SetMode(t.Context(), hookgate.ModeNormal), k.SetCanary(t.Context(), newer)); err != nil {
+	if err := errors.Join(k.SetMode(t.Context(), hookgate.ModeNormal), k.SetCanary(t.Context(),
+		newer)); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Adopt(t.Context(), hookgate.ModeReadOnly, old); err != nil || k.Mode() != hookgate.ModeNormal || k.Canary() != newer {
+	if err := k.Adopt(t.Context(), hookgate.ModeReadOnly, old); err != nil ||
+		k.Mode() != hookgate.ModeNormal || k.Canary() != newer {
 		t.Errorf("after later changes taking over got %v, then %s and %v", err, k.Mode(), k.Canary())
 	}
 }

@@ -23,8 +23,9 @@ import (
 // sendTimeout bounds one request to the receiver.
 const sendTimeout = 10 * time.Second
 
-// exporter sends spans as OTLP over HTTP. OpenTelemetry's own exporter does it too, and brings gRPC with it, by which the binary
-// grows by two thirds. It sends each lot once: traces are samples, and what is lost is lost.
+// exporter sends spans as OTLP over HTTP. OpenTelemetry's own exporter does it too, and brings gRPC
+// with it, by which the binary grows by two thirds. It sends each lot once: traces are samples, and
+// what is lost is lost.
 type exporter struct {
 	url    string
 	client *http.Client
@@ -32,8 +33,9 @@ type exporter struct {
 
 func newExporter(endpoint *url.URL) *exporter {
 	return &exporter{
-		url:    endpoint.JoinPath("v1/traces").String(),
-		client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute}, Timeout: sendTimeout},
+		url: endpoint.JoinPath("v1/traces").String(),
+		client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment,
+			IdleConnTimeout: time.Minute}, Timeout: sendTimeout},
 	}
 }
 
@@ -94,7 +96,8 @@ func encodeSpan(s sdktrace.ReadOnlySpan) *otlp.Span {
 		Attributes:             encodeAttributes(s.Attributes()),
 		DroppedAttributesCount: uint32(s.DroppedAttributes()),
 		DroppedLinksCount:      uint32(s.DroppedLinks()),
-		Status:                 &otlp.Status{Code: statuses[s.Status().Code], Message: s.Status().Description},
+		Status: &otlp.Status{Code: statuses[s.Status().Code],
+			Message: s.Status().Description},
 	}
 	if s.Parent().IsValid() {
 		parent := s.Parent().SpanID()
@@ -103,12 +106,14 @@ func encodeSpan(s sdktrace.ReadOnlySpan) *otlp.Span {
 	for _, l := range s.Links() {
 		id, trace := l.SpanContext.SpanID(), l.SpanContext.TraceID()
 		span.Links = append(span.Links, &otlp.Span_Link{
-			TraceId: trace[:], SpanId: id[:], TraceState: l.SpanContext.TraceState().String(), Attributes: encodeAttributes(l.Attributes),
+			TraceId: trace[:], SpanId: id[:], TraceState: l.SpanContext.TraceState().String(),
+			Attributes: encodeAttributes(l.Attributes),
 		})
 	}
 	for _, e := range s.Events() {
 		span.Events = append(span.Events, &otlp.Span_Event{
-			TimeUnixNano: uint64(e.Time.UnixNano()), Name: e.Name, Attributes: encodeAttributes(e.Attributes),
+			TimeUnixNano: uint64(e.Time.UnixNano()), Name: e.Name,
+			Attributes: encodeAttributes(e.Attributes),
 		})
 	}
 	return span

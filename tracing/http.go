@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Handler returns next with a span around each request to the path or below it. The span continues the trace that the
-// sender names.
+// Handler returns next with a span around each request to the path or below it. The span continues
+// the trace that the sender names.
 func (t *Tracing) Handler(next http.Handler, path string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if below, ok := strings.CutPrefix(r.URL.Path, path); !ok || below != "" && below[0] != '/' {
@@ -26,7 +26,8 @@ func (t *Tracing) Handler(next http.Handler, path string) http.Handler {
 		if !span.IsRecording() {
 			return
 		}
-		if answer.status != http.StatusNotFound && answer.status != http.StatusMethodNotAllowed { // else anyone could make up names
+		// else anyone could make up names
+		if answer.status != http.StatusNotFound && answer.status != http.StatusMethodNotAllowed {
 			span.SetName(r.Method + " " + r.URL.Path)
 		}
 		span.SetAttributes(

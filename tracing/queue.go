@@ -11,7 +11,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Queue returns q with a span around each append. A delivery that is traced is queued with its trace context.
+// Queue returns q with a span around each append. A delivery that is traced is queued with its
+// trace context.
 func (t *Tracing) Queue(q hookgate.Queue) hookgate.Queue { return &queue{q, t.tracer} }
 
 type queue struct {
@@ -29,7 +30,8 @@ func (q *queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	carrier := propagation.HeaderCarrier{}
 	propagator.Inject(ctx, carrier)
 	traced := *d // the caller's must not change
-	traced.Headers = append(without(d.Headers), hookgate.Header{Name: header, Value: carrier.Get(header)})
+	traced.Headers = append(without(d.Headers), hookgate.Header{Name: header,
+		Value: carrier.Get(header)})
 	receipt, err := q.Queue.Append(ctx, &traced)
 	span.SetAttributes(
 		attribute.String("hookgate.source", d.Source),
@@ -42,7 +44,8 @@ func (q *queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 	return receipt, err
 }
 
-// without returns a copy of the headers that has no trace context, such as one that the source keeps of its sender.
+// without returns a copy of the headers that has no trace context, such as one that the source
+// keeps of its sender.
 func without(headers []hookgate.Header) []hookgate.Header {
 	kept := make([]hookgate.Header, 0, len(headers)+1)
 	for _, h := range headers {

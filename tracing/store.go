@@ -30,7 +30,8 @@ func (s *store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 	if len(links) == 0 {
 		return s.Store.Apply(ctx, b)
 	}
-	ctx, span := s.tracer.Start(ctx, "apply", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...))
+	ctx, span := s.tracer.Start(ctx, "apply", trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(links...))
 	defer span.End()
 	outcome, err := s.Store.Apply(ctx, b)
 	span.SetAttributes(
@@ -50,7 +51,8 @@ func appendLink(links []trace.Link, r *hookgate.Record) []trace.Link {
 		if h.Name != header {
 			continue
 		}
-		ctx := propagator.Extract(context.Background(), propagation.HeaderCarrier{header: []string{h.Value}})
+		ctx := propagator.Extract(context.Background(),
+			propagation.HeaderCarrier{header: []string{h.Value}})
 		if from := trace.SpanContextFromContext(ctx); from.IsSampled() {
 			links = append(links, trace.Link{
 				SpanContext: from,

@@ -1,12 +1,12 @@
-// Package tracing shows the way of a webhook to OpenTelemetry: as decorators of the HTTP handler, the queue and the store, so that
-// without it nothing is different and nothing costs.
+// Package tracing shows the way of a webhook to OpenTelemetry: as decorators of the HTTP handler,
+// the queue and the store, so that without it nothing is different and nothing costs.
 //
 //	sender's traceparent ─► span "POST /webhooks/NAME" ─► span "append" ─► header Traceparent, kept with the event
 //	                                                                          │  queue
 //	                                      span "apply", of a batch ◄── link ──┘
 //
-// A batch holds webhooks of many traces, so its span belongs to none and links them all. The header travels with the event as those that a
-// source keeps do, to the store too.
+// A batch holds webhooks of many traces, so its span belongs to none and links them all. The header
+// travels with the event as those that a source keeps do, to the store too.
 package tracing
 
 import (
@@ -37,8 +37,8 @@ const maxValue = 300
 type Config struct {
 	// Endpoint is the base URL of a receiver of OTLP over HTTP, such as http://127.0.0.1:4318.
 	Endpoint string
-	// Sample is the share of the traces that are recorded, from 0 to 1. It holds whatever the sender has decided: else anyone
-	// could make the gate record everything.
+	// Sample is the share of the traces that are recorded, from 0 to 1. It holds whatever the sender
+	// has decided: else anyone could make the gate record everything.
 	Sample float64
 	// Version and Process name this process in its spans.
 	Version, Process string
@@ -46,7 +46,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Tracing records spans and sends them in the background. What cannot be sent, or comes faster than it can be, is dropped.
+// Tracing records spans and sends them in the background. What cannot be sent, or comes faster than
+// it can be, is dropped.
 type Tracing struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
@@ -61,7 +62,8 @@ var propagator propagation.TraceContext
 func New(c Config) (*Tracing, error) {
 	endpoint, err := url.Parse(c.Endpoint)
 	if err != nil || endpoint.Scheme != "http" && endpoint.Scheme != "https" || endpoint.Host == "" {
-		return nil, errors.New("endpoint is not a base URL such as http://127.0.0.1:4318") // it may hold a password
+		// it may hold a password
+		return nil, errors.New("endpoint is not a base URL such as http://127.0.0.1:4318")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -93,21 +95,24 @@ func New(c Config) (*Tracing, error) {
 // Close sends what is recorded, as long as ctx lasts, and ends.
 func (t *Tracing) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
-// sampler records the share asked for of all traces, and what belongs to a span that is recorded: what that has begun in
-// this process, and the batch that links it.
+// sampler records the share asked for of all traces, and what belongs to a span that is recorded:
+// what that has begun in this process, and the batch that links it.
 type sampler struct{ sdktrace.Sampler }
 
 func newSampler(share float64) sampler {
 	draw := lottery(share)
-	return sampler{sdktrace.ParentBased(draw, sdktrace.WithRemoteParentSampled(draw), sdktrace.WithRemoteParentNotSampled(draw))}
+	return sampler{sdktrace.ParentBased(draw, sdktrace.WithRemoteParentSampled(draw),
+		sdktrace.WithRemoteParentNotSampled(draw))}
 }
 
-// lottery records a share of the traces, drawn at random. The usual way, by the trace id, would let senders choose: theirs is what they write.
+// lottery records a share of the traces, drawn at random. The usual way, by the trace id, would let
+// senders choose: theirs is what they write.
 type lottery float64
 
 // ShouldSample implements sdktrace.Sampler.
 func (l lottery) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
-	result := sdktrace.SamplingResult{Decision: sdktrace.Drop, Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
+	result := sdktrace.SamplingResult{Decision: sdktrace.Drop,
+		Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
 	if rand.Float64() < float64(l) {
 		result.Decision = sdktrace.RecordAndSample
 	}

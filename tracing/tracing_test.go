@@ -54,10 +54,14 @@ func newTracing(t *testing.T, c Config) *Tracing {
 	return tracing
 }
 
-// TestReceiverFails: whatever the receiver does, appends and batches go through, errors and all, and the log tells once.
+// TestReceiverFails: whatever the receiver does, appends and batches go through, errors and all,
+// and the log tells once.
 func TestReceiverFails(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
-		"refuses": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
+		"refuses": func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(http.StatusTooManyRequests)
+		},
 		"hangs up": func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		},
@@ -70,7 +74,8 @@ func TestReceiverFails(t *testing.T) {
 			}))
 			defer server.Close()
 			var log strings.Builder
-			tracing, err := New(Config{Endpoint: server.URL, Sample: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			tracing, err := New(Config{Endpoint: server.URL, Sample: 1,
+				Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,32 +86,37 @@ func TestReceiverFails(t *testing.T) {
 					t.Fatalf("the append fails with %v", err)
 				}
 			}
-			if _, err := st.Apply(t.Context(), &hookgate.Batch{Records: []hookgate.Record{{Delivery: *s.last}}}); !errors.Is(err, s.err) {
+			if _, err := st.Apply(t.Context(),
+				&hookgate.Batch{Records: []hookgate.Record{{Delivery: *s.last}}}); !errors.Is(err, s.err) {
 				t.Fatalf("the batch fails with %v", err)
 			}
 			tracing.Close(t.Context())
 			if asked.Load() == 0 {
 				t.Error("the receiver was not asked")
 			}
-			if n := strings.Count(log.String(), "traces could not be sent"); n != 1 || strings.Contains(log.String(), "level=ERROR") {
+			if n := strings.Count(log.String(), "traces could not be sent"); n != 1 ||
+				strings.Contains(log.String(), "level=ERROR") {
 				t.Errorf("%d lines in the log, want one:\n%s", n, &log)
 			}
 		})
 	}
 }
 
-// TestHeaders: the queued delivery has one trace context, the gate's own; what the caller holds stays as it was.
+// TestHeaders: the queued delivery has one trace context, the gate's own; what the caller holds
+// stays as it was.
 func TestHeaders(t *testing.T) {
 	s := &sink{}
 	q := newTracing(t, Config{Endpoint: "http://127.0.0.1:1", Sample: 1}).Queue(s)
-	d := &hookgate.Delivery{Headers: []hookgate.Header{{Name: "Traceparent", Value: "the sender's"}, {Name: "X-Other", Value: "kept"}}}
+	d := &hookgate.Delivery{Headers: []hookgate.Header{{Name: "Traceparent", Value: "the sender's"},
+		{Name: "X-Other", Value: "kept"}}}
 	if _, err := q.Append(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	if len(d.Headers) != 2 || d.Headers[0].Value != "the sender's" {
 		t.Errorf("the caller's headers are %v", d.Headers)
 	}
-	if h := s.last.Headers; len(h) != 2 || h[0].Name != "X-Other" || h[1].Name != header || !strings.HasPrefix(h[1].Value, "00-") {
+	if h := s.last.Headers; len(h) != 2 || h[0].Name != "X-Other" || h[1].Name != header ||
+		!strings.HasPrefix(h[1].Value, "00-") {
 		t.Errorf("the queued headers are %v", h)
 	}
 	untraced := newTracing(t, Config{Endpoint: "http://127.0.0.1:1"}).Queue(s)
@@ -120,7 +130,8 @@ func TestHeaders(t *testing.T) {
 
 // TestMalformedContext: a header that is no trace context links nothing.
 func TestMalformedContext(t *testing.T) {
-	for _, value := range []string{"", "x", "00-0-0-01", "00-" + strings.Repeat("0", 32) + "-b7ad6b7169203331-01",
+	for _, value := range []string{"", "x", "00-0-0-01", "00-" + strings.Repeat("0", 32) +
+		"-b7ad6b7169203331-01",
 		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", strings.Repeat("z", 10_000)} {
 		r := &hookgate.Record{}
 		r.Headers = []hookgate.Header{{Name: header, Value: value}}
@@ -130,10 +141,13 @@ func TestMalformedContext(t *testing.T) {
 	}
 }
 
-// TestEndpoint: a text that is no base URL is refused with a message that does not show it, since it may hold a password.
+// TestEndpoint: a text that is no base URL is refused with a message that does not show it, since
+// it may hold a password.
 func TestEndpoint(t *testing.T) {
-	for _, bad := range []string{"collector:4318", "10.0.0.1:4318", "ftp://x", "http://?", "http://me:pw@[", "/v1/traces"} {
-		if _, err := New(Config{Endpoint: bad}); err == nil || !strings.Contains(err.Error(), "endpoint") || strings.Contains(err.Error(), bad) {
+	for _, bad := range []string{"collector:4318", "10.0.0.1:4318", "ftp://x", "http://?",
+		"http://me:pw@[", "/v1/traces"} {
+		if _, err := New(Config{Endpoint: bad}); err == nil ||
+			!strings.Contains(err.Error(), "endpoint") || strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: error %v", bad, err)
 		}
 	}
@@ -141,29 +155,37 @@ func TestEndpoint(t *testing.T) {
 
 // TestEncodeAttributes: each kind of value arrives as it is.
 func TestEncodeAttributes(t *testing.T) {
-	got := encodeAttributes([]attribute.KeyValue{attribute.Bool("b", true), attribute.Int("i", -7), attribute.String("s", "x"), attribute.Float64("f", 0.5)})
-	if !got[0].Value.GetBoolValue() || got[1].Value.GetIntValue() != -7 || got[2].Value.GetStringValue() != "x" || got[3].Value.GetStringValue() != "0.5" {
+	got := encodeAttributes([]attribute.KeyValue{attribute.Bool("b", true), attribute.Int("i", -7),
+		attribute.String("s", "x"), attribute.Float64("f", 0.5)})
+	if !got[0].Value.GetBoolValue() || got[1].Value.GetIntValue() != -7 ||
+		got[2].Value.GetStringValue() != "x" || got[3].Value.GetStringValue() != "0.5" {
 		t.Errorf("got %v", got)
 	}
 }
 
-// TestSampleCannotBeChosen: the share holds for a sender that chooses its trace id, whichever that is.
+// TestSampleCannotBeChosen: the share holds for a sender that chooses its trace id, whichever that
+// is.
 func TestSampleCannotBeChosen(t *testing.T) {
-	for name, id := range map[string]trace.TraceID{"lowest": {0: 1}, "highest": {8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}} {
-		parent := trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
-			TraceID: id, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled, Remote: true,
-		}))
+	for name, id := range map[string]trace.TraceID{"lowest": {0: 1}, "highest": {8: 0xff, 9: 0xff,
+		10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}} {
+		parent := trace.ContextWithRemoteSpanContext(t.Context(),
+			trace.NewSpanContext(trace.SpanContextConfig{
+				TraceID: id, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled, Remote: true,
+			}))
 		count := func(share float64) (n int) {
 			s := newSampler(share)
 			for range 1000 {
-				if s.ShouldSample(sdktrace.SamplingParameters{ParentContext: parent, TraceID: id}).Decision == sdktrace.RecordAndSample {
+				if s.ShouldSample(sdktrace.SamplingParameters{ParentContext: parent, TraceID: id}).
+					Decision == sdktrace.RecordAndSample {
 					n++
 				}
 			}
 			return n
 		}
-		if few, half, none, all := count(0.01), count(0.5), count(0), count(1); few > 100 || half < 300 || half > 700 || none != 0 || all != 1000 {
-			t.Errorf("%s: of 1000 each, %d at 1 percent, %d at 50, %d at 0, %d at 100", name, few, half, none, all)
+		if few, half, none, all := count(0.01), count(0.5), count(0), count(1); few > 100 || half < 300 ||
+			half > 700 || none != 0 || all != 1000 {
+			t.Errorf("%s: of 1000 each, %d at 1 percent, %d at 50, %d at 0, %d at 100", name, few, half,
+				none, all)
 		}
 	}
 }

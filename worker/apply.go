@@ -11,7 +11,8 @@ import (
 
 // keep stores records, all of them, whatever it takes. A request of several events is divided into
 // them here, and they may take several transactions: its record is released only after all of them.
-// An error means that ctx has ended or that this worker was replaced; then a part may have been stored.
+// An error means that ctx has ended or that this worker was replaced; then a part may have been
+// stored.
 func (w *worker) keep(ctx context.Context, records []hookgate.Record) error {
 	began := time.Now()
 	b := &hookgate.Batch{Worker: w.Name, ProcessedAt: began}
@@ -43,8 +44,8 @@ func (w *worker) keep(ctx context.Context, records []hookgate.Record) error {
 }
 
 // apply hands b to the store until it is stored or fenced out. The store makes dead letters of the
-// records that it rejects. If it rejects even those, the batch is tried again until someone has looked
-// at the log and helped the store.
+// records that it rejects. If it rejects even those, the batch is tried again until someone has
+// looked at the log and helped the store.
 func (w *worker) apply(ctx context.Context, b *hookgate.Batch) error {
 	b.Epochs = map[int]hookgate.Epoch{}
 	for _, r := range b.Records {

@@ -13,8 +13,8 @@ const (
 	lookEvery = time.Second
 	// lag is the age of the oldest record beyond which another worker is wanted.
 	lag = time.Second
-	// calmLooks is how many looks in a row must find too little to do before a worker is sent home: moving
-	// partitions costs more than an idle worker.
+	// calmLooks is how many looks in a row must find too little to do before a worker is sent home:
+	// moving partitions costs more than an idle worker.
 	calmLooks = 30
 )
 

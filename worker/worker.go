@@ -1,8 +1,8 @@
 // Package worker carries records from the queue to the store: next, apply, commit.
 //
-// Each worker holds some partitions. It reads across them, stores what it has read in one transaction
-// and only then releases it. A store that is away is waited for; a worker that has been replaced starts
-// afresh.
+// Each worker holds some partitions. It reads across them, stores what it has read in one
+// transaction and only then releases it. A store that is away is waited for; a worker that has been
+// replaced starts afresh.
 //
 //	  ┌──────────────────────── released ◄── Commit ◄──┐
 //	  ▼                                                │ stored
@@ -28,16 +28,16 @@ import (
 
 // Config of the workers. Zero fields take their defaults.
 type Config struct {
-	// Workers is the most there are at a time, MinWorkers the least; default 1. In between their number
-	// follows the depth and the lag of the queue.
+	// Workers is the most there are at a time, MinWorkers the least; default 1. In between their
+	// number follows the depth and the lag of the queue.
 	Workers, MinWorkers int
 	// MaxRecords and MaxBytes bound a batch; default 2,000 and 8 MiB of bodies. A single record may
 	// be larger.
 	MaxRecords int
 	MaxBytes   int
 	// Linger is how long a worker waits for more records when it has some, but no full batch; default
-	// 100 ms. Without it, each few records would cost a transaction of the store, and Redis is asked all
-	// the time; the sender has its answer already.
+	// 100 ms. Without it, each few records would cost a transaction of the store, and Redis is asked
+	// all the time; the sender has its answer already.
 	Linger time.Duration
 	// ApplyTarget is the time that a transaction of the store should take at most: batches shrink when
 	// it takes longer and grow again when it does not. Default 250 ms.
@@ -47,11 +47,11 @@ type Config struct {
 	// BackoffMin and BackoffMax bound the pauses between attempts, which double and vary at random
 	// by half; default 50 ms and 15 s.
 	BackoffMin, BackoffMax time.Duration
-	// MaxRate bounds the records that all workers together store a second; 0 means no bound. A batch then holds
-	// what a second may have at most.
+	// MaxRate bounds the records that all workers together store a second; 0 means no bound. A batch
+	// then holds what a second may have at most.
 	MaxRate int
-	// Paused reports whether workers must leave the store alone for now. It is asked before each call of the store
-	// and may be called concurrently; nil: they never must.
+	// Paused reports whether workers must leave the store alone for now. It is asked before each call
+	// of the store and may be called concurrently; nil: they never must.
 	Paused func() bool
 	// Name tells the workers of one process from those of another in the lineage; default "worker".
 	Name   string
@@ -98,8 +98,9 @@ type Metrics interface {
 	Storing(calls int)
 }
 
-// Run runs the workers until ctx ends. A transaction of the store that is under way then is seen through;
-// one that would have to be tried again is left to the next start, as its records are still queued.
+// Run runs the workers until ctx ends. A transaction of the store that is under way then is seen
+// through; one that would have to be tried again is left to the next start, as its records are
+// still queued.
 func Run(ctx context.Context, c Config, q hookgate.BufferedQueue, s hookgate.Store, m Metrics) {
 	c = c.withDefaults()
 	var pace *rate.Limiter
@@ -108,7 +109,8 @@ func Run(ctx context.Context, c Config, q hookgate.BufferedQueue, s hookgate.Sto
 		pace = rate.NewLimiter(rate.Limit(c.MaxRate), c.MaxRecords)
 	}
 	crew := crew{metrics: m, start: func(ctx context.Context, number int) {
-		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords, c.ApplyTarget), pace: pace}
+		w := &worker{Config: c, queue: q, store: s, metrics: m, size: newSizer(c.MaxRecords,
+			c.ApplyTarget), pace: pace}
 		w.Name = fmt.Sprintf("%s-%d", c.Name, number)
 		w.Logger = c.Logger.With("worker", w.Name)
 		w.tally = tally.New(m, w.Logger)
@@ -193,9 +195,9 @@ func (w *worker) consume(ctx context.Context) error {
 // pausePoll is how often a worker that pauses looks whether it may go on.
 const pausePoll = 50 * time.Millisecond
 
-// enterStore waits until the store may be called and counts the call, or returns the error of ctx. leaveStore must follow
-// a call. The call is counted before the pause is looked at, so that from the moment at which Paused reports true, a count of 0
-// means that nothing is written any more.
+// enterStore waits until the store may be called and counts the call, or returns the error of ctx.
+// leaveStore must follow a call. The call is counted before the pause is looked at, so that from
+// the moment at which Paused reports true, a count of 0 means that nothing is written any more.
 func (w *worker) enterStore(ctx context.Context) error {
 	for {
 		w.metrics.Storing(1)
@@ -297,9 +299,11 @@ func (w *worker) acquire(ctx context.Context, records []hookgate.Record) error {
 	return nil
 }
 
-// persist calls f until it succeeds, with pauses that grow, for as long as it takes. It gives up only when
-// ctx ends or the error is one of final. f is told the number of the attempt and the error before it.
-func (w *worker) persist(ctx context.Context, what string, f func(attempt int, last error) error, final ...error) error {
+// persist calls f until it succeeds, with pauses that grow, for as long as it takes. It gives up
+// only when ctx ends or the error is one of final. f is told the number of the attempt and the
+// error before it.
+func (w *worker) persist(ctx context.Context, what string, f func(attempt int, last error) error,
+	final ...error) error {
 	policy := retrypolicy.NewBuilder[any]().
 		WithMaxRetries(-1).
 		WithBackoff(w.BackoffMin, w.BackoffMax).
@@ -311,10 +315,12 @@ func (w *worker) persist(ctx context.Context, what string, f func(attempt int, l
 			if errors.Is(e.LastError(), hookgate.ErrRejected) {
 				level = slog.LevelError // the store is well, and this does not pass by itself
 			}
-			w.Logger.Log(ctx, level, what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay, "error", e.LastError())
+			w.Logger.Log(ctx, level, what+" failed; will try again", "attempt", e.Attempts(), "pause",
+				e.Delay, "error", e.LastError())
 		}).
 		Build()
-	return failsafe.With(policy).WithContext(ctx).RunWithExecution(func(e failsafe.Execution[any]) error {
-		return f(e.Attempts(), e.LastError())
-	})
+	return failsafe.With(policy).WithContext(ctx).
+		RunWithExecution(func(e failsafe.Execution[any]) error {
+			return f(e.Attempts(), e.LastError())
+		})
 }

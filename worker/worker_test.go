@@ -38,7 +38,8 @@ type faultyStore struct {
 }
 
 func newFaultyStore() *faultyStore {
-	return &faultyStore{epochs: map[int]hookgate.Epoch{}, changed: make(chan struct{}), fail: func(*hookgate.Batch) error { return nil }}
+	return &faultyStore{epochs: map[int]hookgate.Epoch{}, changed: make(chan struct{}),
+		fail: func(*hookgate.Batch) error { return nil }}
 }
 
 func (s *faultyStore) Acquire(_ context.Context, p int) (hookgate.Epoch, error) {
@@ -62,7 +63,8 @@ func (s *faultyStore) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outc
 	s.batches = append(s.batches, *b)
 	close(s.changed)
 	s.changed = make(chan struct{})
-	outcome := hookgate.Outcome{Stored: len(b.Records), Results: make([]hookgate.Result, len(b.Records))}
+	outcome := hookgate.Outcome{Stored: len(b.Records), Results: make([]hookgate.Result,
+		len(b.Records))}
 	for i := range b.Records {
 		if b.Records[i].MessageID == s.reject {
 			outcome.Results[i].Rejected = errors.New("no")
@@ -136,8 +138,9 @@ func (m *counts) Workers(n int) {
 func delivery(key string, n int) *hookgate.Delivery {
 	now := time.Now()
 	return &hookgate.Delivery{
-		RequestID:   hookgate.NewRequestID(now),
-		Identity:    hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		RequestID: hookgate.NewRequestID(now),
+		Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d",
+			key, n)},
 		OrderingKey: key, Sequence: int64(n), Body: []byte("{}"), ReceivedAt: now,
 	}
 }
@@ -145,7 +148,8 @@ func delivery(key string, n int) *hookgate.Delivery {
 func openQueue(t *testing.T) *redis.Queue {
 	t.Helper()
 	server := redistest.Start(t, redistest.Options{})
-	q, err := redis.Open(context.Background(), redis.Config{URL: server.URL(), Prefix: "t", Partitions: 2})
+	q, err := redis.Open(context.Background(), redis.Config{URL: server.URL(), Prefix: "t",
+		Partitions: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +167,8 @@ func appendAll(t *testing.T, q hookgate.Queue, deliveries ...*hookgate.Delivery)
 }
 
 // start runs workers until the test ends or stop is called, which waits for them.
-func start(t *testing.T, c Config, q hookgate.BufferedQueue, s hookgate.Store, m Metrics) (stop func()) {
+func start(t *testing.T, c Config, q hookgate.BufferedQueue, s hookgate.Store,
+	m Metrics) (stop func()) {
 	t.Helper()
 	c.BackoffMin, c.BackoffMax = time.Millisecond, 4*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
@@ -217,8 +222,10 @@ func TestOrderAndRelease(t *testing.T) {
 		}
 		next[key]++
 	}
-	if m.persisted != keys*each || m.duplicate != 1 || m.of != len(events) || len(dead) != 0 || m.failed != 0 {
-		t.Errorf("counted %d persisted, %d duplicates, %d in batches, %d dead, %d failures", m.persisted, m.duplicate, m.of, len(dead), m.failed)
+	if m.persisted != keys*each || m.duplicate != 1 || m.of != len(events) || len(dead) != 0 ||
+		m.failed != 0 {
+		t.Errorf("counted %d persisted, %d duplicates, %d in batches, %d dead, %d failures", m.persisted,
+			m.duplicate, m.of, len(dead), m.failed)
 	}
 }
 
@@ -266,8 +273,8 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// TestPaused: workers that must pause leave the store alone, between two batches and between two attempts at one; what was appended
-// meanwhile is stored, in order, when they go on.
+// TestPaused: workers that must pause leave the store alone, between two batches and between two
+// attempts at one; what was appended meanwhile is stored, in order, when they go on.
 func TestPaused(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var paused, asked atomic.Int64
@@ -295,7 +302,8 @@ func TestPaused(t *testing.T) {
 		}
 	}
 	appendAll(t, q, delivery("a", 0))
-	start(t, Config{Linger: time.Nanosecond, Paused: func() bool { asked.Add(1); return paused.Load() == 1 }}, q, s, m)
+	start(t, Config{Linger: time.Nanosecond,
+		Paused: func() bool { asked.Add(1); return paused.Load() == 1 }}, q, s, m)
 	stays(0)
 	if len(s.epochs) != 0 {
 		t.Error("a worker that pauses has acquired a partition")
@@ -324,8 +332,8 @@ func TestPaused(t *testing.T) {
 }
 
 // TestRejected: a batch of which the store rejects something, even as a dead letter, is tried again
-// until the store takes it, and the log says so as an error. Nothing is lost or overtaken. A record that
-// the store has made a dead letter is released.
+// until the store takes it, and the log says so as an error. Nothing is lost or overtaken. A record
+// that the store has made a dead letter is released.
 func TestRejected(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	attempts := 0
@@ -357,8 +365,8 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// TestParts: the events of one request are stored in order, over several transactions if they are many, and
-// the record is released only after the last of them.
+// TestParts: the events of one request are stored in order, over several transactions if they are
+// many, and the record is released only after the last of them.
 func TestParts(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var away atomic.Bool
@@ -377,15 +385,18 @@ func TestParts(t *testing.T) {
 	var want []string
 	for n := range 10 {
 		d.Body = fmt.Appendf(d.Body, "<%d>", n)
-		parts = append(parts, hookgate.Part{MessageID: fmt.Sprint("m", n), EventType: "t", OrderingKey: "k", Sequence: int64(n), Start: len(d.Body) - 3, End: len(d.Body)})
+		parts = append(parts, hookgate.Part{MessageID: fmt.Sprint("m", n), EventType: "t",
+			OrderingKey: "k", Sequence: int64(n), Start: len(d.Body) - 3, End: len(d.Body)})
 		want = append(want, fmt.Sprint("m", n))
 	}
 	d.SetParts("several", parts)
 	appendAll(t, q, d)
-	start(t, Config{MaxRecords: 4, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond}, q, s, m)
+	start(t, Config{MaxRecords: 4, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond}, q, s,
+		m)
 	s.await(t, 8)
 	if stats, err := q.Stats(t.Context()); err != nil || stats.Depth != 1 {
-		t.Errorf("with 8 of 10 events stored the queue holds %d records (error %v), want 1", stats.Depth, err)
+		t.Errorf("with 8 of 10 events stored the queue holds %d records (error %v), want 1", stats.Depth,
+			err)
 	}
 	away.Store(false)
 	events, dead := s.await(t, 10)
@@ -421,8 +432,8 @@ func TestFenced(t *testing.T) {
 	}
 }
 
-// TestStopDuringOutage: with the store away, the workers end when they are told to, and what they held
-// is still queued.
+// TestStopDuringOutage: with the store away, the workers end when they are told to, and what they
+// held is still queued.
 func TestStopDuringOutage(t *testing.T) {
 	q, s := openQueue(t), newFaultyStore()
 	tried := make(chan struct{})
@@ -470,8 +481,8 @@ func (c *scriptedConsumer) Next(ctx context.Context, _, _ int) ([]hookgate.Recor
 func (c *scriptedConsumer) Commit(context.Context, []hookgate.Offset) error { return nil }
 func (c *scriptedConsumer) Close() error                                    { return nil }
 
-// TestLinger: a batch takes what comes within the linger after its first record, not what comes later, and
-// does not wait when it is full. The clock is synctest's.
+// TestLinger: a batch takes what comes within the linger after its first record, not what comes
+// later, and does not wait when it is full. The clock is synctest's.
 func TestLinger(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -481,25 +492,29 @@ func TestLinger(t *testing.T) {
 		took time.Duration
 	}{
 		{"alone", []time.Duration{time.Second}, 10, 1, time.Second + 5*time.Millisecond},
-		{"within", []time.Duration{0, 2 * time.Millisecond, 4 * time.Millisecond, 6 * time.Millisecond}, 10, 3, 5 * time.Millisecond},
+		{"within", []time.Duration{0, 2 * time.Millisecond, 4 * time.Millisecond, 6 * time.Millisecond},
+			10, 3, 5 * time.Millisecond},
 		{"full", []time.Duration{0, time.Millisecond, 2 * time.Millisecond}, 2, 2, time.Millisecond},
-		{"full between looks", []time.Duration{0, 1500 * time.Microsecond, 2 * time.Millisecond}, 2, 2, 1500 * time.Microsecond},
+		{"full between looks", []time.Duration{0, 1500 * time.Microsecond, 2 * time.Millisecond}, 2, 2,
+			1500 * time.Microsecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &scriptedConsumer{begin: time.Now(), at: test.at}
-				w := &worker{Config: Config{Linger: 5 * time.Millisecond}.withDefaults(), size: newSizer(test.max, time.Second)}
+				w := &worker{Config: Config{Linger: 5 * time.Millisecond}.withDefaults(),
+					size: newSizer(test.max, time.Second)}
 				records, err := w.gather(t.Context(), c)
 				if took := time.Since(c.begin); err != nil || len(records) != test.want || took != test.took {
-					t.Errorf("gathered %d records in %v (%v), want %d in %v", len(records), took, err, test.want, test.took)
+					t.Errorf("gathered %d records in %v (%v), want %d in %v", len(records), took, err, test.want,
+						test.took)
 				}
 			})
 		})
 	}
 }
 
-// TestScaler: depth and lag bring workers one by one up to the most; only a long calm sends them home, one by one
-// down to the least.
+// TestScaler: depth and lag bring workers one by one up to the most; only a long calm sends them
+// home, one by one down to the least.
 func TestScaler(t *testing.T) {
 	now := time.Now()
 	s := &scaler{min: 2, max: 5, batch: 100, active: 2}
@@ -535,8 +550,8 @@ func TestScaler(t *testing.T) {
 	}
 }
 
-// TestCrewGrows: with the store away the lag grows, and so does the number of workers up to the most; when the store is
-// back everything is stored in order.
+// TestCrewGrows: with the store away the lag grows, and so does the number of workers up to the
+// most; when the store is back everything is stored in order.
 func TestCrewGrows(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var away sync.Mutex
@@ -580,7 +595,8 @@ func TestCrewGrows(t *testing.T) {
 	}
 }
 
-// TestSizer: slow batches halve the size down to the least, quick full ones let it grow to the most.
+// TestSizer: slow batches halve the size down to the least, quick full ones let it grow to the
+// most.
 func TestSizer(t *testing.T) {
 	s := newSizer(500, 100*time.Millisecond)
 	for range 10 {
@@ -606,8 +622,9 @@ func TestSizer(t *testing.T) {
 	}
 }
 
-// TestMaxRate: with a ceiling the workers together store no more than that a second, in batches that are no larger; told to end
-// while they wait, they end, and what they held is still queued. In fake time.
+// TestMaxRate: with a ceiling the workers together store no more than that a second, in batches
+// that are no larger; told to end while they wait, they end, and what they held is still queued. In
+// fake time.
 func TestMaxRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var times []time.Time
@@ -668,11 +685,13 @@ type endlessConsumer struct {
 	n         uint64
 }
 
-func (c *endlessConsumer) Next(ctx context.Context, max, _ int) (records []hookgate.Record, err error) {
+func (c *endlessConsumer) Next(ctx context.Context, max, _ int) (records []hookgate.Record,
+	err error) {
 	for range max {
 		c.n++
 		records = append(records, hookgate.Record{
-			Delivery: *delivery("k", int(c.n)), Partition: c.partition, Position: hookgate.Position{Minor: c.n}, Lease: 1,
+			Delivery: *delivery("k", int(c.n)), Partition: c.partition,
+			Position: hookgate.Position{Minor: c.n}, Lease: 1,
 		})
 	}
 	return records, ctx.Err()
@@ -690,6 +709,7 @@ func TestSequencesAreCounted(t *testing.T) {
 	s.await(t, 6)
 	waitEmpty(t, q)
 	if m.gaps != 1 || m.inversions != 1 || m.duplicate != 1 {
-		t.Errorf("counted %d gaps, %d inversions and %d duplicates, want one of each", m.gaps, m.inversions, m.duplicate)
+		t.Errorf("counted %d gaps, %d inversions and %d duplicates, want one of each", m.gaps,
+			m.inversions, m.duplicate)
 	}
 }

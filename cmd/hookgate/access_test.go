@@ -17,8 +17,8 @@ import (
 	"github.com/hookgate/hookgate/httpd"
 )
 
-// TestMatrix is who may do what, tried against the real binary: every row of the matrix with every kind of caller. A route
-// without a row, and a row without a route, fail.
+// TestMatrix is who may do what, tried against the real binary: every row of the matrix with every
+// kind of caller. A route without a row, and a row without a route, fail.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	rows := map[string]bool{}
@@ -59,9 +59,11 @@ func TestMatrix(t *testing.T) {
 	g.await("the token expires", func() bool { return time.Now().After(expires) })
 	for _, c := range credentials {
 		for _, rule := range httpd.Matrix {
-			status, body := g.request(rule.Method, rule.Probe, rule.Body, "Authorization", c.header, "Content-Type", "application/json")
+			status, body := g.request(rule.Method, rule.Probe, rule.Body, "Authorization", c.header,
+				"Content-Type", "application/json")
 			if want := rule.Status[c.caller]; status != want {
-				t.Errorf("%s: %s %s got %d, want %d: %.200s", c.name, rule.Method, rule.Probe, status, want, body)
+				t.Errorf("%s: %s %s got %d, want %d: %.200s", c.name, rule.Method, rule.Probe, status, want,
+					body)
 			}
 		}
 	}
@@ -94,7 +96,8 @@ func (g *gate) newToken(name string, role hookgate.Role, expires string) string 
 		body = fmt.Sprintf(`{"name":%q,"role":%q,"expiresAt":%q}`, name, role, expires)
 	}
 	var answer tokenAnswer
-	if err := json.Unmarshal([]byte(g.mustRequest(201, http.MethodPost, "/admin/tokens", body)), &answer); err != nil || !hookgate.IsTokenText(answer.Token) {
+	if err := json.Unmarshal([]byte(g.mustRequest(201, http.MethodPost, "/admin/tokens", body)),
+		&answer); err != nil || !hookgate.IsTokenText(answer.Token) {
 		g.t.Fatalf("a new token is %+v (error %v)", answer, err)
 	}
 	return answer.Token
@@ -104,7 +107,8 @@ func (g *gate) newToken(name string, role hookgate.Role, expires string) string 
 func (g *gate) trail() []action {
 	g.t.Helper()
 	var answer struct{ Actions []action }
-	if err := json.Unmarshal([]byte(g.mustRequest(200, http.MethodGet, "/admin/actions?limit=1000", "")), &answer); err != nil {
+	if err := json.Unmarshal([]byte(g.mustRequest(200, http.MethodGet, "/admin/actions?limit=1000",
+		"")), &answer); err != nil {
 		g.t.Fatal(err)
 	}
 	return answer.Actions
@@ -121,9 +125,10 @@ func TestMatrixIsDocumented(t *testing.T) {
 	}
 }
 
-// TestAccessOfManyProcesses: two processes share tokens and trail. A token that is revoked through one of them stops working in both
-// with the next call. While their PostgreSQL is away the configured token works, a stored one gets 503, nothing is done that cannot be
-// recorded, and read_only can be set all the same.
+// TestAccessOfManyProcesses: two processes share tokens and trail. A token that is revoked through
+// one of them stops working in both with the next call. While their PostgreSQL is away the
+// configured token works, a stored one gets 503, nothing is done that cannot be recorded, and
+// read_only can be set all the same.
 func TestAccessOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
@@ -137,7 +142,8 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	}
 	command := func(g *gate, args ...string) string {
 		t.Helper()
-		code, out, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + admin}, append(args, "--target", g.url)...)
+		code, out, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + admin}, append(args, "--target",
+			g.url)...)
 		if code != 0 {
 			t.Fatalf("%v ended with %d: %s%s", args, code, out, errs)
 		}
@@ -145,7 +151,8 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	}
 	for round := range 3 {
 		name := fmt.Sprint("alice-", round)
-		token := strings.TrimSpace(command(gates[round%2], "token", "create", "--name", name, "--role", "operator", "--expires", "1h"))
+		token := strings.TrimSpace(command(gates[round%2], "token", "create", "--name", name, "--role",
+			"operator", "--expires", "1h"))
 		for n, g := range gates {
 			if status := mode(g, token); status != 200 {
 				t.Errorf("round %d, process %d: a new token gets %d", round, n, status)
@@ -158,10 +165,12 @@ func TestAccessOfManyProcesses(t *testing.T) {
 			}
 		}
 	}
-	if list := command(gates[1], "token", "list"); strings.Count(list, "alice-") != 3 || !strings.Contains(list, "operator") {
+	if list := command(gates[1], "token", "list"); strings.Count(list, "alice-") != 3 ||
+		!strings.Contains(list, "operator") {
 		t.Errorf("the list is\n%s", list)
 	}
-	stored := strings.TrimSpace(command(gates[0], "token", "create", "--name", "bob", "--role", "operator"))
+	stored := strings.TrimSpace(command(gates[0], "token", "create", "--name", "bob", "--role",
+		"operator"))
 
 	if err := s.postgres.Stop(); err != nil {
 		t.Fatal(err)
@@ -176,7 +185,8 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	}
 	set := func(mode string) (int, string) {
 		t.Helper()
-		return gates[0].request(http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`, mode), "Authorization", "Bearer "+admin)
+		return gates[0].request(http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`, mode),
+			"Authorization", "Bearer "+admin)
 	}
 	if status, body := set("normal"); status != 503 {
 		t.Errorf("normal without a trail gets %d: %s", status, body)
@@ -184,7 +194,8 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	if status, body := set("read_only"); status != 200 || !strings.Contains(body, `"recorded":false`) {
 		t.Errorf("read_only without a trail gets %d: %s", status, body)
 	}
-	code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + admin}, "maintenance", "read_only", "--target", gates[0].url)
+	code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + admin}, "maintenance", "read_only",
+		"--target", gates[0].url)
 	if code != 0 || !strings.Contains(errs, "does not have this") {
 		t.Errorf("the command ended with %d: %s", code, errs)
 	}
@@ -193,12 +204,14 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	if status, body := set("normal"); status != 200 {
 		t.Errorf("normal gets %d: %s", status, body)
 	}
-	if code, out, errs := runBinary(t, s.env(), "audit", "verify"); code != 0 || !strings.Contains(out, " 16 rows of the admin trail") {
+	if code, out, errs := runBinary(t, s.env(), "audit", "verify"); code != 0 ||
+		!strings.Contains(out, " 16 rows of the admin trail") {
 		t.Errorf("audit verify ended with %d: %s%s", code, out, errs)
 	}
 }
 
-// TestTrailCommands: what is done by command is in the trail with its reason, and audit verify sees when a row was changed.
+// TestTrailCommands: what is done by command is in the trail with its reason, and audit verify sees
+// when a row was changed.
 func TestTrailCommands(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -210,22 +223,27 @@ func TestTrailCommands(t *testing.T) {
 		}
 		return out
 	}
-	token := strings.TrimSpace(run(nil, "token", "create", "--name", "alice", "--role", "operator", "--reason", "joins the on-call"))
+	token := strings.TrimSpace(run(nil, "token", "create", "--name", "alice", "--role", "operator",
+		"--reason", "joins the on-call"))
 	alice := []string{"HOOKGATE_TOKEN=" + token}
 	run(alice, "maintenance", "read_only", "--reason", `moves "the" database: ü`)
 	run(alice, "maintenance", "normal")
-	if code, _, errs := runBinary(t, alice, "token", "list", "--target", g.url); code != exitNoResult || !strings.Contains(errs, "403") {
+	if code, _, errs := runBinary(t, alice, "token", "list", "--target",
+		g.url); code != exitNoResult || !strings.Contains(errs, "403") {
 		t.Errorf("an operator's token list ended with %d: %s", code, errs)
 	}
-	for _, bad := range [][]string{{"--role", "boss"}, {"--role", "viewer", "--expires", "tomorrow"}, {}} {
-		if code, _, errs := runBinary(t, nil, append([]string{"token", "create", "--name", "x"}, bad...)...); code != exitNoResult || errs == "" {
+	for _, bad := range [][]string{{"--role", "boss"}, {"--role", "viewer", "--expires", "tomorrow"},
+		{}} {
+		if code, _, errs := runBinary(t, nil, append([]string{"token", "create", "--name", "x"},
+			bad...)...); code != exitNoResult || errs == "" {
 			t.Errorf("token create %v ended with %d: %s", bad, code, errs)
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(run(alice, "audit", "actions")), "\n")
 	want := [][]string{
 		{"AT", "BY", "ACTION", "REASON"},
-		{"configured", "admin", "127.0.0.1:", "token_create", "alice (operator)", "done", "joins the on-call"},
+		{"configured", "admin", "127.0.0.1:", "token_create", "alice (operator)", "done",
+			"joins the on-call"},
 		{"alice", "operator", "maintenance", "read_only", "done", `moves "the" database: ü`},
 		{"alice", "maintenance", "normal", "done"},
 	}
@@ -239,7 +257,8 @@ func TestTrailCommands(t *testing.T) {
 			}
 		}
 	}
-	if rows := strings.Split(strings.TrimSpace(run(alice, "audit", "actions", "--json")), "\n"); len(rows) != 6 || !strings.Contains(rows[2], `"result":"begun"`) {
+	if rows := strings.Split(strings.TrimSpace(run(alice, "audit", "actions", "--json")),
+		"\n"); len(rows) != 6 || !strings.Contains(rows[2], `"result":"begun"`) {
 		t.Errorf("the rows are\n%s", strings.Join(rows, "\n"))
 	}
 	g.stop()
@@ -266,7 +285,8 @@ func TestTrailCommands(t *testing.T) {
 	if !dataDir(g.dir).auditFailed() {
 		t.Error("the failed verification is not noted")
 	}
-	if err := sqlitex.ExecuteScript(conn, `UPDATE webhook_admin_actions SET actor = 'alice' WHERE sequence = 4;`, nil); err != nil {
+	if err := sqlitex.ExecuteScript(conn,
+		`UPDATE webhook_admin_actions SET actor = 'alice' WHERE sequence = 4;`, nil); err != nil {
 		t.Fatal(err)
 	}
 	if code, text := verify(); code != 0 || dataDir(g.dir).auditFailed() {
@@ -274,13 +294,14 @@ func TestTrailCommands(t *testing.T) {
 	}
 }
 
-// TestAdminListener: with admin.listen senders reach webhooks, /livez and /readyz alone, and everything else is on the other
-// listener; every row of the matrix is on one of the two.
+// TestAdminListener: with admin.listen senders reach webhooks, /livez and /readyz alone, and
+// everything else is on the other listener; every row of the matrix is on one of the two.
 func TestAdminListener(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"}})
 	said := regexp.MustCompile(`(?s)metrics: on (\S+) alone.*trace evt-1 --target (\S+)`)
-	g.await("the start says where the admin side is", func() bool { return said.MatchString(g.out.String()) })
+	g.await("the start says where the admin side is",
+		func() bool { return said.MatchString(g.out.String()) })
 	m := said.FindStringSubmatch(g.out.String())
 	adminURL := "http://" + m[1]
 	if m[2] != adminURL {
@@ -288,7 +309,8 @@ func TestAdminListener(t *testing.T) {
 	}
 	sides := map[string]string{"public": g.url, "admin": adminURL}
 	for _, rule := range httpd.Matrix {
-		public := strings.HasPrefix(rule.Path, "/webhooks") || rule.Path == "/livez" || rule.Path == "/readyz"
+		public := strings.HasPrefix(rule.Path, "/webhooks") || rule.Path == "/livez" ||
+			rule.Path == "/readyz"
 		for side, url := range sides {
 			credential, caller := g.key(adminTokenName), httpd.Admin
 			if public {
@@ -296,26 +318,31 @@ func TestAdminListener(t *testing.T) {
 			}
 			at := *g
 			at.url, at.admin = url, url
-			status, body := at.request(rule.Method, rule.Probe, rule.Body, "Authorization", "Bearer "+credential, "Content-Type", "application/json")
+			status, body := at.request(rule.Method, rule.Probe, rule.Body, "Authorization", "Bearer "+
+				credential, "Content-Type", "application/json")
 			want := rule.Status[caller]
 			absent := strings.Contains(body, "there is nothing at this path")
-			if here := public == (side == "public"); here && (status != want || absent) || !here && (status != 404 || !absent) {
+			if here := public == (side == "public"); here && (status != want || absent) || !here &&
+				(status != 404 || !absent) {
 				t.Errorf("%s side: %s %s got %d: %.200s", side, rule.Method, rule.Probe, status, body)
 			}
 		}
 	}
 	g.stop()
-	if code, out, errs := runBinary(t, []string{"HOOKGATE_ADMIN_LISTEN=nowhere"}, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, "admin.listen") {
+	if code, out, errs := runBinary(t, []string{"HOOKGATE_ADMIN_LISTEN=nowhere"}, "serve", "--listen",
+		"127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, "admin.listen") {
 		t.Errorf("a bad admin.listen ended with %d: %s%s", code, out, errs)
 	}
 }
 
-// TestProfiles: a CPU profile over some time is a profile, although it takes longer than an answer may.
+// TestProfiles: a CPU profile over some time is a profile, although it takes longer than an answer
+// may.
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_HTTP_WRITE_TIMEOUT=500ms"}})
 	bearer := "Bearer " + g.key(adminTokenName)
-	status, body := g.request(http.MethodGet, "/debug/pprof/profile?seconds=1", "", "Authorization", bearer)
+	status, body := g.request(http.MethodGet, "/debug/pprof/profile?seconds=1", "", "Authorization",
+		bearer)
 	if status != 200 || !strings.HasPrefix(body, "\x1f\x8b") {
 		t.Errorf("a profile got %d: %.100q", status, body)
 	}
@@ -325,15 +352,21 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// TestSharedSecret: a key that is to open two things, whichever of senders, admins and makers of evidence, stops the start.
+// TestSharedSecret: a key that is to open two things, whichever of senders, admins and makers of
+// evidence, stops the start.
 func TestSharedSecret(t *testing.T) {
 	t.Parallel()
 	for setting, env := range map[string][]string{
-		"admin_tokens":     {"ADMIN_TOKEN=one-key-for-them-all", "WEBHOOK_BEARER_KEY=another-key", "WEBHOOK_BEARER_KEY_NEXT=one-key-for-them-all"},
-		"evidence_tokens":  {"EVIDENCE_TOKEN=one-key-for-them-all", "WEBHOOK_HMAC_SECRET=another-key", "WEBHOOK_HMAC_SECRET_NEXT=one-key-for-them-all"},
-		"evidence_tokens:": {"EVIDENCE_TOKEN=another-key-as-long", "EVIDENCE_TOKEN_NEXT=one-key-for-them-all", "ADMIN_TOKEN=one-key-for-them-all"},
+		"admin_tokens": {"ADMIN_TOKEN=one-key-for-them-all", "WEBHOOK_BEARER_KEY=another-key",
+			"WEBHOOK_BEARER_KEY_NEXT=one-key-for-them-all"},
+		"evidence_tokens": {"EVIDENCE_TOKEN=one-key-for-them-all", "WEBHOOK_HMAC_SECRET=another-key",
+			"WEBHOOK_HMAC_SECRET_NEXT=one-key-for-them-all"},
+		"evidence_tokens:": {"EVIDENCE_TOKEN=another-key-as-long",
+			"EVIDENCE_TOKEN_NEXT=one-key-for-them-all", "ADMIN_TOKEN=one-key-for-them-all"},
 	} {
-		if code, out, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, setting) || strings.Contains(errs, "one-key") {
+		if code, out, errs := runBinary(t, env, "serve", "--listen",
+			"127.0.0.1:0"); code != exitNoResult || !strings.Contains(errs, setting) ||
+			strings.Contains(errs, "one-key") {
 			t.Errorf("%s: ended with %d: %s%s", setting, code, out, errs)
 		}
 	}

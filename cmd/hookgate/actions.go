@@ -64,7 +64,8 @@ func printActions(out io.Writer, rows []json.RawMessage) error {
 		if a.Result == hookgate.ResultBegun && last[a.RequestID] != i {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.At.Format(time.RFC3339), a.By, a.Role, a.RemoteAddr, a.Action, a.Target, a.Result, a.Reason)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.At.Format(time.RFC3339), a.By, a.Role,
+			a.RemoteAddr, a.Action, a.Target, a.Result, a.Reason)
 	}
 	return w.Flush()
 }

@@ -19,21 +19,24 @@ import (
 
 const (
 	amazonTimeout = 5 * time.Second
-	// maxCertificates is how many certificates are kept; Amazon has one for each region, and a new one now and then.
+	// maxCertificates is how many certificates are kept; Amazon has one for each region, and a new one
+	// now and then.
 	maxCertificates = 64
 	// maxFailures is how many URLs without a certificate are remembered, failureTime for how long.
 	maxFailures, failureTime = 1024, 15 * time.Second
-	// maxWaiting is how many requests wait for a certificate at a time. Each holds the memory of its body.
+	// maxWaiting is how many requests wait for a certificate at a time. Each holds the memory of its
+	// body.
 	maxWaiting = 100
-	// maxCertificateBytes is the largest file of a certificate, and maxChain how many certificates lead
-	// from Amazon's to a root.
+	// maxCertificateBytes is the largest file of a certificate, and maxChain how many certificates
+	// lead from Amazon's to a root.
 	maxCertificateBytes, maxChain = 64 << 10, 4
 )
 
-// amazonClient fetches the certificates that Amazon SNS signs with, and keeps them until they run out.
-// A stranger who knows a topic can make it ask for any name of a certificate. So it asks seldom, each
-// URL once at a time, and remembers failures. A URL that was asked for before has a rate of its own, so
-// that names made up for one request do not keep the real one, which comes again, from being fetched.
+// amazonClient fetches the certificates that Amazon SNS signs with, and keeps them until they run
+// out. A stranger who knows a topic can make it ask for any name of a certificate. So it asks
+// seldom, each URL once at a time, and remembers failures. A URL that was asked for before has a
+// rate of its own, so that names made up for one request do not keep the real one, which comes
+// again, from being fetched.
 type amazonClient struct {
 	http    *http.Client
 	roots   *x509.CertPool // nil: those of this machine
@@ -59,9 +62,10 @@ var amazon = newAmazonClient(http.DefaultTransport)
 
 func newAmazonClient(transport http.RoundTripper) *amazonClient {
 	return &amazonClient{
-		http: &http.Client{Transport: transport, Timeout: amazonTimeout, CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("a redirection is not followed")
-		}},
+		http: &http.Client{Transport: transport, Timeout: amazonTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return errors.New("a redirection is not followed")
+			}},
 		first:   rate.NewLimiter(1, 10),
 		again:   rate.NewLimiter(2, 10),
 		confirm: rate.NewLimiter(1, 10),
@@ -111,15 +115,16 @@ func (a *amazonClient) Certificate(url string) (*x509.Certificate, error) {
 	return fetched.(*x509.Certificate), nil
 }
 
-// fetch gets a certificate and verifies it up to a root. Amazon's file need not hold the certificates
-// in between, so that they are fetched from where each says that its issuer's is.
+// fetch gets a certificate and verifies it up to a root. Amazon's file need not hold the
+// certificates in between, so that they are fetched from where each says that its issuer's is.
 func (a *amazonClient) fetch(from string, now time.Time) (*x509.Certificate, error) {
 	text, err := a.get(from)
 	if err != nil {
 		return nil, err
 	}
 	var chain []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil && len(chain) < maxChain; block, rest = pem.Decode(rest) {
+	for block, rest := pem.Decode(text); block != nil && len(chain) < maxChain; block,
+		rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, err
@@ -160,15 +165,16 @@ func (a *amazonClient) fetch(from string, now time.Time) (*x509.Certificate, err
 	}
 }
 
-// ofAmazonSNS checks that a certificate is for Amazon SNS in the region of the URL that it came from:
-// for its host, or for a name of those that the AWS SDKs expect there.
+// ofAmazonSNS checks that a certificate is for Amazon SNS in the region of the URL that it came
+// from: for its host, or for a name of those that the AWS SDKs expect there.
 func ofAmazonSNS(cert *x509.Certificate, from string) error {
 	u, err := url.Parse(from)
 	if err != nil {
 		return err
 	}
 	region, domain, _ := strings.Cut(strings.TrimPrefix(u.Host, "sns."), ".")
-	names := []string{u.Host, "sns." + domain, "sns-" + region + "." + domain, "sns-signing." + region + "." + domain}
+	names := []string{u.Host, "sns." + domain, "sns-" + region + "." + domain, "sns-signing." +
+		region + "." + domain}
 	if strings.HasPrefix(region, "us-gov-") {
 		names = append(names, "sns-us-gov-west-1."+domain)
 	}
@@ -183,8 +189,8 @@ func ofAmazonSNS(cert *x509.Certificate, from string) error {
 // issuerDomains are those of the authorities that issue Amazon's certificates.
 var issuerDomains = []string{".amazontrust.com", ".digicert.com"}
 
-// issuer fetches the certificate of an issuer. It comes in the clear, as everybody's does: a root must
-// vouch for it.
+// issuer fetches the certificate of an issuer. It comes in the clear, as everybody's does: a root
+// must vouch for it.
 func (a *amazonClient) issuer(from string) (*x509.Certificate, error) {
 	u, err := url.Parse(from)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Port() != "" {

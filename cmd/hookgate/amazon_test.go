@@ -61,7 +61,8 @@ func (by *authority) pem() string {
 func amazonOf(roots *x509.CertPool, files map[string]string, calls *atomic.Int64) *amazonClient {
 	a := newAmazonClient(roundTripper(func(r *http.Request) (*http.Response, error) {
 		calls.Add(1)
-		answer := &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Header: http.Header{}, Request: r, Body: http.NoBody}
+		answer := &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Header: http.Header{},
+			Request: r, Body: http.NoBody}
 		text, ok := files[r.URL.String()]
 		switch {
 		case !ok:
@@ -77,12 +78,15 @@ func amazonOf(roots *x509.CertPool, files map[string]string, calls *atomic.Int64
 	return a
 }
 
-// TestAmazonCertificates: a certificate is taken if a root vouches for it, over issuers that are in the file
-// or fetched, and it is for Amazon SNS in the region of its URL; nothing else is, and no issuer is fetched from anywhere else.
+// TestAmazonCertificates: a certificate is taken if a root vouches for it, over issuers that are in
+// the file or fetched, and it is for Amazon SNS in the region of its URL; nothing else is, and no
+// issuer is fetched from anywhere else.
 func TestAmazonCertificates(t *testing.T) {
 	t.Parallel()
-	const host, issuerURL = "https://sns.us-east-1.amazonaws.com", "http://crt.r2m01.amazontrust.com/r2m01.cer"
-	ca := x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign, Subject: pkix.Name{CommonName: "root"}}
+	const host, issuerURL = "https://sns.us-east-1.amazonaws.com",
+		"http://crt.r2m01.amazontrust.com/r2m01.cer"
+	ca := x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign,
+		Subject: pkix.Name{CommonName: "root"}}
 	root := (*authority)(nil).issue(t, ca)
 	ca.Subject.CommonName = "issuer"
 	issuer := root.issue(t, ca)
@@ -96,28 +100,37 @@ func TestAmazonCertificates(t *testing.T) {
 		return by.issue(t, template)
 	}
 	good := leaf(issuer, issuerURL, "sns.amazonaws.com")
-	expired := x509.Certificate{DNSNames: []string{"sns.amazonaws.com"}, NotAfter: time.Now().Add(-time.Minute)}
+	expired := x509.Certificate{DNSNames: []string{"sns.amazonaws.com"},
+		NotAfter: time.Now().Add(-time.Minute)}
 	files := map[string]string{
 		issuerURL:                           string(issuer.certificate.Raw),
 		"http://evil.example/issuer.cer":    string(issuer.certificate.Raw),
 		"http://amazontrust.com.evil/i.cer": string(issuer.certificate.Raw),
 		host + "/fetched.pem":               good.pem(),
-		host + "/chain.pem":                 leaf(issuer, "", "sns.us-east-1.amazonaws.com").pem() + issuer.pem(),
-		host + "/optin.pem":                 leaf(issuer, issuerURL, "sns-signing.us-east-1.amazonaws.com").pem(),
-		host + "/garbage.pem":               "garbage",
-		host + "/moved.pem":                 host + "/fetched.pem",
-		host + "/self.pem":                  leaf(nil, "", "sns.amazonaws.com").pem(),
-		host + "/noissuer.pem":              leaf(issuer, "", "sns.amazonaws.com").pem(),
-		host + "/evil.pem":                  leaf(issuer, "http://evil.example/issuer.cer", "sns.amazonaws.com").pem(),
-		host + "/alike.pem":                 leaf(issuer, "http://amazontrust.com.evil/i.cer", "sns.amazonaws.com").pem(),
-		host + "/bucket.pem":                leaf(issuer, issuerURL, "*.s3.amazonaws.com", "evil.example").pem(),
-		host + "/region.pem":                leaf(issuer, issuerURL, "sns.eu-west-1.amazonaws.com").pem(),
-		host + "/expired.pem":               issuer.issue(t, expired).pem() + issuer.pem(),
+		host + "/chain.pem": leaf(issuer, "", "sns.us-east-1.amazonaws.com").pem() +
+			issuer.pem(),
+		host + "/optin.pem": leaf(issuer, issuerURL,
+			"sns-signing.us-east-1.amazonaws.com").pem(),
+		host + "/garbage.pem":  "garbage",
+		host + "/moved.pem":    host + "/fetched.pem",
+		host + "/self.pem":     leaf(nil, "", "sns.amazonaws.com").pem(),
+		host + "/noissuer.pem": leaf(issuer, "", "sns.amazonaws.com").pem(),
+		host + "/evil.pem": leaf(issuer, "http://evil.example/issuer.cer",
+			"sns.amazonaws.com").pem(),
+		host + "/alike.pem": leaf(issuer, "http://amazontrust.com.evil/i.cer",
+			"sns.amazonaws.com").pem(),
+		host + "/bucket.pem": leaf(issuer, issuerURL, "*.s3.amazonaws.com",
+			"evil.example").pem(),
+		host + "/region.pem":  leaf(issuer, issuerURL, "sns.eu-west-1.amazonaws.com").pem(),
+		host + "/expired.pem": issuer.issue(t, expired).pem() + issuer.pem(),
 	}
 	for path, words := range map[string]string{
-		"/fetched.pem": "", "/chain.pem": "", "/optin.pem": "", "/garbage.pem": "not PEM", "/moved.pem": "redirection", "/missing.pem": "404",
-		"/self.pem": "unknown authority", "/noissuer.pem": "unknown authority", "/evil.pem": "not an authority of Amazon's", "/alike.pem": "not an authority of Amazon's",
-		"/bucket.pem": "not for Amazon SNS", "/region.pem": "not for Amazon SNS", "/expired.pem": "is valid from",
+		"/fetched.pem": "", "/chain.pem": "", "/optin.pem": "", "/garbage.pem": "not PEM",
+		"/moved.pem": "redirection", "/missing.pem": "404",
+		"/self.pem": "unknown authority", "/noissuer.pem": "unknown authority",
+		"/evil.pem": "not an authority of Amazon's", "/alike.pem": "not an authority of Amazon's",
+		"/bucket.pem": "not for Amazon SNS", "/region.pem": "not for Amazon SNS",
+		"/expired.pem": "is valid from",
 	} {
 		var calls atomic.Int64
 		cert, err := amazonOf(roots, files, &calls).Certificate(host + path)
@@ -133,15 +146,18 @@ func TestAmazonCertificates(t *testing.T) {
 	}
 }
 
-// TestAmazonIsAskedSeldom: a certificate is fetched once for many callers and kept; a URL that failed is not
-// fetched again at once; and names that strangers make up do not keep the real one from being fetched when it comes again.
+// TestAmazonIsAskedSeldom: a certificate is fetched once for many callers and kept; a URL that
+// failed is not fetched again at once; and names that strangers make up do not keep the real one
+// from being fetched when it comes again.
 func TestAmazonIsAskedSeldom(t *testing.T) {
 	t.Parallel()
 	const host = "https://sns.us-east-1.amazonaws.com"
-	root := (*authority)(nil).issue(t, x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign, DNSNames: []string{"sns.amazonaws.com"}})
+	root := (*authority)(nil).issue(t, x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign,
+		DNSNames: []string{"sns.amazonaws.com"}})
 	roots := x509.NewCertPool()
 	roots.AddCert(root.certificate)
-	files := map[string]string{host + "/good.pem": root.pem(), host + "/late.pem": root.pem(), host + "/": "confirmed"}
+	files := map[string]string{host + "/good.pem": root.pem(), host + "/late.pem": root.pem(), host +
+		"/": "confirmed"}
 	var calls atomic.Int64
 	a := amazonOf(roots, files, &calls)
 	var group sync.WaitGroup
@@ -186,8 +202,9 @@ func TestAmazonIsAskedSeldom(t *testing.T) {
 	}
 }
 
-// TestAmazonIsAway: while Amazon does not answer no more than a few requests wait for a certificate; others are told at once, because each
-// that waits has a place in flight that webhooks of all sources share.
+// TestAmazonIsAway: while Amazon does not answer no more than a few requests wait for a
+// certificate; others are told at once, because each that waits has a place in flight that webhooks
+// of all sources share.
 func TestAmazonIsAway(t *testing.T) {
 	t.Parallel()
 	asked, answer := make(chan struct{}, 1), make(chan struct{})

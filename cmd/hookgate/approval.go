@@ -31,8 +31,10 @@ func (a *approval) String() string { return fmt.Sprintf("%s of %s", a.Action, a.
 
 // registerApproval adds the flags of a command whose action can need an approval.
 func (c *client) registerApproval(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.approval, "approval", "", "`ID` of the approval to use, if the gate wants one")
-	cmd.Flags().BoolVar(&c.wait, "wait", false, "if the gate wants an approval, wait until another person has given it, and go on")
+	cmd.Flags().StringVar(&c.approval, "approval", "",
+		"`ID` of the approval to use, if the gate wants one")
+	cmd.Flags().BoolVar(&c.wait, "wait", false,
+		"if the gate wants an approval, wait until another person has given it, and go on")
 	cmd.MarkFlagsMutuallyExclusive("approval", "wait")
 	c.told = cmd.ErrOrStderr
 }
@@ -49,15 +51,17 @@ func approvalAsked(answer json.RawMessage) (a approval, asked bool) {
 	return told.Approval, true
 }
 
-// awaitApproval makes the next call use an approval that was asked for, once it is given. If the command does not wait the
-// error says what to do.
+// awaitApproval makes the next call use an approval that was asked for, once it is given. If the
+// command does not wait the error says what to do.
 func (c *client) awaitApproval(ctx context.Context, a approval) error {
 	if !c.wait {
 		next := fmt.Sprintf("another person: hookgate approve %s --reason WHY\n  then the same command again with --approval %s (or with --wait in the first place)", a.ID, a.ID)
 		if a.State == hookgate.ApprovalApproved {
 			next = fmt.Sprintf("it has been given: the same command again with --approval %s", a.ID)
 		}
-		return &needsApproval{a.ID, fmt.Sprintf("nothing is done yet: %s needs an approval, number %s, until %s\n  %s", &a, a.ID, a.ExpiresAt.Local().Format(time.RFC3339), next)}
+		return &needsApproval{a.ID, fmt.Sprintf(
+			"nothing is done yet: %s needs an approval, number %s, until %s\n  %s", &a, a.ID,
+			a.ExpiresAt.Local().Format(time.RFC3339), next)}
 	}
 	fmt.Fprintf(c.told(), "%s waits for approval %s, until %s. Another person: hookgate approve %s --reason WHY\n", &a, a.ID, a.ExpiresAt.Local().Format(time.RFC3339), a.ID)
 	for {
@@ -68,7 +72,8 @@ func (c *client) awaitApproval(ctx context.Context, a approval) error {
 			return nil
 		case hookgate.ApprovalPending:
 		case hookgate.ApprovalDenied:
-			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s", a.DecidedBy, a.ID, a.DecisionReason)}
+			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s",
+				a.DecidedBy, a.ID, a.DecisionReason)}
 		default:
 			return &exitError{exitFail, fmt.Errorf("nothing is done: approval %s is %s", a.ID, a.State)}
 		}
@@ -110,7 +115,8 @@ for one of these says so and ends with exit code 2, or goes on by itself with --
 		Args: cobra.MaximumNArgs(1),
 	}
 	c.register(cmd)
-	cmd.Flags().StringVar(&state, "state", "", "those in this `state`: pending, approved, denied, used or expired")
+	cmd.Flags().StringVar(&state, "state", "",
+		"those in this `state`: pending, approved, denied, used or expired")
 	cmd.Flags().BoolVar(&all, "all", false, "those in every state")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, an approval a line")
 	cmd.MarkFlagsMutuallyExclusive("state", "all")
@@ -125,7 +131,8 @@ for one of these says so and ends with exit code 2, or goes on by itself with --
 }
 
 // approvals reads approvals: one, those in a state, all, or those that can still be used.
-func (c *client) approvals(ctx context.Context, ids []string, state string, all bool) (rows []json.RawMessage, err error) {
+func (c *client) approvals(ctx context.Context, ids []string, state string,
+	all bool) (rows []json.RawMessage, err error) {
 	if len(ids) > 0 {
 		if state != "" || all {
 			return nil, errors.New("give an ID, or --state, or --all, and not two of them")
@@ -165,14 +172,16 @@ func printApprovals(out io.Writer, rows []json.RawMessage) error {
 		if err := json.Unmarshal(row, &a); err != nil {
 			return fmt.Errorf("read the gate's answer: %w", err)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.State, a.Action, a.Target, a.RequestedBy, timeOr(&a.RequestedAt, ""),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.State, a.Action, a.Target,
+			a.RequestedBy, timeOr(&a.RequestedAt, ""),
 			timeOr(&a.ExpiresAt, ""), a.Reason, a.DecidedBy, a.DecisionReason)
 	}
 	return w.Flush()
 }
 
 func newApproveCommand() *cobra.Command {
-	return newDecisionCommand("approve", "Approve what another person asks to do", `Approve what another person asks to do; hookgate approvals lists it. It takes at least the
+	return newDecisionCommand("approve", "Approve what another person asks to do",
+		`Approve what another person asks to do; hookgate approvals lists it. It takes at least the
 role that the action itself takes, and a token that is older than the request. Nobody
 approves their own: the tokens of the configuration count as one person.
 
@@ -182,7 +191,8 @@ Exit code 0: it is approved. 2: it is not, and the message says why.`)
 }
 
 func newDenyCommand() *cobra.Command {
-	return newDecisionCommand("deny", "Deny what another person asks to do, or withdraw what you ask", `Deny what another person asks to do, or take back an approval that is not used yet. Whoever
+	return newDecisionCommand("deny", "Deny what another person asks to do, or withdraw what you ask",
+		`Deny what another person asks to do, or take back an approval that is not used yet. Whoever
 asked may do it too, and so withdraws the request.
 
 Exit code 0: it is denied. 2: it is not, and the message says why.`)
@@ -202,10 +212,12 @@ func newDecisionCommand(verb, short, long string) *cobra.Command {
 	cmd.MarkFlagRequired("reason")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var a approval
-		if err := c.change(cmd.Context(), http.MethodPost, "/admin/approvals/"+url.PathEscape(args[0])+"/"+verb, "", &a); err != nil {
+		if err := c.change(cmd.Context(), http.MethodPost, "/admin/approvals/"+url.PathEscape(args[0])+
+			"/"+verb, "", &a); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s, asked for by %s: %s\n", a.State, a.ID, &a, a.RequestedBy, a.Reason)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s, asked for by %s: %s\n", a.State, a.ID, &a,
+			a.RequestedBy, a.Reason)
 		return err
 	}
 	return cmd

@@ -89,8 +89,8 @@ func auditProgress() func(audit.Audit) {
 	}
 }
 
-// verify verifies the store that the configuration names. The gate on the same data directory shows in its health that there is a
-// break, until a verification finds none.
+// verify verifies the store that the configuration names. The gate on the same data directory shows
+// in its health that there is a break, until a verification finds none.
 func verify(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
 	found, err := verifyStore(ctx, c, progress)
 	if err != nil {
@@ -140,7 +140,8 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 			r.Entries, r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))
 	}
 	if a.Bodies > 0 {
-		fmt.Fprintf(out, "removed by retention: the bodies of %d of the events, stored until %s\n", a.Bodies, a.BodiesUntil.Format(time.RFC3339))
+		fmt.Fprintf(out, "removed by retention: the bodies of %d of the events, stored until %s\n",
+			a.Bodies, a.BodiesUntil.Format(time.RFC3339))
 	}
 	if a.Tests > 0 {
 		fmt.Fprintf(out, "removed test traffic: the bodies of %d of the events\n", a.Tests)
@@ -160,16 +161,19 @@ func timeOrNull(t time.Time) *time.Time {
 // auditAnswerOf is an audit as the API and the command write it.
 func auditAnswerOf(a audit.Audit) httpd.AuditAnswer {
 	answer := httpd.AuditAnswer{
-		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events, Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
+		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events,
+		Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
 	}
 	if r := a.Removed; r.Links+r.Entries > 0 || a.Bodies > 0 || a.Tests > 0 {
 		answer.Removed = &httpd.AuditRemoved{
-			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates, DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
+			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates,
+			DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
 			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
 		}
 	}
 	if b := a.Break; b != nil {
-		answer.Break = &httpd.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch, What: b.What}
+		answer.Break = &httpd.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
+			What: b.What}
 	} else {
 		answer.Head = hex.EncodeToString(a.Head[:])
 	}

@@ -22,7 +22,8 @@ func sendSome(t *testing.T, g *gate, name string, n int) (ids []string) {
 	t.Helper()
 	for i := range n {
 		id := fmt.Sprintf("%s-%d", name, i)
-		if status, body := g.send(fmt.Sprintf(`{"messageId":%q,"eventType":"t","sequence":%d}`, id, i)); status != http.StatusAccepted {
+		if status, body := g.send(fmt.Sprintf(`{"messageId":%q,"eventType":"t","sequence":%d}`, id,
+			i)); status != http.StatusAccepted {
 			t.Fatalf("%s is answered %d %s", id, status, body)
 		}
 		ids = append(ids, id)
@@ -68,8 +69,9 @@ func settingsFile(t *testing.T, yaml string) string {
 	return "HOOKGATE_CONFIG=" + file
 }
 
-// TestStartWithoutRedis: whichever way Redis is away when a gate starts, the gate comes up, acknowledges by spooling, says
-// that it does, and hands everything over in order when Redis is there.
+// TestStartWithoutRedis: whichever way Redis is away when a gate starts, the gate comes up,
+// acknowledges by spooling, says that it does, and hands everything over in order when Redis is
+// there.
 func TestStartWithoutRedis(t *testing.T) {
 	t.Parallel()
 	for name, ways := range map[string]struct{ leave, come func(*redistest.Server) }{
@@ -107,7 +109,8 @@ func TestStartWithoutRedis(t *testing.T) {
 				t.Errorf("the health is %+v, want 20 spooled", h)
 			}
 			_, metrics := g.request(http.MethodGet, "/metrics", "")
-			for _, want := range []string{"webhook_queue_degraded 1", "webhook_queue_up 1", "webhook_queue_spooled 20"} {
+			for _, want := range []string{"webhook_queue_degraded 1", "webhook_queue_up 1",
+				"webhook_queue_spooled 20"} {
 				if !strings.Contains(metrics, want) {
 					t.Errorf("the metrics have no %s", want)
 				}
@@ -115,15 +118,17 @@ func TestStartWithoutRedis(t *testing.T) {
 			ways.come(server)
 			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 			g.awaitStored(append(ids, sendSome(t, g, "there", 3)...))
-			if log := g.logs.String(); !strings.Contains(log, "redis is there") || !strings.Contains(log, "appendfsync always") {
+			if log := g.logs.String(); !strings.Contains(log, "redis is there") ||
+				!strings.Contains(log, "appendfsync always") {
 				t.Errorf("the log does not tell that Redis is there and what a 202 is worth:\n%s", tail(log))
 			}
 		})
 	}
 }
 
-// TestRedisTurnsOutUnfit: a Redis that was away at the start and then may evict, or holds another number of partitions, gets
-// nothing; the health says why, webhooks are spooled, and when Redis has been put right everything is handed over.
+// TestRedisTurnsOutUnfit: a Redis that was away at the start and then may evict, or holds another
+// number of partitions, gets nothing; the health says why, webhooks are spooled, and when Redis has
+// been put right everything is handed over.
 func TestRedisTurnsOutUnfit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -154,7 +159,8 @@ func TestRedisTurnsOutUnfit(t *testing.T) {
 			server := redistest.Start(t, redistest.Options{})
 			proxy := newSlowProxy(t, server.Addr())
 			proxy.refuse.Store(true)
-			g := startGate(t, startOptions{env: []string{"REDIS_URL=redis://" + proxy.address(), "HOOKGATE_REDIS_TIMEOUT=300ms"}})
+			g := startGate(t, startOptions{env: []string{"REDIS_URL=redis://" + proxy.address(),
+				"HOOKGATE_REDIS_TIMEOUT=300ms"}})
 			test.spoil(server)
 			keys := server.MustDo("DBSIZE")
 			proxy.refuse.Store(false)
@@ -177,32 +183,37 @@ func TestRedisTurnsOutUnfit(t *testing.T) {
 	}
 }
 
-// TestStartWithoutRedisOrSpool: with the spool off the gate comes up too, and answers 503 with Retry-After until Redis is there.
+// TestStartWithoutRedisOrSpool: with the spool off the gate comes up too, and answers 503 with
+// Retry-After until Redis is there.
 func TestStartWithoutRedisOrSpool(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	server.Kill()
-	g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL(), settingsFile(t, "spool: off\n")}})
+	g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL(),
+		settingsFile(t, "spool: off\n")}})
 	resp, err := http.Post(g.url+"/webhooks", "application/json", strings.NewReader(""))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("a webhook without a key is answered %v %v", resp, err)
 	}
 	resp.Body.Close()
-	request, err := http.NewRequest(http.MethodPost, g.url+"/webhooks", strings.NewReader(`{"messageId":"m","eventType":"t"}`))
+	request, err := http.NewRequest(http.MethodPost, g.url+"/webhooks",
+		strings.NewReader(`{"messageId":"m","eventType":"t"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+g.key(bearerKeyName))
 	request.Header.Set("Content-Type", "application/json")
 	resp, err = http.DefaultClient.Do(request)
-	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable ||
+		resp.Header.Get("Retry-After") == "" {
 		t.Errorf("without Redis a webhook is answered %v %v", resp, err)
 	}
 	resp.Body.Close()
 	if status, _ := g.request(http.MethodGet, "/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("without Redis the readiness is %d", status)
 	}
-	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout", "200ms"); code != exitFail || !strings.Contains(errs, "is not known") {
+	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout",
+		"200ms"); code != exitFail || !strings.Contains(errs, "is not known") {
 		t.Errorf("without Redis drain ended with %d: %s", code, errs)
 	}
 	server.Restart()
@@ -213,8 +224,8 @@ func TestStartWithoutRedisOrSpool(t *testing.T) {
 	g.awaitStored([]string{"m"})
 }
 
-// TestModeIsRemembered: a gate that was read_only stays so when it starts without Redis, and takes up what Redis says when
-// that is there.
+// TestModeIsRemembered: a gate that was read_only stays so when it starts without Redis, and takes
+// up what Redis says when that is there.
 func TestModeIsRemembered(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -228,9 +239,11 @@ func TestModeIsRemembered(t *testing.T) {
 	server.Kill()
 	g = startGate(t, startOptions{env: env, dir: g.dir})
 	if status, body := g.send(`{"messageId":"m","eventType":"t"}`); status != http.StatusServiceUnavailable || g.health().Mode != "read_only" {
-		t.Errorf("without Redis the mode is %s and a webhook is answered %d %s", g.health().Mode, status, body)
+		t.Errorf("without Redis the mode is %s and a webhook is answered %d %s", g.health().Mode, status,
+			body)
 	}
-	if status, body := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`); status != http.StatusServiceUnavailable {
+	if status, body := g.request(http.MethodPost, "/admin/maintenance",
+		`{"mode":"normal"}`); status != http.StatusServiceUnavailable {
 		t.Errorf("without Redis the mode was set: %d %s", status, body)
 	}
 	server.Restart()
@@ -239,8 +252,8 @@ func TestModeIsRemembered(t *testing.T) {
 	sendSome(t, g, "m", 1)
 }
 
-// TestStartIsRefused: what is wrong with the configuration or with a server that answers ends the start, with a message that says
-// what.
+// TestStartIsRefused: what is wrong with the configuration or with a server that answers ends the
+// start, with a message that says what.
 func TestStartIsRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
@@ -264,26 +277,31 @@ func TestStartIsRefused(t *testing.T) {
 		{"DB_URL=postgres://h/name?sslmode=x", "sslmode"},
 	} {
 		// So that a busy machine does not take for hanging what answers.
-		env := []string{test.env, "HOOKGATE_REDIS_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s", "HOOKGATE_DATABASE_CONNECT_TIMEOUT=60s"}
+		env := []string{test.env, "HOOKGATE_REDIS_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s",
+			"HOOKGATE_DATABASE_CONNECT_TIMEOUT=60s"}
 		code, _, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0")
-		if code != exitNoResult || !strings.Contains(errs, test.want) || strings.Contains(errs, "password@") {
+		if code != exitNoResult || !strings.Contains(errs, test.want) ||
+			strings.Contains(errs, "password@") {
 			t.Errorf("with %s serve ended with %d, want %q in:\n%s", test.env, code, test.want, errs)
 		}
 	}
 }
 
-// TestStartWithoutPostgres: while the database is away a gate starts, acknowledges, answers reads with 503, and when the
-// database is there it is migrated and everything is stored.
+// TestStartWithoutPostgres: while the database is away a gate starts, acknowledges, answers reads
+// with 503, and when the database is there it is migrated and everything is stored.
 func TestStartWithoutPostgres(t *testing.T) {
 	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{})
 	if err := cluster.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_CONNECT_TIMEOUT=1s", "HOOKGATE_WORKER_BACKOFF_MAX=300ms"}
+	env := []string{"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_CONNECT_TIMEOUT=1s",
+		"HOOKGATE_WORKER_BACKOFF_MAX=300ms"}
 	g := startGate(t, startOptions{env: env})
 	ids := sendSome(t, g, "m", 20)
-	if status, body := g.request(http.MethodGet, "/api/events", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "the log has the reason") {
+	if status, body := g.request(http.MethodGet, "/api/events",
+		""); status != http.StatusServiceUnavailable || !strings.Contains(body,
+		"the log has the reason") {
 		t.Errorf("without the database a read is answered %d %s", status, body)
 	}
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
@@ -299,8 +317,8 @@ func TestStartWithoutPostgres(t *testing.T) {
 	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 }
 
-// TestStartInSilence: a Redis and a database that accept connections and say nothing hold up neither the start nor the end of
-// a gate, and what it has acknowledged is there after it.
+// TestStartInSilence: a Redis and a database that accept connections and say nothing hold up
+// neither the start nor the end of a gate, and what it has acknowledged is there after it.
 func TestStartInSilence(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -310,7 +328,8 @@ func TestStartInSilence(t *testing.T) {
 	defer silent.Close()
 	env := []string{
 		"REDIS_URL=redis://" + silent.Addr().String(), "HOOKGATE_REDIS_TIMEOUT=300ms",
-		"DB_URL=postgres://gate@" + silent.Addr().String() + "/gate?sslmode=disable", "HOOKGATE_DATABASE_CONNECT_TIMEOUT=500ms",
+		"DB_URL=postgres://gate@" + silent.Addr().String() + "/gate?sslmode=disable",
+		"HOOKGATE_DATABASE_CONNECT_TIMEOUT=500ms",
 	}
 	g := startGate(t, startOptions{env: env})
 	sendSome(t, g, "m", 10)
@@ -323,8 +342,9 @@ func TestStartInSilence(t *testing.T) {
 	g.await("what was spooled is stored", func() bool { return g.health().Store.Events == 10 })
 }
 
-// TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this program must not use is left
-// alone; health and log say why, webhooks are taken, and when the schema fits everything is stored.
+// TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this
+// program must not use is left alone; health and log say why, webhooks are taken, and when the
+// schema fits everything is stored.
 func TestSchemaTurnsOutUnfit(t *testing.T) {
 	t.Parallel()
 	cluster, _ := sharedPostgres(t)
@@ -338,7 +358,8 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			"database: {migrate: false}\n",
 			func(string) error { return nil },
 			func(database string) error {
-				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate", "up"); code != 0 {
+				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate",
+					"up"); code != 0 {
 					return fmt.Errorf("migrate up ended with %d: %s", code, errs)
 				}
 				return nil
@@ -348,13 +369,16 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 		"newer": {
 			"",
 			func(database string) error {
-				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate", "up"); code != 0 {
+				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate",
+					"up"); code != 0 {
 					return fmt.Errorf("migrate up ended with %d: %s", code, errs)
 				}
-				return cluster.Exec(t.Context(), database, "INSERT INTO hookgate.webhook_schema_versions VALUES (99999, 'more')")
+				return cluster.Exec(t.Context(), database,
+					"INSERT INTO hookgate.webhook_schema_versions VALUES (99999, 'more')")
 			},
 			func(database string) error {
-				return cluster.Exec(t.Context(), database, "DELETE FROM hookgate.webhook_schema_versions WHERE version = 99999")
+				return cluster.Exec(t.Context(), database,
+					"DELETE FROM hookgate.webhook_schema_versions WHERE version = 99999")
 			},
 			"newer than this hookgate",
 		},
@@ -369,7 +393,8 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			proxy.refuse.Store(true)
 			direct.Host = proxy.address()
 			g := startGate(t, startOptions{env: []string{
-				"DB_URL=" + direct.String(), "HOOKGATE_WORKER_BACKOFF_MAX=300ms", settingsFile(t, test.settings),
+				"DB_URL=" + direct.String(), "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+				settingsFile(t, test.settings),
 			}})
 			if err := test.spoil(database); err != nil {
 				t.Fatal(err)
@@ -377,7 +402,8 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 			proxy.refuse.Store(false)
 			ids := sendSome(t, g, "m", 10)
 			g.awaitHealth(test.told)
-			if status, body := g.request(http.MethodGet, "/api/events", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, test.told) {
+			if status, body := g.request(http.MethodGet, "/api/events",
+				""); status != http.StatusServiceUnavailable || !strings.Contains(body, test.told) {
 				t.Errorf("a read is answered %d %s", status, body)
 			}
 			if !strings.Contains(g.logs.String(), "its schema hookgate has version") {
@@ -392,19 +418,23 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 	}
 }
 
-// TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a server without a free
-// connection are waited out: retried, counted by a metric and told in the log with their codes, and nothing is dead-lettered.
+// TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a
+// server without a free connection are waited out: retried, counted by a metric and told in the log
+// with their codes, and nothing is dead-lettered.
 func TestPostgresTroubles(t *testing.T) {
 	t.Parallel()
-	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12", "superuser_reserved_connections=0"}})
+	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12",
+		"superuser_reserved_connections=0"}})
 	must := func(statements string) {
 		t.Helper()
-		if err := cluster.Exec(t.Context(), database, "SET search_path = hookgate; "+statements); err != nil {
+		if err := cluster.Exec(t.Context(), database, "SET search_path = hookgate; "+
+			statements); err != nil {
 			t.Fatal(err)
 		}
 	}
 	g := startGate(t, startOptions{env: []string{
-		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3",
+		"HOOKGATE_WORKER_BACKOFF_MAX=300ms",
 		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s", "HOOKGATE_QUEUE_TIMEOUT=5s",
 	}})
 	first := sendSome(t, g, "first", 1)
@@ -465,7 +495,8 @@ func TestPostgresTroubles(t *testing.T) {
 	if failures < 4 {
 		t.Errorf("the metrics count %d failures, want one for each trouble", failures)
 	}
-	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body,
+		`"dead_letters":0`) {
 		t.Errorf("something was dead-lettered: %s", body)
 	}
 }

@@ -45,9 +45,11 @@ type backends struct {
 	access   httpd.Access
 	// mark says which store it is and how far it has come.
 	mark func(context.Context) (hookgate.StoreMark, error)
-	// replaced says when another store was found in the place of the one of before; nil if nobody looks.
+	// replaced says when another store was found in the place of the one of before; nil if nobody
+	// looks.
 	replaced func() time.Time
-	// holdings says what this process holds of the queue, pool how the store's connections are; nil if it has none.
+	// holdings says what this process holds of the queue, pool how the store's connections are; nil if
+	// it has none.
 	holdings func() metrics.Holdings
 	pool     func() metrics.Pool
 	// commit says what a commit of the store is worth, promise what a 202 is worth.
@@ -70,9 +72,10 @@ func openStore(ctx context.Context, c config, log *slog.Logger) (_ *backends, er
 	return b, nil
 }
 
-// openQueue opens the queue that the configuration names, and what earlier configurations have left in
-// the data directory. It returns when webhooks may be taken.
-func (b *backends) openQueue(ctx context.Context, c config, m *metrics.Metrics, log *slog.Logger) error {
+// openQueue opens the queue that the configuration names, and what earlier configurations have left
+// in the data directory. It returns when webhooks may be taken.
+func (b *backends) openQueue(ctx context.Context, c config, m *metrics.Metrics,
+	log *slog.Logger) error {
 	if c.Queue.Kind == kindDirect {
 		warnOfRedis(c, log)
 		return b.openDirect(ctx, c, m, log)
@@ -97,14 +100,16 @@ func (b *backends) Close() error {
 const settingsPoll = 500 * time.Millisecond
 
 // openDirect lets the store take the webhooks.
-func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics, log *slog.Logger) error {
+func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics,
+	log *slog.Logger) error {
 	shared := settings.Options{Logger: log.With("part", "settings")}
 	if c.Database.URL != "" {
 		remembered, err := c.DataDir.mode(c.DataDir.storeModeFile())
 		if err != nil {
 			return err
 		}
-		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, c.Database.ConnectTimeout, remembered
+		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, c.Database.ConnectTimeout,
+			remembered
 		shared.ModeChanged = func(m hookgate.Mode) {
 			if err := c.DataDir.keepMode(c.DataDir.storeModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without the database", "error", err)
@@ -200,7 +205,8 @@ func (q *unbuffered) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 
 // openSpool puts spool.db beside the queue that is to take the webhooks.
 func (b *backends) openSpool(
-	ctx context.Context, c config, primary hookgate.Queue, paused func() bool, timeout time.Duration, log *slog.Logger,
+	ctx context.Context, c config, primary hookgate.Queue, paused func() bool, timeout time.Duration,
+	log *slog.Logger,
 ) error {
 	file, err := spool.Open(ctx, c.DataDir.spoolFile(), spool.Options{
 		HighWater: c.Spool.HighWater,
@@ -232,7 +238,8 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 		return err
 	}
 	patience := later.Options{Name: "redis", Patience: 2 * c.Redis.Timeout, Logger: log}
-	q, err := later.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (later.ModeQueue, error) {
+	q, err := later.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (later.ModeQueue,
+		error) {
 		q, err := queueredis.Open(ctx, redisConfigOf(c, b.mark, log))
 		if err != nil {
 			return nil, err
@@ -266,7 +273,8 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	case c.Spool.Off:
 		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
 	default:
-		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
+		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() +
+			" until it is there"
 	}
 	b.promise += "; then stored in " + b.commit
 	if c.Spool.Off {
@@ -275,7 +283,8 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	return b.openSpool(ctx, c, q, nil, c.Redis.Timeout, log)
 }
 
-func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, error), log *slog.Logger) queueredis.Config {
+func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, error),
+	log *slog.Logger) queueredis.Config {
 	return queueredis.Config{
 		URL:           c.Redis.URL,
 		Prefix:        c.Redis.Prefix,
@@ -320,11 +329,13 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 	b.pool = func() metrics.Pool {
 		p := s.Pool()
 		return metrics.Pool{
-			Acquired: int(p.AcquiredConns()), Idle: int(p.IdleConns()), Total: int(p.TotalConns()), Max: int(p.MaxConns()),
+			Acquired: int(p.AcquiredConns()), Idle: int(p.IdleConns()), Total: int(p.TotalConns()),
+			Max:   int(p.MaxConns()),
 			Waits: p.EmptyAcquireCount(), Waited: p.EmptyAcquireWaitTime(),
 		}
 	}
-	preparing, err := later.Start(ctx, later.Options{Name: "postgres", Patience: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
+	preparing, err := later.Start(ctx, later.Options{Name: "postgres",
+		Patience: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
 	if err != nil {
 		return err
 	}
@@ -338,7 +349,8 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 	case err != nil && c.Spool.Off:
 		b.commit = "a commit of PostgreSQL, which is away: webhooks get 503 until it is there"
 	case err != nil:
-		b.commit = "as PostgreSQL is away, on disk (fsync) in " + c.DataDir.spoolFile() + " until it is there"
+		b.commit = "as PostgreSQL is away, on disk (fsync) in " + c.DataDir.spoolFile() +
+			" until it is there"
 	case c.Queue.Kind == kindDirect:
 		worth, err := s.Durability(ctx)
 		if err != nil {

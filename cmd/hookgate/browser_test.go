@@ -23,7 +23,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// chromium is the one browser of all tests. It is started by the first that needs it and ended by TestMain.
+// chromium is the one browser of all tests. It is started by the first that needs it and ended by
+// TestMain.
 var chromium struct {
 	once sync.Once
 	ctx  context.Context // of the browser; each tab has one below it
@@ -39,7 +40,8 @@ func startChromium() (context.Context, error) {
 			chromium.err = fmt.Errorf("no chromium: make tools installs it: %w", err)
 			return
 		}
-		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1440, 900),
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
+			chromedp.WindowSize(1440, 900),
 			chromedp.Flag("lang", "en-GB"), chromedp.Env("TZ=Europe/Berlin"))
 		if os.Getuid() == 0 {
 			options = append(options, chromedp.NoSandbox)
@@ -72,8 +74,9 @@ type tab struct {
 	expected []*regexp.Regexp
 }
 
-// newBrowser opens a tab. When the test ends it must have had nothing to complain of: no error on the console, no violation of the
-// Content-Security-Policy, no request that failed, but for what was expected.
+// newBrowser opens a tab. When the test ends it must have had nothing to complain of: no error on
+// the console, no violation of the Content-Security-Policy, no request that failed, but for what
+// was expected.
 func newBrowser(t *testing.T, g *gate) *tab {
 	t.Helper()
 	browser, err := startChromium()
@@ -81,7 +84,8 @@ func newBrowser(t *testing.T, g *gate) *tab {
 		t.Fatal(err)
 	}
 	b := &tab{t: t, g: g, path: "about:blank"}
-	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.hear))
+	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext(),
+		chromedp.WithListener(b.hear))
 	b.ctx = ctx
 	if err := chromedp.Do(ctx); err != nil { // makes the tab, which lives as long as ctx
 		t.Fatal(err)
@@ -107,7 +111,8 @@ func newBrowser(t *testing.T, g *gate) *tab {
 func (b *tab) hear(event any) {
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning ||
+			e.Type == runtime.ConsoleAPICalledTypeAssert {
 			text := string(e.Type)
 			for _, a := range e.Args {
 				text += " " + string(a.Value) + a.Description
@@ -126,7 +131,9 @@ func (b *tab) hear(event any) {
 		}
 	case *page.EventJavascriptDialogOpening:
 		b.complain("a dialog opened: " + e.Message)
-		go chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true}) // an event must not wait for an action
+		// an event must not wait for an action
+		go chromedp.Call(b.ctx, page.HandleJavaScriptDialog,
+			page.HandleJavaScriptDialogParams{Accept: true})
 	}
 }
 
@@ -161,12 +168,14 @@ func get[T any](b *tab, what string, action chromedp.Action[T]) T {
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
 	// A page may have renewed the part that was found, before anything was done to it.
-	for err != nil && strings.Contains(strings.ToLower(err.Error()), "node with given id") && ctx.Err() == nil {
+	for err != nil && strings.Contains(strings.ToLower(err.Error()), "node with given id") &&
+		ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
 		v, err = chromedp.Run(ctx, action)
 	}
 	if err != nil {
-		text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
+		text, _ := chromedp.Run(b.ctx,
+			chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
 		b.t.Fatalf("%s: %v\non the page:\n%.2000s", what, err, text)
 	}
 	return v
@@ -194,7 +203,8 @@ func (b *tab) open(path string) {
 // signIn opens a page, which asks for a token, and gives it one.
 func (b *tab) signIn(token, path string) {
 	b.t.Helper()
-	b.expect(`network Failed to load resource: the server responded with a status of 401 .*` + regexp.QuoteMeta(path))
+	b.expect(`network Failed to load resource: the server responded with a status of 401 .*` +
+		regexp.QuoteMeta(path))
 	b.open(path)
 	b.do("sign in", chromedp.SetValue("#token", token), chromedp.Submit("#token"))
 	b.await("the visitor is signed in", `document.querySelector("header.bar") != null`)
@@ -230,14 +240,17 @@ func eval[T any](b *tab, expression string) T {
 	return get(b, expression, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
-// await waits until an expression of JavaScript is true. While the page changes it cannot be evaluated, and that is no error.
+// await waits until an expression of JavaScript is true. While the page changes it cannot be
+// evaluated, and that is no error.
 func (b *tab) await(what, expression string) {
 	b.t.Helper()
 	for end := time.Now().Add(waitFor); ; time.Sleep(20 * time.Millisecond) {
-		if is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+expression+")")); err == nil && is {
+		if is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+expression+")")); err == nil &&
+			is {
 			return
 		} else if time.Now().After(end) {
-			text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
+			text, _ := chromedp.Run(b.ctx,
+				chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
 			b.t.Fatalf("not within %v: %s: %v\non the page:\n%.2000s", waitFor, what, err, text)
 		}
 	}
@@ -246,18 +259,22 @@ func (b *tab) await(what, expression string) {
 // theme sets what the system's settings say: "light" or "dark".
 func (b *tab) theme(name string) {
 	b.t.Helper()
-	callBrowser(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+	callBrowser(b, emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
 }
 
 // phone makes the tab as small as a telephone, desk as large as a screen on a desk.
 func (b *tab) phone() {
 	b.t.Helper()
-	callBrowser(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 2, Mobile: true})
+	callBrowser(b, emulation.SetDeviceMetricsOverride,
+		emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 2,
+			Mobile: true})
 }
 
 func (b *tab) desk() {
 	b.t.Helper()
-	callBrowser(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1440, Height: 900, DeviceScaleFactor: 1})
+	callBrowser(b, emulation.SetDeviceMetricsOverride,
+		emulation.SetDeviceMetricsOverrideParams{Width: 1440, Height: 900, DeviceScaleFactor: 1})
 }
 
 // axe reads axe-core, which make test installs from npm.
@@ -266,8 +283,9 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(text), err
 })
 
-// check looks at the page that is open, in light and dark and on a telephone: axe-core must find nothing, and nothing may be wider
-// than the window. With SCREENSHOTS set to a folder it leaves pictures there.
+// check looks at the page that is open, in light and dark and on a telephone: axe-core must find
+// nothing, and nothing may be wider than the window. With SCREENSHOTS set to a folder it leaves
+// pictures there.
 func (b *tab) check(name string) {
 	b.t.Helper()
 	source, err := axe()
@@ -293,7 +311,8 @@ func (b *tab) check(name string) {
 				FailureSummary string
 			}
 		}
-		found := eval[[]violation](b, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations)`)
+		found := eval[[]violation](b,
+			`axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations)`)
 		for _, v := range found {
 			nodes, _ := json.Marshal(v.Nodes)
 			b.t.Errorf("%s, %s: %s: %s: %.600s", name, look.name, v.ID, v.Help, nodes)

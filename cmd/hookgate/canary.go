@@ -67,7 +67,8 @@ because the store is away, changes are refused, but back is done all the same.`,
 	c.registerReason(cmd)
 	c.registerApproval(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&evidenceID, "evidence", "", "`id` of evidence that the gate has received, to leave 0 percent with (see hookgate promote)")
+	cmd.Flags().StringVar(&evidenceID, "evidence", "",
+		"`id` of evidence that the gate has received, to leave 0 percent with (see hookgate promote)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		wanted := "show"
 		if len(args) > 0 {
@@ -122,7 +123,8 @@ func printCanary(cmd *cobra.Command, answer json.RawMessage, asJSON bool) error 
 		return fmt.Errorf("read the gate's answer: %w", err)
 	}
 	if s.Recorded != nil && !*s.Recorded {
-		fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: the admin trail could not be written, and does not have this; the log of the gate has")
+		fmt.Fprintln(cmd.ErrOrStderr(),
+			"hookgate: the admin trail could not be written, and does not have this; the log of the gate has")
 	}
 	return s.print(out)
 }
@@ -155,7 +157,8 @@ func (s canaryState) print(w io.Writer) error {
 	for i, step := range s.Plan {
 		state, lasts := "", time.Duration(step.ForSeconds*float64(time.Second))
 		if i+1 == s.Step {
-			state = fmt.Sprintf("  <- %v with the guard's word", time.Duration(s.WatchedSeconds*float64(time.Second)).Round(time.Second))
+			state = fmt.Sprintf("  <- %v with the guard's word",
+				time.Duration(s.WatchedSeconds*float64(time.Second)).Round(time.Second))
 			if s.Held != "" {
 				state += "; held: " + s.Held
 			}

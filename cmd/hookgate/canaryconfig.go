@@ -44,7 +44,8 @@ type canaryStep struct {
 	For     time.Duration `koanf:"for"`
 }
 
-var defaultCanaryConfig = canaryConfig{Timeout: 20 * time.Second, MaxConnections: 1000, MaxEvidenceAge: 24 * time.Hour}
+var defaultCanaryConfig = canaryConfig{Timeout: 20 * time.Second, MaxConnections: 1000,
+	MaxEvidenceAge: 24 * time.Hour}
 
 // UnmarshalText reads a step written as text: 10:30m, or 100.
 func (s *canaryStep) UnmarshalText(text []byte) (err error) {
@@ -65,8 +66,8 @@ func (c canaryConfig) plan() (plan []canary.Step) {
 	return plan
 }
 
-// check finds settings that cannot work. The answer of the upstream must fit into the time for a whole answer, and evidence that anyone
-// could have made is no condition.
+// check finds settings that cannot work. The answer of the upstream must fit into the time for a
+// whole answer, and evidence that anyone could have made is no condition.
 func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error {
 	if c.Upstream == "" {
 		if c.Percent != 0 || len(c.Plan) > 0 || c.RequireEvidence {
@@ -75,7 +76,8 @@ func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error 
 		return nil
 	}
 	u, err := url.Parse(c.Upstream)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "" {
 		return errors.New("canary.upstream is not a base URL like http://10.0.0.5:3000, without user, password and query")
 	}
 	if err := canary.CheckPlan(c.plan()); err != nil {
@@ -96,8 +98,10 @@ func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error 
 	return nil
 }
 
-// newCanary returns the canary that the configuration describes, whose steps need the word; nil if there is none.
-func newCanary(c config, b *backends, word func() (fired []string, unknown error), log *slog.Logger) (*canary.Canary, error) {
+// newCanary returns the canary that the configuration describes, whose steps need the word; nil if
+// there is none.
+func newCanary(c config, b *backends, word func() (fired []string, unknown error),
+	log *slog.Logger) (*canary.Canary, error) {
 	if c.Canary.Upstream == "" {
 		return nil, nil
 	}
@@ -113,8 +117,9 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 		Percent:         c.Canary.Percent,
 		RequireEvidence: c.Canary.RequireEvidence,
 		Follower:        c.Role == roleWorker,
-		Upstream:        canary.Upstream{URL: upstream, Timeout: c.Canary.Timeout, MaxConnections: c.Canary.MaxConnections, Logger: log},
-		Logger:          log,
+		Upstream: canary.Upstream{URL: upstream, Timeout: c.Canary.Timeout,
+			MaxConnections: c.Canary.MaxConnections, Logger: log},
+		Logger: log,
 	}
 	// What keeps the canary may be away, even store.db while somebody has locked it.
 	if config.Remembered, err = c.DataDir.canary(); err != nil {
@@ -124,8 +129,9 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 	return canary.New(config), nil
 }
 
-// wordOf is the guard's word on a step of the canary: a breaker that is not closed and a release trigger that has fired take it back; what is above
-// its limit and has not fired yet holds it, and so does what cannot be read.
+// wordOf is the guard's word on a step of the canary: a breaker that is not closed and a release
+// trigger that has fired take it back; what is above its limit and has not fired yet holds it, and
+// so does what cannot be read.
 func wordOf(g *guard.Guard) (fired []string, unknown error) {
 	s, release := g.Status(), g.Release()
 	fired = release.Fired

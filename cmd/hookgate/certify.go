@@ -38,22 +38,34 @@ var phaseFlags = []struct {
 	of          func(*certify.Phase) any // *float64 or *int
 }{
 	{"events", "different events", func(p *certify.Phase) any { return &p.Events }},
-	{"duplicates", "repetitions on top, in percent of the events", func(p *certify.Phase) any { return &p.Duplicates }},
+	{"duplicates", "repetitions on top, in percent of the events",
+		func(p *certify.Phase) any { return &p.Duplicates }},
 	{"concurrency", "connections", func(p *certify.Phase) any { return &p.Concurrency }},
-	{"rate", "requests due a second; 0 is as fast as the connections allow", func(p *certify.Phase) any { return &p.Rate }},
+	{"rate", "requests due a second; 0 is as fast as the connections allow",
+		func(p *certify.Phase) any { return &p.Rate }},
 	{"keys", "ordering keys", func(p *certify.Phase) any { return &p.Keys }},
 	{"size", "bytes of a body", func(p *certify.Phase) any { return &p.Size }},
 	{"timeout", "seconds for one request", func(p *certify.Phase) any { return &p.TimeoutSeconds }},
-	{"seconds", "seconds to send for, instead of events; of each step in a ramp", func(p *certify.Phase) any { return &p.Seconds }},
-	{"acceptance", "least share of events acknowledged, in percent", func(p *certify.Phase) any { return &p.AcceptancePercent }},
-	{"error-rate", "greatest share of requests not answered 202, in percent", func(p *certify.Phase) any { return &p.ErrorPercent }},
-	{"p95", "greatest P95 in milliseconds; 0 is not judged", func(p *certify.Phase) any { return &p.P95MS }},
-	{"p99", "greatest P99 in milliseconds; 0 is not judged", func(p *certify.Phase) any { return &p.P99MS }},
-	{"drain", "seconds until the queue must be empty", func(p *certify.Phase) any { return &p.DrainSeconds }},
-	{"mean-batch", "least mean number of records in a transaction; 0 is not judged", func(p *certify.Phase) any { return &p.MeanBatch }},
-	{"lag-p99", "greatest P99 of the client's own lag in milliseconds, beyond which nothing counts", func(p *certify.Phase) any { return &p.LagP99MS }},
-	{"counter-tolerance", "what counters may differ, in percent", func(p *certify.Phase) any { return &p.CounterPercent }},
-	{"latency-gap", "what the target's P95 and the client's may differ, in milliseconds", func(p *certify.Phase) any { return &p.LatencyGapMS }},
+	{"seconds", "seconds to send for, instead of events; of each step in a ramp",
+		func(p *certify.Phase) any { return &p.Seconds }},
+	{"acceptance", "least share of events acknowledged, in percent",
+		func(p *certify.Phase) any { return &p.AcceptancePercent }},
+	{"error-rate", "greatest share of requests not answered 202, in percent",
+		func(p *certify.Phase) any { return &p.ErrorPercent }},
+	{"p95", "greatest P95 in milliseconds; 0 is not judged",
+		func(p *certify.Phase) any { return &p.P95MS }},
+	{"p99", "greatest P99 in milliseconds; 0 is not judged",
+		func(p *certify.Phase) any { return &p.P99MS }},
+	{"drain", "seconds until the queue must be empty",
+		func(p *certify.Phase) any { return &p.DrainSeconds }},
+	{"mean-batch", "least mean number of records in a transaction; 0 is not judged",
+		func(p *certify.Phase) any { return &p.MeanBatch }},
+	{"lag-p99", "greatest P99 of the client's own lag in milliseconds, beyond which nothing counts",
+		func(p *certify.Phase) any { return &p.LagP99MS }},
+	{"counter-tolerance", "what counters may differ, in percent",
+		func(p *certify.Phase) any { return &p.CounterPercent }},
+	{"latency-gap", "what the target's P95 and the client's may differ, in milliseconds",
+		func(p *certify.Phase) any { return &p.LatencyGapMS }},
 }
 
 func newCertifyCommand() *cobra.Command {
@@ -85,21 +97,32 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	}
 	o.register(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.api, "api", "", "base `URL` of the read and admin API and /metrics, if it is not --target")
+	f.StringVar(&o.api, "api", "",
+		"base `URL` of the read and admin API and /metrics, if it is not --target")
 	f.StringVar(&o.phase, "phase", "all", "`what` to run: all, smoke, load, full, soak, ramp")
-	f.StringVar(&o.dir, "evidence", "", "`folder` for the evidence, new or empty (default certified/TIME)")
-	f.StringVar(&o.profile, "profile", "", "`file` of numbers that differ from the default profile, YAML")
-	f.StringVar(&o.input, "input", "", "`file` of recorded traffic to send instead of generated events; see hookgate record")
-	f.Float64Var(&o.speed, "speed", 0, "with --input: so many times as fast as it was recorded; 0 is the rate of the phase")
-	f.StringVar(&o.key, "key", "", "`file` of the key that signs the evidence (default EVIDENCE_KEY; without any, one that is known to nobody)")
-	f.StringVar(&o.source, "source", "", "`name` of the source, of kind envelope, that is used (default hookgate-certify, the source of test traffic, or default under a canary)")
+	f.StringVar(&o.dir, "evidence", "",
+		"`folder` for the evidence, new or empty (default certified/TIME)")
+	f.StringVar(&o.profile, "profile", "",
+		"`file` of numbers that differ from the default profile, YAML")
+	f.StringVar(&o.input, "input", "",
+		"`file` of recorded traffic to send instead of generated events; see hookgate record")
+	f.Float64Var(&o.speed, "speed", 0,
+		"with --input: so many times as fast as it was recorded; 0 is the rate of the phase")
+	f.StringVar(&o.key, "key", "",
+		"`file` of the key that signs the evidence (default EVIDENCE_KEY; without any, one that is known to nobody)")
+	f.StringVar(&o.source, "source", "",
+		"`name` of the source, of kind envelope, that is used (default hookgate-certify, the source of test traffic, or default under a canary)")
 	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks/SOURCE)")
-	f.IntVar(&o.canaryPercent, "canary-percent", 100, "send only ordering keys that a canary at this `percentage` takes, to certify it on its share")
-	f.BoolVar(&o.exclusive, "exclusive", true, "nobody else sends to the gate meanwhile; with =false what is not from here is passed over")
+	f.IntVar(&o.canaryPercent, "canary-percent", 100,
+		"send only ordering keys that a canary at this `percentage` takes, to certify it on its share")
+	f.BoolVar(&o.exclusive, "exclusive", true,
+		"nobody else sends to the gate meanwhile; with =false what is not from here is passed over")
 	f.StringVar(&o.junit, "junit", "", "`file` for the criteria as JUnit XML")
 	f.BoolVar(&o.json, "json", false, "print the verdict as JSON")
-	f.BoolVar(&o.resume, "resume", false, "read back and judge what a certification that was killed left in --evidence")
-	showProfile := f.Bool("show-profile", false, "print the profile that would be used, and run nothing")
+	f.BoolVar(&o.resume, "resume", false,
+		"read back and judge what a certification that was killed left in --evidence")
+	showProfile := f.Bool("show-profile", false,
+		"print the profile that would be used, and run nothing")
 	for _, p := range phaseFlags {
 		if _, whole := p.of(&certify.Phase{}).(*int); whole {
 			o.numbers[p.name] = f.Int(p.name, 0, p.usage)
@@ -176,7 +199,8 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 
 func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error {
 	options := certify.Options{
-		Target: o.target, API: o.api, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir, Version: versionText(), Rules: roleRules(),
+		Target: o.target, API: o.api, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir,
+		Version: versionText(), Rules: roleRules(),
 		Phases: o.phases(),
 	}
 	if options.Dir == "" {
@@ -231,10 +255,12 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 // roleRules is the gate's own table of roles in the client's words.
 func roleRules() (rules []certify.Rule) {
 	for _, r := range httpd.Matrix {
-		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body, Status: map[string]int{
-			"nobody": r.Status[httpd.Nobody], "sender": r.Status[httpd.Sender], "viewer": r.Status[httpd.Viewer],
-			"operator": r.Status[httpd.Operator], "admin": r.Status[httpd.Admin],
-		}})
+		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body,
+			Status: map[string]int{
+				"nobody": r.Status[httpd.Nobody], "sender": r.Status[httpd.Sender],
+				"viewer":   r.Status[httpd.Viewer],
+				"operator": r.Status[httpd.Operator], "admin": r.Status[httpd.Admin],
+			}})
 	}
 	return rules
 }
@@ -274,7 +300,8 @@ func printVerdict(w io.Writer, v certify.Verdict, dir string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PHASE\tREQUESTS\tRATE\tP50 MS\tP95 MS\tP99 MS\tMAX MS\tERRORS\tDRAIN\tSTATUS")
 	for _, p := range v.Phases {
-		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\n", p.Phase, p.Requests, p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.Status)
+		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\n", p.Phase, p.Requests,
+			p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.Status)
 	}
 	fmt.Fprintln(t)
 	fmt.Fprintln(t, "CRITERION\tVALUE\tLIMIT\tMARGIN\tSTATUS")
@@ -305,12 +332,13 @@ func printVerdict(w io.Writer, v certify.Verdict, dir string) error {
 	return err
 }
 
-// certifyProgress shows how a certification goes: a bar on a terminal, elsewhere a line for each thing that begins and
-// now and then one while it sends.
+// certifyProgress shows how a certification goes: a bar on a terminal, elsewhere a line for each
+// thing that begins and now and then one while it sends.
 func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
 	text := func(p certify.Progress) string {
 		s := p.Load
-		return fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, s.Lines, s.Rate, s.LatencyMS.P95, s.Failed)
+		return fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, s.Lines, s.Rate,
+			s.LatencyMS.P95, s.Failed)
 	}
 	doing := func(p certify.Progress) string {
 		if p.Phase == "" {
@@ -345,7 +373,8 @@ func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
 			if p.Doing == "sending" && p.Planned > 0 {
 				total = int64(p.Planned)
 			}
-			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(terminal), progressbar.OptionSetWidth(20),
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(terminal),
+				progressbar.OptionSetWidth(20),
 				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
 			bar.Describe(doing(p))
 			bar.RenderBlank()

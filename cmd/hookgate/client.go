@@ -26,7 +26,8 @@ type client struct {
 	target, dataDir string
 	// reason is why something is changed, for the admin trail.
 	reason string
-	// approval is the one that a change uses, if there is one. With wait a change that needs one waits for it, and told is where it says so.
+	// approval is the one that a change uses, if there is one. With wait a change that needs one waits
+	// for it, and told is where it says so.
 	approval string
 	wait     bool
 	told     func() io.Writer
@@ -57,7 +58,8 @@ var errTarget = errors.New("--target is not a URL like http://127.0.0.1:8080")
 // tokenVariable is the environment variable with the token of whoever runs a command.
 const tokenVariable = envPrefix + "TOKEN"
 
-// token is HOOKGATE_TOKEN, else ADMIN_TOKEN, else that of a gate on this machine; it is not offered to any other.
+// token is HOOKGATE_TOKEN, else ADMIN_TOKEN, else that of a gate on this machine; it is not offered
+// to any other.
 func (c *client) token() (string, error) {
 	if token := strings.TrimSpace(os.Getenv(tokenVariable)); token != "" {
 		return token, nil
@@ -91,9 +93,10 @@ type refusal struct {
 
 func (e *refusal) Error() string { return fmt.Sprintf("the gate answers %s: %s", e.status, e.told) }
 
-// do makes an authorised request and returns the answer's body, which the caller closes. Any status but 200, 201 and
-// 202 is a refusal.
-func (c *client) do(ctx context.Context, method, path string, query url.Values, accept string, body io.Reader) (io.ReadCloser, error) {
+// do makes an authorised request and returns the answer's body, which the caller closes. Any status
+// but 200, 201 and 202 is a refusal.
+func (c *client) do(ctx context.Context, method, path string, query url.Values, accept string,
+	body io.Reader) (io.ReadCloser, error) {
 	token, err := c.token()
 	if err != nil {
 		return nil, err
@@ -101,7 +104,8 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	return c.send(ctx, method, path, query, accept, token, body)
 }
 
-func (c *client) send(ctx context.Context, method, path string, query url.Values, accept, token string, body io.Reader) (io.ReadCloser, error) {
+func (c *client) send(ctx context.Context, method, path string, query url.Values, accept,
+	token string, body io.Reader) (io.ReadCloser, error) {
 	target := strings.TrimSuffix(c.target, "/") + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -138,7 +142,8 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		problem.Error = strings.TrimSpace(string(text))
 	}
 	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-	return nil, &refusal{resp.Status, resp.StatusCode, problem.Error, text, time.Duration(seconds) * time.Second}
+	return nil, &refusal{resp.Status, resp.StatusCode, problem.Error, text,
+		time.Duration(seconds) * time.Second}
 }
 
 // get decodes the JSON answer to a GET into v.
@@ -150,8 +155,8 @@ func (c *client) get(ctx context.Context, path string, query url.Values, v any) 
 	return decodeAnswer(body, v)
 }
 
-// change makes a call that changes something, and decodes its JSON answer into v. An empty body is none. If the call needs an
-// approval, change waits for that or says what to do.
+// change makes a call that changes something, and decodes its JSON answer into v. An empty body is
+// none. If the call needs an approval, change waits for that or says what to do.
 func (c *client) change(ctx context.Context, method, path, body string, v any) error {
 	for {
 		var text io.Reader
@@ -196,7 +201,8 @@ func decodeAnswer(body io.ReadCloser, v any) error {
 // shellQuote quotes s for a POSIX shell if it needs that.
 func shellQuote(s string) string {
 	safe := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+,:=@", r)
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("/._-+,:=@", r)
 	}
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !safe(r) }) {
 		return s
@@ -205,7 +211,8 @@ func shellQuote(s string) string {
 }
 
 // list asks for all rows that match, as NDJSON, and has them printed as they come.
-func (c *client) list(cmd *cobra.Command, path string, query url.Values, print func(io.Writer, io.Reader) error) error {
+func (c *client) list(cmd *cobra.Command, path string, query url.Values,
+	print func(io.Writer, io.Reader) error) error {
 	body, err := c.do(cmd.Context(), http.MethodGet, path, query, "application/x-ndjson", nil)
 	if err != nil {
 		return err

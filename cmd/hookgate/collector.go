@@ -7,8 +7,9 @@ import (
 	"runtime/metrics"
 )
 
-// tuneRuntime fits Go's scheduler and collector to a process that waits for disks and has a small heap. What the
-// environment sets (GOMAXPROCS, GOGC, GOMEMLIMIT) stays. The gains are in docs/decisions/0004-runtime.md.
+// tuneRuntime fits Go's scheduler and collector to a process that waits for disks and has a small
+// heap. What the environment sets (GOMAXPROCS, GOGC, GOMEMLIMIT) stays. The gains are in
+// docs/decisions/0004-runtime.md.
 func tuneRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		// A goroutine in an fsync holds its processor until the scheduler notices.
@@ -20,9 +21,11 @@ func tuneRuntime() {
 }
 
 const (
-	// heapBudget is what the heap may grow to, in bytes, before it is collected, unless what lives needs more.
+	// heapBudget is what the heap may grow to, in bytes, before it is collected, unless what lives
+	// needs more.
 	heapBudget = 40 << 20
-	// laziest and keenest bound GOGC: the growth of the heap between two collections, in percent of what lives.
+	// laziest and keenest bound GOGC: the growth of the heap between two collections, in percent of
+	// what lives.
 	laziest, keenest = 400, 50
 )
 
@@ -37,8 +40,9 @@ func paceCollector(c *collected) {
 	runtime.SetFinalizer(c, paceCollector)
 }
 
-// growthFor returns the GOGC with which a heap of which so many bytes live is collected at the budget. A memory limit would do
-// the same up to the budget; beyond, it would collect without end, where this goes on at the keenest.
+// growthFor returns the GOGC with which a heap of which so many bytes live is collected at the
+// budget. A memory limit would do the same up to the budget; beyond, it would collect without end,
+// where this goes on at the keenest.
 func growthFor(live uint64) int {
 	if live >= heapBudget {
 		return keenest

@@ -8,11 +8,12 @@ import (
 	"testing"
 )
 
-// TestGrowthFor: a small heap is collected seldom, a larger one when it has reached the budget, and one beyond that goes on
-// as Go would.
+// TestGrowthFor: a small heap is collected seldom, a larger one when it has reached the budget, and
+// one beyond that goes on as Go would.
 func TestGrowthFor(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: laziest, 1 << 20: laziest, heapBudget / 5: laziest, heapBudget / 4: 300, heapBudget / 2: 100, heapBudget * 3 / 4: keenest, heapBudget: keenest, 1 << 40: keenest,
+		0: laziest, 1 << 20: laziest, heapBudget / 5: laziest, heapBudget / 4: 300, heapBudget / 2: 100,
+		heapBudget * 3 / 4: keenest, heapBudget: keenest, 1 << 40: keenest,
 	} {
 		if got := growthFor(live); got != want {
 			t.Errorf("with %d bytes alive GOGC is %d, want %d", live, got, want)
@@ -23,7 +24,8 @@ func TestGrowthFor(t *testing.T) {
 // insideCollector is set in the process of TestPaceCollector.
 const insideCollector = "HOOKGATE_TEST_COLLECTOR"
 
-// TestPaceCollector: GOGC follows the heap up and down, in a process of its own, because it is the whole process's.
+// TestPaceCollector: GOGC follows the heap up and down, in a process of its own, because it is the
+// whole process's.
 func TestPaceCollector(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(insideCollector) == "" {

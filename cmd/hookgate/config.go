@@ -25,8 +25,8 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// config is everything that can be set. docs/configuration.md describes it to users; a test compares
-// the two.
+// config is everything that can be set. docs/configuration.md describes it to users; a test
+// compares the two.
 type config struct {
 	Listen          string        `koanf:"listen"`
 	Role            string        `koanf:"role"`
@@ -98,7 +98,8 @@ const (
 type adminConfig struct {
 	Listen       string `koanf:"listen"`
 	FailedLogins int    `koanf:"failed_logins"`
-	// SessionIdle and SessionMax bound a session of the dashboard, LiveStreams the browsers that are shown live numbers.
+	// SessionIdle and SessionMax bound a session of the dashboard, LiveStreams the browsers that are
+	// shown live numbers.
 	SessionIdle time.Duration `koanf:"session_idle"`
 	SessionMax  time.Duration `koanf:"session_max"`
 	LiveStreams int           `koanf:"live_streams"`
@@ -227,8 +228,11 @@ func defaultConfig() config {
 		ShutdownTimeout: 30 * time.Second,
 		LogLevel:        "info",
 		Approvals:       approvalsConfig{Expiry: time.Hour, MaxPending: 20},
-		Admin:           adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute, SearchTime: 500 * time.Millisecond, SessionIdle: 12 * time.Hour, SessionMax: 7 * 24 * time.Hour, LiveStreams: 20},
-		Evidence:        evidenceConfig{MaxSize: 256 << 20, MaxTotal: 4 << 30, MaxBundles: 1000, Timeout: 10 * time.Minute},
+		Admin: adminConfig{FailedLogins: 30, AuditTimeout: 10 * time.Minute,
+			SearchTime: 500 * time.Millisecond, SessionIdle: 12 * time.Hour, SessionMax: 7 * 24 * time.Hour,
+			LiveStreams: 20},
+		Evidence: evidenceConfig{MaxSize: 256 << 20, MaxTotal: 4 << 30, MaxBundles: 1000,
+			Timeout: 10 * time.Minute},
 		HTTP: httpConfig{
 			MaxBody:           1 << 20,
 			MaxBodyMemory:     256 << 20,
@@ -243,10 +247,12 @@ func defaultConfig() config {
 			IdleTimeout:       2 * time.Minute,
 			RetryAfter:        5 * time.Second,
 		},
-		Queue:    queueConfig{Kind: kindDirect, Partitions: 16, HighWater: 100_000, ClaimTTL: 7 * 24 * time.Hour, Timeout: time.Second, MinFreeDisk: 256 << 20},
-		Redis:    redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
-		Spool:    spoolConfig{HighWater: defaultSpoolHighWater},
-		Database: databaseConfig{Schema: postgres.DefaultSchema, MaxConnections: 10, ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
+		Queue: queueConfig{Kind: kindDirect, Partitions: 16, HighWater: 100_000,
+			ClaimTTL: 7 * 24 * time.Hour, Timeout: time.Second, MinFreeDisk: 256 << 20},
+		Redis: redisConfig{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
+		Spool: spoolConfig{HighWater: defaultSpoolHighWater},
+		Database: databaseConfig{Schema: postgres.DefaultSchema, MaxConnections: 10,
+			ConnectTimeout: 5 * time.Second, StatementTimeout: 30 * time.Second, Migrate: true},
 		Worker: workerConfig{
 			Count:        max(1, runtime.NumCPU()/2),
 			Min:          1,
@@ -267,8 +273,8 @@ func defaultConfig() config {
 	}
 }
 
-// loadConfig puts together the defaults, the file, the environment (entries as os.Environ gives them) and
-// the flags, each over the one before. An unknown setting is an error that names it.
+// loadConfig puts together the defaults, the file, the environment (entries as os.Environ gives
+// them) and the flags, each over the one before. An unknown setting is an error that names it.
 func loadConfig(environ []string, flags map[string]any) (config, error) {
 	env, configFile, err := readEnvironment(environ)
 	if err != nil {
@@ -352,7 +358,8 @@ func decodeConfig(k *koanf.Koanf) (config, error) {
 	return c, c.check()
 }
 
-// singleTexts keeps lists and maps out of settings that are one text, whose value an error of the decoder would show.
+// singleTexts keeps lists and maps out of settings that are one text, whose value an error of the
+// decoder would show.
 func singleTexts(from, to reflect.Type, value any) (any, error) {
 	if to.Kind() == reflect.String && (from.Kind() == reflect.Slice || from.Kind() == reflect.Map) {
 		return nil, errors.New("it takes one text, and no list or map")
@@ -365,7 +372,8 @@ func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String && value != 0 {
 		return nil, fmt.Errorf("%v has no unit: write it like 500ms, 30s or 2m", value)
 	}
-	if to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && value != "true" && value != "false" {
+	if to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && value != "true" &&
+		value != "false" {
 		return nil, fmt.Errorf("%v is neither true nor false", value)
 	}
 	if from.Kind() == reflect.Bool && to.Kind() != reflect.Bool {
@@ -374,12 +382,12 @@ func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	return value, nil
 }
 
-// secretList are secrets, or references to them; see package secret. Unlike other lists they are never made of one
-// text by cutting it at commas.
+// secretList are secrets, or references to them; see package secret. Unlike other lists they are
+// never made of one text by cutting it at commas.
 type secretList []string
 
-// wholeSecrets takes a text that stands where a list of secrets may stand for one of them. A number is no secret: YAML
-// writes 0123 and 1e5 in its own way.
+// wholeSecrets takes a text that stands where a list of secrets may stand for one of them. A number
+// is no secret: YAML writes 0123 and 1e5 in its own way.
 func wholeSecrets(_, to reflect.Type, value any) (any, error) {
 	if to != reflect.TypeFor[secretList]() {
 		return value, nil
@@ -417,12 +425,14 @@ var environment = map[string]string{
 
 const envPrefix = "HOOKGATE_"
 
-// noSettings are variables that begin as settings do and are for others: for the commands that ask a gate, and for a roll-back
-// command, which may start a gate.
-var noSettings = []string{tokenVariable, rollbackIDVariable, rollbackReasonVariable, rollbackFromVariable}
+// noSettings are variables that begin as settings do and are for others: for the commands that ask
+// a gate, and for a roll-back command, which may start a gate.
+var noSettings = []string{tokenVariable, rollbackIDVariable, rollbackReasonVariable,
+	rollbackFromVariable}
 
-// readEnvironment returns the settings that the environment makes, by path, and the configuration file
-// that it names. HOOKGATE_QUEUE_HIGH_WATER sets queue.high_water, and so on for each single value.
+// readEnvironment returns the settings that the environment makes, by path, and the configuration
+// file that it names. HOOKGATE_QUEUE_HIGH_WATER sets queue.high_water, and so on for each single
+// value.
 func readEnvironment(environ []string) (settings map[string]any, configFile string, err error) {
 	settings = map[string]any{}
 	secrets := secretVariables{}
@@ -468,10 +478,12 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 	return settings, configFile, secrets.add(settings)
 }
 
-// isServiceLink reports whether Kubernetes or Docker set the variable for a service called hookgate.
+// isServiceLink reports whether Kubernetes or Docker set the variable for a service called
+// hookgate.
 func isServiceLink(name string) bool {
 	rest := strings.TrimPrefix(name, envPrefix)
-	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_") || rest == "NAME"
+	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_") ||
+		rest == "NAME"
 }
 
 // settingPaths returns the paths of all settings that are a single value or a list.
@@ -503,30 +515,52 @@ func (c config) check() error {
 	}
 	for name, v := range map[string]int64{
 		"http.max_body": int64(c.HTTP.MaxBody), "http.max_header": int64(c.HTTP.MaxHeader),
-		"http.max_body_memory": int64(c.HTTP.MaxBodyMemory), "http.max_unpacked": int64(c.HTTP.MaxUnpacked),
-		"http.max_connections": int64(c.HTTP.MaxConnections), "http.max_connections_per_address": int64(c.HTTP.MaxPerAddress), "http.read_header_timeout": int64(c.HTTP.ReadHeaderTimeout),
-		"http.read_timeout": int64(c.HTTP.ReadTimeout), "http.write_timeout": int64(c.HTTP.WriteTimeout),
-		"http.idle_timeout": int64(c.HTTP.IdleTimeout), "http.retry_after": int64(c.HTTP.RetryAfter),
-		"shutdown_timeout": int64(c.ShutdownTimeout), "admin.failed_logins": int64(c.Admin.FailedLogins),
-		"admin.session_idle": int64(c.Admin.SessionIdle), "admin.session_max": int64(c.Admin.SessionMax), "admin.search_time": int64(c.Admin.SearchTime), "admin.live_streams": int64(c.Admin.LiveStreams),
-		"admin.audit_timeout": int64(c.Admin.AuditTimeout), "evidence.max_size": int64(c.Evidence.MaxSize), "evidence.max_total": int64(c.Evidence.MaxTotal),
-		"evidence.max_bundles": int64(c.Evidence.MaxBundles), "evidence.timeout": int64(c.Evidence.Timeout),
-		"approvals.expiry": int64(c.Approvals.Expiry), "approvals.max_pending": int64(c.Approvals.MaxPending),
-		"redis.timeout": int64(c.Redis.Timeout), "redis.lease_ttl": int64(c.Redis.LeaseTTL), "spool.high_water": c.Spool.HighWater,
-		"database.max_connections": int64(c.Database.MaxConnections), "database.connect_timeout": int64(c.Database.ConnectTimeout),
-		"database.statement_timeout": int64(c.Database.StatementTimeout),
-		"queue.partitions":           int64(c.Queue.Partitions), "queue.high_water": c.Queue.HighWater,
-		"queue.claim_ttl": int64(c.Queue.ClaimTTL), "queue.timeout": int64(c.Queue.Timeout),
-		"worker.count": int64(c.Worker.Count), "worker.min": int64(c.Worker.Min), "worker.max_records": int64(c.Worker.MaxRecords),
-		"worker.max_bytes": int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
-		"worker.apply_target": int64(c.Worker.ApplyTarget), "worker.apply_timeout": int64(c.Worker.ApplyTimeout),
-		"worker.backoff_min": int64(c.Worker.BackoffMin), "worker.backoff_max": int64(c.Worker.BackoffMax),
+		"http.max_body_memory":             int64(c.HTTP.MaxBodyMemory),
+		"http.max_unpacked":                int64(c.HTTP.MaxUnpacked),
+		"http.max_connections":             int64(c.HTTP.MaxConnections),
+		"http.max_connections_per_address": int64(c.HTTP.MaxPerAddress),
+		"http.read_header_timeout":         int64(c.HTTP.ReadHeaderTimeout),
+		"http.read_timeout":                int64(c.HTTP.ReadTimeout),
+		"http.write_timeout":               int64(c.HTTP.WriteTimeout),
+		"http.idle_timeout":                int64(c.HTTP.IdleTimeout),
+		"http.retry_after":                 int64(c.HTTP.RetryAfter),
+		"shutdown_timeout":                 int64(c.ShutdownTimeout),
+		"admin.failed_logins":              int64(c.Admin.FailedLogins),
+		"admin.session_idle":               int64(c.Admin.SessionIdle),
+		"admin.session_max":                int64(c.Admin.SessionMax),
+		"admin.search_time":                int64(c.Admin.SearchTime),
+		"admin.live_streams":               int64(c.Admin.LiveStreams),
+		"admin.audit_timeout":              int64(c.Admin.AuditTimeout),
+		"evidence.max_size":                int64(c.Evidence.MaxSize),
+		"evidence.max_total":               int64(c.Evidence.MaxTotal),
+		"evidence.max_bundles":             int64(c.Evidence.MaxBundles),
+		"evidence.timeout":                 int64(c.Evidence.Timeout),
+		"approvals.expiry":                 int64(c.Approvals.Expiry),
+		"approvals.max_pending":            int64(c.Approvals.MaxPending),
+		"redis.timeout":                    int64(c.Redis.Timeout),
+		"redis.lease_ttl":                  int64(c.Redis.LeaseTTL),
+		"spool.high_water":                 c.Spool.HighWater,
+		"database.max_connections":         int64(c.Database.MaxConnections),
+		"database.connect_timeout":         int64(c.Database.ConnectTimeout),
+		"database.statement_timeout":       int64(c.Database.StatementTimeout),
+		"queue.partitions":                 int64(c.Queue.Partitions),
+		"queue.high_water":                 c.Queue.HighWater,
+		"queue.claim_ttl":                  int64(c.Queue.ClaimTTL),
+		"queue.timeout":                    int64(c.Queue.Timeout),
+		"worker.count":                     int64(c.Worker.Count), "worker.min": int64(c.Worker.Min),
+		"worker.max_records": int64(c.Worker.MaxRecords),
+		"worker.max_bytes":   int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
+		"worker.apply_target":  int64(c.Worker.ApplyTarget),
+		"worker.apply_timeout": int64(c.Worker.ApplyTimeout),
+		"worker.backoff_min":   int64(c.Worker.BackoffMin),
+		"worker.backoff_max":   int64(c.Worker.BackoffMax),
 	} {
 		if v <= 0 {
 			return fmt.Errorf("%s must be greater than zero", name)
 		}
 	}
-	if err := cmp.Or(c.Guard.check(), c.Guard.checkTriggers(c.Canary.Upstream != ""), c.Rollback.check()); err != nil {
+	if err := cmp.Or(c.Guard.check(), c.Guard.checkTriggers(c.Canary.Upstream != ""),
+		c.Rollback.check()); err != nil {
 		return err
 	}
 	if err := c.Canary.check(c.HTTP.WriteTimeout, len(c.Evidence.PublicKeys)); err != nil {
@@ -538,14 +572,17 @@ func (c config) check() error {
 	case c.Worker.MaxRate < 0:
 		return errors.New("worker.max_rate must not be negative; 0 means no bound")
 	case c.HTTP.MaxBody > maxBodyLimit:
-		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody, maxBodyLimit)
+		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody,
+			maxBodyLimit)
 	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:
-		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)", c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
+		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)",
+			c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
 	case c.HTTP.MaxHeaderMemory < httpd.LeastHeaderMemory(c.HTTP.MaxHeader):
 		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of http.max_header (%v)",
 			c.HTTP.MaxHeaderMemory, httpd.LeastHeaderMemory(c.HTTP.MaxHeader), c.HTTP.MaxHeader)
 	case 2*c.HTTP.MaxUnpacked > c.HTTP.MaxBodyMemory:
-		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)", c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
+		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)",
+			c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
 	case c.Canary.Upstream != "" && 4*(2*c.largestBody()+c.HTTP.MaxUnpacked) >= 3*c.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice: three quarters of it must be more than twice the largest max_body (%v) and http.max_unpacked (%v)",
 			c.HTTP.MaxBodyMemory, c.largestBody(), c.HTTP.MaxUnpacked)
@@ -554,7 +591,8 @@ func (c config) check() error {
 	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
 		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
 	case c.Worker.BackoffMin > c.Worker.BackoffMax:
-		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)", c.Worker.BackoffMin, c.Worker.BackoffMax)
+		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)",
+			c.Worker.BackoffMin, c.Worker.BackoffMax)
 	case !slices.Contains([]string{roleAll, roleIngest, roleWorker}, c.Role):
 		return fmt.Errorf("role %q is not one of %s, %s, %s", c.Role, roleAll, roleIngest, roleWorker)
 	case c.Queue.Kind != kindDirect && c.Queue.Kind != kindRedis:
@@ -582,7 +620,8 @@ func (c config) check() error {
 	}
 	for _, action := range c.Approvals.Required {
 		if !slices.Contains(httpd.ApprovalActions(), action) {
-			return fmt.Errorf("approvals.required: %q is none of %s", action, strings.Join(httpd.ApprovalActions(), ", "))
+			return fmt.Errorf("approvals.required: %q is none of %s", action,
+				strings.Join(httpd.ApprovalActions(), ", "))
 		}
 	}
 	if err := c.Retention.check(c.Queue); err != nil {
@@ -602,8 +641,8 @@ func (c config) check() error {
 	return nil
 }
 
-// check finds times that contradict each other, or the time for which the queue recognises a repetition: it must not
-// call something a repetition of an event that is gone.
+// check finds times that contradict each other, or the time for which the queue recognises a
+// repetition: it must not call something a repetition of an event that is gone.
 func (r retentionConfig) check(q queueConfig) error {
 	switch {
 	case r.Events < 0 || r.Trail < 0:

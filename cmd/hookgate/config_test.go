@@ -29,8 +29,10 @@ sources:
   default:
     keep_headers: [X-Trace]
 `)
-	env := []string{"HOOKGATE_CONFIG=" + file, "HOOKGATE_LISTEN=127.0.0.1:2", "WORKER_COUNT=2", "HOOKGATE_QUEUE_HIGH_WATER=22",
-		"WEBHOOK_BEARER_KEY=one-key-long", "WEBHOOK_BEARER_KEY_NEXT=two-key-long", "HOME=/x", "HOOKGATE_SERVICE_HOST=10.0.0.1", "HOOKGATE_PORT_80_TCP=tcp://10.0.0.1:80"}
+	env := []string{"HOOKGATE_CONFIG=" + file, "HOOKGATE_LISTEN=127.0.0.1:2", "WORKER_COUNT=2",
+		"HOOKGATE_QUEUE_HIGH_WATER=22",
+		"WEBHOOK_BEARER_KEY=one-key-long", "WEBHOOK_BEARER_KEY_NEXT=two-key-long", "HOME=/x",
+		"HOOKGATE_SERVICE_HOST=10.0.0.1", "HOOKGATE_PORT_80_TCP=tcp://10.0.0.1:80"}
 	c, err := loadConfig(env, map[string]any{"listen": "127.0.0.1:3"})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +44,8 @@ sources:
 	want.unused = []string{"queue.high_water", "worker.count", "worker.linger"}
 	want.HTTP.MaxBody = 2 << 20
 	want.Sources = map[string]sourceConfig{httpd.DefaultSource: {
-		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"}, KeepHeaders: []string{"X-Trace"}}}
+		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"},
+		KeepHeaders: []string{"X-Trace"}}}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v, want\n%+v", c, want)
 	}
@@ -174,8 +177,8 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// TestSpoolSetting: the spool is switched off or on by one text, or bounded by a map, in the file and in
-// the environment.
+// TestSpoolSetting: the spool is switched off or on by one text, or bounded by a map, in the file
+// and in the environment.
 func TestSpoolSetting(t *testing.T) {
 	for _, test := range []struct {
 		file string
@@ -186,9 +189,12 @@ func TestSpoolSetting(t *testing.T) {
 		{file: "spool: off", want: spoolConfig{Off: true, HighWater: defaultSpoolHighWater}},
 		{file: "spool: on", want: spoolConfig{HighWater: defaultSpoolHighWater}},
 		{file: "spool: {high_water: 5}", want: spoolConfig{HighWater: 5}},
-		{file: "spool: {high_water: 5}", env: []string{"HOOKGATE_SPOOL=off"}, want: spoolConfig{Off: true, HighWater: defaultSpoolHighWater}},
-		{file: "spool: off", env: []string{"HOOKGATE_SPOOL_HIGH_WATER=6"}, want: spoolConfig{HighWater: 6}},
-		{env: []string{"HOOKGATE_SPOOL=on", "HOOKGATE_SPOOL_HIGH_WATER=6"}, want: spoolConfig{HighWater: 6}},
+		{file: "spool: {high_water: 5}", env: []string{"HOOKGATE_SPOOL=off"}, want: spoolConfig{Off: true,
+			HighWater: defaultSpoolHighWater}},
+		{file: "spool: off", env: []string{"HOOKGATE_SPOOL_HIGH_WATER=6"},
+			want: spoolConfig{HighWater: 6}},
+		{env: []string{"HOOKGATE_SPOOL=on", "HOOKGATE_SPOOL_HIGH_WATER=6"},
+			want: spoolConfig{HighWater: 6}},
 	} {
 		env := test.env
 		if test.file != "" {
@@ -199,12 +205,14 @@ func TestSpoolSetting(t *testing.T) {
 		}
 	}
 	both := []string{"HOOKGATE_SPOOL=off", "HOOKGATE_SPOOL_HIGH_WATER=6"}
-	if _, err := loadConfig(both, nil); err == nil || !strings.Contains(err.Error(), "HOOKGATE_SPOOL_HIGH_WATER") {
+	if _, err := loadConfig(both, nil); err == nil ||
+		!strings.Contains(err.Error(), "HOOKGATE_SPOOL_HIGH_WATER") {
 		t.Errorf("off and a bound at once got %v", err)
 	}
 }
 
-// TestQueueKindSetting: Redis is the queue if it has an address, or else the store takes the webhooks.
+// TestQueueKindSetting: Redis is the queue if it has an address, or else the store takes the
+// webhooks.
 func TestQueueKindSetting(t *testing.T) {
 	for _, test := range []struct {
 		env  []string
@@ -231,7 +239,8 @@ func TestCanaryPlanSetting(t *testing.T) {
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}, {percent: 50, for: 1h}, {percent: 100}]}", ""},
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: ['10:30m', '50:1h', '100']}", ""},
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: '10:30m,50:1h,100'}", ""},
-		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 1}]}", "HOOKGATE_CANARY_PLAN=10:30m, 50:1h, 100"},
+		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 1}]}",
+			"HOOKGATE_CANARY_PLAN=10:30m, 50:1h, 100"},
 	} {
 		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test.file), test.env}, nil)
 		if err != nil || !reflect.DeepEqual(c.Canary.Plan, want) {
@@ -240,7 +249,8 @@ func TestCanaryPlanSetting(t *testing.T) {
 	}
 }
 
-// TestSecrets: secrets come from the file, the environment and files, each of them whole; several are possible.
+// TestSecrets: secrets come from the file, the environment and files, each of them whole; several
+// are possible.
 func TestSecrets(t *testing.T) {
 	t.Setenv("PARTNER_SECRET", `correct horse, "battery", staple`)
 	path := filepath.Join(t.TempDir(), "secret")
@@ -248,21 +258,23 @@ func TestSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := resolveSecrets([]string{"from-the-setting", "env:PARTNER_SECRET", "file:" + path})
-	if want := []string{"from-the-setting", `correct horse, "battery", staple`, "from-a-file"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"from-the-setting", `correct horse, "battery", staple`,
+		"from-a-file"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"env:NOT_SET_ANYWHERE", "file:/no/such/file", "file:" + path, "short", ""} {
+	for _, bad := range []string{"env:NOT_SET_ANYWHERE", "file:/no/such/file", "file:" + path, "short",
+		""} {
 		if _, err := resolveSecrets([]string{bad}); err == nil {
 			t.Errorf("%q is taken for a secret", bad)
 		}
 	}
 }
 
-// TestSecretSettings: in no place is one secret cut into several. Where an earlier release made a list of a text, the start
-// says how to write what is meant, and never shows the text.
+// TestSecretSettings: in no place is one secret cut into several. Where an earlier release made a
+// list of a text, the start says how to write what is meant, and never shows the text.
 func TestSecretSettings(t *testing.T) {
 	const list = "the-new-secret,the-old-secret"
 	for _, test := range []struct {
@@ -273,10 +285,13 @@ func TestSecretSettings(t *testing.T) {
 	}{
 		{env: []string{"WEBHOOK_HMAC_SECRET=a, b"}, want: secretList{"a, b"}},
 		{env: []string{"WEBHOOK_HMAC_SECRET=exact:" + list}, want: secretList{"exact:" + list}},
-		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=two"}, want: secretList{"one", "two"}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=two"}, want: secretList{"one",
+			"two"}},
 		{env: []string{"WEBHOOK_HMAC_SECRET=" + list}, names: "WEBHOOK_HMAC_SECRET_NEXT"},
-		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=" + list}, names: "sources.default.secrets"},
-		{env: []string{"WEBHOOK_HMAC_SECRET=" + list + ",the-oldest-secret"}, names: "sources.default.secrets"},
+		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=" + list},
+			names: "sources.default.secrets"},
+		{env: []string{"WEBHOOK_HMAC_SECRET=" + list + ",the-oldest-secret"},
+			names: "sources.default.secrets"},
 		{env: []string{"WEBHOOK_HMAC_SECRET_NEXT=two"}, names: "WEBHOOK_HMAC_SECRET is not"},
 		{env: []string{"WEBHOOK_HMAC_SECRET=with ${HOME} in it"}, names: "${HOME}"},
 		{env: []string{"WEBHOOK_BEARER_KEY=" + list}, names: "WEBHOOK_BEARER_KEY_NEXT"},
@@ -309,7 +324,8 @@ func TestSecretSettings(t *testing.T) {
 	}
 }
 
-// TestErrorsShowNoPassword: no setting that may hold a password is repeated by an error of the start about it.
+// TestErrorsShowNoPassword: no setting that may hold a password is repeated by an error of the
+// start about it.
 func TestErrorsShowNoPassword(t *testing.T) {
 	const password = "hunter2"
 	for _, test := range []string{
@@ -338,14 +354,16 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		t.Errorf("tracing: error %v", err)
 	}
 	c.PublicURL = "https://me:" + password + "@example.com"
-	if text := shown(c.publicURL(httpd.DefaultSource)); strings.Contains(text, password) || !strings.Contains(text, "example.com/webhooks") {
+	if text := shown(c.publicURL(httpd.DefaultSource)); strings.Contains(text, password) ||
+		!strings.Contains(text, "example.com/webhooks") {
 		t.Errorf("the source is shown with the URL %s", text)
 	}
 }
 
 // TestShortTokens: a configured token that opens the gate itself could be guessed if it were short.
 func TestShortTokens(t *testing.T) {
-	for _, c := range []config{{AdminTokens: secretList{"fifteen-letters"}}, {EvidenceTokens: secretList{"fifteen-letters"}}} {
+	for _, c := range []config{{AdminTokens: secretList{"fifteen-letters"}},
+		{EvidenceTokens: secretList{"fifteen-letters"}}} {
 		c.DataDir = dataDir(t.TempDir())
 		if _, err := findCredentials(c); err == nil || !strings.Contains(err.Error(), "16 characters") {
 			t.Errorf("error %v for a token of 15 characters", err)
@@ -353,13 +371,15 @@ func TestShortTokens(t *testing.T) {
 	}
 }
 
-// TestStrangersKeys: keys in the data directory that belong to somebody else, and links of theirs, are refused.
+// TestStrangersKeys: keys in the data directory that belong to somebody else, and links of theirs,
+// are refused.
 func TestStrangersKeys(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root can make a file that belongs to another
 	}
 	const stranger = 12345
-	for _, name := range []string{"keys", "keys/admin_token", "keys/link", "queue.db", "store.db-wal", "hookgate.lock"} {
+	for _, name := range []string{"keys", "keys/admin_token", "keys/link", "queue.db", "store.db-wal",
+		"hookgate.lock"} {
 		d := dataDir(t.TempDir())
 		must(t, os.Mkdir(d.keyDir(), 0o700))
 		path := filepath.Join(string(d), name)
@@ -386,7 +406,8 @@ func TestStrangersKeys(t *testing.T) {
 	}
 }
 
-// TestFilesAreNotFollowed: neither the lock nor a rewritten file goes through a link to another file.
+// TestFilesAreNotFollowed: neither the lock nor a rewritten file goes through a link to another
+// file.
 func TestFilesAreNotFollowed(t *testing.T) {
 	d := dataDir(t.TempDir())
 	other := filepath.Join(t.TempDir(), "other")
@@ -403,8 +424,8 @@ func TestFilesAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestEverySettingIsDocumented: docs/configuration.md names every setting, its environment variable and its
-// default, and no other. It marks the settings that have an effect with Redis alone.
+// TestEverySettingIsDocumented: docs/configuration.md names every setting, its environment variable
+// and its default, and no other. It marks the settings that have an effect with Redis alone.
 func TestEverySettingIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
@@ -462,7 +483,8 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.Worker.Linger <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > maxBodyLimit || c.Queue.Partitions < 1 || c.Listen == "" {
+		if c.Worker.Linger <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > maxBodyLimit ||
+			c.Queue.Partitions < 1 || c.Listen == "" {
 			t.Errorf("accepted %+v", c)
 		}
 		for name, s := range c.Sources {
@@ -473,14 +495,17 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// TestShorterTokens: the error about a token names the length that a token needs, however short the token is.
+// TestShorterTokens: the error about a token names the length that a token needs, however short the
+// token is.
 func TestShorterTokens(t *testing.T) {
 	for _, token := range []string{"short", "fifteen-letters"} {
-		if _, err := resolveTokens([]string{token}); err == nil || !strings.Contains(err.Error(), "fewer than 16 characters") {
+		if _, err := resolveTokens([]string{token}); err == nil ||
+			!strings.Contains(err.Error(), "fewer than 16 characters") {
 			t.Errorf("%s: got %v", token, err)
 		}
 	}
-	if _, err := resolveSecrets([]string{"short"}); err == nil || !strings.Contains(err.Error(), "shorter than 8 bytes") {
+	if _, err := resolveSecrets([]string{"short"}); err == nil ||
+		!strings.Contains(err.Error(), "shorter than 8 bytes") {
 		t.Errorf("a short secret got %v", err)
 	}
 }

@@ -14,13 +14,15 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// TestCrash kills the gate with SIGKILL at random moments while its own replay sends to it, and starts
-// it again, several times. Afterwards everything that was acknowledged must be there: see auditStore.
+// TestCrash kills the gate with SIGKILL at random moments while its own replay sends to it, and
+// starts it again, several times. Afterwards everything that was acknowledged must be there: see
+// auditStore.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	count, leastKills := modeltest.Pick(1_500, 10_000), modeltest.Pick(3, 10)
 	var input bytes.Buffer
-	if err := (load.Generator{Count: count, Keys: 200, DuplicatePercent: 5, Size: 500, Seed: rand.Uint64()}).Generate(t.Context(), &input); err != nil {
+	if err := (load.Generator{Count: count, Keys: 200, DuplicatePercent: 5, Size: 500,
+		Seed: rand.Uint64()}).Generate(t.Context(), &input); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -29,7 +31,8 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := startGate(t, startOptions{})
-	replay := exec.Command(binary, "replay", "--input", inputFile, "--target", g.url, "--output", ledgerFile,
+	replay := exec.Command(binary, "replay", "--input", inputFile, "--target", g.url, "--output",
+		ledgerFile,
 		"--data-dir", g.dir, "--rate-limit", "800", "--retries", "1000", "--retry-time", "5m")
 	summary := &output{}
 	replay.Stdout, replay.Stderr = summary, summary

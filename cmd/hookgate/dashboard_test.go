@@ -38,13 +38,14 @@ func (g *gate) traffic() {
 			if n%10 == 9 {
 				auth = "Bearer wrong"
 			}
-			g.request(http.MethodPost, "/webhooks", fmt.Sprintf(`{"messageId":"evt-%d","eventType":"order.paid"}`, n-n%7), "Authorization", auth)
+			g.request(http.MethodPost, "/webhooks",
+				fmt.Sprintf(`{"messageId":"evt-%d","eventType":"order.paid"}`, n-n%7), "Authorization", auth)
 		}
 	}()
 }
 
-// TestDashboardSession signs in and out: the cookie, the form's answers, a link from another site, and a token that is revoked
-// while a page is open.
+// TestDashboardSession signs in and out: the cookie, the form's answers, a link from another site,
+// and a token that is revoked while a page is open.
 func TestDashboardSession(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -54,7 +55,8 @@ func TestDashboardSession(t *testing.T) {
 	b.open("/")
 	b.fill("#token", "hgt_guess")
 	b.click("button.main")
-	b.await("the guess is refused", `document.querySelector("#told")?.textContent.includes("not known")`)
+	b.await("the guess is refused",
+		`document.querySelector("#told")?.textContent.includes("not known")`)
 	if b.holds("hgt_guess") {
 		t.Error("the page shows the token that was typed")
 	}
@@ -67,25 +69,32 @@ func TestDashboardSession(t *testing.T) {
 		t.Error("the page holds the token")
 	}
 	cookies := b.cookies()
-	if len(cookies) != 1 || !cookies[0].HTTPOnly || cookies[0].SameSite != network.CookieSameSiteStrict || strings.Contains(cookies[0].Value, viewer) {
+	if len(cookies) != 1 || !cookies[0].HTTPOnly ||
+		cookies[0].SameSite != network.CookieSameSiteStrict || strings.Contains(cookies[0].Value,
+		viewer) {
 		t.Errorf("cookies are %+v", cookies)
 	}
 
-	// A link elsewhere leads to the page, although the browser withholds the cookie at first: localhost is another site than 127.0.0.1.
+	// A link elsewhere leads to the page, although the browser withholds the cookie at first:
+	// localhost is another site than 127.0.0.1.
 	other := *g
 	other.url = strings.Replace(g.url, "127.0.0.1", "localhost", 1)
 	b.g = &other
 	b.open("/ui/sign-in")
 	eval[any](b, fmt.Sprintf(`(() => { const a = document.createElement("a"); a.href = %q; document.body.append(a); a.click() })()`, g.url+"/ui/?linked"))
-	b.await("the link leads to the page", `location.search == "?linked" && document.querySelector("header.bar") != null`)
+	b.await("the link leads to the page",
+		`location.search == "?linked" && document.querySelector("header.bar") != null`)
 	b.g = g
 
-	// A copy of the cookie changes nothing without what a page knows, and nothing at all after signing out.
+	// A copy of the cookie changes nothing without what a page knows, and nothing at all after signing
+	// out.
 	cookie := cookies[0].Name + "=" + cookies[0].Value
-	if status, body := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`, "Authorization", "", "Cookie", cookie); status != 403 {
+	if status, body := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`,
+		"Authorization", "", "Cookie", cookie); status != 403 {
 		t.Errorf("a call without the header got %d: %s", status, body)
 	}
-	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "", "Cookie", cookie); status != 200 {
+	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "", "Cookie",
+		cookie); status != 200 {
 		t.Errorf("reading with a session got %d", status)
 	}
 	b.click(".who form button")
@@ -93,7 +102,8 @@ func TestDashboardSession(t *testing.T) {
 	if left := b.cookies(); len(left) != 0 {
 		t.Errorf("after signing out there are %d cookies", len(left))
 	}
-	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "", "Cookie", cookie); status != 401 {
+	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "", "Cookie",
+		cookie); status != 401 {
 		t.Errorf("after signing out a copy of the cookie got %d", status)
 	}
 
@@ -105,11 +115,12 @@ func TestDashboardSession(t *testing.T) {
 	}
 }
 
-// TestDashboardOverview: on an empty gate the first page shows how to send a webhook, and what it shows works; with traffic its numbers
-// move; what is wrong is said in words; and it is small.
+// TestDashboardOverview: on an empty gate the first page shows how to send a webhook, and what it
+// shows works; with traffic its numbers move; what is wrong is said in words; and it is small.
 func TestDashboardOverview(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s"}}) // a slow machine is no problem
+	// a slow machine is no problem
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s"}})
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
 	command := b.textContent("#send-default")
@@ -123,15 +134,19 @@ func TestDashboardOverview(t *testing.T) {
 	g.traffic()
 	b.open("/ui/")
 	b.await("the rate moves", `parseFloat(document.querySelector("[data-live=rate]").textContent) > 0`)
-	b.await("the latency is known", `parseFloat(document.querySelector("[data-live=p95]").textContent) > 0`)
+	b.await("the latency is known",
+		`parseFloat(document.querySelector("[data-live=p95]").textContent) > 0`)
 	b.await("refusals show", `parseFloat(document.querySelector("[data-live=refused]").textContent) > 0`)
 	b.await("the source was seen", `document.querySelector("[data-source=default] time") != null`)
 	b.await("the charts are drawn", `document.querySelectorAll(".chart canvas").length == 3`)
-	b.await("no partition has an owner where the store takes the webhooks", `document.querySelector("#partitions .held") == null`)
+	b.await("no partition has an owner where the store takes the webhooks",
+		`document.querySelector("#partitions .held") == null`)
 	was := eval[float64](b, `performance.now()`)
-	b.await("numbers go on moving", fmt.Sprintf(`performance.now() > %f + 1500 && document.querySelector("#fresh").textContent == "live"`, was))
+	b.await("numbers go on moving",
+		fmt.Sprintf(`performance.now() > %f + 1500 && document.querySelector("#fresh").textContent == "live"`, was))
 	b.await("all is well", `document.querySelector("#verdict").textContent == "All well"`)
-	b.await("answers are told by their status", `/202: \d.*401: \d/.test(document.querySelector("#answers").textContent)`)
+	b.await("answers are told by their status",
+		`/202: \d.*401: \d/.test(document.querySelector("#answers").textContent)`)
 	b.check("overview")
 	b.do("press the tabulator", chromedp.KeyEvent("\t"))
 	if first := eval[string](b, `document.activeElement.textContent`); first != "Skip to the content" {
@@ -142,12 +157,14 @@ func TestDashboardOverview(t *testing.T) {
 	if theme := eval[string](b, `document.documentElement.dataset.theme`); theme != "dark" {
 		t.Errorf("the theme that was chosen is %q", theme)
 	}
-	if b.holds("/admin/maintenance") || eval[int](b, `document.querySelectorAll("nav a[href='/ui/control']").length`) != 0 {
+	if b.holds("/admin/maintenance") ||
+		eval[int](b, `document.querySelectorAll("nav a[href='/ui/control']").length`) != 0 {
 		t.Error("a viewer sees controls")
 	}
 
 	g.mustRequest(200, http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`)
-	b.await("maintenance is told", `document.querySelector("#problems").textContent.includes("Maintenance")`)
+	b.await("maintenance is told",
+		`document.querySelector("#problems").textContent.includes("Maintenance")`)
 	b.await("503 shows", `parseFloat(document.querySelector("[data-live=unavailable]").textContent) > 0`)
 	g.mustRequest(200, http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
 	b.await("all is well again", `document.querySelector("#verdict").textContent == "All well"`)
@@ -175,7 +192,8 @@ func sendAs(t *testing.T, g *gate, command, key string) {
 	}
 }
 
-// TestDashboardSources: each source with its URL, a command that works as it stands, its traffic, and why requests were not authenticated.
+// TestDashboardSources: each source with its URL, a command that works as it stands, its traffic,
+// and why requests were not authenticated.
 func TestDashboardSources(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "hookgate.yaml")
@@ -190,23 +208,28 @@ func TestDashboardSources(t *testing.T) {
 	for range 3 {
 		g.request(http.MethodPost, "/webhooks/github", `{}`)
 	}
-	g.request(http.MethodPost, "/webhooks/github", `{}`, "X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64))
+	g.request(http.MethodPost, "/webhooks/github", `{}`, "X-Hub-Signature-256", "sha256="+
+		strings.Repeat("0", 64))
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/sources")
 	sendAs(t, g, b.textContent("#send-default"), g.key(bearerKeyName))
 	sendAs(t, g, b.textContent("#send-shop"), "shop-secret-12")
-	if command := b.textContent("#send-github"); !strings.Contains(command, "hookgate send --source github") {
+	if command := b.textContent("#send-github"); !strings.Contains(command,
+		"hookgate send --source github") {
 		t.Errorf("the command for a sender that signs is %q", command)
 	}
 	g.await("the day has them", func() bool {
 		b.open("/ui/sources")
-		return strings.Contains(b.text("#source-shop"), "1 accepted · 0 not authenticated") && strings.Contains(b.text("#source-github"), "4 not authenticated")
+		return strings.Contains(b.text("#source-shop"), "1 accepted · 0 not authenticated") &&
+			strings.Contains(b.text("#source-github"), "4 not authenticated")
 	})
 	failures := b.text("#source-github table")
-	if !strings.Contains(failures, "X-Hub-Signature-256 is missing") || !strings.Contains(failures, "is not what any of the configured secrets makes of the body") {
+	if !strings.Contains(failures, "X-Hub-Signature-256 is missing") ||
+		!strings.Contains(failures, "is not what any of the configured secrets makes of the body") {
 		t.Errorf("failures are %q", failures)
 	}
-	for _, secret := range []string{"github-secret-1", "shop-secret-12", g.key(bearerKeyName), g.key(adminTokenName)} {
+	for _, secret := range []string{"github-secret-1", "shop-secret-12", g.key(bearerKeyName),
+		g.key(adminTokenName)} {
 		if b.holds(secret) {
 			t.Error("the page holds a secret")
 		}
@@ -214,7 +237,8 @@ func TestDashboardSources(t *testing.T) {
 	b.check("sources")
 }
 
-// TestDashboardEvidence: a bundle that is handed in is shown with its verdict; what its sender wrote stays text, and its report runs nothing.
+// TestDashboardEvidence: a bundle that is handed in is shown with its verdict; what its sender
+// wrote stays text, and its report runs nothing.
 func TestDashboardEvidence(t *testing.T) {
 	t.Parallel()
 	const hostile = `<img src=x onerror=alert(1)><script>alert(2)</script>`
@@ -239,25 +263,30 @@ func TestDashboardEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	submit := []string{"evidence", "submit", dir, "--url", g.url + "/api/intake", "--gate", "release-7", "--application", hostile}
-	if code, out, errs := runBinary(t, []string{"EVIDENCE_TOKEN=an-evidence-token"}, submit...); code != 0 {
+	submit := []string{"evidence", "submit", dir, "--url", g.url + "/api/intake", "--gate",
+		"release-7", "--application", hostile}
+	if code, out, errs := runBinary(t, []string{"EVIDENCE_TOKEN=an-evidence-token"},
+		submit...); code != 0 {
 		t.Fatalf("submit: %d %s%s", code, out, errs)
 	}
 	b.open("/ui/evidence")
-	if row := b.text("tbody tr"); !strings.Contains(row, "PASS") || !strings.Contains(row, "release-7") || !strings.Contains(row, hostile) {
+	if row := b.text("tbody tr"); !strings.Contains(row, "PASS") ||
+		!strings.Contains(row, "release-7") || !strings.Contains(row, hostile) {
 		t.Errorf("the row is %q", row)
 	}
 	b.check("evidence")
 	report := eval[string](b, `document.querySelector("tbody a").getAttribute("href")`)
-	b.expect(`Blocked script execution|Content Security Policy|request failed:  csp`) // that nothing ran is what the browser tells
+	// that nothing ran is what the browser tells
+	b.expect(`Blocked script execution|Content Security Policy|request failed:  csp`)
 	b.open(report)
 	if title := eval[string](b, "document.title"); title != "Report" || b.text("#r") != "PASS" {
 		t.Errorf("the title of the report is %q", title)
 	}
 }
 
-// TestDashboardControl: an operator switches maintenance on, ingest answers 503, and off again; drains; an admin makes a token that
-// works and revokes it. All of it is in the trail with the reasons. A viewer gets no controls.
+// TestDashboardControl: an operator switches maintenance on, ingest answers 503, and off again;
+// drains; an admin makes a token that works and revokes it. All of it is in the trail with the
+// reasons. A viewer gets no controls.
 func TestDashboardControl(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -265,7 +294,8 @@ func TestDashboardControl(t *testing.T) {
 	viewer.expect("status of 403")
 	viewer.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
 	viewer.open("/ui/control")
-	if text := viewer.text("main"); !strings.Contains(text, "403") || !strings.Contains(text, "operator") {
+	if text := viewer.text("main"); !strings.Contains(text, "403") ||
+		!strings.Contains(text, "operator") {
 		t.Errorf("a viewer gets %q", text)
 	}
 
@@ -275,12 +305,14 @@ func TestDashboardControl(t *testing.T) {
 		t.Error("an operator is shown the tokens")
 	}
 	b.confirm("buffer", "#mode [data-set=buffer]", "the database moves: ü")
-	b.await("webhooks are buffered", `document.querySelector("#mode").dataset.mode == "buffer" && document.querySelector("#toasts").textContent.includes("leaves the store alone")`)
+	b.await("webhooks are buffered",
+		`document.querySelector("#mode").dataset.mode == "buffer" && document.querySelector("#toasts").textContent.includes("leaves the store alone")`)
 	if status, _ := g.send(`{"messageId":"buffered","eventType":"t"}`); status != 202 {
 		t.Errorf("in buffer a webhook gets %d", status)
 	}
 	b.confirm("refuse webhooks", "#mode [data-set=read_only]", "the database moves: ü")
-	b.await("webhooks are refused", `document.querySelector("#mode").dataset.mode == "read_only" && document.querySelector("#toasts").textContent.includes("are refused")`)
+	b.await("webhooks are refused",
+		`document.querySelector("#mode").dataset.mode == "read_only" && document.querySelector("#toasts").textContent.includes("are refused")`)
 	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 503 {
 		t.Errorf("in maintenance a webhook gets %d", status)
 	}
@@ -291,26 +323,32 @@ func TestDashboardControl(t *testing.T) {
 		t.Errorf("after maintenance a webhook gets %d", status)
 	}
 	b.confirm("drain", "#drain-begin", "before the update")
-	b.await("the gate is drained", `document.querySelector("#drain-told").textContent.startsWith("Drained")`)
+	b.await("the gate is drained",
+		`document.querySelector("#drain-told").textContent.startsWith("Drained")`)
 
 	admin := newBrowser(t, g)
 	admin.signIn(g.key(adminTokenName), "/ui/control")
 	admin.fill("[name=name]", "deploy")
 	admin.confirm("make a token", "#token-create button", "for the pipeline")
-	admin.await("the token is shown", `document.querySelector("#token-text")?.value.startsWith("hgt_")`)
+	admin.await("the token is shown",
+		`document.querySelector("#token-text")?.value.startsWith("hgt_")`)
 	token := eval[string](admin, `document.querySelector("#token-text").value`)
-	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "Bearer "+token); status != 200 {
+	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "Bearer "+
+		token); status != 200 {
 		t.Errorf("the new token gets %d", status)
 	}
 	admin.click("dialog .main")
-	admin.await("the token is listed", `document.querySelector("[data-token=deploy]") != null && document.querySelector("dialog") == null`)
+	admin.await("the token is listed",
+		`document.querySelector("[data-token=deploy]") != null && document.querySelector("dialog") == null`)
 	if admin.holds(token) {
 		t.Error("the page holds the token")
 	}
 	admin.check("control-admin")
 	admin.confirm("revoke it", "[data-token=deploy] button", "")
-	admin.await("the token is revoked", `document.querySelector("[data-token=deploy]").textContent.includes("revoked")`)
-	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "Bearer "+token); status != 401 {
+	admin.await("the token is revoked",
+		`document.querySelector("[data-token=deploy]").textContent.includes("revoked")`)
+	if status, _ := g.request(http.MethodGet, "/api/sources", "", "Authorization", "Bearer "+
+		token); status != 401 {
 		t.Errorf("the revoked token gets %d", status)
 	}
 
@@ -320,7 +358,9 @@ func TestDashboardControl(t *testing.T) {
 			done = append(done, a.Action+" "+a.Target+" "+a.Reason)
 		}
 	}
-	want := []string{"maintenance buffer the database moves: ü", "maintenance read_only the database moves: ü", "maintenance normal ", "drain within 10m0s before the update"}
+	want := []string{"maintenance buffer the database moves: ü",
+		"maintenance read_only the database moves: ü", "maintenance normal ",
+		"drain within 10m0s before the update"}
 	if !slices.Equal(done, want) {
 		t.Errorf("the trail has %q, want %q", done, want)
 	}

@@ -54,7 +54,8 @@ const (
 // however it ends.
 type dataDirLock struct{ file *os.File }
 
-// lock creates the folder if need be and takes its lock. If another process has it, the error says which.
+// lock creates the folder if need be and takes its lock. If another process has it, the error says
+// which.
 func (d dataDir) lock() (*dataDirLock, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
@@ -82,7 +83,8 @@ func (d dataDir) lock() (*dataDirLock, error) {
 
 // checkFiles refuses files and links of strangers where the gate keeps what it must not lose.
 func (d dataDir) checkFiles() error {
-	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.modeFile(), d.storeModeFile(), d.canaryFile(), d.evidenceDir(), d.keyDir()}
+	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.modeFile(), d.storeModeFile(),
+		d.canaryFile(), d.evidenceDir(), d.keyDir()}
 	for _, db := range []string{d.queueFile(), d.storeFile(), d.spoolFile()} {
 		paths = append(paths, db, db+"-wal", db+"-shm", db+"-journal")
 	}
@@ -96,7 +98,8 @@ func (d dataDir) checkFiles() error {
 
 // note writes who holds the lock into its file, for the error message of the next who wants it.
 func (l *dataDirLock) note(what string) error {
-	text := fmt.Sprintf("pid %d since %s, %s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339), what)
+	text := fmt.Sprintf("pid %d since %s, %s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339),
+		what)
 	if err := l.file.Truncate(0); err != nil {
 		return fmt.Errorf("write lock file: %w", err)
 	}
@@ -137,7 +140,8 @@ func (d dataDir) mode(path string) (hookgate.Mode, error) {
 	}
 	mode, err := hookgate.ParseMode(strings.TrimSpace(string(text)))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis or PostgreSQL tells", path, err)
+		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis or PostgreSQL tells",
+			path, err)
 	}
 	return mode, nil
 }
@@ -155,13 +159,15 @@ func (d dataDir) keepMode(path string, m hookgate.Mode) error {
 	return nil
 }
 
-// auditFailed reports whether the last verification of the audit chain, by this gate or a command, found a break.
+// auditFailed reports whether the last verification of the audit chain, by this gate or a command,
+// found a break.
 func (d dataDir) auditFailed() bool {
 	_, err := os.Stat(d.auditFile())
 	return err == nil
 }
 
-// keepAudit notes whether a verification found a break, for every process that uses the folder. Without a folder there is none.
+// keepAudit notes whether a verification found a break, for every process that uses the folder.
+// Without a folder there is none.
 func (d dataDir) keepAudit(broken error) error {
 	if _, err := os.Stat(string(d)); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -189,7 +195,8 @@ func (d dataDir) canary() (hookgate.Canary, error) {
 	}
 	c, err := hookgate.ParseCanary(strings.TrimSpace(string(text)))
 	if err != nil {
-		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.canaryFile(), err)
+		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.canaryFile(),
+			err)
 	}
 	return c, nil
 }
@@ -205,9 +212,9 @@ func (d dataDir) keepCanary(c hookgate.Canary) error {
 	return nil
 }
 
-// writeDurably writes a file that only its owner may read: under another name, fsync, rename, fsync of the
-// folder. After a power cut there is the whole file or none. What stands under the other name is left over from a crash,
-// or a link that must not be followed.
+// writeDurably writes a file that only its owner may read: under another name, fsync, rename, fsync
+// of the folder. After a power cut there is the whole file or none. What stands under the other
+// name is left over from a crash, or a link that must not be followed.
 func writeDurably(path string, data []byte) error {
 	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -235,8 +242,8 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// readKey reads the key with the given name. A key that somebody else has put there is refused: a folder that
-// others may write to is no reason to take theirs.
+// readKey reads the key with the given name. A key that somebody else has put there is refused: a
+// folder that others may write to is no reason to take theirs.
 func (d dataDir) readKey(name string) (string, error) {
 	path := d.keyFile(name)
 	for _, p := range []string{d.keyDir(), path} {
@@ -247,8 +254,9 @@ func (d dataDir) readKey(name string) (string, error) {
 	return secret.ReadFile(path)
 }
 
-// checkOwner refuses a file, folder or link in the data directory that belongs to a stranger. Those who may own it are
-// this user, root, and the owner of the data directory, who could do anything there.
+// checkOwner refuses a file, folder or link in the data directory that belongs to a stranger. Those
+// who may own it are this user, root, and the owner of the data directory, who could do anything
+// there.
 func (d dataDir) checkOwner(path string) error {
 	of := func(info fs.FileInfo, err error) (int, error) {
 		if err != nil {

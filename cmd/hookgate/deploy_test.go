@@ -27,16 +27,18 @@ type deployed struct {
 	env  []string
 	// config is the text of the file that HOOKGATE_CONFIG names.
 	config string
-	// kept is where its volume is that outlives it, lost where one is that does not; empty if there is none.
+	// kept is where its volume is that outlives it, lost where one is that does not; empty if there is
+	// none.
 	kept, lost string
-	// grace is the time from the end's announcement until it is killed, without the pause before SIGTERM.
+	// grace is the time from the end's announcement until it is killed, without the pause before
+	// SIGTERM.
 	grace time.Duration
 	ports []int
 }
 
-// TestDeployedSettings: whatever deploy sets is a setting of the gate, and it makes sense: the ports are the ones that are open, the data is
-// on the volume, what can be acknowledged alone on a disk is on one that outlives the process, and a process has the time that it needs to
-// end.
+// TestDeployedSettings: whatever deploy sets is a setting of the gate, and it makes sense: the
+// ports are the ones that are open, the data is on the volume, what can be acknowledged alone on a
+// disk is on one that outlives the process, and a process has the time that it needs to end.
 func TestDeployedSettings(t *testing.T) {
 	t.Parallel()
 	all := append(composeProcesses(t), kubernetesProcesses(t)...)
@@ -46,7 +48,10 @@ func TestDeployedSettings(t *testing.T) {
 	for _, d := range all {
 		t.Run(d.name, func(t *testing.T) {
 			env := slices.Clone(d.env)
-			if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, envPrefix+"CONFIG=") }); i >= 0 {
+			if i := slices.IndexFunc(env, func(e string) bool {
+				return strings.HasPrefix(e, envPrefix+
+					"CONFIG=")
+			}); i >= 0 {
 				env[i] = envPrefix + "CONFIG=" + writeConfig(t, d.config)
 			}
 			cmd := newServeCommand()
@@ -63,7 +68,8 @@ func TestDeployedSettings(t *testing.T) {
 			}
 			for _, listen := range []string{c.Listen, c.Admin.Listen} {
 				host, port, err := net.SplitHostPort(listen)
-				if number, _ := strconv.Atoi(port); err != nil || host != "0.0.0.0" || !slices.Contains(d.ports, number) {
+				if number, _ := strconv.Atoi(port); err != nil || host != "0.0.0.0" ||
+					!slices.Contains(d.ports, number) {
 					t.Errorf("it listens on %s, and open are %v", listen, d.ports)
 				}
 			}
@@ -123,7 +129,8 @@ func composeProcesses(t *testing.T) (all []deployed) {
 		if !strings.HasPrefix(s.Image, "hookgate:") {
 			continue
 		}
-		d := deployed{name: "compose " + name, env: slices.Clone(image), ports: []int{8080, 8081}} // all are open on a network of the file's own
+		// all are open on a network of the file's own
+		d := deployed{name: "compose " + name, env: slices.Clone(image), ports: []int{8080, 8081}}
 		for _, arg := range s.Command.([]any) {
 			d.args = append(d.args, arg.(string))
 		}
@@ -138,7 +145,8 @@ func composeProcesses(t *testing.T) (all []deployed) {
 		}
 		for _, p := range s.Ports {
 			parts := strings.Split(p, ":")
-			if port, err := strconv.Atoi(parts[len(parts)-1]); err != nil || !slices.Contains(d.ports, port) {
+			if port, err := strconv.Atoi(parts[len(parts)-1]); err != nil ||
+				!slices.Contains(d.ports, port) {
 				t.Errorf("%s publishes %s", name, p)
 			}
 		}
@@ -208,7 +216,8 @@ func kubernetesProcesses(t *testing.T) (all []deployed) {
 			d := deployed{name: o.Kind + " " + o.Metadata.Name, args: c.Args, env: dockerfileEnv(t),
 				grace: time.Duration(pod.Grace-c.Lifecycle.PreStop.Sleep.Seconds) * time.Second}
 			for _, from := range c.EnvFrom {
-				for kind, name := range map[string]string{"ConfigMap": from.ConfigMapRef.Name, "Secret": from.SecretRef.Name} {
+				for kind, name := range map[string]string{"ConfigMap": from.ConfigMapRef.Name,
+					"Secret": from.SecretRef.Name} {
 					values, ok := data[kind+" "+name]
 					if name != "" && !ok {
 						t.Errorf("%s: there is no %s %s", d.name, kind, name)
@@ -252,7 +261,8 @@ func kubernetesProcesses(t *testing.T) (all []deployed) {
 	return all
 }
 
-// dockerfile returns the instructions of the image that users run, and of the stage that builds it, by name.
+// dockerfile returns the instructions of the image that users run, and of the stage that builds it,
+// by name.
 func dockerfile(t *testing.T) (build, final map[string][]string) {
 	t.Helper()
 	text, err := os.ReadFile("../../deploy/docker/Dockerfile")
@@ -285,7 +295,8 @@ func dockerfileStages(text string) (build, final map[string][]string, err error)
 // imageOutput is the program that the Dockerfile's build command makes.
 const imageOutput = "/out/hookgate"
 
-// builtImage runs the build command of the Dockerfile, once, with oldVersion, and returns the program.
+// builtImage runs the build command of the Dockerfile, once, with oldVersion, and returns the
+// program.
 var builtImage = sync.OnceValues(func() (program string, err error) {
 	text, err := os.ReadFile("../../deploy/docker/Dockerfile")
 	if err != nil {
@@ -298,7 +309,8 @@ var builtImage = sync.OnceValues(func() (program string, err error) {
 	program = filepath.Join(filepath.Dir(binary), "image", "hookgate")
 	i := slices.IndexFunc(build["RUN"], func(c string) bool { return strings.Contains(c, "go build") })
 	if i < 0 || strings.Count(build["RUN"][i], "/out/") != 1 {
-		return "", fmt.Errorf("the Dockerfile has no command that builds %s: %q", imageOutput, build["RUN"])
+		return "", fmt.Errorf("the Dockerfile has no command that builds %s: %q", imageOutput,
+			build["RUN"])
 	}
 	cmd := exec.Command("sh", "-c", strings.Replace(build["RUN"][i], imageOutput, program, 1))
 	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "VERSION="+oldVersion)
@@ -321,9 +333,10 @@ func jsonList(t *testing.T, text string) (list []string) {
 	return list
 }
 
-// TestImage does what the Dockerfile says, as far as that goes without Docker: its own build command makes a static binary, which runs with nothing
-// around it but what the image has, as the image's user, who can write nowhere but to the volume; it takes a webhook, its health check
-// says so, and SIGTERM ends it in good order.
+// TestImage does what the Dockerfile says, as far as that goes without Docker: its own build
+// command makes a static binary, which runs with nothing around it but what the image has, as the
+// image's user, who can write nowhere but to the volume; it takes a webhook, its health check says
+// so, and SIGTERM ends it in good order.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	_, final := dockerfile(t)
@@ -352,10 +365,12 @@ func TestImage(t *testing.T) {
 	}
 
 	var uid, gid int
-	if _, err := fmt.Sscanf(final["USER"][0], "%d:%d", &uid, &gid); err != nil || uid == 0 || gid == 0 {
+	if _, err := fmt.Sscanf(final["USER"][0], "%d:%d", &uid, &gid); err != nil || uid == 0 ||
+		gid == 0 {
 		t.Fatalf("the user is %q: %v", final["USER"], err)
 	}
-	if !slices.Contains(final["COPY"], fmt.Sprintf("--from=build --chown=%d:%d /out/data %s", uid, gid, data)) {
+	if !slices.Contains(final["COPY"], fmt.Sprintf("--from=build --chown=%d:%d /out/data %s", uid, gid,
+		data)) {
 		t.Errorf("the volume is not its user's: %q", final["COPY"])
 	}
 	must(t, os.Mkdir(in(data), 0o700))
@@ -382,7 +397,8 @@ func TestImage(t *testing.T) {
 		}
 	}
 	serving, out := start(append(entry, jsonList(t, final["CMD"][0])...)...)
-	g := &gate{t: t, url: "http://" + listen, dir: in(data), cmd: serving, out: out, logs: out, ended: make(chan struct{})}
+	g := &gate{t: t, url: "http://" + listen, dir: in(data), cmd: serving, out: out, logs: out,
+		ended: make(chan struct{})}
 	go func() { serving.Wait(); close(g.ended) }()
 	g.await("it listens", func() bool { return strings.Contains(out.String(), "listens on "+listen) })
 	if !strings.Contains(out.String(), "hookgate "+oldVersion) {
@@ -413,11 +429,13 @@ func TestImage(t *testing.T) {
 	check(1)
 }
 
-// confined is how a process runs as another user with nothing but a folder. Who is not root does it in a namespace where they are that user.
+// confined is how a process runs as another user with nothing but a folder. Who is not root does it
+// in a namespace where they are that user.
 func confined(t *testing.T, root string, uid, gid int) *syscall.SysProcAttr {
 	t.Helper()
 	// The folders above are the test's alone.
-	for dir := filepath.Dir(root); dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(root); dir != filepath.Clean(os.TempDir()) &&
+		dir != "/"; dir = filepath.Dir(dir) {
 		must(t, os.Chmod(dir, 0o755))
 	}
 	attr := &syscall.SysProcAttr{Chroot: root}
@@ -438,14 +456,17 @@ func TestUnit(t *testing.T) {
 	must(t, err)
 	// It wants the program where it will be.
 	// Nothing makes systemd give up, and a user who exists can be given files to read.
-	for _, setting := range []string{"StartLimitIntervalSec=0", "Restart=always", "User=hookgate", "DynamicUser=yes"} {
+	for _, setting := range []string{"StartLimitIntervalSec=0", "Restart=always", "User=hookgate",
+		"DynamicUser=yes"} {
 		if !strings.Contains(string(text), "\n"+setting+"\n") {
 			t.Errorf("the unit does not have %s", setting)
 		}
 	}
 	unit := filepath.Join(t.TempDir(), "hookgate.service")
-	must(t, os.WriteFile(unit, []byte(strings.Replace(string(text), "ExecStart=/usr/local/bin/hookgate ", "ExecStart="+binary+" ", 1)), 0o644))
-	for _, args := range [][]string{{"verify", "--man=no", unit}, {"security", "--no-pager", "--offline=true", "--threshold=20", unit}} {
+	must(t, os.WriteFile(unit, []byte(strings.Replace(string(text),
+		"ExecStart=/usr/local/bin/hookgate ", "ExecStart="+binary+" ", 1)), 0o644))
+	for _, args := range [][]string{{"verify", "--man=no", unit}, {"security", "--no-pager",
+		"--offline=true", "--threshold=20", unit}} {
 		out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
 		if err != nil || args[0] == "verify" && len(out) > 0 {
 			t.Errorf("systemd-analyze %v: %v\n%s", args, err, out)
@@ -453,15 +474,17 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// TestSecretOfUnit: as deploy/README.md installs it, the secret file of the README's example can be read by the service's user
-// and by nobody else. Method: as root, with a user and a group that do not exist; else with those of this process.
+// TestSecretOfUnit: as deploy/README.md installs it, the secret file of the README's example can be
+// read by the service's user and by nobody else. Method: as root, with a user and a group that do
+// not exist; else with those of this process.
 func TestSecretOfUnit(t *testing.T) {
 	const example = "file:/etc/hookgate/github-secret"
 	readme, err := os.ReadFile("../../README.md")
 	must(t, err)
 	install, err := os.ReadFile("../../deploy/README.md")
 	must(t, err)
-	if !strings.Contains(string(readme), example) || !strings.Contains(string(install), "install -m 0640 -g hookgate hookgate.yaml github-secret /etc/hookgate/") {
+	if !strings.Contains(string(readme), example) || !strings.Contains(string(install),
+		"install -m 0640 -g hookgate hookgate.yaml github-secret /etc/hookgate/") {
 		t.Fatal("README.md and deploy/README.md do not have the example any more")
 	}
 	dir, err := os.MkdirTemp("/tmp", "hookgate-unit")
@@ -471,11 +494,14 @@ func TestSecretOfUnit(t *testing.T) {
 	program, err := os.ReadFile(binary)
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "hookgate"), program, 0o755))
-	must(t, os.WriteFile(filepath.Join(dir, "github-secret"), []byte("It's a Secret, to Everybody\n"), 0o640))
-	config := strings.Replace("sources: {github: {kind: github, secrets: ["+example+"]}}", "/etc/hookgate", dir, 1)
+	must(t, os.WriteFile(filepath.Join(dir, "github-secret"), []byte("It's a Secret, to Everybody\n"),
+		0o640))
+	config := strings.Replace("sources: {github: {kind: github, secrets: ["+example+"]}}",
+		"/etc/hookgate", dir, 1)
 	must(t, os.WriteFile(filepath.Join(dir, "hookgate.yaml"), []byte(config), 0o640))
 	check := func(user, group uint32) ([]byte, error) {
-		cmd := exec.Command(filepath.Join(dir, "hookgate"), "sources", "check", "--config", filepath.Join(dir, "hookgate.yaml"))
+		cmd := exec.Command(filepath.Join(dir, "hookgate"), "sources", "check", "--config",
+			filepath.Join(dir, "hookgate.yaml"))
 		cmd.Dir, cmd.Env = dir, []string{"HOOKGATE_DATA_DIR=" + filepath.Join(dir, "data")}
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 		if os.Geteuid() == 0 {
@@ -497,8 +523,8 @@ func TestSecretOfUnit(t *testing.T) {
 	}
 }
 
-// TestPrometheusConfig: what deploy gives Prometheus is a configuration, with rules that it finds where compose.yaml puts them, and the alerts'
-// name of the job.
+// TestPrometheusConfig: what deploy gives Prometheus is a configuration, with rules that it finds
+// where compose.yaml puts them, and the alerts' name of the job.
 func TestPrometheusConfig(t *testing.T) {
 	t.Parallel()
 	promtool, err := filepath.Abs("../../.cache/promtool/promtool")
@@ -510,10 +536,12 @@ func TestPrometheusConfig(t *testing.T) {
 		must(t, err)
 		dir := t.TempDir()
 		// Debian's promtool knows no Kubernetes: all but where the pods are looked for is checked here.
-		text = regexp.MustCompile(`kubernetes_sd_configs:\n +- role: pod\n +namespaces: .*\n`).ReplaceAll(text, []byte("static_configs: [{targets: [pod]}]\n"))
+		text = regexp.MustCompile(`kubernetes_sd_configs:\n +- role: pod\n +namespaces: .*\n`).
+			ReplaceAll(text, []byte("static_configs: [{targets: [pod]}]\n"))
 		must(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), text, 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, "hookgate.rules.yaml"), rules, 0o644))
-		if out, err := exec.Command(promtool, "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput(); err != nil ||
+		if out, err := exec.Command(promtool, "check", "config", filepath.Join(dir, "prometheus.yml")).
+			CombinedOutput(); err != nil ||
 			strings.Contains(path, "docker") && !strings.Contains(string(out), "1 rule files found") {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
@@ -522,7 +550,8 @@ func TestPrometheusConfig(t *testing.T) {
 				Name string `json:"job_name"`
 			} `json:"scrape_configs"`
 		}](t, path)[0]
-		if len(config.Jobs) != 1 || !strings.Contains(string(rules), `up{job="`+config.Jobs[0].Name+`"}`) {
+		if len(config.Jobs) != 1 || !strings.Contains(string(rules), `up{job="`+config.Jobs[0].Name+
+			`"}`) {
 			t.Errorf("%s: the jobs are %+v", path, config.Jobs)
 		}
 	}

@@ -16,14 +16,15 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// TestReadableAt202: when its 202 arrives an event can be read, with its lineage, from whichever process of
-// the gate; and a repetition is answered as one by any of them.
+// TestReadableAt202: when its 202 arrives an event can be read, with its lineage, from whichever
+// process of the gate; and a repetition is answered as one by any of them.
 func TestReadableAt202(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
 	for name, env := range map[string][]string{
-		"embedded":   nil,
-		"PostgreSQL": {"DB_URL=" + cluster.URL(database), "ADMIN_TOKEN=the-same-for-all-processes", "WEBHOOK_BEARER_KEY=a-key-for-all"},
+		"embedded": nil,
+		"PostgreSQL": {"DB_URL=" + cluster.URL(database), "ADMIN_TOKEN=the-same-for-all-processes",
+			"WEBHOOK_BEARER_KEY=a-key-for-all"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,17 +41,21 @@ func TestReadableAt202(t *testing.T) {
 					for n := range 25 {
 						id := fmt.Sprintf("m-%d-%d", sender, n)
 						body := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":"k%d"}`, id, sender)
-						if status, answer := takes.request(http.MethodPost, "/webhooks", body, header...); status != http.StatusAccepted {
+						if status, answer := takes.request(http.MethodPost, "/webhooks", body,
+							header...); status != http.StatusAccepted {
 							t.Errorf("%s is answered %d %s", id, status, answer)
 							return
 						}
-						if _, events := reads.request(http.MethodGet, "/api/events?messageId="+id, "", admin...); !strings.Contains(events, `"messageId":"`+id+`"`) {
+						if _, events := reads.request(http.MethodGet, "/api/events?messageId="+id, "",
+							admin...); !strings.Contains(events, `"messageId":"`+id+`"`) {
 							t.Errorf("%s is acknowledged and not among the events: %s", id, events)
 						}
-						if _, trail := reads.request(http.MethodGet, "/api/trace/"+id, "", admin...); !strings.Contains(trail, `"stage":"persisted"`) {
+						if _, trail := reads.request(http.MethodGet, "/api/trace/"+id, "",
+							admin...); !strings.Contains(trail, `"stage":"persisted"`) {
 							t.Errorf("%s is acknowledged, and its lineage is %s", id, trail)
 						}
-						if _, answer := reads.request(http.MethodPost, "/webhooks", body, header...); !strings.Contains(answer, "duplicate_detected") {
+						if _, answer := reads.request(http.MethodPost, "/webhooks", body,
+							header...); !strings.Contains(answer, "duplicate_detected") {
 							t.Errorf("the repetition of %s is answered %s", id, answer)
 						}
 					}
@@ -64,7 +69,8 @@ func TestReadableAt202(t *testing.T) {
 // key2 returns a key that the environment sets, or else the one in the data directory.
 func (g *gate) key2(name string, env []string) string {
 	g.t.Helper()
-	variable := map[string]string{bearerKeyName: "WEBHOOK_BEARER_KEY=", adminTokenName: "ADMIN_TOKEN="}[name]
+	variable := map[string]string{bearerKeyName: "WEBHOOK_BEARER_KEY=",
+		adminTokenName: "ADMIN_TOKEN="}[name]
 	for _, entry := range env {
 		if value, ok := strings.CutPrefix(entry, variable); ok {
 			return value
@@ -73,13 +79,14 @@ func (g *gate) key2(name string, env []string) string {
 	return g.key(name)
 }
 
-// TestPostgresAlone kills the gate and PostgreSQL in turn while events come in. Afterwards everything that
-// was acknowledged must be there, once, in order, with its lineage: see auditStore. What came while
-// PostgreSQL was away has been spooled.
+// TestPostgresAlone kills the gate and PostgreSQL in turn while events come in. Afterwards
+// everything that was acknowledged must be there, once, in order, with its lineage: see auditStore.
+// What came while PostgreSQL was away has been spooled.
 func TestPostgresAlone(t *testing.T) {
 	t.Parallel()
 	postgres, database := startPostgres(t, pgtest.Options{})
-	o := startOptions{env: []string{"DB_URL=" + postgres.URL(database), "HOOKGATE_QUEUE_TIMEOUT=300ms"}}
+	o := startOptions{env: []string{"DB_URL=" + postgres.URL(database),
+		"HOOKGATE_QUEUE_TIMEOUT=300ms"}}
 	g := startGate(t, o)
 	o.dir, o.listen = g.dir, strings.TrimPrefix(g.url, "http://")
 	stream := startStream(t, g, 300)
@@ -99,9 +106,9 @@ func TestPostgresAlone(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 }
 
-// TestStoreLocked: while an operator's transaction and then a VACUUM hold store.db, webhooks are spooled
-// and acknowledged, and health, metrics and log say what a 202 is worth. Afterwards everything is stored,
-// in order.
+// TestStoreLocked: while an operator's transaction and then a VACUUM hold store.db, webhooks are
+// spooled and acknowledged, and health, metrics and log say what a 202 is worth. Afterwards
+// everything is stored, in order.
 func TestStoreLocked(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_TIMEOUT=300ms"}})
@@ -113,13 +120,15 @@ func TestStoreLocked(t *testing.T) {
 	conn.SetBusyTimeout(waitFor)
 	must(t, sqlitex.ExecuteTransient(conn, "BEGIN EXCLUSIVE", nil))
 	g.await("the gate spools", func() bool { return g.health().Queue.Spooled > 200 })
-	if h := g.health(); h.Status != "degraded" || !strings.Contains(h.Queue.Degraded, "a 202 is worth this machine's disk") {
+	if h := g.health(); h.Status != "degraded" || !strings.Contains(h.Queue.Degraded,
+		"a 202 is worth this machine's disk") {
 		t.Errorf("while it spools the health is %+v", h)
 	}
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
 		t.Errorf("while it spools the gate is not ready: %d %s", status, body)
 	}
-	if _, metrics := g.request(http.MethodGet, "/metrics", ""); !strings.Contains(metrics, "webhook_queue_degraded 1") {
+	if _, metrics := g.request(http.MethodGet, "/metrics", ""); !strings.Contains(metrics,
+		"webhook_queue_degraded 1") {
 		t.Error("the metrics do not tell of the spool")
 	}
 	if !strings.Contains(g.logs.String(), "spooled locally") {
@@ -133,8 +142,8 @@ func TestStoreLocked(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 }
 
-// TestBuffer: in the mode buffer webhooks are spooled and the store gets no event; the mode survives a
-// restart; without a spool they get 503.
+// TestBuffer: in the mode buffer webhooks are spooled and the store gets no event; the mode
+// survives a restart; without a spool they get 503.
 func TestBuffer(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{"spool": nil, "no spool": {"HOOKGATE_SPOOL=off"}} {
@@ -147,13 +156,15 @@ func TestBuffer(t *testing.T) {
 				want = http.StatusServiceUnavailable
 			}
 			for n := range 5 {
-				if status, body := g.send(fmt.Sprintf(`{"messageId":"m-%d","eventType":"t"}`, n)); status != want {
+				if status, body := g.send(fmt.Sprintf(`{"messageId":"m-%d","eventType":"t"}`,
+					n)); status != want {
 					t.Errorf("in buffer a webhook is answered %d %s", status, body)
 				}
 			}
 			g.stop()
 			g = startGate(t, startOptions{dir: g.dir, env: env})
-			if h := g.health(); h.Mode != "buffer" || h.Store.Events != 0 || env == nil && h.Queue.Spooled != 5 {
+			if h := g.health(); h.Mode != "buffer" || h.Store.Events != 0 || env == nil &&
+				h.Queue.Spooled != 5 {
 				t.Errorf("after a restart in buffer the health is %+v", h)
 			}
 			g.request(http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
@@ -169,10 +180,12 @@ func TestBuffer(t *testing.T) {
 	}
 }
 
-// TestMinFreeDisk: with less free space than queue.min_free_disk webhooks get 503, and are not spooled.
+// TestMinFreeDisk: with less free space than queue.min_free_disk webhooks get 503, and are not
+// spooled.
 func TestMinFreeDisk(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_MIN_FREE_DISK=1000TiB", "WORKER_COUNT=2"}})
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_MIN_FREE_DISK=1000TiB",
+		"WORKER_COUNT=2"}})
 	if !strings.Contains(g.logs.String(), `"settings":"worker.count"`) {
 		t.Errorf("the log does not name the setting without effect:\n%s", tail(g.logs.String()))
 	}
@@ -182,7 +195,8 @@ func TestMinFreeDisk(t *testing.T) {
 	if h := g.health(); h.Store.Events != 0 || h.Queue.Spooled != 0 {
 		t.Errorf("the health is %+v", h)
 	}
-	if _, metrics := g.request(http.MethodGet, "/metrics", ""); !strings.Contains(metrics, `webhook_refusals_total{reason="queue_full"} 1`) {
+	if _, metrics := g.request(http.MethodGet, "/metrics", ""); !strings.Contains(metrics,
+		`webhook_refusals_total{reason="queue_full"} 1`) {
 		t.Error("the metrics do not count a refusal for want of room")
 	}
 }
@@ -193,9 +207,11 @@ func TestSharedMode(t *testing.T) {
 	cluster, database := sharedPostgres(t)
 	env := []string{"DB_URL=" + cluster.URL(database), "ADMIN_TOKEN=the-same-for-all-processes"}
 	admin := []string{"Authorization", "Bearer the-same-for-all-processes"}
-	one, two := startGate(t, startOptions{env: env}), startGate(t, startOptions{env: env, args: []string{"--role", roleIngest}})
+	one, two := startGate(t, startOptions{env: env}),
+		startGate(t, startOptions{env: env, args: []string{"--role", roleIngest}})
 	for _, mode := range []string{"read_only", "buffer", "normal"} {
-		status, body := one.request(http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`, mode), admin...)
+		status, body := one.request(http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`,
+			mode), admin...)
 		if status != http.StatusOK {
 			t.Fatalf("maintenance %s: %d %s", mode, status, body)
 		}

@@ -37,7 +37,8 @@ is replayed, and from wherever, one event is stored.`,
   hookgate dlq replay --all --reason "the constraint is fixed"
   hookgate dlq purge --all`,
 	}
-	cmd.AddCommand(newDLQListCommand(), newDLQShowCommand(), newDLQReplayCommand(), newDLQPurgeCommand())
+	cmd.AddCommand(newDLQListCommand(), newDLQShowCommand(), newDLQReplayCommand(),
+		newDLQPurgeCommand())
 	return cmd
 }
 
@@ -100,7 +101,8 @@ func newDLQListCommand() *cobra.Command {
 	}
 	c.register(cmd)
 	filter.register(cmd)
-	cmd.Flags().StringVar(&state, "state", "", "those in this `state`: open, stored, superseded or purged")
+	cmd.Flags().StringVar(&state, "state", "",
+		"those in this `state`: open, stored, superseded or purged")
 	cmd.Flags().BoolVar(&all, "all", false, "those in every state")
 	cmd.Flags().StringVar(&after, "after", "", "those stored after the one with this `id`")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 for all")
@@ -132,7 +134,8 @@ func newDLQListCommand() *cobra.Command {
 	return cmd
 }
 
-// reasonWidth is how much of a reason a listing shows: its end, which says most. The command show has all of it.
+// reasonWidth is how much of a reason a listing shows: its end, which says most. The command show
+// has all of it.
 const reasonWidth = 80
 
 // printLetters prints NDJSON as a table.
@@ -150,7 +153,8 @@ func printLetters(out io.Writer, body io.Reader) error {
 		if len(reason) > reasonWidth {
 			reason = append([]rune{'…'}, reason[len(reason)-reasonWidth+1:]...)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%q\n", l.ID, l.State, timeOr(&l.DeadLetteredAt, ""), l.Source, l.EventType,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%q\n", l.ID, l.State, timeOr(&l.DeadLetteredAt,
+			""), l.Source, l.EventType,
 			l.MessageID, l.OrderingKey, l.Size, string(reason))
 	}
 }
@@ -178,7 +182,8 @@ decoded they are those of the entry.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path := "/admin/dlq/" + url.PathEscape(args[0])
 		if body {
-			bytes, err := c.do(cmd.Context(), http.MethodGet, path+"/body", nil, "application/octet-stream", nil)
+			bytes, err := c.do(cmd.Context(), http.MethodGet, path+"/body", nil, "application/octet-stream",
+				nil)
 			if err != nil {
 				return err
 			}
@@ -234,7 +239,8 @@ func (l *letter) print(out io.Writer, history []letter) error {
 		return err
 	}
 	for _, h := range history {
-		fmt.Fprintf(out, "\nfailed %s, request %s (dead letter %s, %s)\n  %s\n", timeOr(&h.DeadLetteredAt, ""), h.RequestID, h.ID, h.State, h.Reason)
+		fmt.Fprintf(out, "\nfailed %s, request %s (dead letter %s, %s)\n  %s\n", timeOr(&h.DeadLetteredAt,
+			""), h.RequestID, h.ID, h.State, h.Reason)
 		if h.ReplayOf != "" {
 			fmt.Fprintf(out, "  replay of %s at %s\n", h.ReplayOf, timeOr(h.ReplayedAt, ""))
 		}

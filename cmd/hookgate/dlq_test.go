@@ -28,8 +28,8 @@ type ward struct {
 	restart func(*gate) *gate
 }
 
-// poisonFile makes the store in the data directory of a gate reject events whose message id begins with bad, and cureFile ends
-// that.
+// poisonFile makes the store in the data directory of a gate reject events whose message id begins
+// with bad, and cureFile ends that.
 func poisonFile(t *testing.T, g *gate) {
 	t.Helper()
 	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*'
@@ -83,7 +83,8 @@ func eachWard(t *testing.T, test func(*ward)) {
 			poison: execute("ALTER TABLE hookgate.webhook_events ADD CONSTRAINT poisoned CHECK (message_id NOT LIKE 'bad%') NOT VALID"),
 			cure:   execute("ALTER TABLE hookgate.webhook_events DROP CONSTRAINT poisoned"),
 			restart: func(g *gate) *gate {
-				return startGate(t, startOptions{dir: g.dir, listen: strings.TrimPrefix(g.url, "http://"), env: s.env(), args: []string{"--role", roleIngest}})
+				return startGate(t, startOptions{dir: g.dir, listen: strings.TrimPrefix(g.url, "http://"),
+					env: s.env(), args: []string{"--role", roleIngest}})
 			},
 		})
 	})
@@ -93,7 +94,8 @@ func eachWard(t *testing.T, test func(*ward)) {
 func (w *ward) dlq(n int, args ...string) (code int, stdout, stderr string) {
 	w.t.Helper()
 	g := w.gates[n]
-	return runBinary(w.t, nil, append(append([]string{"dlq"}, args...), "--target", g.url, "--data-dir", g.dir)...)
+	return runBinary(w.t, nil, append(append([]string{"dlq"}, args...), "--target", g.url,
+		"--data-dir", g.dir)...)
 }
 
 // mustDLQ is dlq with exit code 0.
@@ -110,7 +112,8 @@ func (w *ward) mustDLQ(n int, args ...string) string {
 func (w *ward) list(args ...string) map[string]letter {
 	w.t.Helper()
 	all := map[string]letter{}
-	for line := range strings.Lines(w.mustDLQ(0, append([]string{"list", "--json", "--limit", "0"}, args...)...)) {
+	for line := range strings.Lines(w.mustDLQ(0, append([]string{"list", "--json", "--limit", "0"},
+		args...)...)) {
 		var l letter
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			w.t.Fatalf("%s: %v", line, err)
@@ -148,13 +151,15 @@ func (w *ward) stagesOf(id string) (all []string) {
 	return all
 }
 
-// TestDeadLetters is the way of dead letters with the real binary: listed, shown, replayed in vain, replayed from two processes at
-// once, by filter and all, purged; with one event for each that is replayed, its lineage, its exact body, and an audit that holds.
+// TestDeadLetters is the way of dead letters with the real binary: listed, shown, replayed in vain,
+// replayed from two processes at once, by filter and all, purged; with one event for each that is
+// replayed, its lineage, its exact body, and an audit that holds.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	eachWard(t, func(w *ward) {
 		body := func(id, kind string) string {
-			return fmt.Sprintf(`{"messageId":%q, "eventType":%q,"orderingKey":"k","odd":"\u0000 <é>" }`, id, kind)
+			return fmt.Sprintf(`{"messageId":%q, "eventType":%q,"orderingKey":"k","odd":"\u0000 <é>" }`, id,
+				kind)
 		}
 		send := func(id, kind string) {
 			w.t.Helper()
@@ -172,14 +177,17 @@ func TestDeadLetters(t *testing.T) {
 		w.gates[0].awaitDrained()
 
 		open := w.list()
-		if len(open) != 10 || open["bad-0"].State != "open" || !strings.HasPrefix(open["bad-0"].Reason, "store event default/t-a/bad-0: ") &&
+		if len(open) != 10 || open["bad-0"].State != "open" || !strings.HasPrefix(open["bad-0"].Reason,
+			"store event default/t-a/bad-0: ") &&
 			!strings.HasPrefix(open["bad-0"].Reason, "ERROR: ") {
 			w.t.Fatalf("open are %+v", open)
 		}
-		if out := w.mustDLQ(0, "list", "--type", "t-b"); strings.Count(out, "\n") != 6 || !strings.Contains(out, "bad-b4") {
+		if out := w.mustDLQ(0, "list", "--type", "t-b"); strings.Count(out, "\n") != 6 ||
+			!strings.Contains(out, "bad-b4") {
 			w.t.Errorf("listed are\n%s", out)
 		}
-		if out := w.mustDLQ(1, "show", open["bad-0"].ID); !strings.Contains(out, "default/t-a/bad-0") || !strings.Contains(out, "dead_lettered") ||
+		if out := w.mustDLQ(1, "show", open["bad-0"].ID); !strings.Contains(out, "default/t-a/bad-0") ||
+			!strings.Contains(out, "dead_lettered") ||
 			!strings.Contains(out, "poisoned") {
 			w.t.Errorf("shown is\n%s", out)
 		}
@@ -191,10 +199,12 @@ func TestDeadLetters(t *testing.T) {
 		out := w.mustDLQ(0, "replay", open["bad-0"].ID, "--reason", "too early")
 		w.gates[0].awaitDrained()
 		again := w.list()["bad-0"]
-		if len(w.list()) != 10 || again.ReplayOf != open["bad-0"].RequestID || !strings.Contains(out, again.RequestID) {
+		if len(w.list()) != 10 || again.ReplayOf != open["bad-0"].RequestID ||
+			!strings.Contains(out, again.RequestID) {
 			w.t.Errorf("after a replay in vain, which said %s, open are %+v", out, w.list())
 		}
-		if out := w.mustDLQ(0, "show", again.ID); strings.Count(out, "\nfailed ") != 2 || !strings.Contains(out, "replay of "+again.ReplayOf) {
+		if out := w.mustDLQ(0, "show", again.ID); strings.Count(out, "\nfailed ") != 2 ||
+			!strings.Contains(out, "replay of "+again.ReplayOf) {
 			w.t.Errorf("its history is\n%s", out)
 		}
 		if l := w.list("--state", "superseded")["bad-0"]; l.RequestID != again.ReplayOf {
@@ -223,32 +233,40 @@ func TestDeadLetters(t *testing.T) {
 		var events struct {
 			Events []struct{ ID, OrderingKey string }
 		}
-		if err := json.Unmarshal([]byte(page), &events); err != nil || len(events.Events) != 1 || events.Events[0].OrderingKey != "k" {
+		if err := json.Unmarshal([]byte(page), &events); err != nil || len(events.Events) != 1 ||
+			events.Events[0].OrderingKey != "k" {
 			w.t.Fatalf("stored are %d %s", status, page)
 		}
-		if _, got := w.gates[0].request(http.MethodGet, "/api/events/"+events.Events[0].ID+"/body", ""); got != body("bad-0", "t-a") {
+		if _, got := w.gates[0].request(http.MethodGet, "/api/events/"+events.Events[0].ID+"/body",
+			""); got != body("bad-0", "t-a") {
 			w.t.Errorf("its body is %q", got)
 		}
-		if _, answer := w.gates[0].send(body("bad-0", "t-a")); !strings.Contains(answer, "duplicate_detected") {
+		if _, answer := w.gates[0].send(body("bad-0", "t-a")); !strings.Contains(answer,
+			"duplicate_detected") {
 			w.t.Errorf("sent again it is answered %s", answer)
 		}
-		if code, out, errs := w.dlq(0, "replay", again.ID); code != 0 || !strings.Contains(errs, "its event is stored") {
+		if code, out, errs := w.dlq(0, "replay", again.ID); code != 0 ||
+			!strings.Contains(errs, "its event is stored") {
 			w.t.Errorf("replayed once more it ends with %d: %s%s", code, out, errs)
 		}
 
 		// By filter, and what is purged.
-		if out := w.mustDLQ(1, "replay", "--type", "t-b", "--failed-with", "poisoned"); !strings.Contains(out, "5 replayed") {
+		if out := w.mustDLQ(1, "replay", "--type", "t-b", "--failed-with",
+			"poisoned"); !strings.Contains(out, "5 replayed") {
 			w.t.Errorf("by filter: %s", out)
 		}
 		w.gates[0].awaitDrained()
-		if code, _, errs := w.dlq(0, "purge", open["bad-4"].ID); code != exitFail || !strings.Contains(errs, "--lose-events") {
+		if code, _, errs := w.dlq(0, "purge", open["bad-4"].ID); code != exitFail ||
+			!strings.Contains(errs, "--lose-events") {
 			w.t.Errorf("a purge of an open one ended with %d: %s", code, errs)
 		}
 		w.mustDLQ(0, "purge", open["bad-4"].ID, "--lose-events", "--reason", "nobody wants it")
-		if code, _, errs := w.dlq(0, "replay", open["bad-4"].ID); code != exitFail || !strings.Contains(errs, "purged") {
+		if code, _, errs := w.dlq(0, "replay", open["bad-4"].ID); code != exitFail ||
+			!strings.Contains(errs, "purged") {
 			w.t.Errorf("a replay of a purged one ended with %d: %s", code, errs)
 		}
-		if out := w.mustDLQ(0, "replay", "--all", "--reason", "cured"); !strings.Contains(out, "3 replayed") {
+		if out := w.mustDLQ(0, "replay", "--all", "--reason", "cured"); !strings.Contains(out,
+			"3 replayed") {
 			w.t.Errorf("all: %s", out)
 		}
 		w.gates[0].awaitDrained()
@@ -258,20 +276,25 @@ func TestDeadLetters(t *testing.T) {
 		if out := w.mustDLQ(0, "purge", "--all"); !strings.Contains(out, "10 purged") { // two of bad-0
 			w.t.Errorf("the purge of what is stored: %s", out)
 		}
-		if trail := w.stagesOf("bad-4"); len(trail) != 1 || !strings.HasSuffix(trail[0], "dead_lettered purged") {
+		if trail := w.stagesOf("bad-4"); len(trail) != 1 ||
+			!strings.HasSuffix(trail[0], "dead_lettered purged") {
 			w.t.Errorf("the lineage of what was purged is %q", trail)
 		}
-		for _, id := range []string{"bad-1", "bad-2", "bad-3", "bad-b0", "bad-b1", "bad-b2", "bad-b3", "bad-b4"} {
+		for _, id := range []string{"bad-1", "bad-2", "bad-3", "bad-b0", "bad-b1", "bad-b2", "bad-b3",
+			"bad-b4"} {
 			trail := w.stagesOf(id)
-			if want := []string{"received enqueued processed dead_lettered purged", "received replayed enqueued processed persisted"}; !slices.Equal(trail, want) {
+			if want := []string{"received enqueued processed dead_lettered purged",
+				"received replayed enqueued processed persisted"}; !slices.Equal(trail, want) {
 				w.t.Errorf("the lineage of %s is %q, want %q", id, trail, want)
 			}
 		}
 		if out := w.verified(); !strings.Contains(out, "dead letters (11 purged)") {
 			w.t.Errorf("the audit says %s", out)
 		}
-		_, actions, _ := runBinary(w.t, nil, "audit", "actions", "--target", w.gates[0].url, "--data-dir", w.gates[0].dir)
-		for _, want := range []string{"dlq_replay", "dlq_purge", "nobody wants it", "cured", "done: 3 replayed, 0 not"} {
+		_, actions, _ := runBinary(w.t, nil, "audit", "actions", "--target", w.gates[0].url, "--data-dir",
+			w.gates[0].dir)
+		for _, want := range []string{"dlq_replay", "dlq_purge", "nobody wants it", "cured",
+			"done: 3 replayed, 0 not"} {
 			if !strings.Contains(actions, want) {
 				w.t.Errorf("the admin trail lacks %q:\n%s", want, actions)
 			}
@@ -279,8 +302,8 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
-// TestReplayKilled: the gate is killed with SIGKILL in the middle of the replay of many, which is then begun anew. Each
-// is stored once, and the lineage of all requests is complete.
+// TestReplayKilled: the gate is killed with SIGKILL in the middle of the replay of many, which is
+// then begun anew. Each is stored once, and the lineage of all requests is complete.
 func TestReplayKilled(t *testing.T) {
 	t.Parallel()
 	eachWard(t, func(w *ward) {
@@ -289,9 +312,11 @@ func TestReplayKilled(t *testing.T) {
 		w.poison()
 		for n := range many {
 			id := fmt.Sprint("bad-", n)
-			status, answer := w.gates[0].send(fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":"k%d"}`, id, n%20))
+			status, answer := w.gates[0].send(fmt.Sprintf(
+				`{"messageId":%q,"eventType":"t","orderingKey":"k%d"}`, id, n%20))
 			var accepted struct{ RequestID string }
-			if err := json.Unmarshal([]byte(answer), &accepted); err != nil || status != http.StatusAccepted {
+			if err := json.Unmarshal([]byte(answer), &accepted); err != nil ||
+				status != http.StatusAccepted {
 				w.t.Fatalf("%d %s", status, answer)
 			}
 			acknowledged[id] = []string{accepted.RequestID}
@@ -308,12 +333,14 @@ func TestReplayKilled(t *testing.T) {
 		replaying.Go(func() {
 			after := ""
 			for calls := 0; ; calls++ {
-				status, answer := victim.request(http.MethodPost, "/admin/dlq/replay", fmt.Sprintf(`{"all":true,"limit":10%s}`, after))
+				status, answer := victim.request(http.MethodPost, "/admin/dlq/replay",
+					fmt.Sprintf(`{"all":true,"limit":10%s}`, after))
 				if calls == many/10/3 {
 					close(third)
 				}
 				var page struct{ Next string }
-				if status != http.StatusAccepted || json.Unmarshal([]byte(answer), &page) != nil || page.Next == "" {
+				if status != http.StatusAccepted || json.Unmarshal([]byte(answer), &page) != nil ||
+					page.Next == "" {
 					return
 				}
 				after = fmt.Sprintf(`,"after":%q`, page.Next)
@@ -330,7 +357,8 @@ func TestReplayKilled(t *testing.T) {
 			w.t.Errorf("%d are still open", len(open))
 		}
 		stored := map[string]int{}
-		_, events := w.gates[0].request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
+		_, events := w.gates[0].request(http.MethodGet, "/api/events", "", "Accept",
+			"application/x-ndjson")
 		for line := range strings.Lines(events) {
 			stored[parseEvent(w.t, line).MessageID]++
 		}
@@ -344,8 +372,9 @@ func TestReplayKilled(t *testing.T) {
 	})
 }
 
-// TestReplayGoesOn: a replay of many goes on where the last answer says, also after the queue was full, and gives up with what was
-// done if nothing moves any more. The gate is a script here, since a real queue is full when it likes.
+// TestReplayGoesOn: a replay of many goes on where the last answer says, also after the queue was
+// full, and gives up with what was done if nothing moves any more. The gate is a script here, since
+// a real queue is full when it likes.
 func TestReplayGoesOn(t *testing.T) {
 	t.Parallel()
 	one := func(id int) string {
@@ -354,20 +383,25 @@ func TestReplayGoesOn(t *testing.T) {
 	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x","replayed":[%s],"skipped":[],"next":"%s"}`
 	for _, test := range []struct {
 		name string
-		// answers are the gate's, as status and body; the last is repeated. after is what each call must say.
+		// answers are the gate's, as status and body; the last is repeated. after is what each call must
+		// say.
 		answers  []string
 		after    []string
 		code     int
 		out, err string
 	}{
 		{"to the end",
-			[]string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " + fmt.Sprintf(full, one(2), "2.5"),
-				"503 " + fmt.Sprintf(full, "", "2.5"), "200 {\"replayed\":[" + one(3) + `],"skipped":[{"id":"4","state":"stored","reason":"its event is stored"}]}`},
+			[]string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
+				fmt.Sprintf(full, one(2), "2.5"),
+				"503 " + fmt.Sprintf(full, "", "2.5"), "200 {\"replayed\":[" + one(3) +
+					`],"skipped":[{"id":"4","state":"stored","reason":"its event is stored"}]}`},
 			[]string{"", "1.5", "2.5", "2.5"}, 0, "3 replayed\n", "4: not replayed: its event is stored\n"},
 		{"cannot all be replayed", []string{`200 {"replayed":[],"skipped":[{"id":"4","state":"open","reason":"no identity"}]}`}, []string{""},
 			exitFail, "0 replayed\n", "1 could not be replayed"},
-		{"stuck", []string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " + fmt.Sprintf(full, "", "1.5")},
-			slices.Concat([]string{""}, slices.Repeat([]string{"1.5"}, dlqPatience)), exitFail, "", "1 replayed, then: the gate answers 503"},
+		{"stuck", []string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
+			fmt.Sprintf(full, "", "1.5")},
+			slices.Concat([]string{""}, slices.Repeat([]string{"1.5"}, dlqPatience)), exitFail, "",
+			"1 replayed, then: the gate answers 503"},
 		{"broken", []string{`500 {"error":"broken"}`}, []string{""}, exitNoResult, "", "broken"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -377,7 +411,8 @@ func TestReplayGoesOn(t *testing.T) {
 					All   bool
 					After string
 				}
-				if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !body.All || r.URL.Path != "/admin/dlq/replay" || r.Header.Get("X-Reason") != "why" {
+				if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !body.All ||
+					r.URL.Path != "/admin/dlq/replay" || r.Header.Get("X-Reason") != "why" {
 					t.Errorf("asked for %s with %+v (error %v)", r.URL, body, err)
 				}
 				status, answer, _ := strings.Cut(test.answers[min(len(after), len(test.answers)-1)], " ")
@@ -390,9 +425,11 @@ func TestReplayGoesOn(t *testing.T) {
 				io.WriteString(w, answer)
 			}))
 			defer server.Close()
-			code, out, errs := runBinary(t, []string{"ADMIN_TOKEN=x"}, "dlq", "replay", "--all", "--reason", "why", "--target", server.URL)
+			code, out, errs := runBinary(t, []string{"ADMIN_TOKEN=x"}, "dlq", "replay", "--all", "--reason",
+				"why", "--target", server.URL)
 			if code != test.code || out != test.out || !strings.Contains(errs, test.err) {
-				t.Errorf("ended with %d: %q and %q, want %d: %q and %q", code, out, errs, test.code, test.out, test.err)
+				t.Errorf("ended with %d: %q and %q, want %d: %q and %q", code, out, errs, test.code, test.out,
+					test.err)
 			}
 			if !slices.Equal(after, test.after) {
 				t.Errorf("the calls go on behind %q, want %q", after, test.after)

@@ -14,10 +14,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// dlqPatience is how often in a row the gate may refuse to go on, without anything being done, before a command gives up.
+// dlqPatience is how often in a row the gate may refuse to go on, without anything being done,
+// before a command gives up.
 const dlqPatience = 10
 
-// letterChange is a command that replays or purges dead letters: those named, or those that a filter selects.
+// letterChange is a command that replays or purges dead letters: those named, or those that a
+// filter selects.
 type letterChange struct {
 	client
 	filter letterFilter
@@ -46,7 +48,8 @@ func (l *letterChange) register(cmd *cobra.Command) {
 }
 
 // run changes what the arguments and flags select.
-func (l *letterChange) run(cmd *cobra.Command, ids []string, take func(json.RawMessage) (int, error)) error {
+func (l *letterChange) run(cmd *cobra.Command, ids []string, take func(json.RawMessage) (int,
+	error)) error {
 	l.out, l.status = cmd.OutOrStdout(), cmd.ErrOrStderr()
 	filter := l.filter.set()
 	switch given := len(filter) > 0; {
@@ -88,10 +91,12 @@ func (l *letterChange) run(cmd *cobra.Command, ids []string, take func(json.RawM
 }
 
 // one changes one dead letter. What the gate finds wrong with it is told and counted.
-func (l *letterChange) one(ctx context.Context, id string, take func(json.RawMessage) (int, error)) error {
+func (l *letterChange) one(ctx context.Context, id string, take func(json.RawMessage) (int,
+	error)) error {
 	answer, err := l.call(ctx, "/admin/dlq/"+url.PathEscape(id)+"/"+l.verb)
 	var refused *refusal
-	if errors.As(err, &refused) && (refused.code == http.StatusNotFound || refused.code == http.StatusConflict) {
+	if errors.As(err, &refused) && (refused.code == http.StatusNotFound ||
+		refused.code == http.StatusConflict) {
 		l.refused++
 		fmt.Fprintf(l.status, "%s: %s\n", id, refused.told)
 		return nil
@@ -146,7 +151,8 @@ func (l *letterChange) many(ctx context.Context, take func(json.RawMessage) (int
 // incomplete says how far a command came before it failed.
 func (l *letterChange) incomplete(err error) error {
 	if l.done > 0 {
-		return &exitError{exitFail, fmt.Errorf("%d %s, then: %w; run it again for the rest", l.done, l.past, err)}
+		return &exitError{exitFail, fmt.Errorf("%d %s, then: %w; run it again for the rest", l.done,
+			l.past, err)}
 	}
 	return err
 }
@@ -171,8 +177,8 @@ func (l *letterChange) took(answer json.RawMessage, take func(json.RawMessage) (
 	return err
 }
 
-// countProgress returns a function that shows how many are done, and one that ends the display. On a terminal it is a counter,
-// elsewhere a line now and then.
+// countProgress returns a function that shows how many are done, and one that ends the display. On
+// a terminal it is a counter, elsewhere a line now and then.
 func countProgress(w io.Writer, past string) (show func(done int), finish func()) {
 	terminal, ok := terminalOf(w)
 	if !ok {
@@ -184,7 +190,8 @@ func countProgress(w io.Writer, past string) (show func(done int), finish func()
 			}
 		}, func() {}
 	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(terminal), progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish())
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(terminal),
+		progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish())
 	return func(done int) {
 		bar.Describe(fmt.Sprintf("%d %s", done, past))
 		bar.Set64(int64(done))
@@ -275,7 +282,8 @@ denied. 2: the gate could not be asked, or an approval is needed.`,
 	}
 	l.register(cmd)
 	cmd.Flags().StringVar(&state, "state", "", "those in this `state`: open, stored or superseded")
-	cmd.Flags().BoolVar(&loseEvents, "lose-events", false, "purge open ones too, whose events are lost for ever")
+	cmd.Flags().BoolVar(&loseEvents, "lose-events", false,
+		"purge open ones too, whose events are lost for ever")
 	l.filter["state"] = &state
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		if loseEvents {

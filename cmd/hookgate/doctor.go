@@ -50,7 +50,8 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be lo
 	flags := cmd.Flags()
 	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
 	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
-	flags.Float64Var(&rate, "rate", 0, "webhooks a second to plan for (default: as many as have come so far)")
+	flags.Float64Var(&rate, "rate", 0,
+		"webhooks a second to plan for (default: as many as have come so far)")
 	flags.IntVar(&processes, "processes", 1, "processes that share the database")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -90,15 +91,18 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 	d := doctor.Config{
 		Timeout: doctorTimeout,
 		Settings: doctor.Settings{
-			Listen: c.Listen, AdminListen: c.Admin.Listen, TLS: c.TLS.CertFile != "", MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
+			Listen: c.Listen, AdminListen: c.Admin.Listen, TLS: c.TLS.CertFile != "",
+			MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
 		},
 		DataDir: doctor.DataDir{
 			Path: string(c.DataDir), RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
 		},
 		Redis: doctor.Redis{
-			URL: c.Redis.URL, Prefix: c.Redis.Prefix, ClaimTTL: c.Queue.ClaimTTL, Rate: rate, HighWater: c.Queue.HighWater, RecordBytes: usualRecord,
+			URL: c.Redis.URL, Prefix: c.Redis.Prefix, ClaimTTL: c.Queue.ClaimTTL, Rate: rate,
+			HighWater: c.Queue.HighWater, RecordBytes: usualRecord,
 		},
-		Postgres: doctor.Postgres{URL: c.Database.URL, Schema: c.Database.Schema, Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
+		Postgres: doctor.Postgres{URL: c.Database.URL, Schema: c.Database.Schema,
+			Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
 	}
 	for _, path := range c.unusedQueues() {
 		records, err := spool.Unreleased(ctx, path)
@@ -124,7 +128,8 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 	return d
 }
 
-// sourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used. It makes none.
+// sourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used.
+// It makes none.
 func sourcesByKeys(c config) (keyed, open []string, err error) {
 	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
 		if _, e := resolve(keys); e != nil && err == nil {

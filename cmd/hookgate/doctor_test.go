@@ -10,14 +10,16 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestDoctor: the exit code says whether something loses data, the text what to do, and neither shows a key.
+// TestDoctor: the exit code says whether something loses data, the text what to do, and neither
+// shows a key.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	const secret = "a-secret-of-some-length"
 	env := []string{"WEBHOOK_HMAC_SECRET=" + secret, "ADMIN_TOKEN=" + secret}
 	run := func(more []string, args ...string) (code int, out string) {
 		t.Helper()
-		code, out, errs := runBinary(t, append(more, env...), append([]string{"doctor", "--data-dir", filepath.Join(t.TempDir(), "data")}, args...)...)
+		code, out, errs := runBinary(t, append(more, env...),
+			append([]string{"doctor", "--data-dir", filepath.Join(t.TempDir(), "data")}, args...)...)
 		if strings.Contains(out+errs, secret) {
 			t.Errorf("the doctor shows a key:\n%s%s", out, errs)
 		}
@@ -25,7 +27,9 @@ func TestDoctor(t *testing.T) {
 	}
 	s := redistest.Start(t, redistest.Options{})
 	redis := []string{"REDIS_URL=" + s.URL()}
-	if code, out := run(redis); code != exitFail || !strings.Contains(out, "loses data  appendonly: no") || !strings.Contains(out, "→ CONFIG SET appendonly yes") {
+	if code, out := run(redis); code != exitFail ||
+		!strings.Contains(out, "loses data  appendonly: no") ||
+		!strings.Contains(out, "→ CONFIG SET appendonly yes") {
 		t.Errorf("with a Redis that keeps nothing: exit code %d\n%s", code, out)
 	}
 	s.MustDo("CONFIG", "SET", "appendonly", "yes")
@@ -48,7 +52,8 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("exit code %d, want %d:\n%s", code, want, out)
 	}
 	s.Kill()
-	if code, out := run(redis); code != exitNoResult && !loses || !strings.Contains(out, "unknown     connection:") {
+	if code, out := run(redis); code != exitNoResult && !loses ||
+		!strings.Contains(out, "unknown     connection:") {
 		t.Errorf("without Redis: exit code %d\n%s", code, out)
 	}
 	if code, _ := run(nil, "--processes", "0"); code != exitNoResult {

@@ -50,14 +50,19 @@ could not be asked.`,
 		left, err := d.run(cmd.Context(), timeout)
 		switch {
 		case err == nil:
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first, time.Since(d.begun).Round(time.Millisecond))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first,
+				time.Since(d.begun).Round(time.Millisecond))
 			return err
 		case errors.Is(err, errBuffering):
 			return &exitError{exitFail, fmt.Errorf("%d records are queued, and %w", left, err)}
 		case errors.Is(err, context.DeadlineExceeded) && left > 0:
-			return &exitError{exitFail, fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why", left, timeout)}
+			return &exitError{exitFail,
+				fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why",
+					left, timeout)}
 		case errors.Is(err, context.DeadlineExceeded) && d.unsure:
-			return &exitError{exitFail, fmt.Errorf("the queue of the gate is away, and what is left in it is not known after %v", timeout)}
+			return &exitError{exitFail,
+				fmt.Errorf("the queue of the gate is away, and what is left in it is not known after %v",
+					timeout)}
 		case errors.Is(err, context.Canceled) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("interrupted: %d records are still queued", left)}
 		}
@@ -80,7 +85,8 @@ type drain struct {
 	unsure bool // there may be more than the gate knows of: a queue that is away does not tell
 }
 
-// run returns when nothing is queued, or after the time-out. An error comes with what was left when the gate answered last.
+// run returns when nothing is queued, or after the time-out. An error comes with what was left when
+// the gate answered last.
 func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err error) {
 	d.begun, d.first = time.Now(), -1
 	asking, cancelAsking := context.WithTimeout(ctx, max(timeout, firstAnswer))
@@ -136,7 +142,8 @@ func (d *drain) depth(ctx context.Context) (int64, error) {
 	return *health.Queue.Depth, nil
 }
 
-// rate returns how many records a second have left the queue so far, and how long the rest will take at that.
+// rate returns how many records a second have left the queue so far, and how long the rest will
+// take at that.
 func (d *drain) rate(depth int64) (perSecond float64, rest time.Duration) {
 	perSecond = float64(d.first-depth) / time.Since(d.begun).Seconds()
 	if perSecond > 0 {
@@ -164,7 +171,8 @@ func drainProgress(w io.Writer) func(*drain, int64) {
 	var bar *progressbar.ProgressBar
 	return func(d *drain, depth int64) {
 		if bar == nil {
-			bar = progressbar.NewOptions64(max(1, d.first), progressbar.OptionSetWriter(terminal), progressbar.OptionSetWidth(20),
+			bar = progressbar.NewOptions64(max(1, d.first), progressbar.OptionSetWriter(terminal),
+				progressbar.OptionSetWidth(20),
 				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
 		}
 		bar.Describe(describe(d, depth))

@@ -41,8 +41,10 @@ func newEventsCommand() *cobra.Command {
 	} {
 		filters[f.parameter] = cmd.Flags().String(f.flag, "", f.usage)
 	}
-	cmd.Flags().BoolVar(&tests, "tests", false, "list test traffic too: the events of the source hookgate-certify")
-	cmd.Flags().BoolVar(&newest, "newest", false, "newest first, as docs/http.md says; goes on until --limit is reached or all is searched")
+	cmd.Flags().BoolVar(&tests, "tests", false,
+		"list test traffic too: the events of the source hookgate-certify")
+	cmd.Flags().BoolVar(&newest, "newest", false,
+		"newest first, as docs/http.md says; goes on until --limit is reached or all is searched")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one event a line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -70,8 +72,10 @@ func newEventsCommand() *cobra.Command {
 	return cmd
 }
 
-// newestEvents prints events page by page, newest first, until there are limit, or all if that is 0.
-func (c *client) newestEvents(cmd *cobra.Command, query url.Values, limit int, print func(io.Writer, io.Reader) error) error {
+// newestEvents prints events page by page, newest first, until there are limit, or all if that is
+// 0.
+func (c *client) newestEvents(cmd *cobra.Command, query url.Values, limit int,
+	print func(io.Writer, io.Reader) error) error {
 	const page = 500
 	query.Set("order", "newest")
 	rows, out := io.Pipe()
@@ -123,7 +127,8 @@ func printEvents(out io.Writer, body io.Reader) error {
 		if e.Sequence != nil && *e.Sequence >= 0 {
 			sequence = fmt.Sprint(*e.Sequence)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.ID, e.ReceivedAt.Format("2006-01-02T15:04:05.000Z07:00"),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.ID,
+			e.ReceivedAt.Format("2006-01-02T15:04:05.000Z07:00"),
 			e.Source, e.EventType, e.MessageID, e.OrderingKey, sequence, e.Size)
 	}
 }

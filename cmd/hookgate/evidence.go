@@ -57,7 +57,8 @@ with .pub behind its name, both in PEM. Give the public key to those who verify.
 		if err := os.WriteFile(out+".pub", publicText, 0o644); err != nil {
 			return fmt.Errorf("write key: %w", err)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s (mode 0600) and %s\n%s\n", out, out+".pub", evidence.Fingerprint(public))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s (mode 0600) and %s\n%s\n", out, out+".pub",
+			evidence.Fingerprint(public))
 		return err
 	}
 	return cmd
@@ -80,7 +81,8 @@ that was changed is named. 2: it could not be checked.`,
 		Example: "  hookgate evidence verify certified/20261124T081500Z --public-key evidence.key.pub",
 		Args:    cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringArrayVar(&keys, "public-key", nil, "`file` of a key that the evidence must be signed with; several: one of them")
+	cmd.Flags().StringArrayVar(&keys, "public-key", nil,
+		"`file` of a key that the evidence must be signed with; several: one of them")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		known, err := readPublicKeys(keys)
@@ -92,23 +94,26 @@ that was changed is named. 2: it could not be checked.`,
 			return err
 		}
 		if asJSON {
-			return printJSON(cmd.OutOrStdout(), map[string]any{"ok": true, "verdict": v.Status, "runId": v.RunID, "target": v.Target,
+			return printJSON(cmd.OutOrStdout(), map[string]any{"ok": true, "verdict": v.Status,
+				"runId": v.RunID, "target": v.Target,
 				"key": evidence.Fingerprint(by), "keyKnown": len(known) > 0})
 		}
 		trust := "which is one of those given"
 		if len(known) == 0 {
 			trust = "which nobody vouched for: give --public-key"
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "OK: the evidence is what was signed, and the verdict follows from it: %s\nsigned by %s, %s\n",
+		_, err = fmt.Fprintf(cmd.OutOrStdout(),
+			"OK: the evidence is what was signed, and the verdict follows from it: %s\nsigned by %s, %s\n",
 			v.Status, evidence.Fingerprint(by), trust)
 		return err
 	}
 	return cmd
 }
 
-// verifyEvidence checks that the evidence in a folder is what was signed, by one of the keys if there are any, and that its verdict follows
-// from it.
-func verifyEvidence(dir string, known []ed25519.PublicKey) (by ed25519.PublicKey, v certify.Verdict, err error) {
+// verifyEvidence checks that the evidence in a folder is what was signed, by one of the keys if
+// there are any, and that its verdict follows from it.
+func verifyEvidence(dir string, known []ed25519.PublicKey) (by ed25519.PublicKey, v certify.Verdict,
+	err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, v, fmt.Errorf("there is no folder %s", dir)
 	}
@@ -148,5 +153,6 @@ func openDepot(c config) (*evidence.Depot, error) {
 		return nil, fmt.Errorf("evidence.public_keys: %w", err)
 	}
 	return evidence.OpenDepot(c.DataDir.evidenceDir(), evidence.Limits{
-		Bundle: int64(c.Evidence.MaxSize), Total: int64(c.Evidence.MaxTotal), Bundles: c.Evidence.MaxBundles}, keys)
+		Bundle: int64(c.Evidence.MaxSize), Total: int64(c.Evidence.MaxTotal),
+		Bundles: c.Evidence.MaxBundles}, keys)
 }

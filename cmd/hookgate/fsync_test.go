@@ -10,17 +10,19 @@ import (
 	"testing"
 )
 
-// TestFsyncBefore202 looks at the system calls of the gate while one sender waits for each answer: between
-// one 202 and the next there must be a write to the store's log and then an fdatasync of it which has
-// returned.
+// TestFsyncBefore202 looks at the system calls of the gate while one sender waits for each answer:
+// between one 202 and the next there must be a write to the store's log and then an fdatasync of it
+// which has returned.
 func TestFsyncBefore202(t *testing.T) {
 	t.Parallel()
 	const requests = 50
 	trace := filepath.Join(t.TempDir(), "trace")
-	g := startGate(t, startOptions{prefix: []string{"strace", "-f", "-y", "-qq", "-s", "64", "-o", trace,
+	g := startGate(t, startOptions{prefix: []string{"strace", "-f", "-y", "-qq", "-s", "64", "-o",
+		trace,
 		"-e", "trace=pwrite64,write,fdatasync,fsync"}})
 	for i := range requests {
-		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t"}`, i)); status != http.StatusAccepted {
+		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t"}`,
+			i)); status != http.StatusAccepted {
 			t.Fatalf("request %d is answered %d %s", i, status, body)
 		}
 	}
@@ -35,8 +37,9 @@ func TestFsyncBefore202(t *testing.T) {
 	}
 }
 
-// checkTrace checks the order of calls in the output of strace -f. A call that another thread interrupts stands in
-// two lines, "… <unfinished ...>" and "<... NAME resumed> …"; a sync counts when it has returned.
+// checkTrace checks the order of calls in the output of strace -f. A call that another thread
+// interrupts stands in two lines, "… <unfinished ...>" and "<... NAME resumed> …"; a sync counts
+// when it has returned.
 func checkTrace(text string, want int) error {
 	const log = `store\.db-wal>`
 	var (

@@ -25,7 +25,8 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// binary is hookgate as it is built for users. The tests of this package start it, speak HTTP to it and kill it.
+// binary is hookgate as it is built for users. The tests of this package start it, speak HTTP to it
+// and kill it.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -56,8 +57,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// runSideBySide lets more tests run at a time than there are processors, unless the command line says how many:
-// most of them wait for a process, a disk or a clock.
+// runSideBySide lets more tests run at a time than there are processors, unless the command line
+// says how many: most of them wait for a process, a disk or a clock.
 func runSideBySide() error {
 	flag.Parse()
 	set := false
@@ -159,7 +160,8 @@ func spawnGate(t *testing.T, o startOptions) *gate {
 	}
 	args := append(o.prefix, o.program, "serve", "--data-dir", o.dir, "--listen", o.listen)
 	args = append(args, o.args...)
-	g := &gate{t: t, dir: o.dir, env: o.env, out: &output{}, logs: &output{}, ended: make(chan struct{})}
+	g := &gate{t: t, dir: o.dir, env: o.env, out: &output{}, logs: &output{},
+		ended: make(chan struct{})}
 	g.cmd = exec.Command(args[0], args[1:]...)
 	g.cmd.Env = append(os.Environ(), o.env...)
 	g.cmd.Stdout, g.cmd.Stderr = g.out, g.logs
@@ -246,20 +248,25 @@ func (g *gate) key(name string) string {
 }
 
 // notFollowing shows a redirection as it is.
-var notFollowing = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+var notFollowing = &http.Client{CheckRedirect: func(*http.Request,
+	[]*http.Request) error {
+	return http.ErrUseLastResponse
+}}
 
-// request makes a request with the admin token and returns the status and the body. A connection that
-// fails gives status 0.
+// request makes a request with the admin token and returns the status and the body. A connection
+// that fails gives status 0.
 func (g *gate) request(method, path, body string, header ...string) (int, string) {
 	g.t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, g.at(path), strings.NewReader(body))
+	req, err := http.NewRequestWithContext(context.Background(), method, g.at(path),
+		strings.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	if _, set := req.Header["Authorization"]; !set && path != "/api/health" && (strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/admin/")) {
+	if _, set := req.Header["Authorization"]; !set && path != "/api/health" &&
+		(strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/admin/")) {
 		req.Header.Set("Authorization", "Bearer "+g.key(adminTokenName))
 	}
 	resp, err := notFollowing.Do(req)
@@ -280,7 +287,8 @@ func (g *gate) request(method, path, body string, header ...string) (int, string
 // send posts an envelope with the bearer key.
 func (g *gate) send(body string) (int, string) {
 	g.t.Helper()
-	return g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+g.key(bearerKeyName))
+	return g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+
+		g.key(bearerKeyName))
 }
 
 type health struct {

@@ -32,7 +32,8 @@ message ids included; another --seed makes other events. Repetitions are byte fo
 	f := cmd.Flags()
 	f.IntVar(&g.Count, "count", 1000, "number of events, repetitions included")
 	f.IntVar(&g.Keys, "keys", 100, "number of ordering keys")
-	f.Float64Var(&g.DuplicatePercent, "duplicates", 0, "percentage of the events that repeat an earlier one")
+	f.Float64Var(&g.DuplicatePercent, "duplicates", 0,
+		"percentage of the events that repeat an earlier one")
 	f.IntVar(&g.Size, "size", load.DefaultSize, "size of each event in bytes")
 	f.Uint64Var(&g.Seed, "seed", 1, "what the events are drawn from")
 	f.StringVarP(&output, "output", "o", "-", "file to write, new or empty; - is standard output")
@@ -50,7 +51,8 @@ func generate(cmd *cobra.Command, g load.Generator, output string) error {
 	return errors.Join(g.Generate(cmd.Context(), file), file.Close())
 }
 
-// createEmpty opens a file for writing that nobody else may read, and leaves one that holds something alone.
+// createEmpty opens a file for writing that nobody else may read, and leaves one that holds
+// something alone.
 func createEmpty(path string) (io.WriteCloser, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -53,8 +53,9 @@ func githubExamples(t *testing.T) []example {
 	return all
 }
 
-// TestGitHubExamples sends all payloads as GitHub signs and labels them, and reads them back: the bytes,
-// the event type and the ordering key must be the sender's. A wrong signature must be refused.
+// TestGitHubExamples sends all payloads as GitHub signs and labels them, and reads them back: the
+// bytes, the event type and the ordering key must be the sender's. A wrong signature must be
+// refused.
 func TestGitHubExamples(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{
@@ -73,8 +74,10 @@ sources:
 		mac.Write(e.body)
 		signature := "sha256=" + hex.EncodeToString(mac.Sum(nil))
 		post := func(signature string) (int, string) {
-			return g.request(http.MethodPost, "/webhooks/github", string(e.body), "Content-Type", "application/json",
-				"X-GitHub-Event", e.event, "X-GitHub-Delivery", fmt.Sprintf("delivery-%d", i), "X-GitHub-Hook-ID", "42",
+			return g.request(http.MethodPost, "/webhooks/github", string(e.body), "Content-Type",
+				"application/json",
+				"X-GitHub-Event", e.event, "X-GitHub-Delivery", fmt.Sprintf("delivery-%d", i),
+				"X-GitHub-Hook-ID", "42",
 				"X-Hub-Signature-256", signature)
 		}
 		if i == 0 {
@@ -110,7 +113,8 @@ func checkExample(t *testing.T, g *gate, e example, messageID string) {
 		t.Fatalf("%s is answered %d %s", messageID, status, body)
 	}
 	stored := answer.Events[0]
-	if _, body = g.request(http.MethodGet, "/api/events/"+stored.ID+"/body", ""); !bytes.Equal([]byte(body), e.body) {
+	if _, body = g.request(http.MethodGet, "/api/events/"+stored.ID+"/body",
+		""); !bytes.Equal([]byte(body), e.body) {
 		t.Errorf("%s came back as other bytes", messageID)
 	}
 	var payload struct {

@@ -46,9 +46,10 @@ type inFlightConfig struct {
 
 // defaultGuardConfig must never refuse what the gate is there to take: see docs/configuration.md.
 var defaultGuardConfig = guardConfig{
-	Depth:    percentRule{Limit: 90, Sustain: 2 * time.Second, Clear: 75, ClearFor: 2 * time.Second},
-	Lag:      timeRule{Sustain: 30 * time.Second, Clear: time.Minute, ClearFor: 10 * time.Second},
-	P95:      timeRule{Limit: 2 * time.Second, Sustain: 10 * time.Second, Clear: 500 * time.Millisecond, ClearFor: 5 * time.Second},
+	Depth: percentRule{Limit: 90, Sustain: 2 * time.Second, Clear: 75, ClearFor: 2 * time.Second},
+	Lag:   timeRule{Sustain: 30 * time.Second, Clear: time.Minute, ClearFor: 10 * time.Second},
+	P95: timeRule{Limit: 2 * time.Second, Sustain: 10 * time.Second,
+		Clear: 500 * time.Millisecond, ClearFor: 5 * time.Second},
 	Recovery: 10 * time.Second,
 	InFlight: inFlightConfig{Min: 100, Max: 5000, Latency: 500 * time.Millisecond},
 
@@ -63,25 +64,31 @@ func (c guardConfig) check() error {
 		name                             string
 		limit, clear, sustain, clearTime int64
 	}{
-		{"guard.depth", int64(c.Depth.Limit), int64(c.Depth.Clear), int64(c.Depth.Sustain), int64(c.Depth.ClearFor)},
-		{"guard.lag", int64(c.Lag.Limit), int64(c.Lag.Clear), int64(c.Lag.Sustain), int64(c.Lag.ClearFor)},
-		{"guard.p95", int64(c.P95.Limit), int64(c.P95.Clear), int64(c.P95.Sustain), int64(c.P95.ClearFor)},
+		{"guard.depth", int64(c.Depth.Limit), int64(c.Depth.Clear), int64(c.Depth.Sustain),
+			int64(c.Depth.ClearFor)},
+		{"guard.lag", int64(c.Lag.Limit), int64(c.Lag.Clear), int64(c.Lag.Sustain),
+			int64(c.Lag.ClearFor)},
+		{"guard.p95", int64(c.P95.Limit), int64(c.P95.Clear), int64(c.P95.Sustain),
+			int64(c.P95.ClearFor)},
 	} {
 		switch {
 		case rule.limit < 0 || rule.clear < 0 || rule.sustain < 0 || rule.clearTime < 0:
 			return fmt.Errorf("%s: none of its settings may be negative", rule.name)
 		case rule.limit > 0 && rule.clear >= rule.limit:
-			return fmt.Errorf("%s.clear must be below %s.limit: what opens the breaker must not close it", rule.name, rule.name)
+			return fmt.Errorf("%s.clear must be below %s.limit: what opens the breaker must not close it",
+				rule.name, rule.name)
 		}
 	}
 	switch {
 	case c.Depth.Limit > 100:
-		return fmt.Errorf("guard.depth.limit is %d percent of queue.high_water; that is never reached", c.Depth.Limit)
+		return fmt.Errorf("guard.depth.limit is %d percent of queue.high_water; that is never reached",
+			c.Depth.Limit)
 	case c.Recovery < 0:
 		return errors.New("guard.recovery must not be negative")
 	case c.InFlight.Max < 0 || c.InFlight.Min < 0:
 		return errors.New("guard.in_flight.min and max must not be negative; a max of 0 means no bound")
-	case c.InFlight.Max > 0 && (c.InFlight.Min < 1 || c.InFlight.Min > c.InFlight.Max || c.InFlight.Latency <= 0):
+	case c.InFlight.Max > 0 && (c.InFlight.Min < 1 || c.InFlight.Min > c.InFlight.Max ||
+		c.InFlight.Latency <= 0):
 		return errors.New("guard.in_flight: min must be from 1 to max, and latency greater than zero")
 	}
 	return nil
@@ -94,7 +101,8 @@ func guardConfigOf(c config, b *backends, log *slog.Logger) guard.Config {
 	}
 	return guard.Config{
 		Depth: guard.Rule{
-			Limit: float64(g.Depth.Limit), Sustain: g.Depth.Sustain, Clear: float64(g.Depth.Clear), ClearFor: g.Depth.ClearFor,
+			Limit: float64(g.Depth.Limit), Sustain: g.Depth.Sustain, Clear: float64(g.Depth.Clear),
+			ClearFor: g.Depth.ClearFor,
 		},
 		Lag:        g.Lag.in(time.Second),
 		P95:        g.P95.in(time.Millisecond),

@@ -66,7 +66,10 @@ func figures(all []load.Attempt, f func(load.Attempt) bool) string {
 		return "none"
 	}
 	slices.Sort(times)
-	at := func(q float64) time.Duration { return times[int(q*float64(len(times)-1))].Round(10 * time.Microsecond) }
+	at := func(q float64) time.Duration {
+		return times[int(q*float64(len(times)-1))].Round(
+			10 * time.Microsecond)
+	}
 	return fmt.Sprintf("%d, P50 %v, P99 %v, max %v", len(times), at(0.5), at(0.99), at(1))
 }
 
@@ -85,16 +88,19 @@ func (g *gate) memoryPeak() int {
 	return kib / 1024
 }
 
-// TestBreaker holds a lock that the store needs while 500 webhooks a second come in: the spool fills to the mark, the breaker opens and
-// refuses with 503, and keeps what is spooled. When the lock is gone it lets webhooks in again, closes, and everything
-// acknowledged is stored. The log shows how long accepted webhooks took before, during and after.
+// TestBreaker holds a lock that the store needs while 500 webhooks a second come in: the spool
+// fills to the mark, the breaker opens and refuses with 503, and keeps what is spooled. When the
+// lock is gone it lets webhooks in again, closes, and everything acknowledged is stored. The log
+// shows how long accepted webhooks took before, during and after.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
 	const highWater = 1000
 	g := startGate(t, startOptions{env: []string{
-		"DB_URL=" + cluster.URL(database), "HOOKGATE_SPOOL_HIGH_WATER=" + fmt.Sprint(highWater), "HOOKGATE_HTTP_RETRY_AFTER=1s",
-		"HOOKGATE_GUARD_DEPTH_LIMIT=40", "HOOKGATE_GUARD_DEPTH_SUSTAIN=0s", "HOOKGATE_GUARD_DEPTH_CLEAR=10", "HOOKGATE_GUARD_DEPTH_CLEAR_FOR=1s",
+		"DB_URL=" + cluster.URL(database), "HOOKGATE_SPOOL_HIGH_WATER=" + fmt.Sprint(highWater),
+		"HOOKGATE_HTTP_RETRY_AFTER=1s",
+		"HOOKGATE_GUARD_DEPTH_LIMIT=40", "HOOKGATE_GUARD_DEPTH_SUSTAIN=0s",
+		"HOOKGATE_GUARD_DEPTH_CLEAR=10", "HOOKGATE_GUARD_DEPTH_CLEAR_FOR=1s",
 		"HOOKGATE_GUARD_RECOVERY=2s",
 	}})
 	stream := startStream(t, g, 500)
@@ -108,13 +114,15 @@ func TestBreaker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE hookgate.webhook_log IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err := conn.Exec(t.Context(),
+		"BEGIN; LOCK TABLE hookgate.webhook_log IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	locked := time.Now()
 	g.await("the breaker opens", func() bool { return g.guardStatus().Breaker == guard.Open })
 	opened := time.Now()
-	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "breaker") {
+	if status, body := g.request(http.MethodGet, "/readyz",
+		""); status != http.StatusServiceUnavailable || !strings.Contains(body, "breaker") {
 		t.Errorf("while the breaker is open /readyz answers %d %s", status, body)
 	}
 	if status, _ := g.request(http.MethodGet, "/admin/maintenance", ""); status != http.StatusOK {
@@ -140,11 +148,16 @@ func TestBreaker(t *testing.T) {
 
 	all := attempts(t, stream.ledger)
 	accepted := func(from, to time.Time) string {
-		return figures(all, func(a load.Attempt) bool { return a.Accepted() && a.Sent.After(from) && a.Sent.Before(to) })
+		return figures(all, func(a load.Attempt) bool {
+			return a.Accepted() && a.Sent.After(from) &&
+				a.Sent.Before(to)
+		})
 	}
 	t.Logf("open %v after the lock, closed %v after its end; accepted before: %s; until open: %s; until closed: %s; after: %s; refused: %s",
-		opened.Sub(locked).Round(time.Millisecond), closed.Sub(freed).Round(time.Millisecond), accepted(time.Time{}, locked),
-		accepted(locked, opened), accepted(opened, closed), accepted(closed, time.Now()), figures(all, func(a load.Attempt) bool { return !a.Accepted() }))
+		opened.Sub(locked).Round(time.Millisecond), closed.Sub(freed).Round(time.Millisecond),
+		accepted(time.Time{}, locked),
+		accepted(locked, opened), accepted(opened, closed), accepted(closed, time.Now()),
+		figures(all, func(a load.Attempt) bool { return !a.Accepted() }))
 	refused := 0
 	for _, a := range all {
 		if !a.Accepted() {
@@ -156,7 +169,8 @@ func TestBreaker(t *testing.T) {
 	if refused == 0 {
 		t.Error("nothing was refused")
 	}
-	for _, line := range []string{"breaker opened", "breaker lets webhooks in again", "breaker closed"} {
+	for _, line := range []string{"breaker opened", "breaker lets webhooks in again",
+		"breaker closed"} {
 		if !strings.Contains(g.logs.String(), line) {
 			t.Errorf("the log does not tell that the %s", line)
 		}
@@ -164,12 +178,13 @@ func TestBreaker(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 }
 
-// TestOverload sends from 500 connections as fast as they can to a gate that is told to keep quick: what is refused is refused
-// with 503, everything acknowledged is stored, and memory stays bounded.
+// TestOverload sends from 500 connections as fast as they can to a gate that is told to keep quick:
+// what is refused is refused with 503, everything acknowledged is stored, and memory stays bounded.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	var input bytes.Buffer
-	if err := (load.Generator{Count: overloadEvents, Keys: 5000, Size: 400, Seed: 7}).Generate(t.Context(), &input); err != nil {
+	if err := (load.Generator{Count: overloadEvents, Keys: 5000, Size: 400, Seed: 7}).
+		Generate(t.Context(), &input); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -178,9 +193,11 @@ func TestOverload(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := startGate(t, startOptions{env: []string{
-		"HOOKGATE_GUARD_IN_FLIGHT_MIN=20", "HOOKGATE_GUARD_IN_FLIGHT_MAX=250", "HOOKGATE_GUARD_IN_FLIGHT_LATENCY=20ms", "HOOKGATE_LOG_LEVEL=error",
+		"HOOKGATE_GUARD_IN_FLIGHT_MIN=20", "HOOKGATE_GUARD_IN_FLIGHT_MAX=250",
+		"HOOKGATE_GUARD_IN_FLIGHT_LATENCY=20ms", "HOOKGATE_LOG_LEVEL=error",
 	}})
-	replay := exec.Command(binary, "replay", "--input", events, "--target", g.url, "--output", ledger, "--data-dir", g.dir,
+	replay := exec.Command(binary, "replay", "--input", events, "--target", g.url, "--output", ledger,
+		"--data-dir", g.dir,
 		"--rate-limit", "0", "--concurrency", "500", "--retries", "0", "--timeout", "1m")
 	out, err := replay.CombinedOutput()
 	if err != nil && replay.ProcessState == nil {
@@ -209,7 +226,9 @@ func TestOverload(t *testing.T) {
 		t.Errorf("the gate has taken %d MiB", peak)
 	}
 	t.Logf("accepted: %s; refused: %s; at most %d MiB; bound in flight at the end %d\n%s",
-		figures(all, load.Attempt.Accepted), figures(all, func(a load.Attempt) bool { return !a.Accepted() }), peak, g.guardStatus().InFlightLimit, out)
+		figures(all, load.Attempt.Accepted),
+		figures(all, func(a load.Attempt) bool { return !a.Accepted() }), peak,
+		g.guardStatus().InFlightLimit, out)
 	auditStore(t, g, input.Bytes(), ledger)
 }
 

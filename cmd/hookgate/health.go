@@ -34,8 +34,10 @@ Exit code 0: yes. 1: no, or there is no answer. 2: it could not be asked.`,
   hookgate health --ready --timeout 2s`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&target, "target", "", "base `URL` of the gate, if it is not the one of this configuration")
-	cmd.Flags().StringVar(&configFile, "config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+	cmd.Flags().StringVar(&target, "target", "",
+		"base `URL` of the gate, if it is not the one of this configuration")
+	cmd.Flags().StringVar(&configFile, "config", "",
+		"configuration `file` (default hookgate.yaml, if there is one)")
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it takes webhooks")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "`time` that the answer may take")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -97,7 +99,8 @@ func askHealth(ctx context.Context, address string, unverified bool) (told strin
 	}
 	switch {
 	case err != nil:
-		return "", &exitError{exitFail, fmt.Errorf("%s does not answer as a gate does: %s", address, resp.Status)}
+		return "", &exitError{exitFail, fmt.Errorf("%s does not answer as a gate does: %s", address,
+			resp.Status)}
 	case resp.StatusCode != http.StatusOK:
 		return "", &exitError{exitFail, errors.New(answer.Error)}
 	}

@@ -6,14 +6,16 @@ import (
 	"testing"
 )
 
-// TestHealthCommand: it finds the gate of its configuration, with a listener for people and with a certificate of its own too; a gate elsewhere has to prove who
-// it is; and whatever is wrong has the exit code that it should.
+// TestHealthCommand: it finds the gate of its configuration, with a listener for people and with a
+// certificate of its own too; a gate elsewhere has to prove who it is; and whatever is wrong has
+// the exit code that it should.
 func TestHealthCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	files := tlsConfig{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 	writeCertificate(t, files, 1)
-	secure := []string{"HOOKGATE_TLS_CERT_FILE=" + files.CertFile, "HOOKGATE_TLS_KEY_FILE=" + files.KeyFile}
+	secure := []string{"HOOKGATE_TLS_CERT_FILE=" + files.CertFile, "HOOKGATE_TLS_KEY_FILE=" +
+		files.KeyFile}
 	apart := []string{"HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"}
 	for _, env := range [][]string{nil, apart, secure} {
 		g := startGate(t, startOptions{env: env})

@@ -22,11 +22,12 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
-// hostileMemory bounds the whole process, in bytes: 64 MiB of bodies, the caches of both databases and the queue (32 MiB each), and about
-// 20 KiB for each of 10,000 connections.
+// hostileMemory bounds the whole process, in bytes: 64 MiB of bodies, the caches of both databases
+// and the queue (32 MiB each), and about 20 KiB for each of 10,000 connections.
 const hostileMemory = 384 << 20
 
-// startHostile starts a gate with times short enough to see them pass, and one source of each sort that matters here.
+// startHostile starts a gate with times short enough to see them pass, and one source of each sort
+// that matters here.
 func startHostile(t *testing.T) *gate {
 	t.Helper()
 	return startGate(t, startOptions{args: []string{"--config", writeConfig(t, `
@@ -71,11 +72,13 @@ func (g *gate) dial() net.Conn {
 	return conn
 }
 
-// raw sends bytes as they are and returns the statuses of all answers until the gate ends the connection, or n of them.
+// raw sends bytes as they are and returns the statuses of all answers until the gate ends the
+// connection, or n of them.
 func (g *gate) raw(text string, n int) (statuses []int) {
 	g.t.Helper()
 	conn := g.dial()
-	if _, err := io.WriteString(conn, text); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := io.WriteString(conn, text); err != nil && !errors.Is(err, syscall.EPIPE) &&
+		!errors.Is(err, syscall.ECONNRESET) {
 		g.t.Fatal(err)
 	}
 	for r := bufio.NewReader(conn); len(statuses) < n; {
@@ -92,13 +95,15 @@ func (g *gate) raw(text string, n int) (statuses []int) {
 // alive fails unless the gate takes and answers what is right.
 func (g *gate) alive(id string) {
 	g.t.Helper()
-	if status, answer := g.send(`{"messageId":"` + id + `","eventType":"alive"}`); status != http.StatusAccepted {
+	if status, answer := g.send(`{"messageId":"` + id +
+		`","eventType":"alive"}`); status != http.StatusAccepted {
 		g.t.Errorf("%s is answered %d %s", id, status, answer)
 	}
 }
 
-// TestHostileShapes sends requests that are no HTTP, or HTTP that two programs could read differently. Each has its status, the gate
-// goes on, and nothing is stored that was not authenticated.
+// TestHostileShapes sends requests that are no HTTP, or HTTP that two programs could read
+// differently. Each has its status, the gate goes on, and nothing is stored that was not
+// authenticated.
 func TestHostileShapes(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)
@@ -111,9 +116,13 @@ func TestHostileShapes(t *testing.T) {
 		name, text string
 		want       string // the statuses of all answers
 	}{
-		{"length and chunks, a request behind the chunks", post + key + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + smuggled, "202 401"},
-		{"length and chunks, a request inside the length", post + key + fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s", 5+len(smuggled), smuggled), "400 401"},
-		{"two lengths", post + key + "Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}" + smuggled, "400"},
+		{"length and chunks, a request behind the chunks", post + key +
+			"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + smuggled, "202 401"},
+		{"length and chunks, a request inside the length", post + key +
+			fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s",
+				5+len(smuggled), smuggled), "400 401"},
+		{"two lengths", post + key + "Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}" + smuggled,
+			"400"},
 		{"list of lengths", post + key + "Content-Length: 2, 40\r\n\r\n{}" + smuggled, "400"},
 		{"length with a sign", post + key + "Content-Length: +2\r\n\r\n{}", "400"},
 		{"negative length", post + key + "Content-Length: -1\r\n\r\n", "400"},
@@ -122,13 +131,20 @@ func TestHostileShapes(t *testing.T) {
 		{"length of 1 TiB", post + key + "Content-Length: 1099511627776\r\n\r\n", "413"},
 		{"unknown coding", post + key + "Transfer-Encoding: xchunked\r\n\r\n" + chunk, "501"},
 		{"two codings", post + key + "Transfer-Encoding: gzip, chunked\r\n\r\n" + chunk, "501"},
-		{"coding twice", post + key + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + chunk, "501"},
-		{"coding behind a vertical tab", post + key + "Transfer-Encoding: \x0bchunked\r\n\r\n" + chunk, "400"},
-		{"chunk size with a sign", post + key + "Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", "400"},
-		{"chunk size that is no number", post + key + "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400"},
-		{"chunk size beyond any", post + key + "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nhello\r\n", "400"},
-		{"chunk longer than its size", post + key + "Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n", "400"},
-		{"chunk extensions without end", post + key + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1;"+strings.Repeat("x", 3000)+"\r\n{\r\n", 100), "400"},
+		{"coding twice", post + key +
+			"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + chunk, "501"},
+		{"coding behind a vertical tab", post + key + "Transfer-Encoding: \x0bchunked\r\n\r\n" + chunk,
+			"400"},
+		{"chunk size with a sign", post + key +
+			"Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", "400"},
+		{"chunk size that is no number", post + key +
+			"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400"},
+		{"chunk size beyond any", post + key +
+			"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nhello\r\n", "400"},
+		{"chunk longer than its size", post + key +
+			"Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n", "400"},
+		{"chunk extensions without end", post + key + "Transfer-Encoding: chunked\r\n\r\n" +
+			strings.Repeat("1;"+strings.Repeat("x", 3000)+"\r\n{\r\n", 100), "400"},
 		{"space before the colon", post + key + "Content-Length : 2\r\n\r\n{}", "400"},
 		{"name with a NUL", post + key + "X\x00Y: 1\r\nContent-Length: 2\r\n\r\n{}", "400"},
 		{"value with a NUL", post + key + "X-Y: a\x00b\r\nContent-Length: 2\r\n\r\n{}", "400"},
@@ -136,11 +152,14 @@ func TestHostileShapes(t *testing.T) {
 		{"no host", "POST /webhooks HTTP/1.1\r\n" + key + "Content-Length: 2\r\n\r\n{}", "400"},
 		{"two hosts", post + "Host: y\r\n" + key + "Content-Length: 2\r\n\r\n{}", "400"},
 		{"HTTP/2 without TLS", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "404"},
-		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 200) + "\r\n\r\n", "400"},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 200) + "\r\n\r\n",
+			"400"},
 		{"not HTTP", "\x00\x01\x02\r\n\r\n", "400"},
 		{"1 MiB of one header", post + "X-Y: " + strings.Repeat("a", 1<<20) + "\r\n\r\n", "431"},
-		{"1 MiB of headers", post + strings.Repeat("X-Y: "+strings.Repeat("a", 95)+"\r\n", 10_000) + "\r\n", "431"},
-		{"1 MiB of path", "POST /webhooks/" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: x\r\n\r\n", "431"},
+		{"1 MiB of headers", post + strings.Repeat("X-Y: "+strings.Repeat("a", 95)+"\r\n", 10_000) +
+			"\r\n", "431"},
+		{"1 MiB of path", "POST /webhooks/" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: x\r\n\r\n",
+			"431"},
 		{"line ends in the path", "POST /webhooks/x%0d%0aX-Injected:%201%0d%0a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "404"},
 		{"dots in the path", "POST /webhooks/../api/events HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "404"},
 	} {
@@ -192,19 +211,28 @@ func TestHostileBodies(t *testing.T) {
 	if len(bomb) > 1<<20 {
 		t.Fatalf("the bomb has %d bytes, more than a body may have", len(bomb))
 	}
-	nest := func(open, close string, n int) string { return strings.Repeat(open, n) + strings.Repeat(close, n) }
+	nest := func(open, close string, n int) string {
+		return strings.Repeat(open, n) +
+			strings.Repeat(close, n)
+	}
 	for _, c := range []struct {
 		name, body string
 		status     int
 		headers    []string
 	}{
 		{"gzip bomb", bomb, 413, []string{"Content-Encoding", "gzip"}},
-		{"gzip in gzip", pack(strings.NewReader(bomb), int64(len(bomb))), 400, []string{"Content-Encoding", "gzip"}},
-		{"many empty gzips", strings.Repeat(pack(strings.NewReader(""), 0), 40_000), 400, []string{"Content-Encoding", "gzip"}},
-		{"arrays 400,000 deep", `{"messageId":"a","eventType":"t","x":` + nest("[", "]", 400_000) + "}", 400, nil},
-		{"objects 150,000 deep", `{"messageId":"a","eventType":"t","x":` + strings.Repeat(`{"a":`, 150_000) + "1" + strings.Repeat("}", 150_000) + "}", 400, nil},
-		{"a number of 900,000 digits", `{"messageId":"a","eventType":"number","x":` + strings.Repeat("9", 900_000) + "}", 202, nil},
-		{"a member 100,000 times", `{"messageId":"b","eventType":"members"` + strings.Repeat(`,"x":1`, 100_000) + "}", 202, nil},
+		{"gzip in gzip", pack(strings.NewReader(bomb), int64(len(bomb))), 400,
+			[]string{"Content-Encoding", "gzip"}},
+		{"many empty gzips", strings.Repeat(pack(strings.NewReader(""), 0), 40_000), 400,
+			[]string{"Content-Encoding", "gzip"}},
+		{"arrays 400,000 deep", `{"messageId":"a","eventType":"t","x":` + nest("[", "]", 400_000) + "}",
+			400, nil},
+		{"objects 150,000 deep", `{"messageId":"a","eventType":"t","x":` + strings.Repeat(`{"a":`,
+			150_000) + "1" + strings.Repeat("}", 150_000) + "}", 400, nil},
+		{"a number of 900,000 digits", `{"messageId":"a","eventType":"number","x":` + strings.Repeat("9",
+			900_000) + "}", 202, nil},
+		{"a member 100,000 times", `{"messageId":"b","eventType":"members"` + strings.Repeat(`,"x":1`,
+			100_000) + "}", 202, nil},
 		{"id twice", `{"messageId":"a","messageId":"b","eventType":"t"}`, 400, nil},
 		{"id twice, once escaped", `{"messageId":"a","\u006dessageId":"b","eventType":"t"}`, 400, nil},
 		{"NUL in the id", `{"messageId":"a\u0000b","eventType":"t"}`, 400, nil},
@@ -216,7 +244,8 @@ func TestHostileBodies(t *testing.T) {
 		{"composed", `{"messageId":"caf\u00e9","eventType":"normal"}`, 202, nil},
 		{"decomposed", `{"messageId":"cafe\u0301","eventType":"normal"}`, 202, nil},
 	} {
-		status, answer := g.request(http.MethodPost, "/webhooks", c.body, append(c.headers, "Authorization", "Bearer "+g.key(bearerKeyName))...)
+		status, answer := g.request(http.MethodPost, "/webhooks", c.body,
+			append(c.headers, "Authorization", "Bearer "+g.key(bearerKeyName))...)
 		if status != c.status {
 			t.Errorf("%s is answered %d %.300s, want %d", c.name, status, answer, c.status)
 		}
@@ -224,8 +253,10 @@ func TestHostileBodies(t *testing.T) {
 	}
 	g.alive("after-bodies")
 	g.awaitDrained()
-	_, normal := g.request(http.MethodGet, "/api/events?type=normal", "", "Accept", "application/x-ndjson")
-	if strings.Count(normal, "\n") != 2 || !strings.Contains(normal, `"caf\u00e9"`) && !strings.Contains(normal, `"café"`) {
+	_, normal := g.request(http.MethodGet, "/api/events?type=normal", "", "Accept",
+		"application/x-ndjson")
+	if strings.Count(normal, "\n") != 2 || !strings.Contains(normal, `"caf\u00e9"`) &&
+		!strings.Contains(normal, `"café"`) {
 		t.Errorf("of two ids that differ in their Unicode form alone there are\n%s", normal)
 	}
 	g.checkLogs()
@@ -236,7 +267,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// TestHostileFlood sends a body of 10 GiB in chunks, with the right key and without: it ends after the largest body, or before its first byte.
+// TestHostileFlood sends a body of 10 GiB in chunks, with the right key and without: it ends after
+// the largest body, or before its first byte.
 func TestHostileFlood(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)
@@ -274,8 +306,9 @@ func TestHostileFlood(t *testing.T) {
 	g.alive("after-flood")
 }
 
-// TestHostileSlowness holds 10,000 silent connections, 200 that send their header byte by byte and 200 that do so with their body: the gate answers others
-// meanwhile, ends the slow ones in their time, and its memory stays within its bound.
+// TestHostileSlowness holds 10,000 silent connections, 200 that send their header byte by byte and
+// 200 that do so with their body: the gate answers others meanwhile, ends the slow ones in their
+// time, and its memory stays within its bound.
 func TestHostileSlowness(t *testing.T) {
 	t.Parallel()
 	var limit syscall.Rlimit
@@ -306,7 +339,8 @@ func TestHostileSlowness(t *testing.T) {
 					return
 				}
 				conns[i] = conn
-				io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") // if this fails the next line does
+				// if this fails the next line does
+				io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 				conn.SetReadDeadline(time.Now().Add(waitFor))
 				if _, err := conn.Read(make([]byte, 1024)); err != nil {
 					t.Errorf("connection %d: %v", i, err)
@@ -333,7 +367,8 @@ func TestHostileSlowness(t *testing.T) {
 	ends := make(chan end, 2*slow)
 	for i := range 2 * slow {
 		conn := g.dial()
-		begin := "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key + "\r\nContent-Length: 1000\r\n"
+		begin := "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key +
+			"\r\nContent-Length: 1000\r\n"
 		if i%2 == 1 {
 			begin += "\r\n{" // the header is complete, the body never
 		}
@@ -370,15 +405,18 @@ func TestHostileSlowness(t *testing.T) {
 		e := <-ends
 		byStatus[e.status]++
 	}
-	// A header that does not come to its end is none, and its connection ends with 400 or without an answer; a body like that gets 408.
-	if byStatus[http.StatusRequestTimeout] != slow || byStatus[0]+byStatus[http.StatusBadRequest] != slow {
+	// A header that does not come to its end is none, and its connection ends with 400 or without an
+	// answer; a body like that gets 408.
+	if byStatus[http.StatusRequestTimeout] != slow ||
+		byStatus[0]+byStatus[http.StatusBadRequest] != slow {
 		t.Errorf("slow connections end with %v", byStatus)
 	}
 	g.alive("after-slowness")
 	g.checkMemory("slow connections")
 }
 
-// TestHostileTypes sends thousands of event types: the metrics stay as large as with a hundred, and so does the memory.
+// TestHostileTypes sends thousands of event types: the metrics stay as large as with a hundred, and
+// so does the memory.
 func TestHostileTypes(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)

@@ -35,8 +35,8 @@ type junitProblem struct {
 	Text    string `xml:",chardata"`
 }
 
-// writeJUnit writes a test case for each criterion and a suite for each phase. What failed is a failure, what could not be
-// measured an error.
+// writeJUnit writes a test case for each criterion and a suite for each phase. What failed is a
+// failure, what could not be measured an error.
 func writeJUnit(path string, v certify.Verdict) error {
 	var all junitSuites
 	for _, c := range v.Criteria {
@@ -69,7 +69,8 @@ func writeJUnit(path string, v certify.Verdict) error {
 	if err != nil {
 		return fmt.Errorf("JUnit: %w", err)
 	}
-	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil {
+	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...),
+		0o644); err != nil {
 		return fmt.Errorf("JUnit: %w", err)
 	}
 	return nil

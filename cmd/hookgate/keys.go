@@ -19,8 +19,8 @@ type credentials struct {
 	fromDataDir bool
 }
 
-// findCredentials resolves the configured keys, and makes random ones where none are configured: a bearer
-// key and an HMAC secret if the default source has neither, an admin token if there is none.
+// findCredentials resolves the configured keys, and makes random ones where none are configured: a
+// bearer key and an HMAC secret if the default source has neither, an admin token if there is none.
 func findCredentials(c config) (k credentials, err error) {
 	source := c.Sources[httpd.DefaultSource]
 	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
@@ -53,7 +53,8 @@ func findCredentials(c config) (k credentials, err error) {
 		}
 		*to = []string{key}
 	}
-	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 && source.Kind == "envelope" { // those of others are the sender's
+	// those of others are the sender's
+	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 && source.Kind == "envelope" {
 		k.fromDataDir = true
 		take(hmacSecretName, &k.hmacSecrets)
 		take(bearerKeyName, &k.bearerKeys)
@@ -67,7 +68,8 @@ func findCredentials(c config) (k credentials, err error) {
 // minSecretBytes is the length below which a configured key is refused as a mistake.
 const minSecretBytes = 8
 
-// minTokenChars is the least length of a configured token that opens the gate itself: what is shorter could be guessed.
+// minTokenChars is the least length of a configured token that opens the gate itself: what is
+// shorter could be guessed.
 const minTokenChars = 16
 
 // resolveSecrets returns the secrets that the settings are or refer to, each of them whole.
@@ -84,7 +86,8 @@ func resolveSecrets(settings []string) ([]string, error) {
 func resolveTokens(settings []string) ([]string, error) {
 	return resolveLong(settings, func(text string) string {
 		if utf8.RuneCountInString(text) < minTokenChars {
-			return fmt.Sprintf("has fewer than %d characters; make one with: openssl rand -hex 32", minTokenChars)
+			return fmt.Sprintf("has fewer than %d characters; make one with: openssl rand -hex 32",
+				minTokenChars)
 		}
 		return ""
 	})

@@ -15,12 +15,14 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// rollbackStamp says when the guard last started a roll-back, and rollbackLog has what the command printed.
+// rollbackStamp says when the guard last started a roll-back, and rollbackLog has what the command
+// printed.
 func (d dataDir) rollbackStamp() string { return filepath.Join(string(d), "guard-rollback") }
 func (d dataDir) rollbackLog() string   { return filepath.Join(string(d), "guard-rollback.log") }
 
-// launcher starts the guard's roll-back command, so that it outlives the gate: in a session of its own, with its output in a file. When it was
-// started is kept on disk, so that a gate which the roll-back has restarted does not roll back again.
+// launcher starts the guard's roll-back command, so that it outlives the gate: in a session of its
+// own, with its output in a file. When it was started is kept on disk, so that a gate which the
+// roll-back has restarted does not roll back again.
 type launcher struct {
 	command  []string
 	cooldown time.Duration
@@ -29,21 +31,24 @@ type launcher struct {
 	mu sync.Mutex // held while one is started
 }
 
-// start starts the command and returns when it runs; ended is told how it ended. It refuses within the cool-down of the start
-// before.
-func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)) (told string, err error) {
+// start starts the command and returns when it runs; ended is told how it ended. It refuses within
+// the cool-down of the start before.
+func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)) (told string,
+	err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, err := l.last()
 	if err != nil {
 		return "", err
 	}
-	// A time far ahead is that of a clock which was wrong, and would forbid every roll-back until then.
+	// A time far ahead is that of a clock which was wrong, and would forbid every roll-back until
+	// then.
 	if next := last.Add(l.cooldown); time.Until(next) > 0 && time.Until(last) < l.cooldown {
 		return "", fmt.Errorf("a roll-back was started at %s, and guard.rollback_cooldown lets the next begin at %s",
 			last.Format(time.RFC3339), next.Format(time.RFC3339))
 	}
-	if err := writeDurably(l.dir.rollbackStamp(), []byte(time.Now().UTC().Format(time.RFC3339Nano)+"\n")); err != nil {
+	if err := writeDurably(l.dir.rollbackStamp(), []byte(time.Now().UTC().Format(time.RFC3339Nano)+
+		"\n")); err != nil {
 		return "", fmt.Errorf("note that a roll-back begins: %w", err)
 	}
 	cmd, err := l.run(id, reason)
@@ -51,7 +56,8 @@ func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)
 		return "", errors.Join(err, os.Remove(l.dir.rollbackStamp()))
 	}
 	go func() { ended(cmd.Wait()) }()
-	return fmt.Sprintf("%s runs as process %d, output in %s", strings.Join(l.command, " "), cmd.Process.Pid, l.dir.rollbackLog()), nil
+	return fmt.Sprintf("%s runs as process %d, output in %s", strings.Join(l.command, " "),
+		cmd.Process.Pid, l.dir.rollbackLog()), nil
 }
 
 // run starts the command apart from this process.
@@ -63,7 +69,8 @@ func (l *launcher) run(id hookgate.RequestID, reason string) (*exec.Cmd, error) 
 	defer out.Close()
 	cmd := exec.Command(l.command[0], l.command[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), rollbackIDVariable+"="+id.String(), rollbackReasonVariable+"="+reason)
+	cmd.Env = append(os.Environ(), rollbackIDVariable+"="+id.String(), rollbackReasonVariable+"="+
+		reason)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the roll-back command: %w", err)

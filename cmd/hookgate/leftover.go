@@ -20,8 +20,8 @@ import (
 // configuration left behind, if they are refused until then.
 const leftoverPatience = 10 * time.Second
 
-// unusedQueues returns the files of the data directory in which another configuration, or an earlier
-// release, has kept acknowledged webhooks and this one keeps none. The first is the oldest.
+// unusedQueues returns the files of the data directory in which another configuration, or an
+// earlier release, has kept acknowledged webhooks and this one keeps none. The first is the oldest.
 func (c config) unusedQueues() []string {
 	if c.Spool.Off {
 		return []string{c.DataDir.queueFile(), c.DataDir.spoolFile()}
@@ -29,11 +29,12 @@ func (c config) unusedQueues() []string {
 	return []string{c.DataDir.queueFile()}
 }
 
-// takeOver moves everything that unused files hold to the queue to, which stores it, before webhooks are
-// taken: new ones would overtake it. An earlier release also kept mode and canary in queue.db. Then the
-// files are removed. A start that ends before that leaves the rest to the next one. It takes as long as it
-// takes.
-func (b *backends) takeOver(ctx context.Context, c config, to hookgate.Queue, keeper *settings.Keeper, log *slog.Logger) error {
+// takeOver moves everything that unused files hold to the queue to, which stores it, before
+// webhooks are taken: new ones would overtake it. An earlier release also kept mode and canary in
+// queue.db. Then the files are removed. A start that ends before that leaves the rest to the next
+// one. It takes as long as it takes.
+func (b *backends) takeOver(ctx context.Context, c config, to hookgate.Queue,
+	keeper *settings.Keeper, log *slog.Logger) error {
 	for _, path := range c.unusedQueues() {
 		err := b.takeOverFile(ctx, c, path, to, keeper, log)
 		if err == nil {
@@ -47,7 +48,8 @@ func (b *backends) takeOver(ctx context.Context, c config, to hookgate.Queue, ke
 }
 
 func (b *backends) takeOverFile(
-	ctx context.Context, c config, path string, to hookgate.Queue, keeper *settings.Keeper, log *slog.Logger,
+	ctx context.Context, c config, path string, to hookgate.Queue, keeper *settings.Keeper,
+	log *slog.Logger,
 ) (err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -75,12 +77,13 @@ func (b *backends) takeOverFile(
 			return err
 		}
 	}
-	log.Info("the file of an earlier configuration is taken over, and is removed", "stored", stats.Depth, "mode", mode)
+	log.Info("the file of an earlier configuration is taken over, and is removed", "stored",
+		stats.Depth, "mode", mode)
 	return nil
 }
 
-// removeDatabase removes a file of SQLite that is closed. The file itself goes first: its journals are
-// nothing without it.
+// removeDatabase removes a file of SQLite that is closed. The file itself goes first: its journals
+// are nothing without it.
 func removeDatabase(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -161,7 +164,8 @@ func warnOfRedis(c config, log *slog.Logger) {
 	}
 }
 
-// usedRedis reports whether the data directory was used with Redis, and this configuration has none.
+// usedRedis reports whether the data directory was used with Redis, and this configuration has
+// none.
 func (c config) usedRedis() bool {
 	_, err := os.Stat(c.DataDir.modeFile())
 	return c.Redis.URL == "" && err == nil

@@ -23,8 +23,8 @@ import (
 // leftKeys is the number of ordering keys that leaveWebhooks uses.
 const leftKeys = 80
 
-// leaveWebhooks fills the file of a spool as a gate does that ends before it has moved anything: so many
-// webhooks of each of leftKeys keys.
+// leaveWebhooks fills the file of a spool as a gate does that ends before it has moved anything: so
+// many webhooks of each of leftKeys keys.
 func leaveWebhooks(t *testing.T, path string, each int) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -36,8 +36,9 @@ func leaveWebhooks(t *testing.T, path string, each int) {
 			for n := range each {
 				now := time.Now().UTC().Truncate(time.Microsecond)
 				if _, err := q.Append(t.Context(), &hookgate.Delivery{
-					RequestID:   hookgate.NewRequestID(now),
-					Identity:    hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("k%d-%d", key, n)},
+					RequestID: hookgate.NewRequestID(now),
+					Identity: hookgate.Identity{Source: "default", EventType: "t",
+						MessageID: fmt.Sprintf("k%d-%d", key, n)},
 					OrderingKey: fmt.Sprint("k", key), Sequence: int64(n), Body: []byte(`{}`), ReceivedAt: now,
 				}); err != nil {
 					t.Error(err)
@@ -50,9 +51,9 @@ func leaveWebhooks(t *testing.T, path string, each int) {
 	must(t, q.Close())
 }
 
-// TestLeftovers: what one configuration has spooled and not stored is stored by the next one, which keeps
-// no spool, or has something else behind it: everything once, each key in order, before what comes later.
-// Until then doctor and health say so.
+// TestLeftovers: what one configuration has spooled and not stored is stored by the next one, which
+// keeps no spool, or has something else behind it: everything once, each key in order, before what
+// comes later. Until then doctor and health say so.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	const keys, each = leftKeys, 50
@@ -72,13 +73,15 @@ func TestLeftovers(t *testing.T) {
 			file := filepath.Join(dir, "spool.db")
 			leaveWebhooks(t, file, each)
 			_, out, errs := runBinary(t, test.env, "doctor", "--data-dir", dir)
-			if said := strings.Contains(out, fmt.Sprint(keys*each, " acknowledged webhooks wait in")); said != (test.name != "PostgreSQL") {
+			if said := strings.Contains(out,
+				fmt.Sprint(keys*each, " acknowledged webhooks wait in")); said != (test.name != "PostgreSQL") {
 				t.Errorf("doctor says that webhooks wait: %v\n%s%s", said, out, errs)
 			}
 			g := startGate(t, startOptions{dir: dir, env: test.env})
 			for key := range keys {
 				body := fmt.Sprintf(`{"messageId":"k%d-%d","eventType":"t","orderingKey":"k%[1]d","sequence":%[2]d}`, key, each)
-				g.await("webhooks are taken", func() bool { status, _ := g.send(body); return status == http.StatusAccepted })
+				g.await("webhooks are taken",
+					func() bool { status, _ := g.send(body); return status == http.StatusAccepted })
 			}
 			g.awaitDrained()
 			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
@@ -97,17 +100,18 @@ func TestLeftovers(t *testing.T) {
 			if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) != test.gone {
 				t.Errorf("the file is removed: %v, want %v", err, test.gone)
 			}
-			if _, out, _ := runBinary(t, test.env, "doctor", "--data-dir", dir); strings.Contains(out, "acknowledged webhooks wait in") {
+			if _, out, _ := runBinary(t, test.env, "doctor", "--data-dir", dir); strings.Contains(out,
+				"acknowledged webhooks wait in") {
 				t.Errorf("doctor still sees them: %s", out)
 			}
 		})
 	}
 }
 
-// earlierDataDir unpacks a data directory that a release with queue.db has left when it was killed in the
-// mode read_only, with the canary at 50 percent. Its store has the events old-0 to old-99 and new-0, and
-// three dead letters, bad-0 to bad-2. In queue.db are 4,000 records: new-0 to new-3899, repetitions of
-// old-0 to old-49, of new-0 to new-46 and of the dead letters.
+// earlierDataDir unpacks a data directory that a release with queue.db has left when it was killed
+// in the mode read_only, with the canary at 50 percent. Its store has the events old-0 to old-99
+// and new-0, and three dead letters, bad-0 to bad-2. In queue.db are 4,000 records: new-0 to
+// new-3899, repetitions of old-0 to old-49, of new-0 to new-46 and of the dead letters.
 func earlierDataDir(t *testing.T) string {
 	t.Helper()
 	file, err := os.Open("testdata/queue-4000.tar.gz")
@@ -129,9 +133,9 @@ func earlierDataDir(t *testing.T) string {
 	}
 }
 
-// TestUpgrade: a data directory of a release with queue.db is taken over, also by starts that are killed
-// meanwhile: everything that was acknowledged is stored once, in order, with its lineage; mode and canary
-// hold; queue.db is gone; and the audit chain goes on.
+// TestUpgrade: a data directory of a release with queue.db is taken over, also by starts that are
+// killed meanwhile: everything that was acknowledged is stored once, in order, with its lineage;
+// mode and canary hold; queue.db is gone; and the audit chain goes on.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -151,7 +155,8 @@ func TestUpgrade(t *testing.T) {
 			dir := earlierDataDir(t)
 			upstream := httptest.NewServer(http.NotFoundHandler())
 			defer upstream.Close()
-			env := append(test.env, "HOOKGATE_CANARY_UPSTREAM="+upstream.URL, "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0")
+			env := append(test.env, "HOOKGATE_CANARY_UPSTREAM="+upstream.URL,
+				"HOOKGATE_ADMIN_LISTEN=127.0.0.1:0")
 			o := startOptions{dir: dir, env: env}
 			for n := range test.kills {
 				killStart(t, o, time.Duration(n*150)*time.Millisecond)
@@ -160,7 +165,8 @@ func TestUpgrade(t *testing.T) {
 			if h := g.health(); name != "Redis" && (h.Mode != "read_only" || *h.Queue.Depth != 0) {
 				t.Errorf("when the gate listens the health is %+v", h)
 			}
-			if _, canary := g.request(http.MethodGet, "/admin/canary", ""); name != "Redis" && !strings.Contains(canary, `"percent":50,`) {
+			if _, canary := g.request(http.MethodGet, "/admin/canary", ""); name != "Redis" &&
+				!strings.Contains(canary, `"percent":50,`) {
 				t.Errorf("the canary is %s", canary)
 			}
 			g.awaitDrained()

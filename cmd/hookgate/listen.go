@@ -49,7 +49,8 @@ func (l listeners) String() string {
 	return fmt.Sprintf("%s (webhooks) and %s (admin)", l.public.Addr(), l.admin.Addr())
 }
 
-// serve serves until the server is shut down, or the first of them fails. The error is that, or nil.
+// serve serves until the server is shut down, or the first of them fails. The error is that, or
+// nil.
 func (l listeners) serve(s *httpd.Server) <-chan error {
 	ended := make(chan error, 2)
 	one := func(listener net.Listener, side httpd.Side) {

@@ -32,8 +32,9 @@ mode can be set while the store is away.`,
 		Example: `  hookgate maintenance
   hookgate maintenance buffer --reason "upgrading PostgreSQL"
   hookgate maintenance normal`,
-		Args:      cobra.MaximumNArgs(1),
-		ValidArgs: []string{string(hookgate.ModeBuffer), string(hookgate.ModeReadOnly), string(hookgate.ModeNormal)},
+		Args: cobra.MaximumNArgs(1),
+		ValidArgs: []string{string(hookgate.ModeBuffer), string(hookgate.ModeReadOnly),
+			string(hookgate.ModeNormal)},
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
@@ -53,11 +54,13 @@ mode can be set while the store is away.`,
 		if err != nil {
 			return err
 		}
-		if err := c.change(cmd.Context(), http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`, mode), &answer); err != nil {
+		if err := c.change(cmd.Context(), http.MethodPost, "/admin/maintenance",
+			fmt.Sprintf(`{"mode":%q}`, mode), &answer); err != nil {
 			return err
 		}
 		if answer.Recorded != nil && !*answer.Recorded {
-			fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: the admin trail could not be written, and does not have this; the log of the gate has")
+			fmt.Fprintln(cmd.ErrOrStderr(),
+				"hookgate: the admin trail could not be written, and does not have this; the log of the gate has")
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Mode)
 		return err

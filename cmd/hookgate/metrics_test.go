@@ -24,8 +24,8 @@ type family struct {
 	labels map[string]map[string]bool
 }
 
-// TestMetrics scrapes a gate to which a little of everything has happened, and compares what it exports with docs/metrics.md and
-// with the metrics and labels that the files in deploy use.
+// TestMetrics scrapes a gate to which a little of everything has happened, and compares what it
+// exports with docs/metrics.md and with the metrics and labels that the files in deploy use.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	exported := scrapeEverything(t)
@@ -60,7 +60,8 @@ func scrapeEverything(t *testing.T) map[string]family {
 	t.Helper()
 	g := newShared(t).start(roleAll)
 	for n, sequence := range []int{1, 3, 2} { // a gap and an inversion
-		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t","sequence":%d}`, n, sequence)); status != http.StatusAccepted {
+		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t","sequence":%d}`, n,
+			sequence)); status != http.StatusAccepted {
 			t.Fatalf("%d %s", status, body)
 		}
 	}
@@ -80,7 +81,8 @@ func scrapeEverything(t *testing.T) map[string]family {
 			exported[name] = describe(f)
 		}
 		return strings.Contains(text, `webhook_sequence_inversions_total{source="default"} 1`) &&
-			strings.Contains(text, `webhook_sequence_gaps_total{source="default"} 1`) && strings.Contains(text, "webhook_partitions_owned 16") &&
+			strings.Contains(text, `webhook_sequence_gaps_total{source="default"} 1`) &&
+			strings.Contains(text, "webhook_partitions_owned 16") &&
 			strings.Contains(text, "webhook_guard_nearness_ratio")
 	})
 	return exported
@@ -120,8 +122,10 @@ func compareWithDocs(t *testing.T, exported map[string]family) {
 			continue
 		}
 		labels := strings.Join(slices.Sorted(maps.Keys(f.labels)), ", ")
-		if want := strings.TrimSpace(strings.ReplaceAll(row[3], "`", "")); f.kind != row[2] || labels != want {
-			t.Errorf("%s is documented as a %s with the labels %q and is a %s with %q", name, row[2], want, f.kind, labels)
+		if want := strings.TrimSpace(strings.ReplaceAll(row[3], "`", "")); f.kind != row[2] ||
+			labels != want {
+			t.Errorf("%s is documented as a %s with the labels %q and is a %s with %q", name, row[2], want,
+				f.kind, labels)
 		}
 	}
 	for reason := range exported["webhook_refusals_total"].labels["reason"] {
@@ -136,7 +140,8 @@ func compareWithDocs(t *testing.T, exported map[string]family) {
 	}
 }
 
-// queries returns every text of a dashboard that may name metrics and labels: each panel's queries with their legends.
+// queries returns every text of a dashboard that may name metrics and labels: each panel's queries
+// with their legends.
 func queries(t *testing.T, dashboard []byte) (all []string) {
 	t.Helper()
 	var d any
@@ -253,14 +258,16 @@ func TestCheckUse(t *testing.T) {
 	}
 }
 
-// TestAlertRules runs the rules and their tests through promtool, which make tools puts into .cache.
+// TestAlertRules runs the rules and their tests through promtool, which make tools puts into
+// .cache.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool, err := filepath.Abs("../../.cache/promtool/promtool")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"check", "rules", "hookgate.rules.yaml"}, {"test", "rules", "hookgate.rules.test.yaml"}} {
+	for _, args := range [][]string{{"check", "rules", "hookgate.rules.yaml"},
+		{"test", "rules", "hookgate.rules.test.yaml"}} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = "../../deploy/prometheus"
 		if out, err := cmd.CombinedOutput(); err != nil {

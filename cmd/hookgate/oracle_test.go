@@ -74,7 +74,8 @@ func auditStore(t *testing.T, g *gate, input []byte, ledgerFile string) {
 	if code, out, errs := runBinary(t, g.env, "audit", "verify", "--data-dir", g.dir); code != 0 {
 		t.Errorf("audit verify: exit code %d\n%s%s", code, out, errs)
 	}
-	t.Logf("audited %d events, %d acknowledged in %d requests", len(stored), len(acknowledged), requests)
+	t.Logf("audited %d events, %d acknowledged in %d requests", len(stored), len(acknowledged),
+		requests)
 }
 
 // auditEvents checks what is stored against what was sent and returns the message ids.
@@ -100,7 +101,8 @@ func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool 
 		}
 		stored[e.MessageID] = true
 		if e.Sequence <= last[e.OrderingKey] {
-			t.Errorf("key %s: sequence %d is stored after %d", e.OrderingKey, e.Sequence, last[e.OrderingKey])
+			t.Errorf("key %s: sequence %d is stored after %d", e.OrderingKey, e.Sequence,
+				last[e.OrderingKey])
 		}
 		last[e.OrderingKey] = e.Sequence
 	}
@@ -125,23 +127,26 @@ func parseEvent(t *testing.T, line string) (e storedEvent) {
 // sampleOfTraces is how many traces are read over HTTP in any case.
 const sampleOfTraces = 500
 
-// auditLineage checks that each acknowledged request is in the trace of its message id, complete. All are read from the
-// table webhook_audit_trail, which costs little; the traces of those in which something is unusual, and of a sample, over HTTP.
+// auditLineage checks that each acknowledged request is in the trace of its message id, complete.
+// All are read from the table webhook_audit_trail, which costs little; the traces of those in which
+// something is unusual, and of a sample, over HTTP.
 func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
 	t.Helper()
 	plain := plainTrails(t, g)
 	asked := 0
 	unusual := map[string][]string{}
 	for id, requests := range acknowledged {
-		if asked++; asked <= sampleOfTraces || slices.ContainsFunc(requests, func(r string) bool { return !plain[id][r] }) {
+		if asked++; asked <= sampleOfTraces ||
+			slices.ContainsFunc(requests, func(r string) bool { return !plain[id][r] }) {
 			unusual[id] = requests
 		}
 	}
 	auditTraces(t, g, unusual)
 }
 
-// plainTrails reads the lineage of all requests from the store and returns, by message id, those that were received, enqueued,
-// processed, and persisted or found to be duplicates, at times that do not go back; of each message id if one is persisted.
+// plainTrails reads the lineage of all requests from the store and returns, by message id, those
+// that were received, enqueued, processed, and persisted or found to be duplicates, at times that
+// do not go back; of each message id if one is persisted.
 func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
 	t.Helper()
 	driver, source := "sqlite", "file:"+filepath.Join(g.dir, "store.db")+"?mode=ro"
@@ -155,7 +160,8 @@ func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), "SELECT message_id, request_id, stage, timestamp FROM webhook_audit_trail ORDER BY message_id, request_id, ordinal")
+	rows, err := db.QueryContext(t.Context(),
+		"SELECT message_id, request_id, stage, timestamp FROM webhook_audit_trail ORDER BY message_id, request_id, ordinal")
 	if err != nil {
 		t.Fatalf("read the trail: %v", err)
 	}
@@ -225,7 +231,8 @@ func auditTraces(t *testing.T, g *gate, acknowledged map[string][]string) {
 	wg.Wait()
 }
 
-// wholeTrail is the lineage of a request whose queue has drained. A dead letter whose release was lost in a crash is processed again.
+// wholeTrail is the lineage of a request whose queue has drained. A dead letter whose release was
+// lost in a crash is processed again.
 var wholeTrail = regexp.MustCompile(`^received( replayed)? enqueued processed( dead_lettered processed)? (persisted|duplicate|dead_lettered)$`)
 
 func lineageProblem(g *gate, id string, requests []string) string {
@@ -241,7 +248,8 @@ func lineageProblem(g *gate, id string, requests []string) string {
 		var before time.Time
 		for _, s := range r.Stages {
 			if s.Timestamp.Before(before) {
-				return fmt.Sprintf("%s: stage %s of request %s is before the one before it", id, s.Stage, r.RequestID)
+				return fmt.Sprintf("%s: stage %s of request %s is before the one before it", id, s.Stage,
+					r.RequestID)
 			}
 			if before = s.Timestamp; s.Stage != "retried" && s.Stage != "spooled" {
 				names = append(names, s.Stage)

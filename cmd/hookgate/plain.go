@@ -11,9 +11,9 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// plainWriter writes text of which a part may come from strangers, such as message ids and reasons. Characters
-// that a terminal obeys, or that make it show a text in another order, are written as \u009b: so they read
-// the same in JSON too.
+// plainWriter writes text of which a part may come from strangers, such as message ids and reasons.
+// Characters that a terminal obeys, or that make it show a text in another order, are written as
+// \u009b: so they read the same in JSON too.
 type plainWriter struct {
 	to *os.File
 
@@ -52,12 +52,14 @@ func (w *plainWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// obeyed reports whether a terminal does something with a character other than to show it in its place.
+// obeyed reports whether a terminal does something with a character other than to show it in its
+// place.
 func obeyed(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r < ' ' && r != '\n' && r != '\t' || r == 0x7f
 	}
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' ||
+		r == '\u2029'
 }
 
 // terminalOf returns the terminal that a command writes to, for its own progress bar.
@@ -69,7 +71,8 @@ func terminalOf(w io.Writer) (*os.File, bool) {
 	return file, ok && isatty.IsTerminal(file.Fd())
 }
 
-// exact returns where a command writes bytes that must come out as they are, unless that is a terminal.
+// exact returns where a command writes bytes that must come out as they are, unless that is a
+// terminal.
 func exact(w io.Writer) io.Writer {
 	if plain, ok := w.(*plainWriter); ok && !isatty.IsTerminal(plain.to.Fd()) {
 		return plain.to

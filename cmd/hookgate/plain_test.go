@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestPlainWriter: what a terminal would obey is shown and does nothing, however the bytes are cut; everything else is
-// written as it is.
+// TestPlainWriter: what a terminal would obey is shown and does nothing, however the bytes are cut;
+// everything else is written as it is.
 func TestPlainWriter(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain text\n\tin a table\n":                     "plain text\n\tin a table\n",

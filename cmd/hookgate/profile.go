@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// A binary built with the tag "profile", which nothing but bench/ builds, profiles itself between two SIGUSR1 and then
-// writes the file that BENCH_CPU_PROFILE names.
+// A binary built with the tag "profile", which nothing but bench/ builds, profiles itself between
+// two SIGUSR1 and then writes the file that BENCH_CPU_PROFILE names.
 func init() {
 	path := os.Getenv("BENCH_CPU_PROFILE")
 	signals := make(chan os.Signal, 2)

@@ -45,7 +45,8 @@ for an approval, or something could not be found out.`,
 	c.register(cmd)
 	c.registerReason(cmd)
 	c.registerApproval(cmd)
-	cmd.Flags().StringArrayVar(&keys, "public-key", nil, "`file` of a key that the evidence must be signed with; several: one of them")
+	cmd.Flags().StringArrayVar(&keys, "public-key", nil,
+		"`file` of a key that the evidence must be signed with; several: one of them")
 	cmd.Flags().IntVar(&percent, "percent", 0, "take this share, from 1 to 100, in place of the plan")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "bound on the upload")
@@ -63,7 +64,8 @@ for an approval, or something could not be found out.`,
 			return err
 		}
 		if gate.Version != verdict.Version {
-			return &exitError{exitFail, fmt.Errorf("evidence in %s is of version %q, and the gate is %q", dir, verdict.Version, gate.Version)}
+			return &exitError{exitFail, fmt.Errorf("evidence in %s is of version %q, and the gate is %q",
+				dir, verdict.Version, gate.Version)}
 		}
 		id, err := c.handIn(cmd, dir, verdict, timeout)
 		if err != nil {
@@ -90,20 +92,23 @@ for an approval, or something could not be found out.`,
 	return cmd
 }
 
-// passed checks that the evidence in a folder is what was signed, that its verdict follows from it, and that it is PASS.
+// passed checks that the evidence in a folder is what was signed, that its verdict follows from it,
+// and that it is PASS.
 func passed(dir string, keys []string) (v certify.Verdict, err error) {
 	known, err := readPublicKeys(keys)
 	if err != nil {
 		return v, err
 	}
 	if _, v, err = verifyEvidence(dir, known); err == nil && v.Status != certify.Pass {
-		err = &exitError{exitFail, fmt.Errorf("the verdict of the evidence in %s is %s, not %s", dir, v.Status, certify.Pass)}
+		err = &exitError{exitFail, fmt.Errorf("the verdict of the evidence in %s is %s, not %s", dir,
+			v.Status, certify.Pass)}
 	}
 	return v, err
 }
 
 // handIn gives evidence to the gate, unless it has it, and returns its id.
-func (c *client) handIn(cmd *cobra.Command, dir string, v certify.Verdict, timeout time.Duration) (id string, err error) {
+func (c *client) handIn(cmd *cobra.Command, dir string, v certify.Verdict,
+	timeout time.Duration) (id string, err error) {
 	token, err := c.token()
 	if err != nil {
 		return "", err
@@ -113,9 +118,11 @@ func (c *client) handIn(cmd *cobra.Command, dir string, v certify.Verdict, timeo
 		return "", err
 	}
 	sum := sha256.Sum256(manifest)
-	_, err = submit(cmd, dir, strings.TrimSuffix(c.target, "/")+"/api/intake", token, v.Application, v.Target, timeout)
+	_, err = submit(cmd, dir, strings.TrimSuffix(c.target, "/")+"/api/intake", token, v.Application,
+		v.Target, timeout)
 	var refused *evidenceRefused
-	if err != nil && !(errors.As(err, &refused) && refused.code == http.StatusConflict) { // 409: it has it
+	// 409: it has it
+	if err != nil && !(errors.As(err, &refused) && refused.code == http.StatusConflict) {
 		return "", err
 	}
 	return hex.EncodeToString(sum[:]), nil

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// slowProxy passes connections on to a server, as late as it is told to, and cuts them off or refuses them when it is told to.
+// slowProxy passes connections on to a server, as late as it is told to, and cuts them off or
+// refuses them when it is told to.
 type slowProxy struct {
 	t        *testing.T
 	listener net.Listener

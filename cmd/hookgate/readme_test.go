@@ -15,7 +15,8 @@ type snippet struct{ command, output string }
 
 // consoleSnippets reads the ```console blocks of a Markdown text.
 func consoleSnippets(text string) (all []snippet) {
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text,
+		-1) {
 		for line := range strings.Lines(block[1]) {
 			if command, ok := strings.CutPrefix(line, "$ "); ok {
 				all = append(all, snippet{command: strings.TrimSpace(command)})
@@ -59,7 +60,8 @@ func withoutVarying(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// TestReadme: the tour of the README works as it stands there, in its order, and prints what it says, but for times, ids and figures.
+// TestReadme: the tour of the README works as it stands there, in its order, and prints what it
+// says, but for times, ids and figures.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
@@ -72,7 +74,10 @@ func TestReadme(t *testing.T) {
 	if len(snippets) < 9 || snippets[0].command != "hookgate serve" {
 		t.Fatalf("the README has %d snippets, want the tour with the start first", len(snippets))
 	}
-	g.await("the start prints all it has to say", func() bool { return strings.Contains(g.out.String(), " trace evt-1") })
+	g.await("the start prints all it has to say", func() bool {
+		return strings.Contains(g.out.String(),
+			" trace evt-1")
+	})
 	compare := func(s snippet, got string) {
 		got = strings.ReplaceAll(got, g.dir, "data")
 		if got, want := withoutVarying(got), withoutVarying(s.output); got != want {
@@ -82,7 +87,8 @@ func TestReadme(t *testing.T) {
 	compare(snippets[0], g.out.String())
 	for _, s := range snippets[1:] {
 		command := strings.ReplaceAll(s.command, "http://127.0.0.1:8080", g.url)
-		for _, client := range []string{"hookgate replay", "hookgate trace", "hookgate events", "hookgate maintenance", "hookgate drain",
+		for _, client := range []string{"hookgate replay", "hookgate trace", "hookgate events",
+			"hookgate maintenance", "hookgate drain",
 			"hookgate token create", "hookgate audit actions"} {
 			command = strings.ReplaceAll(command, client, client+" --target "+g.url)
 		}
@@ -106,7 +112,8 @@ func TestExampleConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c.Sources["github"].OrderingKey, placeList{{"json:repository.full_name"}}) || c.Queue.HighWater != 500_000 {
+	if !reflect.DeepEqual(c.Sources["github"].OrderingKey, placeList{{"json:repository.full_name"}}) ||
+		c.Queue.HighWater != 500_000 {
 		t.Errorf("the example reads as %+v", c)
 	}
 }

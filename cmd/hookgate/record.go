@@ -108,7 +108,8 @@ func (c *client) record(cmd *cobra.Command, query url.Values, to io.Writer) (n i
 }
 
 func (c *client) body(cmd *cobra.Command, id string) ([]byte, error) {
-	body, err := c.do(cmd.Context(), http.MethodGet, "/api/events/"+url.PathEscape(id)+"/body", nil, "*/*", nil)
+	body, err := c.do(cmd.Context(), http.MethodGet, "/api/events/"+url.PathEscape(id)+"/body", nil,
+		"*/*", nil)
 	if err != nil {
 		return nil, err
 	}

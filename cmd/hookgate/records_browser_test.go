@@ -28,7 +28,8 @@ sources:
 // accept sends an envelope with a trace header, which must be accepted, and returns its request id.
 func (g *gate) accept(body string) string {
 	g.t.Helper()
-	status, text := g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+g.key(bearerKeyName), "X-Trace-Id", hostile)
+	status, text := g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+
+		g.key(bearerKeyName), "X-Trace-Id", hostile)
 	var a struct{ RequestID string }
 	if err := json.Unmarshal([]byte(text), &a); status != 202 || err != nil {
 		g.t.Fatalf("webhook %s got %d: %s", body, status, text)
@@ -69,8 +70,9 @@ func (b *tab) harmless() {
 	}
 }
 
-// TestDashboardEvents finds an event by everything that is known of it, follows a link that was shared, pages, looks at an event, downloads
-// its body, and follows what is stored live. What senders wrote stays text.
+// TestDashboardEvents finds an event by everything that is known of it, follows a link that was
+// shared, pages, looks at an event, downloads its body, and follows what is stored live. What
+// senders wrote stays text.
 func TestDashboardEvents(t *testing.T) {
 	t.Parallel()
 	g := startRecords(t)
@@ -93,15 +95,18 @@ func TestDashboardEvents(t *testing.T) {
 	}
 	g.awaitDrained()
 	duplicate := g.accept(body(7))
-	g.accept(`{"messageId":` + quoted(hostile) + `,"eventType":` + quoted("type"+hostile) + `,"orderingKey":` + quoted("key"+hostile) + `,"x":` + quoted(hostile) + `}`)
-	if status, text := g.request(http.MethodPost, "/webhooks/any", "\x00\x01binary\xff", "Authorization", "Bearer a-key-of-any", "X-Id", "raw-1", "X-Type", "raw"); status != 202 {
+	g.accept(`{"messageId":` + quoted(hostile) + `,"eventType":` + quoted("type"+hostile) +
+		`,"orderingKey":` + quoted("key"+hostile) + `,"x":` + quoted(hostile) + `}`)
+	if status, text := g.request(http.MethodPost, "/webhooks/any", "\x00\x01binary\xff",
+		"Authorization", "Bearer a-key-of-any", "X-Id", "raw-1", "X-Type", "raw"); status != 202 {
 		t.Fatalf("a binary webhook got %d: %s", status, text)
 	}
 	g.awaitDrained()
 
 	// By any id, from the box.
 	for q, want := range map[string][]string{
-		"evt-042": {"evt-042"}, requests[17]: {"evt-017"}, "evt-11": {"evt-119", "evt-118", "evt-117", "evt-116", "evt-115", "evt-114", "evt-113", "evt-112", "evt-111", "evt-110"},
+		"evt-042": {"evt-042"}, requests[17]: {"evt-017"}, "evt-11": {"evt-119", "evt-118", "evt-117",
+			"evt-116", "evt-115", "evt-114", "evt-113", "evt-112", "evt-111", "evt-110"},
 	} {
 		b.open("/ui/events")
 		b.fill("#q", q)
@@ -113,11 +118,13 @@ func TestDashboardEvents(t *testing.T) {
 	}
 	b.check("found")
 	b.open("/ui/events?q=" + duplicate)
-	if told := b.text("#found-requests"); !strings.Contains(told, "found to be a duplicate of") || !strings.Contains(told, requests[7]) {
+	if told := b.text("#found-requests"); !strings.Contains(told, "found to be a duplicate of") ||
+		!strings.Contains(told, requests[7]) {
 		t.Errorf("a duplicate is told as %q", told)
 	}
 	b.open("/ui/events?q=evt-none")
-	if told := b.text("#nothing"); !strings.Contains(told, "Nothing with this id") || !strings.Contains(told, "not acknowledged here") {
+	if told := b.text("#nothing"); !strings.Contains(told, "Nothing with this id") ||
+		!strings.Contains(told, "not acknowledged here") {
 		t.Errorf("an unknown id is told as %q", told)
 	}
 	b.check("not-found")
@@ -171,7 +178,8 @@ func TestDashboardEvents(t *testing.T) {
 		t.Errorf("back at the beginning are %v, want %v", got, first)
 	}
 	b.open("/ui/events?from=" + url.QueryEscape("2000-01-01 00:00") + "&to=2000-01-02&key=customer-1")
-	if told := b.text("#events .empty"); !strings.Contains(told, "No event that is stored matches") || b.text(".chips") == "" {
+	if told := b.text("#events .empty"); !strings.Contains(told, "No event that is stored matches") ||
+		b.text(".chips") == "" {
 		t.Errorf("a time without events shows %q", told)
 	}
 
@@ -182,24 +190,29 @@ func TestDashboardEvents(t *testing.T) {
 	if raw := eval[string](b, `document.querySelector("#raw").textContent`); raw != body(7) {
 		t.Errorf("the body is shown as %q, want %q", raw, body(7))
 	}
-	if pretty := eval[string](b, `document.querySelector("#pretty").textContent`); !strings.Contains(pretty, "  \"n\": 1.0e2") {
+	if pretty := eval[string](b, `document.querySelector("#pretty").textContent`); !strings.Contains(
+		pretty, "  \"n\": 1.0e2") {
 		t.Errorf("the body is laid out as %q", pretty)
 	}
 	lineage := b.text("[aria-label=Lineage]")
-	for _, part := range []string{requests[7], duplicate, "received", "stored", "found to be a duplicate", "first was request " + requests[7]} {
+	for _, part := range []string{requests[7], duplicate, "received", "stored",
+		"found to be a duplicate", "first was request " + requests[7]} {
 		if !strings.Contains(lineage, part) {
 			t.Errorf("the lineage does not tell %q: %s", part, lineage)
 		}
 	}
 	b.await("its neighbours are there", `document.querySelector("#neighbours[data-ready]") != null`)
-	neighbours := eval[[]string](b, `[...document.querySelectorAll(".neighbours .mono")].map((e) => e.textContent)`)
-	if want := []string{"evt-022", "evt-017", "evt-012", "evt-007", "evt-002"}; !slices.Equal(neighbours, want) {
+	neighbours := eval[[]string](b,
+		`[...document.querySelectorAll(".neighbours .mono")].map((e) => e.textContent)`)
+	if want := []string{"evt-022", "evt-017", "evt-012", "evt-007",
+		"evt-002"}; !slices.Equal(neighbours, want) {
 		t.Errorf("neighbours are %v, want %v", neighbours, want)
 	}
 	type download struct{ Text, Kind, Disposition, Sniff string }
 	d := eval[download](b, `fetch(document.querySelector("a[download]").href).then(async (r) => ({Text: await r.text(), Kind: r.headers.get("content-type"),
 		Disposition: r.headers.get("content-disposition"), Sniff: r.headers.get("x-content-type-options")}))`)
-	if d.Text != body(7) || d.Kind != "application/octet-stream" || !strings.HasPrefix(d.Disposition, "attachment") || d.Sniff != "nosniff" {
+	if d.Text != body(7) || d.Kind != "application/octet-stream" || !strings.HasPrefix(d.Disposition,
+		"attachment") || d.Sniff != "nosniff" {
 		t.Errorf("the download is %+v", d)
 	}
 	b.check("event")
@@ -233,13 +246,15 @@ func TestDashboardEvents(t *testing.T) {
 	g.accept(`{"messageId":"live-1","eventType":` + quoted(hostile) + `,"orderingKey":"customer-3"}`)
 	b.await("the new event is there", `document.querySelector(".fresh a")?.textContent == "live-1"`)
 	b.harmless()
-	if got := b.ids(); slices.Contains(got, "live-other") || !strings.Contains(eval[string](b, "location.search"), "live=1") {
+	if got := b.ids(); slices.Contains(got, "live-other") ||
+		!strings.Contains(eval[string](b, "location.search"), "live=1") {
 		t.Errorf("the tail shows %v", got)
 	}
 	b.check("events")
 }
 
-// TestDashboardSearchGoesOn: a search that has no time to come to its end tells how far it came, and goes on until it finds something.
+// TestDashboardSearchGoesOn: a search that has no time to come to its end tells how far it came,
+// and goes on until it finds something.
 func TestDashboardSearchGoesOn(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_SEARCH_TIME=1ns"}})
@@ -248,7 +263,8 @@ func TestDashboardSearchGoesOn(t *testing.T) {
 	}
 	g.awaitDrained()
 	list := func(args ...string) []string {
-		code, out, errs := runBinary(t, nil, append([]string{"events", "--target", g.url, "--data-dir", g.dir, "--json", "--newest"}, args...)...)
+		code, out, errs := runBinary(t, nil, append([]string{"events", "--target", g.url, "--data-dir",
+			g.dir, "--json", "--newest"}, args...)...)
 		if code != 0 {
 			t.Fatalf("hookgate events --newest %v: %s", args, errs)
 		}
@@ -281,10 +297,12 @@ func TestDashboardSearchGoesOn(t *testing.T) {
 	b.open("/ui/events?body=nowhere")
 	b.check("partial")
 	b.click("#partial a")
-	b.await("it has come to the end", `document.querySelector("#events .empty")?.textContent.includes("Nothing older matches")`)
+	b.await("it has come to the end",
+		`document.querySelector("#events .empty")?.textContent.includes("Nothing older matches")`)
 }
 
-// TestDashboardDeadLetters replays one dead letter and many, and purges; each role sees the controls that it may use, and no more.
+// TestDashboardDeadLetters replays one dead letter and many, and purges; each role sees the
+// controls that it may use, and no more.
 func TestDashboardDeadLetters(t *testing.T) {
 	t.Parallel()
 	g := startRecords(t)
@@ -297,7 +315,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*'
 		BEGIN SELECT raise(ABORT, '`+reason+`'); END`)
 	for i := range 6 {
-		g.accept(fmt.Sprintf(`{"messageId":"bad-%d","eventType":%s,"orderingKey":"k","x":%s}`, i, quoted("t"+hostile), quoted(hostile)))
+		g.accept(fmt.Sprintf(`{"messageId":"bad-%d","eventType":%s,"orderingKey":"k","x":%s}`, i,
+			quoted("t"+hostile), quoted(hostile)))
 	}
 	g.awaitDrained()
 
@@ -321,7 +340,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	}
 	b.check("dead-letters")
 	b.click(".records a")
-	b.await("the dead letter is there", `document.querySelector("#replay") != null && document.querySelector("#purge") == null`)
+	b.await("the dead letter is there",
+		`document.querySelector("#replay") != null && document.querySelector("#purge") == null`)
 	b.check("dead-letter")
 
 	// What is still at fault fails again; once that is mended, it is stored.
@@ -353,7 +373,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 		t.Errorf("stored are %v", got)
 	}
 	b.click(".records a")
-	b.await("its event is linked", `document.querySelector("[aria-label=Reason] a[href^='/ui/events/']") != null`)
+	b.await("its event is linked",
+		`document.querySelector("[aria-label=Reason] a[href^='/ui/events/']") != null`)
 
 	// A purge of what is open loses events, and takes a word typed.
 	a := newBrowser(t, g)
@@ -370,7 +391,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	a.await("it is purged", `document.querySelector(".toast")?.textContent == "1 dead letter purged."`)
 	a.open("/ui/dead-letters?state=purged")
 	a.click(".records a")
-	a.await("who purged it is told", `document.querySelector("[aria-label=Reason]")?.textContent.includes("a test of the sender")`)
+	a.await("who purged it is told",
+		`document.querySelector("[aria-label=Reason]")?.textContent.includes("a test of the sender")`)
 
 	// All the rest that match.
 	a.open("/ui/dead-letters?prefix=bad")

@@ -28,8 +28,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// rehearsal is a release from the canary to the roll-back: the service before, which is an older gate, the new one in front of it, and
-// whoever sends and operates.
+// rehearsal is a release from the canary to the roll-back: the service before, which is an older
+// gate, the new one in front of it, and whoever sends and operates.
 type rehearsal struct {
 	*supervisor // in front
 	before      *gate
@@ -60,7 +60,8 @@ func (r *rehearsal) turns(percent int, step func()) {
 	r.eras = append(r.eras, era{percent: percent, from: now, to: now.Add(time.Hour)})
 }
 
-// passes waits until so many more events have been stored by the gate or, at 0 percent, by the service before.
+// passes waits until so many more events have been stored by the gate or, at 0 percent, by the
+// service before.
 func (r *rehearsal) passes(events int64) {
 	r.t.Helper()
 	where := r.gate
@@ -97,7 +98,8 @@ func awaited(text string) string {
 
 func (r *rehearsal) approve(id string) {
 	r.t.Helper()
-	if code, _, errs := r.as(r.alice, "approve", id, "--reason", "it is mine"); code == 0 || !strings.Contains(errs, "nobody approves their own") {
+	if code, _, errs := r.as(r.alice, "approve", id, "--reason", "it is mine"); code == 0 ||
+		!strings.Contains(errs, "nobody approves their own") {
 		r.t.Errorf("alice approves her own: %d %s", code, errs)
 	}
 	if code, _, errs := r.as(r.bob, "approve", id, "--reason", "looked at it"); code != 0 {
@@ -108,14 +110,16 @@ func (r *rehearsal) approve(id string) {
 // tell sends an event of a key by hand, and says whether it was taken for a repetition.
 func (r *rehearsal) tell(messageID, key string) (duplicate bool) {
 	r.t.Helper()
-	body := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":%q,"sequence":1}`, messageID, key)
+	body := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":%q,"sequence":1}`, messageID,
+		key)
 	sent := time.Now()
 	status, text := r.send(body)
 	var answer struct{ RequestID, Note string }
 	if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusAccepted {
 		r.t.Fatalf("%s got %d %s", messageID, status, text)
 	}
-	a := load.Attempt{MessageID: messageID, OrderingKey: key, SHA256: digest([]byte(body)), Due: sent, Sent: sent, Status: status,
+	a := load.Attempt{MessageID: messageID, OrderingKey: key, SHA256: digest([]byte(body)), Due: sent,
+		Sent: sent, Status: status,
 		LatencyUS: time.Since(sent).Microseconds() + 1, RequestID: answer.RequestID, Note: answer.Note}
 	r.told = append(r.told, a)
 	return a.Duplicate()
@@ -129,13 +133,15 @@ func digest(body []byte) string {
 // keyOf returns an ordering key that a canary takes at a percentage and not at another.
 func keyOf(taken, not int) string {
 	for n := 0; ; n++ {
-		if key := fmt.Sprintf("told-%d", n); hookgate.CanaryTakes(key, taken) && !hookgate.CanaryTakes(key, not) {
+		if key := fmt.Sprintf("told-%d", n); hookgate.CanaryTakes(key, taken) &&
+			!hookgate.CanaryTakes(key, not) {
 			return key
 		}
 	}
 }
 
-// traffic is a sender: new events on an open-loop schedule, one in ten repeated soon or later, until it shall end.
+// traffic is a sender: new events on an open-loop schedule, one in ten repeated soon or later,
+// until it shall end.
 type traffic struct {
 	ledger string
 	ends   context.CancelFunc
@@ -147,7 +153,8 @@ type traffic struct {
 func startTraffic(t *testing.T, g *gate, rate float64) *traffic {
 	t.Helper()
 	ctx, ends := context.WithCancel(t.Context())
-	s := &traffic{ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), ends: ends, done: make(chan struct{}), sent: map[string]string{}}
+	s := &traffic{ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), ends: ends,
+		done: make(chan struct{}), sent: map[string]string{}}
 	ledger, err := os.Create(s.ledger)
 	if err != nil {
 		t.Fatal(err)
@@ -175,8 +182,10 @@ func startTraffic(t *testing.T, g *gate, rate float64) *traffic {
 	go func() {
 		defer close(s.done)
 		// It reads ahead little, so that it ends soon after it shall.
-		_, err := load.Replay(context.WithoutCancel(ctx), load.Config{Messages: messages, Target: g.url, Credentials: credentials, Rate: rate,
-			Ledger: ledger, ReadAhead: 200, Retry: load.Retry{Attempts: 1000, Time: 5 * time.Minute}, Timeout: waitFor})
+		_, err := load.Replay(context.WithoutCancel(ctx), load.Config{Messages: messages, Target: g.url,
+			Credentials: credentials, Rate: rate,
+			Ledger: ledger, ReadAhead: 200, Retry: load.Retry{Attempts: 1000, Time: 5 * time.Minute},
+			Timeout: waitFor})
 		s.err = errors.Join(err, ledger.Close())
 	}()
 	t.Cleanup(s.end)
@@ -221,13 +230,17 @@ func (a *alarmReceiver) has(parts ...string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.ContainsFunc(a.got, func(alarm string) bool {
-		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(alarm, part) })
+		return !slices.ContainsFunc(parts, func(part string) bool {
+			return !strings.Contains(alarm,
+				part)
+		})
 	})
 }
 
-// TestRehearsal plays a release with two versions of the program, from the canary to the roll-back, under load all the time: promoted
-// on evidence to 10 percent, certified there on its share, 50 percent, its store blocked by another process, taken back by the guard,
-// rolled back by a command that is killed on the way. Two people take part, as the gate demands. Afterwards both sides are
+// TestRehearsal plays a release with two versions of the program, from the canary to the roll-back,
+// under load all the time: promoted on evidence to 10 percent, certified there on its share, 50
+// percent, its store blocked by another process, taken back by the guard, rolled back by a command
+// that is killed on the way. Two people take part, as the gate demands. Afterwards both sides are
 // audited, and the evidence of the next certification tells the whole story.
 func TestRehearsal(t *testing.T) {
 	t.Parallel()
@@ -240,18 +253,24 @@ func TestRehearsal(t *testing.T) {
 	old := addOld(t, home)
 	r := &rehearsal{before: startGate(t, startOptions{program: old})}
 	shareKeys(t, r.before.dir, filepath.Join(home, "data"))
-	r.supervisor = superviseIn(t, home, "HOOKGATE_CANARY_UPSTREAM="+r.before.url, "HOOKGATE_CANARY_PLAN=10:1h,50:1h,100",
-		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true", "HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub", "HOOKGATE_APPROVALS_REQUIRED=canary,rollback,promote",
+	r.supervisor = superviseIn(t, home, "HOOKGATE_CANARY_UPSTREAM="+r.before.url,
+		"HOOKGATE_CANARY_PLAN=10:1h,50:1h,100",
+		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true", "HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub",
+		"HOOKGATE_APPROVALS_REQUIRED=canary,rollback,promote",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=100", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=2s",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back", "HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=0s",
-		"HOOKGATE_GUARD_ALARM_URL="+alarms.URL, "HOOKGATE_GUARD_ALARM_SECRET="+secret, "HOOKGATE_HTTP_RETRY_AFTER=1s")
+		"HOOKGATE_GUARD_ALARM_URL="+alarms.URL, "HOOKGATE_GUARD_ALARM_SECRET="+secret,
+		"HOOKGATE_HTTP_RETRY_AFTER=1s")
 	newVersion := r.version()
-	r.alice, r.bob = r.newToken("alice", hookgate.RoleAdmin, ""), r.newToken("bob", hookgate.RoleAdmin, "")
+	r.alice, r.bob = r.newToken("alice", hookgate.RoleAdmin, ""), r.newToken("bob", hookgate.RoleAdmin,
+		"")
 	r.traffic = startTraffic(t, r.gate, 150)
 
-	// At 0 percent everything goes to the service before, and the gate leaves that with evidence alone.
+	// At 0 percent everything goes to the service before, and the gate leaves that with evidence
+	// alone.
 	r.turns(0, func() {})
-	if code, _, errs := r.as(r.alice, "canary", "10", "--reason", "in a hurry"); code == 0 || !strings.Contains(errs, "only with evidence") {
+	if code, _, errs := r.as(r.alice, "canary", "10", "--reason", "in a hurry"); code == 0 ||
+		!strings.Contains(errs, "only with evidence") {
 		t.Errorf("a canary without evidence: %d %s", code, errs)
 	}
 	candidate, first := startGate(t, startOptions{}), filepath.Join(work, "first")
@@ -274,14 +293,16 @@ func TestRehearsal(t *testing.T) {
 
 	// Certified on its share, among all others who send.
 	share := filepath.Join(work, "share")
-	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "200", "--key", key, "--exclusive=false", "--canary-percent", "10")
+	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "200", "--key", key,
+		"--exclusive=false", "--canary-percent", "10")
 	mustPass(t, v, code)
 	r.turns(50, func() { t.Log(r.do("certified on its share", "canary", "50")) })
 	r.passes(100)
 	if !r.tell("stays", stays) {
 		t.Error("a key that the gate has taken has left it while the percentage rose")
 	}
-	if r.tell("comes", comes) { // docs/decisions/0016-canary.md: at a change a repetition is new to the other side
+	// docs/decisions/0016-canary.md: at a change a repetition is new to the other side
+	if r.tell("comes", comes) {
 		t.Error("the gate knows an event that the service before has taken")
 	}
 
@@ -291,11 +312,13 @@ func TestRehearsal(t *testing.T) {
 		defer release()
 		r.await("the guard takes the canary back", func() bool { return r.canary().Percent == 0 })
 	})
-	if s := r.canary(); s.By != canary.ActorGuard || !strings.Contains(s.Reason, guard.TriggerQueueDepth) {
+	if s := r.canary(); s.By != canary.ActorGuard ||
+		!strings.Contains(s.Reason, guard.TriggerQueueDepth) {
 		t.Errorf("the canary is %+v", s)
 	}
 	r.await("the alarms arrive", func() bool {
-		return alarms.has(`"guard.trigger.raised"`, `"queue_depth"`, newVersion) && alarms.has(`"guard.trigger.acted"`, `"canary_back"`, `"result":"done"`)
+		return alarms.has(`"guard.trigger.raised"`, `"queue_depth"`, newVersion) &&
+			alarms.has(`"guard.trigger.acted"`, `"canary_back"`, `"result":"done"`)
 	})
 	r.await("the alarm clears", func() bool { return len(r.release().Fired) == 0 })
 	r.passes(100)
@@ -321,10 +344,12 @@ func TestRehearsal(t *testing.T) {
 	v, code = certifyBinary(t, r.before, again, "--phase", "smoke", "--events", "100", "--key", key)
 	mustPass(t, v, code)
 	r.turns(10, func() { r.do("the version before, again", "promote", again) })
-	v, code = certifyBinary(t, r.gate, last, "--phase", "smoke", "--events", "100", "--key", key, "--canary-percent", "10")
+	v, code = certifyBinary(t, r.gate, last, "--phase", "smoke", "--events", "100", "--key", key,
+		"--canary-percent", "10")
 	mustPass(t, v, code)
 	r.checkEvidence(t, last, newVersion)
-	if code, out, errs := runBinary(t, nil, "evidence", "verify", last, "--public-key", key+".pub"); code != 0 {
+	if code, out, errs := runBinary(t, nil, "evidence", "verify", last, "--public-key",
+		key+".pub"); code != 0 {
 		t.Errorf("verify: %d %s%s", code, out, errs)
 	}
 }
@@ -363,12 +388,14 @@ func block(t *testing.T, file string) (release func()) {
 	}
 }
 
-// rollBack walks the playbook as alice, with bob's approval, and through the death of the command that walks it.
+// rollBack walks the playbook as alice, with bob's approval, and through the death of the command
+// that walks it.
 func (r *rehearsal) rollBack(t *testing.T) {
 	t.Helper()
 	alice := []string{"HOOKGATE_TOKEN=" + r.alice}
 	walk := []string{"rollback", "--target", r.api(), "--data-dir", r.dir}
-	code, out, errs := runBinary(t, alice, append(walk, "--yes", "--expect", oldVersion, "--reason", "the store was blocked", "--", r.path("replace"))...)
+	code, out, errs := runBinary(t, alice, append(walk, "--yes", "--expect", oldVersion, "--reason",
+		"the store was blocked", "--", r.path("replace"))...)
 	id := awaited(out)
 	if code != exitFail || id == "" || r.health().Mode != "normal" {
 		t.Fatalf("a roll-back without an approval: %d %s%s", code, out, errs)
@@ -392,7 +419,8 @@ func (r *rehearsal) rollBack(t *testing.T) {
 	}
 	os.Remove(r.path("hold"))
 	code, out, errs = runBinary(t, alice, append(walk, "--resume")...)
-	if code != 0 || !strings.Contains(out, "rolled back to "+oldVersion+" in ") || !strings.Contains(out, "within the goal") {
+	if code != 0 || !strings.Contains(out, "rolled back to "+oldVersion+" in ") ||
+		!strings.Contains(out, "within the goal") {
 		t.Fatalf("resumed: %d %s%s\n%s", code, out, errs, tail(r.logs.String()))
 	}
 	t.Log(out)

@@ -10,7 +10,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// press clicks by script on what a selector finds, once it is there: for what the page may renew between finding and clicking.
+// press clicks by script on what a selector finds, once it is there: for what the page may renew
+// between finding and clicking.
 func (b *tab) press(selector string) {
 	b.t.Helper()
 	b.await("there is "+selector, fmt.Sprintf("document.querySelector(%q) != null", selector))
@@ -34,21 +35,26 @@ func takenAt(percent int) string {
 	}
 }
 
-// TestDashboardRelease takes a canary from 0 to 10 and back with two people in two sessions: one asks, cannot approve it herself, the other
-// approves, and the first sees it and goes on. What is denied is not done. A purge of all that match needs one approval however many
-// calls it takes. When a release trigger fires the overview shows it as it happens, and that the canary went back.
+// TestDashboardRelease takes a canary from 0 to 10 and back with two people in two sessions: one
+// asks, cannot approve it herself, the other approves, and the first sees it and goes on. What is
+// denied is not done. A purge of all that match needs one approval however many calls it takes.
+// When a release trigger fires the overview shows it as it happens, and that the canary went back.
 func TestDashboardRelease(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, startOptions{env: startBefore(t).env("HOOKGATE_CANARY_PLAN=20:30m,50:1h,100", "HOOKGATE_GUARD_P95_LIMIT=0s",
+	g := startGate(t, startOptions{env: startBefore(t).env("HOOKGATE_CANARY_PLAN=20:30m,50:1h,100",
+		"HOOKGATE_GUARD_P95_LIMIT=0s",
 		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_replay_all,rollback,promote",
 		// The depth grows where workers are slow.
 		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back", "HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=1h")})
-	bobs, carols := g.newToken("bob", hookgate.RoleAdmin, ""), g.newToken("carol", hookgate.RoleAdmin, "")
+		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
+		"HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=1h")})
+	bobs, carols := g.newToken("bob", hookgate.RoleAdmin, ""), g.newToken("carol", hookgate.RoleAdmin,
+		"")
 	decide := func(token, id, decision, reason string) {
 		t.Helper()
-		g.mustRequest(200, http.MethodPost, "/admin/approvals/"+id+"/"+decision, "", "Authorization", "Bearer "+token, "X-Reason", reason)
+		g.mustRequest(200, http.MethodPost, "/admin/approvals/"+id+"/"+decision, "", "Authorization",
+			"Bearer "+token, "X-Reason", reason)
 	}
 	alice, bob := newBrowser(t, g), newBrowser(t, g)
 	alice.signIn(g.newToken("alice", hookgate.RoleOperator, ""), "/ui/control")
@@ -64,12 +70,14 @@ func TestDashboardRelease(t *testing.T) {
 	ask()
 	alice.check("approval")
 	alice.click("#approval-later") // not now
-	alice.await("her request is listed", `document.querySelector("[data-approval='1']")?.textContent.includes("nobody approves their own")`)
+	alice.await("her request is listed",
+		`document.querySelector("[data-approval='1']")?.textContent.includes("nobody approves their own")`)
 	if eval[bool](alice, `document.querySelector("[data-decide=approve]") != null`) {
 		t.Error("who has asked is offered to approve it")
 	}
 	ask() // the same again waits for the same
-	bob.await("it is shown to the other", `/canary 10 percent.*alice asks: release 7/s.test(document.querySelector("[data-approval='1']")?.textContent)`)
+	bob.await("it is shown to the other",
+		`/canary 10 percent.*alice asks: release 7/s.test(document.querySelector("[data-approval='1']")?.textContent)`)
 	bob.check("control-approvals")
 	bob.press("[data-approval='1'] [data-decide=approve]")
 	bob.answer("looked at its certification")
@@ -78,7 +86,8 @@ func TestDashboardRelease(t *testing.T) {
 		t.Errorf("she is told %q, and the canary is at %d percent", told, g.canary().Percent)
 	}
 	alice.click("#approval-go")
-	alice.await("the canary is set", `document.querySelector("#canary[data-percent='10']")?.textContent.includes("Set by alice")`)
+	alice.await("the canary is set",
+		`document.querySelector("#canary[data-percent='10']")?.textContent.includes("Set by alice")`)
 	if s := g.canary(); s.Percent != 10 || s.Reason != "release 7" {
 		t.Errorf("the canary is %+v", s)
 	}
@@ -107,7 +116,8 @@ func TestDashboardRelease(t *testing.T) {
 	bob.fill("dialog input", "purge")
 	bob.answer("tests of the sender")
 	bob.await("it waits", `document.querySelector("#approval-told")?.textContent.includes("Request 3 waits until")`)
-	alice.await("an operator may not approve it", `document.querySelector("[data-approval='3']")?.textContent.includes("takes the role admin")`)
+	alice.await("an operator may not approve it",
+		`document.querySelector("[data-approval='3']")?.textContent.includes("takes the role admin")`)
 	if eval[bool](alice, `document.querySelector("[data-approval='3'] button") != null`) {
 		t.Error("an operator is offered to decide on what takes an admin")
 	}
@@ -115,30 +125,37 @@ func TestDashboardRelease(t *testing.T) {
 	bob.await("it is approved", `!document.querySelector("#approval-go").disabled`)
 	bob.click("#approval-go")
 	bob.await("all are purged", `document.querySelector("#toasts").textContent.includes("5 dead letters purged.")`)
-	if trail := g.mustRequest(200, http.MethodGet, "/admin/actions", ""); strings.Count(trail, " losing events (approval 3)") != 6 {
+	if trail := g.mustRequest(200, http.MethodGet, "/admin/actions", ""); strings.Count(trail,
+		" losing events (approval 3)") != 6 {
 		t.Errorf("the trail does not have three purges by the approval: %s", trail)
 	}
 
 	viewer := newBrowser(t, g)
 	viewer.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
-	if share, word := viewer.text("#canary-share"), viewer.text("#go"); share != "canary 10%" || word != "go" {
+	if share, word := viewer.text("#canary-share"), viewer.text("#go"); share != "canary 10%" ||
+		word != "go" {
 		t.Errorf("the overview says %q and %q", share, word)
 	}
 	for i := range 200 {
 		body := fmt.Sprintf(`{"messageId":"m-%d","eventType":"t","orderingKey":%q}`, i, key)
-		status, answer := g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+g.key(bearerKeyName))
+		status, answer := g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+
+			g.key(bearerKeyName))
 		if status == 200 && answer == "theirs" {
 			break // the trigger has fired already, and the canary is back
 		} else if status != 202 {
 			t.Fatalf("webhook %s got %d: %s", body, status, answer)
 		}
 	}
-	viewer.await("the trigger fires", `document.querySelector("[data-trigger=queue_depth][data-state=fired]") != null`)
-	viewer.await("what it did is shown", `/queue depth.*canary back to 0%: done.*queue depth.*fired at .*, above 5/s.test(document.querySelector("#release .alarms").textContent)`)
-	viewer.await("that is the state", `document.querySelector("#go").textContent == "no-go" && document.querySelector("#canary-share").textContent == "canary 0%" &&
+	viewer.await("the trigger fires",
+		`document.querySelector("[data-trigger=queue_depth][data-state=fired]") != null`)
+	viewer.await("what it did is shown",
+		`/queue depth.*canary back to 0%: done.*queue depth.*fired at .*, above 5/s.test(document.querySelector("#release .alarms").textContent)`)
+	viewer.await("that is the state",
+		`document.querySelector("#go").textContent == "no-go" && document.querySelector("#canary-share").textContent == "canary 0%" &&
 		document.querySelector("#problems").textContent.includes("release trigger queue depth has fired")`)
 	viewer.check("release")
-	alice.await("the canary is shown to be back", `/Set by guard.*no-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")?.textContent)`)
+	alice.await("the canary is shown to be back",
+		`/Set by guard.*no-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")?.textContent)`)
 	alice.check("control-release")
 	alice.press("[data-plan=start]")
 	alice.expect("status of 409")

@@ -54,15 +54,22 @@ The exit code is 0 if every event was accepted, 1 if one was not, and 2 if the r
 	f := cmd.Flags()
 	f.StringVarP(&o.input, "input", "i", "-", "file of events, one a line; - is standard input")
 	f.StringVarP(&o.config.Target, "target", "t", "http://127.0.0.1:8080", "base URL of the gate")
-	f.IntVarP(&o.config.Concurrency, "concurrency", "c", load.DefaultConcurrency, "number of connections")
-	f.Float64VarP(&o.config.Rate, "rate-limit", "r", 500, "events a second; 0 is as fast as the connections allow")
-	f.StringVarP(&o.output, "output", "o", "", "ledger to write, new or empty: a line of JSON for each attempt")
-	f.BoolVar(&o.test, "test", false, "send test traffic: to the source hookgate-certify, whose events listings leave out")
+	f.IntVarP(&o.config.Concurrency, "concurrency", "c", load.DefaultConcurrency,
+		"number of connections")
+	f.Float64VarP(&o.config.Rate, "rate-limit", "r", 500,
+		"events a second; 0 is as fast as the connections allow")
+	f.StringVarP(&o.output, "output", "o", "",
+		"ledger to write, new or empty: a line of JSON for each attempt")
+	f.BoolVar(&o.test, "test", false,
+		"send test traffic: to the source hookgate-certify, whose events listings leave out")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	f.DurationVar(&o.config.Timeout, "timeout", load.DefaultTimeout, "bound on one request")
-	f.IntVar(&o.config.Retry.Attempts, "retries", load.DefaultRetry.Attempts, "how often one event is repeated at most")
-	f.DurationVar(&o.config.Retry.Time, "retry-time", load.DefaultRetry.Time, "how long one event is repeated at most; 0 is no bound")
-	f.StringVar(&o.dataDir, "data-dir", "./data", "data directory of a gate on this machine, for its keys; also HOOKGATE_DATA_DIR")
+	f.IntVar(&o.config.Retry.Attempts, "retries", load.DefaultRetry.Attempts,
+		"how often one event is repeated at most")
+	f.DurationVar(&o.config.Retry.Time, "retry-time", load.DefaultRetry.Time,
+		"how long one event is repeated at most; 0 is no bound")
+	f.StringVar(&o.dataDir, "data-dir", "./data",
+		"data directory of a gate on this machine, for its keys; also HOOKGATE_DATA_DIR")
 	return cmd
 }
 
@@ -84,7 +91,8 @@ func (o replayOptions) run(cmd *cobra.Command) error {
 		// The generator in front of the pipe may have failed: nothing sent must not look like success.
 		return &exitError{code: 2, err: errors.New("replay: there are no events in the input")}
 	case !summary.OK():
-		return &exitError{code: 1, err: fmt.Errorf("replay: %d of %d events were not accepted", summary.Failed, summary.Lines)}
+		return &exitError{code: 1, err: fmt.Errorf("replay: %d of %d events were not accepted",
+			summary.Failed, summary.Lines)}
 	}
 	return nil
 }
@@ -145,8 +153,8 @@ func (o replayOptions) print(w io.Writer, s load.Summary) error {
 }
 
 // replayProgress returns a function that shows how far a replay has come, and one that ends the
-// display. On a terminal it is a bar over the input's bytes, or a counter if inputBytes is 0 because the
-// size is not known; elsewhere a line now and then.
+// display. On a terminal it is a bar over the input's bytes, or a counter if inputBytes is 0
+// because the size is not known; elsewhere a line now and then.
 func replayProgress(w io.Writer, inputBytes int64) (show func(load.Summary), finish func()) {
 	terminal, ok := terminalOf(w)
 	if !ok {

@@ -12,7 +12,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// eventsBehind returns the message ids behind the id of an event, or of all, and the id of the last.
+// eventsBehind returns the message ids behind the id of an event, or of all, and the id of the
+// last.
 func (g *gate) eventsBehind(cursor string) (messages []string, last string) {
 	g.t.Helper()
 	path := "/api/events"
@@ -30,9 +31,9 @@ func (g *gate) eventsBehind(cursor string) (messages []string, last string) {
 	return messages, last
 }
 
-// TestStoreRestored: the store is replaced by an older copy and then by an empty one. What it lacks is
-// stored when its senders repeat it, nothing is stored twice, and a reader behind the last id that it has
-// seen misses nothing. With Redis as the queue the log and the health say so.
+// TestStoreRestored: the store is replaced by an older copy and then by an empty one. What it lacks
+// is stored when its senders repeat it, nothing is stored twice, and a reader behind the last id
+// that it has seen misses nothing. With Redis as the queue the log and the health say so.
 func TestStoreRestored(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{kindDirect, kindRedis} {
@@ -52,7 +53,8 @@ func storeRestored(t *testing.T, kind string) {
 	run := func(t *testing.T, keep, restore, lose func(dir string), env func() []string) {
 		dir := filepath.Join(t.TempDir(), "data")
 		start := func() *gate {
-			return startGate(t, startOptions{dir: dir, env: append(env(), "REDIS_URL="+redisURL, "HOOKGATE_REDIS_PREFIX="+filepath.Base(t.Name()))})
+			return startGate(t, startOptions{dir: dir, env: append(env(), "REDIS_URL="+redisURL,
+				"HOOKGATE_REDIS_PREFIX="+filepath.Base(t.Name()))})
 		}
 		ids := func(from, to int) (all []string) {
 			for n := from; n < to; n++ {
@@ -63,7 +65,8 @@ func storeRestored(t *testing.T, kind string) {
 		send := func(g *gate, from, to int) {
 			t.Helper()
 			for _, id := range ids(from, to) {
-				if status, body := g.send(fmt.Sprintf(`{"messageId":%q,"eventType":"t"}`, id)); status != http.StatusAccepted {
+				if status, body := g.send(fmt.Sprintf(`{"messageId":%q,"eventType":"t"}`,
+					id)); status != http.StatusAccepted {
 					t.Fatalf("%s is answered %d %s", id, status, body)
 				}
 			}
@@ -129,17 +132,23 @@ func storeRestored(t *testing.T, kind string) {
 			}
 		}
 		run(t, func(dir string) { copyFile(filepath.Join(dir, "store.db"), filepath.Join(dir, "kept")) },
-			func(dir string) { remove(dir); copyFile(filepath.Join(dir, "kept"), filepath.Join(dir, "store.db")) },
+			func(dir string) {
+				remove(dir)
+				copyFile(filepath.Join(dir, "kept"),
+					filepath.Join(dir, "store.db"))
+			},
 			remove, func() []string { return nil })
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		database := newDatabase(t, cluster)
 		keep := func(string) {
-			if err := cluster.Exec(t.Context(), "postgres", "CREATE DATABASE kept TEMPLATE "+database); err != nil {
+			if err := cluster.Exec(t.Context(), "postgres", "CREATE DATABASE kept TEMPLATE "+
+				database); err != nil {
 				t.Fatal(err)
 			}
 		}
-		run(t, keep, func(string) { database = "kept" }, func(string) { database = newDatabase(t, cluster) },
+		run(t, keep, func(string) { database = "kept" },
+			func(string) { database = newDatabase(t, cluster) },
 			func() []string { return []string{"DB_URL=" + cluster.URL(database)} })
 	})
 }

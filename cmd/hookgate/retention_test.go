@@ -26,8 +26,9 @@ import (
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
-// TestRetention sends a stream to a gate that keeps bodies for two seconds and lineage for four. While it runs and
-// afterwards the audit holds; nothing goes before its time and all goes after it, but for a dead letter; and what someone else removes then is still found.
+// TestRetention sends a stream to a gate that keeps bodies for two seconds and lineage for four.
+// While it runs and afterwards the audit holds; nothing goes before its time and all goes after it,
+// but for a dead letter; and what someone else removes then is still found.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
@@ -47,8 +48,9 @@ func TestRetention(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return errors.Join(sqlitex.ExecuteScript(conn, "INSERT INTO webhook_retention VALUES ('not me'); "+script+
-				"; DELETE FROM webhook_retention;", nil), conn.Close())
+			return errors.Join(sqlitex.ExecuteScript(conn,
+				"INSERT INTO webhook_retention VALUES ('not me'); "+script+
+					"; DELETE FROM webhook_retention;", nil), conn.Close())
 		})
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
@@ -64,7 +66,8 @@ func TestRetention(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = conn.PgConn().Exec(context.Background(), "SET session_replication_role = replica; "+script).ReadAll()
+			_, err = conn.PgConn().Exec(context.Background(), "SET session_replication_role = replica; "+
+				script).ReadAll()
 			return errors.Join(err, conn.Close(context.Background()))
 		})
 	})
@@ -83,12 +86,14 @@ func bury(t *testing.T, s interface {
 	at := time.Now()
 	record := func(id string) hookgate.Record {
 		return hookgate.Record{Delivery: hookgate.Delivery{
-			RequestID: hookgate.NewRequestID(at), Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: id},
+			RequestID: hookgate.NewRequestID(at), Identity: hookgate.Identity{Source: "default",
+				EventType: "t", MessageID: id},
 			OrderingKey: "k", Sequence: hookgate.NoSequence, Body: []byte("{}"), ReceivedAt: at,
 		}, EnqueuedAt: at}
 	}
 	_, err = s.Apply(t.Context(), &hookgate.Batch{
-		Records: []hookgate.Record{record("beside")}, Dead: []hookgate.DeadLetter{{Record: record("dead"), Reason: "at fault"}},
+		Records: []hookgate.Record{record("beside")}, Dead: []hookgate.DeadLetter{{Record: record("dead"),
+			Reason: "at fault"}},
 		Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", ProcessedAt: at, Attempts: 1,
 	})
 	if err := errors.Join(err, s.Close()); err != nil {
@@ -98,7 +103,8 @@ func bury(t *testing.T, s interface {
 
 func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	const keepEvents, keepTrail = 2 * time.Second, 4 * time.Second
-	o.env = append(o.env, "HOOKGATE_QUEUE_CLAIM_TTL=1s", "HOOKGATE_RETENTION_EVENTS="+keepEvents.String(), "HOOKGATE_RETENTION_TRAIL="+keepTrail.String(),
+	o.env = append(o.env, "HOOKGATE_QUEUE_CLAIM_TTL=1s", "HOOKGATE_RETENTION_EVENTS="+
+		keepEvents.String(), "HOOKGATE_RETENTION_TRAIL="+keepTrail.String(),
 		"HOOKGATE_RETENTION_SHARE_PERCENT=30")
 	g := startGate(t, o)
 	verify := func() (code int, found struct {
@@ -131,7 +137,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if answered := a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond); a.Accepted() && answered.After(last[a.MessageID]) {
+		if answered := a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond); a.Accepted() &&
+			answered.After(last[a.MessageID]) {
 			last[a.MessageID] = answered
 		}
 	}
@@ -144,7 +151,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		switch state, problem := lineageUnderRetention(g, id, keepEvents); {
 		case problem != "":
 			t.Error(problem)
-		case state == "gone" && asked.Sub(last[id]) < keepTrail-time.Second: // the ledger's clock starts before the store's
+		// the ledger's clock starts before the store's
+		case state == "gone" && asked.Sub(last[id]) < keepTrail-time.Second:
 			t.Errorf("%s is gone %v after its last answer", id, asked.Sub(last[id]))
 		default:
 			states[state]++
@@ -152,7 +160,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	}
 	t.Logf("right after the stream: %v", states)
 	// Looking at the store with a process of its own is slow: first the lineage of some of the last.
-	ids := slices.SortedFunc(maps.Keys(last), func(a, b string) int { return last[a].Compare(last[b]) })
+	ids := slices.SortedFunc(maps.Keys(last),
+		func(a, b string) int { return last[a].Compare(last[b]) })
 	for _, id := range ids[len(ids)-20:] {
 		g.await(id+" has gone", func() bool {
 			state, _ := lineageUnderRetention(g, id, keepEvents)
@@ -165,20 +174,25 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	})
 	code, found := verify()
 	// A repetition that came after its event had gone is another event.
-	if code != 0 || found.Removed.Events < int64(len(last)) || found.DeadLetters != 1 || found.Events != 0 || found.Removed.Bodies != 0 {
+	if code != 0 || found.Removed.Events < int64(len(last)) || found.DeadLetters != 1 ||
+		found.Events != 0 || found.Removed.Bodies != 0 {
 		t.Errorf("at the end the audit finds %+v (exit code %d)", found, code)
 	}
-	if _, body := g.request(http.MethodGet, "/api/events", ""); !strings.Contains(body, `"events":[]`) {
+	if _, body := g.request(http.MethodGet, "/api/events", ""); !strings.Contains(body,
+		`"events":[]`) {
 		t.Errorf("events are left: %s", body)
 	}
-	if _, body := g.request(http.MethodGet, "/api/trace/dead", ""); !strings.Contains(body, "dead_lettered") {
+	if _, body := g.request(http.MethodGet, "/api/trace/dead", ""); !strings.Contains(body,
+		"dead_lettered") {
 		t.Errorf("the trace of the dead letter is %s", body)
 	}
 	_, metrics := g.request(http.MethodGet, "/metrics", "")
-	if want := fmt.Sprintf(`webhook_retention_removed_total{kind="events"} %d`, found.Removed.Events); !strings.Contains(metrics, want+"\n") {
+	if want := fmt.Sprintf(`webhook_retention_removed_total{kind="events"} %d`,
+		found.Removed.Events); !strings.Contains(metrics, want+"\n") {
 		t.Errorf("the metrics do not have %s", want)
 	}
-	if _, health := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(health, `"dead_letters":1`) {
+	if _, health := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(health,
+		`"dead_letters":1`) {
 		t.Errorf("health is %s", health)
 	}
 	g.stop()
@@ -186,12 +200,13 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		t.Fatal(err)
 	}
 	if code, _ := verify(); code != exitFail {
-		t.Errorf("a gap that is not written down leaves the audit with exit code %d, want %d", code, exitFail)
+		t.Errorf("a gap that is not written down leaves the audit with exit code %d, want %d", code,
+			exitFail)
 	}
 }
 
-// lineageUnderRetention looks an event up: it is whole, its body was removed after its time, only repetitions are left of it, or
-// it is gone.
+// lineageUnderRetention looks an event up: it is whole, its body was removed after its time, only
+// repetitions are left of it, or it is gone.
 func lineageUnderRetention(g *gate, id string, keepEvents time.Duration) (state, problem string) {
 	status, body := g.request(http.MethodGet, "/api/trace/"+url.PathEscape(id), "")
 	var t trace
@@ -221,7 +236,8 @@ func lineageUnderRetention(g *gate, id string, keepEvents time.Duration) (state,
 	}
 	if state == "whole" {
 		// It may have lost its body since.
-		if status, body = g.request(http.MethodGet, "/api/events?messageId="+url.QueryEscape(id), ""); status != http.StatusOK {
+		if status, body = g.request(http.MethodGet, "/api/events?messageId="+url.QueryEscape(id),
+			""); status != http.StatusOK {
 			return "", fmt.Sprintf("event %s: %d %s", id, status, body)
 		}
 		if !strings.Contains(body, `"messageId"`) {

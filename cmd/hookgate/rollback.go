@@ -23,7 +23,8 @@ import (
 	"github.com/hookgate/hookgate/rollback"
 )
 
-// The environment that a guard gives its roll-back command, and a roll-back its own. None of it is a setting.
+// The environment that a guard gives its roll-back command, and a roll-back its own. None of it is
+// a setting.
 const (
 	rollbackIDVariable     = rollback.IDVariable
 	rollbackFromVariable   = rollback.FromVariable
@@ -43,13 +44,15 @@ type rollbackConfig struct {
 }
 
 var defaultRollbackConfig = rollbackConfig{
-	DrainTimeout: 2 * time.Minute, CommandTimeout: 5 * time.Minute, HealthTimeout: 2 * time.Minute, Goal: 10 * time.Minute,
+	DrainTimeout: 2 * time.Minute, CommandTimeout: 5 * time.Minute, HealthTimeout: 2 * time.Minute,
+	Goal: 10 * time.Minute,
 }
 
 // check finds settings that cannot work.
 func (c rollbackConfig) check() error {
 	for name, d := range map[string]time.Duration{
-		"drain_timeout": c.DrainTimeout, "command_timeout": c.CommandTimeout, "health_timeout": c.HealthTimeout, "goal": c.Goal,
+		"drain_timeout": c.DrainTimeout, "command_timeout": c.CommandTimeout,
+		"health_timeout": c.HealthTimeout, "goal": c.Goal,
 	} {
 		if d <= 0 {
 			return fmt.Errorf("rollback.%s must be greater than zero", name)
@@ -104,16 +107,21 @@ Exit code 0: rolled back. 1: stopped; it can be resumed. 2: it could not begin.`
 	f.client.reason = os.Getenv(rollbackReasonVariable)
 	cmd.Flags().StringVar(&f.client.reason, "reason", f.client.reason, "`why`, for the admin trail")
 	flags := cmd.Flags()
-	flags.StringVar(&f.config, "config", "", "configuration `file` with the section rollback (default hookgate.yaml, if there is one)")
+	flags.StringVar(&f.config, "config", "",
+		"configuration `file` with the section rollback (default hookgate.yaml, if there is one)")
 	flags.StringVar(&f.expect, "expect", "", "`version` that the gate must report afterwards")
-	flags.DurationVar(&f.drain, "drain-timeout", 0, "how long the queue may take to drain (default 2m)")
-	flags.StringVar(&f.journal, "journal", "", "journal `file` (default rollback/journal.ndjson in the data folder)")
+	flags.DurationVar(&f.drain, "drain-timeout", 0,
+		"how long the queue may take to drain (default 2m)")
+	flags.StringVar(&f.journal, "journal", "",
+		"journal `file` (default rollback/journal.ndjson in the data folder)")
 	flags.BoolVar(&f.yes, "yes", false, "begin without being asked")
 	flags.BoolVar(&f.json, "json", false, "print the report as JSON")
 	flags.BoolVar(&f.resume, "resume", false, "go on with the roll-back that has not ended")
 	flags.BoolVar(&f.abandon, "abandon", false, "end it where it is, and change nothing")
-	flags.BoolVar(&f.gateDown, "gate-down", false, "go on without announcement, read_only and drain if the gate does not answer")
-	flags.BoolVar(&f.undrained, "allow-undrained", false, "go on although the queue has not drained in time; what is queued stays queued")
+	flags.BoolVar(&f.gateDown, "gate-down", false,
+		"go on without announcement, read_only and drain if the gate does not answer")
+	flags.BoolVar(&f.undrained, "allow-undrained", false,
+		"go on although the queue has not drained in time; what is queued stays queued")
 	flags.BoolVar(&f.rerun, "rerun-command", false, "with --resume: run the command again")
 	flags.BoolVar(&f.isDone, "command-done", false, "with --resume: take the command for done")
 	flags.StringVar(&f.approval, "approval", "", "`id` of the approval, where the gate wants one")
@@ -155,7 +163,8 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	}
 	defer journal.Close()
 	gate := &rollbackGate{client: f.client, approval: f.approval}
-	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained || c.Rollback.AllowUndrained, Rerun: f.rerun, CommandDone: f.isDone}
+	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained ||
+		c.Rollback.AllowUndrained, Rerun: f.rerun, CommandDone: f.isDone}
 	show := showStep(cmd.ErrOrStderr())
 	var walk *rollback.Walk
 	switch {
@@ -191,13 +200,15 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	return nil
 }
 
-// ownURL is where a gate with this configuration answers at a listener's address, seen from its own machine.
+// ownURL is where a gate with this configuration answers at a listener's address, seen from its own
+// machine.
 func ownURL(c config, address string) string {
 	scheme := "http"
 	if c.TLS.CertFile != "" {
 		scheme = "https"
 	}
-	if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+	if host, port, err := net.SplitHostPort(address); err == nil &&
+		(host == "" || net.ParseIP(host).IsUnspecified()) {
 		address = net.JoinHostPort("127.0.0.1", port)
 	}
 	return scheme + "://" + address
@@ -213,10 +224,12 @@ func advised(err error) error {
 }
 
 // plan puts a new roll-back together, and asks whether it shall begin.
-func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []string, gate *rollbackGate) (rollback.Plan, error) {
+func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []string,
+	gate *rollbackGate) (rollback.Plan, error) {
 	p := rollback.Plan{
-		ExpectedVersion: f.expect, Command: command, Drain: f.drain, Run: c.CommandTimeout, Health: c.HealthTimeout,
-		Goal: c.Goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.client.reason,
+		ExpectedVersion: f.expect, Command: command, Drain: f.drain, Run: c.CommandTimeout,
+		Health: c.HealthTimeout,
+		Goal:   c.Goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.client.reason,
 	}
 	if p.ExpectedVersion == "" {
 		p.ExpectedVersion = c.ExpectedVersion
@@ -240,7 +253,8 @@ func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []str
 	case err != nil && !f.gateDown:
 		return p, fmt.Errorf("%w; if it is down, go on without it: --gate-down", err)
 	case err == nil && s.Version == p.ExpectedVersion:
-		return p, fmt.Errorf("the gate reports version %s already: there is nothing to roll back", s.Version)
+		return p, fmt.Errorf("the gate reports version %s already: there is nothing to roll back",
+			s.Version)
 	}
 	p.FromVersion = s.Version
 	if f.yes {
@@ -249,7 +263,8 @@ func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []str
 	if !isatty.IsTerminal(os.Stdin.Fd()) {
 		return p, errors.New("nobody can be asked here: say --yes")
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Roll %s back from %s to %s:\n  read_only, drain (%v), then: %s\nGo on? [yes/no] ",
+	fmt.Fprintf(cmd.ErrOrStderr(),
+		"Roll %s back from %s to %s:\n  read_only, drain (%v), then: %s\nGo on? [yes/no] ",
 		f.client.target, s.Version, p.ExpectedVersion, p.Drain, quoteAll(p.Command))
 	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(answer) != "yes" {
@@ -291,7 +306,8 @@ func showStep(w io.Writer) func(rollback.StepReport) {
 			fmt.Fprintf(w, "%s %s …\n", now, s.Step)
 			return
 		}
-		fmt.Fprintf(w, "%s %s %s after %v\n", now, s.Step, s.State, time.Duration(s.TookMS)*time.Millisecond)
+		fmt.Fprintf(w, "%s %s %s after %v\n", now, s.Step, s.State,
+			time.Duration(s.TookMS)*time.Millisecond)
 	}
 }
 
@@ -314,7 +330,8 @@ func (g *rollbackGate) State(ctx context.Context) (s rollback.State, err error) 
 		return s, unanswered(err)
 	}
 	s.Version, s.Mode = health.Version, health.Mode
-	if s.Known = health.Queue.Depth != nil && health.Queue.Error == "" && health.Queue.Degraded == ""; s.Known {
+	if s.Known = health.Queue.Depth != nil && health.Queue.Error == "" &&
+		health.Queue.Degraded == ""; s.Known {
 		s.Queued = *health.Queue.Depth
 	}
 	return s, nil
@@ -324,7 +341,8 @@ func (g *rollbackGate) SetMode(ctx context.Context, m hookgate.Mode, reason stri
 	c := g.client
 	c.reason = joinReasons(reason, c.reason)
 	var answer struct{ Mode string }
-	return unanswered(c.change(ctx, http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`, m), &answer))
+	return unanswered(c.change(ctx, http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`,
+		m), &answer))
 }
 
 func (g *rollbackGate) Announce(ctx context.Context, id, expected string) error {
@@ -342,7 +360,8 @@ func (g *rollbackGate) Announce(ctx context.Context, id, expected string) error 
 	case errors.As(err, &refused) && refused.code == http.StatusNotFound:
 		return nil // a release that does not know the call; the steps are in its trail all the same
 	case errors.As(err, &needs):
-		return &rollback.Advised{Err: fmt.Errorf("the gate wants an approval, and has asked for it under the number %s", needs.id),
+		return &rollback.Advised{Err: fmt.Errorf(
+			"the gate wants an approval, and has asked for it under the number %s", needs.id),
 			Do: fmt.Sprintf("Another person: hookgate approve %s --reason WHY. Then: hookgate rollback --resume --approval %s", needs.id, needs.id)}
 	}
 	return unanswered(err)
@@ -354,7 +373,8 @@ func (g *rollbackGate) Record(ctx context.Context, id, result, summary string) e
 		return err
 	}
 	var answer struct{ ID string }
-	return unanswered(g.client.change(ctx, http.MethodPost, "/admin/rollback/"+url.PathEscape(id), string(body), &answer))
+	return unanswered(g.client.change(ctx, http.MethodPost, "/admin/rollback/"+url.PathEscape(id),
+		string(body), &answer))
 }
 
 // joinReasons puts the reason of a step before that of whoever walks, as far as there is room.
@@ -370,7 +390,8 @@ func joinReasons(step, why string) string {
 func unanswered(err error) error {
 	var failed *url.Error
 	var network net.Error
-	if errors.As(err, &failed) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.As(err, &failed) || errors.As(err, &network) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: %w", rollback.ErrNoAnswer, err)
 	}
 	return err

@@ -24,7 +24,8 @@ import (
 	"github.com/hookgate/hookgate/rollback"
 )
 
-// supervisor is a gate whose program is a symbolic link, run again whenever it ends, as a unit of systemd would.
+// supervisor is a gate whose program is a symbolic link, run again whenever it ends, as a unit of
+// systemd would.
 type supervisor struct {
 	*gate
 	home string
@@ -58,7 +59,8 @@ func addOld(t *testing.T, home string) (program string) {
 // superviseIn starts the program under test in a folder that has the old version.
 func superviseIn(t *testing.T, home string, env ...string) *supervisor {
 	t.Helper()
-	if err := errors.Join(os.Symlink(binary, filepath.Join(home, newName)), os.Symlink(newName, filepath.Join(home, "current"))); err != nil {
+	if err := errors.Join(os.Symlink(binary, filepath.Join(home, newName)),
+		os.Symlink(newName, filepath.Join(home, "current"))); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,7 +70,10 @@ func superviseIn(t *testing.T, home string, env ...string) *supervisor {
 	address := listener.Addr().String()
 	listener.Close()
 	admin := ""
-	if slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "HOOKGATE_CANARY_UPSTREAM=") }) {
+	if slices.ContainsFunc(env, func(v string) bool {
+		return strings.HasPrefix(v,
+			"HOOKGATE_CANARY_UPSTREAM=")
+	}) {
 		second, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -77,9 +82,11 @@ func superviseIn(t *testing.T, home string, env ...string) *supervisor {
 		admin = "http://" + second.Addr().String()
 		env = append(env, "HOOKGATE_ADMIN_LISTEN="+second.Addr().String())
 	}
-	s := &supervisor{home: home, gate: &gate{t: t, url: "http://" + address, admin: admin, dir: filepath.Join(home, "data"), env: env,
+	s := &supervisor{home: home, gate: &gate{t: t, url: "http://" + address, admin: admin,
+		dir: filepath.Join(home, "data"), env: env,
 		out: &output{}, logs: &output{}, ended: make(chan struct{})}}
-	s.script("supervise", `while :; do ./current serve --listen `+address+` --data-dir data & echo $! >pid; wait $!; done`)
+	s.script("supervise", `while :; do ./current serve --listen `+address+
+		` --data-dir data & echo $! >pid; wait $!; done`)
 	s.script("replace", `echo "$HOOKGATE_ROLLBACK_ID" >>runs
 touch held
 while [ -e hold ]; do sleep 0.02; done
@@ -101,7 +108,10 @@ echo "$HOOKGATE_ROLLBACK_EXPECTED_VERSION is in place"`)
 		close(s.ended)
 	}()
 	t.Cleanup(s.kill)
-	s.await("the gate answers", func() bool { return s.exists("data/keys/"+adminTokenName) && s.health().Status == "ok" })
+	s.await("the gate answers", func() bool {
+		return s.exists("data/keys/"+adminTokenName) &&
+			s.health().Status == "ok"
+	})
 	return s
 }
 
@@ -109,7 +119,8 @@ func (s *supervisor) path(name string) string { return filepath.Join(s.home, nam
 
 func (s *supervisor) script(name, text string) {
 	s.t.Helper()
-	if err := os.WriteFile(s.path(name), []byte("#!/bin/sh\ncd '"+s.home+"'\n"+text+"\n"), 0o700); err != nil {
+	if err := os.WriteFile(s.path(name), []byte("#!/bin/sh\ncd '"+s.home+"'\n"+text+"\n"),
+		0o700); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -128,7 +139,8 @@ func (s *supervisor) version() string {
 	return h.Version
 }
 
-// barrier is a proxy before a gate that can hold one call, before it reaches the gate or before its answer leaves.
+// barrier is a proxy before a gate that can hold one call, before it reaches the gate or before its
+// answer leaves.
 type barrier struct {
 	url string
 
@@ -196,10 +208,11 @@ func (b *barrier) take(method, call string) (held chan struct{}, after bool) {
 	return b.caught, b.after
 }
 
-// TestRollbackKilled rolls a real gate back and forth between two builds under load. Each time hookgate rollback is killed with SIGKILL in
-// another step: before a call of that step reaches the gate, after it has taken effect, while the command runs, after it has ended
-// unseen. Each time --resume brings it to its end: the command has run once, the expected version takes webhooks. Afterwards everything
-// acknowledged is stored, once, and the audit holds.
+// TestRollbackKilled rolls a real gate back and forth between two builds under load. Each time
+// hookgate rollback is killed with SIGKILL in another step: before a call of that step reaches the
+// gate, after it has taken effect, while the command runs, after it has ended unseen. Each time
+// --resume brings it to its end: the command has run once, the expected version takes webhooks.
+// Afterwards everything acknowledged is stored, once, and the audit holds.
 func TestRollbackKilled(t *testing.T) {
 	t.Parallel()
 	s := supervise(t, "HOOKGATE_HTTP_RETRY_AFTER=1s")
@@ -256,7 +269,8 @@ func TestRollbackKilled(t *testing.T) {
 		if inCommand {
 			os.WriteFile(s.path("hold"), nil, 0o600)
 		}
-		walk := exec.Command(binary, "rollback", "--target", b.url, "--data-dir", s.dir, "--yes", "--expect", to, "--reason", "test", "--", s.path("replace"))
+		walk := exec.Command(binary, "rollback", "--target", b.url, "--data-dir", s.dir, "--yes",
+			"--expect", to, "--reason", "test", "--", s.path("replace"))
 		printed := &output{}
 		walk.Stdout, walk.Stderr = printed, printed
 		until := kill.arm()
@@ -269,7 +283,9 @@ func TestRollbackKilled(t *testing.T) {
 		if m := s.health().Mode; m != kill.mode {
 			t.Errorf("%s: when it is killed the mode is %q, want %q\n%s", kill.name, m, kill.mode, printed)
 		}
-		if code, _, errs := runBinary(t, nil, "rollback", "--target", b.url, "--data-dir", s.dir, "--yes", "--expect", to, "--", s.path("replace")); code != exitNoResult || !strings.Contains(errs, "has not ended") && !strings.Contains(errs, "already") {
+		if code, _, errs := runBinary(t, nil, "rollback", "--target", b.url, "--data-dir", s.dir, "--yes",
+			"--expect", to, "--", s.path("replace")); code != exitNoResult || !strings.Contains(errs,
+			"has not ended") && !strings.Contains(errs, "already") {
 			t.Errorf("%s: another one begins: %d %s", kill.name, code, errs)
 		}
 		if inCommand {
@@ -278,10 +294,13 @@ func TestRollbackKilled(t *testing.T) {
 		if kill.name == "command, over unseen" {
 			s.await("the command has done its work", func() bool { return s.version() == to })
 		}
-		code, out, errs := runBinary(t, nil, "rollback", "--target", b.url, "--data-dir", s.dir, "--resume", "--json")
+		code, out, errs := runBinary(t, nil, "rollback", "--target", b.url, "--data-dir", s.dir,
+			"--resume", "--json")
 		var r rollback.Report
-		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.State != "done" || !r.WithinGoal || len(r.Steps) != len(rollback.Steps) {
-			t.Fatalf("%s: resumed: exit code %d, %v\n%s%s\nlog:\n%s", kill.name, code, err, out, errs, tail(s.logs.String()))
+		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.State != "done" ||
+			!r.WithinGoal || len(r.Steps) != len(rollback.Steps) {
+			t.Fatalf("%s: resumed: exit code %d, %v\n%s%s\nlog:\n%s", kill.name, code, err, out, errs,
+				tail(s.logs.String()))
 		}
 		if v, m := s.version(), s.health().Mode; v != to || m != "normal" {
 			t.Fatalf("%s: the version is %s, the mode %s", kill.name, v, m)
@@ -307,26 +326,31 @@ func TestRollbackKilled(t *testing.T) {
 		}
 	}
 	if begun < len(kills) || done < len(kills) || modes < 2*len(kills) {
-		t.Errorf("the admin trail has %d beginnings, %d ends and %d modes of %d roll-backs", begun, done, modes, len(kills))
+		t.Errorf("the admin trail has %d beginnings, %d ends and %d modes of %d roll-backs", begun, done,
+			modes, len(kills))
 	}
 }
 
-// TestRollbackStops: a roll-back that cannot go on says where and what to do, on its exit code too, and the gate stays in read_only.
+// TestRollbackStops: a roll-back that cannot go on says where and what to do, on its exit code too,
+// and the gate stays in read_only.
 func TestRollbackStops(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
 	config := writeConfig(t, "rollback: {command: [/bin/sh, -c, 'echo cannot find v1; exit 4'], expected_version: v1}")
 	args := []string{"rollback", "--target", g.url, "--data-dir", g.dir, "--config", config}
-	if code, _, errs := runBinary(t, nil, args...); code != exitNoResult || !strings.Contains(errs, "--yes") {
+	if code, _, errs := runBinary(t, nil, args...); code != exitNoResult ||
+		!strings.Contains(errs, "--yes") {
 		t.Errorf("without a terminal: %d %s", code, errs)
 	}
 	code, out, errs := runBinary(t, nil, append(args, "--yes")...)
-	for _, want := range []string{"command    failed", "exit code 4", "what to do: See what the command has done", "--rerun-command", "read_only"} {
+	for _, want := range []string{"command    failed", "exit code 4",
+		"what to do: See what the command has done", "--rerun-command", "read_only"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report does not have %q:\n%s", want, out)
 		}
 	}
-	if code != exitFail || !strings.Contains(errs, "stopped at command") || g.health().Mode != "read_only" {
+	if code != exitFail || !strings.Contains(errs, "stopped at command") ||
+		g.health().Mode != "read_only" {
 		t.Errorf("exit code %d, mode %s: %s", code, g.health().Mode, errs)
 	}
 	code, out, _ = runBinary(t, nil, "rollback", "--target", g.url, "--data-dir", g.dir, "--abandon")
@@ -343,18 +367,22 @@ func TestRollbackStops(t *testing.T) {
 		t.Errorf("the trail says %q", ended)
 	}
 	g.kill()
-	if code, _, errs := runBinary(t, nil, append(args, "--yes")...); code != exitNoResult || !strings.Contains(errs, "--gate-down") {
+	if code, _, errs := runBinary(t, nil, append(args, "--yes")...); code != exitNoResult ||
+		!strings.Contains(errs, "--gate-down") {
 		t.Errorf("with the gate down: %d %s", code, errs)
 	}
-	for _, bad := range [][]string{{"--rerun-command"}, {"--resume", "--expect", "v1"}, {"--resume", "--abandon"}} {
-		if code, _, errs := runBinary(t, nil, append(args, bad...)...); code != exitNoResult || errs == "" {
+	for _, bad := range [][]string{{"--rerun-command"}, {"--resume", "--expect", "v1"},
+		{"--resume", "--abandon"}} {
+		if code, _, errs := runBinary(t, nil, append(args, bad...)...); code != exitNoResult ||
+			errs == "" {
 			t.Errorf("%v: %d %s", bad, code, errs)
 		}
 	}
 }
 
-// TestRollbackWantsApproval: a gate that wants an approval before it notes the beginning stops the roll-back with nothing changed, and
-// --resume --approval goes on with the same one, for the reason that was given first. What answers is not a gate: only one whose settings want approvals would.
+// TestRollbackWantsApproval: a gate that wants an approval before it notes the beginning stops the
+// roll-back with nothing changed, and --resume --approval goes on with the same one, for the reason
+// that was given first. What answers is not a gate: only one whose settings want approvals would.
 func TestRollbackWantsApproval(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -387,8 +415,10 @@ func TestRollbackWantsApproval(t *testing.T) {
 	defer gate.Close()
 	env := []string{"HOOKGATE_TOKEN=a-token"}
 	args := []string{"rollback", "--target", gate.URL, "--data-dir", t.TempDir()}
-	code, out, errs := runBinary(t, env, append(args, "--yes", "--expect", oldVersion, "--reason", "it is slow", "--", "true")...)
-	if code != exitFail || !strings.Contains(out, "hookgate approve 17") || !strings.Contains(out, "--resume --approval 17") {
+	code, out, errs := runBinary(t, env, append(args, "--yes", "--expect", oldVersion, "--reason",
+		"it is slow", "--", "true")...)
+	if code != exitFail || !strings.Contains(out, "hookgate approve 17") ||
+		!strings.Contains(out, "--resume --approval 17") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	code, out, errs = runBinary(t, env, append(args, "--resume", "--approval", "17")...)
@@ -402,7 +432,8 @@ func TestRollbackWantsApproval(t *testing.T) {
 			t.Errorf("the reason of the call %s is %q", calls[n], reason)
 		}
 	}
-	if len(calls) < 4 || calls[0] != "/admin/rollback " || calls[1] != "/admin/rollback/"+ids[0]+" " || calls[2] != "/admin/rollback 17" || calls[3] != "/admin/maintenance " {
+	if len(calls) < 4 || calls[0] != "/admin/rollback " || calls[1] != "/admin/rollback/"+ids[0]+" " ||
+		calls[2] != "/admin/rollback 17" || calls[3] != "/admin/maintenance " {
 		t.Errorf("the gate was called %q", calls)
 	}
 }

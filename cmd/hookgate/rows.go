@@ -9,7 +9,8 @@ import (
 )
 
 // allRows reads all pages of a listing, whose answer has its rows under a name.
-func (c *client) allRows(ctx context.Context, path, name string, query url.Values) (rows []json.RawMessage, err error) {
+func (c *client) allRows(ctx context.Context, path, name string,
+	query url.Values) (rows []json.RawMessage, err error) {
 	query.Set("limit", "1000")
 	for {
 		var page map[string]json.RawMessage
@@ -33,7 +34,8 @@ func (c *client) allRows(ctx context.Context, path, name string, query url.Value
 }
 
 // printRows prints rows as NDJSON, or as a table.
-func printRows(out io.Writer, rows []json.RawMessage, asJSON bool, table func(io.Writer, []json.RawMessage) error) error {
+func printRows(out io.Writer, rows []json.RawMessage, asJSON bool,
+	table func(io.Writer, []json.RawMessage) error) error {
 	if !asJSON {
 		return table(out, rows)
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// secretSettings are the lists of secrets that can be set by environment variables: each variable holds one secret, and
-// the one named …_NEXT a second one during a rotation.
+// secretSettings are the lists of secrets that can be set by environment variables: each variable
+// holds one secret, and the one named …_NEXT a second one during a rotation.
 var secretSettings = []struct {
 	path  string
 	names []string // of variables that mean the same
@@ -50,7 +50,8 @@ func (v secretVariables) add(settings map[string]any) error {
 				return fmt.Errorf("environment variable %s is set and %s is not: put the one secret that is left into %s",
 					secret.NextOf(name), name, name)
 			case from != "":
-				return fmt.Errorf("environment variables %s and %s set the same: leave one of them out", from, name)
+				return fmt.Errorf("environment variables %s and %s set the same: leave one of them out", from,
+					name)
 			}
 			from = name
 			for _, n := range []string{name, secret.NextOf(name)} {

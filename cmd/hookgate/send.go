@@ -48,10 +48,13 @@ The gate's answer is printed. Any status but a 2xx ends with 1.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.source, "source", httpd.DefaultSource, "`name` of the source")
-	f.StringVar(&o.file, "file", "", "`file` with the body; - reads standard input (default: a sample)")
-	f.StringVar(&o.config, "config", "", "configuration `file` with the source's secrets (default hookgate.yaml, if there is one)")
+	f.StringVar(&o.file, "file", "",
+		"`file` with the body; - reads standard input (default: a sample)")
+	f.StringVar(&o.config, "config", "",
+		"configuration `file` with the source's secrets (default hookgate.yaml, if there is one)")
 	f.StringVar(&o.target, "target", "http://127.0.0.1:8080", "base `URL` of the gate")
-	f.StringVar(&o.contentType, "content-type", "", "`type` of the body (default application/json, or what the sample is)")
+	f.StringVar(&o.contentType, "content-type", "",
+		"`type` of the body (default application/json, or what the sample is)")
 	f.StringVar(&o.key, "key", "", "`file` with the private key, for senders that have one")
 	f.StringArrayVar(&o.headers, "header", nil, "further `header`, as 'Name: value'; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -89,7 +92,8 @@ func (o sendOptions) request(stdin io.Reader) (*http.Request, error) {
 	source, ok := c.Sources[o.source]
 	if !ok {
 		return nil, fmt.Errorf("the configuration has no source %s, only %s; it is read from hookgate.yaml in this folder"+
-			" if neither --config nor HOOKGATE_CONFIG names a file", o.source, strings.Join(c.sourceNames(), ", "))
+			" if neither --config nor HOOKGATE_CONFIG names a file", o.source, strings.Join(c.sourceNames(),
+			", "))
 	}
 	keys, err := c.configuredKeys(o.source)
 	if err != nil {
@@ -129,8 +133,10 @@ func (o sendOptions) request(stdin io.Reader) (*http.Request, error) {
 }
 
 // unsigned makes the request but for its proof.
-func (o sendOptions) unsigned(kind string, options admit.Options, stdin io.Reader) (*admit.Request, error) {
-	r := &admit.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/json"}}, Time: time.Now()}
+func (o sendOptions) unsigned(kind string, options admit.Options, stdin io.Reader) (*admit.Request,
+	error) {
+	r := &admit.Request{Method: http.MethodPost,
+		Header: http.Header{"Content-Type": {"application/json"}}, Time: time.Now()}
 	var err error
 	if o.file != "" {
 		if r.Body, err = readInput(o.file, stdin); err != nil {

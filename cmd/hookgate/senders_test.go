@@ -28,14 +28,17 @@ import (
 // packagesDir holds the senders' own packages; `make test` installs them.
 const packagesDir = "../../.cache/npm"
 
-// TestSendersOwnPackages sends to a gate what the packages of Standard Webhooks, Svix, Stripe, Twilio, GitHub and SendGrid sign, and what they sign
-// wrongly: the statuses must be those that each sender would want.
+// TestSendersOwnPackages sends to a gate what the packages of Standard Webhooks, Svix, Stripe,
+// Twilio, GitHub and SendGrid sign, and what they sign wrongly: the statuses must be those that
+// each sender would want.
 func TestSendersOwnPackages(t *testing.T) {
 	t.Parallel()
 	private, public := ecdsaKeys(t)
 	secrets := map[string]string{
-		"standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_plJ3nmyCDGBKInavdOK15jsl", "gitlab": "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
-		"stripe": "whsec_stripe_test", "twilio": "twilio-auth-token", "github": githubSecret, "sendgridPrivate": private,
+		"standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_plJ3nmyCDGBKInavdOK15jsl",
+		"gitlab": "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
+		"stripe": "whsec_stripe_test", "twilio": "twilio-auth-token", "github": githubSecret,
+		"sendgridPrivate": private,
 	}
 	g := startGate(t, startOptions{args: []string{"--config", writeConfig(t, fmt.Sprintf(`
 public_url: https://hooks.example.com
@@ -52,7 +55,8 @@ sources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := exec.Command("node", "testdata/sign.mjs", packagesDir, string(arguments), "https://hooks.example.com")
+	node := exec.Command("node", "testdata/sign.mjs", packagesDir, string(arguments),
+		"https://hooks.example.com")
 	node.Stderr = os.Stderr
 	out, err := node.Output()
 	if err != nil {
@@ -80,7 +84,8 @@ sources:
 		}
 		status, answer := g.request(http.MethodPost, path, r.Body, headers...)
 		if status != r.Status {
-			t.Errorf("%s is answered %d %s, want %d\n%v\n%s", path, status, answer, r.Status, r.Headers, r.Body)
+			t.Errorf("%s is answered %d %s, want %d\n%v\n%s", path, status, answer, r.Status, r.Headers,
+				r.Body)
 		}
 		if r.Status/100 == 2 {
 			var several struct{ Events *int }
@@ -116,10 +121,12 @@ func ecdsaKeys(t *testing.T) (private, public string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})), base64.StdEncoding.EncodeToString(spki)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})),
+		base64.StdEncoding.EncodeToString(spki)
 }
 
-// TestSourceCommands: send signs for every kind of secret and the gate takes it; sources shows what came, and check finds what is wrong. No secret shows anywhere.
+// TestSourceCommands: send signs for every kind of secret and the gate takes it; sources shows what
+// came, and check finds what is wrong. No secret shows anywhere.
 func TestSourceCommands(t *testing.T) {
 	t.Parallel()
 	seed := filepath.Join(t.TempDir(), "seed")
@@ -145,7 +152,9 @@ sources:
 		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return runBinary(t, append(env, "HOOKGATE_DATA_DIR="+g.dir), append([]string{"send", "--target", g.url, "--config", file, "--source", source, "--file", path}, args...)...)
+		return runBinary(t, append(env, "HOOKGATE_DATA_DIR="+g.dir),
+			append([]string{"send", "--target", g.url, "--config", file, "--source", source, "--file", path},
+				args...)...)
 	}
 	for _, c := range []struct {
 		source, body string
@@ -156,28 +165,34 @@ sources:
 		{"stripe", `{"id":"evt_1","type":"t"}`, nil, "202 Accepted"},
 		{"linear", `{"action":"create","data":{"id":"1"},"webhookTimestamp":1}`, nil, "200 OK"},
 		{"mailgun", `{"event-data":{"id":"1","event":"opened"}}`, nil, "200 OK"},
-		{"twilio", "MessageSid=SM1", []string{"--content-type", "application/x-www-form-urlencoded"}, "200 OK"},
+		{"twilio", "MessageSid=SM1", []string{"--content-type", "application/x-www-form-urlencoded"},
+			"200 OK"},
 		{"twilio", `{"a":1}`, nil, "200 OK"},
 		{"basic", `{"type":"t"}`, []string{"--header", "X-Id: 7"}, "202 Accepted"},
 		{"discord", `{"id":"1","type":2}`, []string{"--key", seed}, "204 No Content"},
 		{"open", "anything", nil, "200 OK\nok"},
 		{"own", `{}`, nil, "202 Accepted"},
 	} {
-		if code, out, errs := send(c.source, c.body, c.args...); code != 0 || !strings.HasPrefix(out, c.answer) {
+		if code, out, errs := send(c.source, c.body, c.args...); code != 0 ||
+			!strings.HasPrefix(out, c.answer) {
 			t.Errorf("send to %s ends with %d: %s%s", c.source, code, out, errs)
 		}
 	}
-	if code, out, errs := send("stripe", `{"type":"t"}`); code != exitFail || !strings.HasPrefix(out, "400 Bad Request") || !strings.Contains(errs, "refuses") {
+	if code, out, errs := send("stripe", `{"type":"t"}`); code != exitFail ||
+		!strings.HasPrefix(out, "400 Bad Request") || !strings.Contains(errs, "refuses") {
 		t.Errorf("send of what has no id ends with %d: %s%s", code, out, errs)
 	}
-	if code, _, errs := send("stripe", `{"id":1}`, "--header", "nonsense"); code != exitNoResult || !strings.Contains(errs, "nonsense") {
+	if code, _, errs := send("stripe", `{"id":1}`, "--header", "nonsense"); code != exitNoResult ||
+		!strings.Contains(errs, "nonsense") {
 		t.Errorf("send with a bad header ends with %d: %s", code, errs)
 	}
-	if code, _, errs := send("discord", `{}`); code != exitNoResult || !strings.Contains(errs, "private key") {
+	if code, _, errs := send("discord", `{}`); code != exitNoResult ||
+		!strings.Contains(errs, "private key") {
 		t.Errorf("send without the private key ends with %d: %s", code, errs)
 	}
 	code, out, errs := runBinary(t, nil, "sources", "--target", g.url, "--data-dir", g.dir)
-	if code != 0 || !strings.Contains(out, "https://hooks.example.com/webhooks/stripe") || !strings.Contains(out, "HMAC-SHA256 of {timestamp}.{body} in X-Sig") {
+	if code != 0 || !strings.Contains(out, "https://hooks.example.com/webhooks/stripe") ||
+		!strings.Contains(out, "HMAC-SHA256 of {timestamp}.{body} in X-Sig") {
 		t.Errorf("sources ends with %d:\n%s%s", code, out, errs)
 	}
 	all := out + errs + g.out.String() + g.logs.String()
@@ -187,7 +202,8 @@ sources:
 	}
 	all += out + errs
 	code, out, errs = runBinary(t, env[:1], "sources", "check", "--config", file)
-	if code != exitFail || !strings.Contains(errs, "sources.basic.secrets") || !strings.Contains(errs, "BASIC_PASSWORD") {
+	if code != exitFail || !strings.Contains(errs, "sources.basic.secrets") ||
+		!strings.Contains(errs, "BASIC_PASSWORD") {
 		t.Errorf("sources check without a secret ends with %d:\n%s%s", code, out, errs)
 	}
 	if all += out + errs; strings.Contains(all, "a-secret-") {
@@ -216,12 +232,15 @@ func TestSourceSettings(t *testing.T) {
 		"public_url: x":                                                           "public_url",
 		"tls: {cert_file: a.pem}":                                                 "tls.key_file",
 	} {
-		if _, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err == nil || !strings.Contains(err.Error(), names) {
+		if _, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err == nil ||
+			!strings.Contains(err.Error(), names) {
 			t.Errorf("%s: error %v does not name %s", text, err, names)
 		}
 	}
 	for _, text := range []string{
-		"sources: {x: {kind: none, message_id: [request:id]}}", "listen: 'localhost:1'\nsources: {x: {kind: none}}", "listen: '[::1]:1'\nsources: {x: {kind: none}}",
+		"sources: {x: {kind: none, message_id: [request:id]}}",
+		"listen: 'localhost:1'\nsources: {x: {kind: none}}",
+		"listen: '[::1]:1'\nsources: {x: {kind: none}}",
 		"listen: 0.0.0.0:1\nallow_unauthenticated: true\nsources: {x: {kind: none}}",
 		"sources: {x: {kind: stripe, allow_ips: [192.0.2.1, '2001:db8::/32'], rate_limit: 0.5, success_status: 204, tolerance: 1h}}",
 	} {
@@ -268,14 +287,16 @@ func TestSignaturePrefixes(t *testing.T) {
 	for text, want := range map[string]admit.Prefixes{
 		`"v1,"`: {"v1,"}, `["v1=", "v2="]`: {"v1=", "v2="}, `["v1,", "v2,"]`: {"v1,", "v2,"},
 	} {
-		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, "sources: {x: {kind: hmac, signature: {prefix: "+text+"}}}")}, nil)
+		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" +
+			writeConfig(t, "sources: {x: {kind: hmac, signature: {prefix: "+text+"}}}")}, nil)
 		if got := c.Sources["x"].Signature.Prefix; err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, %v", text, got, err)
 		}
 	}
 }
 
-// TestEverySenderIsDocumented: docs/senders.md has a row for each kind, and the example of a sender without a preset is a configuration.
+// TestEverySenderIsDocumented: docs/senders.md has a row for each kind, and the example of a sender
+// without a preset is a configuration.
 func TestEverySenderIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/senders.md")
 	if err != nil {
@@ -286,7 +307,8 @@ func TestEverySenderIsDocumented(t *testing.T) {
 			t.Errorf("docs/senders.md has no row for %s", name)
 		}
 	}
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").
+		FindAllStringSubmatch(string(text), -1) {
 		t.Setenv("STRIPE_WEBHOOK_SECRET", "whsec_a-secret-of-stripe")
 		t.Setenv("MUX_SECRET", "a-secret-of-mux")
 		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, block[1])}, nil)

@@ -60,7 +60,8 @@ precedence; docs/configuration.md has them all.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		set := map[string]any{}
 		for flag, path := range map[string]string{
-			"config": "config", "listen": "listen", "data-dir": "data_dir", "role": "role", "workers": "worker.count",
+			"config": "config", "listen": "listen", "data-dir": "data_dir", "role": "role",
+			"workers": "worker.count",
 		} {
 			if f := flags.Lookup(flag); f.Changed {
 				set[path] = f.Value.String()
@@ -85,13 +86,16 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return fmt.Errorf("log_level: %w", err)
 	}
-	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}))
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level,
+		ReplaceAttr: readable}))
 	defer surviveHangups(log)()
 	if len(c.unused) > 0 {
-		log.Warn("these settings have no effect: they are for Redis as the queue", "settings", strings.Join(c.unused, ", "))
+		log.Warn("these settings have no effect: they are for Redis as the queue", "settings",
+			strings.Join(c.unused, ", "))
 	}
 	tuneRuntime()
-	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode of the database.
+	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode
+	// of the database.
 	syscall.Umask(0o077)
 
 	lock, err := c.DataDir.lock()
@@ -178,12 +182,15 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		watched.Add(attention.StoreReplaced(b.replaced))
 	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
-		Metrics: m, Guard: protection, Mode: b.settings, Store: b.reader, Attention: watched, MaxStreams: c.Admin.LiveStreams,
+		Metrics: m, Guard: protection, Mode: b.settings, Store: b.reader, Attention: watched,
+		MaxStreams: c.Admin.LiveStreams,
 	})
 	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
 	server, err := httpd.New(edge, sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.settings, Access: b.access,
-			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection, Canary: shared, Attention: watched})
+		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.settings,
+			Access: b.access,
+			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection,
+			Canary: shared, Attention: watched})
 	if err != nil {
 		return err
 	}
@@ -193,7 +200,10 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if c.Role != roleIngest {
 		paused := func() bool { return b.settings.Mode() == hookgate.ModeBuffer }
 		if b.buffered != nil {
-			workers.Go(func() { worker.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store, m) })
+			workers.Go(func() {
+				worker.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store,
+					m)
+			})
 		}
 		workers.Go(func() { retention.Run(working, retentionConfigOf(c, paused, log), b.pruner, m) })
 	}
@@ -208,7 +218,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 
 	serving := reached.serve(server)
 	announce(out, c, keys, reached, b, shared)
-	log.Info("serving", "listen", reached.public.Addr().String(), "admin_listen", reached.admin.Addr().String(), "role", c.Role, "data_dir", c.DataDir, "version", versionText())
+	log.Info("serving", "listen", reached.public.Addr().String(), "admin_listen",
+		reached.admin.Addr().String(), "role", c.Role, "data_dir", c.DataDir, "version", versionText())
 
 	select {
 	case err := <-serving:
@@ -232,8 +243,8 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	return nil
 }
 
-// surviveHangups keeps SIGHUP from ending the process, which some send to have settings read again, until the function
-// that it returns is called.
+// surviveHangups keeps SIGHUP from ending the process, which some send to have settings read again,
+// until the function that it returns is called.
 func surviveHangups(log *slog.Logger) (stop func()) {
 	hangups, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -258,7 +269,8 @@ func closing(err *error, c io.Closer) {
 	}
 }
 
-func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler, log *slog.Logger) (httpd.Config, error) {
+func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler,
+	log *slog.Logger) (httpd.Config, error) {
 	secure, err1 := newTLS(c.TLS, log)
 	trusted, err2 := parsePrefixes(c.HTTP.TrustedProxies)
 	return httpd.Config{
@@ -294,7 +306,8 @@ func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handle
 	}, errors.Join(err1, err2)
 }
 
-func dashboardConfigOf(c config, l listeners, live *dashboard.Live, log *slog.Logger) dashboard.Config {
+func dashboardConfigOf(c config, l listeners, live *dashboard.Live,
+	log *slog.Logger) dashboard.Config {
 	d := dashboard.Config{Version: versionText(), Process: processName(), Live: live, Logger: log}
 	if l.separate() {
 		d.Base = urlOf(l.public, c.TLS.CertFile != "")
@@ -329,7 +342,8 @@ func workerConfigOf(c config, paused func() bool, log *slog.Logger) worker.Confi
 	}
 }
 
-// postgresPruneTarget is how long a step of retention may take in PostgreSQL, where it is in nobody's way.
+// postgresPruneTarget is how long a step of retention may take in PostgreSQL, where it is in
+// nobody's way.
 const postgresPruneTarget = 100 * time.Millisecond
 
 func retentionConfigOf(c config, paused func() bool, log *slog.Logger) retention.Config {
@@ -346,10 +360,15 @@ func retentionConfigOf(c config, paused func() bool, log *slog.Logger) retention
 	return r
 }
 
-// metricsConfigOf says where the metrics ask what nobody reports to them. The queue may be opened later.
-func metricsConfigOf(c config, b *backends, letters *attention.DeadLetters, clock *attention.Clock, edge httpd.Config) metrics.Config {
+// metricsConfigOf says where the metrics ask what nobody reports to them. The queue may be opened
+// later.
+func metricsConfigOf(c config, b *backends, letters *attention.DeadLetters, clock *attention.Clock,
+	edge httpd.Config) metrics.Config {
 	m := metrics.Config{
-		Queue:           func(ctx context.Context) (hookgate.QueueStats, error) { return b.queue.Stats(ctx) },
+		Queue: func(ctx context.Context) (hookgate.QueueStats,
+			error) {
+			return b.queue.Stats(ctx)
+		},
 		Store:           b.reader.Counts,
 		Pool:            b.pool,
 		Mode:            func() hookgate.Mode { return b.settings.Mode() },
@@ -374,8 +393,10 @@ func metricsConfigOf(c config, b *backends, letters *attention.DeadLetters, cloc
 	return m
 }
 
-// announce tells a person where the gate listens, what a 202 is worth and how to send a first webhook.
-func announce(to io.Writer, c config, k credentials, l listeners, b *backends, shared *canary.Canary) {
+// announce tells a person where the gate listens, what a 202 is worth and how to send a first
+// webhook.
+func announce(to io.Writer, c config, k credentials, l listeners, b *backends,
+	shared *canary.Canary) {
 	out := &bytes.Buffer{} // written at once, so that who waits for the first line has them all
 	defer out.WriteTo(to)
 	url := urlOf(l.public, c.TLS.CertFile != "")
@@ -405,7 +426,8 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends, s
 			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, c.Sources[name].Kind, url, name)
 		}
 		if kind, _ := admit.Find(c.Sources[name].Kind); kind.Open {
-			fmt.Fprintf(out, "Source %s authenticates nobody: whoever reaches %s may send.\n", name, l.public.Addr())
+			fmt.Fprintf(out, "Source %s authenticates nobody: whoever reaches %s may send.\n", name,
+				l.public.Addr())
 		}
 	}
 	if k.fromDataDir && len(k.bearerKeys) > 0 {
@@ -430,15 +452,18 @@ or look at %s/ui/ with %s.
 	}
 }
 
-// self is how a person starts this program: by its name, or with go run from the folder of its source.
+// self is how a person starts this program: by its name, or with go run from the folder of its
+// source.
 func self() string {
-	if path, err := os.Executable(); err == nil && strings.Contains(path, string(filepath.Separator)+"go-build") {
+	if path, err := os.Executable(); err == nil && strings.Contains(path, string(filepath.Separator)+
+		"go-build") {
 		return "go run ./cmd/hookgate"
 	}
 	return "hookgate"
 }
 
-// readable writes a duration into the log as "1.5s"; slog would write its nanoseconds as a number without a unit.
+// readable writes a duration into the log as "1.5s"; slog would write its nanoseconds as a number
+// without a unit.
 func readable(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().Round(time.Microsecond).String())

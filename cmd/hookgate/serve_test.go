@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// TestFirstStart: the first start makes keys that only their owner can read, and the curl line that it
-// prints works as pasted, and so does the trace line after it.
+// TestFirstStart: the first start makes keys that only their owner can read, and the curl line that
+// it prints works as pasted, and so does the trace line after it.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -39,12 +39,17 @@ func TestFirstStart(t *testing.T) {
 			t.Errorf("%s stands in the output or in the log", name)
 		}
 	}
-	g.await("the start prints what to do", func() bool { return strings.Contains(g.out.String(), "hookgate trace") })
-	commands := regexp.MustCompile(`(?m)^  ((?:curl|hookgate) (?:.*\\\n)*.*)$`).FindAllStringSubmatch(g.out.String(), -1)
+	g.await("the start prints what to do", func() bool {
+		return strings.Contains(g.out.String(),
+			"hookgate trace")
+	})
+	commands := regexp.MustCompile(`(?m)^  ((?:curl|hookgate) (?:.*\\\n)*.*)$`).
+		FindAllStringSubmatch(g.out.String(), -1)
 	if len(commands) != 2 {
 		t.Fatalf("the start prints %d commands to paste, want 2:\n%s", len(commands), g.out)
 	}
-	if out := paste(t, commands[0][1]); !strings.Contains(out, "202 Accepted") || !strings.Contains(out, `"status":"accepted"`) {
+	if out := paste(t, commands[0][1]); !strings.Contains(out, "202 Accepted") ||
+		!strings.Contains(out, `"status":"accepted"`) {
 		t.Errorf("the curl line prints\n%s", out)
 	}
 	g.awaitDrained()
@@ -58,7 +63,8 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// TestFilesAreTheOwners: whatever the gate writes only its user can read, in a folder that others can enter too.
+// TestFilesAreTheOwners: whatever the gate writes only its user can read, in a folder that others
+// can enter too.
 func TestFilesAreTheOwners(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -95,25 +101,30 @@ func paste(t *testing.T, line string) string {
 	return string(out)
 }
 
-// TestOneProcess: a second gate in the same data directory is refused with the pid of the first, and the
-// lock dies with its holder even when that is killed.
+// TestOneProcess: a second gate in the same data directory is refused with the pid of the first,
+// and the lock dies with its holder even when that is killed.
 func TestOneProcess(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
 	code, _, errs := runBinary(t, nil, "serve", "--data-dir", g.dir, "--listen", "127.0.0.1:0")
-	if code != exitNoResult || !strings.Contains(errs, fmt.Sprintf("pid %d ", g.cmd.Process.Pid)) || !strings.Contains(errs, g.dir) {
+	if code != exitNoResult || !strings.Contains(errs, fmt.Sprintf("pid %d ", g.cmd.Process.Pid)) ||
+		!strings.Contains(errs, g.dir) {
 		t.Errorf("a second gate ended with %d: %s", code, errs)
 	}
 	g.kill()
 	startGate(t, startOptions{dir: g.dir}).stop()
 }
 
-// TestHangup: SIGHUP, which is sent to have settings read again, ends no gate, and the log says what it does.
+// TestHangup: SIGHUP, which is sent to have settings read again, ends no gate, and the log says
+// what it does.
 func TestHangup(t *testing.T) {
 	g := startGate(t, startOptions{})
 	for n := range 2 {
 		must(t, g.cmd.Process.Signal(syscall.SIGHUP))
-		g.await("the log tells of SIGHUP", func() bool { return strings.Count(g.logs.String(), "SIGHUP changes nothing") > n })
+		g.await("the log tells of SIGHUP", func() bool {
+			return strings.Count(g.logs.String(),
+				"SIGHUP changes nothing") > n
+		})
 	}
 	if status, _ := g.request(http.MethodGet, "/livez", ""); status != 200 {
 		t.Errorf("after SIGHUP /livez answers %d", status)
@@ -121,8 +132,8 @@ func TestHangup(t *testing.T) {
 	g.stop()
 }
 
-// slowRequest begins a webhook and leaves its body unfinished; finish sends the rest and returns the
-// status line of the answer.
+// slowRequest begins a webhook and leaves its body unfinished; finish sends the rest and returns
+// the status line of the answer.
 func slowRequest(t *testing.T, g *gate) (finish func() string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
@@ -150,8 +161,8 @@ func slowRequest(t *testing.T, g *gate) (finish func() string) {
 	}
 }
 
-// TestShutdown: SIGTERM lets the request in flight finish, takes no new one, and ends with 0; what was
-// acknowledged last is there after the next start.
+// TestShutdown: SIGTERM lets the request in flight finish, takes no new one, and ends with 0; what
+// was acknowledged last is there after the next start.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -173,18 +184,23 @@ func TestShutdown(t *testing.T) {
 	}
 	g = startGate(t, startOptions{dir: g.dir})
 	g.awaitDrained()
-	if status, body := g.request(http.MethodGet, "/api/events?messageId=slow", ""); status != 200 || !strings.Contains(body, `"messageId":"slow"`) {
+	if status, body := g.request(http.MethodGet, "/api/events?messageId=slow", ""); status != 200 ||
+		!strings.Contains(body, `"messageId":"slow"`) {
 		t.Errorf("the event is answered %d %s", status, body)
 	}
 }
 
-// TestSecondSignal: while a request keeps the first signal from ending the gate, a second one does at once.
+// TestSecondSignal: while a request keeps the first signal from ending the gate, a second one does
+// at once.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
 	slowRequest(t, g)
 	g.signal(syscall.SIGINT)
-	g.await("the gate shuts down", func() bool { return strings.Contains(g.logs.String(), "shutting down") })
+	g.await("the gate shuts down", func() bool {
+		return strings.Contains(g.logs.String(),
+			"shutting down")
+	})
 	g.signal(syscall.SIGINT)
 	g.awaitEnd()
 	if code := g.cmd.ProcessState.ExitCode(); code == 0 {
@@ -192,12 +208,14 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestMaintenance: read_only refuses webhooks with Retry-After, also after a restart, until it is ended.
+// TestMaintenance: read_only refuses webhooks with Retry-After, also after a restart, until it is
+// ended.
 func TestMaintenance(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
 	maintain := func(args ...string) string {
-		code, out, errs := runBinary(t, nil, append([]string{"maintenance", "--target", g.url, "--data-dir", g.dir}, args...)...)
+		code, out, errs := runBinary(t, nil, append([]string{"maintenance", "--target", g.url,
+			"--data-dir", g.dir}, args...)...)
 		if code != 0 {
 			t.Fatalf("maintenance %v: %d %s", args, code, errs)
 		}
@@ -231,24 +249,28 @@ sources:
     kind: envelope
     bearer_keys: [partner-key-1, partner-key-2]
 `)}})
-	for _, body := range []string{`{"messageId":"a","eventType":"t"}`, `{"messageId":"a","eventType":"u"}`, `{"messageId":"a","eventType":"t"}`} {
+	for _, body := range []string{`{"messageId":"a","eventType":"t"}`,
+		`{"messageId":"a","eventType":"u"}`, `{"messageId":"a","eventType":"t"}`} {
 		if status, answer := g.send(body); status != http.StatusAccepted {
 			t.Fatalf("%s is answered %d %s", body, status, answer)
 		}
 	}
 	for _, key := range []string{"partner-key-1", "partner-key-2"} {
-		status, answer := g.request(http.MethodPost, "/webhooks/partner", `{"messageId":"a","eventType":"t"}`, "Authorization", "Bearer "+key)
+		status, answer := g.request(http.MethodPost, "/webhooks/partner",
+			`{"messageId":"a","eventType":"t"}`, "Authorization", "Bearer "+key)
 		if status != http.StatusAccepted {
 			t.Fatalf("with %s: %d %s", key, status, answer)
 		}
 	}
 	g.awaitDrained()
-	_, body := g.request(http.MethodGet, "/api/events?messageId=a", "", "Accept", "application/x-ndjson")
+	_, body := g.request(http.MethodGet, "/api/events?messageId=a", "", "Accept",
+		"application/x-ndjson")
 	if n := strings.Count(body, "\n"); n != 3 {
 		t.Errorf("%d events are stored, want 3:\n%s", n, body)
 	}
 	// The key of one source does not open another.
-	if status, _ := g.request(http.MethodPost, "/webhooks/partner", `{}`, "Authorization", "Bearer "+g.key(bearerKeyName)); status != http.StatusUnauthorized {
+	if status, _ := g.request(http.MethodPost, "/webhooks/partner", `{}`, "Authorization", "Bearer "+
+		g.key(bearerKeyName)); status != http.StatusUnauthorized {
 		t.Errorf("the default source's key is answered %d by another source", status)
 	}
 }
@@ -265,7 +287,8 @@ func writeConfig(t *testing.T, text string) string {
 // TestLogDurations: a duration in the log has its unit.
 func TestLogDurations(t *testing.T) {
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{ReplaceAttr: readable})).Info("m", "pause", 437637884*time.Nanosecond, "n", 3)
+	slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{ReplaceAttr: readable})).Info("m", "pause",
+		437637884*time.Nanosecond, "n", 3)
 	if !strings.Contains(log.String(), `"pause":"437.638ms","n":3`) {
 		t.Errorf("got %s", log.String())
 	}

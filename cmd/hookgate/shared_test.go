@@ -34,8 +34,8 @@ type shared struct {
 	database string
 }
 
-// newShared starts a Redis, as durable as it can be, and makes a database in the PostgreSQL that the
-// tests of this package share.
+// newShared starts a Redis, as durable as it can be, and makes a database in the PostgreSQL that
+// the tests of this package share.
 func newShared(t *testing.T) *shared {
 	t.Helper()
 	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -99,7 +99,8 @@ func newDatabase(t *testing.T, cluster *pgtest.Cluster) string {
 func (s *shared) env() []string {
 	return []string{
 		"REDIS_URL=" + s.redisURL, "DB_URL=" + s.postgres.URL(s.database),
-		"HOOKGATE_REDIS_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s", "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+		"HOOKGATE_REDIS_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s",
+		"HOOKGATE_WORKER_BACKOFF_MAX=300ms",
 	}
 }
 
@@ -116,8 +117,8 @@ func (s *shared) restartPostgres() {
 	}
 }
 
-// stream is a sender: new events on an open-loop schedule, one in twenty of them a repetition, until the
-// test ends it. So a test goes on when what it waits for has come, on a slow machine too.
+// stream is a sender: new events on an open-loop schedule, one in twenty of them a repetition,
+// until the test ends it. So a test goes on when what it waits for has come, on a slow machine too.
 type stream struct {
 	t *testing.T
 	// name begins its message ids and ordering keys.
@@ -137,19 +138,23 @@ func startStream(t *testing.T, g *gate, rate float64) *stream {
 	return startNamedStream(t, g, rate, "")
 }
 
-// startNamedStream is startStream for one of several streams, none of which has the name of another.
+// startNamedStream is startStream for one of several streams, none of which has the name of
+// another.
 func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream {
 	t.Helper()
-	s := &stream{t: t, name: name, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"), done: make(chan struct{})}
+	s := &stream{t: t, name: name, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"),
+		done: make(chan struct{})}
 	ledger, err := os.Create(s.ledger)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	config := load.Config{
-		Messages: s.messages, Target: g.url, Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Rate: rate, Ledger: ledger,
+		Messages: s.messages, Target: g.url,
+		Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Rate: rate, Ledger: ledger,
 		ReadAhead: 1000, Timeout: waitFor,
-		Retry: load.Retry{Attempts: math.MaxInt, Base: 20 * time.Millisecond, Max: 300 * time.Millisecond, MaxRetryAfter: 300 * time.Millisecond},
+		Retry: load.Retry{Attempts: math.MaxInt, Base: 20 * time.Millisecond, Max: 300 * time.Millisecond,
+			MaxRetryAfter: 300 * time.Millisecond},
 	}
 	go func() {
 		defer close(s.done)
@@ -186,7 +191,8 @@ func (s *stream) messages(yield func(load.Message, error) bool) {
 	}
 }
 
-// whileSending calls f so many times, at random moments that are so far apart on average, and then ends the stream.
+// whileSending calls f so many times, at random moments that are so far apart on average, and then
+// ends the stream.
 func (s *stream) whileSending(times int, apart time.Duration, f func(n int)) {
 	s.t.Helper()
 	for n := range times {
@@ -210,20 +216,23 @@ func (s *stream) end() {
 	}
 }
 
-// TestPairings sends one stream to all four pairings of queue and store, and compares what each has stored.
+// TestPairings sends one stream to all four pairings of queue and store, and compares what each has
+// stored.
 func TestPairings(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	var input bytes.Buffer
-	if err := (load.Generator{Count: modeltest.Pick(400, 1500), Keys: 20, DuplicatePercent: 10, Size: 300, Seed: 5}).Generate(t.Context(), &input); err != nil {
+	if err := (load.Generator{Count: modeltest.Pick(400, 1500), Keys: 20, DuplicatePercent: 10,
+		Size: 300, Seed: 5}).Generate(t.Context(), &input); err != nil {
 		t.Fatal(err)
 	}
 	stored := map[string][]string{}
 	for name, env := range map[string][]string{
-		"embedded":             nil,
-		"Redis and SQLite":     {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=one"},
-		"PostgreSQL":           {"DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
-		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
+		"embedded":         nil,
+		"Redis and SQLite": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=one"},
+		"PostgreSQL":       {"DB_URL=" + s.postgres.URL(newDatabase(t, s.postgres))},
+		"Redis and PostgreSQL": {"REDIS_URL=" + s.redis.URL(), "HOOKGATE_REDIS_PREFIX=two", "DB_URL=" +
+			s.postgres.URL(newDatabase(t, s.postgres))},
 	} {
 		g := startGate(t, startOptions{env: env})
 		ledgerFile := filepath.Join(t.TempDir(), "ledger.ndjson")
@@ -231,7 +240,8 @@ func TestPairings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		summary, err := load.Replay(t.Context(), load.Config{Input: bytes.NewReader(input.Bytes()), Target: g.url, Ledger: ledger,
+		summary, err := load.Replay(t.Context(), load.Config{Input: bytes.NewReader(input.Bytes()),
+			Target: g.url, Ledger: ledger,
 			Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Retry: load.DefaultRetry})
 		if err != nil || !summary.OK() {
 			t.Fatalf("%s: %+v %v", name, summary, err)
@@ -244,7 +254,8 @@ func TestPairings(t *testing.T) {
 	}
 	for name, got := range stored {
 		if !slices.Equal(got, stored["embedded"]) {
-			t.Errorf("%s has stored %d rows that are not those of the embedded pairing, %d", name, len(got), len(stored["embedded"]))
+			t.Errorf("%s has stored %d rows that are not those of the embedded pairing, %d", name, len(got),
+				len(stored["embedded"]))
 		}
 	}
 }
@@ -260,7 +271,8 @@ func rows(t *testing.T, g *gate) []string {
 	for line := range strings.Lines(body) {
 		e := parseEvent(t, line)
 		byKey[e.OrderingKey] = append(byKey[e.OrderingKey],
-			fmt.Sprint(e.Source, e.EventType, e.MessageID, e.OrderingKey, e.Sequence, e.Partition, e.Size, e.SHA256))
+			fmt.Sprint(e.Source, e.EventType, e.MessageID, e.OrderingKey, e.Sequence, e.Partition, e.Size,
+				e.SHA256))
 	}
 	var all []string
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {
@@ -269,8 +281,9 @@ func rows(t *testing.T, g *gate) []string {
 	return all
 }
 
-// TestEverythingDies kills the gate, a worker process, Redis and PostgreSQL with SIGKILL at random moments under load, and starts
-// each again. Afterwards everything that was acknowledged must be there: see auditStore.
+// TestEverythingDies kills the gate, a worker process, Redis and PostgreSQL with SIGKILL at random
+// moments under load, and starts each again. Afterwards everything that was acknowledged must be
+// there: see auditStore.
 func TestEverythingDies(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
@@ -283,7 +296,8 @@ func TestEverythingDies(t *testing.T) {
 		switch victim {
 		case "gate":
 			ingest.kill()
-			ingest = startGate(t, startOptions{dir: ingest.dir, listen: strings.TrimPrefix(ingest.url, "http://"), env: s.env(), args: []string{"--role", roleIngest}})
+			ingest = startGate(t, startOptions{dir: ingest.dir, listen: strings.TrimPrefix(ingest.url,
+				"http://"), env: s.env(), args: []string{"--role", roleIngest}})
 		case "worker":
 			worker.kill()
 			worker = s.start(roleWorker)
@@ -305,8 +319,8 @@ func TestEverythingDies(t *testing.T) {
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
-// TestWorkersComeAndGo: worker processes join and are killed in turn while events come in; their shares even out, and nothing is
-// lost, doubled or overtaken.
+// TestWorkersComeAndGo: worker processes join and are killed in turn while events come in; their
+// shares even out, and nothing is lost, doubled or overtaken.
 func TestWorkersComeAndGo(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -329,7 +343,8 @@ func TestWorkersComeAndGo(t *testing.T) {
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
-// TestStaleOwner: a worker that is stopped past its lease and then goes on while its successor stores finds itself fenced out.
+// TestStaleOwner: a worker that is stopped past its lease and then goes on while its successor
+// stores finds itself fenced out.
 func TestStaleOwner(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -340,7 +355,8 @@ func TestStaleOwner(t *testing.T) {
 	stale.signal(syscall.SIGSTOP)
 	s.start(roleWorker)
 	before := stored()
-	ingest.await("its lease has run out and its successor stores", func() bool { return stored() > before+200 })
+	ingest.await("its lease has run out and its successor stores",
+		func() bool { return stored() > before+200 })
 	stale.signal(syscall.SIGCONT)
 	before = stored()
 	ingest.await("the stale one has had time to try", func() bool { return stored() > before+100 })
@@ -349,8 +365,9 @@ func TestStaleOwner(t *testing.T) {
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
-// TestRedisHangs: while Redis accepts and does not answer, webhooks go on being acknowledged; health and readiness say what is the
-// case; afterwards everything is stored in order, and the trail of some tells of the spool.
+// TestRedisHangs: while Redis accepts and does not answer, webhooks go on being acknowledged;
+// health and readiness say what is the case; afterwards everything is stored in order, and the
+// trail of some tells of the spool.
 func TestRedisHangs(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -359,7 +376,11 @@ func TestRedisHangs(t *testing.T) {
 	g.await("something is stored", func() bool { return g.health().Store.Events > 100 })
 	hung := time.Now()
 	s.redis.Hang()
-	g.await("the gate spools", func() bool { h := g.health(); return h.Status == "degraded" && h.Queue.Spooled > 100 })
+	g.await("the gate spools", func() bool {
+		h := g.health()
+		return h.Status == "degraded" &&
+			h.Queue.Spooled > 100
+	})
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
 		t.Errorf("while it spools the gate is not ready: %d %s", status, body)
 	}
@@ -372,10 +393,12 @@ func TestRedisHangs(t *testing.T) {
 		t.Error("the log does not tell of the spool")
 	}
 	// The gate spooled more than a hundred of what came then.
-	_, body := g.request(http.MethodGet, "/api/events?limit=200&from="+hung.UTC().Format(time.RFC3339Nano), "", "Accept", "application/x-ndjson")
+	_, body := g.request(http.MethodGet, "/api/events?limit=200&from="+
+		hung.UTC().Format(time.RFC3339Nano), "", "Accept", "application/x-ndjson")
 	spooled := 0
 	for line := range strings.Lines(body) {
-		if _, trail := g.request(http.MethodGet, "/api/trace/"+parseEvent(t, line).MessageID, ""); strings.Contains(trail, `"stage":"spooled"`) {
+		if _, trail := g.request(http.MethodGet, "/api/trace/"+parseEvent(t, line).MessageID,
+			""); strings.Contains(trail, `"stage":"spooled"`) {
 			spooled++
 		}
 	}
@@ -384,7 +407,8 @@ func TestRedisHangs(t *testing.T) {
 	}
 }
 
-// TestSpoolOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is acknowledged.
+// TestSpoolOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is
+// acknowledged.
 func TestSpoolOff(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -408,17 +432,20 @@ func TestSpoolOff(t *testing.T) {
 	}
 }
 
-// TestPoison: one record among a hundred that the database refuses becomes a dead letter, with one line in the log; the others are stored.
+// TestPoison: one record among a hundred that the database refuses becomes a dead letter, with one
+// line in the log; the others are stored.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
 	ingest.await("the tables are there", func() bool { return ingest.health().Status == "ok" })
-	if err := s.postgres.Exec(t.Context(), s.database, "ALTER TABLE hookgate.webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
+	if err := s.postgres.Exec(t.Context(), s.database,
+		"ALTER TABLE hookgate.webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 100 {
-		if status, body := ingest.send(fmt.Sprintf(`{"messageId":"m-%d","eventType":"t"}`, n)); status != http.StatusAccepted {
+		if status, body := ingest.send(fmt.Sprintf(`{"messageId":"m-%d","eventType":"t"}`,
+			n)); status != http.StatusAccepted {
 			t.Fatalf("%d %s", status, body)
 		}
 	}
@@ -427,21 +454,25 @@ func TestPoison(t *testing.T) {
 	if got := rows(t, ingest); len(got) != 99 {
 		t.Errorf("%d events are stored, want 99", len(got))
 	}
-	if _, body := ingest.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":1`) {
+	if _, body := ingest.request(http.MethodGet, "/api/health", ""); !strings.Contains(body,
+		`"dead_letters":1`) {
 		t.Errorf("health %s", body)
 	}
-	if _, body := ingest.request(http.MethodGet, "/api/trace/m-42", ""); !strings.Contains(body, `"dead_lettered"`) {
+	if _, body := ingest.request(http.MethodGet, "/api/trace/m-42", ""); !strings.Contains(body,
+		`"dead_lettered"`) {
 		t.Errorf("trace %s", body)
 	}
 	if n := strings.Count(worker.logs.String(), "it becomes a dead letter"); n != 1 {
 		t.Errorf("%d lines in the log tell of the dead letter, want 1:\n%s", n, worker.logs)
 	}
-	if _, body := worker.request(http.MethodGet, "/metrics", ""); !strings.Contains(body, `webhook_events_total{eventType="t",status="dead_lettered"} 1`) {
+	if _, body := worker.request(http.MethodGet, "/metrics", ""); !strings.Contains(body,
+		`webhook_events_total{eventType="t",status="dead_lettered"} 1`) {
 		t.Error("the metrics do not count the dead letter")
 	}
 }
 
-// TestRedisEmptied: after everything was stored Redis loses all it knows, and everything is sent again. No row is stored twice.
+// TestRedisEmptied: after everything was stored Redis loses all it knows, and everything is sent
+// again. No row is stored twice.
 func TestRedisEmptied(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -452,7 +483,8 @@ func TestRedisEmptied(t *testing.T) {
 	g.awaitDrained()
 	before := rows(t, g)
 	s.redis.MustDo("FLUSHALL")
-	summary, err := load.Replay(t.Context(), load.Config{Input: bytes.NewReader(first.input), Target: g.url,
+	summary, err := load.Replay(t.Context(), load.Config{Input: bytes.NewReader(first.input),
+		Target:      g.url,
 		Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Retry: load.DefaultRetry})
 	if err != nil || !summary.OK() {
 		t.Fatalf("%+v %v", summary, err)
@@ -464,8 +496,8 @@ func TestRedisEmptied(t *testing.T) {
 	auditStore(t, g, first.input, first.ledger)
 }
 
-// TestPostgresAway: while PostgreSQL is down the gate goes on acknowledging, dead-letters nothing, and stores everything when it
-// is back.
+// TestPostgresAway: while PostgreSQL is down the gate goes on acknowledging, dead-letters nothing,
+// and stores everything when it is back.
 func TestPostgresAway(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
@@ -475,7 +507,8 @@ func TestPostgresAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.await("the health tells", func() bool { return g.health().Store.Error != "" })
-	g.await("webhooks are taken all the same", func() bool { h := g.health(); return h.Queue.Depth != nil && *h.Queue.Depth > 500 })
+	g.await("webhooks are taken all the same",
+		func() bool { h := g.health(); return h.Queue.Depth != nil && *h.Queue.Depth > 500 })
 	stream.end()
 	s.restartPostgres()
 	g.awaitDrained()
@@ -483,13 +516,14 @@ func TestPostgresAway(t *testing.T) {
 	if strings.Contains(g.logs.String(), "breaker") {
 		t.Error("the breaker has opened, although an outage of the database is what the queue is for")
 	}
-	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body,
+		`"dead_letters":0`) {
 		t.Errorf("something was dead-lettered: %s", body)
 	}
 }
 
-// TestPostgresSlow: a database that answers late and whose connections are cut off again and again holds up the storing and not the
-// acknowledging; everything is stored once and in order.
+// TestPostgresSlow: a database that answers late and whose connections are cut off again and again
+// holds up the storing and not the acknowledging; everything is stored once and in order.
 func TestPostgresSlow(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -506,7 +540,8 @@ func TestPostgresSlow(t *testing.T) {
 	proxy.delay.Store(0)
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
-	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body,
+		`"dead_letters":0`) {
 		t.Errorf("something was dead-lettered: %s", body)
 	}
 }
@@ -520,13 +555,16 @@ func TestMigrate(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"migrate", "status"}, " no\n"}, {[]string{"migrate", "up"}, ""}, {[]string{"migrate", "up"}, ""}, {[]string{"migrate", "status"}, "Z\n"},
+		{[]string{"migrate", "status"}, " no\n"}, {[]string{"migrate", "up"}, ""},
+		{[]string{"migrate", "up"}, ""}, {[]string{"migrate", "status"}, "Z\n"},
 	} {
-		if code, out, errs := runBinary(t, env, step.args...); code != 0 || !strings.HasSuffix(out, step.want) {
+		if code, out, errs := runBinary(t, env, step.args...); code != 0 ||
+			!strings.HasSuffix(out, step.want) {
 			t.Errorf("%v ended with %d: %s%s", step.args, code, out, errs)
 		}
 	}
-	if code, _, errs := runBinary(t, nil, "migrate", "status"); code != exitNoResult || !strings.Contains(errs, "DB_URL") {
+	if code, _, errs := runBinary(t, nil, "migrate", "status"); code != exitNoResult ||
+		!strings.Contains(errs, "DB_URL") {
 		t.Errorf("migrate without a database ended with %d: %s", code, errs)
 	}
 }

@@ -22,12 +22,14 @@ type side struct {
 	requests map[string]bool        // that have a trail here
 	events   map[string]storedEvent // by message id
 	listed   []storedEvent          // as stored
-	acked    map[string][]string    // message id to ids of the requests that were acknowledged and are here
+	// message id to ids of the requests that were acknowledged and are here
+	acked map[string][]string
 }
 
 func newSide(t *testing.T, name string, g *gate) *side {
 	t.Helper()
-	s := &side{name: name, gate: g, requests: map[string]bool{}, events: map[string]storedEvent{}, acked: map[string][]string{}}
+	s := &side{name: name, gate: g, requests: map[string]bool{}, events: map[string]storedEvent{},
+		acked: map[string][]string{}}
 	status, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
 	if status != http.StatusOK {
 		t.Fatalf("read events: %d %s", status, body)
@@ -63,8 +65,8 @@ func newSide(t *testing.T, name string, g *gate) *side {
 	return s
 }
 
-// audit compares what both sides have stored with what the sender was told, and each delivery with what
-// docs/decisions/0016-canary.md promises:
+// audit compares what both sides have stored with what the sender was told, and each delivery with
+// what docs/decisions/0016-canary.md promises:
 //
 //   - each delivery that was acknowledged is with one side, the one that the hash of its key says at the percentage of that time;
 //   - an event that the gate has taken, and all its repetitions, are with the gate alone until the canary goes back;
@@ -95,7 +97,8 @@ func (r *rehearsal) audit(t *testing.T) {
 		sentAt[a.RequestID] = a.Sent
 		here, there := front.requests[a.RequestID], before.requests[a.RequestID]
 		if here == there {
-			t.Errorf("%s, sent at %s: its request %s is with the gate: %t, with the service before: %t", a.MessageID, a.Sent, a.RequestID, here, there)
+			t.Errorf("%s, sent at %s: its request %s is with the gate: %t, with the service before: %t",
+				a.MessageID, a.Sent, a.RequestID, here, there)
 			continue
 		}
 		with := before
@@ -103,7 +106,8 @@ func (r *rehearsal) audit(t *testing.T) {
 			with = front
 		}
 		if ended(&a).Before(rising) && sidesOf[a.MessageID][front] > 0 && with != front {
-			t.Errorf("%s is with the gate, and a repetition of %s, before the canary went back, is not", a.MessageID, a.Sent)
+			t.Errorf("%s is with the gate, and a repetition of %s, before the canary went back, is not",
+				a.MessageID, a.Sent)
 		}
 		with.acked[a.MessageID] = append(with.acked[a.MessageID], a.RequestID)
 		if sidesOf[a.MessageID] == nil {
@@ -120,7 +124,8 @@ func (r *rehearsal) audit(t *testing.T) {
 			}
 			byEra[n][with]++
 			if here != hookgate.CanaryTakes(a.OrderingKey, e.percent) {
-				t.Errorf("%s of key %s, sent at %s at %d percent, is with %s", a.MessageID, a.OrderingKey, a.Sent, e.percent, with.name)
+				t.Errorf("%s of key %s, sent at %s at %d percent, is with %s", a.MessageID, a.OrderingKey,
+					a.Sent, e.percent, with.name)
 			}
 		}
 	}
@@ -134,12 +139,14 @@ func (r *rehearsal) audit(t *testing.T) {
 		}
 	}
 	for n, e := range r.eras {
-		t.Logf("at %2d percent: %d deliveries to the gate, %d to the service before", e.percent, byEra[n][front], byEra[n][before])
+		t.Logf("at %2d percent: %d deliveries to the gate, %d to the service before", e.percent,
+			byEra[n][front], byEra[n][before])
 		if byEra[n][before] == 0 || (byEra[n][front] == 0) != (e.percent == 0) {
 			t.Errorf("at %d percent one side has nothing to show", e.percent)
 		}
 	}
-	t.Logf("%d deliveries acknowledged, %d at a percentage that is certain; %d events with both sides", acknowledged, certain, onBoth)
+	t.Logf("%d deliveries acknowledged, %d at a percentage that is certain; %d events with both sides",
+		acknowledged, certain, onBoth)
 	if certain < acknowledged*3/4 || onBoth < 2 { // two were sent by hand
 		t.Error("that is too few to show anything")
 	}
@@ -157,7 +164,8 @@ func ended(a *load.Attempt) time.Time {
 	return a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond)
 }
 
-func (s *side) audit(t *testing.T, sent map[string]string, unsure map[string]bool, sentAt map[string]time.Time) {
+func (s *side) audit(t *testing.T, sent map[string]string, unsure map[string]bool,
+	sentAt map[string]time.Time) {
 	t.Helper()
 	for id := range s.acked {
 		if s.events[id].MessageID == "" {
@@ -167,19 +175,22 @@ func (s *side) audit(t *testing.T, sent map[string]string, unsure map[string]boo
 	last := map[string]time.Time{}
 	certified := 0
 	for _, e := range s.listed {
-		if strings.HasPrefix(e.MessageID, "cert-") { // of the certification, which has looked at them itself
+		// of the certification, which has looked at them itself
+		if strings.HasPrefix(e.MessageID, "cert-") {
 			certified++
 			continue
 		}
 		if e.SHA256 != sent[e.MessageID] {
-			t.Errorf("%s has %s with the digest %s, sent was %q", s.name, e.MessageID, e.SHA256, sent[e.MessageID])
+			t.Errorf("%s has %s with the digest %s, sent was %q", s.name, e.MessageID, e.SHA256,
+				sent[e.MessageID])
 		}
 		if s.acked[e.MessageID] == nil && !unsure[e.MessageID] {
 			t.Errorf("%s has %s, which it has not acknowledged", s.name, e.MessageID)
 		}
 		if at, known := sentAt[e.RequestID]; known {
 			if at.Before(last[e.OrderingKey]) {
-				t.Errorf("%s has stored %s of key %s, sent at %s, behind one sent at %s", s.name, e.MessageID, e.OrderingKey, at, last[e.OrderingKey])
+				t.Errorf("%s has stored %s of key %s, sent at %s, behind one sent at %s", s.name, e.MessageID,
+					e.OrderingKey, at, last[e.OrderingKey])
 			}
 			last[e.OrderingKey] = at
 		}
@@ -191,7 +202,8 @@ func (s *side) audit(t *testing.T, sent map[string]string, unsure map[string]boo
 	t.Logf("%s: %d events, %d of them of a certification", s.name, len(s.listed), certified)
 }
 
-// checkEvidence looks for each step of the story, in its order, in the admin trail that a bundle holds, and for the approvals.
+// checkEvidence looks for each step of the story, in its order, in the admin trail that a bundle
+// holds, and for the approvals.
 func (r *rehearsal) checkEvidence(t *testing.T, dir, newVersion string) {
 	t.Helper()
 	var trail struct{ Answer struct{ Actions []action } }
@@ -209,15 +221,18 @@ func (r *rehearsal) checkEvidence(t *testing.T, dir, newVersion string) {
 	}
 	steps := []struct{ by, action, target, reason, result string }{
 		{"alice", "evidence_intake", "", "", "done: "},
-		{"alice", "approval_request", "promote: plan start, evidence ", "release 2", "done: approval 1 is pending"},
+		{"alice", "approval_request", "promote: plan start, evidence ", "release 2",
+			"done: approval 1 is pending"},
 		{"bob", "approval_approve", "1 (promote by alice: ", "looked at it", "done"},
 		{"alice", "canary", "plan start, evidence ", "release 2", "done"},
-		{"alice", "approval_request", "canary: 50 percent", "certified on its share", "done: approval 2 is pending"},
+		{"alice", "approval_request", "canary: 50 percent", "certified on its share",
+			"done: approval 2 is pending"},
 		{"bob", "approval_approve", "2 (canary by alice: 50 percent)", "looked at it", "done"},
 		{"alice", "canary", "50 percent (approval 2)", "certified on its share", "done"},
 		{"guard", "canary", "0 percent", "release trigger queue_depth: ", "begun"},
 		{"guard", "canary", "0 percent", "release trigger queue_depth: ", "done"},
-		{"alice", "approval_request", "rollback: ", "the store was blocked", "done: approval 3 is pending"},
+		{"alice", "approval_request", "rollback: ", "the store was blocked",
+			"done: approval 3 is pending"},
 		{"bob", "approval_approve", "3 (rollback by alice: ", "looked at it", "done"},
 		{"alice", "rollback", "", "the store was blocked", "done: announced, from " + newVersion},
 		{"alice", "maintenance", "read_only", "read_only: the store was blocked", "done"},
@@ -229,10 +244,12 @@ func (r *rehearsal) checkEvidence(t *testing.T, dir, newVersion string) {
 	rest := trail.Answer.Actions
 	for _, step := range steps {
 		at := slices.IndexFunc(rest, func(a action) bool {
-			return a.By == step.by && a.Action == step.action && strings.HasPrefix(a.Target, step.target) && strings.Contains(a.Reason, step.reason) && strings.HasPrefix(a.Result, step.result)
+			return a.By == step.by && a.Action == step.action && strings.HasPrefix(a.Target, step.target) &&
+				strings.Contains(a.Reason, step.reason) && strings.HasPrefix(a.Result, step.result)
 		})
 		if at < 0 {
-			t.Fatalf("the evidence does not have %+v behind the step before it; it has\n%+v", step, trail.Answer.Actions)
+			t.Fatalf("the evidence does not have %+v behind the step before it; it has\n%+v", step,
+				trail.Answer.Actions)
 		}
 		rest = rest[at+1:]
 	}

@@ -66,7 +66,8 @@ type signatureConfig struct {
 	SecretEncoding string         `koanf:"secret_encoding"`
 }
 
-// check finds settings of a source that cannot work; what the kind makes of the others its scheme says.
+// check finds settings of a source that cannot work; what the kind makes of the others its scheme
+// says.
 func (s sourceConfig) check(name string, c config) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
@@ -85,13 +86,15 @@ func (s sourceConfig) check(name string, c config) error {
 	kind, known := admit.Find(s.Kind)
 	switch {
 	case !known:
-		return wrong("kind", "%q is unknown; the known ones are %s", s.Kind, strings.Join(admit.Names(), ", "))
+		return wrong("kind", "%q is unknown; the known ones are %s", s.Kind, strings.Join(admit.Names(),
+			", "))
 	case kind.Open && !c.AllowUnauthenticated && !isLoopback(c.Listen):
 		return wrong("kind", "%s lets everyone in who reaches %s: listen on loopback, or set allow_unauthenticated: true", s.Kind, c.Listen)
 	case s.MaxBody < 0 || s.MaxBody > maxBodyLimit:
 		return wrong("max_body", "is %v; the store can keep bodies of up to %v", s.MaxBody, maxBodyLimit)
 	case 2*s.MaxBody > c.HTTP.MaxBodyMemory:
-		return wrong("max_body", "(%v) is more than half of http.max_body_memory (%v)", s.MaxBody, c.HTTP.MaxBodyMemory)
+		return wrong("max_body", "(%v) is more than half of http.max_body_memory (%v)", s.MaxBody,
+			c.HTTP.MaxBodyMemory)
 	case s.RateLimit < 0 || s.RateLimit > 1e9 || s.RateLimit != s.RateLimit:
 		return wrong("rate_limit", "is not a number of requests a second")
 	case s.RateBurst < 0 || s.RateBurst > 0 && s.RateLimit == 0:
@@ -99,8 +102,10 @@ func (s sourceConfig) check(name string, c config) error {
 	case s.Tolerance < 0:
 		return wrong("tolerance", "is negative")
 	case s.SuccessStatus != 0 && (s.SuccessStatus < 200 || s.SuccessStatus > 299):
-		return wrong("success_status", "is %d, which would make the sender send again; use one from 200 to 299", s.SuccessStatus)
-	case s.SuccessBody != "" && (s.SuccessStatus == 0 || s.SuccessStatus == 204 || s.SuccessStatus == 205):
+		return wrong("success_status",
+			"is %d, which would make the sender send again; use one from 200 to 299", s.SuccessStatus)
+	case s.SuccessBody != "" && (s.SuccessStatus == 0 || s.SuccessStatus == 204 ||
+		s.SuccessStatus == 205):
 		return wrong("success_body", "needs a success_status that has a body, such as 200")
 	}
 	if _, err := parsePrefixes(s.AllowIPs); err != nil {
@@ -126,8 +131,10 @@ func checkPublicURL(text string) error {
 		return nil
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" || u.RawQuery != "" {
-		return errors.New("is not a URL like https://hooks.example.com, without a query") // it may hold a password
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" ||
+		u.RawQuery != "" {
+		// it may hold a password
+		return errors.New("is not a URL like https://hooks.example.com, without a query")
 	}
 	return nil
 }
@@ -149,7 +156,8 @@ func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
 	return prefixes, nil
 }
 
-// publicURL is what the sender of a source calls, if it is known: the source's own public_url, or the gate's and the path.
+// publicURL is what the sender of a source calls, if it is known: the source's own public_url, or
+// the gate's and the path.
 func (c config) publicURL(name string) string {
 	switch own := c.Sources[name].PublicURL; {
 	case own != "":
@@ -176,8 +184,10 @@ func shown(text string) string {
 func (c config) schemeOptions(name string, k credentials) (o admit.Options, err error) {
 	s := c.Sources[name]
 	o = admit.Options{
-		Places:    admit.Places{MessageID: s.MessageID, EventType: s.EventType, OrderingKey: s.OrderingKey, Sequence: s.Sequence},
-		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature), Header: s.Header,
+		Places: admit.Places{MessageID: s.MessageID, EventType: s.EventType,
+			OrderingKey: s.OrderingKey, Sequence: s.Sequence},
+		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature),
+		Header: s.Header,
 		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon, Split: s.Split,
 	}
 	if name == httpd.DefaultSource {
@@ -204,7 +214,8 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 		return httpd.Source{}, err
 	}
 	for _, key := range slices.Concat(o.BearerKeys, o.Secrets, o.VerifyTokens) {
-		for setting, tokens := range map[string][]string{"admin_tokens": k.adminTokens, "evidence_tokens": k.evidenceTokens} {
+		for setting, tokens := range map[string][]string{"admin_tokens": k.adminTokens,
+			"evidence_tokens": k.evidenceTokens} {
 			if slices.Contains(tokens, key) {
 				return httpd.Source{}, fmt.Errorf("sources.%s: one of its keys is also in %s; what authenticates webhooks must open nothing else", name, setting)
 			}
@@ -225,12 +236,15 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 	kind, _ := admit.Find(s.Kind)
 	success := kind.Success
 	if s.SuccessStatus != 0 {
-		success = admit.Success{Status: s.SuccessStatus, ContentType: typeOf(s.SuccessBody), Body: s.SuccessBody}
+		success = admit.Success{Status: s.SuccessStatus, ContentType: typeOf(s.SuccessBody),
+			Body: s.SuccessBody}
 	}
 	return httpd.Source{
-		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o), URL: shown(c.publicURL(name)),
+		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o),
+		URL:    shown(c.publicURL(name)),
 		Sample: sample, Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
-		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed, Success: success,
+		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed,
+		Success: success,
 	}, nil
 }
 

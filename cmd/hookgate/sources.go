@@ -111,7 +111,8 @@ func printCredentials(w *tabwriter.Writer, sources []sourceStatus) {
 			continue
 		}
 		for _, c := range s.Credentials {
-			fmt.Fprintf(w, "%s%s\t%s\t%d\t%s\n", title, s.Name, c.Setting, c.Position, lastTime(c.LastAt, "not since the start"))
+			fmt.Fprintf(w, "%s%s\t%s\t%d\t%s\n", title, s.Name, c.Setting, c.Position,
+				lastTime(c.LastAt, "not since the start"))
 			title = ""
 		}
 	}
@@ -144,7 +145,8 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 		Example: "  hookgate sources check --config /etc/hookgate/hookgate.yaml",
 		Args:    cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&file, "config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+	cmd.Flags().StringVar(&file, "config", "",
+		"configuration `file` (default hookgate.yaml, if there is one)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadSourceConfig(file)
 		if err != nil {
@@ -154,7 +156,8 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "NAME\tKIND\tURL\tSECRETS\tAUTHENTICATED BY")
 		for _, s := range sources {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Name, s.Kind, cell(cmp.Or(s.URL, "/webhooks/"+s.Name)), s.Secrets+s.BearerKeys, cell(s.Proof))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Name, s.Kind, cell(cmp.Or(s.URL, "/webhooks/"+s.Name)),
+				s.Secrets+s.BearerKeys, cell(s.Proof))
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -193,8 +196,8 @@ func (c config) bodyNote(s httpd.Source) string {
 		kind.Sender, byteSize(kind.LargestBody), s.Name, limit, s.Name)
 }
 
-// checkSources makes every source, and returns those that could be made and what is wrong with the others. Keys that the first start would make
-// are not made.
+// checkSources makes every source, and returns those that could be made and what is wrong with the
+// others. Keys that the first start would make are not made.
 func (c config) checkSources() (sources []httpd.Source, errs error) {
 	for _, name := range c.sourceNames() {
 		k, err := c.configuredKeys(name)
@@ -209,8 +212,8 @@ func (c config) checkSources() (sources []httpd.Source, errs error) {
 	return sources, errs
 }
 
-// configuredKeys resolves the keys of the default source for a look at it without a gate: those that serve would make, or has made, are
-// read if they are there, and else stand-ins.
+// configuredKeys resolves the keys of the default source for a look at it without a gate: those
+// that serve would make, or has made, are read if they are there, and else stand-ins.
 func (c config) configuredKeys(name string) (k credentials, err error) {
 	if name != httpd.DefaultSource {
 		return k, nil
@@ -225,7 +228,8 @@ func (c config) configuredKeys(name string) (k credentials, err error) {
 	if len(k.bearerKeys)+len(k.hmacSecrets) > 0 || source.Kind != "envelope" {
 		return k, nil
 	}
-	for name, to := range map[string]*[]string{bearerKeyName: &k.bearerKeys, hmacSecretName: &k.hmacSecrets} {
+	for name, to := range map[string]*[]string{bearerKeyName: &k.bearerKeys,
+		hmacSecretName: &k.hmacSecrets} {
 		key, err := c.DataDir.readKey(name)
 		if err != nil {
 			key = "is made by the first start of the gate"

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestSourcesTables: the tables of `sources` have a row for each source, reason and secret, whatever stands in a cell.
+// TestSourcesTables: the tables of `sources` have a row for each source, reason and secret,
+// whatever stands in a cell.
 func TestSourcesTables(t *testing.T) {
 	var sources []sourceStatus
 	if err := json.Unmarshal([]byte(`[
@@ -41,8 +42,8 @@ Counted since 1970-01-01T00:00:00Z.
 	}
 }
 
-// TestSourcesCheck: what is signed may hold a newline, and the table stays a table; a source that refuses what its
-// sender may send is named.
+// TestSourcesCheck: what is signed may hold a newline, and the table stays a table; a source that
+// refuses what its sender may send is named.
 func TestSourcesCheck(t *testing.T) {
 	file := writeConfig(t, `
 http: {max_body: 1MiB}
@@ -60,19 +61,23 @@ sources:
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 7 || !strings.HasPrefix(lines[0], "NAME") || !strings.Contains(lines[1], `{method}\n{url}\n{body}`) ||
-		!strings.HasPrefix(lines[5], "NOTE: GitHub sends bodies of up to 25 MiB, and sources.github takes 1.0 MiB") || lines[6] != "OK: 4 sources" {
+	if len(lines) != 7 || !strings.HasPrefix(lines[0], "NAME") ||
+		!strings.Contains(lines[1], `{method}\n{url}\n{body}`) ||
+		!strings.HasPrefix(lines[5],
+			"NOTE: GitHub sends bodies of up to 25 MiB, and sources.github takes 1.0 MiB") ||
+		lines[6] != "OK: 4 sources" {
 		t.Errorf("got\n%s", out.String())
 	}
 }
 
-// TestSendUnknownSource: whoever is in another folder than the configuration learns where it is looked for, and a
-// misspelt name can be compared with those that there are.
+// TestSendUnknownSource: whoever is in another folder than the configuration learns where it is
+// looked for, and a misspelt name can be compared with those that there are.
 func TestSendUnknownSource(t *testing.T) {
 	file := writeConfig(t, "sources: {stripe: {kind: stripe, secrets: [whsec_0123456789abcdef0123456789abcdef]}}")
 	t.Setenv("HOOKGATE_DATA_DIR", t.TempDir())
 	_, err := sendOptions{source: "strip", config: file}.request(nil)
-	if err == nil || !strings.Contains(err.Error(), "only default, stripe;") || !strings.Contains(err.Error(), "hookgate.yaml in this folder") {
+	if err == nil || !strings.Contains(err.Error(), "only default, stripe;") ||
+		!strings.Contains(err.Error(), "hookgate.yaml in this folder") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -14,9 +14,10 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
-// TestSplitKilled: the gate is killed twice while HubSpot sends batches, each of which repeats an event of
-// the batch before it with another count of attempts. A batch that got no answer is sent again. Afterwards
-// each event of each batch is there once, with its bytes and the request that brought it.
+// TestSplitKilled: the gate is killed twice while HubSpot sends batches, each of which repeats an
+// event of the batch before it with another count of attempts. A batch that got no answer is sent
+// again. Afterwards each event of each batch is there once, with its bytes and the request that
+// brought it.
 func TestSplitKilled(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -40,13 +41,15 @@ sources:
 	element := func(n, attempt int) string {
 		return fmt.Sprintf(`{"eventId":%d,"portalId":6,"objectId":%d,"subscriptionType":"contact.creation","occurredAt":1564113600000,"attemptNumber":%d}`, n, n%7, attempt)
 	}
-	options := admit.Options{Secrets: []string{"the-client-secret"}, PublicURL: "https://hooks.example.com/webhooks/hubspot"}
+	options := admit.Options{Secrets: []string{"the-client-secret"},
+		PublicURL: "https://hooks.example.com/webhooks/hubspot"}
 	url := g.url + "/webhooks/hubspot"
 	var next, answered atomic.Int64
 	var all sync.WaitGroup
 	for range senders {
 		all.Go(func() {
-			for n := int(next.Add(1) - 1); n < batches && t.Context().Err() == nil; n = int(next.Add(1) - 1) {
+			for n := int(next.Add(1) - 1); n < batches &&
+				t.Context().Err() == nil; n = int(next.Add(1) - 1) {
 				var elements []string
 				if n > 0 {
 					elements = append(elements, element(n*size-1, 1)) // of the batch before
@@ -64,11 +67,13 @@ sources:
 	for kill := range int64(2) {
 		g.await("batches are answered", func() bool { return answered.Load() >= (kill+1)*batches/3 })
 		g.kill()
-		g = startGate(t, startOptions{dir: g.dir, listen: listen, env: env, args: []string{"--config", config}})
+		g = startGate(t, startOptions{dir: g.dir, listen: listen, env: env, args: []string{"--config",
+			config}})
 	}
 	all.Wait()
 	g.awaitDrained()
-	status, body := g.request(http.MethodGet, "/api/events?source=hubspot", "", "Accept", "application/x-ndjson")
+	status, body := g.request(http.MethodGet, "/api/events?source=hubspot", "", "Accept",
+		"application/x-ndjson")
 	if status != http.StatusOK {
 		t.Fatalf("read events: %d %s", status, body)
 	}
@@ -77,12 +82,14 @@ sources:
 		e := parseEvent(t, line)
 		_, text := g.request(http.MethodGet, "/api/events/"+e.ID+"/body", "")
 		var got struct{ EventID, AttemptNumber int }
-		if err := json.Unmarshal([]byte(text), &got); err != nil || text != element(got.EventID, got.AttemptNumber) || seen[got.EventID] {
+		if err := json.Unmarshal([]byte(text), &got); err != nil ||
+			text != element(got.EventID, got.AttemptNumber) || seen[got.EventID] {
 			t.Fatalf("event %s is %s (seen before: %v, error %v)", e.ID, text, seen[got.EventID], err)
 		}
 		seen[got.EventID] = true
 		if got.EventID%100 == 0 {
-			if _, request := g.request(http.MethodGet, "/api/events/"+e.ID+"/request-body", ""); !strings.Contains(request, text+", ") {
+			if _, request := g.request(http.MethodGet, "/api/events/"+e.ID+"/request-body",
+				""); !strings.Contains(request, text+", ") {
 				t.Errorf("event %d came in the request %s", got.EventID, request)
 			}
 		}
@@ -97,7 +104,8 @@ sources:
 
 // sendSplit reports whether the gate has answered a batch with 202.
 func sendSplit(o admit.Options, url, body string) bool {
-	r := &admit.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/json"}}, Time: time.Now(), Body: []byte(body)}
+	r := &admit.Request{Method: http.MethodPost,
+		Header: http.Header{"Content-Type": {"application/json"}}, Time: time.Now(), Body: []byte(body)}
 	if err := admit.Sign("hubspot", o, nil, r); err != nil {
 		return false
 	}

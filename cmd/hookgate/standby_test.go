@@ -34,8 +34,8 @@ type pair struct {
 	database         string
 }
 
-// startPair starts both. They wait for the disk, as servers of a promise must. If synchronous is set,
-// commits wait for the standby too.
+// startPair starts both. They wait for the disk, as servers of a promise must. If synchronous is
+// set, commits wait for the standby too.
 func startPair(t *testing.T, synchronous bool) *pair {
 	t.Helper()
 	p := &pair{t: t}
@@ -87,8 +87,8 @@ func (p *pair) number(of *pgtest.Cluster, query string) (n int64) {
 	return n
 }
 
-// logReader reads the log of events behind the last one that it has seen, again and again, from gates
-// in turn, until it is ended.
+// logReader reads the log of events behind the last one that it has seen, again and again, from
+// gates in turn, until it is ended.
 type logReader struct {
 	ends   atomic.Bool
 	done   chan struct{}
@@ -126,10 +126,12 @@ func (r *logReader) end(g *gate) {
 	<-r.done
 	all, ok := g.logBehind("")
 	if !ok || len(r.events) == 0 {
-		g.t.Fatalf("a reader that followed the log saw %d events, and now it can be read: %t", len(r.events), ok)
+		g.t.Fatalf("a reader that followed the log saw %d events, and now it can be read: %t",
+			len(r.events), ok)
 	}
 	if !slices.Equal(r.events, all[:min(len(r.events), len(all))]) {
-		g.t.Errorf("a reader that followed the log saw %d events, and it has %d: %s", len(r.events), len(all), firstDifference(r.events, all))
+		g.t.Errorf("a reader that followed the log saw %d events, and it has %d: %s", len(r.events),
+			len(all), firstDifference(r.events, all))
 	}
 	idsRise(g.t, all)
 }
@@ -174,9 +176,10 @@ func (g *gate) logBehind(after string) (events []storedEvent, ok bool) {
 	return events, status == http.StatusOK
 }
 
-// alternating is a sender whose webhooks go to gates in turn, each after the answer to the one before,
-// and share an ordering key for as long as each is stored before the next one is sent. If a gate has
-// spooled one, the others go on with a new key: between processes a spool does not promise any order.
+// alternating is a sender whose webhooks go to gates in turn, each after the answer to the one
+// before, and share an ordering key for as long as each is stored before the next one is sent. If a
+// gate has spooled one, the others go on with a new key: between processes a spool does not promise
+// any order.
 type alternating struct {
 	ends    atomic.Bool
 	done    chan struct{}
@@ -191,7 +194,8 @@ func startAlternating(t *testing.T, gates ...*gate) *alternating {
 		defer close(a.done)
 		for n, key, sequence := 0, 0, 1; !a.ends.Load(); n++ {
 			id := fmt.Sprintf("shared-%d", n)
-			body := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":"shared-%d","sequence":%d}`, id, key, sequence)
+			body := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":"shared-%d","sequence":%d}`,
+				id, key, sequence)
 			if !a.send(gates[n%len(gates)], id, body) {
 				return
 			}
@@ -222,7 +226,8 @@ func (a *alternating) send(g *gate, id, body string) bool {
 		if err := json.Unmarshal([]byte(answer), &receipt); err != nil || receipt.RequestID == "" {
 			g.t.Errorf("%s is answered %s", id, answer)
 		}
-		attempt := load.Attempt{Line: 1, Attempt: 1, MessageID: id, Status: status, RequestID: receipt.RequestID}
+		attempt := load.Attempt{Line: 1, Attempt: 1, MessageID: id, Status: status,
+			RequestID: receipt.RequestID}
 		if err := json.NewEncoder(&a.ledger).Encode(attempt); err != nil {
 			g.t.Error(err)
 		}
@@ -236,12 +241,13 @@ func (a *alternating) end() {
 	<-a.done
 }
 
-// TestStandbyChaos: two gates share a PostgreSQL with a synchronous standby, under load with repetitions.
-// In turn a gate is killed; the standby, so that commits wait and the gates spool; and the primary, whose
-// data is thrown away: the standby takes its place and gets a standby of its own. At last the primary is
-// lost while the standby is away, which then takes its place. Afterwards everything that was acknowledged
-// must be there, once, in order among what one process took and over both while none spooled, with its
-// lineage: see auditStore. A reader that followed the log missed nothing.
+// TestStandbyChaos: two gates share a PostgreSQL with a synchronous standby, under load with
+// repetitions. In turn a gate is killed; the standby, so that commits wait and the gates spool; and
+// the primary, whose data is thrown away: the standby takes its place and gets a standby of its
+// own. At last the primary is lost while the standby is away, which then takes its place.
+// Afterwards everything that was acknowledged must be there, once, in order among what one process
+// took and over both while none spooled, with its lineage: see auditStore. A reader that followed
+// the log missed nothing.
 func TestStandbyChaos(t *testing.T) {
 	t.Parallel()
 	p := startPair(t, true)
@@ -251,7 +257,8 @@ func TestStandbyChaos(t *testing.T) {
 		t.Helper()
 		options[n].env = append(p.env(), "HOOKGATE_QUEUE_TIMEOUT=500ms")
 		gates[n] = startGate(t, options[n])
-		if out := gates[n].out.String(); !strings.Contains(out, "survives the loss of this machine: one synchronous standby") {
+		if out := gates[n].out.String(); !strings.Contains(out,
+			"survives the loss of this machine: one synchronous standby") {
 			t.Errorf("the start does not say what a 202 is worth:\n%s", out)
 		}
 		options[n].dir, options[n].listen = gates[n].dir, strings.TrimPrefix(gates[n].url, "http://")
@@ -267,7 +274,8 @@ func TestStandbyChaos(t *testing.T) {
 	spools := func(h health) bool { return h.Queue.Spooled > 0 }
 	well := func(h health) bool { return h.Status == "ok" }
 
-	streams := [2]*stream{startNamedStream(t, gates[0], 100, "a-"), startNamedStream(t, gates[1], 100, "b-")}
+	streams := [2]*stream{startNamedStream(t, gates[0], 100, "a-"), startNamedStream(t, gates[1], 100,
+		"b-")}
 	both := startAlternating(t, gates[0], gates[1])
 	reader := startLogReader(t, gates[0], gates[1])
 	for round := range modeltest.Pick(1, 10) {
@@ -290,7 +298,10 @@ func TestStandbyChaos(t *testing.T) {
 		each("the gates are well after the failover", well)
 
 		crossed := both.crossed.Load()
-		gates[0].await("a key goes over both gates", func() bool { return both.crossed.Load() >= crossed+20 })
+		gates[0].await("a key goes over both gates", func() bool {
+			return both.crossed.Load() >= crossed+
+				20
+		})
 	}
 	both.end()
 	reader.end(gates[1])
@@ -329,15 +340,16 @@ func TestStandbyChaos(t *testing.T) {
 }
 
 // TestAsynchronousFailover shows what asynchronous replication loses, and what it does not break. A
-// standby is cut off from its primary, which goes on and then dies with its data. What it took in between
-// is lost, although it was acknowledged. The gates go on over the promoted standby: no id is given out
-// twice, a reader goes on behind the last id that it saw, resends of the lost events are stored and not
-// answered as duplicates, and the chain is sound.
+// standby is cut off from its primary, which goes on and then dies with its data. What it took in
+// between is lost, although it was acknowledged. The gates go on over the promoted standby: no id
+// is given out twice, a reader goes on behind the last id that it saw, resends of the lost events
+// are stored and not answered as duplicates, and the chain is sound.
 func TestAsynchronousFailover(t *testing.T) {
 	t.Parallel()
 	p := startPair(t, false)
 	one, two := startGate(t, startOptions{env: p.env()}), startGate(t, startOptions{env: p.env()})
-	if out := one.out.String(); !strings.Contains(out, "its loss loses what asynchronous standbys had not received yet") {
+	if out := one.out.String(); !strings.Contains(out,
+		"its loss loses what asynchronous standbys had not received yet") {
 		t.Errorf("the start does not say what a 202 is worth:\n%s", out)
 	}
 	kept := append(sendSome(t, one, "kept-1", 10), sendSome(t, two, "kept-2", 10)...)
@@ -364,7 +376,8 @@ func TestAsynchronousFailover(t *testing.T) {
 	after, _ := two.logBehind("")
 	stored := messagesOf(after)
 	if want := slices.Concat(kept, away); !sameMembers(stored, want) {
-		t.Errorf("after the failover %v are stored, want %v: what the standby had, and what came since", stored, want)
+		t.Errorf("after the failover %v are stored, want %v: what the standby had, and what came since",
+			stored, want)
 	}
 	resend(two, lost, false)
 	resend(one, kept, true)
@@ -373,8 +386,10 @@ func TestAsynchronousFailover(t *testing.T) {
 	idsRise(t, all)
 	behind, _ := one.logBehind(strconv.FormatInt(greatest, 10))
 	stored = messagesOf(behind)
-	if want := slices.Concat(away, lost); !sameMembers(stored, want) || len(all) != len(before)+len(away) {
-		t.Errorf("behind the last id of before are %v, want %v; in all there are %d events", stored, want, len(all))
+	if want := slices.Concat(away, lost); !sameMembers(stored, want) || len(all) != len(before)+
+		len(away) {
+		t.Errorf("behind the last id of before are %v, want %v; in all there are %d events", stored, want,
+			len(all))
 	}
 	auditVerify(one)
 }
@@ -388,13 +403,15 @@ func settle(gates ...*gate) {
 	}
 }
 
-// resend sends events again as sendSome sent them, and checks whether each is answered as a duplicate.
+// resend sends events again as sendSome sent them, and checks whether each is answered as a
+// duplicate.
 func resend(g *gate, ids []string, duplicates bool) {
 	g.t.Helper()
 	for _, id := range ids {
 		status, answer := g.send(fmt.Sprintf(`{"messageId":%q,"eventType":"t"}`, id))
 		if status != http.StatusAccepted || strings.Contains(answer, "duplicate_detected") != duplicates {
-			g.t.Errorf("the resend of %s is answered %d %s, want a duplicate: %t", id, status, answer, duplicates)
+			g.t.Errorf("the resend of %s is answered %d %s, want a duplicate: %t", id, status, answer,
+				duplicates)
 		}
 	}
 }
@@ -419,8 +436,9 @@ func auditVerify(g *gate) {
 	}
 }
 
-// TestPostgresSlowOrReadOnly: PostgreSQL alone answers 3 seconds late, and then is set to be read-only.
-// Meanwhile the gate spools, goes on to answer 202, and says so. Afterwards everything is stored in order.
+// TestPostgresSlowOrReadOnly: PostgreSQL alone answers 3 seconds late, and then is set to be
+// read-only. Meanwhile the gate spools, goes on to answer 202, and says so. Afterwards everything
+// is stored in order.
 func TestPostgresSlowOrReadOnly(t *testing.T) {
 	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{})
@@ -443,13 +461,17 @@ func TestPostgresSlowOrReadOnly(t *testing.T) {
 		},
 	} {
 		stored := g.health().Store.Events
-		g.await("events are stored before it is "+trouble.name, func() bool { return g.health().Store.Events > stored+50 })
+		g.await("events are stored before it is "+trouble.name,
+			func() bool { return g.health().Store.Events > stored+50 })
 		trouble.begin()
-		g.await("the gate spools while it is "+trouble.name, func() bool { return g.health().Queue.Spooled > 150 })
-		if h := g.health(); h.Status != "degraded" || !strings.Contains(h.Queue.Degraded, "a 202 is worth this machine's disk") {
+		g.await("the gate spools while it is "+trouble.name,
+			func() bool { return g.health().Queue.Spooled > 150 })
+		if h := g.health(); h.Status != "degraded" || !strings.Contains(h.Queue.Degraded,
+			"a 202 is worth this machine's disk") {
 			t.Errorf("while it is %s the health is %+v", trouble.name, h)
 		}
-		event := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":%[1]q,"sequence":1}`, trouble.name)
+		event := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":%[1]q,"sequence":1}`,
+			trouble.name)
 		more = append(more, event+"\n"...)
 		if status, body := g.send(event); status != http.StatusAccepted {
 			t.Errorf("while it is %s a webhook is answered %d %s", trouble.name, status, body)
@@ -463,14 +485,15 @@ func TestPostgresSlowOrReadOnly(t *testing.T) {
 	stream.end()
 	g.awaitDrained()
 	auditStore(t, g, append(stream.input, more...), stream.ledger)
-	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body, `"dead_letters":0`) {
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body,
+		`"dead_letters":0`) {
 		t.Errorf("something was dead-lettered: %s", body)
 	}
 }
 
-// TestPostgresOlderCopy: while the gates are stopped, an older dump is put in the place of the database.
-// Resends of what it lacks are stored, and what a gate had spooled too; resends of what it has are
-// duplicates. No id of before is given out again, and the chain is sound.
+// TestPostgresOlderCopy: while the gates are stopped, an older dump is put in the place of the
+// database. Resends of what it lacks are stored, and what a gate had spooled too; resends of what
+// it has are duplicates. No id of before is given out again, and the chain is sound.
 func TestPostgresOlderCopy(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
@@ -499,7 +522,8 @@ func TestPostgresOlderCopy(t *testing.T) {
 		t.Fatalf("%d events are stored", len(before))
 	}
 	greatest := idsRise(t, before)
-	if status, body := one.request(http.MethodPost, "/admin/maintenance", `{"mode":"buffer"}`); status != http.StatusOK {
+	if status, body := one.request(http.MethodPost, "/admin/maintenance",
+		`{"mode":"buffer"}`); status != http.StatusOK {
 		t.Fatalf("maintenance is answered %d %s", status, body)
 	}
 	spooled := sendSome(t, one, "spooled", 5)
@@ -521,8 +545,10 @@ func TestPostgresOlderCopy(t *testing.T) {
 	all, _ := one.logBehind("")
 	idsRise(t, all)
 	behind, _ := one.logBehind(strconv.FormatInt(greatest, 10))
-	if want := slices.Concat(spooled, lost); !sameMembers(messagesOf(behind), want) || len(all) != len(before)+len(spooled) {
-		t.Errorf("behind the last id of before are %v, want %v; in all there are %d events", messagesOf(behind), want, len(all))
+	if want := slices.Concat(spooled, lost); !sameMembers(messagesOf(behind), want) ||
+		len(all) != len(before)+len(spooled) {
+		t.Errorf("behind the last id of before are %v, want %v; in all there are %d events",
+			messagesOf(behind), want, len(all))
 	}
 	if !slices.Equal(all[:len(kept)], before[:len(kept)]) {
 		t.Error("events of the older copy are not what they were")

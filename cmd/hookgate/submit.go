@@ -36,8 +36,10 @@ be handed in.`,
 	}
 	cmd.Flags().StringVar(&address, "url", "", "`URL` to upload to")
 	cmd.Flags().StringVar(&token, "token", "", "`token` that may upload (better: EVIDENCE_TOKEN)")
-	cmd.Flags().StringVar(&application, "application", "", "`name` of what was certified (default: the verdict's)")
-	cmd.Flags().StringVar(&gate, "gate", "", "`name` of the gate, as the release process calls it (default: the verdict's target)")
+	cmd.Flags().StringVar(&application, "application", "",
+		"`name` of what was certified (default: the verdict's)")
+	cmd.Flags().StringVar(&gate, "gate", "",
+		"`name` of the gate, as the release process calls it (default: the verdict's target)")
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "bound on the upload")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if token == "" {
@@ -66,7 +68,8 @@ be handed in.`,
 		if gate == "" {
 			gate = v.Target
 		}
-		receipt, err := submit(cmd, args[0], address, strings.TrimSpace(token), application, gate, timeout)
+		receipt, err := submit(cmd, args[0], address, strings.TrimSpace(token), application, gate,
+			timeout)
 		if err != nil {
 			return err
 		}
@@ -85,7 +88,8 @@ type evidenceRefused struct {
 func (e *evidenceRefused) Error() string { return "the evidence was refused: " + e.told }
 
 // submit uploads a bundle while it is being packed and returns the answer.
-func submit(cmd *cobra.Command, dir, address, token, application, gate string, timeout time.Duration) (string, error) {
+func submit(cmd *cobra.Command, dir, address, token, application, gate string,
+	timeout time.Duration) (string, error) {
 	manifest, err := os.ReadFile(filepath.Join(dir, evidence.ManifestFile))
 	if err != nil {
 		return "", err
@@ -95,7 +99,8 @@ func submit(cmd *cobra.Command, dir, address, token, application, gate string, t
 	go func() {
 		pipe.CloseWithError(func() error {
 			for _, field := range [][2]string{
-				{"application", application}, {"gate", gate}, {"timestamp", time.Now().UTC().Format(time.RFC3339)},
+				{"application", application}, {"gate", gate},
+				{"timestamp", time.Now().UTC().Format(time.RFC3339)},
 			} {
 				if err := form.WriteField(field[0], field[1]); err != nil {
 					return err
@@ -108,7 +113,8 @@ func submit(cmd *cobra.Command, dir, address, token, application, gate string, t
 			if _, err := part.Write(manifest); err != nil {
 				return err
 			}
-			if part, err = form.CreateFormFile("evidence", filepath.Base(filepath.Clean(dir))+".tar.gz"); err != nil {
+			if part, err = form.CreateFormFile("evidence", filepath.Base(filepath.Clean(dir))+
+				".tar.gz"); err != nil {
 				return err
 			}
 			if err := evidence.Pack(part, dir); err != nil {
@@ -125,7 +131,10 @@ func submit(cmd *cobra.Command, dir, address, token, application, gate string, t
 	req.Header.Set("Expect", "100-continue") // so that a refusal comes before the upload
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Authorization", "Bearer "+token)
-	client := http.Client{Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Timeout: timeout, CheckRedirect: func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", fmt.Errorf("hand in evidence: %w", err)
@@ -136,7 +145,8 @@ func submit(cmd *cobra.Command, dir, address, token, application, gate string, t
 		return "", fmt.Errorf("hand in evidence: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return "", &exitError{exitFail, &evidenceRefused{resp.StatusCode, resp.Status + ": " + strings.TrimSpace(string(text))}}
+		return "", &exitError{exitFail, &evidenceRefused{resp.StatusCode, resp.Status + ": " +
+			strings.TrimSpace(string(text))}}
 	}
 	return string(text), nil
 }

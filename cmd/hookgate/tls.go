@@ -19,7 +19,8 @@ type tlsConfig struct {
 // certificateCheck is how often the files of a certificate are looked at.
 const certificateCheck = time.Second
 
-// certificate is a certificate in files that is read again when they change. Connections that are open stay as they are.
+// certificate is a certificate in files that is read again when they change. Connections that are
+// open stay as they are.
 type certificate struct {
 	files tlsConfig
 	log   *slog.Logger
@@ -71,7 +72,8 @@ func (c *certificate) load() error {
 	return nil
 }
 
-// get returns the certificate for a handshake. One that cannot be read leaves the one before in use.
+// get returns the certificate for a handshake. One that cannot be read leaves the one before in
+// use.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +83,8 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if err := c.load(); err != nil {
 			c.log.Error("the certificate cannot be read again; the one before stays in use", "error", err)
 		} else if c.current != before {
-			c.log.Info("certificate read again", "file", c.files.CertFile, "not_after", c.current.Leaf.NotAfter)
+			c.log.Info("certificate read again", "file", c.files.CertFile, "not_after",
+				c.current.Leaf.NotAfter)
 		}
 	}
 	return c.current, nil

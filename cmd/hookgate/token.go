@@ -64,7 +64,8 @@ Whoever is given it sets HOOKGATE_TOKEN to it.`,
 	c.registerReason(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the token in the admin trail")
 	cmd.Flags().StringVar(&role, "role", "", "`role`: viewer, operator or admin")
-	cmd.Flags().StringVar(&expires, "expires", "", "when it stops working: a `time` (RFC 3339), or how long from now, such as 720h; never if not given")
+	cmd.Flags().StringVar(&expires, "expires", "",
+		"when it stops working: a `time` (RFC 3339), or how long from now, such as 720h; never if not given")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")
@@ -85,7 +86,8 @@ Whoever is given it sets HOOKGATE_TOKEN to it.`,
 			return err
 		}
 		var answer json.RawMessage
-		if err := c.change(cmd.Context(), http.MethodPost, "/admin/tokens", string(text), &answer); err != nil {
+		if err := c.change(cmd.Context(), http.MethodPost, "/admin/tokens", string(text),
+			&answer); err != nil {
 			return err
 		}
 		if asJSON {
@@ -96,7 +98,8 @@ Whoever is given it sets HOOKGATE_TOKEN to it.`,
 		if err := json.Unmarshal(answer, &t); err != nil || t.Token == "" {
 			return fmt.Errorf("read the gate's answer: it has no token (%v)", err)
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Token %s (%s), expires: %s. It is shown this once:\n", t.Name, t.Role, timeOr(t.ExpiresAt, "never"))
+		fmt.Fprintf(cmd.ErrOrStderr(), "Token %s (%s), expires: %s. It is shown this once:\n", t.Name,
+			t.Role, timeOr(t.ExpiresAt, "never"))
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), t.Token)
 		return err
 	}
@@ -168,7 +171,8 @@ func newTokenRevokeCommand() *cobra.Command {
 	c.registerReason(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var t tokenAnswer
-		if err := c.change(cmd.Context(), http.MethodDelete, "/admin/tokens/"+url.PathEscape(args[0]), "", &t); err != nil {
+		if err := c.change(cmd.Context(), http.MethodDelete, "/admin/tokens/"+url.PathEscape(args[0]), "",
+			&t); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, timeOr(t.RevokedAt, "?"))

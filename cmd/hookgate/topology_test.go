@@ -9,10 +9,12 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestServeCluster: gates on a Redis Cluster of three masters, of which one after the other dies under load and comes back.
+// TestServeCluster: gates on a Redis Cluster of three masters, of which one after the other dies
+// under load and comes back.
 func TestServeCluster(t *testing.T) {
 	t.Parallel()
-	nodes := redistest.Cluster(t, 3, redistest.Options{AppendFsync: "always", Extra: []string{"cluster-require-full-coverage no"}})
+	nodes := redistest.Cluster(t, 3, redistest.Options{AppendFsync: "always",
+		Extra: []string{"cluster-require-full-coverage no"}})
 	s := newSharedOn(t, redistest.ClusterURL(nodes))
 	ingest, worker := s.start(roleIngest), s.start(roleWorker)
 	stream := startStream(t, ingest, 400)
@@ -31,9 +33,10 @@ func TestServeCluster(t *testing.T) {
 	}
 }
 
-// TestServeSentinel: the master dies under load and its replica takes over. Replication does not wait for the replica, so what
-// that has not received is lost with the master: here it has everything, because the master was made to hold its writes until
-// then. What is sent meanwhile is spooled.
+// TestServeSentinel: the master dies under load and its replica takes over. Replication does not
+// wait for the replica, so what that has not received is lost with the master: here it has
+// everything, because the master was made to hold its writes until then. What is sent meanwhile is
+// spooled.
 func TestServeSentinel(t *testing.T) {
 	t.Parallel()
 	redis := redistest.StartSentinel(t, redistest.Options{AppendFsync: "always"})
@@ -50,7 +53,8 @@ func TestServeSentinel(t *testing.T) {
 	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
-	if out := g.out.String() + g.logs.String(); !strings.Contains(out, "a failover to a replica loses what that had not yet received") {
+	if out := g.out.String() + g.logs.String(); !strings.Contains(out,
+		"a failover to a replica loses what that had not yet received") {
 		t.Errorf("the start does not tell that replicas are not waited for:\n%s", out)
 	}
 }

@@ -41,7 +41,8 @@ func newTraceCommand() *cobra.Command {
 		query := url.Values{"limit": {"1000"}}
 		for page := 0; ; page++ {
 			var answer json.RawMessage
-			if err := c.get(cmd.Context(), "/api/trace/"+url.PathEscape(args[0]), query, &answer); err != nil {
+			if err := c.get(cmd.Context(), "/api/trace/"+url.PathEscape(args[0]), query,
+				&answer); err != nil {
 				return err
 			}
 			var t trace
@@ -53,7 +54,8 @@ func newTraceCommand() *cobra.Command {
 			case asJSON:
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(answer))
 			case page == 0 && len(t.Requests) == 0:
-				return &exitError{exitFail, fmt.Errorf("no stored request carried the message id %q (it may still be queued)", args[0])}
+				return &exitError{exitFail,
+					fmt.Errorf("no stored request carried the message id %q (it may still be queued)", args[0])}
 			default:
 				err = t.print(cmd.OutOrStdout())
 			}
@@ -73,9 +75,11 @@ func (t trace) print(out io.Writer) error {
 		for i, s := range r.Stages {
 			since := ""
 			if i > 0 {
-				since = fmt.Sprintf("+%.3f ms", float64(s.Timestamp.Sub(r.Stages[0].Timestamp).Microseconds())/1000)
+				since = fmt.Sprintf("+%.3f ms",
+					float64(s.Timestamp.Sub(r.Stages[0].Timestamp).Microseconds())/1000)
 			}
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", s.Stage, s.Timestamp.Format("2006-01-02T15:04:05.000000Z07:00"), since, s.Metadata)
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", s.Stage,
+				s.Timestamp.Format("2006-01-02T15:04:05.000000Z07:00"), since, s.Metadata)
 		}
 		if err := w.Flush(); err != nil {
 			return err

@@ -20,13 +20,15 @@ type traces struct {
 	log     *slog.Logger
 }
 
-// startTracing returns what decorates queue, store and HTTP handler; the zero value without an endpoint.
+// startTracing returns what decorates queue, store and HTTP handler; the zero value without an
+// endpoint.
 func startTracing(c config, log *slog.Logger) (traces, error) {
 	if c.Tracing.Endpoint == "" {
 		return traces{}, nil
 	}
 	t, err := tracing.New(tracing.Config{
-		Endpoint: c.Tracing.Endpoint, Sample: c.Tracing.Sample, Version: versionText(), Process: processName(), Logger: log,
+		Endpoint: c.Tracing.Endpoint, Sample: c.Tracing.Sample, Version: versionText(),
+		Process: processName(), Logger: log,
 	})
 	if err != nil {
 		return traces{}, fmt.Errorf("tracing: %w", err)

@@ -39,7 +39,8 @@ func newTrigger[T int | int64 | float64 | time.Duration](limit T) triggerConfig[
 
 // in returns the trigger with its limit in a unit.
 func (c triggerConfig[T]) in(unit T) guard.Trigger {
-	return guard.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: c.Sustain, Action: guard.Action(c.Action)}
+	return guard.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: c.Sustain,
+		Action: guard.Action(c.Action)}
 }
 
 var defaultTriggers = triggersConfig{
@@ -63,7 +64,8 @@ type alarmConfig struct {
 // triggers returns the release triggers as the guard has them.
 func (c triggersConfig) triggers() guard.Triggers {
 	return guard.Triggers{
-		P95: c.P95.in(time.Millisecond), ErrorRate: c.ErrorRate.in(1), QueueDepth: c.QueueDepth.in(1), StorePool: c.StorePool.in(1), Redis: c.Redis.in(1),
+		P95: c.P95.in(time.Millisecond), ErrorRate: c.ErrorRate.in(1), QueueDepth: c.QueueDepth.in(1),
+		StorePool: c.StorePool.in(1), Redis: c.Redis.in(1),
 		ClearFor: c.ClearFor, Fewest: c.Fewest,
 	}
 }
@@ -72,8 +74,9 @@ func (c triggersConfig) triggers() guard.Triggers {
 func (c triggersConfig) named() map[string]guard.Trigger {
 	t := c.triggers()
 	return map[string]guard.Trigger{
-		"guard.triggers.p95": t.P95, "guard.triggers.error_rate": t.ErrorRate, "guard.triggers.queue_depth": t.QueueDepth,
-		"guard.triggers.store_pool": t.StorePool, "guard.triggers.redis": t.Redis,
+		"guard.triggers.p95": t.P95, "guard.triggers.error_rate": t.ErrorRate,
+		"guard.triggers.queue_depth": t.QueueDepth,
+		"guard.triggers.store_pool":  t.StorePool, "guard.triggers.redis": t.Redis,
 	}
 }
 
@@ -102,7 +105,8 @@ func (c guardConfig) checkTriggers(canary bool) error {
 			return fmt.Errorf("%s.action is %s, and this gate has no canary", name, action)
 		}
 	}
-	for name, t := range map[string]float64{"error_rate": c.Triggers.ErrorRate.Limit, "store_pool": float64(c.Triggers.StorePool.Limit), "redis": float64(c.Triggers.Redis.Limit)} {
+	for name, t := range map[string]float64{"error_rate": c.Triggers.ErrorRate.Limit,
+		"store_pool": float64(c.Triggers.StorePool.Limit), "redis": float64(c.Triggers.Redis.Limit)} {
 		if t >= 100 {
 			return fmt.Errorf("guard.triggers.%s.limit is %v percent, above which no value lies", name, t)
 		}
@@ -121,21 +125,24 @@ func (c guardConfig) checkTriggers(canary bool) error {
 	case a.Secret == "":
 		return errors.New("guard.alarm.secret is not set: whoever gets the alarms must be able to tell whose they are")
 	}
-	if u, err := url.Parse(c.Alarm.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	if u, err := url.Parse(c.Alarm.URL); err != nil || u.Host == "" || u.Scheme != "https" &&
+		u.Scheme != "http" {
 		return errors.New("guard.alarm.url is no URL of http or https")
 	}
 	return nil
 }
 
 // addRelease gives a guard's configuration what concerns the release triggers.
-func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary, log *slog.Logger) (err error) {
+func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary,
+	log *slog.Logger) (err error) {
 	g.Triggers = c.Guard.Triggers.triggers()
 	g.Triggers.NoWebhooks, g.Triggers.NoRedis = c.Role == roleWorker, c.Queue.Kind != kindRedis
 	if pool := b.pool; pool != nil {
 		g.Triggers.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
 	}
 	g.Process, g.Version = processName(), versionText()
-	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown, dir: c.DataDir}
+	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown,
+		dir: c.DataDir}
 	g.Acts = guard.Acts{Mode: b.settings, RollBack: start.start, Trail: b.access}
 	if shared != nil {
 		g.Acts.Canary = shared
@@ -150,7 +157,8 @@ func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary, l
 		setting, highWater = "spool.high_water", c.Spool.HighWater
 	}
 	if limit := c.Guard.Triggers.QueueDepth.Limit; limit >= highWater && !c.Spool.Off {
-		log.Warn("guard.triggers.queue_depth.limit is not below "+setting+": this trigger can never fire", "limit", limit, "high_water", highWater)
+		log.Warn("guard.triggers.queue_depth.limit is not below "+setting+": this trigger can never fire",
+			"limit", limit, "high_water", highWater)
 	}
 	g.Webhook, err = newAlarmWebhook(c.Guard.Alarm)
 	return err
@@ -167,7 +175,8 @@ func newAlarmWebhook(c alarmConfig) (guard.Webhook, error) {
 	}
 	sign := func(r *http.Request, id string, at time.Time, body []byte) error {
 		r.Header.Set("Webhook-Id", id)
-		return admit.Sign("standard_webhooks", admit.Options{Secrets: secrets[:1]}, nil, &admit.Request{Method: r.Method, Header: r.Header, Body: body, Time: at})
+		return admit.Sign("standard_webhooks", admit.Options{Secrets: secrets[:1]}, nil,
+			&admit.Request{Method: r.Method, Header: r.Header, Body: body, Time: at})
 	}
 	trial, err := http.NewRequestWithContext(context.Background(), http.MethodPost, c.URL, nil)
 	if err == nil {

@@ -41,15 +41,17 @@ func secrets(t *testing.T) (all []string) {
 }
 
 func loadCompose(t *testing.T, env []string) (*types.Project, error) {
-	options, err := cli.NewProjectOptions([]string{filepath.Join(docker, "compose.yaml")}, cli.WithEnv(env), cli.WithInterpolation(true))
+	options, err := cli.NewProjectOptions([]string{filepath.Join(docker, "compose.yaml")},
+		cli.WithEnv(env), cli.WithInterpolation(true))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return options.LoadProject(t.Context())
 }
 
-// TestCompose: the file is one by the schema of Compose, does not start without each of the secrets, and has none in it; what is mounted is there, images
-// are pinned, and nothing but the webhooks can be published beyond this machine.
+// TestCompose: the file is one by the schema of Compose, does not start without each of the
+// secrets, and has none in it; what is mounted is there, images are pinned, and nothing but the
+// webhooks can be published beyond this machine.
 func TestCompose(t *testing.T) {
 	env := secrets(t)
 	project, err := loadCompose(t, env)
@@ -58,11 +60,13 @@ func TestCompose(t *testing.T) {
 	}
 	for i, one := range env {
 		name, _, _ := strings.Cut(one, "=")
-		if _, err := loadCompose(t, slices.Delete(slices.Clone(env), i, i+1)); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := loadCompose(t, slices.Delete(slices.Clone(env), i, i+1)); err == nil ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
-	if got := project.ServiceNames(); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"grafana", "ingest", "postgres", "prometheus", "redis", "worker"}) {
+	if got := project.ServiceNames(); !slices.Equal(slices.Sorted(slices.Values(got)),
+		[]string{"grafana", "ingest", "postgres", "prometheus", "redis", "worker"}) {
 		t.Errorf("the services are %v", got)
 	}
 	for name, s := range project.Services {
@@ -84,7 +88,8 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s publishes %s on %q", name, p.Published, p.HostIP)
 			}
 		}
-		if back := s.Networks; (name == "redis" || name == "postgres") && (len(s.Ports) > 0 || len(back) != 1) {
+		if back := s.Networks; (name == "redis" || name == "postgres") &&
+			(len(s.Ports) > 0 || len(back) != 1) {
 			t.Errorf("%s is reached from elsewhere", name)
 		}
 		if build := s.Build; build != nil {
@@ -109,7 +114,8 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// TestDockerfile: BuildKit's own parser takes every instruction, stages are named as they are used, and bases are pinned.
+// TestDockerfile: BuildKit's own parser takes every instruction, stages are named as they are used,
+// and bases are pinned.
 func TestDockerfile(t *testing.T) {
 	f, err := os.Open(filepath.Join(docker, "Dockerfile"))
 	if err != nil {
@@ -154,7 +160,8 @@ func TestDockerfile(t *testing.T) {
 		}
 		names[stage.Name] = true
 	}
-	for _, name := range []string{"copy", "user", "volume", "expose", "healthcheck", "entrypoint", "cmd"} {
+	for _, name := range []string{"copy", "user", "volume", "expose", "healthcheck", "entrypoint",
+		"cmd"} {
 		if !has[name] {
 			t.Errorf("the image has no %s", name)
 		}
@@ -180,7 +187,8 @@ func TestIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := exec.Command("go", "list", "-deps", "-json=Dir,GoFiles,EmbedFiles,OtherFiles,Module", "./cmd/hookgate")
+	list := exec.Command("go", "list", "-deps", "-json=Dir,GoFiles,EmbedFiles,OtherFiles,Module",
+		"./cmd/hookgate")
 	list.Dir, list.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := list.Output()
 	if err != nil {
@@ -221,7 +229,8 @@ func TestIgnored(t *testing.T) {
 	for _, path := range needed {
 		check(path, false)
 	}
-	for _, path := range []string{".git/config", "data/keys/admin_token", ".cache/promtool/promtool", "bin/hookgate", "deploy/docker/.env", ".env", "x/prod.env"} {
+	for _, path := range []string{".git/config", "data/keys/admin_token", ".cache/promtool/promtool",
+		"bin/hookgate", "deploy/docker/.env", ".env", "x/prod.env"} {
 		check(path, true)
 	}
 }

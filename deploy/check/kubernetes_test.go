@@ -37,7 +37,8 @@ var kinds = map[string]func() metav1.Object{
 
 const manifests = "../kubernetes"
 
-// readManifest decodes a file into the types of the API: a field that they do not have, or that has another type, is an error.
+// readManifest decodes a file into the types of the API: a field that they do not have, or that has
+// another type, is an error.
 func readManifest(t *testing.T, path string) (all []metav1.Object) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(manifests, path))
@@ -91,8 +92,10 @@ func kustomization(t *testing.T) (all []metav1.Object) {
 	}
 	for _, path := range k.Resources {
 		for _, o := range readManifest(t, path) {
-			if _, is := o.(*corev1.Namespace); !is && o.GetNamespace() != k.Namespace || is && o.GetName() != k.Namespace {
-				t.Errorf("%s: %s is in the namespace %q, want %q", path, o.GetName(), o.GetNamespace(), k.Namespace)
+			if _, is := o.(*corev1.Namespace); !is && o.GetNamespace() != k.Namespace || is &&
+				o.GetName() != k.Namespace {
+				t.Errorf("%s: %s is in the namespace %q, want %q", path, o.GetName(), o.GetNamespace(),
+					k.Namespace)
 			}
 			all = append(all, o)
 		}
@@ -114,16 +117,19 @@ func workloads(all []metav1.Object) (ws []workload) {
 	for _, o := range all {
 		switch o := o.(type) {
 		case *appsv1.Deployment:
-			ws = append(ws, workload{"Deployment", o.Name, o.Spec.Selector, o.Spec.Template, nil, "", o.Spec.Replicas})
+			ws = append(ws, workload{"Deployment", o.Name, o.Spec.Selector, o.Spec.Template, nil, "",
+				o.Spec.Replicas})
 		case *appsv1.StatefulSet:
-			ws = append(ws, workload{"StatefulSet", o.Name, o.Spec.Selector, o.Spec.Template, o.Spec.VolumeClaimTemplates, o.Spec.ServiceName, o.Spec.Replicas})
+			ws = append(ws, workload{"StatefulSet", o.Name, o.Spec.Selector, o.Spec.Template,
+				o.Spec.VolumeClaimTemplates, o.Spec.ServiceName, o.Spec.Replicas})
 		}
 	}
 	return ws
 }
 
-// TestKubernetes: every manifest is one by the types of the API itself, and what refers to something else finds it: selectors pods, ports containers,
-// mounts volumes, an autoscaler what it scales. All pods are shut off, probed, bounded, and evicted one at a time.
+// TestKubernetes: every manifest is one by the types of the API itself, and what refers to
+// something else finds it: selectors pods, ports containers, mounts volumes, an autoscaler what it
+// scales. All pods are shut off, probed, bounded, and evicted one at a time.
 func TestKubernetes(t *testing.T) {
 	all := kustomization(t)
 	readManifest(t, "secret.example.yaml")
@@ -174,11 +180,13 @@ func checkWorkload(t *testing.T, w workload, all []metav1.Object) {
 	}
 	spec := w.pod.Spec
 	s := spec.SecurityContext
-	if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.RunAsUser == nil || *s.RunAsUser == 0 || s.SeccompProfile == nil ||
+	if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.RunAsUser == nil ||
+		*s.RunAsUser == 0 || s.SeccompProfile == nil ||
 		s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 		t.Errorf("the pod is not shut off: %+v", s)
 	}
-	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken || spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken ||
+		spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
 		t.Error("it has a token of Kubernetes, or its variables")
 	}
 	if len(spec.Containers) != 1 {
@@ -188,17 +196,23 @@ func checkWorkload(t *testing.T, w workload, all []metav1.Object) {
 	if !pinned(c.Image) {
 		t.Errorf("the image %s has no tag", c.Image)
 	}
-	if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.AllowPrivilegeEscalation == nil ||
-		*s.AllowPrivilegeEscalation || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+	if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil ||
+		!*s.ReadOnlyRootFilesystem || s.AllowPrivilegeEscalation == nil ||
+		*s.AllowPrivilegeEscalation || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop,
+		[]corev1.Capability{"ALL"}) {
 		t.Errorf("the container is not shut off: %+v", s)
 	}
-	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
-		if probe == nil || probe.HTTPGet == nil || !hasPort(w, probe.HTTPGet.Port) || probe.HTTPGet.Path != "/livez" && probe.HTTPGet.Path != "/readyz" ||
-			name == "liveness" && probe.HTTPGet.Path != "/livez" { // a gate that takes no webhooks now is not to be killed for that
+	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe,
+		"liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
+		if probe == nil || probe.HTTPGet == nil || !hasPort(w, probe.HTTPGet.Port) ||
+			probe.HTTPGet.Path != "/livez" && probe.HTTPGet.Path != "/readyz" ||
+			// a gate that takes no webhooks now is not to be killed for that
+			name == "liveness" && probe.HTTPGet.Path != "/livez" {
 			t.Errorf("the %s probe is %+v", name, probe)
 		}
 	}
-	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().Cmp(*c.Resources.Requests.Memory()) < 0 {
+	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() ||
+		c.Resources.Limits.Memory().Cmp(*c.Resources.Requests.Memory()) < 0 {
 		t.Errorf("the resources are %+v", c.Resources)
 	}
 	volumes := map[string]bool{}
@@ -238,11 +252,14 @@ func checkWorkload(t *testing.T, w workload, all []metav1.Object) {
 			ref := o.Spec.ScaleTargetRef
 			if ref.Kind == w.kind && ref.Name == w.name && ref.APIVersion == "apps/v1" {
 				scalers++
-				if o.Spec.MinReplicas == nil || *o.Spec.MinReplicas < 2 || o.Spec.MaxReplicas <= *o.Spec.MinReplicas || len(o.Spec.Metrics) == 0 {
+				if o.Spec.MinReplicas == nil || *o.Spec.MinReplicas < 2 ||
+					o.Spec.MaxReplicas <= *o.Spec.MinReplicas || len(o.Spec.Metrics) == 0 {
 					t.Errorf("its autoscaler is %+v", o.Spec)
 				}
 				// A spool is left behind only by a person's decision.
-				if down := o.Spec.Behavior.ScaleDown; len(w.claims) > 0 && (down == nil || down.SelectPolicy == nil || *down.SelectPolicy != autoscalingv2.DisabledPolicySelect) {
+				if down := o.Spec.Behavior.ScaleDown; len(w.claims) > 0 &&
+					(down == nil || down.SelectPolicy == nil ||
+						*down.SelectPolicy != autoscalingv2.DisabledPolicySelect) {
 					t.Error("what has a spool is scaled down by itself")
 				}
 			}
@@ -269,7 +286,8 @@ func selected(ws []workload, s *metav1.LabelSelector) (found []workload) {
 
 func hasPort(w workload, port intstr.IntOrString) bool {
 	return slices.ContainsFunc(w.pod.Spec.Containers[0].Ports, func(p corev1.ContainerPort) bool {
-		return p.Name == port.StrVal && port.Type == intstr.String || p.ContainerPort == port.IntVal && port.Type == intstr.Int
+		return p.Name == port.StrVal && port.Type == intstr.String || p.ContainerPort == port.IntVal &&
+			port.Type == intstr.Int
 	})
 }
 
@@ -280,9 +298,12 @@ func exists(all []metav1.Object, name string) bool {
 var tag = regexp.MustCompile(`^[a-z0-9./-]+:[A-Za-z0-9._-]+$`)
 
 // pinned reports whether an image has a tag other than latest.
-func pinned(image string) bool { return tag.MatchString(image) && !strings.HasSuffix(image, ":latest") }
+func pinned(image string) bool {
+	return tag.MatchString(image) && !strings.HasSuffix(image, ":latest")
+}
 
-// TestQueueDepthMetric: the rule of the adapter makes the metric that the worker's autoscaler wants.
+// TestQueueDepthMetric: the rule of the adapter makes the metric that the worker's autoscaler
+// wants.
 func TestQueueDepthMetric(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(manifests, "prometheus-adapter.yaml"))
 	if err != nil {
@@ -304,14 +325,17 @@ func TestQueueDepthMetric(t *testing.T) {
 		t.Fatalf("%+v (error %v)", adapter, err)
 	}
 	rule := adapter.ExternalRules[0]
-	if !strings.HasPrefix(rule.SeriesQuery, "webhook_queue_depth{") || !strings.HasPrefix(rule.MetricsQuery, "max(") || rule.Resources.Namespaced == nil || *rule.Resources.Namespaced {
+	if !strings.HasPrefix(rule.SeriesQuery, "webhook_queue_depth{") ||
+		!strings.HasPrefix(rule.MetricsQuery, "max(") || rule.Resources.Namespaced == nil ||
+		*rule.Resources.Namespaced {
 		t.Errorf("the rule is %+v", rule)
 	}
 	wanted := []string{}
 	for _, o := range readManifest(t, "worker.yaml") {
 		if scaler, is := o.(*autoscalingv2.HorizontalPodAutoscaler); is {
 			for _, m := range scaler.Spec.Metrics {
-				if m.External == nil || m.External.Target.AverageValue == nil || m.External.Target.AverageValue.Sign() <= 0 {
+				if m.External == nil || m.External.Target.AverageValue == nil ||
+					m.External.Target.AverageValue.Sign() <= 0 {
 					t.Errorf("it scales by %+v", m)
 					continue
 				}

@@ -17,12 +17,14 @@ import (
 	"time"
 )
 
-// Files are the certificate of a CA that nobody else trusts, and one of a server at 127.0.0.1 with its key, all PEM.
+// Files are the certificate of a CA that nobody else trusts, and one of a server at 127.0.0.1 with
+// its key, all PEM.
 type Files struct{ CA, Cert, Key string }
 
 // Make writes new files into a folder.
 func Make(dir string) (Files, error) {
-	f := Files{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "server.pem"), Key: filepath.Join(dir, "server.key")}
+	f := Files{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "server.pem"),
+		Key: filepath.Join(dir, "server.key")}
 	caKey, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err := errors.Join(err1, err2); err != nil {
@@ -36,7 +38,8 @@ func Make(dir string) (Files, error) {
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "server of a test"},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	caDER, err1 := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
@@ -45,7 +48,8 @@ func Make(dir string) (Files, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return f, fmt.Errorf("make certificates: %w", err)
 	}
-	return f, errors.Join(write(f.CA, "CERTIFICATE", caDER), write(f.Cert, "CERTIFICATE", serverDER), write(f.Key, "PRIVATE KEY", keyDER))
+	return f, errors.Join(write(f.CA, "CERTIFICATE", caDER), write(f.Cert, "CERTIFICATE", serverDER),
+		write(f.Key, "PRIVATE KEY", keyDER))
 }
 
 func write(path, kind string, der []byte) error {

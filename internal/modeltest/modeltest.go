@@ -1,5 +1,5 @@
-// Package modeltest bounds what model tests and chaos tests take of a run of the suite. `make test` runs
-// their short form; `make soak`, which sets HOOKGATE_SOAK, runs the long one.
+// Package modeltest bounds what model tests and chaos tests take of a run of the suite. `make test`
+// runs their short form; `make soak`, which sets HOOKGATE_SOAK, runs the long one.
 package modeltest
 
 import (
@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// Variable is the environment variable that chooses the long form. A gate would take it for a setting
-// that does not exist, so tests that start gates unset it: it is read once.
+// Variable is the environment variable that chooses the long form. A gate would take it for a
+// setting that does not exist, so tests that start gates unset it: it is read once.
 const Variable = "HOOKGATE_SOAK"
 
 var soak = os.Getenv(Variable) != ""
@@ -28,8 +28,9 @@ func Pick[T any](short, long T) T {
 // soakFactor is how many times more random runs a model makes in make soak.
 const soakFactor = 20
 
-// Checks makes n the number of random runs of each of pgregory.net/rapid's checks in this process, unless the command line says another.
-// It is for the TestMain of a package whose models take long for each run.
+// Checks makes n the number of random runs of each of pgregory.net/rapid's checks in this process,
+// unless the command line says another. It is for the TestMain of a package whose models take long
+// for each run.
 func Checks(n int) {
 	n = Pick(n, n*soakFactor)
 	flag.Parse()

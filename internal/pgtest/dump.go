@@ -27,7 +27,8 @@ func (c *Cluster) Load(ctx context.Context, database string, dump []byte) error 
 	if err := c.create(ctx, database); err != nil {
 		return err
 	}
-	load := exec.CommandContext(ctx, filepath.Join(c.bin, "psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1",
+	load := exec.CommandContext(ctx, filepath.Join(c.bin, "psql"), "--no-psqlrc", "--quiet", "--set",
+		"ON_ERROR_STOP=1",
 		"--dbname", c.URL(database))
 	load.Stdin = bytes.NewReader(dump)
 	if out, err := load.CombinedOutput(); err != nil {

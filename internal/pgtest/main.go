@@ -14,8 +14,8 @@ var shared struct {
 	err     error
 }
 
-// Shared returns the cluster that all tests of a package share. The program's TestMain must run its tests by
-// Run, which stops it.
+// Shared returns the cluster that all tests of a package share. The program's TestMain must run its
+// tests by Run, which stops it.
 func Shared() (*Cluster, error) {
 	shared.once.Do(func() { shared.cluster, shared.err = Start(context.Background(), Options{}) })
 	return shared.cluster, shared.err

@@ -1,5 +1,5 @@
-// Package pgtest starts PostgreSQL and PgBouncer for tests: real servers, on loopback ports and in temporary
-// folders of their own, which a test may kill and start again.
+// Package pgtest starts PostgreSQL and PgBouncer for tests: real servers, on loopback ports and in
+// temporary folders of their own, which a test may kill and start again.
 //
 // A package starts one cluster and gives each of its tests a database:
 //
@@ -8,8 +8,8 @@
 //	c, err := pgtest.Shared()
 //	name, err := c.NewDatabase(ctx)
 //
-// The servers run as the user postgres where the tests run as root. Each dies with the process that started it,
-// however that ends.
+// The servers run as the user postgres where the tests run as root. Each dies with the process that
+// started it, however that ends.
 package pgtest
 
 import (
@@ -34,8 +34,8 @@ import (
 	"github.com/hookgate/hookgate/internal/certtest"
 )
 
-// superuser is that of a cluster; it needs no password. Its name is not that of a schema, which would be in its
-// search path.
+// superuser is that of a cluster; it needs no password. Its name is not that of a schema, which
+// would be in its search path.
 const superuser = "tester"
 
 // startTime and stopTime are how long a server may take to start and to stop.
@@ -43,10 +43,11 @@ const startTime, stopTime = 3 * time.Minute, 3 * time.Minute
 
 // Options of a cluster. Zero fields take their defaults.
 type Options struct {
-	// Fsync makes commits wait for the disk. Without it they survive the death of the server, as all tests
-	// need, and not that of the machine.
+	// Fsync makes commits wait for the disk. Without it they survive the death of the server, as all
+	// tests need, and not that of the machine.
 	Fsync bool
-	// TLS makes the server speak TLS with those who want it, with a certificate by a CA of its own; see CAFile.
+	// TLS makes the server speak TLS with those who want it, with a certificate by a CA of its own;
+	// see CAFile.
 	TLS bool
 	// Settings are further settings of the server, in the form name=value.
 	Settings []string
@@ -86,7 +87,8 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 			os.RemoveAll(dir)
 		}
 	}()
-	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", c.data(), "--username", superuser, "--auth", "trust",
+	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", c.data(),
+		"--username", superuser, "--auth", "trust",
 		"--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync")
 	initdb.Dir = dir
 	initdb.SysProcAttr = &syscall.SysProcAttr{}
@@ -125,7 +127,8 @@ func (c *Cluster) makeCertificate() error {
 		return err
 	}
 	c.files = files
-	c.options.Settings = append(c.options.Settings, "ssl=on", "ssl_cert_file="+files.Cert, "ssl_key_file="+files.Key)
+	c.options.Settings = append(c.options.Settings, "ssl=on", "ssl_cert_file="+files.Cert,
+		"ssl_key_file="+files.Key)
 	for _, file := range []string{files.Cert, files.Key} {
 		if err := give(file); err != nil {
 			return fmt.Errorf("give the certificate to the server: %w", err)
@@ -161,7 +164,8 @@ func (c *Cluster) Stop() error { return c.process.stop(syscall.SIGINT) }
 // Kill ends the server as a power cut would, its sessions too. It may be started again.
 func (c *Cluster) Kill() error { return c.process.kill() }
 
-// PID returns the process id of the server, whose children are its sessions and all else that it does.
+// PID returns the process id of the server, whose children are its sessions and all else that it
+// does.
 func (c *Cluster) PID() int { return c.process.cmd.Process.Pid }
 
 // Close stops the server if it runs, and removes its data.
@@ -177,22 +181,24 @@ func (c *Cluster) TablesURL(database string) string { return InSchema(c.URL(data
 // InSchema returns the address url for a session whose search path is a schema.
 func InSchema(url, schema string) string { return url + "&search_path=" + schema }
 
-// NewDatabase creates an empty database and returns its name. Its default collation sorts as people do, so that what has
-// to compare byte by byte must ask for it.
+// NewDatabase creates an empty database and returns its name. Its default collation sorts as people
+// do, so that what has to compare byte by byte must ask for it.
 func (c *Cluster) NewDatabase(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("test%d", c.databases.Add(1))
 	return name, c.create(ctx, name)
 }
 
 func (c *Cluster) create(ctx context.Context, database string) error {
-	err := c.Exec(ctx, "postgres", "CREATE DATABASE "+database+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+	err := c.Exec(ctx, "postgres", "CREATE DATABASE "+database+
+		" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
 	if err != nil {
 		return fmt.Errorf("create database %s: %w", database, err)
 	}
 	return nil
 }
 
-// RequirePasswords makes the server demand a password of everyone who comes over TCP from now on. Nobody has one.
+// RequirePasswords makes the server demand a password of everyone who comes over TCP from now on.
+// Nobody has one.
 func (c *Cluster) RequirePasswords(ctx context.Context) error {
 	rules := "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(rules), 0o600); err != nil {
@@ -221,7 +227,8 @@ func (c *Cluster) Exec(ctx context.Context, database, statements string) error {
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
 func address(port int, database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User(superuser), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: database,
+	u := url.URL{Scheme: "postgres", User: url.User(superuser), Host: net.JoinHostPort("127.0.0.1",
+		strconv.Itoa(port)), Path: database,
 		RawQuery: "sslmode=disable"}
 	return u.String()
 }
@@ -236,7 +243,8 @@ func binaries() (string, error) {
 		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // a folder that is no number comes last
 		return n
 	}
-	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+	return filepath.Dir(slices.MaxFunc(found,
+		func(a, b string) int { return version(a) - version(b) })), nil
 }
 
 func freePort() (int, error) {

@@ -61,7 +61,8 @@ func TestCluster(t *testing.T) {
 	}
 	defer pooled.Close(context.Background())
 	var rows int
-	if err := pooled.QueryRow(t.Context(), "SELECT count(*) FROM a", pgx.QueryExecModeExec).Scan(&rows); err != nil || rows != 4 {
+	if err := pooled.QueryRow(t.Context(), "SELECT count(*) FROM a", pgx.QueryExecModeExec).
+		Scan(&rows); err != nil || rows != 4 {
 		t.Errorf("by way of the pooler there are %d rows (error %v), want 4", rows, err)
 	}
 	if err := b.Close(); err != nil {
@@ -80,20 +81,23 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// gone waits until there is no such process. What was killed together with its parent waits for init to collect it.
+// gone waits until there is no such process. What was killed together with its parent waits for
+// init to collect it.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().
+		Before(deadline); time.Sleep(time.Millisecond) {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if syscall.Kill(pid, 0) == syscall.ESRCH || err == nil && strings.Contains(string(status), ") Z ") {
+		if syscall.Kill(pid, 0) == syscall.ESRCH || err == nil && strings.Contains(string(status),
+			") Z ") {
 			return
 		}
 	}
 	t.Errorf("process %d is still there", pid)
 }
 
-// TestStandby: a standby has what was committed on its primary, and takes writes once it is promoted
-// after the primary's death.
+// TestStandby: a standby has what was committed on its primary, and takes writes once it is
+// promoted after the primary's death.
 func TestStandby(t *testing.T) {
 	c, err := Start(t.Context(), Options{})
 	if err != nil {

@@ -79,7 +79,8 @@ func start(ctx context.Context, dir, ready, program string, args ...string) (*pr
 	case <-p.ended:
 		return nil, fmt.Errorf("%s ended while it started:\n%s", program, p.log)
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("%s was not ready in time: %w\n%s", program, ctx.Err(), p.log), p.kill())
+		return nil, errors.Join(fmt.Errorf("%s was not ready in time: %w\n%s", program, ctx.Err(), p.log),
+			p.kill())
 	}
 }
 
@@ -97,11 +98,13 @@ func (p *process) stop(signal syscall.Signal) error {
 	case <-p.ended:
 		return nil
 	case <-time.After(stopTime):
-		return errors.Join(fmt.Errorf("%s did not stop in time, so it was killed:\n%s", p.cmd.Path, p.log), p.kill())
+		return errors.Join(fmt.Errorf("%s did not stop in time, so it was killed:\n%s", p.cmd.Path,
+			p.log), p.kill())
 	}
 }
 
-// kill ends the server and all its children at once. It is stopped first, so that it has no new ones meanwhile.
+// kill ends the server and all its children at once. It is stopped first, so that it has no new
+// ones meanwhile.
 func (p *process) kill() error {
 	select {
 	case <-p.ended:
@@ -110,7 +113,8 @@ func (p *process) kill() error {
 	}
 	pid := p.cmd.Process.Pid
 	err := p.cmd.Process.Signal(syscall.SIGSTOP)
-	children, readErr := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "task", strconv.Itoa(pid), "children"))
+	children, readErr := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "task",
+		strconv.Itoa(pid), "children"))
 	err = errors.Join(err, readErr, p.cmd.Process.Kill())
 	for _, child := range strings.Fields(string(children)) {
 		n, convErr := strconv.Atoi(child)
@@ -118,7 +122,8 @@ func (p *process) kill() error {
 			return fmt.Errorf("read the children of process %d: %w", pid, convErr)
 		}
 		// Each server process of PostgreSQL has a process group of its own.
-		if killErr := syscall.Kill(n, syscall.SIGKILL); killErr != nil && !errors.Is(killErr, syscall.ESRCH) {
+		if killErr := syscall.Kill(n, syscall.SIGKILL); killErr != nil &&
+			!errors.Is(killErr, syscall.ESRCH) {
 			err = errors.Join(err, killErr)
 		}
 	}

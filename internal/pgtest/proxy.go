@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Proxy passes connections on to a server whose address can change. It stands for an address that moves
-// to another machine, and for a network that stops in the middle of a message.
+// Proxy passes connections on to a server whose address can change. It stands for an address that
+// moves to another machine, and for a network that stops in the middle of a message.
 type Proxy struct {
 	listener net.Listener
 	done     sync.WaitGroup
@@ -30,7 +30,8 @@ func StartProxy(target string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start proxy: %w", err)
 	}
-	p := &Proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}, room: -1, released: make(chan struct{})}
+	p := &Proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}, room: -1,
+		released: make(chan struct{})}
 	p.done.Go(p.accept)
 	return p, nil
 }

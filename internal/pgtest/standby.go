@@ -24,7 +24,8 @@ func (c *Cluster) StartStandby(ctx context.Context, name string) (_ *Cluster, er
 			os.RemoveAll(dir)
 		}
 	}()
-	backup := exec.CommandContext(ctx, filepath.Join(c.bin, "pg_basebackup"), "--pgdata", s.data(), "--write-recovery-conf",
+	backup := exec.CommandContext(ctx, filepath.Join(c.bin, "pg_basebackup"), "--pgdata", s.data(),
+		"--write-recovery-conf",
 		"--checkpoint", "fast", "--wal-method", "stream", "--no-sync", "--dbname",
 		fmt.Sprintf("host=127.0.0.1 port=%d user=%s application_name=%s", c.port, superuser, name))
 	backup.Dir = dir
@@ -46,7 +47,8 @@ func (c *Cluster) Promote(ctx context.Context) error {
 	}
 	defer conn.Close(ctx)
 	done := false
-	if err := conn.QueryRow(ctx, "SELECT pg_promote(wait_seconds => 120)").Scan(&done); err != nil || !done {
+	if err := conn.QueryRow(ctx, "SELECT pg_promote(wait_seconds => 120)").Scan(&done); err != nil ||
+		!done {
 		return fmt.Errorf("promote: done is %t, error %w", done, err)
 	}
 	c.ready = readyPrimary

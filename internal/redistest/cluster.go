@@ -9,14 +9,16 @@ import (
 
 const slots = 16384
 
-// Cluster starts a Redis Cluster of n masters without replicas and waits until each of them finds it in order.
+// Cluster starts a Redis Cluster of n masters without replicas and waits until each of them finds
+// it in order.
 func Cluster(t testing.TB, n int, o Options) []*Server {
 	t.Helper()
 	o.Extra = append([]string{"cluster-enabled yes", "cluster-node-timeout 2000"}, o.Extra...)
 	nodes := make([]*Server, n)
 	for i := range nodes {
 		nodes[i] = Start(t, o)
-		nodes[i].MustDo("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/n), strconv.Itoa((i+1)*slots/n-1))
+		nodes[i].MustDo("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/n),
+			strconv.Itoa((i+1)*slots/n-1))
 		nodes[i].MustDo("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 	}
 	for _, node := range nodes[1:] {
@@ -40,8 +42,8 @@ func ClusterURL(nodes []*Server) string {
 	return "redis://" + strings.Join(addrs, ",")
 }
 
-// MoveSlot moves a slot from one node of a cluster to another, key by key, as an operator does with resharding. half is
-// called when some of its keys are on each side.
+// MoveSlot moves a slot from one node of a cluster to another, key by key, as an operator does with
+// resharding. half is called when some of its keys are on each side.
 func MoveSlot(t testing.TB, nodes []*Server, slot, from, to int, half func()) {
 	t.Helper()
 	number, ids := strconv.Itoa(slot), make([]string, len(nodes))
@@ -81,7 +83,8 @@ func (s *Server) keysInSlot(slot string) []string {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	keys, err := client.Do(ctx, client.B().Arbitrary("CLUSTER", "GETKEYSINSLOT", slot, "1000").Build()).AsStrSlice()
+	keys, err := client.Do(ctx, client.B().Arbitrary("CLUSTER", "GETKEYSINSLOT", slot,
+		"1000").Build()).AsStrSlice()
 	if err != nil {
 		s.t.Fatalf("list the keys of slot %s: %v", slot, err)
 	}

@@ -1,5 +1,6 @@
-// Package redistest runs real Redis servers for tests: alone, as a cluster and under a sentinel. They
-// listen on free ports of the loopback, keep their files in the test's temporary folder and end with the test.
+// Package redistest runs real Redis servers for tests: alone, as a cluster and under a sentinel.
+// They listen on free ports of the loopback, keep their files in the test's temporary folder and
+// end with the test.
 package redistest
 
 import (
@@ -25,7 +26,8 @@ import (
 // startTimeout is how long a server may take to answer. It only ends tests that fail.
 const startTimeout = 3 * time.Minute
 
-// Options of a server. Zero fields leave what redis-server does by itself, but that nothing is written to disk.
+// Options of a server. Zero fields leave what redis-server does by itself, but that nothing is
+// written to disk.
 type Options struct {
 	// AppendFsync, if not empty, turns the append-only file on: "always", "everysec" or "no".
 	AppendFsync string
@@ -77,7 +79,8 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	second := tls{freePort(t), files}
-	s := start(t, freePort(t), append(lines, "tls-port "+strconv.Itoa(second.port), "tls-auth-clients no",
+	s := start(t, freePort(t), append(lines, "tls-port "+strconv.Itoa(second.port),
+		"tls-auth-clients no",
 		"tls-ca-cert-file "+files.CA, "tls-cert-file "+files.Cert, "tls-key-file "+files.Key))
 	s.tls = second
 	return s
@@ -129,9 +132,11 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // URL returns the server's address as a redis:// URL.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
-// TLSURL returns the address of the port that speaks TLS as a rediss:// URL, and the file of the CA to trust.
+// TLSURL returns the address of the port that speaks TLS as a rediss:// URL, and the file of the CA
+// to trust.
 func (s *Server) TLSURL(userinfo string) (url, ca string) {
-	return "rediss://" + userinfo + "@" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.tls.port)), s.tls.files.CA
+	return "rediss://" + userinfo + "@" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.tls.port)),
+		s.tls.files.CA
 }
 
 // Kill ends the process with SIGKILL, as a crash would. It does nothing if there is none.
@@ -162,8 +167,8 @@ func (s *Server) Restart() {
 	s.run()
 }
 
-// RestartLoading starts the process again, as Restart does. It returns while the server loads its append-only file, which
-// it must have, and answers LOADING; that lasts until EndLoading.
+// RestartLoading starts the process again, as Restart does. It returns while the server loads its
+// append-only file, which it must have, and answers LOADING; that lasts until EndLoading.
 func (s *Server) RestartLoading() {
 	s.t.Helper()
 	// Each of these keys takes a pause to load; commands are answered in between.
@@ -241,7 +246,8 @@ func (s *Server) Await(want string, args ...string) {
 	s.t.Helper()
 	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		answer, err := s.Do(args...)
-		if err == nil && strings.Contains(answer, want) || err != nil && strings.Contains(err.Error(), want) {
+		if err == nil && strings.Contains(answer, want) || err != nil &&
+			strings.Contains(err.Error(), want) {
 			return
 		}
 		select {

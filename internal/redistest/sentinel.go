@@ -14,8 +14,8 @@ type Sentinel struct {
 	Master, Replica, Watcher *Server
 }
 
-// StartSentinel starts all three and waits until the replica follows and the sentinel knows of it. A master
-// that is away for half a second is replaced.
+// StartSentinel starts all three and waits until the replica follows and the sentinel knows of it.
+// A master that is away for half a second is replaced.
 func StartSentinel(t testing.TB, o Options) *Sentinel {
 	t.Helper()
 	master := Start(t, o)
@@ -35,7 +35,8 @@ func StartSentinel(t testing.TB, o Options) *Sentinel {
 // URL returns a redis:// URL that asks the sentinel for the master.
 func (s *Sentinel) URL() string { return s.Watcher.URL() + "?master=" + SentinelMaster }
 
-// AwaitReplicated waits until the replica has everything that the master has. The master must not be writing.
+// AwaitReplicated waits until the replica has everything that the master has. The master must not
+// be writing.
 func (s *Sentinel) AwaitReplicated() {
 	s.Master.t.Helper()
 	for line := range strings.Lines(s.Master.MustDo("INFO", "replication")) {

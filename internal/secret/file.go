@@ -35,14 +35,15 @@ func readPrivate(path string) (string, error) {
 		return "", fmt.Errorf("read secret file: %w", err)
 	}
 	if len(b) > maxFile {
-		return "", fmt.Errorf("secret file %s has more than %d bytes: is it the right file?", path, maxFile)
+		return "", fmt.Errorf("secret file %s has more than %d bytes: is it the right file?", path,
+			maxFile)
 	}
 	return string(b), nil
 }
 
-// checkMode refuses a file that other users can read. Members of a group of this process may read it. In
-// the folder of systemd's credentials, and in a mount of a container's own, any mode will do, because
-// nobody else can reach the file.
+// checkMode refuses a file that other users can read. Members of a group of this process may read
+// it. In the folder of systemd's credentials, and in a mount of a container's own, any mode will
+// do, because nobody else can reach the file.
 func checkMode(path string, f *os.File, info os.FileInfo) error {
 	perm := info.Mode().Perm()
 	switch {
@@ -66,8 +67,8 @@ func ownGroup(info os.FileInfo) bool {
 	return int(stat.Gid) == os.Getegid() || err == nil && slices.Contains(groups, int(stat.Gid))
 }
 
-// isCredential reports whether systemd made the file for this service (LoadCredential=). The group bits of
-// its mode stand for an access control list that names this user alone.
+// isCredential reports whether systemd made the file for this service (LoadCredential=). The group
+// bits of its mode stand for an access control list that names this user alone.
 func isCredential(path string) bool {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if !filepath.IsAbs(dir) {

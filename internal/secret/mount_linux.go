@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// sharedMounts are file systems in memory that every machine has, for all of its users. A service may
-// see them as read-only.
+// sharedMounts are file systems in memory that every machine has, for all of its users. A service
+// may see them as read-only.
 var sharedMounts = []string{"/", "/run", "/var/run", "/tmp", "/var/tmp", "/dev", "/dev/shm"}
 
 const (
@@ -17,14 +17,16 @@ const (
 	readOnly     = 1 // ST_RDONLY of statfs
 )
 
-// mountedAlone reports whether a file was mounted for this container: read-only, and either by itself, as
-// Docker mounts a secret, or in a file system of its own in memory, as Kubernetes mounts a secret volume.
+// mountedAlone reports whether a file was mounted for this container: read-only, and either by
+// itself, as Docker mounts a secret, or in a file system of its own in memory, as Kubernetes mounts
+// a secret volume.
 func mountedAlone(path string, f *os.File) bool {
 	var fs syscall.Statfs_t
 	if syscall.Fstatfs(int(f.Fd()), &fs) != nil || fs.Flags&readOnly == 0 {
 		return false
 	}
-	real, err := filepath.EvalSymlinks(path) // Kubernetes: NAME -> ..data/NAME, ..data -> ..2026_11_28_…
+	// Kubernetes: NAME -> ..data/NAME, ..data -> ..2026_11_28_…
+	real, err := filepath.EvalSymlinks(path)
 	if err == nil {
 		real, err = filepath.Abs(real)
 	}

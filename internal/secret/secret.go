@@ -1,6 +1,7 @@
-// Package secret reads secrets as people write them into settings: the secret itself, or a reference
-// to an environment variable or a file. A secret is one value, whole: the package cuts nothing at a comma,
-// and returns an error for a text that looks like a mistake instead of using it as another key.
+// Package secret reads secrets as people write them into settings: the secret itself, or a
+// reference to an environment variable or a file. A secret is one value, whole: the package cuts
+// nothing at a comma, and returns an error for a text that looks like a mistake instead of using it
+// as another key.
 package secret
 
 import (
@@ -74,7 +75,8 @@ func lookUp(setting string, exact bool) (text, where string, err error) {
 		}
 	}
 	expand := func(s string) string {
-		return inEnvironment.ReplaceAllStringFunc(s, func(m string) string { return os.Getenv(m[2 : len(m)-1]) })
+		return inEnvironment.ReplaceAllStringFunc(s,
+			func(m string) string { return os.Getenv(m[2 : len(m)-1]) })
 	}
 	if !isFile {
 		return expand(setting), "", nil
@@ -99,8 +101,8 @@ func ReadFile(path string) (string, error) {
 	return text, nil
 }
 
-// Variable returns the secret that the environment variable name holds, or refers to as a setting does.
-// It is empty if the variable is.
+// Variable returns the secret that the environment variable name holds, or refers to as a setting
+// does. It is empty if the variable is.
 func Variable(getenv func(string) string, name string) (string, error) {
 	value := getenv(name)
 	if value == "" {
@@ -130,7 +132,8 @@ func CheckVariable(name, value, list string) error {
 		return fmt.Errorf("%s holds a comma, where earlier releases cut it into %d secrets. If it is one"+
 			" secret, put %s before it. If it is several, %s", name, n, Exact, several)
 	}
-	if m := inEnvironment.FindString(value); m != "" && m != value && !strings.HasPrefix(value, "file:") {
+	if m := inEnvironment.FindString(value); m != "" && m != value &&
+		!strings.HasPrefix(value, "file:") {
 		return fmt.Errorf("%s holds %s. If that is part of the secret, put %s before the secret; if it"+
 			" stands for a variable, write the secret without it", name, m, Exact)
 	}
@@ -140,8 +143,8 @@ func CheckVariable(name, value, list string) error {
 // NextOf is the variable that holds the second secret during a rotation.
 func NextOf(name string) string { return name + "_NEXT" }
 
-// OldList returns how many secrets earlier releases made of a value, or 0 if they took it for one or
-// refused it.
+// OldList returns how many secrets earlier releases made of a value, or 0 if they took it for one
+// or refused it.
 func OldList(value string) int {
 	parts := strings.Split(value, ",")
 	for _, part := range parts {
@@ -155,8 +158,8 @@ func OldList(value string) int {
 	return len(parts)
 }
 
-// trimmed removes what editors and shells add and no sender means: a byte order mark, and the ends of
-// lines behind the secret.
+// trimmed removes what editors and shells add and no sender means: a byte order mark, and the ends
+// of lines behind the secret.
 func trimmed(text string) string {
 	return strings.TrimRight(strings.TrimPrefix(text, "\ufeff"), "\r\n")
 }
@@ -189,8 +192,8 @@ func mistake(text string) string {
 	return ""
 }
 
-// isReference reports whether a text has the form of a setting that names a secret. Used as a key, it would
-// be one that others can guess.
+// isReference reports whether a text has the form of a setting that names a secret. Used as a key,
+// it would be one that others can guess.
 func isReference(text string) bool {
 	kind, _, ok := strings.Cut(text, ":")
 	switch strings.ToLower(kind) {

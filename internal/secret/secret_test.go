@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestResolve: a secret is one value, whole, wherever it stands; what looks like a slip of the hand is an error that
-// does not show it.
+// TestResolve: a secret is one value, whole, wherever it stands; what looks like a slip of the hand
+// is an error that does not show it.
 func TestResolve(t *testing.T) {
 	const list = "correct-horse,battery-staple"
 	pem := "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2Vw\n-----END PUBLIC KEY-----"
@@ -37,7 +37,8 @@ func TestResolve(t *testing.T) {
 		{setting: "env:S", env: "from-echo\n", want: "from-echo"},
 		{setting: "env:S", env: "\ufefffrom-windows\r\n", want: "from-windows"},
 		{setting: "env:S", env: pem + "\n", want: pem},
-		{setting: "env:S", env: strings.ReplaceAll(pem, "\n", "\r\n"), want: strings.ReplaceAll(pem, "\n", "\r\n")},
+		{setting: "env:S", env: strings.ReplaceAll(pem, "\n", "\r\n"), want: strings.ReplaceAll(pem, "\n",
+			"\r\n")},
 		{setting: "env:S", names: "empty or not set"},
 		{setting: "a-${S}", names: "environment variable S"},
 		{setting: "env:S", env: "\r\n", names: "is empty"},
@@ -68,7 +69,8 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s with %q: got %q, %v; want %q", test.setting, test.env, got, err, test.want)
 		case test.names != "" && (err == nil || !strings.Contains(err.Error(), test.names)):
 			t.Errorf("%s with %q: error %v does not name %s", test.setting, test.env, err, test.names)
-		case err != nil && len(test.env) > 4 && strings.Contains(err.Error(), strings.TrimSpace(test.env)):
+		case err != nil && len(test.env) > 4 &&
+			strings.Contains(err.Error(), strings.TrimSpace(test.env)):
 			t.Errorf("error %q shows the secret", err)
 		}
 	}
@@ -113,8 +115,9 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestFileModes: others may not read a secret, but those in a group of the process may if the file's mode says so, and a
-// link may lead to it. The test knows one group that is its own, and as root one that is not.
+// TestFileModes: others may not read a secret, but those in a group of the process may if the
+// file's mode says so, and a link may lead to it. The test knows one group that is its own, and as
+// root one that is not.
 func TestFileModes(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "secret"), filepath.Join(dir, "link")
@@ -162,7 +165,8 @@ func TestFileModes(t *testing.T) {
 	try(own, 0o444, false)
 }
 
-// FuzzResolve: no text that is refused is shown by its error, and what is accepted is part of what was given.
+// FuzzResolve: no text that is refused is shown by its error, and what is accepted is part of what
+// was given.
 func FuzzResolve(f *testing.F) {
 	f.Add("correct-horse,battery-staple")
 	f.Add("\ufeff\"quoted\"\r\n")

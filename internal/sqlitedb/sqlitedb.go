@@ -85,9 +85,9 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 
 var tempDir sync.Once
 
-// setTempDir lets SQLite sort in the folder of the first file that is opened, where there is room and the
-// process may write: a container need not have /tmp. The setting is the whole process's and must not
-// change while connections are in use. SQLite passes over a folder that is gone.
+// setTempDir lets SQLite sort in the folder of the first file that is opened, where there is room
+// and the process may write: a container need not have /tmp. The setting is the whole process's and
+// must not change while connections are in use. SQLite passes over a folder that is gone.
 func setTempDir(conn *sqlite.Conn, dir string) (err error) {
 	tempDir.Do(func() {
 		quoted := strings.ReplaceAll(dir, "'", "''")
@@ -99,7 +99,8 @@ func setTempDir(conn *sqlite.Conn, dir string) (err error) {
 	return nil
 }
 
-// OpenReaders returns a pool of size connections to a file that OpenWriter has opened. They cannot write.
+// OpenReaders returns a pool of size connections to a file that OpenWriter has opened. They cannot
+// write.
 func OpenReaders(path string, size int) (*sqlitex.Pool, error) {
 	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{
 		Flags:    sqlite.OpenReadWrite, // a read-only connection could not share the write-ahead log
@@ -139,8 +140,9 @@ func migrate(ctx context.Context, path string, migrations fs.FS) error {
 	return nil
 }
 
-// Tx runs f in a transaction that begins as a writer. If f fails, or the commit does, everything is rolled
-// back; an error of the commit leaves the outcome unknown, as the disk may have taken it before it failed.
+// Tx runs f in a transaction that begins as a writer. If f fails, or the commit does, everything is
+// rolled back; an error of the commit leaves the outcome unknown, as the disk may have taken it
+// before it failed.
 func Tx(conn *sqlite.Conn, f func() error) error {
 	if err := exec(conn, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)

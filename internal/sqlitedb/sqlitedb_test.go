@@ -20,12 +20,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func schema(statements ...string) fs.FS {
 	files := fstest.MapFS{}
 	for i, s := range statements {
-		files[string(rune('1'+i))+"_step.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + s + ";\n")}
+		files[string(rune('1'+i))+"_step.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + s +
+			";\n")}
 	}
 	return files
 }
 
-const first, second = "CREATE TABLE a (n INTEGER NOT NULL)", "ALTER TABLE a ADD COLUMN m INTEGER NOT NULL DEFAULT 7"
+const first, second = "CREATE TABLE a (n INTEGER NOT NULL)",
+	"ALTER TABLE a ADD COLUMN m INTEGER NOT NULL DEFAULT 7"
 
 func openTest(t *testing.T, path string, migrations fs.FS) *sqlite.Conn {
 	t.Helper()
@@ -40,10 +42,11 @@ func openTest(t *testing.T, path string, migrations fs.FS) *sqlite.Conn {
 func query(t *testing.T, conn *sqlite.Conn, q string) string {
 	t.Helper()
 	var result []string
-	if err := sqlitex.ExecuteTransient(conn, q, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
-		result = append(result, row.ColumnText(0))
-		return nil
-	}}); err != nil {
+	if err := sqlitex.ExecuteTransient(conn, q,
+		&sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
+			result = append(result, row.ColumnText(0))
+			return nil
+		}}); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Join(result, " ")
@@ -52,14 +55,16 @@ func query(t *testing.T, conn *sqlite.Conn, q string) string {
 // TestDurable: a connection has the settings on which the promise of a 202 rests.
 func TestDurable(t *testing.T) {
 	conn := openTest(t, filepath.Join(t.TempDir(), "a.db"), schema(first))
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "page_size": "8192", "fullfsync": "1"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2",
+		"page_size": "8192", "fullfsync": "1"} {
 		if got := query(t, conn, "PRAGMA "+pragma); got != want {
 			t.Errorf("%s is %s, want %s", pragma, got, want)
 		}
 	}
 }
 
-// TestMigrations: a file of an older version is brought up to date with what it holds; one of a newer version is refused.
+// TestMigrations: a file of an older version is brought up to date with what it holds; one of a
+// newer version is refused.
 func TestMigrations(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	conn := openTest(t, path, schema(first))
@@ -122,7 +127,8 @@ func TestReadersCannotWrite(t *testing.T) {
 // TestTx: all of a transaction or nothing of it, and the connection is fit for the next one.
 func TestTx(t *testing.T) {
 	conn := openTest(t, filepath.Join(t.TempDir(), "a.db"), schema(first,
-		"CREATE TABLE b (n INTEGER REFERENCES c (n) DEFERRABLE INITIALLY DEFERRED)", "CREATE TABLE c (n INTEGER PRIMARY KEY)"))
+		"CREATE TABLE b (n INTEGER REFERENCES c (n) DEFERRABLE INITIALLY DEFERRED)",
+		"CREATE TABLE c (n INTEGER PRIMARY KEY)"))
 	run := func(statement string) error { return sqlitex.ExecuteTransient(conn, statement, nil) }
 	if err := run("PRAGMA foreign_keys = ON"); err != nil {
 		t.Fatal(err)
@@ -132,8 +138,14 @@ func TestTx(t *testing.T) {
 		f    func() error
 		want string // part of the error; empty: none
 	}{
-		"fails in the middle": {func() error { return errors.Join(run("INSERT INTO a VALUES (1)"), errStop) }, "stop"},
-		"fails at the commit": {func() error { return errors.Join(run("INSERT INTO a VALUES (2)"), run("INSERT INTO b VALUES (1)")) }, "commit"},
+		"fails in the middle": {func() error {
+			return errors.Join(run("INSERT INTO a VALUES (1)"),
+				errStop)
+		}, "stop"},
+		"fails at the commit": {func() error {
+			return errors.Join(run("INSERT INTO a VALUES (2)"),
+				run("INSERT INTO b VALUES (1)"))
+		}, "commit"},
 		"rolled back by SQLite": {func() error {
 			_ = run("INSERT INTO a VALUES (3)")
 			return run("INSERT OR ROLLBACK INTO a VALUES (NULL)")

@@ -94,15 +94,18 @@ func New(title string, x, y Axis, xName, yName string) *Plot {
 			p.Tick(v, "middle", Number(v))
 		}
 	}
-	fmt.Fprintf(&p.b, `<line class="axis" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, p.x.from, p.y.from, p.x.to, p.y.from)
-	fmt.Fprintf(&p.b, `<text class="name" x="%.1f" y="%.1f" text-anchor="end">%s</text>`, p.x.to, plotHeight-4, xName)
+	fmt.Fprintf(&p.b, `<line class="axis" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, p.x.from,
+		p.y.from, p.x.to, p.y.from)
+	fmt.Fprintf(&p.b, `<text class="name" x="%.1f" y="%.1f" text-anchor="end">%s</text>`, p.x.to,
+		plotHeight-4, xName)
 	fmt.Fprintf(&p.b, `<text class="name" x="%.1f" y="%.1f">%s</text>`, p.x.from+4, plotTop+2, yName)
 	return p
 }
 
 // Tick names a value of the x axis.
 func (p *Plot) Tick(v float64, anchor, name string) {
-	fmt.Fprintf(&p.b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, p.x.at(v), p.y.from+15, anchor, name)
+	fmt.Fprintf(&p.b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, p.x.at(v),
+		p.y.from+15, anchor, name)
 }
 
 // Point is a pair of values.
@@ -123,7 +126,8 @@ func (p *Plot) Line(class string, points []Point) {
 // Bar draws from the x axis up to y.
 func (p *Plot) Bar(class string, from, to, y float64) {
 	left, right, top := p.x.at(from), p.x.at(to), p.y.at(y)
-	fmt.Fprintf(&p.b, `<rect class="bar %s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class, left+0.5, top, max(right-left-1, 1), max(p.y.from-top, 0))
+	fmt.Fprintf(&p.b, `<rect class="bar %s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class,
+		left+0.5, top, max(right-left-1, 1), max(p.y.from-top, 0))
 }
 
 // Limit draws a line that should not be crossed, at a value of the y axis.
@@ -145,12 +149,15 @@ func (p *Plot) LimitAt(at, v float64, name string) {
 
 // Label writes above a point.
 func (p *Plot) Label(x, y float64, text string) {
-	fmt.Fprintf(&p.b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, p.x.at(x), p.y.at(y)-4, text)
+	fmt.Fprintf(&p.b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, p.x.at(x),
+		p.y.at(y)-4, text)
 }
 
-// Key names the class of a line: the row-th of the names beside the y axis. The name must be plain text.
+// Key names the class of a line: the row-th of the names beside the y axis. The name must be plain
+// text.
 func (p *Plot) Key(row int, class, name string) {
-	fmt.Fprintf(&p.b, `<text class="%s" x="%.1f" y="%.1f">%s</text>`, class, p.x.from+10, plotTop+18+float64(row)*14, template.HTMLEscapeString(name))
+	fmt.Fprintf(&p.b, `<text class="%s" x="%.1f" y="%.1f">%s</text>`, class, p.x.from+10, plotTop+18+
+		float64(row)*14, template.HTMLEscapeString(name))
 }
 
 // Mark draws a vertical line with a name.
@@ -193,9 +200,11 @@ const MaxPercentile = 4.0
 // Percentile is the percentile at x, from 0 to MaxPercentile, of the axis of NewPercentiles.
 func Percentile(x float64) float64 { return 100 * (1 - math.Pow(10, -x)) }
 
-// NewPercentiles returns a plot of values, on a logarithmic axis, by the share of all that are no greater.
+// NewPercentiles returns a plot of values, on a logarithmic axis, by the share of all that are no
+// greater.
 func NewPercentiles(title string, low, high float64, yName string) *Plot {
-	p := New(title, Axis{High: MaxPercentile, Named: true}, Axis{Low: low, High: high, Log: true}, "", yName)
+	p := New(title, Axis{High: MaxPercentile, Named: true}, Axis{Low: low, High: high, Log: true}, "",
+		yName)
 	for _, t := range percentiles {
 		anchor := "middle"
 		if t.x == MaxPercentile {

@@ -7,11 +7,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestSequences: gaps and inversions are counted, duplicates and what has no sequence are not, and a new lease begins anew.
+// TestSequences: gaps and inversions are counted, duplicates and what has no sequence are not, and
+// a new lease begins anew.
 func TestSequences(t *testing.T) {
 	s := newSequences()
 	record := func(key string, lease uint64, sequence int64) *hookgate.Record {
-		return &hookgate.Record{Delivery: hookgate.Delivery{Identity: hookgate.Identity{Source: "s"}, OrderingKey: key, Sequence: sequence}, Lease: lease}
+		return &hookgate.Record{Delivery: hookgate.Delivery{Identity: hookgate.Identity{Source: "s"},
+			OrderingKey: key, Sequence: sequence}, Lease: lease}
 	}
 	for i, step := range []struct {
 		key      string

@@ -48,7 +48,8 @@ func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.
 		case !r.DuplicateOf.IsZero() || !result.DuplicateOf.IsZero():
 			c.metrics.Duplicate(r.EventType, since)
 		case result.Rejected != nil:
-			c.logger.Error("store rejects an event; it becomes a dead letter", "request_id", r.RequestID.String(),
+			c.logger.Error("store rejects an event; it becomes a dead letter", "request_id",
+				r.RequestID.String(),
 				"event", r.Identity.String(), "position", r.Position, "error", result.Rejected)
 			c.metrics.DeadLettered(r.EventType, since)
 		default:

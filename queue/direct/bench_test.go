@@ -24,7 +24,10 @@ func openBench(b *testing.B) *Queue {
 // BenchmarkAppend measures durable appends by concurrent callers, whose transactions they share.
 func BenchmarkAppend(b *testing.B) {
 	for _, callers := range []int{1, 16, 256} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { queuetest.BenchmarkAppendAlone(b, openBench(b), callers) })
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			queuetest.BenchmarkAppendAlone(b,
+				openBench(b), callers)
+		})
 	}
 }
 

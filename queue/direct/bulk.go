@@ -12,8 +12,8 @@ import (
 // acknowledged already, so it takes them although little space is free. They must not change for as
 // long as the caller may repeat the call.
 //
-// After an error the outcome of each record is unknown, and the same call again is harmless. An error
-// that wraps hookgate.ErrRejected: see Append; it is about one of the records.
+// After an error the outcome of each record is unknown, and the same call again is harmless. An
+// error that wraps hookgate.ErrRejected: see Append; it is about one of the records.
 func (q *Queue) AppendAll(ctx context.Context, records []hookgate.Record) error {
 	for len(records) > 0 {
 		r := &records[0]

@@ -65,7 +65,8 @@ func (c *call) answer(r hookgate.Receipt, err error) {
 func (c *call) split() {
 	d := *c.delivery
 	d.Body, d.Headers, d.Parts = slices.Clone(d.Body), slices.Clone(d.Headers), slices.Clone(d.Parts)
-	r := hookgate.Record{Delivery: d, DuplicateOf: c.of, Partition: c.partition, EnqueuedAt: c.enqueuedAt}
+	r := hookgate.Record{Delivery: d, DuplicateOf: c.of, Partition: c.partition,
+		EnqueuedAt: c.enqueuedAt}
 	c.several, c.unfit = r.Split()
 	if c.unfit != nil {
 		c.several = []hookgate.Record{r}

@@ -112,7 +112,8 @@ func (c *committer) take(call *call) {
 		c.records = append(c.records, call.several...)
 	default:
 		c.records = append(c.records, hookgate.Record{
-			Delivery: *call.delivery, Partition: call.partition, EnqueuedAt: call.enqueuedAt, DuplicateOf: call.of,
+			Delivery: *call.delivery, Partition: call.partition, EnqueuedAt: call.enqueuedAt,
+			DuplicateOf: call.of,
 		})
 		d := &c.records[m.first].Delivery
 		d.Body, d.Headers = c.body(d.Body), c.header(d.Headers)
@@ -177,7 +178,8 @@ func (c *committer) commit() {
 }
 
 // apply hands the records of the group to the store.
-func (c *committer) apply(ctx context.Context, b *hookgate.Batch) (outcome hookgate.Outcome, took time.Duration, err error) {
+func (c *committer) apply(ctx context.Context, b *hookgate.Batch) (outcome hookgate.Outcome,
+	took time.Duration, err error) {
 	b.Records, b.Dead = c.records, c.dead
 	b.Attempts++
 	bytes := 0
@@ -211,7 +213,10 @@ func (c *committer) atFault(err error) int {
 	if dead {
 		at -= len(c.records)
 	}
-	return slices.IndexFunc(c.group, func(m member) bool { return m.dead == dead && m.first <= at && at < m.end })
+	return slices.IndexFunc(c.group, func(m member) bool {
+		return m.dead == dead && m.first <= at &&
+			at < m.end
+	})
 }
 
 // reject answers a call of the group with err and takes it out.

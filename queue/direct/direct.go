@@ -124,7 +124,8 @@ func New(store hookgate.Store, o Options) (*Queue, error) {
 type errTimeout struct{ after time.Duration }
 
 func (e errTimeout) Error() string {
-	return fmt.Sprintf("the store has not answered within %v; whether it has the event is unknown", e.after)
+	return fmt.Sprintf("the store has not answered within %v; whether it has the event is unknown",
+		e.after)
 }
 
 // Timeout says that another attempt may succeed, as net.Error has it.
@@ -141,14 +142,16 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 
 // AppendDuplicate stores d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.isFull() {
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
 	return q.append(ctx, d, of)
 }
 
-func (q *Queue) append(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func (q *Queue) append(ctx context.Context, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	c := newCall()
 	c.delivery, c.of, c.enqueuedAt = d, of, time.Now()
 	c.partition = hookgate.Partition(d.OrderingKey, q.Partitions)
@@ -208,7 +211,8 @@ func (q *Queue) isFull() bool {
 		free, err := q.Free()
 		full := err == nil && free < q.MinFree // if it cannot be known, the store will say
 		if was := q.full.Swap(full); full && !was {
-			q.Logger.Error("too little free space; events are refused until there is more", "free_bytes", free, "min_free_bytes", q.MinFree)
+			q.Logger.Error("too little free space; events are refused until there is more", "free_bytes",
+				free, "min_free_bytes", q.MinFree)
 		} else if was && !full {
 			q.Logger.Info("there is enough free space again", "free_bytes", free)
 		}

@@ -92,9 +92,13 @@ func TestConformance(t *testing.T) {
 	root, n := t.TempDir(), atomic.Int64{}
 	queuetest.RunQueue(t, queuetest.QueueBackend{
 		FailsWrites: true,
-		NewPlace:    func(queuetest.TB) string { return filepath.Join(root, fmt.Sprint("store-", n.Add(1), ".db")) },
+		NewPlace: func(queuetest.TB) string {
+			return filepath.Join(root, fmt.Sprint("store-", n.Add(1),
+				".db"))
+		},
 		Open: func(t queuetest.TB, place string) queuetest.QueueInstance {
-			return instance(t, &faults{backing: openStore(t, place)}, Options{Partitions: 4, Timeout: time.Minute})
+			return instance(t, &faults{backing: openStore(t, place)}, Options{Partitions: 4,
+				Timeout: time.Minute})
 		},
 	})
 }

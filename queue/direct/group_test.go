@@ -19,8 +19,9 @@ import (
 func delivery(key string, n int) *hookgate.Delivery {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Delivery{
-		RequestID:   hookgate.NewRequestID(now),
-		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		RequestID: hookgate.NewRequestID(now),
+		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
+			MessageID: fmt.Sprintf("%s-%d", key, n)},
 		OrderingKey: key,
 		Keyed:       true,
 		Sequence:    int64(n),
@@ -82,7 +83,8 @@ func gateTo(t *testing.T, s backing) *gate {
 }
 
 func (g *gate) note(b *hookgate.Batch) {
-	size := batchSize{len(b.Records), 0, map[hookgate.RequestID]int{}, b.Attempts, b.LastError, b.Worker}
+	size := batchSize{len(b.Records), 0, map[hookgate.RequestID]int{}, b.Attempts, b.LastError,
+		b.Worker}
 	for i := range b.Records {
 		size.bytes += len(b.Records[i].Body)
 		size.requests[b.Records[i].RequestID.WithoutPart()]++
@@ -165,7 +167,8 @@ func TestDeliveryIsItsCallersAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	events := stored(t, g)
-	if len(events) != 2 || events[0].RequestID != kept || string(events[0].Body) != `{"key":"k","n":1}` || events[0].Headers[0].Value != "k" {
+	if len(events) != 2 || events[0].RequestID != kept ||
+		string(events[0].Body) != `{"key":"k","n":1}` || events[0].Headers[0].Value != "k" {
 		t.Errorf("stored are %+v, want the one that was in the store when its caller left, as it was, and the last", events)
 	}
 	for _, e := range events {
@@ -216,8 +219,8 @@ func TestManyCallersComeAndGo(t *testing.T) {
 	t.Logf("%d of %d callers left early", left.Load(), callers*each)
 }
 
-// Goal: an Append returns when its time is over, although the store hangs; the stats say so until the
-// store works; the event may be stored, and the same request again is recognised.
+// Goal: an Append returns when its time is over, although the store hangs; the stats say so until
+// the store works; the event may be stored, and the same request again is recognised.
 func TestStoreHangs(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{Timeout: 20 * time.Millisecond})
@@ -243,8 +246,8 @@ func TestStoreHangs(t *testing.T) {
 	}
 }
 
-// Goal: after a failure the stats ask whether the store could take as much as what failed, and report
-// the failure until it could. A smaller event that finds room proves nothing.
+// Goal: after a failure the stats ask whether the store could take as much as what failed, and
+// report the failure until it could. A smaller event that finds room proves nothing.
 func TestStatsProbe(t *testing.T) {
 	f := &faults{backing: openStore(t, filepath.Join(t.TempDir(), "store.db"))}
 	defer f.Close()
@@ -314,7 +317,8 @@ func TestGroupsAreBounded(t *testing.T) {
 	for i, b := range g.batches {
 		records += b.records
 		if len(b.requests) > 1 && (b.records > maxRecords || b.bytes > maxBytes) {
-			t.Errorf("batch %d of %d requests has %d records of %d bytes", i, len(b.requests), b.records, b.bytes)
+			t.Errorf("batch %d of %d requests has %d records of %d bytes", i, len(b.requests), b.records,
+				b.bytes)
 		}
 		for _, d := range []*hookgate.Delivery{large, several} {
 			if n := b.requests[d.RequestID]; n != 0 && n != strings.Count(string(d.Body), "x") {
@@ -348,7 +352,8 @@ func TestIndivisible(t *testing.T) {
 			t.Errorf("append beside it: %v", err)
 		}
 	})
-	if r, err := q.Append(t.Context(), d); err != nil || r.Duplicate() || r.Partition != hookgate.Partition("several", 16) {
+	if r, err := q.Append(t.Context(), d); err != nil || r.Duplicate() ||
+		r.Partition != hookgate.Partition("several", 16) {
 		t.Fatalf("append: %+v, %v", r, err)
 	}
 	all.Wait()
@@ -361,16 +366,19 @@ func TestIndivisible(t *testing.T) {
 	}
 	q.Close()
 	if m.dead.Load() != 1 || m.persisted.Load() != 1 {
-		t.Errorf("counted %d dead letters and %d events, want one of each", m.dead.Load(), m.persisted.Load())
+		t.Errorf("counted %d dead letters and %d events, want one of each", m.dead.Load(),
+			m.persisted.Load())
 	}
 }
 
-// Goal: below the least free space nothing is taken, and the stats say why; the space is asked for once a second at most.
+// Goal: below the least free space nothing is taken, and the stats say why; the space is asked for
+// once a second at most.
 func TestFreeSpace(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	defer s.Close()
 	var free, asked atomic.Int64
-	q := open(t, s, Options{MinFree: 100, Free: func() (int64, error) { asked.Add(1); return free.Load(), nil }})
+	q := open(t, s, Options{MinFree: 100,
+		Free: func() (int64, error) { asked.Add(1); return free.Load(), nil }})
 	began := time.Now()
 	for range 100 {
 		if _, err := q.Append(t.Context(), delivery("k", 1)); !errors.Is(err, hookgate.ErrFull) {
@@ -388,7 +396,8 @@ func TestFreeSpace(t *testing.T) {
 	if _, err := q.Append(t.Context(), delivery("k", 1)); err != nil {
 		t.Errorf("append with space: %v", err)
 	}
-	if s, err := q.Stats(t.Context()); s.Err != nil || err != nil || s.Depth != 0 || s.Partitions != 16 {
+	if s, err := q.Stats(t.Context()); s.Err != nil || err != nil || s.Depth != 0 ||
+		s.Partitions != 16 {
 		t.Errorf("stats %+v, %v", s, err)
 	}
 }
@@ -451,7 +460,8 @@ func TestMetrics(t *testing.T) {
 		if shared {
 			gaps = 0
 		}
-		got := []int64{m.persisted.Load(), m.duplicate.Load(), m.batches.Load(), m.records.Load(), m.failed.Load(), m.gaps.Load(), m.inversions.Load()}
+		got := []int64{m.persisted.Load(), m.duplicate.Load(), m.batches.Load(), m.records.Load(),
+			m.failed.Load(), m.gaps.Load(), m.inversions.Load()}
 		if want := []int64{4, 1, 5, 5, 1, gaps, 1}; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("shared %v: counted %v, want %v", shared, got, want)
 		}

@@ -42,7 +42,8 @@ func TestConformancePostgres(t *testing.T) {
 			return cluster.URL(name)
 		},
 		Open: func(t queuetest.TB, place string) queuetest.QueueInstance {
-			return instance(t, &faults{backing: openPostgres(t, place)}, Options{Partitions: 4, Timeout: time.Minute, Shared: true})
+			return instance(t, &faults{backing: openPostgres(t, place)}, Options{Partitions: 4,
+				Timeout: time.Minute, Shared: true})
 		},
 	})
 }

@@ -78,8 +78,9 @@ func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Delivery) ([]hookgate
 	return receipts, errs
 }
 
-// Goal: an event that the store rejects becomes a dead letter and is acknowledged; all others of its
-// group are stored, those of its own request too; a repetition of it makes no second dead letter.
+// Goal: an event that the store rejects becomes a dead letter and is acknowledged; all others of
+// its group are stored, those of its own request too; a repetition of it makes no second dead
+// letter.
 func TestRejectedEvent(t *testing.T) { inRefusingStores(t, testRejectedEvent) }
 
 func testRejectedEvent(t *testing.T, g *gate) {
@@ -122,7 +123,8 @@ func testRejectedEvent(t *testing.T, g *gate) {
 	}
 	q.Close()
 	if m.dead.Load() != 2 || m.persisted.Load() != 4 || m.duplicate.Load() != 1 {
-		t.Errorf("counted %d dead letters, %d events and %d duplicates", m.dead.Load(), m.persisted.Load(), m.duplicate.Load())
+		t.Errorf("counted %d dead letters, %d events and %d duplicates", m.dead.Load(),
+			m.persisted.Load(), m.duplicate.Load())
 	}
 }
 
@@ -136,7 +138,8 @@ func TestRejectedDeadLetter(t *testing.T) {
 
 func testRejectedDeadLetter(t *testing.T, g *gate, first bool) {
 	q := open(t, g, Options{})
-	all := []*hookgate.Delivery{delivery("poison", 2), delivery("a", 1), partsOf("several", 3), partsOf("unfit", 2), delivery("b", 1)}
+	all := []*hookgate.Delivery{delivery("poison", 2), delivery("a", 1), partsOf("several", 3),
+		partsOf("unfit", 2), delivery("b", 1)}
 	all[3].Parts = []byte{0xff}
 	at := 0
 	if !first {

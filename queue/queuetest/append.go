@@ -27,10 +27,12 @@ func testAppendAndNext(t *testing.T, b Backend) {
 		t.Errorf("delivery came back as %+v, want %+v", r.Delivery, want)
 	}
 	if r.Partition != receipt.Partition || r.Position != receipt.Position {
-		t.Errorf("record stands at %d:%s, receipt said %d:%s", r.Partition, r.Position, receipt.Partition, receipt.Position)
+		t.Errorf("record stands at %d:%s, receipt said %d:%s", r.Partition, r.Position, receipt.Partition,
+			receipt.Position)
 	}
 	if r.Partition != hookgate.Partition("k", 4) {
-		t.Errorf("partition is %d, want that of the ordering key, %d", r.Partition, hookgate.Partition("k", 4))
+		t.Errorf("partition is %d, want that of the ordering key, %d", r.Partition,
+			hookgate.Partition("k", 4))
 	}
 	if r.EnqueuedAt.Before(before) || r.EnqueuedAt.After(time.Now()) {
 		t.Errorf("enqueued at %s, want between %s and now", r.EnqueuedAt, before)
@@ -40,8 +42,8 @@ func testAppendAndNext(t *testing.T, b Backend) {
 	}
 }
 
-// testDuplicates: a second delivery of an identity is told which request was first, before and after the
-// first is released, and is queued without its body.
+// testDuplicates: a second delivery of an identity is told which request was first, before and
+// after the first is released, and is queued without its body.
 func testDuplicates(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustConsume(t, q)
@@ -55,7 +57,8 @@ func testDuplicates(t *testing.T, b Backend) {
 		}
 		records := mustNext(t, c, 2-min(i, 1))
 		r := records[len(records)-1]
-		if r.DuplicateOf != first.RequestID || r.RequestID != again.RequestID || len(r.Body) != 0 || r.MessageID != "k-1" {
+		if r.DuplicateOf != first.RequestID || r.RequestID != again.RequestID || len(r.Body) != 0 ||
+			r.MessageID != "k-1" {
 			t.Fatalf("repetition %d came as %+v", i, r)
 		}
 		mustCommit(t, c, records)
@@ -63,8 +66,8 @@ func testDuplicates(t *testing.T, b Backend) {
 	}
 }
 
-// testUnprovenType: the type of an event does not tell it from another if nothing proves the type, and
-// it comes out of the queue as it was put in.
+// testUnprovenType: the type of an event does not tell it from another if nothing proves the type,
+// and it comes out of the queue as it was put in.
 func testUnprovenType(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustConsume(t, q)
@@ -105,8 +108,8 @@ func testSameDelivery(t *testing.T, b Backend) {
 	mustReachDepth(t, q, 0)
 }
 
-// testHighWater: at the mark Append answers ErrFull and stores nothing; what was there stays; a release
-// makes room; nothing is trimmed.
+// testHighWater: at the mark Append answers ErrFull and stores nothing; what was there stays; a
+// release makes room; nothing is trimmed.
 func testHighWater(t *testing.T, b Backend) {
 	const mark = 10
 	q := open(t, b, Options{Partitions: 1, HighWater: mark})

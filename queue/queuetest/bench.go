@@ -13,10 +13,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// benchGroup is the number of deliveries of one step of a benchmark; what a step costs is reported for each of them.
+// benchGroup is the number of deliveries of one step of a benchmark; what a step costs is reported
+// for each of them.
 const benchGroup = 1000
 
-// benchDeliveries returns new deliveries as senders make them: bodies of 600 bytes, random message ids, 100 ordering keys.
+// benchDeliveries returns new deliveries as senders make them: bodies of 600 bytes, random message
+// ids, 100 ordering keys.
 func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Delivery {
 	all := make([]*hookgate.Delivery, n)
 	body := make([]byte, 600)
@@ -27,15 +29,18 @@ func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Delivery {
 			id[j] = byte(rng.Uint32())
 		}
 		all[i] = &hookgate.Delivery{
-			RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "evt-" + hex.EncodeToString(id[:])},
-			OrderingKey: fmt.Sprint("customer-", rng.IntN(100)), Sequence: int64(i), Body: body, RemoteAddr: "127.0.0.1:4711", ReceivedAt: now,
+			RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default",
+				EventType: "order.paid", MessageID: "evt-" + hex.EncodeToString(id[:])},
+			OrderingKey: fmt.Sprint("customer-", rng.IntN(100)), Sequence: int64(i), Body: body,
+			RemoteAddr: "127.0.0.1:4711", ReceivedAt: now,
 		}
 	}
 	return all
 }
 
-// BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a consumer that releases them at once, so that claims
-// and removals are part of the cost. It returns how many it appended.
+// BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a consumer
+// that releases them at once, so that claims and removals are part of the cost. It returns how many
+// it appended.
 func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appended int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var consuming sync.WaitGroup
@@ -55,7 +60,8 @@ func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appen
 	return appended
 }
 
-// BenchmarkConsume measures Next and Commit, in batches of 500, of 1,000 deliveries that are queued. It returns how many it consumed.
+// BenchmarkConsume measures Next and Commit, in batches of 500, of 1,000 deliveries that are
+// queued. It returns how many it consumed.
 func BenchmarkConsume(b *testing.B, q hookgate.BufferedQueue) (consumed int) {
 	ctx := context.Background()
 	c, err := q.Consume(ctx)
@@ -85,8 +91,8 @@ func BenchmarkConsume(b *testing.B, q hookgate.BufferedQueue) (consumed int) {
 	return consumed
 }
 
-// BenchmarkAppendAlone measures durable appends of 1,000 deliveries by so many callers. It returns how
-// many it appended.
+// BenchmarkAppendAlone measures durable appends of 1,000 deliveries by so many callers. It returns
+// how many it appended.
 func BenchmarkAppendAlone(b *testing.B, q hookgate.Queue, callers int) (appended int) {
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	b.ReportAllocs()

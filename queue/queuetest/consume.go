@@ -20,10 +20,12 @@ func testNextLimits(t *testing.T, b Backend) {
 	}
 	c := mustConsume(t, q)
 	ctx := context.Background()
-	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 2500, 2}, {100, 10, 1}, {100, 1 << 20, 4}} {
+	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 2500, 2},
+		{100, 10, 1}, {100, 1 << 20, 4}} {
 		records, err := c.Next(ctx, step.max, step.maxBytes)
 		if err != nil || len(records) != step.want {
-			t.Fatalf("Next(%d, %d) returned %d records and %v, want %d", step.max, step.maxBytes, len(records), err, step.want)
+			t.Fatalf("Next(%d, %d) returned %d records and %v, want %d", step.max, step.maxBytes,
+				len(records), err, step.want)
 		}
 	}
 }
@@ -105,7 +107,8 @@ func testUncommitted(t *testing.T, b Backend) {
 	}
 }
 
-// testPositions: positions ascend across releases and restarts, also when the queue was empty in between.
+// testPositions: positions ascend across releases and restarts, also when the queue was empty in
+// between.
 func testPositions(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
@@ -131,8 +134,8 @@ func testPositions(t *testing.T, b Backend) {
 	}
 }
 
-// testRebalance: consumers share all partitions, none held twice; a partition moves only when its records in
-// hand are released, and one that closes leaves its share to the others.
+// testRebalance: consumers share all partitions, none held twice; a partition moves only when its
+// records in hand are released, and one that closes leaves its share to the others.
 func testRebalance(t *testing.T, b Backend) {
 	const partitions = 8
 	q := open(t, b, Options{Partitions: partitions})
@@ -183,7 +186,8 @@ func testRebalance(t *testing.T, b Backend) {
 	if byFirst == 0 || byFirst == partitions {
 		t.Errorf("the first of two consumers holds %d of %d partitions", byFirst, partitions)
 	}
-	shows, ok := q.BufferedQueue.(interface{ Owners() []int }) // what people are shown; not part of the port
+	// what people are shown; not part of the port
+	shows, ok := q.BufferedQueue.(interface{ Owners() []int })
 	if ok {
 		for p, owner := range shows.Owners() {
 			if want := map[hookgate.Consumer]int{first: 1, second: 2}[holder[p]]; owner != want {
@@ -228,7 +232,8 @@ func testCloseWhileNext(t *testing.T, b Backend) {
 func testStats(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 3, HighWater: 77})
 	s, err := q.Stats(context.Background())
-	if err != nil || s.Depth != 0 || s.HighWater != 77 || s.Partitions != 3 || !s.OldestEnqueuedAt.IsZero() || s.Err != nil {
+	if err != nil || s.Depth != 0 || s.HighWater != 77 || s.Partitions != 3 ||
+		!s.OldestEnqueuedAt.IsZero() || s.Err != nil {
 		t.Fatalf("stats of an empty queue: %+v, %v", s, err)
 	}
 	for n := range 5 {
@@ -236,8 +241,12 @@ func testStats(t *testing.T, b Backend) {
 	}
 	c := mustConsume(t, q)
 	records := mustNext(t, c, 5)
-	slices.SortFunc(records, func(a, b hookgate.Record) int { return a.EnqueuedAt.Compare(b.EnqueuedAt) })
-	if s, _ = q.Stats(context.Background()); s.Depth != 5 || !s.OldestEnqueuedAt.Equal(records[0].EnqueuedAt) {
+	slices.SortFunc(records, func(a,
+		b hookgate.Record) int {
+		return a.EnqueuedAt.Compare(b.EnqueuedAt)
+	})
+	if s, _ = q.Stats(context.Background()); s.Depth != 5 ||
+		!s.OldestEnqueuedAt.Equal(records[0].EnqueuedAt) {
 		t.Errorf("stats of five: %+v, the oldest is of %s", s, records[0].EnqueuedAt)
 	}
 	mustCommit(t, c, records)
@@ -254,7 +263,8 @@ func testClosed(t *testing.T, b Backend) {
 	if err := q.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
-	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err, hookgate.ErrClosed) {
+	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err,
+		hookgate.ErrClosed) {
 		t.Errorf("append: %v, want ErrClosed", err)
 	}
 	if _, err := c.Next(context.Background(), 1, 1); !errors.Is(err, hookgate.ErrClosed) {

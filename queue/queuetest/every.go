@@ -110,7 +110,8 @@ func openQueue(t *testing.T, b QueueBackend) QueueInstance {
 }
 
 // split returns the events among records, and the first request of each duplicate by its own.
-func split(records []hookgate.Record) (events []hookgate.Record, duplicates map[hookgate.RequestID]hookgate.RequestID) {
+func split(records []hookgate.Record) (events []hookgate.Record,
+	duplicates map[hookgate.RequestID]hookgate.RequestID) {
 	duplicates = map[hookgate.RequestID]hookgate.RequestID{}
 	for _, r := range records {
 		if r.DuplicateOf.IsZero() {
@@ -124,7 +125,8 @@ func split(records []hookgate.Record) (events []hookgate.Record, duplicates map[
 
 // mustKeep checks that the queue keeps these deliveries and no other event, each key in order, and
 // returns the first requests of duplicates by their own. It was appended by that many calls.
-func mustKeep(t TB, q QueueInstance, appends int, want ...*hookgate.Delivery) map[hookgate.RequestID]hookgate.RequestID {
+func mustKeep(t TB, q QueueInstance, appends int,
+	want ...*hookgate.Delivery) map[hookgate.RequestID]hookgate.RequestID {
 	t.Helper()
 	events, duplicates := split(q.Kept(t, appends))
 	due := map[string][]*hookgate.Delivery{}
@@ -136,8 +138,10 @@ func mustKeep(t TB, q QueueInstance, appends int, want ...*hookgate.Delivery) ma
 		if len(next) == 0 {
 			t.Fatalf("of key %s there is %s at the end, which was not appended", e.OrderingKey, e.Identity)
 		}
-		if d := next[0]; e.RequestID != d.RequestID || e.Identity != d.Identity || !bytes.Equal(e.Body, d.Body) {
-			t.Fatalf("of key %s there is %s of request %s, want %s of %s", e.OrderingKey, e.Identity, e.RequestID, d.Identity, d.RequestID)
+		if d := next[0]; e.RequestID != d.RequestID || e.Identity != d.Identity ||
+			!bytes.Equal(e.Body, d.Body) {
+			t.Fatalf("of key %s there is %s of request %s, want %s of %s", e.OrderingKey, e.Identity,
+				e.RequestID, d.Identity, d.RequestID)
 		}
 		due[e.OrderingKey] = next[1:]
 	}
@@ -152,12 +156,16 @@ func testAsItWas(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	d := delivery("k", 1)
 	receipt := mustAppend(t, q, d)
-	if receipt.Duplicate() || receipt.Partition != hookgate.Partition("k", 4) || receipt.Position.Compare(hookgate.Position{}) <= 0 {
-		t.Errorf("receipt is %+v, want a position in the partition of the key, of a first delivery", receipt)
+	if receipt.Duplicate() || receipt.Partition != hookgate.Partition("k", 4) ||
+		receipt.Position.Compare(hookgate.Position{}) <= 0 {
+		t.Errorf("receipt is %+v, want a position in the partition of the key, of a first delivery",
+			receipt)
 	}
 	r := q.Kept(t, 1)[0]
-	want := fmt.Sprint(d.RequestID, d.Identity, d.OrderingKey, d.Sequence, d.Headers, string(d.Body), d.RemoteAddr, d.ReceivedAt)
-	got := fmt.Sprint(r.RequestID, r.Identity, r.OrderingKey, r.Sequence, r.Headers, string(r.Body), r.RemoteAddr, r.ReceivedAt)
+	want := fmt.Sprint(d.RequestID, d.Identity, d.OrderingKey, d.Sequence, d.Headers, string(d.Body),
+		d.RemoteAddr, d.ReceivedAt)
+	got := fmt.Sprint(r.RequestID, r.Identity, r.OrderingKey, r.Sequence, r.Headers, string(r.Body),
+		r.RemoteAddr, r.ReceivedAt)
 	if got != want {
 		t.Errorf("kept is %s, want %s", got, want)
 	}
@@ -170,7 +178,8 @@ func testBytes(t *testing.T, b QueueBackend) {
 	for i := range big {
 		big[i] = byte(rand.IntN(256))
 	}
-	bodies := [][]byte{{}, {0}, []byte("not JSON"), []byte("{\"a\":\"\xff\xfe\"}"), bytes.Repeat([]byte{0}, 4096), big}
+	bodies := [][]byte{{}, {0}, []byte("not JSON"), []byte("{\"a\":\"\xff\xfe\"}"),
+		bytes.Repeat([]byte{0}, 4096), big}
 	for i, body := range bodies {
 		d := delivery("k", i)
 		d.Body = body
@@ -218,7 +227,8 @@ func testIdentity(t *testing.T, b QueueBackend) {
 	again := delivery("k", 1)
 	again.EventType, again.TypeUnproven = "another", true
 	if receipt := mustAppend(t, q, again); receipt.DuplicateOf != first.RequestID {
-		t.Errorf("another type that nothing proves is a duplicate of %s, want %s", receipt.DuplicateOf, first.RequestID)
+		t.Errorf("another type that nothing proves is a duplicate of %s, want %s", receipt.DuplicateOf,
+			first.RequestID)
 	}
 }
 
@@ -239,7 +249,8 @@ func testRepetitions(t *testing.T, b QueueBackend) {
 	duplicates := mustKeep(t, q, 4, first)
 	for i, d := range again {
 		if duplicates[d.RequestID] != first.RequestID {
-			t.Errorf("repetition %d is kept as a duplicate of %s, want %s", i, duplicates[d.RequestID], first.RequestID)
+			t.Errorf("repetition %d is kept as a duplicate of %s, want %s", i, duplicates[d.RequestID],
+				first.RequestID)
 		}
 	}
 }
@@ -268,10 +279,12 @@ func testRepeatedParts(t *testing.T, b QueueBackend) {
 		}
 	}
 	if r := mustAppend(t, q, again); r.DuplicateOf != first.RequestID {
-		t.Errorf("a repetition of all events is a duplicate of %s, want %s", r.DuplicateOf, first.RequestID)
+		t.Errorf("a repetition of all events is a duplicate of %s, want %s", r.DuplicateOf,
+			first.RequestID)
 	}
 	if r := mustAppend(t, q, first); r.Duplicate() {
-		t.Errorf("this very request, whose first outcome was unknown, is a duplicate of %s", r.DuplicateOf)
+		t.Errorf("this very request, whose first outcome was unknown, is a duplicate of %s",
+			r.DuplicateOf)
 	}
 	events, duplicates := split(q.Kept(t, 3))
 	var got []string
@@ -283,7 +296,8 @@ func testRepeatedParts(t *testing.T, b QueueBackend) {
 	}
 	for i := range 2 {
 		if of := duplicates[again.RequestID.Part(i)]; of != first.RequestID.Part(i) {
-			t.Errorf("event %d of the repetition is a duplicate of %s, want %s", i, of, first.RequestID.Part(i))
+			t.Errorf("event %d of the repetition is a duplicate of %s, want %s", i, of,
+				first.RequestID.Part(i))
 		}
 	}
 }
@@ -299,7 +313,8 @@ func testReplayIsKept(t *testing.T, b QueueBackend) {
 		}
 	}
 	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != d.RequestID {
-		t.Errorf("a repetition is a duplicate of %s, want of the replay %s", receipt.DuplicateOf, d.RequestID)
+		t.Errorf("a repetition is a duplicate of %s, want of the replay %s", receipt.DuplicateOf,
+			d.RequestID)
 	}
 	mustKeep(t, q, 2, d)
 }
@@ -338,8 +353,8 @@ func testManyCallers(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, len(all), all...)
 }
 
-// testConcurrentDuplicates: of many deliveries of one identity at once, exactly one is the first, and the
-// others name it.
+// testConcurrentDuplicates: of many deliveries of one identity at once, exactly one is the first,
+// and the others name it.
 func testConcurrentDuplicates(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	const callers, identities = 16, 20
@@ -367,12 +382,13 @@ func testConcurrentDuplicates(t *testing.T, b QueueBackend) {
 	}
 	events, duplicates := split(q.Kept(t, callers*identities))
 	if len(events) != identities || len(duplicates) != (callers-1)*identities {
-		t.Errorf("%d events and %d duplicates are kept, want %d and %d", len(events), len(duplicates), identities, (callers-1)*identities)
+		t.Errorf("%d events and %d duplicates are kept, want %d and %d", len(events), len(duplicates),
+			identities, (callers-1)*identities)
 	}
 }
 
-// testOrder: senders that wait for each answer have the events of their key in the order sent, although
-// many send at once.
+// testOrder: senders that wait for each answer have the events of their key in the order sent,
+// although many send at once.
 func testOrder(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	const keys, each = 12, 30
@@ -390,7 +406,8 @@ func testOrder(t *testing.T, b QueueBackend) {
 	next := map[string]int64{}
 	for _, r := range q.Kept(t, keys*each) {
 		if r.Sequence != next[r.OrderingKey] {
-			t.Fatalf("key %s: sequence %d comes where %d is due", r.OrderingKey, r.Sequence, next[r.OrderingKey])
+			t.Fatalf("key %s: sequence %d comes where %d is due", r.OrderingKey, r.Sequence,
+				next[r.OrderingKey])
 		}
 		next[r.OrderingKey]++
 	}
@@ -434,13 +451,14 @@ func testCrash(t *testing.T, b QueueBackend) {
 	q = b.Open(t, place)
 	defer q.Close()
 	if receipt := mustAppend(t, q, delivery("k", 7)); receipt.DuplicateOf != all[7].RequestID {
-		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf, all[7].RequestID)
+		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
+			all[7].RequestID)
 	}
 	mustKeep(t, q, 51, all...)
 }
 
-// testCloseWhileAppending: each append that is under way when the queue closes is either kept or gets
-// an error, and none waits for ever.
+// testCloseWhileAppending: each append that is under way when the queue closes is either kept or
+// gets an error, and none waits for ever.
 func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
@@ -469,7 +487,8 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 		t.Errorf("close: %v", err)
 	}
 	wg.Wait()
-	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err, hookgate.ErrClosed) {
+	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err,
+		hookgate.ErrClosed) {
 		t.Errorf("append after the end: %v, want ErrClosed", err)
 	}
 	q = b.Open(t, place)
@@ -478,13 +497,14 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 		again := *d
 		again.RequestID = hookgate.NewRequestID(d.ReceivedAt)
 		if receipt := mustAppend(t, q, &again); receipt.DuplicateOf != d.RequestID {
-			t.Errorf("%s was acknowledged, and its repetition is a duplicate of %s", d.Identity, receipt.DuplicateOf)
+			t.Errorf("%s was acknowledged, and its repetition is a duplicate of %s", d.Identity,
+				receipt.DuplicateOf)
 		}
 	}
 }
 
-// testAppendFails: a write fails, once before and once after it took effect. The caller gets an error;
-// its retry is safe; the event is kept once and in its place, and the stats tell of it.
+// testAppendFails: a write fails, once before and once after it took effect. The caller gets an
+// error; its retry is safe; the event is kept once and in its place, and the stats tell of it.
 func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
@@ -510,7 +530,8 @@ func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 		want, appends = retry, 3
 	}
 	if done && receipt.DuplicateOf != newRequest.RequestID || !done && receipt.Duplicate() {
-		t.Errorf("the retry is a duplicate of %s; that the first was written is %v", receipt.DuplicateOf, done)
+		t.Errorf("the retry is a duplicate of %s; that the first was written is %v", receipt.DuplicateOf,
+			done)
 	}
 	last := delivery("k", 3)
 	mustAppend(t, q, last)

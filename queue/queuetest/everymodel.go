@@ -28,7 +28,8 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 		m := &queueModel{q: b.Open(t, place), first: map[string]*hookgate.Delivery{}}
 		defer func() { m.q.Close() }()
 		draw := func(t *rapid.T) *hookgate.Delivery {
-			return delivery(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"), rapid.IntRange(0, 9).Draw(t, "n"))
+			return delivery(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
+				rapid.IntRange(0, 9).Draw(t, "n"))
 		}
 		actions := map[string]func(*rapid.T){
 			"append": func(t *rapid.T) { m.append(t, draw(t)) },
@@ -108,6 +109,7 @@ func (m *queueModel) check(t TB, d *hookgate.Delivery, receipt hookgate.Receipt)
 		want = first.RequestID
 	}
 	if receipt.DuplicateOf != want {
-		t.Fatalf("%s of request %s is a duplicate of %s, want %s", d.MessageID, d.RequestID, receipt.DuplicateOf, want)
+		t.Fatalf("%s of request %s is a duplicate of %s, want %s", d.MessageID, d.RequestID,
+			receipt.DuplicateOf, want)
 	}
 }

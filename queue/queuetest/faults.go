@@ -22,7 +22,8 @@ func testClaimSurvives(t *testing.T, b Backend) {
 			q = b.Open(t, place, o)
 			end = []func(){q.Crash, func() { q.Close() }}
 			if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != d.RequestID {
-				t.Fatalf("after end %d a repetition is a duplicate of %s, want %s", i, receipt.DuplicateOf, d.RequestID)
+				t.Fatalf("after end %d a repetition is a duplicate of %s, want %s", i, receipt.DuplicateOf,
+					d.RequestID)
 			}
 			c := mustConsume(t, q)
 			mustCommit(t, c, nextNow(t, c, 100))
@@ -31,8 +32,8 @@ func testClaimSurvives(t *testing.T, b Backend) {
 	}
 }
 
-// testCommitFails: the write behind a release fails, before or after it took effect. Afterwards what was
-// released may come again, but nothing else is lost, and its claims still stand.
+// testCommitFails: the write behind a release fails, before or after it took effect. Afterwards
+// what was released may come again, but nothing else is lost, and its claims still stand.
 func testCommitFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
@@ -46,7 +47,8 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 	c := mustConsume(t, q)
 	records := mustNext(t, c, 10)
 	q.FailWrites(&done)
-	_ = c.Commit(context.Background(), hookgate.LastOffsets(records[:6])) // may report it, or write later
+	// may report it, or write later
+	_ = c.Commit(context.Background(), hookgate.LastOffsets(records[:6]))
 	_, _ = q.Append(context.Background(), delivery("other", 0))
 	q.Crash()
 	q = b.Open(t, place, o)

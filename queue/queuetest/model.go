@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// model is what the queue must look like: for each partition the records ever acknowledged, in order,
-// and how many of them have been released.
+// model is what the queue must look like: for each partition the records ever acknowledged, in
+// order, and how many of them have been released.
 type model struct {
 	q        Instance
 	consumer hookgate.Consumer
@@ -24,9 +24,9 @@ type model struct {
 	first map[string]hookgate.RequestID
 }
 
-// testModel drives a queue with random appends, repetitions, reads, releases, changes of consumer, restarts
-// and crashes, and compares it with slices. After an end a consumer may begin anywhere up to the first
-// unreleased record, but from there on it must see every record in order.
+// testModel drives a queue with random appends, repetitions, reads, releases, changes of consumer,
+// restarts and crashes, and compares it with slices. After an end a consumer may begin anywhere up
+// to the first unreleased record, but from there on it must see every record in order.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
 		const partitions = 3
@@ -46,10 +46,12 @@ func testModel(t *testing.T, b Backend) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
-				m.append(t, rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"), rapid.IntRange(0, 12).Draw(t, "n"))
+				m.append(t, rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"),
+					rapid.IntRange(0, 12).Draw(t, "n"))
 			},
 			"replay": func(t *rapid.T) {
-				m.replay(t, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"), rapid.IntRange(0, 3).Draw(t, "n"))
+				m.replay(t, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
+					rapid.IntRange(0, 3).Draw(t, "n"))
 			},
 			"next": func(t *rapid.T) {
 				if m.waiting() == 0 {
@@ -104,9 +106,11 @@ func (m *model) append(t TB, key string, n int) {
 	d := delivery(key, n)
 	receipt := mustAppend(t, m.q, d)
 	if receipt.DuplicateOf != m.first[d.MessageID] {
-		t.Fatalf("%s is a duplicate of %s, want %s", d.MessageID, receipt.DuplicateOf, m.first[d.MessageID])
+		t.Fatalf("%s is a duplicate of %s, want %s", d.MessageID, receipt.DuplicateOf,
+			m.first[d.MessageID])
 	}
-	r := hookgate.Record{Delivery: *d, Partition: receipt.Partition, Position: receipt.Position, DuplicateOf: receipt.DuplicateOf}
+	r := hookgate.Record{Delivery: *d, Partition: receipt.Partition, Position: receipt.Position,
+		DuplicateOf: receipt.DuplicateOf}
 	if receipt.Duplicate() {
 		r.Body = nil
 	} else {
@@ -173,5 +177,6 @@ func (m *model) release(r hookgate.Record) {
 }
 
 func describe(r hookgate.Record) string {
-	return fmt.Sprintf("%s %s %s %s %q of %s, replay of %s", r.Position, r.RequestID, r.Identity, r.OrderingKey, r.Body, r.DuplicateOf, r.ReplayOf)
+	return fmt.Sprintf("%s %s %s %s %q of %s, replay of %s", r.Position, r.RequestID, r.Identity,
+		r.OrderingKey, r.Body, r.DuplicateOf, r.ReplayOf)
 }

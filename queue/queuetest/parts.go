@@ -35,10 +35,12 @@ func testParts(t *testing.T, b Backend) {
 		}
 	}
 	if r := mustAppend(t, q, again); r.DuplicateOf != first.RequestID {
-		t.Errorf("a repetition of all events is a duplicate of %s, want %s", r.DuplicateOf, first.RequestID)
+		t.Errorf("a repetition of all events is a duplicate of %s, want %s", r.DuplicateOf,
+			first.RequestID)
 	}
 	if r := mustAppend(t, q, first); r.Duplicate() {
-		t.Errorf("this very delivery, whose first outcome was unknown, is a duplicate of %s", r.DuplicateOf)
+		t.Errorf("this very delivery, whose first outcome was unknown, is a duplicate of %s",
+			r.DuplicateOf)
 	}
 	var got []string
 	c := mustConsume(t, q)

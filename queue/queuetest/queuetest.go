@@ -1,5 +1,5 @@
-// Package queuetest is the conformance suite of hookgate.Queue and hookgate.BufferedQueue. A backend
-// runs it from its own tests:
+// Package queuetest is the conformance suite of hookgate.Queue and hookgate.BufferedQueue. A
+// backend runs it from its own tests:
 //
 //	queuetest.RunQueue(t, queuetest.QueueBackend{Open: …}) // any queue
 //	queuetest.Run(t, queuetest.Backend{Open: …})           // a buffered one
@@ -123,8 +123,9 @@ func open(t *testing.T, b Backend, o Options) Instance {
 func delivery(key string, n int) *hookgate.Delivery {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Delivery{
-		RequestID:   hookgate.NewRequestID(now),
-		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		RequestID: hookgate.NewRequestID(now),
+		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
+			MessageID: fmt.Sprintf("%s-%d", key, n)},
 		OrderingKey: key,
 		Keyed:       true,
 		Sequence:    int64(n),
@@ -182,9 +183,9 @@ func mustBeEmpty(t TB, c hookgate.Consumer) {
 	}
 }
 
-// nextNow reads what is there without waiting for more than a moment. The moment is for backends that
-// ask another process; what a test concludes from an empty answer is never that something is absent
-// which was ever acknowledged.
+// nextNow reads what is there without waiting for more than a moment. The moment is for backends
+// that ask another process; what a test concludes from an empty answer is never that something is
+// absent which was ever acknowledged.
 func nextNow(t TB, c hookgate.Consumer, max int) []hookgate.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)

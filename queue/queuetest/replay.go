@@ -27,8 +27,9 @@ func mustBeReplay(t TB, r hookgate.Record, want *hookgate.Delivery) {
 	}
 }
 
-// testReplay: the claim of the request whose dead letter is replayed does not hold the replay up. It comes with its body and all
-// that the dead letter had; the same replay again adds nothing; a repetition by the sender is a duplicate of it.
+// testReplay: the claim of the request whose dead letter is replayed does not hold the replay up.
+// It comes with its body and all that the dead letter had; the same replay again adds nothing; a
+// repetition by the sender is a duplicate of it.
 func testReplay(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustConsume(t, q)
@@ -48,7 +49,8 @@ func testReplay(t *testing.T, b Backend) {
 		mustBeReplay(t, r[0], &want)
 		mustBeEmpty(t, c)
 		if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != again.RequestID {
-			t.Errorf("a repetition after the replay is a duplicate of %s, want %s", receipt.DuplicateOf, again.RequestID)
+			t.Errorf("a repetition after the replay is a duplicate of %s, want %s", receipt.DuplicateOf,
+				again.RequestID)
 		}
 		mustCommit(t, c, append(r, mustNext(t, c, 1)...))
 		mustReachDepth(t, q, 0)
@@ -59,7 +61,8 @@ func testReplay(t *testing.T, b Backend) {
 	}
 }
 
-// testReplayWhileQueued: a replay is appended although a record of its identity is still queued, and neither touches the other.
+// testReplayWhileQueued: a replay is appended although a record of its identity is still queued,
+// and neither touches the other.
 func testReplayWhileQueued(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	dead, other := delivery("k", 1), delivery("k", 1)
@@ -68,11 +71,13 @@ func testReplayWhileQueued(t *testing.T, b Backend) {
 	mustAppend(t, q, again)
 	mustAppend(t, q, twice)
 	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != twice.RequestID {
-		t.Errorf("a repetition is a duplicate of %s, want of the last replay, %s", receipt.DuplicateOf, twice.RequestID)
+		t.Errorf("a repetition is a duplicate of %s, want of the last replay, %s", receipt.DuplicateOf,
+			twice.RequestID)
 	}
 	c := mustConsume(t, q)
 	records := mustNext(t, c, 4)
-	if records[0].RequestID != other.RequestID || !records[0].DuplicateOf.IsZero() || records[0].Replay() {
+	if records[0].RequestID != other.RequestID || !records[0].DuplicateOf.IsZero() ||
+		records[0].Replay() {
 		t.Errorf("the record that was queued came as %+v", records[0])
 	}
 	mustBeReplay(t, records[1], again)
@@ -83,7 +88,8 @@ func testReplayWhileQueued(t *testing.T, b Backend) {
 	mustCommit(t, c, records)
 	mustReachDepth(t, q, 0)
 	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != twice.RequestID {
-		t.Errorf("after the release a repetition is a duplicate of %s, want %s", receipt.DuplicateOf, twice.RequestID)
+		t.Errorf("after the release a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
+			twice.RequestID)
 	}
 }
 
@@ -96,7 +102,8 @@ func testConcurrentReplays(t *testing.T, b Backend) {
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
-			if receipt, err := q.Append(context.Background(), replay(dead)); err != nil || receipt.Duplicate() {
+			if receipt, err := q.Append(context.Background(), replay(dead)); err != nil ||
+				receipt.Duplicate() {
 				t.Errorf("replay: %v, duplicate of %s", err, receipt.DuplicateOf)
 			}
 		})
@@ -143,7 +150,8 @@ func testReplaySurvives(t *testing.T, b Backend) {
 		t.Errorf("after the crash the same replay is a duplicate of %s", receipt.DuplicateOf)
 	}
 	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != again.RequestID {
-		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf, again.RequestID)
+		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
+			again.RequestID)
 	}
 	// What was released may come again first, its release having been lost.
 	c = mustConsume(t, q)
@@ -157,8 +165,8 @@ func testReplaySurvives(t *testing.T, b Backend) {
 	}
 }
 
-// testReplayFails: the append of a replay fails, once before and once after it took effect. The same request again is
-// appended once.
+// testReplayFails: the append of a replay fails, once before and once after it took effect. The
+// same request again is appended once.
 func testReplayFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// maxGroup and maxGroupBytes bound the deliveries of one call of appendScript, and with them how long
-	// Redis does nothing else.
+	// maxGroup and maxGroupBytes bound the deliveries of one call of appendScript, and with them how
+	// long Redis does nothing else.
 	maxGroup      = 128
 	maxGroupBytes = 1 << 20
-	// maxFlying is the number of groups of an appender that are under way at a time: one more than is needed, so that it seldom
-	// matters how far Redis is.
+	// maxFlying is the number of groups of an appender that are under way at a time: one more than is
+	// needed, so that it seldom matters how far Redis is.
 	maxFlying = 2
-	// maxFlyingFsync is that number where Redis waits for its disk before it answers, and takes nothing
-	// meanwhile: the larger the groups, the fewer waits.
+	// maxFlyingFsync is that number where Redis waits for its disk before it answers, and takes
+	// nothing meanwhile: the larger the groups, the fewer waits.
 	maxFlyingFsync = 1
 	// maxKeptBuffer is the largest encoded record whose memory is used again.
 	maxKeptBuffer = 64 << 10
@@ -32,7 +32,8 @@ const (
 //	Append ─┬─ fewer than maxFlying groups are under way: a group of one, sent at once
 //	        └─ else: waits ─► a group ends ─► all that wait are the next group, sent by the first of them
 //
-// So a delivery that comes alone waits for nothing but Redis, and under load the groups grow by themselves.
+// So a delivery that comes alone waits for nothing but Redis, and under load the groups grow by
+// themselves.
 type appender struct {
 	maxFlying int
 
@@ -41,15 +42,16 @@ type appender struct {
 	waiting []*appendCall
 }
 
-// appendCall is one delivery on its way. It is used again only when Redis has answered: what was cut off may still
-// be about to be sent.
+// appendCall is one delivery on its way. It is used again only when Redis has answered: what was
+// cut off may still be about to be sent.
 type appendCall struct {
 	partition int
 	claim     []byte // key
 	record    []byte
 	bare      [wire.PrefixSize]byte // see wire.Bare
 
-	// turn has an item when the call has its answer, or is to send its group, in which it is the first.
+	// turn has an item when the call has its answer, or is to send its group, in which it is the
+	// first.
 	turn    chan struct{}
 	group   []*appendCall
 	begun   int64 // see health.begin
@@ -78,12 +80,13 @@ func (c *appendCall) recycle() {
 	}
 }
 
-// Append implements hookgate.Queue. It returns in OpTimeout, whatever becomes of ctx on the way: the deliveries of a group
-// share one call. d is not referred to afterwards.
+// Append implements hookgate.Queue. It returns in OpTimeout, whatever becomes of ctx on the way:
+// the deliveries of a group share one call. d is not referred to afterwards.
 //
-// The high-water mark is compared with a count of all partitions that is taken every 100 ms while there are appends, and anew before
-// anything is refused, plus what this process has appended since. Other processes are seen late: the queue may
-// exceed its mark by what they append in 100 ms and one operation.
+// The high-water mark is compared with a count of all partitions that is taken every 100 ms while
+// there are appends, and anew before anything is refused, plus what this process has appended
+// since. Other processes are seen late: the queue may exceed its mark by what they append in 100 ms
+// and one operation.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	if err := q.ready(ctx); err != nil {
 		return hookgate.Receipt{}, err
@@ -123,7 +126,8 @@ func (q *Queue) ready(ctx context.Context) error {
 	return q.admit(ctx)
 }
 
-// newAppenders returns what groups the appends: one appender for each partition on a cluster, else one for all.
+// newAppenders returns what groups the appends: one appender for each partition on a cluster, else
+// one for all.
 func newAppenders(partitions int, mode rueidis.ClientMode, worth Durability) []appender {
 	n, flying := 1, maxFlying
 	if mode == rueidis.ClientModeCluster {
@@ -139,7 +143,8 @@ func newAppenders(partitions int, mode rueidis.ClientMode, worth Durability) []a
 	return all
 }
 
-// appenderOf returns what groups the appends to a partition: a script may touch the keys of one slot of a cluster only.
+// appenderOf returns what groups the appends to a partition: a script may touch the keys of one
+// slot of a cluster only.
 func (q *Queue) appenderOf(partition int) *appender {
 	if len(q.appenders) == 1 {
 		return &q.appenders[0]
@@ -159,8 +164,9 @@ func (a *appender) join(c *appendCall) bool {
 	return false
 }
 
-// next makes what waits the next group, to be sent by the first of it, after a group has ended. If that was because its time
-// was up, those who wait are returned instead, to get its error: they would find Redis no better.
+// next makes what waits the next group, to be sent by the first of it, after a group has ended. If
+// that was because its time was up, those who wait are returned instead, to get its error: they
+// would find Redis no better.
 func (a *appender) next(err error) (failed []*appendCall) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -172,7 +178,8 @@ func (a *appender) next(err error) (failed []*appendCall) {
 		return failed
 	}
 	n, size := 0, 0
-	for n < len(a.waiting) && n < maxGroup && (n == 0 || size+len(a.waiting[n].record) <= maxGroupBytes) {
+	for n < len(a.waiting) && n < maxGroup &&
+		(n == 0 || size+len(a.waiting[n].record) <= maxGroupBytes) {
 		size += len(a.waiting[n].record)
 		n++
 	}
@@ -194,7 +201,8 @@ func (q *Queue) sendGroup(a *appender, c *appendCall) {
 	}
 }
 
-// send makes one call of appendScript for a group, and gives everyone but the first, who is the caller, the answer.
+// send makes one call of appendScript for a group, and gives everyone but the first, who is the
+// caller, the answer.
 func (q *Queue) send(a *appender, group []*appendCall) {
 	keys, args := make([]string, 0, 2*len(group)), make([]string, 1, 1+2*len(group))
 	args[0] = q.ttl

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
-// reportProcessors measures, between its call and that of what it returns, the processor time of Redis and of this process for each of n
-// events; that of this process includes the making of them.
+// reportProcessors measures, between its call and that of what it returns, the processor time of
+// Redis and of this process for each of n events; that of this process includes the making of them.
 func reportProcessors(b *testing.B, server *redistest.Server) (report func(n int)) {
 	read := func() (redis, self float64) {
 		text := server.MustDo("INFO", "cpu")
@@ -51,5 +51,6 @@ func BenchmarkAppend(b *testing.B) {
 // BenchmarkConsume measures Next and Commit over 16 partitions.
 func BenchmarkConsume(b *testing.B) {
 	server := redistest.Start(b, redistest.Options{AppendFsync: "everysec"})
-	queuetest.BenchmarkConsume(b, mustOpen(b, Config{URL: server.URL(), HighWater: 1 << 40, LeaseTTL: 5 * time.Second}))
+	queuetest.BenchmarkConsume(b, mustOpen(b, Config{URL: server.URL(), HighWater: 1 << 40,
+		LeaseTTL: 5 * time.Second}))
 }

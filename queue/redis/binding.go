@@ -13,11 +13,13 @@ import (
 
 // binding is the two scripts that use leases, read and release, made for one run of one server.
 //
-// A lease holds only on the run of the server that gave it (see runHead). To ask INFO for that costs more than all else that
-// these scripts do, so they do not ask. Redis forgets its scripts when it ends, keeps them in no file and gives them to no replica (since
-// 7.0); and the text of these begins with a random number, so that no other process and no other binding has the same. They are
-// sent in full only once, to say whether the server is the run they are for. If both say so, that run alone
-// knows them: whoever accepts a call by their hash is it. A server that does not know them gets the lease denied.
+// A lease holds only on the run of the server that gave it (see runHead). To ask INFO for that
+// costs more than all else that these scripts do, so they do not ask. Redis forgets its scripts
+// when it ends, keeps them in no file and gives them to no replica (since 7.0); and the text of
+// these begins with a random number, so that no other process and no other binding has the same.
+// They are sent in full only once, to say whether the server is the run they are for. If both say
+// so, that run alone knows them: whoever accepts a call by their hash is it. A server that does not
+// know them gets the lease denied.
 type binding struct {
 	read, release *script
 	// forgotten says that the server has thrown its scripts away, and needs another binding.
@@ -32,7 +34,8 @@ end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return %d end
 `
 
-// readText returns entries from a place on, until there are as many as wanted or their bytes suffice.
+// readText returns entries from a place on, until there are as many as wanted or their bytes
+// suffice.
 //
 //	KEYS lease, log; ARGV lease, from, entries, bytes -> entries, or 0 if the lease is lost
 const readText = `
@@ -70,8 +73,8 @@ func newBinding(run string) *binding {
 // runOf returns the run of the server that a lease names.
 func runOf(token string) string { return token[strings.LastIndexByte(token, '/')+1:] }
 
-// bind returns the binding to the run of the server that gave the lease of a partition, after making it if need be; round
-// must be held.
+// bind returns the binding to the run of the server that gave the lease of a partition, after
+// making it if need be; round must be held.
 func (q *Queue) bind(ctx context.Context, partition int, token string) (*binding, error) {
 	run := runOf(token)
 	if b := q.bindings[run]; b != nil && !b.forgotten.Load() {

@@ -11,7 +11,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// keyOn returns an ordering key whose partition lies, or does not lie, on the given node of a cluster of three.
+// keyOn returns an ordering key whose partition lies, or does not lie, on the given node of a
+// cluster of three.
 func keyOn(t *testing.T, q *Queue, nodes []*redistest.Server, node int, lies bool) string {
 	t.Helper()
 	for i := range 1000 {
@@ -37,12 +38,14 @@ func nodeOf(t *testing.T, nodes []*redistest.Server, key string) int {
 	return node
 }
 
-// TestClusterNodeHangs: while one node hangs, the partitions of the others take deliveries, hand them out and keep their
-// leases; when it goes on, so do its partitions.
+// TestClusterNodeHangs: while one node hangs, the partitions of the others take deliveries, hand
+// them out and keep their leases; when it goes on, so do its partitions.
 func TestClusterNodeHangs(t *testing.T) {
 	const lease = 3 * time.Second
-	nodes := redistest.Cluster(t, 3, redistest.Options{Extra: []string{"cluster-require-full-coverage no"}})
-	q := openAtLast(t, Config{URL: redistest.ClusterURL(nodes), OpTimeout: 200 * time.Millisecond, LeaseTTL: lease})
+	nodes := redistest.Cluster(t, 3,
+		redistest.Options{Extra: []string{"cluster-require-full-coverage no"}})
+	q := openAtLast(t, Config{URL: redistest.ClusterURL(nodes), OpTimeout: 200 * time.Millisecond,
+		LeaseTTL: lease})
 	victim := (nodeOf(t, nodes, q.keys.members) + 1) % 3
 	good, bad := keyOn(t, q, nodes, victim, false), keyOn(t, q, nodes, victim, true)
 	c := consumeAtLast(t, q)

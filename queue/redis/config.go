@@ -26,21 +26,24 @@ type Config struct {
 	//
 	//	redis://[user[:password]@]host[:port][,host:port…][/db][?master=NAME][&cluster=true|false]
 	//
-	// rediss:// for TLS. Several hosts are nodes of a cluster, or, with master, the sentinels that know
-	// the master of that name. A single host is asked whether it belongs to a cluster, unless cluster says so.
+	// rediss:// for TLS. Several hosts are nodes of a cluster, or, with master, the sentinels that
+	// know the master of that name. A single host is asked whether it belongs to a cluster, unless
+	// cluster says so.
 	URL string
 	// Cluster insists on Redis Cluster, as ?cluster=true does.
 	Cluster bool
 	// Prefix begins every key, so that several queues may share a Redis; default "hookgate".
 	Prefix string
-	// Partitions is their number; default 16. It is kept in Redis and can change only while the queue is empty.
+	// Partitions is their number; default 16. It is kept in Redis and can change only while the queue
+	// is empty.
 	Partitions int
 	// HighWater is the number of unreleased records at which Append answers ErrFull; default 100,000.
 	HighWater int64
 	// ClaimTTL is how long an identity stays claimed; default 7 days.
 	ClaimTTL time.Duration
-	// LeaseTTL is how long a partition stays with a process that does not answer any more; default 5 s. On a
-	// cluster it should be four times OpTimeout, so that waiting for one node costs no lease on another.
+	// LeaseTTL is how long a partition stays with a process that does not answer any more; default 5
+	// s. On a cluster it should be four times OpTimeout, so that waiting for one node costs no lease
+	// on another.
 	LeaseTTL time.Duration
 	// OpTimeout bounds each operation on Redis, connecting included; default 1 s.
 	OpTimeout time.Duration
@@ -49,11 +52,12 @@ type Config struct {
 	AllowEviction bool
 	// TLSCA is a file of certificates, PEM, that are trusted instead of the system's with rediss://.
 	TLSCA string
-	// ModeChanged, if set, is told the mode when the queue is opened and at each change, one call at a time.
+	// ModeChanged, if set, is told the mode when the queue is opened and at each change, one call at a
+	// time.
 	ModeChanged func(hookgate.Mode)
-	// Mark, if set, returns the mark of the store in which the records end up. It is kept in Redis before
-	// records are released. If the store is no longer the one that was kept, or an older copy of it,
-	// the claims made until then count no more; see store.go.
+	// Mark, if set, returns the mark of the store in which the records end up. It is kept in Redis
+	// before records are released. If the store is no longer the one that was kept, or an older copy
+	// of it, the claims made until then count no more; see store.go.
 	Mark func(context.Context) (hookgate.StoreMark, error)
 	// Logger is told when Redis fails and works again, and when partitions come and go; default none.
 	Logger *slog.Logger
@@ -69,7 +73,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Partitions < 1 || c.HighWater < 1 || c.ClaimTTL < time.Millisecond || c.LeaseTTL < 10*time.Millisecond || c.OpTimeout < 0 {
+	if c.Partitions < 1 || c.HighWater < 1 || c.ClaimTTL < time.Millisecond ||
+		c.LeaseTTL < 10*time.Millisecond || c.OpTimeout < 0 {
 		return c, errors.New("redis queue: partitions and high water must be positive," +
 			" the claims' time to live at least 1 ms, that of leases at least 10 ms")
 	}
@@ -171,8 +176,8 @@ func (c Config) trusted() (*x509.CertPool, error) {
 
 var errUnescaped = errors.New("redis URL cannot be read: in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
 
-// parseURL parts the hosts from the rest, since net/url takes one host only. Its errors do not repeat the URL,
-// which may hold a password.
+// parseURL parts the hosts from the rest, since net/url takes one host only. Its errors do not
+// repeat the URL, which may hold a password.
 func parseURL(text string) (*url.URL, []string, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || scheme != "redis" && scheme != "rediss" {
@@ -184,7 +189,8 @@ func parseURL(text string) (*url.URL, []string, error) {
 	}
 	path, _, _ := strings.Cut(rest[end:], "?")
 	if !strings.Contains(rest[:end], "@") && strings.Contains(path, "@") {
-		return nil, nil, errUnescaped // a part of the password would be taken for a host, and be shown as one
+		// a part of the password would be taken for a host, and be shown as one
+		return nil, nil, errUnescaped
 	}
 	begin := strings.LastIndexByte(rest[:end], '@') + 1
 	hosts := strings.Split(rest[begin:end], ",")

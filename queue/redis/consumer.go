@@ -38,8 +38,8 @@ type consumer struct {
 	woken chan struct{}
 	// reading is closed when the read under way has ended; nil if there is none. Only Next touches it.
 	reading chan struct{}
-	// pause is how long it waits before it polls all partitions for what other processes append: it grows while there is none. Only
-	// Next touches it.
+	// pause is how long it waits before it polls all partitions for what other processes append: it
+	// grows while there is none. Only Next touches it.
 	pause time.Duration
 	// noticed says that a count found what another process has appended.
 	noticed atomic.Bool
@@ -153,8 +153,9 @@ func (c *consumer) take(max, maxBytes int) ([]hookgate.Record, error) {
 	return records, nil
 }
 
-// fill reads from the partitions held that were stirred, or from all to poll them, and reports whether there was something. The read goes on when ctx
-// ends; the next call takes up what it brought.
+// fill reads from the partitions held that were stirred, or from all to poll them, and reports
+// whether there was something. The read goes on when ctx ends; the next call takes up what it
+// brought.
 func (c *consumer) fill(ctx context.Context, poll bool, max, maxBytes int) (found bool, err error) {
 	if c.reading == nil {
 		calls := c.planReading(poll, max, maxBytes)
@@ -185,7 +186,8 @@ func (c *consumer) fill(ctx context.Context, poll bool, max, maxBytes int) (foun
 	return false, c.readErr
 }
 
-// planReading prepares a read from each partition of which nothing is left, if it was stirred or all are polled.
+// planReading prepares a read from each partition of which nothing is left, if it was stirred or
+// all are polled.
 func (c *consumer) planReading(poll bool, max, maxBytes int) []leaseCall {
 	q := c.q
 	q.mu.Lock()
@@ -204,7 +206,8 @@ func (c *consumer) planReading(poll bool, max, maxBytes int) []leaseCall {
 		}
 		keys := []string{q.keys.lease[p], q.keys.log[p]}
 		args := []string{l.token, from, strconv.Itoa(max), ""}
-		calls = append(calls, leaseCall{call: call{l.scripts.read, keys, args}, partition: p, token: l.token, most: max})
+		calls = append(calls, leaseCall{call: call{l.scripts.read, keys, args}, partition: p,
+			token: l.token, most: max})
 	}
 	if len(calls) == 0 || q.isClosed() {
 		return nil
@@ -220,7 +223,8 @@ func (c *consumer) planReading(poll bool, max, maxBytes int) []leaseCall {
 // read makes the calls and puts what they bring into the lanes.
 func (c *consumer) read(calls []leaseCall) {
 	found := false
-	err := c.q.lease(context.Background(), calls, func(l *lane, call leaseCall, r rueidis.RedisResult) error {
+	err := c.q.lease(context.Background(), calls, func(l *lane, call leaseCall,
+		r rueidis.RedisResult) error {
 		stirred := l.stirred
 		l.stirred = true // until it is known that nothing is left
 		m, err := r.ToMessage()
@@ -308,8 +312,8 @@ func parseEntry(m rueidis.RedisMessage) (entry, error) {
 	return e, nil
 }
 
-// record decodes the entry. One that cannot be decoded gets a request id from its place and its bytes, so
-// that it is the same each time the entry comes.
+// record decodes the entry. One that cannot be decoded gets a request id from its place and its
+// bytes, so that it is the same each time the entry comes.
 func (e entry) record(partition int) hookgate.Record {
 	var r hookgate.Record
 	err := wire.Decode(e.data, &r)
@@ -332,8 +336,8 @@ func (e entry) record(partition int) hookgate.Record {
 	return r
 }
 
-// Commit implements hookgate.Consumer. An error may mean that a partition's lease was lost: its records then come
-// again, from whichever consumer holds it.
+// Commit implements hookgate.Consumer. An error may mean that a partition's lease was lost: its
+// records then come again, from whichever consumer holds it.
 func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if err := c.q.keepMark(ctx); err != nil {
 		return fmt.Errorf("release records: %w", err)
@@ -368,7 +372,8 @@ func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 }
 
 // planRelease prepares the calls that release what was handed out. upTo is by partition.
-func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall, upTo map[int]hookgate.Position, err error) {
+func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall,
+	upTo map[int]hookgate.Position, err error) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -378,7 +383,8 @@ func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall, upTo 
 	upTo = map[int]hookgate.Position{}
 	for _, o := range last {
 		if o.Partition < 0 || o.Partition >= len(q.lanes) {
-			return nil, nil, fmt.Errorf("release partition %d of %d: no such partition", o.Partition, len(q.lanes))
+			return nil, nil, fmt.Errorf("release partition %d of %d: no such partition", o.Partition,
+				len(q.lanes))
 		}
 		l := &q.lanes[o.Partition]
 		if l.owner != c {
@@ -396,7 +402,8 @@ func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall, upTo 
 		upTo[o.Partition] = to
 		keys := []string{q.keys.lease[o.Partition], q.keys.log[o.Partition]}
 		args := []string{l.token, after(to).String()}
-		calls = append(calls, leaseCall{call: call{l.scripts.release, keys, args}, partition: o.Partition, token: l.token, must: true})
+		calls = append(calls, leaseCall{call: call{l.scripts.release, keys, args}, partition: o.Partition,
+			token: l.token, must: true})
 	}
 	return calls, upTo, err
 }
@@ -409,7 +416,8 @@ func after(p hookgate.Position) hookgate.Position {
 	return hookgate.Position{Major: p.Major, Minor: p.Minor + 1}
 }
 
-// Close implements hookgate.Consumer. After an error the partitions come free when their leases run out.
+// Close implements hookgate.Consumer. After an error the partitions come free when their leases run
+// out.
 func (c *consumer) Close() error {
 	c.q.mu.Lock()
 	closed := c.closed
@@ -443,7 +451,8 @@ func (c *consumer) leave() error {
 	ctx := context.Background() // leaving is not cut short, OpTimeout aside
 	// First the membership: whoever finds the lease free must not think that it is due to this one.
 	err := q.do(ctx, q.client.B().Zrem().Key(q.keys.members).Member(c.id).Build()).Error()
-	err = errors.Join(err, q.lease(ctx, calls, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
+	err = errors.Join(err, q.lease(ctx, calls, func(l *lane, _ leaseCall,
+		r rueidis.RedisResult) error {
 		*l = lane{}
 		return r.Error()
 	}))

@@ -19,8 +19,9 @@ const (
 	restEvery = 5
 )
 
-// depth estimates how many unreleased records the queue holds: what was counted last, and what this process
-// has appended since that count began. An append under way during the count may be in it twice, never not at all.
+// depth estimates how many unreleased records the queue holds: what was counted last, and what this
+// process has appended since that count began. An append under way during the count may be in it
+// twice, never not at all.
 type depth struct {
 	started, finished atomic.Int64 // appends of this process
 	// offset is the number counted last, less the appends that had finished before.
@@ -48,7 +49,8 @@ func (d *depth) begin(mark int64) bool {
 	}
 }
 
-// admit counts an append or returns ErrFull. It refuses only by a count that began after it was called.
+// admit counts an append or returns ErrFull. It refuses only by a count that began after it was
+// called.
 func (q *Queue) admit(ctx context.Context) error {
 	if q.depth.begin(q.opts.HighWater) {
 		return nil
@@ -75,9 +77,11 @@ func (q *Queue) measure(ctx context.Context) error {
 	return err
 }
 
-// count asks each partition for its number of records, and in the same pipeline what else there is to ask;
-// depth.counting must be held. A partition that does not answer is noted as failing, and counts as it did before.
-func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers []rueidis.RedisResult, err error) {
+// count asks each partition for its number of records, and in the same pipeline what else there is
+// to ask; depth.counting must be held. A partition that does not answer is noted as failing, and
+// counts as it did before.
+func (q *Queue) count(ctx context.Context,
+	more ...rueidis.Completed) (answers []rueidis.RedisResult, err error) {
 	defer func() { q.depth.last = err }()
 	q.depth.counts.Add(1)
 	finished := q.depth.finished.Load()
@@ -108,8 +112,8 @@ func (q *Queue) count(ctx context.Context, more ...rueidis.Completed) (answers [
 	return results[len(q.keys.log):], err
 }
 
-// notice wakes whoever in this process holds a partition, unless it has some of it in hand: what a count has found there
-// another process has appended.
+// notice wakes whoever in this process holds a partition, unless it has some of it in hand: what a
+// count has found there another process has appended.
 func (q *Queue) notice(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -119,7 +123,8 @@ func (q *Queue) notice(p int) {
 	}
 }
 
-// Stats implements hookgate.Queue. While Redis fails, Depth is what was known last and Err says how it fails.
+// Stats implements hookgate.Queue. While Redis fails, Depth is what was known last and Err says how
+// it fails.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	s := hookgate.QueueStats{HighWater: q.opts.HighWater, Partitions: q.opts.Partitions}
 	if q.isClosed() {
@@ -204,7 +209,8 @@ func (q *Queue) consuming() bool {
 	return len(q.consumers) > 0
 }
 
-// probe writes to the partitions whose last write failed, so that they are found well without traffic.
+// probe writes to the partitions whose last write failed, so that they are found well without
+// traffic.
 func (q *Queue) probe(ctx context.Context) {
 	sick := q.health.sick()
 	calls, begun := make([]call, len(sick)), make([]int64, len(sick))

@@ -29,7 +29,8 @@ type Durability struct {
 	Warnings []string
 }
 
-// Durability returns what was found when the queue was opened. Of the masters of a cluster the least counts.
+// Durability returns what was found when the queue was opened. Of the masters of a cluster the
+// least counts.
 func (q *Queue) Durability() Durability { return q.worth }
 
 // readDurability asks every master for its version and its settings.
@@ -124,15 +125,18 @@ func (d *Durability) judge() {
 	switch d.rank() {
 	case 0:
 		d.Worth = "a 202 is worth what Redis keeps, which it does not show (CONFIG is hidden)"
-		d.Warnings = append(d.Warnings, "CONFIG is hidden: make sure of appendonly yes, appendfsync always or everysec,"+
-			" and maxmemory-policy noeviction")
+		d.Warnings = append(d.Warnings,
+			"CONFIG is hidden: make sure of appendonly yes, appendfsync always or everysec,"+
+				" and maxmemory-policy noeviction")
 	case 1:
 		d.Worth = "a 202 does not survive a crash of Redis (appendonly no)"
-		d.Warnings = append(d.Warnings, "appendonly is no: a crash of Redis loses what was acknowledged since its last snapshot")
+		d.Warnings = append(d.Warnings,
+			"appendonly is no: a crash of Redis loses what was acknowledged since its last snapshot")
 	case 2:
 		d.Worth = "a 202 survives a crash of Redis, and of its machine but for what the kernel had not written," +
 			" about the last 30 seconds (appendonly yes, appendfsync no)"
-		d.Warnings = append(d.Warnings, "appendfsync is no: a crash of its machine loses about the last 30 seconds")
+		d.Warnings = append(d.Warnings,
+			"appendfsync is no: a crash of its machine loses about the last 30 seconds")
 	case 3:
 		d.Worth = "a 202 survives a crash of Redis, and of its machine but for the last second (appendonly yes, appendfsync everysec)"
 	case 4:

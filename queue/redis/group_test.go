@@ -12,9 +12,10 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// appendTogether appends deliveries at once while the server hangs, lets it go on when all wait, and returns what became
-// of each.
-func appendTogether(t *testing.T, server *redistest.Server, q *Queue, deliveries []*hookgate.Delivery) ([]hookgate.Receipt, []error) {
+// appendTogether appends deliveries at once while the server hangs, lets it go on when all wait,
+// and returns what became of each.
+func appendTogether(t *testing.T, server *redistest.Server, q *Queue,
+	deliveries []*hookgate.Delivery) ([]hookgate.Receipt, []error) {
 	t.Helper()
 	server.Hang()
 	receipts, errs := make([]hookgate.Receipt, len(deliveries)), make([]error, len(deliveries))
@@ -41,8 +42,8 @@ func calls(server *redistest.Server, command string) int {
 	return count
 }
 
-// TestGroup: appends that come together share calls. Each has its own receipt all the same, and repetitions in one group
-// are told from first deliveries.
+// TestGroup: appends that come together share calls. Each has its own receipt all the same, and
+// repetitions in one group are told from first deliveries.
 func TestGroup(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, HighWater: 10_000})
@@ -58,7 +59,8 @@ func TestGroup(t *testing.T) {
 	}
 	before := calls(server, "evalsha")
 	receipts, errs := appendTogether(t, server, q, deliveries)
-	if n := calls(server, "evalsha") - before; n > len(deliveries)/maxGroup+1+maxFlying+20 { // some are the keeper's
+	// some are the keeper's
+	if n := calls(server, "evalsha") - before; n > len(deliveries)/maxGroup+1+maxFlying+20 {
 		t.Errorf("%d appends took %d calls", len(deliveries), n)
 	}
 	firsts := map[hookgate.RequestID]bool{}
@@ -72,15 +74,18 @@ func TestGroup(t *testing.T) {
 			if a != b || a.Duplicate() {
 				t.Errorf("a request sent twice got %+v and %+v", a, b)
 			}
-		case a.Duplicate() == b.Duplicate(), a.Duplicate() && a.DuplicateOf != again.RequestID, b.Duplicate() && b.DuplicateOf != d.RequestID:
+		case a.Duplicate() == b.Duplicate(), a.Duplicate() && a.DuplicateOf != again.RequestID,
+			b.Duplicate() && b.DuplicateOf != d.RequestID:
 			t.Errorf("two requests with one event got %+v and %+v", a, b)
 		}
 		firsts[d.RequestID], firsts[again.RequestID] = !a.Duplicate(), !b.Duplicate()
 	}
 	c := mustConsume(t, q)
 	for _, r := range mustNext(t, c, 1+200+133) {
-		if first, ours := firsts[r.RequestID]; ours && (first != r.DuplicateOf.IsZero() || first != (len(r.Body) == 600)) {
-			t.Errorf("record of request %s: first %t, duplicate of %s, %d bytes", r.RequestID, first, r.DuplicateOf, len(r.Body))
+		if first, ours := firsts[r.RequestID]; ours && (first != r.DuplicateOf.IsZero() ||
+			first != (len(r.Body) == 600)) {
+			t.Errorf("record of request %s: first %t, duplicate of %s, %d bytes", r.RequestID, first,
+				r.DuplicateOf, len(r.Body))
 		}
 		delete(firsts, r.RequestID)
 	}
@@ -89,7 +94,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestGroupWithBadLog: a partition whose log is no stream fails alone, although its appends share calls with others.
+// TestGroupWithBadLog: a partition whose log is no stream fails alone, although its appends share
+// calls with others.
 func TestGroupWithBadLog(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
@@ -115,7 +121,8 @@ func TestGroupWithBadLog(t *testing.T) {
 	mustNext(t, mustConsume(t, q), len(deliveries))
 }
 
-// TestGroupTimesOut: those who wait behind a group that gets no answer in time are told when it is, and not after a time of their own.
+// TestGroupTimesOut: those who wait behind a group that gets no answer in time are told when it is,
+// and not after a time of their own.
 func TestGroupTimesOut(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 500 * time.Millisecond})
@@ -125,7 +132,8 @@ func TestGroupTimesOut(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 3 * maxGroup {
 		all.Go(func() {
-			if _, err := q.Append(t.Context(), testDelivery("k", n)); err == nil || !strings.Contains(err.Error(), "no answer within") {
+			if _, err := q.Append(t.Context(), testDelivery("k", n)); err == nil ||
+				!strings.Contains(err.Error(), "no answer within") {
 				t.Errorf("append to a hanging server: %v", err)
 			}
 		})
@@ -135,11 +143,13 @@ func TestGroupTimesOut(t *testing.T) {
 		t.Errorf("the last was told after %v", took)
 	}
 	server.Resume()
-	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
+	eventually(t, "the queue finds Redis well again without traffic",
+		func() bool { return healthy(q) })
 	mustAppend(t, q, testDelivery("k", 0))
 }
 
-// TestCloseWithWaiting: those who wait for their turn when the queue is closed are told, although the server hangs.
+// TestCloseWithWaiting: those who wait for their turn when the queue is closed are told, although
+// the server hangs.
 func TestCloseWithWaiting(t *testing.T) {
 	const callers = 3 * maxGroup
 	server := redistest.Start(t, redistest.Options{})

@@ -12,8 +12,8 @@ type health struct {
 	// failing is the number of errors in errs; it spares the successful the lock.
 	failing atomic.Int32
 
-	// writes counts those that succeeded, by partition. What began before one of them and fails after it
-	// does not say that the partition fails now.
+	// writes counts those that succeeded, by partition. What began before one of them and fails after
+	// it does not say that the partition fails now.
 	writes []atomic.Int64
 
 	mu   sync.Mutex // guards errs
@@ -21,7 +21,8 @@ type health struct {
 }
 
 func newHealth(c Config) *health {
-	return &health{logger: c.Logger, errs: make([]error, c.Partitions), writes: make([]atomic.Int64, c.Partitions)}
+	return &health{logger: c.Logger, errs: make([]error, c.Partitions), writes: make([]atomic.Int64,
+		c.Partitions)}
 }
 
 // begin is called before an operation on a partition; failed takes what it returns.
@@ -54,7 +55,8 @@ func (h *health) failed(p int, begun int64, err error) {
 	before := h.errs[p]
 	h.errs[p] = err
 	if before == nil && h.failing.Add(1) == 1 {
-		h.logger.Error("queue cannot write; deliveries are refused until it can", "partition", p, "error", err)
+		h.logger.Error("queue cannot write; deliveries are refused until it can", "partition", p, "error",
+			err)
 	}
 }
 

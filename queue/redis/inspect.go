@@ -13,14 +13,16 @@ import (
 // Inspection is what one master says about itself.
 type Inspection struct {
 	Addr, Version string
-	// Settings are those whose names begin with "append" or "maxmemory"; nil if the server does not show them.
+	// Settings are those whose names begin with "append" or "maxmemory"; nil if the server does not
+	// show them.
 	Settings map[string]string
 	// UsedMemory, MaxMemory (0 for no limit) and SystemMemory are in bytes.
 	UsedMemory, MaxMemory, SystemMemory int64
 	Uptime                              time.Duration
 	// Replicas is the number of servers that follow it.
 	Replicas int
-	// Keys is how many there are, of which most are claims, and ClaimBytes the mean of a few claims; 0 if there are none.
+	// Keys is how many there are, of which most are claims, and ClaimBytes the mean of a few claims; 0
+	// if there are none.
 	Keys, ClaimBytes int64
 	// Skew is how far its clock is ahead of this machine's, give or take half a round trip.
 	Skew, RoundTrip time.Duration
@@ -66,15 +68,18 @@ func Inspect(ctx context.Context, c Config) ([]Inspection, error) {
 	return all, nil
 }
 
-func inspect(ctx context.Context, node rueidis.Client, info, prefix string) (i Inspection, err error) {
+func inspect(ctx context.Context, node rueidis.Client, info, prefix string) (i Inspection,
+	err error) {
 	number := func(field string) int64 {
 		n, _ := strconv.ParseInt(infoField(info, field), 10, 64) // 0 if it does not tell
 		return n
 	}
 	i = Inspection{
-		Version: infoField(info, "redis_version"), UsedMemory: number("used_memory"), MaxMemory: number("maxmemory"),
-		SystemMemory: number("total_system_memory"), Uptime: time.Duration(number("uptime_in_seconds")) * time.Second,
-		Replicas: int(number("connected_slaves")),
+		Version: infoField(info, "redis_version"), UsedMemory: number("used_memory"),
+		MaxMemory:    number("maxmemory"),
+		SystemMemory: number("total_system_memory"),
+		Uptime:       time.Duration(number("uptime_in_seconds")) * time.Second,
+		Replicas:     int(number("connected_slaves")),
 	}
 	if i.Settings, err = nodeSettings(ctx, node); err != nil {
 		return i, err
@@ -95,11 +100,13 @@ func inspect(ctx context.Context, node rueidis.Client, info, prefix string) (i I
 	return i, nil
 }
 
-// claimBytes returns the mean size of some claims. The server refuses to measure them to a user without the right; that is 0 too.
+// claimBytes returns the mean size of some claims. The server refuses to measure them to a user
+// without the right; that is 0 too.
 func claimBytes(ctx context.Context, node rueidis.Client, prefix string) (int64, error) {
 	var sum, n int64
 	for cursor, first := uint64(0), true; n < claimSample && (first || cursor != 0); first = false {
-		page, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(prefix+":{*}:claim:*").Count(claimSample).Build()).AsScanEntry()
+		page, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(prefix+
+			":{*}:claim:*").Count(claimSample).Build()).AsScanEntry()
 		if err != nil {
 			return 0, err
 		}

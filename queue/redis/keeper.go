@@ -16,17 +16,17 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// The consumers of all processes share the partitions without talking to each other. Each one is a member of
-// a sorted set as long as it sends heartbeats; sorted by their names, which begin with the time they
-// came, the first is due partition 0, the second partition 1, and so on round. What a consumer is due, it
-// leases as soon as the lease is free; what it is not due, it gives back as soon as it has none of its
-// records in hand. Each process does this for its consumers in rounds, every third of LeaseTTL and when
-// something happens:
+// The consumers of all processes share the partitions without talking to each other. Each one is a
+// member of a sorted set as long as it sends heartbeats; sorted by their names, which begin with
+// the time they came, the first is due partition 0, the second partition 1, and so on round. What a
+// consumer is due, it leases as soon as the lease is free; what it is not due, it gives back as
+// soon as it has none of its records in hand. Each process does this for its consumers in rounds,
+// every third of LeaseTTL and when something happens:
 //
 //	heartbeat ─► who is due what ─► renew / give back ─► acquire what is free
 //
-// A process that dies or cannot reach Redis sends neither heartbeats nor renewals: after LeaseTTL the others
-// no longer count it, and its leases are free.
+// A process that dies or cannot reach Redis sends neither heartbeats nor renewals: after LeaseTTL
+// the others no longer count it, and its leases are free.
 
 // lane is this process's side of a partition.
 type lane struct {
@@ -40,7 +40,8 @@ type lane struct {
 	// read, handed and released are how far the owner has come under this lease.
 	read, handed, released hookgate.Position
 	unread                 []hookgate.Record // read and not handed out
-	// stirred says that there may be more to read. What other processes append does not set it: for that all are polled.
+	// stirred says that there may be more to read. What other processes append does not set it: for
+	// that all are polled.
 	stirred bool
 }
 
@@ -123,7 +124,8 @@ func (q *Queue) shareOut(ctx context.Context) error {
 		}
 		return nil
 	})
-	err = errors.Join(err, q.lease(ctx, returns, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
+	err = errors.Join(err, q.lease(ctx, returns, func(l *lane, _ leaseCall,
+		r rueidis.RedisResult) error {
 		*l = lane{} // if it was not done, the lease runs out
 		return r.Error()
 	}))
@@ -150,7 +152,8 @@ func (q *Queue) acquire(ctx context.Context) error {
 	return err
 }
 
-// take makes a lease that was acquired the lane's. If it fails the lease runs out or is acquired again.
+// take makes a lease that was acquired the lane's. If it fails the lease runs out or is acquired
+// again.
 func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	number := strings.Split(c.token, "/")
 	lease, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
@@ -166,12 +169,14 @@ func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	if c.consumer.closed {
 		return nil // its Close waits for this round and finds nothing
 	}
-	q.lanes[c.partition] = lane{owner: c.consumer, token: c.token, scripts: b, lease: lease, until: until, stirred: true}
+	q.lanes[c.partition] = lane{owner: c.consumer, token: c.token, scripts: b, lease: lease,
+		until: until, stirred: true}
 	c.consumer.wake()
 	return nil
 }
 
-// beat sends the heartbeat of this process's consumers, if it has any, and takes up who else is there.
+// beat sends the heartbeat of this process's consumers, if it has any, and takes up who else is
+// there.
 func (q *Queue) beat(ctx context.Context) error {
 	args := []string{q.leaseMillis()}
 	q.mu.Lock()
@@ -193,7 +198,9 @@ func (q *Queue) beat(ctx context.Context) error {
 	return nil
 }
 
-func (q *Queue) leaseMillis() string { return strconv.FormatInt(q.opts.LeaseTTL.Milliseconds(), 10) }
+func (q *Queue) leaseMillis() string {
+	return strconv.FormatInt(q.opts.LeaseTTL.Milliseconds(), 10)
+}
 
 // planKeeping decides which leases are renewed and which are given back.
 func (q *Queue) planKeeping() (renewals, returns []leaseCall) {
@@ -216,7 +223,8 @@ func (q *Queue) planKeeping() (renewals, returns []leaseCall) {
 }
 
 func (q *Queue) giveBack(p int, token string) leaseCall {
-	return leaseCall{call: call{giveBackScript, []string{q.keys.lease[p]}, []string{token}}, partition: p, token: token}
+	return leaseCall{call: call{giveBackScript, []string{q.keys.lease[p]}, []string{token}},
+		partition: p, token: token}
 }
 
 // planAcquiring decides which leases to ask for.
@@ -232,15 +240,18 @@ func (q *Queue) planAcquiring() []leaseCall {
 		for _, c := range q.consumers {
 			if c.id == due {
 				keys := []string{q.keys.lease[p], q.keys.leases[p]}
-				calls = append(calls, leaseCall{call: call{acquireScript, keys, []string{c.id, q.leaseMillis()}}, partition: p, consumer: c})
+				calls = append(calls, leaseCall{call: call{acquireScript, keys,
+					[]string{c.id, q.leaseMillis()}}, partition: p, consumer: c})
 			}
 		}
 	}
 	return calls
 }
 
-// lease makes the calls in one pipeline and hands each answer to then, under mu, if the lane is as it was.
-func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, leaseCall, rueidis.RedisResult) error) error {
+// lease makes the calls in one pipeline and hands each answer to then, under mu, if the lane is as
+// it was.
+func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, leaseCall,
+	rueidis.RedisResult) error) error {
 	plain := make([]call, len(calls))
 	for i := range calls {
 		plain[i] = calls[i].call
@@ -272,7 +283,8 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 	return failed
 }
 
-// lose forgets a lease that is another's now, or that stems from before a failover; mu must be held.
+// lose forgets a lease that is another's now, or that stems from before a failover; mu must be
+// held.
 func (q *Queue) lose(l *lane) {
 	q.opts.Logger.Warn("lease of a partition was lost", "lease", l.token)
 	q.lost++
@@ -280,8 +292,9 @@ func (q *Queue) lose(l *lane) {
 	q.kick()
 }
 
-// Owners returns for each partition which consumer of this process holds it: its number in the order in which those that are open were opened,
-// from 1; 0 if none does, which may be because another process has it.
+// Owners returns for each partition which consumer of this process holds it: its number in the
+// order in which those that are open were opened, from 1; 0 if none does, which may be because
+// another process has it.
 func (q *Queue) Owners() []int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -294,7 +307,8 @@ func (q *Queue) Owners() []int {
 	return owners
 }
 
-// LeasesLost returns how many leases of this process went to others before it gave them back, since it was opened.
+// LeasesLost returns how many leases of this process went to others before it gave them back, since
+// it was opened.
 func (q *Queue) LeasesLost() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()

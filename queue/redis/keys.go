@@ -6,8 +6,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// keys are the names of a queue's keys. What stands between braces decides where a cluster keeps a key, so
-// all of one partition lies on one node:
+// keys are the names of a queue's keys. What stands between braces decides where a cluster keeps a
+// key, so all of one partition lies on one node:
 //
 //	hookgate:{7}:log           stream   entries of partition 7: field r is queue/wire's encoding;
 //	                                    field of, in a duplicate, the first request's id (16 bytes)
@@ -20,7 +20,8 @@ import (
 //	                                    claims (the generation that counts; none is 0),
 //	                                    replaced (when it began)
 //
-// <hash> is Identity.Hash; of a generation of claims above 0, that number and a colon stand before it.
+// <hash> is Identity.Hash; of a generation of claims above 0, that number and a colon stand before
+// it.
 type keys struct {
 	log, claim, lease, leases, probe []string // by partition; claim without the hash
 	members, settings                string
@@ -40,7 +41,8 @@ func newKeys(prefix string, partitions int) *keys {
 }
 
 // appendClaim appends the key of a delivery's claim, in a generation of claims, to dst.
-func (k *keys) appendClaim(dst []byte, partition int, generation int64, d *hookgate.Delivery) []byte {
+func (k *keys) appendClaim(dst []byte, partition int, generation int64,
+	d *hookgate.Delivery) []byte {
 	hash := d.Claim().Hash()
 	dst = append(dst, k.claim[partition]...)
 	if generation > 0 {

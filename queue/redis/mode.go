@@ -10,12 +10,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Mode returns the mode that was set last, in any process; what another one sets is seen within a second while
-// Redis answers.
+// Mode returns the mode that was set last, in any process; what another one sets is seen within a
+// second while Redis answers.
 func (q *Queue) Mode() hookgate.Mode { return *q.mode.Load() }
 
-// SetMode keeps the mode in Redis and then lets it take effect. After an error of Redis the mode may
-// have been kept all the same; it then shows within a second.
+// SetMode keeps the mode in Redis and then lets it take effect. After an error of Redis the mode
+// may have been kept all the same; it then shows within a second.
 func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 	if q.isClosed() {
 		return hookgate.ErrClosed
@@ -27,17 +27,19 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 	return nil
 }
 
-// Canary returns the canary that was kept last, in any process; what another one keeps is seen within a second while
-// Redis answers.
+// Canary returns the canary that was kept last, in any process; what another one keeps is seen
+// within a second while Redis answers.
 func (q *Queue) Canary() hookgate.Canary { return *q.canary.Load() }
 
-// SetCanary keeps a canary in Redis if it is newer than the one that is kept there. hookgate.ErrCanaryChanged: it is not, and what Canary
-// returns is taken up anew. After any other error it may have been kept all the same; the same call again is harmless.
+// SetCanary keeps a canary in Redis if it is newer than the one that is kept there.
+// hookgate.ErrCanaryChanged: it is not, and what Canary returns is taken up anew. After any other
+// error it may have been kept all the same; the same call again is harmless.
 func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
 	if q.isClosed() {
 		return hookgate.ErrClosed
 	}
-	text, err := q.run(ctx, call{canaryScript, []string{q.keys.settings}, []string{strconv.FormatInt(c.Version, 10), c.String()}}).ToString()
+	text, err := q.run(ctx, call{canaryScript, []string{q.keys.settings},
+		[]string{strconv.FormatInt(c.Version, 10), c.String()}}).ToString()
 	if err != nil {
 		return fmt.Errorf("keep canary of %d percent in redis: %w", c.Percent, q.explain(ctx, err))
 	}
@@ -63,13 +65,16 @@ func (q *Queue) takeUp(m hookgate.Mode) {
 
 // settle sets a field of the settings and returns its value: in any case, or only if it is new.
 func (q *Queue) settle(ctx context.Context, field, value, when string) (string, error) {
-	text, err := q.run(ctx, call{settleScript, []string{q.keys.settings}, []string{field, value, when}}).ToString()
+	text, err := q.run(ctx, call{settleScript, []string{q.keys.settings}, []string{field, value,
+		when}}).ToString()
 	return text, q.explain(ctx, err)
 }
 
-// readSettings takes up mode, canary and the generation of claims, and makes sure that the number of partitions is still that of this process.
+// readSettings takes up mode, canary and the generation of claims, and makes sure that the number
+// of partitions is still that of this process.
 func (q *Queue) readSettings(ctx context.Context) error {
-	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions", "canary", "claims", "replaced").Build()).ToArray()
+	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("mode", "partitions",
+		"canary", "claims", "replaced").Build()).ToArray()
 	if err == nil && len(values) != 5 {
 		err = errors.New("the answer is malformed")
 	}
@@ -111,8 +116,9 @@ func (q *Queue) readSettings(ctx context.Context) error {
 		q.misfit.Store(nil)
 		return nil
 	}
-	why := unfit(reasonPartitions, fmt.Errorf("queue %s has %s partitions in redis now and %s in this process, which must be restarted",
-		q.opts.Prefix, have, want))
+	why := unfit(reasonPartitions,
+		fmt.Errorf("queue %s has %s partitions in redis now and %s in this process, which must be restarted",
+			q.opts.Prefix, have, want))
 	if q.misfit.Swap(&why) == nil {
 		q.opts.Logger.Error("deliveries are refused", "error", why)
 	}
@@ -139,8 +145,9 @@ func (q *Queue) fixPartitions(ctx context.Context) error {
 		waiting += records
 	}
 	if waiting > 0 {
-		return unfit(reasonPartitions, fmt.Errorf("it holds %d records on %d partitions, and the setting is %d:"+
-			" set it back to %d until the queue is empty", waiting, n, q.opts.Partitions, n))
+		return unfit(reasonPartitions,
+			fmt.Errorf("it holds %d records on %d partitions, and the setting is %d:"+
+				" set it back to %d until the queue is empty", waiting, n, q.opts.Partitions, n))
 	}
 	_, err = q.settle(ctx, "partitions", want, "any")
 	return err

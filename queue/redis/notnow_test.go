@@ -15,7 +15,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// senders append like senders of webhooks: each waits for the answer and repeats a delivery until it is taken.
+// senders append like senders of webhooks: each waits for the answer and repeats a delivery until
+// it is taken.
 type senders struct {
 	t        *testing.T
 	q        *Queue
@@ -60,16 +61,19 @@ func startSenders(t *testing.T, q *Queue, n int) *senders {
 func (s *senders) awaitTaken(n int64) {
 	s.t.Helper()
 	reached := s.taken.Load() + n
-	eventually(s.t, fmt.Sprint(n, " more appends are taken"), func() bool { return s.taken.Load() >= reached })
+	eventually(s.t, fmt.Sprint(n, " more appends are taken"),
+		func() bool { return s.taken.Load() >= reached })
 }
 
 // awaitRefused waits for an append to be refused with a word.
 func (s *senders) awaitRefused(word string) {
 	s.t.Helper()
-	eventually(s.t, "an append is refused with "+word, func() bool { _, ok := s.refusals.Load(word); return ok })
+	eventually(s.t, "an append is refused with "+word,
+		func() bool { _, ok := s.refusals.Load(word); return ok })
 }
 
-// end ends the senders and compares what the queue hands out with what they sent: each once, those of a key in order.
+// end ends the senders and compares what the queue hands out with what they sent: each once, those
+// of a key in order.
 func (s *senders) end(c hookgate.Consumer) {
 	s.t.Helper()
 	close(s.stop)
@@ -94,12 +98,14 @@ func (s *senders) end(c hookgate.Consumer) {
 				continue
 			}
 			if !r.DuplicateOf.IsZero() || r.Sequence != next[r.OrderingKey] {
-				s.t.Fatalf("%s (duplicate of %s) came where %d was due", r.MessageID, r.DuplicateOf, next[r.OrderingKey])
+				s.t.Fatalf("%s (duplicate of %s) came where %d was due", r.MessageID, r.DuplicateOf,
+					next[r.OrderingKey])
 			}
 			places[r.MessageID] = place
 			next[r.OrderingKey]++
 		}
-		_ = c.Commit(context.Background(), hookgate.LastOffsets(records)) // what is not released comes again
+		// what is not released comes again
+		_ = c.Commit(context.Background(), hookgate.LastOffsets(records))
 		return len(places) == want
 	})
 	eventually(s.t, "nothing is left", func() bool {
@@ -117,7 +123,8 @@ func (s *senders) end(c hookgate.Consumer) {
 	s.t.Logf("%d taken, %d refusals", want, s.refused.Load())
 }
 
-// TestLoading: a server that loads its file after a crash refuses appends until it has, and nothing is lost or doubled.
+// TestLoading: a server that loads its file after a crash refuses appends until it has, and nothing
+// is lost or doubled.
 func TestLoading(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4})
@@ -135,7 +142,8 @@ func TestLoading(t *testing.T) {
 	s.end(c)
 }
 
-// TestMasterDown: a replica that has lost its master and shows nothing stale refuses appends and reads until it is a master.
+// TestMasterDown: a replica that has lost its master and shows nothing stale refuses appends and
+// reads until it is a master.
 func TestMasterDown(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Extra: []string{"replica-serve-stale-data no"}})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, LeaseTTL: time.Minute})
@@ -162,7 +170,8 @@ func TestMasterDown(t *testing.T) {
 	s.end(mustConsume(t, q)) // to which comes what the other has been handed, too
 }
 
-// TestSlotMoves: the slot of a partition moves to another node of the cluster and back, key by key, under appends.
+// TestSlotMoves: the slot of a partition moves to another node of the cluster and back, key by key,
+// under appends.
 func TestSlotMoves(t *testing.T) {
 	nodes := redistest.Cluster(t, 3, redistest.Options{})
 	q := mustOpen(t, Config{URL: redistest.ClusterURL(nodes), Partitions: 4})
@@ -183,7 +192,8 @@ func TestSlotMoves(t *testing.T) {
 	s.end(c)
 }
 
-// TestOpenNotNow: what passes by itself is no reason to call Redis unfit; see TestStartIsRefused of cmd/hookgate for what is.
+// TestOpenNotNow: what passes by itself is no reason to call Redis unfit; see TestStartIsRefused of
+// cmd/hookgate for what is.
 func TestOpenNotNow(t *testing.T) {
 	for name, leave := range map[string]func(*redistest.Server){
 		"too many clients": func(s *redistest.Server) {
@@ -207,8 +217,8 @@ func TestOpenNotNow(t *testing.T) {
 	}
 }
 
-// TestCountWakes: what another process appends to an idle partition wakes its owner with the next count, and an empty partition
-// does not.
+// TestCountWakes: what another process appends to an idle partition wakes its owner with the next
+// count, and an empty partition does not.
 func TestCountWakes(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute}

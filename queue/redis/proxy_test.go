@@ -10,13 +10,14 @@ import (
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
-// proxy stands between a queue and its server and fails as networks do. Scripts are what it takes for writes.
+// proxy stands between a queue and its server and fails as networks do. Scripts are what it takes
+// for writes.
 type proxy struct {
 	listener net.Listener
 	target   string
 	running  sync.WaitGroup
-	// fail, if set, breaks each connection that brings a write: with false before the write has reached the
-	// server, with true when it has taken effect and before the answer has come back.
+	// fail, if set, breaks each connection that brings a write: with false before the write has
+	// reached the server, with true when it has taken effect and before the answer has come back.
 	fail atomic.Pointer[bool]
 
 	mu    sync.Mutex // guards all below
@@ -130,7 +131,8 @@ func (p *proxy) serve(client *net.TCPConn) {
 		_, err := server.Write(b)
 		return err == nil && !failing
 	})
-	// The server answers what it has been sent, sees the end and closes: by then all of it has taken effect.
+	// The server answers what it has been sent, sees the end and closes: by then all of it has taken
+	// effect.
 	server.CloseWrite()
 	answers.Wait()
 }

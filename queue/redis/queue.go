@@ -1,5 +1,5 @@
-// Package redis is the queue that several machines share: a Redis Stream for each partition, on a single
-// server, under Sentinel or on a cluster. It needs Redis 7.0 or newer, or Valkey.
+// Package redis is the queue that several machines share: a Redis Stream for each partition, on a
+// single server, under Sentinel or on a cluster. It needs Redis 7.0 or newer, or Valkey.
 //
 //	Append ──► one script: claim? ─┬─ free:  XADD record, SET claim ─┐
 //	Append ─┘  (one round trip)    └─ taken: XADD without body ──────┤   log of one partition
@@ -7,19 +7,20 @@
 //	Next ◄── one script: lease still ours? XRANGE behind what was read ◄─┤
 //	Commit ─► one script: lease still ours? XTRIM what is released ──────┘
 //
-// Nothing is trimmed but by Commit. Each partition belongs to one consumer at a time, by a lease that the
-// processes renew; see keeper.go.
+// Nothing is trimmed but by Commit. Each partition belongs to one consumer at a time, by a lease
+// that the processes renew; see keeper.go.
 //
-// An identity is claimed within the partition of its ordering key. A repetition that comes with another ordering
-// key may meet another partition, where it is queued as a first delivery; the store recognises it.
+// An identity is claimed within the partition of its ordering key. A repetition that comes with
+// another ordering key may meet another partition, where it is queued as a first delivery; the
+// store recognises it.
 //
 // EnqueuedAt is by the clock of the process that appended, positions are by the clock of Redis: the
-// milliseconds since 1970 and a count. Redis keeps the last position of an empty log, so that none is given
-// twice. If a log is deleted by hand (DEL, FLUSHALL) its positions go on from the clock.
+// milliseconds since 1970 and a count. Redis keeps the last position of an empty log, so that none
+// is given twice. If a log is deleted by hand (DEL, FLUSHALL) its positions go on from the clock.
 //
-// Known limits: replicas are not waited for, so that a failover loses what they had not received. What another
-// process appends to an idle partition is seen within 100 ms. The Redis user needs INFO, also in scripts;
-// without CONFIG GET nobody is told what a 202 is worth.
+// Known limits: replicas are not waited for, so that a failover loses what they had not received.
+// What another process appends to an idle partition is seen within 100 ms. The Redis user needs
+// INFO, also in scripts; without CONFIG GET nobody is told what a 202 is worth.
 package redis
 
 import (
@@ -45,7 +46,8 @@ type Queue struct {
 	worth  Durability
 	health *health
 	depth  depth
-	// telling is held while the mode changes, over opts.ModeChanged, so that what is told last is in effect.
+	// telling is held while the mode changes, over opts.ModeChanged, so that what is told last is in
+	// effect.
 	telling sync.Mutex
 
 	appenders []appender // see appenderOf
@@ -76,9 +78,10 @@ type Queue struct {
 
 var _ hookgate.BufferedQueue = (*Queue)(nil)
 
-// Open opens the queue in the Redis that c names. The error is a hookgate.UnfitError if c makes no sense, if Redis does not let
-// this process in, if it may evict keys and c does not allow that, or if the queue holds records for another number of
-// partitions. Any other error means that Redis is away or not ready.
+// Open opens the queue in the Redis that c names. The error is a hookgate.UnfitError if c makes no
+// sense, if Redis does not let this process in, if it may evict keys and c does not allow that, or
+// if the queue holds records for another number of partitions. Any other error means that Redis is
+// away or not ready.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -120,8 +123,9 @@ func (q *Queue) start(ctx context.Context) error {
 		return err
 	}
 	if q.worth.Evicts && !q.opts.AllowEviction {
-		return unfit(reasonEvicts, fmt.Errorf("its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
-			" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
+		return unfit(reasonEvicts, fmt.Errorf(
+			"its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
+				" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}
 	q.appenders = newAppenders(q.opts.Partitions, q.client.Mode(), q.worth)
 	if err := q.fixPartitions(ctx); err != nil {
@@ -134,7 +138,8 @@ func (q *Queue) start(ctx context.Context) error {
 	for _, warning := range q.worth.Warnings {
 		q.opts.Logger.Warn("redis: " + warning)
 	}
-	_ = q.measure(ctx) // one partition that fails, on a node of its own, is in the health and holds up none of the others
+	// one partition that fails, on a node of its own, is in the health and holds up none of the others
+	_ = q.measure(ctx)
 	return nil
 }
 
@@ -161,8 +166,8 @@ func (q *Queue) isClosed() bool {
 	}
 }
 
-// explain says what an error of an operation under ctx comes from: the end of ctx, the operation's own time limit or
-// the end of this queue.
+// explain says what an error of an operation under ctx comes from: the end of ctx, the operation's
+// own time limit or the end of this queue.
 func (q *Queue) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:

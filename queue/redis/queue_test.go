@@ -17,15 +17,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	modeltest.Checks(5) // each crash that the model makes is waited for until the leases of the dead run out
+	// each crash that the model makes is waited for until the leases of the dead run out
+	modeltest.Checks(5)
 	goleak.VerifyTestMain(m,
-		// rueidis closes the connections that a cluster no longer needs 5 s late, also after its own Close.
+		// rueidis closes the connections that a cluster no longer needs 5 s late, also after its own
+		// Close.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
 		// It also ends a look at the cluster that was put off for a second only when that is over.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
-// testLease is short, so that tests of dead processes are, and long enough that a busy machine renews it in time.
+// testLease is short, so that tests of dead processes are, and long enough that a busy machine
+// renews it in time.
 const testLease = time.Second
 
 var places atomic.Int64
@@ -57,7 +60,8 @@ func openAt(t queuetest.TB, url, place string, o queuetest.Options) *Queue {
 	return q
 }
 
-// TestConformance runs the suite of the port against a single server, with connections that break when told to.
+// TestConformance runs the suite of the port against a single server, with connections that break
+// when told to.
 func TestConformance(t *testing.T) {
 	t.Parallel() // mostly it waits for leases to run out
 	server := redistest.Start(t, redistest.Options{})
@@ -87,7 +91,8 @@ func TestSettings(t *testing.T) {
 		NewPlace: func(t *testing.T) string { return newPlace(t) },
 		Open: func(t *testing.T, place string) settingstest.Instance {
 			p := newProxy(t, server.Addr())
-			q := openAt(t, p.url(), place, queuetest.Options{Partitions: 4, HighWater: 100, ClaimTTL: time.Hour})
+			q := openAt(t, p.url(), place, queuetest.Options{Partitions: 4, HighWater: 100,
+				ClaimTTL: time.Hour})
 			return settingstest.Instance{
 				Settings:   q,
 				FailWrites: p.fail.Store,

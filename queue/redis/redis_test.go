@@ -21,8 +21,9 @@ import (
 func testDelivery(key string, n int) *hookgate.Delivery {
 	now := time.Now()
 	return &hookgate.Delivery{
-		RequestID:   hookgate.NewRequestID(now),
-		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		RequestID: hookgate.NewRequestID(now),
+		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
+			MessageID: fmt.Sprintf("%s-%d", key, n)},
 		OrderingKey: key,
 		Sequence:    int64(n),
 		Body:        make([]byte, 600),
@@ -53,7 +54,8 @@ func mustAppend(t testing.TB, q *Queue, d *hookgate.Delivery) hookgate.Receipt {
 	return r
 }
 
-// appendAtLast appends to a queue whose limit of time a busy machine may miss. The repetition is recognised.
+// appendAtLast appends to a queue whose limit of time a busy machine may miss. The repetition is
+// recognised.
 func appendAtLast(t testing.TB, q *Queue, d *hookgate.Delivery) {
 	t.Helper()
 	eventually(t, "an append is taken", func() bool {
@@ -141,8 +143,8 @@ func held(q *Queue) int {
 	return n
 }
 
-// TestKill: SIGKILL while many append, with appendfsync always. After the restart from the file everything
-// that was acknowledged is there.
+// TestKill: SIGKILL while many append, with appendfsync always. After the restart from the file
+// everything that was acknowledged is there.
 func TestKill(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL()})
@@ -171,7 +173,8 @@ func TestKill(t *testing.T) {
 	server.Kill()
 	senders.Wait()
 	server.Restart()
-	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
+	eventually(t, "the queue finds Redis well again without traffic",
+		func() bool { return healthy(q) })
 	mustAppend(t, q, testDelivery("after", 0))
 
 	c := mustConsume(t, q)
@@ -188,7 +191,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestHang: a server that hangs costs a caller OpTimeout and an error; when it goes on, so does the queue.
+// TestHang: a server that hangs costs a caller OpTimeout and an error; when it goes on, so does the
+// queue.
 func TestHang(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := openAtLast(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
@@ -208,7 +212,8 @@ func TestHang(t *testing.T) {
 		t.Errorf("giving leases back to a hanging server took %v and returned %v", time.Since(began), err)
 	}
 	server.Resume()
-	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
+	eventually(t, "the queue finds Redis well again without traffic",
+		func() bool { return healthy(q) })
 	appendAtLast(t, q, testDelivery("k", 1))
 	c := consumeAtLast(t, q)
 	eventually(t, "the first record comes", func() bool {
@@ -287,8 +292,8 @@ func (l *ledger) work(q *Queue) {
 	}
 }
 
-// TestShare: processes share the partitions evenly. When one closes, and when one dies, the others take over, and no
-// record of a key overtakes another.
+// TestShare: processes share the partitions evenly. When one closes, and when one dies, the others
+// take over, and no record of a key overtakes another.
 func TestShare(t *testing.T) {
 	const keys, partitions = 40, 16
 	server := redistest.Start(t, redistest.Options{})
@@ -305,7 +310,8 @@ func TestShare(t *testing.T) {
 					return
 				case <-time.After(5 * time.Millisecond):
 				}
-				if _, err := sender.Append(context.Background(), testDelivery(fmt.Sprint("k", k), int(sent[k]))); err != nil {
+				if _, err := sender.Append(context.Background(), testDelivery(fmt.Sprint("k", k),
+					int(sent[k]))); err != nil {
 					t.Errorf("append: %v", err)
 					return
 				}
@@ -345,8 +351,8 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// TestPausedBeyondLease: a consumer that cannot reach Redis for longer than its lease releases nothing afterwards,
-// not what the next owner has in hand either.
+// TestPausedBeyondLease: a consumer that cannot reach Redis for longer than its lease releases
+// nothing afterwards, not what the next owner has in hand either.
 func TestPausedBeyondLease(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	p := newProxy(t, server.Addr())
@@ -360,7 +366,8 @@ func TestPausedBeyondLease(t *testing.T) {
 	// It is handed one, and has read another.
 	had, err := paused.Next(t.Context(), 3, 1000)
 	if err != nil || len(had) != 1 || len(q.lanes[0].unread) != 1 {
-		t.Fatalf("next returned %d records and %v, and %d are in memory", len(had), err, len(q.lanes[0].unread))
+		t.Fatalf("next returned %d records and %v, and %d are in memory", len(had), err,
+			len(q.lanes[0].unread))
 	}
 	next := mustConsume(t, other)
 	p.hold()
@@ -371,7 +378,8 @@ func TestPausedBeyondLease(t *testing.T) {
 		t.Errorf("the paused consumer goes on with record %d", stale[0].Sequence)
 	}
 	if has[0].Sequence != 0 || has[0].Lease <= had[0].Lease {
-		t.Errorf("the next owner begins with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease, had[0].Lease)
+		t.Errorf("the next owner begins with %d under lease %d, after lease %d", has[0].Sequence,
+			has[0].Lease, had[0].Lease)
 	}
 	p.release()
 	if err := paused.Commit(t.Context(), hookgate.LastOffsets(had)); err == nil {
@@ -388,8 +396,8 @@ func TestPausedBeyondLease(t *testing.T) {
 	}
 }
 
-// TestInHandStays: another process gets a partition only when its owner has released what it has in hand, however long
-// that takes.
+// TestInHandStays: another process gets a partition only when its owner has released what it has in
+// hand, however long that takes.
 func TestInHandStays(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), Partitions: 1}
@@ -397,7 +405,8 @@ func TestInHandStays(t *testing.T) {
 	mustAppend(t, q, testDelivery("k", 0))
 	first := mustConsume(t, q)
 	records := mustNext(t, first, 1)
-	// Now a consumer of the other process is made to sort before the owner, and so is due the partition.
+	// Now a consumer of the other process is made to sort before the owner, and so is due the
+	// partition.
 	c := &consumer{q: other, id: "0", woken: make(chan struct{}, 1)}
 	other.mu.Lock()
 	other.consumers = append(other.consumers, c)
@@ -413,12 +422,13 @@ func TestInHandStays(t *testing.T) {
 	}
 	mustAppend(t, q, testDelivery("k", 1))
 	if r := mustNext(t, c, 1)[0]; r.Sequence != 1 || r.Lease <= records[0].Lease {
-		t.Errorf("then record %d came under lease %d, after lease %d", r.Sequence, r.Lease, records[0].Lease)
+		t.Errorf("then record %d came under lease %d, after lease %d", r.Sequence, r.Lease,
+			records[0].Lease)
 	}
 }
 
-// TestRestartEndsLeases: another run of the server may have lost positions and given them to others. What was
-// in hand before is not released; it comes again under a greater lease.
+// TestRestartEndsLeases: another run of the server may have lost positions and given them to
+// others. What was in hand before is not released; it comes again under a greater lease.
 func TestRestartEndsLeases(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute})
@@ -442,7 +452,8 @@ func TestRestartEndsLeases(t *testing.T) {
 	}
 	has := mustNext(t, c, 3)
 	if has[0].Sequence != 0 || has[0].Lease <= had[0].Lease {
-		t.Errorf("it goes on with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease, had[0].Lease)
+		t.Errorf("it goes on with %d under lease %d, after lease %d", has[0].Sequence, has[0].Lease,
+			had[0].Lease)
 	}
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(has)); err != nil {
 		t.Error(err)
@@ -456,8 +467,8 @@ func bindingOf(q *Queue, p int) *binding {
 	return q.lanes[p].scripts
 }
 
-// TestScriptsForgotten: a server that was made to throw its scripts away denies the leases; they are taken anew, and what was in hand
-// comes again.
+// TestScriptsForgotten: a server that was made to throw its scripts away denies the leases; they
+// are taken anew, and what was in hand comes again.
 func TestScriptsForgotten(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2, LeaseTTL: time.Minute})
@@ -470,21 +481,24 @@ func TestScriptsForgotten(t *testing.T) {
 	}
 	has := mustNext(t, c, 1)
 	if has[0].RequestID != had[0].RequestID || has[0].Lease <= had[0].Lease {
-		t.Errorf("it goes on with %s under lease %d, after %s under lease %d", has[0].RequestID, has[0].Lease, had[0].RequestID, had[0].Lease)
+		t.Errorf("it goes on with %s under lease %d, after %s under lease %d", has[0].RequestID,
+			has[0].Lease, had[0].RequestID, had[0].Lease)
 	}
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(has)); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestBindToAnotherRun: a script that finds itself on another run than the one it is for is not used.
+// TestBindToAnotherRun: a script that finds itself on another run than the one it is for is not
+// used.
 func TestBindToAnotherRun(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	q.round.Lock()
 	defer q.round.Unlock()
 	token := strings.Repeat("0", 40)
-	if b, err := q.bind(t.Context(), 0, "owner/1/"+token); err == nil || b != nil || q.bindings[token] != nil {
+	if b, err := q.bind(t.Context(), 0, "owner/1/"+token); err == nil || b != nil ||
+		q.bindings[token] != nil {
 		t.Errorf("bound to a run that is not the server's: %v", err)
 	}
 }
@@ -498,10 +512,12 @@ func TestFlushAll(t *testing.T) {
 	mustNext(t, c, 1)
 	server.MustDo("FLUSHALL")
 	server.MustDo("SCRIPT", "FLUSH")
-	eventually(t, "a later millisecond", func() bool { return uint64(time.Now().UnixMilli()) > before.Position.Major })
+	eventually(t, "a later millisecond",
+		func() bool { return uint64(time.Now().UnixMilli()) > before.Position.Major })
 	after := mustAppend(t, q, testDelivery("k", 0))
 	if after.Duplicate() || after.Position.Compare(before.Position) <= 0 {
-		t.Errorf("append is a duplicate of %s, at %s after %s", after.DuplicateOf, after.Position, before.Position)
+		t.Errorf("append is a duplicate of %s, at %s after %s", after.DuplicateOf, after.Position,
+			before.Position)
 	}
 	if r := mustNext(t, c, 1)[0]; r.Position != after.Position {
 		t.Errorf("next is at %s, want %s", r.Position, after.Position)
@@ -512,8 +528,8 @@ func TestFlushAll(t *testing.T) {
 	})
 }
 
-// TestOutOfMemory: a full Redis refuses deliveries, can still be emptied, also by a new consumer, and
-// takes deliveries again.
+// TestOutOfMemory: a full Redis refuses deliveries, can still be emptied, also by a new consumer,
+// and takes deliveries again.
 func TestOutOfMemory(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{MaxMemory: "6mb", MaxMemoryPolicy: "noeviction"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -552,7 +568,8 @@ func TestReadOnly(t *testing.T) {
 		t.Error("the stats do not tell of it")
 	}
 	server.MustDo("REPLICAOF", "NO", "ONE")
-	eventually(t, "the queue finds Redis well again without traffic", func() bool { return healthy(q) })
+	eventually(t, "the queue finds Redis well again without traffic",
+		func() bool { return healthy(q) })
 	mustAppend(t, q, testDelivery("k", 0))
 }
 
@@ -571,7 +588,8 @@ func TestSentinel(t *testing.T) {
 	eventually(t, "the replica has it all", func() bool {
 		return s.Replica.MustDo("XLEN", q.keys.log[hookgate.Partition("k", 2)]) == "10"
 	})
-	if got := s.Replica.MustDo("SCRIPT", "EXISTS", bindingOf(q, 0).read.sha); strings.Contains(got, "1") {
+	if got := s.Replica.MustDo("SCRIPT", "EXISTS", bindingOf(q, 0).read.sha); strings.Contains(got,
+		"1") {
 		t.Error("the replica has got a script that is bound to the master")
 	}
 	s.Master.Kill()
@@ -609,9 +627,11 @@ func TestWorth(t *testing.T) {
 	}{
 		{redistest.Options{AppendFsync: "always"}, "survives a crash of Redis and of its machine", nil},
 		{redistest.Options{AppendFsync: "everysec"}, "but for the last second", nil},
-		{redistest.Options{AppendFsync: "no"}, "about the last 30 seconds", []string{"appendfsync is no"}},
+		{redistest.Options{AppendFsync: "no"}, "about the last 30 seconds",
+			[]string{"appendfsync is no"}},
 		{redistest.Options{}, "does not survive a crash of Redis", []string{"appendonly is no"}},
-		{redistest.Options{Extra: []string{`rename-command CONFIG ""`}}, "CONFIG is hidden", []string{"CONFIG is hidden"}},
+		{redistest.Options{Extra: []string{`rename-command CONFIG ""`}}, "CONFIG is hidden",
+			[]string{"CONFIG is hidden"}},
 		{redistest.Options{AppendFsync: "always", MaxMemory: "100mb", MaxMemoryPolicy: "allkeys-lru"},
 			"survives a crash of Redis and of its machine", []string{"allkeys-lru"}},
 	} {
@@ -620,7 +640,8 @@ func TestWorth(t *testing.T) {
 		if !strings.Contains(d.Worth, test.worth) {
 			t.Errorf("%+v: worth is %q, want %q in it", test.options, d.Worth, test.worth)
 		}
-		if len(d.Warnings) != len(test.warnings) || len(d.Warnings) > 0 && !strings.Contains(d.Warnings[0], test.warnings[0]) {
+		if len(d.Warnings) != len(test.warnings) || len(d.Warnings) > 0 &&
+			!strings.Contains(d.Warnings[0], test.warnings[0]) {
 			t.Errorf("%+v: warnings are %q, want %q", test.options, d.Warnings, test.warnings)
 		}
 	}
@@ -628,7 +649,8 @@ func TestWorth(t *testing.T) {
 
 // TestEvictionRefused: a Redis that may throw away what was acknowledged stops the start.
 func TestEvictionRefused(t *testing.T) {
-	server := redistest.Start(t, redistest.Options{MaxMemory: "100mb", MaxMemoryPolicy: "volatile-lru"})
+	server := redistest.Start(t, redistest.Options{MaxMemory: "100mb",
+		MaxMemoryPolicy: "volatile-lru"})
 	q, err := Open(t.Context(), Config{URL: server.URL()})
 	if err == nil {
 		q.Close()
@@ -644,7 +666,8 @@ func TestMode(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL()}
 	q, other := mustOpen(t, config), mustOpen(t, config)
-	for _, mode := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly, hookgate.ModeNormal} {
+	for _, mode := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly,
+		hookgate.ModeNormal} {
 		if err := q.SetMode(t.Context(), mode); err != nil || q.Mode() != mode {
 			t.Fatalf("set mode %s: it is %s, %v", mode, q.Mode(), err)
 		}
@@ -655,13 +678,14 @@ func TestMode(t *testing.T) {
 	}
 }
 
-// TestPartitionsFixed: the number of partitions cannot change under queued records, and can when there are
-// none; a process that still has the old number then stops taking deliveries.
+// TestPartitionsFixed: the number of partitions cannot change under queued records, and can when
+// there are none; a process that still has the old number then stops taking deliveries.
 func TestPartitionsFixed(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4})
 	mustAppend(t, q, testDelivery("k", 1))
-	if _, err := Open(t.Context(), Config{URL: server.URL(), Partitions: 8}); err == nil || !strings.Contains(err.Error(), "set it back to 4") {
+	if _, err := Open(t.Context(), Config{URL: server.URL(), Partitions: 8}); err == nil ||
+		!strings.Contains(err.Error(), "set it back to 4") {
 		t.Fatalf("open with another number of partitions: %v", err)
 	}
 	c := mustConsume(t, q)
@@ -726,7 +750,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestLaneChangesDuringCommit: a release whose partition went elsewhere while it was under way is not called done.
+// TestLaneChangesDuringCommit: a release whose partition went elsewhere while it was under way is
+// not called done.
 func TestLaneChangesDuringCommit(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -739,16 +764,20 @@ func TestLaneChangesDuringCommit(t *testing.T) {
 	q.mu.Lock()
 	q.lanes[0] = lane{}
 	q.mu.Unlock()
-	if err := q.lease(t.Context(), calls, func(*lane, leaseCall, rueidis.RedisResult) error { return nil }); !errors.Is(err, errLost) {
+	if err := q.lease(t.Context(), calls, func(*lane, leaseCall,
+		rueidis.RedisResult) error {
+		return nil
+	}); !errors.Is(err, errLost) {
 		t.Errorf("release: %v", err)
 	}
 }
 
-// TestCorruptEntry: an entry that is no record comes out as corrupt with its bytes, the same each time, and those around it
-// are not affected.
+// TestCorruptEntry: an entry that is no record comes out as corrupt with its bytes, the same each
+// time, and those around it are not affected.
 func TestCorruptEntry(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
-	for i, fields := range [][]string{{"r", "\x01\x02\x03\x04"}, {"x", "\x01\x02", "y", "\x03"}, {"r", "", "of", "short"}} {
+	for i, fields := range [][]string{{"r", "\x01\x02\x03\x04"}, {"x", "\x01\x02", "y", "\x03"},
+		{"r", "", "of", "short"}} {
 		q := mustOpen(t, Config{URL: server.URL(), Prefix: fmt.Sprint("q", i), Partitions: 1})
 		mustAppend(t, q, testDelivery("k", 0))
 		server.MustDo(append([]string{"XADD", q.keys.log[0], "*"}, fields...)...)
@@ -758,7 +787,8 @@ func TestCorruptEntry(t *testing.T) {
 			c := mustConsume(t, q)
 			records := mustNext(t, c, 3)
 			r := records[1]
-			if r.Corrupt == nil || r.RequestID.IsZero() || len(r.Body) == 0 || !strings.Contains(strings.Join(fields, ""), string(r.Body)) {
+			if r.Corrupt == nil || r.RequestID.IsZero() || len(r.Body) == 0 ||
+				!strings.Contains(strings.Join(fields, ""), string(r.Body)) {
 				t.Errorf("%q came as %+v", fields, r)
 			}
 			if records[0].MessageID != "k-0" || records[2].MessageID != "k-1" {
@@ -775,7 +805,8 @@ func TestCorruptEntry(t *testing.T) {
 	}
 }
 
-// TestNextBytes: a backlog of large bodies is read piece by piece, from all partitions together not much more than asked for.
+// TestNextBytes: a backlog of large bodies is read piece by piece, from all partitions together not
+// much more than asked for.
 func TestNextBytes(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -808,7 +839,8 @@ func TestURL(t *testing.T) {
 		{url: "redis://u:p%40ss@h:1/3", addrs: "h:1", user: "u", password: "p@ss", db: 3},
 		{url: "rediss://:p@h:1", addrs: "h:1", password: "p", tls: true},
 		{url: "redis://a:1,b,[::1]:3", addrs: "a:1 b:6379 [::1]:3"},
-		{url: "redis://u:p@a:1,b:2/1?master=m", addrs: "a:1 b:2", user: "u", password: "p", db: 1, master: "m"},
+		{url: "redis://u:p@a:1,b:2/1?master=m", addrs: "a:1 b:2", user: "u", password: "p", db: 1,
+			master: "m"},
 		{url: "redis://a:1?cluster=true", addrs: "a:1"},
 		{url: "redis://a:1?cluster=false", addrs: "a:1", single: true},
 	} {
@@ -817,15 +849,20 @@ func TestURL(t *testing.T) {
 			t.Errorf("%s: %v", test.url, err)
 			continue
 		}
-		if got := strings.Join(o.InitAddress, " "); got != test.addrs || o.Username != test.user || o.Password != test.password ||
-			o.SelectDB != test.db || o.Sentinel.MasterSet != test.master || (o.TLSConfig != nil) != test.tls || o.ForceSingleClient != test.single {
+		if got := strings.Join(o.InitAddress, " "); got != test.addrs || o.Username != test.user ||
+			o.Password != test.password ||
+			o.SelectDB != test.db || o.Sentinel.MasterSet != test.master ||
+			(o.TLSConfig != nil) != test.tls || o.ForceSingleClient != test.single {
 			t.Errorf("%s is read as %+v", test.url, o)
 		}
 	}
 	for _, url := range []string{
-		"", "http://h", "redis://", "redis://a,,b", "redis://:secret@h/x", "redis://:secret@h?maste=x", "redis://:secret@h?cluster=perhaps",
-		"redis://:secret@a,b/1", "redis://:secret@a,b?cluster=false", "redis://:secret@a?master=m&cluster=true", "redis://:%zzsecret@h",
-		"redis://:1/secret@h", "redis://u:secret/2@h", "redis://u:secret?x@h", "redis://u:secret#x@h", "redis://u:%secret@h",
+		"", "http://h", "redis://", "redis://a,,b", "redis://:secret@h/x", "redis://:secret@h?maste=x",
+		"redis://:secret@h?cluster=perhaps",
+		"redis://:secret@a,b/1", "redis://:secret@a,b?cluster=false",
+		"redis://:secret@a?master=m&cluster=true", "redis://:%zzsecret@h",
+		"redis://:1/secret@h", "redis://u:secret/2@h", "redis://u:secret?x@h", "redis://u:secret#x@h",
+		"redis://u:%secret@h",
 	} {
 		if _, err := (Config{URL: url}).clientOption(); err == nil {
 			t.Errorf("%q is accepted", url)
@@ -839,7 +876,8 @@ func TestURL(t *testing.T) {
 func TestKeysDiffer(t *testing.T) {
 	k := newKeys("hookgate", 1)
 	var all []string
-	for _, id := range []hookgate.Identity{{Source: "a", EventType: "bc"}, {Source: "ab", EventType: "c"}, {Source: "abc"}, {MessageID: "abc"}} {
+	for _, id := range []hookgate.Identity{{Source: "a", EventType: "bc"},
+		{Source: "ab", EventType: "c"}, {Source: "abc"}, {MessageID: "abc"}} {
 		all = append(all, string(k.appendClaim(nil, 0, 0, &hookgate.Delivery{Identity: id})))
 	}
 	slices.Sort(all)

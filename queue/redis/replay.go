@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// replayScript appends the replay of a dead letter and takes its claim over, unless that is its own already. It is apart
-// from appendScript, which stays as short as it is.
+// replayScript appends the replay of a dead letter and takes its claim over, unless that is its own
+// already. It is apart from appendScript, which stays as short as it is.
 //
 //	KEYS claim, log; ARGV request id, the claim's ms to live, the record -> id of the entry
 var replayScript = newScript("", `
@@ -22,15 +22,17 @@ redis.call('SET', KEYS[1], ARGV[1] .. id, 'PX', ARGV[2])
 return id
 `)
 
-// duplicateScript appends a record that another queue has found to be a duplicate. No claim is made:
-// the store recognises the request if it comes again.
+// duplicateScript appends a record that another queue has found to be a duplicate. No claim is
+// made: the store recognises the request if it comes again.
 //
 //	KEYS log; ARGV the record without body, first request id -> id of the entry
-var duplicateScript = newScript("", `return redis.call('XADD', KEYS[1], '*', 'r', ARGV[1], 'of', ARGV[2])`)
+var duplicateScript = newScript("",
+	`return redis.call('XADD', KEYS[1], '*', 'r', ARGV[1], 'of', ARGV[2])`)
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if of.IsZero() {
 		return q.Append(ctx, d)
 	}
@@ -40,7 +42,8 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 	defer q.depth.finished.Add(1)
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	record := wire.Append(make([]byte, 0, wire.Size(d)), d, of, time.Now())
-	receipt, err := q.appendAlone(ctx, p, call{duplicateScript, []string{q.keys.log[p]}, []string{rueidis.BinaryString(record), string(of[:])}})
+	receipt, err := q.appendAlone(ctx, p, call{duplicateScript, []string{q.keys.log[p]},
+		[]string{rueidis.BinaryString(record), string(of[:])}})
 	if err == nil {
 		receipt.DuplicateOf = of
 	}
@@ -50,10 +53,13 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of ho
 // appendReplay appends d, which is a replay and for which there is room.
 func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
-	return q.appendAlone(ctx, p, call{replayScript, []string{rueidis.BinaryString(q.keys.appendClaim(nil, p, q.generation.Load(), d)), q.keys.log[p]}, []string{
-		string(d.RequestID[:]), q.ttl,
-		rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{}, time.Now())),
-	}})
+	return q.appendAlone(ctx, p, call{replayScript,
+		[]string{rueidis.BinaryString(q.keys.appendClaim(nil, p, q.generation.Load(), d)), q.keys.log[p]},
+		[]string{
+			string(d.RequestID[:]), q.ttl,
+			rueidis.BinaryString(wire.Append(make([]byte, 0, wire.Size(d)), d, hookgate.RequestID{},
+				time.Now())),
+		}})
 }
 
 // appendAlone runs a script that appends one record to a partition and returns the id of its entry.

@@ -11,12 +11,13 @@ import (
 // script is a Lua script that only touches keys of one slot of a cluster, those of one partition.
 type script struct {
 	text, sha string
-	// bound says that a server which does not know the script must not be taught it by whoever calls it; see binding.
+	// bound says that a server which does not know the script must not be taught it by whoever calls
+	// it; see binding.
 	bound bool
 }
 
-// newScript prepares a script. Flags other than none permit it to run when Redis is out of memory: what
-// reads and releases must go on then, or the memory would never be freed.
+// newScript prepares a script. Flags other than none permit it to run when Redis is out of memory:
+// what reads and releases must go on then, or the memory would never be freed.
 func newScript(flags, text string) *script {
 	head := "#!lua\n"
 	if flags != "" {
@@ -34,11 +35,13 @@ type call struct {
 }
 
 func (c call) sha(b rueidis.Builder) rueidis.Completed {
-	return b.Evalsha().Sha1(c.script.sha).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+	return b.Evalsha().Sha1(c.script.sha).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).
+		Build()
 }
 
 func (c call) full(b rueidis.Builder) rueidis.Completed {
-	return b.Eval().Script(c.script.text).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+	return b.Eval().Script(c.script.text).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).
+		Build()
 }
 
 // run runs the call; a server that has forgotten the script gets it again.
@@ -82,8 +85,9 @@ func noScript(r rueidis.RedisResult) bool {
 	return ok && err.IsNoScript()
 }
 
-// appendScript claims identities and appends, each delivery by itself: one that fails, because its log is no
-// stream, leaves the others alone. It needs no flag: Redis refuses it before it has done anything when memory is short.
+// appendScript claims identities and appends, each delivery by itself: one that fails, because its
+// log is no stream, leaves the others alone. It needs no flag: Redis refuses it before it has done
+// anything when memory is short.
 //
 //	KEYS for each delivery: log, claim
 //	ARGV the claims' ms to live; for each delivery: the record, which has the request id as its bytes 10 to 25, and
@@ -114,17 +118,18 @@ end
 return answers
 `)
 
-// runHead defines what names the run of a server, from its start to its end. A lease names its owner, its number and the
-// run of the server that gave it: another server, after a failover, may have lost the last
-// entries and give their ids to others, so what a consumer remembers of the log does not hold there.
+// runHead defines what names the run of a server, from its start to its end. A lease names its
+// owner, its number and the run of the server that gave it: another server, after a failover, may
+// have lost the last entries and give their ids to others, so what a consumer remembers of the log
+// does not hold there.
 const runHead = `
 local function run()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 end
 `
 
-// acquireScript takes a lease that is free or the same owner's. Its number is greater than all before, and, going
-// by the clock, than those of keys that have been deleted.
+// acquireScript takes a lease that is free or the same owner's. Its number is greater than all
+// before, and, going by the clock, than those of keys that have been deleted.
 //
 //	KEYS lease, counter; ARGV owner, ms to live -> the lease, or nil
 var acquireScript = newScript("allow-oom", runHead+`
@@ -151,7 +156,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
-// beatScript: KEYS members; ARGV ms to live, then the members of this process -> all that are alive.
+// beatScript: KEYS members; ARGV ms to live, then the members of this process -> all that are
+// alive.
 var beatScript = newScript("allow-oom", `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -160,7 +166,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 `)
 
-// settleScript sets a field of the settings, only if it is absent when ARGV[3] is "new", and returns what it is then.
+// settleScript sets a field of the settings, only if it is absent when ARGV[3] is "new", and
+// returns what it is then.
 //
 //	KEYS settings; ARGV field, value, "new" or "any"
 var settleScript = newScript("allow-oom", `
@@ -172,7 +179,8 @@ end
 return redis.call('HGET', KEYS[1], ARGV[1])
 `)
 
-// canaryScript keeps a canary whose version is above that of the one that is kept, and returns what is kept then.
+// canaryScript keeps a canary whose version is above that of the one that is kept, and returns what
+// is kept then.
 //
 //	KEYS settings; ARGV version, text that begins with it
 var canaryScript = newScript("allow-oom", `

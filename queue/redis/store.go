@@ -17,13 +17,15 @@ import (
 //
 //	Apply ─► mark of the store ─► keepMark ─► records are released ─► their claims alone are left
 //
-// At the start, and every second after it, each process compares the store with what is kept. If the
-// store does not follow it, the process that finds out first moves the claims to a new generation, in
-// one step with the new mark. Claims of older generations have other names and are found no more;
-// they go when their time is up. A repetition is then appended once more, and the unique index of the
-// store decides. Records that are queued lose their claims too, which the store finds in the same way.
+// At the start, and every second after it, each process compares the store with what is kept. If
+// the store does not follow it, the process that finds out first moves the claims to a new
+// generation, in one step with the new mark. Claims of older generations have other names and are
+// found no more; they go when their time is up. A repetition is then appended once more, and the
+// unique index of the store decides. Records that are queued lose their claims too, which the store
+// finds in the same way.
 //
-// Limit: between the return of such a store and the next comparison, a second at most, old claims count.
+// Limit: between the return of such a store and the next comparison, a second at most, old claims
+// count.
 
 // keepScript keeps how far a store has come, unless Redis keeps another store's mark.
 //
@@ -47,8 +49,8 @@ redis.call('HSET', KEYS[1], 'store', ARGV[2], 'replaced', redis.call('TIME')[1])
 return redis.call('HINCRBY', KEYS[1], 'claims', 1)
 `)
 
-// StoreReplaced returns when a store was found that does not follow the one of before, by the clock of
-// Redis; zero if that never happened. What another process finds is seen within a second.
+// StoreReplaced returns when a store was found that does not follow the one of before, by the clock
+// of Redis; zero if that never happened. What another process finds is seen within a second.
 func (q *Queue) StoreReplaced() time.Time {
 	if at := q.replaced.Load(); at > 0 {
 		return time.Unix(at, 0)
@@ -84,15 +86,16 @@ func (q *Queue) keepMark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = q.run(ctx, call{keepScript, []string{q.keys.settings}, []string{m.ID, strconv.FormatInt(m.Last, 10)}}).ToInt64()
+	_, err = q.run(ctx, call{keepScript, []string{q.keys.settings},
+		[]string{m.ID, strconv.FormatInt(m.Last, 10)}}).ToInt64()
 	if err != nil {
 		return fmt.Errorf("keep how far the store has come: %w", q.explain(ctx, err))
 	}
 	return nil
 }
 
-// compareStore finds out whether the store is the one that was kept. While the store or Redis does not
-// answer nothing is known, and the next comparison will tell.
+// compareStore finds out whether the store is the one that was kept. While the store or Redis does
+// not answer nothing is known, and the next comparison will tell.
 func (q *Queue) compareStore(ctx context.Context) {
 	if q.opts.Mark == nil {
 		return
@@ -115,12 +118,14 @@ func (q *Queue) compareStore(ctx context.Context) {
 	if m.Follows(kept) {
 		return
 	}
-	generation, err := q.run(ctx, call{replaceScript, []string{q.keys.settings}, []string{text, markText(m)}}).ToInt64()
+	generation, err := q.run(ctx, call{replaceScript, []string{q.keys.settings},
+		[]string{text, markText(m)}}).ToInt64()
 	if err != nil || generation == 0 {
 		return // another process was first, or the next comparison will be
 	}
 	q.generation.Store(generation)
 	_ = q.readSettings(ctx) // when that was; else the next look finds it
 	q.opts.Logger.Error("the store is another one, or an older copy, or was failed over: claims of before count no more, so that webhooks which it lacks are taken when their senders repeat them",
-		"store", m.ID, "last", m.Last, "store_before", kept.ID, "last_before", kept.Last, "claims", generation)
+		"store", m.ID, "last", m.Last, "store_before", kept.ID, "last_before", kept.Last, "claims",
+		generation)
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestStoreIsFollowed: claims count as long as the store goes on from where it was, and no more when
-// it is another one or an older copy, in every process and at the start as well as later. What is
-// released meanwhile is known to the mark before it is.
+// TestStoreIsFollowed: claims count as long as the store goes on from where it was, and no more
+// when it is another one or an older copy, in every process and at the start as well as later. What
+// is released meanwhile is known to the mark before it is.
 func TestStoreIsFollowed(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	c := Config{URL: server.URL(), Partitions: 1}
@@ -93,7 +93,8 @@ func TestStoreIsFollowed(t *testing.T) {
 	if !duplicate(q, d) {
 		t.Error("claims do not count while the store is away")
 	}
-	if err := consumer.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, consumer, 1))); err == nil {
+	if err := consumer.Commit(t.Context(),
+		hookgate.LastOffsets(mustNext(t, consumer, 1))); err == nil {
 		t.Error("records are released although nobody can say how far the store has come")
 	}
 }

@@ -24,7 +24,8 @@ const (
 func unfit(reason string, err error) error { return &hookgate.UnfitError{Reason: reason, Err: err} }
 
 // passing are the first words of those answers of Redis that say "not now".
-var passing = []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS"}
+var passing = []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK",
+	"READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS"}
 
 // judge makes a hookgate.UnfitError of the errors of opening that do not pass by themselves.
 func judge(err error) error {

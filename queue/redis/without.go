@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// If BENCH_WITHOUT names claims, appendScript appends and recognises no repetition. Only bench/ builds with the tag of this file, to
-// see what recognising them costs.
+// If BENCH_WITHOUT names claims, appendScript appends and recognises no repetition. Only bench/
+// builds with the tag of this file, to see what recognising them costs.
 func init() {
 	if slices.Contains(strings.Split(os.Getenv("BENCH_WITHOUT"), ","), "claims") {
 		appendScript = newScript("", `

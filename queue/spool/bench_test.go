@@ -10,7 +10,8 @@ import (
 )
 
 func openBench(b *testing.B) *Queue {
-	q, err := Open(context.Background(), filepath.Join(b.TempDir(), "spool.db"), Options{HighWater: 1 << 40})
+	q, err := Open(context.Background(), filepath.Join(b.TempDir(), "spool.db"),
+		Options{HighWater: 1 << 40})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -21,7 +22,10 @@ func openBench(b *testing.B) *Queue {
 // BenchmarkAppend measures durable appends by concurrent callers, whose fsync they share.
 func BenchmarkAppend(b *testing.B) {
 	for _, callers := range []int{1, 50} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { queuetest.BenchmarkAppend(b, openBench(b), callers) })
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			queuetest.BenchmarkAppend(b,
+				openBench(b), callers)
+		})
 	}
 }
 

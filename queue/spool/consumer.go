@@ -89,7 +89,8 @@ func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Reco
 
 // read returns the records behind the id after: at most max of them, and no more than maxBytes of
 // body unless a single record is larger.
-func (q *Queue) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record, error) {
+func (q *Queue) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record,
+	error) {
 	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of
 	// another file.
 	if err := q.place.Check(); err != nil {
@@ -148,8 +149,8 @@ func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 	}
 }
 
-// Commit implements hookgate.Consumer. nil: the records are out of the file. After an error they may
-// come again after the next start, and the same call again is harmless.
+// Commit implements hookgate.Consumer. nil: the records are out of the file. After an error they
+// may come again after the next start, and the same call again is harmless.
 func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if _, err := c.state(); err != nil {
 		return err

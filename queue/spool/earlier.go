@@ -21,31 +21,32 @@ type settings struct {
 	kept   bool
 }
 
-// Settings returns the mode and the canary that the embedded queue of an earlier release kept in the
-// file; false if it kept neither. A spool never changes them.
+// Settings returns the mode and the canary that the embedded queue of an earlier release kept in
+// the file; false if it kept neither. A spool never changes them.
 func (q *Queue) Settings() (hookgate.Mode, hookgate.Canary, bool) {
 	return q.settings.mode, q.settings.canary, q.settings.kept
 }
 
 func readSettings(conn *sqlite.Conn) (s settings, err error) {
 	s.mode = hookgate.ModeNormal
-	err = sqlitex.Execute(conn, "SELECT name, value FROM settings WHERE name IN ('mode', 'canary')", &sqlitex.ExecOptions{
-		ResultFunc: func(row *sqlite.Stmt) (err error) {
-			s.kept = true
-			if row.ColumnText(0) == "mode" {
-				s.mode, err = hookgate.ParseMode(row.ColumnText(1))
-			} else {
-				s.canary, err = hookgate.ParseCanary(row.ColumnText(1))
-			}
-			return err
-		},
-	})
+	err = sqlitex.Execute(conn, "SELECT name, value FROM settings WHERE name IN ('mode', 'canary')",
+		&sqlitex.ExecOptions{
+			ResultFunc: func(row *sqlite.Stmt) (err error) {
+				s.kept = true
+				if row.ColumnText(0) == "mode" {
+					s.mode, err = hookgate.ParseMode(row.ColumnText(1))
+				} else {
+					s.canary, err = hookgate.ParseCanary(row.ColumnText(1))
+				}
+				return err
+			},
+		})
 	return s, err
 }
 
 // Unreleased returns how many records the file at path holds. A file that does not exist, or that
-// nobody has opened as a spool or queue yet, holds none. Nothing is changed, and a spool may have the
-// file open.
+// nobody has opened as a spool or queue yet, holds none. Nothing is changed, and a spool may have
+// the file open.
 func Unreleased(ctx context.Context, path string) (records int64, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil

@@ -25,8 +25,8 @@ func fixture(t *testing.T, name string) string {
 }
 
 // TestEarlierQueue: the file of the embedded queue of an earlier release gives what it had not
-// released, each key in order and duplicates without body, and its mode and canary. New records come
-// behind. Its number of partitions does not matter.
+// released, each key in order and duplicates without body, and its mode and canary. New records
+// come behind. Its number of partitions does not matter.
 func TestEarlierQueue(t *testing.T) {
 	path := fixture(t, "queue.db")
 	if n, err := Unreleased(t.Context(), path); err != nil || n != 40 {
@@ -34,7 +34,8 @@ func TestEarlierQueue(t *testing.T) {
 	}
 	q, _ := mustOpen(t, path, Options{})
 	mode, canary, ok := q.Settings()
-	want := hookgate.Canary{Version: 3, Percent: 50, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), By: "ana", Reason: "half"}
+	want := hookgate.Canary{Version: 3, Percent: 50, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+		By: "ana", Reason: "half"}
 	if !ok || mode != hookgate.ModeReadOnly || canary != want {
 		t.Errorf("the settings are %s and %+v, kept %v", mode, canary, ok)
 	}
@@ -99,7 +100,8 @@ func TestEarlierSpool(t *testing.T) {
 	if r[2].ReplayOf != r[0].RequestID || !r[2].ReplayedAt.Equal(r[0].ReceivedAt.Add(time.Hour)) {
 		t.Errorf("the replay came as %+v", r[2].Delivery)
 	}
-	if events, err := r[3].Split(); err != nil || len(events) != 2 || events[1].MessageID != "y" || string(events[1].Body) != "2" {
+	if events, err := r[3].Split(); err != nil || len(events) != 2 || events[1].MessageID != "y" ||
+		string(events[1].Body) != "2" {
 		t.Errorf("the request of two events came as %+v (error %v)", events, err)
 	}
 	if !r[4].TypeUnproven || r[5].OrderingKey != "b" {

@@ -72,7 +72,8 @@ func TestModel(t *testing.T) {
 			if n == 0 {
 				return
 			}
-			if err := c.Commit(context.Background(), hookgate.LastOffsets(inHand[:n])); err == nil || f.when.Load() != nil {
+			if err := c.Commit(context.Background(), hookgate.LastOffsets(inHand[:n])); err == nil ||
+				f.when.Load() != nil {
 				released = max(released, inHand[n-1].Sequence) // or maybe
 			} else {
 				t.Fatal(err)

@@ -9,8 +9,8 @@
 //	Append ─┘        ▲                      └─► Commit ─┐
 //	                 └───── released records go ◄───────┘
 //
-// A spool keeps every delivery: it finds no duplicates. It also opens the file of the embedded queue
-// of an earlier release, whose claims it ignores, to empty it.
+// A spool keeps every delivery: it finds no duplicates. It also opens the file of the embedded
+// queue of an earlier release, whose claims it ignores, to empty it.
 package spool
 
 import (
@@ -113,7 +113,8 @@ func Open(ctx context.Context, path string, o Options) (*Queue, error) {
 	return open(ctx, path, o, nil)
 }
 
-func open(ctx context.Context, path string, o Options, hook func(moment, *sqlite.Conn) error) (_ *Queue, err error) {
+func open(ctx context.Context, path string, o Options,
+	hook func(moment, *sqlite.Conn) error) (_ *Queue, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -170,7 +171,8 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery, of hookgate.RequestID) (hookgate.Receipt, error) {
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.depth.Load() >= q.opts.HighWater || q.full.Load() {
 		return hookgate.Receipt{}, hookgate.ErrFull
 	}
@@ -213,13 +215,15 @@ func (q *Queue) do(ctx context.Context, c *call) error {
 // Stats implements hookgate.Queue.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
-	s := hookgate.QueueStats{Depth: q.depth.Load(), HighWater: q.opts.HighWater, Partitions: 1, Err: q.err}
+	s := hookgate.QueueStats{Depth: q.depth.Load(), HighWater: q.opts.HighWater, Partitions: 1,
+		Err: q.err}
 	if q.closed {
 		s.Err = hookgate.ErrClosed
 	}
 	q.mu.Unlock()
 	if s.Err == nil && q.full.Load() {
-		s.Err = fmt.Errorf("less than %d bytes are free for the spool: %w", q.opts.MinFree, hookgate.ErrFull)
+		s.Err = fmt.Errorf("less than %d bytes are free for the spool: %w", q.opts.MinFree,
+			hookgate.ErrFull)
 	}
 	if s.Depth == 0 || s.Err != nil && !errors.Is(s.Err, hookgate.ErrFull) {
 		return s, nil

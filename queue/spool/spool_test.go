@@ -60,8 +60,9 @@ func (f *faults) end()           { f.when.Store(nil) }
 func testDelivery(key string, n int) *hookgate.Delivery {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Delivery{
-		RequestID:   hookgate.NewRequestID(now),
-		Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+		RequestID: hookgate.NewRequestID(now),
+		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
+			MessageID: fmt.Sprintf("%s-%d", key, n)},
 		OrderingKey: key,
 		Sequence:    int64(n),
 		Headers:     []hookgate.Header{{Name: "X-Trace", Value: key}},
@@ -165,7 +166,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 // kept like a first delivery, and what another queue found to be a duplicate without its body.
 func TestAppendAndNext(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
-	sent := []*hookgate.Delivery{testDelivery("a", 0), testDelivery("b", 0), testDelivery("a", 0), testDelivery("a", 1)}
+	sent := []*hookgate.Delivery{testDelivery("a", 0), testDelivery("b", 0), testDelivery("a", 0),
+		testDelivery("a", 1)}
 	for i, d := range sent {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Position != position(int64(i+1)) {
 			t.Errorf("the receipt of delivery %d is %+v", i, r)
@@ -187,7 +189,8 @@ func TestAppendAndNext(t *testing.T) {
 	}
 }
 
-// TestCallersBytes: the spool has its own copy of a delivery, also of one whose caller has given up.
+// TestCallersBytes: the spool has its own copy of a delivery, also of one whose caller has given
+// up.
 func TestCallersBytes(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	ended, cancel := context.WithCancel(t.Context())
@@ -219,9 +222,12 @@ func TestNextLimits(t *testing.T) {
 		mustAppend(t, q, testDelivery("k", n)) // 300 bytes each
 	}
 	c := mustConsume(t, q)
-	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 700, 2}, {100, 10, 1}, {100, 1 << 20, 4}} {
-		if records, err := c.Next(t.Context(), step.max, step.maxBytes); err != nil || len(records) != step.want {
-			t.Fatalf("Next(%d, %d) returned %d records and %v, want %d", step.max, step.maxBytes, len(records), err, step.want)
+	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 700, 2},
+		{100, 10, 1}, {100, 1 << 20, 4}} {
+		if records, err := c.Next(t.Context(), step.max, step.maxBytes); err != nil ||
+			len(records) != step.want {
+			t.Fatalf("Next(%d, %d) returned %d records and %v, want %d", step.max, step.maxBytes,
+				len(records), err, step.want)
 		}
 	}
 }
@@ -245,7 +251,8 @@ func TestOneConsumer(t *testing.T) {
 	}
 	second := mustNext(t, mustConsume(t, q), 3)
 	if second[0].MessageID != "k-1" || second[0].Lease == first[0].Lease {
-		t.Errorf("%s came next under lease %d, after lease %d", second[0].MessageID, second[0].Lease, first[0].Lease)
+		t.Errorf("%s came next under lease %d, after lease %d", second[0].MessageID, second[0].Lease,
+			first[0].Lease)
 	}
 }
 
@@ -290,7 +297,8 @@ func TestHighWater(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if s := stats(t, q); taken.Load() != 20 || refused.Load() != 40 || s.Depth != 20 || s.HighWater != 20 {
+	if s := stats(t, q); taken.Load() != 20 || refused.Load() != 40 || s.Depth != 20 ||
+		s.HighWater != 20 {
 		t.Errorf("%d taken and %d refused, stats %+v", taken.Load(), refused.Load(), s)
 	}
 	c := mustConsume(t, q)
@@ -329,7 +337,8 @@ func TestClosed(t *testing.T) {
 	_, appended := q.Append(t.Context(), testDelivery("k", 1))
 	_, next := c.Next(t.Context(), 1, 1)
 	_, consumed := q.Consume(t.Context())
-	for _, err := range []error{appended, next, consumed, c.Commit(t.Context(), nil), stats(t, q).Err} {
+	for _, err := range []error{appended, next, consumed, c.Commit(t.Context(), nil),
+		stats(t, q).Err} {
 		if !errors.Is(err, hookgate.ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
@@ -350,7 +359,8 @@ func TestCorruptEntry(t *testing.T) {
 	for range 2 {
 		q, _ = mustOpen(t, path, Options{})
 		records := mustNext(t, mustConsume(t, q), 3)
-		if r := records[1]; r.Corrupt == nil || string(r.Body) != "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a" || r.RequestID.IsZero() {
+		if r := records[1]; r.Corrupt == nil ||
+			string(r.Body) != "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a" || r.RequestID.IsZero() {
 			t.Errorf("the damaged entry came as %+v", r)
 		}
 		if records[0].MessageID != "k-0" || records[2].MessageID != "k-2" {
@@ -364,7 +374,8 @@ func TestCorruptEntry(t *testing.T) {
 	}
 }
 
-// TestRecoversWithoutTraffic: after writing has failed and works again, the spool notices by itself.
+// TestRecoversWithoutTraffic: after writing has failed and works again, the spool notices by
+// itself.
 func TestRecoversWithoutTraffic(t *testing.T) {
 	q, f := mustOpen(t, newPath(t), Options{})
 	f.fail(commits)
@@ -474,15 +485,19 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestFreeSpace: below the limit of free space nothing more is spooled, and the stats say why; what is
-// there can still be read and released.
+// TestFreeSpace: below the limit of free space nothing more is spooled, and the stats say why; what
+// is there can still be read and released.
 func TestFreeSpace(t *testing.T) {
 	var free atomic.Int64
 	free.Store(100)
-	q, _ := mustOpen(t, newPath(t), Options{MinFree: 100, Free: func() (int64, error) { return free.Load(), nil }})
+	q, _ := mustOpen(t, newPath(t),
+		Options{MinFree: 100, Free: func() (int64, error) { return free.Load(), nil }})
 	mustAppend(t, q, testDelivery("k", 0))
 	free.Store(99)
-	eventually(t, "the spool is full", func() bool { return errors.Is(stats(t, q).Err, hookgate.ErrFull) })
+	eventually(t, "the spool is full", func() bool {
+		return errors.Is(stats(t, q).Err,
+			hookgate.ErrFull)
+	})
 	if _, err := q.Append(t.Context(), testDelivery("k", 1)); !errors.Is(err, hookgate.ErrFull) {
 		t.Errorf("append got %v, want ErrFull", err)
 	}

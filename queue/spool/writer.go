@@ -206,7 +206,8 @@ func (w *writer) report(err error) {
 	w.q.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		w.q.opts.Logger.Error("spool cannot write; deliveries are refused until it can", "file", w.q.path, "error", err)
+		w.q.opts.Logger.Error("spool cannot write; deliveries are refused until it can", "file", w.q.path,
+			"error", err)
 	case err == nil && before != nil:
 		w.q.opts.Logger.Info("spool writes again", "file", w.q.path)
 	}
@@ -266,8 +267,8 @@ func (w *writer) shrink() error {
 	return nil
 }
 
-// look asks for the free space and checks that the file is in its place. While writing fails it writes as much as what has
-// failed and takes that away again.
+// look asks for the free space and checks that the file is in its place. While writing fails it
+// writes as much as what has failed and takes that away again.
 func (w *writer) look() {
 	w.askFree()
 	if err := w.q.place.Check(); err != nil {

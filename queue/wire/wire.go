@@ -7,16 +7,18 @@
 //	+-------+---------+----------+----------------+----------------+
 //
 // Fixed-width numbers are little-endian. The fields, in order: request id (16 bytes), the first
-// request's id (16 bytes, zero unless a duplicate), received, enqueued and spooled in microseconds since
-// 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings (unsigned varint of the length, bytes): source,
-// event type, message id, ordering key, remote address; then the number of headers (unsigned
-// varint) and each one's name and value as strings; then, of a replay, replayed in microseconds since 1970 (signed
-// varint) and the id of the request whose dead letter is replayed (16 bytes). A request that carries several
-// events has 0x02 as its first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay.
-// The first byte has its highest bit set if the event type is not proved (hookgate.Delivery.TypeUnproven);
-// the lowest byte of the checksum has its highest bit turned over then. The same goes for the second
-// highest bit, which is set if hookgate.Delivery.Keyed is not what hookgate.KeyedBy says of the ordering key
-// and the event type. Releases that do not know Keyed refuse such a record, and read all others.
+// request's id (16 bytes, zero unless a duplicate), received, enqueued and spooled in microseconds
+// since 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings
+// (unsigned varint of the length, bytes): source, event type, message id, ordering key, remote
+// address; then the number of headers (unsigned varint) and each one's name and value as strings;
+// then, of a replay, replayed in microseconds since 1970 (signed varint) and the id of the request
+// whose dead letter is replayed (16 bytes). A request that carries several events has 0x02 as its
+// first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay. The first
+// byte has its highest bit set if the event type is not proved (hookgate.Delivery.TypeUnproven);
+// the lowest byte of the checksum has its highest bit turned over then. The same goes for the
+// second highest bit, which is set if hookgate.Delivery.Keyed is not what hookgate.KeyedBy says of
+// the ordering key and the event type. Releases that do not know Keyed refuse such a record, and
+// read all others.
 package wire
 
 import (
@@ -36,7 +38,8 @@ const (
 	versionParts = 2
 	// unprovenType is added to the version of a record with TypeUnproven.
 	unprovenType = 0x80
-	// unusualKey is added to the version of a record whose Keyed is not what its ordering key suggests.
+	// unusualKey is added to the version of a record whose Keyed is not what its ordering key
+	// suggests.
 	unusualKey = 0x40
 	flags      = unprovenType | unusualKey
 	// PrefixSize is the number of bytes before the fields.
@@ -52,7 +55,8 @@ var ErrCorrupt = errors.New("corrupt queue entry")
 
 // Append appends the encoded record to dst. A duplicate, where duplicateOf is not zero, is encoded
 // without its body.
-func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID, enqueuedAt time.Time) []byte {
+func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID,
+	enqueuedAt time.Time) []byte {
 	start := len(dst)
 	dst = append(dst, version, 0, 0, 0, 0, 0, 0, 0, 0)
 	dst = append(dst, d.RequestID[:]...)
@@ -97,7 +101,8 @@ func checksum(first byte, rest []byte) uint32 {
 	return crc32.Checksum(rest, castagnoli) ^ uint32(first&flags)
 }
 
-// Bare returns what the first bytes of an encoded record become when its body is cut off behind the fields.
+// Bare returns what the first bytes of an encoded record become when its body is cut off behind the
+// fields.
 func Bare(record []byte) (prefix [PrefixSize]byte) {
 	copy(prefix[:], record)
 	fields := record[5 : PrefixSize+int(binary.LittleEndian.Uint32(record[5:]))]
@@ -108,23 +113,25 @@ func Bare(record []byte) (prefix [PrefixSize]byte) {
 // Size returns an upper bound of what Append adds for d.
 func Size(d *hookgate.Delivery) int {
 	n := PrefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
-		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) + len(d.Parts) + len(d.Body)
+		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) +
+		len(d.Parts) + len(d.Body)
 	for _, h := range d.Headers {
 		n += len(h.Name) + len(h.Value) + 2*binary.MaxVarintLen32
 	}
 	return n
 }
 
-// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body and all text refer to data, which must
-// not change any more.
-// An error wraps ErrCorrupt and leaves r's fields undefined.
+// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body and all text
+// refer to data, which must not change any more. An error wraps ErrCorrupt and leaves r's fields
+// undefined.
 func Decode(data []byte, r *hookgate.Record) error {
 	form := byte(0)
 	if len(data) >= PrefixSize {
 		form = data[0] &^ flags
 	}
 	if form != version && form != versionParts {
-		return fmt.Errorf("%w: %d bytes without a prefix of version %d or %d", ErrCorrupt, len(data), version, versionParts)
+		return fmt.Errorf("%w: %d bytes without a prefix of version %d or %d", ErrCorrupt, len(data),
+			version, versionParts)
 	}
 	if checksum(data[0], data[5:]) != binary.LittleEndian.Uint32(data[1:]) {
 		return fmt.Errorf("%w: checksum of %d bytes does not match", ErrCorrupt, len(data))

@@ -42,7 +42,8 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 	}
 	d.Keyed = rapid.Bool().Draw(t, "keyed")
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
-		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
+		d.Headers = append(d.Headers, hookgate.Header{Name: rapid.String().Draw(t, "name"),
+			Value: rapid.String().Draw(t, "value")})
 	}
 	return d
 }
@@ -82,7 +83,8 @@ func TestRoundTrip(t *testing.T) {
 // Goal: no changed byte goes unnoticed.
 // Method: flip each bit of an encoded record, and cut it at each length.
 func TestCorruptionIsFound(t *testing.T) {
-	d := &hookgate.Delivery{Identity: hookgate.Identity{Source: "s", EventType: "t", MessageID: "m"}, OrderingKey: "k", Body: []byte(`{"a":1}`)}
+	d := &hookgate.Delivery{Identity: hookgate.Identity{Source: "s", EventType: "t", MessageID: "m"},
+		OrderingKey: "k", Body: []byte(`{"a":1}`)}
 	data := Append(nil, d, hookgate.RequestID{}, time.Now())
 	var r hookgate.Record
 	for i := range data {
@@ -100,8 +102,8 @@ func TestCorruptionIsFound(t *testing.T) {
 }
 
 // Goal: what earlier releases queued reads as keyed unless its key is the event type, and they can
-// read what this one queues unless that would give them another Keyed.
-// Method: the version byte, which earlier releases compare with 1 and 2 (and the bit of an unproven type).
+// read what this one queues unless that would give them another Keyed. Method: the version byte,
+// which earlier releases compare with 1 and 2 (and the bit of an unproven type).
 func TestKeyedOfEarlierReleases(t *testing.T) {
 	for _, c := range []struct {
 		key   string
@@ -127,9 +129,12 @@ func TestKeyedOfEarlierReleases(t *testing.T) {
 // Method: fuzzing, with the checksum made right so that the fields are reached.
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), ReplayOf: hookgate.RequestID{1}, ReplayedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Parts: []byte("p")}, hookgate.RequestID{}, time.Now()))
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Keyed: true}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), ReplayOf: hookgate.RequestID{1},
+		ReplayedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Parts: []byte("p")}, hookgate.RequestID{},
+		time.Now()))
+	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Keyed: true}, hookgate.RequestID{},
+		time.Now()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r hookgate.Record
 		_ = Decode(data, &r)
@@ -142,9 +147,11 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkAppendDecode(b *testing.B) {
-	d := &hookgate.Delivery{Identity: hookgate.Identity{Source: "default", EventType: "order.created", MessageID: "0192f0c4-0000-7000-8000-000000000000"},
-		OrderingKey: "customer-1", Body: make([]byte, 600), RemoteAddr: "127.0.0.1:54321", ReceivedAt: time.Now(),
-		Headers: []hookgate.Header{{Name: "Content-Type", Value: "application/json"}}}
+	d := &hookgate.Delivery{Identity: hookgate.Identity{Source: "default", EventType: "order.created",
+		MessageID: "0192f0c4-0000-7000-8000-000000000000"},
+		OrderingKey: "customer-1", Body: make([]byte, 600), RemoteAddr: "127.0.0.1:54321",
+		ReceivedAt: time.Now(),
+		Headers:    []hookgate.Header{{Name: "Content-Type", Value: "application/json"}}}
 	buf := make([]byte, 0, Size(d))
 	var r hookgate.Record
 	b.ReportAllocs()

@@ -1,5 +1,5 @@
-// Package settingstest is the conformance suite of hookgate.Settings. A backend runs it from its own
-// tests:
+// Package settingstest is the conformance suite of hookgate.Settings. A backend runs it from its
+// own tests:
 //
 //	settingstest.Run(t, settingstest.Backend{Open: …})
 package settingstest
@@ -89,7 +89,8 @@ func testMode(t *testing.T, b Backend) {
 	if m := s.Mode(); m != hookgate.ModeNormal {
 		t.Errorf("the first mode is %s", m)
 	}
-	for _, m := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly, hookgate.ModeReadOnly, hookgate.ModeNormal} {
+	for _, m := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly,
+		hookgate.ModeReadOnly, hookgate.ModeNormal} {
 		mustSetMode(t, s, m)
 		s.Crash()
 		if s = open(t, b, place); s.Mode() != m {
@@ -102,9 +103,9 @@ func testMode(t *testing.T, b Backend) {
 	}
 }
 
-// testCanary: the newest canary is kept. The same one again does no harm; an older one, and another of
-// the same version, are refused. It survives the end of the process and its crash. Of many changes from
-// one version at once, one is kept.
+// testCanary: the newest canary is kept. The same one again does no harm; an older one, and another
+// of the same version, are refused. It survives the end of the process and its crash. Of many
+// changes from one version at once, one is kept.
 func testCanary(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
@@ -115,7 +116,8 @@ func testCanary(t *testing.T, b Backend) {
 	mustKeep(t, s, canaryOf(5, 50))
 	mustKeep(t, s, canaryOf(5, 50))
 	for _, c := range []hookgate.Canary{canaryOf(5, 60), canaryOf(4, 100), canaryOf(1, 10)} {
-		if err := s.SetCanary(t.Context(), c); !errors.Is(err, hookgate.ErrCanaryChanged) || s.Canary() != canaryOf(5, 50) {
+		if err := s.SetCanary(t.Context(), c); !errors.Is(err, hookgate.ErrCanaryChanged) ||
+			s.Canary() != canaryOf(5, 50) {
 			t.Errorf("keep %v after version 5: %v, and the canary is %v", c, err, s.Canary())
 		}
 	}
@@ -136,7 +138,8 @@ func testCanary(t *testing.T, b Backend) {
 	if won.Load() != 1 || kept.Version != 6 {
 		t.Errorf("%d of 20 changes to one version were kept, and the canary is %v", won.Load(), kept)
 	}
-	for _, end := range []func(Instance){func(s Instance) { s.Crash() }, func(s Instance) { s.Close() }} {
+	for _, end := range []func(Instance){func(s Instance) { s.Crash() },
+		func(s Instance) { s.Close() }} {
 		end(s)
 		if s = open(t, b, place); s.Canary() != kept {
 			t.Errorf("after the end of its process the canary is %v, want %v", s.Canary(), kept)
@@ -156,7 +159,8 @@ func testClosed(t *testing.T, b Backend) {
 	}
 }
 
-// testModeFails: the write of a mode fails, before or after it took effect. The same call again keeps it.
+// testModeFails: the write of a mode fails, before or after it took effect. The same call again
+// keeps it.
 func testModeFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
@@ -180,7 +184,8 @@ func testCanaryFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b, place)
 	mustKeep(t, s, canaryOf(1, 10))
 	s.FailWrites(&done)
-	if err := s.SetCanary(t.Context(), canaryOf(2, 50)); err == nil || errors.Is(err, hookgate.ErrCanaryChanged) {
+	if err := s.SetCanary(t.Context(), canaryOf(2, 50)); err == nil ||
+		errors.Is(err, hookgate.ErrCanaryChanged) {
 		t.Errorf("keeping a canary whose write failed got %v", err)
 	}
 	s.FailWrites(nil)
@@ -191,8 +196,8 @@ func testCanaryFails(t *testing.T, b Backend, done bool) {
 	}
 }
 
-// testOthers: another process sees the changes of this one, and of the changes of two processes from
-// one version one is kept.
+// testOthers: another process sees the changes of this one, and of the changes of two processes
+// from one version one is kept.
 func testOthers(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	one, two := open(t, b, place), open(t, b, place)
@@ -203,7 +208,8 @@ func testOthers(t *testing.T, b Backend) {
 	for two.Mode() != hookgate.ModeReadOnly || one.Canary() != canaryOf(1, 10) {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the mode of one is %s in two, the canary of two is %v in one", two.Mode(), one.Canary())
+			t.Fatalf("the mode of one is %s in two, the canary of two is %v in one", two.Mode(),
+				one.Canary())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -212,7 +218,8 @@ func testOthers(t *testing.T, b Backend) {
 		go func() { errs <- s.SetCanary(ctx, canaryOf(2, n)) }()
 	}
 	first, second := <-errs, <-errs
-	if (first == nil) == (second == nil) || !errors.Is(errors.Join(first, second), hookgate.ErrCanaryChanged) {
+	if (first == nil) == (second == nil) || !errors.Is(errors.Join(first, second),
+		hookgate.ErrCanaryChanged) {
 		t.Errorf("two changes to one version got %v and %v", first, second)
 	}
 	for _, s := range []Instance{one, two} {

@@ -69,7 +69,8 @@ func (w *walker) actions(sum hash.Hash) error {
 	}
 	if last != want {
 		return &Break{Partition: AdminTrail, Sequence: want.Sequence,
-			What: fmt.Sprintf("the trail ends with row %d, and was left at row %d", last.Sequence, want.Sequence)}
+			What: fmt.Sprintf("the trail ends with row %d, and was left at row %d", last.Sequence,
+				want.Sequence)}
 	}
 	if last.Sequence > 0 {
 		trail := int64(AdminTrail)

@@ -23,7 +23,8 @@ type Audit struct {
 	Links, Entries, Events, Duplicates, DeadLetters, Actions int64
 	// Purged is how many of DeadLetters were purged.
 	Purged int64
-	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored at BodiesUntil.
+	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored
+	// at BodiesUntil.
 	Bodies      int64
 	BodiesUntil time.Time
 	// Tests is how many of Events are test traffic without a body that retention has not come to.
@@ -61,21 +62,24 @@ func (b *Break) String() string {
 	if b.Partition == TheLog {
 		return fmt.Sprintf("log, entry %d: %s", b.Sequence, b.What)
 	}
-	return fmt.Sprintf("partition %d, link %d (batch %d): %s", b.Partition, b.Sequence, b.Batch, b.What)
+	return fmt.Sprintf("partition %d, link %d (batch %d): %s", b.Partition, b.Sequence, b.Batch,
+		b.What)
 }
 
 // Error makes a Break an error.
 func (b *Break) Error() string { return b.String() }
 
-// Removed counts what is not there any more because retention has removed it, as its checkpoints say.
+// Removed counts what is not there any more because retention has removed it, as its checkpoints
+// say.
 type Removed struct {
 	Links, Entries, Events, Duplicates, DeadLetters, Purges int64
 	// Until is when the youngest of it was stored; zero if there is none.
 	Until time.Time
 }
 
-// Source reads one snapshot of a store, each of its tables once and in the order of ids. The methods that return ok go
-// on to the next row with each call, and what they return holds until then; ok is false behind the last.
+// Source reads one snapshot of a store, each of its tables once and in the order of ids. The
+// methods that return ok go on to the next row with each call, and what they return holds until
+// then; ok is false behind the last.
 type Source interface {
 	Link() (l *Link, ok bool, err error)
 	// RemovedEvent returns the rows of webhook_removed_events, and Event those of webhook_events. A
@@ -88,8 +92,8 @@ type Source interface {
 	Purge() (p *Purge, ok bool, err error)
 	// RequestBody returns a row of webhook_request_bodies.
 	RequestBody(requestID string) (body []byte, ok bool, err error)
-	// Removals returns the row of webhook_removals, and Checkpoints all of webhook_checkpoints by partition and sequence. They
-	// come before the first row of all others.
+	// Removals returns the row of webhook_removals, and Checkpoints all of webhook_checkpoints by
+	// partition and sequence. They come before the first row of all others.
 	Removals() (prune.State, error)
 	Checkpoints() ([]prune.Checkpoint, error)
 	// Heads returns all rows of webhook_partitions by partition. It comes after the last link.
@@ -120,7 +124,8 @@ type Link struct {
 
 // Entry is a row of webhook_events, webhook_removed_events or webhook_requests.
 type Entry struct {
-	// Entry is what the chain covers, but for the request ids. The outcome of an event need not be there.
+	// Entry is what the chain covers, but for the request ids. The outcome of an event need not be
+	// there.
 	hookgate.Entry
 	// Hash is that of the entry. Sealed says that it has one; else a link covers it.
 	Hash   [32]byte
@@ -179,16 +184,17 @@ type Head struct {
 	Events, Duplicates, DeadLetters int64
 }
 
-// Run reads everything in src once and compares. It holds no more than one row of each table. An error means that it could
-// not be done. progress, if not nil, is called now and then.
+// Run reads everything in src once and compares. It holds no more than one row of each table. An
+// error means that it could not be done. progress, if not nil, is called now and then.
 //
-// It shows any change, removal or insertion of events, lineage, dead letters or purges behind the gate's back,
-// also at the end of a chain. What retention has removed may be missing, and the bodies of test
-// traffic (hookgate.TestSource), that and no more. It cannot show that someone has computed all
-// chains again, or has written down a removal as retention does.
+// It shows any change, removal or insertion of events, lineage, dead letters or purges behind the
+// gate's back, also at the end of a chain. What retention has removed may be missing, and the
+// bodies of test traffic (hookgate.TestSource), that and no more. It cannot show that someone has
+// computed all chains again, or has written down a removal as retention does.
 func Run(src Source, progress func(Audit)) (Audit, error) {
-	w := &walker{Source: src, progress: progress, heads: map[int]head{}, checkpoints: map[int][]prune.Checkpoint{},
-		origins: map[int]hookgate.Origin{}}
+	w := &walker{Source: src, progress: progress, heads: map[int]head{},
+		checkpoints: map[int][]prune.Checkpoint{},
+		origins:     map[int]hookgate.Origin{}}
 	err := w.run()
 	var broken *Break
 	if errors.As(err, &broken) {
@@ -203,8 +209,8 @@ type head struct {
 	hash     [32]byte
 }
 
-// walker walks the links in the order of their ids, and with them events and requests, which stand in
-// the same order.
+// walker walks the links in the order of their ids, and with them events and requests, which stand
+// in the same order.
 type walker struct {
 	Source
 	audit    Audit
@@ -230,7 +236,8 @@ type walker struct {
 	// anchor has.
 	action   ActionHead
 	anchored int64
-	// removals and checkpoints are what retention has written down; checkpoints, by partition, those not yet met.
+	// removals and checkpoints are what retention has written down; checkpoints, by partition, those
+	// not yet met.
 	removals    prune.State
 	checkpoints map[int][]prune.Checkpoint
 }
@@ -326,7 +333,8 @@ func orphan(e *Entry, what string) error {
 }
 
 func orphanPurge(p *Purge) error {
-	return &Break{Batch: p.Batch, What: fmt.Sprintf("purge %d (of request %s) belongs to no link", p.ID, p.RequestID)}
+	return &Break{Batch: p.Batch, What: fmt.Sprintf("purge %d (of request %s) belongs to no link",
+		p.ID, p.RequestID)}
 }
 
 // link checks a link with its events and requests.
@@ -369,7 +377,8 @@ func (w *walker) link(l *Link) error {
 		return broken("its hash does not fit what it holds: the link, an event's columns, a request or a purge was changed")
 	}
 	if events > 0 && lastEvent != l.LastEvent || requests > 0 && lastRequest != l.LastRequest {
-		return broken("its events and requests end with %d and %d, and it says %d and %d", lastEvent, lastRequest, l.LastEvent, l.LastRequest)
+		return broken("its events and requests end with %d and %d, and it says %d and %d", lastEvent,
+			lastRequest, l.LastEvent, l.LastRequest)
 	}
 	w.heads[l.Partition] = head{l.Sequence, l.Hash}
 	return nil
@@ -381,7 +390,8 @@ type (
 )
 
 // checkEntry checks what no hash covers, and reads the request ids.
-func (w *walker) checkEntry(e *Entry, persistedAt time.Time, broken breaker, check checker) (err error) {
+func (w *walker) checkEntry(e *Entry, persistedAt time.Time, broken breaker,
+	check checker) (err error) {
 	if e.Entry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
 		return broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
 	}
@@ -397,7 +407,8 @@ func (w *walker) checkEntry(e *Entry, persistedAt time.Time, broken breaker, che
 	return w.checkOrigin(e, broken)
 }
 
-// entries adds the rows that belong to the link to its hash, counts them and returns the id of the last.
+// entries adds the rows that belong to the link to its hash, counts them and returns the id of the
+// last.
 func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link, broken breaker,
 	check checker) (n, last int64, err error) {
 	for ; *row != nil && (*row).Batch <= l.ID && !(*row).Sealed; n++ {
@@ -406,14 +417,18 @@ func (w *walker) entries(row **Entry, next func() (*Entry, bool, error), l *Link
 			return n, last, orphan(e, "row")
 		}
 		if e.Partition != l.Partition {
-			return n, last, broken("row %d (message id %q) stands in partition %d", e.ID, e.MessageID, e.Partition)
+			return n, last, broken("row %d (message id %q) stands in partition %d", e.ID, e.MessageID,
+				e.Partition)
 		}
 		if err := w.checkEntry(e, l.PersistedAt, broken, check); err != nil {
 			return n, last, err
 		}
-		if w.hasLog && (e.Keyed != (e.OrderingKey != e.EventType) || !e.ProcessedAt.Equal(l.ProcessedAt) ||
-			!e.PersistedAt.Equal(l.PersistedAt) || e.Worker != l.Worker || e.Attempts != l.Attempts || e.LastError != l.LastError) {
-			return n, last, broken("row %d (message id %q) does not repeat what its link says", e.ID, e.MessageID)
+		if w.hasLog && (e.Keyed != (e.OrderingKey != e.EventType) ||
+			!e.ProcessedAt.Equal(l.ProcessedAt) ||
+			!e.PersistedAt.Equal(l.PersistedAt) || e.Worker != l.Worker || e.Attempts != l.Attempts ||
+			e.LastError != l.LastError) {
+			return n, last, broken("row %d (message id %q) does not repeat what its link says", e.ID,
+				e.MessageID)
 		}
 		w.hash.add(&e.Entry)
 		last = e.ID
@@ -432,12 +447,14 @@ func (w *walker) checkEvent(e *Entry, persistedAt time.Time, broken breaker) err
 		w.audit.Tests++
 	case e.Removed != (e.ID <= w.removals.LastEvent):
 		return broken("event %d (message id %q): retention has removed the bodies up to event %d, and this one is %s",
-			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing", false: "there"}[e.Removed])
+			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing",
+				false: "there"}[e.Removed])
 	case e.Removed:
 		w.audit.Bodies++
 		w.audit.BodiesUntil = later(w.audit.BodiesUntil, persistedAt)
 	case sha256.Sum256(e.Body) != e.BodySHA256:
-		return broken("the body of event %d (message id %q) is not the one that was stored", e.ID, e.MessageID)
+		return broken("the body of event %d (message id %q) is not the one that was stored", e.ID,
+			e.MessageID)
 	}
 	w.audit.Events++
 	return nil
@@ -448,7 +465,8 @@ func (w *walker) checkEvent(e *Entry, persistedAt time.Time, broken breaker) err
 // outlive them.
 func (w *walker) checkOrigin(e *Entry, broken breaker) error {
 	gone := e.Removed || e.ReplayOf != "" || e.Outcome == hookgate.StageDeadLettered && e.Letter == nil
-	if gone || e.Outcome == hookgate.StageDuplicate || !strings.Contains(e.HeadersJSON, hookgate.OriginHeader) {
+	if gone || e.Outcome == hookgate.StageDuplicate || !strings.Contains(e.HeadersJSON,
+		hookgate.OriginHeader) {
 		return nil
 	}
 	headers, err := batch.ParseHeaders(e.HeadersJSON)
@@ -464,7 +482,8 @@ func (w *walker) checkOrigin(e *Entry, broken breaker) error {
 	case err != nil:
 		return err
 	case !found:
-		return broken("the body of request %s, which brought %s, is missing", origin.RequestID, e.RequestID)
+		return broken("the body of request %s, which brought %s, is missing", origin.RequestID,
+			e.RequestID)
 	case sha256.Sum256(body) != origin.SHA256:
 		return broken("the body of request %s is not the one that was stored", origin.RequestID)
 	}
@@ -534,7 +553,8 @@ func (w *walker) compareHeads(sum hash.Hash) (heads []hookgate.ChainHead, err er
 		}
 		if got != (head{want.Sequence, want.Hash}) {
 			return nil, &Break{Partition: want.Partition, Sequence: want.Sequence,
-				What: fmt.Sprintf("the chain ends with link %d, and the partition was left at link %d", got.sequence, want.Sequence)}
+				What: fmt.Sprintf("the chain ends with link %d, and the partition was left at link %d",
+					got.sequence, want.Sequence)}
 		}
 		delete(w.heads, want.Partition)
 		total.Events += want.Events
@@ -543,7 +563,8 @@ func (w *walker) compareHeads(sum hash.Hash) (heads []hookgate.ChainHead, err er
 		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(want.Partition)))
 		sum.Write(want.Hash[:])
 		if want.Sequence > 0 {
-			heads = append(heads, hookgate.ChainHead{Partition: want.Partition, Sequence: want.Sequence, Hash: want.Hash})
+			heads = append(heads, hookgate.ChainHead{Partition: want.Partition, Sequence: want.Sequence,
+				Hash: want.Hash})
 		}
 	}
 	for partition := range w.heads {
@@ -556,7 +577,8 @@ func (w *walker) compareHeads(sum hash.Hash) (heads []hookgate.ChainHead, err er
 		}
 	}
 	removed := w.audit.Removed
-	events, duplicates, deadLetters := w.audit.Events+removed.Events, w.audit.Duplicates+removed.Duplicates, w.audit.DeadLetters+removed.DeadLetters
+	events, duplicates, deadLetters := w.audit.Events+removed.Events, w.audit.Duplicates+
+		removed.Duplicates, w.audit.DeadLetters+removed.DeadLetters
 	if total.Events != events || total.Duplicates != duplicates || total.DeadLetters != deadLetters {
 		return nil, &Break{What: fmt.Sprintf("the partitions count %d events, %d duplicates and %d dead letters, stored are or were %d, %d and %d",
 			total.Events, total.Duplicates, total.DeadLetters, events, duplicates, deadLetters)}
@@ -579,7 +601,8 @@ func (w *walker) compareTotals(sum hash.Hash) error {
 			letters, w.audit.DeadLetters, w.audit.Purged)}
 	}
 	// A purge outlives its request, if that goes first.
-	if purges, purged := w.purges+removed.Purges, w.audit.Purged+removed.DeadLetters; purges != purged {
+	if purges, purged := w.purges+removed.Purges, w.audit.Purged+
+		removed.DeadLetters; purges != purged {
 		return &Break{What: fmt.Sprintf("%d dead letters are or were stored as purged, and %d were purged", purged, purges)}
 	}
 	if err := w.actions(sum); err != nil {

@@ -12,9 +12,9 @@ import (
 // ChainLink is what an audit chain of an earlier release says about one transaction's part of one
 // partition. Each partition had a chain of its own; a link's hash covers the hash before it.
 //
-// The hash of a link is the SHA-256 of these bytes. Integers are 8 bytes, big-endian, two's complement;
-// times are microseconds since 1970 as integers; text is its length in bytes as an integer, then its
-// bytes in UTF-8.
+// The hash of a link is the SHA-256 of these bytes. Integers are 8 bytes, big-endian, two's
+// complement; times are microseconds since 1970 as integers; text is its length in bytes as an
+// integer, then its bytes in UTF-8.
 //
 //	"hookgate link 1\n"
 //	hash of the link before (32 bytes; zero for the first)

@@ -13,19 +13,23 @@ import (
 func exampleLink() (ChainLink, []hookgate.Entry) {
 	at := time.UnixMicro(1_700_000_000_000_001)
 	link := ChainLink{
-		Previous: [32]byte{1, 2, 3}, Partition: 7, Sequence: 42, ProcessedAt: at, PersistedAt: at.Add(time.Millisecond),
-		Attempts: 2, LastError: "busy", Worker: "gate/1",
+		Previous: [32]byte{1, 2, 3}, Partition: 7, Sequence: 42, ProcessedAt: at,
+		PersistedAt: at.Add(time.Millisecond),
+		Attempts:    2, LastError: "busy", Worker: "gate/1",
 	}
 	entry := func(id string, outcome hookgate.Stage) hookgate.Entry {
 		return hookgate.Entry{
 			Delivery: &hookgate.Delivery{
-				RequestID: hookgate.RequestID{9}, Identity: hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: id},
+				RequestID: hookgate.RequestID{9}, Identity: hookgate.Identity{Source: "default",
+					EventType: "order.paid", MessageID: id},
 				OrderingKey: "k", Sequence: hookgate.NoSequence, RemoteAddr: "192.0.2.1:1", ReceivedAt: at,
 			},
-			Outcome: outcome, EnqueuedAt: at, Position: "0-1", HeadersJSON: "[]", BodySHA256: sha256.Sum256([]byte(id)),
+			Outcome: outcome, EnqueuedAt: at, Position: "0-1", HeadersJSON: "[]",
+			BodySHA256: sha256.Sum256([]byte(id)),
 		}
 	}
-	entries := []hookgate.Entry{entry("m-1", hookgate.StagePersisted), entry("m-2", hookgate.StageDuplicate)}
+	entries := []hookgate.Entry{entry("m-1", hookgate.StagePersisted),
+		entry("m-2", hookgate.StageDuplicate)}
 	entries[1].SpooledAt = at
 	entries[1].ReplayOf, entries[1].ReplayedAt = hookgate.RequestID{8}, at.Add(time.Second)
 	return link, entries
@@ -41,8 +45,8 @@ func sum(link ChainLink, entries []hookgate.Entry) [32]byte {
 	return h.result()
 }
 
-// TestLinkHashNeverChanges: stored chains must verify with every later version. The value was computed once by a separate
-// program from the layout in the comment of Link.
+// TestLinkHashNeverChanges: stored chains must verify with every later version. The value was
+// computed once by a separate program from the layout in the comment of Link.
 func TestLinkHashNeverChanges(t *testing.T) {
 	const want = "351219a8306ed65c9660b56c61f734c555f1f41ed84d67d33a22e78cbc2d940a"
 	if got := sum(exampleLink()); hex.EncodeToString(got[:]) != want {
@@ -50,8 +54,8 @@ func TestLinkHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestLinkHashCoversEverything changes every field of a link and of an entry in turn, and each must change the hash; but
-// the fields of a Delivery that are said not to count must not.
+// TestLinkHashCoversEverything changes every field of a link and of an entry in turn, and each must
+// change the hash; but the fields of a Delivery that are said not to count must not.
 func TestLinkHashCoversEverything(t *testing.T) {
 	before := sum(exampleLink())
 	change := func(v reflect.Value) {
@@ -77,7 +81,8 @@ func TestLinkHashCoversEverything(t *testing.T) {
 			}
 		}
 	}
-	fields := func(name string, of func(*ChainLink, []hookgate.Entry) reflect.Value, without ...string) {
+	fields := func(name string, of func(*ChainLink, []hookgate.Entry) reflect.Value,
+		without ...string) {
 		link, entries := exampleLink()
 		kind := of(&link, entries).Type()
 		for i := range kind.NumField() {
@@ -96,8 +101,14 @@ func TestLinkHashCoversEverything(t *testing.T) {
 			}
 		}
 	}
-	fields("Link", func(l *ChainLink, _ []hookgate.Entry) reflect.Value { return reflect.ValueOf(l).Elem() })
-	fields("Entry", func(_ *ChainLink, e []hookgate.Entry) reflect.Value { return reflect.ValueOf(&e[1]).Elem() },
+	fields("Link", func(l *ChainLink,
+		_ []hookgate.Entry) reflect.Value {
+		return reflect.ValueOf(l).Elem()
+	})
+	fields("Entry", func(_ *ChainLink,
+		e []hookgate.Entry) reflect.Value {
+		return reflect.ValueOf(&e[1]).Elem()
+	},
 		"ID", "Batch", "Partition", "ProcessedAt", "PersistedAt", "Worker", "Attempts", "LastError")
 	fields("Delivery", func(_ *ChainLink, e []hookgate.Entry) reflect.Value {
 		return reflect.ValueOf(e[1].Delivery).Elem()
@@ -121,7 +132,8 @@ func TestLinkHashCoversEverything(t *testing.T) {
 		return h.result()
 	}
 	plain := purged(hookgate.RequestID{7}, "ops", "why")
-	for _, other := range [][32]byte{purged(hookgate.RequestID{6}, "ops", "why"), purged(hookgate.RequestID{7}, "op", "why"),
+	for _, other := range [][32]byte{purged(hookgate.RequestID{6}, "ops", "why"),
+		purged(hookgate.RequestID{7}, "op", "why"),
 		purged(hookgate.RequestID{7}, "ops", "wh"), purged(hookgate.RequestID{7}, "opsw", "hy")} {
 		if other == plain {
 			t.Error("a change of a purge does not show")

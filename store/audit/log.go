@@ -14,7 +14,8 @@ func (w *walker) entriesOfLog(heads []hookgate.ChainHead, sum hash.Hash) error {
 	if !w.hasLog {
 		return nil
 	}
-	l := logWalker{walker: w, last: w.log.BeginsAfter, hash: hookgate.FirstHash(heads), before: w.audit}
+	l := logWalker{walker: w, last: w.log.BeginsAfter, hash: hookgate.FirstHash(heads),
+		before: w.audit}
 	for {
 		more, err := l.next()
 		if err != nil {
@@ -162,13 +163,15 @@ func (l *logWalker) checkPurge() error {
 	}
 	l.purges++
 	l.walker.purges++
-	return l.follows(p.ID, p.Hash, l.sum.Purge(l.hash, p.ID, request, p.By, p.Reason, hookgate.FromMicros(p.PurgedAt)))
+	return l.follows(p.ID, p.Hash, l.sum.Purge(l.hash, p.ID, request, p.By, p.Reason,
+		hookgate.FromMicros(p.PurgedAt)))
 }
 
 // checkAnchor checks that the admin trail has, or had, the row that the anchor names.
 func (l *logWalker) checkAnchor() error {
 	a := l.anchor
-	if err := l.follows(a.ID, a.Hash, l.sum.Anchor(l.hash, a.ID, a.Sequence, a.TrailHash)); err != nil {
+	if err := l.follows(a.ID, a.Hash, l.sum.Anchor(l.hash, a.ID, a.Sequence,
+		a.TrailHash)); err != nil {
 		return err
 	}
 	if err := l.actionsTo(a.Sequence); err != nil {
@@ -185,8 +188,10 @@ func (l *logWalker) checkAnchor() error {
 // compareHead checks that the log ends where its head says, with as many entries of each kind.
 func (l *logWalker) compareHead() error {
 	head := &l.log
-	if l.last != head.LastID || head.Begun != (l.last > head.BeginsAfter) || head.Begun && l.hash != head.Hash {
-		return broken(head.LastID, "the log ends with entry %d, and was left at entry %d", l.last, head.LastID)
+	if l.last != head.LastID || head.Begun != (l.last > head.BeginsAfter) || head.Begun &&
+		l.hash != head.Hash {
+		return broken(head.LastID, "the log ends with entry %d, and was left at entry %d", l.last,
+			head.LastID)
 	}
 	if l.anchored != head.Anchored {
 		return broken(head.LastID, "the last anchor is of row %d of the admin trail, and the log was left with one of row %d",
@@ -195,10 +200,13 @@ func (l *logWalker) compareHead() error {
 	now, was := &l.audit, &l.before
 	events := now.Events + now.Removed.Events - was.Events - was.Removed.Events
 	duplicates := now.Duplicates + now.Removed.Duplicates - was.Duplicates - was.Removed.Duplicates
-	deadLetters := now.DeadLetters + now.Removed.DeadLetters - was.DeadLetters - was.Removed.DeadLetters
-	if head.Events != events || head.Duplicates != duplicates || head.DeadLetters != deadLetters || head.Purges != l.purges {
+	deadLetters := now.DeadLetters +
+		now.Removed.DeadLetters - was.DeadLetters - was.Removed.DeadLetters
+	if head.Events != events || head.Duplicates != duplicates || head.DeadLetters != deadLetters ||
+		head.Purges != l.purges {
 		return broken(head.LastID, "the log counts %d events, %d duplicates, %d dead letters and %d purges, stored are or were %d, %d, %d and %d",
-			head.Events, head.Duplicates, head.DeadLetters, head.Purges, events, duplicates, deadLetters, l.purges)
+			head.Events, head.Duplicates, head.DeadLetters, head.Purges, events, duplicates, deadLetters,
+			l.purges)
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func (w *walker) readRemovals() (err error) {
 	return err
 }
 
-// headOf returns where the chain of a partition has come to: behind the last link, and behind those that were removed after
-// that.
+// headOf returns where the chain of a partition has come to: behind the last link, and behind those
+// that were removed after that.
 func (w *walker) headOf(partition int) (head, error) {
 	before := w.heads[partition]
 	left := w.checkpoints[partition]
@@ -65,9 +65,11 @@ func later(a, b time.Time) time.Time {
 func (w *walker) compareRemovals() error {
 	removed, counted := w.audit.Removed, w.removals
 	events := removed.Events + w.audit.Bodies + w.audit.Tests
-	if counted.Events != events || counted.Duplicates != removed.Duplicates || counted.DeadLetters != removed.DeadLetters {
+	if counted.Events != events || counted.Duplicates != removed.Duplicates ||
+		counted.DeadLetters != removed.DeadLetters {
 		return &Break{What: fmt.Sprintf("retention counts %d events, %d duplicates and %d dead letters that it has removed; missing are %d, %d and %d",
-			counted.Events, counted.Duplicates, counted.DeadLetters, events, removed.Duplicates, removed.DeadLetters)}
+			counted.Events, counted.Duplicates, counted.DeadLetters, events, removed.Duplicates,
+			removed.DeadLetters)}
 	}
 	return nil
 }

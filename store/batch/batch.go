@@ -1,5 +1,5 @@
-// Package batch prepares a hookgate.Batch for a store, whatever the database: each record is put into the
-// form in which the audit chain covers it.
+// Package batch prepares a hookgate.Batch for a store, whatever the database: each record is put
+// into the form in which the audit chain covers it.
 package batch
 
 import (
@@ -12,7 +12,8 @@ import (
 // EmptySHA256 is the digest of no bytes: that of a duplicate, whose body is not kept.
 var EmptySHA256 = sha256.Sum256(nil)
 
-// headersText is the JSON of the headers. Bytes that are not UTF-8 are replaced in it, as JSON demands.
+// headersText is the JSON of the headers. Bytes that are not UTF-8 are replaced in it, as JSON
+// demands.
 func headersText(headers []hookgate.Header) string {
 	if len(headers) == 0 {
 		return "[]"

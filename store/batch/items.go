@@ -45,7 +45,8 @@ func Items(b *hookgate.Batch) ([]Item, error) {
 	}
 	for i := range items {
 		if _, ok := b.Epochs[items[i].Partition]; !ok {
-			return nil, fmt.Errorf("the batch has records of partition %d and no epoch for it", items[i].Partition)
+			return nil, fmt.Errorf("the batch has records of partition %d and no epoch for it",
+				items[i].Partition)
 		}
 	}
 	return items, nil
@@ -91,11 +92,13 @@ func (it *Item) MakeDuplicate(first hookgate.RequestID) {
 }
 
 // MakeDead turns an event that the store refuses into a dead letter.
-func (it *Item) MakeDead(reason string) { it.Outcome, it.Reason = hookgate.StageDeadLettered, reason }
+func (it *Item) MakeDead(reason string) {
+	it.Outcome, it.Reason = hookgate.StageDeadLettered, reason
+}
 
 // Key is the identity as webhook_events and webhook_requests keep it: the first 8 bytes of the
-// SHA-256 of the message id, so that one range of keys holds all that is stored of a message id, and
-// then the 16 bytes of Identity.Hash. It must never change.
+// SHA-256 of the message id, so that one range of keys holds all that is stored of a message id,
+// and then the 16 bytes of Identity.Hash. It must never change.
 func Key(id hookgate.Identity) (key [24]byte) {
 	message := sha256.Sum256([]byte(id.MessageID))
 	copy(key[:8], message[:])
@@ -119,8 +122,8 @@ func MessageRange(messageID string) (low, high [24]byte) {
 // DirectPosition is the position that readers show of an entry that the store took itself.
 func DirectPosition(id string) string { return id + "-0" }
 
-// ClashError is the rejection of an event whose key belongs to another identity. Nobody meets one by
-// chance: it takes about 2^64 attempts to find.
+// ClashError is the rejection of an event whose key belongs to another identity. Nobody meets one
+// by chance: it takes about 2^64 attempts to find.
 type ClashError struct{ Stored, Rejected hookgate.Identity }
 
 // Error implements error.

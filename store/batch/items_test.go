@@ -50,10 +50,12 @@ func TestItems(t *testing.T) {
 		t.Fatalf("got %d items (error %v), want 3", len(items), err)
 	}
 	event, duplicate, dead := &items[0], &items[1], &items[2]
-	if event.Outcome != hookgate.StagePersisted || event.Position != "" || event.Index != 0 || event.Partition != 3 {
+	if event.Outcome != hookgate.StagePersisted || event.Position != "" || event.Index != 0 ||
+		event.Partition != 3 {
 		t.Errorf("the event is %+v", event)
 	}
-	if duplicate.Outcome != hookgate.StageDuplicate || duplicate.FirstRequestID != first || duplicate.Position != "7-2" {
+	if duplicate.Outcome != hookgate.StageDuplicate || duplicate.FirstRequestID != first ||
+		duplicate.Position != "7-2" {
 		t.Errorf("the duplicate is %+v", duplicate)
 	}
 	if dead.Outcome != hookgate.StageDeadLettered || dead.Reason != "why" || dead.Index != -1 {
@@ -61,7 +63,8 @@ func TestItems(t *testing.T) {
 	}
 	at := time.UnixMicro(1_800_000_000_000_000)
 	event.Place(40, 39, at)
-	if event.ID != 40 || event.Batch != 39 || event.EnqueuedAt != at || event.ProcessedAt != at || event.PersistedAt != at {
+	if event.ID != 40 || event.Batch != 39 || event.EnqueuedAt != at || event.ProcessedAt != at ||
+		event.PersistedAt != at {
 		t.Errorf("the event that was placed is %+v", event)
 	}
 	b.Epochs = map[int]hookgate.Epoch{0: 1, 1: 1}

@@ -45,11 +45,14 @@ type Blob string
 type Key []any
 
 var (
-	byStored = &order{"", []orderColumn{{"id", Number, true}}, func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
+	byStored = &order{"", []orderColumn{{"id", Number, true}},
+		func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
 	// Request ids begin with the time.
-	byRequest = &order{"r", []orderColumn{{"request_id", Text, true}}, func(e *hookgate.Event) Key { return Key{e.RequestID.String()} }}
+	byRequest = &order{"r", []orderColumn{{"request_id", Text, true}},
+		func(e *hookgate.Event) Key { return Key{e.RequestID.String()} }}
 	// Of one type.
-	byReceipt = &order{"t", []orderColumn{{"received_at", Number, true}, {"id", Number, false}}, func(e *hookgate.Event) Key {
+	byReceipt = &order{"t", []orderColumn{{"received_at", Number, true},
+		{"id", Number, false}}, func(e *hookgate.Event) Key {
 		return Key{e.ReceivedAt.UnixMicro(), idNumber(e)}
 	}}
 	// Of one message id.
@@ -94,7 +97,8 @@ func (o *order) kinds() []Kind {
 	return kinds
 }
 
-// behind narrows a span to the rows that stand behind the key, in the order or backwards in it; with or, one may stand there too.
+// behind narrows a span to the rows that stand behind the key, in the order or backwards in it;
+// with or, one may stand there too.
 func (o *order) behind(s *span, key Key, backwards, or bool) {
 	s.narrow(key[0], len(key) > 1 || or, o.columns[0].down == backwards)
 	if len(key) == 1 {
@@ -114,7 +118,8 @@ func (o *order) behind(s *span, key Key, backwards, or bool) {
 			return column.name + " " + strict + " ?", []any{key[i]}
 		}
 		rest, args := build(i + 1)
-		return fmt.Sprintf("(%s %s ? OR %s = ? AND %s)", column.name, strict, column.name, rest), append([]any{key[i], key[i]}, args...)
+		return fmt.Sprintf("(%s %s ? OR %s = ? AND %s)", column.name, strict, column.name, rest),
+			append([]any{key[i], key[i]}, args...)
 	}
 	s.add(build(0))
 }
@@ -175,8 +180,8 @@ func (c *conditions) add(text string, args []any) {
 // span is a range of an index and what else must hold there.
 type span struct {
 	conditions
-	// low and high bound the first column of the order. There is one of each, because SQLite enters an index with one and only
-	// compares with any other.
+	// low and high bound the first column of the order. There is one of each, because SQLite enters an
+	// index with one and only compares with any other.
 	low, high bound
 }
 
@@ -186,7 +191,8 @@ type bound struct {
 	inclusive bool
 }
 
-// narrow narrows the range to what is at least a value, or with up false at most; without inclusive the value itself is not in it.
+// narrow narrows the range to what is at least a value, or with up false at most; without inclusive
+// the value itself is not in it.
 func (s *span) narrow(value any, inclusive, up bool) {
 	end, inner := &s.high, -1
 	if up {

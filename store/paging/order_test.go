@@ -9,11 +9,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// FuzzCursor reads any text as a cursor of each order. What is no cursor must be ErrNotFound, what is one must be written as a cursor that is read
-// as the same key.
+// FuzzCursor reads any text as a cursor of each order. What is no cursor must be ErrNotFound, what
+// is one must be written as a cursor that is read as the same key.
 func FuzzCursor(f *testing.F) {
 	orders := []*order{byStored, byRequest, byReceipt, byMessage}
-	for _, seed := range []string{"", "1", "-1", "9223372036854775808", "r01a20b55-c078-7b8c-bf95-7665f4529acd", "t1,2", "t1", "m00ff", "m0", "mevt-1,order.paid,default",
+	for _, seed := range []string{"", "1", "-1", "9223372036854775808",
+		"r01a20b55-c078-7b8c-bf95-7665f4529acd", "t1,2", "t1", "m00ff", "m0", "mevt-1,order.paid,default",
 		"ma%2Cb,%25,%ff", "m,,", "m%", "m%zz,,", "x", "t1,2,3", "\x00", "1,"} {
 		f.Add(seed)
 	}
@@ -28,7 +29,8 @@ func FuzzCursor(f *testing.F) {
 			}
 			again, err := o.parse(o.cursor(key))
 			if err != nil || !slices.Equal(again, key) || len(key) != len(o.columns) {
-				t.Errorf("%q is the key %v, which is written %q and read as %v (error %v)", text, key, o.cursor(key), again, err)
+				t.Errorf("%q is the key %v, which is written %q and read as %v (error %v)", text, key,
+					o.cursor(key), again, err)
 			}
 		}
 	})

@@ -1,5 +1,5 @@
-// Package paging lists what is stored page by page, in the same way for every store whose ids are numbers in the order
-// stored.
+// Package paging lists what is stored page by page, in the same way for every store whose ids are
+// numbers in the order stored.
 package paging
 
 import (
@@ -12,7 +12,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Size is how many rows are read at a time. Between two pages nothing is held, so that a slow reader is in nobody's way.
+// Size is how many rows are read at a time. Between two pages nothing is held, so that a slow
+// reader is in nobody's way.
 const Size = 500
 
 // EventReader is what a listing of events needs of a store.
@@ -30,7 +31,8 @@ type EventReader interface {
 // If no index serves the filter, Events reads the log in windows: it looks up the id that stands so
 // many events further, and reads what matches up to there. Each read is short, however rare the
 // matches are, so a listing never keeps a snapshot of the database open for long.
-func Events(ctx context.Context, f hookgate.EventFilter, turns Turns, store EventReader) iter.Seq2[hookgate.Event, error] {
+func Events(ctx context.Context, f hookgate.EventFilter, turns Turns,
+	store EventReader) iter.Seq2[hookgate.Event, error] {
 	if !looksAtEach(&f) {
 		return pages("event", f.After, f.Limit, func(e *hookgate.Event) string { return e.ID },
 			func(after int64, limit int) ([]hookgate.Event, error) {
@@ -80,7 +82,8 @@ type window int
 
 // read reads at most want events that match among the next ones behind after. until is the id of
 // the last event that it looked at, or 0 if it looked at all.
-func (w *window) read(ctx context.Context, turns Turns, store EventReader, after int64, want int) (rows []hookgate.Event, until int64, err error) {
+func (w *window) read(ctx context.Context, turns Turns, store EventReader, after int64,
+	want int) (rows []hookgate.Event, until int64, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}
@@ -109,11 +112,14 @@ func (w *window) adapt(took time.Duration) {
 
 // DeadLetters yields the dead letters that match f, as Events does events.
 func DeadLetters(f hookgate.DeadLetterFilter,
-	read func(after int64, limit int) ([]hookgate.StoredDeadLetter, error)) iter.Seq2[hookgate.StoredDeadLetter, error] {
-	return pages("dead letter", f.After, f.Limit, func(d *hookgate.StoredDeadLetter) string { return d.ID }, read)
+	read func(after int64, limit int) ([]hookgate.StoredDeadLetter,
+		error)) iter.Seq2[hookgate.StoredDeadLetter, error] {
+	return pages("dead letter", f.After, f.Limit,
+		func(d *hookgate.StoredDeadLetter) string { return d.ID }, read)
 }
 
-func pages[T any](what, behind string, left int, id func(*T) string, read func(after int64, limit int) ([]T, error)) iter.Seq2[T, error] {
+func pages[T any](what, behind string, left int, id func(*T) string, read func(after int64,
+	limit int) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		left, bounded := left, left > 0
@@ -157,7 +163,8 @@ func parseAfter(what, behind string) (int64, error) {
 	return ParseID(what, behind)
 }
 
-// ParseID reads an id as the stores write it, or returns ErrNotFound. what says what it is the id of.
+// ParseID reads an id as the stores write it, or returns ErrNotFound. what says what it is the id
+// of.
 func ParseID(what, id string) (int64, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {

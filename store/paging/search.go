@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// firstWindow and maxWindow are how many events a search looks at in one read when it must look at each.
+	// firstWindow and maxWindow are how many events a search looks at in one read when it must look at
+	// each.
 	firstWindow, maxWindow = 64, 1 << 16
 	// wantedRead is how long such a read should take.
 	wantedRead = 50 * time.Millisecond
@@ -24,8 +25,8 @@ type Searcher interface {
 	Keys(ctx context.Context, query string, args []any, kinds []Kind) ([]Key, error)
 	// Rows runs a query that lacks the columns of events: the rest, from FROM on.
 	Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error)
-	// Prefix bounds what begins with p: it is at least from, below to unless that is empty, and fulfils a condition on message_id, unless
-	// that is empty, whose argument is p in bytes.
+	// Prefix bounds what begins with p: it is at least from, below to unless that is empty, and
+	// fulfils a condition on message_id, unless that is empty, whose argument is p in bytes.
 	Prefix(p string) (from, to, condition string)
 	// Contains is the condition that the body contains what ? stands for, which is bytes.
 	Contains() string
@@ -38,10 +39,12 @@ type Searcher interface {
 
 // Search implements hookgate.Reader.
 //
-// What an index serves is read with a limit. If the filter has more, the index is passed over in windows: the key that stands
-// so many events further is looked up, and what matches up to there is read. So a read ends in time however rare the matches
-// are, and the search knows how far it has come. Nothing is held between two reads.
-func Search(ctx context.Context, q hookgate.EventSearch, store Searcher, turns Turns) (page hookgate.EventPage, err error) {
+// What an index serves is read with a limit. If the filter has more, the index is passed over in
+// windows: the key that stands so many events further is looked up, and what matches up to there is
+// read. So a read ends in time however rare the matches are, and the search knows how far it has
+// come. Nothing is held between two reads.
+func Search(ctx context.Context, q hookgate.EventSearch, store Searcher,
+	turns Turns) (page hookgate.EventPage, err error) {
 	s := search{q: q, store: store, turns: turns, window: firstWindow, begun: time.Now()}
 	s.plan()
 	if err := s.run(ctx, &page); err != nil {
@@ -56,7 +59,8 @@ type search struct {
 	store Searcher
 	turns Turns
 	order *order
-	// spans are the ranges of the index that hold all that can match, newest first, and filter is what must be looked at in each event.
+	// spans are the ranges of the index that hold all that can match, newest first, and filter is what
+	// must be looked at in each event.
 	spans  []span
 	filter conditions
 
@@ -135,8 +139,8 @@ func (s *search) plan() {
 	}
 }
 
-// bound adds the condition that the first column of an order is at least a value (low), or below it: to the range if that is the order
-// of the search, else to the filter.
+// bound adds the condition that the first column of an order is at least a value (low), or below
+// it: to the range if that is the order of the search, else to the filter.
 func (s *search) bound(in *span, of *order, value any, low bool) {
 	if s.order == of {
 		in.narrow(value, low, low)
@@ -149,8 +153,9 @@ func (s *search) bound(in *span, of *order, value any, low bool) {
 	s.filter.add(s.store.Unindexed(of.columns[0].name)+operator, []any{value})
 }
 
-// requestSpans bounds request ids by the times of receipt. An id tells that time, but for a replay, whose id is younger: what was received before
-// To may therefore stand behind it, among the replays.
+// requestSpans bounds request ids by the times of receipt. An id tells that time, but for a replay,
+// whose id is younger: what was received before To may therefore stand behind it, among the
+// replays.
 func (s *search) requestSpans(all span) {
 	if !s.q.From.IsZero() {
 		all.narrow(hookgate.FirstRequestID(s.q.From).String(), true, true)
@@ -236,9 +241,10 @@ func (s *search) turn(page *hookgate.EventPage, from, reached Key, more bool) {
 	}
 }
 
-// through reads at most want events that match behind a key, in one range of the index. last is the last key that it has looked at, and broken says
-// that there are more which it has not.
-func (s *search) through(ctx context.Context, in span, from Key, want int) (found []hookgate.Event, last Key, broken bool, err error) {
+// through reads at most want events that match behind a key, in one range of the index. last is the
+// last key that it has looked at, and broken says that there are more which it has not.
+func (s *search) through(ctx context.Context, in span, from Key, want int) (found []hookgate.Event,
+	last Key, broken bool, err error) {
 	var end Key // of the range, if events may come while it is read
 	if s.q.Newer {
 		if end, err = s.edge(ctx, in); err != nil || end == nil {
@@ -265,9 +271,11 @@ func (s *search) through(ctx context.Context, in span, from Key, want int) (foun
 	}
 }
 
-// look reads at most want events that match behind a key, in the next window if the filter must be looked at; else, or in the last one, full is true and it
-// reads up to end. took is what the reading of events took.
-func (s *search) look(ctx context.Context, in span, from, end Key, want int) (events []hookgate.Event, until Key, full bool, took time.Duration, err error) {
+// look reads at most want events that match behind a key, in the next window if the filter must be
+// looked at; else, or in the last one, full is true and it reads up to end. took is what the
+// reading of events took.
+func (s *search) look(ctx context.Context, in span, from, end Key,
+	want int) (events []hookgate.Event, until Key, full bool, took time.Duration, err error) {
 	until, full = end, true
 	if len(s.filter.texts) > 0 {
 		if err := s.turns.take(ctx); err != nil {
@@ -288,7 +296,8 @@ func (s *search) look(ctx context.Context, in span, from, end Key, want int) (ev
 }
 
 // rows reads events behind a key, up to another one that may be nil.
-func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) ([]hookgate.Event, error) {
+func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) ([]hookgate.Event,
+	error) {
 	c := in.clone()
 	if from != nil {
 		s.order.behind(&c, from, s.q.Newer, false)
@@ -298,10 +307,12 @@ func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) 
 	}
 	c.texts, c.args = append(c.texts, s.filter.texts...), append(c.args, s.filter.args...)
 	where, args := c.where(s.order)
-	return s.store.Rows(ctx, "FROM "+s.table()+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?", values(append(args, int64(limit))))
+	return s.store.Rows(ctx, "FROM "+s.table()+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+
+		" LIMIT ?", values(append(args, int64(limit))))
 }
 
-// ahead returns the key that stands skip further than the next one behind from, or nil if there are no more so many.
+// ahead returns the key that stands skip further than the next one behind from, or nil if there are
+// no more so many.
 func (s *search) ahead(ctx context.Context, in span, from Key, skip int) (Key, error) {
 	c := in.clone()
 	if from != nil {
@@ -325,7 +336,8 @@ func (s *search) table() string {
 
 func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
 	where, args := c.where(s.order)
-	query := "SELECT " + s.order.names() + " FROM " + s.table() + where + " ORDER BY " + s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
+	query := "SELECT " + s.order.names() + " FROM " + s.table() + where + " ORDER BY " +
+		s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
 	keys, err := s.store.Keys(ctx, query, values(append(args, int64(skip))), s.order.kinds())
 	if err != nil || len(keys) == 0 {
 		return nil, err
@@ -344,7 +356,8 @@ func values(args []any) []any {
 	return args
 }
 
-// receivedAt returns when the event that stands at the key was received; zero in the order of message ids.
+// receivedAt returns when the event that stands at the key was received; zero in the order of
+// message ids.
 func (s *search) receivedAt(ctx context.Context, key Key) (time.Time, error) {
 	if s.order == byMessage || key == nil {
 		return time.Time{}, nil
@@ -352,7 +365,8 @@ func (s *search) receivedAt(ctx context.Context, key Key) (time.Time, error) {
 	if s.order == byReceipt {
 		return time.UnixMicro(key[0].(int64)).UTC(), nil
 	}
-	keys, err := s.store.Keys(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+" = ?", values(key), []Kind{Number})
+	keys, err := s.store.Keys(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+
+		" = ?", values(key), []Kind{Number})
 	if err != nil || len(keys) == 0 {
 		return time.Time{}, err
 	}

@@ -6,8 +6,9 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Turns bounds the reads that look at events one by one, and may take long: whoever makes one has a turn for it. The connections that are left, and
-// the processors, are for workers, tokens and whatever an index serves, however many search.
+// Turns bounds the reads that look at events one by one, and may take long: whoever makes one has a
+// turn for it. The connections that are left, and the processors, are for workers, tokens and
+// whatever an index serves, however many search.
 type Turns chan struct{}
 
 // NewTurns returns turns for reads over so many connections: half of them.
@@ -28,5 +29,7 @@ func (t Turns) give() { <-t }
 // looksAtEach reports whether a listing in the order stored passes over events that do not match.
 func looksAtEach(f *hookgate.EventFilter) bool {
 	indexed := f.MessageID != "" || !f.RequestID.IsZero()
-	return !indexed && (f.Source != "" || f.ExceptSource != "" || f.EventType != "" || f.OrderingKey != "" || f.MessageIDPrefix != "" || f.BodyContains != "" || !f.From.IsZero() || !f.To.IsZero())
+	return !indexed && (f.Source != "" || f.ExceptSource != "" || f.EventType != "" ||
+		f.OrderingKey != "" || f.MessageIDPrefix != "" || f.BodyContains != "" || !f.From.IsZero() ||
+		!f.To.IsZero())
 }

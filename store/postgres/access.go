@@ -11,12 +11,15 @@ import (
 
 const tokenColumns = `name, role, hash, created_at, created_by, expires_at, revoked_at`
 
-// CreateToken keeps a token. ErrExists: there is one of its name, or was. Any other error leaves it unknown whether it is kept.
+// CreateToken keeps a token. ErrExists: there is one of its name, or was. Any other error leaves it
+// unknown whether it is kept.
 func (s *Store) CreateToken(ctx context.Context, t hookgate.Token) error {
 	added := false
 	err := s.tx(ctx, []statement{{
-		sql: `INSERT INTO webhook_tokens (` + tokenColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING RETURNING name`,
-		args: []arg{argText(t.Name), argText(string(t.Role)), argBytes(t.Hash[:]), argInt(t.CreatedAt.UnixMicro()), argText(clean(t.CreatedBy)),
+		sql: `INSERT INTO webhook_tokens (` + tokenColumns +
+			`) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING RETURNING name`,
+		args: []arg{argText(t.Name), argText(string(t.Role)), argBytes(t.Hash[:]),
+			argInt(t.CreatedAt.UnixMicro()), argText(clean(t.CreatedBy)),
 			argInt(hookgate.Micros(t.ExpiresAt)), argInt(hookgate.Micros(t.RevokedAt))},
 		row: func(row) error { added = true; return nil },
 	}}, func() ([]statement, error) { return nil, nil })
@@ -50,11 +53,13 @@ func (s *Store) Tokens(ctx context.Context) ([]hookgate.Token, error) {
 	return all, nil
 }
 
-func (s *Store) tokens(ctx context.Context, where string, args ...arg) (all []hookgate.Token, err error) {
-	err = s.read(ctx, statement{sql: "SELECT " + tokenColumns + " FROM webhook_tokens " + where, args: args, row: func(r row) error {
-		all = append(all, scanToken(r))
-		return nil
-	}})
+func (s *Store) tokens(ctx context.Context, where string, args ...arg) (all []hookgate.Token,
+	err error) {
+	err = s.read(ctx, statement{sql: "SELECT " + tokenColumns + " FROM webhook_tokens " + where,
+		args: args, row: func(r row) error {
+			all = append(all, scanToken(r))
+			return nil
+		}})
 	return all, err
 }
 
@@ -68,15 +73,18 @@ func scanToken(r row) hookgate.Token {
 	return t
 }
 
-// RevokeToken ends a token for good and returns it; one that was revoked before stays as it is. Or it returns ErrNotFound.
-func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (t hookgate.Token, err error) {
+// RevokeToken ends a token for good and returns it; one that was revoked before stays as it is. Or
+// it returns ErrNotFound.
+func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (t hookgate.Token,
+	err error) {
 	found := false
 	if storable(name) {
 		err = s.tx(ctx, []statement{
 			{sql: "UPDATE webhook_tokens SET revoked_at = $2 WHERE name = $1 AND revoked_at = 0",
 				args: []arg{argText(name), argInt(at.UnixMicro())}},
-			{sql: "SELECT " + tokenColumns + " FROM webhook_tokens WHERE name = $1", args: []arg{argText(name)},
-				row: func(r row) error { t, found = scanToken(r), true; return nil }},
+			{sql: "SELECT " + tokenColumns + " FROM webhook_tokens WHERE name = $1",
+				args: []arg{argText(name)},
+				row:  func(r row) error { t, found = scanToken(r), true; return nil }},
 		}, func() ([]statement, error) { return nil, nil })
 	}
 	switch {
@@ -88,10 +96,11 @@ func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (t h
 	return t, nil
 }
 
-// RecordAction adds a row to the admin trail. It gives the row its number and its place in the chain. After an error the row may
-// be there all the same.
+// RecordAction adds a row to the admin trail. It gives the row its number and its place in the
+// chain. After an error the row may be there all the same.
 func (s *Store) RecordAction(ctx context.Context, a hookgate.AdminAction) error {
-	for _, text := range []*string{&a.Actor, &a.RemoteAddr, &a.Action, &a.Target, &a.Reason, &a.Result} {
+	for _, text := range []*string{&a.Actor, &a.RemoteAddr, &a.Action, &a.Target, &a.Reason,
+		&a.Result} {
 		*text = clean(*text)
 	}
 	a.Sequence = 0
@@ -108,11 +117,15 @@ func (s *Store) RecordAction(ctx context.Context, a hookgate.AdminAction) error 
 		}
 		a.Hash = a.ChainHash()
 		return []statement{
-			{sql: `INSERT INTO webhook_admin_actions (` + actionColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-				args: []arg{argInt(a.Sequence), argBytes(a.Previous[:]), argBytes(a.Hash[:]), argInt(a.At.UnixMicro()),
-					argText(a.RequestID.String()), argText(a.Actor), argText(string(a.Role)), argText(a.RemoteAddr),
+			{sql: `INSERT INTO webhook_admin_actions (` + actionColumns +
+				`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+				args: []arg{argInt(a.Sequence), argBytes(a.Previous[:]), argBytes(a.Hash[:]),
+					argInt(a.At.UnixMicro()),
+					argText(a.RequestID.String()), argText(a.Actor), argText(string(a.Role)),
+					argText(a.RemoteAddr),
 					argText(a.Action), argText(a.Target), argText(a.Reason), argText(a.Result)}},
-			{sql: "UPDATE webhook_admin_chain SET sequence = $1, hash = $2", args: []arg{argInt(a.Sequence), argBytes(a.Hash[:])}},
+			{sql: "UPDATE webhook_admin_chain SET sequence = $1, hash = $2", args: []arg{argInt(a.Sequence),
+				argBytes(a.Hash[:])}},
 		}, nil
 	})
 	if err != nil {
@@ -123,18 +136,22 @@ func (s *Store) RecordAction(ctx context.Context, a hookgate.AdminAction) error 
 
 const (
 	actionColumns = `sequence, previous_hash, hash, at, request_id, actor, role, remote_addr, action, target, reason, result`
-	actionPage    = "SELECT " + actionColumns + " FROM webhook_admin_actions WHERE sequence > $1 ORDER BY sequence LIMIT $2"
+	actionPage    = "SELECT " + actionColumns +
+		" FROM webhook_admin_actions WHERE sequence > $1 ORDER BY sequence LIMIT $2"
 )
 
-// Actions returns the rows of the admin trail behind the one with the number after, oldest first, at most limit of them.
-func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []hookgate.AdminAction, err error) {
-	err = s.read(ctx, statement{sql: actionPage, args: []arg{argInt(after), argInt(int64(limit))}, row: func(r row) (err error) {
-		var a audit.Action
-		scanAction(r, &a)
-		a.AdminAction.RequestID, err = hookgate.ParseRequestID(a.RequestID)
-		all = append(all, a.AdminAction)
-		return err
-	}})
+// Actions returns the rows of the admin trail behind the one with the number after, oldest first,
+// at most limit of them.
+func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []hookgate.AdminAction,
+	err error) {
+	err = s.read(ctx, statement{sql: actionPage, args: []arg{argInt(after), argInt(int64(limit))},
+		row: func(r row) (err error) {
+			var a audit.Action
+			scanAction(r, &a)
+			a.AdminAction.RequestID, err = hookgate.ParseRequestID(a.RequestID)
+			all = append(all, a.AdminAction)
+			return err
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("read admin actions: %w", err)
 	}

@@ -22,8 +22,8 @@ const (
 // errMoved says that the log has moved, or that something of the batch may be stored already.
 var errMoved = errors.New("the log has moved")
 
-// enter waits until no other call of this process adds to the log, which the lock on its row demands
-// anyway. So this process knows where the log ends, if it is the only one.
+// enter waits until no other call of this process adds to the log, which the lock on its row
+// demands anyway. So this process knows where the log ends, if it is the only one.
 func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
@@ -46,8 +46,9 @@ func (s *Store) keepHead(l *logPart) {
 	s.head = &head
 }
 
-// locked runs a transaction that locks the log. If another transaction holds the log and its client has
-// stopped to send in the middle of a round trip, where PostgreSQL has no time-out, locked ends it.
+// locked runs a transaction that locks the log. If another transaction holds the log and its client
+// has stopped to send in the middle of a round trip, where PostgreSQL has no time-out, locked ends
+// it.
 func (s *Store) locked(ctx context.Context, f func(context.Context, *transaction) error) error {
 	for waited := time.Duration(0); ; waited += lockPatience {
 		err := s.transact(ctx, s.beginAppend, f)
@@ -78,7 +79,8 @@ func (s *Store) evict(ctx context.Context) error {
 
 // append adds to the log what steps decide: the first locks the log, after the statements that lock
 // other rows, and the last commits.
-func (s *Store) append(ctx context.Context, l *logPart, first []statement, rest ...func() ([]statement, error)) error {
+func (s *Store) append(ctx context.Context, l *logPart, first []statement,
+	rest ...func() ([]statement, error)) error {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return err

@@ -13,10 +13,11 @@ import (
 
 // Apply implements hookgate.Store.
 //
-// It assumes first that no event of the batch is stored and that no other process has added to the log:
-// then one round trip stores all, or three if there are many events. The database ends that transaction if the assumption is wrong. The
-// next one locks the log, reads what it must know, and writes in a second round trip. If the database
-// rejects something of the batch, a third transaction finds out what, and stores it as a dead letter.
+// It assumes first that no event of the batch is stored and that no other process has added to the
+// log: then one round trip stores all, or three if there are many events. The database ends that
+// transaction if the assumption is wrong. The next one locks the log, reads what it must know, and
+// writes in a second round trip. If the database rejects something of the batch, a third
+// transaction finds out what, and stores it as a dead letter.
 func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 	items, err := batch.Items(b)
 	if err != nil {
@@ -32,7 +33,8 @@ func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 	return a.outcome, nil
 }
 
-func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item) (a *application, err error) {
+func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item) (a *application,
+	err error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,10 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item
 		s.careful--
 	} else if head != nil && len(items) > 0 && fresh(items) {
 		a = s.newApplication(b, items)
-		err = s.transact(ctx, s.beginAppend, func(ctx context.Context, t *transaction) error { return a.optimistic(ctx, t, *head) })
+		err = s.transact(ctx, s.beginAppend, func(ctx context.Context,
+			t *transaction) error {
+			return a.optimistic(ctx, t, *head)
+		})
 		if missed(err) {
 			s.careful, err = carefulAfterMiss, errMoved
 		}
@@ -71,11 +76,12 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item
 
 // fresh reports whether all items are events that need no look at what is stored but the index's.
 func fresh(items []batch.Item) bool {
-	return !slices.ContainsFunc(items, func(it batch.Item) bool { return it.Outcome != hookgate.StagePersisted })
+	return !slices.ContainsFunc(items,
+		func(it batch.Item) bool { return it.Outcome != hookgate.StagePersisted })
 }
 
-// missed reports whether the optimistic transaction failed because its assumption may be wrong: a guard
-// divided by zero, or a unique index objected to an identity or an id.
+// missed reports whether the optimistic transaction failed because its assumption may be wrong: a
+// guard divided by zero, or a unique index objected to an identity or an id.
 func missed(err error) bool {
 	return hasState(err, divisionByZero, uniqueViolation, lockNotAvailable) || errors.Is(err, errMoved)
 }
@@ -117,20 +123,22 @@ func (s *Store) newApplication(b *hookgate.Batch, items []batch.Item) *applicati
 	a := &application{
 		batch: b, items: slices.Clone(items), persistedAt: time.Now(),
 		epochs: map[int]hookgate.Epoch{}, holders: map[int64]holder{}, stored: map[int64]int64{},
-		log: s.newLogPart(), first: make(map[hookgate.Identity]holder, len(items)), added: map[hookgate.RequestID]int64{},
+		log: s.newLogPart(), first: make(map[hookgate.Identity]holder, len(items)),
+		added: map[hookgate.RequestID]int64{},
 	}
 	a.outcome.Results = make([]hookgate.Result, len(b.Records))
 	a.clear(0, len(items))
 	return a
 }
 
-// copyEvents is from how many events on COPY is faster than one INSERT, although it takes two round trips
-// more: PostgreSQL reads its rows at less cost, and writes a page at a time.
+// copyEvents is from how many events on COPY is faster than one INSERT, although it takes two round
+// trips more: PostgreSQL reads its rows at less cost, and writes a page at a time.
 const copyEvents = 48
 
 // clear begins the next rows, which are those of some items.
 func (a *application) clear(from, to int) {
-	a.events, a.requests, a.letters, a.wholes = newRows(eventWidth), newRows(requestWidth), newRows(5), newRows(4)
+	a.events, a.requests, a.letters, a.wholes = newRows(eventWidth), newRows(requestWidth), newRows(5),
+		newRows(4)
 	if to-from < copyEvents {
 		return
 	}
@@ -143,8 +151,8 @@ func (a *application) clear(from, to int) {
 }
 
 const (
-	// readHolders finds the events that have the keys of items. LATERAL and LIMIT leave the planner no choice
-	// but to look each row up by its index.
+	// readHolders finds the events that have the keys of items. LATERAL and LIMIT leave the planner no
+	// choice but to look each row up by its index.
 	readHolders = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source FROM unnest($1, $2) AS i (n, identity)
 		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity = i.identity LIMIT 1) e`
 	// holdersOfAnyType is for events whose type is not proved.
@@ -152,7 +160,8 @@ const (
 		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity >= i.low AND e.identity <= i.high
 			AND e.message_id = i.message_id AND e.source = i.source `
 	// Of several holders it takes the item's own request.
-	readHoldersOfAnyType = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source` + holdersOfAnyType +
+	readHoldersOfAnyType = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source` +
+		holdersOfAnyType +
 		`ORDER BY e.request_id = i.request_id DESC LIMIT 1) e`
 	// guardTypes divides by zero if there is one.
 	guardTypes   = `SELECT 1 / (count(*) = 0)::integer` + holdersOfAnyType + `LIMIT 1) e`
@@ -180,13 +189,14 @@ func (a *application) partitions() (all []int) {
 	return all
 }
 
-// unproven are the items whose type is not proved, for readHoldersOfAnyType and guardTypes. No event has
-// a message id that PostgreSQL cannot hold.
+// unproven are the items whose type is not proved, for readHoldersOfAnyType and guardTypes. No
+// event has a message id that PostgreSQL cannot hold.
 func (a *application) unproven() rows {
 	r := newRows(6)
 	for n := range a.items {
 		it := &a.items[n]
-		if !it.TypeUnproven || it.Outcome != hookgate.StagePersisted || !storable(it.MessageID) || !storable(it.Source) {
+		if !it.TypeUnproven || it.Outcome != hookgate.StagePersisted || !storable(it.MessageID) ||
+			!storable(it.Source) {
 			continue
 		}
 		low, high := batch.MessageRange(it.MessageID)
@@ -200,8 +210,8 @@ func (a *application) unproven() rows {
 	return r
 }
 
-// optimistic stores the batch in one round trip behind the head, which it locks before it writes: two
-// processes that both try do not wait for each other's rows.
+// optimistic stores the batch in one round trip behind the head, which it locks before it writes:
+// two processes that both try do not wait for each other's rows.
 func (a *application) optimistic(ctx context.Context, t *transaction, head logHead) error {
 	a.log.logHead, a.log.before, a.log.read, a.log.begun = head, head, true, true
 	if err := a.decide(0, len(a.items)); err != nil {
@@ -217,7 +227,8 @@ func (a *application) optimistic(ctx context.Context, t *transaction, head logHe
 			r.int(int64(p))
 			r.int(int64(a.batch.Epochs[p]))
 		}
-		statements = append(statements, statement{sql: guardEpochs, args: append(r.args(), argInt(int64(len(partitions))))})
+		statements = append(statements, statement{sql: guardEpochs, args: append(r.args(),
+			argInt(int64(len(partitions))))})
 	}
 	statements = append(statements, a.log.moveFrom())
 	if unproven := a.unproven(); unproven.len() > 0 {
@@ -242,8 +253,8 @@ func (a *application) lookAndStore(ctx context.Context, t *transaction) error {
 	return t.commit(ctx, writes...)
 }
 
-// look locks the partitions and the log, and reads what of the batch is stored. Nobody can add to that
-// until this transaction ends.
+// look locks the partitions and the log, and reads what of the batch is stored. Nobody can add to
+// that until this transaction ends.
 func (a *application) look(ctx context.Context, t *transaction) error {
 	partitions := a.partitions()
 	if err := t.run(ctx, a.looks(partitions)...); err != nil {
@@ -255,7 +266,8 @@ func (a *application) look(ctx context.Context, t *transaction) error {
 			return fmt.Errorf("partition %d was never acquired", p)
 		}
 		if have := a.batch.Epochs[p]; have < epoch {
-			return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", p, epoch, have, hookgate.ErrFenced)
+			return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", p, epoch, have,
+				hookgate.ErrFenced)
 		}
 	}
 	more, err := a.log.readFirstHash()
@@ -298,14 +310,16 @@ func (a *application) looks(partitions []int) (reads []statement) {
 	}
 	takeHolder := func(r row) error {
 		request, err := hookgate.ParseRequestID(r.text(2))
-		a.holders[r.int(0)] = holder{r.int(1), request, hookgate.Identity{MessageID: r.text(3), EventType: r.text(4), Source: r.text(5)}}
+		a.holders[r.int(0)] = holder{r.int(1), request, hookgate.Identity{MessageID: r.text(3),
+			EventType: r.text(4), Source: r.text(5)}}
 		return err
 	}
 	if identities.len() > 0 {
 		reads = append(reads, statement{sql: readHolders, args: identities.args(), row: takeHolder})
 	}
 	if unproven := a.unproven(); unproven.len() > 0 {
-		reads = append(reads, statement{sql: readHoldersOfAnyType, args: unproven.args(), row: takeHolder})
+		reads = append(reads, statement{sql: readHoldersOfAnyType, args: unproven.args(),
+			row: takeHolder})
 	}
 	reads = append(reads, statement{sql: readRequests, args: requests.args(), row: func(r row) error {
 		a.stored[r.int(0)] = r.int(1)
@@ -487,8 +501,8 @@ func (a *application) addRequest(n int) {
 	a.addWhole(it.Record.Whole)
 }
 
-// addWhole adds the request that an event is a part of. The chain covers it by the digest in the header
-// that names the origin of the event.
+// addWhole adds the request that an event is a part of. The chain covers it by the digest in the
+// header that names the origin of the event.
 func (a *application) addWhole(w *hookgate.Whole) {
 	if w == nil || w == a.whole {
 		return

@@ -16,12 +16,14 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// BenchmarkApply measures what lineage and audit chain cost with batches of several sizes, on a server that waits for its
-// disk: "lineage" is the store behind a queue, "direct" the store as the queue, "events" inserts the same events by one statement with the same indexes
-// and durability but without trail, batches, chain, position, fence and the look for duplicates. "two" are two
-// workers with partitions of their own. The metric to compare is events/s.
+// BenchmarkApply measures what lineage and audit chain cost with batches of several sizes, on a
+// server that waits for its disk: "lineage" is the store behind a queue, "direct" the store as the
+// queue, "events" inserts the same events by one statement with the same indexes and durability but
+// without trail, batches, chain, position, fence and the look for duplicates. "two" are two workers
+// with partitions of their own. The metric to compare is events/s.
 func BenchmarkApply(b *testing.B) {
-	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true, Settings: []string{"max_wal_size=4GB", "checkpoint_timeout=1h"}})
+	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true,
+		Settings: []string{"max_wal_size=4GB", "checkpoint_timeout=1h"}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -44,7 +46,8 @@ func BenchmarkApply(b *testing.B) {
 			if err := s.read(b.Context(), statement{sql: plainSchema}); err != nil {
 				b.Fatal(err)
 			}
-			storetest.BenchmarkBatches(b, size, nil, func(batch *hookgate.Batch) error { return s.insertPlain(b.Context(), batch) })
+			storetest.BenchmarkBatches(b, size, nil,
+				func(batch *hookgate.Batch) error { return s.insertPlain(b.Context(), batch) })
 		})
 		b.Run(fmt.Sprintf("lineage/%d", size), func(b *testing.B) {
 			storetest.BenchmarkApply(b, open(b), size)
@@ -58,7 +61,8 @@ func BenchmarkApply(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("two/%d", size), func(b *testing.B) {
 			s := open(b)
-			epochs := []map[int]hookgate.Epoch{storetest.AcquireBench(b, s, 0), storetest.AcquireBench(b, s, storetest.BenchPartitions)}
+			epochs := []map[int]hookgate.Epoch{storetest.AcquireBench(b, s, 0), storetest.AcquireBench(b, s,
+				storetest.BenchPartitions)}
 			n := 0
 			for b.Loop() {
 				b.StopTimer()
@@ -110,7 +114,8 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 		r.text(d.RequestID.String())
 		r.int(d.ReceivedAt.UnixMicro())
 	}
-	insert := r.insert("hookgate.plain", "message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
+	insert := r.insert("hookgate.plain",
+		"message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
 	insert.sql += " ON CONFLICT DO NOTHING"
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, err := exchange(ctx, conn, []statement{{sql: "BEGIN"}, insert, {sql: "COMMIT"}})
@@ -120,7 +125,8 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 
 // BenchmarkPruning measures what a running retention costs those who store.
 func BenchmarkPruning(b *testing.B) {
-	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true, Settings: []string{"max_wal_size=4GB"}})
+	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true,
+		Settings: []string{"max_wal_size=4GB"}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -136,7 +142,8 @@ func BenchmarkPruning(b *testing.B) {
 	defer s.Close()
 	removed := &storetest.Removals{}
 	storetest.BenchmarkPruning(b, s, func(ctx context.Context) {
-		retention.Run(ctx, retention.Config{Events: time.Nanosecond, Trail: time.Nanosecond, StepTarget: 100 * time.Millisecond}, s, removed)
+		retention.Run(ctx, retention.Config{Events: time.Nanosecond, Trail: time.Nanosecond,
+			StepTarget: 100 * time.Millisecond}, s, removed)
 	})
 	removed.Report(b)
 }

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// deadLetterState derives a hookgate.DeadLetterState. With EXISTS the planner might read all events into a hash table.
+	// deadLetterState derives a hookgate.DeadLetterState. With EXISTS the planner might read all
+	// events into a hash table.
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
 		WHEN (SELECT true FROM webhook_events e WHERE e.identity = r.identity LIMIT 1) OR (SELECT true FROM webhook_removed_events e
@@ -34,10 +35,12 @@ const (
 	deadLetterBody = `SELECT r.payload FROM webhook_dead_letters r WHERE `
 )
 
-// DeadLetters implements hookgate.Reader. A listing by message id uses the index of message ids; any other reads all
-// dead letters in the order stored and passes over those that do not match.
-func (s *Store) DeadLetters(ctx context.Context, f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
-	return paging.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter, err error) {
+// DeadLetters implements hookgate.Reader. A listing by message id uses the index of message ids;
+// any other reads all dead letters in the order stored and passes over those that do not match.
+func (s *Store) DeadLetters(ctx context.Context,
+	f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
+	return paging.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter,
+		err error) {
 		query, possible := deadLettersQuery(f, after, limit)
 		if !possible {
 			return nil, nil
@@ -52,8 +55,10 @@ func (s *Store) DeadLetters(ctx context.Context, f hookgate.DeadLetterFilter) it
 	})
 }
 
-// deadLettersQuery returns the query for one page of dead letters. possible is false if nothing that is stored can match.
-func deadLettersQuery(f hookgate.DeadLetterFilter, after int64, limit int) (query statement, possible bool) {
+// deadLettersQuery returns the query for one page of dead letters. possible is false if nothing
+// that is stored can match.
+func deadLettersQuery(f hookgate.DeadLetterFilter, after int64, limit int) (query statement,
+	possible bool) {
 	if !storable(validPrefix(f.MessageIDPrefix)) {
 		return statement{}, false
 	}
@@ -63,7 +68,8 @@ func deadLettersQuery(f hookgate.DeadLetterFilter, after int64, limit int) (quer
 		args = append(args, values...)
 	}
 	for _, c := range []struct{ condition, value string }{
-		{"r.source = ?", f.Source}, {"r.event_type = ?", f.EventType}, {"r.ordering_key = ?", f.OrderingKey},
+		{"r.source = ?", f.Source}, {"r.event_type = ?", f.EventType}, {"r.ordering_key = ?",
+			f.OrderingKey},
 		{"r.message_id = ?", f.MessageID}, {"strpos(r.reason, ?) > 0", f.ReasonContains},
 		{"(" + deadLetterState + ") = ?", string(f.State)},
 	} {
@@ -124,7 +130,8 @@ func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {
 }
 
 // DeadLetter implements hookgate.Reader.
-func (s *Store) DeadLetter(ctx context.Context, id string) (d hookgate.StoredDeadLetter, err error) {
+func (s *Store) DeadLetter(ctx context.Context, id string) (d hookgate.StoredDeadLetter,
+	err error) {
 	err = s.deadLetter(ctx, deadLetterQuery, id, func(r row) (err error) {
 		d, err = scanDeadLetter(r)
 		return err
@@ -143,10 +150,11 @@ func (s *Store) DeadLetterBody(ctx context.Context, id string) (body []byte, err
 
 // OpenDeadLetters implements hookgate.Reader.
 func (s *Store) OpenDeadLetters(ctx context.Context, most int64) (n int64, err error) {
-	err = s.read(ctx, statement{sql: openDeadLetters, args: []arg{argInt(most)}, row: func(r row) error {
-		n = r.int(0)
-		return nil
-	}})
+	err = s.read(ctx, statement{sql: openDeadLetters, args: []arg{argInt(most)},
+		row: func(r row) error {
+			n = r.int(0)
+			return nil
+		}})
 	if err != nil {
 		return 0, fmt.Errorf("count open dead letters: %w", err)
 	}

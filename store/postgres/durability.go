@@ -86,13 +86,15 @@ func (d durability) synchronously() string {
 	}
 	have := d.synchronous
 	if d.hidden > 0 && have+d.hidden >= want {
-		return fmt.Sprintf("waits for %s, whose state this user may not read; grant it pg_read_all_stats", number(want))
+		return fmt.Sprintf("waits for %s, whose state this user may not read; grant it pg_read_all_stats",
+			number(want))
 	}
 	switch {
 	case have < want:
 		return fmt.Sprintf("waits for %s, and %d are connected: no commit succeeds", number(want), have)
 	case d.commit == "remote_write":
-		return "survives the loss of this machine unless the standby's crashes too: " + number(want) + ", which need not have written it to disk"
+		return "survives the loss of this machine unless the standby's crashes too: " + number(want) +
+			", which need not have written it to disk"
 	}
 	return "survives the loss of this machine: " + number(want)
 }
@@ -102,16 +104,17 @@ func (d durability) synchronously() string {
 const waitCancelled = "hookgate: wait for standbys cancelled"
 
 // noteWarning takes the notices of a connection. PostgreSQL answers a commit with success and a
-// warning if the wait for a synchronous standby was cancelled: by a time-out, a person, or a shutdown.
-// What was committed is then lost if this server is. The routine in its source names the warning in
-// every language.
+// warning if the wait for a synchronous standby was cancelled: by a time-out, a person, or a
+// shutdown. What was committed is then lost if this server is. The routine in its source names the
+// warning in every language.
 func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
 	if n.Routine == "SyncRepWaitForLSN" {
 		conn.CustomData()[waitCancelled] = n.Message
 	}
 }
 
-// cancelledWait returns an error if the commit that was just answered did not wait for its standbys.
+// cancelledWait returns an error if the commit that was just answered did not wait for its
+// standbys.
 func cancelledWait(conn *pgconn.PgConn) error {
 	text, cancelled := conn.CustomData()[waitCancelled]
 	if !cancelled {

@@ -33,14 +33,15 @@ func TestDurabilityText(t *testing.T) {
 		if !strings.HasSuffix(got, want) && !strings.Contains(got, want) {
 			t.Errorf("%+v is %q, want %q", d, got, want)
 		}
-		if (!d.fsync || !d.fullPageWrites || d.commit == "local") && strings.Contains(got, "survives the loss") {
+		if (!d.fsync || !d.fullPageWrites || d.commit == "local") &&
+			strings.Contains(got, "survives the loss") {
 			t.Errorf("%+v promises %q", d, got)
 		}
 	}
 }
 
-// TestStandbyWait: the store says that commits wait for a standby. When the standby hangs and the wait
-// is cancelled, the commit's outcome is unknown although PostgreSQL answers with success.
+// TestStandbyWait: the store says that commits wait for a standby. When the standby hangs and the
+// wait is cancelled, the commit's outcome is unknown although PostgreSQL answers with success.
 func TestStandbyWait(t *testing.T) {
 	ctx := t.Context()
 	primary, err := pgtest.Start(ctx, pgtest.Options{Fsync: true})
@@ -99,7 +100,8 @@ func TestStandbyWait(t *testing.T) {
 	observer := connect(t, url)
 	for err, answered := error(nil), false; !answered; {
 		// The commit before may still wait on the server, so one cancel need not be this one's.
-		if _, cancelErr := observer.Exec(ctx, `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`); cancelErr != nil {
+		if _, cancelErr := observer.Exec(ctx,
+			`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`); cancelErr != nil {
 			t.Fatal(cancelErr)
 		}
 		select {

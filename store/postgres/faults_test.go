@@ -39,7 +39,8 @@ func newWorker(t *testing.T, s *Store, partition int) *worker {
 
 // batch returns the next batch of so many new events.
 func (w *worker) batch(size int) *hookgate.Batch {
-	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{w.partition: w.epoch}, Worker: "w", ProcessedAt: time.UnixMicro(1), Attempts: 1}
+	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{w.partition: w.epoch}, Worker: "w",
+		ProcessedAt: time.UnixMicro(1), Attempts: 1}
 	for range size {
 		b.Records = append(b.Records, storetest.Sample(w.partition, w.n))
 		w.n++
@@ -80,27 +81,30 @@ func waiting(t *testing.T, conn *pgx.Conn) (sessions int) {
 // untilWaiting waits until a session of a database waits for a lock.
 func untilWaiting(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); waiting(t, conn) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); waiting(t,
+		conn) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits for a lock")
 		}
 	}
 }
 
-// TestFaults: whatever befalls the server in the middle of a transaction, Apply says that the outcome is unknown, and the
-// same batch again does what it should have done.
+// TestFaults: whatever befalls the server in the middle of a transaction, Apply says that the
+// outcome is unknown, and the same batch again does what it should have done.
 func TestFaults(t *testing.T) {
 	const lock = "BEGIN; SELECT FROM webhook_log FOR UPDATE"
 	const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 	for name, fault := range map[string]struct {
-		// before and after surround the apply that fails; during runs while it waits for the lock that before took.
+		// before and after surround the apply that fails; during runs while it waits for the lock that
+		// before took.
 		before, during, after string
 		// hook runs before the commit or after it.
 		hook string
 		done bool
 	}{
-		"statement time-out":       {before: lock, after: "ROLLBACK"},
-		"deadlock":                 {before: "SET deadlock_timeout = '1h'; " + lock, during: "SELECT FROM webhook_partitions FOR UPDATE", after: "ROLLBACK"},
+		"statement time-out": {before: lock, after: "ROLLBACK"},
+		"deadlock": {before: "SET deadlock_timeout = '1h'; " + lock,
+			during: "SELECT FROM webhook_partitions FOR UPDATE", after: "ROLLBACK"},
 		"terminated while waiting": {before: lock, during: terminate, after: "ROLLBACK"},
 		"terminated in the middle": {hook: terminate},
 		"cut off after the commit": {hook: terminate, done: true},
@@ -152,7 +156,8 @@ func TestFaults(t *testing.T) {
 				must(fault.during)
 			}
 			err = <-failed
-			if err == nil || errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrClosed) {
+			if err == nil || errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrFenced) ||
+				errors.Is(err, hookgate.ErrClosed) {
 				t.Errorf("apply got %v, want an error that says to try again", err)
 			}
 			if err := s.Ping(t.Context()); err == nil {
@@ -186,8 +191,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestErrorClasses: what PostgreSQL says against the data is a rejection, and anything else is not. A trigger stands for
-// the server, and raises what it is told.
+// TestErrorClasses: what PostgreSQL says against the data is a rejection, and anything else is not.
+// A trigger stands for the server, and raises what it is told.
 func TestErrorClasses(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -196,7 +201,8 @@ func TestErrorClasses(t *testing.T) {
 	outsider := connect(t, url)
 	for code, rejected := range map[string]bool{
 		"22001": true, "22P02": true, "23514": true, "23505": true, "54000": true,
-		"08006": false, "25006": false, "40001": false, "40P01": false, "42501": false, "53100": false, "53200": false, "55P03": false,
+		"08006": false, "25006": false, "40001": false, "40P01": false, "42501": false, "53100": false,
+		"53200": false, "55P03": false,
 		"57014": false, "57P01": false, "58030": false, "XX000": false,
 	} {
 		batch := w.batch(2)
@@ -211,7 +217,8 @@ func TestErrorClasses(t *testing.T) {
 			if err != nil || o.Results[0].Rejected == nil || o.Results[1].Rejected == nil {
 				t.Errorf("%s: apply got %+v and %v, want two rejections", code, o, err)
 			}
-		} else if err == nil || errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrFenced) {
+		} else if err == nil || errors.Is(err, hookgate.ErrRejected) || errors.Is(err,
+			hookgate.ErrFenced) {
 			t.Errorf("%s: apply got %v, want an unknown outcome", code, err)
 		}
 		if err := s.Ping(t.Context()); (err == nil) != rejected {
@@ -227,8 +234,8 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
-// TestFenceHolds: who acquires a partition in the middle of its owner's transaction waits until that has ended, so that nothing
-// of the old owner is stored behind the new one's back.
+// TestFenceHolds: who acquires a partition in the middle of its owner's transaction waits until
+// that has ended, so that nothing of the old owner is stored behind the new one's back.
 func TestFenceHolds(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -268,8 +275,8 @@ func TestFenceHolds(t *testing.T) {
 	}
 }
 
-// TestCounterBehind: ids that are given out a second time, as after a restore of only a part, are no fault of the events: they are
-// kept until someone has mended the counter, and then stored.
+// TestCounterBehind: ids that are given out a second time, as after a restore of only a part, are
+// no fault of the events: they are kept until someone has mended the counter, and then stored.
 func TestCounterBehind(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -283,7 +290,8 @@ func TestCounterBehind(t *testing.T) {
 	}
 	batch := w.batch(2)
 	for range 2 {
-		if _, err := s.Apply(t.Context(), batch); err == nil || errors.Is(err, hookgate.ErrRejected) || !strings.Contains(err.Error(), "webhook_log is behind") {
+		if _, err := s.Apply(t.Context(), batch); err == nil || errors.Is(err, hookgate.ErrRejected) ||
+			!strings.Contains(err.Error(), "webhook_log is behind") {
 			t.Errorf("apply got %v", err)
 		}
 	}
@@ -293,7 +301,8 @@ func TestCounterBehind(t *testing.T) {
 	mustApply(t, s, batch, 2)
 }
 
-// TestEndedContext: a caller that gives up gets its own error, and what it gave up is stored once when it comes again.
+// TestEndedContext: a caller that gives up gets its own error, and what it gave up is stored once
+// when it comes again.
 func TestEndedContext(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -330,17 +339,20 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// TestServerVanished: a server that answers nothing any more, not even that it has ended, is not waited for without end.
+// TestServerVanished: a server that answers nothing any more, not even that it has ended, is not
+// waited for without end.
 func TestServerVanished(t *testing.T) {
 	url := newDatabase(t)
-	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: 300 * time.Millisecond, ConnectTimeout: time.Second})
+	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: 300 * time.Millisecond,
+		ConnectTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	w := newWorker(t, s, 0)
 	var pid int64
-	if err := s.read(t.Context(), statement{sql: "SELECT pg_backend_pid()", row: func(r row) error { pid = r.int(0); return nil }}); err != nil {
+	if err := s.read(t.Context(), statement{sql: "SELECT pg_backend_pid()",
+		row: func(r row) error { pid = r.int(0); return nil }}); err != nil {
 		t.Fatal(err)
 	}
 	batch := w.batch(3)
@@ -369,7 +381,8 @@ func TestServerVanished(t *testing.T) {
 	}
 }
 
-// ownServer starts a server that the test may hurt, and returns it with the URL of an empty database.
+// ownServer starts a server that the test may hurt, and returns it with the URL of an empty
+// database.
 func ownServer(t *testing.T, o pgtest.Options) (c *pgtest.Cluster, url string) {
 	t.Helper()
 	c, err := pgtest.Start(t.Context(), o)
@@ -384,8 +397,9 @@ func ownServer(t *testing.T, o pgtest.Options) (c *pgtest.Cluster, url string) {
 	return c, c.URL(name)
 }
 
-// TestServerKilled: a server that is killed in the middle of the load and started again has lost nothing of which Apply
-// returned nil, and what was under way is stored once, in its order, by workers that only try again.
+// TestServerKilled: a server that is killed in the middle of the load and started again has lost
+// nothing of which Apply returned nil, and what was under way is stored once, in its order, by
+// workers that only try again.
 func TestServerKilled(t *testing.T) {
 	c, url := ownServer(t, pgtest.Options{})
 	s, err := Open(t.Context(), Config{URL: url})
@@ -439,7 +453,8 @@ func TestServerKilled(t *testing.T) {
 			want = append(want, storetest.Sample(p, n).MessageID)
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("partition %d has %d events, want the %d that were stored, in order", p, len(got), len(want))
+			t.Errorf("partition %d has %d events, want the %d that were stored, in order", p, len(got),
+				len(want))
 		}
 	}
 	if err := verified(url); err != nil {
@@ -447,10 +462,11 @@ func TestServerKilled(t *testing.T) {
 	}
 }
 
-// TestNoConnections: while other clients hold all connections of the server, calls fail at once and say so, and go on when there
-// is one again.
+// TestNoConnections: while other clients hold all connections of the server, calls fail at once and
+// say so, and go on when there is one again.
 func TestNoConnections(t *testing.T) {
-	_, url := ownServer(t, pgtest.Options{Settings: []string{"max_connections=8", "superuser_reserved_connections=0"}})
+	_, url := ownServer(t, pgtest.Options{Settings: []string{"max_connections=8",
+		"superuser_reserved_connections=0"}})
 	s, err := Open(t.Context(), Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
@@ -496,12 +512,13 @@ func TestNoConnections(t *testing.T) {
 	}
 }
 
-// TestPoolExhausted: a call that finds all connections of the pool in use waits for one, as long as its context says and never
-// longer than any statement could last.
+// TestPoolExhausted: a call that finds all connections of the pool in use waits for one, as long as
+// its context says and never longer than any statement could last.
 func TestPoolExhausted(t *testing.T) {
 	url := newDatabase(t)
 	const statementTimeout = 20 * time.Second
-	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: statementTimeout, ConnectTimeout: time.Second})
+	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: statementTimeout,
+		ConnectTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,7 +542,8 @@ func TestPoolExhausted(t *testing.T) {
 		t.Errorf("a read without a connection got %v, want the error of its context", err)
 	}
 	s.patience = 100 * time.Millisecond // stands for what it is made of
-	if _, err := s.Apply(t.Context(), second); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, hookgate.ErrRejected) {
+	if _, err := s.Apply(t.Context(), second); !errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, hookgate.ErrRejected) {
 		t.Errorf("apply without a connection got %v, want the error of a deadline", err)
 	}
 	s.patience = statementTimeout

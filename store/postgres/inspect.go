@@ -38,7 +38,8 @@ type Inspection struct {
 // Setting is a row of pg_settings.
 type Setting struct{ Value, Unit string }
 
-var inspected = []string{"max_connections", "superuser_reserved_connections", "synchronous_commit", "fsync", "full_page_writes", "shared_buffers"}
+var inspected = []string{"max_connections", "superuser_reserved_connections", "synchronous_commit",
+	"fsync", "full_page_writes", "shared_buffers"}
 
 // Inspect asks the database at url what it is and what a schema of it holds. It changes nothing.
 func Inspect(ctx context.Context, url, schema string) (i Inspection, err error) {

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/store/batch"
 )
 
-// isolate stores a batch of which the database rejects something: it halves the batch under savepoints
-// until the item at fault stands alone. That becomes a dead letter.
+// isolate stores a batch of which the database rejects something: it halves the batch under
+// savepoints until the item at fault stands alone. That becomes a dead letter.
 func (a *application) isolate(ctx context.Context, t *transaction) error {
 	if err := a.look(ctx, t); err != nil {
 		return err
@@ -64,7 +64,8 @@ func (a *application) storePart(ctx context.Context, t *transaction, from, to in
 		return err
 	}
 	undo()
-	if undoErr := t.run(ctx, statement{sql: "ROLLBACK TO part"}, statement{sql: "RELEASE part"}); undoErr != nil {
+	if undoErr := t.run(ctx, statement{sql: "ROLLBACK TO part"},
+		statement{sql: "RELEASE part"}); undoErr != nil {
 		return undoErr
 	}
 	return err
@@ -95,9 +96,9 @@ const openLetter = `SELECT r.request_id FROM webhook_requests r
 			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered')
 	ORDER BY r.id LIMIT 1`
 
-// reject stores an event that the database has rejected as a dead letter; or as a duplicate, if an open
-// dead letter has the same identity and the event is no replay. The error is ErrRejected if the
-// database refuses that too.
+// reject stores an event that the database has rejected as a dead letter; or as a duplicate, if an
+// open dead letter has the same identity and the event is no replay. The error is ErrRejected if
+// the database refuses that too.
 func (a *application) reject(ctx context.Context, t *transaction, n int, rejected error) error {
 	it := &a.items[n]
 	if it.Outcome == hookgate.StageDeadLettered {
@@ -123,15 +124,18 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 	return t.run(ctx, a.inserts()...)
 }
 
-// openLetter returns the request of the open dead letter that has the identity of an item, or zero. An
-// identity that is not wholly what was sent may be that of several events; then the body decides.
-func (a *application) openLetter(ctx context.Context, t *transaction, it *batch.Item, body [32]byte, changed bool) (first hookgate.RequestID, err error) {
+// openLetter returns the request of the open dead letter that has the identity of an item, or zero.
+// An identity that is not wholly what was sent may be that of several events; then the body
+// decides.
+func (a *application) openLetter(ctx context.Context, t *transaction, it *batch.Item, body [32]byte,
+	changed bool) (first hookgate.RequestID, err error) {
 	if it.Replay() {
 		return first, nil
 	}
 	err = t.run(ctx, statement{
-		sql:  openLetter,
-		args: []arg{argText(it.MessageID), argText(it.Source), argText(it.Claim().EventType), argBool(changed), argBytes(body[:])},
+		sql: openLetter,
+		args: []arg{argText(it.MessageID), argText(it.Source), argText(it.Claim().EventType),
+			argBool(changed), argBytes(body[:])},
 		row: func(r row) error {
 			first, err = hookgate.ParseRequestID(r.text(0))
 			return err

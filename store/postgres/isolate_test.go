@@ -11,10 +11,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestRejectedInGroup: of a group the events that PostgreSQL cannot hold become dead letters and all
-// others are stored, in order, with one more transaction. A repetition of one of them is recorded as a
-// duplicate of its open dead letter, unless it has another body: what PostgreSQL cannot hold of the
-// two identities may be what differs.
+// TestRejectedInGroup: of a group the events that PostgreSQL cannot hold become dead letters and
+// all others are stored, in order, with one more transaction. A repetition of one of them is
+// recorded as a duplicate of its open dead letter, unless it has another body: what PostgreSQL
+// cannot hold of the two identities may be what differs.
 func TestRejectedInGroup(t *testing.T) {
 	for _, size := range []int{1, 2, 7, 100} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -37,7 +37,8 @@ func TestRejectedInGroup(t *testing.T) {
 			}
 			o, err := s.Apply(t.Context(), b)
 			if err != nil || o.Stored != size-len(bad) || commits > 2 {
-				t.Fatalf("apply stored %d with %d commits (error %v), want %d with 2 at most", o.Stored, commits, err, size-len(bad))
+				t.Fatalf("apply stored %d with %d commits (error %v), want %d with 2 at most", o.Stored,
+					commits, err, size-len(bad))
 			}
 			last := int64(0)
 			for i, r := range o.Results {
@@ -52,7 +53,8 @@ func TestRejectedInGroup(t *testing.T) {
 				t.Errorf("the same again did %+v (error %v)", again, err)
 			}
 			for i := range again.Results {
-				if again.Results[i].ID != o.Results[i].ID || (again.Results[i].Rejected != nil) != (o.Results[i].Rejected != nil) {
+				if again.Results[i].ID != o.Results[i].ID ||
+					(again.Results[i].Rejected != nil) != (o.Results[i].Rejected != nil) {
 					t.Errorf("record %d has the result %+v, and had %+v", i, again.Results[i], o.Results[i])
 				}
 			}
@@ -74,7 +76,8 @@ func TestRejectedInGroup(t *testing.T) {
 					t.Errorf("record %d has the result %+v, want a rejection", i, r)
 				}
 			}
-			want := hookgate.StoreCounts{Events: int64(3 + size - len(bad) + 1), Duplicates: 1, DeadLetters: int64(len(bad) + 2)}
+			want := hookgate.StoreCounts{Events: int64(3 + size - len(bad) + 1), Duplicates: 1,
+				DeadLetters: int64(len(bad) + 2)}
 			if got, err := s.Counts(t.Context()); err != nil || got != want {
 				t.Errorf("counts are %+v (error %v), want %+v", got, err, want)
 			}
@@ -118,8 +121,8 @@ func TestDeadLetterRefused(t *testing.T) {
 	}
 }
 
-// TestKeyClash: an event whose key is another event's is rejected, and no duplicate. As nobody can make
-// two such events, the stored one gets another message id behind the gate's back.
+// TestKeyClash: an event whose key is another event's is rejected, and no duplicate. As nobody can
+// make two such events, the stored one gets another message id behind the gate's back.
 func TestKeyClash(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -135,7 +138,8 @@ func TestKeyClash(t *testing.T) {
 	if err != nil || o.Stored != 1 {
 		t.Fatalf("apply did %+v (error %v), want one event stored", o, err)
 	}
-	if r := o.Results[0]; r.Rejected == nil || !strings.Contains(r.Rejected.Error(), "two identities with one key") || !r.DuplicateOf.IsZero() {
+	if r := o.Results[0]; r.Rejected == nil || !strings.Contains(r.Rejected.Error(),
+		"two identities with one key") || !r.DuplicateOf.IsZero() {
 		t.Errorf("the clash has the result %+v", r)
 	}
 	if r := o.Results[1]; r.Rejected != nil || r.DuplicateOf != b.Records[1].RequestID {

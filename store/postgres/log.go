@@ -38,7 +38,9 @@ type logPart struct {
 // anchorWidth is the number of columns of webhook_anchors.
 const anchorWidth = 4
 
-func (s *Store) newLogPart() logPart { return logPart{nextID: s.nextID, anchors: newRows(anchorWidth)} }
+func (s *Store) newLogPart() logPart {
+	return logPart{nextID: s.nextID, anchors: newRows(anchorWidth)}
+}
 
 // The lock on this one row lasts until the commit; see the package comment and the schema.
 const lockLog = `SELECT l.last_id, l.hash, l.anchored, coalesce(c.sequence, 0), c.hash
@@ -56,8 +58,8 @@ func (l *logPart) lock() statement {
 	}}
 }
 
-// readFirstHash returns the statement that reads the heads of the chains of earlier releases, if the log
-// begins behind them.
+// readFirstHash returns the statement that reads the heads of the chains of earlier releases, if
+// the log begins behind them.
 func (l *logPart) readFirstHash() ([]statement, error) {
 	if !l.read {
 		return nil, errNoLog
@@ -112,13 +114,14 @@ const moveLog = `UPDATE webhook_log SET last_id = $1, hash = $2, events = events
 	dead_letters = dead_letters + $5, purges = purges + $6, anchored = $7`
 
 func (l *logPart) moveArgs() []arg {
-	return []arg{argInt(l.lastID), argBytes(l.hash[:]), argInt(l.events), argInt(l.duplicates), argInt(l.deadLetters),
+	return []arg{argInt(l.lastID), argBytes(l.hash[:]), argInt(l.events), argInt(l.duplicates),
+		argInt(l.deadLetters),
 		argInt(l.purges), argInt(l.anchored)}
 }
 
-// moveFrom returns the statement that locks the row of webhook_log and moves the head. If the log does
-// not end any more where the part begins, or the admin trail needs an anchor, the statement divides by
-// zero and so ends the transaction.
+// moveFrom returns the statement that locks the row of webhook_log and moves the head. If the log
+// does not end any more where the part begins, or the admin trail needs an anchor, the statement
+// divides by zero and so ends the transaction.
 func (l *logPart) moveFrom() statement {
 	return statement{
 		sql:  strings.Replace(moveLog, "last_id = $1", "last_id = $1 / ("+unmoved+")::integer", 1),
@@ -129,8 +132,8 @@ func (l *logPart) moveFrom() statement {
 // unmoved is whether the log ends where a part begins, and no action awaits its anchor.
 const unmoved = `last_id = $8 AND hash = $9 AND anchored >= coalesce((SELECT sequence FROM webhook_admin_chain), 0)`
 
-// ClockBehind returns how far the clock is behind the last id that this process has seen. Ids then go
-// on without the clock. It returns 0 if it is not behind, or by less than a second.
+// ClockBehind returns how far the clock is behind the last id that this process has seen. Ids then
+// go on without the clock. It returns 0 if it is not behind, or by less than a second.
 func (s *Store) ClockBehind() time.Duration {
 	behind := time.Duration(s.lastID.Load()-time.Now().UnixMicro()) * time.Microsecond
 	if behind < time.Second {

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Mark says which store this is and how far it has come. Its id includes the server's timeline, which
-// changes with every promotion and recovery to a point in time.
+// Mark says which store this is and how far it has come. Its id includes the server's timeline,
+// which changes with every promotion and recovery to a point in time.
 func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 	standby := false
 	err = s.read(ctx, statement{

@@ -105,7 +105,8 @@ func connected(ctx context.Context, config *pgx.ConnConfig, f func(*pgx.Conn) er
 
 // prepareSchema brings the tables up to date, or with checkOnly demands that they are, and returns
 // the schema that holds them.
-func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string, checkOnly bool) (in string, err error) {
+func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string,
+	checkOnly bool) (in string, err error) {
 	names, err := migrationNames()
 	if err != nil {
 		return "", err
@@ -122,7 +123,8 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string, c
 		case err != nil || len(missing) == 0:
 			return err
 		case checkOnly:
-			return unfit(reasonOlder, fmt.Errorf("its schema %s has version %d and this program needs %d: run the migrations first",
+			return unfit(reasonOlder, fmt.Errorf(
+				"its schema %s has version %d and this program needs %d: run the migrations first",
 				found.schema, found.version(), names[len(names)-1].Version))
 		}
 		in, err = migrate(ctx, conn, wanted, names)
@@ -133,7 +135,8 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string, c
 
 // migrate applies what is missing in one transaction, one process at a time: a crash leaves all of
 // it or nothing. It changes no setting of the session, which may be a pooler's.
-func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migration) (in string, err error) {
+func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migration) (in string,
+	err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
 			return fmt.Errorf("wait for another process that migrates: %w", err)
@@ -159,7 +162,8 @@ func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migrati
 			if _, err := tx.Conn().PgConn().Exec(ctx, string(text)).ReadAll(); err != nil {
 				return fmt.Errorf("apply migration %s: %w", m.Name, err)
 			}
-			if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" (version, name) VALUES ($1, $2)", m.Version, m.Name); err != nil {
+			if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" (version, name) VALUES ($1, $2)",
+				m.Version, m.Name); err != nil {
 				return fmt.Errorf("apply migration %s: %w", m.Name, err)
 			}
 		}
@@ -167,7 +171,8 @@ func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migrati
 			return nil
 		}
 		// A release that reads only the other table must see that the tables are too new for it.
-		_, err = tx.Exec(ctx, "INSERT INTO "+gooseTable+" (version_id, is_applied) VALUES ($1, true)", names[len(names)-1].Version)
+		_, err = tx.Exec(ctx, "INSERT INTO "+gooseTable+" (version_id, is_applied) VALUES ($1, true)",
+			names[len(names)-1].Version)
 		if err != nil {
 			return fmt.Errorf("mark the tables for older releases: %w", err)
 		}
@@ -193,10 +198,10 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// find looks for the tables in the wanted schema. Releases before DefaultSchema existed kept them where
-// the search path of the user begins, which is public unless an administrator changed it: if the
-// default is wanted and has none, the tables are used where they are. They are not moved, because
-// the queries of other programs and a release that still runs find them by that path.
+// find looks for the tables in the wanted schema. Releases before DefaultSchema existed kept them
+// where the search path of the user begins, which is public unless an administrator changed it: if
+// the default is wanted and has none, the tables are used where they are. They are not moved,
+// because the queries of other programs and a release that still runs find them by that path.
 func find(ctx context.Context, q querier, wanted string) (*installation, error) {
 	wanted, err := checkSchema(wanted)
 	if err != nil {
@@ -216,7 +221,8 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 		return in, nil
 	}
 	in.exists = true
-	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL", in.name(versionTable), in.name(gooseTable)).
+	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
+		in.name(versionTable), in.name(gooseTable)).
 		Scan(&in.own, &in.goose); err != nil {
 		return nil, fmt.Errorf("look for the schema version: %w", err)
 	}
@@ -225,7 +231,9 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 		query = "SELECT version_id, ''::text, tstamp FROM " + in.name(gooseTable) +
 			" WHERE is_applied AND version_id BETWEEN 1 AND " + strconv.Itoa(lastGooseVersion)
 	} else if !in.own {
-		return nil, unfit(reasonVersion, fmt.Errorf("schema %s has webhook_counters but neither %s nor %s", in.schema, versionTable, gooseTable))
+		return nil, unfit(reasonVersion,
+			fmt.Errorf("schema %s has webhook_counters but neither %s nor %s", in.schema, versionTable,
+				gooseTable))
 	}
 	rows, err := q.Query(ctx, query)
 	if err != nil {
@@ -242,7 +250,9 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 }
 
 // name qualifies the name of a table.
-func (in *installation) name(table string) string { return pgx.Identifier{in.schema, table}.Sanitize() }
+func (in *installation) name(table string) string {
+	return pgx.Identifier{in.schema, table}.Sanitize()
+}
 
 // version returns the highest that was applied; 0 if none was.
 func (in *installation) version() int64 {
@@ -252,8 +262,9 @@ func (in *installation) version() int64 {
 // missing returns those of the known migrations that were not applied.
 func (in *installation) missing(known []Migration) (missing []Migration, err error) {
 	if have, know := in.version(), known[len(known)-1].Version; have > know {
-		return nil, unfit(reasonNewer, fmt.Errorf("its schema %s has version %d and this program knows %d: it was made by a newer hookgate; start that one",
-			in.schema, have, know))
+		return nil, unfit(reasonNewer,
+			fmt.Errorf("its schema %s has version %d and this program knows %d: it was made by a newer hookgate; start that one",
+				in.schema, have, know))
 	}
 	for _, m := range known {
 		if _, applied := in.applied[m.Version]; !applied {
@@ -271,23 +282,27 @@ func (in *installation) create(ctx context.Context, tx pgx.Tx) error {
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code == insufficientPrivilege {
 			return fmt.Errorf("create schema %[1]s: %[2]w; as an administrator of the database run: CREATE SCHEMA %[3]s AUTHORIZATION %[4]s",
-				in.schema, err, pgx.Identifier{in.schema}.Sanitize(), pgx.Identifier{tx.Conn().Config().User}.Sanitize())
+				in.schema, err, pgx.Identifier{in.schema}.Sanitize(),
+				pgx.Identifier{tx.Conn().Config().User}.Sanitize())
 		} else if err != nil {
 			return fmt.Errorf("create schema %s: %w", in.schema, err)
 		}
 	}
-	if _, err := tx.Exec(ctx, "SELECT set_config('search_path', $1, true)", searchPath(in.schema)); err != nil {
+	if _, err := tx.Exec(ctx, "SELECT set_config('search_path', $1, true)",
+		searchPath(in.schema)); err != nil {
 		return fmt.Errorf("use schema %s: %w", in.schema, err)
 	}
 	if in.own {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, "CREATE TABLE "+versionTable+` (version bigint PRIMARY KEY, name text NOT NULL,
+	if _, err := tx.Exec(ctx, "CREATE TABLE "+versionTable+
+		` (version bigint PRIMARY KEY, name text NOT NULL,
 			applied_at timestamptz NOT NULL DEFAULT now())`); err != nil {
 		return fmt.Errorf("create %s in schema %s: %w", versionTable, in.schema, err)
 	}
 	for _, m := range in.applied {
-		if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" VALUES ($1, $2, $3)", m.Version, m.Name, m.AppliedAt); err != nil {
+		if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" VALUES ($1, $2, $3)", m.Version, m.Name,
+			m.AppliedAt); err != nil {
 			return fmt.Errorf("take over the schema version: %w", err)
 		}
 	}
@@ -307,7 +322,8 @@ func migrationNames() (all []Migration, err error) {
 			return nil, fmt.Errorf("read migration %s: %w", name, err)
 		}
 		if len(all) > 0 && all[len(all)-1].Version >= version {
-			return nil, fmt.Errorf("read migration %s: its version is that of %s, or before it", name, all[len(all)-1].Name)
+			return nil, fmt.Errorf("read migration %s: its version is that of %s, or before it", name,
+				all[len(all)-1].Name)
 		}
 		all = append(all, Migration{Version: version, Name: path.Base(name)})
 	}
@@ -323,7 +339,8 @@ func migrationStatus(found *installation) (all []Migration, err error) {
 		delete(found.applied, all[i].Version)
 	}
 	for version, m := range found.applied {
-		all = append(all, Migration{Version: version, Name: "unknown to this program", AppliedAt: m.AppliedAt})
+		all = append(all, Migration{Version: version, Name: "unknown to this program",
+			AppliedAt: m.AppliedAt})
 	}
 	return all, nil
 }

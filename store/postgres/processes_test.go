@@ -97,7 +97,8 @@ type child struct {
 
 func startAppender(t *testing.T, url string, process, batches, freeze int) *child {
 	t.Helper()
-	c := &child{cmd: exec.Command(os.Args[0], fmt.Sprint(process), fmt.Sprint(batches), fmt.Sprint(freeze))}
+	c := &child{cmd: exec.Command(os.Args[0], fmt.Sprint(process), fmt.Sprint(batches),
+		fmt.Sprint(freeze))}
 	c.cmd.Env = append(os.Environ(), appenderURL+"="+url)
 	c.cmd.Stderr = os.Stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -179,8 +180,8 @@ func inOrder(t *testing.T, order []string) {
 	}
 }
 
-// TestProcesses: 1, 2 and 4 processes append together. A reader that polls behind the last id misses
-// nothing, ids are those that were acknowledged, order per key holds and the chain is sound.
+// TestProcesses: 1, 2 and 4 processes append together. A reader that polls behind the last id
+// misses nothing, ids are those that were acknowledged, order per key holds and the chain is sound.
 func TestProcesses(t *testing.T) {
 	for _, processes := range []int{1, 2, 4} {
 		t.Run(fmt.Sprint(processes), func(t *testing.T) {
@@ -212,7 +213,8 @@ func TestProcesses(t *testing.T) {
 			for _, acked := range acknowledged {
 				for message, id := range acked {
 					if ids[message] != id {
-						t.Errorf("event %s was acknowledged with id %s and is stored with %q", message, id, ids[message])
+						t.Errorf("event %s was acknowledged with id %s and is stored with %q", message, id,
+							ids[message])
 					}
 				}
 			}
@@ -223,8 +225,8 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestFrozenProcess: a process is frozen while it holds the log, between two round trips. The others go
-// on; and when it thaws its append fails and succeeds when it comes again.
+// TestFrozenProcess: a process is frozen while it holds the log, between two round trips. The
+// others go on; and when it thaws its append fails and succeeds when it comes again.
 func TestFrozenProcess(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -267,7 +269,8 @@ func TestFrozenProcess(t *testing.T) {
 	}
 	for message, id := range ids {
 		if stored[message] != id {
-			t.Errorf("event %s was acknowledged with id %s and is stored with %q", message, id, stored[message])
+			t.Errorf("event %s was acknowledged with id %s and is stored with %q", message, id,
+				stored[message])
 		}
 	}
 	if err := verified(url); err != nil {
@@ -275,8 +278,8 @@ func TestFrozenProcess(t *testing.T) {
 	}
 }
 
-// TestHeldConnection: the network stops in the middle of what an append sends, when the server has locked
-// the log for it. PostgreSQL has no time-out for that; another process ends it.
+// TestHeldConnection: the network stops in the middle of what an append sends, when the server has
+// locked the log for it. PostgreSQL has no time-out for that; another process ends it.
 func TestHeldConnection(t *testing.T) {
 	t.Parallel()
 	cluster, err := pgtest.Shared()
@@ -307,7 +310,8 @@ func TestHeldConnection(t *testing.T) {
 	}()
 	watcher := connect(t, cluster.URL(name))
 	for held := 0; held == 0; {
-		if err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+		if err := watcher.QueryRow(t.Context(),
+			`SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 			WHERE l.relation = 'webhook_log'::regclass AND a.wait_event = 'ClientRead' AND a.state = 'active'`).Scan(&held); err != nil {
 			t.Fatal(err)
 		}
@@ -330,8 +334,8 @@ func TestHeldConnection(t *testing.T) {
 }
 
 // TestFailover: the primary dies with its data while processes append. The synchronous standby is
-// promoted and the address moves to it. Nothing acknowledged is lost or doubled, ids go on rising, order
-// per key holds and the chain is sound.
+// promoted and the address moves to it. Nothing acknowledged is lost or doubled, ids go on rising,
+// order per key holds and the chain is sound.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -412,7 +416,8 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.Move(standby.Address())
-	if _, err := s.Apply(ctx, directBatch(9, 0, 1)); err == nil || errors.Is(err, hookgate.ErrRejected) {
+	if _, err := s.Apply(ctx, directBatch(9, 0, 1)); err == nil ||
+		errors.Is(err, hookgate.ErrRejected) {
 		t.Errorf("an append to a standby got %v", err)
 	}
 	if err := standby.Promote(ctx); err != nil {
@@ -429,7 +434,8 @@ func TestFailover(t *testing.T) {
 	for _, acks := range acked {
 		for message, r := range acks {
 			if stored[message] != strconv.FormatInt(r.id, 10) {
-				t.Errorf("event %s was acknowledged with id %d and is stored with %q", message, r.id, stored[message])
+				t.Errorf("event %s was acknowledged with id %d and is stored with %q", message, r.id,
+					stored[message])
 			}
 			if r.after {
 				after = append(after, r.id)
@@ -442,7 +448,8 @@ func TestFailover(t *testing.T) {
 		t.Fatalf("%d events were acknowledged before and %d after", len(before), len(after))
 	}
 	if slices.Max(before) >= slices.Max(after) {
-		t.Errorf("the ids end with %d, and before the failover one was %d", slices.Max(after), slices.Max(before))
+		t.Errorf("the ids end with %d, and before the failover one was %d", slices.Max(after),
+			slices.Max(before))
 	}
 	if err := verified(url); err != nil {
 		t.Error(err)

@@ -13,9 +13,9 @@ import (
 // defaultHoldTime is how long removal stays with a process that does not go on with it.
 const defaultHoldTime = time.Minute
 
-// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction of five round trips. It
-// touches no row that Apply locks. One process at a time removes: the others are told that the store is Busy until that has
-// let a minute pass.
+// Prune removes what is older than the cutoffs: about limit rows at most, in one durable
+// transaction of five round trips. It touches no row that Apply locks. One process at a time
+// removes: the others are told that the store is Busy until that has let a minute pass.
 func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
@@ -61,12 +61,14 @@ type change struct {
 
 const (
 	// A row that another process has locked is left out, and so is one that another holds.
-	lockRemovals = readRemovals + ` WHERE holder = $1 OR held_until < ` + databaseNow + ` FOR UPDATE SKIP LOCKED`
+	lockRemovals = readRemovals + ` WHERE holder = $1 OR held_until < ` + databaseNow +
+		` FOR UPDATE SKIP LOCKED`
 	readRemovals = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch, last_purge FROM webhook_removals`
 	databaseNow  = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 	oldEvents    = `SELECT id, octet_length(payload)::bigint, persisted_at FROM webhook_events
 		WHERE id > (SELECT last_event FROM webhook_removals) ORDER BY id LIMIT $1`
-	// The window ends the page where the links come to $2 rows: whether a link is kept is not looked up for more of them.
+	// The window ends the page where the links come to $2 rows: whether a link is kept is not looked
+	// up for more of them.
 	oldLinks = `SELECT ` + prune.LinkColumns + `
 		FROM (SELECT *, sum(1 + events + requests + purges) OVER (ORDER BY id) - (1 + events + requests + purges) AS rows_before
 			FROM (SELECT * FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500) p) b
@@ -88,7 +90,8 @@ func (p *pruning) reads() []statement {
 	}
 }
 
-// readLinks plans the events and returns what reads the links that come next, if the step comes to them.
+// readLinks plans the events and returns what reads the links that come next, if the step comes to
+// them.
 func (p *pruning) readLinks() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
@@ -102,21 +105,25 @@ func (p *pruning) readLinks() ([]statement, error) {
 	if !p.step.WantsLinks() {
 		return nil, nil
 	}
-	return []statement{{sql: oldLinks, args: []arg{argInt(p.store.pruneCursor), argInt(int64(p.limit))}, row: func(r row) error {
+	return []statement{{sql: oldLinks, args: []arg{argInt(p.store.pruneCursor),
+		argInt(int64(p.limit))}, row: func(r row) error {
 		p.links = append(p.links, scanOldLink(r))
 		return nil
 	}}}, nil
 }
 
 func scanRemovals(r row) prune.State {
-	return prune.State{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2), LastEvent: r.int(3), LastRequest: r.int(4),
+	return prune.State{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2),
+		LastEvent: r.int(3), LastRequest: r.int(4),
 		LastBatch: r.int(5), LastPurge: r.int(6)}
 }
 
 func scanOldLink(r row) prune.Link {
 	l := prune.Link{
-		ID: r.int(0), Partition: int(r.int(1)), Sequence: r.int(2), Events: r.int(5), Requests: r.int(6), Purges: r.int(7),
-		LastEvent: r.int(8), LastRequest: r.int(9), PersistedAt: micros(r.int(10)), Duplicates: r.int(11), LastPurge: r.int(12), Kept: r.bool(13),
+		ID: r.int(0), Partition: int(r.int(1)), Sequence: r.int(2), Events: r.int(5), Requests: r.int(6),
+		Purges:    r.int(7),
+		LastEvent: r.int(8), LastRequest: r.int(9), PersistedAt: micros(r.int(10)), Duplicates: r.int(11),
+		LastPurge: r.int(12), Kept: r.bool(13),
 	}
 	copy(l.Previous[:], r[3])
 	copy(l.Hash[:], r[4])
@@ -144,8 +151,8 @@ const entryBefore = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHER
 	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = $1 UNION ALL SELECT hash FROM webhook_requests WHERE id = $1
 	UNION ALL SELECT hash FROM webhook_purges WHERE id = $1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = $1`
 
-// readEntries plans the links and returns what reads the entries of the log that come next, if the step
-// comes to them.
+// readEntries plans the links and returns what reads the entries of the log that come next, if the
+// step comes to them.
 func (p *pruning) readEntries() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
@@ -158,7 +165,8 @@ func (p *pruning) readEntries() ([]statement, error) {
 		return nil, nil
 	}
 	take := func(r row) error {
-		e := prune.Entry{ID: r.int(0), Kind: prune.Kind(r.int(1)), PersistedAt: micros(r.int(3)), Sequence: r.int(4), Kept: r.int(5) > 0}
+		e := prune.Entry{ID: r.int(0), Kind: prune.Kind(r.int(1)), PersistedAt: micros(r.int(3)),
+			Sequence: r.int(4), Kept: r.int(5) > 0}
 		copy(e.Hash[:], r[2])
 		p.entries = append(p.entries, e)
 		return nil
@@ -183,14 +191,16 @@ func (p *pruning) readEntries() ([]statement, error) {
 			first = hookgate.FirstHash(heads)
 			return nil
 		}},
-		{sql: strings.ReplaceAll(entriesQuery, "$1", "(SELECT begins_after + $1 FROM webhook_log)"), args: []arg{argInt(0), limit}, row: take},
+		{sql: strings.ReplaceAll(entriesQuery, "$1", "(SELECT begins_after + $1 FROM webhook_log)"),
+			args: []arg{argInt(0), limit}, row: take},
 	}, nil
 }
 
 // planEntries decides which entries go.
 func (p *pruning) planEntries() error {
 	if p.previous == nil {
-		return fmt.Errorf("entry %d of the log is missing; `hookgate audit verify` tells more", p.step.EntryCursor)
+		return fmt.Errorf("entry %d of the log is missing; `hookgate audit verify` tells more",
+			p.step.EntryCursor)
 	}
 	p.step.BeginEntries(*p.previous)
 	for i := range p.entries {
@@ -238,11 +248,13 @@ func (p *pruning) writes() ([]statement, error) {
 	now := time.Now().UnixMicro()
 	r := p.step.State
 	if p.step.Events > 0 {
-		writes = append(writes, p.change(p.step.Events, `WITH gone AS (DELETE FROM webhook_events WHERE id > $1 AND id <= $2
+		writes = append(writes, p.change(p.step.Events,
+			`WITH gone AS (DELETE FROM webhook_events WHERE id > $1 AND id <= $2
 				RETURNING `+prune.LineageColumns+`),
 			moved AS (INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at) SELECT gone.*, $3 FROM gone RETURNING 1)
 			SELECT count(*) FROM moved`, argInt(p.state.LastEvent), argInt(r.LastEvent), argInt(now)),
-			numbered("DELETE FROM webhook_request_bodies WHERE "+prune.OldRequestBodies, []any{p.step.RequestBodiesBefore(), int64(p.limit)}))
+			numbered("DELETE FROM webhook_request_bodies WHERE "+prune.OldRequestBodies,
+				[]any{p.step.RequestBodiesBefore(), int64(p.limit)}))
 	}
 	writes = append(writes, p.removeLinks()...)
 	for i := range p.step.Checkpoints {
@@ -254,13 +266,16 @@ func (p *pruning) writes() ([]statement, error) {
 	return append(writes, statement{
 		sql: `UPDATE webhook_removals SET events = $1, duplicates = $2, dead_letters = $3, last_event = $4, last_request = $5,
 			last_batch = $6, last_purge = $7, holder = $8, held_until = ` + databaseNow + ` + $9`,
-		args: []arg{argInt(r.Events), argInt(r.Duplicates), argInt(r.DeadLetters), argInt(r.LastEvent), argInt(r.LastRequest),
-			argInt(r.LastBatch), argInt(r.LastPurge), argText(p.store.name), argInt(p.store.holdTime.Microseconds())},
+		args: []arg{argInt(r.Events), argInt(r.Duplicates), argInt(r.DeadLetters), argInt(r.LastEvent),
+			argInt(r.LastRequest),
+			argInt(r.LastBatch), argInt(r.LastPurge), argText(p.store.name),
+			argInt(p.store.holdTime.Microseconds())},
 	}, statement{sql: "DELETE FROM webhook_retention"}), nil
 }
 
-// removeLinks returns the statements that remove the links with all that they sealed. Their rows are looked up link by link,
-// because the planner, which does not know how few they are, would read the tables for a join.
+// removeLinks returns the statements that remove the links with all that they sealed. Their rows
+// are looked up link by link, because the planner, which does not know how few they are, would read
+// the tables for a join.
 func (p *pruning) removeLinks() []statement {
 	if len(p.step.Links) == 0 {
 		return nil
@@ -282,19 +297,23 @@ func (p *pruning) removeLinks() []statement {
 		rows         int64
 		table, which string
 	}{
-		{events, "webhook_removed_events", "r.batch = l.id AND r.id > l.event_before AND r.id <= l.last_event"},
-		{requests, "webhook_requests", "r.batch = l.id AND r.id > l.request_before AND r.id <= l.last_request"},
+		{events, "webhook_removed_events",
+			"r.batch = l.id AND r.id > l.event_before AND r.id <= l.last_event"},
+		{requests, "webhook_requests",
+			"r.batch = l.id AND r.id > l.request_before AND r.id <= l.last_request"},
 		{purges, "webhook_purges", "r.batch = l.id"},
 		{int64(len(p.step.Links)), "webhook_batches", "r.id = l.id"},
 	} {
 		if d.rows > 0 {
-			all = append(all, p.change(d.rows, fmt.Sprintf(removeRows, d.table, links.unnest(), d.table, d.which), links.args()...))
+			all = append(all, p.change(d.rows, fmt.Sprintf(removeRows, d.table, links.unnest(), d.table,
+				d.which), links.args()...))
 		}
 	}
 	return all
 }
 
-// removeRows removes the rows of a table that belong to links, and counts them. OFFSET 0 keeps the look-up what it is.
+// removeRows removes the rows of a table that belong to links, and counts them. OFFSET 0 keeps the
+// look-up what it is.
 const removeRows = `WITH gone AS (DELETE FROM %s WHERE id = ANY (ARRAY(
 		SELECT r.id FROM %s AS l (id, event_before, last_event, request_before, last_request)
 			CROSS JOIN LATERAL (SELECT r.id FROM %s r WHERE %s OFFSET 0) r)) RETURNING 1)
@@ -326,11 +345,13 @@ func (p *pruning) removeEntries(g *prune.Gap, now int64) (all []statement) {
 		rows  int64
 		table string
 	}{
-		{g.Events, "webhook_removed_events"}, {g.Duplicates + g.DeadLetters, "webhook_requests"}, {g.Purges, "webhook_purges"},
+		{g.Events, "webhook_removed_events"}, {g.Duplicates + g.DeadLetters, "webhook_requests"},
+		{g.Purges, "webhook_purges"},
 		{g.Anchors, "webhook_anchors"},
 	} {
 		if d.rows > 0 {
-			all = append(all, p.change(d.rows, "WITH gone AS (DELETE FROM "+d.table+" WHERE id >= $1 AND id <= $2 RETURNING 1) SELECT count(*) FROM gone",
+			all = append(all, p.change(d.rows, "WITH gone AS (DELETE FROM "+d.table+
+				" WHERE id >= $1 AND id <= $2 RETURNING 1) SELECT count(*) FROM gone",
 				argInt(g.From), argInt(g.To)))
 		}
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// purgeTargets is the dead letters with the ids of $1, and the earlier ones that they replay. LATERAL and
-	// LIMIT have each row looked up by its index.
+	// purgeTargets is the dead letters with the ids of $1, and the earlier ones that they replay.
+	// LATERAL and LIMIT have each row looked up by its index.
 	purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
 			SELECT id, request_id, replay_of FROM webhook_requests WHERE id = ANY ($1) AND outcome = 'dead_lettered'
 			UNION SELECT r.id, r.request_id, r.replay_of FROM target t

@@ -16,10 +16,11 @@ import (
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload)::bigint, sha256, request_id,
 	received_at, headers, remote_addr, partition, position, persisted_at`
 
-// Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of identities;
-// any other reads the events in the order stored and passes over those that do not match, unless the planner knows
-// that the index of types is better.
-func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+// Events implements hookgate.Reader. A listing by message id or by its prefix uses the index of
+// identities; any other reads the events in the order stored and passes over those that do not
+// match, unless the planner knows that the index of types is better.
+func (s *Store) Events(ctx context.Context,
+	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return paging.Events(ctx, f, s.turns, eventReader{s, f})
 }
 
@@ -29,7 +30,8 @@ type eventReader struct {
 	filter hookgate.EventFilter
 }
 
-func (r eventReader) Between(ctx context.Context, after, until int64, limit int) (events []hookgate.Event, err error) {
+func (r eventReader) Between(ctx context.Context, after, until int64,
+	limit int) (events []hookgate.Event, err error) {
 	query, possible := eventsQuery(r.filter, after, until, limit)
 	if !possible {
 		return nil, nil
@@ -44,7 +46,8 @@ func (r eventReader) Between(ctx context.Context, after, until int64, limit int)
 }
 
 func (r eventReader) Ahead(ctx context.Context, after int64, skip int) (id int64, err error) {
-	query := numbered("SELECT id FROM webhook_events WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?", []any{after, int64(skip)})
+	query := numbered("SELECT id FROM webhook_events WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?",
+		[]any{after, int64(skip)})
 	query.row = func(row row) error {
 		id = row.int(0)
 		return nil
@@ -53,8 +56,10 @@ func (r eventReader) Ahead(ctx context.Context, after int64, skip int) (id int64
 	return id, err
 }
 
-// eventsQuery returns the query for one page of events, up to the id until unless that is 0. possible is false if nothing that is stored can match.
-func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query statement, possible bool) {
+// eventsQuery returns the query for one page of events, up to the id until unless that is 0.
+// possible is false if nothing that is stored can match.
+func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query statement,
+	possible bool) {
 	if !possibleEvents(f) {
 		return statement{}, false
 	}
@@ -99,12 +104,14 @@ func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query s
 		add("received_at < ?", f.To.UnixMicro())
 	}
 	args = append(args, int64(limit))
-	return numbered("SELECT "+eventColumns+" FROM webhook_events WHERE "+where+" ORDER BY id LIMIT ?", args), true
+	return numbered("SELECT "+eventColumns+" FROM webhook_events WHERE "+where+" ORDER BY id LIMIT ?",
+		args), true
 }
 
 // possibleEvents reports whether anything that is stored can match.
 func possibleEvents(f hookgate.EventFilter) bool {
-	for _, value := range []string{f.Source, f.EventType, f.OrderingKey, f.MessageID, validPrefix(f.MessageIDPrefix)} {
+	for _, value := range []string{f.Source, f.EventType, f.OrderingKey, f.MessageID,
+		validPrefix(f.MessageIDPrefix)} {
 		if !storable(value) {
 			return false
 		}
@@ -136,7 +143,8 @@ func bytesCondition(column, p string) string {
 	return fmt.Sprintf("substring(convert_to(%s, 'UTF8') FOR %d) = ?", column, len(p))
 }
 
-// numbered returns the statement of a query that has a ? for each argument: an int64, a string or bytes.
+// numbered returns the statement of a query that has a ? for each argument: an int64, a string or
+// bytes.
 func numbered(query string, values []any) statement {
 	var sql strings.Builder
 	var args []arg
@@ -235,7 +243,8 @@ const (
 )
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID, limit int) ([]hookgate.RequestTrail, error) {
+func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID,
+	limit int) ([]hookgate.RequestTrail, error) {
 	if !storable(messageID) {
 		return nil, nil
 	}
@@ -243,22 +252,25 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 	low, high := batch.MessageRange(messageID)
 	requests := newRows(1)
 	err := s.read(ctx, statement{
-		sql:  traceRequests,
-		args: []arg{argBytes(low[:]), argBytes(high[:]), argText(messageID), argText(after.String()), argInt(int64(limit))},
-		row:  func(r row) error { requests.text(r.text(0)); return nil },
+		sql: traceRequests,
+		args: []arg{argBytes(low[:]), argBytes(high[:]), argText(messageID), argText(after.String()),
+			argInt(int64(limit))},
+		row: func(r row) error { requests.text(r.text(0)); return nil },
 	})
 	if err != nil || requests.len() == 0 {
 		return nil, wrap(err, "read trace of %q", messageID)
 	}
-	err = s.read(ctx, statement{sql: traceQuery, args: append(requests.args(), argText(messageID)), row: func(r row) error {
-		request, err := hookgate.ParseRequestID(r.text(2))
-		if err != nil {
-			return err
-		}
-		id := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID}
-		t.Add(request, id, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
-		return nil
-	}})
+	err = s.read(ctx, statement{sql: traceQuery, args: append(requests.args(), argText(messageID)),
+		row: func(r row) error {
+			request, err := hookgate.ParseRequestID(r.text(2))
+			if err != nil {
+				return err
+			}
+			id := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: messageID}
+			t.Add(request, id, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)),
+				Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
+			return nil
+		}})
 	return t.Trails, wrap(err, "read trace of %q", messageID)
 }
 
@@ -276,11 +288,13 @@ const requestQuery = `SELECT source, event_type, message_id, stage, metadata::te
 // Request implements hookgate.Reader.
 func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail, error) {
 	var t paging.Trace
-	err := s.read(ctx, statement{sql: requestQuery, args: []arg{argText(id.String())}, row: func(r row) error {
-		identity := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: r.text(2)}
-		t.Add(id, identity, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)), Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
-		return nil
-	}})
+	err := s.read(ctx, statement{sql: requestQuery, args: []arg{argText(id.String())},
+		row: func(r row) error {
+			identity := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: r.text(2)}
+			t.Add(id, identity, r.int(6), hookgate.TrailEntry{Stage: hookgate.Stage(r.text(3)),
+				Metadata: r.bytes(4), Timestamp: micros(r.int(5))})
+			return nil
+		}})
 	if err != nil {
 		return hookgate.RequestTrail{}, fmt.Errorf("read request %s: %w", id, err)
 	}
@@ -291,7 +305,8 @@ const partsQuery = `SELECT source, event_type, message_id, stage, metadata::text
 	WHERE request_id >= $1 AND request_id <= $2 ORDER BY request_id, batch, ordinal`
 
 // Parts implements hookgate.Reader.
-func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail, error) {
+func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail,
+	error) {
 	var t paging.Trace
 	args := []arg{argText(id.Part(0).String()), argText(id.Part(max - 1).String())}
 	err := s.read(ctx, statement{sql: partsQuery, args: args, row: func(r row) error {
@@ -314,10 +329,11 @@ func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]ho
 // RequestBody implements hookgate.Reader.
 func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []byte, err error) {
 	found := false
-	err = s.read(ctx, statement{sql: requestBodyQuery, args: []arg{argText(id.String())}, row: func(r row) error {
-		found, body = true, r.bytes(0)
-		return nil
-	}})
+	err = s.read(ctx, statement{sql: requestBodyQuery, args: []arg{argText(id.String())},
+		row: func(r row) error {
+			found, body = true, r.bytes(0)
+			return nil
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("read the body of request %s: %w", id, err)
 	}
@@ -329,7 +345,8 @@ func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []
 
 const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = $1`
 
-// Counts implements hookgate.Reader from the totals that the log and the chains of earlier releases keep, and from what retention has removed.
+// Counts implements hookgate.Reader from the totals that the log and the chains of earlier releases
+// keep, and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
 	err = s.read(ctx, statement{
 		sql: `SELECT p.events + l.events - r.events, p.duplicates + l.duplicates - r.duplicates, p.dead_letters + l.dead_letters - r.dead_letters

@@ -15,10 +15,10 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// earlierRelease returns the URL of a database with the store of a release that had a chain for each
-// partition: pg_dump made the file at commit 6deb59b. That release's storetest filled the stores
-// "filled", "pruned" and "tests". Of "mixed" retention has removed bodies and links, a dead letter is
-// open and one is purged, and test traffic is removed.
+// earlierRelease returns the URL of a database with the store of a release that had a chain for
+// each partition: pg_dump made the file at commit 6deb59b. That release's storetest filled the
+// stores "filled", "pruned" and "tests". Of "mixed" retention has removed bodies and links, a dead
+// letter is open and one is purged, and test traffic is removed.
 func earlierRelease(t *testing.T, name string) string {
 	t.Helper()
 	url := newDatabase(t)
@@ -58,13 +58,14 @@ func released(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	if after, err := Verify(t.Context(), url, "", nil); err != nil || after != before {
-		t.Fatalf("the audit found %+v before the migration and %+v after it (error %v)", before, after, err)
+		t.Fatalf("the audit found %+v before the migration and %+v after it (error %v)", before, after,
+			err)
 	}
 	return url
 }
 
-// TestEarlierRelease: the store of an earlier release keeps all that it has, knows what comes again, and
-// its chains and the log's are sound before and after more is added, purged and removed.
+// TestEarlierRelease: the store of an earlier release keeps all that it has, knows what comes
+// again, and its chains and the log's are sound before and after more is added, purged and removed.
 func TestEarlierRelease(t *testing.T) {
 	ctx := t.Context()
 	url := released(t, "mixed")
@@ -102,7 +103,8 @@ func TestEarlierRelease(t *testing.T) {
 		sql: "SELECT identity, source, event_type, message_id, keyed, ordering_key FROM webhook_events",
 		row: func(r row) error {
 			id := hookgate.Identity{Source: r.text(1), EventType: r.text(2), MessageID: r.text(3)}
-			if key := batch.Key(id); string(key[:]) != string(r.bytes(0)) || r.bool(4) != (r.text(5) != id.EventType) {
+			if key := batch.Key(id); string(key[:]) != string(r.bytes(0)) ||
+				r.bool(4) != (r.text(5) != id.EventType) {
 				return fmt.Errorf("event %s has identity %x and keyed %t", id, r.bytes(0), r.bool(4))
 			}
 			return nil
@@ -137,7 +139,8 @@ func TestEarlierRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Purge(ctx, hookgate.Purge{IDs: []string{d.ID}, By: "ops", Reason: "test"}); err != nil {
+		if _, err := s.Purge(ctx, hookgate.Purge{IDs: []string{d.ID}, By: "ops",
+			Reason: "test"}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -146,7 +149,8 @@ func TestEarlierRelease(t *testing.T) {
 	}
 	sound("after a purge")
 	for {
-		p, err := s.Prune(ctx, hookgate.Cutoffs{Events: time.Now().Add(time.Hour), Trail: time.Now().Add(time.Hour)}, 5)
+		p, err := s.Prune(ctx, hookgate.Cutoffs{Events: time.Now().Add(time.Hour),
+			Trail: time.Now().Add(time.Hour)}, 5)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +162,8 @@ func TestEarlierRelease(t *testing.T) {
 	if got, err := s.Counts(ctx); err != nil || got.Events != 0 {
 		t.Errorf("after the removal counts are %+v (error %v)", got, err)
 	}
-	mustApply(t, s, &hookgate.Batch{Worker: "w", Attempts: 1, Records: []hookgate.Record{storetest.Sample(0, 9000)}}, 1)
+	mustApply(t, s, &hookgate.Batch{Worker: "w", Attempts: 1,
+		Records: []hookgate.Record{storetest.Sample(0, 9000)}}, 1)
 	sound("in the end")
 }
 
@@ -167,7 +172,9 @@ func TestEarlierReleaseRuns(t *testing.T) {
 	url := released(t, "mixed")
 	conn := connect(t, url)
 	rows := 0
-	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM (SELECT events FROM webhook_counters FOR UPDATE) c").Scan(&rows); err != nil || rows != 0 {
+	if err := conn.QueryRow(t.Context(),
+		"SELECT count(*) FROM (SELECT events FROM webhook_counters FOR UPDATE) c").Scan(
+		&rows); err != nil || rows != 0 {
 		t.Errorf("it finds %d rows of counters (error %v), and takes its ids from there", rows, err)
 	}
 	for _, script := range []string{

@@ -65,9 +65,9 @@ func TestAnotherGoose(t *testing.T) {
 	fillSchema(t, url, "public") // with a list of its own, beside that one
 }
 
-// TestOldInstallation: tables that a release before database.schema made in public are brought up to
-// date and used there, and other programs' migrations no longer matter. An older release sees that
-// they are too new for it.
+// TestOldInstallation: tables that a release before database.schema made in public are brought up
+// to date and used there, and other programs' migrations no longer matter. An older release sees
+// that they are too new for it.
 func TestOldInstallation(t *testing.T) {
 	for _, applied := range []int{2, lastGooseVersion} { // it may have been stopped on the way
 		url := newDatabase(t)
@@ -97,7 +97,8 @@ func TestOldInstallation(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		if _, err := Open(t.Context(), Config{URL: url, SkipMigrations: true}); err == nil || !strings.Contains(err.Error(), "run the migrations") {
+		if _, err := Open(t.Context(), Config{URL: url, SkipMigrations: true}); err == nil ||
+			!strings.Contains(err.Error(), "run the migrations") {
 			t.Errorf("without migrations it got %v", err)
 		}
 		fillSchema(t, url, "")
@@ -105,7 +106,8 @@ func TestOldInstallation(t *testing.T) {
 		if got := text(t, outsider, tablesOf); got != "public" {
 			t.Errorf("the tables are in %q, want public", got)
 		}
-		if newest, err := provider.GetDBVersion(t.Context()); err != nil || newest != names[len(names)-1].Version {
+		if newest, err := provider.GetDBVersion(t.Context()); err != nil ||
+			newest != names[len(names)-1].Version {
 			t.Errorf("an older release sees version %d (error %v)", newest, err)
 		}
 		if err := execute(outsider, "INSERT INTO public.goose_db_version (version_id, is_applied) VALUES (20260101000000, true)"); err != nil {
@@ -117,7 +119,8 @@ func TestOldInstallation(t *testing.T) {
 		}
 		s.Close()
 		all, err := MigrationStatus(t.Context(), url, "")
-		if err != nil || len(all) != len(names) || all[0].AppliedAt.IsZero() || all[len(all)-1].AppliedAt.IsZero() {
+		if err != nil || len(all) != len(names) || all[0].AppliedAt.IsZero() ||
+			all[len(all)-1].AppliedAt.IsZero() {
 			t.Errorf("status is %+v (error %v)", all, err)
 		}
 	}
@@ -140,19 +143,23 @@ func TestSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	for _, name := range []string{DefaultSchema, "public", `Ünder "score" 'q', x; --`, strings.Repeat("x", maxSchemaBytes)} {
+	for _, name := range []string{DefaultSchema, "public", `Ünder "score" 'q', x; --`,
+		strings.Repeat("x", maxSchemaBytes)} {
 		fillSchema(t, b.URL(config.Database), name)
 		i, err := Inspect(t.Context(), url, name)
 		if err != nil || i.Schema != name {
 			t.Errorf("inspection of %q finds %q (error %v)", name, i.Schema, err)
 		}
-		if want := map[bool]string{true: "", false: "public"}[name == "public" || name == DefaultSchema]; i.Other != want {
+		if want := map[bool]string{true: "", false: "public"}[name == "public" ||
+			name == DefaultSchema]; i.Other != want {
 			t.Errorf("beside %q there is %q, want %q", name, i.Other, want)
 		}
 	}
-	for _, name := range []string{"pg_gate", "$user", "information_schema", strings.Repeat("x", maxSchemaBytes+1), "a\x00", "\xff", "a\nb"} {
+	for _, name := range []string{"pg_gate", "$user", "information_schema",
+		strings.Repeat("x", maxSchemaBytes+1), "a\x00", "\xff", "a\nb"} {
 		var unfit *hookgate.UnfitError
-		if _, err := Open(t.Context(), Config{URL: url, Schema: name}); !errors.As(err, &unfit) || CheckSchema(name) == nil {
+		if _, err := Open(t.Context(), Config{URL: url, Schema: name}); !errors.As(err, &unfit) ||
+			CheckSchema(name) == nil {
 			t.Errorf("schema %q got %v", name, err)
 		}
 	}
@@ -191,12 +198,15 @@ func TestTriggersInAnyPath(t *testing.T) {
 	if err := execute(outsider, "CREATE TEMP TABLE webhook_retention (reason text); INSERT INTO webhook_retention VALUES ('x'); SET search_path = pg_temp, public"); err != nil {
 		t.Fatal(err)
 	}
-	for _, change := range []string{"DELETE FROM hookgate.webhook_events", "DELETE FROM hookgate.webhook_admin_actions", "TRUNCATE hookgate.webhook_approvals"} {
-		if err := execute(outsider, change); err == nil || !strings.Contains(err.Error(), "is append-only") {
+	for _, change := range []string{"DELETE FROM hookgate.webhook_events",
+		"DELETE FROM hookgate.webhook_admin_actions", "TRUNCATE hookgate.webhook_approvals"} {
+		if err := execute(outsider, change); err == nil ||
+			!strings.Contains(err.Error(), "is append-only") {
 			t.Errorf("%s got %v", change, err)
 		}
 	}
-	if _, err := outsider.Exec(context.Background(), "SELECT FROM hookgate.webhook_audit_trail"); err != nil {
+	if _, err := outsider.Exec(context.Background(),
+		"SELECT FROM hookgate.webhook_audit_trail"); err != nil {
 		t.Error(err)
 	}
 }

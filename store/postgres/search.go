@@ -9,14 +9,16 @@ import (
 	"github.com/hookgate/hookgate/store/paging"
 )
 
-// Search implements hookgate.Reader. Each of its reads is a statement of its own, so that the statement time-out bounds a read and not the search. A
-// caller who leaves ends its connection's statement.
+// Search implements hookgate.Reader. Each of its reads is a statement of its own, so that the
+// statement time-out bounds a read and not the search. A caller who leaves ends its connection's
+// statement.
 func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.EventPage, error) {
 	if !possibleEvents(q.EventFilter) {
 		return hookgate.EventPage{}, nil
 	}
 	if text, err := url.PathUnescape(q.Cursor); err != nil || !storable(text) {
-		return hookgate.EventPage{}, fmt.Errorf("cursor %.40q is of no search: %w", q.Cursor, hookgate.ErrNotFound)
+		return hookgate.EventPage{}, fmt.Errorf("cursor %.40q is of no search: %w", q.Cursor,
+			hookgate.ErrNotFound)
 	}
 	return paging.Search(ctx, q, searcher{s}, s.turns)
 }
@@ -24,7 +26,8 @@ func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.Ev
 // searcher implements paging.Searcher.
 type searcher struct{ *Store }
 
-func (s searcher) Keys(ctx context.Context, query string, args []any, kinds []paging.Kind) (keys []paging.Key, err error) {
+func (s searcher) Keys(ctx context.Context, query string, args []any,
+	kinds []paging.Kind) (keys []paging.Key, err error) {
 	read := numbered(query, args)
 	read.row = func(r row) error {
 		key := make(paging.Key, len(kinds))
@@ -44,7 +47,8 @@ func (s searcher) Keys(ctx context.Context, query string, args []any, kinds []pa
 	return keys, s.read(ctx, read)
 }
 
-func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []hookgate.Event, err error) {
+func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []hookgate.Event,
+	err error) {
 	read := numbered("SELECT "+eventColumns+" "+rest, args)
 	read.row = func(r row) error {
 		e, err := scanEvent(r)

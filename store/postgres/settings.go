@@ -8,10 +8,11 @@ import (
 // Settings returns the settings that are kept for all processes of a gate, by their names.
 func (s *Store) Settings(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
-	err := s.read(ctx, statement{sql: "SELECT name, value FROM webhook_settings", row: func(r row) error {
-		all[r.text(0)] = r.text(1)
-		return nil
-	}})
+	err := s.read(ctx, statement{sql: "SELECT name, value FROM webhook_settings",
+		row: func(r row) error {
+			all[r.text(0)] = r.text(1)
+			return nil
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("read settings: %w", err)
 	}
@@ -20,7 +21,8 @@ func (s *Store) Settings(ctx context.Context) (map[string]string, error) {
 
 // SwapSetting sets a setting to after if its value is before, and reports whether it did. A setting
 // that was never set has the value "". After an error the outcome is unknown.
-func (s *Store) SwapSetting(ctx context.Context, name, before, after string) (swapped bool, err error) {
+func (s *Store) SwapSetting(ctx context.Context, name, before, after string) (swapped bool,
+	err error) {
 	err = s.tx(ctx, []statement{{
 		sql: `INSERT INTO webhook_settings AS s (name, value)
 			SELECT $1, $3 WHERE $2 = '' OR EXISTS (SELECT FROM webhook_settings WHERE name = $1)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSettings: a setting is swapped only from what it is, and of several processes that swap at the
-// same time one does.
+// TestSettings: a setting is swapped only from what it is, and of several processes that swap at
+// the same time one does.
 func TestSettings(t *testing.T) {
 	url := newDatabase(t)
 	s, failWrites := openStore(t, url)
@@ -24,7 +24,8 @@ func TestSettings(t *testing.T) {
 		{"mode", "read_only", "normal", true},
 		{"canary", "", "{}", true},
 	} {
-		if got, err := s.SwapSetting(t.Context(), step.name, step.before, step.after); err != nil || got != step.want {
+		if got, err := s.SwapSetting(t.Context(), step.name, step.before, step.after); err != nil ||
+			got != step.want {
 			t.Errorf("step %d got %t (error %v), want %t", i, got, err, step.want)
 		}
 	}

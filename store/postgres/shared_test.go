@@ -20,8 +20,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// load stores rounds batches each for so many workers at once, half of the identities with another worker's too, and
-// checks from several connections that everything is there once.
+// load stores rounds batches each for so many workers at once, half of the identities with another
+// worker's too, and checks from several connections that everything is there once.
 func load(t *testing.T, url string, workers, rounds int) {
 	t.Helper()
 	const size = 20
@@ -47,7 +47,8 @@ func load(t *testing.T, url string, workers, rounds int) {
 					t.Errorf("worker %d: %v", p, err)
 					return
 				}
-				if _, err := s.Trace(t.Context(), b.Records[0].MessageID, hookgate.RequestID{}, 1000); err != nil {
+				if _, err := s.Trace(t.Context(), b.Records[0].MessageID, hookgate.RequestID{},
+					1000); err != nil {
 					t.Errorf("worker %d: %v", p, err)
 				}
 			}
@@ -60,7 +61,8 @@ func load(t *testing.T, url string, workers, rounds int) {
 	}
 	defer s.Close()
 	half := int64(rounds * size / 2)
-	want := hookgate.StoreCounts{Events: half*int64(workers) + half, Duplicates: half * int64(workers-1)}
+	want := hookgate.StoreCounts{Events: half*int64(workers) + half,
+		Duplicates: half * int64(workers-1)}
 	if got, err := s.Counts(t.Context()); err != nil || got != want {
 		t.Errorf("counts are %+v (error %v), want %+v", got, err, want)
 	}
@@ -73,8 +75,8 @@ func load(t *testing.T, url string, workers, rounds int) {
 	}
 }
 
-// TestManyProcesses: gates that start at the same time with a new database agree on who makes its schema, and events
-// that reach several of them are stored once.
+// TestManyProcesses: gates that start at the same time with a new database agree on who makes its
+// schema, and events that reach several of them are stored once.
 func TestManyProcesses(t *testing.T) {
 	url := newDatabase(t)
 	openAtOnce(t, url, 12)
@@ -104,8 +106,8 @@ func openAtOnce(t *testing.T, url string, n int) {
 	all.Wait()
 }
 
-// TestBouncer: everything works behind a pooler that gives each transaction another session, and with fewer of them than
-// there are connections.
+// TestBouncer: everything works behind a pooler that gives each transaction another session, and
+// with fewer of them than there are connections.
 func TestBouncer(t *testing.T) {
 	c, err := pgtest.Shared()
 	if err != nil {
@@ -125,7 +127,8 @@ func TestBouncer(t *testing.T) {
 
 	s := instance(t, b.URL(name))
 	defer s.Close()
-	// After a rejection and after a time-out the session is another's, and must not be in a transaction.
+	// After a rejection and after a time-out the session is another's, and must not be in a
+	// transaction.
 	bad := storetest.Sample(20, 1)
 	bad.MessageID = "zero\x00"
 	w := newWorker(t, s.Store.(*Store), 20)
@@ -133,7 +136,8 @@ func TestBouncer(t *testing.T) {
 	all.Records = append(all.Records, bad)
 	for n := range 5 {
 		o, err := s.Apply(t.Context(), all)
-		if err != nil || o.Stored != map[bool]int{true: 1}[n == 0] || !errors.Is(o.Results[1].Rejected, hookgate.ErrRejected) {
+		if err != nil || o.Stored != map[bool]int{true: 1}[n == 0] || !errors.Is(o.Results[1].Rejected,
+			hookgate.ErrRejected) {
 			t.Errorf("apply %d got %+v (error %v), want the second record rejected", n, o, err)
 		}
 	}
@@ -145,8 +149,9 @@ func TestBouncer(t *testing.T) {
 	}
 }
 
-// TestNothingMissed: a reader that goes on behind the last event it saw, while several processes store, sees every
-// event. Ids that were given out before the lock would come in another order than commits.
+// TestNothingMissed: a reader that goes on behind the last event it saw, while several processes
+// store, sees every event. Ids that were given out before the lock would come in another order than
+// commits.
 func TestNothingMissed(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -193,8 +198,8 @@ func TestNothingMissed(t *testing.T) {
 	}
 }
 
-// TestSchemaVersions: a schema is brought up to date with what it holds; one of a newer version is refused, and so is
-// any other when there are to be no migrations.
+// TestSchemaVersions: a schema is brought up to date with what it holds; one of a newer version is
+// refused, and so is any other when there are to be no migrations.
 func TestSchemaVersions(t *testing.T) {
 	url := newDatabase(t)
 	open := func(skip bool) error {
@@ -212,7 +217,8 @@ func TestSchemaVersions(t *testing.T) {
 	if err := open(true); err == nil || !strings.Contains(err.Error(), "run the migrations") {
 		t.Errorf("a new database without migrations got %v", err)
 	}
-	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known || !all[0].AppliedAt.IsZero() {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known ||
+		!all[0].AppliedAt.IsZero() {
 		t.Errorf("status of a new database is %+v (error %v)", all, err)
 	}
 	for range 2 {
@@ -220,7 +226,8 @@ func TestSchemaVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known || all[known-1].AppliedAt.IsZero() || all[0].Version != 1 {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known ||
+		all[known-1].AppliedAt.IsZero() || all[0].Version != 1 {
 		t.Errorf("status after the migration is %+v (error %v)", all, err)
 	}
 	if err := open(true); err != nil {
@@ -230,7 +237,8 @@ func TestSchemaVersions(t *testing.T) {
 	original := schema
 	defer func() { schema = original }()
 	schema = func() fs.FS {
-		files := fstest.MapFS{"99999_more.sql": {Data: []byte("-- +goose Up\nCREATE TABLE more (n integer);\n")}}
+		files := fstest.MapFS{"99999_more.sql": {Data: []byte(
+			"-- +goose Up\nCREATE TABLE more (n integer);\n")}}
 		for _, name := range names {
 			text, err := fs.ReadFile(original(), name)
 			if err != nil {
@@ -246,7 +254,8 @@ func TestSchemaVersions(t *testing.T) {
 	if err := open(false); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 || all[known].AppliedAt.IsZero() {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 ||
+		all[known].AppliedAt.IsZero() {
 		t.Errorf("status after the second migration is %+v (error %v)", all, err)
 	}
 	schema = original
@@ -255,7 +264,8 @@ func TestSchemaVersions(t *testing.T) {
 			t.Errorf("a newer schema got %v", err)
 		}
 	}
-	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 || all[known].Version != 99999 {
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 ||
+		all[known].Version != 99999 {
 		t.Errorf("status of a newer schema is %+v (error %v)", all, err)
 	}
 }
@@ -263,7 +273,8 @@ func TestSchemaVersions(t *testing.T) {
 // TestOpenFails: an error says which database, and never the password.
 func TestOpenFails(t *testing.T) {
 	for _, url := range []string{
-		"postgres://user:s3cret@127.0.0.1:1/name", "postgres://user:s3cret@127.0.0.1:port/name", "postgres://user:s3cret@/name?sslmode=x",
+		"postgres://user:s3cret@127.0.0.1:1/name", "postgres://user:s3cret@127.0.0.1:port/name",
+		"postgres://user:s3cret@/name?sslmode=x",
 		strings.Replace(newDatabase(t), "tester@", "tester:s3cret@", 1) + "&dbname=missing",
 	} {
 		s, err := Open(t.Context(), Config{URL: url})
@@ -276,8 +287,8 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
-// TestDurable: a database that does not wait for its disk does so for what Apply stores, and time-outs of a transaction
-// do not stay with its session.
+// TestDurable: a database that does not wait for its disk does so for what Apply stores, and
+// time-outs of a transaction do not stay with its session.
 func TestDurable(t *testing.T) {
 	url := newDatabase(t)
 	outsider := connect(t, url)
@@ -321,7 +332,8 @@ func TestReadOnly(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	s.Close()
-	if err := execute(connect(t, url), "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = on'; END $$"); err != nil {
+	if err := execute(connect(t, url),
+		"DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = on'; END $$"); err != nil {
 		t.Fatal(err)
 	}
 	s, _ = openStore(t, url)
@@ -334,8 +346,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestText: what PostgreSQL cannot hold as text fails nothing that is not an identity, and is in the audit chain as it
-// is stored.
+// TestText: what PostgreSQL cannot hold as text fails nothing that is not an identity, and is in
+// the audit chain as it is stored.
 func TestText(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -347,7 +359,8 @@ func TestText(t *testing.T) {
 	r := &b.Records[0]
 	r.RemoteAddr, r.Headers, r.Body = bad, []hookgate.Header{{Name: bad, Value: bad}}, []byte(bad)
 	d := storetest.Sample(0, 50)
-	d.MessageID, d.EventType, d.Source, d.OrderingKey, d.RemoteAddr, d.Body = bad, bad, bad, bad, bad, []byte(bad)
+	d.MessageID, d.EventType, d.Source, d.OrderingKey, d.RemoteAddr, d.Body = bad, bad, bad, bad, bad,
+		[]byte(bad)
 	b.Dead = []hookgate.DeadLetter{{Record: d, Reason: bad}}
 	before := r.Delivery
 	mustApply(t, s, b, 1)
@@ -359,21 +372,25 @@ func TestText(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := s.Body(t.Context(), e.ID)
-		if err != nil || string(body) != bad || e.RemoteAddr != good || len(e.Headers) != 1 || strings.ToValidUTF8(e.Headers[0].Value, "") != e.Headers[0].Value {
+		if err != nil || string(body) != bad || e.RemoteAddr != good || len(e.Headers) != 1 ||
+			strings.ToValidUTF8(e.Headers[0].Value, "") != e.Headers[0].Value {
 			t.Errorf("stored is %+v with body %q (error %v)", e, body, err)
 		}
 	}
 	for letter, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{}) {
 		want := hookgate.Identity{Source: good, EventType: good, MessageID: good}
 		body, bodyErr := s.DeadLetterBody(t.Context(), letter.ID)
-		if err != nil || bodyErr != nil || letter.Reason != good || string(body) != bad || letter.Identity != want {
+		if err != nil || bodyErr != nil || letter.Reason != good || string(body) != bad ||
+			letter.Identity != want {
 			t.Errorf("dead letter is %+v (error %v) with body %q (error %v)", letter, err, body, bodyErr)
 		}
-		if _, err := s.Purge(t.Context(), hookgate.Purge{IDs: []string{letter.ID}, By: bad, Reason: bad}); err != nil {
+		if _, err := s.Purge(t.Context(), hookgate.Purge{IDs: []string{letter.ID}, By: bad,
+			Reason: bad}); err != nil {
 			t.Error(err)
 		}
 	}
-	if trails, err := s.Trace(t.Context(), "0-0", hookgate.RequestID{}, 1000); err != nil || len(trails) != 1 || len(trails[0].Entries) != 5 ||
+	if trails, err := s.Trace(t.Context(), "0-0", hookgate.RequestID{}, 1000); err != nil ||
+		len(trails) != 1 || len(trails[0].Entries) != 5 ||
 		!strings.Contains(string(trails[0].Entries[3].Metadata), good) {
 		t.Errorf("the trail is %+v (error %v)", trails, err)
 	}
@@ -382,14 +399,15 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestPrefixes: any bytes select what begins with them, also those that end in the middle of a character, and those
-// that no text has select nothing.
+// TestPrefixes: any bytes select what begins with them, also those that end in the middle of a
+// character, and those that no text has select nothing.
 func TestPrefixes(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
 	defer s.Close()
 	w := newWorker(t, s, 0)
-	ids := []string{"a", "\u00e9", "\u00e8x", "\u00e9\u00e9", "\ud7ff", "\ue000", "\ud7ffz", "\U0010ffff", "x\U0010ffff", "x\U0010ffffy", "y"}
+	ids := []string{"a", "\u00e9", "\u00e8x", "\u00e9\u00e9", "\ud7ff", "\ue000", "\ud7ffz",
+		"\U0010ffff", "x\U0010ffff", "x\U0010ffffy", "y"}
 	b := w.batch(len(ids))
 	prefixes := []string{"z", "\xff", "\x00", "a\x00", "\xc3\xff", "x\xf4\x8f", "\xe2"}
 	for i, id := range ids {
@@ -406,22 +424,25 @@ func TestPrefixes(t *testing.T) {
 				want = append(want, id)
 			}
 		}
-		if got := messageIDs(t, s, hookgate.EventFilter{MessageIDPrefix: prefix}); !slices.Equal(got, want) {
+		if got := messageIDs(t, s, hookgate.EventFilter{MessageIDPrefix: prefix}); !slices.Equal(got,
+			want) {
 			t.Errorf("prefix %q selects %q, want %q", prefix, got, want)
 		}
 	}
-	for _, f := range []hookgate.EventFilter{{MessageID: "\x00"}, {Source: "\xff"}, {EventType: "\x00"}, {OrderingKey: "\xff"}} {
+	for _, f := range []hookgate.EventFilter{{MessageID: "\x00"}, {Source: "\xff"},
+		{EventType: "\x00"}, {OrderingKey: "\xff"}} {
 		if got := messageIDs(t, s, f); len(got) != 0 {
 			t.Errorf("%+v selects %q", f, got)
 		}
 	}
-	if trails, err := s.Trace(t.Context(), "\x00", hookgate.RequestID{}, 1000); err != nil || len(trails) != 0 {
+	if trails, err := s.Trace(t.Context(), "\x00", hookgate.RequestID{}, 1000); err != nil ||
+		len(trails) != 0 {
 		t.Errorf("the trace of no text is %v (error %v)", trails, err)
 	}
 }
 
-// TestPlans: with many rows no query of the way of an event or of the read API reads a table from end to end, but for one by
-// a key that is so rare that there is no second page.
+// TestPlans: with many rows no query of the way of an event or of the read API reads a table from
+// end to end, but for one by a key that is so rare that there is no second page.
 func TestPlans(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -468,47 +489,69 @@ func TestPlans(t *testing.T) {
 		query statement
 		want  string
 	}{
-		"test traffic":     {statement{sql: readTests, args: []arg{argInt(10)}}, "webhook_events_tests"},
-		"bodies of tests":  {numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies, []any{int64(-9), int64(-1)}), "webhook_removed_events_pkey"},
-		"removal of tests": {statement{sql: moveTests, args: append(purged.args(), argInt(1))}, "webhook_events_"},
-		"listing":          {events(hookgate.EventFilter{}), "webhook_events_pkey"},
-		"by key":           {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
-		"rare type":        {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
-		"message id":       {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_identity"},
-		"event":            {statement{sql: "SELECT " + eventColumns + " FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
-		"trace": {statement{sql: traceRequests, args: []arg{argBytes(make([]byte, 24)), argBytes(make([]byte, 24)), argText("m1"),
+		"test traffic": {statement{sql: readTests, args: []arg{argInt(10)}}, "webhook_events_tests"},
+		"bodies of tests": {numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies,
+			[]any{int64(-9), int64(-1)}), "webhook_removed_events_pkey"},
+		"removal of tests": {statement{sql: moveTests, args: append(purged.args(), argInt(1))},
+			"webhook_events_"},
+		"listing":    {events(hookgate.EventFilter{}), "webhook_events_pkey"},
+		"by key":     {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
+		"rare type":  {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
+		"message id": {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_identity"},
+		"event": {statement{sql: "SELECT " + eventColumns +
+			" FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
+		"trace": {statement{sql: traceRequests, args: []arg{argBytes(make([]byte, 24)),
+			argBytes(make([]byte, 24)), argText("m1"),
 			argText(hookgate.RequestID{}.String()), argInt(10)}}, "webhook_requests_message"},
-		"trails":                  {statement{sql: traceQuery, args: append(request.args(), argText("m1"))}, "webhook_events_request"},
-		"letters":                 {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
-		"letters by state":        {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}), "webhook_events_identity"},
-		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}), "webhook_requests_message"},
-		"letters by prefix":       {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "d31000"}), "webhook_requests_message"},
-		"request":                 {statement{sql: requestQuery, args: []arg{argText("e1")}}, "webhook_events_request"},
-		"request, gone":           {statement{sql: requestQuery, args: []arg{argText("e1")}}, "webhook_removed_events_request"},
-		"letter":                  {statement{sql: deadLetterQuery + "r.id = $1", args: []arg{argInt(31000)}}, "webhook_requests_dead"},
-		"letter by request":       {statement{sql: deadLetterQuery + "r.request_id = $1", args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
-		"purge":                   {statement{sql: purgeTargets, args: purged.args()}, "webhook_dead_letters_pkey"},
-		"by request":              {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1", args: []arg{argText("e1")}}, "webhook_events_request"},
+		"trails": {statement{sql: traceQuery, args: append(request.args(),
+			argText("m1"))}, "webhook_events_request"},
+		"letters": {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
+		"letters by state": {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}),
+			"webhook_events_identity"},
+		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}),
+			"webhook_requests_message"},
+		"letters by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "d31000"}),
+			"webhook_requests_message"},
+		"request": {statement{sql: requestQuery, args: []arg{argText("e1")}},
+			"webhook_events_request"},
+		"request, gone": {statement{sql: requestQuery, args: []arg{argText("e1")}},
+			"webhook_removed_events_request"},
+		"letter": {statement{sql: deadLetterQuery + "r.id = $1",
+			args: []arg{argInt(31000)}}, "webhook_requests_dead"},
+		"letter by request": {statement{sql: deadLetterQuery + "r.request_id = $1",
+			args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
+		"purge": {statement{sql: purgeTargets, args: purged.args()},
+			"webhook_dead_letters_pkey"},
+		"by request": {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1",
+			args: []arg{argText("e1")}}, "webhook_events_request"},
 		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1 ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
 			"webhook_events_type"},
-		"audit, links":    {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},
-		"audit, events":   {statement{sql: newAuditPages(true).events, args: []arg{argInt(1), argInt(1)}}, "webhook_events_pkey"},
-		"audit, requests": {statement{sql: newAuditPages(true).requests, args: []arg{argInt(1), argInt(1)}}, "webhook_requests_pkey"},
-		"audit, removed":  {statement{sql: newAuditPages(true).removed, args: []arg{argInt(1)}}, "webhook_removed_events_pkey"},
-		"old events":      {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
-		"old entries":     {statement{sql: entriesQuery, args: []arg{argInt(1), argInt(100)}}, "webhook_events_pkey"},
-		"entry before":    {statement{sql: entryBefore, args: []arg{argInt(1)}}, "webhook_requests_pkey"},
-		"open letter": {statement{sql: openLetter, args: []arg{argText("d31000"), argText("default"), argText("t"), argBool(false), argBytes(nil)}},
+		"audit, links": {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},
+		"audit, events": {statement{sql: newAuditPages(true).events, args: []arg{argInt(1), argInt(1)}},
+			"webhook_events_pkey"},
+		"audit, requests": {statement{sql: newAuditPages(true).requests, args: []arg{argInt(1),
+			argInt(1)}}, "webhook_requests_pkey"},
+		"audit, removed": {statement{sql: newAuditPages(true).removed, args: []arg{argInt(1)}},
+			"webhook_removed_events_pkey"},
+		"old events": {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
+		"old entries": {statement{sql: entriesQuery, args: []arg{argInt(1), argInt(100)}},
+			"webhook_events_pkey"},
+		"entry before": {statement{sql: entryBefore, args: []arg{argInt(1)}}, "webhook_requests_pkey"},
+		"open letter": {statement{sql: openLetter, args: []arg{argText("d31000"), argText("default"),
+			argText("t"), argBool(false), argBytes(nil)}},
 			"webhook_requests_message"},
-		"old links": {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}}, "webhook_batches_pkey"},
+		"old links": {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}},
+			"webhook_batches_pkey"},
 	} {
 		mustUseIndex(t, s, name, test.query, test.want)
 	}
 	indexes := map[storetest.SearchIndex]string{
-		storetest.ByID: "webhook_events_pkey", storetest.ByRequest: "webhook_events_re", storetest.ByType: "webhook_events_type",
+		storetest.ByID: "webhook_events_pkey", storetest.ByRequest: "webhook_events_re",
+		storetest.ByType:     "webhook_events_type",
 		storetest.ByIdentity: "webhook_events_identity",
 	}
-	storetest.SearchQueries(t, searcher{s}, func(query string, args []any, index storetest.SearchIndex) {
+	storetest.SearchQueries(t, searcher{s}, func(query string, args []any,
+		index storetest.SearchIndex) {
 		want := indexes[index]
 		if strings.HasPrefix(query, "SELECT received_at FROM") {
 			want = "webhook_events" // of one event
@@ -557,15 +600,16 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 	}
 }
 
-// TestLookAfterConflict: a batch that holds something stored is sorted out all the same, and the batches after it are looked up
-// before they are written, for a while.
+// TestLookAfterConflict: a batch that holds something stored is sorted out all the same, and the
+// batches after it are looked up before they are written, for a while.
 func TestLookAfterConflict(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
 	epochs := storetest.AcquireBench(t, s, 0)
 	apply := func(records ...hookgate.Record) hookgate.Outcome {
 		t.Helper()
-		o, err := s.Apply(t.Context(), &hookgate.Batch{Records: records, Epochs: epochs, Worker: "w", ProcessedAt: time.Now(), Attempts: 1})
+		o, err := s.Apply(t.Context(), &hookgate.Batch{Records: records, Epochs: epochs, Worker: "w",
+			ProcessedAt: time.Now(), Attempts: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -582,10 +626,12 @@ func TestLookAfterConflict(t *testing.T) {
 	for n := range 5 {
 		again[n].RequestID = hookgate.NewRequestID(time.Now())
 	}
-	if o := apply(again...); o.Stored != 5 || !slices.Equal(storetest.Duplicates(o), []int{0, 1, 2, 3, 4}) || s.careful != carefulAfterMiss {
+	if o := apply(again...); o.Stored != 5 || !slices.Equal(storetest.Duplicates(o),
+		[]int{0, 1, 2, 3, 4}) || s.careful != carefulAfterMiss {
 		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.careful)
 	}
-	if o := apply(again...); o.Stored != 0 || len(storetest.Duplicates(o)) != 5 || s.careful != carefulAfterMiss-1 {
+	if o := apply(again...); o.Stored != 0 || len(storetest.Duplicates(o)) != 5 ||
+		s.careful != carefulAfterMiss-1 {
 		t.Errorf("the same once more: %+v, %d looks", o, s.careful)
 	}
 	if c, err := s.Counts(t.Context()); err != nil || c.Events != 15 || c.Duplicates != 5 {
@@ -596,8 +642,8 @@ func TestLookAfterConflict(t *testing.T) {
 	}
 }
 
-// TestPruneInTurn: of two processes one removes, and the other is told that it need not. It takes over when the first has let
-// its time pass.
+// TestPruneInTurn: of two processes one removes, and the other is told that it need not. It takes
+// over when the first has let its time pass.
 func TestPruneInTurn(t *testing.T) {
 	url := newDatabase(t)
 	first, _ := openStore(t, url)
@@ -637,7 +683,8 @@ func TestPruneInTurn(t *testing.T) {
 	}
 }
 
-// TestBodiesCompressed: large bodies are compressed by lz4 if the server has it, and else as the server does by itself.
+// TestBodiesCompressed: large bodies are compressed by lz4 if the server has it, and else as the
+// server does by itself.
 func TestBodiesCompressed(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -646,13 +693,15 @@ func TestBodiesCompressed(t *testing.T) {
 	for _, table := range []string{"webhook_events", "webhook_dead_letters"} {
 		var has bool
 		var method string
-		err := conn.QueryRow(t.Context(), `SELECT 'lz4' = ANY (c.enumvals), a.attcompression::text FROM pg_settings c, pg_attribute a
+		err := conn.QueryRow(t.Context(),
+			`SELECT 'lz4' = ANY (c.enumvals), a.attcompression::text FROM pg_settings c, pg_attribute a
 			WHERE c.name = 'default_toast_compression' AND a.attrelid = $1::regclass AND a.attname = 'payload'`, table).Scan(&has, &method)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if want := map[bool]string{true: "l", false: ""}[has]; method != want {
-			t.Errorf("bodies of %s are compressed by %q, want %q (the server has lz4: %v)", table, method, want, has)
+			t.Errorf("bodies of %s are compressed by %q, want %q (the server has lz4: %v)", table, method,
+				want, has)
 		}
 	}
 }

@@ -1,16 +1,19 @@
 // Package postgres is the store that several machines share: a PostgreSQL database.
 //
-// A batch is one transaction of one round trip, whatever its size, if this process is the only one that adds to the log and no
-// event of the batch is stored: ids and hashes follow from where the log ended before. Else it takes two: the first locks what
-// the batch depends on and reads what of it is stored; then it is decided here what is to be written; the second writes
-// it, set by set, and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
+// A batch is one transaction of one round trip, whatever its size, if this process is the only one
+// that adds to the log and no event of the batch is stored: ids and hashes follow from where the
+// log ended before. Else it takes two: the first locks what the batch depends on and reads what of
+// it is stored; then it is decided here what is to be written; the second writes it, set by set,
+// and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
 //
-// Everything a transaction needs it brings along: there are no prepared statements, no settings of a session and no
-// session locks, so that the database may stand behind PgBouncer in transaction mode.
+// Everything a transaction needs it brings along: there are no prepared statements, no settings of
+// a session and no session locks, so that the database may stand behind PgBouncer in transaction
+// mode.
 //
-// Transactions that store anything follow one another in the whole database, because each locks the row of webhook_log
-// until its commit. That is the price of ids in the order of commits, on which readers that go on behind an id rely,
-// and of one audit chain. Administration, retention and leases do not lock it. What adds throughput is larger batches.
+// Transactions that store anything follow one another in the whole database, because each locks the
+// row of webhook_log until its commit. That is the price of ids in the order of commits, on which
+// readers that go on behind an id rely, and of one audit chain. Administration, retention and
+// leases do not lock it. What adds throughput is larger batches.
 package postgres
 
 import (
@@ -43,8 +46,8 @@ type Config struct {
 	MaxConns int
 	// ConnectTimeout bounds the opening of one connection; default 5 s.
 	ConnectTimeout time.Duration
-	// StatementTimeout bounds one statement, with its wait for locks, and the pause between the two halves of a
-	// transaction; default 30 s.
+	// StatementTimeout bounds one statement, with its wait for locks, and the pause between the two
+	// halves of a transaction; default 30 s.
 	StatementTimeout time.Duration
 	// Schema is where the tables are; default DefaultSchema, or where a release that had none has
 	// left them.
@@ -57,7 +60,8 @@ const (
 	defaultMaxConns         = 10
 	defaultConnectTimeout   = 5 * time.Second
 	defaultStatementTimeout = 30 * time.Second
-	// rollbackTimeout bounds the way out of a failed transaction. A connection that does not manage it is given up.
+	// rollbackTimeout bounds the way out of a failed transaction. A connection that does not manage it
+	// is given up.
 	rollbackTimeout = 5 * time.Second
 )
 
@@ -90,15 +94,16 @@ type Store struct {
 	turns paging.Turns
 	// target names the database in errors, without its password.
 	target string
-	// begin is the way into every transaction, beginAppend that into one which locks the log, and limits
-	// that into a statement outside of one. Prepare sets them before it clears unprepared.
+	// begin is the way into every transaction, beginAppend that into one which locks the log, and
+	// limits that into a statement outside of one. Prepare sets them before it clears unprepared.
 	begin, beginAppend []statement
 	limits             statement
-	// patience is how long a call waits for a server that may have vanished without a word. One that is there
-	// has ended the statement before.
+	// patience is how long a call waits for a server that may have vanished without a word. One that
+	// is there has ended the statement before.
 	patience time.Duration
 
-	// appending is for one call of this process at a time that adds to the log, and guards head and careful.
+	// appending is for one call of this process at a time that adds to the log, and guards head and
+	// careful.
 	appending chan struct{}
 	// head is where the log ends as far as this process knows; nil if it does not.
 	head *logHead
@@ -106,8 +111,8 @@ type Store struct {
 	careful int
 	// lastID is the last id that this process has seen.
 	lastID atomic.Int64
-	// name is that of this store among those of other processes that remove what is old. Removal stays with it for
-	// holdTime.
+	// name is that of this store among those of other processes that remove what is old. Removal stays
+	// with it for holdTime.
 	name     string
 	holdTime time.Duration
 	// pruning is for one call of Prune at a time, and guards the link and the entry of the log behind
@@ -144,8 +149,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// New returns a store that has not asked the database for anything. Until Prepare has succeeded all calls fail with the reason.
-// The error is a hookgate.UnfitError: c makes no sense.
+// New returns a store that has not asked the database for anything. Until Prepare has succeeded all
+// calls fail with the reason. The error is a hookgate.UnfitError: c makes no sense.
 func New(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
 	config, err := parseConfig(c.URL)
@@ -175,13 +180,15 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// parseConfig reads a connection string. Its errors show no part of a password, which those of pgx do when a character in it
-// makes the rest look like something else.
+// parseConfig reads a connection string. Its errors show no part of a password, which those of pgx
+// do when a character in it makes the rest look like something else.
 func parseConfig(text string) (*pgxpool.Config, error) {
-	if scheme, rest, ok := strings.Cut(text, "://"); ok && (scheme == "postgres" || scheme == "postgresql") {
+	if scheme, rest, ok := strings.Cut(text, "://"); ok && (scheme == "postgres" ||
+		scheme == "postgresql") {
 		authority, path, _ := strings.Cut(rest, "/")
 		path, _, _ = strings.Cut(path, "?")
-		if _, err := url.Parse(text); err != nil || !strings.Contains(authority, "@") && strings.Contains(path, "@") {
+		if _, err := url.Parse(text); err != nil || !strings.Contains(authority, "@") &&
+			strings.Contains(path, "@") {
 			return nil, errors.New("the URL of the database cannot be read:" +
 				" in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
 		}
@@ -189,9 +196,9 @@ func parseConfig(text string) (*pgxpool.Config, error) {
 	return pgxpool.ParseConfig(text) // the error shows no password of a URL that can be read
 }
 
-// Prepare brings the schema of the database up to date, or demands that it is if the configuration says so. The error is a
-// hookgate.UnfitError if the database does not let this process in or has a schema that this program cannot use; any other
-// means that it is away or not ready.
+// Prepare brings the schema of the database up to date, or demands that it is if the configuration
+// says so. The error is a hookgate.UnfitError if the database does not let this process in or has a
+// schema that this program cannot use; any other means that it is away or not ready.
 func (s *Store) Prepare(ctx context.Context) error {
 	schema, err := prepareSchema(ctx, s.config, s.wanted, s.checkOnly)
 	if err != nil {
@@ -199,7 +206,8 @@ func (s *Store) Prepare(ctx context.Context) error {
 	} else {
 		s.limits = readStart(schema, s.statementTimeout)
 		s.begin = transactionStart(schema, s.statementTimeout, s.statementTimeout, 0)
-		s.beginAppend = transactionStart(schema, s.statementTimeout, min(maxPause, s.statementTimeout), min(lockPatience, s.statementTimeout))
+		s.beginAppend = transactionStart(schema, s.statementTimeout, min(maxPause, s.statementTimeout),
+			min(lockPatience, s.statementTimeout))
 	}
 	s.setUnprepared(err)
 	return err
@@ -235,14 +243,15 @@ func targetOf(config *pgx.ConnConfig) string {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
 }
 
-// transactionStart returns what begins a transaction that writes to the tables in schema. The time-outs
-// bound each statement, the pause between two round trips, and each wait for a lock, which 0 leaves
-// unbounded. The settings end with the transaction: a pooler may give the next one another session.
+// transactionStart returns what begins a transaction that writes to the tables in schema. The
+// time-outs bound each statement, the pause between two round trips, and each wait for a lock,
+// which 0 leaves unbounded. The settings end with the transaction: a pooler may give the next one
+// another session.
 func transactionStart(schema string, timeout, pause, lock time.Duration) []statement {
 	return []statement{
 		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
-		// A database that is set not to wait for its disk must do so for this: Apply promises it. noteWarning
-		// needs the warnings.
+		// A database that is set not to wait for its disk must do so for this: Apply promises it.
+		// noteWarning needs the warnings.
 		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),
 			set_config('lock_timeout', $3, true), set_config('search_path', $4, true), set_config('client_min_messages', 'warning', true),
 			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
@@ -317,7 +326,8 @@ func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn
 	return f(ctx, conn.Conn().PgConn())
 }
 
-// Ping implements hookgate.Reader: it reports why the last write failed if it did, and else reads what it takes to write.
+// Ping implements hookgate.Reader: it reports why the last write failed if it did, and else reads
+// what it takes to write.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.lastErr.Load(); err != nil {
 		return *err

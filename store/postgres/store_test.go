@@ -66,7 +66,8 @@ func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 func instance(t storetest.TB, url string) storetest.Instance {
 	t.Helper()
 	s, failWrites := openStore(t, url)
-	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error { return verified(url) }}
+	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, Close: s.Close,
+		FailWrites: failWrites, Verify: func() error { return verified(url) }}
 }
 
 // verified returns an error if the audit chains of the store do not hold.
@@ -78,7 +79,8 @@ func verified(url string) error {
 	return err
 }
 
-// TestConformance runs the suite of the port against databases whose own collation is that of a language.
+// TestConformance runs the suite of the port against databases whose own collation is that of a
+// language.
 func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Backend{
 		FailsWrites: true,
@@ -97,15 +99,16 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		Rejected: func() hookgate.Record {
-			// No index takes so long a text, also when it is compressed: of events one has the type, and of dead
-			// letters the message id.
+			// No index takes so long a text, also when it is compressed: of events one has the type, and of
+			// dead letters the message id.
 			digits := rand.New(rand.NewPCG(1, 2))
 			long := make([]byte, 20_000)
 			for i := range long {
 				long[i] = byte('!' + digits.IntN(90))
 			}
 			return hookgate.Record{Delivery: hookgate.Delivery{
-				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: string(long), MessageID: string(long)},
+				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default",
+					EventType: string(long), MessageID: string(long)},
 				OrderingKey: "t",
 			}}
 		},

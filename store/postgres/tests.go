@@ -20,8 +20,8 @@ const moveTests = `WITH gone AS (DELETE FROM webhook_events
 		SELECT gone.*, $2 FROM gone RETURNING 1)
 	SELECT count(*) FROM moved`
 
-// PurgeTests implements hookgate.Purger, in one transaction of four round trips. Like Prune it touches
-// no row that Apply locks; one process at a time removes.
+// PurgeTests implements hookgate.Purger, in one transaction of four round trips. Like Prune it
+// touches no row that Apply locks; one process at a time removes.
 func (s *Store) PurgeTests(ctx context.Context, limit int) (hookgate.Pruned, error) {
 	s.pruning.Lock() // or retention in this process would find the totals locked, and rest
 	defer s.pruning.Unlock()
@@ -65,10 +65,11 @@ func (t *testRemoval) writes() ([]statement, error) {
 	return []statement{
 		// The latch is undone by whatever undoes the transaction.
 		{sql: "INSERT INTO webhook_retention VALUES ('test traffic')"},
-		{sql: moveTests, args: append(ids.args(), argInt(time.Now().UnixMicro())), row: func(r row) error {
-			t.moved = r.int(0)
-			return nil
-		}},
+		{sql: moveTests, args: append(ids.args(), argInt(time.Now().UnixMicro())),
+			row: func(r row) error {
+				t.moved = r.int(0)
+				return nil
+			}},
 		numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies,
 			[]any{t.IDs[0], t.IDs[len(t.IDs)-1]}),
 		{sql: "UPDATE webhook_removals SET events = events + $1", args: []arg{argInt(t.Events)}},

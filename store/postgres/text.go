@@ -19,8 +19,9 @@ func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// cleanItem cleans what only describes an item, so that it fails no batch. The identity and the ordering key of an
-// event are more than that, and PostgreSQL rejects them; but then it comes as a dead letter, and that must be kept.
+// cleanItem cleans what only describes an item, so that it fails no batch. The identity and the
+// ordering key of an event are more than that, and PostgreSQL rejects them; but then it comes as a
+// dead letter, and that must be kept.
 func cleanItem(it *batch.Item) {
 	it.Reason, it.Worker, it.LastError = clean(it.Reason), clean(it.Worker), clean(it.LastError)
 	if !storable(it.RemoteAddr) {
@@ -35,16 +36,19 @@ func cleanItem(it *batch.Item) {
 
 // cleanIdentity cleans the identity and the ordering key of an item.
 func cleanIdentity(it *batch.Item) {
-	if storable(it.MessageID) && storable(it.EventType) && storable(it.Source) && storable(it.OrderingKey) {
+	if storable(it.MessageID) && storable(it.EventType) && storable(it.Source) &&
+		storable(it.OrderingKey) {
 		return
 	}
 	d := *it.Delivery
-	d.MessageID, d.EventType, d.Source, d.OrderingKey = clean(d.MessageID), clean(d.EventType), clean(d.Source), clean(d.OrderingKey)
+	d.MessageID, d.EventType, d.Source, d.OrderingKey = clean(d.MessageID), clean(d.EventType),
+		clean(d.Source), clean(d.OrderingKey)
 	it.Delivery = &d
 }
 
-// afterPrefix returns the first text behind all that begin with p, which is text itself, or "" if there is none.
-// PostgreSQL compares bytes, and the order of the bytes of UTF-8 is that of the characters.
+// afterPrefix returns the first text behind all that begin with p, which is text itself, or "" if
+// there is none. PostgreSQL compares bytes, and the order of the bytes of UTF-8 is that of the
+// characters.
 func afterPrefix(p string) string {
 	for p != "" {
 		last, size := utf8.DecodeLastRuneInString(p)

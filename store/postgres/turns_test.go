@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestSearchesLeaveRoom: while as many look at events one by one as may, another one waits for its turn, and what an index serves, tokens
-// and the health do not.
+// TestSearchesLeaveRoom: while as many look at events one by one as may, another one waits for its
+// turn, and what an index serves, tokens and the health do not.
 func TestSearchesLeaveRoom(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
@@ -30,8 +30,10 @@ func TestSearchesLeaveRoom(t *testing.T) {
 		}
 		return err
 	}
-	for _, f := range []hookgate.EventFilter{{OrderingKey: "k"}, {Source: "s"}, {BodyContains: "b"}, {MessageIDPrefix: "m"}} {
-		if err := look(hookgate.EventSearch{EventFilter: f, Patience: time.Second}); !errors.Is(err, context.DeadlineExceeded) {
+	for _, f := range []hookgate.EventFilter{{OrderingKey: "k"}, {Source: "s"}, {BodyContains: "b"},
+		{MessageIDPrefix: "m"}} {
+		if err := look(hookgate.EventSearch{EventFilter: f, Patience: time.Second}); !errors.Is(err,
+			context.DeadlineExceeded) {
 			t.Errorf("search %+v: %v", f, err)
 		}
 		if err := list(f); !errors.Is(err, context.DeadlineExceeded) {
@@ -43,7 +45,8 @@ func TestSearchesLeaveRoom(t *testing.T) {
 			t.Errorf("search %+v: %v", f, err)
 		}
 	}
-	for _, f := range []hookgate.EventFilter{{}, {MessageID: "m"}, {RequestID: hookgate.NewRequestID(time.Now())}} {
+	for _, f := range []hookgate.EventFilter{{}, {MessageID: "m"},
+		{RequestID: hookgate.NewRequestID(time.Now())}} {
 		for _, err := range s.Events(t.Context(), f) {
 			t.Errorf("listing %+v: %v", f, err)
 		}
@@ -57,7 +60,9 @@ func TestSearchesLeaveRoom(t *testing.T) {
 	for range cap(s.turns) {
 		<-s.turns
 	}
-	if _, err := s.Search(t.Context(), hookgate.EventSearch{EventFilter: hookgate.EventFilter{OrderingKey: "k"}}); err != nil || len(s.turns) > 0 {
+	if _, err := s.Search(t.Context(),
+		hookgate.EventSearch{EventFilter: hookgate.EventFilter{OrderingKey: "k"}}); err != nil ||
+		len(s.turns) > 0 {
 		t.Errorf("afterwards: %v, and %d turns are taken", err, len(s.turns))
 	}
 }

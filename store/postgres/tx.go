@@ -49,7 +49,8 @@ func (t *transaction) run(ctx context.Context, statements ...statement) error {
 	return rejection(err)
 }
 
-func (t *transaction) exchange(ctx context.Context, statements []statement) (tag string, err error) {
+func (t *transaction) exchange(ctx context.Context, statements []statement) (tag string,
+	err error) {
 	statements = append(t.begin[:len(t.begin):len(t.begin)], statements...)
 	t.begin = nil
 	return exchange(ctx, t.conn, statements)
@@ -73,7 +74,8 @@ func (t *transaction) commit(ctx context.Context, statements ...statement) error
 }
 
 // transact runs f with a durable transaction, which f must commit.
-func (s *Store) transact(ctx context.Context, begin []statement, f func(context.Context, *transaction) error) error {
+func (s *Store) transact(ctx context.Context, begin []statement, f func(context.Context,
+	*transaction) error) error {
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		if err := f(ctx, &transaction{Store: s, conn: conn, begin: begin}); err != nil {
 			s.rollBack(ctx, conn)
@@ -98,15 +100,21 @@ func (s *Store) note(err error) {
 	}
 }
 
-// tx runs a durable transaction in round trips: the first begins it and runs the statements of first, each other one runs
-// those that a function of rest returns, and the last of these commits. An error of the last leaves the outcome unknown.
-func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement, error)) error {
-	err := s.transact(ctx, s.begin, func(ctx context.Context, t *transaction) error { return t.steps(ctx, first, rest...) })
+// tx runs a durable transaction in round trips: the first begins it and runs the statements of
+// first, each other one runs those that a function of rest returns, and the last of these commits.
+// An error of the last leaves the outcome unknown.
+func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement,
+	error)) error {
+	err := s.transact(ctx, s.begin, func(ctx context.Context,
+		t *transaction) error {
+		return t.steps(ctx, first, rest...)
+	})
 	s.note(err)
 	return err
 }
 
-func (t *transaction) steps(ctx context.Context, first []statement, rest ...func() ([]statement, error)) error {
+func (t *transaction) steps(ctx context.Context, first []statement, rest ...func() ([]statement,
+	error)) error {
 	if err := t.run(ctx, first...); err != nil {
 		return err
 	}
@@ -125,7 +133,8 @@ func (t *transaction) steps(ctx context.Context, first []statement, rest ...func
 	return nil
 }
 
-// rollBack makes a connection fit for the next transaction. If it cannot, the pool gives the connection up.
+// rollBack makes a connection fit for the next transaction. If it cannot, the pool gives the
+// connection up.
 func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
 	if conn.IsClosed() || conn.TxStatus() == 'I' {
 		return
@@ -135,14 +144,17 @@ func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
 	_, _ = exchange(ctx, conn, []statement{{sql: "ROLLBACK"}})
 }
 
-// rejection makes an ErrRejected of the errors that are about what was to be stored and not about the state of
-// the store: data, constraints and limits of the program. A row of this id that is there already says that the counter is
-// behind, as after a restore of only a part: then nothing is wrong with the event, and a person must mend it.
+// rejection makes an ErrRejected of the errors that are about what was to be stored and not about
+// the state of the store: data, constraints and limits of the program. A row of this id that is
+// there already says that the counter is behind, as after a restore of only a part: then nothing is
+// wrong with the event, and a person must mend it.
 func rejection(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && len(refused.Code) == 5 {
-		if refused.Code == uniqueViolation && strings.HasPrefix(refused.ConstraintName, "webhook_") && strings.HasSuffix(refused.ConstraintName, "_pkey") {
-			return fmt.Errorf("webhook_log is behind what is stored; set its last_id to the greatest id: %w", err)
+		if refused.Code == uniqueViolation && strings.HasPrefix(refused.ConstraintName, "webhook_") &&
+			strings.HasSuffix(refused.ConstraintName, "_pkey") {
+			return fmt.Errorf("webhook_log is behind what is stored; set its last_id to the greatest id: %w",
+				err)
 		}
 		switch refused.Code[:2] {
 		case "22", "23", "54":

@@ -5,13 +5,16 @@ import (
 	"testing"
 )
 
-// TestURLErrors: no part of a password is shown when a character in it makes the URL of the database unreadable, or makes
-// the password look like a host.
+// TestURLErrors: no part of a password is shown when a character in it makes the URL of the
+// database unreadable, or makes the password look like a host.
 func TestURLErrors(t *testing.T) {
 	for _, url := range []string{
-		"postgres://u:secret%@h/d", "postgres://u:%zzsecret@h/d", "postgres://u:secret/x@h/d", "postgres://u:1/secret@h/d",
-		"postgres://u:secret?x@h/d", "postgres://u:secret#x@h/d", "postgresql://u:a:secret%@h/d", "postgres://u:se@secret%@h/d",
-		"postgres://u:secret@h:port/d", "postgres://u:secret@h/d?sslmode=maybe", "host=h password=secret sslmode=maybe",
+		"postgres://u:secret%@h/d", "postgres://u:%zzsecret@h/d", "postgres://u:secret/x@h/d",
+		"postgres://u:1/secret@h/d",
+		"postgres://u:secret?x@h/d", "postgres://u:secret#x@h/d", "postgresql://u:a:secret%@h/d",
+		"postgres://u:se@secret%@h/d",
+		"postgres://u:secret@h:port/d", "postgres://u:secret@h/d?sslmode=maybe",
+		"host=h password=secret sslmode=maybe",
 		"host=h password='a secret' sslmode=maybe",
 	} {
 		_, err := parseConfig(url)
@@ -20,7 +23,8 @@ func TestURLErrors(t *testing.T) {
 		}
 	}
 	for _, url := range []string{
-		"postgres://u:p%40%2F%3F%23%25@h/d", "postgres:///d?host=/run/postgresql", "postgres://h/d?application_name=a@b", "postgres://u:p@a:1,b:2/d",
+		"postgres://u:p%40%2F%3F%23%25@h/d", "postgres:///d?host=/run/postgresql",
+		"postgres://h/d?application_name=a@b", "postgres://u:p@a:1,b:2/d",
 		"host=h user=u@x password=p",
 	} {
 		if _, err := parseConfig(url); err != nil {

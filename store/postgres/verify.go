@@ -20,10 +20,11 @@ type Audit = audit.Audit
 // Break says where and how the store differs from its audit chain.
 type Break = audit.Break
 
-// Verify audits the store in a schema of the database at url (see audit.Run). It reads everything once, in one snapshot, and page by
-// page; gates may run meanwhile. An error means that it could not be done. progress, if not nil, is called
-// now and then.
-func Verify(ctx context.Context, url, schema string, progress func(Audit)) (found Audit, err error) {
+// Verify audits the store in a schema of the database at url (see audit.Run). It reads everything
+// once, in one snapshot, and page by page; gates may run meanwhile. An error means that it could
+// not be done. progress, if not nil, is called now and then.
+func Verify(ctx context.Context, url, schema string, progress func(Audit)) (found Audit,
+	err error) {
 	config, err := parseURL(url)
 	if err != nil {
 		return found, fmt.Errorf("verify store: %w", err)
@@ -34,7 +35,8 @@ func Verify(ctx context.Context, url, schema string, progress func(Audit)) (foun
 	return found, nil
 }
 
-func verify(ctx context.Context, config *pgx.ConnConfig, schema string, progress func(Audit)) (found Audit, err error) {
+func verify(ctx context.Context, config *pgx.ConnConfig, schema string,
+	progress func(Audit)) (found Audit, err error) {
 	session, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return found, err
@@ -49,7 +51,8 @@ func verify(ctx context.Context, config *pgx.ConnConfig, schema string, progress
 		return found, err
 	}
 	conn := session.PgConn()
-	// Each page is short, and however the database bounds statements and transactions, the snapshot must last.
+	// Each page is short, and however the database bounds statements and transactions, the snapshot
+	// must last.
 	if _, err := exchange(ctx, conn, []statement{
 		{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
 		{sql: `SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', $1, true),
@@ -92,7 +95,8 @@ type pages struct {
 
 // cursor reads the rows of a table page by page.
 type cursor[T any] struct {
-	// query reads the rows with ids above $1, of which scan takes one each, and returns its id. bound is $2 if there is one.
+	// query reads the rows with ids above $1, of which scan takes one each, and returns its id. bound
+	// is $2 if there is one.
 	query string
 	bound int64
 	scan  func(row, *T) (id int64)
@@ -121,18 +125,22 @@ const (
 type auditPages struct{ removed, events, requests, purges string }
 
 func newAuditPages(hasLog bool) auditPages {
-	entry, identity, hash := "false, 0::bigint, 0::bigint, '', 0::bigint, '', ''::bytea", "''::bytea", "''::bytea"
+	entry, identity, hash := "false, 0::bigint, 0::bigint, '', 0::bigint, '', ''::bytea", "''::bytea",
+		"''::bytea"
 	if hasLog {
-		entry, identity, hash = "keyed, processed_at, persisted_at, worker, attempts, last_error, hash", "identity", "hash"
+		entry, identity, hash = "keyed, processed_at, persisted_at, worker, attempts, last_error, hash",
+			"identity", "hash"
 	}
 	return auditPages{
-		removed: `SELECT ` + entryColumns + entry + ` FROM webhook_removed_events WHERE id > $1 ORDER BY id LIMIT 500`,
+		removed: `SELECT ` + entryColumns + entry +
+			` FROM webhook_removed_events WHERE id > $1 ORDER BY id LIMIT 500`,
 		// The windows stop a page when its bodies come to pageBytes, of which $2 is the number.
 		events: `SELECT ` + entryColumns + entry + `, ` + identity + `, payload
 			FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
 				FROM (SELECT * FROM webhook_events WHERE id > $1 ORDER BY id LIMIT 500) p) e
 			WHERE n = 1 OR bytes <= $2 ORDER BY id`,
-		requests: `SELECT ` + entryColumns + entry + `, ` + identity + `, outcome, first_request_id, reason, purged, letter, letter_request_id,
+		requests: `SELECT ` + entryColumns + entry + `, ` + identity +
+			`, outcome, first_request_id, reason, purged, letter, letter_request_id,
 				letter_reason, dead_lettered_at
 			FROM (SELECT *, row_number() OVER (ORDER BY id) AS n, sum(octet_length(letter)) OVER (ORDER BY id) AS bytes
 				FROM (SELECT r.*, d.payload AS letter, d.request_id AS letter_request_id, d.reason AS letter_reason, d.dead_lettered_at,
@@ -140,7 +148,8 @@ func newAuditPages(hasLog bool) auditPages {
 					FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
 					WHERE r.id > $1 ORDER BY r.id LIMIT 500) p) e
 			WHERE n = 1 OR coalesce(bytes, 0) <= $2 ORDER BY id`,
-		purges: `SELECT id, batch, request_id, purged_by, reason, purged_at, ` + hash + ` FROM webhook_purges WHERE id > $1 ORDER BY id LIMIT $2`,
+		purges: `SELECT id, batch, request_id, purged_by, reason, purged_at, ` + hash +
+			` FROM webhook_purges WHERE id > $1 ORDER BY id LIMIT $2`,
 	}
 }
 
@@ -149,13 +158,17 @@ func newPages(ctx context.Context, conn *pgconn.PgConn, hasLog bool) *pages {
 	// Ids begin at 1, and what someone else has put before that must show.
 	return &pages{
 		ctx: ctx, conn: conn, hasLog: hasLog,
-		links:    cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
-		removed:  cursor[entry]{query: q.removed, scan: scanRemovedEvent, after: math.MinInt64},
-		events:   cursor[entry]{query: q.events, bound: pageBytes, scan: scanAuditEvent, after: math.MinInt64},
-		requests: cursor[entry]{query: q.requests, bound: pageBytes, scan: scanRequest, after: math.MinInt64},
-		purges:   cursor[audit.Purge]{query: q.purges, bound: 500, scan: scanPurge, after: math.MinInt64},
-		anchors:  cursor[audit.Anchor]{query: anchorPage, bound: 500, scan: scanAnchor, after: math.MinInt64, ended: !hasLog},
-		actions:  cursor[audit.Action]{query: actionPage, bound: 500, scan: scanAction, after: math.MinInt64},
+		links:   cursor[audit.Link]{query: linkPage, scan: scanLink, after: math.MinInt64},
+		removed: cursor[entry]{query: q.removed, scan: scanRemovedEvent, after: math.MinInt64},
+		events: cursor[entry]{query: q.events, bound: pageBytes, scan: scanAuditEvent,
+			after: math.MinInt64},
+		requests: cursor[entry]{query: q.requests, bound: pageBytes, scan: scanRequest,
+			after: math.MinInt64},
+		purges: cursor[audit.Purge]{query: q.purges, bound: 500, scan: scanPurge, after: math.MinInt64},
+		anchors: cursor[audit.Anchor]{query: anchorPage, bound: 500, scan: scanAnchor,
+			after: math.MinInt64, ended: !hasLog},
+		actions: cursor[audit.Action]{query: actionPage, bound: 500, scan: scanAction,
+			after: math.MinInt64},
 	}
 }
 
@@ -170,12 +183,13 @@ func (c *cursor[T]) step(p *pages) (*T, error) {
 		if c.bound > 0 {
 			args = append(args, argInt(c.bound))
 		}
-		if _, err := exchange(p.ctx, p.conn, []statement{{sql: c.query, args: args, row: func(r row) error {
-			var t T
-			c.after = c.scan(r, &t)
-			c.rows = append(c.rows, t)
-			return nil
-		}}}); err != nil {
+		if _, err := exchange(p.ctx, p.conn,
+			[]statement{{sql: c.query, args: args, row: func(r row) error {
+				var t T
+				c.after = c.scan(r, &t)
+				c.rows = append(c.rows, t)
+				return nil
+			}}}); err != nil {
 			return nil, err
 		}
 		if len(c.rows) == 0 {
@@ -354,15 +368,17 @@ func scanRequest(r row, e *entry) int64 {
 	e.Reason = r.text(28)
 	e.Purged = r.bool(29)
 	if r[30] != nil {
-		e.Letter = &audit.Letter{Body: r.bytes(30), RequestID: r.text(31), Reason: r.text(32), DeadLetteredAt: r.int(33)}
+		e.Letter = &audit.Letter{Body: r.bytes(30), RequestID: r.text(31), Reason: r.text(32),
+			DeadLetteredAt: r.int(33)}
 	}
 	return id
 }
 
 func scanPurge(r row, p *audit.Purge) int64 {
 	*p = audit.Purge{
-		ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4), PurgedAt: r.int(5),
-		Sealed: len(r[6]) > 0,
+		ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4),
+		PurgedAt: r.int(5),
+		Sealed:   len(r[6]) > 0,
 	}
 	copy(p.Hash[:], r[6])
 	return p.ID
@@ -370,10 +386,11 @@ func scanPurge(r row, p *audit.Purge) int64 {
 
 // RequestBody implements audit.Source.
 func (p *pages) RequestBody(requestID string) (body []byte, ok bool, err error) {
-	_, err = exchange(p.ctx, p.conn, []statement{{sql: requestBodyQuery, args: []arg{argText(requestID)}, row: func(r row) error {
-		body, ok = r.bytes(0), true
-		return nil
-	}}})
+	_, err = exchange(p.ctx, p.conn,
+		[]statement{{sql: requestBodyQuery, args: []arg{argText(requestID)}, row: func(r row) error {
+			body, ok = r.bytes(0), true
+			return nil
+		}}})
 	return body, ok, err
 }
 
@@ -416,7 +433,8 @@ func (p *pages) Heads() (heads []audit.Head, err error) {
 	_, err = exchange(p.ctx, p.conn, []statement{{
 		sql: "SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition",
 		row: func(r row) error {
-			h := audit.Head{Partition: int(r.int(0)), Sequence: r.int(1), Events: r.int(3), Duplicates: r.int(4), DeadLetters: r.int(5)}
+			h := audit.Head{Partition: int(r.int(0)), Sequence: r.int(1), Events: r.int(3),
+				Duplicates: r.int(4), DeadLetters: r.int(5)}
 			copy(h.Hash[:], r[2])
 			heads = append(heads, h)
 			return nil

@@ -59,13 +59,15 @@ func sound(t *testing.T, url string) Audit {
 	return found
 }
 
-// TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is named. Each case changes
-// one thing in a sound store, in a transaction that the audit is a part of and that is rolled back. The store is
-// of an earlier release, with a chain for each partition.
+// TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is
+// named. Each case changes one thing in a sound store, in a transaction that the audit is a part of
+// and that is rolled back. The store is of an earlier release, with a chain for each partition.
 func TestVerifyFindsChanges(t *testing.T) {
 	url := released(t, "filled")
-	if a := sound(t, url); a.Links != storetest.FilledLinks || a.Events != storetest.FilledEvents || a.Duplicates != storetest.FilledDuplicates ||
-		a.DeadLetters != storetest.FilledDeadLetters || a.Actions != storetest.FilledActions || a.Purged != storetest.FilledPurges || a.Head == [32]byte{} {
+	if a := sound(t, url); a.Links != storetest.FilledLinks || a.Events != storetest.FilledEvents ||
+		a.Duplicates != storetest.FilledDuplicates ||
+		a.DeadLetters != storetest.FilledDeadLetters || a.Actions != storetest.FilledActions ||
+		a.Purged != storetest.FilledPurges || a.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", a)
 	}
 	conn := connect(t, url)
@@ -78,41 +80,46 @@ func TestVerifyFindsChanges(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsChangesInTheLog: the same of a store of this version, in which all is an entry of the log.
+// TestVerifyFindsChangesInTheLog: the same of a store of this version, in which all is an entry of
+// the log.
 func TestVerifyFindsChangesInTheLog(t *testing.T) {
 	url := filled(t)
-	if a := sound(t, url); a.Links != 0 || a.Entries != storetest.FilledEntries || a.Events != storetest.FilledEvents ||
-		a.Duplicates != storetest.FilledDuplicates || a.DeadLetters != storetest.FilledDeadLetters || a.Actions != storetest.FilledActions ||
+	if a := sound(t, url); a.Links != 0 || a.Entries != storetest.FilledEntries ||
+		a.Events != storetest.FilledEvents ||
+		a.Duplicates != storetest.FilledDuplicates || a.DeadLetters != storetest.FilledDeadLetters ||
+		a.Actions != storetest.FilledActions ||
 		a.Purged != storetest.FilledPurges || a.Head == [32]byte{} {
 		t.Fatalf("the audit found %+v", a)
 	}
 	findsChanges(t, connect(t, url), storetest.LogTamperings(literal))
 }
 
-// TestVerifyFindsChangesInGaps: the same of a store of this version from which retention has removed
-// entries and bodies.
+// TestVerifyFindsChangesInGaps: the same of a store of this version from which retention has
+// removed entries and bodies.
 func TestVerifyFindsChangesInGaps(t *testing.T) {
 	url := filledBy(t, func(s *Store) { storetest.FillPruned(t, s) })
-	if a := sound(t, url); a.Entries != 17 || a.Events != 12 || a.Bodies != 6 || a.DeadLetters != 1 || a.Removed.Entries != 24 ||
+	if a := sound(t, url); a.Entries != 17 || a.Events != 12 || a.Bodies != 6 || a.DeadLetters != 1 ||
+		a.Removed.Entries != 24 ||
 		a.Removed.Events != 18 || a.Removed.Duplicates != 6 || a.Removed.Until.IsZero() {
 		t.Fatalf("the audit found %+v", a)
 	}
 	findsChanges(t, connect(t, url), storetest.GapTamperings(literal))
 }
 
-// TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links and bodies. What it has
-// removed is counted, and no more than that may be missing.
+// TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links
+// and bodies. What it has removed is counted, and no more than that may be missing.
 func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	url := released(t, "pruned")
-	if a := sound(t, url); a.Links != 5 || a.Events != 15 || a.Bodies != 9 || a.DeadLetters != 1 || a.Removed.Links != 5 ||
+	if a := sound(t, url); a.Links != 5 || a.Events != 15 || a.Bodies != 9 || a.DeadLetters != 1 ||
+		a.Removed.Links != 5 ||
 		a.Removed.Events != 15 || a.Removed.Duplicates != 5 || a.Removed.Until.IsZero() {
 		t.Fatalf("the audit found %+v", a)
 	}
 	findsChanges(t, connect(t, url), storetest.PrunedTamperings(literal))
 }
 
-// TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its rows
-// may stand among the removed ones from anywhere, and those of no other source.
+// TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its
+// rows may stand among the removed ones from anywhere, and those of no other source.
 func TestVerifyFindsChangesAmongTests(t *testing.T) {
 	url := released(t, "tests")
 	if a := sound(t, url); a.Events != 9 || a.Tests != 4 || a.Bodies != 0 {
@@ -127,7 +134,8 @@ func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
 	for _, c := range changes {
 		t.Run(c.Name, func(t *testing.T) {
 			// Who is replica fires no triggers.
-			if err := execute(conn, "BEGIN; SET LOCAL session_replication_role = replica; "+c.Script); err != nil {
+			if err := execute(conn, "BEGIN; SET LOCAL session_replication_role = replica; "+
+				c.Script); err != nil {
 				t.Fatal(err)
 			}
 			found, err := audit.Run(newPages(t.Context(), conn.PgConn(), true), nil)
@@ -144,7 +152,8 @@ func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
 	}
 }
 
-// TestVerifyLarge: an audit of more than a page of everything, and of bodies that each fill one, reads it all.
+// TestVerifyLarge: an audit of more than a page of everything, and of bodies that each fill one,
+// reads it all.
 func TestVerifyLarge(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -155,7 +164,8 @@ func TestVerifyLarge(t *testing.T) {
 	}
 	apply := func(records []hookgate.Record, dead []hookgate.DeadLetter) {
 		t.Helper()
-		b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", Attempts: 1, Records: records, Dead: dead}
+		b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", Attempts: 1,
+			Records: records, Dead: dead}
 		if _, err := s.Apply(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +185,8 @@ func TestVerifyLarge(t *testing.T) {
 		apply([]hookgate.Record{r}, []hookgate.DeadLetter{{Record: d, Reason: "large"}})
 	}
 	found, err := Verify(t.Context(), url, "", nil)
-	if err != nil || found.Break != nil || found.Events != many+large || found.DeadLetters != many+large || found.Entries != 2*(many+large) {
+	if err != nil || found.Break != nil || found.Events != many+large || found.DeadLetters != many+
+		large || found.Entries != 2*(many+large) {
 		t.Errorf("the audit found %+v (error %v)", found, err)
 	}
 	n := 0
@@ -193,27 +204,36 @@ func TestVerifyLarge(t *testing.T) {
 	}
 }
 
-// TestApprovalTriggers: not even whoever writes the tables approves their own, changes what was asked for, decides or uses twice, or removes a row.
+// TestApprovalTriggers: not even whoever writes the tables approves their own, changes what was
+// asked for, decides or uses twice, or removes a row.
 func TestApprovalTriggers(t *testing.T) {
 	conn := connect(t, filled(t))
 	insert := func(id int, state, decided, used string) string {
 		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice', 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
 	}
 	for _, script := range []string{
-		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"), insert(4, "denied", "alice", ""),
-		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r' WHERE id = 2",
+		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"),
+		insert(4, "denied", "alice", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r' WHERE id = 2",
 	} {
 		if err := execute(conn, script); err != nil {
 			t.Errorf("%s: %v", script, err)
 		}
 	}
 	for _, script := range []string{
-		insert(5, "approved", "alice", ""), insert(5, "used", "alice", "r"), insert(5, "approved", "", ""), insert(5, "used", "bob", ""), insert(5, "expired", "bob", ""),
-		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 4", "UPDATE webhook_approvals SET state = 'approved', used_by = '' WHERE id = 3",
-		"UPDATE webhook_approvals SET state = 'pending', decided_by = '' WHERE id = 1", "UPDATE webhook_approvals SET used_by = 'other' WHERE id = 3",
-		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', target = 'other' WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r', requested_by = 'carol' WHERE id = 1",
-		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
-		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1", "UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
+		insert(5, "approved", "alice", ""), insert(5, "used", "alice", "r"), insert(5, "approved", "",
+			""), insert(5, "used", "bob", ""), insert(5, "expired", "bob", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 4",
+		"UPDATE webhook_approvals SET state = 'approved', used_by = '' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'pending', decided_by = '' WHERE id = 1",
+		"UPDATE webhook_approvals SET used_by = 'other' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', target = 'other' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', requested_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
 		"TRUNCATE webhook_approvals", "DELETE FROM webhook_approvals WHERE id = 1",
 	} {
 		if err := execute(conn, script); err == nil {
@@ -225,14 +245,18 @@ func TestApprovalTriggers(t *testing.T) {
 // TestTriggers: rows are not changed, and are removed by retention alone.
 func TestTriggers(t *testing.T) {
 	conn := connect(t, filled(t))
-	for _, table := range []string{"webhook_events", "webhook_requests", "webhook_batches", "webhook_dead_letters", "webhook_purges"} {
-		for _, script := range []string{"UPDATE " + table + " SET id = id", "DELETE FROM " + table, "DELETE FROM " + table + " WHERE id = 2", "TRUNCATE " + table} {
-			if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), table+" is append-only") {
+	for _, table := range []string{"webhook_events", "webhook_requests", "webhook_batches",
+		"webhook_dead_letters", "webhook_purges"} {
+		for _, script := range []string{"UPDATE " + table + " SET id = id", "DELETE FROM " + table,
+			"DELETE FROM " + table + " WHERE id = 2", "TRUNCATE " + table} {
+			if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), table+
+				" is append-only") {
 				t.Errorf("%s: got %v, want a refusal", script, err)
 			}
 		}
 		for _, change := range []string{"UPDATE " + table + " SET id = id", "TRUNCATE " + table} {
-			if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+change); err == nil {
+			if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+
+				change); err == nil {
 				t.Errorf("%s goes through in the name of retention", change)
 			}
 			if err := execute(conn, "ROLLBACK"); err != nil {
@@ -240,8 +264,10 @@ func TestTriggers(t *testing.T) {
 			}
 		}
 	}
-	for _, change := range []string{"UPDATE webhook_admin_actions SET reason = ''", "DELETE FROM webhook_admin_actions", "TRUNCATE webhook_admin_actions"} {
-		if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+change); err == nil || !strings.Contains(err.Error(), "webhook_admin_actions is append-only") {
+	for _, change := range []string{"UPDATE webhook_admin_actions SET reason = ''",
+		"DELETE FROM webhook_admin_actions", "TRUNCATE webhook_admin_actions"} {
+		if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+
+			change); err == nil || !strings.Contains(err.Error(), "webhook_admin_actions is append-only") {
 			t.Errorf("%s: got %v, want a refusal", change, err)
 		}
 		if err := execute(conn, "ROLLBACK"); err != nil {
@@ -253,8 +279,8 @@ func TestTriggers(t *testing.T) {
 	}
 }
 
-// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step of it that was rolled back
-// leaves the latch closed.
+// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step
+// of it that was rolled back leaves the latch closed.
 func TestTriggersOfRetention(t *testing.T) {
 	url := newDatabase(t)
 	s, failWrites := openStore(t, url)
@@ -275,7 +301,8 @@ func TestTriggersOfRetention(t *testing.T) {
 
 // TestVerifyUnreachable: what cannot be read is an error and no break.
 func TestVerifyUnreachable(t *testing.T) {
-	for name, url := range map[string]string{"no such database": strings.Replace(newDatabase(t), "/test", "/missing", 1), "no store": newDatabase(t), "no URL": "postgres://:x:x"} {
+	for name, url := range map[string]string{"no such database": strings.Replace(newDatabase(t),
+		"/test", "/missing", 1), "no store": newDatabase(t), "no URL": "postgres://:x:x"} {
 		if found, err := Verify(t.Context(), url, "", nil); err == nil {
 			t.Errorf("%s was verified: %+v", name, found)
 		}

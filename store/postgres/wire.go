@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// statement is one statement of an exchange. Its parameters have the types that args say, so that the server need not be
-// asked for them before.
+// statement is one statement of an exchange. Its parameters have the types that args say, so that
+// the server need not be asked for them before.
 type statement struct {
 	sql  string
 	args []arg
@@ -64,9 +64,11 @@ func (r row) bool(column int) bool { return r[column][0] != 0 }
 
 var binaryFormat = []int16{pgtype.BinaryFormatCode} // of all parameters and columns
 
-// exchange runs statements in turn. Those between two COPYs are sent at once and their answers read together: one round
-// trip. The first that fails keeps those behind it from being run. What it returns is the tag of the last.
-func exchange(ctx context.Context, conn *pgconn.PgConn, statements []statement) (tag string, err error) {
+// exchange runs statements in turn. Those between two COPYs are sent at once and their answers read
+// together: one round trip. The first that fails keeps those behind it from being run. What it
+// returns is the tag of the last.
+func exchange(ctx context.Context, conn *pgconn.PgConn, statements []statement) (tag string,
+	err error) {
 	for len(statements) > 0 && err == nil {
 		n := 0
 		for n < len(statements) && statements[n].input == nil {
@@ -84,7 +86,8 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, statements []statement) 
 	return tag, err
 }
 
-func exchangeBatch(ctx context.Context, conn *pgconn.PgConn, statements []statement) (tag string, err error) {
+func exchangeBatch(ctx context.Context, conn *pgconn.PgConn, statements []statement) (tag string,
+	err error) {
 	var batch pgconn.Batch
 	for _, s := range statements {
 		values, oids := make([][]byte, len(s.args)), make([]uint32, len(s.args))
@@ -113,7 +116,8 @@ func exchangeBatch(ctx context.Context, conn *pgconn.PgConn, statements []statem
 	return tag, errors.Join(results.Close(), rowErr)
 }
 
-// rows collects rows, cell by cell, from left to right: for unnest, column by column, or for COPY as a stream of rows.
+// rows collects rows, cell by cell, from left to right: for unnest, column by column, or for COPY
+// as a stream of rows.
 type rows struct {
 	columns []column // the only one, if it is a stream
 	next    int
@@ -133,14 +137,16 @@ const arrayHeader = 20
 
 func newRows(columns int) rows { return rows{columns: make([]column, columns)} }
 
-// copyHeader begins a stream: a signature, flags, the length of a header extension. copyTrailer ends it.
+// copyHeader begins a stream: a signature, flags, the length of a header extension. copyTrailer
+// ends it.
 const (
 	copyHeader  = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	copyTrailer = "\xff\xff"
 )
 
-// newStream returns rows for COPY, about so many bytes of them. What they go into must have the very types of the cells: COPY converts
-// nothing. It is cheaper than unnest, and PostgreSQL writes a page at a time, but it takes a round trip of its own.
+// newStream returns rows for COPY, about so many bytes of them. What they go into must have the
+// very types of the cells: COPY converts nothing. It is cheaper than unnest, and PostgreSQL writes
+// a page at a time, but it takes a round trip of its own.
 func newStream(columns, size int) rows {
 	data := append(make([]byte, 0, size), copyHeader...)
 	return rows{columns: []column{{data: data}}, width: columns}
@@ -196,7 +202,8 @@ func (r *rows) bytes(b []byte) {
 }
 
 var arrayOf = map[uint32]uint32{
-	pgtype.BoolOID: pgtype.BoolArrayOID, pgtype.Int8OID: pgtype.Int8ArrayOID, pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
+	pgtype.BoolOID: pgtype.BoolArrayOID, pgtype.Int8OID: pgtype.Int8ArrayOID,
+	pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
 }
 
 // args returns an array for each column. There must be a row.
@@ -217,7 +224,8 @@ func (r *rows) args() []arg {
 // insert returns the statement that inserts the rows into columns of a table.
 func (r *rows) insert(table, columns string) statement {
 	if r.width > 0 {
-		return statement{sql: "COPY " + table + " (" + columns + ") FROM STDIN (FORMAT binary)", input: append(r.columns[0].data, copyTrailer...)}
+		return statement{sql: "COPY " + table + " (" + columns + ") FROM STDIN (FORMAT binary)",
+			input: append(r.columns[0].data, copyTrailer...)}
 	}
 	into := "INSERT INTO " + table + " (" + columns + ") "
 	if n := r.len(); n <= maxValues {

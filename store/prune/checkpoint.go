@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Checkpoint is a row of webhook_checkpoints: links From to To of a partition were removed. The audit chain goes on
-// across it from Previous, the hash before the first of them, to Hash, that of the last.
+// Checkpoint is a row of webhook_checkpoints: links From to To of a partition were removed. The
+// audit chain goes on across it from Previous, the hash before the first of them, to Hash, that of
+// the last.
 type Checkpoint struct {
 	Partition                       int
 	From, To                        int64
@@ -23,7 +24,8 @@ func (s *Step) checkpoint(l *Link) {
 	if !ok || s.Checkpoints[i].To != l.Sequence-1 {
 		i = len(s.Checkpoints)
 		s.open[l.Partition] = i
-		s.Checkpoints = append(s.Checkpoints, Checkpoint{Partition: l.Partition, From: l.Sequence, Previous: l.Previous})
+		s.Checkpoints = append(s.Checkpoints, Checkpoint{Partition: l.Partition, From: l.Sequence,
+			Previous: l.Previous})
 	}
 	c := &s.Checkpoints[i]
 	c.To, c.Hash = l.Sequence, l.Hash
@@ -36,9 +38,10 @@ func (s *Step) checkpoint(l *Link) {
 	}
 }
 
-// checkpointStatements write one checkpoint: ?1 partition, ?2 from, ?3 to, ?4 previous, ?5 hash, ?6 events, ?7 duplicates,
-// ?8 dead letters, ?9 purges, ?10 persisted at, ?11 now. The first lengthens the one that ends before it; the second is for
-// want of such; the others join it with the one that begins behind it. Each row is touched by an index.
+// checkpointStatements write one checkpoint: ?1 partition, ?2 from, ?3 to, ?4 previous, ?5 hash, ?6
+// events, ?7 duplicates, ?8 dead letters, ?9 purges, ?10 persisted at, ?11 now. The first lengthens
+// the one that ends before it; the second is for want of such; the others join it with the one that
+// begins behind it. Each row is touched by an index.
 var checkpointStatements = []string{
 	`UPDATE webhook_checkpoints SET to_sequence = ?3, hash = ?5, events = events + ?6, duplicates = duplicates + ?7,
 		dead_letters = dead_letters + ?8, purges = purges + ?9, persisted_at = CASE WHEN persisted_at > ?10 THEN persisted_at ELSE ?10 END, removed_at = ?11
@@ -58,11 +61,13 @@ var checkpointStatements = []string{
 
 // Args are the parameters of the statements that write c: int64 or []byte, from the first on.
 func (c *Checkpoint) Args(now int64) []any {
-	return []any{int64(c.Partition), c.From, c.To, c.Previous[:], c.Hash[:], c.Events, c.Duplicates, c.DeadLetters, c.Purges,
+	return []any{int64(c.Partition), c.From, c.To, c.Previous[:], c.Hash[:], c.Events, c.Duplicates,
+		c.DeadLetters, c.Purges,
 		c.PersistedAt.UnixMicro(), now}
 }
 
-// CheckpointStatements returns them with the database's mark of a parameter in place of the question mark.
+// CheckpointStatements returns them with the database's mark of a parameter in place of the
+// question mark.
 func CheckpointStatements(mark string) []string {
 	var all []string
 	for _, s := range checkpointStatements {

@@ -6,7 +6,8 @@ import (
 )
 
 // Gap is a row of webhook_gaps: the entries of the log with ids From to To were removed. The audit
-// chain goes on across it from Previous, the hash before the first of them, to Hash, that of the last.
+// chain goes on across it from Previous, the hash before the first of them, to Hash, that of the
+// last.
 type Gap struct {
 	From, To                        int64
 	Previous, Hash                  [32]byte
@@ -18,10 +19,11 @@ type Gap struct {
 	PersistedAt time.Time
 }
 
-// gapStatements write one gap: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6 duplicates, ?7 dead
-// letters, ?8 purges, ?9 anchors, ?10 anchored, ?11 persisted at, ?12 now. The first lengthens the gap
-// that ends before it, which the hash tells; the second is for want of such; the others join it with
-// the one that begins behind it. For a moment two rows have one to_id, so no index may make it unique.
+// gapStatements write one gap: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6 duplicates, ?7
+// dead letters, ?8 purges, ?9 anchors, ?10 anchored, ?11 persisted at, ?12 now. The first lengthens
+// the gap that ends before it, which the hash tells; the second is for want of such; the others
+// join it with the one that begins behind it. For a moment two rows have one to_id, so no index may
+// make it unique.
 var gapStatements = []string{
 	`UPDATE webhook_gaps SET to_id = ?2, hash = ?4, events = events + ?5, duplicates = duplicates + ?6,
 		dead_letters = dead_letters + ?7, purges = purges + ?8, anchors = anchors + ?9,
@@ -43,7 +45,8 @@ var gapStatements = []string{
 
 // Args are the parameters of the statements that write g: int64 or []byte, from the first on.
 func (g *Gap) Args(now int64) []any {
-	return []any{g.From, g.To, g.Previous[:], g.Hash[:], g.Events, g.Duplicates, g.DeadLetters, g.Purges, g.Anchors, g.Anchored,
+	return []any{g.From, g.To, g.Previous[:], g.Hash[:], g.Events, g.Duplicates, g.DeadLetters,
+		g.Purges, g.Anchors, g.Anchored,
 		g.PersistedAt.UnixMicro(), now}
 }
 
@@ -83,10 +86,11 @@ type Entry struct {
 	Kept bool
 }
 
-// EntriesQuery is the query for the entries of the log with ids above a parameter, which is marked by ?
-// each time, in the order of ids. Its columns are the fields of an Entry. Events that the same step
-// moves still stand in webhook_events.
-const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, ` + keptEvent + ` AS kept FROM webhook_removed_events e WHERE id > ?
+// EntriesQuery is the query for the entries of the log with ids above a parameter, which is marked
+// by ? each time, in the order of ids. Its columns are the fields of an Entry. Events that the same
+// step moves still stand in webhook_events.
+const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, ` + keptEvent +
+	` AS kept FROM webhook_removed_events e WHERE id > ?
 	UNION ALL SELECT id, 1, hash, persisted_at, 0, ` + keptEvent + ` FROM webhook_events e WHERE id > ?
 	UNION ALL SELECT id, CASE WHEN outcome = 'duplicate' THEN 2 ELSE 3 END, hash, persisted_at, 0,
 		(SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) FROM webhook_requests r WHERE id > ?

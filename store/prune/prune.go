@@ -27,7 +27,8 @@ const (
 	stepLinks = 1024
 )
 
-// State is the row of webhook_removals: what was removed since the beginning, and the highest ids in it.
+// State is the row of webhook_removals: what was removed since the beginning, and the highest ids
+// in it.
 type State struct {
 	// Events are those whose body was removed, whether or not their lineage is left.
 	Events, Duplicates, DeadLetters int64
@@ -44,7 +45,8 @@ type Link struct {
 	// Previous is the hash of the link before.
 	Previous, Hash           [32]byte
 	Events, Requests, Purges int64
-	// LastEvent and LastRequest are the highest ids that were given out when the link was sealed: its own rows end there.
+	// LastEvent and LastRequest are the highest ids that were given out when the link was sealed: its
+	// own rows end there.
 	LastEvent, LastRequest int64
 	// Duplicates are those of Requests that are duplicates.
 	Duplicates int64
@@ -55,8 +57,8 @@ type Link struct {
 	Kept bool
 }
 
-// Step plans one step. The events are offered to it first, from the first behind State.LastEvent, and then, if
-// WantsLinks, the links from the first behind the cursor. It is for one goroutine.
+// Step plans one step. The events are offered to it first, from the first behind State.LastEvent,
+// and then, if WantsLinks, the links from the first behind the cursor. It is for one goroutine.
 type Step struct {
 	hookgate.Pruned
 	// State is what the store's was, and then what it becomes.
@@ -90,7 +92,8 @@ type Step struct {
 
 // NewStep begins a step that removes about limit rows.
 func NewStep(c hookgate.Cutoffs, limit int, state State, cursor int64) *Step {
-	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)), next: math.MaxInt64,
+	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)),
+		next: math.MaxInt64,
 		open: map[int]int{}}
 }
 
@@ -116,7 +119,8 @@ func (s *Step) WantsLinks() bool { return !s.More && !s.cutoffs.Trail.IsZero() }
 // Link offers the next link. It returns false if the step ends before it.
 func (s *Step) Link(l Link) bool {
 	if !l.PersistedAt.Before(s.cutoffs.Trail) || l.LastEvent >= s.next {
-		s.Cursor, s.ended = 0, true // what follows is too young: the next step begins anew, for what need not be kept any more
+		// what follows is too young: the next step begins anew, for what need not be kept any more
+		s.Cursor, s.ended = 0, true
 		return false
 	}
 	rows := 1 + l.Events + l.Requests + l.Purges
@@ -147,8 +151,8 @@ func (s *Step) Link(l Link) bool {
 func (s *Step) NoMoreLinks() { s.Cursor, s.ended = 0, true }
 
 // RequestBodiesBefore is the time before which requests must have been stored whose bodies go with
-// those of their events, in microseconds since 1970: nearly all of them have no events left, so that a
-// step does not look at those of the next ones.
+// those of their events, in microseconds since 1970: nearly all of them have no events left, so
+// that a step does not look at those of the next ones.
 func (s *Step) RequestBodiesBefore() int64 { return s.lastEventAt.UnixMicro() + 1 }
 
 // Idle reports whether there is nothing to remove.

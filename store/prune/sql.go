@@ -14,16 +14,18 @@ const (
 		spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch,
 		keyed, processed_at, persisted_at, worker, attempts, last_error, hash`
 
-	// LinkColumns are those of a Link b, in the order of its fields but for PersistedAt, which comes before Duplicates.
+	// LinkColumns are those of a Link b, in the order of its fields but for PersistedAt, which comes
+	// before Duplicates.
 	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests, b.purges, b.last_event,
 		b.last_request, b.persisted_at,
 		(SELECT count(*) FROM webhook_requests r
 			WHERE r.id > b.last_request - b.requests AND r.id <= b.last_request AND r.outcome = 'duplicate'),
 		(SELECT coalesce(max(p.id), 0) FROM webhook_purges p WHERE p.batch = b.id), ` + keptCondition
 
-	// keptCondition is true for a link that must stay: it holds a dead letter, or the event by which one counts as stored, or a
-	// purge whose request is there, which an audit asks for. Events that the same step moves still stand in webhook_events.
-	// What is counted is looked up row by row; PostgreSQL would make one large join of EXISTS.
+	// keptCondition is true for a link that must stay: it holds a dead letter, or the event by which
+	// one counts as stored, or a purge whose request is there, which an audit asks for. Events that
+	// the same step moves still stand in webhook_events. What is counted is looked up row by row;
+	// PostgreSQL would make one large join of EXISTS.
 	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
 		OR (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
 			(SELECT id, message_id, event_type, source FROM webhook_removed_events
@@ -45,7 +47,8 @@ const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_reques
 			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff')
 		ORDER BY b.stored_at LIMIT ?)`
 
-// TestSource is hookgate.TestSource in SQL: the partial index webhook_events_tests serves a literal.
+// TestSource is hookgate.TestSource in SQL: the partial index webhook_events_tests serves a
+// literal.
 const TestSource = `'` + hookgate.TestSource + `'`
 
 // TestRequestBodies is the condition on webhook_request_bodies that the request carried one of the
@@ -62,8 +65,8 @@ const TestRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_reque
 // ErrNoState is for a store without its row of webhook_removals.
 var ErrNoState = errors.New("webhook_removals has no row: the schema is damaged")
 
-// CheckRows returns an error if a statement has not changed as many rows as it must. Nothing is removed from a store that
-// does not hold what it has sealed.
+// CheckRows returns an error if a statement has not changed as many rows as it must. Nothing is
+// removed from a store that does not hold what it has sealed.
 func CheckRows(statement string, changed, want int64) error {
 	if changed == want {
 		return nil

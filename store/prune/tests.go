@@ -2,9 +2,9 @@ package prune
 
 import "github.com/hookgate/hookgate"
 
-// Tests plans one step of the removal of test traffic, of which the events are offered to it from the
-// oldest on. They are moved to webhook_removed_events, where retention finds them when it comes to
-// their ids. It is for one goroutine.
+// Tests plans one step of the removal of test traffic, of which the events are offered to it from
+// the oldest on. They are moved to webhook_removed_events, where retention finds them when it comes
+// to their ids. It is for one goroutine.
 type Tests struct {
 	hookgate.Pruned
 	// IDs are the events that go.

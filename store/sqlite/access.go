@@ -14,12 +14,15 @@ import (
 
 const tokenColumns = `name, role, hash, created_at, created_by, expires_at, revoked_at`
 
-// CreateToken keeps a token. ErrExists: there is one of its name, or was. Any other error leaves it unknown whether it is kept.
+// CreateToken keeps a token. ErrExists: there is one of its name, or was. Any other error leaves it
+// unknown whether it is kept.
 func (s *Store) CreateToken(_ context.Context, t hookgate.Token) error {
 	added := 0
 	err := s.change(func() error {
-		err := sqlitex.Execute(s.conn, `INSERT INTO webhook_tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
-			&sqlitex.ExecOptions{Args: []any{t.Name, string(t.Role), t.Hash[:], t.CreatedAt.UnixMicro(), t.CreatedBy,
+		err := sqlitex.Execute(s.conn, `INSERT INTO webhook_tokens (`+tokenColumns+
+			`) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
+			&sqlitex.ExecOptions{Args: []any{t.Name, string(t.Role), t.Hash[:], t.CreatedAt.UnixMicro(),
+				t.CreatedBy,
 				hookgate.Micros(t.ExpiresAt), hookgate.Micros(t.RevokedAt)}})
 		added = s.conn.Changes()
 		return err
@@ -54,29 +57,35 @@ func (s *Store) Tokens(ctx context.Context) ([]hookgate.Token, error) {
 	return all, nil
 }
 
-func (s *Store) tokens(ctx context.Context, where string, args ...any) (all []hookgate.Token, err error) {
+func (s *Store) tokens(ctx context.Context, where string, args ...any) (all []hookgate.Token,
+	err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, "SELECT "+tokenColumns+" FROM webhook_tokens "+where, &sqlitex.ExecOptions{
-			Args: args,
-			ResultFunc: func(row *sqlite.Stmt) error {
-				t := hookgate.Token{
-					Name: row.ColumnText(0), Role: hookgate.Role(row.ColumnText(1)),
-					CreatedAt: micros(row.ColumnInt64(3)), CreatedBy: row.ColumnText(4),
-					ExpiresAt: hookgate.FromMicros(row.ColumnInt64(5)), RevokedAt: hookgate.FromMicros(row.ColumnInt64(6)),
-				}
-				row.ColumnBytes(2, t.Hash[:])
-				all = append(all, t)
-				return nil
-			},
-		})
+		return sqlitex.Execute(conn, "SELECT "+tokenColumns+" FROM webhook_tokens "+where,
+			&sqlitex.ExecOptions{
+				Args: args,
+				ResultFunc: func(row *sqlite.Stmt) error {
+					t := hookgate.Token{
+						Name: row.ColumnText(0), Role: hookgate.Role(row.ColumnText(1)),
+						CreatedAt: micros(row.ColumnInt64(3)), CreatedBy: row.ColumnText(4),
+						ExpiresAt: hookgate.FromMicros(row.ColumnInt64(5)),
+						RevokedAt: hookgate.FromMicros(row.ColumnInt64(6)),
+					}
+					row.ColumnBytes(2, t.Hash[:])
+					all = append(all, t)
+					return nil
+				},
+			})
 	})
 	return all, err
 }
 
-// RevokeToken ends a token for good and returns it; one that was revoked before stays as it is. Or it returns ErrNotFound.
-func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error) {
+// RevokeToken ends a token for good and returns it; one that was revoked before stays as it is. Or
+// it returns ErrNotFound.
+func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token,
+	error) {
 	err := s.change(func() error {
-		return sqlitex.Execute(s.conn, `UPDATE webhook_tokens SET revoked_at = ? WHERE name = ? AND revoked_at = 0`,
+		return sqlitex.Execute(s.conn,
+			`UPDATE webhook_tokens SET revoked_at = ? WHERE name = ? AND revoked_at = 0`,
 			&sqlitex.ExecOptions{Args: []any{at.UnixMicro(), name}})
 	})
 	var all []hookgate.Token
@@ -92,26 +101,29 @@ func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (hoo
 	return all[0], nil
 }
 
-// RecordAction adds a row to the admin trail. It gives the row its number and its place in the chain. After an error the row may
-// be there all the same.
+// RecordAction adds a row to the admin trail. It gives the row its number and its place in the
+// chain. After an error the row may be there all the same.
 func (s *Store) RecordAction(_ context.Context, a hookgate.AdminAction) error {
 	a.Sequence = 0
 	err := s.change(func() error {
-		if err := sqlitex.Execute(s.conn, "SELECT sequence, hash FROM webhook_admin_chain", &sqlitex.ExecOptions{
-			ResultFunc: func(row *sqlite.Stmt) error {
-				a.Sequence = row.ColumnInt64(0) + 1
-				row.ColumnBytes(1, a.Previous[:])
-				return nil
-			},
-		}); err != nil {
+		if err := sqlitex.Execute(s.conn, "SELECT sequence, hash FROM webhook_admin_chain",
+			&sqlitex.ExecOptions{
+				ResultFunc: func(row *sqlite.Stmt) error {
+					a.Sequence = row.ColumnInt64(0) + 1
+					row.ColumnBytes(1, a.Previous[:])
+					return nil
+				},
+			}); err != nil {
 			return err
 		}
 		if a.Sequence == 0 {
 			return audit.ErrNoTrail
 		}
 		a.Hash = a.ChainHash()
-		if err := sqlitex.Execute(s.conn, "INSERT INTO webhook_admin_actions ("+actionColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", &sqlitex.ExecOptions{
-			Args: []any{a.Sequence, a.Previous[:], a.Hash[:], a.At.UnixMicro(), a.RequestID.String(), a.Actor, string(a.Role),
+		if err := sqlitex.Execute(s.conn, "INSERT INTO webhook_admin_actions ("+actionColumns+
+			") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", &sqlitex.ExecOptions{
+			Args: []any{a.Sequence, a.Previous[:], a.Hash[:], a.At.UnixMicro(), a.RequestID.String(),
+				a.Actor, string(a.Role),
 				a.RemoteAddr, a.Action, a.Target, a.Reason, a.Result},
 		}); err != nil {
 			return err
@@ -127,10 +139,13 @@ func (s *Store) RecordAction(_ context.Context, a hookgate.AdminAction) error {
 
 const actionColumns = `sequence, previous_hash, hash, at, request_id, actor, role, remote_addr, action, target, reason, result`
 
-// Actions returns the rows of the admin trail behind the one with the number after, oldest first, at most limit of them.
-func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []hookgate.AdminAction, err error) {
+// Actions returns the rows of the admin trail behind the one with the number after, oldest first,
+// at most limit of them.
+func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []hookgate.AdminAction,
+	err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, "SELECT "+actionColumns+" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence LIMIT ?",
+		return sqlitex.Execute(conn, "SELECT "+actionColumns+
+			" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence LIMIT ?",
 			&sqlitex.ExecOptions{
 				Args: []any{after, limit},
 				ResultFunc: func(row *sqlite.Stmt) (err error) {
@@ -152,7 +167,8 @@ func scanAction(row *sqlite.Stmt) audit.Action {
 		AdminAction: hookgate.AdminAction{
 			Sequence: row.ColumnInt64(0), At: micros(row.ColumnInt64(3)),
 			Actor: row.ColumnText(5), Role: hookgate.Role(row.ColumnText(6)), RemoteAddr: row.ColumnText(7),
-			Action: row.ColumnText(8), Target: row.ColumnText(9), Reason: row.ColumnText(10), Result: row.ColumnText(11),
+			Action: row.ColumnText(8), Target: row.ColumnText(9), Reason: row.ColumnText(10),
+			Result: row.ColumnText(11),
 		},
 		RequestID: row.ColumnText(4),
 	}

@@ -94,7 +94,8 @@ func (a *application) checkFences() error {
 			return err
 		}
 		if have := a.batch.Epochs[partition]; have < epoch {
-			return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", partition, epoch, have, hookgate.ErrFenced)
+			return fmt.Errorf("partition %d has epoch %d, the batch %d: %w", partition, epoch, have,
+				hookgate.ErrFenced)
 		}
 	}
 	return nil
@@ -133,8 +134,8 @@ func (a *application) store(it *batch.Item) error {
 	return err
 }
 
-// reject stores an event that the store has rejected as a dead letter; or as a duplicate, if an open
-// dead letter has the same identity and the event is no replay.
+// reject stores an event that the store has rejected as a dead letter; or as a duplicate, if an
+// open dead letter has the same identity and the event is no replay.
 func (a *application) reject(it *batch.Item, rejected error, reason string) error {
 	result := a.result(it)
 	if !it.Replay() {
@@ -202,7 +203,8 @@ func (a *application) storeEvent(it *batch.Item) error {
 	}
 	a.log, a.first, a.outcome.Stored = before, first, stored
 	a.recent.fresh.truncate(recent)
-	if undo := errors.Join(sqlitedb.Run(a.stmts.undoItem), sqlitedb.Run(a.stmts.endItem)); undo != nil {
+	if undo := errors.Join(sqlitedb.Run(a.stmts.undoItem),
+		sqlitedb.Run(a.stmts.endItem)); undo != nil {
 		return undo
 	}
 	return err
@@ -230,7 +232,8 @@ func (a *application) insertEvent(it *batch.Item) error {
 	return nil
 }
 
-// find returns the event that has the identity, or 0. Recent events come first: the index lacks them.
+// find returns the event that has the identity, or 0. Recent events come first: the index lacks
+// them.
 func (a *application) find(identity *[24]byte) (int64, error) {
 	if id := a.recent.find(identity); id != 0 {
 		return id, nil
@@ -313,7 +316,8 @@ func (a *application) repeated(it *batch.Item, id int64, holder string, err erro
 }
 
 // holderOf returns the request of the event that was found by an identity.
-func (a *application) holderOf(id int64, identity hookgate.Identity, found error) (requestID string, err error) {
+func (a *application) holderOf(id int64, identity hookgate.Identity, found error) (requestID string,
+	err error) {
 	if found != nil {
 		return "", found
 	}
@@ -334,11 +338,12 @@ func (a *application) event(id int64) (requestID string, identity hookgate.Ident
 	} else if !found {
 		return "", identity, fmt.Errorf("event %d is indexed and not there; `hookgate audit verify` tells more", id)
 	}
-	return s.ColumnText(0), hookgate.Identity{MessageID: s.ColumnText(1), EventType: s.ColumnText(2), Source: s.ColumnText(3)}, nil
+	return s.ColumnText(0), hookgate.Identity{MessageID: s.ColumnText(1), EventType: s.ColumnText(2),
+		Source: s.ColumnText(3)}, nil
 }
 
-// holderOfAnyType returns the event that has the message id, whatever its type, and its request: the
-// item's own if it was stored before; zero if there is none.
+// holderOfAnyType returns the event that has the message id, whatever its type, and its request:
+// the item's own if it was stored before; zero if there is none.
 func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID string, err error) {
 	own := it.RequestID.String()
 	look := func(candidate int64) (more bool) {
@@ -376,8 +381,8 @@ func (a *application) storeDuplicate(it *batch.Item) error {
 	return err
 }
 
-// storeRequest adds a duplicate or a dead letter and returns its id; added is false if it was stored
-// before.
+// storeRequest adds a duplicate or a dead letter and returns its id; added is false if it was
+// stored before.
 func (a *application) storeRequest(it *batch.Item) (id int64, added bool, err error) {
 	hash, err := a.place(it)
 	if err != nil {
@@ -432,8 +437,8 @@ func (a *application) storeDead(it *batch.Item) (id int64, err error) {
 	return id, a.storeWhole(it.Record.Whole)
 }
 
-// storeWhole keeps the request that an event is a part of, unless that has been done. The chain covers
-// it by the digest in the header that names the origin of the event.
+// storeWhole keeps the request that an event is a part of, unless that has been done. The chain
+// covers it by the digest in the header that names the origin of the event.
 func (a *application) storeWhole(w *hookgate.Whole) error {
 	if w == nil || w == a.whole {
 		return nil

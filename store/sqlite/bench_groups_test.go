@@ -15,8 +15,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// BenchmarkGroups measures what an event costs in transactions of a size, in a store of 100,000 events
-// with random message ids and 100 ordering keys: CPU, and pages in the write-ahead log.
+// BenchmarkGroups measures what an event costs in transactions of a size, in a store of 100,000
+// events with random message ids and 100 ordering keys: CPU, and pages in the write-ahead log.
 func BenchmarkGroups(b *testing.B) {
 	for _, size := range []int{1, 25, 256} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {

@@ -19,12 +19,13 @@ import (
 // batchSize is that of a worker under load.
 const batchSize = 500
 
-// BenchmarkApply measures what lineage and audit chain cost: "lineage" is the store as it is, "events" inserts the same
-// events with the same indexes and durability but without trail, batches, chain, position and fence. The metric
-// to compare is events/s.
+// BenchmarkApply measures what lineage and audit chain cost: "lineage" is the store as it is,
+// "events" inserts the same events with the same indexes and durability but without trail, batches,
+// chain, position and fence. The metric to compare is events/s.
 func BenchmarkApply(b *testing.B) {
 	b.Run("events", func(b *testing.B) {
-		conn, err := sqlitedb.OpenWriter(b.Context(), filepath.Join(b.TempDir(), "plain.db"), fstest.MapFS{"1_plain.sql": {Data: []byte(plainSchema)}})
+		conn, err := sqlitedb.OpenWriter(b.Context(), filepath.Join(b.TempDir(), "plain.db"),
+			fstest.MapFS{"1_plain.sql": {Data: []byte(plainSchema)}})
 		if err != nil {
 			b.Fatal(err)
 		}

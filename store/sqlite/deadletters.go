@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// deadLetterState derives a hookgate.DeadLetterState. The events that are not indexed are read once
-	// for all dead letters.
+	// deadLetterState derives a hookgate.DeadLetterState. The events that are not indexed are read
+	// once for all dead letters.
 	deadLetterState = `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
 		WHEN EXISTS (SELECT 1 FROM webhook_identities i WHERE i.identity = r.identity)
@@ -38,13 +38,16 @@ const (
 	deadLetterBody = `SELECT r.payload FROM webhook_dead_letters r WHERE `
 )
 
-// DeadLetters implements hookgate.Reader. A listing by message id uses the index of message ids; any other reads all
-// dead letters in the order stored and passes over those that do not match.
-func (s *Store) DeadLetters(ctx context.Context, f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
+// DeadLetters implements hookgate.Reader. A listing by message id uses the index of message ids;
+// any other reads all dead letters in the order stored and passes over those that do not match.
+func (s *Store) DeadLetters(ctx context.Context,
+	f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
 	where, args := deadLetterConditions(f)
 	query := deadLetterQuery + "r.id > ?" + where + " ORDER BY r.id LIMIT ?"
-	return paging.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter, err error) {
-		err = s.query(ctx, query, append(append([]any{after}, args...), limit), func(row *sqlite.Stmt) error {
+	return paging.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter,
+		err error) {
+		err = s.query(ctx, query, append(append([]any{after}, args...),
+			limit), func(row *sqlite.Stmt) error {
 			d, err := scanDeadLetter(row)
 			letters = append(letters, d)
 			return err
@@ -59,7 +62,8 @@ func deadLetterConditions(f hookgate.DeadLetterFilter) (where string, args []any
 		args = append(args, values...)
 	}
 	for _, c := range []struct{ condition, value string }{
-		{"r.source = ?", f.Source}, {"r.event_type = ?", f.EventType}, {"r.ordering_key = ?", f.OrderingKey},
+		{"r.source = ?", f.Source}, {"r.event_type = ?", f.EventType}, {"r.ordering_key = ?",
+			f.OrderingKey},
 		{"r.message_id = ?", f.MessageID}, {"instr(r.reason, ?) > 0", f.ReasonContains},
 		{"(" + deadLetterState + ") = ?", string(f.State)},
 	} {
@@ -81,7 +85,8 @@ func deadLetterConditions(f hookgate.DeadLetterFilter) (where string, args []any
 }
 
 // query runs a query that only reads.
-func (s *Store) query(ctx context.Context, query string, args []any, scan func(*sqlite.Stmt) error) error {
+func (s *Store) query(ctx context.Context, query string, args []any,
+	scan func(*sqlite.Stmt) error) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{Args: args, ResultFunc: scan})
 	})
@@ -89,7 +94,8 @@ func (s *Store) query(ctx context.Context, query string, args []any, scan func(*
 
 func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
 	d.ID = row.ColumnText(0)
-	d.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2), Source: row.ColumnText(3)}
+	d.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2),
+		Source: row.ColumnText(3)}
 	d.OrderingKey = row.ColumnText(4)
 	d.Sequence = row.ColumnInt64(5)
 	if d.RequestID, err = hookgate.ParseRequestID(row.ColumnText(6)); err != nil {
@@ -117,13 +123,15 @@ func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
 		d.ReplayedAt = micros(n)
 	}
 	if d.State = hookgate.DeadLetterState(row.ColumnText(23)); d.State == hookgate.DeadLetterPurged {
-		d.PurgedAt, d.PurgedBy, d.PurgeReason = micros(row.ColumnInt64(20)), row.ColumnText(21), row.ColumnText(22)
+		d.PurgedAt, d.PurgedBy, d.PurgeReason = micros(row.ColumnInt64(20)), row.ColumnText(21),
+			row.ColumnText(22)
 	}
 	return d, nil
 }
 
 // DeadLetter implements hookgate.Reader.
-func (s *Store) DeadLetter(ctx context.Context, id string) (d hookgate.StoredDeadLetter, err error) {
+func (s *Store) DeadLetter(ctx context.Context, id string) (d hookgate.StoredDeadLetter,
+	err error) {
 	err = s.deadLetter(ctx, deadLetterQuery, id, func(row *sqlite.Stmt) (err error) {
 		d, err = scanDeadLetter(row)
 		return err
@@ -153,7 +161,8 @@ func (s *Store) OpenDeadLetters(ctx context.Context, most int64) (n int64, err e
 }
 
 // deadLetter runs a query that lacks but the condition on the id, or the request id, of r.
-func (s *Store) deadLetter(ctx context.Context, query, id string, scan func(*sqlite.Stmt) error) error {
+func (s *Store) deadLetter(ctx context.Context, query, id string,
+	scan func(*sqlite.Stmt) error) error {
 	condition, key := "r.request_id = ?", any(id)
 	if _, err := hookgate.ParseRequestID(id); err != nil {
 		n, err := paging.ParseID("dead letter", id)

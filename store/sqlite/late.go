@@ -16,17 +16,17 @@ import (
 )
 
 // The two late indexes are tables. webhook_identities finds the event of an identity, and
-// webhook_keys the events of an ordering key. New rows have random places there, so each would cost a
-// page of the write-ahead log in the transaction that stores its event. They come later instead, many
-// at a time and sorted:
+// webhook_keys the events of an ordering key. New rows have random places there, so each would cost
+// a page of the write-ahead log in the transaction that stores its event. They come later instead,
+// many at a time and sorted:
 //
 //	webhook_events   ──────────────────────────────┬──────────────┬────────────
 //	                  rows in both late indexes    │ set: sorted, │ fresh
 //	                                               │ in slices    │
 //	                                 webhook_log.indexed       recent.last
 //
-// The writer keeps the identities above indexed in memory (recent). Readers look through those rows of
-// webhook_events (the view webhook_found).
+// The writer keeps the identities above indexed in memory (recent). Readers look through those rows
+// of webhook_events (the view webhook_found).
 
 // lateBounds say when the late indexes are filled.
 type lateBounds struct {
@@ -104,14 +104,14 @@ func (r *recentSet) of(part uint64, yield func(*recentEvent) bool) (more bool) {
 
 // recent are the events above webhook_log.indexed, as the writer remembers them. s.mu guards it.
 //
-// INVARIANT: while valid is true, recent holds exactly the events that a reader of the file would have
-// found above indexed right after the commit that left webhook_log with last and indexed. A
+// INVARIANT: while valid is true, recent holds exactly the events that a reader of the file would
+// have found above indexed right after the commit that left webhook_log with last and indexed. A
 // transaction may use it only if it reads the same two values there. It holds the write lock from
 // before it reads them until its end, every event that is added raises last_id, and no event above
-// indexed is removed without raising indexed; so the same values mean the same events. In every other
-// case the transaction loads recent anew from webhook_events: another process has written, the file
-// was restored, a transaction was rolled back, or a commit failed and may have been done. An event
-// that recent lacked would be stored twice.
+// indexed is removed without raising indexed; so the same values mean the same events. In every
+// other case the transaction loads recent anew from webhook_events: another process has written,
+// the file was restored, a transaction was rolled back, or a commit failed and may have been done.
+// An event that recent lacked would be stored twice.
 type recent struct {
 	valid         bool
 	last, indexed int64
@@ -159,7 +159,10 @@ func (r *recent) begin() {
 	for i := range events {
 		r.byIdentity[i], r.byKey[i] = int32(i), int32(i)
 	}
-	slices.SortFunc(r.byIdentity, func(a, b int32) int { return bytes.Compare(events[a].identity[:], events[b].identity[:]) })
+	slices.SortFunc(r.byIdentity, func(a, b int32) int {
+		return bytes.Compare(events[a].identity[:],
+			events[b].identity[:])
+	})
 	slices.SortFunc(r.byKey, func(a, b int32) int {
 		return cmp.Or(cmp.Compare(events[a].orderingKey, events[b].orderingKey), cmp.Compare(a, b))
 	})
@@ -189,7 +192,8 @@ func (s *Store) loadRecent() error {
 }
 
 // unindexed reads the events above webhook_log.indexed, up to last.
-func (s *Store) unindexed(last int64, yield func(identity [24]byte, id int64, orderingKey string)) error {
+func (s *Store) unindexed(last int64, yield func(identity [24]byte, id int64,
+	orderingKey string)) error {
 	rows := s.stmts.unindexed
 	defer rows.Reset()
 	rows.BindInt64(1, s.log.indexed)
@@ -221,8 +225,8 @@ func (s *Store) committed(fit bool) {
 // errTwice is for a late index that has another event at the place of one.
 var errTwice = errors.New("the index of identities has another event; `hookgate audit verify` tells more")
 
-// indexSlice indexes at most n more events. The indexes may hold some of them: a set that was left in
-// the middle is loaded and indexed again. So webhook_log.indexed moves with the last of a set.
+// indexSlice indexes at most n more events. The indexes may hold some of them: a set that was left
+// in the middle is loaded and indexed again. So webhook_log.indexed moves with the last of a set.
 func (s *Store) indexSlice(n int) error {
 	r := &s.recent
 	r.begin()
@@ -240,7 +244,8 @@ func (s *Store) indexSlice(n int) error {
 	return nil
 }
 
-// indexSet adds rows to both late indexes: from one place of the set to another, in the order of each.
+// indexSet adds rows to both late indexes: from one place of the set to another, in the order of
+// each.
 func (s *Store) indexSet(r *recent, from, to int) error {
 	events := r.set.events
 	for _, i := range r.byIdentity[from:to] {
@@ -295,8 +300,8 @@ func (s *Store) indexed(identity *[24]byte) (id int64, err error) {
 	return row.ColumnInt64(0), nil
 }
 
-// indexThrough indexes the events up to last, which are to be removed: without that, another process
-// could not see from webhook_log that its recent events are others.
+// indexThrough indexes the events up to last, which are to be removed: without that, another
+// process could not see from webhook_log that its recent events are others.
 func (s *Store) indexThrough(last int64) error {
 	if last <= s.log.indexed {
 		return nil
@@ -327,8 +332,8 @@ const (
 	removeKeys       = `DELETE FROM webhook_keys WHERE (ordering_key, event) IN (SELECT ordering_key, id`
 )
 
-// indexStep indexes a slice in a transaction of its own, or in one with appends that wait. more says
-// that the set goes on, and left how many events wait.
+// indexStep indexes a slice in a transaction of its own, or in one with appends that wait. more
+// says that the set goes on, and left how many events wait.
 func (s *Store) indexStep(n int) (more bool, left int, err error) {
 	err = s.write(&write{late: true, run: func() error {
 		if err := s.indexSlice(n); err != nil {
@@ -379,9 +384,9 @@ func (x *indexer) wakeUp(waiting, added, set int) {
 	}
 }
 
-// indexLate fills the late indexes until the store closes. While many events come it waits for a large
-// set: the larger that is, the more rows a page takes. When few come it indexes all that wait, in slices
-// that hold appends up but little.
+// indexLate fills the late indexes until the store closes. While many events come it waits for a
+// large set: the larger that is, the more rows a page takes. When few come it indexes all that
+// wait, in slices that hold appends up but little.
 func (s *Store) indexLate() {
 	x := &s.indexer
 	defer close(x.ended)

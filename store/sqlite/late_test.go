@@ -58,9 +58,11 @@ func mustKnow(t *testing.T, when string, s *Store, n int) {
 	for i := range n {
 		r := lateRecord(i)
 		unproven := r
-		unproven.RequestID, unproven.EventType, unproven.TypeUnproven = hookgate.NewRequestID(r.ReceivedAt), "another", true
+		unproven.RequestID, unproven.EventType,
+			unproven.TypeUnproven = hookgate.NewRequestID(r.ReceivedAt), "another", true
 		o, err := applyLate(s, r, unproven)
-		if err != nil || o.Stored != 0 || o.Results[0].DuplicateOf.IsZero() || o.Results[1].DuplicateOf != o.Results[0].DuplicateOf {
+		if err != nil || o.Stored != 0 || o.Results[0].DuplicateOf.IsZero() ||
+			o.Results[1].DuplicateOf != o.Results[0].DuplicateOf {
 			t.Fatalf("%s: a repetition of event %d has the outcome %+v (error %v)", when, i, o, err)
 		}
 		found := 0
@@ -72,9 +74,11 @@ func mustKnow(t *testing.T, when string, s *Store, n int) {
 		}
 		page, err := s.Search(ctx, hookgate.EventSearch{EventFilter: hookgate.EventFilter{MessageID: r.MessageID, Limit: 5}})
 		if err != nil || len(page.Events) != 1 || found != 1 {
-			t.Fatalf("%s: event %d is listed %d times, and a search has %+v (error %v)", when, i, found, page, err)
+			t.Fatalf("%s: event %d is listed %d times, and a search has %+v (error %v)", when, i, found,
+				page, err)
 		}
-		if trail, err := s.Trace(ctx, r.MessageID, hookgate.RequestID{}, 1); err != nil || len(trail) != 1 {
+		if trail, err := s.Trace(ctx, r.MessageID, hookgate.RequestID{}, 1); err != nil ||
+			len(trail) != 1 {
 			t.Fatalf("%s: event %d has the trace %+v (error %v)", when, i, trail, err)
 		}
 	}
@@ -83,13 +87,15 @@ func mustKnow(t *testing.T, when string, s *Store, n int) {
 	}
 }
 
-// TestLateStates: an event is found, and its repetitions are duplicates, whether it is fresh, in a set
-// of which none, some or all slices are indexed, or behind that. The state of a dead letter that was
-// stored after all follows from it.
+// TestLateStates: an event is found, and its repetitions are duplicates, whether it is fresh, in a
+// set of which none, some or all slices are indexed, or behind that. The state of a dead letter
+// that was stored after all follows from it.
 func TestLateStates(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	dead := lateRecord(0)
-	if _, err := s.Apply(t.Context(), &hookgate.Batch{Dead: []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}}, Worker: "w", Attempts: 1}); err != nil {
+	if _, err := s.Apply(t.Context(),
+		&hookgate.Batch{Dead: []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}}, Worker: "w",
+			Attempts: 1}); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
@@ -199,7 +205,8 @@ func TestLateInTurn(t *testing.T) {
 	n := 0
 	for round := range 4 {
 		for i, s := range stores {
-			if o, err := applyLate(s, lateRecord(n), lateRecord(n+1), lateRecord(n)); err != nil || o.Stored != 2 {
+			if o, err := applyLate(s, lateRecord(n), lateRecord(n+1), lateRecord(n)); err != nil ||
+				o.Stored != 2 {
 				t.Fatalf("%+v (error %v)", o, err)
 			}
 			n += 2
@@ -229,7 +236,8 @@ func TestLateInTurn(t *testing.T) {
 
 // TestLateBound: events that nobody indexes do not grow without bound: appends index them.
 func TestLateBound(t *testing.T) {
-	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), lateBounds{set: 4, slice: 2, small: 1, most: 6})
+	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), lateBounds{set: 4, slice: 2, small: 1,
+		most: 6})
 	for i := range 40 {
 		if _, err := applyLate(s, lateRecord(i)); err != nil {
 			t.Fatal(err)
@@ -241,8 +249,8 @@ func TestLateBound(t *testing.T) {
 	mustKnow(t, "at the end", s, 40)
 }
 
-// TestLateUndone: events of a call that was undone beside others are not remembered, and those of the
-// others are.
+// TestLateUndone: events of a call that was undone beside others are not remembered, and those of
+// the others are.
 func TestLateUndone(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	part := lateRecord(1)
@@ -256,7 +264,8 @@ func TestLateUndone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := &application{Store: s, batch: b, items: items, outcome: hookgate.Outcome{Results: make([]hookgate.Result, len(records))}}
+		a := &application{Store: s, batch: b, items: items,
+			outcome: hookgate.Outcome{Results: make([]hookgate.Result, len(records))}}
 		return &write{run: a.run, append: true}
 	}
 	// The second fails with all of its records: not even a dead letter can keep its request.
@@ -292,8 +301,8 @@ func TestLateClash(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsChangesInLateIndexes: each row of an event up to webhook_log.indexed must be there, as
-// it was, and no other. The store has 6 events that are indexed and 3 that are not.
+// TestVerifyFindsChangesInLateIndexes: each row of an event up to webhook_log.indexed must be
+// there, as it was, and no other. The store has 6 events that are indexed and 3 that are not.
 func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := openLate(t, path, byHand)
@@ -312,25 +321,39 @@ func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 	const of3 = "(SELECT identity FROM webhook_events WHERE id = 3)"
 	var changes []storetest.Tampering
 	for _, c := range [][3]string{
-		{"identity removed", "DELETE FROM webhook_identities WHERE identity = " + of3, "log, entry 3: it is missing in the index of identities"},
-		{"identity of another event", "UPDATE webhook_identities SET event = 4 WHERE identity = " + of3, "log, entry 3: the index of identities has event 4"},
-		{"identity added", "INSERT INTO webhook_identities VALUES (x'00', 3)", "webhook_identities has 7 rows, and 6 of them"},
-		{"identity of an event that waits", "INSERT INTO webhook_identities SELECT identity, 2 FROM webhook_events WHERE id = 8", "log, entry 8: the index of identities has event 2"},
-		{"key removed", "DELETE FROM webhook_keys WHERE event = 2", "log, entry 2: it is missing in the index of ordering keys"},
-		{"key changed", "UPDATE webhook_keys SET ordering_key = 'x' WHERE event = 2", "log, entry 2: it is missing in the index of ordering keys"},
-		{"event of a key changed", "UPDATE webhook_keys SET event = 90 WHERE event = 2", "log, entry 2: it is missing in the index of ordering keys"},
-		{"key added", "INSERT INTO webhook_keys VALUES ('k0', 99)", "webhook_keys has 7 rows, and 6 of them"},
-		{"index said to go further", "UPDATE webhook_log SET indexed = 7", "log, entry 7: it is missing in the index of identities"},
-		{"index said to go beyond the end", "UPDATE webhook_log SET indexed = 10", "log, entry 7: it is missing"},
-		{"all indexed and said to go beyond the end", "UPDATE webhook_log SET indexed = 10; INSERT OR IGNORE INTO webhook_identities SELECT identity, id FROM webhook_events; " +
-			"INSERT OR IGNORE INTO webhook_keys SELECT ordering_key, id FROM webhook_events", "the indexes are said to hold the events up to 10"},
+		{"identity removed", "DELETE FROM webhook_identities WHERE identity = " + of3,
+			"log, entry 3: it is missing in the index of identities"},
+		{"identity of another event", "UPDATE webhook_identities SET event = 4 WHERE identity = " + of3,
+			"log, entry 3: the index of identities has event 4"},
+		{"identity added", "INSERT INTO webhook_identities VALUES (x'00', 3)",
+			"webhook_identities has 7 rows, and 6 of them"},
+		{"identity of an event that waits",
+			"INSERT INTO webhook_identities SELECT identity, 2 FROM webhook_events WHERE id = 8",
+			"log, entry 8: the index of identities has event 2"},
+		{"key removed", "DELETE FROM webhook_keys WHERE event = 2",
+			"log, entry 2: it is missing in the index of ordering keys"},
+		{"key changed", "UPDATE webhook_keys SET ordering_key = 'x' WHERE event = 2",
+			"log, entry 2: it is missing in the index of ordering keys"},
+		{"event of a key changed", "UPDATE webhook_keys SET event = 90 WHERE event = 2",
+			"log, entry 2: it is missing in the index of ordering keys"},
+		{"key added", "INSERT INTO webhook_keys VALUES ('k0', 99)",
+			"webhook_keys has 7 rows, and 6 of them"},
+		{"index said to go further", "UPDATE webhook_log SET indexed = 7",
+			"log, entry 7: it is missing in the index of identities"},
+		{"index said to go beyond the end", "UPDATE webhook_log SET indexed = 10",
+			"log, entry 7: it is missing"},
+		{"all indexed and said to go beyond the end",
+			"UPDATE webhook_log SET indexed = 10; INSERT OR IGNORE INTO webhook_identities SELECT identity, id FROM webhook_events; " +
+				"INSERT OR IGNORE INTO webhook_keys SELECT ordering_key, id FROM webhook_events",
+			"the indexes are said to hold the events up to 10"},
 	} {
 		changes = append(changes, storetest.Tampering{Name: c[0], Script: c[1], Want: c[2]})
 	}
 	findsChanges(t, path, changes)
 	// As a crash between two slices leaves it.
 	for _, script := range []string{
-		"INSERT INTO webhook_identities SELECT identity, id FROM webhook_events WHERE id = 8", "UPDATE webhook_log SET indexed = 2",
+		"INSERT INTO webhook_identities SELECT identity, id FROM webhook_events WHERE id = 8",
+		"UPDATE webhook_log SET indexed = 2",
 	} {
 		copied := copyStore(t, path)
 		if err := execute(copied, withoutTriggers+script+";"); err != nil {
@@ -343,8 +366,8 @@ func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 	}
 }
 
-// TestLateByItself: a store indexes what it takes without being called, and what little is left when it
-// closes.
+// TestLateByItself: a store indexes what it takes without being called, and what little is left
+// when it closes.
 func TestLateByItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	late := lateBounds{set: 4, slice: 2, small: 1, most: 1 << 20, every: time.Millisecond}
@@ -387,7 +410,8 @@ func TestLateByItself(t *testing.T) {
 // it has acknowledged is there once and found. The child is this test.
 func TestLateKilled(t *testing.T) {
 	if path := os.Getenv("HOOKGATE_TEST_LATE"); path != "" {
-		s, err := open(t.Context(), path, lateBounds{set: 4, slice: 2, small: 1, most: 16, every: time.Millisecond})
+		s, err := open(t.Context(), path, lateBounds{set: 4, slice: 2, small: 1, most: 16,
+			every: time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -405,7 +429,8 @@ func TestLateKilled(t *testing.T) {
 	path, n := filepath.Join(t.TempDir(), "store.db"), 0
 	for round := range 4 {
 		child := exec.Command(os.Args[0], "-test.run=^TestLateKilled$")
-		child.Env = append(os.Environ(), "HOOKGATE_TEST_LATE="+path, fmt.Sprint("HOOKGATE_TEST_FIRST=", n))
+		child.Env = append(os.Environ(), "HOOKGATE_TEST_LATE="+path, fmt.Sprint("HOOKGATE_TEST_FIRST=",
+			n))
 		out, err := child.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -40,10 +40,12 @@ func (s *Store) readLog() error {
 	} else if !found {
 		return errNoLog
 	}
-	s.log.lastID, s.log.anchored, s.log.trail = row.ColumnInt64(0), row.ColumnInt64(2), row.ColumnInt64(3)
+	s.log.lastID, s.log.anchored, s.log.trail = row.ColumnInt64(0), row.ColumnInt64(2),
+		row.ColumnInt64(3)
 	row.ColumnBytes(4, s.log.trailHash[:])
 	if s.log.indexed = row.ColumnInt64(5); s.log.indexed > s.log.lastID {
-		return fmt.Errorf("webhook_log is indexed up to %d and ends with %d: the schema is damaged", s.log.indexed, s.log.lastID)
+		return fmt.Errorf("webhook_log is indexed up to %d and ends with %d: the schema is damaged",
+			s.log.indexed, s.log.lastID)
 	}
 	if row.ColumnLen(1) > 0 {
 		row.ColumnBytes(1, s.log.hash[:])

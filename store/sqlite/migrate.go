@@ -33,9 +33,10 @@ func init() {
 		})
 }
 
-// checkRoom returns an error if the store at path has yet to be rebuilt by migration 10 and its disk
-// has too little room: the events are copied once, first into the write-ahead log and then into the
-// file. A transaction that filled the disk would fail after a long time, and nothing would be lost.
+// checkRoom returns an error if the store at path has yet to be rebuilt by migration 10 and its
+// disk has too little room: the events are copied once, first into the write-ahead log and then
+// into the file. A transaction that filled the disk would fail after a long time, and nothing would
+// be lost.
 func checkRoom(path string, free func(dir string) (bytes int64, known bool)) error {
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		return nil // a new store, or one that cannot be opened

@@ -12,7 +12,8 @@ import (
 )
 
 // TestFileMoved: what would go to a file that is gone, or that another one has replaced, is not
-// reported as stored, so that the worker does not release it. When the file is back the batch is stored.
+// reported as stored, so that the worker does not release it. When the file is back the batch is
+// stored.
 func TestFileMoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, _ := openStore(t, path)
@@ -43,7 +44,8 @@ func TestFileMoved(t *testing.T) {
 		if err := s.Ping(t.Context()); !errors.As(err, &unfit) {
 			t.Errorf("a ping got %v", err)
 		}
-		if _, err := s.Apply(t.Context(), b); !errors.As(err, &unfit) || errors.Is(err, hookgate.ErrRejected) {
+		if _, err := s.Apply(t.Context(), b); !errors.As(err, &unfit) ||
+			errors.Is(err, hookgate.ErrRejected) {
 			t.Errorf("apply got %v", err)
 		}
 		move(path+".away", path)
@@ -71,8 +73,8 @@ func TestFileMoved(t *testing.T) {
 	}
 }
 
-// TestReadMoved: reads that come while the store's files are away fail and leave nothing behind: when the files
-// are back every connection reads them, also those that had not been used before.
+// TestReadMoved: reads that come while the store's files are away fail and leave nothing behind:
+// when the files are back every connection reads them, also those that had not been used before.
 func TestReadMoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, _ := openStore(t, path)

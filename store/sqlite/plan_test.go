@@ -14,7 +14,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestPlans: no query of the read API sorts events or reads more than it must. SQLite's own plan is the witness.
+// TestPlans: no query of the read API sorts events or reads more than it must. SQLite's own plan is
+// the witness.
 func TestPlans(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -23,50 +24,88 @@ func TestPlans(t *testing.T) {
 	defer s.Close()
 	events := func(f hookgate.EventFilter) string {
 		where, _ := conditions(f)
-		return "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where + " ORDER BY id LIMIT ?"
+		return "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where +
+			" ORDER BY id LIMIT ?"
 	}
 	letters := func(f hookgate.DeadLetterFilter) string {
 		where, _ := deadLetterConditions(f)
 		return deadLetterQuery + "r.id > ?" + where + " ORDER BY r.id LIMIT ?"
 	}
 	for name, test := range map[string]struct{ query, want, not string }{
-		"listing":             {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"by type":             {events(hookgate.EventFilter{EventType: "t", Source: "s", OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"message id":          {events(hookgate.EventFilter{MessageID: "m"}), "SEARCH webhook_events USING INTEGER PRIMARY KEY (rowid=?", "SCAN webhook_"},
-		"message id, index":   {events(hookgate.EventFilter{MessageID: "m"}), "SEARCH webhook_identities USING PRIMARY KEY (identity>? AND identity<?)", "TEMP B-TREE"},
-		"message id, tail":    {events(hookgate.EventFilter{MessageID: "m"}), "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN webhook_"},
-		"prefix":              {events(hookgate.EventFilter{MessageIDPrefix: "m"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"trace":               {traceQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
-		"trace, page":         {traceRequests, "SEARCH i USING PRIMARY KEY (identity>? AND identity<?)", "SCAN webhook_events"},
-		"trace, tail":         {traceRequests, "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN i"},
-		"removal, identities": {removeIdentities + " FROM webhook_events WHERE id > ? AND id <= ?)", "SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
-		"removal, keys":       {removeKeys + " FROM webhook_events WHERE id > ? AND id <= ?)", "SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
-		"tests, identities":   {removeIdentities + fromTests + " AND id <= ?)", "SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
-		"tests, keys":         {removeKeys + fromTests + " AND id <= ?)", "SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
-		"trace, gone":         {traceRequests, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)", "SCAN webhook_removed"},
-		"entries":             {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
-		"trace, end":          {traceRequests, "SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
-		"old events":          {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)", "TEMP B-TREE"},
-		"tests":               {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests", "TEMP B-TREE"},
-		"tests, gone":         {testsGone, "USING COVERING INDEX webhook_events_tests (id<?)", "SCAN"},
+		"listing": {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY",
+			"TEMP B-TREE"},
+		"by type": {events(hookgate.EventFilter{EventType: "t", Source: "s",
+			OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"message id": {events(hookgate.EventFilter{MessageID: "m"}),
+			"SEARCH webhook_events USING INTEGER PRIMARY KEY (rowid=?", "SCAN webhook_"},
+		"message id, index": {events(hookgate.EventFilter{MessageID: "m"}),
+			"SEARCH webhook_identities USING PRIMARY KEY (identity>? AND identity<?)", "TEMP B-TREE"},
+		"message id, tail": {events(hookgate.EventFilter{MessageID: "m"}),
+			"SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN webhook_"},
+		"prefix": {events(hookgate.EventFilter{MessageIDPrefix: "m"}),
+			"USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"trace": {traceQuery,
+			"SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)",
+			"SCAN webhook_events"},
+		"trace, page": {traceRequests, "SEARCH i USING PRIMARY KEY (identity>? AND identity<?)",
+			"SCAN webhook_events"},
+		"trace, tail": {traceRequests, "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN i"},
+		"removal, identities": {removeIdentities + " FROM webhook_events WHERE id > ? AND id <= ?)",
+			"SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
+		"removal, keys": {removeKeys + " FROM webhook_events WHERE id > ? AND id <= ?)",
+			"SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
+		"tests, identities": {removeIdentities + fromTests + " AND id <= ?)",
+			"SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
+		"tests, keys": {removeKeys + fromTests + " AND id <= ?)",
+			"SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
+		"trace, gone": {traceRequests,
+			"SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)",
+			"SCAN webhook_removed"},
+		"entries": {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)",
+			"TEMP B-TREE"},
+		"trace, end": {traceRequests,
+			"SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
+		"old events": {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)",
+			"TEMP B-TREE"},
+		"tests": {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests",
+			"TEMP B-TREE"},
+		"tests, gone": {testsGone, "USING COVERING INDEX webhook_events_tests (id<?)", "SCAN"},
 		"bodies of tests": {"DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
 			"SEARCH b USING", "SCAN"},
 		"old links": {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
-		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen, ReasonContains: "r"}),
+		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen,
+			ReasonContains: "r"}),
 			"SEARCH r USING INDEX webhook_requests_dead (id>?", "TEMP B-TREE"},
-		"dead letters, by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "m"}), "SEARCH r USING INDEX webhook_requests_", "SCAN"},
-		"request":                 {requestQuery, "SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)", "SCAN webhook_events"},
-		"request, gone":           {requestQuery, "SEARCH webhook_removed_events USING INDEX webhook_removed_events_request (request_id=?)", "SCAN webhook_events"},
-		"request, rest":           {requestQuery, "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1 (request_id=?)", "SCAN webhook_events"},
-		"their event":             {letters(hookgate.DeadLetterFilter{}), "SEARCH i USING PRIMARY KEY (identity=?)", "SCAN"},
-		"their event, tail":       {letters(hookgate.DeadLetterFilter{}), "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
-		"their replays":           {letters(hookgate.DeadLetterFilter{}), "SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
-		"history":                 {letters(hookgate.DeadLetterFilter{MessageID: "m"}), "SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
-		"dead letter":             {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY", "SCAN"},
-		"dead letter, by request": {deadLetterQuery + "r.request_id = ?", "SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1", "SCAN"},
-		"by request":              {"SELECT payload FROM webhook_events WHERE request_id = ?", "USING INDEX webhook_events_request", "SCAN"},
-		"token":                   {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?", "USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
-		"actions":                 {"SELECT " + actionColumns + " FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"dead letters, by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "m"}),
+			"SEARCH r USING INDEX webhook_requests_", "SCAN"},
+		"request": {requestQuery,
+			"SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)",
+			"SCAN webhook_events"},
+		"request, gone": {requestQuery,
+			"SEARCH webhook_removed_events USING INDEX webhook_removed_events_request (request_id=?)",
+			"SCAN webhook_events"},
+		"request, rest": {requestQuery,
+			"SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1 (request_id=?)",
+			"SCAN webhook_events"},
+		"their event": {letters(hookgate.DeadLetterFilter{}),
+			"SEARCH i USING PRIMARY KEY (identity=?)", "SCAN"},
+		"their event, tail": {letters(hookgate.DeadLetterFilter{}),
+			"SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
+		"their replays": {letters(hookgate.DeadLetterFilter{}),
+			"SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
+		"history": {letters(hookgate.DeadLetterFilter{MessageID: "m"}),
+			"SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
+		"dead letter": {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY",
+			"SCAN"},
+		"dead letter, by request": {deadLetterQuery + "r.request_id = ?",
+			"SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1", "SCAN"},
+		"by request": {"SELECT payload FROM webhook_events WHERE request_id = ?",
+			"USING INDEX webhook_events_request", "SCAN"},
+		"token": {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?",
+			"USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
+		"actions": {"SELECT " + actionColumns +
+			" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY",
+			"TEMP B-TREE"},
 		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
 	} {
@@ -114,21 +153,27 @@ func TestSearchPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[storetest.SearchIndex][]string{
-		storetest.ByID:       {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end of it
-		storetest.ByRequest:  {"INDEX webhook_events_request", "INDEX webhook_events_replays", "USING INTEGER PRIMARY KEY"},
+		storetest.ByID: {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end of it
+		storetest.ByRequest: {"INDEX webhook_events_request", "INDEX webhook_events_replays",
+			"USING INTEGER PRIMARY KEY"},
 		storetest.ByType:     {"INDEX webhook_events_type (event_type=?"},
 		storetest.ByIdentity: {"SEARCH i USING PRIMARY KEY (identity"},
 	}
 	storetest.SearchQueries(t, searcher{s}, func(query string, _ []any, index storetest.SearchIndex) {
 		plan := explain(t, s, query)
-		served := slices.ContainsFunc(want[index], func(part string) bool { return strings.Contains(plan, part) })
+		served := slices.ContainsFunc(want[index], func(part string) bool {
+			return strings.Contains(plan,
+				part)
+		})
 		if index == storetest.ByIdentity {
 			// Events that are not indexed yet, of which there are few, are read and sorted.
-			if !served || !strings.Contains(plan, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)") || strings.Contains(plan, "SCAN i") || strings.Contains(plan, "SCAN e") {
+			if !served || !strings.Contains(plan, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)") ||
+				strings.Contains(plan, "SCAN i") || strings.Contains(plan, "SCAN e") {
 				t.Errorf("%s: the plan is\n%s", query, plan)
 			}
 		} else if !served || strings.Contains(plan, "TEMP B-TREE") {
-			t.Errorf("%s: the plan is\n%s\nwant it to have one of %q and to sort nothing", query, plan, want[index])
+			t.Errorf("%s: the plan is\n%s\nwant it to have one of %q and to sort nothing", query, plan,
+				want[index])
 		}
 	})
 }

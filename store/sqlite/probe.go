@@ -10,14 +10,15 @@ import (
 // leastProbe and mostProbe bound what a probe writes, in bytes.
 const leastProbe, mostProbe = 64 << 10, 4 << 20
 
-// Probe tries whether the store could write so many bytes now: it writes about as many, durably, and
-// removes them again. A transaction with nothing to write would succeed on a full disk too.
+// Probe tries whether the store could write so many bytes now: it writes about as many, durably,
+// and removes them again. A transaction with nothing to write would succeed on a full disk too.
 func (s *Store) Probe(_ context.Context, bytes int) error {
 	for _, step := range []struct {
 		query string
 		args  []any
 	}{
-		{"INSERT OR REPLACE INTO webhook_settings VALUES ('probe', zeroblob(?))", []any{min(max(bytes, leastProbe), mostProbe)}},
+		{"INSERT OR REPLACE INTO webhook_settings VALUES ('probe', zeroblob(?))",
+			[]any{min(max(bytes, leastProbe), mostProbe)}},
 		{"DELETE FROM webhook_settings WHERE name = 'probe'", nil},
 	} {
 		if err := s.change(func() error {

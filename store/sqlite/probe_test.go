@@ -25,7 +25,8 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	pages(1) // no more than there are
-	if err := s.Probe(t.Context(), 1<<20); sqlite.ErrCode(errors.Unwrap(err)).ToPrimary() != sqlite.ResultFull {
+	if err := s.Probe(t.Context(), 1<<20); sqlite.ErrCode(errors.Unwrap(err)).
+		ToPrimary() != sqlite.ResultFull {
 		t.Errorf("the probe of a full store: %v", err)
 	}
 	if s.Ping(t.Context()) == nil {

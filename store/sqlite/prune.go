@@ -12,8 +12,8 @@ import (
 	"github.com/hookgate/hookgate/store/prune"
 )
 
-// Prune removes what is older than the cutoffs: about limit rows at most, in one durable transaction. Nothing can be stored
-// meanwhile. Like Apply it does not heed ctx.
+// Prune removes what is older than the cutoffs: about limit rows at most, in one durable
+// transaction. Nothing can be stored meanwhile. Like Apply it does not heed ctx.
 func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	var step *prune.Step
 	err := s.change(func() (err error) {
@@ -29,7 +29,8 @@ func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgat
 	return step.Pruned, nil
 }
 
-// prune is the transaction. If there is nothing to remove it writes nothing, and the commit costs nothing.
+// prune is the transaction. If there is nothing to remove it writes nothing, and the commit costs
+// nothing.
 func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	before, err := s.removals()
 	if err != nil {
@@ -61,7 +62,8 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	}
 	for i := range step.Links {
 		if err := s.removeLink(&step.Links[i]); err != nil {
-			return nil, fmt.Errorf("link %d of partition %d: %w", step.Links[i].Sequence, step.Links[i].Partition, err)
+			return nil, fmt.Errorf("link %d of partition %d: %w", step.Links[i].Sequence,
+				step.Links[i].Partition, err)
 		}
 	}
 	for i := range step.Checkpoints {
@@ -77,7 +79,8 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	r := step.State
 	if err := s.execute(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?, last_event = ?, last_request = ?,
 		last_batch = ?, last_purge = ?`,
-		[]any{r.Events, r.Duplicates, r.DeadLetters, r.LastEvent, r.LastRequest, r.LastBatch, r.LastPurge}, nil); err != nil {
+		[]any{r.Events, r.Duplicates, r.DeadLetters, r.LastEvent, r.LastRequest, r.LastBatch,
+			r.LastPurge}, nil); err != nil {
 		return nil, err
 	}
 	return step, s.execute("DELETE FROM webhook_retention", nil, nil)
@@ -108,13 +111,15 @@ const removalsQuery = `SELECT events, duplicates, dead_letters, last_event, last
 func scanRemovals(row *sqlite.Stmt) prune.State {
 	return prune.State{
 		Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2),
-		LastEvent: row.ColumnInt64(3), LastRequest: row.ColumnInt64(4), LastBatch: row.ColumnInt64(5), LastPurge: row.ColumnInt64(6),
+		LastEvent: row.ColumnInt64(3), LastRequest: row.ColumnInt64(4), LastBatch: row.ColumnInt64(5),
+		LastPurge: row.ColumnInt64(6),
 	}
 }
 
 const (
 	oldEventsQuery = `SELECT e.id, length(e.payload), e.persisted_at FROM webhook_events e WHERE e.id > ? ORDER BY e.id`
-	oldLinksQuery  = `SELECT ` + prune.LinkColumns + ` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
+	oldLinksQuery  = `SELECT ` + prune.LinkColumns +
+		` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
 )
 
 // planEvents offers events to the step for as long as it takes them.
@@ -134,8 +139,9 @@ func (s *Store) planLinks(step *prune.Step) error {
 		l := prune.Link{
 			ID: row.ColumnInt64(0), Partition: row.ColumnInt(1), Sequence: row.ColumnInt64(2),
 			Events: row.ColumnInt64(5), Requests: row.ColumnInt64(6), Purges: row.ColumnInt64(7),
-			LastEvent: row.ColumnInt64(8), LastRequest: row.ColumnInt64(9), PersistedAt: micros(row.ColumnInt64(10)),
-			Duplicates: row.ColumnInt64(11), LastPurge: row.ColumnInt64(12), Kept: row.ColumnBool(13),
+			LastEvent: row.ColumnInt64(8), LastRequest: row.ColumnInt64(9),
+			PersistedAt: micros(row.ColumnInt64(10)),
+			Duplicates:  row.ColumnInt64(11), LastPurge: row.ColumnInt64(12), Kept: row.ColumnBool(13),
 		}
 		row.ColumnBytes(3, l.Previous[:])
 		row.ColumnBytes(4, l.Hash[:])
@@ -161,8 +167,9 @@ func (s *Store) planEntries(step *prune.Step) error {
 	step.BeginEntries(previous)
 	more := true
 	err = s.offer(entriesQuery, max(step.EntryCursor, beginsAfter), func(row *sqlite.Stmt) bool {
-		e := prune.Entry{ID: row.ColumnInt64(0), Kind: prune.Kind(row.ColumnInt(1)), PersistedAt: micros(row.ColumnInt64(3)),
-			Sequence: row.ColumnInt64(4), Kept: row.ColumnBool(5)}
+		e := prune.Entry{ID: row.ColumnInt64(0), Kind: prune.Kind(row.ColumnInt(1)),
+			PersistedAt: micros(row.ColumnInt64(3)),
+			Sequence:    row.ColumnInt64(4), Kept: row.ColumnBool(5)}
 		row.ColumnBytes(2, e.Hash[:])
 		more = step.Entry(&e)
 		return more
@@ -175,8 +182,8 @@ func (s *Store) planEntries(step *prune.Step) error {
 
 var entriesQuery = strings.ReplaceAll(prune.EntriesQuery, "?", "?1")
 
-// entryBefore returns the hash of the entry at a cursor, or of the gap it has become part of; and where
-// the log begins.
+// entryBefore returns the hash of the entry at a cursor, or of the gap it has become part of; and
+// where the log begins.
 func (s *Store) entryBefore(cursor int64) (hash [32]byte, beginsAfter int64, err error) {
 	if err := s.execute("SELECT begins_after FROM webhook_log", nil, func(row *sqlite.Stmt) error {
 		beginsAfter = row.ColumnInt64(0)
@@ -223,10 +230,12 @@ func (s *Store) moveEvents(first, last, n, now int64) error {
 	if err := s.indexThrough(last); err != nil {
 		return err
 	}
-	if err := s.removeIndexed(n, ` FROM webhook_events WHERE id > ? AND id <= ?`, first, last); err != nil {
+	if err := s.removeIndexed(n, ` FROM webhook_events WHERE id > ? AND id <= ?`, first,
+		last); err != nil {
 		return err
 	}
-	if err := s.mustChange(n, `INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at)
+	if err := s.mustChange(n, `INSERT INTO webhook_removed_events (`+prune.LineageColumns+
+		`, removed_at)
 		SELECT `+prune.LineageColumns+`, ? FROM webhook_events WHERE id > ? AND id <= ?`, now, first, last); err != nil {
 		return err
 	}
@@ -240,8 +249,10 @@ func (s *Store) removeLink(l *prune.Link) error {
 		statement string
 		args      []any
 	}{
-		{l.Events, "DELETE FROM webhook_removed_events WHERE id > ? AND id <= ? AND batch = ?", []any{l.LastEvent - l.Events, l.LastEvent, l.ID}},
-		{l.Requests, "DELETE FROM webhook_requests WHERE id > ? AND id <= ? AND batch = ?", []any{l.LastRequest - l.Requests, l.LastRequest, l.ID}},
+		{l.Events, "DELETE FROM webhook_removed_events WHERE id > ? AND id <= ? AND batch = ?",
+			[]any{l.LastEvent - l.Events, l.LastEvent, l.ID}},
+		{l.Requests, "DELETE FROM webhook_requests WHERE id > ? AND id <= ? AND batch = ?",
+			[]any{l.LastRequest - l.Requests, l.LastRequest, l.ID}},
 		{l.Purges, "DELETE FROM webhook_purges WHERE batch = ?", []any{l.ID}},
 		{1, "DELETE FROM webhook_batches WHERE id = ?", []any{l.ID}},
 	} {
@@ -255,19 +266,22 @@ func (s *Store) removeLink(l *prune.Link) error {
 	return nil
 }
 
-// removeEntries removes a run of entries, and notes that. What is not as it was stored is not touched.
+// removeEntries removes a run of entries, and notes that. What is not as it was stored is not
+// touched.
 func (s *Store) removeEntries(g *prune.Gap, now int64) error {
 	for _, d := range []struct {
 		rows  int64
 		table string
 	}{
-		{g.Events, "webhook_removed_events"}, {g.Duplicates + g.DeadLetters, "webhook_requests"}, {g.Purges, "webhook_purges"},
+		{g.Events, "webhook_removed_events"}, {g.Duplicates + g.DeadLetters, "webhook_requests"},
+		{g.Purges, "webhook_purges"},
 		{g.Anchors, "webhook_anchors"},
 	} {
 		if d.rows == 0 {
 			continue
 		}
-		if err := s.mustChange(d.rows, "DELETE FROM "+d.table+" WHERE id >= ? AND id <= ?", g.From, g.To); err != nil {
+		if err := s.mustChange(d.rows, "DELETE FROM "+d.table+" WHERE id >= ? AND id <= ?", g.From,
+			g.To); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/hookgate/hookgate/store/paging"
 )
 
-// purgeTargets selects the dead letters with the given ids, and the earlier ones that they replay, if they have a body.
+// purgeTargets selects the dead letters with the given ids, and the earlier ones that they replay,
+// if they have a body.
 const purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
 		SELECT id, request_id, replay_of FROM webhook_requests
 			WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'dead_lettered'
@@ -29,7 +30,8 @@ type purgeTarget struct {
 }
 
 // Purge implements hookgate.Purger. It ignores ctx, as Apply does.
-func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.RequestID, err error) {
+func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.RequestID,
+	err error) {
 	ids, err := json.Marshal(append([]int64{}, paging.ParseIDs(p.IDs)...))
 	if err != nil {
 		return nil, err
@@ -54,7 +56,8 @@ func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID
 	if err := s.anchor(at); err != nil {
 		return nil, err
 	}
-	if err := s.execute("INSERT INTO webhook_retention VALUES ('purge of dead letters')", nil, nil); err != nil {
+	if err := s.execute("INSERT INTO webhook_retention VALUES ('purge of dead letters')", nil,
+		nil); err != nil {
 		return nil, err
 	}
 	for _, t := range targets {
@@ -65,7 +68,8 @@ func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID
 			[]any{id, t.request.String(), p.By, p.Reason, at.UnixMicro(), hash[:]}, nil); err != nil {
 			return nil, fmt.Errorf("note purge of %s: %w", t.request, err)
 		}
-		if err := s.execute("DELETE FROM webhook_dead_letters WHERE id = ?", []any{t.id}, nil); err != nil {
+		if err := s.execute("DELETE FROM webhook_dead_letters WHERE id = ?", []any{t.id},
+			nil); err != nil {
 			return nil, fmt.Errorf("remove dead letter %s: %w", t.request, err)
 		}
 		s.log.added(id, hash)

@@ -19,7 +19,8 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 
 // Events implements hookgate.Reader. A listing by message id uses the index of identities;
 // any other reads the events in the order stored and passes over those that do not match.
-func (s *Store) Events(ctx context.Context, f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+func (s *Store) Events(ctx context.Context,
+	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
 	return paging.Events(ctx, f, s.turns, newEventReader(s, f))
 }
 
@@ -35,7 +36,8 @@ func newEventReader(s *Store, f hookgate.EventFilter) eventReader {
 	return eventReader{s, where, args}
 }
 
-func (r eventReader) Between(ctx context.Context, after, until int64, limit int) (events []hookgate.Event, err error) {
+func (r eventReader) Between(ctx context.Context, after, until int64,
+	limit int) (events []hookgate.Event, err error) {
 	query, args := "SELECT "+eventColumns+" FROM webhook_events WHERE id > ?", []any{after}
 	if until != 0 {
 		query, args = query+" AND id <= ?", append(args, until)
@@ -68,7 +70,8 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 		{"source", f.Source}, {"event_type", f.EventType}, {"ordering_key", f.OrderingKey},
 	} {
 		if c.value != "" {
-			// The + keeps the index of types out of it: with that, each page would sort all events of the type.
+			// The + keeps the index of types out of it: with that, each page would sort all events of the
+			// type.
 			add("+"+c.column+" = ?", c.value)
 		}
 	}
@@ -100,15 +103,16 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 	return where, args
 }
 
-// idsOfMessage selects the events in a range of identities: those in the index, and those that it lacks.
+// idsOfMessage selects the events in a range of identities: those in the index, and those that it
+// lacks.
 const idsOfMessage = `SELECT event FROM webhook_identities WHERE identity >= ? AND identity <= ? UNION ALL
 	SELECT t.id FROM webhook_events t NOT INDEXED WHERE t.id > (SELECT indexed FROM webhook_log) AND t.identity >= ? AND t.identity <= ?`
 
 // bodyContains is the condition that a body contains bytes.
 const bodyContains = "instr(payload, ?) > 0"
 
-// prefixCondition is the condition that a column begins with p. Text compares by its bytes; the text behind may be no UTF-8, but it is
-// never stored.
+// prefixCondition is the condition that a column begins with p. Text compares by its bytes; the
+// text behind may be no UTF-8, but it is never stored.
 func prefixCondition(column, p string) (condition string, args []any) {
 	if end := afterPrefix(p); end != "" {
 		return column + " >= ? AND " + column + " < ?", []any{p, end}
@@ -130,7 +134,8 @@ func afterPrefix(p string) string {
 
 func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
 	e.ID = row.ColumnText(0)
-	e.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2), Source: row.ColumnText(3)}
+	e.Identity = hookgate.Identity{MessageID: row.ColumnText(1), EventType: row.ColumnText(2),
+		Source: row.ColumnText(3)}
 	e.OrderingKey = row.ColumnText(4)
 	e.Sequence = row.ColumnInt64(5)
 	e.Size = row.ColumnInt64(6)
@@ -185,13 +190,14 @@ func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.S
 	}
 	found := false
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, "SELECT "+columns+" FROM webhook_events WHERE id = ?", &sqlitex.ExecOptions{
-			Args: []any{n},
-			ResultFunc: func(row *sqlite.Stmt) error {
-				found = true
-				return scan(row)
-			},
-		})
+		return sqlitex.Execute(conn, "SELECT "+columns+" FROM webhook_events WHERE id = ?",
+			&sqlitex.ExecOptions{
+				Args: []any{n},
+				ResultFunc: func(row *sqlite.Stmt) error {
+					found = true
+					return scan(row)
+				},
+			})
 	})
 	if err != nil {
 		return fmt.Errorf("read event %s: %w", id, err)
@@ -216,7 +222,8 @@ const (
 )
 
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
-func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID, limit int) ([]hookgate.RequestTrail, error) {
+func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID,
+	limit int) ([]hookgate.RequestTrail, error) {
 	var t paging.Trace
 	err := s.read(ctx, func(conn *sqlite.Conn) (err error) {
 		defer sqlitex.Transaction(conn)(&err) // one snapshot
@@ -236,9 +243,11 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 			if err := sqlitex.Execute(conn, traceQuery, &sqlitex.ExecOptions{
 				Args: []any{request.String(), messageID},
 				ResultFunc: func(row *sqlite.Stmt) error {
-					id := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: messageID}
+					id := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1),
+						MessageID: messageID}
 					t.Add(request, id, row.ColumnInt64(5), hookgate.TrailEntry{
-						Stage: hookgate.Stage(row.ColumnText(2)), Metadata: []byte(row.ColumnText(3)), Timestamp: micros(row.ColumnInt64(4)),
+						Stage: hookgate.Stage(row.ColumnText(2)), Metadata: []byte(row.ColumnText(3)),
+						Timestamp: micros(row.ColumnInt64(4)),
 					})
 					return nil
 				},
@@ -261,9 +270,11 @@ const requestQuery = `SELECT source, event_type, message_id, stage, metadata, ti
 func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail, error) {
 	var t paging.Trace
 	err := s.query(ctx, requestQuery, []any{id.String()}, func(row *sqlite.Stmt) error {
-		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: row.ColumnText(2)}
+		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1),
+			MessageID: row.ColumnText(2)}
 		t.Add(id, identity, row.ColumnInt64(6), hookgate.TrailEntry{
-			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
+			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)),
+			Timestamp: micros(row.ColumnInt64(5)),
 		})
 		return nil
 	})
@@ -277,7 +288,8 @@ const partsQuery = `SELECT source, event_type, message_id, stage, metadata, time
 	WHERE request_id >= ? AND request_id <= ? ORDER BY request_id, batch, ordinal`
 
 // Parts implements hookgate.Reader.
-func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail, error) {
+func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail,
+	error) {
 	var t paging.Trace
 	args := []any{id.Part(0).String(), id.Part(max - 1).String()}
 	err := s.query(ctx, partsQuery, args, func(row *sqlite.Stmt) error {
@@ -285,9 +297,11 @@ func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]ho
 		if err != nil {
 			return err
 		}
-		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1), MessageID: row.ColumnText(2)}
+		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1),
+			MessageID: row.ColumnText(2)}
 		t.Add(request, identity, row.ColumnInt64(6), hookgate.TrailEntry{
-			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)), Timestamp: micros(row.ColumnInt64(5)),
+			Stage: hookgate.Stage(row.ColumnText(3)), Metadata: []byte(row.ColumnText(4)),
+			Timestamp: micros(row.ColumnInt64(5)),
 		})
 		return nil
 	})
@@ -315,16 +329,19 @@ func (s *Store) RequestBody(ctx context.Context, id hookgate.RequestID) (body []
 
 const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = ?`
 
-// Counts implements hookgate.Reader from the totals that the log and the chains of earlier releases keep and from what retention has removed.
+// Counts implements hookgate.Reader from the totals that the log and the chains of earlier releases
+// keep and from what retention has removed.
 func (s *Store) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
 	const query = `SELECT coalesce(sum(p.events), 0) + l.events - r.events, coalesce(sum(p.duplicates), 0) + l.duplicates - r.duplicates,
 		coalesce(sum(p.dead_letters), 0) + l.dead_letters - r.dead_letters
 		FROM webhook_removals r JOIN webhook_log l LEFT JOIN webhook_partitions p`
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		return sqlitex.Execute(conn, query, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
-			c = hookgate.StoreCounts{Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2)}
-			return nil
-		}})
+		return sqlitex.Execute(conn, query,
+			&sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
+				c = hookgate.StoreCounts{Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1),
+					DeadLetters: row.ColumnInt64(2)}
+				return nil
+			}})
 	})
 	if err != nil {
 		return c, fmt.Errorf("count what is stored: %w", err)

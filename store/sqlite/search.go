@@ -17,7 +17,8 @@ func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.Ev
 // searcher implements paging.Searcher.
 type searcher struct{ *Store }
 
-func (s searcher) Keys(ctx context.Context, query string, args []any, kinds []paging.Kind) (keys []paging.Key, err error) {
+func (s searcher) Keys(ctx context.Context, query string, args []any,
+	kinds []paging.Kind) (keys []paging.Key, err error) {
 	err = s.query(ctx, query, args, func(row *sqlite.Stmt) error {
 		key := make(paging.Key, len(kinds))
 		for i := range key {
@@ -36,7 +37,8 @@ func (s searcher) Keys(ctx context.Context, query string, args []any, kinds []pa
 	return keys, err
 }
 
-func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []hookgate.Event, err error) {
+func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []hookgate.Event,
+	err error) {
 	err = s.query(ctx, "SELECT "+eventColumns+" "+rest, args, func(row *sqlite.Stmt) error {
 		e, err := scanEvent(row)
 		events = append(events, e)

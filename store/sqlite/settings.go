@@ -21,16 +21,18 @@ func (s *Store) Settings(ctx context.Context) (map[string]string, error) {
 	return all, nil
 }
 
-// SwapSetting keeps a setting in place of the one before, and reports whether it did: not if another
-// one is kept than before. An empty text stands for a setting that is not there. After an error the
-// setting may have been kept.
-func (s *Store) SwapSetting(_ context.Context, name, before, after string) (swapped bool, err error) {
+// SwapSetting keeps a setting in place of the one before, and reports whether it did: not if
+// another one is kept than before. An empty text stands for a setting that is not there. After an
+// error the setting may have been kept.
+func (s *Store) SwapSetting(_ context.Context, name, before, after string) (swapped bool,
+	err error) {
 	err = s.change(func() error {
 		have := ""
-		if err := s.execute("SELECT value FROM webhook_settings WHERE name = ?", []any{name}, func(row *sqlite.Stmt) error {
-			have = row.ColumnText(0)
-			return nil
-		}); err != nil {
+		if err := s.execute("SELECT value FROM webhook_settings WHERE name = ?",
+			[]any{name}, func(row *sqlite.Stmt) error {
+				have = row.ColumnText(0)
+				return nil
+			}); err != nil {
 			return err
 		}
 		if swapped = have == before; !swapped {

@@ -5,7 +5,8 @@ import "zombiezen.com/go/sqlite"
 // statements are those of the writer.
 type statements struct {
 	acquire, epoch, log, advance, mark,
-	event, holder, indexed, indexedRange, unindexed, indexIdentity, indexKey, request, stored, deadLetter, openLetter, whole, anchor,
+	event, holder, indexed, indexedRange, unindexed, indexIdentity, indexKey, request, stored,
+	deadLetter, openLetter, whole, anchor,
 	beginCall, endCall, undoCall, beginItem, endItem, undoItem *sqlite.Stmt
 }
 

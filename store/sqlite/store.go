@@ -1,8 +1,8 @@
 // Package sqlite is the embedded store: one SQLite file that sqlite3 can read while the gate runs.
 //
-// A batch is one transaction, which it may share with other calls that wait. Lineage costs no row per
-// stage: the view webhook_audit_trail derives it from the events. Each row carries its hash in the
-// audit chain; earlier releases wrote a chain of links for each partition (see audit.Run).
+// A batch is one transaction, which it may share with other calls that wait. Lineage costs no row
+// per stage: the view webhook_audit_trail derives it from the events. Each row carries its hash in
+// the audit chain; earlier releases wrote a chain of links for each partition (see audit.Run).
 package sqlite
 
 import (
@@ -81,7 +81,8 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers), nextID: batch.NextID, late: late}
+	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers), nextID: batch.NextID,
+		late: late}
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
@@ -165,7 +166,8 @@ func (s *Store) tx(f func() error) error {
 	switch {
 	case err == nil:
 		s.lastErr.Store(nil)
-	case errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected): // the store is well
+	// the store is well
+	case errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected):
 	default:
 		s.lastErr.Store(&err)
 	}
@@ -184,7 +186,8 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // read lends a reading connection to f.
 func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
-	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of another file.
+	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of
+	// another file.
 	if err := s.place.Check(); err != nil {
 		return err
 	}

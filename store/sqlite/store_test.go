@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// maxBlob is the longest body that a store of the suite takes, in bytes. SQLite's own limit is a thousand times that.
+// maxBlob is the longest body that a store of the suite takes, in bytes. SQLite's own limit is a
+// thousand times that.
 const maxBlob = 2 << 20
 
 // openStore opens the store at path with commits that can be made to fail.
@@ -50,9 +51,10 @@ func openBounded(t storetest.TB, path string, late lateBounds) (*Store, func(don
 	return s, when.Store
 }
 
-// TestConformance runs the suite of the port against stores in temporary folders. They index a few events
-// at a time, all the time, and in appends if they cannot keep up. The long form of the tests adds stores
-// with the bounds that a gate has, which the suites of the queue and of the failover use anyway.
+// TestConformance runs the suite of the port against stores in temporary folders. They index a few
+// events at a time, all the time, and in appends if they cannot keep up. The long form of the tests
+// adds stores with the bounds that a gate has, which the suites of the queue and of the failover
+// use anyway.
 func TestConformance(t *testing.T) {
 	conformance(t, lateBounds{set: 4, slice: 2, small: 1, most: 5, every: time.Millisecond})
 	if modeltest.Soak() {
@@ -73,13 +75,14 @@ func conformance(t *testing.T, late lateBounds) {
 		},
 		Open: func(t storetest.TB, place string) storetest.Instance {
 			s, failWrites := openBounded(t, place, late)
-			return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, Close: s.Close, FailWrites: failWrites, Verify: func() error {
-				audit, err := Verify(context.Background(), place, nil)
-				if err == nil && audit.Break != nil {
-					err = audit.Break
-				}
-				return err
-			}}
+			return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, Close: s.Close,
+				FailWrites: failWrites, Verify: func() error {
+					audit, err := Verify(context.Background(), place, nil)
+					if err == nil && audit.Break != nil {
+						err = audit.Break
+					}
+					return err
+				}}
 		},
 		Refuse: func(t storetest.TB, place, eventType string) {
 			if err := execute(place, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_events WHEN NEW.event_type = '`+eventType+`'
@@ -89,7 +92,8 @@ func conformance(t *testing.T, late lateBounds) {
 		},
 		Rejected: func() hookgate.Record {
 			return hookgate.Record{Delivery: hookgate.Delivery{
-				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: "large"},
+				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: "t",
+					MessageID: "large"},
 				OrderingKey: "t", Body: make([]byte, maxBlob+1),
 			}}
 		},

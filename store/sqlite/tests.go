@@ -9,16 +9,19 @@ import (
 	"github.com/hookgate/hookgate/store/prune"
 )
 
-// The statements on test traffic name the index that finds it. Without it they would read all events.
+// The statements on test traffic name the index that finds it. Without it they would read all
+// events.
 const (
-	fromTests    = ` FROM webhook_events INDEXED BY webhook_events_tests WHERE source = ` + prune.TestSource
+	fromTests = ` FROM webhook_events INDEXED BY webhook_events_tests WHERE source = ` +
+		prune.TestSource
 	testsQuery   = `SELECT id, length(payload)` + fromTests + ` ORDER BY id`
 	testsRemoved = `INSERT INTO webhook_removed_events (` + prune.LineageColumns + `, removed_at)
 		SELECT ` + prune.LineageColumns + `, ?2` + fromTests + ` AND id <= ?1`
 	testsGone = `DELETE` + fromTests + ` AND id <= ?1`
 )
 
-// PurgeTests implements hookgate.Purger. Nothing can be stored meanwhile. Like Purge it ignores ctx.
+// PurgeTests implements hookgate.Purger. Nothing can be stored meanwhile. Like Purge it ignores
+// ctx.
 func (s *Store) PurgeTests(_ context.Context, limit int) (hookgate.Pruned, error) {
 	step := prune.NewTests(limit)
 	if err := s.change(func() error { return s.purgeTests(step) }); err != nil {
@@ -48,7 +51,8 @@ func (s *Store) purgeTests(step *prune.Tests) error {
 	}
 	first, last := step.IDs[0], step.IDs[len(step.IDs)-1]
 	// The latch is undone by whatever undoes the transaction.
-	if err := s.execute("INSERT INTO webhook_retention VALUES ('test traffic')", nil, nil); err != nil {
+	if err := s.execute("INSERT INTO webhook_retention VALUES ('test traffic')", nil,
+		nil); err != nil {
 		return err
 	}
 	if err := s.mustChange(step.Events, testsRemoved, last, time.Now().UnixMicro()); err != nil {
@@ -63,10 +67,12 @@ func (s *Store) purgeTests(step *prune.Tests) error {
 	if err := s.mustChange(step.Events, testsGone, last); err != nil {
 		return err
 	}
-	if err := s.execute("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies, []any{first, last}, nil); err != nil {
+	if err := s.execute("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies,
+		[]any{first, last}, nil); err != nil {
 		return fmt.Errorf("remove the bodies of requests: %w", err)
 	}
-	if err := s.mustChange(1, "UPDATE webhook_removals SET events = events + ?", step.Events); err != nil {
+	if err := s.mustChange(1, "UPDATE webhook_removals SET events = events + ?",
+		step.Events); err != nil {
 		return err
 	}
 	return s.execute("DELETE FROM webhook_retention", nil, nil)

@@ -20,8 +20,8 @@ type Audit = audit.Audit
 type Break = audit.Break
 
 // Verify audits the store in the file at path (see audit.Run). It reads everything once, in one
-// snapshot, and holds no more than one event; the gate may run meanwhile. An error means that it could
-// not be done. progress, if not nil, is called now and then.
+// snapshot, and holds no more than one event; the gate may run meanwhile. An error means that it
+// could not be done. progress, if not nil, is called now and then.
 func Verify(ctx context.Context, path string, progress func(Audit)) (Audit, error) {
 	found, err := verify(ctx, path, progress)
 	if err != nil {
@@ -57,12 +57,14 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 
 // cursors is an audit.Source: a cursor each on links, events and requests.
 type cursors struct {
-	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction, removals, checkpoints,
+	links, removedEvents, events, requests, purges, letters, letterCount, heads, actions, lastAction,
+	removals, checkpoints,
 	log, gaps, anchors *sqlite.Stmt
 	// hasLog is false for a store that an earlier release wrote.
 	hasLog bool
 
-	// conn prepares wholes with the first request that carried several events: a store that an earlier release wrote has no such table.
+	// conn prepares wholes with the first request that carried several events: a store that an earlier
+	// release wrote has no such table.
 	conn   *sqlite.Conn
 	wholes *sqlite.Stmt
 	late   lateAudit
@@ -83,9 +85,10 @@ type entry struct {
 
 func newCursors(conn *sqlite.Conn) (*cursors, error) {
 	c := &cursors{conn: conn}
-	if err := sqlitex.Execute(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'webhook_log'", &sqlitex.ExecOptions{
-		ResultFunc: func(row *sqlite.Stmt) error { c.hasLog = row.ColumnBool(0); return nil },
-	}); err != nil {
+	if err := sqlitex.Execute(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'webhook_log'",
+		&sqlitex.ExecOptions{
+			ResultFunc: func(row *sqlite.Stmt) error { c.hasLog = row.ColumnBool(0); return nil },
+		}); err != nil {
 		return nil, err
 	}
 	type prepared struct {
@@ -96,7 +99,8 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 	entry, identity, hash := ", 0, 0, 0, '', 0, '', x''", ", x''", ", x''"
 	var ofLog []prepared
 	if c.hasLog {
-		entry, identity, hash = ", keyed, processed_at, persisted_at, worker, attempts, last_error, hash", ", identity", ", hash"
+		entry, identity, hash = ", keyed, processed_at, persisted_at, worker, attempts, last_error, hash",
+			", identity", ", hash"
 		ofLog = []prepared{
 			{&c.log, `SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges, anchored, indexed FROM webhook_log`},
 			{&c.gaps, `SELECT from_id, to_id, previous_hash, hash, events, duplicates, dead_letters, purges, anchors, anchored, persisted_at
@@ -117,7 +121,8 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		{&c.requests, `SELECT batch, id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at,
 			enqueued_at, headers, remote_addr, partition, position, spooled_at, replay_of, replayed_at` + entry + identity + `, outcome, first_request_id, reason,
 			EXISTS (SELECT 1 FROM webhook_purges p WHERE p.request_id = webhook_requests.request_id) FROM webhook_requests ORDER BY id`},
-		{&c.purges, `SELECT id, batch, request_id, purged_by, reason, purged_at` + hash + ` FROM webhook_purges ORDER BY id`},
+		{&c.purges, `SELECT id, batch, request_id, purged_by, reason, purged_at` + hash +
+			` FROM webhook_purges ORDER BY id`},
 		{&c.letters, `SELECT payload, request_id, reason, dead_lettered_at FROM webhook_dead_letters WHERE id = ?`},
 		{&c.letterCount, `SELECT count(*) FROM webhook_dead_letters`},
 		{&c.heads, `SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition`},
@@ -136,8 +141,10 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 }
 
 func (c *cursors) close() {
-	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges, c.letters, c.letterCount, c.heads,
-		c.actions, c.lastAction, c.removals, c.checkpoints, c.log, c.gaps, c.anchors, c.late.identity, c.late.key} {
+	for _, s := range []*sqlite.Stmt{c.links, c.removedEvents, c.events, c.requests, c.purges,
+		c.letters, c.letterCount, c.heads,
+		c.actions, c.lastAction, c.removals, c.checkpoints, c.log, c.gaps, c.anchors, c.late.identity,
+		c.late.key} {
 		if s != nil {
 			s.Reset()
 		}
@@ -216,7 +223,8 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 	}
 	if found {
 		e.Letter = &audit.Letter{
-			Body: columnBytes(d, 0), RequestID: d.ColumnText(1), Reason: d.ColumnText(2), DeadLetteredAt: d.ColumnInt64(3),
+			Body: columnBytes(d, 0), RequestID: d.ColumnText(1), Reason: d.ColumnText(2),
+			DeadLetteredAt: d.ColumnInt64(3),
 		}
 	}
 	return &e.Entry, true, nil
@@ -229,7 +237,8 @@ func (c *cursors) Purge() (*audit.Purge, bool, error) {
 		return nil, false, err
 	}
 	c.purge = audit.Purge{
-		ID: row.ColumnInt64(0), Batch: row.ColumnInt64(1), RequestID: row.ColumnText(2), By: row.ColumnText(3),
+		ID: row.ColumnInt64(0), Batch: row.ColumnInt64(1), RequestID: row.ColumnText(2),
+		By:     row.ColumnText(3),
 		Reason: row.ColumnText(4), PurgedAt: row.ColumnInt64(5), Sealed: row.ColumnLen(6) > 0,
 	}
 	row.ColumnBytes(6, c.purge.Hash[:])
@@ -254,7 +263,8 @@ func (c *cursors) RequestBody(requestID string) (body []byte, ok bool, err error
 // scan reads the columns that events and requests share.
 func (e *entry) scan(row *sqlite.Stmt) {
 	e.delivery = hookgate.Delivery{
-		Identity:    hookgate.Identity{MessageID: row.ColumnText(2), EventType: row.ColumnText(3), Source: row.ColumnText(4)},
+		Identity: hookgate.Identity{MessageID: row.ColumnText(2), EventType: row.ColumnText(3),
+			Source: row.ColumnText(4)},
 		OrderingKey: row.ColumnText(5),
 		Sequence:    row.ColumnInt64(6),
 		ReceivedAt:  micros(row.ColumnInt64(9)),
@@ -303,8 +313,10 @@ func (c *cursors) Log() (l audit.Log, ok bool, err error) {
 		return l, true, err // without a row the log must be empty
 	}
 	l = audit.Log{
-		BeginsAfter: row.ColumnInt64(0), LastID: row.ColumnInt64(1), Begun: row.ColumnLen(2) > 0, Events: row.ColumnInt64(3),
-		Duplicates: row.ColumnInt64(4), DeadLetters: row.ColumnInt64(5), Purges: row.ColumnInt64(6), Anchored: row.ColumnInt64(7),
+		BeginsAfter: row.ColumnInt64(0), LastID: row.ColumnInt64(1), Begun: row.ColumnLen(2) > 0,
+		Events:     row.ColumnInt64(3),
+		Duplicates: row.ColumnInt64(4), DeadLetters: row.ColumnInt64(5), Purges: row.ColumnInt64(6),
+		Anchored: row.ColumnInt64(7),
 	}
 	row.ColumnBytes(2, l.Hash[:])
 	c.late.indexed, c.late.last = row.ColumnInt64(8), l.LastID
@@ -319,8 +331,10 @@ func (c *cursors) Gaps() (all []prune.Gap, err error) {
 			return all, err
 		}
 		g := prune.Gap{
-			From: row.ColumnInt64(0), To: row.ColumnInt64(1), Events: row.ColumnInt64(4), Duplicates: row.ColumnInt64(5),
-			DeadLetters: row.ColumnInt64(6), Purges: row.ColumnInt64(7), Anchors: row.ColumnInt64(8), Anchored: row.ColumnInt64(9),
+			From: row.ColumnInt64(0), To: row.ColumnInt64(1), Events: row.ColumnInt64(4),
+			Duplicates:  row.ColumnInt64(5),
+			DeadLetters: row.ColumnInt64(6), Purges: row.ColumnInt64(7), Anchors: row.ColumnInt64(8),
+			Anchored:    row.ColumnInt64(9),
 			PersistedAt: micros(row.ColumnInt64(10)),
 		}
 		row.ColumnBytes(2, g.Previous[:])
@@ -361,8 +375,10 @@ func (c *cursors) Checkpoints() (all []prune.Checkpoint, err error) {
 			return all, err
 		}
 		p := prune.Checkpoint{
-			Partition: row.ColumnInt(0), From: row.ColumnInt64(1), To: row.ColumnInt64(2), Events: row.ColumnInt64(5),
-			Duplicates: row.ColumnInt64(6), DeadLetters: row.ColumnInt64(7), Purges: row.ColumnInt64(8), PersistedAt: micros(row.ColumnInt64(9)),
+			Partition: row.ColumnInt(0), From: row.ColumnInt64(1), To: row.ColumnInt64(2),
+			Events:     row.ColumnInt64(5),
+			Duplicates: row.ColumnInt64(6), DeadLetters: row.ColumnInt64(7), Purges: row.ColumnInt64(8),
+			PersistedAt: micros(row.ColumnInt64(9)),
 		}
 		row.ColumnBytes(3, p.Previous[:])
 		row.ColumnBytes(4, p.Hash[:])

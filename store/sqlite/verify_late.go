@@ -9,9 +9,9 @@ import (
 	"github.com/hookgate/hookgate/store/audit"
 )
 
-// lateAudit compares the late indexes with the events: up to indexed each event must have its two rows,
-// above it may, and there must be no other row. Its breaks come after those of the log, which tell
-// more.
+// lateAudit compares the late indexes with the events: up to indexed each event must have its two
+// rows, above it may, and there must be no other row. Its breaks come after those of the log, which
+// tell more.
 type lateAudit struct {
 	identity, key *sqlite.Stmt
 	// indexed and last are those of webhook_log.
@@ -72,13 +72,15 @@ func (l *lateAudit) compare(conn *sqlite.Conn) (*Break, error) {
 	if l.broken != nil {
 		return l.broken, nil
 	}
-	for table, want := range map[string]int64{"webhook_identities": l.identities, "webhook_keys": l.keys} {
-		err := sqlitex.Execute(conn, "SELECT count(*) FROM "+table, &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
-			if have := row.ColumnInt64(0); have != want {
-				l.breakAt(l.last, "%s has %d rows, and %d of them belong to an event", table, have, want)
-			}
-			return nil
-		}})
+	for table, want := range map[string]int64{"webhook_identities": l.identities,
+		"webhook_keys": l.keys} {
+		err := sqlitex.Execute(conn, "SELECT count(*) FROM "+table,
+			&sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
+				if have := row.ColumnInt64(0); have != want {
+					l.breakAt(l.last, "%s has %d rows, and %d of them belong to an event", table, have, want)
+				}
+				return nil
+			}})
 		if err != nil {
 			return nil, err
 		}

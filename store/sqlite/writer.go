@@ -16,10 +16,10 @@ const (
 	groupBytes = 16 << 20
 )
 
-// writer lets calls that wait at the same time share one transaction and one fsync. The first caller
-// leads: it runs its own call with all that wait, and then hands the lead to the next one. At most
-// one call of a transaction is no append, so that retention and administration get their turn and
-// hold appends up by one step only.
+// writer lets calls that wait at the same time share one transaction and one fsync. The first
+// caller leads: it runs its own call with all that wait, and then hands the lead to the next one.
+// At most one call of a transaction is no append, so that retention and administration get their
+// turn and hold appends up by one step only.
 type writer struct {
 	mu sync.Mutex // guards all below
 	// led says that a caller leads; the others wait in appends and rest, oldest first.
@@ -143,7 +143,8 @@ func (s *Store) commit(group []*write) {
 			c.err = err
 		}
 		switch {
-		case c.err == nil, errors.Is(c.err, hookgate.ErrFenced), errors.Is(c.err, hookgate.ErrRejected): // the store is well
+		// the store is well
+		case c.err == nil, errors.Is(c.err, hookgate.ErrFenced), errors.Is(c.err, hookgate.ErrRejected):
 		case err == nil:
 			s.lastErr.Store(&c.err)
 		}
@@ -156,8 +157,8 @@ func (s *Store) commit(group []*write) {
 	s.committed(recent)
 }
 
-// guarded runs one of several calls so that its failure leaves the others alone. The error is that of
-// the transaction.
+// guarded runs one of several calls so that its failure leaves the others alone. The error is that
+// of the transaction.
 func (s *Store) guarded(c *write) error {
 	if err := sqlitedb.Run(s.stmts.beginCall); err != nil {
 		return err

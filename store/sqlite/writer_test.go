@@ -13,8 +13,8 @@ import (
 )
 
 // TestWaitingCallsShareATransaction holds the writer up until calls wait for it: appends, one of a
-// replaced owner, and two that are no appends. The appends share the next commit with one of the two,
-// the failure of one undoes nothing of the others, and the chain holds.
+// replaced owner, and two that are no appends. The appends share the next commit with one of the
+// two, the failure of one undoes nothing of the others, and the chain holds.
 func TestWaitingCallsShareATransaction(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path)
@@ -73,7 +73,8 @@ func TestWaitingCallsShareATransaction(t *testing.T) {
 	if c, err := s.Counts(t.Context()); err != nil || c.Events != appends-1 {
 		t.Errorf("counts are %+v (error %v)", c, err)
 	}
-	if settings, err := s.Settings(t.Context()); err != nil || len(settings) != 2 || settings["a"] != "x" {
+	if settings, err := s.Settings(t.Context()); err != nil || len(settings) != 2 ||
+		settings["a"] != "x" {
 		t.Errorf("the settings are %v (error %v)", settings, err)
 	}
 	if found, err := Verify(t.Context(), path, nil); err != nil || found.Break != nil {
@@ -93,12 +94,14 @@ func TestSwapSetting(t *testing.T) {
 		want          bool
 		kept          string
 	}{
-		{"x", "a", false, ""}, {"", "a", true, "a"}, {"", "b", false, "a"}, {"a", "b", true, "b"}, {"b", "", true, ""}, {"", "", true, ""},
+		{"x", "a", false, ""}, {"", "a", true, "a"}, {"", "b", false, "a"}, {"a", "b", true, "b"},
+		{"b", "", true, ""}, {"", "", true, ""},
 	} {
 		swapped, err := s.SwapSetting(t.Context(), "mode", step.before, step.after)
 		all, failed := s.Settings(t.Context())
 		if err != nil || failed != nil || swapped != step.want || all["mode"] != step.kept {
-			t.Errorf("from %q to %q: swapped %v, kept %q (errors %v and %v)", step.before, step.after, swapped, all["mode"], err, failed)
+			t.Errorf("from %q to %q: swapped %v, kept %q (errors %v and %v)", step.before, step.after,
+				swapped, all["mode"], err, failed)
 		}
 	}
 }
@@ -121,10 +124,13 @@ func TestClockBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	o1, err1 := s.Apply(t.Context(), &hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, 1)}})
-	o2, err2 := s.Apply(t.Context(), &hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, 2)}})
+	o1, err1 := s.Apply(t.Context(),
+		&hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, 1)}})
+	o2, err2 := s.Apply(t.Context(),
+		&hookgate.Batch{Records: []hookgate.Record{storetest.Sample(0, 2)}})
 	if err1 != nil || err2 != nil || o2.Results[0].ID != o1.Results[0].ID+1 {
-		t.Errorf("the ids are %+v and %+v (errors %v and %v), want two that follow each other", o1, o2, err1, err2)
+		t.Errorf("the ids are %+v and %+v (errors %v and %v), want two that follow each other", o1, o2,
+			err1, err2)
 	}
 	if d := s.ClockBehind().Minutes(); d < 58 || d > 61 {
 		t.Errorf("the clock is %.1f minutes behind, want an hour", d)

@@ -16,16 +16,20 @@ import (
 // token returns a token of its own.
 func token(name string) hookgate.Token {
 	return hookgate.Token{
-		Name: name, Role: hookgate.RoleOperator, Hash: hookgate.HashToken("text of " + name), CreatedAt: start, CreatedBy: "configured",
+		Name: name, Role: hookgate.RoleOperator, Hash: hookgate.HashToken("text of " + name),
+		CreatedAt: start, CreatedBy: "configured",
 	}
 }
 
 // action returns the n-th action of a trail.
 func action(n int) hookgate.AdminAction {
 	return hookgate.AdminAction{
-		At: start.Add(time.Duration(n) * time.Second), RequestID: hookgate.NewRequestID(start.Add(time.Duration(n) * time.Second)),
-		Actor: "alice", Role: hookgate.RoleOperator, RemoteAddr: "192.0.2.7:4711", Action: "maintenance",
-		Target: fmt.Sprintf("read_only %d", n), Reason: "the \"database\" moves: ü", Result: hookgate.ResultDone,
+		At:        start.Add(time.Duration(n) * time.Second),
+		RequestID: hookgate.NewRequestID(start.Add(time.Duration(n) * time.Second)),
+		Actor:     "alice", Role: hookgate.RoleOperator, RemoteAddr: "192.0.2.7:4711",
+		Action: "maintenance",
+		Target: fmt.Sprintf("read_only %d", n), Reason: "the \"database\" moves: ü",
+		Result: hookgate.ResultDone,
 	}
 }
 
@@ -35,19 +39,22 @@ func testTokens(t *testing.T, s Instance) {
 		t.Fatalf("a new store has the tokens %v (error %v)", all, err)
 	}
 	first, second := token("first"), token("second")
-	second.Role, second.CreatedAt, second.CreatedBy, second.ExpiresAt = hookgate.RoleViewer, start.Add(time.Second), "first", start.Add(time.Hour)
+	second.Role, second.CreatedAt, second.CreatedBy, second.ExpiresAt = hookgate.RoleViewer,
+		start.Add(time.Second), "first", start.Add(time.Hour)
 	for _, k := range []hookgate.Token{second, first} {
 		if err := s.CreateToken(ctx, k); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if all, err := s.Tokens(ctx); err != nil || !reflect.DeepEqual(all, []hookgate.Token{first, second}) {
+	if all, err := s.Tokens(ctx); err != nil ||
+		!reflect.DeepEqual(all, []hookgate.Token{first, second}) {
 		t.Errorf("the tokens are %+v (error %v)", all, err)
 	}
 	if got, err := s.Token(ctx, second.Hash); err != nil || got != second {
 		t.Errorf("found %+v (error %v), want %+v", got, err, second)
 	}
-	if got, err := s.Token(ctx, hookgate.HashToken("nobody's")); !errors.Is(err, hookgate.ErrNotFound) {
+	if got, err := s.Token(ctx, hookgate.HashToken("nobody's")); !errors.Is(err,
+		hookgate.ErrNotFound) {
 		t.Errorf("nobody's hash finds %+v (error %v)", got, err)
 	}
 	second.RevokedAt = start.Add(time.Minute)
@@ -124,10 +131,13 @@ func testAdminTrail(t *testing.T, s Instance) {
 		previous = a.Hash
 		want = append(want, a)
 	}
-	for _, c := range []struct{ after, limit, from, to int }{{0, 100, 0, n}, {0, 3, 0, 3}, {3, 3, 3, 6}, {6, 3, 6, n}, {n, 3, n, n}, {-5, 1, 0, 1}} {
+	for _, c := range []struct{ after, limit, from, to int }{{0, 100, 0, n}, {0, 3, 0, 3},
+		{3, 3, 3, 6}, {6, 3, 6, n}, {n, 3, n, n}, {-5, 1, 0, 1}} {
 		got, err := s.Actions(ctx, int64(c.after), c.limit)
-		if err != nil || len(got) != c.to-c.from || len(got) > 0 && !reflect.DeepEqual(got, want[c.from:c.to]) {
-			t.Errorf("%d actions behind %d are %+v (error %v), want %+v", c.limit, c.after, got, err, want[c.from:c.to])
+		if err != nil || len(got) != c.to-c.from || len(got) > 0 &&
+			!reflect.DeepEqual(got, want[c.from:c.to]) {
+			t.Errorf("%d actions behind %d are %+v (error %v), want %+v", c.limit, c.after, got, err,
+				want[c.from:c.to])
 		}
 	}
 	// What no text may hold must not keep an action out of the trail.
@@ -159,14 +169,15 @@ func testAdminTrailConcurrent(t *testing.T, s Instance) {
 	seen := map[hookgate.RequestID]bool{}
 	for i, a := range all {
 		if a.Sequence != int64(i+1) || seen[a.RequestID] {
-			t.Errorf("row %d has the number %d, and its action was there before: %t", i+1, a.Sequence, seen[a.RequestID])
+			t.Errorf("row %d has the number %d, and its action was there before: %t", i+1, a.Sequence,
+				seen[a.RequestID])
 		}
 		seen[a.RequestID] = true
 	}
 }
 
-// testAccessFails: a write that fails is an error whether it was done or not; what can be read afterwards is all of it or nothing, and
-// the chain holds and goes on.
+// testAccessFails: a write that fails is an error whether it was done or not; what can be read
+// afterwards is all of it or nothing, and the chain holds and goes on.
 func testAccessFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	ctx := context.Background()

@@ -38,9 +38,12 @@ func testEvent(t *testing.T, s Instance) {
 			t.Errorf("persisted at %s, want a time during the test", e.PersistedAt)
 		}
 		want := hookgate.Event{
-			ID: e.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence, RequestID: r.RequestID,
-			Headers: r.Headers, RemoteAddr: r.RemoteAddr, ReceivedAt: r.ReceivedAt, PersistedAt: e.PersistedAt,
-			Partition: 3, Position: r.Position.String(), Size: int64(len(r.Body)), SHA256: sha256.Sum256(r.Body),
+			ID: e.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence,
+			RequestID: r.RequestID,
+			Headers:   r.Headers, RemoteAddr: r.RemoteAddr, ReceivedAt: r.ReceivedAt,
+			PersistedAt: e.PersistedAt,
+			Partition:   3, Position: r.Position.String(), Size: int64(len(r.Body)),
+			SHA256: sha256.Sum256(r.Body),
 		}
 		if !reflect.DeepEqual(e, want) {
 			t.Errorf("stored is\n%+v, want\n%+v", e, want)
@@ -58,7 +61,8 @@ func testBodies(t *testing.T, s Instance) {
 	for i := range all {
 		all[i] = byte(i)
 	}
-	for n, body := range [][]byte{nil, {}, {0}, all, []byte("{\"a\":\"\xff\xfe\"}"), bytes.Repeat([]byte("x"), 1<<20)} {
+	for n, body := range [][]byte{nil, {}, {0}, all, []byte("{\"a\":\"\xff\xfe\"}"),
+		bytes.Repeat([]byte("x"), 1<<20)} {
 		r := record("k", n)
 		r.Body = body
 		r.MessageID = fmt.Sprintf("%d '\";--%%_\\ \u00e9 e\u0301 \U0001f600", n)
@@ -69,7 +73,8 @@ func testBodies(t *testing.T, s Instance) {
 		}
 		got, err := s.Body(t.Context(), found[0].ID)
 		if err != nil || !bytes.Equal(got, body) || found[0].Size != int64(len(body)) {
-			t.Errorf("body %d: got %d bytes (size %d, error %v), want %d", n, len(got), found[0].Size, err, len(body))
+			t.Errorf("body %d: got %d bytes (size %d, error %v), want %d", n, len(got), found[0].Size, err,
+				len(body))
 		}
 	}
 }
@@ -79,20 +84,23 @@ func testIdentity(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var batch []hookgate.Record
 	for n, id := range []hookgate.Identity{
-		{Source: "a", EventType: "x", MessageID: "1"}, {Source: "b", EventType: "x", MessageID: "1"}, {Source: "a", EventType: "y", MessageID: "1"},
-		{Source: "a", EventType: "x", MessageID: "2"}, {Source: "a", EventType: "X", MessageID: "1"}, {Source: "a", EventType: "x ", MessageID: "1"},
+		{Source: "a", EventType: "x", MessageID: "1"}, {Source: "b", EventType: "x", MessageID: "1"},
+		{Source: "a", EventType: "y", MessageID: "1"},
+		{Source: "a", EventType: "x", MessageID: "2"}, {Source: "a", EventType: "X", MessageID: "1"},
+		{Source: "a", EventType: "x ", MessageID: "1"},
 	} {
 		r := record("k", n)
 		r.Identity = id
 		batch = append(batch, r)
 	}
-	if outcome := o.mustApply(t, batch...); outcome.Stored != len(batch) || len(Duplicates(outcome)) != 0 {
+	if outcome := o.mustApply(t, batch...); outcome.Stored != len(batch) ||
+		len(Duplicates(outcome)) != 0 {
 		t.Errorf("outcome is %+v, want %d events stored", outcome, len(batch))
 	}
 }
 
-// testUnprovenType: an event whose type is not proved is stored once, whatever type a repetition has, in
-// its batch or in a later one, and also if it was stored before with a type that counted.
+// testUnprovenType: an event whose type is not proved is stored once, whatever type a repetition
+// has, in its batch or in a later one, and also if it was stored before with a type that counted.
 func testUnprovenType(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	unproven := func(n int, eventType string) hookgate.Record {
@@ -101,10 +109,12 @@ func testUnprovenType(t *testing.T, s Instance) {
 		return r
 	}
 	proven := record("k", 2)
-	if outcome := o.mustApply(t, unproven(1, "a"), unproven(1, "b"), proven); outcome.Stored != 2 || !slices.Equal(Duplicates(outcome), []int{1}) {
+	if outcome := o.mustApply(t, unproven(1, "a"), unproven(1, "b"), proven); outcome.Stored != 2 ||
+		!slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 2 stored and number 1 a duplicate", outcome)
 	}
-	batch := []hookgate.Record{unproven(1, "c"), unproven(2, "other"), unproven(3, "a"), record("k", 3)}
+	batch := []hookgate.Record{unproven(1, "c"), unproven(2, "other"), unproven(3, "a"),
+		record("k", 3)}
 	batch[3].EventType = "A proven type" // before "a", wherever a store looks first
 	for range 2 {                        // the second time the outcome of the first was unknown
 		if outcome := o.mustApply(t, batch...); !slices.Equal(Duplicates(outcome), []int{0, 1}) {
@@ -119,24 +129,27 @@ func testUnprovenType(t *testing.T, s Instance) {
 	}
 }
 
-// testDuplicates: an identity is stored once, whether it comes again in its batch or in a later one, and whether or
-// not the queue knew. The first is kept; what repeats it has its own trail.
+// testDuplicates: an identity is stored once, whether it comes again in its batch or in a later
+// one, and whether or not the queue knew. The first is kept; what repeats it has its own trail.
 func testDuplicates(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)
 	unknown, known := again(first), again(first)
 	unknown.Body = []byte("another body")
 	known.Body, known.DuplicateOf = nil, first.RequestID
-	if outcome := o.mustApply(t, first, unknown, known, record("k", 2)); outcome.Stored != 2 || !slices.Equal(Duplicates(outcome), []int{1, 2}) {
+	if outcome := o.mustApply(t, first, unknown, known, record("k", 2)); outcome.Stored != 2 ||
+		!slices.Equal(Duplicates(outcome), []int{1, 2}) {
 		t.Errorf("outcome is %+v, want 2 stored and numbers 1 and 2 duplicates", outcome)
 	}
 	later := again(first)
-	if outcome := o.mustApply(t, record("k", 3), later); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome), []int{1}) {
+	if outcome := o.mustApply(t, record("k", 3), later); outcome.Stored != 1 ||
+		!slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 3}, "k-1", "k-2", "k-3")
 	e := list(t, s, hookgate.EventFilter{MessageID: "k-1"})[0]
-	if body, _ := s.Body(t.Context(), e.ID); e.RequestID != first.RequestID || !bytes.Equal(body, first.Body) {
+	if body, _ := s.Body(t.Context(), e.ID); e.RequestID != first.RequestID ||
+		!bytes.Equal(body, first.Body) {
 		t.Errorf("kept is request %s with body %q, want the first", e.RequestID, body)
 	}
 	if got := stages(t, s, "k-1"); len(got) != 4 {
@@ -144,7 +157,8 @@ func testDuplicates(t *testing.T, s Instance) {
 	}
 }
 
-// testRepeated: a batch whose outcome is unknown is applied again, by its owner or by the next one. Nothing changes.
+// testRepeated: a batch whose outcome is unknown is applied again, by its owner or by the next one.
+// Nothing changes.
 func testRepeated(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	known := again(record("k", 1))
@@ -153,8 +167,10 @@ func testRepeated(t *testing.T, s Instance) {
 	b.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
 	first := mustApply(t, o, b)
 	for range 2 {
-		if outcome := mustApply(t, o, b); outcome.Stored != 0 || !slices.Equal(outcome.Results, first.Results) {
-			t.Errorf("the repeated batch had the outcome %+v, want the results of the first, %+v", outcome, first)
+		if outcome := mustApply(t, o, b); outcome.Stored != 0 ||
+			!slices.Equal(outcome.Results, first.Results) {
+			t.Errorf("the repeated batch had the outcome %+v, want the results of the first, %+v", outcome,
+				first)
 		}
 		mustHave(t, s, hookgate.StoreCounts{Duplicates: 1, DeadLetters: 1}, "k-1", "k-2")
 		if got := len(stages(t, s, "k-1")); got != 2 {
@@ -175,20 +191,24 @@ func testPartlyRepeated(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2", "k-3")
 }
 
-// testSameRequest: one request is kept once, however often a batch has it, and whatever became of it before.
+// testSameRequest: one request is kept once, however often a batch has it, and whatever became of
+// it before.
 func testSameRequest(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)
 	known, unknown, dead := again(first), again(first), record("dead", 1)
 	known.DuplicateOf, known.Body = first.RequestID, nil
 	b := o.batch(first, known, known, unknown, unknown, first)
-	b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"}, {Record: dead, Reason: "at fault"}}
-	if outcome := mustApply(t, s, b); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome), []int{1, 2, 3, 4}) {
+	b.Dead = []hookgate.DeadLetter{{Record: dead, Reason: "at fault"},
+		{Record: dead, Reason: "at fault"}}
+	if outcome := mustApply(t, s, b); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome),
+		[]int{1, 2, 3, 4}) {
 		t.Errorf("outcome is %+v, want 1 stored and numbers 1 to 4 duplicates", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1")
 	// The request of the dead letter comes as an event, behind another with its identity.
-	if outcome := o.mustApply(t, again(dead), dead); outcome.Stored != 1 || !slices.Equal(Duplicates(outcome), []int{1}) {
+	if outcome := o.mustApply(t, again(dead), dead); outcome.Stored != 1 ||
+		!slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1", "dead-1")
@@ -213,7 +233,8 @@ func testPartitions(t *testing.T, s Instance) {
 	}
 }
 
-// testFence: who was replaced cannot store, not even in a partition that is still its own, and need not be told twice.
+// testFence: who was replaced cannot store, not even in a partition that is still its own, and need
+// not be told twice.
 func testFence(t *testing.T, s Instance) {
 	old := own(t, s, 0, 1)
 	r := record("k", 1)
@@ -223,7 +244,8 @@ func testFence(t *testing.T, s Instance) {
 	if current.epochs[1] <= old.epochs[1] {
 		t.Fatalf("epoch %d follows %d", current.epochs[1], old.epochs[1])
 	}
-	if _, err := old.apply(record("k", 2), r); !errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected) {
+	if _, err := old.apply(record("k", 2), r); !errors.Is(err, hookgate.ErrFenced) ||
+		errors.Is(err, hookgate.ErrRejected) {
 		t.Errorf("a batch with an old epoch got %v, want ErrFenced alone", err)
 	}
 	dead := old.batch()
@@ -237,29 +259,33 @@ func testFence(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "k-0", "k-1", "k-2")
 }
 
-// testNoEpoch: a batch of a partition that was not acquired is a mistake of the caller, and none of the errors
-// that ask something of it.
+// testNoEpoch: a batch of a partition that was not acquired is a mistake of the caller, and none of
+// the errors that ask something of it.
 func testNoEpoch(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	r := record("k", 1)
 	r.Partition = 5
-	for name, epochs := range map[string]map[int]hookgate.Epoch{"without an epoch": o.epochs, "never acquired": {0: 1, 5: 1}} {
+	for name, epochs := range map[string]map[int]hookgate.Epoch{"without an epoch": o.epochs,
+		"never acquired": {0: 1, 5: 1}} {
 		b := o.batch(record("k", 0), r)
 		b.Epochs = epochs
-		if _, err := s.Apply(t.Context(), b); err == nil || errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected) {
+		if _, err := s.Apply(t.Context(), b); err == nil || errors.Is(err, hookgate.ErrFenced) ||
+			errors.Is(err, hookgate.ErrRejected) {
 			t.Errorf("partition %s: got %v, want an error of another kind", name, err)
 		}
 	}
 	mustHave(t, s, hookgate.StoreCounts{})
 }
 
-// testCorrupt: a record that nobody could decode is rejected as an event and taken as a dead letter, several of them too.
+// testCorrupt: a record that nobody could decode is rejected as an event and taken as a dead
+// letter, several of them too.
 func testCorrupt(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	b := o.batch()
 	for n := range 2 {
 		corrupt := hookgate.Record{
-			Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start), Sequence: hookgate.NoSequence, Body: []byte{0, 255, byte(n)}},
+			Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start),
+				Sequence: hookgate.NoSequence, Body: []byte{0, 255, byte(n)}},
 			Position: hookgate.Position{Major: 1, Minor: uint64(n)}, Corrupt: errors.New("checksum"),
 		}
 		if _, err := o.apply(record("k", n), corrupt); !errors.Is(err, hookgate.ErrRejected) {
@@ -274,7 +300,8 @@ func testCorrupt(t *testing.T, s Instance) {
 		t.Fatalf("dead letters are %+v, want the two corrupt records", all)
 	}
 	for n, d := range all {
-		if body, err := s.DeadLetterBody(t.Context(), d.ID); err != nil || !bytes.Equal(body, []byte{0, 255, byte(n)}) {
+		if body, err := s.DeadLetterBody(t.Context(), d.ID); err != nil ||
+			!bytes.Equal(body, []byte{0, 255, byte(n)}) {
 			t.Errorf("the body of corrupt record %d is %v (error %v)", n, body, err)
 		}
 	}
@@ -292,14 +319,15 @@ func testTimes(t *testing.T, s Instance) {
 	}
 }
 
-// testRejected: a record that the store takes neither as an event nor as a dead letter is refused with
-// its whole batch, and the store stays well.
+// testRejected: a record that the store takes neither as an event nor as a dead letter is refused
+// with its whole batch, and the store stays well.
 func testRejected(t *testing.T, b Backend) {
 	s := open(t, b)
 	o := own(t, s, 0)
 	bad := b.Rejected()
 	for _, batch := range [][]hookgate.Record{{bad}, {record("k", 1), bad, record("k", 2)}} {
-		if _, err := o.apply(batch...); !errors.Is(err, hookgate.ErrRejected) || errors.Is(err, hookgate.ErrFenced) {
+		if _, err := o.apply(batch...); !errors.Is(err, hookgate.ErrRejected) ||
+			errors.Is(err, hookgate.ErrFenced) {
 			t.Errorf("%d records with one at fault got %v, want ErrRejected", len(batch), err)
 		}
 		if err := s.Ping(t.Context()); err != nil {
@@ -353,8 +381,9 @@ func testEmpty(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{})
 }
 
-// testIDs: a store that starts again, as one restored from a backup or after its file was lost, gives
-// out no id that the one before has given out, so that a reader behind the last of those misses nothing.
+// testIDs: a store that starts again, as one restored from a backup or after its file was lost,
+// gives out no id that the one before has given out, so that a reader behind the last of those
+// misses nothing.
 func testIDs(t *testing.T, b Backend) {
 	last := ""
 	for range 3 {
@@ -378,7 +407,8 @@ func testIDs(t *testing.T, b Backend) {
 	}
 }
 
-// testReopen: what was stored is there after the store was closed, and epochs go on from where they were.
+// testReopen: what was stored is there after the store was closed, and epochs go on from where they
+// were.
 func testReopen(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -417,8 +447,8 @@ func testClosed(t *testing.T, b Backend) {
 	}
 }
 
-// testApplyFails: a transaction fails, once before and once after it took effect. The caller learns no more than that,
-// applies the same batch again, and everything is there once.
+// testApplyFails: a transaction fails, once before and once after it took effect. The caller learns
+// no more than that, applies the same batch again, and everything is there once.
 func testApplyFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -464,7 +494,8 @@ func testApplyFails(t *testing.T, b Backend, done bool) {
 	}
 }
 
-// testAcquireFails: an owner whose epoch was lost acquires again, and its epoch is higher than any before.
+// testAcquireFails: an owner whose epoch was lost acquires again, and its epoch is higher than any
+// before.
 func testAcquireFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	old := own(t, s, 0)

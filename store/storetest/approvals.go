@@ -17,8 +17,10 @@ import (
 func request(n int, target string) hookgate.Approval {
 	at := start.Add(time.Duration(n) * time.Minute)
 	return hookgate.Approval{
-		Action: "dlq_purge", Target: target, Needs: hookgate.RoleAdmin, RequestedBy: "alice", Role: hookgate.RoleAdmin,
-		RequestID: hookgate.NewRequestID(at), RequestedAt: at, Reason: "they are \"tests\": ü", ExpiresAt: at.Add(time.Hour),
+		Action: "dlq_purge", Target: target, Needs: hookgate.RoleAdmin, RequestedBy: "alice",
+		Role:      hookgate.RoleAdmin,
+		RequestID: hookgate.NewRequestID(at), RequestedAt: at, Reason: "they are \"tests\": ü",
+		ExpiresAt: at.Add(time.Hour),
 	}
 }
 
@@ -31,17 +33,21 @@ func mustRequest(t *testing.T, s Instance, a hookgate.Approval) hookgate.Approva
 	return kept
 }
 
-func decision(id int64, state hookgate.ApprovalState, by string, at time.Time) hookgate.ApprovalDecision {
-	return hookgate.ApprovalDecision{ID: id, State: state, By: by, Reason: "because " + by + " says so", At: at}
+func decision(id int64, state hookgate.ApprovalState, by string,
+	at time.Time) hookgate.ApprovalDecision {
+	return hookgate.ApprovalDecision{ID: id, State: state, By: by, Reason: "because " + by +
+		" says so", At: at}
 }
 
-// testApprovals: an approval is what was asked for, decided and used, at every step and wherever it is read.
+// testApprovals: an approval is what was asked for, decided and used, at every step and wherever it
+// is read.
 func testApprovals(t *testing.T, s Instance) {
 	ctx := t.Context()
 	if all, err := s.Approvals(ctx, hookgate.ApprovalFilter{Limit: 10}); err != nil || len(all) != 0 {
 		t.Fatalf("a new store has the approvals %v (error %v)", all, err)
 	}
-	want := request(0, `type="order.test" reason="ü\x00"`+strings.Repeat(" long", 5000)) // longer than what an index could hold
+	// longer than what an index could hold
+	want := request(0, `type="order.test" reason="ü\x00"`+strings.Repeat(" long", 5000))
 	check := func(doing string, got hookgate.Approval, err error) {
 		t.Helper()
 		if err != nil || got != want {
@@ -56,7 +62,8 @@ func testApprovals(t *testing.T, s Instance) {
 	want.ID, want.State = 1, hookgate.ApprovalPending
 	check("request", got, err)
 
-	want.State, want.DecidedBy, want.DecidedAt, want.DecisionReason = hookgate.ApprovalApproved, "bob", start.Add(time.Minute), "because bob says so"
+	want.State, want.DecidedBy, want.DecidedAt, want.DecisionReason = hookgate.ApprovalApproved, "bob",
+		start.Add(time.Minute), "because bob says so"
 	got, err = s.DecideApproval(ctx, decision(1, hookgate.ApprovalApproved, "bob", want.DecidedAt))
 	check("approval", got, err)
 
@@ -77,15 +84,18 @@ func testApprovals(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalStates tries every change in every state: what the state does not allow changes nothing, and says how it stands.
+// testApprovalStates tries every change in every state: what the state does not allow changes
+// nothing, and says how it stands.
 func testApprovalStates(t *testing.T, s Instance) {
-	const before, after = time.Hour - time.Microsecond, time.Hour // of the request; the latter is when it expires
+	// of the request; the latter is when it expires
+	const before, after = time.Hour - time.Microsecond, time.Hour
 	type step struct {
 		state hookgate.ApprovalState // what it becomes
 		by    string
 		at    time.Duration
 	}
-	approve, deny, withdraw := step{hookgate.ApprovalApproved, "bob", before}, step{hookgate.ApprovalDenied, "bob", before}, step{hookgate.ApprovalDenied, "alice", before}
+	approve, deny, withdraw := step{hookgate.ApprovalApproved, "bob", before},
+		step{hookgate.ApprovalDenied, "bob", before}, step{hookgate.ApprovalDenied, "alice", before}
 	use := step{state: hookgate.ApprovalUsed, at: before}
 	own := step{hookgate.ApprovalApproved, "alice", 0}
 	late := func(s step) step { s.at = after; return s }
@@ -116,7 +126,8 @@ func testApprovalStates(t *testing.T, s Instance) {
 		}
 		for _, r := range test.refused {
 			if got, err := take(a.ID, r); !errors.Is(err, hookgate.ErrApprovalState) || got != a {
-				t.Errorf("after %v, %v is %+v (error %v), want ErrApprovalState and %+v", test.done, r, got, err, a)
+				t.Errorf("after %v, %v is %+v (error %v), want ErrApprovalState and %+v", test.done, r, got,
+					err, a)
 			}
 		}
 		for _, r := range test.allowed {
@@ -130,8 +141,8 @@ func testApprovalStates(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalRequests: the same request again is the one that there is, as long as it can still be used; and one person's requests
-// are bounded and nobody else's with them.
+// testApprovalRequests: the same request again is the one that there is, as long as it can still be
+// used; and one person's requests are bounded and nobody else's with them.
 func testApprovalRequests(t *testing.T, s Instance) {
 	ctx := t.Context()
 	first := mustRequest(t, s, request(0, "a"))
@@ -139,7 +150,8 @@ func testApprovalRequests(t *testing.T, s Instance) {
 		func() {},
 		func() {
 			var err error
-			if first, err = s.DecideApproval(ctx, decision(first.ID, hookgate.ApprovalApproved, "bob", start)); err != nil {
+			if first, err = s.DecideApproval(ctx, decision(first.ID, hookgate.ApprovalApproved, "bob",
+				start)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -149,7 +161,8 @@ func testApprovalRequests(t *testing.T, s Instance) {
 			t.Errorf("%d: the same again is %+v (error %v), want %+v", n, got, err, first)
 		}
 	}
-	others := []hookgate.Approval{request(0, "b"), request(0, "a"), request(0, "a"), request(60, "a")} // the last comes when the first is expired
+	// the last comes when the first is expired
+	others := []hookgate.Approval{request(0, "b"), request(0, "a"), request(0, "a"), request(60, "a")}
 	others[1].Action, others[2].RequestedBy = "rollback", "carol"
 	for i, other := range others {
 		if got := mustRequest(t, s, other); got.ID != first.ID+int64(i)+1 {
@@ -160,7 +173,8 @@ func testApprovalRequests(t *testing.T, s Instance) {
 	for _, c := range []struct {
 		minute, most int
 		err          error
-	}{{0, 3, hookgate.ErrTooManyApprovals}, {30, 2, hookgate.ErrTooManyApprovals}, {60, 1, hookgate.ErrTooManyApprovals}, {60, 2, nil}} {
+	}{{0, 3, hookgate.ErrTooManyApprovals}, {30, 2, hookgate.ErrTooManyApprovals},
+		{60, 1, hookgate.ErrTooManyApprovals}, {60, 2, nil}} {
 		if _, err := s.RequestApproval(ctx, request(c.minute, "c"), c.most); !errors.Is(err, c.err) {
 			t.Errorf("minute %d, at most %d: %v, want %v", c.minute, c.most, err, c.err)
 		}
@@ -183,7 +197,8 @@ func testApprovalList(t *testing.T, s Instance) {
 	}
 	at := start.Add(20 * time.Minute)
 	for _, id := range []int64{2, 4, 6} {
-		if _, err := s.DecideApproval(ctx, decision(id, hookgate.ApprovalApproved, "bob", at)); err != nil {
+		if _, err := s.DecideApproval(ctx, decision(id, hookgate.ApprovalApproved, "bob",
+			at)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -201,14 +216,18 @@ func testApprovalList(t *testing.T, s Instance) {
 		want   string
 	}{
 		{"", 0, 0, 100, "[1 2 3 4 5 6 7 8 9 10]"}, {"", 0, 3, 2, "[4 5]"}, {"", 0, 10, 2, "[]"},
-		{hookgate.ApprovalPending, 20, 0, 100, "[1 3 5 7 9 10]"}, {hookgate.ApprovalPending, 20, 3, 2, "[5 7]"},
-		{hookgate.ApprovalApproved, 20, 0, 100, "[2 6]"}, {hookgate.ApprovalDenied, 20, 0, 100, "[8]"}, {hookgate.ApprovalUsed, 20, 0, 100, "[4]"},
+		{hookgate.ApprovalPending, 20, 0, 100, "[1 3 5 7 9 10]"}, {hookgate.ApprovalPending, 20, 3, 2,
+			"[5 7]"},
+		{hookgate.ApprovalApproved, 20, 0, 100, "[2 6]"}, {hookgate.ApprovalDenied, 20, 0, 100, "[8]"},
+		{hookgate.ApprovalUsed, 20, 0, 100, "[4]"},
 		{hookgate.ApprovalExpired, 20, 0, 100, "[]"},
 		// Number n expires at minute 59+n.
 		{hookgate.ApprovalPending, 65, 0, 100, "[7 9 10]"}, {hookgate.ApprovalApproved, 65, 0, 100, "[]"},
-		{hookgate.ApprovalExpired, 65, 0, 100, "[1 2 3 5 6]"}, {hookgate.ApprovalExpired, 1000, 5, 2, "[6 7]"}, {hookgate.ApprovalUsed, 1000, 0, 100, "[4]"},
+		{hookgate.ApprovalExpired, 65, 0, 100, "[1 2 3 5 6]"}, {hookgate.ApprovalExpired, 1000, 5, 2,
+			"[6 7]"}, {hookgate.ApprovalUsed, 1000, 0, 100, "[4]"},
 	} {
-		f := hookgate.ApprovalFilter{State: c.state, Now: start.Add(time.Duration(c.minute) * time.Minute), After: c.after, Limit: c.limit}
+		f := hookgate.ApprovalFilter{State: c.state,
+			Now: start.Add(time.Duration(c.minute) * time.Minute), After: c.after, Limit: c.limit}
 		all, err := s.Approvals(ctx, f)
 		ids := []int64{}
 		for _, a := range all {
@@ -223,8 +242,8 @@ func testApprovalList(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalsConcurrent: of many who ask for the same at the same time all get one request; of many who decide one does; and an
-// approval is used once.
+// testApprovalsConcurrent: of many who ask for the same at the same time all get one request; of
+// many who decide one does; and an approval is used once.
 func testApprovalsConcurrent(t *testing.T, s Instance) {
 	const callers, rounds = 8, 4
 	ctx := t.Context()
@@ -265,11 +284,13 @@ func testApprovalsConcurrent(t *testing.T, s Instance) {
 			}
 			group.Wait()
 			if done.Load() != 1 || refused.Load() != callers-1 {
-				t.Errorf("%s: %d did it and %d were refused, of %d", doing, done.Load(), refused.Load(), callers)
+				t.Errorf("%s: %d did it and %d were refused, of %d", doing, done.Load(), refused.Load(),
+					callers)
 			}
 		}
 		one("decide", func(n int) error {
-			_, err := s.DecideApproval(ctx, decision(id, hookgate.ApprovalApproved, fmt.Sprint("decider ", n), start))
+			_, err := s.DecideApproval(ctx, decision(id, hookgate.ApprovalApproved, fmt.Sprint("decider ",
+				n), start))
 			return err
 		})
 		one("use", func(int) error {
@@ -282,8 +303,8 @@ func testApprovalsConcurrent(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalFails: a write that fails is an error whether it was done or not, and to repeat it is harmless: nothing is kept, decided or
-// used twice.
+// testApprovalFails: a write that fails is an error whether it was done or not, and to repeat it is
+// harmless: nothing is kept, decided or used twice.
 func testApprovalFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	ctx := context.Background()
@@ -293,11 +314,17 @@ func testApprovalFails(t *testing.T, b Backend, done bool) {
 		do   func() (hookgate.Approval, error)
 		want hookgate.ApprovalState
 	}{
-		{"request", func() (hookgate.Approval, error) { return s.RequestApproval(ctx, request(0, "a"), 1) }, hookgate.ApprovalPending},
+		{"request", func() (hookgate.Approval, error) {
+			return s.RequestApproval(ctx, request(0, "a"),
+				1)
+		}, hookgate.ApprovalPending},
 		{"approve", func() (hookgate.Approval, error) {
 			return s.DecideApproval(ctx, decision(1, hookgate.ApprovalApproved, "bob", now))
 		}, hookgate.ApprovalApproved},
-		{"use", func() (hookgate.Approval, error) { return s.UseApproval(ctx, 1, hookgate.NewRequestID(now), now) }, hookgate.ApprovalUsed},
+		{"use", func() (hookgate.Approval, error) {
+			return s.UseApproval(ctx, 1,
+				hookgate.NewRequestID(now), now)
+		}, hookgate.ApprovalUsed},
 	} {
 		s.FailWrites(&done)
 		if got, err := step.do(); err == nil || got != (hookgate.Approval{}) {
@@ -305,7 +332,8 @@ func testApprovalFails(t *testing.T, b Backend, done bool) {
 		}
 		s.FailWrites(nil)
 		got, err := step.do()
-		if refused := errors.Is(err, hookgate.ErrApprovalState); refused != (done && n > 0) || err != nil && !refused {
+		if refused := errors.Is(err, hookgate.ErrApprovalState); refused != (done && n > 0) ||
+			err != nil && !refused {
 			t.Errorf("%s again: %v", step.name, err)
 		}
 		if got.ID != 1 || got.State != step.want {

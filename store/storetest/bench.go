@@ -28,7 +28,8 @@ func AcquireBench(b testing.TB, s hookgate.Store, first int) map[int]hookgate.Ep
 	return epochs
 }
 
-// BenchBatch returns a batch of new events with bodies of 600 bytes and random message ids, evenly over the partitions from the first on.
+// BenchBatch returns a batch of new events with bodies of 600 bytes and random message ids, evenly
+// over the partitions from the first on.
 func BenchBatch(size, first int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
 	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
 	body := bytes.Repeat([]byte("x"), 600)
@@ -44,7 +45,8 @@ func BenchBatch(size, first int, epochs map[int]hookgate.Epoch) *hookgate.Batch 
 }
 
 // BenchmarkBatches times apply alone, without the making of its batches, which are BenchBatch's.
-func BenchmarkBatches(b *testing.B, size int, epochs map[int]hookgate.Epoch, apply func(*hookgate.Batch) error) {
+func BenchmarkBatches(b *testing.B, size int, epochs map[int]hookgate.Epoch,
+	apply func(*hookgate.Batch) error) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
@@ -67,9 +69,10 @@ func BenchmarkApply(b *testing.B, s hookgate.Store, size int) {
 	})
 }
 
-// BenchmarkPruning measures what removal costs whoever stores: the latency of small batches at a steady pace, in a store of 200,000
-// events, all old enough to be moved, alone and then while prune removes them until its context ends. The two are turned off
-// and on again every few seconds, so that both meet the same machine. Metrics are the quantiles of both, in ms.
+// BenchmarkPruning measures what removal costs whoever stores: the latency of small batches at a
+// steady pace, in a store of 200,000 events, all old enough to be moved, alone and then while prune
+// removes them until its context ends. The two are turned off and on again every few seconds, so
+// that both meet the same machine. Metrics are the quantiles of both, in ms.
 func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context)) {
 	const stored, size, pace, turn = 200_000, 20, 10 * time.Millisecond, 2 * time.Second
 	ctx := b.Context()
@@ -79,10 +82,12 @@ func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context
 	}
 	n := 0
 	apply := func(size int) time.Duration {
-		batch := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w", ProcessedAt: time.Now(), Attempts: 1}
+		batch := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{0: epoch}, Worker: "w",
+			ProcessedAt: time.Now(), Attempts: 1}
 		for range size {
 			r := Sample(0, n)
-			r.MessageID = hookgate.NewRequestID(time.Unix(0, 0)).String()[20:] // at random places of the index
+			// at random places of the index
+			r.MessageID = hookgate.NewRequestID(time.Unix(0, 0)).String()[20:]
 			r.Body = append(make([]byte, 500), r.Body...)
 			batch.Records = append(batch.Records, r)
 			n++
@@ -124,7 +129,8 @@ func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context
 			unit string
 			rank float64
 		}{{"p50-ms", 0.5}, {"p99-ms", 0.99}} {
-			b.ReportMetric(float64(all[int(float64(len(all)-1)*q.rank)].Microseconds())/1000, name+"-"+q.unit)
+			b.ReportMetric(float64(all[int(float64(len(all)-1)*q.rank)].Microseconds())/1000, name+"-"+
+				q.unit)
 		}
 	}
 }

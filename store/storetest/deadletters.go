@@ -26,7 +26,8 @@ func (o *owner) mustBury(t TB, reason string, records ...hookgate.Record) {
 }
 
 // deadLetters reads all dead letters that match.
-func deadLetters(t TB, s hookgate.Reader, f hookgate.DeadLetterFilter) (all []hookgate.StoredDeadLetter) {
+func deadLetters(t TB, s hookgate.Reader,
+	f hookgate.DeadLetterFilter) (all []hookgate.StoredDeadLetter) {
 	t.Helper()
 	for d, err := range s.DeadLetters(context.Background(), f) {
 		if err != nil {
@@ -37,20 +38,24 @@ func deadLetters(t TB, s hookgate.Reader, f hookgate.DeadLetterFilter) (all []ho
 	return all
 }
 
-// mustBeIn checks the states of the dead letters of these requests, in a listing by state and one by one.
+// mustBeIn checks the states of the dead letters of these requests, in a listing by state and one
+// by one.
 func mustBeIn(t TB, s hookgate.Reader, want map[hookgate.RequestID]hookgate.DeadLetterState) {
 	t.Helper()
 	mustCountOpen(t, s)
 	got := map[hookgate.RequestID]hookgate.DeadLetterState{}
-	for _, state := range []hookgate.DeadLetterState{hookgate.DeadLetterOpen, hookgate.DeadLetterStored,
+	for _, state := range []hookgate.DeadLetterState{hookgate.DeadLetterOpen,
+		hookgate.DeadLetterStored,
 		hookgate.DeadLetterSuperseded, hookgate.DeadLetterPurged} {
 		for _, d := range deadLetters(t, s, hookgate.DeadLetterFilter{State: state}) {
 			if before, twice := got[d.RequestID]; twice || d.State != state {
-				t.Errorf("dead letter %s is listed as %s, says %s, and was listed as %q", d.RequestID, state, d.State, before)
+				t.Errorf("dead letter %s is listed as %s, says %s, and was listed as %q", d.RequestID, state,
+					d.State, before)
 			}
 			got[d.RequestID] = state
 			for _, id := range []string{d.ID, d.RequestID.String()} {
-				if one, err := s.DeadLetter(context.Background(), id); err != nil || !reflect.DeepEqual(one, d) {
+				if one, err := s.DeadLetter(context.Background(), id); err != nil ||
+					!reflect.DeepEqual(one, d) {
 					t.Errorf("dead letter %s is\n%+v (error %v), and in the listing\n%+v", id, one, err, d)
 				}
 			}
@@ -63,7 +68,8 @@ func mustBeIn(t TB, s hookgate.Reader, want map[hookgate.RequestID]hookgate.Dead
 
 func mustPurge(t TB, s hookgate.Purger, ids ...string) []hookgate.RequestID {
 	t.Helper()
-	purged, err := s.Purge(context.Background(), hookgate.Purge{IDs: ids, By: "ops", Reason: "test data"})
+	purged, err := s.Purge(context.Background(), hookgate.Purge{IDs: ids, By: "ops",
+		Reason: "test data"})
 	if err != nil {
 		t.Fatalf("purge: %v", err)
 	}
@@ -88,9 +94,12 @@ func testDeadLetters(t *testing.T, s Instance) {
 	}
 	r, d := b.Dead[0].Record, all[2]
 	want := hookgate.StoredDeadLetter{
-		ID: d.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence, RequestID: r.RequestID, Headers: r.Headers,
-		RemoteAddr: r.RemoteAddr, Size: int64(len(r.Body)), SHA256: sha256.Sum256(r.Body), Reason: "reason 2", ReceivedAt: r.ReceivedAt,
-		DeadLetteredAt: d.DeadLetteredAt, Partition: r.Partition, Position: r.Position.String(), Attempts: 3, LastError: "error 2",
+		ID: d.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence,
+		RequestID: r.RequestID, Headers: r.Headers,
+		RemoteAddr: r.RemoteAddr, Size: int64(len(r.Body)), SHA256: sha256.Sum256(r.Body),
+		Reason: "reason 2", ReceivedAt: r.ReceivedAt,
+		DeadLetteredAt: d.DeadLetteredAt, Partition: r.Partition, Position: r.Position.String(),
+		Attempts: 3, LastError: "error 2",
 		State: hookgate.DeadLetterOpen,
 	}
 	if !reflect.DeepEqual(d, want) || d.DeadLetteredAt.IsZero() {
@@ -101,7 +110,8 @@ func testDeadLetters(t *testing.T, s Instance) {
 			t.Errorf("its body is %q (error %v), want %q", body, err, r.Body)
 		}
 	}
-	if got := stages(t, s, "dead-2"); !slices.Equal(got, []string{"received enqueued processed retried dead_lettered"}) {
+	if got := stages(t, s, "dead-2"); !slices.Equal(got,
+		[]string{"received enqueued processed retried dead_lettered"}) {
 		t.Errorf("trail of a dead letter is %v", got)
 	}
 	if outcome := o.mustApply(t, again(r)); outcome.Stored != 1 {
@@ -113,7 +123,8 @@ func testDeadLetters(t *testing.T, s Instance) {
 func testDeadLetterStates(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	replayed, sentAgain, untouched := record("k", 1), record("k", 2), record("k", 3)
-	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start), Sequence: hookgate.NoSequence, Body: []byte{255}},
+	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start),
+		Sequence: hookgate.NoSequence, Body: []byte{255}},
 		Position: hookgate.Position{Minor: 99}}
 	o.mustBury(t, "at fault", replayed, sentAgain, untouched, undecoded)
 	otherType := record("k", 3)
@@ -127,21 +138,26 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 
 	failed := replayOf(replayed, 1)
 	o.mustBury(t, "still at fault", failed)
-	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterSuperseded, hookgate.DeadLetterOpen
+	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterSuperseded,
+		hookgate.DeadLetterOpen
 	mustBeIn(t, s, want)
 	d, err := s.DeadLetter(t.Context(), failed.RequestID.String())
-	if err != nil || d.ReplayOf != replayed.RequestID || !d.ReplayedAt.Equal(failed.ReplayedAt) || d.Undecoded() {
+	if err != nil || d.ReplayOf != replayed.RequestID || !d.ReplayedAt.Equal(failed.ReplayedAt) ||
+		d.Undecoded() {
 		t.Errorf("the dead letter of a replay is %+v (error %v)", d, err)
 	}
-	if d, err := s.DeadLetter(t.Context(), undecoded.RequestID.String()); err != nil || !d.Undecoded() {
+	if d, err := s.DeadLetter(t.Context(), undecoded.RequestID.String()); err != nil ||
+		!d.Undecoded() {
 		t.Errorf("what could not be decoded is %+v (error %v)", d, err)
 	}
 
 	o.mustApply(t, replayOf(failed, 2))
-	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterStored, hookgate.DeadLetterStored
+	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterStored,
+		hookgate.DeadLetterStored
 	mustBeIn(t, s, want)
 	mustPurge(t, s, d.ID)
-	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterPurged, hookgate.DeadLetterPurged
+	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterPurged,
+		hookgate.DeadLetterPurged
 	mustBeIn(t, s, want)
 }
 
@@ -156,8 +172,8 @@ func mustCountOpen(t TB, s hookgate.Reader) {
 	}
 }
 
-// testReplays: however often a dead letter is replayed, one event is stored, with the body and the time of the dead letter;
-// the same replay again changes nothing.
+// testReplays: however often a dead letter is replayed, one event is stored, with the body and the
+// time of the dead letter; the same replay again changes nothing.
 func testReplays(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
@@ -169,7 +185,8 @@ func testReplays(t *testing.T, s Instance) {
 	}
 	made := d.Replay(body, start.Add(time.Hour).Add(123*time.Nanosecond))
 	want := dead.Delivery
-	want.RequestID, want.ReplayOf, want.ReplayedAt = made.RequestID, dead.RequestID, start.Add(time.Hour)
+	want.RequestID, want.ReplayOf, want.ReplayedAt = made.RequestID, dead.RequestID,
+		start.Add(time.Hour)
 	if !reflect.DeepEqual(*made, want) || made.RequestID == dead.RequestID {
 		t.Errorf("the replay is\n%+v, want\n%+v", *made, want)
 	}
@@ -180,14 +197,15 @@ func testReplays(t *testing.T, s Instance) {
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1")
 	event := list(t, s, hookgate.EventFilter{})[0]
-	if event.RequestID != replays[0].RequestID || event.SHA256 != sha256.Sum256(dead.Body) || !event.ReceivedAt.Equal(dead.ReceivedAt) {
+	if event.RequestID != replays[0].RequestID || event.SHA256 != sha256.Sum256(dead.Body) ||
+		!event.ReceivedAt.Equal(dead.ReceivedAt) {
 		t.Errorf("stored is %+v, want the first replay with what %+v brought", event, dead)
 	}
 }
 
-// testDeadLetterComesAgain: a record that comes again after it has become a dead letter, because its release was lost in a crash,
-// changes nothing if it is rejected once more or stored by another request, and is stored if nothing is in the way any more. Its
-// lineage tells both.
+// testDeadLetterComesAgain: a record that comes again after it has become a dead letter, because
+// its release was lost in a crash, changes nothing if it is rejected once more or stored by another
+// request, and is stored if nothing is in the way any more. Its lineage tells both.
 func testDeadLetterComesAgain(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	stored, replaced := record("k", 1), record("k", 2)
@@ -200,10 +218,13 @@ func testDeadLetterComesAgain(t *testing.T, s Instance) {
 	mustBeIn(t, s, map[hookgate.RequestID]hookgate.DeadLetterState{
 		stored.RequestID: hookgate.DeadLetterStored, replaced.RequestID: hookgate.DeadLetterStored,
 	})
-	if got := stages(t, s, "k-1"); !slices.Equal(got, []string{"received enqueued processed dead_lettered processed persisted"}) {
+	if got := stages(t, s, "k-1"); !slices.Equal(got,
+		[]string{"received enqueued processed dead_lettered processed persisted"}) {
 		t.Errorf("trail of what was stored after all is %q", got)
 	}
-	if got := stages(t, s, "k-2"); !slices.Equal(got, []string{"received enqueued processed dead_lettered", "received replayed enqueued processed persisted"}) {
+	if got := stages(t, s, "k-2"); !slices.Equal(got,
+		[]string{"received enqueued processed dead_lettered",
+			"received replayed enqueued processed persisted"}) {
 		t.Errorf("trail of what was replayed is %q", got)
 	}
 }
@@ -214,7 +235,8 @@ func testDeadLetterFilters(t *testing.T, s Instance) {
 	var all []hookgate.Record
 	for n := range 4 {
 		r := record("k", n)
-		r.EventType, r.Source, r.OrderingKey = fmt.Sprint("type", n%2), fmt.Sprint("source", n/2), fmt.Sprint("key", n)
+		r.EventType, r.Source, r.OrderingKey = fmt.Sprint("type", n%2), fmt.Sprint("source", n/2),
+			fmt.Sprint("key", n)
 		all = append(all, r)
 		o.mustBury(t, fmt.Sprintf("CHECK %d%%_ violated", n), r)
 	}
@@ -235,7 +257,8 @@ func testDeadLetterFilters(t *testing.T, s Instance) {
 		{hookgate.DeadLetterFilter{ReasonContains: "2%_ v"}, "k-2"},
 		{hookgate.DeadLetterFilter{ReasonContains: "check"}, ""},
 		{hookgate.DeadLetterFilter{Source: "source1", EventType: "type0"}, "k-2"},
-		{hookgate.DeadLetterFilter{From: listed[1].DeadLetteredAt, To: listed[3].DeadLetteredAt}, "k-1 k-2"},
+		{hookgate.DeadLetterFilter{From: listed[1].DeadLetteredAt, To: listed[3].DeadLetteredAt},
+			"k-1 k-2"},
 		{hookgate.DeadLetterFilter{After: listed[1].ID}, "k-2 k-3"},
 		{hookgate.DeadLetterFilter{After: listed[0].ID, Limit: 2}, "k-1 k-2"},
 		{hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen, Limit: 1}, "k-0"},
@@ -276,7 +299,8 @@ func testDeadLetterFilters(t *testing.T, s Instance) {
 	}
 }
 
-// testDeadLetterPages: a listing of more than a page has everything once, in order, while others are buried and purged.
+// testDeadLetterPages: a listing of more than a page has everything once, in order, while others
+// are buried and purged.
 func testDeadLetterPages(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	const many = 1203
@@ -286,7 +310,8 @@ func testDeadLetterPages(t *testing.T, s Instance) {
 	}
 	o.mustBury(t, "at fault", records...)
 	n := 0
-	for d, err := range s.DeadLetters(t.Context(), hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}) {
+	for d, err := range s.DeadLetters(t.Context(),
+		hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,8 +328,8 @@ func testDeadLetterPages(t *testing.T, s Instance) {
 	}
 }
 
-// testPurge: a purge removes the body of a dead letter and of those that it replays, and nothing else; it is in the lineage;
-// the partition's owner goes on undisturbed.
+// testPurge: a purge removes the body of a dead letter and of those that it replays, and nothing
+// else; it is in the lineage; the partition's owner goes on undisturbed.
 func testPurge(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1)
 	first, other, elsewhere := record("k", 1), record("k", 2), record("k", 3)
@@ -319,25 +344,32 @@ func testPurge(t *testing.T, s Instance) {
 		ids[d.RequestID] = d.ID
 	}
 	purged := mustPurge(t, s, ids[second.RequestID], "x", "99999", ids[elsewhere.RequestID])
-	if want := []hookgate.RequestID{first.RequestID, elsewhere.RequestID, second.RequestID}; !slices.Equal(purged, want) {
-		t.Errorf("purged are %v, want the named ones and what the first of them replays, %v", purged, want)
+	if want := []hookgate.RequestID{first.RequestID, elsewhere.RequestID,
+		second.RequestID}; !slices.Equal(purged, want) {
+		t.Errorf("purged are %v, want the named ones and what the first of them replays, %v", purged,
+			want)
 	}
 	mustBeIn(t, s, map[hookgate.RequestID]hookgate.DeadLetterState{
-		first.RequestID: hookgate.DeadLetterPurged, second.RequestID: hookgate.DeadLetterPurged, elsewhere.RequestID: hookgate.DeadLetterPurged,
-		third.RequestID: hookgate.DeadLetterOpen, other.RequestID: hookgate.DeadLetterOpen,
+		first.RequestID: hookgate.DeadLetterPurged, second.RequestID: hookgate.DeadLetterPurged,
+		elsewhere.RequestID: hookgate.DeadLetterPurged,
+		third.RequestID:     hookgate.DeadLetterOpen, other.RequestID: hookgate.DeadLetterOpen,
 	})
 	d, err := s.DeadLetter(t.Context(), ids[second.RequestID])
-	if err != nil || d.PurgedAt.IsZero() || d.PurgedBy != "ops" || d.PurgeReason != "test data" || d.Size != 0 || d.SHA256 != sha256.Sum256(second.Body) ||
+	if err != nil || d.PurgedAt.IsZero() || d.PurgedBy != "ops" || d.PurgeReason != "test data" ||
+		d.Size != 0 || d.SHA256 != sha256.Sum256(second.Body) ||
 		d.Reason != "still" || d.DeadLetteredAt.IsZero() || d.MessageID != "k-1" {
 		t.Errorf("what was purged reads %+v (error %v)", d, err)
 	}
-	for request, wantBody := range map[hookgate.RequestID]bool{first.RequestID: false, second.RequestID: false, third.RequestID: true, other.RequestID: true} {
-		if body, err := s.DeadLetterBody(t.Context(), ids[request]); wantBody != (err == nil) || err != nil && !errors.Is(err, hookgate.ErrNotFound) {
+	for request, wantBody := range map[hookgate.RequestID]bool{first.RequestID: false,
+		second.RequestID: false, third.RequestID: true, other.RequestID: true} {
+		if body, err := s.DeadLetterBody(t.Context(), ids[request]); wantBody != (err == nil) ||
+			err != nil && !errors.Is(err, hookgate.ErrNotFound) {
 			t.Errorf("the body of %s is %q (error %v), wanted: %v", ids[request], body, err, wantBody)
 		}
 	}
 	got := stages(t, s, "k-1")
-	if want := []string{"received enqueued processed dead_lettered purged", "received replayed enqueued processed dead_lettered purged",
+	if want := []string{"received enqueued processed dead_lettered purged",
+		"received replayed enqueued processed dead_lettered purged",
 		"received replayed enqueued processed dead_lettered"}; !slices.Equal(got, want) {
 		t.Errorf("trails are %q, want %q", got, want)
 	}
@@ -355,8 +387,8 @@ func testPurge(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 5}, "k-1", "k-4")
 }
 
-// testPurgeWhileWriting: purges and the owner of the partition add to one chain side by side, and two purges of the same
-// share what there is.
+// testPurgeWhileWriting: purges and the owner of the partition add to one chain side by side, and
+// two purges of the same share what there is.
 func testPurgeWhileWriting(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	const dead, batches = 40, 20
@@ -394,7 +426,8 @@ func testPurgeWhileWriting(t *testing.T, s Instance) {
 	}
 }
 
-// testPurgeFails: a purge fails, once before and once after it took effect. It is repeated, and all is purged once.
+// testPurgeFails: a purge fails, once before and once after it took effect. It is repeated, and all
+// is purged once.
 func testPurgeFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -413,7 +446,8 @@ func testPurgeFails(t *testing.T, b Backend, done bool) {
 	s.Close()
 	s = b.Open(t, place)
 	mustVerify(t, s)
-	if open := deadLetters(t, s, hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}); len(open) != 1 || open[0].MessageID != "k-2" {
+	if open := deadLetters(t, s, hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}); len(
+		open) != 1 || open[0].MessageID != "k-2" {
 		t.Errorf("open are %+v, want k-2", open)
 	}
 }

@@ -19,8 +19,8 @@ func directBatch(records ...hookgate.Record) *hookgate.Batch {
 	return &hookgate.Batch{Records: records, Worker: "direct", Attempts: 1}
 }
 
-// testDirect: the store takes requests itself, without an owner of their partition. Each result has the
-// id of its entry, a repetition those of the first time, and the position follows from the id.
+// testDirect: the store takes requests itself, without an owner of their partition. Each result has
+// the id of its entry, a repetition those of the first time, and the position follows from the id.
 func testDirect(t *testing.T, s Instance) {
 	first := record("k", 1)
 	first.Partition, first.Keyed = 5, true
@@ -39,7 +39,8 @@ func testDirect(t *testing.T, s Instance) {
 	if id := outcome.Results[1].ID; id <= outcome.Results[0].ID || id >= outcome.Results[2].ID {
 		t.Errorf("the duplicate has id %d, want one between those of its neighbours: %+v", id, outcome)
 	}
-	if got := mustApply(t, s, b); got.Stored != 0 || fmt.Sprint(got.Results) != fmt.Sprint(outcome.Results) {
+	if got := mustApply(t, s, b); got.Stored != 0 ||
+		fmt.Sprint(got.Results) != fmt.Sprint(outcome.Results) {
 		t.Errorf("the repeated batch has the outcome %+v, want the results %+v", got, outcome.Results)
 	}
 	trail, err := s.Request(t.Context(), first.RequestID)
@@ -48,14 +49,15 @@ func testDirect(t *testing.T, s Instance) {
 	}
 	for _, e := range trail.Entries[1:] {
 		if !e.Timestamp.Equal(events[0].PersistedAt) {
-			t.Errorf("stage %s has the time %s, want that of the commit, %s", e.Stage, e.Timestamp, events[0].PersistedAt)
+			t.Errorf("stage %s has the time %s, want that of the commit, %s", e.Stage, e.Timestamp,
+				events[0].PersistedAt)
 		}
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1}, "k-1", "k-2")
 }
 
-// testDirectConcurrent: many calls at a time, beside admin work, are each stored once, with ids that
-// grow for every caller.
+// testDirectConcurrent: many calls at a time, beside admin work, are each stored once, with ids
+// that grow for every caller.
 func testDirectConcurrent(t *testing.T, s Instance) {
 	const callers, each = 16, 15
 	var all sync.WaitGroup
@@ -100,7 +102,8 @@ func testOneLog(t *testing.T, s Instance) {
 	b.Dead = []hookgate.DeadLetter{{Record: record("dead", 1), Reason: "at fault"}}
 	outcome := mustApply(t, s, b)
 	dead, err := strconv.ParseInt(deadLetters(t, s, hookgate.DeadLetterFilter{})[0].ID, 10, 64)
-	if err != nil || outcome.Results[1].ID != outcome.Results[0].ID+1 || dead != outcome.Results[1].ID+1 {
+	if err != nil || outcome.Results[1].ID != outcome.Results[0].ID+1 || dead != outcome.Results[1].ID+
+		1 {
 		t.Errorf("the dead letter has id %d (error %v), the records %+v; want three that follow each other", dead, err, outcome.Results)
 	}
 	if err := s.RecordAction(t.Context(), action(1)); err != nil {
@@ -116,8 +119,8 @@ func testOneLog(t *testing.T, s Instance) {
 	}
 }
 
-// testIsolated: an event that the store rejects becomes a dead letter, and the others of its batch are
-// stored. While the dead letter is open, repetitions are duplicates of it; a replay is not.
+// testIsolated: an event that the store rejects becomes a dead letter, and the others of its batch
+// are stored. While the dead letter is open, repetitions are duplicates of it; a replay is not.
 func testIsolated(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -140,11 +143,13 @@ func testIsolated(t *testing.T, b Backend) {
 		}
 	}
 	if outcome.Results[4].DuplicateOf != one.RequestID {
-		t.Errorf("the repetition is a duplicate of %s, want of %s", outcome.Results[4].DuplicateOf, one.RequestID)
+		t.Errorf("the repetition is a duplicate of %s, want of %s", outcome.Results[4].DuplicateOf,
+			one.RequestID)
 	}
 	again := mustApply(t, s, batch)
 	for i, r := range again.Results {
-		if r.ID != outcome.Results[i].ID || r.DuplicateOf != outcome.Results[i].DuplicateOf || (r.Rejected == nil) != (outcome.Results[i].Rejected == nil) {
+		if r.ID != outcome.Results[i].ID || r.DuplicateOf != outcome.Results[i].DuplicateOf ||
+			(r.Rejected == nil) != (outcome.Results[i].Rejected == nil) {
 			t.Errorf("repeated, record %d has the result %+v, want %+v", i, r, outcome.Results[i])
 		}
 	}
@@ -152,7 +157,8 @@ func testIsolated(t *testing.T, b Backend) {
 	if len(letters) != 2 || letters[0].Reason == "" || letters[0].State != hookgate.DeadLetterOpen {
 		t.Fatalf("the dead letters are %+v", letters)
 	}
-	if body, err := s.DeadLetterBody(t.Context(), letters[0].ID); err != nil || string(body) != string(one.Body) {
+	if body, err := s.DeadLetterBody(t.Context(), letters[0].ID); err != nil ||
+		string(body) != string(one.Body) {
 		t.Errorf("the body of the dead letter is %q (error %v)", body, err)
 	}
 	replay := mustApply(t, s, directBatch(replayOf(one, 1)))

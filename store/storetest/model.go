@@ -15,9 +15,10 @@ import (
 // model is what a store must hold.
 type model struct {
 	Instance
-	current    []hookgate.Epoch // by partition; 0 if it has no owner yet
-	first      map[hookgate.Identity]hookgate.RequestID
-	requests   map[hookgate.RequestID]bool // those that stand in the store as duplicates or dead letters
+	current []hookgate.Epoch // by partition; 0 if it has no owner yet
+	first   map[hookgate.Identity]hookgate.RequestID
+	// those that stand in the store as duplicates or dead letters
+	requests   map[hookgate.RequestID]bool
 	log        []*modelEntry
 	made       []hookgate.Record // records that may come again
 	n          int
@@ -41,9 +42,10 @@ type modelCut struct {
 	entries int
 }
 
-// testModel drives a store with random batches (new events, repetitions known and unknown to the queue, records
-// that come again, replays, dead letters), purges, changes of owner, batches of owners that were replaced, failing transactions,
-// removal of what is old, and restarts, and compares it with maps. At the end the audit chain must hold.
+// testModel drives a store with random batches (new events, repetitions known and unknown to the
+// queue, records that come again, replays, dead letters), purges, changes of owner, batches of
+// owners that were replaced, failing transactions, removal of what is old, and restarts, and
+// compares it with maps. At the end the audit chain must hold.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
 		const partitions = 3
@@ -78,12 +80,16 @@ func testModel(t *testing.T, b Backend) {
 				for p := range batch.Epochs {
 					batch.Epochs[p]--
 				}
-				if _, err := m.Apply(context.Background(), batch); !errors.Is(err, hookgate.ErrFenced) && len(batch.Records)+len(batch.Dead) > 0 {
+				if _, err := m.Apply(context.Background(), batch); !errors.Is(err, hookgate.ErrFenced) &&
+					len(batch.Records)+len(batch.Dead) > 0 {
 					t.Fatalf("a batch with old epochs got %v, want ErrFenced", err)
 				}
 			},
-			"purge":   func(t *rapid.T) { m.purge(t, b.FailsWrites) },
-			"acquire": func(t *rapid.T) { m.acquire(t, rapid.IntRange(0, partitions-1).Draw(t, "partition")) },
+			"purge": func(t *rapid.T) { m.purge(t, b.FailsWrites) },
+			"acquire": func(t *rapid.T) {
+				m.acquire(t, rapid.IntRange(0, partitions-1).Draw(t,
+					"partition"))
+			},
 			"restart": func(t *rapid.T) {
 				if err := m.Close(); err != nil {
 					t.Fatalf("close: %v", err)
@@ -138,10 +144,12 @@ func (m *model) acquire(t *rapid.T, p int) {
 
 // batch makes a batch of its own kind of everything.
 func (m *model) batch(t *rapid.T) *hookgate.Batch {
-	b := &hookgate.Batch{Worker: "model", ProcessedAt: start, Attempts: 1, Epochs: map[int]hookgate.Epoch{}}
+	b := &hookgate.Batch{Worker: "model", ProcessedAt: start, Attempts: 1,
+		Epochs: map[int]hookgate.Epoch{}}
 	for range rapid.IntRange(0, 6).Draw(t, "records") {
 		var r hookgate.Record
-		switch kind := rapid.SampledFrom([]string{"new", "repetition", "replay", "known", "redelivered", "dead"}).Draw(t, "kind"); {
+		switch kind := rapid.SampledFrom([]string{"new", "repetition", "replay", "known", "redelivered",
+			"dead"}).Draw(t, "kind"); {
 		case kind == "redelivered" && len(m.made) > 0:
 			r = m.made[rapid.IntRange(0, len(m.made)-1).Draw(t, "of")]
 		case kind == "repetition" && len(m.made) > 0:
@@ -169,7 +177,8 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	return b
 }
 
-// purge purges a dead letter, whatever its state. For the model it is then no reason to keep anything.
+// purge purges a dead letter, whatever its state. For the model it is then no reason to keep
+// anything.
 func (m *model) purge(t *rapid.T, failsWrites bool) {
 	all := deadLetters(t, m, hookgate.DeadLetterFilter{})
 	if len(all) == 0 {
@@ -179,7 +188,8 @@ func (m *model) purge(t *rapid.T, failsWrites bool) {
 	if failsWrites && rapid.Bool().Draw(t, "fails") {
 		done := rapid.Bool().Draw(t, "done")
 		m.FailWrites(&done)
-		if _, err := m.Purge(context.Background(), hookgate.Purge{IDs: []string{d.ID}}); err == nil && d.State != hookgate.DeadLetterPurged {
+		if _, err := m.Purge(context.Background(), hookgate.Purge{IDs: []string{d.ID}}); err == nil &&
+			d.State != hookgate.DeadLetterPurged {
 			t.Fatalf("purge whose transaction failed returned no error")
 		}
 		m.FailWrites(nil)
@@ -190,7 +200,8 @@ func (m *model) purge(t *rapid.T, failsWrites bool) {
 			e.kept = false
 		}
 	}
-	if after, err := m.DeadLetter(context.Background(), d.ID); err != nil || after.State != hookgate.DeadLetterPurged {
+	if after, err := m.DeadLetter(context.Background(), d.ID); err != nil ||
+		after.State != hookgate.DeadLetterPurged {
 		t.Fatalf("after its purge the dead letter is %+v (error %v)", after, err)
 	}
 }
@@ -223,7 +234,8 @@ func (m *model) expect(b *hookgate.Batch) (stored int, duplicates []int) {
 			}
 			m.requests[r.RequestID] = true
 		}
-		m.log = append(m.log, &modelEntry{Record: r, outcome: outcome, kept: outcome != hookgate.StageDuplicate})
+		m.log = append(m.log, &modelEntry{Record: r, outcome: outcome,
+			kept: outcome != hookgate.StageDuplicate})
 	}
 	for i, r := range b.Records {
 		holder, taken := m.first[r.Identity]
@@ -244,7 +256,8 @@ func (m *model) expect(b *hookgate.Batch) (stored int, duplicates []int) {
 	return stored, duplicates
 }
 
-// prune removes what was stored before one of the cuts, and the trail before that or an earlier one.
+// prune removes what was stored before one of the cuts, and the trail before that or an earlier
+// one.
 func (m *model) prune(t *rapid.T, failsWrites bool) {
 	i := rapid.IntRange(0, len(m.cuts)-1).Draw(t, "events before")
 	events, trail := m.cuts[i], modelCut{}

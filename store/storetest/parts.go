@@ -19,7 +19,8 @@ func several(t TB, n int, ids ...string) []hookgate.Record {
 	r.Body = []byte(strings.Repeat("b", len(ids)))
 	var parts []hookgate.Part
 	for i, id := range ids {
-		parts = append(parts, hookgate.Part{EventType: "t", MessageID: id, OrderingKey: "k", Sequence: int64(i), Start: i, End: i + 1})
+		parts = append(parts, hookgate.Part{EventType: "t", MessageID: id, OrderingKey: "k",
+			Sequence: int64(i), Start: i, End: i + 1})
 	}
 	r.SetParts("default", parts)
 	events, err := r.Split()
@@ -29,9 +30,9 @@ func several(t TB, n int, ids ...string) []hookgate.Record {
 	return events
 }
 
-// testParts: requests of several events that overlap end as one event for each identity, and the exact
-// bytes of each request are kept once, however its events are spread over transactions. A request leads to
-// its events, and an event to its request.
+// testParts: requests of several events that overlap end as one event for each identity, and the
+// exact bytes of each request are kept once, however its events are spread over transactions. A
+// request leads to its events, and an event to its request.
 func testParts(t *testing.T, s Instance) {
 	ctx := context.Background()
 	o := own(t, s, 0)
@@ -39,7 +40,8 @@ func testParts(t *testing.T, s Instance) {
 	outcome := o.mustApply(t, first[0])
 	outcome2 := o.mustApply(t, first[1:]...)
 	if outcome.Stored+outcome2.Stored != 2 || fmt.Sprint(Duplicates(outcome2)) != "[1]" {
-		t.Errorf("outcomes are %+v and %+v, want 2 stored and the second of one identity as a duplicate", outcome, outcome2)
+		t.Errorf("outcomes are %+v and %+v, want 2 stored and the second of one identity as a duplicate",
+			outcome, outcome2)
 	}
 	o.mustApply(t, first...)
 	second := several(t, 2, "1", "3")
@@ -59,23 +61,27 @@ func testParts(t *testing.T, s Instance) {
 	if len(found) != 2 || found[1].RequestID != base.Part(1) {
 		t.Fatalf("the request leads to %d events: %+v", len(found), found)
 	}
-	if origin, ok := hookgate.OriginOf(found[1].Headers); !ok || origin.RequestID != base || origin.Part != 2 || origin.Parts != 3 {
+	if origin, ok := hookgate.OriginOf(found[1].Headers); !ok || origin.RequestID != base ||
+		origin.Part != 2 || origin.Parts != 3 {
 		t.Errorf("the second event says that its origin is %+v", origin)
 	}
-	page, err := s.Search(ctx, hookgate.EventSearch{EventFilter: hookgate.EventFilter{RequestID: base, Limit: 10}, Patience: time.Minute})
+	page, err := s.Search(ctx, hookgate.EventSearch{EventFilter: hookgate.EventFilter{RequestID: base,
+		Limit: 10}, Patience: time.Minute})
 	if err != nil || len(page.Events) != 2 {
 		t.Errorf("a search for the request has %d events (error %v), want 2", len(page.Events), err)
 	}
-	if trails, err := s.Parts(ctx, base, 2); err != nil || len(trails) != 2 || trails[1].MessageID != "2" {
+	if trails, err := s.Parts(ctx, base, 2); err != nil || len(trails) != 2 ||
+		trails[1].MessageID != "2" {
 		t.Errorf("the lineage of the first 2 events is %+v (error %v)", trails, err)
 	}
-	if trails, err := s.Parts(ctx, base, 100); err != nil || len(trails) != 3 || trails[2].Entries[3].Stage != hookgate.StageDuplicate {
+	if trails, err := s.Parts(ctx, base, 100); err != nil || len(trails) != 3 ||
+		trails[2].Entries[3].Stage != hookgate.StageDuplicate {
 		t.Errorf("the lineage of all events is %+v (error %v)", trails, err)
 	}
 }
 
-// testPruneRequestBodies: the body of a request goes with the last body of its events, not before, and
-// stays with a dead letter.
+// testPruneRequestBodies: the body of a request goes with the last body of its events, not before,
+// and stays with a dead letter.
 func testPruneRequestBodies(t *testing.T, s Instance) {
 	ctx := context.Background()
 	o := own(t, s, 0)

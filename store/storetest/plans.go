@@ -21,9 +21,11 @@ const (
 	ByIdentity
 )
 
-// SearchQueries runs searches of every kind, from the newest and from a cursor, in both directions, and hands each query that they make of the store to
-// check, with the index that must serve it. There must be a few thousand events stored, so that there is more than one window.
-func SearchQueries(t *testing.T, store paging.Searcher, check func(query string, args []any, index SearchIndex)) {
+// SearchQueries runs searches of every kind, from the newest and from a cursor, in both directions,
+// and hands each query that they make of the store to check, with the index that must serve it.
+// There must be a few thousand events stored, so that there is more than one window.
+func SearchQueries(t *testing.T, store paging.Searcher, check func(query string, args []any,
+	index SearchIndex)) {
 	from := time.UnixMicro(1000)
 	for _, test := range []struct {
 		filter hookgate.EventFilter
@@ -37,7 +39,8 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 		{hookgate.EventFilter{From: from}, false, ByRequest},
 		{hookgate.EventFilter{From: from, To: from.Add(time.Hour), OrderingKey: "k"}, false, ByRequest},
 		{hookgate.EventFilter{EventType: "t1"}, false, ByType},
-		{hookgate.EventFilter{EventType: "t1", Source: "s", From: from, To: from.Add(time.Hour), BodyContains: "x"}, false, ByType},
+		{hookgate.EventFilter{EventType: "t1", Source: "s", From: from, To: from.Add(time.Hour),
+			BodyContains: "x"}, false, ByType},
 		{hookgate.EventFilter{MessageID: "m1"}, false, ByIdentity},
 		{hookgate.EventFilter{MessageID: "m1", EventType: "t1", Source: "s"}, false, ByIdentity},
 		{hookgate.EventFilter{MessageIDPrefix: "m1"}, false, ByID},
@@ -47,7 +50,8 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 			check(query, args, test.index)
 			for _, bound := range []string{" id <", " id >", " request_id <", " request_id >"} {
 				if n := strings.Count(query, bound); n > 1 {
-					// The index is entered with one of them, and if that is the wider one each window begins where the first did.
+					// The index is entered with one of them, and if that is the wider one each window begins where
+					// the first did.
 					t.Errorf("%s has%s %d times", query, bound, n)
 				}
 			}
@@ -74,7 +78,8 @@ type witness struct {
 	see func(query string, args []any)
 }
 
-func (w *witness) Keys(ctx context.Context, query string, args []any, kinds []paging.Kind) ([]paging.Key, error) {
+func (w *witness) Keys(ctx context.Context, query string, args []any,
+	kinds []paging.Kind) ([]paging.Key, error) {
 	w.see(query, args)
 	return w.Searcher.Keys(ctx, query, args, kinds)
 }

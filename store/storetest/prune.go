@@ -17,8 +17,8 @@ type Pruner interface {
 	Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
 }
 
-// cut returns a time after everything stored before and not after anything that is stored later, in the precision of
-// stored times.
+// cut returns a time after everything stored before and not after anything that is stored later, in
+// the precision of stored times.
 func cut() time.Time {
 	at := time.Now().Truncate(time.Microsecond).Add(time.Microsecond)
 	for time.Now().Before(at) {
@@ -26,7 +26,8 @@ func cut() time.Time {
 	return at
 }
 
-// mustPrune removes all that is older than the cutoffs in steps of about limit rows, and sums up what they did.
+// mustPrune removes all that is older than the cutoffs in steps of about limit rows, and sums up
+// what they did.
 func mustPrune(t TB, s Pruner, c hookgate.Cutoffs, limit int) (sum hookgate.Pruned) {
 	t.Helper()
 	for {
@@ -51,8 +52,9 @@ func mustPrune(t TB, s Pruner, c hookgate.Cutoffs, limit int) (sum hookgate.Prun
 	}
 }
 
-// testPruneBodies: what is older loses its body and nothing else. It is in no listing any more and still in the trail, which
-// says that it was removed; its identity is free; its id is not given out again.
+// testPruneBodies: what is older loses its body and nothing else. It is in no listing any more and
+// still in the trail, which says that it was removed; its identity is free; its id is not given out
+// again.
 func testPruneBodies(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)
@@ -67,8 +69,10 @@ func testPruneBodies(t *testing.T, s Instance) {
 	young := list(t, s, hookgate.EventFilter{MessageID: "k-3"})[0]
 
 	p := mustPrune(t, s, hookgate.Cutoffs{Events: at}, 100)
-	if want := int64(len(first.Body) * 2); p.Events != 2 || p.Bytes != want || p.Entries != 0 || !p.OldestEvent.Equal(young.PersistedAt) {
-		t.Errorf("removed was %+v, want 2 events of %d bytes, and the oldest left from %s", p, want, young.PersistedAt)
+	if want := int64(len(first.Body) * 2); p.Events != 2 || p.Bytes != want || p.Entries != 0 ||
+		!p.OldestEvent.Equal(young.PersistedAt) {
+		t.Errorf("removed was %+v, want 2 events of %d bytes, and the oldest left from %s", p, want,
+			young.PersistedAt)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1, DeadLetters: 1}, "k-3")
 	for _, e := range old {
@@ -78,11 +82,13 @@ func testPruneBodies(t *testing.T, s Instance) {
 		if _, err := s.Body(t.Context(), e.ID); !errors.Is(err, hookgate.ErrNotFound) {
 			t.Errorf("body %s is answered with %v, want ErrNotFound", e.ID, err)
 		}
-		if next := list(t, s, hookgate.EventFilter{After: e.ID, Limit: 1}); len(next) != 1 || next[0].ID != young.ID {
+		if next := list(t, s, hookgate.EventFilter{After: e.ID, Limit: 1}); len(next) != 1 ||
+			next[0].ID != young.ID {
 			t.Errorf("behind event %s comes %+v, want the first that is left", e.ID, next)
 		}
 	}
-	got, want := stages(t, s, "k-1"), []string{"received enqueued processed duplicate", "received enqueued processed persisted removed"}
+	got, want := stages(t, s, "k-1"), []string{"received enqueued processed duplicate",
+		"received enqueued processed persisted removed"}
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("trails of k-1 are %q, want %q", got, want)
 	}
@@ -97,13 +103,15 @@ func testPruneBodies(t *testing.T, s Instance) {
 		t.Errorf("%d requests of k-1 have a trail, want 3: %q", len(got), got)
 	}
 	for _, e := range list(t, s, hookgate.EventFilter{MessageID: "k-1"}) {
-		if e.RequestID != late.RequestID || slices.ContainsFunc(old, func(gone hookgate.Event) bool { return gone.ID == e.ID }) {
+		if e.RequestID != late.RequestID ||
+			slices.ContainsFunc(old, func(gone hookgate.Event) bool { return gone.ID == e.ID }) {
 			t.Errorf("the new event is %+v, want one with an id of its own", e)
 		}
 	}
 }
 
-// testPruneTrail: lineage goes entry by entry, but for dead letters. When they are purged they go too.
+// testPruneTrail: lineage goes entry by entry, but for dead letters. When they are purged they go
+// too.
 func testPruneTrail(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1)
 	for round := range 6 {
@@ -132,7 +140,8 @@ func testPruneTrail(t *testing.T, s Instance) {
 		t.Errorf("removed was %+v, want 36 events, and 48 entries", p)
 	}
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "young-1")
-	for id, want := range map[string]int{"p0-0": 0, "p1-20": 0, "p0-12": 0, "p0-20": 0, "p0-22": 0, "p0-30": 0, "dead-2": 1, "young-1": 1} {
+	for id, want := range map[string]int{"p0-0": 0, "p1-20": 0, "p0-12": 0, "p0-20": 0, "p0-22": 0,
+		"p0-30": 0, "dead-2": 1, "young-1": 1} {
 		if got := stages(t, s, id); len(got) != want {
 			t.Errorf("%s has the trails %q, want %d", id, got, want)
 		}
@@ -152,9 +161,11 @@ func testPruneTrail(t *testing.T, s Instance) {
 	mustPurge(t, s, letters[1].ID)
 	at = cut()
 	// A purge goes after its dead letter, and so perhaps with the next removal.
-	all := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5).Entries + mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5).Entries
+	all := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5).Entries +
+		mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5).Entries
 	if all != 4 {
-		t.Errorf("at the end %d entries went, want the other dead letter, the young event and two purges", all)
+		t.Errorf("at the end %d entries went, want the other dead letter, the young event and two purges",
+			all)
 	}
 	mustHave(t, s, hookgate.StoreCounts{})
 	mustVerify(t, s)
@@ -162,8 +173,8 @@ func testPruneTrail(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1}, "k-1")
 }
 
-// testPruneStoredDeadLetter: the event that a replay has brought stays in the trail for as long as the dead letter does, so
-// that this is not taken for open.
+// testPruneStoredDeadLetter: the event that a replay has brought stays in the trail for as long as
+// the dead letter does, so that this is not taken for open.
 func testPruneStoredDeadLetter(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
@@ -173,7 +184,8 @@ func testPruneStoredDeadLetter(t *testing.T, s Instance) {
 	o.mustApply(t, record("other", 1))
 	o.mustApply(t, replayOf(dead, 1))
 	at := cut()
-	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 1); p.Events != 2 || p.Entries != 1 {
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 1); p.Events != 2 ||
+		p.Entries != 1 {
 		t.Errorf("removed was %+v, want two bodies and one entry", p)
 	}
 	letters := deadLetters(t, s, hookgate.DeadLetterFilter{})
@@ -185,8 +197,8 @@ func testPruneStoredDeadLetter(t *testing.T, s Instance) {
 	}
 }
 
-// testPruneSteps: whatever the size of the steps, each leaves a sound store, nothing young goes, and in the end all that is
-// old is gone.
+// testPruneSteps: whatever the size of the steps, each leaves a sound store, nothing young goes,
+// and in the end all that is old is gone.
 func testPruneSteps(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1, 2)
 	n := 0
@@ -224,9 +236,11 @@ func testPruneSteps(t *testing.T, s Instance) {
 	}
 	rest := mustPrune(t, s, c, 4)
 	if sum.Events+rest.Events != 49 || sum.Entries+rest.Entries != 40 {
-		t.Errorf("removed were %d bodies and %d entries, want 49 and 40", sum.Events+rest.Events, sum.Entries+rest.Entries)
+		t.Errorf("removed were %d bodies and %d entries, want 49 and 40", sum.Events+rest.Events,
+			sum.Entries+rest.Entries)
 	}
-	if left := list(t, s, hookgate.EventFilter{}); len(left) != 5 || left[0].ID != young[0].ID || left[4].ID != young[4].ID {
+	if left := list(t, s, hookgate.EventFilter{}); len(left) != 5 || left[0].ID != young[0].ID ||
+		left[4].ID != young[4].ID {
 		t.Errorf("left are %+v, want %+v", left, young)
 	}
 	if again := mustPrune(t, s, c, 100); again.Events+again.Entries != 0 {
@@ -237,19 +251,22 @@ func testPruneSteps(t *testing.T, s Instance) {
 // testPruneNothing: an empty store, and one in which nothing is old enough, stay as they are.
 func testPruneNothing(t *testing.T, s Instance) {
 	before := cut()
-	if p := mustPrune(t, s, hookgate.Cutoffs{Events: before, Trail: before}, 10); p != (hookgate.Pruned{}) {
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: before, Trail: before},
+		10); p != (hookgate.Pruned{}) {
 		t.Errorf("of nothing was removed %+v", p)
 	}
 	own(t, s, 0).mustApply(t, record("k", 1))
 	for _, c := range []hookgate.Cutoffs{{Events: before}, {Events: before, Trail: before}, {}} {
-		if p := mustPrune(t, s, c, 10); p.Events+p.Entries+p.Requests+p.Bytes != 0 || p.OldestEvent.IsZero() {
+		if p := mustPrune(t, s, c, 10); p.Events+p.Entries+p.Requests+p.Bytes != 0 ||
+			p.OldestEvent.IsZero() {
 			t.Errorf("with %+v was removed %+v", c, p)
 		}
 	}
 	mustHave(t, s, hookgate.StoreCounts{}, "k-1")
 }
 
-// testPruneWhileWriting: removal and new events do not disturb each other, and no audit in between finds a break.
+// testPruneWhileWriting: removal and new events do not disturb each other, and no audit in between
+// finds a break.
 func testPruneWhileWriting(t *testing.T, s Instance) {
 	const batches = 60
 	o := own(t, s, 0, 1)
@@ -264,7 +281,8 @@ func testPruneWhileWriting(t *testing.T, s Instance) {
 			default:
 			}
 			at := time.Now().Add(-20 * time.Millisecond)
-			if _, err := s.Prune(context.Background(), hookgate.Cutoffs{Events: at, Trail: at.Add(-20 * time.Millisecond)}, 20); err != nil {
+			if _, err := s.Prune(context.Background(), hookgate.Cutoffs{Events: at,
+				Trail: at.Add(-20 * time.Millisecond)}, 20); err != nil {
 				done <- err
 				return
 			}
@@ -293,8 +311,9 @@ func testPruneWhileWriting(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{})
 }
 
-// testPruneFails: a step fails, once before and once after it took effect. It is repeated, and what is gone is what was to
-// go. A step that failed leaves no door open for others to remove anything, and ids go on after a restart.
+// testPruneFails: a step fails, once before and once after it took effect. It is repeated, and what
+// is gone is what was to go. A step that failed leaves no door open for others to remove anything,
+// and ids go on after a restart.
 func testPruneFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -308,7 +327,8 @@ func testPruneFails(t *testing.T, b Backend, done bool) {
 	c := hookgate.Cutoffs{Events: at, Trail: at}
 	for range 2 {
 		s.FailWrites(&done)
-		if _, err := s.Prune(t.Context(), c, 3); err == nil || !strings.Contains(err.Error(), "injected") {
+		if _, err := s.Prune(t.Context(), c, 3); err == nil ||
+			!strings.Contains(err.Error(), "injected") {
 			t.Fatalf("prune got %v, want the injected error", err)
 		}
 		s.FailWrites(nil)
@@ -330,8 +350,9 @@ func testPruneFails(t *testing.T, b Backend, done bool) {
 	mustVerify(t, s)
 }
 
-// FillPruned stores 5 rounds of 2 partitions, each with 3 events and a duplicate, and in the second a dead letter of partition 0.
-// Then the trail of the first 3 rounds and the bodies of the fourth are removed, but for the dead letter.
+// FillPruned stores 5 rounds of 2 partitions, each with 3 events and a duplicate, and in the second
+// a dead letter of partition 0. Then the trail of the first 3 rounds and the bodies of the fourth
+// are removed, but for the dead letter.
 func FillPruned(t TB, s interface {
 	hookgate.Store
 	Pruner
@@ -383,47 +404,67 @@ func PrunedTamperings(literal func(hex string) string) []Tampering {
 	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
 	const longer = "; UPDATE webhook_checkpoints SET to_sequence = 4, hash = (SELECT previous_hash FROM webhook_batches WHERE id = 9)"
 	all := []Tampering{
-		{"body removed", "INSERT INTO webhook_removed_events (" + lineage + ", removed_at) SELECT " + lineage + ", 1 FROM webhook_events WHERE id = 25; DELETE FROM webhook_events WHERE id = 25",
+		{"body removed", "INSERT INTO webhook_removed_events (" + lineage + ", removed_at) SELECT " +
+			lineage + ", 1 FROM webhook_events WHERE id = 25; DELETE FROM webhook_events WHERE id = 25",
 			`(batch 9): event 25 (message id "0-40"): retention has removed the bodies up to event 24, and this one is missing`},
-		{"body put back", "INSERT INTO webhook_events (" + lineage + ", payload, identity) SELECT " + lineage + ", " + literal("61") + ", " + literal("00") +
-			" FROM webhook_removed_events WHERE id = 24; DELETE FROM webhook_removed_events WHERE id = 24", "(batch 8): event 24"},
+		{"body put back", "INSERT INTO webhook_events (" + lineage + ", payload, identity) SELECT " +
+			lineage + ", " + literal("61") + ", " + literal("00") +
+			" FROM webhook_removed_events WHERE id = 24; DELETE FROM webhook_removed_events WHERE id = 24",
+			"(batch 8): event 24"},
 		{"event removed", "DELETE FROM webhook_events WHERE id = 26", "(batch 9): has 2 events"},
-		{"lineage removed", "DELETE FROM webhook_removed_events WHERE id = 20", "(batch 7): has 2 events"},
+		{"lineage removed", "DELETE FROM webhook_removed_events WHERE id = 20",
+			"(batch 7): has 2 events"},
 		{"link removed", linkGone, "partition 0, link 5 (batch 9): follows link 3"},
-		{"link removed with a longer checkpoint", linkGone + longer + " WHERE partition = 0 AND from_sequence = 3", "the partitions count 30 events"},
-		{"link removed with a longer checkpoint that counts it", linkGone + longer + ", events = events + 3, duplicates = duplicates + 1 WHERE partition = 0 AND from_sequence = 3",
+		{"link removed with a longer checkpoint", linkGone + longer +
+			" WHERE partition = 0 AND from_sequence = 3", "the partitions count 30 events"},
+		{"link removed with a longer checkpoint that counts it", linkGone + longer +
+			", events = events + 3, duplicates = duplicates + 1 WHERE partition = 0 AND from_sequence = 3",
 			"retention counts 24 events, 5 duplicates"},
-		{"dead letter removed with its link", `DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_removed_events WHERE batch = 3;
+		{"dead letter removed with its link",
+			`DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_removed_events WHERE batch = 3;
 			DELETE FROM webhook_requests WHERE batch = 3; DELETE FROM webhook_dead_letters`, "partition 0, link 4 (batch 7): follows link 1"},
 		{"checkpoint removed", "DELETE FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 1", "partition 0, link 2 (batch 3): follows link 0"},
-		{"checkpoint of links that are there", "INSERT INTO webhook_checkpoints SELECT partition, 4, 4, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 3",
+		{"checkpoint of links that are there",
+			"INSERT INTO webhook_checkpoints SELECT partition, 4, 4, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 3",
 			"partition 0, link 4 (batch 7): follows link 4"},
-		{"checkpoint behind the end", "INSERT INTO webhook_checkpoints SELECT partition, 6, 7, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
+		{"checkpoint behind the end",
+			"INSERT INTO webhook_checkpoints SELECT partition, 6, 7, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
 			"partition 0, link 5 (batch 0): the chain ends with link 7"},
-		{"checkpoint of no partition", "INSERT INTO webhook_checkpoints SELECT 9, 1, 1, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
+		{"checkpoint of no partition",
+			"INSERT INTO webhook_checkpoints SELECT 9, 1, 1, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
 			"a checkpoint says that links 1 to 1 were removed"},
 		{"totals removed", "DELETE FROM webhook_removals", ""},
 	}
-	for column, value := range map[string]string{"events": "events + 1", "duplicates": "duplicates + 1", "dead_letters": "dead_letters + 1",
+	for column, value := range map[string]string{"events": "events + 1",
+		"duplicates": "duplicates + 1", "dead_letters": "dead_letters + 1",
 		"last_event": "last_event + 1", "last_event ": "last_event - 1"} {
-		all = append(all, Tampering{"webhook_removals." + value, "UPDATE webhook_removals SET " + column + " = " + value, ""})
+		all = append(all, Tampering{"webhook_removals." + value, "UPDATE webhook_removals SET " + column +
+			" = " + value, ""})
 	}
 	zero := literal(strings.Repeat("00", 32))
-	for column, value := range map[string]string{"partition": "1", "from_sequence": "2", "to_sequence": "4", "previous_hash": literal("ff") + "", "hash": zero,
-		"events": "events + 1", "duplicates": "duplicates + 1", "dead_letters": "dead_letters + 1", "purges": "purges + 1"} {
+	for column, value := range map[string]string{"partition": "1", "from_sequence": "2",
+		"to_sequence": "4", "previous_hash": literal("ff") + "", "hash": zero,
+		"events": "events + 1", "duplicates": "duplicates + 1", "dead_letters": "dead_letters + 1",
+		"purges": "purges + 1"} {
 		all = append(all, Tampering{"webhook_checkpoints." + column,
-			"UPDATE webhook_checkpoints SET " + column + " = " + value + " WHERE partition = 0 AND from_sequence = 3", ""})
+			"UPDATE webhook_checkpoints SET " + column + " = " + value +
+				" WHERE partition = 0 AND from_sequence = 3", ""})
 	}
-	for column, value := range map[string]string{"message_id": "'x'", "event_type": "'x'", "source": "'x'", "ordering_key": "'x'", "sequence": "99", "sha256": zero,
-		"request_id": "'00000000-0000-7000-8000-000000000000'", "received_at": "1", "enqueued_at": "1", "spooled_at": "1",
-		"replay_of": "'00000000-0000-7000-8000-000000000000'", "replayed_at": "1", "headers": "'[]'", "remote_addr": "'x'", "partition": "1",
+	for column, value := range map[string]string{"message_id": "'x'", "event_type": "'x'",
+		"source": "'x'", "ordering_key": "'x'", "sequence": "99", "sha256": zero,
+		"request_id": "'00000000-0000-7000-8000-000000000000'", "received_at": "1", "enqueued_at": "1",
+		"spooled_at": "1",
+		"replay_of":  "'00000000-0000-7000-8000-000000000000'", "replayed_at": "1", "headers": "'[]'",
+		"remote_addr": "'x'", "partition": "1",
 		"position": "'x'"} {
-		all = append(all, Tampering{"webhook_removed_events." + column, "UPDATE webhook_removed_events SET " + column + " = " + value + " WHERE id = 20", "(batch 7)"})
+		all = append(all, Tampering{"webhook_removed_events." + column,
+			"UPDATE webhook_removed_events SET " + column + " = " + value + " WHERE id = 20", "(batch 7)"})
 	}
 	return all
 }
 
-// PrunedRefusals are statements that a store which FillPruned has filled refuses to everybody, with what the refusal says.
+// PrunedRefusals are statements that a store which FillPruned has filled refuses to everybody, with
+// what the refusal says.
 func PrunedRefusals() map[string]string {
 	const alone, appended = "is written by retention alone", "is append-only"
 	return map[string]string{

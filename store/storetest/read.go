@@ -33,7 +33,8 @@ func testTrail(t *testing.T, s Instance) {
 	}
 	event := list(t, s, hookgate.EventFilter{})[0]
 	for _, trail := range trails {
-		last, metadata := hookgate.StageDuplicate, map[string]any{"firstRequestId": first.RequestID.String()}
+		last, metadata := hookgate.StageDuplicate,
+			map[string]any{"firstRequestId": first.RequestID.String()}
 		if trail.RequestID == first.RequestID {
 			last, metadata = hookgate.StagePersisted, map[string]any{"event": event.ID}
 		}
@@ -50,13 +51,15 @@ func testTrail(t *testing.T, s Instance) {
 			metadata map[string]any
 		}{
 			{hookgate.StageReceived, first.ReceivedAt, map[string]any{"remoteAddr": first.RemoteAddr}},
-			{hookgate.StageEnqueued, first.EnqueuedAt, map[string]any{"partition": 2.0, "position": position}},
+			{hookgate.StageEnqueued, first.EnqueuedAt, map[string]any{"partition": 2.0,
+				"position": position}},
 			{hookgate.StageProcessed, start.Add(time.Hour), map[string]any{"worker": "gate/1"}},
 			{last, time.Time{}, metadata},
 		} {
 			got := trail.Entries[i]
 			if got.Stage != want.stage || !want.at.IsZero() && !got.Timestamp.Equal(want.at) {
-				t.Errorf("stage %d is %s at %s, want %s at %s", i, got.Stage, got.Timestamp, want.stage, want.at)
+				t.Errorf("stage %d is %s at %s, want %s at %s", i, got.Stage, got.Timestamp, want.stage,
+					want.at)
 			}
 			var metadata map[string]any
 			if err := json.Unmarshal(got.Metadata, &metadata); err != nil {
@@ -74,7 +77,8 @@ func testTrail(t *testing.T, s Instance) {
 	}
 }
 
-// testTracePages reads the requests of one message id page by page; the pages together are the whole.
+// testTracePages reads the requests of one message id page by page; the pages together are the
+// whole.
 func testTracePages(t *testing.T, s Instance) {
 	o := own(t, s, 2)
 	first := record("k", 1)
@@ -141,7 +145,8 @@ func testListingEnds(t *testing.T, s Instance) {
 	}
 	f.After = partial.After
 	got = append(got, list(t, s, f)...)
-	if len(want) != 150 || !slices.EqualFunc(got, want, func(a, b hookgate.Event) bool { return a.ID == b.ID }) {
+	if len(want) != 150 || !slices.EqualFunc(got,
+		want, func(a, b hookgate.Event) bool { return a.ID == b.ID }) {
 		t.Errorf("%d events in two parts, %d in one", len(got), len(want))
 	}
 	cancelled, stop := context.WithCancel(t.Context())
@@ -159,7 +164,8 @@ func testTrailRetried(t *testing.T, s Instance) {
 	b := o.batch(record("k", 1))
 	b.Attempts, b.LastError = 4, "no \"route\" to store"
 	mustApply(t, o, b)
-	if got := stages(t, s, "k-1"); !slices.Equal(got, []string{"received enqueued processed retried persisted"}) {
+	if got := stages(t, s, "k-1"); !slices.Equal(got,
+		[]string{"received enqueued processed retried persisted"}) {
 		t.Errorf("trail is %v", got)
 	}
 	trails, _ := s.Trace(t.Context(), "k-1", hookgate.RequestID{}, 1000)
@@ -167,15 +173,18 @@ func testTrailRetried(t *testing.T, s Instance) {
 		Attempts  int
 		LastError string
 	}
-	if err := json.Unmarshal(trails[0].Entries[3].Metadata, &metadata); err != nil || metadata.Attempts != 4 || metadata.LastError != b.LastError {
+	if err := json.Unmarshal(trails[0].Entries[3].Metadata, &metadata); err != nil ||
+		metadata.Attempts != 4 || metadata.LastError != b.LastError {
 		t.Errorf("metadata is %s (error %v)", trails[0].Entries[3].Metadata, err)
 	}
-	if trails, err := s.Trace(t.Context(), "unknown", hookgate.RequestID{}, 1000); err != nil || len(trails) != 0 {
+	if trails, err := s.Trace(t.Context(), "unknown", hookgate.RequestID{}, 1000); err != nil ||
+		len(trails) != 0 {
 		t.Errorf("an unknown message id has the trails %v (error %v)", trails, err)
 	}
 }
 
-// testTrailSpooled: what went through a local spool says when, be it an event, a duplicate or a dead letter.
+// testTrailSpooled: what went through a local spool says when, be it an event, a duplicate or a
+// dead letter.
 func testTrailSpooled(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	spooled := func(r hookgate.Record) hookgate.Record {
@@ -187,7 +196,8 @@ func testTrailSpooled(t *testing.T, s Instance) {
 	b.Dead = []hookgate.DeadLetter{{Record: spooled(record("dead", 1)), Reason: "at fault"}}
 	mustApply(t, o, b)
 	for id, want := range map[string][]string{
-		"k-1":    {"received spooled enqueued processed duplicate", "received spooled enqueued processed persisted"},
+		"k-1": {"received spooled enqueued processed duplicate",
+			"received spooled enqueued processed persisted"},
 		"k-2":    {"received enqueued processed persisted"},
 		"dead-1": {"received spooled enqueued processed dead_lettered"},
 	} {
@@ -198,13 +208,14 @@ func testTrailSpooled(t *testing.T, s Instance) {
 		}
 	}
 	trails, err := s.Trace(t.Context(), "dead-1", hookgate.RequestID{}, 1000)
-	if err != nil || !trails[0].Entries[1].Timestamp.Equal(record("dead", 1).ReceivedAt.Add(500*time.Microsecond)) || string(trails[0].Entries[1].Metadata) != "{}" {
+	if err != nil || !trails[0].Entries[1].Timestamp.Equal(record("dead",
+		1).ReceivedAt.Add(500*time.Microsecond)) || string(trails[0].Entries[1].Metadata) != "{}" {
 		t.Errorf("trail is %+v (error %v)", trails, err)
 	}
 }
 
-// testTrailReplayed: what replays a dead letter says when and of which request, be it an event, a duplicate or a dead letter
-// again.
+// testTrailReplayed: what replays a dead letter says when and of which request, be it an event, a
+// duplicate or a dead letter again.
 func testTrailReplayed(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
@@ -219,8 +230,10 @@ func testTrailReplayed(t *testing.T, s Instance) {
 	late.SpooledAt = late.ReplayedAt.Add(time.Millisecond)
 	o.mustApply(t, event, late)
 	got := stages(t, s, "k-1")
-	want := []string{"received enqueued processed dead_lettered", "received replayed enqueued processed dead_lettered",
-		"received replayed enqueued processed persisted", "received replayed spooled enqueued processed duplicate"}
+	want := []string{"received enqueued processed dead_lettered",
+		"received replayed enqueued processed dead_lettered",
+		"received replayed enqueued processed persisted",
+		"received replayed spooled enqueued processed duplicate"}
 	if !slices.Equal(got, want) {
 		t.Errorf("trails are %q, want %q", got, want)
 	}
@@ -229,10 +242,12 @@ func testTrailReplayed(t *testing.T, s Instance) {
 		t.Fatal(err)
 	}
 	entry := trails[2].Entries[1]
-	if !entry.Timestamp.Equal(event.ReplayedAt) || !strings.Contains(string(entry.Metadata), dead.RequestID.String()) {
+	if !entry.Timestamp.Equal(event.ReplayedAt) || !strings.Contains(string(entry.Metadata),
+		dead.RequestID.String()) {
 		t.Errorf("the replay is told of at %s as %s", entry.Timestamp, entry.Metadata)
 	}
-	if e := list(t, s, hookgate.EventFilter{})[0]; e.RequestID != event.RequestID || !e.ReceivedAt.Equal(dead.ReceivedAt) {
+	if e := list(t, s, hookgate.EventFilter{})[0]; e.RequestID != event.RequestID ||
+		!e.ReceivedAt.Equal(dead.ReceivedAt) {
 		t.Errorf("the event is %+v, want that of the first replay that was stored, received when the dead letter was", e)
 	}
 }
@@ -257,7 +272,8 @@ func testOrder(t *testing.T, s Instance) {
 func testFilters(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var batch []hookgate.Record
-	for n, id := range []string{"a", "a%", "a%b", "a_b", "aXb", "ab", "b", "A", "\u00e9", "\u00e9z", "\U0010ffff", "\U0010ffff\U0010ffff"} {
+	for n, id := range []string{"a", "a%", "a%b", "a_b", "aXb", "ab", "b", "A", "\u00e9", "\u00e9z",
+		"\U0010ffff", "\U0010ffff\U0010ffff"} {
 		r := record([]string{"even", "odd"}[n%2], n)
 		r.MessageID = id
 		r.EventType = []string{"x", "y", "z"}[n%3]
@@ -273,7 +289,8 @@ func testFilters(t *testing.T, s Instance) {
 		{hookgate.EventFilter{}, "a a% a%b a_b aXb ab b A \u00e9 \u00e9z \U0010ffff \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{Source: "github"}, "b A \u00e9 \u00e9z \U0010ffff \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{ExceptSource: "github"}, "a a% a%b a_b aXb ab"},
-		{hookgate.EventFilter{ExceptSource: "default", OrderingKey: "odd"}, "A \u00e9z \U0010ffff\U0010ffff"},
+		{hookgate.EventFilter{ExceptSource: "default", OrderingKey: "odd"},
+			"A \u00e9z \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{EventType: "y"}, "a% aXb A \U0010ffff"},
 		{hookgate.EventFilter{OrderingKey: "odd"}, "a% a_b ab A \u00e9z \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{MessageID: "a%"}, "a%"},
@@ -291,7 +308,8 @@ func testFilters(t *testing.T, s Instance) {
 		{hookgate.EventFilter{From: at(10)}, "\U0010ffff \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{To: at(2)}, "a a%"},
 		{hookgate.EventFilter{From: at(3), To: at(5)}, "a_b aXb"},
-		{hookgate.EventFilter{From: at(3).Add(time.Microsecond), To: at(5).Add(time.Microsecond)}, "aXb ab"},
+		{hookgate.EventFilter{From: at(3).Add(time.Microsecond), To: at(5).Add(time.Microsecond)},
+			"aXb ab"},
 		{hookgate.EventFilter{Limit: 3}, "a a% a%b"},
 		{hookgate.EventFilter{Source: "default", EventType: "x", OrderingKey: "even"}, "a"},
 		{hookgate.EventFilter{MessageIDPrefix: "a", EventType: "z", Limit: 1}, "a%b"},
@@ -306,7 +324,8 @@ func testFilters(t *testing.T, s Instance) {
 	}
 }
 
-// testPages: a listing can be continued behind any event, also when it is longer than what a backend reads at a time.
+// testPages: a listing can be continued behind any event, also when it is longer than what a
+// backend reads at a time.
 func testPages(t *testing.T, s Instance) {
 	const n = 1234
 	o := own(t, s, 0)
@@ -350,7 +369,8 @@ func testPages(t *testing.T, s Instance) {
 // testNotFound: what is not there is ErrNotFound, whatever the id looks like.
 func testNotFound(t *testing.T, s Instance) {
 	own(t, s, 0).mustApply(t, record("k", 1))
-	for _, id := range []string{"", "0", "999999", "-1", "1 ", " 1", "+1", "01", "1;", "x", "9223372036854775808", strings.Repeat("1", 1000), "\x00", "\xff"} {
+	for _, id := range []string{"", "0", "999999", "-1", "1 ", " 1", "+1", "01", "1;", "x",
+		"9223372036854775808", strings.Repeat("1", 1000), "\x00", "\xff"} {
 		if _, err := s.Event(t.Context(), id); !errors.Is(err, hookgate.ErrNotFound) {
 			t.Errorf("event %.20q: got %v, want ErrNotFound", id, err)
 		}
@@ -364,13 +384,14 @@ func testNotFound(t *testing.T, s Instance) {
 			n, last = n+1, err
 		}
 		if n != 1 || !errors.Is(last, hookgate.ErrNotFound) {
-			t.Errorf("events after %q: %d results, the last with error %v, want ErrNotFound alone", after, n, last)
+			t.Errorf("events after %q: %d results, the last with error %v, want ErrNotFound alone", after, n,
+				last)
 		}
 	}
 }
 
-// testStopReading: a caller may stop in the middle of a listing and go on using the store, more often than there can be
-// connections.
+// testStopReading: a caller may stop in the middle of a listing and go on using the store, more
+// often than there can be connections.
 func testStopReading(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	b := o.batch(record("k", 1), record("k", 2))
@@ -387,7 +408,8 @@ func testStopReading(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "k-1", "k-2")
 }
 
-// testReadWhileWriting: a listing that is read slowly neither stops the writer nor shows anything twice or out of order.
+// testReadWhileWriting: a listing that is read slowly neither stops the writer nor shows anything
+// twice or out of order.
 func testReadWhileWriting(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	n := 0

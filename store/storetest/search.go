@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/store/batch"
 )
 
-// searched fills a store for searches: events of several types and keys whose ids are in no order, some stored long after they were received,
-// some by a replay.
+// searched fills a store for searches: events of several types and keys whose ids are in no order,
+// some stored long after they were received, some by a replay.
 func searched(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	const n = 400
@@ -73,8 +73,9 @@ func idsOf(events []hookgate.Event) string {
 	return strings.Join(ids, " ")
 }
 
-// testSearch walks through searches page by page, to the end and back, with every length of a page and with patience for all of it and for
-// none. Each walk must show what the listing has, once and in the order that is promised.
+// testSearch walks through searches page by page, to the end and back, with every length of a page
+// and with patience for all of it and for none. Each walk must show what the listing has, once and
+// in the order that is promised.
 func testSearch(t *testing.T, s Instance) {
 	searched(t, s)
 	at := func(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
@@ -171,10 +172,12 @@ func mustSearch(t *testing.T, s hookgate.Reader, q hookgate.EventSearch) hookgat
 	return p
 }
 
-// testSearchIsPatient: a search that finds little tells how far it came when its time is over, and goes on from there.
+// testSearchIsPatient: a search that finds little tells how far it came when its time is over, and
+// goes on from there.
 func testSearchIsPatient(t *testing.T, s Instance) {
 	searched(t, s)
-	q := hookgate.EventSearch{EventFilter: hookgate.EventFilter{BodyContains: "nowhere", Limit: 10}, Patience: 1}
+	q := hookgate.EventSearch{EventFilter: hookgate.EventFilter{BodyContains: "nowhere", Limit: 10},
+		Patience: 1}
 	pages, before := 0, start.Add(1000*time.Hour)
 	for {
 		p := mustSearch(t, s, q)
@@ -202,15 +205,18 @@ func testSearchIsPatient(t *testing.T, s Instance) {
 	}
 }
 
-// testTail: whoever follows what is being stored sees each event once, also when few of those stored are what he is looking for.
+// testTail: whoever follows what is being stored sees each event once, also when few of those
+// stored are what he is looking for.
 func testTail(t *testing.T, s Instance) {
 	o := own(t, s, 0)
-	empty := mustSearch(t, s, hookgate.EventSearch{Stored: true, EventFilter: hookgate.EventFilter{Limit: 1}})
+	empty := mustSearch(t, s, hookgate.EventSearch{Stored: true,
+		EventFilter: hookgate.EventFilter{Limit: 1}})
 	if empty.Newer != "" || empty.Older != "" || len(empty.Events) != 0 {
 		t.Errorf("an empty store shows %+v", empty)
 	}
 	o.mustApply(t, record("k", 0))
-	cursor := mustSearch(t, s, hookgate.EventSearch{Stored: true, EventFilter: hookgate.EventFilter{Limit: 1}}).Newer
+	cursor := mustSearch(t, s, hookgate.EventSearch{Stored: true,
+		EventFilter: hookgate.EventFilter{Limit: 1}}).Newer
 	var got []string
 	for round := range 5 {
 		for i := range 100 {
@@ -223,7 +229,8 @@ func testTail(t *testing.T, s Instance) {
 		}
 		for {
 			p := mustSearch(t, s, hookgate.EventSearch{
-				EventFilter: hookgate.EventFilter{EventType: "rare", Limit: 2}, Stored: true, Cursor: cursor, Newer: true, Patience: 1,
+				EventFilter: hookgate.EventFilter{EventType: "rare", Limit: 2}, Stored: true, Cursor: cursor,
+				Newer: true, Patience: 1,
 			})
 			for _, e := range slices.Backward(p.Events) {
 				got = append(got, e.MessageID)
@@ -247,8 +254,10 @@ func testTail(t *testing.T, s Instance) {
 func testCursors(t *testing.T, s Instance) {
 	own(t, s, 0).mustApply(t, record("k", 1), record("k", 2))
 	given := mustSearch(t, s, hookgate.EventSearch{EventFilter: hookgate.EventFilter{Limit: 1}}).Older
-	for _, cursor := range []string{"x1", "1,2", "1%", "-x", "many", "\x00", "1\xff", "9223372036854775808", "t1,1", "r00000000-0000-7000-8000-000000000000"} {
-		if _, err := s.Search(t.Context(), hookgate.EventSearch{Cursor: cursor}); !errors.Is(err, hookgate.ErrNotFound) {
+	for _, cursor := range []string{"x1", "1,2", "1%", "-x", "many", "\x00", "1\xff",
+		"9223372036854775808", "t1,1", "r00000000-0000-7000-8000-000000000000"} {
+		if _, err := s.Search(t.Context(), hookgate.EventSearch{Cursor: cursor}); !errors.Is(err,
+			hookgate.ErrNotFound) {
 			t.Errorf("cursor %q: got %v, want ErrNotFound", cursor, err)
 		}
 	}
@@ -257,7 +266,8 @@ func testCursors(t *testing.T, s Instance) {
 		{Cursor: "m\x00", EventFilter: hookgate.EventFilter{MessageID: "k-1"}},
 		{Cursor: "m%", EventFilter: hookgate.EventFilter{MessageID: "k-1"}},
 	} {
-		if p, err := s.Search(t.Context(), q); !errors.Is(err, hookgate.ErrNotFound) && !(err == nil && q.Cursor[0] == 'm' && len(p.Events) == 1) {
+		if p, err := s.Search(t.Context(), q); !errors.Is(err, hookgate.ErrNotFound) &&
+			!(err == nil && q.Cursor[0] == 'm' && len(p.Events) == 1) {
 			t.Errorf("%+v: got %+v and error %v, want ErrNotFound", q, p, err)
 		}
 	}
@@ -283,7 +293,8 @@ func testRequest(t *testing.T, s Instance) {
 			}
 		}
 	}
-	if _, err := s.Request(t.Context(), hookgate.NewRequestID(start)); !errors.Is(err, hookgate.ErrNotFound) {
+	if _, err := s.Request(t.Context(), hookgate.NewRequestID(start)); !errors.Is(err,
+		hookgate.ErrNotFound) {
 		t.Errorf("an unknown request: got error %v, want ErrNotFound", err)
 	}
 }

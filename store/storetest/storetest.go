@@ -1,5 +1,5 @@
-// Package storetest is the conformance suite of hookgate.Store and hookgate.Reader. A backend runs it
-// from its own tests:
+// Package storetest is the conformance suite of hookgate.Store and hookgate.Reader. A backend runs
+// it from its own tests:
 //
 //	storetest.Run(t, storetest.Backend{Open: …})
 package storetest
@@ -53,9 +53,11 @@ type Access interface {
 	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
 	RecordAction(context.Context, hookgate.AdminAction) error
 	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
-	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval, error)
+	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval,
+		error)
 	DecideApproval(context.Context, hookgate.ApprovalDecision) (hookgate.Approval, error)
-	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval, error)
+	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval,
+		error)
 	Approval(ctx context.Context, id int64) (hookgate.Approval, error)
 	Approvals(context.Context, hookgate.ApprovalFilter) ([]hookgate.Approval, error)
 }
@@ -185,8 +187,9 @@ func record(key string, n int) hookgate.Record {
 	at := start.Add(time.Duration(n) * time.Second)
 	return hookgate.Record{
 		Delivery: hookgate.Delivery{
-			RequestID:   hookgate.NewRequestID(at),
-			Identity:    hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: fmt.Sprintf("%s-%d", key, n)},
+			RequestID: hookgate.NewRequestID(at),
+			Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
+				MessageID: fmt.Sprintf("%s-%d", key, n)},
 			OrderingKey: key,
 			Sequence:    int64(n),
 			Headers:     []hookgate.Header{{Name: "X-Trace", Value: "a\"b"}, {Name: "X-Trace", Value: "ü"}},
@@ -239,7 +242,8 @@ func own(t TB, s Instance, partitions ...int) *owner {
 
 func (o *owner) batch(records ...hookgate.Record) *hookgate.Batch {
 	return &hookgate.Batch{
-		Records: records, Epochs: o.epochs, Worker: "gate/1", ProcessedAt: start.Add(time.Hour), Attempts: 1,
+		Records: records, Epochs: o.epochs, Worker: "gate/1", ProcessedAt: start.Add(time.Hour),
+		Attempts: 1,
 	}
 }
 
@@ -252,8 +256,8 @@ func (o *owner) mustApply(t TB, records ...hookgate.Record) hookgate.Outcome {
 	return mustApply(t, o, o.batch(records...))
 }
 
-// Duplicates returns the indexes of the records that are duplicates, as the queue or the store found,
-// ascending.
+// Duplicates returns the indexes of the records that are duplicates, as the queue or the store
+// found, ascending.
 func Duplicates(o hookgate.Outcome) (indexes []int) {
 	for i, r := range o.Results {
 		if !r.DuplicateOf.IsZero() {
@@ -272,7 +276,8 @@ func mustApply(t TB, s hookgate.Store, b *hookgate.Batch) hookgate.Outcome {
 	return outcome
 }
 
-// mustHave checks what the store holds: the events' message ids in the order stored, and the counts.
+// mustHave checks what the store holds: the events' message ids in the order stored, and the
+// counts.
 func mustHave(t TB, s Instance, c hookgate.StoreCounts, messageIDs ...string) {
 	t.Helper()
 	var got []string

@@ -92,7 +92,8 @@ func testPurgeTests(t *testing.T, s Instance) {
 	}
 	before := allKept(t, s, "default")
 	tests := allKept(t, s, hookgate.TestSource)
-	if p, err := s.PurgeTests(t.Context(), 1); err != nil || p.Events != 1 || !p.More || p.Bytes != int64(len(tests[0].body)) {
+	if p, err := s.PurgeTests(t.Context(), 1); err != nil || p.Events != 1 || !p.More ||
+		p.Bytes != int64(len(tests[0].body)) {
 		t.Errorf("a step of one removed %+v (error %v)", p, err)
 	}
 	mustVerify(t, s)
@@ -116,7 +117,8 @@ func testPurgeTests(t *testing.T, s Instance) {
 		}
 	}
 	for id, want := range map[string]string{"test0-0": "removed", "real0-1": "persisted"} {
-		if got := stages(t, s, id); len(got) == 0 || !slices.ContainsFunc(got, func(trail string) bool { return strings.HasSuffix(trail, want) }) {
+		if got := stages(t, s, id); len(got) == 0 ||
+			!slices.ContainsFunc(got, func(trail string) bool { return strings.HasSuffix(trail, want) }) {
 			t.Errorf("the trails of %s are %q, want one that ends with %s", id, got, want)
 		}
 	}
@@ -154,8 +156,8 @@ func testPurgeTests(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "test0-0", "real0-1")
 }
 
-// testPurgeTestsAtTheEnd: the events with the highest ids may be the ones that went. Their ids are not
-// given out again, and retention removes their links although no event follows them.
+// testPurgeTestsAtTheEnd: the events with the highest ids may be the ones that went. Their ids are
+// not given out again, and retention removes their links although no event follows them.
 func testPurgeTestsAtTheEnd(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	o.mustApply(t, record("real", 1))
@@ -166,13 +168,15 @@ func testPurgeTestsAtTheEnd(t *testing.T, s Instance) {
 		t.Errorf("%d were removed, want 3", n)
 	}
 	o.mustApply(t, testTraffic("test", 1))
-	if next := list(t, s, hookgate.EventFilter{Source: hookgate.TestSource, After: gone[2].ID}); len(next) != 1 {
+	if next := list(t, s, hookgate.EventFilter{Source: hookgate.TestSource,
+		After: gone[2].ID}); len(next) != 1 {
 		t.Errorf("behind the last that went comes %+v, want the one that came again", next)
 	}
 	mustVerify(t, s)
 	mustPurgeTests(t, s, 1)
 	at := cut()
-	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 2); p.Events != 1 || p.Entries != 5 {
+	if p := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 2); p.Events != 1 ||
+		p.Entries != 5 {
 		t.Errorf("removed was %+v, want the body of the real event and all 5 entries", p)
 	}
 	mustHave(t, s, hookgate.StoreCounts{})
@@ -204,13 +208,14 @@ func testPurgeTestsRequestBodies(t *testing.T, s Instance) {
 		}
 		mustVerify(t, s)
 	}
-	if body, err := s.RequestBody(t.Context(), real[0].Whole.RequestID); err != nil || !bytes.Equal(body, []byte("bb")) {
+	if body, err := s.RequestBody(t.Context(), real[0].Whole.RequestID); err != nil ||
+		!bytes.Equal(body, []byte("bb")) {
 		t.Errorf("the body of the other request is %q (error %v)", body, err)
 	}
 }
 
-// testPurgeTestsWhileWriting: the removal, retention and new events do not disturb each other, and no
-// audit in between finds a break.
+// testPurgeTestsWhileWriting: the removal, retention and new events do not disturb each other, and
+// no audit in between finds a break.
 func testPurgeTestsWhileWriting(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	stop := make(chan struct{})
@@ -273,7 +278,8 @@ func testPurgeTestsFails(t *testing.T, b Backend, done bool) {
 	}
 	for range 2 {
 		s.FailWrites(&done)
-		if _, err := s.PurgeTests(t.Context(), 2); err == nil || !strings.Contains(err.Error(), "injected") {
+		if _, err := s.PurgeTests(t.Context(), 2); err == nil ||
+			!strings.Contains(err.Error(), "injected") {
 			t.Fatalf("the removal got %v, want the injected error", err)
 		}
 		s.FailWrites(nil)
@@ -284,8 +290,8 @@ func testPurgeTestsFails(t *testing.T, b Backend, done bool) {
 	mustVerify(t, s)
 }
 
-// FillTests stores 3 batches of partition 0, each with a real event between two of test traffic, and
-// removes the test events of the first two: events 1, 3, 4 and 6. Events 2, 5 and 8 are real.
+// FillTests stores 3 batches of partition 0, each with a real event between two of test traffic,
+// and removes the test events of the first two: events 1, 3, 4 and 6. Events 2, 5 and 8 are real.
 func FillTests(t TB, s interface {
 	hookgate.Store
 	hookgate.Purger
@@ -314,28 +320,39 @@ func FillTests(t TB, s interface {
 // TestTamperings are changes to a store that FillTests has filled; see Tamperings.
 func TestTamperings(literal func(hex string) string) []Tampering {
 	move := func(id string) string {
-		return "INSERT INTO webhook_removed_events (" + removedLineage + ", removed_at) SELECT " + removedLineage +
+		return "INSERT INTO webhook_removed_events (" + removedLineage + ", removed_at) SELECT " +
+			removedLineage +
 			", 1 FROM webhook_events WHERE id = " + id + "; DELETE FROM webhook_events WHERE id = " + id
 	}
 	const counted = "; UPDATE webhook_removals SET events = events + 1"
-	const alike = "; UPDATE webhook_removed_events SET source = '" + hookgate.TestSource + "' WHERE id = 5"
+	const alike = "; UPDATE webhook_removed_events SET source = '" + hookgate.TestSource +
+		"' WHERE id = 5"
 	return []Tampering{
 		{"real event removed", move("5") + counted,
 			`(batch 2): event 5 (message id "0-11"): retention has removed the bodies up to event 0, and this one is missing`},
 		{"real event removed as a test", move("5") + alike + counted, "(batch 2): its hash does not fit"},
 		{"last event removed", move("8") + counted, "(batch 3): event 8"},
-		{"row of a test event missing", "DELETE FROM webhook_removed_events WHERE id = 4", "(batch 2): has 2 events"},
+		{"row of a test event missing", "DELETE FROM webhook_removed_events WHERE id = 4",
+			"(batch 2): has 2 events"},
 		{"test event missing", "DELETE FROM webhook_events WHERE id = 9", "(batch 3): has 2 events"},
 		{"test event uncounted", move("7"), "retention counts 4 events"},
-		{"test event put back, and left", "INSERT INTO webhook_events (" + removedLineage + ", payload, identity) SELECT " + removedLineage +
-			", " + literal("61") + ", " + literal("00") + " FROM webhook_removed_events WHERE id = 4", "(batch 2): "},
-		{"test event put back", "INSERT INTO webhook_events (" + removedLineage + ", payload, identity) SELECT " + removedLineage +
-			", " + literal("61") + ", " + literal("00") + " FROM webhook_removed_events WHERE id = 4; DELETE FROM webhook_removed_events WHERE id = 4",
+		{"test event put back, and left", "INSERT INTO webhook_events (" + removedLineage +
+			", payload, identity) SELECT " + removedLineage +
+			", " + literal("61") + ", " + literal("00") + " FROM webhook_removed_events WHERE id = 4",
+			"(batch 2): "},
+		{"test event put back", "INSERT INTO webhook_events (" + removedLineage +
+			", payload, identity) SELECT " + removedLineage +
+			", " + literal("61") + ", " + literal("00") +
+			" FROM webhook_removed_events WHERE id = 4; DELETE FROM webhook_removed_events WHERE id = 4",
 			"(batch 2): the body of event 4"},
-		{"test event called a real one", "UPDATE webhook_removed_events SET source = 'default' WHERE id = 4", "(batch 2): event 4"},
-		{"another body", "UPDATE webhook_removed_events SET sha256 = " + literal(strings.Repeat("00", 32)) + " WHERE id = 3",
+		{"test event called a real one",
+			"UPDATE webhook_removed_events SET source = 'default' WHERE id = 4", "(batch 2): event 4"},
+		{"another body", "UPDATE webhook_removed_events SET sha256 = " +
+			literal(strings.Repeat("00", 32)) + " WHERE id = 3",
 			"(batch 1): its hash does not fit"},
-		{"another message id", "UPDATE webhook_removed_events SET message_id = 'x' WHERE id = 6", "(batch 2): its hash does not fit"},
-		{"horizon raised over a real event", "UPDATE webhook_removals SET last_event = 2", "(batch 1): event 2"},
+		{"another message id", "UPDATE webhook_removed_events SET message_id = 'x' WHERE id = 6",
+			"(batch 2): its hash does not fit"},
+		{"horizon raised over a real event", "UPDATE webhook_removals SET last_event = 2",
+			"(batch 1): event 2"},
 	}
 }
