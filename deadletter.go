@@ -1,7 +1,6 @@
 package hookgate
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -62,11 +61,11 @@ type StoredDeadLetter struct {
 	// Attempts and LastError are those of the batch that stored it, as a dead letter.
 	Attempts  int
 	LastError string
-	// ReplayOf and ReplayedAt are those of the delivery: zero unless it was the replay of an earlier
+	// RetryOf and RetriedAt are those of the delivery: zero unless it was the replay of an earlier
 	// dead letter.
-	ReplayOf   RequestID
-	ReplayedAt time.Time
-	State      DeadLetterState
+	RetryOf   RequestID
+	RetriedAt time.Time
+	State     DeadLetterState
 	// PurgedAt, PurgedBy and PurgeReason tell of the purge; zero if there was none.
 	PurgedAt              time.Time
 	PurgedBy, PurgeReason string
@@ -78,12 +77,12 @@ func (d *StoredDeadLetter) Undecoded() bool { return d.Identity == Identity{} }
 
 // Replay returns the delivery that replays d, whose body is given, at a time. It has a request id
 // of its own; all else is as it was received.
-func (d *StoredDeadLetter) Replay(body []byte, at time.Time) *Delivery {
-	return &Delivery{
+func (d *StoredDeadLetter) Replay(body []byte, at time.Time) *Request {
+	return &Request{
 		RequestID: NewRequestID(at), Identity: d.Identity, OrderingKey: d.OrderingKey,
 		Sequence: d.Sequence, Headers: d.Headers,
-		Body: body, RemoteAddr: d.RemoteAddr, ReceivedAt: d.ReceivedAt, ReplayOf: d.RequestID,
-		ReplayedAt: at.UTC().Truncate(time.Microsecond),
+		Body: body, RemoteAddr: d.RemoteAddr, ReceivedAt: d.ReceivedAt, RetryOf: d.RequestID,
+		RetriedAt: at.UTC().Truncate(time.Microsecond),
 	}
 }
 
@@ -101,28 +100,4 @@ type DeadLetterFilter struct {
 	After string
 	// Limit bounds their number; 0 means no bound.
 	Limit int
-}
-
-// Purger removes dead letters and test traffic. Its methods may be called concurrently.
-type Purger interface {
-	// Purge removes the bodies of dead letters, and of the earlier ones that they replay, in one
-	// durable transaction; the audit chain covers the purge. What is known of them beside the body
-	// stays, and each one's lineage gains the stage purged. IDs that name none, or one that was purged
-	// before, are passed over. It returns the requests whose dead letters were purged.
-	//
-	// After an error the outcome is unknown; repeating the call is harmless.
-	Purge(ctx context.Context, p Purge) ([]RequestID, error)
-	// PurgeTests removes the bodies of events of TestSource, oldest first and limit at most, in one
-	// durable transaction. Their lineage stays and gains the stage removed; retention removes it when
-	// it is old. More says that some are left.
-	//
-	// After an error the outcome is unknown; repeating the call is harmless.
-	PurgeTests(ctx context.Context, limit int) (Pruned, error)
-}
-
-// Purge says which dead letters are purged, by whom and why.
-type Purge struct {
-	// IDs are those of StoredDeadLetter.
-	IDs        []string
-	By, Reason string
 }

@@ -1,9 +1,9 @@
 // Package hookgate is the vocabulary of a webhook gate and the ports its parts meet at.
 //
-// A [Delivery] is one HTTP request of a source. [Queue.Append] claims its [Identity] and
+// A [Request] is one HTTP request of a source. [Queue.Append] claims its [Identity] and
 // appends it durably in one step, which is when the sender gets its 202. A worker takes
-// [Record] values from a [Consumer], hands them to [Store.Apply] as one transaction, and only
-// then releases them with [Consumer.Commit]. A [Reader] shows what was stored and how it got there.
+// [Record] values from a [PartitionReader], hands them to [Store.Apply] as one transaction, and only
+// then releases them with [PartitionReader.Commit]. A [Reader] shows what was stored and how it got there.
 //
 // This package imports the standard library only. Data flows one way; a backend implements one
 // port and knows nothing of the others.
@@ -60,8 +60,8 @@ type Header struct {
 	Value string `json:"value"`
 }
 
-// Delivery is one HTTP request of a source, authenticated and identified.
-type Delivery struct {
+// Request is one HTTP request of a source, authenticated and identified.
+type Request struct {
 	RequestID RequestID
 	Identity
 	// OrderingKey groups events that keep their order. Never empty.
@@ -81,12 +81,12 @@ type Delivery struct {
 	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never
 	// was.
 	SpooledAt time.Time
-	// ReplayOf is the request whose dead letter this delivery replays; zero unless it is a replay. All
+	// RetryOf is the request whose dead letter this delivery replays; zero unless it is a replay. All
 	// but the request id, the times of the spool and of the replay is then that request's, ReceivedAt
 	// too.
-	ReplayOf RequestID
-	// ReplayedAt is when a person had it replayed; zero unless it is a replay.
-	ReplayedAt time.Time
+	RetryOf RequestID
+	// RetriedAt is when a person had it replayed; zero unless it is a replay.
+	RetriedAt time.Time
 	// TypeUnproven says that the message id is proved by the sender's signature and unique by itself,
 	// and that nothing proves the event type. A repetition under another type is the same event then,
 	// as nobody but the sender must be able to make another event of one.
@@ -98,7 +98,7 @@ type Delivery struct {
 
 // Claim returns the identity that d shares with its repetitions. It has no event type if
 // TypeUnproven is set.
-func (d *Delivery) Claim() Identity {
+func (d *Request) Claim() Identity {
 	id := d.Identity
 	if d.TypeUnproven {
 		id.EventType = ""
@@ -107,28 +107,28 @@ func (d *Delivery) Claim() Identity {
 }
 
 // Replay reports whether d replays a dead letter.
-func (d *Delivery) Replay() bool { return !d.ReplayOf.IsZero() }
+func (d *Request) Replay() bool { return !d.RetryOf.IsZero() }
 
-// SetOutAt returns when d set out for the queue: when it was received, or replayed if it is a
+// SubmittedAt returns when d set out for the queue: when it was received, or replayed if it is a
 // replay.
-func (d *Delivery) SetOutAt() time.Time {
+func (d *Request) SubmittedAt() time.Time {
 	if d.Replay() {
-		return d.ReplayedAt
+		return d.RetriedAt
 	}
 	return d.ReceivedAt
 }
 
 // SpooledMicros returns SpooledAt as Micros does.
-func (d *Delivery) SpooledMicros() int64 { return Micros(d.SpooledAt) }
+func (d *Request) SpooledMicros() int64 { return Micros(d.SpooledAt) }
 
 // SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
-func (d *Delivery) SetSpooledMicros(n int64) { d.SpooledAt = FromMicros(n) }
+func (d *Request) SetSpooledMicros(n int64) { d.SpooledAt = FromMicros(n) }
 
-// ReplayedMicros returns ReplayedAt as Micros does.
-func (d *Delivery) ReplayedMicros() int64 { return Micros(d.ReplayedAt) }
+// RetriedMicros returns RetriedAt as Micros does.
+func (d *Request) RetriedMicros() int64 { return Micros(d.RetriedAt) }
 
-// SetReplayedMicros sets ReplayedAt from what ReplayedMicros returns.
-func (d *Delivery) SetReplayedMicros(n int64) { d.ReplayedAt = FromMicros(n) }
+// SetRetriedMicros sets RetriedAt from what RetriedMicros returns.
+func (d *Request) SetRetriedMicros(n int64) { d.RetriedAt = FromMicros(n) }
 
 // Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be
 // missing are stored.
@@ -196,7 +196,7 @@ func ParsePosition(s string) (Position, error) {
 
 // Record is a delivery as it stands in the queue.
 type Record struct {
-	Delivery
+	Request
 	Partition  int
 	Position   Position
 	EnqueuedAt time.Time
@@ -207,7 +207,7 @@ type Record struct {
 	// carries no body: it is there for its lineage.
 	DuplicateOf RequestID
 	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, RequestID is
-	// made by the queue, the same each time the record comes, and the other fields of Delivery are
+	// made by the queue, the same each time the record comes, and the other fields of Request are
 	// empty. Such a record must be dead-lettered, never dropped.
 	Corrupt error
 	// Whole is the request that the event is a part of, which the store keeps with the event. It is
@@ -225,27 +225,3 @@ type Receipt struct {
 
 // Duplicate reports whether another request had claimed the identity before.
 func (r Receipt) Duplicate() bool { return !r.DuplicateOf.IsZero() }
-
-// Mode says whether the gate takes deliveries, and whether workers store them.
-type Mode string
-
-const (
-	// ModeNormal takes deliveries.
-	ModeNormal Mode = "normal"
-	// ModeReadOnly refuses deliveries with 503 while workers go on storing what is queued.
-	ModeReadOnly Mode = "read_only"
-	// ModeBuffer takes deliveries into the queue while workers leave the store alone.
-	ModeBuffer Mode = "buffer"
-)
-
-// Modes are all modes.
-var Modes = []Mode{ModeNormal, ModeReadOnly, ModeBuffer}
-
-// ParseMode reads a mode as it is written in the API.
-func ParseMode(s string) (Mode, error) {
-	switch m := Mode(s); m {
-	case ModeNormal, ModeReadOnly, ModeBuffer:
-		return m, nil
-	}
-	return "", fmt.Errorf("mode %q is none of %s, %s and %s", s, ModeNormal, ModeReadOnly, ModeBuffer)
-}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
 // TestPartitionNeverChanges: the partition of a key is part of what a queue has stored. These
@@ -78,12 +80,12 @@ func TestPosition(t *testing.T) {
 }
 
 func TestParseMode(t *testing.T) {
-	for _, m := range hookgate.Modes {
-		if got, err := hookgate.ParseMode(string(m)); err != nil || got != m {
+	for _, m := range control.Modes {
+		if got, err := control.ParseMode(string(m)); err != nil || got != m {
 			t.Errorf("%q reads as %q (error %v)", m, got, err)
 		}
 	}
-	if _, err := hookgate.ParseMode("Normal"); err == nil ||
+	if _, err := control.ParseMode("Normal"); err == nil ||
 		!strings.Contains(err.Error(), "read_only") {
 		t.Errorf("an unknown mode got %v, want an error that names the known ones", err)
 	}
@@ -143,7 +145,7 @@ func TestAppendJSONString(t *testing.T) {
 		"", "plain", `a"b\c/d`, "\x00\x01\x1f\x7f", "\n\r\t\b\f", "\u00e9\U0001f600\u2028\u2029<>&",
 		"\xff", "a\xffb\xc3", "\xed\xa0\x80", "\ufffd",
 	} {
-		got := string(hookgate.AppendJSONString([]byte("x"), s))[1:]
+		got := string(jsontext.AppendString([]byte("x"), s))[1:]
 		var want bytes.Buffer
 		e := json.NewEncoder(&want)
 		e.SetEscapeHTML(false)
@@ -166,7 +168,7 @@ func FuzzAppendJSONString(f *testing.F) {
 	f.Add("a\"\\\x00\xff\u2028")
 	f.Fuzz(func(t *testing.T, s string) {
 		var back string
-		if err := json.Unmarshal(hookgate.AppendJSONString(nil, s), &back); err != nil ||
+		if err := json.Unmarshal(jsontext.AppendString(nil, s), &back); err != nil ||
 			back != toValid(s) {
 			t.Errorf("%q reads as %q (error %v)", s, back, err)
 		}

@@ -2,17 +2,8 @@ package hookgate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 )
-
-// ErrFull is returned by Append when the queue holds as many unreleased records as its high-water
-// mark allows. Nothing was stored. The HTTP edge answers 503 with Retry-After.
-var ErrFull = errors.New("queue is at its high-water mark")
-
-// ErrClosed is returned by calls on a queue, consumer or store that was closed.
-var ErrClosed = errors.New("closed")
 
 // Queue takes deliveries. All methods may be called concurrently.
 type Queue interface {
@@ -22,7 +13,7 @@ type Queue interface {
 	// and a power cut). If the identity was claimed before, the receipt names the request that did,
 	// and what was appended is a record without body that carries the lineage of this one.
 	//
-	// A replay (see Delivery.ReplayOf) is not held up by the claim of another request: it takes the
+	// A replay (see Request.RetryOf) is not held up by the claim of another request: it takes the
 	// claim over and is appended with its body, and whether its event is stored already is left to the
 	// store. The claim only recognises the same request again; once another replay has taken it over,
 	// the same request may be appended twice, which the store recognises.
@@ -35,7 +26,7 @@ type Queue interface {
 	// Callers append one delivery each; putting many of them into one fsync or one round trip
 	// is the backend's work. Append does not refer to d or its body after it has returned, whatever
 	// it returned.
-	Append(ctx context.Context, d *Delivery) (Receipt, error)
+	Append(ctx context.Context, d *Request) (Receipt, error)
 
 	// Stats describes the queue now.
 	Stats(ctx context.Context) (QueueStats, error)
@@ -48,12 +39,12 @@ type BufferedQueue interface {
 
 	// Consume opens a consumer. The queue shares its partitions evenly among all open consumers
 	// and moves them when one opens or closes.
-	Consume(ctx context.Context) (Consumer, error)
+	Consume(ctx context.Context) (PartitionReader, error)
 }
 
-// Consumer holds a set of partitions and reads their records. It is for one goroutine, except
+// PartitionReader holds a set of partitions and reads their records. It is for one goroutine, except
 // that Close may be called at any time.
-type Consumer interface {
+type PartitionReader interface {
 	// Next returns the records that follow those it returned before: at most max of them, and
 	// no more than maxBytes of body unless a single record is larger. Records of one partition
 	// come in order. Nothing is consumed: until it is released, a record comes again from
@@ -118,28 +109,3 @@ type QueueStats struct {
 	// disk; zero while they do not.
 	SpoolingSince time.Time
 }
-
-// LeftoverError is the Degraded of a queue that still moves what a file holds that an earlier
-// configuration used. Webhooks are taken meanwhile, unless Refused is set.
-type LeftoverError struct {
-	// File is the name of the file, without its folder, and Left how many records it holds.
-	File string
-	Left int64
-	// Refused says that webhooks are refused until all are moved.
-	Refused bool
-	// Err is what keeps them from being moved; nil if nothing does.
-	Err error
-}
-
-// Error implements error.
-func (e *LeftoverError) Error() string {
-	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", e.Left,
-		e.File)
-	if e.Err != nil {
-		return text + ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns what keeps the records from being moved.
-func (e *LeftoverError) Unwrap() error { return e.Err }

@@ -19,10 +19,10 @@ import (
 const MaxParts = 10_000
 
 // Part is one event of a request that carries several. The queue keeps such a request as one
-// Delivery, in one atomic step; a worker divides it with Record.Split when it stores it.
+// Request, in one atomic step; a worker divides it with Record.Split when it stores it.
 type Part struct {
 	EventType, MessageID, OrderingKey string
-	// Keyed is Delivery.Keyed of the event.
+	// Keyed is Request.Keyed of the event.
 	Keyed bool
 	// Sequence is the sender's own number, or NoSequence.
 	Sequence int64
@@ -40,7 +40,7 @@ const unusualKey = 1 << 31
 // the ordering key is the sender's own unless it is the event type.
 func KeyedBy(orderingKey, eventType string) bool { return orderingKey != eventType }
 
-// AppendPart appends the encoded form of p, as Delivery.Parts holds it: Start, End and Sequence as
+// AppendPart appends the encoded form of p, as Request.Parts holds it: Start, End and Sequence as
 // varints, then event type, message id and ordering key, each behind its length as a varint. Before
 // that stands 1<<31 as a varint if Keyed is not what KeyedBy says.
 func AppendPart(parts []byte, p Part) []byte {
@@ -109,7 +109,7 @@ func ParseParts(data []byte) (parts []Part, err error) {
 // The request is claimed by the identities of its events, in their order (without their types if
 // TypeUnproven is set): it is a repetition if all of them repeat. The store recognises single
 // events that come again in another request.
-func (d *Delivery) SetParts(source string, parts []Part) {
+func (d *Request) SetParts(source string, parts []Part) {
 	d.Parts = d.Parts[:0]
 	for _, p := range parts {
 		d.Parts = AppendPart(d.Parts, p)

@@ -43,7 +43,7 @@ func TestSplitCompressed(t *testing.T) {
 	w := gzip.NewWriter(&packed)
 	w.Write([]byte(content))
 	w.Close()
-	r := Record{Delivery: Delivery{RequestID: NewRequestID(time.Now()).WithoutPart(),
+	r := Record{Request: Request{RequestID: NewRequestID(time.Now()).WithoutPart(),
 		Body:    packed.Bytes(),
 		Headers: []Header{{"Content-Encoding", "gzip"}, {"X-A", "b"}}}}
 	r.SetParts("s", []Part{{MessageID: "1", Start: 1, End: 8}, {MessageID: "2", Start: 9, End: 16}})
@@ -94,7 +94,7 @@ func TestRequestIDParts(t *testing.T) {
 // message ids of its events alone, and one whose types are proved does not.
 func TestPartsWithoutTypes(t *testing.T) {
 	claim := func(unproven bool, eventType string) Identity {
-		d := Delivery{TypeUnproven: unproven}
+		d := Request{TypeUnproven: unproven}
 		d.SetParts("s", []Part{{EventType: eventType, MessageID: "1", End: 1}, {EventType: eventType,
 			MessageID: "2", End: 1}})
 		return d.Claim()

@@ -2,53 +2,8 @@ package hookgate
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"iter"
 	"time"
 )
-
-var (
-	// ErrFenced is returned by Apply when a partition of the batch has been acquired by another
-	// owner since. Nothing was stored. The caller has been replaced: it must drop what it holds
-	// of its partitions and consume anew.
-	ErrFenced = errors.New("partition has another owner")
-
-	// ErrRejected is wrapped by the error of Apply when the store is well but refuses a record of the
-	// batch, and the dead letter that would take its place too. Nothing was stored. A RejectedError
-	// says which record that is; the others can be stored without it. Every other error of Apply but
-	// ErrFenced means that the outcome is unknown and the same batch must be applied again.
-	ErrRejected = errors.New("store rejects the batch")
-
-	// ErrNotFound is returned by a Reader for something that is not there.
-	ErrNotFound = errors.New("not found")
-)
-
-// RejectedError is an ErrRejected that names the record which the store refuses.
-type RejectedError struct {
-	// Index is that in Batch.Records, or len(Batch.Records) and more for one of Batch.Dead.
-	Index int
-	Err   error
-}
-
-func (e *RejectedError) Error() string {
-	return fmt.Sprintf("%v: record %d: %v", ErrRejected, e.Index, e.Err)
-}
-
-// Unwrap returns ErrRejected and the cause.
-func (e *RejectedError) Unwrap() []error { return []error{ErrRejected, e.Err} }
-
-// PartialError is what Reader.Events yields when its context ended before it had looked at all
-// events. The caller may continue with EventFilter.After set to After.
-type PartialError struct {
-	// After is the id of the last event that was looked at, whether it matched or not.
-	After string
-	Err   error
-}
-
-func (e *PartialError) Error() string { return e.Err.Error() }
-
-func (e *PartialError) Unwrap() error { return e.Err }
 
 // StoreMark says which store one is and how far it has come.
 type StoreMark struct {
@@ -130,125 +85,52 @@ type Result struct {
 	Rejected error
 }
 
-// Event is a stored event without its body.
-type Event struct {
-	// ID names the event in the store and in the read API. Opaque.
-	ID string
-	Identity
-	OrderingKey string
-	Sequence    int64
-	RequestID   RequestID
-	Headers     []Header
-	RemoteAddr  string
-	ReceivedAt  time.Time
-	PersistedAt time.Time
-	Partition   int
-	Position    string
-	// Size is the body's, in bytes, and SHA256 its digest.
-	Size   int64
-	SHA256 [32]byte
+// Purger removes dead letters and test traffic. Its methods may be called concurrently.
+type Purger interface {
+	// Purge removes the bodies of dead letters, and of the earlier ones that they replay, in one
+	// durable transaction; the audit chain covers the purge. What is known of them beside the body
+	// stays, and each one's lineage gains the stage purged. IDs that name none, or one that was purged
+	// before, are passed over. It returns the requests whose dead letters were purged.
+	//
+	// After an error the outcome is unknown; repeating the call is harmless.
+	Purge(ctx context.Context, p Purge) ([]RequestID, error)
+	// PurgeTests removes the bodies of events of TestSource, oldest first and limit at most, in one
+	// durable transaction. Their lineage stays and gains the stage removed; retention removes it when
+	// it is old. More says that some are left.
+	//
+	// After an error the outcome is unknown; repeating the call is harmless.
+	PurgeTests(ctx context.Context, limit int) (Pruned, error)
 }
 
-// EventFilter selects events. Zero fields select everything.
-type EventFilter struct {
-	Source, EventType, OrderingKey, MessageID string
-	// ExceptSource leaves out the events of one source.
-	ExceptSource string
-	// MessageIDPrefix selects message ids that begin with it, byte for byte.
-	MessageIDPrefix string
-	// RequestID selects the event of one request, or all events of a request that carried several.
-	RequestID RequestID
-	// BodyContains selects bodies in which these bytes occur. No index helps with that: every body
-	// that the other fields select is read.
-	BodyContains string
-	// From (inclusive) and To (exclusive) bound ReceivedAt.
-	From, To time.Time
-	// After is the ID of the event to continue behind. That need not be stored any more.
-	After string
-	// Limit bounds the number of events; 0 means no bound.
-	Limit int
+// Purge says which dead letters are purged, by whom and why.
+type Purge struct {
+	// IDs are those of StoredDeadLetter.
+	IDs        []string
+	By, Reason string
 }
 
-// Stage is a step in the lineage of a request.
-type Stage string
-
-// The stages. A request that was accepted has received, enqueued and processed, and one of
-// persisted, duplicate and dead_lettered; the others occur where they happen.
-const (
-	StageReceived     Stage = "received"
-	StageReplayed     Stage = "replayed"
-	StageSpooled      Stage = "spooled"
-	StageEnqueued     Stage = "enqueued"
-	StageProcessed    Stage = "processed"
-	StagePersisted    Stage = "persisted"
-	StageDuplicate    Stage = "duplicate"
-	StageRetried      Stage = "retried"
-	StageDeadLettered Stage = "dead_lettered"
-	StagePurged       Stage = "purged"
-	StageRemoved      Stage = "removed" // the event's body, by retention or with test traffic
-)
-
-// TrailEntry is one stage of one request.
-type TrailEntry struct {
-	Stage     Stage
-	Timestamp time.Time
-	// Metadata is a JSON object.
-	Metadata []byte
+// Cutoffs say what of a store is old enough to be removed. Age counts from the commit that stored
+// it (webhook_batches.persisted_at).
+type Cutoffs struct {
+	// Events: of what was stored before this the body is removed, while its lineage stays. Zero: none.
+	Events time.Time
+	// Trail: of what was stored before this the lineage is removed too, link by link of the audit
+	// chain. Zero: none; never after Events.
+	Trail time.Time
 }
 
-// RequestTrail is the lineage of one request, in time order.
-type RequestTrail struct {
-	Identity
-	RequestID RequestID
-	Entries   []TrailEntry
-}
-
-// StoreCounts counts what a store holds, without what retention has removed.
-type StoreCounts struct {
-	Events, Duplicates, DeadLetters int64
-}
-
-// Reader shows what is stored. It never writes. All methods may be called concurrently; what
-// they yield is oldest stored first.
-type Reader interface {
-	// Events yields the events that match. An After that no event can have as its ID yields
-	// ErrNotFound. If ctx ends first, the error is a *PartialError once Events has made any progress.
-	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
-	// Search returns one page of the events that match, newest first. It returns before long however
-	// many events are stored and however few match: see EventSearch.Patience. A Cursor that it has not
-	// given out for such a search is ErrNotFound.
-	Search(ctx context.Context, q EventSearch) (EventPage, error)
-	// Event returns one event, or ErrNotFound, also of one that retention has removed.
-	Event(ctx context.Context, id string) (Event, error)
-	// Body returns the exact bytes of an event's body, or ErrNotFound.
-	Body(ctx context.Context, id string) ([]byte, error)
-	// Trace returns the lineage of the requests that carried the message id, in the order of their
-	// request ids, which is the order in which they were received or, for a replay, started. It
-	// returns at most limit of them, those with ids after after; the zero RequestID starts from the
-	// first. No such request is not an error. A request whose record came again after it had become
-	// a dead letter may have been stored then: its entries show both, one after the other.
-	Trace(ctx context.Context, messageID string, after RequestID, limit int) ([]RequestTrail, error)
-	// Request returns the lineage of one request, or ErrNotFound.
-	Request(ctx context.Context, id RequestID) (RequestTrail, error)
-	// Parts returns the lineage of the first max events of a request that carried several, in their
-	// order there; none is not an error.
-	Parts(ctx context.Context, id RequestID, max int) ([]RequestTrail, error)
-	// RequestBody returns the exact bytes of a request that carried several events, or ErrNotFound.
-	RequestBody(ctx context.Context, id RequestID) ([]byte, error)
-	// DeadLetters yields the dead letters that match. An After that none can have as its ID yields
-	// ErrNotFound.
-	DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[StoredDeadLetter, error]
-	// DeadLetter returns one dead letter by its ID or by its request id, or ErrNotFound.
-	DeadLetter(ctx context.Context, id string) (StoredDeadLetter, error)
-	// DeadLetterBody returns the exact bytes of a dead letter's body by its ID or by its request id;
-	// ErrNotFound if there is none, or none any more. Of a queue entry that could not be decoded they
-	// are the entry's.
-	DeadLetterBody(ctx context.Context, id string) ([]byte, error)
-	// OpenDeadLetters counts the dead letters in the state open, up to most. It reads every dead
-	// letter until it has that many.
-	OpenDeadLetters(ctx context.Context, most int64) (int64, error)
-	// Counts counts what is stored. It must not read every row: it is asked every few seconds.
-	Counts(ctx context.Context) (StoreCounts, error)
-	// Ping reports whether the store can be reached and written to now.
-	Ping(ctx context.Context) error
+// Pruned says what one step of retention removed.
+type Pruned struct {
+	// Events lost their bodies, and Bytes were in these.
+	Events, Bytes int64
+	// Links left the chains of earlier releases and Entries the log, and with them the lineage of
+	// Requests.
+	Links, Entries, Requests int64
+	// More says that the step ended at its limit and not at what is too young.
+	More bool
+	// Busy says that another process removes what is old; this one has looked at nothing.
+	Busy bool
+	// OldestEvent is when the oldest event that is left was stored; zero if there is none, or if the
+	// step did not get there.
+	OldestEvent time.Time
 }

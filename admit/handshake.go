@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
 // handshake is how a kind of sender tries out its endpoint; see Handshaker.
@@ -144,7 +144,7 @@ func zoomReply(s *source, r *Request) (*Answer, error) {
 	}
 	mac := hmac.New(sha256.New, []byte(s.options.Secrets[r.Credential.Position-1]))
 	mac.Write([]byte(m[1]))
-	body := hookgate.AppendJSONString([]byte(`{"plainToken":`), m[1])
+	body := jsontext.AppendString([]byte(`{"plainToken":`), m[1])
 	body = append(body, `,"encryptedToken":"`...)
 	return jsonAnswer(append(hex.AppendEncode(body, mac.Sum(nil)), `"}`...)), nil
 }
@@ -227,7 +227,7 @@ func oktaGreet(s *source, r *Request) (*Answer, error) {
 		return nil, &MalformedError{"X-Okta-Verification-Challenge",
 			"is missing, too long or there more than once"}
 	}
-	return jsonAnswer(append(hookgate.AppendJSONString([]byte(`{"verification":`), value), '}')), nil
+	return jsonAnswer(append(jsontext.AppendString([]byte(`{"verification":`), value), '}')), nil
 }
 
 // cloudEventsGreet answers the validation request of HTTP 1.1 Web Hooks for Event Delivery

@@ -254,7 +254,7 @@ func covers(p proof, at place) bool {
 }
 
 // TypeUnproven reports whether the message ids of a scheme are proved and unique by themselves
-// while its event types are not; see hookgate.Delivery.
+// while its event types are not; see hookgate.Request.
 func TypeUnproven(s Scheme) bool {
 	switch s := s.(type) {
 	case *source:

@@ -107,7 +107,7 @@ func (f *filling) records(partition, before, size int) []hookgate.Record {
 		start := len(bodies)
 		bodies = f.appendBody(bodies, id, key, n)
 		records[i] = hookgate.Record{
-			Delivery: hookgate.Delivery{
+			Request: hookgate.Request{
 				RequestID: hookgate.NewRequestID(at), Identity: id, OrderingKey: key, Sequence: int64(n),
 				Body:       bodies[start:len(bodies):len(bodies)],
 				RemoteAddr: "127.0.0.1:40000", ReceivedAt: at,

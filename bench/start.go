@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -73,7 +73,7 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	}
 	defer st.stop()
 	st.piles = true
-	if err := st.servers[0].setMode(ctx, hookgate.ModeBuffer); err != nil {
+	if err := st.servers[0].setMode(ctx, control.ModeBuffer); err != nil {
 		return err
 	}
 	if _, err := st.replay(ctx, load.Generator{Count: backlogEvents, Size: s.Size, Seed: 500 +
@@ -103,7 +103,7 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 		return fmt.Errorf("only %d events are queued at the start", depth)
 	}
 	begin = time.Now()
-	if err := gate.setMode(ctx, hookgate.ModeNormal); err != nil {
+	if err := gate.setMode(ctx, control.ModeNormal); err != nil {
 		return err
 	}
 	if err := gate.drained(ctx); err != nil {
@@ -204,7 +204,7 @@ func (s *server) ready(ctx context.Context) (bool, error) {
 }
 
 // setMode sets the mode of the gate.
-func (s *server) setMode(ctx context.Context, m hookgate.Mode) error {
+func (s *server) setMode(ctx context.Context, m control.Mode) error {
 	body := fmt.Sprintf(`{"mode":%q}`, m)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/admin/maintenance",
 		strings.NewReader(body))

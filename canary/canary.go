@@ -11,7 +11,7 @@
 //	▲                 │                                                              │
 //	└─────────────────┴───────────────── the guard fires, or a person ───────────────┘
 //
-// It is one for all processes of a gate (see hookgate.Canary): each changes it by keeping the next
+// It is one for all processes of a gate (see control.Canary): each changes it by keeping the next
 // version, of which there can be one, and takes up what others have kept. Only back to 0 is
 // different: that is in effect in the process at once, and is kept, however often others have
 // changed it meanwhile, as soon as it can be.
@@ -27,23 +27,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Keeper keeps the canary for all processes of a gate; the queue backends do.
 type Keeper interface {
 	// Canary returns what was kept last, in whichever process, as far as this one has seen: within a
 	// second. The zero value: nothing ever was, or what keeps it is away.
-	Canary() hookgate.Canary
+	Canary() control.Canary
 	// SetCanary keeps a canary of a higher version than the one that is kept.
-	// hookgate.ErrCanaryChanged: it has not, and Canary returns what is kept instead. After any other
+	// control.ErrCanaryChanged: it has not, and Canary returns what is kept instead. After any other
 	// error the outcome is unknown, and the same call again is harmless.
-	SetCanary(context.Context, hookgate.Canary) error
+	SetCanary(context.Context, control.Canary) error
 }
 
 // Trail is where steps that nobody took by hand are recorded: the admin trail.
 type Trail interface {
-	RecordAction(context.Context, hookgate.AdminAction) error
+	RecordAction(context.Context, control.AdminAction) error
 }
 
 // Config of a canary. Each field must be set that does not say otherwise.
@@ -61,9 +61,9 @@ type Config struct {
 	RequireEvidence bool
 	// Remembered is the canary that this process had when it ended last, for as long as nothing newer
 	// is kept; may be zero.
-	Remembered hookgate.Canary
+	Remembered control.Canary
 	// Remember is told each canary that is in effect, a moment later; nil if that is not needed.
-	Remember func(hookgate.Canary) error
+	Remember func(control.Canary) error
 	// Follower takes no step of the plan itself: it is for a process that takes no webhooks and so has
 	// no part in the guard's word.
 	Follower bool
@@ -99,10 +99,10 @@ type Canary struct {
 	triedAt  time.Time // when a canary that is not kept was tried last; guarded by changing
 	failedAt time.Time // when a step could not be taken last; guarded by changing
 	// remembered is what was given to Remember last; guarded by changing.
-	remembered hookgate.Canary
+	remembered control.Canary
 
 	mu    sync.Mutex // guards all below; never held over I/O
-	state hookgate.Canary
+	state control.Canary
 	// unkept says that the state is a way back that is in effect here alone.
 	unkept bool
 	// watched is how long the step has had the guard's word in this process, and takenBefore what
@@ -118,7 +118,7 @@ type Canary struct {
 func New(c Config) *Canary {
 	first := c.Remembered
 	if first.Version == 0 {
-		first = hookgate.Canary{Percent: c.Percent}
+		first = control.Canary{Percent: c.Percent}
 	}
 	if kept := c.Keeper.Canary(); kept.Version > first.Version {
 		first = kept
@@ -139,14 +139,14 @@ func (c *Canary) Percent() int { return int(c.percent.Load()) }
 func (c *Canary) Took() { c.taken.Add(1) }
 
 // State returns the canary that is in effect.
-func (c *Canary) State() hookgate.Canary {
+func (c *Canary) State() control.Canary {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state
 }
 
 // put makes a canary take effect; mu must be held.
-func (c *Canary) put(s hookgate.Canary, unkept bool) {
+func (c *Canary) put(s control.Canary, unkept bool) {
 	before := c.state
 	c.state, c.unkept, c.watched, c.held, c.takenBefore = s, unkept, 0, "", c.taken.Load()
 	c.percent.Store(int64(s.Percent))
@@ -176,8 +176,8 @@ type Change struct {
 }
 
 // Set sets the percentage and ends a plan that is under way. To 0 it is the way back; see Back. A
-// Refusal or hookgate.ErrCanaryChanged means that nothing was changed.
-func (c *Canary) Set(ctx context.Context, percent int, why Change) (hookgate.Canary, error) {
+// Refusal or control.ErrCanaryChanged means that nothing was changed.
+func (c *Canary) Set(ctx context.Context, percent int, why Change) (control.Canary, error) {
 	if percent == 0 {
 		err := c.back(ctx, why.By, why.Reason)
 		return c.State(), err
@@ -199,16 +199,16 @@ func (c *Canary) CheckSet(percent int, why Change) error {
 }
 
 // set is what Set makes of the canary of now.
-func (c *Canary) set(now hookgate.Canary, percent int, why Change) (next hookgate.Canary,
+func (c *Canary) set(now control.Canary, percent int, why Change) (next control.Canary,
 	err error) {
 	if percent < 0 || percent > 100 {
 		return next, Refusal(fmt.Sprintf("%d percent is not from 0 to 100", percent))
 	}
-	return hookgate.Canary{Percent: percent}, c.fits(now, why)
+	return control.Canary{Percent: percent}, c.fits(now, why)
 }
 
 // fits says whether the canary may leave what it is with the evidence of a change.
-func (c *Canary) fits(now hookgate.Canary, why Change) error {
+func (c *Canary) fits(now control.Canary, why Change) error {
 	if c.config.RequireEvidence && now.Percent == 0 && why.Evidence == "" {
 		return ErrEvidence
 	}
@@ -223,8 +223,8 @@ func (c *Canary) Back(ctx context.Context, reason string) error {
 }
 
 // change keeps what follows on now and lets it take effect; changing must be held.
-func (c *Canary) change(ctx context.Context, now, next hookgate.Canary,
-	why Change) (hookgate.Canary, error) {
+func (c *Canary) change(ctx context.Context, now, next control.Canary,
+	why Change) (control.Canary, error) {
 	next.Version, next.At = now.Version+1, time.Now().Truncate(time.Microsecond).UTC()
 	next.By, next.Reason, next.Evidence = why.By, why.Reason, why.Evidence
 	if next.Evidence == "" {
@@ -238,7 +238,7 @@ func (c *Canary) change(ctx context.Context, now, next hookgate.Canary,
 	defer c.mu.Unlock()
 	if c.state.Version != now.Version { // it went back while this was being kept, and stays there
 		c.state.Version = max(c.state.Version, next.Version+1)
-		return c.state, hookgate.ErrCanaryChanged
+		return c.state, control.ErrCanaryChanged
 	}
 	c.put(next, false)
 	return next, nil
@@ -258,12 +258,12 @@ func (c *Canary) goBack(by, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.unkept {
-		c.put(hookgate.Canary{Version: c.state.Version + 1,
+		c.put(control.Canary{Version: c.state.Version + 1,
 			At: time.Now().Truncate(time.Microsecond).UTC(), By: by, Reason: reason}, true)
 	}
 }
 
-func isBack(s hookgate.Canary) bool { return s.Percent == 0 && s.Step == 0 }
+func isBack(s control.Canary) bool { return s.Percent == 0 && s.Step == 0 }
 
 // keepBack keeps a way back that is in effect here alone; changing must be held.
 func (c *Canary) keepBack(ctx context.Context) error {
@@ -280,7 +280,7 @@ func (c *Canary) keepBack(ctx context.Context) error {
 		switch {
 		case err == nil:
 			c.unkept = false
-		case !errors.Is(err, hookgate.ErrCanaryChanged):
+		case !errors.Is(err, control.ErrCanaryChanged):
 		case isBack(kept):
 			c.put(kept, false) // another process was first
 			err = nil
@@ -291,7 +291,7 @@ func (c *Canary) keepBack(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, hookgate.ErrCanaryChanged) {
+		if !errors.Is(err, control.ErrCanaryChanged) {
 			return fmt.Errorf("back at 0 percent in this process, and not yet in others, which is tried again: %w", err)
 		}
 	}

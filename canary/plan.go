@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -54,7 +55,7 @@ func CheckPlan(plan []Step) error {
 
 // Start begins the plan at the first step that is above the percentage of now. Its errors are those
 // of Set.
-func (c *Canary) Start(ctx context.Context, why Change) (hookgate.Canary, error) {
+func (c *Canary) Start(ctx context.Context, why Change) (control.Canary, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	now := c.State()
@@ -72,7 +73,7 @@ func (c *Canary) CheckStart(why Change) error {
 }
 
 // start is what Start makes of the canary of now.
-func (c *Canary) start(now hookgate.Canary, why Change) (next hookgate.Canary, err error) {
+func (c *Canary) start(now control.Canary, why Change) (next control.Canary, err error) {
 	switch {
 	case len(c.config.Plan) == 0:
 		return next, Refusal("there is no plan: set canary.plan, or a percentage")
@@ -92,8 +93,8 @@ func (c *Canary) start(now hookgate.Canary, why Change) (next hookgate.Canary, e
 }
 
 // at is the canary at a step of the plan, counted from 0. A last step without a time ends the plan.
-func (c *Canary) at(i int) hookgate.Canary {
-	s := hookgate.Canary{Percent: c.config.Plan[i].Percent, Step: i + 1}
+func (c *Canary) at(i int) control.Canary {
+	s := control.Canary{Percent: c.config.Plan[i].Percent, Step: i + 1}
 	if c.config.Plan[i].For == 0 {
 		s.Step = 0
 	}
@@ -177,19 +178,19 @@ func (c *Canary) fire(ctx context.Context, fired []string) {
 	c.goBack(ActorGuard, reason)
 	id, target := hookgate.NewRequestID(time.Now()), "0 percent (back)"
 	// It is done whether it can be recorded or not; the log has it in any case.
-	_ = c.record(ctx, id, ActorGuard, target, reason, hookgate.ResultBegun)
-	result := hookgate.ResultDone
+	_ = c.record(ctx, id, ActorGuard, target, reason, control.ResultBegun)
+	result := control.ResultDone
 	if err := c.keepBack(ctx); err != nil {
-		result = hookgate.ResultFailed + ": " + err.Error()
+		result = control.ResultFailed + ": " + err.Error()
 	}
 	_ = c.record(ctx, id, ActorGuard, target, reason, result)
 }
 
 // advance takes the next step, or ends the plan behind the last; changing must be held. A step that
 // cannot be recorded is not taken.
-func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
+func (c *Canary) advance(ctx context.Context, now control.Canary) {
 	steps := len(c.config.Plan)
-	next, target := hookgate.Canary{Percent: now.Percent}, fmt.Sprintf("%d percent (plan done)",
+	next, target := control.Canary{Percent: now.Percent}, fmt.Sprintf("%d percent (plan done)",
 		now.Percent)
 	if now.Step < steps {
 		next = c.at(now.Step)
@@ -198,17 +199,17 @@ func (c *Canary) advance(ctx context.Context, now hookgate.Canary) {
 	why := Change{By: ActorPlan, Reason: fmt.Sprintf("step %d of %d had its time and the guard's word",
 		now.Step, steps)}
 	id := hookgate.NewRequestID(time.Now())
-	if err := c.record(ctx, id, why.By, target, why.Reason, hookgate.ResultBegun); err != nil {
+	if err := c.record(ctx, id, why.By, target, why.Reason, control.ResultBegun); err != nil {
 		c.failedAt = time.Now()
 		c.hold("the admin trail cannot be written")
 		return
 	}
-	result := hookgate.ResultDone
+	result := control.ResultDone
 	switch _, err := c.change(ctx, now, next, why); {
-	case errors.Is(err, hookgate.ErrCanaryChanged):
-		result = hookgate.ResultFailed + ": another process was first"
+	case errors.Is(err, control.ErrCanaryChanged):
+		result = control.ResultFailed + ": another process was first"
 	case err != nil:
-		result = hookgate.ResultFailed + ": " + err.Error()
+		result = control.ResultFailed + ": " + err.Error()
 		c.failedAt = time.Now()
 		c.hold("the step cannot be kept: " + err.Error())
 	}
@@ -220,9 +221,9 @@ func (c *Canary) record(ctx context.Context, id hookgate.RequestID, actor, targe
 	result string) error {
 	ctx, cancel := context.WithTimeout(ctx, trailTimeout)
 	defer cancel()
-	err := c.config.Trail.RecordAction(ctx, hookgate.AdminAction{
+	err := c.config.Trail.RecordAction(ctx, control.AdminAction{
 		At: time.Now().Truncate(time.Microsecond).UTC(), RequestID: id, Actor: actor,
-		Role:   hookgate.RoleOperator,
+		Role:   control.RoleOperator,
 		Action: "canary", Target: target, Reason: reason, Result: result,
 	})
 	if err != nil {
@@ -235,7 +236,7 @@ func (c *Canary) record(ctx context.Context, id hookgate.RequestID, actor, targe
 
 // Status is what a person wants to know.
 type Status struct {
-	hookgate.Canary
+	control.Canary
 	Plan []Step
 	// Watched is how long the step has had the guard's word in this process, and Held why it does not
 	// go on; empty if nothing is in its way.

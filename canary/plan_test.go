@@ -12,9 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hookgate/hookgate/control"
 	"go.uber.org/goleak"
-
-	"github.com/hookgate/hookgate"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,22 +23,22 @@ var errAway = errors.New("away")
 // place is what several processes share: a keeper whose state is theirs all, and a trail.
 type place struct {
 	mu         sync.Mutex
-	kept       hookgate.Canary
+	kept       control.Canary
 	away, late error // of SetCanary: before it took effect, and after
 	trailErr   error
-	rows       []hookgate.AdminAction
+	rows       []control.AdminAction
 	fired      []string
 	unknown    error
 	idle       bool // no webhooks come
 }
 
-func (p *place) Canary() hookgate.Canary {
+func (p *place) Canary() control.Canary {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.kept
 }
 
-func (p *place) SetCanary(_ context.Context, c hookgate.Canary) error {
+func (p *place) SetCanary(_ context.Context, c control.Canary) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -48,13 +47,13 @@ func (p *place) SetCanary(_ context.Context, c hookgate.Canary) error {
 	case p.kept == c:
 		return nil
 	case p.kept.Version >= c.Version:
-		return hookgate.ErrCanaryChanged
+		return control.ErrCanaryChanged
 	}
 	p.kept = c
 	return p.late
 }
 
-func (p *place) RecordAction(_ context.Context, a hookgate.AdminAction) error {
+func (p *place) RecordAction(_ context.Context, a control.AdminAction) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.trailErr == nil {
@@ -288,9 +287,9 @@ func TestBackWithoutKeeper(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &place{}
-				var remembered hookgate.Canary
+				var remembered control.Canary
 				c, end := p.process(t, func(c *Config) {
-					c.Remember = func(s hookgate.Canary) error { remembered = s; return nil }
+					c.Remember = func(s control.Canary) error { remembered = s; return nil }
 				})
 				if _, err := c.Set(t.Context(), 40, Change{}); err != nil {
 					t.Fatal(err)
@@ -375,7 +374,7 @@ func TestBackIsNeverLost(t *testing.T) {
 		want(t, other, 0, 0)
 
 		at := one.State().Version
-		p.set(func(p *place) { p.kept = hookgate.Canary{Version: at, Percent: 60, Step: 2} })
+		p.set(func(p *place) { p.kept = control.Canary{Version: at, Percent: 60, Step: 2} })
 		time.Sleep(2 * tryEvery)
 		want(t, one, 0, 0)
 		want(t, other, 0, 0)
@@ -396,7 +395,7 @@ func TestBackPrevails(t *testing.T) {
 		}
 		p.set(func(p *place) { p.away = errAway })
 		_ = c.Back(t.Context(), "alarm")
-		p.set(func(p *place) { p.kept = hookgate.Canary{Version: 7, Percent: 60} })
+		p.set(func(p *place) { p.kept = control.Canary{Version: 7, Percent: 60} })
 		time.Sleep(10 * time.Second)
 		want(t, c, 0, 0)
 		p.set(func(p *place) { p.away = nil })
@@ -489,7 +488,7 @@ func TestKeeperLosesWrites(t *testing.T) {
 		if err := c.Back(t.Context(), "alarm"); err != nil {
 			t.Fatal(err)
 		}
-		for _, lost := range []hookgate.Canary{before, {}} {
+		for _, lost := range []control.Canary{before, {}} {
 			p.set(func(p *place) { p.kept = lost })
 			time.Sleep(2 * tryEvery)
 			want(t, c, 0, 0)
@@ -521,8 +520,8 @@ func TestByHand(t *testing.T) {
 				t.Errorf("%d percent got %v", percent, err)
 			}
 		}
-		p.set(func(p *place) { p.kept = hookgate.Canary{Version: 9, Percent: 30} })
-		if _, err := c.Set(t.Context(), 60, Change{}); !errors.Is(err, hookgate.ErrCanaryChanged) {
+		p.set(func(p *place) { p.kept = control.Canary{Version: 9, Percent: 30} })
+		if _, err := c.Set(t.Context(), 60, Change{}); !errors.Is(err, control.ErrCanaryChanged) {
 			t.Errorf("a change of what another process has changed got %v", err)
 		}
 		want(t, c, 30, 0) // and has been taken up

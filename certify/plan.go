@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -47,7 +47,7 @@ func keysOfShare(prefix string, n, percent int) (names []int) {
 		return nil
 	}
 	for i := 0; len(names) < n; i++ {
-		if hookgate.CanaryTakes(keyName(prefix, i), percent) {
+		if control.CanaryTakes(keyName(prefix, i), percent) {
 			names = append(names, i)
 		}
 	}

@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/hookgate/hookgate/control"
 	"pgregory.net/rapid"
-
-	"github.com/hookgate/hookgate"
 )
 
 // Goal: whatever its numbers, a plan has exactly the events and the repetitions asked for, each
@@ -38,7 +37,7 @@ func TestPlan(t *testing.T) {
 			if err := json.Unmarshal(m.Body, &e); err != nil || len(m.Body) != p.size {
 				t.Fatalf("%d bytes, want %d: %s (%v)", len(m.Body), p.size, m.Body, err)
 			}
-			if !hookgate.CanaryTakes(e.OrderingKey, percent) {
+			if !control.CanaryTakes(e.OrderingKey, percent) {
 				t.Fatalf("the key %s is not in a share of %d percent", e.OrderingKey, percent)
 			}
 			kinds[m.Kind]++

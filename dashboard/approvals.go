@@ -5,15 +5,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // approval is a request for approval, as GET /admin/approvals answers it, and what the visitor may
 // say to it.
 type approval struct {
 	ID, Action, Target        string
-	State                     hookgate.ApprovalState
-	Needs                     hookgate.Role
+	State                     control.ApprovalState
+	Needs                     control.Role
 	RequestedBy, Reason       string
 	RequestedAt, ExpiresAt    time.Time
 	DecidedBy, DecisionReason string
@@ -24,7 +24,7 @@ type approval struct {
 func (a *approval) What() string { return strings.ReplaceAll(a.Action, "_", " ") + ", " + a.Target }
 
 // Pending reports whether nobody has decided.
-func (a *approval) Pending() bool { return a.State == hookgate.ApprovalPending }
+func (a *approval) Pending() bool { return a.State == control.ApprovalPending }
 
 // Again is where the one who asked does it again once it is approved: a page, or the end of a
 // command.
@@ -43,8 +43,8 @@ func (a *approval) Again() (where struct{ Page, Command string }) {
 // readApprovals returns those that wait for somebody: to decide, or to do what was approved. Oldest
 // first.
 func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) {
-	for _, state := range []hookgate.ApprovalState{hookgate.ApprovalPending,
-		hookgate.ApprovalApproved} {
+	for _, state := range []control.ApprovalState{control.ApprovalPending,
+		control.ApprovalApproved} {
 		var page struct{ Approvals []approval }
 		if err := v.Get(ctx, "/admin/approvals?state="+string(state), &page); err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) 
 	}
 	for i := range all {
 		a := &all[i]
-		a.Decides = v.Decides(&hookgate.Approval{RequestedBy: a.RequestedBy, Action: a.Action,
+		a.Decides = v.Decides(&control.Approval{RequestedBy: a.RequestedBy, Action: a.Action,
 			Needs: a.Needs, RequestedAt: a.RequestedAt})
 	}
 	return all, nil

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // answersOf is a visitor of a gate that answers its calls with these texts, and 404 to the others.
-func answersOf(role hookgate.Role, texts map[string]string) *Visitor {
-	decides := func(a *hookgate.Approval) Decides {
+func answersOf(role control.Role, texts map[string]string) *Visitor {
+	decides := func(a *control.Approval) Decides {
 		switch a.RequestedBy {
 		case "olga":
 			return Decides{Own: true, NotApprove: "nobody approves their own"}
@@ -34,7 +34,7 @@ func answersOf(role hookgate.Role, texts map[string]string) *Visitor {
 // TestControlWords: what is rare is put into words that are true: a plan that is held, a way back
 // that is not kept, requests of one's own, those that may not be decided, and a store that is away.
 func TestControlWords(t *testing.T) {
-	d := New(Config{Live: (&fakeGate{mode: hookgate.ModeNormal}).live(1)})
+	d := New(Config{Live: (&fakeGate{mode: control.ModeNormal}).live(1)})
 	show := func(path string, v *Visitor) string {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -63,7 +63,7 @@ func TestControlWords(t *testing.T) {
 			{"id":"b","at":"2026-11-24T11:00:00Z","kind":"raised","trigger":"error_rate","value":2.5,"limit":2,"unit":"percent","action":"rollback"}]}`,
 		"/api/sources": `{"since":"2026-11-24T10:00:00Z","sources":[]}`,
 	}
-	admin := answersOf(hookgate.RoleAdmin, all)
+	admin := answersOf(control.RoleAdmin, all)
 	control := show("/ui/control", admin)
 	for _, text := range []string{"plan held", "The plan does not go on: the guard cannot tell",
 		"no-go: error rate", "The guard cannot tell: no answer", "in effect in this process alone",
@@ -112,7 +112,7 @@ func TestPageErrors(t *testing.T) {
 		200: {`{"evidence":7}`, "cannot be shown now"},
 	} {
 		w := httptest.NewRecorder()
-		d.Page(w, httptest.NewRequest("GET", "/ui/evidence", nil), &Visitor{Role: hookgate.RoleViewer,
+		d.Page(w, httptest.NewRequest("GET", "/ui/evidence", nil), &Visitor{Role: control.RoleViewer,
 			Read: func(context.Context, string) (int, []byte) { return status, []byte(c.body) }})
 		if w.Code == 200 || !strings.Contains(w.Body.String(), c.told) {
 			t.Errorf("%s: %d\n%s", fmt.Sprint(status), w.Code, w.Body)

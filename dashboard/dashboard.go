@@ -39,7 +39,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 //go:embed templates
@@ -53,7 +53,7 @@ type page struct {
 	Title string
 	Nav   bool
 	// Role is the least that may see it.
-	Role hookgate.Role
+	Role control.Role
 	// template is the name of its file without .html; script that of its module, if it has one.
 	template, script string
 	data             dataFunc
@@ -65,21 +65,21 @@ type dataFunc func(d *Dashboard, r *http.Request, v *Visitor) (any, error)
 
 // pages is the menu in its order, and what is not in it.
 var pages = []page{
-	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: hookgate.RoleViewer, template: "overview",
+	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: control.RoleViewer, template: "overview",
 		script: "overview.js", data: (*Dashboard).overview},
-	{Path: "/ui/events", Title: "Events", Nav: true, Role: hookgate.RoleViewer, template: "events",
+	{Path: "/ui/events", Title: "Events", Nav: true, Role: control.RoleViewer, template: "events",
 		script: "events.js", data: (*Dashboard).events},
 	{Path: "/ui/events/{id}", Title: "Event", template: "event", script: "event.js",
 		data: (*Dashboard).event},
-	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: hookgate.RoleViewer,
+	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: control.RoleViewer,
 		template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
 	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter",
 		script: "deadletters.js", data: (*Dashboard).deadLetter},
-	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: hookgate.RoleViewer, template: "sources",
+	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: control.RoleViewer, template: "sources",
 		data: (*Dashboard).sources},
-	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: hookgate.RoleViewer,
+	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: control.RoleViewer,
 		template: "evidence", data: (*Dashboard).evidence},
-	{Path: "/ui/control", Title: "Control", Nav: true, Role: hookgate.RoleOperator,
+	{Path: "/ui/control", Title: "Control", Nav: true, Role: control.RoleOperator,
 		template: "control", script: "control.js", data: (*Dashboard).control},
 }
 

@@ -22,7 +22,7 @@ type deadLetter struct {
 	Partition                                            int
 	Position                                             string
 	Size                                                 int64
-	SHA256, ReplayOf                                     string
+	SHA256, RetryOf                                      string
 	PurgedAt                                             *time.Time
 	PurgedBy, PurgeReason                                string
 	Headers                                              []header
@@ -126,9 +126,9 @@ func (data *lettersData) selection() string {
 
 // letterAttempt is one dead letter in the history of an identity.
 type letterAttempt struct {
-	ID, State, RequestID, ReplayOf, Reason, LastError string
-	Attempts                                          int
-	DeadLetteredAt                                    time.Time
+	ID, State, RequestID, RetryOf, Reason, LastError string
+	Attempts                                         int
+	DeadLetteredAt                                   time.Time
 }
 
 // letterData is what the page of a dead letter shows.

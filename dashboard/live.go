@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/attention"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 const (
@@ -39,7 +40,7 @@ type LiveConfig struct {
 		// Fired names the release triggers that have fired.
 		Fired() []string
 	}
-	Mode  interface{ Mode() hookgate.Mode }
+	Mode  interface{ Mode() control.Mode }
 	Store interface {
 		Counts(context.Context) (hookgate.StoreCounts, error)
 		Ping(context.Context) error
@@ -95,7 +96,7 @@ type State struct {
 	Rate, TakenRate, RefusedRate, UnavailableRate, StoredRate, DuplicateRate float64
 	Queue                                                                    hookgate.QueueStats
 	QueueErr                                                                 error
-	Mode                                                                     hookgate.Mode
+	Mode                                                                     control.Mode
 	Guard                                                                    guard.Status
 	// release triggers
 	Fired   []string

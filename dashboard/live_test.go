@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/attention"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 // fakeGate is where live numbers come from in tests of fake time.
@@ -27,7 +28,7 @@ type fakeGate struct {
 	err     error
 	asked   int // how often the store was
 	status  guard.Status
-	mode    hookgate.Mode
+	mode    control.Mode
 	store   error
 }
 
@@ -49,7 +50,7 @@ func (f *fakeGate) Fired() []string      { return nil }
 func (f *fakeGate) Latency() guard.Latency {
 	return guard.Latency{Count: 1, P95: 1500 * time.Microsecond}
 }
-func (f *fakeGate) Mode() hookgate.Mode { return f.mode }
+func (f *fakeGate) Mode() control.Mode { return f.mode }
 func (f *fakeGate) LastLook() (hookgate.QueueStats, time.Time, error) {
 	return f.queue, time.Now(), f.err
 }
@@ -89,7 +90,7 @@ func answers(taken, unauthenticated, busy int64) []metrics.Answered {
 // length.
 func TestLiveRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeGate{mode: hookgate.ModeNormal, queue: hookgate.QueueStats{Depth: 7, HighWater: 100}}
+		f := &fakeGate{mode: control.ModeNormal, queue: hookgate.QueueStats{Depth: 7, HighWater: 100}}
 		f.counted.Answers = answers(1000, 0, 0) // from before
 		l := f.live(1)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -134,7 +135,7 @@ func TestLiveRates(t *testing.T) {
 // TestStoreIsAskedWhileSomebodyLooks, and not otherwise.
 func TestStoreIsAskedWhileSomebodyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeGate{mode: hookgate.ModeNormal}
+		f := &fakeGate{mode: control.ModeNormal}
 		l := f.live(1)
 		ctx, cancel := context.WithCancel(t.Context())
 		var done sync.WaitGroup
@@ -159,7 +160,7 @@ func TestStoreIsAskedWhileSomebodyLooks(t *testing.T) {
 // TestSlowReader: one who does not read is dropped, and holds up neither the samples nor the
 // others.
 func TestSlowReader(t *testing.T) {
-	f := &fakeGate{mode: hookgate.ModeNormal}
+	f := &fakeGate{mode: control.ModeNormal}
 	l := f.live(2)
 	slow, _, _, ok1 := l.subscribe()
 	quick, _, _, ok2 := l.subscribe()
@@ -192,7 +193,7 @@ func TestStreamEnds(t *testing.T) {
 		"after its time": streamTime} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &fakeGate{mode: hookgate.ModeNormal}
+				f := &fakeGate{mode: control.ModeNormal}
 				d := New(Config{Live: f.live(1)})
 				w := httptest.NewRecorder()
 				began := time.Now()
@@ -214,7 +215,7 @@ func TestStreamEnds(t *testing.T) {
 
 // TestStreamHead: whoever asks for the header alone takes no stream.
 func TestStreamHead(t *testing.T) {
-	d := New(Config{Live: (&fakeGate{mode: hookgate.ModeNormal}).live(1)})
+	d := New(Config{Live: (&fakeGate{mode: control.ModeNormal}).live(1)})
 	w := httptest.NewRecorder()
 	d.Stream(w, httptest.NewRequest("HEAD", "/ui/live", nil), &Visitor{})
 	if w.Header().Get("Content-Type") != "text/event-stream" || w.Body.Len() > 0 ||
@@ -226,7 +227,7 @@ func TestStreamHead(t *testing.T) {
 
 // TestStreamWire: what scripts get is what they read, also when nothing is known.
 func TestStreamWire(t *testing.T) {
-	f := &fakeGate{mode: hookgate.ModeNormal, err: errors.New("away"),
+	f := &fakeGate{mode: control.ModeNormal, err: errors.New("away"),
 		status: guard.Status{Signals: []guard.SignalStatus{{Name: guard.SignalLag}}}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		New(Config{Live: f.live(1)}).Stream(w, r, &Visitor{})
@@ -267,13 +268,13 @@ func TestStreamWire(t *testing.T) {
 // TestProblems: what is wrong is said, the worst first where there is an order, and nothing when
 // all is well.
 func TestProblems(t *testing.T) {
-	well := State{Mode: hookgate.ModeNormal, Guard: guard.Status{Breaker: guard.Closed},
+	well := State{Mode: control.ModeNormal, Guard: guard.Status{Breaker: guard.Closed},
 		Queue: hookgate.QueueStats{HighWater: 100}}
 	if p := well.Problems(); len(p) != 0 {
 		t.Errorf("all is well, and there is %v", p)
 	}
 	for want, change := range map[string]func(*State){
-		"bad Maintenance":                    func(s *State) { s.Mode = hookgate.ModeReadOnly },
+		"bad Maintenance":                    func(s *State) { s.Mode = control.ModeReadOnly },
 		"bad The breaker is open because of": func(s *State) { s.Guard.Breaker = guard.Open },
 		"warn The breaker is recovering: 30%": func(s *State) {
 			s.Guard.Breaker,
@@ -359,7 +360,7 @@ func BenchmarkSample(b *testing.B) {
 	for i := range metrics.MaxEventTypes {
 		m.Accepted(string(rune('a'+i)), true)
 	}
-	f := &fakeGate{mode: hookgate.ModeNormal}
+	f := &fakeGate{mode: control.ModeNormal}
 	l := NewLive(LiveConfig{Metrics: m, Guard: f, Mode: f, Store: f, MaxStreams: 10})
 	for range 10 {
 		states, _, _, _ := l.subscribe()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // TestBodies: a body is shown as JSON, as text or as bytes, and cut where it is long; what is shown
@@ -194,7 +195,7 @@ func TestPastedId(t *testing.T) {
 	const found = `{"events":[{"matched":"messageId","event":{"id":"1","messageId":"evt-1"}}]}`
 	for pasted, want := range map[string]string{"evt-1": "evt-1", " evt-1\t": "evt-1",
 		`"evt-1",`: "evt-1", " own ": " own ", "'no' ": "no", " ": " "} {
-		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int,
+		v := &Visitor{Role: control.RoleViewer, Read: func(_ context.Context, path string) (int,
 			[]byte) {
 			u, err := url.Parse(path)
 			if q := u.Query().Get("q"); err == nil && (q == "evt-1" || q == " own ") {
@@ -218,7 +219,7 @@ func TestPastedId(t *testing.T) {
 func TestTailBeginsBeforeThePage(t *testing.T) {
 	for _, address := range []string{"/ui/events", "/ui/events?before=7"} {
 		var asked []string
-		v := &Visitor{Role: hookgate.RoleViewer, Read: func(_ context.Context, path string) (int,
+		v := &Visitor{Role: control.RoleViewer, Read: func(_ context.Context, path string) (int,
 			[]byte) {
 			switch {
 			case !strings.HasPrefix(path, "/api/events"):
@@ -324,7 +325,7 @@ func TestHostileRecords(t *testing.T) {
 		Position: hostile, SHA256: hostile, Headers: []header{{hostile, hostile}}}
 	l := deadLetter{ID: hostile, State: hostile, Source: hostile, MessageID: hostile,
 		EventType: hostile, OrderingKey: hostile, RequestID: hostile, Reason: hostile,
-		ReplayOf: hostile, PurgedAt: &at, PurgedBy: hostile, PurgeReason: hostile,
+		RetryOf: hostile, PurgedAt: &at, PurgedBy: hostile, PurgeReason: hostile,
 		Headers: []header{{hostile, hostile}}}
 	f := readFilters("/ui/"+hostile, url.Values{"type": {hostile}, "from": {hostile},
 		"messageId": {hostile}}, eventFilters)
@@ -352,7 +353,7 @@ func TestHostileRecords(t *testing.T) {
 		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile,
 			Selection: hostile}},
 		"deadletter": {letterData{DeadLetter: l, History: []letterAttempt{{ID: hostile, State: hostile,
-			Reason: hostile, LastError: hostile, Attempts: 2, ReplayOf: hostile}},
+			Reason: hostile, LastError: hostile, Attempts: 2, RetryOf: hostile}},
 			Body: &body, Lineage: way, Stored: &e}},
 	} {
 		for _, data := range pages {

@@ -7,21 +7,21 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Visitor is whoever looks at a page, and what he may read.
 type Visitor struct {
 	// Name of his token, and its role.
 	Name string
-	Role hookgate.Role
+	Role control.Role
 	// CSRF is what his scripts send with a call that changes something, in the header X-CSRF-Token.
 	// Empty if he has come without a session.
 	CSRF string
 	// Read answers a GET call of the JSON interface as he would get it.
 	Read func(ctx context.Context, path string) (status int, body []byte)
 	// Decides says what he may say to a request for approval, as far as that depends on who he is.
-	Decides func(*hookgate.Approval) Decides
+	Decides func(*control.Approval) Decides
 	// Renew reports whether he may still look: his token may have been revoked since. While that
 	// cannot be found out he may.
 	Renew func(context.Context) bool
@@ -37,10 +37,10 @@ type Decides struct {
 }
 
 // Operator reports whether the visitor may steer the gate, Admin whether he may do everything.
-func (v *Visitor) Operator() bool { return v != nil && v.Role.Covers(hookgate.RoleOperator) }
+func (v *Visitor) Operator() bool { return v != nil && v.Role.Covers(control.RoleOperator) }
 
 // Admin is described at Operator.
-func (v *Visitor) Admin() bool { return v != nil && v.Role.Covers(hookgate.RoleAdmin) }
+func (v *Visitor) Admin() bool { return v != nil && v.Role.Covers(control.RoleAdmin) }
 
 // APIError is an answer of the JSON interface that is no success.
 type APIError struct {

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 // wire is a State as scripts get it. Numbers that are not known are null.
@@ -170,10 +171,10 @@ func (s *State) Problems() []Problem {
 	add := func(level, format string, args ...any) {
 		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...)})
 	}
-	if s.Mode == hookgate.ModeReadOnly {
+	if s.Mode == control.ModeReadOnly {
 		add(levelBad, "Maintenance: webhooks are refused with 503")
 	}
-	if s.Mode == hookgate.ModeBuffer {
+	if s.Mode == control.ModeBuffer {
 		add(levelWarn, "Buffering: webhooks are queued, and nothing is stored until the mode is normal again")
 	}
 	switch s.Guard.Breaker {

@@ -139,7 +139,7 @@ func (q *Queue) is(s state) bool {
 // goBack lets appends go to the primary again: it waits until the primary answers, makes appends
 // wait, moves what has come to the spool meanwhile, and only then opens the way. If the primary
 // fails in between, spooling goes on.
-func (q *Queue) goBack(ctx context.Context, c hookgate.Consumer) error {
+func (q *Queue) goBack(ctx context.Context, c hookgate.PartitionReader) error {
 	err := q.retry(ctx, "asking the queue", func() error {
 		if err := q.resumed(ctx); err != nil {
 			return err

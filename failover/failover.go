@@ -151,18 +151,18 @@ func (q *Queue) Close() error {
 
 // Append implements hookgate.Queue. ErrFull is the primary's, or that of the spool while that is in
 // use.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
 // duplicateTaker is a queue that takes over what another queue has found to be a duplicate.
 type duplicateTaker interface {
-	AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+	AppendDuplicate(ctx context.Context, d *hookgate.Request,
 		of hookgate.RequestID) (hookgate.Receipt, error)
 }
 
 // appendTo appends d to a queue, as a duplicate of a request unless of is zero.
-func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery,
+func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if of.IsZero() {
 		return to.Append(ctx, d)
@@ -172,7 +172,7 @@ func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Delivery,
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	for {
 		switch state, changed := q.enter(); state {

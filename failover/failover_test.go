@@ -207,9 +207,9 @@ func newPair(t *testing.T, s setup) *pair {
 	return p
 }
 
-func delivery(key string, n int) *hookgate.Delivery {
+func delivery(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return &hookgate.Delivery{
+	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
 		Identity: hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d",
 			key, n)},
@@ -217,7 +217,7 @@ func delivery(key string, n int) *hookgate.Delivery {
 	}
 }
 
-func mustAppend(t *testing.T, q hookgate.Queue, d *hookgate.Delivery) hookgate.Receipt {
+func mustAppend(t *testing.T, q hookgate.Queue, d *hookgate.Request) hookgate.Receipt {
 	t.Helper()
 	r, err := q.Append(t.Context(), d)
 	if err != nil {
@@ -333,7 +333,7 @@ func (f *fickle) kept(t queuetest.TB) (all []hookgate.Record) {
 		if err != nil {
 			t.Fatalf("read body of event %s: %v", e.ID, err)
 		}
-		all = append(all, hookgate.Record{Delivery: hookgate.Delivery{
+		all = append(all, hookgate.Record{Request: hookgate.Request{
 			RequestID: e.RequestID, Identity: e.Identity, OrderingKey: e.OrderingKey, Sequence: e.Sequence,
 			Headers: e.Headers, Body: body, RemoteAddr: e.RemoteAddr, ReceivedAt: e.ReceivedAt,
 		}})
@@ -414,8 +414,8 @@ func TestReplaysAreSpooled(t *testing.T) {
 			dead := delivery("k", 0)
 			p.store.mood.Store(mood)
 			replay := *dead
-			replay.ReplayedAt = dead.ReceivedAt.Add(time.Hour)
-			replay.RequestID, replay.ReplayOf = hookgate.NewRequestID(replay.ReplayedAt), dead.RequestID
+			replay.RetriedAt = dead.ReceivedAt.Add(time.Hour)
+			replay.RequestID, replay.RetryOf = hookgate.NewRequestID(replay.RetriedAt), dead.RequestID
 			mustAppend(t, p, &replay)
 			p.store.mood.Store(well)
 			eventually(t, "the queue is direct again", p.isDirect)
@@ -476,7 +476,7 @@ func TestStages(t *testing.T) {
 	eventually(t, "the queue is direct again", p.isDirect)
 	mustAppend(t, p, after)
 	p.store.mustHold(t, map[string]int{"k": 3})
-	for _, d := range []*hookgate.Delivery{before, during, after} {
+	for _, d := range []*hookgate.Request{before, during, after} {
 		if stages := p.store.stages(t, d.RequestID); slices.Contains(stages,
 			hookgate.StageSpooled) != (d == during) {
 			t.Errorf("the stages of %s are %v", d.MessageID, stages)
@@ -489,11 +489,11 @@ func TestStages(t *testing.T) {
 func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{oneByOne: oneByOne})
-		firsts := []*hookgate.Delivery{delivery("k", 0), delivery("k", 1)}
-		again := []*hookgate.Delivery{delivery("k", 0), delivery("k", 1)}
+		firsts := []*hookgate.Request{delivery("k", 0), delivery("k", 1)}
+		again := []*hookgate.Request{delivery("k", 0), delivery("k", 1)}
 		mustAppend(t, p, firsts[0])
 		p.store.mood.Store(refuses)
-		for _, d := range []*hookgate.Delivery{firsts[1], again[0], again[1]} {
+		for _, d := range []*hookgate.Request{firsts[1], again[0], again[1]} {
 			if r := mustAppend(t, p, d); r.Duplicate() {
 				t.Errorf("the spool found a duplicate of %s", r.DuplicateOf)
 			}
@@ -686,7 +686,7 @@ type gated struct {
 	gate chan struct{}
 }
 
-func (g gated) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (g gated) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	<-g.gate
 	return g.BufferedQueue.Append(ctx, d)
 }

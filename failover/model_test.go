@@ -32,7 +32,7 @@ func TestModel(t *testing.T) {
 		defer func() { p.close() }()
 		appended := map[string]int{}                    // acknowledged events of each key
 		acknowledged := map[hookgate.RequestID]string{} // message ids
-		append := func(d *hookgate.Delivery) bool {     // reports whether it was acknowledged
+		append := func(d *hookgate.Request) bool {      // reports whether it was acknowledged
 			if _, err := p.Append(context.Background(), d); err != nil {
 				return false
 			}

@@ -38,7 +38,7 @@ func newMover(o Options, primary hookgate.Queue) *mover { return &mover{o, prima
 
 // moveBatch moves what the spool has, up to the bounds of a batch; 0 if there was nothing for a
 // moment.
-func (m *mover) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, err error) {
+func (m *mover) moveBatch(ctx context.Context, c hookgate.PartitionReader) (moved int, err error) {
 	waiting, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
 	records, err := c.Next(waiting, drainRecords, drainBytes)
@@ -56,7 +56,7 @@ func (m *mover) moveBatch(ctx context.Context, c hookgate.Consumer) (moved int, 
 // move appends records to the queue, each key in order, for as long as it takes, and releases them.
 // If it is cut off it releases what has gone over, so that a batch larger than the time there is
 // for it brings the spool forward all the same.
-func (m *mover) move(ctx context.Context, c hookgate.Consumer, records []hookgate.Record) error {
+func (m *mover) move(ctx context.Context, c hookgate.PartitionReader, records []hookgate.Record) error {
 	moved := make([]bool, len(records))
 	var err error
 	for i := range records {
@@ -144,7 +144,7 @@ func (m *mover) moveKeys(ctx context.Context, records []hookgate.Record, moved [
 					if err := m.resumed(ctx); err != nil {
 						return err
 					}
-					_, err := appendTo(ctx, m.primary, &r.Delivery, r.DuplicateOf)
+					_, err := appendTo(ctx, m.primary, &r.Request, r.DuplicateOf)
 					m.stuck(r, err)
 					return err
 				})

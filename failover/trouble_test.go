@@ -55,7 +55,7 @@ func TestCorruptEntry(t *testing.T) {
 		dir := t.TempDir()
 		p := openPair(t, dir, setup{})
 		p.paused.Store(true)
-		for _, d := range []*hookgate.Delivery{delivery("k", 0), delivery("x", 0), delivery("k", 1)} {
+		for _, d := range []*hookgate.Request{delivery("k", 0), delivery("x", 0), delivery("k", 1)} {
 			mustAppend(t, p, d)
 		}
 		if err := p.close(); err != nil {
@@ -261,17 +261,17 @@ type few struct {
 }
 
 type fewConsumer struct {
-	hookgate.Consumer
+	hookgate.PartitionReader
 	max int
 }
 
-func (f few) Consume(ctx context.Context) (hookgate.Consumer, error) {
+func (f few) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
 	c, err := f.BufferedQueue.Consume(ctx)
 	return fewConsumer{c, f.max}, err
 }
 
 func (c fewConsumer) Next(ctx context.Context, _, maxBytes int) ([]hookgate.Record, error) {
-	records, err := c.Consumer.Next(ctx, c.max, maxBytes)
+	records, err := c.PartitionReader.Next(ctx, c.max, maxBytes)
 	if os.Getenv(childDir) != "" && len(records) > 0 {
 		fmt.Println("drains")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Action is what the guard does when a release trigger fires, beside the alarm.
@@ -46,8 +47,8 @@ func (a Action) orNothing() Action {
 type Acts struct {
 	// Mode is for ActReadOnly.
 	Mode interface {
-		Mode() hookgate.Mode
-		SetMode(context.Context, hookgate.Mode) error
+		Mode() control.Mode
+		SetMode(context.Context, control.Mode) error
 	}
 	// Canary is for ActCanaryBack.
 	Canary interface {
@@ -61,7 +62,7 @@ type Acts struct {
 	RollBack func(id hookgate.RequestID, reason string, ended func(error)) (told string, err error)
 	// Trail takes up what the guard does; nil if only the log shall have it.
 	Trail interface {
-		RecordAction(context.Context, hookgate.AdminAction) error
+		RecordAction(context.Context, control.AdminAction) error
 	}
 }
 
@@ -84,21 +85,21 @@ var errBuffering = errors.New("the mode is buffer, and read_only would let worke
 // for each firing. The gate's end ends life.
 func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
 	id := hookgate.NewRequestID(time.Now())
-	a := hookgate.AdminAction{RequestID: id, Actor: Actor, Role: hookgate.RoleOperator, Reason: reason}
+	a := control.AdminAction{RequestID: id, Actor: Actor, Role: control.RoleOperator, Reason: reason}
 	var do func(context.Context) error
 	told := ""
 	started := make(chan struct{})
 	defer close(started)
 	switch acts := g.config.Acts; alarm.Action {
 	case ActReadOnly:
-		a.Action, a.Target = "maintenance", string(hookgate.ModeReadOnly)
+		a.Action, a.Target = "maintenance", string(control.ModeReadOnly)
 		do = func(ctx context.Context) error {
 			// In read_only workers store, which nobody must have them do while a person works on the
 			// database.
-			if acts.Mode.Mode() == hookgate.ModeBuffer {
+			if acts.Mode.Mode() == control.ModeBuffer {
 				return errBuffering
 			}
-			return acts.Mode.SetMode(ctx, hookgate.ModeReadOnly)
+			return acts.Mode.SetMode(ctx, control.ModeReadOnly)
 		}
 	case ActCanaryBack:
 		a.Action, a.Target = "canary", "0 percent"
@@ -114,19 +115,19 @@ func (g *Guard) act(life, ctx context.Context, alarm Alarm, reason string) {
 		}
 	}
 	// The database may be what is broken, and each row waits for it: what protects does not.
-	rows := make(chan hookgate.AdminAction, 2)
+	rows := make(chan control.AdminAction, 2)
 	var trail sync.WaitGroup
 	trail.Go(func() {
 		for row := range rows {
 			g.record(life, row)
 		}
 	})
-	rows <- g.row(a, hookgate.ResultBegun)
+	rows <- g.row(a, control.ResultBegun)
 	err := g.attempt(ctx, alarm.Action, do)
-	result := hookgate.ResultDone
+	result := control.ResultDone
 	switch {
 	case err != nil:
-		result = hookgate.ResultFailed + ": " + err.Error()
+		result = control.ResultFailed + ": " + err.Error()
 	case told != "":
 		result += ": " + told
 	}
@@ -150,7 +151,7 @@ func (g *Guard) rolledBack(alarm Alarm, err error) {
 		return
 	}
 	g.log.Error("the roll-back command has failed", "error", err)
-	g.acted(alarm, hookgate.ResultFailed+": the roll-back command: "+err.Error())
+	g.acted(alarm, control.ResultFailed+": the roll-back command: "+err.Error())
 }
 
 // attempt does it, again and again where that does no harm.
@@ -186,7 +187,7 @@ func (g *Guard) attempt(ctx context.Context, action Action, do func(context.Cont
 }
 
 // row is a row of the admin trail of now, which the log has at once.
-func (g *Guard) row(a hookgate.AdminAction, result string) hookgate.AdminAction {
+func (g *Guard) row(a control.AdminAction, result string) control.AdminAction {
 	a.At = time.Now().Truncate(time.Microsecond).UTC()
 	a.Result = strings.ToValidUTF8(result[:min(len(result), maxResult)], "")
 	g.log.Warn("admin action", "request_id", a.RequestID.String(), "action", a.Action, "target",
@@ -198,7 +199,7 @@ func (g *Guard) row(a hookgate.AdminAction, result string) hookgate.AdminAction 
 // record writes a row into the admin trail. One that cannot be written is tried again until the
 // gate ends, so that the trail tells of an outage of its own database too when that is over; after
 // a failure whose outcome is unknown it may have the row twice.
-func (g *Guard) record(life context.Context, a hookgate.AdminAction) {
+func (g *Guard) record(life context.Context, a control.AdminAction) {
 	if g.config.Acts.Trail == nil {
 		return
 	}

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -70,10 +71,10 @@ type Config struct {
 	Process, Version string
 	// Queue is asked each second.
 	Queue func(context.Context) (hookgate.QueueStats, error)
-	// Mode is asked each second too; nil: it is always normal. In hookgate.ModeBuffer the queue grows
+	// Mode is asked each second too; nil: it is always normal. In control.ModeBuffer the queue grows
 	// because someone wants it to: the lag and the release trigger of the queue's depth then count for
 	// nothing.
-	Mode func() hookgate.Mode
+	Mode func() control.Mode
 	// Logger gets a line for each change of the breaker and of a release trigger, and for what is
 	// done; nil for none.
 	Logger *slog.Logger
@@ -237,7 +238,7 @@ func (g *Guard) look(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	l.buffer = g.config.Mode != nil && g.config.Mode() == hookgate.ModeBuffer
+	l.buffer = g.config.Mode != nil && g.config.Mode() == control.ModeBuffer
 	if n, p95 := g.window.quantile(0.95); n >= fewest {
 		l.p95 = p95
 	}

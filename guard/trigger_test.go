@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // trigger returns the state of a release trigger after d has passed.
@@ -287,18 +288,18 @@ func TestTriggerIdle(t *testing.T) {
 // hands are what a guard acts with in a test.
 type hands struct {
 	mu    sync.Mutex // guards all below
-	mode  hookgate.Mode
+	mode  control.Mode
 	fails int // how many of the next attempts fail
 	tried int
 	did   []string
-	rows  []hookgate.AdminAction
+	rows  []control.AdminAction
 	ends  error // of the roll-back command
 	// slow is how long a row of the trail takes, whatever the context says.
 	slow time.Duration
 	away int // how many of the next rows cannot be written
 }
 
-func (h *hands) Mode() hookgate.Mode { return h.mode }
+func (h *hands) Mode() control.Mode { return h.mode }
 
 func (h *hands) attempt(what string) error {
 	h.mu.Lock()
@@ -311,11 +312,11 @@ func (h *hands) attempt(what string) error {
 	return nil
 }
 
-func (h *hands) SetMode(_ context.Context, m hookgate.Mode) error { return h.attempt(string(m)) }
+func (h *hands) SetMode(_ context.Context, m control.Mode) error { return h.attempt(string(m)) }
 
 func (h *hands) Back(_ context.Context, reason string) error { return h.attempt("back: " + reason) }
 
-func (h *hands) RecordAction(_ context.Context, a hookgate.AdminAction) error {
+func (h *hands) RecordAction(_ context.Context, a control.AdminAction) error {
 	time.Sleep(h.slow)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -367,8 +368,8 @@ func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 		}
 		s.depth(0)
 		s.turns(5*time.Minute, TriggerQueueDepth, TriggerQuiet)
-		if len(h.rows) != 2 || h.rows[0].Result != hookgate.ResultBegun ||
-			h.rows[1].Result != hookgate.ResultDone {
+		if len(h.rows) != 2 || h.rows[0].Result != control.ResultBegun ||
+			h.rows[1].Result != control.ResultDone {
 			t.Errorf("the rows of the trail are %+v", h.rows)
 		}
 	})
@@ -430,9 +431,9 @@ func TestActions(t *testing.T) {
 // breaker, and its depth fires no trigger; that it fills up opens the breaker all the same.
 func TestBuffer(t *testing.T) {
 	var mode atomic.Value
-	mode.Store(hookgate.ModeBuffer)
+	mode.Store(control.ModeBuffer)
 	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100} })
-	c.Mode = func() hookgate.Mode { return mode.Load().(hookgate.Mode) }
+	c.Mode = func() control.Mode { return mode.Load().(control.Mode) }
 	c.Depth, c.Lag = Rule{Limit: 90, Clear: 75}, Rule{Limit: 60, Clear: 30}
 	play(t, c, func(s *scene) {
 		old := func(depth int64) {
@@ -450,7 +451,7 @@ func TestBuffer(t *testing.T) {
 		if state := s.Status(); state.Breaker != Open || state.Reason != SignalDepth {
 			t.Errorf("at 95 percent the breaker is %s because of %s", state.Breaker, state.Reason)
 		}
-		mode.Store(hookgate.ModeNormal)
+		mode.Store(control.ModeNormal)
 		s.turns(3*time.Second, TriggerQueueDepth, TriggerFired)
 	})
 }
@@ -497,7 +498,7 @@ func TestActionFails(t *testing.T) {
 			t.Errorf("in normal: %d attempts", h.attempts())
 		}
 	})
-	buffering := &hands{mode: hookgate.ModeBuffer}
+	buffering := &hands{mode: control.ModeBuffer}
 	c := triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 1, Action: ActReadOnly} })
 	c.Acts = buffering.acts()
 	play(t, c, func(s *scene) {

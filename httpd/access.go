@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Access keeps the tokens, the admin trail and the approvals, for all processes of a gate. All
@@ -19,19 +20,19 @@ import (
 type Access interface {
 	Approvals
 	// CreateToken keeps a token. ErrExists: its name has been given before.
-	CreateToken(context.Context, hookgate.Token) error
+	CreateToken(context.Context, control.Token) error
 	// Token finds a token by its hash, revoked and expired ones too, as it stands now in every
 	// process. ErrNotFound: there is none.
-	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
+	Token(ctx context.Context, hash [32]byte) (control.Token, error)
 	// Tokens returns all tokens, oldest first.
-	Tokens(context.Context) ([]hookgate.Token, error)
+	Tokens(context.Context) ([]control.Token, error)
 	// RevokeToken ends a token for good and returns it; an earlier revocation stays as it is.
 	// ErrNotFound: there is none.
-	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
+	RevokeToken(ctx context.Context, name string, at time.Time) (control.Token, error)
 	// RecordAction adds a row to the admin trail and gives it its number and its place in the chain.
-	RecordAction(context.Context, hookgate.AdminAction) error
+	RecordAction(context.Context, control.AdminAction) error
 	// Actions returns the rows of the trail behind the number after, oldest first, at most limit.
-	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
+	Actions(ctx context.Context, after int64, limit int) ([]control.AdminAction, error)
 }
 
 // accessTimeout bounds what one call asks of Access at a time.
@@ -47,7 +48,7 @@ type configuredTokens [][sha256.Size]byte
 
 func newConfiguredTokens(all []string) (t configuredTokens) {
 	for _, text := range all {
-		t = append(t, hookgate.HashToken(text))
+		t = append(t, control.HashToken(text))
 	}
 	return t
 }
@@ -70,7 +71,7 @@ func (t configuredTokens) find(hash [sha256.Size]byte) (name string, ok bool) {
 // actor is who makes a call.
 type actor struct {
 	name string // of the token
-	role hookgate.Role
+	role control.Role
 	// since is when the token was made; zero for those of the configuration.
 	since time.Time
 }
@@ -92,7 +93,7 @@ func (c *call) authorise() bool {
 		return false
 	}
 	if c.route.Path == intakePath {
-		if _, ok := s.evidenceTokens.find(hookgate.HashToken(text)); ok {
+		if _, ok := s.evidenceTokens.find(control.HashToken(text)); ok {
 			// it may do this, and has no role elsewhere
 			c.actor = actor{name: evidenceActor, role: c.route.Role}
 			return true
@@ -164,9 +165,9 @@ const maxGuesses = 4
 // out.
 func (c *call) find(text string) (actor, error) {
 	s, ctx := c.server, c.request.Context()
-	hash := hookgate.HashToken(text)
+	hash := control.HashToken(text)
 	if _, ok := s.configured.find(hash); !ok {
-		if !hookgate.IsTokenText(text) {
+		if !control.IsTokenText(text) {
 			return actor{}, unknownToken
 		}
 		if s.logins.blocked(s.loginFrom(c.request)) > 0 {
@@ -187,7 +188,7 @@ func (c *call) find(text string) (actor, error) {
 func (s *Server) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Time) (actor,
 	error) {
 	if name, ok := s.configured.find(hash); ok {
-		return actor{name: name, role: hookgate.RoleAdmin}, nil
+		return actor{name: name, role: control.RoleAdmin}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
 	defer cancel()

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // failingAccess is a real Access whose store goes away when the test says so.
@@ -20,14 +20,14 @@ type failingAccess struct {
 	records atomic.Int64
 }
 
-func (f *failingAccess) Token(ctx context.Context, hash [32]byte) (hookgate.Token, error) {
+func (f *failingAccess) Token(ctx context.Context, hash [32]byte) (control.Token, error) {
 	if f.away.Load() {
-		return hookgate.Token{}, errInjected
+		return control.Token{}, errInjected
 	}
 	return f.Access.Token(ctx, hash)
 }
 
-func (f *failingAccess) RecordAction(ctx context.Context, a hookgate.AdminAction) error {
+func (f *failingAccess) RecordAction(ctx context.Context, a control.AdminAction) error {
 	if f.records.Add(-1) == -1 {
 		f.records.Store(0)
 		return errInjected
@@ -65,7 +65,7 @@ func TestTokens(t *testing.T) {
 	g := newGate(t, nil)
 	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	made := g.create(t, fmt.Sprintf(`{"name":"alice","role":"operator","expiresAt":%q}`, expires))
-	if !hookgate.IsTokenText(made.Text) || made.Name != "alice" || made.Role != "operator" ||
+	if !control.IsTokenText(made.Text) || made.Name != "alice" || made.Role != "operator" ||
 		made.CreatedBy != "configured-2" || made.ExpiresAt == nil {
 		t.Fatalf("made %+v", made)
 	}
@@ -127,15 +127,15 @@ func TestTokens(t *testing.T) {
 func TestTokenExpires(t *testing.T) {
 	g := newGate(t, nil)
 	expires := time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	text := hookgate.NewTokenText()
-	must(t, g.access.CreateToken(t.Context(), hookgate.Token{Name: "a", Role: hookgate.RoleViewer,
-		Hash:      hookgate.HashToken(text),
+	text := control.NewTokenText()
+	must(t, g.access.CreateToken(t.Context(), control.Token{Name: "a", Role: control.RoleViewer,
+		Hash:      control.HashToken(text),
 		CreatedAt: time.Now(), ExpiresAt: expires}))
-	if who, err := g.findHash(t.Context(), hookgate.HashToken(text), expires.Add(-1)); err != nil ||
-		who.name != "a" || who.role != hookgate.RoleViewer {
+	if who, err := g.findHash(t.Context(), control.HashToken(text), expires.Add(-1)); err != nil ||
+		who.name != "a" || who.role != control.RoleViewer {
 		t.Errorf("before: %+v (error %v)", who, err)
 	}
-	if who, err := g.findHash(t.Context(), hookgate.HashToken(text), expires); err == nil ||
+	if who, err := g.findHash(t.Context(), control.HashToken(text), expires); err == nil ||
 		!strings.Contains(err.Error(), "expired") {
 		t.Errorf("at the time: %+v (error %v)", who, err)
 	}
@@ -275,7 +275,7 @@ func TestConfiguredNames(t *testing.T) {
 		text, want string
 	}{{one, "first", "configured"}, {two, "first", "configured-1"}, {two, "second", "configured-2"},
 		{two, "third", ""}, {nil, "", ""}} {
-		if name, ok := c.tokens.find(hookgate.HashToken(c.text)); name != c.want || ok != (c.want != "") {
+		if name, ok := c.tokens.find(control.HashToken(c.text)); name != c.want || ok != (c.want != "") {
 			t.Errorf("%q of %d tokens is %q (%t), want %q", c.text, len(c.tokens), name, ok, c.want)
 		}
 	}

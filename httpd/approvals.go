@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Approvals keeps requests for approval and what came of them, for all processes of a gate. All
@@ -20,20 +21,20 @@ type Approvals interface {
 	// RequestApproval keeps a request and returns it with its ID; or the one of the same person for
 	// the same action and target that is pending or approved at its RequestedAt. ErrTooManyApprovals:
 	// maxPending requests of this person are pending.
-	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval,
+	RequestApproval(ctx context.Context, a control.Approval, maxPending int) (control.Approval,
 		error)
 	// DecideApproval approves or denies, once: of several who try at the same time one does it.
 	// ErrApprovalState: the state of the approval, which is returned, does not allow it. ErrNotFound:
 	// there is none.
-	DecideApproval(context.Context, hookgate.ApprovalDecision) (hookgate.Approval, error)
+	DecideApproval(context.Context, control.ApprovalDecision) (control.Approval, error)
 	// UseApproval uses up an approval that is approved and not expired, once. Errors are those of
 	// DecideApproval.
-	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval,
+	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (control.Approval,
 		error)
 	// Approval returns an approval. ErrNotFound: there is none.
-	Approval(ctx context.Context, id int64) (hookgate.Approval, error)
+	Approval(ctx context.Context, id int64) (control.Approval, error)
 	// Approvals returns the approvals that match, oldest first.
-	Approvals(context.Context, hookgate.ApprovalFilter) ([]hookgate.Approval, error)
+	Approvals(context.Context, control.ApprovalFilter) ([]control.Approval, error)
 }
 
 // The actions that can be made to need an approval.
@@ -122,11 +123,11 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 	case a.Action != action || a.Target != target:
 		why = fmt.Sprintf("it is for %s of %s, and this is %s of %s", a.Action, cut(a.Target), action,
 			cut(target))
-	case goesOn && a.State == hookgate.ApprovalUsed && now.Before(a.ExpiresAt):
+	case goesOn && a.State == control.ApprovalUsed && now.Before(a.ExpiresAt):
 	default:
 		a, err = s.access.UseApproval(ctx, id, c.id, now)
 		switch {
-		case errors.Is(err, hookgate.ErrApprovalState):
+		case errors.Is(err, control.ErrApprovalState):
 			why = standing(&a, now)
 		case err != nil:
 			c.broken("using the approval", err)
@@ -142,15 +143,15 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 }
 
 // standing says how it stands with an approval that cannot be used or decided.
-func standing(a *hookgate.Approval, now time.Time) string {
+func standing(a *control.Approval, now time.Time) string {
 	switch a.StateAt(now) {
-	case hookgate.ApprovalPending:
+	case control.ApprovalPending:
 		return "nobody has decided yet"
-	case hookgate.ApprovalApproved:
+	case control.ApprovalApproved:
 		return fmt.Sprintf("%s has approved it", a.DecidedBy)
-	case hookgate.ApprovalDenied:
+	case control.ApprovalDenied:
 		return fmt.Sprintf("%s has denied it: %s", a.DecidedBy, a.DecisionReason)
-	case hookgate.ApprovalUsed:
+	case control.ApprovalUsed:
 		return fmt.Sprintf("request %s has used it", a.UsedBy)
 	}
 	return "it expired at " + a.ExpiresAt.Format(time.RFC3339)
@@ -171,14 +172,14 @@ func (c *call) requestApproval(action, target string) {
 	now := time.Now().Truncate(time.Microsecond).UTC()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()
-	a, err := s.access.RequestApproval(ctx, hookgate.Approval{
+	a, err := s.access.RequestApproval(ctx, control.Approval{
 		Action: action, Target: target, Needs: c.route.Role, RequestedBy: c.actor.name,
 		Role: c.actor.role, RequestID: c.id,
 		RequestedAt: now, Reason: c.reason, ExpiresAt: now.Add(s.config.Approvals.Expiry),
 	}, s.config.Approvals.MaxPending)
 	switch {
-	case errors.Is(err, hookgate.ErrTooManyApprovals):
-		if c.end(hookgate.ResultFailed + ": too many requests wait") {
+	case errors.Is(err, control.ErrTooManyApprovals):
+		if c.end(control.ResultFailed + ": too many requests wait") {
 			c.Header()["Retry-After"] = s.retryAfter
 			c.fail(http.StatusTooManyRequests,
 				fmt.Sprintf("%d requests of %s wait for approval already: deny those that are not needed, or wait until they expire",
@@ -186,7 +187,7 @@ func (c *call) requestApproval(action, target string) {
 		}
 	case err != nil:
 		c.failed("asking for the approval", err)
-	case c.end(fmt.Sprintf("%s: approval %d is %s", hookgate.ResultDone, a.ID, a.State)):
+	case c.end(fmt.Sprintf("%s: approval %d is %s", control.ResultDone, a.ID, a.State)):
 		c.jsonStatus(http.StatusAccepted, approvalRequired{"approval_required",
 			newApprovalAnswer(&a, now)})
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // people is a gate where purges and replays of many need an approval, and people with tokens: alice
@@ -27,13 +28,13 @@ func newPeople(t *testing.T, more ...string) *people {
 	})
 	p := &people{g, map[string]string{"configured-1": "admin-token-older-9910",
 		"configured-2": adminToken}}
-	p.join(t, "alice", hookgate.RoleAdmin)
-	p.join(t, "bob", hookgate.RoleAdmin)
-	p.join(t, "olga", hookgate.RoleOperator)
+	p.join(t, "alice", control.RoleAdmin)
+	p.join(t, "bob", control.RoleAdmin)
+	p.join(t, "olga", control.RoleOperator)
 	return p
 }
 
-func (p *people) join(t *testing.T, name string, role hookgate.Role) {
+func (p *people) join(t *testing.T, name string, role control.Role) {
 	t.Helper()
 	p.tokens[name] = p.create(t, fmt.Sprintf(`{"name":%q,"role":%q}`, name, role)).Text
 }
@@ -64,7 +65,7 @@ func (p *people) decide(t testing.TB, who, verb, id string) *answer {
 }
 
 // state returns the state of an approval.
-func (p *people) state(t testing.TB, id string) hookgate.ApprovalState {
+func (p *people) state(t testing.TB, id string) control.ApprovalState {
 	t.Helper()
 	var a approvalAnswer
 	must(t, json.Unmarshal(p.admin(t, "GET", "/admin/approvals/"+id, "").want(t, 200).body, &a))
@@ -155,7 +156,7 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	for _, who := range []string{"alice", "configured-2"} {
 		ids[who] = p.asks(t, who, purgePath, purgeAll)
 	}
-	p.join(t, "alice-again", hookgate.RoleAdmin)
+	p.join(t, "alice-again", control.RoleAdmin)
 	for _, c := range []struct{ asked, decides, why string }{
 		{"alice", "alice", "nobody approves their own"},
 		{"alice", "olga", "takes the role admin"},
@@ -168,7 +169,7 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 		if told := a.told(t); !strings.Contains(told, c.why) {
 			t.Errorf("%s on a request of %s: told %q, want %q", c.decides, c.asked, told, c.why)
 		}
-		if s := p.state(t, ids[c.asked]); s != hookgate.ApprovalPending {
+		if s := p.state(t, ids[c.asked]); s != control.ApprovalPending {
 			t.Fatalf("after %s it is %s", c.decides, s)
 		}
 		p.as(t, c.asked, "POST", purgePath, purgeAll, "X-Approval", ids[c.asked]).want(t, 403)
@@ -246,7 +247,7 @@ func TestApprovalIsExact(t *testing.T) {
 	for _, header := range []string{"x", "1 ", "1,1", "99999999999999999999"} {
 		p.as(t, "alice", "POST", purgePath, body(long+"1"), "X-Approval", header+"?").want(t, 400)
 	}
-	if s := p.state(t, id); s != hookgate.ApprovalApproved {
+	if s := p.state(t, id); s != control.ApprovalApproved {
 		t.Errorf("it is %s", s)
 	}
 	p.as(t, "alice", "POST", purgePath, body(long+"1"), "X-Approval", id).want(t, 200)
@@ -268,21 +269,21 @@ func TestApprovalExpires(t *testing.T) {
 	p := newPeople(t)
 	p.bury(t, 1)
 	asked := time.Now().Add(-2 * time.Hour).Truncate(time.Microsecond)
-	expired := func(target string) hookgate.Approval {
-		a, err := p.access.RequestApproval(t.Context(), hookgate.Approval{Action: approvePurge,
-			Target: target, Needs: hookgate.RoleAdmin, RequestedBy: "alice",
-			Role: hookgate.RoleAdmin, RequestID: hookgate.NewRequestID(asked), RequestedAt: asked,
+	expired := func(target string) control.Approval {
+		a, err := p.access.RequestApproval(t.Context(), control.Approval{Action: approvePurge,
+			Target: target, Needs: control.RoleAdmin, RequestedBy: "alice",
+			Role: control.RoleAdmin, RequestID: hookgate.NewRequestID(asked), RequestedAt: asked,
 			Reason: "x", ExpiresAt: asked.Add(time.Hour)}, 10)
 		must(t, err)
 		return a
 	}
 	pending, approved := expired("pending"), expired("all losing events")
-	_, err := p.access.DecideApproval(t.Context(), hookgate.ApprovalDecision{ID: approved.ID,
-		State: hookgate.ApprovalApproved, By: "bob", Reason: "x", At: asked})
+	_, err := p.access.DecideApproval(t.Context(), control.ApprovalDecision{ID: approved.ID,
+		State: control.ApprovalApproved, By: "bob", Reason: "x", At: asked})
 	must(t, err)
-	for _, a := range []hookgate.Approval{pending, approved} {
+	for _, a := range []control.Approval{pending, approved} {
 		id := fmt.Sprint(a.ID)
-		if s := p.state(t, id); s != hookgate.ApprovalExpired {
+		if s := p.state(t, id); s != control.ApprovalExpired {
 			t.Errorf("%s is %s", a.Target, s)
 		}
 		for _, verb := range []string{"approve", "deny"} {
@@ -478,25 +479,25 @@ type failingApprovals struct {
 }
 
 func (f *failingApprovals) UseApproval(ctx context.Context, id int64, by hookgate.RequestID,
-	at time.Time) (hookgate.Approval, error) {
+	at time.Time) (control.Approval, error) {
 	if f.use {
-		return hookgate.Approval{}, errInjected
+		return control.Approval{}, errInjected
 	}
 	return f.failingAccess.UseApproval(ctx, id, by, at)
 }
 
 func (f *failingApprovals) DecideApproval(ctx context.Context,
-	d hookgate.ApprovalDecision) (hookgate.Approval, error) {
+	d control.ApprovalDecision) (control.Approval, error) {
 	if f.decide {
-		return hookgate.Approval{}, errInjected
+		return control.Approval{}, errInjected
 	}
 	return f.failingAccess.DecideApproval(ctx, d)
 }
 
-func (f *failingApprovals) RequestApproval(ctx context.Context, a hookgate.Approval,
-	most int) (hookgate.Approval, error) {
+func (f *failingApprovals) RequestApproval(ctx context.Context, a control.Approval,
+	most int) (control.Approval, error) {
 	if f.request {
-		return hookgate.Approval{}, errInjected
+		return control.Approval{}, errInjected
 	}
 	return f.failingAccess.RequestApproval(ctx, a, most)
 }
@@ -527,7 +528,7 @@ func TestApprovalsFail(t *testing.T) {
 	}
 	id := p.asks(t, "alice", purgePath, purgeAll)
 	fails(&f.decide, func() *answer { return p.decide(t, "bob", "approve", id) })
-	if s := p.state(t, id); s != hookgate.ApprovalPending {
+	if s := p.state(t, id); s != control.ApprovalPending {
 		t.Errorf("it is %s", s)
 	}
 	p.decide(t, "bob", "approve", id).want(t, 200)
@@ -535,7 +536,7 @@ func TestApprovalsFail(t *testing.T) {
 		return p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval",
 			id)
 	})
-	if s := p.state(t, id); s != hookgate.ApprovalUsed { // it was used up before the trail failed
+	if s := p.state(t, id); s != control.ApprovalUsed { // it was used up before the trail failed
 		t.Errorf("it is %s", s)
 	}
 	p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t, 403)

@@ -9,21 +9,22 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // approvalAnswer is an approval in an answer.
 type approvalAnswer struct {
-	ID          string                 `json:"id"`
-	Action      string                 `json:"action"`
-	Target      string                 `json:"target"`
-	State       hookgate.ApprovalState `json:"state"`
-	Needs       hookgate.Role          `json:"needs"`
-	RequestedBy string                 `json:"requestedBy"`
-	Role        hookgate.Role          `json:"role"`
-	RequestID   string                 `json:"requestId"`
-	RequestedAt string                 `json:"requestedAt"`
-	Reason      string                 `json:"reason"`
-	ExpiresAt   string                 `json:"expiresAt"`
+	ID          string                `json:"id"`
+	Action      string                `json:"action"`
+	Target      string                `json:"target"`
+	State       control.ApprovalState `json:"state"`
+	Needs       control.Role          `json:"needs"`
+	RequestedBy string                `json:"requestedBy"`
+	Role        control.Role          `json:"role"`
+	RequestID   string                `json:"requestId"`
+	RequestedAt string                `json:"requestedAt"`
+	Reason      string                `json:"reason"`
+	ExpiresAt   string                `json:"expiresAt"`
 	// null, as the next two: nobody has decided
 	DecidedBy      *string `json:"decidedBy"`
 	DecidedAt      *string `json:"decidedAt"`
@@ -43,7 +44,7 @@ type approvalsAnswer struct {
 	Next      string           `json:"next,omitempty"`
 }
 
-func newApprovalAnswer(a *hookgate.Approval, now time.Time) approvalAnswer {
+func newApprovalAnswer(a *control.Approval, now time.Time) approvalAnswer {
 	text := func(t time.Time) string { return t.UTC().Format(timeFormat) }
 	answer := approvalAnswer{
 		ID: strconv.FormatInt(a.ID, 10), Action: a.Action, Target: a.Target, State: a.StateAt(now),
@@ -65,11 +66,11 @@ func newApprovalAnswer(a *hookgate.Approval, now time.Time) approvalAnswer {
 
 // listApprovals answers a page of the approvals, oldest first.
 func (s *Server) listApprovals(c *call) {
-	f := hookgate.ApprovalFilter{Now: time.Now(), Limit: defaultPage}
+	f := control.ApprovalFilter{Now: time.Now(), Limit: defaultPage}
 	err := readParameters(c.request.URL.RawQuery, func(name, value string) (err error) {
 		switch name {
 		case "state":
-			if f.State, err = hookgate.ParseApprovalState(value); err != nil {
+			if f.State, err = control.ParseApprovalState(value); err != nil {
 				return badParameter{name, "is none of pending, approved, denied, used and expired"}
 			}
 		case "after":
@@ -120,7 +121,7 @@ func (s *Server) showApproval(c *call) {
 }
 
 // findApproval returns the approval of the path. If ok is false the call is answered.
-func (s *Server) findApproval(c *call) (a hookgate.Approval, ok bool) {
+func (s *Server) findApproval(c *call) (a control.Approval, ok bool) {
 	id, err := strconv.ParseInt(c.parameter("id"), 10, 64)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
@@ -138,14 +139,14 @@ func (s *Server) findApproval(c *call) (a hookgate.Approval, ok bool) {
 	return a, err == nil
 }
 
-func (s *Server) approve(c *call) { s.decide(c, hookgate.ApprovalApproved) }
+func (s *Server) approve(c *call) { s.decide(c, control.ApprovalApproved) }
 
 // deny denies a request, or takes back what was approved and is not used yet. Whoever asked may do
 // it too: it is withdrawn then.
-func (s *Server) deny(c *call) { s.decide(c, hookgate.ApprovalDenied) }
+func (s *Server) deny(c *call) { s.decide(c, control.ApprovalDenied) }
 
 // decide approves or denies.
-func (s *Server) decide(c *call, state hookgate.ApprovalState) {
+func (s *Server) decide(c *call, state control.ApprovalState) {
 	a, ok := s.findApproval(c)
 	if !ok {
 		return
@@ -166,27 +167,27 @@ func (s *Server) decide(c *call, state hookgate.ApprovalState) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
 	defer cancel()
-	a, err := s.access.DecideApproval(ctx, hookgate.ApprovalDecision{ID: a.ID, State: state,
+	a, err := s.access.DecideApproval(ctx, control.ApprovalDecision{ID: a.ID, State: state,
 		By: c.actor.name, Reason: c.reason, At: now})
 	switch {
-	case errors.Is(err, hookgate.ErrApprovalState):
+	case errors.Is(err, control.ErrApprovalState):
 		why := standing(&a, now)
-		if c.end(cut(hookgate.ResultFailed + ": " + why)) {
+		if c.end(cut(control.ResultFailed + ": " + why)) {
 			c.fail(http.StatusConflict, fmt.Sprintf("approval %d cannot be %s any more: %s", a.ID, state,
 				why))
 		}
 	case err != nil:
 		c.failed("keeping the decision", err)
-	case c.end(hookgate.ResultDone):
+	case c.end(control.ResultDone):
 		c.json(newApprovalAnswer(&a, now))
 	}
 }
 
 // mayDecide says why the actor may not decide so; empty if it may.
-func (who *actor) mayDecide(a *hookgate.Approval, state hookgate.ApprovalState) string {
+func (who *actor) mayDecide(a *control.Approval, state control.ApprovalState) string {
 	own := person(a.RequestedBy) == person(who.name)
 	switch {
-	case own && state == hookgate.ApprovalDenied:
+	case own && state == control.ApprovalDenied:
 		return ""
 	case own && person(a.RequestedBy) == configuredName:
 		return "it was asked for with a token of the configuration, and all of these are one person's; another takes a token of its own (hookgate token create)"

@@ -18,13 +18,13 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 // nullQueue accepts everything and does nothing.
 type nullQueue struct{ hookgate.Queue }
 
-func (nullQueue) Append(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+func (nullQueue) Append(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 	return hookgate.Receipt{}, nil
 }
 

@@ -142,7 +142,7 @@ func TestSlowBody(t *testing.T) {
 func TestBodiesDoNotMix(t *testing.T) {
 	var mu sync.Mutex
 	got := map[string]string{}
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		got[d.MessageID] = string(d.Body)
@@ -184,7 +184,7 @@ func TestBodiesDoNotMix(t *testing.T) {
 func TestBodyMemory(t *testing.T) {
 	const size = 100_000 // a buffer of 128 KiB
 	entered, leave := make(chan string), make(chan struct{})
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		if d.MessageID == "holder" {
 			entered <- d.MessageID
 			<-leave
@@ -253,7 +253,7 @@ func TestBodyMemory(t *testing.T) {
 // TestLargeBodyCounterAfterFailures ends large bodies in all the ways there are; none may leave its
 // size in the counter.
 func TestLargeBodyCounterAfterFailures(t *testing.T) {
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		if d.MessageID == "panic" {
 			panic("in Append")
 		}

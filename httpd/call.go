@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
 // call is a request to anything but /webhooks, on its way to its answer.
@@ -49,7 +51,7 @@ func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 // serve answers the call if its bearer may make it.
 func (c *call) serve() {
 	switch {
-	case c.route.Role == hookgate.RoleNone:
+	case c.route.Role == control.RoleNone:
 	case c.outer != nil:
 		if !c.identified(c.actor, nil) {
 			return
@@ -113,7 +115,7 @@ func (c *call) broken(doing string, err error) {
 // appendError appends the JSON of an error answer.
 func appendError(dst []byte, reason, requestID string) []byte {
 	dst = append(dst, `{"status":"error","error":`...)
-	dst = hookgate.AppendJSONString(dst, reason)
+	dst = jsontext.AppendString(dst, reason)
 	dst = append(dst, `,"requestId":"`...)
 	dst = append(dst, requestID...)
 	return append(dst, "\"}\n"...)

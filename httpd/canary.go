@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -157,13 +157,13 @@ func (s *Server) setCanary(c *call) {
 	}
 	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}
 	check := func() error { return s.canary.CheckSet(wish.percent, why) }
-	change := func() (hookgate.Canary, error) {
+	change := func() (control.Canary, error) {
 		return s.canary.Set(c.request.Context(), wish.percent,
 			why)
 	}
 	if wish.start {
 		check = func() error { return s.canary.CheckStart(why) }
-		change = func() (hookgate.Canary, error) { return s.canary.Start(c.request.Context(), why) }
+		change = func() (control.Canary, error) { return s.canary.Start(c.request.Context(), why) }
 	}
 	if err := check(); err != nil { // before an approval is used up for nothing
 		c.canaryFailed(err)
@@ -179,7 +179,7 @@ func (s *Server) setCanary(c *call) {
 		}
 		return
 	}
-	if c.end(hookgate.ResultDone) {
+	if c.end(control.ResultDone) {
 		c.json(s.canaryNow())
 	}
 }
@@ -187,7 +187,7 @@ func (s *Server) setCanary(c *call) {
 // goBack goes back to 0, even while the admin trail cannot be written, as read_only is set: whoever
 // is on call must be able to. The log and the answer then say that it is not recorded.
 func (s *Server) goBack(c *call, wish canaryWish) {
-	recordErr := c.record(wish.target(), hookgate.ResultBegun)
+	recordErr := c.record(wish.target(), control.ResultBegun)
 	_, err := s.canary.Set(c.request.Context(), 0, canary.Change{By: c.actor.name, Reason: c.reason})
 	if err != nil {
 		if recordErr == nil {
@@ -198,7 +198,7 @@ func (s *Server) goBack(c *call, wish canaryWish) {
 		return
 	}
 	if recordErr == nil {
-		recordErr = c.record(wish.target(), hookgate.ResultDone)
+		recordErr = c.record(wish.target(), control.ResultDone)
 	}
 	answer := s.canaryNow()
 	if recordErr != nil {
@@ -248,7 +248,7 @@ func (c *call) canaryFailed(err error) {
 	var refused canary.Refusal
 	var unfit unfitEvidence
 	switch {
-	case errors.As(err, &refused), errors.As(err, &unfit), errors.Is(err, hookgate.ErrCanaryChanged):
+	case errors.As(err, &refused), errors.As(err, &unfit), errors.Is(err, control.ErrCanaryChanged):
 		c.fail(http.StatusConflict, err.Error())
 	default:
 		c.broken("changing the canary", err)

@@ -177,9 +177,9 @@ func appendDeadLetter(b []byte, d *hookgate.StoredDeadLetter) []byte {
 	o.text("position", d.Position)
 	o.number("size", d.Size)
 	o.hex("sha256", d.SHA256[:])
-	if !d.ReplayOf.IsZero() {
-		o.text("replayOf", d.ReplayOf.String())
-		o.time("replayedAt", d.ReplayedAt)
+	if !d.RetryOf.IsZero() {
+		o.text("replayOf", d.RetryOf.String())
+		o.time("replayedAt", d.RetriedAt)
 	}
 	o.purge(d)
 	o.headers(d.Headers)
@@ -192,9 +192,9 @@ func appendAttempt(b []byte, d *hookgate.StoredDeadLetter) []byte {
 	o.text("id", d.ID)
 	o.text("state", string(d.State))
 	o.text("requestId", d.RequestID.String())
-	if !d.ReplayOf.IsZero() {
-		o.text("replayOf", d.ReplayOf.String())
-		o.time("replayedAt", d.ReplayedAt)
+	if !d.RetryOf.IsZero() {
+		o.text("replayOf", d.RetryOf.String())
+		o.time("replayedAt", d.RetriedAt)
 	}
 	o.time("deadLetteredAt", d.DeadLetteredAt)
 	o.text("reason", d.Reason)

@@ -21,10 +21,10 @@ import (
 // listedLetter is a dead letter as the API shows it.
 type listedLetter struct {
 	listed
-	State, Reason, ReplayOf, LastError string
-	PurgedBy, PurgeReason              string
-	DeadLetteredAt, ReplayedAt         time.Time
-	PurgedAt                           *time.Time
+	State, Reason, RetryOf, LastError string
+	PurgedBy, PurgeReason             string
+	DeadLetteredAt, RetriedAt         time.Time
+	PurgedAt                          *time.Time
 }
 
 // letters lists dead letters; query is encoded.
@@ -62,7 +62,7 @@ func (g *gate) bury(t testing.TB, n int) {
 // replayResult is the answer to a replay.
 type replayResult struct {
 	Error    string
-	Replayed []struct{ ID, RequestID, ReplayOf, JobID string }
+	Replayed []struct{ ID, RequestID, RetryOf, JobID string }
 	Skipped  []struct{ ID, State, Reason string }
 	Next     string
 }
@@ -114,7 +114,7 @@ func TestDeadLetterShown(t *testing.T) {
 	must(t, json.Unmarshal(g.admin(t, "GET", "/admin/dlq/"+l.ID, "").want(t, 200).body, &shown))
 	if shown.DeadLetter.State != "superseded" || len(shown.History) != 2 ||
 		shown.History[0].RequestID != l.RequestID ||
-		shown.History[1].RequestID != made.RequestID || shown.History[1].ReplayOf != l.RequestID ||
+		shown.History[1].RequestID != made.RequestID || shown.History[1].RetryOf != l.RequestID ||
 		shown.History[1].Reason != "rejected: t0" ||
 		shown.History[1].State != "open" {
 		t.Errorf("its history is %+v", shown.History)
@@ -185,7 +185,7 @@ func TestReplayOne(t *testing.T) {
 	first := g.replay(t, 202, "/"+dead[0].ID+"/replay", "")
 	// still open: its first replay is queued
 	second := g.replay(t, 202, "/"+dead[0].RequestID+"/replay", "")
-	if len(first.Replayed) != 1 || first.Replayed[0].ReplayOf != dead[0].RequestID ||
+	if len(first.Replayed) != 1 || first.Replayed[0].RetryOf != dead[0].RequestID ||
 		first.Replayed[0].ID != dead[0].ID ||
 		first.Replayed[0].JobID == "" || first.Replayed[0].RequestID == second.Replayed[0].RequestID {
 		t.Errorf("answers are %+v and %+v", first, second)
@@ -234,7 +234,7 @@ func TestReplayOne(t *testing.T) {
 func TestReplayNotPossible(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 1)
-	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(
+	undecoded := hookgate.Record{Request: hookgate.Request{RequestID: hookgate.NewRequestID(
 		time.Now()), Sequence: hookgate.NoSequence, Body: []byte{0, 255}},
 		Corrupt: errors.New("checksum")}
 	epoch, err := g.store.Acquire(t.Context(), 0)
@@ -308,7 +308,7 @@ func TestReplayMany(t *testing.T) {
 // to go on, and going on there leaves nothing out.
 func TestReplayFull(t *testing.T) {
 	var left atomic.Int64
-	queue := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	queue := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 		if left.Add(-1) < 0 {
 			return hookgate.Receipt{}, hookgate.ErrFull
 		}
@@ -350,7 +350,7 @@ func TestReplayFull(t *testing.T) {
 	left.Store(0)
 	one := slices.Collect(maps.Keys(seen))[0]
 	g.admin(t, "POST", "/admin/dlq/"+one+"/replay", "").want(t, 503)
-	queue.appended = func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	queue.appended = func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 		return hookgate.Receipt{}, errors.New("secret cause")
 	}
 	if a := g.admin(t, "POST", "/admin/dlq/replay", `{"all":true}`).want(t,
@@ -371,7 +371,7 @@ func buryIn(t testing.TB, store *storesqlite.Store, n int) {
 	for i := range n {
 		now := time.Now()
 		b.Dead = append(b.Dead, hookgate.DeadLetter{Reason: "at fault",
-			Record: hookgate.Record{Delivery: hookgate.Delivery{
+			Record: hookgate.Record{Request: hookgate.Request{
 				RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default",
 					EventType: "t", MessageID: fmt.Sprint("m", i)},
 				OrderingKey: fmt.Sprint("k", i%5), Sequence: int64(i), Body: []byte("{}"), ReceivedAt: now,

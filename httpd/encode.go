@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
 // timeFormat is RFC 3339 in microseconds.
@@ -50,7 +51,7 @@ func (o *object) name(name string) {
 
 func (o *object) text(name, value string) {
 	o.name(name)
-	o.b = hookgate.AppendJSONString(o.b, value)
+	o.b = jsontext.AppendString(o.b, value)
 }
 
 func (o *object) number(name string, value int64) {
@@ -106,7 +107,7 @@ func appendTime(b []byte, t time.Time) []byte {
 // continue if there are more.
 func appendTrace(b []byte, messageID string, trails []hookgate.RequestTrail, limit int) []byte {
 	b = append(b, `{"messageId":`...)
-	b = hookgate.AppendJSONString(b, messageID)
+	b = jsontext.AppendString(b, messageID)
 	b = append(b, `,"requests":`...)
 	if len(trails) <= limit {
 		return append(appendTrails(b, trails), '}')
@@ -127,9 +128,9 @@ func appendTrails(b []byte, trails []hookgate.RequestTrail) []byte {
 		b = append(b, `{"requestId":"`...)
 		b = append(b, t.RequestID.String()...)
 		b = append(b, `","source":`...)
-		b = hookgate.AppendJSONString(b, t.Source)
+		b = jsontext.AppendString(b, t.Source)
 		b = append(b, `,"eventType":`...)
-		b = hookgate.AppendJSONString(b, t.EventType)
+		b = jsontext.AppendString(b, t.EventType)
 		b = append(b, `,"stages":[`...)
 		for j, e := range t.Entries {
 			if j > 0 {

@@ -27,13 +27,14 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
-	"github.com/hookgate/hookgate/metrics"
 	"github.com/hookgate/hookgate/queue/redis"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
@@ -394,14 +395,14 @@ func (l *logBuffer) String() string {
 // fakeQueue records deliveries and answers what the test says.
 type fakeQueue struct {
 	hookgate.BufferedQueue
-	appended func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) // nil: accepts
-	stats    func() (hookgate.QueueStats, error)                                 // nil: empty and well
+	appended func(context.Context, *hookgate.Request) (hookgate.Receipt, error) // nil: accepts
+	stats    func() (hookgate.QueueStats, error)                                // nil: empty and well
 
 	mu  sync.Mutex
-	got []hookgate.Delivery
+	got []hookgate.Request
 }
 
-func (q *fakeQueue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *fakeQueue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	kept := *d
 	kept.Body = bytes.Clone(d.Body)
 	q.mu.Lock()
@@ -421,7 +422,7 @@ func (q *fakeQueue) Stats(context.Context) (hookgate.QueueStats, error) {
 }
 
 // deliveries returns what reached Append.
-func (q *fakeQueue) deliveries() []hookgate.Delivery {
+func (q *fakeQueue) deliveries() []hookgate.Request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.Clone(q.got)
@@ -433,16 +434,16 @@ type fakeMode struct {
 	err      error
 }
 
-func (m *fakeMode) Mode() hookgate.Mode {
+func (m *fakeMode) Mode() control.Mode {
 	if m.readOnly.Load() {
-		return hookgate.ModeReadOnly
+		return control.ModeReadOnly
 	}
-	return hookgate.ModeNormal
+	return control.ModeNormal
 }
 
-func (m *fakeMode) SetMode(_ context.Context, mode hookgate.Mode) error {
+func (m *fakeMode) SetMode(_ context.Context, mode control.Mode) error {
 	if m.err == nil {
-		m.readOnly.Store(mode == hookgate.ModeReadOnly)
+		m.readOnly.Store(mode == control.ModeReadOnly)
 	}
 	return m.err
 }

@@ -112,7 +112,7 @@ func wantErrorRate(t *testing.T, watching *guard.Guard, want float64) {
 // once, one that still sends its body takes no place, and when they have gone there is room.
 func TestInFlight(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		if strings.HasPrefix(d.MessageID, "held") {
 			entered <- struct{}{}
 			<-leave
@@ -275,7 +275,7 @@ func TestStrangersLeaveRoom(t *testing.T) {
 // sender and maintenance do not, nor does any 5xx that a stranger gets: a proof that is not to be
 // had now, a body for which there is no memory, a panic in the proof.
 func TestErrorsAreCounted(t *testing.T) {
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		switch d.EventType {
 		case "full":
 			return hookgate.Receipt{}, hookgate.ErrFull

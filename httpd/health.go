@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/attention"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/internal/attention"
 )
 
 // healthTimeout bounds what a health check asks of queue and store.
@@ -18,13 +19,13 @@ const healthTimeout = 2 * time.Second
 // healthAnswer is the body of /api/health. It is open to everyone and says nothing of paths or
 // causes.
 type healthAnswer struct {
-	Status        string        `json:"status"` // ok or degraded
-	Version       string        `json:"version"`
-	Mode          hookgate.Mode `json:"mode"`
-	UptimeSeconds int64         `json:"uptime_s"`
-	Queue         queueHealth   `json:"queue"`
-	Store         storeHealth   `json:"store"`
-	Guard         guard.Status  `json:"guard"`
+	Status        string       `json:"status"` // ok or degraded
+	Version       string       `json:"version"`
+	Mode          control.Mode `json:"mode"`
+	UptimeSeconds int64        `json:"uptime_s"`
+	Queue         queueHealth  `json:"queue"`
+	Store         storeHealth  `json:"store"`
+	Guard         guard.Status `json:"guard"`
 	// Attention is what a person should look at. It changes neither Status nor the readiness.
 	Attention []attention.Item `json:"attention"`
 }
@@ -57,7 +58,7 @@ func (s *Server) livez(c *call) { c.json(map[string]string{"status": "ok"}) }
 func (s *Server) readyz(c *call) {
 	q := s.queueHealth(c.request.Context())
 	reason := q.Error
-	if mode := s.mode.Mode(); mode == hookgate.ModeReadOnly {
+	if mode := s.mode.Mode(); mode == control.ModeReadOnly {
 		reason = "mode is " + string(mode)
 	}
 	if state := s.guard.Status(); state.Breaker == guard.Open {
@@ -133,11 +134,11 @@ func (s *Server) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
 }
 
 // degraded says what is wrong with a queue that takes webhooks.
-func degraded(err error, mode hookgate.Mode) string {
+func degraded(err error, mode control.Mode) string {
 	var leftover *hookgate.LeftoverError
 	if !errors.As(err, &leftover) {
 		reason := told(err, "store or queue is away; the log has the reason")
-		if mode == hookgate.ModeBuffer {
+		if mode == control.ModeBuffer {
 			reason = "mode is buffer"
 		}
 		return reason + "; webhooks are spooled, and a 202 is worth this machine's disk"
@@ -165,7 +166,7 @@ func (s *Server) storeHealth(ctx context.Context) (h storeHealth) {
 // told returns what anyone may read of an error: the reason why a backend must not be used, or else
 // the text given.
 func told(err error, otherwise string) string {
-	var unfit *hookgate.UnfitError
+	var unfit *hookgate.MisconfiguredError
 	if errors.As(err, &unfit) {
 		return unfit.Reason
 	}

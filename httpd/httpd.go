@@ -23,11 +23,12 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 // DefaultSource is the name of the source that POST /webhooks belongs to.
@@ -90,9 +91,9 @@ type Config struct {
 
 // ModeKeeper knows the mode of the gate and keeps it across restarts.
 type ModeKeeper interface {
-	Mode() hookgate.Mode
+	Mode() control.Mode
 	// SetMode returns when the new mode is in effect and kept. An error means that it is not.
-	SetMode(context.Context, hookgate.Mode) error
+	SetMode(context.Context, control.Mode) error
 }
 
 // Parts are the parts of a gate that the server shows and steers. Each must be set.

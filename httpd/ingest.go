@@ -15,7 +15,9 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/jsontext"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 const (
@@ -33,7 +35,7 @@ const (
 // exchange is what one delivery needs, kept for the next one.
 type exchange struct {
 	request  admit.Request
-	delivery hookgate.Delivery
+	delivery hookgate.Request
 	parts    []hookgate.Part // of a source that divides its requests
 	body     []byte
 	content  []byte // room for the body without its Content-Encoding
@@ -219,7 +221,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	case r.Method == http.MethodHead:
 		x.greeting = headAnswer
 		return receipt, nil
-	case s.mode.Mode() == hookgate.ModeReadOnly:
+	case s.mode.Mode() == control.ModeReadOnly:
 		return receipt, refusedReadOnly
 	}
 	x.request = requestOf(r, idText, received)
@@ -306,7 +308,7 @@ func (s *Server) identify(x *exchange) *refusal {
 		if err != nil {
 			return refusedBy(err)
 		}
-		x.delivery = hookgate.Delivery{
+		x.delivery = hookgate.Request{
 			Identity: hookgate.Identity{Source: source.Name, EventType: m.EventType,
 				MessageID: m.MessageID},
 			OrderingKey: m.OrderingKey,
@@ -322,7 +324,7 @@ func (s *Server) identify(x *exchange) *refusal {
 	if !s.reserve(x, &x.listed, partBytes*int64(len(x.parts))) {
 		return refusedMemory
 	}
-	x.delivery = hookgate.Delivery{TypeUnproven: source.typeUnproven}
+	x.delivery = hookgate.Request{TypeUnproven: source.typeUnproven}
 	if len(x.parts) > 0 {
 		x.delivery.SetParts(source.Name, x.parts)
 	}
@@ -511,7 +513,7 @@ func (s *Server) recycle(x *exchange) {
 	if cap(x.content) > largeBody {
 		x.content = nil
 	}
-	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Delivery{}, admit.Request{}, nil,
+	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Request{}, admit.Request{}, nil,
 		nil, nil
 	x.authentic, x.writer = false, nil
 	s.exchanges.Put(x)
@@ -528,7 +530,7 @@ const noCount = -1
 func appendAccepted(dst []byte, messageID string, events int, requestID string,
 	receipt hookgate.Receipt, took time.Duration) []byte {
 	dst = append(dst, `{"status":"accepted","messageId":`...)
-	dst = hookgate.AppendJSONString(dst, messageID)
+	dst = jsontext.AppendString(dst, messageID)
 	if events != noCount {
 		dst = append(dst, `,"events":`...)
 		dst = strconv.AppendInt(dst, int64(events), 10)

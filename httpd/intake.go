@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/evidence"
 )
@@ -82,9 +82,9 @@ func (s *Server) receiveEvidence(c *call) {
 	}
 	defer s.receiving.Unlock()
 	// An archive takes longer than what other calls have. Whoever sends it has a token.
-	control := http.NewResponseController(c)
-	control.SetReadDeadline(time.Now().Add(s.config.EvidenceTimeout))
-	control.SetWriteDeadline(time.Now().Add(s.config.EvidenceTimeout + s.config.WriteTimeout))
+	controller := http.NewResponseController(c)
+	controller.SetReadDeadline(time.Now().Add(s.config.EvidenceTimeout))
+	controller.SetWriteDeadline(time.Now().Add(s.config.EvidenceTimeout + s.config.WriteTimeout))
 	body := http.MaxBytesReader(c, c.request.Body, s.config.MaxEvidence+maxManifest+64<<10)
 	parts := multipart.NewReader(body, parameters["boundary"])
 	submission, archive, err := readSubmission(parts)
@@ -102,7 +102,7 @@ func (s *Server) receiveEvidence(c *call) {
 		}
 		return
 	}
-	if c.end(hookgate.ResultDone + ": " + receipt.ID) {
+	if c.end(control.ResultDone + ": " + receipt.ID) {
 		c.jsonStatus(http.StatusCreated, receipt)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -314,7 +314,7 @@ func TestResultsAreCutBetweenCharacters(t *testing.T) {
 		long := strings.Repeat("x", pad) + strings.Repeat("€", maxReason)
 		result := failedWith(errors.New(long))
 		if !utf8.ValidString(result) || len(result) > maxReason || len(result) <= maxReason-utf8.UTFMax ||
-			!strings.HasPrefix(hookgate.ResultFailed+": "+long, result) {
+			!strings.HasPrefix(control.ResultFailed+": "+long, result) {
 			t.Errorf("the result is %q", result)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
 const (
@@ -109,7 +110,7 @@ func answerList[T any](c *call, l listing[T]) {
 		switch {
 		case errors.As(err, &partial) && c.request.Context().Err() == nil:
 			answer = append(answer, `],"next":`...)
-			answer = hookgate.AppendJSONString(answer, partial.After)
+			answer = jsontext.AppendString(answer, partial.After)
 			c.text(http.StatusOK, append(answer, ",\"partial\":true}\n"...))
 			return
 		case err != nil:
@@ -118,7 +119,7 @@ func answerList[T any](c *call, l listing[T]) {
 		}
 		if n++; n > limit {
 			answer = append(answer, `],"next":`...)
-			answer = hookgate.AppendJSONString(answer, next)
+			answer = jsontext.AppendString(answer, next)
 			c.text(http.StatusOK, append(answer, "}\n"...))
 			return
 		}

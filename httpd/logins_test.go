@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // TestLoginsBlock: so many failures in a minute block an address and no other; time opens it again;
@@ -139,7 +140,7 @@ func TestFailedLogins(t *testing.T) {
 	for range 8 { // none of these is a failed login
 		right()
 	}
-	unknown := hookgate.TokenPrefix + strings.Repeat("A", 43)
+	unknown := control.TokenPrefix + strings.Repeat("A", 43)
 	for i := range 5 {
 		call([]string{"guess", unknown}[i%2]).want(t, 401)
 	}
@@ -167,10 +168,10 @@ type slowAccess struct {
 	asked, answer chan struct{}
 }
 
-func (a slowAccess) Token(context.Context, [32]byte) (hookgate.Token, error) {
+func (a slowAccess) Token(context.Context, [32]byte) (control.Token, error) {
 	a.asked <- struct{}{}
 	<-a.answer
-	return hookgate.Token{}, hookgate.ErrNotFound
+	return control.Token{}, hookgate.ErrNotFound
 }
 
 // TestGuessesAreBounded: however many guesses come from an address that is known for them, the
@@ -184,7 +185,7 @@ func TestGuessesAreBounded(t *testing.T) {
 		for range 20 {
 			go func() {
 				c := &call{server: s, request: request}
-				if _, err := c.find(hookgate.TokenPrefix + strings.Repeat("A", 43)); !errors.Is(err,
+				if _, err := c.find(control.TokenPrefix + strings.Repeat("A", 43)); !errors.Is(err,
 					unknownToken) {
 					t.Errorf("got %v", err)
 				}

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // maxAdminBody is the largest body of an admin call, in bytes.
@@ -47,7 +47,7 @@ func (c *call) members(want string, names ...string) (map[string]string, bool) {
 }
 
 type modeAnswer struct {
-	Mode hookgate.Mode `json:"mode"`
+	Mode control.Mode `json:"mode"`
 	// Recorded is false if the admin trail could not be written; else it is not there.
 	Recorded *bool `json:"recorded,omitempty"`
 }
@@ -62,23 +62,23 @@ func (s *Server) setMode(c *call) {
 	if !ok {
 		return
 	}
-	mode, err := hookgate.ParseMode(wanted["mode"])
+	mode, err := control.ParseMode(wanted["mode"])
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	if mode == hookgate.ModeNormal {
+	if mode == control.ModeNormal {
 		if !c.begin(string(mode)) {
 			return
 		}
 		if err := s.mode.SetMode(c.request.Context(), mode); err != nil {
 			c.failed("setting the mode", err)
-		} else if c.end(hookgate.ResultDone) {
+		} else if c.end(control.ResultDone) {
 			c.json(modeAnswer{Mode: mode})
 		}
 		return
 	}
-	recordErr := c.record(string(mode), hookgate.ResultBegun)
+	recordErr := c.record(string(mode), control.ResultBegun)
 	if err := s.mode.SetMode(c.request.Context(), mode); err != nil {
 		if recordErr == nil {
 			c.failed("setting the mode", err)
@@ -88,7 +88,7 @@ func (s *Server) setMode(c *call) {
 		return
 	}
 	if recordErr == nil {
-		recordErr = c.record(string(mode), hookgate.ResultDone)
+		recordErr = c.record(string(mode), control.ResultDone)
 	}
 	answer := modeAnswer{Mode: mode}
 	if recordErr != nil {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 var errInjected = errors.New("injected cause that no sender may see")
@@ -220,7 +220,7 @@ func TestAppendErrors(t *testing.T) {
 		"unknown": {errInjected, "durable", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+			q := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 				return hookgate.Receipt{}, c.err
 			}}
 			g := newGate(t, func(s *setup) { s.queue = q })

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 )
 
@@ -59,11 +59,11 @@ func (c *call) visitor() *dashboard.Visitor {
 	return &dashboard.Visitor{
 		Name: c.actor.name, Role: c.actor.role, CSRF: c.csrf,
 		Read: c.inner,
-		Decides: func(a *hookgate.Approval) dashboard.Decides {
+		Decides: func(a *control.Approval) dashboard.Decides {
 			return dashboard.Decides{
 				Own: person(a.RequestedBy) == person(c.actor.name), NotApprove: c.actor.mayDecide(a,
-					hookgate.ApprovalApproved),
-				NotDeny: c.actor.mayDecide(a, hookgate.ApprovalDenied),
+					control.ApprovalApproved),
+				NotDeny: c.actor.mayDecide(a, control.ApprovalDenied),
 			}
 		},
 		Renew: func(ctx context.Context) bool {
@@ -156,7 +156,7 @@ func (s *Server) signIn(c *call) {
 	default:
 		s.log.Info("signed in", "request_id", c.requestID, "by", who.name, "role", who.role, "remote",
 			c.request.RemoteAddr)
-		s.sessions.write(c, c.request, s.sessions.begin(hookgate.HashToken(text), time.Now()))
+		s.sessions.write(c, c.request, s.sessions.begin(control.HashToken(text), time.Now()))
 		c.see(next)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // purgeTimeout bounds one purge. What is purged is a transaction of dlqBatch dead letters at most.
@@ -92,7 +93,7 @@ func (s *Server) purge(c *call, ids []string, next string) {
 	for _, id := range purged {
 		answer.Purged = append(answer.Purged, id.String())
 	}
-	if c.end(fmt.Sprintf("%s: %d purged", hookgate.ResultDone, len(purged))) {
+	if c.end(fmt.Sprintf("%s: %d purged", control.ResultDone, len(purged))) {
 		c.json(answer)
 	}
 }

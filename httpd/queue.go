@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // queueAnswer is the queue as /admin/queue shows it: beside what the health tells everyone, the
 // causes.
 type queueAnswer struct {
-	Mode hookgate.Mode `json:"mode"`
+	Mode control.Mode `json:"mode"`
 	queueHealth
 	Cause string `json:"cause,omitempty"`
 }
@@ -62,17 +62,17 @@ func (s *Server) drain(c *call) {
 		case q.Depth == nil:
 			c.failed("asking the queue", errUnknownDepth)
 			return
-		case *q.Depth > 0 && s.mode.Mode() == hookgate.ModeBuffer:
-			if c.end(hookgate.ResultFailed + ": the mode is buffer") {
+		case *q.Depth > 0 && s.mode.Mode() == control.ModeBuffer:
+			if c.end(control.ResultFailed + ": the mode is buffer") {
 				c.fail(http.StatusConflict,
 					fmt.Sprintf("%d records are queued, and nothing is stored in mode buffer; "+
 						"set the mode to normal or read_only, then drain", *q.Depth))
 			}
 			return
 		case *q.Depth == 0 || !waiting:
-			result := hookgate.ResultDone
+			result := control.ResultDone
 			if *q.Depth > 0 {
-				result = hookgate.ResultFailed + ": something is left"
+				result = control.ResultFailed + ": something is left"
 			}
 			if c.end(result) {
 				c.json(drainAnswer{Drained: *q.Depth == 0, Left: *q.Depth,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // TestQueueIsShown: a person with a token sees the cause of what is wrong, which the health keeps
@@ -65,7 +66,7 @@ func TestDrainWaits(t *testing.T) {
 		}
 	}
 	// Nobody empties the queue in buffer; an empty one is drained all the same.
-	must(t, g.queue.SetMode(t.Context(), hookgate.ModeBuffer))
+	must(t, g.queue.SetMode(t.Context(), control.ModeBuffer))
 	if d := drain(""); !d.Drained {
 		t.Errorf("an empty queue in buffer: %+v", d)
 	}
@@ -74,7 +75,7 @@ func TestDrainWaits(t *testing.T) {
 		"mode buffer") {
 		t.Errorf("in buffer: %s", a.body)
 	}
-	must(t, g.queue.SetMode(t.Context(), hookgate.ModeNormal))
+	must(t, g.queue.SetMode(t.Context(), control.ModeNormal))
 	records, err = c.Next(t.Context(), 1, 1<<20)
 	must(t, err)
 	must(t, c.Commit(t.Context(), hookgate.LastOffsets(records)))

@@ -17,7 +17,8 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/attention"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/attention"
 )
 
 // listed is an event as the read API shows it.
@@ -498,7 +499,7 @@ func TestAuthorised(t *testing.T) {
 		}
 	}
 	a := g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"read_only"}`))
-	if a.want(t, 401); g.queue.Mode() != hookgate.ModeNormal {
+	if a.want(t, 401); g.queue.Mode() != control.ModeNormal {
 		t.Error("the mode was set without a token")
 	}
 }
@@ -559,9 +560,9 @@ func TestHealth(t *testing.T) {
 			decoder := json.NewDecoder(bytes.NewReader(a.body))
 			decoder.DisallowUnknownFields()
 			must(t, decoder.Decode(&h))
-			wantMode := hookgate.ModeNormal
+			wantMode := control.ModeNormal
 			if c.readOnly {
-				wantMode = hookgate.ModeReadOnly
+				wantMode = control.ModeReadOnly
 			}
 			if h.Status != c.health || h.Mode != wantMode || h.Version != "test-version" ||
 				(h.Store.Error != "") != (c.storeErr != nil) {
@@ -655,7 +656,7 @@ func TestRemoveTests(t *testing.T) {
 	for i := range tests {
 		now := time.Now()
 		b.Records = append(b.Records, hookgate.Record{Partition: 7, EnqueuedAt: now,
-			Delivery: hookgate.Delivery{
+			Request: hookgate.Request{
 				RequestID: hookgate.NewRequestID(now), Body: []byte("{}"), ReceivedAt: now,
 				Identity: hookgate.Identity{Source: hookgate.TestSource, EventType: "certify.a",
 					MessageID: fmt.Sprint("test", i)},
@@ -715,7 +716,7 @@ func TestMaintenance(t *testing.T) {
 		200); string(a.body) != `{"mode":"read_only"}`+"\n" {
 		t.Errorf("answer %s", a.body)
 	}
-	if got := show(); got != `{"mode":"read_only"}`+"\n" || g.queue.Mode() != hookgate.ModeReadOnly {
+	if got := show(); got != `{"mode":"read_only"}`+"\n" || g.queue.Mode() != control.ModeReadOnly {
 		t.Errorf("mode after it was set: %s, queue %s", got, g.queue.Mode())
 	}
 	g.post(t, envelope("m", "t", "")).want(t, 503)
@@ -738,7 +739,7 @@ func TestMaintenance(t *testing.T) {
 		"other case":    `{"MODE":"normal"}`,
 	} {
 		checkRefusal(t, g.admin(t, "POST", "/admin/maintenance", body).want(t, 400))
-		if g.queue.Mode() != hookgate.ModeReadOnly {
+		if g.queue.Mode() != control.ModeReadOnly {
 			t.Errorf("%s: the mode was set", name)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -30,9 +31,9 @@ const (
 // replayedLetter is a dead letter whose replay is queued.
 type replayedLetter struct {
 	ID string `json:"id"`
-	// RequestID is that of the replay, ReplayOf that of the dead letter.
+	// RequestID is that of the replay, RetryOf that of the dead letter.
 	RequestID string `json:"requestId"`
-	ReplayOf  string `json:"replayOf"`
+	RetryOf   string `json:"replayOf"`
 	JobID     string `json:"jobId"`
 }
 
@@ -175,7 +176,7 @@ func (s *Server) replay(c *call, letters []hookgate.StoredDeadLetter, at place, 
 		at.after = next
 		answer.Next = at.next()
 	}
-	if !c.end(hookgate.ResultDone + ": " + answer.summary()) {
+	if !c.end(control.ResultDone + ": " + answer.summary()) {
 		return
 	}
 	status := http.StatusOK
@@ -187,7 +188,7 @@ func (s *Server) replay(c *call, letters []hookgate.StoredDeadLetter, at place, 
 
 // replayFailed answers how far a replay came.
 func (s *Server) replayFailed(c *call, a *replayAnswer, err error) {
-	if !c.end(cut(fmt.Sprintf("%s: %s, then: %v", hookgate.ResultFailed, a.summary(), err))) {
+	if !c.end(cut(fmt.Sprintf("%s: %s, then: %v", control.ResultFailed, a.summary(), err))) {
 		return
 	}
 	a.Status, a.RequestID = "error", c.requestID
@@ -269,7 +270,7 @@ func (s *Server) replayLetter(ctx context.Context,
 		return replayed, "", fmt.Errorf("append the replay of dead letter %s: %w", d.ID, err)
 	}
 	return replayedLetter{
-		ID: d.ID, RequestID: delivery.RequestID.String(), ReplayOf: d.RequestID.String(),
+		ID: d.ID, RequestID: delivery.RequestID.String(), RetryOf: d.RequestID.String(),
 		JobID: fmt.Sprintf("%d:%s", receipt.Partition, receipt.Position),
 	}, "", nil
 }

@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // showGuard answers the release triggers of this process, and its last alarms.
@@ -50,7 +50,7 @@ func (s *Server) beginRollback(c *call) {
 	// Its answer can be lost, and the announcement then comes again. The target has the id of the
 	// roll-back, so the approval that the first one used permits nothing else.
 	if _, ok := c.permitted(approveRollback, target, true); ok && c.begin(target) &&
-		c.end(hookgate.ResultDone+": announced, from "+s.config.Version) {
+		c.end(control.ResultDone+": announced, from "+s.config.Version) {
 		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
 	}
 }
@@ -68,7 +68,7 @@ func (s *Server) endRollback(c *call) {
 	case !rollbackID.MatchString(id):
 		c.fail(http.StatusBadRequest,
 			"the id in the path is not 1 to 64 small letters, digits and hyphens")
-	case result != hookgate.ResultDone && result != hookgate.ResultFailed:
+	case result != control.ResultDone && result != control.ResultFailed:
 		c.fail(http.StatusBadRequest, "member result is neither done nor failed")
 	case !line(summary, maxSummary):
 		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary is not a line of 1 to %d bytes",

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 )
 
@@ -18,7 +19,7 @@ type Route struct {
 	// left, slashes included.
 	Path string
 	// Role is the least that the caller needs; RoleNone if the call is open to everyone.
-	Role hookgate.Role
+	Role control.Role
 	// Action is what a call that changes something is called in the admin trail; empty for one that
 	// only reads.
 	Action string
@@ -37,65 +38,65 @@ func (r Route) on(side Side) bool {
 // fit, so a path that says more stands before one that fits it too.
 var table = []struct {
 	method, path string
-	role         hookgate.Role
+	role         control.Role
 	action       string // see Route
 	answer       func(*Server, *call)
 }{
-	{"GET", "/livez", hookgate.RoleNone, "", (*Server).livez},
-	{"GET", "/readyz", hookgate.RoleNone, "", (*Server).readyz},
-	{"GET", "/metrics", hookgate.RoleNone, "", (*Server).showMetrics},
-	{"GET", "/api/health", hookgate.RoleNone, "", (*Server).health},
-	{"GET", "/api/openapi.yaml", hookgate.RoleNone, "", (*Server).openAPI},
-	{"GET", "/api/sources", hookgate.RoleViewer, "", (*Server).showSources},
-	{"GET", "/api/events", hookgate.RoleViewer, "", (*Server).events},
-	{"GET", "/api/events/{id}", hookgate.RoleViewer, "", (*Server).event},
-	{"GET", "/api/events/{id}/body", hookgate.RoleViewer, "", (*Server).eventBody},
-	{"GET", "/api/events/{id}/request-body", hookgate.RoleViewer, "", (*Server).requestBody},
-	{"GET", "/api/trace/{messageId...}", hookgate.RoleViewer, "", (*Server).trace},
-	{"GET", "/api/find", hookgate.RoleViewer, "", (*Server).findID},
-	{"GET", "/api/audit/verify", hookgate.RoleViewer, "", (*Server).verifyAudit},
-	{"GET", intakePath, hookgate.RoleViewer, "", (*Server).listIntake},
-	{"POST", intakePath, hookgate.RoleOperator, "evidence_intake", (*Server).receiveEvidence},
-	{"GET", "/admin/maintenance", hookgate.RoleViewer, "", (*Server).showMode},
-	{"POST", "/admin/maintenance", hookgate.RoleOperator, "maintenance", (*Server).setMode},
-	{"GET", "/admin/canary", hookgate.RoleViewer, "", (*Server).showCanary},
-	{"POST", "/admin/canary", hookgate.RoleOperator, "canary", (*Server).setCanary},
-	{"GET", "/admin/queue", hookgate.RoleViewer, "", (*Server).showQueue},
-	{"POST", "/admin/drain", hookgate.RoleOperator, "drain", (*Server).drain},
-	{"GET", "/admin/guard", hookgate.RoleViewer, "", (*Server).showGuard},
-	{"POST", "/admin/rollback", hookgate.RoleOperator, "rollback", (*Server).beginRollback},
-	{"POST", "/admin/rollback/{id}", hookgate.RoleOperator, "rollback_end", (*Server).endRollback},
-	{"GET", "/admin/dlq", hookgate.RoleViewer, "", (*Server).deadLetters},
-	{"POST", "/admin/dlq/replay", hookgate.RoleOperator, "dlq_replay", (*Server).replayMany},
-	{"POST", "/admin/dlq/purge", hookgate.RoleAdmin, "dlq_purge", (*Server).purgeMany},
-	{"GET", "/admin/dlq/{id}", hookgate.RoleViewer, "", (*Server).deadLetter},
-	{"GET", "/admin/dlq/{id}/body", hookgate.RoleViewer, "", (*Server).deadLetterBody},
-	{"POST", "/admin/dlq/{id}/replay", hookgate.RoleOperator, "dlq_replay", (*Server).replayOne},
-	{"POST", "/admin/dlq/{id}/purge", hookgate.RoleAdmin, "dlq_purge", (*Server).purgeOne},
-	{"POST", "/admin/test-events/remove", hookgate.RoleAdmin, "test_events_remove",
+	{"GET", "/livez", control.RoleNone, "", (*Server).livez},
+	{"GET", "/readyz", control.RoleNone, "", (*Server).readyz},
+	{"GET", "/metrics", control.RoleNone, "", (*Server).showMetrics},
+	{"GET", "/api/health", control.RoleNone, "", (*Server).health},
+	{"GET", "/api/openapi.yaml", control.RoleNone, "", (*Server).openAPI},
+	{"GET", "/api/sources", control.RoleViewer, "", (*Server).showSources},
+	{"GET", "/api/events", control.RoleViewer, "", (*Server).events},
+	{"GET", "/api/events/{id}", control.RoleViewer, "", (*Server).event},
+	{"GET", "/api/events/{id}/body", control.RoleViewer, "", (*Server).eventBody},
+	{"GET", "/api/events/{id}/request-body", control.RoleViewer, "", (*Server).requestBody},
+	{"GET", "/api/trace/{messageId...}", control.RoleViewer, "", (*Server).trace},
+	{"GET", "/api/find", control.RoleViewer, "", (*Server).findID},
+	{"GET", "/api/audit/verify", control.RoleViewer, "", (*Server).verifyAudit},
+	{"GET", intakePath, control.RoleViewer, "", (*Server).listIntake},
+	{"POST", intakePath, control.RoleOperator, "evidence_intake", (*Server).receiveEvidence},
+	{"GET", "/admin/maintenance", control.RoleViewer, "", (*Server).showMode},
+	{"POST", "/admin/maintenance", control.RoleOperator, "maintenance", (*Server).setMode},
+	{"GET", "/admin/canary", control.RoleViewer, "", (*Server).showCanary},
+	{"POST", "/admin/canary", control.RoleOperator, "canary", (*Server).setCanary},
+	{"GET", "/admin/queue", control.RoleViewer, "", (*Server).showQueue},
+	{"POST", "/admin/drain", control.RoleOperator, "drain", (*Server).drain},
+	{"GET", "/admin/guard", control.RoleViewer, "", (*Server).showGuard},
+	{"POST", "/admin/rollback", control.RoleOperator, "rollback", (*Server).beginRollback},
+	{"POST", "/admin/rollback/{id}", control.RoleOperator, "rollback_end", (*Server).endRollback},
+	{"GET", "/admin/dlq", control.RoleViewer, "", (*Server).deadLetters},
+	{"POST", "/admin/dlq/replay", control.RoleOperator, "dlq_replay", (*Server).replayMany},
+	{"POST", "/admin/dlq/purge", control.RoleAdmin, "dlq_purge", (*Server).purgeMany},
+	{"GET", "/admin/dlq/{id}", control.RoleViewer, "", (*Server).deadLetter},
+	{"GET", "/admin/dlq/{id}/body", control.RoleViewer, "", (*Server).deadLetterBody},
+	{"POST", "/admin/dlq/{id}/replay", control.RoleOperator, "dlq_replay", (*Server).replayOne},
+	{"POST", "/admin/dlq/{id}/purge", control.RoleAdmin, "dlq_purge", (*Server).purgeOne},
+	{"POST", "/admin/test-events/remove", control.RoleAdmin, "test_events_remove",
 		(*Server).removeTests},
-	{"GET", "/admin/approvals", hookgate.RoleViewer, "", (*Server).listApprovals},
-	{"GET", "/admin/approvals/{id}", hookgate.RoleViewer, "", (*Server).showApproval},
-	{"POST", "/admin/approvals/{id}/approve", hookgate.RoleOperator, "approval_approve",
+	{"GET", "/admin/approvals", control.RoleViewer, "", (*Server).listApprovals},
+	{"GET", "/admin/approvals/{id}", control.RoleViewer, "", (*Server).showApproval},
+	{"POST", "/admin/approvals/{id}/approve", control.RoleOperator, "approval_approve",
 		(*Server).approve},
-	{"POST", "/admin/approvals/{id}/deny", hookgate.RoleOperator, "approval_deny", (*Server).deny},
-	{"GET", "/admin/actions", hookgate.RoleViewer, "", (*Server).actions},
-	{"GET", "/admin/tokens", hookgate.RoleAdmin, "", (*Server).listTokens},
-	{"POST", "/admin/tokens", hookgate.RoleAdmin, "token_create", (*Server).createToken},
-	{"DELETE", "/admin/tokens/{name}", hookgate.RoleAdmin, "token_revoke", (*Server).revokeToken},
-	{"GET", "/", hookgate.RoleViewer, "", (*Server).home},
-	{"GET", signInPath, hookgate.RoleNone, "", (*Server).showSignIn},
-	{"POST", signInPath, hookgate.RoleNone, "", (*Server).signIn},
-	{"POST", signOutPath, hookgate.RoleNone, "", (*Server).signOut},
-	{"GET", dashboard.AssetPrefix + "{file...}", hookgate.RoleNone, "", (*Server).asset},
-	{"GET", pagePrefix, hookgate.RoleViewer, "", (*Server).page},
-	{"GET", pagePrefix + "sources", hookgate.RoleViewer, "", (*Server).page},
-	{"GET", pagePrefix + "evidence", hookgate.RoleViewer, "", (*Server).page},
-	{"GET", pagePrefix + "evidence/{id}/report", hookgate.RoleViewer, "", (*Server).showReport},
-	{"GET", pagePrefix + "control", hookgate.RoleOperator, "", (*Server).page},
-	{"GET", pagePrefix + "live", hookgate.RoleViewer, "", (*Server).live},
-	{"GET", pagePrefix + "{page...}", hookgate.RoleViewer, "", (*Server).page},
-	{"GET", "/debug/pprof/{profile...}", hookgate.RoleAdmin, "", (*Server).profile},
+	{"POST", "/admin/approvals/{id}/deny", control.RoleOperator, "approval_deny", (*Server).deny},
+	{"GET", "/admin/actions", control.RoleViewer, "", (*Server).actions},
+	{"GET", "/admin/tokens", control.RoleAdmin, "", (*Server).listTokens},
+	{"POST", "/admin/tokens", control.RoleAdmin, "token_create", (*Server).createToken},
+	{"DELETE", "/admin/tokens/{name}", control.RoleAdmin, "token_revoke", (*Server).revokeToken},
+	{"GET", "/", control.RoleViewer, "", (*Server).home},
+	{"GET", signInPath, control.RoleNone, "", (*Server).showSignIn},
+	{"POST", signInPath, control.RoleNone, "", (*Server).signIn},
+	{"POST", signOutPath, control.RoleNone, "", (*Server).signOut},
+	{"GET", dashboard.AssetPrefix + "{file...}", control.RoleNone, "", (*Server).asset},
+	{"GET", pagePrefix, control.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "sources", control.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "evidence", control.RoleViewer, "", (*Server).page},
+	{"GET", pagePrefix + "evidence/{id}/report", control.RoleViewer, "", (*Server).showReport},
+	{"GET", pagePrefix + "control", control.RoleOperator, "", (*Server).page},
+	{"GET", pagePrefix + "live", control.RoleViewer, "", (*Server).live},
+	{"GET", pagePrefix + "{page...}", control.RoleViewer, "", (*Server).page},
+	{"GET", "/debug/pprof/{profile...}", control.RoleAdmin, "", (*Server).profile},
 }
 
 // route is a row of the table, ready to be matched.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // TestRoutesFit holds the matcher to what the paths of the table may look like.
@@ -48,14 +48,14 @@ func TestRoutesFit(t *testing.T) {
 // everyone or a viewer may make, and one that would not be in the admin trail.
 func TestRoutesTable(t *testing.T) {
 	for i, r := range routes {
-		if r.Role.Covers(hookgate.RoleNone) == false {
+		if r.Role.Covers(control.RoleNone) == false {
 			t.Errorf("%s %s: role %q is none", r.Method, r.Path, r.Role)
 		}
 		session := r.Path == signInPath || r.Path == signOutPath // changes nothing of the gate
 		if changes := r.Method != "GET" && !session; changes != (r.Action != "") {
 			t.Errorf("%s %s: action is %q", r.Method, r.Path, r.Action)
 		}
-		if r.Action != "" && !r.Role.Covers(hookgate.RoleOperator) {
+		if r.Action != "" && !r.Role.Covers(control.RoleOperator) {
 			t.Errorf("%s %s changes something, and role %q may call it", r.Method, r.Path, r.Role)
 		}
 		for _, before := range routes[:i] {

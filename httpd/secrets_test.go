@@ -41,7 +41,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	mode := &fakeMode{}
 	var appendErr error
 	first := hookgate.NewRequestID(time.Now())
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		if d.MessageID == "panic" {
 			panic("the queue is broken")
 		}

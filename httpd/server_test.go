@@ -46,7 +46,7 @@ func receive[T any](t *testing.T, from <-chan T, what string) (v T) {
 // waiting, and when the request is let go it is answered 202.
 func TestShutdownWaits(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 		close(entered)
 		<-leave
 		return hookgate.Receipt{}, nil
@@ -89,7 +89,7 @@ func TestShutdownWaits(t *testing.T) {
 // returns the error of its context and the sender gets no answer.
 func TestShutdownCutsOff(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 		close(entered)
 		<-leave
 		return hookgate.Receipt{}, nil
@@ -111,7 +111,7 @@ func TestShutdownCutsOff(t *testing.T) {
 // TestPanic lets Append panic: the connection ends without an answer, the panic is logged with the
 // request, and the next request is served.
 func TestPanic(t *testing.T) {
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		if d.MessageID == "bad" {
 			panic("broken for " + d.MessageID)
 		}

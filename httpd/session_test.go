@@ -17,8 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -87,7 +87,7 @@ func TestSignIn(t *testing.T) {
 	}{
 		{"token=", 400, "Enter a token.", nil},
 		{"token=guess-4711", 401, "is not known", nil},
-		{"token=" + hookgate.NewTokenText(), 401, "is not known", nil},
+		{"token=" + control.NewTokenText(), 401, "is not known", nil},
 		{"%zz", 400, "cannot be read", nil},
 		{"token=" + adminToken, 403, "must be one of this gate", []string{"Sec-Fetch-Site",
 			"cross-site"}},
@@ -138,7 +138,7 @@ func TestCookieIsNoOracle(t *testing.T) {
 		t.Error("keys are derived for a request without a session")
 	}
 	w := httptest.NewRecorder()
-	s.write(w, r, s.begin(hookgate.HashToken(token), time.Now()))
+	s.write(w, r, s.begin(control.HashToken(token), time.Now()))
 	fast := derive([]byte(token), "cookie", 4)
 	if name := w.Result().Cookies()[0].Name; name == canary.GateCookie+hex.EncodeToString(fast) {
 		t.Error("the cookie's name follows from the token by a fast hash")
@@ -232,7 +232,7 @@ func TestSessionWithoutStore(t *testing.T) {
 	r := httptest.NewRequest("GET", "/ui/live", nil)
 	r.Header.Set("Cookie", wall)
 	c := &call{ResponseWriter: newReply(), server: g.Server, request: r,
-		route: &route{Route: Route{Method: "GET", Path: "/ui/live", Role: hookgate.RoleViewer}}}
+		route: &route{Route: Route{Method: "GET", Path: "/ui/live", Role: control.RoleViewer}}}
 	if !c.visitor().Renew(t.Context()) {
 		t.Error("live numbers end because the store is away")
 	}
@@ -293,7 +293,7 @@ func TestPageByAnyAddress(t *testing.T) {
 func TestSessions(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	s := newSessions([]string{"new-token", "old-token"}, time.Hour, 10*time.Hour)
-	n := s.begin(hookgate.HashToken("a"), now)
+	n := s.begin(control.HashToken("a"), now)
 	w := httptest.NewRecorder()
 	s.write(w, plain, n)
 	r := carry(w)
@@ -373,7 +373,7 @@ func TestSessionIsRenewed(t *testing.T) {
 		s := &Server{sessions: newSessions([]string{"token"}, time.Hour, 10*time.Hour),
 			configured: newConfiguredTokens([]string{"token"})}
 		w := httptest.NewRecorder()
-		s.sessions.write(w, plain, s.sessions.begin(hookgate.HashToken("token"), time.Now()))
+		s.sessions.write(w, plain, s.sessions.begin(control.HashToken("token"), time.Now()))
 		visit := func() *httptest.ResponseRecorder {
 			w2 := httptest.NewRecorder()
 			c := &call{ResponseWriter: w2, server: s, request: carry(w), route: &routes[0]}

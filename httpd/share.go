@@ -12,7 +12,8 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/canary"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 // share gives a delivery to the gate or to the upstream.
@@ -52,7 +53,7 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 		status, done = s.refuse(w, r, x, idText, refused), true
 		s.metrics.Shared(metrics.SideGate, status)
 		return status
-	case refused == nil && hookgate.CanaryTakes(key, percent):
+	case refused == nil && control.CanaryTakes(key, percent):
 		// What follows looks at everything once more: twice the work for a share of the deliveries during
 		// a canary, for which nothing on the way of all others has to know of it.
 		r.Body = io.NopCloser(bytes.NewReader(x.body))

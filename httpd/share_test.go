@@ -24,6 +24,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/modeltest"
@@ -65,17 +66,17 @@ func (u *upstream) take() []string {
 // memory keeps a canary in memory.
 type memory struct {
 	mu   sync.Mutex
-	kept hookgate.Canary
+	kept control.Canary
 	err  error
 }
 
-func (m *memory) Canary() hookgate.Canary {
+func (m *memory) Canary() control.Canary {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.kept
 }
 
-func (m *memory) SetCanary(_ context.Context, c hookgate.Canary) error {
+func (m *memory) SetCanary(_ context.Context, c control.Canary) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err == nil {
@@ -127,7 +128,7 @@ func (s *sharing) set(t testing.TB, percent int) {
 // keys returns ordering keys of which the gate takes the first at a percentage, and not the second.
 func keys(percent int) (ours, theirs string) {
 	for n := 0; ours == "" || theirs == ""; n++ {
-		if key := fmt.Sprintf("key-%d", n); hookgate.CanaryTakes(key, percent) {
+		if key := fmt.Sprintf("key-%d", n); control.CanaryTakes(key, percent) {
 			ours = key
 		} else {
 			theirs = key
@@ -154,7 +155,7 @@ func TestShareOfKeys(t *testing.T) {
 			a := g.post(t, body)
 			got, theirs := q.deliveries()[before:], g.upstream.take()
 			switch {
-			case hookgate.CanaryTakes(key, percent):
+			case control.CanaryTakes(key, percent):
 				ours++
 				if a.want(t, 202); len(got) != 1 || string(got[0].Body) != body || len(theirs) != 0 {
 					t.Fatalf("at %d percent %s: the gate has %d, the upstream %q", percent, key, len(got), theirs)
@@ -191,7 +192,7 @@ func TestRepeatsStay(t *testing.T) {
 			key := fmt.Sprint("key-", rapid.IntRange(0, 20).Draw(rt, "key"))
 			a := g.post(t, keyed(fmt.Sprint("m-", rapid.IntRange(0, 3).Draw(rt, "id")), key))
 			here := a.status == 202
-			if moved[key] && !here || here != hookgate.CanaryTakes(key, percent) {
+			if moved[key] && !here || here != control.CanaryTakes(key, percent) {
 				rt.Fatalf("%s at %d percent got %d; moved before: %t", key, percent, a.status, moved[key])
 			}
 			moved[key] = here
@@ -303,7 +304,7 @@ func (g *gate) scraped(t testing.TB, sample string) (value float64) {
 func TestOurShareIsOurs(t *testing.T) {
 	ours, theirs := keys(50)
 	var result error
-	q := &fakeQueue{appended: func(context.Context, *hookgate.Delivery) (hookgate.Receipt,
+	q := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt,
 		error) {
 		return hookgate.Receipt{}, result
 	}}
@@ -478,7 +479,7 @@ func TestHandshakes(t *testing.T) {
 	for _, percent := range []int{0, 1, 50, 99, 100} {
 		g.set(t, percent)
 		want := 208
-		if hookgate.CanaryTakes("url_verification", percent) {
+		if control.CanaryTakes("url_verification", percent) {
 			want = 200
 		}
 		g.do(t, "POST", "/webhooks/slack", strings.NewReader(body), headers...).want(t, want)
@@ -622,7 +623,7 @@ func TestCanaryEvidence(t *testing.T) {
 	rows, err := g.Server.access.Actions(t.Context(), 0, 100)
 	must(t, err)
 	if last := rows[len(rows)-1]; last.Target != "plan start, evidence "+good ||
-		last.Result != hookgate.ResultDone {
+		last.Result != control.ResultDone {
 		t.Errorf("the trail has %+v", last)
 	}
 }

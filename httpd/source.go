@@ -16,7 +16,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/metrics"
+	"github.com/hookgate/hookgate/internal/metrics"
 )
 
 // Source is a configured sender.

@@ -316,7 +316,7 @@ func TestGzip(t *testing.T) {
 // TestUnpackedMemory: what bodies are unpacked to counts towards the memory of bodies.
 func TestUnpackedMemory(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		if d.MessageID == "holder" {
 			close(entered)
 			<-leave

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -33,7 +34,7 @@ func (s *Server) removeTests(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	if s.mode.Mode() == hookgate.ModeBuffer {
+	if s.mode.Mode() == control.ModeBuffer {
 		c.fail(http.StatusConflict, "the mode is buffer, in which the store is left alone; "+
 			"set the mode to normal or read_only, then repeat the call")
 		return
@@ -64,7 +65,7 @@ func (s *Server) removeTests(c *call) {
 			break
 		}
 	}
-	if c.end(fmt.Sprintf("%s: %d removed", hookgate.ResultDone, answer.Removed)) {
+	if c.end(fmt.Sprintf("%s: %d removed", control.ResultDone, answer.Removed)) {
 		c.json(answer)
 	}
 }
@@ -80,7 +81,7 @@ func (s *Server) purgeTests(c *call) (hookgate.Pruned, error) {
 func (s *Server) pauseTests(c *call, took time.Duration) bool {
 	select {
 	case <-time.After(max(testsPause, testsShare*took)):
-		return s.mode.Mode() != hookgate.ModeBuffer
+		return s.mode.Mode() != control.ModeBuffer
 	case <-c.request.Context().Done():
 	case <-s.ending:
 	}

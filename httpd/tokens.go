@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 )
 
 // tokenName is what a token may be called.
@@ -18,16 +19,16 @@ var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 // tokenAnswer is a token in an answer. Its text is there once, when it is made.
 type tokenAnswer struct {
-	Text      string        `json:"token,omitempty"`
-	Name      string        `json:"name"`
-	Role      hookgate.Role `json:"role"`
-	CreatedAt string        `json:"createdAt"`
-	CreatedBy string        `json:"createdBy"`
-	ExpiresAt *string       `json:"expiresAt"` // null: never
-	RevokedAt *string       `json:"revokedAt"` // null: it was not
+	Text      string       `json:"token,omitempty"`
+	Name      string       `json:"name"`
+	Role      control.Role `json:"role"`
+	CreatedAt string       `json:"createdAt"`
+	CreatedBy string       `json:"createdBy"`
+	ExpiresAt *string      `json:"expiresAt"` // null: never
+	RevokedAt *string      `json:"revokedAt"` // null: it was not
 }
 
-func answerOf(t hookgate.Token) tokenAnswer {
+func answerOf(t control.Token) tokenAnswer {
 	text := func(t time.Time) *string {
 		if t.IsZero() {
 			return nil
@@ -71,8 +72,8 @@ func (s *Server) createToken(c *call) {
 		return
 	}
 	t.CreatedBy = c.actor.name
-	text := hookgate.NewTokenText()
-	t.Hash = hookgate.HashToken(text)
+	text := control.NewTokenText()
+	t.Hash = control.HashToken(text)
 	target := fmt.Sprintf("%s (%s)", t.Name, t.Role)
 	if !t.ExpiresAt.IsZero() {
 		target += " until " + t.ExpiresAt.Format(time.RFC3339)
@@ -83,14 +84,14 @@ func (s *Server) createToken(c *call) {
 	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
 	defer cancel()
 	switch err := s.access.CreateToken(ctx, t); {
-	case errors.Is(err, hookgate.ErrExists):
-		if c.end(hookgate.ResultFailed + ": the name is taken") {
+	case errors.Is(err, control.ErrExists):
+		if c.end(control.ResultFailed + ": the name is taken") {
 			c.fail(http.StatusConflict,
 				fmt.Sprintf("there is a token called %s, or was; names are given once", t.Name))
 		}
 	case err != nil:
 		c.failed("keeping the token", err)
-	case c.end(hookgate.ResultDone):
+	case c.end(control.ResultDone):
 		answer := answerOf(t)
 		answer.Text = text
 		c.jsonStatus(http.StatusCreated, answer)
@@ -98,8 +99,8 @@ func (s *Server) createToken(c *call) {
 }
 
 // newToken makes a token of the members of a request. An error says what is wrong with them.
-func newToken(members map[string]string, now time.Time) (t hookgate.Token, err error) {
-	t = hookgate.Token{Name: members["name"], CreatedAt: now.Truncate(time.Microsecond).UTC()}
+func newToken(members map[string]string, now time.Time) (t control.Token, err error) {
+	t = control.Token{Name: members["name"], CreatedAt: now.Truncate(time.Microsecond).UTC()}
 	switch t.Name {
 	case canary.ActorPlan, canary.ActorGuard:
 		return t, fmt.Errorf("name %s is what the gate itself is called in the admin trail", t.Name)
@@ -107,7 +108,7 @@ func newToken(members map[string]string, now time.Time) (t hookgate.Token, err e
 	if !tokenName.MatchString(t.Name) || strings.HasPrefix(t.Name, configuredName) {
 		return t, fmt.Errorf("name is not 1 to 64 letters, digits and ._@-, or begins with one of these or with %q", configuredName)
 	}
-	if t.Role, err = hookgate.ParseRole(members["role"]); err != nil {
+	if t.Role, err = control.ParseRole(members["role"]); err != nil {
 		return t, err
 	}
 	if expires, ok := members["expiresAt"]; ok {
@@ -136,12 +137,12 @@ func (s *Server) revokeToken(c *call) {
 	t, err := s.access.RevokeToken(ctx, name, time.Now())
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
-		if c.end(hookgate.ResultFailed + ": there is no such token") {
+		if c.end(control.ResultFailed + ": there is no such token") {
 			c.fail(http.StatusNotFound, "there is no token of this name")
 		}
 	case err != nil:
 		c.failed("revoking the token", err)
-	case c.end(hookgate.ResultDone):
+	case c.end(control.ResultDone):
 		c.json(answerOf(t))
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -38,7 +38,7 @@ func (c *call) readReason() bool {
 // which is for people to read: a mode, an id, a filter. It must come before the effect. If it
 // returns false the action must not be done, and the call is answered.
 func (c *call) begin(target string) bool {
-	if err := c.record(target, hookgate.ResultBegun); err != nil {
+	if err := c.record(target, control.ResultBegun); err != nil {
 		c.broken("writing the admin trail, without which nothing is done,", err)
 		return false
 	}
@@ -68,14 +68,14 @@ func cut(text string) string { return strings.ToValidUTF8(text[:min(len(text), m
 
 // failedWith is the result of an action that an error kept from being done.
 func failedWith(err error) string {
-	return cut(hookgate.ResultFailed + ": " + err.Error())
+	return cut(control.ResultFailed + ": " + err.Error())
 }
 
 // record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes
 // on if the caller hangs up.
 func (c *call) record(target, result string) error {
 	c.target, c.recorded = target, true
-	a := hookgate.AdminAction{
+	a := control.AdminAction{
 		At: time.Now().Truncate(time.Microsecond).UTC(), RequestID: c.id,
 		Actor: c.actor.name, Role: c.actor.role, RemoteAddr: c.request.RemoteAddr,
 		Action: cmp.Or(c.action, c.route.Action), Target: target, Reason: c.reason, Result: result,
@@ -94,17 +94,17 @@ func (c *call) record(target, result string) error {
 
 // actionAnswer is a row of the admin trail in an answer.
 type actionAnswer struct {
-	Sequence   int64         `json:"sequence"`
-	At         string        `json:"at"`
-	RequestID  string        `json:"requestId"`
-	By         string        `json:"by"`
-	Role       hookgate.Role `json:"role"`
-	RemoteAddr string        `json:"remoteAddr"`
-	Action     string        `json:"action"`
-	Target     string        `json:"target"`
-	Reason     string        `json:"reason"`
-	Result     string        `json:"result"`
-	Hash       string        `json:"hash"`
+	Sequence   int64        `json:"sequence"`
+	At         string       `json:"at"`
+	RequestID  string       `json:"requestId"`
+	By         string       `json:"by"`
+	Role       control.Role `json:"role"`
+	RemoteAddr string       `json:"remoteAddr"`
+	Action     string       `json:"action"`
+	Target     string       `json:"target"`
+	Reason     string       `json:"reason"`
+	Result     string       `json:"result"`
+	Hash       string       `json:"hash"`
 }
 
 type actionsAnswer struct {

@@ -67,7 +67,7 @@ type Attempts struct {
 
 // Start makes the first attempt, and returns when it has succeeded or failed, or is out of
 // patience; in the latter cases attempts go on in the background. The error is that of ctx, or a
-// hookgate.UnfitError; then there are none any more. try is never called twice at a time.
+// hookgate.MisconfiguredError; then there are none any more. try is never called twice at a time.
 func Start(ctx context.Context, o Options, try func(context.Context) error) (*Attempts, error) {
 	a := &Attempts{Options: o.withDefaults(), try: try, ended: make(chan struct{})}
 	a.failed(errors.New("no answer yet"))
@@ -77,7 +77,7 @@ func Start(ctx context.Context, o Options, try func(context.Context) error) (*At
 	go a.run(trying, first)
 	patience := time.NewTimer(a.Patience)
 	defer patience.Stop()
-	var unfit *hookgate.UnfitError
+	var unfit *hookgate.MisconfiguredError
 	select {
 	case err := <-first:
 		if errors.As(err, &unfit) {
@@ -103,7 +103,7 @@ func (a *Attempts) run(ctx context.Context, first chan<- error) {
 		WithJitterFactor(0.5).
 		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
 		Build()
-	var unfit *hookgate.UnfitError
+	var unfit *hookgate.MisconfiguredError
 	err := failsafe.With(policy).WithContext(ctx).
 		RunWithExecution(func(e failsafe.Execution[any]) error {
 			err := a.try(ctx)

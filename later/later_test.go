@@ -14,13 +14,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	errAway  = errors.New("connection refused")
-	errUnfit = &hookgate.UnfitError{Reason: "it is purple", Err: errors.New("colour is #800080")}
+	errUnfit = &hookgate.MisconfiguredError{Reason: "it is purple", Err: errors.New("colour is #800080")}
 )
 
 // TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile
@@ -72,7 +73,7 @@ func TestUntilItIsThere(t *testing.T) {
 // TestUnfit: what is unfit at the first attempt is the error of the start.
 func TestUnfit(t *testing.T) {
 	_, err := Start(t.Context(), Options{}, func(context.Context) error { return errUnfit })
-	var unfit *hookgate.UnfitError
+	var unfit *hookgate.MisconfiguredError
 	if !errors.As(err, &unfit) || unfit.Reason != errUnfit.Reason {
 		t.Errorf("start got %v", err)
 	}
@@ -104,27 +105,27 @@ func TestPatience(t *testing.T) {
 // memory is a queue of which only the mode is used.
 type memory struct {
 	ModeQueue
-	mode     hookgate.Mode
-	canary   hookgate.Canary
+	mode     control.Mode
+	canary   control.Canary
 	appended atomic.Int64
 	closed   bool
 }
 
-func (m *memory) Append(context.Context, *hookgate.Delivery) (hookgate.Receipt, error) {
+func (m *memory) Append(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 	m.appended.Add(1)
 	return hookgate.Receipt{}, nil
 }
 
-func (m *memory) Consume(context.Context) (hookgate.Consumer, error) { return nil, errUnfit }
+func (m *memory) Consume(context.Context) (hookgate.PartitionReader, error) { return nil, errUnfit }
 
 func (m *memory) Stats(context.Context) (hookgate.QueueStats, error) {
 	return hookgate.QueueStats{Depth: 7}, nil
 }
 
-func (m *memory) Mode() hookgate.Mode                                  { return m.mode }
-func (m *memory) SetMode(_ context.Context, mode hookgate.Mode) error  { m.mode = mode; return nil }
-func (m *memory) Canary() hookgate.Canary                              { return m.canary }
-func (m *memory) SetCanary(_ context.Context, c hookgate.Canary) error { m.canary = c; return nil }
+func (m *memory) Mode() control.Mode                                  { return m.mode }
+func (m *memory) SetMode(_ context.Context, mode control.Mode) error  { m.mode = mode; return nil }
+func (m *memory) Canary() control.Canary                              { return m.canary }
+func (m *memory) SetCanary(_ context.Context, c control.Canary) error { m.canary = c; return nil }
 func (m *memory) Close() error {
 	m.closed = true
 	return nil
@@ -134,10 +135,10 @@ func (m *memory) Close() error {
 // and consumers wait; then everything goes to it.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := &memory{mode: hookgate.ModeNormal}
+		inner := &memory{mode: control.ModeNormal}
 		var there atomic.Bool
 		q, err := OpenQueue(t.Context(), Options{Name: "redis"},
-			hookgate.ModeReadOnly, func(context.Context) (ModeQueue, error) {
+			control.ModeReadOnly, func(context.Context) (ModeQueue, error) {
 				if !there.Load() {
 					return nil, errAway
 				}
@@ -146,22 +147,22 @@ func TestQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		check := func(want error, mode hookgate.Mode) {
+		check := func(want error, mode control.Mode) {
 			t.Helper()
-			_, appendErr := q.Append(t.Context(), &hookgate.Delivery{})
+			_, appendErr := q.Append(t.Context(), &hookgate.Request{})
 			_, statsErr := q.Stats(t.Context())
 			if !errors.Is(appendErr, want) || !errors.Is(statsErr, want) || q.Mode() != mode {
 				t.Errorf("append got %v, stats %v, mode is %s; want %v and %s", appendErr, statsErr, q.Mode(),
 					want, mode)
 			}
 		}
-		check(errAway, hookgate.ModeReadOnly)
-		if err := q.SetMode(t.Context(), hookgate.ModeNormal); !errors.Is(err, errAway) {
+		check(errAway, control.ModeReadOnly)
+		if err := q.SetMode(t.Context(), control.ModeNormal); !errors.Is(err, errAway) {
 			t.Errorf("setting the mode got %v", err)
 		}
-		canary := hookgate.Canary{Version: 1, Percent: 7}
+		canary := control.Canary{Version: 1, Percent: 7}
 		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errAway) ||
-			q.Canary() != (hookgate.Canary{}) {
+			q.Canary() != (control.Canary{}) {
 			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
 		}
 		consumed := make(chan error, 1)
@@ -177,11 +178,11 @@ func TestQueue(t *testing.T) {
 		if err := <-consumed; !errors.Is(err, errUnfit) {
 			t.Errorf("consume got %v, want what the queue says", err)
 		}
-		check(nil, hookgate.ModeNormal)
-		if err := q.SetMode(t.Context(), hookgate.ModeReadOnly); err != nil {
+		check(nil, control.ModeNormal)
+		if err := q.SetMode(t.Context(), control.ModeReadOnly); err != nil {
 			t.Error(err)
 		}
-		check(nil, hookgate.ModeReadOnly)
+		check(nil, control.ModeReadOnly)
 		if err := q.SetCanary(t.Context(), canary); err != nil || q.Canary() != canary {
 			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
 		}
@@ -194,7 +195,7 @@ func TestQueue(t *testing.T) {
 
 // TestQueueNeverOpen: a queue that is closed before it was there says so.
 func TestQueueNeverOpen(t *testing.T) {
-	q, err := OpenQueue(t.Context(), Options{}, hookgate.ModeNormal, func(context.Context) (ModeQueue,
+	q, err := OpenQueue(t.Context(), Options{}, control.ModeNormal, func(context.Context) (ModeQueue,
 		error) {
 		return nil, errAway
 	})
@@ -204,7 +205,7 @@ func TestQueueNeverOpen(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := q.Append(t.Context(), &hookgate.Delivery{}); !errors.Is(err, hookgate.ErrClosed) {
+	if _, err := q.Append(t.Context(), &hookgate.Request{}); !errors.Is(err, hookgate.ErrClosed) {
 		t.Errorf("append got %v", err)
 	}
 	if _, err := q.Consume(t.Context()); !errors.Is(err, hookgate.ErrClosed) {

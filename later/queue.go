@@ -6,13 +6,14 @@ import (
 	"sync/atomic"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // ModeQueue is a queue that also keeps the settings of the gate.
 type ModeQueue interface {
 	hookgate.BufferedQueue
-	hookgate.Settings
-	AppendDuplicate(context.Context, *hookgate.Delivery, hookgate.RequestID) (hookgate.Receipt, error)
+	control.Settings
+	AppendDuplicate(context.Context, *hookgate.Request, hookgate.RequestID) (hookgate.Receipt, error)
 	io.Closer
 }
 
@@ -21,17 +22,17 @@ type ModeQueue interface {
 type Queue struct {
 	attempts   *Attempts
 	opened     atomic.Pointer[ModeQueue] // nil until it is
-	remembered hookgate.Mode
+	remembered control.Mode
 }
 
 var (
 	_ hookgate.BufferedQueue = (*Queue)(nil)
-	_ hookgate.Settings      = (*Queue)(nil)
+	_ control.Settings       = (*Queue)(nil)
 )
 
 // OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open
 // the mode is remembered.
-func OpenQueue(ctx context.Context, o Options, remembered hookgate.Mode,
+func OpenQueue(ctx context.Context, o Options, remembered control.Mode,
 	open func(context.Context) (ModeQueue, error)) (*Queue, error) {
 	q := &Queue{remembered: remembered}
 	var err error
@@ -58,7 +59,7 @@ func (q *Queue) Opened() (ModeQueue, error) {
 }
 
 // Append implements hookgate.Queue. Until the queue is open nothing is stored.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.Receipt{}, err
@@ -67,7 +68,7 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Rece
 }
 
 // AppendDuplicate is that of the queue. Until the queue is open nothing is stored.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
@@ -77,7 +78,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
 }
 
 // Consume implements hookgate.Queue. It waits until the queue is open.
-func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
+func (q *Queue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
 	if err := q.attempts.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 }
 
 // Mode returns the mode that the queue keeps, or until it is open the remembered one.
-func (q *Queue) Mode() hookgate.Mode {
+func (q *Queue) Mode() control.Mode {
 	opened, err := q.Opened()
 	if err != nil {
 		return q.remembered
@@ -108,7 +109,7 @@ func (q *Queue) Mode() hookgate.Mode {
 }
 
 // SetMode sets the mode that the queue keeps. It fails until that is open.
-func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
+func (q *Queue) SetMode(ctx context.Context, m control.Mode) error {
 	opened, err := q.Opened()
 	if err != nil {
 		return err
@@ -117,16 +118,16 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 }
 
 // Canary returns the canary that the queue keeps, or until it is open the one that nobody has set.
-func (q *Queue) Canary() hookgate.Canary {
+func (q *Queue) Canary() control.Canary {
 	opened, err := q.Opened()
 	if err != nil {
-		return hookgate.Canary{}
+		return control.Canary{}
 	}
 	return opened.Canary()
 }
 
 // SetCanary keeps a canary in the queue. It fails until that is open.
-func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
+func (q *Queue) SetCanary(ctx context.Context, c control.Canary) error {
 	opened, err := q.Opened()
 	if err != nil {
 		return err

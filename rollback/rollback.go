@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Step is a step of the playbook.
@@ -54,7 +54,7 @@ func (e *Advised) Unwrap() error { return e.Err }
 type State struct {
 	Version string
 	// Mode is empty if it is not known.
-	Mode hookgate.Mode
+	Mode control.Mode
 	// Queued is how many records are not yet stored, if Known.
 	Queued int64
 	Known  bool
@@ -66,9 +66,9 @@ type State struct {
 type Gate interface {
 	// Announce notes in the admin trail that the roll-back begins.
 	Announce(ctx context.Context, id, expectedVersion string) error
-	SetMode(ctx context.Context, m hookgate.Mode, reason string) error
+	SetMode(ctx context.Context, m control.Mode, reason string) error
 	State(context.Context) (State, error)
-	// Record notes in the admin trail what came of it: hookgate.ResultDone or ResultFailed, and a
+	// Record notes in the admin trail what came of it: control.ResultDone or ResultFailed, and a
 	// line.
 	Record(ctx context.Context, id, result, summary string) error
 }
@@ -168,7 +168,7 @@ func Abandon(ctx context.Context, j *Journal, g Gate) (Report, error) {
 		return Report{}, err
 	}
 	w.patience = repeatShort
-	w.tell(ctx, hookgate.ResultFailed, "abandoned")
+	w.tell(ctx, control.ResultFailed, "abandoned")
 	return w.report(""), nil
 }
 
@@ -186,7 +186,7 @@ func (w *Walk) Run(ctx context.Context) (Report, error) {
 		if err != nil {
 			summary := fmt.Sprintf("stopped at %s: %v", step, err)
 			w.patience = min(w.patience, repeatShort) // a person waits for the report
-			w.tell(context.WithoutCancel(ctx), hookgate.ResultFailed, summary)
+			w.tell(context.WithoutCancel(ctx), control.ResultFailed, summary)
 			return w.report(w.advice(step, err)), fmt.Errorf("roll-back %s %s", w.id, summary)
 		}
 	}
@@ -241,11 +241,11 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	case ReadOnly:
 		return w.orDown(w.call(ctx, func(ctx context.Context) error {
 			s, err := w.gate.State(ctx)
-			if err == nil && s.Mode == hookgate.ModeBuffer {
+			if err == nil && s.Mode == control.ModeBuffer {
 				return &Advised{errBuffering,
 					"When the database may be written again: hookgate maintenance normal. Then: hookgate rollback --resume."}
 			}
-			return w.gate.SetMode(ctx, hookgate.ModeReadOnly, w.reason(step))
+			return w.gate.SetMode(ctx, control.ModeReadOnly, w.reason(step))
 		}))
 	case Drain:
 		return w.drain(ctx)
@@ -259,7 +259,7 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	// The roll-back is done whether this can be told or not; the release that is there now need not
 	// know the call.
 	r := w.report("")
-	if err := w.tell(ctx, hookgate.ResultDone, r.summary()); err != nil {
+	if err := w.tell(ctx, control.ResultDone, r.summary()); err != nil {
 		return stateSkipped, "the admin trail does not have the result: " + err.Error(), nil
 	}
 	return stateDone, "", nil
@@ -380,7 +380,7 @@ func (w *Walk) normal(ctx context.Context) error {
 	for {
 		err := once(bounded, func(ctx context.Context) error {
 			return w.gate.SetMode(ctx,
-				hookgate.ModeNormal, w.reason(Normal))
+				control.ModeNormal, w.reason(Normal))
 		})
 		if err == nil || wait(bounded, 5*poll) != nil {
 			return err

@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hookgate/hookgate/control"
 	"go.uber.org/goleak"
-
-	"github.com/hookgate/hookgate"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +30,7 @@ type machine struct {
 	mu     sync.Mutex // guards all below
 	down   bool
 	queued int64
-	mode   hookgate.Mode
+	mode   control.Mode
 	calls  []string
 	fails  map[string]error // by the beginning of a call
 	// breaks is how many of the next calls break before they take effect, and how many after it.
@@ -39,7 +38,7 @@ type machine struct {
 }
 
 func newMachine(t *testing.T) *machine {
-	m := &machine{t: t, dir: t.TempDir(), patience: 200 * time.Millisecond, mode: hookgate.ModeNormal,
+	m := &machine{t: t, dir: t.TempDir(), patience: 200 * time.Millisecond, mode: control.ModeNormal,
 		fails: map[string]error{}}
 	m.write("release", "v2")
 	return m
@@ -90,7 +89,7 @@ func (m *machine) Announce(_ context.Context, id, expected string) error {
 	return m.call("announce "+id+" "+expected, nothing)
 }
 
-func (m *machine) SetMode(_ context.Context, mode hookgate.Mode, reason string) error {
+func (m *machine) SetMode(_ context.Context, mode control.Mode, reason string) error {
 	return m.call(string(mode)+" "+reason, func() { m.mode = mode })
 }
 
@@ -169,7 +168,7 @@ func states(r Report) (all []string) {
 func (m *machine) succeeded(r Report, err error, runs int) {
 	m.t.Helper()
 	if err != nil || r.State != "done" || !r.WithinGoal || len(r.Steps) != len(Steps) ||
-		m.read("release") != "v1" || m.mode != hookgate.ModeNormal || m.runs() != runs {
+		m.read("release") != "v1" || m.mode != control.ModeNormal || m.runs() != runs {
 		m.t.Fatalf("error %v, release %s, mode %s, the command ran %d times, want %d: %+v", err,
 			m.read("release"), m.mode, m.runs(), runs, r)
 	}
@@ -294,10 +293,10 @@ func TestEveryCut(t *testing.T) {
 			m.write("release", "v2")
 			runs = 1
 		}
-		m.mode = hookgate.ModeReadOnly
+		m.mode = control.ModeReadOnly
 		if bytes.Contains(text[:bytes.LastIndexByte(text[:cut], '\n')+1],
 			[]byte(`"step":"normal","state":"done"`)) {
-			m.mode = hookgate.ModeNormal
+			m.mode = control.ModeNormal
 		}
 		r, err := m.resume(name, Choices{})
 		m.succeeded(r, err, runs)
@@ -319,7 +318,7 @@ func TestSteps(t *testing.T) {
 		m.fails["announce"] = &Advised{broken, "have it approved"}
 		r, err := m.begin(m.plan(":"), Choices{})
 		m.stopped(r, err, Announce, "no such luck", "have it approved")
-		if m.mode != hookgate.ModeNormal || m.runs() != 0 {
+		if m.mode != control.ModeNormal || m.runs() != 0 {
 			t.Errorf("mode %s, %d runs", m.mode, m.runs())
 		}
 		clear(m.fails)
@@ -350,13 +349,13 @@ func TestSteps(t *testing.T) {
 	})
 	t.Run("buffer", func(t *testing.T) { // someone works on the database: workers must not store
 		m := newMachine(t)
-		m.mode = hookgate.ModeBuffer
+		m.mode = control.ModeBuffer
 		r, err := m.begin(m.plan(":"), Choices{})
 		m.stopped(r, err, ReadOnly, "someone works on its database", "maintenance normal")
-		if m.mode != hookgate.ModeBuffer || m.runs() != 0 {
+		if m.mode != control.ModeBuffer || m.runs() != 0 {
 			t.Errorf("mode %s, %d runs", m.mode, m.runs())
 		}
-		m.mode = hookgate.ModeNormal
+		m.mode = control.ModeNormal
 		r, err = m.resume("journal.ndjson", Choices{})
 		m.succeeded(r, err, 1)
 	})
@@ -365,10 +364,10 @@ func TestSteps(t *testing.T) {
 		m.queued = 7
 		r, err := m.begin(m.plan(":"), Choices{})
 		m.stopped(r, err, Drain, "7 records are still queued after 300ms", "--allow-undrained")
-		if m.mode != hookgate.ModeReadOnly || m.runs() != 0 {
+		if m.mode != control.ModeReadOnly || m.runs() != 0 {
 			t.Errorf("mode %s, %d runs", m.mode, m.runs())
 		}
-		m.mode = hookgate.ModeNormal // somebody gave up, and then did not
+		m.mode = control.ModeNormal // somebody gave up, and then did not
 		r, err = m.resume("journal.ndjson", Choices{Undrained: true})
 		m.succeeded(r, err, 1)
 		if r.Steps[2].State != "skipped" ||
@@ -384,7 +383,7 @@ func TestSteps(t *testing.T) {
 		r, err := m.begin(m.plan(`[ -e "$0/mended" ] || { echo it is broken; exit 3; }`), Choices{})
 		m.stopped(r, err, Command, "exit code 3; it printed put in place\nit is broken",
 			"--rerun-command")
-		if m.mode != hookgate.ModeReadOnly {
+		if m.mode != control.ModeReadOnly {
 			t.Errorf("mode %s", m.mode)
 		}
 		r, err = m.resume("journal.ndjson", Choices{})
@@ -443,7 +442,7 @@ func TestSteps(t *testing.T) {
 		r, err := m.begin(m.plan("exit 0"), Choices{})
 		m.stopped(r, err, Health, "version v1 does not answer after 300ms: version v2 answers",
 			"--resume")
-		if m.mode != hookgate.ModeReadOnly {
+		if m.mode != control.ModeReadOnly {
 			t.Errorf("mode %s", m.mode)
 		}
 		m.write("release", "v1")

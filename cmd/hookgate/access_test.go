@@ -13,7 +13,7 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/httpd"
 )
 
@@ -36,10 +36,10 @@ func TestMatrix(t *testing.T) {
 	}
 
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=100000"}})
-	revoked := g.newToken("revoked", hookgate.RoleAdmin, "")
+	revoked := g.newToken("revoked", control.RoleAdmin, "")
 	g.mustRequest(200, http.MethodDelete, "/admin/tokens/revoked", "")
 	expires := time.Now().Add(2 * time.Second)
-	expired := g.newToken("expired", hookgate.RoleAdmin, expires.UTC().Format(time.RFC3339Nano))
+	expired := g.newToken("expired", control.RoleAdmin, expires.UTC().Format(time.RFC3339Nano))
 	credentials := []struct {
 		name   string
 		caller httpd.Caller
@@ -47,12 +47,12 @@ func TestMatrix(t *testing.T) {
 	}{
 		{"no token", httpd.Nobody, ""},
 		{"garbage", httpd.Nobody, "Bearer garbage"},
-		{"token of another gate", httpd.Nobody, "Bearer " + hookgate.NewTokenText()},
+		{"token of another gate", httpd.Nobody, "Bearer " + control.NewTokenText()},
 		{"revoked token", httpd.Nobody, "Bearer " + revoked},
 		{"webhook key", httpd.Sender, "Bearer " + g.key(bearerKeyName)},
-		{"viewer", httpd.Viewer, "Bearer " + g.newToken("a-viewer", hookgate.RoleViewer, "")},
-		{"operator", httpd.Operator, "Bearer " + g.newToken("an-operator", hookgate.RoleOperator, "")},
-		{"admin", httpd.Admin, "Bearer " + g.newToken("an-admin", hookgate.RoleAdmin, "")},
+		{"viewer", httpd.Viewer, "Bearer " + g.newToken("a-viewer", control.RoleViewer, "")},
+		{"operator", httpd.Operator, "Bearer " + g.newToken("an-operator", control.RoleOperator, "")},
+		{"admin", httpd.Admin, "Bearer " + g.newToken("an-admin", control.RoleAdmin, "")},
 		{"configured admin", httpd.Admin, "Bearer " + g.key(adminTokenName)},
 		{"expired token", httpd.Nobody, "Bearer " + expired},
 	}
@@ -89,7 +89,7 @@ func (g *gate) mustRequest(want int, method, path, body string, header ...string
 }
 
 // newToken makes a token, which expires at a time in RFC 3339 unless that is empty.
-func (g *gate) newToken(name string, role hookgate.Role, expires string) string {
+func (g *gate) newToken(name string, role control.Role, expires string) string {
 	g.t.Helper()
 	body := fmt.Sprintf(`{"name":%q,"role":%q}`, name, role)
 	if expires != "" {
@@ -97,7 +97,7 @@ func (g *gate) newToken(name string, role hookgate.Role, expires string) string 
 	}
 	var answer tokenAnswer
 	if err := json.Unmarshal([]byte(g.mustRequest(201, http.MethodPost, "/admin/tokens", body)),
-		&answer); err != nil || !hookgate.IsTokenText(answer.Token) {
+		&answer); err != nil || !control.IsTokenText(answer.Token) {
 		g.t.Fatalf("a new token is %+v (error %v)", answer, err)
 	}
 	return answer.Token

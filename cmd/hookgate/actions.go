@@ -8,9 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/hookgate/hookgate/control"
 	"github.com/spf13/cobra"
-
-	"github.com/hookgate/hookgate"
 )
 
 // action is a row of the admin trail as the admin API shows it.
@@ -61,7 +60,7 @@ func printActions(out io.Writer, rows []json.RawMessage) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "AT\tBY\tROLE\tFROM\tACTION\tTARGET\tRESULT\tREASON")
 	for i, a := range all {
-		if a.Result == hookgate.ResultBegun && last[a.RequestID] != i {
+		if a.Result == control.ResultBegun && last[a.RequestID] != i {
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.At.Format(time.RFC3339), a.By, a.Role,

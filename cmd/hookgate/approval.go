@@ -11,9 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/hookgate/hookgate/control"
 	"github.com/spf13/cobra"
-
-	"github.com/hookgate/hookgate"
 )
 
 // approvalPoll is how often a command that waits asks whether an approval is decided.
@@ -22,7 +21,7 @@ const approvalPoll = 2 * time.Second
 // approval is what the admin API says about an approval.
 type approval struct {
 	ID, Action, Target, RequestedBy, Reason string
-	State                                   hookgate.ApprovalState
+	State                                   control.ApprovalState
 	RequestedAt, ExpiresAt                  time.Time
 	DecidedBy, DecisionReason               string
 }
@@ -56,7 +55,7 @@ func approvalAsked(answer json.RawMessage) (a approval, asked bool) {
 func (c *client) awaitApproval(ctx context.Context, a approval) error {
 	if !c.wait {
 		next := fmt.Sprintf("another person: hookgate approve %s --reason WHY\n  then the same command again with --approval %s (or with --wait in the first place)", a.ID, a.ID)
-		if a.State == hookgate.ApprovalApproved {
+		if a.State == control.ApprovalApproved {
 			next = fmt.Sprintf("it has been given: the same command again with --approval %s", a.ID)
 		}
 		return &needsApproval{a.ID, fmt.Sprintf(
@@ -66,12 +65,12 @@ func (c *client) awaitApproval(ctx context.Context, a approval) error {
 	fmt.Fprintf(c.told(), "%s waits for approval %s, until %s. Another person: hookgate approve %s --reason WHY\n", &a, a.ID, a.ExpiresAt.Local().Format(time.RFC3339), a.ID)
 	for {
 		switch a.State {
-		case hookgate.ApprovalApproved:
+		case control.ApprovalApproved:
 			fmt.Fprintf(c.told(), "%s has approved: %s\n", a.DecidedBy, a.DecisionReason)
 			c.approval = a.ID
 			return nil
-		case hookgate.ApprovalPending:
-		case hookgate.ApprovalDenied:
+		case control.ApprovalPending:
+		case control.ApprovalDenied:
 			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s",
 				a.DecidedBy, a.ID, a.DecisionReason)}
 		default:
@@ -143,7 +142,7 @@ func (c *client) approvals(ctx context.Context, ids []string, state string,
 		}
 		return []json.RawMessage{row}, nil
 	}
-	states := []string{string(hookgate.ApprovalPending), string(hookgate.ApprovalApproved)}
+	states := []string{string(control.ApprovalPending), string(control.ApprovalApproved)}
 	switch {
 	case all:
 		states = []string{""}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // as runs a command with somebody's token against the gate.
@@ -131,8 +131,8 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 			t.Errorf("the command that waited ended with %d:\n%s", cmd.ProcessState.ExitCode(), waiting)
 		}
 	}
-	if all := here.approvals(bob, "--all"); len(all) != 3 || all[0].State != hookgate.ApprovalUsed ||
-		all[1].State != hookgate.ApprovalUsed || all[2].State != hookgate.ApprovalDenied {
+	if all := here.approvals(bob, "--all"); len(all) != 3 || all[0].State != control.ApprovalUsed ||
+		all[1].State != control.ApprovalUsed || all[2].State != control.ApprovalDenied {
 		t.Errorf("all are %+v", all)
 	}
 	if _, out, _ := here.as(bob, "audit", "actions"); !strings.Contains(out,

@@ -12,8 +12,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/httpd"
-	"github.com/hookgate/hookgate/store/audit"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )

@@ -11,17 +11,18 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/doctor"
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/later"
-	"github.com/hookgate/hookgate/metrics"
 	"github.com/hookgate/hookgate/queue/direct"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	"github.com/hookgate/hookgate/queue/spool"
-	"github.com/hookgate/hookgate/retention"
-	"github.com/hookgate/hookgate/settings"
 	"github.com/hookgate/hookgate/store/postgres"
+	"github.com/hookgate/hookgate/store/retention"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
@@ -36,7 +37,7 @@ type backends struct {
 	queue hookgate.Queue
 	// buffered is where workers take records from; nil if the store takes the webhooks.
 	buffered hookgate.BufferedQueue
-	settings hookgate.Settings
+	settings control.Settings
 	store    hookgate.Store
 	table    settings.Table
 	reader   hookgate.Reader
@@ -110,7 +111,7 @@ func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics,
 		}
 		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, c.Database.ConnectTimeout,
 			remembered
-		shared.ModeChanged = func(m hookgate.Mode) {
+		shared.ModeChanged = func(m control.Mode) {
 			if err := c.DataDir.keepMode(c.DataDir.storeModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without the database", "error", err)
 			}
@@ -122,7 +123,7 @@ func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics,
 	}
 	b.opened = append(b.opened, keeper)
 	b.settings = keeper
-	paused := func() bool { return keeper.Mode() == hookgate.ModeBuffer }
+	paused := func() bool { return keeper.Mode() == control.ModeBuffer }
 
 	o := direct.Options{
 		Name:       processName(),
@@ -181,13 +182,13 @@ type unbuffered struct {
 	paused func() bool
 }
 
-var errNoSpool = &hookgate.UnfitError{
+var errNoSpool = &hookgate.MisconfiguredError{
 	Reason: "mode is buffer and there is no spool",
 	Err:    errors.New("mode is buffer and there is no spool (spool: off)"),
 }
 
 // Append implements hookgate.Queue.
-func (q *unbuffered) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *unbuffered) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	if q.paused() {
 		return hookgate.Receipt{}, errNoSpool
 	}
@@ -296,7 +297,7 @@ func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, err
 		AllowEviction: c.Redis.AllowEviction,
 		TLSCA:         c.Redis.TLSCA,
 		Mark:          mark,
-		ModeChanged: func(m hookgate.Mode) {
+		ModeChanged: func(m control.Mode) {
 			if err := c.DataDir.keepMode(c.DataDir.modeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without Redis", "error", err)
 			}

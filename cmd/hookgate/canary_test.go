@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
@@ -92,7 +92,7 @@ func TestCanaryPlan(t *testing.T) {
 		sides := g.sides(run, keys)
 		still := g.canary().Percent == percent // else a step came between
 		for i, here := range sides {
-			if still && here != hookgate.CanaryTakes(fmt.Sprintf("key-%d", i), percent) {
+			if still && here != control.CanaryTakes(fmt.Sprintf("key-%d", i), percent) {
 				t.Errorf("at %d percent key %d is with the gate: %t", percent, i, here)
 			}
 			if moved[i] && !here {
@@ -184,7 +184,7 @@ func TestCanaryShared(t *testing.T) {
 	two.await("the other process follows", func() bool { return two.canary().Percent == 50 })
 	first, second := one.sides("one", 30), two.sides("two", 30)
 	for i := range first {
-		if want := hookgate.CanaryTakes(fmt.Sprintf("key-%d", i), 50); first[i] != want ||
+		if want := control.CanaryTakes(fmt.Sprintf("key-%d", i), 50); first[i] != want ||
 			second[i] != want {
 			t.Errorf("key %d is with the gate: %t at one process, %t at the other, want %t", i, first[i],
 				second[i], want)
@@ -271,7 +271,7 @@ func TestPromote(t *testing.T) {
 		t.Errorf("promote on a certification that failed: %d %s", code, errs)
 	}
 
-	second := g.newToken("another", hookgate.RoleAdmin, "")
+	second := g.newToken("another", control.RoleAdmin, "")
 	code, _, errs := g.hookgate("promote", dir, "--public-key", key+".pub", "--reason", "release 7")
 	if code != 2 || !strings.Contains(errs, "needs an approval, number 1") {
 		t.Fatalf("promote without approval: %d %s", code, errs)

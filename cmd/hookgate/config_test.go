@@ -13,7 +13,7 @@ import (
 	"github.com/knadh/koanf/providers/rawbytes"
 	"github.com/knadh/koanf/v2"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/httpd"
 )
 
@@ -413,7 +413,7 @@ func TestFilesAreNotFollowed(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
 	must(t, os.WriteFile(other, []byte("precious"), 0o600))
 	must(t, os.Symlink(other, d.modeFile()+".new"))
-	must(t, d.keepMode(d.modeFile(), hookgate.ModeReadOnly))
+	must(t, d.keepMode(d.modeFile(), control.ModeReadOnly))
 	must(t, os.Symlink(other, filepath.Join(string(d), "hookgate.lock")))
 	if lock, err := d.lock(); err == nil {
 		lock.unlock()

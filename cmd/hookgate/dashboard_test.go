@@ -15,7 +15,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -49,7 +49,7 @@ func (g *gate) traffic() {
 func TestDashboardSession(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
-	viewer := g.newToken("wall", hookgate.RoleViewer, "")
+	viewer := g.newToken("wall", control.RoleViewer, "")
 	b := newBrowser(t, g)
 	b.expect(`status of 401`)
 	b.open("/")
@@ -122,7 +122,7 @@ func TestDashboardOverview(t *testing.T) {
 	// a slow machine is no problem
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s"}})
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
+	b.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/")
 	command := b.textContent("#send-default")
 	if !strings.Contains(command, "curl") || !strings.Contains(command, g.url+"/webhooks") {
 		t.Errorf("the first page shows the command %q", command)
@@ -211,7 +211,7 @@ func TestDashboardSources(t *testing.T) {
 	g.request(http.MethodPost, "/webhooks/github", `{}`, "X-Hub-Signature-256", "sha256="+
 		strings.Repeat("0", 64))
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/sources")
+	b.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/sources")
 	sendAs(t, g, b.textContent("#send-default"), g.key(bearerKeyName))
 	sendAs(t, g, b.textContent("#send-shop"), "shop-secret-12")
 	if command := b.textContent("#send-github"); !strings.Contains(command,
@@ -244,7 +244,7 @@ func TestDashboardEvidence(t *testing.T) {
 	const hostile = `<img src=x onerror=alert(1)><script>alert(2)</script>`
 	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token"}})
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/evidence")
+	b.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/evidence")
 	b.check("no-evidence")
 
 	dir := t.TempDir()
@@ -292,7 +292,7 @@ func TestDashboardControl(t *testing.T) {
 	g := startGate(t, startOptions{})
 	viewer := newBrowser(t, g)
 	viewer.expect("status of 403")
-	viewer.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
+	viewer.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/")
 	viewer.open("/ui/control")
 	if text := viewer.text("main"); !strings.Contains(text, "403") ||
 		!strings.Contains(text, "operator") {
@@ -300,7 +300,7 @@ func TestDashboardControl(t *testing.T) {
 	}
 
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("olga", hookgate.RoleOperator, ""), "/ui/control")
+	b.signIn(g.newToken("olga", control.RoleOperator, ""), "/ui/control")
 	if eval[int](b, `document.querySelectorAll("#tokens").length`) != 0 {
 		t.Error("an operator is shown the tokens")
 	}
@@ -354,7 +354,7 @@ func TestDashboardControl(t *testing.T) {
 
 	var done []string
 	for _, a := range g.trail() {
-		if a.By == "olga" && a.Result == hookgate.ResultDone {
+		if a.By == "olga" && a.Result == control.ResultDone {
 			done = append(done, a.Action+" "+a.Target+" "+a.Reason)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
@@ -131,14 +131,14 @@ func (d dataDir) key(name string) (key string, made bool, err error) {
 }
 
 // mode returns the mode that was kept in a file, or the normal one if none was.
-func (d dataDir) mode(path string) (hookgate.Mode, error) {
+func (d dataDir) mode(path string) (control.Mode, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return hookgate.ModeNormal, nil
+		return control.ModeNormal, nil
 	} else if err != nil {
 		return "", fmt.Errorf("read the mode that was seen last: %w", err)
 	}
-	mode, err := hookgate.ParseMode(strings.TrimSpace(string(text)))
+	mode, err := control.ParseMode(strings.TrimSpace(string(text)))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis or PostgreSQL tells",
 			path, err)
@@ -147,7 +147,7 @@ func (d dataDir) mode(path string) (hookgate.Mode, error) {
 }
 
 // keepMode keeps a mode in a file for the next start.
-func (d dataDir) keepMode(path string, m hookgate.Mode) error {
+func (d dataDir) keepMode(path string, m control.Mode) error {
 	if kept, err := d.mode(path); err == nil && kept == m {
 		if _, err := os.Stat(path); err == nil {
 			return nil
@@ -186,14 +186,14 @@ func (d dataDir) keepAudit(broken error) error {
 }
 
 // canary returns the canary that was kept, or the one that nobody has set.
-func (d dataDir) canary() (hookgate.Canary, error) {
+func (d dataDir) canary() (control.Canary, error) {
 	text, err := os.ReadFile(d.canaryFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return hookgate.Canary{}, nil
+		return control.Canary{}, nil
 	} else if err != nil {
-		return hookgate.Canary{}, fmt.Errorf("read the canary that was in effect last: %w", err)
+		return control.Canary{}, fmt.Errorf("read the canary that was in effect last: %w", err)
 	}
-	c, err := hookgate.ParseCanary(strings.TrimSpace(string(text)))
+	c, err := control.ParseCanary(strings.TrimSpace(string(text)))
 	if err != nil {
 		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.canaryFile(),
 			err)
@@ -202,7 +202,7 @@ func (d dataDir) canary() (hookgate.Canary, error) {
 }
 
 // keepCanary keeps a canary for the next start.
-func (d dataDir) keepCanary(c hookgate.Canary) error {
+func (d dataDir) keepCanary(c control.Canary) error {
 	if kept, err := d.canary(); err == nil && kept == c {
 		return nil
 	}

@@ -78,8 +78,8 @@ type letter struct {
 	Partition                                            int
 	Size                                                 int64
 	ReceivedAt, DeadLetteredAt                           time.Time
-	ReplayOf                                             string
-	ReplayedAt, PurgedAt                                 *time.Time
+	RetryOf                                              string
+	RetriedAt, PurgedAt                                  *time.Time
 	PurgedBy, PurgeReason                                string
 	Attempts                                             int
 	LastError                                            string
@@ -241,8 +241,8 @@ func (l *letter) print(out io.Writer, history []letter) error {
 	for _, h := range history {
 		fmt.Fprintf(out, "\nfailed %s, request %s (dead letter %s, %s)\n  %s\n", timeOr(&h.DeadLetteredAt,
 			""), h.RequestID, h.ID, h.State, h.Reason)
-		if h.ReplayOf != "" {
-			fmt.Fprintf(out, "  replay of %s at %s\n", h.ReplayOf, timeOr(h.ReplayedAt, ""))
+		if h.RetryOf != "" {
+			fmt.Fprintf(out, "  replay of %s at %s\n", h.RetryOf, timeOr(h.RetriedAt, ""))
 		}
 		if h.Attempts > 1 {
 			fmt.Fprintf(out, "  stored as a dead letter at attempt %d, after: %s\n", h.Attempts, h.LastError)

@@ -199,15 +199,15 @@ func TestDeadLetters(t *testing.T) {
 		out := w.mustDLQ(0, "replay", open["bad-0"].ID, "--reason", "too early")
 		w.gates[0].awaitDrained()
 		again := w.list()["bad-0"]
-		if len(w.list()) != 10 || again.ReplayOf != open["bad-0"].RequestID ||
+		if len(w.list()) != 10 || again.RetryOf != open["bad-0"].RequestID ||
 			!strings.Contains(out, again.RequestID) {
 			w.t.Errorf("after a replay in vain, which said %s, open are %+v", out, w.list())
 		}
 		if out := w.mustDLQ(0, "show", again.ID); strings.Count(out, "\nfailed ") != 2 ||
-			!strings.Contains(out, "replay of "+again.ReplayOf) {
+			!strings.Contains(out, "replay of "+again.RetryOf) {
 			w.t.Errorf("its history is\n%s", out)
 		}
-		if l := w.list("--state", "superseded")["bad-0"]; l.RequestID != again.ReplayOf {
+		if l := w.list("--state", "superseded")["bad-0"]; l.RequestID != again.RetryOf {
 			w.t.Errorf("superseded is %+v", l)
 		}
 

@@ -7,10 +7,9 @@ import (
 	"io"
 	"time"
 
+	"github.com/hookgate/hookgate/control"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-
-	"github.com/hookgate/hookgate"
 )
 
 const (
@@ -81,7 +80,7 @@ type drain struct {
 	show   func(d *drain, depth int64)
 	begun  time.Time
 	first  int64 // depth when it was first known
-	mode   hookgate.Mode
+	mode   control.Mode
 	unsure bool // there may be more than the gate knows of: a queue that is away does not tell
 }
 
@@ -109,7 +108,7 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 		if depth == 0 && !d.unsure {
 			return 0, nil
 		}
-		if d.mode == hookgate.ModeBuffer && depth > 0 {
+		if d.mode == control.ModeBuffer && depth > 0 {
 			return left, errBuffering
 		}
 		select {
@@ -122,7 +121,7 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 
 func (d *drain) depth(ctx context.Context) (int64, error) {
 	var health struct {
-		Mode  hookgate.Mode
+		Mode  control.Mode
 		Queue struct {
 			Depth           *int64
 			Error, Degraded string

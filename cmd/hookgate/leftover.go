@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/queue/spool"
-	"github.com/hookgate/hookgate/settings"
 )
 
 // leftoverPatience is how long a start waits, before it takes webhooks, for what an earlier
@@ -118,7 +119,7 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 			return err
 		}
 		b.opened = append(b.opened, left)
-		if mode, _, _ := left.Settings(); mode != hookgate.ModeNormal {
+		if mode, _, _ := left.Settings(); mode != control.ModeNormal {
 			log.Warn("the mode of an earlier configuration does not hold for the queue of this one; set it again if you need it",
 				"file", filepath.Base(path), "mode", mode)
 		}

@@ -35,7 +35,7 @@ func leaveWebhooks(t *testing.T, path string, each int) {
 		all.Go(func() {
 			for n := range each {
 				now := time.Now().UTC().Truncate(time.Microsecond)
-				if _, err := q.Append(t.Context(), &hookgate.Delivery{
+				if _, err := q.Append(t.Context(), &hookgate.Request{
 					RequestID: hookgate.NewRequestID(now),
 					Identity: hookgate.Identity{Source: "default", EventType: "t",
 						MessageID: fmt.Sprintf("k%d-%d", key, n)},

@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/hookgate/hookgate/control"
 	"github.com/spf13/cobra"
-
-	"github.com/hookgate/hookgate"
 )
 
 func newMaintenanceCommand() *cobra.Command {
@@ -33,8 +32,8 @@ mode can be set while the store is away.`,
   hookgate maintenance buffer --reason "upgrading PostgreSQL"
   hookgate maintenance normal`,
 		Args: cobra.MaximumNArgs(1),
-		ValidArgs: []string{string(hookgate.ModeBuffer), string(hookgate.ModeReadOnly),
-			string(hookgate.ModeNormal)},
+		ValidArgs: []string{string(control.ModeBuffer), string(control.ModeReadOnly),
+			string(control.ModeNormal)},
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
@@ -50,7 +49,7 @@ mode can be set while the store is away.`,
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), answer.Mode)
 			return err
 		}
-		mode, err := hookgate.ParseMode(args[0])
+		mode, err := control.ParseMode(args[0])
 		if err != nil {
 			return err
 		}

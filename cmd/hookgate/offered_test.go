@@ -15,8 +15,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/control"
 )
 
 // TestOfferedCommands: the command that the page Sources offers for a source works as it stands,
@@ -67,7 +67,7 @@ func TestOfferedCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := g.mustRequest(200, http.MethodGet, "/ui/sources", "", "Authorization", "Bearer "+
-		g.newToken("wall", hookgate.RoleViewer, ""))
+		g.newToken("wall", control.RoleViewer, ""))
 	stored := 0
 	for _, kind := range admit.Names() {
 		found := regexp.MustCompile(`(?s)<pre id="send-` + kind + `"[^>]*>(.*?)</pre>`).

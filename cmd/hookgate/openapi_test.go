@@ -14,7 +14,7 @@ import (
 	validation "github.com/pb33f/libopenapi-validator/config"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/docs"
 	"github.com/hookgate/hookgate/httpd"
 )
@@ -48,7 +48,7 @@ func TestOpenAPI(t *testing.T) {
 }
 
 func describedRoutes(t *testing.T, model *v3.Document) {
-	described := map[string]hookgate.Role{}
+	described := map[string]control.Role{}
 	for path, item := range model.Paths.PathItems.FromOldest() {
 		for method, operation := range item.GetOperations().FromOldest() {
 			role := ""
@@ -58,7 +58,7 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 			if open := operation.Security != nil; open != (role == "") {
 				t.Errorf("%s %s: x-role is %q, and security is its own: %t", method, path, role, open)
 			}
-			described[strings.ToUpper(method)+" "+path] = hookgate.Role(role)
+			described[strings.ToUpper(method)+" "+path] = control.Role(role)
 		}
 	}
 	for _, r := range httpd.Routes() {
@@ -214,7 +214,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	for _, o := range operations {
 		try(o.want, o.method, o.path, o.body, "Authorization", admin)
 	}
-	carol := "Bearer " + g.newToken("carol-the-second", hookgate.RoleAdmin, "")
+	carol := "Bearer " + g.newToken("carol-the-second", control.RoleAdmin, "")
 	for n, purge := range []struct{ path, body string }{
 		{dead[2] + "/purge", `{"loseEvents":true}`},
 		{"/admin/dlq/purge", `{"all":true,"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true}`},
@@ -257,8 +257,8 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	try(200, "GET", "/admin/dlq?state=all", "", "Authorization", admin, "Accept",
 		"application/x-ndjson")
 	credentials := []string{httpd.Nobody: "", httpd.Sender: key, httpd.Viewer: "Bearer " +
-		g.newToken("a-viewer", hookgate.RoleViewer, ""),
-		httpd.Operator: "Bearer " + g.newToken("an-operator", hookgate.RoleOperator, ""),
+		g.newToken("a-viewer", control.RoleViewer, ""),
+		httpd.Operator: "Bearer " + g.newToken("an-operator", control.RoleOperator, ""),
 		httpd.Admin:    admin}
 	for _, rule := range httpd.Matrix {
 		if (httpd.Route{Path: rule.Path}).Page() {

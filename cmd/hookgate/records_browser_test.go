@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // hostile is a text that would do something in a page that took it for more than text.
@@ -77,7 +77,7 @@ func TestDashboardEvents(t *testing.T) {
 	t.Parallel()
 	g := startRecords(t)
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("reader", hookgate.RoleViewer, ""), "/ui/events")
+	b.signIn(g.newToken("reader", control.RoleViewer, ""), "/ui/events")
 	if empty := b.text("#events .empty"); !strings.Contains(empty, "Nothing is stored yet") {
 		t.Errorf("an empty store shows %q", empty)
 	}
@@ -145,7 +145,7 @@ func TestDashboardEvents(t *testing.T) {
 	}
 	address := eval[string](b, "location.pathname + location.search")
 	other := newBrowser(t, g)
-	other.signIn(g.newToken("another", hookgate.RoleViewer, ""), address)
+	other.signIn(g.newToken("another", control.RoleViewer, ""), address)
 	if got := other.ids(); !slices.Equal(got, want) {
 		t.Errorf("the shared address %s shows %v, want %v", address, got, want)
 	}
@@ -288,7 +288,7 @@ func TestDashboardSearchGoesOn(t *testing.T) {
 		t.Errorf("all are %d", len(ids))
 	}
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("reader", hookgate.RoleViewer, ""), "/ui/events?body=note-3.")
+	b.signIn(g.newToken("reader", control.RoleViewer, ""), "/ui/events?body=note-3.")
 	if told := b.text("#partial"); !strings.Contains(told, "Searched back to what was received at") {
 		t.Errorf("a search that was broken off tells %q", told)
 	}
@@ -307,7 +307,7 @@ func TestDashboardDeadLetters(t *testing.T) {
 	t.Parallel()
 	g := startRecords(t)
 	viewer := newBrowser(t, g)
-	viewer.signIn(g.newToken("reader", hookgate.RoleViewer, ""), "/ui/dead-letters")
+	viewer.signIn(g.newToken("reader", control.RoleViewer, ""), "/ui/dead-letters")
 	if empty := viewer.text("#letters .empty"); !strings.Contains(empty, "No dead letter is open") {
 		t.Errorf("without dead letters the page shows %q", empty)
 	}
@@ -334,7 +334,7 @@ func TestDashboardDeadLetters(t *testing.T) {
 	}
 
 	b := newBrowser(t, g)
-	b.signIn(g.newToken("on-call", hookgate.RoleOperator, ""), "/ui/dead-letters")
+	b.signIn(g.newToken("on-call", control.RoleOperator, ""), "/ui/dead-letters")
 	if eval[bool](b, `document.querySelector("#purge-all, #purge-chosen") != null`) {
 		t.Error("an operator sees the purge")
 	}

@@ -21,9 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/load"
 )
@@ -133,8 +133,8 @@ func digest(body []byte) string {
 // keyOf returns an ordering key that a canary takes at a percentage and not at another.
 func keyOf(taken, not int) string {
 	for n := 0; ; n++ {
-		if key := fmt.Sprintf("told-%d", n); hookgate.CanaryTakes(key, taken) &&
-			!hookgate.CanaryTakes(key, not) {
+		if key := fmt.Sprintf("told-%d", n); control.CanaryTakes(key, taken) &&
+			!control.CanaryTakes(key, not) {
 			return key
 		}
 	}
@@ -262,7 +262,7 @@ func TestRehearsal(t *testing.T) {
 		"HOOKGATE_GUARD_ALARM_URL="+alarms.URL, "HOOKGATE_GUARD_ALARM_SECRET="+secret,
 		"HOOKGATE_HTTP_RETRY_AFTER=1s")
 	newVersion := r.version()
-	r.alice, r.bob = r.newToken("alice", hookgate.RoleAdmin, ""), r.newToken("bob", hookgate.RoleAdmin,
+	r.alice, r.bob = r.newToken("alice", control.RoleAdmin, ""), r.newToken("bob", control.RoleAdmin,
 		"")
 	r.traffic = startTraffic(t, r.gate, 150)
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
@@ -29,7 +29,7 @@ func (b *tab) answer(reason string) {
 // takenAt returns an ordering key that the gate takes at a percentage.
 func takenAt(percent int) string {
 	for i := 0; ; i++ {
-		if key := fmt.Sprintf("key-%d", i); hookgate.CanaryTakes(key, percent) {
+		if key := fmt.Sprintf("key-%d", i); control.CanaryTakes(key, percent) {
 			return key
 		}
 	}
@@ -49,7 +49,7 @@ func TestDashboardRelease(t *testing.T) {
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
 		"HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=1h")})
-	bobs, carols := g.newToken("bob", hookgate.RoleAdmin, ""), g.newToken("carol", hookgate.RoleAdmin,
+	bobs, carols := g.newToken("bob", control.RoleAdmin, ""), g.newToken("carol", control.RoleAdmin,
 		"")
 	decide := func(token, id, decision, reason string) {
 		t.Helper()
@@ -57,7 +57,7 @@ func TestDashboardRelease(t *testing.T) {
 			"Bearer "+token, "X-Reason", reason)
 	}
 	alice, bob := newBrowser(t, g), newBrowser(t, g)
-	alice.signIn(g.newToken("alice", hookgate.RoleOperator, ""), "/ui/control")
+	alice.signIn(g.newToken("alice", control.RoleOperator, ""), "/ui/control")
 	bob.signIn(bobs, "/ui/control")
 
 	ask := func() {
@@ -131,7 +131,7 @@ func TestDashboardRelease(t *testing.T) {
 	}
 
 	viewer := newBrowser(t, g)
-	viewer.signIn(g.newToken("wall", hookgate.RoleViewer, ""), "/ui/")
+	viewer.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/")
 	if share, word := viewer.text("#canary-share"), viewer.text("#go"); share != "canary 10%" ||
 		word != "go" {
 		t.Errorf("the overview says %q and %q", share, word)

@@ -85,7 +85,7 @@ func bury(t *testing.T, s interface {
 	}
 	at := time.Now()
 	record := func(id string) hookgate.Record {
-		return hookgate.Record{Delivery: hookgate.Delivery{
+		return hookgate.Record{Request: hookgate.Request{
 			RequestID: hookgate.NewRequestID(at), Identity: hookgate.Identity{Source: "default",
 				EventType: "t", MessageID: id},
 			OrderingKey: "k", Sequence: hookgate.NoSequence, Body: []byte("{}"), ReceivedAt: at,

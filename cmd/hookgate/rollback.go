@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/rollback"
 )
 
@@ -320,7 +321,7 @@ type rollbackGate struct {
 func (g *rollbackGate) State(ctx context.Context) (s rollback.State, err error) {
 	var health struct {
 		Version string
-		Mode    hookgate.Mode
+		Mode    control.Mode
 		Queue   struct {
 			Depth           *int64
 			Error, Degraded string
@@ -337,7 +338,7 @@ func (g *rollbackGate) State(ctx context.Context) (s rollback.State, err error) 
 	return s, nil
 }
 
-func (g *rollbackGate) SetMode(ctx context.Context, m hookgate.Mode, reason string) error {
+func (g *rollbackGate) SetMode(ctx context.Context, m control.Mode, reason string) error {
 	c := g.client
 	c.reason = joinReasons(reason, c.reason)
 	var answer struct{ Mode string }

@@ -20,15 +20,16 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/attention"
 	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/doctor"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/httpd"
-	"github.com/hookgate/hookgate/metrics"
-	"github.com/hookgate/hookgate/retention"
-	"github.com/hookgate/hookgate/worker"
+	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/persist"
+	"github.com/hookgate/hookgate/store/retention"
 )
 
 func newServeCommand() *cobra.Command {
@@ -198,10 +199,10 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	working, stopWorking := context.WithCancel(context.Background())
 	var workers sync.WaitGroup
 	if c.Role != roleIngest {
-		paused := func() bool { return b.settings.Mode() == hookgate.ModeBuffer }
+		paused := func() bool { return b.settings.Mode() == control.ModeBuffer }
 		if b.buffered != nil {
 			workers.Go(func() {
-				worker.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store,
+				persist.Run(working, workerConfigOf(c, paused, log), b.buffered, b.store,
 					m)
 			})
 		}
@@ -324,8 +325,8 @@ func processName() string {
 	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
-func workerConfigOf(c config, paused func() bool, log *slog.Logger) worker.Config {
-	return worker.Config{
+func workerConfigOf(c config, paused func() bool, log *slog.Logger) persist.Config {
+	return persist.Config{
 		Workers:      c.Worker.Count,
 		MinWorkers:   c.Worker.Min,
 		MaxRecords:   c.Worker.MaxRecords,
@@ -371,7 +372,7 @@ func metricsConfigOf(c config, b *backends, letters *attention.DeadLetters, cloc
 		},
 		Store:           b.reader.Counts,
 		Pool:            b.pool,
-		Mode:            func() hookgate.Mode { return b.settings.Mode() },
+		Mode:            func() control.Mode { return b.settings.Mode() },
 		Kind:            c.Queue.Kind,
 		ClockBehind:     clock.Behind,
 		OpenDeadLetters: letters.Open,
@@ -409,9 +410,9 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends,
 		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
 	}
 	switch mode := b.settings.Mode(); mode {
-	case hookgate.ModeReadOnly:
+	case control.ModeReadOnly:
 		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
-	case hookgate.ModeBuffer:
+	case control.ModeBuffer:
 		fmt.Fprintf(out, "Mode is %s: webhooks are queued and nothing is stored until `hookgate maintenance normal`.\n", mode)
 	}
 	if shared != nil {

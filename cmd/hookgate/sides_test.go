@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -123,7 +123,7 @@ func (r *rehearsal) audit(t *testing.T) {
 				byEra[n] = map[*side]int{}
 			}
 			byEra[n][with]++
-			if here != hookgate.CanaryTakes(a.OrderingKey, e.percent) {
+			if here != control.CanaryTakes(a.OrderingKey, e.percent) {
 				t.Errorf("%s of key %s, sent at %s at %d percent, is with %s", a.MessageID, a.OrderingKey,
 					a.Sent, e.percent, with.name)
 			}
@@ -133,7 +133,7 @@ func (r *rehearsal) audit(t *testing.T) {
 	for id, with := range sidesOf {
 		if len(with) == 2 {
 			onBoth++
-			if key := front.events[id].OrderingKey; !hookgate.CanaryTakes(key, 50) {
+			if key := front.events[id].OrderingKey; !control.CanaryTakes(key, 50) {
 				t.Errorf("%s is with both sides, and its key %s was never with the gate", id, key)
 			}
 		}
@@ -255,7 +255,7 @@ func (r *rehearsal) checkEvidence(t *testing.T, dir, newVersion string) {
 	}
 	asked := ""
 	for _, a := range approvals.Answer.Approvals {
-		if a.RequestedBy != "alice" || a.DecidedBy != "bob" || a.State != hookgate.ApprovalUsed {
+		if a.RequestedBy != "alice" || a.DecidedBy != "bob" || a.State != control.ApprovalUsed {
 			t.Errorf("an approval is %+v", a)
 		}
 		asked += " " + a.Action

@@ -9,9 +9,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/hookgate/hookgate/control"
 	"github.com/spf13/cobra"
-
-	"github.com/hookgate/hookgate"
 )
 
 // tokenAnswer is what the admin API says about a token.
@@ -78,7 +77,7 @@ Whoever is given it sets HOOKGATE_TOKEN to it.`,
 			}
 			wanted["expiresAt"] = at.UTC().Format(time.RFC3339)
 		}
-		if _, err := hookgate.ParseRole(role); err != nil {
+		if _, err := control.ParseRole(role); err != nil {
 			return fmt.Errorf("--role: %w", err)
 		}
 		text, err := json.Marshal(wanted)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/tracing"
+	"github.com/hookgate/hookgate/internal/tracing"
 )
 
 // tracingTimeout bounds the sending of the last spans when the gate ends.

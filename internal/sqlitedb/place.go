@@ -20,7 +20,7 @@ func Locate(path string) (Place, error) {
 	return Place{path, file}, err
 }
 
-// Check returns a hookgate.UnfitError if the path no longer leads to the file. It costs a
+// Check returns a hookgate.MisconfiguredError if the path no longer leads to the file. It costs a
 // microsecond or two, so that it can stand beside every commit.
 func (p Place) Check() error {
 	now, err := os.Stat(p.path)
@@ -30,7 +30,7 @@ func (p Place) Check() error {
 	if err == nil {
 		err = fmt.Errorf("another file has taken the place of %s", p.path)
 	}
-	return &hookgate.UnfitError{
+	return &hookgate.MisconfiguredError{
 		Reason: "a database file was removed or replaced while the gate uses it: put it back, or restart the gate",
 		Err:    fmt.Errorf("%w; put the file back that the gate has open, or restart the gate to use what is there now", err),
 	}

@@ -42,7 +42,7 @@ const (
 // observe takes up a stored event, which must not be a duplicate. A replay comes out of its order
 // by nature and says nothing of its sender.
 func (s *sequences) observe(r *hookgate.Record) follows {
-	if r.Sequence == hookgate.NoSequence || !r.ReplayOf.IsZero() {
+	if r.Sequence == hookgate.NoSequence || !r.RetryOf.IsZero() {
 		return inOrder
 	}
 	key := sequenceKey(maphash.Comparable(s.seed, struct {

@@ -12,7 +12,7 @@ import (
 func TestSequences(t *testing.T) {
 	s := newSequences()
 	record := func(key string, lease uint64, sequence int64) *hookgate.Record {
-		return &hookgate.Record{Delivery: hookgate.Delivery{Identity: hookgate.Identity{Source: "s"},
+		return &hookgate.Record{Request: hookgate.Request{Identity: hookgate.Identity{Source: "s"},
 			OrderingKey: key, Sequence: sequence}, Lease: lease}
 	}
 	for i, step := range []struct {

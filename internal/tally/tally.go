@@ -44,7 +44,7 @@ func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.
 	c.metrics.Batch(len(b.Records)+len(b.Dead), took)
 	for i := range b.Records {
 		r, result := &b.Records[i], &outcome.Results[i]
-		switch since := now.Sub(r.SetOutAt()); {
+		switch since := now.Sub(r.SubmittedAt()); {
 		case !r.DuplicateOf.IsZero() || !result.DuplicateOf.IsZero():
 			c.metrics.Duplicate(r.EventType, since)
 		case result.Rejected != nil:
@@ -59,7 +59,7 @@ func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.
 	}
 	for i := range b.Dead {
 		d := &b.Dead[i]
-		c.metrics.DeadLettered(d.EventType, now.Sub(d.SetOutAt()))
+		c.metrics.DeadLettered(d.EventType, now.Sub(d.SubmittedAt()))
 	}
 }
 

@@ -18,7 +18,7 @@ func (q *Queue) AppendAll(ctx context.Context, records []hookgate.Record) error 
 	for len(records) > 0 {
 		r := &records[0]
 		if len(r.Parts) > 0 { // its events may be as many as a group may have
-			if _, err := q.append(ctx, &r.Delivery, r.DuplicateOf); err != nil {
+			if _, err := q.append(ctx, &r.Request, r.DuplicateOf); err != nil {
 				return err
 			}
 			records = records[1:]
@@ -44,7 +44,7 @@ func (c *call) fits(r *hookgate.Record) bool {
 // add adds a record to several. Its place in the spool is no place in the store.
 func (c *call) add(r hookgate.Record, partition int) {
 	c.several = append(c.several, hookgate.Record{
-		Delivery: r.Delivery, DuplicateOf: r.DuplicateOf, Partition: partition, EnqueuedAt: time.Now(),
+		Request: r.Request, DuplicateOf: r.DuplicateOf, Partition: partition, EnqueuedAt: time.Now(),
 	})
 	c.events++
 	c.bytes += len(r.Body)

@@ -12,7 +12,7 @@ import (
 type call struct {
 	mu sync.Mutex // guards the next two; held for a copy at most
 	// delivery is the caller's, until it has left.
-	delivery *hookgate.Delivery
+	delivery *hookgate.Request
 	gone     bool // the caller has left
 
 	of         hookgate.RequestID // see AppendDuplicate
@@ -65,7 +65,7 @@ func (c *call) answer(r hookgate.Receipt, err error) {
 func (c *call) split() {
 	d := *c.delivery
 	d.Body, d.Headers, d.Parts = slices.Clone(d.Body), slices.Clone(d.Headers), slices.Clone(d.Parts)
-	r := hookgate.Record{Delivery: d, DuplicateOf: c.of, Partition: c.partition,
+	r := hookgate.Record{Request: d, DuplicateOf: c.of, Partition: c.partition,
 		EnqueuedAt: c.enqueuedAt}
 	c.several, c.unfit = r.Split()
 	if c.unfit != nil {

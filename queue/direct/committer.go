@@ -112,10 +112,10 @@ func (c *committer) take(call *call) {
 		c.records = append(c.records, call.several...)
 	default:
 		c.records = append(c.records, hookgate.Record{
-			Delivery: *call.delivery, Partition: call.partition, EnqueuedAt: call.enqueuedAt,
+			Request: *call.delivery, Partition: call.partition, EnqueuedAt: call.enqueuedAt,
 			DuplicateOf: call.of,
 		})
-		d := &c.records[m.first].Delivery
+		d := &c.records[m.first].Request
 		d.Body, d.Headers = c.body(d.Body), c.header(d.Headers)
 	}
 	m.end = len(c.records)

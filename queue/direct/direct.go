@@ -136,13 +136,13 @@ func (errTimeout) Timeout() bool { return true }
 //
 // An error that wraps hookgate.ErrRejected: the store refuses the event, and refused it as a dead
 // letter too. It stores nothing of it, and would refuse it again.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
 // AppendDuplicate stores d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.isFull() {
 		return hookgate.Receipt{}, hookgate.ErrFull
@@ -150,7 +150,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
 	return q.append(ctx, d, of)
 }
 
-func (q *Queue) append(ctx context.Context, d *hookgate.Delivery,
+func (q *Queue) append(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	c := newCall()
 	c.delivery, c.of, c.enqueuedAt = d, of, time.Now()

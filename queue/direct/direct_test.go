@@ -117,7 +117,7 @@ func stored(t queuetest.TB, r hookgate.Reader) (all []hookgate.Record) {
 		if err != nil {
 			t.Fatalf("read body of event %s: %v", e.ID, err)
 		}
-		all = append(all, hookgate.Record{Delivery: hookgate.Delivery{
+		all = append(all, hookgate.Record{Request: hookgate.Request{
 			RequestID: e.RequestID, Identity: e.Identity, OrderingKey: e.OrderingKey, Sequence: e.Sequence,
 			Headers: e.Headers, Body: body, RemoteAddr: e.RemoteAddr, ReceivedAt: e.ReceivedAt,
 		}})

@@ -16,9 +16,9 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-func delivery(key string, n int) *hookgate.Delivery {
+func delivery(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return &hookgate.Delivery{
+	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
 		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
 			MessageID: fmt.Sprintf("%s-%d", key, n)},
@@ -33,7 +33,7 @@ func delivery(key string, n int) *hookgate.Delivery {
 }
 
 // partsOf returns a request with as many events.
-func partsOf(source string, events int) *hookgate.Delivery {
+func partsOf(source string, events int) *hookgate.Request {
 	d := delivery(source, 0)
 	d.Source, d.RequestID = source, d.RequestID.WithoutPart()
 	d.Body = bytes.Repeat([]byte("x"), events)
@@ -121,7 +121,7 @@ func (q *Queue) inLine() int {
 }
 
 // poison overwrites what a caller may use again once Append has returned.
-func poison(d *hookgate.Delivery) {
+func poison(d *hookgate.Request) {
 	for i := range d.Body {
 		d.Body[i] = '!'
 	}
@@ -131,7 +131,7 @@ func poison(d *hookgate.Delivery) {
 	for i := range d.Parts {
 		d.Parts[i] = 0xff
 	}
-	*d = hookgate.Delivery{OrderingKey: "poison"}
+	*d = hookgate.Request{OrderingKey: "poison"}
 }
 
 // Goal: a delivery is not read after Append has returned, and what the store gets is what it was.
@@ -143,7 +143,7 @@ func TestDeliveryIsItsCallersAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	var kept, inLine hookgate.RequestID
-	leave := func(d *hookgate.Delivery) {
+	leave := func(d *hookgate.Request) {
 		all.Go(func() {
 			if _, err := q.Append(ctx, d); !errors.Is(err, context.Canceled) {
 				t.Errorf("append of a caller that left: %v", err)
@@ -288,7 +288,7 @@ func TestGroupsAreBounded(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{Name: "gate-7", Timeout: time.Minute})
 	var all sync.WaitGroup
-	send := func(d *hookgate.Delivery) {
+	send := func(d *hookgate.Request) {
 		all.Go(func() {
 			if _, err := q.Append(t.Context(), d); err != nil {
 				t.Errorf("append: %v", err)
@@ -320,7 +320,7 @@ func TestGroupsAreBounded(t *testing.T) {
 			t.Errorf("batch %d of %d requests has %d records of %d bytes", i, len(b.requests), b.records,
 				b.bytes)
 		}
-		for _, d := range []*hookgate.Delivery{large, several} {
+		for _, d := range []*hookgate.Request{large, several} {
 			if n := b.requests[d.RequestID]; n != 0 && n != strings.Count(string(d.Body), "x") {
 				t.Errorf("batch %d has %d events of a request of %d", i, n, len(d.Body))
 			}

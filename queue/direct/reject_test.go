@@ -59,7 +59,7 @@ func inRefusingStores(t *testing.T, test func(*testing.T, *gate)) {
 
 // held has a queue whose committer the store holds while so many calls come behind it. It returns
 // their receipts and errors, in the order of the calls.
-func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Delivery) ([]hookgate.Receipt, []error) {
+func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Request) ([]hookgate.Receipt, []error) {
 	t.Helper()
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -87,7 +87,7 @@ func testRejectedEvent(t *testing.T, g *gate) {
 	m := &counts{}
 	q := open(t, g, Options{Metrics: m})
 	poison, several := delivery("poison", 1), partsOf("poison", 2) // poison-1 is one of its events
-	all := []*hookgate.Delivery{delivery("a", 1), poison, several, delivery("b", 1)}
+	all := []*hookgate.Request{delivery("a", 1), poison, several, delivery("b", 1)}
 	receipts, errs := held(t, q, g, all)
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestRejectedDeadLetter(t *testing.T) {
 
 func testRejectedDeadLetter(t *testing.T, g *gate, first bool) {
 	q := open(t, g, Options{})
-	all := []*hookgate.Delivery{delivery("poison", 2), delivery("a", 1), partsOf("several", 3),
+	all := []*hookgate.Request{delivery("poison", 2), delivery("a", 1), partsOf("several", 3),
 		partsOf("unfit", 2), delivery("b", 1)}
 	all[3].Parts = []byte{0xff}
 	at := 0

@@ -23,8 +23,8 @@ func testAppendAndNext(t *testing.T, b Backend) {
 		t.Fatalf("first delivery is a duplicate of %s", receipt.DuplicateOf)
 	}
 	r := mustNext(t, mustConsume(t, q), 1)[0]
-	if !reflect.DeepEqual(r.Delivery, want) {
-		t.Errorf("delivery came back as %+v, want %+v", r.Delivery, want)
+	if !reflect.DeepEqual(r.Request, want) {
+		t.Errorf("delivery came back as %+v, want %+v", r.Request, want)
 	}
 	if r.Partition != receipt.Partition || r.Position != receipt.Position {
 		t.Errorf("record stands at %d:%s, receipt said %d:%s", r.Partition, r.Position, receipt.Partition,
@@ -71,7 +71,7 @@ func testDuplicates(t *testing.T, b Backend) {
 func testUnprovenType(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustConsume(t, q)
-	unproven := func(eventType string) *hookgate.Delivery {
+	unproven := func(eventType string) *hookgate.Request {
 		d := delivery("k", 1)
 		d.EventType, d.TypeUnproven = eventType, true
 		return d

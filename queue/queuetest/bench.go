@@ -19,8 +19,8 @@ const benchGroup = 1000
 
 // benchDeliveries returns new deliveries as senders make them: bodies of 600 bytes, random message
 // ids, 100 ordering keys.
-func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Delivery {
-	all := make([]*hookgate.Delivery, n)
+func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Request {
+	all := make([]*hookgate.Request, n)
 	body := make([]byte, 600)
 	for i := range all {
 		now := time.Now()
@@ -28,7 +28,7 @@ func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Delivery {
 		for j := range id {
 			id[j] = byte(rng.Uint32())
 		}
-		all[i] = &hookgate.Delivery{
+		all[i] = &hookgate.Request{
 			RequestID: hookgate.NewRequestID(now), Identity: hookgate.Identity{Source: "default",
 				EventType: "order.paid", MessageID: "evt-" + hex.EncodeToString(id[:])},
 			OrderingKey: fmt.Sprint("customer-", rng.IntN(100)), Sequence: int64(i), Body: body,
@@ -144,7 +144,7 @@ func reportEach(b *testing.B, n int) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }
 
-func appendGroup(b *testing.B, q hookgate.Queue, group []*hookgate.Delivery, callers int) {
+func appendGroup(b *testing.B, q hookgate.Queue, group []*hookgate.Request, callers int) {
 	var all sync.WaitGroup
 	for i := range callers {
 		all.Go(func() {

@@ -159,10 +159,10 @@ func testRebalance(t *testing.T, b Backend) {
 	}
 	mustCommit(t, first, held)
 	// Both read until everything has come; each partition must come from one of them only.
-	holder := map[int]hookgate.Consumer{}
+	holder := map[int]hookgate.PartitionReader{}
 	seen := 0
 	for end := time.Now().Add(waitFor); seen < partitions && time.Now().Before(end); {
-		for _, c := range []hookgate.Consumer{first, second} {
+		for _, c := range []hookgate.PartitionReader{first, second} {
 			records := nextNow(t, c, 100)
 			for _, r := range records {
 				if holder[r.Partition] != nil {
@@ -190,7 +190,7 @@ func testRebalance(t *testing.T, b Backend) {
 	shows, ok := q.BufferedQueue.(interface{ Owners() []int })
 	if ok {
 		for p, owner := range shows.Owners() {
-			if want := map[hookgate.Consumer]int{first: 1, second: 2}[holder[p]]; owner != want {
+			if want := map[hookgate.PartitionReader]int{first: 1, second: 2}[holder[p]]; owner != want {
 				t.Errorf("partition %d is shown as that of consumer %d, want %d", p, owner, want)
 			}
 		}

@@ -126,10 +126,10 @@ func split(records []hookgate.Record) (events []hookgate.Record,
 // mustKeep checks that the queue keeps these deliveries and no other event, each key in order, and
 // returns the first requests of duplicates by their own. It was appended by that many calls.
 func mustKeep(t TB, q QueueInstance, appends int,
-	want ...*hookgate.Delivery) map[hookgate.RequestID]hookgate.RequestID {
+	want ...*hookgate.Request) map[hookgate.RequestID]hookgate.RequestID {
 	t.Helper()
 	events, duplicates := split(q.Kept(t, appends))
-	due := map[string][]*hookgate.Delivery{}
+	due := map[string][]*hookgate.Request{}
 	for _, d := range want {
 		due[d.OrderingKey] = append(due[d.OrderingKey], d)
 	}
@@ -237,7 +237,7 @@ func testRepetitions(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	first := delivery("k", 1)
 	mustAppend(t, q, first)
-	var again []*hookgate.Delivery
+	var again []*hookgate.Request
 	for i := range 3 {
 		d := delivery("k", 1)
 		d.Body = []byte("another body")
@@ -273,7 +273,7 @@ func testRepeatedParts(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	first, again := severalEvents("12", "1", "2"), severalEvents("xy", "1", "2")
 	other := severalEvents("34", "3", "4")
-	for _, d := range []*hookgate.Delivery{first, other} {
+	for _, d := range []*hookgate.Request{first, other} {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Partition != hookgate.Partition("several", 4) {
 			t.Errorf("receipt is %+v, want a first delivery in the partition of the source", r)
 		}
@@ -325,7 +325,7 @@ func testManyCallers(t *testing.T, b QueueBackend) {
 	const callers, each = 64, 20
 	var mu sync.Mutex
 	places := map[hookgate.Offset]bool{}
-	all := make([]*hookgate.Delivery, callers*each)
+	all := make([]*hookgate.Request, callers*each)
 	var wg sync.WaitGroup
 	for caller := range callers {
 		wg.Go(func() {
@@ -419,7 +419,7 @@ func testEndedContext(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	var all []*hookgate.Delivery
+	var all []*hookgate.Request
 	for n := range 20 {
 		d := delivery("k", n)
 		all = append(all, d)
@@ -429,7 +429,7 @@ func testEndedContext(t *testing.T, b QueueBackend) {
 			t.Fatalf("append with an ended context: %v", err)
 		}
 		clear(given.Body) // it is the caller's again
-		given = hookgate.Delivery{}
+		given = hookgate.Request{}
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
 			t.Fatalf("the same request again is a duplicate of %s", receipt.DuplicateOf)
 		}
@@ -441,7 +441,7 @@ func testEndedContext(t *testing.T, b QueueBackend) {
 func testCrash(t *testing.T, b QueueBackend) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
-	var all []*hookgate.Delivery
+	var all []*hookgate.Request
 	for n := range 50 {
 		d := delivery("k", n)
 		all = append(all, d)
@@ -463,7 +463,7 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
 	const callers = 32
-	all := make([]*hookgate.Delivery, callers) // those that were acknowledged
+	all := make([]*hookgate.Request, callers) // those that were acknowledged
 	begun := make(chan struct{}, callers)
 	var wg sync.WaitGroup
 	for i := range callers {
@@ -511,7 +511,7 @@ func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	before, sameRequest, newRequest := delivery("k", 0), delivery("k", 1), delivery("k", 2)
 	mustAppend(t, q, before)
 	q.FailWrites(&done)
-	for _, d := range []*hookgate.Delivery{sameRequest, newRequest} {
+	for _, d := range []*hookgate.Request{sameRequest, newRequest} {
 		if _, err := q.Append(context.Background(), d); err == nil {
 			t.Fatal("append whose write failed returned no error")
 		}
@@ -550,7 +550,7 @@ func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 func testManyFail(t *testing.T, b QueueBackend, done bool) {
 	q := openQueue(t, b)
 	q.FailWrites(&done)
-	all := make([]*hookgate.Delivery, 100)
+	all := make([]*hookgate.Request, 100)
 	var wg sync.WaitGroup
 	for i := range all {
 		all[i] = delivery(fmt.Sprint("k", i), i)

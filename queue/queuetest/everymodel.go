@@ -13,8 +13,8 @@ import (
 // queueModel is what a queue must have kept.
 type queueModel struct {
 	q     QueueInstance
-	first map[string]*hookgate.Delivery // by message id
-	kept  []*hookgate.Delivery          // first deliveries, in order
+	first map[string]*hookgate.Request // by message id
+	kept  []*hookgate.Request          // first deliveries, in order
 	// appends counts the requests that were kept.
 	appends int
 }
@@ -25,9 +25,9 @@ type queueModel struct {
 func testQueueModel(t *testing.T, b QueueBackend) {
 	rapid.Check(t, func(t *rapid.T) {
 		place := b.NewPlace(t)
-		m := &queueModel{q: b.Open(t, place), first: map[string]*hookgate.Delivery{}}
+		m := &queueModel{q: b.Open(t, place), first: map[string]*hookgate.Request{}}
 		defer func() { m.q.Close() }()
-		draw := func(t *rapid.T) *hookgate.Delivery {
+		draw := func(t *rapid.T) *hookgate.Request {
 			return delivery(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
 				rapid.IntRange(0, 9).Draw(t, "n"))
 		}
@@ -71,13 +71,13 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 }
 
 // append appends a delivery, whose request may have been kept before.
-func (m *queueModel) append(t TB, d *hookgate.Delivery) {
+func (m *queueModel) append(t TB, d *hookgate.Request) {
 	m.check(t, d, mustAppend(t, m.q, d))
 }
 
 // appendAll appends deliveries of different keys at the same time.
 func (m *queueModel) appendAll(t TB, n int) {
-	all := make([]*hookgate.Delivery, 4)
+	all := make([]*hookgate.Request, 4)
 	receipts := make([]hookgate.Receipt, len(all))
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
@@ -94,7 +94,7 @@ func (m *queueModel) appendAll(t TB, n int) {
 	}
 }
 
-func (m *queueModel) check(t TB, d *hookgate.Delivery, receipt hookgate.Receipt) {
+func (m *queueModel) check(t TB, d *hookgate.Request, receipt hookgate.Receipt) {
 	t.Helper()
 	first, known := m.first[d.MessageID]
 	switch {

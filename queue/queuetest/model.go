@@ -14,7 +14,7 @@ import (
 // order, and how many of them have been released.
 type model struct {
 	q        Instance
-	consumer hookgate.Consumer
+	consumer hookgate.PartitionReader
 	appended map[int][]hookgate.Record
 	released map[int]int
 	// next is how many of a partition the consumer has been handed; known is false until its first
@@ -109,7 +109,7 @@ func (m *model) append(t TB, key string, n int) {
 		t.Fatalf("%s is a duplicate of %s, want %s", d.MessageID, receipt.DuplicateOf,
 			m.first[d.MessageID])
 	}
-	r := hookgate.Record{Delivery: *d, Partition: receipt.Partition, Position: receipt.Position,
+	r := hookgate.Record{Request: *d, Partition: receipt.Partition, Position: receipt.Position,
 		DuplicateOf: receipt.DuplicateOf}
 	if receipt.Duplicate() {
 		r.Body = nil
@@ -127,7 +127,7 @@ func (m *model) replay(t TB, key string, n int) {
 		t.Fatalf("the replay of %s is a duplicate of %s", d.MessageID, receipt.DuplicateOf)
 	}
 	m.first[d.MessageID] = d.RequestID
-	r := hookgate.Record{Delivery: *d, Partition: receipt.Partition, Position: receipt.Position}
+	r := hookgate.Record{Request: *d, Partition: receipt.Partition, Position: receipt.Position}
 	m.appended[r.Partition] = append(m.appended[r.Partition], r)
 }
 
@@ -178,5 +178,5 @@ func (m *model) release(r hookgate.Record) {
 
 func describe(r hookgate.Record) string {
 	return fmt.Sprintf("%s %s %s %s %q of %s, replay of %s", r.Position, r.RequestID, r.Identity,
-		r.OrderingKey, r.Body, r.DuplicateOf, r.ReplayOf)
+		r.OrderingKey, r.Body, r.DuplicateOf, r.RetryOf)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // severalEvents returns a request with one event for each byte of its body.
-func severalEvents(body string, ids ...string) *hookgate.Delivery {
+func severalEvents(body string, ids ...string) *hookgate.Request {
 	d := delivery("k", 1)
 	d.RequestID = d.RequestID.WithoutPart()
 	d.Body = []byte(body)
@@ -29,7 +29,7 @@ func testParts(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 8})
 	first, other := severalEvents("12", "1", "2"), severalEvents("13", "1", "3")
 	again := severalEvents("xy", "1", "2")
-	for _, d := range []*hookgate.Delivery{first, other} {
+	for _, d := range []*hookgate.Request{first, other} {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Partition != hookgate.Partition("several", 8) {
 			t.Errorf("receipt is %+v, want a first delivery in the partition of the source", r)
 		}

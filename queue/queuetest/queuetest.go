@@ -120,9 +120,9 @@ func open(t *testing.T, b Backend, o Options) Instance {
 }
 
 // delivery returns the n-th delivery of a key; n makes the message id.
-func delivery(key string, n int) *hookgate.Delivery {
+func delivery(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return &hookgate.Delivery{
+	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
 		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
 			MessageID: fmt.Sprintf("%s-%d", key, n)},
@@ -136,7 +136,7 @@ func delivery(key string, n int) *hookgate.Delivery {
 	}
 }
 
-func mustAppend(t TB, q hookgate.Queue, d *hookgate.Delivery) hookgate.Receipt {
+func mustAppend(t TB, q hookgate.Queue, d *hookgate.Request) hookgate.Receipt {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
 	defer cancel()
@@ -147,7 +147,7 @@ func mustAppend(t TB, q hookgate.Queue, d *hookgate.Delivery) hookgate.Receipt {
 	return r
 }
 
-func mustConsume(t TB, q hookgate.BufferedQueue) hookgate.Consumer {
+func mustConsume(t TB, q hookgate.BufferedQueue) hookgate.PartitionReader {
 	t.Helper()
 	c, err := q.Consume(context.Background())
 	if err != nil {
@@ -157,7 +157,7 @@ func mustConsume(t TB, q hookgate.BufferedQueue) hookgate.Consumer {
 }
 
 // mustNext reads exactly n records.
-func mustNext(t TB, c hookgate.Consumer, n int) []hookgate.Record {
+func mustNext(t TB, c hookgate.PartitionReader, n int) []hookgate.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
 	defer cancel()
@@ -176,7 +176,7 @@ func mustNext(t TB, c hookgate.Consumer, n int) []hookgate.Record {
 }
 
 // mustBeEmpty checks that there is nothing to read now.
-func mustBeEmpty(t TB, c hookgate.Consumer) {
+func mustBeEmpty(t TB, c hookgate.PartitionReader) {
 	t.Helper()
 	if records := nextNow(t, c, 1000); len(records) > 0 {
 		t.Fatalf("next returned %s at %s, want nothing", records[0].Identity, records[0].Position)
@@ -186,7 +186,7 @@ func mustBeEmpty(t TB, c hookgate.Consumer) {
 // nextNow reads what is there without waiting for more than a moment. The moment is for backends
 // that ask another process; what a test concludes from an empty answer is never that something is
 // absent which was ever acknowledged.
-func nextNow(t TB, c hookgate.Consumer, max int) []hookgate.Record {
+func nextNow(t TB, c hookgate.PartitionReader, max int) []hookgate.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
@@ -197,7 +197,7 @@ func nextNow(t TB, c hookgate.Consumer, max int) []hookgate.Record {
 	return records
 }
 
-func mustCommit(t TB, c hookgate.Consumer, records []hookgate.Record) {
+func mustCommit(t TB, c hookgate.PartitionReader, records []hookgate.Record) {
 	t.Helper()
 	if err := c.Commit(context.Background(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatalf("commit: %v", err)

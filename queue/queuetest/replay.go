@@ -12,18 +12,18 @@ import (
 )
 
 // replay returns a replay of the dead letter that d has become.
-func replay(d *hookgate.Delivery) *hookgate.Delivery {
+func replay(d *hookgate.Request) *hookgate.Request {
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	r := *d
-	r.RequestID, r.ReplayOf, r.ReplayedAt = hookgate.NewRequestID(at), d.RequestID, at
+	r.RequestID, r.RetryOf, r.RetriedAt = hookgate.NewRequestID(at), d.RequestID, at
 	return &r
 }
 
 // mustBeReplay checks that a record is the replay, with its body.
-func mustBeReplay(t TB, r hookgate.Record, want *hookgate.Delivery) {
+func mustBeReplay(t TB, r hookgate.Record, want *hookgate.Request) {
 	t.Helper()
-	if !r.DuplicateOf.IsZero() || !reflect.DeepEqual(r.Delivery, *want) {
-		t.Errorf("the replay came as %+v, duplicate of %s, want %+v", r.Delivery, r.DuplicateOf, *want)
+	if !r.DuplicateOf.IsZero() || !reflect.DeepEqual(r.Request, *want) {
+		t.Errorf("the replay came as %+v, duplicate of %s, want %+v", r.Request, r.DuplicateOf, *want)
 	}
 }
 
@@ -111,8 +111,8 @@ func testConcurrentReplays(t *testing.T, b Backend) {
 	all.Wait()
 	seen := map[hookgate.RequestID]bool{}
 	for _, r := range mustNext(t, mustConsume(t, q), callers+1)[1:] {
-		if r.ReplayOf != dead.RequestID || string(r.Body) != string(dead.Body) || seen[r.RequestID] {
-			t.Errorf("a replay came as %+v", r.Delivery)
+		if r.RetryOf != dead.RequestID || string(r.Body) != string(dead.Body) || seen[r.RequestID] {
+			t.Errorf("a replay came as %+v", r.Request)
 		}
 		seen[r.RequestID] = true
 	}
@@ -161,7 +161,7 @@ func testReplaySurvives(t *testing.T, b Backend) {
 	}
 	mustBeReplay(t, r, again)
 	if r := mustNext(t, c, 1)[0]; r.DuplicateOf != again.RequestID {
-		t.Errorf("behind the replay comes %+v, want the repetition", r.Delivery)
+		t.Errorf("behind the replay comes %+v, want the repetition", r.Request)
 	}
 }
 

@@ -62,7 +62,7 @@ type appendCall struct {
 var appendCalls = sync.Pool{New: func() any { return &appendCall{turn: make(chan struct{}, 1)} }}
 
 // newAppendCall encodes d, which is not referred to afterwards.
-func (q *Queue) newAppendCall(d *hookgate.Delivery) *appendCall {
+func (q *Queue) newAppendCall(d *hookgate.Request) *appendCall {
 	c := appendCalls.Get().(*appendCall)
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	c.partition, c.receipt, c.err = p, hookgate.Receipt{Partition: p}, nil
@@ -87,7 +87,7 @@ func (c *appendCall) recycle() {
 // there are appends, and anew before anything is refused, plus what this process has appended
 // since. Other processes are seen late: the queue may exceed its mark by what they append in 100 ms
 // and one operation.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	if err := q.ready(ctx); err != nil {
 		return hookgate.Receipt{}, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Config of a queue. Zero fields take their defaults.
@@ -54,7 +55,7 @@ type Config struct {
 	TLSCA string
 	// ModeChanged, if set, is told the mode when the queue is opened and at each change, one call at a
 	// time.
-	ModeChanged func(hookgate.Mode)
+	ModeChanged func(control.Mode)
 	// Mark, if set, returns the mark of the store in which the records end up. It is kept in Redis
 	// before records are released. If the store is no longer the one that was kept, or an older copy
 	// of it, the claims made until then count no more; see store.go.

@@ -30,7 +30,7 @@ const (
 // errLost says that a partition went to another consumer, or was emptied, before it was released.
 var errLost = errors.New("its lease is lost")
 
-// consumer is a hookgate.Consumer.
+// consumer is a hookgate.PartitionReader.
 type consumer struct {
 	q  *Queue
 	id string
@@ -53,7 +53,7 @@ type consumer struct {
 }
 
 // Consume implements hookgate.Queue.
-func (q *Queue) Consume(ctx context.Context) (hookgate.Consumer, error) {
+func (q *Queue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
 	c := &consumer{q: q, id: memberID(), woken: make(chan struct{}, 1), pause: pauseMin}
 	q.round.Lock()
 	defer q.round.Unlock()
@@ -79,7 +79,7 @@ func (c *consumer) wake() {
 	}
 }
 
-// Next implements hookgate.Consumer.
+// Next implements hookgate.PartitionReader.
 func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
 	// While others append much, it looks there at once.
 	for poll := c.pause == pauseMin; ; {
@@ -323,7 +323,7 @@ func (e entry) record(partition int) hookgate.Record {
 	if err != nil {
 		sum := sha256.Sum256(fmt.Appendf(slices.Clone(e.data), "%d:%s", partition, e.position))
 		r = hookgate.Record{
-			Delivery: hookgate.Delivery{
+			Request: hookgate.Request{
 				RequestID: hookgate.RequestID(sum[:16]),
 				Sequence:  hookgate.NoSequence,
 				Body:      e.data,
@@ -336,7 +336,7 @@ func (e entry) record(partition int) hookgate.Record {
 	return r
 }
 
-// Commit implements hookgate.Consumer. An error may mean that a partition's lease was lost: its
+// Commit implements hookgate.PartitionReader. An error may mean that a partition's lease was lost: its
 // records then come again, from whichever consumer holds it.
 func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if err := c.q.keepMark(ctx); err != nil {
@@ -416,7 +416,7 @@ func after(p hookgate.Position) hookgate.Position {
 	return hookgate.Position{Major: p.Major, Minor: p.Minor + 1}
 }
 
-// Close implements hookgate.Consumer. After an error the partitions come free when their leases run
+// Close implements hookgate.PartitionReader. After an error the partitions come free when their leases run
 // out.
 func (c *consumer) Close() error {
 	c.q.mu.Lock()

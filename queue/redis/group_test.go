@@ -15,7 +15,7 @@ import (
 // appendTogether appends deliveries at once while the server hangs, lets it go on when all wait,
 // and returns what became of each.
 func appendTogether(t *testing.T, server *redistest.Server, q *Queue,
-	deliveries []*hookgate.Delivery) ([]hookgate.Receipt, []error) {
+	deliveries []*hookgate.Request) ([]hookgate.Receipt, []error) {
 	t.Helper()
 	server.Hang()
 	receipts, errs := make([]hookgate.Receipt, len(deliveries)), make([]error, len(deliveries))
@@ -48,7 +48,7 @@ func TestGroup(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, HighWater: 10_000})
 	mustAppend(t, q, testDelivery("warm", 0)) // the server has the script now
-	var deliveries []*hookgate.Delivery
+	var deliveries []*hookgate.Request
 	for n := range 200 {
 		d := testDelivery("k"+strconv.Itoa(n%7), n)
 		again := *d
@@ -102,7 +102,7 @@ func TestGroupWithBadLog(t *testing.T) {
 	mustAppend(t, q, testDelivery("k", 0))
 	bad := hookgate.Partition("k", 2)
 	server.MustDo("SET", q.keys.log[bad], "no stream")
-	var deliveries []*hookgate.Delivery
+	var deliveries []*hookgate.Request
 	for n := range 50 {
 		deliveries = append(deliveries, testDelivery(strconv.Itoa(n), n))
 	}

@@ -42,7 +42,7 @@ func newKeys(prefix string, partitions int) *keys {
 
 // appendClaim appends the key of a delivery's claim, in a generation of claims, to dst.
 func (k *keys) appendClaim(dst []byte, partition int, generation int64,
-	d *hookgate.Delivery) []byte {
+	d *hookgate.Request) []byte {
 	hash := d.Claim().Hash()
 	dst = append(dst, k.claim[partition]...)
 	if generation > 0 {

@@ -8,15 +8,16 @@ import (
 	"sync/atomic"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Mode returns the mode that was set last, in any process; what another one sets is seen within a
 // second while Redis answers.
-func (q *Queue) Mode() hookgate.Mode { return *q.mode.Load() }
+func (q *Queue) Mode() control.Mode { return *q.mode.Load() }
 
 // SetMode keeps the mode in Redis and then lets it take effect. After an error of Redis the mode
 // may have been kept all the same; it then shows within a second.
-func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
+func (q *Queue) SetMode(ctx context.Context, m control.Mode) error {
 	if q.isClosed() {
 		return hookgate.ErrClosed
 	}
@@ -29,12 +30,12 @@ func (q *Queue) SetMode(ctx context.Context, m hookgate.Mode) error {
 
 // Canary returns the canary that was kept last, in any process; what another one keeps is seen
 // within a second while Redis answers.
-func (q *Queue) Canary() hookgate.Canary { return *q.canary.Load() }
+func (q *Queue) Canary() control.Canary { return *q.canary.Load() }
 
 // SetCanary keeps a canary in Redis if it is newer than the one that is kept there.
-// hookgate.ErrCanaryChanged: it is not, and what Canary returns is taken up anew. After any other
+// control.ErrCanaryChanged: it is not, and what Canary returns is taken up anew. After any other
 // error it may have been kept all the same; the same call again is harmless.
-func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
+func (q *Queue) SetCanary(ctx context.Context, c control.Canary) error {
 	if q.isClosed() {
 		return hookgate.ErrClosed
 	}
@@ -43,19 +44,19 @@ func (q *Queue) SetCanary(ctx context.Context, c hookgate.Canary) error {
 	if err != nil {
 		return fmt.Errorf("keep canary of %d percent in redis: %w", c.Percent, q.explain(ctx, err))
 	}
-	kept, err := hookgate.ParseCanary(text)
+	kept, err := control.ParseCanary(text)
 	if err != nil {
 		return fmt.Errorf("keep canary of %d percent in redis: %w", c.Percent, err)
 	}
 	q.canary.Store(&kept)
 	if text != c.String() {
-		return hookgate.ErrCanaryChanged
+		return control.ErrCanaryChanged
 	}
 	return nil
 }
 
 // takeUp lets a mode take effect.
-func (q *Queue) takeUp(m hookgate.Mode) {
+func (q *Queue) takeUp(m control.Mode) {
 	q.telling.Lock()
 	defer q.telling.Unlock()
 	if before := q.mode.Swap(&m); (before == nil || *before != m) && q.opts.ModeChanged != nil {
@@ -81,15 +82,15 @@ func (q *Queue) readSettings(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read settings: %w", q.explain(ctx, err))
 	}
-	mode := hookgate.ModeNormal
+	mode := control.ModeNormal
 	if text, err := values[0].ToString(); err == nil {
-		if mode, err = hookgate.ParseMode(text); err != nil {
+		if mode, err = control.ParseMode(text); err != nil {
 			return fmt.Errorf("read settings: %w", err)
 		}
 	}
 	q.takeUp(mode)
 	text, _ := values[2].ToString() // nothing, if none was ever kept
-	canary, err := hookgate.ParseCanary(text)
+	canary, err := control.ParseCanary(text)
 	if err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}

@@ -74,7 +74,7 @@ func (s *senders) awaitRefused(word string) {
 
 // end ends the senders and compares what the queue hands out with what they sent: each once, those
 // of a key in order.
-func (s *senders) end(c hookgate.Consumer) {
+func (s *senders) end(c hookgate.PartitionReader) {
 	s.t.Helper()
 	close(s.stop)
 	s.running.Wait()
@@ -207,7 +207,7 @@ func TestOpenNotNow(t *testing.T) {
 		server := redistest.Start(t, redistest.Options{AppendFsync: "no"})
 		leave(server)
 		q, err := Open(t.Context(), Config{URL: server.URL()})
-		var unfit *hookgate.UnfitError
+		var unfit *hookgate.MisconfiguredError
 		if err == nil {
 			q.Close()
 		}

@@ -35,6 +35,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Queue is a hookgate.Queue in Redis. Any number of processes may have it open.
@@ -51,8 +52,8 @@ type Queue struct {
 	telling sync.Mutex
 
 	appenders []appender // see appenderOf
-	mode      atomic.Pointer[hookgate.Mode]
-	canary    atomic.Pointer[hookgate.Canary]
+	mode      atomic.Pointer[control.Mode]
+	canary    atomic.Pointer[control.Canary]
 	// generation is that of the claims that count; see store.go.
 	generation atomic.Int64
 	// replaced is when the last generation began, in seconds since 1970; 0 for the first.
@@ -78,7 +79,7 @@ type Queue struct {
 
 var _ hookgate.BufferedQueue = (*Queue)(nil)
 
-// Open opens the queue in the Redis that c names. The error is a hookgate.UnfitError if c makes no
+// Open opens the queue in the Redis that c names. The error is a hookgate.MisconfiguredError if c makes no
 // sense, if Redis does not let this process in, if it may evict keys and c does not allow that, or
 // if the queue holds records for another number of partitions. Any other error means that Redis is
 // away or not ready.

@@ -10,10 +10,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hookgate/hookgate/control/settings/settingstest"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/queue/queuetest"
-	"github.com/hookgate/hookgate/settings/settingstest"
 )
 
 func TestMain(m *testing.M) {

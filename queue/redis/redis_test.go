@@ -15,12 +15,13 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-func testDelivery(key string, n int) *hookgate.Delivery {
+func testDelivery(key string, n int) *hookgate.Request {
 	now := time.Now()
-	return &hookgate.Delivery{
+	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
 		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
 			MessageID: fmt.Sprintf("%s-%d", key, n)},
@@ -45,7 +46,7 @@ func mustOpen(t testing.TB, c Config) *Queue {
 	return q
 }
 
-func mustAppend(t testing.TB, q *Queue, d *hookgate.Delivery) hookgate.Receipt {
+func mustAppend(t testing.TB, q *Queue, d *hookgate.Request) hookgate.Receipt {
 	t.Helper()
 	r, err := q.Append(t.Context(), d)
 	if err != nil {
@@ -56,7 +57,7 @@ func mustAppend(t testing.TB, q *Queue, d *hookgate.Delivery) hookgate.Receipt {
 
 // appendAtLast appends to a queue whose limit of time a busy machine may miss. The repetition is
 // recognised.
-func appendAtLast(t testing.TB, q *Queue, d *hookgate.Delivery) {
+func appendAtLast(t testing.TB, q *Queue, d *hookgate.Request) {
 	t.Helper()
 	eventually(t, "an append is taken", func() bool {
 		_, err := q.Append(t.Context(), d)
@@ -78,7 +79,7 @@ func openAtLast(t testing.TB, c Config) (q *Queue) {
 }
 
 // consumeAtLast opens a consumer of such a queue.
-func consumeAtLast(t testing.TB, q *Queue) (c hookgate.Consumer) {
+func consumeAtLast(t testing.TB, q *Queue) (c hookgate.PartitionReader) {
 	t.Helper()
 	eventually(t, "a consumer is open", func() bool {
 		var err error
@@ -88,7 +89,7 @@ func consumeAtLast(t testing.TB, q *Queue) (c hookgate.Consumer) {
 	return c
 }
 
-func mustConsume(t testing.TB, q *Queue) hookgate.Consumer {
+func mustConsume(t testing.TB, q *Queue) hookgate.PartitionReader {
 	t.Helper()
 	c, err := q.Consume(t.Context())
 	if err != nil {
@@ -98,7 +99,7 @@ func mustConsume(t testing.TB, q *Queue) hookgate.Consumer {
 }
 
 // mustNext reads n records.
-func mustNext(t testing.TB, c hookgate.Consumer, n int) []hookgate.Record {
+func mustNext(t testing.TB, c hookgate.PartitionReader, n int) []hookgate.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -666,8 +667,8 @@ func TestMode(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL()}
 	q, other := mustOpen(t, config), mustOpen(t, config)
-	for _, mode := range []hookgate.Mode{hookgate.ModeBuffer, hookgate.ModeReadOnly,
-		hookgate.ModeNormal} {
+	for _, mode := range []control.Mode{control.ModeBuffer, control.ModeReadOnly,
+		control.ModeNormal} {
 		if err := q.SetMode(t.Context(), mode); err != nil || q.Mode() != mode {
 			t.Fatalf("set mode %s: it is %s, %v", mode, q.Mode(), err)
 		}
@@ -878,7 +879,7 @@ func TestKeysDiffer(t *testing.T) {
 	var all []string
 	for _, id := range []hookgate.Identity{{Source: "a", EventType: "bc"},
 		{Source: "ab", EventType: "c"}, {Source: "abc"}, {MessageID: "abc"}} {
-		all = append(all, string(k.appendClaim(nil, 0, 0, &hookgate.Delivery{Identity: id})))
+		all = append(all, string(k.appendClaim(nil, 0, 0, &hookgate.Request{Identity: id})))
 	}
 	slices.Sort(all)
 	if len(slices.Compact(all)) != 4 {

@@ -31,7 +31,7 @@ var duplicateScript = newScript("",
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if of.IsZero() {
 		return q.Append(ctx, d)
@@ -51,7 +51,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
 }
 
 // appendReplay appends d, which is a replay and for which there is room.
-func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	return q.appendAlone(ctx, p, call{replayScript,
 		[]string{rueidis.BinaryString(q.keys.appendClaim(nil, p, q.generation.Load(), d)), q.keys.log[p]},

@@ -39,7 +39,7 @@ func TestStoreIsFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	duplicate := func(q *Queue, d *hookgate.Delivery) bool {
+	duplicate := func(q *Queue, d *hookgate.Request) bool {
 		t.Helper()
 		again := *d
 		n++

@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// consumer is a hookgate.Consumer.
+// consumer is a hookgate.PartitionReader.
 type consumer struct {
 	q     *Queue
 	lease uint64
@@ -26,7 +26,7 @@ type consumer struct {
 }
 
 // Consume implements hookgate.BufferedQueue. A spool has one consumer at a time.
-func (q *Queue) Consume(context.Context) (hookgate.Consumer, error) {
+func (q *Queue) Consume(context.Context) (hookgate.PartitionReader, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -57,7 +57,7 @@ func (c *consumer) state() (more bool, err error) {
 	return c.q.last > c.handed, nil
 }
 
-// Next implements hookgate.Consumer.
+// Next implements hookgate.PartitionReader.
 func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
 	for {
 		more, err := c.state()
@@ -140,7 +140,7 @@ func record(s *sqlite.Stmt) (r hookgate.Record) {
 func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64(slices.Clone(data), uint64(id)))
 	return hookgate.Record{
-		Delivery: hookgate.Delivery{
+		Request: hookgate.Request{
 			RequestID: hookgate.RequestID(sum[:16]),
 			Sequence:  hookgate.NoSequence,
 			Body:      data,
@@ -149,7 +149,7 @@ func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 	}
 }
 
-// Commit implements hookgate.Consumer. nil: the records are out of the file. After an error they
+// Commit implements hookgate.PartitionReader. nil: the records are out of the file. After an error they
 // may come again after the next start, and the same call again is harmless.
 func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if _, err := c.state(); err != nil {
@@ -170,7 +170,7 @@ func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 	return nil
 }
 
-// Close implements hookgate.Consumer.
+// Close implements hookgate.PartitionReader.
 func (c *consumer) Close() error {
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()

@@ -10,33 +10,33 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 )
 
 // settings are what the embedded queue of an earlier release kept in its file.
 type settings struct {
-	mode   hookgate.Mode
-	canary hookgate.Canary
+	mode   control.Mode
+	canary control.Canary
 	kept   bool
 }
 
 // Settings returns the mode and the canary that the embedded queue of an earlier release kept in
 // the file; false if it kept neither. A spool never changes them.
-func (q *Queue) Settings() (hookgate.Mode, hookgate.Canary, bool) {
+func (q *Queue) Settings() (control.Mode, control.Canary, bool) {
 	return q.settings.mode, q.settings.canary, q.settings.kept
 }
 
 func readSettings(conn *sqlite.Conn) (s settings, err error) {
-	s.mode = hookgate.ModeNormal
+	s.mode = control.ModeNormal
 	err = sqlitex.Execute(conn, "SELECT name, value FROM settings WHERE name IN ('mode', 'canary')",
 		&sqlitex.ExecOptions{
 			ResultFunc: func(row *sqlite.Stmt) (err error) {
 				s.kept = true
 				if row.ColumnText(0) == "mode" {
-					s.mode, err = hookgate.ParseMode(row.ColumnText(1))
+					s.mode, err = control.ParseMode(row.ColumnText(1))
 				} else {
-					s.canary, err = hookgate.ParseCanary(row.ColumnText(1))
+					s.canary, err = control.ParseCanary(row.ColumnText(1))
 				}
 				return err
 			},

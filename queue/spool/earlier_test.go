@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // fixture returns a copy of a file that an earlier release made; see testdata/make.go.
@@ -34,9 +35,9 @@ func TestEarlierQueue(t *testing.T) {
 	}
 	q, _ := mustOpen(t, path, Options{})
 	mode, canary, ok := q.Settings()
-	want := hookgate.Canary{Version: 3, Percent: 50, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+	want := control.Canary{Version: 3, Percent: 50, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 		By: "ana", Reason: "half"}
-	if !ok || mode != hookgate.ModeReadOnly || canary != want {
+	if !ok || mode != control.ModeReadOnly || canary != want {
 		t.Errorf("the settings are %s and %+v, kept %v", mode, canary, ok)
 	}
 	for _, key := range []string{"a", "b", "c", "d", "e"} {
@@ -78,7 +79,7 @@ func TestEarlierQueue(t *testing.T) {
 		t.Errorf("%d records are left (error %v)", n, err)
 	}
 	q, _ = mustOpen(t, path, Options{})
-	if mode, again, ok := q.Settings(); !ok || mode != hookgate.ModeReadOnly || again != want {
+	if mode, again, ok := q.Settings(); !ok || mode != control.ModeReadOnly || again != want {
 		t.Error("the settings of the emptied file are gone")
 	}
 	if r := mustAppend(t, q, testDelivery("a", 9)); r.Position.Compare(records[44].Position) <= 0 {
@@ -95,17 +96,17 @@ func TestEarlierSpool(t *testing.T) {
 	}
 	r := mustNext(t, mustConsume(t, q), 6)
 	if r[0].MessageID != "a-0" || r[1].MessageID != "a-0" || r[1].Replay() || len(r[1].Body) == 0 {
-		t.Errorf("first came %+v and %+v", r[0].Delivery, r[1].Delivery)
+		t.Errorf("first came %+v and %+v", r[0].Request, r[1].Request)
 	}
-	if r[2].ReplayOf != r[0].RequestID || !r[2].ReplayedAt.Equal(r[0].ReceivedAt.Add(time.Hour)) {
-		t.Errorf("the replay came as %+v", r[2].Delivery)
+	if r[2].RetryOf != r[0].RequestID || !r[2].RetriedAt.Equal(r[0].ReceivedAt.Add(time.Hour)) {
+		t.Errorf("the replay came as %+v", r[2].Request)
 	}
 	if events, err := r[3].Split(); err != nil || len(events) != 2 || events[1].MessageID != "y" ||
 		string(events[1].Body) != "2" {
 		t.Errorf("the request of two events came as %+v (error %v)", events, err)
 	}
 	if !r[4].TypeUnproven || r[5].OrderingKey != "b" {
-		t.Errorf("last came %+v and %+v", r[4].Delivery, r[5].Delivery)
+		t.Errorf("last came %+v and %+v", r[4].Request, r[5].Request)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestModel(t *testing.T) {
 		var (
 			f            *faults
 			q            *Queue
-			c            hookgate.Consumer
+			c            hookgate.PartitionReader
 			acknowledged []int64 // sequences, and
 			released     int64   // the highest of those that were released
 			seen         int64   // the highest that the consumer has seen, or released

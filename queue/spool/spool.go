@@ -165,13 +165,13 @@ type call struct {
 }
 
 // Append implements hookgate.Queue. It never refers to d after it has returned.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Delivery) (hookgate.Receipt, error) {
+func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
+func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.depth.Load() >= q.opts.HighWater || q.full.Load() {
 		return hookgate.Receipt{}, hookgate.ErrFull
@@ -183,7 +183,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Delivery,
 	return hookgate.Receipt{Position: position(c.id), DuplicateOf: of}, nil
 }
 
-func encode(d *hookgate.Delivery, of hookgate.RequestID) []byte {
+func encode(d *hookgate.Request, of hookgate.RequestID) []byte {
 	return wire.Append(make([]byte, 0, wire.Size(d)), d, of, time.Now())
 }
 

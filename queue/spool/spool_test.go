@@ -57,9 +57,9 @@ func (f *faults) hook(at moment, conn *sqlite.Conn) error {
 func (f *faults) fail(at moment) { f.when.Store(&at) }
 func (f *faults) end()           { f.when.Store(nil) }
 
-func testDelivery(key string, n int) *hookgate.Delivery {
+func testDelivery(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return &hookgate.Delivery{
+	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
 		Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
 			MessageID: fmt.Sprintf("%s-%d", key, n)},
@@ -78,7 +78,7 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-func mustAppend(t tb, q *Queue, d *hookgate.Delivery) hookgate.Receipt {
+func mustAppend(t tb, q *Queue, d *hookgate.Request) hookgate.Receipt {
 	t.Helper()
 	r, err := q.Append(context.Background(), d)
 	if err != nil {
@@ -100,7 +100,7 @@ func mustOpen(t *testing.T, path string, o Options) (*Queue, *faults) {
 
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "spool.db") }
 
-func mustConsume(t tb, q *Queue) hookgate.Consumer {
+func mustConsume(t tb, q *Queue) hookgate.PartitionReader {
 	t.Helper()
 	c, err := q.Consume(context.Background())
 	if err != nil {
@@ -110,7 +110,7 @@ func mustConsume(t tb, q *Queue) hookgate.Consumer {
 }
 
 // mustNext reads exactly n records.
-func mustNext(t tb, c hookgate.Consumer, n int) (all []hookgate.Record) {
+func mustNext(t tb, c hookgate.PartitionReader, n int) (all []hookgate.Record) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
 	defer cancel()
@@ -124,7 +124,7 @@ func mustNext(t tb, c hookgate.Consumer, n int) (all []hookgate.Record) {
 	return all
 }
 
-func mustCommit(t tb, c hookgate.Consumer, records []hookgate.Record) {
+func mustCommit(t tb, c hookgate.PartitionReader, records []hookgate.Record) {
 	t.Helper()
 	if err := c.Commit(context.Background(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatalf("commit: %v", err)
@@ -166,7 +166,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 // kept like a first delivery, and what another queue found to be a duplicate without its body.
 func TestAppendAndNext(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
-	sent := []*hookgate.Delivery{testDelivery("a", 0), testDelivery("b", 0), testDelivery("a", 0),
+	sent := []*hookgate.Request{testDelivery("a", 0), testDelivery("b", 0), testDelivery("a", 0),
 		testDelivery("a", 1)}
 	for i, d := range sent {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Position != position(int64(i+1)) {
@@ -180,8 +180,8 @@ func TestAppendAndNext(t *testing.T) {
 	}
 	records := mustNext(t, mustConsume(t, q), 5)
 	for i, d := range sent {
-		if r := records[i]; !reflect.DeepEqual(&r.Delivery, d) || !r.DuplicateOf.IsZero() {
-			t.Errorf("record %d is %+v, want %+v", i, r.Delivery, d)
+		if r := records[i]; !reflect.DeepEqual(&r.Request, d) || !r.DuplicateOf.IsZero() {
+			t.Errorf("record %d is %+v, want %+v", i, r.Request, d)
 		}
 	}
 	if r := records[4]; r.RequestID != duplicate.RequestID || r.DuplicateOf != of || len(r.Body) != 0 {
@@ -403,7 +403,7 @@ func TestFileMoved(t *testing.T) {
 		if err := errors.Join(os.Rename(path, path+".away"), spoil()); err != nil {
 			t.Fatal(err)
 		}
-		var unfit *hookgate.UnfitError
+		var unfit *hookgate.MisconfiguredError
 		eventually(t, "the stats say why", func() bool { return errors.As(stats(t, q).Err, &unfit) })
 		if _, err := q.Append(t.Context(), testDelivery("k", 2+i)); !errors.As(err, &unfit) {
 			t.Errorf("an append got %v", err)

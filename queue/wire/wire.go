@@ -14,9 +14,9 @@
 // then, of a replay, replayed in microseconds since 1970 (signed varint) and the id of the request
 // whose dead letter is replayed (16 bytes). A request that carries several events has 0x02 as its
 // first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay. The first
-// byte has its highest bit set if the event type is not proved (hookgate.Delivery.TypeUnproven);
+// byte has its highest bit set if the event type is not proved (hookgate.Request.TypeUnproven);
 // the lowest byte of the checksum has its highest bit turned over then. The same goes for the
-// second highest bit, which is set if hookgate.Delivery.Keyed is not what hookgate.KeyedBy says of
+// second highest bit, which is set if hookgate.Request.Keyed is not what hookgate.KeyedBy says of
 // the ordering key and the event type. Releases that do not know Keyed refuse such a record, and
 // read all others.
 package wire
@@ -55,7 +55,7 @@ var ErrCorrupt = errors.New("corrupt queue entry")
 
 // Append appends the encoded record to dst. A duplicate, where duplicateOf is not zero, is encoded
 // without its body.
-func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID,
+func Append(dst []byte, d *hookgate.Request, duplicateOf hookgate.RequestID,
 	enqueuedAt time.Time) []byte {
 	start := len(dst)
 	dst = append(dst, version, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -74,8 +74,8 @@ func Append(dst []byte, d *hookgate.Delivery, duplicateOf hookgate.RequestID,
 		dst = appendString(dst, h.Value)
 	}
 	if d.Replay() {
-		dst = binary.AppendVarint(dst, d.ReplayedMicros())
-		dst = append(dst, d.ReplayOf[:]...)
+		dst = binary.AppendVarint(dst, d.RetriedMicros())
+		dst = append(dst, d.RetryOf[:]...)
 	}
 	if len(d.Parts) > 0 {
 		dst[start] = versionParts
@@ -111,7 +111,7 @@ func Bare(record []byte) (prefix [PrefixSize]byte) {
 }
 
 // Size returns an upper bound of what Append adds for d.
-func Size(d *hookgate.Delivery) int {
+func Size(d *hookgate.Request) int {
 	n := PrefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
 		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) +
 		len(d.Parts) + len(d.Body)
@@ -164,15 +164,15 @@ func Decode(data []byte, r *hookgate.Record) error {
 			r.Headers[i] = hookgate.Header{Name: f.string(), Value: f.string()}
 		}
 	}
-	r.ReplayOf, r.ReplayedAt, r.Parts = hookgate.RequestID{}, time.Time{}, nil
+	r.RetryOf, r.RetriedAt, r.Parts = hookgate.RequestID{}, time.Time{}, nil
 	r.TypeUnproven = data[0]&unprovenType != 0
 	r.Keyed = hookgate.KeyedBy(r.OrderingKey, r.EventType) != (data[0]&unusualKey != 0)
 	if form == versionParts {
 		r.Parts = []byte(f.next(len(f.s)))
 		f.bad = f.bad || len(r.Parts) == 0
 	} else if f.s != "" {
-		r.SetReplayedMicros(f.varint())
-		copy(r.ReplayOf[:], f.next(16))
+		r.SetRetriedMicros(f.varint())
+		copy(r.RetryOf[:], f.next(16))
 		f.bad = f.bad || !r.Replay()
 	}
 	if f.bad || f.s != "" {

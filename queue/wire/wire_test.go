@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-func drawDelivery(t *rapid.T) *hookgate.Delivery {
-	d := &hookgate.Delivery{
+func drawDelivery(t *rapid.T) *hookgate.Request {
+	d := &hookgate.Request{
 		RequestID: hookgate.NewRequestID(time.Now()),
 		Identity: hookgate.Identity{
 			Source:    rapid.String().Draw(t, "source"),
@@ -30,10 +30,10 @@ func drawDelivery(t *rapid.T) *hookgate.Delivery {
 		d.SpooledAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "spooled at")).UTC()
 	}
 	if rapid.Bool().Draw(t, "replay") {
-		d.ReplayOf = hookgate.NewRequestID(time.Now())
-		d.ReplayedAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "replayed at")).UTC()
+		d.RetryOf = hookgate.NewRequestID(time.Now())
+		d.RetriedAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "replayed at")).UTC()
 	}
-	if d.ReplayOf.IsZero() && rapid.Bool().Draw(t, "of several") {
+	if d.RetryOf.IsZero() && rapid.Bool().Draw(t, "of several") {
 		d.Parts = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "parts")
 	}
 	d.TypeUnproven = rapid.Bool().Draw(t, "type unproven")
@@ -74,8 +74,8 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatalf("decoded %+v from %+v", r, want)
 		}
 		r.Body, want.Body = nil, nil
-		if !reflect.DeepEqual(r.Delivery, want) {
-			t.Fatalf("decoded %+v, want %+v", r.Delivery, want)
+		if !reflect.DeepEqual(r.Request, want) {
+			t.Fatalf("decoded %+v, want %+v", r.Request, want)
 		}
 	})
 }
@@ -83,7 +83,7 @@ func TestRoundTrip(t *testing.T) {
 // Goal: no changed byte goes unnoticed.
 // Method: flip each bit of an encoded record, and cut it at each length.
 func TestCorruptionIsFound(t *testing.T) {
-	d := &hookgate.Delivery{Identity: hookgate.Identity{Source: "s", EventType: "t", MessageID: "m"},
+	d := &hookgate.Request{Identity: hookgate.Identity{Source: "s", EventType: "t", MessageID: "m"},
 		OrderingKey: "k", Body: []byte(`{"a":1}`)}
 	data := Append(nil, d, hookgate.RequestID{}, time.Now())
 	var r hookgate.Record
@@ -111,7 +111,7 @@ func TestKeyedOfEarlierReleases(t *testing.T) {
 		known bool
 	}{{"type", false, true}, {"key", true, true}, {"type", true, false}, {"key", false, false}} {
 		for _, parts := range []string{"", "p"} {
-			d := &hookgate.Delivery{OrderingKey: c.key, Keyed: c.keyed, Parts: []byte(parts)}
+			d := &hookgate.Request{OrderingKey: c.key, Keyed: c.keyed, Parts: []byte(parts)}
 			d.EventType = "type"
 			data := Append(nil, d, hookgate.RequestID{}, time.Now())
 			if known := data[0] == 1 || data[0] == 2; known != c.known {
@@ -128,12 +128,12 @@ func TestKeyedOfEarlierReleases(t *testing.T) {
 // Goal: no input makes Decode panic or allocate beyond its size.
 // Method: fuzzing, with the checksum made right so that the fields are reached.
 func FuzzDecode(f *testing.F) {
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), ReplayOf: hookgate.RequestID{1},
-		ReplayedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Parts: []byte("p")}, hookgate.RequestID{},
+	f.Add(Append(nil, &hookgate.Request{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Request{Body: []byte("x"), RetryOf: hookgate.RequestID{1},
+		RetriedAt: time.UnixMicro(1)}, hookgate.RequestID{}, time.Now()))
+	f.Add(Append(nil, &hookgate.Request{Body: []byte("x"), Parts: []byte("p")}, hookgate.RequestID{},
 		time.Now()))
-	f.Add(Append(nil, &hookgate.Delivery{Body: []byte("x"), Keyed: true}, hookgate.RequestID{},
+	f.Add(Append(nil, &hookgate.Request{Body: []byte("x"), Keyed: true}, hookgate.RequestID{},
 		time.Now()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r hookgate.Record
@@ -147,7 +147,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkAppendDecode(b *testing.B) {
-	d := &hookgate.Delivery{Identity: hookgate.Identity{Source: "default", EventType: "order.created",
+	d := &hookgate.Request{Identity: hookgate.Identity{Source: "default", EventType: "order.created",
 		MessageID: "0192f0c4-0000-7000-8000-000000000000"},
 		OrderingKey: "customer-1", Body: make([]byte, 600), RemoteAddr: "127.0.0.1:54321",
 		ReceivedAt: time.Now(),

@@ -1,3 +1,5 @@
+// Package batch prepares a hookgate.Batch for a store, whatever the database: each record is put
+// into the form in which the audit chain covers it.
 package batch
 
 import (
@@ -6,13 +8,15 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/encoding"
 )
 
 // Item is a record and its entry in the log, as far as that is known before it is stored. A record
 // that the queue found to be a duplicate has its Outcome and FirstRequestID; a dead letter has its
 // Outcome and Reason. Place completes it.
 type Item struct {
-	hookgate.Entry
+	audit.Entry
 	Record *hookgate.Record
 	// Index is that in Batch.Records; -1 for a dead letter of the batch.
 	Index int
@@ -54,13 +58,13 @@ func Items(b *hookgate.Batch) ([]Item, error) {
 
 func newItem(b *hookgate.Batch, r *hookgate.Record, index int, outcome hookgate.Stage) Item {
 	it := Item{
-		Record: r, Index: index, Key: Key(r.Identity),
-		Entry: hookgate.Entry{
-			Delivery:    &r.Delivery,
+		Record: r, Index: index, Key: encoding.Key(r.Identity),
+		Entry: audit.Entry{
+			Request:     &r.Request,
 			Outcome:     outcome,
 			EnqueuedAt:  r.EnqueuedAt,
 			Partition:   r.Partition,
-			HeadersJSON: headersText(r.Headers),
+			HeadersJSON: encoding.HeadersText(r.Headers),
 			BodySHA256:  sha256.Sum256(r.Body),
 			ProcessedAt: b.ProcessedAt,
 			Worker:      b.Worker,
@@ -88,35 +92,12 @@ func (it *Item) Place(id, batch int64, persistedAt time.Time) {
 
 // MakeDuplicate turns an event into a duplicate of the one that the first request brought.
 func (it *Item) MakeDuplicate(first hookgate.RequestID) {
-	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, EmptySHA256
+	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, encoding.EmptySHA256
 }
 
 // MakeDead turns an event that the store refuses into a dead letter.
 func (it *Item) MakeDead(reason string) {
 	it.Outcome, it.Reason = hookgate.StageDeadLettered, reason
-}
-
-// Key is the identity as webhook_events and webhook_requests keep it: the first 8 bytes of the
-// SHA-256 of the message id, so that one range of keys holds all that is stored of a message id,
-// and then the 16 bytes of Identity.Hash. It must never change.
-func Key(id hookgate.Identity) (key [24]byte) {
-	message := sha256.Sum256([]byte(id.MessageID))
-	copy(key[:8], message[:])
-	hash := id.Hash()
-	copy(key[8:], hash[:])
-	return key
-}
-
-// MessageRange returns the lowest and the highest key that an event with the message id can have.
-// Events of other message ids can lie in between, so compare the text too.
-func MessageRange(messageID string) (low, high [24]byte) {
-	message := sha256.Sum256([]byte(messageID))
-	for i := range high {
-		high[i] = 0xff
-	}
-	copy(low[:8], message[:])
-	copy(high[:8], message[:])
-	return low, high
 }
 
 // DirectPosition is the position that readers show of an entry that the store took itself.

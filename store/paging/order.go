@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 )
 
 // order is an order in which events are searched, each that of an index.
@@ -57,7 +57,7 @@ var (
 	}}
 	// Of one message id.
 	byMessage = &order{"m", []orderColumn{{"identity", Bytes, false}}, func(e *hookgate.Event) Key {
-		key := batch.Key(e.Identity)
+		key := encoding.Key(e.Identity)
 		return Key{Blob(key[:])}
 	}}
 )

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 )
 
 const (
@@ -100,7 +100,7 @@ func (s *search) plan() {
 	}
 	equal("event_type", f.EventType, s.order == byReceipt)
 	if f.MessageID != "" && s.order == byMessage {
-		low, high := batch.MessageRange(f.MessageID)
+		low, high := encoding.MessageRange(f.MessageID)
 		all.narrow(Blob(low[:]), true, true)
 		all.narrow(Blob(high[:]), true, false)
 		all.add("message_id = ?", []any{f.MessageID})

@@ -6,14 +6,15 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/audit"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/control"
 )
 
 const tokenColumns = `name, role, hash, created_at, created_by, expires_at, revoked_at`
 
 // CreateToken keeps a token. ErrExists: there is one of its name, or was. Any other error leaves it
 // unknown whether it is kept.
-func (s *Store) CreateToken(ctx context.Context, t hookgate.Token) error {
+func (s *Store) CreateToken(ctx context.Context, t control.Token) error {
 	added := false
 	err := s.tx(ctx, []statement{{
 		sql: `INSERT INTO webhook_tokens (` + tokenColumns +
@@ -24,7 +25,7 @@ func (s *Store) CreateToken(ctx context.Context, t hookgate.Token) error {
 		row: func(row) error { added = true; return nil },
 	}}, func() ([]statement, error) { return nil, nil })
 	if err == nil && !added {
-		err = hookgate.ErrExists
+		err = control.ErrExists
 	}
 	if err != nil {
 		return fmt.Errorf("create token %s: %w", t.Name, err)
@@ -33,19 +34,19 @@ func (s *Store) CreateToken(ctx context.Context, t hookgate.Token) error {
 }
 
 // Token finds a token by its hash, revoked and expired ones too, or returns ErrNotFound.
-func (s *Store) Token(ctx context.Context, hash [32]byte) (hookgate.Token, error) {
+func (s *Store) Token(ctx context.Context, hash [32]byte) (control.Token, error) {
 	all, err := s.tokens(ctx, "WHERE hash = $1", argBytes(hash[:]))
 	switch {
 	case err != nil:
-		return hookgate.Token{}, fmt.Errorf("look up token: %w", err)
+		return control.Token{}, fmt.Errorf("look up token: %w", err)
 	case len(all) == 0:
-		return hookgate.Token{}, fmt.Errorf("token: %w", hookgate.ErrNotFound)
+		return control.Token{}, fmt.Errorf("token: %w", hookgate.ErrNotFound)
 	}
 	return all[0], nil
 }
 
 // Tokens returns all tokens, oldest first.
-func (s *Store) Tokens(ctx context.Context) ([]hookgate.Token, error) {
+func (s *Store) Tokens(ctx context.Context) ([]control.Token, error) {
 	all, err := s.tokens(ctx, "ORDER BY created_at, name")
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
@@ -53,7 +54,7 @@ func (s *Store) Tokens(ctx context.Context) ([]hookgate.Token, error) {
 	return all, nil
 }
 
-func (s *Store) tokens(ctx context.Context, where string, args ...arg) (all []hookgate.Token,
+func (s *Store) tokens(ctx context.Context, where string, args ...arg) (all []control.Token,
 	err error) {
 	err = s.read(ctx, statement{sql: "SELECT " + tokenColumns + " FROM webhook_tokens " + where,
 		args: args, row: func(r row) error {
@@ -63,9 +64,9 @@ func (s *Store) tokens(ctx context.Context, where string, args ...arg) (all []ho
 	return all, err
 }
 
-func scanToken(r row) hookgate.Token {
-	t := hookgate.Token{
-		Name: r.text(0), Role: hookgate.Role(r.text(1)),
+func scanToken(r row) control.Token {
+	t := control.Token{
+		Name: r.text(0), Role: control.Role(r.text(1)),
 		CreatedAt: micros(r.int(3)), CreatedBy: r.text(4),
 		ExpiresAt: hookgate.FromMicros(r.int(5)), RevokedAt: hookgate.FromMicros(r.int(6)),
 	}
@@ -75,7 +76,7 @@ func scanToken(r row) hookgate.Token {
 
 // RevokeToken ends a token for good and returns it; one that was revoked before stays as it is. Or
 // it returns ErrNotFound.
-func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (t hookgate.Token,
+func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (t control.Token,
 	err error) {
 	found := false
 	if storable(name) {
@@ -89,16 +90,16 @@ func (s *Store) RevokeToken(ctx context.Context, name string, at time.Time) (t h
 	}
 	switch {
 	case err != nil:
-		return hookgate.Token{}, fmt.Errorf("revoke token %s: %w", name, err)
+		return control.Token{}, fmt.Errorf("revoke token %s: %w", name, err)
 	case !found:
-		return hookgate.Token{}, fmt.Errorf("token %s: %w", name, hookgate.ErrNotFound)
+		return control.Token{}, fmt.Errorf("token %s: %w", name, hookgate.ErrNotFound)
 	}
 	return t, nil
 }
 
 // RecordAction adds a row to the admin trail. It gives the row its number and its place in the
 // chain. After an error the row may be there all the same.
-func (s *Store) RecordAction(ctx context.Context, a hookgate.AdminAction) error {
+func (s *Store) RecordAction(ctx context.Context, a control.AdminAction) error {
 	for _, text := range []*string{&a.Actor, &a.RemoteAddr, &a.Action, &a.Target, &a.Reason,
 		&a.Result} {
 		*text = clean(*text)
@@ -142,7 +143,7 @@ const (
 
 // Actions returns the rows of the admin trail behind the one with the number after, oldest first,
 // at most limit of them.
-func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []hookgate.AdminAction,
+func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []control.AdminAction,
 	err error) {
 	err = s.read(ctx, statement{sql: actionPage, args: []arg{argInt(after), argInt(int64(limit))},
 		row: func(r row) (err error) {
@@ -160,9 +161,9 @@ func (s *Store) Actions(ctx context.Context, after int64, limit int) (all []hook
 
 func scanAction(r row, a *audit.Action) int64 {
 	*a = audit.Action{
-		AdminAction: hookgate.AdminAction{
+		AdminAction: control.AdminAction{
 			Sequence: r.int(0), At: micros(r.int(3)),
-			Actor: r.text(5), Role: hookgate.Role(r.text(6)), RemoteAddr: r.text(7),
+			Actor: r.text(5), Role: control.Role(r.text(6)), RemoteAddr: r.text(7),
 			Action: r.text(8), Target: r.text(9), Reason: r.text(10), Result: r.text(11),
 		},
 		RequestID: r.text(4),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 )
 
 // Apply implements hookgate.Store.
@@ -199,7 +200,7 @@ func (a *application) unproven() rows {
 			!storable(it.Source) {
 			continue
 		}
-		low, high := batch.MessageRange(it.MessageID)
+		low, high := encoding.MessageRange(it.MessageID)
 		r.int(int64(n))
 		r.bytes(low[:])
 		r.bytes(high[:])
@@ -301,7 +302,7 @@ func (a *application) looks(partitions []int) (reads []statement) {
 	for n := range a.items {
 		it := &a.items[n]
 		if it.Outcome == hookgate.StagePersisted && !it.TypeUnproven {
-			key := batch.Key(it.Identity)
+			key := encoding.Key(it.Identity)
 			identities.int(int64(n))
 			identities.bytes(key[:])
 		}
@@ -422,7 +423,7 @@ const (
 
 // addCommon adds the columns that events and requests share.
 func (a *application) addCommon(r *rows, it *batch.Item) {
-	key := batch.Key(it.Identity)
+	key := encoding.Key(it.Identity)
 	r.int(it.ID)
 	r.text(it.MessageID)
 	r.text(it.EventType)
@@ -434,8 +435,8 @@ func (a *application) addCommon(r *rows, it *batch.Item) {
 	r.int(hookgate.Micros(it.ReceivedAt))
 	r.int(hookgate.Micros(it.EnqueuedAt))
 	r.int(it.SpooledMicros())
-	r.text(batch.RequestIDText(it.ReplayOf))
-	r.int(it.ReplayedMicros())
+	r.text(encoding.RequestIDText(it.RetryOf))
+	r.int(it.RetriedMicros())
 	r.text(it.HeadersJSON)
 	r.text(it.RemoteAddr)
 	r.int(int64(it.Partition))
@@ -485,7 +486,7 @@ func (a *application) addRequest(n int) {
 	r := &a.requests
 	a.addCommon(r, it)
 	r.text(string(it.Outcome))
-	r.text(batch.RequestIDText(it.FirstRequestID))
+	r.text(encoding.RequestIDText(it.FirstRequestID))
 	r.text(it.Reason)
 	if it.Outcome == hookgate.StageDuplicate {
 		a.log.duplicates++

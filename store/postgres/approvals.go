@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 const (
@@ -18,8 +19,8 @@ const (
 // the same action and target is pending or approved at its RequestedAt, that one is returned and
 // nothing kept. ErrTooManyApprovals: maxPending requests of this person are pending. After any
 // other error it is unknown whether it is kept; to ask again is harmless.
-func (s *Store) RequestApproval(ctx context.Context, a hookgate.Approval,
-	maxPending int) (kept hookgate.Approval, err error) {
+func (s *Store) RequestApproval(ctx context.Context, a control.Approval,
+	maxPending int) (kept control.Approval, err error) {
 	for _, text := range []*string{&a.Action, &a.Target, &a.RequestedBy, &a.Reason} {
 		*text = clean(*text)
 	}
@@ -40,7 +41,7 @@ func (s *Store) RequestApproval(ctx context.Context, a hookgate.Approval,
 		if kept.ID != 0 || pending >= int64(maxPending) {
 			return nil, nil
 		}
-		a.State = hookgate.ApprovalPending
+		a.State = control.ApprovalPending
 		kept = a
 		return []statement{{
 			sql: `INSERT INTO webhook_approvals (` + approvalColumns +
@@ -52,10 +53,10 @@ func (s *Store) RequestApproval(ctx context.Context, a hookgate.Approval,
 		}}, nil
 	})
 	if err == nil && kept.ID == 0 {
-		err = hookgate.ErrTooManyApprovals
+		err = control.ErrTooManyApprovals
 	}
 	if err != nil {
-		return hookgate.Approval{}, fmt.Errorf("request approval of %s: %w", a.Action, err)
+		return control.Approval{}, fmt.Errorf("request approval of %s: %w", a.Action, err)
 	}
 	return kept, nil
 }
@@ -64,7 +65,7 @@ func (s *Store) RequestApproval(ctx context.Context, a hookgate.Approval,
 // approved, unless it is expired, and returns it. ErrApprovalState: its state does not allow that,
 // and it is returned as it stands. ErrNotFound: there is none. After any other error the outcome is
 // unknown.
-func (s *Store) DecideApproval(ctx context.Context, d hookgate.ApprovalDecision) (hookgate.Approval,
+func (s *Store) DecideApproval(ctx context.Context, d control.ApprovalDecision) (control.Approval,
 	error) {
 	return s.changeApproval(ctx, "decide", d.ID,
 		`UPDATE webhook_approvals SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5
@@ -75,7 +76,7 @@ func (s *Store) DecideApproval(ctx context.Context, d hookgate.ApprovalDecision)
 // UseApproval uses up an approval that is approved and not expired, for a call, and returns it.
 // Errors are those of DecideApproval.
 func (s *Store) UseApproval(ctx context.Context, id int64, by hookgate.RequestID,
-	at time.Time) (hookgate.Approval, error) {
+	at time.Time) (control.Approval, error) {
 	return s.changeApproval(ctx, "use", id,
 		`UPDATE webhook_approvals SET state = 'used', used_by = $2, used_at = $3
 		WHERE id = $1 AND state = 'approved' AND expires_at > $3 RETURNING id`, argText(by.String()), argInt(at.UnixMicro()))
@@ -84,7 +85,7 @@ func (s *Store) UseApproval(ctx context.Context, id int64, by hookgate.RequestID
 // changeApproval runs a statement that changes an approval, its first parameter, only if its state
 // allows it, and returns its id then.
 func (s *Store) changeApproval(ctx context.Context, doing string, id int64, update string,
-	args ...arg) (a hookgate.Approval, err error) {
+	args ...arg) (a control.Approval, err error) {
 	changed := false
 	err = s.tx(ctx, []statement{
 		{sql: update, args: append([]arg{argInt(id)}, args...),
@@ -97,29 +98,29 @@ func (s *Store) changeApproval(ctx context.Context, doing string, id int64, upda
 	}, func() ([]statement, error) { return nil, nil })
 	switch {
 	case err != nil:
-		return hookgate.Approval{}, fmt.Errorf("%s approval %d: %w", doing, id, err)
+		return control.Approval{}, fmt.Errorf("%s approval %d: %w", doing, id, err)
 	case a.ID == 0:
 		return a, fmt.Errorf("approval %d: %w", id, hookgate.ErrNotFound)
 	case !changed:
-		return a, fmt.Errorf("%s approval %d: %w", doing, id, hookgate.ErrApprovalState)
+		return a, fmt.Errorf("%s approval %d: %w", doing, id, control.ErrApprovalState)
 	}
 	return a, nil
 }
 
 // Approval returns an approval, or ErrNotFound.
-func (s *Store) Approval(ctx context.Context, id int64) (hookgate.Approval, error) {
+func (s *Store) Approval(ctx context.Context, id int64) (control.Approval, error) {
 	all, err := s.approvals(ctx, statement{sql: oneApproval, args: []arg{argInt(id)}})
 	switch {
 	case err != nil:
-		return hookgate.Approval{}, fmt.Errorf("read approval %d: %w", id, err)
+		return control.Approval{}, fmt.Errorf("read approval %d: %w", id, err)
 	case len(all) == 0:
-		return hookgate.Approval{}, fmt.Errorf("approval %d: %w", id, hookgate.ErrNotFound)
+		return control.Approval{}, fmt.Errorf("approval %d: %w", id, hookgate.ErrNotFound)
 	}
 	return all[0], nil
 }
 
 // Approvals returns the approvals that match, oldest first.
-func (s *Store) Approvals(ctx context.Context, f hookgate.ApprovalFilter) ([]hookgate.Approval,
+func (s *Store) Approvals(ctx context.Context, f control.ApprovalFilter) ([]control.Approval,
 	error) {
 	all, err := s.approvals(ctx, statement{
 		sql: "SELECT " + approvalColumns + ` FROM webhook_approvals WHERE id > $1
@@ -133,7 +134,7 @@ func (s *Store) Approvals(ctx context.Context, f hookgate.ApprovalFilter) ([]hoo
 	return all, nil
 }
 
-func (s *Store) approvals(ctx context.Context, query statement) (all []hookgate.Approval,
+func (s *Store) approvals(ctx context.Context, query statement) (all []control.Approval,
 	err error) {
 	query.row = func(r row) error {
 		a, err := scanApproval(r)
@@ -144,12 +145,12 @@ func (s *Store) approvals(ctx context.Context, query statement) (all []hookgate.
 	return all, err
 }
 
-func scanApproval(r row) (a hookgate.Approval, err error) {
-	a = hookgate.Approval{
-		ID: r.int(0), Action: r.text(1), Target: r.text(2), Needs: hookgate.Role(r.text(3)),
-		RequestedBy: r.text(4), Role: hookgate.Role(r.text(5)),
+func scanApproval(r row) (a control.Approval, err error) {
+	a = control.Approval{
+		ID: r.int(0), Action: r.text(1), Target: r.text(2), Needs: control.Role(r.text(3)),
+		RequestedBy: r.text(4), Role: control.Role(r.text(5)),
 		RequestedAt: micros(r.int(7)), Reason: r.text(8), ExpiresAt: micros(r.int(9)),
-		State: hookgate.ApprovalState(r.text(10)), DecidedBy: r.text(11),
+		State: control.ApprovalState(r.text(10)), DecidedBy: r.text(11),
 		DecidedAt: hookgate.FromMicros(r.int(12)), DecisionReason: r.text(13),
 		UsedAt: hookgate.FromMicros(r.int(15)),
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
-	"github.com/hookgate/hookgate/retention"
+	"github.com/hookgate/hookgate/store/retention"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -102,7 +102,7 @@ END $$`
 func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 	r := newRows(9)
 	for i := range batch.Records {
-		d := &batch.Records[i].Delivery
+		d := &batch.Records[i].Request
 		sum := sha256.Sum256(d.Body)
 		r.text(d.MessageID)
 		r.text(d.EventType)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 	"github.com/hookgate/hookgate/store/paging"
 )
 
@@ -102,7 +103,7 @@ func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {
 	if d.RequestID, err = hookgate.ParseRequestID(r.text(6)); err != nil {
 		return d, err
 	}
-	if d.Headers, err = batch.ParseHeaders(r.text(7)); err != nil {
+	if d.Headers, err = encoding.ParseHeaders(r.text(7)); err != nil {
 		return d, err
 	}
 	d.RemoteAddr = r.text(8)
@@ -117,11 +118,11 @@ func scanDeadLetter(r row) (d hookgate.StoredDeadLetter, err error) {
 	d.DeadLetteredAt = micros(r.int(15))
 	d.Attempts = int(r.int(16))
 	d.LastError = r.text(17)
-	if d.ReplayOf, err = batch.ParseRequestIDText(r.text(18)); err != nil {
+	if d.RetryOf, err = encoding.ParseRequestIDText(r.text(18)); err != nil {
 		return d, err
 	}
 	if n := r.int(19); n != 0 {
-		d.ReplayedAt = micros(n)
+		d.RetriedAt = micros(n)
 	}
 	if d.State = hookgate.DeadLetterState(r.text(23)); d.State == hookgate.DeadLetterPurged {
 		d.PurgedAt, d.PurgedBy, d.PurgeReason = micros(r.int(20)), r.text(21), r.text(22)

@@ -63,7 +63,7 @@ func TestRejectedInGroup(t *testing.T) {
 				resent.Records[i].Identity, resent.Records[i].Body = b.Records[0].Identity, b.Records[0].Body
 			}
 			resent.Records[1].Body = []byte("another body")
-			resent.Records[2].ReplayOf, resent.Records[2].ReplayedAt = b.Records[0].RequestID, time.Now()
+			resent.Records[2].RetryOf, resent.Records[2].RetriedAt = b.Records[0].RequestID, time.Now()
 			o, err = s.Apply(t.Context(), resent)
 			if err != nil || o.Stored != 1 {
 				t.Fatalf("apply of repetitions did %+v (error %v)", o, err)

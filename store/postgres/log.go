@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // errNoLog is for a store without its row of webhook_log.
@@ -21,7 +21,7 @@ type logHead struct {
 // logPart is what a transaction adds to the log.
 type logPart struct {
 	nextID func(last int64, now time.Time) int64
-	sum    hookgate.EntryHash
+	sum    audit.EntryHash
 	// before is where the log ended, and logHead is where it ends with this part.
 	before logHead
 	logHead
@@ -67,19 +67,19 @@ func (l *logPart) readFirstHash() ([]statement, error) {
 	if l.begun {
 		return nil, nil
 	}
-	var heads []hookgate.ChainHead
-	l.hash = hookgate.FirstHash(nil)
+	var heads []audit.ChainHead
+	l.hash = audit.FirstHash(nil)
 	return []statement{{sql: readOldHeads, row: func(r row) error {
 		heads = append(heads, scanOldHead(r))
-		l.hash = hookgate.FirstHash(heads)
+		l.hash = audit.FirstHash(heads)
 		return nil
 	}}}, nil
 }
 
 const readOldHeads = `SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0 ORDER BY partition`
 
-func scanOldHead(r row) hookgate.ChainHead {
-	h := hookgate.ChainHead{Partition: int(r.int(0)), Sequence: r.int(1)}
+func scanOldHead(r row) audit.ChainHead {
+	h := audit.ChainHead{Partition: int(r.int(0)), Sequence: r.int(1)}
 	copy(h.Hash[:], r[2])
 	return h
 }

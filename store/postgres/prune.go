@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/prune"
 )
 
@@ -182,13 +183,13 @@ func (p *pruning) readEntries() ([]statement, error) {
 			{sql: entriesQuery, args: []arg{argInt(cursor), limit}, row: take},
 		}, nil
 	}
-	first := hookgate.FirstHash(nil)
+	first := audit.FirstHash(nil)
 	p.previous = &first
-	var heads []hookgate.ChainHead
+	var heads []audit.ChainHead
 	return []statement{
 		{sql: readOldHeads, row: func(r row) error {
 			heads = append(heads, scanOldHead(r))
-			first = hookgate.FirstHash(heads)
+			first = audit.FirstHash(heads)
 			return nil
 		}},
 		{sql: strings.ReplaceAll(entriesQuery, "$1", "(SELECT begins_after + $1 FROM webhook_log)"),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 	"github.com/hookgate/hookgate/store/paging"
 )
 
@@ -79,7 +80,7 @@ func eventsQuery(f hookgate.EventFilter, after, until int64, limit int) (query s
 		}
 	}
 	if f.MessageID != "" {
-		low, high := batch.MessageRange(f.MessageID)
+		low, high := encoding.MessageRange(f.MessageID)
 		add("identity >= ? AND identity <= ? AND message_id = ?", low[:], high[:], f.MessageID)
 	}
 	if f.ExceptSource != "" {
@@ -176,7 +177,7 @@ func scanEvent(r row) (e hookgate.Event, err error) {
 		return e, err
 	}
 	e.ReceivedAt = micros(r.int(9))
-	if e.Headers, err = batch.ParseHeaders(r.text(10)); err != nil {
+	if e.Headers, err = encoding.ParseHeaders(r.text(10)); err != nil {
 		return e, err
 	}
 	e.RemoteAddr = r.text(11)
@@ -249,7 +250,7 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 		return nil, nil
 	}
 	var t paging.Trace
-	low, high := batch.MessageRange(messageID)
+	low, high := encoding.MessageRange(messageID)
 	requests := newRows(1)
 	err := s.read(ctx, statement{
 		sql: traceRequests,

@@ -157,7 +157,7 @@ func TestSchemas(t *testing.T) {
 	}
 	for _, name := range []string{"pg_gate", "$user", "information_schema",
 		strings.Repeat("x", maxSchemaBytes+1), "a\x00", "\xff", "a\nb"} {
-		var unfit *hookgate.UnfitError
+		var unfit *hookgate.MisconfiguredError
 		if _, err := Open(t.Context(), Config{URL: url, Schema: name}); !errors.As(err, &unfit) ||
 			CheckSchema(name) == nil {
 			t.Errorf("schema %q got %v", name, err)
@@ -176,7 +176,7 @@ func TestSchemaRights(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = execute(outsider, "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role) })
 	url = strings.Replace(url, "tester@", role+"@", 1)
-	var unfit *hookgate.UnfitError
+	var unfit *hookgate.MisconfiguredError
 	_, err := Open(t.Context(), Config{URL: url})
 	if !errors.As(err, &unfit) {
 		t.Fatalf("without rights it got %v", err)

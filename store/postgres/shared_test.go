@@ -362,7 +362,7 @@ func TestText(t *testing.T) {
 	d.MessageID, d.EventType, d.Source, d.OrderingKey, d.RemoteAddr, d.Body = bad, bad, bad, bad, bad,
 		[]byte(bad)
 	b.Dead = []hookgate.DeadLetter{{Record: d, Reason: bad}}
-	before := r.Delivery
+	before := r.Request
 	mustApply(t, s, b, 1)
 	if r.RemoteAddr != before.RemoteAddr {
 		t.Error("the caller's record was changed")

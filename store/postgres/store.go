@@ -150,7 +150,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 // New returns a store that has not asked the database for anything. Until Prepare has succeeded all
-// calls fail with the reason. The error is a hookgate.UnfitError: c makes no sense.
+// calls fail with the reason. The error is a hookgate.MisconfiguredError: c makes no sense.
 func New(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
 	config, err := parseConfig(c.URL)
@@ -197,7 +197,7 @@ func parseConfig(text string) (*pgxpool.Config, error) {
 }
 
 // Prepare brings the schema of the database up to date, or demands that it is if the configuration
-// says so. The error is a hookgate.UnfitError if the database does not let this process in or has a
+// says so. The error is a hookgate.MisconfiguredError if the database does not let this process in or has a
 // schema that this program cannot use; any other means that it is away or not ready.
 func (s *Store) Prepare(ctx context.Context) error {
 	schema, err := prepareSchema(ctx, s.config, s.wanted, s.checkOnly)

@@ -106,7 +106,7 @@ func TestConformance(t *testing.T) {
 			for i := range long {
 				long[i] = byte('!' + digits.IntN(90))
 			}
-			return hookgate.Record{Delivery: hookgate.Delivery{
+			return hookgate.Record{Request: hookgate.Request{
 				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default",
 					EventType: string(long), MessageID: string(long)},
 				OrderingKey: "t",

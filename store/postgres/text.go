@@ -25,9 +25,9 @@ func clean(s string) string {
 func cleanItem(it *batch.Item) {
 	it.Reason, it.Worker, it.LastError = clean(it.Reason), clean(it.Worker), clean(it.LastError)
 	if !storable(it.RemoteAddr) {
-		d := *it.Delivery // the record is the caller's
+		d := *it.Request // the record is the caller's
 		d.RemoteAddr = clean(d.RemoteAddr)
-		it.Delivery = &d
+		it.Request = &d
 	}
 	if it.Outcome == hookgate.StageDeadLettered {
 		cleanIdentity(it)
@@ -40,10 +40,10 @@ func cleanIdentity(it *batch.Item) {
 		storable(it.OrderingKey) {
 		return
 	}
-	d := *it.Delivery
+	d := *it.Request
 	d.MessageID, d.EventType, d.Source, d.OrderingKey = clean(d.MessageID), clean(d.EventType),
 		clean(d.Source), clean(d.OrderingKey)
-	it.Delivery = &d
+	it.Request = &d
 }
 
 // afterPrefix returns the first text behind all that begin with p, which is text itself, or "" if

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/audit"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/prune"
 )
 
@@ -109,8 +109,8 @@ type cursor[T any] struct {
 
 // entry is a row with the delivery that it refers to.
 type entry struct {
-	audit.Entry
-	delivery hookgate.Delivery
+	audit.Row
+	delivery hookgate.Request
 }
 
 const (
@@ -259,13 +259,13 @@ func (p *pages) Link() (*audit.Link, bool, error) {
 }
 
 // RemovedEvent implements audit.Source.
-func (p *pages) RemovedEvent() (*audit.Entry, bool, error) { return p.entry(&p.removed) }
+func (p *pages) RemovedEvent() (*audit.Row, bool, error) { return p.entry(&p.removed) }
 
 // Event implements audit.Source.
-func (p *pages) Event() (*audit.Entry, bool, error) { return p.entry(&p.events) }
+func (p *pages) Event() (*audit.Row, bool, error) { return p.entry(&p.events) }
 
 // Request implements audit.Source.
-func (p *pages) Request() (*audit.Entry, bool, error) { return p.entry(&p.requests) }
+func (p *pages) Request() (*audit.Row, bool, error) { return p.entry(&p.requests) }
 
 // Purge implements audit.Source.
 func (p *pages) Purge() (*audit.Purge, bool, error) {
@@ -273,13 +273,13 @@ func (p *pages) Purge() (*audit.Purge, bool, error) {
 	return row, row != nil, err
 }
 
-func (p *pages) entry(c *cursor[entry]) (*audit.Entry, bool, error) {
+func (p *pages) entry(c *cursor[entry]) (*audit.Row, bool, error) {
 	e, err := c.step(p)
 	if err != nil || e == nil {
 		return nil, false, err
 	}
-	e.Delivery = &e.delivery // which has moved while the page grew
-	return &e.Entry, true, nil
+	e.Request = &e.delivery // which has moved while the page grew
+	return &e.Row, true, nil
 }
 
 func scanLink(r row, l *audit.Link) int64 {
@@ -307,7 +307,7 @@ func scanLink(r row, l *audit.Link) int64 {
 
 // scanEntry reads the columns that events and requests share.
 func scanEntry(r row, e *entry) int64 {
-	e.delivery = hookgate.Delivery{
+	e.delivery = hookgate.Request{
 		Identity:    hookgate.Identity{MessageID: r.text(2), EventType: r.text(3), Source: r.text(4)},
 		OrderingKey: r.text(5),
 		Sequence:    r.int(6),
@@ -315,13 +315,13 @@ func scanEntry(r row, e *entry) int64 {
 		RemoteAddr:  r.text(12),
 	}
 	e.delivery.SetSpooledMicros(r.int(15))
-	e.delivery.SetReplayedMicros(r.int(17))
+	e.delivery.SetRetriedMicros(r.int(17))
 	e.delivery.Keyed = r.bool(18)
-	e.Entry = audit.Entry{
+	e.Row = audit.Row{
 		RequestID: r.text(8),
-		ReplayOf:  r.text(16),
+		RetryOf:   r.text(16),
 		Sealed:    len(r[24]) > 0,
-		Entry: hookgate.Entry{
+		Entry: audit.Entry{
 			Batch:       r.int(0),
 			ID:          r.int(1),
 			Partition:   int(r.int(13)),

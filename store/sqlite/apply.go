@@ -12,6 +12,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 )
 
 // Apply implements hookgate.Store. It ignores ctx: a transaction is short, and one that was
@@ -268,7 +269,7 @@ func (a *application) added(it *batch.Item, hash [32]byte) {
 
 // bind binds what events and requests share, at the same places; 7 is left out.
 func (a *application) bind(s *sqlite.Stmt, it *batch.Item, hash *[32]byte) {
-	d := it.Delivery
+	d := it.Request
 	s.BindInt64(1, it.ID)
 	s.BindText(2, d.MessageID)
 	s.BindText(3, d.EventType)
@@ -285,8 +286,8 @@ func (a *application) bind(s *sqlite.Stmt, it *batch.Item, hash *[32]byte) {
 	s.BindText(15, it.Position)
 	s.BindInt64(16, it.Batch)
 	s.BindInt64(17, d.SpooledMicros())
-	s.BindText(18, batch.RequestIDText(d.ReplayOf))
-	s.BindInt64(19, d.ReplayedMicros())
+	s.BindText(18, encoding.RequestIDText(d.RetryOf))
+	s.BindInt64(19, d.RetriedMicros())
 	s.BindBool(20, d.Keyed)
 	s.BindInt64(21, hookgate.Micros(it.ProcessedAt))
 	s.BindInt64(22, it.PersistedAt.UnixMicro())
@@ -361,7 +362,7 @@ func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID strin
 		return id, requestID, err
 	}
 	s := a.stmts.indexedRange
-	low, high := batch.MessageRange(it.MessageID)
+	low, high := encoding.MessageRange(it.MessageID)
 	defer s.Reset()
 	s.BindBytes(1, low[:])
 	s.BindBytes(2, high[:])
@@ -391,7 +392,7 @@ func (a *application) storeRequest(it *batch.Item) (id int64, added bool, err er
 	s := a.stmts.request
 	a.bind(s, it, &hash)
 	s.BindText(7, string(it.Outcome))
-	s.BindText(28, batch.RequestIDText(it.FirstRequestID))
+	s.BindText(28, encoding.RequestIDText(it.FirstRequestID))
 	s.BindText(29, it.Reason)
 	if err := sqlitedb.Run(s); err != nil {
 		return 0, false, fmt.Errorf("store request %s: %w", it.RequestID, err)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
-	"github.com/hookgate/hookgate/retention"
+	"github.com/hookgate/hookgate/store/retention"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -37,7 +37,7 @@ func BenchmarkApply(b *testing.B) {
 		storetest.BenchmarkBatches(b, batchSize, nil, func(batch *hookgate.Batch) error {
 			return sqlitedb.Tx(conn, func() error {
 				for i := range batch.Records {
-					if err := insertPlain(insert, &batch.Records[i].Delivery); err != nil {
+					if err := insertPlain(insert, &batch.Records[i].Request); err != nil {
 						return err
 					}
 				}
@@ -65,7 +65,7 @@ CREATE INDEX webhook_events_type ON webhook_events (event_type, received_at DESC
 CREATE INDEX webhook_events_request ON webhook_events (request_id);
 `
 
-func insertPlain(s *sqlite.Stmt, d *hookgate.Delivery) error {
+func insertPlain(s *sqlite.Stmt, d *hookgate.Request) error {
 	sum := sha256.Sum256(d.Body)
 	s.BindText(1, d.MessageID)
 	s.BindText(2, d.EventType)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 	"github.com/hookgate/hookgate/store/paging"
 )
 
@@ -101,7 +102,7 @@ func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
 	if d.RequestID, err = hookgate.ParseRequestID(row.ColumnText(6)); err != nil {
 		return d, err
 	}
-	if d.Headers, err = batch.ParseHeaders(row.ColumnText(7)); err != nil {
+	if d.Headers, err = encoding.ParseHeaders(row.ColumnText(7)); err != nil {
 		return d, err
 	}
 	d.RemoteAddr = row.ColumnText(8)
@@ -116,11 +117,11 @@ func scanDeadLetter(row *sqlite.Stmt) (d hookgate.StoredDeadLetter, err error) {
 	d.DeadLetteredAt = micros(row.ColumnInt64(15))
 	d.Attempts = row.ColumnInt(16)
 	d.LastError = row.ColumnText(17)
-	if d.ReplayOf, err = batch.ParseRequestIDText(row.ColumnText(18)); err != nil {
+	if d.RetryOf, err = encoding.ParseRequestIDText(row.ColumnText(18)); err != nil {
 		return d, err
 	}
 	if n := row.ColumnInt64(19); n != 0 {
-		d.ReplayedAt = micros(n)
+		d.RetriedAt = micros(n)
 	}
 	if d.State = hookgate.DeadLetterState(row.ColumnText(23)); d.State == hookgate.DeadLetterPurged {
 		d.PurgedAt, d.PurgedBy, d.PurgeReason = micros(row.ColumnInt64(20)), row.ColumnText(21),

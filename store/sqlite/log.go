@@ -7,7 +7,7 @@ import (
 
 	"zombiezen.com/go/sqlite"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 )
 
@@ -63,16 +63,16 @@ func firstHash(conn *sqlite.Conn) (hash [32]byte, err error) {
 		return hash, err
 	}
 	defer rows.Reset()
-	var heads []hookgate.ChainHead
+	var heads []audit.ChainHead
 	for {
 		found, err := rows.Step()
 		if err != nil {
 			return hash, fmt.Errorf("read the heads of earlier chains: %w", err)
 		}
 		if !found {
-			return hookgate.FirstHash(heads), nil
+			return audit.FirstHash(heads), nil
 		}
-		h := hookgate.ChainHead{Partition: rows.ColumnInt(0), Sequence: rows.ColumnInt64(1)}
+		h := audit.ChainHead{Partition: rows.ColumnInt(0), Sequence: rows.ColumnInt64(1)}
 		rows.ColumnBytes(2, h.Hash[:])
 		heads = append(heads, h)
 	}

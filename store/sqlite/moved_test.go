@@ -40,7 +40,7 @@ func TestFileMoved(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		var unfit *hookgate.UnfitError
+		var unfit *hookgate.MisconfiguredError
 		if err := s.Ping(t.Context()); !errors.As(err, &unfit) {
 			t.Errorf("a ping got %v", err)
 		}
@@ -100,7 +100,7 @@ func TestReadMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range readers {
-		var unfit *hookgate.UnfitError
+		var unfit *hookgate.MisconfiguredError
 		if n, err := s.Counts(t.Context()); !errors.As(err, &unfit) {
 			t.Errorf("while the files are away, counts are %+v, %v", n, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
 	"github.com/hookgate/hookgate/store/paging"
 )
 
@@ -79,7 +80,7 @@ func conditions(f hookgate.EventFilter) (where string, args []any) {
 		add("+source <> ?", f.ExceptSource)
 	}
 	if f.MessageID != "" {
-		low, high := batch.MessageRange(f.MessageID)
+		low, high := encoding.MessageRange(f.MessageID)
 		add("id IN ("+idsOfMessage+") AND +message_id = ?", low[:], high[:], low[:], high[:], f.MessageID)
 	}
 	if _, last, ok := f.RequestID.Parts(); ok {
@@ -144,7 +145,7 @@ func scanEvent(row *sqlite.Stmt) (e hookgate.Event, err error) {
 		return e, err
 	}
 	e.ReceivedAt = micros(row.ColumnInt64(9))
-	if e.Headers, err = batch.ParseHeaders(row.ColumnText(10)); err != nil {
+	if e.Headers, err = encoding.ParseHeaders(row.ColumnText(10)); err != nil {
 		return e, err
 	}
 	e.RemoteAddr = row.ColumnText(11)
@@ -227,7 +228,7 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 	var t paging.Trace
 	err := s.read(ctx, func(conn *sqlite.Conn) (err error) {
 		defer sqlitex.Transaction(conn)(&err) // one snapshot
-		low, high := batch.MessageRange(messageID)
+		low, high := encoding.MessageRange(messageID)
 		var requests []hookgate.RequestID
 		if err := sqlitex.Execute(conn, traceRequests, &sqlitex.ExecOptions{
 			Args: []any{low[:], high[:], messageID, after.String(), limit},

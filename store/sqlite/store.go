@@ -17,6 +17,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/migrations"
@@ -37,7 +38,7 @@ type Store struct {
 	conn  *sqlite.Conn
 	place sqlitedb.Place
 	stmts statements
-	hash  hookgate.EntryHash
+	hash  audit.EntryHash
 	// log is the head of the log in the transaction that runs.
 	log logHead
 	// recent are the events that the late indexes lack.

@@ -91,7 +91,7 @@ func conformance(t *testing.T, late lateBounds) {
 			}
 		},
 		Rejected: func() hookgate.Record {
-			return hookgate.Record{Delivery: hookgate.Delivery{
+			return hookgate.Record{Request: hookgate.Request{
 				RequestID: hookgate.RequestID{1}, Identity: hookgate.Identity{Source: "default", EventType: "t",
 					MessageID: "large"},
 				OrderingKey: "t", Body: make([]byte, maxBlob+1),

@@ -8,8 +8,8 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
-	"github.com/hookgate/hookgate/store/audit"
 	"github.com/hookgate/hookgate/store/prune"
 )
 
@@ -79,8 +79,8 @@ type cursors struct {
 
 // entry is a row with the delivery that it refers to.
 type entry struct {
-	audit.Entry
-	delivery hookgate.Delivery
+	audit.Row
+	delivery hookgate.Request
 }
 
 func newCursors(conn *sqlite.Conn) (*cursors, error) {
@@ -179,28 +179,28 @@ func (c *cursors) Link() (*audit.Link, bool, error) {
 }
 
 // RemovedEvent implements audit.Source.
-func (c *cursors) RemovedEvent() (*audit.Entry, bool, error) {
+func (c *cursors) RemovedEvent() (*audit.Row, bool, error) {
 	if found, err := c.removedEvents.Step(); err != nil || !found {
 		return nil, false, err
 	}
 	c.removed.scan(c.removedEvents)
 	c.removed.Removed = true
-	return &c.removed.Entry, true, nil
+	return &c.removed.Row, true, nil
 }
 
 // Event implements audit.Source.
-func (c *cursors) Event() (*audit.Entry, bool, error) {
+func (c *cursors) Event() (*audit.Row, bool, error) {
 	if found, err := c.events.Step(); err != nil || !found {
 		return nil, false, err
 	}
 	c.event.scan(c.events)
 	c.event.scanKey(c.events)
 	c.event.Body = columnBytes(c.events, 26)
-	return &c.event.Entry, true, c.late.event(&c.event.Entry)
+	return &c.event.Row, true, c.late.event(&c.event.Row)
 }
 
 // Request implements audit.Source.
-func (c *cursors) Request() (*audit.Entry, bool, error) {
+func (c *cursors) Request() (*audit.Row, bool, error) {
 	if found, err := c.requests.Step(); err != nil || !found {
 		return nil, false, err
 	}
@@ -212,7 +212,7 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 	e.Reason = c.requests.ColumnText(28)
 	e.Purged = c.requests.ColumnBool(29)
 	if e.Outcome != hookgate.StageDeadLettered {
-		return &e.Entry, true, nil
+		return &e.Row, true, nil
 	}
 	d := c.letters
 	defer d.Reset()
@@ -227,7 +227,7 @@ func (c *cursors) Request() (*audit.Entry, bool, error) {
 			DeadLetteredAt: d.ColumnInt64(3),
 		}
 	}
-	return &e.Entry, true, nil
+	return &e.Row, true, nil
 }
 
 // Purge implements audit.Source.
@@ -262,7 +262,7 @@ func (c *cursors) RequestBody(requestID string) (body []byte, ok bool, err error
 
 // scan reads the columns that events and requests share.
 func (e *entry) scan(row *sqlite.Stmt) {
-	e.delivery = hookgate.Delivery{
+	e.delivery = hookgate.Request{
 		Identity: hookgate.Identity{MessageID: row.ColumnText(2), EventType: row.ColumnText(3),
 			Source: row.ColumnText(4)},
 		OrderingKey: row.ColumnText(5),
@@ -271,16 +271,16 @@ func (e *entry) scan(row *sqlite.Stmt) {
 		RemoteAddr:  row.ColumnText(12),
 	}
 	e.delivery.SetSpooledMicros(row.ColumnInt64(15))
-	e.delivery.SetReplayedMicros(row.ColumnInt64(17))
+	e.delivery.SetRetriedMicros(row.ColumnInt64(17))
 	e.delivery.Keyed = row.ColumnBool(18)
-	e.Entry = audit.Entry{
+	e.Row = audit.Row{
 		RequestID: row.ColumnText(8),
-		ReplayOf:  row.ColumnText(16),
+		RetryOf:   row.ColumnText(16),
 		Sealed:    row.ColumnLen(24) > 0,
-		Entry: hookgate.Entry{
+		Entry: audit.Entry{
 			ID:          row.ColumnInt64(1),
 			Batch:       row.ColumnInt64(0),
-			Delivery:    &e.delivery,
+			Request:     &e.delivery,
 			EnqueuedAt:  micros(row.ColumnInt64(10)),
 			Partition:   row.ColumnInt(13),
 			HeadersJSON: row.ColumnText(11),

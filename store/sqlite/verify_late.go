@@ -6,7 +6,7 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/hookgate/hookgate/store/audit"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // lateAudit compares the late indexes with the events: up to indexed each event must have its two
@@ -22,7 +22,7 @@ type lateAudit struct {
 }
 
 // event looks the rows of an event up.
-func (l *lateAudit) event(e *audit.Entry) error {
+func (l *lateAudit) event(e *audit.Row) error {
 	if l.identity == nil || l.broken != nil {
 		return nil // a store of an earlier release
 	}

@@ -11,25 +11,26 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // token returns a token of its own.
-func token(name string) hookgate.Token {
-	return hookgate.Token{
-		Name: name, Role: hookgate.RoleOperator, Hash: hookgate.HashToken("text of " + name),
+func token(name string) control.Token {
+	return control.Token{
+		Name: name, Role: control.RoleOperator, Hash: control.HashToken("text of " + name),
 		CreatedAt: start, CreatedBy: "configured",
 	}
 }
 
 // action returns the n-th action of a trail.
-func action(n int) hookgate.AdminAction {
-	return hookgate.AdminAction{
+func action(n int) control.AdminAction {
+	return control.AdminAction{
 		At:        start.Add(time.Duration(n) * time.Second),
 		RequestID: hookgate.NewRequestID(start.Add(time.Duration(n) * time.Second)),
-		Actor:     "alice", Role: hookgate.RoleOperator, RemoteAddr: "192.0.2.7:4711",
+		Actor:     "alice", Role: control.RoleOperator, RemoteAddr: "192.0.2.7:4711",
 		Action: "maintenance",
 		Target: fmt.Sprintf("read_only %d", n), Reason: "the \"database\" moves: ü",
-		Result: hookgate.ResultDone,
+		Result: control.ResultDone,
 	}
 }
 
@@ -39,21 +40,21 @@ func testTokens(t *testing.T, s Instance) {
 		t.Fatalf("a new store has the tokens %v (error %v)", all, err)
 	}
 	first, second := token("first"), token("second")
-	second.Role, second.CreatedAt, second.CreatedBy, second.ExpiresAt = hookgate.RoleViewer,
+	second.Role, second.CreatedAt, second.CreatedBy, second.ExpiresAt = control.RoleViewer,
 		start.Add(time.Second), "first", start.Add(time.Hour)
-	for _, k := range []hookgate.Token{second, first} {
+	for _, k := range []control.Token{second, first} {
 		if err := s.CreateToken(ctx, k); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if all, err := s.Tokens(ctx); err != nil ||
-		!reflect.DeepEqual(all, []hookgate.Token{first, second}) {
+		!reflect.DeepEqual(all, []control.Token{first, second}) {
 		t.Errorf("the tokens are %+v (error %v)", all, err)
 	}
 	if got, err := s.Token(ctx, second.Hash); err != nil || got != second {
 		t.Errorf("found %+v (error %v), want %+v", got, err, second)
 	}
-	if got, err := s.Token(ctx, hookgate.HashToken("nobody's")); !errors.Is(err,
+	if got, err := s.Token(ctx, control.HashToken("nobody's")); !errors.Is(err,
 		hookgate.ErrNotFound) {
 		t.Errorf("nobody's hash finds %+v (error %v)", got, err)
 	}
@@ -83,13 +84,13 @@ func testTokenNames(t *testing.T, s Instance) {
 	}
 	other := token("other")
 	other.Name = "mine"
-	if err := s.CreateToken(ctx, other); !errors.Is(err, hookgate.ErrExists) {
+	if err := s.CreateToken(ctx, other); !errors.Is(err, control.ErrExists) {
 		t.Errorf("a second token of the name: %v, want ErrExists", err)
 	}
 	if _, err := s.RevokeToken(ctx, "mine", start); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateToken(ctx, other); !errors.Is(err, hookgate.ErrExists) {
+	if err := s.CreateToken(ctx, other); !errors.Is(err, control.ErrExists) {
 		t.Errorf("the name of a revoked token: %v, want ErrExists", err)
 	}
 	if all, err := s.Tokens(ctx); err != nil || len(all) != 1 || all[0].Hash != mine.Hash {
@@ -119,7 +120,7 @@ func testAdminTrail(t *testing.T, s Instance) {
 		t.Fatalf("a new store has the actions %v (error %v)", all, err)
 	}
 	const n = 7
-	var want []hookgate.AdminAction
+	var want []control.AdminAction
 	var previous [32]byte
 	for i := range n {
 		a := action(i)

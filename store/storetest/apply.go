@@ -284,7 +284,7 @@ func testCorrupt(t *testing.T, s Instance) {
 	b := o.batch()
 	for n := range 2 {
 		corrupt := hookgate.Record{
-			Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start),
+			Request: hookgate.Request{RequestID: hookgate.NewRequestID(start),
 				Sequence: hookgate.NoSequence, Body: []byte{0, 255, byte(n)}},
 			Position: hookgate.Position{Major: 1, Minor: uint64(n)}, Corrupt: errors.New("checksum"),
 		}

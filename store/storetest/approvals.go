@@ -11,20 +11,21 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // request returns a request by alice, made n minutes after start, that holds for an hour.
-func request(n int, target string) hookgate.Approval {
+func request(n int, target string) control.Approval {
 	at := start.Add(time.Duration(n) * time.Minute)
-	return hookgate.Approval{
-		Action: "dlq_purge", Target: target, Needs: hookgate.RoleAdmin, RequestedBy: "alice",
-		Role:      hookgate.RoleAdmin,
+	return control.Approval{
+		Action: "dlq_purge", Target: target, Needs: control.RoleAdmin, RequestedBy: "alice",
+		Role:      control.RoleAdmin,
 		RequestID: hookgate.NewRequestID(at), RequestedAt: at, Reason: "they are \"tests\": ü",
 		ExpiresAt: at.Add(time.Hour),
 	}
 }
 
-func mustRequest(t *testing.T, s Instance, a hookgate.Approval) hookgate.Approval {
+func mustRequest(t *testing.T, s Instance, a control.Approval) control.Approval {
 	t.Helper()
 	kept, err := s.RequestApproval(t.Context(), a, 1000)
 	if err != nil {
@@ -33,9 +34,9 @@ func mustRequest(t *testing.T, s Instance, a hookgate.Approval) hookgate.Approva
 	return kept
 }
 
-func decision(id int64, state hookgate.ApprovalState, by string,
-	at time.Time) hookgate.ApprovalDecision {
-	return hookgate.ApprovalDecision{ID: id, State: state, By: by, Reason: "because " + by +
+func decision(id int64, state control.ApprovalState, by string,
+	at time.Time) control.ApprovalDecision {
+	return control.ApprovalDecision{ID: id, State: state, By: by, Reason: "because " + by +
 		" says so", At: at}
 }
 
@@ -43,12 +44,12 @@ func decision(id int64, state hookgate.ApprovalState, by string,
 // is read.
 func testApprovals(t *testing.T, s Instance) {
 	ctx := t.Context()
-	if all, err := s.Approvals(ctx, hookgate.ApprovalFilter{Limit: 10}); err != nil || len(all) != 0 {
+	if all, err := s.Approvals(ctx, control.ApprovalFilter{Limit: 10}); err != nil || len(all) != 0 {
 		t.Fatalf("a new store has the approvals %v (error %v)", all, err)
 	}
 	// longer than what an index could hold
 	want := request(0, `type="order.test" reason="ü\x00"`+strings.Repeat(" long", 5000))
-	check := func(doing string, got hookgate.Approval, err error) {
+	check := func(doing string, got control.Approval, err error) {
 		t.Helper()
 		if err != nil || got != want {
 			t.Errorf("%s: %+v (error %v), want %+v", doing, got, err, want)
@@ -59,22 +60,22 @@ func testApprovals(t *testing.T, s Instance) {
 		}
 	}
 	got, err := s.RequestApproval(ctx, want, 1)
-	want.ID, want.State = 1, hookgate.ApprovalPending
+	want.ID, want.State = 1, control.ApprovalPending
 	check("request", got, err)
 
-	want.State, want.DecidedBy, want.DecidedAt, want.DecisionReason = hookgate.ApprovalApproved, "bob",
+	want.State, want.DecidedBy, want.DecidedAt, want.DecisionReason = control.ApprovalApproved, "bob",
 		start.Add(time.Minute), "because bob says so"
-	got, err = s.DecideApproval(ctx, decision(1, hookgate.ApprovalApproved, "bob", want.DecidedAt))
+	got, err = s.DecideApproval(ctx, decision(1, control.ApprovalApproved, "bob", want.DecidedAt))
 	check("approval", got, err)
 
-	want.State, want.UsedAt = hookgate.ApprovalUsed, start.Add(2*time.Minute)
+	want.State, want.UsedAt = control.ApprovalUsed, start.Add(2*time.Minute)
 	want.UsedBy = hookgate.NewRequestID(want.UsedAt)
 	got, err = s.UseApproval(ctx, 1, want.UsedBy, want.UsedAt)
 	check("use", got, err)
 
 	for _, id := range []int64{0, 2, -1} {
 		_, err1 := s.Approval(ctx, id)
-		_, err2 := s.DecideApproval(ctx, decision(id, hookgate.ApprovalDenied, "bob", start))
+		_, err2 := s.DecideApproval(ctx, decision(id, control.ApprovalDenied, "bob", start))
 		_, err3 := s.UseApproval(ctx, id, want.UsedBy, start)
 		for _, err := range []error{err1, err2, err3} {
 			if !errors.Is(err, hookgate.ErrNotFound) {
@@ -90,18 +91,18 @@ func testApprovalStates(t *testing.T, s Instance) {
 	// of the request; the latter is when it expires
 	const before, after = time.Hour - time.Microsecond, time.Hour
 	type step struct {
-		state hookgate.ApprovalState // what it becomes
+		state control.ApprovalState // what it becomes
 		by    string
 		at    time.Duration
 	}
-	approve, deny, withdraw := step{hookgate.ApprovalApproved, "bob", before},
-		step{hookgate.ApprovalDenied, "bob", before}, step{hookgate.ApprovalDenied, "alice", before}
-	use := step{state: hookgate.ApprovalUsed, at: before}
-	own := step{hookgate.ApprovalApproved, "alice", 0}
+	approve, deny, withdraw := step{control.ApprovalApproved, "bob", before},
+		step{control.ApprovalDenied, "bob", before}, step{control.ApprovalDenied, "alice", before}
+	use := step{state: control.ApprovalUsed, at: before}
+	own := step{control.ApprovalApproved, "alice", 0}
 	late := func(s step) step { s.at = after; return s }
-	take := func(id int64, n step) (hookgate.Approval, error) {
+	take := func(id int64, n step) (control.Approval, error) {
 		at := start.Add(n.at)
-		if n.state == hookgate.ApprovalUsed {
+		if n.state == control.ApprovalUsed {
 			return s.UseApproval(t.Context(), id, hookgate.NewRequestID(at), at)
 		}
 		return s.DecideApproval(t.Context(), decision(id, n.state, n.by, at))
@@ -125,7 +126,7 @@ func testApprovalStates(t *testing.T, s Instance) {
 			}
 		}
 		for _, r := range test.refused {
-			if got, err := take(a.ID, r); !errors.Is(err, hookgate.ErrApprovalState) || got != a {
+			if got, err := take(a.ID, r); !errors.Is(err, control.ErrApprovalState) || got != a {
 				t.Errorf("after %v, %v is %+v (error %v), want ErrApprovalState and %+v", test.done, r, got,
 					err, a)
 			}
@@ -150,7 +151,7 @@ func testApprovalRequests(t *testing.T, s Instance) {
 		func() {},
 		func() {
 			var err error
-			if first, err = s.DecideApproval(ctx, decision(first.ID, hookgate.ApprovalApproved, "bob",
+			if first, err = s.DecideApproval(ctx, decision(first.ID, control.ApprovalApproved, "bob",
 				start)); err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +163,7 @@ func testApprovalRequests(t *testing.T, s Instance) {
 		}
 	}
 	// the last comes when the first is expired
-	others := []hookgate.Approval{request(0, "b"), request(0, "a"), request(0, "a"), request(60, "a")}
+	others := []control.Approval{request(0, "b"), request(0, "a"), request(0, "a"), request(60, "a")}
 	others[1].Action, others[2].RequestedBy = "rollback", "carol"
 	for i, other := range others {
 		if got := mustRequest(t, s, other); got.ID != first.ID+int64(i)+1 {
@@ -173,8 +174,8 @@ func testApprovalRequests(t *testing.T, s Instance) {
 	for _, c := range []struct {
 		minute, most int
 		err          error
-	}{{0, 3, hookgate.ErrTooManyApprovals}, {30, 2, hookgate.ErrTooManyApprovals},
-		{60, 1, hookgate.ErrTooManyApprovals}, {60, 2, nil}} {
+	}{{0, 3, control.ErrTooManyApprovals}, {30, 2, control.ErrTooManyApprovals},
+		{60, 1, control.ErrTooManyApprovals}, {60, 2, nil}} {
 		if _, err := s.RequestApproval(ctx, request(c.minute, "c"), c.most); !errors.Is(err, c.err) {
 			t.Errorf("minute %d, at most %d: %v, want %v", c.minute, c.most, err, c.err)
 		}
@@ -197,36 +198,36 @@ func testApprovalList(t *testing.T, s Instance) {
 	}
 	at := start.Add(20 * time.Minute)
 	for _, id := range []int64{2, 4, 6} {
-		if _, err := s.DecideApproval(ctx, decision(id, hookgate.ApprovalApproved, "bob",
+		if _, err := s.DecideApproval(ctx, decision(id, control.ApprovalApproved, "bob",
 			at)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.DecideApproval(ctx, decision(8, hookgate.ApprovalDenied, "bob", at)); err != nil {
+	if _, err := s.DecideApproval(ctx, decision(8, control.ApprovalDenied, "bob", at)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.UseApproval(ctx, 4, hookgate.NewRequestID(at), at); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		state  hookgate.ApprovalState
+		state  control.ApprovalState
 		minute int
 		after  int64
 		limit  int
 		want   string
 	}{
 		{"", 0, 0, 100, "[1 2 3 4 5 6 7 8 9 10]"}, {"", 0, 3, 2, "[4 5]"}, {"", 0, 10, 2, "[]"},
-		{hookgate.ApprovalPending, 20, 0, 100, "[1 3 5 7 9 10]"}, {hookgate.ApprovalPending, 20, 3, 2,
+		{control.ApprovalPending, 20, 0, 100, "[1 3 5 7 9 10]"}, {control.ApprovalPending, 20, 3, 2,
 			"[5 7]"},
-		{hookgate.ApprovalApproved, 20, 0, 100, "[2 6]"}, {hookgate.ApprovalDenied, 20, 0, 100, "[8]"},
-		{hookgate.ApprovalUsed, 20, 0, 100, "[4]"},
-		{hookgate.ApprovalExpired, 20, 0, 100, "[]"},
+		{control.ApprovalApproved, 20, 0, 100, "[2 6]"}, {control.ApprovalDenied, 20, 0, 100, "[8]"},
+		{control.ApprovalUsed, 20, 0, 100, "[4]"},
+		{control.ApprovalExpired, 20, 0, 100, "[]"},
 		// Number n expires at minute 59+n.
-		{hookgate.ApprovalPending, 65, 0, 100, "[7 9 10]"}, {hookgate.ApprovalApproved, 65, 0, 100, "[]"},
-		{hookgate.ApprovalExpired, 65, 0, 100, "[1 2 3 5 6]"}, {hookgate.ApprovalExpired, 1000, 5, 2,
-			"[6 7]"}, {hookgate.ApprovalUsed, 1000, 0, 100, "[4]"},
+		{control.ApprovalPending, 65, 0, 100, "[7 9 10]"}, {control.ApprovalApproved, 65, 0, 100, "[]"},
+		{control.ApprovalExpired, 65, 0, 100, "[1 2 3 5 6]"}, {control.ApprovalExpired, 1000, 5, 2,
+			"[6 7]"}, {control.ApprovalUsed, 1000, 0, 100, "[4]"},
 	} {
-		f := hookgate.ApprovalFilter{State: c.state,
+		f := control.ApprovalFilter{State: c.state,
 			Now: start.Add(time.Duration(c.minute) * time.Minute), After: c.after, Limit: c.limit}
 		all, err := s.Approvals(ctx, f)
 		ids := []int64{}
@@ -275,7 +276,7 @@ func testApprovalsConcurrent(t *testing.T, s Instance) {
 					switch err := change(n); {
 					case err == nil:
 						done.Add(1)
-					case errors.Is(err, hookgate.ErrApprovalState):
+					case errors.Is(err, control.ErrApprovalState):
 						refused.Add(1)
 					default:
 						t.Errorf("%s: %v", doing, err)
@@ -289,7 +290,7 @@ func testApprovalsConcurrent(t *testing.T, s Instance) {
 			}
 		}
 		one("decide", func(n int) error {
-			_, err := s.DecideApproval(ctx, decision(id, hookgate.ApprovalApproved, fmt.Sprint("decider ",
+			_, err := s.DecideApproval(ctx, decision(id, control.ApprovalApproved, fmt.Sprint("decider ",
 				n), start))
 			return err
 		})
@@ -311,28 +312,28 @@ func testApprovalFails(t *testing.T, b Backend, done bool) {
 	now := start
 	for n, step := range []struct {
 		name string
-		do   func() (hookgate.Approval, error)
-		want hookgate.ApprovalState
+		do   func() (control.Approval, error)
+		want control.ApprovalState
 	}{
-		{"request", func() (hookgate.Approval, error) {
+		{"request", func() (control.Approval, error) {
 			return s.RequestApproval(ctx, request(0, "a"),
 				1)
-		}, hookgate.ApprovalPending},
-		{"approve", func() (hookgate.Approval, error) {
-			return s.DecideApproval(ctx, decision(1, hookgate.ApprovalApproved, "bob", now))
-		}, hookgate.ApprovalApproved},
-		{"use", func() (hookgate.Approval, error) {
+		}, control.ApprovalPending},
+		{"approve", func() (control.Approval, error) {
+			return s.DecideApproval(ctx, decision(1, control.ApprovalApproved, "bob", now))
+		}, control.ApprovalApproved},
+		{"use", func() (control.Approval, error) {
 			return s.UseApproval(ctx, 1,
 				hookgate.NewRequestID(now), now)
-		}, hookgate.ApprovalUsed},
+		}, control.ApprovalUsed},
 	} {
 		s.FailWrites(&done)
-		if got, err := step.do(); err == nil || got != (hookgate.Approval{}) {
+		if got, err := step.do(); err == nil || got != (control.Approval{}) {
 			t.Errorf("%s does not say that it failed: %+v", step.name, got)
 		}
 		s.FailWrites(nil)
 		got, err := step.do()
-		if refused := errors.Is(err, hookgate.ErrApprovalState); refused != (done && n > 0) ||
+		if refused := errors.Is(err, control.ErrApprovalState); refused != (done && n > 0) ||
 			err != nil && !refused {
 			t.Errorf("%s again: %v", step.name, err)
 		}
@@ -340,7 +341,7 @@ func testApprovalFails(t *testing.T, b Backend, done bool) {
 			t.Errorf("after %s it is %+v", step.name, got)
 		}
 	}
-	if all, err := s.Approvals(ctx, hookgate.ApprovalFilter{Limit: 10}); err != nil || len(all) != 1 {
+	if all, err := s.Approvals(ctx, control.ApprovalFilter{Limit: 10}); err != nil || len(all) != 1 {
 		t.Errorf("the approvals are %+v (error %v)", all, err)
 	}
 	mustVerify(t, s)

@@ -123,7 +123,7 @@ func testDeadLetters(t *testing.T, s Instance) {
 func testDeadLetterStates(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	replayed, sentAgain, untouched := record("k", 1), record("k", 2), record("k", 3)
-	undecoded := hookgate.Record{Delivery: hookgate.Delivery{RequestID: hookgate.NewRequestID(start),
+	undecoded := hookgate.Record{Request: hookgate.Request{RequestID: hookgate.NewRequestID(start),
 		Sequence: hookgate.NoSequence, Body: []byte{255}},
 		Position: hookgate.Position{Minor: 99}}
 	o.mustBury(t, "at fault", replayed, sentAgain, untouched, undecoded)
@@ -142,7 +142,7 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 		hookgate.DeadLetterOpen
 	mustBeIn(t, s, want)
 	d, err := s.DeadLetter(t.Context(), failed.RequestID.String())
-	if err != nil || d.ReplayOf != replayed.RequestID || !d.ReplayedAt.Equal(failed.ReplayedAt) ||
+	if err != nil || d.RetryOf != replayed.RequestID || !d.RetriedAt.Equal(failed.RetriedAt) ||
 		d.Undecoded() {
 		t.Errorf("the dead letter of a replay is %+v (error %v)", d, err)
 	}
@@ -184,8 +184,8 @@ func testReplays(t *testing.T, s Instance) {
 		t.Fatal(err)
 	}
 	made := d.Replay(body, start.Add(time.Hour).Add(123*time.Nanosecond))
-	want := dead.Delivery
-	want.RequestID, want.ReplayOf, want.ReplayedAt = made.RequestID, dead.RequestID,
+	want := dead.Request
+	want.RequestID, want.RetryOf, want.RetriedAt = made.RequestID, dead.RequestID,
 		start.Add(time.Hour)
 	if !reflect.DeepEqual(*made, want) || made.RequestID == dead.RequestID {
 		t.Errorf("the replay is\n%+v, want\n%+v", *made, want)

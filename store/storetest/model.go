@@ -250,7 +250,7 @@ func (m *model) expect(b *hookgate.Batch) (stored int, duplicates []int) {
 		}
 	}
 	for _, d := range b.Dead {
-		m.made = append(m.made, hookgate.Record{Delivery: d.Delivery}) // for its trail
+		m.made = append(m.made, hookgate.Record{Request: d.Request}) // for its trail
 		add(d.Record, hookgate.StageDeadLettered)
 	}
 	return stored, duplicates

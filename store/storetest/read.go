@@ -227,7 +227,7 @@ func testTrailReplayed(t *testing.T, s Instance) {
 	b.Dead = []hookgate.DeadLetter{{Record: failed, Reason: "still at fault"}}
 	mustApply(t, o, b)
 	late := replayOf(dead, 3)
-	late.SpooledAt = late.ReplayedAt.Add(time.Millisecond)
+	late.SpooledAt = late.RetriedAt.Add(time.Millisecond)
 	o.mustApply(t, event, late)
 	got := stages(t, s, "k-1")
 	want := []string{"received enqueued processed dead_lettered",
@@ -242,7 +242,7 @@ func testTrailReplayed(t *testing.T, s Instance) {
 		t.Fatal(err)
 	}
 	entry := trails[2].Entries[1]
-	if !entry.Timestamp.Equal(event.ReplayedAt) || !strings.Contains(string(entry.Metadata),
+	if !entry.Timestamp.Equal(event.RetriedAt) || !strings.Contains(string(entry.Metadata),
 		dead.RequestID.String()) {
 		t.Errorf("the replay is told of at %s as %s", entry.Timestamp, entry.Metadata)
 	}

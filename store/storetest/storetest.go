@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 )
 
 // Backend makes stores of one kind.
@@ -47,19 +48,19 @@ type Instance struct {
 
 // Access is what a store keeps for the admin API: tokens, the admin trail and approvals.
 type Access interface {
-	CreateToken(context.Context, hookgate.Token) error
-	Token(ctx context.Context, hash [32]byte) (hookgate.Token, error)
-	Tokens(context.Context) ([]hookgate.Token, error)
-	RevokeToken(ctx context.Context, name string, at time.Time) (hookgate.Token, error)
-	RecordAction(context.Context, hookgate.AdminAction) error
-	Actions(ctx context.Context, after int64, limit int) ([]hookgate.AdminAction, error)
-	RequestApproval(ctx context.Context, a hookgate.Approval, maxPending int) (hookgate.Approval,
+	CreateToken(context.Context, control.Token) error
+	Token(ctx context.Context, hash [32]byte) (control.Token, error)
+	Tokens(context.Context) ([]control.Token, error)
+	RevokeToken(ctx context.Context, name string, at time.Time) (control.Token, error)
+	RecordAction(context.Context, control.AdminAction) error
+	Actions(ctx context.Context, after int64, limit int) ([]control.AdminAction, error)
+	RequestApproval(ctx context.Context, a control.Approval, maxPending int) (control.Approval,
 		error)
-	DecideApproval(context.Context, hookgate.ApprovalDecision) (hookgate.Approval, error)
-	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (hookgate.Approval,
+	DecideApproval(context.Context, control.ApprovalDecision) (control.Approval, error)
+	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (control.Approval,
 		error)
-	Approval(ctx context.Context, id int64) (hookgate.Approval, error)
-	Approvals(context.Context, hookgate.ApprovalFilter) ([]hookgate.Approval, error)
+	Approval(ctx context.Context, id int64) (control.Approval, error)
+	Approvals(context.Context, control.ApprovalFilter) ([]control.Approval, error)
 }
 
 // TB is the part of testing.TB that the suite and rapid's tests share.
@@ -186,7 +187,7 @@ var start = time.Date(2026, 11, 23, 10, 0, 0, 123_456_000, time.UTC)
 func record(key string, n int) hookgate.Record {
 	at := start.Add(time.Duration(n) * time.Second)
 	return hookgate.Record{
-		Delivery: hookgate.Delivery{
+		Request: hookgate.Request{
 			RequestID: hookgate.NewRequestID(at),
 			Identity: hookgate.Identity{Source: "default", EventType: "order.paid",
 				MessageID: fmt.Sprintf("%s-%d", key, n)},
@@ -214,7 +215,7 @@ func again(r hookgate.Record) hookgate.Record {
 func replayOf(dead hookgate.Record, n int) hookgate.Record {
 	at := dead.ReceivedAt.Add(time.Duration(n) * time.Minute)
 	r := dead
-	r.RequestID, r.ReplayOf, r.ReplayedAt = hookgate.NewRequestID(at), dead.RequestID, at
+	r.RequestID, r.RetryOf, r.RetriedAt = hookgate.NewRequestID(at), dead.RequestID, at
 	r.Position.Minor += uint64(2000 + n)
 	r.EnqueuedAt = at.Add(time.Millisecond)
 	return r

@@ -15,7 +15,7 @@ import (
 func Sample(partition, n int) hookgate.Record {
 	at := time.UnixMicro(1_700_000_000_000_000 + int64(n)).UTC()
 	return hookgate.Record{
-		Delivery: hookgate.Delivery{
+		Request: hookgate.Request{
 			RequestID: hookgate.NewRequestID(at),
 			Identity: hookgate.Identity{Source: "default", EventType: fmt.Sprint("type", n%3),
 				MessageID: fmt.Sprintf("%d-%d", partition, n)},
@@ -58,7 +58,7 @@ func Fill(t TB, s Filler) {
 			for n := range 3 {
 				r := Sample(p, round*10+n)
 				if n == 2 {
-					r.ReplayOf, r.ReplayedAt = hookgate.RequestID{2}, r.ReceivedAt.Add(time.Hour)
+					r.RetryOf, r.RetriedAt = hookgate.RequestID{2}, r.ReceivedAt.Add(time.Hour)
 				}
 				if n == 1 && round == 0 {
 					r.Whole = &hookgate.Whole{RequestID: r.RequestID.WithoutPart(), Body: r.Body,

@@ -1,0 +1,67 @@
+package control
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// AdminAction is a row of the admin trail. Whoever changes something over the admin API leaves two:
+// one before it is done, whose Result is ResultBegun, and one of the same RequestID that says what
+// came of it. If the second is missing the process ended in between, or could not write it.
+//
+// The rows are a chain, like the links of the audit chain (see Link): a row's hash covers the hash
+// before it. It is the SHA-256 of these bytes, written as in a link:
+//
+//	"hookgate admin action 1\n"
+//	hash of the row before (32 bytes; zero for the first)
+//	sequence, at (integers)
+//	request id (16 bytes)
+//	actor, role, remote address, action, target, reason, result (text)
+type AdminAction struct {
+	// Sequence numbers the rows from 1. The store gives it, and the hashes.
+	Sequence       int64
+	Previous, Hash [sha256.Size]byte
+
+	At        time.Time
+	RequestID hookgate.RequestID
+	// Actor is the name of the token that was used, and Role what it may do.
+	Actor string
+	Role  Role
+	// RemoteAddr is the address of the peer, host:port.
+	RemoteAddr string
+	// Action is what was done, such as "maintenance", and Target to what: a mode, an id, a filter.
+	Action, Target string
+	// Reason is what the caller gave as its reason; it may be empty.
+	Reason string
+	// Result is ResultBegun; else it begins with ResultDone or ResultFailed, and may go on with a
+	// colon and more.
+	Result string
+}
+
+// The results of admin actions.
+const (
+	ResultBegun  = "begun"
+	ResultDone   = "done"
+	ResultFailed = "failed"
+)
+
+// ChainHash computes the hash of the row from everything else in it.
+func (a *AdminAction) ChainHash() [sha256.Size]byte {
+	b := append(make([]byte, 0, 512), "hookgate admin action 1\n"...)
+	b = append(b, a.Previous[:]...)
+	b = appendInt(b, a.Sequence)
+	b = appendInt(b, a.At.UnixMicro())
+	b = append(b, a.RequestID[:]...)
+	for _, text := range [...]string{a.Actor, string(a.Role), a.RemoteAddr, a.Action, a.Target,
+		a.Reason, a.Result} {
+		b = appendText(b, text)
+	}
+	return sha256.Sum256(b)
+}
+
+func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
+
+func appendText(b []byte, s string) []byte { return append(appendInt(b, int64(len(s))), s...) }

@@ -1,0 +1,100 @@
+package attention
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate/internal/metrics"
+)
+
+const (
+	// refusingFor is the time over which the answers of a source are judged, sampleEvery how often
+	// they are looked at.
+	refusingFor = 5 * time.Minute
+	sampleEvery = 10 * time.Second
+	// fewest is the number of requests in that time below which a source is not judged.
+	fewest = 10
+)
+
+// Refusing watches how many requests each source of this process refuses.
+type Refusing struct {
+	answers func() []metrics.Answered
+
+	mu      sync.Mutex // guards samples
+	samples []sample   // the oldest first, one each sampleEvery, no more than refusingFor holds
+}
+
+// sample is what had been answered since the start of the process, by source.
+type sample map[string]answered
+
+type answered struct{ all, refused int64 }
+
+// NewRefusing returns a watch over the answers counted since the start of the process. Run samples
+// them.
+func NewRefusing(answers func() []metrics.Answered) *Refusing {
+	r := &Refusing{answers: answers}
+	r.take()
+	return r
+}
+
+// Run takes samples until ctx ends.
+func (r *Refusing) Run(ctx context.Context) {
+	ticker := time.NewTicker(sampleEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			r.take()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Refusing) take() {
+	now := r.count()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.samples = append(r.samples, now); len(r.samples) > int(refusingFor/sampleEvery) {
+		r.samples = slices.Delete(r.samples, 0, 1)
+	}
+}
+
+func (r *Refusing) count() sample {
+	s := sample{}
+	for _, a := range r.answers() {
+		n := s[a.Source]
+		n.all += a.Count
+		if a.Status >= 400 {
+			n.refused += a.Count
+		}
+		s[a.Source] = n
+	}
+	return s
+}
+
+// Items is a Source: one item for each source that has refused more than half of its requests in
+// the last five minutes.
+func (r *Refusing) Items(context.Context) (items []Item) {
+	now := r.count()
+	r.mu.Lock()
+	before := r.samples[0]
+	r.mu.Unlock()
+	for _, source := range slices.Sorted(maps.Keys(now)) {
+		all, refused := now[source].all-before[source].all, now[source].refused-before[source].refused
+		if all < fewest || 2*refused <= all {
+			continue
+		}
+		items = append(items, Item{
+			Name: "source_refuses", What: source, Count: refused,
+			Text: fmt.Sprintf("Source %s has refused %d of %d requests in the last %.0f minutes", source,
+				refused, all, refusingFor.Minutes()),
+			Link: "/ui/sources#source-" + source,
+		})
+	}
+	return items
+}

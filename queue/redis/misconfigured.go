@@ -1,0 +1,52 @@
+package redis
+
+import (
+	"crypto/tls"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hookgate/hookgate"
+)
+
+// The reasons of a hookgate.MisconfiguredError.
+const (
+	reasonSettings   = "the settings of Redis make no sense"
+	reasonRefused    = "Redis refuses this gate: user, password, rights or another setting are wrong"
+	reasonTrust      = "the certificate of Redis is not trusted"
+	reasonVersion    = "Redis is too old"
+	reasonEvicts     = "Redis may throw away what was acknowledged (maxmemory-policy)"
+	reasonPartitions = "Redis holds another number of partitions"
+)
+
+func unfit(reason string, err error) error {
+	return &hookgate.MisconfiguredError{Reason: reason, Err: err}
+}
+
+// passing are the first words of those answers of Redis that say "not now".
+var passing = []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK",
+	"READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS"}
+
+// judge makes a hookgate.MisconfiguredError of the errors of opening that do not pass by themselves.
+func judge(err error) error {
+	var already *hookgate.MisconfiguredError
+	if errors.As(err, &already) {
+		return unfit(already.Reason, err)
+	}
+	var reply *rueidis.RedisError
+	if errors.As(err, &reply) && !reply.IsNil() {
+		word, rest, _ := strings.Cut(reply.Error(), " ")
+		if slices.Contains(passing, word) || strings.HasPrefix(rest, "max number of clients") {
+			return err
+		}
+		return unfit(reasonRefused, err)
+	}
+	var untrusted *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
+	if errors.As(err, &untrusted) || errors.As(err, &noTLS) {
+		return unfit(reasonTrust, err)
+	}
+	return err
+}

@@ -1,0 +1,44 @@
+package postgres
+
+import (
+	"crypto/tls"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hookgate/hookgate"
+)
+
+// The reasons of a hookgate.MisconfiguredError.
+const (
+	reasonSettings = "the settings of the database make no sense"
+	reasonRefused  = "the database refuses this gate: user, password, rights or name are wrong"
+	reasonTrust    = "the certificate of the database is not trusted"
+	reasonNewer    = "the schema of the database is newer than this hookgate"
+	reasonVersion  = "the tables of hookgate in the database have no list of their versions"
+	reasonOlder    = "the schema of the database is older than this hookgate, and database.migrate is false"
+)
+
+func unfit(reason string, err error) error {
+	return &hookgate.MisconfiguredError{Reason: reason, Err: err}
+}
+
+// judge makes a hookgate.MisconfiguredError of the errors of opening that do not pass by themselves.
+func judge(err error) error {
+	var already *hookgate.MisconfiguredError
+	if errors.As(err, &already) {
+		return unfit(already.Reason, err)
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && len(refused.Code) == 5 {
+		switch refused.Code[:2] {
+		case "28", "3D", "42": // authorization, no such database, rights and syntax
+			return unfit(reasonRefused, err)
+		}
+	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return unfit(reasonTrust, err)
+	}
+	return err
+}
