@@ -16,9 +16,9 @@ import (
 	"testing"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // nullQueue accepts everything and does nothing.

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // stepAnswer is a step of the plan in an answer.

@@ -27,7 +27,6 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
@@ -36,6 +35,7 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/queue/redis"
+	"github.com/hookgate/hookgate/release/canary"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 

@@ -23,12 +23,12 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // DefaultSource is the name of the source that POST /webhooks belongs to.

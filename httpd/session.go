@@ -19,7 +19,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 const (

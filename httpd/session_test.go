@@ -17,9 +17,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // form posts a form as a browser would, and returns the answer with its cookie.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // share gives a delivery to the gate or to the upstream.

@@ -23,11 +23,11 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // upstream is the service before, which takes everything and remembers it.

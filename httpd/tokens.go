@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // tokenName is what a token may be called.

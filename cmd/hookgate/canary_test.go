@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/redistest"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // before is the service whose place the gates of a test take. It answers 200 and counts.

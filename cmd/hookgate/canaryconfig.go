@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // canaryConfig is used if Upstream is set.

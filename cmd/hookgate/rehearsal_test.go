@@ -22,10 +22,10 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/load"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // rehearsal is a release from the canary to the roll-back: the service before, which is an older

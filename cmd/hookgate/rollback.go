@@ -21,7 +21,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
-	"github.com/hookgate/hookgate/rollback"
+	"github.com/hookgate/hookgate/release/rollback"
 )
 
 // The environment that a guard gives its roll-back command, and a roll-back its own. None of it is

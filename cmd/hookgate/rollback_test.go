@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/internal/modeltest"
-	"github.com/hookgate/hookgate/rollback"
+	"github.com/hookgate/hookgate/release/rollback"
 )
 
 // supervisor is a gate whose program is a symbolic link, run again whenever it ends, as a unit of

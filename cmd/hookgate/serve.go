@@ -20,7 +20,6 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/doctor"
@@ -29,6 +28,7 @@ import (
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/persist"
+	"github.com/hookgate/hookgate/release/canary"
 	"github.com/hookgate/hookgate/store/retention"
 )
 

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/canary"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // triggersConfig are the release triggers.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/hookgate/hookgate/canary"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // The sides of a canary.
