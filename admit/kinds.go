@@ -12,7 +12,7 @@ import (
 )
 
 // Options are what a configured source says about its scheme. Which of them a kind of source uses
-// beside Secrets and Places, and which it needs, docs/senders.md states.
+// beside Secrets and Places, and which it needs, docs/reference/senders.md states.
 type Options struct {
 	// BearerKeys and Secrets are all valid at once, so that they can be rotated.
 	BearerKeys, Secrets []string

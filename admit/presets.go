@@ -9,7 +9,7 @@ import (
 )
 
 // presets are the kinds for the senders that people have, each as the sender documents it;
-// docs/senders.md says for each where.
+// docs/reference/senders.md says for each where.
 func presets() []kind {
 	ok := Success{Status: http.StatusOK}
 	return []kind{

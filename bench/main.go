@@ -12,7 +12,7 @@
 //	go run ./bench -long=false -only everysec -paced 0 -against FILE
 //	                                     one pairing, flat out, in turn with another hookgate binary
 //
-// Each of them takes -json FILE. docs/performance.md tells how to read what they print.
+// Each of them takes -json FILE. docs/internals/performance.md tells how to read what they print.
 package main
 
 import (

@@ -5,5 +5,5 @@ import _ "embed"
 
 // OpenAPI describes the HTTP interface, in YAML.
 //
-//go:embed openapi.yaml
+//go:embed reference/openapi.yaml
 var OpenAPI []byte

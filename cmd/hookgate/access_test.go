@@ -114,14 +114,14 @@ func (g *gate) trail() []action {
 	return answer.Actions
 }
 
-// TestMatrixIsDocumented: docs/http.md has the matrix as it is.
+// TestMatrixIsDocumented: docs/reference/http.md has the matrix as it is.
 func TestMatrixIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/http.md")
+	text, err := os.ReadFile("../../docs/reference/http.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), "\n\n"+httpd.MatrixTable()+"\n") {
-		t.Errorf("docs/http.md does not have this table:\n%s", httpd.MatrixTable())
+		t.Errorf("docs/reference/http.md does not have this table:\n%s", httpd.MatrixTable())
 	}
 }
 

@@ -85,7 +85,7 @@ Credentials come from WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY and ADMIN_TOKEN,
 a gate on this machine from its data directory.
 
 The evidence folder has the verdict, report.html, and everything they rest on;
-hookgate evidence verify judges it again. See docs/certify.md.
+hookgate evidence verify judges it again. See docs/guides/certify.md.
 
 Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 		Example: `  hookgate certify --phase smoke

@@ -25,7 +25,7 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// config is everything that can be set. docs/configuration.md describes it to users; a test
+// config is everything that can be set. docs/reference/configuration.md describes it to users; a test
 // compares the two.
 type config struct {
 	Listen          string        `koanf:"listen"`

@@ -424,10 +424,10 @@ func TestFilesAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestEverySettingIsDocumented: docs/configuration.md names every setting, its environment variable
+// TestEverySettingIsDocumented: docs/reference/configuration.md names every setting, its environment variable
 // and its default, and no other. It marks the settings that have an effect with Redis alone.
 func TestEverySettingIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/configuration.md")
+	text, err := os.ReadFile("../../docs/reference/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,23 +446,23 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	want := redisOnly(reflect.TypeFor[config](), "")
 	slices.Sort(want)
 	if slices.Sort(forRedis); !slices.Equal(forRedis, want) {
-		t.Errorf("docs/configuration.md says *Redis only.* of\n%q, want\n%q", forRedis, want)
+		t.Errorf("docs/reference/configuration.md says *Redis only.* of\n%q, want\n%q", forRedis, want)
 	}
 	paths := settingPaths(reflect.TypeFor[config](), "")
 	paths = append(paths, settingPaths(reflect.TypeFor[sourceConfig](), "sources.NAME.")...)
 	for _, path := range paths {
 		if !documented[path] {
-			t.Errorf("docs/configuration.md does not have %s", path)
+			t.Errorf("docs/reference/configuration.md does not have %s", path)
 		}
 		delete(documented, path)
 	}
 	for name := range environment {
 		if !strings.Contains(string(text), "`"+name+"`") {
-			t.Errorf("docs/configuration.md does not have %s", name)
+			t.Errorf("docs/reference/configuration.md does not have %s", name)
 		}
 	}
 	for name := range documented {
-		t.Errorf("docs/configuration.md has %s, which is no setting", name)
+		t.Errorf("docs/reference/configuration.md has %s, which is no setting", name)
 	}
 }
 

@@ -44,7 +44,7 @@ func newEventsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&tests, "tests", false,
 		"list test traffic too: the events of the source hookgate-certify")
 	cmd.Flags().BoolVar(&newest, "newest", false,
-		"newest first, as docs/http.md says; goes on until --limit is reached or all is searched")
+		"newest first, as docs/reference/http.md says; goes on until --limit is reached or all is searched")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one event a line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

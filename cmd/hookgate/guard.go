@@ -44,7 +44,7 @@ type inFlightConfig struct {
 	Latency time.Duration `koanf:"latency"`
 }
 
-// defaultGuardConfig must never refuse what the gate is there to take: see docs/configuration.md.
+// defaultGuardConfig must never refuse what the gate is there to take: see docs/reference/configuration.md.
 var defaultGuardConfig = guardConfig{
 	Depth: percentRule{Limit: 90, Sustain: 2 * time.Second, Clear: 75, ClearFor: 2 * time.Second},
 	Lag:   timeRule{Sustain: 30 * time.Second, Clear: time.Minute, ClearFor: 10 * time.Second},

@@ -22,7 +22,7 @@ more once the metric webhook_workers_storing is 0 in every process.
 
 In read_only the gate answers webhooks with 503 and Retry-After, while workers go on
 storing what is queued. A sender that does not retry, such as GitHub, loses those
-events (docs/senders.md, "What a 503 costs"). The mode survives a restart.
+events (docs/reference/senders.md, "What a 503 costs"). The mode survives a restart.
 
 Setting it is written into the admin trail, with --reason. If the trail cannot be
 written because the store is away, normal is refused; buffer and read_only are set all

@@ -25,7 +25,7 @@ type family struct {
 }
 
 // TestMetrics scrapes a gate to which a little of everything has happened, and compares what it
-// exports with docs/metrics.md and with the metrics and labels that the files in deploy use.
+// exports with docs/reference/metrics.md and with the metrics and labels that the files in deploy use.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	exported := scrapeEverything(t)
@@ -108,7 +108,7 @@ var documentedMetric = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (\\w+) \\|(.
 
 // compareWithDocs: the page has each metric with its type and its labels, and no other.
 func compareWithDocs(t *testing.T, exported map[string]family) {
-	text, err := os.ReadFile("../../docs/metrics.md")
+	text, err := os.ReadFile("../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runbook, err := os.ReadFile("../../docs/operations.md")
+	runbook, err := os.ReadFile("../../docs/guides/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	if ok, problems := v.ValidateDocument(); !ok {
 		for _, p := range problems {
-			t.Errorf("docs/openapi.yaml is no OpenAPI 3.1: %s: %s", p.Message, p.Reason)
+			t.Errorf("docs/reference/openapi.yaml is no OpenAPI 3.1: %s: %s", p.Message, p.Reason)
 			for _, e := range p.SchemaValidationErrors {
 				t.Errorf("%s: %s", e.FieldPath, e.Reason)
 			}

@@ -250,9 +250,9 @@ func TestSourceSettings(t *testing.T) {
 	}
 }
 
-// TestAnswersAreDocumented: docs/senders.md says for each preset what it answers.
+// TestAnswersAreDocumented: docs/reference/senders.md says for each preset what it answers.
 func TestAnswersAreDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/senders.md")
+	text, err := os.ReadFile("../../docs/reference/senders.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestAnswersAreDocumented(t *testing.T) {
 		}
 		rows--
 		if !strings.Contains(table, "\n| `"+name+"` | "+want+" | ") {
-			t.Errorf("docs/senders.md does not say that %s is answered %s", name, want)
+			t.Errorf("docs/reference/senders.md does not say that %s is answered %s", name, want)
 		}
 	}
 	if rows != 0 {
@@ -295,16 +295,16 @@ func TestSignaturePrefixes(t *testing.T) {
 	}
 }
 
-// TestEverySenderIsDocumented: docs/senders.md has a row for each kind, and the example of a sender
+// TestEverySenderIsDocumented: docs/reference/senders.md has a row for each kind, and the example of a sender
 // without a preset is a configuration.
 func TestEverySenderIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/senders.md")
+	text, err := os.ReadFile("../../docs/reference/senders.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range admit.Names() {
 		if !strings.Contains(string(text), "\n| `"+name+"` |") {
-			t.Errorf("docs/senders.md has no row for %s", name)
+			t.Errorf("docs/reference/senders.md has no row for %s", name)
 		}
 	}
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").

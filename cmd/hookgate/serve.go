@@ -46,7 +46,7 @@ directory and shown where they are. SIGTERM or SIGINT ends it in good order; web
 that are queued then are stored later. SIGHUP changes nothing.
 
 Settings come from hookgate.yaml, the environment and flags, in rising
-precedence; docs/configuration.md has them all.`,
+precedence; docs/reference/configuration.md has them all.`,
 		Example: `  hookgate serve
   hookgate serve --listen 0.0.0.0:8080 --data-dir /var/lib/hookgate
   REDIS_URL=redis://10.0.0.1 DB_URL=postgres://gate@10.0.0.2/gate hookgate serve --role worker`,

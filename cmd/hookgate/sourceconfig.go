@@ -15,7 +15,7 @@ import (
 	"github.com/hookgate/hookgate/httpd"
 )
 
-// sourceConfig is one sender. docs/senders.md describes the kinds to users.
+// sourceConfig is one sender. docs/reference/senders.md describes the kinds to users.
 type sourceConfig struct {
 	Kind          string          `koanf:"kind"`
 	BearerKeys    secretList      `koanf:"bearer_keys"`
