@@ -14,13 +14,12 @@ import (
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/doctor"
-	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/internal/metrics"
-	"github.com/hookgate/hookgate/later"
 	"github.com/hookgate/hookgate/queue/direct"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
 	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 	"github.com/hookgate/hookgate/store/postgres"
 	"github.com/hookgate/hookgate/store/retention"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
@@ -209,7 +208,7 @@ func (b *backends) openSpool(
 	ctx context.Context, c config, primary hookgate.Queue, paused func() bool, timeout time.Duration,
 	log *slog.Logger,
 ) error {
-	file, err := spool.Open(ctx, c.DataDir.spoolFile(), spool.Options{
+	file, err := spoolfile.Open(ctx, c.DataDir.spoolFile(), spoolfile.Options{
 		HighWater: c.Spool.HighWater,
 		MinFree:   int64(c.Queue.MinFreeDisk),
 		Free:      c.freeDisk,
@@ -219,7 +218,7 @@ func (b *backends) openSpool(
 		return err
 	}
 	b.opened = append(b.opened, file)
-	over, err := failover.New(ctx, primary, file, failover.Options{
+	over, err := spool.New(ctx, primary, file, spool.Options{
 		Timeout:    timeout,
 		Paused:     paused,
 		Quarantine: c.DataDir.quarantine,
@@ -238,8 +237,8 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	patience := later.Options{Name: "redis", Patience: 2 * c.Redis.Timeout, Logger: log}
-	q, err := later.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (later.ModeQueue,
+	patience := spool.ConnectOptions{Name: "redis", Patience: 2 * c.Redis.Timeout, Logger: log}
+	q, err := spool.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (spool.ModeQueue,
 		error) {
 		q, err := queueredis.Open(ctx, redisConfigOf(c, b.mark, log))
 		if err != nil {
@@ -335,7 +334,7 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 			Waits: p.EmptyAcquireCount(), Waited: p.EmptyAcquireWaitTime(),
 		}
 	}
-	preparing, err := later.Start(ctx, later.Options{Name: "postgres",
+	preparing, err := spool.Connect(ctx, spool.ConnectOptions{Name: "postgres",
 		Patience: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/doctor"
-	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
 const (
@@ -105,7 +105,7 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 			Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
 	}
 	for _, path := range c.unusedQueues() {
-		records, err := spool.Unreleased(ctx, path)
+		records, err := spoolfile.Unreleased(ctx, path)
 		d.DataDir.Left = append(d.DataDir.Left, doctor.Leftover{Path: path, Records: records, Err: err})
 	}
 	d.DataDir.UsedRedis = c.usedRedis()

@@ -13,8 +13,8 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
-	"github.com/hookgate/hookgate/failover"
 	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
 // leftoverPatience is how long a start waits, before it takes webhooks, for what an earlier
@@ -56,7 +56,7 @@ func (b *backends) takeOverFile(
 		return nil
 	}
 	log = log.With("file", filepath.Base(path))
-	left, err := spool.Open(ctx, path, spool.Options{Logger: log})
+	left, err := spoolfile.Open(ctx, path, spoolfile.Options{Logger: log})
 	if err != nil {
 		return err
 	}
@@ -67,8 +67,8 @@ func (b *backends) takeOverFile(
 	}
 	if stats.Depth > 0 {
 		log.Warn("webhooks that an earlier configuration left behind are stored; new ones are taken after that", "records", stats.Depth)
-		o := failover.Options{Timeout: c.Queue.Timeout, Quarantine: c.DataDir.quarantine, Logger: log}
-		if err := failover.Drain(ctx, to, left, o); err != nil {
+		o := spool.Options{Timeout: c.Queue.Timeout, Quarantine: c.DataDir.quarantine, Logger: log}
+		if err := spool.Drain(ctx, to, left, o); err != nil {
 			return err
 		}
 	}
@@ -104,14 +104,14 @@ func removeDatabase(path string) error {
 // comes to that. An empty file stays where it is: it has the mode for a way back.
 func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger) error {
 	for _, path := range c.unusedQueues() {
-		records, err := spool.Unreleased(ctx, path)
+		records, err := spoolfile.Unreleased(ctx, path)
 		if err != nil {
 			return err
 		}
 		if records == 0 {
 			continue
 		}
-		left, err := spool.Open(ctx, path, spool.Options{
+		left, err := spoolfile.Open(ctx, path, spoolfile.Options{
 			HighWater: max(c.Queue.HighWater, c.Spool.HighWater),
 			Logger:    log.With("part", filepath.Base(path)),
 		})
@@ -124,7 +124,7 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 				"file", filepath.Base(path), "mode", mode)
 		}
 		emptied := make(chan struct{})
-		q, err := failover.New(ctx, b.queue, left, failover.Options{
+		q, err := spool.New(ctx, b.queue, left, spool.Options{
 			Timeout:  c.Redis.Timeout,
 			Leftover: filepath.Base(path),
 			Refuse:   c.Spool.Off,

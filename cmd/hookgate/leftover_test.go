@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
 // leftKeys is the number of ordering keys that leaveWebhooks uses.
@@ -28,7 +28,7 @@ const leftKeys = 80
 func leaveWebhooks(t *testing.T, path string, each int) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
-	q, err := spool.Open(t.Context(), path, spool.Options{})
+	q, err := spoolfile.Open(t.Context(), path, spoolfile.Options{})
 	must(t, err)
 	var all sync.WaitGroup
 	for key := range leftKeys {
@@ -53,7 +53,7 @@ func leaveWebhooks(t *testing.T, path string, each int) {
 
 // TestLeftovers: what one configuration has spooled and not stored is stored by the next one, which
 // keeps no spool, or has something else behind it: everything once, each key in order, before what
-// comes later. Until then doctor and health say so.
+// comes spool. Until then doctor and health say so.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	const keys, each = leftKeys, 50
@@ -94,7 +94,7 @@ func TestLeftovers(t *testing.T) {
 				}
 			}
 			g.kill()
-			if records, err := spool.Unreleased(t.Context(), file); err != nil || records != 0 {
+			if records, err := spoolfile.Unreleased(t.Context(), file); err != nil || records != 0 {
 				t.Errorf("%d records are left (error %v)", records, err)
 			}
 			if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) != test.gone {

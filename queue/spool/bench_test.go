@@ -1,33 +1,50 @@
 package spool
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"testing"
-
-	"github.com/hookgate/hookgate/queue/queuetest"
+	"time"
 )
 
-func openBench(b *testing.B) *Queue {
-	q, err := Open(context.Background(), filepath.Join(b.TempDir(), "spool.db"),
-		Options{HighWater: 1 << 40})
-	if err != nil {
-		b.Fatal(err)
+// BenchmarkDrain measures how many records a second go from a full spool into the embedded store.
+func BenchmarkDrain(b *testing.B) {
+	for _, oneByOne := range []bool{false, true} {
+		for _, keys := range []int{1, 10} {
+			b.Run(fmt.Sprintf("oneByOne=%v/keys=%d", oneByOne, keys), func(b *testing.B) {
+				for b.Loop() {
+					b.StopTimer()
+					const records = 4000
+					p := openPair(b, b.TempDir(), setup{oneByOne: oneByOne})
+					p.paused.Store(true)
+					done := make(chan error)
+					for k := range 64 {
+						go func() {
+							var err error
+							for n := k; n < records && err == nil; n += 64 {
+								_, err = p.Append(b.Context(), delivery(fmt.Sprint(n%keys), n))
+							}
+							done <- err
+						}()
+					}
+					for range 64 {
+						if err := <-done; err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.StartTimer()
+					began := time.Now()
+					p.paused.Store(false)
+					for !p.isDirect() {
+						time.Sleep(time.Millisecond)
+					}
+					b.ReportMetric(records/time.Since(began).Seconds(), "records/s")
+					b.StopTimer()
+					if err := p.close(); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+				}
+			})
+		}
 	}
-	b.Cleanup(func() { q.Close() })
-	return q
 }
-
-// BenchmarkAppend measures durable appends by concurrent callers, whose fsync they share.
-func BenchmarkAppend(b *testing.B) {
-	for _, callers := range []int{1, 50} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			queuetest.BenchmarkAppend(b,
-				openBench(b), callers)
-		})
-	}
-}
-
-// BenchmarkConsume measures Next and Commit.
-func BenchmarkConsume(b *testing.B) { queuetest.BenchmarkConsume(b, openBench(b)) }

@@ -3,19 +3,19 @@ package spool
 import (
 	"context"
 	"os"
-	"path/filepath"
-	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/hookgate/hookgate"
 )
 
-// TestModel drives a spool with random appends, reads, releases, failing transactions, changes of
-// consumer, restarts and crashes, and compares it with a list. A consumer must see, from the first
-// record that is not released, all that was acknowledged, in order. In between may be records of
-// appends that failed: their outcome is unknown.
+// TestModel drives a queue with random appends, repetitions, moods of the store, pauses, small
+// spools and restarts, and then reads the store: whatever was acknowledged is there, each event
+// once, each key in order, and every acknowledged repetition is a duplicate. A sender goes on with
+// its key only after an acknowledgement, as the order of a key means nothing otherwise.
 func TestModel(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -23,99 +23,96 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join(dir, "spool.db")
-		var (
-			f            *faults
-			q            *Queue
-			c            hookgate.PartitionReader
-			acknowledged []int64 // sequences, and
-			released     int64   // the highest of those that were released
-			seen         int64   // the highest that the consumer has seen, or released
-			appended     int64   // the highest that was ever tried
-			inHand       []hookgate.Record
-		)
-		reopen := func() {
-			f = &faults{}
-			if q, err = open(context.Background(), path, Options{}, f.hook); err != nil {
-				t.Fatal(err)
-			}
-			c, inHand, seen = mustConsume(t, q), nil, 0
+		s := setup{
+			timeout:   impatient,
+			oneByOne:  rapid.Bool().Draw(t, "one by one"),
+			highWater: rapid.SampledFrom([]int64{3, 1000}).Draw(t, "high water"),
 		}
-		reopen()
-		defer func() { q.Close() }()
-		// due is the first acknowledged sequence that the consumer has not seen, if there is one.
-		due := func() (int64, bool) {
-			i := slices.IndexFunc(acknowledged, func(n int64) bool { return n > max(seen, released) })
-			if i < 0 {
-				return 0, false
+		p := openPair(t, dir, s)
+		defer func() { p.close() }()
+		appended := map[string]int{}                    // acknowledged events of each key
+		acknowledged := map[hookgate.RequestID]string{} // message ids
+		append := func(d *hookgate.Request) bool {      // reports whether it was acknowledged
+			if _, err := p.Append(context.Background(), d); err != nil {
+				return false
 			}
-			return acknowledged[i], true
+			acknowledged[d.RequestID] = d.MessageID
+			return true
 		}
-		next := func(max int) {
-			if _, ok := due(); !ok {
-				return
-			}
-			records, err := c.Next(context.Background(), max, 1<<20)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range records {
-				// Nothing is passed over, nothing comes twice or before its time.
-				if first, ok := due(); r.Sequence <= seen || ok && r.Sequence > first || r.Sequence > appended {
-					t.Fatalf("sequence %d came behind %d, with %d due", r.Sequence, seen, first)
-				}
-				seen = r.Sequence
-			}
-			inHand = append(inHand, records...)
-		}
-		commit := func(n int) {
-			if n == 0 {
-				return
-			}
-			if err := c.Commit(context.Background(), hookgate.LastOffsets(inHand[:n])); err == nil ||
-				f.when.Load() != nil {
-				released = max(released, inHand[n-1].Sequence) // or maybe
-			} else {
-				t.Fatal(err)
-			}
-			inHand = inHand[n:]
-		}
-		failing := map[string]moment{"not done": commits, "done": committed}
+		keys := rapid.SampledFrom([]string{"a", "b", "c"})
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
-				appended++
-				if _, err := q.Append(context.Background(), testDelivery("k", int(appended))); err == nil {
-					acknowledged = append(acknowledged, appended)
-				} else if f.when.Load() == nil {
-					t.Fatal(err)
+				key := keys.Draw(t, "key")
+				if append(delivery(key, appended[key])) {
+					appended[key]++
 				}
 			},
-			"next":   func(t *rapid.T) { next(rapid.IntRange(1, 6).Draw(t, "max")) },
-			"commit": func(t *rapid.T) { commit(rapid.IntRange(0, len(inHand)).Draw(t, "n")) },
-			"fail": func(t *rapid.T) {
-				f.fail(failing[rapid.SampledFrom([]string{"not done", "done"}).Draw(t, "how")])
+			"append many": func(t *rapid.T) {
+				key := keys.Draw(t, "key")
+				for range 20 {
+					if append(delivery(key, appended[key])) {
+						appended[key]++
+					}
+				}
 			},
-			"work": func(*rapid.T) { f.end() },
-			"changeConsumer": func(*rapid.T) {
-				c.Close()
-				c, inHand, seen = mustConsume(t, q), nil, 0
+			"repeat": func(t *rapid.T) {
+				key := keys.Draw(t, "key")
+				if n := appended[key]; n > 0 {
+					append(delivery(key, rapid.IntRange(0, n-1).Draw(t, "n")))
+				}
 			},
-			"restart": func(*rapid.T) {
-				f.end()
-				if err := q.Close(); err != nil {
+			"mood": func(t *rapid.T) {
+				p.store.mood.Store(rapid.Int32Range(well, sluggish).Draw(t,
+					"mood"))
+			},
+			"well":  func(*rapid.T) { p.store.mood.Store(well) },
+			"pause": func(t *rapid.T) { p.paused.Store(rapid.Bool().Draw(t, "paused")) },
+			"wait": func(t *rapid.T) {
+				time.Sleep(time.Duration(rapid.IntRange(0, 20).Draw(t,
+					"ms")) * time.Millisecond)
+			},
+			"restart": func(t *rapid.T) {
+				if err := p.close(); err != nil {
 					t.Fatal(err)
 				}
-				reopen()
-			},
-			"crash": func(*rapid.T) {
-				f.fail(commits) // nothing reaches the file any more
-				q.Close()
-				reopen()
+				p = openPair(t, dir, s)
 			},
 		})
-		f.end()
-		for _, more := due(); more; _, more = due() {
-			next(10)
+		p.store.mood.Store(well)
+		p.paused.Store(false)
+		for end := time.Now().Add(waitFor); !p.isDirect(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the queue does not become direct")
+			}
+		}
+		for key, n := range appended {
+			// An append that failed may have been stored; its key has at most one more.
+			got := 0
+			for _, e := range p.store.events(t) {
+				if e.OrderingKey != key {
+					continue
+				}
+				if e.MessageID != key+"-"+strconv.Itoa(got) {
+					t.Fatalf("%s is stored where %d was due", e.MessageID, got)
+				}
+				got++
+			}
+			if got != n && got != n+1 {
+				t.Fatalf("%d events of %s are stored, %d were acknowledged", got, key, n)
+			}
+		}
+		firsts := map[string]hookgate.RequestID{}
+		for _, r := range p.store.kept(t) {
+			if r.DuplicateOf.IsZero() {
+				firsts[r.MessageID] = r.RequestID
+			} else if r.DuplicateOf != firsts[r.MessageID] {
+				t.Fatalf("a repetition of %s is a duplicate of %s, want %s", r.MessageID, r.DuplicateOf,
+					firsts[r.MessageID])
+			}
+			delete(acknowledged, r.RequestID)
+		}
+		for id, message := range acknowledged {
+			t.Fatalf("request %s of %s was acknowledged and left no trace", id, message)
 		}
 	})
 }

@@ -14,7 +14,7 @@
 //
 // Order holds within one process. A sender whose deliveries reach two processes, of which one has
 // lost the primary, may find the spooled ones behind the others.
-package failover
+package spool
 
 import (
 	"cmp"

@@ -1,8 +1,8 @@
-// Package later gets ready what may be away when the process starts: Redis, PostgreSQL. The start
+// This file gets ready what may be away when the process starts: Redis, PostgreSQL. The start
 // waits for it a moment and then goes on without, while it is tried again until it succeeds.
 //
-//	Start ─► first attempt ─┬─ done
-//	                        ├─ unfit ─► the error of Start
+//	Connect ─► first attempt ─┬─ done
+//	                        ├─ unfit ─► the error of Connect
 //	                        └─ away, or nothing in time ─► attempt ─┬─ done
 //	                                                        ▲       │
 //	                                                        └───────┴─ away or unfit: Err says so
@@ -10,7 +10,7 @@
 // What is unfit when it is first seen is a mistake in the configuration, and the start must fail.
 // What turns out unfit later must not end a process that takes webhooks: nothing is given to it,
 // and the health says why.
-package later
+package spool
 
 import (
 	"context"
@@ -26,11 +26,11 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Options of attempts. Zero fields take their defaults.
-type Options struct {
+// ConnectOptions of attempts. Zero fields take their defaults.
+type ConnectOptions struct {
 	// Name says in errors and in the log what is got ready.
 	Name string
-	// Patience is how long Start waits for the first attempt; default 1 s.
+	// Patience is how long Connect waits for the first attempt; default 1 s.
 	Patience time.Duration
 	// RetryMin and RetryMax bound the pauses between attempts, which double and vary at random by
 	// half; default 100 ms and 1 s.
@@ -40,7 +40,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o Options) withDefaults() Options {
+func (o ConnectOptions) withDefaults() ConnectOptions {
 	if o.Patience == 0 {
 		o.Patience = time.Second
 	}
@@ -56,20 +56,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Attempts go on until one succeeds. All methods may be called concurrently.
-type Attempts struct {
-	Options
+// Connector go on until one succeeds. All methods may be called concurrently.
+type Connector struct {
+	ConnectOptions
 	try   func(context.Context) error
 	end   context.CancelFunc
 	ended chan struct{} // closed when one has succeeded or none will follow
 	err   atomic.Pointer[error]
 }
 
-// Start makes the first attempt, and returns when it has succeeded or failed, or is out of
+// Connect makes the first attempt, and returns when it has succeeded or failed, or is out of
 // patience; in the latter cases attempts go on in the background. The error is that of ctx, or a
 // hookgate.MisconfiguredError; then there are none any more. try is never called twice at a time.
-func Start(ctx context.Context, o Options, try func(context.Context) error) (*Attempts, error) {
-	a := &Attempts{Options: o.withDefaults(), try: try, ended: make(chan struct{})}
+func Connect(ctx context.Context, o ConnectOptions, try func(context.Context) error) (*Connector, error) {
+	a := &Connector{ConnectOptions: o.withDefaults(), try: try, ended: make(chan struct{})}
 	a.failed(errors.New("no answer yet"))
 	trying, end := context.WithCancel(context.Background())
 	a.end = end
@@ -94,7 +94,7 @@ func Start(ctx context.Context, o Options, try func(context.Context) error) (*At
 }
 
 // run makes attempts until one succeeds or ctx ends. The outcome of the first goes to first.
-func (a *Attempts) run(ctx context.Context, first chan<- error) {
+func (a *Connector) run(ctx context.Context, first chan<- error) {
 	defer close(a.ended)
 	began, told := time.Now(), ""
 	policy := retrypolicy.NewBuilder[any]().
@@ -110,7 +110,7 @@ func (a *Attempts) run(ctx context.Context, first chan<- error) {
 			a.failed(err)
 			switch {
 			case e.IsFirstAttempt() && errors.As(err, &unfit) && time.Since(began) < a.Patience:
-				// It is the error of Start, and there will be no other attempt.
+				// It is the error of Connect, and there will be no other attempt.
 			case err != nil && ctx.Err() == nil && err.Error() != told:
 				told = err.Error()
 				a.Logger.Error(a.Name+" cannot be used; it is tried again until it can", "error", err)
@@ -127,7 +127,7 @@ func (a *Attempts) run(ctx context.Context, first chan<- error) {
 	}
 }
 
-func (a *Attempts) failed(err error) {
+func (a *Connector) failed(err error) {
 	if err != nil && !errors.Is(err, hookgate.ErrClosed) {
 		err = fmt.Errorf("%s cannot be used yet: %w", a.Name, err)
 	}
@@ -136,11 +136,11 @@ func (a *Attempts) failed(err error) {
 
 // Err returns nil when an attempt has succeeded, else why the last one failed, or
 // hookgate.ErrClosed.
-func (a *Attempts) Err() error { return *a.err.Load() }
+func (a *Connector) Err() error { return *a.err.Load() }
 
 // Wait returns when an attempt has succeeded. The error is that of ctx, with the reason of the last
 // failure, or hookgate.ErrClosed.
-func (a *Attempts) Wait(ctx context.Context) error {
+func (a *Connector) Wait(ctx context.Context) error {
 	select {
 	case <-a.ended:
 		return a.Err()
@@ -150,7 +150,7 @@ func (a *Attempts) Wait(ctx context.Context) error {
 }
 
 // Close ends the attempts and returns when none is under way. It always returns nil.
-func (a *Attempts) Close() error {
+func (a *Connector) Close() error {
 	a.end()
 	<-a.ended
 	return nil

@@ -1,4 +1,4 @@
-package failover
+package spool
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/queue/direct"
 	"github.com/hookgate/hookgate/queue/queuetest"
-	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 	"github.com/hookgate/hookgate/store/sqlite"
 )
 
@@ -105,7 +105,7 @@ type pair struct {
 	*Queue
 	store   *fickle
 	primary *direct.Queue
-	spool   *spool.Queue
+	spool   *spoolfile.Queue
 	paused  atomic.Bool
 	free    atomic.Int64
 
@@ -158,8 +158,8 @@ func tryOpen(dir string, s setup) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.spool, err = spool.Open(ctx, filepath.Join(dir, s.spoolFile),
-		spool.Options{HighWater: s.highWater})
+	p.spool, err = spoolfile.Open(ctx, filepath.Join(dir, s.spoolFile),
+		spoolfile.Options{HighWater: s.highWater})
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package failover
+package spool
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/queue/queuetest"
-	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
 // firstRequest returns the first request that an entry of a duplicate names; zero for any other.
@@ -216,7 +216,7 @@ func TestKilled(t *testing.T) {
 			lines++
 			return lines < 100+rand.IntN(200)
 		})
-		left, err := spool.Unreleased(t.Context(), filepath.Join(dir, "spool.db"))
+		left, err := spoolfile.Unreleased(t.Context(), filepath.Join(dir, "spool.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func (c fewConsumer) Next(ctx context.Context, _, maxBytes int) ([]hookgate.Reco
 
 // drainFile drains the file at path, a few records at a time.
 func drainFile(p *pair, path string, to hookgate.Queue, atATime int) error {
-	left, err := spool.Open(context.Background(), path, spool.Options{})
+	left, err := spoolfile.Open(context.Background(), path, spoolfile.Options{})
 	if err != nil {
 		return err
 	}
@@ -343,7 +343,7 @@ func TestDrain(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustHoldEarlier(t, p.store)
-		if n, err := spool.Unreleased(t.Context(), path); err != nil || n != 0 {
+		if n, err := spoolfile.Unreleased(t.Context(), path); err != nil || n != 0 {
 			t.Errorf("%d records are left (error %v)", n, err)
 		}
 	})
@@ -365,7 +365,7 @@ func TestDrainKilled(t *testing.T) {
 			t.Fatal("the file does not become empty")
 		}
 	}
-	if n, err := spool.Unreleased(t.Context(), path); err != nil || n != 0 {
+	if n, err := spoolfile.Unreleased(t.Context(), path); err != nil || n != 0 {
 		t.Errorf("%d records are left (error %v)", n, err)
 	}
 	p := openPair(t, dir, setup{})
@@ -378,7 +378,7 @@ func TestDrainEnds(t *testing.T) {
 	p := newPair(t, setup{})
 	path := earlierQueue(t, t.TempDir())
 	p.store.mood.Store(refuses)
-	left, err := spool.Open(t.Context(), path, spool.Options{})
+	left, err := spoolfile.Open(t.Context(), path, spoolfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestLeftover(t *testing.T) {
 		p = openPair(t, dir, s)
 		defer p.close()
 		eventually(t, "the file is empty", emptied.Load)
-		if n, err := spool.Unreleased(t.Context(), path); err != nil || n != 0 {
+		if n, err := spoolfile.Unreleased(t.Context(), path); err != nil || n != 0 {
 			t.Errorf("%d records are left (error %v)", n, err)
 		}
 		last := map[string]int64{}

@@ -11,7 +11,7 @@
 //
 // A spool keeps every delivery: it finds no duplicates. It also opens the file of the embedded
 // queue of an earlier release, whose claims it ignores, to empty it.
-package spool
+package spoolfile
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package later
+package spool
 
 import (
 	"bytes"
@@ -11,17 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 var (
-	errAway  = errors.New("connection refused")
-	errUnfit = &hookgate.MisconfiguredError{Reason: "it is purple", Err: errors.New("colour is #800080")}
+	errNotThere = errors.New("connection refused")
+	errUnfit    = &hookgate.MisconfiguredError{Reason: "it is purple", Err: errors.New("colour is #800080")}
 )
 
 // TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile
@@ -31,7 +27,7 @@ func TestUntilItIsThere(t *testing.T) {
 		var log bytes.Buffer
 		calls := 0
 		began := time.Now()
-		a, err := Start(t.Context(), Options{Name: "redis",
+		a, err := Connect(t.Context(), ConnectOptions{Name: "redis",
 			Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(context.Context) error {
 			switch calls++; {
 			case calls > 30:
@@ -39,19 +35,19 @@ func TestUntilItIsThere(t *testing.T) {
 			case calls > 20:
 				return errUnfit // later than the start this ends nothing
 			}
-			return errAway
+			return errNotThere
 		})
 		if err != nil || time.Since(began) > 0 {
 			t.Fatalf("start took %v and returned %v", time.Since(began), err)
 		}
-		if err := a.Err(); !errors.Is(err, errAway) ||
+		if err := a.Err(); !errors.Is(err, errNotThere) ||
 			!strings.Contains(err.Error(), "redis cannot be used yet") {
 			t.Errorf("while it is away the error is %v", err)
 		}
 		soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := a.Wait(soon); err == nil || !errors.Is(err, context.DeadlineExceeded) ||
-			!errors.Is(err, errUnfit) && !errors.Is(err, errAway) {
+			!errors.Is(err, errUnfit) && !errors.Is(err, errNotThere) {
 			t.Errorf("a wait that was cut short got %v", err)
 		}
 		if err := a.Wait(t.Context()); err != nil || a.Err() != nil {
@@ -60,7 +56,7 @@ func TestUntilItIsThere(t *testing.T) {
 		if took := time.Since(began); took > 45*time.Second {
 			t.Errorf("30 pauses took %v", took)
 		}
-		for text, times := range map[string]int{errAway.Error(): 1, errUnfit.Error(): 1,
+		for text, times := range map[string]int{errNotThere.Error(): 1, errUnfit.Error(): 1,
 			"redis is there": 1} {
 			if n := strings.Count(log.String(), text); n != times {
 				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, times, &log)
@@ -72,7 +68,7 @@ func TestUntilItIsThere(t *testing.T) {
 
 // TestUnfit: what is unfit at the first attempt is the error of the start.
 func TestUnfit(t *testing.T) {
-	_, err := Start(t.Context(), Options{}, func(context.Context) error { return errUnfit })
+	_, err := Connect(t.Context(), ConnectOptions{}, func(context.Context) error { return errUnfit })
 	var unfit *hookgate.MisconfiguredError
 	if !errors.As(err, &unfit) || unfit.Reason != errUnfit.Reason {
 		t.Errorf("start got %v", err)
@@ -85,7 +81,7 @@ func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		began := time.Now()
-		a, err := Start(t.Context(), Options{Patience: 2 * time.Second}, hangs)
+		a, err := Connect(t.Context(), ConnectOptions{Patience: 2 * time.Second}, hangs)
 		if err != nil || time.Since(began) != 2*time.Second {
 			t.Fatalf("start took %v and returned %v", time.Since(began), err)
 		}
@@ -95,7 +91,7 @@ func TestPatience(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := Start(ctx, Options{Patience: time.Minute}, hangs); !errors.Is(err,
+		if _, err := Connect(ctx, ConnectOptions{Patience: time.Minute}, hangs); !errors.Is(err,
 			context.DeadlineExceeded) {
 			t.Errorf("a start that was cut short got %v", err)
 		}
@@ -137,10 +133,10 @@ func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &memory{mode: control.ModeNormal}
 		var there atomic.Bool
-		q, err := OpenQueue(t.Context(), Options{Name: "redis"},
+		q, err := OpenQueue(t.Context(), ConnectOptions{Name: "redis"},
 			control.ModeReadOnly, func(context.Context) (ModeQueue, error) {
 				if !there.Load() {
-					return nil, errAway
+					return nil, errNotThere
 				}
 				return inner, nil
 			})
@@ -156,12 +152,12 @@ func TestQueue(t *testing.T) {
 					want, mode)
 			}
 		}
-		check(errAway, control.ModeReadOnly)
-		if err := q.SetMode(t.Context(), control.ModeNormal); !errors.Is(err, errAway) {
+		check(errNotThere, control.ModeReadOnly)
+		if err := q.SetMode(t.Context(), control.ModeNormal); !errors.Is(err, errNotThere) {
 			t.Errorf("setting the mode got %v", err)
 		}
 		canary := control.Canary{Version: 1, Percent: 7}
-		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errAway) ||
+		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errNotThere) ||
 			q.Canary() != (control.Canary{}) {
 			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
 		}
@@ -195,9 +191,9 @@ func TestQueue(t *testing.T) {
 
 // TestQueueNeverOpen: a queue that is closed before it was there says so.
 func TestQueueNeverOpen(t *testing.T) {
-	q, err := OpenQueue(t.Context(), Options{}, control.ModeNormal, func(context.Context) (ModeQueue,
+	q, err := OpenQueue(t.Context(), ConnectOptions{}, control.ModeNormal, func(context.Context) (ModeQueue,
 		error) {
-		return nil, errAway
+		return nil, errNotThere
 	})
 	if err != nil {
 		t.Fatal(err)

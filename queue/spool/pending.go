@@ -1,4 +1,4 @@
-package later
+package spool
 
 import (
 	"context"
@@ -17,26 +17,26 @@ type ModeQueue interface {
 	io.Closer
 }
 
-// Queue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and
+// PendingQueue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and
 // consumers wait.
-type Queue struct {
-	attempts   *Attempts
+type PendingQueue struct {
+	attempts   *Connector
 	opened     atomic.Pointer[ModeQueue] // nil until it is
 	remembered control.Mode
 }
 
 var (
-	_ hookgate.BufferedQueue = (*Queue)(nil)
-	_ control.Settings       = (*Queue)(nil)
+	_ hookgate.BufferedQueue = (*PendingQueue)(nil)
+	_ control.Settings       = (*PendingQueue)(nil)
 )
 
-// OpenQueue opens a queue by calling open, again and again if need be; see Start. Until it is open
+// OpenQueue opens a queue by calling open, again and again if need be; see Connect. Until it is open
 // the mode is remembered.
-func OpenQueue(ctx context.Context, o Options, remembered control.Mode,
-	open func(context.Context) (ModeQueue, error)) (*Queue, error) {
-	q := &Queue{remembered: remembered}
+func OpenQueue(ctx context.Context, o ConnectOptions, remembered control.Mode,
+	open func(context.Context) (ModeQueue, error)) (*PendingQueue, error) {
+	q := &PendingQueue{remembered: remembered}
 	var err error
-	q.attempts, err = Start(ctx, o, func(ctx context.Context) error {
+	q.attempts, err = Connect(ctx, o, func(ctx context.Context) error {
 		opened, err := open(ctx)
 		if err == nil {
 			q.opened.Store(&opened)
@@ -51,7 +51,7 @@ func OpenQueue(ctx context.Context, o Options, remembered control.Mode,
 }
 
 // Opened returns the queue, or why it is not open.
-func (q *Queue) Opened() (ModeQueue, error) {
+func (q *PendingQueue) Opened() (ModeQueue, error) {
 	if err := q.attempts.Err(); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (q *Queue) Opened() (ModeQueue, error) {
 }
 
 // Append implements hookgate.Queue. Until the queue is open nothing is stored.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
+func (q *PendingQueue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.Receipt{}, err
@@ -68,7 +68,7 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Recei
 }
 
 // AppendDuplicate is that of the queue. Until the queue is open nothing is stored.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
+func (q *PendingQueue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
@@ -78,7 +78,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 }
 
 // Consume implements hookgate.Queue. It waits until the queue is open.
-func (q *Queue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
+func (q *PendingQueue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
 	if err := q.attempts.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (q *Queue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
 
 // Stats implements hookgate.Queue. Until the queue is open nothing is known of it, and the error
 // says why.
-func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+func (q *PendingQueue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.QueueStats{}, err
@@ -100,7 +100,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 }
 
 // Mode returns the mode that the queue keeps, or until it is open the remembered one.
-func (q *Queue) Mode() control.Mode {
+func (q *PendingQueue) Mode() control.Mode {
 	opened, err := q.Opened()
 	if err != nil {
 		return q.remembered
@@ -109,7 +109,7 @@ func (q *Queue) Mode() control.Mode {
 }
 
 // SetMode sets the mode that the queue keeps. It fails until that is open.
-func (q *Queue) SetMode(ctx context.Context, m control.Mode) error {
+func (q *PendingQueue) SetMode(ctx context.Context, m control.Mode) error {
 	opened, err := q.Opened()
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (q *Queue) SetMode(ctx context.Context, m control.Mode) error {
 }
 
 // Canary returns the canary that the queue keeps, or until it is open the one that nobody has set.
-func (q *Queue) Canary() control.Canary {
+func (q *PendingQueue) Canary() control.Canary {
 	opened, err := q.Opened()
 	if err != nil {
 		return control.Canary{}
@@ -127,7 +127,7 @@ func (q *Queue) Canary() control.Canary {
 }
 
 // SetCanary keeps a canary in the queue. It fails until that is open.
-func (q *Queue) SetCanary(ctx context.Context, c control.Canary) error {
+func (q *PendingQueue) SetCanary(ctx context.Context, c control.Canary) error {
 	opened, err := q.Opened()
 	if err != nil {
 		return err
@@ -136,12 +136,12 @@ func (q *Queue) SetCanary(ctx context.Context, c control.Canary) error {
 }
 
 // Close ends the attempts, or closes the queue if it is open.
-func (q *Queue) Close() error {
+func (q *PendingQueue) Close() error {
 	q.attempts.Close()
 	return q.closeOpened()
 }
 
-func (q *Queue) closeOpened() error {
+func (q *PendingQueue) closeOpened() error {
 	opened := q.opened.Load()
 	if opened == nil {
 		return nil
