@@ -147,3 +147,17 @@ func BenchmarkPruning(b *testing.B) {
 	})
 	removed.Report(b)
 }
+
+// BenchmarkReading measures what reads of the API and the audit cost.
+func BenchmarkReading(b *testing.B) {
+	url := newDatabase(b)
+	s, err := Open(b.Context(), Config{URL: url})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	storetest.BenchmarkReading(b, s, s, func() error {
+		_, err := Verify(b.Context(), url, "", nil)
+		return err
+	})
+}

@@ -92,3 +92,17 @@ func BenchmarkPruning(b *testing.B) {
 	})
 	removed.Report(b)
 }
+
+// BenchmarkReading measures what reads of the API and the audit cost.
+func BenchmarkReading(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "store.db")
+	s, err := Open(b.Context(), path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	storetest.BenchmarkReading(b, s, s, func() error {
+		_, err := Verify(b.Context(), path, nil)
+		return err
+	})
+}

@@ -154,3 +154,63 @@ func (r *Removals) PruneFailed() {}
 func (r *Removals) Report(b *testing.B) {
 	b.ReportMetric(float64(r.events)/r.took.Seconds(), "removed/s-of-steps")
 }
+
+// BenchmarkReading measures a listing of 30,000 events, a page of a search, one event, a trace, and
+// the audit of it all by verify.
+func BenchmarkReading(b *testing.B, s hookgate.Store, r hookgate.Reader, verify func() error) {
+	const stored, size = 30_000, 1000
+	epochs := AcquireBench(b, s, 0)
+	for range stored / size {
+		if _, err := s.Apply(b.Context(), BenchBatch(size, 0, epochs)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var one hookgate.Event
+	list := func(f hookgate.EventFilter) (n int) {
+		for e, err := range r.Events(b.Context(), f) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			one = e
+			n++
+		}
+		return n
+	}
+	b.Run("listing", func(b *testing.B) {
+		for b.Loop() {
+			if n := list(hookgate.EventFilter{}); n != stored {
+				b.Fatalf("listed %d events, want %d", n, stored)
+			}
+		}
+	})
+	b.Run("search", func(b *testing.B) {
+		q := hookgate.EventSearch{EventFilter: hookgate.EventFilter{EventType: one.EventType, Limit: 100}}
+		for b.Loop() {
+			if _, err := r.Search(b.Context(), q); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("event", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := r.Event(b.Context(), one.ID); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("trace", func(b *testing.B) {
+		for b.Loop() {
+			if all, err := r.Trace(b.Context(), one.MessageID, hookgate.RequestID{}, 10); err != nil ||
+				len(all) != 1 {
+				b.Fatalf("trace has %d requests (error %v), want 1", len(all), err)
+			}
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		for b.Loop() {
+			if err := verify(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
