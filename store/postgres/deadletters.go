@@ -9,7 +9,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/encoding"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 const (
@@ -40,7 +40,7 @@ const (
 // any other reads all dead letters in the order stored and passes over those that do not match.
 func (s *Store) DeadLetters(ctx context.Context,
 	f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
-	return paging.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter,
+	return sqlstore.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter,
 		err error) {
 		query, possible := deadLettersQuery(f, after, limit)
 		if !possible {
@@ -166,7 +166,7 @@ func (s *Store) OpenDeadLetters(ctx context.Context, most int64) (n int64, err e
 func (s *Store) deadLetter(ctx context.Context, query, id string, scan func(row) error) error {
 	condition, key := "r.request_id = $1", argText(id)
 	if _, err := hookgate.ParseRequestID(id); err != nil {
-		n, err := paging.ParseID("dead letter", id)
+		n, err := sqlstore.ParseID("dead letter", id)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 func (s *Store) Purge(ctx context.Context, p hookgate.Purge) ([]hookgate.RequestID, error) {
 	p.By, p.Reason = clean(p.By), clean(p.Reason)
 	ids := newRows(1)
-	for _, id := range paging.ParseIDs(p.IDs) {
+	for _, id := range sqlstore.ParseIDs(p.IDs) {
 		ids.int(id)
 	}
 	if ids.len() == 0 {

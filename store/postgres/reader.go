@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/encoding"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload)::bigint, sha256, request_id,
@@ -22,10 +22,10 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // match, unless the planner knows that the index of types is better.
 func (s *Store) Events(ctx context.Context,
 	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return paging.Events(ctx, f, s.turns, eventReader{s, f})
+	return sqlstore.Events(ctx, f, s.turns, eventReader{s, f})
 }
 
-// eventReader implements paging.EventReader.
+// eventReader implements sqlstore.EventReader.
 type eventReader struct {
 	*Store
 	filter hookgate.EventFilter
@@ -211,7 +211,7 @@ func (s *Store) Body(ctx context.Context, id string) (body []byte, err error) {
 
 // one reads columns of one event.
 func (s *Store) one(ctx context.Context, columns, id string, scan func(row) error) error {
-	n, err := paging.ParseID("event", id)
+	n, err := sqlstore.ParseID("event", id)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.Requ
 	if !storable(messageID) {
 		return nil, nil
 	}
-	var t paging.Trace
+	var t sqlstore.Trace
 	low, high := encoding.MessageRange(messageID)
 	requests := newRows(1)
 	err := s.read(ctx, statement{
@@ -288,7 +288,7 @@ const requestQuery = `SELECT source, event_type, message_id, stage, metadata::te
 
 // Request implements hookgate.Reader.
 func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail, error) {
-	var t paging.Trace
+	var t sqlstore.Trace
 	err := s.read(ctx, statement{sql: requestQuery, args: []arg{argText(id.String())},
 		row: func(r row) error {
 			identity := hookgate.Identity{Source: r.text(0), EventType: r.text(1), MessageID: r.text(2)}
@@ -308,7 +308,7 @@ const partsQuery = `SELECT source, event_type, message_id, stage, metadata::text
 // Parts implements hookgate.Reader.
 func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail,
 	error) {
-	var t paging.Trace
+	var t sqlstore.Trace
 	args := []arg{argText(id.Part(0).String()), argText(id.Part(max - 1).String())}
 	err := s.read(ctx, statement{sql: partsQuery, args: args, row: func(r row) error {
 		request, err := hookgate.ParseRequestID(r.text(7))

@@ -6,7 +6,7 @@ import (
 	"net/url"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // Search implements hookgate.Reader. Each of its reads is a statement of its own, so that the
@@ -20,23 +20,23 @@ func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.Ev
 		return hookgate.EventPage{}, fmt.Errorf("cursor %.40q is of no search: %w", q.Cursor,
 			hookgate.ErrNotFound)
 	}
-	return paging.Search(ctx, q, searcher{s}, s.turns)
+	return sqlstore.Search(ctx, q, searcher{s}, s.turns)
 }
 
-// searcher implements paging.Searcher.
+// searcher implements sqlstore.Searcher.
 type searcher struct{ *Store }
 
 func (s searcher) Keys(ctx context.Context, query string, args []any,
-	kinds []paging.Kind) (keys []paging.Key, err error) {
+	kinds []sqlstore.Kind) (keys []sqlstore.Key, err error) {
 	read := numbered(query, args)
 	read.row = func(r row) error {
-		key := make(paging.Key, len(kinds))
+		key := make(sqlstore.Key, len(kinds))
 		for i := range key {
 			switch kinds[i] {
-			case paging.Number:
+			case sqlstore.Number:
 				key[i] = r.int(i)
-			case paging.Bytes:
-				key[i] = paging.Blob(r.bytes(i))
+			case sqlstore.Bytes:
+				key[i] = sqlstore.Blob(r.bytes(i))
 			default:
 				key[i] = r.text(i)
 			}
@@ -58,7 +58,7 @@ func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []h
 	return events, s.read(ctx, read)
 }
 
-// Found implements paging.Searcher: webhook_events has an index of identities.
+// Found implements sqlstore.Searcher: webhook_events has an index of identities.
 func (searcher) Found() string { return "webhook_events" }
 
 func (searcher) Prefix(p string) (from, to, condition string) {
@@ -71,5 +71,5 @@ func (searcher) Prefix(p string) (from, to, condition string) {
 
 func (searcher) Contains() string { return bodyContains }
 
-// Unindexed implements paging.Searcher: the planner has statistics.
+// Unindexed implements sqlstore.Searcher: the planner has statistics.
 func (searcher) Unindexed(column string) string { return column }

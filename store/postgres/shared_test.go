@@ -15,8 +15,8 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/batch"
-	"github.com/hookgate/hookgate/store/paging"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -468,7 +468,7 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	events := func(f hookgate.EventFilter) statement {
-		query, possible := eventsQuery(f, 10, 0, paging.Size)
+		query, possible := eventsQuery(f, 10, 0, sqlstore.Size)
 		if !possible {
 			t.Fatalf("%+v cannot match", f)
 		}
@@ -479,7 +479,7 @@ func TestPlans(t *testing.T) {
 	purged := newRows(1)
 	purged.int(31000)
 	letters := func(f hookgate.DeadLetterFilter) statement {
-		query, possible := deadLettersQuery(f, 10, paging.Size)
+		query, possible := deadLettersQuery(f, 10, sqlstore.Size)
 		if !possible {
 			t.Fatalf("%+v cannot match", f)
 		}

@@ -35,7 +35,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // Config says where the database is. Zero fields but URL take their defaults.
@@ -91,7 +91,7 @@ type Store struct {
 
 	pool *pgxpool.Pool
 	// turns keep connections of it free of what takes long.
-	turns paging.Turns
+	turns sqlstore.Turns
 	// target names the database in errors, without its password.
 	target string
 	// begin is the way into every transaction, beginAppend that into one which locks the log, and
@@ -167,7 +167,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		name:      rand.Text(),
 		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
-		turns:     paging.NewTurns(c.MaxConns),
+		turns:     sqlstore.NewTurns(c.MaxConns),
 		nextID:    batch.NextID,
 		appending: make(chan struct{}, 1),
 

@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/encoding"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 const (
@@ -45,7 +45,7 @@ func (s *Store) DeadLetters(ctx context.Context,
 	f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
 	where, args := deadLetterConditions(f)
 	query := deadLetterQuery + "r.id > ?" + where + " ORDER BY r.id LIMIT ?"
-	return paging.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter,
+	return sqlstore.DeadLetters(f, func(after int64, limit int) (letters []hookgate.StoredDeadLetter,
 		err error) {
 		err = s.query(ctx, query, append(append([]any{after}, args...),
 			limit), func(row *sqlite.Stmt) error {
@@ -166,7 +166,7 @@ func (s *Store) deadLetter(ctx context.Context, query, id string,
 	scan func(*sqlite.Stmt) error) error {
 	condition, key := "r.request_id = ?", any(id)
 	if _, err := hookgate.ParseRequestID(id); err != nil {
-		n, err := paging.ParseID("dead letter", id)
+		n, err := sqlstore.ParseID("dead letter", id)
 		if err != nil {
 			return err
 		}

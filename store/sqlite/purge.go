@@ -10,7 +10,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // purgeTargets selects the dead letters with the given ids, and the earlier ones that they replay,
@@ -32,7 +32,7 @@ type purgeTarget struct {
 // Purge implements hookgate.Purger. It ignores ctx, as Apply does.
 func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.RequestID,
 	err error) {
-	ids, err := json.Marshal(append([]int64{}, paging.ParseIDs(p.IDs)...))
+	ids, err := json.Marshal(append([]int64{}, sqlstore.ParseIDs(p.IDs)...))
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/encoding"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, length(payload), sha256, request_id,
@@ -22,10 +22,10 @@ const eventColumns = `id, message_id, event_type, source, ordering_key, sequence
 // any other reads the events in the order stored and passes over those that do not match.
 func (s *Store) Events(ctx context.Context,
 	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return paging.Events(ctx, f, s.turns, newEventReader(s, f))
+	return sqlstore.Events(ctx, f, s.turns, newEventReader(s, f))
 }
 
-// eventReader implements paging.EventReader.
+// eventReader implements sqlstore.EventReader.
 type eventReader struct {
 	*Store
 	where string // the conditions of the filter
@@ -185,7 +185,7 @@ func columnBytes(row *sqlite.Stmt, column int) []byte {
 
 // one reads columns of one event.
 func (s *Store) one(ctx context.Context, columns, id string, scan func(*sqlite.Stmt) error) error {
-	n, err := paging.ParseID("event", id)
+	n, err := sqlstore.ParseID("event", id)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ const (
 // Trace implements hookgate.Reader. Request ids sort by the time of receipt.
 func (s *Store) Trace(ctx context.Context, messageID string, after hookgate.RequestID,
 	limit int) ([]hookgate.RequestTrail, error) {
-	var t paging.Trace
+	var t sqlstore.Trace
 	err := s.read(ctx, func(conn *sqlite.Conn) (err error) {
 		defer sqlitex.Transaction(conn)(&err) // one snapshot
 		low, high := encoding.MessageRange(messageID)
@@ -269,7 +269,7 @@ const requestQuery = `SELECT source, event_type, message_id, stage, metadata, ti
 
 // Request implements hookgate.Reader.
 func (s *Store) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail, error) {
-	var t paging.Trace
+	var t sqlstore.Trace
 	err := s.query(ctx, requestQuery, []any{id.String()}, func(row *sqlite.Stmt) error {
 		identity := hookgate.Identity{Source: row.ColumnText(0), EventType: row.ColumnText(1),
 			MessageID: row.ColumnText(2)}
@@ -291,7 +291,7 @@ const partsQuery = `SELECT source, event_type, message_id, stage, metadata, time
 // Parts implements hookgate.Reader.
 func (s *Store) Parts(ctx context.Context, id hookgate.RequestID, max int) ([]hookgate.RequestTrail,
 	error) {
-	var t paging.Trace
+	var t sqlstore.Trace
 	args := []any{id.Part(0).String(), id.Part(max - 1).String()}
 	err := s.query(ctx, partsQuery, args, func(row *sqlite.Stmt) error {
 		request, err := hookgate.ParseRequestID(row.ColumnText(7))

@@ -6,27 +6,27 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // Search implements hookgate.Reader. A caller who leaves interrupts its reads.
 func (s *Store) Search(ctx context.Context, q hookgate.EventSearch) (hookgate.EventPage, error) {
-	return paging.Search(ctx, q, searcher{s}, s.turns)
+	return sqlstore.Search(ctx, q, searcher{s}, s.turns)
 }
 
-// searcher implements paging.Searcher.
+// searcher implements sqlstore.Searcher.
 type searcher struct{ *Store }
 
 func (s searcher) Keys(ctx context.Context, query string, args []any,
-	kinds []paging.Kind) (keys []paging.Key, err error) {
+	kinds []sqlstore.Kind) (keys []sqlstore.Key, err error) {
 	err = s.query(ctx, query, args, func(row *sqlite.Stmt) error {
-		key := make(paging.Key, len(kinds))
+		key := make(sqlstore.Key, len(kinds))
 		for i := range key {
 			switch kinds[i] {
-			case paging.Number:
+			case sqlstore.Number:
 				key[i] = row.ColumnInt64(i)
-			case paging.Bytes:
-				key[i] = paging.Blob(columnBytes(row, i))
+			case sqlstore.Bytes:
+				key[i] = sqlstore.Blob(columnBytes(row, i))
 			default:
 				key[i] = row.ColumnText(i)
 			}
@@ -47,12 +47,12 @@ func (s searcher) Rows(ctx context.Context, rest string, args []any) (events []h
 	return events, err
 }
 
-// Found implements paging.Searcher.
+// Found implements sqlstore.Searcher.
 func (searcher) Found() string { return "webhook_found" }
 
 func (searcher) Prefix(p string) (from, to, condition string) { return p, afterPrefix(p), "" }
 
 func (searcher) Contains() string { return bodyContains }
 
-// Unindexed implements paging.Searcher: with a + before it no index is considered.
+// Unindexed implements sqlstore.Searcher: with a + before it no index is considered.
 func (searcher) Unindexed(column string) string { return "+" + column }

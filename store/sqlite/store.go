@@ -21,7 +21,7 @@ import (
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/batch"
 	"github.com/hookgate/hookgate/store/migrations"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // readers is the number of connections for reading.
@@ -32,7 +32,7 @@ type Store struct {
 	path string
 	pool *sqlitex.Pool
 	// turns keep connections of it free of what takes long.
-	turns paging.Turns
+	turns sqlstore.Turns
 
 	mu    sync.Mutex // serialises the use of all below; SQLite has one writer anyway
 	conn  *sqlite.Conn
@@ -82,7 +82,7 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn, turns: paging.NewTurns(readers), nextID: batch.NextID,
+	s := &Store{path: path, conn: conn, turns: sqlstore.NewTurns(readers), nextID: batch.NextID,
 		late: late}
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()

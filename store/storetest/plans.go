@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/paging"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // SearchIndex is an index that must serve searches.
@@ -24,7 +24,7 @@ const (
 // SearchQueries runs searches of every kind, from the newest and from a cursor, in both directions,
 // and hands each query that they make of the store to check, with the index that must serve it.
 // There must be a few thousand events stored, so that there is more than one window.
-func SearchQueries(t *testing.T, store paging.Searcher, check func(query string, args []any,
+func SearchQueries(t *testing.T, store sqlstore.Searcher, check func(query string, args []any,
 	index SearchIndex)) {
 	from := time.UnixMicro(1000)
 	for _, test := range []struct {
@@ -60,7 +60,7 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 		q.Limit = 20
 		for _, newer := range []bool{false, false, true} {
 			q.Newer = newer
-			page, err := paging.Search(t.Context(), q, witness, paging.NewTurns(1))
+			page, err := sqlstore.Search(t.Context(), q, witness, sqlstore.NewTurns(1))
 			if err != nil {
 				t.Fatalf("search %+v: %v", q, err)
 			}
@@ -74,12 +74,12 @@ func SearchQueries(t *testing.T, store paging.Searcher, check func(query string,
 
 // witness sees the queries of a search.
 type witness struct {
-	paging.Searcher
+	sqlstore.Searcher
 	see func(query string, args []any)
 }
 
 func (w *witness) Keys(ctx context.Context, query string, args []any,
-	kinds []paging.Kind) ([]paging.Key, error) {
+	kinds []sqlstore.Kind) ([]sqlstore.Key, error) {
 	w.see(query, args)
 	return w.Searcher.Keys(ctx, query, args, kinds)
 }

@@ -1,6 +1,6 @@
-// Package paging lists what is stored page by page, in the same way for every store whose ids are
+// Package sqlstore lists what is stored page by page, in the same way for every store whose ids are
 // numbers in the order stored.
-package paging
+package sqlstore
 
 import (
 	"context"
