@@ -96,7 +96,7 @@ bench-sweep: ## How throughput depends on connections, bodies, keys, partitions 
 
 # A test binary, and a hookgate, of each revision run in turn, so that what else the machine does falls on both.
 ROUNDS := 6
-GOBENCH := ./admit:. ./httpd:. ./queue/redis:Append|Consume ./queue/spool/spoolfile:Append|Consume ./store/postgres:Apply/lineage ./store/sqlite:Apply/lineage
+GOBENCH := ./admit:. ./httpd:. ./queue/redis:Append|Consume|Read ./queue/spool/spoolfile:Append|Consume|Read ./store/postgres:Apply/lineage ./store/sqlite:Apply/lineage
 
 .PHONY: bench-compare
 bench-compare: ## Compare this tree with another revision, in turn, by benchstat: make bench-compare BASE=main

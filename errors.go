@@ -9,13 +9,13 @@ import (
 // mark allows. Nothing was stored. The HTTP edge answers 503 with Retry-After.
 var ErrFull = errors.New("queue is at its high-water mark")
 
-// ErrClosed is returned by calls on a queue, consumer or store that was closed.
+// ErrClosed is returned by calls on a queue, reader or store that was closed.
 var ErrClosed = errors.New("closed")
 
 var (
 	// ErrFenced is returned by Apply when a partition of the batch has been acquired by another
 	// owner since. Nothing was stored. The caller has been replaced: it must drop what it holds
-	// of its partitions and consume anew.
+	// of its partitions and open a new reader.
 	ErrFenced = errors.New("partition has another owner")
 
 	// ErrRejected is wrapped by the error of Apply when the store is well but refuses a record of the

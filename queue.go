@@ -32,14 +32,14 @@ type Queue interface {
 	Stats(ctx context.Context) (QueueStats, error)
 }
 
-// BufferedQueue is a Queue whose records wait, in order within each partition, until a consumer
+// BufferedQueue is a Queue whose records wait, in order within each partition, until a reader
 // has stored and released them. A queue that is not buffered stores what it takes.
 type BufferedQueue interface {
 	Queue
 
-	// Consume opens a consumer. The queue shares its partitions evenly among all open consumers
+	// OpenReader opens a consumer. The queue shares its partitions evenly among all open readers
 	// and moves them when one opens or closes.
-	Consume(ctx context.Context) (PartitionReader, error)
+	OpenReader(ctx context.Context) (PartitionReader, error)
 }
 
 // PartitionReader holds a set of partitions and reads their records. It is for one goroutine, except
@@ -48,12 +48,12 @@ type PartitionReader interface {
 	// Next returns the records that follow those it returned before: at most max of them, and
 	// no more than maxBytes of body unless a single record is larger. Records of one partition
 	// come in order. Nothing is consumed: until it is released, a record comes again from
-	// whichever consumer holds its partition after this one has closed or lost it.
+	// whichever reader holds its partition after this one has closed or lost it.
 	//
 	// Next waits until there is at least one record, then returns what is there. An error of ctx
 	// means that nothing was taken. Any other error is worth a retry after a pause, except ErrClosed.
 	//
-	// A partition moves to another consumer only while this one has none of its records
+	// A partition moves to another reader only while this one has none of its records
 	// unreleased, or when its lease has run out.
 	Next(ctx context.Context, max, maxBytes int) ([]Record, error)
 

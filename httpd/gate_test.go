@@ -321,7 +321,7 @@ func (g *gate) settleBut(t testing.TB, rejected func(*hookgate.Record) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	consumer, err := g.queue.Consume(ctx)
+	consumer, err := g.queue.OpenReader(ctx)
 	must(t, err)
 	defer consumer.Close()
 	owned := map[int]bool{}

@@ -48,7 +48,7 @@ func TestDrainWaits(t *testing.T) {
 	}
 	done := make(chan drainAnswer)
 	go func() { done <- drain(`{"timeout":"1m"}`) }()
-	c, err := g.queue.Consume(t.Context())
+	c, err := g.queue.OpenReader(t.Context())
 	must(t, err)
 	records, err := c.Next(t.Context(), 1, 1<<20)
 	must(t, err)

@@ -163,8 +163,8 @@ func (w *worker) run(ctx context.Context) {
 		if ctx.Err() != nil || errors.Is(err, hookgate.ErrClosed) {
 			return
 		}
-		w.Logger.Warn("consuming anew", "error", err)
-		// Whoever has taken over may be as short-lived as this consumer was.
+		w.Logger.Warn("the reader is opened again", "error", err)
+		// Whoever has taken over may be as short-lived as this reader was.
 		select {
 		case <-ctx.Done():
 		case <-time.After(w.BackoffMin):
@@ -173,15 +173,15 @@ func (w *worker) run(ctx context.Context) {
 }
 
 // consume takes batches from the queue to the store until something is in the way that only a new
-// consumer can overcome.
+// reader can overcome.
 func (w *worker) consume(ctx context.Context) error {
 	var c hookgate.PartitionReader
 	err := w.persist(ctx, "consume", func(int, error) (err error) {
-		c, err = w.queue.Consume(ctx)
+		c, err = w.queue.OpenReader(ctx)
 		return err
 	}, hookgate.ErrClosed)
 	if err != nil {
-		return fmt.Errorf("consume: %w", err)
+		return fmt.Errorf("open reader: %w", err)
 	}
 	defer c.Close()
 	w.owned = map[int]ownership{}

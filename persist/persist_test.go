@@ -458,14 +458,14 @@ func TestStopDuringOutage(t *testing.T) {
 	}
 }
 
-// scriptedConsumer hands out records at set moments of a fake clock.
-type scriptedConsumer struct {
+// scriptedReader hands out records at set moments of a fake clock.
+type scriptedReader struct {
 	begin time.Time
 	at    []time.Duration // when the n-th record is there
 	next  int
 }
 
-func (c *scriptedConsumer) Next(ctx context.Context, _, _ int) ([]hookgate.Record, error) {
+func (c *scriptedReader) Next(ctx context.Context, _, _ int) ([]hookgate.Record, error) {
 	if c.next == len(c.at) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -478,8 +478,8 @@ func (c *scriptedConsumer) Next(ctx context.Context, _, _ int) ([]hookgate.Recor
 		return nil, ctx.Err()
 	}
 }
-func (c *scriptedConsumer) Commit(context.Context, []hookgate.Offset) error { return nil }
-func (c *scriptedConsumer) Close() error                                    { return nil }
+func (c *scriptedReader) Commit(context.Context, []hookgate.Offset) error { return nil }
+func (c *scriptedReader) Close() error                                    { return nil }
 
 // TestLinger: a batch takes what comes within the linger after its first record, not what comes
 // later, and does not wait when it is full. The clock is synctest's.
@@ -500,7 +500,7 @@ func TestLinger(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &scriptedConsumer{begin: time.Now(), at: test.at}
+				c := &scriptedReader{begin: time.Now(), at: test.at}
 				w := &worker{Config: Config{Linger: 5 * time.Millisecond}.withDefaults(),
 					size: newSizer(test.max, time.Second)}
 				records, err := w.gather(t.Context(), c)
@@ -676,16 +676,16 @@ func (q *endlessQueue) Append(context.Context, *hookgate.Request) (hookgate.Rece
 func (q *endlessQueue) Stats(context.Context) (hookgate.QueueStats, error) {
 	return hookgate.QueueStats{}, nil
 }
-func (q *endlessQueue) Consume(context.Context) (hookgate.PartitionReader, error) {
-	return &endlessConsumer{partition: int(q.opened.Add(1))}, nil
+func (q *endlessQueue) OpenReader(context.Context) (hookgate.PartitionReader, error) {
+	return &endlessReader{partition: int(q.opened.Add(1))}, nil
 }
 
-type endlessConsumer struct {
+type endlessReader struct {
 	partition int
 	n         uint64
 }
 
-func (c *endlessConsumer) Next(ctx context.Context, max, _ int) (records []hookgate.Record,
+func (c *endlessReader) Next(ctx context.Context, max, _ int) (records []hookgate.Record,
 	err error) {
 	for range max {
 		c.n++
@@ -696,8 +696,8 @@ func (c *endlessConsumer) Next(ctx context.Context, max, _ int) (records []hookg
 	}
 	return records, ctx.Err()
 }
-func (c *endlessConsumer) Commit(context.Context, []hookgate.Offset) error { return nil }
-func (c *endlessConsumer) Close() error                                    { return nil }
+func (c *endlessReader) Commit(context.Context, []hookgate.Offset) error { return nil }
+func (c *endlessReader) Close() error                                    { return nil }
 
 // TestSequencesAreCounted: through the worker, a duplicate that comes late is no inversion.
 func TestSequencesAreCounted(t *testing.T) {

@@ -22,7 +22,7 @@ func testAppendAndNext(t *testing.T, b Backend) {
 	if receipt.Duplicate() {
 		t.Fatalf("first delivery is a duplicate of %s", receipt.DuplicateOf)
 	}
-	r := mustNext(t, mustConsume(t, q), 1)[0]
+	r := mustNext(t, mustOpenReader(t, q), 1)[0]
 	if !reflect.DeepEqual(r.Request, want) {
 		t.Errorf("delivery came back as %+v, want %+v", r.Request, want)
 	}
@@ -46,7 +46,7 @@ func testAppendAndNext(t *testing.T, b Backend) {
 // after the first is released, and is queued without its body.
 func testDuplicates(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	first := delivery("k", 1)
 	mustAppend(t, q, first)
 	for i := range 3 {
@@ -70,7 +70,7 @@ func testDuplicates(t *testing.T, b Backend) {
 // and it comes out of the queue as it was put in.
 func testUnprovenType(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	unproven := func(eventType string) *hookgate.Request {
 		d := delivery("k", 1)
 		d.EventType, d.TypeUnproven = eventType, true
@@ -96,7 +96,7 @@ func testUnprovenType(t *testing.T, b Backend) {
 // testSameDelivery: appending one delivery again, as after an unknown outcome, adds nothing.
 func testSameDelivery(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	d := delivery("k", 1)
 	for i := range 2 {
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
@@ -120,7 +120,7 @@ func testHighWater(t *testing.T, b Backend) {
 	if _, err := q.Append(context.Background(), refused); !errors.Is(err, hookgate.ErrFull) {
 		t.Fatalf("append at the mark: %v, want ErrFull", err)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, mark)
 	mustBeEmpty(t, c)
 	mustCommit(t, c, records[:1])
@@ -137,7 +137,7 @@ func testHighWater(t *testing.T, b Backend) {
 func testClaimExpires(t *testing.T, b Backend) {
 	const ttl = 50 * time.Millisecond
 	q := open(t, b, Options{Partitions: 1, ClaimTTL: ttl})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for range 3 {
 		d := delivery("k", 1)
 		receipt := mustAppend(t, q, d)

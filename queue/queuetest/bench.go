@@ -38,14 +38,14 @@ func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Request {
 	return all
 }
 
-// BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a consumer
+// BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a reader
 // that releases them at once, so that claims and removals are part of the cost. It returns how many
 // it appended.
 func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appended int) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var consuming sync.WaitGroup
-	consuming.Go(func() { release(ctx, b, q) })
-	defer consuming.Wait()
+	var reading sync.WaitGroup
+	reading.Go(func() { release(ctx, b, q) })
+	defer reading.Wait()
 	defer cancel()
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	b.ReportAllocs()
@@ -60,11 +60,11 @@ func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appen
 	return appended
 }
 
-// BenchmarkConsume measures Next and Commit, in batches of 500, of 1,000 deliveries that are
-// queued. It returns how many it consumed.
-func BenchmarkConsume(b *testing.B, q hookgate.BufferedQueue) (consumed int) {
+// BenchmarkRead measures Next and Commit, in batches of 500, of 1,000 deliveries that are
+// queued. It returns how many it read.
+func BenchmarkRead(b *testing.B, q hookgate.BufferedQueue) (read int) {
 	ctx := context.Background()
-	c, err := q.Consume(ctx)
+	c, err := q.OpenReader(ctx)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,10 +85,10 @@ func BenchmarkConsume(b *testing.B, q hookgate.BufferedQueue) (consumed int) {
 			}
 			n += len(records)
 		}
-		consumed += benchGroup
+		read += benchGroup
 	}
-	reportEach(b, consumed)
-	return consumed
+	reportEach(b, read)
+	return read
 }
 
 // BenchmarkAppendAlone measures durable appends of 1,000 deliveries by so many callers. It returns
@@ -159,9 +159,9 @@ func appendGroup(b *testing.B, q hookgate.Queue, group []*hookgate.Request, call
 	all.Wait()
 }
 
-// release consumes and releases until ctx ends.
+// release reads and releases until ctx ends.
 func release(ctx context.Context, b *testing.B, q hookgate.BufferedQueue) {
-	c, err := q.Consume(ctx)
+	c, err := q.OpenReader(ctx)
 	if err != nil {
 		b.Error(err)
 		return

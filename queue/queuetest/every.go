@@ -88,7 +88,7 @@ func (b Backend) everyQueue() QueueBackend {
 // unreleased returns the events of the so many records that a queue holds.
 func unreleased(t TB, q hookgate.BufferedQueue, records int) (events []hookgate.Record) {
 	t.Helper()
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	defer c.Close()
 	all := mustNext(t, c, records)
 	mustBeEmpty(t, c)

@@ -14,7 +14,7 @@ func testClaimSurvives(t *testing.T, b Backend) {
 	q := b.Open(t, place, o)
 	d := delivery("k", 1)
 	mustAppend(t, q, d)
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
 	end := []func(){q.Crash, func() { q.Close() }}
 	for i := range 4 {
@@ -25,7 +25,7 @@ func testClaimSurvives(t *testing.T, b Backend) {
 				t.Fatalf("after end %d a repetition is a duplicate of %s, want %s", i, receipt.DuplicateOf,
 					d.RequestID)
 			}
-			c := mustConsume(t, q)
+			c := mustOpenReader(t, q)
 			mustCommit(t, c, nextNow(t, c, 100))
 		}
 		end[i%2]()
@@ -44,7 +44,7 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 		ids[d.MessageID] = d.RequestID
 		mustAppend(t, q, d)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 10)
 	q.FailWrites(&done)
 	// may report it, or write later
@@ -59,7 +59,7 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 			t.Fatalf("%s is a duplicate of %s, want %s", d.MessageID, receipt.DuplicateOf, ids[d.MessageID])
 		}
 	}
-	c = mustConsume(t, q)
+	c = mustOpenReader(t, q)
 	seen := map[int64]bool{}
 	for end := false; !end; {
 		got := nextNow(t, c, 100)

@@ -14,18 +14,18 @@ import (
 // order, and how many of them have been released.
 type model struct {
 	q        Instance
-	consumer hookgate.PartitionReader
+	reader   hookgate.PartitionReader
 	appended map[int][]hookgate.Record
 	released map[int]int
-	// next is how many of a partition the consumer has been handed; known is false until its first
+	// next is how many of a partition the reader has been handed; known is false until its first
 	// record shows where it begins.
 	next  map[int]int
 	known map[int]bool
 	first map[string]hookgate.RequestID
 }
 
-// testModel drives a queue with random appends, repetitions, reads, releases, changes of consumer,
-// restarts and crashes, and compares it with slices. After an end a consumer may begin anywhere up
+// testModel drives a queue with random appends, repetitions, reads, releases, changes of reader,
+// restarts and crashes, and compares it with slices. After an end a reader may begin anywhere up
 // to the first unreleased record, but from there on it must see every record in order.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -37,11 +37,11 @@ func testModel(t *testing.T, b Backend) {
 			first: map[string]hookgate.RequestID{},
 		}
 		defer func() { m.q.Close() }()
-		m.newConsumer(t)
+		m.newReader(t)
 		var inHand []hookgate.Record
 		reopen := func() {
 			m.q = b.Open(t, place, o)
-			m.newConsumer(t)
+			m.newReader(t)
 			inHand = nil
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -57,7 +57,7 @@ func testModel(t *testing.T, b Backend) {
 				if m.waiting() == 0 {
 					return
 				}
-				got, err := m.consumer.Next(context.Background(), rapid.IntRange(1, 6).Draw(t, "max"), 1<<20)
+				got, err := m.reader.Next(context.Background(), rapid.IntRange(1, 6).Draw(t, "max"), 1<<20)
 				if err != nil {
 					t.Fatalf("next: %v", err)
 				}
@@ -66,15 +66,15 @@ func testModel(t *testing.T, b Backend) {
 			},
 			"commit": func(t *rapid.T) {
 				n := rapid.IntRange(0, len(inHand)).Draw(t, "n")
-				mustCommit(t, m.consumer, inHand[:n])
+				mustCommit(t, m.reader, inHand[:n])
 				for _, r := range inHand[:n] {
 					m.release(r)
 				}
 				inHand = inHand[n:]
 			},
-			"changeConsumer": func(t *rapid.T) {
-				m.consumer.Close()
-				m.newConsumer(t)
+			"changeReader": func(t *rapid.T) {
+				m.reader.Close()
+				m.newReader(t)
 				inHand = nil
 			},
 			"restart": func(t *rapid.T) {
@@ -89,16 +89,16 @@ func testModel(t *testing.T, b Backend) {
 			},
 		})
 		for m.waiting() > 0 {
-			got := mustNext(t, m.consumer, 1)
+			got := mustNext(t, m.reader, 1)
 			m.check(t, got)
-			mustCommit(t, m.consumer, got)
+			mustCommit(t, m.reader, got)
 			m.release(got[0])
 		}
 	})
 }
 
-func (m *model) newConsumer(t TB) {
-	m.consumer = mustConsume(t, m.q)
+func (m *model) newReader(t TB) {
+	m.reader = mustOpenReader(t, m.q)
 	m.next, m.known = map[int]int{}, map[int]bool{}
 }
 
@@ -131,7 +131,7 @@ func (m *model) replay(t TB, key string, n int) {
 	m.appended[r.Partition] = append(m.appended[r.Partition], r)
 }
 
-// waiting is a lower bound of the records that the consumer has not been handed.
+// waiting is a lower bound of the records that the reader has not been handed.
 func (m *model) waiting() int {
 	n := 0
 	for p, all := range m.appended {

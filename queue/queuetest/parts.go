@@ -43,7 +43,7 @@ func testParts(t *testing.T, b Backend) {
 			r.DuplicateOf)
 	}
 	var got []string
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 3)
 	for i := range records {
 		events, err := records[i].Split()

@@ -147,11 +147,11 @@ func mustAppend(t TB, q hookgate.Queue, d *hookgate.Request) hookgate.Receipt {
 	return r
 }
 
-func mustConsume(t TB, q hookgate.BufferedQueue) hookgate.PartitionReader {
+func mustOpenReader(t TB, q hookgate.BufferedQueue) hookgate.PartitionReader {
 	t.Helper()
-	c, err := q.Consume(context.Background())
+	c, err := q.OpenReader(context.Background())
 	if err != nil {
-		t.Fatalf("consume: %v", err)
+		t.Fatalf("open reader: %v", err)
 	}
 	return c
 }

@@ -32,7 +32,7 @@ func mustBeReplay(t TB, r hookgate.Record, want *hookgate.Request) {
 // repetition by the sender is a duplicate of it.
 func testReplay(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	first := delivery("k", 1)
 	mustAppend(t, q, first)
 	mustCommit(t, c, mustNext(t, c, 1))
@@ -74,7 +74,7 @@ func testReplayWhileQueued(t *testing.T, b Backend) {
 		t.Errorf("a repetition is a duplicate of %s, want of the last replay, %s", receipt.DuplicateOf,
 			twice.RequestID)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 4)
 	if records[0].RequestID != other.RequestID || !records[0].DuplicateOf.IsZero() ||
 		records[0].Replay() {
@@ -110,7 +110,7 @@ func testConcurrentReplays(t *testing.T, b Backend) {
 	}
 	all.Wait()
 	seen := map[hookgate.RequestID]bool{}
-	for _, r := range mustNext(t, mustConsume(t, q), callers+1)[1:] {
+	for _, r := range mustNext(t, mustOpenReader(t, q), callers+1)[1:] {
 		if r.RetryOf != dead.RequestID || string(r.Body) != string(dead.Body) || seen[r.RequestID] {
 			t.Errorf("a replay came as %+v", r.Request)
 		}
@@ -127,7 +127,7 @@ func testReplayFull(t *testing.T, b Backend) {
 	if _, err := q.Append(context.Background(), replay(dead)); !errors.Is(err, hookgate.ErrFull) {
 		t.Errorf("a replay at the mark got %v, want ErrFull", err)
 	}
-	if receipt := mustNext(t, mustConsume(t, q), 2); len(receipt) != 2 {
+	if receipt := mustNext(t, mustOpenReader(t, q), 2); len(receipt) != 2 {
 		t.Errorf("%d records, want 2", len(receipt))
 	}
 }
@@ -139,7 +139,7 @@ func testReplaySurvives(t *testing.T, b Backend) {
 	q := b.Open(t, place, o)
 	dead := delivery("k", 1)
 	mustAppend(t, q, dead)
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
 	again := replay(dead)
 	mustAppend(t, q, again)
@@ -154,7 +154,7 @@ func testReplaySurvives(t *testing.T, b Backend) {
 			again.RequestID)
 	}
 	// What was released may come again first, its release having been lost.
-	c = mustConsume(t, q)
+	c = mustOpenReader(t, q)
 	r := mustNext(t, c, 1)[0]
 	if r.RequestID == dead.RequestID {
 		r = mustNext(t, c, 1)[0]
@@ -188,7 +188,7 @@ func testReplayFails(t *testing.T, b Backend, done bool) {
 			q = b.Open(t, place, o)
 			defer q.Close()
 		}
-		c := mustConsume(t, q)
+		c := mustOpenReader(t, q)
 		records := mustNext(t, c, 2)
 		if records[0].RequestID != dead.RequestID {
 			t.Errorf("reopened %v: first comes %s", reopened, records[0].RequestID)

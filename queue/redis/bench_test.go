@@ -48,9 +48,9 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkConsume measures Next and Commit over 16 partitions.
-func BenchmarkConsume(b *testing.B) {
+// BenchmarkRead measures Next and Commit over 16 partitions.
+func BenchmarkRead(b *testing.B) {
 	server := redistest.Start(b, redistest.Options{AppendFsync: "everysec"})
-	queuetest.BenchmarkConsume(b, mustOpen(b, Config{URL: server.URL(), HighWater: 1 << 40,
+	queuetest.BenchmarkRead(b, mustOpen(b, Config{URL: server.URL(), HighWater: 1 << 40,
 		LeaseTTL: 5 * time.Second}))
 }

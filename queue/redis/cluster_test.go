@@ -48,7 +48,7 @@ func TestClusterNodeHangs(t *testing.T) {
 		LeaseTTL: lease})
 	victim := (nodeOf(t, nodes, q.keys.members) + 1) % 3
 	good, bad := keyOn(t, q, nodes, victim, false), keyOn(t, q, nodes, victim, true)
-	c := consumeAtLast(t, q)
+	c := openReaderAtLast(t, q)
 	nodes[victim].Hang()
 	if _, err := q.Append(t.Context(), testDelivery(bad, 0)); err == nil {
 		t.Error("append to the node that hangs succeeded")

@@ -189,7 +189,7 @@ func (q *Queue) watch() {
 		}
 		if now := q.depth.started.Load(); now != appends {
 			appends = now
-		} else if look%restEvery > 0 && !q.consuming() && q.health.err() == nil {
+		} else if look%restEvery > 0 && !q.hasReaders() && q.health.err() == nil {
 			continue
 		}
 		// What fails is in the health, and is tried again next time.
@@ -202,11 +202,11 @@ func (q *Queue) watch() {
 	}
 }
 
-// consuming reports whether this process has consumers.
-func (q *Queue) consuming() bool {
+// consuming reports whether this process has readers.
+func (q *Queue) hasReaders() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.consumers) > 0
+	return len(q.readers) > 0
 }
 
 // probe writes to the partitions whose last write failed, so that they are found well without

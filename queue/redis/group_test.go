@@ -80,7 +80,7 @@ func TestGroup(t *testing.T) {
 		}
 		firsts[d.RequestID], firsts[again.RequestID] = !a.Duplicate(), !b.Duplicate()
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for _, r := range mustNext(t, c, 1+200+133) {
 		if first, ours := firsts[r.RequestID]; ours && (first != r.DuplicateOf.IsZero() ||
 			first != (len(r.Body) == 600)) {
@@ -118,7 +118,7 @@ func TestGroupWithBadLog(t *testing.T) {
 			t.Fatalf("what failed is claimed: %+v", r)
 		}
 	}
-	mustNext(t, mustConsume(t, q), len(deliveries))
+	mustNext(t, mustOpenReader(t, q), len(deliveries))
 }
 
 // TestGroupTimesOut: those who wait behind a group that gets no answer in time are told when it is,

@@ -16,11 +16,11 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// The consumers of all processes share the partitions without talking to each other. Each one is a
+// The readers of all processes share the partitions without talking to each other. Each one is a
 // member of a sorted set as long as it sends heartbeats; sorted by their names, which begin with
 // the time they came, the first is due partition 0, the second partition 1, and so on round. What a
-// consumer is due, it leases as soon as the lease is free; what it is not due, it gives back as
-// soon as it has none of its records in hand. Each process does this for its consumers in rounds,
+// reader is due, it leases as soon as the lease is free; what it is not due, it gives back as
+// soon as it has none of its records in hand. Each process does this for its readers in rounds,
 // every third of LeaseTTL and when something happens:
 //
 //	heartbeat ─► who is due what ─► renew / give back ─► acquire what is free
@@ -30,7 +30,7 @@ import (
 
 // lane is this process's side of a partition.
 type lane struct {
-	owner   *consumer // of this process; nil if it holds no lease
+	owner   *reader   // of this process; nil if it holds no lease
 	token   string    // the lease as it stands in Redis
 	scripts *binding  // what uses it
 	lease   uint64    // its number
@@ -49,11 +49,11 @@ type lane struct {
 func (l *lane) inHand() bool { return l.handed.Compare(l.released) > 0 }
 
 // usable reports whether c may take records of the lane now; due is who the lane is due to.
-func (l *lane) usable(c *consumer, due string, now time.Time) bool {
+func (l *lane) usable(c *reader, due string, now time.Time) bool {
 	return l.owner == c && due == c.id && !l.leaving && now.Before(l.until)
 }
 
-// memberID names a new consumer so that later ones sort behind it.
+// memberID names a new reader so that later ones sort behind it.
 func memberID() string {
 	var random [8]byte
 	rand.Read(random[:]) // never fails
@@ -101,10 +101,10 @@ func (q *Queue) keep() {
 type leaseCall struct {
 	call
 	partition int
-	token     string    // of the lane when the call was made
-	consumer  *consumer // who wants the lease, for one that is acquired
-	must      bool      // if the lane has changed meanwhile, the call has failed
-	most      int       // entries, for one that reads
+	token     string  // of the lane when the call was made
+	reader    *reader // who wants the lease, for one that is acquired
+	must      bool    // if the lane has changed meanwhile, the call has failed
+	most      int     // entries, for one that reads
 	mostBytes int
 }
 
@@ -132,7 +132,7 @@ func (q *Queue) shareOut(ctx context.Context) error {
 	return errors.Join(err, q.acquire(ctx))
 }
 
-// acquire takes the leases that are free and due to consumers of this process; round must be held.
+// acquire takes the leases that are free and due to readers of this process; round must be held.
 func (q *Queue) acquire(ctx context.Context) error {
 	began := time.Now()
 	var won []leaseCall
@@ -166,21 +166,21 @@ func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c.consumer.closed {
+	if c.reader.closed {
 		return nil // its Close waits for this round and finds nothing
 	}
-	q.lanes[c.partition] = lane{owner: c.consumer, token: c.token, scripts: b, lease: lease,
+	q.lanes[c.partition] = lane{owner: c.reader, token: c.token, scripts: b, lease: lease,
 		until: until, stirred: true}
-	c.consumer.wake()
+	c.reader.wake()
 	return nil
 }
 
-// beat sends the heartbeat of this process's consumers, if it has any, and takes up who else is
+// beat sends the heartbeat of this process's readers, if it has any, and takes up who else is
 // there.
 func (q *Queue) beat(ctx context.Context) error {
 	args := []string{q.leaseMillis()}
 	q.mu.Lock()
-	for _, c := range q.consumers {
+	for _, c := range q.readers {
 		args = append(args, c.id)
 	}
 	q.mu.Unlock()
@@ -237,11 +237,11 @@ func (q *Queue) planAcquiring() []leaseCall {
 			continue
 		}
 		due := q.due(p)
-		for _, c := range q.consumers {
+		for _, c := range q.readers {
 			if c.id == due {
 				keys := []string{q.keys.lease[p], q.keys.leases[p]}
 				calls = append(calls, leaseCall{call: call{acquireScript, keys,
-					[]string{c.id, q.leaseMillis()}}, partition: p, consumer: c})
+					[]string{c.id, q.leaseMillis()}}, partition: p, reader: c})
 			}
 		}
 	}
@@ -292,7 +292,7 @@ func (q *Queue) lose(l *lane) {
 	q.kick()
 }
 
-// Owners returns for each partition which consumer of this process holds it: its number in the
+// Owners returns for each partition which reader of this process holds it: its number in the
 // order in which those that are open were opened, from 1; 0 if none does, which may be because
 // another process has it.
 func (q *Queue) Owners() []int {
@@ -301,7 +301,7 @@ func (q *Queue) Owners() []int {
 	owners := make([]int, len(q.lanes))
 	for p := range owners {
 		if owner := q.lanes[p].owner; owner != nil {
-			owners[p] = slices.Index(q.consumers, owner) + 1
+			owners[p] = slices.Index(q.readers, owner) + 1
 		}
 	}
 	return owners

@@ -15,7 +15,7 @@ import (
 //	hookgate:{7}:lease         string   owner/number/run id of the server; lives for LeaseTTL
 //	hookgate:{7}:leases        string   number of the last lease
 //	hookgate:{7}:probe         string   written while writing fails, to see whether it works again
-//	hookgate:{meta}:members    zset     consumers, by the time of their last heartbeat (ms since 1970)
+//	hookgate:{meta}:members    zset     readers, by the time of their last heartbeat (ms since 1970)
 //	hookgate:{meta}:settings   hash     mode, partitions, canary (its version, a space, JSON), store (see store.go),
 //	                                    claims (the generation that counts; none is 0),
 //	                                    replaced (when it began)

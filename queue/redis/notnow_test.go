@@ -128,7 +128,7 @@ func (s *senders) end(c hookgate.PartitionReader) {
 func TestLoading(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	s := startSenders(t, q, 8)
 	s.awaitTaken(200)
 	server.RestartLoading()
@@ -149,7 +149,7 @@ func TestMasterDown(t *testing.T) {
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, LeaseTTL: time.Minute})
 	s := startSenders(t, q, 8)
 	s.awaitTaken(200)
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	server.MustDo("REPLICAOF", "127.0.0.1", "1")
 	s.awaitRefused("READONLY")
 	eventually(t, "reads are refused with MASTERDOWN", func() bool {
@@ -167,7 +167,7 @@ func TestMasterDown(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	s.end(mustConsume(t, q)) // to which comes what the other has been handed, too
+	s.end(mustOpenReader(t, q)) // to which comes what the other has been handed, too
 }
 
 // TestSlotMoves: the slot of a partition moves to another node of the cluster and back, key by key,
@@ -175,7 +175,7 @@ func TestMasterDown(t *testing.T) {
 func TestSlotMoves(t *testing.T) {
 	nodes := redistest.Cluster(t, 3, redistest.Options{})
 	q := mustOpen(t, Config{URL: redistest.ClusterURL(nodes), Partitions: 4})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	s := startSenders(t, q, 16)
 	s.awaitTaken(500)
 	slot, err := strconv.Atoi(nodes[0].MustDo("CLUSTER", "KEYSLOT", q.keys.log[0]))
@@ -223,7 +223,7 @@ func TestCountWakes(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute}
 	q, other := mustOpen(t, config), mustOpen(t, config)
-	c := mustConsume(t, q).(*consumer)
+	c := mustOpenReader(t, q).(*reader)
 	eventually(t, "the partition is leased", func() bool { return held(q) == 1 })
 	// A lease that has just come is looked at in any case.
 	brief, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

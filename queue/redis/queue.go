@@ -7,7 +7,7 @@
 //	Next ◄── one script: lease still ours? XRANGE behind what was read ◄─┤
 //	Commit ─► one script: lease still ours? XTRIM what is released ──────┘
 //
-// Nothing is trimmed but by Commit. Each partition belongs to one consumer at a time, by a lease
+// Nothing is trimmed but by Commit. Each partition belongs to one reader at a time, by a lease
 // that the processes renew; see keeper.go.
 //
 // An identity is claimed within the partition of its ordering key. A repetition that comes with
@@ -70,11 +70,11 @@ type Queue struct {
 	round    sync.Mutex
 	bindings map[string]*binding // by the run of a server; guarded by round
 
-	mu        sync.Mutex // guards all below; never held over I/O
-	lanes     []lane     // by partition
-	consumers []*consumer
-	lost      int64    // leases, since the start
-	members   []string // all consumers of all processes, sorted, as the last heartbeat found them
+	mu      sync.Mutex // guards all below; never held over I/O
+	lanes   []lane     // by partition
+	readers []*reader
+	lost    int64    // leases, since the start
+	members []string // all readers of all processes, sorted, as the last heartbeat found them
 }
 
 var _ hookgate.BufferedQueue = (*Queue)(nil)
@@ -191,7 +191,7 @@ func (q *Queue) Close() error {
 	var err error
 	q.closeOnce.Do(func() {
 		q.mu.Lock()
-		open := slices.Clone(q.consumers)
+		open := slices.Clone(q.readers)
 		close(q.closing)
 		q.mu.Unlock()
 		for _, c := range open {

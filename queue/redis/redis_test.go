@@ -78,20 +78,20 @@ func openAtLast(t testing.TB, c Config) (q *Queue) {
 	return q
 }
 
-// consumeAtLast opens a consumer of such a queue.
-func consumeAtLast(t testing.TB, q *Queue) (c hookgate.PartitionReader) {
+// openReaderAtLast opens a reader of such a queue.
+func openReaderAtLast(t testing.TB, q *Queue) (c hookgate.PartitionReader) {
 	t.Helper()
-	eventually(t, "a consumer is open", func() bool {
+	eventually(t, "a reader is open", func() bool {
 		var err error
-		c, err = q.Consume(t.Context())
+		c, err = q.OpenReader(t.Context())
 		return err == nil
 	})
 	return c
 }
 
-func mustConsume(t testing.TB, q *Queue) hookgate.PartitionReader {
+func mustOpenReader(t testing.TB, q *Queue) hookgate.PartitionReader {
 	t.Helper()
-	c, err := q.Consume(t.Context())
+	c, err := q.OpenReader(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func healthy(q *Queue) bool {
 	return err == nil && s.Err == nil
 }
 
-// held returns how many partitions the consumers of a queue hold.
+// held returns how many partitions the readers of a queue hold.
 func held(q *Queue) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -178,7 +178,7 @@ func TestKill(t *testing.T) {
 		func() bool { return healthy(q) })
 	mustAppend(t, q, testDelivery("after", 0))
 
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for len(acknowledged) > 0 {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		records, err := c.Next(ctx, 1000, 1<<30)
@@ -198,7 +198,7 @@ func TestHang(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := openAtLast(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
 	appendAtLast(t, q, testDelivery("k", 0))
-	other := consumeAtLast(t, q)
+	other := openReaderAtLast(t, q)
 	server.Hang()
 	began := time.Now()
 	_, err := q.Append(t.Context(), testDelivery("k", 1))
@@ -216,7 +216,7 @@ func TestHang(t *testing.T) {
 	eventually(t, "the queue finds Redis well again without traffic",
 		func() bool { return healthy(q) })
 	appendAtLast(t, q, testDelivery("k", 1))
-	c := consumeAtLast(t, q)
+	c := openReaderAtLast(t, q)
 	eventually(t, "the first record comes", func() bool {
 		records, err := c.Next(t.Context(), 1, 1<<20)
 		if err == nil && records[0].Sequence != 0 {
@@ -230,7 +230,7 @@ func TestHang(t *testing.T) {
 func TestCloseWhileHanging(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := openAtLast(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
-	consumeAtLast(t, q)
+	openReaderAtLast(t, q)
 	server.Hang()
 	began := time.Now()
 	if err := q.Close(); err == nil {
@@ -241,7 +241,7 @@ func TestCloseWhileHanging(t *testing.T) {
 	}
 }
 
-// ledger checks what several consumers see: of each key, repetitions at most, and never a gap.
+// ledger checks what several readers see: of each key, repetitions at most, and never a gap.
 type ledger struct {
 	mu   sync.Mutex
 	next map[string]int64
@@ -270,10 +270,10 @@ func (l *ledger) seen() (n int64) {
 	return n
 }
 
-// work consumes like a worker until the queue is closed.
+// work reads like a worker until the queue is closed.
 func (l *ledger) work(q *Queue) {
 	for {
-		c, err := q.Consume(context.Background())
+		c, err := q.OpenReader(context.Background())
 		if errors.Is(err, hookgate.ErrClosed) {
 			return
 		}
@@ -352,7 +352,7 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// TestPausedBeyondLease: a consumer that cannot reach Redis for longer than its lease releases
+// TestPausedBeyondLease: a reader that cannot reach Redis for longer than its lease releases
 // nothing afterwards, not what the next owner has in hand either.
 func TestPausedBeyondLease(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
@@ -363,20 +363,20 @@ func TestPausedBeyondLease(t *testing.T) {
 	for n := range 3 {
 		mustAppend(t, other, testDelivery("k", n))
 	}
-	paused := mustConsume(t, q)
+	paused := mustOpenReader(t, q)
 	// It is handed one, and has read another.
 	had, err := paused.Next(t.Context(), 3, 1000)
 	if err != nil || len(had) != 1 || len(q.lanes[0].unread) != 1 {
 		t.Fatalf("next returned %d records and %v, and %d are in memory", len(had), err,
 			len(q.lanes[0].unread))
 	}
-	next := mustConsume(t, other)
+	next := mustOpenReader(t, other)
 	p.hold()
 	has := mustNext(t, next, 3)
 	moment, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if stale, _ := paused.Next(moment, 3, 1<<20); len(stale) > 0 {
-		t.Errorf("the paused consumer goes on with record %d", stale[0].Sequence)
+		t.Errorf("the paused reader goes on with record %d", stale[0].Sequence)
 	}
 	if has[0].Sequence != 0 || has[0].Lease <= had[0].Lease {
 		t.Errorf("the next owner begins with %d under lease %d, after lease %d", has[0].Sequence,
@@ -384,7 +384,7 @@ func TestPausedBeyondLease(t *testing.T) {
 	}
 	p.release()
 	if err := paused.Commit(t.Context(), hookgate.LastOffsets(had)); err == nil {
-		t.Error("the paused consumer's commit succeeded")
+		t.Error("the paused reader's commit succeeded")
 	}
 	if s, err := other.Stats(t.Context()); err != nil || s.Depth != 3 {
 		t.Errorf("depth is %d, %v, want 3", s.Depth, err)
@@ -404,13 +404,13 @@ func TestInHandStays(t *testing.T) {
 	config := Config{URL: server.URL(), Partitions: 1}
 	q, other := mustOpen(t, config), mustOpen(t, config)
 	mustAppend(t, q, testDelivery("k", 0))
-	first := mustConsume(t, q)
+	first := mustOpenReader(t, q)
 	records := mustNext(t, first, 1)
-	// Now a consumer of the other process is made to sort before the owner, and so is due the
+	// Now a reader of the other process is made to sort before the owner, and so is due the
 	// partition.
-	c := &consumer{q: other, id: "0", woken: make(chan struct{}, 1)}
+	c := &reader{q: other, id: "0", woken: make(chan struct{}, 1)}
 	other.mu.Lock()
-	other.consumers = append(other.consumers, c)
+	other.readers = append(other.readers, c)
 	other.mu.Unlock()
 	other.kick()
 	patience, cancel := context.WithTimeout(t.Context(), 3*testLease)
@@ -436,7 +436,7 @@ func TestRestartEndsLeases(t *testing.T) {
 	for n := range 3 {
 		mustAppend(t, q, testDelivery("k", n))
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	had := mustNext(t, c, 3)
 	script := bindingOf(q, 0).release.sha
 	if got := server.MustDo("SCRIPT", "EXISTS", script); !strings.Contains(got, "1") {
@@ -474,7 +474,7 @@ func TestScriptsForgotten(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2, LeaseTTL: time.Minute})
 	mustAppend(t, q, testDelivery("k", 0))
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	had := mustNext(t, c, 1)
 	server.MustDo("SCRIPT", "FLUSH")
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(had)); !errors.Is(err, errLost) {
@@ -508,7 +508,7 @@ func TestBindToAnotherRun(t *testing.T) {
 func TestFlushAll(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	before := mustAppend(t, q, testDelivery("k", 0))
 	mustNext(t, c, 1)
 	server.MustDo("FLUSHALL")
@@ -529,7 +529,7 @@ func TestFlushAll(t *testing.T) {
 	})
 }
 
-// TestOutOfMemory: a full Redis refuses deliveries, can still be emptied, also by a new consumer,
+// TestOutOfMemory: a full Redis refuses deliveries, can still be emptied, also by a new reader,
 // and takes deliveries again.
 func TestOutOfMemory(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{MaxMemory: "6mb", MaxMemoryPolicy: "noeviction"})
@@ -548,7 +548,7 @@ func TestOutOfMemory(t *testing.T) {
 		t.Error("the stats do not tell that Redis is full")
 	}
 	// Whoever comes now must be able to lease, read and release.
-	c := mustConsume(t, mustOpen(t, Config{URL: server.URL(), Partitions: 1}))
+	c := mustOpenReader(t, mustOpen(t, Config{URL: server.URL(), Partitions: 1}))
 	records := mustNext(t, c, n-1)
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatal(err)
@@ -581,7 +581,7 @@ func TestSentinel(t *testing.T) {
 	if worth := q.Durability().Worth; !strings.Contains(worth, "a failover to a replica loses") {
 		t.Errorf("worth is %q", worth)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for n := range 10 {
 		mustAppend(t, q, testDelivery("k", n))
 	}
@@ -689,7 +689,7 @@ func TestPartitionsFixed(t *testing.T) {
 		!strings.Contains(err.Error(), "set it back to 4") {
 		t.Fatalf("open with another number of partitions: %v", err)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}
@@ -715,7 +715,7 @@ func TestHighWaterOfAll(t *testing.T) {
 		return errors.Is(err, hookgate.ErrFull)
 	})
 	// What was released elsewhere makes room at once: nothing is refused by an old count.
-	c := mustConsume(t, other)
+	c := mustOpenReader(t, other)
 	s, err := other.Stats(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -757,7 +757,7 @@ func TestLaneChangesDuringCommit(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	mustAppend(t, q, testDelivery("k", 0))
-	c := mustConsume(t, q).(*consumer)
+	c := mustOpenReader(t, q).(*reader)
 	calls, _, err := c.planRelease(hookgate.LastOffsets(mustNext(t, c, 1)))
 	if err != nil {
 		t.Fatal(err)
@@ -785,7 +785,7 @@ func TestCorruptEntry(t *testing.T) {
 		mustAppend(t, q, testDelivery("k", 1))
 		var ids []hookgate.RequestID
 		for range 2 {
-			c := mustConsume(t, q)
+			c := mustOpenReader(t, q)
 			records := mustNext(t, c, 3)
 			r := records[1]
 			if r.Corrupt == nil || r.RequestID.IsZero() || len(r.Body) == 0 ||
@@ -816,7 +816,7 @@ func TestNextBytes(t *testing.T) {
 		d.Body = make([]byte, 1<<16)
 		mustAppend(t, q, d)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for n := 0; n < 40; {
 		records, err := c.Next(t.Context(), 1000, 3<<16)
 		if err != nil || len(records) > 3 {
@@ -893,7 +893,7 @@ func TestClaimOutlivesRelease(t *testing.T) {
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, ClaimTTL: time.Hour})
 	d := testDelivery("k", 0)
 	mustAppend(t, q, d)
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,7 @@ return answers
 
 // runHead defines what names the run of a server, from its start to its end. A lease names its
 // owner, its number and the run of the server that gave it: another server, after a failover, may
-// have lost the last entries and give their ids to others, so what a consumer remembers of the log
+// have lost the last entries and give their ids to others, so what a reader remembers of the log
 // does not hold there.
 const runHead = `
 local function run()

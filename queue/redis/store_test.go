@@ -26,16 +26,16 @@ func TestStoreIsFollowed(t *testing.T) {
 	}
 	q := mustOpen(t, c)
 	other := mustOpen(t, c)
-	consumer := mustConsume(t, q)
+	reader := mustOpenReader(t, q)
 	n := 0
 	// take stores and releases what is queued.
 	take := func(records int) {
 		t.Helper()
-		got := mustNext(t, consumer, records)
+		got := mustNext(t, reader, records)
 		if m := store.Load(); m != nil {
 			store.Store(&hookgate.StoreMark{ID: m.ID, Last: m.Last + 1})
 		}
-		if err := consumer.Commit(t.Context(), hookgate.LastOffsets(got)); err != nil {
+		if err := reader.Commit(t.Context(), hookgate.LastOffsets(got)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,8 +93,8 @@ func TestStoreIsFollowed(t *testing.T) {
 	if !duplicate(q, d) {
 		t.Error("claims do not count while the store is away")
 	}
-	if err := consumer.Commit(t.Context(),
-		hookgate.LastOffsets(mustNext(t, consumer, 1))); err == nil {
+	if err := reader.Commit(t.Context(),
+		hookgate.LastOffsets(mustNext(t, reader, 1))); err == nil {
 		t.Error("records are released although nobody can say how far the store has come")
 	}
 }

@@ -112,7 +112,7 @@ func (m *memory) Append(context.Context, *hookgate.Request) (hookgate.Receipt, e
 	return hookgate.Receipt{}, nil
 }
 
-func (m *memory) Consume(context.Context) (hookgate.PartitionReader, error) { return nil, errUnfit }
+func (m *memory) OpenReader(context.Context) (hookgate.PartitionReader, error) { return nil, errUnfit }
 
 func (m *memory) Stats(context.Context) (hookgate.QueueStats, error) {
 	return hookgate.QueueStats{Depth: 7}, nil
@@ -128,7 +128,7 @@ func (m *memory) Close() error {
 }
 
 // TestQueue: until the queue is open appends fail with the reason, the mode is the remembered one
-// and consumers wait; then everything goes to it.
+// and readers wait; then everything goes to it.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &memory{mode: control.ModeNormal}
@@ -161,18 +161,18 @@ func TestQueue(t *testing.T) {
 			q.Canary() != (control.Canary{}) {
 			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
 		}
-		consumed := make(chan error, 1)
+		read := make(chan error, 1)
 		go func() {
-			_, err := q.Consume(t.Context())
-			consumed <- err
+			_, err := q.OpenReader(t.Context())
+			read <- err
 		}()
 		synctest.Wait()
-		if len(consumed) > 0 {
-			t.Errorf("consume did not wait: %v", <-consumed)
+		if len(read) > 0 {
+			t.Errorf("OpenReader did not wait: %v", <-read)
 		}
 		there.Store(true)
-		if err := <-consumed; !errors.Is(err, errUnfit) {
-			t.Errorf("consume got %v, want what the queue says", err)
+		if err := <-read; !errors.Is(err, errUnfit) {
+			t.Errorf("open reader got %v, want what the queue says", err)
 		}
 		check(nil, control.ModeNormal)
 		if err := q.SetMode(t.Context(), control.ModeReadOnly); err != nil {
@@ -204,7 +204,7 @@ func TestQueueNeverOpen(t *testing.T) {
 	if _, err := q.Append(t.Context(), &hookgate.Request{}); !errors.Is(err, hookgate.ErrClosed) {
 		t.Errorf("append got %v", err)
 	}
-	if _, err := q.Consume(t.Context()); !errors.Is(err, hookgate.ErrClosed) {
-		t.Errorf("consume got %v", err)
+	if _, err := q.OpenReader(t.Context()); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("open reader got %v", err)
 	}
 }

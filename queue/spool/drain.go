@@ -31,9 +31,9 @@ const (
 // goes on with the rest; what had been moved and not yet released is recognised by its request id.
 func Drain(ctx context.Context, to hookgate.Queue, spool hookgate.BufferedQueue, o Options) error {
 	m := newMover(o.withDefaults(), to)
-	c, err := spool.Consume(ctx)
+	c, err := spool.OpenReader(ctx)
 	if err != nil {
-		return fmt.Errorf("consume the spool: %w", err)
+		return fmt.Errorf("read the spool: %w", err)
 	}
 	defer c.Close()
 	for told := time.Now(); ; {
@@ -65,13 +65,13 @@ func (q *Queue) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil { // a leftover is empty, and nobody has its consumer
+		if err == nil { // a leftover is empty, and nobody has its reader
 			if q.Emptied != nil {
 				q.Emptied()
 			}
 			return
 		}
-		// The spool failed, or a batch was cut off because appends waited for it: its consumer is opened
+		// The spool failed, or a batch was cut off because appends waited for it: its reader is opened
 		// anew.
 		q.Logger.Warn("draining the spool broke off", "error", err)
 		select {
@@ -101,9 +101,9 @@ func (q *Queue) await(ctx context.Context, condition func() bool) bool {
 // drain moves the spool to the primary, again and again, until ctx ends or the spool fails. Of a
 // leftover it returns nil when all has been moved.
 func (q *Queue) drain(ctx context.Context) error {
-	c, err := q.spool.Consume(ctx)
+	c, err := q.spool.OpenReader(ctx)
 	if err != nil {
-		return fmt.Errorf("consume the spool: %w", err)
+		return fmt.Errorf("read the spool: %w", err)
 	}
 	defer c.Close()
 	for tried := time.Now(); ; {

@@ -18,7 +18,7 @@ type ModeQueue interface {
 }
 
 // PendingQueue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and
-// consumers wait.
+// readers wait.
 type PendingQueue struct {
 	attempts   *Connector
 	opened     atomic.Pointer[ModeQueue] // nil until it is
@@ -77,8 +77,8 @@ func (q *PendingQueue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	return opened.AppendDuplicate(ctx, d, of)
 }
 
-// Consume implements hookgate.Queue. It waits until the queue is open.
-func (q *PendingQueue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
+// OpenReader implements hookgate.Queue. It waits until the queue is open.
+func (q *PendingQueue) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
 	if err := q.attempts.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (q *PendingQueue) Consume(ctx context.Context) (hookgate.PartitionReader, e
 	if err != nil {
 		return nil, err
 	}
-	return opened.Consume(ctx)
+	return opened.OpenReader(ctx)
 }
 
 // Stats implements hookgate.Queue. Until the queue is open nothing is known of it, and the error

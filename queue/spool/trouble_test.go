@@ -260,17 +260,17 @@ type few struct {
 	max int
 }
 
-type fewConsumer struct {
+type fewReader struct {
 	hookgate.PartitionReader
 	max int
 }
 
-func (f few) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
-	c, err := f.BufferedQueue.Consume(ctx)
-	return fewConsumer{c, f.max}, err
+func (f few) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
+	c, err := f.BufferedQueue.OpenReader(ctx)
+	return fewReader{c, f.max}, err
 }
 
-func (c fewConsumer) Next(ctx context.Context, _, maxBytes int) ([]hookgate.Record, error) {
+func (c fewReader) Next(ctx context.Context, _, maxBytes int) ([]hookgate.Record, error) {
 	records, err := c.PartitionReader.Next(ctx, c.max, maxBytes)
 	if os.Getenv(childDir) != "" && len(records) > 0 {
 		fmt.Println("drains")

@@ -29,5 +29,5 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkConsume measures Next and Commit.
-func BenchmarkConsume(b *testing.B) { queuetest.BenchmarkConsume(b, openBench(b)) }
+// BenchmarkRead measures Next and Commit.
+func BenchmarkRead(b *testing.B) { queuetest.BenchmarkRead(b, openBench(b)) }

@@ -17,7 +17,7 @@ import (
 const keys = 4
 
 // spoolForEver appends deliveries of some keys and names each that is acknowledged, while a
-// consumer reads and releases, and names what it has released. It goes on where the file ends. It
+// reader reads and releases, and names what it has released. It goes on where the file ends. It
 // never returns.
 func spoolForEver(path string) {
 	ctx := context.Background()
@@ -44,7 +44,7 @@ func spoolForEver(path string) {
 			}
 		}()
 	}
-	c, err := q.Consume(ctx)
+	c, err := q.OpenReader(ctx)
 	for err == nil {
 		records, _ := c.Next(ctx, 3, 1<<20)
 		for _, r := range records { // before the release: a crash may come in between
@@ -93,7 +93,7 @@ func TestKilled(t *testing.T) {
 
 		q, _ := mustOpen(t, path, Options{})
 		last, left := map[string]int64{}, map[place]bool{}
-		for _, r := range mustNext(t, mustConsume(t, q), int(stats(t, q).Depth)) {
+		for _, r := range mustNext(t, mustOpenReader(t, q), int(stats(t, q).Depth)) {
 			if before, seen := last[r.OrderingKey]; seen && r.Sequence <= before {
 				t.Fatalf("%s came behind %d", r.MessageID, before)
 			}

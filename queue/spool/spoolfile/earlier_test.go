@@ -43,7 +43,7 @@ func TestEarlierQueue(t *testing.T) {
 	for _, key := range []string{"a", "b", "c", "d", "e"} {
 		mustAppend(t, q, testDelivery(key, 8))
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 45)
 	last, firsts := map[string]int64{}, map[string]hookgate.RequestID{}
 	for _, r := range records {
@@ -94,7 +94,7 @@ func TestEarlierSpool(t *testing.T) {
 	if _, _, ok := q.Settings(); ok {
 		t.Error("a spool has settings")
 	}
-	r := mustNext(t, mustConsume(t, q), 6)
+	r := mustNext(t, mustOpenReader(t, q), 6)
 	if r[0].MessageID != "a-0" || r[1].MessageID != "a-0" || r[1].Replay() || len(r[1].Body) == 0 {
 		t.Errorf("first came %+v and %+v", r[0].Request, r[1].Request)
 	}

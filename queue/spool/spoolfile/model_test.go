@@ -13,7 +13,7 @@ import (
 )
 
 // TestModel drives a spool with random appends, reads, releases, failing transactions, changes of
-// consumer, restarts and crashes, and compares it with a list. A consumer must see, from the first
+// reader, restarts and crashes, and compares it with a list. A reader must see, from the first
 // record that is not released, all that was acknowledged, in order. In between may be records of
 // appends that failed: their outcome is unknown.
 func TestModel(t *testing.T) {
@@ -30,7 +30,7 @@ func TestModel(t *testing.T) {
 			c            hookgate.PartitionReader
 			acknowledged []int64 // sequences, and
 			released     int64   // the highest of those that were released
-			seen         int64   // the highest that the consumer has seen, or released
+			seen         int64   // the highest that the reader has seen, or released
 			appended     int64   // the highest that was ever tried
 			inHand       []hookgate.Record
 		)
@@ -39,11 +39,11 @@ func TestModel(t *testing.T) {
 			if q, err = open(context.Background(), path, Options{}, f.hook); err != nil {
 				t.Fatal(err)
 			}
-			c, inHand, seen = mustConsume(t, q), nil, 0
+			c, inHand, seen = mustOpenReader(t, q), nil, 0
 		}
 		reopen()
 		defer func() { q.Close() }()
-		// due is the first acknowledged sequence that the consumer has not seen, if there is one.
+		// due is the first acknowledged sequence that the reader has not seen, if there is one.
 		due := func() (int64, bool) {
 			i := slices.IndexFunc(acknowledged, func(n int64) bool { return n > max(seen, released) })
 			if i < 0 {
@@ -96,9 +96,9 @@ func TestModel(t *testing.T) {
 				f.fail(failing[rapid.SampledFrom([]string{"not done", "done"}).Draw(t, "how")])
 			},
 			"work": func(*rapid.T) { f.end() },
-			"changeConsumer": func(*rapid.T) {
+			"changeReader": func(*rapid.T) {
 				c.Close()
-				c, inHand, seen = mustConsume(t, q), nil, 0
+				c, inHand, seen = mustOpenReader(t, q), nil, 0
 			},
 			"restart": func(*rapid.T) {
 				f.end()

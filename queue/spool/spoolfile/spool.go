@@ -1,8 +1,8 @@
 // Package spool is a durable first-in, first-out file: one SQLite database, one goroutine that
-// writes to it, one consumer.
+// writes to it, one reader.
 //
 // Appends and releases that wait at the same time share one transaction and one fsync. Nothing but
-// counters is kept in memory: the consumer reads the file in the order of the ids.
+// counters is kept in memory: the reader reads the file in the order of the ids.
 //
 //	Append ─┐                               ┌─► Next
 //	Append ─┼─► group commit ─► records ────┤
@@ -35,8 +35,8 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// readers is the number of connections that read: one for the consumer and one for Stats.
-const readers = 2
+// readConnections is the number of connections that read: one for the reader and one for Stats.
+const readConnections = 2
 
 // Options of a spool. Zero fields take their defaults.
 type Options struct {
@@ -70,12 +70,12 @@ func (o Options) withDefaults() (Options, error) {
 // order in which they were acknowledged. One process at a time may have the file open; the caller
 // sees to that.
 type Queue struct {
-	opts     Options
-	path     string
-	place    sqlitedb.Place
-	settings settings
-	readers  *sqlitex.Pool
-	calls    chan *call
+	opts        Options
+	path        string
+	place       sqlitedb.Place
+	settings    settings
+	connections *sqlitex.Pool
+	calls       chan *call
 
 	depth atomic.Int64 // records in the file
 	full  atomic.Bool  // free space was below MinFree when that was last asked
@@ -85,12 +85,12 @@ type Queue struct {
 	done      chan struct{} // closed when the writer has ended
 	closeErr  error         // valid when done is closed
 
-	mu       sync.Mutex // guards all below; never held over I/O
-	last     int64      // the highest id that is committed
-	consumer *consumer  // nil if there is none
-	leases   uint64     // given out so far
-	closed   bool
-	err      error // why the last transaction failed; nil after one that did not
+	mu     sync.Mutex // guards all below; never held over I/O
+	last   int64      // the highest id that is committed
+	reader *reader    // nil if there is none
+	leases uint64     // given out so far
+	closed bool
+	err    error // why the last transaction failed; nil after one that did not
 
 	// hook, if set by a test, is called at these moments of each transaction of the writer; its error
 	// fails it.
@@ -149,7 +149,7 @@ func open(ctx context.Context, path string, o Options,
 	if err != nil {
 		return nil, fmt.Errorf("open spool %s: %w", path, err)
 	}
-	if q.readers, err = sqlitedb.OpenReaders(path, readers); err != nil {
+	if q.connections, err = sqlitedb.OpenReaders(path, readConnections); err != nil {
 		return nil, err
 	}
 	go w.run()
@@ -238,18 +238,18 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 }
 
 // Close ends the writer after it has answered the calls that it had taken. Later calls, and the
-// consumer, get ErrClosed.
+// reader, get ErrClosed.
 func (q *Queue) Close() error {
 	q.closeOnce.Do(func() {
 		close(q.closing)
 		<-q.done
 		q.mu.Lock()
 		q.closed = true
-		if q.consumer != nil {
-			q.consumer.wake()
+		if q.reader != nil {
+			q.reader.wake()
 		}
 		q.mu.Unlock()
-		q.closeErr = errors.Join(q.closeErr, q.readers.Close())
+		q.closeErr = errors.Join(q.closeErr, q.connections.Close())
 	})
 	return q.closeErr
 }

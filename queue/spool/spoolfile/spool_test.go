@@ -100,11 +100,11 @@ func mustOpen(t *testing.T, path string, o Options) (*Queue, *faults) {
 
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "spool.db") }
 
-func mustConsume(t tb, q *Queue) hookgate.PartitionReader {
+func mustOpenReader(t tb, q *Queue) hookgate.PartitionReader {
 	t.Helper()
-	c, err := q.Consume(context.Background())
+	c, err := q.OpenReader(context.Background())
 	if err != nil {
-		t.Fatalf("consume: %v", err)
+		t.Fatalf("open reader: %v", err)
 	}
 	return c
 }
@@ -178,7 +178,7 @@ func TestAppendAndNext(t *testing.T) {
 	if r, err := q.AppendDuplicate(t.Context(), duplicate, of); err != nil || r.DuplicateOf != of {
 		t.Errorf("the receipt of a duplicate is %+v (error %v)", r, err)
 	}
-	records := mustNext(t, mustConsume(t, q), 5)
+	records := mustNext(t, mustOpenReader(t, q), 5)
 	for i, d := range sent {
 		if r := records[i]; !reflect.DeepEqual(&r.Request, d) || !r.DuplicateOf.IsZero() {
 			t.Errorf("record %d is %+v, want %+v", i, r.Request, d)
@@ -204,7 +204,7 @@ func TestCallersBytes(t *testing.T) {
 		clear(d.Body)
 	}
 	mustAppend(t, q, testDelivery("k", 200))
-	records := mustNext(t, mustConsume(t, q), int(stats(t, q).Depth))
+	records := mustNext(t, mustOpenReader(t, q), int(stats(t, q).Depth))
 	if len(records) < taken+1 {
 		t.Errorf("%d records are there, want %d at least", len(records), taken+1)
 	}
@@ -221,7 +221,7 @@ func TestNextLimits(t *testing.T) {
 	for n := range 10 {
 		mustAppend(t, q, testDelivery("k", n)) // 300 bytes each
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 700, 2},
 		{100, 10, 1}, {100, 1 << 20, 4}} {
 		if records, err := c.Next(t.Context(), step.max, step.maxBytes); err != nil ||
@@ -232,34 +232,34 @@ func TestNextLimits(t *testing.T) {
 	}
 }
 
-// TestOneConsumer: there is one at a time, and the next one gets what the last has not released,
+// TestOneReader: there is one at a time, and the next one gets what the last has not released,
 // under another lease.
-func TestOneConsumer(t *testing.T) {
+func TestOneReader(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	for n := range 4 {
 		mustAppend(t, q, testDelivery("k", n))
 	}
-	c := mustConsume(t, q)
-	if _, err := q.Consume(t.Context()); err == nil {
-		t.Error("a second consumer was opened")
+	c := mustOpenReader(t, q)
+	if _, err := q.OpenReader(t.Context()); err == nil {
+		t.Error("a second reader was opened")
 	}
 	first := mustNext(t, c, 4)
 	mustCommit(t, c, first[:1])
 	c.Close()
 	if _, err := c.Next(t.Context(), 1, 1); !errors.Is(err, hookgate.ErrClosed) {
-		t.Errorf("next of a closed consumer: %v", err)
+		t.Errorf("next of a closed reader: %v", err)
 	}
-	second := mustNext(t, mustConsume(t, q), 3)
+	second := mustNext(t, mustOpenReader(t, q), 3)
 	if second[0].MessageID != "k-1" || second[0].Lease == first[0].Lease {
 		t.Errorf("%s came next under lease %d, after lease %d", second[0].MessageID, second[0].Lease,
 			first[0].Lease)
 	}
 }
 
-// TestNextWaits: Next waits for a record, until its context or the consumer ends.
+// TestNextWaits: Next waits for a record, until its context or the reader ends.
 func TestNextWaits(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.Next(ended, 1, 1); !errors.Is(err, context.Canceled) {
@@ -275,7 +275,7 @@ func TestNextWaits(t *testing.T) {
 	go next()
 	c.Close()
 	if err := <-got; !errors.Is(err, hookgate.ErrClosed) {
-		t.Errorf("next of a consumer that was closed: %v", err)
+		t.Errorf("next of a reader that was closed: %v", err)
 	}
 }
 
@@ -301,7 +301,7 @@ func TestHighWater(t *testing.T) {
 		s.HighWater != 20 {
 		t.Errorf("%d taken and %d refused, stats %+v", taken.Load(), refused.Load(), s)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 20)[:1])
 	mustAppend(t, q, testDelivery("k", 60))
 }
@@ -315,7 +315,7 @@ func TestStats(t *testing.T) {
 	for n := range 3 {
 		mustAppend(t, q, testDelivery("k", n))
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 3)
 	mustCommit(t, c, records[:1])
 	if s := stats(t, q); s.Depth != 2 || !s.OldestEnqueuedAt.Equal(records[1].EnqueuedAt) {
@@ -330,14 +330,14 @@ func TestStats(t *testing.T) {
 // TestClosed: a closed spool takes and gives nothing and says so.
 func TestClosed(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
 	_, appended := q.Append(t.Context(), testDelivery("k", 1))
 	_, next := c.Next(t.Context(), 1, 1)
-	_, consumed := q.Consume(t.Context())
-	for _, err := range []error{appended, next, consumed, c.Commit(t.Context(), nil),
+	_, read := q.OpenReader(t.Context())
+	for _, err := range []error{appended, next, read, c.Commit(t.Context(), nil),
 		stats(t, q).Err} {
 		if !errors.Is(err, hookgate.ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", err)
@@ -358,7 +358,7 @@ func TestCorruptEntry(t *testing.T) {
 	var ids []hookgate.RequestID
 	for range 2 {
 		q, _ = mustOpen(t, path, Options{})
-		records := mustNext(t, mustConsume(t, q), 3)
+		records := mustNext(t, mustOpenReader(t, q), 3)
 		if r := records[1]; r.Corrupt == nil ||
 			string(r.Body) != "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a" || r.RequestID.IsZero() {
 			t.Errorf("the damaged entry came as %+v", r)
@@ -395,7 +395,7 @@ func TestFileMoved(t *testing.T) {
 	path := newPath(t)
 	q, _ := mustOpen(t, path, Options{})
 	mustAppend(t, q, testDelivery("k", 1))
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	for i, spoil := range []func() error{
 		func() error { return nil },
 		func() error { return os.WriteFile(path, nil, 0o600) },
@@ -418,7 +418,7 @@ func TestFileMoved(t *testing.T) {
 		mustAppend(t, q, testDelivery("k", 2+i))
 		mustNext(t, c, i+1)
 		c.Close()
-		c = mustConsume(t, q)
+		c = mustOpenReader(t, q)
 	}
 	if s := stats(t, q); s.Depth != 3 {
 		t.Errorf("the spool holds %d records, want 3", s.Depth)
@@ -429,10 +429,10 @@ func TestFileMoved(t *testing.T) {
 func TestReadOutlastsWait(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	mustAppend(t, q, testDelivery("k", 1))
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	var busy []*sqlite.Conn
-	for range readers {
-		conn, err := q.readers.Take(t.Context())
+	for range readConnections {
+		conn, err := q.connections.Take(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -443,7 +443,7 @@ func TestReadOutlastsWait(t *testing.T) {
 	go func() {
 		<-brief.Done()
 		for _, conn := range busy {
-			q.readers.Put(conn)
+			q.connections.Put(conn)
 		}
 	}()
 	if records, err := c.Next(brief, 10, 1<<20); err != nil || len(records) != 1 {
@@ -471,14 +471,14 @@ func TestDiskFull(t *testing.T) {
 	if s := stats(t, q); s.Err == nil || s.Depth != int64(acknowledged) || acknowledged == 0 {
 		t.Errorf("with a full disk, after %d appends, the stats are %+v", acknowledged, s)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, acknowledged)[:5])
 	f.pages.Store(1 << 30)
 	eventually(t, "the spool writes again", func() bool { return stats(t, q).Err == nil })
 	mustAppend(t, q, testDelivery("k", acknowledged))
 	q.Close()
 	q, _ = mustOpen(t, path, Options{})
-	for i, r := range mustNext(t, mustConsume(t, q), acknowledged-4) {
+	for i, r := range mustNext(t, mustOpenReader(t, q), acknowledged-4) {
 		if r.Sequence != int64(i+5) {
 			t.Fatalf("sequence %d came where %d was due", r.Sequence, i+5)
 		}
@@ -504,7 +504,7 @@ func TestFreeSpace(t *testing.T) {
 	if stats(t, q).OldestEnqueuedAt.IsZero() {
 		t.Error("the stats do not say how old the oldest record is")
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
 	free.Store(100)
 	eventually(t, "the spool takes deliveries again", func() bool { return stats(t, q).Err == nil })
@@ -532,7 +532,7 @@ func TestShrinks(t *testing.T) {
 	if bytes() < n*size {
 		t.Fatalf("the file has %d bytes", bytes())
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, n)
 	mustCommit(t, c, records)
 	eventually(t, "the file is small", func() bool { return bytes() < size })

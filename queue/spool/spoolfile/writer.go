@@ -158,8 +158,8 @@ func (w *writer) committed(last, depth int64) {
 	w.q.mu.Lock()
 	defer w.q.mu.Unlock()
 	w.q.last = last
-	if w.q.consumer != nil {
-		w.q.consumer.wake()
+	if w.q.reader != nil {
+		w.q.reader.wake()
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/queue/sqlite"
 )
 
@@ -44,9 +43,9 @@ func queue(ctx context.Context) {
 	check(err)
 	check(c.Commit(ctx, hookgate.LastOffsets(records)))
 	check(c.Close())
-	check(q.SetMode(ctx, control.ModeReadOnly))
+	check(q.SetMode(ctx, hookgate.ModeReadOnly))
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	check(q.SetCanary(ctx, control.Canary{Version: 3, Percent: 50, At: at, By: "ana", Reason: "half"}))
+	check(q.SetCanary(ctx, hookgate.Canary{Version: 3, Percent: 50, At: at, By: "ana", Reason: "half"}))
 	check(q.Close())
 }
 
@@ -58,8 +57,8 @@ func spool(ctx context.Context) {
 	add(ctx, q, first)
 	add(ctx, q, delivery("a", 0))
 	replay := *first
-	replay.RetriedAt = first.ReceivedAt.Add(time.Hour)
-	replay.RequestID, replay.RetryOf = hookgate.NewRequestID(replay.RetriedAt), first.RequestID
+	replay.ReplayedAt = first.ReceivedAt.Add(time.Hour)
+	replay.RequestID, replay.ReplayOf = hookgate.NewRequestID(replay.ReplayedAt), first.RequestID
 	add(ctx, q, &replay)
 	several := delivery("a", 1)
 	several.RequestID, several.Body = several.RequestID.WithoutPart(), []byte("12")
@@ -81,16 +80,16 @@ func open(ctx context.Context, path string, o sqlite.Options) *sqlite.Queue {
 	return q
 }
 
-func delivery(key string, n int) *hookgate.Request {
+func delivery(key string, n int) *hookgate.Delivery {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return &hookgate.Request{
+	return &hookgate.Delivery{
 		RequestID:   hookgate.NewRequestID(now),
 		Identity:    hookgate.Identity{Source: "default", EventType: "t", MessageID: fmt.Sprintf("%s-%d", key, n)},
 		OrderingKey: key, Sequence: int64(n), Body: fmt.Appendf(nil, `{"n":%d}`, n), ReceivedAt: now,
 	}
 }
 
-func add(ctx context.Context, q *sqlite.Queue, d *hookgate.Request) {
+func add(ctx context.Context, q *sqlite.Queue, d *hookgate.Delivery) {
 	_, err := q.Append(ctx, d)
 	check(err)
 }

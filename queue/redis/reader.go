@@ -27,11 +27,11 @@ const (
 	readBytesMin = 64 << 10
 )
 
-// errLost says that a partition went to another consumer, or was emptied, before it was released.
+// errLost says that a partition went to another reader, or was emptied, before it was released.
 var errLost = errors.New("its lease is lost")
 
-// consumer is a hookgate.PartitionReader.
-type consumer struct {
+// reader is a hookgate.PartitionReader.
+type reader struct {
 	q  *Queue
 	id string
 	// woken has an item when there may be something new.
@@ -52,19 +52,19 @@ type consumer struct {
 	readErr error // of the last read
 }
 
-// Consume implements hookgate.Queue.
-func (q *Queue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
-	c := &consumer{q: q, id: memberID(), woken: make(chan struct{}, 1), pause: pauseMin}
+// OpenReader implements hookgate.Queue.
+func (q *Queue) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
+	c := &reader{q: q, id: memberID(), woken: make(chan struct{}, 1), pause: pauseMin}
 	q.round.Lock()
 	defer q.round.Unlock()
 	if q.isClosed() {
 		return nil, hookgate.ErrClosed
 	}
 	q.mu.Lock()
-	q.consumers = append(q.consumers, c)
+	q.readers = append(q.readers, c)
 	q.mu.Unlock()
 	if err := q.beat(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("consume: %w", err), c.leave())
+		return nil, errors.Join(fmt.Errorf("open reader: %w", err), c.leave())
 	}
 	if err := q.shareOut(ctx); err != nil {
 		q.opts.Logger.Warn("cannot lease all partitions yet", "error", err) // the keeper goes on trying
@@ -72,7 +72,7 @@ func (q *Queue) Consume(ctx context.Context) (hookgate.PartitionReader, error) {
 	return c, nil
 }
 
-func (c *consumer) wake() {
+func (c *reader) wake() {
 	select {
 	case c.woken <- struct{}{}:
 	default:
@@ -80,7 +80,7 @@ func (c *consumer) wake() {
 }
 
 // Next implements hookgate.PartitionReader.
-func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
+func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
 	// While others append much, it looks there at once.
 	for poll := c.pause == pauseMin; ; {
 		if err := ctx.Err(); err != nil {
@@ -118,7 +118,7 @@ func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Reco
 }
 
 // take hands out what has been read.
-func (c *consumer) take(max, maxBytes int) ([]hookgate.Record, error) {
+func (c *reader) take(max, maxBytes int) ([]hookgate.Record, error) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -156,7 +156,7 @@ func (c *consumer) take(max, maxBytes int) ([]hookgate.Record, error) {
 // fill reads from the partitions held that were stirred, or from all to poll them, and reports
 // whether there was something. The read goes on when ctx ends; the next call takes up what it
 // brought.
-func (c *consumer) fill(ctx context.Context, poll bool, max, maxBytes int) (found bool, err error) {
+func (c *reader) fill(ctx context.Context, poll bool, max, maxBytes int) (found bool, err error) {
 	if c.reading == nil {
 		calls := c.planReading(poll, max, maxBytes)
 		if len(calls) == 0 {
@@ -188,7 +188,7 @@ func (c *consumer) fill(ctx context.Context, poll bool, max, maxBytes int) (foun
 
 // planReading prepares a read from each partition of which nothing is left, if it was stirred or
 // all are polled.
-func (c *consumer) planReading(poll bool, max, maxBytes int) []leaseCall {
+func (c *reader) planReading(poll bool, max, maxBytes int) []leaseCall {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -221,7 +221,7 @@ func (c *consumer) planReading(poll bool, max, maxBytes int) []leaseCall {
 }
 
 // read makes the calls and puts what they bring into the lanes.
-func (c *consumer) read(calls []leaseCall) {
+func (c *reader) read(calls []leaseCall) {
 	found := false
 	err := c.q.lease(context.Background(), calls, func(l *lane, call leaseCall,
 		r rueidis.RedisResult) error {
@@ -337,8 +337,8 @@ func (e entry) record(partition int) hookgate.Record {
 }
 
 // Commit implements hookgate.PartitionReader. An error may mean that a partition's lease was lost: its
-// records then come again, from whichever consumer holds it.
-func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
+// records then come again, from whichever reader holds it.
+func (c *reader) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if err := c.q.keepMark(ctx); err != nil {
 		return fmt.Errorf("release records: %w", err)
 	}
@@ -372,7 +372,7 @@ func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 }
 
 // planRelease prepares the calls that release what was handed out. upTo is by partition.
-func (c *consumer) planRelease(last []hookgate.Offset) (calls []leaseCall,
+func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 	upTo map[int]hookgate.Position, err error) {
 	q := c.q
 	q.mu.Lock()
@@ -418,7 +418,7 @@ func after(p hookgate.Position) hookgate.Position {
 
 // Close implements hookgate.PartitionReader. After an error the partitions come free when their leases run
 // out.
-func (c *consumer) Close() error {
+func (c *reader) Close() error {
 	c.q.mu.Lock()
 	closed := c.closed
 	c.closed = true
@@ -432,13 +432,13 @@ func (c *consumer) Close() error {
 	return c.leave()
 }
 
-// leave takes the consumer from the members and gives its leases back; round must be held.
-func (c *consumer) leave() error {
+// leave takes the reader from the members and gives its leases back; round must be held.
+func (c *reader) leave() error {
 	q := c.q
 	q.mu.Lock()
 	c.closed = true
-	if i := slices.Index(q.consumers, c); i >= 0 {
-		q.consumers = slices.Delete(q.consumers, i, i+1)
+	if i := slices.Index(q.readers, c); i >= 0 {
+		q.readers = slices.Delete(q.readers, i, i+1)
 	}
 	var calls []leaseCall
 	for p := range q.lanes {

@@ -14,33 +14,33 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// consumer is a hookgate.PartitionReader.
-type consumer struct {
+// reader is a hookgate.PartitionReader.
+type reader struct {
 	q     *Queue
 	lease uint64
 	// woken has an item when there may be something new.
 	woken chan struct{}
-	// handed is the id of the last record that Next returned. It belongs to the consumer's goroutine.
+	// handed is the id of the last record that Next returned. It belongs to the reader's goroutine.
 	handed int64
 	closed bool // guarded by Queue.mu
 }
 
-// Consume implements hookgate.BufferedQueue. A spool has one consumer at a time.
-func (q *Queue) Consume(context.Context) (hookgate.PartitionReader, error) {
+// OpenReader implements hookgate.BufferedQueue. A spool has one reader at a time.
+func (q *Queue) OpenReader(context.Context) (hookgate.PartitionReader, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return nil, hookgate.ErrClosed
 	}
-	if q.consumer != nil {
-		return nil, errors.New("the spool has a consumer already")
+	if q.reader != nil {
+		return nil, errors.New("the spool has a reader already")
 	}
 	q.leases++
-	q.consumer = &consumer{q: q, lease: q.leases, woken: make(chan struct{}, 1)}
-	return q.consumer, nil
+	q.reader = &reader{q: q, lease: q.leases, woken: make(chan struct{}, 1)}
+	return q.reader, nil
 }
 
-func (c *consumer) wake() {
+func (c *reader) wake() {
 	select {
 	case c.woken <- struct{}{}:
 	default:
@@ -48,7 +48,7 @@ func (c *consumer) wake() {
 }
 
 // state reports whether there is more than what was handed out.
-func (c *consumer) state() (more bool, err error) {
+func (c *reader) state() (more bool, err error) {
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
 	if c.closed || c.q.closed {
@@ -58,7 +58,7 @@ func (c *consumer) state() (more bool, err error) {
 }
 
 // Next implements hookgate.PartitionReader.
-func (c *consumer) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
+func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
 	for {
 		more, err := c.state()
 		if err != nil {
@@ -96,11 +96,11 @@ func (q *Queue) read(ctx context.Context, after int64, max, maxBytes int) ([]hoo
 	if err := q.place.Check(); err != nil {
 		return nil, err
 	}
-	conn, err := q.readers.Take(ctx)
+	conn, err := q.connections.Take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read spool %s: %w", q.path, err)
 	}
-	defer q.readers.Put(conn)
+	defer q.connections.Put(conn)
 	s, err := conn.Prepare("SELECT id, data FROM records WHERE id > ? ORDER BY id LIMIT ?")
 	if err != nil {
 		return nil, fmt.Errorf("read spool %s: %w", q.path, err)
@@ -151,7 +151,7 @@ func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 
 // Commit implements hookgate.PartitionReader. nil: the records are out of the file. After an error they
 // may come again after the next start, and the same call again is harmless.
-func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
+func (c *reader) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if _, err := c.state(); err != nil {
 		return err
 	}
@@ -171,12 +171,12 @@ func (c *consumer) Commit(ctx context.Context, last []hookgate.Offset) error {
 }
 
 // Close implements hookgate.PartitionReader.
-func (c *consumer) Close() error {
+func (c *reader) Close() error {
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
 	if !c.closed {
 		c.closed = true
-		c.q.consumer = nil
+		c.q.reader = nil
 		c.wake()
 	}
 	return nil

@@ -18,7 +18,7 @@ func testNextLimits(t *testing.T, b Backend) {
 		d.Body = make([]byte, 1000)
 		mustAppend(t, q, d)
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	ctx := context.Background()
 	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 2500, 2},
 		{100, 10, 1}, {100, 1 << 20, 4}} {
@@ -33,7 +33,7 @@ func testNextLimits(t *testing.T, b Backend) {
 // testNextWaits: Next waits for a record; when its context ends first, it has taken nothing.
 func testNextWaits(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if records, err := c.Next(ctx, 1, 1); !errors.Is(err, context.Canceled) || len(records) > 0 {
@@ -63,7 +63,7 @@ func testCommit(t *testing.T, b Backend) {
 	for n := range 5 {
 		mustAppend(t, q, delivery("k", n))
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 5)[:3])
 	mustReachDepth(t, q, 2)
 	c.Close()
@@ -73,7 +73,7 @@ func testCommit(t *testing.T, b Backend) {
 	q = b.Open(t, place, o)
 	defer q.Close()
 	mustReachDepth(t, q, 2)
-	c = mustConsume(t, q)
+	c = mustOpenReader(t, q)
 	for i, r := range mustNext(t, c, 2) {
 		if r.Sequence != int64(3+i) {
 			t.Fatalf("record %d is sequence %d, want %d", i, r.Sequence, 3+i)
@@ -82,7 +82,7 @@ func testCommit(t *testing.T, b Backend) {
 	mustBeEmpty(t, c)
 }
 
-// testUncommitted: what was read and not released comes again, in order, from the next consumer.
+// testUncommitted: what was read and not released comes again, in order, from the next reader.
 func testUncommitted(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	for n := range 4 {
@@ -90,7 +90,7 @@ func testUncommitted(t *testing.T, b Backend) {
 	}
 	lease := uint64(0)
 	for round := range 3 {
-		c := mustConsume(t, q)
+		c := mustOpenReader(t, q)
 		for i, r := range mustNext(t, c, 4) {
 			if r.Sequence != int64(i) {
 				t.Fatalf("round %d: record %d is sequence %d", round, i, r.Sequence)
@@ -120,7 +120,7 @@ func testPositions(t *testing.T, b Backend) {
 			t.Fatalf("append %d is at %s, after %s", n, receipt.Position, last)
 		}
 		last = receipt.Position
-		c := mustConsume(t, q)
+		c := mustOpenReader(t, q)
 		records := mustNext(t, c, 1)
 		mustCommit(t, c, records)
 		c.Close()
@@ -134,7 +134,7 @@ func testPositions(t *testing.T, b Backend) {
 	}
 }
 
-// testRebalance: consumers share all partitions, none held twice; a partition moves only when its
+// testRebalance: readers share all partitions, none held twice; a partition moves only when its
 // records in hand are released, and one that closes leaves its share to the others.
 func testRebalance(t *testing.T, b Backend) {
 	const partitions = 8
@@ -150,9 +150,9 @@ func testRebalance(t *testing.T, b Backend) {
 		}
 	}
 	fill(0)
-	first := mustConsume(t, q)
+	first := mustOpenReader(t, q)
 	held := mustNext(t, first, partitions)
-	second := mustConsume(t, q)
+	second := mustOpenReader(t, q)
 	fill(1)
 	if early := nextNow(t, second, 100); len(early) > 0 {
 		t.Fatalf("partition %d moved while its records were in hand", early[0].Partition)
@@ -184,14 +184,14 @@ func testRebalance(t *testing.T, b Backend) {
 		}
 	}
 	if byFirst == 0 || byFirst == partitions {
-		t.Errorf("the first of two consumers holds %d of %d partitions", byFirst, partitions)
+		t.Errorf("the first of two readers holds %d of %d partitions", byFirst, partitions)
 	}
 	// what people are shown; not part of the port
 	shows, ok := q.BufferedQueue.(interface{ Owners() []int })
 	if ok {
 		for p, owner := range shows.Owners() {
 			if want := map[hookgate.PartitionReader]int{first: 1, second: 2}[holder[p]]; owner != want {
-				t.Errorf("partition %d is shown as that of consumer %d, want %d", p, owner, want)
+				t.Errorf("partition %d is shown as that of reader %d, want %d", p, owner, want)
 			}
 		}
 	}
@@ -199,14 +199,14 @@ func testRebalance(t *testing.T, b Backend) {
 	fill(2)
 	mustCommit(t, second, mustNext(t, second, partitions))
 	if ok && slices.Contains(shows.Owners(), 2) {
-		t.Errorf("the only consumer is shown as the second: %v", shows.Owners())
+		t.Errorf("the only reader is shown as the second: %v", shows.Owners())
 	}
 }
 
 // testCloseWhileNext: Close ends a Next that waits.
 func testCloseWhileNext(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	ended := make(chan error)
 	go func() {
 		_, err := c.Next(context.Background(), 1, 1)
@@ -218,13 +218,13 @@ func testCloseWhileNext(t *testing.T, b Backend) {
 	select {
 	case err := <-ended:
 		if !errors.Is(err, hookgate.ErrClosed) {
-			t.Errorf("next of a closed consumer: %v, want ErrClosed", err)
+			t.Errorf("next of a closed reader: %v, want ErrClosed", err)
 		}
 	case <-time.After(waitFor):
-		t.Error("next does not end when its consumer is closed")
+		t.Error("next does not end when its reader is closed")
 	}
 	if err := c.Commit(context.Background(), nil); !errors.Is(err, hookgate.ErrClosed) {
-		t.Errorf("commit of a closed consumer: %v, want ErrClosed", err)
+		t.Errorf("commit of a closed reader: %v, want ErrClosed", err)
 	}
 }
 
@@ -239,7 +239,7 @@ func testStats(t *testing.T, b Backend) {
 	for n := range 5 {
 		mustAppend(t, q, delivery(string(rune('a'+n)), n))
 	}
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 5)
 	slices.SortFunc(records, func(a,
 		b hookgate.Record) int {
@@ -259,7 +259,7 @@ func testStats(t *testing.T, b Backend) {
 // testClosed: a closed queue takes nothing and says so.
 func testClosed(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
-	c := mustConsume(t, q)
+	c := mustOpenReader(t, q)
 	if err := q.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -270,7 +270,7 @@ func testClosed(t *testing.T, b Backend) {
 	if _, err := c.Next(context.Background(), 1, 1); !errors.Is(err, hookgate.ErrClosed) {
 		t.Errorf("next: %v, want ErrClosed", err)
 	}
-	if _, err := q.Consume(context.Background()); !errors.Is(err, hookgate.ErrClosed) {
-		t.Errorf("consume: %v, want ErrClosed", err)
+	if _, err := q.OpenReader(context.Background()); !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("open reader: %v, want ErrClosed", err)
 	}
 }
