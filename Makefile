@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# Real webhook payloads that the tests send (cmd/hookgate/github_test.go), the packages with which senders sign theirs
-# (cmd/hookgate/testdata/sign.mjs), and what looks at the pages of the dashboard (cmd/hookgate/browser_test.go).
+# Real webhook payloads that the tests send (e2e/github_test.go), the packages with which senders sign theirs
+# (e2e/testdata/sign.mjs), and what looks at the pages of the dashboard (e2e/browser_test.go).
 NPM := @octokit/webhooks-examples@7.6.1 @octokit/webhooks-methods@6.0.0 standardwebhooks@1.1.1 svix@1.99.1 stripe@23.1.0 twilio@6.2.0 \
   @sendgrid/eventwebhook@8.0.0 axe-core@4.14.1
 EXAMPLES := .cache/npm/installed
-# Checks the alert rules; see cmd/hookgate/deploy_test.go. It is taken out of Debian's package (19 MB), which installed would bring
+# Checks the alert rules; see e2e/deploy_test.go. It is taken out of Debian's package (19 MB), which installed would bring
 # and start a Prometheus.
 PROMTOOL := .cache/promtool/promtool
 APT := $(if $(filter 0,$(shell id -u)),,sudo )env DEBIAN_FRONTEND=noninteractive apt-get
@@ -30,13 +30,14 @@ SQLITE := -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=
 # It ends only what hangs: a package takes four minutes at most.
 LIMIT := 30m
 # These start whole gates and take several times as long with the race detector; make soak has it there too.
-PLAIN := ./cmd/hookgate ./certify ./evidence ./bench
+PLAIN := ./certify ./evidence ./bench
 
 .PHONY: test
 test: tools $(EXAMPLES) check ## Install what the tests need and run everything: format, vet, staticcheck, tests, those of packages with the race detector
-	@$(RACE) go test -race $(SQLITE) -vet=off -count=1 -timeout $(LIMIT) $$(go list ./... | grep -Ev '/(cmd/hookgate|certify|evidence|bench)$$') & race=$$!; \
+	@$(RACE) go test -race $(SQLITE) -vet=off -count=1 -timeout $(LIMIT) $$(go list ./... | grep -Ev '/(certify|evidence|bench)$$') & race=$$!; \
 	  failed=0; \
 	  $(BUILD) go test -vet=off -count=1 -p 1 -timeout $(LIMIT) $(PLAIN) || failed=1; \
+	  (cd e2e && $(BUILD) go test -vet=off -count=1 -timeout $(LIMIT) ./...) || failed=1; \
 	  (cd deploy/check && $(BUILD) go test -vet=off -count=1 -timeout $(LIMIT) ./...) || failed=1; \
 	  wait $$race || failed=1; \
 	  exit $$failed
@@ -44,6 +45,7 @@ test: tools $(EXAMPLES) check ## Install what the tests need and run everything:
 .PHONY: soak
 soak: tools $(EXAMPLES) ## The long form of the model and chaos tests, all with the race detector, the program too (hours)
 	HOOKGATE_SOAK=1 $(RACE) go test -race -count=1 -timeout 6h ./...
+	cd e2e && HOOKGATE_SOAK=1 $(RACE) go test -race -count=1 -timeout 6h ./...
 
 .PHONY: check
 check: ## Format check, vet and staticcheck
@@ -52,6 +54,7 @@ check: ## Format check, vet and staticcheck
 	$(BUILD) go vet ./...
 	$(BUILD) go tool staticcheck ./...
 	go mod tidy -diff
+	cd e2e && $(BUILD) go vet ./... && go mod tidy -diff && $$(cd .. && go tool -n staticcheck) ./...
 	cd deploy/check && $(BUILD) go vet ./... && go mod tidy -diff
 
 .PHONY: tools

@@ -23,7 +23,7 @@
 //	CSRF header), toast, confirmed, and times are shown in the reader's zone wherever a <time> appears.
 //
 // 4. In httpd, add a row to table in routes.go (answer (*Server).page) and one to Matrix, with the
-// least role. 5. In cmd/hookgate/browser_test.go, newBrowser gives a tab, signIn signs it in, and
+// least role. 5. In e2e/browser_test.go, newBrowser gives a tab, signIn signs it in, and
 // its check fails on errors of the console,
 //
 //	on violations of the policy and on what axe-core finds.

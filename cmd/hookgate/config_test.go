@@ -509,3 +509,15 @@ func TestShorterTokens(t *testing.T) {
 		t.Errorf("a short secret got %v", err)
 	}
 }
+
+// TestExampleConfiguration: the example is a valid configuration.
+func TestExampleConfiguration(t *testing.T) {
+	c, err := loadConfig([]string{"HOOKGATE_CONFIG=../../examples/hookgate.yaml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c.Sources["github"].OrderingKey, placeList{{"json:repository.full_name"}}) ||
+		c.Queue.HighWater != 500_000 {
+		t.Errorf("the example reads as %+v", c)
+	}
+}

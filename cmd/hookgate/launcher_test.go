@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// TestRollBackCooldown: the guard starts no roll-back soon after another, and is not kept from it
+// for ever by a clock that was wrong then.
+func TestRollBackCooldown(t *testing.T) {
+	t.Parallel()
+	l := &launcher{command: []string{"true"}, cooldown: time.Hour, dir: dataDir(t.TempDir())}
+	for _, test := range []struct {
+		ago  time.Duration
+		says string
+	}{
+		{59 * time.Minute, "guard.rollback_cooldown"}, {-time.Minute, "guard.rollback_cooldown"},
+		{61 * time.Minute, ""}, {-365 * 24 * time.Hour, ""}, {0, "guard.rollback_cooldown"},
+	} {
+		if test.ago != 0 { // else the one before counts
+			stamp := time.Now().Add(-test.ago).UTC().Format(time.RFC3339Nano)
+			if err := os.WriteFile(l.dir.rollbackStamp(), []byte(stamp+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended := make(chan error, 1)
+		_, err := l.start(hookgate.NewRequestID(time.Now()), "test", func(err error) { ended <- err })
+		if test.says != "" {
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v after the last one: %v", test.ago, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%v after the last one: %v", test.ago, err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}

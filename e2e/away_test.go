@@ -1,0 +1,502 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/internal/redistest"
+)
+
+// sendSome sends n webhooks, which must be answered 202, and returns their message ids.
+func sendSome(t *testing.T, g *gate, name string, n int) (ids []string) {
+	t.Helper()
+	for i := range n {
+		id := fmt.Sprintf("%s-%d", name, i)
+		if status, body := g.send(fmt.Sprintf(`{"messageId":%q,"eventType":"t","sequence":%d}`, id,
+			i)); status != http.StatusAccepted {
+			t.Fatalf("%s is answered %d %s", id, status, body)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// awaitStored waits until a gate stores exactly the events of these message ids, in this order.
+func (g *gate) awaitStored(ids []string) {
+	g.t.Helper()
+	var stored []string
+	g.await("everything is stored", func() bool {
+		status, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
+		stored = nil
+		for line := range strings.Lines(body) {
+			if status == http.StatusOK {
+				stored = append(stored, parseEvent(g.t, line).MessageID)
+			}
+		}
+		return len(stored) >= len(ids)
+	})
+	if fmt.Sprint(stored) != fmt.Sprint(ids) {
+		g.t.Errorf("stored are %v, want %v", stored, ids)
+	}
+}
+
+// awaitHealth waits until the whole text of the health contains what is wanted.
+func (g *gate) awaitHealth(want string) {
+	g.t.Helper()
+	g.await("the health tells "+want, func() bool {
+		_, body := g.request(http.MethodGet, "/api/health", "")
+		return strings.Contains(body, want)
+	})
+}
+
+// settingsFile writes a configuration file and returns the environment that names it.
+func settingsFile(t *testing.T, yaml string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "hookgate.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "HOOKGATE_CONFIG=" + file
+}
+
+// TestStartWithoutRedis: whichever way Redis is away when a gate starts, the gate comes up,
+// acknowledges by spooling, says that it does, and hands everything over in order when Redis is
+// there.
+func TestStartWithoutRedis(t *testing.T) {
+	t.Parallel()
+	for name, ways := range map[string]struct{ leave, come func(*redistest.Server) }{
+		"refused": {(*redistest.Server).Kill, (*redistest.Server).Restart},
+		"hanging": {(*redistest.Server).Hang, (*redistest.Server).Resume},
+		"loading": {(*redistest.Server).RestartLoading, (*redistest.Server).EndLoading},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+			ways.leave(server)
+			began := time.Now()
+			g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL()}})
+			t.Logf("the start took %v", time.Since(began))
+			if out := g.out.String(); !strings.Contains(out, "as Redis is away: on disk (fsync) in ") {
+				t.Errorf("the start does not tell what a 202 is worth:\n%s", out)
+			}
+			if h := g.health(); h.Status != "degraded" || h.Queue.Error != "" {
+				t.Errorf("before the first webhook the health is %+v", h)
+			}
+			if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
+				t.Errorf("the gate is not ready: %d %s", status, body)
+			}
+			drained := func(want string) {
+				t.Helper()
+				code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout", "200ms")
+				if code != exitFail || !strings.Contains(errs, want) {
+					t.Errorf("drain ended with %d, want %q in %s", code, want, errs)
+				}
+			}
+			drained("what is left in it is not known")
+			ids := sendSome(t, g, "away", 20)
+			drained("20 records are still queued")
+			if h := g.health(); h.Status != "degraded" || h.Queue.Spooled != 20 {
+				t.Errorf("the health is %+v, want 20 spooled", h)
+			}
+			_, metrics := g.request(http.MethodGet, "/metrics", "")
+			for _, want := range []string{"webhook_queue_degraded 1", "webhook_queue_up 1",
+				"webhook_queue_spooled 20"} {
+				if !strings.Contains(metrics, want) {
+					t.Errorf("the metrics have no %s", want)
+				}
+			}
+			ways.come(server)
+			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
+			g.awaitStored(append(ids, sendSome(t, g, "there", 3)...))
+			if log := g.logs.String(); !strings.Contains(log, "redis is there") ||
+				!strings.Contains(log, "appendfsync always") {
+				t.Errorf("the log does not tell that Redis is there and what a 202 is worth:\n%s", tail(log))
+			}
+		})
+	}
+}
+
+// TestRedisTurnsOutUnfit: a Redis that was away at the start and then may evict, or holds another
+// number of partitions, gets nothing; the health says why, webhooks are spooled, and when Redis has
+// been put right everything is handed over.
+func TestRedisTurnsOutUnfit(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		spoil, mend func(*redistest.Server)
+		told        string
+	}{
+		"evicting": {
+			func(s *redistest.Server) { s.MustDo("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") },
+			func(s *redistest.Server) { s.MustDo("CONFIG", "SET", "maxmemory-policy", "noeviction") },
+			"may throw away what was acknowledged",
+		},
+		"partitions": {
+			func(s *redistest.Server) {
+				s.MustDo("HSET", "hookgate:{meta}:settings", "partitions", "3")
+				s.MustDo("XADD", "hookgate:{2}:log", "*", "r", "x")
+			},
+			func(s *redistest.Server) { s.MustDo("DEL", "hookgate:{2}:log") },
+			"another number of partitions",
+		},
+		"rights": {
+			func(s *redistest.Server) { s.MustDo("ACL", "SETUSER", "default", "-evalsha", "-eval") },
+			func(s *redistest.Server) { s.MustDo("ACL", "SETUSER", "default", "+evalsha", "+eval") },
+			"Redis refuses this gate",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.Options{})
+			proxy := newSlowProxy(t, server.Addr())
+			proxy.refuse.Store(true)
+			g := startGate(t, startOptions{env: []string{"REDIS_URL=redis://" + proxy.address(),
+				"HOOKGATE_REDIS_TIMEOUT=300ms"}})
+			test.spoil(server)
+			keys := server.MustDo("DBSIZE")
+			proxy.refuse.Store(false)
+			ids := sendSome(t, g, "m", 10)
+			g.awaitHealth(test.told)
+			if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
+				t.Errorf("the gate is not ready: %d %s", status, body)
+			}
+			ids = append(ids, sendSome(t, g, "n", 10)...)
+			if h := g.health(); h.Status != "degraded" || h.Queue.Spooled != 20 {
+				t.Errorf("the health is %+v, want 20 spooled", h)
+			}
+			if now := server.MustDo("DBSIZE"); now != keys {
+				t.Errorf("Redis had %s keys and has %s", keys, now)
+			}
+			test.mend(server)
+			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
+			g.awaitStored(ids)
+		})
+	}
+}
+
+// TestStartWithoutRedisOrSpool: with the spool off the gate comes up too, and answers 503 with
+// Retry-After until Redis is there.
+func TestStartWithoutRedisOrSpool(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+	server.Kill()
+	g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL(),
+		settingsFile(t, "spool: off\n")}})
+	resp, err := http.Post(g.url+"/webhooks", "application/json", strings.NewReader(""))
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("a webhook without a key is answered %v %v", resp, err)
+	}
+	resp.Body.Close()
+	request, err := http.NewRequest(http.MethodPost, g.url+"/webhooks",
+		strings.NewReader(`{"messageId":"m","eventType":"t"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+g.key(bearerKeyName))
+	request.Header.Set("Content-Type", "application/json")
+	resp, err = http.DefaultClient.Do(request)
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable ||
+		resp.Header.Get("Retry-After") == "" {
+		t.Errorf("without Redis a webhook is answered %v %v", resp, err)
+	}
+	resp.Body.Close()
+	if status, _ := g.request(http.MethodGet, "/readyz", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("without Redis the readiness is %d", status)
+	}
+	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout",
+		"200ms"); code != exitFail || !strings.Contains(errs, "is not known") {
+		t.Errorf("without Redis drain ended with %d: %s", code, errs)
+	}
+	server.Restart()
+	g.await("webhooks are taken", func() bool {
+		status, _ := g.send(`{"messageId":"m","eventType":"t"}`)
+		return status == http.StatusAccepted
+	})
+	g.awaitStored([]string{"m"})
+}
+
+// TestModeIsRemembered: a gate that was read_only stays so when it starts without Redis, and takes
+// up what Redis says when that is there.
+func TestModeIsRemembered(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+	env := []string{"REDIS_URL=" + server.URL(), "HOOKGATE_REDIS_TIMEOUT=300ms"}
+	g := startGate(t, startOptions{env: env})
+	g.await("the mode is set", func() bool {
+		status, _ := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`)
+		return status == http.StatusOK
+	})
+	g.stop()
+	server.Kill()
+	g = startGate(t, startOptions{env: env, dir: g.dir})
+	if status, body := g.send(`{"messageId":"m","eventType":"t"}`); status != http.StatusServiceUnavailable || g.health().Mode != "read_only" {
+		t.Errorf("without Redis the mode is %s and a webhook is answered %d %s", g.health().Mode, status,
+			body)
+	}
+	if status, body := g.request(http.MethodPost, "/admin/maintenance",
+		`{"mode":"normal"}`); status != http.StatusServiceUnavailable {
+		t.Errorf("without Redis the mode was set: %d %s", status, body)
+	}
+	server.Restart()
+	server.MustDo("HSET", "hookgate:{meta}:settings", "mode", "normal")
+	g.await("the mode is that of Redis", func() bool { return g.health().Mode == "normal" })
+	sendSome(t, g, "m", 1)
+}
+
+// TestStartIsRefused: what is wrong with the configuration or with a server that answers ends the
+// start, with a message that says what.
+func TestStartIsRefused(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	server.MustDo("CONFIG", "SET", "requirepass", "right-password")
+	evicting := redistest.Start(t, redistest.Options{MaxMemoryPolicy: "allkeys-lru"})
+	cluster, database := startPostgres(t, pgtest.Options{})
+	if err := cluster.RequirePasswords(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	withPassword := strings.Replace(cluster.URL(database), "@", ":wrong-password@", 1)
+	redis := func(user string) string { return "REDIS_URL=redis://" + user + server.Addr() }
+	for _, test := range []struct{ env, want string }{
+		{redis(":wrong-password@"), "WRONGPASS"},
+		{redis(""), "NOAUTH"},
+		{redis("nobody:right-password@"), "WRONGPASS"},
+		{redis(":right-password@") + "/99", "DB index is out of range"},
+		{"REDIS_URL=" + evicting.URL(), "allkeys-lru"},
+		{"REDIS_URL=redis://:secret@a/x", `database "x"`},
+		{"DB_URL=" + withPassword, "password authentication failed"},
+		{"DB_URL=" + cluster.URL(database), "password"},
+		{"DB_URL=postgres://h/name?sslmode=x", "sslmode"},
+	} {
+		// So that a busy machine does not take for hanging what answers.
+		env := []string{test.env, "HOOKGATE_REDIS_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s",
+			"HOOKGATE_DATABASE_CONNECT_TIMEOUT=60s"}
+		code, _, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0")
+		if code != exitNoResult || !strings.Contains(errs, test.want) ||
+			strings.Contains(errs, "password@") {
+			t.Errorf("with %s serve ended with %d, want %q in:\n%s", test.env, code, test.want, errs)
+		}
+	}
+}
+
+// TestStartWithoutPostgres: while the database is away a gate starts, acknowledges, answers reads
+// with 503, and when the database is there it is migrated and everything is stored.
+func TestStartWithoutPostgres(t *testing.T) {
+	t.Parallel()
+	cluster, database := startPostgres(t, pgtest.Options{})
+	if err := cluster.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_CONNECT_TIMEOUT=1s",
+		"HOOKGATE_WORKER_BACKOFF_MAX=300ms"}
+	g := startGate(t, startOptions{env: env})
+	ids := sendSome(t, g, "m", 20)
+	if status, body := g.request(http.MethodGet, "/api/events",
+		""); status != http.StatusServiceUnavailable || !strings.Contains(body,
+		"the log has the reason") {
+		t.Errorf("without the database a read is answered %d %s", status, body)
+	}
+	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {
+		t.Errorf("without the database the gate is not ready: %d %s", status, body)
+	}
+	if h := g.health(); h.Status != "degraded" || h.Store.Error == "" || *h.Queue.Depth != 20 {
+		t.Errorf("without the database the health is %+v", h)
+	}
+	if err := cluster.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	g.awaitStored(ids)
+	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
+}
+
+// TestStartInSilence: a Redis and a database that accept connections and say nothing hold up
+// neither the start nor the end of a gate, and what it has acknowledged is there after it.
+func TestStartInSilence(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	env := []string{
+		"REDIS_URL=redis://" + silent.Addr().String(), "HOOKGATE_REDIS_TIMEOUT=300ms",
+		"DB_URL=postgres://gate@" + silent.Addr().String() + "/gate?sslmode=disable",
+		"HOOKGATE_DATABASE_CONNECT_TIMEOUT=500ms",
+	}
+	g := startGate(t, startOptions{env: env})
+	sendSome(t, g, "m", 10)
+	if h := g.health(); h.Status != "degraded" || h.Queue.Spooled != 10 || h.Store.Error == "" {
+		t.Errorf("the health is %+v", h)
+	}
+	g.stop()
+	server := redistest.Start(t, redistest.Options{})
+	g = startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL()}, dir: g.dir})
+	g.await("what was spooled is stored", func() bool { return g.health().Store.Events == 10 })
+}
+
+// TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this
+// program must not use is left alone; health and log say why, webhooks are taken, and when the
+// schema fits everything is stored.
+func TestSchemaTurnsOutUnfit(t *testing.T) {
+	t.Parallel()
+	cluster, _ := sharedPostgres(t)
+	for name, test := range map[string]struct {
+		settings string
+		spoil    func(database string) error
+		mend     func(database string) error
+		told     string
+	}{
+		"older": {
+			"database: {migrate: false}\n",
+			func(string) error { return nil },
+			func(database string) error {
+				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate",
+					"up"); code != 0 {
+					return fmt.Errorf("migrate up ended with %d: %s", code, errs)
+				}
+				return nil
+			},
+			"older than this hookgate",
+		},
+		"newer": {
+			"",
+			func(database string) error {
+				if code, _, errs := runBinary(t, []string{"DB_URL=" + cluster.URL(database)}, "migrate",
+					"up"); code != 0 {
+					return fmt.Errorf("migrate up ended with %d: %s", code, errs)
+				}
+				return cluster.Exec(t.Context(), database,
+					"INSERT INTO hookgate.webhook_schema_versions VALUES (99999, 'more')")
+			},
+			func(database string) error {
+				return cluster.Exec(t.Context(), database,
+					"DELETE FROM hookgate.webhook_schema_versions WHERE version = 99999")
+			},
+			"newer than this hookgate",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t, cluster)
+			direct, err := url.Parse(cluster.URL(database))
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := newSlowProxy(t, direct.Host)
+			proxy.refuse.Store(true)
+			direct.Host = proxy.address()
+			g := startGate(t, startOptions{env: []string{
+				"DB_URL=" + direct.String(), "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+				settingsFile(t, test.settings),
+			}})
+			if err := test.spoil(database); err != nil {
+				t.Fatal(err)
+			}
+			proxy.refuse.Store(false)
+			ids := sendSome(t, g, "m", 10)
+			g.awaitHealth(test.told)
+			if status, body := g.request(http.MethodGet, "/api/events",
+				""); status != http.StatusServiceUnavailable || !strings.Contains(body, test.told) {
+				t.Errorf("a read is answered %d %s", status, body)
+			}
+			if !strings.Contains(g.logs.String(), "its schema hookgate has version") {
+				t.Errorf("the log does not tell of the schema:\n%s", tail(g.logs.String()))
+			}
+			if err := test.mend(database); err != nil {
+				t.Fatal(err)
+			}
+			g.awaitStored(ids)
+			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
+		})
+	}
+}
+
+// TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a
+// server without a free connection are waited out: retried, counted by a metric and told in the log
+// with their codes, and nothing is dead-lettered.
+func TestPostgresTroubles(t *testing.T) {
+	t.Parallel()
+	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12",
+		"superuser_reserved_connections=0"}})
+	must := func(statements string) {
+		t.Helper()
+		if err := cluster.Exec(t.Context(), database, "SET search_path = hookgate; "+
+			statements); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := startGate(t, startOptions{env: []string{
+		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3",
+		"HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s", "HOOKGATE_QUEUE_TIMEOUT=5s",
+	}})
+	first := sendSome(t, g, "first", 1)
+	g.awaitStored(first) // the tables are there
+	// A sequence counts on when a transaction fails.
+	must(`CREATE SEQUENCE hookgate.troubles;
+		CREATE FUNCTION hookgate.trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			CASE nextval('hookgate.troubles')
+				WHEN 1 THEN RAISE 'trouble' USING ERRCODE = '40001';
+				WHEN 2 THEN RAISE 'trouble' USING ERRCODE = '40P01';
+				WHEN 3 THEN PERFORM pg_sleep(600);
+				ELSE
+			END CASE;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER trouble BEFORE INSERT ON hookgate.webhook_events EXECUTE FUNCTION hookgate.trouble()`)
+	ids := append(first, sendSome(t, g, "m", 5)...)
+	g.awaitStored(ids)
+	must("DROP TRIGGER trouble ON hookgate.webhook_events")
+
+	// All connections go to others, those that the gate had too.
+	var crowd []*pgx.Conn
+	leave := func() {
+		for _, conn := range crowd {
+			conn.Close(t.Context())
+		}
+		crowd = nil
+	}
+	defer leave()
+	ids = append(ids, sendSome(t, g, "n", 5)...)
+	g.await("the log tells of a server that is full", func() bool {
+		if conn, err := pgx.Connect(t.Context(), cluster.URL(database)); err == nil {
+			crowd = append(crowd, conn)
+		}
+		if len(crowd) > 0 {
+			const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hookgate'"
+			if _, err := crowd[0].Exec(t.Context(), terminate); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids = append(ids, sendSome(t, g, fmt.Sprint("more-", len(ids)), 1)...)
+		return strings.Contains(g.logs.String(), "SQLSTATE 53300")
+	})
+	ids = append(ids, sendSome(t, g, "last", 1)...)
+	leave()
+	g.awaitStored(ids)
+	log := g.logs.String()
+	for _, code := range []string{"40001", "40P01", "57014", "53300"} {
+		if !strings.Contains(log, "SQLSTATE "+code) {
+			t.Errorf("the log does not tell of %s", code)
+		}
+	}
+	_, metrics := g.request(http.MethodGet, "/metrics", "")
+	failures := 0
+	if _, after, found := strings.Cut(metrics, "\nwebhook_batch_failures_total "); found {
+		fmt.Sscan(after, &failures)
+	}
+	if failures < 4 {
+		t.Errorf("the metrics count %d failures, want one for each trouble", failures)
+	}
+	if _, body := g.request(http.MethodGet, "/api/health", ""); !strings.Contains(body,
+		`"dead_letters":0`) {
+		t.Errorf("something was dead-lettered: %s", body)
+	}
+}

@@ -1,0 +1,300 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/redistest"
+	"github.com/hookgate/hookgate/release/canary"
+)
+
+// before is the service whose place the gates of a test take. It answers 200 and counts.
+type before struct {
+	*httptest.Server
+	got atomic.Int64
+}
+
+func startBefore(t *testing.T) *before {
+	t.Helper()
+	b := &before{}
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		b.got.Add(1)
+		io.WriteString(w, "theirs")
+	}))
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *before) env(more ...string) []string {
+	return append([]string{"HOOKGATE_CANARY_UPSTREAM=" + b.URL, "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"},
+		more...)
+}
+
+// canary asks a gate for its canary.
+func (g *gate) canary() (s canaryState) {
+	g.t.Helper()
+	status, body := g.request(http.MethodGet, canaryPath, "")
+	if err := json.Unmarshal([]byte(body), &s); status != http.StatusOK || err != nil {
+		g.t.Fatalf("the canary is %d %q: %v", status, body, err)
+	}
+	return s
+}
+
+// sides sends one event of each of n keys and returns which of them the gate took.
+func (g *gate) sides(run string, n int) []bool {
+	g.t.Helper()
+	here := make([]bool, n)
+	for i := range here {
+		switch status, body := g.send(fmt.Sprintf(
+			`{"messageId":"%s-%d","eventType":"t","orderingKey":"key-%d"}`, run, i, i)); {
+		case status == http.StatusAccepted:
+			here[i] = true
+		case status != http.StatusOK || body != "theirs":
+			g.t.Fatalf("key %d got %d %s", i, status, body)
+		}
+	}
+	return here
+}
+
+// hookgate runs a command against the gate.
+func (g *gate) hookgate(args ...string) (code int, out, errs string) {
+	g.t.Helper()
+	return runBinary(g.t, g.env, append(args, "--target", g.api(), "--data-dir", g.dir)...)
+}
+
+// TestCanaryPlan runs the real binary through a plan of short steps, up to all webhooks and through
+// a restart on the way, and then back by itself when the breaker opens. No key that the gate has
+// taken leaves it before.
+func TestCanaryPlan(t *testing.T) {
+	t.Parallel()
+	b := startBefore(t)
+	env := b.env("HOOKGATE_CANARY_PLAN=20:1s,60:1s,100:1h", "HOOKGATE_GUARD_DEPTH_LIMIT=40",
+		"HOOKGATE_GUARD_DEPTH_SUSTAIN=0s", "HOOKGATE_GUARD_DEPTH_CLEAR=10",
+		"HOOKGATE_QUEUE_HIGH_WATER=600", "HOOKGATE_WORKER_MAX_RATE=1", "HOOKGATE_GUARD_IN_FLIGHT_MAX=0",
+		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_SPOOL=off")
+	g := startGate(t, startOptions{env: env})
+	const keys = 40
+	moved := make([]bool, keys)
+	check := func(run string) {
+		t.Helper()
+		percent := g.canary().Percent
+		sides := g.sides(run, keys)
+		still := g.canary().Percent == percent // else a step came between
+		for i, here := range sides {
+			if still && here != control.CanaryTakes(fmt.Sprintf("key-%d", i), percent) {
+				t.Errorf("at %d percent key %d is with the gate: %t", percent, i, here)
+			}
+			if moved[i] && !here {
+				t.Errorf("at %d percent key %d has left the gate", percent, i)
+			}
+			moved[i] = moved[i] || here
+		}
+	}
+	check("before")
+	code, out, errs := g.hookgate("canary", "start", "--reason", "release 7")
+	if code != 0 || !strings.Contains(out, "20 percent here, everything else to "+b.URL) ||
+		!strings.Contains(out, "release 7") || !strings.Contains(out, "step 1:  20 percent for 1s  <-") {
+		t.Fatalf("start: %d\n%s%s", code, out, errs)
+	}
+	check("first")
+	g.stop()
+	g = startGate(t, startOptions{env: env, dir: g.dir})
+	if s := g.canary(); s.Percent < 20 || s.Step < 1 {
+		t.Errorf("after a restart the canary is %+v", s)
+	}
+	check("restarted")
+	g.await("the second step", func() bool { return g.canary().Step >= 2 })
+	check("second")
+	g.await("the third step", func() bool { return g.canary().Step == 3 })
+	if s := g.canary(); s.Percent != 100 || s.By != canary.ActorPlan {
+		t.Errorf("at the third step the canary is %+v", s)
+	}
+	check("third")
+	if status, body := g.send(`{"messageId":"last","eventType":"t"}`); status != http.StatusAccepted {
+		t.Errorf("at 100 percent a webhook got %d %s", status, body)
+	}
+	sent := 0
+	g.await("the canary goes back", func() bool { // from more than the worker may store
+		g.send(fmt.Sprintf(`{"messageId":"load-%d","eventType":"t","orderingKey":"key-0"}`, sent))
+		sent++
+		return g.canary().Percent == 0
+	})
+	if s := g.canary(); s.By != canary.ActorGuard || !strings.Contains(s.Reason, "breaker") ||
+		s.Step != 0 {
+		t.Errorf("back again the canary is %+v", s)
+	}
+	if status, body := g.send(`{"messageId":"after","eventType":"t"}`); status != http.StatusOK ||
+		body != "theirs" {
+		t.Errorf("back again a webhook got %d %s", status, body)
+	}
+	var trail string
+	g.await("the admin trail, which is written after it is done, has it", func() bool {
+		_, trail, _ = g.hookgate("audit", "actions")
+		return strings.Contains(trail, "guard fired")
+	})
+	for _, row := range []string{"plan start", "60 percent (step 2 of 3)", "100 percent (step 3 of 3)",
+		"0 percent (back)", "guard fired"} {
+		if !strings.Contains(trail, row) {
+			t.Errorf("the admin trail has no %q:\n%s", row, trail)
+		}
+	}
+	for _, wrong := range []string{"101", "up", "-1"} {
+		if code, _, errs := runBinary(t, nil, "canary", "--target", g.api(), "--data-dir", g.dir, "--",
+			wrong); code != 2 || !strings.Contains(errs, "neither show") {
+			t.Errorf("canary %s: %d %s", wrong, code, errs)
+		}
+	}
+}
+
+// TestCanaryShared: two processes on one Redis follow what is set at either, each key goes to one
+// side whichever is asked, and both go back; while Redis is away the way back is in effect in the
+// process at which it was asked for, and in the other as soon as it can be.
+func TestCanaryShared(t *testing.T) {
+	t.Parallel()
+	b := startBefore(t)
+	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
+	env := b.env("REDIS_URL="+redis.URL(), "HOOKGATE_REDIS_TIMEOUT=300ms",
+		"WEBHOOK_BEARER_KEY=the-key-of-both")
+	one, two := startGate(t, startOptions{env: env}), startGate(t, startOptions{env: env})
+	for _, g := range []*gate{one, two} {
+		if err := os.WriteFile(dataDir(g.dir).keyFile(bearerKeyName), []byte("the-key-of-both\n"),
+			0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(g *gate, percent int) {
+		t.Helper()
+		if status, body := g.request(http.MethodPost, canaryPath, fmt.Sprintf(`{"percent":%d}`,
+			percent)); status != http.StatusOK {
+			t.Fatalf("set %d percent: %d %s", percent, status, body)
+		}
+	}
+	set(one, 50)
+	two.await("the other process follows", func() bool { return two.canary().Percent == 50 })
+	first, second := one.sides("one", 30), two.sides("two", 30)
+	for i := range first {
+		if want := control.CanaryTakes(fmt.Sprintf("key-%d", i), 50); first[i] != want ||
+			second[i] != want {
+			t.Errorf("key %d is with the gate: %t at one process, %t at the other, want %t", i, first[i],
+				second[i], want)
+		}
+	}
+	set(two, 60)
+	one.await("the first process follows", func() bool { return one.canary().Percent == 60 })
+
+	redis.Kill()
+	if status, body := one.request(http.MethodPost, canaryPath,
+		`{"percent":70}`); status != http.StatusServiceUnavailable {
+		t.Errorf("a rise without Redis got %d %s", status, body)
+	}
+	if status, body := one.request(http.MethodPost, canaryPath,
+		`{"plan":"back"}`); status != http.StatusServiceUnavailable || !strings.Contains(body,
+		"going back") {
+		t.Errorf("back without Redis got %d %s", status, body)
+	}
+	if s, other := one.canary(), two.canary(); s.Percent != 0 || s.Kept || other.Percent != 60 {
+		t.Errorf("without Redis the canaries are %+v and %+v", s, other)
+	}
+	redis.Restart()
+	two.await("the other process goes back too", func() bool {
+		return two.canary().Percent == 0 &&
+			one.canary().Kept
+	})
+
+	// A start without Redis goes by what the process saw last.
+	set(one, 30)
+	two.await("the other process follows", func() bool { return two.canary().Percent == 30 })
+	two.await("it remembers", func() bool {
+		kept, err := dataDir(two.dir).canary()
+		return err == nil && kept.Percent == 30
+	})
+	two.kill()
+	redis.Kill()
+	two = startGate(t, startOptions{env: env, dir: two.dir})
+	if s := two.canary(); s.Percent != 30 {
+		t.Errorf("after a start without Redis the canary is %+v", s)
+	}
+}
+
+// TestPromote: the canary leaves 0 percent with evidence of this gate alone, signed by a known key,
+// and the trail names it; another person must have approved, where that is wanted.
+func TestPromote(t *testing.T) {
+	t.Parallel()
+	b := startBefore(t)
+	work := t.TempDir()
+	key, dir := filepath.Join(work, "evidence.key"), filepath.Join(work, "evidence")
+	if code, _, errs := runBinary(t, nil, "evidence", "keygen", "--out", key); code != 0 {
+		t.Fatal(errs)
+	}
+	candidate := startGate(t, startOptions{})
+	v, code := certifyBinary(t, candidate, dir, "--phase", "smoke", "--key", key)
+	mustPass(t, v, code)
+
+	g := startGate(t, startOptions{env: b.env("HOOKGATE_CANARY_PLAN=10:1h,100",
+		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true",
+		"HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub", "HOOKGATE_APPROVALS_REQUIRED=promote")})
+	for _, args := range [][]string{{"canary", "start"}, {"canary", "5"}} {
+		if code, _, errs := g.hookgate(args...); code == 0 ||
+			!strings.Contains(errs, "only with evidence") {
+			t.Errorf("%v without evidence: %d %s", args, code, errs)
+		}
+	}
+	if code, _, errs := g.hookgate("promote", filepath.Join(work, "none")); code != 2 ||
+		!strings.Contains(errs, "no folder") {
+		t.Errorf("promote without a folder: %d %s", code, errs)
+	}
+	unknown := filepath.Join(work, "unknown")
+	v, code = certifyBinary(t, candidate, unknown, "--phase", "smoke", "--events", "50")
+	mustPass(t, v, code)
+	if code, _, errs := g.hookgate("promote", unknown); code != 1 ||
+		!strings.Contains(errs, "not a known one") {
+		t.Errorf("promote on evidence of another key: %d %s", code, errs)
+	}
+	failed := filepath.Join(work, "failed")
+	if v, _ := certifyBinary(t, candidate, failed, "--phase", "smoke", "--events", "50", "--p95",
+		"0.000001", "--key", key); v.Status == "PASS" {
+		t.Fatal("the certification that should fail has passed")
+	}
+	if code, _, errs := g.hookgate("promote", failed); code != 1 ||
+		!strings.Contains(errs, "not PASS") {
+		t.Errorf("promote on a certification that failed: %d %s", code, errs)
+	}
+
+	second := g.newToken("another", control.RoleAdmin, "")
+	code, _, errs := g.hookgate("promote", dir, "--public-key", key+".pub", "--reason", "release 7")
+	if code != 2 || !strings.Contains(errs, "needs an approval, number 1") {
+		t.Fatalf("promote without approval: %d %s", code, errs)
+	}
+	if code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + second}, "approve", "1", "--reason",
+		"looks good", "--target", g.api()); code != 0 {
+		t.Fatalf("approve: %d %s", code, errs)
+	}
+	code, out, errs := g.hookgate("promote", dir, "--reason", "release 7", "--approval", "1")
+	if code != 0 || !strings.Contains(out, "10 percent here") ||
+		!strings.Contains(out, "on evidence ") {
+		t.Fatalf("promote: %d\n%s%s", code, out, errs)
+	}
+	s := g.canary()
+	if s.Step != 1 || len(s.Evidence) != 64 || time.Since(*s.At) > time.Minute {
+		t.Errorf("the canary is %+v", s)
+	}
+	if _, trail, _ := g.hookgate("audit", "actions"); !strings.Contains(trail, "plan start, evidence "+
+		s.Evidence) {
+		t.Errorf("the admin trail does not name the evidence:\n%s", trail)
+	}
+	if code, _, errs := g.hookgate("promote", dir, "--reason", "again"); code != 1 ||
+		!strings.Contains(errs, "under way") {
+		t.Errorf("a second promotion: %d %s", code, errs)
+	}
+}

@@ -1,0 +1,280 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	validation "github.com/pb33f/libopenapi-validator/config"
+	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/docs"
+	"github.com/hookgate/hookgate/httpd"
+)
+
+// TestOpenAPI: the description is sound OpenAPI; it has every call and no other, with the role that
+// the table of routes has; and what the real binary answers is as it says.
+func TestOpenAPI(t *testing.T) {
+	t.Parallel()
+	document, err := libopenapi.NewDocument(docs.OpenAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, errs := validator.NewValidator(document, validation.WithFormatAssertions())
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	if ok, problems := v.ValidateDocument(); !ok {
+		for _, p := range problems {
+			t.Errorf("docs/reference/openapi.yaml is no OpenAPI 3.1: %s: %s", p.Message, p.Reason)
+			for _, e := range p.SchemaValidationErrors {
+				t.Errorf("%s: %s", e.FieldPath, e.Reason)
+			}
+		}
+	}
+	model, err := document.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("Routes", func(t *testing.T) { describedRoutes(t, &model.Model) })
+	t.Run("Answers", func(t *testing.T) { describedAnswers(t, v) })
+}
+
+func describedRoutes(t *testing.T, model *v3.Document) {
+	described := map[string]control.Role{}
+	for path, item := range model.Paths.PathItems.FromOldest() {
+		for method, operation := range item.GetOperations().FromOldest() {
+			role := ""
+			if x := operation.Extensions.GetOrZero("x-role"); x != nil {
+				role = x.Value
+			}
+			if open := operation.Security != nil; open != (role == "") {
+				t.Errorf("%s %s: x-role is %q, and security is its own: %t", method, path, role, open)
+			}
+			described[strings.ToUpper(method)+" "+path] = control.Role(role)
+		}
+	}
+	for _, r := range httpd.Routes() {
+		if r.Page() {
+			continue // for people, and no part of what programs may rely on
+		}
+		call := r.Method + " " + strings.ReplaceAll(r.Path, "...}", "}")
+		if role, ok := described[call]; !ok || role != r.Role {
+			t.Errorf("%s: described %t with the role %q, want %q", call, ok, role, r.Role)
+		}
+		delete(described, call)
+	}
+	for _, call := range []string{"POST /webhooks", "POST /webhooks/{source}"} {
+		if _, ok := described[call]; !ok {
+			t.Errorf("%s is not described", call)
+		}
+		delete(described, call)
+	}
+	for call := range described {
+		t.Errorf("%s is described, and there is no such call", call)
+	}
+}
+
+// describedAnswers tries every call of the matrix with each kind of caller, and each call that does
+// something in a way that works.
+func describedAnswers(t *testing.T, v validator.Validator) {
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40",
+		"HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
+		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0",
+		"HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
+	admin, key := "Bearer "+g.key(adminTokenName), "Bearer "+g.key(bearerKeyName)
+	answered := map[string]bool{} // operations by method, path and status
+	try := func(want int, method, path, body string, header ...string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, g.at(path), strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != want {
+			t.Errorf("%s %s got %d, want %d: %s", method, path, resp.StatusCode, want, text)
+		}
+		bodies := [][]byte{text}
+		if resp.Header.Get("Content-Type") == "application/x-ndjson" {
+			bodies = bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+		}
+		for _, body := range bodies {
+			resp.Body = io.NopCloser(bytes.NewReader(body))
+			if ok, problems := v.ValidateHttpResponse(req, resp); !ok {
+				for _, p := range problems {
+					t.Errorf("%s %s: the %d is not as described: %s: %s\n%s", method, path, resp.StatusCode,
+						p.Message, p.Reason, body)
+					for _, e := range p.SchemaValidationErrors {
+						t.Errorf("%s: %s", e.FieldPath, e.Reason)
+					}
+				}
+			}
+		}
+		answered[fmt.Sprint(method, " ", path, " ", resp.StatusCode)] = true
+	}
+
+	for n, id := range []string{"evt-1", "a/b", "evt-1"} { // the last is a duplicate
+		try(202, "POST", "/webhooks",
+			fmt.Sprintf(`{"messageId":%q,"eventType":"order.paid","sequence":%d}`, id, n), "Authorization",
+			key)
+	}
+	try(202, "POST", "/webhooks/default", `{"messageId":"evt-2","eventType":"order.paid"}`,
+		"Authorization", key)
+	try(404, "POST", "/webhooks/nobody", `{}`, "Authorization", key)
+	try(413, "POST", "/webhooks", strings.Repeat(" ", 2<<20), "Authorization", key)
+	try(415, "POST", "/webhooks", `{}`, "Authorization", key, "Content-Type", "text/plain")
+	g.awaitDrained()
+	poisonFile(t, g)
+	for n := range 3 {
+		try(202, "POST", "/webhooks", fmt.Sprintf(`{"messageId":"bad-%d","eventType":"order.paid"}`, n),
+			"Authorization", key)
+	}
+	g.awaitDrained()
+	cureFile(t, g)
+	_, lines := g.request("GET", "/api/events?limit=1", "", "Accept", "application/x-ndjson")
+	event := "/api/events/" + parseEvent(t, lines).ID
+	_, lines = g.request("GET", "/admin/dlq", "", "Accept", "application/x-ndjson")
+	var dead []string // paths of the dead letters
+	for line := range strings.Lines(lines) {
+		var d struct{ ID string }
+		must(t, json.Unmarshal([]byte(line), &d))
+		dead = append(dead, "/admin/dlq/"+d.ID)
+	}
+	if len(dead) != 3 {
+		t.Fatalf("there are %d dead letters, want 3: %s", len(dead), lines)
+	}
+	operations := []struct {
+		want               int
+		method, path, body string
+	}{
+		{200, "GET", "/api/events", ""}, {200, "GET", "/api/events?limit=2", ""},
+		{400, "GET", "/api/events?limit=none", ""},
+		{200, "GET", "/api/events?order=newest&limit=2", ""},
+		{200, "GET", "/api/events?order=stored&body=nowhere&before=1", ""},
+		{400, "GET", "/api/events?order=none", ""}, {200, "GET", "/api/find?q=evt-1", ""},
+		{200, "GET", "/api/find?q=bad", ""}, {400, "GET", "/api/find", ""},
+		{200, "GET", event, ""}, {200, "GET", event + "/body", ""}, {404, "GET", "/api/events/none", ""},
+		{200, "GET", "/api/audit/verify", ""}, {200, "GET", "/api/intake", ""},
+		{200, "GET", "/api/trace/evt-1", ""}, {200, "GET", "/api/trace/a%2Fb", ""},
+		{201, "POST", "/admin/tokens",
+			`{"name":"alice","role":"viewer","expiresAt":"2099-01-01T00:00:00Z"}`},
+		{201, "POST", "/admin/tokens", `{"name":"bob","role":"admin"}`},
+		{409, "POST", "/admin/tokens", `{"name":"bob","role":"viewer"}`}, {400, "POST", "/admin/tokens",
+			`{"name":"-"}`},
+		{200, "DELETE", "/admin/tokens/bob", ""}, {404, "DELETE", "/admin/tokens/carol", ""},
+		{200, "GET", "/admin/tokens", ""},
+		{200, "POST", "/admin/maintenance", `{"mode":"read_only"}`}, {503, "GET", "/readyz", ""},
+		{503, "POST", "/webhooks", "{}"},
+		{200, "GET", "/admin/maintenance", ""}, {200, "POST", "/admin/maintenance", `{"mode":"normal"}`},
+		{200, "GET", "/admin/canary", ""}, {200, "POST", "/admin/canary", `{"plan":"back"}`},
+		{502, "POST", "/webhooks", "{}"},
+		{200, "POST", "/admin/canary", `{"plan":"start"}`}, {409, "POST", "/admin/canary",
+			`{"plan":"start"}`}, {200, "POST", "/admin/canary", `{"percent":100}`},
+		{200, "GET", "/admin/guard", ""}, {200, "POST", "/admin/rollback",
+			`{"id":"rb-1","expectedVersion":"v1"}`},
+		{400, "POST", "/admin/rollback", `{"id":"RB 1","expectedVersion":"v1"}`},
+		{400, "POST", "/admin/rollback", `{"id":"rb-1","expectedVersion":"v\n1"}`},
+		{200, "POST", "/admin/rollback/rb-1", `{"result":"done","summary":"in 3s"}`},
+		{400, "POST", "/admin/rollback/rb-1", `{"result":"perhaps","summary":"in 3s"}`},
+		{200, "GET", "/admin/actions", ""}, {200, "GET", "/admin/actions?limit=1&after=1", ""},
+		{400, "GET", "/admin/actions?after=x", ""},
+		{200, "GET", "/admin/dlq", ""}, {200, "GET", "/admin/dlq?limit=1&state=all", ""},
+		{400, "GET", "/admin/dlq?state=none", ""},
+		{200, "GET", dead[0], ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", dead[0] + "/body",
+			""},
+		{202, "POST", dead[0] + "/replay", ""}, {202, "POST", "/admin/dlq/replay",
+			`{"all":true,"limit":1}`},
+		{200, "POST", "/admin/dlq/replay", `{"filter":{"type":"none"}}`},
+		{400, "POST", "/admin/dlq/replay", "{}"},
+		{409, "POST", dead[2] + "/purge", ""}, {400, "POST", dead[2] + "/purge", `{"loseEvents":true}`},
+		{200, "POST", "/admin/test-events/remove", ""}, {400, "POST", "/admin/test-events/remove",
+			`{"source":"default"}`},
+		{200, "GET", "/debug/pprof/goroutine?debug=1", ""}, {200, "GET", "/debug/pprof/heap", ""},
+		{404, "GET", "/debug/pprof/none", ""},
+	}
+	for _, o := range operations {
+		try(o.want, o.method, o.path, o.body, "Authorization", admin)
+	}
+	carol := "Bearer " + g.newToken("carol-the-second", control.RoleAdmin, "")
+	for n, purge := range []struct{ path, body string }{
+		{dead[2] + "/purge", `{"loseEvents":true}`},
+		{"/admin/dlq/purge", `{"all":true,"loseEvents":true}`}, {"/admin/dlq/purge", `{"all":true}`},
+	} {
+		id := fmt.Sprint(n + 1)
+		for _, o := range []struct {
+			want         int
+			path, body   string
+			who, because string
+		}{
+			{202, purge.path, purge.body, admin, "tests"}, {202, purge.path, purge.body, admin, "tests"},
+			{400, "/admin/approvals/" + id + "/approve", "", carol, ""}, {403, "/admin/approvals/" + id +
+				"/approve", "", admin, "mine"},
+			{200, "/admin/approvals/" + id + "/approve", "", carol, "fine"}, {409, "/admin/approvals/" + id +
+				"/approve", "", carol, "fine"},
+			{403, purge.path, purge.body, carol, ""}, {200, purge.path, purge.body, admin, ""},
+			{403, purge.path, purge.body, admin, ""},
+			{409, "/admin/approvals/" + id + "/deny", "", admin, "done"},
+		} {
+			try(o.want, "POST", o.path, o.body, "Authorization", o.who, "X-Reason", o.because, "X-Approval",
+				map[bool]string{true: "", false: id}[o.want == 202])
+		}
+		try(200, "GET", "/admin/approvals/"+id, "", "Authorization", admin)
+	}
+	try(202, "POST", "/admin/dlq/purge", `{"filter":{"type":"none"}}`, "Authorization", admin,
+		"X-Reason", "tests")
+	try(200, "POST", "/admin/approvals/4/deny", "", "Authorization", carol, "X-Reason", "no")
+	for _, query := range []string{"", "?state=used", "?limit=2&after=1"} {
+		try(200, "GET", "/admin/approvals"+query, "", "Authorization", admin)
+	}
+	try(400, "GET", "/admin/approvals?state=none", "", "Authorization", admin)
+	for _, o := range []struct {
+		want         int
+		method, path string
+	}{{410, "GET", dead[2] + "/body"}, {409, "POST", dead[2] + "/replay"}, {200, "GET", dead[2]},
+		{200, "GET", "/api/trace/bad-2"}} {
+		try(o.want, o.method, o.path, "", "Authorization", admin)
+	}
+	try(200, "GET", "/api/events", "", "Authorization", admin, "Accept", "application/x-ndjson")
+	try(200, "GET", "/admin/dlq?state=all", "", "Authorization", admin, "Accept",
+		"application/x-ndjson")
+	credentials := []string{httpd.Nobody: "", httpd.Sender: key, httpd.Viewer: "Bearer " +
+		g.newToken("a-viewer", control.RoleViewer, ""),
+		httpd.Operator: "Bearer " + g.newToken("an-operator", control.RoleOperator, ""),
+		httpd.Admin:    admin}
+	for _, rule := range httpd.Matrix {
+		if (httpd.Route{Path: rule.Path}).Page() {
+			continue
+		}
+		for caller, credential := range credentials {
+			try(rule.Status[caller], rule.Method, rule.Probe, rule.Body, "Authorization", credential)
+		}
+	}
+	// Last, because from here on every unknown token from this address gets 429.
+	g.await("the address is blocked", func() bool {
+		status, _ := g.request("GET", "/api/events", "", "Authorization", "Bearer guess")
+		return status == http.StatusTooManyRequests
+	})
+	try(429, "GET", "/api/events", "", "Authorization", "Bearer guess")
+	if len(answered) < len(httpd.Matrix)*2 {
+		t.Errorf("only %d kinds of answers were looked at", len(answered))
+	}
+}

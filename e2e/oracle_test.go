@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	_ "modernc.org/sqlite"             // the driver sqlite
+
+	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/load"
+)
+
+// auditStore compares what a gate stores with what was sent to it and what it acknowledged. It is
+// the oracle of every test that hurts the gate:
+//
+//   - every event acknowledged is stored, once, with the bytes that were sent;
+//   - nothing is stored that was not sent;
+//   - events of a key are stored in the order sent;
+//   - every request that was acknowledged has its lineage, duplicates too;
+//   - the audit chain holds.
+//
+// input is what was replayed; ledger is what replay wrote. The queue must have drained.
+func auditStore(t *testing.T, g *gate, input []byte, ledgerFile string) {
+	t.Helper()
+	sent := map[string]string{} // message id to SHA-256 of the body
+	for line := range bytes.Lines(input) {
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		var e struct{ MessageID string }
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(line)
+		sent[e.MessageID] = hex.EncodeToString(sum[:])
+	}
+	acknowledged := map[string][]string{} // message id to request ids
+	requests := 0
+	f, err := os.Open(ledgerFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for a, err := range load.ReadLedger(f) {
+		if err != nil {
+			t.Fatalf("ledger: %v", err)
+		}
+		if a.Accepted() {
+			acknowledged[a.MessageID] = append(acknowledged[a.MessageID], a.RequestID)
+			requests++
+		}
+	}
+	stored := auditEvents(t, g, sent)
+	for id := range acknowledged {
+		if !stored[id] {
+			t.Errorf("%s was acknowledged and is not stored", id)
+		}
+	}
+	auditLineage(t, g, acknowledged)
+	if code, out, errs := runBinary(t, g.env, "audit", "verify", "--data-dir", g.dir); code != 0 {
+		t.Errorf("audit verify: exit code %d\n%s%s", code, out, errs)
+	}
+	t.Logf("audited %d events, %d acknowledged in %d requests", len(stored), len(acknowledged),
+		requests)
+}
+
+// auditEvents checks what is stored against what was sent and returns the message ids.
+func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool {
+	t.Helper()
+	status, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
+	if status != http.StatusOK {
+		t.Fatalf("read events: %d %s", status, body)
+	}
+	stored := map[string]bool{}
+	last := map[string]int64{}
+	lines := bufio.NewScanner(strings.NewReader(body))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		e := parseEvent(t, lines.Text())
+		switch want, ok := sent[e.MessageID]; {
+		case !ok:
+			t.Errorf("%s is stored and was never sent", e.MessageID)
+		case stored[e.MessageID]:
+			t.Errorf("%s is stored twice", e.MessageID)
+		case e.SHA256 != want:
+			t.Errorf("%s has the digest %s, sent was %s", e.MessageID, e.SHA256, want)
+		}
+		stored[e.MessageID] = true
+		if e.Sequence <= last[e.OrderingKey] {
+			t.Errorf("key %s: sequence %d is stored after %d", e.OrderingKey, e.Sequence,
+				last[e.OrderingKey])
+		}
+		last[e.OrderingKey] = e.Sequence
+	}
+	return stored
+}
+
+// storedEvent is an event as the read API shows it.
+type storedEvent struct {
+	ID, Source, EventType, MessageID, OrderingKey, RequestID, SHA256 string
+	Sequence, Size                                                   int64
+	Partition                                                        int
+}
+
+func parseEvent(t *testing.T, line string) (e storedEvent) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		t.Fatalf("event %s: %v", line, err)
+	}
+	return e
+}
+
+// sampleOfTraces is how many traces are read over HTTP in any case.
+const sampleOfTraces = 500
+
+// auditLineage checks that each acknowledged request is in the trace of its message id, complete.
+// All are read from the table webhook_audit_trail, which costs little; the traces of those in which
+// something is unusual, and of a sample, over HTTP.
+func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
+	t.Helper()
+	plain := plainTrails(t, g)
+	asked := 0
+	unusual := map[string][]string{}
+	for id, requests := range acknowledged {
+		if asked++; asked <= sampleOfTraces ||
+			slices.ContainsFunc(requests, func(r string) bool { return !plain[id][r] }) {
+			unusual[id] = requests
+		}
+	}
+	auditTraces(t, g, unusual)
+}
+
+// plainTrails reads the lineage of all requests from the store and returns, by message id, those
+// that were received, enqueued, processed, and persisted or found to be duplicates, at times that
+// do not go back; of each message id if one is persisted.
+func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
+	t.Helper()
+	driver, source := "sqlite", "file:"+filepath.Join(g.dir, "store.db")+"?mode=ro"
+	for _, setting := range g.env {
+		if url, ok := strings.CutPrefix(setting, "DB_URL="); ok {
+			driver, source = "pgx", pgtest.InSchema(url, "hookgate")
+		}
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(),
+		"SELECT message_id, request_id, stage, timestamp FROM webhook_audit_trail ORDER BY message_id, request_id, ordinal")
+	if err != nil {
+		t.Fatalf("read the trail: %v", err)
+	}
+	defer rows.Close()
+	plain := map[string]map[string]bool{}
+	persisted := map[string]int{}
+	var id, request, stages string
+	var last int64
+	take := func() {
+		switch stages {
+		case " received enqueued processed persisted":
+			persisted[id]++
+		case " received enqueued processed duplicate":
+		default:
+			return
+		}
+		if plain[id] == nil {
+			plain[id] = map[string]bool{}
+		}
+		plain[id][request] = true
+	}
+	for rows.Next() {
+		var nextID, nextRequest, stage string
+		var at int64
+		if err := rows.Scan(&nextID, &nextRequest, &stage, &at); err != nil {
+			t.Fatal(err)
+		}
+		if nextID != id || nextRequest != request {
+			take()
+			id, request, stages, last = nextID, nextRequest, "", 0
+		}
+		if at < last {
+			stage = "earlier:" + stage
+		}
+		stages, last = stages+" "+stage, at
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatalf("read the trail: %v", err)
+	}
+	take()
+	for id := range plain {
+		if persisted[id] != 1 {
+			delete(plain, id)
+		}
+	}
+	return plain
+}
+
+// auditTraces checks the lineage of these message ids over HTTP.
+func auditTraces(t *testing.T, g *gate, acknowledged map[string][]string) {
+	t.Helper()
+	ids := make(chan string)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for id := range ids {
+				if problem := lineageProblem(g, id, acknowledged[id]); problem != "" {
+					t.Error(problem)
+				}
+			}
+		})
+	}
+	for id := range acknowledged {
+		ids <- id
+	}
+	close(ids)
+	wg.Wait()
+}
+
+// wholeTrail is the lineage of a request whose queue has drained. A dead letter whose release was
+// lost in a crash is processed again.
+var wholeTrail = regexp.MustCompile(`^received( replayed)? enqueued processed( dead_lettered processed)? (persisted|duplicate|dead_lettered)$`)
+
+func lineageProblem(g *gate, id string, requests []string) string {
+	status, body := g.request(http.MethodGet, "/api/trace/"+url.PathEscape(id), "")
+	var t trace
+	if status != http.StatusOK || json.Unmarshal([]byte(body), &t) != nil {
+		return fmt.Sprintf("trace of %s: %d %s", id, status, body)
+	}
+	stages := map[string]string{}
+	persisted := 0
+	for _, r := range t.Requests {
+		var names []string
+		var before time.Time
+		for _, s := range r.Stages {
+			if s.Timestamp.Before(before) {
+				return fmt.Sprintf("%s: stage %s of request %s is before the one before it", id, s.Stage,
+					r.RequestID)
+			}
+			if before = s.Timestamp; s.Stage != "retried" && s.Stage != "spooled" {
+				names = append(names, s.Stage)
+			}
+		}
+		stages[r.RequestID] = strings.Join(names, " ")
+		if !wholeTrail.MatchString(stages[r.RequestID]) {
+			return fmt.Sprintf("%s: request %s has the stages %q", id, r.RequestID, stages[r.RequestID])
+		}
+		if strings.HasSuffix(stages[r.RequestID], " persisted") {
+			persisted++
+		}
+	}
+	if persisted != 1 {
+		return fmt.Sprintf("%s: %d requests are persisted, want 1: %s", id, persisted, body)
+	}
+	for _, r := range requests {
+		if stages[r] == "" {
+			return fmt.Sprintf("%s: acknowledged request %s has no trail", id, r)
+		}
+	}
+	return ""
+}
