@@ -9,11 +9,11 @@ import (
 	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
@@ -62,7 +62,11 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 		if err != nil {
 			return err
 		}
-		found, err := verify(cmd.Context(), c, auditProgress())
+		bar := progress.New(cmd.ErrOrStderr(), 0)
+		found, err := verify(cmd.Context(), c, func(a audit.Audit) {
+			bar.Set(a.Links+a.Entries, fmt.Sprintf("%d entries, %d events", a.Links+a.Entries, a.Events))
+		})
+		bar.Done()
 		if err != nil {
 			return err
 		}
@@ -75,18 +79,6 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 		return nil
 	}
 	return cmd
-}
-
-// auditProgress shows on a terminal how far a verification is.
-func auditProgress() func(audit.Audit) {
-	terminal := isatty.IsTerminal(os.Stderr.Fd())
-	shown := time.Now()
-	return func(a audit.Audit) {
-		if terminal && time.Since(shown) > 200*time.Millisecond {
-			fmt.Fprintf(os.Stderr, "\r%d entries, %d events", a.Links+a.Entries, a.Events)
-			shown = time.Now()
-		}
-	}
 }
 
 // verify verifies the store that the configuration names. The gate on the same data directory shows

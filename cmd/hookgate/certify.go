@@ -11,12 +11,12 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/load"
 )
@@ -346,47 +346,17 @@ func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
 		}
 		return p.Phase + ": " + p.Doing
 	}
-	terminal, ok := terminalOf(w)
-	if !ok {
-		next := time.Now().Add(plainInterval)
-		return func(p certify.Progress) {
-			if p.Begins {
-				fmt.Fprintln(w, doing(p))
-			} else if now := time.Now(); p.Doing == "sending" && !now.Before(next) {
-				next = now.Add(plainInterval)
-				fmt.Fprintln(w, text(p))
-			}
-		}, func() {}
-	}
-	var bar *progressbar.ProgressBar
-	finish = func() {
-		if bar != nil {
-			bar.Finish()
-			bar.Clear()
-			bar = nil
-		}
-	}
+	bar := progress.New(w, 0)
 	return func(p certify.Progress) {
-		if p.Begins {
-			finish()
-			total := int64(-1)
-			if p.Doing == "sending" && p.Planned > 0 {
-				total = int64(p.Planned)
-			}
-			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(terminal),
-				progressbar.OptionSetWidth(20),
-				progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-			bar.Describe(doing(p))
-			bar.RenderBlank()
-			return
-		}
 		switch {
+		case p.Begins && p.Doing == "sending":
+			bar.Begin(int64(p.Planned), doing(p))
+		case p.Begins:
+			bar.Begin(0, doing(p))
 		case p.Doing == "sending":
-			bar.Describe(text(p))
-			bar.Set64(min(int64(p.Load.Lines), max(0, int64(p.Planned)-1)))
+			bar.Set(int64(p.Load.Lines), text(p))
 		case p.Depth != nil:
-			bar.Describe(fmt.Sprintf("%s: %d queued", p.Phase, *p.Depth))
-			bar.RenderBlank()
+			bar.Set(0, fmt.Sprintf("%s: %d queued", p.Phase, *p.Depth))
 		}
-	}, finish
+	}, bar.Done
 }

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/spf13/cobra"
 )
 
@@ -188,7 +189,7 @@ decoded they are those of the entry.`,
 				return err
 			}
 			defer bytes.Close()
-			if _, err := io.Copy(exact(cmd.OutOrStdout()), bytes); err != nil {
+			if _, err := io.Copy(terminal.Exact(cmd.OutOrStdout()), bytes); err != nil {
 				return fmt.Errorf("read the body: %w", err)
 			}
 			return nil

@@ -10,7 +10,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
+	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/spf13/cobra"
 )
 
@@ -31,7 +31,7 @@ type letterChange struct {
 	body map[string]any
 
 	out, status io.Writer
-	show        func(done int)
+	bar         *progress.Bar
 	done        int
 	// refused counts those that could not be changed.
 	refused int
@@ -62,9 +62,8 @@ func (l *letterChange) run(cmd *cobra.Command, ids []string, take func(json.RawM
 	case l.all:
 		l.body["all"] = true
 	}
-	var finish func()
-	l.show, finish = countProgress(l.status, l.past)
-	defer finish()
+	l.bar = progress.New(l.status, 0)
+	defer l.bar.Done()
 	if len(ids) > 1 && l.approval != "" {
 		return errors.New("--approval is for one dead letter, or for those of a filter; several ids need one each: use a filter, or --wait")
 	}
@@ -80,7 +79,7 @@ func (l *letterChange) run(cmd *cobra.Command, ids []string, take func(json.RawM
 			return err
 		}
 	}
-	finish()
+	l.bar.Done()
 	if !l.asJSON {
 		fmt.Fprintf(l.out, "%d %s\n", l.done, l.past)
 	}
@@ -173,29 +172,8 @@ func (l *letterChange) call(ctx context.Context, path string) (answer json.RawMe
 func (l *letterChange) took(answer json.RawMessage, take func(json.RawMessage) (int, error)) error {
 	n, err := take(answer)
 	l.done += n
-	l.show(l.done)
+	l.bar.Set(int64(l.done), fmt.Sprintf("%d %s", l.done, l.past))
 	return err
-}
-
-// countProgress returns a function that shows how many are done, and one that ends the display. On
-// a terminal it is a counter, elsewhere a line now and then.
-func countProgress(w io.Writer, past string) (show func(done int), finish func()) {
-	terminal, ok := terminalOf(w)
-	if !ok {
-		next := time.Now().Add(plainInterval)
-		return func(done int) {
-			if now := time.Now(); !now.Before(next) {
-				next = now.Add(plainInterval)
-				fmt.Fprintf(w, "%d %s\n", done, past)
-			}
-		}, func() {}
-	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(terminal),
-		progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish())
-	return func(done int) {
-		bar.Describe(fmt.Sprintf("%d %s", done, past))
-		bar.Set64(int64(done))
-	}, func() { bar.Finish() }
 }
 
 func newDLQReplayCommand() *cobra.Command {

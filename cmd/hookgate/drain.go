@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/hookgate/hookgate/control"
-	"github.com/schollz/progressbar/v3"
+	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/spf13/cobra"
 )
 
@@ -45,7 +44,8 @@ could not be asked.`,
 		if timeout <= 0 {
 			return errors.New("--timeout must be positive")
 		}
-		d := drain{client: c, show: drainProgress(cmd.ErrOrStderr())}
+		d := drain{client: c, bar: progress.New(cmd.ErrOrStderr(), 0)}
+		defer d.bar.Done()
 		left, err := d.run(cmd.Context(), timeout)
 		switch {
 		case err == nil:
@@ -77,7 +77,7 @@ var errBuffering = errors.New("nothing is stored in mode buffer: `hookgate maint
 // drain watches the depth of a gate's queue.
 type drain struct {
 	client client
-	show   func(d *drain, depth int64)
+	bar    *progress.Bar
 	begun  time.Time
 	first  int64 // depth when it was first known
 	mode   control.Mode
@@ -104,7 +104,7 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 			d.first = depth
 		}
 		left = depth
-		d.show(d, depth)
+		d.show(depth)
 		if depth == 0 && !d.unsure {
 			return 0, nil
 		}
@@ -151,30 +151,8 @@ func (d *drain) rate(depth int64) (perSecond float64, rest time.Duration) {
 	return perSecond, rest
 }
 
-// drainProgress shows a bar on a terminal, and a line now and then elsewhere.
-func drainProgress(w io.Writer) func(*drain, int64) {
-	describe := func(d *drain, depth int64) string {
-		perSecond, rest := d.rate(depth)
-		return fmt.Sprintf("%d queued, %.0f/s, about %v left", depth, perSecond, rest)
-	}
-	terminal, ok := terminalOf(w)
-	if !ok {
-		next := time.Now().Add(plainInterval)
-		return func(d *drain, depth int64) {
-			if now := time.Now(); !now.Before(next) {
-				next = now.Add(plainInterval)
-				fmt.Fprintln(w, describe(d, depth))
-			}
-		}
-	}
-	var bar *progressbar.ProgressBar
-	return func(d *drain, depth int64) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(max(1, d.first), progressbar.OptionSetWriter(terminal),
-				progressbar.OptionSetWidth(20),
-				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
-		}
-		bar.Describe(describe(d, depth))
-		bar.Set64(max(0, d.first-depth))
-	}
+func (d *drain) show(depth int64) {
+	perSecond, rest := d.rate(depth)
+	d.bar.Total(d.first)
+	d.bar.Set(d.first-depth, fmt.Sprintf("%d queued, %.0f/s, about %v left", depth, perSecond, rest))
 }

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/spf13/cobra"
 )
 
@@ -38,8 +39,8 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	root := newRootCommand()
 	root.SetArgs(args)
-	root.SetOut(&plainWriter{to: os.Stdout})
-	root.SetErr(&plainWriter{to: os.Stderr})
+	root.SetOut(terminal.NewWriter(os.Stdout))
+	root.SetErr(terminal.NewWriter(os.Stderr))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

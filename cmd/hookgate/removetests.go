@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/spf13/cobra"
 )
 
@@ -33,8 +34,8 @@ Exit code 0: none are left. 1: some may be left. 2: the gate could not be asked,
 	c.registerReason(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		show, finish := countProgress(cmd.ErrOrStderr(), "removed")
-		defer finish()
+		bar := progress.New(cmd.ErrOrStderr(), 0)
+		defer bar.Done()
 		removed := 0
 		for idle := 0; ; {
 			var answer struct {
@@ -63,12 +64,12 @@ Exit code 0: none are left. 1: some may be left. 2: the gate could not be asked,
 				return err
 			}
 			removed += answer.Removed
-			show(removed)
+			bar.Set(int64(removed), fmt.Sprintf("%d removed", removed))
 			if !answer.More {
 				break
 			}
 		}
-		finish()
+		bar.Done()
 		if asJSON {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "{\"removed\":%d}\n", removed)
 			return err

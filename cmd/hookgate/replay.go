@@ -6,17 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/progress"
+	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/hookgate/hookgate/load"
-	"github.com/mattn/go-isatty"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 )
-
-// plainInterval is the time between two lines of progress where there is no terminal.
-const plainInterval = 5 * time.Second
 
 type replayOptions struct {
 	input   string
@@ -111,7 +107,7 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 		cfg.Path = "/webhooks/" + hookgate.TestSource
 	}
 	cfg.Input = cmd.InOrStdin()
-	var size int64
+	var size int64 // of the input; 0 if it is not known
 	if o.input != "-" {
 		file, err := os.Open(o.input)
 		if err != nil {
@@ -122,7 +118,7 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 			size = info.Size()
 		}
 		cfg.Input = file
-	} else if cfg.Input == os.Stdin && isatty.IsTerminal(os.Stdin.Fd()) {
+	} else if cfg.Input == os.Stdin && terminal.Is(os.Stdin) {
 		return summary, errors.New("no input: pipe events in, as in hookgate generate | hookgate replay, or name a file with --input")
 	}
 	if o.output != "" {
@@ -137,9 +133,9 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 		}()
 		cfg.Ledger = ledger
 	}
-	show, finish := replayProgress(cmd.ErrOrStderr(), size)
-	defer finish()
-	cfg.Progress = show
+	bar := progress.New(cmd.ErrOrStderr(), size)
+	defer bar.Done()
+	cfg.Progress = func(s load.Summary) { bar.Set(s.Bytes, progressText(s)) }
 	return load.Replay(cmd.Context(), cfg)
 }
 
@@ -150,40 +146,6 @@ func (o replayOptions) print(w io.Writer, s load.Summary) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(s)
-}
-
-// replayProgress returns a function that shows how far a replay has come, and one that ends the
-// display. On a terminal it is a bar over the input's bytes, or a counter if inputBytes is 0
-// because the size is not known; elsewhere a line now and then.
-func replayProgress(w io.Writer, inputBytes int64) (show func(load.Summary), finish func()) {
-	terminal, ok := terminalOf(w)
-	if !ok {
-		next := time.Now().Add(plainInterval)
-		return func(s load.Summary) {
-			if now := time.Now(); !now.Before(next) {
-				next = now.Add(plainInterval)
-				fmt.Fprintln(w, progressText(s))
-			}
-		}, func() {}
-	}
-	total := inputBytes
-	if total == 0 {
-		total = -1
-	}
-	bar := progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(terminal),
-		progressbar.OptionSetWidth(20),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionThrottle(100*time.Millisecond),
-	)
-	return func(s load.Summary) {
-		bar.Describe(progressText(s))
-		done := s.Bytes
-		if total > 0 {
-			done = min(done, total-1) // a full bar would vanish before the last answer is in
-		}
-		bar.Set64(done)
-	}, func() { bar.Finish() }
 }
 
 func progressText(s load.Summary) string {

@@ -16,11 +16,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/hookgate/hookgate/release/rollback"
 )
 
@@ -261,7 +261,7 @@ func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []str
 	if f.yes {
 		return p, nil
 	}
-	if !isatty.IsTerminal(os.Stdin.Fd()) {
+	if !terminal.Is(os.Stdin) {
 		return p, errors.New("nobody can be asked here: say --yes")
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(),

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"io"
@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestPlainWriter: what a terminal would obey is shown and does nothing, however the bytes are cut;
+// TestWriter: the characters that a terminal would act on are escaped, however the bytes are cut;
 // everything else is written as it is.
-func TestPlainWriter(t *testing.T) {
+func TestWriter(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain text\n\tin a table\n":                     "plain text\n\tin a table\n",
 		"Zürich 東京 👩‍👧 مرحبا":                            "Zürich 東京 👩‍👧 مرحبا",
@@ -22,7 +22,7 @@ func TestPlainWriter(t *testing.T) {
 		for _, step := range []int{1, 2, 3, len(in)} {
 			r, pipe, err := os.Pipe()
 			must(t, err)
-			w := &plainWriter{to: pipe}
+			w := NewWriter(pipe)
 			for rest := []byte(in); len(rest) > 0; {
 				n := min(step, len(rest))
 				if m, err := w.Write(rest[:n]); m != n || err != nil {
@@ -38,5 +38,12 @@ func TestPlainWriter(t *testing.T) {
 				t.Errorf("%q in steps of %d is written as %q, want %q", in, step, got, want)
 			}
 		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
