@@ -36,12 +36,12 @@ type LiveConfig struct {
 	Guard   interface {
 		Status() guard.Status
 		Latency() guard.Latency
-		LastLook() (hookgate.QueueStats, time.Time, error)
-		// Fired names the release triggers that have fired.
-		Fired() []string
+		Observed() guard.Observation
 	}
-	Mode  interface{ Mode() control.Mode }
-	Store interface {
+	// Release names the release triggers that have fired.
+	Release interface{ Fired() []string }
+	Mode    interface{ Mode() control.Mode }
+	Store   interface {
 		Counts(context.Context) (hookgate.StoreCounts, error)
 		Ping(context.Context) error
 	}
@@ -206,12 +206,12 @@ func (l *Live) askStore(ctx context.Context) {
 // sample reads everything once and tells those who look.
 func (l *Live) sample(at time.Time) {
 	counted := l.config.Metrics.Snapshot()
-	state := State{Guard: l.config.Guard.Status(), Fired: l.config.Guard.Fired(),
+	state := State{Guard: l.config.Guard.Status(), Fired: l.config.Release.Fired(),
 		Mode: l.config.Mode.Mode(), Workers: counted.Workers, Owners: counted.Owners}
 	state.Latency = l.config.Guard.Latency()
-	var looked time.Time
-	state.Queue, looked, state.QueueErr = l.config.Guard.LastLook()
-	if looked.IsZero() && state.QueueErr == nil {
+	observed := l.config.Guard.Observed()
+	state.Queue, state.QueueErr = observed.Queue, observed.QueueErr
+	if observed.At.IsZero() && state.QueueErr == nil {
 		state.QueueErr = errNotAsked
 	}
 	state.At, state.Depth, state.Lag = at, -1, -1

@@ -51,8 +51,8 @@ func (f *fakeGate) Latency() guard.Latency {
 	return guard.Latency{Count: 1, P95: 1500 * time.Microsecond}
 }
 func (f *fakeGate) Mode() control.Mode { return f.mode }
-func (f *fakeGate) LastLook() (hookgate.QueueStats, time.Time, error) {
-	return f.queue, time.Now(), f.err
+func (f *fakeGate) Observed() guard.Observation {
+	return guard.Observation{At: time.Now(), Queue: f.queue, QueueErr: f.err}
 }
 func (f *fakeGate) Counts(context.Context) (hookgate.StoreCounts, error) {
 	f.mu.Lock()
@@ -70,7 +70,7 @@ func (f *fakeGate) wasAsked() int {
 }
 
 func (f *fakeGate) live(streams int) *Live {
-	return NewLive(LiveConfig{Metrics: f, Guard: f, Mode: f, Store: f, MaxStreams: streams})
+	return NewLive(LiveConfig{Metrics: f, Guard: f, Release: f, Mode: f, Store: f, MaxStreams: streams})
 }
 
 // watching returns how many streams there are.
@@ -361,7 +361,7 @@ func BenchmarkSample(b *testing.B) {
 		m.Accepted(string(rune('a'+i)), true)
 	}
 	f := &fakeGate{mode: control.ModeNormal}
-	l := NewLive(LiveConfig{Metrics: m, Guard: f, Mode: f, Store: f, MaxStreams: 10})
+	l := NewLive(LiveConfig{Metrics: m, Guard: f, Release: f, Mode: f, Store: f, MaxStreams: 10})
 	for range 10 {
 		states, _, _, _ := l.subscribe()
 		go func() {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/release"
 )
 
 // releaseAnswer is what GET /admin/guard answers.
@@ -16,27 +16,27 @@ type releaseAnswer struct {
 
 // trigger is a release trigger at one moment.
 type trigger struct {
-	guard.TriggerStatus
+	release.TriggerStatus
 }
 
 // Words say how it stands.
 func (t trigger) Words() string {
 	switch t.State {
-	case guard.TriggerOff:
+	case release.TriggerOff:
 		if t.Why != "" {
 			return "off: " + t.Why
 		}
 		return "off: it has no limit"
-	case guard.TriggerUnknown:
+	case release.TriggerUnknown:
 		if t.Since.IsZero() {
 			return "not read yet"
 		}
 		return "cannot be read"
-	case guard.TriggerIdle:
+	case release.TriggerIdle:
 		return "too few webhooks to tell"
-	case guard.TriggerPending:
+	case release.TriggerPending:
 		return fmt.Sprintf("too high for %s of %s", span(t.AboveSeconds), span(t.SustainSeconds))
-	case guard.TriggerFired:
+	case release.TriggerFired:
 		return "fired"
 	}
 	return "well"
@@ -45,16 +45,16 @@ func (t trigger) Words() string {
 // Level is the colour of its state.
 func (t trigger) Level() string {
 	switch t.State {
-	case guard.TriggerFired:
+	case release.TriggerFired:
 		return levelBad
-	case guard.TriggerUnknown:
+	case release.TriggerUnknown:
 		if t.Since.IsZero() {
 			return ""
 		}
 		return levelWarn
-	case guard.TriggerPending:
+	case release.TriggerPending:
 		return levelWarn
-	case guard.TriggerQuiet:
+	case release.TriggerQuiet:
 		return "good"
 	}
 	return ""
@@ -68,13 +68,13 @@ func (t trigger) Then() string { return actionWords[t.Action] }
 
 // Rolls reports whether it starts the roll-back command.
 func (t trigger) Rolls() bool {
-	return t.State != guard.TriggerOff && t.Action == guard.ActRollBack
+	return t.State != release.TriggerOff && t.Action == release.ActionRollBack
 }
 
-var actionWords = map[guard.Action]string{
-	guard.ActNothing: "alarm", guard.ActReadOnly: "alarm, maintenance",
-	guard.ActCanaryBack: "alarm, canary back to 0%",
-	guard.ActRollBack:   "alarm, roll-back command",
+var actionWords = map[release.Action]string{
+	release.ActionNone: "alarm", release.ActionReadOnly: "alarm, maintenance",
+	release.ActionCanaryBack: "alarm, canary back to 0%",
+	release.ActionRollBack:   "alarm, roll-back command",
 }
 
 // unitOf writes the unit of a trigger behind a number.
@@ -90,32 +90,32 @@ func unitOf(unit string) string {
 
 // alarm is one of the last alarms.
 type alarm struct {
-	guard.Alarm
+	release.Alarm
 }
 
 // Words say what it is about.
 func (a alarm) Words() string {
 	switch a.Kind {
-	case guard.AlarmRaised:
+	case release.AlarmRaised:
 		return fmt.Sprintf("fired at %s%s, above %s%s", figure(a.Value), unitOf(a.Unit), rate(a.Limit),
 			unitOf(a.Unit))
-	case guard.AlarmCleared:
+	case release.AlarmCleared:
 		return fmt.Sprintf("is well again, at %s%s", figure(a.Value), unitOf(a.Unit))
 	}
 	return actedWords[a.Action] + ": " + a.Result
 }
 
-var actedWords = map[guard.Action]string{
-	guard.ActReadOnly: "maintenance", guard.ActCanaryBack: "canary back to 0%",
-	guard.ActRollBack: "roll-back command",
+var actedWords = map[release.Action]string{
+	release.ActionReadOnly: "maintenance", release.ActionCanaryBack: "canary back to 0%",
+	release.ActionRollBack: "roll-back command",
 }
 
 // Level is its colour.
 func (a alarm) Level() string {
 	switch {
-	case a.Kind == guard.AlarmRaised:
+	case a.Kind == release.AlarmRaised:
 		return levelBad
-	case a.Kind == guard.AlarmCleared:
+	case a.Kind == release.AlarmCleared:
 		return "good"
 	}
 	return levelWarn
@@ -130,7 +130,7 @@ func (r releaseAnswer) Latest() []alarm { return r.Alarms[:min(len(r.Alarms), al
 // RollBacks are the alarms that tell of roll-back commands, newest first.
 func (r releaseAnswer) RollBacks() (all []alarm) {
 	for _, a := range r.Alarms {
-		if a.Kind == guard.AlarmActed && a.Action == guard.ActRollBack {
+		if a.Kind == release.AlarmActed && a.Action == release.ActionRollBack {
 			all = append(all, a)
 		}
 	}

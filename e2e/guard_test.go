@@ -169,7 +169,7 @@ func TestBreaker(t *testing.T) {
 	if refused == 0 {
 		t.Error("nothing was refused")
 	}
-	for _, line := range []string{"breaker opened", "breaker lets webhooks in again",
+	for _, line := range []string{"breaker opened", "breaker admits webhooks again",
 		"breaker closed"} {
 		if !strings.Contains(g.logs.String(), line) {
 			t.Errorf("the log does not tell that the %s", line)

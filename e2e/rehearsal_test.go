@@ -23,8 +23,8 @@ import (
 
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/control"
-	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/load"
+	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
@@ -313,7 +313,7 @@ func TestRehearsal(t *testing.T) {
 		r.await("the guard takes the canary back", func() bool { return r.canary().Percent == 0 })
 	})
 	if s := r.canary(); s.By != canary.ActorGuard ||
-		!strings.Contains(s.Reason, guard.TriggerQueueDepth) {
+		!strings.Contains(s.Reason, release.TriggerQueueDepth) {
 		t.Errorf("the canary is %+v", s)
 	}
 	r.await("the alarms arrive", func() bool {

@@ -14,12 +14,12 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/redistest"
+	"github.com/hookgate/hookgate/release"
 )
 
 // release asks a gate for its release triggers.
-func (g *gate) release() (r guard.Release) {
+func (g *gate) release() (r release.Status) {
 	g.t.Helper()
 	status, body := g.request(http.MethodGet, "/admin/guard", "")
 	if err := json.Unmarshal([]byte(body), &r); status != http.StatusOK || err != nil {
@@ -28,7 +28,7 @@ func (g *gate) release() (r guard.Release) {
 	return r
 }
 
-func (g *gate) trigger(name string) guard.TriggerStatus {
+func (g *gate) trigger(name string) release.TriggerStatus {
 	g.t.Helper()
 	for _, t := range g.release().Triggers {
 		if t.Name == name {
@@ -36,7 +36,7 @@ func (g *gate) trigger(name string) guard.TriggerStatus {
 		}
 	}
 	g.t.Fatalf("there is no trigger %s", name)
-	return guard.TriggerStatus{}
+	return release.TriggerStatus{}
 }
 
 // fill sends n webhooks.
@@ -93,7 +93,7 @@ func TestTriggerStopsIntake(t *testing.T) {
 	}
 	g.await("the alarm clears", func() bool {
 		return g.trigger(
-			guard.TriggerQueueDepth).State == guard.TriggerQuiet
+			release.TriggerQueueDepth).State == release.TriggerQuiet
 	})
 	g.awaitDrained()
 	g.await("all alarms are delivered", func() bool { return g.release().Webhook.Delivered == 3 })
@@ -129,7 +129,7 @@ func TestTriggerStopsIntake(t *testing.T) {
 			t.Errorf("the log does not have %s", want)
 		}
 	}
-	if e := g.trigger(guard.TriggerErrorRate); e.Value != 0 || e.TimesFired != 0 {
+	if e := g.trigger(release.TriggerErrorRate); e.Value != 0 || e.TimesFired != 0 {
 		t.Errorf("refusals in read_only are taken for errors: %+v", e)
 	}
 }
@@ -171,10 +171,10 @@ guard:
 	}
 
 	g = startGate(t, o)
-	var last guard.Alarm
+	var last release.Alarm
 	g.await("the guard acts again", func() bool {
 		for _, a := range g.release().Alarms {
-			if a.Kind == guard.AlarmActed {
+			if a.Kind == release.AlarmActed {
 				last = a
 				return true
 			}

@@ -12,12 +12,12 @@ func BenchmarkGuard(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if !g.Admit() || g.Busy() || !g.bodies.Reserve(4096, false) || !g.Begin() {
+			if !g.Admit() || g.Busy() || !g.bodies.Reserve(4096, false) || !g.Enter() {
 				b.Fail()
 			}
 			g.Accepted(700 * time.Microsecond)
 			g.bodies.Release(4096)
-			g.End()
+			g.Leave()
 		}
 	})
 }
@@ -28,9 +28,9 @@ func BenchmarkInFlight(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if g.Begin() {
+			if g.Enter() {
 				g.Accepted(700 * time.Microsecond)
-				g.End()
+				g.Leave()
 			}
 		}
 	})

@@ -52,14 +52,14 @@ func (b *breaker) step(now time.Time, signals []*signal) (changed bool) {
 	if b.state == Recovering {
 		// What opened it may be back already: the way up is no time for patience.
 		for _, s := range signals {
-			if s.known && s.zone == high {
-				s.raised = true
+			if s.Known && s.Zone == High {
+				s.Raised = true
 			}
 		}
 	}
 	var raised []string
 	for _, s := range signals {
-		if s.raised {
+		if s.Raised {
 			raised = append(raised, s.name)
 		}
 	}

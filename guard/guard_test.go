@@ -34,7 +34,7 @@ func play(t *testing.T, c Config, f func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{t: t, log: &strings.Builder{}, lag: -1, stats: hookgate.QueueStats{HighWater: 1000}}
-		c.Queue = func(context.Context) (hookgate.QueueStats, error) {
+		queue := func(context.Context) (hookgate.QueueStats, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			stats := s.stats
@@ -47,7 +47,7 @@ func play(t *testing.T, c Config, f func(s *scene)) {
 		s.Guard = New(c)
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { s.Run(ctx) })
+		running.Go(func() { s.Run(ctx, Inputs{Queue: queue}) })
 		defer running.Wait()
 		defer cancel()
 		f(s)
@@ -261,7 +261,7 @@ func TestDefaultsAreOff(t *testing.T) {
 		}
 		s.is(time.Hour, Closed)
 		for range 100_000 {
-			if s.Busy() || !s.Begin() {
+			if s.Busy() || !s.Enter() {
 				t.Fatal("a webhook is refused")
 			}
 		}

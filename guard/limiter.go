@@ -41,7 +41,7 @@ func (l *limiter) busy() bool {
 	return true
 }
 
-func (l *limiter) begin() bool {
+func (l *limiter) enter() bool {
 	if l.inFlight.Add(1) <= l.limit.Load() || l.Max == 0 {
 		return true
 	}
@@ -50,7 +50,7 @@ func (l *limiter) begin() bool {
 	return false
 }
 
-func (l *limiter) end() { l.inFlight.Add(-1) }
+func (l *limiter) leave() { l.inFlight.Add(-1) }
 
 // adjust fits the bound to a slot of the window.
 func (l *limiter) adjust(s slotSummary) {

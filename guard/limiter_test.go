@@ -21,7 +21,7 @@ func TestInFlightIsBounded(t *testing.T) {
 	for range goroutines {
 		all.Go(func() {
 			for range 2000 {
-				if g.Busy() || !g.Begin() {
+				if g.Busy() || !g.Enter() {
 					refused.Add(1)
 					continue
 				}
@@ -29,7 +29,7 @@ func TestInFlightIsBounded(t *testing.T) {
 				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 				}
 				inside.Add(-1)
-				g.End()
+				g.Leave()
 			}
 		})
 	}
@@ -43,11 +43,11 @@ func TestInFlightIsBounded(t *testing.T) {
 			refused.Load())
 	}
 	for range bound {
-		if g.Busy() || !g.Begin() {
+		if g.Busy() || !g.Enter() {
 			t.Fatal("refused while there is room")
 		}
 	}
-	if !g.Busy() || g.Begin() {
+	if !g.Busy() || g.Enter() {
 		t.Error("not refused although there is no room")
 	}
 }

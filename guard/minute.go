@@ -12,7 +12,7 @@ const (
 	parts     = 12
 )
 
-// minute is what became of the webhooks of the last minute: the ten seconds of the window are too
+// minute records what became of the webhooks of the last minute: the ten seconds of the window are too
 // short to judge a release by where few webhooks come. It is filled from the window's slots as they
 // end, so that a webhook pays nothing for it.
 type minute struct {
@@ -24,14 +24,15 @@ type minute struct {
 	current, filled int // the part that is being filled, and how many slots it has
 }
 
-// minuteSummary is a minute in figures.
-type minuteSummary struct {
-	// accepted were made durable, failed got an answer of 5xx that was no refusal on purpose.
-	accepted, failed int
-	p95              time.Duration
+// Minute is what became of the webhooks of the last minute.
+type Minute struct {
+	// Accepted were made durable. Failed were answered 5xx for another reason than the mode.
+	Accepted, Failed int
+	// P95 of the accepted ones, from a webhook's last byte to its 202.
+	P95 time.Duration
 }
 
-// add takes up a slot that has ended.
+// add adds a slot that has ended.
 func (m *minute) add(took *[buckets]uint32, failed uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -49,17 +50,17 @@ func (m *minute) add(took *[buckets]uint32, failed uint64) {
 }
 
 // read sums the minute up.
-func (m *minute) read() (s minuteSummary) {
+func (m *minute) read() (s Minute) {
 	var counts [buckets]uint32
 	m.mu.Lock()
 	for i := range m.parts {
-		s.failed += int(m.parts[i].failed)
+		s.Failed += int(m.parts[i].failed)
 		for j, n := range m.parts[i].took {
 			counts[j] += n
 		}
 	}
 	m.mu.Unlock()
-	s.accepted, s.p95 = interpolated(&counts, 0.95)
+	s.Accepted, s.P95 = interpolated(&counts, 0.95)
 	return s
 }
 

@@ -19,26 +19,28 @@ type Rule struct {
 // stopped, or a machine that slept, has not watched meanwhile.
 const readingHolds = 5 * time.Second
 
-// zone is where a value lies.
-type zone int
+// Zone is where a value lies.
+type Zone int
 
+// The zones of a Rule.
 const (
-	between zone = iota
-	low
-	high
+	Between Zone = iota // above Clear and below Limit
+	Low
+	High
 )
 
-func (r Rule) zone(value float64) zone {
+// ZoneOf returns the zone of a value.
+func (r Rule) ZoneOf(value float64) Zone {
 	switch {
 	case r.Limit > 0 && value >= r.Limit:
-		return high
+		return High
 	case value <= r.Clear || r.Limit <= 0:
-		return low
+		return Low
 	}
-	return between
+	return Between
 }
 
-// condition is a rule with what has been seen of its value.
+// Condition is a rule with what it has observed of its value. It is for one goroutine at a time.
 //
 //	          high for Sustain
 //	quiet ──────────────────────► raised
@@ -47,46 +49,47 @@ func (r Rule) zone(value float64) zone {
 //	          low for ClearFor
 //
 // A value that cannot be read stops both clocks and moves nothing.
-type condition struct {
+type Condition struct {
 	Rule
-	raised bool
-	value  float64
-	known  bool // value is that of the last reading
-	zone   zone
-	inZone time.Duration // how long the readings have been in zone
+	Raised bool
+	Value  float64
+	Known  bool // Value is that of the last reading
+	Zone   Zone
+	InZone time.Duration // how long the readings have been in Zone
 	read   time.Time     // when it was read last; zero if the last attempt failed
 }
 
-// observe takes up a reading.
-func (c *condition) observe(now time.Time, value float64, known bool) {
-	if c.known = known; !known {
+// Observe acts on a reading.
+func (c *Condition) Observe(now time.Time, value float64, known bool) {
+	if c.Known = known; !known {
 		c.read = time.Time{}
 		return
 	}
-	z := c.Rule.zone(value)
+	z := c.Rule.ZoneOf(value)
 	switch {
-	case z != c.zone:
-		c.inZone = 0
+	case z != c.Zone:
+		c.InZone = 0
 	case !c.read.IsZero():
-		c.inZone += min(now.Sub(c.read), readingHolds)
+		c.InZone += min(now.Sub(c.read), readingHolds)
 	}
-	c.value, c.zone, c.read = value, z, now
+	c.Value, c.Zone, c.read = value, z, now
 	switch {
-	case z == high && c.inZone >= c.Sustain:
-		c.raised = true
-	case z == low && c.inZone >= c.ClearFor:
-		c.raised = false
+	case z == High && c.InZone >= c.Sustain:
+		c.Raised = true
+	case z == Low && c.InZone >= c.ClearFor:
+		c.Raised = false
 	}
 }
 
-// lapse takes up that there was too little to read: the clocks begin anew, and what is raised stays
-// raised.
-func (c *condition) lapse() { c.known, c.read, c.inZone = false, time.Time{}, 0 }
+// Lapse records that there was too little to read. Both clocks start again at zero, and a raised
+// condition stays raised.
+func (c *Condition) Lapse() { c.Known, c.read, c.InZone = false, time.Time{}, 0 }
 
-// nearness is the value in proportion to its limit: 1 and above is too high. 0 if the rule is off.
-func (c *condition) nearness() float64 {
+// Nearness is the value in proportion to its limit: 1 and above is too high. It is 0 if the rule is
+// off.
+func (c *Condition) Nearness() float64 {
 	if c.Limit <= 0 {
 		return 0
 	}
-	return c.value / c.Limit
+	return c.Value / c.Limit
 }

@@ -59,8 +59,8 @@ func (g *Guard) Status() Status {
 	}
 	for _, signal := range g.signals {
 		s.Signals = append(s.Signals, SignalStatus{
-			Name: signal.name, Value: thousandths(signal.value), Known: signal.known, Limit: signal.Limit,
-			Nearness: thousandths(signal.nearness()), Raised: signal.raised,
+			Name: signal.name, Value: thousandths(signal.Value), Known: signal.Known, Limit: signal.Limit,
+			Nearness: thousandths(signal.Nearness()), Raised: signal.Raised,
 		})
 	}
 	return s

@@ -35,6 +35,7 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
 	"github.com/hookgate/hookgate/queue/redis"
+	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
@@ -116,6 +117,7 @@ type setup struct {
 	purger  hookgate.Purger
 	mode    ModeKeeper
 	guard   *guard.Guard
+	release *release.Monitor
 	access  Access
 	verify  Verifier
 	intake  Intake
@@ -129,7 +131,8 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	t.Helper()
 	g := &gate{log: &logBuffer{}, lease: map[int]hookgate.Epoch{}}
 	s := setup{config: testConfig(g.log), sources: testSources(t),
-		guard: guard.New(guard.Config{BodyMemory: 64 << 20})}
+		guard:   guard.New(guard.Config{BodyMemory: 64 << 20}),
+		release: release.NewMonitor(release.Config{Logger: slog.New(slog.DiscardHandler)})}
 	if change != nil {
 		change(&s)
 	}
@@ -163,12 +166,12 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	}
 	g.metrics = metrics.New(metrics.Config{Queue: s.queue.Stats, Store: s.reader.Counts,
 		Guard: s.guard.Status, Version: "test"})
-	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard, Mode: s.mode,
-		Store: s.reader, MaxStreams: 2})
+	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard,
+		Release: s.release, Mode: s.mode, Store: s.reader, MaxStreams: 2})
 	var err error
 	g.Server, err = New(s.config, s.sources, Parts{Queue: s.queue, Reader: s.reader, Purger: s.purger,
 		Mode: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics,
-		Guard: s.guard, Canary: s.canary, Attention: s.attention,
+		Guard: s.guard, Release: s.release, Canary: s.canary, Attention: s.attention,
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger,
 			Live: live})})
 	must(t, err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -26,15 +27,13 @@ func TestBreakerRefuses(t *testing.T) {
 	}
 	var open *guard.Guard
 	g := newGate(t, func(s *setup) {
-		errorRate := guard.Triggers{ErrorRate: guard.Trigger{Limit: 1, Sustain: time.Hour}, Fewest: 1}
-		open = guard.New(guard.Config{Depth: guard.Rule{Limit: 90, Clear: 50}, BodyMemory: 1 << 20,
-			Queue: full, Triggers: errorRate})
+		open = guard.New(guard.Config{Depth: guard.Rule{Limit: 90, Clear: 50}, BodyMemory: 1 << 20})
 		s.queue, s.guard = q, open
 	})
 	g.post(t, envelope("before", "t", "")).want(t, 202)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go open.Run(ctx)
+	go open.Run(ctx, guard.Inputs{Queue: full})
 	for end := time.Now().Add(within); open.Admit(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the breaker does not open")
@@ -98,12 +97,12 @@ func TestBreakerRefuses(t *testing.T) {
 func wantErrorRate(t *testing.T, watching *guard.Guard, want float64) {
 	t.Helper()
 	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
-		rate := watching.Release().Triggers[1]
-		if rate.Known && rate.Value == want {
+		m := watching.Observed().Minute
+		if n := m.Accepted + m.Failed; math.Abs(100*float64(m.Failed)/float64(max(n, 1))-want) < 0.001 {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the error rate is not %v: %+v", want, rate)
+			t.Fatalf("the error rate is not %v: %+v", want, m)
 		}
 	}
 }
@@ -286,8 +285,7 @@ func TestErrorsAreCounted(t *testing.T) {
 		}
 		return hookgate.Receipt{}, nil
 	}}
-	watching := guard.New(guard.Config{BodyMemory: 1 << 20,
-		Triggers: guard.Triggers{ErrorRate: guard.Trigger{Limit: 0.1, Sustain: time.Hour}, Fewest: 20}})
+	watching := guard.New(guard.Config{BodyMemory: 1 << 20})
 	mode := &fakeMode{}
 	g := newGate(t, func(s *setup) {
 		s.queue, s.guard, s.mode = q, watching, mode
@@ -320,7 +318,7 @@ func TestErrorsAreCounted(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go watching.Run(ctx)
+	go watching.Run(ctx, guard.Inputs{})
 	wantErrorRate(t, watching, 15) // 3 of 20
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
@@ -109,6 +110,8 @@ type Parts struct {
 	Pages   *dashboard.Dashboard
 	// Guard decides how many webhooks are taken and how much memory their bodies may have.
 	Guard *guard.Guard
+	// Release watches the release triggers.
+	Release *release.Monitor
 	// Canary shares the webhooks with the service before; nil if the gate takes all.
 	Canary *canary.Canary
 	// Attention is what the health shows beside the state; nil for nothing.
@@ -131,6 +134,7 @@ type Server struct {
 	removing               sync.Mutex // likewise
 	metrics                *metrics.Metrics
 	guard                  *guard.Guard
+	release                *release.Monitor
 	canary                 *canary.Canary // nil: the gate takes all
 	attention              *attention.List
 	configured             configuredTokens
@@ -164,7 +168,8 @@ var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 func New(c Config, sources []Source, p Parts) (*Server, error) {
 	s := &Server{
 		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, mode: p.Mode, access: p.Access,
-		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, canary: p.Canary,
+		verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard, release: p.Release,
+		canary:         p.Canary,
 		attention:      p.Attention,
 		sources:        map[string]*servedSource{},
 		configured:     newConfiguredTokens(c.AdminTokens),

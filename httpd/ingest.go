@@ -255,7 +255,7 @@ func (s *Server) accept(x *exchange, r *http.Request, id hookgate.RequestID, idT
 	}
 	// From here on, because a sender that is slow with its body is no load, and a stranger must take
 	// no place.
-	if x.inFlight = s.guard.Begin(); !x.inFlight {
+	if x.inFlight = s.guard.Enter(); !x.inFlight {
 		return receipt, refusedBusy
 	}
 	if x.greeting, refused = source.reply(&x.request); x.greeting != nil || refused != nil {
@@ -461,7 +461,7 @@ func (s *Server) leave(x *exchange) {
 	x.memory, x.unpacked, x.listed = 0, 0, 0
 	if x.inFlight {
 		x.inFlight = false
-		s.guard.End()
+		s.guard.Leave()
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // showGuard answers the release triggers of this process, and its last alarms.
-func (s *Server) showGuard(c *call) { c.json(s.guard.Release()) }
+func (s *Server) showGuard(c *call) { c.json(s.release.Status()) }
 
 // rollbackID is an id that a roll-back gives itself.
 var rollbackID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)

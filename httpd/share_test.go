@@ -102,7 +102,7 @@ func newSharing(t testing.TB, to string, change func(*setup, *canary.Config)) *s
 	}
 	u, err := url.Parse(to)
 	must(t, err)
-	config := canary.Config{Keeper: s.keeper, Guard: func() ([]string, error) { return nil, nil },
+	config := canary.Config{Keeper: s.keeper, Verdict: func() ([]string, error) { return nil, nil },
 		Logger: slog.New(slog.DiscardHandler),
 		Plan:   []canary.Step{{Percent: 10, For: time.Hour}, {Percent: 100}},
 		Upstream: canary.Upstream{URL: u, Timeout: within, MaxConnections: 100,

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
@@ -98,9 +97,9 @@ func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error 
 	return nil
 }
 
-// newCanary returns the canary that the configuration describes, whose steps need the word; nil if
+// newCanary returns the canary that the configuration describes, whose steps need the verdict; nil if
 // there is none.
-func newCanary(c config, b *backends, word func() (fired []string, unknown error),
+func newCanary(c config, b *backends, verdict func() (fired []string, unknown error),
 	log *slog.Logger) (*canary.Canary, error) {
 	if c.Canary.Upstream == "" {
 		return nil, nil
@@ -112,7 +111,7 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 	config := canary.Config{
 		Keeper:          b.settings,
 		Trail:           b.access,
-		Guard:           word,
+		Verdict:         verdict,
 		Plan:            c.Canary.plan(),
 		Percent:         c.Canary.Percent,
 		RequireEvidence: c.Canary.RequireEvidence,
@@ -127,29 +126,4 @@ func newCanary(c config, b *backends, word func() (fired []string, unknown error
 	}
 	config.Remember = c.DataDir.keepCanary
 	return canary.New(config), nil
-}
-
-// wordOf is the guard's word on a step of the canary: a breaker that is not closed and a release
-// trigger that has fired take it back; what is above its limit and has not fired yet holds it, and
-// so does what cannot be read.
-func wordOf(g *guard.Guard) (fired []string, unknown error) {
-	s, release := g.Status(), g.Release()
-	fired = release.Fired
-	for _, trigger := range release.Triggers {
-		switch trigger.State {
-		case guard.TriggerUnknown:
-			unknown = errors.Join(unknown, fmt.Errorf("%s cannot be read", trigger.Name))
-		case guard.TriggerPending:
-			unknown = errors.Join(unknown, fmt.Errorf("%s is above its limit", trigger.Name))
-		}
-	}
-	if s.Breaker != guard.Closed {
-		fired = append(fired, "breaker")
-	}
-	for _, signal := range s.Signals {
-		if signal.Limit > 0 && !signal.Known {
-			unknown = errors.Join(unknown, fmt.Errorf("%s cannot be read", signal.Name))
-		}
-	}
-	return fired, unknown
 }

@@ -94,7 +94,7 @@ func (c guardConfig) check() error {
 	return nil
 }
 
-func guardConfigOf(c config, b *backends, log *slog.Logger) guard.Config {
+func guardConfigOf(c config, log *slog.Logger) guard.Config {
 	g := c.Guard
 	if c.Role == roleWorker {
 		g = guardConfig{} // there is nothing to refuse
@@ -109,8 +109,6 @@ func guardConfigOf(c config, b *backends, log *slog.Logger) guard.Config {
 		Recovery:   g.Recovery,
 		InFlight:   guard.InFlight(g.InFlight),
 		BodyMemory: int64(c.HTTP.MaxBodyMemory),
-		Queue:      b.queue.Stats,
-		Mode:       b.settings.Mode,
 		Logger:     log,
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/persist"
+	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 	"github.com/hookgate/hookgate/store/retention"
 )
@@ -137,16 +138,20 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	var protection *guard.Guard // asked only when the gate serves
-	var shared *canary.Canary
+	protection := guard.New(guardConfigOf(c, log))
+	watch, err := releaseConfigOf(c, b, log)
+	if err != nil {
+		return err
+	}
+	monitor := release.NewMonitor(watch)
+	var shared *canary.Canary // asked only when the gate serves
 	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
 	clock := attention.NewClock(func(ctx context.Context) (int64, error) {
 		mark, err := b.mark(ctx)
 		return mark.Last, err
 	})
 	described := metricsConfigOf(c, b, letters, clock, edge)
-	described.Guard = func() guard.Status { return protection.Status() }
-	described.Release = func() guard.Release { return protection.Release() }
+	described.Guard, described.Release = protection.Status, monitor.Status
 	if c.Canary.Upstream != "" {
 		described.CanaryPercent = func() int { return shared.Percent() }
 	}
@@ -161,18 +166,14 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	shared, err = newCanary(c, b, func() ([]string, error) { return wordOf(protection) }, log)
+	verdict := func() ([]string, error) { return release.Verdict(protection, monitor) }
+	shared, err = newCanary(c, b, verdict, log)
 	if err != nil {
 		return err
 	}
 	if shared != nil {
 		defer shared.Close()
 	}
-	watch := guardConfigOf(c, b, log)
-	if err := addRelease(&watch, c, b, shared, log); err != nil {
-		return err
-	}
-	protection = guard.New(watch)
 	refusing := attention.NewRefusing(func() []metrics.Answered { return m.Snapshot().Answers })
 	watched := &attention.List{}
 	watched.Add(letters.Items)
@@ -183,7 +184,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		watched.Add(attention.StoreReplaced(b.replaced))
 	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
-		Metrics: m, Guard: protection, Mode: b.settings, Store: b.reader, Attention: watched,
+		Metrics: m, Guard: protection, Release: monitor, Mode: b.settings, Store: b.reader, Attention: watched,
 		MaxStreams: c.Admin.LiveStreams,
 	})
 	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
@@ -191,7 +192,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.settings,
 			Access: b.access,
 			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection,
-			Canary: shared, Attention: watched})
+			Release: monitor, Canary: shared, Attention: watched})
 	if err != nil {
 		return err
 	}
@@ -208,7 +209,11 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		}
 		workers.Go(func() { retention.Run(working, retentionConfigOf(c, paused, log), b.pruner, m) })
 	}
-	workers.Go(func() { protection.Run(working) })
+	workers.Go(func() { monitor.Run(working, releaseControls(c, b, shared)) })
+	workers.Go(func() {
+		protection.Run(working, guard.Inputs{Queue: b.queue.Stats, Mode: b.settings.Mode,
+			Observer: monitor.Observe})
+	})
 	if shared != nil {
 		workers.Go(func() { shared.Run(working) })
 	}

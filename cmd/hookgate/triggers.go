@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
@@ -26,7 +26,7 @@ type triggersConfig struct {
 	Fewest     int                          `koanf:"fewest"`
 }
 
-// triggerConfig is a guard.Trigger with its limit in the unit that people write.
+// triggerConfig is a release.Trigger with its limit in the unit that people write.
 type triggerConfig[T int | int64 | float64 | time.Duration] struct {
 	Limit   T             `koanf:"limit"`
 	Sustain time.Duration `koanf:"sustain"`
@@ -34,13 +34,13 @@ type triggerConfig[T int | int64 | float64 | time.Duration] struct {
 }
 
 func newTrigger[T int | int64 | float64 | time.Duration](limit T) triggerConfig[T] {
-	return triggerConfig[T]{Limit: limit, Sustain: 5 * time.Minute, Action: string(guard.ActNothing)}
+	return triggerConfig[T]{Limit: limit, Sustain: 5 * time.Minute, Action: string(release.ActionNone)}
 }
 
 // in returns the trigger with its limit in a unit.
-func (c triggerConfig[T]) in(unit T) guard.Trigger {
-	return guard.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: c.Sustain,
-		Action: guard.Action(c.Action)}
+func (c triggerConfig[T]) in(unit T) release.Trigger {
+	return release.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: c.Sustain,
+		Action: release.Action(c.Action)}
 }
 
 var defaultTriggers = triggersConfig{
@@ -62,8 +62,8 @@ type alarmConfig struct {
 }
 
 // triggers returns the release triggers as the guard has them.
-func (c triggersConfig) triggers() guard.Triggers {
-	return guard.Triggers{
+func (c triggersConfig) triggers() release.Triggers {
+	return release.Triggers{
 		P95: c.P95.in(time.Millisecond), ErrorRate: c.ErrorRate.in(1), QueueDepth: c.QueueDepth.in(1),
 		StorePool: c.StorePool.in(1), Redis: c.Redis.in(1),
 		ClearFor: c.ClearFor, Fewest: c.Fewest,
@@ -71,9 +71,9 @@ func (c triggersConfig) triggers() guard.Triggers {
 }
 
 // named returns the triggers by what their settings begin with.
-func (c triggersConfig) named() map[string]guard.Trigger {
+func (c triggersConfig) named() map[string]release.Trigger {
 	t := c.triggers()
-	return map[string]guard.Trigger{
+	return map[string]release.Trigger{
 		"guard.triggers.p95": t.P95, "guard.triggers.error_rate": t.ErrorRate,
 		"guard.triggers.queue_depth": t.QueueDepth,
 		"guard.triggers.store_pool":  t.StorePool, "guard.triggers.redis": t.Redis,
@@ -81,7 +81,7 @@ func (c triggersConfig) named() map[string]guard.Trigger {
 }
 
 // uses reports whether a trigger that is on has the action.
-func (c triggersConfig) uses(a guard.Action) bool {
+func (c triggersConfig) uses(a release.Action) bool {
 	for _, t := range c.named() {
 		if t.Limit > 0 && t.Action == a {
 			return true
@@ -93,15 +93,15 @@ func (c triggersConfig) uses(a guard.Action) bool {
 // checkTriggers finds settings of the release triggers that cannot work.
 func (c guardConfig) checkTriggers(canary bool) error {
 	for name, t := range c.Triggers.named() {
-		action, err := guard.ParseAction(string(t.Action))
+		action, err := release.ParseAction(string(t.Action))
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s.action: %w", name, err)
 		case !(t.Limit >= 0) || t.Sustain < 0:
 			return fmt.Errorf("%s: limit and sustain must not be negative; a limit of 0 turns it off", name)
-		case action == guard.ActRollBack && len(c.RollbackCommand) == 0:
+		case action == release.ActionRollBack && len(c.RollbackCommand) == 0:
 			return fmt.Errorf("%s.action is %s, which needs guard.rollback_command", name, action)
-		case action == guard.ActCanaryBack && !canary:
+		case action == release.ActionCanaryBack && !canary:
 			return fmt.Errorf("%s.action is %s, and this gate has no canary", name, action)
 		}
 	}
@@ -132,24 +132,19 @@ func (c guardConfig) checkTriggers(canary bool) error {
 	return nil
 }
 
-// addRelease gives a guard's configuration what concerns the release triggers.
-func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary,
-	log *slog.Logger) (err error) {
-	g.Triggers = c.Guard.Triggers.triggers()
-	g.Triggers.NoWebhooks, g.Triggers.NoRedis = c.Role == roleWorker, c.Queue.Kind != kindRedis
+// releaseConfigOf returns the configuration of what watches the release triggers.
+func releaseConfigOf(c config, b *backends, log *slog.Logger) (release.Config, error) {
+	r := release.Config{
+		Triggers:   c.Guard.Triggers.triggers(),
+		NoWebhooks: c.Role == roleWorker, NoRedis: c.Queue.Kind != kindRedis,
+		Process: processName(), Version: versionText(), Logger: log,
+	}
 	if pool := b.pool; pool != nil {
-		g.Triggers.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
+		r.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
 	}
-	g.Process, g.Version = processName(), versionText()
-	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown,
-		dir: c.DataDir}
-	g.Acts = guard.Acts{Mode: b.settings, RollBack: start.start, Trail: b.access}
-	if shared != nil {
-		g.Acts.Canary = shared
-	}
-	if c.Guard.Triggers.uses(guard.ActRollBack) {
+	if c.Guard.Triggers.uses(release.ActionRollBack) {
 		if _, err := exec.LookPath(c.Guard.RollbackCommand[0]); err != nil {
-			return fmt.Errorf("guard.rollback_command: %w", err)
+			return r, fmt.Errorf("guard.rollback_command: %w", err)
 		}
 	}
 	setting, highWater := "queue.high_water", c.Queue.HighWater
@@ -160,18 +155,30 @@ func addRelease(g *guard.Config, c config, b *backends, shared *canary.Canary,
 		log.Warn("guard.triggers.queue_depth.limit is not below "+setting+": this trigger can never fire",
 			"limit", limit, "high_water", highWater)
 	}
-	g.Webhook, err = newAlarmWebhook(c.Guard.Alarm)
-	return err
+	var err error
+	r.Webhook, err = newAlarmWebhook(c.Guard.Alarm)
+	return r, err
+}
+
+// releaseControls returns what the actions of the release triggers change.
+func releaseControls(c config, b *backends, shared *canary.Canary) release.Controls {
+	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown,
+		dir: c.DataDir}
+	controls := release.Controls{Mode: b.settings, RollBack: start.start, Trail: b.access}
+	if shared != nil {
+		controls.Canary = shared
+	}
+	return controls
 }
 
 // newAlarmWebhook returns what sends alarms, signed as Standard Webhooks are.
-func newAlarmWebhook(c alarmConfig) (guard.Webhook, error) {
+func newAlarmWebhook(c alarmConfig) (release.Webhook, error) {
 	if c.URL == "" {
-		return guard.Webhook{}, nil
+		return release.Webhook{}, nil
 	}
 	secrets, err := resolveSecrets([]string{c.Secret})
 	if err != nil {
-		return guard.Webhook{}, fmt.Errorf("guard.alarm.secret: %w", err)
+		return release.Webhook{}, fmt.Errorf("guard.alarm.secret: %w", err)
 	}
 	sign := func(r *http.Request, id string, at time.Time, body []byte) error {
 		r.Header.Set("Webhook-Id", id)
@@ -183,7 +190,7 @@ func newAlarmWebhook(c alarmConfig) (guard.Webhook, error) {
 		err = sign(trial, "trial", time.Now(), nil)
 	}
 	if err != nil {
-		return guard.Webhook{}, fmt.Errorf("guard.alarm.secret must be that of a Standard Webhook, whsec_ and base64: %w", err)
+		return release.Webhook{}, fmt.Errorf("guard.alarm.secret must be that of a Standard Webhook, whsec_ and base64: %w", err)
 	}
-	return guard.Webhook{URL: c.URL, Sign: sign, Timeout: c.Timeout, RetryFor: c.RetryFor}, nil
+	return release.Webhook{URL: c.URL, Sign: sign, Timeout: c.Timeout, RetryFor: c.RetryFor}, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/release"
 )
 
 // scrapeTimeout bounds what one scrape asks of queue and store.
@@ -221,9 +222,9 @@ func collectGuard(s guard.Status, to sender) {
 	to.gauge(bodyLimit, float64(s.BodyMemoryLimit))
 }
 
-func collectRelease(r guard.Release, to sender) {
+func collectRelease(r release.Status, to sender) {
 	for _, t := range r.Triggers {
-		for _, state := range guard.TriggerStates {
+		for _, state := range release.TriggerStates {
 			to.gauge(triggerState, one(t.State == state), t.Name, string(state))
 		}
 		if t.Known {
@@ -234,7 +235,7 @@ func collectRelease(r guard.Release, to sender) {
 		}
 		to.counter(triggerFired, float64(t.TimesFired), t.Name)
 	}
-	var w guard.WebhookStatus
+	var w release.WebhookStatus
 	if r.Webhook != nil {
 		w = *r.Webhook
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/release"
 )
 
 // MaxEventTypes is the number of event types that get a label value of their own.
@@ -50,7 +51,7 @@ type Config struct {
 	Store func(context.Context) (hookgate.StoreCounts, error)
 	// Guard, Release, Holdings and Pool are asked too; what is nil is left out.
 	Guard    func() guard.Status
-	Release  func() guard.Release
+	Release  func() release.Status
 	Holdings func() Holdings
 	Pool     func() Pool
 	// CanaryPercent is asked too; nil: there is no canary, and the gate takes all.

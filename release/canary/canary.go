@@ -52,7 +52,7 @@ type Config struct {
 	Trail  Trail
 	// Guard says which release triggers are raised now; none is go. An error says why that cannot be
 	// told; a step is not taken then.
-	Guard func() (fired []string, unknown error)
+	Verdict func() (fired []string, unknown error)
 	// Plan is the steps, with rising percentages; there need not be any.
 	Plan []Step
 	// Percent is the share until somebody sets one.

@@ -80,7 +80,7 @@ func (c *Canary) start(now control.Canary, why Change) (next control.Canary, err
 	case now.Step > 0:
 		return next, Refusal(fmt.Sprintf("the plan is under way, at step %d", now.Step))
 	}
-	if fired, _ := c.config.Guard(); len(fired) > 0 {
+	if fired, _ := c.config.Verdict(); len(fired) > 0 {
 		return next, Refusal("the guard has fired, and the plan would go back at once: " +
 			strings.Join(fired, ", "))
 	}
@@ -127,7 +127,7 @@ func (c *Canary) look(ctx context.Context, passed time.Duration) {
 	if now.Step == 0 {
 		return
 	}
-	fired, unknown := c.config.Guard()
+	fired, unknown := c.config.Verdict()
 	switch {
 	case len(fired) > 0:
 		c.fire(ctx, fired)
@@ -254,7 +254,7 @@ type Status struct {
 // Status returns the state now.
 func (c *Canary) Status() Status {
 	s := Status{Plan: c.config.Plan, Upstream: c.config.Upstream.URL.Redacted()}
-	s.Fired, s.Unknown = c.config.Guard()
+	s.Fired, s.Unknown = c.config.Verdict()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Canary, s.Watched, s.Held, s.Kept = c.state, c.watched, c.held, !c.unkept

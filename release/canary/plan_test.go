@@ -103,7 +103,7 @@ func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func
 		}
 		return p.guard()
 	}
-	config := Config{Keeper: p, Trail: p, Guard: word, Plan: testPlan,
+	config := Config{Keeper: p, Trail: p, Verdict: word, Plan: testPlan,
 		Logger: slog.New(slog.DiscardHandler),
 		Upstream: Upstream{URL: u, Timeout: time.Second, MaxConnections: 1,
 			Logger: slog.New(slog.DiscardHandler)}}

@@ -1,10 +1,11 @@
-package guard
+package release
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,14 +17,74 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/guard"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// staging is what a test plays with.
+type staging struct {
+	Config
+	guard    guard.Config
+	controls Controls
+	mode     func() control.Mode
+}
+
+// scene is a monitor in fake time, behind a guard that observes a queue which the test describes.
+type scene struct {
+	guard   *guard.Guard
+	monitor *Monitor
+	t       *testing.T
+	log     *strings.Builder
+
+	mu    sync.Mutex // guards all below
+	stats hookgate.QueueStats
+	err   error
+	lag   time.Duration // of the oldest record; -1 if there is none
+}
+
+// play runs f beside a running guard and monitor, in fake time.
+func play(t *testing.T, c *staging, f func(s *scene)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{t: t, log: &strings.Builder{}, lag: -1, stats: hookgate.QueueStats{HighWater: 1000}}
+		queue := func(context.Context) (hookgate.QueueStats, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			stats := s.stats
+			if s.lag >= 0 {
+				stats.OldestEnqueuedAt = time.Now().Add(-s.lag)
+			}
+			return stats, s.err
+		}
+		c.Logger = slog.New(slog.NewTextHandler(s.log, nil))
+		c.guard.Logger = c.Logger
+		s.guard, s.monitor = guard.New(c.guard), NewMonitor(c.Config)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { s.monitor.Run(ctx, c.controls) })
+		running.Go(func() {
+			s.guard.Run(ctx, guard.Inputs{Queue: queue, Mode: c.mode, Observer: s.monitor.Observe})
+		})
+		defer running.Wait()
+		defer cancel()
+		f(s)
+	})
+}
+
+func (s *scene) depth(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Depth = n
+}
 
 // trigger returns the state of a release trigger after d has passed.
 func (s *scene) trigger(d time.Duration, name string) TriggerStatus {
 	s.t.Helper()
 	time.Sleep(d) // in fake time
 	synctest.Wait()
-	for _, t := range s.Release().Triggers {
+	for _, t := range s.monitor.Status().Triggers {
 		if t.Name == name {
 			return t
 		}
@@ -39,8 +100,8 @@ func (s *scene) turns(d time.Duration, name string, want TriggerState) TriggerSt
 	if got.State != want {
 		s.t.Fatalf("%s is %s, want %s: %+v\n%s", name, got.State, want, got, s.log)
 	}
-	if fired := slices.Contains(s.Fired(), name); fired != (want == TriggerFired) {
-		s.t.Fatalf("%s is %s, and fired are %v", name, want, s.Fired())
+	if fired := slices.Contains(s.monitor.Fired(), name); fired != (want == TriggerFired) {
+		s.t.Fatalf("%s is %s, and fired are %v", name, want, s.monitor.Fired())
 	}
 	return got
 }
@@ -50,10 +111,10 @@ func (s *scene) turns(d time.Duration, name string, want TriggerState) TriggerSt
 func (s *scene) webhooks(d time.Duration, n int, took time.Duration, failed int) {
 	for range int(d / time.Second) {
 		for range n {
-			s.Accepted(took)
+			s.guard.Accepted(took)
 		}
 		for range failed {
-			s.Failed()
+			s.guard.Failed()
 		}
 		time.Sleep(time.Second) // in fake time
 	}
@@ -61,9 +122,9 @@ func (s *scene) webhooks(d time.Duration, n int, took time.Duration, failed int)
 
 const sustain = 150 * time.Second
 
-func triggersWith(change func(*Triggers)) Config {
-	c := Config{Triggers: Triggers{ClearFor: time.Minute, Fewest: 20, NoRedis: true}}
-	change(&c.Triggers)
+func triggersWith(change func(*Config)) *staging {
+	c := &staging{Config: Config{Triggers: Triggers{ClearFor: time.Minute, Fewest: 20}, NoRedis: true}}
+	change(&c.Config)
 	return c
 }
 
@@ -108,7 +169,7 @@ func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.
 // TestTriggers takes each release trigger through its states in fake time.
 func TestTriggers(t *testing.T) {
 	t.Run(TriggerP95, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
+		play(t, triggersWith(func(c *Config) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
 			func(s *scene) {
 				s.sustained(TriggerP95, time.Minute,
 					func(d time.Duration) { s.webhooks(d, 10, 125*time.Millisecond, 0) },
@@ -116,7 +177,7 @@ func TestTriggers(t *testing.T) {
 			})
 	})
 	t.Run(TriggerErrorRate, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 0.1, Sustain: sustain} }),
+		play(t, triggersWith(func(c *Config) { c.ErrorRate = Trigger{Limit: 0.1, Sustain: sustain} }),
 			func(s *scene) {
 				s.sustained(TriggerErrorRate, time.Minute,
 					func(d time.Duration) { s.webhooks(d, 900, time.Millisecond, 1) },
@@ -124,7 +185,7 @@ func TestTriggers(t *testing.T) {
 			})
 	})
 	t.Run(TriggerQueueDepth, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) {
+		play(t, triggersWith(func(c *Config) {
 			c.QueueDepth = Trigger{Limit: 10_000,
 				Sustain: sustain}
 		}), func(s *scene) {
@@ -136,7 +197,7 @@ func TestTriggers(t *testing.T) {
 		var mu sync.Mutex
 		inUse := 9
 		set := func(n int) { mu.Lock(); defer mu.Unlock(); inUse = n }
-		play(t, triggersWith(func(c *Triggers) {
+		play(t, triggersWith(func(c *Config) {
 			c.StorePool = Trigger{Limit: 95, Sustain: sustain}
 			c.Pool = func() (int, int) { mu.Lock(); defer mu.Unlock(); return inUse, 10 }
 		}), func(s *scene) {
@@ -145,7 +206,7 @@ func TestTriggers(t *testing.T) {
 		})
 	})
 	t.Run(TriggerRedis, func(t *testing.T) {
-		play(t, triggersWith(func(c *Triggers) {
+		play(t, triggersWith(func(c *Config) {
 			c.Redis, c.NoRedis = Trigger{Limit: 50,
 				Sustain: sustain}, false
 		}), func(s *scene) {
@@ -165,9 +226,9 @@ func TestTriggers(t *testing.T) {
 
 // TestTriggerLimits: each value is judged as it is documented at and beside its limit.
 func TestTriggerLimits(t *testing.T) {
-	c := Triggers{P95: Trigger{Limit: 120}, ErrorRate: Trigger{Limit: 0.1},
+	c := Config{Triggers: Triggers{P95: Trigger{Limit: 120}, ErrorRate: Trigger{Limit: 0.1},
 		QueueDepth: Trigger{Limit: 100}, StorePool: Trigger{Limit: 95}, Redis: Trigger{Limit: 50},
-		Fewest: 20}
+		Fewest: 20}}
 	all := map[string]*trigger{}
 	for _, tr := range newTriggers(c) {
 		all[tr.name] = tr
@@ -176,31 +237,31 @@ func TestTriggerLimits(t *testing.T) {
 	away := errors.New("away")
 	for _, test := range []struct {
 		name string
-		look look
+		seen guard.Observation
 		want reading
 	}{
-		{TriggerP95, look{minute: minuteSummary{accepted: 20, p95: time.Second}}, reading{value: 1000}},
-		{TriggerP95, look{minute: minuteSummary{accepted: 19, failed: 100, p95: time.Second}},
+		{TriggerP95, guard.Observation{Minute: guard.Minute{Accepted: 20, P95: time.Second}}, reading{value: 1000}},
+		{TriggerP95, guard.Observation{Minute: guard.Minute{Accepted: 19, Failed: 100, P95: time.Second}},
 			reading{state: TriggerIdle}},
-		{TriggerErrorRate, look{minute: minuteSummary{accepted: 19, failed: 1}}, reading{value: 5}},
-		{TriggerErrorRate, look{minute: minuteSummary{failed: 20}}, reading{value: 100}},
-		{TriggerErrorRate, look{minute: minuteSummary{failed: 19}}, reading{state: TriggerIdle}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7}}, reading{value: 7}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: full}}, reading{value: 7}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 7, Err: away}},
+		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Accepted: 19, Failed: 1}}, reading{value: 5}},
+		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Failed: 20}}, reading{value: 100}},
+		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Failed: 19}}, reading{state: TriggerIdle}},
+		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7}}, reading{value: 7}},
+		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7, Err: full}}, reading{value: 7}},
+		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7, Err: away}},
 			reading{state: TriggerUnknown}},
-		{TriggerQueueDepth, look{err: away}, reading{state: TriggerUnknown}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 100, Degraded: away}},
+		{TriggerQueueDepth, guard.Observation{QueueErr: away}, reading{state: TriggerUnknown}},
+		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 100, Degraded: away}},
 			reading{state: TriggerUnknown}},
-		{TriggerQueueDepth, look{queue: hookgate.QueueStats{Depth: 101, Degraded: away}},
+		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 101, Degraded: away}},
 			reading{value: 101}},
-		{TriggerRedis, look{err: away}, reading{value: 100}},
-		{TriggerRedis, look{}, reading{value: 50}}, // the mean with the look before
-		{TriggerRedis, look{queue: hookgate.QueueStats{Err: full}}, reading{value: 100. / 3}},
-		{TriggerRedis, look{queue: hookgate.QueueStats{Err: full, Degraded: away}}, reading{value: 50}},
+		{TriggerRedis, guard.Observation{QueueErr: away}, reading{value: 100}},
+		{TriggerRedis, guard.Observation{}, reading{value: 50}}, // the mean with the observation before
+		{TriggerRedis, guard.Observation{Queue: hookgate.QueueStats{Err: full}}, reading{value: 100. / 3}},
+		{TriggerRedis, guard.Observation{Queue: hookgate.QueueStats{Err: full, Degraded: away}}, reading{value: 50}},
 	} {
-		if got := all[test.name].read(test.look); got != test.want {
-			t.Errorf("%s reads %+v of %+v, want %+v", test.name, got, test.look, test.want)
+		if got := all[test.name].read(test.seen); got != test.want {
+			t.Errorf("%s reads %+v of %+v, want %+v", test.name, got, test.seen, test.want)
 		}
 	}
 	if all[TriggerStorePool].state != TriggerOff || all[TriggerStorePool].status().Why == "" {
@@ -208,9 +269,9 @@ func TestTriggerLimits(t *testing.T) {
 	}
 	for _, test := range []struct {
 		value float64
-		want  zone
-	}{{100, low}, {100.0001, high}, {101, high}, {0, low}} {
-		if got := all[TriggerQueueDepth].watched.Rule.zone(test.value); got != test.want {
+		want  guard.Zone
+	}{{100, guard.Low}, {100.0001, guard.High}, {101, guard.High}, {0, guard.Low}} {
+		if got := all[TriggerQueueDepth].watched.ZoneOf(test.value); got != test.want {
 			t.Errorf("%v is in zone %v, want %v", test.value, got, test.want)
 		}
 	}
@@ -219,7 +280,7 @@ func TestTriggerLimits(t *testing.T) {
 // TestTriggerUnknown: a queue that cannot be read makes a trigger unknown, not quiet; what it was
 // about to do waits, and what has fired stays fired.
 func TestTriggerUnknown(t *testing.T) {
-	play(t, triggersWith(func(c *Triggers) {
+	play(t, triggersWith(func(c *Config) {
 		c.QueueDepth = Trigger{Limit: 100,
 			Sustain: time.Minute}
 	}), func(s *scene) {
@@ -247,18 +308,18 @@ func TestTriggerUnknown(t *testing.T) {
 // TestStopped: the time in which a process was stopped is no time in which its value was too high,
 // whatever it was before and is after.
 func TestStopped(t *testing.T) {
-	triggers := newTriggers(Triggers{QueueDepth: Trigger{Limit: 10, Sustain: sustain}})
+	triggers := newTriggers(Config{Triggers: Triggers{QueueDepth: Trigger{Limit: 10, Sustain: sustain}}})
 	depth := triggers[slices.IndexFunc(triggers,
 		func(t *trigger) bool { return t.name == TriggerQueueDepth })]
-	l := look{now: time.Now(), queue: hookgate.QueueStats{Depth: 11}}
-	depth.take(l)
-	l.now = l.now.Add(time.Hour)
-	if depth.take(l); depth.state != TriggerPending {
+	o := guard.Observation{At: time.Now(), Queue: hookgate.QueueStats{Depth: 11}}
+	depth.judge(o)
+	o.At = o.At.Add(time.Hour)
+	if depth.judge(o); depth.state != TriggerPending {
 		t.Errorf("after an hour in which nobody looked it is %s", depth.state)
 	}
 	for range sustain / time.Second {
-		l.now = l.now.Add(time.Second)
-		depth.take(l)
+		o.At = o.At.Add(time.Second)
+		depth.judge(o)
 	}
 	if depth.state != TriggerFired {
 		t.Errorf("after five minutes of looks it is %s", depth.state)
@@ -269,7 +330,7 @@ func TestStopped(t *testing.T) {
 // or two never add up, and a trigger that has fired is not taken for well because read_only lets
 // nothing in.
 func TestTriggerIdle(t *testing.T) {
-	play(t, triggersWith(func(c *Triggers) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
+	play(t, triggersWith(func(c *Config) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
 		func(s *scene) {
 			s.turns(2*time.Second, TriggerP95, TriggerIdle)
 			for range 6 { // a minute of slow ones, and two of nothing
@@ -327,8 +388,8 @@ func (h *hands) RecordAction(_ context.Context, a control.AdminAction) error {
 	return nil
 }
 
-func (h *hands) acts() Acts {
-	return Acts{Mode: h, Canary: h, Trail: h, RollBack: func(_ hookgate.RequestID, reason string,
+func (h *hands) controls() Controls {
+	return Controls{Mode: h, Canary: h, Trail: h, RollBack: func(_ hookgate.RequestID, reason string,
 		ended func(error)) (string, error) {
 		if h.ends != nil {
 			time.AfterFunc(time.Second, func() { ended(h.ends) })
@@ -354,16 +415,16 @@ func (h *hands) attempts() int {
 // if need be after the trigger has cleared.
 func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 	h := &hands{slow: 10 * time.Second, away: 4}
-	c := triggersWith(func(c *Triggers) {
+	c := triggersWith(func(c *Config) {
 		c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute,
-			Action: ActCanaryBack}
+			Action: ActionCanaryBack}
 	})
-	c.Acts = h.acts()
+	c.controls = h.controls()
 	play(t, c, func(s *scene) {
 		s.depth(101)
 		s.turns(62*time.Second, TriggerQueueDepth, TriggerFired)
 		synctest.Wait()
-		if did, alarms := h.done(), s.Release().Alarms; len(did) != 1 || alarms[0].Kind != AlarmActed {
+		if did, alarms := h.done(), s.monitor.Status().Alarms; len(did) != 1 || alarms[0].Kind != AlarmActed {
 			t.Errorf("when the trigger fires the guard did %v, and told of %+v", did, alarms)
 		}
 		s.depth(0)
@@ -379,15 +440,15 @@ func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 // rows of the admin trail and an alarm tell of it.
 func TestActions(t *testing.T) {
 	reason := "release trigger queue_depth: 101 records, above 100 for 1m0s"
-	for action, want := range map[Action]string{ActReadOnly: "read_only", ActCanaryBack: "back: " +
-		reason, ActRollBack: "rollback: " + reason, ActNothing: ""} {
+	for action, want := range map[Action]string{ActionReadOnly: "read_only", ActionCanaryBack: "back: " +
+		reason, ActionRollBack: "rollback: " + reason, ActionNone: ""} {
 		t.Run(string(action), func(t *testing.T) {
 			h := &hands{}
-			c := triggersWith(func(c *Triggers) {
+			c := triggersWith(func(c *Config) {
 				c.QueueDepth = Trigger{Limit: 100, Sustain: time.Minute,
 					Action: action}
 			})
-			c.Acts = h.acts()
+			c.controls = h.controls()
 			play(t, c, func(s *scene) {
 				var expected []string
 				for n := 1; n <= 2; n++ {
@@ -405,7 +466,7 @@ func TestActions(t *testing.T) {
 					s.turns(62*time.Second, TriggerQueueDepth, TriggerQuiet)
 				}
 				var kinds, results []string
-				for _, a := range s.Release().Alarms {
+				for _, a := range s.monitor.Status().Alarms {
 					kinds = append(kinds, a.Kind)
 				}
 				for _, r := range h.rows {
@@ -416,7 +477,7 @@ func TestActions(t *testing.T) {
 				}
 				wantKinds, wantResults := []string{"cleared", "acted", "raised", "cleared", "acted", "raised"},
 					[]string{"begun", "done", "begun", "done"}
-				if action == ActNothing {
+				if action == ActionNone {
 					wantKinds, wantResults = []string{"cleared", "raised", "cleared", "raised"}, nil
 				}
 				if !slices.Equal(kinds, wantKinds) || !slices.Equal(results, wantResults) {
@@ -432,9 +493,10 @@ func TestActions(t *testing.T) {
 func TestBuffer(t *testing.T) {
 	var mode atomic.Value
 	mode.Store(control.ModeBuffer)
-	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100} })
-	c.Mode = func() control.Mode { return mode.Load().(control.Mode) }
-	c.Depth, c.Lag = Rule{Limit: 90, Clear: 75}, Rule{Limit: 60, Clear: 30}
+	c := triggersWith(func(c *Config) { c.QueueDepth = Trigger{Limit: 100} })
+	c.mode = func() control.Mode { return mode.Load().(control.Mode) }
+	c.guard = guard.Config{Depth: guard.Rule{Limit: 90, Clear: 75},
+		Lag: guard.Rule{Limit: 60, Clear: 30}}
 	play(t, c, func(s *scene) {
 		old := func(depth int64) {
 			s.mu.Lock()
@@ -443,12 +505,12 @@ func TestBuffer(t *testing.T) {
 		}
 		old(500)
 		s.turns(time.Minute, TriggerQueueDepth, TriggerIdle)
-		if state := s.Status(); state.Breaker != Closed {
+		if state := s.guard.Status(); state.Breaker != guard.Closed {
 			t.Errorf("the breaker is %s because of %s", state.Breaker, state.Reason)
 		}
 		old(950)
 		s.turns(3*time.Second, TriggerQueueDepth, TriggerIdle)
-		if state := s.Status(); state.Breaker != Open || state.Reason != SignalDepth {
+		if state := s.guard.Status(); state.Breaker != guard.Open || state.Reason != guard.SignalDepth {
 			t.Errorf("at 95 percent the breaker is %s because of %s", state.Breaker, state.Reason)
 		}
 		mode.Store(control.ModeNormal)
@@ -461,21 +523,21 @@ func TestBuffer(t *testing.T) {
 func TestActionFails(t *testing.T) {
 	fire := func(action Action, fails int, f func(*scene, *hands)) {
 		h := &hands{fails: fails}
-		c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Action: action} })
-		c.Acts = h.acts()
+		c := triggersWith(func(c *Config) { c.QueueDepth = Trigger{Limit: 100, Action: action} })
+		c.controls = h.controls()
 		play(t, c, func(s *scene) {
 			s.depth(101)
 			s.turns(1100*time.Millisecond, TriggerQueueDepth, TriggerFired)
 			f(s, h)
 		})
 	}
-	fire(ActReadOnly, 5, func(s *scene, h *hands) {
+	fire(ActionReadOnly, 5, func(s *scene, h *hands) {
 		s.trigger(2*time.Minute, TriggerQueueDepth)
 		if h.attempts() != 6 || len(h.done()) != 1 || h.rows[len(h.rows)-1].Result != "done" {
 			t.Errorf("%d attempts, %v done, rows %+v", h.attempts(), h.done(), h.rows)
 		}
 	})
-	fire(ActReadOnly, 1000, func(s *scene, h *hands) {
+	fire(ActionReadOnly, 1000, func(s *scene, h *hands) {
 		s.trigger(10*time.Minute, TriggerQueueDepth)
 		if n := h.attempts(); n < 15 || n > 40 {
 			t.Errorf("in ten minutes there were %d attempts", n)
@@ -493,14 +555,14 @@ func TestActionFails(t *testing.T) {
 		}
 	})
 	// In buffer a person works on the database: the guard must not let workers write to it.
-	fire(ActReadOnly, 0, func(s *scene, h *hands) {
+	fire(ActionReadOnly, 0, func(s *scene, h *hands) {
 		if h.attempts() != 1 {
 			t.Errorf("in normal: %d attempts", h.attempts())
 		}
 	})
 	buffering := &hands{mode: control.ModeBuffer}
-	c := triggersWith(func(c *Triggers) { c.ErrorRate = Trigger{Limit: 1, Action: ActReadOnly} })
-	c.Acts = buffering.acts()
+	c := triggersWith(func(c *Config) { c.ErrorRate = Trigger{Limit: 1, Action: ActionReadOnly} })
+	c.controls = buffering.controls()
 	play(t, c, func(s *scene) {
 		s.webhooks(time.Minute, 10, time.Millisecond, 10)
 		s.turns(0, TriggerErrorRate, TriggerFired)
@@ -508,7 +570,7 @@ func TestActionFails(t *testing.T) {
 			t.Errorf("in buffer the guard has set %v:\n%s", buffering.done(), s.log)
 		}
 	})
-	fire(ActRollBack, 1, func(s *scene, h *hands) {
+	fire(ActionRollBack, 1, func(s *scene, h *hands) {
 		s.trigger(10*time.Minute, TriggerQueueDepth)
 		if h.attempts() != 1 || h.rows[1].Result != "failed: not now" {
 			t.Errorf("%d attempts, rows %+v", h.attempts(), h.rows)
@@ -519,16 +581,16 @@ func TestActionFails(t *testing.T) {
 // TestRollBackCommandFails: that the command was started is not the end of it.
 func TestRollBackCommandFails(t *testing.T) {
 	h := &hands{ends: errors.New("exit status 1")}
-	c := triggersWith(func(c *Triggers) { c.QueueDepth = Trigger{Limit: 100, Action: ActRollBack} })
-	c.Acts = h.acts()
+	c := triggersWith(func(c *Config) { c.QueueDepth = Trigger{Limit: 100, Action: ActionRollBack} })
+	c.controls = h.controls()
 	play(t, c, func(s *scene) {
 		s.depth(101)
 		s.turns(1500*time.Millisecond, TriggerQueueDepth, TriggerFired)
-		if a := s.Release().Alarms[0]; a.Kind != AlarmActed || a.Result != "done: pid 7" {
+		if a := s.monitor.Status().Alarms[0]; a.Kind != AlarmActed || a.Result != "done: pid 7" {
 			t.Errorf("when it is started the alarm is %+v", a)
 		}
 		s.turns(time.Second, TriggerQueueDepth, TriggerFired)
-		if a := s.Release().Alarms[0]; a.Kind != AlarmActed ||
+		if a := s.monitor.Status().Alarms[0]; a.Kind != AlarmActed ||
 			a.Result != "failed: the roll-back command: exit status 1" {
 			t.Errorf("when it has failed the alarm is %+v", a)
 		}
@@ -571,7 +633,7 @@ func (r *receiver) requests() []string {
 // guard.
 func TestAlarmWebhook(t *testing.T) {
 	r := &receiver{}
-	c := triggersWith(func(c *Triggers) { c.QueueDepth, c.ClearFor = Trigger{Limit: 100}, 0 })
+	c := triggersWith(func(c *Config) { c.QueueDepth, c.ClearFor = Trigger{Limit: 100}, 0 })
 	c.Process, c.Version = "gate-1", "v2"
 	c.Webhook = Webhook{URL: "http://alarms.test/hidden", Timeout: time.Second,
 		RetryFor: 15 * time.Minute, Transport: r,
@@ -590,7 +652,7 @@ func TestAlarmWebhook(t *testing.T) {
 		r.answer(204)
 		s.trigger(2*time.Minute, TriggerQueueDepth)
 		got := r.requests()
-		id := s.Release().Alarms[0].ID
+		id := s.monitor.Status().Alarms[0].ID
 		for _, text := range got {
 			if text != got[0] || !strings.HasPrefix(text,
 				id+` {"type":"guard.trigger.raised","timestamp":"`) ||
@@ -598,7 +660,7 @@ func TestAlarmWebhook(t *testing.T) {
 				t.Fatalf("sent %s", text)
 			}
 		}
-		if w := s.Release().Webhook; len(got) != len(refused)+1 || *w != (WebhookStatus{Delivered: 1}) {
+		if w := s.monitor.Status().Webhook; len(got) != len(refused)+1 || *w != (WebhookStatus{Delivered: 1}) {
 			t.Errorf("%d attempts, %+v", len(got), w)
 		}
 
@@ -608,7 +670,7 @@ func TestAlarmWebhook(t *testing.T) {
 		s.trigger(17*time.Minute, TriggerQueueDepth)
 		n := len(r.requests())
 		s.trigger(10*time.Minute, TriggerQueueDepth)
-		if w := s.Release().Webhook; len(r.requests()) != n || w.Failed != 1 ||
+		if w := s.monitor.Status().Webhook; len(r.requests()) != n || w.Failed != 1 ||
 			!strings.Contains(s.log.String(), "alarm is not delivered") ||
 			!strings.Contains(s.log.String(), "alarms.test: connection refused") ||
 			strings.Contains(s.log.String(), "hidden") {
@@ -621,49 +683,11 @@ func TestAlarmWebhook(t *testing.T) {
 			s.depth(0)
 			s.turns(time.Second, TriggerQueueDepth, TriggerQuiet)
 		}
-		if w := s.Release().Webhook; w.Dropped < alarmsWaiting-2 || w.Dropped > alarmsWaiting+2 {
+		if w := s.monitor.Status().Webhook; w.Dropped < alarmsWaiting-2 || w.Dropped > alarmsWaiting+2 {
 			t.Errorf("of %d alarms %d are dropped", 2*alarmsWaiting, w.Dropped)
 		}
-		if n := len(s.Release().Alarms); n != alarmsKept {
+		if n := len(s.monitor.Status().Alarms); n != alarmsKept {
 			t.Errorf("%d alarms are kept", n)
 		}
 	})
-}
-
-// TestMinute: the minute forgets, and its quantile lies where the times do.
-func TestMinute(t *testing.T) {
-	var m minute
-	slot := func(took time.Duration, n uint32, failed uint64) {
-		var counts [buckets]uint32
-		counts[bucketOf(took)] += n
-		m.add(&counts, failed)
-	}
-	for range 4 * 60 {
-		slot(115*time.Millisecond, 95, 1)
-	}
-	s := m.read()
-	if s.accepted != 95*240 || s.failed != 240 || s.p95 < 110*time.Millisecond ||
-		s.p95 > 123*time.Millisecond {
-		t.Errorf("a minute of 115 ms is %+v", s)
-	}
-	for range 4*60 - partSlots {
-		slot(0, 0, 0)
-	}
-	if s := m.read(); s.accepted != 95*partSlots {
-		t.Errorf("of %d slots %d webhooks are left", partSlots, s.accepted)
-	}
-	for range partSlots {
-		slot(0, 0, 0)
-	}
-	if s := m.read(); s != (minuteSummary{}) {
-		t.Errorf("after a minute %+v is left", s)
-	}
-	var counts [buckets]uint32 // evenly from 0 to 200 ms: P95 is 190
-	for us := 0; us < 200_000; us += 10 {
-		counts[bucketOf(time.Duration(us)*time.Microsecond)]++
-	}
-	if _, p95 := interpolated(&counts, 0.95); p95 < 188*time.Millisecond ||
-		p95 > 192*time.Millisecond {
-		t.Errorf("P95 is %v, want 190ms", p95)
-	}
 }

@@ -1,12 +1,16 @@
-package guard
+package release
 
-import "time"
+import (
+	"time"
 
-// Release is what the release triggers say at one moment.
-type Release struct {
-	// Process tells this guard from those of other processes; each watches for itself.
+	"github.com/hookgate/hookgate/guard"
+)
+
+// Status is the state of the release triggers at one moment.
+type Status struct {
+	// Process is the process that watches them. Each process watches for itself.
 	Process string `json:"process"`
-	// Fired names the triggers that have fired and not cleared; without any it is "go".
+	// Fired names the triggers that have fired and not cleared. Empty means that the release may stay.
 	Fired    []string        `json:"fired"`
 	Triggers []TriggerStatus `json:"triggers"`
 	// Alarms are the last ones, newest first.
@@ -21,10 +25,10 @@ type TriggerStatus struct {
 	State TriggerState `json:"state"`
 	// Why says why a trigger with a limit is off.
 	Why string `json:"why,omitempty"`
-	// Since is when it took its state; zero before the first look.
+	// Since is when it took its state; zero before the first observation.
 	Since time.Time `json:"since,omitzero"`
 	Unit  string    `json:"unit"`
-	// Value is the last one read; Known is false if there was none at the last look.
+	// Value is the last one read; Known is false if the last observation had none.
 	Value float64 `json:"value"`
 	Known bool    `json:"known"`
 	// Limit is 0 if there is none. Nearness is Value in proportion to it.
@@ -47,16 +51,17 @@ type WebhookStatus struct {
 	Dropped   int64 `json:"dropped"`
 }
 
-// Fired returns the names of the release triggers that have fired and not cleared. Empty is "go".
-func (g *Guard) Fired() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.fired()
+// Fired returns the names of the release triggers that have fired and not cleared. Empty means that the
+// release may stay.
+func (m *Monitor) Fired() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fired()
 }
 
-func (g *Guard) fired() []string {
+func (m *Monitor) fired() []string {
 	names := []string{}
-	for _, t := range g.triggers {
+	for _, t := range m.triggers {
 		if t.state == TriggerFired {
 			names = append(names, t.name)
 		}
@@ -64,31 +69,31 @@ func (g *Guard) fired() []string {
 	return names
 }
 
-// Release returns the state of the release triggers now.
-func (g *Guard) Release() Release {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r := Release{Process: g.config.Process, Fired: g.fired(), Alarms: g.alarms.last(),
-		Webhook: g.alarms.status()}
-	for _, t := range g.triggers {
-		r.Triggers = append(r.Triggers, t.status())
+// Status returns the state of the release triggers now.
+func (m *Monitor) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Status{Process: m.config.Process, Fired: m.fired(), Alarms: m.alarms.last(),
+		Webhook: m.alarms.status()}
+	for _, t := range m.triggers {
+		s.Triggers = append(s.Triggers, t.status())
 	}
-	return r
+	return s
 }
 
 func (t *trigger) status() TriggerStatus {
 	s := TriggerStatus{
-		Name: t.name, State: t.state, Since: t.since, Unit: t.unit, Value: thousandths(t.watched.value),
-		Known: t.watched.known,
-		Limit: t.Limit, SustainSeconds: t.Sustain.Seconds(), Action: t.Action.orNothing(),
+		Name: t.name, State: t.state, Since: t.since, Unit: t.unit, Value: thousandths(t.watched.Value),
+		Known: t.watched.Known,
+		Limit: t.Limit, SustainSeconds: t.Sustain.Seconds(), Action: t.Action.orNone(),
 		TimesFired: t.fired,
 	}
 	if t.Limit > 0 {
 		s.Why = t.absent
-		s.Nearness = thousandths(t.watched.value / t.Limit)
+		s.Nearness = thousandths(t.watched.Value / t.Limit)
 	}
-	if t.watched.zone == high {
-		s.AboveSeconds = thousandths(t.watched.inZone.Seconds())
+	if t.watched.Zone == guard.High {
+		s.AboveSeconds = thousandths(t.watched.InZone.Seconds())
 	}
 	return s
 }

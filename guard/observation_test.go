@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// TestSeen: what others show of latency and queue is what was seen last, and goes with the window.
-func TestSeen(t *testing.T) {
+// TestObserved: Latency and Observed return the last observation, and latencies end with the window.
+func TestObserved(t *testing.T) {
 	play(t, Config{}, func(s *scene) {
 		if l := s.Latency(); l != (Latency{}) {
 			t.Errorf("before the first webhook: %+v", l)
 		}
-		if _, at, err := s.LastLook(); !at.IsZero() || err != nil {
-			t.Errorf("before the first look: %v, %v", at, err)
+		if o := s.Observed(); !o.At.IsZero() || o.QueueErr != nil {
+			t.Errorf("before the first observation: %+v", o)
 		}
 		for i := range 100 {
 			s.Accepted(time.Duration(i+1) * time.Millisecond)
@@ -28,16 +28,16 @@ func TestSeen(t *testing.T) {
 			!within(l.P99, 99*time.Millisecond) {
 			t.Errorf("latency is %+v", l)
 		}
-		if q, at, err := s.LastLook(); q.Depth != 7 || time.Since(at) > time.Second || err != nil {
-			t.Errorf("seen %+v at %v, %v", q, at, err)
+		if o := s.Observed(); o.Queue.Depth != 7 || time.Since(o.At) > time.Second || o.QueueErr != nil {
+			t.Errorf("observed %+v", o)
 		}
 		s.mu.Lock()
 		s.err = errors.New("away")
 		s.mu.Unlock()
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		if _, _, err := s.LastLook(); err == nil || err.Error() != "away" {
-			t.Errorf("the error of the last look is %v", err)
+		if err := s.Observed().QueueErr; err == nil || err.Error() != "away" {
+			t.Errorf("the error of the last observation is %v", err)
 		}
 		if l := s.Latency(); l != (Latency{}) {
 			t.Errorf("after the window: %+v", l)
