@@ -357,7 +357,7 @@ func TestRejected(t *testing.T) {
 	if !slices.Equal(events, want) || len(dead) > 0 {
 		t.Errorf("the store was given %v and dead letters %v, want %v", events, dead, want)
 	}
-	if !strings.Contains(log.String(), `"level":"ERROR","msg":"store batch failed; will try again"`) {
+	if !strings.Contains(log.String(), `"level":"ERROR","msg":"store batch failed; the worker retries"`) {
 		t.Errorf("the log does not say that the store rejects a batch:\n%s", log)
 	}
 	if m.persisted != 9 || m.dead != 1 {
@@ -503,9 +503,9 @@ func TestLinger(t *testing.T) {
 				c := &scriptedReader{begin: time.Now(), at: test.at}
 				w := &worker{Config: Config{Linger: 5 * time.Millisecond}.withDefaults(),
 					size: newSizer(test.max, time.Second)}
-				records, err := w.gather(t.Context(), c)
+				records, err := w.fetchBatch(t.Context(), c)
 				if took := time.Since(c.begin); err != nil || len(records) != test.want || took != test.took {
-					t.Errorf("gathered %d records in %v (%v), want %d in %v", len(records), took, err, test.want,
+					t.Errorf("fetched %d records in %v (%v), want %d in %v", len(records), took, err, test.want,
 						test.took)
 				}
 			})
@@ -521,30 +521,30 @@ func TestScaler(t *testing.T) {
 	busy := hookgate.QueueStats{Depth: 10_000}
 	late := hookgate.QueueStats{Depth: 1, OldestEnqueuedAt: now.Add(-2 * lag)}
 	for i, stats := range []hookgate.QueueStats{busy, late, busy, busy, late} {
-		if got, want := s.look(stats, now), min(5, 3+i); got != want {
+		if got, want := s.decide(stats, now), min(5, 3+i); got != want {
 			t.Fatalf("look %d wants %d workers, want %d", i, got, want)
 		}
 	}
 	calm := hookgate.QueueStats{Depth: 10, OldestEnqueuedAt: now.Add(-lag / 2)}
 	for want := 4; want >= 2; want-- {
-		for i := range calmLooks {
-			if got := s.look(calm, now); (got == want) != (i == calmLooks-1) {
+		for i := range calmDecisions {
+			if got := s.decide(calm, now); (got == want) != (i == calmDecisions-1) {
 				t.Fatalf("after %d calm looks there are %d workers", i+1, got)
 			}
 		}
 	}
-	for range 2 * calmLooks {
-		if got := s.look(calm, now); got != 2 {
+	for range 2 * calmDecisions {
+		if got := s.decide(calm, now); got != 2 {
 			t.Fatalf("%d workers, fewer than the least", got)
 		}
 	}
 	s.active = 4
-	for i := range 4 * calmLooks {
+	for i := range 4 * calmDecisions {
 		stats := calm
-		if i%(calmLooks-1) == 0 {
+		if i%(calmDecisions-1) == 0 {
 			stats.Depth = 200 // now and then there is something to do
 		}
-		if got := s.look(stats, now); got != 4 {
+		if got := s.decide(stats, now); got != 4 {
 			t.Fatalf("a broken calm sent a worker home")
 		}
 	}

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// lookEvery is how often the number of workers is thought over.
-	lookEvery = time.Second
-	// lag is the age of the oldest record beyond which another worker is wanted.
+	// scaleEvery is how often the scaler decides on the number of workers.
+	scaleEvery = time.Second
+	// lag is the age of the oldest record above which the scaler adds a worker.
 	lag = time.Second
-	// calmLooks is how many looks in a row must find too little to do before a worker is sent home:
-	// moving partitions costs more than an idle worker.
-	calmLooks = 30
+	// calmDecisions is how many decisions in a row must find too little work before the scaler removes
+	// a worker: moving partitions costs more than an idle worker.
+	calmDecisions = 30
 )
 
 // scaler decides how many workers there should be. It is for one goroutine.
@@ -23,18 +23,18 @@ type scaler struct {
 	min, max int
 	batch    int // records in a full batch
 	active   int
-	calm     int // looks in a row that found too little to do
+	calm     int // decisions in a row that found too little work
 }
 
-// look returns how many workers there should be, one more or less than before at most.
-func (s *scaler) look(stats hookgate.QueueStats, now time.Time) int {
+// decide returns the number of workers. It changes by at most one at a time.
+func (s *scaler) decide(stats hookgate.QueueStats, now time.Time) int {
 	late := !stats.OldestEnqueuedAt.IsZero() && now.Sub(stats.OldestEnqueuedAt) > lag
 	switch {
 	case stats.Depth > int64(s.active*s.batch) || late:
 		s.calm = 0
 		s.active = min(s.max, s.active+1)
 	case s.active > s.min && stats.Depth <= int64((s.active-1)*s.batch/2):
-		if s.calm++; s.calm >= calmLooks {
+		if s.calm++; s.calm >= calmDecisions {
 			s.calm = 0
 			s.active--
 		}
@@ -44,7 +44,7 @@ func (s *scaler) look(stats hookgate.QueueStats, now time.Time) int {
 	return s.active
 }
 
-// crew runs as many workers as the scaler wants.
+// crew runs as many workers as the scaler decides.
 type crew struct {
 	start   func(context.Context, int)
 	metrics Metrics
@@ -52,7 +52,7 @@ type crew struct {
 	all     sync.WaitGroup
 }
 
-// resize starts or ends workers until there are n. One that is ended sees its batch through.
+// resize starts or ends workers until there are n. A worker that ends still stores its batch.
 func (c *crew) resize(ctx context.Context, n int) {
 	for len(c.ends) < n {
 		working, end := context.WithCancel(ctx)

@@ -5,11 +5,11 @@ import "time"
 const (
 	// leastBatch is the size below which batches do not shrink.
 	leastBatch = 16
-	// growth is the part of a full batch that a batch grows by.
+	// growth is the share of a full batch by which a batch grows.
 	growth = 1.0 / 32
 )
 
-// sizer adapts the size of a batch to the store: like the congestion window of TCP it grows by a
+// sizer adapts the size of a batch to the store. Like the congestion window of TCP it grows by a
 // constant and shrinks by half (AIMD; Chiu and Jain, 1989). It is for one goroutine.
 type sizer struct {
 	max    int
@@ -21,10 +21,10 @@ func newSizer(max int, target time.Duration) *sizer {
 	return &sizer{max: max, target: target, size: max}
 }
 
-// records is how many records the next batch may have.
+// records returns the largest number of records for the next batch.
 func (s *sizer) records() int { return s.size }
 
-// applied tells how long the store took for a batch of n.
+// applied adapts the size after the store took so long for a batch of n records.
 func (s *sizer) applied(n int, took time.Duration) {
 	switch {
 	case took > s.target:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 const (
@@ -74,10 +75,7 @@ func (q *Queue) run(ctx context.Context) {
 		// The spool failed, or a batch was cut off because appends waited for it: its reader is opened
 		// anew.
 		q.Logger.Warn("draining the spool broke off", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(q.RetryMin):
-		}
+		_ = backoff.Sleep(ctx, q.RetryMin)
 	}
 }
 

@@ -7,11 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 // mostAtOnce is the most records that a bulkTaker gets in one call.
@@ -185,28 +184,22 @@ func unbroken(records []hookgate.Record, moved []bool) []hookgate.Record {
 	return over
 }
 
-// retry calls f until it succeeds, with pauses that grow, or until ctx ends.
+// retry calls f until it succeeds, with growing pauses, or until ctx ends.
 func (m *mover) retry(ctx context.Context, what string, f func() error) error {
-	policy := retrypolicy.NewBuilder[any]().
-		WithMaxRetries(-1).
-		WithBackoff(m.RetryMin, m.RetryMax).
-		WithJitterFactor(0.5).
-		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
-		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
-			m.Logger.Debug(what+" failed; will try again", "attempt", e.Attempts(), "pause", e.Delay,
-				"error", e.LastError())
-		}).
-		Build()
-	return failsafe.With(policy).WithContext(ctx).Run(f)
+	return backoff.Policy{
+		Min: m.RetryMin, Max: m.RetryMax,
+		Failed: func(a backoff.Attempt, pause time.Duration) {
+			m.Logger.Debug(what+" failed; retrying", "attempt", a.Number, "pause", pause.String(), "error",
+				a.Err)
+		},
+	}.Retry(ctx, func(backoff.Attempt) error { return f() })
 }
 
 // resumed waits until the queue may be used, or returns the error of ctx.
 func (m *mover) resumed(ctx context.Context) error {
 	for m.Paused() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pausePoll):
+		if err := backoff.Sleep(ctx, pausePoll); err != nil {
+			return err
 		}
 	}
 	return ctx.Err()

@@ -244,7 +244,7 @@ func TestKilled(t *testing.T) {
 func earlierQueue(t *testing.T, dir string) (path string) {
 	t.Helper()
 	path = filepath.Join(dir, "queue.db")
-	data, err := os.ReadFile("../queue/spool/testdata/queue.db")
+	data, err := os.ReadFile("spoolfile/testdata/queue.db")
 	if err == nil {
 		err = os.WriteFile(path, data, 0o600)
 	}
