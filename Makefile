@@ -48,11 +48,12 @@ soak: tools $(EXAMPLES) ## The long form of the model and chaos tests, all with 
 	cd e2e && HOOKGATE_SOAK=1 $(RACE) go test -race -count=1 -timeout 6h ./...
 
 .PHONY: check
-check: ## Format check, vet and staticcheck
+check: ## Check format, vet, staticcheck, modules and English
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \
 	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(BUILD) go vet ./...
 	$(BUILD) go tool staticcheck ./...
+	$(BUILD) go run ./internal/prose
 	go mod tidy -diff
 	cd e2e && $(BUILD) go vet ./... && go mod tidy -diff && $$(cd .. && go tool -n staticcheck) ./...
 	cd deploy/check && $(BUILD) go vet ./... && go mod tidy -diff

@@ -42,6 +42,7 @@ var allowedImports = map[string]struct {
 	"internal/pgtest": {[]string{"internal/certtest"},
 		"it starts servers and knows nothing of who uses them"},
 	"internal/modeltest": {nil, "it sets a number"},
+	"internal/prose":     {nil, "it reads texts, whatever they are about"},
 	"internal/secret":    {nil, "it reads secrets, whatever they open"},
 	"internal/tally": {[]string{""},
 		"what becomes of events is counted alike, whoever hands them to the store"},
