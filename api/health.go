@@ -63,14 +63,14 @@ type Guard struct {
 	Reason string `json:"reason,omitempty"`
 	// Since is when the breaker entered this state; zero if it has been in it since the start.
 	Since time.Time `json:"since,omitzero"`
-	// SharePercent is the share of webhooks that the breaker lets in.
-	SharePercent int `json:"share_percent"`
+	// AdmittedPercent is how many of 100 webhooks the breaker admits.
+	AdmittedPercent int `json:"admitted_percent"`
 	// Opened counts how often the breaker has opened.
 	Opened   int   `json:"opened"`
 	InFlight int64 `json:"in_flight"`
 	// InFlightLimit is the current limit; 0 means unlimited.
-	InFlightLimit   int64 `json:"in_flight_limit"`
-	InFlightRefused int64 `json:"in_flight_refused"`
+	InFlightLimit    int64 `json:"in_flight_limit"`
+	InFlightRejected int64 `json:"in_flight_rejected"`
 	// BodyMemory is the memory of the bodies in flight, in bytes.
 	BodyMemory      int64    `json:"body_memory"`
 	BodyMemoryLimit int64    `json:"body_memory_limit"`

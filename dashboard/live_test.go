@@ -278,7 +278,7 @@ func TestProblems(t *testing.T) {
 		"bad The breaker is open because of": func(s *State) { s.Guard.Breaker = guard.Open },
 		"warn The breaker is recovering: 30%": func(s *State) {
 			s.Guard.Breaker,
-				s.Guard.SharePercent = guard.Recovering, 30
+				s.Guard.AdmittedPercent = guard.Recovering, 30
 		},
 		"bad The queue does not answer: gone": func(s *State) {
 			s.QueueErr = errors.New(

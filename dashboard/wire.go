@@ -75,7 +75,7 @@ func (s *State) wire() wire {
 		Batch:  tenths(s.Batch), BatchMS: tenths(s.BatchMillis), Workers: s.Workers,
 		Partitions: metrics.Holdings{Owners: s.Owners}.Partitions(), PartitionsAll: s.Queue.Partitions,
 		Owners: s.Owners, Mode: string(s.Mode),
-		Breaker: string(s.Guard.Breaker), Share: s.Guard.SharePercent, InFlight: s.Guard.InFlight,
+		Breaker: string(s.Guard.Breaker), Share: s.Guard.AdmittedPercent, InFlight: s.Guard.InFlight,
 		InFlightMax: s.Guard.InFlightLimit,
 		Signals:     []wireSignal{}, Sources: []wireSource{}, Answers: []StatusRate{},
 		Events: s.Store.Counts.Events, DeadLetters: s.Store.Counts.DeadLetters,
@@ -182,7 +182,7 @@ func (s *State) Problems() []Problem {
 		add(levelBad, "The breaker is open because of %s: webhooks are refused with 503",
 			signalName(s.Guard.Reason))
 	case guard.Recovering:
-		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken", s.Guard.SharePercent)
+		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken", s.Guard.AdmittedPercent)
 	}
 	switch {
 	case s.QueueErr == errNotAsked:

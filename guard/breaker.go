@@ -19,21 +19,21 @@ type State string
 //	  └───────────────────────── recovering
 //	     Recovery is over
 const (
-	Closed     State = "closed"     // all webhooks are taken
-	Open       State = "open"       // none are
-	Recovering State = "recovering" // a growing share of them
+	Closed     State = "closed"     // the breaker admits all webhooks
+	Open       State = "open"       // it admits none
+	Recovering State = "recovering" // it admits a growing part of them
 )
 
-// whole is the share that stands for all webhooks, in parts of which allow counts.
-const whole = 1 << 16
+// admitAll is the value of breaker.admitted while the breaker is closed.
+const admitAll = 1 << 16
 
-// firstShare is the share that a recovery begins with.
-const firstShare = whole / 10
+// firstAdmitted is the value of breaker.admitted at the start of a recovery.
+const firstAdmitted = admitAll / 10
 
-// breaker refuses webhooks while a rule is raised. Its methods but allow are for one goroutine at a
-// time.
+// breaker rejects webhooks while a rule is raised. One goroutine at a time may call its methods,
+// except for allow.
 type breaker struct {
-	share    atomic.Uint32 // parts of whole that are taken
+	admitted atomic.Uint32 // of each 1<<16 webhooks, on average
 	recovery time.Duration
 
 	state  State
@@ -43,14 +43,15 @@ type breaker struct {
 }
 
 func (b *breaker) allow() bool {
-	share := b.share.Load()
-	return share == whole || share > 0 && rand.Uint32N(whole) < share
+	admitted := b.admitted.Load()
+	return admitted == admitAll || admitted > 0 && rand.Uint32N(admitAll) < admitted
 }
 
-// step acts on the signals as they stand and reports whether the state has changed.
+// step acts on the signals. It reports whether the state has changed.
 func (b *breaker) step(now time.Time, signals []*signal) (changed bool) {
 	if b.state == Recovering {
-		// What opened it may be back already: the way up is no time for patience.
+		// The overload may be back already. During a recovery a high value opens the breaker at once,
+		// without waiting for Sustain.
 		for _, s := range signals {
 			if s.Known && s.Zone == High {
 				s.Raised = true
@@ -67,13 +68,13 @@ func (b *breaker) step(now time.Time, signals []*signal) (changed bool) {
 	switch {
 	case len(raised) > 0:
 		b.state, b.reason = Open, strings.Join(raised, ", ")
-		b.share.Store(0)
+		b.admitted.Store(0)
 		if before != Open {
 			b.opened++
 		}
 	case b.state == Open:
 		b.state, b.reason = Recovering, ""
-		b.share.Store(firstShare)
+		b.admitted.Store(firstAdmitted)
 	}
 	if b.state != before {
 		b.since = now
@@ -81,9 +82,9 @@ func (b *breaker) step(now time.Time, signals []*signal) (changed bool) {
 	if b.state == Recovering {
 		if gone := now.Sub(b.since); gone >= b.recovery {
 			b.state, b.since = Closed, now
-			b.share.Store(whole)
+			b.admitted.Store(admitAll)
 		} else {
-			b.share.Store(max(firstShare, uint32(whole*gone/b.recovery)))
+			b.admitted.Store(max(firstAdmitted, uint32(admitAll*gone/b.recovery)))
 		}
 	}
 	return b.state != before

@@ -1,9 +1,9 @@
 // Package guard protects the gate from more load than it, its queue or its store can take.
 //
-//	webhook ─► breaker: which share is admitted? ─► in flight: is there a place? ─► Append
-//	                 ▲                                        ▲            │
-//	                 │ each second                            │            │ time taken
-//	   queue depth, lag, P95: rules with two marks      AIMD on P95 ◄─── window
+//	webhook ─► breaker: does it admit this one? ─►  in flight: is there a place? ─► Append
+//	                 ▲                                         ▲            │
+//	                 │ each second                             │            │ time taken
+//	   queue depth, lag, P95: rules with two marks       AIMD on P95 ◄─── window
 //
 // The breaker reacts to a load that builds up over seconds and minutes. The limit on webhooks in
 // flight reacts to the load of this moment. Both act on webhooks only: workers, the admin API and
@@ -97,7 +97,7 @@ func New(c Config) *Guard {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.breaker.state, g.breaker.recovery = Closed, c.Recovery
-	g.breaker.share.Store(whole)
+	g.breaker.admitted.Store(admitAll)
 	g.limiter.InFlight = c.InFlight
 	g.limiter.limit.Store(int64(c.InFlight.Max))
 	g.signals = []*signal{
@@ -251,7 +251,7 @@ func (g *Guard) logBreaker() {
 		g.log.Error("breaker opened: webhooks are rejected with 503 until this has cleared",
 			append(args, "because", g.breaker.reason)...)
 	case Recovering:
-		g.log.Warn("breaker admits webhooks again, a growing share of them",
+		g.log.Warn("breaker admits webhooks again, a growing part of them",
 			append(args, "over", g.config.Recovery.String())...)
 	default:
 		g.log.Info("breaker closed: all webhooks are admitted", args...)

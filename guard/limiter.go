@@ -5,39 +5,41 @@ import (
 	"time"
 )
 
-// InFlight bounds how many webhooks are between their last byte and their answer at a time.
+// InFlight limits how many webhooks are between their last byte and their answer at a time.
 //
-// The bound adapts like the congestion window of TCP (AIMD; Chiu and Jain, 1989): a quarter second
-// in which the P95 of the accepted ones was above Latency makes it three quarters of what was in
-// flight, any other makes it grow by a fiftieth of Max. It does not follow the least latency seen,
-// as gradient limiters do: a queue that puts hundreds of appends into one fsync is slower for each
-// and faster for all, and what it can take within Latency there is no reason to refuse.
+// The limit adapts like the congestion window of TCP (AIMD; Chiu and Jain, 1989). After a quarter
+// second in which the P95 of the accepted webhooks was above Latency, the limit becomes three
+// quarters of the number in flight. After any other quarter second it grows by a fiftieth of Max.
+//
+// Gradient limiters compare with the least latency seen. That does not fit here: a queue that puts
+// hundreds of appends into one fsync is slower for each and faster for all. As long as P95 stays
+// within Latency there is no reason to reject.
 type InFlight struct {
-	// Min and Max bound the bound. Max 0: no bound.
+	// Min and Max are the least and the greatest limit. Max 0: no limit.
 	Min, Max int
-	// Latency is what P95 should stay below.
+	// Latency is the target for P95.
 	Latency time.Duration
 }
 
 const (
-	// growths is how many steps lead from nothing to InFlight.Max.
+	// growths is the number of steps from 0 to InFlight.Max.
 	growths = 50
-	// fewestInSlot is the number of requests that a quarter second must have for its P95 to count.
+	// fewestInSlot is the least number of requests in a quarter second for which its P95 counts.
 	fewestInSlot = 10
 )
 
-// limiter is an InFlight at work.
+// limiter enforces an InFlight.
 type limiter struct {
 	InFlight
 	inFlight, limit atomic.Int64
-	refused         atomic.Int64
+	rejected        atomic.Int64
 }
 
 func (l *limiter) busy() bool {
 	if l.Max == 0 || l.inFlight.Load() < l.limit.Load() {
 		return false
 	}
-	l.refused.Add(1)
+	l.rejected.Add(1)
 	return true
 }
 
@@ -46,13 +48,13 @@ func (l *limiter) enter() bool {
 		return true
 	}
 	l.inFlight.Add(-1)
-	l.refused.Add(1)
+	l.rejected.Add(1)
 	return false
 }
 
 func (l *limiter) leave() { l.inFlight.Add(-1) }
 
-// adjust fits the bound to a slot of the window.
+// adjust adapts the limit to a slot of the window that has ended.
 func (l *limiter) adjust(s slotSummary) {
 	if l.Max == 0 {
 		return

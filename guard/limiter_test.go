@@ -38,8 +38,8 @@ func TestInFlightIsBounded(t *testing.T) {
 		t.Errorf("%d were in flight, the bound is %d", most.Load(), bound)
 	}
 	s := g.Status()
-	if s.InFlight != 0 || s.InFlightRefused != refused.Load() {
-		t.Errorf("%d are still in flight; %d refusals counted of %d", s.InFlight, s.InFlightRefused,
+	if s.InFlight != 0 || s.InFlightRejected != refused.Load() {
+		t.Errorf("%d are still in flight; %d refusals counted of %d", s.InFlight, s.InFlightRejected,
 			refused.Load())
 	}
 	for range bound {

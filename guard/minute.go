@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// partSlots is how many slots of the window make a part of the minute, parts how many parts it
-	// has.
+	// partSlots is the number of slots of the window in a part of the minute, parts the number of
+	// parts.
 	partSlots = int(5 * time.Second / slotTime)
 	parts     = 12
 )
 
-// minute records what became of the webhooks of the last minute: the ten seconds of the window are too
-// short to judge a release by where few webhooks come. It is filled from the window's slots as they
-// end, so that a webhook pays nothing for it.
+// minute records what became of the webhooks of the last minute. At a low rate the ten seconds of
+// the window hold too few webhooks to judge a release by. The slots of the window are added to the
+// minute when they end, so a webhook costs nothing extra.
 type minute struct {
-	mu    sync.Mutex // guards all; one goroutine fills, another reads
+	mu    sync.Mutex // guards the fields below: one goroutine adds, another reads
 	parts [parts]struct {
-		took   [buckets]uint32 // of those made durable
+		took   [buckets]uint32 // the times of the accepted webhooks
 		failed uint64
 	}
-	current, filled int // the part that is being filled, and how many slots it has
+	current, filled int // the index of the part being filled, and its number of slots
 }
 
 // Minute is what became of the webhooks of the last minute.
@@ -32,7 +32,7 @@ type Minute struct {
 	P95 time.Duration
 }
 
-// add adds a slot that has ended.
+// add adds a slot of the window that has ended.
 func (m *minute) add(took *[buckets]uint32, failed uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -49,7 +49,7 @@ func (m *minute) add(took *[buckets]uint32, failed uint64) {
 	}
 }
 
-// read sums the minute up.
+// read returns the sum over the minute.
 func (m *minute) read() (s Minute) {
 	var counts [buckets]uint32
 	m.mu.Lock()
@@ -64,8 +64,9 @@ func (m *minute) read() (s Minute) {
 	return s
 }
 
-// interpolated returns the number of times and their quantile, taking those of a bucket to lie
-// evenly in it: quantile, which gives the upper end, would have a limit of 120 ms passed at 115 ms.
+// interpolated returns the number of times and their quantile. It assumes that the times of a bucket
+// are spread evenly over it. The function quantile returns the upper end of the bucket instead, so a
+// trigger with a limit of 120 ms would fire at 115 ms.
 func interpolated(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
 	for _, c := range counts {
 		n += int(c)

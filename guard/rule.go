@@ -2,24 +2,24 @@ package guard
 
 import "time"
 
-// Rule says when a value is too high and when it is low enough again. The two marks and the two
-// times are what keeps it from going back and forth.
+// Rule says when a value is too high and when it is low enough again. Two marks and two times keep
+// it from switching back and forth.
 type Rule struct {
-	// Limit is the value from which on it is too high; 0 turns the rule off.
+	// A value of at least Limit is too high; 0 turns the rule off.
 	Limit float64
-	// Sustain is how long it must have been so.
+	// Sustain is how long the value must stay too high for the rule to be raised.
 	Sustain time.Duration
-	// Clear is the value up to which it is low enough, below Limit.
+	// A value of at most Clear is low enough. Clear is below Limit.
 	Clear float64
-	// ClearFor is how long it must have been so.
+	// ClearFor is how long the value must stay low enough for the rule to clear.
 	ClearFor time.Duration
 }
 
-// readingHolds is the most that is counted of the time between two readings: a process that was
-// stopped, or a machine that slept, has not watched meanwhile.
-const readingHolds = 5 * time.Second
+// maxGap is the longest time between two readings that counts. A process that was stopped, or a
+// machine that slept, did not observe the value meanwhile.
+const maxGap = 5 * time.Second
 
-// Zone is where a value lies.
+// Zone says where a value lies between the marks of a Rule.
 type Zone int
 
 // The zones of a Rule.
@@ -40,7 +40,7 @@ func (r Rule) ZoneOf(value float64) Zone {
 	return Between
 }
 
-// Condition is a rule with what it has observed of its value. It is for one goroutine at a time.
+// Condition applies a Rule to a value over time. One goroutine at a time may use it.
 //
 //	          high for Sustain
 //	quiet ──────────────────────► raised
@@ -48,15 +48,15 @@ func (r Rule) ZoneOf(value float64) Zone {
 //	  └──────────────────────────────┘
 //	          low for ClearFor
 //
-// A value that cannot be read stops both clocks and moves nothing.
+// While the value cannot be read, both clocks stop and nothing changes.
 type Condition struct {
 	Rule
 	Raised bool
 	Value  float64
 	Known  bool // Value is that of the last reading
 	Zone   Zone
-	InZone time.Duration // how long the readings have been in Zone
-	read   time.Time     // when it was read last; zero if the last attempt failed
+	InZone time.Duration // the time for which the readings have been in Zone
+	read   time.Time     // the time of the last reading; zero if the value could not be read
 }
 
 // Observe acts on a reading.
@@ -70,7 +70,7 @@ func (c *Condition) Observe(now time.Time, value float64, known bool) {
 	case z != c.Zone:
 		c.InZone = 0
 	case !c.read.IsZero():
-		c.InZone += min(now.Sub(c.read), readingHolds)
+		c.InZone += min(now.Sub(c.read), maxGap)
 	}
 	c.Value, c.Zone, c.read = value, z, now
 	switch {
@@ -81,12 +81,12 @@ func (c *Condition) Observe(now time.Time, value float64, known bool) {
 	}
 }
 
-// Lapse records that there was too little to read. Both clocks start again at zero, and a raised
+// Lapse records that there was too little to judge by. Both clocks restart at zero, and a raised
 // condition stays raised.
 func (c *Condition) Lapse() { c.Known, c.read, c.InZone = false, time.Time{}, 0 }
 
-// Nearness is the value in proportion to its limit: 1 and above is too high. It is 0 if the rule is
-// off.
+// Nearness returns the value divided by its limit: from 1 on the value is too high. It is 0 if the
+// rule is off.
 func (c *Condition) Nearness() float64 {
 	if c.Limit <= 0 {
 		return 0

@@ -8,36 +8,36 @@ import (
 // Status is the state of a guard at one moment.
 type Status struct {
 	Breaker State `json:"breaker"`
-	// Reason names the signals that keep the breaker open.
+	// Reason names the raised signals, while the breaker is open.
 	Reason string `json:"reason,omitempty"`
-	// Since is when the breaker took this state; zero if that was at the start.
+	// Since is when the breaker changed to this state; zero if it never changed.
 	Since time.Time `json:"since,omitzero"`
-	// SharePercent is how many of a hundred webhooks the breaker lets in.
-	SharePercent int `json:"share_percent"`
+	// AdmittedPercent is how many of 100 webhooks the breaker admits.
+	AdmittedPercent int `json:"admitted_percent"`
 	// Opened is how often the breaker has opened.
 	Opened int `json:"opened"`
-	// InFlight is the number of webhooks in flight, InFlightLimit the bound now, 0 if there is none.
+	// InFlight is the number of webhooks in flight, InFlightLimit the current limit on it. 0: no limit.
 	InFlight      int64 `json:"in_flight"`
 	InFlightLimit int64 `json:"in_flight_limit"`
-	// InFlightRefused is how many webhooks that bound has turned away.
-	InFlightRefused int64 `json:"in_flight_refused"`
-	// BodyMemory is what the buffers of the bodies in flight take, in bytes, of at most
-	// BodyMemoryLimit.
+	// InFlightRejected counts the webhooks rejected because of that limit.
+	InFlightRejected int64 `json:"in_flight_rejected"`
+	// BodyMemory is the size of the buffers of the bodies in flight, in bytes, and BodyMemoryLimit the
+	// limit on it.
 	BodyMemory      int64          `json:"body_memory"`
 	BodyMemoryLimit int64          `json:"body_memory_limit"`
 	Signals         []SignalStatus `json:"signals"`
 }
 
-// SignalStatus is a value that is watched.
+// SignalStatus is an observed value and its limit.
 type SignalStatus struct {
 	Name string `json:"name"`
-	// Value is the last one read; Known is false if the last attempt failed.
+	// Value is the last one read. Known is false if the last observation had none.
 	Value float64 `json:"value"`
 	Known bool    `json:"known"`
-	// Limit is 0 if there is none. Nearness is Value in proportion to it.
+	// Limit is 0 if there is none. Nearness is Value divided by Limit.
 	Limit    float64 `json:"limit"`
 	Nearness float64 `json:"nearness"`
-	// Raised says that the limit was passed for long enough and has not cleared since.
+	// Raised says that the value reached the limit for long enough and has not cleared since.
 	Raised bool `json:"raised"`
 }
 
@@ -46,16 +46,16 @@ func (g *Guard) Status() Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := Status{
-		Breaker:         g.breaker.state,
-		Reason:          g.breaker.reason,
-		Since:           g.breaker.since,
-		SharePercent:    int(100 * g.breaker.share.Load() / whole),
-		Opened:          g.breaker.opened,
-		InFlight:        g.limiter.inFlight.Load(),
-		InFlightLimit:   g.limiter.limit.Load(),
-		InFlightRefused: g.limiter.refused.Load(),
-		BodyMemory:      g.bodies.used.Load(),
-		BodyMemoryLimit: g.bodies.limit,
+		Breaker:          g.breaker.state,
+		Reason:           g.breaker.reason,
+		Since:            g.breaker.since,
+		AdmittedPercent:  int(100 * g.breaker.admitted.Load() / admitAll),
+		Opened:           g.breaker.opened,
+		InFlight:         g.limiter.inFlight.Load(),
+		InFlightLimit:    g.limiter.limit.Load(),
+		InFlightRejected: g.limiter.rejected.Load(),
+		BodyMemory:       g.bodies.used.Load(),
+		BodyMemoryLimit:  g.bodies.limit,
 	}
 	for _, signal := range g.signals {
 		s.Signals = append(s.Signals, SignalStatus{

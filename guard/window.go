@@ -7,27 +7,25 @@ import (
 )
 
 const (
-	// slotTime is how long a slot of the window is filled, slots how many there are: the window is ten
-	// seconds.
+	// The window has 40 slots of 250 ms each: ten seconds.
 	slotTime = 250 * time.Millisecond
 	slots    = 40
-	// subBits: each power of two of microseconds is divided into 1<<subBits buckets, so that a
-	// quantile is at most an eighth too high. buckets is enough for two minutes; what takes longer is
-	// in the last.
+	// Each power of two of microseconds is divided into 1<<subBits buckets, so a quantile is at most an
+	// eighth too high. The buckets reach to two minutes; the last one has everything longer.
 	subBits = 3
 	buckets = (27-subBits)<<subBits + 1<<subBits
 )
 
-// window holds the times of the last ten seconds as a histogram: an observation is one atomic
+// window is a histogram of the times of the last ten seconds. To record a time is one atomic
 // addition.
 type window struct {
 	slots   [slots]slot
-	current atomic.Uint32 // the slot that is being filled
+	current atomic.Uint32 // the index of the slot being filled
 }
 
-// slot is a part of the window.
+// slot is one part of the window.
 type slot struct {
-	// used is set before the first observation: a gate without traffic looks at no bucket.
+	// used is set with the first time recorded, so that empty slots need not be read.
 	used   atomic.Bool
 	counts [buckets]atomic.Uint32
 }
@@ -40,7 +38,7 @@ func (w *window) observe(d time.Duration) {
 	s.counts[bucketOf(d)].Add(1)
 }
 
-// addTo adds what the slot holds.
+// addTo adds the counts of the slot to counts.
 func (s *slot) addTo(counts *[buckets]uint32) {
 	if !s.used.Load() {
 		return
@@ -50,7 +48,7 @@ func (s *slot) addTo(counts *[buckets]uint32) {
 	}
 }
 
-// advance begins a new slot in place of the oldest. It is for one goroutine.
+// advance clears the oldest slot and makes it the one being filled. One goroutine may call it.
 func (w *window) advance() {
 	next := (w.current.Load() + 1) % slots
 	if s := &w.slots[next]; s.used.Load() {
@@ -62,14 +60,14 @@ func (w *window) advance() {
 	w.current.Store(next)
 }
 
-// quantile returns the number of times in the window and their quantile, at most an eighth too
-// high.
+// quantile returns the number of times in the window and their quantile, which is at most an eighth
+// too high.
 func (w *window) quantile(q float64) (n int, value time.Duration) {
 	counts := w.counts()
 	return quantile(&counts, q)
 }
 
-// counts adds up the slots.
+// counts returns the sum of all slots.
 func (w *window) counts() (counts [buckets]uint32) {
 	for i := range w.slots {
 		w.slots[i].addTo(&counts)
@@ -77,21 +75,21 @@ func (w *window) counts() (counts [buckets]uint32) {
 	return counts
 }
 
-// ended returns what the slot holds that was filled before the current one.
+// ended returns the counts of the slot that was filled last.
 func (w *window) ended() (counts [buckets]uint32) {
 	w.slots[(w.current.Load()+slots-1)%slots].addTo(&counts)
 	return counts
 }
 
-// slotSummary is what the limiter needs to know of a slot.
+// slotSummary is what the limiter adapts to.
 type slotSummary struct {
 	n   int
 	p95 time.Duration
-	// inFlight is how many were in flight on average, by Little's law.
+	// inFlight is the average number in flight, by Little's law.
 	inFlight float64
 }
 
-// summarise describes what a slot holds.
+// summarise sums up the counts of a slot.
 func summarise(counts *[buckets]uint32) (s slotSummary) {
 	var sum time.Duration
 	for i := range counts {
@@ -115,7 +113,8 @@ func quantile(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
 	return n, 0
 }
 
-// bucketOf returns the bucket of a time: one each below 8 µs, then eight for each power of two.
+// bucketOf returns the bucket of a time. Below 8 µs each microsecond has a bucket; above, each power
+// of two has eight.
 func bucketOf(d time.Duration) int {
 	us := uint64(max(0, d.Microseconds()))
 	if us < 1<<subBits {
@@ -126,7 +125,7 @@ func bucketOf(d time.Duration) int {
 	return min(i, buckets-1)
 }
 
-// bound returns the upper end of a bucket.
+// bound returns the upper end of bucket i.
 func bound(i int) time.Duration {
 	us := uint64(i) + 1
 	if shift := i>>subBits - 1; shift > 0 {

@@ -62,7 +62,7 @@ func TestBreakerRefuses(t *testing.T) {
 	scrape := string(g.do(t, "GET", "/metrics", nil).want(t, 200).body)
 	for _, want := range []string{
 		`webhook_breaker_state{state="open"} 1`, `webhook_breaker_state{state="closed"} 0`,
-		`webhook_breaker_share_ratio 0`,
+		`webhook_breaker_admitted_ratio 0`,
 		`webhook_breaker_openings_total 1`, `webhook_guard_value{signal="queue_depth_percent"} 95`,
 		`webhook_refusals_total{reason="breaker"} 2`,
 		`webhook_ingest_total{source="default",status="202"} 1`,

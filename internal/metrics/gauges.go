@@ -54,9 +54,9 @@ var (
 	poolWaited = desc("webhook_store_pool_wait_seconds_total",
 		"Time that callers have waited for a connection.")
 
-	breakerState = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
-	breakerShare = desc("webhook_breaker_share_ratio",
-		"Share of the webhooks that the breaker lets in.")
+	breakerState    = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
+	breakerAdmitted = desc("webhook_breaker_admitted_ratio",
+		"Ratio of the webhooks that the breaker admits, from 0 to 1.")
 	breakerOpened = desc("webhook_breaker_openings_total", "How often the breaker has opened.")
 	guardValue    = desc("webhook_guard_value",
 		"Value that the guard watches, in the unit of its name; left out while it cannot be read.",
@@ -96,7 +96,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueInfo, clockBehind, queueUp, queueDepth, queueLimit, queueOldest, queueSpool, queueDegraded,
 		storeUp, storeRows, partitions, leasesLost,
-		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerShare, breakerOpened,
+		poolConnections, poolMax, poolWaits, poolWaited, breakerState, breakerAdmitted, breakerOpened,
 		guardValue, guardNearness,
 		inFlight, inFlightLimit, bodyMemory, bodyLimit, canaryPercent, mode, deadOpen, dataFree, dataSize,
 		certExpiry, triggerValue, triggerNear, triggerState, triggerFired, alarmsSent,
@@ -206,7 +206,7 @@ func collectGuard(s guard.Status, to sender) {
 	for _, state := range []guard.State{guard.Closed, guard.Open, guard.Recovering} {
 		to.gauge(breakerState, one(s.Breaker == state), string(state))
 	}
-	to.gauge(breakerShare, float64(s.SharePercent)/100)
+	to.gauge(breakerAdmitted, float64(s.AdmittedPercent)/100)
 	to.counter(breakerOpened, float64(s.Opened))
 	for _, signal := range s.Signals {
 		if signal.Known {

@@ -56,7 +56,7 @@ func TestNativeHistograms(t *testing.T) {
 func TestOperating(t *testing.T) {
 	c := well()
 	c.Guard = func() guard.Status {
-		return guard.Status{Breaker: guard.Recovering, SharePercent: 40, Opened: 3, InFlight: 5,
+		return guard.Status{Breaker: guard.Recovering, AdmittedPercent: 40, Opened: 3, InFlight: 5,
 			InFlightLimit: 100, BodyMemory: 4096, BodyMemoryLimit: 1 << 20,
 			Signals: []guard.SignalStatus{
 				{Name: guard.SignalDepth, Value: 45, Known: true, Limit: 90, Nearness: 0.5},
@@ -93,7 +93,7 @@ func TestOperating(t *testing.T) {
 		`webhook_breaker_state{state="closed"}`:                      0,
 		`webhook_breaker_state{state="open"}`:                        0,
 		`webhook_breaker_state{state="recovering"}`:                  1,
-		`webhook_breaker_share_ratio`:                                0.4,
+		`webhook_breaker_admitted_ratio`:                             0.4,
 		`webhook_breaker_openings_total`:                             3,
 		`webhook_guard_value{signal="queue_depth_percent"}`:          45,
 		`webhook_guard_nearness_ratio{signal="queue_depth_percent"}`: 0.5,
