@@ -290,7 +290,7 @@ func (a *application) looks(partitions []int) (reads []statement) {
 			r.int(int64(p))
 		}
 		reads = append(reads, statement{sql: readEpochs, args: r.args(), row: func(r row) error {
-			a.epochs[int(r.int(0))] = hookgate.Epoch(r.int(1))
+			a.epochs[int(r.Int(0))] = hookgate.Epoch(r.Int(1))
 			return nil
 		}})
 	}
@@ -310,9 +310,9 @@ func (a *application) looks(partitions []int) (reads []statement) {
 		requests.text(it.RequestID.String())
 	}
 	takeHolder := func(r row) error {
-		request, err := hookgate.ParseRequestID(r.text(2))
-		a.holders[r.int(0)] = holder{r.int(1), request, hookgate.Identity{MessageID: r.text(3),
-			EventType: r.text(4), Source: r.text(5)}}
+		request, err := hookgate.ParseRequestID(r.Text(2))
+		a.holders[r.Int(0)] = holder{r.Int(1), request, hookgate.Identity{MessageID: r.Text(3),
+			EventType: r.Text(4), Source: r.Text(5)}}
 		return err
 	}
 	if identities.len() > 0 {
@@ -323,7 +323,7 @@ func (a *application) looks(partitions []int) (reads []statement) {
 			row: takeHolder})
 	}
 	reads = append(reads, statement{sql: readRequests, args: requests.args(), row: func(r row) error {
-		a.stored[r.int(0)] = r.int(1)
+		a.stored[r.Int(0)] = r.Int(1)
 		return nil
 	}})
 	return reads

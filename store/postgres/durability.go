@@ -35,8 +35,8 @@ func (s *Store) Durability(ctx context.Context) (worth string, err error) {
 			FROM pg_stat_replication`,
 		row: func(r row) error {
 			d = durability{
-				commit: r.text(0), fsync: r.bool(1), fullPageWrites: r.bool(2), standbyNames: r.text(3),
-				synchronous: r.int(4), asynchronous: r.int(5), hidden: r.int(6),
+				commit: r.Text(0), fsync: r.Bool(1), fullPageWrites: r.Bool(2), standbyNames: r.Text(3),
+				synchronous: r.Int(4), asynchronous: r.Int(5), hidden: r.Int(6),
 			}
 			return nil
 		},

@@ -352,7 +352,7 @@ func TestServerVanished(t *testing.T) {
 	w := newWorker(t, s, 0)
 	var pid int64
 	if err := s.read(t.Context(), statement{sql: "SELECT pg_backend_pid()",
-		row: func(r row) error { pid = r.int(0); return nil }}); err != nil {
+		row: func(r row) error { pid = r.Int(0); return nil }}); err != nil {
 		t.Fatal(err)
 	}
 	batch := w.batch(3)

@@ -137,7 +137,7 @@ func (a *application) openLetter(ctx context.Context, t *transaction, it *batch.
 		args: []arg{argText(it.MessageID), argText(it.Source), argText(it.Claim().EventType),
 			argBool(changed), argBytes(body[:])},
 		row: func(r row) error {
-			first, err = hookgate.ParseRequestID(r.text(0))
+			first, err = hookgate.ParseRequestID(r.Text(0))
 			return err
 		},
 	})

@@ -50,7 +50,7 @@ const lockLog = `SELECT l.last_id, l.hash, l.anchored, coalesce(c.sequence, 0), 
 func (l *logPart) lock() statement {
 	return statement{sql: lockLog, row: func(r row) error {
 		l.read, l.begun = true, len(r[1]) > 0
-		l.lastID, l.anchored, l.trail = r.int(0), r.int(2), r.int(3)
+		l.lastID, l.anchored, l.trail = r.Int(0), r.Int(2), r.Int(3)
 		copy(l.hash[:], r[1])
 		copy(l.trailHash[:], r[4])
 		l.before = l.logHead
@@ -79,7 +79,7 @@ func (l *logPart) readFirstHash() ([]statement, error) {
 const readOldHeads = `SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0 ORDER BY partition`
 
 func scanOldHead(r row) audit.ChainHead {
-	h := audit.ChainHead{Partition: int(r.int(0)), Sequence: r.int(1)}
+	h := audit.ChainHead{Partition: int(r.Int(0)), Sequence: r.Int(1)}
 	copy(h.Hash[:], r[2])
 	return h
 }

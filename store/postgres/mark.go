@@ -17,7 +17,7 @@ func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 	err = s.read(ctx, statement{
 		sql: "SELECT i.id, l.last_id, pg_is_in_recovery() FROM webhook_store i, webhook_log l",
 		row: func(r row) error {
-			m.ID, m.Last, standby = r.text(0), r.int(1), r.bool(2)
+			m.ID, m.Last, standby = r.Text(0), r.Int(1), r.Bool(2)
 			return nil
 		},
 	})
@@ -27,7 +27,7 @@ func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 	if err == nil {
 		err = s.read(ctx, statement{
 			sql: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
-			row: func(r row) error { m.ID += "/" + r.text(0); return nil },
+			row: func(r row) error { m.ID += "/" + r.Text(0); return nil },
 		})
 		// Some hosted servers have no such function. Then the id and how far it has come must do.
 		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && len(refused.Code) == 5 &&

@@ -9,6 +9,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // defaultHoldTime is how long removal stays with a process that does not go on with it.
@@ -85,7 +86,7 @@ func (p *pruning) reads() []statement {
 			return nil
 		}},
 		{sql: oldEvents, args: []arg{argInt(int64(p.limit) + 1)}, row: func(r row) error {
-			p.events = append(p.events, oldEvent{r.int(0), r.int(1), micros(r.int(2))})
+			p.events = append(p.events, oldEvent{r.Int(0), r.Int(1), micros(r.Int(2))})
 			return nil
 		}},
 	}
@@ -114,17 +115,17 @@ func (p *pruning) readLinks() ([]statement, error) {
 }
 
 func scanRemovals(r row) prune.State {
-	return prune.State{Events: r.int(0), Duplicates: r.int(1), DeadLetters: r.int(2),
-		LastEvent: r.int(3), LastRequest: r.int(4),
-		LastBatch: r.int(5), LastPurge: r.int(6)}
+	return prune.State{Events: r.Int(0), Duplicates: r.Int(1), DeadLetters: r.Int(2),
+		LastEvent: r.Int(3), LastRequest: r.Int(4),
+		LastBatch: r.Int(5), LastPurge: r.Int(6)}
 }
 
 func scanOldLink(r row) prune.Link {
 	l := prune.Link{
-		ID: r.int(0), Partition: int(r.int(1)), Sequence: r.int(2), Events: r.int(5), Requests: r.int(6),
-		Purges:    r.int(7),
-		LastEvent: r.int(8), LastRequest: r.int(9), PersistedAt: micros(r.int(10)), Duplicates: r.int(11),
-		LastPurge: r.int(12), Kept: r.bool(13),
+		ID: r.Int(0), Partition: int(r.Int(1)), Sequence: r.Int(2), Events: r.Int(5), Requests: r.Int(6),
+		Purges:    r.Int(7),
+		LastEvent: r.Int(8), LastRequest: r.Int(9), PersistedAt: micros(r.Int(10)), Duplicates: r.Int(11),
+		LastPurge: r.Int(12), Kept: r.Bool(13),
 	}
 	copy(l.Previous[:], r[3])
 	copy(l.Hash[:], r[4])
@@ -166,8 +167,8 @@ func (p *pruning) readEntries() ([]statement, error) {
 		return nil, nil
 	}
 	take := func(r row) error {
-		e := prune.Entry{ID: r.int(0), Kind: prune.Kind(r.int(1)), PersistedAt: micros(r.int(3)),
-			Sequence: r.int(4), Kept: r.int(5) > 0}
+		e := prune.Entry{ID: r.Int(0), Kind: prune.Kind(r.Int(1)), PersistedAt: micros(r.Int(3)),
+			Sequence: r.Int(4), Kept: r.Int(5) > 0}
 		copy(e.Hash[:], r[2])
 		p.entries = append(p.entries, e)
 		return nil
@@ -177,7 +178,7 @@ func (p *pruning) readEntries() ([]statement, error) {
 	if cursor > 0 {
 		return []statement{
 			{sql: entryBefore, args: []arg{argInt(cursor)}, row: func(r row) error {
-				p.previous = (*[32]byte)(r.bytes(0))
+				p.previous = (*[32]byte)(r.Bytes(0))
 				return nil
 			}},
 			{sql: entriesQuery, args: []arg{argInt(cursor), limit}, row: take},
@@ -254,8 +255,10 @@ func (p *pruning) writes() ([]statement, error) {
 				RETURNING `+prune.LineageColumns+`),
 			moved AS (INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at) SELECT gone.*, $3 FROM gone RETURNING 1)
 			SELECT count(*) FROM moved`, argInt(p.state.LastEvent), argInt(r.LastEvent), argInt(now)),
-			numbered("DELETE FROM webhook_request_bodies WHERE "+prune.OldRequestBodies,
-				[]any{p.step.RequestBodiesBefore(), int64(p.limit)}))
+			shared(sqlstore.Statement{
+				SQL:  "DELETE FROM webhook_request_bodies WHERE " + prune.OldRequestBodies,
+				Args: []any{p.step.RequestBodiesBefore(), p.limit},
+			}))
 	}
 	writes = append(writes, p.removeLinks()...)
 	for i := range p.step.Checkpoints {
@@ -325,7 +328,7 @@ func (p *pruning) change(want int64, sql string, args ...arg) statement {
 	i := len(p.changes)
 	p.changes = append(p.changes, change{statement: sql, want: want})
 	return statement{sql: sql, args: args, row: func(r row) error {
-		p.changes[i].have = r.int(0)
+		p.changes[i].have = r.Int(0)
 		return nil
 	}}
 }

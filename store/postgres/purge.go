@@ -58,8 +58,8 @@ func (a *purging) reads(ids []arg) []statement {
 	return []statement{
 		a.log.lock(),
 		{sql: purgeTargets, args: ids, row: func(r row) error {
-			request, err := hookgate.ParseRequestID(r.text(1))
-			a.targets = append(a.targets, purgeTarget{r.int(0), request})
+			request, err := hookgate.ParseRequestID(r.Text(1))
+			a.targets = append(a.targets, purgeTarget{r.Int(0), request})
 			return err
 		}},
 	}

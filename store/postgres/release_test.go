@@ -102,10 +102,10 @@ func TestEarlierRelease(t *testing.T) {
 	if err := s.read(ctx, statement{
 		sql: "SELECT identity, source, event_type, message_id, keyed, ordering_key FROM webhook_events",
 		row: func(r row) error {
-			id := hookgate.Identity{Source: r.text(1), EventType: r.text(2), MessageID: r.text(3)}
-			if key := encoding.Key(id); string(key[:]) != string(r.bytes(0)) ||
-				r.bool(4) != (r.text(5) != id.EventType) {
-				return fmt.Errorf("event %s has identity %x and keyed %t", id, r.bytes(0), r.bool(4))
+			id := hookgate.Identity{Source: r.Text(1), EventType: r.Text(2), MessageID: r.Text(3)}
+			if key := encoding.Key(id); string(key[:]) != string(r.Bytes(0)) ||
+				r.Bool(4) != (r.Text(5) != id.EventType) {
+				return fmt.Errorf("event %s has identity %x and keyed %t", id, r.Bytes(0), r.Bool(4))
 			}
 			return nil
 		},

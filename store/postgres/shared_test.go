@@ -301,7 +301,7 @@ func TestDurable(t *testing.T) {
 		t.Helper()
 		query := statement{
 			sql: "SELECT current_setting('synchronous_commit') || ' ' || current_setting('statement_timeout')",
-			row: func(r row) error { got = r.text(0); return nil },
+			row: func(r row) error { got = r.Text(0); return nil },
 		}
 		var err error
 		if inside {
@@ -467,59 +467,46 @@ func TestPlans(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	events := func(f hookgate.EventFilter) statement {
-		query, possible := eventsQuery(f, 10, 0, sqlstore.Size)
-		if !possible {
-			t.Fatalf("%+v cannot match", f)
+	reads := storetest.Reads(t, db{s}, dialect, "m1")
+	read := func(kind string, n int) statement {
+		t.Helper()
+		if len(reads[kind]) <= n {
+			t.Fatalf("%s makes %d queries", kind, len(reads[kind]))
 		}
-		return query
+		return shared(reads[kind][n])
 	}
-	request := newRows(1)
-	request.text("r1")
 	purged := newRows(1)
 	purged.int(31000)
-	letters := func(f hookgate.DeadLetterFilter) statement {
-		query, possible := deadLettersQuery(f, 10, sqlstore.Size)
-		if !possible {
-			t.Fatalf("%+v cannot match", f)
-		}
-		return query
-	}
 	for name, test := range map[string]struct {
 		query statement
 		want  string
 	}{
 		"test traffic": {statement{sql: readTests, args: []arg{argInt(10)}}, "webhook_events_tests"},
-		"bodies of tests": {numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies,
-			[]any{int64(-9), int64(-1)}), "webhook_removed_events_pkey"},
+		"bodies of tests": {shared(sqlstore.Statement{
+			SQL:  "DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
+			Args: []any{-9, -1}}), "webhook_removed_events_pkey"},
 		"removal of tests": {statement{sql: moveTests, args: append(purged.args(), argInt(1))},
 			"webhook_events_"},
-		"listing":    {events(hookgate.EventFilter{}), "webhook_events_pkey"},
-		"by key":     {events(hookgate.EventFilter{OrderingKey: "k1"}), "webhook_events_pkey"},
-		"rare type":  {events(hookgate.EventFilter{EventType: "none"}), "webhook_events_type"},
-		"message id": {events(hookgate.EventFilter{MessageID: "m1"}), "webhook_events_identity"},
-		"event": {statement{sql: "SELECT " + eventColumns +
-			" FROM webhook_events WHERE id = $1", args: []arg{argInt(1)}}, "webhook_events_pkey"},
-		"trace": {statement{sql: traceRequests, args: []arg{argBytes(make([]byte, 24)),
-			argBytes(make([]byte, 24)), argText("m1"),
-			argText(hookgate.RequestID{}.String()), argInt(10)}}, "webhook_requests_message"},
-		"trails": {statement{sql: traceQuery, args: append(request.args(),
-			argText("m1"))}, "webhook_events_request"},
-		"letters": {letters(hookgate.DeadLetterFilter{}), "webhook_requests_dead"},
-		"letters by state": {letters(hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}),
+		"listing":    {read("listing", 0), "webhook_events_pkey"},
+		"by key":     {read("listing by key", 1), "webhook_events_pkey"},
+		"rare type":  {read("listing by a rare type", 1), "webhook_events_type"},
+		"message id": {read("listing by message id", 0), "webhook_events_identity"},
+		"event":      {read("event", 0), "webhook_events_pkey"},
+		"trace":      {read("trace", 0), "webhook_requests_message"},
+		"trails":     {read("trace", 1), "webhook_events_request"},
+		"letters":    {read("dead letters", 0), "webhook_requests_dead"},
+		"letters by state": {read("open dead letters", 0),
 			"webhook_events_identity"},
-		"letters of a message id": {letters(hookgate.DeadLetterFilter{MessageID: "d31000"}),
+		"letters of a message id": {read("dead letters by message id", 0),
 			"webhook_requests_message"},
-		"letters by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "d31000"}),
+		"letters by prefix": {read("dead letters by prefix", 0),
 			"webhook_requests_message"},
-		"request": {statement{sql: requestQuery, args: []arg{argText("e1")}},
+		"request": {read("request", 0),
 			"webhook_events_request"},
-		"request, gone": {statement{sql: requestQuery, args: []arg{argText("e1")}},
+		"request, gone": {read("request", 0),
 			"webhook_removed_events_request"},
-		"letter": {statement{sql: deadLetterQuery + "r.id = $1",
-			args: []arg{argInt(31000)}}, "webhook_requests_dead"},
-		"letter by request": {statement{sql: deadLetterQuery + "r.request_id = $1",
-			args: []arg{argText("r31000")}}, "webhook_requests_request_id_key"},
+		"letter":            {read("dead letter", 0), "webhook_requests_dead"},
+		"letter by request": {read("dead letter by request", 0), "webhook_requests_request_id_key"},
 		"purge": {statement{sql: purgeTargets, args: purged.args()},
 			"webhook_dead_letters_pkey"},
 		"by request": {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1",
@@ -550,16 +537,16 @@ func TestPlans(t *testing.T) {
 		storetest.ByType:     "webhook_events_type",
 		storetest.ByIdentity: "webhook_events_identity",
 	}
-	storetest.SearchQueries(t, searcher{s}, func(query string, args []any,
+	storetest.SearchQueries(t, db{s}, dialect, func(query sqlstore.Statement,
 		index storetest.SearchIndex) {
 		want := indexes[index]
-		if strings.HasPrefix(query, "SELECT received_at FROM") {
+		if strings.HasPrefix(query.SQL, "SELECT received_at FROM") {
 			want = "webhook_events" // of one event
 		}
-		if strings.Contains(query, "ordering_key = ?") {
+		if strings.Contains(query.SQL, "ordering_key = ?") {
 			want = "webhook_events_" // the planner knows how rare a key is
 		}
-		mustUseIndex(t, s, query, numbered(query, args), want)
+		mustUseIndex(t, s, query.SQL, shared(query), want)
 	})
 	b := &hookgate.Batch{}
 	for n := range 500 {
@@ -585,7 +572,7 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 	t.Helper()
 	var plan []string
 	query.sql = "EXPLAIN " + query.sql
-	query.row = func(r row) error { plan = append(plan, r.text(0)); return nil }
+	query.row = func(r row) error { plan = append(plan, r.Text(0)); return nil }
 	if err := s.read(t.Context(), query); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}

@@ -80,6 +80,7 @@ func (c Config) withDefaults() Config {
 
 // Store is a hookgate.Store and a hookgate.Reader in a PostgreSQL database.
 type Store struct {
+	*sqlstore.Tables
 	config *pgx.ConnConfig
 	// wanted is Config.Schema, and statementTimeout is Config.StatementTimeout.
 	wanted           string
@@ -90,8 +91,6 @@ type Store struct {
 	unprepared atomic.Pointer[error]
 
 	pool *pgxpool.Pool
-	// turns keep connections of it free of what takes long.
-	turns sqlstore.Turns
 	// target names the database in errors, without its password.
 	target string
 	// begin is the way into every transaction, beginAppend that into one which locks the log, and
@@ -167,12 +166,12 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		name:      rand.Text(),
 		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
-		turns:     sqlstore.NewTurns(c.MaxConns),
 		nextID:    batch.NextID,
 		appending: make(chan struct{}, 1),
 
 		statementTimeout: c.StatementTimeout,
 	}
+	s.Tables = sqlstore.New(db{s}, dialect, c.MaxConns)
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, unfit(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
@@ -289,7 +288,7 @@ func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoc
 		sql: `INSERT INTO webhook_partitions AS p (partition, epoch) VALUES ($1, 1)
 			ON CONFLICT (partition) DO UPDATE SET epoch = p.epoch + 1 RETURNING p.epoch`,
 		args: []arg{argInt(int64(partition))},
-		row:  func(r row) error { epoch = hookgate.Epoch(r.int(0)); return nil },
+		row:  func(r row) error { epoch = hookgate.Epoch(r.Int(0)); return nil },
 	}}, func() ([]statement, error) { return nil, nil })
 	if err != nil {
 		return 0, fmt.Errorf("acquire partition %d: %w", partition, err)
@@ -335,7 +334,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	readOnly := false
 	err := s.read(ctx, statement{
 		sql: `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, last_id FROM webhook_log`,
-		row: func(r row) error { readOnly = r.bool(0); s.lastID.Store(r.int(1)); return nil },
+		row: func(r row) error { readOnly = r.Bool(0); s.lastID.Store(r.Int(1)); return nil },
 	})
 	if err == nil && readOnly {
 		err = fmt.Errorf("database %s takes no writes: it is read-only, or a standby", s.target)

@@ -114,3 +114,10 @@ func TestConformance(t *testing.T) {
 		},
 	})
 }
+
+// TestSearchesLeaveRoom: searches that take long leave connections for everything else.
+func TestSearchesLeaveRoom(t *testing.T) {
+	s, _ := openStore(t, newDatabase(t))
+	defer s.Close()
+	storetest.SearchesLeaveRoom(t, s)
+}

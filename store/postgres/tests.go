@@ -7,6 +7,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // readTests reads the test traffic that comes next, by its index.
@@ -45,7 +46,7 @@ func (t *testRemoval) reads() []statement {
 	return []statement{
 		{sql: readRemovals + " FOR UPDATE", row: func(row) error { t.counted = true; return nil }},
 		{sql: readTests, args: []arg{argInt(int64(t.Limit()) + 1)}, row: func(r row) error {
-			t.full = t.full || !t.Event(r.int(0), r.int(1))
+			t.full = t.full || !t.Event(r.Int(0), r.Int(1))
 			return nil
 		}},
 	}
@@ -67,11 +68,13 @@ func (t *testRemoval) writes() ([]statement, error) {
 		{sql: "INSERT INTO webhook_retention VALUES ('test traffic')"},
 		{sql: moveTests, args: append(ids.args(), argInt(time.Now().UnixMicro())),
 			row: func(r row) error {
-				t.moved = r.int(0)
+				t.moved = r.Int(0)
 				return nil
 			}},
-		numbered("DELETE FROM webhook_request_bodies WHERE "+prune.TestRequestBodies,
-			[]any{t.IDs[0], t.IDs[len(t.IDs)-1]}),
+		shared(sqlstore.Statement{
+			SQL:  "DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
+			Args: []any{t.IDs[0], t.IDs[len(t.IDs)-1]},
+		}),
 		{sql: "UPDATE webhook_removals SET events = events + $1", args: []arg{argInt(t.Events)}},
 		{sql: "DELETE FROM webhook_retention"},
 	}, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // Audit is what Verify found.
@@ -167,7 +168,9 @@ func newPages(ctx context.Context, conn *pgconn.PgConn, hasLog bool) *pages {
 		purges: cursor[audit.Purge]{query: q.purges, bound: 500, scan: scanPurge, after: math.MinInt64},
 		anchors: cursor[audit.Anchor]{query: anchorPage, bound: 500, scan: scanAnchor,
 			after: math.MinInt64, ended: !hasLog},
-		actions: cursor[audit.Action]{query: actionPage, bound: 500, scan: scanAction,
+		actions: cursor[audit.Action]{query: "SELECT " + sqlstore.ActionColumns +
+			" FROM webhook_admin_actions WHERE sequence > $1 ORDER BY sequence LIMIT $2", bound: 500,
+			scan:  scanAction,
 			after: math.MinInt64},
 	}
 }
@@ -210,8 +213,8 @@ func (p *pages) Log() (l audit.Log, ok bool, err error) {
 		sql: "SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges, anchored FROM webhook_log",
 		row: func(r row) error {
 			l = audit.Log{
-				BeginsAfter: r.int(0), LastID: r.int(1), Begun: len(r[2]) > 0, Events: r.int(3),
-				Duplicates: r.int(4), DeadLetters: r.int(5), Purges: r.int(6), Anchored: r.int(7),
+				BeginsAfter: r.Int(0), LastID: r.Int(1), Begun: len(r[2]) > 0, Events: r.Int(3),
+				Duplicates: r.Int(4), DeadLetters: r.Int(5), Purges: r.Int(6), Anchored: r.Int(7),
 			}
 			copy(l.Hash[:], r[2])
 			return nil
@@ -227,8 +230,8 @@ func (p *pages) Gaps() (all []prune.Gap, err error) {
 			FROM webhook_gaps ORDER BY from_id`,
 		row: func(r row) error {
 			g := prune.Gap{
-				From: r.int(0), To: r.int(1), Events: r.int(4), Duplicates: r.int(5), DeadLetters: r.int(6),
-				Purges: r.int(7), Anchors: r.int(8), Anchored: r.int(9), PersistedAt: micros(r.int(10)),
+				From: r.Int(0), To: r.Int(1), Events: r.Int(4), Duplicates: r.Int(5), DeadLetters: r.Int(6),
+				Purges: r.Int(7), Anchors: r.Int(8), Anchored: r.Int(9), PersistedAt: micros(r.Int(10)),
 			}
 			copy(g.Previous[:], r[2])
 			copy(g.Hash[:], r[3])
@@ -246,7 +249,7 @@ func (p *pages) Anchor() (*audit.Anchor, bool, error) {
 }
 
 func scanAnchor(r row, a *audit.Anchor) int64 {
-	*a = audit.Anchor{ID: r.int(0), Sequence: r.int(1)}
+	*a = audit.Anchor{ID: r.Int(0), Sequence: r.Int(1)}
 	copy(a.TrailHash[:], r[2])
 	copy(a.Hash[:], r[3])
 	return a.ID
@@ -284,21 +287,21 @@ func (p *pages) entry(c *cursor[entry]) (*audit.Row, bool, error) {
 
 func scanLink(r row, l *audit.Link) int64 {
 	*l = audit.Link{
-		ID: r.int(0),
+		ID: r.Int(0),
 		ChainLink: audit.ChainLink{
-			Partition:   int(r.int(1)),
-			Sequence:    r.int(2),
-			Worker:      r.text(7),
-			ProcessedAt: micros(r.int(8)),
-			PersistedAt: micros(r.int(9)),
-			Attempts:    int(r.int(10)),
-			LastError:   r.text(11),
+			Partition:   int(r.Int(1)),
+			Sequence:    r.Int(2),
+			Worker:      r.Text(7),
+			ProcessedAt: micros(r.Int(8)),
+			PersistedAt: micros(r.Int(9)),
+			Attempts:    int(r.Int(10)),
+			LastError:   r.Text(11),
 		},
-		Events:   r.int(5),
-		Requests: r.int(6),
-		Purges:   r.int(12),
+		Events:   r.Int(5),
+		Requests: r.Int(6),
+		Purges:   r.Int(12),
 
-		LastEvent: r.int(13), LastRequest: r.int(14),
+		LastEvent: r.Int(13), LastRequest: r.Int(14),
 	}
 	copy(l.Previous[:], r[3])
 	copy(l.Hash[:], r[4])
@@ -308,31 +311,31 @@ func scanLink(r row, l *audit.Link) int64 {
 // scanEntry reads the columns that events and requests share.
 func scanEntry(r row, e *entry) int64 {
 	e.delivery = hookgate.Request{
-		Identity:    hookgate.Identity{MessageID: r.text(2), EventType: r.text(3), Source: r.text(4)},
-		OrderingKey: r.text(5),
-		Sequence:    r.int(6),
-		ReceivedAt:  micros(r.int(9)),
-		RemoteAddr:  r.text(12),
+		Identity:    hookgate.Identity{MessageID: r.Text(2), EventType: r.Text(3), Source: r.Text(4)},
+		OrderingKey: r.Text(5),
+		Sequence:    r.Int(6),
+		ReceivedAt:  micros(r.Int(9)),
+		RemoteAddr:  r.Text(12),
 	}
-	e.delivery.SetSpooledMicros(r.int(15))
-	e.delivery.SetRetriedMicros(r.int(17))
-	e.delivery.Keyed = r.bool(18)
+	e.delivery.SetSpooledMicros(r.Int(15))
+	e.delivery.SetRetriedMicros(r.Int(17))
+	e.delivery.Keyed = r.Bool(18)
 	e.Row = audit.Row{
-		RequestID: r.text(8),
-		RetryOf:   r.text(16),
+		RequestID: r.Text(8),
+		RetryOf:   r.Text(16),
 		Sealed:    len(r[24]) > 0,
 		Entry: audit.Entry{
-			Batch:       r.int(0),
-			ID:          r.int(1),
-			Partition:   int(r.int(13)),
-			EnqueuedAt:  micros(r.int(10)),
-			HeadersJSON: r.text(11),
-			Position:    r.text(14),
-			ProcessedAt: micros(r.int(19)),
-			PersistedAt: micros(r.int(20)),
-			Worker:      r.text(21),
-			Attempts:    int(r.int(22)),
-			LastError:   r.text(23),
+			Batch:       r.Int(0),
+			ID:          r.Int(1),
+			Partition:   int(r.Int(13)),
+			EnqueuedAt:  micros(r.Int(10)),
+			HeadersJSON: r.Text(11),
+			Position:    r.Text(14),
+			ProcessedAt: micros(r.Int(19)),
+			PersistedAt: micros(r.Int(20)),
+			Worker:      r.Text(21),
+			Attempts:    int(r.Int(22)),
+			LastError:   r.Text(23),
 		},
 	}
 	copy(e.BodySHA256[:], r[7])
@@ -343,14 +346,14 @@ func scanEntry(r row, e *entry) int64 {
 // scanKey reads the identity of a row that has one. In a store of an earlier release none has.
 func scanKey(r row, e *entry) {
 	if len(r[25]) > 0 || e.Sealed {
-		e.Key = r.bytes(25)
+		e.Key = r.Bytes(25)
 	}
 }
 
 func scanAuditEvent(r row, e *entry) int64 {
 	id := scanEntry(r, e)
 	scanKey(r, e)
-	e.Body = r.bytes(26)
+	e.Body = r.Bytes(26)
 	return id
 }
 
@@ -363,21 +366,21 @@ func scanRemovedEvent(r row, e *entry) int64 {
 func scanRequest(r row, e *entry) int64 {
 	id := scanEntry(r, e)
 	scanKey(r, e)
-	e.Outcome = hookgate.Stage(r.text(26))
-	e.FirstRequestID = r.text(27)
-	e.Reason = r.text(28)
-	e.Purged = r.bool(29)
+	e.Outcome = hookgate.Stage(r.Text(26))
+	e.FirstRequestID = r.Text(27)
+	e.Reason = r.Text(28)
+	e.Purged = r.Bool(29)
 	if r[30] != nil {
-		e.Letter = &audit.Letter{Body: r.bytes(30), RequestID: r.text(31), Reason: r.text(32),
-			DeadLetteredAt: r.int(33)}
+		e.Letter = &audit.Letter{Body: r.Bytes(30), RequestID: r.Text(31), Reason: r.Text(32),
+			DeadLetteredAt: r.Int(33)}
 	}
 	return id
 }
 
 func scanPurge(r row, p *audit.Purge) int64 {
 	*p = audit.Purge{
-		ID: r.int(0), Batch: r.int(1), RequestID: r.text(2), By: r.text(3), Reason: r.text(4),
-		PurgedAt: r.int(5),
+		ID: r.Int(0), Batch: r.Int(1), RequestID: r.Text(2), By: r.Text(3), Reason: r.Text(4),
+		PurgedAt: r.Int(5),
 		Sealed:   len(r[6]) > 0,
 	}
 	copy(p.Hash[:], r[6])
@@ -387,10 +390,11 @@ func scanPurge(r row, p *audit.Purge) int64 {
 // RequestBody implements audit.Source.
 func (p *pages) RequestBody(requestID string) (body []byte, ok bool, err error) {
 	_, err = exchange(p.ctx, p.conn,
-		[]statement{{sql: requestBodyQuery, args: []arg{argText(requestID)}, row: func(r row) error {
-			body, ok = r.bytes(0), true
-			return nil
-		}}})
+		[]statement{shared(sqlstore.Statement{
+			SQL: sqlstore.RequestBodyQuery, Args: []any{requestID}, Row: func(r sqlstore.Row) error {
+				body, ok = r.Bytes(0), true
+				return nil
+			}})})
 	return body, ok, err
 }
 
@@ -416,8 +420,8 @@ func (p *pages) Checkpoints() (all []prune.Checkpoint, err error) {
 			FROM webhook_checkpoints ORDER BY partition, from_sequence`,
 		row: func(r row) error {
 			c := prune.Checkpoint{
-				Partition: int(r.int(0)), From: r.int(1), To: r.int(2), Events: r.int(5), Duplicates: r.int(6),
-				DeadLetters: r.int(7), Purges: r.int(8), PersistedAt: micros(r.int(9)),
+				Partition: int(r.Int(0)), From: r.Int(1), To: r.Int(2), Events: r.Int(5), Duplicates: r.Int(6),
+				DeadLetters: r.Int(7), Purges: r.Int(8), PersistedAt: micros(r.Int(9)),
 			}
 			copy(c.Previous[:], r[3])
 			copy(c.Hash[:], r[4])
@@ -433,8 +437,8 @@ func (p *pages) Heads() (heads []audit.Head, err error) {
 	_, err = exchange(p.ctx, p.conn, []statement{{
 		sql: "SELECT partition, sequence, hash, events, duplicates, dead_letters FROM webhook_partitions ORDER BY partition",
 		row: func(r row) error {
-			h := audit.Head{Partition: int(r.int(0)), Sequence: r.int(1), Events: r.int(3),
-				Duplicates: r.int(4), DeadLetters: r.int(5)}
+			h := audit.Head{Partition: int(r.Int(0)), Sequence: r.Int(1), Events: r.Int(3),
+				Duplicates: r.Int(4), DeadLetters: r.Int(5)}
 			copy(h.Hash[:], r[2])
 			heads = append(heads, h)
 			return nil
@@ -447,7 +451,7 @@ func (p *pages) Heads() (heads []audit.Head, err error) {
 func (p *pages) Letters() (n int64, err error) {
 	_, err = exchange(p.ctx, p.conn, []statement{{
 		sql: "SELECT count(*) FROM webhook_dead_letters",
-		row: func(r row) error { n = r.int(0); return nil },
+		row: func(r row) error { n = r.Int(0); return nil },
 	}})
 	return n, err
 }
@@ -458,12 +462,17 @@ func (p *pages) Action() (*audit.Action, bool, error) {
 	return a, a != nil, err
 }
 
+func scanAction(r row, a *audit.Action) int64 {
+	*a = sqlstore.ScanAction(r)
+	return a.Sequence
+}
+
 // LastAction implements audit.Source. Without a row the trail must be empty.
 func (p *pages) LastAction() (h audit.ActionHead, err error) {
 	_, err = exchange(p.ctx, p.conn, []statement{{
 		sql: "SELECT sequence, hash FROM webhook_admin_chain",
 		row: func(r row) error {
-			h.Sequence = r.int(0)
+			h.Sequence = r.Int(0)
 			copy(h.Hash[:], r[1])
 			return nil
 		},

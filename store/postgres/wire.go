@@ -48,7 +48,7 @@ func argBytes(b []byte) arg { return arg{pgtype.ByteaOID, append([]byte{}, b...)
 // row is a row in PostgreSQL's binary form. It holds until the next one.
 type row [][]byte
 
-func (r row) int(column int) int64 {
+func (r row) Int(column int) int64 {
 	if b := r[column]; len(b) == 4 {
 		return int64(int32(binary.BigEndian.Uint32(b)))
 	} else {
@@ -56,11 +56,17 @@ func (r row) int(column int) int64 {
 	}
 }
 
-func (r row) text(column int) string { return string(r[column]) }
+func (r row) Text(column int) string { return string(r[column]) }
 
-func (r row) bytes(column int) []byte { return append([]byte{}, r[column]...) }
+func (r row) Bytes(column int) []byte { return append([]byte{}, r[column]...) }
 
-func (r row) bool(column int) bool { return r[column][0] != 0 }
+func (r row) Bool(column int) bool { return r[column][0] != 0 }
+
+// Copy fills dst with the bytes of a column.
+func (r row) Copy(column int, dst []byte) { copy(dst, r[column]) }
+
+// IsNull reports whether a column has no value.
+func (r row) IsNull(column int) bool { return r[column] == nil }
 
 var binaryFormat = []int16{pgtype.BinaryFormatCode} // of all parameters and columns
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -22,34 +23,36 @@ func TestPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	events := func(f hookgate.EventFilter) string {
-		where, _ := conditions(f)
-		return "SELECT " + eventColumns + " FROM webhook_events WHERE id > ?" + where +
-			" ORDER BY id LIMIT ?"
+	if _, err := s.Apply(t.Context(), &hookgate.Batch{
+		Records: []hookgate.Record{storetest.Sample(0, 1)}}); err != nil {
+		t.Fatal(err)
 	}
-	letters := func(f hookgate.DeadLetterFilter) string {
-		where, _ := deadLetterConditions(f)
-		return deadLetterQuery + "r.id > ?" + where + " ORDER BY r.id LIMIT ?"
+	reads := storetest.Reads(t, db{s}, dialect, storetest.Sample(0, 1).MessageID)
+	read := func(kind string, n int) string {
+		t.Helper()
+		if len(reads[kind]) <= n {
+			t.Fatalf("%s makes %d queries", kind, len(reads[kind]))
+		}
+		return reads[kind][n].SQL
 	}
 	for name, test := range map[string]struct{ query, want, not string }{
-		"listing": {events(hookgate.EventFilter{}), "USING INTEGER PRIMARY KEY",
+		"listing": {read("listing", 0), "USING INTEGER PRIMARY KEY",
 			"TEMP B-TREE"},
-		"by type": {events(hookgate.EventFilter{EventType: "t", Source: "s",
-			OrderingKey: "k"}), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"message id": {events(hookgate.EventFilter{MessageID: "m"}),
+		"by type": {read("listing by type", 1), "USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
+		"message id": {read("listing by message id", 0),
 			"SEARCH webhook_events USING INTEGER PRIMARY KEY (rowid=?", "SCAN webhook_"},
-		"message id, index": {events(hookgate.EventFilter{MessageID: "m"}),
+		"message id, index": {read("listing by message id", 0),
 			"SEARCH webhook_identities USING PRIMARY KEY (identity>? AND identity<?)", "TEMP B-TREE"},
-		"message id, tail": {events(hookgate.EventFilter{MessageID: "m"}),
+		"message id, tail": {read("listing by message id", 0),
 			"SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN webhook_"},
-		"prefix": {events(hookgate.EventFilter{MessageIDPrefix: "m"}),
+		"prefix": {read("listing by prefix", 1),
 			"USING INTEGER PRIMARY KEY", "TEMP B-TREE"},
-		"trace": {traceQuery,
+		"trace": {read("trace", 1),
 			"SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)",
 			"SCAN webhook_events"},
-		"trace, page": {traceRequests, "SEARCH i USING PRIMARY KEY (identity>? AND identity<?)",
+		"trace, page": {read("trace", 0), "SEARCH i USING PRIMARY KEY (identity>? AND identity<?)",
 			"SCAN webhook_events"},
-		"trace, tail": {traceRequests, "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN i"},
+		"trace, tail": {read("trace", 0), "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN i"},
 		"removal, identities": {removeIdentities + " FROM webhook_events WHERE id > ? AND id <= ?)",
 			"SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
 		"removal, keys": {removeKeys + " FROM webhook_events WHERE id > ? AND id <= ?)",
@@ -58,12 +61,12 @@ func TestPlans(t *testing.T) {
 			"SEARCH webhook_identities USING PRIMARY KEY (identity=?)", "SCAN"},
 		"tests, keys": {removeKeys + fromTests + " AND id <= ?)",
 			"SEARCH webhook_keys USING PRIMARY KEY (ordering_key=? AND event=?)", "SCAN"},
-		"trace, gone": {traceRequests,
+		"trace, gone": {read("trace", 0),
 			"SEARCH webhook_removed_events USING INDEX webhook_removed_events_message (message_id=?)",
 			"SCAN webhook_removed"},
 		"entries": {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)",
 			"TEMP B-TREE"},
-		"trace, end": {traceRequests,
+		"trace, end": {read("trace", 0),
 			"SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
 		"old events": {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)",
 			"TEMP B-TREE"},
@@ -73,38 +76,36 @@ func TestPlans(t *testing.T) {
 		"bodies of tests": {"DELETE FROM webhook_request_bodies WHERE " + prune.TestRequestBodies,
 			"SEARCH b USING", "SCAN"},
 		"old links": {oldLinksQuery, "SEARCH b USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
-		"dead letters": {letters(hookgate.DeadLetterFilter{EventType: "t", State: hookgate.DeadLetterOpen,
-			ReasonContains: "r"}),
+		"dead letters": {read("dead letters by state", 0),
 			"SEARCH r USING INDEX webhook_requests_dead (id>?", "TEMP B-TREE"},
-		"dead letters, by prefix": {letters(hookgate.DeadLetterFilter{MessageIDPrefix: "m"}),
+		"dead letters, by prefix": {read("dead letters by prefix", 0),
 			"SEARCH r USING INDEX webhook_requests_", "SCAN"},
-		"request": {requestQuery,
+		"request": {read("request", 0),
 			"SEARCH webhook_events USING INDEX webhook_events_request (request_id=?)",
 			"SCAN webhook_events"},
-		"request, gone": {requestQuery,
+		"request, gone": {read("request", 0),
 			"SEARCH webhook_removed_events USING INDEX webhook_removed_events_request (request_id=?)",
 			"SCAN webhook_events"},
-		"request, rest": {requestQuery,
+		"request, rest": {read("request", 0),
 			"SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1 (request_id=?)",
 			"SCAN webhook_events"},
-		"their event": {letters(hookgate.DeadLetterFilter{}),
+		"their event": {read("dead letters", 0),
 			"SEARCH i USING PRIMARY KEY (identity=?)", "SCAN"},
-		"their event, tail": {letters(hookgate.DeadLetterFilter{}),
+		"their event, tail": {read("dead letters", 0),
 			"SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SCAN"},
-		"their replays": {letters(hookgate.DeadLetterFilter{}),
+		"their replays": {read("dead letters", 0),
 			"SEARCH l USING INDEX webhook_requests_replay (replay_of=?)", "SCAN"},
-		"history": {letters(hookgate.DeadLetterFilter{MessageID: "m"}),
+		"history": {read("dead letters by message id", 0),
 			"SEARCH r USING INDEX webhook_requests_message (message_id=?", "SCAN"},
-		"dead letter": {deadLetterQuery + "r.id = ?", "SEARCH r USING INTEGER PRIMARY KEY",
+		"dead letter": {read("dead letter", 0), "SEARCH r USING INTEGER PRIMARY KEY",
 			"SCAN"},
-		"dead letter, by request": {deadLetterQuery + "r.request_id = ?",
+		"dead letter, by request": {read("dead letter by request", 0),
 			"SEARCH r USING INDEX sqlite_autoindex_webhook_requests_1", "SCAN"},
 		"by request": {"SELECT payload FROM webhook_events WHERE request_id = ?",
 			"USING INDEX webhook_events_request", "SCAN"},
-		"token": {"SELECT " + tokenColumns + " FROM webhook_tokens WHERE hash = ?",
+		"token": {read("token", 0),
 			"USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
-		"actions": {"SELECT " + actionColumns +
-			" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence", "USING INTEGER PRIMARY KEY",
+		"actions": {read("actions", 0), "USING INTEGER PRIMARY KEY",
 			"TEMP B-TREE"},
 		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
@@ -159,8 +160,9 @@ func TestSearchPlans(t *testing.T) {
 		storetest.ByType:     {"INDEX webhook_events_type (event_type=?"},
 		storetest.ByIdentity: {"SEARCH i USING PRIMARY KEY (identity"},
 	}
-	storetest.SearchQueries(t, searcher{s}, func(query string, _ []any, index storetest.SearchIndex) {
-		plan := explain(t, s, query)
+	storetest.SearchQueries(t, db{s}, dialect, func(query sqlstore.Statement,
+		index storetest.SearchIndex) {
+		plan := explain(t, s, query.SQL)
 		served := slices.ContainsFunc(want[index], func(part string) bool {
 			return strings.Contains(plan,
 				part)
@@ -169,10 +171,10 @@ func TestSearchPlans(t *testing.T) {
 			// Events that are not indexed yet, of which there are few, are read and sorted.
 			if !served || !strings.Contains(plan, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)") ||
 				strings.Contains(plan, "SCAN i") || strings.Contains(plan, "SCAN e") {
-				t.Errorf("%s: the plan is\n%s", query, plan)
+				t.Errorf("%s: the plan is\n%s", query.SQL, plan)
 			}
 		} else if !served || strings.Contains(plan, "TEMP B-TREE") {
-			t.Errorf("%s: the plan is\n%s\nwant it to have one of %q and to sort nothing", query, plan,
+			t.Errorf("%s: the plan is\n%s\nwant it to have one of %q and to sort nothing", query.SQL, plan,
 				want[index])
 		}
 	})

@@ -29,10 +29,9 @@ const readers = 4
 
 // Store is a hookgate.Store and a hookgate.Reader in a SQLite file.
 type Store struct {
+	*sqlstore.Tables
 	path string
 	pool *sqlitex.Pool
-	// turns keep connections of it free of what takes long.
-	turns sqlstore.Turns
 
 	mu    sync.Mutex // serialises the use of all below; SQLite has one writer anyway
 	conn  *sqlite.Conn
@@ -82,8 +81,8 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn, turns: sqlstore.NewTurns(readers), nextID: batch.NextID,
-		late: late}
+	s := &Store{path: path, conn: conn, nextID: batch.NextID, late: late}
+	s.Tables = sqlstore.New(db{s}, dialect, readers)
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)

@@ -99,3 +99,13 @@ func conformance(t *testing.T, late lateBounds) {
 		},
 	})
 }
+
+// TestSearchesLeaveRoom: searches that take long leave connections for everything else.
+func TestSearchesLeaveRoom(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	storetest.SearchesLeaveRoom(t, s)
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // Audit is what Verify found.
@@ -87,7 +88,7 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 	c := &cursors{conn: conn}
 	if err := sqlitex.Execute(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'webhook_log'",
 		&sqlitex.ExecOptions{
-			ResultFunc: func(row *sqlite.Stmt) error { c.hasLog = row.ColumnBool(0); return nil },
+			ResultFunc: func(r *sqlite.Stmt) error { c.hasLog = r.ColumnBool(0); return nil },
 		}); err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func newCursors(conn *sqlite.Conn) (*cursors, error) {
 		{&c.removals, removalsQuery},
 		{&c.checkpoints, `SELECT partition, from_sequence, to_sequence, previous_hash, hash, events, duplicates, dead_letters, purges,
 			persisted_at FROM webhook_checkpoints ORDER BY partition, from_sequence`},
-		{&c.actions, `SELECT ` + actionColumns + ` FROM webhook_admin_actions ORDER BY sequence`},
+		{&c.actions, `SELECT ` + sqlstore.ActionColumns + ` FROM webhook_admin_actions ORDER BY sequence`},
 		{&c.lastAction, `SELECT sequence, hash FROM webhook_admin_chain`},
 	}...) {
 		var err error
@@ -153,28 +154,28 @@ func (c *cursors) close() {
 
 // Link implements audit.Source.
 func (c *cursors) Link() (*audit.Link, bool, error) {
-	row := c.links
-	if found, err := row.Step(); err != nil || !found {
+	r := c.links
+	if found, err := r.Step(); err != nil || !found {
 		return nil, false, err
 	}
 	c.link = audit.Link{
-		ID: row.ColumnInt64(0),
+		ID: r.ColumnInt64(0),
 		ChainLink: audit.ChainLink{
-			Partition:   row.ColumnInt(1),
-			Sequence:    row.ColumnInt64(2),
-			Worker:      row.ColumnText(7),
-			ProcessedAt: micros(row.ColumnInt64(8)),
-			PersistedAt: micros(row.ColumnInt64(9)),
-			Attempts:    row.ColumnInt(10),
-			LastError:   row.ColumnText(11),
+			Partition:   r.ColumnInt(1),
+			Sequence:    r.ColumnInt64(2),
+			Worker:      r.ColumnText(7),
+			ProcessedAt: micros(r.ColumnInt64(8)),
+			PersistedAt: micros(r.ColumnInt64(9)),
+			Attempts:    r.ColumnInt(10),
+			LastError:   r.ColumnText(11),
 		},
-		Events:    row.ColumnInt64(5),
-		Requests:  row.ColumnInt64(6),
-		Purges:    row.ColumnInt64(12),
-		LastEvent: row.ColumnInt64(13), LastRequest: row.ColumnInt64(14),
+		Events:    r.ColumnInt64(5),
+		Requests:  r.ColumnInt64(6),
+		Purges:    r.ColumnInt64(12),
+		LastEvent: r.ColumnInt64(13), LastRequest: r.ColumnInt64(14),
 	}
-	row.ColumnBytes(3, c.link.Previous[:])
-	row.ColumnBytes(4, c.link.Hash[:])
+	r.ColumnBytes(3, c.link.Previous[:])
+	r.ColumnBytes(4, c.link.Hash[:])
 	return &c.link, true, nil
 }
 
@@ -195,7 +196,7 @@ func (c *cursors) Event() (*audit.Row, bool, error) {
 	}
 	c.event.scan(c.events)
 	c.event.scanKey(c.events)
-	c.event.Body = columnBytes(c.events, 26)
+	c.event.Body = row{c.events}.Bytes(26)
 	return &c.event.Row, true, c.late.event(&c.event.Row)
 }
 
@@ -223,7 +224,7 @@ func (c *cursors) Request() (*audit.Row, bool, error) {
 	}
 	if found {
 		e.Letter = &audit.Letter{
-			Body: columnBytes(d, 0), RequestID: d.ColumnText(1), Reason: d.ColumnText(2),
+			Body: row{d}.Bytes(0), RequestID: d.ColumnText(1), Reason: d.ColumnText(2),
 			DeadLetteredAt: d.ColumnInt64(3),
 		}
 	}
@@ -232,23 +233,23 @@ func (c *cursors) Request() (*audit.Row, bool, error) {
 
 // Purge implements audit.Source.
 func (c *cursors) Purge() (*audit.Purge, bool, error) {
-	row := c.purges
-	if found, err := row.Step(); err != nil || !found {
+	r := c.purges
+	if found, err := r.Step(); err != nil || !found {
 		return nil, false, err
 	}
 	c.purge = audit.Purge{
-		ID: row.ColumnInt64(0), Batch: row.ColumnInt64(1), RequestID: row.ColumnText(2),
-		By:     row.ColumnText(3),
-		Reason: row.ColumnText(4), PurgedAt: row.ColumnInt64(5), Sealed: row.ColumnLen(6) > 0,
+		ID: r.ColumnInt64(0), Batch: r.ColumnInt64(1), RequestID: r.ColumnText(2),
+		By:     r.ColumnText(3),
+		Reason: r.ColumnText(4), PurgedAt: r.ColumnInt64(5), Sealed: r.ColumnLen(6) > 0,
 	}
-	row.ColumnBytes(6, c.purge.Hash[:])
+	r.ColumnBytes(6, c.purge.Hash[:])
 	return &c.purge, true, nil
 }
 
 // RequestBody implements audit.Source.
 func (c *cursors) RequestBody(requestID string) (body []byte, ok bool, err error) {
 	if c.wholes == nil {
-		if c.wholes, err = c.conn.Prepare(requestBodyQuery); err != nil {
+		if c.wholes, err = c.conn.Prepare(sqlstore.RequestBodyQuery); err != nil {
 			return nil, false, err
 		}
 	}
@@ -257,49 +258,49 @@ func (c *cursors) RequestBody(requestID string) (body []byte, ok bool, err error
 	if ok, err = c.wholes.Step(); err != nil || !ok {
 		return nil, false, err
 	}
-	return columnBytes(c.wholes, 0), true, nil
+	return row{c.wholes}.Bytes(0), true, nil
 }
 
 // scan reads the columns that events and requests share.
-func (e *entry) scan(row *sqlite.Stmt) {
+func (e *entry) scan(r *sqlite.Stmt) {
 	e.delivery = hookgate.Request{
-		Identity: hookgate.Identity{MessageID: row.ColumnText(2), EventType: row.ColumnText(3),
-			Source: row.ColumnText(4)},
-		OrderingKey: row.ColumnText(5),
-		Sequence:    row.ColumnInt64(6),
-		ReceivedAt:  micros(row.ColumnInt64(9)),
-		RemoteAddr:  row.ColumnText(12),
+		Identity: hookgate.Identity{MessageID: r.ColumnText(2), EventType: r.ColumnText(3),
+			Source: r.ColumnText(4)},
+		OrderingKey: r.ColumnText(5),
+		Sequence:    r.ColumnInt64(6),
+		ReceivedAt:  micros(r.ColumnInt64(9)),
+		RemoteAddr:  r.ColumnText(12),
 	}
-	e.delivery.SetSpooledMicros(row.ColumnInt64(15))
-	e.delivery.SetRetriedMicros(row.ColumnInt64(17))
-	e.delivery.Keyed = row.ColumnBool(18)
+	e.delivery.SetSpooledMicros(r.ColumnInt64(15))
+	e.delivery.SetRetriedMicros(r.ColumnInt64(17))
+	e.delivery.Keyed = r.ColumnBool(18)
 	e.Row = audit.Row{
-		RequestID: row.ColumnText(8),
-		RetryOf:   row.ColumnText(16),
-		Sealed:    row.ColumnLen(24) > 0,
+		RequestID: r.ColumnText(8),
+		RetryOf:   r.ColumnText(16),
+		Sealed:    r.ColumnLen(24) > 0,
 		Entry: audit.Entry{
-			ID:          row.ColumnInt64(1),
-			Batch:       row.ColumnInt64(0),
+			ID:          r.ColumnInt64(1),
+			Batch:       r.ColumnInt64(0),
 			Request:     &e.delivery,
-			EnqueuedAt:  micros(row.ColumnInt64(10)),
-			Partition:   row.ColumnInt(13),
-			HeadersJSON: row.ColumnText(11),
-			Position:    row.ColumnText(14),
-			ProcessedAt: micros(row.ColumnInt64(19)),
-			PersistedAt: micros(row.ColumnInt64(20)),
-			Worker:      row.ColumnText(21),
-			Attempts:    row.ColumnInt(22),
-			LastError:   row.ColumnText(23),
+			EnqueuedAt:  micros(r.ColumnInt64(10)),
+			Partition:   r.ColumnInt(13),
+			HeadersJSON: r.ColumnText(11),
+			Position:    r.ColumnText(14),
+			ProcessedAt: micros(r.ColumnInt64(19)),
+			PersistedAt: micros(r.ColumnInt64(20)),
+			Worker:      r.ColumnText(21),
+			Attempts:    r.ColumnInt(22),
+			LastError:   r.ColumnText(23),
 		},
 	}
-	row.ColumnBytes(7, e.BodySHA256[:])
-	row.ColumnBytes(24, e.Hash[:])
+	r.ColumnBytes(7, e.BodySHA256[:])
+	r.ColumnBytes(24, e.Hash[:])
 }
 
 // scanKey reads the identity of a row that has one. In a store of an earlier release none has.
-func (e *entry) scanKey(row *sqlite.Stmt) {
-	if row.ColumnLen(25) > 0 || e.Sealed {
-		e.Key = columnBytes(row, 25)
+func (e *entry) scanKey(r *sqlite.Stmt) {
+	if r.ColumnLen(25) > 0 || e.Sealed {
+		e.Key = row{r}.Bytes(25)
 	}
 }
 
@@ -308,37 +309,37 @@ func (c *cursors) Log() (l audit.Log, ok bool, err error) {
 	if !c.hasLog {
 		return l, false, nil
 	}
-	row := c.log
-	if found, err := row.Step(); err != nil || !found {
+	r := c.log
+	if found, err := r.Step(); err != nil || !found {
 		return l, true, err // without a row the log must be empty
 	}
 	l = audit.Log{
-		BeginsAfter: row.ColumnInt64(0), LastID: row.ColumnInt64(1), Begun: row.ColumnLen(2) > 0,
-		Events:     row.ColumnInt64(3),
-		Duplicates: row.ColumnInt64(4), DeadLetters: row.ColumnInt64(5), Purges: row.ColumnInt64(6),
-		Anchored: row.ColumnInt64(7),
+		BeginsAfter: r.ColumnInt64(0), LastID: r.ColumnInt64(1), Begun: r.ColumnLen(2) > 0,
+		Events:     r.ColumnInt64(3),
+		Duplicates: r.ColumnInt64(4), DeadLetters: r.ColumnInt64(5), Purges: r.ColumnInt64(6),
+		Anchored: r.ColumnInt64(7),
 	}
-	row.ColumnBytes(2, l.Hash[:])
-	c.late.indexed, c.late.last = row.ColumnInt64(8), l.LastID
+	r.ColumnBytes(2, l.Hash[:])
+	c.late.indexed, c.late.last = r.ColumnInt64(8), l.LastID
 	return l, true, nil
 }
 
 // Gaps implements audit.Source.
 func (c *cursors) Gaps() (all []prune.Gap, err error) {
-	for row := c.gaps; ; {
-		found, err := row.Step()
+	for r := c.gaps; ; {
+		found, err := r.Step()
 		if err != nil || !found {
 			return all, err
 		}
 		g := prune.Gap{
-			From: row.ColumnInt64(0), To: row.ColumnInt64(1), Events: row.ColumnInt64(4),
-			Duplicates:  row.ColumnInt64(5),
-			DeadLetters: row.ColumnInt64(6), Purges: row.ColumnInt64(7), Anchors: row.ColumnInt64(8),
-			Anchored:    row.ColumnInt64(9),
-			PersistedAt: micros(row.ColumnInt64(10)),
+			From: r.ColumnInt64(0), To: r.ColumnInt64(1), Events: r.ColumnInt64(4),
+			Duplicates:  r.ColumnInt64(5),
+			DeadLetters: r.ColumnInt64(6), Purges: r.ColumnInt64(7), Anchors: r.ColumnInt64(8),
+			Anchored:    r.ColumnInt64(9),
+			PersistedAt: micros(r.ColumnInt64(10)),
 		}
-		row.ColumnBytes(2, g.Previous[:])
-		row.ColumnBytes(3, g.Hash[:])
+		r.ColumnBytes(2, g.Previous[:])
+		r.ColumnBytes(3, g.Hash[:])
 		all = append(all, g)
 	}
 }
@@ -348,13 +349,13 @@ func (c *cursors) Anchor() (*audit.Anchor, bool, error) {
 	if !c.hasLog {
 		return nil, false, nil
 	}
-	row := c.anchors
-	if found, err := row.Step(); err != nil || !found {
+	r := c.anchors
+	if found, err := r.Step(); err != nil || !found {
 		return nil, false, err
 	}
-	c.anchor = audit.Anchor{ID: row.ColumnInt64(0), Sequence: row.ColumnInt64(1)}
-	row.ColumnBytes(2, c.anchor.TrailHash[:])
-	row.ColumnBytes(3, c.anchor.Hash[:])
+	c.anchor = audit.Anchor{ID: r.ColumnInt64(0), Sequence: r.ColumnInt64(1)}
+	r.ColumnBytes(2, c.anchor.TrailHash[:])
+	r.ColumnBytes(3, c.anchor.Hash[:])
 	return &c.anchor, true, nil
 }
 
@@ -369,35 +370,35 @@ func (c *cursors) Removals() (prune.State, error) {
 
 // Checkpoints implements audit.Source.
 func (c *cursors) Checkpoints() (all []prune.Checkpoint, err error) {
-	for row := c.checkpoints; ; {
-		found, err := row.Step()
+	for r := c.checkpoints; ; {
+		found, err := r.Step()
 		if err != nil || !found {
 			return all, err
 		}
 		p := prune.Checkpoint{
-			Partition: row.ColumnInt(0), From: row.ColumnInt64(1), To: row.ColumnInt64(2),
-			Events:     row.ColumnInt64(5),
-			Duplicates: row.ColumnInt64(6), DeadLetters: row.ColumnInt64(7), Purges: row.ColumnInt64(8),
-			PersistedAt: micros(row.ColumnInt64(9)),
+			Partition: r.ColumnInt(0), From: r.ColumnInt64(1), To: r.ColumnInt64(2),
+			Events:     r.ColumnInt64(5),
+			Duplicates: r.ColumnInt64(6), DeadLetters: r.ColumnInt64(7), Purges: r.ColumnInt64(8),
+			PersistedAt: micros(r.ColumnInt64(9)),
 		}
-		row.ColumnBytes(3, p.Previous[:])
-		row.ColumnBytes(4, p.Hash[:])
+		r.ColumnBytes(3, p.Previous[:])
+		r.ColumnBytes(4, p.Hash[:])
 		all = append(all, p)
 	}
 }
 
 // Heads implements audit.Source.
 func (c *cursors) Heads() (heads []audit.Head, err error) {
-	for row := c.heads; ; {
-		found, err := row.Step()
+	for r := c.heads; ; {
+		found, err := r.Step()
 		if err != nil || !found {
 			return heads, err
 		}
 		h := audit.Head{
-			Partition: row.ColumnInt(0), Sequence: row.ColumnInt64(1),
-			Events: row.ColumnInt64(3), Duplicates: row.ColumnInt64(4), DeadLetters: row.ColumnInt64(5),
+			Partition: r.ColumnInt(0), Sequence: r.ColumnInt64(1),
+			Events: r.ColumnInt64(3), Duplicates: r.ColumnInt64(4), DeadLetters: r.ColumnInt64(5),
 		}
-		row.ColumnBytes(2, h.Hash[:])
+		r.ColumnBytes(2, h.Hash[:])
 		heads = append(heads, h)
 	}
 }
@@ -413,7 +414,7 @@ func (c *cursors) Action() (*audit.Action, bool, error) {
 	if found, err := c.actions.Step(); err != nil || !found {
 		return nil, false, err
 	}
-	c.action = scanAction(c.actions)
+	c.action = sqlstore.ScanAction(row{c.actions})
 	return &c.action, true, nil
 }
 

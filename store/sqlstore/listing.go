@@ -1,5 +1,3 @@
-// Package sqlstore lists what is stored page by page, in the same way for every store whose ids are
-// numbers in the order stored.
 package sqlstore
 
 import (
@@ -12,31 +10,21 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Size is how many rows are read at a time. Between two pages nothing is held, so that a slow
+// pageSize is how many rows are read at a time. Between two pages nothing is held, so that a slow
 // reader is in nobody's way.
-const Size = 500
+const pageSize = 500
 
-// EventReader is what a listing of events needs of a store.
-type EventReader interface {
-	// Between returns the events that match, oldest stored first: those with an id above after and,
-	// unless until is 0, up to until. It returns at most limit of them.
-	Between(ctx context.Context, after, until int64, limit int) ([]hookgate.Event, error)
-	// Ahead returns the id of the event that stands skip places behind the first one with an id
-	// above after, or 0 if there are not that many.
-	Ahead(ctx context.Context, after int64, skip int) (int64, error)
-}
-
-// Events yields the events that match f.
+// listEvents yields the events that match f.
 //
-// If no index serves the filter, Events reads the log in windows: it looks up the id that stands so
+// If no index serves the filter, listEvents reads the log in windows: it looks up the id that stands so
 // many events further, and reads what matches up to there. Each read is short, however rare the
 // matches are, so a listing never keeps a snapshot of the database open for long.
-func Events(ctx context.Context, f hookgate.EventFilter, turns Turns,
-	store EventReader) iter.Seq2[hookgate.Event, error] {
+func listEvents(ctx context.Context, f hookgate.EventFilter, turns turns,
+	store eventReader) iter.Seq2[hookgate.Event, error] {
 	if !looksAtEach(&f) {
 		return pages("event", f.After, f.Limit, func(e *hookgate.Event) string { return e.ID },
 			func(after int64, limit int) ([]hookgate.Event, error) {
-				return store.Between(ctx, after, 0, limit)
+				return store.between(ctx, after, 0, limit)
 			})
 	}
 	return func(yield func(hookgate.Event, error) bool) {
@@ -47,9 +35,9 @@ func Events(ctx context.Context, f hookgate.EventFilter, turns Turns,
 		}
 		after, left, w := start, f.Limit, window(firstWindow)
 		for {
-			want := Size
+			want := pageSize
 			if f.Limit > 0 {
-				want = min(Size, left)
+				want = min(pageSize, left)
 			}
 			rows, until, err := w.read(ctx, turns, store, after, want)
 			if err == nil && len(rows) == want {
@@ -82,7 +70,7 @@ type window int
 
 // read reads at most want events that match among the next ones behind after. until is the id of
 // the last event that it looked at, or 0 if it looked at all.
-func (w *window) read(ctx context.Context, turns Turns, store EventReader, after int64,
+func (w *window) read(ctx context.Context, turns turns, store eventReader, after int64,
 	want int) (rows []hookgate.Event, until int64, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
@@ -91,11 +79,11 @@ func (w *window) read(ctx context.Context, turns Turns, store EventReader, after
 		return nil, 0, err
 	}
 	defer turns.give()
-	if until, err = store.Ahead(ctx, after, int(*w)-1); err != nil {
+	if until, err = store.ahead(ctx, after, int(*w)-1); err != nil {
 		return nil, 0, err
 	}
 	started := time.Now()
-	rows, err = store.Between(ctx, after, until, want)
+	rows, err = store.between(ctx, after, until, want)
 	w.adapt(time.Since(started))
 	return rows, until, err
 }
@@ -110,14 +98,8 @@ func (w *window) adapt(took time.Duration) {
 	}
 }
 
-// DeadLetters yields the dead letters that match f, as Events does events.
-func DeadLetters(f hookgate.DeadLetterFilter,
-	read func(after int64, limit int) ([]hookgate.StoredDeadLetter,
-		error)) iter.Seq2[hookgate.StoredDeadLetter, error] {
-	return pages("dead letter", f.After, f.Limit,
-		func(d *hookgate.StoredDeadLetter) string { return d.ID }, read)
-}
-
+// pages yields the rows that read returns, page by page: at most left of them unless that is 0,
+// from the one behind an id on.
 func pages[T any](what, behind string, left int, id func(*T) string, read func(after int64,
 	limit int) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
@@ -129,9 +111,9 @@ func pages[T any](what, behind string, left int, id func(*T) string, read func(a
 			return
 		}
 		for {
-			want := Size
+			want := pageSize
 			if bounded {
-				want = min(Size, left)
+				want = min(pageSize, left)
 			}
 			rows, err := read(after, want)
 			if err != nil {

@@ -19,46 +19,46 @@ type order struct {
 	letter  string
 	columns []orderColumn
 	// key is where an event stands in it.
-	key func(*hookgate.Event) Key
+	key func(*hookgate.Event) place
 }
 
 type orderColumn struct {
 	name string
-	kind Kind
+	kind columnKind
 	down bool
 }
 
-// Kind is that of a column's values.
-type Kind int
+// columnKind is that of a column's values.
+type columnKind int
 
-// The kinds, with the type that their values have in a Key.
+// The kinds, with the type that their values have in a place.
 const (
-	Text   Kind = iota // string
-	Number             // int64
-	Bytes              // Blob
+	text   columnKind = iota // string
+	number                   // int64
+	binary                   // blob
 )
 
-// Blob are bytes that can be compared.
-type Blob string
+// blob are bytes that can be compared.
+type blob string
 
-// Key is where an event stands in an order: a value for each of its columns.
-type Key []any
+// place is where an event stands in an order: a value for each of its columns.
+type place []any
 
 var (
-	byStored = &order{"", []orderColumn{{"id", Number, true}},
-		func(e *hookgate.Event) Key { return Key{idNumber(e)} }}
+	byStored = &order{"", []orderColumn{{"id", number, true}},
+		func(e *hookgate.Event) place { return place{idNumber(e)} }}
 	// Request ids begin with the time.
-	byRequest = &order{"r", []orderColumn{{"request_id", Text, true}},
-		func(e *hookgate.Event) Key { return Key{e.RequestID.String()} }}
+	byRequest = &order{"r", []orderColumn{{"request_id", text, true}},
+		func(e *hookgate.Event) place { return place{e.RequestID.String()} }}
 	// Of one type.
-	byReceipt = &order{"t", []orderColumn{{"received_at", Number, true},
-		{"id", Number, false}}, func(e *hookgate.Event) Key {
-		return Key{e.ReceivedAt.UnixMicro(), idNumber(e)}
+	byReceipt = &order{"t", []orderColumn{{"received_at", number, true},
+		{"id", number, false}}, func(e *hookgate.Event) place {
+		return place{e.ReceivedAt.UnixMicro(), idNumber(e)}
 	}}
 	// Of one message id.
-	byMessage = &order{"m", []orderColumn{{"identity", Bytes, false}}, func(e *hookgate.Event) Key {
+	byMessage = &order{"m", []orderColumn{{"identity", binary, false}}, func(e *hookgate.Event) place {
 		key := encoding.Key(e.Identity)
-		return Key{Blob(key[:])}
+		return place{blob(key[:])}
 	}}
 )
 
@@ -88,18 +88,25 @@ func (o *order) names() string {
 	return strings.Join(names, ", ")
 }
 
-// kinds are those of the columns.
-func (o *order) kinds() []Kind {
-	kinds := make([]Kind, len(o.columns))
+// scan reads a key from a row of its columns.
+func (o *order) scan(r Row) place {
+	key := make(place, len(o.columns))
 	for i, c := range o.columns {
-		kinds[i] = c.kind
+		switch c.kind {
+		case number:
+			key[i] = r.Int(i)
+		case binary:
+			key[i] = blob(r.Bytes(i))
+		default:
+			key[i] = r.Text(i)
+		}
 	}
-	return kinds
+	return key
 }
 
 // behind narrows a span to the rows that stand behind the key, in the order or backwards in it;
 // with or, one may stand there too.
-func (o *order) behind(s *span, key Key, backwards, or bool) {
+func (o *order) behind(s *span, key place, backwards, or bool) {
 	s.narrow(key[0], len(key) > 1 || or, o.columns[0].down == backwards)
 	if len(key) == 1 {
 		return
@@ -121,17 +128,18 @@ func (o *order) behind(s *span, key Key, backwards, or bool) {
 		return fmt.Sprintf("(%s %s ? OR %s = ? AND %s)", column.name, strict, column.name, rest),
 			append([]any{key[i], key[i]}, args...)
 	}
-	s.add(build(0))
+	text, args := build(0)
+	s.add(text, args...)
 }
 
 // cursor writes a key as text.
-func (o *order) cursor(key Key) string {
+func (o *order) cursor(key place) string {
 	if key == nil {
 		return ""
 	}
 	parts := make([]string, len(key))
 	for i, part := range key {
-		if b, ok := part.(Blob); ok {
+		if b, ok := part.(blob); ok {
 			part = hex.EncodeToString([]byte(b))
 		}
 		parts[i] = url.PathEscape(fmt.Sprint(part)) // it escapes commas too
@@ -140,24 +148,24 @@ func (o *order) cursor(key Key) string {
 }
 
 // parse reads what cursor writes.
-func (o *order) parse(cursor string) (Key, error) {
+func (o *order) parse(cursor string) (place, error) {
 	text, ok := strings.CutPrefix(cursor, o.letter)
 	parts := strings.Split(text, ",")
 	if !ok || len(parts) != len(o.columns) {
 		return nil, fmt.Errorf("cursor %.40q is of no such search: %w", cursor, hookgate.ErrNotFound)
 	}
-	key := make(Key, len(parts))
+	key := make(place, len(parts))
 	for i, part := range parts {
 		text, err := url.PathUnescape(part)
 		key[i] = text
 		switch {
 		case err != nil:
-		case o.columns[i].kind == Number:
+		case o.columns[i].kind == number:
 			key[i], err = strconv.ParseInt(text, 10, 64)
-		case o.columns[i].kind == Bytes:
+		case o.columns[i].kind == binary:
 			var b []byte
 			b, err = hex.DecodeString(text)
-			key[i] = Blob(b)
+			key[i] = blob(b)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cursor %.40q cannot be read: %w", cursor, hookgate.ErrNotFound)
@@ -172,9 +180,27 @@ type conditions struct {
 	args  []any
 }
 
-func (c *conditions) add(text string, args []any) {
+func (c *conditions) add(text string, args ...any) {
 	c.texts = append(c.texts, text)
 	c.args = append(c.args, args...)
+}
+
+// equal adds the condition that a column has a value, unless that is empty.
+func (c *conditions) equal(column, value string) {
+	if value != "" {
+		c.add(column+" = ?", value)
+	}
+}
+
+// and joins the conditions.
+func (c *conditions) and() string { return strings.Join(c.texts, " AND ") }
+
+// where returns the WHERE clause.
+func (c *conditions) where() string {
+	if len(c.texts) == 0 {
+		return ""
+	}
+	return " WHERE " + c.and()
 }
 
 // span is a range of an index and what else must hold there.
@@ -211,8 +237,8 @@ func compare(a, b any) int {
 	switch a := a.(type) {
 	case int64:
 		return cmp.Compare(a, b.(int64))
-	case Blob:
-		return cmp.Compare(a, b.(Blob))
+	case blob:
+		return cmp.Compare(a, b.(blob))
 	}
 	return cmp.Compare(a.(string), b.(string))
 }
@@ -223,8 +249,8 @@ func (s *span) clone() span {
 	return c
 }
 
-// where returns the WHERE clause with its arguments.
-func (s *span) where(o *order) (string, []any) {
+// clause returns the WHERE clause with its arguments.
+func (s *span) clause(o *order) (string, []any) {
 	c := s.clone()
 	for _, end := range []struct {
 		bound
@@ -236,10 +262,7 @@ func (s *span) where(o *order) (string, []any) {
 		if end.inclusive {
 			end.operator += "="
 		}
-		c.add(o.columns[0].name+" "+end.operator+" ?", []any{end.value})
+		c.add(o.columns[0].name+" "+end.operator+" ?", end.value)
 	}
-	if len(c.texts) == 0 {
-		return "", nil
-	}
-	return " WHERE " + strings.Join(c.texts, " AND "), c.args
+	return c.where(), c.args
 }

@@ -58,7 +58,7 @@ func TestSpan(t *testing.T) {
 		for _, n := range test.steps {
 			s.narrow(n.value, n.inclusive, n.up)
 		}
-		where, args := s.where(byStored)
+		where, args := s.clause(byStored)
 		if args == nil {
 			args = []any{}
 		}

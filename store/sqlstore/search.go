@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -18,34 +19,24 @@ const (
 	wantedRead = 50 * time.Millisecond
 )
 
-// Searcher is what a search needs of a store. Queries have a ? for each argument.
-type Searcher interface {
-	// Keys runs a query for keys, whose columns are of the given kinds. Arguments are an int64, a
-	// string or a []byte.
-	Keys(ctx context.Context, query string, args []any, kinds []Kind) ([]Key, error)
-	// Rows runs a query that lacks the columns of events: the rest, from FROM on.
-	Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error)
-	// Prefix bounds what begins with p: it is at least from, below to unless that is empty, and
-	// fulfils a condition on message_id, unless that is empty, whose argument is p in bytes.
-	Prefix(p string) (from, to, condition string)
-	// Contains is the condition that the body contains what ? stands for, which is bytes.
-	Contains() string
-	// Unindexed is the name of a column for a condition that no index should be used for.
-	Unindexed(column string) string
-	// Found is the table or view that has events in the order of their identities, as webhook_events
-	// has them in every other.
-	Found() string
-}
-
 // Search implements hookgate.Reader.
 //
 // What an index serves is read with a limit. If the filter has more, the index is passed over in
 // windows: the key that stands so many events further is looked up, and what matches up to there is
 // read. So a read ends in time however rare the matches are, and the search knows how far it has
 // come. Nothing is held between two reads.
-func Search(ctx context.Context, q hookgate.EventSearch, store Searcher,
-	turns Turns) (page hookgate.EventPage, err error) {
-	s := search{q: q, store: store, turns: turns, window: firstWindow, begun: time.Now()}
+//
+// Each of its reads is a statement of its own, so that a time-out of the database bounds a read and
+// not the search. A caller who leaves interrupts the read.
+func (t *Tables) Search(ctx context.Context, q hookgate.EventSearch) (page hookgate.EventPage,
+	err error) {
+	if !t.canMatch(&q.EventFilter) {
+		return page, nil
+	}
+	if text, err := url.PathUnescape(q.Cursor); err != nil || !t.storable(text) {
+		return page, fmt.Errorf("cursor %.40q is of no search: %w", q.Cursor, hookgate.ErrNotFound)
+	}
+	s := search{Tables: t, q: q, window: firstWindow, begun: time.Now()}
 	s.plan()
 	if err := s.run(ctx, &page); err != nil {
 		return hookgate.EventPage{}, fmt.Errorf("search events: %w", err)
@@ -55,9 +46,8 @@ func Search(ctx context.Context, q hookgate.EventSearch, store Searcher,
 
 // search is a search on its way.
 type search struct {
+	*Tables
 	q     hookgate.EventSearch
-	store Searcher
-	turns Turns
 	order *order
 	// spans are the ranges of the index that hold all that can match, newest first, and filter is what
 	// must be looked at in each event.
@@ -85,25 +75,23 @@ func (s *search) plan() {
 	}
 	all := span{}
 	equal := func(column, value string, indexed bool) {
-		switch {
-		case value == "":
-		case indexed:
-			all.add(column+" = ?", []any{value})
-		default:
-			s.filter.add(s.store.Unindexed(column)+" = ?", []any{value})
+		if indexed {
+			all.equal(column, value)
+		} else {
+			s.filter.equal(s.Unindexed+column, value)
 		}
 	}
 	equal("source", f.Source, false)
 	equal("ordering_key", f.OrderingKey, false)
 	if f.ExceptSource != "" {
-		s.filter.add(s.store.Unindexed("source")+" <> ?", []any{f.ExceptSource})
+		s.filter.add(s.Unindexed+"source <> ?", f.ExceptSource)
 	}
 	equal("event_type", f.EventType, s.order == byReceipt)
 	if f.MessageID != "" && s.order == byMessage {
 		low, high := encoding.MessageRange(f.MessageID)
-		all.narrow(Blob(low[:]), true, true)
-		all.narrow(Blob(high[:]), true, false)
-		all.add("message_id = ?", []any{f.MessageID})
+		all.narrow(blob(low[:]), true, true)
+		all.narrow(blob(high[:]), true, false)
+		all.add("message_id = ?", f.MessageID)
 	} else {
 		equal("message_id", f.MessageID, false)
 	}
@@ -113,17 +101,7 @@ func (s *search) plan() {
 	} else if !f.RequestID.IsZero() {
 		equal("request_id", f.RequestID.String(), s.order == byRequest)
 	}
-	if f.MessageIDPrefix != "" {
-		from, to, condition := s.store.Prefix(f.MessageIDPrefix)
-		column := s.store.Unindexed("message_id")
-		s.filter.add(column+" >= ?", []any{from})
-		if to != "" {
-			s.filter.add(column+" < ?", []any{to})
-		}
-		if condition != "" {
-			s.filter.add(condition, []any{[]byte(f.MessageIDPrefix)})
-		}
-	}
+	s.addPrefix(&s.filter, s.Unindexed+"message_id", f.MessageIDPrefix)
 	if !f.From.IsZero() {
 		s.bound(&all, byReceipt, f.From.UnixMicro(), true)
 	}
@@ -131,7 +109,7 @@ func (s *search) plan() {
 		s.bound(&all, byReceipt, f.To.UnixMicro(), false)
 	}
 	if f.BodyContains != "" {
-		s.filter.add(s.store.Contains(), []any{[]byte(f.BodyContains)})
+		s.filter.add(s.Contains("payload"), []byte(f.BodyContains))
 	}
 	s.spans = []span{all}
 	if s.order == byRequest && f.RequestID.IsZero() {
@@ -150,7 +128,7 @@ func (s *search) bound(in *span, of *order, value any, low bool) {
 	if low {
 		operator = " >= ?"
 	}
-	s.filter.add(s.store.Unindexed(of.columns[0].name)+operator, []any{value})
+	s.filter.add(s.Unindexed+of.columns[0].name+operator, value)
 }
 
 // requestSpans bounds request ids by the times of receipt. An id tells that time, but for a replay,
@@ -166,21 +144,21 @@ func (s *search) requestSpans(all span) {
 	}
 	end := hookgate.FirstRequestID(s.q.To.Add(time.Millisecond)).String()
 	replays := all.clone()
-	replays.add("replay_of <> ''", nil)
+	replays.add("replay_of <> ''")
 	replays.narrow(end, true, true)
 	all.narrow(end, false, false)
 	s.spans = []span{replays, all}
 }
 
 func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
-	var from Key // behind which it goes on
+	var from place // behind which it goes on
 	var err error
 	if s.q.Cursor != "" {
 		if from, err = s.order.parse(s.q.Cursor); err != nil {
 			return err
 		}
 	}
-	var newest Key // before anything is read, so that what is stored meanwhile is newer
+	var newest place // before anything is read, so that what is stored meanwhile is newer
 	for i := 0; from == nil && newest == nil && i < len(s.spans); i++ {
 		if newest, err = s.edge(ctx, s.spans[i]); err != nil {
 			return err
@@ -223,7 +201,7 @@ func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
 }
 
 // turn makes the cursors of a page that begins at from and ends at reached.
-func (s *search) turn(page *hookgate.EventPage, from, reached Key, more bool) {
+func (s *search) turn(page *hookgate.EventPage, from, reached place, more bool) {
 	if s.q.Newer {
 		slices.Reverse(page.Events)
 		page.Newer = s.order.cursor(reached)
@@ -243,9 +221,9 @@ func (s *search) turn(page *hookgate.EventPage, from, reached Key, more bool) {
 
 // through reads at most want events that match behind a key, in one range of the index. last is the
 // last key that it has looked at, and broken says that there are more which it has not.
-func (s *search) through(ctx context.Context, in span, from Key, want int) (found []hookgate.Event,
-	last Key, broken bool, err error) {
-	var end Key // of the range, if events may come while it is read
+func (s *search) through(ctx context.Context, in span, from place, want int) (found []hookgate.Event,
+	last place, broken bool, err error) {
+	var end place // of the range, if events may come while it is read
 	if s.q.Newer {
 		if end, err = s.edge(ctx, in); err != nil || end == nil {
 			return nil, nil, false, err
@@ -274,8 +252,8 @@ func (s *search) through(ctx context.Context, in span, from Key, want int) (foun
 // look reads at most want events that match behind a key, in the next window if the filter must be
 // looked at; else, or in the last one, full is true and it reads up to end. took is what the
 // reading of events took.
-func (s *search) look(ctx context.Context, in span, from, end Key,
-	want int) (events []hookgate.Event, until Key, full bool, took time.Duration, err error) {
+func (s *search) look(ctx context.Context, in span, from, end place,
+	want int) (events []hookgate.Event, until place, full bool, took time.Duration, err error) {
 	until, full = end, true
 	if len(s.filter.texts) > 0 {
 		if err := s.turns.take(ctx); err != nil {
@@ -296,7 +274,7 @@ func (s *search) look(ctx context.Context, in span, from, end Key,
 }
 
 // rows reads events behind a key, up to another one that may be nil.
-func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) ([]hookgate.Event,
+func (s *search) rows(ctx context.Context, in span, from, until place, limit int) ([]hookgate.Event,
 	error) {
 	c := in.clone()
 	if from != nil {
@@ -306,49 +284,50 @@ func (s *search) rows(ctx context.Context, in span, from, until Key, limit int) 
 		s.order.behind(&c, until, !s.q.Newer, true)
 	}
 	c.texts, c.args = append(c.texts, s.filter.texts...), append(c.args, s.filter.args...)
-	where, args := c.where(s.order)
-	return s.store.Rows(ctx, "FROM "+s.table()+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+
-		" LIMIT ?", values(append(args, int64(limit))))
+	where, args := c.clause(s.order)
+	return s.events(ctx, "FROM "+s.table()+where+" ORDER BY "+s.order.orderBy(s.q.Newer)+" LIMIT ?",
+		values(append(args, limit)))
 }
 
 // ahead returns the key that stands skip further than the next one behind from, or nil if there are
 // no more so many.
-func (s *search) ahead(ctx context.Context, in span, from Key, skip int) (Key, error) {
+func (s *search) ahead(ctx context.Context, in span, from place, skip int) (place, error) {
 	c := in.clone()
 	if from != nil {
 		s.order.behind(&c, from, s.q.Newer, false)
 	}
-	return s.key(ctx, c, s.q.Newer, skip)
+	return s.keyAt(ctx, c, s.q.Newer, skip)
 }
 
 // edge returns the newest key of a range, or nil.
-func (s *search) edge(ctx context.Context, in span) (Key, error) {
-	return s.key(ctx, in, false, 0)
+func (s *search) edge(ctx context.Context, in span) (place, error) {
+	return s.keyAt(ctx, in, false, 0)
 }
 
 // table is the one that serves the order.
 func (s *search) table() string {
 	if s.order == byMessage {
-		return s.store.Found()
+		return s.ByIdentity
 	}
 	return "webhook_events"
 }
 
-func (s *search) key(ctx context.Context, c span, backwards bool, skip int) (Key, error) {
-	where, args := c.where(s.order)
+// keyAt returns the key that stands skip further than the first of a range, or nil.
+func (s *search) keyAt(ctx context.Context, c span, backwards bool, skip int) (key place, err error) {
+	where, args := c.clause(s.order)
 	query := "SELECT " + s.order.names() + " FROM " + s.table() + where + " ORDER BY " +
 		s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
-	keys, err := s.store.Keys(ctx, query, values(append(args, int64(skip))), s.order.kinds())
-	if err != nil || len(keys) == 0 {
-		return nil, err
-	}
-	return keys[0], nil
+	_, err = s.one(ctx, query, func(r Row) error {
+		key = s.order.scan(r)
+		return nil
+	}, values(append(args, skip))...)
+	return key, err
 }
 
 // values are arguments as a store takes them.
 func values(args []any) []any {
 	for i := range args {
-		if b, ok := args[i].(Blob); ok {
+		if b, ok := args[i].(blob); ok {
 			args = slices.Clone(args)
 			args[i] = []byte(b)
 		}
@@ -358,17 +337,17 @@ func values(args []any) []any {
 
 // receivedAt returns when the event that stands at the key was received; zero in the order of
 // message ids.
-func (s *search) receivedAt(ctx context.Context, key Key) (time.Time, error) {
+func (s *search) receivedAt(ctx context.Context, key place) (at time.Time, err error) {
 	if s.order == byMessage || key == nil {
 		return time.Time{}, nil
 	}
 	if s.order == byReceipt {
-		return time.UnixMicro(key[0].(int64)).UTC(), nil
+		return micros(key[0].(int64)), nil
 	}
-	keys, err := s.store.Keys(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+
-		" = ?", values(key), []Kind{Number})
-	if err != nil || len(keys) == 0 {
-		return time.Time{}, err
-	}
-	return time.UnixMicro(keys[0][0].(int64)).UTC(), nil
+	_, err = s.one(ctx, "SELECT received_at FROM webhook_events WHERE "+s.order.names()+" = ?",
+		func(r Row) error {
+			at = micros(r.Int(0))
+			return nil
+		}, values(key)...)
+	return at, err
 }

@@ -6,16 +6,16 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Turns bounds the reads that look at events one by one, and may take long: whoever makes one has a
+// turns bounds the reads that look at events one by one, and may take long: whoever makes one has a
 // turn for it. The connections that are left, and the processors, are for workers, tokens and
 // whatever an index serves, however many search.
-type Turns chan struct{}
+type turns chan struct{}
 
-// NewTurns returns turns for reads over so many connections: half of them.
-func NewTurns(connections int) Turns { return make(Turns, max(connections/2, 1)) }
+// newTurns returns turns for reads over so many connections: half of them.
+func newTurns(connections int) turns { return make(turns, max(connections/2, 1)) }
 
 // take waits for a turn. Whoever waits longest has the next one.
-func (t Turns) take(ctx context.Context) error {
+func (t turns) take(ctx context.Context) error {
 	select {
 	case t <- struct{}{}:
 		return nil
@@ -24,7 +24,19 @@ func (t Turns) take(ctx context.Context) error {
 	}
 }
 
-func (t Turns) give() { <-t }
+func (t turns) give() { <-t }
+
+// TakeTurns takes all turns, so that a test sees what still runs then. giveBack ends that.
+func (t *Tables) TakeTurns() (giveBack func()) {
+	for range cap(t.turns) {
+		t.turns <- struct{}{}
+	}
+	return func() {
+		for range cap(t.turns) {
+			t.turns.give()
+		}
+	}
+}
 
 // looksAtEach reports whether a listing in the order stored passes over events that do not match.
 func looksAtEach(f *hookgate.EventFilter) bool {

@@ -22,10 +22,10 @@ const (
 )
 
 // SearchQueries runs searches of every kind, from the newest and from a cursor, in both directions,
-// and hands each query that they make of the store to check, with the index that must serve it.
+// and hands each query that they make of the database to check, with the index that must serve it.
 // There must be a few thousand events stored, so that there is more than one window.
-func SearchQueries(t *testing.T, store sqlstore.Searcher, check func(query string, args []any,
-	index SearchIndex)) {
+func SearchQueries(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
+	check func(query sqlstore.Statement, index SearchIndex)) {
 	from := time.UnixMicro(1000)
 	for _, test := range []struct {
 		filter hookgate.EventFilter
@@ -46,21 +46,21 @@ func SearchQueries(t *testing.T, store sqlstore.Searcher, check func(query strin
 		{hookgate.EventFilter{MessageIDPrefix: "m1"}, false, ByID},
 		{hookgate.EventFilter{MessageIDPrefix: "m1", EventType: "t1", Source: "s"}, false, ByType},
 	} {
-		witness := &witness{store, func(query string, args []any) {
-			check(query, args, test.index)
+		tables := sqlstore.New(&witness{db, func(query sqlstore.Statement) {
+			check(query, test.index)
 			for _, bound := range []string{" id <", " id >", " request_id <", " request_id >"} {
-				if n := strings.Count(query, bound); n > 1 {
+				if n := strings.Count(query.SQL, bound); n > 1 {
 					// The index is entered with one of them, and if that is the wider one each window begins where
 					// the first did.
-					t.Errorf("%s has%s %d times", query, bound, n)
+					t.Errorf("%s has%s %d times", query.SQL, bound, n)
 				}
 			}
-		}}
+		}}, d, 1)
 		q := hookgate.EventSearch{EventFilter: test.filter, Stored: test.stored, Patience: 1}
 		q.Limit = 20
 		for _, newer := range []bool{false, false, true} {
 			q.Newer = newer
-			page, err := sqlstore.Search(t.Context(), q, witness, sqlstore.NewTurns(1))
+			page, err := tables.Search(t.Context(), q)
 			if err != nil {
 				t.Fatalf("search %+v: %v", q, err)
 			}
@@ -72,19 +72,84 @@ func SearchQueries(t *testing.T, store sqlstore.Searcher, check func(query strin
 	}
 }
 
-// witness sees the queries of a search.
+// witness sees the queries of a database.
 type witness struct {
-	sqlstore.Searcher
-	see func(query string, args []any)
+	sqlstore.DB
+	see func(sqlstore.Statement)
 }
 
-func (w *witness) Keys(ctx context.Context, query string, args []any,
-	kinds []sqlstore.Kind) ([]sqlstore.Key, error) {
-	w.see(query, args)
-	return w.Searcher.Keys(ctx, query, args, kinds)
+func (w *witness) Query(ctx context.Context, s sqlstore.Statement) error {
+	w.see(s)
+	return w.DB.Query(ctx, s)
 }
 
-func (w *witness) Rows(ctx context.Context, rest string, args []any) ([]hookgate.Event, error) {
-	w.see("SELECT payload "+rest, args)
-	return w.Searcher.Rows(ctx, rest, args)
+func (w *witness) Snapshot(ctx context.Context, f func(func(sqlstore.Statement) error) error) error {
+	return w.DB.Snapshot(ctx, func(query func(sqlstore.Statement) error) error {
+		return f(func(s sqlstore.Statement) error {
+			w.see(s)
+			return query(s)
+		})
+	})
+}
+
+// Reads makes reads of every kind and returns the queries that each makes of the database, by the
+// kind of read. One event must have the message id.
+func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
+	messageID string) map[string][]sqlstore.Statement {
+	t.Helper()
+	made := map[string][]sqlstore.Statement{}
+	name := ""
+	r := sqlstore.New(&witness{db, func(s sqlstore.Statement) { made[name] = append(made[name], s) }},
+		d, 1)
+	do := func(read string, f func() error) {
+		name = read
+		_ = f() // the rows need not be well formed
+	}
+	events := func(read string, f hookgate.EventFilter) {
+		do(read, func() error {
+			for _, err := range r.Events(t.Context(), f) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	letters := func(read string, f hookgate.DeadLetterFilter) {
+		do(read, func() error {
+			for _, err := range r.DeadLetters(t.Context(), f) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	id := hookgate.NewRequestID(time.UnixMicro(1000))
+	events("listing", hookgate.EventFilter{})
+	events("listing by type", hookgate.EventFilter{EventType: "t", Source: "s", OrderingKey: "k"})
+	events("listing by key", hookgate.EventFilter{OrderingKey: "k1"})
+	events("listing by a rare type", hookgate.EventFilter{EventType: "none"})
+	events("listing by message id", hookgate.EventFilter{MessageID: "m1"})
+	events("listing by prefix", hookgate.EventFilter{MessageIDPrefix: "m"})
+	do("event", func() error { _, err := r.Event(t.Context(), "1"); return err })
+	do("trace", func() error {
+		_, err := r.Trace(t.Context(), messageID, hookgate.RequestID{}, 10)
+		return err
+	})
+	do("request", func() error { _, err := r.Request(t.Context(), id); return err })
+	letters("dead letters", hookgate.DeadLetterFilter{})
+	letters("dead letters by state", hookgate.DeadLetterFilter{EventType: "t",
+		State: hookgate.DeadLetterOpen, ReasonContains: "r"})
+	letters("open dead letters", hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen})
+	letters("dead letters by message id", hookgate.DeadLetterFilter{MessageID: "d31000"})
+	letters("dead letters by prefix", hookgate.DeadLetterFilter{MessageIDPrefix: "d31000"})
+	do("dead letter", func() error { _, err := r.DeadLetter(t.Context(), "31000"); return err })
+	do("dead letter by request", func() error {
+		_, err := r.DeadLetter(t.Context(), id.String())
+		return err
+	})
+	do("token", func() error { _, err := r.Token(t.Context(), [32]byte{}); return err })
+	do("actions", func() error { _, err := r.Actions(t.Context(), 0, 10); return err })
+	return made
 }

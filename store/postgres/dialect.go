@@ -1,0 +1,116 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate/store/sqlstore"
+)
+
+// dialect is PostgreSQL's. The planner has statistics: it may use any index.
+var dialect = sqlstore.Dialect{
+	ForUpdate:     " FOR UPDATE",
+	LockApprovals: "LOCK TABLE webhook_approvals IN SHARE ROW EXCLUSIVE MODE",
+	ByIdentity:    "webhook_events",
+	EventStored:   "(SELECT true FROM webhook_events e WHERE e.identity = r.identity LIMIT 1)",
+	TraceRequests: `SELECT request_id FROM webhook_events
+			WHERE identity >= ?1 AND identity <= ?2 AND message_id = ?3 AND request_id > ?4
+		UNION SELECT request_id FROM webhook_removed_events WHERE message_id = ?3 AND request_id > ?4
+		UNION SELECT request_id FROM webhook_requests WHERE message_id = ?3 AND request_id > ?4
+		ORDER BY request_id LIMIT ?5`,
+	Clean:    clean,
+	Contains: func(column string) string { return "position(? in " + column + ") > 0" },
+	OfMessage: func(low, high []byte, id string) (string, []any) {
+		return "identity >= ? AND identity <= ? AND message_id = ?", []any{low, high, id}
+	},
+	Prefix: prefix,
+}
+
+// prefix implements Dialect.Prefix. PostgreSQL takes only whole characters as text.
+func prefix(column, p string) (from, to, condition string) {
+	from = validPrefix(p)
+	if from != p {
+		// It ends in the middle of a character.
+		condition = fmt.Sprintf("substring(convert_to(%s, 'UTF8') FOR %d) = ?", column, len(p))
+	}
+	return from, afterPrefix(from), condition
+}
+
+// db implements sqlstore.DB.
+type db struct{ *Store }
+
+func (d db) Query(ctx context.Context, s sqlstore.Statement) error {
+	return d.read(ctx, shared(s))
+}
+
+// Snapshot implements sqlstore.DB. Each query sees the database as it is when the query begins.
+func (d db) Snapshot(ctx context.Context, f func(func(sqlstore.Statement) error) error) error {
+	return f(func(s sqlstore.Statement) error { return d.Query(ctx, s) })
+}
+
+func (d db) Change(ctx context.Context, first []sqlstore.Statement,
+	next func() ([]sqlstore.Statement, error)) error {
+	return d.tx(ctx, allShared(first), func() ([]statement, error) {
+		rest, err := next()
+		return allShared(rest), err
+	})
+}
+
+func allShared(all []sqlstore.Statement) []statement {
+	statements := make([]statement, len(all))
+	for i, s := range all {
+		statements[i] = shared(s)
+	}
+	return statements
+}
+
+// shared returns a statement of sqlstore as PostgreSQL takes it.
+func shared(s sqlstore.Statement) statement {
+	own := statement{sql: numbered(s.SQL), args: make([]arg, len(s.Args))}
+	for i, value := range s.Args {
+		switch v := value.(type) {
+		case int64:
+			own.args[i] = argInt(v)
+		case int:
+			own.args[i] = argInt(int64(v))
+		case bool:
+			own.args[i] = argBool(v)
+		case []byte:
+			own.args[i] = argBytes(v)
+		case string:
+			own.args[i] = argText(v)
+		default:
+			panic(fmt.Sprintf("no type of PostgreSQL for %T", value)) // a statement of this program
+		}
+	}
+	if s.Row != nil {
+		var current row // one for all rows, so that none costs an allocation
+		own.row = func(r row) error {
+			current = r
+			return s.Row(&current)
+		}
+	}
+	return own
+}
+
+func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+// numbered replaces each ?1 by $1, and each ? that has no number by one with the next number.
+func numbered(query string) string {
+	var b strings.Builder
+	next := 0
+	for i, part := range strings.Split(query, "?") {
+		if i > 0 {
+			b.WriteByte('$')
+			if part == "" || part[0] < '0' || part[0] > '9' {
+				next++
+				b.WriteString(strconv.Itoa(next))
+			}
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}

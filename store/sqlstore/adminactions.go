@@ -1,0 +1,85 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/control"
+)
+
+// ActionColumns are those of webhook_admin_actions in the order in which ScanAction reads them.
+const ActionColumns = "sequence, previous_hash, hash, at, request_id, actor, role, remote_addr," +
+	" action, target, reason, result"
+
+// RecordAction adds a row to the admin trail. It gives the row its number and its place in the
+// chain. After an error the row may be there all the same.
+func (t *Tables) RecordAction(ctx context.Context, a control.AdminAction) error {
+	for _, text := range []*string{&a.Actor, &a.RemoteAddr, &a.Action, &a.Target, &a.Reason,
+		&a.Result} {
+		*text = t.Clean(*text)
+	}
+	a.Sequence = 0
+	err := t.db.Change(ctx, []Statement{{
+		SQL: "SELECT sequence, hash FROM webhook_admin_chain" + t.ForUpdate,
+		Row: func(r Row) error {
+			a.Sequence = r.Int(0) + 1
+			r.Copy(1, a.Previous[:])
+			return nil
+		},
+	}}, func() ([]Statement, error) {
+		if a.Sequence == 0 {
+			return nil, audit.ErrNoTrail
+		}
+		a.Hash = a.ChainHash()
+		return []Statement{
+			{SQL: "INSERT INTO webhook_admin_actions (" + ActionColumns +
+				") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+				Args: []any{a.Sequence, a.Previous[:], a.Hash[:], a.At.UnixMicro(), a.RequestID.String(),
+					a.Actor, string(a.Role), a.RemoteAddr, a.Action, a.Target, a.Reason, a.Result}},
+			{SQL: "UPDATE webhook_admin_chain SET sequence = ?, hash = ?",
+				Args: []any{a.Sequence, a.Hash[:]}},
+		}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("record admin action %s: %w", a.Action, err)
+	}
+	return nil
+}
+
+// Actions returns the rows of the admin trail behind the one with the number after, oldest first,
+// at most limit of them.
+func (t *Tables) Actions(ctx context.Context, after int64, limit int) (all []control.AdminAction,
+	err error) {
+	err = t.db.Query(ctx, Statement{
+		SQL: "SELECT " + ActionColumns +
+			" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence LIMIT ?",
+		Args: []any{after, limit},
+		Row: func(r Row) (err error) {
+			a := ScanAction(r)
+			a.AdminAction.RequestID, err = hookgate.ParseRequestID(a.RequestID)
+			all = append(all, a.AdminAction)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read admin actions: %w", err)
+	}
+	return all, nil
+}
+
+// ScanAction reads a row of ActionColumns.
+func ScanAction(r Row) audit.Action {
+	a := audit.Action{
+		AdminAction: control.AdminAction{
+			Sequence: r.Int(0), At: micros(r.Int(3)), Actor: r.Text(5), Role: control.Role(r.Text(6)),
+			RemoteAddr: r.Text(7), Action: r.Text(8), Target: r.Text(9), Reason: r.Text(10),
+			Result: r.Text(11),
+		},
+		RequestID: r.Text(4),
+	}
+	r.Copy(1, a.Previous[:])
+	r.Copy(2, a.Hash[:])
+	return a
+}

@@ -1,0 +1,202 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/encoding"
+)
+
+const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload), sha256, request_id,
+	received_at, headers, remote_addr, partition, position, persisted_at`
+
+// Events implements hookgate.Events. A listing by message id uses the index of identities; any other
+// reads the events in the order stored and passes over those that do not match, unless the database
+// knows that the index of types is better.
+func (t *Tables) Events(ctx context.Context,
+	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	return listEvents(ctx, f, t.turns, eventReader{t, f})
+}
+
+// eventReader reads the events that match a filter.
+type eventReader struct {
+	*Tables
+	filter hookgate.EventFilter
+}
+
+// between returns the events that match, oldest stored first: those with an id above after and,
+// unless until is 0, up to until. It returns at most limit of them.
+func (r eventReader) between(ctx context.Context, after, until int64,
+	limit int) (events []hookgate.Event, err error) {
+	if !r.canMatch(&r.filter) {
+		return nil, nil
+	}
+	c := r.conditions(&r.filter, after, until)
+	return r.events(ctx, "FROM webhook_events"+c.where()+" ORDER BY id LIMIT ?", append(c.args, limit))
+}
+
+// ahead returns the id of the event that stands skip places behind the first one with an id above
+// after, or 0 if there are not that many.
+func (r eventReader) ahead(ctx context.Context, after int64, skip int) (id int64, err error) {
+	_, err = r.one(ctx, "SELECT id FROM webhook_events WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?",
+		func(r Row) error {
+			id = r.Int(0)
+			return nil
+		}, after, skip)
+	return id, err
+}
+
+// events runs a query for events that lacks their columns: the rest, from FROM on.
+func (t *Tables) events(ctx context.Context, rest string, args []any) (events []hookgate.Event,
+	err error) {
+	err = t.db.Query(ctx, Statement{SQL: "SELECT " + eventColumns + " " + rest, Args: args,
+		Row: func(r Row) error {
+			e, err := scanEvent(r)
+			events = append(events, e)
+			return err
+		}})
+	return events, err
+}
+
+// canMatch reports whether any event can match: none has a text that the database cannot hold.
+func (t *Tables) canMatch(f *hookgate.EventFilter) bool {
+	return t.storable(f.Source, f.EventType, f.OrderingKey, f.MessageID) &&
+		t.canBegin(f.MessageIDPrefix)
+}
+
+// canBegin reports whether any text can begin with a prefix.
+func (t *Tables) canBegin(prefix string) bool {
+	from, _, _ := t.Prefix("", prefix)
+	return t.storable(from)
+}
+
+// conditions turns a filter into conditions on webhook_events.
+func (t *Tables) conditions(f *hookgate.EventFilter, after, until int64) *conditions {
+	c := &conditions{}
+	c.add("id > ?", after)
+	if until != 0 {
+		c.add("id <= ?", until)
+	}
+	// With the index of types SQLite would sort all events of the type for each page.
+	c.equal(t.Unindexed+"source", f.Source)
+	c.equal(t.Unindexed+"event_type", f.EventType)
+	c.equal(t.Unindexed+"ordering_key", f.OrderingKey)
+	if f.ExceptSource != "" {
+		c.add(t.Unindexed+"source <> ?", f.ExceptSource)
+	}
+	if f.MessageID != "" {
+		low, high := encoding.MessageRange(f.MessageID)
+		condition, args := t.OfMessage(low[:], high[:], f.MessageID)
+		c.add(condition, args...)
+	}
+	if _, last, ok := f.RequestID.Parts(); ok {
+		c.add("request_id >= ? AND request_id <= ?", f.RequestID.String(), last.String())
+	} else if !f.RequestID.IsZero() {
+		c.add("request_id = ?", f.RequestID.String())
+	}
+	t.addPrefix(c, t.Unindexed+"message_id", f.MessageIDPrefix)
+	if f.BodyContains != "" {
+		c.add(t.Contains("payload"), []byte(f.BodyContains))
+	}
+	if !f.From.IsZero() {
+		c.add("received_at >= ?", f.From.UnixMicro())
+	}
+	if !f.To.IsZero() {
+		c.add("received_at < ?", f.To.UnixMicro())
+	}
+	return c
+}
+
+// addPrefix adds the condition that the text of a column begins with p.
+func (t *Tables) addPrefix(c *conditions, column, p string) {
+	if p == "" {
+		return
+	}
+	from, to, condition := t.Prefix(column, p)
+	c.add(column+" >= ?", from)
+	if to != "" {
+		c.add(column+" < ?", to)
+	}
+	if condition != "" {
+		c.add(condition, []byte(p))
+	}
+}
+
+func scanEvent(r Row) (e hookgate.Event, err error) {
+	e.ID = strconv.FormatInt(r.Int(0), 10)
+	e.Identity = hookgate.Identity{MessageID: r.Text(1), EventType: r.Text(2), Source: r.Text(3)}
+	e.OrderingKey = r.Text(4)
+	e.Sequence = r.Int(5)
+	e.Size = r.Int(6)
+	r.Copy(7, e.SHA256[:])
+	if e.RequestID, err = hookgate.ParseRequestID(r.Text(8)); err != nil {
+		return e, err
+	}
+	e.ReceivedAt = micros(r.Int(9))
+	if e.Headers, err = encoding.ParseHeaders(r.Text(10)); err != nil {
+		return e, err
+	}
+	e.RemoteAddr = r.Text(11)
+	e.Partition = int(r.Int(12))
+	if e.Position = r.Text(13); e.Position == "" {
+		e.Position = batch.DirectPosition(e.ID)
+	}
+	e.PersistedAt = micros(r.Int(14))
+	return e, nil
+}
+
+// Event implements hookgate.Events.
+func (t *Tables) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
+	err = t.event(ctx, eventColumns, id, func(r Row) (err error) {
+		e, err = scanEvent(r)
+		return err
+	})
+	return e, err
+}
+
+// Body implements hookgate.Events.
+func (t *Tables) Body(ctx context.Context, id string) (body []byte, err error) {
+	err = t.event(ctx, "payload", id, func(r Row) error {
+		body = r.Bytes(0)
+		return nil
+	})
+	return body, err
+}
+
+// event reads columns of one event.
+func (t *Tables) event(ctx context.Context, columns, id string, scan func(Row) error) error {
+	n, err := ParseID("event", id)
+	if err != nil {
+		return err
+	}
+	found, err := t.one(ctx, "SELECT "+columns+" FROM webhook_events WHERE id = ?", scan, n)
+	if err != nil {
+		return fmt.Errorf("read event %s: %w", id, err)
+	}
+	if !found {
+		return fmt.Errorf("event %s: %w", id, hookgate.ErrNotFound)
+	}
+	return nil
+}
+
+// Counts implements hookgate.Events. Its figures come from the counters that the log and the
+// partitions keep, and from what retention has removed.
+func (t *Tables) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
+	_, err = t.one(ctx, `SELECT p.events + l.events - r.events, p.duplicates + l.duplicates - r.duplicates,
+			p.dead_letters + l.dead_letters - r.dead_letters
+		FROM webhook_removals r, webhook_log l, (SELECT CAST(coalesce(sum(events), 0) AS bigint) AS events,
+			CAST(coalesce(sum(duplicates), 0) AS bigint) AS duplicates,
+			CAST(coalesce(sum(dead_letters), 0) AS bigint) AS dead_letters FROM webhook_partitions) p`,
+		func(r Row) error {
+			c = hookgate.StoreCounts{Events: r.Int(0), Duplicates: r.Int(1), DeadLetters: r.Int(2)}
+			return nil
+		})
+	if err != nil {
+		return c, fmt.Errorf("count what is stored: %w", err)
+	}
+	return c, nil
+}
