@@ -169,3 +169,19 @@ func TestRunbook(t *testing.T) {
 		}
 	}
 }
+
+// TestQuickstart checks that the program in the quickstart is the one in examples/consumer, which
+// the build compiles.
+func TestQuickstart(t *testing.T) {
+	page, err := os.ReadFile("quickstart.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile("../examples/consumer/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "```go\n"+string(program)+"```\n") {
+		t.Error("the program in quickstart.md is not that of examples/consumer/main.go")
+	}
+}

@@ -283,13 +283,13 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runbook, err := os.ReadFile("../docs/guides/operations.md")
+	runbook, err := os.ReadFile("../docs/runbook/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(rules), -1)
 	for _, a := range alerts {
-		if !strings.Contains(string(runbook), "\n### "+a[1]+"\n") {
+		if !strings.Contains(string(runbook), "\n## "+a[1]+"\n") {
 			t.Errorf("%s is not in the runbook", a[1])
 		}
 		if !strings.Contains(string(tests), `alertname="`+a[1]+`"`) {
