@@ -55,13 +55,13 @@ func (e *PartialError) Error() string { return e.Err.Error() }
 func (e *PartialError) Unwrap() error { return e.Err }
 
 // LeftoverError is the Degraded of a queue that still moves what a file holds that an earlier
-// configuration used. Webhooks are taken meanwhile, unless Refused is set.
+// configuration used. Webhooks are taken meanwhile, unless Rejecting is set.
 type LeftoverError struct {
 	// File is the name of the file, without its folder, and Left how many records it holds.
 	File string
 	Left int64
-	// Refused says that webhooks are refused until all are moved.
-	Refused bool
+	// Rejecting says that webhooks are rejected until all are moved.
+	Rejecting bool
 	// Err is what keeps them from being moved; nil if nothing does.
 	Err error
 }

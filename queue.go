@@ -30,6 +30,11 @@ type Queue interface {
 
 	// Stats describes the queue now.
 	Stats(ctx context.Context) (QueueStats, error)
+
+	// Close waits for the appends in flight and frees what the queue holds. Later calls return
+	// ErrClosed. A queue never closes another queue or a store that it was given; the caller closes
+	// those after it.
+	Close() error
 }
 
 // BufferedQueue is a Queue whose records wait, in order within each partition, until a reader

@@ -17,4 +17,8 @@ type Settings interface {
 	// has not, and Canary returns what is kept instead. After any other error the outcome is
 	// unknown, and the same call again is harmless.
 	SetCanary(ctx context.Context, c Canary) error
+	// Close stops reading the changes of other processes. Later changes fail; Mode and Canary go on
+	// returning the last values. The caller closes the settings before the store or queue that holds
+	// them.
+	Close() error
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/attention"
@@ -71,13 +72,14 @@ const within = 20 * time.Second
 // gate is a server under test with what it was made of.
 type gate struct {
 	*Server
-	url     string
-	log     *logBuffer
-	metrics *metrics.Metrics
-	queue   *redis.Queue       // nil if the test brought its own
-	store   *storesqlite.Store // likewise
-	client  *http.Client
-	lease   map[int]hookgate.Epoch
+	url      string
+	log      *logBuffer
+	metrics  *metrics.Metrics
+	queue    *redis.Queue       // nil if the test brought its own
+	settings *settings.Keeper   // likewise
+	store    *storesqlite.Store // likewise
+	client   *http.Client
+	lease    map[int]hookgate.Epoch
 }
 
 // gates numbers the gates that are on the one Redis of this package, which the first of them
@@ -144,7 +146,10 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		t.Cleanup(func() { q.Close() })
 		g.queue, s.queue = q, q
 		if s.mode == nil {
-			s.mode = q
+			keeper, err := settings.Open(t.Context(), q, settings.Options{})
+			must(t, err)
+			t.Cleanup(func() { keeper.Close() })
+			g.settings, s.mode = keeper, keeper
 		}
 	}
 	if s.reader == nil || s.access == nil {

@@ -66,7 +66,7 @@ func TestDrainWaits(t *testing.T) {
 		}
 	}
 	// Nobody empties the queue in buffer; an empty one is drained all the same.
-	must(t, g.queue.SetMode(t.Context(), control.ModeBuffer))
+	must(t, g.settings.SetMode(t.Context(), control.ModeBuffer))
 	if d := drain(""); !d.Drained {
 		t.Errorf("an empty queue in buffer: %+v", d)
 	}
@@ -75,7 +75,7 @@ func TestDrainWaits(t *testing.T) {
 		"mode buffer") {
 		t.Errorf("in buffer: %s", a.body)
 	}
-	must(t, g.queue.SetMode(t.Context(), control.ModeNormal))
+	must(t, g.settings.SetMode(t.Context(), control.ModeNormal))
 	records, err = c.Next(t.Context(), 1, 1<<20)
 	must(t, err)
 	must(t, c.Commit(t.Context(), hookgate.LastOffsets(records)))

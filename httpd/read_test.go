@@ -499,7 +499,7 @@ func TestAuthorised(t *testing.T) {
 		}
 	}
 	a := g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"read_only"}`))
-	if a.want(t, 401); g.queue.Mode() != control.ModeNormal {
+	if a.want(t, 401); g.settings.Mode() != control.ModeNormal {
 		t.Error("the mode was set without a token")
 	}
 }
@@ -716,8 +716,8 @@ func TestMaintenance(t *testing.T) {
 		200); string(a.body) != `{"mode":"read_only"}`+"\n" {
 		t.Errorf("answer %s", a.body)
 	}
-	if got := show(); got != `{"mode":"read_only"}`+"\n" || g.queue.Mode() != control.ModeReadOnly {
-		t.Errorf("mode after it was set: %s, queue %s", got, g.queue.Mode())
+	if got := show(); got != `{"mode":"read_only"}`+"\n" || g.settings.Mode() != control.ModeReadOnly {
+		t.Errorf("mode after it was set: %s, queue %s", got, g.settings.Mode())
 	}
 	g.post(t, envelope("m", "t", "")).want(t, 503)
 	for name, body := range map[string]string{
@@ -739,7 +739,7 @@ func TestMaintenance(t *testing.T) {
 		"other case":    `{"MODE":"normal"}`,
 	} {
 		checkRefusal(t, g.admin(t, "POST", "/admin/maintenance", body).want(t, 400))
-		if g.queue.Mode() != control.ModeReadOnly {
+		if g.settings.Mode() != control.ModeReadOnly {
 			t.Errorf("%s: the mode was set", name)
 		}
 	}

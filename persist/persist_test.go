@@ -680,6 +680,8 @@ func (q *endlessQueue) OpenReader(context.Context) (hookgate.PartitionReader, er
 	return &endlessReader{partition: int(q.opened.Add(1))}, nil
 }
 
+func (q *endlessQueue) Close() error { return nil }
+
 type endlessReader struct {
 	partition int
 	n         uint64

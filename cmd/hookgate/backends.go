@@ -34,6 +34,8 @@ import (
 // While the first of them is away, webhooks go to spool.db.
 type backends struct {
 	queue hookgate.Queue
+	// front is queue without tracing: what openLeftovers puts files in front of.
+	front spool.Appender
 	// buffered is where workers take records from; nil if the store takes the webhooks.
 	buffered hookgate.BufferedQueue
 	settings control.Settings
@@ -177,7 +179,7 @@ func (s *counted) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcom
 
 // unbuffered is a queue without a spool, which can take nothing while the store is left alone.
 type unbuffered struct {
-	hookgate.Queue
+	*direct.Queue
 	paused func() bool
 }
 
@@ -205,7 +207,7 @@ func (q *unbuffered) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 
 // openSpool puts spool.db beside the queue that is to take the webhooks.
 func (b *backends) openSpool(
-	ctx context.Context, c config, primary hookgate.Queue, paused func() bool, timeout time.Duration,
+	ctx context.Context, c config, primary spool.Appender, paused func() bool, timeout time.Duration,
 	log *slog.Logger,
 ) error {
 	file, err := spoolfile.Open(ctx, c.DataDir.spoolFile(), spoolfile.Options{
@@ -228,7 +230,7 @@ func (b *backends) openSpool(
 		return err
 	}
 	b.opened = append(b.opened, over)
-	b.queue = over
+	b.queue, b.front = over, over
 	return nil
 }
 
@@ -237,39 +239,49 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	patience := spool.ConnectOptions{Name: "redis", Patience: 2 * c.Redis.Timeout, Logger: log}
-	q, err := spool.OpenQueue(ctx, patience, remembered, func(ctx context.Context) (spool.ModeQueue,
-		error) {
+	wait := spool.ConnectOptions{Name: "redis", FirstWait: 2 * c.Redis.Timeout, Logger: log}
+	q, err := spool.ConnectQueue(ctx, wait, func(ctx context.Context) (*queueredis.Queue, error) {
 		q, err := queueredis.Open(ctx, redisConfigOf(c, b.mark, log))
-		if err != nil {
-			return nil, err
+		if err == nil {
+			log.Info("redis: " + q.Durability().Worth)
 		}
-		log.Info("redis: " + q.Durability().Worth)
-		return q, nil
+		return q, err
 	})
 	if err != nil {
 		return err
 	}
 	b.opened = append(b.opened, q)
-	b.queue, b.buffered, b.settings = q, q, q
+	keeper, err := settings.Open(ctx, redisSettings{q}, settings.Options{
+		Poll: settingsPoll, Timeout: c.Redis.Timeout, Remembered: remembered,
+		ModeChanged: func(m control.Mode) {
+			if err := c.DataDir.keepMode(c.DataDir.modeFile(), m); err != nil {
+				log.Warn("mode is not remembered for a start without Redis", "error", err)
+			}
+		},
+		Logger: log.With("part", "settings"),
+	})
+	if err != nil {
+		return err
+	}
+	b.opened = append(b.opened, keeper)
+	b.queue, b.front, b.buffered, b.settings = q, q, q, keeper
 	b.holdings = func() metrics.Holdings {
 		opened, away := q.Opened()
 		if away != nil {
 			return metrics.Holdings{}
 		}
-		r := opened.(*queueredis.Queue)
-		return metrics.Holdings{Owners: r.Owners(), LeasesLost: r.LeasesLost()}
+		return metrics.Holdings{Owners: opened.Owners(), LeasesLost: opened.LeasesLost()}
 	}
 	b.replaced = func() time.Time {
 		opened, away := q.Opened()
 		if away != nil {
 			return time.Time{}
 		}
-		return opened.(*queueredis.Queue).StoreReplaced()
+		return opened.StoreReplaced()
 	}
 	switch opened, away := q.Opened(); {
 	case away == nil:
-		b.promise = opened.(*queueredis.Queue).Durability().Worth
+		b.promise = opened.Durability().Worth
 	case c.Spool.Off:
 		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
 	default:
@@ -296,13 +308,31 @@ func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, err
 		AllowEviction: c.Redis.AllowEviction,
 		TLSCA:         c.Redis.TLSCA,
 		Mark:          mark,
-		ModeChanged: func(m control.Mode) {
-			if err := c.DataDir.keepMode(c.DataDir.modeFile(), m); err != nil {
-				log.Warn("mode is not remembered for a start without Redis", "error", err)
-			}
-		},
-		Logger: log,
+		Logger:        log,
 	}
+}
+
+// redisSettings are the settings in a Redis that may be away.
+type redisSettings struct {
+	queue *spool.PendingQueue[*queueredis.Queue]
+}
+
+// Settings implements settings.Table.
+func (s redisSettings) Settings(ctx context.Context) (map[string]string, error) {
+	q, err := s.queue.Opened()
+	if err != nil {
+		return nil, err
+	}
+	return q.Settings(ctx)
+}
+
+// SwapSetting implements settings.Table.
+func (s redisSettings) SwapSetting(ctx context.Context, name, before, after string) (bool, error) {
+	q, err := s.queue.Opened()
+	if err != nil {
+		return false, err
+	}
+	return q.SwapSetting(ctx, name, before, after)
 }
 
 func (b *backends) openStoreFile(ctx context.Context, c config) error {
@@ -335,7 +365,7 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 		}
 	}
 	preparing, err := spool.Connect(ctx, spool.ConnectOptions{Name: "postgres",
-		Patience: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
+		FirstWait: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
 	if err != nil {
 		return err
 	}

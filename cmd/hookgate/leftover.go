@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/queue/spool"
@@ -34,7 +33,7 @@ func (c config) unusedQueues() []string {
 // webhooks are taken: new ones would overtake it. An earlier release also kept mode and canary in
 // queue.db. Then the files are removed. A start that ends before that leaves the rest to the next
 // one. It takes as long as it takes.
-func (b *backends) takeOver(ctx context.Context, c config, to hookgate.Queue,
+func (b *backends) takeOver(ctx context.Context, c config, to spool.Appender,
 	keeper *settings.Keeper, log *slog.Logger) error {
 	for _, path := range c.unusedQueues() {
 		err := b.takeOverFile(ctx, c, path, to, keeper, log)
@@ -49,7 +48,7 @@ func (b *backends) takeOver(ctx context.Context, c config, to hookgate.Queue,
 }
 
 func (b *backends) takeOverFile(
-	ctx context.Context, c config, path string, to hookgate.Queue, keeper *settings.Keeper,
+	ctx context.Context, c config, path string, to spool.Appender, keeper *settings.Keeper,
 	log *slog.Logger,
 ) (err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -124,10 +123,10 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 				"file", filepath.Base(path), "mode", mode)
 		}
 		emptied := make(chan struct{})
-		q, err := spool.New(ctx, b.queue, left, spool.Options{
+		q, err := spool.New(ctx, b.front, left, spool.Options{
 			Timeout:  c.Redis.Timeout,
 			Leftover: filepath.Base(path),
-			Refuse:   c.Spool.Off,
+			Reject:   c.Spool.Off,
 			Emptied: func() {
 				if err := left.Close(); err != nil { // writes down what was released
 					log.Error("records that were moved could not be removed; the next start moves them again, which is harmless",
@@ -142,8 +141,8 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 			return err
 		}
 		b.opened = append(b.opened, q)
-		b.queue = q
-		if q.Refuse {
+		b.queue, b.front = q, q
+		if q.Reject {
 			patience := time.NewTimer(leftoverPatience)
 			defer patience.Stop()
 			select {

@@ -74,7 +74,7 @@ func open(t *testing.T, table settings.Table, closeTable func() error,
 			t.Error(err)
 		}
 	})
-	return settingstest.Instance{Settings: k, Close: end, Crash: end, FailWrites: b.fail.Store}
+	return settingstest.Instance{Settings: k, End: end, Crash: end, FailWrites: b.fail.Store}
 }
 
 // TestSQLite runs the suite over a store in a file.

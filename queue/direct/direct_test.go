@@ -77,7 +77,7 @@ func instance(t queuetest.TB, s *faults, o Options) queuetest.QueueInstance {
 		Queue:      q,
 		Kept:       func(t queuetest.TB, _ int) []hookgate.Record { return stored(t, s) },
 		FailWrites: s.when.Store,
-		Close:      func() error { return errors.Join(q.Close(), s.Close()) },
+		End:        func() error { return errors.Join(q.Close(), s.Close()) },
 		Crash: func() {
 			notDone := false
 			s.when.Store(&notDone) // from here on nothing reaches the store

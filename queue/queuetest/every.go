@@ -31,8 +31,8 @@ type QueueInstance struct {
 	// events divided, in the order in which the store has it or will have it. Duplicates say so and
 	// may stand anywhere. It was appended by that many calls that added something.
 	Kept func(t TB, appends int) []hookgate.Record
-	// Close, Crash and FailWrites are those of Instance.
-	Close      func() error
+	// End, Crash and FailWrites are those of Instance.
+	End        func() error
 	Crash      func()
 	FailWrites func(done *bool)
 }
@@ -78,7 +78,7 @@ func (b Backend) everyQueue() QueueBackend {
 		Open: func(t TB, place string) QueueInstance {
 			q := b.Open(t, place, Options{}.withDefaults())
 			return QueueInstance{
-				Queue: q, Close: q.Close, Crash: q.Crash, FailWrites: q.FailWrites,
+				Queue: q, End: q.End, Crash: q.Crash, FailWrites: q.FailWrites,
 				Kept: func(t TB, appends int) []hookgate.Record { return unreleased(t, q, appends) },
 			}
 		},
@@ -105,7 +105,7 @@ func unreleased(t TB, q hookgate.BufferedQueue, records int) (events []hookgate.
 func openQueue(t *testing.T, b QueueBackend) QueueInstance {
 	t.Helper()
 	q := b.Open(t, b.NewPlace(t))
-	t.Cleanup(func() { q.Close() })
+	t.Cleanup(func() { q.End() })
 	return q
 }
 
@@ -449,7 +449,7 @@ func testCrash(t *testing.T, b QueueBackend) {
 	}
 	q.Crash()
 	q = b.Open(t, place)
-	defer q.Close()
+	defer q.End()
 	if receipt := mustAppend(t, q, delivery("k", 7)); receipt.DuplicateOf != all[7].RequestID {
 		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
 			all[7].RequestID)
@@ -483,7 +483,7 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 	for range callers {
 		<-begun
 	}
-	if err := q.Close(); err != nil {
+	if err := q.End(); err != nil {
 		t.Errorf("close: %v", err)
 	}
 	wg.Wait()
@@ -492,7 +492,7 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 		t.Errorf("append after the end: %v, want ErrClosed", err)
 	}
 	q = b.Open(t, place)
-	defer q.Close()
+	defer q.End()
 	for _, d := range all {
 		again := *d
 		again.RequestID = hookgate.NewRequestID(d.ReceivedAt)
@@ -541,7 +541,7 @@ func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	mustKeep(t, q, appends+1, before, sameRequest, want, last)
 	q.Crash()
 	q = b.Open(t, place)
-	defer q.Close()
+	defer q.End()
 	mustKeep(t, q, appends+1, before, sameRequest, want, last)
 }
 

@@ -26,7 +26,7 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 	rapid.Check(t, func(t *rapid.T) {
 		place := b.NewPlace(t)
 		m := &queueModel{q: b.Open(t, place), first: map[string]*hookgate.Request{}}
-		defer func() { m.q.Close() }()
+		defer func() { m.q.End() }()
 		draw := func(t *rapid.T) *hookgate.Request {
 			return delivery(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
 				rapid.IntRange(0, 9).Draw(t, "n"))
@@ -40,7 +40,7 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 			},
 			"several": func(t *rapid.T) { m.appendAll(t, rapid.IntRange(0, 9).Draw(t, "n")) },
 			"restart": func(t *rapid.T) {
-				if err := m.q.Close(); err != nil {
+				if err := m.q.End(); err != nil {
 					t.Fatalf("close: %v", err)
 				}
 				m.q = b.Open(t, place)

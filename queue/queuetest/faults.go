@@ -16,11 +16,11 @@ func testClaimSurvives(t *testing.T, b Backend) {
 	mustAppend(t, q, d)
 	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
-	end := []func(){q.Crash, func() { q.Close() }}
+	end := []func(){q.Crash, func() { q.End() }}
 	for i := range 4 {
 		if i > 0 {
 			q = b.Open(t, place, o)
-			end = []func(){q.Crash, func() { q.Close() }}
+			end = []func(){q.Crash, func() { q.End() }}
 			if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != d.RequestID {
 				t.Fatalf("after end %d a repetition is a duplicate of %s, want %s", i, receipt.DuplicateOf,
 					d.RequestID)
@@ -52,7 +52,7 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 	_, _ = q.Append(context.Background(), delivery("other", 0))
 	q.Crash()
 	q = b.Open(t, place, o)
-	defer q.Close()
+	defer q.End()
 	for n := range 10 {
 		d := delivery("k", n)
 		if receipt := mustAppend(t, q, d); receipt.DuplicateOf != ids[d.MessageID] {

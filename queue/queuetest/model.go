@@ -36,7 +36,7 @@ func testModel(t *testing.T, b Backend) {
 			q: b.Open(t, place, o), appended: map[int][]hookgate.Record{}, released: map[int]int{},
 			first: map[string]hookgate.RequestID{},
 		}
-		defer func() { m.q.Close() }()
+		defer func() { m.q.End() }()
 		m.newReader(t)
 		var inHand []hookgate.Record
 		reopen := func() {
@@ -78,7 +78,7 @@ func testModel(t *testing.T, b Backend) {
 				inHand = nil
 			},
 			"restart": func(t *rapid.T) {
-				if err := m.q.Close(); err != nil {
+				if err := m.q.End(); err != nil {
 					t.Fatalf("close: %v", err)
 				}
 				reopen()

@@ -48,8 +48,8 @@ type Backend struct {
 // Instance is one open queue and what the suite does to it.
 type Instance struct {
 	hookgate.BufferedQueue
-	// Close ends the queue in good order.
-	Close func() error
+	// End closes the queue and what the backend opened for it.
+	End func() error
 	// Crash ends it as the death of its process would: what was in memory is gone.
 	Crash func()
 	// FailWrites makes each write that follows fail: with done false before it took effect, with
@@ -115,7 +115,7 @@ func Run(t *testing.T, b Backend) {
 func open(t *testing.T, b Backend, o Options) Instance {
 	t.Helper()
 	q := b.Open(t, b.NewPlace(t), o.withDefaults())
-	t.Cleanup(func() { q.Close() })
+	t.Cleanup(func() { q.End() })
 	return q
 }
 

@@ -67,11 +67,11 @@ func testCommit(t *testing.T, b Backend) {
 	mustCommit(t, c, mustNext(t, c, 5)[:3])
 	mustReachDepth(t, q, 2)
 	c.Close()
-	if err := q.Close(); err != nil {
+	if err := q.End(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
 	q = b.Open(t, place, o)
-	defer q.Close()
+	defer q.End()
 	mustReachDepth(t, q, 2)
 	c = mustOpenReader(t, q)
 	for i, r := range mustNext(t, c, 2) {
@@ -128,7 +128,7 @@ func testPositions(t *testing.T, b Backend) {
 			q.Crash()
 			continue
 		}
-		if err := q.Close(); err != nil {
+		if err := q.End(); err != nil {
 			t.Fatalf("close: %v", err)
 		}
 	}
@@ -260,7 +260,7 @@ func testStats(t *testing.T, b Backend) {
 func testClosed(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
 	c := mustOpenReader(t, q)
-	if err := q.Close(); err != nil {
+	if err := q.End(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
 	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err,

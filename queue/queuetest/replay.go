@@ -145,7 +145,7 @@ func testReplaySurvives(t *testing.T, b Backend) {
 	mustAppend(t, q, again)
 	q.Crash()
 	q = b.Open(t, place, o)
-	defer q.Close()
+	defer q.End()
 	if receipt := mustAppend(t, q, again); receipt.Duplicate() {
 		t.Errorf("after the crash the same replay is a duplicate of %s", receipt.DuplicateOf)
 	}
@@ -186,7 +186,7 @@ func testReplayFails(t *testing.T, b Backend, done bool) {
 		if reopened {
 			q.Crash()
 			q = b.Open(t, place, o)
-			defer q.Close()
+			defer q.End()
 		}
 		c := mustOpenReader(t, q)
 		records := mustNext(t, c, 2)

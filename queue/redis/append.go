@@ -117,7 +117,7 @@ func (q *Queue) ready(ctx context.Context) error {
 	if q.isClosed() {
 		return hookgate.ErrClosed
 	}
-	if why := q.misfit.Load(); why != nil {
+	if why := q.misconfigured.Load(); why != nil {
 		return *why
 	}
 	if err := ctx.Err(); err != nil {

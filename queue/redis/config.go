@@ -18,7 +18,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 )
 
 // Config of a queue. Zero fields take their defaults.
@@ -53,9 +52,6 @@ type Config struct {
 	AllowEviction bool
 	// TLSCA is a file of certificates, PEM, that are trusted instead of the system's with rediss://.
 	TLSCA string
-	// ModeChanged, if set, is told the mode when the queue is opened and at each change, one call at a
-	// time.
-	ModeChanged func(control.Mode)
 	// Mark, if set, returns the mark of the store in which the records end up. It is kept in Redis
 	// before records are released. If the store is no longer the one that was kept, or an older copy
 	// of it, the claims made until then count no more; see store.go.

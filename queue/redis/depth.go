@@ -131,7 +131,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 		s.Depth, s.Err = q.depth.estimate(), hookgate.ErrClosed
 		return s, nil
 	}
-	if why := q.misfit.Load(); why != nil {
+	if why := q.misconfigured.Load(); why != nil {
 		s.Err = *why
 	}
 	if err := q.health.err(); err != nil {

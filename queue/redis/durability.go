@@ -165,7 +165,7 @@ func infoField(info, name string) string {
 func checkVersion(version string) error {
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 7 {
-		return unfit(reasonVersion, fmt.Errorf("it is version %s, and 7.0 or newer is needed", version))
+		return misconfigured(reasonVersion, fmt.Errorf("it is version %s, and 7.0 or newer is needed", version))
 	}
 	return nil
 }

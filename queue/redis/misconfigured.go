@@ -14,14 +14,15 @@ import (
 // The reasons of a hookgate.MisconfiguredError.
 const (
 	reasonSettings   = "the settings of Redis make no sense"
-	reasonRefused    = "Redis refuses this gate: user, password, rights or another setting are wrong"
+	reasonRejected   = "Redis refuses this gate: user, password, rights or another setting are wrong"
 	reasonTrust      = "the certificate of Redis is not trusted"
 	reasonVersion    = "Redis is too old"
 	reasonEvicts     = "Redis may throw away what was acknowledged (maxmemory-policy)"
 	reasonPartitions = "Redis holds another number of partitions"
 )
 
-func unfit(reason string, err error) error {
+// misconfigured makes a hookgate.MisconfiguredError.
+func misconfigured(reason string, err error) error {
 	return &hookgate.MisconfiguredError{Reason: reason, Err: err}
 }
 
@@ -33,7 +34,7 @@ var passing = []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVE
 func judge(err error) error {
 	var already *hookgate.MisconfiguredError
 	if errors.As(err, &already) {
-		return unfit(already.Reason, err)
+		return misconfigured(already.Reason, err)
 	}
 	var reply *rueidis.RedisError
 	if errors.As(err, &reply) && !reply.IsNil() {
@@ -41,12 +42,12 @@ func judge(err error) error {
 		if slices.Contains(passing, word) || strings.HasPrefix(rest, "max number of clients") {
 			return err
 		}
-		return unfit(reasonRefused, err)
+		return misconfigured(reasonRejected, err)
 	}
 	var untrusted *tls.CertificateVerificationError
 	var noTLS tls.RecordHeaderError
 	if errors.As(err, &untrusted) || errors.As(err, &noTLS) {
-		return unfit(reasonTrust, err)
+		return misconfigured(reasonTrust, err)
 	}
 	return err
 }

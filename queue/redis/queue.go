@@ -35,31 +35,24 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 )
 
 // Queue is a hookgate.Queue in Redis. Any number of processes may have it open.
 type Queue struct {
-	opts   Config
-	client rueidis.Client
-	keys   *keys
-	ttl    string // of claims, in ms
-	worth  Durability
-	health *health
-	depth  depth
-	// telling is held while the mode changes, over opts.ModeChanged, so that what is told last is in
-	// effect.
-	telling sync.Mutex
-
+	opts      Config
+	client    rueidis.Client
+	keys      *keys
+	ttl       string // of claims, in ms
+	worth     Durability
+	health    *health
+	depth     depth
 	appenders []appender // see appenderOf
-	mode      atomic.Pointer[control.Mode]
-	canary    atomic.Pointer[control.Canary]
 	// generation is that of the claims that count; see store.go.
 	generation atomic.Int64
 	// replaced is when the last generation began, in seconds since 1970; 0 for the first.
 	replaced atomic.Int64
-	// misfit, once set, says why this process must not append any more.
-	misfit atomic.Pointer[error]
+	// misconfigured says why this process must not append; nil while it may.
+	misconfigured atomic.Pointer[error]
 
 	kicked     chan struct{} // has an item when the keeper should not wait for its next turn
 	closing    chan struct{} // closed when no more calls are taken
@@ -86,11 +79,11 @@ var _ hookgate.BufferedQueue = (*Queue)(nil)
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {
-		return nil, unfit(reasonSettings, err)
+		return nil, misconfigured(reasonSettings, err)
 	}
 	o, err := c.clientOption()
 	if err != nil {
-		return nil, unfit(reasonSettings, err)
+		return nil, misconfigured(reasonSettings, err)
 	}
 	client, err := rueidis.NewClient(o)
 	if err != nil {
@@ -124,7 +117,7 @@ func (q *Queue) start(ctx context.Context) error {
 		return err
 	}
 	if q.worth.Evicts && !q.opts.AllowEviction {
-		return unfit(reasonEvicts, fmt.Errorf(
+		return misconfigured(reasonEvicts, fmt.Errorf(
 			"its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
 				" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}

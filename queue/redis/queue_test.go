@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/control/settings/settingstest"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
@@ -43,7 +44,7 @@ func backend(url string) queuetest.Backend {
 		Open: func(t queuetest.TB, place string, o queuetest.Options) queuetest.Instance {
 			t.Helper()
 			q := openAt(t, url, place, o)
-			return queuetest.Instance{BufferedQueue: q, Close: q.Close, Crash: q.abandon}
+			return queuetest.Instance{BufferedQueue: q, End: q.Close, Crash: q.abandon}
 		},
 	}
 }
@@ -75,7 +76,7 @@ func TestConformance(t *testing.T) {
 			return queuetest.Instance{
 				BufferedQueue: q,
 				FailWrites:    p.fail.Store,
-				Close:         func() error { defer p.close(); return q.Close() },
+				End:           func() error { defer p.close(); return q.Close() },
 				Crash:         func() { q.abandon(); p.close() },
 			}
 		},
@@ -93,11 +94,15 @@ func TestSettings(t *testing.T) {
 			p := newProxy(t, server.Addr())
 			q := openAt(t, p.url(), place, queuetest.Options{Partitions: 4, HighWater: 100,
 				ClaimTTL: time.Hour})
+			k, err := settings.Open(t.Context(), q, settings.Options{Poll: 10 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
 			return settingstest.Instance{
-				Settings:   q,
+				Settings:   k,
 				FailWrites: p.fail.Store,
-				Close:      sync.OnceFunc(func() { q.Close(); p.close() }),
-				Crash:      sync.OnceFunc(func() { q.abandon(); p.close() }),
+				End:        sync.OnceFunc(func() { k.Close(); q.Close(); p.close() }),
+				Crash:      sync.OnceFunc(func() { k.Close(); q.abandon(); p.close() }),
 			}
 		},
 	})

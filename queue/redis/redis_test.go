@@ -16,6 +16,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
@@ -665,15 +666,23 @@ func TestEvictionRefused(t *testing.T) {
 // TestMode: the mode is kept, and other processes come to see it.
 func TestMode(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
-	config := Config{URL: server.URL()}
-	q, other := mustOpen(t, config), mustOpen(t, config)
+	open := func() *settings.Keeper {
+		k, err := settings.Open(t.Context(), mustOpen(t, Config{URL: server.URL()}),
+			settings.Options{Poll: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { k.Close() })
+		return k
+	}
+	one, other := open(), open()
 	for _, mode := range []control.Mode{control.ModeBuffer, control.ModeReadOnly,
 		control.ModeNormal} {
-		if err := q.SetMode(t.Context(), mode); err != nil || q.Mode() != mode {
-			t.Fatalf("set mode %s: it is %s, %v", mode, q.Mode(), err)
+		if err := one.SetMode(t.Context(), mode); err != nil || one.Mode() != mode {
+			t.Fatalf("set mode %s: it is %s, %v", mode, one.Mode(), err)
 		}
 		eventually(t, "the other sees the mode", func() bool { return other.Mode() == mode })
-		if later := mustOpen(t, config); later.Mode() != mode {
+		if later := open(); later.Mode() != mode {
 			t.Errorf("a later start has mode %s, want %s", later.Mode(), mode)
 		}
 	}

@@ -166,32 +166,6 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 `)
 
-// settleScript sets a field of the settings, only if it is absent when ARGV[3] is "new", and
-// returns what it is then.
-//
-//	KEYS settings; ARGV field, value, "new" or "any"
-var settleScript = newScript("allow-oom", `
-if ARGV[3] == 'any' then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-else
-  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
-end
-return redis.call('HGET', KEYS[1], ARGV[1])
-`)
-
-// canaryScript keeps a canary whose version is above that of the one that is kept, and returns what
-// is kept then.
-//
-//	KEYS settings; ARGV version, text that begins with it
-var canaryScript = newScript("allow-oom", `
-local kept = redis.call('HGET', KEYS[1], 'canary')
-if not kept or tonumber(string.match(kept, '^%d+') or '0') < tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'canary', ARGV[2])
-  return ARGV[2]
-end
-return kept
-`)
-
 // probeScript proves that a partition can be written to, and needs memory like an append.
 //
 //	KEYS probe -> OK

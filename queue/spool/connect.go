@@ -1,15 +1,3 @@
-// This file gets ready what may be away when the process starts: Redis, PostgreSQL. The start
-// waits for it a moment and then goes on without, while it is tried again until it succeeds.
-//
-//	Connect ─► first attempt ─┬─ done
-//	                        ├─ unfit ─► the error of Connect
-//	                        └─ away, or nothing in time ─► attempt ─┬─ done
-//	                                                        ▲       │
-//	                                                        └───────┴─ away or unfit: Err says so
-//
-// What is unfit when it is first seen is a mistake in the configuration, and the start must fail.
-// What turns out unfit later must not end a process that takes webhooks: nothing is given to it,
-// and the health says why.
 package spool
 
 import (
@@ -20,29 +8,26 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
-
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
-// ConnectOptions of attempts. Zero fields take their defaults.
+// ConnectOptions are the options of Connect. Zero fields take their defaults.
 type ConnectOptions struct {
-	// Name says in errors and in the log what is got ready.
+	// Name names the backend in errors and in the log.
 	Name string
-	// Patience is how long Connect waits for the first attempt; default 1 s.
-	Patience time.Duration
-	// RetryMin and RetryMax bound the pauses between attempts, which double and vary at random by
-	// half; default 100 ms and 1 s.
+	// FirstWait is how long Connect waits for the first attempt; default 1 s.
+	FirstWait time.Duration
+	// RetryMin and RetryMax bound the pauses between attempts; default 100 ms and 1 s. See
+	// backoff.Policy.
 	RetryMin, RetryMax time.Duration
-	// Logger is told why attempts fail, once for each reason, and when one has succeeded; default
-	// none.
+	// Logger logs each reason of failure once, and the success after a failure; default none.
 	Logger *slog.Logger
 }
 
 func (o ConnectOptions) withDefaults() ConnectOptions {
-	if o.Patience == 0 {
-		o.Patience = time.Second
+	if o.FirstWait == 0 {
+		o.FirstWait = time.Second
 	}
 	if o.RetryMin == 0 {
 		o.RetryMin = 100 * time.Millisecond
@@ -56,102 +41,118 @@ func (o ConnectOptions) withDefaults() ConnectOptions {
 	return o
 }
 
-// Connector go on until one succeeds. All methods may be called concurrently.
+// Connector opens a backend that may be away when the process starts, and retries until it
+// succeeds. All methods may be called concurrently.
+//
+//	Connect ─► first attempt ─┬─ success
+//	                          ├─ misconfigured ─► Connect returns the error, and the start fails
+//	                          └─ away, or no answer within FirstWait: Connect returns a Connector
+//	                                 │
+//	                                 ▼
+//	                              attempt ─┬─ success
+//	                                 ▲     └─ away or misconfigured: Err returns why
+//	                                 └────────┘
+//
+// A configuration error at the first attempt is a mistake of the person who starts the process. One
+// that is found later does not stop a process that takes webhooks: the backend is not used, and
+// /api/health reports why.
 type Connector struct {
 	ConnectOptions
 	try   func(context.Context) error
 	end   context.CancelFunc
-	ended chan struct{} // closed when one has succeeded or none will follow
-	err   atomic.Pointer[error]
+	ended chan struct{} // closed when an attempt has succeeded or none will follow
+	// err is why the backend cannot be used; nil after an attempt succeeded.
+	err atomic.Pointer[error]
 }
 
-// Connect makes the first attempt, and returns when it has succeeded or failed, or is out of
-// patience; in the latter cases attempts go on in the background. The error is that of ctx, or a
-// hookgate.MisconfiguredError; then there are none any more. try is never called twice at a time.
-func Connect(ctx context.Context, o ConnectOptions, try func(context.Context) error) (*Connector, error) {
-	a := &Connector{ConnectOptions: o.withDefaults(), try: try, ended: make(chan struct{})}
-	a.failed(errors.New("no answer yet"))
+// Connect calls try until it succeeds. It returns after the first attempt or after FirstWait; later
+// attempts are made in the background, one at a time. The error is that of ctx, or a
+// hookgate.MisconfiguredError of the first attempt; then there are no more attempts.
+func Connect(ctx context.Context, o ConnectOptions,
+	try func(context.Context) error) (*Connector, error) {
+	c := &Connector{ConnectOptions: o.withDefaults(), try: try, ended: make(chan struct{})}
+	c.setErr(errors.New("no answer yet"))
 	trying, end := context.WithCancel(context.Background())
-	a.end = end
+	c.end = end
 	first := make(chan error, 1)
-	go a.run(trying, first)
-	patience := time.NewTimer(a.Patience)
-	defer patience.Stop()
-	var unfit *hookgate.MisconfiguredError
+	go c.run(trying, first)
+	timer := time.NewTimer(c.FirstWait)
+	defer timer.Stop()
 	select {
 	case err := <-first:
-		if errors.As(err, &unfit) {
-			a.Close()
+		if isMisconfigured(err) {
+			c.Close()
 			return nil, err
 		}
-	case <-patience.C:
-		a.Logger.Error(a.Name+" does not answer; starting without it", "waited", a.Patience.String())
+	case <-timer.C:
+		c.Logger.Error(c.Name+" does not answer; starting without it", "waited", c.FirstWait.String())
 	case <-ctx.Done():
-		a.Close()
+		c.Close()
 		return nil, ctx.Err()
 	}
-	return a, nil
+	return c, nil
 }
 
-// run makes attempts until one succeeds or ctx ends. The outcome of the first goes to first.
-func (a *Connector) run(ctx context.Context, first chan<- error) {
-	defer close(a.ended)
-	began, told := time.Now(), ""
-	policy := retrypolicy.NewBuilder[any]().
-		WithMaxRetries(-1).
-		WithBackoff(a.RetryMin, a.RetryMax).
-		WithJitterFactor(0.5).
-		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
-		Build()
-	var unfit *hookgate.MisconfiguredError
-	err := failsafe.With(policy).WithContext(ctx).
-		RunWithExecution(func(e failsafe.Execution[any]) error {
-			err := a.try(ctx)
-			a.failed(err)
-			switch {
-			case e.IsFirstAttempt() && errors.As(err, &unfit) && time.Since(began) < a.Patience:
-				// It is the error of Connect, and there will be no other attempt.
-			case err != nil && ctx.Err() == nil && err.Error() != told:
-				told = err.Error()
-				a.Logger.Error(a.Name+" cannot be used; it is tried again until it can", "error", err)
-			case err == nil && (told != "" || time.Since(began) >= a.Patience):
-				a.Logger.Info(a.Name+" is there", "after", time.Since(began).Round(time.Millisecond).String())
-			}
-			if e.IsFirstAttempt() {
-				first <- err
-			}
-			return err
-		})
-	if err != nil {
-		a.failed(hookgate.ErrClosed) // nothing but the end of ctx ends attempts that fail
+func isMisconfigured(err error) bool {
+	var misconfigured *hookgate.MisconfiguredError
+	return errors.As(err, &misconfigured)
+}
+
+// run makes attempts until one succeeds or ctx ends. It sends the outcome of the first one to
+// first.
+func (c *Connector) run(ctx context.Context, first chan<- error) {
+	defer close(c.ended)
+	begun, logged := time.Now(), ""
+	policy := backoff.Policy{Min: c.RetryMin, Max: c.RetryMax}
+	err := policy.Retry(ctx, func(a backoff.Attempt) error {
+		err := c.try(ctx)
+		c.setErr(err)
+		inTime := time.Since(begun) < c.FirstWait
+		switch {
+		case a.Number == 1 && isMisconfigured(err) && inTime:
+			// Connect returns this error.
+		case err != nil && ctx.Err() == nil && err.Error() != logged:
+			logged = err.Error()
+			c.Logger.Error(c.Name+" cannot be used yet; hookgate retries until it can", "error", err)
+		case err == nil && (logged != "" || !inTime):
+			c.Logger.Info(c.Name+" answers; hookgate uses it", "after",
+				time.Since(begun).Round(time.Millisecond).String())
+		}
+		if a.Number == 1 {
+			first <- err
+		}
+		return err
+	})
+	if err != nil { // only the end of ctx ends the attempts without a success
+		c.setErr(hookgate.ErrClosed)
 	}
 }
 
-func (a *Connector) failed(err error) {
+func (c *Connector) setErr(err error) {
 	if err != nil && !errors.Is(err, hookgate.ErrClosed) {
-		err = fmt.Errorf("%s cannot be used yet: %w", a.Name, err)
+		err = fmt.Errorf("%s cannot be used yet: %w", c.Name, err)
 	}
-	a.err.Store(&err)
+	c.err.Store(&err)
 }
 
-// Err returns nil when an attempt has succeeded, else why the last one failed, or
-// hookgate.ErrClosed.
-func (a *Connector) Err() error { return *a.err.Load() }
+// Err returns nil after an attempt succeeded, otherwise why the last one failed. After Close it
+// returns hookgate.ErrClosed unless an attempt had succeeded.
+func (c *Connector) Err() error { return *c.err.Load() }
 
-// Wait returns when an attempt has succeeded. The error is that of ctx, with the reason of the last
-// failure, or hookgate.ErrClosed.
-func (a *Connector) Wait(ctx context.Context) error {
+// Wait waits until an attempt succeeds. The error is hookgate.ErrClosed, or that of ctx together
+// with the reason of the last failure.
+func (c *Connector) Wait(ctx context.Context) error {
 	select {
-	case <-a.ended:
-		return a.Err()
+	case <-c.ended:
+		return c.Err()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ctx.Err(), a.Err())
+		return fmt.Errorf("%w: %w", ctx.Err(), c.Err())
 	}
 }
 
-// Close ends the attempts and returns when none is under way. It always returns nil.
-func (a *Connector) Close() error {
-	a.end()
-	<-a.ended
+// Close ends the attempts and waits for the one in flight. It always returns nil.
+func (c *Connector) Close() error {
+	c.end()
+	<-c.ended
 	return nil
 }

@@ -12,12 +12,11 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 )
 
 var (
-	errNotThere = errors.New("connection refused")
-	errUnfit    = &hookgate.MisconfiguredError{Reason: "it is purple", Err: errors.New("colour is #800080")}
+	errNotThere      = errors.New("connection refused")
+	errMisconfigured = &hookgate.MisconfiguredError{Reason: "it is purple", Err: errors.New("colour is #800080")}
 )
 
 // TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile
@@ -33,7 +32,7 @@ func TestUntilItIsThere(t *testing.T) {
 			case calls > 30:
 				return nil
 			case calls > 20:
-				return errUnfit // later than the start this ends nothing
+				return errMisconfigured // later than the start this ends nothing
 			}
 			return errNotThere
 		})
@@ -47,7 +46,7 @@ func TestUntilItIsThere(t *testing.T) {
 		soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := a.Wait(soon); err == nil || !errors.Is(err, context.DeadlineExceeded) ||
-			!errors.Is(err, errUnfit) && !errors.Is(err, errNotThere) {
+			!errors.Is(err, errMisconfigured) && !errors.Is(err, errNotThere) {
 			t.Errorf("a wait that was cut short got %v", err)
 		}
 		if err := a.Wait(t.Context()); err != nil || a.Err() != nil {
@@ -56,8 +55,8 @@ func TestUntilItIsThere(t *testing.T) {
 		if took := time.Since(began); took > 45*time.Second {
 			t.Errorf("30 pauses took %v", took)
 		}
-		for text, times := range map[string]int{errNotThere.Error(): 1, errUnfit.Error(): 1,
-			"redis is there": 1} {
+		for text, times := range map[string]int{errNotThere.Error(): 1, errMisconfigured.Error(): 1,
+			"redis answers": 1} {
 			if n := strings.Count(log.String(), text); n != times {
 				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, times, &log)
 			}
@@ -66,22 +65,22 @@ func TestUntilItIsThere(t *testing.T) {
 	})
 }
 
-// TestUnfit: what is unfit at the first attempt is the error of the start.
-func TestUnfit(t *testing.T) {
-	_, err := Connect(t.Context(), ConnectOptions{}, func(context.Context) error { return errUnfit })
+// TestMisconfigured: a configuration error of the first attempt is the error of the start.
+func TestMisconfigured(t *testing.T) {
+	_, err := Connect(t.Context(), ConnectOptions{}, func(context.Context) error { return errMisconfigured })
 	var unfit *hookgate.MisconfiguredError
-	if !errors.As(err, &unfit) || unfit.Reason != errUnfit.Reason {
+	if !errors.As(err, &unfit) || unfit.Reason != errMisconfigured.Reason {
 		t.Errorf("start got %v", err)
 	}
 }
 
-// TestPatience: a first attempt without an end is waited for as long as it was said, and ends with
+// TestFirstWait: a first attempt without an end is waited for as long as it was said, and ends with
 // Close or with the context of the start.
-func TestPatience(t *testing.T) {
+func TestFirstWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		began := time.Now()
-		a, err := Connect(t.Context(), ConnectOptions{Patience: 2 * time.Second}, hangs)
+		a, err := Connect(t.Context(), ConnectOptions{FirstWait: 2 * time.Second}, hangs)
 		if err != nil || time.Since(began) != 2*time.Second {
 			t.Fatalf("start took %v and returned %v", time.Since(began), err)
 		}
@@ -91,18 +90,16 @@ func TestPatience(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := Connect(ctx, ConnectOptions{Patience: time.Minute}, hangs); !errors.Is(err,
+		if _, err := Connect(ctx, ConnectOptions{FirstWait: time.Minute}, hangs); !errors.Is(err,
 			context.DeadlineExceeded) {
 			t.Errorf("a start that was cut short got %v", err)
 		}
 	})
 }
 
-// memory is a queue of which only the mode is used.
+// memory is a queue that only counts.
 type memory struct {
-	ModeQueue
-	mode     control.Mode
-	canary   control.Canary
+	Buffered
 	appended atomic.Int64
 	closed   bool
 }
@@ -112,29 +109,32 @@ func (m *memory) Append(context.Context, *hookgate.Request) (hookgate.Receipt, e
 	return hookgate.Receipt{}, nil
 }
 
-func (m *memory) OpenReader(context.Context) (hookgate.PartitionReader, error) { return nil, errUnfit }
+func (m *memory) AppendDuplicate(ctx context.Context, r *hookgate.Request,
+	_ hookgate.RequestID) (hookgate.Receipt, error) {
+	return m.Append(ctx, r)
+}
+
+func (m *memory) OpenReader(context.Context) (hookgate.PartitionReader, error) {
+	return nil, errMisconfigured
+}
 
 func (m *memory) Stats(context.Context) (hookgate.QueueStats, error) {
 	return hookgate.QueueStats{Depth: 7}, nil
 }
 
-func (m *memory) Mode() control.Mode                                  { return m.mode }
-func (m *memory) SetMode(_ context.Context, mode control.Mode) error  { m.mode = mode; return nil }
-func (m *memory) Canary() control.Canary                              { return m.canary }
-func (m *memory) SetCanary(_ context.Context, c control.Canary) error { m.canary = c; return nil }
 func (m *memory) Close() error {
 	m.closed = true
 	return nil
 }
 
-// TestQueue: until the queue is open appends fail with the reason, the mode is the remembered one
-// and readers wait; then everything goes to it.
+// TestQueue: until the queue is open appends fail with the reason and readers wait; then everything
+// goes to it.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := &memory{mode: control.ModeNormal}
+		inner := &memory{}
 		var there atomic.Bool
-		q, err := OpenQueue(t.Context(), ConnectOptions{Name: "redis"},
-			control.ModeReadOnly, func(context.Context) (ModeQueue, error) {
+		q, err := ConnectQueue(t.Context(), ConnectOptions{Name: "redis"},
+			func(context.Context) (*memory, error) {
 				if !there.Load() {
 					return nil, errNotThere
 				}
@@ -143,45 +143,36 @@ func TestQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		check := func(want error, mode control.Mode) {
+		check := func(want error) {
 			t.Helper()
 			_, appendErr := q.Append(t.Context(), &hookgate.Request{})
+			_, duplicateErr := q.AppendDuplicate(t.Context(), &hookgate.Request{}, hookgate.RequestID{1})
 			_, statsErr := q.Stats(t.Context())
-			if !errors.Is(appendErr, want) || !errors.Is(statsErr, want) || q.Mode() != mode {
-				t.Errorf("append got %v, stats %v, mode is %s; want %v and %s", appendErr, statsErr, q.Mode(),
-					want, mode)
+			opened, openErr := q.Opened()
+			for _, err := range []error{appendErr, duplicateErr, statsErr, openErr} {
+				if !errors.Is(err, want) {
+					t.Errorf("got %v, want %v", err, want)
+				}
+			}
+			if (opened == inner) != (want == nil) {
+				t.Errorf("the queue is %v", opened)
 			}
 		}
-		check(errNotThere, control.ModeReadOnly)
-		if err := q.SetMode(t.Context(), control.ModeNormal); !errors.Is(err, errNotThere) {
-			t.Errorf("setting the mode got %v", err)
-		}
-		canary := control.Canary{Version: 1, Percent: 7}
-		if err := q.SetCanary(t.Context(), canary); !errors.Is(err, errNotThere) ||
-			q.Canary() != (control.Canary{}) {
-			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
-		}
-		read := make(chan error, 1)
+		check(errNotThere)
+		opened := make(chan error, 1)
 		go func() {
 			_, err := q.OpenReader(t.Context())
-			read <- err
+			opened <- err
 		}()
 		synctest.Wait()
-		if len(read) > 0 {
-			t.Errorf("OpenReader did not wait: %v", <-read)
+		if len(opened) > 0 {
+			t.Errorf("OpenReader did not wait: %v", <-opened)
 		}
 		there.Store(true)
-		if err := <-read; !errors.Is(err, errUnfit) {
-			t.Errorf("open reader got %v, want what the queue says", err)
+		if err := <-opened; !errors.Is(err, errMisconfigured) {
+			t.Errorf("OpenReader got %v, want what the queue says", err)
 		}
-		check(nil, control.ModeNormal)
-		if err := q.SetMode(t.Context(), control.ModeReadOnly); err != nil {
-			t.Error(err)
-		}
-		check(nil, control.ModeReadOnly)
-		if err := q.SetCanary(t.Context(), canary); err != nil || q.Canary() != canary {
-			t.Errorf("setting the canary got %v, and it is %v", err, q.Canary())
-		}
+		check(nil)
 		if err := q.Close(); err != nil || !inner.closed || inner.appended.Load() != 2 {
 			t.Errorf("close got %v, closed is %v, appended were %d", err, inner.closed,
 				inner.appended.Load())
@@ -189,10 +180,9 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// TestQueueNeverOpen: a queue that is closed before it was there says so.
+// TestQueueNeverOpen: a queue that is closed before it was open says so.
 func TestQueueNeverOpen(t *testing.T) {
-	q, err := OpenQueue(t.Context(), ConnectOptions{}, control.ModeNormal, func(context.Context) (ModeQueue,
-		error) {
+	q, err := ConnectQueue(t.Context(), ConnectOptions{}, func(context.Context) (*memory, error) {
 		return nil, errNotThere
 	})
 	if err != nil {

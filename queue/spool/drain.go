@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,69 +11,68 @@ import (
 )
 
 const (
-	// drainRecords and drainBytes bound what is taken from the spool at a time.
+	// drainRecords and drainBytes bound one read of the file.
 	drainRecords, drainBytes = 1024, 8 << 20
-	// caughtUp is the size of a batch below which appends can be made to wait for the rest to be
-	// moved.
-	caughtUp = 200
-	// patience is how many time-outs the spool may take to be caught up with. Then appends are made to
-	// wait for one time-out anyway, so that the spool shrinks even if it is filled as fast as it can
-	// be drained.
-	patience = 5
-	// moment is how long to wait for something in the spool.
-	moment = 10 * time.Millisecond
+	// nearlyEmpty is the size of a batch below which the drainer lets appends wait for the rest.
+	nearlyEmpty = 200
+	// catchUpTimeouts is how many Options.Timeout the drainer tries to catch up with the appends. Then
+	// it lets them wait for one Timeout anyway, so that the file shrinks even if appends fill it as
+	// fast as it can be drained.
+	catchUpTimeouts = 5
+	// emptyWait is how long one read waits for a record.
+	emptyWait = 10 * time.Millisecond
 	// progressEvery is how often Drain logs how much is left.
 	progressEvery = 5 * time.Second
 )
 
-// Drain moves everything that spool holds to the queue to, each key in order, and returns when the
-// spool is empty. While to fails it retries. If ctx or the process ends on the way, the next call
-// goes on with the rest; what had been moved and not yet released is recognised by its request id.
-func Drain(ctx context.Context, to hookgate.Queue, spool hookgate.BufferedQueue, o Options) error {
+// Drain moves everything that file holds to the queue to, each key in order, and returns when the
+// file is empty. It retries while to fails. If ctx or the process ends early, the next call moves
+// the rest; the queue recognises moved records that were not released, by their request ids.
+func Drain(ctx context.Context, to Appender, file hookgate.BufferedQueue, o Options) error {
 	m := newMover(o.withDefaults(), to)
-	c, err := spool.OpenReader(ctx)
+	reader, err := file.OpenReader(ctx)
 	if err != nil {
 		return fmt.Errorf("read the spool: %w", err)
 	}
-	defer c.Close()
-	for told := time.Now(); ; {
-		stats, err := spool.Stats(ctx)
+	defer reader.Close()
+	for logged := time.Now(); ; {
+		stats, err := file.Stats(ctx)
 		if err == nil {
 			err = stats.Err
 		}
 		if err != nil {
-			return fmt.Errorf("look into the spool: %w", err)
+			return fmt.Errorf("count the records of the spool: %w", err)
 		}
 		if stats.Depth == 0 {
 			return nil
 		}
-		if time.Since(told) >= progressEvery {
-			told = time.Now()
-			m.Logger.Info("spooled deliveries are moved", "left", stats.Depth)
+		if time.Since(logged) >= progressEvery {
+			logged = time.Now()
+			m.Logger.Info("moving spooled requests to the queue", "left", stats.Depth)
 		}
-		if _, err := m.moveBatch(ctx, c); err != nil {
+		if _, err := m.moveBatch(ctx, reader); err != nil {
 			return err
 		}
 	}
 }
 
-// run drains the spool whenever it is in use, until ctx ends.
+// run drains the file whenever the queue spools, until ctx ends.
 func (q *Queue) run(ctx context.Context) {
 	defer close(q.ended)
-	for q.await(ctx, func() bool { return q.state == spooling }) {
+	for q.await(ctx, func() bool { return q.phase == phaseSpooling }) {
 		err := q.drain(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil { // a leftover is empty, and nobody has its reader
+		if err == nil { // a leftover file is empty, and its reader is closed
 			if q.Emptied != nil {
 				q.Emptied()
 			}
 			return
 		}
-		// The spool failed, or a batch was cut off because appends waited for it: its reader is opened
-		// anew.
-		q.Logger.Warn("draining the spool broke off", "error", err)
+		// The file failed, or a batch was cut off because appends waited for it. A new reader starts at
+		// the first record that is not released.
+		q.Logger.Warn("draining the spool was interrupted; it goes on", "error", err)
 		_ = backoff.Sleep(ctx, q.RetryMin)
 	}
 }
@@ -96,50 +94,50 @@ func (q *Queue) await(ctx context.Context, condition func() bool) bool {
 	}
 }
 
-// drain moves the spool to the primary, again and again, until ctx ends or the spool fails. Of a
-// leftover it returns nil when all has been moved.
+// drain moves records to the primary, each time the queue spools, until ctx ends or the file fails.
+// For a leftover file it returns nil when the file is empty.
 func (q *Queue) drain(ctx context.Context) error {
-	c, err := q.spool.OpenReader(ctx)
+	reader, err := q.file.OpenReader(ctx)
 	if err != nil {
 		return fmt.Errorf("read the spool: %w", err)
 	}
-	defer c.Close()
+	defer reader.Close()
 	for tried := time.Now(); ; {
-		if err := q.resumed(ctx); err != nil {
+		if err := q.waitWhilePaused(ctx); err != nil {
 			return err
 		}
-		moved, err := q.moveBatch(ctx, c)
+		moved, err := q.moveBatch(ctx, reader)
 		if err != nil {
 			return err
 		}
-		if moved >= caughtUp && time.Since(tried) < patience*q.Timeout {
+		if moved >= nearlyEmpty && time.Since(tried) < catchUpTimeouts*q.Timeout {
 			continue
 		}
-		if err := q.goBack(ctx, c); err != nil {
+		if err := q.switchBack(ctx, reader); err != nil {
 			return err
 		}
-		if q.Leftover != "" && q.is(toPrimary) {
+		if q.Leftover != "" && q.inPhase(phasePrimary) {
 			return nil
 		}
 		tried = time.Now()
-		if !q.await(ctx, func() bool { return q.state == spooling }) {
+		if !q.await(ctx, func() bool { return q.phase == phaseSpooling }) {
 			return ctx.Err()
 		}
 	}
 }
 
-func (q *Queue) is(s state) bool {
+func (q *Queue) inPhase(p phase) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.state == s
+	return q.phase == p
 }
 
-// goBack lets appends go to the primary again: it waits until the primary answers, makes appends
-// wait, moves what has come to the spool meanwhile, and only then opens the way. If the primary
-// fails in between, spooling goes on.
-func (q *Queue) goBack(ctx context.Context, c hookgate.PartitionReader) error {
-	err := q.retry(ctx, "asking the queue", func() error {
-		if err := q.resumed(ctx); err != nil {
+// switchBack lets appends go to the primary again. It waits until the primary answers, makes
+// appends wait, moves the records that have come to the file meanwhile, and then changes the phase.
+// If the primary fails in between, spooling goes on.
+func (q *Queue) switchBack(ctx context.Context, reader hookgate.PartitionReader) error {
+	err := q.retry(ctx, "probing the queue", func() error {
+		if err := q.waitWhilePaused(ctx); err != nil {
 			return err
 		}
 		return q.probe(ctx)
@@ -148,51 +146,49 @@ func (q *Queue) goBack(ctx context.Context, c hookgate.PartitionReader) error {
 		return err
 	}
 	q.mu.Lock()
-	q.set(switching)
+	q.setPhase(phaseSwitching)
 	q.mu.Unlock()
-	back := false
+	next := phaseSpooling
 	defer func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if !back {
-			q.set(spooling)
-			return
+		if next == phasePrimary {
+			q.logBack()
 		}
-		q.Logger.Info(cmp.Or(q.emptied(), "queue is back and the spool is empty"), "away",
-			time.Since(q.since).Round(time.Millisecond).String())
-		q.set(toPrimary)
+		q.setPhase(next)
 	}()
-	if !q.await(ctx, func() bool { return q.inSpool == 0 }) {
+	if !q.await(ctx, func() bool { return q.inFile == 0 }) {
 		return ctx.Err()
 	}
-	// Appends wait: what is left must go over within one time-out, or they are let to the spool again.
-	hurry, cancel := context.WithTimeout(ctx, q.Timeout)
+	// Appends wait now. The rest must be moved within one Timeout, or appends go to the file again.
+	bounded, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
-	for hurry.Err() == nil {
-		stats, err := q.spool.Stats(ctx)
+	for bounded.Err() == nil {
+		stats, err := q.file.Stats(ctx)
 		if err != nil {
-			return fmt.Errorf("look into the spool: %w", err)
+			return fmt.Errorf("count the records of the spool: %w", err)
 		}
 		if stats.Depth == 0 {
-			back = true
+			next = phasePrimary
 			return nil
 		}
-		if _, err := q.moveBatch(hurry, c); err != nil {
+		if _, err := q.moveBatch(bounded, reader); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// emptied says in the log that a leftover is empty; nothing of a spool.
-func (q *Queue) emptied() string {
-	if q.Leftover == "" {
-		return ""
+// logBack logs that appends go to the primary again. The caller holds mu.
+func (q *Queue) logBack() {
+	text := "queue is back and the spool is empty"
+	if q.Leftover != "" {
+		text = "all webhooks that an earlier configuration left in " + q.Leftover + " are in the queue"
 	}
-	return "all webhooks that an earlier configuration left in " + q.Leftover + " are in the queue"
+	q.Logger.Info(text, "away", time.Since(q.since).Round(time.Millisecond).String())
 }
 
-// probe asks the primary whether it would take deliveries.
+// probe asks the primary whether it accepts requests.
 func (q *Queue) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
@@ -200,8 +196,8 @@ func (q *Queue) probe(ctx context.Context) error {
 	if err == nil {
 		err = stats.Err
 	}
-	if _, ok := q.primary.(bulkTaker); ok && errors.Is(err, hookgate.ErrFull) {
-		return nil // the spool can be emptied, and appends shall get that answer
+	if _, ok := q.primary.(BulkAppender); ok && errors.Is(err, hookgate.ErrFull) {
+		return nil // the file can be emptied, and then appends get ErrFull from the primary
 	}
 	return err
 }

@@ -1,19 +1,28 @@
-// Package failover is a Queue that goes on taking deliveries while its primary is away: it spools
-// them locally and moves them to the primary, in order, when that is back.
+// Package spool is a queue that fails over: while its primary queue is away it appends requests to
+// a file on this machine's disk, and later moves them to the primary, in order. It also opens
+// backends that may be away when the process starts (Connect, ConnectQueue).
 //
-//	        ┌──────────── an append fails: its outcome is unknown ────────────┐
-//	        │                                                                 ▼
-//	   to primary                                                         spooling
-//	Append ─► primary                                  Append ─► spool ─► drain, in order ─► primary
-//	        ▲                                                                 │
-//	        └── spool empty ── switching: appends wait a moment ◄── spool nearly empty
+// A Queue is always in one of three phases:
 //
-// While the spool holds anything, everything goes through it, so that what was acknowledged earlier
-// reaches the primary earlier. A delivery whose append to the primary failed is spooled too; should
-// the primary have taken it after all, it recognises it by its request id.
+//	              an append to the primary fails, its outcome is unknown; or Paused
+//	  ┌────────────────────────────────────────────────────────────────────────────┐
+//	  │                                                                            ▼
+//	primary                                                                    spooling
+//	appends go to the primary                                     appends go to the file;
+//	  ▲                                                 the drainer moves them to the primary
+//	  │                                                                          │   ▲
+//	  │ the file is empty                                 the file is nearly empty   │ not emptied
+//	  │                                              and the primary answers     │   │ in Timeout,
+//	  │                                                                          ▼   │ or it failed
+//	  └─────────────────────────────────────────────────────────────────────── switching
+//	                                                                    appends wait
 //
-// Order holds within one process. A sender whose deliveries reach two processes, of which one has
-// lost the primary, may find the spooled ones behind the others.
+// While the file holds a record, every append goes through it. So a request that was acknowledged
+// earlier reaches the primary earlier. A request whose append to the primary failed goes to the
+// file too. If the primary has it after all, it recognises the request id.
+//
+// Order holds within one process. If a sender's requests reach two processes and only one of them
+// has lost the primary, the spooled requests may end up behind the others.
 package spool
 
 import (
@@ -28,29 +37,27 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Options of a failover queue. Zero fields take their defaults.
+// Options of a Queue. Zero fields take their defaults.
 type Options struct {
-	// Timeout bounds one operation of the primary, appends apart, which it must bound itself; default
-	// 1 s.
+	// Timeout bounds one operation of the primary; default 1 s. The primary bounds its appends itself.
 	Timeout time.Duration
-	// RetryMin and RetryMax bound the pauses between attempts to drain, which double and vary at
-	// random by half; default 100 ms and 2 s.
+	// RetryMin and RetryMax bound the pauses between attempts to drain; default 100 ms and 2 s. See
+	// backoff.Policy.
 	RetryMin, RetryMax time.Duration
-	// Paused reports whether the primary must be left alone for now: appends go to the spool, and
-	// what is there stays. It is asked before each call of the primary and may be called
-	// concurrently; nil: it never must.
+	// Paused reports whether the primary must not be used now: appends go to the file, and its records
+	// stay there. It is called before each call of the primary, concurrently; nil: never paused.
 	Paused func() bool
-	// Leftover, if not empty, is the name of the spool's file, which an earlier configuration has left
-	// behind. Then the spool is only emptied: once it is, appends go to the primary alone, whatever it
-	// answers, and Emptied is called.
+	// Leftover, if not empty, is the name of a file that an earlier configuration has left behind. Such
+	// a file is only emptied: then appends go to the primary alone, even if it fails, and Emptied is
+	// called.
 	Leftover string
-	// Refuse makes appends fail until a leftover is empty. Without it they go to its end.
-	Refuse bool
-	// Emptied is called, at most once, when a leftover is empty and used no more; default none.
+	// Reject makes appends fail until a leftover file is empty. Without it they go to its end.
+	Reject bool
+	// Emptied is called once, when a leftover file is empty and no longer used; default none.
 	Emptied func()
-	// Quarantine keeps a record of the spool that cannot be decoded, durably. It must be set.
+	// Quarantine stores a record of the file that cannot be decoded, durably. It must be set.
 	Quarantine func(hookgate.Record) error
-	// Logger is told of each change of state; default none.
+	// Logger logs each change of phase; default none.
 	Logger *slog.Logger
 }
 
@@ -73,64 +80,74 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Appender is a queue that records can be moved to.
+type Appender interface {
+	hookgate.Queue
+	// AppendDuplicate appends r, which another queue has found to be a duplicate of the request of. The
+	// other queue has dropped the body of r. If of is zero, AppendDuplicate is Append.
+	AppendDuplicate(ctx context.Context, r *hookgate.Request,
+		of hookgate.RequestID) (hookgate.Receipt, error)
+}
+
 // errPaused is the cause of spooling while the primary is paused.
 var errPaused = errors.New("mode is buffer")
 
-// pausePoll is how often the drainer looks whether the pause is over.
+// pausePoll is how often the drainer asks whether the pause has ended.
 const pausePoll = 50 * time.Millisecond
 
-type state int
+// phase says where appends go. The package comment has the diagram.
+type phase int
 
 const (
-	toPrimary state = iota // appends go to the primary
-	spooling               // appends go to the spool, which is being drained
-	switching              // appends wait until the spool is empty
+	phasePrimary   phase = iota // appends go to the primary
+	phaseSpooling               // appends go to the file, which is drained
+	phaseSwitching              // appends wait until the file is empty
 )
 
-// Queue is a hookgate.Queue over a primary and a local spool.
+// Queue is a hookgate.Queue over a primary and a file.
 type Queue struct {
-	*mover // to the primary; the drainer's, its options apart
-	spool  hookgate.BufferedQueue
+	*mover // to the primary; the drainer uses it, the others only its options
+	file   Buffered
 
 	end   context.CancelFunc
 	ended chan struct{} // closed when the drainer has ended
 
-	// highWater is that of the spool.
+	// highWater is that of the file.
 	highWater int64
 
 	mu    sync.Mutex // guards all below; never held over I/O
-	state state
-	// changed is closed and replaced at each change of state, and when the last append has left the
-	// spool during switching.
+	phase phase
+	// changed is closed and replaced at each change of phase, and when the last append has left the
+	// file during phaseSwitching.
 	changed chan struct{}
-	// inSpool is the number of appends to the spool that are under way.
-	inSpool int
-	// cause is why the primary was left.
+	// inFile is the number of appends to the file in flight.
+	inFile int
+	// cause is why appends left the primary, and since says when.
 	cause error
 	since time.Time
 }
 
-var _ hookgate.Queue = (*Queue)(nil)
+var _ Appender = (*Queue)(nil)
 
-// New returns a queue over primary that spools to spool. The primary must end each append in about
-// Options.Timeout and not refer to the delivery afterwards: it goes to the spool then, and its body
-// is soon another's. The spool must keep duplicates and survive a crash, and nobody else may
-// consume it. What it holds already is drained first. The caller closes the queue before primary
-// and spool.
-func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQueue,
-	o Options) (*Queue, error) {
+// New returns a queue over primary that fails over to file. It drains first what the file already
+// holds.
+//
+// The primary must end each append in about Options.Timeout. The file must survive a crash and
+// accept duplicates, and nothing else may read it. The caller closes the queue before primary and
+// file.
+func New(ctx context.Context, primary Appender, file Buffered, o Options) (*Queue, error) {
 	q := &Queue{
-		mover: newMover(o.withDefaults(), primary), spool: spool,
+		mover: newMover(o.withDefaults(), primary), file: file,
 		changed: make(chan struct{}), ended: make(chan struct{}),
 	}
-	stats, err := spool.Stats(ctx)
+	stats, err := file.Stats(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look into the spool: %w", err)
+		return nil, fmt.Errorf("count the records of the spool: %w", err)
 	}
 	q.highWater = stats.HighWater
 	if stats.Depth > 0 {
-		q.state, q.cause, q.since = spooling, errors.New("the spool held deliveries at the start"),
-			time.Now()
+		q.phase, q.since = phaseSpooling, time.Now()
+		q.cause = errors.New("the spool held requests at the start")
 	}
 	if stats.Depth > 0 && o.Leftover != "" {
 		q.Logger.Warn("webhooks that an earlier configuration left behind are moved to the queue", "file",
@@ -142,64 +159,38 @@ func New(ctx context.Context, primary hookgate.Queue, spool hookgate.BufferedQue
 	return q, nil
 }
 
-// Close ends the drainer. What is in the spool stays there for the next start.
+// Close ends the drainer. The records in the file stay there for the next start.
 func (q *Queue) Close() error {
 	q.end()
 	<-q.ended
 	return nil
 }
 
-// Append implements hookgate.Queue. ErrFull is the primary's, or that of the spool while that is in
+// Append implements hookgate.Queue. ErrFull is that of the primary, or of the file while that is in
 // use.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
-	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
+func (q *Queue) Append(ctx context.Context, r *hookgate.Request) (hookgate.Receipt, error) {
+	return q.AppendDuplicate(ctx, r, hookgate.RequestID{})
 }
 
-// duplicateTaker is a queue that takes over what another queue has found to be a duplicate.
-type duplicateTaker interface {
-	AppendDuplicate(ctx context.Context, d *hookgate.Request,
-		of hookgate.RequestID) (hookgate.Receipt, error)
-}
-
-// appendTo appends d to a queue, as a duplicate of a request unless of is zero.
-func appendTo(ctx context.Context, to hookgate.Queue, d *hookgate.Request,
-	of hookgate.RequestID) (hookgate.Receipt, error) {
-	if of.IsZero() {
-		return to.Append(ctx, d)
-	}
-	return to.(duplicateTaker).AppendDuplicate(ctx, d, of) // every queue that is wired here is one
-}
-
-// AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
-// body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
+// AppendDuplicate implements Appender.
+func (q *Queue) AppendDuplicate(ctx context.Context, r *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	for {
-		switch state, changed := q.enter(); state {
-		case toPrimary:
+		switch phase, changed := q.enter(); phase {
+		case phasePrimary:
 			if q.Paused() {
 				q.leavePrimary(errPaused)
 				continue
 			}
-			receipt, err := appendTo(ctx, q.primary, d, of)
-			if err == nil || ctx.Err() != nil || q.Leftover != "" || refused(err) {
+			receipt, err := q.primary.AppendDuplicate(ctx, r, of)
+			if err == nil || ctx.Err() != nil || q.Leftover != "" || rejected(err) {
 				return receipt, err
 			}
 			q.leavePrimary(err)
-		case spooling:
-			defer q.leaveSpool()
-			if q.Refuse {
-				return hookgate.Receipt{}, fmt.Errorf("append: %w", &hookgate.LeftoverError{File: q.Leftover,
-					Refused: true})
-			}
-			spooled := *d // the caller's must not change
-			spooled.SpooledAt = time.Now().Truncate(time.Microsecond)
-			receipt, err := appendTo(ctx, q.spool, &spooled, of)
-			if err != nil && !errors.Is(err, hookgate.ErrFull) {
-				err = fmt.Errorf("spool: %w", err)
-			}
-			return receipt, err
-		case switching:
+		case phaseSpooling:
+			defer q.leaveFile()
+			return q.appendToFile(ctx, r, of)
+		case phaseSwitching:
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -209,51 +200,67 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	}
 }
 
-// refused reports whether the primary is well and does not take a delivery: it has no room, it
-// could not even store a dead letter, or the process ends. Spooled, a delivery that can never be
-// stored would hold up all that comes later.
-func refused(err error) bool {
+func (q *Queue) appendToFile(ctx context.Context, r *hookgate.Request,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
+	if q.Reject {
+		return hookgate.Receipt{}, fmt.Errorf("append: %w", &hookgate.LeftoverError{File: q.Leftover,
+			Rejecting: true})
+	}
+	spooled := *r // the caller's request must not change
+	spooled.SpooledAt = time.Now().Truncate(time.Microsecond)
+	receipt, err := q.file.AppendDuplicate(ctx, &spooled, of)
+	if err != nil && !errors.Is(err, hookgate.ErrFull) {
+		err = fmt.Errorf("append to the spool: %w", err)
+	}
+	return receipt, err
+}
+
+// rejected reports whether the primary works and rejects the request: it is full, it could not even
+// store a dead letter, or the process ends. In the file, a request that can never be stored would
+// hold up every later one.
+func rejected(err error) bool {
 	return errors.Is(err, hookgate.ErrFull) || errors.Is(err, hookgate.ErrRejected) ||
 		errors.Is(err, hookgate.ErrClosed)
 }
 
-// enter returns the state. If that is spooling, the caller must call leaveSpool.
-func (q *Queue) enter() (state, <-chan struct{}) {
+// enter returns the phase. If that is phaseSpooling, the caller must call leaveFile.
+func (q *Queue) enter() (phase, <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.state == spooling {
-		q.inSpool++
+	if q.phase == phaseSpooling {
+		q.inFile++
 	}
-	return q.state, q.changed
+	return q.phase, q.changed
 }
 
-func (q *Queue) leaveSpool() {
+func (q *Queue) leaveFile() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.inSpool--; q.inSpool == 0 && q.state == switching {
+	if q.inFile--; q.inFile == 0 && q.phase == phaseSwitching {
 		q.signal()
 	}
 }
 
-// leavePrimary begins to spool, unless that has been done.
+// leavePrimary begins to spool, unless the queue does so already.
 func (q *Queue) leavePrimary(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.state != toPrimary {
+	if q.phase != phasePrimary {
 		return
 	}
 	q.cause, q.since = cause, time.Now()
-	q.set(spooling)
+	q.setPhase(phaseSpooling)
 	if cause == errPaused {
-		q.Logger.Info("mode is buffer; deliveries are spooled locally until it changes")
+		q.Logger.Info("mode is buffer; requests are spooled on this machine until the mode changes")
 		return
 	}
-	q.Logger.Error("queue is away; deliveries are spooled locally until it is back", "error", cause)
+	q.Logger.Error("queue is away; requests are spooled on this machine until it is back", "error",
+		cause)
 }
 
-// set changes the state. The caller holds mu.
-func (q *Queue) set(s state) {
-	q.state = s
+// setPhase changes the phase. The caller holds mu.
+func (q *Queue) setPhase(p phase) {
+	q.phase = p
 	q.signal()
 }
 
@@ -262,51 +269,51 @@ func (q *Queue) signal() {
 	q.changed = make(chan struct{})
 }
 
-// Stats implements hookgate.Queue. If nothing can wait in the primary, HighWater is the spool's.
-// While the primary is away, Degraded says why, also before anything is spooled. If the primary
-// does not answer at all, Depth is the spool's.
+// Stats implements hookgate.Queue. If nothing can wait in the primary, HighWater is that of the
+// file. While the primary is away, Degraded says why, even before anything is spooled. If the
+// primary does not answer, Depth is that of the file.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
-	state, cause, since := q.state, q.cause, q.since
+	phase, cause, since := q.phase, q.cause, q.since
 	q.mu.Unlock()
 	timeout := q.Timeout
 	if end, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(end)/2) // the rest is for the spool
+		timeout = min(timeout, time.Until(end)/2) // the rest is for the file
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var stats hookgate.QueueStats
 	var err error
-	if !q.Paused() || state == toPrimary { // a pause leaves the primary alone
+	if !q.Paused() || phase == phasePrimary { // a paused primary must not be used
 		stats, err = q.primary.Stats(bounded)
 	}
 	if ctx.Err() != nil {
 		return stats, ctx.Err()
 	}
-	if q.Leftover != "" && state == toPrimary {
-		return stats, err // the spool is closed
+	if q.Leftover != "" && phase == phasePrimary {
+		return stats, err // the file is closed
 	}
 	away := err
 	if away == nil && !errors.Is(stats.Err, hookgate.ErrFull) {
 		away = stats.Err
 	}
-	if state == toPrimary && away == nil {
+	if phase == phasePrimary && away == nil {
 		if stats.HighWater == 0 {
 			stats.HighWater = q.highWater
 		}
 		return stats, nil
 	}
-	spool, spoolErr := q.spool.Stats(ctx)
-	if spoolErr != nil {
-		return stats, fmt.Errorf("spool: %w", spoolErr)
+	file, fileErr := q.file.Stats(ctx)
+	if fileErr != nil {
+		return stats, fmt.Errorf("count the records of the spool: %w", fileErr)
 	}
-	leftover := &hookgate.LeftoverError{File: q.Leftover, Left: spool.Depth, Refused: q.Refuse,
+	leftover := &hookgate.LeftoverError{File: q.Leftover, Left: file.Depth, Rejecting: q.Reject,
 		Err: cmp.Or(away, stats.Degraded)}
 	if away == nil {
-		away = cause // the primary is well again, and the spool is being drained
+		away = cause // the primary answers again, and the file is being drained
 	}
 	stats.Degraded = away
-	if state != toPrimary {
+	if phase != phasePrimary {
 		stats.Degraded = fmt.Errorf("spooling since %s: %w", since.UTC().Format(time.RFC3339), away)
 	}
 	if q.Leftover != "" {
@@ -315,22 +322,22 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	if err != nil {
 		stats = hookgate.QueueStats{Degraded: stats.Degraded}
 	}
-	stats.Spooled += spool.Depth // the primary may have a spool too
-	if state != toPrimary && (stats.SpoolingSince.IsZero() || since.Before(stats.SpoolingSince)) {
+	stats.Spooled += file.Depth // the primary may have a spool too
+	if phase != phasePrimary && (stats.SpoolingSince.IsZero() || since.Before(stats.SpoolingSince)) {
 		stats.SpoolingSince = since
 	}
-	stats.Depth += spool.Depth
-	stats.HighWater += spool.HighWater
-	stats.Err = spool.Err
-	if q.Refuse {
+	stats.Depth += file.Depth
+	stats.HighWater += file.HighWater
+	stats.Err = file.Err
+	if q.Reject {
 		stats.Err = leftover
 	}
-	if spool.Err == nil && spool.Depth >= spool.HighWater {
-		stats.Err = fmt.Errorf("spool holds %d deliveries: %w", spool.Depth, hookgate.ErrFull)
+	if file.Err == nil && file.Depth >= file.HighWater {
+		stats.Err = fmt.Errorf("spool holds %d requests: %w", file.Depth, hookgate.ErrFull)
 	}
-	if !spool.OldestEnqueuedAt.IsZero() && (stats.OldestEnqueuedAt.IsZero() ||
-		spool.OldestEnqueuedAt.Before(stats.OldestEnqueuedAt)) {
-		stats.OldestEnqueuedAt = spool.OldestEnqueuedAt
+	if !file.OldestEnqueuedAt.IsZero() && (stats.OldestEnqueuedAt.IsZero() ||
+		file.OldestEnqueuedAt.Before(stats.OldestEnqueuedAt)) {
+		stats.OldestEnqueuedAt = file.OldestEnqueuedAt
 	}
 	return stats, nil
 }

@@ -96,8 +96,7 @@ func (f *fickle) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome
 
 // oneByOne hides that a queue takes many records in one step: it is then moved to as Redis is.
 type oneByOne struct {
-	hookgate.Queue
-	duplicateTaker
+	Appender
 }
 
 // pair is a failover queue with what it was made of.
@@ -124,7 +123,7 @@ type setup struct {
 	// spoolFile is the name of the spool's file; default spool.db.
 	spoolFile string
 	leftover  bool
-	refuse    bool
+	reject    bool
 	emptied   func()
 }
 
@@ -164,9 +163,9 @@ func tryOpen(dir string, s setup) (*pair, error) {
 		return nil, err
 	}
 	o := p.options(s)
-	primary := hookgate.Queue(p.primary)
+	primary := Appender(p.primary)
 	if s.oneByOne {
-		primary = oneByOne{p.primary, p.primary}
+		primary = oneByOne{p.primary}
 	}
 	if p.Queue, err = New(ctx, primary, p.spool, o); err != nil {
 		return nil, err
@@ -192,7 +191,7 @@ func (p *pair) options(s setup) Options {
 			p.aside = append(p.aside, r)
 			return nil
 		},
-		Refuse: s.refuse, Emptied: s.emptied,
+		Reject: s.reject, Emptied: s.emptied,
 	}
 	if s.leftover {
 		o.Leftover = s.spoolFile
@@ -247,7 +246,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 func (p *pair) isDirect() bool {
 	p.Queue.mu.Lock()
 	defer p.Queue.mu.Unlock()
-	return p.state == toPrimary
+	return p.phase == phasePrimary
 }
 
 // events reads what is stored, oldest first.
@@ -314,7 +313,7 @@ func TestConformance(t *testing.T) {
 		Open: func(t queuetest.TB, place string) queuetest.QueueInstance {
 			p := openPair(t, place, setup{})
 			return queuetest.QueueInstance{
-				Queue: p, Close: p.close,
+				Queue: p, End: p.close,
 				// What Append has answered is on disk, so that an orderly end loses as little as a crash.
 				Crash: func() { p.close() },
 				Kept:  func(t queuetest.TB, _ int) []hookgate.Record { return p.store.kept(t) },
@@ -682,13 +681,14 @@ func TestRejected(t *testing.T) {
 
 // gated is a spool whose appends wait for a gate to open.
 type gated struct {
-	hookgate.BufferedQueue
+	Buffered
 	gate chan struct{}
 }
 
-func (g gated) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
+func (g gated) AppendDuplicate(ctx context.Context, r *hookgate.Request,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
 	<-g.gate
-	return g.BufferedQueue.Append(ctx, d)
+	return g.Buffered.AppendDuplicate(ctx, r, of)
 }
 
 // TestSwitchingWaits: while an append to the spool is under way, appends do not go to the primary
@@ -711,11 +711,11 @@ func TestSwitchingWaits(t *testing.T) {
 	eventually(t, "the append is on its way to the spool", func() bool {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		return q.inSpool == 1
+		return q.inFile == 1
 	})
 	p.store.mood.Store(well)
-	eventually(t, "the queue is about to go back", func() bool { return !q.is(spooling) })
-	time.Sleep(5 * moment) // to do it, if it does not wait
+	eventually(t, "the queue is about to go back", func() bool { return !q.inPhase(phaseSpooling) })
+	time.Sleep(5 * emptyWait) // to do it, if it does not wait
 	if p.isDirect() {
 		t.Error("the queue has gone back")
 	}

@@ -2,41 +2,32 @@ package spool
 
 import (
 	"context"
-	"io"
 	"sync/atomic"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 )
 
-// ModeQueue is a queue that also keeps the settings of the gate.
-type ModeQueue interface {
+// Buffered is a queue that ConnectQueue can open.
+type Buffered interface {
+	Appender
 	hookgate.BufferedQueue
-	control.Settings
-	AppendDuplicate(context.Context, *hookgate.Request, hookgate.RequestID) (hookgate.Receipt, error)
-	io.Closer
 }
 
-// PendingQueue is a hookgate.Queue over one that may not be open yet. Until it is, appends fail and
-// readers wait.
-type PendingQueue struct {
-	attempts   *Connector
-	opened     atomic.Pointer[ModeQueue] // nil until it is
-	remembered control.Mode
+// PendingQueue is a hookgate.BufferedQueue over a queue that may not be open yet. Until it is open,
+// Append and Stats return the reason, and OpenReader waits.
+type PendingQueue[Q Buffered] struct {
+	connector *Connector
+	opened    atomic.Pointer[Q] // nil until the queue is open
 }
 
-var (
-	_ hookgate.BufferedQueue = (*PendingQueue)(nil)
-	_ control.Settings       = (*PendingQueue)(nil)
-)
+var _ Buffered = (*PendingQueue[Buffered])(nil)
 
-// OpenQueue opens a queue by calling open, again and again if need be; see Connect. Until it is open
-// the mode is remembered.
-func OpenQueue(ctx context.Context, o ConnectOptions, remembered control.Mode,
-	open func(context.Context) (ModeQueue, error)) (*PendingQueue, error) {
-	q := &PendingQueue{remembered: remembered}
+// ConnectQueue opens a queue by calling open until it succeeds; see Connect.
+func ConnectQueue[Q Buffered](ctx context.Context, o ConnectOptions,
+	open func(context.Context) (Q, error)) (*PendingQueue[Q], error) {
+	q := &PendingQueue[Q]{}
 	var err error
-	q.attempts, err = Connect(ctx, o, func(ctx context.Context) error {
+	q.connector, err = Connect(ctx, o, func(ctx context.Context) error {
 		opened, err := open(ctx)
 		if err == nil {
 			q.opened.Store(&opened)
@@ -44,42 +35,44 @@ func OpenQueue(ctx context.Context, o ConnectOptions, remembered control.Mode,
 		return err
 	})
 	if err != nil {
-		q.closeOpened() // the end of ctx may have come between
+		q.closeOpened() // an attempt may have succeeded just before ctx ended
 		return nil, err
 	}
 	return q, nil
 }
 
 // Opened returns the queue, or why it is not open.
-func (q *PendingQueue) Opened() (ModeQueue, error) {
-	if err := q.attempts.Err(); err != nil {
-		return nil, err
+func (q *PendingQueue[Q]) Opened() (Q, error) {
+	if err := q.connector.Err(); err != nil {
+		var none Q
+		return none, err
 	}
 	return *q.opened.Load(), nil
 }
 
 // Append implements hookgate.Queue. Until the queue is open nothing is stored.
-func (q *PendingQueue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
+func (q *PendingQueue[Q]) Append(ctx context.Context,
+	r *hookgate.Request) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.Receipt{}, err
 	}
-	return opened.Append(ctx, d)
+	return opened.Append(ctx, r)
 }
 
-// AppendDuplicate is that of the queue. Until the queue is open nothing is stored.
-func (q *PendingQueue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
+// AppendDuplicate implements Appender. Until the queue is open nothing is stored.
+func (q *PendingQueue[Q]) AppendDuplicate(ctx context.Context, r *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.Receipt{}, err
 	}
-	return opened.AppendDuplicate(ctx, d, of)
+	return opened.AppendDuplicate(ctx, r, of)
 }
 
-// OpenReader implements hookgate.Queue. It waits until the queue is open.
-func (q *PendingQueue) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
-	if err := q.attempts.Wait(ctx); err != nil {
+// OpenReader implements hookgate.BufferedQueue. It waits until the queue is open.
+func (q *PendingQueue[Q]) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
+	if err := q.connector.Wait(ctx); err != nil {
 		return nil, err
 	}
 	opened, err := q.Opened()
@@ -89,9 +82,8 @@ func (q *PendingQueue) OpenReader(ctx context.Context) (hookgate.PartitionReader
 	return opened.OpenReader(ctx)
 }
 
-// Stats implements hookgate.Queue. Until the queue is open nothing is known of it, and the error
-// says why.
-func (q *PendingQueue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+// Stats implements hookgate.Queue. Until the queue is open the error says why it is not.
+func (q *PendingQueue[Q]) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	opened, err := q.Opened()
 	if err != nil {
 		return hookgate.QueueStats{}, err
@@ -99,49 +91,13 @@ func (q *PendingQueue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	return opened.Stats(ctx)
 }
 
-// Mode returns the mode that the queue keeps, or until it is open the remembered one.
-func (q *PendingQueue) Mode() control.Mode {
-	opened, err := q.Opened()
-	if err != nil {
-		return q.remembered
-	}
-	return opened.Mode()
-}
-
-// SetMode sets the mode that the queue keeps. It fails until that is open.
-func (q *PendingQueue) SetMode(ctx context.Context, m control.Mode) error {
-	opened, err := q.Opened()
-	if err != nil {
-		return err
-	}
-	return opened.SetMode(ctx, m)
-}
-
-// Canary returns the canary that the queue keeps, or until it is open the one that nobody has set.
-func (q *PendingQueue) Canary() control.Canary {
-	opened, err := q.Opened()
-	if err != nil {
-		return control.Canary{}
-	}
-	return opened.Canary()
-}
-
-// SetCanary keeps a canary in the queue. It fails until that is open.
-func (q *PendingQueue) SetCanary(ctx context.Context, c control.Canary) error {
-	opened, err := q.Opened()
-	if err != nil {
-		return err
-	}
-	return opened.SetCanary(ctx, c)
-}
-
-// Close ends the attempts, or closes the queue if it is open.
-func (q *PendingQueue) Close() error {
-	q.attempts.Close()
+// Close ends the attempts to open the queue, and closes it if it is open.
+func (q *PendingQueue[Q]) Close() error {
+	q.connector.Close()
 	return q.closeOpened()
 }
 
-func (q *PendingQueue) closeOpened() error {
+func (q *PendingQueue[Q]) closeOpened() error {
 	opened := q.opened.Load()
 	if opened == nil {
 		return nil

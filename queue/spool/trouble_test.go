@@ -279,7 +279,7 @@ func (c fewReader) Next(ctx context.Context, _, maxBytes int) ([]hookgate.Record
 }
 
 // drainFile drains the file at path, a few records at a time.
-func drainFile(p *pair, path string, to hookgate.Queue, atATime int) error {
+func drainFile(p *pair, path string, to Appender, atATime int) error {
 	left, err := spoolfile.Open(context.Background(), path, spoolfile.Options{})
 	if err != nil {
 		return err
@@ -320,9 +320,9 @@ func TestDrain(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne_ bool) {
 		p := newPair(t, setup{timeout: impatient})
 		path := earlierQueue(t, t.TempDir())
-		to := hookgate.Queue(p.primary)
+		to := Appender(p.primary)
 		if oneByOne_ {
-			to = oneByOne{p.primary, p.primary}
+			to = oneByOne{p.primary}
 		}
 		stop := make(chan struct{})
 		var failing sync.WaitGroup
@@ -445,7 +445,7 @@ func TestLeftoverRefuses(t *testing.T) {
 	dir := t.TempDir()
 	earlierQueue(t, dir)
 	var emptied atomic.Bool
-	p := openPair(t, dir, setup{spoolFile: "queue.db", leftover: true, refuse: true,
+	p := openPair(t, dir, setup{spoolFile: "queue.db", leftover: true, reject: true,
 		emptied: func() { emptied.Store(true) }})
 	defer p.close()
 	p.paused.Store(true)
@@ -453,7 +453,7 @@ func TestLeftoverRefuses(t *testing.T) {
 	if _, err := p.Append(t.Context(), delivery("a", 8)); err == nil {
 		// The drainer may have emptied the file before the pause.
 		eventually(t, "the file is empty", emptied.Load)
-	} else if !errors.As(err, &leftover) || !leftover.Refused || !errors.As(mustStats(t, p).Err,
+	} else if !errors.As(err, &leftover) || !leftover.Rejecting || !errors.As(mustStats(t, p).Err,
 		&leftover) {
 		t.Errorf("an append gets %v", err)
 	}

@@ -30,8 +30,9 @@ type Backend struct {
 // Instance is one process's settings and what the suite does to them.
 type Instance struct {
 	control.Settings
-	// Close ends them in good order, Crash as the death of the process would.
-	Close, Crash func()
+	// End closes the settings and what the backend opened for them. Crash ends them as the death of
+	// the process would.
+	End, Crash func()
 	// FailWrites makes each write that follows fail: with done false before it took effect, with
 	// done true after. Nil ends that.
 	FailWrites func(done *bool)
@@ -57,7 +58,7 @@ func Run(t *testing.T, b Backend) {
 func open(t *testing.T, b Backend, place string) Instance {
 	t.Helper()
 	s := b.Open(t, place)
-	t.Cleanup(s.Close)
+	t.Cleanup(s.End)
 	return s
 }
 
@@ -96,7 +97,7 @@ func testMode(t *testing.T, b Backend) {
 		if s = open(t, b, place); s.Mode() != m {
 			t.Errorf("after a crash the mode is %s, want %s", s.Mode(), m)
 		}
-		s.Close()
+		s.End()
 		if s = open(t, b, place); s.Mode() != m {
 			t.Errorf("after the end of the process the mode is %s, want %s", s.Mode(), m)
 		}
@@ -139,7 +140,7 @@ func testCanary(t *testing.T, b Backend) {
 		t.Errorf("%d of 20 changes to one version were kept, and the canary is %v", won.Load(), kept)
 	}
 	for _, end := range []func(Instance){func(s Instance) { s.Crash() },
-		func(s Instance) { s.Close() }} {
+		func(s Instance) { s.End() }} {
 		end(s)
 		if s = open(t, b, place); s.Canary() != kept {
 			t.Errorf("after the end of its process the canary is %v, want %v", s.Canary(), kept)
@@ -150,7 +151,7 @@ func testCanary(t *testing.T, b Backend) {
 // testClosed: closed settings change nothing.
 func testClosed(t *testing.T, b Backend) {
 	s := open(t, b, b.NewPlace(t))
-	s.Close()
+	s.End()
 	if err := s.SetMode(t.Context(), control.ModeBuffer); err == nil {
 		t.Error("closed settings keep a mode")
 	}
