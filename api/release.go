@@ -23,8 +23,8 @@ type Canary struct {
 	// Held is the reason why the plan does not go on to the next step.
 	Held  string      `json:"held,omitempty"`
 	Guard CanaryGuard `json:"guard"`
-	// Kept is false while a way back to 0 percent is in effect in this process only.
-	Kept bool `json:"kept"`
+	// Stored is false while a way back to 0 percent is in effect in this process only.
+	Stored bool `json:"stored"`
 	// Recorded is false if the canary went back but the admin trail could not be written; otherwise
 	// nil.
 	Recorded *bool `json:"recorded,omitempty"`

@@ -47,7 +47,7 @@ func keysOfShare(prefix string, n, percent int) (names []int) {
 		return nil
 	}
 	for i := 0; len(names) < n; i++ {
-		if control.CanaryTakes(keyName(prefix, i), percent) {
+		if control.CanaryIncludes(keyName(prefix, i), percent) {
 			names = append(names, i)
 		}
 	}

@@ -37,7 +37,7 @@ func TestPlan(t *testing.T) {
 			if err := json.Unmarshal(m.Body, &e); err != nil || len(m.Body) != p.size {
 				t.Fatalf("%d bytes, want %d: %s (%v)", len(m.Body), p.size, m.Body, err)
 			}
-			if !control.CanaryTakes(e.OrderingKey, percent) {
+			if !control.CanaryIncludes(e.OrderingKey, percent) {
 				t.Fatalf("the key %s is not in a share of %d percent", e.OrderingKey, percent)
 			}
 			kinds[m.Kind]++

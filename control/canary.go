@@ -9,22 +9,20 @@ import (
 	"time"
 )
 
-// ErrCanaryChanged is returned when a canary cannot be kept because one that is as new, or newer,
-// has been kept meanwhile.
-var ErrCanaryChanged = errors.New("the canary has been changed meanwhile")
+// ErrCanaryChanged is returned when a canary cannot be stored because the stored one has the same or
+// a higher version.
+var ErrCanaryChanged = errors.New("the canary was changed meanwhile")
 
-// Canary is what share of the webhooks the gate takes itself, and since when and why; the others go
-// on to the service whose place it is to take. It is one for all processes of a gate, and survives
-// a restart.
+// Canary says which webhooks the gate handles; it forwards the others to the upstream. All processes
+// of a gate have the same canary, and it survives a restart.
 type Canary struct {
-	// Version is counted up by each change. What is newer counts, wherever it comes from. 0: nobody
-	// has ever set anything.
+	// Version grows by 1 with each change. The highest version applies. 0: no canary was ever set.
 	Version int64 `json:"-"`
-	// Percent is the share of the ordering keys that the gate takes, from 0 to 100.
+	// Percent is the percentage of the ordering keys whose webhooks the gate handles, from 0 to 100.
 	Percent int `json:"percent"`
-	// Step is the step of the plan that is under way, counted from 1; 0 if no plan is.
+	// Step is the step of the running plan, counted from 1; 0 if no plan is running.
 	Step int `json:"step,omitempty"`
-	// At is when Percent was set, By who did, and Reason why.
+	// At is when Percent was set, By who set it, and Reason why.
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
@@ -32,8 +30,8 @@ type Canary struct {
 	Evidence string `json:"evidence,omitempty"`
 }
 
-// String returns the form in which a canary is kept: its version, a space and JSON. ParseCanary
-// reads it.
+// String returns the form in which a canary is stored: its version, a space and JSON. ParseCanary
+// parses it.
 func (c Canary) String() string {
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -42,7 +40,7 @@ func (c Canary) String() string {
 	return strconv.FormatInt(c.Version, 10) + " " + string(text)
 }
 
-// ParseCanary reads what String returns. An empty text is the canary that nobody has set.
+// ParseCanary parses the result of String. An empty text is the zero Canary.
 func ParseCanary(text string) (c Canary, err error) {
 	if text == "" {
 		return c, nil

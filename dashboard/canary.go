@@ -20,7 +20,7 @@ type canaryAnswer struct {
 		Fired   []string
 		Unknown string
 	}
-	Kept bool
+	Stored bool
 }
 
 // canaryStep is a step of the plan.

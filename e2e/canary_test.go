@@ -92,7 +92,7 @@ func TestCanaryPlan(t *testing.T) {
 		sides := g.sides(run, keys)
 		still := g.canary().Percent == percent // else a step came between
 		for i, here := range sides {
-			if still && here != control.CanaryTakes(fmt.Sprintf("key-%d", i), percent) {
+			if still && here != control.CanaryIncludes(fmt.Sprintf("key-%d", i), percent) {
 				t.Errorf("at %d percent key %d is with the gate: %t", percent, i, here)
 			}
 			if moved[i] && !here {
@@ -141,10 +141,10 @@ func TestCanaryPlan(t *testing.T) {
 	var trail string
 	g.await("the admin trail, which is written after it is done, has it", func() bool {
 		_, trail, _ = g.hookgate("audit", "actions")
-		return strings.Contains(trail, "guard fired")
+		return strings.Contains(trail, "release triggers fired")
 	})
 	for _, row := range []string{"plan start", "60 percent (step 2 of 3)", "100 percent (step 3 of 3)",
-		"0 percent (back)", "guard fired"} {
+		"0 percent (back)", "release triggers fired"} {
 		if !strings.Contains(trail, row) {
 			t.Errorf("the admin trail has no %q:\n%s", row, trail)
 		}
@@ -184,7 +184,7 @@ func TestCanaryShared(t *testing.T) {
 	two.await("the other process follows", func() bool { return two.canary().Percent == 50 })
 	first, second := one.sides("one", 30), two.sides("two", 30)
 	for i := range first {
-		if want := control.CanaryTakes(fmt.Sprintf("key-%d", i), 50); first[i] != want ||
+		if want := control.CanaryIncludes(fmt.Sprintf("key-%d", i), 50); first[i] != want ||
 			second[i] != want {
 			t.Errorf("key %d is with the gate: %t at one process, %t at the other, want %t", i, first[i],
 				second[i], want)
@@ -203,13 +203,13 @@ func TestCanaryShared(t *testing.T) {
 		"going back") {
 		t.Errorf("back without Redis got %d %s", status, body)
 	}
-	if s, other := one.canary(), two.canary(); s.Percent != 0 || s.Kept || other.Percent != 60 {
+	if s, other := one.canary(), two.canary(); s.Percent != 0 || s.Stored || other.Percent != 60 {
 		t.Errorf("without Redis the canaries are %+v and %+v", s, other)
 	}
 	redis.Restart()
 	two.await("the other process goes back too", func() bool {
 		return two.canary().Percent == 0 &&
-			one.canary().Kept
+			one.canary().Stored
 	})
 
 	// A start without Redis goes by what the process saw last.
@@ -294,7 +294,7 @@ func TestPromote(t *testing.T) {
 		t.Errorf("the admin trail does not name the evidence:\n%s", trail)
 	}
 	if code, _, errs := g.hookgate("promote", dir, "--reason", "again"); code != 1 ||
-		!strings.Contains(errs, "under way") {
+		!strings.Contains(errs, "is running") {
 		t.Errorf("a second promotion: %d %s", code, errs)
 	}
 }

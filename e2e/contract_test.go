@@ -128,7 +128,7 @@ type canaryState struct {
 		Fired   []string
 		Unknown string
 	}
-	Kept     bool
+	Stored   bool
 	Recorded *bool
 }
 

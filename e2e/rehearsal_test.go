@@ -133,8 +133,8 @@ func digest(body []byte) string {
 // keyOf returns an ordering key that a canary takes at a percentage and not at another.
 func keyOf(taken, not int) string {
 	for n := 0; ; n++ {
-		if key := fmt.Sprintf("told-%d", n); control.CanaryTakes(key, taken) &&
-			!control.CanaryTakes(key, not) {
+		if key := fmt.Sprintf("told-%d", n); control.CanaryIncludes(key, taken) &&
+			!control.CanaryIncludes(key, not) {
 			return key
 		}
 	}

@@ -29,7 +29,7 @@ func (b *tab) answer(reason string) {
 // takenAt returns an ordering key that the gate takes at a percentage.
 func takenAt(percent int) string {
 	for i := 0; ; i++ {
-		if key := fmt.Sprintf("key-%d", i); control.CanaryTakes(key, percent) {
+		if key := fmt.Sprintf("key-%d", i); control.CanaryIncludes(key, percent) {
 			return key
 		}
 	}
@@ -160,5 +160,5 @@ func TestDashboardRelease(t *testing.T) {
 	alice.press("[data-plan=start]")
 	alice.expect("status of 409")
 	alice.answer("once more")
-	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes("the guard has fired")`)
+	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes("the release triggers have fired")`)
 }

@@ -123,7 +123,7 @@ func (r *rehearsal) audit(t *testing.T) {
 				byEra[n] = map[*side]int{}
 			}
 			byEra[n][with]++
-			if here != control.CanaryTakes(a.OrderingKey, e.percent) {
+			if here != control.CanaryIncludes(a.OrderingKey, e.percent) {
 				t.Errorf("%s of key %s, sent at %s at %d percent, is with %s", a.MessageID, a.OrderingKey,
 					a.Sent, e.percent, with.name)
 			}
@@ -133,7 +133,7 @@ func (r *rehearsal) audit(t *testing.T) {
 	for id, with := range sidesOf {
 		if len(with) == 2 {
 			onBoth++
-			if key := front.events[id].OrderingKey; !control.CanaryTakes(key, 50) {
+			if key := front.events[id].OrderingKey; !control.CanaryIncludes(key, 50) {
 				t.Errorf("%s is with both sides, and its key %s was never with the gate", id, key)
 			}
 		}

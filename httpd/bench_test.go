@@ -75,7 +75,7 @@ func BenchmarkShared(b *testing.B) {
 		b.Run(fmt.Sprint(percent), func(b *testing.B) {
 			upstream := canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Timeout: within,
 				MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}
-			benchmark(b, benchServer(b, canary.New(canary.Config{Keeper: &memory{}, Percent: percent,
+			benchmark(b, benchServer(b, canary.New(canary.Config{Settings: &memory{}, Percent: percent,
 				Upstream: upstream, Logger: upstream.Logger})))
 		})
 	}

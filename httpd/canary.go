@@ -36,14 +36,14 @@ type canaryAnswer struct {
 		Fired   []string `json:"fired"`
 		Unknown string   `json:"unknown,omitempty"`
 	} `json:"guard"`
-	// Kept is false while a way back is in effect in this process alone.
-	Kept bool `json:"kept"`
+	// Stored is false while only this process is at 0 percent.
+	Stored bool `json:"stored"`
 	// Recorded is false if the admin trail could not be written; else it is not there.
 	Recorded *bool `json:"recorded,omitempty"`
 }
 
 func (s *Server) canaryNow() canaryAnswer {
-	a := canaryAnswer{Percent: 100, Plan: []stepAnswer{}, Kept: true}
+	a := canaryAnswer{Percent: 100, Plan: []stepAnswer{}, Stored: true}
 	a.Guard.Fired = []string{}
 	if s.canary == nil {
 		return a
@@ -51,7 +51,7 @@ func (s *Server) canaryNow() canaryAnswer {
 	now := s.canary.Status()
 	a.Configured, a.Upstream, a.Percent, a.By, a.Reason, a.Evidence = true, now.Upstream, now.Percent,
 		now.By, now.Reason, now.Evidence
-	a.Step, a.Watched, a.Held, a.Kept = now.Step, now.Watched.Seconds(), now.Held, now.Kept
+	a.Step, a.Watched, a.Held, a.Stored = now.Step, now.Watched.Seconds(), now.Held, now.Stored
 	if now.Version > 0 {
 		text := now.At.Format(timeFormat)
 		a.At = &text

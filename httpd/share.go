@@ -53,7 +53,7 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request, id hookgate.Reque
 		status, done = s.refuse(w, r, x, idText, refused), true
 		s.metrics.Shared(metrics.SideGate, status)
 		return status
-	case refused == nil && control.CanaryTakes(key, percent):
+	case refused == nil && control.CanaryIncludes(key, percent):
 		// What follows looks at everything once more: twice the work for a share of the deliveries during
 		// a canary, for which nothing on the way of all others has to know of it.
 		r.Body = io.NopCloser(bytes.NewReader(x.body))
@@ -84,7 +84,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, id hookgate.Reques
 	status = s.ingest(w, r, id, idText, received)
 	s.metrics.Shared(metrics.SideGate, status)
 	if status < 300 {
-		s.canary.Took()
+		s.canary.Accepted()
 	}
 	return status
 }
@@ -228,7 +228,7 @@ func undecided(refused *refusal) bool {
 // pass sends a delivery to the upstream and its answer back.
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, idText, reason string) (status int) {
 	began := time.Now()
-	outcome := s.canary.Pass(w, r)
+	outcome := s.canary.Forward(w, r)
 	s.metrics.Passed(reason, outcome, time.Since(began))
 	if outcome.Failure == "" {
 		return outcome.Status
@@ -236,7 +236,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, idText, reason str
 	failed := &refusal{status: outcome.Status, told: "passed on: " + string(outcome.Failure),
 		cause: outcome.Err}
 	s.failedPasses.log(r, idText, failed)
-	if outcome.Begun {
+	if outcome.Partial {
 		panic(http.ErrAbortHandler) // else the sender would take what it has for the whole answer
 	}
 	h := w.Header()

@@ -102,7 +102,7 @@ func newSharing(t testing.TB, to string, change func(*setup, *canary.Config)) *s
 	}
 	u, err := url.Parse(to)
 	must(t, err)
-	config := canary.Config{Keeper: s.keeper, Verdict: func() ([]string, error) { return nil, nil },
+	config := canary.Config{Settings: s.keeper, Verdict: func() ([]string, error) { return nil, nil },
 		Logger: slog.New(slog.DiscardHandler),
 		Plan:   []canary.Step{{Percent: 10, For: time.Hour}, {Percent: 100}},
 		Upstream: canary.Upstream{URL: u, Timeout: within, MaxConnections: 100,
@@ -128,7 +128,7 @@ func (s *sharing) set(t testing.TB, percent int) {
 // keys returns ordering keys of which the gate takes the first at a percentage, and not the second.
 func keys(percent int) (ours, theirs string) {
 	for n := 0; ours == "" || theirs == ""; n++ {
-		if key := fmt.Sprintf("key-%d", n); control.CanaryTakes(key, percent) {
+		if key := fmt.Sprintf("key-%d", n); control.CanaryIncludes(key, percent) {
 			ours = key
 		} else {
 			theirs = key
@@ -155,7 +155,7 @@ func TestShareOfKeys(t *testing.T) {
 			a := g.post(t, body)
 			got, theirs := q.deliveries()[before:], g.upstream.take()
 			switch {
-			case control.CanaryTakes(key, percent):
+			case control.CanaryIncludes(key, percent):
 				ours++
 				if a.want(t, 202); len(got) != 1 || string(got[0].Body) != body || len(theirs) != 0 {
 					t.Fatalf("at %d percent %s: the gate has %d, the upstream %q", percent, key, len(got), theirs)
@@ -192,7 +192,7 @@ func TestRepeatsStay(t *testing.T) {
 			key := fmt.Sprint("key-", rapid.IntRange(0, 20).Draw(rt, "key"))
 			a := g.post(t, keyed(fmt.Sprint("m-", rapid.IntRange(0, 3).Draw(rt, "id")), key))
 			here := a.status == 202
-			if moved[key] && !here || here != control.CanaryTakes(key, percent) {
+			if moved[key] && !here || here != control.CanaryIncludes(key, percent) {
 				rt.Fatalf("%s at %d percent got %d; moved before: %t", key, percent, a.status, moved[key])
 			}
 			moved[key] = here
@@ -479,7 +479,7 @@ func TestHandshakes(t *testing.T) {
 	for _, percent := range []int{0, 1, 50, 99, 100} {
 		g.set(t, percent)
 		want := 208
-		if control.CanaryTakes("url_verification", percent) {
+		if control.CanaryIncludes("url_verification", percent) {
 			want = 200
 		}
 		g.do(t, "POST", "/webhooks/slack", strings.NewReader(body), headers...).want(t, want)
@@ -547,7 +547,7 @@ func TestCanaryCalls(t *testing.T) {
 	g.keeper.err = errors.New("away")
 	g.keeper.mu.Unlock()
 	g.admin(t, "POST", "/admin/canary", `{"percent":0}`).want(t, 503)
-	if o := g.admin(t, "GET", "/admin/canary", "").json(t); o["percent"] != 0.0 || o["kept"] != false {
+	if o := g.admin(t, "GET", "/admin/canary", "").json(t); o["percent"] != 0.0 || o["stored"] != false {
 		t.Errorf("the canary is %v", o)
 	}
 	none := newGate(t, nil)

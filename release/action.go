@@ -21,12 +21,12 @@ type Action string
 // The actions.
 const (
 	ActionNone       Action = "none"
-	ActionReadOnly   Action = "read_only"   // stop the intake
-	ActionCanaryBack Action = "canary_back" // send all webhooks to the old release again
+	ActionReadOnly   Action = "read_only"   // set the mode to read_only
+	ActionCanaryBack Action = "canary_back" // set the canary back to 0 percent
 	ActionRollBack   Action = "rollback"    // start the roll-back command
 )
 
-// ParseAction reads an action as it is written in the settings.
+// ParseAction parses an action of the settings.
 func ParseAction(s string) (Action, error) {
 	switch a := Action(s); a {
 	case ActionNone, ActionReadOnly, ActionCanaryBack, ActionRollBack:
@@ -45,12 +45,12 @@ func (a Action) orNone() Action {
 
 // Controls are what the actions change. A field must be set if an action of the triggers needs it.
 type Controls struct {
-	// Mode is for ActionReadOnly.
+	// Mode is what ActionReadOnly sets.
 	Mode interface {
 		Mode() control.Mode
 		SetMode(context.Context, control.Mode) error
 	}
-	// Canary is for ActionCanaryBack.
+	// Canary is what ActionCanaryBack sets back.
 	Canary interface {
 		// Back sets the canary to 0 percent and ends a running plan. nil: that is done, and stored.
 		Back(ctx context.Context, reason string) error
@@ -68,20 +68,20 @@ type Controls struct {
 const (
 	// Actor is the actor of these actions in the admin trail.
 	Actor = "guard"
-	// actTimeout bounds one attempt of an action, trailTimeout the writing of a row.
+	// actTimeout bounds one attempt of an action, trailTimeout one write to the admin trail.
 	actTimeout, trailTimeout = 10 * time.Second, 5 * time.Second
-	// actRetryMin and actRetryMax bound the pause after an attempt that failed.
+	// The pause after a failed attempt grows from actRetryMin to actRetryMax.
 	actRetryMin, actRetryMax = time.Second, 30 * time.Second
-	// maxResult is the longest result in the trail, in bytes.
+	// maxResult is the longest result in the admin trail, in bytes.
 	maxResult = 500
 )
 
-var errBuffering = errors.New("the mode is buffer, and read_only would let workers write to the store; " +
-	"when the work on the database is done, set it by hand")
+var errBuffering = errors.New("the mode is buffer, and read_only would let workers write to the " +
+	"store; when the work on the database is done, run: hookgate maintenance read_only")
 
-// act does what the trigger's action says, and tells. A mode or a canary that cannot be set is
-// tried again until it is or the trigger has cleared, which ends ctx; a roll-back is started once
-// for each firing. The gate's end ends life.
+// act takes the action of a trigger that has fired, records it in the admin trail and raises an
+// alarm with the result. It retries to set the mode or the canary until that succeeds or ctx ends,
+// which happens when the trigger clears. It starts a roll-back only once. life ends with the gate.
 func (m *Monitor) act(life, ctx context.Context, controls Controls, c change) {
 	alarm, reason := c.alarm, c.reason
 	id := hookgate.NewRequestID(time.Now())
@@ -94,7 +94,7 @@ func (m *Monitor) act(life, ctx context.Context, controls Controls, c change) {
 	case ActionReadOnly:
 		a.Action, a.Target = "maintenance", string(control.ModeReadOnly)
 		do = func(ctx context.Context) error {
-			// In read_only workers store, which nobody must have them do while a person works on the
+			// In read_only workers go on storing. In buffer they must not, because a person works on the
 			// database.
 			if controls.Mode.Mode() == control.ModeBuffer {
 				return errBuffering
@@ -108,13 +108,13 @@ func (m *Monitor) act(life, ctx context.Context, controls Controls, c change) {
 		a.Action, a.Target = "rollback", "the configured command"
 		do = func(context.Context) (err error) {
 			note, err = controls.RollBack(id, reason, func(err error) {
-				<-started // that it was started is recorded first
+				<-started // the trail gets the start first
 				m.rolledBack(alarm, err)
 			})
 			return err
 		}
 	}
-	// The database may be what is broken, and each row waits for it: what protects does not.
+	// The database may be the broken part. So the action does not wait for the rows of the trail.
 	rows := make(chan control.AdminAction, 2)
 	var trail sync.WaitGroup
 	trail.Go(func() {
@@ -137,24 +137,24 @@ func (m *Monitor) act(life, ctx context.Context, controls Controls, c change) {
 	trail.Wait()
 }
 
-// acted alarms of what an action came to.
+// acted raises an alarm with the result of an action.
 func (m *Monitor) acted(alarm Alarm, result string) {
 	alarm.Kind, alarm.Result = AlarmActed, result
 	m.alarms.raise(alarm)
 }
 
-// rolledBack tells that the roll-back command has failed. One that has done its work is seen by a
-// new process coming up.
+// rolledBack raises an alarm if the roll-back command failed. If it succeeded, a new process starts
+// and no alarm is needed.
 func (m *Monitor) rolledBack(alarm Alarm, err error) {
 	if err == nil {
-		m.log.Warn("the roll-back command has ended well")
+		m.log.Warn("the roll-back command has succeeded")
 		return
 	}
 	m.log.Error("the roll-back command has failed", "error", err)
 	m.acted(alarm, control.ResultFailed+": the roll-back command: "+err.Error())
 }
 
-// attempt does it, again and again where that does no harm.
+// attempt calls do. It retries with growing pauses, except for a roll-back.
 func (m *Monitor) attempt(ctx context.Context, action Action, do func(context.Context) error) error {
 	retries := -1
 	if action == ActionRollBack {
@@ -173,12 +173,12 @@ func (m *Monitor) attempt(ctx context.Context, action Action, do func(context.Co
 		err := do(bounded)
 		if err != nil && ctx.Err() == nil {
 			last = err
-			m.log.Error("what a release trigger asks for failed", "action", action, "error", err)
+			m.log.Error("the action of a release trigger failed", "action", action, "error", err)
 		}
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
-		return errors.Join(errors.New("it was still being tried when the trigger cleared or the gate ended"), last)
+		return errors.Join(errors.New("the trigger cleared or the gate stopped before an attempt succeeded"), last)
 	}
 	if err != nil {
 		return last
@@ -186,7 +186,7 @@ func (m *Monitor) attempt(ctx context.Context, action Action, do func(context.Co
 	return nil
 }
 
-// row is a row of the admin trail of now, which the log has at once.
+// row completes a row of the admin trail with time and result, and logs it.
 func (m *Monitor) row(a control.AdminAction, result string) control.AdminAction {
 	a.At = time.Now().Truncate(time.Microsecond).UTC()
 	a.Result = strings.ToValidUTF8(result[:min(len(result), maxResult)], "")
@@ -196,9 +196,9 @@ func (m *Monitor) row(a control.AdminAction, result string) control.AdminAction 
 	return a
 }
 
-// record writes a row into the admin trail. One that cannot be written is tried again until the
-// gate ends, so that the trail tells of an outage of its own database too when that is over; after
-// a failure whose outcome is unknown it may have the row twice.
+// record writes a row to the admin trail. It retries until the gate stops, so that the trail has the
+// row even if its own database was down. After a failure with unknown outcome the trail may have the
+// row twice.
 func (m *Monitor) record(life context.Context, controls Controls, a control.AdminAction) {
 	if controls.Trail == nil {
 		return
@@ -210,7 +210,7 @@ func (m *Monitor) record(life context.Context, controls Controls, a control.Admi
 		if err == nil {
 			return
 		}
-		m.log.Error("the admin trail does not have what the guard does", "request_id",
+		m.log.Error("cannot write the admin trail; retrying", "request_id",
 			a.RequestID.String(), "result", a.Result, "error", err)
 		select {
 		case <-life.Done():

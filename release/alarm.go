@@ -23,47 +23,47 @@ import (
 
 // The kinds of alarms.
 const (
-	AlarmRaised  = "raised"  // a trigger has fired
-	AlarmCleared = "cleared" // it is well again
-	AlarmActed   = "acted"   // what its action came to
+	AlarmRaised  = "raised"  // a trigger fired
+	AlarmCleared = "cleared" // a trigger cleared
+	AlarmActed   = "acted"   // an action ended, with a result
 )
 
-// Alarm is something about the release triggers that a person should know of.
+// Alarm tells a person about a release trigger.
 type Alarm struct {
 	ID      string    `json:"id"`
 	At      time.Time `json:"at"`
 	Kind    string    `json:"kind"`
 	Trigger string    `json:"trigger"`
-	// Value is that of the trigger at the moment that it fired or cleared.
+	// Value is the value of the trigger when it fired or cleared.
 	Value float64 `json:"value"`
 	Limit float64 `json:"limit"`
 	Unit  string  `json:"unit"`
-	// Action is what is done, and Result, for AlarmActed, what came of it: it begins with "done" or
+	// Action is the action of the trigger. Result is set for AlarmActed and starts with "done" or
 	// "failed".
 	Action Action `json:"action"`
 	Result string `json:"result,omitempty"`
 }
 
-// Webhook is where alarms are sent to. The zero value sends none.
+// Webhook is the receiver of alarms. The zero value sends none.
 type Webhook struct {
 	URL string
-	// Sign adds to a request what proves that it comes from here. id stays the same when an alarm is
-	// sent again, the time does not.
+	// Sign signs a request. id stays the same over the attempts to send an alarm, the time does not.
 	Sign func(r *http.Request, id string, at time.Time, body []byte) error
-	// Timeout bounds an attempt; RetryFor is how long after the first there are others.
+	// Timeout bounds one attempt. RetryFor bounds all attempts to send an alarm.
 	Timeout, RetryFor time.Duration
-	// Transport makes the requests; nil for one of its own.
+	// Transport sends the requests; nil for a default one.
 	Transport http.RoundTripper
 }
 
 const (
-	// alarmsKept is how many alarms are shown, alarmsWaiting how many may wait to be sent.
-	alarmsKept, alarmsWaiting = 20, 64
-	// sendRetryMin and sendRetryMax bound the pause between two attempts to send an alarm.
+	// alarmsShown is how many of the last alarms the status shows, alarmsWaiting how many may wait to be
+	// sent.
+	alarmsShown, alarmsWaiting = 20, 64
+	// The pause between two attempts to send an alarm grows from sendRetryMin to sendRetryMax.
 	sendRetryMin, sendRetryMax = time.Second, time.Minute
 )
 
-// alarms keeps the last alarms and sends them, in order, to a webhook.
+// alarms remembers the last alarms and sends them to a webhook, in order.
 type alarms struct {
 	to      Webhook
 	process string
@@ -73,18 +73,18 @@ type alarms struct {
 
 	delivered, failed, dropped atomic.Int64
 
-	mu   sync.Mutex // guards kept
-	kept []Alarm    // newest first
+	mu     sync.Mutex // guards latest
+	latest []Alarm    // newest first
 }
 
-// raise takes up an alarm. It never waits: one that finds too many before it is not sent, which the
-// log and a counter tell.
+// raise remembers an alarm and hands it to run. It never blocks: if too many alarms wait, it drops
+// this one, logs that and counts it.
 func (a *alarms) raise(alarm Alarm) {
 	now := time.Now()
 	alarm.ID, alarm.At = "alarm_"+hookgate.NewRequestID(now).String(),
 		now.UTC().Truncate(time.Millisecond)
 	a.mu.Lock()
-	a.kept = append([]Alarm{alarm}, a.kept[:min(len(a.kept), alarmsKept-1)]...)
+	a.latest = append([]Alarm{alarm}, a.latest[:min(len(a.latest), alarmsShown-1)]...)
 	a.mu.Unlock()
 	if a.to.URL == "" {
 		return
@@ -93,7 +93,7 @@ func (a *alarms) raise(alarm Alarm) {
 	case a.waiting <- alarm:
 	default:
 		a.dropped.Add(1)
-		a.log.Error("alarm is not sent: too many wait before it", "alarm", alarm.ID, "trigger",
+		a.log.Error("alarm dropped: too many alarms wait to be sent", "alarm", alarm.ID, "trigger",
 			alarm.Trigger)
 	}
 }
@@ -101,7 +101,7 @@ func (a *alarms) raise(alarm Alarm) {
 func (a *alarms) last() []Alarm {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return append([]Alarm{}, slices.Clone(a.kept)...)
+	return append([]Alarm{}, slices.Clone(a.latest)...)
 }
 
 func (a *alarms) status() *WebhookStatus {
@@ -112,11 +112,11 @@ func (a *alarms) status() *WebhookStatus {
 		Dropped: a.dropped.Load()}
 }
 
-// run sends alarms until ctx ends. What is then not yet sent is in the log alone.
+// run sends alarms until ctx ends. Alarms that still wait then are in the log only.
 func (a *alarms) run(ctx context.Context) {
 	client := &http.Client{Transport: a.to.Transport, Timeout: a.to.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // a redirect is for whoever configured the URL to follow
+			return http.ErrUseLastResponse // whoever configured the URL should correct it
 		}}
 	if client.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
@@ -133,21 +133,21 @@ func (a *alarms) run(ctx context.Context) {
 	}
 }
 
-// deliver sends an alarm until it is taken or the time for it is over.
+// deliver sends an alarm, retrying until the receiver answers 2xx or RetryFor is over.
 func (a *alarms) deliver(ctx context.Context, client *http.Client, alarm Alarm) {
-	begun := time.Now()
+	first := time.Now()
 	policy := retrypolicy.NewBuilder[any]().
 		WithMaxRetries(-1).
 		WithBackoff(sendRetryMin, sendRetryMax).
 		WithJitterFactor(0.5).
-		AbortIf(func(any, error) bool { return ctx.Err() != nil || time.Since(begun) >= a.to.RetryFor }).
+		AbortIf(func(any, error) bool { return ctx.Err() != nil || time.Since(first) >= a.to.RetryFor }).
 		ReturnLastFailure().
 		Build()
 	err := failsafe.With(policy).WithContext(ctx).
 		RunWithExecution(func(e failsafe.Execution[any]) error {
 			err := a.send(ctx, client, alarm)
 			if err != nil && e.IsFirstAttempt() && ctx.Err() == nil {
-				a.log.Warn("alarm is not delivered yet; it is tried again", "alarm", alarm.ID, "for",
+				a.log.Warn("alarm not delivered; retrying", "alarm", alarm.ID, "for",
 					a.to.RetryFor.String(), "error", err)
 			}
 			return err
@@ -157,12 +157,12 @@ func (a *alarms) deliver(ctx context.Context, client *http.Client, alarm Alarm) 
 		a.delivered.Add(1)
 	case ctx.Err() == nil:
 		a.failed.Add(1)
-		a.log.Error("alarm is not delivered", "alarm", alarm.ID, "trigger", alarm.Trigger, "kind",
+		a.log.Error("alarm not delivered; giving up", "alarm", alarm.ID, "trigger", alarm.Trigger, "kind",
 			alarm.Kind, "error", err)
 	}
 }
 
-// message is an alarm as it is sent, in the form that Standard Webhooks recommends.
+// message is the body of an alarm, as Standard Webhooks recommends it.
 type message struct {
 	Type      string    `json:"type"`
 	Timestamp time.Time `json:"timestamp"`
@@ -194,7 +194,7 @@ func (a *alarms) send(ctx context.Context, client *http.Client, alarm Alarm) err
 	}
 	resp, err := client.Do(req)
 	var failed *url.Error
-	if errors.As(err, &failed) { // the path of such a URL is often what lets one send to it
+	if errors.As(err, &failed) { // the path of such a URL is often a secret
 		return fmt.Errorf("send to %s: %w", req.URL.Host, failed.Err)
 	} else if err != nil {
 		return err
@@ -202,7 +202,7 @@ func (a *alarms) send(ctx context.Context, client *http.Client, alarm Alarm) err
 	defer resp.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("it answers %s", resp.Status)
+		return fmt.Errorf("send to %s: it answered %s", req.URL.Host, resp.Status)
 	}
 	return nil
 }

@@ -13,38 +13,38 @@ type Status struct {
 	// Fired names the triggers that have fired and not cleared. Empty means that the release may stay.
 	Fired    []string        `json:"fired"`
 	Triggers []TriggerStatus `json:"triggers"`
-	// Alarms are the last ones, newest first.
+	// Alarms are the last alarms, newest first.
 	Alarms []Alarm `json:"alarms"`
-	// Webhook counts the alarms by what became of them; nil if none is configured.
+	// Webhook counts the alarms sent to the webhook; nil if none is configured.
 	Webhook *WebhookStatus `json:"webhook,omitempty"`
 }
 
-// TriggerStatus is a release trigger at one moment.
+// TriggerStatus is the state of a release trigger at one moment.
 type TriggerStatus struct {
 	Name  string       `json:"name"`
 	State TriggerState `json:"state"`
-	// Why says why a trigger with a limit is off.
+	// Why explains why a trigger with a limit is off.
 	Why string `json:"why,omitempty"`
-	// Since is when it took its state; zero before the first observation.
+	// Since is when the trigger changed to its state; zero before the first observation.
 	Since time.Time `json:"since,omitzero"`
 	Unit  string    `json:"unit"`
-	// Value is the last one read; Known is false if the last observation had none.
+	// Value is the last value read. Known is false if the last observation had none.
 	Value float64 `json:"value"`
 	Known bool    `json:"known"`
-	// Limit is 0 if there is none. Nearness is Value in proportion to it.
+	// Limit is 0 if there is none. Nearness is Value divided by Limit.
 	Limit    float64 `json:"limit"`
 	Nearness float64 `json:"nearness"`
-	// AboveSeconds is how long the value has been above the limit, of the SustainSeconds that make it
-	// fire.
+	// AboveSeconds is how long the value has been above the limit. The trigger fires at
+	// SustainSeconds.
 	AboveSeconds   float64 `json:"above_s"`
 	SustainSeconds float64 `json:"sustain_s"`
 	Action         Action  `json:"action"`
-	// TimesFired is how often it has fired since the start of the process.
+	// TimesFired counts the firings since the process started.
 	TimesFired int `json:"times_fired"`
 }
 
-// WebhookStatus counts alarms since the start of the process: delivered, given up, and dropped
-// because too many waited.
+// WebhookStatus counts alarms since the process started: delivered, given up, and dropped because too
+// many waited.
 type WebhookStatus struct {
 	Delivered int64 `json:"delivered"`
 	Failed    int64 `json:"failed"`

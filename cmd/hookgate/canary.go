@@ -32,7 +32,7 @@ type canaryState struct {
 		Fired   []string
 		Unknown string
 	}
-	Kept     bool
+	Stored   bool
 	Recorded *bool
 }
 
@@ -151,13 +151,13 @@ func (s canaryState) print(w io.Writer) error {
 	if s.Evidence != "" {
 		line("on evidence %s", s.Evidence)
 	}
-	if !s.Kept {
-		line("only in this process: the others could not be told yet")
+	if !s.Stored {
+		line("only in this process: it is not stored for the others yet")
 	}
 	for i, step := range s.Plan {
 		state, lasts := "", time.Duration(step.ForSeconds*float64(time.Second))
 		if i+1 == s.Step {
-			state = fmt.Sprintf("  <- %v with the guard's word",
+			state = fmt.Sprintf("  <- %v without a fired trigger",
 				time.Duration(s.WatchedSeconds*float64(time.Second)).Round(time.Second))
 			if s.Held != "" {
 				state += "; held: " + s.Held

@@ -109,7 +109,7 @@ func newCanary(c config, b *backends, verdict func() (fired []string, unknown er
 		return nil, err
 	}
 	config := canary.Config{
-		Keeper:          b.settings,
+		Settings:        b.settings,
 		Trail:           b.access,
 		Verdict:         verdict,
 		Plan:            c.Canary.plan(),

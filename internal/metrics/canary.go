@@ -68,7 +68,7 @@ func (m *Metrics) Shared(side string, status int) {
 // Passed counts a webhook that was passed on: why, what became of it, and how long that took.
 func (m *Metrics) Passed(reason string, o canary.Outcome, took time.Duration) {
 	m.shared.passed.WithLabelValues(reason).Inc()
-	if o.Begun {
+	if o.Partial {
 		m.shared.requests.WithLabelValues(SideUpstream, statusBroken).Inc()
 	} else {
 		m.Shared(SideUpstream, o.Status)

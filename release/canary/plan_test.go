@@ -99,11 +99,11 @@ func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func
 	u, _ := url.Parse("http://127.0.0.1:1")
 	word := func() ([]string, error) {
 		if c != nil && !p.isIdle() {
-			c.Took()
+			c.Accepted()
 		}
 		return p.guard()
 	}
-	config := Config{Keeper: p, Trail: p, Verdict: word, Plan: testPlan,
+	config := Config{Settings: p, Trail: p, Verdict: word, Plan: testPlan,
 		Logger: slog.New(slog.DiscardHandler),
 		Upstream: Upstream{URL: u, Timeout: time.Second, MaxConnections: 1,
 			Logger: slog.New(slog.DiscardHandler)}}
@@ -143,7 +143,7 @@ func mustStart(t *testing.T, c *Canary) {
 }
 
 // slack is more than a process may be late with a step.
-const slack = stepDelay + 2*lookEvery
+const slack = stepDelay + 2*checkEvery
 
 // TestPlan: the steps follow each other when they have had their time, not before; the last one
 // stays; and all of it is in the trail.
@@ -155,14 +155,14 @@ func TestPlan(t *testing.T) {
 		want(t, c, 0, 0)
 		mustStart(t, c)
 		want(t, c, 10, 1)
-		if _, err := c.Start(t.Context(), Change{}); !strings.Contains(err.Error(), "under way") {
+		if _, err := c.Start(t.Context(), Change{}); !strings.Contains(err.Error(), "the plan is running") {
 			t.Errorf("a second start got %v", err)
 		}
-		time.Sleep(30*time.Minute - lookEvery)
+		time.Sleep(30*time.Minute - checkEvery)
 		want(t, c, 10, 1)
 		time.Sleep(slack)
 		want(t, c, 50, 2)
-		time.Sleep(time.Hour - slack - lookEvery)
+		time.Sleep(time.Hour - slack - checkEvery)
 		want(t, c, 50, 2)
 		time.Sleep(2 * slack)
 		want(t, c, 100, 0)
@@ -200,7 +200,7 @@ func TestLastStepIsWatched(t *testing.T) {
 		mustStart(t, c)
 		time.Sleep(time.Minute)
 		p.set(func(p *place) { p.fired = []string{"p95"} })
-		time.Sleep(2 * lookEvery)
+		time.Sleep(2 * checkEvery)
 		want(t, c, 0, 0)
 	})
 }
@@ -216,7 +216,7 @@ func TestGuardFires(t *testing.T) {
 		want(t, c, 50, 2)
 		// what cannot be recorded is done all the same
 		p.set(func(p *place) { p.fired, p.trailErr = []string{"error_rate", "p95"}, errAway })
-		time.Sleep(2 * lookEvery)
+		time.Sleep(2 * checkEvery)
 		want(t, c, 0, 0)
 		var refused Refusal
 		if _, err := c.Start(t.Context(), Change{}); !errors.As(err, &refused) {
@@ -228,11 +228,11 @@ func TestGuardFires(t *testing.T) {
 
 		mustStart(t, c)
 		p.set(func(p *place) { p.rows, p.fired = nil, []string{"p95"} })
-		time.Sleep(2 * lookEvery)
+		time.Sleep(2 * checkEvery)
 		want(t, c, 0, 0)
 		if got := p.trail(); !slices.Equal(got, []string{"guard 0 percent (back) begun",
 			"guard 0 percent (back) done"}) ||
-			p.rows[0].Reason != "the guard fired: p95" {
+			p.rows[0].Reason != "release triggers fired: p95" {
 			t.Errorf("the trail has %q", got)
 		}
 		// What a person has set is the person's: no plan, no way back by itself.
@@ -267,11 +267,11 @@ func TestHolds(t *testing.T) {
 		p.set(func(p *place) { p.trailErr, p.away = nil, errAway })
 		time.Sleep(time.Hour)
 		want(t, c, 10, 1)
-		if s := c.Status(); !strings.Contains(s.Held, "kept") {
+		if s := c.Status(); !strings.Contains(s.Held, "stored") {
 			t.Errorf("the status is %+v", s)
 		}
 		p.set(func(p *place) { p.away = nil })
-		time.Sleep(stepRetry + lookEvery)
+		time.Sleep(stepRetry + checkEvery)
 		want(t, c, 50, 2)
 		if n := len(p.trail()); n > 2*65 {
 			t.Errorf("the attempts of an hour made %d rows", n)
@@ -279,10 +279,10 @@ func TestHolds(t *testing.T) {
 	})
 }
 
-// TestBackWithoutKeeper: while the state cannot be kept, the way back is in effect in this process
+// TestBackWithoutSettings: while the state cannot be kept, the way back is in effect in this process
 // at once, and in the others and for a later start as soon as it can be kept, whatever has been set
 // meanwhile.
-func TestBackWithoutKeeper(t *testing.T) {
+func TestBackWithoutSettings(t *testing.T) {
 	for name, after := range map[string]bool{"not done": false, "done, but reported failed": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -305,7 +305,7 @@ func TestBackWithoutKeeper(t *testing.T) {
 					t.Errorf("back got %v", err)
 				}
 				want(t, c, 0, 0)
-				if c.Status().Kept {
+				if c.Status().Stored {
 					t.Error("the status says that it is kept")
 				}
 				time.Sleep(10 * time.Second)
@@ -319,11 +319,11 @@ func TestBackWithoutKeeper(t *testing.T) {
 					p.set(func(p *place) { p.kept.Version++; p.kept.Percent = 60 })
 				}
 				p.set(func(p *place) { p.away, p.late = nil, nil })
-				time.Sleep(2 * tryEvery)
+				time.Sleep(2 * storeEvery)
 				want(t, c, 0, 0)
 				want(t, other, 0, 0)
 				// after a restart, too
-				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Kept {
+				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Stored {
 					t.Errorf("what is kept is %v", s)
 				}
 			})
@@ -337,15 +337,15 @@ func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{idle: true}
 		c, _ := p.process(t, nil)
-		c.Took() // before it began
+		c.Accepted() // before it began
 		mustStart(t, c)
 		time.Sleep(time.Hour)
 		want(t, c, 10, 1)
 		if s := c.Status(); !strings.Contains(s.Held, "no webhook") {
 			t.Errorf("the status is %+v", s)
 		}
-		c.Took()
-		time.Sleep(2 * lookEvery)
+		c.Accepted()
+		time.Sleep(2 * checkEvery)
 		want(t, c, 50, 2)
 		if s := c.Status(); s.Held != "" {
 			t.Errorf("the status is %+v", s)
@@ -361,7 +361,7 @@ func TestBackIsNeverLost(t *testing.T) {
 		p := &place{}
 		one, _ := p.process(t, nil)
 		other, _ := p.process(t, nil)
-		time.Sleep(lookEvery / 2) // so that the other does not look between the two
+		time.Sleep(checkEvery / 2) // so that the other does not look between the two
 		if _, err := one.Set(t.Context(), 40, Change{}); err != nil {
 			t.Fatal(err)
 		}
@@ -369,13 +369,13 @@ func TestBackIsNeverLost(t *testing.T) {
 		if err := other.Back(t.Context(), "alarm"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * tryEvery)
+		time.Sleep(2 * storeEvery)
 		want(t, one, 0, 0)
 		want(t, other, 0, 0)
 
 		at := one.State().Version
 		p.set(func(p *place) { p.kept = control.Canary{Version: at, Percent: 60, Step: 2} })
-		time.Sleep(2 * tryEvery)
+		time.Sleep(2 * storeEvery)
 		want(t, one, 0, 0)
 		want(t, other, 0, 0)
 		if s := p.Canary(); s.Percent != 0 || s.Version <= at {
@@ -399,7 +399,7 @@ func TestBackPrevails(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		want(t, c, 0, 0)
 		p.set(func(p *place) { p.away = nil })
-		time.Sleep(2 * tryEvery)
+		time.Sleep(2 * storeEvery)
 		want(t, c, 0, 0)
 		if s := p.Canary(); s.Percent != 0 || s.Version <= 7 {
 			t.Errorf("what is kept is %v", s)
@@ -442,7 +442,7 @@ func TestProcesses(t *testing.T) {
 		if err := all[3].Back(t.Context(), "alarm"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * lookEvery)
+		time.Sleep(2 * checkEvery)
 		for _, c := range all {
 			want(t, c, 0, 0)
 		}
@@ -475,9 +475,9 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestKeeperLosesWrites: a queue that has lost its last writes, or everything, gets what this
+// TestSettingsLoseWrites: a queue that has lost its last writes, or everything, gets what this
 // process has seen.
-func TestKeeperLosesWrites(t *testing.T) {
+func TestSettingsLoseWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
 		c, _ := p.process(t, nil)
@@ -490,7 +490,7 @@ func TestKeeperLosesWrites(t *testing.T) {
 		}
 		for _, lost := range []control.Canary{before, {}} {
 			p.set(func(p *place) { p.kept = lost })
-			time.Sleep(2 * tryEvery)
+			time.Sleep(2 * storeEvery)
 			want(t, c, 0, 0)
 			if s := p.Canary(); s.Percent != 0 || s.Version != 2 {
 				t.Errorf("what is kept is %v", s)

@@ -19,32 +19,32 @@ import (
 	"time"
 )
 
-// Upstream is the service whose place the gate is to take.
+// Upstream is the previous service, whose webhooks move to the gate.
 type Upstream struct {
-	// URL is its base, without a query: the path of a request goes behind that of the URL.
+	// URL is its base URL, without a query. The path of a request is appended to the path of the URL.
 	URL *url.URL
-	// Timeout is how long it may take until the header of its answer, connecting included, and then
-	// for each part of the answer; what the sender's body takes does not count.
+	// Timeout bounds the time to connect and to receive the header of the response, and then the time
+	// between two parts of the response. Time spent waiting for the sender's body does not count.
 	Timeout time.Duration
-	// MaxConnections bounds the requests that are passed on at a time. One more is refused.
+	// MaxConnections limits the requests that are forwarded at a time. Forward rejects more.
 	MaxConnections int
-	// Logger is told of answers that break off.
+	// Logger gets a line for each response that breaks off.
 	Logger *slog.Logger
 }
 
-// GateCookie begins the names of the cookies of the gate's own dashboard. Browsers send cookies to
-// every port of a host, so they may come with what is passed on. The upstream must neither get nor
-// set them.
+// GateCookie is the prefix of the names of the cookies of the gate's own dashboard. Browsers send
+// cookies to every port of a host, so a forwarded request may have them. The upstream must neither
+// get nor set them.
 const GateCookie = "hookgate_"
 
-// isGateCookie reports whether a cookie, NAME or NAME=VALUE, is the gate's.
+// isGateCookie reports whether a cookie, written NAME or NAME=VALUE, is the gate's.
 func isGateCookie(cookie string) bool {
 	cookie = strings.TrimPrefix(strings.TrimSpace(cookie), "__Host-")
 	return len(cookie) >= len(GateCookie) && strings.EqualFold(cookie[:len(GateCookie)], GateCookie)
 }
 
-// withoutGateCookies takes the gate's cookies out of the values of a header Cookie. Values without
-// any stay as they are.
+// withoutGateCookies removes the gate's cookies from the values of a Cookie header. It does not change
+// values without any.
 func withoutGateCookies(values []string) (kept []string) {
 	for _, value := range values {
 		pairs := strings.Split(value, ";")
@@ -58,41 +58,40 @@ func withoutGateCookies(values []string) (kept []string) {
 	return kept
 }
 
-// idleTimeout is how long a connection to the upstream is kept for the next request: a little less
-// than the 5 s after which some servers close theirs, since a request that meets its end is not
-// sent again.
+// idleTimeout is how long an idle connection to the upstream stays open. Some servers close theirs
+// after 5 s. The proxy closes first, because it does not repeat a request that fails when the server
+// closes the connection.
 const idleTimeout = 4 * time.Second
 
-// Failure says why a request got no answer of the upstream, or not all of it.
+// Failure says why a request got no response from the upstream, or only a part of it.
 type Failure string
 
 // The failures.
 const (
 	Unreachable Failure = "unreachable" // no connection
-	TimedOut    Failure = "timeout"     // no answer in time
-	Broken      Failure = "broken"      // the connection broke off, or what came was no HTTP
-	Busy        Failure = "busy"        // as many are passed on as may be
-	// the sender hung up, or did not send its body: no fault of the upstream
+	TimedOut    Failure = "timeout"     // no response in time
+	Broken      Failure = "broken"      // the connection broke off, or the response was not HTTP
+	Busy        Failure = "busy"        // Upstream.MaxConnections is reached
+	// The sender closed the connection or did not send its body. The upstream is not at fault.
 	Sender Failure = "sender"
 )
 
-// Failures are all that there are.
+// Failures are all failures.
 var Failures = []Failure{Unreachable, TimedOut, Broken, Busy, Sender}
 
-// Outcome is what became of a request that was passed on.
+// Outcome is the result of a forwarded request.
 type Outcome struct {
-	// Status is that of the upstream's answer; after a Failure without one, what the caller must
-	// answer: 502 or 503, or 400 or 408 if it was the sender.
+	// Status is the status of the upstream's response. If there is no response, Status is what the
+	// caller must answer: 502 or 503, or 400 or 408 if the sender is at fault.
 	Status int
-	// Failure is empty if the sender has the whole answer. Err is its cause.
+	// Failure is empty if the sender has the whole response. Err is the cause of the failure.
 	Failure Failure
 	Err     error
-	// Begun says that the upstream's answer had begun when it failed. The caller must break the
-	// connection off.
-	Begun bool
+	// Partial says that the sender has a part of the response. The caller must close the connection.
+	Partial bool
 }
 
-// Proxy passes requests on to the upstream. Nothing is sent twice.
+// Proxy forwards requests to the upstream. It sends each request once at most.
 type Proxy struct {
 	upstream  Upstream
 	transport *http.Transport
@@ -108,44 +107,43 @@ func newProxy(u Upstream) *Proxy {
 		transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: u.Timeout}).DialContext,
 			TLSHandshakeTimeout: u.Timeout,
-			// An upstream that refuses a body before it has seen it must have the time to; see RFC 9110,
-			// 10.1.1.
+			// An upstream may reject a body before the body is sent; see RFC 9110, section 10.1.1.
 			ExpectContinueTimeout: time.Second,
 			IdleConnTimeout:       idleTimeout,
 			MaxIdleConns:          u.MaxConnections,
 			MaxIdleConnsPerHost:   u.MaxConnections,
-			DisableCompression:    true, // what the upstream packs the sender unpacks
+			DisableCompression:    true, // the sender gets the bytes that the upstream sent
 		},
 	}
 }
 
-// Close ends the connections that are not in use.
+// Close closes the idle connections.
 func (p *Proxy) Close() { p.transport.CloseIdleConnections() }
 
-// Pass sends a request to the upstream and its answer to w: method, path, query, header and body as
-// they came, the body as it comes in, and the answer as it comes back. Of the header it changes
-// what belongs to the connection, adds the peer to X-Forwarded-For, and X-Forwarded-Proto if there
-// is none, and keeps the gate's own cookies back, both ways. What w has in its header stays, unless
-// the answer has it too. After a failure without an answer nothing has been written.
-func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
+// Forward sends a request to the upstream and the response to w. It streams both, and leaves method,
+// path, query, header and body as they are, with these exceptions: it changes the headers that belong
+// to the connection, adds the peer to X-Forwarded-For, sets X-Forwarded-Proto if it is missing, and
+// removes the gate's own cookies in both directions. Headers that w has already stay, unless the
+// response has them too. After a failure without a response Forward has written nothing.
+func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	if p.busy.Add(1) > int64(p.upstream.MaxConnections) {
 		p.busy.Add(-1)
 		return Outcome{Status: http.StatusServiceUnavailable, Failure: Busy,
-			Err: errors.New("as many requests are passed on as may be")}
+			Err: errors.New("too many requests are being forwarded (canary.max_connections)")}
 	}
 	defer p.busy.Add(-1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	timer := newPatience(p.upstream.Timeout, func() { cancel(errTimeout) })
-	defer timer.end()
-	passed := r.WithContext(ctx)
+	timer := newStallTimer(p.upstream.Timeout, func() { cancel(errTimeout) })
+	defer timer.stop()
+	out := r.WithContext(ctx)
 	body := &sent{ReadCloser: r.Body, timer: timer}
 	if r.Body != nil && r.Body != http.NoBody {
-		passed.Body = body
+		out.Body = body
 	}
 	var answer *received
 	own := maps.Clone(w.Header())
-	// restore brings back what ReverseProxy clears when it passes an answer of 1xx on.
+	// ReverseProxy clears the header when it forwards a 1xx response. restore sets it again.
 	restore := func() {
 		for name, values := range own {
 			if w.Header()[name] == nil {
@@ -170,12 +168,12 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	}
 	proxy := httputil.ReverseProxy{
 		Transport:     p.transport,
-		FlushInterval: -1, // as it comes
+		FlushInterval: -1, // stream
 		BufferPool:    &p.buffers,
 		ErrorLog:      p.errors,
 		Rewrite:       p.rewrite,
 		ModifyResponse: func(resp *http.Response) error {
-			timer.end()
+			timer.stop()
 			o.Status = resp.StatusCode
 			if set := resp.Header["Set-Cookie"]; slices.ContainsFunc(set, isGateCookie) {
 				resp.Header["Set-Cookie"] = slices.DeleteFunc(set, isGateCookie)
@@ -184,7 +182,7 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 			for name := range resp.Header {
 				delete(w.Header(), name)
 			}
-			answer = &received{ReadCloser: resp.Body, timer: newPatience(p.upstream.Timeout,
+			answer = &received{ReadCloser: resp.Body, timer: newStallTimer(p.upstream.Timeout,
 				func() { cancel(errTimeout) })}
 			resp.Body = answer
 			return nil
@@ -196,7 +194,7 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	}
 	defer func() {
 		if answer != nil {
-			answer.timer.end()
+			answer.timer.stop()
 		}
 		cause := recover()
 		if cause == nil {
@@ -207,18 +205,18 @@ func (p *Proxy) Pass(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		}
 		status := o.Status
 		if answer == nil || answer.failed == nil {
-			o = Outcome{Failure: Sender, Err: errors.New("the sender did not take the answer")}
+			o = Outcome{Failure: Sender, Err: errors.New("the sender did not read the response")}
 		} else {
 			fail(answer.failed)
 		}
-		o.Status, o.Begun = status, true
+		o.Status, o.Partial = status, true
 	}()
-	proxy.ServeHTTP(w, passed)
+	proxy.ServeHTTP(w, out)
 	return o
 }
 
-// rewrite makes the upstream's request of the sender's. ReverseProxy has taken away what it thinks
-// unsafe; it is put back, because the upstream decides about that here, and not the gate.
+// rewrite turns the sender's request into the request for the upstream. ReverseProxy has removed the
+// forwarding headers; rewrite restores them, because here the upstream decides whether to trust them.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.SetURL(p.upstream.URL)
 	r.Out.Host = r.In.Host
@@ -245,7 +243,7 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 			delete(r.Out.Header, "Cookie")
 		}
 	}
-	r.Out.Header.Del("Connection") // a webhook is no other protocol
+	r.Out.Header.Del("Connection") // a webhook does not switch protocols
 	r.Out.Header.Del("Upgrade")
 }
 
@@ -254,42 +252,42 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-var errTimeout = errors.New("the upstream did not answer in time")
+var errTimeout = errors.New("the upstream did not respond in time (canary.timeout)")
 
-// patience ends when nothing has happened for so long, unless it was ended before.
-type patience struct {
-	most  time.Duration
-	mu    sync.Mutex // guards the timer's state and ended
+// stallTimer calls a function when nothing has happened for a time. stop ends it for good.
+type stallTimer struct {
+	after time.Duration
+	mu    sync.Mutex // guards the fields below
 	timer *time.Timer
 	ended bool
 }
 
-func newPatience(most time.Duration, over func()) *patience {
-	return &patience{most: most, timer: time.AfterFunc(most, over)}
+func newStallTimer(after time.Duration, stalled func()) *stallTimer {
+	return &stallTimer{after: after, timer: time.AfterFunc(after, stalled)}
 }
 
-// pause stops the time while somebody else is waited for, and resume lets it begin anew.
-func (p *patience) pause() { p.timer.Stop() }
+// pause stops the clock while the proxy waits for the sender. resume restarts it from zero.
+func (t *stallTimer) pause() { t.timer.Stop() }
 
-func (p *patience) resume() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.ended {
-		p.timer.Reset(p.most)
+func (t *stallTimer) resume() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.timer.Reset(t.after)
 	}
 }
 
-func (p *patience) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
-	p.timer.Stop()
+func (t *stallTimer) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	t.timer.Stop()
 }
 
-// sent is the sender's body on its way.
+// sent is the sender's body while it is forwarded.
 type sent struct {
 	io.ReadCloser
-	timer  *patience
+	timer  *stallTimer
 	closed atomic.Bool
 	failed atomic.Pointer[error]
 }
@@ -304,14 +302,14 @@ func (b *sent) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the body when the upstream wants no more of it; reads that fail from then on are no
-// fault of the sender.
+// Close ends the body when the upstream wants no more of it. If a read fails after that, the sender is
+// not at fault.
 func (b *sent) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
 }
 
-// err is why the sender's body did not arrive; nil if it did.
+// err returns why the sender's body did not arrive, or nil.
 func (b *sent) err() error {
 	if err := b.failed.Load(); err != nil {
 		return *err
@@ -319,11 +317,11 @@ func (b *sent) err() error {
 	return nil
 }
 
-// received is the body of the upstream's answer on its way. A sender that is slow to take it has
-// net/http's time for that.
+// received is the body of the upstream's response while it is forwarded. The time that a slow sender
+// takes to read it does not count; net/http limits that.
 type received struct {
 	io.ReadCloser
-	timer  *patience
+	timer  *stallTimer
 	failed error
 }
 
@@ -337,7 +335,7 @@ func (b *received) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// buffers are what answers are copied through.
+// buffers are for copying responses.
 type buffers struct{ pool sync.Pool }
 
 // Get implements httputil.BufferPool.

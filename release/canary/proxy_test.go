@@ -45,9 +45,9 @@ func pass(t *testing.T, to string, change func(*Upstream)) *passing {
 	proxy := newProxy(upstream)
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Request-Id", "ours")
-		o := proxy.Pass(w, r)
+		o := proxy.Forward(w, r)
 		p.outcomes <- o
-		if o.Begun {
+		if o.Partial {
 			panic(http.ErrAbortHandler)
 		}
 		if o.Failure != "" {
@@ -358,7 +358,7 @@ func TestAway(t *testing.T) {
 				resp.Body.Close()
 			}
 			if o := p.outcome(t); o.Status != test.status || o.Failure != test.failure ||
-				o.Begun != test.begun || o.Err == nil {
+				o.Partial != test.begun || o.Err == nil {
 				t.Errorf("%s: the outcome is %+v", test.path, o)
 			}
 			if test.begun != (err != nil) || !test.begun && resp.StatusCode != test.status {
@@ -392,7 +392,7 @@ func TestSenderGone(t *testing.T) {
 		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n%s", sent)
 		<-reached
 		conn.Close()
-		if o := p.outcome(t); o.Failure != Sender || o.Begun {
+		if o := p.outcome(t); o.Failure != Sender || o.Partial {
 			t.Errorf("after %q the outcome is %+v", sent, o)
 		}
 	}
@@ -479,7 +479,7 @@ func TestRefusedEarly(t *testing.T) {
 		if r.ProtoMajor != 2 {
 			t.Errorf("the sender speaks %s", r.Proto)
 		}
-		o := proxy.Pass(w, r)
+		o := proxy.Forward(w, r)
 		if o.Failure != "" {
 			w.WriteHeader(o.Status)
 		}
@@ -543,7 +543,7 @@ func TestAnswerStalls(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); err == nil {
 		t.Errorf("the sender takes %q for the whole answer", body)
 	}
-	if o := p.outcome(t); o.Failure != TimedOut || !o.Begun || o.Status != http.StatusOK {
+	if o := p.outcome(t); o.Failure != TimedOut || !o.Partial || o.Status != http.StatusOK {
 		t.Errorf("the outcome is %+v", o)
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestCanaryTakesRises: a key that the gate takes at one percentage it takes at every higher one;
+// TestCanaryIncludesRises: a key that the gate takes at one percentage it takes at every higher one;
 // at 0 it takes none, at 100 all.
-func TestCanaryTakesRises(t *testing.T) {
+func TestCanaryIncludesRises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.String().Draw(t, "key")
 		first := -1
 		for percent := range 101 {
-			switch takes := CanaryTakes(key, percent); {
+			switch takes := CanaryIncludes(key, percent); {
 			case takes && first < 0:
 				first = percent
 			case !takes && first >= 0:
@@ -40,7 +40,7 @@ func TestCanaryShare(t *testing.T) {
 			for i := range n {
 				key := fmt.Sprintf(form, i)
 				p := hookgate.Partition(key, partitions)
-				if all[p]++; CanaryTakes(key, percent) {
+				if all[p]++; CanaryIncludes(key, percent) {
 					taken[p]++
 				}
 			}
