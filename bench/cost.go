@@ -12,16 +12,23 @@ import (
 )
 
 // cost measures what each guarantee costs, by leaving it out: by the settings of the backends, by
-// changing the schema behind the gate's back, or, where neither will do, by a switch that exists
-// only in a build with the tag bench_without.
+// changing the schema of a stopped gate, or, where neither will do, by a build with an overlay.
 func cost(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
 		return err
 	}
+	var weaker weakerGates
+	dir := filepath.Dir(gate)
+	if weaker.noFsync, err = buildWith(ctx, s, dir, withoutFsync); err != nil {
+		return err
+	}
+	if weaker.noClaims, err = buildWith(ctx, s, dir, withoutClaims); err != nil {
+		return err
+	}
 	for _, c := range pairings {
 		experiment := "cost, " + c.name
-		variants := c.without()
+		variants := c.without(weaker)
 		for round := range s.Rounds {
 			for _, v := range variants {
 				progress("round %d of %d: %s, %s", round+1, s.Rounds, experiment, v.name)
@@ -43,8 +50,11 @@ func cost(ctx context.Context, d *document, s settings, gate string) error {
 	return nil
 }
 
+// weakerGates are binaries of hookgate that lack a guarantee.
+type weakerGates struct{ noFsync, noClaims string }
+
 // without returns the candidate as it is, and without each guarantee.
-func (c *candidate) without() []*candidate {
+func (c *candidate) without(weaker weakerGates) []*candidate {
 	variant := func(name string, change func(*candidate)) *candidate {
 		v := *c
 		v.name = name
@@ -59,7 +69,7 @@ func (c *candidate) without() []*candidate {
 	}
 	if c.shared == nil {
 		return append(variants,
-			variant("no fsync", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=fsync"} }),
+			variant("no fsync", func(v *candidate) { v.gate = weaker.noFsync }),
 			variant("no spool for an outage",
 				func(v *candidate) { v.settings = []string{"HOOKGATE_SPOOL=off"} }),
 			variant("no index of requests (lineage)", func(v *candidate) {
@@ -96,7 +106,7 @@ func (c *candidate) without() []*candidate {
 		variant("no fsync of PostgreSQL", pair(backendOptions{appendfsync: "everysec"})),
 		variant("synchronous_commit off", pair(backendOptions{appendfsync: "everysec", fsync: true,
 			settings: []string{"synchronous_commit=off"}})),
-		variant("no claims", func(v *candidate) { v.settings = []string{"BENCH_WITHOUT=claims"} }),
+		variant("no claims", func(v *candidate) { v.gate = weaker.noClaims }),
 	)
 }
 

@@ -24,7 +24,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 )
 
@@ -107,7 +106,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	gate, err := build(ctx, s, dir)
+	gate, err := build(ctx, s, dir, "hookgate")
 	if err != nil {
 		return err
 	}
@@ -142,21 +141,19 @@ func run(ctx context.Context) (err error) {
 	return memory(ctx, d, s, gate)
 }
 
-// build builds hookgate, with what this run needs and no other build has.
-func build(ctx context.Context, s settings, dir string) (gate string, err error) {
-	gate = filepath.Join(dir, "hookgate")
-	args := []string{"build", "-o", gate, "./cmd/hookgate"}
+// build builds hookgate into a folder, as make build does. More are further arguments of go build.
+func build(ctx context.Context, s settings, dir, name string, more ...string) (gate string,
+	err error) {
+	gate = filepath.Join(dir, name)
+	args := append([]string{"build", "-o", gate}, more...)
 	if s.profile != "" {
 		if err := os.MkdirAll(s.profile, 0o755); err != nil {
 			return "", err
 		}
-		args = slices.Insert(args, 1, "-tags", "profile")
+		args = append(args, "-tags", "profile")
 	}
-	if s.cost {
-		args = slices.Insert(args, 1, "-tags", "bench_without")
-	}
-	building := exec.CommandContext(ctx, "go", args...)
-	building.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+	building := exec.CommandContext(ctx, "go", append(args, "./cmd/hookgate")...)
+	building.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := building.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build hookgate (run this from the root of the project): %w\n%s", err, out)
 	}
