@@ -100,7 +100,7 @@ bench-sweep: ## How throughput depends on connections, bodies, keys, partitions 
 
 # A test binary, and a hookgate, of each revision run in turn, so that what else the machine does falls on both.
 ROUNDS := 6
-GOBENCH := ./admit:. ./httpd:. ./queue/redis:Append|Consume|Read ./queue/spool/spoolfile:Append|Consume|Read ./store/postgres:Apply/lineage ./store/sqlite:Apply/lineage
+GOBENCH := ./admit:. ./adminapi:Ingest|Shared|Bare ./queue/redis:Append|Consume|Read ./queue/spool/spoolfile:Append|Consume|Read ./store/postgres:Apply/lineage ./store/sqlite:Apply/lineage
 
 .PHONY: bench-compare
 bench-compare: ## Compare this tree with another revision, in turn, by benchstat: make bench-compare BASE=main
@@ -129,7 +129,7 @@ bench-compare-go: ## Compare the Go benchmarks of this tree and another revision
 
 .PHONY: bench-go
 bench-go: ## Go benchmarks of the hot path
-	go test -run '^$$' -bench . -benchmem ./admit ./httpd ./queue/... ./store/... ./load
+	go test -run '^$$' -bench . -benchmem ./admit ./adminapi ./queue/... ./store/... ./load
 
 FUZZTIME := 30s
 .PHONY: fuzz

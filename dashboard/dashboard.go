@@ -5,7 +5,7 @@
 // change by the calls that everyone makes, so that roles, admin trail and reasons are the same.
 // Only what moves (Live) is read from the gate directly.
 //
-//	httpd ─► who is it, may he? ─► Dashboard.Page ─► Visitor.Get /api/…, /admin/… ─► template ─► HTML
+//	adminapi ─► who is it, may he? ─► Dashboard.Page ─► Visitor.Get /api/…, /admin/… ─► template ─► HTML
 //	                               Dashboard.Stream ─► Live: one sample a second, encoded once for all
 //
 // # To add a page
@@ -22,7 +22,7 @@
 //
 //	CSRF header), toast, confirmed, and times are shown in the reader's zone wherever a <time> appears.
 //
-// 4. In httpd, add a row to table in routes.go (answer (*Server).page) and one to Matrix, with the
+// 4. In adminapi, add a row to table in routes.go (answer (*Server).page) and one to Matrix, with the
 // least role. 5. In e2e/browser_test.go, newBrowser gives a tab, signIn signs it in, and
 // its check fails on errors of the console,
 //
@@ -154,7 +154,7 @@ func (d *Dashboard) Page(w http.ResponseWriter, r *http.Request, v *Visitor) {
 
 func (d *Dashboard) show(w http.ResponseWriter, r *http.Request, p *page) {
 	v := visitorOf(r)
-	// httpd has looked, but at the address as it was written: /ui/%63ontrol is one too
+	// adminapi has looked, but at the address as it was written: /ui/%63ontrol is one too
 	if !v.Role.Covers(p.Role) {
 		d.Problem(w, r, http.StatusForbidden,
 			fmt.Sprintf("token %s has the role %s, and this page takes %s", v.Name, v.Role, p.Role), v)

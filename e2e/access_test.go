@@ -13,8 +13,8 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
+	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/control"
-	"github.com/hookgate/hookgate/httpd"
 )
 
 // TestMatrix is who may do what, tried against the real binary: every row of the matrix with every
@@ -22,10 +22,10 @@ import (
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	rows := map[string]bool{}
-	for _, rule := range httpd.Matrix {
+	for _, rule := range adminapi.Matrix {
 		rows[rule.Method+" "+rule.Path] = true
 	}
-	for _, r := range httpd.Routes() {
+	for _, r := range adminapi.Routes() {
 		if !rows[r.Method+" "+r.Path] {
 			t.Errorf("%s %s has no row in the matrix", r.Method, r.Path)
 		}
@@ -42,23 +42,23 @@ func TestMatrix(t *testing.T) {
 	expired := g.newToken("expired", control.RoleAdmin, expires.UTC().Format(time.RFC3339Nano))
 	credentials := []struct {
 		name   string
-		caller httpd.Caller
+		caller adminapi.Caller
 		header string
 	}{
-		{"no token", httpd.Nobody, ""},
-		{"garbage", httpd.Nobody, "Bearer garbage"},
-		{"token of another gate", httpd.Nobody, "Bearer " + control.NewTokenText()},
-		{"revoked token", httpd.Nobody, "Bearer " + revoked},
-		{"webhook key", httpd.Sender, "Bearer " + g.key(bearerKeyName)},
-		{"viewer", httpd.Viewer, "Bearer " + g.newToken("a-viewer", control.RoleViewer, "")},
-		{"operator", httpd.Operator, "Bearer " + g.newToken("an-operator", control.RoleOperator, "")},
-		{"admin", httpd.Admin, "Bearer " + g.newToken("an-admin", control.RoleAdmin, "")},
-		{"configured admin", httpd.Admin, "Bearer " + g.key(adminTokenName)},
-		{"expired token", httpd.Nobody, "Bearer " + expired},
+		{"no token", adminapi.Nobody, ""},
+		{"garbage", adminapi.Nobody, "Bearer garbage"},
+		{"token of another gate", adminapi.Nobody, "Bearer " + control.NewTokenText()},
+		{"revoked token", adminapi.Nobody, "Bearer " + revoked},
+		{"webhook key", adminapi.Sender, "Bearer " + g.key(bearerKeyName)},
+		{"viewer", adminapi.Viewer, "Bearer " + g.newToken("a-viewer", control.RoleViewer, "")},
+		{"operator", adminapi.Operator, "Bearer " + g.newToken("an-operator", control.RoleOperator, "")},
+		{"admin", adminapi.Admin, "Bearer " + g.newToken("an-admin", control.RoleAdmin, "")},
+		{"configured admin", adminapi.Admin, "Bearer " + g.key(adminTokenName)},
+		{"expired token", adminapi.Nobody, "Bearer " + expired},
 	}
 	g.await("the token expires", func() bool { return time.Now().After(expires) })
 	for _, c := range credentials {
-		for _, rule := range httpd.Matrix {
+		for _, rule := range adminapi.Matrix {
 			status, body := g.request(rule.Method, rule.Probe, rule.Body, "Authorization", c.header,
 				"Content-Type", "application/json")
 			if want := rule.Status[c.caller]; status != want {
@@ -120,8 +120,8 @@ func TestMatrixIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(text), "\n\n"+httpd.MatrixTable()+"\n") {
-		t.Errorf("docs/reference/http.md does not have this table:\n%s", httpd.MatrixTable())
+	if !strings.Contains(string(text), "\n\n"+adminapi.MatrixTable()+"\n") {
+		t.Errorf("docs/reference/http.md does not have this table:\n%s", adminapi.MatrixTable())
 	}
 }
 
@@ -308,13 +308,13 @@ func TestAdminListener(t *testing.T) {
 		t.Errorf("the start shows a command that does not work:\n%s", g.out)
 	}
 	sides := map[string]string{"public": g.url, "admin": adminURL}
-	for _, rule := range httpd.Matrix {
+	for _, rule := range adminapi.Matrix {
 		public := strings.HasPrefix(rule.Path, "/webhooks") || rule.Path == "/livez" ||
 			rule.Path == "/readyz"
 		for side, url := range sides {
-			credential, caller := g.key(adminTokenName), httpd.Admin
+			credential, caller := g.key(adminTokenName), adminapi.Admin
 			if public {
-				credential, caller = g.key(bearerKeyName), httpd.Sender
+				credential, caller = g.key(bearerKeyName), adminapi.Sender
 			}
 			at := *g
 			at.url, at.admin = url, url

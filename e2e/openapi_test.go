@@ -14,9 +14,9 @@ import (
 	validation "github.com/pb33f/libopenapi-validator/config"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 
+	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/docs"
-	"github.com/hookgate/hookgate/httpd"
 )
 
 // TestOpenAPI: the description is sound OpenAPI; it has every call and no other, with the role that
@@ -61,7 +61,7 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 			described[strings.ToUpper(method)+" "+path] = control.Role(role)
 		}
 	}
-	for _, r := range httpd.Routes() {
+	for _, r := range adminapi.Routes() {
 		if r.Page() {
 			continue // for people, and no part of what programs may rely on
 		}
@@ -256,12 +256,12 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	try(200, "GET", "/api/events", "", "Authorization", admin, "Accept", "application/x-ndjson")
 	try(200, "GET", "/admin/dlq?state=all", "", "Authorization", admin, "Accept",
 		"application/x-ndjson")
-	credentials := []string{httpd.Nobody: "", httpd.Sender: key, httpd.Viewer: "Bearer " +
+	credentials := []string{adminapi.Nobody: "", adminapi.Sender: key, adminapi.Viewer: "Bearer " +
 		g.newToken("a-viewer", control.RoleViewer, ""),
-		httpd.Operator: "Bearer " + g.newToken("an-operator", control.RoleOperator, ""),
-		httpd.Admin:    admin}
-	for _, rule := range httpd.Matrix {
-		if (httpd.Route{Path: rule.Path}).Page() {
+		adminapi.Operator: "Bearer " + g.newToken("an-operator", control.RoleOperator, ""),
+		adminapi.Admin:    admin}
+	for _, rule := range adminapi.Matrix {
+		if (adminapi.Route{Path: rule.Path}).Page() {
 			continue
 		}
 		for caller, credential := range credentials {
@@ -274,7 +274,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		return status == http.StatusTooManyRequests
 	})
 	try(429, "GET", "/api/events", "", "Authorization", "Bearer guess")
-	if len(answered) < len(httpd.Matrix)*2 {
+	if len(answered) < len(adminapi.Matrix)*2 {
 		t.Errorf("only %d kinds of answers were looked at", len(answered))
 	}
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/audit"
-	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/hookgate/hookgate/store/postgres"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
@@ -151,20 +151,20 @@ func timeOrNull(t time.Time) *time.Time {
 }
 
 // auditAnswerOf is an audit as the API and the command write it.
-func auditAnswerOf(a audit.Audit) httpd.AuditAnswer {
-	answer := httpd.AuditAnswer{
+func auditAnswerOf(a audit.Audit) adminapi.AuditAnswer {
+	answer := adminapi.AuditAnswer{
 		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events,
 		Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
 	}
 	if r := a.Removed; r.Links+r.Entries > 0 || a.Bodies > 0 || a.Tests > 0 {
-		answer.Removed = &httpd.AuditRemoved{
+		answer.Removed = &adminapi.AuditRemoved{
 			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates,
 			DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
 			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
 		}
 	}
 	if b := a.Break; b != nil {
-		answer.Break = &httpd.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
+		answer.Break = &adminapi.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
 			What: b.What}
 	} else {
 		answer.Head = hex.EncodeToString(a.Head[:])
@@ -173,8 +173,8 @@ func auditAnswerOf(a audit.Audit) httpd.AuditAnswer {
 }
 
 // verifierOf verifies the store that the configuration names, for the API.
-func verifierOf(c config) httpd.Verifier {
-	return func(ctx context.Context) (httpd.AuditAnswer, error) {
+func verifierOf(c config) adminapi.Verifier {
+	return func(ctx context.Context) (adminapi.AuditAnswer, error) {
 		found, err := verify(ctx, c, func(audit.Audit) {})
 		return auditAnswerOf(found), err
 	}

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/doctor"
-	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/queue/direct"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
@@ -44,7 +44,7 @@ type backends struct {
 	reader   hookgate.Reader
 	purger   hookgate.Purger
 	pruner   retention.Store
-	access   httpd.Access
+	access   adminapi.Access
 	// mark says which store it is and how far it has come.
 	mark func(context.Context) (hookgate.StoreMark, error)
 	// replaced says when another store was found in the place of the one of before; nil if nobody

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
-	"github.com/hookgate/hookgate/httpd"
 	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/load"
@@ -254,12 +254,12 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 
 // roleRules is the gate's own table of roles in the client's words.
 func roleRules() (rules []certify.Rule) {
-	for _, r := range httpd.Matrix {
+	for _, r := range adminapi.Matrix {
 		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body,
 			Status: map[string]int{
-				"nobody": r.Status[httpd.Nobody], "sender": r.Status[httpd.Sender],
-				"viewer":   r.Status[httpd.Viewer],
-				"operator": r.Status[httpd.Operator], "admin": r.Status[httpd.Admin],
+				"nobody": r.Status[adminapi.Nobody], "sender": r.Status[adminapi.Sender],
+				"viewer":   r.Status[adminapi.Viewer],
+				"operator": r.Status[adminapi.Operator], "admin": r.Status[adminapi.Admin],
 			}})
 	}
 	return rules

@@ -20,7 +20,9 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/adminapi"
+	"github.com/hookgate/hookgate/ingest"
+	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/store/postgres"
 )
@@ -269,7 +271,7 @@ func defaultConfig() config {
 		Canary:    defaultCanaryConfig,
 		Rollback:  defaultRollbackConfig,
 		Tracing:   tracingConfig{Sample: 0.01},
-		Sources:   map[string]sourceConfig{httpd.DefaultSource: {Kind: "envelope"}},
+		Sources:   map[string]sourceConfig{ingest.DefaultSource: {Kind: "envelope"}},
 	}
 }
 
@@ -351,9 +353,9 @@ func decodeConfig(k *koanf.Koanf) (config, error) {
 			}
 		}
 	}
-	if s, ok := c.Sources[httpd.DefaultSource]; ok && s.Kind == "" {
+	if s, ok := c.Sources[ingest.DefaultSource]; ok && s.Kind == "" {
 		s.Kind = "envelope"
-		c.Sources[httpd.DefaultSource] = s
+		c.Sources[ingest.DefaultSource] = s
 	}
 	return c, c.check()
 }
@@ -577,9 +579,9 @@ func (c config) check() error {
 	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:
 		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)",
 			c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
-	case c.HTTP.MaxHeaderMemory < httpd.LeastHeaderMemory(c.HTTP.MaxHeader):
+	case c.HTTP.MaxHeaderMemory < httpserver.LeastHeaderMemory(c.HTTP.MaxHeader):
 		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of http.max_header (%v)",
-			c.HTTP.MaxHeaderMemory, httpd.LeastHeaderMemory(c.HTTP.MaxHeader), c.HTTP.MaxHeader)
+			c.HTTP.MaxHeaderMemory, httpserver.LeastHeaderMemory(c.HTTP.MaxHeader), c.HTTP.MaxHeader)
 	case 2*c.HTTP.MaxUnpacked > c.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)",
 			c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
@@ -619,9 +621,9 @@ func (c config) check() error {
 		return fmt.Errorf("log_level %q is not one of debug, info, warn, error", c.LogLevel)
 	}
 	for _, action := range c.Approvals.Required {
-		if !slices.Contains(httpd.ApprovalActions(), action) {
+		if !slices.Contains(adminapi.ApprovalActions(), action) {
 			return fmt.Errorf("approvals.required: %q is none of %s", action,
-				strings.Join(httpd.ApprovalActions(), ", "))
+				strings.Join(adminapi.ApprovalActions(), ", "))
 		}
 	}
 	if err := c.Retention.check(c.Queue); err != nil {

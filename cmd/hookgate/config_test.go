@@ -14,7 +14,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"github.com/hookgate/hookgate/control"
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/ingest"
 )
 
 // TestPrecedence: a flag wins over the environment, that over the file, that over the default.
@@ -43,7 +43,7 @@ sources:
 	want.Queue.HighWater = 22
 	want.unused = []string{"queue.high_water", "worker.count", "worker.linger"}
 	want.HTTP.MaxBody = 2 << 20
-	want.Sources = map[string]sourceConfig{httpd.DefaultSource: {
+	want.Sources = map[string]sourceConfig{ingest.DefaultSource: {
 		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"},
 		KeepHeaders: []string{"X-Trace"}}}
 	if !reflect.DeepEqual(c, want) {
@@ -313,7 +313,7 @@ func TestSecretSettings(t *testing.T) {
 			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, "sources: {default: "+test.file+"}"))
 		}
 		c, err := loadConfig(env, nil)
-		switch got := c.Sources[httpd.DefaultSource].Secrets; {
+		switch got := c.Sources[ingest.DefaultSource].Secrets; {
 		case test.names == "" && (err != nil || !slices.Equal(got, test.want)):
 			t.Errorf("%s%q makes %q, %v; want %q", test.file, test.env, got, err, test.want)
 		case test.names != "" && (err == nil || !strings.Contains(err.Error(), test.names)):
@@ -354,7 +354,7 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		t.Errorf("tracing: error %v", err)
 	}
 	c.PublicURL = "https://me:" + password + "@example.com"
-	if text := shown(c.publicURL(httpd.DefaultSource)); strings.Contains(text, password) ||
+	if text := shown(c.publicURL(ingest.DefaultSource)); strings.Contains(text, password) ||
 		!strings.Contains(text, "example.com/webhooks") {
 		t.Errorf("the source is shown with the URL %s", text)
 	}

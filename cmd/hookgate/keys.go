@@ -6,7 +6,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
@@ -22,7 +22,7 @@ type credentials struct {
 // findCredentials resolves the configured keys, and makes random ones where none are configured: a
 // bearer key and an HMAC secret if the default source has neither, an admin token if there is none.
 func findCredentials(c config) (k credentials, err error) {
-	source := c.Sources[httpd.DefaultSource]
+	source := c.Sources[ingest.DefaultSource]
 	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
 		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
 	}

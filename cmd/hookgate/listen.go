@@ -6,7 +6,7 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
 // listeners are where a gate is reached: one for everything, or one for senders and one for people.
@@ -51,9 +51,9 @@ func (l listeners) String() string {
 
 // serve serves until the server is shut down, or the first of them fails. The error is that, or
 // nil.
-func (l listeners) serve(s *httpd.Server) <-chan error {
+func (l listeners) serve(s *httpserver.Server) <-chan error {
 	ended := make(chan error, 2)
-	one := func(listener net.Listener, side httpd.Side) {
+	one := func(listener net.Listener, side httpserver.Side) {
 		err := s.Serve(listener, side)
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
@@ -63,11 +63,11 @@ func (l listeners) serve(s *httpd.Server) <-chan error {
 		ended <- err
 	}
 	if !l.separate() {
-		go one(l.public, httpd.Everything)
+		go one(l.public, httpserver.Everything)
 		return ended
 	}
-	go one(l.public, httpd.PublicSide)
-	go one(l.admin, httpd.AdminSide)
+	go one(l.public, httpserver.PublicSide)
+	go one(l.admin, httpserver.AdminSide)
 	return ended
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/ingest"
 )
 
 // sendOptions are the flags of send.
@@ -47,7 +47,7 @@ The gate's answer is printed. Any status but a 2xx ends with 1.`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.source, "source", httpd.DefaultSource, "`name` of the source")
+	f.StringVar(&o.source, "source", ingest.DefaultSource, "`name` of the source")
 	f.StringVar(&o.file, "file", "",
 		"`file` with the body; - reads standard input (default: a sample)")
 	f.StringVar(&o.config, "config", "",

@@ -19,13 +19,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/doctor"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/persist"
 	"github.com/hookgate/hookgate/release"
@@ -80,9 +82,9 @@ precedence; docs/reference/configuration.md has them all.`,
 
 // serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
 //
-//	listener ─► httpd ─► admit ─► queue ─► store                  (backends.go)
+//	listener ─► httpserver ─► ingest ─► admit ─► queue ─► store      (backends.go)
 //	              guard             └─ Redis ─► worker ─► store
-//	                                            metrics and read API ─► httpd
+//	                                            metrics and read API ─► adminapi
 func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -109,7 +111,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	var sources []httpd.Source // a worker takes no webhooks
+	var sources []ingest.Source // a worker takes no webhooks
 	if c.Role != roleWorker {
 		if sources, err = newSources(c, keys); err != nil {
 			return err
@@ -134,7 +136,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		return err
 	}
 	defer traces.stop()
-	edge, err := httpConfigOf(c, keys, traces.around, log)
+	edge, err := httpConfigOf(c, traces.around, log)
 	if err != nil {
 		return err
 	}
@@ -188,14 +190,21 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		MaxStreams: c.Admin.LiveStreams,
 	})
 	pages := dashboard.New(dashboardConfigOf(c, reached, live, log))
-	server, err := httpd.New(edge, sources,
-		httpd.Parts{Queue: b.queue, Reader: b.reader, Purger: b.purger, Mode: b.settings,
-			Access: b.access,
-			Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Guard: protection,
-			Release: monitor, Canary: shared, Attention: watched})
+	edge.Metrics = m
+	taken := ingestConfigOf(c, edge)
+	taken.Queue, taken.Mode, taken.Metrics = b.queue, b.settings.Mode, m
+	taken.Guard, taken.Canary = protection, shared
+	webhooks, err := ingest.New(taken, sources)
 	if err != nil {
 		return err
 	}
+	calls := adminapi.New(adminConfigOf(c, keys, edge), adminapi.Parts{Queue: b.queue, Reader: b.reader,
+		Purger: b.purger, Settings: b.settings, Access: b.access, Verify: verifierOf(c), Intake: depot,
+		Metrics: m, Pages: pages, Webhooks: webhooks, Guard: protection,
+		Release: monitor, Canary: shared,
+		Attention: watched})
+	edge.OnShutdown = calls.Stop
+	server := httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
 
 	working, stopWorking := context.WithCancel(context.Background())
 	var workers sync.WaitGroup
@@ -275,41 +284,57 @@ func closing(err *error, c io.Closer) {
 	}
 }
 
-func httpConfigOf(c config, k credentials, around func(http.Handler) http.Handler,
-	log *slog.Logger) (httpd.Config, error) {
+func httpConfigOf(c config, around func(http.Handler) http.Handler,
+	log *slog.Logger) (httpserver.Config, error) {
 	secure, err1 := newTLS(c.TLS, log)
 	trusted, err2 := parsePrefixes(c.HTTP.TrustedProxies)
-	return httpd.Config{
-		TLS:              secure,
-		TrustedProxies:   trusted,
-		MaxUnpackedBytes: int64(c.HTTP.MaxUnpacked),
-		MaxBodyBytes:     int64(c.HTTP.MaxBody),
-		MaxHeaderBytes:   int(c.HTTP.MaxHeader),
-		MaxHeaderMemory:  int64(c.HTTP.MaxHeaderMemory),
-		MaxConnections:   c.HTTP.MaxConnections,
-
+	return httpserver.Config{
+		TLS:                      secure,
+		TrustedProxies:           trusted,
+		MaxHeaderBytes:           int(c.HTTP.MaxHeader),
+		MaxHeaderMemory:          int64(c.HTTP.MaxHeaderMemory),
+		MaxConnections:           c.HTTP.MaxConnections,
 		MaxConnectionsPerAddress: c.HTTP.MaxPerAddress,
 		ReadHeaderTimeout:        c.HTTP.ReadHeaderTimeout,
 		ReadTimeout:              c.HTTP.ReadTimeout,
 		WriteTimeout:             c.HTTP.WriteTimeout,
 		IdleTimeout:              c.HTTP.IdleTimeout,
 		RetryAfter:               c.HTTP.RetryAfter,
-		AdminTokens:              k.adminTokens,
-		Approvals:                httpd.ApprovalRules(c.Approvals),
-		FailedLogins:             c.Admin.FailedLogins,
-		SessionIdle:              c.Admin.SessionIdle,
-		SessionMax:               c.Admin.SessionMax,
-		AuditTimeout:             c.Admin.AuditTimeout,
-		MaxEvidenceAge:           c.Canary.MaxEvidenceAge,
-		SearchTime:               c.Admin.SearchTime,
-		EvidenceTokens:           k.evidenceTokens,
-		MaxEvidence:              int64(c.Evidence.MaxSize),
-		EvidenceTimeout:          c.Evidence.Timeout,
-		QueueKind:                c.Queue.Kind,
-		Version:                  versionText(),
 		Logger:                   log,
 		Around:                   around,
 	}, errors.Join(err1, err2)
+}
+
+func ingestConfigOf(c config, edge httpserver.Config) ingest.Config {
+	return ingest.Config{
+		MaxBodyBytes:     int64(c.HTTP.MaxBody),
+		MaxUnpackedBytes: int64(c.HTTP.MaxUnpacked),
+		RetryAfter:       edge.RetryAfter,
+		TrustedProxies:   edge.TrustedProxies,
+		Logger:           edge.Logger,
+	}
+}
+
+func adminConfigOf(c config, k credentials, edge httpserver.Config) adminapi.Config {
+	return adminapi.Config{
+		WriteTimeout:    edge.WriteTimeout,
+		RetryAfter:      edge.RetryAfter,
+		TrustedProxies:  edge.TrustedProxies,
+		AdminTokens:     k.adminTokens,
+		Approvals:       adminapi.ApprovalRules(c.Approvals),
+		FailedLogins:    c.Admin.FailedLogins,
+		SessionIdle:     c.Admin.SessionIdle,
+		SessionMax:      c.Admin.SessionMax,
+		AuditTimeout:    c.Admin.AuditTimeout,
+		MaxEvidenceAge:  c.Canary.MaxEvidenceAge,
+		SearchTime:      c.Admin.SearchTime,
+		EvidenceTokens:  k.evidenceTokens,
+		MaxEvidence:     int64(c.Evidence.MaxSize),
+		EvidenceTimeout: c.Evidence.Timeout,
+		QueueKind:       c.Queue.Kind,
+		Version:         versionText(),
+		Logger:          edge.Logger,
+	}
 }
 
 func dashboardConfigOf(c config, l listeners, live *dashboard.Live,
@@ -369,7 +394,7 @@ func retentionConfigOf(c config, paused func() bool, log *slog.Logger) retention
 // metricsConfigOf says where the metrics ask what nobody reports to them. The queue may be opened
 // later.
 func metricsConfigOf(c config, b *backends, letters *attention.DeadLetters, clock *attention.Clock,
-	edge httpd.Config) metrics.Config {
+	edge httpserver.Config) metrics.Config {
 	m := metrics.Config{
 		Queue: func(ctx context.Context) (hookgate.QueueStats,
 			error) {
@@ -428,7 +453,7 @@ func announce(to io.Writer, c config, k credentials, l listeners, b *backends,
 		return
 	}
 	for _, name := range c.sourceNames() {
-		if name != httpd.DefaultSource {
+		if name != ingest.DefaultSource {
 			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, c.Sources[name].Kind, url, name)
 		}
 		if kind, _ := admit.Find(c.Sources[name].Kind); kind.Open {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/ingest"
 )
 
 // sourceConfig is one sender. docs/reference/senders.md describes the kinds to users.
@@ -164,7 +164,7 @@ func (c config) publicURL(name string) string {
 		return own
 	case c.PublicURL == "":
 		return ""
-	case name == httpd.DefaultSource:
+	case name == ingest.DefaultSource:
 		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks"
 	default:
 		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks/" + name
@@ -190,7 +190,7 @@ func (c config) schemeOptions(name string, k credentials) (o admit.Options, err 
 		Header: s.Header,
 		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon, Split: s.Split,
 	}
-	if name == httpd.DefaultSource {
+	if name == ingest.DefaultSource {
 		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets
 	} else {
 		if o.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
@@ -207,31 +207,31 @@ func (c config) schemeOptions(name string, k credentials) (o admit.Options, err 
 }
 
 // newSource makes a configured source.
-func (c config) newSource(name string, k credentials) (httpd.Source, error) {
+func (c config) newSource(name string, k credentials) (ingest.Source, error) {
 	s := c.Sources[name]
 	o, err := c.schemeOptions(name, k)
 	if err != nil {
-		return httpd.Source{}, err
+		return ingest.Source{}, err
 	}
 	for _, key := range slices.Concat(o.BearerKeys, o.Secrets, o.VerifyTokens) {
 		for setting, tokens := range map[string][]string{"admin_tokens": k.adminTokens,
 			"evidence_tokens": k.evidenceTokens} {
 			if slices.Contains(tokens, key) {
-				return httpd.Source{}, fmt.Errorf("sources.%s: one of its keys is also in %s; what authenticates webhooks must open nothing else", name, setting)
+				return ingest.Source{}, fmt.Errorf("sources.%s: one of its keys is also in %s; what authenticates webhooks must open nothing else", name, setting)
 			}
 		}
 	}
 	scheme, err := admit.New(s.Kind, o)
 	if err != nil {
-		return httpd.Source{}, fmt.Errorf("sources.%s: %w", name, err)
+		return ingest.Source{}, fmt.Errorf("sources.%s: %w", name, err)
 	}
 	allowed, err := parsePrefixes(s.AllowIPs)
 	if err != nil {
-		return httpd.Source{}, fmt.Errorf("sources.%s.allow_ips: %w", name, err)
+		return ingest.Source{}, fmt.Errorf("sources.%s.allow_ips: %w", name, err)
 	}
 	sample, err := admit.SampleOf(s.Kind, o, "test-1")
 	if err != nil {
-		return httpd.Source{}, fmt.Errorf("sources.%s: make a sample: %w", name, err)
+		return ingest.Source{}, fmt.Errorf("sources.%s: make a sample: %w", name, err)
 	}
 	kind, _ := admit.Find(s.Kind)
 	success := kind.Success
@@ -239,7 +239,7 @@ func (c config) newSource(name string, k credentials) (httpd.Source, error) {
 		success = admit.Success{Status: s.SuccessStatus, ContentType: typeOf(s.SuccessBody),
 			Body: s.SuccessBody}
 	}
-	return httpd.Source{
+	return ingest.Source{
 		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o),
 		URL:    shown(c.publicURL(name)),
 		Sample: sample, Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
@@ -271,8 +271,8 @@ func typeOf(body string) string {
 }
 
 // newSources makes the configured sources; the default one takes its keys from k.
-func newSources(c config, k credentials) ([]httpd.Source, error) {
-	var sources []httpd.Source
+func newSources(c config, k credentials) ([]ingest.Source, error) {
+	var sources []ingest.Source
 	for _, name := range c.sourceNames() {
 		source, err := c.newSource(name, k)
 		if err != nil {
@@ -280,7 +280,7 @@ func newSources(c config, k credentials) ([]httpd.Source, error) {
 		}
 		sources = append(sources, source)
 		// Test traffic has the keys and limits of the default source, and a name of its own.
-		if name == httpd.DefaultSource && c.Sources[name].Kind == "envelope" {
+		if name == ingest.DefaultSource && c.Sources[name].Kind == "envelope" {
 			source.Name = hookgate.TestSource
 			sources = append(sources, source)
 		}

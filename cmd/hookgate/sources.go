@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/admit"
-	"github.com/hookgate/hookgate/httpd"
+	"github.com/hookgate/hookgate/ingest"
 )
 
 // sourceStatus is a source as the gate's API shows it.
@@ -186,7 +186,7 @@ func loadSourceConfig(file string) (config, error) {
 }
 
 // bodyNote says that a source refuses what its sender may send, as far as that is known.
-func (c config) bodyNote(s httpd.Source) string {
+func (c config) bodyNote(s ingest.Source) string {
 	kind, _ := admit.Find(s.Kind)
 	limit := cmp.Or(byteSize(s.MaxBodyBytes), c.HTTP.MaxBody)
 	if kind.LargestBody == 0 || int64(limit) >= kind.LargestBody {
@@ -198,11 +198,11 @@ func (c config) bodyNote(s httpd.Source) string {
 
 // checkSources makes every source, and returns those that could be made and what is wrong with the
 // others. Keys that the first start would make are not made.
-func (c config) checkSources() (sources []httpd.Source, errs error) {
+func (c config) checkSources() (sources []ingest.Source, errs error) {
 	for _, name := range c.sourceNames() {
 		k, err := c.configuredKeys(name)
 		if err == nil {
-			var s httpd.Source
+			var s ingest.Source
 			if s, err = c.newSource(name, k); err == nil {
 				sources = append(sources, s)
 			}
@@ -215,7 +215,7 @@ func (c config) checkSources() (sources []httpd.Source, errs error) {
 // configuredKeys resolves the keys of the default source for a look at it without a gate: those
 // that serve would make, or has made, are read if they are there, and else stand-ins.
 func (c config) configuredKeys(name string) (k credentials, err error) {
-	if name != httpd.DefaultSource {
+	if name != ingest.DefaultSource {
 		return k, nil
 	}
 	source := c.Sources[name]

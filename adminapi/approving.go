@@ -1,0 +1,203 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+)
+
+// approvalAnswer is an approval in an answer.
+type approvalAnswer struct {
+	ID          string                `json:"id"`
+	Action      string                `json:"action"`
+	Target      string                `json:"target"`
+	State       control.ApprovalState `json:"state"`
+	Needs       control.Role          `json:"needs"`
+	RequestedBy string                `json:"requestedBy"`
+	Role        control.Role          `json:"role"`
+	RequestID   string                `json:"requestId"`
+	RequestedAt string                `json:"requestedAt"`
+	Reason      string                `json:"reason"`
+	ExpiresAt   string                `json:"expiresAt"`
+	// null, as the next two: nobody has decided
+	DecidedBy      *string `json:"decidedBy"`
+	DecidedAt      *string `json:"decidedAt"`
+	DecisionReason *string `json:"decisionReason"`
+	UsedBy         *string `json:"usedBy"` // null, as the next: it was not used
+	UsedAt         *string `json:"usedAt"`
+}
+
+// approvalRequired answers a call that needs an approval and named none.
+type approvalRequired struct {
+	Status   string         `json:"status"`
+	Approval approvalAnswer `json:"approval"`
+}
+
+type approvalsAnswer struct {
+	Approvals []approvalAnswer `json:"approvals"`
+	Next      string           `json:"next,omitempty"`
+}
+
+func newApprovalAnswer(a *control.Approval, now time.Time) approvalAnswer {
+	text := func(t time.Time) string { return t.UTC().Format(timeFormat) }
+	answer := approvalAnswer{
+		ID: strconv.FormatInt(a.ID, 10), Action: a.Action, Target: a.Target, State: a.StateAt(now),
+		Needs:       a.Needs,
+		RequestedBy: a.RequestedBy, Role: a.Role, RequestID: a.RequestID.String(),
+		RequestedAt: text(a.RequestedAt),
+		Reason:      a.Reason, ExpiresAt: text(a.ExpiresAt),
+	}
+	if a.DecidedBy != "" {
+		at := text(a.DecidedAt)
+		answer.DecidedBy, answer.DecidedAt, answer.DecisionReason = &a.DecidedBy, &at, &a.DecisionReason
+	}
+	if !a.UsedBy.IsZero() {
+		by, at := a.UsedBy.String(), text(a.UsedAt)
+		answer.UsedBy, answer.UsedAt = &by, &at
+	}
+	return answer
+}
+
+// listApprovals answers a page of the approvals, oldest first.
+func (s *API) listApprovals(c *call) {
+	f := control.ApprovalFilter{Now: time.Now(), Limit: defaultPage}
+	err := readParameters(c.request.URL.RawQuery, func(name, value string) (err error) {
+		switch name {
+		case "state":
+			if f.State, err = control.ParseApprovalState(value); err != nil {
+				return badParameter{name, "is none of pending, approved, denied, used and expired"}
+			}
+		case "after":
+			if f.After, err = strconv.ParseInt(value, 10, 64); err != nil || f.After < 0 {
+				return badParameter{name, "is not the id of an approval"}
+			}
+		case "limit":
+			if err := parseLimit(&f.Limit, name, value); err != nil {
+				return err
+			}
+			if f.Limit > maxPage {
+				return badParameter{name, fmt.Sprintf("is greater than %d", maxPage)}
+			}
+		default:
+			return unknownParameter(name)
+		}
+		return nil
+	})
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+	defer cancel()
+	limit := f.Limit
+	f.Limit++ // one more tells whether there is a next page
+	all, err := s.access.Approvals(ctx, f)
+	if err != nil {
+		c.broken("reading the approvals", err)
+		return
+	}
+	answer := approvalsAnswer{Approvals: []approvalAnswer{}}
+	for i := range all {
+		if i == limit {
+			answer.Next = strconv.FormatInt(all[i-1].ID, 10)
+			break
+		}
+		answer.Approvals = append(answer.Approvals, newApprovalAnswer(&all[i], f.Now))
+	}
+	c.json(answer)
+}
+
+// showApproval answers one approval.
+func (s *API) showApproval(c *call) {
+	if a, ok := s.findApproval(c); ok {
+		c.json(newApprovalAnswer(&a, time.Now()))
+	}
+}
+
+// findApproval returns the approval of the path. If ok is false the call is answered.
+func (s *API) findApproval(c *call) (a control.Approval, ok bool) {
+	id, err := strconv.ParseInt(c.parameter("id"), 10, 64)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+		defer cancel()
+		a, err = s.access.Approval(ctx, id)
+	} else {
+		err = hookgate.ErrNotFound
+	}
+	switch {
+	case errors.Is(err, hookgate.ErrNotFound):
+		c.fail(http.StatusNotFound, "there is no such approval")
+	case err != nil:
+		c.broken("reading the approval", err)
+	}
+	return a, err == nil
+}
+
+func (s *API) approve(c *call) { s.decide(c, control.ApprovalApproved) }
+
+// deny denies a request, or takes back what was approved and is not used yet. Whoever asked may do
+// it too: it is withdrawn then.
+func (s *API) deny(c *call) { s.decide(c, control.ApprovalDenied) }
+
+// decide approves or denies.
+func (s *API) decide(c *call, state control.ApprovalState) {
+	a, ok := s.findApproval(c)
+	if !ok {
+		return
+	}
+	if c.reason == "" {
+		c.fail(http.StatusBadRequest, "a decision takes a reason: give it in "+reasonHeader)
+		return
+	}
+	if why := c.actor.mayDecide(&a, state); why != "" {
+		c.refuse(http.StatusForbidden, fmt.Sprintf("%s may not decide approval %d: %s", c.actor.name,
+			a.ID, why))
+		return
+	}
+	target := cut(fmt.Sprintf("%d (%s by %s: %s)", a.ID, a.Action, a.RequestedBy, a.Target))
+	now := time.Now().Truncate(time.Microsecond).UTC()
+	if !c.begin(target) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), accessTimeout)
+	defer cancel()
+	a, err := s.access.DecideApproval(ctx, control.ApprovalDecision{ID: a.ID, State: state,
+		By: c.actor.name, Reason: c.reason, At: now})
+	switch {
+	case errors.Is(err, control.ErrApprovalState):
+		why := standing(&a, now)
+		if c.end(cut(control.ResultFailed + ": " + why)) {
+			c.fail(http.StatusConflict, fmt.Sprintf("approval %d cannot be %s any more: %s", a.ID, state,
+				why))
+		}
+	case err != nil:
+		c.failed("keeping the decision", err)
+	case c.end(control.ResultDone):
+		c.json(newApprovalAnswer(&a, now))
+	}
+}
+
+// mayDecide says why the actor may not decide so; empty if it may.
+func (who *actor) mayDecide(a *control.Approval, state control.ApprovalState) string {
+	own := person(a.RequestedBy) == person(who.name)
+	switch {
+	case own && state == control.ApprovalDenied:
+		return ""
+	case own && person(a.RequestedBy) == configuredName:
+		return "it was asked for with a token of the configuration, and all of these are one person's; another takes a token of its own (hookgate token create)"
+	case own:
+		return "nobody approves their own"
+	case !who.role.Covers(a.Needs):
+		return fmt.Sprintf("%s takes the role %s", a.Action, a.Needs)
+	case who.since.After(a.RequestedAt):
+		// Else an admin who asks would make a second token and be their own approver.
+		return "its token is younger than the request"
+	}
+	return ""
+}

@@ -1,0 +1,201 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/dashboard"
+	"github.com/hookgate/hookgate/evidence"
+)
+
+// Intake keeps evidence; evidence.Depot does.
+type Intake interface {
+	// Receive keeps a bundle once it has verified it; its errors are those of evidence.Depot.
+	Receive(ctx context.Context, archive io.Reader, s evidence.Submission) (evidence.Receipt, error)
+	// List returns what is kept, oldest first.
+	List(context.Context) ([]evidence.Receipt, error)
+	// Find returns what is kept under an id, with its verdict. evidence.ErrUnknown: nothing is.
+	Find(ctx context.Context, id string) (evidence.Receipt, evidence.Verdict, error)
+	// Report returns the report of a bundle that is kept, a page of HTML. fs.ErrNotExist: there is no
+	// such bundle, or it has none.
+	Report(ctx context.Context, id string) ([]byte, error)
+}
+
+const (
+	// intakePath is the only thing that evidence tokens open.
+	intakePath = "/api/intake"
+	// evidenceActor is what an evidence token is called in the admin trail.
+	evidenceActor = configuredName + "-evidence"
+	// maxField bounds the fields of a submission that are text, and maxManifest its manifest, in
+	// bytes.
+	maxField, maxManifest = 256, 4 << 20
+)
+
+// listIntake answers what evidence is kept.
+func (s *API) listIntake(c *call) {
+	all, err := s.intake.List(c.request.Context())
+	if err != nil {
+		c.broken("listing evidence", err)
+		return
+	}
+	c.json(struct {
+		Evidence []evidence.Receipt `json:"evidence"`
+	}{all})
+}
+
+// showReport answers the report of a bundle as a page that nothing runs in and that reaches
+// nothing, whoever has written it.
+func (s *API) showReport(c *call) {
+	report, err := s.intake.Report(c.request.Context(), c.parameter("id"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.fail(http.StatusNotFound, "no such evidence, or it has no report")
+	case err != nil:
+		c.broken("reading the report", err)
+	default:
+		dashboard.Foreign(c, report)
+	}
+}
+
+// receiveEvidence keeps a bundle of evidence. The fields come first, the archive last, so that it
+// need not be held.
+func (s *API) receiveEvidence(c *call) {
+	kind, parameters, err := mime.ParseMediaType(c.request.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" || parameters["boundary"] == "" {
+		c.fail(http.StatusBadRequest,
+			"evidence is handed in as multipart/form-data, as by hookgate evidence submit")
+		return
+	}
+	// What is being received lies on the disk that the queue may have, before it is known to be what
+	// was signed.
+	if !c.alone(&s.receiving, "other evidence is being received") {
+		return
+	}
+	defer s.receiving.Unlock()
+	// An archive takes longer than what other calls have. Whoever sends it has a token.
+	controller := http.NewResponseController(c)
+	controller.SetReadDeadline(time.Now().Add(s.config.EvidenceTimeout))
+	controller.SetWriteDeadline(time.Now().Add(s.config.EvidenceTimeout + s.config.WriteTimeout))
+	body := http.MaxBytesReader(c, c.request.Body, s.config.MaxEvidence+maxManifest+64<<10)
+	parts := multipart.NewReader(body, parameters["boundary"])
+	submission, archive, err := readSubmission(parts)
+	if err != nil {
+		c.intakeFailed(err)
+		return
+	}
+	if !c.begin(submission.Application + " " + submission.Gate) {
+		return
+	}
+	receipt, err := s.intake.Receive(c.request.Context(), archive, submission)
+	if err != nil {
+		if c.end(failedWith(err)) {
+			c.intakeFailed(err)
+		}
+		return
+	}
+	if c.end(control.ResultDone + ": " + receipt.ID) {
+		c.jsonStatus(http.StatusCreated, receipt)
+	}
+}
+
+// badSubmission says what is wrong with a submission.
+type badSubmission string
+
+func (e badSubmission) Error() string { return string(e) }
+
+// readSubmission reads the fields up to the archive, which is the last.
+func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.Reader, err error) {
+	seen := map[string]bool{}
+	for {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return s, nil, badSubmission("there is no field evidence")
+		} else if err != nil {
+			return s, nil, err
+		}
+		name := part.FormName()
+		if seen[name] {
+			return s, nil, badSubmission(fmt.Sprintf("field %q occurs twice", printable(name)))
+		}
+		seen[name] = true
+		if name == "evidence" {
+			for _, needed := range []string{"application", "gate", "timestamp", "manifest"} {
+				if !seen[needed] {
+					return s, nil, badSubmission("field " + needed + " is missing, or comes behind evidence")
+				}
+			}
+			return s, part, nil
+		}
+		limit := int64(maxField)
+		if name == "manifest" {
+			limit = maxManifest
+		}
+		text, err := io.ReadAll(io.LimitReader(part, limit+1))
+		switch {
+		case err != nil:
+			return s, nil, err
+		case int64(len(text)) > limit:
+			return s, nil, badSubmission(fmt.Sprintf("field %q is longer than %d bytes", printable(name), limit))
+		case len(text) == 0:
+			return s, nil, badSubmission(fmt.Sprintf("field %q is empty", printable(name)))
+		}
+		switch name {
+		case "application", "gate":
+			if strings.ContainsFunc(string(text), func(r rune) bool {
+				return r < ' ' || r == 0x7f ||
+					r == 0xfffd
+			}) {
+				return s, nil, badSubmission("field " + name + " is not plain text")
+			}
+			if name == "gate" {
+				s.Gate = string(text)
+			} else {
+				s.Application = string(text)
+			}
+		case "timestamp":
+			if s.Timestamp, err = time.Parse(time.RFC3339, string(text)); err != nil {
+				return s, nil, badSubmission("field timestamp is not a time like 2026-11-23T12:00:00Z")
+			}
+		case "manifest":
+			s.Manifest = text
+		default:
+			return s, nil, badSubmission(fmt.Sprintf("field %q is unknown", printable(name)))
+		}
+	}
+}
+
+// intakeFailed answers for a submission that is not kept.
+func (c *call) intakeFailed(err error) {
+	var tooLarge *http.MaxBytesError
+	var bad badSubmission
+	var changed *evidence.ChangedError
+	switch {
+	case errors.As(err, &tooLarge):
+		c.fail(http.StatusRequestEntityTooLarge, fmt.Sprintf("evidence is larger than %d bytes",
+			c.server.config.MaxEvidence))
+	case errors.Is(err, evidence.ErrExists):
+		c.fail(http.StatusConflict, err.Error())
+	case errors.Is(err, evidence.ErrFull):
+		c.fail(http.StatusInsufficientStorage, err.Error())
+	case errors.As(err, &bad), errors.As(err, &changed), errors.Is(err, evidence.ErrArchive):
+		c.fail(http.StatusBadRequest, "evidence is not taken: "+err.Error())
+	case errors.Is(err, io.ErrUnexpectedEOF), c.request.Context().Err() != nil:
+		c.fail(http.StatusBadRequest, "evidence is not taken: it is cut short")
+	default:
+		var malformed interface{ Timeout() bool }
+		if errors.As(err, &malformed) && malformed.Timeout() {
+			c.fail(http.StatusRequestTimeout, "evidence did not arrive in time")
+			return
+		}
+		c.broken("receiving evidence", err)
+	}
+}

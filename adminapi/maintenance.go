@@ -1,0 +1,101 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/hookgate/hookgate/control"
+)
+
+// maxAdminBody is the largest body of an admin call, in bytes.
+const maxAdminBody = 4 << 10
+
+// body reads the body of an admin call. An error is for the caller.
+func (c *call) body() ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
+	if err != nil {
+		return nil, errors.New("body cannot be read or is larger than 4 KiB")
+	}
+	return body, nil
+}
+
+// members reads a body that must be a JSON object of strings with no other names than these. want
+// describes it to whoever sends something else; the call is answered then.
+func (c *call) members(want string, names ...string) (map[string]string, bool) {
+	body, err := c.body()
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return nil, false
+	}
+	// a map, because the names of a struct's members would match in any case
+	var members map[string]string
+	err = json.Unmarshal(body, &members)
+	for name, value := range members {
+		if err != nil || value == "" || !slices.Contains(names, name) {
+			members = nil
+			break
+		}
+	}
+	if err != nil || len(members) == 0 {
+		c.fail(http.StatusBadRequest, "body is not "+want)
+		return nil, false
+	}
+	return members, true
+}
+
+type modeAnswer struct {
+	Mode control.Mode `json:"mode"`
+	// Recorded is false if the admin trail could not be written; else it is not there.
+	Recorded *bool `json:"recorded,omitempty"`
+}
+
+func (s *API) showMode(c *call) { c.json(modeAnswer{Mode: s.settings.Mode()}) }
+
+// setMode sets the mode. Unlike any other action, buffer and read_only are set even while the admin
+// trail cannot be written: the person on call must be able to keep the gate off its database when
+// that is broken. The log and the answer then say that the action is not recorded.
+func (s *API) setMode(c *call) {
+	wanted, ok := c.members(`{"mode":"buffer"}, {"mode":"read_only"} or {"mode":"normal"}`, "mode")
+	if !ok {
+		return
+	}
+	mode, err := control.ParseMode(wanted["mode"])
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	if mode == control.ModeNormal {
+		if !c.begin(string(mode)) {
+			return
+		}
+		if err := s.settings.SetMode(c.request.Context(), mode); err != nil {
+			c.failed("setting the mode", err)
+		} else if c.end(control.ResultDone) {
+			c.json(modeAnswer{Mode: mode})
+		}
+		return
+	}
+	recordErr := c.record(string(mode), control.ResultBegun)
+	if err := s.settings.SetMode(c.request.Context(), mode); err != nil {
+		if recordErr == nil {
+			c.failed("setting the mode", err)
+		} else {
+			c.broken("setting the mode", err)
+		}
+		return
+	}
+	if recordErr == nil {
+		recordErr = c.record(string(mode), control.ResultDone)
+	}
+	answer := modeAnswer{Mode: mode}
+	if recordErr != nil {
+		s.log.Error("mode is set, and the admin trail does not have it", "mode", mode, "request_id",
+			c.requestID, "by", c.actor.name,
+			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
+		answer.Recorded = new(bool)
+	}
+	c.json(answer)
+}

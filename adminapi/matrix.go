@@ -1,0 +1,125 @@
+package adminapi
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Caller is a kind of caller of the HTTP interface.
+type Caller int
+
+// The callers.
+const (
+	// Nobody has no token, or one that is not known, has expired or was revoked.
+	Nobody Caller = iota
+	// Sender has a key that authenticates webhooks of the default source.
+	Sender
+	Viewer
+	Operator
+	Admin
+
+	callers int = iota
+)
+
+// Rule says what each kind of caller gets from a call, tried in a way that changes nothing.
+type Rule struct {
+	Method string
+	// Path is that of the Route; webhooks, which have none, are here too.
+	Path string
+	// Probe is the path to try it with, and Body what to send. Whoever may make the call gets 400, 404
+	// or 503 where it would change something or find nothing: then it is what was sent that is
+	// refused, and not who sent it.
+	Probe, Body string
+	// Status is what each Caller gets.
+	Status [callers]int
+}
+
+// Matrix is who may do what: each call of the HTTP interface, and its status for each kind of
+// caller. It is written by hand beside the table of routes, so that a slip in one shows against the
+// other.
+var Matrix = []Rule{
+	//                                                                  nobody sender viewer operator admin
+	{"POST", "/webhooks", "/webhooks", "{}", [callers]int{401, 400, 401, 401, 401}},
+	{"POST", "/webhooks/{source}", "/webhooks/default", "{}", [callers]int{401, 400, 401, 401, 401}},
+	{"GET", "/livez", "/livez", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/readyz", "/readyz", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/metrics", "/metrics", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/health", "/api/health", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/openapi.yaml", "/api/openapi.yaml", "", [callers]int{200, 200, 200, 200, 200}},
+	{"GET", "/api/sources", "/api/sources", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/api/events", "/api/events?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/api/events/{id}", "/api/events/0", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/api/events/{id}/body", "/api/events/0/body", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/api/events/{id}/request-body", "/api/events/0/request-body", "", [callers]int{401, 401,
+		404, 404, 404}},
+	{"GET", "/api/trace/{messageId...}", "/api/trace/none", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/api/find", "/api/find?q=none", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/api/audit/verify", "/api/audit/verify?now", "", [callers]int{401, 401, 400, 400, 400}},
+	{"GET", "/api/intake", "/api/intake", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/api/intake", "/api/intake", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"GET", "/admin/maintenance", "/admin/maintenance", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/maintenance", "/admin/maintenance", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"GET", "/admin/canary", "/admin/canary", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/canary", "/admin/canary", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"GET", "/admin/queue", "/admin/queue", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/drain", "/admin/drain", `{"timeout":"none"}`, [callers]int{401, 401, 403, 400,
+		400}},
+	{"GET", "/admin/guard", "/admin/guard", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/rollback", "/admin/rollback", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"POST", "/admin/rollback/{id}", "/admin/rollback/none", "{}", [callers]int{401, 401, 403, 400,
+		400}},
+	{"GET", "/admin/dlq", "/admin/dlq?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
+	{"POST", "/admin/dlq/replay", "/admin/dlq/replay", "{}", [callers]int{401, 401, 403, 400, 400}},
+	{"POST", "/admin/dlq/purge", "/admin/dlq/purge", "{}", [callers]int{401, 401, 403, 403, 400}},
+	{"GET", "/admin/dlq/{id}", "/admin/dlq/0", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/admin/dlq/{id}/body", "/admin/dlq/0/body", "", [callers]int{401, 401, 404, 404, 404}},
+	{"POST", "/admin/dlq/{id}/replay", "/admin/dlq/0/replay", "", [callers]int{401, 401, 403, 404,
+		404}},
+	{"POST", "/admin/dlq/{id}/purge", "/admin/dlq/0/purge", "", [callers]int{401, 401, 403, 403, 404}},
+	{"POST", "/admin/test-events/remove", "/admin/test-events/remove", "[]", [callers]int{401, 401,
+		403, 403, 400}},
+	{"GET", "/admin/approvals", "/admin/approvals?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/admin/approvals/{id}", "/admin/approvals/0", "", [callers]int{401, 401, 404, 404, 404}},
+	{"POST", "/admin/approvals/{id}/approve", "/admin/approvals/0/approve", "", [callers]int{401, 401,
+		403, 404, 404}},
+	{"POST", "/admin/approvals/{id}/deny", "/admin/approvals/0/deny", "", [callers]int{401, 401, 403,
+		404, 404}},
+	{"GET", "/admin/actions", "/admin/actions?limit=1", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/admin/tokens", "/admin/tokens", "", [callers]int{401, 401, 403, 403, 200}},
+	{"POST", "/admin/tokens", "/admin/tokens", "{}", [callers]int{401, 401, 403, 403, 400}},
+	{"DELETE", "/admin/tokens/{name}", "/admin/tokens/configured", "", [callers]int{401, 401, 403, 403,
+		404}},
+	{"GET", "/", "/", "", [callers]int{401, 401, 303, 303, 303}},
+	{"GET", "/ui/sign-in", "/ui/sign-in", "", [callers]int{200, 200, 200, 200, 200}},
+	{"POST", "/ui/sign-in", "/ui/sign-in", "", [callers]int{400, 400, 400, 400, 400}},
+	{"POST", "/ui/sign-out", "/ui/sign-out", "", [callers]int{303, 303, 303, 303, 303}},
+	{"GET", "/ui/assets/{file...}", "/ui/assets/none", "", [callers]int{404, 404, 404, 404, 404}},
+	{"GET", "/ui/", "/ui/", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/sources", "/ui/sources", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/evidence", "/ui/evidence", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/evidence/{id}/report", "/ui/evidence/none/report", "", [callers]int{401, 401, 404,
+		404, 404}},
+	{"GET", "/ui/control", "/ui/control", "", [callers]int{401, 401, 403, 200, 200}},
+	{"GET", "/ui/live", "/ui/live", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/{page...}", "/ui/none", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/debug/pprof/{profile...}", "/debug/pprof/cmdline", "", [callers]int{401, 401, 403, 403,
+		200}},
+}
+
+// MatrixTable returns the matrix as a table in Markdown, for the documentation.
+func MatrixTable() string {
+	var b strings.Builder
+	b.WriteString("| call | nobody | sender's key | viewer | operator | admin |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, rule := range Matrix {
+		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.ReplaceAll(rule.Path, "...}", "}"))
+		for _, status := range rule.Status {
+			may := "yes"
+			if status == 401 || status == 403 {
+				may = fmt.Sprint(status)
+			}
+			fmt.Fprintf(&b, " %s |", may)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

@@ -1,0 +1,114 @@
+package adminapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hookgate/hookgate/control"
+)
+
+const (
+	// defaultDrain and maxDrain bound how long a call waits for the queue to be empty.
+	defaultDrain, maxDrain = 30 * time.Second, 10 * time.Minute
+	// drainPoll is how often it looks.
+	drainPoll = 100 * time.Millisecond
+)
+
+// queueAnswer is the queue as /admin/queue shows it: beside what the health tells everyone, the
+// causes.
+type queueAnswer struct {
+	Mode control.Mode `json:"mode"`
+	queueHealth
+	Cause string `json:"cause,omitempty"`
+}
+
+// showQueue answers the state of the queue.
+func (s *API) showQueue(c *call) {
+	state, cause := s.lookAtQueue(c.request.Context())
+	a := queueAnswer{Mode: s.settings.Mode(), queueHealth: state}
+	if cause != nil {
+		a.Cause = cause.Error()
+	}
+	c.json(a)
+}
+
+var errUnknownDepth = errors.New("its depth is unknown")
+
+// drainAnswer says how far a drain came.
+type drainAnswer struct {
+	Drained bool  `json:"drained"`
+	Left    int64 `json:"left"`
+	TookMS  int64 `json:"took_ms"`
+}
+
+// drain waits until nothing is queued. It changes nothing, and is an action all the same: who waits
+// for it is about to do something that others should know of.
+func (s *API) drain(c *call) {
+	timeout, ok := c.readTimeout()
+	if !ok || !c.begin("within "+timeout.String()) {
+		return
+	}
+	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(timeout + s.config.WriteTimeout))
+	begun := time.Now()
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	look := time.NewTicker(drainPoll)
+	defer look.Stop()
+	for waiting := true; ; {
+		q := s.queueHealth(c.request.Context())
+		switch {
+		case q.Depth == nil:
+			c.failed("asking the queue", errUnknownDepth)
+			return
+		case *q.Depth > 0 && s.settings.Mode() == control.ModeBuffer:
+			if c.end(control.ResultFailed + ": the mode is buffer") {
+				c.fail(http.StatusConflict,
+					fmt.Sprintf("%d records are queued, and nothing is stored in mode buffer; "+
+						"set the mode to normal or read_only, then drain", *q.Depth))
+			}
+			return
+		case *q.Depth == 0 || !waiting:
+			result := control.ResultDone
+			if *q.Depth > 0 {
+				result = control.ResultFailed + ": something is left"
+			}
+			if c.end(result) {
+				c.json(drainAnswer{Drained: *q.Depth == 0, Left: *q.Depth,
+					TookMS: time.Since(begun).Milliseconds()})
+			}
+			return
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			waiting = false
+		case <-s.ending:
+			waiting = false
+		case <-c.request.Context().Done():
+			waiting = false
+		}
+	}
+}
+
+// readTimeout reads {"timeout":"30s"}, which need not be there. If it cannot be read the call is
+// answered.
+func (c *call) readTimeout() (time.Duration, bool) {
+	text := defaultDrain.String()
+	members, err := readObject(c, "timeout")
+	if err == nil {
+		err = readMember(members, "timeout", `a time such as "30s"`, &text)
+	}
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return 0, false
+	}
+	timeout, err := time.ParseDuration(text)
+	if err != nil || timeout <= 0 || timeout > maxDrain {
+		c.fail(http.StatusBadRequest, `member timeout is not a time such as "30s", of `+maxDrain.String()+
+			" at most")
+		return 0, false
+	}
+	return timeout, true
+}

@@ -1,0 +1,196 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+
+	"github.com/hookgate/hookgate"
+)
+
+// eventQuery is what a call asks of /api/events.
+type eventQuery struct {
+	hookgate.EventFilter
+	order  string
+	before string
+	tests  bool // list the events of hookgate.TestSource too
+}
+
+// The orders of a listing.
+const (
+	// oldestStored is that of a listing which does not ask for another.
+	oldestStored = "oldest"
+	// newest is the one that hookgate.EventSearch chooses for the filter, newestStored its order
+	// stored.
+	newest, newestStored = "newest", "stored"
+)
+
+// parseEventQuery reads the parameters of /api/events. An error is a badParameter.
+func parseEventQuery(query string) (q eventQuery, err error) {
+	q.order = oldestStored
+	err = readParameters(query, func(name, value string) error {
+		switch name {
+		case "source":
+			q.Source = value
+		case "type":
+			q.EventType = value
+		case "key":
+			q.OrderingKey = value
+		case "messageId":
+			q.MessageID = value
+		case "prefix":
+			q.MessageIDPrefix = value
+		case "requestId":
+			if q.RequestID, err = hookgate.ParseRequestID(value); err != nil {
+				return badParameter{name, "is not a UUID"}
+			}
+		case "body":
+			if q.BodyContains = value; len(value) > maxBodyText {
+				return badParameter{name, fmt.Sprintf("is longer than %d bytes", maxBodyText)}
+			}
+		case "tests":
+			if q.tests = value == "true"; !q.tests && value != "false" {
+				return badParameter{name, "is neither true nor false"}
+			}
+		case "after":
+			q.After = value
+		case "before":
+			q.before = value
+		case "order":
+			if q.order = value; value != oldestStored && value != newest && value != newestStored {
+				return badParameter{name, "is none of " + oldestStored + ", " + newest + " and " + newestStored}
+			}
+		case "from":
+			return parseTime(&q.From, name, value)
+		case "to":
+			return parseTime(&q.To, name, value)
+		case "limit":
+			return parseLimit(&q.Limit, name, value)
+		default:
+			return unknownParameter(name)
+		}
+		return nil
+	})
+	// A question for one source or one id asks for what it names.
+	if !q.tests && q.Source == "" && q.MessageID == "" && q.MessageIDPrefix == "" &&
+		q.RequestID.IsZero() {
+		q.ExceptSource = hookgate.TestSource
+	}
+	switch {
+	case err != nil:
+	case q.before != "" && q.order == oldestStored:
+		err = badParameter{"before", "is for the orders " + newest + " and " + newestStored}
+	case q.before != "" && q.After != "":
+		err = badParameter{"before", "does not go with after"}
+	}
+	return q, err
+}
+
+// events answers a listing of events.
+func (s *API) events(c *call) {
+	q, err := parseEventQuery(c.request.URL.RawQuery)
+	switch {
+	case err != nil:
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	case q.order != oldestStored:
+		s.searchEvents(c, q)
+		return
+	}
+	f := q.EventFilter
+	answerList(c, listing[hookgate.Event]{
+		name: "events", one: "an event", limit: f.Limit,
+		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.Event, error] {
+			f.Limit = limit
+			return s.reader.Events(ctx, f)
+		},
+		patience: s.config.SearchTime,
+		append:   appendEvent,
+		id:       func(e *hookgate.Event) string { return e.ID },
+	})
+}
+
+// event answers one event without its body.
+func (s *API) event(c *call) {
+	e, err := s.reader.Event(c.request.Context(), c.parameter("id"))
+	if c.found(err, "reading the event") {
+		c.text(http.StatusOK, append(appendEvent(nil, &e), '\n'))
+	}
+}
+
+// eventBody answers the body of an event.
+func (s *API) eventBody(c *call) {
+	body, err := s.reader.Body(c.request.Context(), c.parameter("id"))
+	if !c.found(err, "reading the body") {
+		return
+	}
+	c.bytes(body)
+}
+
+// requestBody answers the bytes of the request that brought an event: the event's own, unless the
+// request carried several.
+func (s *API) requestBody(c *call) {
+	ctx, id := c.request.Context(), c.parameter("id")
+	e, err := s.reader.Event(ctx, id)
+	if !c.found(err, "reading the event") {
+		return
+	}
+	read := func() ([]byte, error) { return s.reader.Body(ctx, id) }
+	if origin, ok := hookgate.OriginOf(e.Headers); ok {
+		read = func() ([]byte, error) { return s.reader.RequestBody(ctx, origin.RequestID) }
+	}
+	body, err := read()
+	if c.found(err, "reading the request's body") {
+		c.bytes(body)
+	}
+}
+
+// found answers for an error and reports whether there was none.
+func (c *call) found(err error, doing string) bool {
+	switch {
+	case errors.Is(err, hookgate.ErrNotFound):
+		c.fail(http.StatusNotFound, "no such event")
+	case err != nil:
+		c.broken(doing, err)
+	}
+	return err == nil
+}
+
+// trace answers the lineage of a message id.
+func (s *API) trace(c *call) {
+	messageID := c.parameter("messageId")
+	if messageID == "" {
+		c.fail(http.StatusBadRequest, "the path does not end with a message id")
+		return
+	}
+	var after hookgate.RequestID
+	var limit int
+	err := readParameters(c.request.URL.RawQuery, func(name, value string) (err error) {
+		switch name {
+		case "after":
+			if after, err = hookgate.ParseRequestID(value); err != nil {
+				return badParameter{name, "is not a request id"}
+			}
+			return nil
+		case "limit":
+			return parseLimit(&limit, name, value)
+		}
+		return unknownParameter(name)
+	})
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	limit, ok := c.pageLimit(limit)
+	if !ok {
+		return
+	}
+	trails, err := s.reader.Trace(c.request.Context(), messageID, after, limit+1)
+	if err != nil {
+		c.broken("reading the trace", err)
+		return
+	}
+	c.text(http.StatusOK, append(appendTrace(nil, messageID, trails, limit), '\n'))
+}

@@ -1,0 +1,85 @@
+package adminapi
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hookgate/hookgate/control"
+)
+
+// showGuard answers the release triggers of this process, and its last alarms.
+func (s *API) showGuard(c *call) { c.json(s.release.Status()) }
+
+// rollbackID is an id that a roll-back gives itself.
+var rollbackID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+const (
+	// maxVersion is the longest version, and maxSummary the longest account of a roll-back, in bytes.
+	maxVersion, maxSummary = 100, 400
+)
+
+// rollbackAnswer is a roll-back as the gate has noted it.
+type rollbackAnswer struct {
+	ID string `json:"id"`
+	// Version is that of this process.
+	Version string `json:"version"`
+}
+
+// beginRollback writes into the admin trail that a roll-back begins. The steps are made from
+// outside, as this process will not survive them.
+func (s *API) beginRollback(c *call) {
+	members, ok := c.members(`{"id":"…","expectedVersion":"…"}`, "id", "expectedVersion")
+	if !ok {
+		return
+	}
+	id, expected := members["id"], members["expectedVersion"]
+	if !rollbackID.MatchString(id) {
+		c.fail(http.StatusBadRequest, "member id is not 1 to 64 small letters, digits and hyphens")
+		return
+	}
+	if !line(expected, maxVersion) {
+		c.fail(http.StatusBadRequest, fmt.Sprintf("member expectedVersion is not a line of 1 to %d bytes",
+			maxVersion))
+		return
+	}
+	target := id + " to " + expected
+	// Its answer can be lost, and the announcement then comes again. The target has the id of the
+	// roll-back, so the approval that the first one used permits nothing else.
+	if _, ok := c.permitted(approveRollback, target, true); ok && c.begin(target) &&
+		c.end(control.ResultDone+": announced, from "+s.config.Version) {
+		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
+	}
+}
+
+// endRollback writes into the admin trail what came of a roll-back.
+func (s *API) endRollback(c *call) {
+	id := c.parameter("id")
+	members, ok := c.members(`{"result":"done","summary":"…"} or {"result":"failed","summary":"…"}`,
+		"result", "summary")
+	if !ok {
+		return
+	}
+	result, summary := members["result"], members["summary"]
+	switch {
+	case !rollbackID.MatchString(id):
+		c.fail(http.StatusBadRequest,
+			"the id in the path is not 1 to 64 small letters, digits and hyphens")
+	case result != control.ResultDone && result != control.ResultFailed:
+		c.fail(http.StatusBadRequest, "member result is neither done nor failed")
+	case !line(summary, maxSummary):
+		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary is not a line of 1 to %d bytes",
+			maxSummary))
+	case c.begin(id) && c.end(result+": "+summary):
+		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
+	}
+}
+
+// line reports whether a text is one line of 1 to most bytes.
+func line(text string, most int) bool {
+	return text != "" && len(text) <= most && utf8.ValidString(text) &&
+		!strings.ContainsFunc(text, unicode.IsControl)
+}

@@ -1,0 +1,89 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+)
+
+const (
+	// testsStep is how many events one transaction of the removal takes at most: a few milliseconds,
+	// in which nothing can be stored in the embedded store.
+	testsStep = 256
+	// testsPause is the least pause between two steps, and testsShare how much longer than a step it
+	// is, so that events are stored meanwhile.
+	testsPause, testsShare = 10 * time.Millisecond, 4
+	// testsTime bounds the steps that one call takes.
+	testsTime = 5 * time.Second
+)
+
+type removedTestsAnswer struct {
+	// Removed counts the events that have no body any more.
+	Removed int64 `json:"removed"`
+	// More says that the call ended before all were removed: it can be repeated.
+	More bool `json:"more"`
+}
+
+// removeTests removes the bodies of test traffic, step by step.
+func (s *API) removeTests(c *call) {
+	if _, err := readObject(c); err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	if s.settings.Mode() == control.ModeBuffer {
+		c.fail(http.StatusConflict, "the mode is buffer, in which the store is left alone; "+
+			"set the mode to normal or read_only, then repeat the call")
+		return
+	}
+	if !c.alone(&s.removing, "another removal of test traffic is under way") {
+		return
+	}
+	defer s.removing.Unlock()
+	if !c.begin("source " + hookgate.TestSource) {
+		return
+	}
+	last := time.Now().Add(testsTime + purgeTimeout + s.config.WriteTimeout)
+	http.NewResponseController(c).SetWriteDeadline(last)
+	answer := removedTestsAnswer{More: true}
+	for end := time.Now().Add(testsTime); answer.More; {
+		start := time.Now()
+		step, err := s.purgeTests(c)
+		if err != nil {
+			if answer.Removed > 0 {
+				err = fmt.Errorf("%d events removed, then: %w", answer.Removed, err)
+			}
+			c.failed("removing test traffic", err)
+			return
+		}
+		answer.Removed += step.Events
+		answer.More = step.More
+		if time.Now().After(end) || !s.pauseTests(c, time.Since(start)) {
+			break
+		}
+	}
+	if c.end(fmt.Sprintf("%s: %d removed", control.ResultDone, answer.Removed)) {
+		c.json(answer)
+	}
+}
+
+// purgeTests takes one step. The end of the call does not cut it off: its outcome would be unknown.
+func (s *API) purgeTests(c *call) (hookgate.Pruned, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), purgeTimeout)
+	defer cancel()
+	return s.purger.PurgeTests(ctx, testsStep)
+}
+
+// pauseTests pauses after a step that took so long. It returns false if no other step may follow.
+func (s *API) pauseTests(c *call, took time.Duration) bool {
+	select {
+	case <-time.After(max(testsPause, testsShare*took)):
+		return s.settings.Mode() != control.ModeBuffer
+	case <-c.request.Context().Done():
+	case <-s.ending:
+	}
+	return false
+}

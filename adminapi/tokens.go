@@ -1,0 +1,148 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/release/canary"
+)
+
+// tokenName is what a token may be called.
+var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+// tokenAnswer is a token in an answer. Its text is there once, when it is made.
+type tokenAnswer struct {
+	Text      string       `json:"token,omitempty"`
+	Name      string       `json:"name"`
+	Role      control.Role `json:"role"`
+	CreatedAt string       `json:"createdAt"`
+	CreatedBy string       `json:"createdBy"`
+	ExpiresAt *string      `json:"expiresAt"` // null: never
+	RevokedAt *string      `json:"revokedAt"` // null: it was not
+}
+
+func answerOf(t control.Token) tokenAnswer {
+	text := func(t time.Time) *string {
+		if t.IsZero() {
+			return nil
+		}
+		s := t.UTC().Format(timeFormat)
+		return &s
+	}
+	return tokenAnswer{Name: t.Name, Role: t.Role, CreatedAt: *text(t.CreatedAt),
+		CreatedBy: t.CreatedBy,
+		ExpiresAt: text(t.ExpiresAt), RevokedAt: text(t.RevokedAt)}
+}
+
+// listTokens answers all tokens but those of the configuration.
+func (s *API) listTokens(c *call) {
+	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+	defer cancel()
+	all, err := s.access.Tokens(ctx)
+	if err != nil {
+		c.broken("listing tokens", err)
+		return
+	}
+	answer := struct {
+		Tokens []tokenAnswer `json:"tokens"`
+	}{[]tokenAnswer{}}
+	for _, t := range all {
+		answer.Tokens = append(answer.Tokens, answerOf(t))
+	}
+	c.json(answer)
+}
+
+// createToken makes a token and answers its text, this once.
+func (s *API) createToken(c *call) {
+	const want = `{"name":"…","role":"viewer, operator or admin","expiresAt":"2027-01-01T00:00:00Z"}, the last optional`
+	wanted, ok := c.members(want, "name", "role", "expiresAt")
+	if !ok {
+		return
+	}
+	t, err := newToken(wanted, time.Now())
+	if err != nil {
+		c.fail(http.StatusBadRequest, err.Error())
+		return
+	}
+	t.CreatedBy = c.actor.name
+	text := control.NewTokenText()
+	t.Hash = control.HashToken(text)
+	target := fmt.Sprintf("%s (%s)", t.Name, t.Role)
+	if !t.ExpiresAt.IsZero() {
+		target += " until " + t.ExpiresAt.Format(time.RFC3339)
+	}
+	if !c.begin(target) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+	defer cancel()
+	switch err := s.access.CreateToken(ctx, t); {
+	case errors.Is(err, control.ErrExists):
+		if c.end(control.ResultFailed + ": the name is taken") {
+			c.fail(http.StatusConflict,
+				fmt.Sprintf("there is a token called %s, or was; names are given once", t.Name))
+		}
+	case err != nil:
+		c.failed("keeping the token", err)
+	case c.end(control.ResultDone):
+		answer := answerOf(t)
+		answer.Text = text
+		c.jsonStatus(http.StatusCreated, answer)
+	}
+}
+
+// newToken makes a token of the members of a request. An error says what is wrong with them.
+func newToken(members map[string]string, now time.Time) (t control.Token, err error) {
+	t = control.Token{Name: members["name"], CreatedAt: now.Truncate(time.Microsecond).UTC()}
+	switch t.Name {
+	case canary.ActorPlan, canary.ActorGuard:
+		return t, fmt.Errorf("name %s is what the gate itself is called in the admin trail", t.Name)
+	}
+	if !tokenName.MatchString(t.Name) || strings.HasPrefix(t.Name, configuredName) {
+		return t, fmt.Errorf("name is not 1 to 64 letters, digits and ._@-, or begins with one of these or with %q", configuredName)
+	}
+	if t.Role, err = control.ParseRole(members["role"]); err != nil {
+		return t, err
+	}
+	if expires, ok := members["expiresAt"]; ok {
+		if t.ExpiresAt, err = time.Parse(time.RFC3339, expires); err != nil {
+			return t, errors.New("expiresAt is not a time like 2027-01-01T00:00:00Z")
+		}
+		if t.ExpiresAt = t.ExpiresAt.Truncate(time.Microsecond).UTC(); !t.ExpiresAt.After(now) {
+			return t, fmt.Errorf("expiresAt is in the past: here it is %s", now.UTC().Format(time.RFC3339))
+		}
+	}
+	return t, nil
+}
+
+// revokeToken ends a token. It answers the same however often it is called.
+func (s *API) revokeToken(c *call) {
+	name := c.parameter("name")
+	if !tokenName.MatchString(name) || strings.HasPrefix(name, configuredName) {
+		c.fail(http.StatusNotFound, "there is no such token; those of the configuration end when they are taken out of it")
+		return
+	}
+	if !c.begin(name) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+	defer cancel()
+	t, err := s.access.RevokeToken(ctx, name, time.Now())
+	switch {
+	case errors.Is(err, hookgate.ErrNotFound):
+		if c.end(control.ResultFailed + ": there is no such token") {
+			c.fail(http.StatusNotFound, "there is no token of this name")
+		}
+	case err != nil:
+		c.failed("revoking the token", err)
+	case c.end(control.ResultDone):
+		c.json(answerOf(t))
+	}
+}

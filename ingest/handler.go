@@ -1,0 +1,152 @@
+// Package ingest is the webhook handler: it authenticates a request, finds out which events it
+// carries, appends it to the queue and answers 202. During a canary it decides which requests the
+// gate takes, and passes the others on to the upstream.
+//
+//	POST /webhooks… ─► percent? ─┬─► accept: source, header, body, signature, identity ─► Append ─► 202
+//	                   share.go  │   ingest.go
+//	                             └─► upstream
+package ingest
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/internal/arrivals"
+	"github.com/hookgate/hookgate/internal/httpserver"
+	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/release/canary"
+)
+
+// DefaultSource is the name of the source that POST /webhooks belongs to.
+const DefaultSource = "default"
+
+// Config of a handler. Set each field whose comment does not say otherwise.
+type Config struct {
+	// MaxBodyBytes is the largest body of a webhook.
+	MaxBodyBytes int64
+	// MaxUnpackedBytes is the largest body of a webhook without its Content-Encoding.
+	MaxUnpackedBytes int64
+	// RetryAfter is how long a 503 asks the sender to wait, rounded up to seconds.
+	RetryAfter time.Duration
+	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs; may be nil.
+	TrustedProxies []netip.Prefix
+	Queue          hookgate.Queue
+	// Mode returns the mode of the gate.
+	Mode    func() control.Mode
+	Metrics *metrics.Metrics
+	// Guard bounds how many webhooks are in flight and how much memory their bodies take.
+	Guard *guard.Guard
+	// Canary shares the webhooks with the previous service; nil if the gate takes all.
+	Canary *canary.Canary
+	Logger *slog.Logger
+}
+
+// Handler handles the webhooks of all sources. All methods may be called concurrently.
+type Handler struct {
+	config                 Config
+	sources                map[string]*servedSource // by path, with and without a slash behind it
+	byName                 []*servedSource          // each once, sorted
+	queue                  hookgate.Queue
+	metrics                *metrics.Metrics
+	guard                  *guard.Guard
+	canary                 *canary.Canary // nil: the gate takes all
+	retryAfter             []string
+	log                    *slog.Logger
+	refusals               *httpserver.RejectionLog
+	failedPasses, unshared *httpserver.RejectionLog
+	judged                 *rate.Limiter // see judgedPerSecond
+	strays                 *httpserver.RejectionLog
+	slowBodies             arrivals.Slowest // of senders that have not authenticated themselves
+
+	exchanges sync.Pool // of *exchange
+	unpackers sync.Pool // of *gzip.Reader
+}
+
+const (
+	// rejectionsPerSecond is how many rejected requests are logged a second, and rejectionBurst how
+	// many at once.
+	rejectionsPerSecond, rejectionBurst = 10, 50
+	// A line a second finds a sender with a wrong address. Scanners cause many more.
+	straysPerSecond, strayBurst = 1, 20
+)
+
+// secretHeaders must not be kept with an event, beside those of the source's scheme.
+var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
+
+// New returns a handler for the sources. An error means that a source is misconfigured.
+func New(c Config, sources []Source) (*Handler, error) {
+	rejections := func(message string) *httpserver.RejectionLog {
+		return httpserver.NewRejectionLog(c.Logger, message, rejectionsPerSecond, rejectionBurst)
+	}
+	h := &Handler{
+		config: c, queue: c.Queue, metrics: c.Metrics, guard: c.Guard, canary: c.Canary,
+		sources:      map[string]*servedSource{},
+		retryAfter:   []string{httpserver.RetryAfter(c.RetryAfter)},
+		log:          c.Logger,
+		refusals:     rejections("delivery refused"),
+		failedPasses: rejections("delivery was passed on, and the upstream did not answer it"),
+		unshared:     rejections("delivery was passed on that the gate would refuse"),
+		judged:       rate.NewLimiter(judgedPerSecond, judgedPerSecond),
+		strays: httpserver.NewRejectionLog(c.Logger, "request to a path that no source has",
+			straysPerSecond, strayBurst),
+		exchanges: sync.Pool{New: func() any { return new(exchange) }},
+	}
+	for _, source := range sources {
+		served, err := newServedSource(source, c.MaxBodyBytes)
+		if err != nil {
+			return nil, err
+		}
+		served.answered = c.Metrics.Source(source.Name)
+		if source.Name != hookgate.TestSource { // nobody has configured it
+			h.byName = append(h.byName, served)
+		}
+		paths := []string{webhookPrefix + source.Name}
+		if source.Name == DefaultSource {
+			paths = append(paths, webhookPath)
+		}
+		for _, path := range paths {
+			h.sources[path], h.sources[path+"/"] = served, served
+		}
+	}
+	slices.SortFunc(h.byName, func(a, b *servedSource) int { return strings.Compare(a.Name, b.Name) })
+	return h, nil
+}
+
+// Sources returns how many sources there are.
+func (h *Handler) Sources() int { return len(h.sources) }
+
+// RequestID implements httpserver.WebhookHandler. The events of a request that carries several have
+// ids of their own, derived from the request's.
+func (h *Handler) RequestID(path string, received time.Time) hookgate.RequestID {
+	id := hookgate.NewRequestID(received)
+	if source := h.sources[path]; source != nil && source.splitter != nil {
+		return id.WithoutPart()
+	}
+	return id
+}
+
+// ServeRequest implements httpserver.Handler.
+func (h *Handler) ServeRequest(w http.ResponseWriter, r *http.Request,
+	q httpserver.Request) (status int) {
+	if h.canary != nil {
+		return h.share(w, r, q.ID, q.IDText, q.Received)
+	}
+	return h.ingest(w, r, q.ID, q.IDText, q.Received)
+}
+
+// LogStray logs a request to a path that does not take it, with the source that its sender probably
+// meant.
+func (h *Handler) LogStray(r *http.Request, requestID string, status int, text string) {
+	h.strays.Log(r, requestID, httpserver.Rejection{Status: status, Text: text},
+		func() []any { return h.nearest(r.URL.Path) })
+}

@@ -1,0 +1,164 @@
+package ingest
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/internal/httpserver"
+	"github.com/hookgate/hookgate/internal/metrics"
+)
+
+// Source is a configured sender.
+type Source struct {
+	// Name is the last part of its path.
+	Name   string
+	Scheme admit.Scheme
+	// KeepHeaders names the request headers that are kept with its events.
+	KeepHeaders []string
+	// Kind and Proof are shown to people.
+	Kind, Proof string
+	// Sample is a request as its sender makes it, but for the proof; shown to people who try the
+	// source out.
+	Sample admit.Sample
+	// Secrets and BearerKeys are how many there are, of which each is shown with when it was used
+	// last.
+	Secrets, BearerKeys int
+	// URL is what the sender calls, if that is known; shown to people.
+	URL string
+	// MaxBodyBytes is the largest body; zero means Config.MaxBodyBytes.
+	MaxBodyBytes int64
+	// Rate is how many authenticated requests a second are taken, Burst how many at once; beyond them
+	// there is
+	// 429. A Rate of zero has no limit.
+	Rate  float64
+	Burst int
+	// AllowIPs are the addresses that may send; nil means all.
+	AllowIPs []netip.Prefix
+	// Success is the answer to a delivery that was made durable; with Status 0 a 202.
+	Success admit.Success
+}
+
+// servedSource is a Source at work.
+type servedSource struct {
+	Source
+	handshaker admit.Handshaker // nil if its sender has none
+	splitter   admit.Splitter   // nil if each of its requests is one event
+	methods    []string         // for Allow
+	limiter    *rate.Limiter    // nil: no limit
+	counts     sourceCounts
+	refusals   refusalReasons
+	// when each credential was used last, in microseconds, by admit.Setting
+	used     [2][]atomic.Int64
+	answered *metrics.Answers
+	// typeUnproven is that of its deliveries.
+	typeUnproven bool
+}
+
+// sourceCounts are since the start of the process.
+type sourceCounts struct {
+	accepted, duplicates, refused, handshakes atomic.Int64
+	// when a delivery was accepted last; 0: never
+	lastMicros atomic.Int64
+}
+
+// path is where the source is reached; a slash behind it makes no difference.
+func (s *servedSource) path() string {
+	if s.Name == DefaultSource {
+		return webhookPath
+	}
+	return webhookPrefix + s.Name
+}
+
+// count counts the events of an accepted delivery.
+func (s *servedSource) count(events int, duplicate bool, received time.Time) {
+	if duplicate {
+		s.counts.duplicates.Add(int64(events))
+	} else {
+		s.counts.accepted.Add(int64(events))
+	}
+	s.counts.lastMicros.Store(received.UnixMicro())
+}
+
+// newServedSource checks what can be wrong with a source.
+func newServedSource(s Source, maxBody int64) (*servedSource, error) {
+	secret := append(admit.SecretHeaders(s.Scheme), secretHeaders...)
+	if slices.ContainsFunc(s.KeepHeaders,
+		func(name string) bool { return http.CanonicalHeaderKey(name) == hookgate.OriginHeader }) {
+		return nil, fmt.Errorf("source %s: header %s is the gate's own; remove it from keep_headers",
+			s.Name, hookgate.OriginHeader)
+	}
+	kept := make([]string, len(s.KeepHeaders))
+	for i, name := range s.KeepHeaders {
+		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secret, kept[i]) {
+			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events",
+				s.Name, kept[i])
+		}
+	}
+	s.KeepHeaders = kept
+	if s.MaxBodyBytes == 0 {
+		s.MaxBodyBytes = maxBody
+	}
+	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead},
+		typeUnproven: admit.TypeUnproven(s.Scheme)}
+	served.used[admit.Secrets] = make([]atomic.Int64, s.Secrets)
+	served.used[admit.BearerKeys] = make([]atomic.Int64, s.BearerKeys)
+	if h, ok := s.Scheme.(admit.Handshaker); ok {
+		served.handshaker = h
+		served.methods = append(served.methods, h.Methods()...)
+	}
+	if splitter, ok := s.Scheme.(admit.Splitter); ok && splitter.Splits() {
+		served.splitter = splitter
+	}
+	if s.Rate > 0 {
+		burst := s.Burst
+		if burst == 0 {
+			burst = int(math.Ceil(s.Rate))
+		}
+		served.limiter = rate.NewLimiter(rate.Limit(s.Rate), burst)
+	}
+	return served, nil
+}
+
+// use notes that a request proved itself with a credential.
+func (s *servedSource) use(c admit.Credential, at time.Time) {
+	if used := s.used[c.Setting]; 0 < c.Position && c.Position <= len(used) {
+		used[c.Position-1].Store(at.UnixMicro())
+	}
+}
+
+// overRate reports how long a request must wait that is beyond the source's rate; it counts one
+// that is not.
+func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
+	if s.limiter == nil || s.limiter.AllowN(now, 1) {
+		return 0, false
+	}
+	missing := 1 - s.limiter.TokensAt(now)
+	return time.Duration(missing / s.Rate * float64(time.Second)), true
+}
+
+// refusedRate tells the sender to come again when there is room.
+func refusedRate(wait time.Duration) *refusal {
+	seconds := int64(math.Ceil(max(wait, time.Second).Seconds()))
+	return &refusal{status: http.StatusTooManyRequests,
+		told: "more requests than this source may send", after: strconv.FormatInt(seconds, 10)}
+}
+
+// allows reports whether a request may come from where it comes.
+func (h *Handler) allows(source *servedSource, r *http.Request) bool {
+	if source.AllowIPs == nil {
+		return true
+	}
+	client, ok := httpserver.ClientAddr(r, h.config.TrustedProxies)
+	return ok && slices.ContainsFunc(source.AllowIPs,
+		func(p netip.Prefix) bool { return p.Contains(client) })
+}

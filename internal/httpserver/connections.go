@@ -1,0 +1,420 @@
+package httpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
+
+	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/internal/arrivals"
+	"github.com/hookgate/hookgate/internal/metrics"
+)
+
+// These bounds hold for a connection before its sender has proved anything.
+//
+//	accepted ─► header arrives ──────────► handler begins ───────► handler ends ─► next header
+//	            each byte read is charged  the charge becomes what  nothing is
+//	            with headerFactor          the header really takes  charged
+//
+// An HTTP/2 connection reads the headers of many streams at once. Its reading is bounded by the
+// constants below and by how many such connections there are; each stream is charged when its
+// handler begins.
+const (
+	// headerFactor is how many bytes of memory a byte of a header may become: a line such as "abc:"
+	// ends as an entry of a map.
+	headerFactor = 32
+	// fieldCost is what an entry costs beside its text, and requestCost what a request costs beside
+	// its header.
+	fieldCost, requestCost = 128, 2 << 10
+	// maxHTTP2 is how many connections may speak HTTP/2 at a time. More speak HTTP/1.1.
+	maxHTTP2 = 256
+	// maxStreams is how many requests one HTTP/2 connection may have in flight.
+	maxStreams = 32
+	// Bytes that an HTTP/2 connection may send before the gate reads them, in all and for one stream.
+	connectionWindow, streamWindow = 256 << 10, 128 << 10
+	// frameBytes is the largest frame of HTTP/2 that is read.
+	frameBytes = 16 << 10
+	// addressPart is how much of the memory for headers one address may take: a quarter.
+	addressPart = 4
+)
+
+// http2Config is for every listener.
+var http2Config = http.HTTP2Config{
+	MaxConcurrentStreams:          maxStreams,
+	MaxReadFrameSize:              frameBytes,
+	MaxReceiveBufferPerConnection: connectionWindow,
+	MaxReceiveBufferPerStream:     streamWindow,
+}
+
+// connections bounds the connections of all listeners: their number for each address, and the
+// memory of their headers.
+type connections struct {
+	perAddress int
+	exempt     []netip.Prefix
+	headers    *guard.Budget
+	headerMax  int64 // bytes that one header may have
+	http2      atomic.Int64
+	slow       arrivals.Slowest
+	log        *slog.Logger
+	limiter    *rate.Limiter // of log
+
+	mu        sync.Mutex // guards addresses, for a few instructions at a time
+	addresses map[netip.Addr]*address
+}
+
+// address is a client with open connections.
+type address struct {
+	connections int // guarded by connections.mu
+	headers     atomic.Int64
+}
+
+func newConnections(c Config) *connections {
+	return &connections{
+		perAddress: c.MaxConnectionsPerAddress, exempt: c.TrustedProxies,
+		headerMax: int64(c.MaxHeaderBytes) + 4096,
+		headers:   guard.NewBudget(c.MaxHeaderMemory), log: c.Logger, limiter: rate.NewLimiter(1, 10),
+		addresses: map[netip.Addr]*address{},
+	}
+}
+
+// LeastHeaderMemory is the least Config.MaxHeaderMemory that lets one address send one header of
+// the largest size, in bytes.
+func LeastHeaderMemory[T ~int64](maxHeader T) T {
+	return addressPart * headerFactor * (maxHeader + 4096)
+}
+
+// limit returns a listener whose connections are bounded.
+func (c *connections) limit(l net.Listener, most int) net.Listener {
+	return &boundedListener{netutil.LimitListener(l, most), c}
+}
+
+type boundedListener struct {
+	net.Listener
+	all *connections
+}
+
+// Accept returns the next connection of an address that does not have too many.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		from, at, ok := l.all.enter(raw.RemoteAddr())
+		if ok {
+			return &conn{Conn: raw, all: l.all, from: from, at: at}, nil
+		}
+		l.all.refused("address has too many connections", raw.RemoteAddr())
+		raw.Close()
+	}
+}
+
+// enter counts a connection for its address, unless that has too many. The address is nil if it has
+// no bound: a trusted proxy, or this machine, where a proxy may run that nobody has configured.
+func (c *connections) enter(remote net.Addr) (*address, netip.Addr, bool) {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok {
+		return nil, netip.Addr{}, true
+	}
+	at := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if at.IsLoopback() || slices.ContainsFunc(c.exempt,
+		func(p netip.Prefix) bool { return p.Contains(at) }) {
+		return nil, at, true
+	}
+	at = network(at)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from := c.addresses[at]
+	if from == nil {
+		from = &address{}
+		c.addresses[at] = from
+	}
+	if from.connections >= c.perAddress {
+		return nil, at, false
+	}
+	from.connections++
+	return from, at, true
+}
+
+func (c *connections) leave(from *address, at netip.Addr) {
+	if from == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if from.connections--; from.connections == 0 {
+		delete(c.addresses, at)
+	}
+}
+
+// network returns the address that a client is counted as: its own, or with IPv6 its network of
+// 64 bits, which one client has all of.
+func network(at netip.Addr) netip.Addr {
+	if p, err := at.Prefix(64); err == nil && at.Is6() {
+		return p.Addr()
+	}
+	return at
+}
+
+// refused logs at a bounded rate what happened to a connection.
+func (c *connections) refused(why string, remote net.Addr) {
+	if c.limiter.Allow() {
+		c.log.Warn("connection closed: "+why, "remote", remote.String())
+	}
+}
+
+// reserve takes memory for headers. While it is nearly used up, the slowest header makes room.
+func (c *connections) reserve(from *address, n int64) bool {
+	if from != nil && n > 0 {
+		if from.headers.Add(n) > c.headers.Limit()/addressPart {
+			from.headers.Add(-n)
+			return false
+		}
+	}
+	if c.headers.Used() > c.headers.Limit()/4*3 {
+		c.slow.Cut()
+	}
+	if c.headers.Reserve(n, false) {
+		return true
+	}
+	if from != nil {
+		from.headers.Add(-n)
+	}
+	return false
+}
+
+func (c *connections) release(from *address, n int64) {
+	c.headers.Release(n)
+	if from != nil {
+		from.headers.Add(-n)
+	}
+}
+
+// conn is an accepted connection. With TLS it is what lies below, so that it counts bytes that are
+// encrypted.
+type conn struct {
+	net.Conn
+	all   *connections
+	from  *address // nil: without bound
+	at    netip.Addr
+	http2 atomic.Bool
+
+	mu      sync.Mutex // guards what follows
+	busy    bool       // a handler is running: what is read is a body
+	read    int64      // bytes of the header that is arriving
+	reads   int
+	charged int64
+	pending *arrivals.Arrival
+	closed  bool
+}
+
+var errHeaderMemory = errors.New("there is no memory for more headers now")
+
+// Read reads, and charges what it reads of a header.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.http2.Load() && !c.charge(n) {
+		c.all.refused("no memory for more headers; see http.max_header_memory", c.RemoteAddr())
+		c.Close()
+		return 0, errHeaderMemory
+	}
+	return n, err
+}
+
+// charge charges n bytes that have been read, unless they are of a body. False: there is no memory.
+func (c *conn) charge(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy || c.closed {
+		return true
+	}
+	c.read += int64(n)
+	// One that needs several reads may be slow; most headers come with the first.
+	if c.reads++; c.reads == 2 && c.pending == nil {
+		c.pending = &arrivals.Arrival{Began: time.Now(), Stop: func() { c.Close() }}
+		c.all.slow.Add(c.pending)
+	}
+	if c.pending != nil {
+		c.pending.Bytes.Store(c.read)
+	}
+	more := min(c.read, c.all.headerMax)*headerFactor - c.charged
+	if more <= 0 {
+		return true
+	}
+	// Close of the slowest, which reserve may call, takes the lock of another connection or of this
+	// one.
+	c.mu.Unlock()
+	ok := c.all.reserve(c.from, more)
+	c.mu.Lock()
+	switch {
+	case ok && c.closed:
+		c.all.release(c.from, more)
+	case ok:
+		c.charged += more
+	}
+	return ok
+}
+
+// settle ends the arrival of a header: nothing but n bytes is charged for it from now on.
+func (c *conn) settle(n int64, busy bool) bool {
+	c.mu.Lock()
+	pending := c.pending
+	c.pending, c.read, c.reads, c.busy = nil, 0, 0, busy
+	more := n - c.charged
+	if more <= 0 || c.closed {
+		if !c.closed {
+			c.charged = n
+			c.all.release(c.from, -more)
+		}
+		c.mu.Unlock()
+		c.all.slow.Remove(pending)
+		return true
+	}
+	c.mu.Unlock()
+	c.all.slow.Remove(pending)
+	ok := c.all.reserve(c.from, more)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case ok && c.closed:
+		c.all.release(c.from, more)
+	case ok:
+		c.charged += more
+	}
+	return ok
+}
+
+// Close closes the connection and gives back what it held.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	was, charged, pending := c.closed, c.charged, c.pending
+	c.closed, c.charged, c.pending = true, 0, nil
+	c.mu.Unlock()
+	if !was {
+		c.all.slow.Remove(pending)
+		c.all.release(c.from, charged)
+		c.all.leave(c.from, c.at)
+		if c.http2.Load() {
+			c.all.http2.Add(-1)
+		}
+	}
+	return c.Conn.Close()
+}
+
+type connKey struct{}
+
+// keepConn puts the connection into the context of its requests.
+func keepConn(ctx context.Context, c net.Conn) context.Context {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// begin charges what the header of a request takes. What it returns is for end. False: there is no
+// memory for it, and the request must be refused.
+func (c *connections) begin(r *http.Request) (of *conn, cost int64, ok bool) {
+	of, _ = r.Context().Value(connKey{}).(*conn)
+	if of == nil {
+		return nil, 0, true // without a listener of ours, as in tests
+	}
+	cost = requestCost + int64(len(r.RequestURI))
+	for name, values := range r.Header {
+		cost += int64(fieldCost + len(name))
+		for _, v := range values {
+			cost += int64(16 + len(v))
+		}
+	}
+	if of.http2.Load() {
+		return of, cost, c.reserve(of.from, cost)
+	}
+	return of, cost, of.settle(cost, true)
+}
+
+// end ends a request that begin has let in.
+func (c *connections) end(of *conn, cost int64) {
+	switch {
+	case of == nil:
+	case of.http2.Load():
+		c.release(of.from, cost)
+	default:
+		of.settle(0, false)
+	}
+}
+
+// bound returns a configuration of TLS whose handshakes offer HTTP/2 to as many connections as
+// there may be.
+func (c *connections) bound(config *tls.Config) *tls.Config {
+	only := config.Clone()
+	only.NextProtos = []string{"http/1.1"}
+	both := config.Clone()
+	both.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		of, ours := hello.Conn.(*conn)
+		if !ours || !slices.Contains(hello.SupportedProtos, "h2") {
+			return nil, nil
+		}
+		if c.http2.Add(1) > maxHTTP2 {
+			c.http2.Add(-1)
+			return only, nil
+		}
+		of.http2.Store(true)
+		of.settle(0, false) // frames are bounded in another way
+		return nil, nil
+	}
+	return both
+}
+
+// refuseHeader answers a request for whose header there is no memory.
+func (s *Server) refuseHeader(w http.ResponseWriter, r *http.Request, idText string) int {
+	const status = http.StatusServiceUnavailable
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Retry-After"] = []string{RetryAfter(s.config.RetryAfter)}
+	h["Connection"] = []string{"close"}
+	s.rejections.Log(r, idText, Rejection{Status: status, Text: noHeaderMemory})
+	s.config.Metrics.Refused(metrics.ReasonHeaderMemory, status)
+	w.WriteHeader(status)
+	w.Write(AppendError(nil, noHeaderMemory, idText)) // the sender may be gone
+	return status
+}
+
+const noHeaderMemory = "too many headers at a time"
+
+// serverErrors takes the messages of net/http. Some of them, such as those of failed handshakes,
+// any stranger can cause as often as it likes.
+type serverErrors struct {
+	limiter *rate.Limiter
+	log     *slog.Logger
+	missing atomic.Int64
+}
+
+func newServerErrors(l *slog.Logger) *log.Logger {
+	return log.New(&serverErrors{limiter: rate.NewLimiter(1, 10), log: l}, "", 0)
+}
+
+// Write logs one message, and counts those beyond a bounded rate.
+func (e *serverErrors) Write(text []byte) (int, error) {
+	if !e.limiter.Allow() {
+		e.missing.Add(1)
+		return len(text), nil
+	}
+	var args []any
+	if n := e.missing.Swap(0); n > 0 {
+		args = append(args, "suppressed", n)
+	}
+	e.log.Warn(strings.TrimSpace(string(text)), args...)
+	return len(text), nil
+}
