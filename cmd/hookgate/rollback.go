@@ -167,7 +167,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained ||
 		c.Rollback.AllowUndrained, Rerun: f.rerun, CommandDone: f.isDone}
 	show := showStep(cmd.ErrOrStderr())
-	var walk *rollback.Walk
+	var walk *rollback.Playbook
 	switch {
 	case f.abandon:
 		report, err := rollback.Abandon(cmd.Context(), journal, gate)
@@ -184,7 +184,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 			if id == "" {
 				id = hookgate.NewRequestID(time.Now()).String()
 			}
-			walk, err = rollback.Begin(journal, gate, id, plan, choices, show)
+			walk, err = rollback.Start(journal, gate, id, plan, choices, show)
 		}
 	}
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// The command must neither be run twice nor be forgotten when whoever started it is killed. So a
-// shell runs it that
+// The command must not run twice, and its result must be known even if this process is killed. So a
+// shell runs the command. The shell
 //
-//   - waits until its own process id is in the journal (if that never comes the command is never run), and
-//   - leaves the exit code in a file, which whoever resumes reads.
+//   - waits until its process id is in the journal; if the id never gets there, the command never runs;
+//   - writes the exit code to a file, which Resume reads.
 //
 // $0 is that file.
 const script = `read -r go <&3 || exit 75
@@ -28,42 +28,43 @@ code=$?
 echo "$code" >"$0.new" && mv "$0.new" "$0"
 exit "$code"`
 
-// process is a command that was started.
+// process is a started command.
 type process struct {
 	PID int `json:"pid"`
-	// Started is when, in the kernel's own count: the same id can be another process later.
+	// Started is the start time as the kernel counts it. A later process can have the same id, but not
+	// the same start.
 	Started string `json:"started,omitempty"`
-	// Status is the file with its exit code, and Output that with what it printed.
+	// Status is the file with the exit code, Output the file with the output.
 	Status string `json:"status"`
 	Output string `json:"output"`
 }
 
 const (
-	// maxOutput is how much of the end of the command's output is told.
+	// maxOutput is how many bytes of the end of the output are reported.
 	maxOutput = 2 << 10
-	// commandGrace is how long a command may take to end that has been told to.
+	// commandGrace is how long a command may take to end after SIGTERM.
 	commandGrace = 10 * time.Second
 )
 
-// The environment of the command, beside that of whoever walks.
+// The command has these variables in addition to the environment of this process.
 const (
 	IDVariable       = "HOOKGATE_ROLLBACK_ID"
 	ExpectedVariable = "HOOKGATE_ROLLBACK_EXPECTED_VERSION"
 	FromVariable     = "HOOKGATE_ROLLBACK_FROM_VERSION"
 )
 
-// command runs the command, or finds out what came of it.
-func (w *Walk) command(ctx context.Context) (state, note string, err error) {
+// command runs the command, or finds out how an earlier run of it ended.
+func (w *Playbook) command(ctx context.Context) (state, note string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, w.plan.Run)
 	defer cancel()
 	p := w.journal.find(w.id).steps[Command].process
 	switch {
 	case w.choices.CommandDone:
-		return stateDone, "taken for done, as told", nil
+		return stateDone, "counted as done (--command-done)", nil
 	case p == nil:
 		return w.run(bounded)
 	case w.choices.Rerun && p.runs():
-		return "", "", fmt.Errorf("it still runs as process %d: it must have ended before it is run again", p.PID)
+		return "", "", fmt.Errorf("it still runs as process %d; it must end before it can run again", p.PID)
 	case w.choices.Rerun:
 		w.choices.Rerun = false // once
 		return w.run(bounded)
@@ -72,7 +73,7 @@ func (w *Walk) command(ctx context.Context) (state, note string, err error) {
 }
 
 // run runs the command.
-func (w *Walk) run(ctx context.Context) (state, note string, err error) {
+func (w *Playbook) run(ctx context.Context) (state, note string, err error) {
 	p, err := w.start(ctx)
 	if err != nil {
 		return "", "", err
@@ -80,7 +81,7 @@ func (w *Walk) run(ctx context.Context) (state, note string, err error) {
 	return p.judge()
 }
 
-// judge says what a command that has ended came to.
+// judge returns the result of a command that has ended.
 func (p *process) judge() (state, note string, err error) {
 	code, err := p.exitCode()
 	if err != nil {
@@ -92,31 +93,31 @@ func (p *process) judge() (state, note string, err error) {
 	return stateDone, p.tail(), nil
 }
 
-// outcome says what became of a command that an earlier walk started.
-func (w *Walk) outcome(ctx context.Context, p *process) (state, note string, err error) {
+// outcome returns the result of a command that an earlier process started.
+func (w *Playbook) outcome(ctx context.Context, p *process) (state, note string, err error) {
 	for p.runs() {
 		if wait(ctx, poll) != nil {
-			return "", "", fmt.Errorf("it still runs as process %d, begun by an earlier walk", p.PID)
+			return "", "", fmt.Errorf("it still runs as process %d, which an earlier roll-back process started", p.PID)
 		}
 	}
 	if _, err := p.exitCode(); err == nil {
 		return p.judge()
 	}
-	// The machine went down, or somebody killed it.
+	// There is no exit code: the machine went down, or somebody killed the command.
 	if s, err := w.gate.State(ctx); err == nil && s.Version == w.plan.ExpectedVersion &&
 		s.Version != w.plan.FromVersion {
-		return stateDone, "what came of it is not known; the gate reports the expected version", nil
+		return stateDone, "its result is unknown; the gate reports the expected version", nil
 	}
 	if w.plan.Idempotent {
 		return w.run(ctx)
 	}
-	return "", "", fmt.Errorf("it was begun, and what came of it is not known; it printed %s",
+	return "", "", fmt.Errorf("it was started, and its result is unknown; it printed %s",
 		p.tail())
 }
 
-// start runs the command to its end. An error means that it could not be run or did not end in
+// start runs the command to its end. An error means that the command could not run or did not end in
 // time.
-func (w *Walk) start(ctx context.Context) (*process, error) {
+func (w *Playbook) start(ctx context.Context) (*process, error) {
 	base, err := filepath.Abs(filepath.Join(filepath.Dir(w.journal.file.Name()),
 		fmt.Sprintf("rollback-%s-%d", w.id, time.Now().UnixMilli())))
 	if err != nil {
@@ -125,7 +126,7 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 	p := &process{Status: base + ".exit", Output: base + ".log"}
 	out, err := os.OpenFile(p.Output, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("keep its output: %w", err)
+		return nil, fmt.Errorf("create the file for its output: %w", err)
 	}
 	defer out.Close()
 	held, release, err := os.Pipe()
@@ -138,7 +139,7 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{held}
 	cmd.Env = append(os.Environ(), IDVariable+"="+w.id, ExpectedVariable+"="+w.plan.ExpectedVersion,
 		FromVariable+"="+w.plan.FromVersion)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives whoever walks, and his terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this process and its terminal
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = commandGrace
 	err = cmd.Start()
@@ -161,15 +162,15 @@ func (w *Walk) start(ctx context.Context) (*process, error) {
 	switch {
 	case ctx.Err() != nil:
 		endGroup(p.PID)
-		return nil, fmt.Errorf("it was ended before it was done (%w); it printed %s", ctx.Err(), p.tail())
+		return nil, fmt.Errorf("it was stopped before it ended (%w); it printed %s", ctx.Err(), p.tail())
 	case err != nil && !errors.As(err, &exit):
 		return nil, err
 	}
 	return p, nil
 }
 
-// endGroup waits for the end of everything that a command has started and told to end, the shell
-// being the first, and kills what does not: it would go on beside the command that is run again.
+// endGroup waits until every process of the command's group has ended, and kills those that do not. If
+// one went on, it would run beside the next run of the command.
 func endGroup(pid int) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandGrace)
 	defer cancel()
@@ -181,7 +182,7 @@ func endGroup(pid int) {
 	}
 }
 
-// exitCode reads what the shell has left.
+// exitCode reads the file that the shell wrote.
 func (p *process) exitCode() (int, error) {
 	text, err := os.ReadFile(p.Status)
 	if err != nil {
@@ -190,11 +191,11 @@ func (p *process) exitCode() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// tail is the end of what the command printed.
+// tail returns the end of the output.
 func (p *process) tail() string {
 	f, err := os.Open(p.Output)
 	if err != nil {
-		return "nothing that can be read: " + err.Error()
+		return "something that cannot be read: " + err.Error()
 	}
 	defer f.Close()
 	if size, err := f.Seek(0, io.SeekEnd); err == nil {
@@ -207,7 +208,7 @@ func (p *process) tail() string {
 	return "nothing"
 }
 
-// runs reports whether the process is still there.
+// runs reports whether the process still runs.
 func (p *process) runs() bool {
 	if p.Started != "" {
 		return startOf(p.PID) == p.Started
@@ -215,14 +216,14 @@ func (p *process) runs() bool {
 	return syscall.Kill(p.PID, 0) == nil
 }
 
-// startOf returns when a process started, in the kernel's own count, and empty if it is not there,
-// is a zombie, or the system does not tell.
+// startOf returns the start time of a process as the kernel counts it. It is empty if the process does
+// not run, is a zombie, or the system does not say.
 func startOf(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return ""
 	}
-	// The name of the program, in parentheses, may hold anything.
+	// The name of the program, in parentheses, may have any characters.
 	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
 	fields := strings.Fields(rest)
 	if len(fields) < 20 || fields[0] == "Z" {

@@ -14,15 +14,15 @@ import (
 
 // The states of an entry.
 const (
-	stateBegun     = "begun"
-	stateRunning   = "running" // the command is about to run, as the process that the entry names
+	stateStarted   = "started"
+	stateRunning   = "running" // the command is about to run as the process of the entry
 	stateDone      = "done"
 	stateSkipped   = "skipped"
 	stateFailed    = "failed"
 	stateAbandoned = "abandoned"
 )
 
-// stepPlan and stepEnd frame the steps of a roll-back.
+// stepPlan is the first entry of a roll-back, stepEnd the last.
 const stepPlan, stepEnd Step = "plan", "end"
 
 // entry is a line of the journal.
@@ -31,48 +31,48 @@ type entry struct {
 	At    time.Time `json:"at"`
 	Step  Step      `json:"step"`
 	State string    `json:"state"`
-	// Note says why, or what more there is to say.
+	// Note gives the reason, or details.
 	Note string `json:"note,omitempty"`
-	// Plan is that of stepPlan.
+	// Plan is set with stepPlan.
 	Plan *Plan `json:"plan,omitempty"`
-	// Process is that of stateRunning.
+	// Process is set with stateRunning.
 	Process *process `json:"process,omitempty"`
 }
 
-// Journal is a file of all roll-backs, a JSON object a line, each on disk before what follows it is
-// done. A last line that is torn was never acted upon, and is cut off. Who has it open keeps others
-// out, until he ends however he ends.
+// Journal is a file with the history of all roll-backs. Each line is a JSON object and is on disk
+// before the work that follows it. Open removes a torn last line: no work followed it. A lock on the
+// file keeps other processes out until this one ends.
 type Journal struct {
-	file  *os.File
-	size  int64 // of what is whole
-	walks []*past
+	file *os.File
+	size int64 // of the whole lines
+	all  []*history
 }
 
-// past is what the journal has of a roll-back.
-type past struct {
-	id    string
-	plan  Plan
-	begun time.Time
-	steps map[Step]*pastStep
-	ended bool
-	state string // of stepEnd
-	endAt time.Time
+// history is what the journal has about one roll-back.
+type history struct {
+	id      string
+	plan    Plan
+	started time.Time
+	steps   map[Step]*stepHistory
+	ended   bool
+	state   string // of stepEnd
+	endAt   time.Time
 }
 
-// pastStep is what the journal has of a step.
-type pastStep struct {
+// stepHistory is what the journal has about one step.
+type stepHistory struct {
 	state     string
 	note      string
-	first, at time.Time // of its first and its last entry
-	process   *process  // of the command that was started last; nil if none was
+	first, at time.Time // of the first and the last entry
+	process   *process  // of the command started last; nil if none was
 }
 
-func (s *pastStep) made() bool {
+func (s *stepHistory) complete() bool {
 	return s != nil && (s.state == stateDone || s.state == stateSkipped)
 }
 
-// Open opens a journal, and makes it if there is none. If somebody else walks the error says so.
-// File and folder must belong to who walks, since whoever can write them says what is run.
+// Open opens a journal and creates it if it is missing. It fails if another process has it open. File
+// and folder must belong to the current user, because a user who can write them chooses the command.
 func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)
@@ -93,13 +93,13 @@ func Open(path string) (*Journal, error) {
 	return j, nil
 }
 
-// belongs says what is wrong with a file or folder that is another user's.
+// belongs returns an error if a file or folder belongs to another user.
 func belongs(info os.FileInfo, err error) error {
 	if err != nil {
 		return err
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to user %d, who could have others' commands run by this one: roll back as that user, or name another --journal", info.Name(), s.Uid)
+		return fmt.Errorf("%s belongs to user %d, who could choose the command that this user runs: roll back as that user, or use another --journal", info.Name(), s.Uid)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func belongs(info os.FileInfo, err error) error {
 func (j *Journal) load() error {
 	if err := syscall.Flock(int(j.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err,
 		syscall.EWOULDBLOCK) {
-		return errors.New("another roll-back is under way: wait for it, or end it")
+		return errors.New("another roll-back is running: wait for it, or stop it")
 	} else if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
@@ -121,15 +121,15 @@ func (j *Journal) load() error {
 		n++
 		var e entry
 		if err := json.Unmarshal(line, &e); err != nil || e.ID == "" {
-			return fmt.Errorf("line %d cannot be read: move the file away, and see by hand where the gate is", n)
+			return fmt.Errorf("line %d cannot be parsed: move the file away, and check the state of the gate by hand", n)
 		}
-		j.take(e)
+		j.apply(e)
 	}
 	j.size = int64(whole)
 	return errors.Join(j.cut(), syncFolder(j.file.Name()))
 }
 
-// cut removes what is behind the last whole line.
+// cut removes everything after the last whole line.
 func (j *Journal) cut() error {
 	if err := j.file.Truncate(j.size); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (j *Journal) cut() error {
 	return err
 }
 
-// syncFolder makes sure that a new file is found after a power cut.
+// syncFolder makes the name of a new file durable.
 func syncFolder(path string) error {
 	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -147,12 +147,12 @@ func syncFolder(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// take takes an entry up.
-func (j *Journal) take(e entry) {
+// apply adds an entry to the history.
+func (j *Journal) apply(e entry) {
 	p := j.find(e.ID)
 	if p == nil {
-		p = &past{id: e.ID, begun: e.At, steps: map[Step]*pastStep{}}
-		j.walks = append(j.walks, p)
+		p = &history{id: e.ID, started: e.At, steps: map[Step]*stepHistory{}}
+		j.all = append(j.all, p)
 	}
 	switch e.Step {
 	case stepPlan:
@@ -166,7 +166,7 @@ func (j *Journal) take(e entry) {
 	}
 	s := p.steps[e.Step]
 	if s == nil {
-		s = &pastStep{first: e.At}
+		s = &stepHistory{first: e.At}
 		p.steps[e.Step] = s
 	}
 	s.state, s.note, s.at = e.State, e.Note, e.At
@@ -175,7 +175,7 @@ func (j *Journal) take(e entry) {
 	}
 }
 
-// write adds an entry, and returns when it is on disk.
+// write appends an entry. It returns when the entry is on disk.
 func (j *Journal) write(e entry) error {
 	e.At = time.Now().UTC()
 	text, err := json.Marshal(e)
@@ -185,18 +185,18 @@ func (j *Journal) write(e entry) error {
 	if err == nil {
 		err = j.file.Sync()
 	}
-	if err != nil { // part of it may be there, and must not be the beginning of the next line
-		return fmt.Errorf("write the journal, without which nothing is done: %w",
+	if err != nil { // remove a part of the line, so that the next entry starts on a new line
+		return fmt.Errorf("write the journal: %w",
 			errors.Join(err, j.cut()))
 	}
 	j.size += int64(len(text)) + 1
-	j.take(e)
+	j.apply(e)
 	return nil
 }
 
-// find returns a roll-back, or nil.
-func (j *Journal) find(id string) *past {
-	for _, p := range j.walks {
+// find returns the roll-back with an id, or nil.
+func (j *Journal) find(id string) *history {
+	for _, p := range j.all {
 		if p.id == id {
 			return p
 		}
@@ -204,13 +204,13 @@ func (j *Journal) find(id string) *past {
 	return nil
 }
 
-// last returns the roll-back that began last, or nil.
-func (j *Journal) last() *past {
-	if len(j.walks) == 0 {
+// last returns the roll-back that was started last, or nil.
+func (j *Journal) last() *history {
+	if len(j.all) == 0 {
 		return nil
 	}
-	return j.walks[len(j.walks)-1]
+	return j.all[len(j.all)-1]
 }
 
-// Close lets others in.
+// Close closes the journal and releases its lock.
 func (j *Journal) Close() error { return j.file.Close() }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Report is what has been done.
+// Report describes a roll-back for people and scripts.
 type Report struct {
 	ID              string `json:"id"`
 	FromVersion     string `json:"fromVersion,omitempty"`
@@ -16,40 +16,40 @@ type Report struct {
 	State     string       `json:"state"`
 	StartedAt time.Time    `json:"startedAt"`
 	Steps     []StepReport `json:"steps"`
-	// TotalMS is from the beginning until webhooks were taken again, or until now: the time to
-	// recovery. Interruptions count.
+	// TotalMS is the time to recovery in milliseconds: from the start until the gate accepted webhooks
+	// again, or until now. Interruptions count.
 	TotalMS int64 `json:"total_ms"`
 	GoalMS  int64 `json:"goal_ms"`
-	// WithinGoal says that it is done, and in time.
+	// WithinGoal says that the roll-back is done and took no longer than the goal.
 	WithinGoal bool `json:"withinGoal"`
-	// Next is what to do if it has stopped.
+	// Next says what to do if the roll-back stopped.
 	Next string `json:"next,omitempty"`
 }
 
-// StepReport is a step that was begun.
+// StepReport describes a step that was started.
 type StepReport struct {
 	Step Step `json:"step"`
-	// State is done, skipped or failed; empty if it was begun and has not ended.
+	// State is done, skipped or failed; empty if the step has not ended.
 	State     string    `json:"state"`
 	StartedAt time.Time `json:"startedAt"`
 	TookMS    int64     `json:"took_ms"`
 	Note      string    `json:"note,omitempty"`
 }
 
-func (s *pastStep) report(step Step) *StepReport {
+func (s *stepHistory) report(step Step) *StepReport {
 	r := &StepReport{Step: step, State: s.state, StartedAt: s.first,
 		TookMS: s.at.Sub(s.first).Milliseconds(), Note: s.note}
-	if r.State == stateBegun || r.State == stateRunning {
+	if r.State == stateStarted || r.State == stateRunning {
 		r.State = ""
 	}
 	return r
 }
 
-func (w *Walk) report(next string) Report {
+func (w *Playbook) report(next string) Report {
 	p := w.journal.find(w.id)
 	r := Report{
 		ID: w.id, FromVersion: p.plan.FromVersion, ExpectedVersion: p.plan.ExpectedVersion,
-		State: "stopped", StartedAt: p.begun,
+		State: "stopped", StartedAt: p.started,
 		Steps: []StepReport{}, GoalMS: p.plan.Goal.Milliseconds(), Next: next,
 	}
 	end := time.Now()
@@ -59,7 +59,7 @@ func (w *Walk) report(next string) Report {
 			continue
 		}
 		r.Steps = append(r.Steps, *s.report(step))
-		if step == Normal && s.made() {
+		if step == Normal && s.complete() {
 			end = s.at
 			r.State = stateDone
 		}
@@ -67,12 +67,12 @@ func (w *Walk) report(next string) Report {
 	if p.ended {
 		r.State = p.state
 	}
-	r.TotalMS = end.Sub(p.begun).Milliseconds()
+	r.TotalMS = end.Sub(p.started).Milliseconds()
 	r.WithinGoal = r.State == stateDone && r.TotalMS <= r.GoalMS
 	return r
 }
 
-// summary is the report in a line, for the admin trail.
+// summary returns the report as one line, for the admin trail.
 func (r Report) summary() string {
 	var steps []string
 	for _, s := range r.Steps {
@@ -86,7 +86,7 @@ func (r Report) summary() string {
 
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// Table is the report for people.
+// Table returns the report as a table for people.
 func (r Report) Table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-10s %-8s %-24s %10s  %s\n", "STEP", "RESULT", "STARTED", "TOOK", "NOTE")
@@ -112,33 +112,36 @@ func (r Report) Table() string {
 	return b.String()
 }
 
-// advice is what to do after a step has failed.
-func (w *Walk) advice(step Step, err error) string {
+// advice says what to do after a step failed.
+func (w *Playbook) advice(step Step, err error) string {
 	var advised *Advised
 	if errors.As(err, &advised) {
 		return advised.Do
 	}
 	const resume = "hookgate rollback --resume"
-	readOnly := " The gate is in read_only until then: senders get 503, and most retry."
+	readOnly := " Until then the gate is in read_only: senders get 503, and most retry."
 	switch step {
 	case Announce, ReadOnly:
-		return "Nothing has been changed but what the table shows. If the gate is down, go on without it: " + resume + " --gate-down. Else mend what the error says, then: " + resume + "."
+		return "Only what the table shows has changed. If the gate is down, continue without it: " + resume +
+			" --gate-down. Otherwise fix the cause of the error, then: " + resume + "."
 	case Drain:
-		return "Look why events are not stored (/api/health, the log of the gate), then: " + resume +
-			". Or leave what is queued to the release that is rolled back to, which must understand it: " +
-			resume + " --allow-undrained. Or give up: hookgate maintenance normal, hookgate rollback --abandon." + readOnly
+		return "Find out why events are not stored (/api/health, the log of the gate), then: " + resume +
+			". Or leave the queued events to the previous release, which must understand them: " + resume +
+			" --allow-undrained. Or give up: hookgate maintenance normal, hookgate rollback --abandon." +
+			readOnly
 	case Command:
-		return "See what the command has done (its output is beside the journal). To run it again: " +
+		return "Check what the command did (its output is next to the journal). To run it again: " +
 			resume + " --rerun-command. If its work is done: " + resume +
 			" --command-done. Or give up: hookgate maintenance normal, hookgate rollback --abandon." +
 			readOnly
 	case Health:
-		return "See why version " + w.plan.ExpectedVersion +
+		return "Find out why version " + w.plan.ExpectedVersion +
 			" does not answer (is it running, what does its log say, is --target right?), then: " + resume +
 			". To run the command again first: " +
 			resume + " --rerun-command." + readOnly
 	case Normal:
-		return "The gate runs the expected version and is still in read_only. Mend what the error says, then: " + resume + "; or: hookgate maintenance normal."
+		return "The gate runs the expected version and is still in read_only. Fix the cause of the error, " +
+			"then: " + resume + ". Or: hookgate maintenance normal."
 	}
 	return "Then: " + resume + "."
 }

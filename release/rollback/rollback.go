@@ -1,14 +1,17 @@
-// Package rollback walks the playbook of a roll-back, from outside the gate.
+// Package rollback rolls a gate back to the previous release. It follows a playbook, from outside the
+// gate.
 //
 //	announce ─► read_only ─► drain ─► command ─► health ─► normal ─► record
 //	   │            senders get 503      │  the release   │ senders      │
-//	   ▼            from here            ▼  is replaced   ▼ go on        ▼
-//	 admin trail                      journal: a line before and after each step, on disk before the next begins
+//	   ▼            from here            ▼  is replaced   ▼ get 202      ▼
+//	 admin trail                      journal: a line before and after each step, on disk before the next one
 //
-// A step that fails leaves the gate as it is then, in read_only between the second and the last but
-// one: nothing acknowledged is lost, and most senders retry. Whoever walked may be killed at any
-// moment: Resume goes on from the journal. All steps but the command may be made twice; whether the
-// command has run, and with what result, is known even if it outlived whoever started it.
+// If a step fails, the gate stays as it is. From read_only to normal senders get 503: nothing
+// acknowledged is lost, and most senders retry.
+//
+// The process may be killed at any moment. Resume then continues from the journal. It repeats steps
+// except for the command. The journal and a file with the exit code say whether the command ran and
+// how it ended, even if the command outlived the process.
 package rollback
 
 import (
@@ -26,139 +29,138 @@ type Step string
 
 // The steps.
 const (
-	Announce Step = "announce"  // the gate notes it in its admin trail, and may want an approval
-	ReadOnly Step = "read_only" // no more webhooks are taken
-	Drain    Step = "drain"     // what is queued is stored
-	Command  Step = "command"   // the release is replaced
-	Health   Step = "health"    // the expected version answers
-	Normal   Step = "normal"    // webhooks are taken again
-	Record   Step = "record"    // the admin trail has what came of it
+	Announce Step = "announce"  // write the start to the admin trail; the gate may require an approval
+	ReadOnly Step = "read_only" // set the mode, so that the gate rejects webhooks
+	Drain    Step = "drain"     // wait until every queued event is stored
+	Command  Step = "command"   // run the command that replaces the release
+	Health   Step = "health"    // wait until the expected version answers
+	Normal   Step = "normal"    // set the mode, so that the gate accepts webhooks again
+	Record   Step = "record"    // write the result to the admin trail
 )
 
-// Steps are all, in their order.
+// Steps are all steps, in order.
 var Steps = []Step{Announce, ReadOnly, Drain, Command, Health, Normal, Record}
 
-// ErrNoAnswer is in the error of a Gate that did not answer, or whose answer broke off.
+// ErrNoAnswer is wrapped by the error of a Gate that did not answer, or whose answer broke off.
 var ErrNoAnswer = errors.New("the gate does not answer")
 
-// Advised is an error that says what to do about it.
+// Advised is an error with advice.
 type Advised struct {
 	Err error
-	Do  string
+	Do  string // what to do
 }
 
 func (e *Advised) Error() string { return e.Err.Error() }
 func (e *Advised) Unwrap() error { return e.Err }
 
-// State is a gate as its health shows it.
+// State is the state of a gate, from its health.
 type State struct {
 	Version string
-	// Mode is empty if it is not known.
+	// Mode is empty if it is unknown.
 	Mode control.Mode
-	// Queued is how many records are not yet stored, if Known.
+	// Queued is the number of records that are not stored yet. It is valid if Known is true.
 	Queued int64
 	Known  bool
 }
 
-// Gate is the gate that is rolled back. An error of one that does not answer wraps ErrNoAnswer.
-// Walk then repeats the call, so each method must be idempotent: the gate may have acted and its
-// answer been lost.
+// Gate is the gate to roll back. If the gate does not answer, the error wraps ErrNoAnswer, and the
+// Playbook repeats the call. So each method must be idempotent: the gate may have acted although its
+// answer was lost.
 type Gate interface {
-	// Announce notes in the admin trail that the roll-back begins.
+	// Announce writes to the admin trail that the roll-back starts.
 	Announce(ctx context.Context, id, expectedVersion string) error
 	SetMode(ctx context.Context, m control.Mode, reason string) error
 	State(context.Context) (State, error)
-	// Record notes in the admin trail what came of it: control.ResultDone or ResultFailed, and a
-	// line.
+	// Record writes the result to the admin trail: control.ResultDone or control.ResultFailed, and a
+	// summary of one line.
 	Record(ctx context.Context, id, result, summary string) error
 }
 
-// Plan is what is to be done. It is kept in the journal, so that a resumed roll-back is the one
-// that was begun.
+// Plan says how to roll back. The journal stores it, so that Resume continues with the same plan.
 type Plan struct {
 	ExpectedVersion string `json:"expectedVersion"`
-	// FromVersion is the version when it began; empty if the gate did not answer.
+	// FromVersion is the version before the roll-back; empty if the gate did not answer.
 	FromVersion string        `json:"fromVersion,omitempty"`
 	Command     []string      `json:"command"`
 	Drain       time.Duration `json:"drainTimeout_ns"`
 	Run         time.Duration `json:"commandTimeout_ns"`
 	Health      time.Duration `json:"healthTimeout_ns"`
-	// Goal is the time that all of it should take at most.
+	// Goal is the longest time that the roll-back should take.
 	Goal time.Duration `json:"goal_ns"`
-	// Idempotent says that the command may be run again when it is not known what came of it.
+	// Idempotent says that the command may run again if its result is unknown.
 	Idempotent bool `json:"idempotent,omitempty"`
-	// Reason is why, as whoever began it said.
+	// Reason is the reason that the operator gave.
 	Reason string `json:"reason,omitempty"`
 }
 
-// Choices are what a person decides when a step cannot be made as planned.
+// Choices are decisions of a person about steps that cannot go as planned.
 type Choices struct {
-	// GateDown goes on without announcement, read_only and drain if the gate does not answer.
+	// GateDown skips announce, read_only and drain if the gate does not answer.
 	GateDown bool
-	// Undrained goes on although something is queued when the time is over: it stays queued, for the
-	// other release to store.
+	// Undrained continues although the queue has not drained in time. The records stay queued, and the
+	// other release stores them.
 	Undrained bool
-	// Rerun runs the command again, CommandDone takes it for done, although it failed or its outcome
-	// is not known.
+	// If the command failed or its result is unknown, Rerun runs it again and CommandDone counts it as
+	// done.
 	Rerun, CommandDone bool
 }
 
 const (
-	// poll is how often the gate is asked while something is waited for.
+	// poll is the pause between two calls while a step waits for the gate.
 	poll = 100 * time.Millisecond
-	// callTimeout bounds one call of the gate, normalTimeout the attempts to set the mode back.
+	// callTimeout bounds one call of the gate, normalTimeout all attempts to set the mode back.
 	callTimeout, normalTimeout = 15 * time.Second, 30 * time.Second
-	// repeatFor is how long Walk repeats a call that the gate does not answer. A gate that restarts
-	// breaks connections and answers again soon. repeatShort is for a call that may be left out.
-	repeatFor, repeatShort = 15 * time.Second, time.Second
+	// retryFor is how long a call is repeated that the gate does not answer: a gate that restarts
+	// breaks connections and answers again soon. retryShort is for calls that may be skipped.
+	retryFor, retryShort = 15 * time.Second, time.Second
 )
 
-// Walk is a roll-back under way.
-type Walk struct {
+// Playbook is a roll-back in progress.
+type Playbook struct {
 	gate    Gate
 	journal *Journal
 	id      string
 	plan    Plan
 	choices Choices
 	show    func(StepReport)
-	// patience is how long a call is repeated that the gate does not answer.
-	patience time.Duration
+	// retryFor is how long a call is repeated that the gate does not answer.
+	retryFor time.Duration
 }
 
-// newWalk returns a Walk with its patience.
-func newWalk(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) *Walk {
-	w := &Walk{gate: g, journal: j, id: id, plan: p, choices: c, show: show, patience: repeatFor}
+// newPlaybook returns a Playbook.
+func newPlaybook(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) *Playbook {
+	w := &Playbook{gate: g, journal: j, id: id, plan: p, choices: c, show: show, retryFor: retryFor}
 	if c.GateDown {
-		w.patience = repeatShort
+		w.retryFor = retryShort
 	}
 	return w
 }
 
-// Begin notes the plan of a new roll-back. It refuses while the last one has not ended. show is
-// told of each step's beginning, with an empty State, and end.
-func Begin(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) (*Walk, error) {
+// Start writes the plan of a new roll-back to the journal. It fails if the last roll-back has not
+// ended. The Playbook calls show when a step starts, with an empty State, and when it ends.
+func Start(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) (*Playbook, error) {
 	if last := j.last(); last != nil && !last.ended {
-		return nil, &Advised{fmt.Errorf("roll-back %s, begun at %s, has not ended", last.id,
-			last.begun.Format(time.RFC3339)),
-			"hookgate rollback --resume goes on with it; hookgate rollback --abandon ends it where it is"}
+		return nil, &Advised{fmt.Errorf("roll-back %s, started at %s, has not ended", last.id,
+			last.started.Format(time.RFC3339)),
+			"To continue it: hookgate rollback --resume. To end it where it is: hookgate rollback --abandon."}
 	}
 	if j.find(id) != nil {
-		return nil, fmt.Errorf("there was a roll-back %s before", id)
+		return nil, fmt.Errorf("the journal has a roll-back %s already", id)
 	}
-	w := newWalk(j, g, id, p, c, show)
-	return w, j.write(entry{ID: id, Step: stepPlan, State: stateBegun, Plan: &p})
+	w := newPlaybook(j, g, id, p, c, show)
+	return w, j.write(entry{ID: id, Step: stepPlan, State: stateStarted, Plan: &p})
 }
 
-// Resume returns the last roll-back, which has not ended.
-func Resume(j *Journal, g Gate, c Choices, show func(StepReport)) (*Walk, error) {
+// Resume returns the last roll-back, if it has not ended.
+func Resume(j *Journal, g Gate, c Choices, show func(StepReport)) (*Playbook, error) {
 	last := j.last()
 	if last == nil || last.ended {
-		return nil, errors.New("there is no roll-back that has not ended: nothing to resume")
+		return nil, errors.New("nothing to resume: every roll-back in the journal has ended")
 	}
-	return newWalk(j, g, last.id, last.plan, c, show), nil
+	return newPlaybook(j, g, last.id, last.plan, c, show), nil
 }
 
-// Abandon ends the last roll-back where it is, and changes nothing.
+// Abandon ends the last roll-back where it is. It changes nothing on the gate.
 func Abandon(ctx context.Context, j *Journal, g Gate) (Report, error) {
 	w, err := Resume(j, g, Choices{}, func(StepReport) {})
 	if err != nil {
@@ -167,26 +169,26 @@ func Abandon(ctx context.Context, j *Journal, g Gate) (Report, error) {
 	if err := j.write(entry{ID: w.id, Step: stepEnd, State: stateAbandoned}); err != nil {
 		return Report{}, err
 	}
-	w.patience = repeatShort
-	w.tell(ctx, control.ResultFailed, "abandoned")
+	w.retryFor = retryShort
+	w.record(ctx, control.ResultFailed, "abandoned")
 	return w.report(""), nil
 }
 
-// Run makes the steps that are not yet made. An error means that it stopped; the report says where
-// and what to do, and it can be resumed.
-func (w *Walk) Run(ctx context.Context) (Report, error) {
+// Run runs the steps that are not done. An error means that it stopped. The report says where, and what
+// to do before Resume.
+func (w *Playbook) Run(ctx context.Context) (Report, error) {
 	for _, step := range Steps {
-		if w.made(step) {
+		if w.skips(step) {
 			continue
 		}
 		err := ctx.Err()
 		if err == nil {
-			err = w.make(ctx, step)
+			err = w.step(ctx, step)
 		}
 		if err != nil {
 			summary := fmt.Sprintf("stopped at %s: %v", step, err)
-			w.patience = min(w.patience, repeatShort) // a person waits for the report
-			w.tell(context.WithoutCancel(ctx), control.ResultFailed, summary)
+			w.retryFor = min(w.retryFor, retryShort) // a person waits for the report
+			w.record(context.WithoutCancel(ctx), control.ResultFailed, summary)
 			return w.report(w.advice(step, err)), fmt.Errorf("roll-back %s %s", w.id, summary)
 		}
 	}
@@ -196,27 +198,27 @@ func (w *Walk) Run(ctx context.Context) (Report, error) {
 	return w.report(""), nil
 }
 
-// Reason is why it was begun.
-func (w *Walk) Reason() string { return w.plan.Reason }
+// Reason returns the reason for the roll-back.
+func (w *Playbook) Reason() string { return w.plan.Reason }
 
-// made reports whether a step need not be made. What comes before the command is made anew by
-// whoever resumes, as the gate may have been put back to normal in between.
-func (w *Walk) made(step Step) bool {
+// skips reports whether a step need not run. Until the command is done, Resume repeats read_only and
+// drain, because a person may have set the gate back to normal.
+func (w *Playbook) skips(step Step) bool {
 	steps := w.journal.find(w.id).steps
 	switch step {
 	case ReadOnly, Drain, Command:
-		return steps[Command].made() && !w.choices.Rerun
+		return steps[Command].complete() && !w.choices.Rerun
 	}
-	return steps[step].made()
+	return steps[step].complete()
 }
 
-// make makes a step, between two lines of the journal.
-func (w *Walk) make(ctx context.Context, step Step) error {
-	if err := w.journal.write(entry{ID: w.id, Step: step, State: stateBegun}); err != nil {
+// step runs a step, between two lines of the journal.
+func (w *Playbook) step(ctx context.Context, step Step) error {
+	if err := w.journal.write(entry{ID: w.id, Step: step, State: stateStarted}); err != nil {
 		return err
 	}
 	w.show(StepReport{Step: step, StartedAt: time.Now()})
-	state, note, err := w.effect(ctx, step)
+	state, note, err := w.perform(ctx, step)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted (%w)", err)
 	}
@@ -230,8 +232,8 @@ func (w *Walk) make(ctx context.Context, step Step) error {
 	return err
 }
 
-// effect is what a step does. The state is stateDone or stateSkipped.
-func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err error) {
+// perform does the work of a step. It returns stateDone or stateSkipped.
+func (w *Playbook) perform(ctx context.Context, step Step) (state, note string, err error) {
 	switch step {
 	case Announce:
 		return w.orDown(w.call(ctx, func(ctx context.Context) error {
@@ -256,25 +258,23 @@ func (w *Walk) effect(ctx context.Context, step Step) (state, note string, err e
 	case Normal:
 		return stateDone, "", w.normal(ctx)
 	}
-	// The roll-back is done whether this can be told or not; the release that is there now need not
-	// know the call.
+	// The roll-back is done even if this fails: the previous release may not have the call.
 	r := w.report("")
-	if err := w.tell(ctx, control.ResultDone, r.summary()); err != nil {
+	if err := w.record(ctx, control.ResultDone, r.summary()); err != nil {
 		return stateSkipped, "the admin trail does not have the result: " + err.Error(), nil
 	}
 	return stateDone, "", nil
 }
 
-// errBuffering: in read_only workers store, which nobody must have them do while a person works on
-// the database.
-var errBuffering = errors.New("the gate is in mode buffer: someone works on its database, and read_only would let workers write to it")
+// errBuffering prevents read_only, in which workers store, while a person works on the database.
+var errBuffering = errors.New("the gate is in mode buffer: someone works on its database, and " +
+	"read_only would let workers write to it")
 
-func (w *Walk) reason(step Step) string { return "rollback " + w.id + ": " + string(step) }
+func (w *Playbook) reason(step Step) string { return "rollback " + w.id + ": " + string(step) }
 
-// call makes a call of the gate, and repeats it while the gate does not answer, for w.patience at
-// most. So the gate may see a call twice: all methods of Gate allow that.
-func (w *Walk) call(ctx context.Context, f func(context.Context) error) error {
-	for end := time.Now().Add(w.patience); ; {
+// call calls the gate. While the gate does not answer it repeats the call, for w.retryFor at most.
+func (w *Playbook) call(ctx context.Context, f func(context.Context) error) error {
+	for end := time.Now().Add(w.retryFor); ; {
 		err := once(ctx, f)
 		if !errors.Is(err, ErrNoAnswer) || time.Now().After(end) || wait(ctx, poll) != nil {
 			return err
@@ -282,22 +282,22 @@ func (w *Walk) call(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
-// once makes a call of the gate, within callTimeout.
+// once calls the gate once, within callTimeout.
 func once(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return f(ctx)
 }
 
-// tell notes in the admin trail what came of it.
-func (w *Walk) tell(ctx context.Context, result, summary string) error {
+// record writes the result to the admin trail.
+func (w *Playbook) record(ctx context.Context, result, summary string) error {
 	return w.call(ctx, func(ctx context.Context) error {
 		return w.gate.Record(ctx, w.id, result,
 			shorten(summary, maxSummary))
 	})
 }
 
-// maxSummary is what a gate takes, in bytes.
+// maxSummary is the longest summary that a gate accepts, in bytes.
 const maxSummary = 400
 
 func shorten(s string, most int) string {
@@ -305,19 +305,19 @@ func shorten(s string, most int) string {
 	return strings.ToValidUTF8(s[:min(len(s), most)], "")
 }
 
-// orDown passes over a gate that does not answer, if it may.
-func (w *Walk) orDown(err error) (state, note string, _ error) {
+// orDown skips the step if the gate does not answer and Choices.GateDown allows that.
+func (w *Playbook) orDown(err error) (state, note string, _ error) {
 	if w.choices.GateDown && errors.Is(err, ErrNoAnswer) {
 		return stateSkipped, "the gate does not answer", nil
 	}
 	return stateDone, "", err
 }
 
-// drain waits until nothing is queued.
-func (w *Walk) drain(ctx context.Context) (state, note string, err error) {
+// drain waits until the queue is empty.
+func (w *Playbook) drain(ctx context.Context) (state, note string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, w.plan.Drain)
 	defer cancel()
-	queued := "nobody knows how many records are queued"
+	queued := "the number of queued records is unknown"
 	for {
 		var s State
 		err := w.call(bounded, func(ctx context.Context) (err error) {
@@ -348,10 +348,10 @@ func (w *Walk) drain(ctx context.Context) (state, note string, err error) {
 }
 
 // health waits until the expected version answers.
-func (w *Walk) health(ctx context.Context) (state, note string, err error) {
+func (w *Playbook) health(ctx context.Context) (state, note string, err error) {
 	bounded, cancel := context.WithTimeout(ctx, w.plan.Health)
 	defer cancel()
-	seen := "nothing has answered"
+	seen := "nothing answered"
 	for {
 		s, err := w.gate.State(bounded)
 		switch {
@@ -373,8 +373,9 @@ func (w *Walk) health(ctx context.Context) (state, note string, err error) {
 		w.plan.Health, seen)
 }
 
-// normal sets the mode back. A release that has just begun may not reach its database yet.
-func (w *Walk) normal(ctx context.Context) error {
+// normal sets the mode back. It retries, because a release that has just started may not reach its
+// database yet.
+func (w *Playbook) normal(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, normalTimeout)
 	defer cancel()
 	for {

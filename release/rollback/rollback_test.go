@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type machine struct {
 	t        *testing.T
 	dir      string
-	patience time.Duration
+	retryFor time.Duration
 
 	mu     sync.Mutex // guards all below
 	down   bool
@@ -38,7 +38,7 @@ type machine struct {
 }
 
 func newMachine(t *testing.T) *machine {
-	m := &machine{t: t, dir: t.TempDir(), patience: 200 * time.Millisecond, mode: control.ModeNormal,
+	m := &machine{t: t, dir: t.TempDir(), retryFor: 200 * time.Millisecond, mode: control.ModeNormal,
 		fails: map[string]error{}}
 	m.write("release", "v2")
 	return m
@@ -136,11 +136,11 @@ func (m *machine) begin(p Plan, c Choices) (Report, error) {
 	m.t.Helper()
 	j := m.open("journal.ndjson")
 	defer j.Close()
-	w, err := Begin(j, m, "a", p, c, ignore)
+	w, err := Start(j, m, "a", p, c, ignore)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	w.patience = min(w.patience, m.patience)
+	w.retryFor = min(w.retryFor, m.retryFor)
 	return w.Run(m.t.Context())
 }
 
@@ -153,7 +153,7 @@ func (m *machine) resume(name string, c Choices) (Report, error) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	w.patience = min(w.patience, m.patience)
+	w.retryFor = min(w.retryFor, m.retryFor)
 	return w.Run(m.t.Context())
 }
 
@@ -211,12 +211,12 @@ func TestPlaybook(t *testing.T) {
 	if _, err := Resume(j, m, Choices{}, ignore); err == nil {
 		t.Error("a roll-back that has ended is resumed")
 	}
-	if _, err := Begin(j, m, "a", m.plan(":"), Choices{}, ignore); err == nil {
+	if _, err := Start(j, m, "a", m.plan(":"), Choices{}, ignore); err == nil {
 		t.Error("an id is used again")
 	}
 	p := m.plan(":")
 	p.Goal = time.Nanosecond
-	if w, err := Begin(j, m, "b", p, Choices{}, ignore); err != nil {
+	if w, err := Start(j, m, "b", p, Choices{}, ignore); err != nil {
 		t.Fatal(err)
 	} else if r, err := w.Run(t.Context()); err != nil || r.WithinGoal || !strings.Contains(r.Table(),
 		"more than the goal") {
@@ -234,9 +234,9 @@ func TestBrokenConnections(t *testing.T) {
 			t.Run(string(step)+", "+name, func(t *testing.T) {
 				t.Parallel()
 				m := newMachine(t)
-				m.patience = time.Minute
+				m.retryFor = time.Minute
 				j := m.open("journal.ndjson")
-				w, err := Begin(j, m, "a", m.plan(":"), Choices{}, func(s StepReport) {
+				w, err := Start(j, m, "a", m.plan(":"), Choices{}, func(s StepReport) {
 					if s.Step == step && s.State == "" {
 						m.mu.Lock()
 						defer m.mu.Unlock()
@@ -258,7 +258,7 @@ func TestBrokenConnections(t *testing.T) {
 		}
 	}
 	m := newMachine(t)
-	m.patience = time.Minute
+	m.retryFor = time.Minute
 	m.fails["read_only"] = errors.New("403 Forbidden")
 	r, err := m.begin(m.plan(":"), Choices{})
 	m.stopped(r, err, ReadOnly, "403", "--resume")
@@ -335,11 +335,11 @@ func TestSteps(t *testing.T) {
 		up := time.AfterFunc(time.Second, func() { m.mu.Lock(); defer m.mu.Unlock(); m.down = false })
 		defer up.Stop()
 		j := m.open("other.ndjson")
-		w, err := Begin(j, m, "b", p, Choices{GateDown: true}, ignore)
+		w, err := Start(j, m, "b", p, Choices{GateDown: true}, ignore)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.patience = m.patience
+		w.retryFor = m.retryFor
 		r, err = w.Run(t.Context())
 		m.succeeded(r, err, 1)
 		if got := states(r)[:3]; !slices.Equal(got, []string{"announce skipped", "read_only skipped",
@@ -412,9 +412,9 @@ func TestSteps(t *testing.T) {
 		p := m.plan("sleep 600")
 		p.Run = 300 * time.Millisecond
 		r, err := m.begin(p, Choices{})
-		m.stopped(r, err, Command, "ended before it was done", "--rerun-command")
+		m.stopped(r, err, Command, "stopped before it ended", "--rerun-command")
 		r, err = m.resume("journal.ndjson", Choices{})
-		m.stopped(r, err, Command, "what came of it is not known", "--rerun-command")
+		m.stopped(r, err, Command, "its result is unknown", "--rerun-command")
 	})
 	t.Run("outcome of the command unknown", func(t *testing.T) {
 		// As when the machine went down: the shell that ran the command has left nothing.
@@ -431,7 +431,7 @@ func TestSteps(t *testing.T) {
 			m.write("mended", "")
 			m.write("release", test.release)
 			if r, err = m.resume("journal.ndjson", Choices{}); test.runs == 0 {
-				m.stopped(r, err, Command, "what came of it is not known", "--command-done")
+				m.stopped(r, err, Command, "its result is unknown", "--command-done")
 			} else {
 				m.succeeded(r, err, test.runs)
 			}
@@ -474,7 +474,7 @@ func TestSteps(t *testing.T) {
 		j := m.open("journal.ndjson")
 		p := m.plan(":")
 		p.Drain = time.Hour
-		w, err := Begin(j, m, "a", p, Choices{}, func(s StepReport) {
+		w, err := Start(j, m, "a", p, Choices{}, func(s StepReport) {
 			if s.Step == Drain {
 				cancel()
 			}
@@ -500,7 +500,7 @@ func TestOneAtATime(t *testing.T) {
 		t.Errorf("the journal is opened twice: %v", err)
 	}
 	var a *Advised
-	if _, err := Begin(j, m, "b", m.plan(":"), Choices{}, ignore); !errors.As(err, &a) ||
+	if _, err := Start(j, m, "b", m.plan(":"), Choices{}, ignore); !errors.As(err, &a) ||
 		!strings.Contains(a.Do, "--abandon") {
 		t.Errorf("a second one begins: %v", err)
 	}
@@ -508,7 +508,7 @@ func TestOneAtATime(t *testing.T) {
 		t.Errorf("%v, %+v", err, r)
 	}
 	m.queued = 0
-	w, err := Begin(j, m, "b", m.plan(":"), Choices{}, ignore)
+	w, err := Start(j, m, "b", m.plan(":"), Choices{}, ignore)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -522,7 +522,7 @@ func TestDamagedJournal(t *testing.T) {
 	m := newMachine(t)
 	m.write("journal.ndjson", "{\"id\":\"a\",\"step\":\"plan\"}\nnot json\n{\"id\":")
 	if _, err := Open(m.path("journal.ndjson")); err == nil ||
-		!strings.Contains(err.Error(), "line 2 cannot be read") {
+		!strings.Contains(err.Error(), "line 2 cannot be parsed") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -534,7 +534,7 @@ func TestDiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.write(entry{ID: "a", Step: stepPlan, State: stateBegun}); err != nil {
+	if err := j.write(entry{ID: "a", Step: stepPlan, State: stateStarted}); err != nil {
 		t.Fatal(err)
 	}
 	// A limit on the size of files is a disk that is full, for this process.
@@ -548,7 +548,7 @@ func TestDiskFull(t *testing.T) {
 		Max: limit.Max}); err != nil {
 		t.Fatal(err)
 	}
-	err = j.write(entry{ID: "a", Step: Drain, State: stateBegun})
+	err = j.write(entry{ID: "a", Step: Drain, State: stateStarted})
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
 	}
@@ -578,12 +578,12 @@ func TestCommandEnds(t *testing.T) {
 	p.Run = 300 * time.Millisecond
 	p.Command = []string{"/bin/sh", "-c",
 		`trap "sleep 1; echo late >$0/late; exit" TERM; while :; do sleep 0.05; done`, m.dir}
-	w, err := Begin(j, m, "a", p, Choices{}, func(StepReport) {})
+	w, err := Start(j, m, "a", p, Choices{}, func(StepReport) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Run(t.Context()); err == nil ||
-		!strings.Contains(err.Error(), "ended before it was done") {
+		!strings.Contains(err.Error(), "stopped before it ended") {
 		t.Fatalf("the walk got %v", err)
 	}
 	if m.read("late") != "late" {
