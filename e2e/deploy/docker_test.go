@@ -1,4 +1,4 @@
-package check
+package deploy
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-const docker = "../docker"
+const docker = "../../deploy/docker"
 
 // secrets are the variables of .env with a value each.
 func secrets(t *testing.T) (all []string) {

@@ -1,4 +1,4 @@
-package check
+package deploy
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ var kinds = map[string]func() metav1.Object{
 	"networking.k8s.io/v1 NetworkPolicy":     func() metav1.Object { return &networkingv1.NetworkPolicy{} },
 }
 
-const manifests = "../kubernetes"
+const manifests = "../../deploy/kubernetes"
 
 // readManifest decodes a file into the types of the API: a field that they do not have, or that has
 // another type, is an error.

@@ -1,2 +1,0 @@
-// Package check holds tests of the files in deploy: see deploy/README.md.
-package check
