@@ -41,8 +41,8 @@ type Approvals interface {
 const (
 	approveCanary    = "canary"
 	approveRollback  = "rollback"
-	approvePurge     = "dlq_purge"      // of one dead letter or of those that a filter selects
-	approveReplayAll = "dlq_replay_all" // those that a filter selects
+	approvePurge     = "dlq_purge"     // of one dead letter or of those that a filter selects
+	approveReplayAll = "dlq_retry_all" // those that a filter selects
 	approvePromote   = "promote"
 )
 

@@ -185,7 +185,7 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	p.as(t, "configured-1", "POST", purgePath, purgeAll, "X-Approval", ids["configured-2"]).want(t,
 		200)
 	// What an operator may do, an operator may approve.
-	replay := p.asks(t, "alice", "/admin/dlq/replay", `{"all":true}`)
+	replay := p.asks(t, "alice", "/admin/dlq/retry", `{"all":true}`)
 	p.decide(t, "olga", "approve", replay).want(t, 200)
 }
 
@@ -232,8 +232,8 @@ func TestApprovalIsExact(t *testing.T) {
 		{"alice", purgePath, purgeAll, "it is for dlq_purge of "},
 		{"alice", "/admin/dlq/" + letters[0].ID + "/purge", `{"loseEvents":true}`,
 			"it is for dlq_purge of "},
-		{"alice", "/admin/dlq/replay", strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1),
-			"this is dlq_replay_all of "},
+		{"alice", "/admin/dlq/retry", strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1),
+			"this is dlq_retry_all of "},
 		{"bob", purgePath, body(long + "1"), "it is of alice"},
 		{"configured-2", purgePath, body(long + "1"), "it is of alice"},
 	} {
@@ -390,18 +390,18 @@ func TestApprovalGoesOn(t *testing.T) {
 	p.as(t, "alice", "POST", purgePath, fmt.Sprintf(body, ""), "X-Approval", id).want(t, 403)
 	p.as(t, "bob", "POST", purgePath, fmt.Sprintf(body, after), "X-Approval", id).want(t, 403)
 
-	replay := p.asks(t, "olga", "/admin/dlq/replay", `{"all":true}`)
+	replay := p.asks(t, "olga", "/admin/dlq/retry", `{"all":true}`)
 	p.decide(t, "bob", "approve", replay).want(t, 200)
 	p.post(t, envelope("later", "t0", "")).want(t, 202)
 	p.settleBut(t, func(*hookgate.Record) bool { return true })
 	var r replayResult
-	must(t, json.Unmarshal(p.as(t, "olga", "POST", "/admin/dlq/replay", `{"all":true}`, "X-Approval",
+	must(t, json.Unmarshal(p.as(t, "olga", "POST", "/admin/dlq/retry", `{"all":true}`, "X-Approval",
 		replay).want(t, 202).body, &r))
-	if len(r.Replayed) != 1 || r.Next != "" {
+	if len(r.Retried) != 1 || r.Next != "" {
 		t.Errorf("replayed %+v", r)
 	}
 	// a single one needs none
-	p.as(t, "olga", "POST", "/admin/dlq/"+r.Replayed[0].ID+"/replay", "").want(t, 202)
+	p.as(t, "olga", "POST", "/admin/dlq/"+r.Retried[0].ID+"/retry", "").want(t, 202)
 }
 
 // TestApprovalRequests: a request needs a reason; there is a bound on those of one person; and a

@@ -226,7 +226,7 @@ func (s *API) fitEvidence(c *call, id string) error {
 	switch {
 	case errors.Is(err, evidence.ErrUnknown):
 		return unfitEvidence("this process has received no evidence " + id +
-			": hand it in with hookgate evidence submit, or use hookgate promote")
+			": hand it in with hookgate evidence submit, or use hookgate canary start --evidence")
 	case err != nil:
 		return err
 	case v.Status != "PASS":

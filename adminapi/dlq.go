@@ -178,8 +178,8 @@ func appendDeadLetter(b []byte, d *hookgate.StoredDeadLetter) []byte {
 	o.number("size", d.Size)
 	o.hex("sha256", d.SHA256[:])
 	if !d.RetryOf.IsZero() {
-		o.text("replayOf", d.RetryOf.String())
-		o.time("replayedAt", d.RetriedAt)
+		o.text("retryOf", d.RetryOf.String())
+		o.time("retriedAt", d.RetriedAt)
 	}
 	o.purge(d)
 	o.headers(d.Headers)
@@ -193,8 +193,8 @@ func appendAttempt(b []byte, d *hookgate.StoredDeadLetter) []byte {
 	o.text("state", string(d.State))
 	o.text("requestId", d.RequestID.String())
 	if !d.RetryOf.IsZero() {
-		o.text("replayOf", d.RetryOf.String())
-		o.time("replayedAt", d.RetriedAt)
+		o.text("retryOf", d.RetryOf.String())
+		o.time("retriedAt", d.RetriedAt)
 	}
 	o.time("deadLetteredAt", d.DeadLetteredAt)
 	o.text("reason", d.Reason)

@@ -61,10 +61,10 @@ func (g *gate) bury(t testing.TB, n int) {
 
 // replayResult is the answer to a replay.
 type replayResult struct {
-	Error    string
-	Replayed []struct{ ID, RequestID, RetryOf, JobID string }
-	Skipped  []struct{ ID, State, Reason string }
-	Next     string
+	Error   string
+	Retried []struct{ ID, RequestID, RetryOf, JobID string }
+	Skipped []struct{ ID, State, Reason string }
+	Next    string
 }
 
 func (g *gate) replay(t testing.TB, status int, path, body string) (r replayResult) {
@@ -101,7 +101,7 @@ func TestDeadLetterShown(t *testing.T) {
 			t.Errorf("its body is %q with %v", a.body, a.header)
 		}
 	}
-	made := g.replay(t, 202, "/"+l.ID+"/replay", "").Replayed[0]
+	made := g.replay(t, 202, "/"+l.ID+"/retry", "").Retried[0]
 	g.settleBut(t, func(r *hookgate.Record) bool { return true })
 	var shown struct {
 		DeadLetter listedLetter
@@ -182,17 +182,17 @@ func TestReplayOne(t *testing.T) {
 	dead, _ := g.letters(t, "")
 	// a replay is no delivery
 	g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 200)
-	first := g.replay(t, 202, "/"+dead[0].ID+"/replay", "")
+	first := g.replay(t, 202, "/"+dead[0].ID+"/retry", "")
 	// still open: its first replay is queued
-	second := g.replay(t, 202, "/"+dead[0].RequestID+"/replay", "")
-	if len(first.Replayed) != 1 || first.Replayed[0].RetryOf != dead[0].RequestID ||
-		first.Replayed[0].ID != dead[0].ID ||
-		first.Replayed[0].JobID == "" || first.Replayed[0].RequestID == second.Replayed[0].RequestID {
+	second := g.replay(t, 202, "/"+dead[0].RequestID+"/retry", "")
+	if len(first.Retried) != 1 || first.Retried[0].RetryOf != dead[0].RequestID ||
+		first.Retried[0].ID != dead[0].ID ||
+		first.Retried[0].JobID == "" || first.Retried[0].RequestID == second.Retried[0].RequestID {
 		t.Errorf("answers are %+v and %+v", first, second)
 	}
-	g.settleBut(t, func(r *hookgate.Record) bool { return r.RequestID.String() == first.Replayed[0].RequestID })
+	g.settleBut(t, func(r *hookgate.Record) bool { return r.RequestID.String() == first.Retried[0].RequestID })
 	events := g.list(t, "").Events
-	if len(events) != 1 || events[0].RequestID != second.Replayed[0].RequestID ||
+	if len(events) != 1 || events[0].RequestID != second.Retried[0].RequestID ||
 		!events[0].ReceivedAt.Equal(dead[0].ReceivedAt) ||
 		events[0].SHA256 != dead[0].SHA256 || events[0].RemoteAddr != dead[0].RemoteAddr ||
 		*events[0].Sequence != 0 || events[0].OrderingKey != "k0" {
@@ -202,7 +202,7 @@ func TestReplayOne(t *testing.T) {
 	if states(all) != "evt-0:stored evt-0:stored" {
 		t.Errorf("dead letters are %s", states(all))
 	}
-	if r := g.replay(t, 200, "/"+dead[0].ID+"/replay", ""); len(r.Replayed) != 0 ||
+	if r := g.replay(t, 200, "/"+dead[0].ID+"/retry", ""); len(r.Retried) != 0 ||
 		len(r.Skipped) != 1 || r.Skipped[0].State != "stored" {
 		t.Errorf("what is stored is answered %+v", r)
 	}
@@ -217,14 +217,14 @@ func TestReplayOne(t *testing.T) {
 	must(t, err)
 	var got []string
 	for _, r := range rows {
-		if r.Action == "dlq_replay" {
+		if r.Action == "dlq_retry" {
 			got = append(got, r.Target+" "+r.Result)
 		}
 	}
 	target := dead[0].ID + " (default/t0/evt-0) "
-	if want := []string{target + "begun", target + "done: 1 replayed, 0 not", target + "begun",
-		target + "done: 1 replayed, 0 not",
-		target + "begun", target + "done: 0 replayed, 1 not"}; !slices.Equal(got, want) {
+	if want := []string{target + "begun", target + "done: 1 retried, 0 not", target + "begun",
+		target + "done: 1 retried, 0 not",
+		target + "begun", target + "done: 0 retried, 1 not"}; !slices.Equal(got, want) {
 		t.Errorf("the admin trail has\n%q, want\n%q", got, want)
 	}
 }
@@ -244,7 +244,7 @@ func TestReplayNotPossible(t *testing.T) {
 		Dead:     []hookgate.DeadLetter{{Record: undecoded, Reason: "checksum"}}})
 	must(t, err)
 	all, _ := g.letters(t, "")
-	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/replay", "").want(t,
+	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/retry", "").want(t,
 		409).told(t); !strings.Contains(told, "could not be decoded") {
 		t.Errorf("refused with %q", told)
 	}
@@ -254,12 +254,12 @@ func TestReplayNotPossible(t *testing.T) {
 	}
 	g.admin(t, "GET", "/admin/dlq/"+all[1].ID, "").want(t, 200)
 	g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/purge", `{"loseEvents":true}`).want(t, 200)
-	if told := g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/replay", "").want(t,
+	if told := g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/retry", "").want(t,
 		409).told(t); !strings.Contains(told, "purged") {
 		t.Errorf("refused with %q", told)
 	}
-	r := g.replay(t, 200, "/replay", `{"all":true}`)
-	if len(r.Replayed) != 0 || len(r.Skipped) != 1 || r.Skipped[0].ID != all[1].ID || r.Next != "" {
+	r := g.replay(t, 200, "/retry", `{"all":true}`)
+	if len(r.Retried) != 0 || len(r.Skipped) != 1 || r.Skipped[0].ID != all[1].ID || r.Next != "" {
 		t.Errorf("a replay of all answers %+v", r)
 	}
 }
@@ -269,7 +269,7 @@ func TestReplayNotPossible(t *testing.T) {
 func TestReplayMany(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 7)
-	if r := g.replay(t, 202, "/replay", `{"filter":{"type":"t1"}}`); len(r.Replayed) != 3 ||
+	if r := g.replay(t, 202, "/retry", `{"filter":{"type":"t1"}}`); len(r.Retried) != 3 ||
 		r.Next != "" {
 		t.Errorf("by type: %+v", r)
 	}
@@ -277,8 +277,8 @@ func TestReplayMany(t *testing.T) {
 	var replayed []string
 	after, calls := "", 0
 	for more := true; more; calls++ {
-		r := g.replay(t, 202, "/replay", fmt.Sprintf(`{"all":true,"limit":2%s}`, after))
-		for _, one := range r.Replayed {
+		r := g.replay(t, 202, "/retry", fmt.Sprintf(`{"all":true,"limit":2%s}`, after))
+		for _, one := range r.Retried {
 			replayed = append(replayed, one.ID)
 		}
 		g.settleBut(t, func(r *hookgate.Record) bool { return r.MessageID == "evt-0" }) // still at fault
@@ -300,7 +300,7 @@ func TestReplayMany(t *testing.T) {
 		`{"all":true,"limit":0}`, `{"all":true,"after":"x"}`,
 		`{"all":true,"after":"1.x"}`, `{"all":true,"loseEvents":true}`, `{"all":"true"}`, `{"all":null}`,
 		`[]`, `{"all":true`, `{"filter":{"type":7}}`} {
-		g.admin(t, "POST", "/admin/dlq/replay", body).want(t, 400)
+		g.admin(t, "POST", "/admin/dlq/retry", body).want(t, 400)
 	}
 }
 
@@ -321,11 +321,11 @@ func TestReplayFull(t *testing.T) {
 	for ; status == 503; calls++ {
 		left.Store(40)
 		before := len(queue.deliveries())
-		a := g.admin(t, "POST", "/admin/dlq/replay", fmt.Sprintf(`{"all":true%s}`, after))
+		a := g.admin(t, "POST", "/admin/dlq/retry", fmt.Sprintf(`{"all":true%s}`, after))
 		status = a.status
 		var r replayResult
 		must(t, json.Unmarshal(a.body, &r))
-		for _, one := range r.Replayed {
+		for _, one := range r.Retried {
 			seen[one.ID] = true
 		}
 		if status == 503 && (a.header.Get("Retry-After") != "2" || r.Next == "" ||
@@ -349,11 +349,11 @@ func TestReplayFull(t *testing.T) {
 	}
 	left.Store(0)
 	one := slices.Collect(maps.Keys(seen))[0]
-	g.admin(t, "POST", "/admin/dlq/"+one+"/replay", "").want(t, 503)
+	g.admin(t, "POST", "/admin/dlq/"+one+"/retry", "").want(t, 503)
 	queue.appended = func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 		return hookgate.Receipt{}, errors.New("secret cause")
 	}
-	if a := g.admin(t, "POST", "/admin/dlq/replay", `{"all":true}`).want(t,
+	if a := g.admin(t, "POST", "/admin/dlq/retry", `{"all":true}`).want(t,
 		503); bytes.Contains(a.body, []byte("secret cause")) {
 		t.Errorf("the answer says %s", a.body)
 	}
@@ -387,7 +387,7 @@ func TestPurge(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 4)
 	all, _ := g.letters(t, "")
-	g.replay(t, 202, "/"+all[0].ID+"/replay", "")
+	g.replay(t, 202, "/"+all[0].ID+"/retry", "")
 	g.settle(t)
 	var purged struct {
 		Purged []string

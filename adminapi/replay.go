@@ -33,7 +33,7 @@ type replayedLetter struct {
 	ID string `json:"id"`
 	// RequestID is that of the replay, RetryOf that of the dead letter.
 	RequestID string `json:"requestId"`
-	RetryOf   string `json:"replayOf"`
+	RetryOf   string `json:"retryOf"`
 	JobID     string `json:"jobId"`
 }
 
@@ -50,14 +50,14 @@ type replayAnswer struct {
 	Status    string           `json:"status,omitempty"` // error, if it failed
 	Error     string           `json:"error,omitempty"`
 	RequestID string           `json:"requestId,omitempty"`
-	Replayed  []replayedLetter `json:"replayed"`
+	Replayed  []replayedLetter `json:"retried"`
 	Skipped   []skippedLetter  `json:"skipped"`
 	// Next is what to go on behind, if there is more.
 	Next string `json:"next,omitempty"`
 }
 
 func (a *replayAnswer) summary() string {
-	return fmt.Sprintf("%d replayed, %d not", len(a.Replayed), len(a.Skipped))
+	return fmt.Sprintf("%d retried, %d not", len(a.Replayed), len(a.Skipped))
 }
 
 // replayable says why a dead letter is not replayed; empty if it can be.

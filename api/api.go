@@ -1,7 +1,7 @@
 // Package api has the types of the gate's HTTP interface and a client for it.
 //
 // The server writes these types and the client reads them, so each answer is declared once.
-// docs/openapi.yaml describes the same interface for other languages.
+// docs/reference/openapi.yaml describes the same interface for other languages.
 //
 // The answer to a webhook is not here: the gate writes it by hand, because it is the only answer
 // whose speed matters.

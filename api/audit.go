@@ -1,11 +1,6 @@
 package api
 
-import (
-	"encoding/hex"
-	"time"
-
-	"github.com/hookgate/hookgate/audit"
-)
+import "time"
 
 // Audit is the result of a verification of the audit chains.
 type Audit struct {
@@ -47,35 +42,6 @@ type AuditBreak struct {
 	Link      int64  `json:"link"`
 	Batch     int64  `json:"batch"`
 	What      string `json:"what"`
-}
-
-// NewAudit returns the answer for the result of a verification.
-func NewAudit(a audit.Audit) Audit {
-	answer := Audit{
-		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events,
-		Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
-	}
-	if r := a.Removed; r.Links+r.Entries > 0 || a.Bodies > 0 || a.Tests > 0 {
-		answer.Removed = &AuditRemoved{
-			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates,
-			DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
-			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
-		}
-	}
-	if b := a.Break; b != nil {
-		answer.Break = &AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
-			What: b.What}
-	} else {
-		answer.Head = hex.EncodeToString(a.Head[:])
-	}
-	return answer
-}
-
-func timeOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }
 
 // Receipt describes a bundle of evidence that a gate keeps.

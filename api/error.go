@@ -62,9 +62,9 @@ type ApprovalError struct{ Approval Approval }
 func (e *ApprovalError) Error() string {
 	a := &e.Approval
 	if a.State == control.ApprovalApproved {
-		return fmt.Sprintf("%s of %s needs an approval: number %s is given and not used yet",
+		return fmt.Sprintf("%s of %s needs an approval, number %s, which is given and not used yet",
 			a.Action, a.Target, a.ID)
 	}
-	return fmt.Sprintf("%s of %s needs an approval: number %s waits until %s", a.Action, a.Target,
-		a.ID, a.ExpiresAt.Format(time.RFC3339))
+	return fmt.Sprintf("%s of %s needs an approval, number %s, until %s", a.Action, a.Target, a.ID,
+		a.ExpiresAt.Local().Format(time.RFC3339))
 }

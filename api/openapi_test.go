@@ -13,12 +13,14 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// described has the types that docs/openapi.yaml describes under the same name or another one.
+// described has the types that docs/reference/openapi.yaml describes under the same name or another one.
 var described = map[string]any{
 	"Error": api.ErrorAnswer{}, "Status": api.Status{}, "Health": api.Health{}, "Queue": api.Queue{},
 	"Drained": api.Drained{}, "Mode": api.Mode{}, "Event": api.Event{}, "Events": api.Events{},
-	"Trace": api.Trace{}, "Sources": api.Sources{}, "PurgeSelection": api.DeadLetterSelection{},
-	"Purged": api.Purged{}, "RemovedTests": api.RemovedTests{},
+	"Finding": api.Finding{}, "Trace": api.Trace{}, "Sources": api.Sources{},
+	"DeadLetter": api.DeadLetter{}, "DeadLetters": api.DeadLetters{},
+	"DeadLetterShown": api.DeadLetterDetails{}, "PurgeSelection": api.DeadLetterSelection{},
+	"Retried": api.Retried{}, "Purged": api.Purged{}, "RemovedTests": api.RemovedTests{},
 	"Audit": api.Audit{}, "Receipt": api.Receipt{}, "Receipts": api.Receipts{},
 	"Canary": api.Canary{}, "Rollback": api.Rollback{}, "Release": api.Release{},
 	"Action": api.Action{}, "Actions": api.Actions{}, "Approval": api.Approval{},
@@ -26,10 +28,10 @@ var described = map[string]any{
 	"NewToken": api.NewToken{}, "Tokens": api.Tokens{},
 }
 
-// TestTypesAreAsDescribed compares the members of each type with the schema in docs/openapi.yaml:
+// TestTypesAreAsDescribed compares the members of each type with the schema in docs/reference/openapi.yaml:
 // their names, and which of them may be missing.
 func TestTypesAreAsDescribed(t *testing.T) {
-	text, err := os.ReadFile("../docs/openapi.yaml")
+	text, err := os.ReadFile("../docs/reference/openapi.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

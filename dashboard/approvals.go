@@ -32,7 +32,7 @@ func (a *approval) Again() (where struct{ Page, Command string }) {
 	switch a.Action {
 	case "canary":
 		where.Page = "/ui/control#canary"
-	case "dlq_purge", "dlq_replay_all":
+	case "dlq_purge", "dlq_retry_all":
 		where.Page = "/ui/dead-letters"
 	default:
 		where.Command = "hookgate " + a.Action + " … --approval " + a.ID

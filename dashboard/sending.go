@@ -83,11 +83,11 @@ func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 		t.Command = `aws sns publish --topic-arn "$TOPIC_ARN" --message test`
 		t.Note = "Only Amazon can sign for this source. Set TOPIC_ARN to a topic of the source that has a subscription with this URL."
 	case privateKinds[s.Kind]:
-		t.Command = fmt.Sprintf("hookgate send --source %s --target %s \\\n  --key \"$KEY_FILE\"", s.Name,
+		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s \\\n  --key \"$KEY_FILE\"", s.Name,
 			d.base(r))
 		t.Note = "Its sender signs with a private key that only it has. Set KEY_FILE to a file with a key of your own, whose public key is among the source's secrets; or use the sender's test."
 	default:
-		t.Command = fmt.Sprintf("hookgate send --source %s --target %s", s.Name, d.base(r))
+		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s", s.Name, d.base(r))
 		t.Note = "It sends an example that is signed as its sender does, with the secret of the configuration. To send a body of the sender, add --file BODY."
 	}
 	return t

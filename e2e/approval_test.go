@@ -22,7 +22,7 @@ func (g *gate) as(token string, args ...string) (code int, out, errs string) {
 // approvals lists approvals by the command, as JSON.
 func (g *gate) approvals(token string, args ...string) (all []approval) {
 	g.t.Helper()
-	code, out, errs := g.as(token, append([]string{"approvals", "--json"}, args...)...)
+	code, out, errs := g.as(token, append([]string{"approvals", "list", "--json"}, args...)...)
 	if code != 0 {
 		g.t.Fatalf("approvals: %d %s", code, errs)
 	}
@@ -44,7 +44,7 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	const root = "configured-admin-token"
-	env := []string{"ADMIN_TOKEN=" + root, "HOOKGATE_APPROVALS_REQUIRED=dlq_purge,dlq_replay_all"}
+	env := []string{"ADMIN_TOKEN=" + root, "HOOKGATE_APPROVALS_REQUIRED=dlq_purge,dlq_retry_all"}
 	gates := []*gate{s.start(roleIngest, env...), s.start(roleWorker, env...)}
 	here, there := gates[0], gates[1]
 	join := func(name string) string {
@@ -63,22 +63,22 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 	}
 	purge = append(purge, "--reason", "they are tests")
 	code, out, errs := here.as(alice, purge...)
-	if code != 2 || !strings.Contains(errs, "hookgate approve 1 --reason WHY") ||
+	if code != 2 || !strings.Contains(errs, "hookgate approvals approve 1 --reason WHY") ||
 		!strings.Contains(errs, "--approval 1") || out != "" {
 		t.Fatalf("without an approval: %d %s%s", code, out, errs)
 	}
-	code, out, errs = there.as(alice, "approve", "1", "--reason", "I am sure")
+	code, out, errs = there.as(alice, "approvals", "approve", "1", "--reason", "I am sure")
 	if code != 2 || !strings.Contains(errs, "nobody approves their own") {
 		t.Errorf("alice's own: %d %s%s", code, out, errs)
 	}
-	if code, _, errs := there.as(bob, "approve", "1"); code != 2 || !strings.Contains(errs, "reason") {
+	if code, _, errs := there.as(bob, "approvals", "approve", "1"); code != 2 || !strings.Contains(errs, "reason") {
 		t.Errorf("without a reason: %d %s", code, errs)
 	}
-	code, out, errs = there.as(bob, "approve", "1", "--reason", "looked at them")
-	if code != 0 || out != "approved 1: dlq_purge of all losing events, asked for by alice: they are tests\n" {
+	code, out, errs = there.as(bob, "approvals", "approve", "1", "--reason", "looked at them")
+	if code != 0 || out != "approved 1: dlq_purge of all losing events, requested by alice: they are tests\n" {
 		t.Errorf("approve: %d %s%s", code, out, errs)
 	}
-	if _, out, _ := here.as(bob, "approvals"); !strings.Contains(out, "they are tests") ||
+	if _, out, _ := here.as(bob, "approvals", "list"); !strings.Contains(out, "they are tests") ||
 		!strings.Contains(out, "approved") || strings.Count(out, "\n") != 2 {
 		t.Errorf("the list is\n%s", out)
 	}
@@ -105,9 +105,9 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 	for _, c := range []struct {
 		verb, says string
 		code       int
-	}{{"approve", "0 replayed", 0}, {"deny", "bob has denied approval 3: not today", 1}} {
+	}{{"approve", "0 retried", 0}, {"deny", "bob has denied approval 3: not today", 1}} {
 		waiting := &output{}
-		cmd := exec.Command(binary, "dlq", "replay", "--type", c.verb, "--wait", "--reason", "fixed",
+		cmd := exec.Command(binary, "dlq", "retry", "--type", c.verb, "--wait", "--reason", "fixed",
 			"--target", here.url)
 		cmd.Env = append(cmd.Environ(), "HOOKGATE_TOKEN="+alice)
 		cmd.Stdout, cmd.Stderr = waiting, waiting
@@ -123,7 +123,7 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 			pending[0].RequestedBy != "alice" {
 			t.Fatalf("pending are %+v", pending)
 		}
-		if code, _, errs := there.as(bob, c.verb, pending[0].ID, "--reason", "not today"); code != 0 {
+		if code, _, errs := there.as(bob, "approvals", c.verb, pending[0].ID, "--reason", "not today"); code != 0 {
 			t.Errorf("%s: %d %s", c.verb, code, errs)
 		}
 		cmd.Wait()
@@ -149,7 +149,7 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 	}
 	last := there.approvals(bob, "4")
 	quick.await("it expires", func() bool { return time.Now().After(last[0].ExpiresAt) })
-	if code, _, errs := quick.as(bob, "approve", "4", "--reason", "late"); code != 2 ||
+	if code, _, errs := quick.as(bob, "approvals", "approve", "4", "--reason", "late"); code != 2 ||
 		!strings.Contains(errs, "expired at") {
 		t.Errorf("approve what has expired: %d %s", code, errs)
 	}

@@ -150,8 +150,8 @@ func TestCanaryPlan(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"101", "up", "-1"} {
-		if code, _, errs := runBinary(t, nil, "canary", "--target", g.api(), "--data-dir", g.dir, "--",
-			wrong); code != 2 || !strings.Contains(errs, "neither show") {
+		if code, _, errs := runBinary(t, nil, "canary", "set", "--target", g.api(), "--data-dir", g.dir, "--",
+			wrong); code != 2 || !strings.Contains(errs, "not a percentage") {
 			t.Errorf("canary %s: %d %s", wrong, code, errs)
 		}
 	}
@@ -244,20 +244,20 @@ func TestPromote(t *testing.T) {
 	g := startGate(t, startOptions{env: b.env("HOOKGATE_CANARY_PLAN=10:1h,100",
 		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true",
 		"HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub", "HOOKGATE_APPROVALS_REQUIRED=promote")})
-	for _, args := range [][]string{{"canary", "start"}, {"canary", "5"}} {
+	for _, args := range [][]string{{"canary", "start"}, {"canary", "set", "5"}} {
 		if code, _, errs := g.hookgate(args...); code == 0 ||
 			!strings.Contains(errs, "only with evidence") {
 			t.Errorf("%v without evidence: %d %s", args, code, errs)
 		}
 	}
-	if code, _, errs := g.hookgate("promote", filepath.Join(work, "none")); code != 2 ||
+	if code, _, errs := g.hookgate("canary", "start", "--evidence", filepath.Join(work, "none")); code != 2 ||
 		!strings.Contains(errs, "no folder") {
 		t.Errorf("promote without a folder: %d %s", code, errs)
 	}
 	unknown := filepath.Join(work, "unknown")
 	v, code = certifyBinary(t, candidate, unknown, "--phase", "smoke", "--events", "50")
 	mustPass(t, v, code)
-	if code, _, errs := g.hookgate("promote", unknown); code != 1 ||
+	if code, _, errs := g.hookgate("canary", "start", "--evidence", unknown); code != 1 ||
 		!strings.Contains(errs, "not a known one") {
 		t.Errorf("promote on evidence of another key: %d %s", code, errs)
 	}
@@ -266,21 +266,21 @@ func TestPromote(t *testing.T) {
 		"0.000001", "--key", key); v.Status == "PASS" {
 		t.Fatal("the certification that should fail has passed")
 	}
-	if code, _, errs := g.hookgate("promote", failed); code != 1 ||
+	if code, _, errs := g.hookgate("canary", "start", "--evidence", failed); code != 1 ||
 		!strings.Contains(errs, "not PASS") {
 		t.Errorf("promote on a certification that failed: %d %s", code, errs)
 	}
 
 	second := g.newToken("another", control.RoleAdmin, "")
-	code, _, errs := g.hookgate("promote", dir, "--public-key", key+".pub", "--reason", "release 7")
+	code, _, errs := g.hookgate("canary", "start", "--evidence", dir, "--public-key", key+".pub", "--reason", "release 7")
 	if code != 2 || !strings.Contains(errs, "needs an approval, number 1") {
 		t.Fatalf("promote without approval: %d %s", code, errs)
 	}
-	if code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + second}, "approve", "1", "--reason",
+	if code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + second}, "approvals", "approve", "1", "--reason",
 		"looks good", "--target", g.api()); code != 0 {
 		t.Fatalf("approve: %d %s", code, errs)
 	}
-	code, out, errs := g.hookgate("promote", dir, "--reason", "release 7", "--approval", "1")
+	code, out, errs := g.hookgate("canary", "start", "--evidence", dir, "--reason", "release 7", "--approval", "1")
 	if code != 0 || !strings.Contains(out, "10 percent here") ||
 		!strings.Contains(out, "on evidence ") {
 		t.Fatalf("promote: %d\n%s%s", code, out, errs)
@@ -293,7 +293,7 @@ func TestPromote(t *testing.T) {
 		s.Evidence) {
 		t.Errorf("the admin trail does not name the evidence:\n%s", trail)
 	}
-	if code, _, errs := g.hookgate("promote", dir, "--reason", "again"); code != 1 ||
+	if code, _, errs := g.hookgate("canary", "start", "--evidence", dir, "--reason", "again"); code != 1 ||
 		!strings.Contains(errs, "is running") {
 		t.Errorf("a second promotion: %d %s", code, errs)
 	}

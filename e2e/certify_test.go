@@ -186,7 +186,7 @@ func TestRecordAndCertify(t *testing.T) {
 	}
 	from.awaitDrained()
 	recording := filepath.Join(t.TempDir(), "recorded.ndjson")
-	if code, _, errs := runBinary(t, nil, "record", "--target", from.url, "--data-dir", from.dir,
+	if code, _, errs := runBinary(t, nil, "replay", "record", "--target", from.url, "--data-dir", from.dir,
 		"--out", recording); code != 0 || !strings.Contains(errs, "3 events") {
 		t.Fatalf("record: %d %s", code, errs)
 	}

@@ -196,7 +196,7 @@ func TestDeadLetters(t *testing.T) {
 		}
 
 		// Still poisoned: it fails again, as a dead letter of its own, with a history.
-		out := w.mustDLQ(0, "replay", open["bad-0"].ID, "--reason", "too early")
+		out := w.mustDLQ(0, "retry", open["bad-0"].ID, "--reason", "too early")
 		w.gates[0].awaitDrained()
 		again := w.list()["bad-0"]
 		if len(w.list()) != 10 || again.RetryOf != open["bad-0"].RequestID ||
@@ -204,7 +204,7 @@ func TestDeadLetters(t *testing.T) {
 			w.t.Errorf("after a replay in vain, which said %s, open are %+v", out, w.list())
 		}
 		if out := w.mustDLQ(0, "show", again.ID); strings.Count(out, "\nfailed ") != 2 ||
-			!strings.Contains(out, "replay of "+again.RetryOf) {
+			!strings.Contains(out, "retry of "+again.RetryOf) {
 			w.t.Errorf("its history is\n%s", out)
 		}
 		if l := w.list("--state", "superseded")["bad-0"]; l.RequestID != again.RetryOf {
@@ -215,7 +215,7 @@ func TestDeadLetters(t *testing.T) {
 		w.cure()
 		var all sync.WaitGroup
 		for n := range 4 {
-			all.Go(func() { w.mustDLQ(n%2, "replay", again.ID) })
+			all.Go(func() { w.mustDLQ(n%2, "retry", again.ID) })
 		}
 		all.Wait()
 		w.gates[0].awaitDrained()
@@ -245,14 +245,14 @@ func TestDeadLetters(t *testing.T) {
 			"duplicate_detected") {
 			w.t.Errorf("sent again it is answered %s", answer)
 		}
-		if code, out, errs := w.dlq(0, "replay", again.ID); code != 0 ||
+		if code, out, errs := w.dlq(0, "retry", again.ID); code != 0 ||
 			!strings.Contains(errs, "its event is stored") {
 			w.t.Errorf("replayed once more it ends with %d: %s%s", code, out, errs)
 		}
 
 		// By filter, and what is purged.
-		if out := w.mustDLQ(1, "replay", "--type", "t-b", "--failed-with",
-			"poisoned"); !strings.Contains(out, "5 replayed") {
+		if out := w.mustDLQ(1, "retry", "--type", "t-b", "--failed-with",
+			"poisoned"); !strings.Contains(out, "5 retried") {
 			w.t.Errorf("by filter: %s", out)
 		}
 		w.gates[0].awaitDrained()
@@ -261,12 +261,12 @@ func TestDeadLetters(t *testing.T) {
 			w.t.Errorf("a purge of an open one ended with %d: %s", code, errs)
 		}
 		w.mustDLQ(0, "purge", open["bad-4"].ID, "--lose-events", "--reason", "nobody wants it")
-		if code, _, errs := w.dlq(0, "replay", open["bad-4"].ID); code != exitFail ||
+		if code, _, errs := w.dlq(0, "retry", open["bad-4"].ID); code != exitFail ||
 			!strings.Contains(errs, "purged") {
 			w.t.Errorf("a replay of a purged one ended with %d: %s", code, errs)
 		}
-		if out := w.mustDLQ(0, "replay", "--all", "--reason", "cured"); !strings.Contains(out,
-			"3 replayed") {
+		if out := w.mustDLQ(0, "retry", "--all", "--reason", "cured"); !strings.Contains(out,
+			"3 retried") {
 			w.t.Errorf("all: %s", out)
 		}
 		w.gates[0].awaitDrained()
@@ -293,8 +293,8 @@ func TestDeadLetters(t *testing.T) {
 		}
 		_, actions, _ := runBinary(w.t, nil, "audit", "actions", "--target", w.gates[0].url, "--data-dir",
 			w.gates[0].dir)
-		for _, want := range []string{"dlq_replay", "dlq_purge", "nobody wants it", "cured",
-			"done: 3 replayed, 0 not"} {
+		for _, want := range []string{"dlq_retry", "dlq_purge", "nobody wants it", "cured",
+			"done: 3 retried, 0 not"} {
 			if !strings.Contains(actions, want) {
 				w.t.Errorf("the admin trail lacks %q:\n%s", want, actions)
 			}
@@ -333,7 +333,7 @@ func TestReplayKilled(t *testing.T) {
 		replaying.Go(func() {
 			after := ""
 			for calls := 0; ; calls++ {
-				status, answer := victim.request(http.MethodPost, "/admin/dlq/replay",
+				status, answer := victim.request(http.MethodPost, "/admin/dlq/retry",
 					fmt.Sprintf(`{"all":true,"limit":10%s}`, after))
 				if calls == many/10/3 {
 					close(third)
@@ -350,7 +350,7 @@ func TestReplayKilled(t *testing.T) {
 		victim.kill()
 		replaying.Wait()
 		w.gates[0] = w.restart(victim)
-		w.mustDLQ(0, "replay", "--all")
+		w.mustDLQ(0, "retry", "--all")
 		w.gates[0].awaitDrained()
 
 		if open := w.list(); len(open) != 0 {
@@ -378,9 +378,9 @@ func TestReplayKilled(t *testing.T) {
 func TestReplayGoesOn(t *testing.T) {
 	t.Parallel()
 	one := func(id int) string {
-		return fmt.Sprintf(`{"id":"%d","requestId":"r%[1]d","replayOf":"d%[1]d","jobId":"0:0-%[1]d"}`, id)
+		return fmt.Sprintf(`{"id":"%d","requestId":"r%[1]d","retryOf":"d%[1]d","jobId":"0:0-%[1]d"}`, id)
 	}
-	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x","replayed":[%s],"skipped":[],"next":"%s"}`
+	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x","retried":[%s],"skipped":[],"next":"%s"}`
 	for _, test := range []struct {
 		name string
 		// answers are the gate's, as status and body; the last is repeated. after is what each call must
@@ -391,17 +391,17 @@ func TestReplayGoesOn(t *testing.T) {
 		out, err string
 	}{
 		{"to the end",
-			[]string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
+			[]string{"202 {\"retried\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
 				fmt.Sprintf(full, one(2), "2.5"),
-				"503 " + fmt.Sprintf(full, "", "2.5"), "200 {\"replayed\":[" + one(3) +
+				"503 " + fmt.Sprintf(full, "", "2.5"), "200 {\"retried\":[" + one(3) +
 					`],"skipped":[{"id":"4","state":"stored","reason":"its event is stored"}]}`},
-			[]string{"", "1.5", "2.5", "2.5"}, 0, "3 replayed\n", "4: not replayed: its event is stored\n"},
-		{"cannot all be replayed", []string{`200 {"replayed":[],"skipped":[{"id":"4","state":"open","reason":"no identity"}]}`}, []string{""},
-			exitFail, "0 replayed\n", "1 could not be replayed"},
-		{"stuck", []string{"202 {\"replayed\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
+			[]string{"", "1.5", "2.5", "2.5"}, 0, "3 retried\n", "4: not retried: its event is stored\n"},
+		{"cannot all be retried", []string{`200 {"retried":[],"skipped":[{"id":"4","state":"open","reason":"no identity"}]}`}, []string{""},
+			exitFail, "0 retried\n", "1 could not be retried"},
+		{"stuck", []string{"202 {\"retried\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
 			fmt.Sprintf(full, "", "1.5")},
 			slices.Concat([]string{""}, slices.Repeat([]string{"1.5"}, retryRefusals)), exitFail, "",
-			"1 replayed, then: the gate answers 503"},
+			"1 retried, then: the gate answers 503"},
 		{"broken", []string{`500 {"error":"broken"}`}, []string{""}, exitNoResult, "", "broken"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -412,7 +412,7 @@ func TestReplayGoesOn(t *testing.T) {
 					After string
 				}
 				if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !body.All ||
-					r.URL.Path != "/admin/dlq/replay" || r.Header.Get("X-Reason") != "why" {
+					r.URL.Path != "/admin/dlq/retry" || r.Header.Get("X-Reason") != "why" {
 					t.Errorf("asked for %s with %+v (error %v)", r.URL, body, err)
 				}
 				status, answer, _ := strings.Cut(test.answers[min(len(after), len(test.answers)-1)], " ")
@@ -425,7 +425,7 @@ func TestReplayGoesOn(t *testing.T) {
 				io.WriteString(w, answer)
 			}))
 			defer server.Close()
-			code, out, errs := runBinary(t, []string{"ADMIN_TOKEN=x"}, "dlq", "replay", "--all", "--reason",
+			code, out, errs := runBinary(t, []string{"ADMIN_TOKEN=x"}, "dlq", "retry", "--all", "--reason",
 				"why", "--target", server.URL)
 			if code != test.code || out != test.out || !strings.Contains(errs, test.err) {
 				t.Errorf("ended with %d: %q and %q, want %d: %q and %q", code, out, errs, test.code, test.out,

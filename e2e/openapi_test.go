@@ -201,10 +201,10 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{400, "GET", "/admin/dlq?state=none", ""},
 		{200, "GET", dead[0], ""}, {404, "GET", "/admin/dlq/none", ""}, {200, "GET", dead[0] + "/body",
 			""},
-		{202, "POST", dead[0] + "/replay", ""}, {202, "POST", "/admin/dlq/replay",
+		{202, "POST", dead[0] + "/retry", ""}, {202, "POST", "/admin/dlq/retry",
 			`{"all":true,"limit":1}`},
-		{200, "POST", "/admin/dlq/replay", `{"filter":{"type":"none"}}`},
-		{400, "POST", "/admin/dlq/replay", "{}"},
+		{200, "POST", "/admin/dlq/retry", `{"filter":{"type":"none"}}`},
+		{400, "POST", "/admin/dlq/retry", "{}"},
 		{409, "POST", dead[2] + "/purge", ""}, {400, "POST", dead[2] + "/purge", `{"loseEvents":true}`},
 		{200, "POST", "/admin/test-events/remove", ""}, {400, "POST", "/admin/test-events/remove",
 			`{"source":"default"}`},
@@ -249,7 +249,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	for _, o := range []struct {
 		want         int
 		method, path string
-	}{{410, "GET", dead[2] + "/body"}, {409, "POST", dead[2] + "/replay"}, {200, "GET", dead[2]},
+	}{{410, "GET", dead[2] + "/body"}, {409, "POST", dead[2] + "/retry"}, {200, "GET", dead[2]},
 		{200, "GET", "/api/trace/bad-2"}} {
 		try(o.want, o.method, o.path, "", "Authorization", admin)
 	}

@@ -91,18 +91,18 @@ func (r *rehearsal) do(reason string, args ...string) (out string) {
 
 // awaited is the id of the approval that a command asks for.
 func awaited(text string) string {
-	_, rest, _ := strings.Cut(text, "hookgate approve ")
+	_, rest, _ := strings.Cut(text, "hookgate approvals approve ")
 	id, _, _ := strings.Cut(rest, " ")
 	return id
 }
 
 func (r *rehearsal) approve(id string) {
 	r.t.Helper()
-	if code, _, errs := r.as(r.alice, "approve", id, "--reason", "it is mine"); code == 0 ||
+	if code, _, errs := r.as(r.alice, "approvals", "approve", id, "--reason", "it is mine"); code == 0 ||
 		!strings.Contains(errs, "nobody approves their own") {
 		r.t.Errorf("alice approves her own: %d %s", code, errs)
 	}
-	if code, _, errs := r.as(r.bob, "approve", id, "--reason", "looked at it"); code != 0 {
+	if code, _, errs := r.as(r.bob, "approvals", "approve", id, "--reason", "looked at it"); code != 0 {
 		r.t.Fatalf("bob approves %s: %d %s", id, code, errs)
 	}
 }
@@ -269,7 +269,7 @@ func TestRehearsal(t *testing.T) {
 	// At 0 percent everything goes to the service before, and the gate leaves that with evidence
 	// alone.
 	r.turns(0, func() {})
-	if code, _, errs := r.as(r.alice, "canary", "10", "--reason", "in a hurry"); code == 0 ||
+	if code, _, errs := r.as(r.alice, "canary", "set", "10", "--reason", "in a hurry"); code == 0 ||
 		!strings.Contains(errs, "only with evidence") {
 		t.Errorf("a canary without evidence: %d %s", code, errs)
 	}
@@ -283,7 +283,7 @@ func TestRehearsal(t *testing.T) {
 
 	// Promoted, with the word of another person.
 	r.turns(10, func() {
-		t.Log(r.do("release 2", "promote", first, "--public-key", key+".pub"))
+		t.Log(r.do("release 2", "canary", "start", "--evidence", first, "--public-key", key+".pub"))
 	})
 	r.passes(20)
 	stays, comes := keyOf(10, 0), keyOf(50, 10)
@@ -296,7 +296,7 @@ func TestRehearsal(t *testing.T) {
 	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "200", "--key", key,
 		"--exclusive=false", "--canary-percent", "10")
 	mustPass(t, v, code)
-	r.turns(50, func() { t.Log(r.do("certified on its share", "canary", "50")) })
+	r.turns(50, func() { t.Log(r.do("certified on its share", "canary", "set", "50")) })
 	r.passes(100)
 	if !r.tell("stays", stays) {
 		t.Error("a key that the gate has taken has left it while the percentage rose")
@@ -343,7 +343,7 @@ func TestRehearsal(t *testing.T) {
 	again, last := filepath.Join(work, "again"), filepath.Join(work, "last")
 	v, code = certifyBinary(t, r.before, again, "--phase", "smoke", "--events", "100", "--key", key)
 	mustPass(t, v, code)
-	r.turns(10, func() { r.do("the version before, again", "promote", again) })
+	r.turns(10, func() { r.do("the version before, again", "canary", "start", "--evidence", again) })
 	v, code = certifyBinary(t, r.gate, last, "--phase", "smoke", "--events", "100", "--key", key,
 		"--canary-percent", "10")
 	mustPass(t, v, code)

@@ -43,7 +43,7 @@ func TestDashboardRelease(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: startBefore(t).env("HOOKGATE_CANARY_PLAN=20:30m,50:1h,100",
 		"HOOKGATE_GUARD_P95_LIMIT=0s",
-		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_replay_all,rollback,promote",
+		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_retry_all,rollback,promote",
 		// The depth grows where workers are slow.
 		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",

@@ -417,7 +417,7 @@ func TestRollbackWantsApproval(t *testing.T) {
 	args := []string{"rollback", "--target", gate.URL, "--data-dir", t.TempDir()}
 	code, out, errs := runBinary(t, env, append(args, "--yes", "--expect", oldVersion, "--reason",
 		"it is slow", "--", "true")...)
-	if code != exitFail || !strings.Contains(out, "hookgate approve 17") ||
+	if code != exitFail || !strings.Contains(out, "hookgate approvals approve 17") ||
 		!strings.Contains(out, "--resume --approval 17") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}

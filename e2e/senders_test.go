@@ -148,7 +148,7 @@ sources:
 			t.Fatal(err)
 		}
 		return runBinary(t, append(env, "HOOKGATE_DATA_DIR="+g.dir),
-			append([]string{"send", "--target", g.url, "--config", file, "--source", source, "--file", path},
+			append([]string{"sources", "send", "--target", g.url, "--config", file, "--source", source, "--file", path},
 				args...)...)
 	}
 	for _, c := range []struct {

@@ -1,181 +1,285 @@
 package main
 
 import (
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/certify"
+	"github.com/hookgate/hookgate/evidence"
 )
 
-// canaryState is the canary as the admin API shows it.
-type canaryState struct {
-	Configured bool
-	Upstream   string
-	Percent    int
-	At         *time.Time
-	By, Reason string
-	Evidence   string
-	Plan       []struct {
-		Percent    int
-		ForSeconds float64
-	}
-	Step           int
-	WatchedSeconds float64
-	Held           string
-	Guard          struct {
-		Fired   []string
-		Unknown string
-	}
-	Stored   bool
-	Recorded *bool
+// canaryCommand is a command of canary.
+type canaryCommand struct {
+	connection
+	json bool
+
+	evidence string // a folder, or the id of evidence that the gate has
+	keys     []string
+	timeout  time.Duration
 }
 
-const canaryPath = "/admin/canary"
-
 func newCanaryCommand() *cobra.Command {
-	var c client
-	var asJSON bool
-	var evidenceID string
 	cmd := &cobra.Command{
-		Use:   "canary [show|N|start|back]",
-		Short: "Show or change what share of the webhooks the gate takes, and what goes on to the service before",
-		Long: `Show the canary of a running gate, or change it: N sets the percentage and ends a plan,
-start begins the plan (canary.plan) at its first step above the percentage of now, back
-goes to 0 and ends the plan.
+		Use:   "canary",
+		Short: "Show or change which share of the webhooks the gate takes under a canary",
+		Long: `Show or change the canary of a running gate: the gate takes a share of the webhooks and
+forwards the others to the previous service (canary.upstream).
 
-The share is one of ordering keys: all webhooks of a key, and their repetitions, go to
-one side, and a key that the gate has taken stays with it while the percentage rises.
-A plan goes on when a step has had its time and the guard says go, and back to 0 by
-itself when the guard fires.
+The share is a share of ordering keys. All webhooks of a key, including repeated ones,
+go to one side, and a key that the gate has taken stays with the gate while the
+percentage rises. A plan (canary.plan) goes on by itself when a step has had its time and
+the release triggers say "go". It goes back to 0 percent when a release trigger fires.
 
-It is written into the admin trail, with --reason. If the trail cannot be written
-because the store is away, changes are refused, but back is done all the same.`,
-		Example: `  hookgate canary
-  hookgate canary 5 --reason "release 7"
-  hookgate canary start --reason "release 7"
-  hookgate canary back --reason "orders are missing"`,
-		Args:      cobra.MaximumNArgs(1),
-		ValidArgs: []string{"show", "start", "back"},
+Each change is written into the admin trail, with --reason. If the trail cannot be
+written because the store is away, changes are rejected, except canary back.`,
+	}
+	cmd.AddCommand(newCanaryShowCommand(), newCanarySetCommand(), newCanaryStartCommand(),
+		newCanaryBackCommand())
+	return cmd
+}
+
+func newCanaryShowCommand() *cobra.Command {
+	var c canaryCommand
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show the canary",
+		Args:  cobra.NoArgs,
 	}
 	c.register(cmd)
-	c.registerReason(cmd)
-	c.registerApproval(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&evidenceID, "evidence", "",
-		"`id` of evidence that the gate has received, to leave 0 percent with (see hookgate promote)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		wanted := "show"
-		if len(args) > 0 {
-			wanted = args[0]
-		}
-		if wanted == "show" {
-			var answer json.RawMessage
-			if err := c.get(cmd.Context(), canaryPath, nil, &answer); err != nil {
-				return err
-			}
-			return printCanary(cmd, answer, asJSON)
-		}
-		body, err := canaryBody(wanted, evidenceID)
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client, err := c.client()
 		if err != nil {
 			return err
 		}
-		var answer json.RawMessage
-		if err := c.change(cmd.Context(), http.MethodPost, canaryPath, body, &answer); err != nil {
+		state, err := client.Canary(cmd.Context())
+		if err != nil {
 			return err
 		}
-		return printCanary(cmd, answer, asJSON)
+		return c.print(cmd, state)
 	}
 	return cmd
 }
 
-// canaryBody is the body of a change.
-func canaryBody(wanted, evidenceID string) (string, error) {
-	body := map[string]any{}
-	switch percent, err := strconv.Atoi(strings.TrimSuffix(wanted, "%")); {
-	case wanted == "start" || wanted == "back":
-		body["plan"] = wanted
-	case err == nil && percent >= 0 && percent <= 100:
-		body["percent"] = percent
-	default:
-		return "", fmt.Errorf("%q is neither show, start, back nor a percentage from 0 to 100", wanted)
+func newCanarySetCommand() *cobra.Command {
+	var c canaryCommand
+	cmd := &cobra.Command{
+		Use:   "set PERCENT",
+		Short: "Set the share of the ordering keys that the gate takes, and end a plan",
+		Example: `  hookgate canary set 5 --reason "release 7"
+  hookgate canary set 5 --evidence certified/20261124T081500Z --reason "release 7"`,
+		Args: cobra.ExactArgs(1),
 	}
-	if evidenceID != "" {
-		body["evidence"] = evidenceID
+	c.registerChange(cmd)
+	c.registerEvidence(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		percent, err := strconv.Atoi(strings.TrimSuffix(args[0], "%"))
+		if err != nil || percent < 0 || percent > 100 {
+			return fmt.Errorf("%q is not a percentage from 0 to 100", args[0])
+		}
+		return c.change(cmd, api.CanaryRequest{Percent: &percent})
 	}
-	text, err := json.Marshal(body)
-	return string(text), err
+	return cmd
 }
 
-// printCanary prints the answer of the gate.
-func printCanary(cmd *cobra.Command, answer json.RawMessage, asJSON bool) error {
-	out := cmd.OutOrStdout()
-	if asJSON {
-		return printJSON(out, answer)
+func newCanaryStartCommand() *cobra.Command {
+	var c canaryCommand
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "Start the plan, on the evidence of a certification if you name one",
+		Long: `Start the plan (canary.plan) at its first step above the current percentage.
+
+With --evidence the canary starts on a certification. The evidence must be what was
+signed, its verdict PASS and of the version that the gate runs. The command checks this
+and submits the evidence to the gate, which checks it again, and its age too
+(canary.max_evidence_age). With canary.require_evidence the gate leaves 0 percent only
+this way.
+
+Exit code 0: the plan has started. 1: the evidence or the gate does not allow it. 2: an
+approval is needed, or something could not be checked.`,
+		Example: `  hookgate canary start --reason "release 7"
+  hookgate canary start --evidence certified/20261124T081500Z --public-key evidence.key.pub --reason "release 7"`,
+		Args: cobra.NoArgs,
 	}
-	var s canaryState
-	if err := json.Unmarshal(answer, &s); err != nil {
-		return fmt.Errorf("read the gate's answer: %w", err)
+	c.registerChange(cmd)
+	c.registerEvidence(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return c.change(cmd, api.CanaryRequest{Plan: api.PlanStart})
 	}
-	if s.Recorded != nil && !*s.Recorded {
-		fmt.Fprintln(cmd.ErrOrStderr(),
-			"hookgate: the admin trail could not be written, and does not have this; the log of the gate has")
-	}
-	return s.print(out)
+	return cmd
 }
 
-// print writes the state for people.
-func (s canaryState) print(w io.Writer) error {
-	if !s.Configured {
-		_, err := fmt.Fprintln(w, "no canary: the gate takes every webhook (canary.upstream is not set)")
+func newCanaryBackCommand() *cobra.Command {
+	var c canaryCommand
+	cmd := &cobra.Command{
+		Use:     "back",
+		Short:   "Go back to 0 percent and end a plan; this needs no approval",
+		Example: `  hookgate canary back --reason "orders are missing"`,
+		Args:    cobra.NoArgs,
+	}
+	c.registerChange(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return c.change(cmd, api.CanaryRequest{Plan: api.PlanBack})
+	}
+	return cmd
+}
+
+func (c *canaryCommand) registerChange(cmd *cobra.Command) {
+	c.register(cmd)
+	c.registerReason(cmd)
+	c.registerApproval(cmd)
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+}
+
+func (c *canaryCommand) registerEvidence(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.evidence, "evidence", "",
+		"`folder` of evidence by hookgate certify, or the id of evidence that the gate has received")
+	cmd.Flags().StringArrayVar(&c.keys, "public-key", nil,
+		"`file` with a key that the evidence must be signed with; if repeated, one of them")
+	cmd.Flags().DurationVar(&c.timeout, "timeout", 10*time.Minute,
+		"`time` that the upload of the evidence may take")
+}
+
+// evidenceID is the id of evidence: the SHA-256 of its manifest.
+var evidenceID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// change changes the canary, on evidence if there is any.
+func (c *canaryCommand) change(cmd *cobra.Command, wanted api.CanaryRequest) error {
+	wanted.Evidence = c.evidence
+	if c.evidence != "" && !evidenceID.MatchString(c.evidence) {
+		var err error
+		if wanted.Evidence, err = c.submit(cmd, c.evidence); err != nil {
+			return err
+		}
+	}
+	state, err := change(cmd, &c.connection,
+		func(client *api.Client, options ...api.Option) (api.Canary, error) {
+			return client.SetCanary(cmd.Context(), wanted, options...)
+		})
+	switch {
+	case hasStatus(err, http.StatusConflict):
+		return &exitError{exitFail, err}
+	case err != nil:
 		return err
 	}
-	var errs []error
-	line := func(format string, args ...any) {
-		_, err := fmt.Fprintf(w, format+"\n", args...)
-		errs = append(errs, err)
+	warnUnrecorded(cmd, state.Recorded)
+	return c.print(cmd, state)
+}
+
+// submit checks that the evidence in a folder lets the canary start, submits it to the gate unless
+// the gate has it, and returns its id.
+func (c *canaryCommand) submit(cmd *cobra.Command, dir string) (id string, err error) {
+	verdict, err := c.passed(cmd, dir)
+	if err != nil {
+		return "", err
 	}
-	line("%d percent here, everything else to %s", s.Percent, s.Upstream)
+	client, err := c.client()
+	if err != nil {
+		return "", err
+	}
+	manifest, err := os.ReadFile(filepath.Join(dir, evidence.ManifestFile))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(manifest)
+	_, err = submitEvidence(cmd.Context(), dir, c.timeout, evidence.Upload{
+		URL: strings.TrimSuffix(c.target, "/") + "/api/intake", Token: client.Token, HTTP: client.HTTP,
+		Application: verdict.Application, Gate: verdict.Target,
+	})
+	var rejected *evidence.RejectedError
+	if errors.As(err, &rejected) && rejected.Status == http.StatusConflict {
+		err = nil // the gate has it
+	}
+	return hex.EncodeToString(sum[:]), err
+}
+
+// passed checks that the evidence in a folder says PASS, of the version that the gate runs.
+func (c *canaryCommand) passed(cmd *cobra.Command, dir string) (v certify.Verdict, err error) {
+	_, v, err = verifyBundle(dir, c.keys)
+	switch {
+	case err != nil:
+		return v, err
+	case v.Status != certify.Pass:
+		return v, &exitError{exitFail, fmt.Errorf("the verdict of the evidence in %s is %s, not %s", dir,
+			v.Status, certify.Pass)}
+	}
+	client, err := c.open()
+	if err != nil {
+		return v, err
+	}
+	health, err := client.Health(cmd.Context())
+	if err == nil && health.Version != v.Version {
+		err = &exitError{exitFail, fmt.Errorf("the evidence in %s is of version %q, and the gate runs %q",
+			dir, v.Version, health.Version)}
+	}
+	return v, err
+}
+
+// print prints the state of the canary.
+func (c *canaryCommand) print(cmd *cobra.Command, s api.Canary) error {
+	if c.json {
+		return printJSON(cmd.OutOrStdout(), s)
+	}
+	var text strings.Builder
+	writeCanary(&text, &s)
+	_, err := io.WriteString(cmd.OutOrStdout(), text.String())
+	return err
+}
+
+func writeCanary(w *strings.Builder, s *api.Canary) {
+	if !s.Configured {
+		fmt.Fprintln(w, "no canary: the gate takes every webhook (canary.upstream is not set)")
+		return
+	}
+	fmt.Fprintf(w, "%d percent here, everything else to %s\n", s.Percent, s.Upstream)
 	if s.At != nil {
-		set := fmt.Sprintf("since %s by %s", s.At.Format(time.RFC3339), s.By)
+		fmt.Fprintf(w, "since %s by %s", timeOr(s.At, ""), s.By)
 		if s.Reason != "" {
-			set += ": " + s.Reason
+			fmt.Fprintf(w, ": %s", s.Reason)
 		}
-		line("%s", set)
+		fmt.Fprintln(w)
 	}
 	if s.Evidence != "" {
-		line("on evidence %s", s.Evidence)
+		fmt.Fprintf(w, "on evidence %s\n", s.Evidence)
 	}
 	if !s.Stored {
-		line("only in this process: it is not stored for the others yet")
+		fmt.Fprintln(w, "only in this process: it is not stored for the others yet")
 	}
 	for i, step := range s.Plan {
-		state, lasts := "", time.Duration(step.ForSeconds*float64(time.Second))
+		length := "until changed"
+		if step.Seconds > 0 {
+			length = "for " + seconds(step.Seconds).String()
+		}
+		fmt.Fprintf(w, "step %d: %3d percent %s", i+1, step.Percent, length)
 		if i+1 == s.Step {
-			state = fmt.Sprintf("  <- %v without a fired trigger",
-				time.Duration(s.WatchedSeconds*float64(time.Second)).Round(time.Second))
+			fmt.Fprintf(w, "  <- %v without a fired trigger", seconds(s.WatchedSeconds).Round(time.Second))
 			if s.Held != "" {
-				state += "; held: " + s.Held
+				fmt.Fprintf(w, "; held: %s", s.Held)
 			}
 		}
-		length := "to stay"
-		if lasts > 0 {
-			length = "for " + lasts.String()
-		}
-		line("step %d: %3d percent %s%s", i+1, step.Percent, length, state)
+		fmt.Fprintln(w)
 	}
 	switch {
 	case len(s.Guard.Fired) > 0:
-		line("guard: fired: %s", strings.Join(s.Guard.Fired, ", "))
+		fmt.Fprintf(w, "release triggers: fired: %s\n", strings.Join(s.Guard.Fired, ", "))
 	case s.Guard.Unknown != "":
-		line("guard: cannot tell: %s", s.Guard.Unknown)
+		fmt.Fprintf(w, "release triggers: unknown: %s\n", s.Guard.Unknown)
 	default:
-		line("guard: go")
+		fmt.Fprintln(w, "release triggers: go")
 	}
-	return errors.Join(errs...)
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

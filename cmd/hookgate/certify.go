@@ -1,14 +1,12 @@
 package main
 
 import (
-	"crypto/ed25519"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,12 +15,11 @@ import (
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/internal/progress"
-	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/load"
 )
 
 type certifyOptions struct {
-	client
+	connection
 	phase, dir, profile, input, key, junit string
 	source, path, api                      string
 	speed                                  float64
@@ -213,8 +210,10 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 	if options.Token, err = o.token(); err != nil {
 		return err
 	}
-	if options.Key, err = o.signingKey(); err != nil {
-		return err
+	if path := cmp.Or(o.key, os.Getenv("EVIDENCE_KEY")); path != "" {
+		if options.Key, err = evidence.ReadPrivateKey(path); err != nil {
+			return err
+		}
 	}
 	show, finish := certifyProgress(cmd.ErrOrStderr())
 	options.Progress = show
@@ -231,14 +230,14 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 		return &exitError{exitNoResult, fmt.Errorf("certify: %w", err)}
 	}
 	if o.junit != "" {
-		if err := writeJUnit(o.junit, v); err != nil {
+		if err := certify.WriteJUnit(o.junit, v); err != nil {
 			return err
 		}
 	}
 	if o.json {
 		err = printJSON(cmd.OutOrStdout(), v)
 	} else {
-		err = printVerdict(cmd.OutOrStdout(), v, options.Dir)
+		err = v.WriteText(cmd.OutOrStdout(), options.Dir)
 	}
 	if err != nil {
 		return err
@@ -263,73 +262,6 @@ func roleRules() (rules []certify.Rule) {
 			}})
 	}
 	return rules
-}
-
-// signingKey reads the key that signs, nil if none is named.
-func (o *certifyOptions) signingKey() (ed25519.PrivateKey, error) {
-	path := o.key
-	if path == "" {
-		path = os.Getenv("EVIDENCE_KEY")
-	}
-	if path == "" {
-		return nil, nil
-	}
-	return readSigningKey(path)
-}
-
-func readSigningKey(path string) (ed25519.PrivateKey, error) {
-	text, err := secret.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := evidence.ParsePrivateKey([]byte(text + "\n"))
-	if err != nil {
-		return nil, fmt.Errorf("key %s %w; hookgate evidence keygen makes one", path, err)
-	}
-	return key, nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
-// printVerdict prints phases and criteria as tables, and what is wrong.
-func printVerdict(w io.Writer, v certify.Verdict, dir string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PHASE\tREQUESTS\tRATE\tP50 MS\tP95 MS\tP99 MS\tMAX MS\tERRORS\tDRAIN\tSTATUS")
-	for _, p := range v.Phases {
-		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\n", p.Phase, p.Requests,
-			p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.Status)
-	}
-	fmt.Fprintln(t)
-	fmt.Fprintln(t, "CRITERION\tVALUE\tLIMIT\tMARGIN\tSTATUS")
-	for _, c := range v.Criteria {
-		value, margin := c.ValueText(), c.MarginText()
-		if c.Status == certify.Invalid {
-			margin = "-"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", c.ID, value, c.LimitText(), margin, c.Status)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for _, c := range v.Criteria {
-		if c.Status == certify.Pass {
-			continue
-		}
-		fmt.Fprintf(w, "\n%s %s: %s\n", c.Status, c.ID, c.Text)
-		if c.Note != "" {
-			fmt.Fprintf(w, "  %s\n", c.Note)
-		}
-		for _, finding := range c.Findings[:min(3, len(c.Findings))] {
-			fmt.Fprintf(w, "  %s\n", finding)
-		}
-		fmt.Fprintf(w, "  see %s/%s\n", dir, c.Evidence)
-	}
-	_, err := fmt.Fprintf(w, "\n%s  %s\n", v.Status, dir+"/report.html")
-	return err
 }
 
 // certifyProgress shows how a certification goes: a bar on a terminal, elsewhere a line for each

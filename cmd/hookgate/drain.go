@@ -6,47 +6,53 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/progress"
-	"github.com/spf13/cobra"
 )
 
 const (
-	// drainPoll is how often drain asks the gate.
+	// drainPoll is the time between two questions to the gate.
 	drainPoll = 100 * time.Millisecond
-	// firstAnswer is how long the gate may take to answer at all, however short the time-out.
+	// firstAnswer is how long the gate may take for its first answer, however short the time-out.
 	firstAnswer = 30 * time.Second
 )
 
 func newDrainCommand() *cobra.Command {
-	var c client
+	var c connection
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "Wait until everything accepted is stored",
-		Long: `Wait until everything that a running gate has accepted is stored: what is queued in Redis,
-and what a process has spooled. Without Redis, and unless the gate spools, that is so
-already.
+		Long: `Wait until everything that a running gate has accepted is stored: the records queued in
+Redis, and those that a process has spooled. Without Redis, and unless the gate spools,
+everything accepted is already stored.
 
-The gate goes on taking webhooks; with a steady stream of them a queue may never be
-empty, so set maintenance read_only first where that matters. While Redis is away nobody
-knows what is left in it, and drain waits. In the mode buffer nothing is stored, and drain
-fails at once unless the queue is empty.
+The gate goes on taking webhooks, so under a steady stream the queue may never be empty.
+Run "hookgate maintenance read_only" first where that matters. While Redis is away the
+gate does not know what is left in it, and drain waits. In the mode buffer nothing is
+stored, and drain fails at once unless the queue is empty.
 
-Exit code 0: nothing is queued. 1: something is left when the time is over. 2: the gate
+Exit code 0: nothing is queued. 1: something was left when the time was over. 2: the gate
 could not be asked.`,
 		Example: `  hookgate maintenance read_only && hookgate drain --timeout 5m`,
 		Args:    cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&c.target, "target", "http://127.0.0.1:8080", "base `URL` of the gate")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait")
+	c.registerOpen(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "the longest `time` to wait")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if timeout <= 0 {
 			return errors.New("--timeout must be positive")
 		}
-		d := drain{client: c, bar: progress.New(cmd.ErrOrStderr(), 0)}
-		defer d.bar.Done()
+		client, err := c.open()
+		if err != nil {
+			return err
+		}
+		d := drain{client: client, bar: progress.New(cmd.ErrOrStderr(), 0)}
 		left, err := d.run(cmd.Context(), timeout)
+		d.bar.Done()
 		switch {
 		case err == nil:
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "drained: %d records in %v\n", d.first,
@@ -56,11 +62,11 @@ could not be asked.`,
 			return &exitError{exitFail, fmt.Errorf("%d records are queued, and %w", left, err)}
 		case errors.Is(err, context.DeadlineExceeded) && left > 0:
 			return &exitError{exitFail,
-				fmt.Errorf("%d records are still queued after %v; the health and the log of the gate say why",
+				fmt.Errorf("%d records are still queued after %v; see /api/health and the log of the gate",
 					left, timeout)}
 		case errors.Is(err, context.DeadlineExceeded) && d.unsure:
 			return &exitError{exitFail,
-				fmt.Errorf("the queue of the gate is away, and what is left in it is not known after %v",
+				fmt.Errorf("the queue of the gate is away, so it is unknown what is left in it after %v",
 					timeout)}
 		case errors.Is(err, context.Canceled) && left > 0:
 			return &exitError{exitFail, fmt.Errorf("interrupted: %d records are still queued", left)}
@@ -70,22 +76,23 @@ could not be asked.`,
 	return cmd
 }
 
-// errBuffering says what to do about a queue that nobody empties.
-var errBuffering = errors.New("nothing is stored in mode buffer: `hookgate maintenance normal` or " +
-	"`hookgate maintenance read_only` lets it be stored, then drain")
+// errBuffering says how to get a queue stored that is not stored in this mode.
+var errBuffering = errors.New("nothing is stored in mode buffer: run `hookgate maintenance normal` or " +
+	"`hookgate maintenance read_only`, then drain")
 
 // drain watches the depth of a gate's queue.
 type drain struct {
-	client client
+	client *api.Client
 	bar    *progress.Bar
 	begun  time.Time
 	first  int64 // depth when it was first known
 	mode   control.Mode
-	unsure bool // there may be more than the gate knows of: a queue that is away does not tell
+	// unsure means that the queue may hold more than the gate knows: it is away.
+	unsure bool
 }
 
-// run returns when nothing is queued, or after the time-out. An error comes with what was left when
-// the gate answered last.
+// run returns when nothing is queued, or after the time-out. An error comes with the depth that the
+// gate reported last.
 func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err error) {
 	d.begun, d.first = time.Now(), -1
 	asking, cancelAsking := context.WithTimeout(ctx, max(timeout, firstAnswer))
@@ -105,54 +112,42 @@ func (d *drain) run(ctx context.Context, timeout time.Duration) (left int64, err
 		}
 		left = depth
 		d.show(depth)
-		if depth == 0 && !d.unsure {
+		switch {
+		case depth == 0 && !d.unsure:
 			return 0, nil
-		}
-		if d.mode == control.ModeBuffer && depth > 0 {
+		case d.mode == control.ModeBuffer && depth > 0:
 			return left, errBuffering
 		}
-		select {
-		case <-ctx.Done():
-			return left, ctx.Err()
-		case <-time.After(drainPoll):
+		if err := sleep(ctx, drainPoll); err != nil {
+			return left, err
 		}
 	}
 }
 
+// depth returns the depth of the queue; 0 with unsure set if it is not known.
 func (d *drain) depth(ctx context.Context) (int64, error) {
-	var health struct {
-		Mode  control.Mode
-		Queue struct {
-			Depth           *int64
-			Error, Degraded string
-		}
-	}
-	if err := d.client.getOpen(ctx, "/api/health", &health); err != nil {
+	health, err := d.client.Health(ctx)
+	if err != nil {
 		return 0, err
 	}
 	d.mode = health.Mode
 	d.unsure = health.Queue.Error != "" || health.Queue.Degraded != ""
-	if health.Queue.Depth == nil && d.unsure {
+	switch {
+	case health.Queue.Depth != nil:
+		return *health.Queue.Depth, nil
+	case d.unsure:
 		return 0, nil
 	}
-	if health.Queue.Depth == nil {
-		return 0, fmt.Errorf("%s answers without the depth of a queue: is it a gate?", d.client.target)
-	}
-	return *health.Queue.Depth, nil
+	return 0, fmt.Errorf("%s answers without the depth of a queue: is it a gate?", d.client.URL)
 }
 
-// rate returns how many records a second have left the queue so far, and how long the rest will
-// take at that.
-func (d *drain) rate(depth int64) (perSecond float64, rest time.Duration) {
-	perSecond = float64(d.first-depth) / time.Since(d.begun).Seconds()
+// show shows how many records are left, and how long they will take at the rate so far.
+func (d *drain) show(depth int64) {
+	perSecond := float64(d.first-depth) / time.Since(d.begun).Seconds()
+	rest := time.Duration(0)
 	if perSecond > 0 {
 		rest = time.Duration(float64(depth) / perSecond * float64(time.Second)).Round(time.Second)
 	}
-	return perSecond, rest
-}
-
-func (d *drain) show(depth int64) {
-	perSecond, rest := d.rate(depth)
 	d.bar.Total(d.first)
 	d.bar.Set(d.first-depth, fmt.Sprintf("%d queued, %.0f/s, about %v left", depth, perSecond, rest))
 }

@@ -1,25 +1,58 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"text/tabwriter"
+	"iter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/api"
 )
 
+// eventFlags are the flags that select events.
+type eventFlags struct {
+	query    api.EventQuery
+	from, to string
+}
+
+// register adds the flags for source, type and time of receipt.
+func (f *eventFlags) register(cmd *cobra.Command, source string) {
+	cmd.Flags().StringVar(&f.query.Source, "source", source, "only events of this `source`")
+	cmd.Flags().StringVar(&f.query.EventType, "type", "", "only events of this event `type`")
+	cmd.Flags().StringVar(&f.from, "from", "",
+		"only events received at or after this `time` (RFC 3339)")
+	cmd.Flags().StringVar(&f.to, "to", "", "only events received before this `time` (RFC 3339)")
+}
+
+// selected is the query that the flags stand for.
+func (f *eventFlags) selected() (q api.EventQuery, err error) {
+	q = f.query
+	for _, t := range []struct {
+		flag, text string
+		to         *time.Time
+	}{{"--from", f.from, &q.From}, {"--to", f.to, &q.To}} {
+		if t.text == "" {
+			continue
+		}
+		if *t.to, err = time.Parse(time.RFC3339, t.text); err != nil {
+			return q, fmt.Errorf("%s is not a time like 2026-11-23T12:00:00Z", t.flag)
+		}
+	}
+	return q, nil
+}
+
 func newEventsCommand() *cobra.Command {
-	var c client
+	var c connection
+	var f eventFlags
 	var limit int
-	var asJSON, newest, tests bool
-	filters := map[string]*string{}
+	var asJSON, newest bool
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "List stored events, oldest stored first, or newest first",
+		Short: "List stored events",
+		Long: `List stored events, oldest stored first. With --newest, list the newest first, in an order
+for which the filter has an index (docs/reference/http.md).`,
 		Example: `  hookgate events --type order.paid --limit 20
   hookgate events --key customer-1 --json | jq .sequence
   hookgate events --newest --body '"invoice":4711' --limit 1`,
@@ -27,108 +60,85 @@ func newEventsCommand() *cobra.Command {
 	}
 	cmd.AddCommand(newRemoveTestsCommand())
 	c.register(cmd)
-	for _, f := range []struct{ flag, parameter, usage string }{
-		{"source", "source", "events of this `source`"},
-		{"type", "type", "events of this event `type`"},
-		{"key", "key", "events of this ordering `key`"},
-		{"message-id", "messageId", "events with this message `id`"},
-		{"prefix", "prefix", "events whose message id begins with `text`"},
-		{"request-id", "requestId", "the events of the request with this `id`"},
-		{"body", "body", "events whose body contains `text`, byte for byte"},
-		{"from", "from", "events received at or after this `time` (RFC 3339)"},
-		{"to", "to", "events received before this `time` (RFC 3339)"},
-		{"after", "after", "events stored after the one with this `id`"},
-	} {
-		filters[f.parameter] = cmd.Flags().String(f.flag, "", f.usage)
-	}
-	cmd.Flags().BoolVar(&tests, "tests", false,
+	f.register(cmd, "")
+	q := &f.query
+	flags := cmd.Flags()
+	flags.StringVar(&q.OrderingKey, "key", "", "only events of this ordering `key`")
+	flags.StringVar(&q.MessageID, "message-id", "", "only events with this message `id`")
+	flags.StringVar(&q.Prefix, "prefix", "", "only events whose message id begins with this `text`")
+	flags.StringVar(&q.RequestID, "request-id", "", "only events of the request with this `id`")
+	flags.StringVar(&q.Body, "body", "", "only events whose body contains this `text`, byte for byte")
+	flags.StringVar(&q.After, "after", "", "only events stored after the one with this `id`")
+	flags.BoolVar(&q.Tests, "tests", false,
 		"list test traffic too: the events of the source hookgate-certify")
-	cmd.Flags().BoolVar(&newest, "newest", false,
-		"newest first, as docs/reference/http.md says; goes on until --limit is reached or all is searched")
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 for all")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one event a line")
+	flags.BoolVar(&newest, "newest", false, "list the newest first")
+	flags.IntVar(&limit, "limit", 100, "the greatest number to list; 0 for all")
+	flags.BoolVar(&asJSON, "json", false, "print NDJSON, one event per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		query := url.Values{}
-		for name, value := range filters {
-			if *value != "" {
-				query.Set(name, *value)
-			}
+		client, err := c.client()
+		if err != nil {
+			return err
 		}
-		if tests {
-			query.Set("tests", "true")
+		query, err := f.selected()
+		if err != nil {
+			return err
 		}
-		if limit > 0 && !newest {
-			query.Set("limit", fmt.Sprint(limit))
-		}
-		print := printEvents
-		if asJSON {
-			print = copyRows("events")
-		}
+		query.Limit = limit
+		events := client.AllEvents(cmd.Context(), query)
 		if newest {
-			return c.newestEvents(cmd, query, limit, print)
+			query.Order = api.OrderNewest
+			events = newestEvents(cmd, client, query)
 		}
-		return c.list(cmd, "/api/events", query, print)
+		if asJSON {
+			return printLines(cmd.OutOrStdout(), events)
+		}
+		return printEvents(cmd.OutOrStdout(), events)
 	}
 	return cmd
 }
 
-// newestEvents prints events page by page, newest first, until there are limit, or all if that is
-// 0.
-func (c *client) newestEvents(cmd *cobra.Command, query url.Values, limit int,
-	print func(io.Writer, io.Reader) error) error {
-	const page = 500
-	query.Set("order", "newest")
-	rows, out := io.Pipe()
-	defer rows.Close()
-	go func() {
-		for left, more := limit, true; more; {
-			query.Set("limit", fmt.Sprint(page))
-			if limit > 0 {
-				query.Set("limit", fmt.Sprint(min(page, left)))
+// searchPage is how many events a page of a search has.
+const searchPage = 500
+
+// newestEvents reads a search page by page until there are q.Limit events, or all if that is 0.
+func newestEvents(cmd *cobra.Command, client *api.Client, q api.EventQuery) iter.Seq2[api.Event,
+	error] {
+	return func(yield func(api.Event, error) bool) {
+		all, left := q.Limit == 0, q.Limit
+		for more := true; more; {
+			q.Limit = searchPage
+			if !all {
+				q.Limit = min(searchPage, left)
 			}
-			var answer struct {
-				Events []json.RawMessage
-				Next   string
-			}
-			err := c.get(cmd.Context(), "/api/events", query, &answer)
-			for i := 0; err == nil && i < len(answer.Events); i++ {
-				_, err = out.Write(append(answer.Events[i], '\n'))
-			}
+			page, err := client.Events(cmd.Context(), q)
 			if err != nil {
-				out.CloseWithError(err)
+				yield(api.Event{}, err)
 				return
 			}
-			left -= len(answer.Events)
-			more = answer.Next != "" && (limit == 0 || left > 0)
-			query.Set("after", answer.Next)
+			for _, e := range page.Events {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			left -= len(page.Events)
+			more = page.Next != "" && (all || left > 0)
+			q.After = page.Next
 		}
-		out.Close()
-	}()
-	return print(cmd.OutOrStdout(), rows)
+	}
 }
 
-// printEvents prints NDJSON as a table.
-func printEvents(out io.Writer, body io.Reader) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tRECEIVED\tSOURCE\tTYPE\tMESSAGE ID\tKEY\tSEQ\tBYTES")
-	for events := json.NewDecoder(body); ; {
-		var e struct {
-			ID, Source, MessageID, EventType, OrderingKey string
-			Sequence                                      *int64
-			ReceivedAt                                    time.Time
-			Size                                          int64
-		}
-		if err := events.Decode(&e); errors.Is(err, io.EOF) {
-			return t.Flush()
-		} else if err != nil {
-			return fmt.Errorf("read events: %w", err)
+func printEvents(out io.Writer, events iter.Seq2[api.Event, error]) error {
+	t := newTable(out, "ID", "RECEIVED", "SOURCE", "TYPE", "MESSAGE ID", "KEY", "SEQ", "BYTES")
+	for e, err := range events {
+		if err != nil {
+			return err
 		}
 		sequence := "-"
-		if e.Sequence != nil && *e.Sequence >= 0 {
+		if e.Sequence != nil {
 			sequence = fmt.Sprint(*e.Sequence)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.ID,
-			e.ReceivedAt.Format("2006-01-02T15:04:05.000Z07:00"),
-			e.Source, e.EventType, e.MessageID, e.OrderingKey, sequence, e.Size)
+		t.row(e.ID, e.ReceivedAt.Format("2006-01-02T15:04:05.000Z07:00"), e.Source, e.EventType,
+			e.MessageID, e.OrderingKey, sequence, e.Size)
 	}
+	return t.flush()
 }

@@ -85,21 +85,17 @@ that was changed is named. 2: it could not be checked.`,
 		"`file` of a key that the evidence must be signed with; several: one of them")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		known, err := readPublicKeys(keys)
-		if err != nil {
-			return err
-		}
-		by, v, err := verifyEvidence(args[0], known)
+		by, v, err := verifyBundle(args[0], keys)
 		if err != nil {
 			return err
 		}
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), map[string]any{"ok": true, "verdict": v.Status,
 				"runId": v.RunID, "target": v.Target,
-				"key": evidence.Fingerprint(by), "keyKnown": len(known) > 0})
+				"key": evidence.Fingerprint(by), "keyKnown": len(keys) > 0})
 		}
 		trust := "which is one of those given"
-		if len(known) == 0 {
+		if len(keys) == 0 {
 			trust = "which nobody vouched for: give --public-key"
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(),
@@ -110,45 +106,24 @@ that was changed is named. 2: it could not be checked.`,
 	return cmd
 }
 
-// verifyEvidence checks that the evidence in a folder is what was signed, by one of the keys if
-// there are any, and that its verdict follows from it.
-func verifyEvidence(dir string, known []ed25519.PublicKey) (by ed25519.PublicKey, v certify.Verdict,
+// verifyBundle checks the evidence in a folder against the keys in files, and judges it again. If it
+// does not hold, the exit code is 1.
+func verifyBundle(dir string, keyFiles []string) (by ed25519.PublicKey, v certify.Verdict,
 	err error) {
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return nil, v, fmt.Errorf("there is no folder %s", dir)
-	}
-	by, err = evidence.Verify(dir, known...)
-	var changed *evidence.ChangedError
-	if errors.As(err, &changed) {
-		return nil, v, &exitError{exitFail, fmt.Errorf("evidence in %s: %w", dir, err)}
-	} else if err != nil {
+	keys, err := evidence.ReadPublicKeys(keyFiles)
+	if err != nil {
 		return nil, v, err
 	}
-	v, err = certify.Recheck(dir)
-	if errors.Is(err, certify.ErrNotDerived) {
-		err = &exitError{exitFail, fmt.Errorf("evidence in %s: %w (it was signed so)", dir, err)}
+	by, v, err = certify.VerifyBundle(dir, keys)
+	if errors.As(err, new(*certify.BundleError)) {
+		err = &exitError{exitFail, err}
 	}
 	return by, v, err
 }
 
-func readPublicKeys(paths []string) (keys []ed25519.PublicKey, err error) {
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("public key: %w", err)
-		}
-		key, err := evidence.ParsePublicKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("public key %s %w", path, err)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
 // openDepot opens what keeps the evidence that others hand in, in the data directory.
 func openDepot(c config) (*evidence.Depot, error) {
-	keys, err := readPublicKeys(c.Evidence.PublicKeys)
+	keys, err := evidence.ReadPublicKeys(c.Evidence.PublicKeys)
 	if err != nil {
 		return nil, fmt.Errorf("evidence.public_keys: %w", err)
 	}

@@ -1,5 +1,7 @@
-// Command hookgate is a webhook gate: it acknowledges a webhook when it is on disk, and stores it
-// in order, once, with its lineage.
+// Command hookgate runs a webhook gate and operates running ones.
+//
+// Each file has one command: its flags, its help and its output. The work is done by the packages
+// that the command calls: gate runs the gate, api reaches a running one.
 package main
 
 import (
@@ -68,46 +70,56 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
+// The groups of commands in the help.
+const (
+	groupRun     = "run"
+	groupRead    = "read"
+	groupOperate = "operate"
+	groupRelease = "release"
+	groupTry     = "try"
+)
+
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "hookgate",
-		Short: "A webhook gate: acknowledged means on disk, stored once, in order, with lineage",
-		Long: `hookgate takes signed webhooks, answers 202 when each is on disk, and stores
-them in order, once, with their lineage.
+		Short: "A webhook gate: answers fast, loses nothing it acknowledged, keeps order",
+		Long: `hookgate receives webhooks and hands them to your application. After a 202 an event
+survives a crash. It is stored once, in order, with its lineage.
 
-  hookgate serve                               start the gate; keys are made on the first start
-  hookgate generate --count 1000 | hookgate replay    send it some events
-  hookgate trace MESSAGE_ID                    see what became of one`,
+  hookgate serve                                    start the gate; the first start makes keys
+  hookgate generate --count 1000 | hookgate replay  send it some events
+  hookgate trace MESSAGE_ID                         show what became of one
+
+Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(
-		newServeCommand(),
-		newGenerateCommand(),
-		newReplayCommand(),
-		newEventsCommand(),
-		newTraceCommand(),
-		newSourcesCommand(),
-		newSendCommand(),
-		newMaintenanceCommand(),
-		newCanaryCommand(),
-		newPromoteCommand(),
-		newDrainCommand(),
-		newRollbackCommand(),
-		newDLQCommand(),
-		newTokenCommand(),
-		newApprovalsCommand(),
-		newApproveCommand(),
-		newDenyCommand(),
-		newAuditCommand(),
-		newCertifyCommand(),
-		newEvidenceCommand(),
-		newRecordCommand(),
-		newMigrateCommand(),
-		newHealthCommand(),
-		newDoctorCommand(),
-		newVersionCommand(),
+	root.AddGroup(
+		&cobra.Group{ID: groupRun, Title: "Run the gate:"},
+		&cobra.Group{ID: groupTry, Title: "Send events:"},
+		&cobra.Group{ID: groupRead, Title: "Read what is stored:"},
+		&cobra.Group{ID: groupOperate, Title: "Operate a running gate:"},
+		&cobra.Group{ID: groupRelease, Title: "Release a version:"},
 	)
+	for _, c := range []struct {
+		group    string
+		commands []*cobra.Command
+	}{
+		{groupRun, []*cobra.Command{newServeCommand(), newHealthCommand(), newDoctorCommand(),
+			newMigrateCommand(), newVersionCommand()}},
+		{groupTry, []*cobra.Command{newGenerateCommand(), newReplayCommand()}},
+		{groupRead, []*cobra.Command{newEventsCommand(), newTraceCommand(), newSourcesCommand(),
+			newAuditCommand()}},
+		{groupOperate, []*cobra.Command{newMaintenanceCommand(), newDrainCommand(), newDLQCommand(),
+			newTokenCommand(), newApprovalsCommand()}},
+		{groupRelease, []*cobra.Command{newCertifyCommand(), newEvidenceCommand(), newCanaryCommand(),
+			newRollbackCommand()}},
+	} {
+		for _, command := range c.commands {
+			command.GroupID = c.group
+			root.AddCommand(command)
+		}
+	}
 	return root
 }

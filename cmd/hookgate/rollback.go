@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/hookgate/hookgate/release/rollback"
 )
@@ -67,8 +64,8 @@ func (c rollbackConfig) check() error {
 
 // rollbackFlags are what a person says to hookgate rollback.
 type rollbackFlags struct {
-	client                             client
-	config, journal, approval          string
+	connection
+	config, journal                    string
 	expect                             string
 	drain                              time.Duration
 	resume, abandon, yes, json         bool
@@ -104,9 +101,9 @@ Exit code 0: rolled back. 1: stopped; it can be resumed. 2: it could not begin.`
   hookgate rollback --resume
   hookgate rollback --resume --rerun-command`,
 	}
-	f.client.register(cmd)
-	f.client.reason = os.Getenv(rollbackReasonVariable)
-	cmd.Flags().StringVar(&f.client.reason, "reason", f.client.reason, "`why`, for the admin trail")
+	f.register(cmd)
+	f.reason = os.Getenv(rollbackReasonVariable)
+	cmd.Flags().StringVar(&f.reason, "reason", f.reason, "`why`, for the admin trail")
 	flags := cmd.Flags()
 	flags.StringVar(&f.config, "config", "",
 		"configuration `file` with the section rollback (default hookgate.yaml, if there is one)")
@@ -150,20 +147,24 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 		return err
 	}
 	if !cmd.Flags().Changed("data-dir") {
-		f.client.dataDir = string(c.DataDir)
+		f.dataDir = string(c.DataDir)
 	}
 	if !cmd.Flags().Changed("target") {
-		f.client.target = ownURL(c, cmp.Or(c.Admin.Listen, c.Listen))
+		f.target = ownURL(c, cmp.Or(c.Admin.Listen, c.Listen))
 	}
 	if f.journal == "" {
-		f.journal = filepath.Join(f.client.dataDir, "rollback", "journal.ndjson")
+		f.journal = filepath.Join(f.dataDir, "rollback", "journal.ndjson")
 	}
 	journal, err := rollback.Open(f.journal)
 	if err != nil {
 		return err
 	}
 	defer journal.Close()
-	gate := &rollbackGate{client: f.client, approval: f.approval}
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	gate := &rollback.Remote{Client: client, Reason: f.reason, Approval: f.approval}
 	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained ||
 		c.Rollback.AllowUndrained, Rerun: f.rerun, CommandDone: f.isDone}
 	show := showStep(cmd.ErrOrStderr())
@@ -190,7 +191,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	if err != nil {
 		return advised(err)
 	}
-	gate.client.reason = cmp.Or(gate.client.reason, walk.Reason()) // who goes on need not say it again
+	gate.Reason = cmp.Or(gate.Reason, walk.Reason()) // a resumed roll-back keeps its reason
 	report, err := walk.Run(cmd.Context())
 	if e := f.print(cmd.OutOrStdout(), report); err == nil {
 		err = e
@@ -226,11 +227,11 @@ func advised(err error) error {
 
 // plan puts a new roll-back together, and asks whether it shall begin.
 func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []string,
-	gate *rollbackGate) (rollback.Plan, error) {
+	gate *rollback.Remote) (rollback.Plan, error) {
 	p := rollback.Plan{
 		ExpectedVersion: f.expect, Command: command, Drain: f.drain, Run: c.CommandTimeout,
 		Health: c.HealthTimeout,
-		Goal:   c.Goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.client.reason,
+		Goal:   c.Goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.reason,
 	}
 	if p.ExpectedVersion == "" {
 		p.ExpectedVersion = c.ExpectedVersion
@@ -266,7 +267,7 @@ func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []str
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(),
 		"Roll %s back from %s to %s:\n  read_only, drain (%v), then: %s\nGo on? [yes/no] ",
-		f.client.target, s.Version, p.ExpectedVersion, p.Drain, quoteAll(p.Command))
+		f.target, s.Version, p.ExpectedVersion, p.Drain, quoteAll(p.Command))
 	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(answer) != "yes" {
 		return p, errors.New("not begun")
@@ -310,90 +311,4 @@ func showStep(w io.Writer) func(rollback.StepReport) {
 		fmt.Fprintf(w, "%s %s %s after %v\n", now, s.Step, s.State,
 			time.Duration(s.TookMS)*time.Millisecond)
 	}
-}
-
-// rollbackGate is a rollback.Gate over the admin API.
-type rollbackGate struct {
-	client   client
-	approval string
-}
-
-func (g *rollbackGate) State(ctx context.Context) (s rollback.State, err error) {
-	var health struct {
-		Version string
-		Mode    control.Mode
-		Queue   struct {
-			Depth           *int64
-			Error, Degraded string
-		}
-	}
-	if err := g.client.getOpen(ctx, "/api/health", &health); err != nil {
-		return s, unanswered(err)
-	}
-	s.Version, s.Mode = health.Version, health.Mode
-	if s.Known = health.Queue.Depth != nil && health.Queue.Error == "" &&
-		health.Queue.Degraded == ""; s.Known {
-		s.Queued = *health.Queue.Depth
-	}
-	return s, nil
-}
-
-func (g *rollbackGate) SetMode(ctx context.Context, m control.Mode, reason string) error {
-	c := g.client
-	c.reason = joinReasons(reason, c.reason)
-	var answer struct{ Mode string }
-	return unanswered(c.change(ctx, http.MethodPost, "/admin/maintenance", fmt.Sprintf(`{"mode":%q}`,
-		m), &answer))
-}
-
-func (g *rollbackGate) Announce(ctx context.Context, id, expected string) error {
-	body, err := json.Marshal(map[string]string{"id": id, "expectedVersion": expected})
-	if err != nil {
-		return err
-	}
-	c := g.client
-	c.approval = g.approval
-	var answer struct{ ID string }
-	err = c.change(ctx, http.MethodPost, "/admin/rollback", string(body), &answer)
-	var refused *refusal
-	var needs *needsApproval
-	switch {
-	case errors.As(err, &refused) && refused.code == http.StatusNotFound:
-		return nil // a release that does not know the call; the steps are in its trail all the same
-	case errors.As(err, &needs):
-		return &rollback.Advised{Err: fmt.Errorf(
-			"the gate wants an approval, and has asked for it under the number %s", needs.id),
-			Do: fmt.Sprintf("Another person: hookgate approve %s --reason WHY. Then: hookgate rollback --resume --approval %s", needs.id, needs.id)}
-	}
-	return unanswered(err)
-}
-
-func (g *rollbackGate) Record(ctx context.Context, id, result, summary string) error {
-	body, err := json.Marshal(map[string]string{"result": result, "summary": summary})
-	if err != nil {
-		return err
-	}
-	var answer struct{ ID string }
-	return unanswered(g.client.change(ctx, http.MethodPost, "/admin/rollback/"+url.PathEscape(id),
-		string(body), &answer))
-}
-
-// joinReasons puts the reason of a step before that of whoever walks, as far as there is room.
-func joinReasons(step, why string) string {
-	if why == "" {
-		return step
-	}
-	joined := step + ": " + why
-	return strings.ToValidUTF8(joined[:min(len(joined), 500)], "")
-}
-
-// unanswered marks the error of a gate that did not answer, or whose answer broke off.
-func unanswered(err error) error {
-	var failed *url.Error
-	var network net.Error
-	if errors.As(err, &failed) || errors.As(err, &network) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: %w", rollback.ErrNoAnswer, err)
-	}
-	return err
 }

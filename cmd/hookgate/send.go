@@ -24,7 +24,7 @@ type sendOptions struct {
 	headers                                        []string
 }
 
-func newSendCommand() *cobra.Command {
+func newSourcesSendCommand() *cobra.Command {
 	var o sendOptions
 	cmd := &cobra.Command{
 		Use:   "send --source NAME [--file BODY]",
@@ -40,10 +40,10 @@ need --key: PKCS #8 in PEM, or the seed of an Ed25519 key in hexadecimal. Its
 public key must be the source's.
 
 The gate's answer is printed. Any status but a 2xx ends with 1.`,
-		Example: `  hookgate send --source stripe
-  hookgate send --source stripe --file event.json
-  echo '{"update_id":1}' | hookgate send --source telegram --file -
-  hookgate send --source github --file push.json --header 'X-GitHub-Event: push'`,
+		Example: `  hookgate sources send --source stripe
+  hookgate sources send --source stripe --file event.json
+  echo '{"update_id":1}' | hookgate sources send --source telegram --file -
+  hookgate sources send --source github --file push.json --header 'X-GitHub-Event: push'`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()

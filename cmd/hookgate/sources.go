@@ -2,136 +2,95 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
-	"text/tabwriter"
-	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/ingest"
 )
 
-// sourceStatus is a source as the gate's API shows it.
-type sourceStatus struct {
-	Name, Kind, Proof, Path, URL              string
-	Accepted, Duplicates, Refused, Handshakes int64
-	LastAt                                    *time.Time
-	Refusals                                  []struct {
-		Status int
-		Reason string
-		Count  int64
-	}
-	Credentials []struct {
-		Setting  string
-		Position int
-		LastAt   *time.Time
-	}
-}
-
 func newSourcesCommand() *cobra.Command {
-	var c client
+	var c connection
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "sources",
-		Short: "List the configured sources with what they have sent",
-		Long: `List the sources of a running gate: where each sends, how it proves who it is, and
-what came from it since the gate was started. Below stand the reasons for which
-requests were refused, and for sources with several secrets when each was used
-last, by its position in the configuration: a rotation is finished when the old
-one is used no more.
-
-'hookgate sources check' looks at a configuration without a gate, and
-'hookgate sources kinds' lists the senders that there are presets for.`,
+		Short: "List the sources with their traffic, check their configuration, send a test webhook",
+		Long: `List the sources of a running gate: where each sender sends, how it authenticates, and its
+traffic since the gate was started. Below are the reasons why requests were rejected. For
+sources with several secrets the list shows when each secret was last used, by its
+position in the configuration: when the old one is no longer used, a rotation is finished.`,
 		Args: cobra.NoArgs,
 	}
 	c.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the gate's answer as it is")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if asJSON {
-			var answer json.RawMessage
-			if err := c.get(cmd.Context(), "/api/sources", nil, &answer); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer)
+		client, err := c.client()
+		if err != nil {
 			return err
 		}
-		var answer struct {
-			Since   time.Time
-			Sources []sourceStatus
-		}
-		if err := c.get(cmd.Context(), "/api/sources", nil, &answer); err != nil {
+		answer, err := client.Sources(cmd.Context())
+		switch {
+		case err != nil:
 			return err
+		case asJSON:
+			return printLine(cmd.OutOrStdout(), answer)
 		}
-		return printSources(cmd.OutOrStdout(), answer.Since, answer.Sources)
+		return printSources(cmd.OutOrStdout(), answer)
 	}
-	cmd.AddCommand(newSourcesCheckCommand(), newSourcesKindsCommand())
+	cmd.AddCommand(newSourcesCheckCommand(), newSourcesKindsCommand(), newSourcesSendCommand())
 	return cmd
 }
 
-func printSources(out io.Writer, since time.Time, sources []sourceStatus) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tKIND\tURL\tACCEPTED\tDUPLICATES\tREFUSED\tLAST\tAUTHENTICATED BY")
-	for _, s := range sources {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Name, s.Kind, cell(cmp.Or(s.URL, s.Path)),
-			s.Accepted, s.Duplicates, s.Refused, lastTime(s.LastAt, "-"), cell(s.Proof))
+func printSources(out io.Writer, answer api.Sources) error {
+	t := newTable(out, "NAME", "KIND", "URL", "ACCEPTED", "DUPLICATES", "REJECTED", "LAST",
+		"AUTHENTICATED BY")
+	for _, s := range answer.Sources {
+		t.row(s.Name, s.Kind, cmp.Or(s.URL, s.Path), s.Accepted, s.Duplicates, s.Refused,
+			timeOr(s.LastAt, "-"), s.Proof)
 	}
-	printRefusals(w, sources)
-	printCredentials(w, sources)
-	if err := w.Flush(); err != nil {
+	printRefusals(t, answer.Sources)
+	printCredentials(t, answer.Sources)
+	if err := t.flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nCounted since %s.\n", since.UTC().Format(time.RFC3339))
+	_, err := fmt.Fprintf(out, "\nCounted since %s.\n", timeOr(&answer.Since, ""))
 	return err
 }
 
-// printRefusals prints why requests were refused, if any were.
-func printRefusals(w *tabwriter.Writer, sources []sourceStatus) {
-	title := "\nREFUSED\tSTATUS\tREQUESTS\tREASON\n"
+// printRefusals prints why requests were rejected, if any were.
+func printRefusals(t *table, sources []api.Source) {
+	titled := false
 	for _, s := range sources {
 		for _, r := range s.Refusals {
-			fmt.Fprintf(w, "%s%s\t%d\t%d\t%s\n", title, s.Name, r.Status, r.Count, cell(r.Reason))
-			title = ""
+			if !titled {
+				t.title("REJECTED", "STATUS", "REQUESTS", "REASON")
+				titled = true
+			}
+			t.row(s.Name, r.Status, r.Count, r.Reason)
 		}
 	}
 }
 
-// printCredentials prints when each secret was used last, of sources that have several.
-func printCredentials(w *tabwriter.Writer, sources []sourceStatus) {
-	title := "\nSECRETS\tSETTING\tPOSITION\tLAST USED\n"
+// printCredentials prints when each secret was last used, for sources that have several.
+func printCredentials(t *table, sources []api.Source) {
+	titled := false
 	for _, s := range sources {
 		if len(s.Credentials) < 2 {
 			continue
 		}
 		for _, c := range s.Credentials {
-			fmt.Fprintf(w, "%s%s\t%s\t%d\t%s\n", title, s.Name, c.Setting, c.Position,
-				lastTime(c.LastAt, "not since the start"))
-			title = ""
+			if !titled {
+				t.title("SECRETS", "SETTING", "POSITION", "LAST USED")
+				titled = true
+			}
+			t.row(s.Name, c.Setting, c.Position, timeOr(c.LastAt, "not since the start"))
 		}
 	}
-}
-
-func lastTime(at *time.Time, never string) string {
-	if at == nil {
-		return never
-	}
-	return at.UTC().Format(time.RFC3339)
-}
-
-// cell is a text for one cell of a table: what could break the table is shown as Go would write it.
-func cell(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return text
-	}
-	quoted := strconv.Quote(text)
-	return quoted[1 : len(quoted)-1]
 }
 
 func newSourcesCheckCommand() *cobra.Command {
@@ -153,13 +112,11 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 			return &exitError{exitFail, err}
 		}
 		sources, errs := c.checkSources()
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "NAME\tKIND\tURL\tSECRETS\tAUTHENTICATED BY")
+		t := newTable(cmd.OutOrStdout(), "NAME", "KIND", "URL", "SECRETS", "AUTHENTICATED BY")
 		for _, s := range sources {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Name, s.Kind, cell(cmp.Or(s.URL, "/webhooks/"+s.Name)),
-				s.Secrets+s.BearerKeys, cell(s.Proof))
+			t.row(s.Name, s.Kind, cmp.Or(s.URL, "/webhooks/"+s.Name), s.Secrets+s.BearerKeys, s.Proof)
 		}
-		if err := w.Flush(); err != nil {
+		if err := t.flush(); err != nil {
 			return err
 		}
 		for _, s := range sources {
@@ -243,13 +200,12 @@ func newSourcesKindsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "kinds", Short: "List the kinds of sources: whose webhooks they take, and how these are authenticated", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "KIND\tSENDER\tAUTHENTICATED BY")
+			t := newTable(cmd.OutOrStdout(), "KIND", "SENDER", "AUTHENTICATED BY")
 			for _, name := range admit.Names() {
 				k, _ := admit.Find(name)
-				fmt.Fprintf(w, "%s\t%s\t%s\n", name, k.Sender, k.Proof)
+				t.row(name, k.Sender, k.Proof)
 			}
-			return w.Flush()
+			return t.flush()
 		},
 	}
 }

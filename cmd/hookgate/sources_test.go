@@ -6,12 +6,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hookgate/hookgate/api"
 )
 
 // TestSourcesTables: the tables of `sources` have a row for each source, reason and secret,
 // whatever stands in a cell.
 func TestSourcesTables(t *testing.T) {
-	var sources []sourceStatus
+	var sources []api.Source
 	if err := json.Unmarshal([]byte(`[
 		{"name":"own","kind":"hmac","url":"https://a.example/x","proof":"HMAC-SHA256 of {method}\n{url}\n{body}\u009b2J in X-Sig","accepted":1,"refused":3,
 		 "refusals":[{"status":400,"count":2,"reason":"id is missing"},{"status":401,"count":1,"reason":"a\tb\u202e"}],
@@ -20,16 +22,16 @@ func TestSourcesTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := printSources(&out, time.Unix(0, 0), sources); err != nil {
+	if err := printSources(&out, api.Sources{Since: api.At(time.Unix(0, 0)), Sources: sources}); err != nil {
 		t.Fatal(err)
 	}
-	const want = `NAME  KIND    URL                  ACCEPTED  DUPLICATES  REFUSED  LAST  AUTHENTICATED BY
-own   hmac    https://a.example/x  1         0           3        -     HMAC-SHA256 of {method}\n{url}\n{body}\u009b2J in X-Sig
-one   github  /webhooks/one        0         0           0        -     p
+	const want = `NAME  KIND    URL                  ACCEPTED  DUPLICATES  REJECTED  LAST  AUTHENTICATED BY
+own   hmac    https://a.example/x  1         0           3         -     HMAC-SHA256 of {method}\n{url}\n{body}\u009b2J in X-Sig
+one   github  /webhooks/one        0         0           0         -     p
 
-REFUSED  STATUS  REQUESTS  REASON
-own      400     2         id is missing
-own      401     1         a\tb\u202e
+REJECTED  STATUS  REQUESTS  REASON
+own       400     2         id is missing
+own       401     1         a\tb\u202e
 
 SECRETS  SETTING  POSITION  LAST USED
 own      secrets  1         2026-01-02T03:04:05Z

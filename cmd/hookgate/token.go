@@ -1,60 +1,47 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"text/tabwriter"
 	"time"
 
-	"github.com/hookgate/hookgate/control"
 	"github.com/spf13/cobra"
-)
 
-// tokenAnswer is what the admin API says about a token.
-type tokenAnswer struct {
-	Token     string
-	Name      string
-	Role      string
-	CreatedAt time.Time
-	CreatedBy string
-	ExpiresAt *time.Time
-	RevokedAt *time.Time
-}
+	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/control"
+)
 
 func newTokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Create, list and revoke the tokens of people and programs",
+		Short: "Create, list and revoke tokens of people and programs",
 		Long: `Create, list and revoke tokens for the admin and read API of a running gate. All
-processes that share its store know them, and one that is revoked stops working in
-all of them at once. It takes the role admin.
+processes that share its store know the tokens, so a revoked token stops working in all
+of them at once. These commands need the role admin.
 
   viewer     reads: events, traces, mode, admin trail
-  operator   also steers: maintenance, drain, replay of dead letters
-  admin      everything, tokens and profiles too
+  operator   also sets the mode, drains the queue and retries dead letters
+  admin      everything, including tokens and profiles
 
-The tokens of the configuration (ADMIN_TOKEN, admin_tokens) are admins, are not listed
-here, and work even while the store is away.`,
+The tokens of the configuration (ADMIN_TOKEN, admin_tokens) have the role admin. They
+are not listed here, and work even while the store is away.`,
 	}
 	cmd.AddCommand(newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand())
 	return cmd
 }
 
 func newTokenCreateCommand() *cobra.Command {
-	var c client
+	var c connection
 	var name, role, expires string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "create --name NAME --role ROLE",
-		Short: "Make a token and print it, this once",
-		Long: `Make a token and print it. The gate keeps its hash only: whoever loses the text makes
-a new token. A name is given once, also when its token has been revoked or has expired,
-so that the admin trail always tells who it was.
+		Short: "Create a token and print it once",
+		Long: `Create a token and print it. The gate keeps only its hash, so a lost token cannot be
+shown again: create a new one. A name can be used once, even after its token was revoked
+or has expired, so that a name in the admin trail always means the same person.
 
-Whoever is given it sets HOOKGATE_TOKEN to it.`,
+To use a token, set HOOKGATE_TOKEN.`,
 		Example: `  hookgate token create --name alice --role operator --reason "joins the on-call"
   hookgate token create --name dashboard --role viewer --expires 2160h`,
 		Args: cobra.NoArgs,
@@ -64,42 +51,35 @@ Whoever is given it sets HOOKGATE_TOKEN to it.`,
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the token in the admin trail")
 	cmd.Flags().StringVar(&role, "role", "", "`role`: viewer, operator or admin")
 	cmd.Flags().StringVar(&expires, "expires", "",
-		"when it stops working: a `time` (RFC 3339), or how long from now, such as 720h; never if not given")
+		"when the token stops working: a `time` (RFC 3339) or a duration such as 720h (default: never)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		wanted := map[string]string{"name": name, "role": role}
+		wanted := api.TokenRequest{Name: name}
+		var err error
+		if wanted.Role, err = control.ParseRole(role); err != nil {
+			return fmt.Errorf("--role: %w", err)
+		}
 		if expires != "" {
 			at, err := parseExpiry(expires, time.Now())
 			if err != nil {
 				return err
 			}
-			wanted["expiresAt"] = at.UTC().Format(time.RFC3339)
+			wanted.ExpiresAt = at.UTC().Format(time.RFC3339)
 		}
-		if _, err := control.ParseRole(role); err != nil {
-			return fmt.Errorf("--role: %w", err)
-		}
-		text, err := json.Marshal(wanted)
-		if err != nil {
+		t, err := change(cmd, &c, func(client *api.Client, o ...api.Option) (api.NewToken, error) {
+			return client.CreateToken(cmd.Context(), wanted, o...)
+		})
+		switch {
+		case err != nil:
 			return err
+		case asJSON:
+			return printLine(cmd.OutOrStdout(), t)
 		}
-		var answer json.RawMessage
-		if err := c.change(cmd.Context(), http.MethodPost, "/admin/tokens", string(text),
-			&answer); err != nil {
-			return err
-		}
-		if asJSON {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), string(answer))
-			return err
-		}
-		var t tokenAnswer
-		if err := json.Unmarshal(answer, &t); err != nil || t.Token == "" {
-			return fmt.Errorf("read the gate's answer: it has no token (%v)", err)
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Token %s (%s), expires: %s. It is shown this once:\n", t.Name,
+		fmt.Fprintf(cmd.ErrOrStderr(), "Token %s (%s), expires: %s. It is shown only once:\n", t.Name,
 			t.Role, timeOr(t.ExpiresAt, "never"))
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), t.Token)
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), t.Text)
 		return err
 	}
 	return cmd
@@ -118,63 +98,55 @@ func parseExpiry(s string, now time.Time) (time.Time, error) {
 }
 
 func newTokenListCommand() *cobra.Command {
-	var c client
+	var c connection
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List all tokens, expired and revoked ones too",
+		Short: "List all tokens, including expired and revoked ones",
 		Args:  cobra.NoArgs,
 	}
 	c.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var answer json.RawMessage
-		if err := c.get(cmd.Context(), "/admin/tokens", nil, &answer); err != nil {
+		client, err := c.client()
+		if err != nil {
 			return err
 		}
-		if asJSON {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), string(answer))
+		all, err := client.Tokens(cmd.Context())
+		switch {
+		case err != nil:
 			return err
+		case asJSON:
+			return printLine(cmd.OutOrStdout(), all)
 		}
-		var all struct{ Tokens []tokenAnswer }
-		if err := json.Unmarshal(answer, &all); err != nil {
-			return fmt.Errorf("read the gate's answer: %w", err)
-		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "NAME\tROLE\tCREATED\tBY\tEXPIRES\tREVOKED")
+		w := newTable(cmd.OutOrStdout(), "NAME", "ROLE", "CREATED", "BY", "EXPIRES", "REVOKED")
 		for _, t := range all.Tokens {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, t.Role, timeOr(&t.CreatedAt, ""), t.CreatedBy,
-				timeOr(t.ExpiresAt, "never"), timeOr(t.RevokedAt, "-"))
+			w.row(t.Name, t.Role, t.CreatedAt, t.CreatedBy, timeOr(t.ExpiresAt, "never"),
+				timeOr(t.RevokedAt, "-"))
 		}
-		return w.Flush()
+		return w.flush()
 	}
 	return cmd
 }
 
-func timeOr(t *time.Time, none string) string {
-	if t == nil {
-		return none
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
 func newTokenRevokeCommand() *cobra.Command {
-	var c client
+	var c connection
 	cmd := &cobra.Command{
 		Use:     "revoke NAME",
-		Short:   "End a token for good, in every process at once",
+		Short:   "Revoke a token for good, in all processes at once",
 		Example: `  hookgate token revoke alice --reason "has left"`,
 		Args:    cobra.ExactArgs(1),
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var t tokenAnswer
-		if err := c.change(cmd.Context(), http.MethodDelete, "/admin/tokens/"+url.PathEscape(args[0]), "",
-			&t); err != nil {
+		t, err := change(cmd, &c, func(client *api.Client, o ...api.Option) (api.Token, error) {
+			return client.RevokeToken(cmd.Context(), args[0], o...)
+		})
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, timeOr(t.RevokedAt, "?"))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, timeOr(t.RevokedAt, "?"))
 		return err
 	}
 	return cmd

@@ -1,32 +1,16 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hookgate/hookgate/api"
 )
 
-// trace is what the read API says about a message id.
-type trace struct {
-	MessageID string
-	Next      string
-	Requests  []struct {
-		RequestID string
-		Stages    []struct {
-			Stage     string
-			Timestamp time.Time
-			Metadata  json.RawMessage
-		}
-	}
-}
-
 func newTraceCommand() *cobra.Command {
-	var c client
+	var c connection
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "trace MESSAGE_ID",
@@ -36,52 +20,48 @@ func newTraceCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	c.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object for each 1,000 requests")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object per 1,000 requests")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		query := url.Values{"limit": {"1000"}}
-		for page := 0; ; page++ {
-			var answer json.RawMessage
-			if err := c.get(cmd.Context(), "/api/trace/"+url.PathEscape(args[0]), query,
-				&answer); err != nil {
-				return err
-			}
-			var t trace
-			if err := json.Unmarshal(answer, &t); err != nil {
-				return fmt.Errorf("read the gate's answer: %w", err)
-			}
-			var err error
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		for after := ""; ; {
+			t, err := client.Trace(cmd.Context(), args[0], after)
 			switch {
+			case err != nil:
+				return err
 			case asJSON:
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(answer))
-			case page == 0 && len(t.Requests) == 0:
+				err = printLine(cmd.OutOrStdout(), t)
+			case after == "" && len(t.Requests) == 0:
 				return &exitError{exitFail,
 					fmt.Errorf("no stored request carried the message id %q (it may still be queued)", args[0])}
 			default:
-				err = t.print(cmd.OutOrStdout())
+				err = printTrails(cmd.OutOrStdout(), t.Requests)
 			}
 			if err != nil || t.Next == "" {
 				return err
 			}
-			query.Set("after", t.Next)
+			after = t.Next
 		}
 	}
 	return cmd
 }
 
-func (t trace) print(out io.Writer) error {
-	for _, r := range t.Requests {
+// printTrails prints the lineage of requests.
+func printTrails(out io.Writer, requests []api.RequestTrail) error {
+	for _, r := range requests {
 		fmt.Fprintf(out, "request %s\n", r.RequestID)
-		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		t := newTable(out)
 		for i, s := range r.Stages {
 			since := ""
 			if i > 0 {
-				since = fmt.Sprintf("+%.3f ms",
-					float64(s.Timestamp.Sub(r.Stages[0].Timestamp).Microseconds())/1000)
+				took := s.Timestamp.Sub(r.Stages[0].Timestamp.Time)
+				since = fmt.Sprintf("+%.3f ms", float64(took.Microseconds())/1000)
 			}
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", s.Stage,
-				s.Timestamp.Format("2006-01-02T15:04:05.000000Z07:00"), since, s.Metadata)
+			t.row("  "+string(s.Stage), s.Timestamp.String(), since, string(s.Metadata))
 		}
-		if err := w.Flush(); err != nil {
+		if err := t.flush(); err != nil {
 			return err
 		}
 	}

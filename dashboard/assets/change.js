@@ -61,7 +61,7 @@ function approved(approvals) {
       return true;
     }
     const until = new Date(left[0].expiresAt).toLocaleTimeString("sv-SE", { timeStyle: "short" });
-    told.textContent = `${many ? `Requests ${numbers} wait` : `Request ${numbers} waits`} until ${until} for somebody else with the role ${left[0].needs}, on the page Control or with hookgate approve.`;
+    told.textContent = `${many ? `Requests ${numbers} wait` : `Request ${numbers} waits`} until ${until} for somebody else with the role ${left[0].needs}, on the page Control or with hookgate approvals approve.`;
     return false;
   };
   return new Promise((resolve, reject) => {

@@ -89,7 +89,7 @@ if (list) {
     const yes = await wanted(false, plural(some.length, "dead letter"));
     if (!yes) return;
     await perform(replayChosen, async (progress) => {
-      await changeAll(some.map((b) => ({ method: "POST", path: `${path}/${encodeURIComponent(b.dataset.id)}/replay` })), yes.reason, (a) => { progress.done += a.replayed.length; });
+      await changeAll(some.map((b) => ({ method: "POST", path: `${path}/${encodeURIComponent(b.dataset.id)}/retry` })), yes.reason, (a) => { progress.done += a.retried.length; });
       return `${progress.done} of ${plural(some.length, "dead letter")} replayed.`;
     });
   });
@@ -113,7 +113,7 @@ if (list) {
       try {
         a = await change(c, reason);
       } catch (e) {
-        progress.done += e.body?.replayed?.length ?? 0; // before it failed
+        progress.done += e.body?.retried?.length ?? 0; // before it failed
         throw e;
       }
       progress.done += count(a);
@@ -124,7 +124,7 @@ if (list) {
   document.getElementById("replay-all")?.addEventListener("click", async (e) => {
     const yes = await wanted(false, "all dead letters that match", true, true);
     if (!yes) return;
-    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/replay`, {}, yes.reason, (a) => a.replayed.length), "dead letter")} replayed.`);
+    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/retry`, {}, yes.reason, (a) => a.retried.length), "dead letter")} replayed.`);
   });
   document.getElementById("purge-all")?.addEventListener("click", async (e) => {
     const filter = JSON.parse(list.dataset.selection).filter ?? {};

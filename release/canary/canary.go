@@ -80,7 +80,7 @@ type Refusal string
 func (r Refusal) Error() string { return string(r) }
 
 // ErrEvidence is returned for a change that leaves 0 percent without the required evidence.
-const ErrEvidence Refusal = "the canary leaves 0 percent only with evidence (canary.require_evidence): hookgate promote FOLDER"
+const ErrEvidence Refusal = "the canary leaves 0 percent only with evidence (canary.require_evidence): hookgate canary start --evidence FOLDER"
 
 // The actors, in the admin trail, of changes that no person made.
 const (

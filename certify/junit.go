@@ -1,15 +1,13 @@
-package main
+package certify
 
 import (
 	"encoding/xml"
 	"fmt"
 	"os"
 	"strings"
-
-	"github.com/hookgate/hookgate/certify"
 )
 
-// The form that CI systems read.
+// The XML form of JUnit, which CI systems read.
 type junitSuites struct {
 	XMLName xml.Name     `xml:"testsuites"`
 	Suites  []junitSuite `xml:"testsuite"`
@@ -35,9 +33,9 @@ type junitProblem struct {
 	Text    string `xml:",chardata"`
 }
 
-// writeJUnit writes a test case for each criterion and a suite for each phase. What failed is a
-// failure, what could not be measured an error.
-func writeJUnit(path string, v certify.Verdict) error {
+// WriteJUnit writes a verdict as JUnit XML: a suite per phase, a test case per criterion. A
+// criterion that failed is a failure, and one that could not be measured an error.
+func WriteJUnit(path string, v Verdict) error {
 	var all junitSuites
 	for _, c := range v.Criteria {
 		phase, _, ok := strings.Cut(c.ID, "/")
@@ -55,8 +53,8 @@ func writeJUnit(path string, v certify.Verdict) error {
 		}
 		suite.Tests++
 		switch c.Status {
-		case certify.Pass:
-		case certify.Fail:
+		case Pass:
+		case Fail:
 			suite.Failures++
 			test.Failure = problem
 		default:
@@ -67,11 +65,11 @@ func writeJUnit(path string, v certify.Verdict) error {
 	}
 	text, err := xml.MarshalIndent(all, "", "  ")
 	if err != nil {
-		return fmt.Errorf("JUnit: %w", err)
+		return fmt.Errorf("write JUnit file %s: %w", path, err)
 	}
 	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...),
 		0o644); err != nil {
-		return fmt.Errorf("JUnit: %w", err)
+		return fmt.Errorf("write JUnit file %s: %w", path, err)
 	}
 	return nil
 }
