@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
-	"github.com/hookgate/hookgate/store/prune"
 )
 
 // Audit is what an audit found.
@@ -94,14 +92,14 @@ type Source interface {
 	RequestBody(requestID string) (body []byte, ok bool, err error)
 	// Removals returns the row of webhook_removals, and Checkpoints all of webhook_checkpoints by
 	// partition and sequence. They come before the first row of all others.
-	Removals() (prune.State, error)
-	Checkpoints() ([]prune.Checkpoint, error)
+	Removals() (Removals, error)
+	Checkpoints() ([]Checkpoint, error)
 	// Heads returns all rows of webhook_partitions by partition. It comes after the last link.
 	Heads() ([]Head, error)
 	// Log returns the row of webhook_log, and Gaps all of webhook_gaps by id; they come before the
 	// first row of all others. ok is false if the store is of a release that had none.
 	Log() (l Log, ok bool, err error)
-	Gaps() ([]prune.Gap, error)
+	Gaps() ([]Gap, error)
 	// Anchor returns the rows of webhook_anchors.
 	Anchor() (a *Anchor, ok bool, err error)
 	// Letters counts the rows of webhook_dead_letters.
@@ -193,7 +191,7 @@ type Head struct {
 // computed all chains again, or has written down a removal as retention does.
 func Run(src Source, progress func(Audit)) (Audit, error) {
 	w := &walker{Source: src, progress: progress, heads: map[int]head{},
-		checkpoints: map[int][]prune.Checkpoint{},
+		checkpoints: map[int][]Checkpoint{},
 		origins:     map[int]hookgate.Origin{}}
 	err := w.run()
 	var broken *Break
@@ -230,7 +228,7 @@ type walker struct {
 	// log is the log's head; hasLog is false if the store is of a release that had none.
 	log    Log
 	hasLog bool
-	gaps   []prune.Gap
+	gaps   []Gap
 	anchor *Anchor
 	// action is the row of the admin trail that was checked last, and anchored the last that an
 	// anchor has.
@@ -238,8 +236,8 @@ type walker struct {
 	anchored int64
 	// removals and checkpoints are what retention has written down; checkpoints, by partition, those
 	// not yet met.
-	removals    prune.State
-	checkpoints map[int][]prune.Checkpoint
+	removals    Removals
+	checkpoints map[int][]Checkpoint
 }
 
 func (w *walker) run() (err error) {
@@ -395,13 +393,13 @@ func (w *walker) checkEntry(e *Row, persistedAt time.Time, broken breaker,
 	if e.Entry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
 		return broken("row %d (message id %q): %v", e.ID, e.MessageID, err)
 	}
-	if e.Entry.RetryOf, err = encoding.ParseRequestIDText(e.RetryOf); err != nil {
+	if e.Entry.RetryOf, err = ParseRequestIDText(e.RetryOf); err != nil {
 		return broken("row %d (message id %q), the dead letter it replays: %v", e.ID, e.MessageID, err)
 	}
 	if err := check(e, persistedAt, broken); err != nil {
 		return err
 	}
-	if key := encoding.Key(e.Identity); e.Key != nil && string(e.Key) != string(key[:]) {
+	if key := IdentityKey(e.Identity); e.Key != nil && string(e.Key) != string(key[:]) {
 		return broken("row %d (message id %q): the column identity does not fit", e.ID, e.MessageID)
 	}
 	return w.checkOrigin(e, broken)
@@ -469,7 +467,7 @@ func (w *walker) checkOrigin(e *Row, broken breaker) error {
 		hookgate.OriginHeader) {
 		return nil
 	}
-	headers, err := encoding.ParseHeaders(e.HeadersJSON)
+	headers, err := ParseHeaders(e.HeadersJSON)
 	if err != nil {
 		return broken("the headers of request %s do not parse: %v", e.RequestID, err)
 	}
@@ -492,7 +490,7 @@ func (w *walker) checkOrigin(e *Row, broken breaker) error {
 }
 
 func (w *walker) checkRequest(e *Row, persistedAt time.Time, broken breaker) (err error) {
-	if e.Entry.FirstRequestID, err = encoding.ParseRequestIDText(e.FirstRequestID); err != nil {
+	if e.Entry.FirstRequestID, err = ParseRequestIDText(e.FirstRequestID); err != nil {
 		return broken("request %s: %v", e.RequestID, err)
 	}
 	if e.Outcome != hookgate.StageDeadLettered {

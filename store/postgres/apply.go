@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
 // Apply implements hookgate.Store.
@@ -20,7 +20,7 @@ import (
 // writes in a second round trip. If the database rejects something of the batch, a third
 // transaction finds out what, and stores it as a dead letter.
 func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	items, err := batch.Items(b)
+	items, err := entry.Items(b)
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
@@ -34,7 +34,7 @@ func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 	return a.outcome, nil
 }
 
-func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item) (a *application,
+func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item) (a *application,
 	err error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
@@ -76,9 +76,9 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []batch.Item
 }
 
 // fresh reports whether all items are events that need no look at what is stored but the index's.
-func fresh(items []batch.Item) bool {
+func fresh(items []entry.Item) bool {
 	return !slices.ContainsFunc(items,
-		func(it batch.Item) bool { return it.Outcome != hookgate.StagePersisted })
+		func(it entry.Item) bool { return it.Outcome != hookgate.StagePersisted })
 }
 
 // missed reports whether the optimistic transaction failed because its assumption may be wrong: a
@@ -90,7 +90,7 @@ func missed(err error) bool {
 // application is one transaction of Apply.
 type application struct {
 	batch   *hookgate.Batch
-	items   []batch.Item
+	items   []entry.Item
 	outcome hookgate.Outcome
 	// persistedAt is when Apply decides what to write.
 	persistedAt time.Time
@@ -120,7 +120,7 @@ type holder struct {
 }
 
 // newApplication returns one for a copy of the items.
-func (s *Store) newApplication(b *hookgate.Batch, items []batch.Item) *application {
+func (s *Store) newApplication(b *hookgate.Batch, items []entry.Item) *application {
 	a := &application{
 		batch: b, items: slices.Clone(items), persistedAt: time.Now(),
 		epochs: map[int]hookgate.Epoch{}, holders: map[int64]holder{}, stored: map[int64]int64{},
@@ -138,7 +138,7 @@ const copyEvents = 48
 
 // clear begins the next rows, which are those of some items.
 func (a *application) clear(from, to int) {
-	a.events, a.requests, a.letters, a.wholes = newRows(eventWidth), newRows(requestWidth), newRows(5),
+	a.events, a.requests, a.letters, a.wholes = newRows(len(eventColumns)), newRows(len(requestColumns)), newRows(5),
 		newRows(4)
 	if to-from < copyEvents {
 		return
@@ -148,7 +148,7 @@ func (a *application) clear(from, to int) {
 	for i := range a.items[from:to] {
 		size += most + len(a.items[from+i].Body)
 	}
-	a.events = newStream(eventWidth, size)
+	a.events = newStream(len(eventColumns), size)
 }
 
 const (
@@ -200,13 +200,13 @@ func (a *application) unproven() rows {
 			!storable(it.Source) {
 			continue
 		}
-		low, high := encoding.MessageRange(it.MessageID)
-		r.int(int64(n))
-		r.bytes(low[:])
-		r.bytes(high[:])
-		r.text(it.MessageID)
-		r.text(it.Source)
-		r.text(it.RequestID.String())
+		low, high := audit.MessageRange(it.MessageID)
+		r.Int(int64(n))
+		r.Bytes(low[:])
+		r.Bytes(high[:])
+		r.Text(it.MessageID)
+		r.Text(it.Source)
+		r.Text(it.RequestID.String())
 	}
 	return r
 }
@@ -225,8 +225,8 @@ func (a *application) optimistic(ctx context.Context, t *transaction, head logHe
 	if partitions := a.partitions(); len(partitions) > 0 {
 		r := newRows(2)
 		for _, p := range partitions {
-			r.int(int64(p))
-			r.int(int64(a.batch.Epochs[p]))
+			r.Int(int64(p))
+			r.Int(int64(a.batch.Epochs[p]))
 		}
 		statements = append(statements, statement{sql: guardEpochs, args: append(r.args(),
 			argInt(int64(len(partitions))))})
@@ -287,7 +287,7 @@ func (a *application) looks(partitions []int) (reads []statement) {
 	if len(partitions) > 0 {
 		r := newRows(1)
 		for _, p := range partitions {
-			r.int(int64(p))
+			r.Int(int64(p))
 		}
 		reads = append(reads, statement{sql: readEpochs, args: r.args(), row: func(r row) error {
 			a.epochs[int(r.Int(0))] = hookgate.Epoch(r.Int(1))
@@ -302,12 +302,11 @@ func (a *application) looks(partitions []int) (reads []statement) {
 	for n := range a.items {
 		it := &a.items[n]
 		if it.Outcome == hookgate.StagePersisted && !it.TypeUnproven {
-			key := encoding.Key(it.Identity)
-			identities.int(int64(n))
-			identities.bytes(key[:])
+			identities.Int(int64(n))
+			identities.Bytes(it.Key[:])
 		}
-		requests.int(int64(n))
-		requests.text(it.RequestID.String())
+		requests.Int(int64(n))
+		requests.Text(it.RequestID.String())
 	}
 	takeHolder := func(r row) error {
 		request, err := hookgate.ParseRequestID(r.Text(2))
@@ -362,7 +361,7 @@ func (a *application) add(n int) error {
 }
 
 // result is that of the record. What happens to a dead letter of the batch has none.
-func (a *application) result(it *batch.Item) *hookgate.Result {
+func (a *application) result(it *entry.Item) *hookgate.Result {
 	if it.Index < 0 {
 		return &hookgate.Result{}
 	}
@@ -376,13 +375,13 @@ func (a *application) holder(n int) (h holder, taken bool, err error) {
 		h, taken = a.first[batchIdentity(it)]
 	}
 	if taken && !it.TypeUnproven && h.identity != it.Identity {
-		return h, true, &batch.ClashError{Stored: h.identity, Rejected: it.Identity}
+		return h, true, &entry.ClashError{Stored: h.identity, Rejected: it.Identity}
 	}
 	return h, taken, nil
 }
 
 // batchIdentity is what an item shares with its repetitions in the batch.
-func batchIdentity(it *batch.Item) hookgate.Identity {
+func batchIdentity(it *entry.Item) hookgate.Identity {
 	if it.TypeUnproven {
 		return anyType(it.Identity)
 	}
@@ -396,66 +395,26 @@ func anyType(id hookgate.Identity) hookgate.Identity {
 }
 
 // place gives the entry the next id and makes it the log's last.
-func (a *application) place(it *batch.Item) {
+func (a *application) place(it *entry.Item) {
 	a.log.anchor(a.persistedAt)
 	id := a.log.nextID(a.log.lastID, a.persistedAt)
 	if a.firstID == 0 {
 		a.firstID = id
 	}
 	it.Place(id, a.firstID, a.persistedAt)
-	a.log.hash = a.log.sum.Entry(a.log.hash, &it.Entry)
-	a.log.lastID = id
+	it.Hash = a.log.sum.Entry(a.log.hash, &it.Entry)
+	a.log.lastID, a.log.hash = id, it.Hash
 	a.result(it).ID = id
 }
 
-const (
-	commonColumns = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
-	spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch, identity, keyed, processed_at,
-	persisted_at, worker, attempts, last_error, hash`
-	commonWidth = 26
-
-	eventInsert = commonColumns + `, payload`
-	eventWidth  = commonWidth + 1
-
-	requestInsert = commonColumns + `, outcome, first_request_id, reason`
-	requestWidth  = commonWidth + 3
+var (
+	eventColumns   = entry.ColumnsOf(entry.Events)
+	requestColumns = entry.ColumnsOf(entry.Requests)
 )
 
-// addCommon adds the columns that events and requests share.
-func (a *application) addCommon(r *rows, it *batch.Item) {
-	key := encoding.Key(it.Identity)
-	r.int(it.ID)
-	r.text(it.MessageID)
-	r.text(it.EventType)
-	r.text(it.Source)
-	r.text(it.OrderingKey)
-	r.int(it.Sequence)
-	r.bytes(it.BodySHA256[:])
-	r.text(it.RequestID.String())
-	r.int(hookgate.Micros(it.ReceivedAt))
-	r.int(hookgate.Micros(it.EnqueuedAt))
-	r.int(it.SpooledMicros())
-	r.text(encoding.RequestIDText(it.RetryOf))
-	r.int(it.RetriedMicros())
-	r.text(it.HeadersJSON)
-	r.text(it.RemoteAddr)
-	r.int(int64(it.Partition))
-	r.text(it.Position)
-	r.int(it.Batch)
-	r.bytes(key[:])
-	r.bool(it.Keyed)
-	r.int(hookgate.Micros(it.ProcessedAt))
-	r.int(hookgate.Micros(it.PersistedAt))
-	r.text(it.Worker)
-	r.int(int64(it.Attempts))
-	r.text(it.LastError)
-	r.bytes(a.log.hash[:])
-}
-
-func (a *application) addEvent(it *batch.Item) {
+func (a *application) addEvent(it *entry.Item) {
 	a.place(it)
-	a.addCommon(&a.events, it)
-	a.events.bytes(it.Body)
+	eventColumns.Write(&a.events, it)
 	a.addWhole(it.Record.Whole)
 	h := holder{it.ID, it.RequestID, it.Identity}
 	a.first[it.Identity] = h
@@ -483,22 +442,18 @@ func (a *application) addRequest(n int) {
 	}
 	a.place(it)
 	a.added[it.RequestID] = it.ID
-	r := &a.requests
-	a.addCommon(r, it)
-	r.text(string(it.Outcome))
-	r.text(encoding.RequestIDText(it.FirstRequestID))
-	r.text(it.Reason)
+	requestColumns.Write(&a.requests, it)
 	if it.Outcome == hookgate.StageDuplicate {
 		a.log.duplicates++
 		return
 	}
 	a.log.deadLetters++
-	r = &a.letters
-	r.int(it.ID)
-	r.text(it.RequestID.String())
-	r.bytes(it.Body)
-	r.text(it.Reason)
-	r.int(a.persistedAt.UnixMicro())
+	r := &a.letters
+	r.Int(it.ID)
+	r.Text(it.RequestID.String())
+	r.Bytes(it.Body)
+	r.Text(it.Reason)
+	r.Int(a.persistedAt.UnixMicro())
 	a.addWhole(it.Record.Whole)
 }
 
@@ -510,10 +465,10 @@ func (a *application) addWhole(w *hookgate.Whole) {
 	}
 	a.whole = w
 	r := &a.wholes
-	r.text(w.RequestID.String())
-	r.bytes(w.Body)
-	r.bytes(w.SHA256[:])
-	r.int(a.persistedAt.UnixMicro())
+	r.Text(w.RequestID.String())
+	r.Bytes(w.Body)
+	r.Bytes(w.SHA256[:])
+	r.Int(a.persistedAt.UnixMicro())
 }
 
 // inserts returns the statements that write the rows, one for each table.
@@ -522,8 +477,8 @@ func (a *application) inserts() (writes []statement) {
 		rows           *rows
 		table, columns string
 	}{
-		{&a.events, "webhook_events", eventInsert},
-		{&a.requests, "webhook_requests", requestInsert},
+		{&a.events, "webhook_events", eventColumns.Names("")},
+		{&a.requests, "webhook_requests", requestColumns.Names("")},
 		{&a.letters, "webhook_dead_letters", "id, request_id, payload, reason, dead_lettered_at"},
 	} {
 		if t.rows.len() > 0 {

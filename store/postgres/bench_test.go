@@ -104,15 +104,15 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 	for i := range batch.Records {
 		d := &batch.Records[i].Request
 		sum := sha256.Sum256(d.Body)
-		r.text(d.MessageID)
-		r.text(d.EventType)
-		r.text(d.Source)
-		r.text(d.OrderingKey)
-		r.int(d.Sequence)
-		r.bytes(d.Body)
-		r.bytes(sum[:])
-		r.text(d.RequestID.String())
-		r.int(d.ReceivedAt.UnixMicro())
+		r.Text(d.MessageID)
+		r.Text(d.EventType)
+		r.Text(d.Source)
+		r.Text(d.OrderingKey)
+		r.Int(d.Sequence)
+		r.Bytes(d.Body)
+		r.Bytes(sum[:])
+		r.Text(d.RequestID.String())
+		r.Int(d.ReceivedAt.UnixMicro())
 	}
 	insert := r.insert("hookgate.plain",
 		"message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
 // isolate stores a batch of which the database rejects something: it halves the batch under
@@ -127,7 +127,7 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 // openLetter returns the request of the open dead letter that has the identity of an item, or zero.
 // An identity that is not wholly what was sent may be that of several events; then the body
 // decides.
-func (a *application) openLetter(ctx context.Context, t *transaction, it *batch.Item, body [32]byte,
+func (a *application) openLetter(ctx context.Context, t *transaction, it *entry.Item, body [32]byte,
 	changed bool) (first hookgate.RequestID, err error) {
 	if it.Replay() {
 		return first, nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // errNoLog is for a store without its row of webhook_log.
@@ -69,19 +70,11 @@ func (l *logPart) readFirstHash() ([]statement, error) {
 	}
 	var heads []audit.ChainHead
 	l.hash = audit.FirstHash(nil)
-	return []statement{{sql: readOldHeads, row: func(r row) error {
-		heads = append(heads, scanOldHead(r))
+	return []statement{{sql: sqlstore.ChainHeadsQuery, row: func(r row) error {
+		heads = append(heads, sqlstore.ScanChainHead(r))
 		l.hash = audit.FirstHash(heads)
 		return nil
 	}}}, nil
-}
-
-const readOldHeads = `SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0 ORDER BY partition`
-
-func scanOldHead(r row) audit.ChainHead {
-	h := audit.ChainHead{Partition: int(r.Int(0)), Sequence: r.Int(1)}
-	copy(h.Hash[:], r[2])
-	return h
 }
 
 // anchor adds an entry that covers the admin trail, if that has moved since the last one. It comes
@@ -93,10 +86,10 @@ func (l *logPart) anchor(now time.Time) {
 	l.lastID = l.nextID(l.lastID, now)
 	l.hash = l.sum.Anchor(l.hash, l.lastID, l.trail, l.trailHash)
 	l.anchored = l.trail
-	l.anchors.int(l.lastID)
-	l.anchors.int(l.trail)
-	l.anchors.bytes(l.trailHash[:])
-	l.anchors.bytes(l.hash[:])
+	l.anchors.Int(l.lastID)
+	l.anchors.Int(l.trail)
+	l.anchors.Bytes(l.trailHash[:])
+	l.anchors.Bytes(l.hash[:])
 }
 
 // moved reports whether the part adds anything.

@@ -39,7 +39,7 @@ type pruning struct {
 	limit   int
 
 	// What the first round trip reads.
-	state  *prune.State // nil if another process removes
+	state  *audit.Removals // nil if another process removes
 	events []oldEvent
 	links  []prune.Link
 	// previous is the hash of the entry before the first of entries.
@@ -63,11 +63,10 @@ type change struct {
 
 const (
 	// A row that another process has locked is left out, and so is one that another holds.
-	lockRemovals = readRemovals + ` WHERE holder = $1 OR held_until < ` + databaseNow +
+	lockRemovals = sqlstore.RemovalsQuery + ` WHERE holder = $1 OR held_until < ` + databaseNow +
 		` FOR UPDATE SKIP LOCKED`
-	readRemovals = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch, last_purge FROM webhook_removals`
-	databaseNow  = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
-	oldEvents    = `SELECT id, octet_length(payload)::bigint, persisted_at FROM webhook_events
+	databaseNow = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+	oldEvents   = `SELECT id, octet_length(payload)::bigint, persisted_at FROM webhook_events
 		WHERE id > (SELECT last_event FROM webhook_removals) ORDER BY id LIMIT $1`
 	// The window ends the page where the links come to $2 rows: whether a link is kept is not looked
 	// up for more of them.
@@ -81,7 +80,7 @@ const (
 func (p *pruning) reads() []statement {
 	return []statement{
 		{sql: lockRemovals, args: []arg{argText(p.store.name)}, row: func(r row) error {
-			state := scanRemovals(r)
+			state := sqlstore.ScanRemovals(r)
 			p.state = &state
 			return nil
 		}},
@@ -112,12 +111,6 @@ func (p *pruning) readLinks() ([]statement, error) {
 		p.links = append(p.links, scanOldLink(r))
 		return nil
 	}}}, nil
-}
-
-func scanRemovals(r row) prune.State {
-	return prune.State{Events: r.Int(0), Duplicates: r.Int(1), DeadLetters: r.Int(2),
-		LastEvent: r.Int(3), LastRequest: r.Int(4),
-		LastBatch: r.Int(5), LastPurge: r.Int(6)}
 }
 
 func scanOldLink(r row) prune.Link {
@@ -188,8 +181,8 @@ func (p *pruning) readEntries() ([]statement, error) {
 	p.previous = &first
 	var heads []audit.ChainHead
 	return []statement{
-		{sql: readOldHeads, row: func(r row) error {
-			heads = append(heads, scanOldHead(r))
+		{sql: sqlstore.ChainHeadsQuery, row: func(r row) error {
+			heads = append(heads, sqlstore.ScanChainHead(r))
 			first = audit.FirstHash(heads)
 			return nil
 		}},
@@ -262,7 +255,7 @@ func (p *pruning) writes() ([]statement, error) {
 	}
 	writes = append(writes, p.removeLinks()...)
 	for i := range p.step.Checkpoints {
-		writes = append(writes, writeRows(checkpointStatements, p.step.Checkpoints[i].Args(now))...)
+		writes = append(writes, writeRows(checkpointStatements, prune.CheckpointArgs(&p.step.Checkpoints[i], now))...)
 	}
 	for i := range p.step.Gaps {
 		writes = append(writes, p.removeEntries(&p.step.Gaps[i], now)...)
@@ -287,11 +280,11 @@ func (p *pruning) removeLinks() []statement {
 	links := newRows(5)
 	var events, requests, purges int64
 	for _, l := range p.step.Links {
-		links.int(l.ID)
-		links.int(l.LastEvent - l.Events)
-		links.int(l.LastEvent)
-		links.int(l.LastRequest - l.Requests)
-		links.int(l.LastRequest)
+		links.Int(l.ID)
+		links.Int(l.LastEvent - l.Events)
+		links.Int(l.LastEvent)
+		links.Int(l.LastRequest - l.Requests)
+		links.Int(l.LastRequest)
 		events += l.Events
 		requests += l.Requests
 		purges += l.Purges
@@ -344,7 +337,7 @@ func (p *pruning) check() ([]statement, error) {
 }
 
 // removeEntries returns the statements that remove a run of entries, and note that.
-func (p *pruning) removeEntries(g *prune.Gap, now int64) (all []statement) {
+func (p *pruning) removeEntries(g *audit.Gap, now int64) (all []statement) {
 	for _, d := range []struct {
 		rows  int64
 		table string
@@ -359,7 +352,7 @@ func (p *pruning) removeEntries(g *prune.Gap, now int64) (all []statement) {
 				argInt(g.From), argInt(g.To)))
 		}
 	}
-	return append(all, writeRows(gapStatements, g.Args(now))...)
+	return append(all, writeRows(gapStatements, prune.GapArgs(g, now))...)
 }
 
 // These are statements of prune in PostgreSQL's dialect.

@@ -26,7 +26,7 @@ func (s *Store) Purge(ctx context.Context, p hookgate.Purge) ([]hookgate.Request
 	p.By, p.Reason = clean(p.By), clean(p.Reason)
 	ids := newRows(1)
 	for _, id := range sqlstore.ParseIDs(p.IDs) {
-		ids.int(id)
+		ids.Int(id)
 	}
 	if ids.len() == 0 {
 		return nil, nil
@@ -89,13 +89,13 @@ func (a *purging) add(t *purgeTarget, at time.Time) {
 	l.hash = l.sum.Purge(l.hash, l.lastID, t.request, a.By, a.Reason, at)
 	l.purges++
 	r := &a.rows
-	r.int(l.lastID)
-	r.text(t.request.String())
-	r.text(a.By)
-	r.text(a.Reason)
-	r.int(at.UnixMicro())
-	r.int(l.lastID)
-	r.bytes(l.hash[:])
-	a.removed.int(t.id)
+	r.Int(l.lastID)
+	r.Text(t.request.String())
+	r.Text(a.By)
+	r.Text(a.Reason)
+	r.Int(at.UnixMicro())
+	r.Int(l.lastID)
+	r.Bytes(l.hash[:])
+	a.removed.Int(t.id)
 	a.purged = append(a.purged, t.request)
 }

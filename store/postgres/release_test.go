@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -103,7 +103,7 @@ func TestEarlierRelease(t *testing.T) {
 		sql: "SELECT identity, source, event_type, message_id, keyed, ordering_key FROM webhook_events",
 		row: func(r row) error {
 			id := hookgate.Identity{Source: r.Text(1), EventType: r.Text(2), MessageID: r.Text(3)}
-			if key := encoding.Key(id); string(key[:]) != string(r.Bytes(0)) ||
+			if key := audit.IdentityKey(id); string(key[:]) != string(r.Bytes(0)) ||
 				r.Bool(4) != (r.Text(5) != id.EventType) {
 				return fmt.Errorf("event %s has identity %x and keyed %t", id, r.Bytes(0), r.Bool(4))
 			}

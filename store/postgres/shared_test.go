@@ -14,7 +14,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/pgtest"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/entry"
 	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
@@ -476,7 +476,7 @@ func TestPlans(t *testing.T) {
 		return shared(reads[kind][n])
 	}
 	purged := newRows(1)
-	purged.int(31000)
+	purged.Int(31000)
 	for name, test := range map[string]struct {
 		query statement
 		want  string
@@ -513,13 +513,6 @@ func TestPlans(t *testing.T) {
 			args: []arg{argText("e1")}}, "webhook_events_request"},
 		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1 ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
 			"webhook_events_type"},
-		"audit, links": {statement{sql: linkPage, args: []arg{argInt(1)}}, "webhook_batches_pkey"},
-		"audit, events": {statement{sql: newAuditPages(true).events, args: []arg{argInt(1), argInt(1)}},
-			"webhook_events_pkey"},
-		"audit, requests": {statement{sql: newAuditPages(true).requests, args: []arg{argInt(1),
-			argInt(1)}}, "webhook_requests_pkey"},
-		"audit, removed": {statement{sql: newAuditPages(true).removed, args: []arg{argInt(1)}},
-			"webhook_removed_events_pkey"},
 		"old events": {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
 		"old entries": {statement{sql: entriesQuery, args: []arg{argInt(1), argInt(100)}},
 			"webhook_events_pkey"},
@@ -531,6 +524,13 @@ func TestPlans(t *testing.T) {
 			"webhook_batches_pkey"},
 	} {
 		mustUseIndex(t, s, name, test.query, test.want)
+	}
+	for _, query := range storetest.AuditReads(t, db{s}) {
+		want := "_pkey"
+		if strings.Contains(query.SQL, "SELECT count(*) FROM webhook_purges p") {
+			want = "webhook_requests_pkey"
+		}
+		mustUseIndex(t, s, query.SQL, shared(query), want)
 	}
 	indexes := map[storetest.SearchIndex]string{
 		storetest.ByID: "webhook_events_pkey", storetest.ByRequest: "webhook_events_re",
@@ -554,7 +554,7 @@ func TestPlans(t *testing.T) {
 		b.Dead = append(b.Dead, hookgate.DeadLetter{Record: storetest.Sample(0, n)})
 	}
 	b.Epochs = map[int]hookgate.Epoch{0: 1}
-	items, err := batch.Items(b)
+	items, err := entry.Items(b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/entry"
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
@@ -119,7 +119,7 @@ type Store struct {
 	pruning                  sync.Mutex
 	pruneCursor, entryCursor int64
 
-	// nextID is batch.NextID; tests that name events by their ids have another.
+	// nextID is entry.NextID; tests that name events by their ids have another.
 	nextID func(last int64, now time.Time) int64
 
 	closed atomic.Bool
@@ -166,7 +166,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		name:      rand.Text(),
 		holdTime:  defaultHoldTime,
 		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
-		nextID:    batch.NextID,
+		nextID:    entry.NextID,
 		appending: make(chan struct{}, 1),
 
 		statementTimeout: c.StatementTimeout,

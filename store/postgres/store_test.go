@@ -15,6 +15,8 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/store/entry"
+	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -120,4 +122,26 @@ func TestSearchesLeaveRoom(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
 	storetest.SearchesLeaveRoom(t, s)
+}
+
+// TestColumns: the migrations and the list of columns agree. What a COPY writes to webhook_events
+// must have the very type.
+func TestColumns(t *testing.T) {
+	s, _ := openStore(t, newDatabase(t))
+	defer s.Close()
+	storetest.Columns(t, func(table string) map[string]string {
+		types := map[string]string{}
+		if err := (db{s}).Query(t.Context(), sqlstore.Statement{
+			SQL: `SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+				WHERE attrelid = CAST(? AS regclass) AND attnum > 0 AND NOT attisdropped`, Args: []any{table},
+			Row: func(r sqlstore.Row) error { types[r.Text(0)] = r.Text(1); return nil },
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if table != "webhook_events" && types["partition"] == "integer" {
+			types["partition"] = "bigint"
+		}
+		return types
+	}, map[entry.Type]string{entry.Int: "bigint", entry.Text: "text", entry.Bytes: "bytea",
+		entry.Bool: "boolean"})
 }

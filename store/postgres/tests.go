@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
@@ -15,7 +16,7 @@ const readTests = `SELECT id, octet_length(payload)::bigint FROM webhook_events
 	WHERE source = ` + prune.TestSource + ` ORDER BY id LIMIT $1`
 
 // moveTests moves the events with the ids of $1, without their bodies, and counts them.
-const moveTests = `WITH gone AS (DELETE FROM webhook_events
+var moveTests = `WITH gone AS (DELETE FROM webhook_events
 		WHERE id = ANY ($1) AND source = ` + prune.TestSource + ` RETURNING ` + prune.LineageColumns + `),
 	moved AS (INSERT INTO webhook_removed_events (` + prune.LineageColumns + `, removed_at)
 		SELECT gone.*, $2 FROM gone RETURNING 1)
@@ -44,7 +45,7 @@ type testRemoval struct {
 // reads returns what locks the totals, and then reads the events.
 func (t *testRemoval) reads() []statement {
 	return []statement{
-		{sql: readRemovals + " FOR UPDATE", row: func(row) error { t.counted = true; return nil }},
+		{sql: sqlstore.RemovalsQuery + " FOR UPDATE", row: func(row) error { t.counted = true; return nil }},
 		{sql: readTests, args: []arg{argInt(int64(t.Limit()) + 1)}, row: func(r row) error {
 			t.full = t.full || !t.Event(r.Int(0), r.Int(1))
 			return nil
@@ -54,14 +55,14 @@ func (t *testRemoval) reads() []statement {
 
 func (t *testRemoval) writes() ([]statement, error) {
 	if !t.counted {
-		return nil, prune.ErrNoState
+		return nil, audit.ErrNoRemovals
 	}
 	if t.Events == 0 {
 		return nil, nil
 	}
 	ids := newRows(1)
 	for _, id := range t.IDs {
-		ids.int(id)
+		ids.Int(id)
 	}
 	return []statement{
 		// The latch is undone by whatever undoes the transaction.

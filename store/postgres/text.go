@@ -5,7 +5,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
 // storable reports whether PostgreSQL can hold s as text.
@@ -22,7 +23,7 @@ func clean(s string) string {
 // cleanItem cleans what only describes an item, so that it fails no batch. The identity and the
 // ordering key of an event are more than that, and PostgreSQL rejects them; but then it comes as a
 // dead letter, and that must be kept.
-func cleanItem(it *batch.Item) {
+func cleanItem(it *entry.Item) {
 	it.Reason, it.Worker, it.LastError = clean(it.Reason), clean(it.Worker), clean(it.LastError)
 	if !storable(it.RemoteAddr) {
 		d := *it.Request // the record is the caller's
@@ -35,7 +36,7 @@ func cleanItem(it *batch.Item) {
 }
 
 // cleanIdentity cleans the identity and the ordering key of an item.
-func cleanIdentity(it *batch.Item) {
+func cleanIdentity(it *entry.Item) {
 	if storable(it.MessageID) && storable(it.EventType) && storable(it.Source) &&
 		storable(it.OrderingKey) {
 		return
@@ -43,7 +44,7 @@ func cleanIdentity(it *batch.Item) {
 	d := *it.Request
 	d.MessageID, d.EventType, d.Source, d.OrderingKey = clean(d.MessageID), clean(d.EventType),
 		clean(d.Source), clean(d.OrderingKey)
-	it.Request = &d
+	it.Request, it.Key = &d, audit.IdentityKey(d.Identity)
 }
 
 // afterPrefix returns the first text behind all that begin with p, which is text itself, or "" if

@@ -13,6 +13,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -138,7 +139,7 @@ func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
 				c.Script); err != nil {
 				t.Fatal(err)
 			}
-			found, err := audit.Run(newPages(t.Context(), conn.PgConn(), true), nil)
+			found, err := audit.Run(newAuditSource(t.Context(), conn.PgConn(), true), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +181,7 @@ func TestVerifyLarge(t *testing.T) {
 	apply(records, dead)
 	for n := range large {
 		r, d := storetest.Sample(0, many+n), storetest.Sample(0, many+n)
-		r.Body = bytes.Repeat([]byte{byte(n)}, pageBytes-3+n)
+		r.Body = bytes.Repeat([]byte{byte(n)}, sqlstore.MaxPageBytes-3+n)
 		d.Body = r.Body
 		apply([]hookgate.Record{r}, []hookgate.DeadLetter{{Record: d, Reason: "large"}})
 	}
@@ -194,7 +195,7 @@ func TestVerifyLarge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := pageBytes - 3 + n - many; n >= many && d.Size != int64(want) {
+		if want := sqlstore.MaxPageBytes - 3 + n - many; n >= many && d.Size != int64(want) {
 			t.Errorf("dead letter %d has %d bytes, want %d", n, d.Size, want)
 		}
 		n++

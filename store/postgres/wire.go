@@ -65,6 +65,9 @@ func (r row) Bool(column int) bool { return r[column][0] != 0 }
 // Copy fills dst with the bytes of a column.
 func (r row) Copy(column int, dst []byte) { copy(dst, r[column]) }
 
+// Len returns the number of bytes of a column.
+func (r row) Len(column int) int { return len(r[column]) }
+
 // IsNull reports whether a column has no value.
 func (r row) IsNull(column int) bool { return r[column] == nil }
 
@@ -187,22 +190,22 @@ func (r *rows) cell(element uint32, size int) *column {
 	return c
 }
 
-func (r *rows) int(v int64) {
+func (r *rows) Int(v int64) {
 	c := r.cell(pgtype.Int8OID, 8)
 	c.data = binary.BigEndian.AppendUint64(c.data, uint64(v))
 }
 
-func (r *rows) bool(v bool) {
+func (r *rows) Bool(v bool) {
 	c := r.cell(pgtype.BoolOID, 1)
 	c.data = append(c.data, boolByte(v))
 }
 
-func (r *rows) text(s string) {
+func (r *rows) Text(s string) {
 	c := r.cell(pgtype.TextOID, len(s))
 	c.data = append(c.data, s...)
 }
 
-func (r *rows) bytes(b []byte) {
+func (r *rows) Bytes(b []byte) {
 	c := r.cell(pgtype.ByteaOID, len(b))
 	c.data = append(c.data, b...)
 }

@@ -2,21 +2,9 @@ package prune
 
 import (
 	"strings"
-	"time"
-)
 
-// Checkpoint is a row of webhook_checkpoints: links From to To of a partition were removed. The
-// audit chain goes on across it from Previous, the hash before the first of them, to Hash, that of
-// the last.
-type Checkpoint struct {
-	Partition                       int
-	From, To                        int64
-	Previous, Hash                  [32]byte
-	Events, Duplicates, DeadLetters int64
-	Purges                          int64
-	// PersistedAt is that of the youngest link.
-	PersistedAt time.Time
-}
+	"github.com/hookgate/hookgate/audit"
+)
 
 // checkpoint notes that l goes: in the checkpoint that ends before it, or in a new one.
 func (s *Step) checkpoint(l *Link) {
@@ -24,7 +12,7 @@ func (s *Step) checkpoint(l *Link) {
 	if !ok || s.Checkpoints[i].To != l.Sequence-1 {
 		i = len(s.Checkpoints)
 		s.open[l.Partition] = i
-		s.Checkpoints = append(s.Checkpoints, Checkpoint{Partition: l.Partition, From: l.Sequence,
+		s.Checkpoints = append(s.Checkpoints, audit.Checkpoint{Partition: l.Partition, From: l.Sequence,
 			Previous: l.Previous})
 	}
 	c := &s.Checkpoints[i]
@@ -59,8 +47,9 @@ var checkpointStatements = []string{
 		AND EXISTS (SELECT 1 FROM webhook_checkpoints c WHERE c.partition = ?1 AND c.from_sequence <= ?3 AND c.to_sequence > ?3)`,
 }
 
-// Args are the parameters of the statements that write c: int64 or []byte, from the first on.
-func (c *Checkpoint) Args(now int64) []any {
+// CheckpointArgs are the parameters of the statements that write c: int64 or []byte, from the first
+// on.
+func CheckpointArgs(c *audit.Checkpoint, now int64) []any {
 	return []any{int64(c.Partition), c.From, c.To, c.Previous[:], c.Hash[:], c.Events, c.Duplicates,
 		c.DeadLetters, c.Purges,
 		c.PersistedAt.UnixMicro(), now}

@@ -3,21 +3,9 @@ package prune
 import (
 	"strings"
 	"time"
-)
 
-// Gap is a row of webhook_gaps: the entries of the log with ids From to To were removed. The audit
-// chain goes on across it from Previous, the hash before the first of them, to Hash, that of the
-// last.
-type Gap struct {
-	From, To                        int64
-	Previous, Hash                  [32]byte
-	Events, Duplicates, DeadLetters int64
-	Purges, Anchors                 int64
-	// Anchored is the highest sequence of the anchors; 0 if there are none.
-	Anchored int64
-	// PersistedAt is that of the last entry.
-	PersistedAt time.Time
-}
+	"github.com/hookgate/hookgate/audit"
+)
 
 // gapStatements write one gap: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6 duplicates, ?7
 // dead letters, ?8 purges, ?9 anchors, ?10 anchored, ?11 persisted at, ?12 now. The first lengthens
@@ -43,8 +31,8 @@ var gapStatements = []string{
 		AND EXISTS (SELECT 1 FROM webhook_gaps g WHERE g.from_id <= ?2 AND g.to_id > ?2)`,
 }
 
-// Args are the parameters of the statements that write g: int64 or []byte, from the first on.
-func (g *Gap) Args(now int64) []any {
+// GapArgs are the parameters of the statements that write g: int64 or []byte, from the first on.
+func GapArgs(g *audit.Gap, now int64) []any {
 	return []any{g.From, g.To, g.Previous[:], g.Hash[:], g.Events, g.Duplicates, g.DeadLetters,
 		g.Purges, g.Anchors, g.Anchored,
 		g.PersistedAt.UnixMicro(), now}
@@ -139,14 +127,14 @@ func (s *Step) Entry(e *Entry) bool {
 	s.rows++
 	s.Entries++
 	if !s.run {
-		s.Gaps, s.run = append(s.Gaps, Gap{From: e.ID, Previous: s.previous}), true
+		s.Gaps, s.run = append(s.Gaps, audit.Gap{From: e.ID, Previous: s.previous}), true
 	}
 	s.removeEntry(&s.Gaps[len(s.Gaps)-1], e)
 	return true
 }
 
 // removeEntry notes that an entry goes, at the end of a gap.
-func (s *Step) removeEntry(g *Gap, e *Entry) {
+func (s *Step) removeEntry(g *audit.Gap, e *Entry) {
 	g.To, g.Hash = e.ID, e.Hash
 	if e.PersistedAt.After(g.PersistedAt) {
 		g.PersistedAt = e.PersistedAt

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 )
 
 const (
@@ -26,16 +27,6 @@ const (
 	// stepLinks bounds the links that one step looks at, of which it may have to pass over many.
 	stepLinks = 1024
 )
-
-// State is the row of webhook_removals: what was removed since the beginning, and the highest ids
-// in it.
-type State struct {
-	// Events are those whose body was removed, whether or not their lineage is left.
-	Events, Duplicates, DeadLetters int64
-	// LastEvent is the id up to which no event has a body. Behind it only test traffic can lack one.
-	LastEvent, LastRequest, LastBatch int64
-	LastPurge                         int64
-}
 
 // Link is a row of webhook_batches, as far as its removal goes.
 type Link struct {
@@ -62,12 +53,12 @@ type Link struct {
 type Step struct {
 	hookgate.Pruned
 	// State is what the store's was, and then what it becomes.
-	State State
+	State audit.Removals
 	// Links go, with their rows, and Checkpoints say so.
 	Links       []Link
-	Checkpoints []Checkpoint
+	Checkpoints []audit.Checkpoint
 	// Gaps are runs of entries that go.
-	Gaps []Gap
+	Gaps []audit.Gap
 	// EntryCursor is the entry behind which the next step goes on; 0 for the first of all.
 	EntryCursor int64
 	// Cursor is the link behind which the next step goes on; 0 for the first of all.
@@ -91,7 +82,7 @@ type Step struct {
 }
 
 // NewStep begins a step that removes about limit rows.
-func NewStep(c hookgate.Cutoffs, limit int, state State, cursor int64) *Step {
+func NewStep(c hookgate.Cutoffs, limit int, state audit.Removals, cursor int64) *Step {
 	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)),
 		next: math.MaxInt64,
 		open: map[int]int{}}

@@ -1,19 +1,17 @@
 package prune
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
-const (
-	// LineageColumns are those that an event keeps when its body is removed.
-	LineageColumns = `id, message_id, event_type, source, ordering_key, sequence, sha256, request_id, received_at, enqueued_at,
-		spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, batch,
-		keyed, processed_at, persisted_at, worker, attempts, last_error, hash`
+// LineageColumns are those that an event keeps when its body is removed.
+var LineageColumns = entry.ColumnsOf(entry.RemovedEvents).Names("")
 
+const (
 	// LinkColumns are those of a Link b, in the order of its fields but for PersistedAt, which comes
 	// before Duplicates.
 	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests, b.purges, b.last_event,
@@ -61,9 +59,6 @@ const TestRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_reque
 			WHERE e.request_id >= b.request_id AND e.request_id <= substr(b.request_id, 1, 32) || 'ffff')
 		AND NOT EXISTS (SELECT 1 FROM webhook_dead_letters d
 			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff'))`
-
-// ErrNoState is for a store without its row of webhook_removals.
-var ErrNoState = errors.New("webhook_removals has no row: the schema is damaged")
 
 // CheckRows returns an error if a statement has not changed as many rows as it must. Nothing is
 // removed from a store that does not hold what it has sealed.

@@ -10,9 +10,9 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
-	"github.com/hookgate/hookgate/store/batch"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
 // Apply implements hookgate.Store. It ignores ctx: a transaction is short, and one that was
@@ -22,7 +22,7 @@ import (
 // one statement that failed, and all that was stored before it stays.
 func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 	// What needs no database is done before the transaction begins.
-	items, err := batch.Items(b)
+	items, err := entry.Items(b)
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
@@ -52,7 +52,7 @@ func rejection(err error) error {
 type application struct {
 	*Store
 	batch       *hookgate.Batch
-	items       []batch.Item
+	items       []entry.Item
 	persistedAt time.Time
 	outcome     hookgate.Outcome
 
@@ -60,6 +60,8 @@ type application struct {
 	first int64
 	// whole was stored last.
 	whole *hookgate.Whole
+	// cells is kept here, so that an entry costs no allocation for it.
+	cells cells
 }
 
 // run is the transaction. It may be run only once.
@@ -117,7 +119,7 @@ func (s *Store) epoch(partition int) (hookgate.Epoch, error) {
 	return hookgate.Epoch(row.ColumnInt64(0)), nil
 }
 
-func (a *application) store(it *batch.Item) error {
+func (a *application) store(it *entry.Item) error {
 	switch it.Outcome {
 	case hookgate.StageDeadLettered:
 		_, err := a.storeDead(it)
@@ -137,7 +139,7 @@ func (a *application) store(it *batch.Item) error {
 
 // reject stores an event that the store has rejected as a dead letter; or as a duplicate, if an
 // open dead letter has the same identity and the event is no replay.
-func (a *application) reject(it *batch.Item, rejected error, reason string) error {
+func (a *application) reject(it *entry.Item, rejected error, reason string) error {
 	result := a.result(it)
 	if !it.Replay() {
 		first, err := a.openLetter(it)
@@ -156,7 +158,7 @@ func (a *application) reject(it *batch.Item, rejected error, reason string) erro
 }
 
 // openLetter returns the request of the open dead letter that has the identity, or zero.
-func (a *application) openLetter(it *batch.Item) (first hookgate.RequestID, err error) {
+func (a *application) openLetter(it *entry.Item) (first hookgate.RequestID, err error) {
 	row := a.stmts.openLetter
 	defer row.Reset()
 	row.BindText(1, it.MessageID)
@@ -169,14 +171,14 @@ func (a *application) openLetter(it *batch.Item) (first hookgate.RequestID, err 
 }
 
 // result is that of the record; what is said of a dead letter of the batch goes nowhere.
-func (a *application) result(it *batch.Item) *hookgate.Result {
+func (a *application) result(it *entry.Item) *hookgate.Result {
 	if it.Index < 0 {
 		return &hookgate.Result{}
 	}
 	return &a.outcome.Results[it.Index]
 }
 
-func (a *application) storeEvent(it *batch.Item) error {
+func (a *application) storeEvent(it *entry.Item) error {
 	if it.TypeUnproven {
 		// The index cannot say that another type has the event.
 		if id, holder, err := a.holderOfAnyType(it); err != nil || id != 0 {
@@ -211,23 +213,21 @@ func (a *application) storeEvent(it *batch.Item) error {
 	return err
 }
 
-func (a *application) insertEvent(it *batch.Item) error {
+func (a *application) insertEvent(it *entry.Item) error {
 	if id, err := a.find(&it.Key); err != nil || id != 0 {
 		holder, err := a.holderOf(id, it.Identity, err)
 		return a.repeated(it, id, holder, err)
 	}
-	hash, err := a.place(it)
-	if err != nil {
+	if err := a.place(it); err != nil {
 		return err
 	}
-	s := a.stmts.event
-	a.bind(s, it, &hash)
-	s.BindBytes(7, it.Body)
-	if err := sqlitedb.Run(s); err != nil {
+	a.cells = cells{stmt: a.stmts.event}
+	eventColumns.Write(&a.cells, it)
+	if err := sqlitedb.Run(a.stmts.event); err != nil {
 		return fmt.Errorf("store event %s: %w", it.Identity, err)
 	}
 	a.recent.fresh.add(it.Key, it.ID, it.OrderingKey)
-	a.added(it, hash)
+	a.added(it)
 	a.log.events++
 	a.outcome.Stored++
 	return nil
@@ -246,10 +246,10 @@ func (a *application) find(identity *[24]byte) (int64, error) {
 	return id, nil
 }
 
-// place gives the entry the next id and returns its hash. Both count once added is called.
-func (a *application) place(it *batch.Item) ([32]byte, error) {
+// place gives the entry the next id and its hash. Both count once added is called.
+func (a *application) place(it *entry.Item) error {
 	if err := a.anchor(a.persistedAt); err != nil {
-		return [32]byte{}, err
+		return err
 	}
 	id := a.nextID(a.log.lastID, a.persistedAt)
 	first := a.first
@@ -257,50 +257,34 @@ func (a *application) place(it *batch.Item) ([32]byte, error) {
 		first = id
 	}
 	it.Place(id, first, a.persistedAt)
-	return a.hash.Entry(a.log.hash, &it.Entry), nil
+	it.Hash = a.hash.Entry(a.log.hash, &it.Entry)
+	return nil
 }
 
 // added notes that the entry, which place has placed, is stored.
-func (a *application) added(it *batch.Item, hash [32]byte) {
-	a.log.added(it.ID, hash)
+func (a *application) added(it *entry.Item) {
+	a.log.added(it.ID, it.Hash)
 	a.first = it.Batch
 	a.result(it).ID = it.ID
 }
 
-// bind binds what events and requests share, at the same places; 7 is left out.
-func (a *application) bind(s *sqlite.Stmt, it *batch.Item, hash *[32]byte) {
-	d := it.Request
-	s.BindInt64(1, it.ID)
-	s.BindText(2, d.MessageID)
-	s.BindText(3, d.EventType)
-	s.BindText(4, d.Source)
-	s.BindText(5, d.OrderingKey)
-	s.BindInt64(6, d.Sequence)
-	s.BindBytes(8, it.BodySHA256[:])
-	s.BindText(9, d.RequestID.String())
-	s.BindInt64(10, hookgate.Micros(d.ReceivedAt))
-	s.BindInt64(11, hookgate.Micros(it.EnqueuedAt))
-	s.BindText(12, it.HeadersJSON)
-	s.BindText(13, d.RemoteAddr)
-	s.BindInt64(14, int64(it.Partition))
-	s.BindText(15, it.Position)
-	s.BindInt64(16, it.Batch)
-	s.BindInt64(17, d.SpooledMicros())
-	s.BindText(18, encoding.RequestIDText(d.RetryOf))
-	s.BindInt64(19, d.RetriedMicros())
-	s.BindBool(20, d.Keyed)
-	s.BindInt64(21, hookgate.Micros(it.ProcessedAt))
-	s.BindInt64(22, it.PersistedAt.UnixMicro())
-	s.BindText(23, it.Worker)
-	s.BindInt64(24, int64(it.Attempts))
-	s.BindText(25, it.LastError)
-	s.BindBytes(26, hash[:])
-	s.BindBytes(27, it.Key[:])
+// cells binds what Columns.Write writes to the parameters of a statement, from the first on.
+type cells struct {
+	stmt *sqlite.Stmt
+	last int
 }
+
+func (c *cells) Int(v int64) { c.last++; c.stmt.BindInt64(c.last, v) }
+
+func (c *cells) Bool(v bool) { c.last++; c.stmt.BindBool(c.last, v) }
+
+func (c *cells) Text(v string) { c.last++; c.stmt.BindText(c.last, v) }
+
+func (c *cells) Bytes(v []byte) { c.last++; c.stmt.BindBytes(c.last, v) }
 
 // repeated stores an event that holder has stored before as a duplicate, unless holder is its own
 // request.
-func (a *application) repeated(it *batch.Item, id int64, holder string, err error) error {
+func (a *application) repeated(it *entry.Item, id int64, holder string, err error) error {
 	if err != nil {
 		return err
 	}
@@ -324,7 +308,7 @@ func (a *application) holderOf(id int64, identity hookgate.Identity, found error
 	}
 	requestID, stored, err := a.event(id)
 	if err == nil && stored != identity {
-		return "", &batch.ClashError{Stored: stored, Rejected: identity}
+		return "", &entry.ClashError{Stored: stored, Rejected: identity}
 	}
 	return requestID, err
 }
@@ -345,7 +329,7 @@ func (a *application) event(id int64) (requestID string, identity hookgate.Ident
 
 // holderOfAnyType returns the event that has the message id, whatever its type, and its request:
 // the item's own if it was stored before; zero if there is none.
-func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID string, err error) {
+func (a *application) holderOfAnyType(it *entry.Item) (id int64, requestID string, err error) {
 	own := it.RequestID.String()
 	look := func(candidate int64) (more bool) {
 		request, stored, failed := a.event(candidate)
@@ -362,7 +346,7 @@ func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID strin
 		return id, requestID, err
 	}
 	s := a.stmts.indexedRange
-	low, high := encoding.MessageRange(it.MessageID)
+	low, high := audit.MessageRange(it.MessageID)
 	defer s.Reset()
 	s.BindBytes(1, low[:])
 	s.BindBytes(2, high[:])
@@ -375,7 +359,7 @@ func (a *application) holderOfAnyType(it *batch.Item) (id int64, requestID strin
 	}
 }
 
-func (a *application) storeDuplicate(it *batch.Item) error {
+func (a *application) storeDuplicate(it *entry.Item) error {
 	id, _, err := a.storeRequest(it)
 	result := a.result(it)
 	result.ID, result.DuplicateOf = id, it.FirstRequestID
@@ -384,24 +368,20 @@ func (a *application) storeDuplicate(it *batch.Item) error {
 
 // storeRequest adds a duplicate or a dead letter and returns its id; added is false if it was
 // stored before.
-func (a *application) storeRequest(it *batch.Item) (id int64, added bool, err error) {
-	hash, err := a.place(it)
-	if err != nil {
+func (a *application) storeRequest(it *entry.Item) (id int64, added bool, err error) {
+	if err := a.place(it); err != nil {
 		return 0, false, err
 	}
-	s := a.stmts.request
-	a.bind(s, it, &hash)
-	s.BindText(7, string(it.Outcome))
-	s.BindText(28, encoding.RequestIDText(it.FirstRequestID))
-	s.BindText(29, it.Reason)
-	if err := sqlitedb.Run(s); err != nil {
+	a.cells = cells{stmt: a.stmts.request}
+	requestColumns.Write(&a.cells, it)
+	if err := sqlitedb.Run(a.stmts.request); err != nil {
 		return 0, false, fmt.Errorf("store request %s: %w", it.RequestID, err)
 	}
 	if a.conn.Changes() == 0 {
 		id, err := a.stored(it.RequestID)
 		return id, false, err
 	}
-	a.added(it, hash)
+	a.added(it)
 	if it.Outcome == hookgate.StageDuplicate {
 		a.log.duplicates++
 	} else {
@@ -421,7 +401,7 @@ func (a *application) stored(request hookgate.RequestID) (int64, error) {
 	return s.ColumnInt64(0), nil
 }
 
-func (a *application) storeDead(it *batch.Item) (id int64, err error) {
+func (a *application) storeDead(it *entry.Item) (id int64, err error) {
 	id, added, err := a.storeRequest(it)
 	if err != nil || !added {
 		return id, err

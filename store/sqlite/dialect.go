@@ -104,6 +104,8 @@ func (r row) Bytes(column int) []byte {
 
 func (r row) Copy(column int, dst []byte) { r.stmt.ColumnBytes(column, dst) }
 
+func (r row) Len(column int) int { return r.stmt.ColumnLen(column) }
+
 func (r row) IsNull(column int) bool { return r.stmt.ColumnIsNull(column) }
 
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }

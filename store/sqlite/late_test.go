@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/entry"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -260,7 +260,7 @@ func TestLateUndone(t *testing.T) {
 	}
 	call := func(records ...hookgate.Record) *write {
 		b := &hookgate.Batch{Records: records, Worker: "w", Attempts: 1}
-		items, err := batch.Items(b)
+		items, err := entry.Items(b)
 		if err != nil {
 			t.Fatal(err)
 		}

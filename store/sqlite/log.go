@@ -9,6 +9,7 @@ import (
 
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // errNoLog is for a store without its row of webhook_log.
@@ -58,24 +59,15 @@ func (s *Store) readLog() error {
 
 // firstHash returns the hash that the first entry of the log follows.
 func firstHash(conn *sqlite.Conn) (hash [32]byte, err error) {
-	rows, err := conn.Prepare(`SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0 ORDER BY partition`)
-	if err != nil {
-		return hash, err
-	}
-	defer rows.Reset()
 	var heads []audit.ChainHead
-	for {
-		found, err := rows.Step()
-		if err != nil {
-			return hash, fmt.Errorf("read the heads of earlier chains: %w", err)
-		}
-		if !found {
-			return audit.FirstHash(heads), nil
-		}
-		h := audit.ChainHead{Partition: rows.ColumnInt(0), Sequence: rows.ColumnInt64(1)}
-		rows.ColumnBytes(2, h.Hash[:])
-		heads = append(heads, h)
+	err = run(conn, sqlstore.Statement{SQL: sqlstore.ChainHeadsQuery, Row: func(r sqlstore.Row) error {
+		heads = append(heads, sqlstore.ScanChainHead(r))
+		return nil
+	}})
+	if err != nil {
+		return hash, fmt.Errorf("read the heads of earlier chains: %w", err)
 	}
+	return audit.FirstHash(heads), nil
 }
 
 // writeLog ends the part that a transaction has in the log.

@@ -12,7 +12,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // The migrations run on connections of the driver that goose uses, which take up what is registered
@@ -28,7 +28,7 @@ func init() {
 				}
 				texts[i] = text
 			}
-			key := encoding.Key(hookgate.Identity{Source: texts[0], EventType: texts[1], MessageID: texts[2]})
+			key := audit.IdentityKey(hookgate.Identity{Source: texts[0], EventType: texts[1], MessageID: texts[2]})
 			return key[:], nil
 		})
 }

@@ -9,7 +9,9 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/prune"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // Prune removes what is older than the cutoffs: about limit rows at most, in one durable
@@ -94,26 +96,16 @@ func (s *Store) mustChange(rows int64, text string, args ...any) error {
 	return prune.CheckRows(text, int64(s.conn.Changes()), rows)
 }
 
-func (s *Store) removals() (r prune.State, err error) {
+func (s *Store) removals() (r audit.Removals, err error) {
 	found := false
-	err = s.execute(removalsQuery, nil, func(row *sqlite.Stmt) error {
-		found, r = true, scanRemovals(row)
+	err = s.execute(sqlstore.RemovalsQuery, nil, func(stmt *sqlite.Stmt) error {
+		found, r = true, sqlstore.ScanRemovals(row{stmt})
 		return nil
 	})
 	if err == nil && !found {
-		err = prune.ErrNoState
+		err = audit.ErrNoRemovals
 	}
 	return r, err
-}
-
-const removalsQuery = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch, last_purge FROM webhook_removals`
-
-func scanRemovals(row *sqlite.Stmt) prune.State {
-	return prune.State{
-		Events: row.ColumnInt64(0), Duplicates: row.ColumnInt64(1), DeadLetters: row.ColumnInt64(2),
-		LastEvent: row.ColumnInt64(3), LastRequest: row.ColumnInt64(4), LastBatch: row.ColumnInt64(5),
-		LastPurge: row.ColumnInt64(6),
-	}
 }
 
 const (
@@ -268,7 +260,7 @@ func (s *Store) removeLink(l *prune.Link) error {
 
 // removeEntries removes a run of entries, and notes that. What is not as it was stored is not
 // touched.
-func (s *Store) removeEntries(g *prune.Gap, now int64) error {
+func (s *Store) removeEntries(g *audit.Gap, now int64) error {
 	for _, d := range []struct {
 		rows  int64
 		table string
@@ -285,7 +277,7 @@ func (s *Store) removeEntries(g *prune.Gap, now int64) error {
 			return err
 		}
 	}
-	if err := s.writeRows(gapStatements, g.Args(now)); err != nil {
+	if err := s.writeRows(gapStatements, prune.GapArgs(g, now)); err != nil {
 		return fmt.Errorf("write the gap: %w", err)
 	}
 	return nil
@@ -297,8 +289,8 @@ var (
 	gapStatements        = prune.GapStatements("?")
 )
 
-func (s *Store) writeCheckpoint(c *prune.Checkpoint, now int64) error {
-	if err := s.writeRows(checkpointStatements, c.Args(now)); err != nil {
+func (s *Store) writeCheckpoint(c *audit.Checkpoint, now int64) error {
+	if err := s.writeRows(checkpointStatements, prune.CheckpointArgs(c, now)); err != nil {
 		return fmt.Errorf("write checkpoint of partition %d: %w", c.Partition, err)
 	}
 	return nil

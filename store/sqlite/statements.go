@@ -1,6 +1,11 @@
 package sqlite
 
-import "zombiezen.com/go/sqlite"
+import (
+	"strings"
+
+	"github.com/hookgate/hookgate/store/entry"
+	"zombiezen.com/go/sqlite"
+)
 
 // statements are those of the writer.
 type statements struct {
@@ -22,22 +27,14 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 		{&s.advance, `UPDATE webhook_log SET last_id = ?, hash = ?, events = events + ?, duplicates = duplicates + ?,
 			dead_letters = dead_letters + ?, purges = purges + ?, anchored = ?, indexed = ?`},
 		{&s.mark, `SELECT id, (SELECT last_id FROM webhook_log) FROM webhook_store`},
-		{&s.event, `INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
-			request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
-			replay_of, replayed_at, keyed, processed_at, persisted_at, worker, attempts, last_error, hash, identity)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.event, insert("webhook_events", eventColumns)},
 		{&s.holder, `SELECT request_id, message_id, event_type, source FROM webhook_events WHERE id = ?`},
 		{&s.indexed, `SELECT event FROM webhook_identities WHERE identity = ?`},
 		{&s.indexedRange, `SELECT event FROM webhook_identities WHERE identity >= ? AND identity <= ?`},
 		{&s.unindexed, `SELECT id, identity, ordering_key FROM webhook_events WHERE id > ? AND id <= ? ORDER BY id`},
 		{&s.indexIdentity, `INSERT OR IGNORE INTO webhook_identities (identity, event) VALUES (?, ?)`},
 		{&s.indexKey, `INSERT OR IGNORE INTO webhook_keys (ordering_key, event) VALUES (?, ?)`},
-		{&s.request, `INSERT INTO webhook_requests (id, message_id, event_type, source, ordering_key, sequence,
-			outcome, sha256, request_id, received_at, enqueued_at, headers, remote_addr, partition, position, batch, spooled_at,
-			replay_of, replayed_at, keyed, processed_at, persisted_at, worker, attempts, last_error, hash, identity,
-			first_request_id, reason)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (request_id) DO NOTHING`},
+		{&s.request, insert("webhook_requests", requestColumns) + " ON CONFLICT (request_id) DO NOTHING"},
 		{&s.stored, `SELECT id FROM webhook_requests WHERE request_id = ?`},
 		{&s.deadLetter, `INSERT INTO webhook_dead_letters (id, request_id, payload, reason, dead_lettered_at) VALUES (?, ?, ?, ?, ?)`},
 		{&s.openLetter, openLetterQuery},
@@ -53,6 +50,17 @@ func (s *statements) prepare(conn *sqlite.Conn) error {
 		}
 	}
 	return nil
+}
+
+var (
+	eventColumns   = entry.ColumnsOf(entry.Events)
+	requestColumns = entry.ColumnsOf(entry.Requests)
+)
+
+// insert is the statement that inserts a row with a value for each column.
+func insert(table string, columns entry.Columns) string {
+	return "INSERT INTO " + table + " (" + columns.Names("") + ") VALUES (" +
+		strings.Repeat(", ?", len(columns))[2:] + ")"
 }
 
 // openLetterQuery finds the open dead letter of an identity, or, without an event type, one of any.

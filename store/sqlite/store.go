@@ -19,7 +19,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
-	"github.com/hookgate/hookgate/store/batch"
+	"github.com/hookgate/hookgate/store/entry"
 	"github.com/hookgate/hookgate/store/migrations"
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
@@ -47,7 +47,7 @@ type Store struct {
 	// entryCursor is the same of the entries of the log.
 	entryCursor int64
 	closed      bool
-	// nextID is batch.NextID; tests that name events by their ids have another.
+	// nextID is entry.NextID; tests that name events by their ids have another.
 	nextID func(last int64, now time.Time) int64
 
 	late    lateBounds
@@ -81,7 +81,7 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, conn: conn, nextID: batch.NextID, late: late}
+	s := &Store{path: path, conn: conn, nextID: entry.NextID, late: late}
 	s.Tables = sqlstore.New(db{s}, dialect, readers)
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/store/entry"
+	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -108,4 +110,21 @@ func TestSearchesLeaveRoom(t *testing.T) {
 	}
 	defer s.Close()
 	storetest.SearchesLeaveRoom(t, s)
+}
+
+// TestColumns: the migrations and the list of columns agree.
+func TestColumns(t *testing.T) {
+	s, _ := openStore(t, filepath.Join(t.TempDir(), "store.db"))
+	defer s.Close()
+	storetest.Columns(t, func(table string) map[string]string {
+		types := map[string]string{}
+		if err := (db{s}).Query(t.Context(), sqlstore.Statement{
+			SQL: "SELECT name, type FROM pragma_table_info(?)", Args: []any{table},
+			Row: func(r sqlstore.Row) error { types[r.Text(0)] = r.Text(1); return nil },
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return types
+	}, map[entry.Type]string{entry.Int: "INTEGER", entry.Text: "TEXT", entry.Bytes: "BLOB",
+		entry.Bool: "INTEGER"})
 }

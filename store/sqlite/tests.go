@@ -14,11 +14,12 @@ import (
 const (
 	fromTests = ` FROM webhook_events INDEXED BY webhook_events_tests WHERE source = ` +
 		prune.TestSource
-	testsQuery   = `SELECT id, length(payload)` + fromTests + ` ORDER BY id`
-	testsRemoved = `INSERT INTO webhook_removed_events (` + prune.LineageColumns + `, removed_at)
-		SELECT ` + prune.LineageColumns + `, ?2` + fromTests + ` AND id <= ?1`
-	testsGone = `DELETE` + fromTests + ` AND id <= ?1`
+	testsQuery = `SELECT id, length(payload)` + fromTests + ` ORDER BY id`
+	testsGone  = `DELETE` + fromTests + ` AND id <= ?1`
 )
+
+var testsRemoved = `INSERT INTO webhook_removed_events (` + prune.LineageColumns + `, removed_at)
+	SELECT ` + prune.LineageColumns + `, ?2` + fromTests + ` AND id <= ?1`
 
 // PurgeTests implements hookgate.Purger. Nothing can be stored meanwhile. Like Purge it ignores
 // ctx.

@@ -21,6 +21,27 @@ type lateAudit struct {
 	broken           *Break
 }
 
+// prepare reads how far the indexes must reach.
+func (l *lateAudit) prepare(conn *sqlite.Conn) (err error) {
+	if l.identity, err = conn.Prepare("SELECT event FROM webhook_identities WHERE identity = ?"); err != nil {
+		return err
+	}
+	if l.key, err = conn.Prepare("SELECT 1 FROM webhook_keys WHERE ordering_key = ? AND event = ?"); err != nil {
+		return err
+	}
+	return sqlitex.Execute(conn, "SELECT indexed, last_id FROM webhook_log", &sqlitex.ExecOptions{
+		ResultFunc: func(r *sqlite.Stmt) error {
+			l.indexed, l.last = r.ColumnInt64(0), r.ColumnInt64(1)
+			return nil
+		},
+	})
+}
+
+func (l *lateAudit) close() {
+	l.identity.Reset()
+	l.key.Reset()
+}
+
 // event looks the rows of an event up.
 func (l *lateAudit) event(e *audit.Row) error {
 	if l.identity == nil || l.broken != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// ActionColumns are those of webhook_admin_actions in the order in which ScanAction reads them.
-const ActionColumns = "sequence, previous_hash, hash, at, request_id, actor, role, remote_addr," +
+// actionColumns are those of webhook_admin_actions in the order in which scanAction reads them.
+const actionColumns = "sequence, previous_hash, hash, at, request_id, actor, role, remote_addr," +
 	" action, target, reason, result"
 
 // RecordAction adds a row to the admin trail. It gives the row its number and its place in the
@@ -34,7 +34,7 @@ func (t *Tables) RecordAction(ctx context.Context, a control.AdminAction) error 
 		}
 		a.Hash = a.ChainHash()
 		return []Statement{
-			{SQL: "INSERT INTO webhook_admin_actions (" + ActionColumns +
+			{SQL: "INSERT INTO webhook_admin_actions (" + actionColumns +
 				") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 				Args: []any{a.Sequence, a.Previous[:], a.Hash[:], a.At.UnixMicro(), a.RequestID.String(),
 					a.Actor, string(a.Role), a.RemoteAddr, a.Action, a.Target, a.Reason, a.Result}},
@@ -53,11 +53,11 @@ func (t *Tables) RecordAction(ctx context.Context, a control.AdminAction) error 
 func (t *Tables) Actions(ctx context.Context, after int64, limit int) (all []control.AdminAction,
 	err error) {
 	err = t.db.Query(ctx, Statement{
-		SQL: "SELECT " + ActionColumns +
+		SQL: "SELECT " + actionColumns +
 			" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence LIMIT ?",
 		Args: []any{after, limit},
 		Row: func(r Row) (err error) {
-			a := ScanAction(r)
+			a := scanAction(r)
 			a.AdminAction.RequestID, err = hookgate.ParseRequestID(a.RequestID)
 			all = append(all, a.AdminAction)
 			return err
@@ -69,8 +69,8 @@ func (t *Tables) Actions(ctx context.Context, after int64, limit int) (all []con
 	return all, nil
 }
 
-// ScanAction reads a row of ActionColumns.
-func ScanAction(r Row) audit.Action {
+// scanAction reads a row of actionColumns.
+func scanAction(r Row) audit.Action {
 	a := audit.Action{
 		AdminAction: control.AdminAction{
 			Sequence: r.Int(0), At: micros(r.Int(3)), Actor: r.Text(5), Role: control.Role(r.Text(6)),

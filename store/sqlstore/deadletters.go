@@ -7,9 +7,14 @@ import (
 	"strconv"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/entry"
 )
+
+var letterColumns = entry.ColumnsOf(entry.Requests).Only("id", "message_id", "event_type", "source",
+	"ordering_key", "sequence", "sha256", "request_id", "received_at", "replay_of", "replayed_at",
+	"headers", "remote_addr", "partition", "position", "persisted_at", "attempts", "last_error",
+	"reason")
 
 // deadLetterState derives a hookgate.DeadLetterState from a row r of webhook_requests and its purge
 // p. With EXISTS PostgreSQL's planner might read all events into a hash table.
@@ -26,11 +31,9 @@ func (t *Tables) deadLetterState() string {
 // deadLetterQuery reads dead letters; a condition on r must follow. The index on dead letters has
 // few rows beside those of duplicates.
 func (t *Tables) deadLetterQuery() string {
-	return `SELECT r.id, r.message_id, r.event_type, r.source, r.ordering_key, r.sequence, r.request_id, r.headers,
-		r.remote_addr, r.received_at, r.partition, r.position, coalesce(octet_length(d.payload), 0), r.sha256, r.reason,
-		r.persisted_at, r.attempts, r.last_error, r.replay_of, r.replayed_at,
-		coalesce(p.purged_at, 0), coalesce(p.purged_by, ''), coalesce(p.reason, ''),
-		` + t.deadLetterState() + `
+	return "SELECT " + letterColumns.Names("r.") + `, coalesce(octet_length(d.payload), 0),
+		coalesce(p.purged_at, 0), coalesce(p.purged_by, ''), coalesce(p.reason, ''), ` +
+		t.deadLetterState() + `
 		FROM webhook_requests r LEFT JOIN webhook_dead_letters d ON d.id = r.id
 		LEFT JOIN webhook_purges p ON p.request_id = r.request_id
 		WHERE r.outcome = 'dead_lettered' AND `
@@ -86,36 +89,28 @@ func (t *Tables) deadLetterConditions(f *hookgate.DeadLetterFilter, after int64)
 }
 
 func scanDeadLetter(r Row) (d hookgate.StoredDeadLetter, err error) {
-	d.ID = strconv.FormatInt(r.Int(0), 10)
-	d.Identity = hookgate.Identity{MessageID: r.Text(1), EventType: r.Text(2), Source: r.Text(3)}
-	d.OrderingKey = r.Text(4)
-	d.Sequence = r.Int(5)
-	if d.RequestID, err = hookgate.ParseRequestID(r.Text(6)); err != nil {
+	var s entry.Stored
+	letterColumns.Scan(r, &s)
+	rest := len(letterColumns)
+	d = hookgate.StoredDeadLetter{
+		ID: strconv.FormatInt(s.ID, 10), Identity: s.Request.Identity,
+		OrderingKey: s.Request.OrderingKey, Sequence: s.Request.Sequence, SHA256: s.BodySHA256,
+		RemoteAddr: s.Request.RemoteAddr, ReceivedAt: s.Request.ReceivedAt, Partition: s.Partition,
+		Position: s.ShownPosition(), Size: r.Int(rest), Reason: s.Reason,
+		DeadLetteredAt: s.PersistedAt, Attempts: s.Attempts, LastError: s.LastError,
+		RetriedAt: s.Request.RetriedAt, State: hookgate.DeadLetterState(r.Text(rest + 4)),
+	}
+	if d.State == hookgate.DeadLetterPurged {
+		d.PurgedAt, d.PurgedBy, d.PurgeReason = micros(r.Int(rest+1)), r.Text(rest+2), r.Text(rest+3)
+	}
+	if d.RequestID, err = hookgate.ParseRequestID(s.RequestID); err != nil {
 		return d, err
 	}
-	if d.Headers, err = encoding.ParseHeaders(r.Text(7)); err != nil {
+	if d.RetryOf, err = audit.ParseRequestIDText(s.RetryOf); err != nil {
 		return d, err
 	}
-	d.RemoteAddr = r.Text(8)
-	d.ReceivedAt = micros(r.Int(9))
-	d.Partition = int(r.Int(10))
-	if d.Position = r.Text(11); d.Position == "" {
-		d.Position = batch.DirectPosition(d.ID)
-	}
-	d.Size = r.Int(12)
-	r.Copy(13, d.SHA256[:])
-	d.Reason = r.Text(14)
-	d.DeadLetteredAt = micros(r.Int(15))
-	d.Attempts = int(r.Int(16))
-	d.LastError = r.Text(17)
-	if d.RetryOf, err = encoding.ParseRequestIDText(r.Text(18)); err != nil {
-		return d, err
-	}
-	d.RetriedAt = hookgate.FromMicros(r.Int(19))
-	if d.State = hookgate.DeadLetterState(r.Text(23)); d.State == hookgate.DeadLetterPurged {
-		d.PurgedAt, d.PurgedBy, d.PurgeReason = micros(r.Int(20)), r.Text(21), r.Text(22)
-	}
-	return d, nil
+	d.Headers, err = audit.ParseHeaders(s.HeadersJSON)
+	return d, err
 }
 
 // DeadLetter implements hookgate.DeadLetters.

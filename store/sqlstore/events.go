@@ -7,12 +7,17 @@ import (
 	"strconv"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/batch"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
-const eventColumns = `id, message_id, event_type, source, ordering_key, sequence, octet_length(payload), sha256, request_id,
-	received_at, headers, remote_addr, partition, position, persisted_at`
+// eventColumns are those of a listing. The size of the body follows them.
+var (
+	eventColumns = entry.ColumnsOf(entry.Events).Only("id", "message_id", "event_type", "source",
+		"ordering_key", "sequence", "sha256", "request_id", "received_at", "headers", "remote_addr",
+		"partition", "position", "persisted_at")
+	eventNames = eventColumns.Names("") + ", octet_length(payload)"
+)
 
 // Events implements hookgate.Events. A listing by message id uses the index of identities; any other
 // reads the events in the order stored and passes over those that do not match, unless the database
@@ -53,7 +58,7 @@ func (r eventReader) ahead(ctx context.Context, after int64, skip int) (id int64
 // events runs a query for events that lacks their columns: the rest, from FROM on.
 func (t *Tables) events(ctx context.Context, rest string, args []any) (events []hookgate.Event,
 	err error) {
-	err = t.db.Query(ctx, Statement{SQL: "SELECT " + eventColumns + " " + rest, Args: args,
+	err = t.db.Query(ctx, Statement{SQL: "SELECT " + eventNames + " " + rest, Args: args,
 		Row: func(r Row) error {
 			e, err := scanEvent(r)
 			events = append(events, e)
@@ -89,7 +94,7 @@ func (t *Tables) conditions(f *hookgate.EventFilter, after, until int64) *condit
 		c.add(t.Unindexed+"source <> ?", f.ExceptSource)
 	}
 	if f.MessageID != "" {
-		low, high := encoding.MessageRange(f.MessageID)
+		low, high := audit.MessageRange(f.MessageID)
 		condition, args := t.OfMessage(low[:], high[:], f.MessageID)
 		c.add(condition, args...)
 	}
@@ -127,31 +132,24 @@ func (t *Tables) addPrefix(c *conditions, column, p string) {
 }
 
 func scanEvent(r Row) (e hookgate.Event, err error) {
-	e.ID = strconv.FormatInt(r.Int(0), 10)
-	e.Identity = hookgate.Identity{MessageID: r.Text(1), EventType: r.Text(2), Source: r.Text(3)}
-	e.OrderingKey = r.Text(4)
-	e.Sequence = r.Int(5)
-	e.Size = r.Int(6)
-	r.Copy(7, e.SHA256[:])
-	if e.RequestID, err = hookgate.ParseRequestID(r.Text(8)); err != nil {
+	var s entry.Stored
+	eventColumns.Scan(r, &s)
+	e = hookgate.Event{
+		ID: strconv.FormatInt(s.ID, 10), Identity: s.Request.Identity,
+		OrderingKey: s.Request.OrderingKey, Sequence: s.Request.Sequence, SHA256: s.BodySHA256,
+		ReceivedAt: s.Request.ReceivedAt, RemoteAddr: s.Request.RemoteAddr, Partition: s.Partition,
+		Position: s.ShownPosition(), PersistedAt: s.PersistedAt, Size: r.Int(len(eventColumns)),
+	}
+	if e.RequestID, err = hookgate.ParseRequestID(s.RequestID); err != nil {
 		return e, err
 	}
-	e.ReceivedAt = micros(r.Int(9))
-	if e.Headers, err = encoding.ParseHeaders(r.Text(10)); err != nil {
-		return e, err
-	}
-	e.RemoteAddr = r.Text(11)
-	e.Partition = int(r.Int(12))
-	if e.Position = r.Text(13); e.Position == "" {
-		e.Position = batch.DirectPosition(e.ID)
-	}
-	e.PersistedAt = micros(r.Int(14))
-	return e, nil
+	e.Headers, err = audit.ParseHeaders(s.HeadersJSON)
+	return e, err
 }
 
 // Event implements hookgate.Events.
 func (t *Tables) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
-	err = t.event(ctx, eventColumns, id, func(r Row) (err error) {
+	err = t.event(ctx, eventNames, id, func(r Row) (err error) {
 		e, err = scanEvent(r)
 		return err
 	})

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // trailColumns are those of webhook_audit_trail that a lineage needs, in the order in which add
@@ -22,7 +22,7 @@ func (t *Tables) Trace(ctx context.Context, messageID string, after hookgate.Req
 	}
 	var l lineage
 	err = t.db.Snapshot(ctx, func(query func(Statement) error) error {
-		low, high := encoding.MessageRange(messageID)
+		low, high := audit.MessageRange(messageID)
 		args := []any{messageID}
 		if err := query(Statement{
 			SQL:  t.TraceRequests,
@@ -81,7 +81,7 @@ func (t *Tables) Parts(ctx context.Context, id hookgate.RequestID,
 
 // RequestBody implements hookgate.Lineage.
 func (t *Tables) RequestBody(ctx context.Context, id hookgate.RequestID) (body []byte, err error) {
-	found, err := t.one(ctx, RequestBodyQuery, func(r Row) error {
+	found, err := t.one(ctx, requestBodyQuery, func(r Row) error {
 		body = r.Bytes(0)
 		return nil
 	}, id.String())
@@ -94,8 +94,8 @@ func (t *Tables) RequestBody(ctx context.Context, id hookgate.RequestID) (body [
 	return body, nil
 }
 
-// RequestBodyQuery reads the body of a request that carried several events.
-const RequestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = ?1`
+// requestBodyQuery reads the body of a request that carried several events.
+const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = ?1`
 
 // lineage collects rows of webhook_audit_trail, which come by request id, batch and ordinal.
 type lineage struct {

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // order is an order in which events are searched, each that of an index.
@@ -57,7 +57,7 @@ var (
 	}}
 	// Of one message id.
 	byMessage = &order{"m", []orderColumn{{"identity", binary, false}}, func(e *hookgate.Event) place {
-		key := encoding.Key(e.Identity)
+		key := audit.IdentityKey(e.Identity)
 		return place{blob(key[:])}
 	}}
 )

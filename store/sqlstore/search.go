@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 )
 
 const (
@@ -88,7 +88,7 @@ func (s *search) plan() {
 	}
 	equal("event_type", f.EventType, s.order == byReceipt)
 	if f.MessageID != "" && s.order == byMessage {
-		low, high := encoding.MessageRange(f.MessageID)
+		low, high := audit.MessageRange(f.MessageID)
 		all.narrow(blob(low[:]), true, true)
 		all.narrow(blob(high[:]), true, false)
 		all.add("message_id = ?", f.MessageID)

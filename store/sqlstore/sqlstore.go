@@ -9,19 +9,12 @@ package sqlstore
 import (
 	"context"
 	"time"
+
+	"github.com/hookgate/hookgate/store/entry"
 )
 
-// Row is one row of a result. It holds until the function that it is given to returns.
-type Row interface {
-	Int(column int) int64
-	Bool(column int) bool
-	Text(column int) string
-	// Bytes returns a copy.
-	Bytes(column int) []byte
-	// Copy fills dst with the bytes of a column.
-	Copy(column int, dst []byte)
-	IsNull(column int) bool
-}
+// Row is one row of a result.
+type Row = entry.Row
 
 // Statement is an SQL statement. Its parameters are ?1, ?2 and so on, or each one ? if they stand in
 // the order of Args.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -151,5 +152,25 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	})
 	do("token", func() error { _, err := r.Token(t.Context(), [32]byte{}); return err })
 	do("actions", func() error { _, err := r.Actions(t.Context(), 0, 10); return err })
+	return made
+}
+
+// AuditReads returns the queries that an audit makes to read the tables page by page. There must be
+// events and requests.
+func AuditReads(t *testing.T, db sqlstore.DB) (made []sqlstore.Statement) {
+	source := sqlstore.NewAuditSource(func(s sqlstore.Statement) error {
+		made = append(made, s)
+		return db.Query(t.Context(), s)
+	}, true, "")
+	_, _, linkErr := source.Link()
+	_, _, removedErr := source.RemovedEvent()
+	_, _, eventErr := source.Event()
+	_, _, requestErr := source.Request()
+	if err := errors.Join(linkErr, removedErr, eventErr, requestErr); err != nil {
+		t.Fatal(err)
+	}
+	if len(made) != 6 {
+		t.Fatalf("an audit makes %d queries, want 6", len(made))
+	}
 	return made
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // searched fills a store for searches: events of several types and keys whose ids are in no order,
@@ -52,7 +52,7 @@ func newestFirst(events []hookgate.Event, q hookgate.EventSearch) {
 		return
 	case q.MessageID != "":
 		compare = func(a, b hookgate.Event) int {
-			x, y := encoding.Key(a.Identity), encoding.Key(b.Identity)
+			x, y := audit.IdentityKey(a.Identity), audit.IdentityKey(b.Identity)
 			return bytes.Compare(x[:], y[:])
 		}
 	case q.EventType != "":

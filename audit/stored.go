@@ -1,5 +1,4 @@
-// Package encoding writes values the way both stores keep them in their columns, and reads them.
-package encoding
+package audit
 
 import (
 	"crypto/sha256"
@@ -49,10 +48,10 @@ func ParseRequestIDText(text string) (hookgate.RequestID, error) {
 	return hookgate.ParseRequestID(text)
 }
 
-// Key is the identity as webhook_events and webhook_requests keep it: the first 8 bytes of the
+// IdentityKey is the identity as the column identity of webhook_events and webhook_requests has it: the first 8 bytes of the
 // SHA-256 of the message id, so that one range of keys holds all that is stored of a message id,
 // and then the 16 bytes of Identity.Hash. It must never change.
-func Key(id hookgate.Identity) (key [24]byte) {
+func IdentityKey(id hookgate.Identity) (key [24]byte) {
 	message := sha256.Sum256([]byte(id.MessageID))
 	copy(key[:8], message[:])
 	hash := id.Hash()

@@ -1,6 +1,6 @@
-// Package batch prepares a hookgate.Batch for a store, whatever the database: each record is put
-// into the form in which the audit chain covers it.
-package batch
+// Package entry is an entry of the log as the stores keep it: an event, a duplicate or a dead letter.
+// It makes entries of a hookgate.Batch, and has the one list of the columns that hold them.
+package entry
 
 import (
 	"crypto/sha256"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
-	"github.com/hookgate/hookgate/store/encoding"
 )
 
 // Item is a record and its entry in the log, as far as that is known before it is stored. A record
@@ -22,6 +21,8 @@ type Item struct {
 	Index int
 	// Key is that of its identity.
 	Key [24]byte
+	// Hash is that of the entry, once it has its place.
+	Hash [32]byte
 }
 
 // Items returns the records of the batch in their order, and then its dead letters. The error is
@@ -58,13 +59,13 @@ func Items(b *hookgate.Batch) ([]Item, error) {
 
 func newItem(b *hookgate.Batch, r *hookgate.Record, index int, outcome hookgate.Stage) Item {
 	it := Item{
-		Record: r, Index: index, Key: encoding.Key(r.Identity),
+		Record: r, Index: index, Key: audit.IdentityKey(r.Identity),
 		Entry: audit.Entry{
 			Request:     &r.Request,
 			Outcome:     outcome,
 			EnqueuedAt:  r.EnqueuedAt,
 			Partition:   r.Partition,
-			HeadersJSON: encoding.HeadersText(r.Headers),
+			HeadersJSON: audit.HeadersText(r.Headers),
 			BodySHA256:  sha256.Sum256(r.Body),
 			ProcessedAt: b.ProcessedAt,
 			Worker:      b.Worker,
@@ -92,16 +93,13 @@ func (it *Item) Place(id, batch int64, persistedAt time.Time) {
 
 // MakeDuplicate turns an event into a duplicate of the one that the first request brought.
 func (it *Item) MakeDuplicate(first hookgate.RequestID) {
-	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, encoding.EmptySHA256
+	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, audit.EmptySHA256
 }
 
 // MakeDead turns an event that the store refuses into a dead letter.
 func (it *Item) MakeDead(reason string) {
 	it.Outcome, it.Reason = hookgate.StageDeadLettered, reason
 }
-
-// DirectPosition is the position that readers show of an entry that the store took itself.
-func DirectPosition(id string) string { return id + "-0" }
 
 // ClashError is the rejection of an event whose key belongs to another identity. Nobody meets one
 // by chance: it takes about 2^64 attempts to find.

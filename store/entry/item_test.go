@@ -1,4 +1,4 @@
-package batch
+package entry
 
 import (
 	"bytes"
@@ -8,29 +8,29 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/store/encoding"
+	"github.com/hookgate/hookgate/audit"
 )
 
 // TestKey: keys are kept on disk for ever, so their form is fixed. All keys of a message id, and no
 // others of this test, lie in its range.
 func TestKey(t *testing.T) {
 	id := hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "m-1"}
-	key := encoding.Key(id)
+	key := audit.IdentityKey(id)
 	const want = "a461b472cb41a9ec2c0ff00e008ed09f4935182b53d8f860"
 	if got := hex.EncodeToString(key[:]); got != want {
 		t.Errorf("the key of %s is %s, want %s", id, got, want)
 	}
-	low, high := encoding.MessageRange("m-1")
+	low, high := audit.MessageRange("m-1")
 	in := func(key [24]byte) bool {
 		return bytes.Compare(key[:], low[:]) >= 0 && bytes.Compare(key[:], high[:]) <= 0
 	}
 	other := id
 	other.EventType, other.Source = "order.sent", "shop"
-	if !in(key) || !in(encoding.Key(other)) || encoding.Key(other) == key {
+	if !in(key) || !in(audit.IdentityKey(other)) || audit.IdentityKey(other) == key {
 		t.Error("two events of a message id do not have two keys in its range")
 	}
 	other.MessageID = "m-2"
-	if in(encoding.Key(other)) {
+	if in(audit.IdentityKey(other)) {
 		t.Error("an event of another message id lies in the range")
 	}
 }

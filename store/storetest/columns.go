@@ -1,0 +1,31 @@
+package storetest
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/hookgate/hookgate/store/entry"
+)
+
+// Columns checks that the tables of the log have the columns of store/entry and no others.
+// typesOf returns the columns of a table in the database with their types, and names has the name
+// of each type there.
+func Columns(t *testing.T, typesOf func(table string) map[string]string,
+	names map[entry.Type]string) {
+	for table, which := range map[string]entry.Table{"webhook_events": entry.Events,
+		"webhook_removed_events": entry.RemovedEvents, "webhook_requests": entry.Requests} {
+		have := typesOf(table)
+		if which == entry.RemovedEvents {
+			delete(have, "removed_at")
+		}
+		for _, c := range entry.ColumnsOf(which) {
+			if have[c.Name] != names[c.Type] {
+				t.Errorf("%s.%s has the type %q, want %q", table, c.Name, have[c.Name], names[c.Type])
+			}
+			delete(have, c.Name)
+		}
+		for name := range maps.Keys(have) {
+			t.Errorf("%s.%s is not among the columns of store/entry", table, name)
+		}
+	}
+}
