@@ -54,6 +54,7 @@ func RunQueue(t *testing.T, b QueueBackend) {
 		{"ConcurrentDuplicates", testConcurrentDuplicates},
 		{"OrderWithinKey", testOrder},
 		{"EndedContext", testEndedContext},
+		{"RequestIsTheCallers", testOwnership},
 		{"CrashKeepsWhatWasAppended", testCrash},
 		{"CloseWhileAppending", testCloseWhileAppending},
 		{"QueueModel", testQueueModel},
@@ -555,9 +556,11 @@ func testManyFail(t *testing.T, b QueueBackend, done bool) {
 	for i := range all {
 		all[i] = delivery(fmt.Sprint("k", i), i)
 		wg.Go(func() {
-			if _, err := q.Append(context.Background(), all[i]); err == nil {
+			given := copyOf(all[i])
+			if _, err := q.Append(context.Background(), given); err == nil {
 				t.Error("append whose write failed returned no error")
 			}
+			overwrite(given)
 		})
 	}
 	wg.Wait()
