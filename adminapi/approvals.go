@@ -39,16 +39,16 @@ type Approvals interface {
 
 // The actions that can be made to need an approval.
 const (
-	approveCanary    = "canary"
-	approveRollback  = "rollback"
-	approvePurge     = "dlq_purge"     // of one dead letter or of those that a filter selects
-	approveReplayAll = "dlq_retry_all" // those that a filter selects
-	approvePromote   = "promote"
+	approveCanary   = "canary"
+	approveRollback = "rollback"
+	approvePurge    = "dlq_purge"     // of one dead letter or of those that a filter selects
+	approveRetryAll = "dlq_retry_all" // those that a filter selects
+	approvePromote  = "promote"
 )
 
 // ApprovalActions returns the names of the actions that can be made to need an approval.
 func ApprovalActions() []string {
-	return []string{approveCanary, approveRollback, approvePurge, approveReplayAll, approvePromote}
+	return []string{approveCanary, approveRollback, approvePurge, approveRetryAll, approvePromote}
 }
 
 // ApprovalRules say what needs an approval.

@@ -13,17 +13,17 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// people is a gate where purges and replays of many need an approval, and people with tokens: alice
+// people is a gate where purges and retries of many need an approval, and people with tokens: alice
 // and bob are admins, olga is an operator.
 type people struct {
 	*gate
 	tokens map[string]string
 }
 
-// newPeople is a gate where purges, the replay of all, and more need an approval.
+// newPeople is a gate where purges, the retry of all, and more need an approval.
 func newPeople(t *testing.T, more ...string) *people {
 	g := newGate(t, func(s *setup) {
-		s.config.Approvals = ApprovalRules{Required: append([]string{approvePurge, approveReplayAll},
+		s.config.Approvals = ApprovalRules{Required: append([]string{approvePurge, approveRetryAll},
 			more...), Expiry: time.Hour, MaxPending: 3}
 	})
 	p := &people{g, map[string]string{"configured-1": "admin-token-older-9910",
@@ -185,8 +185,8 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	p.as(t, "configured-1", "POST", purgePath, purgeAll, "X-Approval", ids["configured-2"]).want(t,
 		200)
 	// What an operator may do, an operator may approve.
-	replay := p.asks(t, "alice", "/admin/dlq/retry", `{"all":true}`)
-	p.decide(t, "olga", "approve", replay).want(t, 200)
+	retry := p.asks(t, "alice", "/admin/dlq/retry", `{"all":true}`)
+	p.decide(t, "olga", "approve", retry).want(t, 200)
 }
 
 // TestApprovalOfALostAnnouncement: the answer to the announcement of a roll-back can be lost. The
@@ -390,15 +390,15 @@ func TestApprovalGoesOn(t *testing.T) {
 	p.as(t, "alice", "POST", purgePath, fmt.Sprintf(body, ""), "X-Approval", id).want(t, 403)
 	p.as(t, "bob", "POST", purgePath, fmt.Sprintf(body, after), "X-Approval", id).want(t, 403)
 
-	replay := p.asks(t, "olga", "/admin/dlq/retry", `{"all":true}`)
-	p.decide(t, "bob", "approve", replay).want(t, 200)
+	retry := p.asks(t, "olga", "/admin/dlq/retry", `{"all":true}`)
+	p.decide(t, "bob", "approve", retry).want(t, 200)
 	p.post(t, envelope("later", "t0", "")).want(t, 202)
 	p.settleBut(t, func(*hookgate.Record) bool { return true })
-	var r replayResult
+	var r retryResult
 	must(t, json.Unmarshal(p.as(t, "olga", "POST", "/admin/dlq/retry", `{"all":true}`, "X-Approval",
-		replay).want(t, 202).body, &r))
+		retry).want(t, 202).body, &r))
 	if len(r.Retried) != 1 || r.Next != "" {
-		t.Errorf("replayed %+v", r)
+		t.Errorf("retried %+v", r)
 	}
 	// a single one needs none
 	p.as(t, "olga", "POST", "/admin/dlq/"+r.Retried[0].ID+"/retry", "").want(t, 202)

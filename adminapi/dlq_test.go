@@ -59,15 +59,15 @@ func (g *gate) bury(t testing.TB, n int) {
 	}
 }
 
-// replayResult is the answer to a replay.
-type replayResult struct {
+// retryResult is the answer to a retry.
+type retryResult struct {
 	Error   string
 	Retried []struct{ ID, RequestID, RetryOf, JobID string }
 	Skipped []struct{ ID, State, Reason string }
 	Next    string
 }
 
-func (g *gate) replay(t testing.TB, status int, path, body string) (r replayResult) {
+func (g *gate) retry(t testing.TB, status int, path, body string) (r retryResult) {
 	t.Helper()
 	must(t, json.Unmarshal(g.admin(t, "POST", "/admin/dlq"+path, body).want(t, status).body, &r))
 	return r
@@ -101,7 +101,7 @@ func TestDeadLetterShown(t *testing.T) {
 			t.Errorf("its body is %q with %v", a.body, a.header)
 		}
 	}
-	made := g.replay(t, 202, "/"+l.ID+"/retry", "").Retried[0]
+	made := g.retry(t, 202, "/"+l.ID+"/retry", "").Retried[0]
 	g.settleBut(t, func(r *hookgate.Record) bool { return true })
 	var shown struct {
 		DeadLetter listedLetter
@@ -173,18 +173,18 @@ func TestDeadLetterListing(t *testing.T) {
 	}
 }
 
-// TestReplayOne: a replay is answered with the request id that it has in the lineage, keeps
+// TestRetryOne: a retry is answered with the request id that it has in the lineage, keeps
 // everything of the dead letter, and ends as one event; what is stored or superseded is not
-// replayed again, and says so.
-func TestReplayOne(t *testing.T) {
+// retried again, and says so.
+func TestRetryOne(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 1)
 	dead, _ := g.letters(t, "")
-	// a replay is no delivery
+	// a retry is no delivery
 	g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 200)
-	first := g.replay(t, 202, "/"+dead[0].ID+"/retry", "")
-	// still open: its first replay is queued
-	second := g.replay(t, 202, "/"+dead[0].RequestID+"/retry", "")
+	first := g.retry(t, 202, "/"+dead[0].ID+"/retry", "")
+	// still open: its first retry is queued
+	second := g.retry(t, 202, "/"+dead[0].RequestID+"/retry", "")
 	if len(first.Retried) != 1 || first.Retried[0].RetryOf != dead[0].RequestID ||
 		first.Retried[0].ID != dead[0].ID ||
 		first.Retried[0].JobID == "" || first.Retried[0].RequestID == second.Retried[0].RequestID {
@@ -202,7 +202,7 @@ func TestReplayOne(t *testing.T) {
 	if states(all) != "evt-0:stored evt-0:stored" {
 		t.Errorf("dead letters are %s", states(all))
 	}
-	if r := g.replay(t, 200, "/"+dead[0].ID+"/retry", ""); len(r.Retried) != 0 ||
+	if r := g.retry(t, 200, "/"+dead[0].ID+"/retry", ""); len(r.Retried) != 0 ||
 		len(r.Skipped) != 1 || r.Skipped[0].State != "stored" {
 		t.Errorf("what is stored is answered %+v", r)
 	}
@@ -229,9 +229,9 @@ func TestReplayOne(t *testing.T) {
 	}
 }
 
-// TestReplayNotPossible: what has no identity, and what was purged, is refused with the reason; its
+// TestRetryNotPossible: what has no identity, and what was purged, is refused with the reason; its
 // bytes are shown as long as they are there.
-func TestReplayNotPossible(t *testing.T) {
+func TestRetryNotPossible(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 1)
 	undecoded := hookgate.Record{Request: hookgate.Request{RequestID: hookgate.NewRequestID(
@@ -258,34 +258,34 @@ func TestReplayNotPossible(t *testing.T) {
 		409).told(t); !strings.Contains(told, "purged") {
 		t.Errorf("refused with %q", told)
 	}
-	r := g.replay(t, 200, "/retry", `{"all":true}`)
+	r := g.retry(t, 200, "/retry", `{"all":true}`)
 	if len(r.Retried) != 0 || len(r.Skipped) != 1 || r.Skipped[0].ID != all[1].ID || r.Next != "" {
-		t.Errorf("a replay of all answers %+v", r)
+		t.Errorf("a retry of all answers %+v", r)
 	}
 }
 
-// TestReplayMany: a filter or everything, in calls of a bounded size that go on where the last
+// TestRetryMany: a filter or everything, in calls of a bounded size that go on where the last
 // ended; what fails again meanwhile is left alone.
-func TestReplayMany(t *testing.T) {
+func TestRetryMany(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 7)
-	if r := g.replay(t, 202, "/retry", `{"filter":{"type":"t1"}}`); len(r.Retried) != 3 ||
+	if r := g.retry(t, 202, "/retry", `{"filter":{"type":"t1"}}`); len(r.Retried) != 3 ||
 		r.Next != "" {
 		t.Errorf("by type: %+v", r)
 	}
 	g.settle(t)
-	var replayed []string
+	var retried []string
 	after, calls := "", 0
 	for more := true; more; calls++ {
-		r := g.replay(t, 202, "/retry", fmt.Sprintf(`{"all":true,"limit":2%s}`, after))
+		r := g.retry(t, 202, "/retry", fmt.Sprintf(`{"all":true,"limit":2%s}`, after))
 		for _, one := range r.Retried {
-			replayed = append(replayed, one.ID)
+			retried = append(retried, one.ID)
 		}
 		g.settleBut(t, func(r *hookgate.Record) bool { return r.MessageID == "evt-0" }) // still at fault
 		after, more = fmt.Sprintf(`,"after":%q`, r.Next), r.Next != ""
 	}
-	if len(replayed) != 4 || calls != 2 {
-		t.Errorf("%d calls replayed %v", calls, replayed)
+	if len(retried) != 4 || calls != 2 {
+		t.Errorf("%d calls retried %v", calls, retried)
 	}
 	all, _ := g.letters(t, "state=all")
 	if got, want := states(all), "evt-0:superseded evt-1:stored evt-2:stored evt-3:stored evt-4:stored evt-5:stored evt-6:stored evt-0:open"; got != want {
@@ -304,9 +304,9 @@ func TestReplayMany(t *testing.T) {
 	}
 }
 
-// TestReplayFull: when the queue is full in the middle, the answer says how far it came and where
+// TestRetryFull: when the queue is full in the middle, the answer says how far it came and where
 // to go on, and going on there leaves nothing out.
-func TestReplayFull(t *testing.T) {
+func TestRetryFull(t *testing.T) {
 	var left atomic.Int64
 	queue := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
 		if left.Add(-1) < 0 {
@@ -323,7 +323,7 @@ func TestReplayFull(t *testing.T) {
 		before := len(queue.deliveries())
 		a := g.admin(t, "POST", "/admin/dlq/retry", fmt.Sprintf(`{"all":true%s}`, after))
 		status = a.status
-		var r replayResult
+		var r retryResult
 		must(t, json.Unmarshal(a.body, &r))
 		for _, one := range r.Retried {
 			seen[one.ID] = true
@@ -339,13 +339,13 @@ func TestReplayFull(t *testing.T) {
 		last := map[string]int64{}
 		for _, d := range queue.deliveries()[before:] {
 			if d.Sequence < last[d.OrderingKey] {
-				t.Errorf("%s is replayed behind sequence %d of its key", d.MessageID, last[d.OrderingKey])
+				t.Errorf("%s is retried behind sequence %d of its key", d.MessageID, last[d.OrderingKey])
 			}
 			last[d.OrderingKey] = d.Sequence
 		}
 	}
 	if len(seen) != 100 {
-		t.Errorf("%d dead letters were replayed in %d calls, want 100", len(seen), calls)
+		t.Errorf("%d dead letters were retried in %d calls, want 100", len(seen), calls)
 	}
 	left.Store(0)
 	one := slices.Collect(maps.Keys(seen))[0]
@@ -387,7 +387,7 @@ func TestPurge(t *testing.T) {
 	g := newGate(t, nil)
 	g.bury(t, 4)
 	all, _ := g.letters(t, "")
-	g.replay(t, 202, "/"+all[0].ID+"/retry", "")
+	g.retry(t, 202, "/"+all[0].ID+"/retry", "")
 	g.settle(t)
 	var purged struct {
 		Purged []string

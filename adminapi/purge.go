@@ -20,7 +20,7 @@ type purgeAnswer struct {
 	Next string `json:"next,omitempty"`
 }
 
-// purgeOne removes the body of a dead letter and of those it replays. If its event would be lost by
+// purgeOne removes the body of a dead letter and of those it retries. If its event would be lost by
 // that, the caller must say that it knows.
 func (s *API) purgeOne(c *call) {
 	d, ok := s.findDeadLetter(c)

@@ -40,7 +40,7 @@ func (s *selection) permitted(c *call, action string) bool {
 	return ok
 }
 
-// dlqBatch is the number of dead letters that one call replays or purges at most, and what it does
+// dlqBatch is the number of dead letters that one call retries or purges at most, and what it does
 // if it is not told.
 const dlqBatch = 500
 

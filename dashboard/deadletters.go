@@ -36,11 +36,11 @@ func (d deadLetter) Undecoded() bool {
 	return d.Source == "" && d.EventType == "" && d.MessageID == ""
 }
 
-// Replayable reports whether it makes sense to replay it, Purgeable whether there is a body to
+// Retriable reports whether it makes sense to retry it, Purgeable whether there is a body to
 // purge.
-func (d deadLetter) Replayable() bool { return d.State == "open" && !d.Undecoded() }
+func (d deadLetter) Retriable() bool { return d.State == "open" && !d.Undecoded() }
 
-// Purgeable is described at Replayable.
+// Purgeable is described at Retriable.
 func (d deadLetter) Purgeable() bool { return d.State != "purged" }
 
 // StateLevel is the colour of the state.

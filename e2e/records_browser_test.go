@@ -301,7 +301,7 @@ func TestDashboardSearchGoesOn(t *testing.T) {
 		`document.querySelector("#events .empty")?.textContent.includes("Nothing older matches")`)
 }
 
-// TestDashboardDeadLetters replays one dead letter and many, and purges; each role sees the
+// TestDashboardDeadLetters retries one dead letter and many, and purges; each role sees the
 // controls that it may use, and no more.
 func TestDashboardDeadLetters(t *testing.T) {
 	t.Parallel()
@@ -329,7 +329,7 @@ func TestDashboardDeadLetters(t *testing.T) {
 	viewer.click(".records a")
 	viewer.await("the dead letter is there", `document.querySelector("#reason") != null`)
 	viewer.harmless()
-	if n := eval[int](viewer, `document.querySelectorAll("main input[type=checkbox], #replay, #purge").length`); n != 0 {
+	if n := eval[int](viewer, `document.querySelectorAll("main input[type=checkbox], #retry, #purge").length`); n != 0 {
 		t.Errorf("a viewer sees %d controls", n)
 	}
 
@@ -341,32 +341,32 @@ func TestDashboardDeadLetters(t *testing.T) {
 	b.check("dead-letters")
 	b.click(".records a")
 	b.await("the dead letter is there",
-		`document.querySelector("#replay") != null && document.querySelector("#purge") == null`)
+		`document.querySelector("#retry") != null && document.querySelector("#purge") == null`)
 	b.check("dead-letter")
 
 	// What is still at fault fails again; once that is mended, it is stored.
 	path := eval[string](b, "location.pathname")
-	b.click("#replay")
+	b.click("#retry")
 	b.fill("dialog [name=reason]", "the address is mended")
 	b.click("dialog [value=yes]")
-	b.await("it is replayed", `document.querySelector(".toast")?.textContent.startsWith("Replayed")`)
+	b.await("it is retried", `document.querySelector(".toast")?.textContent.startsWith("Retried")`)
 	g.awaitDrained()
 	b.open(path)
 	if state := b.text("#state"); state != "superseded" {
-		t.Errorf("a dead letter whose replay failed is %s", state)
+		t.Errorf("a dead letter whose retry failed is %s", state)
 	}
 	cureFile(t, g)
 	b.open("/ui/dead-letters")
 	b.click("[aria-label='Choose bad-1']")
 	b.click("[aria-label='Choose bad-2']")
 	b.await("two are chosen", `document.querySelector("#chosen").textContent == "2 chosen"`)
-	b.click("#replay-chosen")
-	b.await("it asks", `document.querySelector("dialog h2")?.textContent == "Replay 2 dead letters?"`)
+	b.click("#retry-chosen")
+	b.await("it asks", `document.querySelector("dialog h2")?.textContent == "Retry 2 dead letters?"`)
 	b.click("dialog button[type=button]") // no
 	b.await("nothing happens", `document.querySelector("dialog") == null`)
-	b.click("#replay-chosen")
+	b.click("#retry-chosen")
 	b.click("dialog [value=yes]")
-	b.await("two are replayed", `document.querySelector(".toast")?.textContent == "2 of 2 dead letters replayed."`)
+	b.await("two are retried", `document.querySelector(".toast")?.textContent == "2 of 2 dead letters retried."`)
 	g.awaitDrained()
 	b.open("/ui/dead-letters?state=stored")
 	if got := b.ids(); !slices.Equal(got, []string{"bad-1", "bad-2"}) {
@@ -396,9 +396,9 @@ func TestDashboardDeadLetters(t *testing.T) {
 
 	// All the rest that match.
 	a.open("/ui/dead-letters?prefix=bad")
-	a.click("#replay-all")
+	a.click("#retry-all")
 	a.answer("the customers are known now")
-	a.await("all are replayed", `document.querySelector(".toast")?.textContent == "3 dead letters replayed."`)
+	a.await("all are retried", `document.querySelector(".toast")?.textContent == "3 dead letters retried."`)
 	g.awaitDrained()
 	a.open("/ui/dead-letters")
 	if told := a.text("#letters .empty"); !strings.Contains(told, "No dead letter is open") {

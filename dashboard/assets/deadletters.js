@@ -1,4 +1,4 @@
-// The pages of dead letters: replay and purge, one or many.
+// The pages of dead letters: retry and purge, one or many.
 import { anew, confirmed, NotApproved, Refused, toast } from "./gate.js";
 import { change, changeAll } from "./change.js";
 import "./records.js";
@@ -15,9 +15,9 @@ const wanted = (purge, what, open, why = purge) => confirmed(purge ? {
     "Their bodies are removed for good. Their events are stored and stay.",
   action: "Purge", danger: true, word: open ? "purge" : "", why,
 } : {
-  title: `Replay ${what}?`,
+  title: `Retry ${what}?`,
   text: "They go through the queue again, behind what is queued now, and are stored once. What fails again becomes a new dead letter.",
-  action: "Replay", why,
+  action: "Retry", why,
 });
 
 // perform does something and tells what became of it; the page is then loaded anew. What is done before something goes wrong is
@@ -44,12 +44,12 @@ async function perform(button, action) {
 
 if (letter) {
   const { id, state } = letter.dataset;
-  document.getElementById("replay")?.addEventListener("click", async (e) => {
+  document.getElementById("retry")?.addEventListener("click", async (e) => {
     const yes = await wanted(false, "this dead letter");
     if (!yes) return;
     await perform(e.target, async () => {
-      const a = await change({ method: "POST", path: `${path}/${encodeURIComponent(id)}/replay` }, yes.reason);
-      return a.skipped?.length ? `Not replayed: ${a.skipped[0].reason}` : "Replayed: it is queued again.";
+      const a = await change({ method: "POST", path: `${path}/${encodeURIComponent(id)}/retry` }, yes.reason);
+      return a.skipped?.length ? `Not retried: ${a.skipped[0].reason}` : "Retried: it is queued again.";
     });
   });
   document.getElementById("purge")?.addEventListener("click", async (e) => {
@@ -67,13 +67,13 @@ if (list) {
   const boxes = [...list.querySelectorAll("input[data-id]")];
   const all = document.getElementById("choose-all");
   const chosen = () => boxes.filter((b) => b.checked);
-  const replayChosen = document.getElementById("replay-chosen");
+  const retryChosen = document.getElementById("retry-chosen");
   const purgeChosen = document.getElementById("purge-chosen");
 
   const update = () => {
     const some = chosen();
     document.getElementById("chosen").textContent = some.length ? `${some.length} chosen` : "none chosen";
-    replayChosen.disabled = !some.some((b) => "replayable" in b.dataset);
+    retryChosen.disabled = !some.some((b) => "retriable" in b.dataset);
     if (purgeChosen) purgeChosen.disabled = !some.some((b) => "purgeable" in b.dataset);
     all.checked = some.length === boxes.length;
     all.indeterminate = some.length > 0 && some.length < boxes.length;
@@ -84,13 +84,13 @@ if (list) {
     update();
   }
 
-  replayChosen?.addEventListener("click", async () => {
-    const some = chosen().filter((b) => "replayable" in b.dataset);
+  retryChosen?.addEventListener("click", async () => {
+    const some = chosen().filter((b) => "retriable" in b.dataset);
     const yes = await wanted(false, plural(some.length, "dead letter"));
     if (!yes) return;
-    await perform(replayChosen, async (progress) => {
+    await perform(retryChosen, async (progress) => {
       await changeAll(some.map((b) => ({ method: "POST", path: `${path}/${encodeURIComponent(b.dataset.id)}/retry` })), yes.reason, (a) => { progress.done += a.retried.length; });
-      return `${progress.done} of ${plural(some.length, "dead letter")} replayed.`;
+      return `${progress.done} of ${plural(some.length, "dead letter")} retried.`;
     });
   });
   purgeChosen?.addEventListener("click", async () => {
@@ -121,10 +121,10 @@ if (list) {
       c.body.after = a.next;
     }
   };
-  document.getElementById("replay-all")?.addEventListener("click", async (e) => {
+  document.getElementById("retry-all")?.addEventListener("click", async (e) => {
     const yes = await wanted(false, "all dead letters that match", true, true);
     if (!yes) return;
-    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/retry`, {}, yes.reason, (a) => a.retried.length), "dead letter")} replayed.`);
+    await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/retry`, {}, yes.reason, (a) => a.retried.length), "dead letter")} retried.`);
   });
   document.getElementById("purge-all")?.addEventListener("click", async (e) => {
     const filter = JSON.parse(list.dataset.selection).filter ?? {};
