@@ -80,6 +80,7 @@ const (
 )
 
 func newRootCommand() *cobra.Command {
+	cobra.EnableCommandSorting = false // the order below is that of the help
 	root := &cobra.Command{
 		Use:   "hookgate",
 		Short: "A webhook gate: answers fast, loses nothing it acknowledged, keeps order",
@@ -102,6 +103,7 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		&cobra.Group{ID: groupOperate, Title: "Operate a running gate:"},
 		&cobra.Group{ID: groupRelease, Title: "Release a version:"},
 	)
+	root.SetHelpCommandGroupID(groupRun)
 	for _, c := range []struct {
 		group    string
 		commands []*cobra.Command
