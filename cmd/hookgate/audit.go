@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -11,11 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/config"
+	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/internal/progress"
-	"github.com/hookgate/hookgate/store/postgres"
-	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
 func newAuditCommand() *cobra.Command {
@@ -58,12 +55,13 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 		if cmd.Flags().Changed("data-dir") {
 			set["data_dir"] = dir
 		}
-		c, err := loadConfig(os.Environ(), set)
+		c, err := config.Load(os.Environ(), set)
 		if err != nil {
 			return err
 		}
 		bar := progress.New(cmd.ErrOrStderr(), 0)
-		found, err := verify(cmd.Context(), c, func(a audit.Audit) {
+		c.Logger = slog.Default()
+		found, err := gate.VerifyAudit(cmd.Context(), c.Options, func(a audit.Audit) {
 			bar.Set(a.Links+a.Entries, fmt.Sprintf("%d entries, %d events", a.Links+a.Entries, a.Events))
 		})
 		bar.Done()
@@ -81,37 +79,9 @@ Exit code 0: the chains hold. 1: there is a break. 2: it could not be checked.`,
 	return cmd
 }
 
-// verify verifies the store that the configuration names. The gate on the same data directory shows
-// in its health that there is a break, until a verification finds none.
-func verify(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
-	found, err := verifyStore(ctx, c, progress)
-	if err != nil {
-		return found, err
-	}
-	var broken error
-	if found.Break != nil {
-		broken = fmt.Errorf("%v", found.Break)
-	}
-	if err := c.DataDir.keepAudit(broken); err != nil {
-		slog.Warn("the health does not show the result of the audit", "error", err)
-	}
-	return found, nil
-}
-
-func verifyStore(ctx context.Context, c config, progress func(audit.Audit)) (audit.Audit, error) {
-	if c.Database.URL != "" {
-		return postgres.Verify(ctx, c.Database.URL, c.Database.Schema, progress)
-	}
-	path := c.DataDir.storeFile()
-	if _, err := os.Stat(path); err != nil {
-		return audit.Audit{}, fmt.Errorf("there is no store to verify: %w", err)
-	}
-	return storesqlite.Verify(ctx, path, progress)
-}
-
 func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(auditAnswerOf(a))
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(gate.AuditAnswer(a))
 	}
 	if a.Break != nil {
 		return nil // the error says it
@@ -140,42 +110,4 @@ func printAudit(cmd *cobra.Command, a audit.Audit, asJSON bool) error {
 	}
 	_, err := fmt.Fprintf(out, "head %x\n", a.Head)
 	return err
-}
-
-// timeOrNull is t in JSON, or null if it is zero.
-func timeOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
-
-// auditAnswerOf is an audit as the API and the command write it.
-func auditAnswerOf(a audit.Audit) adminapi.AuditAnswer {
-	answer := adminapi.AuditAnswer{
-		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events,
-		Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
-	}
-	if r := a.Removed; r.Links+r.Entries > 0 || a.Bodies > 0 || a.Tests > 0 {
-		answer.Removed = &adminapi.AuditRemoved{
-			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates,
-			DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
-			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
-		}
-	}
-	if b := a.Break; b != nil {
-		answer.Break = &adminapi.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
-			What: b.What}
-	} else {
-		answer.Head = hex.EncodeToString(a.Head[:])
-	}
-	return answer
-}
-
-// verifierOf verifies the store that the configuration names, for the API.
-func verifierOf(c config) adminapi.Verifier {
-	return func(ctx context.Context) (adminapi.AuditAnswer, error) {
-		found, err := verify(ctx, c, func(audit.Audit) {})
-		return auditAnswerOf(found), err
-	}
 }

@@ -17,7 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/datadir"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
@@ -97,11 +99,8 @@ func defaultDataDir() string {
 	if dir := os.Getenv("HOOKGATE_DATA_DIR"); dir != "" {
 		return dir
 	}
-	return string(defaultConfig().DataDir)
+	return config.Default().DataDir
 }
-
-// tokenVariable is the environment variable with the token of the user of a command.
-const tokenVariable = envPrefix + "TOKEN"
 
 // errTarget does not repeat the URL, which may contain a password.
 var errTarget = errors.New("--target is not a URL like " + defaultTarget)
@@ -109,7 +108,7 @@ var errTarget = errors.New("--target is not a URL like " + defaultTarget)
 // token is HOOKGATE_TOKEN, else ADMIN_TOKEN, else the one in the data directory. The last is only
 // sent to a gate on this machine.
 func (c *connection) token() (string, error) {
-	if token := strings.TrimSpace(os.Getenv(tokenVariable)); token != "" {
+	if token := strings.TrimSpace(os.Getenv(config.TokenVariable)); token != "" {
 		return token, nil
 	}
 	if token, err := secret.Variable(os.Getenv, "ADMIN_TOKEN"); token != "" || err != nil {
@@ -122,7 +121,7 @@ func (c *connection) token() (string, error) {
 	if host := u.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		return "", fmt.Errorf("no token for %s: set HOOKGATE_TOKEN", u.Host)
 	}
-	token, err := dataDir(c.dataDir).readKey(adminTokenName)
+	token, err := datadir.Dir(c.dataDir).ReadKey(datadir.AdminToken)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or set --data-dir to the data directory of the gate (%w)", err)
 	}

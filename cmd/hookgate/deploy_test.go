@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hookgate/hookgate/config"
+	"github.com/hookgate/hookgate/gate"
 	"github.com/knadh/koanf/parsers/yaml"
 )
 
@@ -44,21 +46,21 @@ func TestDeployedSettings(t *testing.T) {
 		t.Run(d.name, func(t *testing.T) {
 			env := slices.Clone(d.env)
 			if i := slices.IndexFunc(env, func(e string) bool {
-				return strings.HasPrefix(e, envPrefix+
+				return strings.HasPrefix(e, config.Prefix+
 					"CONFIG=")
 			}); i >= 0 {
-				env[i] = envPrefix + "CONFIG=" + writeConfig(t, d.config)
+				env[i] = config.Prefix + "CONFIG=" + writeConfig(t, d.config)
 			}
 			cmd := newServeCommand()
 			if err := cmd.ParseFlags(d.args[1:]); err != nil || d.args[0] != cmd.Name() {
 				t.Fatalf("arguments %v: %v", d.args, err)
 			}
 			role, _ := cmd.Flags().GetString("role")
-			c, err := loadConfig(env, map[string]any{"role": role})
+			c, err := config.Load(env, map[string]any{"role": role})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Role != roleIngest && c.Role != roleWorker {
+			if c.Role != gate.RoleIngest && c.Role != gate.RoleWorker {
 				t.Errorf("the role is %s", c.Role)
 			}
 			for _, listen := range []string{c.Listen, c.Admin.Listen} {
@@ -68,10 +70,10 @@ func TestDeployedSettings(t *testing.T) {
 					t.Errorf("it listens on %s, and open are %v", listen, d.ports)
 				}
 			}
-			if dir := string(c.DataDir); dir != d.kept && dir != d.lost {
+			if dir := c.DataDir; dir != d.kept && dir != d.lost {
 				t.Errorf("its data is in %s, and a volume in %s%s", dir, d.kept, d.lost)
 			}
-			if !c.Spool.Off && string(c.DataDir) != d.kept {
+			if !c.Spool.Off && c.DataDir != d.kept {
 				t.Error("it spools to a disk that does not outlive it")
 			}
 			if d.grace < c.ShutdownTimeout+30*time.Second {
@@ -233,7 +235,7 @@ func kubernetesProcesses(t *testing.T) (all []deployed) {
 				}
 				if files := data["ConfigMap "+v.ConfigMap.Name]; v.ConfigMap.Name != "" {
 					for name, text := range files {
-						if slices.Contains(d.env, envPrefix+"CONFIG="+mounts[v.Name]+"/"+name) {
+						if slices.Contains(d.env, config.Prefix+"CONFIG="+mounts[v.Name]+"/"+name) {
 							d.config = text
 						}
 					}

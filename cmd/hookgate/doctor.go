@@ -6,17 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/doctor"
+	"github.com/hookgate/hookgate/internal/datadir"
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
@@ -64,7 +63,7 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be lo
 				set[path] = f.Value.String()
 			}
 		}
-		c, err := loadConfig(os.Environ(), set)
+		c, err := config.Load(os.Environ(), set)
 		if err != nil {
 			return err
 		}
@@ -87,7 +86,8 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be lo
 	return cmd
 }
 
-func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) doctor.Config {
+func doctorConfigOf(ctx context.Context, c config.Config, rate float64,
+	processes int) doctor.Config {
 	d := doctor.Config{
 		Timeout: doctorTimeout,
 		Settings: doctor.Settings{
@@ -95,7 +95,7 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 			MaxConnections: c.HTTP.MaxConnections, AdminTokens: len(c.AdminTokens) > 0,
 		},
 		DataDir: doctor.DataDir{
-			Path: string(c.DataDir), RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
+			Path: c.DataDir, RecordBytes: usualRecord, MaxBytes: int64(c.HTTP.MaxBody),
 		},
 		Redis: doctor.Redis{
 			URL: c.Redis.URL, Prefix: c.Redis.Prefix, ClaimTTL: c.Queue.ClaimTTL, Rate: rate,
@@ -104,11 +104,11 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 		Postgres: doctor.Postgres{URL: c.Database.URL, Schema: c.Database.Schema,
 			Pool: c.Database.MaxConnections, Processes: processes, Migrates: c.Database.Migrate},
 	}
-	for _, path := range c.unusedQueues() {
+	for _, path := range c.UnusedQueues() {
 		records, err := spoolfile.Unreleased(ctx, path)
 		d.DataDir.Left = append(d.DataDir.Left, doctor.Leftover{Path: path, Records: records, Err: err})
 	}
-	d.DataDir.UsedRedis = c.usedRedis()
+	d.DataDir.UsedRedis = c.UsedRedis()
 	var holds []string
 	if c.Database.URL == "" {
 		holds = append(holds, "the store")
@@ -118,39 +118,14 @@ func doctorConfigOf(ctx context.Context, c config, rate float64, processes int) 
 		d.DataDir.Records = c.Spool.HighWater
 	}
 	d.DataDir.Holds = strings.Join(append(holds, "keys"), ", ")
-	for _, name := range []string{bearerKeyName, hmacSecretName, adminTokenName} {
+	for _, name := range []string{datadir.BearerKey, datadir.HmacSecret, datadir.AdminToken} {
 		d.DataDir.KeyFiles = append(d.DataDir.KeyFiles, filepath.Join("keys", name))
 	}
-	if _, err := os.Stat(c.DataDir.keyFile(adminTokenName)); err == nil {
+	if _, err := os.Stat(datadir.Dir(c.DataDir).KeyFile(datadir.AdminToken)); err == nil {
 		d.AdminTokens = true
 	}
-	d.Sources, d.Open, d.KeyError = sourcesByKeys(c)
+	d.Sources, d.Open, d.KeyError = c.SourcesByKeys()
 	return d
-}
-
-// sourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used.
-// It makes none.
-func sourcesByKeys(c config) (keyed, open []string, err error) {
-	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
-		if _, e := resolve(keys); e != nil && err == nil {
-			err = fmt.Errorf("%s: %w", setting, e)
-		}
-	}
-	check := func(setting string, keys []string) { checkWith(resolveSecrets, setting, keys) }
-	checkWith(resolveTokens, "admin_tokens", c.AdminTokens)
-	checkWith(resolveTokens, "evidence_tokens", c.EvidenceTokens)
-	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
-		s := c.Sources[name]
-		check("sources."+name+".bearer_keys", s.BearerKeys)
-		check("sources."+name+".secrets", s.Secrets)
-		check("sources."+name+".verify_tokens", s.VerifyTokens)
-		if kind, _ := admit.Find(s.Kind); kind.Open {
-			open = append(open, name)
-		} else {
-			keyed = append(keyed, name)
-		}
-	}
-	return keyed, open, err
 }
 
 // printReport prints the findings by area, and then how many there are of each level.

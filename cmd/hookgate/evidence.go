@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/internal/datadir"
 )
 
 func newEvidenceCommand() *cobra.Command {
@@ -51,7 +52,7 @@ with .pub behind its name, both in PEM. Give the public key to those who verify.
 				return fmt.Errorf("%s exists: a key is never written over", path)
 			}
 		}
-		if err := writeDurably(out, privateText); err != nil {
+		if err := datadir.WriteDurably(out, privateText); err != nil {
 			return fmt.Errorf("write key: %w", err)
 		}
 		if err := os.WriteFile(out+".pub", publicText, 0o644); err != nil {
@@ -119,15 +120,4 @@ func verifyBundle(dir string, keyFiles []string) (by ed25519.PublicKey, v certif
 		err = &exitError{exitFail, err}
 	}
 	return by, v, err
-}
-
-// openDepot opens what keeps the evidence that others hand in, in the data directory.
-func openDepot(c config) (*evidence.Depot, error) {
-	keys, err := evidence.ReadPublicKeys(c.Evidence.PublicKeys)
-	if err != nil {
-		return nil, fmt.Errorf("evidence.public_keys: %w", err)
-	}
-	return evidence.OpenDepot(c.DataDir.evidenceDir(), evidence.Limits{
-		Bundle: int64(c.Evidence.MaxSize), Total: int64(c.Evidence.MaxTotal),
-		Bundles: c.Evidence.MaxBundles}, keys)
 }

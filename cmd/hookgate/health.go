@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hookgate/hookgate/config"
 	"github.com/spf13/cobra"
 )
 
@@ -70,7 +71,7 @@ func configuredURL(configFile string) (string, error) {
 	if configFile != "" {
 		flags["config"] = configFile
 	}
-	c, err := loadConfig(os.Environ(), flags)
+	c, err := config.Load(os.Environ(), flags)
 	if err != nil {
 		return "", err
 	}

@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hookgate/hookgate/config"
 )
 
 // TestMain removes the settings of hookgate from the environment, so that those of the person who
 // runs the tests do not change them. Tests that start the program are in e2e.
 func TestMain(m *testing.M) {
-	for name := range environment {
+	for name := range config.Variables {
 		os.Unsetenv(name)
 	}
 	os.Exit(m.Run())

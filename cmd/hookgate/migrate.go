@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/config"
+	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
@@ -60,13 +62,14 @@ serve does so by itself when it starts, unless database.migrate is false.`,
 }
 
 // databaseOf returns the configured database.
-func databaseOf() (databaseConfig, error) {
-	c, err := loadConfig(os.Environ(), map[string]any{})
+func databaseOf() (gate.DatabaseOptions, error) {
+	c, err := config.Load(os.Environ(), map[string]any{})
 	if err != nil {
-		return databaseConfig{}, err
+		return gate.DatabaseOptions{}, err
 	}
 	if c.Database.URL == "" {
-		return databaseConfig{}, errors.New("no database: set DB_URL, or database.url in hookgate.yaml")
+		return gate.DatabaseOptions{},
+			errors.New("no database: set DB_URL, or database.url in hookgate.yaml")
 	}
 	return c.Database, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/hookgate/hookgate/release/rollback"
 )
@@ -26,41 +27,8 @@ import (
 const (
 	rollbackIDVariable     = rollback.IDVariable
 	rollbackFromVariable   = rollback.FromVariable
-	rollbackReasonVariable = envPrefix + "ROLLBACK_REASON"
+	rollbackReasonVariable = rollback.ReasonVariable
 )
-
-// rollbackConfig is how this gate is rolled back.
-type rollbackConfig struct {
-	Command         []string      `koanf:"command"`
-	ExpectedVersion string        `koanf:"expected_version"`
-	DrainTimeout    time.Duration `koanf:"drain_timeout"`
-	CommandTimeout  time.Duration `koanf:"command_timeout"`
-	HealthTimeout   time.Duration `koanf:"health_timeout"`
-	Goal            time.Duration `koanf:"goal"`
-	AllowUndrained  bool          `koanf:"allow_undrained"`
-	Idempotent      bool          `koanf:"idempotent"`
-}
-
-var defaultRollbackConfig = rollbackConfig{
-	DrainTimeout: 2 * time.Minute, CommandTimeout: 5 * time.Minute, HealthTimeout: 2 * time.Minute,
-	Goal: 10 * time.Minute,
-}
-
-// check finds settings that cannot work.
-func (c rollbackConfig) check() error {
-	for name, d := range map[string]time.Duration{
-		"drain_timeout": c.DrainTimeout, "command_timeout": c.CommandTimeout,
-		"health_timeout": c.HealthTimeout, "goal": c.Goal,
-	} {
-		if d <= 0 {
-			return fmt.Errorf("rollback.%s must be greater than zero", name)
-		}
-	}
-	if len(c.Command) > 0 && c.Command[0] == "" {
-		return errors.New("rollback.command begins with an empty word; it is a program and its arguments")
-	}
-	return nil
-}
 
 // rollbackFlags are what a person says to hookgate rollback.
 type rollbackFlags struct {
@@ -142,12 +110,12 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	if f.config != "" {
 		set["config"] = f.config
 	}
-	c, err := loadConfig(os.Environ(), set)
+	c, err := config.Load(os.Environ(), set)
 	if err != nil {
 		return err
 	}
 	if !cmd.Flags().Changed("data-dir") {
-		f.dataDir = string(c.DataDir)
+		f.dataDir = c.DataDir
 	}
 	if !cmd.Flags().Changed("target") {
 		f.target = ownURL(c, cmp.Or(c.Admin.Listen, c.Listen))
@@ -204,7 +172,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 
 // ownURL is where a gate with this configuration answers at a listener's address, seen from its own
 // machine.
-func ownURL(c config, address string) string {
+func ownURL(c config.Config, address string) string {
 	scheme := "http"
 	if c.TLS.CertFile != "" {
 		scheme = "https"
@@ -226,7 +194,7 @@ func advised(err error) error {
 }
 
 // plan puts a new roll-back together, and asks whether it shall begin.
-func (f *rollbackFlags) plan(cmd *cobra.Command, c rollbackConfig, command []string,
+func (f *rollbackFlags) plan(cmd *cobra.Command, c config.RollbackOptions, command []string,
 	gate *rollback.Remote) (rollback.Plan, error) {
 	p := rollback.Plan{
 		ExpectedVersion: f.expect, Command: command, Drain: f.drain, Run: c.CommandTimeout,

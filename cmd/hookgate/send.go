@@ -92,14 +92,10 @@ func (o sendOptions) request(stdin io.Reader) (*http.Request, error) {
 	source, ok := c.Sources[o.source]
 	if !ok {
 		return nil, fmt.Errorf("the configuration has no source %s, only %s; it is read from hookgate.yaml in this folder"+
-			" if neither --config nor HOOKGATE_CONFIG names a file", o.source, strings.Join(c.sourceNames(),
+			" if neither --config nor HOOKGATE_CONFIG names a file", o.source, strings.Join(c.SourceNames(),
 			", "))
 	}
-	keys, err := c.configuredKeys(o.source)
-	if err != nil {
-		return nil, err
-	}
-	options, err := c.schemeOptions(o.source, keys)
+	options, err := c.SchemeOptions(o.source)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/config"
+	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/ingest"
 )
 
@@ -111,7 +112,7 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 		if err != nil {
 			return &exitError{exitFail, err}
 		}
-		sources, errs := c.checkSources()
+		sources, errs := c.CheckSources()
 		t := newTable(cmd.OutOrStdout(), "NAME", "KIND", "URL", "SECRETS", "AUTHENTICATED BY")
 		for _, s := range sources {
 			t.row(s.Name, s.Kind, cmp.Or(s.URL, "/webhooks/"+s.Name), s.Secrets+s.BearerKeys, s.Proof)
@@ -120,7 +121,7 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 			return err
 		}
 		for _, s := range sources {
-			if note := c.bodyNote(s); note != "" {
+			if note := bodyNote(c, s); note != "" {
 				fmt.Fprintf(cmd.OutOrStdout(), "NOTE: %s\n", note)
 			}
 		}
@@ -134,66 +135,23 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 }
 
 // loadSourceConfig reads the configuration as serve does; file may be empty.
-func loadSourceConfig(file string) (config, error) {
+func loadSourceConfig(file string) (config.Config, error) {
 	flags := map[string]any{}
 	if file != "" {
 		flags["config"] = file
 	}
-	return loadConfig(os.Environ(), flags)
+	return config.Load(os.Environ(), flags)
 }
 
 // bodyNote says that a source refuses what its sender may send, as far as that is known.
-func (c config) bodyNote(s ingest.Source) string {
+func bodyNote(c config.Config, s ingest.Source) string {
 	kind, _ := admit.Find(s.Kind)
-	limit := cmp.Or(byteSize(s.MaxBodyBytes), c.HTTP.MaxBody)
+	limit := cmp.Or(gate.Bytes(s.MaxBodyBytes), c.HTTP.MaxBody)
 	if kind.LargestBody == 0 || int64(limit) >= kind.LargestBody {
 		return ""
 	}
 	return fmt.Sprintf("%s sends bodies of up to %v, and sources.%s takes %v; to take all, set sources.%s.max_body",
-		kind.Sender, byteSize(kind.LargestBody), s.Name, limit, s.Name)
-}
-
-// checkSources makes every source, and returns those that could be made and what is wrong with the
-// others. Keys that the first start would make are not made.
-func (c config) checkSources() (sources []ingest.Source, errs error) {
-	for _, name := range c.sourceNames() {
-		k, err := c.configuredKeys(name)
-		if err == nil {
-			var s ingest.Source
-			if s, err = c.newSource(name, k); err == nil {
-				sources = append(sources, s)
-			}
-		}
-		errs = errors.Join(errs, err)
-	}
-	return sources, errs
-}
-
-// configuredKeys resolves the keys of the default source for a look at it without a gate: those
-// that serve would make, or has made, are read if they are there, and else stand-ins.
-func (c config) configuredKeys(name string) (k credentials, err error) {
-	if name != ingest.DefaultSource {
-		return k, nil
-	}
-	source := c.Sources[name]
-	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
-		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
-	}
-	if k.hmacSecrets, err = resolveSecrets(source.Secrets); err != nil {
-		return k, fmt.Errorf("sources.default.secrets: %w", err)
-	}
-	if len(k.bearerKeys)+len(k.hmacSecrets) > 0 || source.Kind != "envelope" {
-		return k, nil
-	}
-	for name, to := range map[string]*[]string{bearerKeyName: &k.bearerKeys,
-		hmacSecretName: &k.hmacSecrets} {
-		key, err := c.DataDir.readKey(name)
-		if err != nil {
-			key = "is made by the first start of the gate"
-		}
-		*to = []string{key}
-	}
-	return k, nil
+		kind.Sender, gate.Bytes(kind.LargestBody), s.Name, limit, s.Name)
 }
 
 func newSourcesKindsCommand() *cobra.Command {

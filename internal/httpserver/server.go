@@ -169,6 +169,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(ended[:]...)
 }
 
+// Handler returns the handler of a side, for a server that the caller runs.
+func (s *Server) Handler(side Side) http.Handler { return s.http[side].Handler }
+
 // ServeHTTP answers one request of any kind.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, r, Everything) }
 

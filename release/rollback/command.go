@@ -51,6 +51,8 @@ const (
 	IDVariable       = "HOOKGATE_ROLLBACK_ID"
 	ExpectedVariable = "HOOKGATE_ROLLBACK_EXPECTED_VERSION"
 	FromVariable     = "HOOKGATE_ROLLBACK_FROM_VERSION"
+	// ReasonVariable has the reason of the guard that started the roll-back.
+	ReasonVariable = "HOOKGATE_ROLLBACK_REASON"
 )
 
 // command runs the command, or finds out how an earlier run of it ended.

@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"crypto/tls"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// tlsConfig is used if CertFile is set.
-type tlsConfig struct {
-	CertFile string `koanf:"cert_file"`
-	KeyFile  string `koanf:"key_file"`
+// TLSOptions is used if CertFile is set.
+type TLSOptions struct {
+	CertFile string `setting:"cert_file"`
+	KeyFile  string `setting:"key_file"`
 }
 
 // certificateCheck is how often the files of a certificate are looked at.
@@ -22,7 +22,7 @@ const certificateCheck = time.Second
 // certificate is a certificate in files that is read again when they change. Connections that are
 // open stay as they are.
 type certificate struct {
-	files tlsConfig
+	files TLSOptions
 	log   *slog.Logger
 
 	mu      sync.Mutex // guards what follows; a handshake costs far more than what is done under it
@@ -38,9 +38,9 @@ type stamp struct {
 }
 
 // newTLS returns the configuration of a listener, or nil if there is no certificate.
-func newTLS(files tlsConfig, log *slog.Logger) (*tls.Config, error) {
+func newTLS(files TLSOptions, log *slog.Logger) (*tls.Config, error) {
 	switch {
-	case files == tlsConfig{}:
+	case files == TLSOptions{}:
 		return nil, nil
 	case files.CertFile == "" || files.KeyFile == "":
 		return nil, errors.New("tls.cert_file and tls.key_file belong together: set both or none")

@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"errors"
@@ -13,39 +13,40 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/ingest"
+	"github.com/hookgate/hookgate/internal/datadir"
 )
 
-// sourceConfig is one sender. docs/reference/senders.md describes the kinds to users.
-type sourceConfig struct {
-	Kind          string          `koanf:"kind"`
-	BearerKeys    secretList      `koanf:"bearer_keys"`
-	Secrets       secretList      `koanf:"secrets"`
-	VerifyTokens  secretList      `koanf:"verify_tokens"`
-	Topics        []string        `koanf:"topics"`
-	Confirm       bool            `koanf:"confirm_subscriptions"`
-	Header        string          `koanf:"header"`
-	Signature     signatureConfig `koanf:"signature"`
-	Tolerance     time.Duration   `koanf:"tolerance"`
-	PublicURL     string          `koanf:"public_url"`
-	Split         string          `koanf:"split"`
-	MessageID     placeList       `koanf:"message_id"`
-	EventType     placeList       `koanf:"event_type"`
-	OrderingKey   placeList       `koanf:"ordering_key"`
-	Sequence      placeList       `koanf:"sequence"`
-	KeepHeaders   []string        `koanf:"keep_headers"`
-	MaxBody       byteSize        `koanf:"max_body"`
-	RateLimit     float64         `koanf:"rate_limit"`
-	RateBurst     int             `koanf:"rate_burst"`
-	AllowIPs      []string        `koanf:"allow_ips"`
-	SuccessStatus int             `koanf:"success_status"`
-	SuccessBody   string          `koanf:"success_body"`
+// SourceOptions is one sender. docs/reference/senders.md describes the kinds to users.
+type SourceOptions struct {
+	Kind          string           `setting:"kind"`
+	BearerKeys    Secrets          `setting:"bearer_keys"`
+	Secrets       Secrets          `setting:"secrets"`
+	VerifyTokens  Secrets          `setting:"verify_tokens"`
+	Topics        []string         `setting:"topics"`
+	Confirm       bool             `setting:"confirm_subscriptions"`
+	Header        string           `setting:"header"`
+	Signature     SignatureOptions `setting:"signature"`
+	Tolerance     time.Duration    `setting:"tolerance"`
+	PublicURL     string           `setting:"public_url"`
+	Split         string           `setting:"split"`
+	MessageID     Places           `setting:"message_id"`
+	EventType     Places           `setting:"event_type"`
+	OrderingKey   Places           `setting:"ordering_key"`
+	Sequence      Places           `setting:"sequence"`
+	KeepHeaders   []string         `setting:"keep_headers"`
+	MaxBody       Bytes            `setting:"max_body"`
+	RateLimit     float64          `setting:"rate_limit"`
+	RateBurst     int              `setting:"rate_burst"`
+	AllowIPs      []string         `setting:"allow_ips"`
+	SuccessStatus int              `setting:"success_status"`
+	SuccessBody   string           `setting:"success_body"`
 }
 
-// placeList are places that a configuration lists; an inner list is a composite.
-type placeList []admit.Place
+// Places are places that a configuration lists; an inner list is a composite.
+type Places []admit.Place
 
 // UnmarshalText reads a list that is written as one text, with commas.
-func (l *placeList) UnmarshalText(text []byte) error {
+func (l *Places) UnmarshalText(text []byte) error {
 	*l = nil
 	for one := range strings.SplitSeq(string(text), ",") {
 		*l = append(*l, admit.Place{one})
@@ -53,22 +54,22 @@ func (l *placeList) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// signatureConfig is an admit.Rule.
-type signatureConfig struct {
-	Algorithm      string         `koanf:"algorithm"`
-	Header         string         `koanf:"header"`
-	Separator      string         `koanf:"separator"`
-	Prefix         admit.Prefixes `koanf:"prefix"`
-	Encoding       string         `koanf:"encoding"`
-	Signed         string         `koanf:"signed"`
-	Timestamp      string         `koanf:"timestamp"`
-	TimestampUnit  string         `koanf:"timestamp_unit"`
-	SecretEncoding string         `koanf:"secret_encoding"`
+// SignatureOptions is an admit.Rule.
+type SignatureOptions struct {
+	Algorithm      string         `setting:"algorithm"`
+	Header         string         `setting:"header"`
+	Separator      string         `setting:"separator"`
+	Prefix         admit.Prefixes `setting:"prefix"`
+	Encoding       string         `setting:"encoding"`
+	Signed         string         `setting:"signed"`
+	Timestamp      string         `setting:"timestamp"`
+	TimestampUnit  string         `setting:"timestamp_unit"`
+	SecretEncoding string         `setting:"secret_encoding"`
 }
 
 // check finds settings of a source that cannot work; what the kind makes of the others its scheme
 // says.
-func (s sourceConfig) check(name string, c config) error {
+func (s SourceOptions) check(name string, c Options) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	}) || len(name) > 64 {
@@ -90,8 +91,8 @@ func (s sourceConfig) check(name string, c config) error {
 			", "))
 	case kind.Open && !c.AllowUnauthenticated && !isLoopback(c.Listen):
 		return wrong("kind", "%s lets everyone in who reaches %s: listen on loopback, or set allow_unauthenticated: true", s.Kind, c.Listen)
-	case s.MaxBody < 0 || s.MaxBody > maxBodyLimit:
-		return wrong("max_body", "is %v; the store can keep bodies of up to %v", s.MaxBody, maxBodyLimit)
+	case s.MaxBody < 0 || s.MaxBody > MaxBodyLimit:
+		return wrong("max_body", "is %v; the store can keep bodies of up to %v", s.MaxBody, MaxBodyLimit)
 	case 2*s.MaxBody > c.HTTP.MaxBodyMemory:
 		return wrong("max_body", "(%v) is more than half of http.max_body_memory (%v)", s.MaxBody,
 			c.HTTP.MaxBodyMemory)
@@ -158,7 +159,7 @@ func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
 
 // publicURL is what the sender of a source calls, if it is known: the source's own public_url, or
 // the gate's and the path.
-func (c config) publicURL(name string) string {
+func (c Options) publicURL(name string) string {
 	switch own := c.Sources[name].PublicURL; {
 	case own != "":
 		return own
@@ -181,7 +182,7 @@ func shown(text string) string {
 }
 
 // schemeOptions resolves the secrets of a source; those of the default one are in k.
-func (c config) schemeOptions(name string, k credentials) (o admit.Options, err error) {
+func (c Options) schemeOptions(name string, k credentials) (o admit.Options, err error) {
 	s := c.Sources[name]
 	o = admit.Options{
 		Places: admit.Places{MessageID: s.MessageID, EventType: s.EventType,
@@ -207,7 +208,7 @@ func (c config) schemeOptions(name string, k credentials) (o admit.Options, err 
 }
 
 // newSource makes a configured source.
-func (c config) newSource(name string, k credentials) (ingest.Source, error) {
+func (c Options) newSource(name string, k credentials) (ingest.Source, error) {
 	s := c.Sources[name]
 	o, err := c.schemeOptions(name, k)
 	if err != nil {
@@ -271,9 +272,9 @@ func typeOf(body string) string {
 }
 
 // newSources makes the configured sources; the default one takes its keys from k.
-func newSources(c config, k credentials) ([]ingest.Source, error) {
+func newSources(c Options, k credentials) ([]ingest.Source, error) {
 	var sources []ingest.Source
-	for _, name := range c.sourceNames() {
+	for _, name := range c.SourceNames() {
 		source, err := c.newSource(name, k)
 		if err != nil {
 			return nil, err
@@ -289,7 +290,7 @@ func newSources(c config, k credentials) ([]ingest.Source, error) {
 }
 
 // largestBody is the largest body that any source takes.
-func (c config) largestBody() byteSize {
+func (c Options) largestBody() Bytes {
 	largest := c.HTTP.MaxBody
 	for _, source := range c.Sources {
 		largest = max(largest, source.MaxBody)
@@ -297,12 +298,65 @@ func (c config) largestBody() byteSize {
 	return largest
 }
 
-// sourceNames returns the names of all sources, sorted.
-func (c config) sourceNames() []string {
+// SourceNames returns the names of all sources, sorted.
+func (c Options) SourceNames() []string {
 	names := make([]string, 0, len(c.Sources))
 	for name := range c.Sources {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names
+}
+
+// CheckSources makes every source, and returns those that could be made and what is wrong with the
+// others. Keys that the first start would make are not made.
+func (c Options) CheckSources() (sources []ingest.Source, errs error) {
+	for _, name := range c.SourceNames() {
+		k, err := c.configuredKeys(name)
+		if err == nil {
+			var s ingest.Source
+			if s, err = c.newSource(name, k); err == nil {
+				sources = append(sources, s)
+			}
+		}
+		errs = errors.Join(errs, err)
+	}
+	return sources, errs
+}
+
+// configuredKeys resolves the keys of the default source for a look at it without a gate: those
+// that serve would make, or has made, are read if they are there, and else stand-ins.
+func (c Options) configuredKeys(name string) (k credentials, err error) {
+	if name != ingest.DefaultSource {
+		return k, nil
+	}
+	source := c.Sources[name]
+	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
+		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
+	}
+	if k.hmacSecrets, err = resolveSecrets(source.Secrets); err != nil {
+		return k, fmt.Errorf("sources.default.secrets: %w", err)
+	}
+	if len(k.bearerKeys)+len(k.hmacSecrets) > 0 || source.Kind != "envelope" {
+		return k, nil
+	}
+	for name, to := range map[string]*[]string{datadir.BearerKey: &k.bearerKeys,
+		datadir.HmacSecret: &k.hmacSecrets} {
+		key, err := c.dir().ReadKey(name)
+		if err != nil {
+			key = "is made by the first start of the gate"
+		}
+		*to = []string{key}
+	}
+	return k, nil
+}
+
+// SchemeOptions are those with which the gate would make the scheme of a source. Keys that the first
+// start would make are not made.
+func (c Options) SchemeOptions(name string) (admit.Options, error) {
+	keys, err := c.configuredKeys(name)
+	if err != nil {
+		return admit.Options{}, err
+	}
+	return c.schemeOptions(name, keys)
 }

@@ -1,10 +1,12 @@
-package main
+package config
 
 import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +15,8 @@ import (
 	"github.com/knadh/koanf/providers/rawbytes"
 	"github.com/knadh/koanf/v2"
 
-	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/ingest"
 )
 
@@ -33,17 +36,17 @@ sources:
 		"HOOKGATE_QUEUE_HIGH_WATER=22",
 		"WEBHOOK_BEARER_KEY=one-key-long", "WEBHOOK_BEARER_KEY_NEXT=two-key-long", "HOME=/x",
 		"HOOKGATE_SERVICE_HOST=10.0.0.1", "HOOKGATE_PORT_80_TCP=tcp://10.0.0.1:80"}
-	c, err := loadConfig(env, map[string]any{"listen": "127.0.0.1:3"})
+	c, err := Load(env, map[string]any{"listen": "127.0.0.1:3"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := defaultConfig()
+	want := Default()
 	want.Listen = "127.0.0.1:3"
 	want.Worker.Count, want.Worker.Linger = 2, 7*time.Millisecond
 	want.Queue.HighWater = 22
-	want.unused = []string{"queue.high_water", "worker.count", "worker.linger"}
+	want.Unused = []string{"queue.high_water", "worker.count", "worker.linger"}
 	want.HTTP.MaxBody = 2 << 20
-	want.Sources = map[string]sourceConfig{ingest.DefaultSource: {
+	want.Sources = map[string]gate.SourceOptions{ingest.DefaultSource: {
 		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"},
 		KeepHeaders: []string{"X-Trace"}}}
 	if !reflect.DeepEqual(c, want) {
@@ -55,14 +58,14 @@ sources:
 func TestPlacesSetting(t *testing.T) {
 	file := writeConfig(t, `sources: {a: {kind: none, ordering_key: [json:k], event_type: "json:a,const:b",
   message_id: [[json:envelope, "const:a,b"], sha256:body-without:x+y]}}`)
-	c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + file}, map[string]any{})
+	c, err := Load([]string{"HOOKGATE_CONFIG=" + file}, map[string]any{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := c.Sources["a"]
-	for _, f := range []struct{ got, want placeList }{
-		{s.MessageID, placeList{{"json:envelope", "const:a,b"}, {"sha256:body-without:x+y"}}},
-		{s.EventType, placeList{{"json:a"}, {"const:b"}}}, {s.OrderingKey, placeList{{"json:k"}}},
+	for _, f := range []struct{ got, want gate.Places }{
+		{s.MessageID, gate.Places{{"json:envelope", "const:a,b"}, {"sha256:body-without:x+y"}}},
+		{s.EventType, gate.Places{{"json:a"}, {"const:b"}}}, {s.OrderingKey, gate.Places{{"json:k"}}},
 	} {
 		if !reflect.DeepEqual(f.got, f.want) {
 			t.Errorf("got %q, want %q", f.got, f.want)
@@ -171,7 +174,7 @@ func TestBadSettings(t *testing.T) {
 		if test.file != "" {
 			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, test.file))
 		}
-		if _, err := loadConfig(env, nil); err == nil || !strings.Contains(err.Error(), test.names) {
+		if _, err := Load(env, nil); err == nil || !strings.Contains(err.Error(), test.names) {
 			t.Errorf("%s %s: error %q does not name %s", test.file, test.env, err, test.names)
 		}
 	}
@@ -183,29 +186,30 @@ func TestSpoolSetting(t *testing.T) {
 	for _, test := range []struct {
 		file string
 		env  []string
-		want spoolConfig
+		want gate.SpoolOptions
 	}{
-		{want: spoolConfig{HighWater: defaultSpoolHighWater}},
-		{file: "spool: off", want: spoolConfig{Off: true, HighWater: defaultSpoolHighWater}},
-		{file: "spool: on", want: spoolConfig{HighWater: defaultSpoolHighWater}},
-		{file: "spool: {high_water: 5}", want: spoolConfig{HighWater: 5}},
-		{file: "spool: {high_water: 5}", env: []string{"HOOKGATE_SPOOL=off"}, want: spoolConfig{Off: true,
-			HighWater: defaultSpoolHighWater}},
+		{want: gate.SpoolOptions{HighWater: gate.DefaultSpoolHighWater}},
+		{file: "spool: off", want: gate.SpoolOptions{Off: true, HighWater: gate.DefaultSpoolHighWater}},
+		{file: "spool: on", want: gate.SpoolOptions{HighWater: gate.DefaultSpoolHighWater}},
+		{file: "spool: {high_water: 5}", want: gate.SpoolOptions{HighWater: 5}},
+		{file: "spool: {high_water: 5}", env: []string{"HOOKGATE_SPOOL=off"},
+			want: gate.SpoolOptions{Off: true,
+				HighWater: gate.DefaultSpoolHighWater}},
 		{file: "spool: off", env: []string{"HOOKGATE_SPOOL_HIGH_WATER=6"},
-			want: spoolConfig{HighWater: 6}},
+			want: gate.SpoolOptions{HighWater: 6}},
 		{env: []string{"HOOKGATE_SPOOL=on", "HOOKGATE_SPOOL_HIGH_WATER=6"},
-			want: spoolConfig{HighWater: 6}},
+			want: gate.SpoolOptions{HighWater: 6}},
 	} {
 		env := test.env
 		if test.file != "" {
 			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, test.file))
 		}
-		if c, err := loadConfig(env, nil); err != nil || c.Spool != test.want {
+		if c, err := Load(env, nil); err != nil || c.Spool != test.want {
 			t.Errorf("%s %v makes %+v, %v; want %+v", test.file, test.env, c.Spool, err, test.want)
 		}
 	}
 	both := []string{"HOOKGATE_SPOOL=off", "HOOKGATE_SPOOL_HIGH_WATER=6"}
-	if _, err := loadConfig(both, nil); err == nil ||
+	if _, err := Load(both, nil); err == nil ||
 		!strings.Contains(err.Error(), "HOOKGATE_SPOOL_HIGH_WATER") {
 		t.Errorf("off and a bound at once got %v", err)
 	}
@@ -218,15 +222,15 @@ func TestQueueKindSetting(t *testing.T) {
 		env  []string
 		want string
 	}{
-		{nil, kindDirect},
-		{[]string{"DB_URL=postgres://x"}, kindDirect},
-		{[]string{"DB_URL=postgres://x", "HOOKGATE_ROLE=ingest"}, kindDirect},
-		{[]string{"HOOKGATE_QUEUE_KIND=direct"}, kindDirect},
-		{[]string{"REDIS_URL=redis://x"}, kindRedis},
-		{[]string{"REDIS_URL=redis://x", "HOOKGATE_QUEUE_KIND=redis"}, kindRedis},
-		{[]string{"REDIS_URL=redis://x", "DB_URL=postgres://x", "HOOKGATE_ROLE=worker"}, kindRedis},
+		{nil, gate.QueueDirect},
+		{[]string{"DB_URL=postgres://x"}, gate.QueueDirect},
+		{[]string{"DB_URL=postgres://x", "HOOKGATE_ROLE=ingest"}, gate.QueueDirect},
+		{[]string{"HOOKGATE_QUEUE_KIND=direct"}, gate.QueueDirect},
+		{[]string{"REDIS_URL=redis://x"}, gate.QueueRedis},
+		{[]string{"REDIS_URL=redis://x", "HOOKGATE_QUEUE_KIND=redis"}, gate.QueueRedis},
+		{[]string{"REDIS_URL=redis://x", "DB_URL=postgres://x", "HOOKGATE_ROLE=worker"}, gate.QueueRedis},
 	} {
-		if c, err := loadConfig(test.env, nil); err != nil || c.Queue.Kind != test.want {
+		if c, err := Load(test.env, nil); err != nil || c.Queue.Kind != test.want {
 			t.Errorf("%v makes %q, %v; want %s", test.env, c.Queue.Kind, err, test.want)
 		}
 	}
@@ -234,7 +238,8 @@ func TestQueueKindSetting(t *testing.T) {
 
 // TestCanaryPlanSetting: a plan is written as a list of steps, as a list of texts, or as one text.
 func TestCanaryPlanSetting(t *testing.T) {
-	want := canaryPlan{{10, 30 * time.Minute}, {50, time.Hour}, {100, 0}}
+	want := gate.CanaryPlan{{Percent: 10, For: 30 * time.Minute}, {Percent: 50, For: time.Hour},
+		{Percent: 100}}
 	for _, test := range []struct{ file, env string }{
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}, {percent: 50, for: 1h}, {percent: 100}]}", ""},
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: ['10:30m', '50:1h', '100']}", ""},
@@ -242,33 +247,9 @@ func TestCanaryPlanSetting(t *testing.T) {
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 1}]}",
 			"HOOKGATE_CANARY_PLAN=10:30m, 50:1h, 100"},
 	} {
-		c, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test.file), test.env}, nil)
+		c, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test.file), test.env}, nil)
 		if err != nil || !reflect.DeepEqual(c.Canary.Plan, want) {
 			t.Errorf("%s %s makes %v, %v", test.file, test.env, c.Canary.Plan, err)
-		}
-	}
-}
-
-// TestSecrets: secrets come from the file, the environment and files, each of them whole; several
-// are possible.
-func TestSecrets(t *testing.T) {
-	t.Setenv("PARTNER_SECRET", `correct horse, "battery", staple`)
-	path := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(path, []byte("from-a-file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got, err := resolveSecrets([]string{"from-the-setting", "env:PARTNER_SECRET", "file:" + path})
-	if want := []string{"from-the-setting", `correct horse, "battery", staple`,
-		"from-a-file"}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %q, %v; want %q", got, err, want)
-	}
-	if err := os.Chmod(path, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{"env:NOT_SET_ANYWHERE", "file:/no/such/file", "file:" + path, "short",
-		""} {
-		if _, err := resolveSecrets([]string{bad}); err == nil {
-			t.Errorf("%q is taken for a secret", bad)
 		}
 	}
 }
@@ -280,13 +261,14 @@ func TestSecretSettings(t *testing.T) {
 	for _, test := range []struct {
 		file  string
 		env   []string
-		want  secretList // of sources.default.secrets
-		names string     // in the error
+		want  gate.Secrets // of sources.default.secrets
+		names string       // in the error
 	}{
-		{env: []string{"WEBHOOK_HMAC_SECRET=a, b"}, want: secretList{"a, b"}},
-		{env: []string{"WEBHOOK_HMAC_SECRET=exact:" + list}, want: secretList{"exact:" + list}},
-		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=two"}, want: secretList{"one",
-			"two"}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=a, b"}, want: gate.Secrets{"a, b"}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=exact:" + list}, want: gate.Secrets{"exact:" + list}},
+		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=two"},
+			want: gate.Secrets{"one",
+				"two"}},
 		{env: []string{"WEBHOOK_HMAC_SECRET=" + list}, names: "WEBHOOK_HMAC_SECRET_NEXT"},
 		{env: []string{"WEBHOOK_HMAC_SECRET=one", "WEBHOOK_HMAC_SECRET_NEXT=" + list},
 			names: "sources.default.secrets"},
@@ -299,10 +281,10 @@ func TestSecretSettings(t *testing.T) {
 		{env: []string{"HOOKGATE_ADMIN_TOKENS=" + list}, names: "HOOKGATE_ADMIN_TOKENS_NEXT"},
 		{env: []string{"ADMIN_TOKEN=one", "HOOKGATE_ADMIN_TOKENS=two"}, names: "set the same"},
 		{env: []string{"EVIDENCE_TOKEN=" + list}, names: "EVIDENCE_TOKEN_NEXT"},
-		{file: "{secrets: [one, 'the,two']}", want: secretList{"one", "the,two"}},
-		{file: "{secrets: ['" + list + "']}", want: secretList{list}},
-		{file: "{secrets: 'a, b'}", want: secretList{"a, b"}},
-		{file: "{secrets: 'env:X'}", want: secretList{"env:X"}},
+		{file: "{secrets: [one, 'the,two']}", want: gate.Secrets{"one", "the,two"}},
+		{file: "{secrets: ['" + list + "']}", want: gate.Secrets{list}},
+		{file: "{secrets: 'a, b'}", want: gate.Secrets{"a, b"}},
+		{file: "{secrets: 'env:X'}", want: gate.Secrets{"env:X"}},
 		{file: "{secrets: '" + list + "'}", names: "secrets"},
 		{file: "{bearer_keys: '" + list + "'}", names: "bearer_keys"},
 		{file: "{secrets: [0123456789]}", names: "quotation marks"},
@@ -312,7 +294,7 @@ func TestSecretSettings(t *testing.T) {
 		if test.file != "" {
 			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, "sources: {default: "+test.file+"}"))
 		}
-		c, err := loadConfig(env, nil)
+		c, err := Load(env, nil)
 		switch got := c.Sources[ingest.DefaultSource].Secrets; {
 		case test.names == "" && (err != nil || !slices.Equal(got, test.want)):
 			t.Errorf("%s%q makes %q, %v; want %q", test.file, test.env, got, err, test.want)
@@ -343,91 +325,17 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		"sources: {s: hunter2}",
 		"admin_tokens: {hunter2: true}",
 	} {
-		_, err := loadConfig([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test)}, nil)
+		_, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, test)}, nil)
 		if err == nil || strings.Contains(err.Error(), password) {
 			t.Errorf("%s: error %v", test, err)
 		}
-	}
-	c := defaultConfig()
-	c.Tracing.Endpoint = "me:" + password + "@10.0.0.1"
-	if _, err := startTracing(c, nil); err == nil || strings.Contains(err.Error(), password) {
-		t.Errorf("tracing: error %v", err)
-	}
-	c.PublicURL = "https://me:" + password + "@example.com"
-	if text := shown(c.publicURL(ingest.DefaultSource)); strings.Contains(text, password) ||
-		!strings.Contains(text, "example.com/webhooks") {
-		t.Errorf("the source is shown with the URL %s", text)
-	}
-}
-
-// TestShortTokens: a configured token that opens the gate itself could be guessed if it were short.
-func TestShortTokens(t *testing.T) {
-	for _, c := range []config{{AdminTokens: secretList{"fifteen-letters"}},
-		{EvidenceTokens: secretList{"fifteen-letters"}}} {
-		c.DataDir = dataDir(t.TempDir())
-		if _, err := findCredentials(c); err == nil || !strings.Contains(err.Error(), "16 characters") {
-			t.Errorf("error %v for a token of 15 characters", err)
-		}
-	}
-}
-
-// TestStrangersKeys: keys in the data directory that belong to somebody else, and links of theirs,
-// are refused.
-func TestStrangersKeys(t *testing.T) {
-	if os.Geteuid() != 0 {
-		return // only root can make a file that belongs to another
-	}
-	const stranger = 12345
-	for _, name := range []string{"keys", "keys/admin_token", "keys/link", "queue.db", "store.db-wal",
-		"hookgate.lock"} {
-		d := dataDir(t.TempDir())
-		must(t, os.Mkdir(d.keyDir(), 0o700))
-		path := filepath.Join(string(d), name)
-		switch name {
-		case "keys":
-		case "keys/link":
-			path = d.keyFile(adminTokenName)
-			elsewhere := filepath.Join(t.TempDir(), "token")
-			must(t, os.WriteFile(elsewhere, []byte("a-token-that-a-stranger-knows"), 0o600))
-			must(t, os.Symlink(elsewhere, path))
-		default:
-			must(t, os.WriteFile(path, []byte("a-token-that-a-stranger-knows"), 0o600))
-		}
-		must(t, os.Lchown(path, stranger, stranger))
-		lock, err := d.lock()
-		if err == nil {
-			defer lock.unlock()
-			_, _, err = d.key(adminTokenName)
-		}
-		if err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s of a stranger: error %v", name, err)
-		}
-		must(t, os.Lchown(path, 0, 0))
-	}
-}
-
-// TestFilesAreNotFollowed: neither the lock nor a rewritten file goes through a link to another
-// file.
-func TestFilesAreNotFollowed(t *testing.T) {
-	d := dataDir(t.TempDir())
-	other := filepath.Join(t.TempDir(), "other")
-	must(t, os.WriteFile(other, []byte("precious"), 0o600))
-	must(t, os.Symlink(other, d.modeFile()+".new"))
-	must(t, d.keepMode(d.modeFile(), control.ModeReadOnly))
-	must(t, os.Symlink(other, filepath.Join(string(d), "hookgate.lock")))
-	if lock, err := d.lock(); err == nil {
-		lock.unlock()
-		t.Error("the lock is taken through a link")
-	}
-	if text, err := os.ReadFile(other); err != nil || string(text) != "precious" {
-		t.Errorf("the other file holds %q, %v", text, err)
 	}
 }
 
 // TestEverySettingIsDocumented: docs/reference/configuration.md names every setting, its environment variable
 // and its default, and no other. It marks the settings that have an effect with Redis alone.
 func TestEverySettingIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/reference/configuration.md")
+	text, err := os.ReadFile("../docs/reference/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +343,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	var forRedis []string
 	for line := range strings.Lines(string(text)) {
 		if name, ok := strings.CutPrefix(line, "| `"); ok {
-			if name, _, _ = strings.Cut(name, "`"); environment[name] == "" {
+			if name, _, _ = strings.Cut(name, "`"); Variables[name] == "" {
 				documented[name] = true
 			}
 			if strings.Contains(line, "*Redis only.*") {
@@ -443,20 +351,20 @@ func TestEverySettingIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	want := redisOnly(reflect.TypeFor[config](), "")
+	want := redisOnly(reflect.TypeFor[Config](), "")
 	slices.Sort(want)
 	if slices.Sort(forRedis); !slices.Equal(forRedis, want) {
 		t.Errorf("docs/reference/configuration.md says *Redis only.* of\n%q, want\n%q", forRedis, want)
 	}
-	paths := settingPaths(reflect.TypeFor[config](), "")
-	paths = append(paths, settingPaths(reflect.TypeFor[sourceConfig](), "sources.NAME.")...)
+	paths := settingPaths(reflect.TypeFor[Config](), "")
+	paths = append(paths, settingPaths(reflect.TypeFor[gate.SourceOptions](), "sources.NAME.")...)
 	for _, path := range paths {
 		if !documented[path] {
 			t.Errorf("docs/reference/configuration.md does not have %s", path)
 		}
 		delete(documented, path)
 	}
-	for name := range environment {
+	for name := range Variables {
 		if !strings.Contains(string(text), "`"+name+"`") {
 			t.Errorf("docs/reference/configuration.md does not have %s", name)
 		}
@@ -479,11 +387,11 @@ func FuzzConfig(f *testing.F) {
 		if k.Load(rawbytes.Provider(text), yaml.Parser()) != nil {
 			return
 		}
-		c, err := decodeConfig(k)
+		c, err := decode(k)
 		if err != nil {
 			return
 		}
-		if c.Worker.Linger <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > maxBodyLimit ||
+		if c.Worker.Linger <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > gate.MaxBodyLimit ||
 			c.Queue.Partitions < 1 || c.Listen == "" {
 			t.Errorf("accepted %+v", c)
 		}
@@ -495,28 +403,134 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// TestShorterTokens: the error about a token names the length that a token needs, however short the
-// token is.
-func TestShorterTokens(t *testing.T) {
-	for _, token := range []string{"short", "fifteen-letters"} {
-		if _, err := resolveTokens([]string{token}); err == nil ||
-			!strings.Contains(err.Error(), "fewer than 16 characters") {
-			t.Errorf("%s: got %v", token, err)
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hookgate.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestSourceSettings: what cannot work stops the start with the setting's name.
+func TestSourceSettings(t *testing.T) {
+	t.Parallel()
+	for text, names := range map[string]string{
+		"listen: 0.0.0.0:1\nsources: {x: {kind: none, message_id: [request:id]}}": "allow_unauthenticated",
+		"listen: :1\nsources: {x: {kind: none, message_id: [request:id]}}":        "allow_unauthenticated",
+		"sources: {x: {kind: nonesuch}}":                                          "nonesuch",
+		"sources: {x: {kind: stripe, success_status: 500}}":                       "sources.x.success_status",
+		"sources: {x: {kind: stripe, success_body: ok}}":                          "sources.x.success_body",
+		"sources: {x: {kind: stripe, rate_limit: -1}}":                            "sources.x.rate_limit",
+		"sources: {x: {kind: stripe, rate_burst: 5}}":                             "sources.x.rate_burst",
+		"sources: {x: {kind: stripe, allow_ips: [10.0.0.0/33]}}":                  "sources.x.allow_ips",
+		"sources: {x: {kind: stripe, max_body: 1GiB}}":                            "sources.x.max_body",
+		"sources: {x: {kind: square, public_url: hooks.example.com}}":             "sources.x.public_url",
+		"sources: {x: {kind: square, public_url: 'https://e.com/?a=b'}}":          "sources.x.public_url",
+		"sources: {x: {kind: stripe, tolerance: -5m}}":                            "sources.x.tolerance",
+		"http: {trusted_proxies: [x]}":                                            "http.trusted_proxies",
+		"http: {max_unpacked: 1GiB}":                                              "http.max_unpacked",
+		"public_url: x":                                                           "public_url",
+		"tls: {cert_file: a.pem}":                                                 "tls.key_file",
+	} {
+		if _, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err == nil ||
+			!strings.Contains(err.Error(), names) {
+			t.Errorf("%s: error %v does not name %s", text, err, names)
 		}
 	}
-	if _, err := resolveSecrets([]string{"short"}); err == nil ||
-		!strings.Contains(err.Error(), "shorter than 8 bytes") {
-		t.Errorf("a short secret got %v", err)
+	for _, text := range []string{
+		"sources: {x: {kind: none, message_id: [request:id]}}",
+		"listen: 'localhost:1'\nsources: {x: {kind: none}}",
+		"listen: '[::1]:1'\nsources: {x: {kind: none}}",
+		"listen: 0.0.0.0:1\nallow_unauthenticated: true\nsources: {x: {kind: none}}",
+		"sources: {x: {kind: stripe, allow_ips: [192.0.2.1, '2001:db8::/32'], rate_limit: 0.5, success_status: 204, tolerance: 1h}}",
+	} {
+		if _, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestAnswersAreDocumented: docs/reference/senders.md says for each preset what it answers.
+func TestAnswersAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/reference/senders.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## Answers\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	own := []string{"envelope", "hmac", "bearer", "basic", "api_key", "none"}
+	rows := strings.Count(table, "\n| `")
+	for _, name := range admit.Names() {
+		if slices.Contains(own, name) {
+			continue
+		}
+		kind, _ := admit.Find(name)
+		want := "202"
+		if kind.Success.Status != 0 {
+			want = strconv.Itoa(kind.Success.Status)
+		}
+		if kind.Success.Body != "" {
+			want += " `" + kind.Success.Body + "`"
+		}
+		rows--
+		if !strings.Contains(table, "\n| `"+name+"` | "+want+" | ") {
+			t.Errorf("docs/reference/senders.md does not say that %s is answered %s", name, want)
+		}
+	}
+	if rows != 0 {
+		t.Errorf("the table has %d rows more than there are presets", rows)
+	}
+}
+
+// TestSignaturePrefixes: a prefix is one text, commas and all, or a list of texts.
+func TestSignaturePrefixes(t *testing.T) {
+	for text, want := range map[string]admit.Prefixes{
+		`"v1,"`: {"v1,"}, `["v1=", "v2="]`: {"v1=", "v2="}, `["v1,", "v2,"]`: {"v1,", "v2,"},
+	} {
+		c, err := Load([]string{"HOOKGATE_CONFIG=" +
+			writeConfig(t, "sources: {x: {kind: hmac, signature: {prefix: "+text+"}}}")}, nil)
+		if got := c.Sources["x"].Signature.Prefix; err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+}
+
+// TestEverySenderIsDocumented: docs/reference/senders.md has a row for each kind, and the example of a sender
+// without a preset is a configuration.
+func TestEverySenderIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/reference/senders.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range admit.Names() {
+		if !strings.Contains(string(text), "\n| `"+name+"` |") {
+			t.Errorf("docs/reference/senders.md has no row for %s", name)
+		}
+	}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").
+		FindAllStringSubmatch(string(text), -1) {
+		t.Setenv("STRIPE_WEBHOOK_SECRET", "whsec_a-secret-of-stripe")
+		t.Setenv("MUX_SECRET", "a-secret-of-mux")
+		c, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, block[1])}, nil)
+		if err != nil {
+			t.Errorf("%v:\n%s", err, block[1])
+			continue
+		}
+		if _, err := c.CheckSources(); err != nil {
+			t.Errorf("%v:\n%s", err, block[1])
+		}
 	}
 }
 
 // TestExampleConfiguration: the example is a valid configuration.
 func TestExampleConfiguration(t *testing.T) {
-	c, err := loadConfig([]string{"HOOKGATE_CONFIG=../../examples/hookgate.yaml"}, nil)
+	c, err := Load([]string{"HOOKGATE_CONFIG=../examples/hookgate.yaml"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(c.Sources["github"].OrderingKey, placeList{{"json:repository.full_name"}}) ||
+	if !reflect.DeepEqual(c.Sources["github"].OrderingKey,
+		gate.Places{{"json:repository.full_name"}}) ||
 		c.Queue.HighWater != 500_000 {
 		t.Errorf("the example reads as %+v", c)
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -15,8 +15,8 @@ var secretSettings = []struct {
 }{
 	{"sources.default.bearer_keys", []string{"WEBHOOK_BEARER_KEY"}},
 	{"sources.default.secrets", []string{"WEBHOOK_HMAC_SECRET"}},
-	{"admin_tokens", []string{"ADMIN_TOKEN", envPrefix + "ADMIN_TOKENS"}},
-	{"evidence_tokens", []string{"EVIDENCE_TOKEN", envPrefix + "EVIDENCE_TOKENS"}},
+	{"admin_tokens", []string{"ADMIN_TOKEN", Prefix + "ADMIN_TOKENS"}},
+	{"evidence_tokens", []string{"EVIDENCE_TOKEN", Prefix + "EVIDENCE_TOKENS"}},
 }
 
 // secretVariables are the values of the variables of secretSettings.

@@ -1,4 +1,4 @@
-package main
+package datadir
 
 import (
 	"crypto/rand"
@@ -12,11 +12,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// dataDir is the folder that holds everything the gate must not lose.
+// Dir is the folder that holds everything the gate must not lose.
 //
 //	store.db      events, lineage, dead letters, and the settings of the gate
 //	spool.db      what is acknowledged while the store or Redis is away
@@ -28,35 +29,35 @@ import (
 //	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
 //	evidence/     bundles that were handed in
 //	hookgate.lock who uses the folder now
-type dataDir string
+type Dir string
 
-func (d dataDir) queueFile() string     { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) spoolFile() string     { return filepath.Join(string(d), "spool.db") }
-func (d dataDir) modeFile() string      { return filepath.Join(string(d), "mode") }
-func (d dataDir) storeModeFile() string { return filepath.Join(string(d), "store-mode") }
-func (d dataDir) canaryFile() string    { return filepath.Join(string(d), "canary") }
-func (d dataDir) storeFile() string     { return filepath.Join(string(d), "store.db") }
-func (d dataDir) auditFile() string     { return filepath.Join(string(d), "audit-failed") }
-func (d dataDir) evidenceDir() string   { return filepath.Join(string(d), "evidence") }
-func (d dataDir) keyDir() string        { return filepath.Join(string(d), "keys") }
-func (d dataDir) keyFile(name string) string {
-	return filepath.Join(d.keyDir(), name)
+func (d Dir) QueueFile() string     { return filepath.Join(string(d), "queue.db") }
+func (d Dir) SpoolFile() string     { return filepath.Join(string(d), "spool.db") }
+func (d Dir) ModeFile() string      { return filepath.Join(string(d), "mode") }
+func (d Dir) StoreModeFile() string { return filepath.Join(string(d), "store-mode") }
+func (d Dir) CanaryFile() string    { return filepath.Join(string(d), "canary") }
+func (d Dir) StoreFile() string     { return filepath.Join(string(d), "store.db") }
+func (d Dir) AuditFile() string     { return filepath.Join(string(d), "audit-failed") }
+func (d Dir) EvidenceDir() string   { return filepath.Join(string(d), "evidence") }
+func (d Dir) KeyDir() string        { return filepath.Join(string(d), "keys") }
+func (d Dir) KeyFile(name string) string {
+	return filepath.Join(d.KeyDir(), name)
 }
 
 // Names of the keys.
 const (
-	bearerKeyName  = "bearer_key"
-	hmacSecretName = "hmac_secret"
-	adminTokenName = "admin_token"
+	BearerKey  = "bearer_key"
+	HmacSecret = "hmac_secret"
+	AdminToken = "admin_token"
 )
 
-// dataDirLock is held while a process uses the folder. The kernel drops it when the process ends,
+// Lock is held while a process uses the folder. The kernel drops it when the process ends,
 // however it ends.
-type dataDirLock struct{ file *os.File }
+type Lock struct{ file *os.File }
 
 // lock creates the folder if need be and takes its lock. If another process has it, the error says
 // which.
-func (d dataDir) lock() (*dataDirLock, error) {
+func (d Dir) Lock() (*Lock, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
@@ -77,15 +78,15 @@ func (d dataDir) lock() (*dataDirLock, error) {
 		return nil, fmt.Errorf("data directory %s is in use by another hookgate (%s);"+
 			" stop that one, or choose another folder with --data-dir", d, strings.TrimSpace(string(holder)))
 	}
-	l := &dataDirLock{f}
-	return l, l.note("starting")
+	l := &Lock{f}
+	return l, l.Note("starting")
 }
 
 // checkFiles refuses files and links of strangers where the gate keeps what it must not lose.
-func (d dataDir) checkFiles() error {
-	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.modeFile(), d.storeModeFile(),
-		d.canaryFile(), d.evidenceDir(), d.keyDir()}
-	for _, db := range []string{d.queueFile(), d.storeFile(), d.spoolFile()} {
+func (d Dir) checkFiles() error {
+	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.ModeFile(), d.StoreModeFile(),
+		d.CanaryFile(), d.EvidenceDir(), d.KeyDir()}
+	for _, db := range []string{d.QueueFile(), d.StoreFile(), d.SpoolFile()} {
 		paths = append(paths, db, db+"-wal", db+"-shm", db+"-journal")
 	}
 	for _, path := range paths {
@@ -97,7 +98,7 @@ func (d dataDir) checkFiles() error {
 }
 
 // note writes who holds the lock into its file, for the error message of the next who wants it.
-func (l *dataDirLock) note(what string) error {
+func (l *Lock) Note(what string) error {
 	text := fmt.Sprintf("pid %d since %s, %s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339),
 		what)
 	if err := l.file.Truncate(0); err != nil {
@@ -109,12 +110,13 @@ func (l *dataDirLock) note(what string) error {
 	return nil
 }
 
-func (l *dataDirLock) unlock() { l.file.Close() }
+// Close gives the folder free.
+func (l *Lock) Close() error { return l.file.Close() }
 
 // key returns the key with the given name, after making it if there is none.
-func (d dataDir) key(name string) (key string, made bool, err error) {
-	path := d.keyFile(name)
-	key, err = d.readKey(name)
+func (d Dir) Key(name string) (key string, made bool, err error) {
+	path := d.KeyFile(name)
+	key, err = d.ReadKey(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return key, false, err
 	}
@@ -124,14 +126,14 @@ func (d dataDir) key(name string) (key string, made bool, err error) {
 	random := make([]byte, 32)
 	rand.Read(random)
 	key = hex.EncodeToString(random)
-	if err := writeDurably(path, []byte(key+"\n")); err != nil {
+	if err := WriteDurably(path, []byte(key+"\n")); err != nil {
 		return "", false, fmt.Errorf("make key: %w", err)
 	}
 	return key, true, nil
 }
 
 // mode returns the mode that was kept in a file, or the normal one if none was.
-func (d dataDir) mode(path string) (control.Mode, error) {
+func (d Dir) Mode(path string) (control.Mode, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return control.ModeNormal, nil
@@ -147,13 +149,13 @@ func (d dataDir) mode(path string) (control.Mode, error) {
 }
 
 // keepMode keeps a mode in a file for the next start.
-func (d dataDir) keepMode(path string, m control.Mode) error {
-	if kept, err := d.mode(path); err == nil && kept == m {
+func (d Dir) KeepMode(path string, m control.Mode) error {
+	if kept, err := d.Mode(path); err == nil && kept == m {
 		if _, err := os.Stat(path); err == nil {
 			return nil
 		}
 	}
-	if err := writeDurably(path, []byte(m+"\n")); err != nil {
+	if err := WriteDurably(path, []byte(m+"\n")); err != nil {
 		return fmt.Errorf("keep mode %s for the next start: %w", m, err)
 	}
 	return nil
@@ -161,33 +163,33 @@ func (d dataDir) keepMode(path string, m control.Mode) error {
 
 // auditFailed reports whether the last verification of the audit chain, by this gate or a command,
 // found a break.
-func (d dataDir) auditFailed() bool {
-	_, err := os.Stat(d.auditFile())
+func (d Dir) AuditFailed() bool {
+	_, err := os.Stat(d.AuditFile())
 	return err == nil
 }
 
 // keepAudit notes whether a verification found a break, for every process that uses the folder.
 // Without a folder there is none.
-func (d dataDir) keepAudit(broken error) error {
+func (d Dir) KeepAudit(broken error) error {
 	if _, err := os.Stat(string(d)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if broken == nil {
-		if err := os.Remove(d.auditFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(d.AuditFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("note that the audit chain holds: %w", err)
 		}
 		return nil
 	}
 	text := time.Now().UTC().Format(time.RFC3339) + " " + broken.Error() + "\n"
-	if err := writeDurably(d.auditFile(), []byte(text)); err != nil {
+	if err := WriteDurably(d.AuditFile(), []byte(text)); err != nil {
 		return fmt.Errorf("note that the audit chain is broken: %w", err)
 	}
 	return nil
 }
 
 // canary returns the canary that was kept, or the one that nobody has set.
-func (d dataDir) canary() (control.Canary, error) {
-	text, err := os.ReadFile(d.canaryFile())
+func (d Dir) Canary() (control.Canary, error) {
+	text, err := os.ReadFile(d.CanaryFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return control.Canary{}, nil
 	} else if err != nil {
@@ -195,27 +197,27 @@ func (d dataDir) canary() (control.Canary, error) {
 	}
 	c, err := control.ParseCanary(strings.TrimSpace(string(text)))
 	if err != nil {
-		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.canaryFile(),
+		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.CanaryFile(),
 			err)
 	}
 	return c, nil
 }
 
 // keepCanary keeps a canary for the next start.
-func (d dataDir) keepCanary(c control.Canary) error {
-	if kept, err := d.canary(); err == nil && kept == c {
+func (d Dir) KeepCanary(c control.Canary) error {
+	if kept, err := d.Canary(); err == nil && kept == c {
 		return nil
 	}
-	if err := writeDurably(d.canaryFile(), []byte(c.String()+"\n")); err != nil {
+	if err := WriteDurably(d.CanaryFile(), []byte(c.String()+"\n")); err != nil {
 		return fmt.Errorf("keep canary of %d percent for the next start: %w", c.Percent, err)
 	}
 	return nil
 }
 
-// writeDurably writes a file that only its owner may read: under another name, fsync, rename, fsync
+// WriteDurably writes a file that only its owner may read: under another name, fsync, rename, fsync
 // of the folder. After a power cut there is the whole file or none. What stands under the other
 // name is left over from a crash, or a link that must not be followed.
-func writeDurably(path string, data []byte) error {
+func WriteDurably(path string, data []byte) error {
 	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -230,11 +232,11 @@ func writeDurably(path string, data []byte) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
-// syncDir makes the names in a folder durable.
-func syncDir(path string) error {
+// SyncDir makes the names in a folder durable.
+func SyncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return err
@@ -244,9 +246,9 @@ func syncDir(path string) error {
 
 // readKey reads the key with the given name. A key that somebody else has put there is refused: a
 // folder that others may write to is no reason to take theirs.
-func (d dataDir) readKey(name string) (string, error) {
-	path := d.keyFile(name)
-	for _, p := range []string{d.keyDir(), path} {
+func (d Dir) ReadKey(name string) (string, error) {
+	path := d.KeyFile(name)
+	for _, p := range []string{d.KeyDir(), path} {
 		if err := d.checkOwner(p); err != nil {
 			return "", err
 		}
@@ -257,7 +259,7 @@ func (d dataDir) readKey(name string) (string, error) {
 // checkOwner refuses a file, folder or link in the data directory that belongs to a stranger. Those
 // who may own it are this user, root, and the owner of the data directory, who could do anything
 // there.
-func (d dataDir) checkOwner(path string) error {
+func (d Dir) checkOwner(path string) error {
 	of := func(info fs.FileInfo, err error) (int, error) {
 		if err != nil {
 			return 0, err
@@ -275,6 +277,25 @@ func (d dataDir) checkOwner(path string) error {
 	if owner != os.Geteuid() && owner != 0 && owner != dirOwner {
 		return fmt.Errorf("%s belongs to user %d, who is neither the one that runs hookgate (%d) nor the owner of %s:"+
 			" find out who put it there, and remove it or chown it", path, owner, os.Geteuid(), d)
+	}
+	return nil
+}
+
+// RollbackStamp says when the guard last started a roll-back, and RollbackLog has what the command
+// printed.
+func (d Dir) RollbackStamp() string { return filepath.Join(string(d), "guard-rollback") }
+func (d Dir) RollbackLog() string   { return filepath.Join(string(d), "guard-rollback.log") }
+
+// Quarantine keeps the raw bytes of a spooled record that cannot be decoded in a file of its own.
+func (d Dir) Quarantine(r hookgate.Record) error {
+	path := filepath.Join(string(d), fmt.Sprintf("undecodable-%s.bin", r.RequestID))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("put an undecodable delivery aside: %w", err)
+	}
+	_, err = f.Write(r.Body)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("put an undecodable delivery aside in %s: %w", path, err)
 	}
 	return nil
 }

@@ -1,13 +1,10 @@
-package main
+package gate
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -22,7 +19,7 @@ import (
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 	"github.com/hookgate/hookgate/store/postgres"
 	"github.com/hookgate/hookgate/store/retention"
-	storesqlite "github.com/hookgate/hookgate/store/sqlite"
+	"github.com/hookgate/hookgate/store/sqlite"
 )
 
 // backends are the queue and the store of a process, as the configuration chooses them.
@@ -61,7 +58,7 @@ type backends struct {
 }
 
 // openStore opens the store that the configuration names. The caller closes the backends.
-func openStore(ctx context.Context, c config, log *slog.Logger) (_ *backends, err error) {
+func openStore(ctx context.Context, c Options, log *slog.Logger) (_ *backends, err error) {
 	b := &backends{}
 	if c.Database.URL != "" {
 		err = b.openPostgres(ctx, c, log)
@@ -76,9 +73,9 @@ func openStore(ctx context.Context, c config, log *slog.Logger) (_ *backends, er
 
 // openQueue opens the queue that the configuration names, and what earlier configurations have left
 // in the data directory. It returns when webhooks may be taken.
-func (b *backends) openQueue(ctx context.Context, c config, m *metrics.Metrics,
+func (b *backends) openQueue(ctx context.Context, c Options, m *metrics.Metrics,
 	log *slog.Logger) error {
-	if c.Queue.Kind == kindDirect {
+	if c.Queue.Kind == QueueDirect {
 		warnOfRedis(c, log)
 		return b.openDirect(ctx, c, m, log)
 	}
@@ -102,18 +99,18 @@ func (b *backends) Close() error {
 const settingsPoll = 500 * time.Millisecond
 
 // openDirect lets the store take the webhooks.
-func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics,
+func (b *backends) openDirect(ctx context.Context, c Options, m *metrics.Metrics,
 	log *slog.Logger) error {
 	shared := settings.Options{Logger: log.With("part", "settings")}
 	if c.Database.URL != "" {
-		remembered, err := c.DataDir.mode(c.DataDir.storeModeFile())
+		remembered, err := c.dir().Mode(c.dir().StoreModeFile())
 		if err != nil {
 			return err
 		}
 		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, c.Database.ConnectTimeout,
 			remembered
 		shared.ModeChanged = func(m control.Mode) {
-			if err := c.DataDir.keepMode(c.DataDir.storeModeFile(), m); err != nil {
+			if err := c.dir().KeepMode(c.dir().StoreModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without the database", "error", err)
 			}
 		}
@@ -159,8 +156,8 @@ func (b *backends) openDirect(ctx context.Context, c config, m *metrics.Metrics,
 }
 
 // freeDisk returns the free space in bytes of the file system with the data directory.
-func (c config) freeDisk() (int64, error) {
-	free, _, err := doctor.DiskSpace(string(c.DataDir))
+func (c Options) freeDisk() (int64, error) {
+	free, _, err := doctor.DiskSpace(c.DataDir)
 	return free, err
 }
 
@@ -207,10 +204,10 @@ func (q *unbuffered) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 
 // openSpool puts spool.db beside the queue that is to take the webhooks.
 func (b *backends) openSpool(
-	ctx context.Context, c config, primary spool.Appender, paused func() bool, timeout time.Duration,
+	ctx context.Context, c Options, primary spool.Appender, paused func() bool, timeout time.Duration,
 	log *slog.Logger,
 ) error {
-	file, err := spoolfile.Open(ctx, c.DataDir.spoolFile(), spoolfile.Options{
+	file, err := spoolfile.Open(ctx, c.dir().SpoolFile(), spoolfile.Options{
 		HighWater: c.Spool.HighWater,
 		MinFree:   int64(c.Queue.MinFreeDisk),
 		Free:      c.freeDisk,
@@ -223,7 +220,7 @@ func (b *backends) openSpool(
 	over, err := spool.New(ctx, primary, file, spool.Options{
 		Timeout:    timeout,
 		Paused:     paused,
-		Quarantine: c.DataDir.quarantine,
+		Quarantine: c.dir().Quarantine,
 		Logger:     log,
 	})
 	if err != nil {
@@ -234,8 +231,8 @@ func (b *backends) openSpool(
 	return nil
 }
 
-func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) error {
-	remembered, err := c.DataDir.mode(c.DataDir.modeFile())
+func (b *backends) openRedis(ctx context.Context, c Options, log *slog.Logger) error {
+	remembered, err := c.dir().Mode(c.dir().ModeFile())
 	if err != nil {
 		return err
 	}
@@ -254,7 +251,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	keeper, err := settings.Open(ctx, redisSettings{q}, settings.Options{
 		Poll: settingsPoll, Timeout: c.Redis.Timeout, Remembered: remembered,
 		ModeChanged: func(m control.Mode) {
-			if err := c.DataDir.keepMode(c.DataDir.modeFile(), m); err != nil {
+			if err := c.dir().KeepMode(c.dir().ModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without Redis", "error", err)
 			}
 		},
@@ -285,7 +282,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	case c.Spool.Off:
 		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
 	default:
-		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.DataDir.spoolFile() +
+		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.dir().SpoolFile() +
 			" until it is there"
 	}
 	b.promise += "; then stored in " + b.commit
@@ -295,7 +292,7 @@ func (b *backends) openRedis(ctx context.Context, c config, log *slog.Logger) er
 	return b.openSpool(ctx, c, q, nil, c.Redis.Timeout, log)
 }
 
-func redisConfigOf(c config, mark func(context.Context) (hookgate.StoreMark, error),
+func redisConfigOf(c Options, mark func(context.Context) (hookgate.StoreMark, error),
 	log *slog.Logger) queueredis.Config {
 	return queueredis.Config{
 		URL:           c.Redis.URL,
@@ -335,23 +332,23 @@ func (s redisSettings) SwapSetting(ctx context.Context, name, before, after stri
 	return q.SwapSetting(ctx, name, before, after)
 }
 
-func (b *backends) openStoreFile(ctx context.Context, c config) error {
-	s, err := storesqlite.Open(ctx, c.DataDir.storeFile())
+func (b *backends) openStoreFile(ctx context.Context, c Options) error {
+	s, err := sqlite.Open(ctx, c.dir().StoreFile())
 	if err != nil {
 		return err
 	}
 	b.opened = append(b.opened, s)
 	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
-	b.commit = "on disk (fsync) in " + c.DataDir.storeFile()
-	if c.Queue.Kind == kindRedis {
-		b.commit = c.DataDir.storeFile()
+	b.commit = "on disk (fsync) in " + c.dir().StoreFile()
+	if c.Queue.Kind == QueueRedis {
+		b.commit = c.dir().StoreFile()
 	}
 	b.mark = s.Mark
 	return nil
 }
 
-func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger) error {
-	s, err := postgres.New(ctx, postgresConfigOf(c))
+func (b *backends) openPostgres(ctx context.Context, c Options, log *slog.Logger) error {
+	s, err := postgres.New(ctx, PostgresConfig(c))
 	if err != nil {
 		return err
 	}
@@ -374,14 +371,14 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 	b.mark = s.Mark
 	b.commit, err = "PostgreSQL", preparing.Err()
 	switch {
-	case err != nil && c.Queue.Kind == kindRedis:
+	case err != nil && c.Queue.Kind == QueueRedis:
 		b.commit = "PostgreSQL, when it is there"
 	case err != nil && c.Spool.Off:
 		b.commit = "a commit of PostgreSQL, which is away: webhooks get 503 until it is there"
 	case err != nil:
-		b.commit = "as PostgreSQL is away, on disk (fsync) in " + c.DataDir.spoolFile() +
+		b.commit = "as PostgreSQL is away, on disk (fsync) in " + c.dir().SpoolFile() +
 			" until it is there"
-	case c.Queue.Kind == kindDirect:
+	case c.Queue.Kind == QueueDirect:
 		worth, err := s.Durability(ctx)
 		if err != nil {
 			log.Warn("it is not known what a commit of PostgreSQL survives", "error", err)
@@ -392,7 +389,7 @@ func (b *backends) openPostgres(ctx context.Context, c config, log *slog.Logger)
 	return nil
 }
 
-func postgresConfigOf(c config) postgres.Config {
+func PostgresConfig(c Options) postgres.Config {
 	return postgres.Config{
 		URL:              c.Database.URL,
 		Schema:           c.Database.Schema,
@@ -401,18 +398,4 @@ func postgresConfigOf(c config) postgres.Config {
 		StatementTimeout: c.Database.StatementTimeout,
 		SkipMigrations:   !c.Database.Migrate,
 	}
-}
-
-// quarantine keeps the raw bytes of a spooled record that cannot be decoded in a file of its own.
-func (d dataDir) quarantine(r hookgate.Record) error {
-	path := filepath.Join(string(d), fmt.Sprintf("undecodable-%s.bin", r.RequestID))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("put an undecodable delivery aside: %w", err)
-	}
-	_, err = f.Write(r.Body)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("put an undecodable delivery aside in %s: %w", path, err)
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"errors"
@@ -15,42 +15,67 @@ type listeners struct {
 	admin  net.Listener // the same if there is only one
 }
 
-// listen opens what the configuration names. The caller closes it.
-func listen(c config) (l listeners, err error) {
-	if l.public, err = net.Listen("tcp", c.Listen); err != nil {
-		return l, fmt.Errorf("listen: %w", err)
+// listen opens what the options name. The caller closes it.
+func listen(c Options) (l listeners, err error) {
+	if c.Listen != "" {
+		if l.public, err = net.Listen("tcp", c.Listen); err != nil {
+			return l, fmt.Errorf("listen: %w", err)
+		}
 	}
 	l.admin = l.public
 	if c.Admin.Listen == "" {
 		return l, nil
 	}
 	if l.admin, err = net.Listen("tcp", c.Admin.Listen); err != nil {
-		l.public.Close()
-		return l, fmt.Errorf("admin.listen: %w", err)
+		l.admin = l.public
+		return l, errors.Join(fmt.Errorf("admin.listen: %w", err), l.Close())
 	}
 	return l, nil
 }
 
 func (l listeners) separate() bool { return l.admin != l.public }
 
+// distinct returns the listeners, each once.
+func (l listeners) distinct() (all []net.Listener) {
+	if l.public != nil {
+		all = append(all, l.public)
+	}
+	if l.separate() {
+		all = append(all, l.admin)
+	}
+	return all
+}
+
 // Close closes both.
 func (l listeners) Close() error {
-	if !l.separate() {
-		return l.public.Close()
+	var errs []error
+	for _, listener := range l.distinct() {
+		errs = append(errs, listener.Close())
 	}
-	return errors.Join(l.public.Close(), l.admin.Close())
+	return errors.Join(errs...)
 }
 
 // String says where the gate is reached.
 func (l listeners) String() string {
-	if !l.separate() {
-		return l.public.Addr().String()
+	switch {
+	case l.admin == nil:
+		return "no address of its own"
+	case !l.separate():
+		return addressOf(l.public)
 	}
-	return fmt.Sprintf("%s (webhooks) and %s (admin)", l.public.Addr(), l.admin.Addr())
+	return fmt.Sprintf("%s (webhooks) and %s (admin)", addressOf(l.public), addressOf(l.admin))
+}
+
+// addressOf is where a listener listens; empty if there is none.
+func addressOf(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
 }
 
 // serve serves until the server is shut down, or the first of them fails. The error is that, or
-// nil.
+// nil. Without a listener the channel is nil.
 func (l listeners) serve(s *httpserver.Server) <-chan error {
 	ended := make(chan error, 2)
 	one := func(listener net.Listener, side httpserver.Side) {
@@ -62,17 +87,24 @@ func (l listeners) serve(s *httpserver.Server) <-chan error {
 		}
 		ended <- err
 	}
-	if !l.separate() {
+	switch {
+	case l.admin == nil:
+		return nil
+	case !l.separate():
 		go one(l.public, httpserver.Everything)
 		return ended
+	case l.public != nil:
+		go one(l.public, httpserver.PublicSide)
 	}
-	go one(l.public, httpserver.PublicSide)
 	go one(l.admin, httpserver.AdminSide)
 	return ended
 }
 
 // urlOf returns the base URL under which a listener is reached from this machine.
 func urlOf(l net.Listener, secure bool) string {
+	if l == nil {
+		return ""
+	}
 	scheme := "http"
 	if secure {
 		scheme = "https"

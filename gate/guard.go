@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"errors"
@@ -9,57 +9,57 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// guardConfig is the load protection, and what watches the release.
-type guardConfig struct {
-	Depth    percentRule    `koanf:"depth"`
-	Lag      timeRule       `koanf:"lag"`
-	P95      timeRule       `koanf:"p95"`
-	Recovery time.Duration  `koanf:"recovery"`
-	InFlight inFlightConfig `koanf:"in_flight"`
+// GuardOptions is the load protection, and what watches the release.
+type GuardOptions struct {
+	Depth    PercentRule     `setting:"depth"`
+	Lag      TimeRule        `setting:"lag"`
+	P95      TimeRule        `setting:"p95"`
+	Recovery time.Duration   `setting:"recovery"`
+	InFlight InFlightOptions `setting:"in_flight"`
 
-	Triggers         triggersConfig `koanf:"triggers"`
-	Alarm            alarmConfig    `koanf:"alarm"`
-	RollbackCommand  []string       `koanf:"rollback_command"`
-	RollbackCooldown time.Duration  `koanf:"rollback_cooldown"`
+	Triggers         TriggersOptions `setting:"triggers"`
+	Alarm            AlarmOptions    `setting:"alarm"`
+	RollbackCommand  []string        `setting:"rollback_command"`
+	RollbackCooldown time.Duration   `setting:"rollback_cooldown"`
 }
 
-// percentRule and timeRule are a guard.Rule in the unit that people write.
-type percentRule struct {
-	Limit    int           `koanf:"limit"`
-	Sustain  time.Duration `koanf:"sustain"`
-	Clear    int           `koanf:"clear"`
-	ClearFor time.Duration `koanf:"clear_for"`
+// PercentRule and TimeRule are a guard.Rule in the unit that people write.
+type PercentRule struct {
+	Limit    int           `setting:"limit"`
+	Sustain  time.Duration `setting:"sustain"`
+	Clear    int           `setting:"clear"`
+	ClearFor time.Duration `setting:"clear_for"`
 }
 
-type timeRule struct {
-	Limit    time.Duration `koanf:"limit"`
-	Sustain  time.Duration `koanf:"sustain"`
-	Clear    time.Duration `koanf:"clear"`
-	ClearFor time.Duration `koanf:"clear_for"`
+type TimeRule struct {
+	Limit    time.Duration `setting:"limit"`
+	Sustain  time.Duration `setting:"sustain"`
+	Clear    time.Duration `setting:"clear"`
+	ClearFor time.Duration `setting:"clear_for"`
 }
 
-type inFlightConfig struct {
-	Min     int           `koanf:"min"`
-	Max     int           `koanf:"max"`
-	Latency time.Duration `koanf:"latency"`
+type InFlightOptions struct {
+	Min     int           `setting:"min"`
+	Max     int           `setting:"max"`
+	Latency time.Duration `setting:"latency"`
 }
 
-// defaultGuardConfig must never refuse what the gate is there to take: see docs/reference/configuration.md.
-var defaultGuardConfig = guardConfig{
-	Depth: percentRule{Limit: 90, Sustain: 2 * time.Second, Clear: 75, ClearFor: 2 * time.Second},
-	Lag:   timeRule{Sustain: 30 * time.Second, Clear: time.Minute, ClearFor: 10 * time.Second},
-	P95: timeRule{Limit: 2 * time.Second, Sustain: 10 * time.Second,
+// defaultGuard must never refuse what the gate is there to take: see docs/reference/configuration.md.
+var defaultGuard = GuardOptions{
+	Depth: PercentRule{Limit: 90, Sustain: 2 * time.Second, Clear: 75, ClearFor: 2 * time.Second},
+	Lag:   TimeRule{Sustain: 30 * time.Second, Clear: time.Minute, ClearFor: 10 * time.Second},
+	P95: TimeRule{Limit: 2 * time.Second, Sustain: 10 * time.Second,
 		Clear: 500 * time.Millisecond, ClearFor: 5 * time.Second},
 	Recovery: 10 * time.Second,
-	InFlight: inFlightConfig{Min: 100, Max: 5000, Latency: 500 * time.Millisecond},
+	InFlight: InFlightOptions{Min: 100, Max: 5000, Latency: 500 * time.Millisecond},
 
 	Triggers:         defaultTriggers,
-	Alarm:            alarmConfig{Timeout: 10 * time.Second, RetryFor: 15 * time.Minute},
+	Alarm:            AlarmOptions{Timeout: 10 * time.Second, RetryFor: 15 * time.Minute},
 	RollbackCooldown: time.Hour,
 }
 
 // check finds settings that cannot work.
-func (c guardConfig) check() error {
+func (c GuardOptions) check() error {
 	for _, rule := range []struct {
 		name                             string
 		limit, clear, sustain, clearTime int64
@@ -94,10 +94,10 @@ func (c guardConfig) check() error {
 	return nil
 }
 
-func guardConfigOf(c config, log *slog.Logger) guard.Config {
+func guardConfigOf(c Options, log *slog.Logger) guard.Config {
 	g := c.Guard
-	if c.Role == roleWorker {
-		g = guardConfig{} // there is nothing to refuse
+	if c.Role == RoleWorker {
+		g = GuardOptions{} // there is nothing to refuse
 	}
 	return guard.Config{
 		Depth: guard.Rule{
@@ -114,7 +114,7 @@ func guardConfigOf(c config, log *slog.Logger) guard.Config {
 }
 
 // in returns the rule with its marks in a unit.
-func (r timeRule) in(unit time.Duration) guard.Rule {
+func (r TimeRule) in(unit time.Duration) guard.Rule {
 	return guard.Rule{
 		Limit: float64(r.Limit) / float64(unit), Sustain: r.Sustain,
 		Clear: float64(r.Clear) / float64(unit), ClearFor: r.ClearFor,

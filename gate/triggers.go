@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"context"
@@ -15,35 +15,35 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// triggersConfig are the release triggers.
-type triggersConfig struct {
-	P95        triggerConfig[time.Duration] `koanf:"p95"`
-	ErrorRate  triggerConfig[float64]       `koanf:"error_rate"`
-	QueueDepth triggerConfig[int64]         `koanf:"queue_depth"`
-	StorePool  triggerConfig[int]           `koanf:"store_pool"`
-	Redis      triggerConfig[int]           `koanf:"redis"`
-	ClearFor   time.Duration                `koanf:"clear_for"`
-	Fewest     int                          `koanf:"fewest"`
+// TriggersOptions are the release triggers.
+type TriggersOptions struct {
+	P95        TriggerOptions[time.Duration] `setting:"p95"`
+	ErrorRate  TriggerOptions[float64]       `setting:"error_rate"`
+	QueueDepth TriggerOptions[int64]         `setting:"queue_depth"`
+	StorePool  TriggerOptions[int]           `setting:"store_pool"`
+	Redis      TriggerOptions[int]           `setting:"redis"`
+	ClearFor   time.Duration                 `setting:"clear_for"`
+	Fewest     int                           `setting:"fewest"`
 }
 
-// triggerConfig is a release.Trigger with its limit in the unit that people write.
-type triggerConfig[T int | int64 | float64 | time.Duration] struct {
-	Limit   T             `koanf:"limit"`
-	Sustain time.Duration `koanf:"sustain"`
-	Action  string        `koanf:"action"`
+// TriggerOptions is a release.Trigger with its limit in the unit that people write.
+type TriggerOptions[T int | int64 | float64 | time.Duration] struct {
+	Limit   T             `setting:"limit"`
+	Sustain time.Duration `setting:"sustain"`
+	Action  string        `setting:"action"`
 }
 
-func newTrigger[T int | int64 | float64 | time.Duration](limit T) triggerConfig[T] {
-	return triggerConfig[T]{Limit: limit, Sustain: 5 * time.Minute, Action: string(release.ActionNone)}
+func newTrigger[T int | int64 | float64 | time.Duration](limit T) TriggerOptions[T] {
+	return TriggerOptions[T]{Limit: limit, Sustain: 5 * time.Minute, Action: string(release.ActionNone)}
 }
 
 // in returns the trigger with its limit in a unit.
-func (c triggerConfig[T]) in(unit T) release.Trigger {
+func (c TriggerOptions[T]) in(unit T) release.Trigger {
 	return release.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: c.Sustain,
 		Action: release.Action(c.Action)}
 }
 
-var defaultTriggers = triggersConfig{
+var defaultTriggers = TriggersOptions{
 	P95:        newTrigger(120 * time.Millisecond),
 	ErrorRate:  newTrigger(0.1),
 	QueueDepth: newTrigger(int64(10_000)),
@@ -53,16 +53,16 @@ var defaultTriggers = triggersConfig{
 	Fewest:     20,
 }
 
-// alarmConfig is where alarms are sent to, if URL is set.
-type alarmConfig struct {
-	URL      string        `koanf:"url"`
-	Secret   string        `koanf:"secret"`
-	Timeout  time.Duration `koanf:"timeout"`
-	RetryFor time.Duration `koanf:"retry_for"`
+// AlarmOptions is where alarms are sent to, if URL is set.
+type AlarmOptions struct {
+	URL      string        `setting:"url"`
+	Secret   string        `setting:"secret"`
+	Timeout  time.Duration `setting:"timeout"`
+	RetryFor time.Duration `setting:"retry_for"`
 }
 
 // triggers returns the release triggers as the guard has them.
-func (c triggersConfig) triggers() release.Triggers {
+func (c TriggersOptions) triggers() release.Triggers {
 	return release.Triggers{
 		P95: c.P95.in(time.Millisecond), ErrorRate: c.ErrorRate.in(1), QueueDepth: c.QueueDepth.in(1),
 		StorePool: c.StorePool.in(1), Redis: c.Redis.in(1),
@@ -71,7 +71,7 @@ func (c triggersConfig) triggers() release.Triggers {
 }
 
 // named returns the triggers by what their settings begin with.
-func (c triggersConfig) named() map[string]release.Trigger {
+func (c TriggersOptions) named() map[string]release.Trigger {
 	t := c.triggers()
 	return map[string]release.Trigger{
 		"guard.triggers.p95": t.P95, "guard.triggers.error_rate": t.ErrorRate,
@@ -81,7 +81,7 @@ func (c triggersConfig) named() map[string]release.Trigger {
 }
 
 // uses reports whether a trigger that is on has the action.
-func (c triggersConfig) uses(a release.Action) bool {
+func (c TriggersOptions) uses(a release.Action) bool {
 	for _, t := range c.named() {
 		if t.Limit > 0 && t.Action == a {
 			return true
@@ -91,7 +91,7 @@ func (c triggersConfig) uses(a release.Action) bool {
 }
 
 // checkTriggers finds settings of the release triggers that cannot work.
-func (c guardConfig) checkTriggers(canary bool) error {
+func (c GuardOptions) checkTriggers(canary bool) error {
 	for name, t := range c.Triggers.named() {
 		action, err := release.ParseAction(string(t.Action))
 		switch {
@@ -133,11 +133,11 @@ func (c guardConfig) checkTriggers(canary bool) error {
 }
 
 // releaseConfigOf returns the configuration of what watches the release triggers.
-func releaseConfigOf(c config, b *backends, log *slog.Logger) (release.Config, error) {
+func releaseConfigOf(c Options, b *backends, log *slog.Logger) (release.Config, error) {
 	r := release.Config{
 		Triggers:   c.Guard.Triggers.triggers(),
-		NoWebhooks: c.Role == roleWorker, NoRedis: c.Queue.Kind != kindRedis,
-		Process: processName(), Version: versionText(), Logger: log,
+		NoWebhooks: c.Role == RoleWorker, NoRedis: c.Queue.Kind != QueueRedis,
+		Process: processName(), Version: c.Version, Logger: log,
 	}
 	if pool := b.pool; pool != nil {
 		r.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
@@ -148,7 +148,7 @@ func releaseConfigOf(c config, b *backends, log *slog.Logger) (release.Config, e
 		}
 	}
 	setting, highWater := "queue.high_water", c.Queue.HighWater
-	if c.Queue.Kind == kindDirect {
+	if c.Queue.Kind == QueueDirect {
 		setting, highWater = "spool.high_water", c.Spool.HighWater
 	}
 	if limit := c.Guard.Triggers.QueueDepth.Limit; limit >= highWater && !c.Spool.Off {
@@ -161,9 +161,9 @@ func releaseConfigOf(c config, b *backends, log *slog.Logger) (release.Config, e
 }
 
 // releaseControls returns what the actions of the release triggers change.
-func releaseControls(c config, b *backends, shared *canary.Canary) release.Controls {
+func releaseControls(c Options, b *backends, shared *canary.Canary) release.Controls {
 	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown,
-		dir: c.DataDir}
+		dir: c.dir()}
 	controls := release.Controls{Mode: b.settings, RollBack: start.start, Trail: b.access}
 	if shared != nil {
 		controls.Canary = shared
@@ -172,7 +172,7 @@ func releaseControls(c config, b *backends, shared *canary.Canary) release.Contr
 }
 
 // newAlarmWebhook returns what sends alarms, signed as Standard Webhooks are.
-func newAlarmWebhook(c alarmConfig) (release.Webhook, error) {
+func newAlarmWebhook(c AlarmOptions) (release.Webhook, error) {
 	if c.URL == "" {
 		return release.Webhook{}, nil
 	}

@@ -1,12 +1,15 @@
-package main
+package gate
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"unicode/utf8"
 
+	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/ingest"
+	"github.com/hookgate/hookgate/internal/datadir"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
@@ -21,7 +24,7 @@ type credentials struct {
 
 // findCredentials resolves the configured keys, and makes random ones where none are configured: a
 // bearer key and an HMAC secret if the default source has neither, an admin token if there is none.
-func findCredentials(c config) (k credentials, err error) {
+func findCredentials(c Options) (k credentials, err error) {
 	source := c.Sources[ingest.DefaultSource]
 	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
 		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
@@ -44,23 +47,23 @@ func findCredentials(c config) (k credentials, err error) {
 		if err != nil {
 			return
 		}
-		key, made, e := c.DataDir.key(name)
+		key, made, e := c.dir().Key(name)
 		if err = e; err != nil {
 			return
 		}
 		if made {
-			k.made = append(k.made, c.DataDir.keyFile(name))
+			k.made = append(k.made, c.dir().KeyFile(name))
 		}
 		*to = []string{key}
 	}
 	// those of others are the sender's
 	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 && source.Kind == "envelope" {
 		k.fromDataDir = true
-		take(hmacSecretName, &k.hmacSecrets)
-		take(bearerKeyName, &k.bearerKeys)
+		take(datadir.HmacSecret, &k.hmacSecrets)
+		take(datadir.BearerKey, &k.bearerKeys)
 	}
 	if len(k.adminTokens) == 0 {
-		take(adminTokenName, &k.adminTokens)
+		take(datadir.AdminToken, &k.adminTokens)
 	}
 	return k, err
 }
@@ -107,4 +110,29 @@ func resolveLong(settings []string, tooShort func(string) string) ([]string, err
 		secrets = append(secrets, text)
 	}
 	return secrets, nil
+}
+
+// SourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used.
+// It makes none.
+func (c Options) SourcesByKeys() (keyed, open []string, err error) {
+	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
+		if _, e := resolve(keys); e != nil && err == nil {
+			err = fmt.Errorf("%s: %w", setting, e)
+		}
+	}
+	check := func(setting string, keys []string) { checkWith(resolveSecrets, setting, keys) }
+	checkWith(resolveTokens, "admin_tokens", c.AdminTokens)
+	checkWith(resolveTokens, "evidence_tokens", c.EvidenceTokens)
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		s := c.Sources[name]
+		check("sources."+name+".bearer_keys", s.BearerKeys)
+		check("sources."+name+".secrets", s.Secrets)
+		check("sources."+name+".verify_tokens", s.VerifyTokens)
+		if kind, _ := admit.Find(s.Kind); kind.Open {
+			open = append(open, name)
+		} else {
+			keyed = append(keyed, name)
+		}
+	}
+	return keyed, open, err
 }

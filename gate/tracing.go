@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"context"
@@ -22,12 +22,12 @@ type traces struct {
 
 // startTracing returns what decorates queue, store and HTTP handler; the zero value without an
 // endpoint.
-func startTracing(c config, log *slog.Logger) (traces, error) {
+func startTracing(c Options, log *slog.Logger) (traces, error) {
 	if c.Tracing.Endpoint == "" {
 		return traces{}, nil
 	}
 	t, err := tracing.New(tracing.Config{
-		Endpoint: c.Tracing.Endpoint, Sample: c.Tracing.Sample, Version: versionText(),
+		Endpoint: c.Tracing.Endpoint, Sample: c.Tracing.Sample, Version: c.Version,
 		Process: processName(), Logger: log,
 	})
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"os"
@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/datadir"
 )
 
 // TestRollBackCooldown: the guard starts no roll-back soon after another, and is not kept from it
 // for ever by a clock that was wrong then.
 func TestRollBackCooldown(t *testing.T) {
 	t.Parallel()
-	l := &launcher{command: []string{"true"}, cooldown: time.Hour, dir: dataDir(t.TempDir())}
+	l := &launcher{command: []string{"true"}, cooldown: time.Hour, dir: datadir.Dir(t.TempDir())}
 	for _, test := range []struct {
 		ago  time.Duration
 		says string
@@ -23,7 +24,7 @@ func TestRollBackCooldown(t *testing.T) {
 	} {
 		if test.ago != 0 { // else the one before counts
 			stamp := time.Now().Add(-test.ago).UTC().Format(time.RFC3339Nano)
-			if err := os.WriteFile(l.dir.rollbackStamp(), []byte(stamp+"\n"), 0o600); err != nil {
+			if err := os.WriteFile(l.dir.RollbackStamp(), []byte(stamp+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"errors"
@@ -6,19 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/datadir"
+	"github.com/hookgate/hookgate/release/rollback"
 )
-
-// rollbackStamp says when the guard last started a roll-back, and rollbackLog has what the command
-// printed.
-func (d dataDir) rollbackStamp() string { return filepath.Join(string(d), "guard-rollback") }
-func (d dataDir) rollbackLog() string   { return filepath.Join(string(d), "guard-rollback.log") }
 
 // launcher starts the guard's roll-back command, so that it outlives the gate: in a session of its
 // own, with its output in a file. When it was started is kept on disk, so that a gate which the
@@ -26,7 +22,7 @@ func (d dataDir) rollbackLog() string   { return filepath.Join(string(d), "guard
 type launcher struct {
 	command  []string
 	cooldown time.Duration
-	dir      dataDir
+	dir      datadir.Dir
 
 	mu sync.Mutex // held while one is started
 }
@@ -47,29 +43,30 @@ func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)
 		return "", fmt.Errorf("a roll-back was started at %s, and guard.rollback_cooldown lets the next begin at %s",
 			last.Format(time.RFC3339), next.Format(time.RFC3339))
 	}
-	if err := writeDurably(l.dir.rollbackStamp(), []byte(time.Now().UTC().Format(time.RFC3339Nano)+
-		"\n")); err != nil {
+	if err := datadir.WriteDurably(l.dir.RollbackStamp(),
+		[]byte(time.Now().UTC().Format(time.RFC3339Nano)+
+			"\n")); err != nil {
 		return "", fmt.Errorf("note that a roll-back begins: %w", err)
 	}
 	cmd, err := l.run(id, reason)
 	if err != nil {
-		return "", errors.Join(err, os.Remove(l.dir.rollbackStamp()))
+		return "", errors.Join(err, os.Remove(l.dir.RollbackStamp()))
 	}
 	go func() { ended(cmd.Wait()) }()
 	return fmt.Sprintf("%s runs as process %d, output in %s", strings.Join(l.command, " "),
-		cmd.Process.Pid, l.dir.rollbackLog()), nil
+		cmd.Process.Pid, l.dir.RollbackLog()), nil
 }
 
 // run starts the command apart from this process.
 func (l *launcher) run(id hookgate.RequestID, reason string) (*exec.Cmd, error) {
-	out, err := os.OpenFile(l.dir.rollbackLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	out, err := os.OpenFile(l.dir.RollbackLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("keep the output of the roll-back command: %w", err)
 	}
 	defer out.Close()
 	cmd := exec.Command(l.command[0], l.command[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), rollbackIDVariable+"="+id.String(), rollbackReasonVariable+"="+
+	cmd.Env = append(os.Environ(), rollback.IDVariable+"="+id.String(), rollback.ReasonVariable+"="+
 		reason)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -80,7 +77,7 @@ func (l *launcher) run(id hookgate.RequestID, reason string) (*exec.Cmd, error) 
 
 // last returns when the guard of this data directory last started a roll-back; zero if never.
 func (l *launcher) last() (time.Time, error) {
-	text, err := os.ReadFile(l.dir.rollbackStamp())
+	text, err := os.ReadFile(l.dir.RollbackStamp())
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}, nil
 	} else if err != nil {
@@ -88,7 +85,7 @@ func (l *launcher) last() (time.Time, error) {
 	}
 	last, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s does not hold a time; delete it, and the next roll-back can begin at once", l.dir.rollbackStamp())
+		return time.Time{}, fmt.Errorf("%s does not hold a time; delete it, and the next roll-back can begin at once", l.dir.RollbackStamp())
 	}
 	return last, nil
 }

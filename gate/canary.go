@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"errors"
@@ -12,23 +12,23 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// canaryConfig is used if Upstream is set.
-type canaryConfig struct {
-	Upstream        string        `koanf:"upstream"`
-	Percent         int           `koanf:"percent"`
-	Plan            canaryPlan    `koanf:"plan"`
-	Timeout         time.Duration `koanf:"timeout"`
-	MaxConnections  int           `koanf:"max_connections"`
-	RequireEvidence bool          `koanf:"require_evidence"`
-	MaxEvidenceAge  time.Duration `koanf:"max_evidence_age"`
+// CanaryOptions is used if Upstream is set.
+type CanaryOptions struct {
+	Upstream        string        `setting:"upstream"`
+	Percent         int           `setting:"percent"`
+	Plan            CanaryPlan    `setting:"plan"`
+	Timeout         time.Duration `setting:"timeout"`
+	MaxConnections  int           `setting:"max_connections"`
+	RequireEvidence bool          `setting:"require_evidence"`
+	MaxEvidenceAge  time.Duration `setting:"max_evidence_age"`
 }
 
-type canaryPlan []canaryStep
+type CanaryPlan []CanaryStep
 
 // UnmarshalText reads a plan as the environment has it: 10:30m,50:1h,100.
-func (p *canaryPlan) UnmarshalText(text []byte) error {
+func (p *CanaryPlan) UnmarshalText(text []byte) error {
 	for part := range strings.SplitSeq(string(text), ",") {
-		var s canaryStep
+		var s CanaryStep
 		if err := s.UnmarshalText([]byte(part)); err != nil {
 			return err
 		}
@@ -37,17 +37,17 @@ func (p *canaryPlan) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// canaryStep is a step of the plan.
-type canaryStep struct {
-	Percent int           `koanf:"percent"`
-	For     time.Duration `koanf:"for"`
+// CanaryStep is a step of the plan.
+type CanaryStep struct {
+	Percent int           `setting:"percent"`
+	For     time.Duration `setting:"for"`
 }
 
-var defaultCanaryConfig = canaryConfig{Timeout: 20 * time.Second, MaxConnections: 1000,
+var defaultCanary = CanaryOptions{Timeout: 20 * time.Second, MaxConnections: 1000,
 	MaxEvidenceAge: 24 * time.Hour}
 
 // UnmarshalText reads a step written as text: 10:30m, or 100.
-func (s *canaryStep) UnmarshalText(text []byte) (err error) {
+func (s *CanaryStep) UnmarshalText(text []byte) (err error) {
 	percent, duration, timed := strings.Cut(strings.TrimSpace(string(text)), ":")
 	if s.Percent, err = strconv.Atoi(percent); err == nil && timed {
 		s.For, err = time.ParseDuration(duration)
@@ -58,7 +58,7 @@ func (s *canaryStep) UnmarshalText(text []byte) (err error) {
 	return nil
 }
 
-func (c canaryConfig) plan() (plan []canary.Step) {
+func (c CanaryOptions) plan() (plan []canary.Step) {
 	for _, step := range c.Plan {
 		plan = append(plan, canary.Step(step))
 	}
@@ -67,7 +67,7 @@ func (c canaryConfig) plan() (plan []canary.Step) {
 
 // check finds settings that cannot work. The answer of the upstream must fit into the time for a
 // whole answer, and evidence that anyone could have made is no condition.
-func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error {
+func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error {
 	if c.Upstream == "" {
 		if c.Percent != 0 || len(c.Plan) > 0 || c.RequireEvidence {
 			return errors.New("canary is set without canary.upstream: there is nothing to share webhooks with")
@@ -99,7 +99,7 @@ func (c canaryConfig) check(writeTimeout time.Duration, evidenceKeys int) error 
 
 // newCanary returns the canary that the configuration describes, whose steps need the verdict; nil if
 // there is none.
-func newCanary(c config, b *backends, verdict func() (fired []string, unknown error),
+func newCanary(c Options, b *backends, verdict func() (fired []string, unknown error),
 	log *slog.Logger) (*canary.Canary, error) {
 	if c.Canary.Upstream == "" {
 		return nil, nil
@@ -115,15 +115,15 @@ func newCanary(c config, b *backends, verdict func() (fired []string, unknown er
 		Plan:            c.Canary.plan(),
 		Percent:         c.Canary.Percent,
 		RequireEvidence: c.Canary.RequireEvidence,
-		Follower:        c.Role == roleWorker,
+		Follower:        c.Role == RoleWorker,
 		Upstream: canary.Upstream{URL: upstream, Timeout: c.Canary.Timeout,
 			MaxConnections: c.Canary.MaxConnections, Logger: log},
 		Logger: log,
 	}
 	// What keeps the canary may be away, even store.db while somebody has locked it.
-	if config.Remembered, err = c.DataDir.canary(); err != nil {
+	if config.Remembered, err = c.dir().Canary(); err != nil {
 		return nil, err
 	}
-	config.Remember = c.DataDir.keepCanary
+	config.Remember = c.dir().KeepCanary
 	return canary.New(config), nil
 }

@@ -1,6 +1,7 @@
-package main
+package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
+	"github.com/hookgate/hookgate/internal/datadir"
 	"github.com/hookgate/hookgate/queue/spool"
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
@@ -20,22 +22,22 @@ import (
 // configuration left behind, if they are refused until then.
 const leftoverPatience = 10 * time.Second
 
-// unusedQueues returns the files of the data directory in which another configuration, or an
+// UnusedQueues returns the files of the data directory in which another configuration, or an
 // earlier release, has kept acknowledged webhooks and this one keeps none. The first is the oldest.
-func (c config) unusedQueues() []string {
+func (c Options) UnusedQueues() []string {
 	if c.Spool.Off {
-		return []string{c.DataDir.queueFile(), c.DataDir.spoolFile()}
+		return []string{c.dir().QueueFile(), c.dir().SpoolFile()}
 	}
-	return []string{c.DataDir.queueFile()}
+	return []string{c.dir().QueueFile()}
 }
 
 // takeOver moves everything that unused files hold to the queue to, which stores it, before
 // webhooks are taken: new ones would overtake it. An earlier release also kept mode and canary in
 // queue.db. Then the files are removed. A start that ends before that leaves the rest to the next
 // one. It takes as long as it takes.
-func (b *backends) takeOver(ctx context.Context, c config, to spool.Appender,
+func (b *backends) takeOver(ctx context.Context, c Options, to spool.Appender,
 	keeper *settings.Keeper, log *slog.Logger) error {
-	for _, path := range c.unusedQueues() {
+	for _, path := range c.UnusedQueues() {
 		err := b.takeOverFile(ctx, c, path, to, keeper, log)
 		if err == nil {
 			err = removeDatabase(path)
@@ -48,7 +50,7 @@ func (b *backends) takeOver(ctx context.Context, c config, to spool.Appender,
 }
 
 func (b *backends) takeOverFile(
-	ctx context.Context, c config, path string, to spool.Appender, keeper *settings.Keeper,
+	ctx context.Context, c Options, path string, to spool.Appender, keeper *settings.Keeper,
 	log *slog.Logger,
 ) (err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -59,14 +61,14 @@ func (b *backends) takeOverFile(
 	if err != nil {
 		return err
 	}
-	defer closing(&err, left)
+	defer func() { err = cmp.Or(err, left.Close()) }()
 	stats, err := left.Stats(ctx)
 	if err != nil {
 		return err
 	}
 	if stats.Depth > 0 {
 		log.Warn("webhooks that an earlier configuration left behind are stored; new ones are taken after that", "records", stats.Depth)
-		o := spool.Options{Timeout: c.Queue.Timeout, Quarantine: c.DataDir.quarantine, Logger: log}
+		o := spool.Options{Timeout: c.Queue.Timeout, Quarantine: c.dir().Quarantine, Logger: log}
 		if err := spool.Drain(ctx, to, left, o); err != nil {
 			return err
 		}
@@ -90,7 +92,7 @@ func removeDatabase(path string) error {
 			return fmt.Errorf("remove %s, which is taken over: %w", path, err)
 		}
 	}
-	return syncDir(filepath.Dir(path))
+	return datadir.SyncDir(filepath.Dir(path))
 }
 
 // openLeftovers puts each unused file that holds acknowledged webhooks before Redis:
@@ -101,8 +103,8 @@ func removeDatabase(path string) error {
 // So no new webhook overtakes an old one of its key, and none is refused. With spool off a 202 is
 // worth Redis alone, and webhooks are refused instead; the start waits a moment, so that it seldom
 // comes to that. An empty file stays where it is: it has the mode for a way back.
-func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger) error {
-	for _, path := range c.unusedQueues() {
+func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logger) error {
+	for _, path := range c.UnusedQueues() {
 		records, err := spoolfile.Unreleased(ctx, path)
 		if err != nil {
 			return err
@@ -134,7 +136,7 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 				}
 				close(emptied)
 			},
-			Quarantine: c.DataDir.quarantine,
+			Quarantine: c.dir().Quarantine,
 			Logger:     log,
 		})
 		if err != nil {
@@ -157,16 +159,16 @@ func (b *backends) openLeftovers(ctx context.Context, c config, log *slog.Logger
 }
 
 // warnOfRedis says that Redis may hold webhooks which a gate without it does not know of.
-func warnOfRedis(c config, log *slog.Logger) {
-	if c.usedRedis() {
+func warnOfRedis(c Options, log *slog.Logger) {
+	if c.UsedRedis() {
 		log.Warn("this data directory was used with Redis: webhooks that are still in Redis are not stored until a gate with its REDIS_URL runs again",
 			"data_dir", c.DataDir)
 	}
 }
 
-// usedRedis reports whether the data directory was used with Redis, and this configuration has
+// UsedRedis reports whether the data directory was used with Redis, and this configuration has
 // none.
-func (c config) usedRedis() bool {
-	_, err := os.Stat(c.DataDir.modeFile())
+func (c Options) UsedRedis() bool {
+	_, err := os.Stat(c.dir().ModeFile())
 	return c.Redis.URL == "" && err == nil
 }
