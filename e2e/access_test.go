@@ -17,8 +17,8 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// TestMatrix is who may do what, tried against the real binary: every row of the matrix with every
-// kind of caller. A route without a row, and a row without a route, fail.
+// TestMatrix calls every row of the matrix of roles with every kind of caller. A route without a
+// row fails, and so does a row without a route.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	rows := map[string]bool{}
@@ -67,7 +67,7 @@ func TestMatrix(t *testing.T) {
 			}
 		}
 	}
-	// The probes have changed nothing.
+	// No call of the matrix has changed the mode.
 	if h := g.health(); h.Mode != "normal" {
 		t.Errorf("the mode is %s", h.Mode)
 	}
@@ -78,7 +78,7 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// mustRequest is request with the configured admin token and the status that it must get.
+// mustRequest is request with the configured admin token. The test fails unless the status is want.
 func (g *gate) mustRequest(want int, method, path, body string, header ...string) string {
 	g.t.Helper()
 	status, answer := g.request(method, path, body, header...)
@@ -88,7 +88,7 @@ func (g *gate) mustRequest(want int, method, path, body string, header ...string
 	return answer
 }
 
-// newToken makes a token, which expires at a time in RFC 3339 unless that is empty.
+// newToken makes a token. expires is a time in RFC 3339, or empty.
 func (g *gate) newToken(name string, role control.Role, expires string) string {
 	g.t.Helper()
 	body := fmt.Sprintf(`{"name":%q,"role":%q}`, name, role)
@@ -114,7 +114,7 @@ func (g *gate) trail() []action {
 	return answer.Actions
 }
 
-// TestMatrixIsDocumented: docs/reference/http.md has the matrix as it is.
+// TestMatrixIsDocumented checks that docs/reference/http.md has the matrix.
 func TestMatrixIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/reference/http.md")
 	if err != nil {
@@ -125,10 +125,10 @@ func TestMatrixIsDocumented(t *testing.T) {
 	}
 }
 
-// TestAccessOfManyProcesses: two processes share tokens and trail. A token that is revoked through
-// one of them stops working in both with the next call. While their PostgreSQL is away the
-// configured token works, a stored one gets 503, nothing is done that cannot be recorded, and
-// read_only can be set all the same.
+// TestAccessOfManyProcesses runs two processes that share tokens and the admin trail. A token
+// revoked through one stops working in both with the next call. While PostgreSQL is away the
+// configured token works and stored tokens get 503. Actions that cannot be recorded fail, except
+// read_only.
 func TestAccessOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
@@ -210,8 +210,8 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	}
 }
 
-// TestTrailCommands: what is done by command is in the trail with its reason, and audit verify sees
-// when a row was changed.
+// TestTrailCommands checks that the admin trail has the actions of commands with their reasons, and
+// that audit verify finds a changed row.
 func TestTrailCommands(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -281,7 +281,7 @@ func TestTrailCommands(t *testing.T) {
 	if code, text := verify(); code != exitFail || !strings.Contains(text, "admin trail, row 4") {
 		t.Errorf("after a change audit verify ended with %d: %s", code, text)
 	}
-	// The gate on this folder shows that in its health, until a verification finds no break.
+	// The gate's health shows the break until a verification finds none.
 	if !dataDir(g.dir).auditFailed() {
 		t.Error("the failed verification is not noted")
 	}
@@ -294,8 +294,8 @@ func TestTrailCommands(t *testing.T) {
 	}
 }
 
-// TestAdminListener: with admin.listen senders reach webhooks, /livez and /readyz alone, and
-// everything else is on the other listener; every row of the matrix is on one of the two.
+// TestAdminListener sets admin.listen. Senders reach only webhooks, /livez and /readyz; the other
+// listener serves everything else. Each row of the matrix is on one of the two.
 func TestAdminListener(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"}})
@@ -335,8 +335,7 @@ func TestAdminListener(t *testing.T) {
 	}
 }
 
-// TestProfiles: a CPU profile over some time is a profile, although it takes longer than an answer
-// may.
+// TestProfiles takes a CPU profile for longer than an answer may take.
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_HTTP_WRITE_TIMEOUT=500ms"}})
@@ -352,8 +351,8 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// TestSharedSecret: a key that is to open two things, whichever of senders, admins and makers of
-// evidence, stops the start.
+// TestSharedSecret checks that the gate does not start if one secret has two uses among senders,
+// admins and evidence.
 func TestSharedSecret(t *testing.T) {
 	t.Parallel()
 	for setting, env := range map[string][]string{

@@ -13,13 +13,13 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// as runs a command with somebody's token against the gate.
+// as runs a command with a token.
 func (g *gate) as(token string, args ...string) (code int, out, errs string) {
 	g.t.Helper()
 	return runBinary(g.t, []string{"HOOKGATE_TOKEN=" + token}, append(args, "--target", g.api())...)
 }
 
-// approvals lists approvals by the command, as JSON.
+// approvals lists the approvals with the command, as JSON.
 func (g *gate) approvals(token string, args ...string) (all []approval) {
 	g.t.Helper()
 	code, out, errs := g.as(token, append([]string{"approvals", "list", "--json"}, args...)...)
@@ -36,10 +36,10 @@ func (g *gate) approvals(token string, args ...string) (all []approval) {
 	return all
 }
 
-// TestApprovalOfManyProcesses goes the whole way with the commands, with two processes that share
-// Redis and PostgreSQL: what needs an approval asks for it in one, and says what to do; it is
-// approved in the other; and of two who use it at the same moment through both one does it. Nobody
-// approves their own, an expired approval is refused, and everything is in the trail.
+// TestApprovalOfManyProcesses uses the commands with two processes on one Redis and PostgreSQL. One
+// process refuses an action and names the approval that it needs; an admin approves it at the
+// other. If two use the approval at the same moment, one succeeds. Nobody approves their own
+// request, an expired approval is refused, and the admin trail has all of it.
 func TestApprovalOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -101,7 +101,7 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 		t.Errorf("of two uses of an approval one ended with %d and the other with %d", codes[0], codes[1])
 	}
 
-	// With --wait a command goes on when it is approved, and ends when it is denied.
+	// With --wait a command continues after the approval and fails after a denial.
 	for _, c := range []struct {
 		verb, says string
 		code       int
@@ -142,7 +142,7 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 	}
 	here.stop()
 
-	// A third process for which approvals end at once.
+	// At a third process approvals expire at once.
 	quick := s.start(roleIngest, append(env, "HOOKGATE_APPROVALS_EXPIRY=1ms")...)
 	if code, _, _ := quick.as(alice, purge...); code != 2 {
 		t.Errorf("ended with %d", code)

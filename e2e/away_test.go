@@ -17,7 +17,7 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// sendSome sends n webhooks, which must be answered 202, and returns their message ids.
+// sendSome sends n webhooks, expects 202 for each, and returns their message ids.
 func sendSome(t *testing.T, g *gate, name string, n int) (ids []string) {
 	t.Helper()
 	for i := range n {
@@ -31,7 +31,7 @@ func sendSome(t *testing.T, g *gate, name string, n int) (ids []string) {
 	return ids
 }
 
-// awaitStored waits until a gate stores exactly the events of these message ids, in this order.
+// awaitStored waits until the store has exactly the events with these message ids, in this order.
 func (g *gate) awaitStored(ids []string) {
 	g.t.Helper()
 	var stored []string
@@ -50,7 +50,7 @@ func (g *gate) awaitStored(ids []string) {
 	}
 }
 
-// awaitHealth waits until the whole text of the health contains what is wanted.
+// awaitHealth waits until the text of /api/health contains want.
 func (g *gate) awaitHealth(want string) {
 	g.t.Helper()
 	g.await("the health tells "+want, func() bool {
@@ -59,7 +59,7 @@ func (g *gate) awaitHealth(want string) {
 	})
 }
 
-// settingsFile writes a configuration file and returns the environment that names it.
+// settingsFile writes a configuration file and returns the environment variable that names it.
 func settingsFile(t *testing.T, yaml string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "hookgate.yaml")
@@ -69,9 +69,9 @@ func settingsFile(t *testing.T, yaml string) string {
 	return "HOOKGATE_CONFIG=" + file
 }
 
-// TestStartWithoutRedis: whichever way Redis is away when a gate starts, the gate comes up,
-// acknowledges by spooling, says that it does, and hands everything over in order when Redis is
-// there.
+// TestStartWithoutRedis starts gates while Redis is away in several ways. Each gate starts, spools
+// and acknowledges webhooks, and says so. When Redis is back the gate hands everything over, in
+// order.
 func TestStartWithoutRedis(t *testing.T) {
 	t.Parallel()
 	for name, ways := range map[string]struct{ leave, come func(*redistest.Server) }{
@@ -126,10 +126,10 @@ func TestStartWithoutRedis(t *testing.T) {
 	}
 }
 
-// TestRedisTurnsOutUnfit: a Redis that was away at the start and then may evict, or holds another
-// number of partitions, gets nothing; the health says why, webhooks are spooled, and when Redis has
-// been put right everything is handed over.
-func TestRedisTurnsOutUnfit(t *testing.T) {
+// TestRedisMisconfigured starts a gate while Redis is away. Redis comes back misconfigured: it may
+// evict keys, or it has another number of partitions. The gate does not use it, spools, and says
+// why in its health. After the correction it hands everything over.
+func TestRedisMisconfigured(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		spoil, mend func(*redistest.Server)
@@ -183,8 +183,8 @@ func TestRedisTurnsOutUnfit(t *testing.T) {
 	}
 }
 
-// TestStartWithoutRedisOrSpool: with the spool off the gate comes up too, and answers 503 with
-// Retry-After until Redis is there.
+// TestStartWithoutRedisOrSpool starts a gate without Redis and with the spool off. It answers 503
+// with Retry-After until Redis is there.
 func TestStartWithoutRedisOrSpool(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -224,8 +224,8 @@ func TestStartWithoutRedisOrSpool(t *testing.T) {
 	g.awaitStored([]string{"m"})
 }
 
-// TestModeIsRemembered: a gate that was read_only stays so when it starts without Redis, and takes
-// up what Redis says when that is there.
+// TestModeIsRemembered restarts a gate in read_only while Redis is away. The gate stays in
+// read_only, and follows the mode in Redis once Redis is there.
 func TestModeIsRemembered(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -252,8 +252,8 @@ func TestModeIsRemembered(t *testing.T) {
 	sendSome(t, g, "m", 1)
 }
 
-// TestStartIsRefused: what is wrong with the configuration or with a server that answers ends the
-// start, with a message that says what.
+// TestStartIsRefused checks that a wrong setting, or a server that answers and is misconfigured,
+// ends the start with a message that names the problem.
 func TestStartIsRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
@@ -276,7 +276,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"DB_URL=" + cluster.URL(database), "password"},
 		{"DB_URL=postgres://h/name?sslmode=x", "sslmode"},
 	} {
-		// So that a busy machine does not take for hanging what answers.
+		// Long timeouts, so that a slow answer on a busy machine does not look like silence.
 		env := []string{test.env, "HOOKGATE_REDIS_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s",
 			"HOOKGATE_DATABASE_CONNECT_TIMEOUT=60s"}
 		code, _, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0")
@@ -287,8 +287,8 @@ func TestStartIsRefused(t *testing.T) {
 	}
 }
 
-// TestStartWithoutPostgres: while the database is away a gate starts, acknowledges, answers reads
-// with 503, and when the database is there it is migrated and everything is stored.
+// TestStartWithoutPostgres starts a gate while PostgreSQL is away. The gate acknowledges webhooks
+// and answers reads with 503. When PostgreSQL is there the gate migrates it and stores everything.
 func TestStartWithoutPostgres(t *testing.T) {
 	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{})
@@ -317,8 +317,8 @@ func TestStartWithoutPostgres(t *testing.T) {
 	g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 }
 
-// TestStartInSilence: a Redis and a database that accept connections and say nothing hold up
-// neither the start nor the end of a gate, and what it has acknowledged is there after it.
+// TestStartInSilence has a Redis and a PostgreSQL that accept connections and never answer. The
+// gate starts and stops all the same, and keeps every acknowledged webhook.
 func TestStartInSilence(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -342,10 +342,10 @@ func TestStartInSilence(t *testing.T) {
 	g.await("what was spooled is stored", func() bool { return g.health().Store.Events == 10 })
 }
 
-// TestSchemaTurnsOutUnfit: a database that was away at the start and then has a schema which this
-// program must not use is left alone; health and log say why, webhooks are taken, and when the
-// schema fits everything is stored.
-func TestSchemaTurnsOutUnfit(t *testing.T) {
+// TestSchemaMisconfigured starts a gate while PostgreSQL is away. PostgreSQL comes back with a
+// schema that this version must not use. The gate does not touch it, names the reason in health and
+// log, and takes webhooks. With the right schema it stores everything.
+func TestSchemaMisconfigured(t *testing.T) {
 	t.Parallel()
 	cluster, _ := sharedPostgres(t)
 	for name, test := range map[string]struct {
@@ -418,9 +418,9 @@ func TestSchemaTurnsOutUnfit(t *testing.T) {
 	}
 }
 
-// TestPostgresTroubles: a serialization failure, a deadlock, a statement that takes too long and a
-// server without a free connection are waited out: retried, counted by a metric and told in the log
-// with their codes, and nothing is dead-lettered.
+// TestPostgresTroubles causes a serialization failure, a deadlock, a statement timeout, and a
+// server without free connections. The gate retries, counts the errors, logs their codes, and
+// dead-letters nothing.
 func TestPostgresTroubles(t *testing.T) {
 	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{Settings: []string{"max_connections=12",
@@ -438,8 +438,8 @@ func TestPostgresTroubles(t *testing.T) {
 		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s", "HOOKGATE_QUEUE_TIMEOUT=5s",
 	}})
 	first := sendSome(t, g, "first", 1)
-	g.awaitStored(first) // the tables are there
-	// A sequence counts on when a transaction fails.
+	g.awaitStored(first) // the tables exist
+	// Sequences do not roll back with a transaction, so this one counts attempts.
 	must(`CREATE SEQUENCE hookgate.troubles;
 		CREATE FUNCTION hookgate.trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			CASE nextval('hookgate.troubles')
@@ -455,7 +455,7 @@ func TestPostgresTroubles(t *testing.T) {
 	g.awaitStored(ids)
 	must("DROP TRIGGER trouble ON hookgate.webhook_events")
 
-	// All connections go to others, those that the gate had too.
+	// Other clients use up all connections, those of the gate too.
 	var crowd []*pgx.Conn
 	leave := func() {
 		for _, conn := range crowd {

@@ -23,16 +23,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// chromium is the one browser of all tests. It is started by the first that needs it and ended by
-// TestMain.
+// chromium is the browser of all tests. The first test that needs it starts it, and TestMain ends
+// it.
 var chromium struct {
 	once sync.Once
-	ctx  context.Context // of the browser; each tab has one below it
+	ctx  context.Context // of the browser; each tab has a child
 	end  func()
 	err  error
 }
 
-// startChromium starts the browser that make tools has installed.
+// startChromium starts the browser that make tools installed.
 func startChromium() (context.Context, error) {
 	chromium.once.Do(func() {
 		path, err := exec.LookPath("chromium")
@@ -55,28 +55,27 @@ func startChromium() (context.Context, error) {
 	return chromium.ctx, chromium.err
 }
 
-// endChromium ends the browser, if there is one.
+// endChromium ends the browser if it runs.
 func endChromium() {
 	if chromium.end != nil {
 		chromium.end()
 	}
 }
 
-// tab is a window of the browser with cookies of its own, on the pages of one gate.
+// tab is a window of the browser on the pages of one gate, with its own cookies.
 type tab struct {
 	t    *testing.T
 	g    *gate
 	ctx  context.Context
-	path string // opened last
+	path string // of the page opened last
 
-	mu       sync.Mutex // guards all below
-	problems []string   // what the browser had to complain of
+	mu       sync.Mutex // guards the fields below
+	problems []string   // complaints of the browser
 	expected []*regexp.Regexp
 }
 
-// newBrowser opens a tab. When the test ends it must have had nothing to complain of: no error on
-// the console, no violation of the Content-Security-Policy, no request that failed, but for what
-// was expected.
+// newBrowser opens a tab. The test fails if the browser complained by its end: an error on the
+// console, a violation of the Content-Security-Policy, or a failed request. expect permits some.
 func newBrowser(t *testing.T, g *gate) *tab {
 	t.Helper()
 	browser, err := startChromium()
@@ -87,7 +86,7 @@ func newBrowser(t *testing.T, g *gate) *tab {
 	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext(),
 		chromedp.WithListener(b.hear))
 	b.ctx = ctx
-	if err := chromedp.Do(ctx); err != nil { // makes the tab, which lives as long as ctx
+	if err := chromedp.Do(ctx); err != nil { // creates the tab, which lives as long as ctx
 		t.Fatal(err)
 	}
 	_, err1 := chromedp.Call(ctx, network.Enable, network.EnableParams{})
@@ -107,7 +106,7 @@ func newBrowser(t *testing.T, g *gate) *tab {
 	return b
 }
 
-// hear collects what is wrong.
+// hear collects the complaints among the events of the browser.
 func (b *tab) hear(event any) {
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:
@@ -121,7 +120,7 @@ func (b *tab) hear(event any) {
 		}
 	case *runtime.EventExceptionThrown:
 		b.complain("exception: " + fmt.Sprint(e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
-	case *log.EventEntryAdded: // violations of the policy are here
+	case *log.EventEntryAdded: // has violations of the policy
 		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
 			b.complain(fmt.Sprintf("%s %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL))
 		}
@@ -131,7 +130,7 @@ func (b *tab) hear(event any) {
 		}
 	case *page.EventJavascriptDialogOpening:
 		b.complain("a dialog opened: " + e.Message)
-		// an event must not wait for an action
+		// The handler of an event must not wait for an action.
 		go chromedp.Call(b.ctx, page.HandleJavaScriptDialog,
 			page.HandleJavaScriptDialogParams{Accept: true})
 	}
@@ -148,26 +147,26 @@ func (b *tab) complain(text string) {
 	b.problems = append(b.problems, b.path+": "+text)
 }
 
-// expect lets the browser complain of what matches from here on.
+// expect permits complaints that match the pattern, from now on.
 func (b *tab) expect(pattern string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.expected = append(b.expected, regexp.MustCompile(pattern))
 }
 
-// do does something, and fails the test if it cannot.
+// do runs actions. The test fails if one does.
 func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	get(b, what, chromedp.Steps(steps...))
 }
 
-// get does something and returns what comes of it.
+// get runs an action and returns its result.
 func get[T any](b *tab, what string, action chromedp.Action[T]) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, waitFor)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
-	// A page may have renewed the part that was found, before anything was done to it.
+	// The page may have replaced the element between the search and the action.
 	for err != nil && strings.Contains(strings.ToLower(err.Error()), "node with given id") &&
 		ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
@@ -181,7 +180,7 @@ func get[T any](b *tab, what string, action chromedp.Action[T]) T {
 	return v
 }
 
-// callBrowser makes a call of the browser's protocol.
+// callBrowser makes a call of the DevTools protocol.
 func callBrowser[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 	b.t.Helper()
 	answer, err := chromedp.Call(b.ctx, command, params)
@@ -200,7 +199,7 @@ func (b *tab) open(path string) {
 	b.do("open "+path, chromedp.Navigate(b.g.at(path)))
 }
 
-// signIn opens a page, which asks for a token, and gives it one.
+// signIn opens a page and signs in on the form that it shows.
 func (b *tab) signIn(token, path string) {
 	b.t.Helper()
 	b.expect(`network Failed to load resource: the server responded with a status of 401 .*` +
@@ -210,38 +209,38 @@ func (b *tab) signIn(token, path string) {
 	b.await("the visitor is signed in", `document.querySelector("header.bar") != null`)
 }
 
-// click clicks on what a selector finds, once it is visible.
+// click clicks on an element once it is visible.
 func (b *tab) click(selector string) {
 	b.t.Helper()
 	b.do("click "+selector, chromedp.Click(selector, chromedp.NodeVisible))
 }
 
-// fill sets the value of a field, as typing would.
+// fill sets the value of a field and sends the events of typing.
 func (b *tab) fill(selector, value string) {
 	b.t.Helper()
 	b.do("fill in "+selector, chromedp.Clear(selector), chromedp.SendKeys(selector, value))
 }
 
-// text returns the text of what a selector finds, as a person sees it.
+// text returns the text of an element as a person sees it.
 func (b *tab) text(selector string) string {
 	b.t.Helper()
 	return get(b, "read "+selector, chromedp.Text(selector, chromedp.NodeReady))
 }
 
-// textContent returns the text of what a selector finds, also of what is not visible.
+// textContent returns the text of an element, visible or not.
 func (b *tab) textContent(selector string) string {
 	b.t.Helper()
 	return get(b, "read "+selector, chromedp.TextContent(selector, chromedp.NodeReady))
 }
 
-// eval evaluates an expression of JavaScript.
+// eval evaluates a JavaScript expression.
 func eval[T any](b *tab, expression string) T {
 	b.t.Helper()
 	return get(b, expression, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
-// await waits until an expression of JavaScript is true. While the page changes it cannot be
-// evaluated, and that is no error.
+// await waits until a JavaScript expression is true. An expression that fails while the page loads
+// is evaluated again.
 func (b *tab) await(what, expression string) {
 	b.t.Helper()
 	for end := time.Now().Add(waitFor); ; time.Sleep(20 * time.Millisecond) {
@@ -256,14 +255,14 @@ func (b *tab) await(what, expression string) {
 	}
 }
 
-// theme sets what the system's settings say: "light" or "dark".
+// theme sets the color scheme of the system: "light" or "dark".
 func (b *tab) theme(name string) {
 	b.t.Helper()
 	callBrowser(b, emulation.SetEmulatedMedia,
 		emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
 }
 
-// phone makes the tab as small as a telephone, desk as large as a screen on a desk.
+// phone gives the tab the size of a telephone; desk, that of a desktop screen.
 func (b *tab) phone() {
 	b.t.Helper()
 	callBrowser(b, emulation.SetDeviceMetricsOverride,
@@ -277,15 +276,14 @@ func (b *tab) desk() {
 		emulation.SetDeviceMetricsOverrideParams{Width: 1440, Height: 900, DeviceScaleFactor: 1})
 }
 
-// axe reads axe-core, which make test installs from npm.
+// axe reads the source of axe-core, which make test installs from npm.
 var axe = sync.OnceValues(func() (string, error) {
 	text, err := os.ReadFile("../.cache/npm/node_modules/axe-core/axe.min.js")
 	return string(text), err
 })
 
-// check looks at the page that is open, in light and dark and on a telephone: axe-core must find
-// nothing, and nothing may be wider than the window. With SCREENSHOTS set to a folder it leaves
-// pictures there.
+// check tests the open page in light, in dark, and on a telephone. axe-core must find nothing, and
+// nothing may be wider than the window. If SCREENSHOTS names a folder, it saves pictures there.
 func (b *tab) check(name string) {
 	b.t.Helper()
 	source, err := axe()
@@ -326,7 +324,7 @@ func (b *tab) check(name string) {
 	b.desk()
 }
 
-// shoot leaves a picture of the page in the folder SCREENSHOTS, if that is set.
+// shoot saves a picture of the page in the folder SCREENSHOTS, if that is set.
 func (b *tab) shoot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("SCREENSHOTS")
@@ -339,13 +337,13 @@ func (b *tab) shoot(name string) {
 	}
 }
 
-// cookies returns those of the tab.
+// cookies returns the cookies of the tab.
 func (b *tab) cookies() []*network.Cookie {
 	b.t.Helper()
 	return callBrowser(b, network.GetCookies, network.GetCookiesParams{}).Cookies
 }
 
-// holds reports whether the page's source, as the browser has it now, holds a text.
+// holds reports whether the current HTML of the page contains a text.
 func (b *tab) holds(text string) bool {
 	b.t.Helper()
 	return strings.Contains(eval[string](b, `document.documentElement.outerHTML`), text)

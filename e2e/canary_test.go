@@ -18,7 +18,8 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// before is the service whose place the gates of a test take. It answers 200 and counts.
+// before is the previous service, to which the canary sends its share. It answers 200 and counts
+// requests.
 type before struct {
 	*httptest.Server
 	got atomic.Int64
@@ -41,7 +42,7 @@ func (b *before) env(more ...string) []string {
 		more...)
 }
 
-// canary asks a gate for its canary.
+// canary returns the state of the canary.
 func (g *gate) canary() (s canaryState) {
 	g.t.Helper()
 	status, body := g.request(http.MethodGet, canaryPath, "")
@@ -51,7 +52,7 @@ func (g *gate) canary() (s canaryState) {
 	return s
 }
 
-// sides sends one event of each of n keys and returns which of them the gate took.
+// sides sends one event for each of n ordering keys and reports which of them the gate took.
 func (g *gate) sides(run string, n int) []bool {
 	g.t.Helper()
 	here := make([]bool, n)
@@ -73,9 +74,9 @@ func (g *gate) hookgate(args ...string) (code int, out, errs string) {
 	return runBinary(g.t, g.env, append(args, "--target", g.api(), "--data-dir", g.dir)...)
 }
 
-// TestCanaryPlan runs the real binary through a plan of short steps, up to all webhooks and through
-// a restart on the way, and then back by itself when the breaker opens. No key that the gate has
-// taken leaves it before.
+// TestCanaryPlan runs a plan of short steps up to 100 percent, with a restart on the way. Then the
+// breaker opens and the guard takes the canary back. Until then the gate keeps every ordering key
+// that it has taken.
 func TestCanaryPlan(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)
@@ -90,7 +91,7 @@ func TestCanaryPlan(t *testing.T) {
 		t.Helper()
 		percent := g.canary().Percent
 		sides := g.sides(run, keys)
-		still := g.canary().Percent == percent // else a step came between
+		still := g.canary().Percent == percent // otherwise a step came in between
 		for i, here := range sides {
 			if still && here != control.CanaryIncludes(fmt.Sprintf("key-%d", i), percent) {
 				t.Errorf("at %d percent key %d is with the gate: %t", percent, i, here)
@@ -125,7 +126,7 @@ func TestCanaryPlan(t *testing.T) {
 		t.Errorf("at 100 percent a webhook got %d %s", status, body)
 	}
 	sent := 0
-	g.await("the canary goes back", func() bool { // from more than the worker may store
+	g.await("the canary goes back", func() bool { // more than the worker may store
 		g.send(fmt.Sprintf(`{"messageId":"load-%d","eventType":"t","orderingKey":"key-0"}`, sent))
 		sent++
 		return g.canary().Percent == 0
@@ -157,9 +158,9 @@ func TestCanaryPlan(t *testing.T) {
 	}
 }
 
-// TestCanaryShared: two processes on one Redis follow what is set at either, each key goes to one
-// side whichever is asked, and both go back; while Redis is away the way back is in effect in the
-// process at which it was asked for, and in the other as soon as it can be.
+// TestCanaryShared runs two processes on one Redis. Both follow a change made at either, agree on
+// the side of each key, and go back together. While Redis is away a change back applies at once in
+// the process that got it, and in the other when Redis returns.
 func TestCanaryShared(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)
@@ -212,7 +213,7 @@ func TestCanaryShared(t *testing.T) {
 			one.canary().Stored
 	})
 
-	// A start without Redis goes by what the process saw last.
+	// A gate that starts without Redis uses the canary that it saw last.
 	set(one, 30)
 	two.await("the other process follows", func() bool { return two.canary().Percent == 30 })
 	two.await("it remembers", func() bool {
@@ -227,8 +228,9 @@ func TestCanaryShared(t *testing.T) {
 	}
 }
 
-// TestPromote: the canary leaves 0 percent with evidence of this gate alone, signed by a known key,
-// and the trail names it; another person must have approved, where that is wanted.
+// TestPromote checks that the canary leaves 0 percent only with evidence about this gate, signed by
+// a known key. The admin trail names the evidence. If approvals are on, a second person must
+// approve.
 func TestPromote(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)

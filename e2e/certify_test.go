@@ -11,12 +11,12 @@ import (
 	"github.com/hookgate/hookgate/certify"
 )
 
-// certifyArgs are limits on time that a loaded machine keeps; what is judged here is whether the
-// gate is right, not how fast this machine is.
+// certifyArgs are time limits that a loaded machine can meet. The tests check whether the gate is
+// correct, not how fast this machine is.
 var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--lag-p99", "20000",
 	"--latency-gap", "20000", "--timeout", "60", "--drain", "60", "--json"}
 
-// certifyBinary certifies a gate with the real binary and returns the verdict.
+// certifyBinary certifies a gate with the command and returns the verdict.
 func certifyBinary(t *testing.T, g *gate, dir string, args ...string) (certify.Verdict, int) {
 	t.Helper()
 	args = append(append([]string{"certify", "--target", g.url, "--api", g.api(), "--data-dir", g.dir,
@@ -29,7 +29,7 @@ func certifyBinary(t *testing.T, g *gate, dir string, args ...string) (certify.V
 	return v, code
 }
 
-// mustPass fails the test with what did not pass.
+// mustPass fails the test with the criteria that did not pass.
 func mustPass(t *testing.T, v certify.Verdict, code int) {
 	t.Helper()
 	if v.Status == certify.Pass && code == 0 {
@@ -44,9 +44,9 @@ func mustPass(t *testing.T, v certify.Verdict, code int) {
 	}
 }
 
-// TestCertify certifies the real binary, embedded: all its criteria pass; the evidence is signed,
-// verified, changed and found to be, and handed in to the gate itself, once. Then what it sent is
-// removed, and the audit holds.
+// TestCertify certifies an embedded gate: all criteria pass. It signs and verifies the evidence,
+// finds a change to it, and hands it to the gate once. Then it removes the test events, and the
+// audit still passes.
 func TestCertify(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token"}})
@@ -138,13 +138,13 @@ func TestCertify(t *testing.T) {
 	}
 }
 
-// TestCertifyShared certifies a gate with Redis and PostgreSQL whose webhooks are taken by one
-// process and stored by another: the metrics of both are added up.
+// TestCertifyShared certifies two processes on one Redis and PostgreSQL, one that takes webhooks
+// and one that stores them. The metrics of both are added up.
 func TestCertifyShared(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	keys := []string{"WEBHOOK_HMAC_SECRET=the-secret-of-both", "ADMIN_TOKEN=the-token-of-both",
-		// or a moment without Redis leads to the spool, which does not know the claims
+		// a moment without Redis would lead to the spool, which has no claims
 		"HOOKGATE_REDIS_TIMEOUT=30s"}
 	ingest, worker := s.start("ingest", keys...), s.start("worker", keys...)
 	profile := filepath.Join(t.TempDir(), "profile.yaml")
@@ -156,7 +156,7 @@ func TestCertifyShared(t *testing.T) {
 		"smoke,load", "--profile", profile)
 	mustPass(t, v, code)
 
-	// One of the two processes alone does not tell of everything, and that is not taken for the whole.
+	// The metrics of one process alone are incomplete, and the verdict must say so.
 	v, code = certifyBinary(t, ingest, filepath.Join(t.TempDir(), "evidence"), "--phase", "smoke",
 		"--events", "100")
 	if v.Status != certify.Fail || code != 1 {
@@ -169,8 +169,8 @@ func TestCertifyShared(t *testing.T) {
 	}
 }
 
-// TestRecordAndCertify records what one gate has taken, and certifies another with it; a gate that
-// has the events already is found out. Then a ramp finds the highest of its rates.
+// TestRecordAndCertify records the events of one gate and certifies another with them. A gate that
+// already has the events fails. Then a ramp finds the highest of its rates.
 func TestRecordAndCertify(t *testing.T) {
 	t.Parallel()
 	from, to := startGate(t, startOptions{}), startGate(t, startOptions{})
@@ -226,8 +226,8 @@ func TestRecordAndCertify(t *testing.T) {
 	}
 }
 
-// TestCertifyCannotRun: what keeps a certification from running is said, before anything is sent,
-// and is no verdict.
+// TestCertifyCannotRun checks that certify reports obstacles before it sends anything, and makes no
+// verdict.
 func TestCertifyCannotRun(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})

@@ -19,7 +19,7 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// traffic sends webhooks of all kinds, a few a second, until the test ends.
+// traffic sends webhooks of all kinds, a few per second, until the test ends.
 func (g *gate) traffic() {
 	key := g.key(bearerKeyName)
 	stop, ended := make(chan struct{}), make(chan struct{})
@@ -44,8 +44,8 @@ func (g *gate) traffic() {
 	}()
 }
 
-// TestDashboardSession signs in and out: the cookie, the form's answers, a link from another site,
-// and a token that is revoked while a page is open.
+// TestDashboardSession signs in and out. It checks the cookie, the answers of the form, a link from
+// another site, and a token that is revoked while a page is open.
 func TestDashboardSession(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -75,8 +75,8 @@ func TestDashboardSession(t *testing.T) {
 		t.Errorf("cookies are %+v", cookies)
 	}
 
-	// A link elsewhere leads to the page, although the browser withholds the cookie at first:
-	// localhost is another site than 127.0.0.1.
+	// A link from another site leads to the page, although the browser withholds the cookie on the
+	// first request. localhost is another site than 127.0.0.1.
 	other := *g
 	other.url = strings.Replace(g.url, "127.0.0.1", "localhost", 1)
 	b.g = &other
@@ -86,8 +86,8 @@ func TestDashboardSession(t *testing.T) {
 		`location.search == "?linked" && document.querySelector("header.bar") != null`)
 	b.g = g
 
-	// A copy of the cookie changes nothing without what a page knows, and nothing at all after signing
-	// out.
+	// A stolen cookie changes nothing without the token in the page, and stops working after the
+	// sign-out.
 	cookie := cookies[0].Name + "=" + cookies[0].Value
 	if status, body := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`,
 		"Authorization", "", "Cookie", cookie); status != 403 {
@@ -115,11 +115,12 @@ func TestDashboardSession(t *testing.T) {
 	}
 }
 
-// TestDashboardOverview: on an empty gate the first page shows how to send a webhook, and what it
-// shows works; with traffic its numbers move; what is wrong is said in words; and it is small.
+// TestDashboardOverview checks the first page. An empty gate shows a command that sends a webhook,
+// and the command works. With traffic the numbers move. Problems are described in words. The page
+// is small.
 func TestDashboardOverview(t *testing.T) {
 	t.Parallel()
-	// a slow machine is no problem
+	// a slow machine is not a problem here
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s"}})
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/")
@@ -169,7 +170,7 @@ func TestDashboardOverview(t *testing.T) {
 	g.mustRequest(200, http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
 	b.await("all is well again", `document.querySelector("#verdict").textContent == "All well"`)
 
-	// The first page with everything that it loads, as it goes over the wire.
+	// The sizes of the page and its resources, as transferred.
 	type load struct {
 		Bytes int
 		Took  float64
@@ -182,7 +183,7 @@ func TestDashboardOverview(t *testing.T) {
 	t.Logf("first page: %d bytes, ready after %.0f ms", l.Bytes, l.Took)
 }
 
-// sendAs runs a command that a page shows, with the key that it asks for.
+// sendAs runs a command that a page shows, with the key that the command asks for.
 func sendAs(t *testing.T, g *gate, command, key string) {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", command)
@@ -192,8 +193,8 @@ func sendAs(t *testing.T, g *gate, command, key string) {
 	}
 }
 
-// TestDashboardSources: each source with its URL, a command that works as it stands, its traffic,
-// and why requests were not authenticated.
+// TestDashboardSources checks that each source has its URL, a command that works as shown, its
+// traffic, and the reasons of failed authentications.
 func TestDashboardSources(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "hookgate.yaml")
@@ -237,8 +238,8 @@ func TestDashboardSources(t *testing.T) {
 	b.check("sources")
 }
 
-// TestDashboardEvidence: a bundle that is handed in is shown with its verdict; what its sender
-// wrote stays text, and its report runs nothing.
+// TestDashboardEvidence hands in a bundle and checks that the page shows its verdict. Text from the
+// sender stays text, and the report runs no script.
 func TestDashboardEvidence(t *testing.T) {
 	t.Parallel()
 	const hostile = `<img src=x onerror=alert(1)><script>alert(2)</script>`
@@ -276,7 +277,7 @@ func TestDashboardEvidence(t *testing.T) {
 	}
 	b.check("evidence")
 	report := eval[string](b, `document.querySelector("tbody a").getAttribute("href")`)
-	// that nothing ran is what the browser tells
+	// The browser reports the scripts that it blocked.
 	b.expect(`Blocked script execution|Content Security Policy|request failed:  csp`)
 	b.open(report)
 	if title := eval[string](b, "document.title"); title != "Report" || b.text("#r") != "PASS" {
@@ -284,9 +285,8 @@ func TestDashboardEvidence(t *testing.T) {
 	}
 }
 
-// TestDashboardControl: an operator switches maintenance on, ingest answers 503, and off again;
-// drains; an admin makes a token that works and revokes it. All of it is in the trail with the
-// reasons. A viewer gets no controls.
+// TestDashboardControl switches maintenance on (webhooks get 503) and off, drains, and makes and
+// revokes a token. The admin trail has all of it with the reasons. A viewer sees no controls.
 func TestDashboardControl(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -366,7 +366,7 @@ func TestDashboardControl(t *testing.T) {
 	}
 }
 
-// confirm presses a button that asks, gives the reason, and goes on.
+// confirm presses a button that asks for a reason, gives the reason, and confirms.
 func (b *tab) confirm(what, selector, reason string) {
 	b.t.Helper()
 	b.click(selector)

@@ -18,7 +18,7 @@ import (
 	"github.com/knadh/koanf/parsers/yaml"
 )
 
-// must ends a test that cannot go on.
+// must ends a test that cannot continue.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -26,8 +26,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// dockerfile returns the instructions of the image that users run, and of the stage that builds it,
-// by name.
+// dockerfile returns the instructions of the build stage and of the final image, by name.
 func dockerfile(t *testing.T) (build, final map[string][]string) {
 	t.Helper()
 	text, err := os.ReadFile("../deploy/docker/Dockerfile")
@@ -57,11 +56,11 @@ func dockerfileStages(text string) (build, final map[string][]string, err error)
 	return stages[0], stages[1], nil
 }
 
-// imageOutput is the program that the Dockerfile's build command makes.
+// imageOutput is the path of the program that the Dockerfile builds.
 const imageOutput = "/out/hookgate"
 
-// builtImage runs the build command of the Dockerfile, once, with oldVersion, and returns the
-// program.
+// builtImage runs the build command of the Dockerfile once, with oldVersion, and returns the path
+// of the program.
 var builtImage = sync.OnceValues(func() (program string, err error) {
 	text, err := os.ReadFile("../deploy/docker/Dockerfile")
 	if err != nil {
@@ -93,10 +92,10 @@ func jsonList(t *testing.T, text string) (list []string) {
 	return list
 }
 
-// TestImage does what the Dockerfile says, as far as that goes without Docker: its own build
-// command makes a static binary, which runs with nothing around it but what the image has, as the
-// image's user, who can write nowhere but to the volume; it takes a webhook, its health check says
-// so, and SIGTERM ends it in good order.
+// TestImage follows the Dockerfile as far as possible without Docker. The build command makes a
+// static binary. The binary runs with only the files of the image, as the image's user, who can
+// write only to the volume. It takes a webhook, the health check passes, and SIGTERM ends it with
+// code 0.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	_, final := dockerfile(t)
@@ -150,7 +149,7 @@ func TestImage(t *testing.T) {
 	}
 	if os.Getuid() == 0 {
 		must(t, os.Chown(in(data), uid, gid))
-	} else { // the user there is this one here, to whom all belongs
+	} else { // the user inside is the current user, who owns everything
 		for _, dir := range []string{"/usr/local/bin", "/etc/ssl/certs", "/var/lib", "/"} {
 			must(t, os.Chmod(in(dir), 0o555))
 			t.Cleanup(func() { os.Chmod(in(dir), 0o755) })
@@ -189,11 +188,11 @@ func TestImage(t *testing.T) {
 	check(1)
 }
 
-// confined is how a process runs as another user with nothing but a folder. Who is not root does it
-// in a namespace where they are that user.
+// confined returns attributes that run a process as another user with one folder as its root.
+// Without root it uses a user namespace.
 func confined(t *testing.T, root string, uid, gid int) *syscall.SysProcAttr {
 	t.Helper()
-	// The folders above are the test's alone.
+	// Only folders of the test are above.
 	for dir := filepath.Dir(root); dir != filepath.Clean(os.TempDir()) &&
 		dir != "/"; dir = filepath.Dir(dir) {
 		must(t, os.Chmod(dir, 0o755))
@@ -209,13 +208,12 @@ func confined(t *testing.T, root string, uid, gid int) *syscall.SysProcAttr {
 	return attr
 }
 
-// TestUnit: systemd takes the unit without a complaint, and finds it well shut off.
+// TestUnit checks that systemd accepts the unit without warnings and rates its confinement as good.
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../deploy/systemd/hookgate.service")
 	must(t, err)
-	// It wants the program where it will be.
-	// Nothing makes systemd give up, and a user who exists can be given files to read.
+	// systemd never gives up, and the user exists, so that files can be given to it.
 	for _, setting := range []string{"StartLimitIntervalSec=0", "Restart=always", "User=hookgate",
 		"DynamicUser=yes"} {
 		if !strings.Contains(string(text), "\n"+setting+"\n") {
@@ -234,9 +232,9 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// TestSecretOfUnit: as deploy/README.md installs it, the secret file of the README's example can be
-// read by the service's user and by nobody else. Method: as root, with a user and a group that do
-// not exist; else with those of this process.
+// TestSecretOfUnit installs the secret file as the README's example does. The service's user can
+// read it and nobody else can. Root uses a user and a group that do not exist; others use their
+// own.
 func TestSecretOfUnit(t *testing.T) {
 	const example = "file:/etc/hookgate/github-secret"
 	readme, err := os.ReadFile("../README.md")
@@ -283,8 +281,8 @@ func TestSecretOfUnit(t *testing.T) {
 	}
 }
 
-// TestPrometheusConfig: what deploy gives Prometheus is a configuration, with rules that it finds
-// where compose.yaml puts them, and the alerts' name of the job.
+// TestPrometheusConfig checks the Prometheus configuration in deploy. Prometheus accepts it and
+// finds the rules where compose.yaml puts them, and the job has the name that the alerts use.
 func TestPrometheusConfig(t *testing.T) {
 	t.Parallel()
 	promtool, err := filepath.Abs("../.cache/promtool/promtool")
@@ -295,7 +293,7 @@ func TestPrometheusConfig(t *testing.T) {
 		text, err := os.ReadFile("../deploy/" + path)
 		must(t, err)
 		dir := t.TempDir()
-		// Debian's promtool knows no Kubernetes: all but where the pods are looked for is checked here.
+		// Debian's promtool has no Kubernetes support, so the pods are left out of the check.
 		text = regexp.MustCompile(`kubernetes_sd_configs:\n +- role: pod\n +namespaces: .*\n`).
 			ReplaceAll(text, []byte("static_configs: [{targets: [pod]}]\n"))
 		must(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), text, 0o644))
@@ -322,7 +320,7 @@ func dockerfileEnv(t *testing.T) []string {
 	return strings.Fields(strings.Join(final["ENV"], " "))
 }
 
-// readYAML reads documents into v's like json does.
+// readYAML decodes YAML documents with the JSON names of T.
 func readYAML[T any](t *testing.T, path string) (all []T) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../deploy", path))

@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// TestReadableAt202: when its 202 arrives an event can be read, with its lineage, from whichever
-// process of the gate; and a repetition is answered as one by any of them.
+// TestReadableAt202 checks that every process can read an event and its lineage as soon as the 202
+// arrives, and that every process answers a repetition as a duplicate.
 func TestReadableAt202(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
@@ -66,7 +66,7 @@ func TestReadableAt202(t *testing.T) {
 	}
 }
 
-// key2 returns a key that the environment sets, or else the one in the data directory.
+// key2 returns a key from the environment, or else from the data directory.
 func (g *gate) key2(name string, env []string) string {
 	g.t.Helper()
 	variable := map[string]string{bearerKeyName: "WEBHOOK_BEARER_KEY=",
@@ -79,9 +79,8 @@ func (g *gate) key2(name string, env []string) string {
 	return g.key(name)
 }
 
-// TestPostgresAlone kills the gate and PostgreSQL in turn while events come in. Afterwards
-// everything that was acknowledged must be there, once, in order, with its lineage: see auditStore.
-// What came while PostgreSQL was away has been spooled.
+// TestPostgresAlone kills the gate and PostgreSQL in turn under load. The gate spools while
+// PostgreSQL is away. auditStore checks the result.
 func TestPostgresAlone(t *testing.T) {
 	t.Parallel()
 	postgres, database := startPostgres(t, pgtest.Options{})
@@ -106,9 +105,9 @@ func TestPostgresAlone(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 }
 
-// TestStoreLocked: while an operator's transaction and then a VACUUM hold store.db, webhooks are
-// spooled and acknowledged, and health, metrics and log say what a 202 is worth. Afterwards
-// everything is stored, in order.
+// TestStoreLocked locks store.db with a transaction and then with a VACUUM. The gate spools and
+// acknowledges webhooks. Health, metrics and log say what a 202 is worth. Afterwards the gate
+// stores everything, in order.
 func TestStoreLocked(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_TIMEOUT=300ms"}})
@@ -142,8 +141,8 @@ func TestStoreLocked(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 }
 
-// TestBuffer: in the mode buffer webhooks are spooled and the store gets no event; the mode
-// survives a restart; without a spool they get 503.
+// TestBuffer checks that in mode buffer the gate spools webhooks and stores none, also after a
+// restart. Without a spool it answers 503.
 func TestBuffer(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{"spool": nil, "no spool": {"HOOKGATE_SPOOL=off"}} {
@@ -180,8 +179,8 @@ func TestBuffer(t *testing.T) {
 	}
 }
 
-// TestMinFreeDisk: with less free space than queue.min_free_disk webhooks get 503, and are not
-// spooled.
+// TestMinFreeDisk checks that with less free space than queue.min_free_disk webhooks get 503 and
+// are not spooled.
 func TestMinFreeDisk(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_QUEUE_MIN_FREE_DISK=1000TiB",
@@ -201,7 +200,7 @@ func TestMinFreeDisk(t *testing.T) {
 	}
 }
 
-// TestSharedMode: processes on one PostgreSQL follow the mode that is set in one of them.
+// TestSharedMode checks that processes on one PostgreSQL follow a mode that is set at one of them.
 func TestSharedMode(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)

@@ -14,9 +14,9 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// TestDiskFull lets the gate's files grow to a limit only, as on a disk that fills. It must answer
-// 503, stay up, say in its health that it cannot write, lose nothing it has acknowledged, and go on
-// by itself when there is room again.
+// TestDiskFull limits the size of the gate's files, which has the effect of a full disk. The gate
+// answers 503, stays up, reports the problem in its health, and loses nothing acknowledged. It
+// continues by itself when there is room again.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{
@@ -55,7 +55,7 @@ func TestDiskFull(t *testing.T) {
 		""); status != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk /readyz answers %d %s", status, body)
 	}
-	// What is small may still find room in the last page.
+	// A small event may still fit into the last page.
 	if status, body := g.send(`{"messageId":"while-full","eventType":"t","x":"` + strings.Repeat("x",
 		900_000) + `"}`); status != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk a webhook is answered %d %s", status, body)

@@ -17,19 +17,19 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// ward is a gate, or several that share their backends, whose store can be made to reject events.
+// ward is one gate, or several on shared backends, whose store can be made to reject events.
 type ward struct {
 	t *testing.T
-	// gates take calls; what was sent to one can be replayed from another.
+	// gates take calls. Each can retry dead letters of the others.
 	gates []*gate
-	// poison makes the store reject events whose message id begins with bad, cure ends that.
+	// poison makes the store reject events whose message id begins with "bad". cure ends that.
 	poison, cure func()
-	// restart starts a gate again that was killed.
+	// restart starts a killed gate again.
 	restart func(*gate) *gate
 }
 
-// poisonFile makes the store in the data directory of a gate reject events whose message id begins
-// with bad, and cureFile ends that.
+// poisonFile makes the store of an embedded gate reject events whose message id begins with "bad".
+// cureFile ends that.
 func poisonFile(t *testing.T, g *gate) {
 	t.Helper()
 	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*'
@@ -53,7 +53,7 @@ func changeFile(t *testing.T, g *gate, script string) {
 	}
 }
 
-// eachWard runs a test with the embedded pair and with Redis and PostgreSQL.
+// eachWard runs a test with an embedded gate and with Redis and PostgreSQL.
 func eachWard(t *testing.T, test func(*ward)) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
@@ -90,7 +90,7 @@ func eachWard(t *testing.T, test func(*ward)) {
 	})
 }
 
-// dlq runs a command against the n-th gate.
+// dlq runs the command dlq against gate n.
 func (w *ward) dlq(n int, args ...string) (code int, stdout, stderr string) {
 	w.t.Helper()
 	g := w.gates[n]
@@ -98,7 +98,7 @@ func (w *ward) dlq(n int, args ...string) (code int, stdout, stderr string) {
 		"--data-dir", g.dir)...)
 }
 
-// mustDLQ is dlq with exit code 0.
+// mustDLQ is dlq and expects exit code 0.
 func (w *ward) mustDLQ(n int, args ...string) string {
 	w.t.Helper()
 	code, out, errs := w.dlq(n, args...)
@@ -108,7 +108,7 @@ func (w *ward) mustDLQ(n int, args ...string) string {
 	return out
 }
 
-// list returns the dead letters of a listing by message id, the last of each.
+// list returns the last dead letter of each message id.
 func (w *ward) list(args ...string) map[string]letter {
 	w.t.Helper()
 	all := map[string]letter{}
@@ -133,7 +133,7 @@ func (w *ward) verified() string {
 	return out
 }
 
-// stagesOf returns the stages of each request of a message id.
+// stagesOf returns the stages of each request with a message id.
 func (w *ward) stagesOf(id string) (all []string) {
 	w.t.Helper()
 	_, body := w.gates[0].request(http.MethodGet, "/api/trace/"+id, "")
@@ -151,9 +151,9 @@ func (w *ward) stagesOf(id string) (all []string) {
 	return all
 }
 
-// TestDeadLetters is the way of dead letters with the real binary: listed, shown, replayed in vain,
-// replayed from two processes at once, by filter and all, purged; with one event for each that is
-// replayed, its lineage, its exact body, and an audit that holds.
+// TestDeadLetters takes dead letters through their life: listed, shown, retried without success,
+// retried from two processes at once, by filter and all together, purged. Each retried one becomes
+// one event with its lineage and its exact body, and the audit passes.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	eachWard(t, func(w *ward) {
@@ -195,7 +195,7 @@ func TestDeadLetters(t *testing.T) {
 			w.t.Errorf("its body is %q", out)
 		}
 
-		// Still poisoned: it fails again, as a dead letter of its own, with a history.
+		// The store still rejects it: the retry makes a new dead letter that names the old one.
 		out := w.mustDLQ(0, "retry", open["bad-0"].ID, "--reason", "too early")
 		w.gates[0].awaitDrained()
 		again := w.list()["bad-0"]
@@ -211,7 +211,7 @@ func TestDeadLetters(t *testing.T) {
 			w.t.Errorf("superseded is %+v", l)
 		}
 
-		// Cured: replayed from two processes at once, more than once.
+		// The store accepts everything now. Two processes retry at once, more than once.
 		w.cure()
 		var all sync.WaitGroup
 		for n := range 4 {
@@ -250,7 +250,7 @@ func TestDeadLetters(t *testing.T) {
 			w.t.Errorf("replayed once more it ends with %d: %s%s", code, out, errs)
 		}
 
-		// By filter, and what is purged.
+		// Retries by filter, and purges.
 		if out := w.mustDLQ(1, "retry", "--type", "t-b", "--failed-with",
 			"poisoned"); !strings.Contains(out, "5 retried") {
 			w.t.Errorf("by filter: %s", out)
@@ -273,7 +273,7 @@ func TestDeadLetters(t *testing.T) {
 		if left := w.list(); len(left) != 0 {
 			w.t.Errorf("still open are %+v", left)
 		}
-		if out := w.mustDLQ(0, "purge", "--all"); !strings.Contains(out, "10 purged") { // two of bad-0
+		if out := w.mustDLQ(0, "purge", "--all"); !strings.Contains(out, "10 purged") { // two are of bad-0
 			w.t.Errorf("the purge of what is stored: %s", out)
 		}
 		if trail := w.stagesOf("bad-4"); len(trail) != 1 ||
@@ -302,9 +302,9 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
-// TestReplayKilled: the gate is killed with SIGKILL in the middle of the replay of many, which is
-// then begun anew. Each is stored once, and the lineage of all requests is complete.
-func TestReplayKilled(t *testing.T) {
+// TestRetryKilled kills the gate with SIGKILL while it retries many dead letters, and then retries
+// them again. Each is stored once, and the lineage of all requests is complete.
+func TestRetryKilled(t *testing.T) {
 	t.Parallel()
 	eachWard(t, func(w *ward) {
 		const many = 120
@@ -327,7 +327,7 @@ func TestReplayKilled(t *testing.T) {
 		}
 		w.cure()
 
-		// Replayed 10 at a time until the gate is killed, which happens after a third.
+		// Retries run 10 at a time. The gate is killed after a third of them.
 		victim, third := w.gates[0], make(chan struct{})
 		var replaying sync.WaitGroup
 		replaying.Go(func() {
@@ -372,10 +372,10 @@ func TestReplayKilled(t *testing.T) {
 	})
 }
 
-// TestReplayGoesOn: a replay of many goes on where the last answer says, also after the queue was
-// full, and gives up with what was done if nothing moves any more. The gate is a script here, since
-// a real queue is full when it likes.
-func TestReplayGoesOn(t *testing.T) {
+// TestRetryContinues checks that a retry of many dead letters continues where the last answer says,
+// also after the queue was full, and that it gives up if there is no progress. A script plays the
+// gate, because a test cannot control when a real queue is full.
+func TestRetryContinues(t *testing.T) {
 	t.Parallel()
 	one := func(id int) string {
 		return fmt.Sprintf(`{"id":"%d","requestId":"r%[1]d","retryOf":"d%[1]d","jobId":"0:0-%[1]d"}`, id)
@@ -383,8 +383,8 @@ func TestReplayGoesOn(t *testing.T) {
 	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x","retried":[%s],"skipped":[],"next":"%s"}`
 	for _, test := range []struct {
 		name string
-		// answers are the gate's, as status and body; the last is repeated. after is what each call must
-		// say.
+		// answers are those of the gate, as status and body. The last is repeated. after is what each
+		// call must contain.
 		answers  []string
 		after    []string
 		code     int

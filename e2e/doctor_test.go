@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestDoctor: the exit code says whether something loses data, the text what to do, and neither
-// shows a key.
+// TestDoctor checks that the exit code says whether something loses data, that the text says what
+// to do, and that neither shows a key.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	const secret = "a-secret-of-some-length"

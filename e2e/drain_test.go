@@ -10,7 +10,8 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// TestDrain: drain waits for what is queued, also in read_only. Without a gate it ends with 2.
+// TestDrain checks that drain waits for queued records, also in read_only. Without a gate it exits
+// with 2.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -37,8 +38,8 @@ func TestDrain(t *testing.T) {
 	if h := g.health(); h.Queue.Depth == nil || *h.Queue.Depth != 0 {
 		t.Errorf("after drain the health is %+v", h)
 	}
-	// In buffer nothing is stored: drain says so and does not wait. The mode is the operator's until
-	// it is normal again.
+	// In buffer the gate stores nothing, so drain says so and does not wait. The mode stays until the
+	// operator ends it.
 	if code, out, errs := runBinary(t, nil, "maintenance", "buffer", "--target", g.url, "--data-dir",
 		g.dir); code != 0 || out != "buffer\n" {
 		t.Fatalf("maintenance buffer ended with %d: %s%s", code, out, errs)
@@ -62,8 +63,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainTimeout: while another process holds the store, drain ends with 1 and says how much is
-// left; then it drains.
+// TestDrainTimeout locks the store with another process. drain exits with 1 and reports how much is
+// left. Without the lock it succeeds.
 func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})

@@ -25,8 +25,7 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// binary is hookgate as it is built for users. The tests of this package start it, speak HTTP to it
-// and kill it.
+// binary is the path of hookgate, built as users build it.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -51,8 +50,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// runSideBySide lets more tests run at a time than there are processors, unless the command line
-// says how many: most of them wait for a process, a disk or a clock.
+// runSideBySide allows two tests at a time for each processor, unless the command line sets a
+// number. Most tests wait for a process, a disk or a clock.
 func runSideBySide() error {
 	flag.Parse()
 	set := false
@@ -63,7 +62,7 @@ func runSideBySide() error {
 	return flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 }
 
-// build makes binary. Without a race detector, as users have it; make soak has one in it.
+// build makes binary. Users have no race detector in it; make soak has.
 func build(dir string) error {
 	binary = filepath.Join(dir, "hookgate")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-w", "-o", binary, "./cmd/hookgate")
@@ -78,17 +77,17 @@ func build(dir string) error {
 	return nil
 }
 
-// waitFor is how long a test waits for what must happen. It only ends tests that fail.
+// waitFor limits how long a test waits for a condition. Only a test that fails reaches it.
 const waitFor = 3 * time.Minute
 
 // gate is a hookgate process.
 type gate struct {
 	t   *testing.T
 	url string
-	// admin is the base URL of everything but webhooks, if that has a listener of its own.
+	// admin is the base URL of everything but webhooks, if it has a listener of its own.
 	admin string
 	dir   string
-	env   []string // beside the test's own
+	env   []string // in addition to those of the test
 	cmd   *exec.Cmd
 	out   *output
 	logs  *output
@@ -96,7 +95,7 @@ type gate struct {
 	ended chan struct{}
 }
 
-// output collects what a process prints.
+// output collects the output of a process.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -114,14 +113,14 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// startOptions say how a test wants its gate.
+// startOptions are the options of startGate and spawnGate.
 type startOptions struct {
-	dir    string   // data directory; default a new one
-	listen string   // default a free port of loopback
-	args   []string // further arguments of serve
+	dir    string   // data directory; default: a new one
+	listen string   // default: a free port on loopback
+	args   []string // more arguments of serve
 	env    []string
-	prefix []string // a command that runs the gate, such as strace
-	// program is another build of hookgate.
+	prefix []string // a command that runs the gate, for example strace
+	// program is the path of another build of hookgate; default: binary.
 	program string
 }
 
@@ -133,7 +132,7 @@ var (
 // api is the base URL of everything but webhooks.
 func (g *gate) api() string { return cmp.Or(g.admin, g.url) }
 
-// at is where a path is served.
+// at returns the URL of a path.
 func (g *gate) at(path string) string {
 	if strings.HasPrefix(path, "/webhooks") || path == "/livez" || path == "/readyz" {
 		return g.url + path
@@ -141,7 +140,7 @@ func (g *gate) at(path string) string {
 	return g.api() + path
 }
 
-// spawnGate starts a gate and does not wait for it. It is killed at the end of the test.
+// spawnGate starts a gate without waiting for it. The end of the test kills it.
 func spawnGate(t *testing.T, o startOptions) *gate {
 	t.Helper()
 	if o.dir == "" {
@@ -172,7 +171,7 @@ func spawnGate(t *testing.T, o startOptions) *gate {
 	return g
 }
 
-// startGate starts a gate and waits until it listens. It is killed at the end of the test.
+// startGate starts a gate and waits until it listens. The end of the test kills it.
 func startGate(t *testing.T, o startOptions) *gate {
 	t.Helper()
 	g := spawnGate(t, o)
@@ -194,7 +193,7 @@ func startGate(t *testing.T, o startOptions) *gate {
 	return g
 }
 
-// await waits for a condition that must come true.
+// await waits until the condition is true.
 func (g *gate) await(what string, condition func() bool) {
 	g.t.Helper()
 	for end := time.Now().Add(waitFor); !condition(); time.Sleep(2 * time.Millisecond) {
@@ -206,13 +205,13 @@ func (g *gate) await(what string, condition func() bool) {
 
 func tail(log string) string { return log[max(0, len(log)-4000):] }
 
-// kill ends the process with SIGKILL, and what it was run by.
+// kill ends the process group with SIGKILL: the gate and the command that runs it.
 func (g *gate) kill() {
 	syscall.Kill(-g.cmd.Process.Pid, syscall.SIGKILL)
 	<-g.ended
 }
 
-// stop ends the process with SIGTERM and checks that it ends well.
+// stop ends the process with SIGTERM and checks that its exit code is 0.
 func (g *gate) stop() {
 	g.t.Helper()
 	g.signal(syscall.SIGTERM)
@@ -242,14 +241,14 @@ func (g *gate) key(name string) string {
 	return key
 }
 
-// notFollowing shows a redirection as it is.
+// notFollowing returns redirects instead of following them.
 var notFollowing = &http.Client{CheckRedirect: func(*http.Request,
 	[]*http.Request) error {
 	return http.ErrUseLastResponse
 }}
 
-// request makes a request with the admin token and returns the status and the body. A connection
-// that fails gives status 0.
+// request makes a request and returns the status and the body, or status 0 if the connection fails.
+// It sends the admin token to the API unless header has an Authorization.
 func (g *gate) request(method, path, body string, header ...string) (int, string) {
 	g.t.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), method, g.at(path),
@@ -270,7 +269,7 @@ func (g *gate) request(method, path, body string, header ...string) (int, string
 	}
 	defer resp.Body.Close()
 	if resp.Header.Get("Content-Type") == "text/event-stream" {
-		return resp.StatusCode, "" // it does not end
+		return resp.StatusCode, "" // the stream does not end
 	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -279,7 +278,7 @@ func (g *gate) request(method, path, body string, header ...string) (int, string
 	return resp.StatusCode, string(text)
 }
 
-// send posts an envelope with the bearer key.
+// send posts a body to the default source with the bearer key.
 func (g *gate) send(body string) (int, string) {
 	g.t.Helper()
 	return g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+
@@ -293,7 +292,7 @@ type health struct {
 		Depth   *int64 // nil if the queue does not answer
 		Spooled int64
 		Error   string
-		// Degraded is set while the depth leaves out what is in Redis.
+		// Degraded is set while Depth does not include the records in Redis.
 		Degraded string
 	}
 	Store struct {
@@ -314,7 +313,7 @@ func (g *gate) health() (h health) {
 	return h
 }
 
-// awaitDrained waits until everything acknowledged is stored.
+// awaitDrained waits until the store has every acknowledged event.
 func (g *gate) awaitDrained() {
 	g.t.Helper()
 	g.await("the queue drains", func() bool {
@@ -323,7 +322,7 @@ func (g *gate) awaitDrained() {
 	})
 }
 
-// run executes hookgate with the arguments and returns its exit code and what it printed.
+// runBinary runs hookgate with the arguments and returns its exit code and output.
 func runBinary(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -21,7 +21,7 @@ import (
 
 const docker = "../../deploy/docker"
 
-// secrets are the variables of .env with a value each.
+// secrets returns the variables of .env, each with a value.
 func secrets(t *testing.T) (all []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(docker, "env.example"))
@@ -49,9 +49,9 @@ func loadCompose(t *testing.T, env []string) (*types.Project, error) {
 	return options.LoadProject(t.Context())
 }
 
-// TestCompose: the file is one by the schema of Compose, does not start without each of the
-// secrets, and has none in it; what is mounted is there, images are pinned, and nothing but the
-// webhooks can be published beyond this machine.
+// TestCompose checks that Compose accepts the file and refuses it if a secret is missing. The file
+// has no secret in it, mounts only files that exist, and pins its images. Only webhooks can be
+// published beyond this machine.
 func TestCompose(t *testing.T) {
 	env := secrets(t)
 	project, err := loadCompose(t, env)
@@ -107,15 +107,15 @@ func TestCompose(t *testing.T) {
 	if !project.Networks["back"].Internal {
 		t.Error("the network of Redis and PostgreSQL has a way out")
 	}
-	// One who wants webhooks from elsewhere says so.
+	// A setting publishes webhooks to other machines.
 	project, err = loadCompose(t, append(env, "HOOKGATE_PUBLISH=8080"))
 	if err != nil || project.Services["ingest"].Ports[0].HostIP != "" {
 		t.Errorf("the ports are %+v (error %v)", project.Services["ingest"].Ports, err)
 	}
 }
 
-// TestDockerfile: BuildKit's own parser takes every instruction, stages are named as they are used,
-// and bases are pinned.
+// TestDockerfile checks that BuildKit parses every instruction, that stages have the names that
+// others use, and that base images are pinned.
 func TestDockerfile(t *testing.T) {
 	f, err := os.Open(filepath.Join(docker, "Dockerfile"))
 	if err != nil {
@@ -149,7 +149,7 @@ func TestDockerfile(t *testing.T) {
 					t.Errorf("%v copies from a stage that is not there", c)
 				}
 			case *instructions.HealthCheckCommand:
-				if c.Health == nil || len(c.Health.Test) < 2 || c.Health.Test[0] != "CMD" { // there is no shell
+				if c.Health == nil || len(c.Health.Test) < 2 || c.Health.Test[0] != "CMD" { // the image has no shell
 					t.Errorf("the health check is %+v", c.Health)
 				}
 			case *instructions.UserCommand:
@@ -168,7 +168,7 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// TestIgnored: what the build needs reaches Docker, and what must not does not.
+// TestIgnored checks that Docker gets the files that the build needs, and none of the others.
 func TestIgnored(t *testing.T) {
 	f, err := os.Open(filepath.Join(docker, "Dockerfile.dockerignore"))
 	if err != nil {

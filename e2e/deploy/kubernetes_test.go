@@ -37,8 +37,8 @@ var kinds = map[string]func() metav1.Object{
 
 const manifests = "../../deploy/kubernetes"
 
-// readManifest decodes a file into the types of the API: a field that they do not have, or that has
-// another type, is an error.
+// readManifest decodes a file into the types of the API. An unknown field is an error, and so is a
+// wrong type.
 func readManifest(t *testing.T, path string) (all []metav1.Object) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(manifests, path))
@@ -66,7 +66,7 @@ func readManifest(t *testing.T, path string) (all []metav1.Object) {
 	return all
 }
 
-// kustomization returns what kubectl apply -k would apply.
+// kustomization returns the objects that kubectl apply -k would apply.
 func kustomization(t *testing.T) (all []metav1.Object) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(manifests, "kustomization.yaml"))
@@ -103,7 +103,7 @@ func kustomization(t *testing.T) (all []metav1.Object) {
 	return all
 }
 
-// workload is what runs pods.
+// workload is an object that runs pods.
 type workload struct {
 	kind, name string
 	selector   *metav1.LabelSelector
@@ -127,9 +127,9 @@ func workloads(all []metav1.Object) (ws []workload) {
 	return ws
 }
 
-// TestKubernetes: every manifest is one by the types of the API itself, and what refers to
-// something else finds it: selectors pods, ports containers, mounts volumes, an autoscaler what it
-// scales. All pods are shut off, probed, bounded, and evicted one at a time.
+// TestKubernetes checks that every manifest decodes, and that references resolve: selectors to
+// pods, ports to containers, mounts to volumes, autoscalers to workloads. All pods are confined,
+// probed and limited, and only one at a time is evicted.
 func TestKubernetes(t *testing.T) {
 	all := kustomization(t)
 	readManifest(t, "secret.example.yaml")
@@ -206,7 +206,7 @@ func checkWorkload(t *testing.T, w workload, all []metav1.Object) {
 		"liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
 		if probe == nil || probe.HTTPGet == nil || !hasPort(w, probe.HTTPGet.Port) ||
 			probe.HTTPGet.Path != "/livez" && probe.HTTPGet.Path != "/readyz" ||
-			// a gate that takes no webhooks now is not to be killed for that
+			// A restart does not help a gate that takes no webhooks now.
 			name == "liveness" && probe.HTTPGet.Path != "/livez" {
 			t.Errorf("the %s probe is %+v", name, probe)
 		}
@@ -256,7 +256,7 @@ func checkWorkload(t *testing.T, w workload, all []metav1.Object) {
 					o.Spec.MaxReplicas <= *o.Spec.MinReplicas || len(o.Spec.Metrics) == 0 {
 					t.Errorf("its autoscaler is %+v", o.Spec)
 				}
-				// A spool is left behind only by a person's decision.
+				// A person decides to remove a process with a spool.
 				if down := o.Spec.Behavior.ScaleDown; len(w.claims) > 0 &&
 					(down == nil || down.SelectPolicy == nil ||
 						*down.SelectPolicy != autoscalingv2.DisabledPolicySelect) {
@@ -302,8 +302,8 @@ func pinned(image string) bool {
 	return tag.MatchString(image) && !strings.HasSuffix(image, ":latest")
 }
 
-// TestQueueDepthMetric: the rule of the adapter makes the metric that the worker's autoscaler
-// wants.
+// TestQueueDepthMetric checks that the rule of the adapter makes the metric that the worker's
+// autoscaler uses.
 func TestQueueDepthMetric(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(manifests, "prometheus-adapter.yaml"))
 	if err != nil {
