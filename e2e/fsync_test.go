@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// TestFsyncBefore202 looks at the system calls of the gate while one sender waits for each answer:
-// between one 202 and the next there must be a write to the store's log and then an fdatasync of it
-// which has returned.
+// TestFsyncBefore202 traces the system calls of the gate while one sender waits for each answer.
+// Between two 202s there must be a write to the store's log, and then an fdatasync of it that has
+// returned.
 func TestFsyncBefore202(t *testing.T) {
 	t.Parallel()
 	const requests = 50
@@ -37,9 +37,9 @@ func TestFsyncBefore202(t *testing.T) {
 	}
 }
 
-// checkTrace checks the order of calls in the output of strace -f. A call that another thread
-// interrupts stands in two lines, "… <unfinished ...>" and "<... NAME resumed> …"; a sync counts
-// when it has returned.
+// checkTrace checks the order of calls in the output of strace -f. If another thread interrupts a
+// call, the output has two lines for it, "… <unfinished ...>" and "<... NAME resumed> …". A sync
+// counts when it has returned.
 func checkTrace(text string, want int) error {
 	const log = `store\.db-wal>`
 	var (
@@ -49,7 +49,7 @@ func checkTrace(text string, want int) error {
 		answered = regexp.MustCompile(`^\d+ +write\(.*"HTTP/1\.1 202`)
 	)
 	wrote, durable := false, false // since the last answer
-	syncing := map[string]bool{}   // threads inside a sync that began after the write
+	syncing := map[string]bool{}   // threads in a sync that began after the write
 	answers := 0
 	for n, line := range strings.Split(text, "\n") {
 		if written.MatchString(line) {
@@ -78,7 +78,7 @@ func checkTrace(text string, want int) error {
 	return nil
 }
 
-// TestCheckTrace: the check finds what it is there to find.
+// TestCheckTrace checks that checkTrace finds each problem.
 func TestCheckTrace(t *testing.T) {
 	const (
 		write   = "7 pwrite64(9</d/store.db-wal>, \"x\", 1, 0) = 1\n"

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// examplesDir holds the payloads of @octokit/webhooks-examples; `make test` installs it.
+// examplesDir has the payloads of @octokit/webhooks-examples. make test installs it.
 const examplesDir = "../.cache/npm/node_modules/@octokit/webhooks-examples"
 
 const githubSecret = "It's a Secret to Everybody"
@@ -24,7 +24,7 @@ type example struct {
 	body  []byte
 }
 
-// githubExamples reads every payload of every folder of the package.
+// githubExamples reads every payload in every folder of the package.
 func githubExamples(t *testing.T) []example {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(examplesDir, "*", "index.json"))
@@ -53,9 +53,8 @@ func githubExamples(t *testing.T) []example {
 	return all
 }
 
-// TestGitHubExamples sends all payloads as GitHub signs and labels them, and reads them back: the
-// bytes, the event type and the ordering key must be the sender's. A wrong signature must be
-// refused.
+// TestGitHubExamples sends all payloads with the signature and headers of GitHub, and reads them
+// back with the same bytes, event type and ordering key. A wrong signature is rejected.
 func TestGitHubExamples(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{

@@ -21,7 +21,7 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// guardStatus asks a gate for the state of its guard.
+// guardStatus returns the state of the guard.
 func (g *gate) guardStatus() guard.Status {
 	g.t.Helper()
 	var h struct{ Guard guard.Status }
@@ -49,12 +49,12 @@ func attempts(t *testing.T, ledgerFile string) (all []load.Attempt) {
 	return all
 }
 
-// took is how long the attempt took by itself, without the waits before it.
+// took returns how long the attempt itself took, without the waits before it.
 func took(a load.Attempt) time.Duration {
 	return a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond).Sub(a.Sent)
 }
 
-// figures describes how long the attempts took that f selects.
+// figures describes how long the attempts took for which f is true.
 func figures(all []load.Attempt, f func(load.Attempt) bool) string {
 	var times []time.Duration
 	for _, a := range all {
@@ -73,7 +73,7 @@ func figures(all []load.Attempt, f func(load.Attempt) bool) string {
 	return fmt.Sprintf("%d, P50 %v, P99 %v, max %v", len(times), at(0.5), at(0.99), at(1))
 }
 
-// memoryPeak is the most memory that the process has had, in MiB.
+// memoryPeak returns the largest resident memory of the process, in MiB.
 func (g *gate) memoryPeak() int {
 	g.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
@@ -88,10 +88,10 @@ func (g *gate) memoryPeak() int {
 	return kib / 1024
 }
 
-// TestBreaker holds a lock that the store needs while 500 webhooks a second come in: the spool
-// fills to the mark, the breaker opens and refuses with 503, and keeps what is spooled. When the
-// lock is gone it lets webhooks in again, closes, and everything acknowledged is stored. The log
-// shows how long accepted webhooks took before, during and after.
+// TestBreaker locks the store while 500 webhooks a second arrive. The spool fills to the mark, the
+// breaker opens, and the gate answers 503 and keeps the spooled webhooks. Without the lock the
+// breaker closes and the gate stores everything acknowledged. The log shows how long accepted
+// webhooks took before, during and after.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
@@ -178,8 +178,8 @@ func TestBreaker(t *testing.T) {
 	auditStore(t, g, stream.input, stream.ledger)
 }
 
-// TestOverload sends from 500 connections as fast as they can to a gate that is told to keep quick:
-// what is refused is refused with 503, everything acknowledged is stored, and memory stays bounded.
+// TestOverload sends from 500 connections at full speed to a gate with a limit on its latency. It
+// rejects only with 503, stores everything acknowledged, and its memory stays bounded.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	var input bytes.Buffer
@@ -232,5 +232,5 @@ func TestOverload(t *testing.T) {
 	auditStore(t, g, input.Bytes(), ledger)
 }
 
-// overloadEvents is how many TestOverload sends.
+// overloadEvents is the number of events that TestOverload sends.
 var overloadEvents = modeltest.Pick(15_000, 60_000)

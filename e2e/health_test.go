@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestHealthCommand: it finds the gate of its configuration, with a listener for people and with a
-// certificate of its own too; a gate elsewhere has to prove who it is; and whatever is wrong has
-// the exit code that it should.
+// TestHealthCommand checks that the command finds the gate of its configuration, also with a second
+// listener and with the gate's own certificate. A gate at another address must have a trusted
+// certificate. Each failure has its exit code.
 func TestHealthCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

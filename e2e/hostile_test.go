@@ -22,12 +22,11 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
-// hostileMemory bounds the whole process, in bytes: 64 MiB of bodies, the caches of both databases
-// and the queue (32 MiB each), and about 20 KiB for each of 10,000 connections.
+// hostileMemory limits the resident memory of the gate, in bytes: 64 MiB of bodies, the caches of
+// both databases and the queue (32 MiB each), and about 20 KiB for each of 10,000 connections.
 const hostileMemory = 384 << 20
 
-// startHostile starts a gate with times short enough to see them pass, and one source of each sort
-// that matters here.
+// startHostile starts a gate with short time limits and one source of each relevant kind.
 func startHostile(t *testing.T) *gate {
 	t.Helper()
 	return startGate(t, startOptions{args: []string{"--config", writeConfig(t, `
@@ -39,7 +38,7 @@ sources:
 `)}})
 }
 
-// memory returns what the gate has ever had in memory, and checks that it is within the bound.
+// checkMemory checks that the peak of the gate's memory is within hostileMemory.
 func (g *gate) checkMemory(after string) {
 	g.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
@@ -60,7 +59,7 @@ func (g *gate) checkMemory(after string) {
 	g.t.Logf("after %s: at most %d MiB", after, peak>>20)
 }
 
-// dial opens a connection to the gate that ends with the test.
+// dial opens a connection to the gate. The end of the test closes it.
 func (g *gate) dial() net.Conn {
 	g.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
@@ -72,8 +71,8 @@ func (g *gate) dial() net.Conn {
 	return conn
 }
 
-// raw sends bytes as they are and returns the statuses of all answers until the gate ends the
-// connection, or n of them.
+// raw sends bytes unchanged and returns the statuses of n answers, or of all until the gate closes
+// the connection.
 func (g *gate) raw(text string, n int) (statuses []int) {
 	g.t.Helper()
 	conn := g.dial()
@@ -86,13 +85,13 @@ func (g *gate) raw(text string, n int) (statuses []int) {
 		if err != nil {
 			return statuses
 		}
-		io.Copy(io.Discard, resp.Body) // a body that ends early is of an answer all the same
+		io.Copy(io.Discard, resp.Body) // an answer counts even if its body ends early
 		statuses = append(statuses, resp.StatusCode)
 	}
 	return statuses
 }
 
-// alive fails unless the gate takes and answers what is right.
+// alive checks that the gate still accepts a correct webhook.
 func (g *gate) alive(id string) {
 	g.t.Helper()
 	if status, answer := g.send(`{"messageId":"` + id +
@@ -101,9 +100,8 @@ func (g *gate) alive(id string) {
 	}
 }
 
-// TestHostileShapes sends requests that are no HTTP, or HTTP that two programs could read
-// differently. Each has its status, the gate goes on, and nothing is stored that was not
-// authenticated.
+// TestHostileShapes sends requests that are not HTTP, or HTTP that two programs could parse
+// differently. Each gets its status, the gate stays up, and nothing unauthenticated is stored.
 func TestHostileShapes(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)
@@ -114,7 +112,7 @@ func TestHostileShapes(t *testing.T) {
 	chunk := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
 	for _, c := range []struct {
 		name, text string
-		want       string // the statuses of all answers
+		want       string // statuses of all answers
 	}{
 		{"length and chunks, a request behind the chunks", post + key +
 			"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + smuggled, "202 401"},
@@ -179,7 +177,7 @@ func TestHostileShapes(t *testing.T) {
 	g.checkMemory("shapes")
 }
 
-// checkLogs fails unless every line of the log is JSON.
+// checkLogs checks that every line of the log is JSON.
 func (g *gate) checkLogs() {
 	g.t.Helper()
 	for line := range strings.Lines(g.logs.String()) {
@@ -189,7 +187,7 @@ func (g *gate) checkLogs() {
 	}
 }
 
-// TestHostileBodies sends authenticated bodies that are made to hurt whoever parses them.
+// TestHostileBodies sends authenticated bodies that are made to harm a parser.
 func TestHostileBodies(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)
@@ -207,7 +205,7 @@ func TestHostileBodies(t *testing.T) {
 		}
 		return b.String()
 	}
-	bomb := strings.Repeat(pack(zeros{}, 10<<20), 90) // 90 parts, 900 MiB in all
+	bomb := strings.Repeat(pack(zeros{}, 10<<20), 90) // 90 parts, 900 MiB in total
 	if len(bomb) > 1<<20 {
 		t.Fatalf("the bomb has %d bytes, more than a body may have", len(bomb))
 	}
@@ -262,13 +260,13 @@ func TestHostileBodies(t *testing.T) {
 	g.checkLogs()
 }
 
-// zeros has no end.
+// zeros never ends.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// TestHostileFlood sends a body of 10 GiB in chunks, with the right key and without: it ends after
-// the largest body, or before its first byte.
+// TestHostileFlood sends a body of 10 GiB in chunks. With the right key the gate stops reading at
+// the largest body, without it before the first byte.
 func TestHostileFlood(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)
@@ -306,9 +304,9 @@ func TestHostileFlood(t *testing.T) {
 	g.alive("after-flood")
 }
 
-// TestHostileSlowness holds 10,000 silent connections, 200 that send their header byte by byte and
-// 200 that do so with their body: the gate answers others meanwhile, ends the slow ones in their
-// time, and its memory stays within its bound.
+// TestHostileSlowness opens 10,000 silent connections, 200 that send their header byte by byte, and
+// 200 that do so with their body. The gate answers others meanwhile, closes the slow connections in
+// time, and its memory stays within hostileMemory.
 func TestHostileSlowness(t *testing.T) {
 	t.Parallel()
 	var limit syscall.Rlimit
@@ -316,7 +314,7 @@ func TestHostileSlowness(t *testing.T) {
 		t.Fatal(err)
 	}
 	if limit.Max < 12_000 {
-		limit.Max = 12_000 // what root may do
+		limit.Max = 12_000 // root may raise the limit
 	}
 	limit.Cur = limit.Max
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -325,7 +323,7 @@ func TestHostileSlowness(t *testing.T) {
 	g := startHostile(t)
 	key := g.key(bearerKeyName)
 
-	// Silent ones have made one request and may then be idle for long.
+	// Each silent connection has made one request, so it may then be idle for long.
 	const silent, slow = 10_000, 200
 	address := strings.TrimPrefix(g.url, "http://")
 	conns := make([]net.Conn, silent)
@@ -339,7 +337,7 @@ func TestHostileSlowness(t *testing.T) {
 					return
 				}
 				conns[i] = conn
-				// if this fails the next line does
+				// If this fails, the next line reports it.
 				io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 				conn.SetReadDeadline(time.Now().Add(waitFor))
 				if _, err := conn.Read(make([]byte, 1024)); err != nil {
@@ -370,7 +368,7 @@ func TestHostileSlowness(t *testing.T) {
 		begin := "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key +
 			"\r\nContent-Length: 1000\r\n"
 		if i%2 == 1 {
-			begin += "\r\n{" // the header is complete, the body never
+			begin += "\r\n{" // the header is complete, the body never is
 		}
 		go func() {
 			started := time.Now()
@@ -405,8 +403,8 @@ func TestHostileSlowness(t *testing.T) {
 		e := <-ends
 		byStatus[e.status]++
 	}
-	// A header that does not come to its end is none, and its connection ends with 400 or without an
-	// answer; a body like that gets 408.
+	// A connection with an incomplete header ends with 400 or without an answer. An incomplete body
+	// gets 408.
 	if byStatus[http.StatusRequestTimeout] != slow ||
 		byStatus[0]+byStatus[http.StatusBadRequest] != slow {
 		t.Errorf("slow connections end with %v", byStatus)
@@ -415,7 +413,7 @@ func TestHostileSlowness(t *testing.T) {
 	g.checkMemory("slow connections")
 }
 
-// TestHostileTypes sends thousands of event types: the metrics stay as large as with a hundred, and
+// TestHostileTypes sends thousands of event types. The metrics stay as large as with a hundred, and
 // so does the memory.
 func TestHostileTypes(t *testing.T) {
 	t.Parallel()
@@ -443,7 +441,7 @@ func TestHostileTypes(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					io.Copy(io.Discard, resp.Body) // what is in it is checked elsewhere
+					io.Copy(io.Discard, resp.Body) // another test checks the content
 					if resp.StatusCode != http.StatusAccepted {
 						t.Errorf("a type is answered %s", resp.Status)
 						return

@@ -23,8 +23,8 @@ import (
 // leftKeys is the number of ordering keys that leaveWebhooks uses.
 const leftKeys = 80
 
-// leaveWebhooks fills the file of a spool as a gate does that ends before it has moved anything: so
-// many webhooks of each of leftKeys keys.
+// leaveWebhooks fills a spool file with webhooks, each of each of leftKeys keys, as a gate does
+// that ends before it has moved any.
 func leaveWebhooks(t *testing.T, path string, each int) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -51,9 +51,9 @@ func leaveWebhooks(t *testing.T, path string, each int) {
 	must(t, q.Close())
 }
 
-// TestLeftovers: what one configuration has spooled and not stored is stored by the next one, which
-// keeps no spool, or has something else behind it: everything once, each key in order, before what
-// comes spool. Until then doctor and health say so.
+// TestLeftovers starts a gate on the spool of another configuration: without a spool of its own, or
+// with another backend behind it. The gate stores everything once, each key in order, and before
+// later webhooks. Until then doctor and health report the leftovers.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	const keys, each = leftKeys, 50
@@ -61,7 +61,7 @@ func TestLeftovers(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		env  []string
-		gone bool // the file is removed when it is empty
+		gone bool // the gate removes the empty file
 	}{
 		{"Redis, spool off", append(s.env(), "HOOKGATE_SPOOL=off"), false},
 		{"embedded, spool off", []string{"HOOKGATE_SPOOL=off"}, true},
@@ -108,10 +108,10 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// earlierDataDir unpacks a data directory that a release with queue.db has left when it was killed
-// in the mode read_only, with the canary at 50 percent. Its store has the events old-0 to old-99
-// and new-0, and three dead letters, bad-0 to bad-2. In queue.db are 4,000 records: new-0 to
-// new-3899, repetitions of old-0 to old-49, of new-0 to new-46 and of the dead letters.
+// earlierDataDir unpacks the data directory of a release with queue.db that was killed in the mode
+// read_only, with the canary at 50 percent. Its store has the events old-0 to old-99 and new-0, and
+// three dead letters, bad-0 to bad-2. In queue.db are 4,000 records: new-0 to new-3899, repetitions
+// of old-0 to old-49, of new-0 to new-46 and of the dead letters.
 func earlierDataDir(t *testing.T) string {
 	t.Helper()
 	file, err := os.Open("testdata/queue-4000.tar.gz")
@@ -133,9 +133,9 @@ func earlierDataDir(t *testing.T) string {
 	}
 }
 
-// TestUpgrade: a data directory of a release with queue.db is taken over, also by starts that are
-// killed meanwhile: everything that was acknowledged is stored once, in order, with its lineage;
-// mode and canary hold; queue.db is gone; and the audit chain goes on.
+// TestUpgrade starts gates on the data directory of a release with queue.db, and kills some of them
+// on the way. Everything acknowledged is stored once, in order, with its lineage. The mode, the
+// canary and the audit chain continue, and queue.db is gone.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -144,7 +144,7 @@ func TestUpgrade(t *testing.T) {
 		kills int
 	}{
 		"embedded":   {nil, 3},
-		"PostgreSQL": {[]string{"DB_URL=" + s.postgres.URL(s.database)}, 2}, // store.db stays as it is
+		"PostgreSQL": {[]string{"DB_URL=" + s.postgres.URL(s.database)}, 2}, // store.db stays unchanged
 		"Redis":      {s.env(), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +195,7 @@ func killStart(t *testing.T, o startOptions, after time.Duration) {
 	g.kill()
 }
 
-// checkUpgraded compares what is stored with what the fixture of earlierDataDir holds.
+// checkUpgraded compares the store with the content that earlierDataDir describes.
 func checkUpgraded(t *testing.T, g *gate, withStore bool) {
 	t.Helper()
 	events, dead := 3900, 0
@@ -246,7 +246,7 @@ func checkUpgraded(t *testing.T, g *gate, withStore bool) {
 	if code, out, errs := runBinary(t, g.env, "audit", "verify", "--data-dir", g.dir); code != 0 {
 		t.Errorf("audit verify: exit code %d\n%s%s", code, out, errs)
 	}
-	// A repetition of what an earlier release stored is one.
+	// A repetition of an event that the earlier release stored is a duplicate.
 	if withStore {
 		g.request(http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
 		g.request(http.MethodPost, "/admin/canary", `{"percent":100}`)

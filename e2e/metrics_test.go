@@ -18,14 +18,14 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// family is what a scrape has of a metric: the values of each label.
+// family is a metric in a scrape: the values of each label.
 type family struct {
 	kind   string
 	labels map[string]map[string]bool
 }
 
-// TestMetrics scrapes a gate to which a little of everything has happened, and compares what it
-// exports with docs/reference/metrics.md and with the metrics and labels that the files in deploy use.
+// TestMetrics scrapes a gate after a little of everything has happened. It compares the metrics
+// with docs/reference/metrics.md and with the metrics and labels that the files in deploy use.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	exported := scrapeEverything(t)
@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What a rule says of a label stands with its expression, from one alert to the next.
+		// The text of a rule from one alert to the next has the expression and the labels that it uses.
 		for _, rule := range strings.Split(string(text), "- alert: ")[1:] {
 			checkUse(t, exported, rule)
 		}
@@ -101,12 +101,12 @@ func describe(f *dto.MetricFamily) family {
 	return d
 }
 
-// ofLibraries begins what the client library exports of process and runtime.
+// ofLibraries matches the metrics that the client library exports about process and runtime.
 var ofLibraries = regexp.MustCompile(`^(go|process|promhttp)_`)
 
 var documentedMetric = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (\\w+) \\|(.*?)\\|")
 
-// compareWithDocs: the page has each metric with its type and its labels, and no other.
+// compareWithDocs checks that the page has each metric with its type and its labels, and no other.
 func compareWithDocs(t *testing.T, exported map[string]family) {
 	text, err := os.ReadFile("../docs/reference/metrics.md")
 	if err != nil {
@@ -140,8 +140,8 @@ func compareWithDocs(t *testing.T, exported map[string]family) {
 	}
 }
 
-// queries returns every text of a dashboard that may name metrics and labels: each panel's queries
-// with their legends.
+// queries returns every text of a dashboard that may name metrics and labels: the queries of each
+// panel with their legends.
 func queries(t *testing.T, dashboard []byte) (all []string) {
 	t.Helper()
 	var d any
@@ -183,7 +183,7 @@ var (
 	scraped = []string{"job", "instance", "le"}
 )
 
-// checkUse finds the metrics and labels in the text of a query and looks for them in the scrape.
+// checkUse checks that the scrape has the metrics and labels in the text of a query.
 func checkUse(t *testing.T, exported map[string]family, use string) {
 	t.Helper()
 	labels := slices.Clone(scraped)
@@ -231,7 +231,7 @@ func checkUse(t *testing.T, exported map[string]family, use string) {
 	}
 }
 
-// TestCheckUse: the check finds what is wrong.
+// TestCheckUse checks that checkUse finds each problem.
 func TestCheckUse(t *testing.T) {
 	exported := map[string]family{
 		"webhook_a":       {"gauge", map[string]map[string]bool{"state": {"open": true}}},
@@ -274,7 +274,7 @@ func TestAlertRules(t *testing.T) {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}
 	}
-	// Each alert has a test in which it fires, and says in the runbook what to do.
+	// Each alert needs a test in which it fires, and a heading in the runbook.
 	rules, err := os.ReadFile("../deploy/prometheus/hookgate.rules.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -19,10 +19,10 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// TestOfferedCommands: the command that the page Sources offers for a source works as it stands,
-// for every kind that somebody else than its sender can sign for: it gets the kind's answer, and an
-// event is stored. Method: a gate with a source of each kind, and the commands of its page in a
-// shell.
+// TestOfferedCommands checks that the command that the page Sources shows for a source works
+// unchanged, for every kind that a person can sign for. Method: run the commands of the page in a
+// shell, against a gate with a source of each kind. Each gets the answer of its kind, and the event
+// is stored.
 func TestOfferedCommands(t *testing.T) {
 	t.Parallel()
 	private, public := ecdsaKeys(t)
@@ -82,7 +82,7 @@ func TestOfferedCommands(t *testing.T) {
 			}
 			continue
 		}
-		// The gate of the test is not where its public URL says.
+		// The gate of the test has another address than its public URL.
 		command = strings.ReplaceAll(command, "https://hooks.example.com", g.url)
 		cmd := exec.Command("bash", "-c", command)
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOOKGATE_CONFIG="+file,
@@ -109,7 +109,7 @@ func TestOfferedCommands(t *testing.T) {
 	}
 }
 
-// pkcs8 is a key in SEC 1 as PKCS #8.
+// pkcs8 converts a key from SEC 1 to PKCS #8.
 func pkcs8(t *testing.T, sec1 string) string {
 	t.Helper()
 	block, _ := pem.Decode([]byte(sec1))

@@ -19,8 +19,8 @@ import (
 	"github.com/hookgate/hookgate/docs"
 )
 
-// TestOpenAPI: the description is sound OpenAPI; it has every call and no other, with the role that
-// the table of routes has; and what the real binary answers is as it says.
+// TestOpenAPI checks that the description is valid OpenAPI and has every call of the table of
+// routes with its role, and no other. Then it validates answers of the program against it.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	document, err := libopenapi.NewDocument(docs.OpenAPI)
@@ -63,7 +63,7 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 	}
 	for _, r := range adminapi.Routes() {
 		if r.Page() {
-			continue // for people, and no part of what programs may rely on
+			continue // for people; programs must not rely on it
 		}
 		call := r.Method + " " + strings.ReplaceAll(r.Path, "...}", "}")
 		if role, ok := described[call]; !ok || role != r.Role {
@@ -82,8 +82,8 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 	}
 }
 
-// describedAnswers tries every call of the matrix with each kind of caller, and each call that does
-// something in a way that works.
+// describedAnswers makes every call of the matrix as each kind of caller. Each call that changes
+// something also runs with valid input.
 func describedAnswers(t *testing.T, v validator.Validator) {
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40",
 		"HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
@@ -268,7 +268,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 			try(rule.Status[caller], rule.Method, rule.Probe, rule.Body, "Authorization", credential)
 		}
 	}
-	// Last, because from here on every unknown token from this address gets 429.
+	// This is last: from here on every unknown token from this address gets 429.
 	g.await("the address is blocked", func() bool {
 		status, _ := g.request("GET", "/api/events", "", "Authorization", "Bearer guess")
 		return status == http.StatusTooManyRequests

@@ -26,16 +26,16 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// auditStore compares what a gate stores with what was sent to it and what it acknowledged. It is
-// the oracle of every test that hurts the gate:
+// auditStore compares the store of a gate with the webhooks sent to it and its acknowledgments.
+// Every test that harms the gate ends with it:
 //
-//   - every event acknowledged is stored, once, with the bytes that were sent;
-//   - nothing is stored that was not sent;
+//   - every acknowledged event is stored, once, with the bytes that were sent;
+//   - nothing else is stored;
 //   - events of a key are stored in the order sent;
-//   - every request that was acknowledged has its lineage, duplicates too;
-//   - the audit chain holds.
+//   - every acknowledged request has its lineage, duplicates too;
+//   - the audit chain is intact.
 //
-// input is what was replayed; ledger is what replay wrote. The queue must have drained.
+// input has the webhooks of the replay, ledgerFile its ledger. The queue must have drained.
 func auditStore(t *testing.T, g *gate, input []byte, ledgerFile string) {
 	t.Helper()
 	sent := map[string]string{} // message id to SHA-256 of the body
@@ -78,7 +78,7 @@ func auditStore(t *testing.T, g *gate, input []byte, ledgerFile string) {
 		requests)
 }
 
-// auditEvents checks what is stored against what was sent and returns the message ids.
+// auditEvents compares the stored events with those that were sent, and returns their message ids.
 func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool {
 	t.Helper()
 	status, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
@@ -109,7 +109,7 @@ func auditEvents(t *testing.T, g *gate, sent map[string]string) map[string]bool 
 	return stored
 }
 
-// storedEvent is an event as the read API shows it.
+// storedEvent is an event in the form of the read API.
 type storedEvent struct {
 	ID, Source, EventType, MessageID, OrderingKey, RequestID, SHA256 string
 	Sequence, Size                                                   int64
@@ -124,12 +124,12 @@ func parseEvent(t *testing.T, line string) (e storedEvent) {
 	return e
 }
 
-// sampleOfTraces is how many traces are read over HTTP in any case.
+// sampleOfTraces is the number of traces that are always read over HTTP.
 const sampleOfTraces = 500
 
-// auditLineage checks that each acknowledged request is in the trace of its message id, complete.
-// All are read from the table webhook_audit_trail, which costs little; the traces of those in which
-// something is unusual, and of a sample, over HTTP.
+// auditLineage checks that the trace of each acknowledged message id has the request, complete. It
+// reads the lineage of all from the table webhook_audit_trail, which is cheap. It reads unusual
+// traces and a sample over HTTP.
 func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
 	t.Helper()
 	plain := plainTrails(t, g)
@@ -144,9 +144,9 @@ func auditLineage(t *testing.T, g *gate, acknowledged map[string][]string) {
 	auditTraces(t, g, unusual)
 }
 
-// plainTrails reads the lineage of all requests from the store and returns, by message id, those
-// that were received, enqueued, processed, and persisted or found to be duplicates, at times that
-// do not go back; of each message id if one is persisted.
+// plainTrails reads the lineage of all requests from the store. It returns, by message id, the
+// requests that were received, enqueued, processed, and persisted or found to be duplicates, with
+// times that never go back. It leaves out message ids without a persisted request.
 func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
 	t.Helper()
 	driver, source := "sqlite", "file:"+filepath.Join(g.dir, "store.db")+"?mode=ro"
@@ -231,8 +231,8 @@ func auditTraces(t *testing.T, g *gate, acknowledged map[string][]string) {
 	wg.Wait()
 }
 
-// wholeTrail is the lineage of a request whose queue has drained. A dead letter whose release was
-// lost in a crash is processed again.
+// wholeTrail matches the lineage of a request whose queue has drained. If a crash lost the release
+// of a dead letter, the record is processed again.
 var wholeTrail = regexp.MustCompile(`^received( replayed)? enqueued processed( dead_lettered processed)? (persisted|duplicate|dead_lettered)$`)
 
 func lineageProblem(g *gate, id string, requests []string) string {

@@ -8,7 +8,7 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestPrivateCA: Redis by TLS as an ACL user with as few rights as will do, and PostgreSQL with a
+// TestPrivateCA uses Redis over TLS as an ACL user with minimal rights, and PostgreSQL with a
 // verified certificate, each by a private CA. A certificate by an unknown CA ends the start.
 func TestPrivateCA(t *testing.T) {
 	t.Parallel()

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// slowProxy passes connections on to a server, as late as it is told to, and cuts them off or
-// refuses them when it is told to.
+// slowProxy forwards connections to a server. A test can delay their data, cut them off, or refuse
+// new ones.
 type slowProxy struct {
 	t        *testing.T
 	listener net.Listener
 	target   string
-	delay    atomic.Int64 // nanoseconds that each piece of data is late
-	refuse   atomic.Bool  // whether new connections are closed at once
+	delay    atomic.Int64 // delay of each piece of data, in nanoseconds
+	refuse   atomic.Bool  // close new connections at once
 
 	mu    sync.Mutex // guards conns
 	conns map[net.Conn]bool
@@ -71,7 +71,7 @@ func (p *slowProxy) serve(client net.Conn) {
 	p.mu.Unlock()
 }
 
-// pass copies until either side is closed, and then closes both.
+// pass copies until one side closes, and then closes both.
 func (p *slowProxy) pass(from, to net.Conn) {
 	defer from.Close()
 	defer to.Close()
@@ -90,7 +90,7 @@ func (p *slowProxy) pass(from, to net.Conn) {
 	}
 }
 
-// cut ends all connections.
+// cut closes all connections.
 func (p *slowProxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

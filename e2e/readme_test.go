@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// snippet is a command of the README and what it is said to print.
+// snippet is a command of the README with the output that the README shows.
 type snippet struct{ command, output string }
 
-// consoleSnippets reads the ```console blocks of a Markdown text.
+// consoleSnippets returns the ```console blocks of a Markdown text.
 func consoleSnippets(text string) (all []snippet) {
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text,
 		-1) {
@@ -27,7 +27,7 @@ func consoleSnippets(text string) (all []snippet) {
 	return all
 }
 
-// varying is what differs from run to run.
+// varying matches text that differs from run to run.
 var varying = []struct {
 	what *regexp.Regexp
 	name string
@@ -44,12 +44,12 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^\d{16} `), "ID "},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
 	{regexp.MustCompile(`\d+ records in \S+`), "N records in TIME"},
-	{regexp.MustCompile(`\d+ links`), "N links"}, // batches depend on the time
+	{regexp.MustCompile(`\d+ links`), "N links"}, // batches depend on timing
 	{regexp.MustCompile(`(?m)^(rate|latency ms|own lag ms) .*`), "$1 N"},
 	{regexp.MustCompile(`"latency_ms":[\d.]+`), `"latency_ms":N`},
 	{regexp.MustCompile(`\+[\d.]+ ms`), "+N ms"},
 	{regexp.MustCompile(`[ \t]+`), " "},
-	{regexp.MustCompile(` \n`), "\n"}, // of an empty last column
+	{regexp.MustCompile(` \n`), "\n"}, // an empty last column
 }
 
 func withoutVarying(s string) string {
@@ -59,8 +59,8 @@ func withoutVarying(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// TestReadme: the tour of the README works as it stands there, in its order, and prints what it
-// says, but for times, ids and figures.
+// TestReadme runs the commands of the README in their order and compares the output, except times,
+// ids and figures.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../README.md")

@@ -12,10 +12,10 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// hostile is a text that would do something in a page that took it for more than text.
+// hostile is a text that would run or break out if a page inserted it without escaping.
 const hostile = `"><img src=x onerror=alert(1)><script>alert(2)</script>'{{7*7}}</pre><a href=javascript:alert(3)>`
 
-// startRecords starts a gate with a source whose headers are kept, and one that takes any body.
+// startRecords starts a gate with a source that keeps headers, and one that takes any body.
 func startRecords(t *testing.T) *gate {
 	t.Helper()
 	return startGate(t, startOptions{args: []string{"--config", writeConfig(t, `
@@ -25,7 +25,7 @@ sources:
 `)}})
 }
 
-// accept sends an envelope with a trace header, which must be accepted, and returns its request id.
+// accept sends an envelope with a trace header, expects 202, and returns the request id.
 func (g *gate) accept(body string) string {
 	g.t.Helper()
 	status, text := g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+
@@ -40,25 +40,25 @@ func (g *gate) accept(body string) string {
 func quoted(text string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // a sender does not either
-	e.Encode(text)         // a string has a JSON form
+	e.SetEscapeHTML(false) // neither does a sender
+	e.Encode(text)         // a string always has a JSON form
 	return strings.TrimSpace(b.String())
 }
 
-// whole waits until the page has come to its end.
+// whole waits until the page has loaded completely.
 func (b *tab) whole() {
 	b.t.Helper()
 	b.await("the page is whole", `document.readyState == "complete"`)
 }
 
-// ids returns the message ids that a table of the page shows.
+// ids returns the message ids in the table of the page.
 func (b *tab) ids() []string {
 	b.t.Helper()
 	b.whole()
 	return eval[[]string](b, `[...document.querySelectorAll(".records td.mono a")].map((a) => a.textContent)`)
 }
 
-// harmless fails if what senders wrote has become more than text.
+// harmless checks that text from senders is only text.
 func (b *tab) harmless() {
 	b.t.Helper()
 	b.whole()
@@ -70,9 +70,8 @@ func (b *tab) harmless() {
 	}
 }
 
-// TestDashboardEvents finds an event by everything that is known of it, follows a link that was
-// shared, pages, looks at an event, downloads its body, and follows what is stored live. What
-// senders wrote stays text.
+// TestDashboardEvents finds an event by every field, opens a shared link, pages, opens an event,
+// downloads its body, and follows new events live. Text from senders stays text.
 func TestDashboardEvents(t *testing.T) {
 	t.Parallel()
 	g := startRecords(t)
@@ -103,7 +102,7 @@ func TestDashboardEvents(t *testing.T) {
 	}
 	g.awaitDrained()
 
-	// By any id, from the box.
+	// The search box finds an event by any of its ids.
 	for q, want := range map[string][]string{
 		"evt-042": {"evt-042"}, requests[17]: {"evt-017"}, "evt-11": {"evt-119", "evt-118", "evt-117",
 			"evt-116", "evt-115", "evt-114", "evt-113", "evt-112", "evt-111", "evt-110"},
@@ -129,7 +128,7 @@ func TestDashboardEvents(t *testing.T) {
 	}
 	b.check("not-found")
 
-	// By filters; the address is all that another reader needs.
+	// Filters are part of the address, so a copy of it shows another person the same.
 	b.open("/ui/events")
 	if got := b.ids(); len(got) != 50 || got[0] != "raw-1" && got[1] != "raw-1" {
 		t.Errorf("the first page shows %d events, first %v", len(got), got[:2])
@@ -152,7 +151,7 @@ func TestDashboardEvents(t *testing.T) {
 	b.click(".chips li:last-child a")
 	b.await("the filters are off", `location.search == "" && document.querySelector(".chips") == null`)
 
-	// Older, and back.
+	// Page back in time, and forward again.
 	first := b.ids()
 	var walked []string
 	for page := 0; ; page++ {
@@ -183,7 +182,7 @@ func TestDashboardEvents(t *testing.T) {
 		t.Errorf("a time without events shows %q", told)
 	}
 
-	// One event.
+	// The page of one event.
 	b.open("/ui/events?q=evt-007")
 	b.click(".records a")
 	b.await("the event is there", `document.querySelector("#raw") != null`)
@@ -224,7 +223,7 @@ func TestDashboardEvents(t *testing.T) {
 		t.Errorf("a binary body is shown as %q", text)
 	}
 
-	// What a sender wrote is text, wherever it stands.
+	// Text from a sender is escaped everywhere.
 	b.open("/ui/events?q=" + url.QueryEscape(hostile))
 	b.harmless()
 	b.click(".records a")
@@ -238,7 +237,7 @@ func TestDashboardEvents(t *testing.T) {
 		b.harmless()
 	}
 
-	// Live.
+	// Live updates.
 	b.open("/ui/events?key=customer-3")
 	b.click("#tail")
 	b.await("it follows", `document.querySelector("#tail").getAttribute("aria-pressed") == "true"`)
@@ -253,8 +252,8 @@ func TestDashboardEvents(t *testing.T) {
 	b.check("events")
 }
 
-// TestDashboardSearchGoesOn: a search that has no time to come to its end tells how far it came,
-// and goes on until it finds something.
+// TestDashboardSearchGoesOn checks that a search that runs out of time shows how far it came, and
+// continues until it finds something.
 func TestDashboardSearchGoesOn(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_SEARCH_TIME=1ns"}})
@@ -344,7 +343,7 @@ func TestDashboardDeadLetters(t *testing.T) {
 		`document.querySelector("#retry") != null && document.querySelector("#purge") == null`)
 	b.check("dead-letter")
 
-	// What is still at fault fails again; once that is mended, it is stored.
+	// An event that is still at fault fails again. After the repair it is stored.
 	path := eval[string](b, "location.pathname")
 	b.click("#retry")
 	b.fill("dialog [name=reason]", "the address is mended")
@@ -376,7 +375,7 @@ func TestDashboardDeadLetters(t *testing.T) {
 	b.await("its event is linked",
 		`document.querySelector("[aria-label=Reason] a[href^='/ui/events/']") != null`)
 
-	// A purge of what is open loses events, and takes a word typed.
+	// A purge of open dead letters loses events, so the dialog asks for a typed word.
 	a := newBrowser(t, g)
 	a.signIn(g.key(adminTokenName), "/ui/dead-letters")
 	a.click("[aria-label='Choose bad-3']")
@@ -394,7 +393,7 @@ func TestDashboardDeadLetters(t *testing.T) {
 	a.await("who purged it is told",
 		`document.querySelector("[aria-label=Reason]")?.textContent.includes("a test of the sender")`)
 
-	// All the rest that match.
+	// The purge of all other matches.
 	a.open("/ui/dead-letters?prefix=bad")
 	a.click("#retry-all")
 	a.answer("the customers are known now")

@@ -28,24 +28,24 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// rehearsal is a release from the canary to the roll-back: the service before, which is an older
-// gate, the new one in front of it, and whoever sends and operates.
+// rehearsal is a release from the canary to the roll-back: the previous service, which is an older
+// gate, the new gate in front of it, senders and operators.
 type rehearsal struct {
 	*supervisor // in front
 	before      *gate
 	traffic     *traffic
-	alice, bob  string // tokens
+	alice, bob  string // their tokens
 	eras        []era
-	told        []load.Attempt // what was sent by hand
+	told        []load.Attempt // sent by hand
 }
 
-// era is a time in which the canary stood at one percentage for certain.
+// era is a time in which the canary was at one percentage for certain.
 type era struct {
 	percent  int
 	from, to time.Time
 }
 
-// turns has a step change the percentage.
+// turns runs a step that changes the percentage.
 func (r *rehearsal) turns(percent int, step func()) {
 	r.t.Helper()
 	step()
@@ -54,14 +54,14 @@ func (r *rehearsal) turns(percent int, step func()) {
 		r.t.Fatalf("the canary stands at %d percent, want %d", s.Percent, percent)
 	}
 	if n := len(r.eras); n > 0 {
-		r.eras[n-1].to = *s.At // taken by the gate before it changed sides
+		r.eras[n-1].to = *s.At // the gate took it before the change
 	}
 	now := time.Now()
 	r.eras = append(r.eras, era{percent: percent, from: now, to: now.Add(time.Hour)})
 }
 
-// passes waits until so many more events have been stored by the gate or, at 0 percent, by the
-// service before.
+// passes waits until the gate, or the previous service at 0 percent, has stored so many more
+// events.
 func (r *rehearsal) passes(events int64) {
 	r.t.Helper()
 	where := r.gate
@@ -72,7 +72,7 @@ func (r *rehearsal) passes(events int64) {
 	r.await("traffic goes on", func() bool { return where.health().Store.Events >= first+events })
 }
 
-// do runs a command as alice, who needs an approval: her own is refused, bob gives it.
+// do runs a command as alice, who needs an approval. Her own is refused, and bob's is accepted.
 func (r *rehearsal) do(reason string, args ...string) (out string) {
 	r.t.Helper()
 	args = append(args, "--reason", reason)
@@ -89,7 +89,7 @@ func (r *rehearsal) do(reason string, args ...string) (out string) {
 	return out
 }
 
-// awaited is the id of the approval that a command asks for.
+// awaited returns the id of the approval that a command asks for.
 func awaited(text string) string {
 	_, rest, _ := strings.Cut(text, "hookgate approvals approve ")
 	id, _, _ := strings.Cut(rest, " ")
@@ -107,7 +107,7 @@ func (r *rehearsal) approve(id string) {
 	}
 }
 
-// tell sends an event of a key by hand, and says whether it was taken for a repetition.
+// tell sends an event of a key by hand and reports whether the answer was a duplicate.
 func (r *rehearsal) tell(messageID, key string) (duplicate bool) {
 	r.t.Helper()
 	body := fmt.Sprintf(`{"messageId":%q,"eventType":"t","orderingKey":%q,"sequence":1}`, messageID,
@@ -130,7 +130,8 @@ func digest(body []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// keyOf returns an ordering key that a canary takes at a percentage and not at another.
+// keyOf returns an ordering key that a canary takes at the percentage taken and not at the
+// percentage not.
 func keyOf(taken, not int) string {
 	for n := 0; ; n++ {
 		if key := fmt.Sprintf("told-%d", n); control.CanaryIncludes(key, taken) &&
@@ -140,14 +141,14 @@ func keyOf(taken, not int) string {
 	}
 }
 
-// traffic is a sender: new events on an open-loop schedule, one in ten repeated soon or later,
-// until it shall end.
+// traffic sends new events on an open-loop schedule until it is stopped. It repeats one in ten,
+// soon or later.
 type traffic struct {
 	ledger string
 	ends   context.CancelFunc
 	done   chan struct{}
 	err    error
-	sent   map[string]string // message id to digest; complete when it is done
+	sent   map[string]string // message id to digest; complete when traffic is done
 }
 
 func startTraffic(t *testing.T, g *gate, rate float64) *traffic {
@@ -166,7 +167,7 @@ func startTraffic(t *testing.T, g *gate, rate float64) *traffic {
 			switch last := len(bodies); {
 			case n%20 == 19: // soon
 				body = bodies[last-1-rand.IntN(5)]
-			case n%20 == 9 && last > 300: // later, maybe after the canary has moved
+			case n%20 == 9 && last > 300: // later, perhaps after the canary has changed
 				body = bodies[last-50-rand.IntN(250)]
 			default:
 				body = fmt.Appendf(nil, `{"messageId":"m-%d","eventType":"order.paid","orderingKey":"customer-%d","sequence":%d}`, n, rand.IntN(60), n+1)
@@ -181,7 +182,7 @@ func startTraffic(t *testing.T, g *gate, rate float64) *traffic {
 	credentials := load.Credentials{HMACSecret: g.key(hmacSecretName)}
 	go func() {
 		defer close(s.done)
-		// It reads ahead little, so that it ends soon after it shall.
+		// It reads ahead little, so that it stops soon.
 		_, err := load.Replay(context.WithoutCancel(ctx), load.Config{Messages: messages, Target: g.url,
 			Credentials: credentials, Rate: rate,
 			Ledger: ledger, ReadAhead: 200, Retry: load.Retry{Attempts: 1000, Time: 5 * time.Minute},
@@ -197,7 +198,7 @@ func (s *traffic) end() {
 	<-s.done
 }
 
-// alarmReceiver takes alarms and checks whose they are.
+// alarmReceiver receives alarms and checks their signatures.
 type alarmReceiver struct {
 	*httptest.Server
 	mu  sync.Mutex
@@ -225,7 +226,7 @@ func startAlarmReceiver(t *testing.T, secret string) *alarmReceiver {
 	return a
 }
 
-// has reports whether an alarm has all of these.
+// has reports whether an alarm contains all the parts.
 func (a *alarmReceiver) has(parts ...string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -238,10 +239,10 @@ func (a *alarmReceiver) has(parts ...string) bool {
 }
 
 // TestRehearsal plays a release with two versions of the program, from the canary to the roll-back,
-// under load all the time: promoted on evidence to 10 percent, certified there on its share, 50
-// percent, its store blocked by another process, taken back by the guard, rolled back by a command
-// that is killed on the way. Two people take part, as the gate demands. Afterwards both sides are
-// audited, and the evidence of the next certification tells the whole story.
+// always under load. The canary goes to 10 percent on evidence, is certified on its share, goes to
+// 50 percent. Another process locks its store, and the guard takes the canary back. The roll-back
+// command is killed on the way and resumed. Two people take part, as the gate demands. Afterwards
+// the test audits both sides, and the next evidence has the whole story.
 func TestRehearsal(t *testing.T) {
 	t.Parallel()
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -266,8 +267,8 @@ func TestRehearsal(t *testing.T) {
 		"")
 	r.traffic = startTraffic(t, r.gate, 150)
 
-	// At 0 percent everything goes to the service before, and the gate leaves that with evidence
-	// alone.
+	// At 0 percent everything goes to the previous service. The gate leaves 0 percent only with
+	// evidence.
 	r.turns(0, func() {})
 	if code, _, errs := r.as(r.alice, "canary", "set", "10", "--reason", "in a hurry"); code == 0 ||
 		!strings.Contains(errs, "only with evidence") {
@@ -281,7 +282,7 @@ func TestRehearsal(t *testing.T) {
 		t.Errorf("at 0 percent the gate has %d events", h.Store.Events)
 	}
 
-	// Promoted, with the word of another person.
+	// Start the canary, with the approval of another person.
 	r.turns(10, func() {
 		t.Log(r.do("release 2", "canary", "start", "--evidence", first, "--public-key", key+".pub"))
 	})
@@ -291,7 +292,7 @@ func TestRehearsal(t *testing.T) {
 		t.Error("something new is taken for a repetition")
 	}
 
-	// Certified on its share, among all others who send.
+	// Certify the gate on its share, among all other senders.
 	share := filepath.Join(work, "share")
 	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "200", "--key", key,
 		"--exclusive=false", "--canary-percent", "10")
@@ -301,12 +302,12 @@ func TestRehearsal(t *testing.T) {
 	if !r.tell("stays", stays) {
 		t.Error("a key that the gate has taken has left it while the percentage rose")
 	}
-	// docs/decisions/0016-canary.md: at a change a repetition is new to the other side
+	// docs/decisions/0016-canary.md: after a change a repetition is new to the other side.
 	if r.tell("comes", comes) {
 		t.Error("the gate knows an event that the service before has taken")
 	}
 
-	// Nothing can be stored: the guard takes the canary back.
+	// The gate cannot store anything, so the guard takes the canary back.
 	r.turns(0, func() {
 		release := block(t, filepath.Join(r.dir, "store.db"))
 		defer release()
@@ -339,7 +340,7 @@ func TestRehearsal(t *testing.T) {
 	r.before.awaitDrained()
 	r.audit(t)
 
-	// What is in place now is certified before it has its share again; that evidence holds everything.
+	// The old version is certified before it gets its share again. That evidence has everything.
 	again, last := filepath.Join(work, "again"), filepath.Join(work, "last")
 	v, code = certifyBinary(t, r.before, again, "--phase", "smoke", "--events", "100", "--key", key)
 	mustPass(t, v, code)
@@ -354,7 +355,7 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
-// shareKeys gives a gate that has not started the keys of another: senders have one.
+// shareKeys gives a new gate the keys of another, because senders have only one.
 func shareKeys(t *testing.T, from, to string) {
 	t.Helper()
 	err := os.MkdirAll(filepath.Dir(dataDir(to).keyFile(bearerKeyName)), 0o700)
@@ -367,7 +368,7 @@ func shareKeys(t *testing.T, from, to string) {
 	}
 }
 
-// block keeps everyone else from writing into an SQLite file until release.
+// block locks an SQLite file until release is called.
 func block(t *testing.T, file string) (release func()) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
@@ -388,8 +389,8 @@ func block(t *testing.T, file string) (release func()) {
 	}
 }
 
-// rollBack walks the playbook as alice, with bob's approval, and through the death of the command
-// that walks it.
+// rollBack follows the playbook as alice, with bob's approval. Its command is killed on the way and
+// resumed.
 func (r *rehearsal) rollBack(t *testing.T) {
 	t.Helper()
 	alice := []string{"HOOKGATE_TOKEN=" + r.alice}

@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// press clicks by script on what a selector finds, once it is there: for what the page may renew
+// press clicks by script on an element once it exists. It is for elements that the page may replace
 // between finding and clicking.
 func (b *tab) press(selector string) {
 	b.t.Helper()
@@ -18,7 +18,7 @@ func (b *tab) press(selector string) {
 	eval[any](b, fmt.Sprintf("document.querySelector(%q).click()", selector))
 }
 
-// answer gives the reason that a dialog asks for, and goes on.
+// answer gives the reason that a dialog asks for, and confirms.
 func (b *tab) answer(reason string) {
 	b.t.Helper()
 	b.fill("dialog [name=reason]", reason)
@@ -35,16 +35,16 @@ func takenAt(percent int) string {
 	}
 }
 
-// TestDashboardRelease takes a canary from 0 to 10 and back with two people in two sessions: one
-// asks, cannot approve it herself, the other approves, and the first sees it and goes on. What is
-// denied is not done. A purge of all that match needs one approval however many calls it takes.
-// When a release trigger fires the overview shows it as it happens, and that the canary went back.
+// TestDashboardRelease takes a canary from 0 to 10 percent and back with two people in two
+// sessions. One asks and cannot approve; the other approves; the first sees it and continues. A
+// denied action does not happen. A purge of all matches needs one approval, however many calls it
+// takes. When a release trigger fires, the overview shows it at once, with the canary going back.
 func TestDashboardRelease(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: startBefore(t).env("HOOKGATE_CANARY_PLAN=20:30m,50:1h,100",
 		"HOOKGATE_GUARD_P95_LIMIT=0s",
 		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_retry_all,rollback,promote",
-		// The depth grows where workers are slow.
+		// Slow workers let the queue grow.
 		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
 		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
@@ -69,13 +69,13 @@ func TestDashboardRelease(t *testing.T) {
 	}
 	ask()
 	alice.check("approval")
-	alice.click("#approval-later") // not now
+	alice.click("#approval-later") // no approval now
 	alice.await("her request is listed",
 		`document.querySelector("[data-approval='1']")?.textContent.includes("nobody approves their own")`)
 	if eval[bool](alice, `document.querySelector("[data-decide=approve]") != null`) {
 		t.Error("who has asked is offered to approve it")
 	}
-	ask() // the same again waits for the same
+	ask() // the same request waits for the same approval
 	bob.await("it is shown to the other",
 		`/canary 10 percent.*alice asks: release 7/s.test(document.querySelector("[data-approval='1']")?.textContent)`)
 	bob.check("control-approvals")
@@ -103,7 +103,7 @@ func TestDashboardRelease(t *testing.T) {
 		t.Errorf("what was denied is done: %+v", s)
 	}
 
-	// Calls are made to take two at a time.
+	// Make each call purge only two.
 	key := takenAt(10)
 	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*' BEGIN SELECT raise(ABORT, 'the customer is not known'); END`)
 	for i := range 5 {
@@ -141,7 +141,7 @@ func TestDashboardRelease(t *testing.T) {
 		status, answer := g.request(http.MethodPost, "/webhooks", body, "Authorization", "Bearer "+
 			g.key(bearerKeyName))
 		if status == 200 && answer == "theirs" {
-			break // the trigger has fired already, and the canary is back
+			break // the trigger has fired already and the canary is back
 		} else if status != 202 {
 			t.Fatalf("webhook %s got %d: %s", body, status, answer)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// eventsBehind returns the message ids behind the id of an event, or of all, and the id of the
-// last.
+// eventsBehind returns the message ids after the event with the id cursor, or all, and the id of
+// the last.
 func (g *gate) eventsBehind(cursor string) (messages []string, last string) {
 	g.t.Helper()
 	path := "/api/events"
@@ -31,9 +31,10 @@ func (g *gate) eventsBehind(cursor string) (messages []string, last string) {
 	return messages, last
 }
 
-// TestStoreRestored: the store is replaced by an older copy and then by an empty one. What it lacks
-// is stored when its senders repeat it, nothing is stored twice, and a reader behind the last id
-// that it has seen misses nothing. With Redis as the queue the log and the health say so.
+// TestStoreRestored replaces the store by an older copy and then by an empty one. When senders
+// repeat their webhooks, the gate stores the missing events, and none twice. A reader that
+// continues after the last id that it saw misses nothing. With Redis as the queue, log and health
+// report the change.
 func TestStoreRestored(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{kindDirect, kindRedis} {
@@ -75,7 +76,7 @@ func storeRestored(t *testing.T, kind string) {
 		replaced := func(g *gate) {
 			t.Helper()
 			if kind == kindDirect {
-				return // nothing else remembers what it was
+				return // nothing else remembers the old content
 			}
 			if !strings.Contains(g.logs.String(), "claims of before count no more") {
 				t.Errorf("the log says nothing:\n%s", tail(g.logs.String()))
@@ -96,7 +97,7 @@ func storeRestored(t *testing.T, kind string) {
 		restore(dir)
 		g = start()
 		replaced(g)
-		send(g, 0, 25) // the senders repeat everything, and there is something new
+		send(g, 0, 25) // the senders repeat everything and add something new
 		got, last := g.eventsBehind(cursor)
 		if fmt.Sprint(got) != fmt.Sprint(ids(10, 25)) {
 			t.Errorf("behind the cursor are %v, want %v", got, ids(10, 25))

@@ -27,8 +27,8 @@ import (
 )
 
 // TestRetention sends a stream to a gate that keeps bodies for two seconds and lineage for four.
-// While it runs and afterwards the audit holds; nothing goes before its time and all goes after it,
-// but for a dead letter; and what someone else removes then is still found.
+// The audit passes meanwhile and afterwards. Nothing is removed before its time, and everything
+// after it, except a dead letter. The audit still finds rows that somebody else removes.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestRetention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bury(t, s)
+		leaveDeadLetter(t, s)
 		testRetention(t, startOptions{dir: dir}, func(script string) error {
 			conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 			if err != nil {
@@ -60,7 +60,7 @@ func TestRetention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bury(t, s)
+		leaveDeadLetter(t, s)
 		testRetention(t, startOptions{env: []string{"DB_URL=" + c.URL(name)}}, func(script string) error {
 			conn, err := pgx.Connect(context.Background(), c.TablesURL(name))
 			if err != nil {
@@ -73,8 +73,8 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// bury leaves a dead letter and an event beside it, and closes the store.
-func bury(t *testing.T, s interface {
+// leaveDeadLetter stores a dead letter and an event beside it, and closes the store.
+func leaveDeadLetter(t *testing.T, s interface {
 	hookgate.Store
 	Close() error
 }) {
@@ -126,8 +126,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	})
 	g.awaitDrained()
 
-	// Of every request that was acknowledged either the lineage is there, or it was old enough to go.
-	last := map[string]time.Time{} // of each message id, when its last request had its answer
+	// Each acknowledged request either has its lineage or was old enough to be removed.
+	last := map[string]time.Time{} // time of the last answer by message id
 	ledger, err := os.Open(s.ledger)
 	if err != nil {
 		t.Fatal(err)
@@ -145,13 +145,13 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	states := map[string]int{}
 	for i, id := range slices.Sorted(maps.Keys(last)) {
 		if i%4 != 0 {
-			continue // a fourth of them is enough, and quick
+			continue // a quarter of them is enough, and quick
 		}
 		asked := time.Now()
 		switch state, problem := lineageUnderRetention(g, id, keepEvents); {
 		case problem != "":
 			t.Error(problem)
-		// the ledger's clock starts before the store's
+		// The ledger's clock starts before the store's.
 		case state == "gone" && asked.Sub(last[id]) < keepTrail-time.Second:
 			t.Errorf("%s is gone %v after its last answer", id, asked.Sub(last[id]))
 		default:
@@ -159,7 +159,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		}
 	}
 	t.Logf("right after the stream: %v", states)
-	// Looking at the store with a process of its own is slow: first the lineage of some of the last.
+	// Reads of the store by another process are slow, so the test first reads the lineage of some of
+	// the last events.
 	ids := slices.SortedFunc(maps.Keys(last),
 		func(a, b string) int { return last[a].Compare(last[b]) })
 	for _, id := range ids[len(ids)-20:] {
@@ -173,7 +174,7 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		return found.Entries == 1
 	})
 	code, found := verify()
-	// A repetition that came after its event had gone is another event.
+	// A repetition after the removal of its event is a new event.
 	if code != 0 || found.Removed.Events < int64(len(last)) || found.DeadLetters != 1 ||
 		found.Events != 0 || found.Removed.Bodies != 0 {
 		t.Errorf("at the end the audit finds %+v (exit code %d)", found, code)
@@ -205,8 +206,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	}
 }
 
-// lineageUnderRetention looks an event up: it is whole, its body was removed after its time, only
-// repetitions are left of it, or it is gone.
+// lineageUnderRetention returns the state of an event: whole, its body removed in time, only
+// repetitions left, or gone.
 func lineageUnderRetention(g *gate, id string, keepEvents time.Duration) (state, problem string) {
 	status, body := g.request(http.MethodGet, "/api/trace/"+url.PathEscape(id), "")
 	var t trace
@@ -216,7 +217,7 @@ func lineageUnderRetention(g *gate, id string, keepEvents time.Duration) (state,
 	if len(t.Requests) == 0 {
 		return "gone", ""
 	}
-	state = "repeated" // of the event itself nothing is left
+	state = "repeated" // nothing is left of the event itself
 	for _, r := range t.Requests {
 		var persisted time.Time
 		for _, s := range r.Stages {
@@ -235,7 +236,7 @@ func lineageUnderRetention(g *gate, id string, keepEvents time.Duration) (state,
 		}
 	}
 	if state == "whole" {
-		// It may have lost its body since.
+		// Its body may have been removed since.
 		if status, body = g.request(http.MethodGet, "/api/events?messageId="+url.QueryEscape(id),
 			""); status != http.StatusOK {
 			return "", fmt.Sprintf("event %s: %d %s", id, status, body)

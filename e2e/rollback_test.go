@@ -24,14 +24,15 @@ import (
 	"github.com/hookgate/hookgate/release/rollback"
 )
 
-// supervisor is a gate whose program is a symbolic link, run again whenever it ends, as a unit of
+// supervisor runs a gate whose program is a symbolic link, and restarts it whenever it ends, as
 // systemd would.
 type supervisor struct {
 	*gate
 	home string
 }
 
-// oldVersion is what a supervisor can go back to, and new the name of the program under test.
+// oldVersion is the version to which a supervisor can go back. newName is the name of the program
+// under test.
 const oldVersion, newName = "v1-test", "new"
 
 // supervise starts the program under test, beside an old version.
@@ -130,7 +131,7 @@ func (s *supervisor) exists(name string) bool {
 	return err == nil
 }
 
-// version asks the gate; it is empty if that does not answer.
+// version returns the version of the running gate, or nothing if it does not answer.
 func (s *supervisor) version() string {
 	var h struct{ Version string }
 	if status, body := s.request(http.MethodGet, "/api/health", ""); status == http.StatusOK {
@@ -139,13 +140,13 @@ func (s *supervisor) version() string {
 	return h.Version
 }
 
-// barrier is a proxy before a gate that can hold one call, before it reaches the gate or before its
-// answer leaves.
+// barrier is a proxy in front of a gate. It can hold one call before it reaches the gate, or before
+// the answer leaves.
 type barrier struct {
 	url string
 
-	mu     sync.Mutex // guards all below
-	skip   int        // how many that fit are let through before
+	mu     sync.Mutex // guards the fields below
+	skip   int        // matching calls to let through first
 	method string
 	match  string // in path and body of the call to hold; empty: none
 	after  bool
@@ -184,7 +185,7 @@ func newBarrier(t *testing.T, to string) *barrier {
 	return b
 }
 
-// hold has the next call held whose method is the one given and whose path and body contain match.
+// hold arms the barrier for the next call with this method whose path and body contain match.
 func (b *barrier) hold(method, match string, after bool) (caught <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -208,18 +209,19 @@ func (b *barrier) take(method, call string) (held chan struct{}, after bool) {
 	return b.caught, b.after
 }
 
-// TestRollbackKilled rolls a real gate back and forth between two builds under load. Each time
-// hookgate rollback is killed with SIGKILL in another step: before a call of that step reaches the
-// gate, after it has taken effect, while the command runs, after it has ended unseen. Each time
-// --resume brings it to its end: the command has run once, the expected version takes webhooks.
-// Afterwards everything acknowledged is stored, once, and the audit holds.
+// TestRollbackKilled rolls a gate back and forth between two builds under load. Each time hookgate
+// rollback is killed with SIGKILL in another step: before a call of the step reaches the gate,
+// after its effect, while the command runs, or after the command has ended unnoticed. Each time
+// --resume completes the roll-back: the command has run once, and the expected version takes
+// webhooks. Afterwards everything acknowledged is stored, once, and the audit passes.
 func TestRollbackKilled(t *testing.T) {
 	t.Parallel()
 	s := supervise(t, "HOOKGATE_HTTP_RETRY_AFTER=1s")
 	b := newBarrier(t, s.url)
 	newVersion := s.version()
 	stream := startStream(t, s.gate, 100)
-	// Each is armed before the roll-back begins, and what it returns waits until that shall be killed.
+	// Each is armed before the roll-back begins. The function that it returns waits for the time of
+	// the kill.
 	held := func(method, match string, after bool) func() func() {
 		return func() func() {
 			caught := b.hold(method, match, after)
@@ -238,7 +240,7 @@ func TestRollbackKilled(t *testing.T) {
 	type kill struct {
 		name string
 		arm  func() (until func())
-		mode string // of the gate when it is killed
+		mode string // of the gate at the time of the kill
 	}
 	kills := []kill{
 		{"announce, after", held("POST", "/admin/rollback {", true), "normal"},
@@ -247,7 +249,7 @@ func TestRollbackKilled(t *testing.T) {
 		{"command, over unseen", running, "read_only"},
 		{"normal, before", held("POST", `"normal"`, false), "read_only"},
 	}
-	if modeltest.Soak() { // TestEveryCut of package rollback has them all
+	if modeltest.Soak() { // TestEveryCut of package release/rollback has all of them
 		kills = append(kills,
 			kill{"announce, before", held("POST", "/admin/rollback {", false), "normal"},
 			kill{"read_only, before", held("POST", `"read_only"`, false), "normal"},
@@ -331,8 +333,8 @@ func TestRollbackKilled(t *testing.T) {
 	}
 }
 
-// TestRollbackStops: a roll-back that cannot go on says where and what to do, on its exit code too,
-// and the gate stays in read_only.
+// TestRollbackStops checks that a roll-back that cannot continue says where and what to do, that
+// its exit code shows it, and that the gate stays in read_only.
 func TestRollbackStops(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -380,9 +382,9 @@ func TestRollbackStops(t *testing.T) {
 	}
 }
 
-// TestRollbackWantsApproval: a gate that wants an approval before it notes the beginning stops the
-// roll-back with nothing changed, and --resume --approval goes on with the same one, for the reason
-// that was given first. What answers is not a gate: only one whose settings want approvals would.
+// TestRollbackWantsApproval has a gate that demands an approval before it records the beginning.
+// The roll-back stops and changes nothing. --resume --approval continues it, with the reason that
+// was given first. A script plays the gate.
 func TestRollbackWantsApproval(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -20,12 +20,12 @@ import (
 	"testing"
 )
 
-// packagesDir holds the senders' own packages; `make test` installs them.
+// packagesDir has the libraries of the senders. make test installs them.
 const packagesDir = "../.cache/npm"
 
-// TestSendersOwnPackages sends to a gate what the packages of Standard Webhooks, Svix, Stripe,
-// Twilio, GitHub and SendGrid sign, and what they sign wrongly: the statuses must be those that
-// each sender would want.
+// TestSendersOwnPackages sends webhooks that the libraries of Standard Webhooks, Svix, Stripe,
+// Twilio, GitHub and SendGrid sign, correctly and wrongly. The gate answers each with the status
+// that the sender expects.
 func TestSendersOwnPackages(t *testing.T) {
 	t.Parallel()
 	private, public := ecdsaKeys(t)
@@ -101,7 +101,8 @@ sources:
 	}
 }
 
-// ecdsaKeys returns a private key as SEC 1 in PEM, and its public key as SendGrid shows it.
+// ecdsaKeys returns a private key as SEC 1 in PEM, and its public key in the form that SendGrid
+// shows.
 func ecdsaKeys(t *testing.T) (private, public string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -120,8 +121,8 @@ func ecdsaKeys(t *testing.T) (private, public string) {
 		base64.StdEncoding.EncodeToString(spki)
 }
 
-// TestSourceCommands: send signs for every kind of secret and the gate takes it; sources shows what
-// came, and check finds what is wrong. No secret shows anywhere.
+// TestSourceCommands checks that send signs for every kind of secret and the gate accepts it, that
+// sources shows the webhooks, and that check finds problems. No output has a secret.
 func TestSourceCommands(t *testing.T) {
 	t.Parallel()
 	seed := filepath.Join(t.TempDir(), "seed")

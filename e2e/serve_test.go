@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// TestFirstStart: the first start makes keys that only their owner can read, and the curl line that
-// it prints works as pasted, and so does the trace line after it.
+// TestFirstStart checks that the first start makes keys that only their owner can read. The curl
+// line and the trace line that it prints work as pasted.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -60,8 +60,8 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// TestFilesAreTheOwners: whatever the gate writes only its user can read, in a folder that others
-// can enter too.
+// TestFilesAreTheOwners checks that only the user of the gate can read its files, in a folder that
+// others can enter.
 func TestFilesAreTheOwners(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -86,7 +86,7 @@ func TestFilesAreTheOwners(t *testing.T) {
 	}
 }
 
-// paste runs a command line in a shell in which hookgate is on the PATH.
+// paste runs a command line in a shell with hookgate on the PATH.
 func paste(t *testing.T, line string) string {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", line)
@@ -98,8 +98,8 @@ func paste(t *testing.T, line string) string {
 	return string(out)
 }
 
-// TestOneProcess: a second gate in the same data directory is refused with the pid of the first,
-// and the lock dies with its holder even when that is killed.
+// TestOneProcess checks that a second gate in the same data directory is refused with the pid of
+// the first, and that the lock ends with its holder, even after SIGKILL.
 func TestOneProcess(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -112,8 +112,8 @@ func TestOneProcess(t *testing.T) {
 	startGate(t, startOptions{dir: g.dir}).stop()
 }
 
-// TestHangup: SIGHUP, which is sent to have settings read again, ends no gate, and the log says
-// what it does.
+// TestHangup checks that SIGHUP, which asks some programs to reload their settings, does not end
+// the gate, and that the log says so.
 func TestHangup(t *testing.T) {
 	g := startGate(t, startOptions{})
 	for n := range 2 {
@@ -129,7 +129,7 @@ func TestHangup(t *testing.T) {
 	g.stop()
 }
 
-// slowRequest begins a webhook and leaves its body unfinished; finish sends the rest and returns
+// slowRequest begins a webhook and leaves its body unfinished. finish sends the rest and returns
 // the status line of the answer.
 func slowRequest(t *testing.T, g *gate) (finish func() string) {
 	t.Helper()
@@ -141,7 +141,7 @@ func slowRequest(t *testing.T, g *gate) (finish func() string) {
 	const begin, rest = `{"messageId":"slow",`, `"eventType":"t"}`
 	fmt.Fprintf(conn, "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
 		g.key(bearerKeyName), len(begin)+len(rest))
-	// The gate asks for the body once the request is in its hands.
+	// The gate asks for the body when it processes the request.
 	asked := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
 	if _, err := io.ReadFull(conn, asked); err != nil {
 		t.Fatalf("the gate does not ask for the body: %v", err)
@@ -158,8 +158,8 @@ func slowRequest(t *testing.T, g *gate) (finish func() string) {
 	}
 }
 
-// TestShutdown: SIGTERM lets the request in flight finish, takes no new one, and ends with 0; what
-// was acknowledged last is there after the next start.
+// TestShutdown checks that after SIGTERM the request in flight finishes, no new one is accepted,
+// and the exit code is 0. The last acknowledged event is there after the next start.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -187,8 +187,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestSecondSignal: while a request keeps the first signal from ending the gate, a second one does
-// at once.
+// TestSecondSignal checks that a second signal ends the gate at once while a request delays its
+// end.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -205,8 +205,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestMaintenance: read_only refuses webhooks with Retry-After, also after a restart, until it is
-// ended.
+// TestMaintenance checks that in read_only webhooks get 503 with Retry-After, also after a restart,
+// until the mode is normal again.
 func TestMaintenance(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
@@ -237,7 +237,7 @@ func TestMaintenance(t *testing.T) {
 	}
 }
 
-// TestSameIDElsewhere: one message id under two types and two sources makes three events.
+// TestSameIDElsewhere checks that one message id with two types and two sources makes three events.
 func TestSameIDElsewhere(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{args: []string{"--config", writeConfig(t, `
@@ -265,7 +265,7 @@ sources:
 	if n := strings.Count(body, "\n"); n != 3 {
 		t.Errorf("%d events are stored, want 3:\n%s", n, body)
 	}
-	// The key of one source does not open another.
+	// The key of one source does not authenticate for another.
 	if status, _ := g.request(http.MethodPost, "/webhooks/partner", `{}`, "Authorization", "Bearer "+
 		g.key(bearerKeyName)); status != http.StatusUnauthorized {
 		t.Errorf("the default source's key is answered %d by another source", status)

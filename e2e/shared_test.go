@@ -25,7 +25,7 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// shared is the Redis and the PostgreSQL that the gates of a test share.
+// shared is a Redis and a PostgreSQL database that the gates of a test use.
 type shared struct {
 	t        *testing.T
 	redis    *redistest.Server
@@ -34,8 +34,8 @@ type shared struct {
 	database string
 }
 
-// newShared starts a Redis, as durable as it can be, and makes a database in the PostgreSQL that
-// the tests of this package share.
+// newShared starts a Redis that syncs every write, and makes a database in the PostgreSQL of this
+// package.
 func newShared(t *testing.T) *shared {
 	t.Helper()
 	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -44,7 +44,7 @@ func newShared(t *testing.T) *shared {
 	return s
 }
 
-// newMortal is newShared for a test that stops PostgreSQL: it has one of its own.
+// newMortal is newShared with a PostgreSQL of its own, for a test that stops it.
 func newMortal(t *testing.T) *shared {
 	t.Helper()
 	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
@@ -53,7 +53,7 @@ func newMortal(t *testing.T) *shared {
 	return s
 }
 
-// newSharedOn makes a database for a Redis that is there.
+// newSharedOn makes a database to go with a running Redis.
 func newSharedOn(t *testing.T, redisURL string) *shared {
 	t.Helper()
 	s := &shared{t: t, redisURL: redisURL}
@@ -61,7 +61,7 @@ func newSharedOn(t *testing.T, redisURL string) *shared {
 	return s
 }
 
-// sharedPostgres makes a database in the PostgreSQL that the tests of this package share.
+// sharedPostgres makes a database in the PostgreSQL of this package.
 func sharedPostgres(t *testing.T) (cluster *pgtest.Cluster, database string) {
 	t.Helper()
 	cluster, err := pgtest.Shared()
@@ -71,7 +71,7 @@ func sharedPostgres(t *testing.T) (cluster *pgtest.Cluster, database string) {
 	return cluster, newDatabase(t, cluster)
 }
 
-// startPostgres starts a server with an empty database. It ends with the test.
+// startPostgres starts a server with an empty database. The end of the test stops it.
 func startPostgres(t *testing.T, o pgtest.Options) (cluster *pgtest.Cluster, database string) {
 	t.Helper()
 	cluster, err := pgtest.Start(t.Context(), o)
@@ -95,7 +95,8 @@ func newDatabase(t *testing.T, cluster *pgtest.Cluster) string {
 	return name
 }
 
-// env is what a gate needs to use both. Times are short, so that the tests are.
+// env returns the settings with which a gate uses both. Time limits are short, so that the tests
+// are.
 func (s *shared) env() []string {
 	return []string{
 		"REDIS_URL=" + s.redisURL, "DB_URL=" + s.postgres.URL(s.database),
@@ -117,29 +118,28 @@ func (s *shared) restartPostgres() {
 	}
 }
 
-// stream is a sender: new events on an open-loop schedule, one in twenty of them a repetition,
-// until the test ends it. So a test goes on when what it waits for has come, on a slow machine too.
+// stream sends new events on an open-loop schedule, and repeats one in twenty. It runs until the
+// test ends it, so a test on a slow machine still sees its condition come true.
 type stream struct {
 	t *testing.T
-	// name begins its message ids and ordering keys.
+	// name is the prefix of its message ids and ordering keys.
 	name   string
 	ledger string
 	ends   atomic.Bool
 	done   chan struct{}
 	err    error
-	// summary and input, the lines that were sent, are complete when it is done.
+	// summary and input, the lines that were sent, are complete when done is closed.
 	summary load.Summary
 	input   []byte
 }
 
-// startStream begins to send so many events a second to a gate.
+// startStream sends so many events a second to a gate.
 func startStream(t *testing.T, g *gate, rate float64) *stream {
 	t.Helper()
 	return startNamedStream(t, g, rate, "")
 }
 
-// startNamedStream is startStream for one of several streams, none of which has the name of
-// another.
+// startNamedStream is startStream for one of several streams with different names.
 func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream {
 	t.Helper()
 	s := &stream{t: t, name: name, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"),
@@ -162,13 +162,13 @@ func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream 
 		s.summary, s.err = summary, errors.Join(err, ledger.Close())
 	}()
 	t.Cleanup(func() {
-		cancel() // a gate that is gone would be sent to for ever
+		cancel() // otherwise the stream would send to a dead gate forever
 		<-s.done
 	})
 	return s
 }
 
-// messages yields what is sent: events of 100 ordering keys, numbered within each.
+// messages yields the messages: events of 100 ordering keys, numbered within each.
 func (s *stream) messages(yield func(load.Message, error) bool) {
 	var sent [][]byte
 	var sequences [100]int
@@ -191,8 +191,8 @@ func (s *stream) messages(yield func(load.Message, error) bool) {
 	}
 }
 
-// whileSending calls f so many times, at random moments that are so far apart on average, and then
-// ends the stream.
+// whileSending calls f so many times at random moments, apart from each other by this time on
+// average, and then ends the stream.
 func (s *stream) whileSending(times int, apart time.Duration, f func(n int)) {
 	s.t.Helper()
 	for n := range times {
@@ -206,7 +206,7 @@ func (s *stream) whileSending(times int, apart time.Duration, f func(n int)) {
 	s.end()
 }
 
-// end ends the stream when everything that was sent has its answer.
+// end ends the stream after the answer to the last message.
 func (s *stream) end() {
 	s.t.Helper()
 	s.ends.Store(true)
@@ -216,7 +216,7 @@ func (s *stream) end() {
 	}
 }
 
-// TestPairings sends one stream to all four pairings of queue and store, and compares what each has
+// TestPairings sends one stream to all four pairs of queue and store, and compares what they
 // stored.
 func TestPairings(t *testing.T) {
 	t.Parallel()
@@ -282,8 +282,7 @@ func rows(t *testing.T, g *gate) []string {
 }
 
 // TestEverythingDies kills the gate, a worker process, Redis and PostgreSQL with SIGKILL at random
-// moments under load, and starts each again. Afterwards everything that was acknowledged must be
-// there: see auditStore.
+// moments under load, and restarts each. auditStore checks the result.
 func TestEverythingDies(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
@@ -319,8 +318,8 @@ func TestEverythingDies(t *testing.T) {
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
-// TestWorkersComeAndGo: worker processes join and are killed in turn while events come in; their
-// shares even out, and nothing is lost, doubled or overtaken.
+// TestWorkersComeAndGo starts and kills worker processes in turn while events arrive. The workers
+// share the partitions evenly, and no event is lost, doubled or out of order.
 func TestWorkersComeAndGo(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -343,8 +342,8 @@ func TestWorkersComeAndGo(t *testing.T) {
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
-// TestStaleOwner: a worker that is stopped past its lease and then goes on while its successor
-// stores finds itself fenced out.
+// TestStaleOwner stops a worker until its lease has run out, and continues it while its successor
+// stores. The fence rejects its batch.
 func TestStaleOwner(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -365,9 +364,9 @@ func TestStaleOwner(t *testing.T) {
 	auditStore(t, ingest, stream.input, stream.ledger)
 }
 
-// TestRedisHangs: while Redis accepts and does not answer, webhooks go on being acknowledged;
-// health and readiness say what is the case; afterwards everything is stored in order, and the
-// trail of some tells of the spool.
+// TestRedisHangs stops Redis, so that it accepts connections and does not answer. The gate
+// acknowledges webhooks, and health and readiness describe the problem. Afterwards everything is
+// stored in order, and some trails have the stage spooled.
 func TestRedisHangs(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -392,7 +391,7 @@ func TestRedisHangs(t *testing.T) {
 	if !strings.Contains(g.logs.String(), "spooled locally") {
 		t.Error("the log does not tell of the spool")
 	}
-	// The gate spooled more than a hundred of what came then.
+	// The gate spooled more than a hundred of the events sent meanwhile.
 	_, body := g.request(http.MethodGet, "/api/events?limit=200&from="+
 		hung.UTC().Format(time.RFC3339Nano), "", "Accept", "application/x-ndjson")
 	spooled := 0
@@ -407,8 +406,8 @@ func TestRedisHangs(t *testing.T) {
 	}
 }
 
-// TestSpoolOff: without a spool a Redis that hangs makes 503s with Retry-After, and nothing is
-// acknowledged.
+// TestSpoolOff stops Redis under a gate without a spool. The gate answers 503 with Retry-After and
+// acknowledges nothing.
 func TestSpoolOff(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -432,12 +431,12 @@ func TestSpoolOff(t *testing.T) {
 	}
 }
 
-// TestPoison: one record among a hundred that the database refuses becomes a dead letter, with one
-// line in the log; the others are stored.
+// TestPoison sends a hundred records of which the database rejects one. That one becomes a dead
+// letter, with one line in the log, and the others are stored.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
-	ingest := s.start(roleIngest) // no worker yet, so that all stand in one batch
+	ingest := s.start(roleIngest) // no worker yet, so that one batch has all of them
 	ingest.await("the tables are there", func() bool { return ingest.health().Status == "ok" })
 	if err := s.postgres.Exec(t.Context(), s.database,
 		"ALTER TABLE hookgate.webhook_events ADD CHECK (message_id <> 'm-42')"); err != nil {
@@ -471,8 +470,8 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// TestRedisEmptied: after everything was stored Redis loses all it knows, and everything is sent
-// again. No row is stored twice.
+// TestRedisEmptied empties Redis after everything was stored, and sends everything again. No event
+// is stored twice.
 func TestRedisEmptied(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -496,8 +495,8 @@ func TestRedisEmptied(t *testing.T) {
 	auditStore(t, g, first.input, first.ledger)
 }
 
-// TestPostgresAway: while PostgreSQL is down the gate goes on acknowledging, dead-letters nothing,
-// and stores everything when it is back.
+// TestPostgresAway stops PostgreSQL. The gate acknowledges webhooks, dead-letters nothing, and
+// stores everything when PostgreSQL is back.
 func TestPostgresAway(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
@@ -522,8 +521,8 @@ func TestPostgresAway(t *testing.T) {
 	}
 }
 
-// TestPostgresSlow: a database that answers late and whose connections are cut off again and again
-// holds up the storing and not the acknowledging; everything is stored once and in order.
+// TestPostgresSlow delays PostgreSQL and cuts its connections again and again. Storing is slow and
+// acknowledging is not. Everything is stored once and in order.
 func TestPostgresSlow(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -546,7 +545,7 @@ func TestPostgresSlow(t *testing.T) {
 	}
 }
 
-// TestMigrate: the commands show and update the schema of a database that no gate has seen.
+// TestMigrate checks that the commands show and update the schema of a new database.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)

@@ -19,10 +19,10 @@ import (
 type side struct {
 	name string
 	*gate
-	requests map[string]bool        // that have a trail here
+	requests map[string]bool        // with a trail here
 	events   map[string]storedEvent // by message id
-	listed   []storedEvent          // as stored
-	// message id to ids of the requests that were acknowledged and are here
+	listed   []storedEvent          // in the order stored
+	// acked has, by message id, the acknowledged requests that are here.
 	acked map[string][]string
 }
 
@@ -65,15 +65,18 @@ func newSide(t *testing.T, name string, g *gate) *side {
 	return s
 }
 
-// audit compares what both sides have stored with what the sender was told, and each delivery with
-// what docs/decisions/0016-canary.md promises:
+// audit compares both stores with the answers that the sender got, and each request with the
+// promises of docs/decisions/0016-canary.md:
 //
-//   - each delivery that was acknowledged is with one side, the one that the hash of its key says at the percentage of that time;
-//   - an event that the gate has taken, and all its repetitions, are with the gate alone until the canary goes back;
-//   - an event is with both sides only if its key has changed sides between two of its deliveries;
-//   - each side has stored what it has acknowledged, once, with the bytes that were sent, and nothing else;
-//   - on each side the events of a key are stored in the order in which they came to it;
-//   - every acknowledged request has its lineage where it is, and the audit chains hold.
+//   - each acknowledged request is on one side, the one that its key's hash determines at the
+//     percentage of that time;
+//   - an event that the gate has taken stays with the gate, with all its repetitions, until the
+//     canary goes back;
+//   - an event is on both sides only if its key changed sides between two of its requests;
+//   - each side has stored what it acknowledged, once, with the bytes that were sent, and nothing
+//     else;
+//   - on each side the events of a key are stored in the order in which they arrived there;
+//   - every acknowledged request has its lineage on its side, and the audit chains are intact.
 func (r *rehearsal) audit(t *testing.T) {
 	t.Helper()
 	front, before := newSide(t, "the gate", r.gate), newSide(t, "the service before", r.before)
@@ -82,12 +85,12 @@ func (r *rehearsal) audit(t *testing.T) {
 	for _, a := range r.told {
 		r.traffic.sent[a.MessageID] = a.SHA256
 	}
-	rising := r.eras[len(r.eras)-2].to // until then the percentage rose
+	rising := r.eras[len(r.eras)-2].to // the percentage rose until then
 	certain, acknowledged := 0, 0
-	unsure := map[string]bool{}           // message ids with an outcome that the sender does not know
+	unsure := map[string]bool{}           // message ids with an unknown outcome
 	sentAt := map[string]time.Time{}      // by request id
-	byEra := map[int]map[*side]int{}      // deliveries of an era
-	sidesOf := map[string]map[*side]int{} // deliveries of an event
+	byEra := map[int]map[*side]int{}      // requests of an era
+	sidesOf := map[string]map[*side]int{} // requests of an event
 	for _, a := range all {
 		if !a.Accepted() {
 			unsure[a.MessageID] = unsure[a.MessageID] || a.Status == 0 || a.Status >= 500
@@ -175,7 +178,7 @@ func (s *side) audit(t *testing.T, sent map[string]string, unsure map[string]boo
 	last := map[string]time.Time{}
 	certified := 0
 	for _, e := range s.listed {
-		// of the certification, which has looked at them itself
+		// The certification has checked its own events.
 		if strings.HasPrefix(e.MessageID, "cert-") {
 			certified++
 			continue
@@ -202,8 +205,8 @@ func (s *side) audit(t *testing.T, sent map[string]string, unsure map[string]boo
 	t.Logf("%s: %d events, %d of them of a certification", s.name, len(s.listed), certified)
 }
 
-// checkEvidence looks for each step of the story, in its order, in the admin trail that a bundle
-// holds, and for the approvals.
+// checkEvidence looks for each step of the story, in its order, in the admin trail of a bundle, and
+// for the approvals.
 func (r *rehearsal) checkEvidence(t *testing.T, dir, newVersion string) {
 	t.Helper()
 	var trail struct{ Answer struct{ Actions []action } }

@@ -14,10 +14,10 @@ import (
 	"github.com/hookgate/hookgate/admit"
 )
 
-// TestSplitKilled: the gate is killed twice while HubSpot sends batches, each of which repeats an
-// event of the batch before it with another count of attempts. A batch that got no answer is sent
-// again. Afterwards each event of each batch is there once, with its bytes and the request that
-// brought it.
+// TestSplitKilled kills the gate twice while HubSpot sends batches. Each batch repeats an event of
+// the previous one with another count of attempts, and is sent again if it got no answer.
+// Afterwards each event of each batch is stored once, with its bytes and the request that brought
+// it.
 func TestSplitKilled(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
@@ -52,7 +52,7 @@ sources:
 				t.Context().Err() == nil; n = int(next.Add(1) - 1) {
 				var elements []string
 				if n > 0 {
-					elements = append(elements, element(n*size-1, 1)) // of the batch before
+					elements = append(elements, element(n*size-1, 1)) // of the previous batch
 				}
 				for i := range size {
 					elements = append(elements, element(n*size+i, 0))
@@ -102,7 +102,7 @@ sources:
 	}
 }
 
-// sendSplit reports whether the gate has answered a batch with 202.
+// sendSplit reports whether the gate answered a batch with 202.
 func sendSplit(o admit.Options, url, body string) bool {
 	r := &admit.Request{Method: http.MethodPost,
 		Header: http.Header{"Content-Type": {"application/json"}}, Time: time.Now(), Body: []byte(body)}

@@ -23,10 +23,10 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// standbyName is that of the standby of a pair, whichever server that is.
+// standbyName is the name of the standby of a pair, whichever server that is.
 const standbyName = "second"
 
-// pair is a primary and the standby that follows it, behind an address that moves with the primary.
+// pair is a primary and its standby, behind an address that moves with the primary.
 type pair struct {
 	t                *testing.T
 	primary, standby *pgtest.Cluster
@@ -34,8 +34,8 @@ type pair struct {
 	database         string
 }
 
-// startPair starts both. They wait for the disk, as servers of a promise must. If synchronous is
-// set, commits wait for the standby too.
+// startPair starts both with fsync, because they must survive what real servers do. If synchronous
+// is set, commits wait for the standby too.
 func startPair(t *testing.T, synchronous bool) *pair {
 	t.Helper()
 	p := &pair{t: t}
@@ -51,7 +51,7 @@ func startPair(t *testing.T, synchronous bool) *pair {
 	return p
 }
 
-// startStandby starts a standby with a copy of the primary, its settings too.
+// startStandby starts a standby with a copy of the primary and its settings.
 func (p *pair) startStandby() {
 	p.t.Helper()
 	standby, err := p.primary.StartStandby(p.t.Context(), standbyName)
@@ -60,14 +60,14 @@ func (p *pair) startStandby() {
 	p.standby = standby
 }
 
-// losePrimary kills the primary and throws its data away.
+// losePrimary kills the primary and deletes its data.
 func (p *pair) losePrimary() {
 	p.t.Helper()
 	must(p.t, p.primary.Kill())
 	must(p.t, p.primary.Close())
 }
 
-// failOver makes the standby the primary, and the address its own.
+// failOver promotes the standby and moves the address to it.
 func (p *pair) failOver() {
 	p.t.Helper()
 	must(p.t, p.standby.Promote(p.t.Context()))
@@ -77,7 +77,7 @@ func (p *pair) failOver() {
 
 func (p *pair) env() []string { return []string{"DB_URL=" + p.address.URL(p.database)} }
 
-// number returns what a query returns, which is a number. It is asked of one of the two servers.
+// number runs a query that returns a number on one of the two servers.
 func (p *pair) number(of *pgtest.Cluster, query string) (n int64) {
 	p.t.Helper()
 	conn, err := pgx.Connect(p.t.Context(), of.URL(p.database))
@@ -87,12 +87,12 @@ func (p *pair) number(of *pgtest.Cluster, query string) (n int64) {
 	return n
 }
 
-// logReader reads the log of events behind the last one that it has seen, again and again, from
+// logReader reads the log of events after the last one that it has seen, again and again, from
 // gates in turn, until it is ended.
 type logReader struct {
 	ends   atomic.Bool
 	done   chan struct{}
-	events []storedEvent // complete when it is done
+	events []storedEvent // complete when done is closed
 }
 
 func startLogReader(t *testing.T, gates ...*gate) *logReader {
@@ -102,7 +102,7 @@ func startLogReader(t *testing.T, gates ...*gate) *logReader {
 		for n := 0; !r.ends.Load(); n++ {
 			more, _ := gates[n%len(gates)].logBehind(r.last())
 			r.events = append(r.events, more...)
-			time.Sleep(20 * time.Millisecond) // others need the machine too
+			time.Sleep(20 * time.Millisecond) // others need the processor too
 		}
 	}()
 	t.Cleanup(func() {
@@ -119,7 +119,7 @@ func (r *logReader) last() string {
 	return r.events[len(r.events)-1].ID
 }
 
-// end ends the reader and checks that what it has seen is how the log begins, as a gate has it now.
+// end ends the reader and checks that its events are the beginning of the log that a gate has now.
 func (r *logReader) end(g *gate) {
 	g.t.Helper()
 	r.ends.Store(true)
@@ -145,7 +145,7 @@ func firstDifference(a, b []storedEvent) string {
 	return "one ends earlier"
 }
 
-// idsRise checks that each id is greater than the one before, and returns the last.
+// idsRise checks that each id is greater than the previous one, and returns the last.
 func idsRise(t *testing.T, events []storedEvent) (last int64) {
 	t.Helper()
 	for _, e := range events {
@@ -158,7 +158,7 @@ func idsRise(t *testing.T, events []storedEvent) (last int64) {
 	return last
 }
 
-// logBehind returns the events behind an id, or all; false if the gate cannot read them now.
+// logBehind returns the events after an id, or all. ok is false if the gate cannot read them now.
 func (g *gate) logBehind(after string) (events []storedEvent, ok bool) {
 	g.t.Helper()
 	path := "/api/events"
@@ -176,15 +176,14 @@ func (g *gate) logBehind(after string) (events []storedEvent, ok bool) {
 	return events, status == http.StatusOK
 }
 
-// alternating is a sender whose webhooks go to gates in turn, each after the answer to the one
-// before, and share an ordering key for as long as each is stored before the next one is sent. If a
-// gate has spooled one, the others go on with a new key: between processes a spool does not promise
-// any order.
+// alternating is a sender whose webhooks go to gates in turn, each after the answer to the previous
+// one. They share an ordering key as long as each is stored before the next one is sent. If a gate
+// spools one, the rest use a new key, because a spool promises no order between processes.
 type alternating struct {
 	ends    atomic.Bool
 	done    chan struct{}
-	crossed atomic.Int64 // webhooks that went to another gate than the one of their key before
-	// input and ledger, as a stream has them, are complete when it is done.
+	crossed atomic.Int64 // webhooks sent to another gate than the previous one of their key
+	// input and ledger are complete when done is closed, as those of a stream.
 	input, ledger bytes.Buffer
 }
 
@@ -199,7 +198,7 @@ func startAlternating(t *testing.T, gates ...*gate) *alternating {
 			if !a.send(gates[n%len(gates)], id, body) {
 				return
 			}
-			// The other gate has it if the database has it.
+			// The other gate has it if the database does.
 			_, stored := gates[(n+1)%len(gates)].request(http.MethodGet, "/api/events?messageId="+id, "")
 			if strings.Contains(stored, `"messageId":"`+id+`"`) {
 				sequence++
@@ -213,13 +212,13 @@ func startAlternating(t *testing.T, gates ...*gate) *alternating {
 	return a
 }
 
-// send sends a webhook until it is acknowledged; false if the sender is ended before.
+// send sends a webhook until it is acknowledged, or returns false if the sender is ended first.
 func (a *alternating) send(g *gate, id, body string) bool {
 	a.input.WriteString(body + "\n")
 	for !a.ends.Load() {
 		status, answer := g.send(body)
 		if status != http.StatusAccepted {
-			time.Sleep(20 * time.Millisecond) // the gate is being started
+			time.Sleep(20 * time.Millisecond) // the gate is starting
 			continue
 		}
 		var receipt struct{ RequestID string }
@@ -241,13 +240,12 @@ func (a *alternating) end() {
 	<-a.done
 }
 
-// TestStandbyChaos: two gates share a PostgreSQL with a synchronous standby, under load with
-// repetitions. In turn a gate is killed; the standby, so that commits wait and the gates spool; and
-// the primary, whose data is thrown away: the standby takes its place and gets a standby of its
-// own. At last the primary is lost while the standby is away, which then takes its place.
-// Afterwards everything that was acknowledged must be there, once, in order among what one process
-// took and over both while none spooled, with its lineage: see auditStore. A reader that followed
-// the log missed nothing.
+// TestStandbyChaos runs two gates on a PostgreSQL with a synchronous standby, under load with
+// repetitions. In turn it kills a gate; the standby, so that commits wait and the gates spool; and
+// the primary with its data, so that the standby takes its place and gets a new standby. Last it
+// kills the primary while the standby is away, and promotes the standby. Afterwards everything
+// acknowledged is stored, once, and with its lineage. It is in order among the webhooks of one
+// process, and over both while none spooled: see auditStore. A reader of the log missed nothing.
 func TestStandbyChaos(t *testing.T) {
 	t.Parallel()
 	p := startPair(t, true)
@@ -306,7 +304,7 @@ func TestStandbyChaos(t *testing.T) {
 	both.end()
 	reader.end(gates[1])
 
-	// What is committed while the standby is away may be seen, but no 202 may rest on it.
+	// Commits without the standby may be visible, but no 202 may depend on them.
 	must(t, p.standby.Kill())
 	for n := range gates {
 		gates[n].await("the gate spools while commits wait for the standby", func() bool {
@@ -339,11 +337,11 @@ func TestStandbyChaos(t *testing.T) {
 	t.Logf("%d webhooks of shared keys went from one gate to the other", both.crossed.Load())
 }
 
-// TestAsynchronousFailover shows what asynchronous replication loses, and what it does not break. A
-// standby is cut off from its primary, which goes on and then dies with its data. What it took in
-// between is lost, although it was acknowledged. The gates go on over the promoted standby: no id
-// is given out twice, a reader goes on behind the last id that it saw, resends of the lost events
-// are stored and not answered as duplicates, and the chain is sound.
+// TestAsynchronousFailover shows the losses of asynchronous replication, and their limits. A
+// standby is cut off from its primary, which continues and then dies with its data. The webhooks in
+// between are lost although they were acknowledged. The gates continue on the promoted standby. No
+// id is used twice, a reader continues after the last id that it saw, resends of the lost events
+// are stored and not answered as duplicates, and the audit chain is intact.
 func TestAsynchronousFailover(t *testing.T) {
 	t.Parallel()
 	p := startPair(t, false)
@@ -394,7 +392,7 @@ func TestAsynchronousFailover(t *testing.T) {
 	auditVerify(one)
 }
 
-// settle waits until gates are well and everything that they took is stored.
+// settle waits until gates are healthy and have stored everything that they took.
 func settle(gates ...*gate) {
 	for _, g := range gates {
 		g.t.Helper()
@@ -403,8 +401,7 @@ func settle(gates ...*gate) {
 	}
 }
 
-// resend sends events again as sendSome sent them, and checks whether each is answered as a
-// duplicate.
+// resend sends the events of sendSome again, and checks whether each is answered as a duplicate.
 func resend(g *gate, ids []string, duplicates bool) {
 	g.t.Helper()
 	for _, id := range ids {
@@ -428,7 +425,7 @@ func sameMembers(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// auditVerify checks the chain of what a gate stores.
+// auditVerify checks the audit chain of a gate.
 func auditVerify(g *gate) {
 	g.t.Helper()
 	if code, out, errs := runBinary(g.t, g.env, "audit", "verify", "--data-dir", g.dir); code != 0 {
@@ -436,9 +433,9 @@ func auditVerify(g *gate) {
 	}
 }
 
-// TestPostgresSlowOrReadOnly: PostgreSQL alone answers 3 seconds late, and then is set to be
-// read-only. Meanwhile the gate spools, goes on to answer 202, and says so. Afterwards everything
-// is stored in order.
+// TestPostgresSlowOrReadOnly has a PostgreSQL that answers 3 seconds late, and one that is set to
+// read-only. The gate spools, answers 202, and reports it. Afterwards everything is stored in
+// order.
 func TestPostgresSlowOrReadOnly(t *testing.T) {
 	t.Parallel()
 	cluster, database := startPostgres(t, pgtest.Options{})
@@ -448,7 +445,7 @@ func TestPostgresSlowOrReadOnly(t *testing.T) {
 	direct.Host = proxy.address()
 	g := startGate(t, startOptions{env: []string{"DB_URL=" + direct.String()}})
 	stream := startStream(t, g, 150)
-	var more []byte // sent beside it
+	var more []byte // also sent
 	for _, trouble := range []struct {
 		name       string
 		begin, end func()
@@ -491,9 +488,9 @@ func TestPostgresSlowOrReadOnly(t *testing.T) {
 	}
 }
 
-// TestPostgresOlderCopy: while the gates are stopped, an older dump is put in the place of the
-// database. Resends of what it lacks are stored, and what a gate had spooled too; resends of what
-// it has are duplicates. No id of before is given out again, and the chain is sound.
+// TestPostgresOlderCopy replaces the database by an older dump while the gates are stopped. Resends
+// of the missing events are stored, and so are spooled ones. Resends of the others are duplicates.
+// No id is used twice, and the audit chain is intact.
 func TestPostgresOlderCopy(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)

@@ -53,9 +53,9 @@ func writeCertificate(t *testing.T, files certificateFiles, serial int64) *x509.
 	return pool
 }
 
-// TestTLS: the gate speaks TLS from 1.2 with HTTP/1.1 and HTTP/2, and takes a new certificate
-// without a restart and without dropping a connection; files that make no certificate leave the one
-// before in use.
+// TestTLS checks TLS from version 1.2, with HTTP/1.1 and HTTP/2. The gate loads a new certificate
+// without a restart and without closing connections. If the new files are invalid, it keeps the
+// previous certificate.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -103,7 +103,7 @@ func TestTLS(t *testing.T) {
 		conn.Close()
 		t.Error("TLS 1.1 is spoken")
 	}
-	// In the clear there is an answer that says so, and nothing is taken.
+	// A request in the clear gets an answer that says so, and is not accepted.
 	if resp, err := http.Post("http://"+address+"/webhooks", "application/json",
 		bytes.NewReader([]byte("{}"))); err == nil {
 		resp.Body.Close()
@@ -122,7 +122,7 @@ func TestTLS(t *testing.T) {
 		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 	}
 	g.await("the new certificate is in use", func() bool { return serial() == 2 })
-	post(one, "c") // over the connections of before, which trust the old certificate alone
+	post(one, "c") // over the earlier connections, which trust only the old certificate
 	post(two, "d")
 	post(client(newer, true), "e")
 

@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestServeCluster: gates on a Redis Cluster of three masters, of which one after the other dies
-// under load and comes back.
+// TestServeCluster runs gates on a Redis Cluster of three masters. Each master in turn dies under
+// load and comes back.
 func TestServeCluster(t *testing.T) {
 	t.Parallel()
 	nodes := redistest.Cluster(t, 3, redistest.Options{AppendFsync: "always",
@@ -27,16 +27,15 @@ func TestServeCluster(t *testing.T) {
 	ingest.await("the gate is well", func() bool { return ingest.health().Status == "ok" })
 	ingest.awaitDrained()
 	auditStore(t, ingest, stream.input, stream.ledger)
-	// In the short form a node may be back before any lease on it has run out.
+	// In the short form a node may be back before a lease on it has run out.
 	if modeltest.Soak() && !strings.Contains(worker.logs.String(), "lease of a partition was lost") {
 		t.Error("no partition changed hands")
 	}
 }
 
-// TestServeSentinel: the master dies under load and its replica takes over. Replication does not
-// wait for the replica, so what that has not received is lost with the master: here it has
-// everything, because the master was made to hold its writes until then. What is sent meanwhile is
-// spooled.
+// TestServeSentinel kills the master under load, and its replica takes over. Replication is
+// asynchronous, so a master can die with records that its replica lacks. The test prevents that:
+// the master delays its writes until the replica has them. The gate spools webhooks meanwhile.
 func TestServeSentinel(t *testing.T) {
 	t.Parallel()
 	redis := redistest.StartSentinel(t, redistest.Options{AppendFsync: "always"})

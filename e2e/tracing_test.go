@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// receiver takes OTLP over HTTP and keeps the spans.
+// receiver receives OTLP over HTTP and keeps the spans.
 type receiver struct {
 	*httptest.Server
 	mu    sync.Mutex // guards spans
@@ -45,7 +45,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// named returns the spans of a name.
+// named returns the spans with a name.
 func (r *receiver) named(name string) (found []*otlp.Span) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,16 +63,16 @@ const (
 	senderHeader = "00-" + senderTrace + "-" + senderSpan + "-01"
 )
 
-// TestTracing follows a webhook through the gate by its spans: the request continues the sender's
-// trace, the append is under it, its context is kept with the event, and the batch that stored it
-// links it.
+// TestTracing follows a webhook through the gate by its spans. The request continues the sender's
+// trace, the append is a child of it, the event keeps the context, and the batch that stored it has
+// a link to it.
 func TestTracing(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_TRACING_ENDPOINT=" + r.URL,
 		"HOOKGATE_TRACING_SAMPLE=1"}})
 	bearer := "Bearer " + g.key(bearerKeyName)
-	for _, id := range []string{"a", "a", "b"} { // the second is a duplicate and traced too
+	for _, id := range []string{"a", "a", "b"} { // the second is a duplicate, and traced too
 		status, body := g.request(http.MethodPost, "/webhooks", `{"messageId":"`+id+`","eventType":"t"}`,
 			"Authorization", bearer, "Traceparent", senderHeader)
 		if status != http.StatusAccepted {
@@ -83,7 +83,7 @@ func TestTracing(t *testing.T) {
 	g.request(http.MethodGet, "/livez", "")
 	g.awaitDrained()
 	_, events := g.request(http.MethodGet, "/api/events?messageId=a", "")
-	g.stop() // sends what is left
+	g.stop() // sends the rest
 
 	requests, appends, applies := r.named("POST /webhooks"), r.named("append"), r.named("apply")
 	if len(requests) != 3 || len(appends) != 3 || len(applies) == 0 || len(r.named("webhook")) != 1 {
@@ -130,8 +130,8 @@ func TestTracing(t *testing.T) {
 	}
 }
 
-// TestTracingSampleIsOurs: a sender that wants to be traced is not, if the gate records none;
-// nothing is kept with its event then.
+// TestTracingSampleIsOurs checks that a sender cannot force a trace on a gate that records none,
+// and that the event then keeps no context.
 func TestTracingSampleIsOurs(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)

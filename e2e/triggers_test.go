@@ -18,7 +18,7 @@ import (
 	"github.com/hookgate/hookgate/release"
 )
 
-// release asks a gate for its release triggers.
+// release returns the state of the release triggers.
 func (g *gate) release() (r release.Status) {
 	g.t.Helper()
 	status, body := g.request(http.MethodGet, "/admin/guard", "")
@@ -50,9 +50,9 @@ func (g *gate) fill(n int) {
 	}
 }
 
-// TestTriggerStopsIntake lets workers fall behind: the queue's trigger fires when it has been too
-// deep for long enough. The gate goes into read_only by itself; log, admin trail, metrics and a
-// signed webhook tell of it; and when the queue has drained the alarm is over.
+// TestTriggerStopsIntake slows the workers down until the trigger queue_depth fires. The gate goes
+// into read_only by itself. Log, admin trail, metrics and a signed webhook report it. When the
+// queue has drained, the alarm is over.
 func TestTriggerStopsIntake(t *testing.T) {
 	t.Parallel()
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -134,9 +134,9 @@ func TestTriggerStopsIntake(t *testing.T) {
 	}
 }
 
-// TestTriggerRollsBack: the guard's roll-back command outlives a gate that is killed, with its
-// output in the data directory; and the gate that comes up again, with the same trouble, does not
-// roll back again.
+// TestTriggerRollsBack checks that the roll-back command survives a SIGKILL of the gate, with its
+// output in the data directory. The restarted gate has the same problem and does not roll back
+// again.
 func TestTriggerRollsBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
