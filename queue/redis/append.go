@@ -13,95 +13,108 @@ import (
 )
 
 const (
-	// maxGroup and maxGroupBytes bound the deliveries of one call of appendScript, and with them how
+	// maxGroup and maxGroupBytes bound the requests of one call of appendScript, and with them how
 	// long Redis does nothing else.
 	maxGroup      = 128
 	maxGroupBytes = 1 << 20
-	// maxFlying is the number of groups of an appender that are under way at a time: one more than is
-	// needed, so that it seldom matters how far Redis is.
-	maxFlying = 2
-	// maxFlyingFsync is that number where Redis waits for its disk before it answers, and takes
-	// nothing meanwhile: the larger the groups, the fewer waits.
-	maxFlyingFsync = 1
+	// maxInFlight is the largest number of groups in flight: one more than needed, so that Redis always
+	// has a group to work on.
+	maxInFlight = 2
+	// maxInFlightFsync is that number where Redis waits for its disk before it answers, and reads
+	// nothing meanwhile: larger groups then mean fewer waits.
+	maxInFlightFsync = 1
 	// maxKeptBuffer is the largest encoded record whose memory is used again.
 	maxKeptBuffer = 64 << 10
 )
 
-// appender puts deliveries that come at the same time into one call of appendScript:
+// appender sends requests that arrive together in one call of appendScript. Each group has a leader,
+// which sends it and hands each follower its receipt:
 //
-//	Append ─┬─ fewer than maxFlying groups are under way: a group of one, sent at once
-//	        └─ else: waits ─► a group ends ─► all that wait are the next group, sent by the first of them
+//	Append ─► join ─┬─ fewer than maxInFlight groups in flight: the leader of a group of one
+//	                └─ else it waits until a group has ended ─┬─ the first that waits leads
+//	                                                          └─ the others follow: they get their
+//	                                                             receipts from the leader
 //
-// So a delivery that comes alone waits for nothing but Redis, and under load the groups grow by
+// So a request that arrives alone waits for Redis only, and under load the groups grow by
 // themselves.
 type appender struct {
-	maxFlying int
+	maxInFlight int
 
-	mu      sync.Mutex // guards all below; never held over I/O
-	flying  int        // groups under way
-	waiting []*appendCall
+	mu       sync.Mutex // guards all below; never held over I/O
+	inFlight int        // groups
+	waiting  []*appendCall
 }
 
-// appendCall is one delivery on its way. It is used again only when Redis has answered: what was
-// cut off may still be about to be sent.
+// role says what an append does next. Only join and next assign it.
+type role int
+
+const (
+	waiter   role = iota // wait for another role
+	leader               // send the group
+	follower             // return: the leader has sent the group, and the outcome is there
+)
+
+// appendCall is one append. It is used again only after Redis has answered: a call that timed out
+// may still be about to be sent.
 type appendCall struct {
 	partition int
 	claim     []byte // key
 	record    []byte
 	bare      [wire.PrefixSize]byte // see wire.Bare
 
-	// turn has an item when the call has its answer, or is to send its group, in which it is the
-	// first.
-	turn    chan struct{}
+	// roles has the role of a waiter when it changes.
+	roles chan role
+	// group is what a leader sends, itself first.
 	group   []*appendCall
 	begun   int64 // see health.begin
 	receipt hookgate.Receipt
 	err     error
 }
 
-var appendCalls = sync.Pool{New: func() any { return &appendCall{turn: make(chan struct{}, 1)} }}
+var appendCalls = sync.Pool{New: func() any { return &appendCall{roles: make(chan role, 1)} }}
 
-// newAppendCall encodes d, which is not referred to afterwards.
-func (q *Queue) newAppendCall(d *hookgate.Request) *appendCall {
+// newAppendCall encodes r. Nothing refers to r afterwards.
+func (q *Queue) newAppendCall(r *hookgate.Request) *appendCall {
 	c := appendCalls.Get().(*appendCall)
-	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
+	p := hookgate.Partition(r.OrderingKey, q.opts.Partitions)
 	c.partition, c.receipt, c.err = p, hookgate.Receipt{Partition: p}, nil
 	c.begun = q.health.begin(p)
-	c.claim = q.keys.appendClaim(c.claim[:0], p, q.generation.Load(), d)
-	c.record = wire.Append(c.record[:0], d, hookgate.RequestID{}, time.Now())
+	c.claim = q.keys.appendClaim(c.claim[:0], p, q.generation.Load(), r)
+	c.record = wire.Append(c.record[:0], r, hookgate.RequestID{}, time.Now())
 	c.bare = wire.Bare(c.record)
 	return c
 }
 
-// recycle keeps a call that Redis has answered for another delivery.
+// recycle keeps a call that Redis has answered for another append.
 func (c *appendCall) recycle() {
 	if cap(c.record) <= maxKeptBuffer {
 		appendCalls.Put(c)
 	}
 }
 
-// Append implements hookgate.Queue. It returns in OpTimeout, whatever becomes of ctx on the way:
-// the deliveries of a group share one call. d is not referred to afterwards.
+// Append implements hookgate.Queue. It returns within OpTimeout and does not end early with ctx,
+// because the requests of a group share one call.
 //
-// The high-water mark is compared with a count of all partitions that is taken every 100 ms while
-// there are appends, and anew before anything is refused, plus what this process has appended
-// since. Other processes are seen late: the queue may exceed its mark by what they append in 100 ms
-// and one operation.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
+// Append compares the high-water mark with a count of all partitions plus what this process has
+// appended since. It counts every 100 ms while there are appends, and again before it rejects a
+// request. Appends of other processes are seen late: the queue may exceed its mark by what they
+// append in 100 ms and one operation.
+func (q *Queue) Append(ctx context.Context, r *hookgate.Request) (hookgate.Receipt, error) {
 	if err := q.ready(ctx); err != nil {
 		return hookgate.Receipt{}, err
 	}
 	defer q.depth.finished.Add(1)
-	if d.Replay() {
-		return q.appendReplay(ctx, d)
+	if r.Replay() {
+		return q.appendReplay(ctx, r)
 	}
-	c := q.newAppendCall(d)
+	c := q.newAppendCall(r)
 	a := q.appenderOf(c.partition)
-	if a.join(c) {
-		q.send(a, []*appendCall{c})
-	} else {
-		<-c.turn
-		q.sendGroup(a, c)
+	role := a.join(c)
+	if role == waiter {
+		role = <-c.roles
+	}
+	if role == leader {
+		q.lead(a, c)
 	}
 	receipt, err := c.receipt, c.err
 	if err != nil {
@@ -111,8 +124,8 @@ func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Recei
 	return receipt, nil
 }
 
-// ready returns why nothing can be appended now. If it returns nil, the caller counts its append in
-// q.depth.finished when that has ended.
+// ready returns why nothing can be appended now. If it returns nil, the caller must add its append
+// to q.depth.finished when that has ended.
 func (q *Queue) ready(ctx context.Context) error {
 	if q.isClosed() {
 		return hookgate.ErrClosed
@@ -126,25 +139,24 @@ func (q *Queue) ready(ctx context.Context) error {
 	return q.admit(ctx)
 }
 
-// newAppenders returns what groups the appends: one appender for each partition on a cluster, else
-// one for all.
+// newAppenders returns one appender for each partition on a cluster, else one for all.
 func newAppenders(partitions int, mode rueidis.ClientMode, worth Durability) []appender {
-	n, flying := 1, maxFlying
+	n, inFlight := 1, maxInFlight
 	if mode == rueidis.ClientModeCluster {
 		n = partitions
 	}
 	if worth.AppendFsync == "always" {
-		flying = maxFlyingFsync
+		inFlight = maxInFlightFsync
 	}
 	all := make([]appender, n)
 	for i := range all {
-		all[i].maxFlying = flying
+		all[i].maxInFlight = inFlight
 	}
 	return all
 }
 
-// appenderOf returns what groups the appends to a partition: a script may touch the keys of one
-// slot of a cluster only.
+// appenderOf returns the appender of a partition. On a cluster a script may only touch the keys of
+// one slot.
 func (q *Queue) appenderOf(partition int) *appender {
 	if len(q.appenders) == 1 {
 		return &q.appenders[0]
@@ -152,21 +164,22 @@ func (q *Queue) appenderOf(partition int) *appender {
 	return &q.appenders[partition]
 }
 
-// join reports whether c may be sent at once. If not, it waits for its turn.
-func (a *appender) join(c *appendCall) bool {
+// join makes c the leader of a group of one, or a waiter.
+func (a *appender) join(c *appendCall) role {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.flying < a.maxFlying {
-		a.flying++
-		return true
+	if a.inFlight < a.maxInFlight {
+		a.inFlight++
+		c.group = append(c.group[:0], c)
+		return leader
 	}
 	a.waiting = append(a.waiting, c)
-	return false
+	return waiter
 }
 
-// next makes what waits the next group, to be sent by the first of it, after a group has ended. If
-// that was because its time was up, those who wait are returned instead, to get its error: they
-// would find Redis no better.
+// next begins the next group after one has ended with err: the first waiter leads, as many as fit
+// follow. If Redis did not answer in time, next returns the waiters instead, which fail with the
+// same error: Redis would answer them no sooner.
 func (a *appender) next(err error) (failed []*appendCall) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -174,7 +187,7 @@ func (a *appender) next(err error) (failed []*appendCall) {
 		failed, a.waiting = a.waiting, nil
 	}
 	if len(a.waiting) == 0 {
-		a.flying--
+		a.inFlight--
 		return failed
 	}
 	n, size := 0, 0
@@ -188,29 +201,20 @@ func (a *appender) next(err error) (failed []*appendCall) {
 	rest := copy(a.waiting, a.waiting[n:])
 	clear(a.waiting[rest:])
 	a.waiting = a.waiting[:rest]
-	first.turn <- struct{}{}
+	first.roles <- leader
 	return failed
 }
 
-// sendGroup sends the group of which c is the first, if it is.
-func (q *Queue) sendGroup(a *appender, c *appendCall) {
-	if len(c.group) > 0 {
-		q.send(a, c.group)
-		clear(c.group)
-		c.group = c.group[:0]
-	}
-}
-
-// send makes one call of appendScript for a group, and gives everyone but the first, who is the
-// caller, the answer.
-func (q *Queue) send(a *appender, group []*appendCall) {
+// lead sends the group of c and hands each follower its receipt or error.
+func (q *Queue) lead(a *appender, c *appendCall) {
+	group := c.group
 	keys, args := make([]string, 0, 2*len(group)), make([]string, 1, 1+2*len(group))
 	args[0] = q.ttl
 	for _, c := range group {
 		keys = append(keys, q.keys.log[c.partition], rueidis.BinaryString(c.claim))
 		args = append(args, rueidis.BinaryString(c.record), rueidis.BinaryString(c.bare[:]))
 	}
-	ctx := context.Background() // each of them has its own; do has a limit of time
+	ctx := context.Background() // each append has its own; run has a time limit
 	answers, err := q.run(ctx, call{appendScript, keys, args}).ToArray()
 	if err == nil && len(answers) != len(group) {
 		err = errors.New("the answer is malformed")
@@ -229,12 +233,14 @@ func (q *Queue) send(a *appender, group []*appendCall) {
 			q.wake(c.partition)
 		}
 	}
-	for _, c := range group[1:] {
-		c.turn <- struct{}{}
+	for _, follows := range group[1:] {
+		follows.roles <- follower
 	}
+	clear(group)
+	c.group = group[:0]
 }
 
-// parseReceipt reads what appendScript answers for one delivery.
+// parseReceipt reads what appendScript answers for one request.
 func parseReceipt(receipt *hookgate.Receipt, m *rueidis.RedisMessage) (err error) {
 	if m.IsArray() {
 		parts, err := m.AsStrSlice()

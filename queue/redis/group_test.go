@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ func appendTogether(t *testing.T, server *redistest.Server, q *Queue,
 		a := &q.appenders[0]
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.flying == maxFlying && len(a.waiting) == len(deliveries)-maxFlying
+		return a.inFlight == maxInFlight && len(a.waiting) == len(deliveries)-maxInFlight
 	})
 	server.Resume()
 	all.Wait()
@@ -60,7 +61,7 @@ func TestGroup(t *testing.T) {
 	before := calls(server, "evalsha")
 	receipts, errs := appendTogether(t, server, q, deliveries)
 	// some are the keeper's
-	if n := calls(server, "evalsha") - before; n > len(deliveries)/maxGroup+1+maxFlying+20 {
+	if n := calls(server, "evalsha") - before; n > len(deliveries)/maxGroup+1+maxInFlight+20 {
 		t.Errorf("%d appends took %d calls", len(deliveries), n)
 	}
 	firsts := map[hookgate.RequestID]bool{}
@@ -168,12 +169,59 @@ func TestCloseWithWaiting(t *testing.T) {
 	eventually(t, "all but those under way wait", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.flying == maxFlying && len(a.waiting) == callers-maxFlying
+		return a.inFlight == maxInFlight && len(a.waiting) == callers-maxInFlight
 	})
 	q.Close()
 	all.Wait()
-	if a.flying != 0 || len(a.waiting) != 0 {
-		t.Errorf("%d groups are under way and %d calls wait", a.flying, len(a.waiting))
+	if a.inFlight != 0 || len(a.waiting) != 0 {
+		t.Errorf("%d groups are under way and %d calls wait", a.inFlight, len(a.waiting))
 	}
 	server.Resume()
+}
+
+// Goal: an append that timed out does not read its request later. Method: a server hangs until
+// appends have timed out and their callers have overwritten the requests. Then it goes on; it may
+// still get the appends. The same requests are appended again, which adds nothing where the first
+// append arrived, so each record has the bytes of whichever came first.
+func TestTimedOutRequestIsTheCallers(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 300 * time.Millisecond})
+	mustAppend(t, q, testDelivery("k", 1000))
+	want := map[string]string{}
+	var requests []*hookgate.Request
+	for n := range 50 {
+		r := testDelivery("k", n)
+		requests = append(requests, r)
+		want[r.MessageID] = string(r.Body)
+	}
+	server.Hang()
+	var all sync.WaitGroup
+	for _, r := range requests {
+		all.Go(func() {
+			given := *r
+			given.Body = slices.Clone(r.Body)
+			if _, err := q.Append(t.Context(), &given); err == nil {
+				t.Error("an append is acknowledged by a server that hangs")
+			}
+			clear(given.Body)
+			given = hookgate.Request{}
+		})
+	}
+	all.Wait()
+	server.Resume()
+	eventually(t, "the queue works again", func() bool { return healthy(q) })
+	for _, r := range requests {
+		if receipt := mustAppend(t, q, r); receipt.Duplicate() {
+			t.Errorf("the same request again is a duplicate of %s", receipt.DuplicateOf)
+		}
+	}
+	for _, r := range mustNext(t, mustOpenReader(t, q), 1+len(requests))[1:] {
+		if string(r.Body) != want[r.MessageID] {
+			t.Errorf("%s came back as %.20q, want %.20q", r.MessageID, r.Body, want[r.MessageID])
+		}
+		delete(want, r.MessageID)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d requests are missing", len(want))
+	}
 }
