@@ -117,9 +117,8 @@ func (q *Queue) count(ctx context.Context,
 func (q *Queue) notice(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if l := &q.lanes[p]; l.owner != nil && !l.inHand() && len(l.unread) == 0 && !l.stirred {
-		l.owner.noticed.Store(true)
-		l.owner.wake()
+	if l := &q.lanes[p]; l.phase != laneFree && !l.inHand() && len(l.unread) == 0 && !l.stirred {
+		l.owner.wake(readAll)
 	}
 }
 

@@ -12,46 +12,19 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"github.com/hookgate/hookgate"
 )
 
 // The readers of all processes share the partitions without talking to each other. Each one is a
-// member of a sorted set as long as it sends heartbeats; sorted by their names, which begin with
-// the time they came, the first is due partition 0, the second partition 1, and so on round. What a
-// reader is due, it leases as soon as the lease is free; what it is not due, it gives back as
-// soon as it has none of its records in hand. Each process does this for its readers in rounds,
-// every third of LeaseTTL and when something happens:
+// member of a sorted set for as long as it sends heartbeats. Sorted by their names, which begin with
+// the time of their start, the first is due partition 0, the second partition 1, and so on, round
+// and round. A reader leases the partitions that it is due as soon as their leases are free. It
+// gives back the others as soon as it has none of their records in hand. Each process does this for
+// its readers in rounds, every third of LeaseTTL and when something happens:
 //
-//	heartbeat ─► who is due what ─► renew / give back ─► acquire what is free
+//	heartbeat ─► which reader is due what ─► renew / give back ─► acquire what is free
 //
-// A process that dies or cannot reach Redis sends neither heartbeats nor renewals: after LeaseTTL
+// A process that dies or cannot reach Redis sends neither heartbeats nor renewals. After LeaseTTL
 // the others no longer count it, and its leases are free.
-
-// lane is this process's side of a partition.
-type lane struct {
-	owner   *reader   // of this process; nil if it holds no lease
-	token   string    // the lease as it stands in Redis
-	scripts *binding  // what uses it
-	lease   uint64    // its number
-	until   time.Time // when it may have run out, unless it is renewed
-	// leaving says that the lease is on its way back.
-	leaving bool
-	// read, handed and released are how far the owner has come under this lease.
-	read, handed, released hookgate.Position
-	unread                 []hookgate.Record // read and not handed out
-	// stirred says that there may be more to read. What other processes append does not set it: for
-	// that all are polled.
-	stirred bool
-}
-
-// inHand reports whether the owner has records that are not released.
-func (l *lane) inHand() bool { return l.handed.Compare(l.released) > 0 }
-
-// usable reports whether c may take records of the lane now; due is who the lane is due to.
-func (l *lane) usable(c *reader, due string, now time.Time) bool {
-	return l.owner == c && due == c.id && !l.leaving && now.Before(l.until)
-}
 
 // memberID names a new reader so that later ones sort behind it.
 func memberID() string {
@@ -110,7 +83,7 @@ type leaseCall struct {
 
 // shareOut makes the leases fit the members; round must be held.
 func (q *Queue) shareOut(ctx context.Context) error {
-	began := time.Now()
+	begun := time.Now()
 	renewals, returns := q.planKeeping()
 	err := q.lease(ctx, renewals, func(l *lane, _ leaseCall, r rueidis.RedisResult) error {
 		n, err := r.ToInt64()
@@ -120,13 +93,13 @@ func (q *Queue) shareOut(ctx context.Context) error {
 		case n == 0:
 			q.lose(l)
 		default:
-			l.until = began.Add(q.opts.LeaseTTL)
+			l.lease.until = begun.Add(q.opts.LeaseTTL)
 		}
 		return nil
 	})
 	err = errors.Join(err, q.lease(ctx, returns, func(l *lane, _ leaseCall,
 		r rueidis.RedisResult) error {
-		*l = lane{} // if it was not done, the lease runs out
+		l.free() // if Redis has not done it, the lease runs out
 		return r.Error()
 	}))
 	return errors.Join(err, q.acquire(ctx))
@@ -134,7 +107,7 @@ func (q *Queue) shareOut(ctx context.Context) error {
 
 // acquire takes the leases that are free and due to readers of this process; round must be held.
 func (q *Queue) acquire(ctx context.Context) error {
-	began := time.Now()
+	begun := time.Now()
 	var won []leaseCall
 	err := q.lease(ctx, q.planAcquiring(), func(_ *lane, c leaseCall, r rueidis.RedisResult) error {
 		token, err := r.ToString()
@@ -147,7 +120,7 @@ func (q *Queue) acquire(ctx context.Context) error {
 		return err
 	})
 	for _, c := range won {
-		err = errors.Join(err, q.take(ctx, c, began.Add(q.opts.LeaseTTL)))
+		err = errors.Join(err, q.take(ctx, c, begun.Add(q.opts.LeaseTTL)))
 	}
 	return err
 }
@@ -156,7 +129,7 @@ func (q *Queue) acquire(ctx context.Context) error {
 // again.
 func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	number := strings.Split(c.token, "/")
-	lease, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
+	n, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
 	if err != nil {
 		return opError("acquire", c.partition, fmt.Errorf("lease %q has no number", c.token))
 	}
@@ -166,12 +139,11 @@ func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c.reader.closed {
+	if c.reader.phase == readerClosed {
 		return nil // its Close waits for this round and finds nothing
 	}
-	q.lanes[c.partition] = lane{owner: c.reader, token: c.token, scripts: b, lease: lease,
-		until: until, stirred: true}
-	c.reader.wake()
+	q.lanes[c.partition].hold(c.reader, lease{token: c.token, number: n, scripts: b, until: until})
+	c.reader.wake(readStirred)
 	return nil
 }
 
@@ -208,16 +180,16 @@ func (q *Queue) planKeeping() (renewals, returns []leaseCall) {
 	defer q.mu.Unlock()
 	for p := range q.lanes {
 		l := &q.lanes[p]
-		if l.owner == nil {
+		if l.phase == laneFree {
 			continue
 		}
 		if l.owner.id == q.due(p) || l.inHand() {
-			c := call{renewScript, []string{q.keys.lease[p]}, []string{l.token, q.leaseMillis()}}
-			renewals = append(renewals, leaseCall{call: c, partition: p, token: l.token})
+			c := call{renewScript, []string{q.keys.lease[p]}, []string{l.lease.token, q.leaseMillis()}}
+			renewals = append(renewals, leaseCall{call: c, partition: p, token: l.lease.token})
 			continue
 		}
-		l.leaving = true
-		returns = append(returns, q.giveBack(p, l.token))
+		l.giveBack()
+		returns = append(returns, q.giveBack(p, l.lease.token))
 	}
 	return renewals, returns
 }
@@ -233,7 +205,7 @@ func (q *Queue) planAcquiring() []leaseCall {
 	defer q.mu.Unlock()
 	var calls []leaseCall
 	for p := range q.lanes {
-		if q.lanes[p].owner != nil {
+		if q.lanes[p].phase != laneFree {
 			continue
 		}
 		due := q.due(p)
@@ -265,11 +237,11 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 		var err error
 		l := &q.lanes[c.partition]
 		switch {
-		case l.token != c.token && c.must:
+		case l.lease.token != c.token && c.must:
 			err = errLost
-		case l.token != c.token: // it does not matter any more
+		case l.lease.token != c.token: // it does not matter any more
 		case c.script.bound && noScript(r):
-			l.scripts.forgotten.Store(true)
+			l.lease.scripts.forgotten.Store(true)
 			if q.lose(l); c.must {
 				err = errLost
 			}
@@ -286,9 +258,9 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 // lose forgets a lease that is another's now, or that stems from before a failover; mu must be
 // held.
 func (q *Queue) lose(l *lane) {
-	q.opts.Logger.Warn("lease of a partition was lost", "lease", l.token)
+	q.opts.Logger.Warn("lease of a partition was lost", "lease", l.lease.token)
 	q.lost++
-	*l = lane{}
+	l.free()
 	q.kick()
 }
 
@@ -319,8 +291,8 @@ func (q *Queue) LeasesLost() int64 {
 func (q *Queue) wake(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if l := &q.lanes[p]; l.owner != nil {
+	if l := &q.lanes[p]; l.phase != laneFree {
 		l.stirred = true
-		l.owner.wake()
+		l.owner.wake(readStirred)
 	}
 }

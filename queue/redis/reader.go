@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -34,23 +33,63 @@ var errLost = errors.New("its lease is lost")
 type reader struct {
 	q  *Queue
 	id string
-	// woken has an item when there may be something new.
+	// woken has an item when wanted was set.
 	woken chan struct{}
-	// reading is closed when the read under way has ended; nil if there is none. Only Next touches it.
-	reading chan struct{}
-	// pause is how long it waits before it polls all partitions for what other processes append: it
-	// grows while there is none. Only Next touches it.
+
+	// Only Next uses these.
+
+	// pause is how long Next waits before it polls all lanes for the appends of other processes. It
+	// doubles while there are none.
 	pause time.Duration
-	// noticed says that a count found what another process has appended.
-	noticed atomic.Bool
-	// first is the partition that the next Next begins with, so that none is passed over for ever.
+	// first is the partition that Next begins with, so that each gets its turn.
 	first int
 
-	// Guarded by q.mu.
-	closed  bool
-	found   bool  // the last read found something
-	readErr error // of the last read
+	// Queue.mu guards these.
+
+	phase readerPhase
+	// fetched is closed when readerFetching ends.
+	fetched chan struct{}
+	// wanted is what Next should read when it is woken.
+	wanted readScope
+	// found and readErr are the result of the read that ended last; see readerFetched.
+	found   bool
+	readErr error
 }
+
+// readerPhase says what a reader does with Redis.
+//
+//	             Next needs records             Redis answered
+//	readerIdle ──────────────────► readerFetching ─────────────► readerFetched
+//	    ▲                                                            │
+//	    └────────── Next has the result ─────────────────────────────┘
+//
+//	any of these ── Close ──► readerClosed
+//
+// A fetch goes on when the context of Next ends: the next call waits for it. Only setPhase changes
+// the phase.
+type readerPhase int
+
+const (
+	readerIdle     readerPhase = iota // no read is in flight
+	readerFetching                    // a read is in flight
+	readerFetched                     // a read has ended, and Next has not seen the result
+	readerClosed                      // the reader is closed, and the phase stays
+)
+
+// setPhase changes the phase unless the reader is closed; Queue.mu must be held.
+func (c *reader) setPhase(p readerPhase) {
+	if c.phase != readerClosed {
+		c.phase = p
+	}
+}
+
+// readScope says which of its lanes a reader reads.
+type readScope int
+
+const (
+	readStirred readScope = iota // those where this process knows of something to read
+	readAll                      // all, because another process may have appended
+)
 
 // OpenReader implements hookgate.Queue.
 func (q *Queue) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
@@ -72,7 +111,9 @@ func (q *Queue) OpenReader(ctx context.Context) (hookgate.PartitionReader, error
 	return c, nil
 }
 
-func (c *reader) wake() {
+// wake makes Next read; Queue.mu must be held.
+func (c *reader) wake(scope readScope) {
+	c.wanted = max(c.wanted, scope)
 	select {
 	case c.woken <- struct{}{}:
 	default:
@@ -81,8 +122,11 @@ func (c *reader) wake() {
 
 // Next implements hookgate.PartitionReader.
 func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record, error) {
-	// While others append much, it looks there at once.
-	for poll := c.pause == pauseMin; ; {
+	scope := readStirred
+	if c.pause == pauseMin { // other processes append much
+		scope = readAll
+	}
+	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -90,39 +134,49 @@ func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record
 		if err != nil || len(records) > 0 {
 			return records, err
 		}
-		found, err := c.fill(ctx, poll, max, maxBytes)
+		found, err := c.fetch(ctx, scope, max, maxBytes)
 		if err != nil {
 			return nil, err
 		}
 		switch {
-		case found && poll:
+		case found && scope == readAll:
 			c.pause = pauseMin
-			continue
-		case found:
-			continue
-		case poll:
+		case !found && scope == readAll:
 			c.pause = min(2*c.pause, pauseMax)
 		}
-		timer := time.NewTimer(c.pause)
-		select {
-		case <-timer.C:
-			poll = true
-		case <-c.woken:
-			if poll = c.noticed.Swap(false); poll {
-				c.pause = pauseMin
-			}
-		case <-ctx.Done():
+		if !found {
+			scope = c.rest(ctx)
 		}
-		timer.Stop()
 	}
 }
 
-// take hands out what has been read.
+// rest waits until there may be something to read, and returns where.
+func (c *reader) rest(ctx context.Context) readScope {
+	timer := time.NewTimer(c.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return readAll
+	case <-ctx.Done():
+		return readStirred
+	case <-c.woken:
+	}
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	scope := c.wanted
+	c.wanted = readStirred
+	if scope == readAll {
+		c.pause = pauseMin
+	}
+	return scope
+}
+
+// take returns records that have been read from Redis before.
 func (c *reader) take(max, maxBytes int) ([]hookgate.Record, error) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c.closed || q.isClosed() {
+	if c.phase == readerClosed || q.isClosed() {
 		return nil, hookgate.ErrClosed
 	}
 	now := time.Now()
@@ -148,31 +202,27 @@ func (c *reader) take(max, maxBytes int) ([]hookgate.Record, error) {
 			c.first = p + 1 // its turn is over, although it has more
 			break
 		}
-		l.unread = nil // lets go of the array behind it
+		l.unread = nil // frees the array behind it
 	}
 	return records, nil
 }
 
-// fill reads from the partitions held that were stirred, or from all to poll them, and reports
-// whether there was something. The read goes on when ctx ends; the next call takes up what it
-// brought.
-func (c *reader) fill(ctx context.Context, poll bool, max, maxBytes int) (found bool, err error) {
-	if c.reading == nil {
-		calls := c.planReading(poll, max, maxBytes)
-		if len(calls) == 0 {
-			return false, nil
-		}
-		done := make(chan struct{})
-		c.reading = done
+// fetch reads from Redis and reports whether there was something. The read goes on when ctx ends;
+// the next call waits for it.
+func (c *reader) fetch(ctx context.Context, scope readScope, max, maxBytes int) (found bool,
+	err error) {
+	calls, fetched := c.planReading(scope, max, maxBytes)
+	if fetched == nil {
+		return false, nil
+	}
+	if len(calls) > 0 {
 		go func() {
 			defer c.q.background.Done() // planReading has added it
-			defer close(done)
 			c.read(calls)
 		}()
 	}
 	select {
-	case <-c.reading:
-		c.reading = nil
+	case <-fetched:
 	case <-ctx.Done():
 		return false, ctx.Err()
 	case <-c.q.closing:
@@ -180,23 +230,32 @@ func (c *reader) fill(ctx context.Context, poll bool, max, maxBytes int) (found 
 	}
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
+	c.setPhase(readerIdle)
 	if c.found {
 		return true, nil // one node of a cluster that fails must not hold up the others
 	}
 	return false, c.readErr
 }
 
-// planReading prepares a read from each partition of which nothing is left, if it was stirred or
-// all are polled.
-func (c *reader) planReading(poll bool, max, maxBytes int) []leaseCall {
+// planReading prepares a read of each lane in scope that has nothing left to return. It returns
+// none while another read is in flight. fetched is closed when a read has ended; nil if there is
+// none.
+func (c *reader) planReading(scope readScope, max, maxBytes int) (calls []leaseCall,
+	fetched <-chan struct{}) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	switch c.phase {
+	case readerFetching, readerFetched:
+		return nil, c.fetched
+	case readerClosed:
+		return nil, nil
+	}
 	now := time.Now()
-	var calls []leaseCall
 	for p := range q.lanes {
 		l := &q.lanes[p]
-		if !l.usable(c, q.due(p), now) || len(l.unread) > 0 || !poll && !l.stirred {
+		if !l.usable(c, q.due(p), now) || len(l.unread) > 0 ||
+			scope == readStirred && !l.stirred {
 			continue
 		}
 		l.stirred = false
@@ -205,19 +264,21 @@ func (c *reader) planReading(poll bool, max, maxBytes int) []leaseCall {
 			from = "(" + l.read.String()
 		}
 		keys := []string{q.keys.lease[p], q.keys.log[p]}
-		args := []string{l.token, from, strconv.Itoa(max), ""}
-		calls = append(calls, leaseCall{call: call{l.scripts.read, keys, args}, partition: p,
-			token: l.token, most: max})
+		args := []string{l.lease.token, from, strconv.Itoa(max), ""}
+		calls = append(calls, leaseCall{call: call{l.lease.scripts.read, keys, args}, partition: p,
+			token: l.lease.token, most: max})
 	}
 	if len(calls) == 0 || q.isClosed() {
-		return nil
+		return nil, nil
 	}
+	c.setPhase(readerFetching)
+	c.fetched = make(chan struct{})
 	q.background.Add(1) // under mu, like the end of calls in Close, which waits for it
 	for i := range calls {
 		calls[i].mostBytes = min(maxBytes, maxBytes/len(calls)+readBytesMin)
 		calls[i].args[3] = strconv.Itoa(calls[i].mostBytes)
 	}
-	return calls
+	return calls, c.fetched
 }
 
 // read makes the calls and puts what they bring into the lanes.
@@ -247,7 +308,7 @@ func (c *reader) read(calls []leaseCall) {
 			}
 			size += e.size
 			r := e.record(call.partition)
-			r.Lease = l.lease
+			r.Lease = l.lease.number
 			l.unread, l.read, found = append(l.unread, r), r.Position, true
 		}
 		l.stirred = stirred || len(entries) >= call.most || size >= call.mostBytes
@@ -255,6 +316,8 @@ func (c *reader) read(calls []leaseCall) {
 	})
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
+	c.setPhase(readerFetched)
+	close(c.fetched)
 	c.found, c.readErr = found, err
 	if err != nil {
 		c.readErr = fmt.Errorf("read queue: %w", err)
@@ -377,7 +440,7 @@ func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c.closed || q.isClosed() {
+	if c.phase == readerClosed || q.isClosed() {
 		return nil, nil, hookgate.ErrClosed
 	}
 	upTo = map[int]hookgate.Position{}
@@ -401,9 +464,9 @@ func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 		}
 		upTo[o.Partition] = to
 		keys := []string{q.keys.lease[o.Partition], q.keys.log[o.Partition]}
-		args := []string{l.token, after(to).String()}
-		calls = append(calls, leaseCall{call: call{l.scripts.release, keys, args}, partition: o.Partition,
-			token: l.token, must: true})
+		args := []string{l.lease.token, after(to).String()}
+		calls = append(calls, leaseCall{call: call{l.lease.scripts.release, keys, args}, partition: o.Partition,
+			token: l.lease.token, must: true})
 	}
 	return calls, upTo, err
 }
@@ -420,10 +483,10 @@ func after(p hookgate.Position) hookgate.Position {
 // out.
 func (c *reader) Close() error {
 	c.q.mu.Lock()
-	closed := c.closed
-	c.closed = true
+	closed := c.phase == readerClosed
+	c.setPhase(readerClosed)
+	c.wake(readStirred)
 	c.q.mu.Unlock()
-	c.wake()
 	if closed {
 		return nil
 	}
@@ -436,15 +499,15 @@ func (c *reader) Close() error {
 func (c *reader) leave() error {
 	q := c.q
 	q.mu.Lock()
-	c.closed = true
+	c.setPhase(readerClosed)
 	if i := slices.Index(q.readers, c); i >= 0 {
 		q.readers = slices.Delete(q.readers, i, i+1)
 	}
 	var calls []leaseCall
 	for p := range q.lanes {
 		if l := &q.lanes[p]; l.owner == c {
-			l.leaving = true
-			calls = append(calls, q.giveBack(p, l.token))
+			l.giveBack()
+			calls = append(calls, q.giveBack(p, l.lease.token))
 		}
 	}
 	q.mu.Unlock()
@@ -453,7 +516,7 @@ func (c *reader) leave() error {
 	err := q.do(ctx, q.client.B().Zrem().Key(q.keys.members).Member(c.id).Build()).Error()
 	err = errors.Join(err, q.lease(ctx, calls, func(l *lane, _ leaseCall,
 		r rueidis.RedisResult) error {
-		*l = lane{}
+		l.free()
 		return r.Error()
 	}))
 	q.kick()

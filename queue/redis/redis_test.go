@@ -138,7 +138,7 @@ func held(q *Queue) int {
 	defer q.mu.Unlock()
 	n := 0
 	for _, l := range q.lanes {
-		if l.owner != nil && !l.leaving && time.Now().Before(l.until) {
+		if l.phase == laneHeld && time.Now().Before(l.lease.until) {
 			n++
 		}
 	}
@@ -466,7 +466,7 @@ func TestRestartEndsLeases(t *testing.T) {
 func bindingOf(q *Queue, p int) *binding {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.lanes[p].scripts
+	return q.lanes[p].lease.scripts
 }
 
 // TestScriptsForgotten: a server that was made to throw its scripts away denies the leases; they
