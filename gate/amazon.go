@@ -57,9 +57,7 @@ type failedFetch struct {
 	err   error
 }
 
-// amazon is shared by all sources.
-var amazon = newAmazonClient(http.DefaultTransport)
-
+// newAmazonClient returns a client for all sources of a gate.
 func newAmazonClient(transport http.RoundTripper) *amazonClient {
 	return &amazonClient{
 		http: &http.Client{Transport: transport, Timeout: amazonTimeout,

@@ -5,12 +5,13 @@
 //	mux.Handle("/webhooks/", g.Handler())
 //	err = g.Run(ctx)                      // the work in the background, until ctx ends
 //	err = g.Close()
+//
+// examples/embed is a whole program.
 package gate
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -30,6 +31,7 @@ import (
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 	"github.com/hookgate/hookgate/store/retention"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Gate is a gate that is open. All methods may be called concurrently.
@@ -71,7 +73,7 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g.closing(lock)
+	g.closing(lock.Close)
 	if g.keys, err = findCredentials(o); err != nil {
 		return nil, err
 	}
@@ -84,7 +86,10 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	if g.listeners, err = listen(o); err != nil {
 		return nil, err
 	}
-	g.closers = append(g.closers, func() error { g.listeners.Close(); return nil })
+	g.closing(func() error {
+		g.listeners.Close() // after Run the server has closed them
+		return nil
+	})
 	if err := lock.Note(g.listeners.String()); err != nil {
 		return nil, err
 	}
@@ -94,8 +99,8 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	return g, nil
 }
 
-// closing has Close close c, before what was opened earlier.
-func (g *Gate) closing(c io.Closer) { g.closers = append(g.closers, c.Close) }
+// closing has Close call c, before what was opened earlier is closed.
+func (g *Gate) closing(c func() error) { g.closers = append(g.closers, c) }
 
 // Close closes the gate. Run must have returned, and Handler must not be called any more.
 func (g *Gate) Close() error {
@@ -109,7 +114,8 @@ func (g *Gate) Close() error {
 	return g.closed
 }
 
-// open opens what Open has not opened yet.
+// open opens the parts, each after those that it needs. The guard and the release triggers exist
+// before the canary, which asks them for a verdict; Run hands the canary to the triggers.
 func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	c, log := g.options, g.log
 	b, err := openStore(ctx, c, log)
@@ -117,51 +123,54 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		return err
 	}
 	g.backends = b
-	g.closing(b)
+	g.closing(b.Close)
 	traces, err := startTracing(c, log)
 	if err != nil {
 		return err
 	}
-	g.closers = append(g.closers, func() error { traces.stop(); return nil })
-	edge, err := httpConfigOf(c, traces.around, log)
-	if err != nil {
-		return err
-	}
-	protection := guard.New(guardConfigOf(c, log))
-	watch, err := releaseConfigOf(c, b, log)
-	if err != nil {
-		return err
-	}
-	monitor := release.NewMonitor(watch)
-	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
-	clock := attention.NewClock(func(ctx context.Context) (int64, error) {
-		mark, err := b.mark(ctx)
-		return mark.Last, err
-	})
-	described := metricsConfigOf(c, b, letters, clock, edge)
-	described.Guard, described.Release = protection.Status, monitor.Status
-	if c.Canary.Upstream != "" {
-		described.CanaryPercent = func() int { return g.canary.Percent() }
-	}
-	m := metrics.New(described)
+	g.closing(traces.stop)
 	b.store = traces.store(b.store)
+	m := metrics.NewCounters(c.Version)
 	if err := b.openQueue(ctx, c, m, log); err != nil {
 		return err
 	}
 	b.queue = traces.queue(b.queue)
 
-	depot, err := openDepot(c)
+	protection := guard.New(guardConfigOf(c, log))
+	watch, err := releaseConfigOf(c, b, log)
 	if err != nil {
 		return err
 	}
-	verdict := func() ([]string, error) { return release.Verdict(protection, monitor) }
+	triggers := release.NewMonitor(watch)
+	verdict := func() ([]string, error) { return release.Verdict(protection, triggers) }
 	g.canary, err = newCanary(c, b, verdict, log)
 	if err != nil {
 		return err
 	}
 	if g.canary != nil {
-		g.closers = append(g.closers, func() error { g.canary.Close(); return nil })
+		g.closing(func() error { g.canary.Close(); return nil })
 	}
+
+	edge, err := httpConfigOf(c, traces.around, log)
+	if err != nil {
+		return err
+	}
+	edge.Metrics = m
+	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
+	clock := attention.NewClock(func(ctx context.Context) (int64, error) {
+		mark, err := b.mark(ctx)
+		return mark.Last, err
+	})
+	observed := metricsConfigOf(c, b, letters, clock, edge)
+	observed.Guard, observed.Release = protection.Status, triggers.Status
+	if g.canary != nil {
+		observed.CanaryPercent = g.canary.Percent
+	}
+	m.Observe(observed)
+	if err := g.register(m.Collector()); err != nil {
+		return err
+	}
+
 	refusing := attention.NewRefusing(func() []metrics.Answered { return m.Snapshot().Answers })
 	watched := &attention.List{}
 	watched.Add(letters.Items)
@@ -172,49 +181,70 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		watched.Add(attention.StoreReplaced(b.replaced))
 	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
-		Metrics: m, Guard: protection, Release: monitor, Mode: b.settings, Store: b.reader,
+		Metrics: m, Guard: protection, Release: triggers, Mode: b.settings, Store: b.reader,
 		Attention: watched, MaxStreams: c.Admin.LiveStreams,
 	})
-	pages := dashboard.New(dashboardConfigOf(c, g.listeners, live, log))
-	edge.Metrics = m
-	taken := ingestConfigOf(c, edge)
-	taken.Queue, taken.Mode, taken.Metrics = b.queue, b.settings.Mode, m
-	taken.Guard, taken.Canary = protection, g.canary
-	webhooks, err := ingest.New(taken, sources)
+
+	accept := ingestConfigOf(c, edge)
+	accept.Queue, accept.Mode, accept.Metrics = b.queue, b.settings.Mode, m
+	accept.Guard, accept.Canary = protection, g.canary
+	webhooks, err := ingest.New(accept, sources)
+	if err != nil {
+		return err
+	}
+	depot, err := openDepot(c)
 	if err != nil {
 		return err
 	}
 	calls := adminapi.New(adminConfigOf(c, g.keys, edge), adminapi.Parts{
 		Queue: b.queue, Reader: b.reader, Purger: b.purger, Settings: b.settings, Access: b.access,
-		Verify: verifierOf(c), Intake: depot, Metrics: m, Pages: pages, Webhooks: webhooks,
-		Guard: protection, Release: monitor, Canary: g.canary, Attention: watched,
+		Verify: verifierOf(c), Intake: depot, Metrics: m, Webhooks: webhooks, Guard: protection,
+		Release: triggers, Canary: g.canary, Attention: watched,
+		Pages: dashboard.New(dashboardConfigOf(c, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
 
-	if c.Role != RoleIngest {
-		paused := func() bool { return b.settings.Mode() == control.ModeBuffer }
-		if b.buffered != nil {
-			g.tasks = append(g.tasks, func(ctx context.Context) {
-				persist.Run(ctx, workerConfigOf(c, paused, log), b.buffered, b.store, m)
-			})
-		}
-		g.tasks = append(g.tasks, func(ctx context.Context) {
-			retention.Run(ctx, retentionConfigOf(c, paused, log), b.pruner, m)
-		})
-	}
-	g.tasks = append(g.tasks, func(ctx context.Context) {
-		monitor.Run(ctx, releaseControls(c, b, g.canary))
-	}, func(ctx context.Context) {
+	g.run(live.Run, refusing.Run)
+	g.run(func(ctx context.Context) {
 		protection.Run(ctx, guard.Inputs{Queue: b.queue.Stats, Mode: b.settings.Mode,
-			Observer: monitor.Observe})
+			Observer: triggers.Observe})
+	}, func(ctx context.Context) {
+		triggers.Run(ctx, releaseControls(c, b, g.canary))
 	})
 	if g.canary != nil {
-		g.tasks = append(g.tasks, g.canary.Run)
+		g.run(g.canary.Run)
 	}
-	g.tasks = append(g.tasks, live.Run, refusing.Run)
+	if c.Role == RoleIngest {
+		return nil
+	}
+	paused := func() bool { return b.settings.Mode() == control.ModeBuffer }
+	g.run(func(ctx context.Context) {
+		retention.Run(ctx, retentionConfigOf(c, paused, log), b.pruner, m)
+	})
+	if b.buffered != nil {
+		g.run(func(ctx context.Context) {
+			persist.Run(ctx, workerConfigOf(c, paused, log), b.buffered, b.store, m)
+		})
+	}
 	return nil
 }
+
+// register adds the gate's metrics to the registry of the program that embeds the gate.
+func (g *Gate) register(m prometheus.Collector) error {
+	r := g.options.Registerer
+	if r == nil {
+		return nil
+	}
+	if err := r.Register(m); err != nil {
+		return fmt.Errorf("register the metrics of the gate: %w", err)
+	}
+	g.closing(func() error { r.Unregister(m); return nil })
+	return nil
+}
+
+// run has Run run tasks. Each returns when its context ends.
+func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, tasks...) }
 
 // Run does the work in the background and serves the addresses of the options, until ctx ends; then
 // it lets the requests in flight end and returns nil. An error is that of a listener. It may be

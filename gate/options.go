@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/store/postgres"
@@ -21,6 +22,8 @@ type Options struct {
 	Logger *slog.Logger `setting:"-"`
 	// Version is shown in the health, the dashboard and the metrics.
 	Version string `setting:"-"`
+	// Registerer gets the metrics of the gate too; nil: they are at /metrics alone.
+	Registerer prometheus.Registerer `setting:"-"`
 
 	// Listen is the address that Run serves; empty: none, the caller serves Handler.
 	Listen          string        `setting:"listen"`

@@ -76,7 +76,10 @@ func adminConfigOf(c Options, k credentials, edge httpserver.Config) adminapi.Co
 func dashboardConfigOf(c Options, l listeners, live *dashboard.Live,
 	log *slog.Logger) dashboard.Config {
 	d := dashboard.Config{Version: c.Version, Process: processName(), Live: live, Logger: log}
-	if l.separate() {
+	switch {
+	case l.public == nil: // the program that embeds the gate listens
+		d.Base = c.PublicURL
+	case l.separate():
 		d.Base = urlOf(l.public, c.TLS.CertFile != "")
 	}
 	return d

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -182,14 +183,15 @@ func shown(text string) string {
 }
 
 // schemeOptions resolves the secrets of a source; those of the default one are in k.
-func (c Options) schemeOptions(name string, k credentials) (o admit.Options, err error) {
+func (c Options) schemeOptions(name string, k credentials,
+	client admit.Amazon) (o admit.Options, err error) {
 	s := c.Sources[name]
 	o = admit.Options{
 		Places: admit.Places{MessageID: s.MessageID, EventType: s.EventType,
 			OrderingKey: s.OrderingKey, Sequence: s.Sequence},
 		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature),
 		Header: s.Header,
-		Topics: s.Topics, Confirm: s.Confirm, Amazon: amazon, Split: s.Split,
+		Topics: s.Topics, Confirm: s.Confirm, Amazon: client, Split: s.Split,
 	}
 	if name == ingest.DefaultSource {
 		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets
@@ -208,9 +210,10 @@ func (c Options) schemeOptions(name string, k credentials) (o admit.Options, err
 }
 
 // newSource makes a configured source.
-func (c Options) newSource(name string, k credentials) (ingest.Source, error) {
+func (c Options) newSource(name string, k credentials,
+	client admit.Amazon) (ingest.Source, error) {
 	s := c.Sources[name]
-	o, err := c.schemeOptions(name, k)
+	o, err := c.schemeOptions(name, k, client)
 	if err != nil {
 		return ingest.Source{}, err
 	}
@@ -274,8 +277,9 @@ func typeOf(body string) string {
 // newSources makes the configured sources; the default one takes its keys from k.
 func newSources(c Options, k credentials) ([]ingest.Source, error) {
 	var sources []ingest.Source
+	client := newAmazonClient(http.DefaultTransport)
 	for _, name := range c.SourceNames() {
-		source, err := c.newSource(name, k)
+		source, err := c.newSource(name, k, client)
 		if err != nil {
 			return nil, err
 		}
@@ -311,11 +315,12 @@ func (c Options) SourceNames() []string {
 // CheckSources makes every source, and returns those that could be made and what is wrong with the
 // others. Keys that the first start would make are not made.
 func (c Options) CheckSources() (sources []ingest.Source, errs error) {
+	client := newAmazonClient(http.DefaultTransport)
 	for _, name := range c.SourceNames() {
 		k, err := c.configuredKeys(name)
 		if err == nil {
 			var s ingest.Source
-			if s, err = c.newSource(name, k); err == nil {
+			if s, err = c.newSource(name, k, client); err == nil {
 				sources = append(sources, s)
 			}
 		}
@@ -358,5 +363,5 @@ func (c Options) SchemeOptions(name string) (admit.Options, error) {
 	if err != nil {
 		return admit.Options{}, err
 	}
-	return c.schemeOptions(name, keys)
+	return c.schemeOptions(name, keys, newAmazonClient(http.DefaultTransport))
 }

@@ -58,13 +58,14 @@ func (t traces) around(next http.Handler) http.Handler {
 }
 
 // stop sends what is left, after which the gate goes on untraced.
-func (t traces) stop() {
+func (t traces) stop() error {
 	if t.tracing == nil {
-		return
+		return nil
 	}
 	ending, cancel := context.WithTimeout(context.Background(), tracingTimeout)
 	defer cancel()
 	if err := t.tracing.Close(ending); err != nil {
 		t.log.Warn("the last traces could not be sent", "error", err)
 	}
+	return nil
 }

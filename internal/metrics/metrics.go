@@ -104,7 +104,8 @@ type Pool struct {
 
 // Metrics counts what the gate does. All methods may be called concurrently.
 type Metrics struct {
-	registry     *prometheus.Registry
+	registry     *prometheus.Registry // the gate's
+	process      *prometheus.Registry // those of the Go process
 	httpLatency  *prometheus.HistogramVec
 	queueLatency *prometheus.HistogramVec
 	events       *prometheus.CounterVec
@@ -135,8 +136,16 @@ type Metrics struct {
 	sources bounded
 }
 
-// New returns metrics with a registry of their own.
+// New returns metrics that count and observe.
 func New(c Config) *Metrics {
+	m := NewCounters(c.Version)
+	m.Observe(c)
+	return m
+}
+
+// NewCounters returns metrics that count only. The parts of a gate that are counted need them before
+// the parts exist that Observe asks.
+func NewCounters(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		received: lastReceived{new(sync.Map)},
@@ -173,8 +182,7 @@ func New(c Config) *Metrics {
 			Name: "webhook_workers_storing",
 			Help: "Transactions with webhooks that this process has under way in the store; 0 in mode buffer once it pauses.",
 		}),
-		sources:  bounded{most: MaxSources},
-		holdings: c.Holdings,
+		sources: bounded{most: MaxSources},
 	}
 	appended := prometheus.NewHistogramVec(histogram("webhook_append_latency_ms",
 		"Time that the queue took to make a webhook durable, or to fail, in milliseconds.",
@@ -185,19 +193,31 @@ func New(c Config) *Metrics {
 	m.pruning, m.shared = newPruning(m.registry), newShared(m.registry)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1.",
-		ConstLabels: prometheus.Labels{"version": c.Version},
+		ConstLabels: prometheus.Labels{"version": version},
 	})
 	buildInfo.Set(1)
 	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.ingested, m.refused, appended,
 		m.batchSize, m.batchLatency,
 		m.applyFailed, m.fenced, m.deadLettered, m.received, m.gaps, m.inversions, m.workers, m.storing,
-		buildInfo,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&gauges{config: c})
+		buildInfo)
+	m.process = prometheus.NewRegistry()
+	m.process.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.others = m.resolve(other)
 	m.startReasons()
 	return m
 }
+
+// Observe adds the gauges, which ask the parts in c at each scrape. It is called once, before the
+// first scrape and the first Snapshot.
+func (m *Metrics) Observe(c Config) {
+	m.holdings = c.Holdings
+	m.registry.MustRegister(&gauges{config: c})
+}
+
+// Collector returns the metrics of the gate, without those of the Go process, for a registry of the
+// program that embeds the gate.
+func (m *Metrics) Collector() prometheus.Collector { return m.registry }
 
 // histogram has classic buckets and, for a Prometheus that asks for them, native ones: buckets 10%
 // apart, at most 160.
@@ -220,7 +240,7 @@ func counter(name, help string) prometheus.Counter {
 
 // Handler serves the metrics in the formats of Prometheus.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry,
+	return promhttp.HandlerFor(prometheus.Gatherers{m.registry, m.process},
 		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 

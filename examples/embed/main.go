@@ -1,0 +1,95 @@
+// Command embed receives GitHub webhooks in a program of its own: it mounts a gate in its
+// http.ServeMux, and reads the stored events back.
+//
+//	GITHUB_WEBHOOK_SECRET=… go run ./examples/embed
+//
+//	POST /webhooks/github   the gate authenticates the webhook, stores it and answers 202
+//	GET  /events            this program lists what is stored
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/gate"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	listener, err := net.Listen("tcp", "127.0.0.1:8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	options := gate.DefaultOptions()
+	options.Listen = "" // this program listens, not the gate
+	options.DataDir = "data"
+	options.Logger = slog.Default()
+	options.Sources = map[string]gate.SourceOptions{
+		"github": {Kind: "github", Secrets: gate.Secrets{os.Getenv("GITHUB_WEBHOOK_SECRET")}},
+	}
+	if err := run(ctx, listener, options); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, listener net.Listener, options gate.Options) (err error) {
+	g, err := gate.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+
+	// The gate works in the background until the server has answered its last request.
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	worked := make(chan error, 1)
+	go func() { worked <- g.Run(working) }()
+	defer func() {
+		stopWorking()
+		err = errors.Join(err, <-worked)
+	}()
+
+	mux := http.NewServeMux()
+	mux.Handle("/webhooks/", g.Handler())
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		listEvents(w, r, g.Events())
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		<-ctx.Done()
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		server.Shutdown(deadline)
+	}()
+	log.Printf("send webhooks to http://%s/webhooks/github", listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// listEvents writes one line for each stored event, the oldest first: its type, its message id and
+// its body.
+func listEvents(w http.ResponseWriter, r *http.Request, events hookgate.Events) {
+	for e, err := range events.Events(r.Context(), hookgate.EventFilter{Source: "github", Limit: 100}) {
+		var body []byte
+		if err == nil {
+			body, err = events.Body(r.Context(), e.ID)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, "%s %s %s\n", e.EventType, e.MessageID, body)
+	}
+}
