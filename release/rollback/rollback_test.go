@@ -496,7 +496,7 @@ func TestOneAtATime(t *testing.T) {
 	m.stopped(r, err, Drain, "1 records", "--resume")
 	j := m.open("journal.ndjson")
 	if _, err := Open(m.path("journal.ndjson")); err == nil ||
-		!strings.Contains(err.Error(), "another roll-back is under way") {
+		!strings.Contains(err.Error(), "another roll-back is running") {
 		t.Errorf("the journal is opened twice: %v", err)
 	}
 	var a *Advised
