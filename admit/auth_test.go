@@ -90,7 +90,7 @@ const (
 // alike. Method: a table of Authorization values against three keys.
 func TestBearer(t *testing.T) {
 	s := newEnvelopeForTest(t, EnvelopeConfig{BearerKeys: []string{key1, key2, key3}})
-	const wrong, form = "holds none of the configured bearer keys", "is not of the form Bearer KEY"
+	const wrong, form = "has none of the configured bearer keys", "is not of the form Bearer KEY"
 	for _, c := range []struct{ name, value, words string }{
 		{"first", "Bearer " + key1, ""},
 		{"second", "Bearer " + key2, ""},
@@ -152,7 +152,7 @@ func TestSignature(t *testing.T) {
 		const text = `{"a":"b"}`
 		good := sign(secret1, []byte(text))
 		const prefix, digits = "does not begin with sha256=", "does not have 64 hexadecimal digits"
-		const wrong = "is not what any of the configured secrets makes of the body"
+		const wrong = "does not match the body with any of the configured secrets"
 		for _, c := range []struct{ name, value, body, byHeader, byBody string }{
 			{"first secret", good, text, "", ""},
 			{"second secret", sign(secret2, []byte(text)), text, "", ""},
@@ -230,8 +230,8 @@ func TestEnvelopeBothCredentials(t *testing.T) {
 	const auth, sig = "Authorization", "X-Webhook-Signature"
 	goodKey, badKey := "Bearer "+key2, "Bearer WRONG-KEY"
 	goodSig, badSig := sign(secret2, []byte(text)), sign("WRONG-SECRET", []byte(text))
-	const wrongKey = "Authorization holds none of the configured"
-	const wrongSig = "X-Webhook-Signature is not what any"
+	const wrongKey = "Authorization has none of the configured"
+	const wrongSig = "X-Webhook-Signature does not match"
 	const noKeys = "Authorization is present but the source has no bearer keys"
 	const noSecrets = "X-Webhook-Signature is present but the source has no secrets"
 	for _, c := range []struct {
@@ -355,15 +355,15 @@ func TestGitHubPathCheck(t *testing.T) {
 		{".", "has an empty part"}, {"..", "has an empty part"}, {".a", "has an empty part"},
 		{"a.", "has an empty part"},
 		{"a..b", "has an empty part"}, {"..0", "has an empty part"},
-		{"a.*", `holds '*'`}, {"a?", `holds '?'`}, {"a.#", `holds '#'`}, {`a.#(b=="c").d`, `holds '#'`},
-		{"a|b", `holds '|'`},
-		{"@this", `holds '@'`}, {"a.@reverse", `holds '@'`}, {`a\.b`, `holds '\\'`},
-		{"[a,b]", `holds '['`}, {"{a}", `holds '{'`},
-		{"!1", `holds '!'`}, {`!"x"`, `holds '!'`}, {"a b", `holds ' '`}, {" a", `holds ' '`},
-		{"a\n", `holds '\n'`}, {":0", `holds ':'`},
-		{`"a"`, `holds '"'`}, {"a=b", `holds '='`}, {"a,b", `holds ','`}, {"~true", `holds '~'`},
-		{"a\x00", `holds '\x00'`}, {"a\xff", `holds '�'`},
-		{"a%", `holds '%'`}, {"a<b", `holds '<'`}, {strings.Repeat("a.", 8) + "c", "more than 8 parts"},
+		{"a.*", `has '*'`}, {"a?", `has '?'`}, {"a.#", `has '#'`}, {`a.#(b=="c").d`, `has '#'`},
+		{"a|b", `has '|'`},
+		{"@this", `has '@'`}, {"a.@reverse", `has '@'`}, {`a\.b`, `has '\\'`},
+		{"[a,b]", `has '['`}, {"{a}", `has '{'`},
+		{"!1", `has '!'`}, {`!"x"`, `has '!'`}, {"a b", `has ' '`}, {" a", `has ' '`},
+		{"a\n", `has '\n'`}, {":0", `has ':'`},
+		{`"a"`, `has '"'`}, {"a=b", `has '='`}, {"a,b", `has ','`}, {"~true", `has '~'`},
+		{"a\x00", `has '\x00'`}, {"a\xff", `has '�'`},
+		{"a%", `has '%'`}, {"a<b", `has '<'`}, {strings.Repeat("a.", 8) + "c", "more than 8 parts"},
 		{strings.Repeat("x", 65), "more than 64 bytes"},
 	} {
 		got, err := newGitHub([]string{"s"}, c.path)

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// bearerKeys checks "Authorization: Bearer KEY" against several keys. It holds their digests, which
-// are all of one size, so that a comparison tells nothing of a key, its length included.
+// bearerKeys checks "Authorization: Bearer KEY" against several keys. It stores digests, which all
+// have the same size, so that the time of a comparison reveals nothing about a key, not even its
+// length.
 type bearerKeys struct {
 	digests [][sha256.Size]byte
 }
@@ -20,17 +21,17 @@ func newBearerKeys(keys []string) (bearerKeys, error) {
 		case key == "":
 			return b, fmt.Errorf("bearer key %d is empty", i+1)
 		case strings.TrimSpace(key) != key || strings.ContainsFunc(key, isControl):
-			// A header value arrives trimmed and cannot hold control characters.
-			return b, fmt.Errorf("bearer key %d begins or ends with white space or holds control characters:"+
-				" no request could ever send it", i+1)
+			// A header value arrives trimmed and has no control characters.
+			return b, fmt.Errorf("bearer key %d begins or ends with white space or has control characters:"+
+				" no request can send it", i+1)
 		}
 		b.digests = append(b.digests, sha256.Sum256([]byte(key)))
 	}
 	return b, nil
 }
 
-// check reports whether the request has an Authorization header and whether that is right. The name
-// of the scheme is compared without regard to case (RFC 9110, section 11.1), the key byte for byte.
+// check reports whether the request has an Authorization header, and returns an error if it is
+// wrong. The name of the scheme is not case-sensitive (RFC 9110, section 11.1); the key is.
 func (b bearerKeys) check(r *Request) (present bool, err error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
@@ -48,7 +49,7 @@ func (b bearerKeys) check(r *Request) (present bool, err error) {
 	}
 	which := matchDigest(b.digests, strings.TrimLeft(key, " "))
 	if which == 0 {
-		return true, unauthenticated("Authorization", "holds none of the configured bearer keys")
+		return true, unauthenticated("Authorization", "has none of the configured bearer keys")
 	}
 	r.Credential = Credential{BearerKeys, which}
 	return true, nil
@@ -58,4 +59,4 @@ func unauthenticated(header, reason string) error {
 	return fmt.Errorf("%w: %s %s", ErrUnauthenticated, header, reason)
 }
 
-var errNoCredentials = errors.New("no bearer key and no secret is configured: whoever sends could not be authenticated")
+var errNoCredentials = errors.New("no bearer key and no secret is configured, so no request can be authenticated: set secrets")

@@ -11,19 +11,19 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// identifyCloudEvent finds the identity of an event as the HTTP protocol binding of CloudEvents 1.0
-// carries it: in the headers (binary) or in the body (structured, application/cloudevents+json). A
-// batch (application/cloudevents-batch+json) is divided. Source and id together name a CloudEvent,
-// so the message id is "SOURCE ID".
+// identifyCloudEvent finds the identity of an event of the HTTP protocol binding of CloudEvents
+// 1.0: in the headers (binary) or in the body (structured, application/cloudevents+json). A batch
+// (application/cloudevents-batch+json) is split elsewhere. Source and id together identify a
+// CloudEvent, so the message id is "SOURCE ID".
 func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 	mediaType := mediaTypeOf(r)
 	switch {
-	case mediaType == cloudEventsBatch: // its body is no array
+	case mediaType == cloudEventsBatch: // its body is not an array
 		return messageOfBody(r), nil
 	case mediaType == "application/cloudevents+json":
 		return structuredEvent(r)
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
-		return Message{}, fmt.Errorf("%w: Content-Type is %.100q; of CloudEvents in the body only JSON is understood", ErrUnsupportedMediaType, mediaType)
+		return Message{}, fmt.Errorf("%w: Content-Type is %.100q; a CloudEvent in the body must be JSON", ErrUnsupportedMediaType, mediaType)
 	}
 	return binaryEvent(r)
 }
@@ -41,8 +41,8 @@ func mediaTypeOf(r *Request) string {
 	return strings.ToLower(strings.TrimSpace(mediaType))
 }
 
-// cloudEventAttributes are those that matter. The last one is optional: whatever is wrong with it,
-// the event is taken, as one without a subject.
+// cloudEventAttributes are the attributes that identify an event. The last one is optional: if it
+// is wrong, the event has no subject.
 var cloudEventAttributes = [...]string{"specversion", "id", "type", "source", "subject"}
 
 const subjectAttribute = len(cloudEventAttributes) - 1
@@ -54,7 +54,7 @@ func binaryEvent(r *Request) (Message, error) {
 		case len(header) > 1 && i != subjectAttribute:
 			return Message{}, &MalformedError{"ce-" + name, reasonTwice}
 		case len(header) == 1:
-			// Values are percent-encoded where a header could not hold them.
+			// A value is percent-encoded if a header could not hold it.
 			text, err := url.PathUnescape(header[0])
 			if err != nil && i != subjectAttribute {
 				return Message{}, &MalformedError{"ce-" + name, "is not properly percent-encoded"}
@@ -106,7 +106,7 @@ func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Messag
 		return Message{}, &MalformedError{prefix + "specversion", "is not 1.0"}
 	}
 	if strings.Contains(source, " ") {
-		return Message{}, &MalformedError{prefix + "source", "holds a space, which no URI reference does"}
+		return Message{}, &MalformedError{prefix + "source", "has a space, which a URI reference cannot have"}
 	}
 	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source,
 		Sequence: hookgate.NoSequence, Keyed: true}

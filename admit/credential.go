@@ -1,13 +1,13 @@
 package admit
 
-// Credential says which of a source's credentials a request proved itself with: by its position in
-// the configuration, and never by its value. The zero value says nothing.
+// Credential says which of a source's credentials authenticated a request: by its position in the
+// configuration, never by its value. The zero value means none.
 type Credential struct {
 	Setting  Setting
 	Position int // from 1
 }
 
-// Setting names the setting that a credential stands in.
+// Setting is the setting that has a credential.
 type Setting int
 
 // The settings.
@@ -16,7 +16,7 @@ const (
 	BearerKeys
 )
 
-// positionOf is where a key stands in the configuration that is the i-th, from 1, of those in use.
+// positionOf returns the position in the configuration of the i-th key in use, counted from 1.
 func positionOf(positions []int, i int) int {
 	if positions == nil || i == 0 {
 		return i

@@ -2,14 +2,14 @@ package admit
 
 import "errors"
 
-// EnvelopeConfig holds the credentials of an envelope source. There must be at least one, of either
-// sort; several of a sort are all valid, so that they can be rotated.
+// EnvelopeConfig has the credentials of an envelope source. At least one is required. All are valid
+// at once, so that they can be rotated.
 type EnvelopeConfig struct {
 	BearerKeys  []string
 	HMACSecrets []string
 }
 
-// envelopeRule is how the sender of an envelope signs.
+// envelopeRule says how the sender of an envelope signs.
 var envelopeRule = Rule{Header: "X-Webhook-Signature", Prefix: Prefixes{"sha256="}}
 
 type envelope struct {
@@ -20,24 +20,23 @@ type envelope struct {
 // NewEnvelope returns the scheme of the default source: a JSON object with the members messageId
 // and eventType, and optionally orderingKey and sequence, beside any others.
 //
-// The sender shows "Authorization: Bearer KEY" or signs with "X-Webhook-Signature: sha256=HEX", the
-// HMAC-SHA256 of the body. Whatever it sends must be right: if both headers are present both are
-// checked, and a header for which nothing is configured is refused. A bearer key, and the form of
-// a signature, are checked by CheckHeader; Authenticate checks everything.
+// The sender sends "Authorization: Bearer KEY", or signs with "X-Webhook-Signature: sha256=HEX",
+// the HMAC-SHA256 of the body. If both headers are present, both must be right. A header for which
+// no credential is configured is rejected. CheckHeader checks the bearer key and the form of the
+// signature. Authenticate checks everything.
 //
-// Identify takes a missing Content-Type, application/json and every type that ends in +json,
-// whatever their parameters. It looks at it only after the credentials, so that a stranger learns
-// nothing but 401.
+// Identify accepts a missing Content-Type, application/json, and every type that ends in +json,
+// with any parameters. It checks the type after the credentials, so that a stranger learns nothing
+// but 401.
 //
-// The body must be one JSON object (RFC 8259) nested at most 128 deep. Member names are compared
-// exactly, after unescaping. messageId, eventType and orderingKey are strings of 1 to
-// MaxIdentityBytes bytes of UTF-8 without control characters (U+0000 to U+001F, U+007F), taken as
-// they are: no Unicode normalisation. A missing or null orderingKey means the event type. sequence
-// is an integer from 0 to 2^63-1 written in digits alone; missing or null means none. None of the
-// four may occur twice. Bytes that are not UTF-8 are tolerated in all other strings, because the
-// body is kept byte for byte and not interpreted.
+// The body must be one JSON object (RFC 8259), nested at most 128 deep. Member names are compared
+// exactly, after unescaping. messageId and eventType are strings of 1 to MaxIdentityBytes bytes of
+// UTF-8 without control characters (U+0000 to U+001F, U+007F); they are not normalised, and neither
+// may occur twice. Without a usable orderingKey the ordering key is the event type. sequence is an
+// integer from 0 to 2^63-1 written in digits only; without a usable one there is none. All other
+// strings may have bytes that are not UTF-8, because the body is kept byte for byte.
 //
-// An error names a credential that is empty or could never be sent.
+// An error names a credential that is empty or that no request could send.
 func NewEnvelope(c EnvelopeConfig) (Scheme, error) {
 	if len(c.BearerKeys)+len(c.HMACSecrets) == 0 {
 		return nil, errNoCredentials
@@ -59,7 +58,7 @@ func (e *envelope) CheckHeader(r *Request) error {
 	return present(shown || signed, err)
 }
 
-// Authenticate checks the bearer key again: it is cheap, and a caller that left out CheckHeader
+// Authenticate checks the bearer key again. That is cheap, and a caller that forgot CheckHeader
 // must not let anyone in.
 func (e *envelope) Authenticate(r *Request) error {
 	shown, err := e.keys.check(r)

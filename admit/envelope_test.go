@@ -95,13 +95,13 @@ func TestEnvelopeIdentityRefused(t *testing.T) {
 		{"cut rune", "\"a\xe2\x82\"", "not valid UTF-8"},
 		{"overlong encoding", "\"\xc0\xaf\"", "not valid UTF-8"},
 		{"surrogate in UTF-8", "\"\xed\xa0\x80\"", "not valid UTF-8"},
-		{"high half at the end", `"a\ud83d"`, "half of a surrogate pair"},
-		{"high half before text", `"\ud83dxxxxxxxx"`, "half of a surrogate pair"},
-		{"high half before another escape", `"\ud83d\u0041"`, "half of a surrogate pair"},
-		{"high half before a short escape", `"\ud83d\nde00"`, "half of a surrogate pair"},
-		{"two high halves", `"\ud83d\ud83d"`, "half of a surrogate pair"},
-		{"low half", `"\ude00"`, "half of a surrogate pair"},
-		{"halves swapped", `"\ude00\ud83d"`, "half of a surrogate pair"},
+		{"high half at the end", `"a\ud83d"`, "an unpaired surrogate"},
+		{"high half before text", `"\ud83dxxxxxxxx"`, "an unpaired surrogate"},
+		{"high half before another escape", `"\ud83d\u0041"`, "an unpaired surrogate"},
+		{"high half before a short escape", `"\ud83d\nde00"`, "an unpaired surrogate"},
+		{"two high halves", `"\ud83d\ud83d"`, "an unpaired surrogate"},
+		{"low half", `"\ude00"`, "an unpaired surrogate"},
+		{"halves swapped", `"\ude00\ud83d"`, "an unpaired surrogate"},
 	}
 	for _, field := range []string{"messageId", "eventType"} {
 		other := map[string]string{"messageId": "eventType", "eventType": "messageId"}[field]
@@ -297,7 +297,7 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 	good := body("")
 	for _, c := range []struct{ name, body, words string }{
 		{"empty", "", "is empty"},
-		{"white space", " \t\r\n ", "is empty but for white space"},
+		{"white space", " \t\r\n ", "has only white space"},
 		{"array", "[" + good + "]", "is not a JSON object"},
 		{"string", `"messageId"`, "is not a JSON object"},
 		{"number", "1", "is not a JSON object"},
@@ -306,13 +306,13 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 		{"form feed before", "\f" + good, "is not a JSON object"},
 		{"NUL before", "\x00" + good, "is in UTF-16"},
 		{"two objects", good + good,
-			"several JSON values, and one is wanted (the second begins at byte " + strconv.Itoa(len(good))},
+			"several JSON values; send one (the second starts at byte " + strconv.Itoa(len(good))},
 		{"two objects on two lines", good + "\n" + good, "several JSON values"},
-		{"trailing text", good + " x", "behind the JSON object (at byte " + strconv.Itoa(len(good)+1)},
-		{"trailing comma", good + ",", "behind the JSON object"},
-		{"trailing brace", good + "}", "behind the JSON object"},
-		{"trailing NUL", good + "\x00", "behind the JSON object"},
-		{"trailing no-break space", good + "\u00a0", "behind the JSON object"},
+		{"trailing text", good + " x", "after the JSON object (at byte " + strconv.Itoa(len(good)+1)},
+		{"trailing comma", good + ",", "after the JSON object"},
+		{"trailing brace", good + "}", "after the JSON object"},
+		{"trailing NUL", good + "\x00", "after the JSON object"},
+		{"trailing no-break space", good + "\u00a0", "after the JSON object"},
 		{"comma before end", `{"a":1,}`, "} at byte 7 instead of a member name"},
 		{"comma first", `{,"a":1}`, "instead of a member name"},
 		{"name without quotes", `{a:1}`, "a at byte 1 instead of a member name"},
@@ -327,7 +327,7 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 		{"array with a comma first", `{"a":[,1]}`, "instead of a value"},
 		{"colon in array", `{"a":["b":1]}`, "instead of a comma or the end"},
 		{"comment", `{/* */}`, "instead of a member name"},
-		{"NaN", `{"a":NaN}`, "NaN or Infinity at byte 5"},
+		{"NaN", `{"a":NaN}`, "NaN or Infinity; at byte 5"},
 		{"upper-case literal", `{"a":True}`, "instead of a value"},
 		{"cut literal", `{"a":tru}`, "instead of true"},
 		{"wrong literal", `{"a":nul1}`, "instead of null"},
@@ -343,10 +343,10 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 		{"two exponent signs", `{"a":1e+-1}`, "instead of a digit"},
 		{"hexadecimal number", `{"a":0x1}`, "instead of a comma or the end"},
 		{"line feed in a string", "{\"a\":\"b\nc\"}",
-			"byte 0x0a at byte 7 instead of an escape: control characters"},
-		{"NUL in a name", "{\"a\x00\":1}", "control characters must not stand"},
+			"byte 0x0a at byte 7 instead of an escape: a control character"},
+		{"NUL in a name", "{\"a\x00\":1}", "a control character in a string must be escaped"},
 		{"U+001F in a long string", "{\"a\":\"01234567890123456789\x1f\"}",
-			"control characters must not stand"},
+			"a control character in a string must be escaped"},
 		{"unknown escape", `{"a":"\x41"}`, "x at byte 7 instead of the rest of an escape"},
 		{"short hex escape", `{"a":"\u12"}`, "instead of a hexadecimal digit"},
 		{"wrong hex escape", `{"a":"\u12g4"}`, "instead of a hexadecimal digit"},
@@ -372,8 +372,11 @@ func TestEnvelopeTruncated(t *testing.T) {
 	}
 	for n := range len(fullBody) {
 		words := "is truncated"
-		if n < 2 {
+		switch n {
+		case 0:
 			words = "is empty"
+		case 1:
+			words = "has only white space"
 		}
 		// The capacity ends with the prefix, so that reading past it would panic.
 		_, err := s.Identify(&Request{Header: http.Header{}, Body: []byte(fullBody)[:n:n]})

@@ -29,7 +29,7 @@ func TestMissingIDSaysWhy(t *testing.T) {
 		{"no id", "application/json", `{"a":1}`, "id is missing", "id is missing"},
 		{"null", "application/json", `{"id":null}`, "id is missing", "id is missing"},
 		{"NaN", "application/json", `{"x":NaN,"id":"a"}`,
-			"id is missing: the body is not valid JSON (NaN or Infinity at byte 5, which JSON does not have)",
+			"id is missing: the body is not valid JSON (JSON has no NaN or Infinity; at byte 5)",
 			"id is missing: the body is not valid JSON"},
 		{"truncated", "application/json", `{"id":"a","b":`,
 			"id is missing: the body is truncated (the JSON object does not end in its 14 bytes)",
@@ -37,29 +37,29 @@ func TestMissingIDSaysWhy(t *testing.T) {
 		{"single quotes", "application/json", `{'id':'a'}`, "(' at byte 1 instead of a member name",
 			"id is missing: the body is not valid JSON"},
 		{"NDJSON", "application/x-ndjson", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n",
-			"holds several JSON values, and one is wanted (the second begins at byte 11)",
-			"id is missing: the body holds several JSON values, and one is wanted"},
-		{"a form", form, "id=a&b=c", "id is missing: the body is a form, and JSON is wanted",
-			"id is missing: the body is a form, and JSON is wanted"},
+			"has several JSON values; send one (the second starts at byte 11)",
+			"id is missing: the body has several JSON values; send one"},
+		{"a form", form, "id=a&b=c", "id is missing: the body is a form; send JSON",
+			"id is missing: the body is a form; send JSON"},
 		{"a form called JSON", "application/json", "payload=%7B%7D", "the body is a form",
-			"id is missing: the body is a form, and JSON is wanted"},
+			"id is missing: the body is a form; send JSON"},
 		{"XML", "application/json", "<event id='a'/>", "the body is XML or HTML",
-			"id is missing: the body is XML or HTML, and JSON is wanted"},
+			"id is missing: the body is XML or HTML; send JSON"},
 		{"multipart", "multipart/form-data; boundary=x", "--x\r\n", "the body is multipart/form-data",
-			"id is missing: the body is multipart/form-data, and JSON is wanted"},
+			"id is missing: the body is multipart/form-data; send JSON"},
 		{"gzip", "application/json", "\x1f\x8b\x08\x00", "the body is compressed with gzip",
-			"id is missing: the body is compressed with gzip, and its Content-Encoding does not say so"},
+			"id is missing: the body is compressed with gzip, but Content-Encoding does not say so"},
 		{"text", "text/plain", "hello", "the body is not a JSON object or array",
 			"id is missing: the body is not a JSON object or array: it begins with neither { nor ["},
 		{"empty", "application/json", "", "the body is empty", "id is missing: the body is empty"},
 		{"UTF-16", "application/json", inUTF16(`{"id":"a"}`, false), "the body is in UTF-16",
-			"id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+			"id is missing: the body is in UTF-16; send UTF-8"},
 		{"UTF-16 with a mark", "application/json", inUTF16("\ufeff"+`{"id":"a"}`, false),
-			"the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+			"the body is in UTF-16", "id is missing: the body is in UTF-16; send UTF-8"},
 		{"UTF-16, big", "application/json", inUTF16(`{"id":"a"}`, true), "the body is in UTF-16",
-			"id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+			"id is missing: the body is in UTF-16; send UTF-8"},
 		{"UTF-16, big, with a mark", "application/json", inUTF16("\ufeff"+`{"id":"a"}`, true),
-			"the body is in UTF-16", "id is missing: the body is in UTF-16, and JSON must be in UTF-8"},
+			"the body is in UTF-16", "id is missing: the body is in UTF-16; send UTF-8"},
 	} {
 		o := Options{Secrets: []string{"a-secret"}, Signature: Rule{Header: "X-Sig"},
 			Places: Places{MessageID: list("json:id")}}
@@ -98,9 +98,9 @@ func TestMissingIDNamesThePlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for body, want := range map[string]string{
-		`{"a":1}`: "messageId is at none of the places where this source looks for it (it looks at [json:order.id, json:line], header:x-id)",
-		`a=1`: "messageId is at none of the places where this source looks for it: the body is a form, and JSON is wanted " +
-			"(it looks at [json:order.id, json:line], header:x-id)",
+		`{"a":1}`: "messageId is at none of the configured places ([json:order.id, json:line], header:x-id)",
+		`a=1`: "messageId is at none of the configured places: the body is a form; send JSON " +
+			"([json:order.id, json:line], header:x-id)",
 	} {
 		if _, err := admitOnce(s, &Request{Header: http.Header{}, Body: []byte(body)}); err == nil ||
 			err.Error() != want {

@@ -9,20 +9,18 @@ import (
 )
 
 const (
-	// maxPaths is how many paths one source may look for, maxPathParts how many parts a path may have
-	// and maxPathPart how many bytes a part.
+	// A source may have maxPaths paths, a path maxPathParts parts, and a part maxPathPart bytes.
 	maxPaths, maxPathParts, maxPathPart = 16, 8, 64
 	noPath                              = -1
-	// anyElement is a part of a path that stands for each element of an array. No configured path has
-	// it.
+	// anyElement is a part of a path that matches each element of an array. No configured path has it.
 	anyElement = "*"
 )
 
-// path leads to a value in JSON: member names and array indexes.
+// path is the path to a value in JSON: member names and array indexes.
 type path []string
 
-// parsePath reads a path as it is configured, its parts joined by dots. It refuses what other
-// programs would take for more than member names and array indexes: queries, modifiers, wildcards.
+// parsePath parses a configured path, whose parts are joined by dots. It rejects characters that
+// have another meaning in other path languages, such as queries, modifiers and wildcards.
 func parsePath(text string) (path, error) {
 	parts := path(strings.Split(text, "."))
 	if len(parts) > maxPathParts {
@@ -37,38 +35,38 @@ func parsePath(text string) (path, error) {
 		}
 		for _, r := range name {
 			if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-$/", r) {
-				return nil, fmt.Errorf("path %q holds %q; only member names (letters, digits, _ - $ /)"+
-					" and array indexes joined by dots are understood", text, r)
+				return nil, fmt.Errorf("path %q has %q; a path has member names (letters, digits, _ - $ /)"+
+					" and array indexes, joined by dots", text, r)
 			}
 		}
 	}
 	return parts, nil
 }
 
-// span is where a value stands; of an object or array, only its first byte.
+// span is the position of a value; of an object or array, that of its first byte only.
 type span struct{ start, end int }
 
-// finder notes where the values of some paths stand while a scan goes over a body, and whether any
-// part of a path occurs twice: two readers could then take different values for the same thing. A
-// nil finder looks for nothing.
+// finder finds the values of some paths while scan goes over a body. It also reports a path of
+// which a part occurs twice: two readers could then find different values. A nil finder finds
+// nothing.
 type finder struct {
 	paths []path
 	// longest is the number of parts of the longest path.
 	longest int
-	// spans has the value of each path; without length if there is none.
+	// spans has the position of the value of each path; empty if there is no value.
 	spans [maxPaths]span
-	// twice is the first path found to be ambiguous, or noPath; ambiguous has a bit for each.
+	// twice is the first ambiguous path, or noPath. ambiguous has a bit for each ambiguous path.
 	twice     int
 	ambiguous uint32
 
-	// each, if it is set, gets every value of a path, and elements counts what anyElement has stood
-	// for.
+	// each is called with every value of a path, if it is set. elements counts the matches of
+	// anyElement.
 	each     func(span)
 	elements int
 
-	open  [maxPaths]int8 // how many parts of the path lead to the object or array that the scan is in
-	seen  [maxPaths]int8 // how many parts of the path have occurred
-	here  uint32         // the paths that the value which follows belongs to
+	open  [maxPaths]int8 // number of parts that lead to the object or array being scanned
+	seen  [maxPaths]int8 // number of parts that have occurred
+	here  uint32         // the paths that match the next value
 	index [maxPathParts + 1]int
 }
 
@@ -84,15 +82,15 @@ func longestOf(paths []path) (n int) {
 	return n
 }
 
-// cares reports whether what stands in an object or array of this depth (1 is the outermost) may be
-// on a path.
+// cares reports whether a value at this depth (1 is the outermost object or array) may be on a
+// path.
 func (f *finder) cares(depth int) bool { return f != nil && depth <= f.longest }
 
-// name notes the name of a member: raw is the inside of its JSON string.
+// name records the name of a member; raw is the inside of its JSON string.
 func (f *finder) name(depth int, raw []byte) {
 	f.here = 0
 	if bytes.IndexByte(raw, '\\') >= 0 {
-		// An escaped character takes at most six bytes, so that a longer name is on no path.
+		// An escaped character has at most six bytes, so a longer name is on no path.
 		var buf [6 * maxPathPart]byte
 		if len(raw) > len(buf) {
 			return
@@ -107,7 +105,7 @@ func (f *finder) name(depth int, raw []byte) {
 	f.match(depth, raw, false)
 }
 
-// element notes that an element of an array follows.
+// element records that the next value is an element of an array.
 func (f *finder) element(depth int) {
 	f.here = 0
 	var buf [20]byte
@@ -143,8 +141,8 @@ func (f *finder) match(depth int, name []byte, element bool) {
 	}
 }
 
-// value notes the value of the member or element before, which is a container if the scan is inside
-// of it now.
+// value records the value of the last member or element. container says that it is an object or
+// array, which the scan has just entered.
 func (f *finder) value(depth int, at span, container bool) {
 	if container && depth < f.longest {
 		f.index[depth+1] = 0
@@ -163,7 +161,7 @@ func (f *finder) value(depth int, at span, container bool) {
 	}
 }
 
-// close notes the end of an object or array of the given depth.
+// close records the end of an object or array at depth.
 func (f *finder) close(depth int) {
 	for i := range f.paths {
 		if depth > 1 && int(f.open[i]) == depth-1 {

@@ -190,7 +190,7 @@ func TestGitHubOrderingKey(t *testing.T) {
 func TestGitHubBodyRefused(t *testing.T) {
 	for _, c := range []struct{ body, words string }{
 		{"", "is empty"}, {"[]", "is not a JSON object"}, {`{"a":"k"`, "is truncated"},
-		{`{"a":"k"}}`, "behind the JSON object"},
+		{`{"a":"k"}}`, "after the JSON object"},
 		{`{"a":"k","b":}`, "is not valid JSON"}, {`{"a":"k","b":` + strings.Repeat("[", 128) +
 			strings.Repeat("]", 128) + "}", "is nested deeper"},
 		{"payload=%7B%22a%22%3A%22k%22%7D", "is a form"},

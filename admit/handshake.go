@@ -13,19 +13,19 @@ import (
 	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
-// handshake is how a kind of sender tries out its endpoint; see Handshaker.
+// handshake says how a kind of sender tests its endpoint; see Handshaker.
 type handshake struct {
 	methods      []string
 	greet, reply func(*source, *Request) (*Answer, error)
-	// mayPing looks at the header of a test request without a signature, isPing at its body.
+	// mayPing checks the header of an unsigned test request, isPing its body.
 	mayPing func(http.Header) bool
 	isPing  func(body []byte) bool
 }
 
-// maxEcho is the longest text of a sender that is given back to it.
+// maxEcho is the longest text that a handshake echoes, in bytes.
 const maxEcho = 4096
 
-// textAnswer gives a text back. It may be anyone's: no browser must take it for a page.
+// textAnswer echoes a text. Anybody can choose the text, so no browser may show it as a page.
 func textAnswer(text string) *Answer {
 	return &Answer{http.StatusOK, http.Header{"Content-Type": {"text/plain; charset=utf-8"},
 		"X-Content-Type-Options": {"nosniff"}}, []byte(text)}
@@ -35,8 +35,8 @@ func jsonAnswer(body []byte) *Answer {
 	return &Answer{http.StatusOK, http.Header{"Content-Type": {"application/json"}}, body}
 }
 
-// queryValue returns the one value of a parameter of the query. A reason means that there are
-// several, or that it could not be echoed.
+// queryValue returns the only value of a query parameter. A reason means that there are several, or
+// that the value must not be echoed.
 func queryValue(query, name string) (value, reason string) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -50,14 +50,14 @@ func queryValue(query, name string) (value, reason string) {
 	case len(all[0]) > maxEcho:
 		return "", "is too long"
 	case strings.ContainsFunc(all[0], unicode.IsControl):
-		return "", "holds a control character"
+		return "", "has a control character"
 	default:
 		return all[0], ""
 	}
 }
 
-// members returns the texts at paths of a JSON object, empty where there is nothing or the object
-// is ambiguous.
+// members returns the texts at paths of a JSON object. A text is empty if there is none. All are
+// empty if one is ambiguous.
 func members(body []byte, names ...string) []string {
 	found := make([]string, len(names))
 	paths := make([]path, len(names))
@@ -82,16 +82,16 @@ func members(body []byte, names ...string) []string {
 	return found
 }
 
-// wooPing is the request that WooCommerce makes when a webhook is saved: a form, not signed
-// (WC_Webhook::deliver_ping). It keeps making it until it gets 200.
+// wooPing recognises the request that WooCommerce sends when a person saves a webhook: an unsigned
+// form (WC_Webhook::deliver_ping). WooCommerce repeats it until it gets 200.
 func wooPing(h http.Header) bool {
 	return len(h["X-Wc-Webhook-Signature"]) == 0 && isFormType(h)
 }
 
 var wooPingBody = regexp.MustCompile(`\Awebhook_id=[0-9]{1,20}\z`)
 
-// bitbucketPing is "Test connection" of Bitbucket Data Center, which versions before the secret's
-// own do not sign (runatlantis/atlantis#474).
+// bitbucketPing recognises an unsigned "Test connection" of Bitbucket Data Center. Some versions do
+// not sign it (runatlantis/atlantis#474).
 func bitbucketPing(h http.Header) bool {
 	return len(h["X-Hub-Signature"]) == 0 && isBitbucketPing(h)
 }
@@ -102,7 +102,7 @@ func isBitbucketPing(h http.Header) bool {
 
 var bitbucketPingBody = regexp.MustCompile(`\A\s*\{\s*"test"\s*:\s*true\s*\}\s*\z`)
 
-// bitbucketReply answers "Test connection" where it is signed.
+// bitbucketReply answers a signed "Test connection".
 func bitbucketReply(_ *source, r *Request) (*Answer, error) {
 	if isBitbucketPing(r.Header) {
 		return &Answer{Status: http.StatusOK}, nil
@@ -110,7 +110,7 @@ func bitbucketReply(_ *source, r *Request) (*Answer, error) {
 	return nil, nil
 }
 
-// intercomReply answers the test of an endpoint, which is signed and has no id
+// intercomReply answers the test of an endpoint, which is signed but has no id
 // (developers.intercom.com/docs/webhooks).
 func intercomReply(_ *source, r *Request) (*Answer, error) {
 	if m := members(r.content(), "topic"); m[0] == "ping" {
@@ -132,8 +132,7 @@ func slackReply(_ *source, r *Request) (*Answer, error) {
 }
 
 // zoomReply answers endpoint.url_validation (developers.zoom.us/docs/api/webhooks), which is signed
-// like an event, with the HMAC of the token under the secret that the request itself is signed
-// with.
+// like an event. The answer is the HMAC of the token, made with the secret that signed the request.
 func zoomReply(s *source, r *Request) (*Answer, error) {
 	m := members(r.content(), "event", "payload.plainToken")
 	if m[0] != "endpoint.url_validation" || m[1] == "" {
@@ -149,12 +148,12 @@ func zoomReply(s *source, r *Request) (*Answer, error) {
 	return jsonAnswer(append(hex.AppendEncode(body, mac.Sum(nil)), `"}`...)), nil
 }
 
-// discordReply answers both of Discord's PINGs, which are signed: of interactions with type 1, of
-// webhook events with type 0 (discord.com/developers/docs).
+// discordReply answers both of Discord's signed PINGs: type 1 for interactions, type 0 for webhook
+// events (discord.com/developers/docs).
 func discordReply(_ *source, r *Request) (*Answer, error) {
 	m := members(r.content(), "type", "id", "event.type")
 	switch {
-	case m[0] == "1" && m[1] != "" && m[2] == "": // an event of type 1 has no id, but an event
+	case m[0] == "1" && m[1] != "" && m[2] == "": // a webhook event has type 1 too, but "event" and no id
 		return jsonAnswer([]byte(`{"type":1}`)), nil
 	case m[0] == "0":
 		return &Answer{Status: http.StatusNoContent}, nil
@@ -162,8 +161,8 @@ func discordReply(_ *source, r *Request) (*Answer, error) {
 	return nil, nil
 }
 
-// metaGreet answers the verification request
-// (developers.facebook.com/docs/graph-api/webhooks/getting-started), which shows the verify token.
+// metaGreet answers the verification request, which has the verify token
+// (developers.facebook.com/docs/graph-api/webhooks/getting-started).
 func metaGreet(s *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil
@@ -184,8 +183,8 @@ func metaGreet(s *source, r *Request) (*Answer, error) {
 	return textAnswer(challenge), nil
 }
 
-// dropboxGreet answers the verification request (dropbox.com/developers/reference/webhooks), which
-// is not signed.
+// dropboxGreet answers the unsigned verification request
+// (dropbox.com/developers/reference/webhooks).
 func dropboxGreet(_ *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil
@@ -193,8 +192,8 @@ func dropboxGreet(_ *source, r *Request) (*Answer, error) {
 	return echo(r, "challenge")
 }
 
-// graphGreet answers the validation of a subscription
-// (learn.microsoft.com/graph/change-notifications-delivery-webhooks), which is not signed.
+// graphGreet answers the unsigned validation of a subscription
+// (learn.microsoft.com/graph/change-notifications-delivery-webhooks).
 func graphGreet(_ *source, r *Request) (*Answer, error) {
 	if !strings.Contains(r.Query, "validationToken=") {
 		return nil, nil
@@ -213,8 +212,8 @@ func echo(r *Request, name string) (*Answer, error) {
 	return textAnswer(value), nil
 }
 
-// oktaGreet answers the one-time verification request
-// (developer.okta.com/docs/concepts/event-hooks), which carries the secret like an event.
+// oktaGreet answers the one-time verification request, which has the secret like an event
+// (developer.okta.com/docs/concepts/event-hooks).
 func oktaGreet(s *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil
@@ -225,14 +224,14 @@ func oktaGreet(s *source, r *Request) (*Answer, error) {
 	value, err := soleHeader(r, "X-Okta-Verification-Challenge")
 	if err != nil || len(value) > maxEcho {
 		return nil, &MalformedError{"X-Okta-Verification-Challenge",
-			"is missing, too long or there more than once"}
+			"is missing, too long or occurs more than once"}
 	}
 	return jsonAnswer(append(jsontext.AppendString([]byte(`{"verification":`), value), '}')), nil
 }
 
 // cloudEventsGreet answers the validation request of HTTP 1.1 Web Hooks for Event Delivery
-// (cloudevents/spec, http-webhook.md, section 4): this endpoint takes events from the origin that
-// asks. Its events still need the token.
+// (cloudevents/spec, http-webhook.md, section 4): the endpoint accepts events from the origin of
+// the request. The events still need the token.
 func cloudEventsGreet(_ *source, r *Request) (*Answer, error) {
 	if r.Method != http.MethodOptions {
 		return nil, nil
@@ -240,7 +239,7 @@ func cloudEventsGreet(_ *source, r *Request) (*Answer, error) {
 	origin, err := soleHeader(r, "Webhook-Request-Origin")
 	if err != nil || checkIdentity(origin) != "" {
 		return nil, &MalformedError{"WebHook-Request-Origin",
-			"is missing, too long or there more than once"}
+			"is missing, too long or occurs more than once"}
 	}
 	return &Answer{Status: http.StatusOK, Header: http.Header{
 		"Allow": {"POST"}, "Webhook-Allowed-Origin": {origin}, "Webhook-Allowed-Rate": {"*"},

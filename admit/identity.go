@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// envelopePaths are the members that identify an envelope.
+// envelopePaths are the members of an envelope that identify its event.
 var envelopePaths = []path{{"messageId"}, {"eventType"}, {"orderingKey"}, {"sequence"}}
 
 const (
@@ -20,7 +20,7 @@ const (
 	memberSequence
 )
 
-// scanEnvelope reads the body of an envelope.
+// scanEnvelope parses the body of an envelope.
 func scanEnvelope(body []byte) (Message, error) {
 	var f finder
 	f.lookFor(envelopePaths, 1)
@@ -41,7 +41,7 @@ func scanEnvelope(body []byte) (Message, error) {
 		}
 		*m.to = text
 	}
-	// An authentic event is never refused for the other two.
+	// The other two are optional. An authentic event is never rejected for an optional field.
 	if f.ambiguous>>memberOrderingKey&1 == 0 {
 		msg.OrderingKey, _ = jsonIdentity(f.raw(memberOrderingKey, body))
 	}
@@ -54,9 +54,9 @@ func scanEnvelope(body []byte) (Message, error) {
 	return msg, nil
 }
 
-// parseSequence reads an integer from 0 to 2^63-1 written in digits alone.
+// parseSequence parses an integer from 0 to 2^63-1 written in digits only.
 func parseSequence(text string) (int64, bool) {
-	if text == "" { // by far the most frequent
+	if text == "" { // by far the most frequent case
 		return hookgate.NoSequence, false
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
@@ -66,14 +66,14 @@ func parseSequence(text string) (int64, bool) {
 	return int64(n), true
 }
 
-// raw returns the value of a path in a body that was scanned; of an object or array its first byte,
-// and nothing if there is no value.
+// raw returns the value of path i in a scanned body: the first byte of an object or array, and
+// nothing if there is no value.
 func (f *finder) raw(i int, body []byte) []byte { return body[f.spans[i].start:f.spans[i].end] }
 
 func isNone(raw []byte) bool { return len(raw) == 0 || raw[0] == 'n' }
 
-// identityString decodes a JSON value that must be a string fit to identify something. The reason
-// is empty or completes the sentence of a MalformedError.
+// identityString decodes a JSON value that must be a string which can identify something. The
+// reason is empty or completes the sentence of a MalformedError.
 func identityString(raw []byte) (text, reason string) {
 	if len(raw) == 0 {
 		return "", "is missing"
@@ -90,7 +90,7 @@ func identityString(raw []byte) (text, reason string) {
 	return text, checkIdentity(text)
 }
 
-// identify returns a text that can identify something: text itself, or its hash.
+// identify returns text if it can identify something, else its hash.
 func identify(text string) string {
 	if checkIdentity(text) != "" {
 		return hashOf(text)
@@ -100,7 +100,7 @@ func identify(text string) string {
 
 var reasonTooLong = fmt.Sprintf("is longer than %d bytes", MaxIdentityBytes)
 
-// checkIdentity says what is wrong with a text that is to identify something, or nothing.
+// checkIdentity returns why a text cannot identify something; empty if it can.
 func checkIdentity(text string) (reason string) {
 	switch {
 	case text == "":
@@ -108,7 +108,7 @@ func checkIdentity(text string) (reason string) {
 	case len(text) > MaxIdentityBytes:
 		return reasonTooLong
 	case strings.ContainsFunc(text, isControl):
-		return "holds a control character (U+0000 to U+001F or U+007F)"
+		return "has a control character (U+0000 to U+001F or U+007F)"
 	case !utf8.ValidString(text):
 		return "is not valid UTF-8"
 	}
@@ -117,12 +117,13 @@ func checkIdentity(text string) (reason string) {
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
-// noLimit lets unescape take a string of any length, and with halves of surrogate pairs.
+// noLimit lets unescape decode strings of any length, and unpaired surrogates.
 const noLimit = -1
 
-// unescape appends the text of the inside of a JSON string that the scanner has accepted to dst,
-// which may come to hold limit bytes. Bytes that are not UTF-8 stay as they are. Half of a
-// surrogate pair has a reason or, with noLimit, the three bytes that UTF-8 would have for it.
+// unescape decodes raw, the inside of a JSON string that the scanner has accepted. It appends the
+// text to dst, which may grow to limit bytes. Bytes that are not UTF-8 stay as they are. An
+// unpaired surrogate is an error or, with noLimit, becomes the three bytes that UTF-8 would have
+// for it.
 func unescape(dst, raw []byte, limit int) (text []byte, reason string) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
@@ -152,7 +153,7 @@ func unescape(dst, raw []byte, limit int) (text []byte, reason string) {
 						dst = append(dst, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
 						continue
 					default:
-						return nil, "holds half of a surrogate pair"
+						return nil, "has an unpaired surrogate"
 					}
 					r = pair
 				}
@@ -168,7 +169,7 @@ func unescape(dst, raw []byte, limit int) (text []byte, reason string) {
 	return dst, ""
 }
 
-// lowSurrogate returns the character of the \u escape that raw begins with, or else an invalid one.
+// lowSurrogate returns the character of the \u escape at the start of raw, or an invalid one.
 func lowSurrogate(raw []byte) rune {
 	if len(raw) < 6 || raw[0] != '\\' || raw[1] != 'u' {
 		return utf8.RuneError
@@ -176,7 +177,7 @@ func lowSurrogate(raw []byte) rune {
 	return hexRune(raw[2:])
 }
 
-// hexRune reads the four hexadecimal digits that raw begins with.
+// hexRune decodes the four hexadecimal digits at the start of raw.
 func hexRune(raw []byte) (r rune) {
 	for _, c := range raw[:4] {
 		r = r<<4 | rune(unhex[c])

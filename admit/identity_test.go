@@ -38,7 +38,7 @@ func TestComposite(t *testing.T) {
 	}
 	only := newForTest(t, "none", Options{Places: Places{MessageID: []Place{{"json:a", "json:b"}}}})
 	_, err := only.Identify(&Request{Header: http.Header{}, Body: []byte(`{"a":1}`)})
-	wantMalformed(t, err, "messageId", "is at none of the places")
+	wantMalformed(t, err, "messageId", "is at none of the configured places")
 	_, err = only.Identify(&Request{Header: http.Header{}, Body: []byte(`{"a":1,"b":2,"b":3}`)})
 	wantMalformed(t, err, "b", "occurs more than once")
 }

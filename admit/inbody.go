@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// mailgun is the proof of Mailgun (documentation.mailgun.com, "Securing Webhooks"): the body
-// carries a timestamp, a token and the HMAC-SHA256 of the two. Nothing else of the body is signed.
+// mailgun is the proof of Mailgun (documentation.mailgun.com, "Securing Webhooks"): the body has a
+// timestamp, a token and the HMAC-SHA256 of the two. The rest of the body is not signed.
 type mailgun struct {
 	secrets   []string
 	tolerance window
@@ -27,7 +27,7 @@ func newMailgun(o Options) (proof, error) {
 	return mailgun{o.Secrets, newWindow(o)}, nil
 }
 
-// mailgunToken is unique to an event, and the only signed value that is.
+// mailgunToken is unique to an event. It is the only signed value that is.
 const mailgunToken = "signature.token"
 
 func (mailgun) checkHeader(*Request) error { return nil }
@@ -78,7 +78,7 @@ func mailgunSum(secret, text string) []byte {
 	return mac.Sum(nil)
 }
 
-// signMailgun puts a signature into a body that is an object.
+// signMailgun adds a signature to a body that is an object.
 func signMailgun(o Options, r *Request) error {
 	var body map[string]json.RawMessage
 	if err := json.Unmarshal(r.Body, &body); err != nil || body == nil {
@@ -94,20 +94,19 @@ func signMailgun(o Options, r *Request) error {
 }
 
 // graph is the proof of Microsoft Graph (learn.microsoft.com/graph/change-notifications-overview):
-// each notification of the body carries the clientState that only the subscriber and Microsoft
-// know.
+// each notification in the body has the clientState, a secret of the subscriber and Microsoft.
 type graph struct{ digests [][sha256.Size]byte }
 
 func (graph) checkHeader(*Request) error { return nil }
 
-// maxNotifications bounds what one request holds, and maxClientState a clientState in bytes:
-// Microsoft allows 128 characters.
+// maxNotifications limits the notifications of one request. maxClientState limits a clientState, in
+// bytes: Microsoft allows 128 characters.
 const maxNotifications, maxClientState = 1000, 512
 
 var graphPaths = []path{{"value", anyElement, "clientState"}}
 
-// authenticate compares the clientState of each notification in one pass. It builds nothing of the
-// body, which may be anyone's.
+// authenticate compares the clientState of each notification in one pass. It copies nothing of the
+// body, which anybody may have sent.
 func (g graph) authenticate(r *Request) error {
 	var f finder
 	f.lookFor(graphPaths, len(graphPaths[0]))
@@ -116,7 +115,7 @@ func (g graph) authenticate(r *Request) error {
 	f.each = func(at span) {
 		raw := r.Body[at.start:at.end]
 		if wrong = wrong || raw[0] != '"' || f.elements > maxNotifications; wrong {
-			return // one is enough, and the rest need not be hashed
+			return // one wrong clientState is enough
 		}
 		state, reason := unescape(buf[:0], raw[1:len(raw)-1], len(buf))
 		if which = matchDigest(g.digests, string(state)); reason != "" || which == 0 {
@@ -128,7 +127,7 @@ func (g graph) authenticate(r *Request) error {
 	switch err := scan(r.Body, false, &f); {
 	case err != nil:
 		return fmt.Errorf("%w: clientState cannot be found: %w", ErrUnauthenticated, err)
-	case f.twice != noPath: // another reader could take the one that this does not
+	case f.twice != noPath: // another reader could use the other one
 		return unauthenticated("value or clientState", "occurs more than once")
 	case f.elements == 0 || f.elements > maxNotifications:
 		return unauthenticated("value", "is not an array of 1 to "+strconv.Itoa(maxNotifications)+
@@ -141,7 +140,7 @@ func (g graph) authenticate(r *Request) error {
 	return nil
 }
 
-// signGraph puts the clientState into each notification of a body.
+// signGraph adds the clientState to each notification of a body.
 func signGraph(o Options, r *Request) error {
 	var body map[string]json.RawMessage
 	var value []map[string]json.RawMessage

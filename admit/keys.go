@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// addKey takes a secret, or a public key, in the form that the rule says.
+// addKey adds a secret or a public key, in the encoding of the rule.
 func (s *signature) addKey(secret string) error {
 	switch s.rule.Algorithm {
 	case ed25519Algorithm:
@@ -41,15 +41,14 @@ func (s *signature) addKey(secret string) error {
 			return err
 		}
 		if len(key) == 0 {
-			return errors.New("is empty behind its encoding")
+			return errors.New("is empty after decoding")
 		}
 		s.hmacKeys = append(s.hmacKeys, key)
 	}
 	return nil
 }
 
-// ed25519Key reads a public key that is 32 bytes in the encoding, or SubjectPublicKeyInfo as
-// parsePublicKey takes it.
+// ed25519Key parses a public key: 32 bytes in the encoding, or a form that parsePublicKey accepts.
 func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
 	if raw, err := decodeSecret(secret, encoding, publicPrefix); err == nil &&
 		len(raw) == ed25519.PublicKeySize {
@@ -70,9 +69,9 @@ func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
 	return ed, nil
 }
 
-var errPrivateKey = errors.New("is a private key: configure the public one, and keep this one where it signs")
+var errPrivateKey = errors.New("is a private key: configure the public key, and leave the private key with the sender")
 
-// parsePublicKey reads SubjectPublicKeyInfo in PEM, or in bare base64.
+// parsePublicKey parses a SubjectPublicKeyInfo in PEM or in bare base64.
 func parsePublicKey(text string) (any, error) {
 	if strings.Contains(text, "PRIVATE KEY-----") || strings.HasPrefix(text, privatePrefix) {
 		return nil, errPrivateKey

@@ -11,94 +11,92 @@ import (
 	"time"
 )
 
-// Options are what a configured source says about its scheme. Which of them a kind of source uses
-// beside Secrets and Places, and which it needs, docs/reference/senders.md states.
+// Options are the settings of a source that its scheme needs. docs/reference/senders.md says which
+// of them a kind uses and which it requires.
 type Options struct {
 	// BearerKeys and Secrets are all valid at once, so that they can be rotated.
 	BearerKeys, Secrets []string
-	// Places overrides where the kind looks for what identifies an event.
+	// Places overrides the places of the kind.
 	Places Places
 	// Tolerance is how far the timestamp of a signature may be from now; zero means DefaultTolerance.
 	Tolerance time.Duration
-	// PublicURL is what the sender was told to call, for kinds that sign it.
+	// PublicURL is the URL that the sender calls, for kinds that sign it.
 	PublicURL string
-	// Signature is how the sender signs, for kind hmac.
+	// Signature says how the sender signs, for kind hmac.
 	Signature Rule
-	// Header holds the secret, for kind api_key.
+	// Header is the header with the secret, for kind api_key.
 	Header string
-	// VerifyTokens are those that a subscription is confirmed with, for kind meta.
+	// VerifyTokens are the tokens that confirm a subscription, for kind meta.
 	VerifyTokens []string
-	// Topics are the ARNs of the topics that may send, for kind sns; with Confirm their subscriptions
-	// are confirmed. Amazon is how its certificates are found.
+	// Topics are the ARNs of the topics that may send, for kind sns. With Confirm the gate confirms
+	// their subscriptions. Amazon fetches the certificates.
 	Topics  []string
 	Confirm bool
 	Amazon  Amazon
-	// Split is where the array stands of which each element is an event of its own: "json:PATH", or
-	// "json:@this" if the body is the array. Empty means what the kind does. Places are then relative
-	// to an element.
+	// Split is the place of the array whose elements are events: "json:PATH", or "json:@this" if the
+	// body is the array. Empty means the default of the kind. Places are then relative to an element.
 	Split string
 
-	// repeats is that of the kind, where the tolerance is to cover it.
+	// repeats is kind.repeats, if the tolerance must cover it.
 	repeats time.Duration
-	// positions are those of Secrets in the configuration, from 1; nil if these are all of them.
+	// positions are the positions of Secrets in the configuration, from 1; nil if Secrets has all.
 	positions []int
 }
 
-// Kind is what is known of a kind of source before it is configured.
+// Kind describes a kind of source before it is configured.
 type Kind struct {
-	// Name is what a configuration calls it; Sender is the name that people know.
+	// Name is the value of the setting kind. Sender is the name that people know.
 	Name, Sender string
-	// Proof says in a few words how its requests are authenticated.
+	// Proof says in a few words how a request is authenticated.
 	Proof string
-	// Places are where it looks for what identifies an event, unless the configuration says otherwise.
+	// Places are the default places of what identifies an event.
 	Places Places
-	// Success is what an accepted delivery is answered, for senders that insist on it.
+	// Success is the response to an accepted request, for senders that require a special one.
 	Success Success
-	// Split is where its requests have an array of events, unless the configuration says otherwise;
-	// see Options.Split. Empty means that a request is one event.
+	// Split is the default of Options.Split. Empty means that a request has one event.
 	Split string
-	// LargestBody is the size in bytes of the largest that its sender documents, if that is more than
-	// most send.
+	// LargestBody is the size in bytes of the largest body that the sender documents, if that is
+	// unusually large.
 	LargestBody int64
-	// Open says that it authenticates nobody.
+	// Open says that the kind authenticates nobody.
 	Open bool
 }
 
-// Success is the answer to an accepted delivery; with Status 0 it is the gate's own, a 202.
+// Success is the response to an accepted request. With Status 0 it is the default of the gate, a
+// 202.
 type Success struct {
 	Status            int
 	ContentType, Body string
 }
 
-// kind is how a kind of source is made. The zero value of each field has its meaning: no rule, no
-// handshake, any body.
+// kind implements a Kind. The zero values mean: no rule, no handshake, any body.
 type kind struct {
 	Kind
 	rule  Rule
-	hint  string // ends the error about a missing signature
+	hint  string // end of the error about a missing signature
 	proof func(Options) (proof, error)
 	body  bodyKind
-	// expected ends the error about a content type.
+	// expected is the end of the error about a content type.
 	expected string
-	// repeats is for how long the sender repeats a webhook, if that may come with the time of the
-	// first attempt. Its tolerance covers it where a repetition is certain to be a duplicate.
+	// repeats is for how long the sender repeats a webhook, if the repetition may have the time of the
+	// first attempt. The tolerance covers it only if a repetition is certain to be a duplicate.
 	repeats time.Duration
-	// hashed returns what sha256:body is the hash of; nil: the body.
+	// hashed returns the bytes that sha256:body hashes; nil: the body.
 	hashed func(*Request) []byte
 	handshake
 	uses uses
-	// scheme makes the scheme in place of all this.
+	// scheme makes the scheme. If it is set, the fields above are not used.
 	scheme func(Options) (Scheme, error)
-	// identify finds the identity in place of Places.
+	// identify finds the identity instead of Places.
 	identify func(*source, *Request) (Message, error)
 	sign     func(Options, *Request) error
-	// splits says which requests are divided; nil means all. element identifies an element of such a
-	// request in place of Places.
+	// splits says which requests are split; nil: all. element identifies an element of a split request
+	// instead of Places.
 	splits  func(*Request) bool
 	element func(*Request) (Message, error)
 }
 
-// uses says which options a kind uses beside Secrets, Places and Tolerance.
+// uses says which options a kind uses in addition to Secrets, Places and Tolerance.
 type uses struct{ bearerKeys, signature, header, verifyTokens, topics, noSecrets, fixedPlaces bool }
 
 var kinds = func() map[string]*kind {
@@ -127,10 +125,10 @@ func ownKinds() []kind {
 	}}
 }
 
-// Names returns the names of the kinds that New understands, sorted.
+// Names returns the names of all kinds, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(kinds)) }
 
-// Find returns what is known of a kind.
+// Find returns the kind with a name.
 func Find(name string) (Kind, bool) {
 	k, ok := kinds[name]
 	if !ok {
@@ -139,13 +137,12 @@ func Find(name string) (Kind, bool) {
 	return k.Kind, true
 }
 
-// New returns the scheme of a source of the given kind. An error means that the configuration is
-// wrong: it names the unknown kind, the option that the kind does not use, or what is wrong with
-// one that it does.
+// New returns the scheme of a source of a kind. An error means that the configuration is wrong. It
+// names the unknown kind, the option that the kind does not use, or the option that is wrong.
 func New(name string, o Options) (Scheme, error) {
 	k, ok := kinds[name]
 	if !ok {
-		return nil, fmt.Errorf("source kind %q is unknown; the known ones are %s", name,
+		return nil, fmt.Errorf("source kind %q is unknown; use one of %s", name,
 			strings.Join(Names(), ", "))
 	}
 	s, err := k.make(o)
@@ -166,7 +163,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 		{len(o.VerifyTokens) > 0, k.uses.verifyTokens, "verify_tokens"},
 		{len(o.Places.MessageID)+len(o.Places.EventType)+len(o.Places.OrderingKey)+
 			len(o.Places.Sequence) > 0, !k.uses.fixedPlaces,
-			"message_id, event_type, ordering_key and sequence: where they stand is fixed"},
+			"message_id, event_type, ordering_key and sequence: their places are fixed"},
 		{o.Split != "", !k.uses.fixedPlaces, "split"},
 		{len(o.Topics) > 0 || o.Confirm, k.uses.topics, "topics and confirm_subscriptions"},
 		{len(o.Secrets) > 0, !k.Open && !k.uses.noSecrets, "secrets"},
@@ -204,7 +201,7 @@ func (k *kind) make(o Options) (Scheme, error) {
 		if s.splitting, err1 = newSplitting(at, places); err1 != nil {
 			return nil, err1
 		}
-		// A body that is no array is one event, whether or not it has an id.
+		// A body that is not an array is one event, even without an id.
 		s.identity = s.splitting.element
 		s.identity.body, s.identity.expected = k.body, expected
 	}
@@ -224,13 +221,13 @@ func (k *kind) make(o Options) (Scheme, error) {
 	return &shakingSource{s}, nil
 }
 
-// source is the Scheme of everything but the envelope.
+// source is the Scheme of all kinds except the envelope.
 type source struct {
 	*kind
 	proof    proof
 	identity identity
 	options  Options
-	// splitting is nil if a request is one event.
+	// splitting is nil if a request has one event.
 	splitting *splitting
 	// typeUnproven is what TypeUnproven reports.
 	typeUnproven bool
@@ -250,7 +247,7 @@ func (s *source) Identify(r *Request) (Message, error) {
 	return s.identity.find(r)
 }
 
-// shakingSource is a source whose sender tries out its endpoint.
+// shakingSource is a source with a handshake.
 type shakingSource struct{ *source }
 
 // Methods implements Handshaker.
@@ -285,22 +282,22 @@ func (s *shakingSource) Ping(r *Request) *Answer {
 	return &Answer{Status: http.StatusOK}
 }
 
-// String says in a few words how a sender signs.
+// String describes the rule in a few words.
 func (r Rule) String() string {
 	r, _ = r.withDefaults()
 	return fmt.Sprintf("%s of %s in %s", strings.ToUpper(r.Algorithm), r.Signed, r.Header)
 }
 
-// defaultKeyHeader is where kind api_key looks if it is not told.
+// defaultKeyHeader is the default header of kind api_key.
 const defaultKeyHeader = "X-Api-Key"
 
-// genericKinds are those for senders without a preset.
+// genericKinds are for senders without a preset.
 func genericKinds() []kind {
-	// A type is not asked for: many senders have only one.
+	// The event type is optional, because many senders have only one.
 	places := Places{EventType: list("const:event")}
 	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) }
 	return []kind{
-		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as signature says", Places: places},
+		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as the setting signature says", Places: places},
 			uses: uses{signature: true}, proof: func(o Options) (proof,
 				error) {
 				return newSigned(o.Signature, o, "")
@@ -309,7 +306,7 @@ func genericKinds() []kind {
 			proof: bearer},
 		{Kind: Kind{Name: "basic", Sender: "any", Proof: "Authorization: Basic", Places: places},
 			proof: func(o Options) (proof, error) { return newBasic(o) }},
-		{Kind: Kind{Name: "api_key", Sender: "any", Proof: "a header that holds the secret",
+		{Kind: Kind{Name: "api_key", Sender: "any", Proof: "the secret in a header",
 			Places: places},
 			uses: uses{header: true}, proof: func(o Options) (proof, error) {
 				if o.Header == "" {
@@ -317,7 +314,7 @@ func genericKinds() []kind {
 				}
 				return newToken(o.Header, "", o)
 			}},
-		{Kind: Kind{Name: "none", Sender: "any", Proof: "nothing: everyone is let in", Places: places,
+		{Kind: Kind{Name: "none", Sender: "any", Proof: "none: everybody may send", Places: places,
 			Open: true},
 			proof: func(Options) (proof, error) { return open{}, nil }},
 	}

@@ -133,21 +133,21 @@ func TestKindErrors(t *testing.T) {
 		{"stripe", Options{Secrets: s, Tolerance: -1}, "tolerance is negative"},
 		{"stripe", Options{Secrets: s, Places: Places{EventType: list("head:X")}},
 			`event_type: "head:X" is not a place`},
-		{"stripe", Options{Secrets: s, Places: Places{EventType: list("header:")}}, "is not complete"},
+		{"stripe", Options{Secrets: s, Places: Places{EventType: list("header:")}}, "is incomplete"},
 		{"stripe", Options{Secrets: s, Places: Places{EventType: list("sha256:header")}},
-			"only the body has a hash"},
+			"only the body can be hashed"},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: []Place{{}}}},
 			"a composite has no places"},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: list("sha256:body-without:a,b")}},
-			`holds ','`},
+			`has ','`},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: list("sha256:body-without:")}},
 			"has an empty part"},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: list("sha256:body-without:0.a")}},
 			"has an index"},
 		{"stripe", Options{Secrets: s, Places: Places{EventType: list("const:a\nb")}},
-			"holds a control character"},
+			"has a control character"},
 		{"stripe", Options{Secrets: s, Places: Places{MessageID: list("request:time")}},
-			"write request:id"},
+			"is request:id"},
 		{"stripe", Options{Secrets: s,
 			Places: Places{MessageID: list(strings.Split("abcdefghijklmnopq", "")...)}},
 			"more than 16 paths"},
@@ -161,14 +161,14 @@ func TestKindErrors(t *testing.T) {
 		{"discord", Options{Secrets: s}, "not a public key of Ed25519"},
 		{"sendgrid", Options{Secrets: s}, "not a public key"},
 		{"microsoft_graph", Options{}, "no secret"},
-		{"hmac", hmacWith(Rule{}), "name of the signature's header is missing"},
+		{"hmac", hmacWith(Rule{}), "signature.header is missing"},
 		{"hmac", hmacWith(Rule{Header: "X", Algorithm: "md5"}), `algorithm "md5" is not one of`},
 		{"hmac", hmacWith(Rule{Header: "X", Encoding: "base32"}), "encoding"},
 		{"hmac", hmacWith(Rule{Header: "X", TimestampUnit: "h"}), "timestamp unit"},
 		{"hmac", hmacWith(Rule{Header: "X", SecretEncoding: "rot13"}), "secret encoding"},
 		{"hmac", hmacWith(Rule{Header: "X", SecretEncoding: "hex"}), "secret 1 is not hexadecimal"},
 		{"hmac", hmacWith(Rule{Header: "X", Signed: "{timestamp}.{body}"}),
-			"it is not said where that stands"},
+			"set signature.timestamp"},
 		{"hmac", hmacWith(Rule{Header: "X", Signed: "{body}{body}"}), "has the body twice"},
 		{"hmac", hmacWith(Rule{Header: "X", Signed: "{body"}), "without its }"},
 		{"hmac", hmacWith(Rule{Header: "X", Signed: "{secret}"}), "has {secret}"},
@@ -267,7 +267,7 @@ func TestPlaces(t *testing.T) {
 	}
 	only := newForTest(t, "none", Options{Places: Places{MessageID: list("header:X-Id", "json:id")}})
 	_, err := only.Identify(&Request{Header: http.Header{}, Body: []byte("{}")})
-	wantMalformed(t, err, "messageId", "is at none of the places")
+	wantMalformed(t, err, "messageId", "is at none of the configured places")
 }
 
 // Goal: a compressed body is signed as it is sent and identified by what is in it. Method: a

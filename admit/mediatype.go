@@ -8,14 +8,14 @@ import (
 
 const expectJSON = "send application/json or a type that ends in +json"
 
-// bodyKind says what a source's bodies may be.
+// bodyKind is the form that a source's bodies must have.
 type bodyKind int
 
 const (
 	bodyAny        bodyKind = iota
 	bodyObject              // one JSON object
 	bodyJSON                // a JSON object or array
-	bodyJSONOrForm          // the same, or application/x-www-form-urlencoded
+	bodyJSONOrForm          // bodyJSON, or application/x-www-form-urlencoded
 	bodyForm
 )
 
@@ -24,8 +24,8 @@ func (k bodyKind) strictJSON(isForm bool) bool {
 	return k == bodyObject || k == bodyJSON || k == bodyJSONOrForm && !isForm
 }
 
-// checkContentType refuses a Content-Type that the kind does not have. A missing type passes for
-// JSON: the body is checked anyway. expected ends the error's text.
+// checkContentType rejects a Content-Type that the kind does not accept. A missing type counts as
+// JSON, because the body is checked anyway. expected is the end of the error.
 func checkContentType(h http.Header, kind bodyKind, expected string) error {
 	types := h["Content-Type"]
 	if len(types) > 1 {
@@ -46,8 +46,8 @@ func checkContentType(h http.Header, kind bodyKind, expected string) error {
 	return nil
 }
 
-// Gzipped reports whether the body is compressed with gzip. An error wraps ErrUnsupportedMediaType:
-// there is another Content-Encoding, or several.
+// Gzipped reports whether the body is compressed with gzip. For any other Content-Encoding, or
+// several, it returns an error that wraps ErrUnsupportedMediaType.
 func Gzipped(h http.Header) (bool, error) {
 	gzipped := false
 	for _, coding := range h["Content-Encoding"] {
@@ -90,8 +90,8 @@ func cutLast(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// isToken reports whether s is a restricted name of RFC 6838, section 4.2. It keeps out lists of
-// types that a proxy has joined with commas.
+// isToken reports whether s is a restricted name of RFC 6838, section 4.2. A list of types that a
+// proxy has joined with commas is not.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||

@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 )
 
-// omit are paths of members of JSON objects that a hash of the body leaves out. An array is
-// transparent: a path through it is that of a member of each of its elements, so that
-// "attemptNumber" is in {"attemptNumber":1} and in [{"attemptNumber":1},{"attemptNumber":2}].
+// omit has the paths of the members that a hash of the body leaves out. A path goes through arrays
+// into each element: "attemptNumber" matches in {"attemptNumber":1} and in
+// [{"attemptNumber":1},{"attemptNumber":2}].
 type omit []path
 
-// parseOmit reads paths joined by "+".
+// parseOmit parses paths joined by "+".
 func parseOmit(text string) (o omit, err error) {
 	for one := range strings.SplitSeq(text, "+") {
 		p, err := parsePath(one)
@@ -23,30 +22,31 @@ func parseOmit(text string) (o omit, err error) {
 		}
 		for _, name := range p {
 			if name[0] >= '0' && name[0] <= '9' {
-				return nil, fmt.Errorf("path %q has an index: a path of a member to leave out goes through all elements of an array", one)
+				return nil, fmt.Errorf("path %q has an index: the path of an omitted member goes through all elements of an array", one)
 			}
 		}
 		o = append(o, p)
 	}
 	if len(o) > maxPaths {
-		return nil, errors.New("there are too many paths")
+		return nil, fmt.Errorf("there are more than %d paths", maxPaths)
 	}
 	return o, nil
 }
 
-// omitLevel is an object or array that the hash is in.
+// omitLevel is an object or array that contains the current position.
 type omitLevel struct {
 	array bool
-	// paths has a bit for each path that leads through here, matched is how many of its parts do.
+	// paths has a bit for each path that goes through this level. matched is the number of parts that
+	// have matched.
 	paths   uint32
 	matched int
-	// kept says that a member of the object has been hashed: there is a comma before the next.
+	// kept says that a member of the object was hashed, so that a comma precedes the next one.
 	kept bool
 }
 
-// hash returns the SHA-256, in hex, of a body that scan has accepted, without the members and the
-// commas that go with them: the members that are left are what they would be had the others never
-// been there. It is one pass over the body, in the memory of the deepest nesting that scan allows.
+// hash returns the SHA-256, in hex, of a body without the omitted members and their commas, as if
+// the members had never been there. scan must have accepted the body. hash makes one pass and needs
+// constant memory.
 func (o omit) hash(data []byte) string {
 	var levels [maxDepth + 1]omitLevel
 	levels[0] = omitLevel{array: true, paths: 1<<len(o) - 1}
@@ -54,9 +54,9 @@ func (o omit) hash(data []byte) string {
 	if bytes.HasPrefix(data, byteOrderMark) {
 		s.pos = len(byteOrderMark)
 	}
-	depth, from := 0, 0 // all before from is hashed or left out
+	depth, from := 0, 0 // everything before from is hashed or omitted
 	through := uint32(0)
-	comma := 0 // where the last one stands
+	comma := 0 // position of the last comma
 	isName := false
 	for s.pos < len(data) {
 		at := &levels[depth]
@@ -78,7 +78,7 @@ func (o omit) hash(data []byte) string {
 			s.pos++
 		case ',':
 			comma, isName = s.pos, !at.array
-			if !at.array && !at.kept { // all members before it are left out
+			if !at.array && !at.kept { // all members before it are omitted
 				h.Write(data[from:s.pos])
 				from = s.pos + 1
 			}
@@ -111,11 +111,11 @@ func (o omit) hash(data []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// match reports whether the hash leaves a member out; else it finds the paths that lead through it.
+// match reports whether the hash omits a member. If not, it finds the paths that go through it.
 func (o omit) match(at *omitLevel, raw []byte, through *uint32) bool {
 	var buf [6 * maxPathPart]byte
 	if len(raw) > len(buf) {
-		return false // longer than any part of a path, however it is escaped
+		return false // longer than any escaped part of a path
 	}
 	name, reason := unescape(buf[:0], raw, len(buf))
 	if reason != "" {
@@ -133,7 +133,7 @@ func (o omit) match(at *omitLevel, raw []byte, through *uint32) bool {
 	return false
 }
 
-// skipValue goes from behind a member's name to behind its value.
+// skipValue moves from the end of a member's name to the end of its value.
 func (s *scanner) skipValue() {
 	for depth := 0; s.pos < len(s.data); {
 		switch s.data[s.pos] {

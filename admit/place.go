@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// place is where in a request a value stands.
+// place is the place of a value in a request.
 type place struct {
 	kind placeKind
-	// name is that of the header or form field, the path in JSON, or the value itself of a constant;
-	// as it is configured.
+	// name is the name of the header or form field, the path in JSON, or the value of a constant, as
+	// configured.
 	name   string
-	header string // canonical
-	path   int    // of JSON: its index in identity.paths
-	omit   omit   // of the hash: what is left out of the body
+	header string // canonical name
+	path   int    // for JSON: the index in identity.paths
+	omit   omit   // for a hash: the omitted members
 }
 
-// String is the place as it is configured.
+// String returns the place as it is written in the configuration.
 func (p place) String() string { return placeKinds[p.kind] + ":" + p.name }
 
 var placeKinds = map[placeKind]string{
@@ -29,7 +29,7 @@ var placeKinds = map[placeKind]string{
 	placeHash: "sha256", placeRequest: "request", placeConst: "const",
 }
 
-// content is a request as places see it.
+// content is a request with what the places need.
 type content struct {
 	*Request
 	finder         finder
@@ -50,7 +50,7 @@ const (
 
 const placeForms = "header:NAME, json:PATH, form:FIELD, sha256:body, sha256:body-without:PATH, request:id and const:VALUE"
 
-// parsePlace reads a place as it is configured. What has no kind is a path in JSON.
+// parsePlace parses a configured place. A text without a kind is a path in JSON.
 func parsePlace(text string) (place, error) {
 	kind, arg, ok := strings.Cut(text, ":")
 	if !ok {
@@ -69,7 +69,7 @@ func parsePlace(text string) (place, error) {
 		paths, without := strings.CutPrefix(arg, "body-without:")
 		if !without {
 			if arg != "body" {
-				return p, fmt.Errorf("%q: only the body has a hash; write sha256:body or sha256:body-without:PATH", text)
+				return p, fmt.Errorf("%q: only the body can be hashed; write sha256:body or sha256:body-without:PATH", text)
 			}
 			break
 		}
@@ -80,7 +80,7 @@ func parsePlace(text string) (place, error) {
 	case "request":
 		p.kind = placeRequest
 		if arg != "id" {
-			return p, fmt.Errorf("%q: of a request only the id that the gate gives it is a place; write request:id", text)
+			return p, fmt.Errorf("%q: the only place of this kind is request:id", text)
 		}
 	case "const":
 		p.kind = placeConst
@@ -88,17 +88,17 @@ func parsePlace(text string) (place, error) {
 			return p, fmt.Errorf("constant %q %s", text, reason)
 		}
 	default:
-		return p, fmt.Errorf("%q is not a place; known are %s", text, placeForms)
+		return p, fmt.Errorf("%q is not a place; use %s", text, placeForms)
 	}
 	if arg == "" {
-		return p, fmt.Errorf("%q is not complete; known are %s", text, placeForms)
+		return p, fmt.Errorf("%q is incomplete; use %s", text, placeForms)
 	}
 	return p, nil
 }
 
-// value returns what stands at the place, or its hash if that cannot identify anything as it is.
-// Neither a text nor a reason means that there is nothing: no value, null or an empty string. A
-// reason means that the value has no one meaning.
+// value returns the value at the place, or its hash if the value cannot identify anything. Both
+// text and reason are empty if there is no value, null or an empty string. A reason means that the
+// value is ambiguous.
 func (p place) value(c *content) (text, reason string) {
 	switch p.kind {
 	case placeHeader:
@@ -148,8 +148,8 @@ const (
 	reasonNotScalar = "is neither a string nor a number"
 )
 
-// jsonIdentity is jsonText for a value of any length and characters: it returns the hash of one
-// that cannot identify anything as it is.
+// jsonIdentity is jsonText for a value of any length and with any characters: it returns the hash
+// of a value that cannot identify anything.
 func jsonIdentity(raw []byte) (text, reason string) {
 	text, reason = jsonText(raw)
 	switch {
@@ -162,8 +162,8 @@ func jsonIdentity(raw []byte) (text, reason string) {
 	return hashOf(string(raw)), "" // a number of many digits
 }
 
-// jsonText reads a JSON value that may identify something: a string, or a number as it is written.
-// Null and the empty string are nothing.
+// jsonText returns a JSON value that may identify something: a string, or a number as it is
+// written. null and the empty string count as no value.
 func jsonText(raw []byte) (text, reason string) {
 	if len(raw) == 0 {
 		return "", ""
@@ -179,8 +179,8 @@ func jsonText(raw []byte) (text, reason string) {
 	return "", reasonNotScalar
 }
 
-// formField returns a field of a body in application/x-www-form-urlencoded. Other bodies that are
-// called so have no fields.
+// formField returns a field of a body in application/x-www-form-urlencoded. A body in another form
+// has no fields.
 func formField(body []byte, name string) (text, reason string) {
 	found := false
 	for len(body) > 0 {
@@ -196,7 +196,7 @@ func formField(body []byte, name string) (text, reason string) {
 		found = true
 		var err error
 		if text, err = url.QueryUnescape(string(value)); err != nil {
-			text = hashOf(string(value)) // nobody can say what it means, but it is one value
+			text = hashOf(string(value)) // invalid, but still one value
 		}
 	}
 	return text, ""

@@ -10,25 +10,25 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Places say where a source's events have what identifies them. Each is a list, of which the first
-// place that has something counts.
+// Places say where a source's events have what identifies them. In each list the first place with a
+// value counts.
 type Places struct {
 	MessageID, EventType, OrderingKey, Sequence []Place
 }
 
-// Place is where one value stands: "header:NAME", "json:PATH", "form:FIELD", "sha256:body",
+// Place is the place of one value: "header:NAME", "json:PATH", "form:FIELD", "sha256:body",
 // "sha256:body-without:PATH+PATH", "request:id" (each request is an event of its own) or
-// "const:VALUE"; a text without a kind is a path in JSON. Several are one composite value, which is
-// there only if each of its parts is.
+// "const:VALUE". A text without a kind is a path in JSON. Several texts are one composite value,
+// which exists only if each part has a value.
 type Place []string
 
-// UnmarshalText makes p the single place that a configuration names.
+// UnmarshalText parses a single place.
 func (p *Place) UnmarshalText(text []byte) error {
 	*p = Place{string(text)}
 	return nil
 }
 
-// over lays p over the places of a preset.
+// over returns base with the lists that p sets.
 func (p Places) over(base Places) Places {
 	for _, f := range []struct{ to, from *[]Place }{
 		{&base.MessageID, &p.MessageID}, {&base.EventType, &p.EventType},
@@ -41,25 +41,25 @@ func (p Places) over(base Places) Places {
 	return base
 }
 
-// identity finds a Message where Places say.
+// identity finds a Message at Places.
 type identity struct {
 	messageID, eventType, orderingKey, sequence alternatives
 	paths                                       []path
 	longest                                     int
 	body                                        bodyKind
-	// ends the error about a content type
+	// end of the error about a content type
 	expected string
-	hasJSON  bool                  // some place reads JSON
+	hasJSON  bool                  // a place is in JSON
 	hashed   func(*Request) []byte // nil: the body
 	// proven says that the sender's signature covers the message id.
 	proven bool
 }
 
-// alternatives are places of which the first that has something counts.
+// alternatives are places, of which the first with a value counts.
 type alternatives struct {
 	list [][]place
-	// composite says that at least one of them has several parts. The text of each is then that of
-	// a list, so that no value of one looks like the parts of another.
+	// composite says that at least one of them has several parts. Then each value is written as a
+	// list, so that no value of one looks like the parts of another.
 	composite bool
 }
 
@@ -75,8 +75,8 @@ func (a *alternatives) covered(p proof) bool {
 	return true
 }
 
-// alone reports whether a proof covers all places, and each alternative is an id by itself and not
-// only among the events of one type: it has a hash of the body, or Mailgun's token.
+// alone reports whether a proof covers all places and each alternative is unique over all event
+// types: it has a hash of the body, or Mailgun's token.
 func (a *alternatives) alone(p proof) bool {
 	_, isMailgun := p.(mailgun)
 	for _, parts := range a.list {
@@ -106,12 +106,12 @@ func newIdentity(p Places, body bodyKind, expected string) (identity, error) {
 	}
 	id.longest = longestOf(id.paths)
 	if len(id.messageID.list) == 0 {
-		return id, fmt.Errorf("message_id is missing: say where the message id stands (%s)", placeForms)
+		return id, fmt.Errorf("message_id is missing: set it to the place of the message id (%s)", placeForms)
 	}
 	return id, nil
 }
 
-// add compiles places.
+// add parses places.
 func (id *identity) add(to *alternatives, places []Place) error {
 	for _, composite := range places {
 		if len(composite) == 0 {
@@ -155,7 +155,7 @@ func (id *identity) find(r *Request) (Message, error) {
 	if err := checkContentType(r.Header, id.body, id.expected); err != nil {
 		return Message{}, err
 	}
-	// Content-Type is hardly ever signed: it must not decide which of two events a body is.
+	// Content-Type is almost never signed, so it must not decide how a body is read.
 	c := content{Request: r, hashed: id.hashed}
 	looksJSON := beginsJSON(r.content())
 	c.isForm = !looksJSON && (id.body == bodyAny || id.body == bodyJSONOrForm)
@@ -177,7 +177,7 @@ func (id *identity) find(r *Request) (Message, error) {
 	if m.MessageID, err = id.messageID.require(everyPlace, &c); err != nil {
 		return Message{}, id.explain(err, &c)
 	}
-	// Content-Encoding is never signed either: without it the type would be another.
+	// Content-Encoding is never signed. Without it the event would get another type.
 	if id.proven && id.hasJSON && r.Content == nil && bytes.HasPrefix(r.Body, gzipMagic) {
 		return Message{}, malformedBody("is compressed with gzip, but Content-Encoding does not say so")
 	}
@@ -192,8 +192,8 @@ func (id *identity) find(r *Request) (Message, error) {
 	return m, nil
 }
 
-// explain adds to an error about the message id why no JSON was found in the body, if the id may
-// stand in JSON. The request is authentic, so that its sender may know.
+// explain completes an error about the message id with the places, and with why the body is not
+// JSON if a place is in JSON. The request is authentic, so its sender may see that.
 func (id *identity) explain(err error, c *content) error {
 	inJSON := slices.ContainsFunc(id.messageID.list, func(parts []place) bool {
 		return slices.ContainsFunc(parts, func(p place) bool { return p.kind == placeJSON })
@@ -207,15 +207,15 @@ func (id *identity) explain(err error, c *content) error {
 		reason += ": the " + why.Error()
 	}
 	if missing.Field == everyPlace {
-		reason += " (it looks at " + id.messageID.String() + ")"
+		reason += " (" + id.messageID.String() + ")"
 	}
 	return &MalformedError{missing.Field, reason}
 }
 
-// everyPlace is the field of an error about no single place.
+// everyPlace is the field of an error that is about all places.
 const everyPlace = "messageId"
 
-// String lists the places as they are configured.
+// String lists the places as configured.
 func (a *alternatives) String() string {
 	var all []string
 	for _, parts := range a.list {
@@ -234,22 +234,22 @@ func (a *alternatives) String() string {
 
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// beginsJSON reports whether a body begins as a JSON object or array does.
+// beginsJSON reports whether a body begins like a JSON object or array.
 func beginsJSON(body []byte) bool {
 	body = bytes.TrimLeft(bytes.TrimPrefix(body, byteOrderMark), " \t\r\n")
 	return len(body) > 0 && (body[0] == '{' || body[0] == '[')
 }
 
-// noEventType is the type of an event for which the source finds none.
+// noEventType is the event type if the source finds none.
 const noEventType = "event"
 
-// require returns the value of the first alternative that has one. Nothing, or only a value that
-// has two meanings, is an error: without its message id an event cannot be told from another.
+// require returns the value of the first alternative that has one. No value, or an ambiguous one,
+// is an error, because an event needs its message id.
 func (a *alternatives) require(what string, c *content) (string, error) {
 	for i, parts := range a.list {
 		text, wrong, reason := c.join(parts, a.composite)
 		switch {
-		// some senders have an object or its id in one place
+		// some senders have either an object or its id at one place
 		case reason == reasonNotScalar && i < len(a.list)-1:
 		case reason != "":
 			return "", &MalformedError{wrong, reason}
@@ -260,7 +260,7 @@ func (a *alternatives) require(what string, c *content) (string, error) {
 	only := a.list[0][0]
 	switch {
 	case len(a.list) != 1 || a.composite:
-		return "", &MalformedError{what, "is at none of the places where this source looks for it"}
+		return "", &MalformedError{what, "is at none of the configured places"}
 	case only.kind == placeHeader && len(c.Header[only.header]) > 0:
 		return "", &MalformedError{only.name, "is empty"}
 	default:
@@ -268,8 +268,8 @@ func (a *alternatives) require(what string, c *content) (string, error) {
 	}
 }
 
-// first returns the value of the first alternative that has one, or nothing. An authentic event is
-// never refused for an optional value, so a value that has two meanings counts as none.
+// first returns the value of the first alternative that has one, or nothing. An ambiguous value
+// counts as none, because an authentic event is never rejected for an optional field.
 func (a *alternatives) first(c *content) string {
 	for _, parts := range a.list {
 		if text, _, reason := c.join(parts, a.composite); reason == "" && text != "" {
@@ -279,9 +279,9 @@ func (a *alternatives) first(c *content) string {
 	return ""
 }
 
-// join returns the value of one alternative. With composite it is the values of all parts behind
-// one another, with a comma between them and a backslash before each comma and backslash within:
-// no two lists of parts give one text. The name of the part that is wrong stands beside a reason.
+// join returns the value of one alternative. If composite is true, it joins the values of all parts
+// with commas. A comma or backslash in a value gets a backslash before it, so different parts never
+// give the same text. With a reason, wrong is the name of the part.
 func (c *content) join(parts []place, composite bool) (text, wrong, reason string) {
 	if !composite {
 		text, reason = parts[0].value(c)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// presets are the kinds for the senders that people have, each as the sender documents it;
-// docs/reference/senders.md says for each where.
+// presets are the kinds of well-known senders. Each follows the documentation of the sender, which
+// docs/reference/senders.md links.
 func presets() []kind {
 	ok := Success{Status: http.StatusOK}
 	return []kind{
@@ -22,7 +22,7 @@ func presets() []kind {
 			proof: func(o Options) (proof, error) { return newStandard("webhook", o) },
 		},
 		{
-			Kind: Kind{Name: "svix", Sender: "Svix, and who sends with it, such as Clerk and Resend",
+			Kind: Kind{Name: "svix", Sender: "Svix and its users, such as Clerk and Resend",
 				Proof: "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:svix-id}.{timestamp}.{body} in svix-signature",
 				Places: Places{MessageID: list("header:svix-id"), EventType: list("json:type",
 					"json:event_type", "const:event")}},
@@ -42,8 +42,9 @@ func presets() []kind {
 			Kind: Kind{Name: "gitlab", Sender: "GitLab",
 				Proof: "X-Gitlab-Token, or Standard Webhooks for a secret that begins with whsec_",
 				Places: Places{
-					// The key came with GitLab 17.4. Events before it can have the same body, when a branch goes
-					// back and forth, but never the same UUID; those that hooks cause share the UUID.
+					// GitLab has Idempotency-Key since 17.4. Without it two events can have the same body, if a
+					// branch moves back and forth, but then not the same UUID. Events that a hook causes share a
+					// UUID.
 					MessageID: []Place{{"header:webhook-id"}, {"header:Idempotency-Key"},
 						{"header:X-Gitlab-Event-UUID", "sha256:body"}, {"sha256:body"}},
 					EventType:   list("header:X-Gitlab-Event"),
@@ -83,7 +84,7 @@ func presets() []kind {
 					OrderingKey: list("json:event.channel", "json:event.channel.id", "json:team_id",
 						"form:channel_id"),
 				}, Success: ok},
-			// Three attempts within six minutes.
+			// Slack makes three attempts within six minutes.
 			repeats: 15 * time.Minute,
 			rule: Rule{Header: "X-Slack-Signature", Prefix: Prefixes{"v0="},
 				Signed: "v0:{timestamp}:{body}", Timestamp: "header:X-Slack-Request-Timestamp"},
@@ -132,8 +133,7 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "linear", Sender: "Linear",
-				// Linear-Delivery is not signed. The body is, with the time of the event and, which may be new
-				// in each attempt, that of the webhook.
+				// Linear-Delivery is not signed; the body is. webhookTimestamp may differ in each attempt.
 				Places: Places{MessageID: list("sha256:body-without:webhookTimestamp"),
 					EventType:   list("json:type"),
 					OrderingKey: list("json:data.issueId", "json:data.id", "json:organizationId")},
@@ -154,7 +154,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "hubspot", Sender: "HubSpot (signature version 3)",
 				Split: "json:@this",
-				// eventId need not be unique, and a retry counts in attemptNumber.
+				// eventId is not always unique, and a retry changes attemptNumber.
 				Places: Places{MessageID: list("sha256:body-without:attemptNumber"),
 					EventType:   list("json:subscriptionType"),
 					OrderingKey: []Place{{"json:portalId", "json:objectId"}, {"json:portalId", "const:hubspot"}}}},
@@ -184,7 +184,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "sendgrid", Sender: "SendGrid Event Webhook",
 				Split: "json:@this",
-				// Events of one mail to one recipient stay in order.
+				// The ordering key is one mail to one recipient.
 				Places: Places{MessageID: list("json:sg_event_id"), EventType: list("json:event"),
 					OrderingKey: list("json:sg_message_id", "json:email", "const:sendgrid")}},
 			repeats: 25 * time.Hour, // for 24 hours
@@ -196,11 +196,11 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "mailgun", Sender: "Mailgun",
 				Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body; the rest of the body is not signed",
-				// The token is all that is signed and unique. So each counts once, whatever body comes with it.
+				// The token is the only signed value that is unique. So each token counts once, with any body.
 				Places: Places{MessageID: list("json:" + mailgunToken),
 					EventType:   list("json:event-data.event"),
 					OrderingKey: list("json:event-data.recipient", "json:event-data.id")},
-				Success: ok}, // any other 2xx is sent again
+				Success: ok}, // Mailgun repeats after any other 2xx
 			repeats: 9 * time.Hour, // for 8 hours, with the first time and token
 			proof:   newMailgun, body: bodyObject, sign: signMailgun,
 		},
@@ -213,8 +213,8 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "woocommerce", Sender: "WooCommerce",
-				// The delivery id is a hash of the webhook's id and the second
-				// (WC_Webhook::get_new_delivery_id).
+				// The delivery id is a hash of the webhook's id and the current second
+				// (WC_Webhook::get_new_delivery_id), so it is not unique alone.
 				Places: Places{MessageID: []Place{{"header:X-WC-Webhook-Delivery-ID", "sha256:body"}},
 					EventType:   list("header:X-WC-Webhook-Topic"),
 					OrderingKey: list("json:id", "header:X-WC-Webhook-ID")},
@@ -241,7 +241,7 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "dropbox", Sender: "Dropbox",
-				// Two notifications of one account have the same body, and are not the same.
+				// Two notifications of one account have the same body but are different events.
 				Places: Places{MessageID: list("request:id"), EventType: list("const:notification"),
 					OrderingKey: list("json:list_folder.accounts.0")}},
 			rule: Rule{Header: "X-Dropbox-Signature"},
@@ -275,7 +275,7 @@ func presets() []kind {
 		{
 			Kind: Kind{Name: "microsoft_graph", Sender: "Microsoft Graph",
 				Proof: "the secret as clientState of each notification in the body",
-				// Two changes of one thing may have the same body, and are not the same.
+				// Two changes of one resource may have the same body but are different events.
 				Split: "json:value",
 				Places: Places{MessageID: list("json:id", "request:id"), EventType: list("json:changeType",
 					"json:lifecycleEvent"),
@@ -322,7 +322,7 @@ const (
 	gitLabHeader   = "X-Gitlab-Token"
 )
 
-// list makes a list of single places.
+// list returns a list of single places.
 func list(places ...string) []Place {
 	all := make([]Place, len(places))
 	for i, p := range places {
@@ -331,21 +331,21 @@ func list(places ...string) []Place {
 	return all
 }
 
-// standardRule is the symmetric signature of Standard Webhooks, whose headers begin with a name.
+// standardRule is the symmetric signature of Standard Webhooks. Its headers begin with name.
 func standardRule(name string) Rule {
 	return Rule{Header: name + "-signature", Separator: " ", Prefix: Prefixes{"v1,"},
 		Encoding: "base64", SecretEncoding: "base64",
 		Signed: "{header:" + name + "-id}.{timestamp}.{body}", Timestamp: "header:" + name + "-timestamp"}
 }
 
-// asymmetricRule is the other signature of Standard Webhooks.
+// asymmetricRule turns r into the asymmetric signature of Standard Webhooks.
 func asymmetricRule(r Rule) Rule {
 	r.Algorithm, r.Prefix = ed25519Algorithm, Prefixes{"v1a,"}
 	return r
 }
 
-// newStandard takes secrets (whsec_… or bare base64) for signatures v1 and public keys (whpk_…) for
-// v1a.
+// newStandard returns the proof of Standard Webhooks: secrets (whsec_… or bare base64) verify v1
+// signatures, public keys (whpk_…) verify v1a.
 func newStandard(name string, o Options) (proof, error) {
 	public, secret := split(o, publicPrefix, "v1a,"+publicPrefix)
 	var all anyOf
@@ -369,13 +369,13 @@ func newStandard(name string, o Options) (proof, error) {
 	return all, nil
 }
 
-// newGitLab takes secret tokens, which are sent as they are, and signing tokens (whsec_…), which
-// sign in the way of Standard Webhooks. A request with a signature is judged by that.
+// newGitLab returns the proof of GitLab: secret tokens are sent in a header, signing tokens
+// (whsec_…) sign like Standard Webhooks. If a request has a signature, only the signature counts.
 func newGitLab(o Options) (proof, error) {
 	signing, tokens := split(o, signingPrefix)
 	for _, t := range tokens.Secrets {
 		if isPublic(t) {
-			return nil, errors.New("a secret is a public key: take the secret token or the signing token")
+			return nil, errors.New("a secret is a public key: use the secret token or the signing token")
 		}
 	}
 	switch {
@@ -397,15 +397,15 @@ func newGitLab(o Options) (proof, error) {
 	}}, nil
 }
 
-// newGraph makes the proof of Microsoft Graph: every notification carries the clientState that the
-// subscription was made with.
+// newGraph returns the proof of Microsoft Graph: every notification has the clientState of the
+// subscription.
 func newGraph(o Options) (proof, error) {
 	if len(o.Secrets) == 0 {
 		return nil, errNoCredentials
 	}
 	for _, s := range o.Secrets {
 		if s == "" || strings.ContainsFunc(s, isControl) {
-			return nil, errors.New("a clientState is empty or holds control characters")
+			return nil, errors.New("a clientState is empty or has control characters")
 		}
 		if len(s) > maxClientState {
 			return nil, fmt.Errorf("a clientState is longer than %d bytes", maxClientState)
@@ -418,11 +418,11 @@ var zendeskRule = Rule{Header: "X-Zendesk-Webhook-Signature", Encoding: "base64"
 	Signed:    "{timestamp}{body}",
 	Timestamp: "header:X-Zendesk-Webhook-Signature-Timestamp", TimestampUnit: "rfc3339"}
 
-// zendeskTestSecret signs the tests of webhooks that have not been created. Zendesk publishes it
-// (developer.zendesk.com, "Verifying webhook authenticity"), so that it proves nothing.
+// zendeskTestSecret signs the tests of a webhook that is not created yet. Zendesk publishes it
+// (developer.zendesk.com, "Verifying webhook authenticity"), so it proves nothing.
 const zendeskTestSecret = "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="
 
-// newZendesk makes the proof of Zendesk, which tells a test from a wrong secret in the log.
+// newZendesk returns the proof of Zendesk. Its error distinguishes a test from a wrong secret.
 func newZendesk(o Options) (proof, error) {
 	p, err1 := newSigned(zendeskRule, o, "")
 	o.Secrets = []string{zendeskTestSecret}
@@ -440,7 +440,7 @@ func (z zendesk) authenticate(r *Request) error {
 		r.Credential = Credential{}
 		return unauthenticated("X-Zendesk-Webhook-Signature",
 			"is made with the secret that Zendesk publishes for tests: "+
-				"its Test button uses that until the webhook is created; create the webhook and test it then")
+				"the Test button uses it until the webhook is created; create the webhook, then test it")
 	}
 	return err
 }

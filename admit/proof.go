@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// proof is how a sender proves who it is. The methods promise what those of a Scheme do.
+// proof verifies the credentials of a sender. Its methods promise what those of a Scheme promise.
 type proof interface {
 	checkHeader(r *Request) error
 	authenticate(r *Request) error
 }
 
-// signed is a proof by a signature that must be there.
+// signed is a proof by a signature, which is required.
 type signed struct {
 	*signature
-	hint string // ends the error about a missing signature
+	hint string // end of the error about a missing signature
 }
 
 func (s signed) checkHeader(r *Request) error {
@@ -40,7 +40,7 @@ func (s signed) must(present bool, err error) error {
 	return err
 }
 
-// newSigned makes the proof of a rule with what the options say.
+// newSigned returns the proof of a rule with the secrets and the URL of the options.
 func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	if len(o.Secrets) == 0 {
 		return nil, errNoCredentials
@@ -51,7 +51,7 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	}
 	s.tolerance = newWindow(o)
 	if !strings.Contains(s.rule.Signed, "{body}") {
-		return nil, fmt.Errorf("signed text %q has no {body}: whoever has seen one signature could send any body with it", s.rule.Signed)
+		return nil, fmt.Errorf("signed text %q has no {body}: a signature would be valid for any body", s.rule.Signed)
 	}
 	if s.template.url && o.PublicURL == "" {
 		return nil, errNoURL
@@ -60,10 +60,10 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	return signed{s, hint}, nil
 }
 
-var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly what it was told")
+var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly the URL configured there")
 
-// token is a proof by a header that holds one of the secrets. It keeps their digests, which are all
-// of one size, so that a comparison tells nothing of a secret, its length included.
+// token is a proof by a header that has one of the secrets. It stores digests, which all have the
+// same size, so that the time of a comparison reveals nothing about a secret, not even its length.
 type token struct {
 	header, prefix string
 	digests        [][sha256.Size]byte
@@ -76,7 +76,7 @@ func newToken(header, prefix string, o Options) (proof, error) {
 	}
 	t := token{header: http.CanonicalHeaderKey(header), prefix: prefix, positions: o.positions}
 	if t.header == "" {
-		return nil, errors.New("the name of the header that holds the secret is missing")
+		return nil, errors.New("header is missing: set it to the name of the header with the secret")
 	}
 	for i, secret := range o.Secrets {
 		if reason := unsendable(secret); reason != "" {
@@ -87,19 +87,19 @@ func newToken(header, prefix string, o Options) (proof, error) {
 	return t, nil
 }
 
-// unsendable says why a secret could not stand in a header: a value arrives trimmed and holds no
-// control characters.
+// unsendable returns why a header cannot have the secret as its value; empty if it can. A header
+// value arrives trimmed and has no control characters.
 func unsendable(secret string) string {
 	switch {
 	case secret == "":
 		return "is empty"
 	case strings.TrimSpace(secret) != secret || strings.ContainsFunc(secret, isControl):
-		return "begins or ends with white space or holds control characters: no request could ever send it"
+		return "begins or ends with white space or has control characters: no request can send it"
 	}
 	return ""
 }
 
-// newBasic makes the proof of HTTP's Basic authentication; a secret is USER:PASSWORD.
+// newBasic returns the proof of HTTP Basic authentication. A secret is USER:PASSWORD.
 func newBasic(o Options) (proof, error) {
 	encoded := make([]string, len(o.Secrets))
 	for i, secret := range o.Secrets {
@@ -118,7 +118,7 @@ func (t token) checkHeader(r *Request) error {
 		return err
 	}
 	if t.prefix != "" {
-		// The name of an authentication scheme has no case (RFC 9110, section 11.1).
+		// The name of an authentication scheme is not case-sensitive (RFC 9110, section 11.1).
 		if len(value) < len(t.prefix) || !strings.EqualFold(value[:len(t.prefix)], t.prefix) {
 			return unauthenticated(t.header, "does not begin with "+strings.TrimSpace(t.prefix))
 		}
@@ -126,14 +126,14 @@ func (t token) checkHeader(r *Request) error {
 	}
 	secret := matchDigest(t.digests, value)
 	if secret == 0 {
-		return unauthenticated(t.header, "holds none of the configured secrets")
+		return unauthenticated(t.header, "has none of the configured secrets")
 	}
 	r.Credential = Credential{Secrets, positionOf(t.positions, secret)}
 	return nil
 }
 
-// matchDigest returns which of the digests a value has, the first counted as 1, or 0. It compares
-// with all of them, whatever comes out.
+// matchDigest returns the number of the digest that matches a value, counted from 1, or 0. It
+// compares with all of them, so that the time does not depend on the result.
 func matchDigest(digests [][sha256.Size]byte, value string) (which int) {
 	got := sha256.Sum256([]byte(value))
 	for i := len(digests) - 1; i >= 0; i-- {
@@ -142,8 +142,8 @@ func matchDigest(digests [][sha256.Size]byte, value string) (which int) {
 	return which
 }
 
-// SecretHeaders returns the headers, in canonical form, that requests to the scheme carry a secret
-// in as it is. They must not be kept with events.
+// SecretHeaders returns the headers, in canonical form, in which requests have an unencrypted
+// secret. They must not be stored with events.
 func SecretHeaders(s Scheme) []string {
 	switch s := s.(type) {
 	case *source:
@@ -168,10 +168,10 @@ func headersOf(p proof) (names []string) {
 
 func (t token) authenticate(r *Request) error { return t.checkHeader(r) }
 
-// either is a proof by the first of several ways that a request goes: it says which that is.
+// either is one of several proofs, chosen by the request.
 type either struct {
 	ways []proof
-	// pick returns the index of the way that the request goes.
+	// pick returns the index of the proof for the request.
 	pick func(*Request) int
 }
 
@@ -188,7 +188,7 @@ func (a anyOf) authenticate(r *Request) error {
 	return a.first(func(p proof) error { return p.authenticate(r) })
 }
 
-// first returns nil if one of the proofs does, and else the last error.
+// first returns nil if one of the proofs does, else the last error.
 func (a anyOf) first(check func(proof) error) (err error) {
 	for _, p := range a {
 		if err = check(p); err == nil {
@@ -198,13 +198,13 @@ func (a anyOf) first(check func(proof) error) (err error) {
 	return err
 }
 
-// open lets everyone in.
+// open accepts every request.
 type open struct{}
 
 func (open) checkHeader(*Request) error  { return nil }
 func (open) authenticate(*Request) error { return nil }
 
-// split returns the options with those secrets that have one of the prefixes, and with the others.
+// split returns the options with the secrets that have one of the prefixes, and with the others.
 func split(o Options, prefixes ...string) (with, without Options) {
 	with, without = o, o
 	with.Secrets, without.Secrets = nil, nil
@@ -223,8 +223,8 @@ func split(o Options, prefixes ...string) (with, without Options) {
 	return with, without
 }
 
-// covers reports whether a proof shows that the value at a place is the sender's, so that nobody
-// else can change it and still be taken for the sender.
+// covers reports whether a proof authenticates the value at a place, so that nobody but the sender
+// can change it.
 func covers(p proof, at place) bool {
 	if at.kind == placeConst {
 		return true
@@ -242,7 +242,7 @@ func covers(p proof, at place) bool {
 		return found
 	case anyOf: // they differ in their keys and algorithms
 		return covers(p[0], at)
-	case twilio: // whose signature does not tell where a field's name ends and its value begins
+	case twilio: // its signature does not separate the name of a field from the value
 		return at.kind == placeHash && at.omit == nil
 	case mailgun:
 		return at.kind == placeJSON && at.name == mailgunToken
@@ -253,8 +253,8 @@ func covers(p proof, at place) bool {
 	return false
 }
 
-// TypeUnproven reports whether the message ids of a scheme are proved and unique by themselves
-// while its event types are not; see hookgate.Request.
+// TypeUnproven reports whether the message ids of a scheme are authentic and unique over all event
+// types, while its event types are not authentic; see hookgate.Request.
 func TypeUnproven(s Scheme) bool {
 	switch s := s.(type) {
 	case *source:

@@ -1,8 +1,8 @@
 package admit
 
-// ProvenByHeader reports whether a request that passed CheckHeader is authentic whatever its body
-// is: its header holds a secret and nothing signs the body. A source that authenticates nobody
-// proves nothing.
+// ProvenByHeader reports whether a request that passed CheckHeader is authentic with any body: its
+// header has a secret and nothing signs the body. It is false for a source that authenticates
+// nobody.
 func ProvenByHeader(s Scheme, r *Request) bool {
 	switch s := s.(type) {
 	case *source:

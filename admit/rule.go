@@ -15,51 +15,50 @@ import (
 	"time"
 )
 
-// Rule says how a sender signs: what it makes the signature of, with which algorithm, and how it
-// writes it into which header. Most of the senders of the world differ in these alone, so that a
-// preset is a Rule and the places of its identity.
+// Rule says how a sender signs: which text, with which algorithm, and how it writes the signature
+// into which header. Most senders differ only in that, so a preset is a Rule and Places.
 type Rule struct {
 	// Algorithm is hmac-sha256 (the default), hmac-sha1, hmac-sha512, ed25519 or ecdsa-sha256. The
 	// secrets of the last two are public keys.
 	Algorithm string
-	// Header is the name of the header that the signature stands in.
+	// Header is the name of the header with the signature.
 	Header string
-	// Separator stands between the elements of the header where it may hold several: signatures, each
-	// behind Prefix, a timestamp, and others, which are ignored. Behind a space another such list may
+	// Separator is the text between the elements of the header, if it has several: signatures, each
+	// after Prefix, a timestamp, and others, which are ignored. After a space another such list may
 	// follow. Empty: the header is one signature.
 	Separator string
-	// Prefix stands before each signature. There may be several: some senders write the signatures of
-	// two secrets behind different ones while a secret is being replaced.
+	// Prefix is the text before each signature. There may be several, because some senders use a
+	// different prefix for each of two secrets during a rotation.
 	Prefix Prefixes
 	// Encoding of a signature: hex (the default) or base64.
 	Encoding string
-	// Signed is the text that is signed, with {body}, {timestamp}, {method}, {url} and {header:NAME}
-	// in it; {body} by default.
+	// Signed is the signed text, with {body}, {timestamp}, {method}, {url} and {header:NAME} in it;
+	// {body} by default.
 	Signed string
-	// Timestamp says where the time of the signature stands: "header:NAME", "element:PREFIX" for an
-	// element of the signature's header, "json:PATH" in the body; empty if there is none. It must be
-	// within the tolerance of now.
+	// Timestamp is the place of the time of the signature: "header:NAME", "element:PREFIX" for an
+	// element of the signature's header, "json:PATH" in the body; empty if there is none. The time
+	// must be within the tolerance of now.
 	Timestamp string
 	// TimestampUnit is s (the default), ms or rfc3339.
 	TimestampUnit string
-	// SecretEncoding says how a secret is written: text (the default), hex or base64, which may stand
-	// behind "whsec_" or "whpk_".
+	// SecretEncoding says how a secret is written: text (the default), hex or base64. "whsec_" or
+	// "whpk_" may precede base64.
 	SecretEncoding string
 }
 
-// Prefixes are texts of which one stands before a signature; without any, nothing does.
+// Prefixes are texts, one of which precedes a signature. Without any, nothing precedes it.
 type Prefixes []string
 
-// UnmarshalText takes a single one, commas and all.
+// UnmarshalText parses a single prefix, which may have commas.
 func (p *Prefixes) UnmarshalText(text []byte) error {
 	*p = Prefixes{string(text)}
 	return nil
 }
 
-// String names them for people.
+// String lists the prefixes for people.
 func (p Prefixes) String() string { return strings.Join(p, " or ") }
 
-// cut returns what stands behind the longest of the prefixes that a text begins with.
+// cut removes the longest prefix that a text begins with.
 func (p Prefixes) cut(text string) (rest string, ok bool) {
 	rest, ok = text, len(p) == 0
 	for _, prefix := range p {
@@ -70,7 +69,7 @@ func (p Prefixes) cut(text string) (rest string, ok bool) {
 	return rest, ok
 }
 
-// first is the one that this program signs with.
+// first returns the prefix that Sign uses.
 func (p Prefixes) first() string {
 	if len(p) == 0 {
 		return ""
@@ -78,7 +77,7 @@ func (p Prefixes) first() string {
 	return p[0]
 }
 
-// isZero reports whether nothing is said.
+// isZero reports whether no field is set.
 func (r Rule) isZero() bool { return reflect.DeepEqual(r, Rule{}) }
 
 // DefaultTolerance is how far a timestamp may be from now, in either direction.
@@ -92,7 +91,7 @@ const (
 	ecdsaAlgorithm   = "ecdsa-sha256"
 )
 
-// withDefaults fills in what is left out and finds what cannot be.
+// withDefaults sets the defaults and returns an error for an invalid rule.
 func (r Rule) withDefaults() (Rule, error) {
 	for value, otherwise := range map[*string]string{
 		&r.Algorithm: "hmac-sha256", &r.Encoding: "hex", &r.Signed: "{body}", &r.TimestampUnit: "s",
@@ -119,13 +118,13 @@ func (r Rule) withDefaults() (Rule, error) {
 		}
 	}
 	if r.Header == "" {
-		return r, errors.New("the name of the signature's header is missing")
+		return r, errors.New("signature.header is missing: set it to the name of the header with the signature")
 	}
 	r.Header = http.CanonicalHeaderKey(r.Header)
 	return r, nil
 }
 
-// timestampPlace is where a Rule's timestamp stands; the zero value is nowhere.
+// timestampPlace is the place of a Rule's timestamp; the zero value means that there is none.
 type timestampPlace struct {
 	header, element string
 	json            []path // one path
@@ -157,7 +156,7 @@ func parseTimestampPlace(r Rule) (p timestampPlace, err error) {
 	return p, err
 }
 
-// parseTime reads a timestamp. Numbers are digits alone, so that what is signed has one meaning.
+// parseTime parses a timestamp. A number has digits only, so that a signed text has one meaning.
 func parseTime(text, unit string) (time.Time, bool) {
 	if unit == "rfc3339" {
 		t, err := time.Parse(time.RFC3339, text)
@@ -176,11 +175,11 @@ func parseTime(text, unit string) (time.Time, bool) {
 	return time.Unix(n, 0), true
 }
 
-// window is how far a timestamp may lie back from now, and ahead of it.
+// window is how far a timestamp may be before now, and after it.
 type window struct{ back, ahead time.Duration }
 
-// newWindow returns the tolerance of a source. Its sender may repeat a webhook with the first time,
-// but never has one from the future.
+// newWindow returns the tolerance of a source. A sender may repeat a webhook with the time of the
+// first attempt, but never with a time in the future.
 func newWindow(o Options) window {
 	if o.Tolerance > 0 {
 		return window{o.Tolerance, o.Tolerance}
@@ -188,15 +187,15 @@ func newWindow(o Options) window {
 	return window{max(DefaultTolerance, o.repeats), DefaultTolerance}
 }
 
-// checkTime refuses a timestamp that is not within the window around now.
+// checkTime rejects a timestamp that is outside the window around now.
 func checkTime(where, text, unit string, now time.Time, w window) error {
 	switch t, ok := parseTime(text, unit); {
 	case !ok:
 		return unauthenticated(where, "is not a timestamp in "+unitNames[unit])
 	case t.Before(now.Add(-w.back)):
-		return unauthenticated(where, "is a time that lies back more than "+w.back.String())
+		return unauthenticated(where, "is more than "+w.back.String()+" ago")
 	case t.After(now.Add(w.ahead)): // a difference of times could overflow
-		return unauthenticated(where, "is a time that lies ahead more than "+w.ahead.String())
+		return unauthenticated(where, "is more than "+w.ahead.String()+" in the future")
 	}
 	return nil
 }
@@ -204,8 +203,7 @@ func checkTime(where, text, unit string, now time.Time, w window) error {
 var unitNames = map[string]string{"s": "seconds since 1970", "ms": "milliseconds since 1970",
 	"rfc3339": "the form of RFC 3339"}
 
-// decodeSecret reads a secret as it is configured, or a public key; prefix is what may stand before
-// it in base64.
+// decodeSecret decodes a configured secret or public key. prefix may precede one in base64.
 func decodeSecret(secret, encoding, prefix string) ([]byte, error) {
 	switch encoding {
 	case "hex":

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Sample is a request such as the sender of a source makes, but for its proof.
+// Sample is a request like those of a source's sender, without credentials.
 type Sample struct {
 	Header http.Header
 	Body   []byte
@@ -20,8 +20,7 @@ type Sample struct {
 const sampleText = "test"
 
 // SampleOf returns a sample for a source of a kind. It has the message id, an event type and an
-// ordering key at the first place where the source looks for each, and the id in its body in any
-// case.
+// ordering key at the first place of each. The body always has the id.
 func SampleOf(name string, o Options, id string) (Sample, error) {
 	k, ok := kinds[name]
 	if !ok {
@@ -67,21 +66,21 @@ func SampleOf(name string, o Options, id string) (Sample, error) {
 	return Sample{s.header, text}, err
 }
 
-// sampling is a sample in the making.
+// sampling builds a sample.
 type sampling struct {
 	header http.Header
 	form   url.Values
 	body   any
 }
 
-// setHeader sets a header that is not there yet. The name is in canonical form.
+// setHeader sets a header unless it is set already. The name is in canonical form.
 func (s *sampling) setHeader(name, value string) {
 	if len(s.header[name]) == 0 {
 		s.header[name] = []string{value}
 	}
 }
 
-// put gives each part of a place a value.
+// put sets the value at each part of a place.
 func (s *sampling) put(parts Place, value string) {
 	for _, text := range parts {
 		switch at, err := parsePlace(text); {
@@ -96,10 +95,11 @@ func (s *sampling) put(parts Place, value string) {
 	}
 }
 
-// maxSampleIndex bounds the arrays of a sample.
+// maxSampleIndex is the largest array index of a sample.
 const maxSampleIndex = 100
 
-// setPath puts a value at a path of a JSON value, where nothing stands yet, and returns the whole.
+// setPath sets the value at a path of a JSON value, unless there is one already. It returns the
+// root.
 func setPath(root any, at path, value any) any {
 	if len(at) == 0 {
 		if root != nil {
@@ -119,7 +119,7 @@ func setPath(root any, at path, value any) any {
 	object, isObject := root.(map[string]any)
 	if !isObject {
 		if root != nil {
-			return root // a value on the way: the place before counts
+			return root // a value blocks the path: the earlier place wins
 		}
 		object = map[string]any{}
 	}

@@ -8,27 +8,27 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep objects and arrays may be nested, the outermost object included.
+// maxDepth is how deep objects and arrays may be nested, including the outermost one.
 const maxDepth = 128
 
-// expectation is what the scanner's grammar allows next, white space aside.
+// expectation is what may follow in the JSON grammar, apart from white space.
 type expectation int
 
 const (
-	expectNameOrEnd  expectation = iota // behind '{'
-	expectName                          // behind ',' in an object
-	expectValueOrEnd                    // behind '['
-	expectValue                         // behind ':' and behind ',' in an array
-	expectCommaOrEnd                    // behind a value
+	expectNameOrEnd  expectation = iota // after '{'
+	expectName                          // after ',' in an object
+	expectValueOrEnd                    // after '['
+	expectValue                         // after ':' and after ',' in an array
+	expectCommaOrEnd                    // after a value
 )
 
 // scanObject is scan for a body that must be an object.
 func scanObject(data []byte) error { return scan(data, false, nil) }
 
-// scan checks that data is one JSON object, or array if arrays says so, as RFC 8259 has it, nested
-// at most maxDepth deep, and tells f, if there is one, of what it comes across, in one pass and
-// without recursion. Bytes that are not UTF-8 are let through inside strings. The error is a
-// *MalformedError about "body".
+// scan checks that data is one JSON object (RFC 8259), or an array if arrays is true, nested at
+// most maxDepth deep. It reports names and values to f, which may be nil. It makes one pass without
+// recursion. Strings may have bytes that are not UTF-8. The error is a *MalformedError about
+// "body".
 func scan(data []byte, arrays bool, f *finder) error {
 	s := scanner{data: data, root: "object"}
 	array, err := s.begin(arrays)
@@ -119,7 +119,7 @@ func scan(data []byte, arrays bool, f *finder) error {
 		}
 	}
 	if _, ok := s.peek(); ok {
-		return s.behind()
+		return s.trailing()
 	}
 	return nil
 }
@@ -128,10 +128,10 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 
 type scanner struct {
 	data  []byte
-	root  string // what the outermost value is
+	root  string // "object" or "array": the outermost value
 	pos   int
 	depth int
-	// arrays has a bit for each open level, set if that is an array.
+	// arrays has a bit for each open level, which is set if the level is an array.
 	arrays [maxDepth / 64]uint64
 }
 
@@ -139,16 +139,16 @@ func malformedBody(format string, args ...any) error {
 	return &MalformedError{"body", fmt.Sprintf(format, args...)}
 }
 
-// behind describes what follows the outermost value.
-func (s *scanner) behind() error {
+// trailing returns the error about data after the outermost value.
+func (s *scanner) trailing() error {
 	if c := s.data[s.pos]; c == '{' || c == '[' {
-		return malformedBody("holds several JSON values, and one is wanted (the second begins at byte %d)", s.pos)
+		return malformedBody("has several JSON values; send one (the second starts at byte %d)", s.pos)
 	}
-	return malformedBody("has something behind the JSON %s (at byte %d)", s.root, s.pos)
+	return malformedBody("has data after the JSON %s (at byte %d)", s.root, s.pos)
 }
 
-// notJSON describes a body that does not begin as JSON does, or returns nil if it looks like
-// nothing known.
+// notJSON returns an error that names the form of a body that is not JSON, or nil if it does not
+// recognise the form.
 func notJSON(data []byte) error {
 	head := data[:min(len(data), 256)]
 	name, _, pair := bytes.Cut(head, []byte("="))
@@ -161,25 +161,25 @@ func notJSON(data []byte) error {
 		head[0] == 0:
 		return malformedBody(reasonUTF16)
 	case head[0] == '<':
-		return malformedBody("is XML or HTML, and JSON is wanted")
+		return malformedBody("is XML or HTML; send JSON")
 	case bytes.HasPrefix(head, []byte("--")):
-		return malformedBody("is multipart/form-data, and JSON is wanted")
+		return malformedBody("is multipart/form-data; send JSON")
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return malformedBody("is compressed with gzip, and its Content-Encoding does not say so")
+		return malformedBody("is compressed with gzip, but Content-Encoding does not say so")
 	case pair && len(name) > 0 && !bytes.ContainsFunc(name, func(r rune) bool { return !isName(r) }):
-		return malformedBody("is a form, and JSON is wanted")
+		return malformedBody("is a form; send JSON")
 	}
 	return nil
 }
 
-const reasonUTF16 = "is in UTF-16, and JSON must be in UTF-8"
+const reasonUTF16 = "is in UTF-16; send UTF-8"
 
 func (s *scanner) truncated() error {
 	return malformedBody("is truncated (the JSON %s does not end in its %d bytes)", s.root,
 		len(s.data))
 }
 
-// unexpected describes what stands at the current position, or that nothing does.
+// unexpected returns the error about the byte at the current position, or about a truncated body.
 func (s *scanner) unexpected(wanted string) error {
 	if s.pos >= len(s.data) {
 		return s.truncated()
@@ -193,24 +193,24 @@ func (s *scanner) unexpected(wanted string) error {
 	case s.pos == 1 && rest[0] == 0:
 		return malformedBody(reasonUTF16)
 	case bytes.HasPrefix(rest, []byte("NaN")), bytes.HasPrefix(rest, []byte("Infinity")):
-		return malformedBody("is not valid JSON (NaN or Infinity at byte %d, which JSON does not have)",
+		return malformedBody("is not valid JSON (JSON has no NaN or Infinity; at byte %d)",
 			s.pos)
 	}
 	return malformedBody("is not valid JSON (%s at byte %d instead of %s)", found, s.pos, wanted)
 }
 
-// begin opens the outermost object, or array if that may be one.
+// begin enters the outermost object, or array if arrays is true.
 func (s *scanner) begin(arrays bool) (array bool, err error) {
 	if len(s.data) == 0 {
 		return false, malformedBody("is empty")
 	}
-	// Some senders write a byte order mark, which RFC 8259 allows a reader to ignore (section 8.1).
+	// Some senders write a byte order mark. RFC 8259, section 8.1, lets a reader ignore it.
 	if bytes.HasPrefix(s.data, byteOrderMark) {
 		s.pos = len(byteOrderMark)
 	}
 	switch c, ok := s.peek(); {
 	case !ok:
-		return false, malformedBody("is empty but for white space")
+		return false, malformedBody("has only white space")
 	case c == '[' && arrays:
 		s.root = "array"
 		return true, s.open(true)
@@ -224,7 +224,7 @@ func (s *scanner) begin(arrays bool) (array bool, err error) {
 	return false, s.open(false)
 }
 
-// peek skips white space and returns the byte behind it; false at the end.
+// peek skips white space and returns the next byte; false at the end.
 func (s *scanner) peek() (byte, bool) {
 	for ; s.pos < len(s.data); s.pos++ {
 		if c := s.data[s.pos]; c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
@@ -271,7 +271,7 @@ func (s *scanner) literal(word string) error {
 	return nil
 }
 
-// number skips a number; what begins like no value at all ends up here too.
+// number skips a number. It also gets bytes that no value begins with, and returns an error.
 func (s *scanner) number() error {
 	if s.data[s.pos] == '-' {
 		s.pos++
@@ -299,7 +299,7 @@ func (s *scanner) number() error {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// digits skips digits and reports whether there was one.
+// digits skips digits and reports whether there was at least one.
 func (s *scanner) digits() bool {
 	start := s.pos
 	for s.pos < len(s.data) && isDigit(s.data[s.pos]) {
@@ -316,7 +316,7 @@ func (s *scanner) skip(c byte) bool {
 	return false
 }
 
-// string skips a string, of which the current byte is the opening quotation mark.
+// string skips a string. The current byte is the opening quotation mark.
 func (s *scanner) string() error {
 	for s.pos++; ; {
 		s.plain()
@@ -333,15 +333,15 @@ func (s *scanner) string() error {
 				return err
 			}
 		default:
-			return s.unexpected("an escape: control characters must not stand in a string as they are")
+			return s.unexpected("an escape: a control character in a string must be escaped")
 		}
 	}
 }
 
-// plain skips what needs no attention inside a string: it stops at a quotation mark, a backslash, a
-// control character or the end. It looks at eight bytes at a time: a byte of stop has its high bit
-// set where the same byte of w is below 0x20 or equal to one of the two, and no lower byte is
-// reported wrongly.
+// plain skips the ordinary characters of a string. It stops at a quotation mark, a backslash, a
+// control character or the end. It checks eight bytes at a time: a byte of stop has its high bit
+// set if the same byte of w is below 0x20, a quotation mark or a backslash. Bytes above the first
+// such byte may be wrong; only the first one is used.
 func (s *scanner) plain() {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	data, pos := s.data, s.pos
@@ -383,7 +383,7 @@ func (s *scanner) escape() error {
 
 const notHex = 0xff
 
-// unhex has the value of each hexadecimal digit and notHex elsewhere.
+// unhex has the value of each hexadecimal digit, and notHex for other bytes.
 var unhex = func() (table [256]byte) {
 	for i := range table {
 		table[i] = notHex

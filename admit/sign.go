@@ -21,10 +21,10 @@ import (
 	"time"
 )
 
-// Sign makes of a request what the sender of a source of this kind would send: it adds credentials
-// to the header, or to the body, and the headers that the kind identifies an event by, where r has
-// none. It uses the first secret; for a kind that checks with public keys, key is the private one.
-// r.Time is the time of the signature.
+// Sign turns a request into one that the sender of this kind would send. It adds credentials to the
+// header or the body, and the headers that identify an event unless r has them. It signs with the
+// first secret or, if the kind verifies with public keys, with the private key. r.Time is the time
+// of the signature.
 func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	k, ok := kinds[name]
 	if !ok {
@@ -44,7 +44,7 @@ func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 	case k.Open:
 		return nil
 	case k.uses.noSecrets:
-		return fmt.Errorf("only the sender of %s can sign: it has the key", name)
+		return fmt.Errorf("only the sender of %s has the key to sign with", name)
 	case k.uses.bearerKeys && len(o.Secrets) == 0 && len(o.BearerKeys) > 0:
 		r.Header.Set("Authorization", "Bearer "+o.BearerKeys[0])
 		return nil
@@ -92,7 +92,7 @@ func signToken(r *Request, header, value string) error {
 	return nil
 }
 
-// sign sets the header of the signature, and that of the timestamp.
+// sign sets the header of the signature and the timestamp.
 func (r Rule) sign(o Options, key crypto.Signer, req *Request) error {
 	r, err := r.withDefaults()
 	if err != nil {
@@ -137,11 +137,11 @@ func (r Rule) sign(o Options, key crypto.Signer, req *Request) error {
 	return nil
 }
 
-// setMember sets a member of a body that is an object to a number.
+// setMember sets a member of the body, a JSON object, to a number.
 func setMember(r *Request, name, number string) error {
 	var body map[string]json.RawMessage
 	if err := json.Unmarshal(r.Body, &body); err != nil || body == nil {
-		return fmt.Errorf("the body is not a JSON object, which %s could be put into", name)
+		return fmt.Errorf("the body must be a JSON object, so that %s can be added", name)
 	}
 	body[name] = json.RawMessage(number)
 	var err error
@@ -149,20 +149,20 @@ func setMember(r *Request, name, number string) error {
 	return err
 }
 
-// sum makes the signature of a text.
+// sum returns the signature of a text.
 func (r Rule) sum(o Options, key crypto.Signer, text []byte) ([]byte, error) {
 	switch r.Algorithm {
 	case ed25519Algorithm:
 		if private, ok := key.(ed25519.PrivateKey); ok {
 			return ed25519.Sign(private, text), nil
 		}
-		return nil, errors.New("this kind of sender signs with Ed25519: give its private key")
+		return nil, errors.New("this kind signs with Ed25519: pass its private key")
 	case ecdsaAlgorithm:
 		if private, ok := key.(*ecdsa.PrivateKey); ok {
 			digest := sha256.Sum256(text)
 			return ecdsa.SignASN1(rand.Reader, private, digest[:])
 		}
-		return nil, errors.New("this kind of sender signs with ECDSA: give its private key")
+		return nil, errors.New("this kind signs with ECDSA: pass its private key")
 	}
 	if len(o.Secrets) == 0 {
 		return nil, errNoCredentials
@@ -186,8 +186,8 @@ func formatTime(t time.Time, unit string) string {
 	return strconv.FormatInt(t.Unix(), 10)
 }
 
-// ParsePrivateKey reads a private key to Sign with: PKCS #8 in PEM, or the 32 bytes of an Ed25519
-// seed in hex.
+// ParsePrivateKey parses a private key for Sign: PKCS #8 in PEM, or the 32 bytes of an Ed25519 seed
+// in hex.
 func ParsePrivateKey(text string) (crypto.Signer, error) {
 	if seed, err := hex.DecodeString(strings.TrimSpace(text)); err == nil &&
 		len(seed) == ed25519.SeedSize {

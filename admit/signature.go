@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// maxSignatures is how many signatures one header may hold, maxSignatureBytes the longest of them:
-	// that of ECDSA with P-256 in ASN.1.
+	// maxSignatures limits the signatures of one header. maxSignatureBytes is the size of the longest
+	// signature: ECDSA with P-256 in ASN.1.
 	maxSignatures, maxSignatureBytes = 16, 72
-	// maxSets is how many timestamps, each with signatures of its own, one header may hold.
+	// maxSets limits the timestamps of one header, each with signatures of its own.
 	maxSets = 4
-	// keptBuffer is the largest buffer that is kept for the next request.
+	// keptBuffer is the size of the largest buffer that is reused for the next request.
 	keptBuffer = 64 << 10
 )
 
-// signature is a Rule with its keys: it checks what a sender signed against several of them.
+// signature is a Rule with its keys. It verifies a request against several keys.
 type signature struct {
 	rule      Rule
 	size      int // bytes of a signature; 0: it varies
@@ -36,24 +36,25 @@ type signature struct {
 	timestamp timestampPlace
 	tolerance window
 	url       string
-	// positions are those of the keys among the source's secrets, from 1; nil if they are all of them.
+	// positions are the positions of the keys among the source's secrets, from 1; nil if they are all
+	// of them.
 	positions []int
 	keys      int
 	hmacKeys  [][]byte
 	edKeys    []ed25519.PublicKey
 	ecKeys    []*ecdsa.PublicKey
-	// states holds *sealing. The key schedules are computed once and not for each request.
+	// states has *sealing values, so that the key schedules are not computed for each request.
 	states sync.Pool
 }
 
-// sealing has a state for each HMAC key, and room that would else be allocated.
+// sealing has a state for each HMAC key, and reusable buffers.
 type sealing struct {
 	hashes []hash.Hash
 	sum    [64]byte
 	text   []byte
 }
 
-// newSignature compiles a rule. There may be no secrets; a request that is signed is refused then.
+// newSignature compiles a rule. Without secrets it rejects every signed request.
 func newSignature(r Rule, secrets []string) (*signature, error) {
 	r, err := r.withDefaults()
 	if err != nil {
@@ -92,20 +93,20 @@ func newSignature(r Rule, secrets []string) (*signature, error) {
 	return s, nil
 }
 
-// parsed is what a signature's header says: sets of signatures, each set with a timestamp of its
-// own.
+// parsed is a parsed signature header: sets of signatures, each with its own timestamp.
 type parsed struct {
 	sums       [maxSignatures][maxSignatureBytes]byte
 	sizes      [maxSignatures]uint8
 	setOf      [maxSignatures]uint8
 	n          int
 	timestamps [maxSets]string
-	late       [maxSets]bool // or early: the set counts for nothing
+	late       [maxSets]bool // the time is outside the tolerance: the set is ignored
 	sets       int
 }
 
-// parse reports whether the request has the header and whether it has the right form. In a list a
-// malformed signature is skipped if another is well formed, as the senders' own libraries do.
+// parse reports whether the request has the header, and returns an error if its form is wrong. In a
+// list it skips a malformed signature if another one is well formed, as the senders' own libraries
+// do.
 func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 	p.sets = 1
 	values := r.Header[s.rule.Header]
@@ -128,21 +129,21 @@ func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 	for element := range strings.SplitSeq(values[0], s.rule.Separator) {
 		for i := 0; ; i++ {
 			one, rest := s.firstOf(strings.TrimSpace(element))
-			if i > 0 { // behind a space another set begins
+			if i > 0 { // after a space another set begins
 				if p.sets == maxSets {
-					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSets)+
+					return true, unauthenticated(s.rule.Header, "has more than "+strconv.Itoa(maxSets)+
 						" sets of signatures")
 				}
 				p.sets++
 			}
 			if text, ok := strings.CutPrefix(one, s.timestamp.element); ok && s.timestamp.element != "" {
 				if p.timestamps[p.sets-1] != "" {
-					return true, unauthenticated(s.rule.Header, "holds more than one "+s.timestamp.element)
+					return true, unauthenticated(s.rule.Header, "has more than one "+s.timestamp.element)
 				}
 				p.timestamps[p.sets-1] = text
 			} else if text, ok := s.rule.Prefix.cut(one); ok {
 				if signatures++; signatures > maxSignatures {
-					return true, unauthenticated(s.rule.Header, "holds more than "+strconv.Itoa(maxSignatures)+
+					return true, unauthenticated(s.rule.Header, "has more than "+strconv.Itoa(maxSignatures)+
 						" signatures")
 				}
 				malformed = cmp.Or(malformed, s.add(p, text))
@@ -158,11 +159,11 @@ func (s *signature) parse(r *Request, p *parsed) (present bool, err error) {
 	case malformed != nil:
 		return true, malformed
 	}
-	return true, unauthenticated(s.rule.Header, "holds no signature behind "+s.rule.Prefix.String())
+	return true, unauthenticated(s.rule.Header, "has no signature after "+s.rule.Prefix.String())
 }
 
-// firstOf cuts an element of the header at a space, behind which another set begins: Persona and
-// others write "t=1,v1=a t=1,v1=b" while a secret is being replaced.
+// firstOf cuts an element of the header at a space, after which another set begins: Persona and
+// others write "t=1,v1=a t=1,v1=b" during a rotation.
 func (s *signature) firstOf(element string) (first, rest string) {
 	if s.timestamp.element == "" {
 		return element, ""
@@ -198,7 +199,7 @@ func (s *signature) add(p *parsed, text string) error {
 	return nil
 }
 
-// decodeHexInto returns the number of bytes, and 0 for what is not hexadecimal throughout.
+// decodeHexInto returns the number of decoded bytes, or 0 if src is not hexadecimal.
 func decodeHexInto(dst, src []byte) int {
 	n, err := hex.Decode(dst, src)
 	if err != nil {
@@ -207,8 +208,8 @@ func decodeHexInto(dst, src []byte) int {
 	return n
 }
 
-// decodeBase64 returns the number of bytes, and 0 for what is not exactly the base64 of something
-// that fits: padded, and without bits that count for nothing.
+// decodeBase64 returns the number of decoded bytes. It returns 0 if src is not strict base64
+// (padded, with no stray bits) or does not fit dst.
 func decodeBase64(dst, src []byte) int {
 	var room [maxSignatureBytes + 3]byte
 	if base64.StdEncoding.DecodedLen(len(src)) > len(room) || bytes.ContainsAny(src, "\r\n") {
@@ -223,8 +224,8 @@ func decodeBase64(dst, src []byte) int {
 
 var strictBase64 = base64.StdEncoding.Strict()
 
-// checkForm is what the header alone tells: that signature, timestamp and whatever else is signed
-// are there, once each, in the right form, and that the time is right.
+// checkForm checks what the header alone shows: signature, timestamp and other signed headers occur
+// once each and have the right form, and the time is within the tolerance.
 func (s *signature) checkForm(r *Request) (present bool, err error) {
 	var p parsed
 	return s.read(r, &p)
@@ -264,8 +265,8 @@ func (s *signature) read(r *Request, p *parsed) (present bool, err error) {
 	return true, nil
 }
 
-// soleHeader returns the value of a header that must occur once and not be empty. The name is in
-// canonical form.
+// soleHeader returns the value of a header that must occur exactly once and not be empty. The name
+// is in canonical form.
 func soleHeader(r *Request, name string) (string, error) {
 	switch values := r.Header[name]; {
 	case len(values) == 0:
@@ -279,8 +280,8 @@ func soleHeader(r *Request, name string) (string, error) {
 	}
 }
 
-// verify is checkForm and then the comparison with what each secret makes of the request. All are
-// tried whatever comes out, so that the time does not tell which of them is in use.
+// verify does what checkForm does, and then compares the signature with that of each secret. It
+// always tries all secrets, so that the time does not reveal which one is in use.
 func (s *signature) verify(r *Request) (present bool, err error) {
 	var p parsed
 	present, err = s.read(r, &p)
@@ -300,17 +301,16 @@ func (s *signature) verify(r *Request) (present bool, err error) {
 	return true, nil
 }
 
-// mismatch completes the sentence about a signature that is wrong.
+// mismatch completes the error about a wrong signature.
 func (s *signature) mismatch() string {
 	if s.template.url {
-		return "is not what any of the configured secrets makes of the body and the URL " +
-			shownURL(s.url) +
-			"; compare both with the sender's"
+		return "does not match the body and the URL " + shownURL(s.url) +
+			" with any of the configured secrets; compare URL and secret with the sender's"
 	}
-	return "is not what any of the configured secrets makes of the body"
+	return "does not match the body with any of the configured secrets"
 }
 
-// matches returns which of the keys made a signature of the request, counted from 1, or 0.
+// matches returns the number of the key that signed the request, counted from 1, or 0.
 func (s *signature) matches(r *Request, p *parsed) (key int) {
 	w := s.states.Get().(*sealing)
 	urls, n := [2]string{}, 1
@@ -330,8 +330,8 @@ func (s *signature) matches(r *Request, p *parsed) (key int) {
 	return key
 }
 
-// match is matches for the signatures of one set, if the sender called the URL. Of several keys
-// that match the first counts.
+// match is matches for the signatures of one set and one URL. If several keys match, the first
+// counts.
 func (s *signature) match(w *sealing, r *Request, p *parsed, set int, url string) (key int) {
 	timestamp := p.timestamps[set]
 	w.text = appendPieces(w.text[:0], s.template.before, r, url, timestamp)
@@ -364,7 +364,7 @@ func (s *signature) match(w *sealing, r *Request, p *parsed, set int, url string
 		if int(p.setOf[j]) != set {
 			continue
 		}
-		sum := bytes.Clone(p.sums[j][:p.sizes[j]]) // else all of p would be allocated, for HMAC too
+		sum := bytes.Clone(p.sums[j][:p.sizes[j]]) // otherwise p would escape to the heap, for HMAC too
 		for i, k := range s.edKeys {
 			if ed25519.Verify(k, w.text, sum) {
 				key = i + 1
@@ -382,7 +382,7 @@ func (s *signature) match(w *sealing, r *Request, p *parsed, set int, url string
 	return key
 }
 
-// checkBodyTime checks a timestamp that stands in the body, which is authentic.
+// checkBodyTime checks a timestamp in the body, which is authentic.
 func (s *signature) checkBodyTime(r *Request) error {
 	var f finder
 	f.lookFor(s.timestamp.json, len(s.timestamp.json[0]))

@@ -16,28 +16,27 @@ import (
 	"strings"
 )
 
-// ErrUnavailable is wrapped by errors that say that a request cannot be judged now, through no
-// fault of the sender. The HTTP edge answers 503.
+// ErrUnavailable is wrapped by errors that say that a request cannot be verified now, although the
+// sender is not at fault. The HTTP handler answers 503.
 var ErrUnavailable = errors.New("cannot be verified now")
 
-// Amazon is what a scheme needs of the outside, which this package does not reach. The scheme
-// checks every URL before it passes it on: it is one of Amazon SNS in the region of a configured
-// topic. An implementation must take the URL as it is and follow no redirection. Its methods are
-// called concurrently, and their errors are ErrUnavailable to the sender.
+// Amazon makes the HTTP requests that the scheme of Amazon SNS needs. The scheme checks every URL
+// first: it belongs to Amazon SNS in the region of a configured topic. An implementation must use
+// the URL unchanged and follow no redirect. Its methods are called concurrently. The scheme wraps
+// their errors with ErrUnavailable.
 type Amazon interface {
-	// Certificate returns the certificate at a URL. It is valid now, belongs to Amazon SNS of that
-	// region, and a root of this machine vouches for it.
+	// Certificate returns the certificate at a URL. The implementation has checked that it is valid
+	// now, belongs to Amazon SNS of that region, and has a chain to a root of this machine.
 	Certificate(url string) (*x509.Certificate, error)
-	// Confirm calls the URL of a subscription.
+	// Confirm requests the URL of a subscription, which confirms it.
 	Confirm(url string) error
 }
 
 // sns is the proof of Amazon SNS (docs.aws.amazon.com/sns, "Verifying the signatures of Amazon SNS
-// messages"): an RSA signature in the body, with a certificate that the body names. Its topic must
-// be one of those configured, because everybody with an account can have a topic that is signed as
-// well as one's own.
+// messages"): an RSA signature in the body, with a certificate that the body names. The topic must
+// be a configured one, because Amazon signs the messages of every topic of every account.
 type sns struct {
-	// hosts has the one host of Amazon SNS for each configured topic.
+	// hosts has the host of Amazon SNS for each configured topic.
 	hosts  map[string]string
 	amazon Amazon
 }
@@ -45,9 +44,9 @@ type sns struct {
 func newSNS(o Options) (proof, error) {
 	switch {
 	case len(o.Topics) == 0:
-		return nil, errors.New("topics is missing: list the ARNs of the topics that may send; anybody else's are signed just as well")
+		return nil, errors.New("topics is missing: list the ARNs of the topics that may send, because Amazon signs the messages of every topic")
 	case o.Amazon == nil:
-		return nil, errors.New("there is nothing that finds certificates")
+		return nil, errors.New("the option Amazon is missing: nothing can fetch certificates")
 	}
 	hosts := map[string]string{}
 	for _, topic := range o.Topics {
@@ -60,17 +59,17 @@ func newSNS(o Options) (proof, error) {
 	return sns{hosts, o.Amazon}, nil
 }
 
-// amazonDomains has the domain of each partition of AWS that is on the Internet.
+// amazonDomains has the domain of each partition of AWS on the Internet.
 var amazonDomains = map[string]string{
 	"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn",
 	"aws-eusc": "amazonaws.eu",
 }
 
-// topicARN has partition and region of a topic. No region looks like s3-us-west-2: such a name
-// below amazonaws.com is a bucket, which belongs to anyone.
+// topicARN matches the ARN of a topic and captures partition and region. It must not match a region
+// like s3-us-west-2: such a name under amazonaws.com is a bucket, which anybody can have.
 var topicARN = regexp.MustCompile(`\Aarn:([a-z-]+):sns:([a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}):[0-9]+:[A-Za-z0-9_.-]{1,256}\z`)
 
-// snsHost returns the host that the certificates and confirmations of a topic come from.
+// snsHost returns the host of the certificates and confirmations of a topic.
 func snsHost(topic string) (string, error) {
 	m := topicARN.FindStringSubmatch(topic)
 	if m == nil || amazonDomains[m[1]] == "" {
@@ -87,12 +86,12 @@ func (s sns) checkHeader(r *Request) error {
 		return err
 	}
 	if s.hosts[topic] == "" {
-		return unauthenticated(topicHeader, "is none of the configured topics")
+		return unauthenticated(topicHeader, "is not a configured topic")
 	}
 	return nil
 }
 
-// What of a message matters, in the order in which it is signed, and then what is not signed.
+// The members of a message: first those that are signed, in the order of signing, then the others.
 const (
 	snsMessage = iota
 	snsMessageID
@@ -112,11 +111,11 @@ var snsPaths = []path{{"Message"}, {"MessageId"}, {"Subject"}, {"SubscribeURL"},
 	{"Token"}, {"TopicArn"}, {"Type"},
 	{"SignatureVersion"}, {"Signature"}, {"SigningCertURL"}}
 
-// snsFields are the members of a message as they stand in its body, without their quotation marks;
-// nil if a member is not there, or null.
+// snsFields are the raw members of a message, without quotation marks; nil if a member is missing
+// or null.
 type snsFields [numSNS][]byte
 
-// findSNS finds the members in one pass and copies none of them.
+// findSNS finds the members in one pass, without copying them.
 func findSNS(body []byte) (fields snsFields, err error) {
 	var f finder
 	f.lookFor(snsPaths, 1)
@@ -139,10 +138,10 @@ func findSNS(body []byte) (fields snsFields, err error) {
 	return fields, nil
 }
 
-// maxSNSField bounds the members that the proof itself reads, all of which are short.
+// maxSNSField limits the members that the proof decodes. All of them are short.
 const maxSNSField = 2048
 
-// text returns a short member.
+// text decodes a short member.
 func (f *snsFields) text(i int) (string, error) {
 	text, reason := unescape(nil, f[i], maxSNSField)
 	if reason != "" {
@@ -163,7 +162,7 @@ func (s sns) authenticate(r *Request) error {
 		return err
 	}
 	if s.hosts[topic] == "" {
-		return unauthenticated("TopicArn", "is none of the configured topics")
+		return unauthenticated("TopicArn", "is not a configured topic")
 	}
 	if err := checkAmazonURL(certificateURL, s.hosts[topic], certificatePath); err != nil {
 		return unauthenticated("SigningCertURL", err.Error())
@@ -182,14 +181,13 @@ func (s sns) authenticate(r *Request) error {
 	}
 	key, ok := certificate.PublicKey.(*rsa.PublicKey)
 	if !ok || rsa.VerifyPKCS1v15(key, algorithm, digest, signature) != nil {
-		return unauthenticated("Signature", "is not what Amazon's certificate makes of the message")
+		return unauthenticated("Signature", "does not match the message with Amazon's certificate")
 	}
 	return nil
 }
 
-// digest returns the digest of what is signed: a line with the name of each field that the message
-// has, and one with its value. Notifications have no part in the fields that confirmations have
-// beside them.
+// digest returns the digest of the signed text: for each member a line with its name and one with
+// its value. Notifications and confirmations sign different members.
 func (f *snsFields) digest() (crypto.Hash, []byte, error) {
 	version, err1 := f.text(snsVersion)
 	kind, err2 := f.text(snsType)
@@ -210,7 +208,7 @@ func (f *snsFields) digest() (crypto.Hash, []byte, error) {
 	for _, raw := range f {
 		longest = max(longest, len(raw))
 	}
-	buf := make([]byte, 0, longest+64) // for each name and value in turn
+	buf := make([]byte, 0, longest+64) // reused for each member
 	for i := range snsVersion {
 		signed := true
 		switch i {
@@ -237,20 +235,20 @@ var (
 	confirmPath     = regexp.MustCompile(`\A/\z`)
 )
 
-// checkAmazonURL refuses what is not exactly a URL of Amazon SNS on that host. The error completes
-// a sentence.
+// checkAmazonURL rejects a URL that is not one of Amazon SNS on host. The error completes a
+// sentence.
 func checkAmazonURL(text, host string, path *regexp.Regexp) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.User != nil || strings.Contains(text, "#") ||
 		u.Host != host ||
 		!path.MatchString(u.EscapedPath()) || path == certificatePath && strings.Contains(text, "?") {
-		return errors.New("is not of Amazon SNS in the region of the topic")
+		return errors.New("is not a URL of Amazon SNS in the region of the topic")
 	}
 	return nil
 }
 
-// snsReply confirms a subscription of one of the configured topics, if that is allowed; else it
-// becomes an event, which says where a person can confirm it.
+// snsReply confirms a subscription of a configured topic if the option Confirm is set. Otherwise
+// the confirmation becomes an event, which has the URL for a person to open.
 func snsReply(s *source, r *Request) (*Answer, error) {
 	if !s.options.Confirm {
 		return nil, nil

@@ -10,33 +10,33 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// ErrTooManyEvents is wrapped by the error about a request that carries more than
-// hookgate.MaxParts events. The HTTP edge answers 413 with the text.
+// ErrTooManyEvents is wrapped by the error about a request with more than hookgate.MaxParts events.
+// The HTTP handler answers 413 with the text.
 var ErrTooManyEvents = errors.New("too many events")
 
 // Splitter is a Scheme that may find several events in one request.
 type Splitter interface {
 	Scheme
-	// Splits reports whether this source does. If so, Split takes the place of Identify.
+	// Splits reports whether the source splits requests. If so, call Split instead of Identify.
 	Splits() bool
-	// Split returns the events that an authentic request carries, in their order. There are none in an
-	// empty array. One without a place (End is 0) is the whole body: it is not an array. An element
-	// that cannot be identified by the source's places is identified by its bytes, so that it costs
-	// the others nothing. The errors are those of Identify and ErrTooManyEvents.
+	// Split returns the events of an authentic request, in order. An empty array has none. If the body
+	// is not an array, there is one Part with End 0, which is the whole body. An element without a
+	// message id at the source's places is identified by its bytes, so that it does not affect the
+	// others. Split returns the errors of Identify, and ErrTooManyEvents.
 	Split(r *Request) ([]hookgate.Part, error)
 }
 
-// thisBody is the path of the array if the body itself is one.
+// thisBody is the path of the array if the body is the array.
 const thisBody = "@this"
 
-// splitting is where a source's requests have their events, and what identifies those.
+// splitting says where a source's requests have their events, and what identifies them.
 type splitting struct {
-	// at leads to the array; it is empty if the body itself is one.
+	// at is the path of the array; empty if the body is the array.
 	at      path
 	element identity
 }
 
-// newSplitting reads the place of the array as it is configured.
+// newSplitting parses the configured place of the array.
 func newSplitting(text string, p Places) (*splitting, error) {
 	kind, at, found := strings.Cut(text, ":")
 	if !found {
@@ -46,7 +46,7 @@ func newSplitting(text string, p Places) (*splitting, error) {
 	var err error
 	switch {
 	case kind != "json":
-		err = errors.New("it is not of the form json:PATH or json:@this")
+		err = errors.New("write it as json:PATH or json:@this")
 	case at != thisBody:
 		s.at, err = parsePath(at)
 	}
@@ -103,8 +103,8 @@ func (s *source) Split(r *Request) ([]hookgate.Part, error) {
 	return parts, nil
 }
 
-// identifyElement finds what identifies an element. If its places have no one meaning, its bytes
-// do.
+// identifyElement finds what identifies an element. If its places have no value or an ambiguous
+// one, its bytes identify it.
 func (s *source) identifyElement(r *Request) Message {
 	var m Message
 	var err error
@@ -124,8 +124,8 @@ func partOf(m Message, at span) hookgate.Part {
 		Keyed: m.Keyed, Sequence: m.Sequence, Start: at.start, End: at.end}
 }
 
-// array returns where in the body the array begins; below 0 if there is none, or two. An error says
-// that the body is not JSON.
+// array returns the position of the array in the body. It is negative if there is no array, or two.
+// An error means that the body is not JSON.
 func (s *splitting) array(body []byte) (start int, err error) {
 	var f *finder
 	if len(s.at) > 0 {
@@ -149,8 +149,7 @@ func (s *splitting) array(body []byte) (start int, err error) {
 	return start, nil
 }
 
-// elements returns where the elements of an array stand that begins at start, in a body that was
-// scanned.
+// elements returns the positions of the elements of the array at start, in a scanned body.
 func elements(body []byte, start int) (spans []span, err error) {
 	s := scanner{data: body, pos: start + 1}
 	for {
@@ -163,7 +162,7 @@ func elements(body []byte, start int) (spans []span, err error) {
 			continue
 		}
 		if len(spans) == hookgate.MaxParts {
-			return nil, fmt.Errorf("%w: the request carries more than %d", ErrTooManyEvents,
+			return nil, fmt.Errorf("%w: the request has more than %d", ErrTooManyEvents,
 				hookgate.MaxParts)
 		}
 		at := span{start: s.pos}
@@ -175,7 +174,7 @@ func elements(body []byte, start int) (spans []span, err error) {
 	}
 }
 
-// value skips a value of a body that was scanned.
+// value skips a value of a scanned body.
 func (s *scanner) value() error {
 	for depth := 0; s.pos < len(s.data); {
 		switch c := s.data[s.pos]; c {
@@ -189,7 +188,7 @@ func (s *scanner) value() error {
 			continue
 		case '}', ']':
 			if depth == 0 {
-				return nil // the array ends behind a number or a literal
+				return nil // the array ends after a number or a literal
 			}
 			depth--
 			s.pos++

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// template is the text that a sender signs: what stands before the body and what behind it.
+// template is the text that a sender signs: the pieces before the body and those after it.
 type template struct {
 	before, after []piece
 	body          bool
 	url           bool
 }
 
-// piece is a literal text, or the name of a value.
+// piece is a literal text or the name of a value.
 type piece struct {
 	text   string
 	header string
@@ -30,7 +30,7 @@ const (
 	pieceHeader
 )
 
-// parseTemplate reads the text of Rule.Signed.
+// parseTemplate parses Rule.Signed.
 func parseTemplate(text string, hasTimestamp bool) (t template, err error) {
 	for rest := text; rest != ""; {
 		to := &t.before
@@ -56,7 +56,7 @@ func parseTemplate(text string, hasTimestamp bool) (t template, err error) {
 		case name == "body":
 			t.body = true
 		case name == "timestamp" && !hasTimestamp:
-			return t, fmt.Errorf("signed text %q has a timestamp, but it is not said where that stands",
+			return t, fmt.Errorf("signed text %q has {timestamp}: set signature.timestamp to its place",
 				text)
 		case name == "timestamp":
 			*to = append(*to, piece{value: pieceTimestamp})
@@ -68,14 +68,14 @@ func parseTemplate(text string, hasTimestamp bool) (t template, err error) {
 		case isHeader && header != "":
 			*to = append(*to, piece{value: pieceHeader, header: http.CanonicalHeaderKey(header)})
 		default:
-			return t, fmt.Errorf("signed text %q has {%s}; known are {body}, {timestamp}, {method}, {url} and {header:NAME}", text, name)
+			return t, fmt.Errorf("signed text %q has {%s}; use {body}, {timestamp}, {method}, {url} and {header:NAME}", text, name)
 		}
 		rest = behind
 	}
 	return t, nil
 }
 
-// headers calls do for each header that the text is made of, until that returns an error.
+// headers calls do for each header in the text. It stops at the first error and returns it.
 func (t template) headers(do func(name string) error) error {
 	for _, pieces := range [][]piece{t.before, t.after} {
 		for _, p := range pieces {
@@ -89,7 +89,7 @@ func (t template) headers(do func(name string) error) error {
 	return nil
 }
 
-// appendPieces appends what the pieces are in the request. The headers must have been checked.
+// appendPieces appends the values of the pieces in the request. The caller has checked the headers.
 func appendPieces(dst []byte, pieces []piece, r *Request, url, timestamp string) []byte {
 	for _, p := range pieces {
 		switch p.value {

@@ -18,8 +18,8 @@ import (
 const twilioHeader = "X-Twilio-Signature"
 
 // twilio is the proof of Twilio (twilio.com/docs/usage/webhooks/webhooks-security): the HMAC-SHA1
-// of the URL that it called and then, of a form, each field's name and value, sorted by name. Any
-// other body is covered by its SHA-256, in the query as bodySHA256.
+// of the URL that it called. For a form, the name and value of each field follow the URL, sorted by
+// name. For any other body, the query has its SHA-256 as bodySHA256.
 type twilio struct {
 	url     string
 	secrets []string
@@ -59,7 +59,7 @@ func (t twilio) authenticate(r *Request) error {
 	var fields []byte
 	switch {
 	case len(r.Body) == 0:
-		// Else the signature of a URL that Twilio called without a body would let one in.
+		// Otherwise anybody could reuse the signature of a request that had no body.
 		return unauthenticated("body", "is empty")
 	case isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256"):
 		if fields, err = sortedFields(r.Body); len(fields) == 0 && err == nil {
@@ -80,17 +80,16 @@ func (t twilio) authenticate(r *Request) error {
 	}
 	if which == 0 {
 		return unauthenticated(twilioHeader,
-			"is not what any of the configured secrets makes of the body and the URL "+shownURL(t.url)+
-				" with its query; compare the URL with Twilio's console, and the secret with the account's auth token, not an API key")
+			"does not match the body and the URL "+shownURL(t.url)+" with its query, with any of the configured "+
+				"secrets; compare the URL with Twilio's console, and the secret with the account's auth token, not an API key")
 	}
 	r.Credential = Credential{Secrets, which}
 	return nil
 }
 
-// urls returns the forms of the URL that Twilio may have signed: with and without the port, which
-// differs between its products; with the query as it came, and with characters raw in it that
-// arrive escaped (twilio/twilio-node#1059 and #621) and the slash that the path has, if rewritten
-// says so. There are at most 16.
+// urls returns the forms of the URL that Twilio may have signed, at most 16: with and without the
+// port, because its products differ. If rewritten is true, also with unescaped characters in the
+// query (twilio/twilio-node#1059 and #621), and with and without a slash at the end of the path.
 func (t twilio) urls(r *Request, rewritten bool) (all []string) {
 	bases, n := slashForms(t.url, r.Slash)
 	queries := []string{r.Query}
@@ -109,8 +108,8 @@ func (t twilio) urls(r *Request, rewritten bool) (all []string) {
 	return all
 }
 
-// queryForms returns a query as it came, and with the characters raw that Twilio signs so: those
-// that old escaping rules leave alone, those of SIP addresses, and both.
+// queryForms returns a query as it arrived, and with the characters unescaped that Twilio signs
+// unescaped: those that old rules do not escape, those of SIP addresses, and both.
 func queryForms(query string) []string {
 	const unescaped, sip = "!'()*~", "@:"
 	forms := []string{query}
@@ -122,7 +121,7 @@ func queryForms(query string) []string {
 	return forms
 }
 
-// withRaw returns a query in which those of the characters that are escaped are not.
+// withRaw returns a query with the given characters unescaped.
 func withRaw(query, characters string) string {
 	if !strings.Contains(query, "%") {
 		return query
@@ -149,7 +148,7 @@ func twilioSum(secret, called string, fields []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// checkBodyHash compares the body with bodySHA256 in the query, which the signature covers.
+// checkBodyHash compares the body with bodySHA256 in the query. The signature covers the query.
 func checkBodyHash(r *Request) error {
 	text, reason := queryValue(r.Query, "bodySHA256")
 	want, err := hex.DecodeString(text)
@@ -160,16 +159,17 @@ func checkBodyHash(r *Request) error {
 	return nil
 }
 
-// maxTwilioForm is the largest form for which all forms of the URL are tried, because the whole of
-// it is hashed with each before anything is proved. Those of Twilio are much smaller.
+// maxTwilioForm is the size in bytes of the largest form that is tried with all forms of the URL.
+// Each try hashes the form of a sender that is not authenticated yet. The forms of Twilio are much
+// smaller.
 const maxTwilioForm = 64 << 10
 
-// maxFields bounds the fields of a form, which are taken apart before anything is proved. Twilio
-// sends some dozens.
+// maxFields limits the fields of a form, which are parsed before the sender is authenticated.
+// Twilio sends a few dozen.
 const maxFields = 1000
 
-// sortedFields returns the names and values of a form as Twilio signs them: sorted by name, and the
-// values of one name sorted and each once.
+// sortedFields returns the names and values of a form as Twilio signs them: sorted by name, with
+// the values of a name sorted and without repetitions.
 func sortedFields(body []byte) ([]byte, error) {
 	if bytes.Count(body, []byte("&")) >= maxFields {
 		return nil, unauthenticated("body", "has more than "+strconv.Itoa(maxFields)+" fields")
@@ -184,7 +184,7 @@ func sortedFields(body []byte) ([]byte, error) {
 		name, err1 := url.QueryUnescape(name)
 		value, err2 := url.QueryUnescape(value)
 		if err1 != nil || err2 != nil {
-			return nil, unauthenticated("body", "is not a form that could have been signed")
+			return nil, unauthenticated("body", "is not a valid form")
 		}
 		fields = append(fields, field{name, value})
 	}
@@ -201,8 +201,8 @@ func sortedFields(body []byte) ([]byte, error) {
 	return text, nil
 }
 
-// signedByTwilio returns what the signature of a request covers of its body: the fields of a form
-// in the form that is signed, because they can be written in many ways.
+// signedByTwilio returns the signed part of the body. For a form that is the sorted fields, because
+// the same fields can be encoded in different ways.
 func signedByTwilio(r *Request) []byte {
 	if isFormType(r.Header) && !strings.Contains(r.Query, "bodySHA256") {
 		if fields, err := sortedFields(r.Body); err == nil {
@@ -212,7 +212,7 @@ func signedByTwilio(r *Request) []byte {
 	return r.Body
 }
 
-// portForms returns a URL without its port and with one: its own, or that of its scheme.
+// portForms returns a URL without a port and with one: its own, or the default of its scheme.
 func portForms(called string) []string {
 	scheme, rest, ok := strings.Cut(called, "://")
 	if !ok {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// calledURL is a URL with the query that it was called with.
+// calledURL returns a URL with a query.
 func calledURL(url, query string) string {
 	if query == "" {
 		return url
@@ -13,9 +13,9 @@ func calledURL(url, query string) string {
 	return url + "?" + query
 }
 
-// calledURLs returns what the sender of a request may have called: the URL that is configured, and
-// if that and the path that arrived here do not end alike, the one that ends as the path does. Both
-// count, because a proxy may have changed the path.
+// calledURLs returns the URLs that the sender may have called: the configured one and, if only one
+// of it and the received path ends with a slash, the other form too. A proxy may have changed the
+// path.
 func calledURLs(url string, r *Request) (urls [2]string, n int) {
 	urls, n = slashForms(url, r.Slash)
 	for i := range n {
@@ -35,7 +35,7 @@ func slashForms(url string, slash bool) (urls [2]string, n int) {
 	return [2]string{url, url + "/"}, 2
 }
 
-// shownURL is a configured URL for a log, without a password.
+// shownURL returns a configured URL for the log, without a password.
 func shownURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {

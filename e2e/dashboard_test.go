@@ -226,7 +226,7 @@ func TestDashboardSources(t *testing.T) {
 	})
 	failures := b.text("#source-github table")
 	if !strings.Contains(failures, "X-Hub-Signature-256 is missing") ||
-		!strings.Contains(failures, "is not what any of the configured secrets makes of the body") {
+		!strings.Contains(failures, "does not match the body with any of the configured secrets") {
 		t.Errorf("failures are %q", failures)
 	}
 	for _, secret := range []string{"github-secret-1", "shop-secret-12", g.key(bearerKeyName),

@@ -8,8 +8,8 @@ import "sync/atomic"
 //	├──────────── strangers ─────────────────────┤                   │
 //	├──────────── authenticated senders ─────────┴───────────────────┤
 //
-// A stranger is a sender that has not authenticated yet. In each of the two ranges, large bodies may
-// fill three quarters only, so that a few large bodies cannot shut out everybody else.
+// A stranger is a sender that has not authenticated yet. In each of the two ranges, large bodies
+// may fill three quarters only, so that a few large bodies cannot shut out everybody else.
 type Budget struct {
 	limit           int64 // bytes
 	used, strangers atomic.Int64

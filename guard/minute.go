@@ -64,9 +64,9 @@ func (m *minute) read() (s Minute) {
 	return s
 }
 
-// interpolated returns the number of times and their quantile. It assumes that the times of a bucket
-// are spread evenly over it. The function quantile returns the upper end of the bucket instead, so a
-// trigger with a limit of 120 ms would fire at 115 ms.
+// interpolated returns the number of times and their quantile. It assumes that the times of a
+// bucket are spread evenly over it. The function quantile returns the upper end of the bucket
+// instead, so a trigger with a limit of 120 ms would fire at 115 ms.
 func interpolated(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
 	for _, c := range counts {
 		n += int(c)

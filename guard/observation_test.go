@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestObserved: Latency and Observed return the last observation, and latencies end with the window.
+// TestObserved: Latency and Observed return the last observation, and latencies end with the
+// window.
 func TestObserved(t *testing.T) {
 	play(t, Config{}, func(s *scene) {
 		if l := s.Latency(); l != (Latency{}) {

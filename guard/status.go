@@ -16,7 +16,8 @@ type Status struct {
 	AdmittedPercent int `json:"admitted_percent"`
 	// Opened is how often the breaker has opened.
 	Opened int `json:"opened"`
-	// InFlight is the number of webhooks in flight, InFlightLimit the current limit on it. 0: no limit.
+	// InFlight is the number of webhooks in flight, InFlightLimit the current limit on it. 0: no
+	// limit.
 	InFlight      int64 `json:"in_flight"`
 	InFlightLimit int64 `json:"in_flight_limit"`
 	// InFlightRejected counts the webhooks rejected because of that limit.

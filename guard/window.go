@@ -10,8 +10,8 @@ const (
 	// The window has 40 slots of 250 ms each: ten seconds.
 	slotTime = 250 * time.Millisecond
 	slots    = 40
-	// Each power of two of microseconds is divided into 1<<subBits buckets, so a quantile is at most an
-	// eighth too high. The buckets reach to two minutes; the last one has everything longer.
+	// Each power of two of microseconds is divided into 1<<subBits buckets, so a quantile is at most
+	// an eighth too high. The buckets reach to two minutes; the last one has everything longer.
 	subBits = 3
 	buckets = (27-subBits)<<subBits + 1<<subBits
 )
@@ -113,8 +113,8 @@ func quantile(counts *[buckets]uint32, q float64) (n int, value time.Duration) {
 	return n, 0
 }
 
-// bucketOf returns the bucket of a time. Below 8 µs each microsecond has a bucket; above, each power
-// of two has eight.
+// bucketOf returns the bucket of a time. Below 8 µs each microsecond has a bucket; above, each
+// power of two has eight.
 func bucketOf(d time.Duration) int {
 	us := uint64(max(0, d.Microseconds()))
 	if us < 1<<subBits {

@@ -196,9 +196,9 @@ func (m *Monitor) row(a control.AdminAction, result string) control.AdminAction 
 	return a
 }
 
-// record writes a row to the admin trail. It retries until the gate stops, so that the trail has the
-// row even if its own database was down. After a failure with unknown outcome the trail may have the
-// row twice.
+// record writes a row to the admin trail. It retries until the gate stops, so that the trail has
+// the row even if its own database was down. After a failure with unknown outcome the trail may
+// have the row twice.
 func (m *Monitor) record(life context.Context, controls Controls, a control.AdminAction) {
 	if controls.Trail == nil {
 		return

@@ -56,8 +56,8 @@ type Webhook struct {
 }
 
 const (
-	// alarmsShown is how many of the last alarms the status shows, alarmsWaiting how many may wait to be
-	// sent.
+	// alarmsShown is how many of the last alarms the status shows, alarmsWaiting how many may wait to
+	// be sent.
 	alarmsShown, alarmsWaiting = 20, 64
 	// The pause between two attempts to send an alarm grows from sendRetryMin to sendRetryMax.
 	sendRetryMin, sendRetryMax = time.Second, time.Minute

@@ -43,16 +43,16 @@ type TriggerStatus struct {
 	TimesFired int `json:"times_fired"`
 }
 
-// WebhookStatus counts alarms since the process started: delivered, given up, and dropped because too
-// many waited.
+// WebhookStatus counts alarms since the process started: delivered, given up, and dropped because
+// too many waited.
 type WebhookStatus struct {
 	Delivered int64 `json:"delivered"`
 	Failed    int64 `json:"failed"`
 	Dropped   int64 `json:"dropped"`
 }
 
-// Fired returns the names of the release triggers that have fired and not cleared. Empty means that the
-// release may stay.
+// Fired returns the names of the release triggers that have fired and not cleared. Empty means that
+// the release may stay.
 func (m *Monitor) Fired() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

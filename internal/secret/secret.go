@@ -187,7 +187,7 @@ func mistake(text string) string {
 	case strings.ContainsAny(text, "\r\n"):
 		return "has several lines: a file or variable holds one secret; list several of them" + putExact
 	case strings.ContainsFunc(text, unicode.IsControl):
-		return "holds a control character" + putExact
+		return "has a control character" + putExact
 	}
 	return ""
 }

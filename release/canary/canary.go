@@ -109,8 +109,8 @@ type Canary struct {
 	// localOnly says that the state is 0 percent and not stored yet, so that other processes do not
 	// have it.
 	localOnly bool
-	// watched is for how long this process has seen a good verdict at this step, and acceptedBefore the
-	// value of accepted when the step started.
+	// watched is for how long this process has seen a good verdict at this step, and acceptedBefore
+	// the value of accepted when the step started.
 	watched        time.Duration
 	acceptedBefore uint64
 	// held says why the plan stays at its step; empty if nothing holds it.
@@ -303,8 +303,8 @@ func (c *Canary) storeBack(ctx context.Context) error {
 	}
 }
 
-// sync applies what other processes have stored. If Settings has lost the state of this process, sync
-// stores it again. The caller holds changing.
+// sync applies what other processes have stored. If Settings has lost the state of this process,
+// sync stores it again. The caller holds changing.
 func (c *Canary) sync(ctx context.Context) {
 	stored := c.config.Settings.Canary()
 	c.mu.Lock()

@@ -19,8 +19,8 @@ const (
 	maxGap = time.Second
 	// storeEvery is the pause between attempts to store the canary again.
 	storeEvery = time.Second
-	// stepRetry is the pause after a step that could not be recorded or stored. Each attempt writes two
-	// rows of the admin trail.
+	// stepRetry is the pause after a step that could not be recorded or stored. Each attempt writes
+	// two rows of the admin trail.
 	stepRetry = time.Minute
 	// stepDelay is the longest random delay of a step. Processes wait for different times, so that one
 	// of them takes the step.
@@ -53,8 +53,8 @@ func CheckPlan(plan []Step) error {
 	return nil
 }
 
-// Start starts the plan at the first step above the current percentage. It returns the same errors as
-// Set.
+// Start starts the plan at the first step above the current percentage. It returns the same errors
+// as Set.
 func (c *Canary) Start(ctx context.Context, why Change) (control.Canary, error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
@@ -173,8 +173,8 @@ func (c *Canary) hold(why string) {
 	}
 }
 
-// backBecause goes back to 0 percent because release triggers fired: first in this process, then for
-// all. It records that in the admin trail. The caller holds changing.
+// backBecause goes back to 0 percent because release triggers fired: first in this process, then
+// for all. It records that in the admin trail. The caller holds changing.
 func (c *Canary) backBecause(ctx context.Context, fired []string) {
 	reason := "release triggers fired: " + strings.Join(fired, ", ")
 	c.goBack(ActorGuard, reason)

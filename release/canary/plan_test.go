@@ -279,9 +279,9 @@ func TestHolds(t *testing.T) {
 	})
 }
 
-// TestBackWithoutSettings: while the state cannot be kept, the way back is in effect in this process
-// at once, and in the others and for a later start as soon as it can be kept, whatever has been set
-// meanwhile.
+// TestBackWithoutSettings: while the state cannot be kept, the way back is in effect in this
+// process at once, and in the others and for a later start as soon as it can be kept, whatever has
+// been set meanwhile.
 func TestBackWithoutSettings(t *testing.T) {
 	for name, after := range map[string]bool{"not done": false, "done, but reported failed": true} {
 		t.Run(name, func(t *testing.T) {

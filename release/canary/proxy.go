@@ -43,8 +43,8 @@ func isGateCookie(cookie string) bool {
 	return len(cookie) >= len(GateCookie) && strings.EqualFold(cookie[:len(GateCookie)], GateCookie)
 }
 
-// withoutGateCookies removes the gate's cookies from the values of a Cookie header. It does not change
-// values without any.
+// withoutGateCookies removes the gate's cookies from the values of a Cookie header. It does not
+// change values without any.
 func withoutGateCookies(values []string) (kept []string) {
 	for _, value := range values {
 		pairs := strings.Split(value, ";")
@@ -59,8 +59,8 @@ func withoutGateCookies(values []string) (kept []string) {
 }
 
 // idleTimeout is how long an idle connection to the upstream stays open. Some servers close theirs
-// after 5 s. The proxy closes first, because it does not repeat a request that fails when the server
-// closes the connection.
+// after 5 s. The proxy closes first, because it does not repeat a request that fails when the
+// server closes the connection.
 const idleTimeout = 4 * time.Second
 
 // Failure says why a request got no response from the upstream, or only a part of it.
@@ -120,11 +120,11 @@ func newProxy(u Upstream) *Proxy {
 // Close closes the idle connections.
 func (p *Proxy) Close() { p.transport.CloseIdleConnections() }
 
-// Forward sends a request to the upstream and the response to w. It streams both, and leaves method,
-// path, query, header and body as they are, with these exceptions: it changes the headers that belong
-// to the connection, adds the peer to X-Forwarded-For, sets X-Forwarded-Proto if it is missing, and
-// removes the gate's own cookies in both directions. Headers that w has already stay, unless the
-// response has them too. After a failure without a response Forward has written nothing.
+// Forward sends a request to the upstream and the response to w. It streams both, and leaves
+// method, path, query, header and body as they are, with these exceptions: it changes the headers
+// that belong to the connection, adds the peer to X-Forwarded-For, sets X-Forwarded-Proto if it is
+// missing, and removes the gate's own cookies in both directions. Headers that w has already stay,
+// unless the response has them too. After a failure without a response Forward has written nothing.
 func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	if p.busy.Add(1) > int64(p.upstream.MaxConnections) {
 		p.busy.Add(-1)
@@ -215,8 +215,9 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	return o
 }
 
-// rewrite turns the sender's request into the request for the upstream. ReverseProxy has removed the
-// forwarding headers; rewrite restores them, because here the upstream decides whether to trust them.
+// rewrite turns the sender's request into the request for the upstream. ReverseProxy has removed
+// the forwarding headers; rewrite restores them, because here the upstream decides whether to trust
+// them.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.SetURL(p.upstream.URL)
 	r.Out.Host = r.In.Host
@@ -302,8 +303,8 @@ func (b *sent) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the body when the upstream wants no more of it. If a read fails after that, the sender is
-// not at fault.
+// Close ends the body when the upstream wants no more of it. If a read fails after that, the sender
+// is not at fault.
 func (b *sent) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
@@ -317,8 +318,8 @@ func (b *sent) err() error {
 	return nil
 }
 
-// received is the body of the upstream's response while it is forwarded. The time that a slow sender
-// takes to read it does not count; net/http limits that.
+// received is the body of the upstream's response while it is forwarded. The time that a slow
+// sender takes to read it does not count; net/http limits that.
 type received struct {
 	io.ReadCloser
 	timer  *stallTimer

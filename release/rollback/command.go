@@ -117,8 +117,8 @@ func (w *Playbook) outcome(ctx context.Context, p *process) (state, note string,
 		p.tail())
 }
 
-// start runs the command to its end. An error means that the command could not run or did not end in
-// time.
+// start runs the command to its end. An error means that the command could not run or did not end
+// in time.
 func (w *Playbook) start(ctx context.Context) (*process, error) {
 	base, err := filepath.Abs(filepath.Join(filepath.Dir(w.journal.file.Name()),
 		fmt.Sprintf("rollback-%s-%d", w.id, time.Now().UnixMilli())))
@@ -171,8 +171,8 @@ func (w *Playbook) start(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// endGroup waits until every process of the command's group has ended, and kills those that do not. If
-// one went on, it would run beside the next run of the command.
+// endGroup waits until every process of the command's group has ended, and kills those that do not.
+// If one went on, it would run beside the next run of the command.
 func endGroup(pid int) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandGrace)
 	defer cancel()
@@ -218,8 +218,8 @@ func (p *process) runs() bool {
 	return syscall.Kill(p.PID, 0) == nil
 }
 
-// startOf returns the start time of a process as the kernel counts it. It is empty if the process does
-// not run, is a zombie, or the system does not say.
+// startOf returns the start time of a process as the kernel counts it. It is empty if the process
+// does not run, is a zombie, or the system does not say.
 func startOf(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -40,8 +40,8 @@ type entry struct {
 }
 
 // Journal is a file with the history of all roll-backs. Each line is a JSON object and is on disk
-// before the work that follows it. Open removes a torn last line: no work followed it. A lock on the
-// file keeps other processes out until this one ends.
+// before the work that follows it. Open removes a torn last line: no work followed it. A lock on
+// the file keeps other processes out until this one ends.
 type Journal struct {
 	file *os.File
 	size int64 // of the whole lines
@@ -71,8 +71,9 @@ func (s *stepHistory) complete() bool {
 	return s != nil && (s.state == stateDone || s.state == stateSkipped)
 }
 
-// Open opens a journal and creates it if it is missing. It fails if another process has it open. File
-// and folder must belong to the current user, because a user who can write them chooses the command.
+// Open opens a journal and creates it if it is missing. It fails if another process has it open.
+// File and folder must belong to the current user, because a user who can write them chooses the
+// command.
 func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the journal of roll-backs: %w", err)

@@ -1,5 +1,5 @@
-// Package rollback rolls a gate back to the previous release. It follows a playbook, from outside the
-// gate.
+// Package rollback rolls a gate back to the previous release. It follows a playbook, from outside
+// the gate.
 //
 //	announce ─► read_only ─► drain ─► command ─► health ─► normal ─► record
 //	   │            senders get 503      │  the release   │ senders      │
@@ -64,8 +64,8 @@ type State struct {
 }
 
 // Gate is the gate to roll back. If the gate does not answer, the error wraps ErrNoAnswer, and the
-// Playbook repeats the call. So each method must be idempotent: the gate may have acted although its
-// answer was lost.
+// Playbook repeats the call. So each method must be idempotent: the gate may have acted although
+// its answer was lost.
 type Gate interface {
 	// Announce writes to the admin trail that the roll-back starts.
 	Announce(ctx context.Context, id, expectedVersion string) error
@@ -174,8 +174,8 @@ func Abandon(ctx context.Context, j *Journal, g Gate) (Report, error) {
 	return w.report(""), nil
 }
 
-// Run runs the steps that are not done. An error means that it stopped. The report says where, and what
-// to do before Resume.
+// Run runs the steps that are not done. An error means that it stopped. The report says where, and
+// what to do before Resume.
 func (w *Playbook) Run(ctx context.Context) (Report, error) {
 	for _, step := range Steps {
 		if w.skips(step) {
@@ -201,8 +201,8 @@ func (w *Playbook) Run(ctx context.Context) (Report, error) {
 // Reason returns the reason for the roll-back.
 func (w *Playbook) Reason() string { return w.plan.Reason }
 
-// skips reports whether a step need not run. Until the command is done, Resume repeats read_only and
-// drain, because a person may have set the gate back to normal.
+// skips reports whether a step need not run. Until the command is done, Resume repeats read_only
+// and drain, because a person may have set the gate back to normal.
 func (w *Playbook) skips(step Step) bool {
 	steps := w.journal.find(w.id).steps
 	switch step {
