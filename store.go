@@ -39,6 +39,10 @@ type Store interface {
 	// Errors: ErrFenced, ErrRejected; anything else obliges the caller to apply the batch again.
 	// Apply does not refer to the batch after it has returned, whatever it returned.
 	Apply(ctx context.Context, b *Batch) (Outcome, error)
+
+	// Close closes the store when the calls under way have ended. Calls that come later fail, most of
+	// them with ErrClosed. What was stored is safe without it.
+	Close() error
 }
 
 // Batch is what a worker stores in one transaction.

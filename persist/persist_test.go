@@ -49,6 +49,8 @@ func (s *faultyStore) Acquire(_ context.Context, p int) (hookgate.Epoch, error) 
 	return s.epochs[p], nil
 }
 
+func (s *faultyStore) Close() error { return nil }
+
 func (s *faultyStore) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

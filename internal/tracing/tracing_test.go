@@ -40,6 +40,8 @@ func (s *sink) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, er
 	return hookgate.Outcome{Stored: len(b.Records)}, s.err
 }
 
+func (s *sink) Close() error { return nil }
+
 func newTracing(t *testing.T, c Config) *Tracing {
 	t.Helper()
 	tracing, err := New(c)

@@ -100,16 +100,3 @@ func (it *Item) MakeDuplicate(first hookgate.RequestID) {
 func (it *Item) MakeDead(reason string) {
 	it.Outcome, it.Reason = hookgate.StageDeadLettered, reason
 }
-
-// ClashError is the rejection of an event whose key belongs to another identity. Nobody meets one
-// by chance: it takes about 2^64 attempts to find.
-type ClashError struct{ Stored, Rejected hookgate.Identity }
-
-// Error implements error.
-func (e *ClashError) Error() string {
-	return fmt.Sprintf("event %s has the key of event %s, which is stored: someone has searched for two identities with one key",
-		e.Rejected, e.Stored)
-}
-
-// Unwrap returns hookgate.ErrRejected.
-func (e *ClashError) Unwrap() error { return hookgate.ErrRejected }

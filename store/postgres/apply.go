@@ -31,7 +31,7 @@ func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
-	return a.outcome, nil
+	return a.outcome.Outcome, nil
 }
 
 func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item) (a *application,
@@ -91,18 +91,18 @@ func missed(err error) bool {
 type application struct {
 	batch   *hookgate.Batch
 	items   []entry.Item
-	outcome hookgate.Outcome
+	outcome entry.Outcome
 	// persistedAt is when Apply decides what to write.
 	persistedAt time.Time
 
 	// What the first round trip reads. Items are numbered as they stand.
 	epochs  map[int]hookgate.Epoch
-	holders map[int64]holder // the event that has the item's identity
-	stored  map[int64]int64  // the id in webhook_requests of the item's request
+	holders map[int64]entry.Holder // the event that has the item's identity
+	stored  map[int64]int64        // the id in webhook_requests of the item's request
 
 	// What this transaction adds to it.
 	log   logPart
-	first map[hookgate.Identity]holder
+	first map[hookgate.Identity]entry.Holder
 	added map[hookgate.RequestID]int64 // the ids in webhook_requests
 	// firstID is the id of the first entry; 0 if there is none.
 	firstID int64
@@ -112,22 +112,14 @@ type application struct {
 	whole                             *hookgate.Whole // added last
 }
 
-// holder is the event that has an identity.
-type holder struct {
-	id       int64
-	request  hookgate.RequestID
-	identity hookgate.Identity
-}
-
 // newApplication returns one for a copy of the items.
 func (s *Store) newApplication(b *hookgate.Batch, items []entry.Item) *application {
 	a := &application{
-		batch: b, items: slices.Clone(items), persistedAt: time.Now(),
-		epochs: map[int]hookgate.Epoch{}, holders: map[int64]holder{}, stored: map[int64]int64{},
-		log: s.newLogPart(), first: make(map[hookgate.Identity]holder, len(items)),
+		batch: b, items: slices.Clone(items), outcome: entry.NewOutcome(b), persistedAt: time.Now(),
+		epochs: map[int]hookgate.Epoch{}, holders: map[int64]entry.Holder{}, stored: map[int64]int64{},
+		log: s.newLogPart(), first: make(map[hookgate.Identity]entry.Holder, len(items)),
 		added: map[hookgate.RequestID]int64{},
 	}
-	a.outcome.Results = make([]hookgate.Result, len(b.Records))
 	a.clear(0, len(items))
 	return a
 }
@@ -310,8 +302,8 @@ func (a *application) looks(partitions []int) (reads []statement) {
 	}
 	takeHolder := func(r row) error {
 		request, err := hookgate.ParseRequestID(r.Text(2))
-		a.holders[r.Int(0)] = holder{r.Int(1), request, hookgate.Identity{MessageID: r.Text(3),
-			EventType: r.Text(4), Source: r.Text(5)}}
+		a.holders[r.Int(0)] = entry.Holder{ID: r.Int(1), Request: request,
+			Identity: hookgate.Identity{MessageID: r.Text(3), EventType: r.Text(4), Source: r.Text(5)}}
 		return err
 	}
 	if identities.len() > 0 {
@@ -345,39 +337,19 @@ func (a *application) add(n int) error {
 		a.addRequest(n)
 		return nil
 	}
-	h, taken, err := a.holder(n)
-	switch {
-	case err != nil:
-		return err
-	case !taken:
-		a.addEvent(it)
-	case h.request == it.RequestID: // this record was stored before
-		a.result(it).ID = h.id
-	default:
-		it.MakeDuplicate(h.request)
-		a.addRequest(n)
-	}
-	return nil
-}
-
-// result is that of the record. What happens to a dead letter of the batch has none.
-func (a *application) result(it *entry.Item) *hookgate.Result {
-	if it.Index < 0 {
-		return &hookgate.Result{}
-	}
-	return &a.outcome.Results[it.Index]
-}
-
-// holder returns the event that has the identity of an item.
-func (a *application) holder(n int) (h holder, taken bool, err error) {
-	it := &a.items[n]
-	if h, taken = a.holders[int64(n)]; !taken {
+	h, taken := a.holders[int64(n)]
+	if !taken {
 		h, taken = a.first[batchIdentity(it)]
 	}
-	if taken && !it.TypeUnproven && h.identity != it.Identity {
-		return h, true, &entry.ClashError{Stored: h.identity, Rejected: it.Identity}
+	if !taken {
+		a.addEvent(it)
+		return nil
 	}
-	return h, taken, nil
+	duplicate, err := a.outcome.Repeated(it, h)
+	if duplicate {
+		a.addRequest(n)
+	}
+	return err
 }
 
 // batchIdentity is what an item shares with its repetitions in the batch.
@@ -404,7 +376,7 @@ func (a *application) place(it *entry.Item) {
 	it.Place(id, a.firstID, a.persistedAt)
 	it.Hash = a.log.sum.Entry(a.log.hash, &it.Entry)
 	a.log.lastID, a.log.hash = id, it.Hash
-	a.result(it).ID = id
+	a.outcome.Of(it).ID = id
 }
 
 var (
@@ -416,7 +388,7 @@ func (a *application) addEvent(it *entry.Item) {
 	a.place(it)
 	eventColumns.Write(&a.events, it)
 	a.addWhole(it.Record.Whole)
-	h := holder{it.ID, it.RequestID, it.Identity}
+	h := entry.Holder{ID: it.ID, Request: it.RequestID, Identity: it.Identity}
 	a.first[it.Identity] = h
 	if _, found := a.first[anyType(it.Identity)]; !found {
 		a.first[anyType(it.Identity)] = h
@@ -428,7 +400,7 @@ func (a *application) addEvent(it *entry.Item) {
 // addRequest adds a duplicate or a dead letter, unless its request is stored.
 func (a *application) addRequest(n int) {
 	it := &a.items[n]
-	result := a.result(it)
+	result := a.outcome.Of(it)
 	if it.Outcome == hookgate.StageDuplicate {
 		result.DuplicateOf = it.FirstRequestID
 	}

@@ -82,7 +82,7 @@ func (a *application) savepoint(from, to int) (undo func()) {
 			a.log.anchors = newRows(anchorWidth)
 		}
 		copy(a.items[from:to], items)
-		maps.DeleteFunc(a.first, func(_ hookgate.Identity, h holder) bool { return h.id > log.lastID })
+		maps.DeleteFunc(a.first, func(_ hookgate.Identity, h entry.Holder) bool { return h.ID > log.lastID })
 		maps.DeleteFunc(a.added, func(_ hookgate.RequestID, id int64) bool { return id > log.lastID })
 	}
 }
@@ -104,7 +104,7 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 	if it.Outcome == hookgate.StageDeadLettered {
 		return rejected
 	}
-	*a.result(it) = hookgate.Result{}
+	*a.outcome.Of(it) = hookgate.Result{}
 	body, sent := it.BodySHA256, it.Identity
 	cleanIdentity(it)
 	if it.Outcome == hookgate.StagePersisted {
@@ -116,7 +116,7 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 			it.MakeDuplicate(first)
 		} else {
 			it.MakeDead(clean(strings.TrimPrefix(rejected.Error(), hookgate.ErrRejected.Error()+": ")))
-			a.result(it).Rejected = rejected
+			a.outcome.Of(it).Rejected = rejected
 		}
 	}
 	a.clear(n, n+1)

@@ -26,8 +26,7 @@ func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, e
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
-	a := &application{Store: s, batch: b, items: items}
-	a.outcome.Results = make([]hookgate.Result, len(b.Records))
+	a := &application{Store: s, batch: b, items: items, outcome: entry.NewOutcome(b)}
 	c := &write{run: a.run, append: true}
 	for i := range items {
 		c.bytes += len(items[i].Body)
@@ -35,7 +34,7 @@ func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, e
 	if err := s.write(c); err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
 	}
-	return a.outcome, nil
+	return a.outcome.Outcome, nil
 }
 
 // rejection makes an ErrRejected of the errors that are about what was to be stored and not about
@@ -54,7 +53,7 @@ type application struct {
 	batch       *hookgate.Batch
 	items       []entry.Item
 	persistedAt time.Time
-	outcome     hookgate.Outcome
+	outcome     entry.Outcome
 
 	// first is the id of the first entry that was added; 0 if there is none.
 	first int64
@@ -140,7 +139,7 @@ func (a *application) store(it *entry.Item) error {
 // reject stores an event that the store has rejected as a dead letter; or as a duplicate, if an
 // open dead letter has the same identity and the event is no replay.
 func (a *application) reject(it *entry.Item, rejected error, reason string) error {
-	result := a.result(it)
+	result := a.outcome.Of(it)
 	if !it.Replay() {
 		first, err := a.openLetter(it)
 		if err != nil {
@@ -170,19 +169,11 @@ func (a *application) openLetter(it *entry.Item) (first hookgate.RequestID, err 
 	return hookgate.ParseRequestID(row.ColumnText(0))
 }
 
-// result is that of the record; what is said of a dead letter of the batch goes nowhere.
-func (a *application) result(it *entry.Item) *hookgate.Result {
-	if it.Index < 0 {
-		return &hookgate.Result{}
-	}
-	return &a.outcome.Results[it.Index]
-}
-
 func (a *application) storeEvent(it *entry.Item) error {
 	if it.TypeUnproven {
 		// The index cannot say that another type has the event.
-		if id, holder, err := a.holderOfAnyType(it); err != nil || id != 0 {
-			return a.repeated(it, id, holder, err)
+		if h, err := a.holderOfAnyType(it); err != nil || h.ID != 0 {
+			return a.repeated(it, h, err)
 		}
 	}
 	w := it.Record.Whole
@@ -214,9 +205,11 @@ func (a *application) storeEvent(it *entry.Item) error {
 }
 
 func (a *application) insertEvent(it *entry.Item) error {
-	if id, err := a.find(&it.Key); err != nil || id != 0 {
-		holder, err := a.holderOf(id, it.Identity, err)
-		return a.repeated(it, id, holder, err)
+	if id, err := a.find(&it.Key); err != nil {
+		return err
+	} else if id != 0 {
+		h, err := a.event(id)
+		return a.repeated(it, h, err)
 	}
 	if err := a.place(it); err != nil {
 		return err
@@ -265,7 +258,7 @@ func (a *application) place(it *entry.Item) error {
 func (a *application) added(it *entry.Item) {
 	a.log.added(it.ID, it.Hash)
 	a.first = it.Batch
-	a.result(it).ID = it.ID
+	a.outcome.Of(it).ID = it.ID
 }
 
 // cells binds what Columns.Write writes to the parameters of a statement, from the first on.
@@ -284,66 +277,51 @@ func (c *cells) Bytes(v []byte) { c.last++; c.stmt.BindBytes(c.last, v) }
 
 // repeated stores an event that holder has stored before as a duplicate, unless holder is its own
 // request.
-func (a *application) repeated(it *entry.Item, id int64, holder string, err error) error {
+func (a *application) repeated(it *entry.Item, holder entry.Holder, err error) error {
 	if err != nil {
 		return err
 	}
-	if holder == it.RequestID.String() { // this record was stored before
-		a.result(it).ID = id
-		return nil
-	}
-	first, err := hookgate.ParseRequestID(holder)
-	if err != nil {
+	duplicate, err := a.outcome.Repeated(it, holder)
+	if err != nil || !duplicate {
 		return err
 	}
-	it.MakeDuplicate(first)
 	return a.storeDuplicate(it)
 }
 
-// holderOf returns the request of the event that was found by an identity.
-func (a *application) holderOf(id int64, identity hookgate.Identity, found error) (requestID string,
-	err error) {
-	if found != nil {
-		return "", found
-	}
-	requestID, stored, err := a.event(id)
-	if err == nil && stored != identity {
-		return "", &entry.ClashError{Stored: stored, Rejected: identity}
-	}
-	return requestID, err
-}
-
-// event returns the request and the identity of an event that an index has.
-func (a *application) event(id int64) (requestID string, identity hookgate.Identity, err error) {
+// event returns an event that an index has.
+func (a *application) event(id int64) (h entry.Holder, err error) {
 	s := a.stmts.holder
 	defer s.Reset()
 	s.BindInt64(1, id)
 	if found, err := s.Step(); err != nil {
-		return "", identity, fmt.Errorf("read event %d: %w", id, err)
+		return h, fmt.Errorf("read event %d: %w", id, err)
 	} else if !found {
-		return "", identity, fmt.Errorf("event %d is indexed and not there; `hookgate audit verify` tells more", id)
+		return h, fmt.Errorf("event %d is indexed and not there; `hookgate audit verify` tells more", id)
 	}
-	return s.ColumnText(0), hookgate.Identity{MessageID: s.ColumnText(1), EventType: s.ColumnText(2),
-		Source: s.ColumnText(3)}, nil
+	h.ID = id
+	h.Identity = hookgate.Identity{MessageID: s.ColumnText(1), EventType: s.ColumnText(2),
+		Source: s.ColumnText(3)}
+	h.Request, err = hookgate.ParseRequestID(s.ColumnText(0))
+	return h, err
 }
 
-// holderOfAnyType returns the event that has the message id, whatever its type, and its request:
-// the item's own if it was stored before; zero if there is none.
-func (a *application) holderOfAnyType(it *entry.Item) (id int64, requestID string, err error) {
-	own := it.RequestID.String()
+// holderOfAnyType returns the event that has the message id, whatever its type: the item's own if
+// it was stored before; zero if there is none.
+func (a *application) holderOfAnyType(it *entry.Item) (holder entry.Holder, err error) {
 	look := func(candidate int64) (more bool) {
-		request, stored, failed := a.event(candidate)
+		h, failed := a.event(candidate)
 		if err = failed; err != nil {
 			return false
 		}
-		if stored.MessageID == it.MessageID && stored.Source == it.Source && (id == 0 || request == own) {
-			id, requestID = candidate, request
+		own := h.Request == it.RequestID
+		if h.MessageID == it.MessageID && h.Source == it.Source && (holder.ID == 0 || own) {
+			holder = h
 		}
-		return requestID != own
+		return !own
 	}
 	a.recent.of(messagePart(&it.Key), func(e *recentEvent) bool { return look(e.id) })
-	if err != nil || requestID == own {
-		return id, requestID, err
+	if err != nil || holder.ID != 0 && holder.Request == it.RequestID {
+		return holder, err
 	}
 	s := a.stmts.indexedRange
 	low, high := audit.MessageRange(it.MessageID)
@@ -352,16 +330,16 @@ func (a *application) holderOfAnyType(it *entry.Item) (id int64, requestID strin
 	s.BindBytes(2, high[:])
 	for {
 		if found, failed := s.Step(); failed != nil {
-			return 0, "", fmt.Errorf("read the index of identities: %w", failed)
+			return entry.Holder{}, fmt.Errorf("read the index of identities: %w", failed)
 		} else if !found || !look(s.ColumnInt64(0)) {
-			return id, requestID, err
+			return holder, err
 		}
 	}
 }
 
 func (a *application) storeDuplicate(it *entry.Item) error {
 	id, _, err := a.storeRequest(it)
-	result := a.result(it)
+	result := a.outcome.Of(it)
 	result.ID, result.DuplicateOf = id, it.FirstRequestID
 	return err
 }

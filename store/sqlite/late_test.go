@@ -265,7 +265,7 @@ func TestLateUndone(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := &application{Store: s, batch: b, items: items,
-			outcome: hookgate.Outcome{Results: make([]hookgate.Result, len(records))}}
+			outcome: entry.NewOutcome(b)}
 		return &write{run: a.run, append: true}
 	}
 	// The second fails with all of its records: not even a dead letter can keep its request.

@@ -38,7 +38,6 @@ type Instance struct {
 	hookgate.Purger
 	Pruner
 	Access
-	Close func() error
 	// Verify checks the audit chain of the store against all it holds.
 	Verify func() error
 	// FailWrites makes each transaction that follows fail: with done false before it took effect,
