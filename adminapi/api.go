@@ -8,6 +8,7 @@ package adminapi
 
 import (
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -113,7 +114,8 @@ type API struct {
 	log                 *slog.Logger
 	refusedCalls        *httpserver.RejectionLog
 	started             time.Time
-	ending              chan struct{} // closed by Stop
+	muxes               [httpserver.Sides]*http.ServeMux // by side
+	ending              chan struct{}                    // closed by Stop
 	stopOnce            sync.Once
 }
 
@@ -122,7 +124,7 @@ const refusedPerSecond, refusedBurst = 10, 50
 
 // New returns the API of one gate.
 func New(c Config, p Parts) *API {
-	return &API{
+	a := &API{
 		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, settings: p.Settings,
 		access: p.Access, verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
 		release: p.Release,
@@ -139,6 +141,10 @@ func New(c Config, p Parts) *API {
 		started: time.Now(),
 		ending:  make(chan struct{}),
 	}
+	for side := range a.muxes {
+		a.muxes[side] = newMux(routes, httpserver.Side(side))
+	}
+	return a
 }
 
 // Stop ends the calls that stream or wait for something. The server calls it when it shuts down.

@@ -19,10 +19,9 @@ type call struct {
 	requestID string // id as text
 	status    int
 
-	route    *route
-	segments []string // of the request's path, escaped
-	actor    actor    // who makes the call, unless it is open
-	csrf     string   // of the session that it is made with, if it is
+	route *route // nil if none fits
+	actor actor  // who makes the call, unless it is open
+	csrf  string // of the session that it is made with, if it is
 	// that of a page which makes this one, in the name of the same actor; nil if it came from outside
 	outer *call
 
@@ -61,7 +60,7 @@ func (c *call) serve() {
 	if c.route.Action != "" && !c.readReason() {
 		return
 	}
-	c.route.answer(c.server, c)
+	c.route.handle(c.server, c)
 }
 
 // json answers 200 with v.
@@ -113,12 +112,3 @@ func (c *call) broken(doing string, err error) {
 
 // printable shortens a text that a client chose, for answers and the log.
 func printable(s string) string { return httpserver.Printable(s, httpserver.MaxLogged) }
-
-// stray answers a call to a path that does not take it, and logs it: it may be a sender's with a
-// wrong address.
-func (c *call) stray(status int, told string) {
-	if c.outer == nil {
-		c.server.webhooks.LogStray(c.request, c.requestID, status, told)
-	}
-	c.fail(status, told)
-}

@@ -89,12 +89,16 @@ var Matrix = []Rule{
 	{"POST", "/admin/tokens", "/admin/tokens", "{}", [callers]int{401, 401, 403, 403, 400}},
 	{"DELETE", "/admin/tokens/{name}", "/admin/tokens/configured", "", [callers]int{401, 401, 403, 403,
 		404}},
-	{"GET", "/", "/", "", [callers]int{401, 401, 303, 303, 303}},
+	{"GET", "/{$}", "/", "", [callers]int{401, 401, 303, 303, 303}},
 	{"GET", "/ui/sign-in", "/ui/sign-in", "", [callers]int{200, 200, 200, 200, 200}},
 	{"POST", "/ui/sign-in", "/ui/sign-in", "", [callers]int{400, 400, 400, 400, 400}},
 	{"POST", "/ui/sign-out", "/ui/sign-out", "", [callers]int{303, 303, 303, 303, 303}},
 	{"GET", "/ui/assets/{file...}", "/ui/assets/none", "", [callers]int{404, 404, 404, 404, 404}},
-	{"GET", "/ui/", "/ui/", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/{$}", "/ui/", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/events", "/ui/events", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/events/{id}", "/ui/events/0", "", [callers]int{401, 401, 404, 404, 404}},
+	{"GET", "/ui/dead-letters", "/ui/dead-letters", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/ui/dead-letters/{id}", "/ui/dead-letters/0", "", [callers]int{401, 401, 404, 404, 404}},
 	{"GET", "/ui/sources", "/ui/sources", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/ui/evidence", "/ui/evidence", "", [callers]int{401, 401, 200, 200, 200}},
 	{"GET", "/ui/evidence/{id}/report", "/ui/evidence/none/report", "", [callers]int{401, 401, 404,
@@ -111,7 +115,7 @@ func MatrixTable() string {
 	var b strings.Builder
 	b.WriteString("| call | nobody | sender's key | viewer | operator | admin |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, rule := range Matrix {
-		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.ReplaceAll(rule.Path, "...}", "}"))
+		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.NewReplacer("...}", "}", "{$}", "").Replace(rule.Path))
 		for _, status := range rule.Status {
 			may := "yes"
 			if status == 401 || status == 403 {

@@ -23,7 +23,7 @@ const (
 )
 
 // Page reports whether the route is for people: it answers HTML, also when it refuses.
-func (r Route) Page() bool { return r.Path == "/" || strings.HasPrefix(r.Path, pagePrefix) }
+func (r Route) Page() bool { return r.Path == "/{$}" || strings.HasPrefix(r.Path, pagePrefix) }
 
 // home leads from the root to the first page.
 func (s *API) home(c *call) { c.see(pagePrefix) }
@@ -35,8 +35,10 @@ func (c *call) see(where string) {
 	c.WriteHeader(http.StatusSeeOther)
 }
 
-// page answers a page of the dashboard.
-func (s *API) page(c *call) { s.pages.Page(c, c.request, c.visitor()) }
+// noPage answers an address below pagePrefix where there is no page.
+func (s *API) noPage(c *call) {
+	c.failPage(http.StatusNotFound, "there is no page at this address")
+}
 
 // asset answers what pages load.
 func (s *API) asset(c *call) { s.pages.Asset(c, c.request) }

@@ -2,8 +2,6 @@ package adminapi
 
 import (
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/hookgate/hookgate/control"
@@ -11,22 +9,92 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
+// The least role that a call needs.
+const (
+	anyone   = control.RoleNone
+	viewer   = control.RoleViewer
+	operator = control.RoleOperator
+	admin    = control.RoleAdmin
+)
+
+// table has a row for each call but the webhooks: its pattern as in http.ServeMux, the least role,
+// the action in the admin trail (empty if the call changes nothing), and the method that handles
+// it. call.serve checks the role, for every row. A GET row also serves HEAD.
+var table = []struct {
+	pattern string
+	role    control.Role
+	action  string
+	handle  func(*API, *call)
+}{
+	{"GET /livez", anyone, "", (*API).livez},
+	{"GET /readyz", anyone, "", (*API).readyz},
+	{"GET /metrics", anyone, "", (*API).showMetrics},
+	{"GET /api/health", anyone, "", (*API).health},
+	{"GET /api/openapi.yaml", anyone, "", (*API).openAPI},
+
+	{"GET /api/sources", viewer, "", (*API).showSources},
+	{"GET /api/events", viewer, "", (*API).events},
+	{"GET /api/events/{id}", viewer, "", (*API).event},
+	{"GET /api/events/{id}/body", viewer, "", (*API).eventBody},
+	{"GET /api/events/{id}/request-body", viewer, "", (*API).requestBody},
+	{"GET /api/trace/{messageId...}", viewer, "", (*API).trace},
+	{"GET /api/find", viewer, "", (*API).findID},
+	{"GET /api/audit/verify", viewer, "", (*API).verifyAudit},
+	{"GET " + intakePath, viewer, "", (*API).listIntake},
+	{"POST " + intakePath, operator, "evidence_intake", (*API).receiveEvidence},
+
+	{"GET /admin/maintenance", viewer, "", (*API).showMode},
+	{"POST /admin/maintenance", operator, "maintenance", (*API).setMode},
+	{"GET /admin/canary", viewer, "", (*API).showCanary},
+	{"POST /admin/canary", operator, "canary", (*API).setCanary},
+	{"GET /admin/queue", viewer, "", (*API).showQueue},
+	{"POST /admin/drain", operator, "drain", (*API).drain},
+	{"GET /admin/guard", viewer, "", (*API).showGuard},
+	{"POST /admin/rollback", operator, "rollback", (*API).beginRollback},
+	{"POST /admin/rollback/{id}", operator, "rollback_end", (*API).endRollback},
+	{"GET /admin/dlq", viewer, "", (*API).deadLetters},
+	{"POST /admin/dlq/retry", operator, "dlq_retry", (*API).retryMany},
+	{"POST /admin/dlq/purge", admin, "dlq_purge", (*API).purgeMany},
+	{"GET /admin/dlq/{id}", viewer, "", (*API).deadLetter},
+	{"GET /admin/dlq/{id}/body", viewer, "", (*API).deadLetterBody},
+	{"POST /admin/dlq/{id}/retry", operator, "dlq_retry", (*API).retryOne},
+	{"POST /admin/dlq/{id}/purge", admin, "dlq_purge", (*API).purgeOne},
+	{"POST /admin/test-events/remove", admin, "test_events_remove", (*API).removeTests},
+	{"GET /admin/approvals", viewer, "", (*API).listApprovals},
+	{"GET /admin/approvals/{id}", viewer, "", (*API).showApproval},
+	{"POST /admin/approvals/{id}/approve", operator, "approval_approve", (*API).approve},
+	{"POST /admin/approvals/{id}/deny", operator, "approval_deny", (*API).deny},
+	{"GET /admin/actions", viewer, "", (*API).actions},
+	{"GET /admin/tokens", admin, "", (*API).listTokens},
+	{"POST /admin/tokens", admin, "token_create", (*API).createToken},
+	{"DELETE /admin/tokens/{name}", admin, "token_revoke", (*API).revokeToken},
+	{"GET /debug/pprof/{profile...}", admin, "", (*API).profile},
+
+	// Pages for people. The table of package dashboard has the others.
+	{"GET /{$}", viewer, "", (*API).home},
+	{"GET " + signInPath, anyone, "", (*API).showSignIn},
+	{"POST " + signInPath, anyone, "", (*API).signIn},
+	{"POST " + signOutPath, anyone, "", (*API).signOut},
+	{"GET " + dashboard.AssetPrefix + "{file...}", anyone, "", (*API).asset},
+	{"GET " + pagePrefix + "live", viewer, "", (*API).live},
+	{"GET " + pagePrefix + "evidence/{id}/report", viewer, "", (*API).showReport},
+	{"GET " + pagePrefix + "{page...}", viewer, "", (*API).noPage},
+}
+
 // Route is one call of the HTTP interface.
 type Route struct {
 	// Method of the call; a GET also answers HEAD.
 	Method string
-	// Path has {name} for one segment, which is not empty, and may end with {name...} for all that is
-	// left, slashes included.
+	// Path is a pattern of http.ServeMux.
 	Path string
 	// Role is the least that the caller needs; RoleNone if the call is open to everyone.
 	Role control.Role
-	// Action is what a call that changes something is called in the admin trail; empty for one that
-	// only reads.
+	// Action is the name of the call in the admin trail; empty if it changes nothing.
 	Action string
 }
 
-// Public reports whether the call is on the public side, where the webhooks are, if the gate has
-// two listeners.
+// Public reports whether the call is on the public side, with the webhooks, if the gate has two
+// listeners.
 func (r Route) Public() bool { return r.Path == "/livez" || r.Path == "/readyz" }
 
 // on reports whether the call is on a side.
@@ -34,89 +102,28 @@ func (r Route) on(side httpserver.Side) bool {
 	return side == httpserver.Everything || r.Public() == (side == httpserver.PublicSide)
 }
 
-// table is everything but the webhooks. A call is answered by the first row whose path and method
-// fit, so a path that says more stands before one that fits it too.
-var table = []struct {
-	method, path string
-	role         control.Role
-	action       string // see Route
-	answer       func(*API, *call)
-}{
-	{"GET", "/livez", control.RoleNone, "", (*API).livez},
-	{"GET", "/readyz", control.RoleNone, "", (*API).readyz},
-	{"GET", "/metrics", control.RoleNone, "", (*API).showMetrics},
-	{"GET", "/api/health", control.RoleNone, "", (*API).health},
-	{"GET", "/api/openapi.yaml", control.RoleNone, "", (*API).openAPI},
-	{"GET", "/api/sources", control.RoleViewer, "", (*API).showSources},
-	{"GET", "/api/events", control.RoleViewer, "", (*API).events},
-	{"GET", "/api/events/{id}", control.RoleViewer, "", (*API).event},
-	{"GET", "/api/events/{id}/body", control.RoleViewer, "", (*API).eventBody},
-	{"GET", "/api/events/{id}/request-body", control.RoleViewer, "", (*API).requestBody},
-	{"GET", "/api/trace/{messageId...}", control.RoleViewer, "", (*API).trace},
-	{"GET", "/api/find", control.RoleViewer, "", (*API).findID},
-	{"GET", "/api/audit/verify", control.RoleViewer, "", (*API).verifyAudit},
-	{"GET", intakePath, control.RoleViewer, "", (*API).listIntake},
-	{"POST", intakePath, control.RoleOperator, "evidence_intake", (*API).receiveEvidence},
-	{"GET", "/admin/maintenance", control.RoleViewer, "", (*API).showMode},
-	{"POST", "/admin/maintenance", control.RoleOperator, "maintenance", (*API).setMode},
-	{"GET", "/admin/canary", control.RoleViewer, "", (*API).showCanary},
-	{"POST", "/admin/canary", control.RoleOperator, "canary", (*API).setCanary},
-	{"GET", "/admin/queue", control.RoleViewer, "", (*API).showQueue},
-	{"POST", "/admin/drain", control.RoleOperator, "drain", (*API).drain},
-	{"GET", "/admin/guard", control.RoleViewer, "", (*API).showGuard},
-	{"POST", "/admin/rollback", control.RoleOperator, "rollback", (*API).beginRollback},
-	{"POST", "/admin/rollback/{id}", control.RoleOperator, "rollback_end", (*API).endRollback},
-	{"GET", "/admin/dlq", control.RoleViewer, "", (*API).deadLetters},
-	{"POST", "/admin/dlq/retry", control.RoleOperator, "dlq_retry", (*API).retryMany},
-	{"POST", "/admin/dlq/purge", control.RoleAdmin, "dlq_purge", (*API).purgeMany},
-	{"GET", "/admin/dlq/{id}", control.RoleViewer, "", (*API).deadLetter},
-	{"GET", "/admin/dlq/{id}/body", control.RoleViewer, "", (*API).deadLetterBody},
-	{"POST", "/admin/dlq/{id}/retry", control.RoleOperator, "dlq_retry", (*API).retryOne},
-	{"POST", "/admin/dlq/{id}/purge", control.RoleAdmin, "dlq_purge", (*API).purgeOne},
-	{"POST", "/admin/test-events/remove", control.RoleAdmin, "test_events_remove",
-		(*API).removeTests},
-	{"GET", "/admin/approvals", control.RoleViewer, "", (*API).listApprovals},
-	{"GET", "/admin/approvals/{id}", control.RoleViewer, "", (*API).showApproval},
-	{"POST", "/admin/approvals/{id}/approve", control.RoleOperator, "approval_approve",
-		(*API).approve},
-	{"POST", "/admin/approvals/{id}/deny", control.RoleOperator, "approval_deny", (*API).deny},
-	{"GET", "/admin/actions", control.RoleViewer, "", (*API).actions},
-	{"GET", "/admin/tokens", control.RoleAdmin, "", (*API).listTokens},
-	{"POST", "/admin/tokens", control.RoleAdmin, "token_create", (*API).createToken},
-	{"DELETE", "/admin/tokens/{name}", control.RoleAdmin, "token_revoke", (*API).revokeToken},
-	{"GET", "/", control.RoleViewer, "", (*API).home},
-	{"GET", signInPath, control.RoleNone, "", (*API).showSignIn},
-	{"POST", signInPath, control.RoleNone, "", (*API).signIn},
-	{"POST", signOutPath, control.RoleNone, "", (*API).signOut},
-	{"GET", dashboard.AssetPrefix + "{file...}", control.RoleNone, "", (*API).asset},
-	{"GET", pagePrefix, control.RoleViewer, "", (*API).page},
-	{"GET", pagePrefix + "sources", control.RoleViewer, "", (*API).page},
-	{"GET", pagePrefix + "evidence", control.RoleViewer, "", (*API).page},
-	{"GET", pagePrefix + "evidence/{id}/report", control.RoleViewer, "", (*API).showReport},
-	{"GET", pagePrefix + "control", control.RoleOperator, "", (*API).page},
-	{"GET", pagePrefix + "live", control.RoleViewer, "", (*API).live},
-	{"GET", pagePrefix + "{page...}", control.RoleViewer, "", (*API).page},
-	{"GET", "/debug/pprof/{profile...}", control.RoleAdmin, "", (*API).profile},
-}
-
-// route is a row of the table, ready to be matched.
+// route is a Route with what handles it.
 type route struct {
 	Route
-	answer   func(*API, *call)
-	segments []string // of Path
+	handle func(*API, *call)
 }
 
-var routes []route
+// routes is the table with the pages of the dashboard.
+var routes = allRoutes()
 
-func init() {
-	for _, t := range table {
-		routes = append(routes, route{Route{t.method, t.path, t.role, t.action}, t.answer,
-			strings.Split(t.path, "/")})
+func allRoutes() (all []route) {
+	for _, row := range table {
+		method, path, _ := strings.Cut(row.pattern, " ")
+		all = append(all, route{Route{method, path, row.role, row.action}, row.handle})
 	}
+	for _, page := range dashboard.Pages() {
+		all = append(all, route{Route{http.MethodGet, page.Path, page.Role, ""},
+			func(a *API, c *call) { a.pages.Show(c, c.request, c.visitor(), page) }})
+	}
+	return all
 }
 
-// Routes returns every call of the HTTP interface but the webhooks, in the order in which they are
-// matched.
+// Routes returns every call of the HTTP interface but the webhooks.
 func Routes() []Route {
 	all := make([]Route, len(routes))
 	for i := range routes {
@@ -124,6 +131,36 @@ func Routes() []Route {
 	}
 	return all
 }
+
+// newMux returns a mux with the routes of a side. Its handlers take a *routing.
+func newMux(routes []route, side httpserver.Side) *http.ServeMux {
+	mux := http.NewServeMux()
+	for i := range routes {
+		r := &routes[i]
+		if !r.on(side) {
+			continue
+		}
+		mux.HandleFunc(r.Method+" "+r.Path, func(w http.ResponseWriter, request *http.Request) {
+			c := w.(*routing).call
+			c.route, c.request = r, request
+			c.serve()
+		})
+	}
+	return mux
+}
+
+// routing lets a mux choose the route of a call. The mux itself answers a request that fits none
+// (404, 405, or a redirect to a similar path): routing keeps that from the client, and unrouted
+// answers instead.
+type routing struct {
+	call   *call
+	header http.Header
+	status int
+}
+
+func (r *routing) Header() http.Header            { return r.header }
+func (r *routing) WriteHeader(status int)         { r.status = status }
+func (r *routing) Write(text []byte) (int, error) { return len(text), nil }
 
 // ServeRequest implements httpserver.Handler.
 func (s *API) ServeRequest(w http.ResponseWriter, r *http.Request,
@@ -134,72 +171,29 @@ func (s *API) ServeRequest(w http.ResponseWriter, r *http.Request,
 	return c.status
 }
 
-// answer finds the route of a call to a side and lets it answer.
+// answer finds the route of a call to a side and has it handled.
 func (s *API) answer(c *call, side httpserver.Side) {
-	method := c.request.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
+	chosen := &routing{call: c, header: http.Header{}}
+	s.muxes[side].ServeHTTP(chosen, c.request)
+	if c.route == nil {
+		c.unrouted(chosen)
 	}
-	segments := strings.Split(c.request.URL.EscapedPath(), "/")
-	var allowed []string
-	for i := range routes {
-		if !routes[i].on(side) || !routes[i].fits(segments) {
-			continue
-		}
-		if routes[i].Method != method {
-			if !slices.Contains(allowed, routes[i].Method) {
-				allowed = append(allowed, routes[i].Method)
-			}
-			continue
-		}
-		c.route, c.segments = &routes[i], segments
-		c.serve()
-		return
-	}
-	if allowed != nil {
-		c.Header().Set("Allow", strings.Join(allowed, ", "))
-		c.stray(http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, " and "))
-		return
-	}
-	c.stray(http.StatusNotFound, "there is nothing at this path")
 }
 
-// fits reports whether a path, split at its slashes, is one of the route's.
-func (t *route) fits(segments []string) bool {
-	for i, want := range t.segments {
-		switch {
-		case i >= len(segments):
-			return false
-		case strings.HasSuffix(want, "...}"):
-			return true
-		case strings.HasPrefix(want, "{"):
-			if segments[i] == "" {
-				return false
-			}
-		case want != segments[i]:
-			return false
-		}
+// unrouted answers a call that fits no route. Its path may be that of a sender with a wrong address,
+// so it is logged.
+func (c *call) unrouted(by *routing) {
+	status, text := http.StatusNotFound, "there is nothing at this path"
+	if by.status == http.StatusMethodNotAllowed {
+		allow := by.header.Get("Allow")
+		c.Header().Set("Allow", allow)
+		status, text = by.status, "this path takes "+allow
 	}
-	return len(segments) == len(t.segments)
+	if c.outer == nil {
+		c.server.webhooks.LogStray(c.request, c.requestID, status, text)
+	}
+	c.fail(status, text)
 }
 
-// parameter returns what stands in the path for the parameter, with escapes resolved. It is empty
-// if an escape is malformed.
-func (c *call) parameter(name string) string {
-	for i, segment := range c.route.segments {
-		text := c.segments[i]
-		switch segment {
-		case "{" + name + "...}":
-			text = strings.Join(c.segments[i:], "/")
-		case "{" + name + "}":
-		default:
-			continue
-		}
-		value, err := url.PathUnescape(text)
-		if err != nil {
-			return ""
-		}
-		return value
-	}
-	panic("route " + c.route.Path + " has no parameter " + name)
-}
+// parameter returns a wildcard of the route's path, unescaped.
+func (c *call) parameter(name string) string { return c.request.PathValue(name) }

@@ -38,7 +38,7 @@ func TestControlWords(t *testing.T) {
 	show := func(path string, v *Visitor) string {
 		t.Helper()
 		w := httptest.NewRecorder()
-		d.Page(w, httptest.NewRequest("GET", path, nil), v)
+		servePage(d, w, httptest.NewRequest("GET", path, nil), v)
 		if w.Code != 200 {
 			t.Fatalf("%s: %d\n%s", path, w.Code, w.Body)
 		}
@@ -112,7 +112,7 @@ func TestPageErrors(t *testing.T) {
 		200: {`{"evidence":7}`, "cannot be shown now"},
 	} {
 		w := httptest.NewRecorder()
-		d.Page(w, httptest.NewRequest("GET", "/ui/evidence", nil), &Visitor{Role: control.RoleViewer,
+		servePage(d, w, httptest.NewRequest("GET", "/ui/evidence", nil), &Visitor{Role: control.RoleViewer,
 			Read: func(context.Context, string) (int, []byte) { return status, []byte(c.body) }})
 		if w.Code == 200 || !strings.Contains(w.Body.String(), c.told) {
 			t.Errorf("%s: %d\n%s", fmt.Sprint(status), w.Code, w.Body)

@@ -37,6 +37,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hookgate/hookgate/control"
@@ -45,9 +46,9 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-// page is a row of the table of pages.
-type page struct {
-	// Path has the form of http.ServeMux.
+// Page is a row of the table of pages.
+type Page struct {
+	// Path is a pattern of http.ServeMux.
 	Path string
 	// Title is that of the window and, with Nav, of the menu.
 	Title string
@@ -64,16 +65,16 @@ type page struct {
 type dataFunc func(d *Dashboard, r *http.Request, v *Visitor) (any, error)
 
 // pages is the menu in its order, and what is not in it.
-var pages = []page{
+var pages = []Page{
 	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: control.RoleViewer, template: "overview",
 		script: "overview.js", data: (*Dashboard).overview},
 	{Path: "/ui/events", Title: "Events", Nav: true, Role: control.RoleViewer, template: "events",
 		script: "events.js", data: (*Dashboard).events},
-	{Path: "/ui/events/{id}", Title: "Event", template: "event", script: "event.js",
+	{Path: "/ui/events/{id}", Title: "Event", Role: control.RoleViewer, template: "event", script: "event.js",
 		data: (*Dashboard).event},
 	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: control.RoleViewer,
 		template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
-	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", template: "deadletter",
+	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", Role: control.RoleViewer, template: "deadletter",
 		script: "deadletters.js", data: (*Dashboard).deadLetter},
 	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: control.RoleViewer, template: "sources",
 		data: (*Dashboard).sources},
@@ -99,13 +100,12 @@ type Config struct {
 type Dashboard struct {
 	config    Config
 	assets    *assets
-	mux       *http.ServeMux // only finds the page of a path, and its parameters
 	templates map[string]*template.Template
 }
 
 // New returns a dashboard. What can be wrong is wrong at build time, so that it panics.
 func New(c Config) *Dashboard {
-	d := &Dashboard{config: c, assets: loadAssets(), mux: http.NewServeMux(),
+	d := &Dashboard{config: c, assets: loadAssets(),
 		templates: map[string]*template.Template{}}
 	layout := template.Must(template.New("layout").Funcs(d.functions()).ParseFS(templateFiles,
 		"templates/layout.html", "templates/parts.html", "templates/records.html"))
@@ -117,26 +117,22 @@ func New(c Config) *Dashboard {
 	parse("signin")
 	for _, p := range pages {
 		parse(p.template)
-		d.mux.HandleFunc("GET "+p.Path, func(w http.ResponseWriter, r *http.Request) { d.show(w, r, &p) })
 	}
-	d.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		d.Problem(w, r, http.StatusNotFound, "there is no page at this address", visitorOf(r))
-	})
 	return d
 }
 
 // view is what a template gets.
 type view struct {
-	Page    *page
+	Page    *Page
 	Title   string
 	Visitor *Visitor // nil: not signed in
-	Pages   []page   // of the menu, that the visitor may see
+	Pages   []Page   // of the menu, that the visitor may see
 	Version string
 	Process string
 	Data    any
 }
 
-func (d *Dashboard) view(p *page, v *Visitor, data any) view {
+func (d *Dashboard) view(p *Page, v *Visitor, data any) view {
 	w := view{Page: p, Title: p.Title, Visitor: v, Version: d.config.Version,
 		Process: d.config.Process, Data: data}
 	for i := range pages {
@@ -147,24 +143,17 @@ func (d *Dashboard) view(p *page, v *Visitor, data any) view {
 	return w
 }
 
-// Page answers a page to a visitor who may see it.
-func (d *Dashboard) Page(w http.ResponseWriter, r *http.Request, v *Visitor) {
-	d.mux.ServeHTTP(w, r.WithContext(withVisitor(r.Context(), v)))
-}
+// Pages returns the pages, in the order of the menu. Whoever serves them checks Role.
+func Pages() []Page { return slices.Clone(pages) }
 
-func (d *Dashboard) show(w http.ResponseWriter, r *http.Request, p *page) {
-	v := visitorOf(r)
-	// adminapi has looked, but at the address as it was written: /ui/%63ontrol is one too
-	if !v.Role.Covers(p.Role) {
-		d.Problem(w, r, http.StatusForbidden,
-			fmt.Sprintf("token %s has the role %s, and this page takes %s", v.Name, v.Role, p.Role), v)
-		return
-	}
+// Show answers a page, one of Pages, to a visitor whose role covers the page's. The request has the
+// wildcards of Page.Path as path values.
+func (d *Dashboard) Show(w http.ResponseWriter, r *http.Request, v *Visitor, p Page) {
 	data, err := p.data(d, r, v)
 	var told *APIError
 	switch {
 	case err == nil:
-		d.render(w, http.StatusOK, p.template, d.view(p, v, data))
+		d.render(w, http.StatusOK, p.template, d.view(&p, v, data))
 	case errors.As(err, &told):
 		d.Problem(w, r, told.Status, told.Told, v)
 	default:
@@ -183,7 +172,7 @@ type problem struct {
 // Problem answers that something is wrong, to whom it may be; v is nil if that is not known.
 func (d *Dashboard) Problem(w http.ResponseWriter, r *http.Request, status int, told string,
 	v *Visitor) {
-	d.render(w, status, "problem", d.view(&page{Title: http.StatusText(status)}, v,
+	d.render(w, status, "problem", d.view(&Page{Title: http.StatusText(status)}, v,
 		problem{status, http.StatusText(status), told}))
 }
 
@@ -202,7 +191,7 @@ func (d *Dashboard) SignIn(w http.ResponseWriter, r *http.Request, status int, t
 	// A cookie that is SameSite=Strict does not come along when a link elsewhere leads here. Loaded
 	// once more by this page it does.
 	again := r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site"
-	d.render(w, status, "signin", d.view(&page{Title: "Sign in", script: "signin.js"}, nil,
+	d.render(w, status, "signin", d.view(&Page{Title: "Sign in", script: "signin.js"}, nil,
 		signIn{next, told, again}))
 }
 
@@ -249,13 +238,13 @@ func (d *Dashboard) render(w http.ResponseWriter, status int, name string, v vie
 }
 
 // Current reports whether the menu entry is that of the page that is shown, or of one below it.
-func (v view) Current(p page) bool {
+func (v view) Current(p Page) bool {
 	return strings.TrimSuffix(p.Path, "{$}") == strings.TrimSuffix(v.Page.Path, "{$}") ||
 		!strings.HasSuffix(p.Path, "{$}") && strings.HasPrefix(v.Page.Path, p.Path+"/")
 }
 
 // Link is the address of a page of the menu.
-func (p page) Link() string { return strings.TrimSuffix(p.Path, "{$}") }
+func (p Page) Link() string { return strings.TrimSuffix(p.Path, "{$}") }
 
 // Script is the module of the page.
 func (v view) Script() string { return v.Page.script }

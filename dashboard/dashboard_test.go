@@ -137,12 +137,12 @@ func TestHostileText(t *testing.T) {
 		func(w http.ResponseWriter, r *http.Request) { d.SignIn(w, r, 401, hostile, "/ui/?"+hostile) },
 		func(w http.ResponseWriter, r *http.Request) {
 			one := receipt{ID: hostile, Application: hostile, Gate: hostile, Key: hostile, Verdict: hostile}
-			d.render(w, 200, "evidence", d.view(&page{Title: hostile}, v, []receipt{one}))
+			d.render(w, 200, "evidence", d.view(&Page{Title: hostile}, v, []receipt{one}))
 		},
 		func(w http.ResponseWriter, r *http.Request) {
 			s := sourceAnswer{Name: hostile, Kind: "bearer", Proof: hostile, Path: "/webhooks/x",
 				URL: "javascript:alert(3)"}
-			d.render(w, 200, "sources", d.view(&page{Title: "t"}, v,
+			d.render(w, 200, "sources", d.view(&Page{Title: "t"}, v,
 				sourcesView{Sources: []sourceView{{sourceAnswer: s, Send: d.sendingTo(r, &s)}}}))
 		},
 		func(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +150,7 @@ func TestHostileText(t *testing.T) {
 				Approvals: []approval{{ID: hostile, Action: hostile, Target: hostile, Reason: hostile,
 					State: "approved", DecidedBy: hostile, DecisionReason: hostile}},
 				Canary: canaryAnswer{Configured: true, Upstream: hostile, Held: hostile, Reason: hostile}}
-			d.render(w, 200, "control", d.view(&page{Title: "t"}, v, c))
+			d.render(w, 200, "control", d.view(&Page{Title: "t"}, v, c))
 		},
 	} {
 		w := httptest.NewRecorder()
@@ -214,4 +214,13 @@ func TestSendingTo(t *testing.T) {
 		URL; got != "https://public.example/webhooks/x" {
 		t.Errorf("with a side of their own senders are told %s", got)
 	}
+}
+
+// servePage answers the page at the request's address, as adminapi does.
+func servePage(d *Dashboard, w http.ResponseWriter, r *http.Request, v *Visitor) {
+	mux := http.NewServeMux()
+	for _, p := range Pages() {
+		mux.HandleFunc(p.Path, func(w http.ResponseWriter, r *http.Request) { d.Show(w, r, v, p) })
+	}
+	mux.ServeHTTP(w, r)
 }

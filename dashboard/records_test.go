@@ -119,7 +119,7 @@ func TestEveryBodyHasAPage(t *testing.T) {
 	}
 }
 
-var somePage = page{Title: "t"}
+var somePage = Page{Title: "t"}
 
 // TestIndent compares indent with json.Indent, and shows that its memory is bounded by what it
 // shows.
@@ -204,7 +204,7 @@ func TestPastedId(t *testing.T) {
 			return 200, []byte(`{"events":[]}`)
 		}}
 		w := httptest.NewRecorder()
-		newDashboard().Page(w, httptest.NewRequest("GET", "/ui/events?"+
+		servePage(newDashboard(), w, httptest.NewRequest("GET", "/ui/events?"+
 			url.Values{"q": {pasted}}.Encode(), nil), v)
 		if page := w.Body.String(); !strings.Contains(page, `type="search" value="`+
 			html.EscapeString(want)+`"`) || strings.Contains(page,
@@ -232,7 +232,7 @@ func TestTailBeginsBeforeThePage(t *testing.T) {
 			return 200, []byte(`{"events":[]}`)
 		}}
 		w := httptest.NewRecorder()
-		newDashboard().Page(w, httptest.NewRequest("GET", address, nil), v)
+		servePage(newDashboard(), w, httptest.NewRequest("GET", address, nil), v)
 		n := len(asked)
 		if !strings.Contains(w.Body.String(), `data-tail="41"`) || n < 2 ||
 			!strings.Contains(asked[n-2], "order=stored") || strings.Contains(asked[n-1], "before") {
@@ -358,7 +358,7 @@ func TestHostileRecords(t *testing.T) {
 	} {
 		for _, data := range pages {
 			w := httptest.NewRecorder()
-			d.render(w, 200, name, d.view(&page{Title: "t"}, v, data))
+			d.render(w, 200, name, d.view(&Page{Title: "t"}, v, data))
 			page := w.Body.String()
 			if strings.Contains(page, "<script>alert") || strings.Contains(page, "<img") ||
 				strings.Contains(page, hostile) || strings.Contains(page, `"javascript:`) ||
@@ -380,7 +380,7 @@ func TestEventOfSeveral(t *testing.T) {
 	h := origin.Header()
 	body := viewBody([]byte("{}"), "/")
 	d, w := newDashboard(), httptest.NewRecorder()
-	d.render(w, 200, "event", d.view(&page{Title: "t"}, &Visitor{},
+	d.render(w, 200, "event", d.view(&Page{Title: "t"}, &Visitor{},
 		eventData{Event: event{ID: "7", Headers: []header{{h.Name, h.Value}}}, Body: &body}))
 	for _, want := range []string{"event 2 of 3", `href="/ui/events?q=` + origin.RequestID.String() +
 		`"`, `href="/api/events/7/request-body"`} {

@@ -73,15 +73,3 @@ func (v *Visitor) Get(ctx context.Context, path string, to any) error {
 	}
 	return nil
 }
-
-type visitorKey struct{}
-
-func withVisitor(ctx context.Context, v *Visitor) context.Context {
-	return context.WithValue(ctx, visitorKey{}, v)
-}
-
-// visitorOf returns the visitor of a page.
-func visitorOf(r *http.Request) *Visitor {
-	v, _ := r.Context().Value(visitorKey{}).(*Visitor)
-	return v
-}

@@ -88,7 +88,7 @@ type Server struct {
 	handlers    Handlers
 	rejections  *RejectionLog
 	connections *connections
-	http        [sides]*http.Server
+	http        [Sides]*http.Server
 	endOnce     sync.Once
 }
 
@@ -135,7 +135,8 @@ const (
 	// AdminSide is everything else.
 	AdminSide
 
-	sides int = iota
+	// Sides is how many sides there are.
+	Sides int = iota
 )
 
 // Serve serves a side on the listener until Shutdown, and then returns http.ErrServerClosed.
@@ -156,7 +157,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			s.config.OnShutdown()
 		}
 	})
-	var ended [sides]error
+	var ended [Sides]error
 	var all sync.WaitGroup
 	for side, h := range s.http {
 		all.Go(func() {
