@@ -33,18 +33,13 @@ type writer struct {
 
 	// last is the highest id that was ever given out.
 	last int64
-	// failed is the size, in bytes, of the largest group that has failed since writing last worked.
-	// A smaller one may still find room on a full disk and proves nothing.
-	failed int
-	// stale says that a transaction had an unknown outcome: the file may hold more or less than is
-	// known.
-	stale bool
+	health health
 
 	calls []*call // the group at hand, kept for its memory
 }
 
 func newWriter(q *Queue, conn *sqlite.Conn) (*writer, error) {
-	w := &writer{q: q, conn: conn, stale: true}
+	w := &writer{q: q, conn: conn}
 	for text, s := range map[string]**sqlite.Stmt{
 		"INSERT INTO records (id, partition, data) VALUES (?, 0, ?)": &w.insert,
 		`SELECT (SELECT count(*) FROM records), max(coalesce((SELECT max(id) FROM records), 0),
@@ -186,13 +181,10 @@ func (w *writer) tx(size int, f func() error) error {
 	if err == nil {
 		err = w.q.place.Check() // else what is acknowledged would be gone after a restart
 	}
-	switch {
-	case err != nil:
-		w.stale = true
-		w.failed = max(w.failed, size, 1)
+	if err != nil {
+		w.health.transactionFailed(size)
 		w.report(err)
-	case size >= w.failed:
-		w.failed = 0
+	} else if w.health.committed(size) {
 		w.report(nil)
 	}
 	return err
@@ -215,19 +207,19 @@ func (w *writer) report(err error) {
 
 // reload counts what the file holds, at the start and after a transaction of unknown outcome.
 func (w *writer) reload() error {
-	if !w.stale {
+	if w.health.phase != healthUnknown {
 		return nil
 	}
 	defer w.count.Reset()
 	if _, err := w.count.Step(); err != nil {
 		err = fmt.Errorf("count records: %w", err)
-		w.failed = max(w.failed, 1)
+		w.health.accessFailed()
 		w.report(err)
 		return err
 	}
 	// An id that was given out in a transaction that failed may be given out again: its record is
 	// not in the file.
-	w.stale = false
+	w.health.counted()
 	w.committed(max(w.last, w.count.ColumnInt64(1)), w.count.ColumnInt64(0))
 	return nil
 }
@@ -272,11 +264,11 @@ func (w *writer) shrink() error {
 func (w *writer) look() {
 	w.askFree()
 	if err := w.q.place.Check(); err != nil {
-		w.failed = max(w.failed, 1)
+		w.health.accessFailed()
 		w.report(err)
 		return
 	}
-	if !w.stale && w.failed == 0 {
+	if w.health.phase == healthWorks {
 		if err := w.shrink(); err != nil { // the next look tries again
 			w.q.opts.Logger.Warn("the empty spool keeps its size", "file", w.q.path, "error", err)
 		}
@@ -292,7 +284,7 @@ func (w *writer) look() {
 		})
 	}
 	// A failure is in the stats and in the log.
-	if write(max(w.failed, leastProbe)) == nil {
+	if write(max(w.health.failedBytes, leastProbe)) == nil {
 		_ = write(0)
 	}
 }
