@@ -73,7 +73,7 @@ func (b *backends) takeOverFile(
 			return err
 		}
 	}
-	mode, canary, kept := left.Settings()
+	mode, canary, kept := left.EarlierSettings()
 	if kept {
 		if err := keeper.Adopt(ctx, mode, canary); err != nil {
 			return err
@@ -120,7 +120,7 @@ func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logge
 			return err
 		}
 		b.opened = append(b.opened, left)
-		if mode, _, _ := left.Settings(); mode != control.ModeNormal {
+		if mode, _, _ := left.EarlierSettings(); mode != control.ModeNormal {
 			log.Warn("the mode of an earlier configuration does not hold for the queue of this one; set it again if you need it",
 				"file", filepath.Base(path), "mode", mode)
 		}

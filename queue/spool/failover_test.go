@@ -104,7 +104,7 @@ type pair struct {
 	*Queue
 	store   *fickle
 	primary *direct.Queue
-	spool   *spoolfile.Queue
+	spool   *spoolfile.File
 	paused  atomic.Bool
 	free    atomic.Int64
 

@@ -9,7 +9,7 @@ import (
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
-func openBench(b *testing.B) *Queue {
+func openBench(b *testing.B) *File {
 	q, err := Open(context.Background(), filepath.Join(b.TempDir(), "spool.db"),
 		Options{HighWater: 1 << 40})
 	if err != nil {

@@ -21,9 +21,9 @@ type settings struct {
 	kept   bool
 }
 
-// Settings returns the mode and the canary that the embedded queue of an earlier release kept in
+// EarlierSettings returns the mode and the canary that the embedded queue of an earlier release kept in
 // the file; false if it kept neither. A spool never changes them.
-func (q *Queue) Settings() (control.Mode, control.Canary, bool) {
+func (q *File) EarlierSettings() (control.Mode, control.Canary, bool) {
 	return q.settings.mode, q.settings.canary, q.settings.kept
 }
 

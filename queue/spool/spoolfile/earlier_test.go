@@ -34,7 +34,7 @@ func TestEarlierQueue(t *testing.T) {
 		t.Errorf("%d records are unreleased, want 40 (error %v)", n, err)
 	}
 	q, _ := mustOpen(t, path, Options{})
-	mode, canary, ok := q.Settings()
+	mode, canary, ok := q.EarlierSettings()
 	want := control.Canary{Version: 3, Percent: 50, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 		By: "ana", Reason: "half"}
 	if !ok || mode != control.ModeReadOnly || canary != want {
@@ -79,7 +79,7 @@ func TestEarlierQueue(t *testing.T) {
 		t.Errorf("%d records are left (error %v)", n, err)
 	}
 	q, _ = mustOpen(t, path, Options{})
-	if mode, again, ok := q.Settings(); !ok || mode != control.ModeReadOnly || again != want {
+	if mode, again, ok := q.EarlierSettings(); !ok || mode != control.ModeReadOnly || again != want {
 		t.Error("the settings of the emptied file are gone")
 	}
 	if r := mustAppend(t, q, testDelivery("a", 9)); r.Position.Compare(records[44].Position) <= 0 {
@@ -91,7 +91,7 @@ func TestEarlierQueue(t *testing.T) {
 func TestEarlierSpool(t *testing.T) {
 	path := fixture(t, "spool.db")
 	q, _ := mustOpen(t, path, Options{})
-	if _, _, ok := q.Settings(); ok {
+	if _, _, ok := q.EarlierSettings(); ok {
 		t.Error("a spool has settings")
 	}
 	r := mustNext(t, mustOpenReader(t, q), 6)

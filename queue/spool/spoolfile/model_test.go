@@ -26,7 +26,7 @@ func TestModel(t *testing.T) {
 		path := filepath.Join(dir, "spool.db")
 		var (
 			f            *faults
-			q            *Queue
+			q            *File
 			c            hookgate.PartitionReader
 			acknowledged []int64 // sequences, and
 			released     int64   // the highest of those that were released

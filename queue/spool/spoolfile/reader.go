@@ -16,7 +16,7 @@ import (
 
 // reader is a hookgate.PartitionReader.
 type reader struct {
-	q     *Queue
+	q     *File
 	lease uint64
 	// woken has an item when there may be something new.
 	woken chan struct{}
@@ -26,7 +26,7 @@ type reader struct {
 }
 
 // OpenReader implements hookgate.BufferedQueue. A spool has one reader at a time.
-func (q *Queue) OpenReader(context.Context) (hookgate.PartitionReader, error) {
+func (q *File) OpenReader(context.Context) (hookgate.PartitionReader, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -89,7 +89,7 @@ func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record
 
 // read returns the records behind the id after: at most max of them, and no more than maxBytes of
 // body unless a single record is larger.
-func (q *Queue) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record,
+func (q *File) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record,
 	error) {
 	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of
 	// another file.

@@ -27,7 +27,7 @@ const (
 
 // writer owns the connection that writes. All of it belongs to the goroutine of run.
 type writer struct {
-	q                                              *Queue
+	q                                              *File
 	conn                                           *sqlite.Conn
 	insert, count, remove, keepLast, probe, unused *sqlite.Stmt
 
@@ -38,7 +38,7 @@ type writer struct {
 	calls []*call // the group at hand, kept for its memory
 }
 
-func newWriter(q *Queue, conn *sqlite.Conn) (*writer, error) {
+func newWriter(q *File, conn *sqlite.Conn) (*writer, error) {
 	w := &writer{q: q, conn: conn}
 	for text, s := range map[string]**sqlite.Stmt{
 		"INSERT INTO records (id, partition, data) VALUES (?, 0, ?)": &w.insert,

@@ -66,10 +66,10 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Queue is a hookgate.BufferedQueue in a SQLite file. All its records are of partition 0, in the
+// File is a hookgate.BufferedQueue in a SQLite file. All its records are of partition 0, in the
 // order in which they were acknowledged. One process at a time may have the file open; the caller
 // sees to that.
-type Queue struct {
+type File struct {
 	opts        Options
 	path        string
 	place       sqlitedb.Place
@@ -105,16 +105,16 @@ const (
 	committed
 )
 
-var _ hookgate.BufferedQueue = (*Queue)(nil)
+var _ hookgate.BufferedQueue = (*File)(nil)
 
 // Open opens the spool in the file at path, which it creates if there is none. The file may be that
 // of an earlier release, also its embedded queue.
-func Open(ctx context.Context, path string, o Options) (*Queue, error) {
+func Open(ctx context.Context, path string, o Options) (*File, error) {
 	return open(ctx, path, o, nil)
 }
 
 func open(ctx context.Context, path string, o Options,
-	hook func(moment, *sqlite.Conn) error) (_ *Queue, err error) {
+	hook func(moment, *sqlite.Conn) error) (_ *File, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func open(ctx context.Context, path string, o Options,
 			conn.Close()
 		}
 	}()
-	q := &Queue{
+	q := &File{
 		opts:    o,
 		path:    path,
 		calls:   make(chan *call, maxGroup),
@@ -165,13 +165,13 @@ type call struct {
 }
 
 // Append implements hookgate.Queue. It never refers to d after it has returned.
-func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
+func (q *File) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
 // AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
 // body that queue has dropped. If of is zero it is Append.
-func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
+func (q *File) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.depth.Load() >= q.opts.HighWater || q.full.Load() {
 		return hookgate.Receipt{}, hookgate.ErrFull
@@ -188,7 +188,7 @@ func encode(d *hookgate.Request, of hookgate.RequestID) []byte {
 }
 
 // do has the writer do c.
-func (q *Queue) do(ctx context.Context, c *call) error {
+func (q *File) do(ctx context.Context, c *call) error {
 	select {
 	case q.calls <- c:
 	case <-ctx.Done():
@@ -213,7 +213,7 @@ func (q *Queue) do(ctx context.Context, c *call) error {
 }
 
 // Stats implements hookgate.Queue.
-func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
+func (q *File) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	q.mu.Lock()
 	s := hookgate.QueueStats{Depth: q.depth.Load(), HighWater: q.opts.HighWater, Partitions: 1,
 		Err: q.err}
@@ -239,7 +239,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 
 // Close ends the writer after it has answered the calls that it had taken. Later calls, and the
 // reader, get ErrClosed.
-func (q *Queue) Close() error {
+func (q *File) Close() error {
 	q.closeOnce.Do(func() {
 		close(q.closing)
 		<-q.done

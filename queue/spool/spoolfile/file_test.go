@@ -78,7 +78,7 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-func mustAppend(t tb, q *Queue, d *hookgate.Request) hookgate.Receipt {
+func mustAppend(t tb, q *File, d *hookgate.Request) hookgate.Receipt {
 	t.Helper()
 	r, err := q.Append(context.Background(), d)
 	if err != nil {
@@ -87,7 +87,7 @@ func mustAppend(t tb, q *Queue, d *hookgate.Request) hookgate.Receipt {
 	return r
 }
 
-func mustOpen(t *testing.T, path string, o Options) (*Queue, *faults) {
+func mustOpen(t *testing.T, path string, o Options) (*File, *faults) {
 	t.Helper()
 	f := &faults{}
 	q, err := open(t.Context(), path, o, f.hook)
@@ -100,7 +100,7 @@ func mustOpen(t *testing.T, path string, o Options) (*Queue, *faults) {
 
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "spool.db") }
 
-func mustOpenReader(t tb, q *Queue) hookgate.PartitionReader {
+func mustOpenReader(t tb, q *File) hookgate.PartitionReader {
 	t.Helper()
 	c, err := q.OpenReader(context.Background())
 	if err != nil {
@@ -131,7 +131,7 @@ func mustCommit(t tb, c hookgate.PartitionReader, records []hookgate.Record) {
 	}
 }
 
-func stats(t tb, q *Queue) hookgate.QueueStats {
+func stats(t tb, q *File) hookgate.QueueStats {
 	t.Helper()
 	s, err := q.Stats(context.Background())
 	if err != nil {
