@@ -2,15 +2,15 @@ package spoolfile
 
 // health is what the writer knows of its file. It belongs to the writer's goroutine.
 //
-//	                     a transaction fails
-//	      ┌─────────────────────────────────────────────────┐
-//	      │                                                 ▼
-//	 healthWorks ──── the file is not in its place ──► healthDoubtful ◄──┐
-//	      ▲                                             │        │       │
-//	      │   a transaction commits that is             │        │       │ the records are counted
-//	      └── as large as the largest that failed ──────┘        │       │
-//	                                       a transaction fails   ▼       │
-//	                                                        healthUnknown┘
+//	                    a transaction fails
+//	     ┌─────────────────────────────────────────────────┐
+//	     │                                                 ▼
+//	healthWorks ──── the file is not in its place ──► healthDoubtful ◄──┐
+//	     ▲                                             │        │       │
+//	     │   a transaction commits that is             │        │       │ the records are counted
+//	     └── as large as the largest that failed ──────┘        │       │
+//	                                      a transaction fails   ▼       │
+//	                                                       healthUnknown┘
 //
 // A transaction that fails always leads to healthUnknown, and from there the count leads on. Only
 // the methods of health change it.

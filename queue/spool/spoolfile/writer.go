@@ -32,7 +32,7 @@ type writer struct {
 	insert, count, remove, keepLast, probe, unused *sqlite.Stmt
 
 	// last is the highest id that was ever given out.
-	last int64
+	last   int64
 	health health
 
 	calls []*call // the group at hand, kept for its memory
