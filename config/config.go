@@ -106,7 +106,6 @@ func Load(environ []string, flags map[string]any) (Config, error) {
 // decode lays the settings over the defaults and checks them.
 func decode(k *koanf.Koanf) (Config, error) {
 	c := Default()
-	c.Queue.Kind = ""
 	for _, path := range slices.Sorted(maps.Keys(removedSettings)) {
 		if k.Exists(path) {
 			return c, fmt.Errorf("%s was removed: %s", path, removedSettings[path])
@@ -129,13 +128,7 @@ func decode(k *koanf.Koanf) (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	switch {
-	case c.Queue.Kind != "":
-	case c.Redis.URL != "":
-		c.Queue.Kind = gate.QueueRedis
-	default:
-		c.Queue.Kind = gate.QueueDirect
-	}
+	c.Queue.Kind = c.QueueKind()
 	if c.Queue.Kind == gate.QueueDirect {
 		for _, path := range redisOnly(reflect.TypeFor[Config](), "") {
 			if k.Exists(path) {

@@ -43,7 +43,7 @@ sources:
 	want := Default()
 	want.Listen = "127.0.0.1:3"
 	want.Worker.Count, want.Worker.Linger = 2, 7*time.Millisecond
-	want.Queue.HighWater = 22
+	want.Queue.Kind, want.Queue.HighWater = gate.QueueDirect, 22
 	want.Unused = []string{"queue.high_water", "worker.count", "worker.linger"}
 	want.HTTP.MaxBody = 2 << 20
 	want.Sources = map[string]gate.SourceOptions{ingest.DefaultSource: {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/hookgate/hookgate/internal/datadir"
 )
 
 // DataDir is the folder of a process.
@@ -140,7 +142,7 @@ func filesystem(a area, path string) {
 
 // space compares what is free with what may wait.
 func (d DataDir) space(a area, path string) {
-	free, err := freeSpace(path)
+	free, _, err := datadir.Dir(path).Space()
 	if err != nil {
 		a.add(Unknown, "free space", err.Error(), "", "")
 		return

@@ -15,8 +15,8 @@ import (
 
 // VerifyAudit verifies the store that the configuration names. The gate on the same data directory shows
 // in its health that there is a break, until a verification finds none.
-func VerifyAudit(ctx context.Context, c Options, progress func(audit.Audit)) (audit.Audit, error) {
-	found, err := verifyStore(ctx, c, progress)
+func VerifyAudit(ctx context.Context, o Options, progress func(audit.Audit)) (audit.Audit, error) {
+	found, err := verifyStore(ctx, o, progress)
 	if err != nil {
 		return found, err
 	}
@@ -24,17 +24,17 @@ func VerifyAudit(ctx context.Context, c Options, progress func(audit.Audit)) (au
 	if found.Break != nil {
 		broken = fmt.Errorf("%v", found.Break)
 	}
-	if err := c.dir().KeepAudit(broken); err != nil {
-		c.logger().Warn("the health does not show the result of the audit", "error", err)
+	if err := o.dir().KeepAudit(broken); err != nil {
+		o.logger().Warn("the health does not show the result of the audit", "error", err)
 	}
 	return found, nil
 }
 
-func verifyStore(ctx context.Context, c Options, progress func(audit.Audit)) (audit.Audit, error) {
-	if c.Database.URL != "" {
-		return postgres.Verify(ctx, c.Database.URL, c.Database.Schema, progress)
+func verifyStore(ctx context.Context, o Options, progress func(audit.Audit)) (audit.Audit, error) {
+	if o.Database.URL != "" {
+		return postgres.Verify(ctx, o.Database.URL, o.Database.Schema, progress)
 	}
-	path := c.dir().StoreFile()
+	path := o.dir().StoreFile()
 	if _, err := os.Stat(path); err != nil {
 		return audit.Audit{}, fmt.Errorf("there is no store to verify: %w", err)
 	}
@@ -72,9 +72,9 @@ func AuditAnswer(a audit.Audit) adminapi.AuditAnswer {
 }
 
 // verifierOf verifies the store that the configuration names, for the API.
-func verifierOf(c Options) adminapi.Verifier {
+func verifierOf(o Options) adminapi.Verifier {
 	return func(ctx context.Context) (adminapi.AuditAnswer, error) {
-		found, err := VerifyAudit(ctx, c, func(audit.Audit) {})
+		found, err := VerifyAudit(ctx, o, func(audit.Audit) {})
 		return AuditAnswer(found), err
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
-	"github.com/hookgate/hookgate/doctor"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/queue/direct"
 	queueredis "github.com/hookgate/hookgate/queue/redis"
@@ -58,12 +57,12 @@ type backends struct {
 }
 
 // openStore opens the store that the configuration names. The caller closes the backends.
-func openStore(ctx context.Context, c Options, log *slog.Logger) (_ *backends, err error) {
+func openStore(ctx context.Context, o Options, log *slog.Logger) (_ *backends, err error) {
 	b := &backends{}
-	if c.Database.URL != "" {
-		err = b.openPostgres(ctx, c, log)
+	if o.Database.URL != "" {
+		err = b.openPostgres(ctx, o, log)
 	} else {
-		err = b.openStoreFile(ctx, c)
+		err = b.openStoreFile(ctx, o)
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -73,16 +72,16 @@ func openStore(ctx context.Context, c Options, log *slog.Logger) (_ *backends, e
 
 // openQueue opens the queue that the configuration names, and what earlier configurations have left
 // in the data directory. It returns when webhooks may be taken.
-func (b *backends) openQueue(ctx context.Context, c Options, m *metrics.Metrics,
+func (b *backends) openQueue(ctx context.Context, o Options, m *metrics.Metrics,
 	log *slog.Logger) error {
-	if c.Queue.Kind == QueueDirect {
-		warnOfRedis(c, log)
-		return b.openDirect(ctx, c, m, log)
+	if o.Queue.Kind == QueueDirect {
+		warnOfRedis(o, log)
+		return b.openDirect(ctx, o, m, log)
 	}
-	if err := b.openRedis(ctx, c, log); err != nil {
+	if err := b.openRedis(ctx, o, log); err != nil {
 		return err
 	}
-	return b.openLeftovers(ctx, c, log)
+	return b.openLeftovers(ctx, o, log)
 }
 
 // Close closes everything, what was opened last first.
@@ -99,18 +98,18 @@ func (b *backends) Close() error {
 const settingsPoll = 500 * time.Millisecond
 
 // openDirect lets the store take the webhooks.
-func (b *backends) openDirect(ctx context.Context, c Options, m *metrics.Metrics,
+func (b *backends) openDirect(ctx context.Context, o Options, m *metrics.Metrics,
 	log *slog.Logger) error {
 	shared := settings.Options{Logger: log.With("part", "settings")}
-	if c.Database.URL != "" {
-		remembered, err := c.dir().Mode(c.dir().StoreModeFile())
+	if o.Database.URL != "" {
+		remembered, err := o.dir().Mode(o.dir().StoreModeFile())
 		if err != nil {
 			return err
 		}
-		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, c.Database.ConnectTimeout,
+		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, o.Database.ConnectTimeout,
 			remembered
 		shared.ModeChanged = func(m control.Mode) {
-			if err := c.dir().KeepMode(c.dir().StoreModeFile(), m); err != nil {
+			if err := o.dir().KeepMode(o.dir().StoreModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without the database", "error", err)
 			}
 		}
@@ -123,41 +122,41 @@ func (b *backends) openDirect(ctx context.Context, c Options, m *metrics.Metrics
 	b.settings = keeper
 	paused := func() bool { return keeper.Mode() == control.ModeBuffer }
 
-	o := direct.Options{
+	opts := direct.Options{
 		Name:       processName(),
-		Partitions: c.Queue.Partitions,
-		Timeout:    c.Queue.Timeout,
-		Shared:     c.Database.URL != "",
+		Partitions: o.Queue.Partitions,
+		Timeout:    o.Queue.Timeout,
+		Shared:     o.Database.URL != "",
 		Metrics:    m,
 		Logger:     log,
 	}
 	if p, ok := b.store.(interface {
 		Probe(ctx context.Context, bytes int) error
 	}); ok {
-		o.Probe = p.Probe
+		opts.Probe = p.Probe
 	}
-	if !o.Shared {
-		o.MinFree, o.Free = int64(c.Queue.MinFreeDisk), c.freeDisk
+	if !opts.Shared {
+		opts.MinFree, opts.Free = int64(o.Queue.MinFreeDisk), o.freeDisk
 	}
-	primary, err := direct.New(&counted{b.store, m}, o)
+	primary, err := direct.New(&counted{b.store, m}, opts)
 	if err != nil {
 		return err
 	}
 	b.opened = append(b.opened, primary)
-	if err := b.takeOver(ctx, c, primary, keeper, log); err != nil {
+	if err := b.takeOver(ctx, o, primary, keeper, log); err != nil {
 		return err
 	}
 	b.promise = "a 202 means: " + b.commit
-	if c.Spool.Off {
+	if o.Spool.Off {
 		b.queue = &unbuffered{primary, paused}
 		return nil
 	}
-	return b.openSpool(ctx, c, primary, paused, c.Queue.Timeout, log)
+	return b.openSpool(ctx, o, primary, paused, o.Queue.Timeout, log)
 }
 
 // freeDisk returns the free space in bytes of the file system with the data directory.
-func (c Options) freeDisk() (int64, error) {
-	free, _, err := doctor.DiskSpace(c.DataDir)
+func (o Options) freeDisk() (int64, error) {
+	free, _, err := o.dir().Space()
 	return free, err
 }
 
@@ -204,13 +203,13 @@ func (q *unbuffered) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 
 // openSpool puts spool.db beside the queue that is to take the webhooks.
 func (b *backends) openSpool(
-	ctx context.Context, c Options, primary spool.Appender, paused func() bool, timeout time.Duration,
+	ctx context.Context, o Options, primary spool.Appender, paused func() bool, timeout time.Duration,
 	log *slog.Logger,
 ) error {
-	file, err := spoolfile.Open(ctx, c.dir().SpoolFile(), spoolfile.Options{
-		HighWater: c.Spool.HighWater,
-		MinFree:   int64(c.Queue.MinFreeDisk),
-		Free:      c.freeDisk,
+	file, err := spoolfile.Open(ctx, o.dir().SpoolFile(), spoolfile.Options{
+		HighWater: o.Spool.HighWater,
+		MinFree:   int64(o.Queue.MinFreeDisk),
+		Free:      o.freeDisk,
 		Logger:    log.With("part", "spool"),
 	})
 	if err != nil {
@@ -220,7 +219,7 @@ func (b *backends) openSpool(
 	over, err := spool.New(ctx, primary, file, spool.Options{
 		Timeout:    timeout,
 		Paused:     paused,
-		Quarantine: c.dir().Quarantine,
+		Quarantine: o.dir().Quarantine,
 		Logger:     log,
 	})
 	if err != nil {
@@ -231,14 +230,14 @@ func (b *backends) openSpool(
 	return nil
 }
 
-func (b *backends) openRedis(ctx context.Context, c Options, log *slog.Logger) error {
-	remembered, err := c.dir().Mode(c.dir().ModeFile())
+func (b *backends) openRedis(ctx context.Context, o Options, log *slog.Logger) error {
+	remembered, err := o.dir().Mode(o.dir().ModeFile())
 	if err != nil {
 		return err
 	}
-	wait := spool.ConnectOptions{Name: "redis", FirstWait: 2 * c.Redis.Timeout, Logger: log}
+	wait := spool.ConnectOptions{Name: "redis", FirstWait: 2 * o.Redis.Timeout, Logger: log}
 	q, err := spool.ConnectQueue(ctx, wait, func(ctx context.Context) (*queueredis.Queue, error) {
-		q, err := queueredis.Open(ctx, redisConfigOf(c, b.mark, log))
+		q, err := queueredis.Open(ctx, redisConfigOf(o, b.mark, log))
 		if err == nil {
 			log.Info("redis: " + q.Durability().Worth)
 		}
@@ -249,9 +248,9 @@ func (b *backends) openRedis(ctx context.Context, c Options, log *slog.Logger) e
 	}
 	b.opened = append(b.opened, q)
 	keeper, err := settings.Open(ctx, redisSettings{q}, settings.Options{
-		Poll: settingsPoll, Timeout: c.Redis.Timeout, Remembered: remembered,
+		Poll: settingsPoll, Timeout: o.Redis.Timeout, Remembered: remembered,
 		ModeChanged: func(m control.Mode) {
-			if err := c.dir().KeepMode(c.dir().ModeFile(), m); err != nil {
+			if err := o.dir().KeepMode(o.dir().ModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without Redis", "error", err)
 			}
 		},
@@ -279,31 +278,31 @@ func (b *backends) openRedis(ctx context.Context, c Options, log *slog.Logger) e
 	switch opened, away := q.Opened(); {
 	case away == nil:
 		b.promise = opened.Durability().Worth
-	case c.Spool.Off:
+	case o.Spool.Off:
 		b.promise = "a 202 needs Redis, which is away: webhooks get 503 until it is there"
 	default:
-		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + c.dir().SpoolFile() +
+		b.promise = "a 202 means, as Redis is away: on disk (fsync) in " + o.dir().SpoolFile() +
 			" until it is there"
 	}
 	b.promise += "; then stored in " + b.commit
-	if c.Spool.Off {
+	if o.Spool.Off {
 		return nil
 	}
-	return b.openSpool(ctx, c, q, nil, c.Redis.Timeout, log)
+	return b.openSpool(ctx, o, q, nil, o.Redis.Timeout, log)
 }
 
-func redisConfigOf(c Options, mark func(context.Context) (hookgate.StoreMark, error),
+func redisConfigOf(o Options, mark func(context.Context) (hookgate.StoreMark, error),
 	log *slog.Logger) queueredis.Config {
 	return queueredis.Config{
-		URL:           c.Redis.URL,
-		Prefix:        c.Redis.Prefix,
-		Partitions:    c.Queue.Partitions,
-		HighWater:     c.Queue.HighWater,
-		ClaimTTL:      c.Queue.ClaimTTL,
-		LeaseTTL:      c.Redis.LeaseTTL,
-		OpTimeout:     c.Redis.Timeout,
-		AllowEviction: c.Redis.AllowEviction,
-		TLSCA:         c.Redis.TLSCA,
+		URL:           o.Redis.URL,
+		Prefix:        o.Redis.Prefix,
+		Partitions:    o.Queue.Partitions,
+		HighWater:     o.Queue.HighWater,
+		ClaimTTL:      o.Queue.ClaimTTL,
+		LeaseTTL:      o.Redis.LeaseTTL,
+		OpTimeout:     o.Redis.Timeout,
+		AllowEviction: o.Redis.AllowEviction,
+		TLSCA:         o.Redis.TLSCA,
 		Mark:          mark,
 		Logger:        log,
 	}
@@ -332,23 +331,23 @@ func (s redisSettings) SwapSetting(ctx context.Context, name, before, after stri
 	return q.SwapSetting(ctx, name, before, after)
 }
 
-func (b *backends) openStoreFile(ctx context.Context, c Options) error {
-	s, err := sqlite.Open(ctx, c.dir().StoreFile())
+func (b *backends) openStoreFile(ctx context.Context, o Options) error {
+	s, err := sqlite.Open(ctx, o.dir().StoreFile())
 	if err != nil {
 		return err
 	}
 	b.opened = append(b.opened, s)
 	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
-	b.commit = "on disk (fsync) in " + c.dir().StoreFile()
-	if c.Queue.Kind == QueueRedis {
-		b.commit = c.dir().StoreFile()
+	b.commit = "on disk (fsync) in " + o.dir().StoreFile()
+	if o.Queue.Kind == QueueRedis {
+		b.commit = o.dir().StoreFile()
 	}
 	b.mark = s.Mark
 	return nil
 }
 
-func (b *backends) openPostgres(ctx context.Context, c Options, log *slog.Logger) error {
-	s, err := postgres.New(ctx, PostgresConfig(c))
+func (b *backends) openPostgres(ctx context.Context, o Options, log *slog.Logger) error {
+	s, err := postgres.New(ctx, PostgresConfig(o))
 	if err != nil {
 		return err
 	}
@@ -362,7 +361,7 @@ func (b *backends) openPostgres(ctx context.Context, c Options, log *slog.Logger
 		}
 	}
 	preparing, err := spool.Connect(ctx, spool.ConnectOptions{Name: "postgres",
-		FirstWait: c.Database.ConnectTimeout, Logger: log}, s.Prepare)
+		FirstWait: o.Database.ConnectTimeout, Logger: log}, s.Prepare)
 	if err != nil {
 		return err
 	}
@@ -371,14 +370,14 @@ func (b *backends) openPostgres(ctx context.Context, c Options, log *slog.Logger
 	b.mark = s.Mark
 	b.commit, err = "PostgreSQL", preparing.Err()
 	switch {
-	case err != nil && c.Queue.Kind == QueueRedis:
+	case err != nil && o.Queue.Kind == QueueRedis:
 		b.commit = "PostgreSQL, when it is there"
-	case err != nil && c.Spool.Off:
+	case err != nil && o.Spool.Off:
 		b.commit = "a commit of PostgreSQL, which is away: webhooks get 503 until it is there"
 	case err != nil:
-		b.commit = "as PostgreSQL is away, on disk (fsync) in " + c.dir().SpoolFile() +
+		b.commit = "as PostgreSQL is away, on disk (fsync) in " + o.dir().SpoolFile() +
 			" until it is there"
-	case c.Queue.Kind == QueueDirect:
+	case o.Queue.Kind == QueueDirect:
 		worth, err := s.Durability(ctx)
 		if err != nil {
 			log.Warn("it is not known what a commit of PostgreSQL survives", "error", err)
@@ -389,13 +388,13 @@ func (b *backends) openPostgres(ctx context.Context, c Options, log *slog.Logger
 	return nil
 }
 
-func PostgresConfig(c Options) postgres.Config {
+func PostgresConfig(o Options) postgres.Config {
 	return postgres.Config{
-		URL:              c.Database.URL,
-		Schema:           c.Database.Schema,
-		MaxConns:         c.Database.MaxConnections,
-		ConnectTimeout:   c.Database.ConnectTimeout,
-		StatementTimeout: c.Database.StatementTimeout,
-		SkipMigrations:   !c.Database.Migrate,
+		URL:              o.Database.URL,
+		Schema:           o.Database.Schema,
+		MaxConns:         o.Database.MaxConnections,
+		ConnectTimeout:   o.Database.ConnectTimeout,
+		StatementTimeout: o.Database.StatementTimeout,
+		SkipMigrations:   !o.Database.Migrate,
 	}
 }

@@ -99,12 +99,12 @@ func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error
 
 // newCanary returns the canary that the configuration describes, whose steps need the verdict; nil if
 // there is none.
-func newCanary(c Options, b *backends, verdict func() (fired []string, unknown error),
+func newCanary(o Options, b *backends, verdict func() (fired []string, unknown error),
 	log *slog.Logger) (*canary.Canary, error) {
-	if c.Canary.Upstream == "" {
+	if o.Canary.Upstream == "" {
 		return nil, nil
 	}
-	upstream, err := url.Parse(c.Canary.Upstream)
+	upstream, err := url.Parse(o.Canary.Upstream)
 	if err != nil {
 		return nil, err
 	}
@@ -112,18 +112,18 @@ func newCanary(c Options, b *backends, verdict func() (fired []string, unknown e
 		Settings:        b.settings,
 		Trail:           b.access,
 		Verdict:         verdict,
-		Plan:            c.Canary.plan(),
-		Percent:         c.Canary.Percent,
-		RequireEvidence: c.Canary.RequireEvidence,
-		Follower:        c.Role == RoleWorker,
-		Upstream: canary.Upstream{URL: upstream, Timeout: c.Canary.Timeout,
-			MaxConnections: c.Canary.MaxConnections, Logger: log},
+		Plan:            o.Canary.plan(),
+		Percent:         o.Canary.Percent,
+		RequireEvidence: o.Canary.RequireEvidence,
+		Follower:        o.Role == RoleWorker,
+		Upstream: canary.Upstream{URL: upstream, Timeout: o.Canary.Timeout,
+			MaxConnections: o.Canary.MaxConnections, Logger: log},
 		Logger: log,
 	}
 	// What keeps the canary may be away, even store.db while somebody has locked it.
-	if config.Remembered, err = c.dir().Canary(); err != nil {
+	if config.Remembered, err = o.dir().Canary(); err != nil {
 		return nil, err
 	}
-	config.Remember = c.dir().KeepCanary
+	config.Remember = o.dir().KeepCanary
 	return canary.New(config), nil
 }

@@ -13,129 +13,129 @@ import (
 )
 
 // Check finds options that cannot work, or not together.
-func (c Options) Check() error {
-	if c.DataDir == "" {
+func (o Options) Check() error {
+	if o.DataDir == "" {
 		return errors.New("data_dir is empty")
 	}
 	for name, v := range map[string]int64{
-		"http.max_body": int64(c.HTTP.MaxBody), "http.max_header": int64(c.HTTP.MaxHeader),
-		"http.max_body_memory":             int64(c.HTTP.MaxBodyMemory),
-		"http.max_unpacked":                int64(c.HTTP.MaxUnpacked),
-		"http.max_connections":             int64(c.HTTP.MaxConnections),
-		"http.max_connections_per_address": int64(c.HTTP.MaxPerAddress),
-		"http.read_header_timeout":         int64(c.HTTP.ReadHeaderTimeout),
-		"http.read_timeout":                int64(c.HTTP.ReadTimeout),
-		"http.write_timeout":               int64(c.HTTP.WriteTimeout),
-		"http.idle_timeout":                int64(c.HTTP.IdleTimeout),
-		"http.retry_after":                 int64(c.HTTP.RetryAfter),
-		"shutdown_timeout":                 int64(c.ShutdownTimeout),
-		"admin.failed_logins":              int64(c.Admin.FailedLogins),
-		"admin.session_idle":               int64(c.Admin.SessionIdle),
-		"admin.session_max":                int64(c.Admin.SessionMax),
-		"admin.search_time":                int64(c.Admin.SearchTime),
-		"admin.live_streams":               int64(c.Admin.LiveStreams),
-		"admin.audit_timeout":              int64(c.Admin.AuditTimeout),
-		"evidence.max_size":                int64(c.Evidence.MaxSize),
-		"evidence.max_total":               int64(c.Evidence.MaxTotal),
-		"evidence.max_bundles":             int64(c.Evidence.MaxBundles),
-		"evidence.timeout":                 int64(c.Evidence.Timeout),
-		"approvals.expiry":                 int64(c.Approvals.Expiry),
-		"approvals.max_pending":            int64(c.Approvals.MaxPending),
-		"redis.timeout":                    int64(c.Redis.Timeout),
-		"redis.lease_ttl":                  int64(c.Redis.LeaseTTL),
-		"spool.high_water":                 c.Spool.HighWater,
-		"database.max_connections":         int64(c.Database.MaxConnections),
-		"database.connect_timeout":         int64(c.Database.ConnectTimeout),
-		"database.statement_timeout":       int64(c.Database.StatementTimeout),
-		"queue.partitions":                 int64(c.Queue.Partitions),
-		"queue.high_water":                 c.Queue.HighWater,
-		"queue.claim_ttl":                  int64(c.Queue.ClaimTTL),
-		"queue.timeout":                    int64(c.Queue.Timeout),
-		"worker.count":                     int64(c.Worker.Count), "worker.min": int64(c.Worker.Min),
-		"worker.max_records": int64(c.Worker.MaxRecords),
-		"worker.max_bytes":   int64(c.Worker.MaxBytes), "worker.linger": int64(c.Worker.Linger),
-		"worker.apply_target":  int64(c.Worker.ApplyTarget),
-		"worker.apply_timeout": int64(c.Worker.ApplyTimeout),
-		"worker.backoff_min":   int64(c.Worker.BackoffMin),
-		"worker.backoff_max":   int64(c.Worker.BackoffMax),
+		"http.max_body": int64(o.HTTP.MaxBody), "http.max_header": int64(o.HTTP.MaxHeader),
+		"http.max_body_memory":             int64(o.HTTP.MaxBodyMemory),
+		"http.max_unpacked":                int64(o.HTTP.MaxUnpacked),
+		"http.max_connections":             int64(o.HTTP.MaxConnections),
+		"http.max_connections_per_address": int64(o.HTTP.MaxPerAddress),
+		"http.read_header_timeout":         int64(o.HTTP.ReadHeaderTimeout),
+		"http.read_timeout":                int64(o.HTTP.ReadTimeout),
+		"http.write_timeout":               int64(o.HTTP.WriteTimeout),
+		"http.idle_timeout":                int64(o.HTTP.IdleTimeout),
+		"http.retry_after":                 int64(o.HTTP.RetryAfter),
+		"shutdown_timeout":                 int64(o.ShutdownTimeout),
+		"admin.failed_logins":              int64(o.Admin.FailedLogins),
+		"admin.session_idle":               int64(o.Admin.SessionIdle),
+		"admin.session_max":                int64(o.Admin.SessionMax),
+		"admin.search_time":                int64(o.Admin.SearchTime),
+		"admin.live_streams":               int64(o.Admin.LiveStreams),
+		"admin.audit_timeout":              int64(o.Admin.AuditTimeout),
+		"evidence.max_size":                int64(o.Evidence.MaxSize),
+		"evidence.max_total":               int64(o.Evidence.MaxTotal),
+		"evidence.max_bundles":             int64(o.Evidence.MaxBundles),
+		"evidence.timeout":                 int64(o.Evidence.Timeout),
+		"approvals.expiry":                 int64(o.Approvals.Expiry),
+		"approvals.max_pending":            int64(o.Approvals.MaxPending),
+		"redis.timeout":                    int64(o.Redis.Timeout),
+		"redis.lease_ttl":                  int64(o.Redis.LeaseTTL),
+		"spool.high_water":                 o.Spool.HighWater,
+		"database.max_connections":         int64(o.Database.MaxConnections),
+		"database.connect_timeout":         int64(o.Database.ConnectTimeout),
+		"database.statement_timeout":       int64(o.Database.StatementTimeout),
+		"queue.partitions":                 int64(o.Queue.Partitions),
+		"queue.high_water":                 o.Queue.HighWater,
+		"queue.claim_ttl":                  int64(o.Queue.ClaimTTL),
+		"queue.timeout":                    int64(o.Queue.Timeout),
+		"worker.count":                     int64(o.Worker.Count), "worker.min": int64(o.Worker.Min),
+		"worker.max_records": int64(o.Worker.MaxRecords),
+		"worker.max_bytes":   int64(o.Worker.MaxBytes), "worker.linger": int64(o.Worker.Linger),
+		"worker.apply_target":  int64(o.Worker.ApplyTarget),
+		"worker.apply_timeout": int64(o.Worker.ApplyTimeout),
+		"worker.backoff_min":   int64(o.Worker.BackoffMin),
+		"worker.backoff_max":   int64(o.Worker.BackoffMax),
 	} {
 		if v <= 0 {
 			return fmt.Errorf("%s must be greater than zero", name)
 		}
 	}
-	if err := cmp.Or(c.Guard.check(), c.Guard.checkTriggers(c.Canary.Upstream != "")); err != nil {
+	if err := cmp.Or(o.Guard.check(), o.Guard.checkTriggers(o.Canary.Upstream != "")); err != nil {
 		return err
 	}
-	if err := c.Canary.check(c.HTTP.WriteTimeout, len(c.Evidence.PublicKeys)); err != nil {
+	if err := o.Canary.check(o.HTTP.WriteTimeout, len(o.Evidence.PublicKeys)); err != nil {
 		return err
 	}
 	switch {
-	case !(c.Tracing.Sample >= 0 && c.Tracing.Sample <= 1):
-		return fmt.Errorf("tracing.sample is %v; it is a share from 0 to 1", c.Tracing.Sample)
-	case c.Worker.MaxRate < 0:
+	case !(o.Tracing.Sample >= 0 && o.Tracing.Sample <= 1):
+		return fmt.Errorf("tracing.sample is %v; it is a share from 0 to 1", o.Tracing.Sample)
+	case o.Worker.MaxRate < 0:
 		return errors.New("worker.max_rate must not be negative; 0 means no bound")
-	case c.HTTP.MaxBody > MaxBodyLimit:
-		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", c.HTTP.MaxBody,
+	case o.HTTP.MaxBody > MaxBodyLimit:
+		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", o.HTTP.MaxBody,
 			MaxBodyLimit)
-	case c.HTTP.MaxBodyMemory < 2*c.HTTP.MaxBody:
+	case o.HTTP.MaxBodyMemory < 2*o.HTTP.MaxBody:
 		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)",
-			c.HTTP.MaxBodyMemory, c.HTTP.MaxBody)
-	case c.HTTP.MaxHeaderMemory < httpserver.LeastHeaderMemory(c.HTTP.MaxHeader):
+			o.HTTP.MaxBodyMemory, o.HTTP.MaxBody)
+	case o.HTTP.MaxHeaderMemory < httpserver.LeastHeaderMemory(o.HTTP.MaxHeader):
 		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of http.max_header (%v)",
-			c.HTTP.MaxHeaderMemory, httpserver.LeastHeaderMemory(c.HTTP.MaxHeader), c.HTTP.MaxHeader)
-	case 2*c.HTTP.MaxUnpacked > c.HTTP.MaxBodyMemory:
+			o.HTTP.MaxHeaderMemory, httpserver.LeastHeaderMemory(o.HTTP.MaxHeader), o.HTTP.MaxHeader)
+	case 2*o.HTTP.MaxUnpacked > o.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)",
-			c.HTTP.MaxUnpacked, c.HTTP.MaxBodyMemory)
-	case c.Canary.Upstream != "" && 4*(2*c.largestBody()+c.HTTP.MaxUnpacked) >= 3*c.HTTP.MaxBodyMemory:
+			o.HTTP.MaxUnpacked, o.HTTP.MaxBodyMemory)
+	case o.Canary.Upstream != "" && 4*(2*o.largestBody()+o.HTTP.MaxUnpacked) >= 3*o.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice: three quarters of it must be more than twice the largest max_body (%v) and http.max_unpacked (%v)",
-			c.HTTP.MaxBodyMemory, c.largestBody(), c.HTTP.MaxUnpacked)
-	case c.Canary.Upstream != "" && c.Listen != "" && c.Admin.Listen == "" && c.Role != RoleWorker:
+			o.HTTP.MaxBodyMemory, o.largestBody(), o.HTTP.MaxUnpacked)
+	case o.Canary.Upstream != "" && o.Listen != "" && o.Admin.Listen == "" && o.Role != RoleWorker:
 		return errors.New("canary.upstream needs admin.listen: on one listener a page of the upstream would have the rights of the dashboard; set admin.listen to an address such as 127.0.0.1:8081")
-	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
+	case (o.TLS.CertFile == "") != (o.TLS.KeyFile == ""):
 		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
-	case c.Worker.BackoffMin > c.Worker.BackoffMax:
+	case o.Worker.BackoffMin > o.Worker.BackoffMax:
 		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)",
-			c.Worker.BackoffMin, c.Worker.BackoffMax)
-	case !slices.Contains([]string{RoleAll, RoleIngest, RoleWorker}, c.Role):
-		return fmt.Errorf("role %q is not one of %s, %s, %s", c.Role, RoleAll, RoleIngest, RoleWorker)
-	case c.Queue.Kind != QueueDirect && c.Queue.Kind != QueueRedis:
-		return fmt.Errorf("queue.kind %q is neither %s nor %s", c.Queue.Kind, QueueDirect, QueueRedis)
-	case c.Queue.Kind == QueueDirect && c.Redis.URL != "":
+			o.Worker.BackoffMin, o.Worker.BackoffMax)
+	case !slices.Contains([]string{RoleAll, RoleIngest, RoleWorker}, o.Role):
+		return fmt.Errorf("role %q is not one of %s, %s, %s", o.Role, RoleAll, RoleIngest, RoleWorker)
+	case o.Queue.Kind != QueueDirect && o.Queue.Kind != QueueRedis:
+		return fmt.Errorf("queue.kind %q is neither %s nor %s", o.Queue.Kind, QueueDirect, QueueRedis)
+	case o.Queue.Kind == QueueDirect && o.Redis.URL != "":
 		return errors.New("queue.kind direct and redis.url contradict each other: the store takes the webhooks, and Redis is not used; remove one of them")
-	case c.Queue.Kind == QueueRedis && c.Redis.URL == "":
+	case o.Queue.Kind == QueueRedis && o.Redis.URL == "":
 		return errors.New("queue.kind redis needs redis.url")
-	case c.Role == RoleWorker && c.Queue.Kind == QueueDirect:
+	case o.Role == RoleWorker && o.Queue.Kind == QueueDirect:
 		return errors.New("role worker needs queue.kind redis: without Redis each process stores the webhooks that it takes, and nothing is left for a worker; use role all")
-	case c.Role != RoleAll && c.Database.URL == "":
-		return fmt.Errorf("role %s needs database.url: what processes share must not lie in a data directory", c.Role)
-	case c.Queue.MinFreeDisk < 0:
+	case o.Role != RoleAll && o.Database.URL == "":
+		return fmt.Errorf("role %s needs database.url: what processes share must not lie in a data directory", o.Role)
+	case o.Queue.MinFreeDisk < 0:
 		return errors.New("queue.min_free_disk must not be negative; 0 means no bound")
-	case c.Database.Schema == "":
+	case o.Database.Schema == "":
 		return errors.New("database.schema is empty")
-	case postgres.CheckSchema(c.Database.Schema) != nil:
-		return fmt.Errorf("database.schema: %w", postgres.CheckSchema(c.Database.Schema))
-	case c.Redis.Prefix == "":
+	case postgres.CheckSchema(o.Database.Schema) != nil:
+		return fmt.Errorf("database.schema: %w", postgres.CheckSchema(o.Database.Schema))
+	case o.Redis.Prefix == "":
 		return errors.New("redis.prefix is empty")
-	case c.Queue.Partitions > 4096:
+	case o.Queue.Partitions > 4096:
 		return errors.New("queue.partitions must be at most 4096")
 	}
-	for _, action := range c.Approvals.Required {
+	for _, action := range o.Approvals.Required {
 		if !slices.Contains(adminapi.ApprovalActions(), action) {
 			return fmt.Errorf("approvals.required: %q is none of %s", action,
 				strings.Join(adminapi.ApprovalActions(), ", "))
 		}
 	}
-	if err := c.Retention.check(c.Queue); err != nil {
+	if err := o.Retention.check(o.Queue); err != nil {
 		return err
 	}
-	if _, err := parsePrefixes(c.HTTP.TrustedProxies); err != nil {
+	if _, err := parsePrefixes(o.HTTP.TrustedProxies); err != nil {
 		return fmt.Errorf("http.trusted_proxies: %w", err)
 	}
-	if err := checkPublicURL(c.PublicURL); err != nil {
+	if err := checkPublicURL(o.PublicURL); err != nil {
 		return fmt.Errorf("public_url %w", err)
 	}
-	for _, name := range c.SourceNames() {
-		if err := c.Sources[name].check(name, c); err != nil {
+	for _, name := range o.SourceNames() {
+		if err := o.Sources[name].check(name, o); err != nil {
 			return err
 		}
 	}

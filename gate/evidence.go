@@ -7,12 +7,12 @@ import (
 )
 
 // openDepot opens what keeps the evidence that others hand in, in the data directory.
-func openDepot(c Options) (*evidence.Depot, error) {
-	keys, err := evidence.ReadPublicKeys(c.Evidence.PublicKeys)
+func openDepot(o Options) (*evidence.Depot, error) {
+	keys, err := evidence.ReadPublicKeys(o.Evidence.PublicKeys)
 	if err != nil {
 		return nil, fmt.Errorf("evidence.public_keys: %w", err)
 	}
-	return evidence.OpenDepot(c.dir().EvidenceDir(), evidence.Limits{
-		Bundle: int64(c.Evidence.MaxSize), Total: int64(c.Evidence.MaxTotal),
-		Bundles: c.Evidence.MaxBundles}, keys)
+	return evidence.OpenDepot(o.dir().EvidenceDir(), evidence.Limits{
+		Bundle: int64(o.Evidence.MaxSize), Total: int64(o.Evidence.MaxTotal),
+		Bundles: o.Evidence.MaxBundles}, keys)
 }

@@ -59,7 +59,7 @@ type Gate struct {
 //	           guard             └─ Redis ─► persist ─► store
 //	           canary ─► upstream              metrics and read API ─► httpd
 func Open(ctx context.Context, o Options) (_ *Gate, err error) {
-	o.Logger = o.logger()
+	o.Logger, o.Queue.Kind = o.logger(), o.QueueKind()
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
@@ -117,33 +117,33 @@ func (g *Gate) Close() error {
 // open opens the parts, each after those that it needs. The guard and the release triggers exist
 // before the canary, which asks them for a verdict; Run hands the canary to the triggers.
 func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
-	c, log := g.options, g.log
-	b, err := openStore(ctx, c, log)
+	o, log := g.options, g.log
+	b, err := openStore(ctx, o, log)
 	if err != nil {
 		return err
 	}
 	g.backends = b
 	g.closing(b.Close)
-	traces, err := startTracing(c, log)
+	traces, err := startTracing(o, log)
 	if err != nil {
 		return err
 	}
 	g.closing(traces.stop)
 	b.store = traces.store(b.store)
-	m := metrics.NewCounters(c.Version)
-	if err := b.openQueue(ctx, c, m, log); err != nil {
+	m := metrics.NewCounters(o.Version)
+	if err := b.openQueue(ctx, o, m, log); err != nil {
 		return err
 	}
 	b.queue = traces.queue(b.queue)
 
-	protection := guard.New(guardConfigOf(c, log))
-	watch, err := releaseConfigOf(c, b, log)
+	protection := guard.New(guardConfigOf(o, log))
+	watch, err := releaseConfigOf(o, b, log)
 	if err != nil {
 		return err
 	}
 	triggers := release.NewMonitor(watch)
 	verdict := func() ([]string, error) { return release.Verdict(protection, triggers) }
-	g.canary, err = newCanary(c, b, verdict, log)
+	g.canary, err = newCanary(o, b, verdict, log)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		g.closing(func() error { g.canary.Close(); return nil })
 	}
 
-	edge, err := httpConfigOf(c, traces.around, log)
+	edge, err := httpConfigOf(o, traces.around, log)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		mark, err := b.mark(ctx)
 		return mark.Last, err
 	})
-	observed := metricsConfigOf(c, b, letters, clock, edge)
+	observed := metricsConfigOf(o, b, letters, clock, edge)
 	observed.Guard, observed.Release = protection.Status, triggers.Status
 	if g.canary != nil {
 		observed.CanaryPercent = g.canary.Percent
@@ -176,31 +176,31 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	watched.Add(letters.Items)
 	watched.Add(refusing.Items)
 	watched.Add(clock.Items)
-	watched.Add(attention.FailedAudit(c.dir().AuditFailed))
+	watched.Add(attention.FailedAudit(o.dir().AuditFailed))
 	if b.replaced != nil {
 		watched.Add(attention.StoreReplaced(b.replaced))
 	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
 		Metrics: m, Guard: protection, Release: triggers, Mode: b.settings, Store: b.reader,
-		Attention: watched, MaxStreams: c.Admin.LiveStreams,
+		Attention: watched, MaxStreams: o.Admin.LiveStreams,
 	})
 
-	accept := ingestConfigOf(c, edge)
+	accept := ingestConfigOf(o, edge)
 	accept.Queue, accept.Mode, accept.Metrics = b.queue, b.settings.Mode, m
 	accept.Guard, accept.Canary = protection, g.canary
 	webhooks, err := ingest.New(accept, sources)
 	if err != nil {
 		return err
 	}
-	depot, err := openDepot(c)
+	depot, err := openDepot(o)
 	if err != nil {
 		return err
 	}
-	calls := adminapi.New(adminConfigOf(c, g.keys, edge), adminapi.Parts{
+	calls := adminapi.New(adminConfigOf(o, g.keys, edge), adminapi.Parts{
 		Queue: b.queue, Reader: b.reader, Purger: b.purger, Settings: b.settings, Access: b.access,
-		Verify: verifierOf(c), Intake: depot, Metrics: m, Webhooks: webhooks, Guard: protection,
+		Verify: verifierOf(o), Intake: depot, Metrics: m, Webhooks: webhooks, Guard: protection,
 		Release: triggers, Canary: g.canary, Attention: watched,
-		Pages: dashboard.New(dashboardConfigOf(c, g.listeners, live, log)),
+		Pages: dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
@@ -210,21 +210,21 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		protection.Run(ctx, guard.Inputs{Queue: b.queue.Stats, Mode: b.settings.Mode,
 			Observer: triggers.Observe})
 	}, func(ctx context.Context) {
-		triggers.Run(ctx, releaseControls(c, b, g.canary))
+		triggers.Run(ctx, releaseControls(o, b, g.canary))
 	})
 	if g.canary != nil {
 		g.run(g.canary.Run)
 	}
-	if c.Role == RoleIngest {
+	if o.Role == RoleIngest {
 		return nil
 	}
 	paused := func() bool { return b.settings.Mode() == control.ModeBuffer }
 	g.run(func(ctx context.Context) {
-		retention.Run(ctx, retentionConfigOf(c, paused, log), b.pruner, m)
+		retention.Run(ctx, retentionConfigOf(o, paused, log), b.pruner, m)
 	})
 	if b.buffered != nil {
 		g.run(func(ctx context.Context) {
-			persist.Run(ctx, workerConfigOf(c, paused, log), b.buffered, b.store, m)
+			persist.Run(ctx, workerConfigOf(o, paused, log), b.buffered, b.store, m)
 		})
 	}
 	return nil
@@ -340,12 +340,12 @@ func processName() string {
 }
 
 // dir is the data directory.
-func (c Options) dir() datadir.Dir { return datadir.Dir(c.DataDir) }
+func (o Options) dir() datadir.Dir { return datadir.Dir(o.DataDir) }
 
 // logger is where the log goes.
-func (c Options) logger() *slog.Logger {
-	if c.Logger == nil {
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
 		return slog.New(slog.DiscardHandler)
 	}
-	return c.Logger
+	return o.Logger
 }

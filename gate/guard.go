@@ -94,9 +94,9 @@ func (c GuardOptions) check() error {
 	return nil
 }
 
-func guardConfigOf(c Options, log *slog.Logger) guard.Config {
-	g := c.Guard
-	if c.Role == RoleWorker {
+func guardConfigOf(o Options, log *slog.Logger) guard.Config {
+	g := o.Guard
+	if o.Role == RoleWorker {
 		g = GuardOptions{} // there is nothing to refuse
 	}
 	return guard.Config{
@@ -108,7 +108,7 @@ func guardConfigOf(c Options, log *slog.Logger) guard.Config {
 		P95:        g.P95.in(time.Millisecond),
 		Recovery:   g.Recovery,
 		InFlight:   guard.InFlight(g.InFlight),
-		BodyMemory: int64(c.HTTP.MaxBodyMemory),
+		BodyMemory: int64(o.HTTP.MaxBodyMemory),
 		Logger:     log,
 	}
 }

@@ -24,18 +24,18 @@ type credentials struct {
 
 // findCredentials resolves the configured keys, and makes random ones where none are configured: a
 // bearer key and an HMAC secret if the default source has neither, an admin token if there is none.
-func findCredentials(c Options) (k credentials, err error) {
-	source := c.Sources[ingest.DefaultSource]
+func findCredentials(o Options) (k credentials, err error) {
+	source := o.Sources[ingest.DefaultSource]
 	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
 		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
 	}
 	if k.hmacSecrets, err = resolveSecrets(source.Secrets); err != nil {
 		return k, fmt.Errorf("sources.default.secrets: %w", err)
 	}
-	if k.adminTokens, err = resolveTokens(c.AdminTokens); err != nil {
+	if k.adminTokens, err = resolveTokens(o.AdminTokens); err != nil {
 		return k, fmt.Errorf("admin_tokens: %w", err)
 	}
-	if k.evidenceTokens, err = resolveTokens(c.EvidenceTokens); err != nil {
+	if k.evidenceTokens, err = resolveTokens(o.EvidenceTokens); err != nil {
 		return k, fmt.Errorf("evidence_tokens: %w", err)
 	}
 	for _, token := range k.evidenceTokens {
@@ -47,12 +47,12 @@ func findCredentials(c Options) (k credentials, err error) {
 		if err != nil {
 			return
 		}
-		key, made, e := c.dir().Key(name)
+		key, made, e := o.dir().Key(name)
 		if err = e; err != nil {
 			return
 		}
 		if made {
-			k.made = append(k.made, c.dir().KeyFile(name))
+			k.made = append(k.made, o.dir().KeyFile(name))
 		}
 		*to = []string{key}
 	}
@@ -114,17 +114,17 @@ func resolveLong(settings []string, tooShort func(string) string) ([]string, err
 
 // SourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used.
 // It makes none.
-func (c Options) SourcesByKeys() (keyed, open []string, err error) {
+func (o Options) SourcesByKeys() (keyed, open []string, err error) {
 	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
 		if _, e := resolve(keys); e != nil && err == nil {
 			err = fmt.Errorf("%s: %w", setting, e)
 		}
 	}
 	check := func(setting string, keys []string) { checkWith(resolveSecrets, setting, keys) }
-	checkWith(resolveTokens, "admin_tokens", c.AdminTokens)
-	checkWith(resolveTokens, "evidence_tokens", c.EvidenceTokens)
-	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
-		s := c.Sources[name]
+	checkWith(resolveTokens, "admin_tokens", o.AdminTokens)
+	checkWith(resolveTokens, "evidence_tokens", o.EvidenceTokens)
+	for _, name := range slices.Sorted(maps.Keys(o.Sources)) {
+		s := o.Sources[name]
 		check("sources."+name+".bearer_keys", s.BearerKeys)
 		check("sources."+name+".secrets", s.Secrets)
 		check("sources."+name+".verify_tokens", s.VerifyTokens)

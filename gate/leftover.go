@@ -24,21 +24,21 @@ const leftoverPatience = 10 * time.Second
 
 // UnusedQueues returns the files of the data directory in which another configuration, or an
 // earlier release, has kept acknowledged webhooks and this one keeps none. The first is the oldest.
-func (c Options) UnusedQueues() []string {
-	if c.Spool.Off {
-		return []string{c.dir().QueueFile(), c.dir().SpoolFile()}
+func (o Options) UnusedQueues() []string {
+	if o.Spool.Off {
+		return []string{o.dir().QueueFile(), o.dir().SpoolFile()}
 	}
-	return []string{c.dir().QueueFile()}
+	return []string{o.dir().QueueFile()}
 }
 
 // takeOver moves everything that unused files hold to the queue to, which stores it, before
 // webhooks are taken: new ones would overtake it. An earlier release also kept mode and canary in
 // queue.db. Then the files are removed. A start that ends before that leaves the rest to the next
 // one. It takes as long as it takes.
-func (b *backends) takeOver(ctx context.Context, c Options, to spool.Appender,
+func (b *backends) takeOver(ctx context.Context, o Options, to spool.Appender,
 	keeper *settings.Keeper, log *slog.Logger) error {
-	for _, path := range c.UnusedQueues() {
-		err := b.takeOverFile(ctx, c, path, to, keeper, log)
+	for _, path := range o.UnusedQueues() {
+		err := b.takeOverFile(ctx, o, path, to, keeper, log)
 		if err == nil {
 			err = removeDatabase(path)
 		}
@@ -50,7 +50,7 @@ func (b *backends) takeOver(ctx context.Context, c Options, to spool.Appender,
 }
 
 func (b *backends) takeOverFile(
-	ctx context.Context, c Options, path string, to spool.Appender, keeper *settings.Keeper,
+	ctx context.Context, o Options, path string, to spool.Appender, keeper *settings.Keeper,
 	log *slog.Logger,
 ) (err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -68,8 +68,8 @@ func (b *backends) takeOverFile(
 	}
 	if stats.Depth > 0 {
 		log.Warn("webhooks that an earlier configuration left behind are stored; new ones are taken after that", "records", stats.Depth)
-		o := spool.Options{Timeout: c.Queue.Timeout, Quarantine: c.dir().Quarantine, Logger: log}
-		if err := spool.Drain(ctx, to, left, o); err != nil {
+		opts := spool.Options{Timeout: o.Queue.Timeout, Quarantine: o.dir().Quarantine, Logger: log}
+		if err := spool.Drain(ctx, to, left, opts); err != nil {
 			return err
 		}
 	}
@@ -103,8 +103,8 @@ func removeDatabase(path string) error {
 // So no new webhook overtakes an old one of its key, and none is refused. With spool off a 202 is
 // worth Redis alone, and webhooks are refused instead; the start waits a moment, so that it seldom
 // comes to that. An empty file stays where it is: it has the mode for a way back.
-func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logger) error {
-	for _, path := range c.UnusedQueues() {
+func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logger) error {
+	for _, path := range o.UnusedQueues() {
 		records, err := spoolfile.Unreleased(ctx, path)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logge
 			continue
 		}
 		left, err := spoolfile.Open(ctx, path, spoolfile.Options{
-			HighWater: max(c.Queue.HighWater, c.Spool.HighWater),
+			HighWater: max(o.Queue.HighWater, o.Spool.HighWater),
 			Logger:    log.With("part", filepath.Base(path)),
 		})
 		if err != nil {
@@ -126,9 +126,9 @@ func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logge
 		}
 		emptied := make(chan struct{})
 		q, err := spool.New(ctx, b.front, left, spool.Options{
-			Timeout:  c.Redis.Timeout,
+			Timeout:  o.Redis.Timeout,
 			Leftover: filepath.Base(path),
-			Reject:   c.Spool.Off,
+			Reject:   o.Spool.Off,
 			Emptied: func() {
 				if err := left.Close(); err != nil { // writes down what was released
 					log.Error("records that were moved could not be removed; the next start moves them again, which is harmless",
@@ -136,7 +136,7 @@ func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logge
 				}
 				close(emptied)
 			},
-			Quarantine: c.dir().Quarantine,
+			Quarantine: o.dir().Quarantine,
 			Logger:     log,
 		})
 		if err != nil {
@@ -159,16 +159,16 @@ func (b *backends) openLeftovers(ctx context.Context, c Options, log *slog.Logge
 }
 
 // warnOfRedis says that Redis may hold webhooks which a gate without it does not know of.
-func warnOfRedis(c Options, log *slog.Logger) {
-	if c.UsedRedis() {
+func warnOfRedis(o Options, log *slog.Logger) {
+	if o.UsedRedis() {
 		log.Warn("this data directory was used with Redis: webhooks that are still in Redis are not stored until a gate with its REDIS_URL runs again",
-			"data_dir", c.DataDir)
+			"data_dir", o.DataDir)
 	}
 }
 
 // UsedRedis reports whether the data directory was used with Redis, and this configuration has
 // none.
-func (c Options) UsedRedis() bool {
-	_, err := os.Stat(c.dir().ModeFile())
-	return c.Redis.URL == "" && err == nil
+func (o Options) UsedRedis() bool {
+	_, err := os.Stat(o.dir().ModeFile())
+	return o.Redis.URL == "" && err == nil
 }

@@ -16,17 +16,17 @@ type listeners struct {
 }
 
 // listen opens what the options name. The caller closes it.
-func listen(c Options) (l listeners, err error) {
-	if c.Listen != "" {
-		if l.public, err = net.Listen("tcp", c.Listen); err != nil {
+func listen(o Options) (l listeners, err error) {
+	if o.Listen != "" {
+		if l.public, err = net.Listen("tcp", o.Listen); err != nil {
 			return l, fmt.Errorf("listen: %w", err)
 		}
 	}
 	l.admin = l.public
-	if c.Admin.Listen == "" {
+	if o.Admin.Listen == "" {
 		return l, nil
 	}
-	if l.admin, err = net.Listen("tcp", c.Admin.Listen); err != nil {
+	if l.admin, err = net.Listen("tcp", o.Admin.Listen); err != nil {
 		l.admin = l.public
 		return l, errors.Join(fmt.Errorf("admin.listen: %w", err), l.Close())
 	}

@@ -218,7 +218,7 @@ func DefaultOptions() Options {
 			IdleTimeout:       2 * time.Minute,
 			RetryAfter:        5 * time.Second,
 		},
-		Queue: QueueOptions{Kind: QueueDirect, Partitions: 16, HighWater: 100_000,
+		Queue: QueueOptions{Partitions: 16, HighWater: 100_000,
 			ClaimTTL: 7 * 24 * time.Hour, Timeout: time.Second, MinFreeDisk: 256 << 20},
 		Redis: RedisOptions{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
 		Spool: SpoolOptions{HighWater: DefaultSpoolHighWater},
@@ -241,6 +241,18 @@ func DefaultOptions() Options {
 		Tracing:   TracingOptions{Sample: 0.01},
 		Sources:   map[string]SourceOptions{ingest.DefaultSource: {Kind: "envelope"}},
 	}
+}
+
+// QueueKind returns Queue.Kind or, if it is empty, the kind that the other options choose:
+// QueueRedis if there is a Redis.URL, else QueueDirect.
+func (o Options) QueueKind() string {
+	switch {
+	case o.Queue.Kind != "":
+		return o.Queue.Kind
+	case o.Redis.URL != "":
+		return QueueRedis
+	}
+	return QueueDirect
 }
 
 // MaxBodyLimit is well below what SQLite takes in one value, 1e9 bytes.

@@ -70,7 +70,7 @@ type SignatureOptions struct {
 
 // check finds settings of a source that cannot work; what the kind makes of the others its scheme
 // says.
-func (s SourceOptions) check(name string, c Options) error {
+func (s SourceOptions) check(name string, o Options) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	}) || len(name) > 64 {
@@ -90,13 +90,13 @@ func (s SourceOptions) check(name string, c Options) error {
 	case !known:
 		return wrong("kind", "%q is unknown; the known ones are %s", s.Kind, strings.Join(admit.Names(),
 			", "))
-	case kind.Open && !c.AllowUnauthenticated && !isLoopback(c.Listen):
-		return wrong("kind", "%s lets everyone in who reaches %s: listen on loopback, or set allow_unauthenticated: true", s.Kind, c.Listen)
+	case kind.Open && !o.AllowUnauthenticated && !isLoopback(o.Listen):
+		return wrong("kind", "%s lets everyone in who reaches %s: listen on loopback, or set allow_unauthenticated: true", s.Kind, o.Listen)
 	case s.MaxBody < 0 || s.MaxBody > MaxBodyLimit:
 		return wrong("max_body", "is %v; the store can keep bodies of up to %v", s.MaxBody, MaxBodyLimit)
-	case 2*s.MaxBody > c.HTTP.MaxBodyMemory:
+	case 2*s.MaxBody > o.HTTP.MaxBodyMemory:
 		return wrong("max_body", "(%v) is more than half of http.max_body_memory (%v)", s.MaxBody,
-			c.HTTP.MaxBodyMemory)
+			o.HTTP.MaxBodyMemory)
 	case s.RateLimit < 0 || s.RateLimit > 1e9 || s.RateLimit != s.RateLimit:
 		return wrong("rate_limit", "is not a number of requests a second")
 	case s.RateBurst < 0 || s.RateBurst > 0 && s.RateLimit == 0:
@@ -160,16 +160,16 @@ func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
 
 // publicURL is what the sender of a source calls, if it is known: the source's own public_url, or
 // the gate's and the path.
-func (c Options) publicURL(name string) string {
-	switch own := c.Sources[name].PublicURL; {
+func (o Options) publicURL(name string) string {
+	switch own := o.Sources[name].PublicURL; {
 	case own != "":
 		return own
-	case c.PublicURL == "":
+	case o.PublicURL == "":
 		return ""
 	case name == ingest.DefaultSource:
-		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks"
+		return strings.TrimSuffix(o.PublicURL, "/") + "/webhooks"
 	default:
-		return strings.TrimSuffix(c.PublicURL, "/") + "/webhooks/" + name
+		return strings.TrimSuffix(o.PublicURL, "/") + "/webhooks/" + name
 	}
 }
 
@@ -183,41 +183,41 @@ func shown(text string) string {
 }
 
 // schemeOptions resolves the secrets of a source; those of the default one are in k.
-func (c Options) schemeOptions(name string, k credentials,
-	client admit.Amazon) (o admit.Options, err error) {
-	s := c.Sources[name]
-	o = admit.Options{
+func (o Options) schemeOptions(name string, k credentials,
+	client admit.Amazon) (scheme admit.Options, err error) {
+	s := o.Sources[name]
+	scheme = admit.Options{
 		Places: admit.Places{MessageID: s.MessageID, EventType: s.EventType,
 			OrderingKey: s.OrderingKey, Sequence: s.Sequence},
-		Tolerance: s.Tolerance, PublicURL: c.publicURL(name), Signature: admit.Rule(s.Signature),
+		Tolerance: s.Tolerance, PublicURL: o.publicURL(name), Signature: admit.Rule(s.Signature),
 		Header: s.Header,
 		Topics: s.Topics, Confirm: s.Confirm, Amazon: client, Split: s.Split,
 	}
 	if name == ingest.DefaultSource {
-		o.BearerKeys, o.Secrets = k.bearerKeys, k.hmacSecrets
+		scheme.BearerKeys, scheme.Secrets = k.bearerKeys, k.hmacSecrets
 	} else {
-		if o.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
-			return o, fmt.Errorf("sources.%s.bearer_keys: %w", name, err)
+		if scheme.BearerKeys, err = resolveSecrets(s.BearerKeys); err != nil {
+			return scheme, fmt.Errorf("sources.%s.bearer_keys: %w", name, err)
 		}
-		if o.Secrets, err = resolveSecrets(s.Secrets); err != nil {
-			return o, fmt.Errorf("sources.%s.secrets: %w", name, err)
+		if scheme.Secrets, err = resolveSecrets(s.Secrets); err != nil {
+			return scheme, fmt.Errorf("sources.%s.secrets: %w", name, err)
 		}
 	}
-	if o.VerifyTokens, err = resolveSecrets(s.VerifyTokens); err != nil {
-		return o, fmt.Errorf("sources.%s.verify_tokens: %w", name, err)
+	if scheme.VerifyTokens, err = resolveSecrets(s.VerifyTokens); err != nil {
+		return scheme, fmt.Errorf("sources.%s.verify_tokens: %w", name, err)
 	}
-	return o, nil
+	return scheme, nil
 }
 
 // newSource makes a configured source.
-func (c Options) newSource(name string, k credentials,
+func (o Options) newSource(name string, k credentials,
 	client admit.Amazon) (ingest.Source, error) {
-	s := c.Sources[name]
-	o, err := c.schemeOptions(name, k, client)
+	s := o.Sources[name]
+	opts, err := o.schemeOptions(name, k, client)
 	if err != nil {
 		return ingest.Source{}, err
 	}
-	for _, key := range slices.Concat(o.BearerKeys, o.Secrets, o.VerifyTokens) {
+	for _, key := range slices.Concat(opts.BearerKeys, opts.Secrets, opts.VerifyTokens) {
 		for setting, tokens := range map[string][]string{"admin_tokens": k.adminTokens,
 			"evidence_tokens": k.evidenceTokens} {
 			if slices.Contains(tokens, key) {
@@ -225,7 +225,7 @@ func (c Options) newSource(name string, k credentials,
 			}
 		}
 	}
-	scheme, err := admit.New(s.Kind, o)
+	scheme, err := admit.New(s.Kind, opts)
 	if err != nil {
 		return ingest.Source{}, fmt.Errorf("sources.%s: %w", name, err)
 	}
@@ -233,7 +233,7 @@ func (c Options) newSource(name string, k credentials,
 	if err != nil {
 		return ingest.Source{}, fmt.Errorf("sources.%s.allow_ips: %w", name, err)
 	}
-	sample, err := admit.SampleOf(s.Kind, o, "test-1")
+	sample, err := admit.SampleOf(s.Kind, opts, "test-1")
 	if err != nil {
 		return ingest.Source{}, fmt.Errorf("sources.%s: make a sample: %w", name, err)
 	}
@@ -244,9 +244,9 @@ func (c Options) newSource(name string, k credentials,
 			Body: s.SuccessBody}
 	}
 	return ingest.Source{
-		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, o),
-		URL:    shown(c.publicURL(name)),
-		Sample: sample, Secrets: len(o.Secrets), BearerKeys: len(o.BearerKeys),
+		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, opts),
+		URL:    shown(o.publicURL(name)),
+		Sample: sample, Secrets: len(opts.Secrets), BearerKeys: len(opts.BearerKeys),
 		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed,
 		Success: success,
 	}, nil
@@ -275,17 +275,17 @@ func typeOf(body string) string {
 }
 
 // newSources makes the configured sources; the default one takes its keys from k.
-func newSources(c Options, k credentials) ([]ingest.Source, error) {
+func newSources(o Options, k credentials) ([]ingest.Source, error) {
 	var sources []ingest.Source
 	client := newAmazonClient(http.DefaultTransport)
-	for _, name := range c.SourceNames() {
-		source, err := c.newSource(name, k, client)
+	for _, name := range o.SourceNames() {
+		source, err := o.newSource(name, k, client)
 		if err != nil {
 			return nil, err
 		}
 		sources = append(sources, source)
 		// Test traffic has the keys and limits of the default source, and a name of its own.
-		if name == ingest.DefaultSource && c.Sources[name].Kind == "envelope" {
+		if name == ingest.DefaultSource && o.Sources[name].Kind == "envelope" {
 			source.Name = hookgate.TestSource
 			sources = append(sources, source)
 		}
@@ -294,18 +294,18 @@ func newSources(c Options, k credentials) ([]ingest.Source, error) {
 }
 
 // largestBody is the largest body that any source takes.
-func (c Options) largestBody() Bytes {
-	largest := c.HTTP.MaxBody
-	for _, source := range c.Sources {
+func (o Options) largestBody() Bytes {
+	largest := o.HTTP.MaxBody
+	for _, source := range o.Sources {
 		largest = max(largest, source.MaxBody)
 	}
 	return largest
 }
 
 // SourceNames returns the names of all sources, sorted.
-func (c Options) SourceNames() []string {
-	names := make([]string, 0, len(c.Sources))
-	for name := range c.Sources {
+func (o Options) SourceNames() []string {
+	names := make([]string, 0, len(o.Sources))
+	for name := range o.Sources {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -314,13 +314,13 @@ func (c Options) SourceNames() []string {
 
 // CheckSources makes every source, and returns those that could be made and what is wrong with the
 // others. Keys that the first start would make are not made.
-func (c Options) CheckSources() (sources []ingest.Source, errs error) {
+func (o Options) CheckSources() (sources []ingest.Source, errs error) {
 	client := newAmazonClient(http.DefaultTransport)
-	for _, name := range c.SourceNames() {
-		k, err := c.configuredKeys(name)
+	for _, name := range o.SourceNames() {
+		k, err := o.configuredKeys(name)
 		if err == nil {
 			var s ingest.Source
-			if s, err = c.newSource(name, k, client); err == nil {
+			if s, err = o.newSource(name, k, client); err == nil {
 				sources = append(sources, s)
 			}
 		}
@@ -331,11 +331,11 @@ func (c Options) CheckSources() (sources []ingest.Source, errs error) {
 
 // configuredKeys resolves the keys of the default source for a look at it without a gate: those
 // that serve would make, or has made, are read if they are there, and else stand-ins.
-func (c Options) configuredKeys(name string) (k credentials, err error) {
+func (o Options) configuredKeys(name string) (k credentials, err error) {
 	if name != ingest.DefaultSource {
 		return k, nil
 	}
-	source := c.Sources[name]
+	source := o.Sources[name]
 	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
 		return k, fmt.Errorf("sources.default.bearer_keys: %w", err)
 	}
@@ -347,7 +347,7 @@ func (c Options) configuredKeys(name string) (k credentials, err error) {
 	}
 	for name, to := range map[string]*[]string{datadir.BearerKey: &k.bearerKeys,
 		datadir.HmacSecret: &k.hmacSecrets} {
-		key, err := c.dir().ReadKey(name)
+		key, err := o.dir().ReadKey(name)
 		if err != nil {
 			key = "is made by the first start of the gate"
 		}
@@ -358,10 +358,10 @@ func (c Options) configuredKeys(name string) (k credentials, err error) {
 
 // SchemeOptions are those with which the gate would make the scheme of a source. Keys that the first
 // start would make are not made.
-func (c Options) SchemeOptions(name string) (admit.Options, error) {
-	keys, err := c.configuredKeys(name)
+func (o Options) SchemeOptions(name string) (admit.Options, error) {
+	keys, err := o.configuredKeys(name)
 	if err != nil {
 		return admit.Options{}, err
 	}
-	return c.schemeOptions(name, keys, newAmazonClient(http.DefaultTransport))
+	return o.schemeOptions(name, keys, newAmazonClient(http.DefaultTransport))
 }

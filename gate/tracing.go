@@ -22,12 +22,12 @@ type traces struct {
 
 // startTracing returns what decorates queue, store and HTTP handler; the zero value without an
 // endpoint.
-func startTracing(c Options, log *slog.Logger) (traces, error) {
-	if c.Tracing.Endpoint == "" {
+func startTracing(o Options, log *slog.Logger) (traces, error) {
+	if o.Tracing.Endpoint == "" {
 		return traces{}, nil
 	}
 	t, err := tracing.New(tracing.Config{
-		Endpoint: c.Tracing.Endpoint, Sample: c.Tracing.Sample, Version: c.Version,
+		Endpoint: o.Tracing.Endpoint, Sample: o.Tracing.Sample, Version: o.Version,
 		Process: processName(), Logger: log,
 	})
 	if err != nil {

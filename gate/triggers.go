@@ -34,7 +34,8 @@ type TriggerOptions[T int | int64 | float64 | time.Duration] struct {
 }
 
 func newTrigger[T int | int64 | float64 | time.Duration](limit T) TriggerOptions[T] {
-	return TriggerOptions[T]{Limit: limit, Sustain: 5 * time.Minute, Action: string(release.ActionNone)}
+	return TriggerOptions[T]{Limit: limit, Sustain: 5 * time.Minute,
+		Action: string(release.ActionNone)}
 }
 
 // in returns the trigger with its limit in a unit.
@@ -133,37 +134,37 @@ func (c GuardOptions) checkTriggers(canary bool) error {
 }
 
 // releaseConfigOf returns the configuration of what watches the release triggers.
-func releaseConfigOf(c Options, b *backends, log *slog.Logger) (release.Config, error) {
+func releaseConfigOf(o Options, b *backends, log *slog.Logger) (release.Config, error) {
 	r := release.Config{
-		Triggers:   c.Guard.Triggers.triggers(),
-		NoWebhooks: c.Role == RoleWorker, NoRedis: c.Queue.Kind != QueueRedis,
-		Process: processName(), Version: c.Version, Logger: log,
+		Triggers:   o.Guard.Triggers.triggers(),
+		NoWebhooks: o.Role == RoleWorker, NoRedis: o.Queue.Kind != QueueRedis,
+		Process: processName(), Version: o.Version, Logger: log,
 	}
 	if pool := b.pool; pool != nil {
 		r.Pool = func() (inUse, most int) { p := pool(); return p.Acquired, p.Max }
 	}
-	if c.Guard.Triggers.uses(release.ActionRollBack) {
-		if _, err := exec.LookPath(c.Guard.RollbackCommand[0]); err != nil {
+	if o.Guard.Triggers.uses(release.ActionRollBack) {
+		if _, err := exec.LookPath(o.Guard.RollbackCommand[0]); err != nil {
 			return r, fmt.Errorf("guard.rollback_command: %w", err)
 		}
 	}
-	setting, highWater := "queue.high_water", c.Queue.HighWater
-	if c.Queue.Kind == QueueDirect {
-		setting, highWater = "spool.high_water", c.Spool.HighWater
+	setting, highWater := "queue.high_water", o.Queue.HighWater
+	if o.Queue.Kind == QueueDirect {
+		setting, highWater = "spool.high_water", o.Spool.HighWater
 	}
-	if limit := c.Guard.Triggers.QueueDepth.Limit; limit >= highWater && !c.Spool.Off {
+	if limit := o.Guard.Triggers.QueueDepth.Limit; limit >= highWater && !o.Spool.Off {
 		log.Warn("guard.triggers.queue_depth.limit is not below "+setting+": this trigger can never fire",
 			"limit", limit, "high_water", highWater)
 	}
 	var err error
-	r.Webhook, err = newAlarmWebhook(c.Guard.Alarm)
+	r.Webhook, err = newAlarmWebhook(o.Guard.Alarm)
 	return r, err
 }
 
 // releaseControls returns what the actions of the release triggers change.
-func releaseControls(c Options, b *backends, shared *canary.Canary) release.Controls {
-	start := &launcher{command: c.Guard.RollbackCommand, cooldown: c.Guard.RollbackCooldown,
-		dir: c.dir()}
+func releaseControls(o Options, b *backends, shared *canary.Canary) release.Controls {
+	start := &launcher{command: o.Guard.RollbackCommand, cooldown: o.Guard.RollbackCooldown,
+		dir: o.dir()}
 	controls := release.Controls{Mode: b.settings, RollBack: start.start, Trail: b.access}
 	if shared != nil {
 		controls.Canary = shared

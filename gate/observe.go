@@ -1,0 +1,36 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/hookgate/hookgate/internal/attention"
+	"github.com/hookgate/hookgate/internal/httpserver"
+	"github.com/hookgate/hookgate/internal/metrics"
+)
+
+// metricsConfigOf names the parts that the gauges ask at each scrape.
+func metricsConfigOf(o Options, b *backends, letters *attention.DeadLetters, clock *attention.Clock,
+	edge httpserver.Config) metrics.Config {
+	m := metrics.Config{
+		Queue:           b.queue.Stats,
+		Store:           b.reader.Counts,
+		Pool:            b.pool,
+		Holdings:        b.holdings,
+		Mode:            b.settings.Mode,
+		Kind:            o.Queue.Kind,
+		ClockBehind:     clock.Behind,
+		OpenDeadLetters: letters.Open,
+		DataDir:         o.dir().Space,
+		Version:         o.Version,
+	}
+	if edge.TLS != nil {
+		m.CertificateExpiry = func() (time.Time, error) {
+			cert, err := edge.TLS.GetCertificate(nil)
+			if err != nil {
+				return time.Time{}, err
+			}
+			return cert.Leaf.NotAfter, nil
+		}
+	}
+	return m
+}
