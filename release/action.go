@@ -8,11 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
-
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 // Action is what the monitor does, beside the alarm, when a release trigger fires.
@@ -156,18 +154,12 @@ func (m *Monitor) rolledBack(alarm Alarm, err error) {
 
 // attempt calls do. It retries with growing pauses, except for a roll-back.
 func (m *Monitor) attempt(ctx context.Context, action Action, do func(context.Context) error) error {
-	retries := -1
-	if action == ActionRollBack {
-		retries = 0
+	policy := backoff.Policy{
+		Min: actRetryMin, Max: actRetryMax,
+		Stop: func(error) bool { return action == ActionRollBack },
 	}
-	policy := retrypolicy.NewBuilder[any]().
-		WithMaxRetries(retries).
-		WithBackoff(actRetryMin, actRetryMax).
-		WithJitterFactor(0.25).
-		AbortIf(func(any, error) bool { return ctx.Err() != nil }).
-		Build()
 	var last error
-	err := failsafe.With(policy).WithContext(ctx).Run(func() error {
+	err := policy.Retry(ctx, func(backoff.Attempt) error {
 		bounded, cancel := context.WithTimeout(ctx, actTimeout)
 		defer cancel()
 		err := do(bounded)
@@ -203,7 +195,8 @@ func (m *Monitor) record(life context.Context, controls Controls, a control.Admi
 	if controls.Trail == nil {
 		return
 	}
-	for pause := actRetryMin; ; pause = min(2*pause, actRetryMax) {
+	policy := backoff.Policy{Min: actRetryMin, Max: actRetryMax}
+	for failures := 1; ; failures++ {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(life), trailTimeout)
 		err := controls.Trail.RecordAction(ctx, a)
 		cancel()
@@ -212,10 +205,8 @@ func (m *Monitor) record(life context.Context, controls Controls, a control.Admi
 		}
 		m.log.Error("cannot write the admin trail; retrying", "request_id",
 			a.RequestID.String(), "result", a.Result, "error", err)
-		select {
-		case <-life.Done():
+		if backoff.Sleep(life, policy.Pause(failures)) != nil {
 			return
-		case <-time.After(pause):
 		}
 	}
 }

@@ -15,10 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
-
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 // The kinds of alarms.
@@ -136,22 +134,17 @@ func (a *alarms) run(ctx context.Context) {
 // deliver sends an alarm, retrying until the receiver answers 2xx or RetryFor is over.
 func (a *alarms) deliver(ctx context.Context, client *http.Client, alarm Alarm) {
 	first := time.Now()
-	policy := retrypolicy.NewBuilder[any]().
-		WithMaxRetries(-1).
-		WithBackoff(sendRetryMin, sendRetryMax).
-		WithJitterFactor(0.5).
-		AbortIf(func(any, error) bool { return ctx.Err() != nil || time.Since(first) >= a.to.RetryFor }).
-		ReturnLastFailure().
-		Build()
-	err := failsafe.With(policy).WithContext(ctx).
-		RunWithExecution(func(e failsafe.Execution[any]) error {
-			err := a.send(ctx, client, alarm)
-			if err != nil && e.IsFirstAttempt() && ctx.Err() == nil {
+	policy := backoff.Policy{
+		Min: sendRetryMin, Max: sendRetryMax,
+		Stop: func(error) bool { return time.Since(first) >= a.to.RetryFor },
+		Failed: func(failed backoff.Attempt, _ time.Duration) {
+			if failed.Number == 1 {
 				a.log.Warn("alarm not delivered; retrying", "alarm", alarm.ID, "for",
-					a.to.RetryFor.String(), "error", err)
+					a.to.RetryFor.String(), "error", failed.Err)
 			}
-			return err
-		})
+		},
+	}
+	err := policy.Retry(ctx, func(backoff.Attempt) error { return a.send(ctx, client, alarm) })
 	switch {
 	case err == nil:
 		a.delivered.Add(1)

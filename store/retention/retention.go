@@ -16,10 +16,10 @@ package retention
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 // Store is what retention needs of a store.
@@ -89,10 +89,8 @@ func Run(ctx context.Context, c Config, s Store, m Metrics) {
 	l := &loop{Config: c.withDefaults(), store: s, metrics: m, limit: firstStep}
 	for {
 		pause := l.step(ctx)
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, pause) != nil {
 			return
-		case <-time.After(pause):
 		}
 	}
 }
@@ -183,15 +181,11 @@ func (l *loop) adapt(took time.Duration) {
 // first, and the last that is followed by success.
 func (l *loop) failed(err error) time.Duration {
 	l.metrics.PruneFailed()
-	pause := min(l.BackoffMax, l.BackoffMin<<min(l.failures, 30))
-	if pause <= 0 {
-		pause = l.BackoffMax
-	}
 	if l.failures++; l.failures == 1 {
 		l.Logger.Warn("retention failed; will try again, and say so when it works", "error", err)
 	} else {
 		l.Logger.Debug("retention still fails", "failures", l.failures, "error", err)
 	}
 	l.limit = max(leastStep, l.limit/2) // it may have been too much for its time
-	return pause/2 + rand.N(pause)
+	return backoff.Policy{Min: l.BackoffMin, Max: l.BackoffMax}.Pause(l.failures)
 }
