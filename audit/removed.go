@@ -6,46 +6,6 @@ import (
 	"time"
 )
 
-// ErrNoRemovals is for a store without its row of webhook_removals.
-var ErrNoRemovals = errors.New("webhook_removals has no row: the schema is damaged")
-
-// Removals is the row of webhook_removals: what retention has removed since the beginning, and the
-// highest ids in it.
-type Removals struct {
-	// Events are those whose body was removed, whether or not their lineage is left.
-	Events, Duplicates, DeadLetters int64
-	// LastEvent is the id up to which no event has a body. Behind it only test traffic can lack one.
-	LastEvent, LastRequest, LastBatch int64
-	LastPurge                         int64
-}
-
-// Checkpoint is a row of webhook_checkpoints: links From to To of a partition were removed. The
-// audit chain goes on across it from Previous, the hash before the first of them, to Hash, that of
-// the last.
-type Checkpoint struct {
-	Partition                       int
-	From, To                        int64
-	Previous, Hash                  [32]byte
-	Events, Duplicates, DeadLetters int64
-	Purges                          int64
-	// PersistedAt is that of the youngest link.
-	PersistedAt time.Time
-}
-
-// Gap is a row of webhook_gaps: the entries of the log with ids From to To were removed. The audit
-// chain goes on across it from Previous, the hash before the first of them, to Hash, that of the
-// last.
-type Gap struct {
-	From, To                        int64
-	Previous, Hash                  [32]byte
-	Events, Duplicates, DeadLetters int64
-	Purges, Anchors                 int64
-	// Anchored is the highest sequence of the anchors; 0 if there are none.
-	Anchored int64
-	// PersistedAt is that of the last entry.
-	PersistedAt time.Time
-}
-
 // readRemovals takes up what retention has written down.
 func (w *walker) readRemovals() (err error) {
 	if w.removals, err = w.Removals(); errors.Is(err, ErrNoRemovals) {

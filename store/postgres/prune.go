@@ -108,21 +108,9 @@ func (p *pruning) readLinks() ([]statement, error) {
 	}
 	return []statement{{sql: oldLinks, args: []arg{argInt(p.store.pruneCursor),
 		argInt(int64(p.limit))}, row: func(r row) error {
-		p.links = append(p.links, scanOldLink(r))
+		p.links = append(p.links, prune.ScanLink(r))
 		return nil
 	}}}, nil
-}
-
-func scanOldLink(r row) prune.Link {
-	l := prune.Link{
-		ID: r.Int(0), Partition: int(r.Int(1)), Sequence: r.Int(2), Events: r.Int(5), Requests: r.Int(6),
-		Purges:    r.Int(7),
-		LastEvent: r.Int(8), LastRequest: r.Int(9), PersistedAt: micros(r.Int(10)), Duplicates: r.Int(11),
-		LastPurge: r.Int(12), Kept: r.Bool(13),
-	}
-	copy(l.Previous[:], r[3])
-	copy(l.Hash[:], r[4])
-	return l
 }
 
 // entryPage is the least number of entries that are read at a time.
@@ -141,10 +129,7 @@ var entriesQuery = func() string {
 	return b.String() + " ORDER BY 1 LIMIT $2"
 }()
 
-// entryBefore finds the hash of the entry with the id of $1, or of the gap it has become part of.
-const entryBefore = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= $1 ORDER BY from_id DESC LIMIT 1) g WHERE to_id >= $1
-	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = $1 UNION ALL SELECT hash FROM webhook_requests WHERE id = $1
-	UNION ALL SELECT hash FROM webhook_purges WHERE id = $1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = $1`
+var entryBefore = numbered(prune.EntryBeforeQuery)
 
 // readEntries plans the links and returns what reads the entries of the log that come next, if the
 // step comes to them.
@@ -160,10 +145,7 @@ func (p *pruning) readEntries() ([]statement, error) {
 		return nil, nil
 	}
 	take := func(r row) error {
-		e := prune.Entry{ID: r.Int(0), Kind: prune.Kind(r.Int(1)), PersistedAt: micros(r.Int(3)),
-			Sequence: r.Int(4), Kept: r.Int(5) > 0}
-		copy(e.Hash[:], r[2])
-		p.entries = append(p.entries, e)
+		p.entries = append(p.entries, prune.ScanEntry(r))
 		return nil
 	}
 	limit := argInt(int64(max(p.limit+1, entryPage)))

@@ -210,3 +210,92 @@ func TestTriggersInAnyPath(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSchemaVersions: a schema is brought up to date with what it holds; one of a newer version is
+// refused, and so is any other when there are to be no migrations.
+func TestSchemaVersions(t *testing.T) {
+	url := newDatabase(t)
+	open := func(skip bool) error {
+		s, err := Open(t.Context(), Config{URL: url, SkipMigrations: skip})
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	}
+	names, err := fs.Glob(schema(), "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := len(names)
+	if err := open(true); err == nil || !strings.Contains(err.Error(), "run the migrations") {
+		t.Errorf("a new database without migrations got %v", err)
+	}
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known ||
+		!all[0].AppliedAt.IsZero() {
+		t.Errorf("status of a new database is %+v (error %v)", all, err)
+	}
+	for range 2 {
+		if err := Migrate(t.Context(), url, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known ||
+		all[known-1].AppliedAt.IsZero() || all[0].Version != 1 {
+		t.Errorf("status after the migration is %+v (error %v)", all, err)
+	}
+	if err := open(true); err != nil {
+		t.Errorf("a schema that is as it should be got %v", err)
+	}
+
+	original := schema
+	defer func() { schema = original }()
+	schema = func() fs.FS {
+		files := fstest.MapFS{"99999_more.sql": {Data: []byte(
+			"-- +goose Up\nCREATE TABLE more (n integer);\n")}}
+		for _, name := range names {
+			text, err := fs.ReadFile(original(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = &fstest.MapFile{Data: text}
+		}
+		return files
+	}
+	if err := open(true); err == nil {
+		t.Error("an old schema was opened without migrations")
+	}
+	if err := open(false); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 ||
+		all[known].AppliedAt.IsZero() {
+		t.Errorf("status after the second migration is %+v (error %v)", all, err)
+	}
+	schema = original
+	for _, skip := range []bool{false, true} {
+		if err := open(skip); err == nil || !strings.Contains(err.Error(), "newer") {
+			t.Errorf("a newer schema got %v", err)
+		}
+	}
+	if all, err := MigrationStatus(t.Context(), url, ""); err != nil || len(all) != known+1 ||
+		all[known].Version != 99999 {
+		t.Errorf("status of a newer schema is %+v (error %v)", all, err)
+	}
+}
+
+// TestOpenFails: an error says which database, and never the password.
+func TestOpenFails(t *testing.T) {
+	for _, url := range []string{
+		"postgres://user:s3cret@127.0.0.1:1/name", "postgres://user:s3cret@127.0.0.1:port/name",
+		"postgres://user:s3cret@/name?sslmode=x",
+		strings.Replace(newDatabase(t), "tester@", "tester:s3cret@", 1) + "&dbname=missing",
+	} {
+		s, err := Open(t.Context(), Config{URL: url})
+		if err == nil {
+			s.Close()
+			t.Errorf("%s was opened", url)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/audit"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
 // gapStatements write one gap: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6 duplicates, ?7
@@ -87,6 +88,19 @@ const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, `
 	UNION ALL SELECT id, 5, hash, id, sequence, 0 FROM webhook_anchors WHERE id > ?
 	UNION ALL SELECT from_id, 6, hash, persisted_at, 0, 0 FROM webhook_gaps WHERE from_id > ?
 	ORDER BY 1`
+
+// ScanEntry reads a row of EntriesQuery.
+func ScanEntry(r entry.Row) Entry {
+	e := Entry{ID: r.Int(0), Kind: Kind(r.Int(1)), PersistedAt: time.UnixMicro(r.Int(3)).UTC(),
+		Sequence: r.Int(4), Kept: r.Int(5) > 0}
+	r.Copy(2, e.Hash[:])
+	return e
+}
+
+// EntryBeforeQuery reads the hash of the entry with the id ?1, or of the gap it has become part of.
+const EntryBeforeQuery = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= ?1 ORDER BY from_id DESC LIMIT 1) g WHERE to_id >= ?1
+	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = ?1 UNION ALL SELECT hash FROM webhook_requests WHERE id = ?1
+	UNION ALL SELECT hash FROM webhook_purges WHERE id = ?1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = ?1`
 
 // keptEvent counts the dead letters by which an event e must stay. Most stores have none.
 const keptEvent = `CASE WHEN (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) = 0 THEN 0 ELSE

@@ -3,6 +3,7 @@ package prune
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/entry"
@@ -34,6 +35,19 @@ const (
 						AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) > 0)
 		OR (SELECT count(*) FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id WHERE p.batch = b.id) > 0)`
 )
+
+// ScanLink reads a row of LinkColumns.
+func ScanLink(r entry.Row) Link {
+	l := Link{
+		ID: r.Int(0), Partition: int(r.Int(1)), Sequence: r.Int(2), Events: r.Int(5), Requests: r.Int(6),
+		Purges: r.Int(7), LastEvent: r.Int(8), LastRequest: r.Int(9),
+		PersistedAt: time.UnixMicro(r.Int(10)).UTC(), Duplicates: r.Int(11), LastPurge: r.Int(12),
+		Kept: r.Bool(13),
+	}
+	r.Copy(3, l.Previous[:])
+	r.Copy(4, l.Hash[:])
+	return l
+}
 
 // OldRequestBodies is the condition on webhook_request_bodies b that all events which the request
 // carried are without their bodies, b being among the limit oldest rows that were stored before a

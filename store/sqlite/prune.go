@@ -127,17 +127,8 @@ func (s *Store) planLinks(step *prune.Step) error {
 		return nil
 	}
 	more := true
-	err := s.offer(oldLinksQuery, step.Cursor, func(row *sqlite.Stmt) bool {
-		l := prune.Link{
-			ID: row.ColumnInt64(0), Partition: row.ColumnInt(1), Sequence: row.ColumnInt64(2),
-			Events: row.ColumnInt64(5), Requests: row.ColumnInt64(6), Purges: row.ColumnInt64(7),
-			LastEvent: row.ColumnInt64(8), LastRequest: row.ColumnInt64(9),
-			PersistedAt: micros(row.ColumnInt64(10)),
-			Duplicates:  row.ColumnInt64(11), LastPurge: row.ColumnInt64(12), Kept: row.ColumnBool(13),
-		}
-		row.ColumnBytes(3, l.Previous[:])
-		row.ColumnBytes(4, l.Hash[:])
-		more = step.Link(l)
+	err := s.offer(oldLinksQuery, step.Cursor, func(stmt *sqlite.Stmt) bool {
+		more = step.Link(prune.ScanLink(row{stmt}))
 		return more
 	})
 	if err == nil && more {
@@ -158,11 +149,8 @@ func (s *Store) planEntries(step *prune.Step) error {
 	}
 	step.BeginEntries(previous)
 	more := true
-	err = s.offer(entriesQuery, max(step.EntryCursor, beginsAfter), func(row *sqlite.Stmt) bool {
-		e := prune.Entry{ID: row.ColumnInt64(0), Kind: prune.Kind(row.ColumnInt(1)),
-			PersistedAt: micros(row.ColumnInt64(3)),
-			Sequence:    row.ColumnInt64(4), Kept: row.ColumnBool(5)}
-		row.ColumnBytes(2, e.Hash[:])
+	err = s.offer(entriesQuery, max(step.EntryCursor, beginsAfter), func(stmt *sqlite.Stmt) bool {
+		e := prune.ScanEntry(row{stmt})
 		more = step.Entry(&e)
 		return more
 	})
@@ -188,9 +176,7 @@ func (s *Store) entryBefore(cursor int64) (hash [32]byte, beginsAfter int64, err
 		return hash, beginsAfter, err
 	}
 	found := false
-	err = s.execute(`SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= ?1 ORDER BY from_id DESC LIMIT 1) WHERE to_id >= ?1
-		UNION ALL SELECT hash FROM webhook_removed_events WHERE id = ?1 UNION ALL SELECT hash FROM webhook_requests WHERE id = ?1
-		UNION ALL SELECT hash FROM webhook_purges WHERE id = ?1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = ?1`,
+	err = s.execute(prune.EntryBeforeQuery,
 		[]any{cursor}, func(row *sqlite.Stmt) error {
 			found = true
 			row.ColumnBytes(0, hash[:])

@@ -8,24 +8,10 @@ import (
 	"math"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
 )
 
 // ErrNoTrail is the error of recording an action when the row of webhook_admin_chain is missing.
 var ErrNoTrail = errors.New("the head of the admin trail has been removed; audit verify shows what else has")
-
-// Action is a row of webhook_admin_actions.
-type Action struct {
-	control.AdminAction
-	// RequestID is as the store has it, which need not be well formed.
-	RequestID string
-}
-
-// ActionHead is the row of webhook_admin_chain: where the chain was left.
-type ActionHead struct {
-	Sequence int64
-	Hash     [32]byte
-}
 
 // actionsTo checks the admin trail up to the row with a number, or to its end.
 func (w *walker) actionsTo(sequence int64) error {

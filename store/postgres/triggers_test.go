@@ -1,0 +1,106 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+// TestApprovalTriggers: not even whoever writes the tables approves their own, changes what was
+// asked for, decides or uses twice, or removes a row.
+func TestApprovalTriggers(t *testing.T) {
+	conn := connect(t, filled(t))
+	insert := func(id int, state, decided, used string) string {
+		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice', 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
+	}
+	for _, script := range []string{
+		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"),
+		insert(4, "denied", "alice", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r' WHERE id = 2",
+	} {
+		if err := execute(conn, script); err != nil {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+	for _, script := range []string{
+		insert(5, "approved", "alice", ""), insert(5, "used", "alice", "r"), insert(5, "approved", "",
+			""), insert(5, "used", "bob", ""), insert(5, "expired", "bob", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 4",
+		"UPDATE webhook_approvals SET state = 'approved', used_by = '' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'pending', decided_by = '' WHERE id = 1",
+		"UPDATE webhook_approvals SET used_by = 'other' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', target = 'other' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', requested_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
+		"TRUNCATE webhook_approvals", "DELETE FROM webhook_approvals WHERE id = 1",
+	} {
+		if err := execute(conn, script); err == nil {
+			t.Errorf("%s: done", script)
+		}
+	}
+}
+
+// TestTriggers: rows are not changed, and are removed by retention alone.
+func TestTriggers(t *testing.T) {
+	conn := connect(t, filled(t))
+	for _, table := range []string{"webhook_events", "webhook_requests", "webhook_batches",
+		"webhook_dead_letters", "webhook_purges"} {
+		for _, script := range []string{"UPDATE " + table + " SET id = id", "DELETE FROM " + table,
+			"DELETE FROM " + table + " WHERE id = 2", "TRUNCATE " + table} {
+			if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), table+
+				" is append-only") {
+				t.Errorf("%s: got %v, want a refusal", script, err)
+			}
+		}
+		for _, change := range []string{"UPDATE " + table + " SET id = id", "TRUNCATE " + table} {
+			if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+
+				change); err == nil {
+				t.Errorf("%s goes through in the name of retention", change)
+			}
+			if err := execute(conn, "ROLLBACK"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, change := range []string{"UPDATE webhook_admin_actions SET reason = ''",
+		"DELETE FROM webhook_admin_actions", "TRUNCATE webhook_admin_actions"} {
+		if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); "+
+			change); err == nil || !strings.Contains(err.Error(), "webhook_admin_actions is append-only") {
+			t.Errorf("%s: got %v, want a refusal", change, err)
+		}
+		if err := execute(conn, "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention; COMMIT"); err != nil {
+		t.Errorf("retention: %v", err)
+	}
+}
+
+// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step
+// of it that was rolled back leaves the latch closed.
+func TestTriggersOfRetention(t *testing.T) {
+	url := newDatabase(t)
+	s, failWrites := openStore(t, url)
+	defer s.Close()
+	storetest.FillPruned(t, s)
+	done := false
+	failWrites(&done)
+	if _, err := s.Prune(t.Context(), hookgate.Cutoffs{Events: time.Now()}, 1); err == nil {
+		t.Error("a step whose commit failed got no error")
+	}
+	conn := connect(t, url)
+	for script, want := range storetest.PrunedRefusals() {
+		if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a refusal", script, err)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/storetest"
+)
+
+// TestApprovalTriggers: not even whoever writes the tables approves their own, changes what was
+// asked for, decides or uses twice, or removes a row.
+func TestApprovalTriggers(t *testing.T) {
+	path := filled(t)
+	insert := func(id int, state, decided, used string) string {
+		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice', 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
+	}
+	for _, script := range []string{
+		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"),
+		insert(4, "denied", "alice", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r' WHERE id = 2",
+	} {
+		if err := execute(path, script+";"); err != nil {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+	for _, script := range []string{
+		insert(5, "approved", "alice", ""), insert(5, "used", "alice", "r"), insert(5, "approved", "",
+			""), insert(5, "used", "bob", ""), insert(5, "expired", "bob", ""),
+		"UPDATE webhook_approvals SET state = 'approved', decided_by = 'bob' WHERE id = 4",
+		"UPDATE webhook_approvals SET state = 'approved', used_by = '' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'pending', decided_by = '' WHERE id = 1",
+		"UPDATE webhook_approvals SET used_by = 'other' WHERE id = 3",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', target = 'other' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', requested_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
+		"DELETE FROM webhook_approvals WHERE id = 1",
+	} {
+		if err := execute(path, script+";"); err == nil {
+			t.Errorf("%s: done", script)
+		}
+	}
+}
+
+// TestTriggers: rows are not changed, and are removed by retention alone.
+func TestTriggers(t *testing.T) {
+	path := released(t, "filled")
+	for script, want := range map[string]string{
+		"DELETE FROM webhook_log": "keeps its row",
+		"INSERT INTO webhook_log SELECT 2, 0, 0, hash, 0, 0, 0, 0, 0, 0 FROM webhook_log": "keeps its row",
+		"UPDATE webhook_anchors SET sequence = 1":                                         "is append-only",
+		"DELETE FROM webhook_anchors":                                                     "is append-only",
+	} {
+		if err := execute(filled(t), script+";"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a refusal", script, err)
+		}
+	}
+	for _, table := range []string{"webhook_events", "webhook_requests", "webhook_batches",
+		"webhook_dead_letters"} {
+		for _, script := range []string{"UPDATE " + table + " SET id = id", "DELETE FROM " + table,
+			"DELETE FROM " + table + " WHERE id = 2"} {
+			if err := execute(path, script+";"); err == nil || !strings.Contains(err.Error(), table+
+				" is append-only") {
+				t.Errorf("%s: got %v, want a refusal", script, err)
+			}
+		}
+		if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days'); UPDATE "+table+
+			" SET id = id;"); err == nil {
+			t.Errorf("%s can be updated in the name of retention", table)
+		}
+	}
+	for _, script := range []string{"UPDATE webhook_admin_actions SET reason = ''",
+		"INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_admin_actions"} {
+		if err := execute(path, script+";"); err == nil ||
+			!strings.Contains(err.Error(), "webhook_admin_actions is append-only") {
+			t.Errorf("%s: got %v, want a refusal", script, err)
+		}
+	}
+	if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention;"); err != nil {
+		t.Errorf("retention: %v", err)
+	}
+}
+
+// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step
+// of it that was rolled back leaves the latch closed.
+func TestTriggersOfRetention(t *testing.T) {
+	path := filledBy(t, func(s *Store) {
+		storetest.FillPruned(t, s)
+		s.failCommit = func(bool) error { return errors.New("injected") }
+		if _, err := s.Prune(t.Context(), hookgate.Cutoffs{Events: time.Now()}, 1); err == nil {
+			t.Error("a step whose commit failed got no error")
+		}
+	})
+	for script, want := range storetest.PrunedRefusals() {
+		if err := execute(path, script+";"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a refusal", script, err)
+		}
+	}
+}
