@@ -72,6 +72,7 @@ func Load(environ []string, flags map[string]any) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+	flags = maps.Clone(flags)
 	if f, ok := flags["config"].(string); ok {
 		configFile = f
 		delete(flags, "config")
