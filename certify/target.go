@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hookgate/hookgate/api"
 )
 
 const (
@@ -121,21 +123,7 @@ func (t *target) getOnce(ctx context.Context, address, token, accept string) ([]
 
 const jsonType = "application/json"
 
-// health is what the target says of itself.
-type health struct {
-	Status  string
-	Version string
-	Mode    string
-	Queue   struct {
-		Depth        *int64  `json:"depth"`
-		OldestAgeS   float64 `json:"oldest_age_s"`
-		Spooled      int64   `json:"spooled"`
-		Error        string  `json:"error"`
-		DegradedText string  `json:"degraded"`
-	}
-}
-
-func (t *target) health(ctx context.Context) (h health, raw []byte, err error) {
+func (t *target) health(ctx context.Context) (h api.Health, raw []byte, err error) {
 	if raw, err = t.get(ctx, "/api/health", jsonType); err != nil {
 		return h, nil, err
 	}
@@ -143,14 +131,14 @@ func (t *target) health(ctx context.Context) (h health, raw []byte, err error) {
 }
 
 // healthOnce is health without a second try.
-func (t *target) healthOnce(ctx context.Context) (h health, raw []byte, err error) {
+func (t *target) healthOnce(ctx context.Context) (h api.Health, raw []byte, err error) {
 	if raw, err = t.getOnce(ctx, t.base+"/api/health", "", jsonType); err != nil {
 		return h, nil, err
 	}
 	return t.parseHealth(raw)
 }
 
-func (t *target) parseHealth(raw []byte) (h health, _ []byte, err error) {
+func (t *target) parseHealth(raw []byte) (h api.Health, _ []byte, err error) {
 	if err := json.Unmarshal(raw, &h); err != nil || h.Status == "" {
 		return h, nil, fmt.Errorf("%s/api/health does not answer as a gate does", t.base)
 	}

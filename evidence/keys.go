@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/hookgate/hookgate/internal/secret"
 )
 
 // Keys are PEM, PKCS #8 and PKIX, as openssl writes them.
@@ -61,19 +59,6 @@ func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
 		return k, nil
 	}
 	return nil, errors.New("is not a key for Ed25519")
-}
-
-// ReadPrivateKey reads a private key from a file that only its owner can read.
-func ReadPrivateKey(path string) (ed25519.PrivateKey, error) {
-	text, err := secret.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := ParsePrivateKey([]byte(text + "\n"))
-	if err != nil {
-		return nil, fmt.Errorf("key %s %w; hookgate evidence keygen makes one", path, err)
-	}
-	return key, nil
 }
 
 // ReadPublicKeys reads public keys from files.

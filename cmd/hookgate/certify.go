@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/internal/progress"
+	"github.com/hookgate/hookgate/internal/secret"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -211,7 +213,7 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 		return err
 	}
 	if path := cmp.Or(o.key, os.Getenv("EVIDENCE_KEY")); path != "" {
-		if options.Key, err = evidence.ReadPrivateKey(path); err != nil {
+		if options.Key, err = readSigningKey(path); err != nil {
 			return err
 		}
 	}
@@ -262,6 +264,18 @@ func roleRules() (rules []certify.Rule) {
 			}})
 	}
 	return rules
+}
+
+func readSigningKey(path string) (ed25519.PrivateKey, error) {
+	text, err := secret.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := evidence.ParsePrivateKey([]byte(text + "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("key %s %w; hookgate evidence keygen makes one", path, err)
+	}
+	return key, nil
 }
 
 // certifyProgress shows how a certification goes: a bar on a terminal, elsewhere a line for each
