@@ -1,15 +1,13 @@
 package certify
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/go-viper/mapstructure/v2"
-	"github.com/knadh/koanf/parsers/yaml"
-	"github.com/knadh/koanf/providers/rawbytes"
-	"github.com/knadh/koanf/v2"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/hookgate/hookgate"
 )
@@ -26,64 +24,64 @@ const (
 // Profile is what a target is asked for. Every number of a certification is in it.
 type Profile struct {
 	// Application names what is certified, in the verdict and for whoever collects evidence.
-	Application string `koanf:"application" json:"application"`
+	Application string `json:"application"`
 	// Source and Path are the source of kind envelope that is used. hookgate.TestSource marks what is
 	// sent as test traffic. A canary below 100 percent passes on what it does not take, and the
 	// service before does not know that source: see OfShare.
-	Source string `koanf:"source" json:"source"`
-	Path   string `koanf:"path" json:"path"`
+	Source string `json:"source"`
+	Path   string `json:"path"`
 	// Exclusive says that nobody else sends to the target meanwhile, and that Metrics are those of all
 	// its processes: then nothing may be stored that was not sent, and counters must be equal; else
 	// they may be greater.
-	Exclusive bool `koanf:"exclusive" json:"exclusive"`
+	Exclusive bool `json:"exclusive"`
 	// Metrics are the URLs of the metrics of all processes, which are added up; none means /metrics of
 	// the target.
-	Metrics []string `koanf:"metrics" json:"metrics"`
+	Metrics []string `json:"metrics"`
 	// AuditTimeoutSeconds bounds the wait for the target's verification of its own chain.
-	AuditTimeoutSeconds float64 `koanf:"audit_timeout_s" json:"audit_timeout_s"`
+	AuditTimeoutSeconds float64 `json:"audit_timeout_s"`
 	// CanaryPercent draws ordering keys that the target takes at this percentage of a canary, so that
 	// what is sent reaches it and not the service before; 100 means any keys. Recorded traffic has its
 	// own.
-	CanaryPercent int `koanf:"canary_percent" json:"canary_percent"`
+	CanaryPercent int `json:"canary_percent"`
 	// Seed determines the generated events, but for the run id in their message ids.
-	Seed uint64 `koanf:"seed" json:"seed"`
+	Seed uint64 `json:"seed"`
 
-	Phases map[string]Phase `koanf:"phases" json:"phases"`
+	Phases map[string]Phase `json:"phases"`
 }
 
 // Phase is one load and what is asked of the target under it. A limit of 0 on latency or batches is
 // not judged.
 type Phase struct {
 	// Events is the number of different events; Duplicates percent of it are repetitions on top.
-	Events     int     `koanf:"events" json:"events"`
-	Duplicates float64 `koanf:"duplicates" json:"duplicates"`
+	Events     int     `json:"events"`
+	Duplicates float64 `json:"duplicates"`
 	// Concurrency is the number of connections, Rate the requests due a second, 0 for as many as the
 	// connections allow.
-	Concurrency int     `koanf:"concurrency" json:"concurrency"`
-	Rate        float64 `koanf:"rate" json:"rate"`
+	Concurrency int     `json:"concurrency"`
+	Rate        float64 `json:"rate"`
 	// Keys is the number of ordering keys, Size that of a body in bytes.
-	Keys int `koanf:"keys" json:"keys"`
-	Size int `koanf:"size" json:"size"`
+	Keys int `json:"keys"`
+	Size int `json:"size"`
 	// TimeoutSeconds bounds one request.
-	TimeoutSeconds float64 `koanf:"timeout_s" json:"timeout_s"`
+	TimeoutSeconds float64 `json:"timeout_s"`
 	// Seconds, if not 0, replaces Events by Rate times Seconds; for a soak.
-	Seconds float64 `koanf:"seconds" json:"seconds"`
+	Seconds float64 `json:"seconds"`
 	// Steps are the rates of a ramp, rising; each is held for Seconds.
-	Steps []float64 `koanf:"steps" json:"steps,omitempty"`
+	Steps []float64 `json:"steps,omitempty"`
 
-	AcceptancePercent float64 `koanf:"acceptance_percent" json:"acceptance_percent"`
-	ErrorPercent      float64 `koanf:"error_percent" json:"error_percent"`
-	P95MS             float64 `koanf:"p95_ms" json:"p95_ms"`
-	P99MS             float64 `koanf:"p99_ms" json:"p99_ms"`
-	DrainSeconds      float64 `koanf:"drain_s" json:"drain_s"`
+	AcceptancePercent float64 `json:"acceptance_percent"`
+	ErrorPercent      float64 `json:"error_percent"`
+	P95MS             float64 `json:"p95_ms"`
+	P99MS             float64 `json:"p99_ms"`
+	DrainSeconds      float64 `json:"drain_s"`
 	// MeanBatch is the least mean number of records in a transaction of the target's store.
-	MeanBatch float64 `koanf:"mean_batch" json:"mean_batch"`
+	MeanBatch float64 `json:"mean_batch"`
 	// LagP99MS is what the client may be behind its own schedule before nothing it measured counts.
-	LagP99MS float64 `koanf:"lag_p99_ms" json:"lag_p99_ms"`
+	LagP99MS float64 `json:"lag_p99_ms"`
 	// CounterPercent is what the target's counters may differ from the client's, and LatencyGapMS by
 	// how much the client's P95 of a request may exceed what the target's histogram says.
-	CounterPercent float64 `koanf:"counter_percent" json:"counter_percent"`
-	LatencyGapMS   float64 `koanf:"latency_gap_ms" json:"latency_gap_ms"`
+	CounterPercent float64 `json:"counter_percent"`
+	LatencyGapMS   float64 `json:"latency_gap_ms"`
 }
 
 // DefaultProfile returns the profile that is used unless another is named.
@@ -122,39 +120,46 @@ func (p Profile) OfShare() Profile {
 	return p
 }
 
-// ReadProfile lays YAML over the default profile. A setting that does not exist is an error.
+// ReadProfile applies YAML to the default profile. A setting that does not exist is an error.
 func ReadProfile(text []byte) (Profile, error) {
 	p := DefaultProfile()
-	k := koanf.New(".")
-	if err := k.Load(rawbytes.Provider(text), yaml.Parser()); err != nil {
+	var settings map[string]any
+	if err := yaml.Unmarshal(text, &settings); err != nil {
 		return p, fmt.Errorf("profile: %w", err)
 	}
-	for name := range k.Cut("phases").Raw() {
-		if _, ok := p.Phases[name]; !ok {
+	given, ok := settings["phases"].(map[string]any)
+	if !ok && settings["phases"] != nil {
+		return p, errors.New("profile: phases does not have a phase in each line")
+	}
+	delete(settings, "phases")
+	if err := apply(settings, &p); err != nil {
+		return p, fmt.Errorf("profile: %w", err)
+	}
+	for name, settings := range given {
+		phase, ok := p.Phases[name]
+		if !ok {
 			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, soak, ramp",
 				name)
 		}
-	}
-	phases := p.Phases
-	p.Phases = nil
-	decode := func(k *koanf.Koanf, to any) error {
-		return k.UnmarshalWithConf("", to, koanf.UnmarshalConf{Tag: "koanf",
-			DecoderConfig: &mapstructure.DecoderConfig{
-				Result: to, TagName: "koanf", ErrorUnused: true, WeaklyTypedInput: true,
-			}})
-	}
-	for name, phase := range phases {
-		if err := decode(k.Cut("phases."+name), &phase); err != nil {
+		if err := apply(settings, &phase); err != nil {
 			return p, fmt.Errorf("profile: phases.%s: %w", name, err)
 		}
-		phases[name] = phase
+		p.Phases[name] = phase
 	}
-	k.Delete("phases")
-	if err := decode(k, &p); err != nil {
-		return p, fmt.Errorf("profile: %w", err)
-	}
-	p.Phases = phases
 	return p, p.Check()
+}
+
+// apply sets what settings has in to, by the names of JSON.
+func apply(settings, to any) error {
+	text, err := json.Marshal(settings)
+	if errors.As(err, new(*json.UnsupportedValueError)) {
+		return errors.New("every number must be finite")
+	} else if err != nil {
+		return err
+	}
+	in := json.NewDecoder(bytes.NewReader(text))
+	in.DisallowUnknownFields()
+	return in.Decode(to)
 }
 
 // Check says what in a profile cannot be used.

@@ -58,6 +58,21 @@ type Progress struct {
 	Depth *int64
 }
 
+// String says what is in progress, and how the load goes.
+func (p Progress) String() string {
+	switch {
+	case p.Phase == "":
+		return p.Doing
+	case p.Begins:
+		return p.Phase + ": " + p.Doing
+	case p.Depth != nil:
+		return fmt.Sprintf("%s: %d queued", p.Phase, *p.Depth)
+	}
+	s := p.Load
+	return fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, s.Lines, s.Rate,
+		s.LatencyMS.P95, s.Failed)
+}
+
 // ErrNotRun is wrapped by errors that came before anything was sent.
 var ErrNotRun = errors.New("nothing was certified")
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"reflect"
 	"slices"
@@ -227,4 +228,18 @@ func (c Config) check() error {
 		return fmt.Errorf("log_level %q is not one of debug, info, warn, error", c.LogLevel)
 	}
 	return c.Options.Check()
+}
+
+// OwnURL is the base URL of a gate with this configuration at a listener's address, as its own
+// machine reaches it.
+func (c Config) OwnURL(address string) string {
+	scheme := "http"
+	if c.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	if host, port, err := net.SplitHostPort(address); err == nil &&
+		(host == "" || net.ParseIP(host).IsUnspecified()) {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	return scheme + "://" + address
 }

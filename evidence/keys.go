@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 )
 
@@ -59,6 +60,42 @@ func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
 		return k, nil
 	}
 	return nil, errors.New("is not a key for Ed25519")
+}
+
+// MakeKeys makes a key and writes it to a file of mode 0600, and its public key to the same path with
+// .pub. It never overwrites a file.
+func MakeKeys(path string) (ed25519.PublicKey, error) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	privateText, err1 := EncodePrivateKey(private)
+	publicText, err2 := EncodePublicKey(public)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	publicPath := path + ".pub"
+	for _, name := range []string{path, publicPath} {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s exists: name another file, because a key is never overwritten", name)
+		}
+	}
+	err1 = writeKey(path, privateText, 0o600)
+	err2 = writeKey(publicPath, publicText, 0o644)
+	return public, errors.Join(err1, err2)
+}
+
+// writeKey writes a new file and syncs it.
+func writeKey(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write key %s: %w", path, err)
+	}
+	return nil
 }
 
 // ReadPublicKeys reads public keys from files.

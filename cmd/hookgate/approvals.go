@@ -59,11 +59,7 @@ oldest first. With an ID, show that one.`,
 	cmd.Flags().BoolVar(&all, "all", false, "those in every state")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one approval per line")
 	cmd.MarkFlagsMutuallyExclusive("state", "all")
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, ids []string) error {
 		rows := func(yield func(api.Approval, error) bool) {
 			for _, id := range ids {
 				if a, err := client.Approval(cmd.Context(), id); !yield(a, err) || err != nil {
@@ -82,7 +78,7 @@ oldest first. With an ID, show that one.`,
 			return printLines(cmd.OutOrStdout(), rows)
 		}
 		return printApprovals(cmd, rows)
-	}
+	})
 	return cmd
 }
 
@@ -126,16 +122,14 @@ func newDecisionCommand(verb, short, long string, decide func(*api.Client, conte
 	c.register(cmd)
 	c.registerReason(cmd)
 	cmd.MarkFlagRequired("reason")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		a, err := change(cmd, &c, func(client *api.Client, options ...api.Option) (api.Approval, error) {
-			return decide(client, cmd.Context(), args[0], options...)
-		})
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
+		a, err := decide(client, cmd.Context(), args[0], c.options()...)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s of %s, requested by %s: %s\n", a.State, a.ID,
 			a.Action, a.Target, a.RequestedBy, a.Reason)
 		return err
-	}
+	})
 	return cmd
 }

@@ -25,11 +25,7 @@ is in progress, or that the process ended before it could record the outcome.`,
 	}
 	c.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one row of the trail per line")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		rows := client.Actions(cmd.Context())
 		if asJSON {
 			return printLines(cmd.OutOrStdout(), rows)
@@ -52,6 +48,6 @@ is in progress, or that the process ended before it could record the outcome.`,
 			t.row(a.At, a.By, a.Role, a.RemoteAddr, a.Action, a.Target, a.Result, a.Reason)
 		}
 		return t.flush()
-	}
+	})
 	return cmd
 }

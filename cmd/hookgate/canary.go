@@ -1,14 +1,10 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -60,17 +56,13 @@ func newCanaryShowCommand() *cobra.Command {
 	}
 	c.register(cmd)
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		state, err := client.Canary(cmd.Context())
 		if err != nil {
 			return err
 		}
 		return c.print(cmd, state)
-	}
+	})
 	return cmd
 }
 
@@ -85,13 +77,13 @@ func newCanarySetCommand() *cobra.Command {
 	}
 	c.registerChange(cmd)
 	c.registerEvidence(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
 		percent, err := strconv.Atoi(strings.TrimSuffix(args[0], "%"))
 		if err != nil || percent < 0 || percent > 100 {
 			return fmt.Errorf("%q is not a percentage from 0 to 100", args[0])
 		}
-		return c.change(cmd, api.CanaryRequest{Percent: &percent})
-	}
+		return c.change(cmd, client, api.CanaryRequest{Percent: &percent})
+	})
 	return cmd
 }
 
@@ -116,9 +108,9 @@ approval is needed, or something could not be checked.`,
 	}
 	c.registerChange(cmd)
 	c.registerEvidence(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.change(cmd, api.CanaryRequest{Plan: api.PlanStart})
-	}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		return c.change(cmd, client, api.CanaryRequest{Plan: api.PlanStart})
+	})
 	return cmd
 }
 
@@ -131,9 +123,9 @@ func newCanaryBackCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	c.registerChange(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.change(cmd, api.CanaryRequest{Plan: api.PlanBack})
-	}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		return c.change(cmd, client, api.CanaryRequest{Plan: api.PlanBack})
+	})
 	return cmd
 }
 
@@ -157,75 +149,33 @@ func (c *canaryCommand) registerEvidence(cmd *cobra.Command) {
 var evidenceID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // change changes the canary, on evidence if there is any.
-func (c *canaryCommand) change(cmd *cobra.Command, wanted api.CanaryRequest) error {
+func (c *canaryCommand) change(cmd *cobra.Command, client *api.Client,
+	wanted api.CanaryRequest) error {
 	wanted.Evidence = c.evidence
 	if c.evidence != "" && !evidenceID.MatchString(c.evidence) {
-		var err error
-		if wanted.Evidence, err = c.submit(cmd, c.evidence); err != nil {
+		keys, err := evidence.ReadPublicKeys(c.keys)
+		if err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+		defer cancel()
+		if wanted.Evidence, err = certify.SubmitPassed(ctx, client, c.evidence, keys); err != nil {
+			return evidenceError(err)
+		}
 	}
-	state, err := change(cmd, &c.connection,
-		func(client *api.Client, options ...api.Option) (api.Canary, error) {
-			return client.SetCanary(cmd.Context(), wanted, options...)
-		})
+	var state api.Canary
+	err := c.approved(cmd, client, func(o ...api.Option) (err error) {
+		state, err = client.SetCanary(cmd.Context(), wanted, o...)
+		return err
+	})
 	switch {
-	case hasStatus(err, http.StatusConflict):
+	case api.HasStatus(err, http.StatusConflict):
 		return &exitError{exitFail, err}
 	case err != nil:
 		return err
 	}
 	warnUnrecorded(cmd, state.Recorded)
 	return c.print(cmd, state)
-}
-
-// submit checks that the evidence in a folder lets the canary start, submits it to the gate unless
-// the gate has it, and returns its id.
-func (c *canaryCommand) submit(cmd *cobra.Command, dir string) (id string, err error) {
-	verdict, err := c.passed(cmd, dir)
-	if err != nil {
-		return "", err
-	}
-	client, err := c.client()
-	if err != nil {
-		return "", err
-	}
-	manifest, err := os.ReadFile(filepath.Join(dir, evidence.ManifestFile))
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(manifest)
-	_, err = submitEvidence(cmd.Context(), dir, c.timeout, evidence.Upload{
-		URL: strings.TrimSuffix(c.target, "/") + "/api/intake", Token: client.Token, HTTP: client.HTTP,
-		Application: verdict.Application, Gate: verdict.Target,
-	})
-	var rejected *evidence.RejectedError
-	if errors.As(err, &rejected) && rejected.Status == http.StatusConflict {
-		err = nil // the gate has it
-	}
-	return hex.EncodeToString(sum[:]), err
-}
-
-// passed checks that the evidence in a folder says PASS, of the version that the gate runs.
-func (c *canaryCommand) passed(cmd *cobra.Command, dir string) (v certify.Verdict, err error) {
-	_, v, err = verifyBundle(dir, c.keys)
-	switch {
-	case err != nil:
-		return v, err
-	case v.Status != certify.Pass:
-		return v, &exitError{exitFail, fmt.Errorf("the verdict of the evidence in %s is %s, not %s", dir,
-			v.Status, certify.Pass)}
-	}
-	client, err := c.open()
-	if err != nil {
-		return v, err
-	}
-	health, err := client.Health(cmd.Context())
-	if err == nil && health.Version != v.Version {
-		err = &exitError{exitFail, fmt.Errorf("the evidence in %s is of version %q, and the gate runs %q",
-			dir, v.Version, health.Version)}
-	}
-	return v, err
 }
 
 // print prints the state of the canary.

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -27,48 +26,12 @@ type certifyOptions struct {
 	speed                                  float64
 	canaryPercent                          int
 	json, resume, exclusive                bool
-	// numbers of the profile that were given as flags, by flag: *float64 or *int
-	numbers map[string]any
-}
-
-// phaseFlags are the numbers of a phase, by flag.
-var phaseFlags = []struct {
-	name, usage string
-	of          func(*certify.Phase) any // *float64 or *int
-}{
-	{"events", "different events", func(p *certify.Phase) any { return &p.Events }},
-	{"duplicates", "repetitions on top, in percent of the events",
-		func(p *certify.Phase) any { return &p.Duplicates }},
-	{"concurrency", "connections", func(p *certify.Phase) any { return &p.Concurrency }},
-	{"rate", "requests due a second; 0 is as fast as the connections allow",
-		func(p *certify.Phase) any { return &p.Rate }},
-	{"keys", "ordering keys", func(p *certify.Phase) any { return &p.Keys }},
-	{"size", "bytes of a body", func(p *certify.Phase) any { return &p.Size }},
-	{"timeout", "seconds for one request", func(p *certify.Phase) any { return &p.TimeoutSeconds }},
-	{"seconds", "seconds to send for, instead of events; of each step in a ramp",
-		func(p *certify.Phase) any { return &p.Seconds }},
-	{"acceptance", "least share of events acknowledged, in percent",
-		func(p *certify.Phase) any { return &p.AcceptancePercent }},
-	{"error-rate", "greatest share of requests not answered 202, in percent",
-		func(p *certify.Phase) any { return &p.ErrorPercent }},
-	{"p95", "greatest P95 in milliseconds; 0 is not judged",
-		func(p *certify.Phase) any { return &p.P95MS }},
-	{"p99", "greatest P99 in milliseconds; 0 is not judged",
-		func(p *certify.Phase) any { return &p.P99MS }},
-	{"drain", "seconds until the queue must be empty",
-		func(p *certify.Phase) any { return &p.DrainSeconds }},
-	{"mean-batch", "least mean number of records in a transaction; 0 is not judged",
-		func(p *certify.Phase) any { return &p.MeanBatch }},
-	{"lag-p99", "greatest P99 of the client's own lag in milliseconds, beyond which nothing counts",
-		func(p *certify.Phase) any { return &p.LagP99MS }},
-	{"counter-tolerance", "what counters may differ, in percent",
-		func(p *certify.Phase) any { return &p.CounterPercent }},
-	{"latency-gap", "what the target's P95 and the client's may differ, in milliseconds",
-		func(p *certify.Phase) any { return &p.LatencyGapMS }},
+	// numbers are the settings of a phase that flags give.
+	numbers []func(*certify.Phase) error
 }
 
 func newCertifyCommand() *cobra.Command {
-	o := certifyOptions{numbers: map[string]any{}}
+	var o certifyOptions
 	cmd := &cobra.Command{
 		Use:   "certify",
 		Short: "Judge whether a running gate may go to production, with evidence",
@@ -97,37 +60,36 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	o.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.api, "api", "",
-		"base `URL` of the read and admin API and /metrics, if it is not --target")
-	f.StringVar(&o.phase, "phase", "all", "`what` to run: all, smoke, load, full, soak, ramp")
+		"base `URL` of the read and admin API and /metrics (default: --target)")
+	f.StringVar(&o.phase, "phase", "all", "`phases` to run: all, smoke, load, full, soak, ramp")
 	f.StringVar(&o.dir, "evidence", "",
 		"`folder` for the evidence, new or empty (default certified/TIME)")
 	f.StringVar(&o.profile, "profile", "",
-		"`file` of numbers that differ from the default profile, YAML")
+		"YAML `file` with numbers that differ from the default profile")
 	f.StringVar(&o.input, "input", "",
-		"`file` of recorded traffic to send instead of generated events; see hookgate record")
+		"`file` of recorded traffic to send instead of generated events (see hookgate replay record)")
 	f.Float64Var(&o.speed, "speed", 0,
-		"with --input: so many times as fast as it was recorded; 0 is the rate of the phase")
+		"with --input: send this `factor` faster than recorded; 0 is the rate of the phase")
 	f.StringVar(&o.key, "key", "",
-		"`file` of the key that signs the evidence (default EVIDENCE_KEY; without any, one that is known to nobody)")
+		"`file` with the key that signs the evidence (default: EVIDENCE_KEY, or a key made for this run)")
 	f.StringVar(&o.source, "source", "",
-		"`name` of the source, of kind envelope, that is used (default hookgate-certify, the source of test traffic, or default under a canary)")
+		"`name` of the source to send to, of kind envelope (default: hookgate-certify, the source of test traffic; under a canary: default)")
 	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks/SOURCE)")
 	f.IntVar(&o.canaryPercent, "canary-percent", 100,
-		"send only ordering keys that a canary at this `percentage` takes, to certify it on its share")
+		"send only ordering keys that a canary at this `percentage` takes")
 	f.BoolVar(&o.exclusive, "exclusive", true,
-		"nobody else sends to the gate meanwhile; with =false what is not from here is passed over")
-	f.StringVar(&o.junit, "junit", "", "`file` for the criteria as JUnit XML")
+		"nobody else sends to the gate meanwhile; with =false events of others are ignored")
+	f.StringVar(&o.junit, "junit", "", "`file` to write the criteria to, as JUnit XML")
 	f.BoolVar(&o.json, "json", false, "print the verdict as JSON")
 	f.BoolVar(&o.resume, "resume", false,
-		"read back and judge what a certification that was killed left in --evidence")
+		"read back and judge what a killed certification has left in --evidence")
 	showProfile := f.Bool("show-profile", false,
-		"print the profile that would be used, and run nothing")
-	for _, p := range phaseFlags {
-		if _, whole := p.of(&certify.Phase{}).(*int); whole {
-			o.numbers[p.name] = f.Int(p.name, 0, p.usage)
-		} else {
-			o.numbers[p.name] = f.Float64(p.name, 0, p.usage)
-		}
+		"print the profile that would be used, and do nothing else")
+	for _, n := range certify.Numbers {
+		f.Func(n.Name, n.Usage, func(text string) error {
+			o.numbers = append(o.numbers, func(p *certify.Phase) error { return n.Set(p, text) })
+			return n.Set(&certify.Phase{}, text)
+		})
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		profile, err := o.profileOf(cmd)
@@ -177,15 +139,9 @@ func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err e
 		if !ok {
 			continue // Run says so
 		}
-		for _, flag := range phaseFlags {
-			if !cmd.Flags().Changed(flag.name) {
-				continue
-			}
-			switch to := flag.of(&phase).(type) {
-			case *float64:
-				*to = *o.numbers[flag.name].(*float64)
-			case *int:
-				*to = *o.numbers[flag.name].(*int)
+		for _, set := range o.numbers {
+			if err := set(&phase); err != nil {
+				return p, err
 			}
 		}
 		if cmd.Flags().Changed("events") && !cmd.Flags().Changed("seconds") && name != certify.Ramp {
@@ -217,14 +173,14 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 			return err
 		}
 	}
-	show, finish := certifyProgress(cmd.ErrOrStderr())
-	options.Progress = show
+	bar := progress.New(cmd.ErrOrStderr(), 0)
+	options.Progress = certifyProgress(bar)
 	run := certify.Run
 	if o.resume {
 		run = certify.Resume
 	}
 	v, err := run(cmd.Context(), options)
-	finish()
+	bar.Done()
 	if err != nil {
 		if !errors.Is(err, certify.ErrNotRun) {
 			err = fmt.Errorf("%w (what there is of the evidence is in %s)", err, options.Dir)
@@ -278,31 +234,18 @@ func readSigningKey(path string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// certifyProgress shows how a certification goes: a bar on a terminal, elsewhere a line for each
-// thing that begins and now and then one while it sends.
-func certifyProgress(w io.Writer) (show func(certify.Progress), finish func()) {
-	text := func(p certify.Progress) string {
-		s := p.Load
-		return fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, s.Lines, s.Rate,
-			s.LatencyMS.P95, s.Failed)
-	}
-	doing := func(p certify.Progress) string {
-		if p.Phase == "" {
-			return p.Doing
-		}
-		return p.Phase + ": " + p.Doing
-	}
-	bar := progress.New(w, 0)
+// certifyProgress shows how a certification goes.
+func certifyProgress(bar *progress.Bar) func(certify.Progress) {
 	return func(p certify.Progress) {
-		switch {
-		case p.Begins && p.Doing == "sending":
-			bar.Begin(int64(p.Planned), doing(p))
-		case p.Begins:
-			bar.Begin(0, doing(p))
-		case p.Doing == "sending":
-			bar.Set(int64(p.Load.Lines), text(p))
-		case p.Depth != nil:
-			bar.Set(0, fmt.Sprintf("%s: %d queued", p.Phase, *p.Depth))
+		total := int64(0)
+		if p.Doing == "sending" {
+			total = int64(p.Planned)
 		}
-	}, bar.Done
+		switch {
+		case p.Begins:
+			bar.Begin(total, p.String())
+		case p.Doing == "sending" || p.Depth != nil:
+			bar.Set(int64(p.Load.Lines), p.String())
+		}
+	}
 }

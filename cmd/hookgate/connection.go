@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -128,28 +127,53 @@ func (c *connection) token() (string, error) {
 	return token, err
 }
 
-// change makes a call that changes something. If it needs an approval, change waits for that, or
-// returns an error that says how to get it.
-func change[T any](cmd *cobra.Command, c *connection,
-	call func(*api.Client, ...api.Option) (T, error)) (T, error) {
-	var none T
-	client, err := c.client()
-	if err != nil {
-		return none, err
+// with returns the function of a command that calls the gate.
+func (c *connection) with(run func(*cobra.Command, *api.Client, []string) error) func(*cobra.Command,
+	[]string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		return run(cmd, client, args)
 	}
+}
+
+// options accompany a change.
+func (c *connection) options() []api.Option {
+	return []api.Option{api.WithReason(c.reason), api.WithApproval(c.approval)}
+}
+
+// approved makes a call that may need an approval. If it does, approved waits for that, or returns an
+// error that says how to get it.
+func (c *connection) approved(cmd *cobra.Command, client *api.Client,
+	call func(...api.Option) error) error {
 	for {
-		answer, err := call(client, api.WithReason(c.reason), api.WithApproval(c.approval))
+		err := call(c.options()...)
 		var needed *api.ApprovalError
 		switch {
 		case !errors.As(err, &needed):
-			return answer, err
+			return err
 		case !c.wait:
-			return none, &approvalNeeded{needed}
+			return &approvalNeeded{needed}
 		}
-		if err := awaitApproval(cmd, client, needed.Approval); err != nil {
-			return none, err
+		a := &needed.Approval
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s waits for approval %s until %s. Another person: "+
+			"hookgate approvals approve %s --reason WHY\n", a.Action, a.Target, a.ID,
+			a.ExpiresAt.Local().Format(time.RFC3339), a.ID)
+		decided, err := client.AwaitApproval(cmd.Context(), *a)
+		switch {
+		case err != nil:
+			return fmt.Errorf("approval %s may still be approved; then repeat the command with --approval %s: %w", a.ID, a.ID, err)
+		case decided.State == control.ApprovalDenied:
+			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s",
+				textOf(decided.DecidedBy), a.ID, textOf(decided.DecisionReason))}
+		case decided.State != control.ApprovalApproved:
+			return &exitError{exitFail, fmt.Errorf("nothing is done: approval %s is %s", a.ID, decided.State)}
 		}
-		c.approval = needed.Approval.ID // further calls of the same action use it too
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s has approved: %s\n", textOf(decided.DecidedBy),
+			textOf(decided.DecisionReason))
+		c.approval = a.ID // further calls of the same action use it too
 	}
 }
 
@@ -163,69 +187,4 @@ func (e *approvalNeeded) Error() string {
 			"  then %s (--wait does this for you)", id, next)
 	}
 	return fmt.Sprintf("nothing is done yet: %v\n  %s", e.ApprovalError, next)
-}
-
-func (e *approvalNeeded) Unwrap() error { return e.ApprovalError }
-
-// approvalPoll is the time between two looks at an approval.
-const approvalPoll = 2 * time.Second
-
-// awaitApproval waits until an approval is decided. It returns nil if it is approved.
-func awaitApproval(cmd *cobra.Command, client *api.Client, a api.Approval) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s waits for approval %s until %s. Another person: "+
-		"hookgate approvals approve %s --reason WHY\n", a.Action, a.Target, a.ID,
-		a.ExpiresAt.Local().Format(time.RFC3339), a.ID)
-	for {
-		switch a.State {
-		case control.ApprovalPending:
-		case control.ApprovalApproved:
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s has approved: %s\n", *a.DecidedBy, *a.DecisionReason)
-			return nil
-		case control.ApprovalDenied:
-			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s",
-				*a.DecidedBy, a.ID, *a.DecisionReason)}
-		default:
-			return &exitError{exitFail, fmt.Errorf("nothing is done: approval %s is %s", a.ID, a.State)}
-		}
-		if err := sleep(cmd.Context(), approvalPoll); err != nil {
-			return fmt.Errorf("approval %s is still pending; when it is approved, repeat the command with --approval %s: %w", a.ID, a.ID, err)
-		}
-		now, err := client.Approval(cmd.Context(), a.ID)
-		var failed *api.Error
-		switch {
-		case errors.As(err, &failed) && failed.Status >= 500: // the gate cannot tell now
-		case err != nil:
-			return fmt.Errorf("approval %s may still be approved; then repeat the command with --approval %s: %w", a.ID, a.ID, err)
-		default:
-			a = now
-		}
-	}
-}
-
-// sleep waits, and returns an error if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// maxUnavailable is how many answers 503 in a row, with nothing done in between, end a command that
-// repeats a call.
-const maxUnavailable = 10
-
-// unavailable reports whether err is the answer 503, and how long the gate wants to be left alone.
-func unavailable(err error) (wait time.Duration, ok bool) {
-	var failed *api.Error
-	if !errors.As(err, &failed) || failed.Status != http.StatusServiceUnavailable {
-		return 0, false
-	}
-	return max(failed.RetryAfter, 100*time.Millisecond), true
-}
-
-func hasStatus(err error, status int) bool {
-	var failed *api.Error
-	return errors.As(err, &failed) && failed.Status == status
 }

@@ -94,11 +94,7 @@ func newDLQListCommand() *cobra.Command {
 	cmd.Flags().IntVar(&limit, "limit", 100, "the greatest number to list; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one dead letter per line")
 	cmd.MarkFlagsMutuallyExclusive("state", "all")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		if all {
 			state = api.AnyState
 		}
@@ -108,7 +104,7 @@ func newDLQListCommand() *cobra.Command {
 			return printLines(cmd.OutOrStdout(), letters)
 		}
 		return printLetters(cmd.OutOrStdout(), letters)
-	}
+	})
 	return cmd
 }
 
@@ -152,11 +148,7 @@ decoded, these are the bytes of the entry.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&body, "body", false, "print the body, byte for byte")
 	cmd.MarkFlagsMutuallyExclusive("json", "body")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
 		if body {
 			bytes, err := client.DeadLetterBody(cmd.Context(), args[0])
 			if err != nil {
@@ -179,7 +171,7 @@ decoded, these are the bytes of the entry.`,
 			return err
 		}
 		return printTrails(cmd.OutOrStdout(), details.Requests)
-	}
+	})
 	return cmd
 }
 

@@ -21,11 +21,9 @@ type letterChange struct {
 	all    bool
 	asJSON bool
 	past   string // of the verb
-	// one changes the dead letter with an id, many a batch of those that are selected. Both print
-	// what they did, add to refused, and return how many they changed. many also returns the place
-	// of the next batch, even with an error.
-	one  func(id string) (done int, err error)
-	many func(s api.DeadLetterSelection) (done int, next string, err error)
+	// one changes the dead letter with an id, many those that are selected. Both call did.
+	one  func(id string, o ...api.Option) error
+	many func(s api.DeadLetterSelection, o ...api.Option) error
 
 	out, status io.Writer
 	bar         *progress.Bar
@@ -43,19 +41,14 @@ func (l *letterChange) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&l.asJSON, "json", false, "print NDJSON, one dead letter per line")
 }
 
-// run changes what the arguments and flags select.
-func (l *letterChange) run(cmd *cobra.Command, ids []string, loseEvents bool) error {
+// run changes what the ids and flags select.
+func (l *letterChange) run(cmd *cobra.Command, client *api.Client, ids []string,
+	loseEvents bool) error {
 	s := api.DeadLetterSelection{Filter: l.filter.set(), All: l.all, LoseEvents: loseEvents}
-	given := 0
-	for _, is := range []bool{len(ids) > 0, len(s.Filter) > 0, l.all} {
-		if is {
-			given++
-		}
-	}
-	switch {
-	case given > 1:
+	switch byFilter := len(s.Filter) > 0; {
+	case len(ids) > 0 && (byFilter || l.all), byFilter && l.all:
 		return errors.New("give ids, or a filter, or --all, and only one of them")
-	case given == 0:
+	case len(ids) == 0 && !byFilter && !l.all:
 		return errors.New("name the dead letters: ids from hookgate dlq list, a filter, or --all")
 	case len(ids) > 1 && l.approval != "":
 		return errors.New("--approval is for one dead letter, or for those of a filter; several ids need one approval each: use a filter, or --wait")
@@ -66,13 +59,24 @@ func (l *letterChange) run(cmd *cobra.Command, ids []string, loseEvents bool) er
 	named := l.approval
 	for _, id := range ids {
 		l.approval = named // not the one that the previous dead letter has used
-		if err := l.changeOne(id); err != nil {
-			return err
+		err := l.approved(cmd, client, func(o ...api.Option) error { return l.one(id, o...) })
+		var failed *api.Error
+		switch {
+		case api.HasStatus(err, http.StatusNotFound), api.HasStatus(err, http.StatusConflict):
+			errors.As(err, &failed)
+			l.refused++
+			fmt.Fprintf(l.status, "%s: %s\n", id, failed.Message)
+		case err != nil:
+			return fmt.Errorf("dead letter %s: %w", id, err)
 		}
 	}
 	if len(ids) == 0 {
-		if err := l.changeMany(cmd, s); err != nil {
-			return l.incomplete(err)
+		err := l.approved(cmd, client, func(o ...api.Option) error { return l.many(s, o...) })
+		if err != nil && l.done > 0 {
+			return &exitError{exitFail, fmt.Errorf("%d %s, then: %w; run it again for the rest", l.done,
+				l.past, err)}
+		} else if err != nil {
+			return err
 		}
 	}
 	l.bar.Done()
@@ -85,65 +89,10 @@ func (l *letterChange) run(cmd *cobra.Command, ids []string, loseEvents bool) er
 	return nil
 }
 
-// changeOne changes one dead letter. If the gate does not allow that, changeOne says so and counts
-// it.
-func (l *letterChange) changeOne(id string) error {
-	n, err := l.one(id)
-	l.add(n)
-	var failed *api.Error
-	if errors.As(err, &failed) && (failed.Status == http.StatusNotFound ||
-		failed.Status == http.StatusConflict) {
-		l.refused++
-		fmt.Fprintf(l.status, "%s: %s\n", id, failed.Message)
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("dead letter %s: %w", id, err)
-	}
-	return nil
-}
-
-// changeMany changes what s selects, batch by batch. While the queue is full it waits.
-func (l *letterChange) changeMany(cmd *cobra.Command, s api.DeadLetterSelection) error {
-	for idle := 0; ; {
-		n, next, err := l.many(s)
-		l.add(n)
-		if next != "" {
-			s.After = next
-		}
-		if n > 0 || err == nil {
-			idle = 0
-		}
-		wait, again := unavailable(err)
-		switch {
-		case err == nil && next == "":
-			return nil
-		case err == nil:
-			continue
-		case n == 0:
-			idle++
-		}
-		if !again || idle == maxUnavailable {
-			return err
-		}
-		if err := sleep(cmd.Context(), wait); err != nil {
-			return err
-		}
-	}
-}
-
-func (l *letterChange) add(n int) {
+// did counts dead letters that were changed.
+func (l *letterChange) did(n int) {
 	l.done += n
 	l.bar.Set(int64(l.done), fmt.Sprintf("%d %s", l.done, l.past))
-}
-
-// incomplete adds to an error how much was done before it.
-func (l *letterChange) incomplete(err error) error {
-	if l.done > 0 {
-		return &exitError{exitFail, fmt.Errorf("%d %s, then: %w; run it again for the rest", l.done,
-			l.past, err)}
-	}
-	return err
 }
 
 func newDLQRetryCommand() *cobra.Command {
@@ -174,30 +123,23 @@ needed.`,
   hookgate dlq retry --all && hookgate drain && hookgate dlq list`,
 	}
 	l.register(cmd)
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		l.one = func(id string) (int, error) {
-			a, err := change(cmd, &l.connection,
-				func(client *api.Client, o ...api.Option) (api.Retried, error) {
-					return client.RetryDeadLetter(cmd.Context(), id, o...)
-				})
+	cmd.RunE = l.with(func(cmd *cobra.Command, client *api.Client, ids []string) error {
+		l.one = func(id string, o ...api.Option) error {
+			a, err := client.RetryDeadLetter(cmd.Context(), id, o...)
 			l.printRetried(a, true)
-			return len(a.Retried), err
+			return err
 		}
-		l.many = func(s api.DeadLetterSelection) (int, string, error) {
-			a, err := change(cmd, &l.connection,
-				func(client *api.Client, o ...api.Option) (api.Retried, error) {
-					return client.RetryDeadLetters(cmd.Context(), s, o...)
-				})
-			l.printRetried(a, false)
-			return len(a.Retried), a.Next, err
+		l.many = func(s api.DeadLetterSelection, o ...api.Option) error {
+			return client.RetryAll(cmd.Context(), s, func(a api.Retried) { l.printRetried(a, false) }, o...)
 		}
-		return l.run(cmd, ids, false)
-	}
+		return l.run(cmd, client, ids, false)
+	})
 	return cmd
 }
 
 // printRetried prints what became of the dead letters of one call.
 func (l *letterChange) printRetried(a api.Retried, byID bool) {
+	l.did(len(a.Retried))
 	for _, r := range a.Retried {
 		if l.asJSON {
 			printLine(l.out, r)
@@ -248,36 +190,30 @@ approval was denied. 2: the gate could not be asked, or an approval is needed.`,
 	cmd.Flags().BoolVar(&loseEvents, "lose-events", false,
 		"purge open ones too, whose events are lost")
 	l.filter["state"] = &state
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		l.one = func(id string) (int, error) {
-			a, err := change(cmd, &l.connection,
-				func(client *api.Client, o ...api.Option) (api.Purged, error) {
-					return client.PurgeDeadLetter(cmd.Context(), id, loseEvents, o...)
-				})
-			return l.printPurged(a), err
+	cmd.RunE = l.with(func(cmd *cobra.Command, client *api.Client, ids []string) error {
+		l.one = func(id string, o ...api.Option) error {
+			a, err := client.PurgeDeadLetter(cmd.Context(), id, loseEvents, o...)
+			l.printPurged(a)
+			return err
 		}
-		l.many = func(s api.DeadLetterSelection) (int, string, error) {
-			a, err := change(cmd, &l.connection,
-				func(client *api.Client, o ...api.Option) (api.Purged, error) {
-					return client.PurgeDeadLetters(cmd.Context(), s, o...)
-				})
-			return l.printPurged(a), a.Next, err
+		l.many = func(s api.DeadLetterSelection, o ...api.Option) error {
+			return client.PurgeAll(cmd.Context(), s, l.printPurged, o...)
 		}
-		err := l.run(cmd, ids, loseEvents)
+		err := l.run(cmd, client, ids, loseEvents)
 		if l.refused > 0 && !loseEvents {
 			err = errors.Join(err, errors.New("to purge open ones and lose their events, add --lose-events"))
 		}
 		return err
-	}
+	})
 	return cmd
 }
 
-// printPurged prints the requests whose dead letters were purged, and returns how many there are.
-func (l *letterChange) printPurged(a api.Purged) int {
-	if l.asJSON {
-		for _, id := range a.Purged {
+// printPurged prints the requests whose dead letters were purged.
+func (l *letterChange) printPurged(a api.Purged) {
+	l.did(len(a.Purged))
+	for _, id := range a.Purged {
+		if l.asJSON {
 			printLine(l.out, map[string]string{"requestId": id})
 		}
 	}
-	return len(a.Purged)
 }

@@ -74,11 +74,7 @@ for which the filter has an index (docs/reference/http.md).`,
 	flags.BoolVar(&newest, "newest", false, "list the newest first")
 	flags.IntVar(&limit, "limit", 100, "the greatest number to list; 0 for all")
 	flags.BoolVar(&asJSON, "json", false, "print NDJSON, one event per line")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		query, err := f.selected()
 		if err != nil {
 			return err
@@ -86,45 +82,14 @@ for which the filter has an index (docs/reference/http.md).`,
 		query.Limit = limit
 		events := client.AllEvents(cmd.Context(), query)
 		if newest {
-			query.Order = api.OrderNewest
-			events = newestEvents(cmd, client, query)
+			events = client.SearchEvents(cmd.Context(), query)
 		}
 		if asJSON {
 			return printLines(cmd.OutOrStdout(), events)
 		}
 		return printEvents(cmd.OutOrStdout(), events)
-	}
+	})
 	return cmd
-}
-
-// searchPage is how many events a page of a search has.
-const searchPage = 500
-
-// newestEvents reads a search page by page until there are q.Limit events, or all if that is 0.
-func newestEvents(cmd *cobra.Command, client *api.Client, q api.EventQuery) iter.Seq2[api.Event,
-	error] {
-	return func(yield func(api.Event, error) bool) {
-		all, left := q.Limit == 0, q.Limit
-		for more := true; more; {
-			q.Limit = searchPage
-			if !all {
-				q.Limit = min(searchPage, left)
-			}
-			page, err := client.Events(cmd.Context(), q)
-			if err != nil {
-				yield(api.Event{}, err)
-				return
-			}
-			for _, e := range page.Events {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			left -= len(page.Events)
-			more = page.Next != "" && (all || left > 0)
-			q.After = page.Next
-		}
-	}
 }
 
 func printEvents(out io.Writer, events iter.Seq2[api.Event, error]) error {

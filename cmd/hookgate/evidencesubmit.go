@@ -62,23 +62,23 @@ failed.`,
 			return fmt.Errorf("read verdict: %w", err)
 		}
 		u.Application, u.Gate = cmp.Or(u.Application, v.Application), cmp.Or(u.Gate, v.Target)
-		receipt, err := submitEvidence(cmd.Context(), args[0], timeout, u)
-		if err == nil {
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), receipt)
+		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+		defer cancel()
+		receipt, err := evidence.Submit(ctx, args[0], u)
+		if err != nil {
+			return evidenceError(err)
 		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), receipt)
 		return err
 	}
 	return cmd
 }
 
-// submitEvidence uploads evidence. If it is rejected, the exit code is 1.
-func submitEvidence(ctx context.Context, dir string, timeout time.Duration,
-	u evidence.Upload) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	receipt, err := evidence.Submit(ctx, dir, u)
-	if errors.As(err, new(*evidence.RejectedError)) {
-		err = &exitError{exitFail, err}
+// evidenceError gives an error about evidence the exit code 1 if the evidence does not hold, or was
+// rejected.
+func evidenceError(err error) error {
+	if errors.As(err, new(*evidence.RejectedError)) || errors.As(err, new(*certify.BundleError)) {
+		return &exitError{exitFail, err}
 	}
-	return receipt, err
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/spf13/cobra"
 )
@@ -124,4 +125,20 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		}
 	}
 	return root
+}
+
+// loadConfig reads the configuration as serve does. set maps flags to the settings that they set.
+func loadConfig(cmd *cobra.Command, set map[string]string) (config.Config, error) {
+	given := map[string]any{}
+	for flag, setting := range set {
+		if f := cmd.Flags().Lookup(flag); f.Changed {
+			given[setting] = f.Value.String()
+		}
+	}
+	return config.Load(os.Environ(), given)
+}
+
+// configFlag adds the flag for the configuration file.
+func configFlag(cmd *cobra.Command) {
+	cmd.Flags().String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
 }

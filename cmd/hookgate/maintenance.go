@@ -39,12 +39,8 @@ Redis the store keeps the mode, so no mode can be set while the store is away.`,
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
 		if len(args) == 0 {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
 			answer, err := client.Mode(cmd.Context())
 			if err == nil {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Mode)
@@ -55,16 +51,14 @@ Redis the store keeps the mode, so no mode can be set while the store is away.`,
 		if err != nil {
 			return err
 		}
-		answer, err := change(cmd, &c, func(client *api.Client, o ...api.Option) (api.Mode, error) {
-			return client.SetMode(cmd.Context(), mode, o...)
-		})
+		answer, err := client.SetMode(cmd.Context(), mode, c.options()...)
 		if err != nil {
 			return err
 		}
 		warnUnrecorded(cmd, answer.Recorded)
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Mode)
 		return err
-	}
+	})
 	return cmd
 }
 

@@ -2,13 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/store/postgres"
@@ -20,7 +18,7 @@ func newMigrateCommand() *cobra.Command {
 		Short: "Show or update the schema of the PostgreSQL store",
 		Long: `Show or update the schema of the PostgreSQL store that DB_URL or database.url names.
 
-serve does so by itself when it starts, unless database.migrate is false.`,
+serve updates the schema when it starts, unless database.migrate is false.`,
 		Example: "  DB_URL=postgres://gate@10.0.0.2/gate hookgate migrate status",
 	}
 	cmd.AddCommand(
@@ -45,16 +43,11 @@ serve does so by itself when it starts, unless database.migrate is false.`,
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "VERSION\tNAME\tAPPLIED")
+				t := newTable(cmd.OutOrStdout(), "VERSION", "NAME", "APPLIED")
 				for _, m := range all {
-					applied := "no"
-					if !m.AppliedAt.IsZero() {
-						applied = m.AppliedAt.UTC().Format(time.RFC3339)
-					}
-					fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, applied)
+					t.row(m.Version, m.Name, timeOr(api.AtOrNull(m.AppliedAt), "no"))
 				}
-				return w.Flush()
+				return t.flush()
 			},
 		},
 	)

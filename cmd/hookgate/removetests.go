@@ -33,8 +33,14 @@ rejected it.`,
 	c.register(cmd)
 	c.registerReason(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		removed, err := removeTests(cmd, &c)
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		var removed int64
+		bar := progress.New(cmd.ErrOrStderr(), 0)
+		err := client.RemoveAllTests(cmd.Context(), func(a api.RemovedTests) {
+			removed += a.Removed
+			bar.Set(removed, fmt.Sprintf("%d removed", removed))
+		}, c.options()...)
+		bar.Done()
 		switch {
 		case err != nil && removed > 0:
 			return &exitError{exitFail,
@@ -46,33 +52,6 @@ rejected it.`,
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d removed\n", removed)
 		return err
-	}
+	})
 	return cmd
-}
-
-// removeTests repeats the call until nothing is left. While the gate is busy with another such call,
-// or its store is away, removeTests waits.
-func removeTests(cmd *cobra.Command, c *connection) (removed int64, err error) {
-	bar := progress.New(cmd.ErrOrStderr(), 0)
-	defer bar.Done()
-	for idle := 0; ; {
-		answer, err := change(cmd, c, func(client *api.Client, o ...api.Option) (api.RemovedTests, error) {
-			return client.RemoveTests(cmd.Context(), o...)
-		})
-		if wait, again := unavailable(err); again && idle < maxUnavailable {
-			idle++
-			if sleep(cmd.Context(), wait) == nil {
-				continue
-			}
-		}
-		if err != nil {
-			return removed, err
-		}
-		idle = 0
-		removed += answer.Removed
-		bar.Set(removed, fmt.Sprintf("%d removed", removed))
-		if !answer.More {
-			return removed, nil
-		}
-	}
 }

@@ -44,22 +44,14 @@ precedence; docs/reference/configuration.md has them all.`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
-	flags.String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+	configFlag(cmd)
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
 	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
 	flags.String("role", "", "what this process does: `all`, ingest (take webhooks; with PostgreSQL) or worker (store them; with Redis and PostgreSQL)")
 	flags.Int("workers", 0, "most workers at a time, with Redis (default: half the number of cores)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		set := map[string]any{}
-		for flag, path := range map[string]string{
-			"config": "config", "listen": "listen", "data-dir": "data_dir", "role": "role",
-			"workers": "worker.count",
-		} {
-			if f := flags.Lookup(flag); f.Changed {
-				set[path] = f.Value.String()
-			}
-		}
-		c, err := config.Load(os.Environ(), set)
+		c, err := loadConfig(cmd, map[string]string{"config": "config", "listen": "listen",
+			"data-dir": "data_dir", "role": "role", "workers": "worker.count"})
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -29,11 +28,7 @@ position in the configuration: when the old one is no longer used, a rotation is
 	}
 	c.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		answer, err := client.Sources(cmd.Context())
 		switch {
 		case err != nil:
@@ -42,7 +37,7 @@ position in the configuration: when the old one is no longer used, a rotation is
 			return printLine(cmd.OutOrStdout(), answer)
 		}
 		return printSources(cmd.OutOrStdout(), answer)
-	}
+	})
 	cmd.AddCommand(newSourcesCheckCommand(), newSourcesKindsCommand(), newSourcesSendCommand())
 	return cmd
 }
@@ -95,20 +90,18 @@ func printCredentials(t *table, sources []api.Source) {
 }
 
 func newSourcesCheckCommand() *cobra.Command {
-	var file string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration of the sources, with their secrets, without a gate",
-		Long: `Read the configuration as serve would, resolve every secret, and make every source.
+		Long: `Read the configuration as serve does, resolve every secret, and create every source.
 
-What is wrong is said, with the setting's name, and the exit code is 1.`,
+Exit code 0: the configuration is right. 1: it is wrong; the message names the setting.`,
 		Example: "  hookgate sources check --config /etc/hookgate/hookgate.yaml",
 		Args:    cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&file, "config", "",
-		"configuration `file` (default hookgate.yaml, if there is one)")
+	configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := loadSourceConfig(file)
+		c, err := loadConfig(cmd, map[string]string{"config": "config"})
 		if err != nil {
 			return &exitError{exitFail, err}
 		}
@@ -134,16 +127,7 @@ What is wrong is said, with the setting's name, and the exit code is 1.`,
 	return cmd
 }
 
-// loadSourceConfig reads the configuration as serve does; file may be empty.
-func loadSourceConfig(file string) (config.Config, error) {
-	flags := map[string]any{}
-	if file != "" {
-		flags["config"] = file
-	}
-	return config.Load(os.Environ(), flags)
-}
-
-// bodyNote says that a source refuses what its sender may send, as far as that is known.
+// bodyNote is a warning if a source rejects bodies that its sender is known to send.
 func bodyNote(c config.Config, s ingest.Source) string {
 	kind, _ := admit.Find(s.Kind)
 	limit := cmp.Or(gate.Bytes(s.MaxBodyBytes), c.HTTP.MaxBody)
@@ -156,7 +140,7 @@ func bodyNote(c config.Config, s ingest.Source) string {
 
 func newSourcesKindsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "kinds", Short: "List the kinds of sources: whose webhooks they take, and how these are authenticated", Args: cobra.NoArgs,
+		Use: "kinds", Short: "List the kinds of sources: the senders they are for, and how they authenticate", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTable(cmd.OutOrStdout(), "KIND", "SENDER", "AUTHENTICATED BY")
 			for _, name := range admit.Names() {

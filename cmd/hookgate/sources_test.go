@@ -77,7 +77,10 @@ sources:
 func TestSendUnknownSource(t *testing.T) {
 	file := writeConfig(t, "sources: {stripe: {kind: stripe, secrets: [whsec_0123456789abcdef0123456789abcdef]}}")
 	t.Setenv("HOOKGATE_DATA_DIR", t.TempDir())
-	_, err := sendOptions{source: "strip", config: file}.request(nil)
+	cmd := newSourcesSendCommand()
+	cmd.SetArgs([]string{"--source", "strip", "--config", file})
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	err := cmd.Execute()
 	if err == nil || !strings.Contains(err.Error(), "only default, stripe;") ||
 		!strings.Contains(err.Error(), "hookgate.yaml in this folder") {
 		t.Errorf("got %v", err)

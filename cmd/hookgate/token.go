@@ -55,7 +55,7 @@ To use a token, set HOOKGATE_TOKEN.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		wanted := api.TokenRequest{Name: name}
 		var err error
 		if wanted.Role, err = control.ParseRole(role); err != nil {
@@ -68,9 +68,7 @@ To use a token, set HOOKGATE_TOKEN.`,
 			}
 			wanted.ExpiresAt = at.UTC().Format(time.RFC3339)
 		}
-		t, err := change(cmd, &c, func(client *api.Client, o ...api.Option) (api.NewToken, error) {
-			return client.CreateToken(cmd.Context(), wanted, o...)
-		})
+		t, err := client.CreateToken(cmd.Context(), wanted, c.options()...)
 		switch {
 		case err != nil:
 			return err
@@ -81,7 +79,7 @@ To use a token, set HOOKGATE_TOKEN.`,
 			t.Role, timeOr(t.ExpiresAt, "never"))
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), t.Text)
 		return err
-	}
+	})
 	return cmd
 }
 
@@ -107,11 +105,7 @@ func newTokenListCommand() *cobra.Command {
 	}
 	c.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 		all, err := client.Tokens(cmd.Context())
 		switch {
 		case err != nil:
@@ -125,7 +119,7 @@ func newTokenListCommand() *cobra.Command {
 				timeOr(t.RevokedAt, "-"))
 		}
 		return w.flush()
-	}
+	})
 	return cmd
 }
 
@@ -139,15 +133,13 @@ func newTokenRevokeCommand() *cobra.Command {
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		t, err := change(cmd, &c, func(client *api.Client, o ...api.Option) (api.Token, error) {
-			return client.RevokeToken(cmd.Context(), args[0], o...)
-		})
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
+		t, err := client.RevokeToken(cmd.Context(), args[0], c.options()...)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, timeOr(t.RevokedAt, "?"))
 		return err
-	}
+	})
 	return cmd
 }

@@ -21,11 +21,7 @@ func newTraceCommand() *cobra.Command {
 	}
 	c.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object per 1,000 requests")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
 		for after := ""; ; {
 			t, err := client.Trace(cmd.Context(), args[0], after)
 			switch {
@@ -44,7 +40,7 @@ func newTraceCommand() *cobra.Command {
 			}
 			after = t.Next
 		}
-	}
+	})
 	return cmd
 }
 

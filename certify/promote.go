@@ -1,0 +1,54 @@
+package certify
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/evidence"
+)
+
+// SubmitPassed checks that the evidence in a folder holds, says PASS, and is of the version that a
+// gate runs. It then submits the evidence to that gate, unless the gate has it, and returns its id. A
+// *BundleError says why the evidence does not do, and an *evidence.RejectedError that the gate
+// rejected it.
+func SubmitPassed(ctx context.Context, client *api.Client, dir string,
+	keys []ed25519.PublicKey) (id string, err error) {
+	_, v, err := VerifyBundle(dir, keys)
+	if err != nil {
+		return "", err
+	}
+	if v.Status != Pass {
+		return "", &BundleError{dir, fmt.Errorf("the verdict is %s, not %s", v.Status, Pass)}
+	}
+	health, err := client.Health(ctx)
+	if err != nil {
+		return "", err
+	}
+	if health.Version != v.Version {
+		return "", &BundleError{dir, fmt.Errorf("it is of version %q, and the gate runs %q", v.Version,
+			health.Version)}
+	}
+	manifest, err := os.ReadFile(filepath.Join(dir, evidence.ManifestFile))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(manifest)
+	_, err = evidence.Submit(ctx, dir, evidence.Upload{
+		URL: strings.TrimSuffix(client.URL, "/") + "/api/intake", Token: client.Token, HTTP: client.HTTP,
+		Application: v.Application, Gate: v.Target,
+	})
+	var rejected *evidence.RejectedError
+	if errors.As(err, &rejected) && rejected.Status == http.StatusConflict {
+		err = nil // the gate has it
+	}
+	return hex.EncodeToString(sum[:]), err
+}
