@@ -63,7 +63,7 @@ Exit code 0: yes. 1: no, or there is no answer. 2: the gate could not be asked.`
 		case errors.As(err, &failed):
 			return &exitError{exitFail, errors.New(failed.Message)}
 		case err != nil:
-			return &exitError{exitFail, err}
+			return &exitError{exitFail, fmt.Errorf("the gate does not answer: %w", err)}
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.Status)
 		return err
