@@ -75,9 +75,9 @@ type StoredDeadLetter struct {
 // identity, and so it cannot be replayed.
 func (d *StoredDeadLetter) Undecoded() bool { return d.Identity == Identity{} }
 
-// Replay returns the delivery that replays d, whose body is given, at a time. It has a request id
+// Retry returns the delivery that replays d, whose body is given, at a time. It has a request id
 // of its own; all else is as it was received.
-func (d *StoredDeadLetter) Replay(body []byte, at time.Time) *Request {
+func (d *StoredDeadLetter) Retry(body []byte, at time.Time) *Request {
 	return &Request{
 		RequestID: NewRequestID(at), Identity: d.Identity, OrderingKey: d.OrderingKey,
 		Sequence: d.Sequence, Headers: d.Headers,

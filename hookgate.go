@@ -106,13 +106,13 @@ func (d *Request) Claim() Identity {
 	return id
 }
 
-// Replay reports whether d replays a dead letter.
-func (d *Request) Replay() bool { return !d.RetryOf.IsZero() }
+// IsRetry reports whether d replays a dead letter.
+func (d *Request) IsRetry() bool { return !d.RetryOf.IsZero() }
 
 // SubmittedAt returns when d set out for the queue: when it was received, or replayed if it is a
 // replay.
 func (d *Request) SubmittedAt() time.Time {
-	if d.Replay() {
+	if d.IsRetry() {
 		return d.RetriedAt
 	}
 	return d.ReceivedAt

@@ -174,10 +174,10 @@ type EventSearch struct {
 	// Newer asks for what is on the other side of Cursor: for the next newer events. They still come
 	// newest first.
 	Newer bool
-	// Patience is the time after which the search is broken off although the page is not full. One
+	// MaxTime is the time after which the search is broken off although the page is not full. One
 	// read is finished then, so that it takes a little longer; a search that an index serves does not
 	// get there. 0 means no end.
-	Patience time.Duration
+	MaxTime time.Duration
 }
 
 // EventPage is what a search has found.

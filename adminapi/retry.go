@@ -264,7 +264,7 @@ func (s *API) retryLetter(ctx context.Context,
 	if err != nil {
 		return retried, "", err
 	}
-	delivery := d.Replay(body, time.Now())
+	delivery := d.Retry(body, time.Now())
 	receipt, err := s.queue.Append(ctx, delivery)
 	if err != nil {
 		return retried, "", fmt.Errorf("append the retry of dead letter %s: %w", d.ID, err)

@@ -21,7 +21,7 @@ func (s *API) searchEvents(c *call, q eventQuery) {
 		return
 	}
 	search := hookgate.EventSearch{EventFilter: q.EventFilter, Stored: q.order == newestStored,
-		Cursor: q.After, Patience: s.config.SearchTime}
+		Cursor: q.After, MaxTime: s.config.SearchTime}
 	if q.before != "" {
 		search.Cursor, search.Newer = q.before, true
 	}

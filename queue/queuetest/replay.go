@@ -77,7 +77,7 @@ func testReplayWhileQueued(t *testing.T, b Backend) {
 	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 4)
 	if records[0].RequestID != other.RequestID || !records[0].DuplicateOf.IsZero() ||
-		records[0].Replay() {
+		records[0].IsRetry() {
 		t.Errorf("the record that was queued came as %+v", records[0])
 	}
 	mustBeReplay(t, records[1], again)

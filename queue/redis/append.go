@@ -104,7 +104,7 @@ func (q *Queue) Append(ctx context.Context, r *hookgate.Request) (hookgate.Recei
 		return hookgate.Receipt{}, err
 	}
 	defer q.depth.finished.Add(1)
-	if r.Replay() {
+	if r.IsRetry() {
 		return q.appendReplay(ctx, r)
 	}
 	c := q.newAppendCall(r)

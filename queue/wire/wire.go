@@ -73,7 +73,7 @@ func Append(dst []byte, d *hookgate.Request, duplicateOf hookgate.RequestID,
 		dst = appendString(dst, h.Name)
 		dst = appendString(dst, h.Value)
 	}
-	if d.Replay() {
+	if d.IsRetry() {
 		dst = binary.AppendVarint(dst, d.RetriedMicros())
 		dst = append(dst, d.RetryOf[:]...)
 	}
@@ -173,7 +173,7 @@ func Decode(data []byte, r *hookgate.Record) error {
 	} else if f.s != "" {
 		r.SetRetriedMicros(f.varint())
 		copy(r.RetryOf[:], f.next(16))
-		f.bad = f.bad || !r.Replay()
+		f.bad = f.bad || !r.IsRetry()
 	}
 	if f.bad || f.s != "" {
 		return fmt.Errorf("%w: fields do not parse", ErrCorrupt)

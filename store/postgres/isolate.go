@@ -129,7 +129,7 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 // decides.
 func (a *application) openLetter(ctx context.Context, t *transaction, it *entry.Item, body [32]byte,
 	changed bool) (first hookgate.RequestID, err error) {
-	if it.Replay() {
+	if it.IsRetry() {
 		return first, nil
 	}
 	err = t.run(ctx, statement{

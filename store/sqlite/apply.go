@@ -139,7 +139,7 @@ func (a *application) store(it *entry.Item) error {
 // open dead letter has the same identity and the event is no replay.
 func (a *application) reject(it *entry.Item, rejected error, reason string) error {
 	result := a.outcome.Of(it)
-	if !it.Replay() {
+	if !it.IsRetry() {
 		first, err := a.openLetter(it)
 		if err != nil {
 			return err

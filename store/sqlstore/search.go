@@ -241,7 +241,7 @@ func (s *search) through(ctx context.Context, in span, from place, want int) (fo
 		switch {
 		case len(found) >= want || full:
 			return found, last, false, nil
-		case s.q.Patience > 0 && time.Since(s.begun) > s.q.Patience:
+		case s.q.MaxTime > 0 && time.Since(s.begun) > s.q.MaxTime:
 			return found, last, true, nil
 		}
 		from = until

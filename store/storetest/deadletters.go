@@ -172,7 +172,7 @@ func testReplays(t *testing.T, s Instance) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := d.Replay(body, start.Add(time.Hour).Add(123*time.Nanosecond))
+	made := d.Retry(body, start.Add(time.Hour).Add(123*time.Nanosecond))
 	want := dead.Request
 	want.RequestID, want.RetryOf, want.RetriedAt = made.RequestID, dead.RequestID,
 		start.Add(time.Hour)

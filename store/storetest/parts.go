@@ -66,7 +66,7 @@ func testParts(t *testing.T, s Instance) {
 		t.Errorf("the second event says that its origin is %+v", origin)
 	}
 	page, err := s.Search(ctx, hookgate.EventSearch{EventFilter: hookgate.EventFilter{RequestID: base,
-		Limit: 10}, Patience: time.Minute})
+		Limit: 10}, MaxTime: time.Minute})
 	if err != nil || len(page.Events) != 2 {
 		t.Errorf("a search for the request has %d events (error %v), want 2", len(page.Events), err)
 	}

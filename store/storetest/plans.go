@@ -57,7 +57,7 @@ func SearchQueries(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 				}
 			}
 		}}, d, 1)
-		q := hookgate.EventSearch{EventFilter: test.filter, Stored: test.stored, Patience: 1}
+		q := hookgate.EventSearch{EventFilter: test.filter, Stored: test.stored, MaxTime: 1}
 		q.Limit = 20
 		for _, newer := range []bool{false, false, true} {
 			q.Newer = newer

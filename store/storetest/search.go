@@ -113,7 +113,7 @@ func testSearch(t *testing.T, s Instance) {
 			newestFirst(want, q)
 			for _, limit := range []int{1, 17, 1000} {
 				for _, patience := range []time.Duration{0, 1} {
-					if q.Limit, q.Patience = limit, patience; limit == 1 && len(want) > 50 {
+					if q.Limit, q.MaxTime = limit, patience; limit == 1 && len(want) > 50 {
 						continue
 					}
 					walk(t, s, q, want)
@@ -177,7 +177,7 @@ func mustSearch(t *testing.T, s hookgate.Reader, q hookgate.EventSearch) hookgat
 func testSearchIsPatient(t *testing.T, s Instance) {
 	searched(t, s)
 	q := hookgate.EventSearch{EventFilter: hookgate.EventFilter{BodyContains: "nowhere", Limit: 10},
-		Patience: 1}
+		MaxTime: 1}
 	pages, before := 0, start.Add(1000*time.Hour)
 	for {
 		p := mustSearch(t, s, q)
@@ -230,7 +230,7 @@ func testTail(t *testing.T, s Instance) {
 		for {
 			p := mustSearch(t, s, hookgate.EventSearch{
 				EventFilter: hookgate.EventFilter{EventType: "rare", Limit: 2}, Stored: true, Cursor: cursor,
-				Newer: true, Patience: 1,
+				Newer: true, MaxTime: 1,
 			})
 			for _, e := range slices.Backward(p.Events) {
 				got = append(got, e.MessageID)

@@ -32,7 +32,7 @@ func SearchesLeaveRoom(t *testing.T, s interface {
 	}
 	for _, f := range []hookgate.EventFilter{{OrderingKey: "k"}, {Source: "s"}, {BodyContains: "b"},
 		{MessageIDPrefix: "m"}} {
-		if err := look(hookgate.EventSearch{EventFilter: f, Patience: time.Second}); !errors.Is(err,
+		if err := look(hookgate.EventSearch{EventFilter: f, MaxTime: time.Second}); !errors.Is(err,
 			context.DeadlineExceeded) {
 			t.Errorf("search %+v: %v", f, err)
 		}

@@ -95,7 +95,7 @@ func TestEarlierSpool(t *testing.T) {
 		t.Error("a spool has settings")
 	}
 	r := mustNext(t, mustOpenReader(t, q), 6)
-	if r[0].MessageID != "a-0" || r[1].MessageID != "a-0" || r[1].Replay() || len(r[1].Body) == 0 {
+	if r[0].MessageID != "a-0" || r[1].MessageID != "a-0" || r[1].IsRetry() || len(r[1].Body) == 0 {
 		t.Errorf("first came %+v and %+v", r[0].Request, r[1].Request)
 	}
 	if r[2].RetryOf != r[0].RequestID || !r[2].RetriedAt.Equal(r[0].ReceivedAt.Add(time.Hour)) {
