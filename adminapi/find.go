@@ -181,7 +181,7 @@ func (s *API) findIDs(ctx context.Context, wanted string, f *finding) error {
 func (s *API) findPrefix(ctx context.Context, wanted string, f *finding) error {
 	page, err := s.reader.Search(ctx, hookgate.EventSearch{
 		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound},
-		MaxTime:    s.config.SearchTime,
+		MaxTime:     s.config.SearchTime,
 	})
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func TestStartWithoutRedis(t *testing.T) {
 					t.Errorf("drain ended with %d, want %q in %s", code, want, errs)
 				}
 			}
-			drained("what is left in it is not known")
+			drained("it is unknown what is left in it")
 			ids := sendSome(t, g, "away", 20)
 			drained("20 records are still queued")
 			if h := g.health(); h.Status != "degraded" || h.Queue.Spooled != 20 {
@@ -118,7 +118,7 @@ func TestStartWithoutRedis(t *testing.T) {
 			ways.come(server)
 			g.await("the gate is well", func() bool { return g.health().Status == "ok" })
 			g.awaitStored(append(ids, sendSome(t, g, "there", 3)...))
-			if log := g.logs.String(); !strings.Contains(log, "redis is there") ||
+			if log := g.logs.String(); !strings.Contains(log, "redis answers") ||
 				!strings.Contains(log, "appendfsync always") {
 				t.Errorf("the log does not tell that Redis is there and what a 202 is worth:\n%s", tail(log))
 			}
@@ -213,7 +213,7 @@ func TestStartWithoutRedisOrSpool(t *testing.T) {
 		t.Errorf("without Redis the readiness is %d", status)
 	}
 	if code, _, errs := runBinary(t, nil, "drain", "--target", g.url, "--timeout",
-		"200ms"); code != exitFail || !strings.Contains(errs, "is not known") {
+		"200ms"); code != exitFail || !strings.Contains(errs, "it is unknown") {
 		t.Errorf("without Redis drain ended with %d: %s", code, errs)
 	}
 	server.Restart()

@@ -130,7 +130,7 @@ func TestStoreLocked(t *testing.T) {
 		"webhook_queue_degraded 1") {
 		t.Error("the metrics do not tell of the spool")
 	}
-	if !strings.Contains(g.logs.String(), "spooled locally") {
+	if !strings.Contains(g.logs.String(), "spooled on this machine") {
 		t.Error("the log does not tell of the spool")
 	}
 	must(t, sqlitex.ExecuteTransient(conn, "COMMIT", nil))

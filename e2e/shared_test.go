@@ -388,7 +388,7 @@ func TestRedisHangs(t *testing.T) {
 	g.await("the gate is well again", func() bool { return g.health().Status == "ok" })
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
-	if !strings.Contains(g.logs.String(), "spooled locally") {
+	if !strings.Contains(g.logs.String(), "spooled on this machine") {
 		t.Error("the log does not tell of the spool")
 	}
 	// The gate spooled more than a hundred of the events sent meanwhile.
