@@ -288,8 +288,8 @@ func (r Rule) String() string {
 	return fmt.Sprintf("%s of %s in %s", strings.ToUpper(r.Algorithm), r.Signed, r.Header)
 }
 
-// defaultKeyHeader is the default header of kind api_key.
-const defaultKeyHeader = "X-Api-Key"
+// DefaultKeyHeader is the default header of kind api_key.
+const DefaultKeyHeader = "X-Api-Key"
 
 // genericKinds are for senders without a preset.
 func genericKinds() []kind {
@@ -310,7 +310,7 @@ func genericKinds() []kind {
 			Places: places},
 			uses: uses{header: true}, proof: func(o Options) (proof, error) {
 				if o.Header == "" {
-					o.Header = defaultKeyHeader
+					o.Header = DefaultKeyHeader
 				}
 				return newToken(o.Header, "", o)
 			}},

@@ -86,7 +86,7 @@ func (k *kind) checkForms(o Options) error {
 	if k.Name == "api_key" {
 		header := o.Header
 		if header == "" {
-			header = defaultKeyHeader
+			header = DefaultKeyHeader
 		}
 		f.wrong = []wrongSecret{wrong(`(?i)^`+regexp.QuoteMeta(http.CanonicalHeaderKey(header))+`\s*:`,
 			"begins with the name of the header: remove it")}

@@ -68,7 +68,7 @@ func Sign(name string, o Options, key crypto.Signer, r *Request) error {
 		return signToken(r, "Authorization", o.Secrets[0])
 	case "api_key":
 		if o.Header == "" {
-			o.Header = defaultKeyHeader
+			o.Header = DefaultKeyHeader
 		}
 		return signToken(r, o.Header, o.Secrets[0])
 	case "telegram":

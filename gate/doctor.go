@@ -52,7 +52,7 @@ func (c Options) Examination(ctx context.Context, rate float64, processes int) d
 		d.DataDir.Records = c.Spool.HighWater
 	}
 	d.DataDir.Holds = strings.Join(append(holds, "keys"), ", ")
-	for _, name := range []string{datadir.BearerKey, datadir.HmacSecret, datadir.AdminToken} {
+	for _, name := range []string{datadir.BearerKey, datadir.HMACSecret, datadir.AdminToken} {
 		d.DataDir.KeyFiles = append(d.DataDir.KeyFiles, filepath.Join("keys", name))
 	}
 	if _, err := os.Stat(datadir.Dir(c.DataDir).KeyFile(datadir.AdminToken)); err == nil {

@@ -13,17 +13,18 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// credentials are the keys in use: those configured, or those in the data directory.
+// credentials are the keys of the default source and the tokens of the API.
 type credentials struct {
 	bearerKeys, hmacSecrets, adminTokens, evidenceTokens []string
-	// made are the files of the keys that were made just now.
+	// made are the files of the keys that this start made.
 	made []string
-	// fromDataDir says that the default source's keys are those in the data directory.
+	// fromDataDir reports that the keys of the default source are those in the data directory.
 	fromDataDir bool
 }
 
-// findCredentials resolves the configured keys, and makes random ones where none are configured: a
-// bearer key and an HMAC secret if the default source has neither, an admin token if there is none.
+// findCredentials resolves the configured keys and tokens. It makes random ones in the data
+// directory where none are configured: a bearer key and an HMAC secret if the default source has
+// neither, and an admin token.
 func findCredentials(o Options) (k credentials, err error) {
 	source := o.Sources[ingest.DefaultSource]
 	if k.bearerKeys, err = resolveSecrets(source.BearerKeys); err != nil {
@@ -40,10 +41,11 @@ func findCredentials(o Options) (k credentials, err error) {
 	}
 	for _, token := range k.evidenceTokens {
 		if slices.Contains(k.adminTokens, token) {
-			return k, errors.New("evidence_tokens: one of them is also in admin_tokens, so that the trail could not tell who hands evidence in")
+			return k, errors.New("evidence_tokens: one of them is also in admin_tokens; use different" +
+				" ones, so that the admin trail shows who submitted evidence")
 		}
 	}
-	take := func(name string, to *[]string) {
+	keyOf := func(name string, to *[]string) {
 		if err != nil {
 			return
 		}
@@ -56,26 +58,25 @@ func findCredentials(o Options) (k credentials, err error) {
 		}
 		*to = []string{key}
 	}
-	// those of others are the sender's
+	// Only the envelope has keys that the gate can choose; other kinds have the sender's.
 	if len(k.bearerKeys)+len(k.hmacSecrets) == 0 && source.Kind == "envelope" {
 		k.fromDataDir = true
-		take(datadir.HmacSecret, &k.hmacSecrets)
-		take(datadir.BearerKey, &k.bearerKeys)
+		keyOf(datadir.HMACSecret, &k.hmacSecrets)
+		keyOf(datadir.BearerKey, &k.bearerKeys)
 	}
 	if len(k.adminTokens) == 0 {
-		take(datadir.AdminToken, &k.adminTokens)
+		keyOf(datadir.AdminToken, &k.adminTokens)
 	}
 	return k, err
 }
 
-// minSecretBytes is the length below which a configured key is refused as a mistake.
+// minSecretBytes is the least length of a secret. A shorter one is a mistake.
 const minSecretBytes = 8
 
-// minTokenChars is the least length of a configured token that opens the gate itself: what is
-// shorter could be guessed.
+// minTokenChars is the least length of an admin or evidence token. A shorter one could be guessed.
 const minTokenChars = 16
 
-// resolveSecrets returns the secrets that the settings are or refer to, each of them whole.
+// resolveSecrets returns the secrets that the settings hold or refer to.
 func resolveSecrets(settings []string) ([]string, error) {
 	return resolveLong(settings, func(text string) string {
 		if len(text) < minSecretBytes {
@@ -85,7 +86,7 @@ func resolveSecrets(settings []string) ([]string, error) {
 	})
 }
 
-// resolveTokens is resolveSecrets for tokens that open the gate itself.
+// resolveTokens is resolveSecrets for admin and evidence tokens.
 func resolveTokens(settings []string) ([]string, error) {
 	return resolveLong(settings, func(text string) string {
 		if utf8.RuneCountInString(text) < minTokenChars {
@@ -96,7 +97,8 @@ func resolveTokens(settings []string) ([]string, error) {
 	})
 }
 
-// resolveLong resolves the settings. tooShort says what is wrong with a secret that is, or nothing.
+// resolveLong resolves the settings. tooShort returns what is wrong with a secret that is too short,
+// and "" for any other.
 func resolveLong(settings []string, tooShort func(string) string) ([]string, error) {
 	var secrets []string
 	for i, setting := range settings {
@@ -112,8 +114,8 @@ func resolveLong(settings []string, tooShort func(string) string) ([]string, err
 	return secrets, nil
 }
 
-// SourcesByKeys tells the sources with keys from those without, and finds keys that cannot be used.
-// It makes none.
+// SourcesByKeys returns the sources that authenticate and those that do not. The error is that of the
+// first key or token that cannot be used. It makes no keys.
 func (o Options) SourcesByKeys() (keyed, open []string, err error) {
 	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
 		if _, e := resolve(keys); e != nil && err == nil {

@@ -69,7 +69,7 @@ func TestNoPasswordShows(t *testing.T) {
 		t.Errorf("tracing: error %v", err)
 	}
 	c.PublicURL = "https://me:" + password + "@example.com"
-	if text := shown(c.publicURL(ingest.DefaultSource)); strings.Contains(text, password) ||
+	if text := redacted(c.publicURL(ingest.DefaultSource)); strings.Contains(text, password) ||
 		!strings.Contains(text, "example.com/webhooks") {
 		t.Errorf("the source is shown with the URL %s", text)
 	}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -17,36 +18,59 @@ import (
 	"github.com/hookgate/hookgate/internal/datadir"
 )
 
-// SourceOptions is one sender. docs/reference/senders.md describes the kinds to users.
+// SourceOptions describe one sender. Most need Kind and Secrets only. An empty field has the default
+// of the kind; docs/reference/senders.md lists the kinds.
 type SourceOptions struct {
-	Kind          string           `setting:"kind"`
-	BearerKeys    Secrets          `setting:"bearer_keys"`
-	Secrets       Secrets          `setting:"secrets"`
-	VerifyTokens  Secrets          `setting:"verify_tokens"`
-	Topics        []string         `setting:"topics"`
-	Confirm       bool             `setting:"confirm_subscriptions"`
-	Header        string           `setting:"header"`
-	Signature     SignatureOptions `setting:"signature"`
-	Tolerance     time.Duration    `setting:"tolerance"`
-	PublicURL     string           `setting:"public_url"`
-	Split         string           `setting:"split"`
-	MessageID     Places           `setting:"message_id"`
-	EventType     Places           `setting:"event_type"`
-	OrderingKey   Places           `setting:"ordering_key"`
-	Sequence      Places           `setting:"sequence"`
-	KeepHeaders   []string         `setting:"keep_headers"`
-	MaxBody       Bytes            `setting:"max_body"`
-	RateLimit     float64          `setting:"rate_limit"`
-	RateBurst     int              `setting:"rate_burst"`
-	AllowIPs      []string         `setting:"allow_ips"`
-	SuccessStatus int              `setting:"success_status"`
-	SuccessBody   string           `setting:"success_body"`
+	// Kind is the kind of sender, one of admit.Names.
+	Kind string `setting:"kind"`
+	// Secrets are what the sender signs with or sends: HMAC secrets, public keys, tokens or
+	// user:password, as the kind needs them.
+	Secrets Secrets `setting:"secrets"`
+	// BearerKeys authenticate with "Authorization: Bearer"; kind "envelope".
+	BearerKeys Secrets `setting:"bearer_keys"`
+	// VerifyTokens confirm a subscription; kind "meta".
+	VerifyTokens Secrets `setting:"verify_tokens"`
+	// Topics are the ARNs that may send; kind "sns". Confirm confirms their subscriptions.
+	Topics  []string `setting:"topics"`
+	Confirm bool     `setting:"confirm_subscriptions"`
+	// Header is the header that holds the secret; kind "api_key".
+	Header string `setting:"header"`
+	// Signature says how the sender signs; kind "hmac".
+	Signature SignatureOptions `setting:"signature"`
+	// Tolerance is how far the time of a signature may be from now.
+	Tolerance time.Duration `setting:"tolerance"`
+	// PublicURL is the URL that the sender calls, for kinds that sign it. The default is
+	// Options.PublicURL with the path of the source.
+	PublicURL string `setting:"public_url"`
+
+	// Split is the place of an array of which each element is an event.
+	Split string `setting:"split"`
+	// The places of the event's attributes in the request, or in an element of Split. The first
+	// place that has a value counts.
+	MessageID   Places `setting:"message_id"`
+	EventType   Places `setting:"event_type"`
+	OrderingKey Places `setting:"ordering_key"`
+	Sequence    Places `setting:"sequence"`
+	// KeepHeaders names the request headers that are stored with the event.
+	KeepHeaders []string `setting:"keep_headers"`
+
+	// MaxBody bounds a body; 0: HTTPOptions.MaxBody.
+	MaxBody Bytes `setting:"max_body"`
+	// RateLimit is the number of authentic requests per second, RateBurst how many of them may come
+	// at once. A RateLimit of 0 is no limit, a RateBurst of 0 is RateLimit, rounded up.
+	RateLimit float64 `setting:"rate_limit"`
+	RateBurst int     `setting:"rate_burst"`
+	// AllowIPs are the addresses and networks that may send; nil: all.
+	AllowIPs []string `setting:"allow_ips"`
+	// SuccessStatus and SuccessBody are the answer to a durable webhook.
+	SuccessStatus int    `setting:"success_status"`
+	SuccessBody   string `setting:"success_body"`
 }
 
-// Places are places that a configuration lists; an inner list is a composite.
+// Places is a list of places in a request. A place of several parts is a composite.
 type Places []admit.Place
 
-// UnmarshalText reads a list that is written as one text, with commas.
+// UnmarshalText reads a list with commas between the places. It cannot express a composite.
 func (l *Places) UnmarshalText(text []byte) error {
 	*l = nil
 	for one := range strings.SplitSeq(string(text), ",") {
@@ -55,7 +79,7 @@ func (l *Places) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// SignatureOptions is an admit.Rule.
+// SignatureOptions describe how a sender of the kind "hmac" signs; see admit.Rule.
 type SignatureOptions struct {
 	Algorithm      string         `setting:"algorithm"`
 	Header         string         `setting:"header"`
@@ -68,13 +92,13 @@ type SignatureOptions struct {
 	SecretEncoding string         `setting:"secret_encoding"`
 }
 
-// check finds settings of a source that cannot work; what the kind makes of the others its scheme
-// says.
+// check returns an error for options of a source that cannot work. admit.New checks the options
+// whose meaning depends on the kind.
 func (s SourceOptions) check(name string, o Options) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	}) || len(name) > 64 {
-		return fmt.Errorf("sources: the name %q is not made of up to 64 of a-z, 0-9, - and _", name)
+		return fmt.Errorf("sources: the name %q must have 1 to 64 characters of a-z, 0-9, - and _", name)
 	}
 	if name == hookgate.TestSource {
 		return fmt.Errorf("sources: the name %q is reserved for test traffic; choose another", name)
@@ -83,32 +107,33 @@ func (s SourceOptions) check(name string, o Options) error {
 		return fmt.Errorf("sources.%s.%s %s", name, setting, fmt.Sprintf(format, args...))
 	}
 	if s.Kind == "" {
-		return wrong("kind", "is missing; the known ones are %s", strings.Join(admit.Names(), ", "))
+		return wrong("kind", "is missing; set it to one of %s", strings.Join(admit.Names(), ", "))
 	}
 	kind, known := admit.Find(s.Kind)
 	switch {
 	case !known:
-		return wrong("kind", "%q is unknown; the known ones are %s", s.Kind, strings.Join(admit.Names(),
-			", "))
+		return wrong("kind", "%q is unknown; set it to one of %s", s.Kind,
+			strings.Join(admit.Names(), ", "))
 	case kind.Open && !o.AllowUnauthenticated && !isLoopback(o.Listen):
-		return wrong("kind", "%s lets everyone in who reaches %s: listen on loopback, or set allow_unauthenticated: true", s.Kind, o.Listen)
+		return wrong("kind", "is %s, which accepts webhooks from everyone who can reach %q; listen on"+
+			" loopback, or set allow_unauthenticated: true", s.Kind, o.Listen)
 	case s.MaxBody < 0 || s.MaxBody > MaxBodyLimit:
-		return wrong("max_body", "is %v; the store can keep bodies of up to %v", s.MaxBody, MaxBodyLimit)
+		return wrong("max_body", "is %v; the store takes bodies of up to %v", s.MaxBody, MaxBodyLimit)
 	case 2*s.MaxBody > o.HTTP.MaxBodyMemory:
 		return wrong("max_body", "(%v) is more than half of http.max_body_memory (%v)", s.MaxBody,
 			o.HTTP.MaxBodyMemory)
 	case s.RateLimit < 0 || s.RateLimit > 1e9 || s.RateLimit != s.RateLimit:
-		return wrong("rate_limit", "is not a number of requests a second")
+		return wrong("rate_limit", "must be a number of requests per second from 0 to 1e9")
 	case s.RateBurst < 0 || s.RateBurst > 0 && s.RateLimit == 0:
-		return wrong("rate_burst", "needs a rate_limit and is at least 1")
+		return wrong("rate_burst", "must be at least 1, and needs rate_limit")
 	case s.Tolerance < 0:
-		return wrong("tolerance", "is negative")
+		return wrong("tolerance", "must not be negative")
 	case s.SuccessStatus != 0 && (s.SuccessStatus < 200 || s.SuccessStatus > 299):
 		return wrong("success_status",
-			"is %d, which would make the sender send again; use one from 200 to 299", s.SuccessStatus)
+			"is %d, after which the sender would retry; use one from 200 to 299", s.SuccessStatus)
 	case s.SuccessBody != "" && (s.SuccessStatus == 0 || s.SuccessStatus == 204 ||
 		s.SuccessStatus == 205):
-		return wrong("success_body", "needs a success_status that has a body, such as 200")
+		return wrong("success_body", "needs a success_status with a body, such as 200")
 	}
 	if _, err := parsePrefixes(s.AllowIPs); err != nil {
 		return wrong("allow_ips", "%v", err)
@@ -119,7 +144,7 @@ func (s SourceOptions) check(name string, o Options) error {
 	return nil
 }
 
-// isLoopback reports whether an address to listen on is reached from this machine alone.
+// isLoopback reports whether only this machine can reach an address to listen on.
 func isLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -128,6 +153,7 @@ func isLoopback(listen string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
+// checkPublicURL returns an error without the URL, which may hold a password.
 func checkPublicURL(text string) error {
 	if text == "" {
 		return nil
@@ -135,13 +161,12 @@ func checkPublicURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" ||
 		u.RawQuery != "" {
-		// it may hold a password
-		return errors.New("is not a URL like https://hooks.example.com, without a query")
+		return errors.New("must be a URL like https://hooks.example.com, without a query")
 	}
 	return nil
 }
 
-// parsePrefixes reads addresses and networks.
+// parsePrefixes parses addresses and networks.
 func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
 	for _, text := range texts {
 		text = strings.TrimSpace(text)
@@ -149,7 +174,7 @@ func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
 		if err != nil {
 			a, err := netip.ParseAddr(text)
 			if err != nil || a.Zone() != "" {
-				return nil, fmt.Errorf("%q is neither an address nor a network like 192.0.2.0/24", text)
+				return nil, fmt.Errorf("%q is neither an IP address nor a network like 192.0.2.0/24", text)
 			}
 			p = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
 		}
@@ -158,8 +183,8 @@ func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
 	return prefixes, nil
 }
 
-// publicURL is what the sender of a source calls, if it is known: the source's own public_url, or
-// the gate's and the path.
+// publicURL returns the URL that the sender of a source calls: the source's PublicURL, or the
+// gate's with the path. It returns "" if neither is set.
 func (o Options) publicURL(name string) string {
 	switch own := o.Sources[name].PublicURL; {
 	case own != "":
@@ -173,8 +198,8 @@ func (o Options) publicURL(name string) string {
 	}
 }
 
-// shown is a URL as people may see it.
-func shown(text string) string {
+// redacted returns a URL without its password.
+func redacted(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""
@@ -182,7 +207,7 @@ func shown(text string) string {
 	return u.Redacted()
 }
 
-// schemeOptions resolves the secrets of a source; those of the default one are in k.
+// schemeOptions resolves the secrets of a source. The keys of the default source come from k.
 func (o Options) schemeOptions(name string, k credentials,
 	client admit.Amazon) (scheme admit.Options, err error) {
 	s := o.Sources[name]
@@ -209,7 +234,7 @@ func (o Options) schemeOptions(name string, k credentials,
 	return scheme, nil
 }
 
-// newSource makes a configured source.
+// newSource returns the source with this name. k and client are those of schemeOptions.
 func (o Options) newSource(name string, k credentials,
 	client admit.Amazon) (ingest.Source, error) {
 	s := o.Sources[name]
@@ -221,7 +246,8 @@ func (o Options) newSource(name string, k credentials,
 		for setting, tokens := range map[string][]string{"admin_tokens": k.adminTokens,
 			"evidence_tokens": k.evidenceTokens} {
 			if slices.Contains(tokens, key) {
-				return ingest.Source{}, fmt.Errorf("sources.%s: one of its keys is also in %s; what authenticates webhooks must open nothing else", name, setting)
+				return ingest.Source{}, fmt.Errorf("sources.%s: one of its keys is also in %s; use"+
+					" different ones, so that a sender cannot call the API", name, setting)
 			}
 		}
 	}
@@ -245,25 +271,25 @@ func (o Options) newSource(name string, k credentials,
 	}
 	return ingest.Source{
 		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, opts),
-		URL:    shown(o.publicURL(name)),
+		URL:    redacted(o.publicURL(name)),
 		Sample: sample, Secrets: len(opts.Secrets), BearerKeys: len(opts.BearerKeys),
 		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed,
 		Success: success,
 	}, nil
 }
 
-// proofOf says how a source authenticates.
+// proofOf describes, for people, how a source authenticates.
 func proofOf(k admit.Kind, o admit.Options) string {
 	switch {
 	case k.Name == "hmac":
 		return o.Signature.String()
-	case k.Name == "api_key" && o.Header != "":
-		return "the secret in " + o.Header
+	case k.Name == "api_key":
+		return "the secret in " + cmp.Or(o.Header, admit.DefaultKeyHeader)
 	}
 	return k.Proof
 }
 
-// typeOf is the content type of an answer that a person has written.
+// typeOf guesses the content type of SourceOptions.SuccessBody.
 func typeOf(body string) string {
 	switch text := strings.TrimSpace(body); {
 	case strings.HasPrefix(text, "<"):
@@ -274,7 +300,7 @@ func typeOf(body string) string {
 	return "text/plain; charset=utf-8"
 }
 
-// newSources makes the configured sources; the default one takes its keys from k.
+// newSources returns all sources. The keys of the default source come from k.
 func newSources(o Options, k credentials) ([]ingest.Source, error) {
 	var sources []ingest.Source
 	client := newAmazonClient(http.DefaultTransport)
@@ -284,7 +310,7 @@ func newSources(o Options, k credentials) ([]ingest.Source, error) {
 			return nil, err
 		}
 		sources = append(sources, source)
-		// Test traffic has the keys and limits of the default source, and a name of its own.
+		// Test traffic uses the keys and limits of the default source under a separate name.
 		if name == ingest.DefaultSource && o.Sources[name].Kind == "envelope" {
 			source.Name = hookgate.TestSource
 			sources = append(sources, source)
@@ -293,7 +319,7 @@ func newSources(o Options, k credentials) ([]ingest.Source, error) {
 	return sources, nil
 }
 
-// largestBody is the largest body that any source takes.
+// largestBody returns the size of the largest body that any source takes.
 func (o Options) largestBody() Bytes {
 	largest := o.HTTP.MaxBody
 	for _, source := range o.Sources {
@@ -312,8 +338,8 @@ func (o Options) SourceNames() []string {
 	return names
 }
 
-// CheckSources makes every source, and returns those that could be made and what is wrong with the
-// others. Keys that the first start would make are not made.
+// CheckSources returns every source that Open could make, and an error for each of the others. It
+// makes no keys: for a key that Open would make it uses a placeholder.
 func (o Options) CheckSources() (sources []ingest.Source, errs error) {
 	client := newAmazonClient(http.DefaultTransport)
 	for _, name := range o.SourceNames() {
@@ -329,8 +355,8 @@ func (o Options) CheckSources() (sources []ingest.Source, errs error) {
 	return sources, errs
 }
 
-// configuredKeys resolves the keys of the default source for a look at it without a gate: those
-// that serve would make, or has made, are read if they are there, and else stand-ins.
+// configuredKeys returns the keys of the default source, for use without a gate. It reads the keys
+// that Open has made; if there are none yet, it returns placeholders.
 func (o Options) configuredKeys(name string) (k credentials, err error) {
 	if name != ingest.DefaultSource {
 		return k, nil
@@ -346,7 +372,7 @@ func (o Options) configuredKeys(name string) (k credentials, err error) {
 		return k, nil
 	}
 	for name, to := range map[string]*[]string{datadir.BearerKey: &k.bearerKeys,
-		datadir.HmacSecret: &k.hmacSecrets} {
+		datadir.HMACSecret: &k.hmacSecrets} {
 		key, err := o.dir().ReadKey(name)
 		if err != nil {
 			key = "is made by the first start of the gate"
@@ -356,8 +382,8 @@ func (o Options) configuredKeys(name string) (k credentials, err error) {
 	return k, nil
 }
 
-// SchemeOptions are those with which the gate would make the scheme of a source. Keys that the first
-// start would make are not made.
+// SchemeOptions returns the options of admit.New for a source, with its secrets. Like CheckSources
+// it makes no keys.
 func (o Options) SchemeOptions(name string) (admit.Options, error) {
 	keys, err := o.configuredKeys(name)
 	if err != nil {

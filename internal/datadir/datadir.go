@@ -47,7 +47,7 @@ func (d Dir) KeyFile(name string) string {
 // Names of the keys.
 const (
 	BearerKey  = "bearer_key"
-	HmacSecret = "hmac_secret"
+	HMACSecret = "hmac_secret"
 	AdminToken = "admin_token"
 )
 
