@@ -137,7 +137,7 @@ func (m *counts) Workers(n int) {
 	}
 }
 
-func delivery(key string, n int) *hookgate.Request {
+func newRequest(key string, n int) *hookgate.Request {
 	now := time.Now()
 	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
@@ -159,9 +159,9 @@ func openQueue(t *testing.T) *redis.Queue {
 	return q
 }
 
-func appendAll(t *testing.T, q hookgate.Queue, deliveries ...*hookgate.Request) {
+func appendAll(t *testing.T, q hookgate.Queue, requests ...*hookgate.Request) {
 	t.Helper()
-	for _, d := range deliveries {
+	for _, d := range requests {
 		if _, err := q.Append(context.Background(), d); err != nil {
 			t.Fatal(err)
 		}
@@ -207,10 +207,10 @@ func TestOrderAndRelease(t *testing.T) {
 	start(t, Config{Workers: 2, MinWorkers: 2, MaxRecords: 7}, q, s, m)
 	for n := range each {
 		for key := range keys {
-			appendAll(t, q, delivery(string(rune('a'+key)), n))
+			appendAll(t, q, newRequest(string(rune('a'+key)), n))
 		}
 	}
-	appendAll(t, q, delivery("a", 0)) // a duplicate
+	appendAll(t, q, newRequest("a", 0)) // a duplicate
 	events, dead := s.await(t, keys*each+1)
 	waitEmpty(t, q)
 	next := map[string]int{}
@@ -242,7 +242,7 @@ func TestOutage(t *testing.T) {
 		}
 		return nil
 	}
-	appendAll(t, q, delivery("a", 0), delivery("a", 1), delivery("a", 2))
+	appendAll(t, q, newRequest("a", 0), newRequest("a", 1), newRequest("a", 2))
 	start(t, Config{}, q, s, m)
 	events, dead := s.await(t, 3)
 	waitEmpty(t, q)
@@ -303,7 +303,7 @@ func TestPaused(t *testing.T) {
 			t.Errorf("%d calls of the store, want %d", calls, wantCalls)
 		}
 	}
-	appendAll(t, q, delivery("a", 0))
+	appendAll(t, q, newRequest("a", 0))
 	start(t, Config{Linger: time.Nanosecond,
 		Paused: func() bool { asked.Add(1); return paused.Load() == 1 }}, q, s, m)
 	stays(0)
@@ -312,13 +312,13 @@ func TestPaused(t *testing.T) {
 	}
 	paused.Store(0)
 	s.await(t, 1)
-	appendAll(t, q, delivery("a", 1))
+	appendAll(t, q, newRequest("a", 1))
 	s.await(t, 2)
-	appendAll(t, q, delivery("a", 2)) // the third call fails and begins a pause
+	appendAll(t, q, newRequest("a", 2)) // the third call fails and begins a pause
 	for paused.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	appendAll(t, q, delivery("a", 3))
+	appendAll(t, q, newRequest("a", 3))
 	stays(3)
 	paused.Store(0)
 	events, _ := s.await(t, 4)
@@ -348,7 +348,7 @@ func TestRejected(t *testing.T) {
 	s.reject = "a-7"
 	var want []string
 	for n := range 10 {
-		d := delivery("a", n)
+		d := newRequest("a", n)
 		appendAll(t, q, d)
 		want = append(want, d.MessageID)
 	}
@@ -359,7 +359,8 @@ func TestRejected(t *testing.T) {
 	if !slices.Equal(events, want) || len(dead) > 0 {
 		t.Errorf("the store was given %v and dead letters %v, want %v", events, dead, want)
 	}
-	if !strings.Contains(log.String(), `"level":"ERROR","msg":"store batch failed; the worker retries"`) {
+	if !strings.Contains(log.String(),
+		`"level":"ERROR","msg":"store batch failed; the worker retries"`) {
 		t.Errorf("the log does not say that the store rejects a batch:\n%s", log)
 	}
 	if m.persisted != 9 || m.dead != 1 {
@@ -381,7 +382,7 @@ func TestParts(t *testing.T) {
 		}
 		return nil
 	}
-	d := delivery("a", 0)
+	d := newRequest("a", 0)
 	d.RequestID = d.RequestID.WithoutPart()
 	var parts []hookgate.Part
 	var want []string
@@ -421,7 +422,7 @@ func TestFenced(t *testing.T) {
 		s.epochs[b.Records[0].Partition]++ // the caller holds s.mu
 		return hookgate.ErrFenced
 	}
-	appendAll(t, q, delivery("a", 0), delivery("a", 1))
+	appendAll(t, q, newRequest("a", 0), newRequest("a", 1))
 	m := &counts{}
 	start(t, Config{}, q, s, m)
 	events, _ := s.await(t, 2)
@@ -444,7 +445,7 @@ func TestStopDuringOutage(t *testing.T) {
 		once.Do(func() { close(tried) })
 		return errors.New("store is away")
 	}
-	appendAll(t, q, delivery("a", 0))
+	appendAll(t, q, newRequest("a", 0))
 	stop := start(t, Config{}, q, s, &counts{})
 	<-tried
 	stop()
@@ -475,7 +476,7 @@ func (c *scriptedReader) Next(ctx context.Context, _, _ int) ([]hookgate.Record,
 	select {
 	case <-time.After(time.Until(c.begin.Add(c.at[c.next]))):
 		c.next++
-		return []hookgate.Record{{Request: *delivery("a", c.next)}}, nil
+		return []hookgate.Record{{Request: *newRequest("a", c.next)}}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -566,7 +567,7 @@ func TestCrewGrows(t *testing.T) {
 		return errors.New("store is away")
 	}
 	for n := range 20 {
-		appendAll(t, q, delivery("a", n), delivery("b", n), delivery("c", n))
+		appendAll(t, q, newRequest("a", n), newRequest("b", n), newRequest("c", n))
 	}
 	stop := start(t, Config{Workers: 3, MaxRecords: 5}, q, s, m)
 	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -694,7 +695,7 @@ func (c *endlessReader) Next(ctx context.Context, max, _ int) (records []hookgat
 	for range max {
 		c.n++
 		records = append(records, hookgate.Record{
-			Request: *delivery("k", int(c.n)), Partition: c.partition,
+			Request: *newRequest("k", int(c.n)), Partition: c.partition,
 			Position: hookgate.Position{Minor: c.n}, Lease: 1,
 		})
 	}
@@ -707,7 +708,7 @@ func (c *endlessReader) Close() error                                    { retur
 func TestSequencesAreCounted(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	for _, n := range []int{1, 2, 5, 4, 2, 6} {
-		appendAll(t, q, delivery("a", n))
+		appendAll(t, q, newRequest("a", n))
 	}
 	start(t, Config{}, q, s, m)
 	s.await(t, 6)

@@ -39,7 +39,7 @@ const (
 	inverted
 )
 
-// observe takes up a stored event, which must not be a duplicate. A replay comes out of its order
+// observe takes up a stored event, which must not be a duplicate. A retry comes out of its order
 // by nature and says nothing of its sender.
 func (s *sequences) observe(r *hookgate.Record) follows {
 	if r.Sequence == hookgate.NoSequence || !r.RetryOf.IsZero() {

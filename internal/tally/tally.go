@@ -10,7 +10,7 @@ import (
 
 // Metrics receives what is counted. Its methods are called concurrently.
 type Metrics interface {
-	// Persisted, Duplicate and DeadLettered count one event, since when it was received or replayed.
+	// Persisted, Duplicate and DeadLettered count one event, since when it was received or retried.
 	Persisted(eventType string, sinceReceived time.Duration)
 	Duplicate(eventType string, sinceReceived time.Duration)
 	DeadLettered(eventType string, sinceReceived time.Duration)

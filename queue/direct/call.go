@@ -11,9 +11,9 @@ import (
 // call is one Append on its way through the committer.
 type call struct {
 	mu sync.Mutex // guards the next two; held for a copy at most
-	// delivery is the caller's, until it has left.
-	delivery *hookgate.Request
-	gone     bool // the caller has left
+	// request is the caller's, until it has left.
+	request *hookgate.Request
+	gone    bool // the caller has left
 
 	of         hookgate.RequestID // see AppendDuplicate
 	partition  int
@@ -48,11 +48,11 @@ func (c *call) recycle() {
 	calls.Put(c)
 }
 
-// leave ends the caller's part in c before its answer. The delivery is not read afterwards.
+// leave ends the caller's part in c before its answer. The request is not read afterwards.
 func (c *call) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone, c.delivery = true, nil
+	c.gone, c.request = true, nil
 }
 
 func (c *call) answer(r hookgate.Receipt, err error) {
@@ -63,7 +63,7 @@ func (c *call) answer(r hookgate.Receipt, err error) {
 // split divides a request of several events in the goroutine of its caller, as it may have to be
 // unpacked.
 func (c *call) split() {
-	d := *c.delivery
+	d := *c.request
 	d.Body, d.Headers, d.Parts = slices.Clone(d.Body), slices.Clone(d.Headers), slices.Clone(d.Parts)
 	r := hookgate.Record{Request: d, DuplicateOf: c.of, Partition: c.partition,
 		EnqueuedAt: c.enqueuedAt}
@@ -71,7 +71,7 @@ func (c *call) split() {
 	if c.unfit != nil {
 		c.several = []hookgate.Record{r}
 	}
-	c.delivery, c.events = nil, len(c.several)
+	c.request, c.events = nil, len(c.several)
 	c.bytes += len(d.Parts)
 	for i := range c.several {
 		c.bytes += len(c.several[i].Body)

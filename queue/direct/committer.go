@@ -112,7 +112,7 @@ func (c *committer) take(call *call) {
 		c.records = append(c.records, call.several...)
 	default:
 		c.records = append(c.records, hookgate.Record{
-			Request: *call.delivery, Partition: call.partition, EnqueuedAt: call.enqueuedAt,
+			Request: *call.request, Partition: call.partition, EnqueuedAt: call.enqueuedAt,
 			DuplicateOf: call.of,
 		})
 		d := &c.records[m.first].Request

@@ -7,7 +7,7 @@
 //	Append ─┼─► waiting ─► │ copy ─► Store.Apply ─► answer │ ─► receipts
 //	Append ─┘              └───────────────────────────┘
 //
-// A group holds copies, so a caller whose time is up leaves at once and takes its delivery with it.
+// A group holds copies, so a caller whose time is up leaves at once and takes its request with it.
 package direct
 
 import (
@@ -131,7 +131,7 @@ func (e errTimeout) Error() string {
 // Timeout says that another attempt may succeed, as net.Error has it.
 func (errTimeout) Timeout() bool { return true }
 
-// Append implements hookgate.Queue. The delivery is the caller's again when it returns, whatever it
+// Append implements hookgate.Queue. The request is the caller's again when it returns, whatever it
 // returns.
 //
 // An error that wraps hookgate.ErrRejected: the store refuses the event, and refused it as a dead
@@ -153,7 +153,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 func (q *Queue) append(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	c := newCall()
-	c.delivery, c.of, c.enqueuedAt = d, of, time.Now()
+	c.request, c.of, c.enqueuedAt = d, of, time.Now()
 	c.partition = hookgate.Partition(d.OrderingKey, q.Partitions)
 	c.events, c.bytes = 1, len(d.Body)
 	if len(d.Parts) > 0 {

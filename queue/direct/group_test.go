@@ -16,7 +16,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-func delivery(key string, n int) *hookgate.Request {
+func newRequest(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
@@ -34,7 +34,7 @@ func delivery(key string, n int) *hookgate.Request {
 
 // partsOf returns a request with as many events.
 func partsOf(source string, events int) *hookgate.Request {
-	d := delivery(source, 0)
+	d := newRequest(source, 0)
 	d.Source, d.RequestID = source, d.RequestID.WithoutPart()
 	d.Body = bytes.Repeat([]byte("x"), events)
 	parts := make([]hookgate.Part, events)
@@ -134,10 +134,10 @@ func poison(d *hookgate.Request) {
 	*d = hookgate.Request{OrderingKey: "poison"}
 }
 
-// Goal: a delivery is not read after Append has returned, and what the store gets is what it was.
+// Goal: a request is not read after Append has returned, and what the store gets is what it was.
 // Method: callers leave while their group is in the store, and while they wait in line; each
-// overwrites its delivery at once. The race detector sees a read that comes later.
-func TestDeliveryIsItsCallersAgain(t *testing.T) {
+// overwrites its request at once. The race detector sees a read that comes later.
+func TestRequestIsItsCallersAgain(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -151,11 +151,11 @@ func TestDeliveryIsItsCallersAgain(t *testing.T) {
 			poison(d)
 		})
 	}
-	taken := delivery("k", 1)
+	taken := newRequest("k", 1)
 	kept = taken.RequestID
 	leave(taken)
 	<-g.arrived
-	waits := delivery("k", 2)
+	waits := newRequest("k", 2)
 	inLine = waits.RequestID
 	leave(waits)
 	leave(partsOf("several", 3))
@@ -163,7 +163,7 @@ func TestDeliveryIsItsCallersAgain(t *testing.T) {
 	cancel()
 	all.Wait()
 	close(g.through)
-	if _, err := q.Append(t.Context(), delivery("k", 3)); err != nil {
+	if _, err := q.Append(t.Context(), newRequest("k", 3)); err != nil {
 		t.Fatal(err)
 	}
 	events := stored(t, g)
@@ -191,7 +191,7 @@ func TestManyCallersComeAndGo(t *testing.T) {
 		all.Go(func() {
 			for n := range each {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(2000))*time.Microsecond)
-				d := delivery(fmt.Sprint("caller-", caller), n)
+				d := newRequest(fmt.Sprint("caller-", caller), n)
 				if n%8 == 7 {
 					d = partsOf(fmt.Sprint("caller-", caller, "-", n), 5)
 				}
@@ -224,7 +224,7 @@ func TestManyCallersComeAndGo(t *testing.T) {
 func TestStoreHangs(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{Timeout: 20 * time.Millisecond})
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	_, err := q.Append(t.Context(), d)
 	var timeout interface{ Timeout() bool }
 	if !errors.As(err, &timeout) || !timeout.Timeout() {
@@ -259,13 +259,13 @@ func TestStatsProbe(t *testing.T) {
 	}})
 	notDone := false
 	f.when.Store(&notDone)
-	large := delivery("k", 1)
+	large := newRequest("k", 1)
 	large.Body = make([]byte, 1000)
 	if _, err := q.Append(t.Context(), large); err == nil {
 		t.Error("append to a store that fails")
 	}
 	f.when.Store(nil)
-	if _, err := q.Append(t.Context(), delivery("k", 2)); err != nil {
+	if _, err := q.Append(t.Context(), newRequest("k", 2)); err != nil {
 		t.Errorf("append of a smaller event: %v", err)
 	}
 	if s, _ := q.Stats(t.Context()); !errors.Is(s.Err, full) {
@@ -295,17 +295,17 @@ func TestGroupsAreBounded(t *testing.T) {
 			}
 		})
 	}
-	send(delivery("first", 0))
+	send(newRequest("first", 0))
 	<-g.arrived
 	large, several := partsOf("large", 2*maxRecords), partsOf("several", maxRecords/2+1)
 	send(large)
 	send(several)
 	send(partsOf("others", maxRecords/2+1))
 	for n := range 2 * maxRecords {
-		send(delivery("small", n))
+		send(newRequest("small", n))
 	}
 	for n := range 5 {
-		d := delivery("big", n)
+		d := newRequest("big", n)
 		d.Body = make([]byte, maxBytes/4+1)
 		send(d)
 	}
@@ -348,7 +348,7 @@ func TestIndivisible(t *testing.T) {
 	id, body := d.RequestID, string(d.Body)
 	var all sync.WaitGroup
 	all.Go(func() {
-		if _, err := q.Append(t.Context(), delivery("k", 1)); err != nil {
+		if _, err := q.Append(t.Context(), newRequest("k", 1)); err != nil {
 			t.Errorf("append beside it: %v", err)
 		}
 	})
@@ -381,7 +381,7 @@ func TestFreeSpace(t *testing.T) {
 		Free: func() (int64, error) { asked.Add(1); return free.Load(), nil }})
 	began := time.Now()
 	for range 100 {
-		if _, err := q.Append(t.Context(), delivery("k", 1)); !errors.Is(err, hookgate.ErrFull) {
+		if _, err := q.Append(t.Context(), newRequest("k", 1)); !errors.Is(err, hookgate.ErrFull) {
 			t.Fatalf("append without space: %v", err)
 		}
 	}
@@ -393,7 +393,7 @@ func TestFreeSpace(t *testing.T) {
 	}
 	free.Store(100)
 	q.askAt.Store(0)
-	if _, err := q.Append(t.Context(), delivery("k", 1)); err != nil {
+	if _, err := q.Append(t.Context(), newRequest("k", 1)); err != nil {
 		t.Errorf("append with space: %v", err)
 	}
 	if s, err := q.Stats(t.Context()); s.Err != nil || err != nil || s.Depth != 0 ||
@@ -407,7 +407,7 @@ func TestAppendDuplicate(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	defer s.Close()
 	q := open(t, s, Options{})
-	first, d := delivery("k", 1), delivery("k", 1)
+	first, d := newRequest("k", 1), newRequest("k", 1)
 	if _, err := q.Append(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
@@ -446,13 +446,13 @@ func TestMetrics(t *testing.T) {
 		m := &counts{}
 		q := open(t, f, Options{Metrics: m, Shared: shared})
 		for _, n := range []int{1, 2, 5, 4, 2} {
-			if _, err := q.Append(t.Context(), delivery("a", n)); err != nil {
+			if _, err := q.Append(t.Context(), newRequest("a", n)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		notDone := false
 		f.when.Store(&notDone)
-		if _, err := q.Append(t.Context(), delivery("a", 6)); !errors.Is(err, errInjected) {
+		if _, err := q.Append(t.Context(), newRequest("a", 6)); !errors.Is(err, errInjected) {
 			t.Errorf("append: %v", err)
 		}
 		q.Close()

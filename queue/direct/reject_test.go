@@ -63,7 +63,7 @@ func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Request) ([]hookgate.
 	t.Helper()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, err := q.Append(t.Context(), delivery("holds", 0)); err != nil {
+		if _, err := q.Append(t.Context(), newRequest("holds", 0)); err != nil {
 			t.Errorf("append: %v", err)
 		}
 	})
@@ -86,8 +86,8 @@ func TestRejectedEvent(t *testing.T) { inRefusingStores(t, testRejectedEvent) }
 func testRejectedEvent(t *testing.T, g *gate) {
 	m := &counts{}
 	q := open(t, g, Options{Metrics: m})
-	poison, several := delivery("poison", 1), partsOf("poison", 2) // poison-1 is one of its events
-	all := []*hookgate.Request{delivery("a", 1), poison, several, delivery("b", 1)}
+	poison, several := newRequest("poison", 1), partsOf("poison", 2) // poison-1 is one of its events
+	all := []*hookgate.Request{newRequest("a", 1), poison, several, newRequest("b", 1)}
 	receipts, errs := held(t, q, g, all)
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func testRejectedEvent(t *testing.T, g *gate) {
 	if len(g.batches) != 2 {
 		t.Errorf("the store was called %d times, want twice", len(g.batches))
 	}
-	again := delivery("poison", 1)
+	again := newRequest("poison", 1)
 	if r, err := q.Append(t.Context(), again); err != nil || r.DuplicateOf != poison.RequestID {
 		t.Errorf("the repetition of a dead letter: %+v, %v", r, err)
 	}
@@ -138,8 +138,8 @@ func TestRejectedDeadLetter(t *testing.T) {
 
 func testRejectedDeadLetter(t *testing.T, g *gate, first bool) {
 	q := open(t, g, Options{})
-	all := []*hookgate.Request{delivery("poison", 2), delivery("a", 1), partsOf("several", 3),
-		partsOf("unfit", 2), delivery("b", 1)}
+	all := []*hookgate.Request{newRequest("poison", 2), newRequest("a", 1), partsOf("several", 3),
+		partsOf("unfit", 2), newRequest("b", 1)}
 	all[3].Parts = []byte{0xff}
 	at := 0
 	if !first {

@@ -11,20 +11,20 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testAppendAndNext: everything a delivery says comes back, with its place and times.
+// testAppendAndNext: everything a request says comes back, with its place and times.
 func testAppendAndNext(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	want := *d
 	want.Body = slices.Clone(d.Body)
 	before := time.Now().Truncate(time.Microsecond)
 	receipt := mustAppend(t, q, d)
 	if receipt.Duplicate() {
-		t.Fatalf("first delivery is a duplicate of %s", receipt.DuplicateOf)
+		t.Fatalf("first request is a duplicate of %s", receipt.DuplicateOf)
 	}
 	r := mustNext(t, mustOpenReader(t, q), 1)[0]
 	if !reflect.DeepEqual(r.Request, want) {
-		t.Errorf("delivery came back as %+v, want %+v", r.Request, want)
+		t.Errorf("request came back as %+v, want %+v", r.Request, want)
 	}
 	if r.Partition != receipt.Partition || r.Position != receipt.Position {
 		t.Errorf("record stands at %d:%s, receipt said %d:%s", r.Partition, r.Position, receipt.Partition,
@@ -42,15 +42,15 @@ func testAppendAndNext(t *testing.T, b Backend) {
 	}
 }
 
-// testDuplicates: a second delivery of an identity is told which request was first, before and
+// testDuplicates: a second request of an identity is told which request was first, before and
 // after the first is released, and is queued without its body.
 func testDuplicates(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
-	first := delivery("k", 1)
+	first := newRequest("k", 1)
 	mustAppend(t, q, first)
 	for i := range 3 {
-		again := delivery("k", 1)
+		again := newRequest("k", 1)
 		receipt := mustAppend(t, q, again)
 		if receipt.DuplicateOf != first.RequestID {
 			t.Fatalf("repetition %d is a duplicate of %s, want %s", i, receipt.DuplicateOf, first.RequestID)
@@ -72,7 +72,7 @@ func testUnprovenType(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
 	unproven := func(eventType string) *hookgate.Request {
-		d := delivery("k", 1)
+		d := newRequest("k", 1)
 		d.EventType, d.TypeUnproven = eventType, true
 		return d
 	}
@@ -81,7 +81,7 @@ func testUnprovenType(t *testing.T, b Backend) {
 	if receipt := mustAppend(t, q, unproven("b")); receipt.DuplicateOf != first.RequestID {
 		t.Errorf("another type is no duplicate: %+v", receipt)
 	}
-	proven := delivery("k", 1)
+	proven := newRequest("k", 1)
 	proven.EventType = "c"
 	if mustAppend(t, q, proven).Duplicate() {
 		t.Error("another type that is proved is a duplicate")
@@ -93,11 +93,11 @@ func testUnprovenType(t *testing.T, b Backend) {
 	}
 }
 
-// testSameDelivery: appending one delivery again, as after an unknown outcome, adds nothing.
-func testSameDelivery(t *testing.T, b Backend) {
+// testSameRequestTwice: appending one request again, as after an unknown outcome, adds nothing.
+func testSameRequestTwice(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	for i := range 2 {
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
 			t.Fatalf("append %d of the same request is called a duplicate", i+1)
@@ -114,9 +114,9 @@ func testHighWater(t *testing.T, b Backend) {
 	const mark = 10
 	q := open(t, b, Options{Partitions: 1, HighWater: mark})
 	for n := range mark {
-		mustAppend(t, q, delivery("k", n))
+		mustAppend(t, q, newRequest("k", n))
 	}
-	refused := delivery("k", mark)
+	refused := newRequest("k", mark)
 	if _, err := q.Append(context.Background(), refused); !errors.Is(err, hookgate.ErrFull) {
 		t.Fatalf("append at the mark: %v, want ErrFull", err)
 	}
@@ -139,10 +139,10 @@ func testClaimExpires(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1, ClaimTTL: ttl})
 	c := mustOpenReader(t, q)
 	for range 3 {
-		d := delivery("k", 1)
+		d := newRequest("k", 1)
 		receipt := mustAppend(t, q, d)
 		for end := time.Now().Add(waitFor); receipt.Duplicate() && time.Now().Before(end); {
-			d = delivery("k", 1)
+			d = newRequest("k", 1)
 			receipt = mustAppend(t, q, d)
 		}
 		if receipt.Duplicate() {

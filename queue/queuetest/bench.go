@@ -13,13 +13,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// benchGroup is the number of deliveries of one step of a benchmark; what a step costs is reported
+// benchGroup is the number of requests of one step of a benchmark; what a step costs is reported
 // for each of them.
 const benchGroup = 1000
 
-// benchDeliveries returns new deliveries as senders make them: bodies of 600 bytes, random message
+// benchRequests returns new requests as senders make them: bodies of 600 bytes, random message
 // ids, 100 ordering keys.
-func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Request {
+func benchRequests(rng *rand.Rand, n int) []*hookgate.Request {
 	all := make([]*hookgate.Request, n)
 	body := make([]byte, 600)
 	for i := range all {
@@ -38,7 +38,7 @@ func benchDeliveries(rng *rand.Rand, n int) []*hookgate.Request {
 	return all
 }
 
-// BenchmarkAppend measures durable appends of 1,000 deliveries by so many callers, with a reader
+// BenchmarkAppend measures durable appends of 1,000 requests by so many callers, with a reader
 // that releases them at once, so that claims and removals are part of the cost. It returns how many
 // it appended.
 func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appended int) {
@@ -51,7 +51,7 @@ func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appen
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
-		group := benchDeliveries(rng, benchGroup)
+		group := benchRequests(rng, benchGroup)
 		b.StartTimer()
 		appendGroup(b, q, group, callers)
 		appended += len(group)
@@ -60,7 +60,7 @@ func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appen
 	return appended
 }
 
-// BenchmarkRead measures Next and Commit, in batches of 500, of 1,000 deliveries that are
+// BenchmarkRead measures Next and Commit, in batches of 500, of 1,000 requests that are
 // queued. It returns how many it read.
 func BenchmarkRead(b *testing.B, q hookgate.BufferedQueue) (read int) {
 	ctx := context.Background()
@@ -73,7 +73,7 @@ func BenchmarkRead(b *testing.B, q hookgate.BufferedQueue) (read int) {
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
-		appendGroup(b, q, benchDeliveries(rng, benchGroup), 50)
+		appendGroup(b, q, benchRequests(rng, benchGroup), 50)
 		b.StartTimer()
 		for n := 0; n < benchGroup; {
 			records, err := c.Next(ctx, 500, 8<<20)
@@ -91,14 +91,14 @@ func BenchmarkRead(b *testing.B, q hookgate.BufferedQueue) (read int) {
 	return read
 }
 
-// BenchmarkAppendAlone measures durable appends of 1,000 deliveries by so many callers. It returns
+// BenchmarkAppendAlone measures durable appends of 1,000 requests by so many callers. It returns
 // how many it appended.
 func BenchmarkAppendAlone(b *testing.B, q hookgate.Queue, callers int) (appended int) {
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
-		group := benchDeliveries(rng, benchGroup)
+		group := benchRequests(rng, benchGroup)
 		b.StartTimer()
 		appendGroup(b, q, group, callers)
 		appended += len(group)
@@ -115,7 +115,7 @@ func BenchmarkPaced(b *testing.B, q hookgate.Queue, rate int) {
 	var took []time.Duration
 	var all sync.WaitGroup
 	for b.Loop() { // a second each
-		group := benchDeliveries(rng, rate)
+		group := benchRequests(rng, rate)
 		start := time.Now()
 		for i, d := range group {
 			due := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
@@ -138,7 +138,7 @@ func BenchmarkPaced(b *testing.B, q hookgate.Queue, rate int) {
 	}
 }
 
-// reportEach reports what one of n deliveries took.
+// reportEach reports what one of n requests took.
 func reportEach(b *testing.B, n int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")

@@ -12,7 +12,7 @@ func testClaimSurvives(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
 	q := b.Open(t, place, o)
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	mustAppend(t, q, d)
 	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
@@ -21,7 +21,7 @@ func testClaimSurvives(t *testing.T, b Backend) {
 		if i > 0 {
 			q = b.Open(t, place, o)
 			end = []func(){q.Crash, func() { q.End() }}
-			if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != d.RequestID {
+			if receipt := mustAppend(t, q, newRequest("k", 1)); receipt.DuplicateOf != d.RequestID {
 				t.Fatalf("after end %d a repetition is a duplicate of %s, want %s", i, receipt.DuplicateOf,
 					d.RequestID)
 			}
@@ -40,7 +40,7 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 	q := b.Open(t, place, o)
 	ids := map[string]hookgate.RequestID{}
 	for n := range 10 {
-		d := delivery("k", n)
+		d := newRequest("k", n)
 		ids[d.MessageID] = d.RequestID
 		mustAppend(t, q, d)
 	}
@@ -49,12 +49,12 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 	q.FailWrites(&done)
 	// may report it, or write later
 	_ = c.Commit(context.Background(), hookgate.LastOffsets(records[:6]))
-	_, _ = q.Append(context.Background(), delivery("other", 0))
+	_, _ = q.Append(context.Background(), newRequest("other", 0))
 	q.Crash()
 	q = b.Open(t, place, o)
 	defer q.End()
 	for n := range 10 {
-		d := delivery("k", n)
+		d := newRequest("k", n)
 		if receipt := mustAppend(t, q, d); receipt.DuplicateOf != ids[d.MessageID] {
 			t.Fatalf("%s is a duplicate of %s, want %s", d.MessageID, receipt.DuplicateOf, ids[d.MessageID])
 		}

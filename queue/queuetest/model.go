@@ -49,8 +49,8 @@ func testModel(t *testing.T, b Backend) {
 				m.append(t, rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"),
 					rapid.IntRange(0, 12).Draw(t, "n"))
 			},
-			"replay": func(t *rapid.T) {
-				m.replay(t, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
+			"retry": func(t *rapid.T) {
+				m.retryOf(t, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
 					rapid.IntRange(0, 3).Draw(t, "n"))
 			},
 			"next": func(t *rapid.T) {
@@ -103,7 +103,7 @@ func (m *model) newReader(t TB) {
 }
 
 func (m *model) append(t TB, key string, n int) {
-	d := delivery(key, n)
+	d := newRequest(key, n)
 	receipt := mustAppend(t, m.q, d)
 	if receipt.DuplicateOf != m.first[d.MessageID] {
 		t.Fatalf("%s is a duplicate of %s, want %s", d.MessageID, receipt.DuplicateOf,
@@ -119,12 +119,12 @@ func (m *model) append(t TB, key string, n int) {
 	m.appended[r.Partition] = append(m.appended[r.Partition], r)
 }
 
-// replay appends a replay, of whatever request, which takes the claim over.
-func (m *model) replay(t TB, key string, n int) {
-	d := replay(delivery(key, n))
+// retry appends a retry, of whatever request, which takes the claim over.
+func (m *model) retryOf(t TB, key string, n int) {
+	d := retryOf(newRequest(key, n))
 	receipt := mustAppend(t, m.q, d)
 	if receipt.Duplicate() {
-		t.Fatalf("the replay of %s is a duplicate of %s", d.MessageID, receipt.DuplicateOf)
+		t.Fatalf("the retry of %s is a duplicate of %s", d.MessageID, receipt.DuplicateOf)
 	}
 	m.first[d.MessageID] = d.RequestID
 	r := hookgate.Record{Request: *d, Partition: receipt.Partition, Position: receipt.Position}
@@ -177,6 +177,6 @@ func (m *model) release(r hookgate.Record) {
 }
 
 func describe(r hookgate.Record) string {
-	return fmt.Sprintf("%s %s %s %s %q of %s, replay of %s", r.Position, r.RequestID, r.Identity,
+	return fmt.Sprintf("%s %s %s %s %q of %s, retry of %s", r.Position, r.RequestID, r.Identity,
 		r.OrderingKey, r.Body, r.DuplicateOf, r.RetryOf)
 }

@@ -48,7 +48,7 @@ func testOwnership(t *testing.T, b QueueBackend) {
 				r = severalEvents("12", ids...)
 				want[ids[0]], want[ids[1]] = "1 k", "2 k"
 			} else {
-				r = delivery(key, n)
+				r = newRequest(key, n)
 				want[r.MessageID] = fmt.Sprintf("%s %s", r.Body, key)
 			}
 			all = append(all, r)

@@ -9,7 +9,7 @@ import (
 
 // severalEvents returns a request with one event for each byte of its body.
 func severalEvents(body string, ids ...string) *hookgate.Request {
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	d.RequestID = d.RequestID.WithoutPart()
 	d.Body = []byte(body)
 	var parts []hookgate.Part
@@ -31,7 +31,7 @@ func testParts(t *testing.T, b Backend) {
 	again := severalEvents("xy", "1", "2")
 	for _, d := range []*hookgate.Request{first, other} {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Partition != hookgate.Partition("several", 8) {
-			t.Errorf("receipt is %+v, want a first delivery in the partition of the source", r)
+			t.Errorf("receipt is %+v, want a first request in the partition of the source", r)
 		}
 	}
 	if r := mustAppend(t, q, again); r.DuplicateOf != first.RequestID {
@@ -39,7 +39,7 @@ func testParts(t *testing.T, b Backend) {
 			first.RequestID)
 	}
 	if r := mustAppend(t, q, first); r.Duplicate() {
-		t.Errorf("this very delivery, whose first outcome was unknown, is a duplicate of %s",
+		t.Errorf("this very request, whose first outcome was unknown, is a duplicate of %s",
 			r.DuplicateOf)
 	}
 	var got []string

@@ -79,14 +79,14 @@ func Run(t *testing.T, b Backend) {
 		{"Duplicates", testDuplicates},
 		{"UnprovenTypeIsNoPart", testUnprovenType},
 		{"RequestOfSeveralEvents", testParts},
-		{"SameDeliveryTwice", testSameDelivery},
+		{"SameRequestTwice", testSameRequestTwice},
 		{"HighWater", testHighWater},
 		{"ClaimExpires", testClaimExpires},
-		{"Replay", testReplay},
-		{"ReplayWhileQueued", testReplayWhileQueued},
-		{"ConcurrentReplays", testConcurrentReplays},
-		{"ReplayIsHeldUpByTheMark", testReplayFull},
-		{"ReplaySurvivesCrash", testReplaySurvives},
+		{"Retry", testRetry},
+		{"RetryWhileQueued", testRetryWhileQueued},
+		{"ConcurrentRetries", testConcurrentRetries},
+		{"RetryIsHeldUpByTheMark", testRetryFull},
+		{"RetrySurvivesCrash", testRetrySurvives},
 		{"NextLimits", testNextLimits},
 		{"NextWaits", testNextWaits},
 		{"CommitIsCumulative", testCommit},
@@ -106,7 +106,7 @@ func Run(t *testing.T, b Backend) {
 		return
 	}
 	for name, done := range map[string]bool{"NotDone": false, "Done": true} {
-		t.Run("ReplayFails"+name, func(t *testing.T) { testReplayFails(t, b, done) })
+		t.Run("RetryFails"+name, func(t *testing.T) { testRetryFails(t, b, done) })
 		t.Run("CommitFails"+name, func(t *testing.T) { testCommitFails(t, b, done) })
 	}
 }
@@ -119,8 +119,8 @@ func open(t *testing.T, b Backend, o Options) Instance {
 	return q
 }
 
-// delivery returns the n-th delivery of a key; n makes the message id.
-func delivery(key string, n int) *hookgate.Request {
+// newRequest returns the n-th request of a key; n makes the message id.
+func newRequest(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),

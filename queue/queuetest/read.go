@@ -14,7 +14,7 @@ import (
 func testNextLimits(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	for n := range 10 {
-		d := delivery("k", n)
+		d := newRequest("k", n)
 		d.Body = make([]byte, 1000)
 		mustAppend(t, q, d)
 	}
@@ -44,7 +44,7 @@ func testNextWaits(t *testing.T, b Backend) {
 		records, _ := c.Next(context.Background(), 1, 1<<20)
 		got <- records
 	}()
-	mustAppend(t, q, delivery("k", 1))
+	mustAppend(t, q, newRequest("k", 1))
 	select {
 	case records := <-got:
 		if len(records) != 1 || records[0].MessageID != "k-1" {
@@ -61,7 +61,7 @@ func testCommit(t *testing.T, b Backend) {
 	o := Options{Partitions: 1}.withDefaults()
 	q := b.Open(t, place, o)
 	for n := range 5 {
-		mustAppend(t, q, delivery("k", n))
+		mustAppend(t, q, newRequest("k", n))
 	}
 	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 5)[:3])
@@ -86,7 +86,7 @@ func testCommit(t *testing.T, b Backend) {
 func testUncommitted(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	for n := range 4 {
-		mustAppend(t, q, delivery("k", n))
+		mustAppend(t, q, newRequest("k", n))
 	}
 	lease := uint64(0)
 	for round := range 3 {
@@ -115,7 +115,7 @@ func testPositions(t *testing.T, b Backend) {
 	var last hookgate.Position
 	for n := range 6 {
 		q := b.Open(t, place, o)
-		receipt := mustAppend(t, q, delivery("k", n))
+		receipt := mustAppend(t, q, newRequest("k", n))
 		if n > 0 && receipt.Position.Compare(last) <= 0 {
 			t.Fatalf("append %d is at %s, after %s", n, receipt.Position, last)
 		}
@@ -143,7 +143,7 @@ func testRebalance(t *testing.T, b Backend) {
 		for p := range partitions {
 			for key := 'a'; ; key++ {
 				if hookgate.Partition(string(key), partitions) == p {
-					mustAppend(t, q, delivery(string(key), n))
+					mustAppend(t, q, newRequest(string(key), n))
 					break
 				}
 			}
@@ -237,7 +237,7 @@ func testStats(t *testing.T, b Backend) {
 		t.Fatalf("stats of an empty queue: %+v, %v", s, err)
 	}
 	for n := range 5 {
-		mustAppend(t, q, delivery(string(rune('a'+n)), n))
+		mustAppend(t, q, newRequest(string(rune('a'+n)), n))
 	}
 	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 5)
@@ -263,7 +263,7 @@ func testClosed(t *testing.T, b Backend) {
 	if err := q.End(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
-	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err,
+	if _, err := q.Append(context.Background(), newRequest("k", 1)); !errors.Is(err,
 		hookgate.ErrClosed) {
 		t.Errorf("append: %v, want ErrClosed", err)
 	}

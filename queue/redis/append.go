@@ -105,7 +105,7 @@ func (q *Queue) Append(ctx context.Context, r *hookgate.Request) (hookgate.Recei
 	}
 	defer q.depth.finished.Add(1)
 	if r.IsRetry() {
-		return q.appendReplay(ctx, r)
+		return q.appendRetry(ctx, r)
 	}
 	c := q.newAppendCall(r)
 	a := q.appenderOf(c.partition)

@@ -38,7 +38,7 @@ func nodeOf(t *testing.T, nodes []*redistest.Server, key string) int {
 	return node
 }
 
-// TestClusterNodeHangs: while one node hangs, the partitions of the others take deliveries, hand
+// TestClusterNodeHangs: while one node hangs, the partitions of the others take requests, hand
 // them out and keep their leases; when it goes on, so do its partitions.
 func TestClusterNodeHangs(t *testing.T) {
 	const lease = 3 * time.Second
@@ -50,7 +50,7 @@ func TestClusterNodeHangs(t *testing.T) {
 	good, bad := keyOn(t, q, nodes, victim, false), keyOn(t, q, nodes, victim, true)
 	c := openReaderAtLast(t, q)
 	nodes[victim].Hang()
-	if _, err := q.Append(t.Context(), testDelivery(bad, 0)); err == nil {
+	if _, err := q.Append(t.Context(), testRequest(bad, 0)); err == nil {
 		t.Error("append to the node that hangs succeeded")
 	}
 	if healthy(q) {
@@ -58,7 +58,7 @@ func TestClusterNodeHangs(t *testing.T) {
 	}
 	held, since, seen := uint64(0), time.Now(), time.Now()
 	for n, limit := 0, time.Now().Add(60*time.Second); time.Since(since) < lease+time.Second; n++ {
-		appendAtLast(t, q, testDelivery(good, n))
+		appendAtLast(t, q, testRequest(good, n))
 		for {
 			records, err := c.Next(t.Context(), 10, 1<<20)
 			if time.Now().After(limit) {
@@ -90,7 +90,7 @@ func TestClusterNodeHangs(t *testing.T) {
 	}
 	nodes[victim].Resume()
 	eventually(t, "the queue is well", func() bool { return healthy(q) })
-	again := testDelivery(bad, 1)
+	again := testRequest(bad, 1)
 	appendAtLast(t, q, again)
 	eventually(t, "the node's partitions are handed out again", func() bool {
 		records, err := c.Next(context.Background(), 10, 1<<20)

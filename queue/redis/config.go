@@ -48,7 +48,7 @@ type Config struct {
 	// OpTimeout bounds each operation on Redis, connecting included; default 1 s.
 	OpTimeout time.Duration
 	// AllowEviction permits a Redis that throws away keys when its memory is full, and with them
-	// acknowledged deliveries.
+	// acknowledged requests.
 	AllowEviction bool
 	// TLSCA is a file of certificates, PEM, that are trusted instead of the system's with rediss://.
 	TLSCA string

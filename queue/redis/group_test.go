@@ -13,22 +13,22 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// appendTogether appends deliveries at once while the server hangs, lets it go on when all wait,
+// appendTogether appends requests at once while the server hangs, lets it go on when all wait,
 // and returns what became of each.
 func appendTogether(t *testing.T, server *redistest.Server, q *Queue,
-	deliveries []*hookgate.Request) ([]hookgate.Receipt, []error) {
+	requests []*hookgate.Request) ([]hookgate.Receipt, []error) {
 	t.Helper()
 	server.Hang()
-	receipts, errs := make([]hookgate.Receipt, len(deliveries)), make([]error, len(deliveries))
+	receipts, errs := make([]hookgate.Receipt, len(requests)), make([]error, len(requests))
 	var all sync.WaitGroup
-	for i, d := range deliveries {
+	for i, d := range requests {
 		all.Go(func() { receipts[i], errs[i] = q.Append(t.Context(), d) })
 	}
 	eventually(t, "all wait for their turn", func() bool {
 		a := &q.appenders[0]
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.inFlight == maxInFlight && len(a.waiting) == len(deliveries)-maxInFlight
+		return a.inFlight == maxInFlight && len(a.waiting) == len(requests)-maxInFlight
 	})
 	server.Resume()
 	all.Wait()
@@ -44,32 +44,32 @@ func calls(server *redistest.Server, command string) int {
 }
 
 // TestGroup: appends that come together share calls. Each has its own receipt all the same, and
-// repetitions in one group are told from first deliveries.
+// repetitions in one group are told from first requests.
 func TestGroup(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, HighWater: 10_000})
-	mustAppend(t, q, testDelivery("warm", 0)) // the server has the script now
-	var deliveries []*hookgate.Request
+	mustAppend(t, q, testRequest("warm", 0)) // the server has the script now
+	var requests []*hookgate.Request
 	for n := range 200 {
-		d := testDelivery("k"+strconv.Itoa(n%7), n)
+		d := testRequest("k"+strconv.Itoa(n%7), n)
 		again := *d
 		if n%3 > 0 {
 			again.RequestID = hookgate.NewRequestID(d.ReceivedAt) // another request with the event
 		}
-		deliveries = append(deliveries, d, &again)
+		requests = append(requests, d, &again)
 	}
 	before := calls(server, "evalsha")
-	receipts, errs := appendTogether(t, server, q, deliveries)
+	receipts, errs := appendTogether(t, server, q, requests)
 	// some are the keeper's
-	if n := calls(server, "evalsha") - before; n > len(deliveries)/maxGroup+1+maxInFlight+20 {
-		t.Errorf("%d appends took %d calls", len(deliveries), n)
+	if n := calls(server, "evalsha") - before; n > len(requests)/maxGroup+1+maxInFlight+20 {
+		t.Errorf("%d appends took %d calls", len(requests), n)
 	}
 	firsts := map[hookgate.RequestID]bool{}
-	for i := 0; i < len(deliveries); i += 2 {
+	for i := 0; i < len(requests); i += 2 {
 		if err := errors.Join(errs[i], errs[i+1]); err != nil {
 			t.Fatal(err)
 		}
-		d, again, a, b := deliveries[i], deliveries[i+1], receipts[i], receipts[i+1]
+		d, again, a, b := requests[i], requests[i+1], receipts[i], receipts[i+1]
 		switch {
 		case d.RequestID == again.RequestID: // the same request, sent twice: one record
 			if a != b || a.Duplicate() {
@@ -100,26 +100,26 @@ func TestGroup(t *testing.T) {
 func TestGroupWithBadLog(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	bad := hookgate.Partition("k", 2)
 	server.MustDo("SET", q.keys.log[bad], "no stream")
-	var deliveries []*hookgate.Request
+	var requests []*hookgate.Request
 	for n := range 50 {
-		deliveries = append(deliveries, testDelivery(strconv.Itoa(n), n))
+		requests = append(requests, testRequest(strconv.Itoa(n), n))
 	}
-	_, errs := appendTogether(t, server, q, deliveries)
+	_, errs := appendTogether(t, server, q, requests)
 	for i, err := range errs {
-		if inBad := hookgate.Partition(deliveries[i].OrderingKey, 2) == bad; inBad != (err != nil) {
+		if inBad := hookgate.Partition(requests[i].OrderingKey, 2) == bad; inBad != (err != nil) {
 			t.Errorf("partition is bad: %t, append: %v", inBad, err)
 		}
 	}
 	server.MustDo("DEL", q.keys.log[bad])
-	for _, d := range deliveries {
+	for _, d := range requests {
 		if r := mustAppend(t, q, d); r.Duplicate() {
 			t.Fatalf("what failed is claimed: %+v", r)
 		}
 	}
-	mustNext(t, mustOpenReader(t, q), len(deliveries))
+	mustNext(t, mustOpenReader(t, q), len(requests))
 }
 
 // TestGroupTimesOut: those who wait behind a group that gets no answer in time are told when it is,
@@ -127,13 +127,13 @@ func TestGroupWithBadLog(t *testing.T) {
 func TestGroupTimesOut(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 500 * time.Millisecond})
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	server.Hang()
 	began := time.Now()
 	var all sync.WaitGroup
 	for n := range 3 * maxGroup {
 		all.Go(func() {
-			if _, err := q.Append(t.Context(), testDelivery("k", n)); err == nil ||
+			if _, err := q.Append(t.Context(), testRequest("k", n)); err == nil ||
 				!strings.Contains(err.Error(), "no answer within") {
 				t.Errorf("append to a hanging server: %v", err)
 			}
@@ -146,7 +146,7 @@ func TestGroupTimesOut(t *testing.T) {
 	server.Resume()
 	eventually(t, "the queue finds Redis well again without traffic",
 		func() bool { return healthy(q) })
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 }
 
 // TestCloseWithWaiting: those who wait for their turn when the queue is closed are told, although
@@ -155,12 +155,12 @@ func TestCloseWithWaiting(t *testing.T) {
 	const callers = 3 * maxGroup
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, OpTimeout: 3 * time.Minute})
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	server.Hang()
 	var all sync.WaitGroup
 	for n := range callers {
 		all.Go(func() {
-			if _, err := q.Append(t.Context(), testDelivery(strconv.Itoa(n), n)); err == nil {
+			if _, err := q.Append(t.Context(), testRequest(strconv.Itoa(n), n)); err == nil {
 				t.Error("an append is acknowledged by a server that hangs")
 			}
 		})
@@ -186,11 +186,11 @@ func TestCloseWithWaiting(t *testing.T) {
 func TestTimedOutRequestIsTheCallers(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 300 * time.Millisecond})
-	mustAppend(t, q, testDelivery("k", 1000))
+	mustAppend(t, q, testRequest("k", 1000))
 	want := map[string]string{}
 	var requests []*hookgate.Request
 	for n := range 50 {
-		r := testDelivery("k", n)
+		r := testRequest("k", n)
 		requests = append(requests, r)
 		want[r.MessageID] = string(r.Body)
 	}

@@ -55,12 +55,12 @@ func (h *health) failed(p int, begun int64, err error) {
 	before := h.errs[p]
 	h.errs[p] = err
 	if before == nil && h.failing.Add(1) == 1 {
-		h.logger.Error("queue cannot write; deliveries are refused until it can", "partition", p, "error",
+		h.logger.Error("queue cannot write; requests are refused until it can", "partition", p, "error",
 			err)
 	}
 }
 
-// err returns why deliveries of some partition are refused, nil if of none.
+// err returns why requests of some partition are refused, nil if of none.
 func (h *health) err() error {
 	if h.failing.Load() == 0 {
 		return nil

@@ -40,7 +40,7 @@ func newKeys(prefix string, partitions int) *keys {
 	return k
 }
 
-// appendClaim appends the key of a delivery's claim, in a generation of claims, to dst.
+// appendClaim appends the key of a request's claim, in a generation of claims, to dst.
 func (k *keys) appendClaim(dst []byte, partition int, generation int64,
 	d *hookgate.Request) []byte {
 	hash := d.Claim().Hash()

@@ -15,7 +15,7 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// senders append like senders of webhooks: each waits for the answer and repeats a delivery until
+// senders append like senders of webhooks: each waits for the answer and repeats a request until
 // it is taken.
 type senders struct {
 	t        *testing.T
@@ -33,7 +33,7 @@ func startSenders(t *testing.T, q *Queue, n int) *senders {
 	for i := range n {
 		s.running.Go(func() {
 			for {
-				d := testDelivery(fmt.Sprint("k", i), s.sent[i])
+				d := testRequest(fmt.Sprint("k", i), s.sent[i])
 				for {
 					_, err := q.Append(context.Background(), d)
 					if err == nil {
@@ -234,7 +234,7 @@ func TestCountWakes(t *testing.T) {
 	if err := q.measure(t.Context()); err != nil || len(c.woken) > 0 {
 		t.Errorf("a count of nothing got %v and woke %d", err, len(c.woken))
 	}
-	mustAppend(t, other, testDelivery("k", 0))
+	mustAppend(t, other, testRequest("k", 0))
 	if err := q.measure(t.Context()); err != nil || len(c.woken) != 1 {
 		t.Errorf("a count of one got %v and woke %d", err, len(c.woken))
 	}

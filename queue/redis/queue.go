@@ -11,7 +11,7 @@
 // that the processes renew; see keeper.go.
 //
 // An identity is claimed within the partition of its ordering key. A repetition that comes with
-// another ordering key may meet another partition, where it is queued as a first delivery; the
+// another ordering key may meet another partition, where it is queued as a first request; the
 // store recognises it.
 //
 // EnqueuedAt is by the clock of the process that appended, positions are by the clock of Redis: the

@@ -20,7 +20,7 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-func testDelivery(key string, n int) *hookgate.Request {
+func testRequest(key string, n int) *hookgate.Request {
 	now := time.Now()
 	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
@@ -161,7 +161,7 @@ func TestKill(t *testing.T) {
 	for i := range 20 {
 		senders.Go(func() {
 			for n := 0; ; n++ {
-				d := testDelivery(fmt.Sprint("k", i), n)
+				d := testRequest(fmt.Sprint("k", i), n)
 				if _, err := q.Append(context.Background(), d); err != nil {
 					return
 				}
@@ -177,7 +177,7 @@ func TestKill(t *testing.T) {
 	server.Restart()
 	eventually(t, "the queue finds Redis well again without traffic",
 		func() bool { return healthy(q) })
-	mustAppend(t, q, testDelivery("after", 0))
+	mustAppend(t, q, testRequest("after", 0))
 
 	c := mustOpenReader(t, q)
 	for len(acknowledged) > 0 {
@@ -198,11 +198,11 @@ func TestKill(t *testing.T) {
 func TestHang(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := openAtLast(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
-	appendAtLast(t, q, testDelivery("k", 0))
+	appendAtLast(t, q, testRequest("k", 0))
 	other := openReaderAtLast(t, q)
 	server.Hang()
 	began := time.Now()
-	_, err := q.Append(t.Context(), testDelivery("k", 1))
+	_, err := q.Append(t.Context(), testRequest("k", 1))
 	if err == nil || errors.Is(err, hookgate.ErrFull) || time.Since(began) > 5*time.Second {
 		t.Errorf("append to a hanging server took %v and returned %v", time.Since(began), err)
 	}
@@ -216,7 +216,7 @@ func TestHang(t *testing.T) {
 	server.Resume()
 	eventually(t, "the queue finds Redis well again without traffic",
 		func() bool { return healthy(q) })
-	appendAtLast(t, q, testDelivery("k", 1))
+	appendAtLast(t, q, testRequest("k", 1))
 	c := openReaderAtLast(t, q)
 	eventually(t, "the first record comes", func() bool {
 		records, err := c.Next(t.Context(), 1, 1<<20)
@@ -312,7 +312,7 @@ func TestShare(t *testing.T) {
 					return
 				case <-time.After(5 * time.Millisecond):
 				}
-				if _, err := sender.Append(context.Background(), testDelivery(fmt.Sprint("k", k),
+				if _, err := sender.Append(context.Background(), testRequest(fmt.Sprint("k", k),
 					int(sent[k]))); err != nil {
 					t.Errorf("append: %v", err)
 					return
@@ -362,7 +362,7 @@ func TestPausedBeyondLease(t *testing.T) {
 	q := mustOpen(t, Config{URL: p.url(), Partitions: 1})
 	other := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	for n := range 3 {
-		mustAppend(t, other, testDelivery("k", n))
+		mustAppend(t, other, testRequest("k", n))
 	}
 	paused := mustOpenReader(t, q)
 	// It is handed one, and has read another.
@@ -404,7 +404,7 @@ func TestInHandStays(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), Partitions: 1}
 	q, other := mustOpen(t, config), mustOpen(t, config)
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	first := mustOpenReader(t, q)
 	records := mustNext(t, first, 1)
 	// Now a reader of the other process is made to sort before the owner, and so is due the
@@ -422,7 +422,7 @@ func TestInHandStays(t *testing.T) {
 	if err := first.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, q, testDelivery("k", 1))
+	mustAppend(t, q, testRequest("k", 1))
 	if r := mustNext(t, c, 1)[0]; r.Sequence != 1 || r.Lease <= records[0].Lease {
 		t.Errorf("then record %d came under lease %d, after lease %d", r.Sequence, r.Lease,
 			records[0].Lease)
@@ -435,7 +435,7 @@ func TestRestartEndsLeases(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute})
 	for n := range 3 {
-		mustAppend(t, q, testDelivery("k", n))
+		mustAppend(t, q, testRequest("k", n))
 	}
 	c := mustOpenReader(t, q)
 	had := mustNext(t, c, 3)
@@ -474,7 +474,7 @@ func bindingOf(q *Queue, p int) *binding {
 func TestScriptsForgotten(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2, LeaseTTL: time.Minute})
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	c := mustOpenReader(t, q)
 	had := mustNext(t, c, 1)
 	server.MustDo("SCRIPT", "FLUSH")
@@ -510,13 +510,13 @@ func TestFlushAll(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
 	c := mustOpenReader(t, q)
-	before := mustAppend(t, q, testDelivery("k", 0))
+	before := mustAppend(t, q, testRequest("k", 0))
 	mustNext(t, c, 1)
 	server.MustDo("FLUSHALL")
 	server.MustDo("SCRIPT", "FLUSH")
 	eventually(t, "a later millisecond",
 		func() bool { return uint64(time.Now().UnixMilli()) > before.Position.Major })
-	after := mustAppend(t, q, testDelivery("k", 0))
+	after := mustAppend(t, q, testRequest("k", 0))
 	if after.Duplicate() || after.Position.Compare(before.Position) <= 0 {
 		t.Errorf("append is a duplicate of %s, at %s after %s", after.DuplicateOf, after.Position,
 			before.Position)
@@ -530,15 +530,15 @@ func TestFlushAll(t *testing.T) {
 	})
 }
 
-// TestOutOfMemory: a full Redis refuses deliveries, can still be emptied, also by a new reader,
-// and takes deliveries again.
+// TestOutOfMemory: a full Redis refuses requests, can still be emptied, also by a new reader,
+// and takes requests again.
 func TestOutOfMemory(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{MaxMemory: "6mb", MaxMemoryPolicy: "noeviction"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	n := 0
 	var err error
 	for ; err == nil && n < 2000; n++ {
-		d := testDelivery("k", n)
+		d := testRequest("k", n)
 		d.Body = make([]byte, 20_000)
 		_, err = q.Append(t.Context(), d)
 	}
@@ -555,15 +555,15 @@ func TestOutOfMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the queue finds room without traffic", func() bool { return healthy(q) })
-	mustAppend(t, q, testDelivery("k", n))
+	mustAppend(t, q, testRequest("k", n))
 }
 
-// TestReadOnly: a server that has become a replica refuses deliveries until it is a master again.
+// TestReadOnly: a server that has become a replica refuses requests until it is a master again.
 func TestReadOnly(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	server.MustDo("REPLICAOF", "127.0.0.1", "1")
-	if _, err := q.Append(t.Context(), testDelivery("k", 0)); err == nil {
+	if _, err := q.Append(t.Context(), testRequest("k", 0)); err == nil {
 		t.Error("append to a replica succeeded")
 	}
 	if healthy(q) {
@@ -572,7 +572,7 @@ func TestReadOnly(t *testing.T) {
 	server.MustDo("REPLICAOF", "NO", "ONE")
 	eventually(t, "the queue finds Redis well again without traffic",
 		func() bool { return healthy(q) })
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 }
 
 // TestSentinel: when the master dies, appends fail until the replica is promoted, and then go on.
@@ -584,7 +584,7 @@ func TestSentinel(t *testing.T) {
 	}
 	c := mustOpenReader(t, q)
 	for n := range 10 {
-		mustAppend(t, q, testDelivery("k", n))
+		mustAppend(t, q, testRequest("k", n))
 	}
 	mustNext(t, c, 10)
 	eventually(t, "the replica has it all", func() bool {
@@ -595,11 +595,11 @@ func TestSentinel(t *testing.T) {
 		t.Error("the replica has got a script that is bound to the master")
 	}
 	s.Master.Kill()
-	if _, err := q.Append(t.Context(), testDelivery("k", 10)); err == nil {
+	if _, err := q.Append(t.Context(), testRequest("k", 10)); err == nil {
 		t.Error("append without a master succeeded")
 	}
 	eventually(t, "appends go on", func() bool {
-		_, err := q.Append(context.Background(), testDelivery("k", 10))
+		_, err := q.Append(context.Background(), testRequest("k", 10))
 		return err == nil
 	})
 	seen := map[int64]bool{}
@@ -689,11 +689,11 @@ func TestMode(t *testing.T) {
 }
 
 // TestPartitionsFixed: the number of partitions cannot change under queued records, and can when
-// there are none; a process that still has the old number then stops taking deliveries.
+// there are none; a process that still has the old number then stops taking requests.
 func TestPartitionsFixed(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4})
-	mustAppend(t, q, testDelivery("k", 1))
+	mustAppend(t, q, testRequest("k", 1))
 	if _, err := Open(t.Context(), Config{URL: server.URL(), Partitions: 8}); err == nil ||
 		!strings.Contains(err.Error(), "set it back to 4") {
 		t.Fatalf("open with another number of partitions: %v", err)
@@ -702,9 +702,9 @@ func TestPartitionsFixed(t *testing.T) {
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, mustOpen(t, Config{URL: server.URL(), Partitions: 8}), testDelivery("k", 2))
+	mustAppend(t, mustOpen(t, Config{URL: server.URL(), Partitions: 8}), testRequest("k", 2))
 	eventually(t, "the process of before refuses", func() bool {
-		_, err := q.Append(t.Context(), testDelivery("k", 3))
+		_, err := q.Append(t.Context(), testRequest("k", 3))
 		return err != nil && !healthy(q)
 	})
 }
@@ -715,12 +715,12 @@ func TestHighWaterOfAll(t *testing.T) {
 	config := Config{URL: server.URL(), HighWater: 10}
 	q, other := mustOpen(t, config), mustOpen(t, config)
 	for n := range 10 {
-		mustAppend(t, other, testDelivery("k", n))
+		mustAppend(t, other, testRequest("k", n))
 	}
 	n := 10
 	eventually(t, "this process knows of it", func() bool {
 		n++
-		_, err := q.Append(t.Context(), testDelivery("k", n))
+		_, err := q.Append(t.Context(), testRequest("k", n))
 		return errors.Is(err, hookgate.ErrFull)
 	})
 	// What was released elsewhere makes room at once: nothing is refused by an old count.
@@ -732,7 +732,7 @@ func TestHighWaterOfAll(t *testing.T) {
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, int(s.Depth)))); err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, q, testDelivery("k", n))
+	mustAppend(t, q, testRequest("k", n))
 }
 
 // TestHealth: a failure counts until the next success, unless it began before the last one.
@@ -765,7 +765,7 @@ func TestHealth(t *testing.T) {
 func TestLaneChangesDuringCommit(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	c := mustOpenReader(t, q).(*reader)
 	calls, _, err := c.planRelease(hookgate.LastOffsets(mustNext(t, c, 1)))
 	if err != nil {
@@ -789,9 +789,9 @@ func TestCorruptEntry(t *testing.T) {
 	for i, fields := range [][]string{{"r", "\x01\x02\x03\x04"}, {"x", "\x01\x02", "y", "\x03"},
 		{"r", "", "of", "short"}} {
 		q := mustOpen(t, Config{URL: server.URL(), Prefix: fmt.Sprint("q", i), Partitions: 1})
-		mustAppend(t, q, testDelivery("k", 0))
+		mustAppend(t, q, testRequest("k", 0))
 		server.MustDo(append([]string{"XADD", q.keys.log[0], "*"}, fields...)...)
-		mustAppend(t, q, testDelivery("k", 1))
+		mustAppend(t, q, testRequest("k", 1))
 		var ids []hookgate.RequestID
 		for range 2 {
 			c := mustOpenReader(t, q)
@@ -821,7 +821,7 @@ func TestNextBytes(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
 	for n := range 40 {
-		d := testDelivery("k", n)
+		d := testRequest("k", n)
 		d.Body = make([]byte, 1<<16)
 		mustAppend(t, q, d)
 	}
@@ -900,7 +900,7 @@ func TestKeysDiffer(t *testing.T) {
 func TestClaimOutlivesRelease(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, ClaimTTL: time.Hour})
-	d := testDelivery("k", 0)
+	d := testRequest("k", 0)
 	mustAppend(t, q, d)
 	c := mustOpenReader(t, q)
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(mustNext(t, c, 1))); err != nil {

@@ -85,14 +85,14 @@ func noScript(r rueidis.RedisResult) bool {
 	return ok && err.IsNoScript()
 }
 
-// appendScript claims identities and appends, each delivery by itself: one that fails, because its
+// appendScript claims identities and appends, each request by itself: one that fails, because its
 // log is no stream, leaves the others alone. It needs no flag: Redis refuses it before it has done
 // anything when memory is short.
 //
-//	KEYS for each delivery: log, claim
-//	ARGV the claims' ms to live; for each delivery: the record, which has the request id as its bytes 10 to 25, and
+//	KEYS for each request: log, claim
+//	ARGV the claims' ms to live; for each request: the record, which has the request id as its bytes 10 to 25, and
 //	     what its first 9 bytes are without its body (see wire.Bare)
-//	-> for each delivery: id of the entry, or {id of the entry, first request id}, or an error
+//	-> for each request: id of the entry, or {id of the entry, first request id}, or an error
 var appendScript = newScript("", `
 local answers = {}
 for i = 1, #KEYS / 2 do

@@ -46,7 +46,7 @@ func TestStoreIsFollowed(t *testing.T) {
 		again.RequestID[15] += byte(n)
 		return mustAppend(t, q, &again).Duplicate()
 	}
-	d := testDelivery("k", 1)
+	d := testRequest("k", 1)
 	mustAppend(t, q, d)
 	take(1)
 	q.compareStore(t.Context())

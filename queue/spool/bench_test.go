@@ -21,7 +21,7 @@ func BenchmarkDrain(b *testing.B) {
 						go func() {
 							var err error
 							for n := k; n < records && err == nil; n += 64 {
-								_, err = p.Append(b.Context(), delivery(fmt.Sprint(n%keys), n))
+								_, err = p.Append(b.Context(), newRequest(fmt.Sprint(n%keys), n))
 							}
 							done <- err
 						}()

@@ -206,7 +206,7 @@ func newPair(t *testing.T, s setup) *pair {
 	return p
 }
 
-func delivery(key string, n int) *hookgate.Request {
+func newRequest(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
@@ -360,7 +360,7 @@ func (f *fickle) kept(t queuetest.TB) (all []hookgate.Record) {
 }
 
 // TestOutages: senders that wait for each answer go on while the store fails in all its ways and
-// comes back, again and again. Every delivery gets its receipt, and in the end each is stored once
+// comes back, again and again. Every request gets its receipt, and in the end each is stored once
 // and each key is in order.
 func TestOutages(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
@@ -373,8 +373,8 @@ func TestOutages(t *testing.T) {
 			want[key] = each
 			sending.Go(func() {
 				for n := range each {
-					if _, err := p.Append(t.Context(), delivery(key, n)); err != nil {
-						t.Errorf("sender %d, delivery %d: %v", s, n, err)
+					if _, err := p.Append(t.Context(), newRequest(key, n)); err != nil {
+						t.Errorf("sender %d, request %d: %v", s, n, err)
 						return
 					}
 				}
@@ -404,26 +404,26 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// TestReplaysAreSpooled: a replay goes through the spool like any delivery; one that was stored
+// TestRetriesAreSpooled: a retry goes through the spool like any request; one that was stored
 // after all is there once.
-func TestReplaysAreSpooled(t *testing.T) {
+func TestRetriesAreSpooled(t *testing.T) {
 	for name, mood := range map[string]int32{"refused": refuses, "stored and reported failed": lies} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, setup{})
-			dead := delivery("k", 0)
+			dead := newRequest("k", 0)
 			p.store.mood.Store(mood)
-			replay := *dead
-			replay.RetriedAt = dead.ReceivedAt.Add(time.Hour)
-			replay.RequestID, replay.RetryOf = hookgate.NewRequestID(replay.RetriedAt), dead.RequestID
-			mustAppend(t, p, &replay)
+			retry := *dead
+			retry.RetriedAt = dead.ReceivedAt.Add(time.Hour)
+			retry.RequestID, retry.RetryOf = hookgate.NewRequestID(retry.RetriedAt), dead.RequestID
+			mustAppend(t, p, &retry)
 			p.store.mood.Store(well)
 			eventually(t, "the queue is direct again", p.isDirect)
-			mustAppend(t, p, delivery("k", 1))
+			mustAppend(t, p, newRequest("k", 1))
 			p.store.mustHold(t, map[string]int{"k": 2})
-			stages := p.store.stages(t, replay.RequestID)
+			stages := p.store.stages(t, retry.RequestID)
 			if !slices.Contains(stages, hookgate.StageReplayed) ||
 				slices.Contains(stages, hookgate.StageSpooled) != (mood == refuses) {
-				t.Errorf("the stages of the replay are %v", stages)
+				t.Errorf("the stages of the retry are %v", stages)
 			}
 		})
 	}
@@ -445,7 +445,7 @@ func TestBackUnderLoad(t *testing.T) {
 						return
 					default:
 					}
-					if _, err := p.Append(context.Background(), delivery(string(rune('a'+s)), n)); err != nil {
+					if _, err := p.Append(context.Background(), newRequest(string(rune('a'+s)), n)); err != nil {
 						t.Errorf("append: %v", err)
 						return
 					}
@@ -460,16 +460,16 @@ func TestBackUnderLoad(t *testing.T) {
 	})
 }
 
-// TestStages: what went through the spool says so, what did not does not; the caller's delivery is
+// TestStages: what went through the spool says so, what did not does not; the caller's request is
 // left alone.
 func TestStages(t *testing.T) {
 	p := newPair(t, setup{})
-	before, during, after := delivery("k", 0), delivery("k", 1), delivery("k", 2)
+	before, during, after := newRequest("k", 0), newRequest("k", 1), newRequest("k", 2)
 	mustAppend(t, p, before)
 	p.store.mood.Store(refuses)
 	mustAppend(t, p, during)
 	if !during.SpooledAt.IsZero() {
-		t.Error("the caller's delivery was changed")
+		t.Error("the caller's request was changed")
 	}
 	p.store.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
@@ -488,8 +488,8 @@ func TestStages(t *testing.T) {
 func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{oneByOne: oneByOne})
-		firsts := []*hookgate.Request{delivery("k", 0), delivery("k", 1)}
-		again := []*hookgate.Request{delivery("k", 0), delivery("k", 1)}
+		firsts := []*hookgate.Request{newRequest("k", 0), newRequest("k", 1)}
+		again := []*hookgate.Request{newRequest("k", 0), newRequest("k", 1)}
 		mustAppend(t, p, firsts[0])
 		p.store.mood.Store(refuses)
 		for _, d := range []*hookgate.Request{firsts[1], again[0], again[1]} {
@@ -500,9 +500,9 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 		p.store.mood.Store(well)
 		eventually(t, "the queue is direct again", p.isDirect)
 		// One that another queue has found to be a duplicate has no body and needs no first event.
-		known, of := delivery("z", 0), hookgate.NewRequestID(time.Now())
+		known, of := newRequest("z", 0), hookgate.NewRequestID(time.Now())
 		p.store.mood.Store(refuses)
-		mustAppend(t, p, delivery("k", 2))
+		mustAppend(t, p, newRequest("k", 2))
 		if _, err := p.AppendDuplicate(t.Context(), known, of); err != nil {
 			t.Fatal(err)
 		}
@@ -533,14 +533,14 @@ func TestRestart(t *testing.T) {
 	p := openPair(t, dir, setup{})
 	p.store.mood.Store(refuses)
 	for n := range 10 {
-		mustAppend(t, p, delivery("k", n))
+		mustAppend(t, p, newRequest("k", n))
 	}
 	if err := p.close(); err != nil {
 		t.Fatal(err)
 	}
 	p = openPair(t, dir, setup{})
 	defer p.close()
-	mustAppend(t, p, delivery("k", 10))
+	mustAppend(t, p, newRequest("k", 10))
 	eventually(t, "the queue is direct", p.isDirect)
 	p.store.mustHold(t, map[string]int{"k": 11})
 }
@@ -551,9 +551,9 @@ func TestFull(t *testing.T) {
 	p := newPair(t, setup{highWater: 3})
 	p.store.mood.Store(refuses)
 	for n := range 3 {
-		mustAppend(t, p, delivery("k", n))
+		mustAppend(t, p, newRequest("k", n))
 	}
-	if _, err := p.Append(t.Context(), delivery("k", 3)); !errors.Is(err, hookgate.ErrFull) {
+	if _, err := p.Append(t.Context(), newRequest("k", 3)); !errors.Is(err, hookgate.ErrFull) {
 		t.Errorf("append to a full spool got %v, want ErrFull", err)
 	}
 	s := mustStats(t, p)
@@ -564,12 +564,12 @@ func TestFull(t *testing.T) {
 	}
 	p.store.mood.Store(well)
 	eventually(t, "the queue is direct again", p.isDirect)
-	mustAppend(t, p, delivery("k", 3))
+	mustAppend(t, p, newRequest("k", 3))
 	p.store.mustHold(t, map[string]int{"k": 4})
 
 	full := newPair(t, setup{})
 	full.free.Store(1)
-	if _, err := full.Append(t.Context(), delivery("k", 0)); !errors.Is(err, hookgate.ErrFull) ||
+	if _, err := full.Append(t.Context(), newRequest("k", 0)); !errors.Is(err, hookgate.ErrFull) ||
 		!full.isDirect() {
 		t.Errorf("append with a full disk got %v, direct %v; want ErrFull and no spooling", err,
 			full.isDirect())
@@ -585,7 +585,7 @@ func TestFullDiskEmptiesTheSpool(t *testing.T) {
 	p := newPair(t, setup{})
 	p.store.mood.Store(refuses)
 	for n := range 10 {
-		mustAppend(t, p, delivery("k", n))
+		mustAppend(t, p, newRequest("k", n))
 	}
 	p.free.Store(1)
 	p.store.mood.Store(well)
@@ -594,7 +594,7 @@ func TestFullDiskEmptiesTheSpool(t *testing.T) {
 	eventually(t, "the disk is known to be full", func() bool {
 		return errors.Is(mustStats(t, p).Err, hookgate.ErrFull)
 	})
-	if _, err := p.Append(t.Context(), delivery("k", 10)); !errors.Is(err, hookgate.ErrFull) {
+	if _, err := p.Append(t.Context(), newRequest("k", 10)); !errors.Is(err, hookgate.ErrFull) {
 		t.Errorf("append with a full disk got %v, want ErrFull", err)
 	}
 }
@@ -604,7 +604,7 @@ func TestFullDiskEmptiesTheSpool(t *testing.T) {
 func TestAwayAndUnused(t *testing.T) {
 	p := newPair(t, setup{timeout: impatient})
 	p.store.mood.Store(refuses)
-	mustAppend(t, p, delivery("k", 0)) // direct knows of the store from an append
+	mustAppend(t, p, newRequest("k", 0)) // direct knows of the store from an append
 	for _, mood := range []int32{refuses, hangs} {
 		p.store.mood.Store(mood)
 		if s := mustStats(t, p); s.Err != nil || s.Degraded == nil || s.HighWater == 0 {
@@ -621,7 +621,8 @@ func TestOwnTimeIsUp(t *testing.T) {
 	p.store.mood.Store(hangs)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.Append(ctx, delivery("k", 0)); !errors.Is(err, context.Canceled) || !p.isDirect() {
+	if _, err := p.Append(ctx, newRequest("k", 0)); !errors.Is(err, context.Canceled) ||
+		!p.isDirect() {
 		t.Errorf("append got %v, direct %v", err, p.isDirect())
 	}
 }
@@ -631,10 +632,10 @@ func TestOwnTimeIsUp(t *testing.T) {
 func TestPaused(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{oneByOne: oneByOne})
-		mustAppend(t, p, delivery("k", 0))
+		mustAppend(t, p, newRequest("k", 0))
 		p.paused.Store(true)
 		for n := 1; n < 20; n++ {
-			mustAppend(t, p, delivery("k", n))
+			mustAppend(t, p, newRequest("k", n))
 		}
 		s := mustStats(t, p)
 		if s.Spooled != 19 || s.Depth != 19 || s.SpoolingSince.IsZero() || s.Err != nil ||
@@ -645,12 +646,12 @@ func TestPaused(t *testing.T) {
 		p.store.mustHold(t, map[string]int{"k": 1})
 		p.paused.Store(false)
 		eventually(t, "the queue is direct again", p.isDirect)
-		mustAppend(t, p, delivery("k", 20))
+		mustAppend(t, p, newRequest("k", 20))
 		p.store.mustHold(t, map[string]int{"k": 21})
 	})
 }
 
-// TestRejected: a delivery that the store rejects, even as a dead letter, is not spooled. One that
+// TestRejected: a request that the store rejects, even as a dead letter, is not spooled. One that
 // is spooled already holds up what came later, and nothing that came before; when the store takes
 // it everything goes on.
 func TestRejected(t *testing.T) {
@@ -662,14 +663,14 @@ func TestRejected(t *testing.T) {
 		return nil
 	}
 	p.store.reject.Store(&reject)
-	if _, err := p.Append(t.Context(), delivery("k", 3)); !errors.Is(err, hookgate.ErrRejected) ||
+	if _, err := p.Append(t.Context(), newRequest("k", 3)); !errors.Is(err, hookgate.ErrRejected) ||
 		!p.isDirect() {
 		t.Errorf("append got %v, direct %v; want ErrRejected and no spooling", err, p.isDirect())
 	}
 	p.store.mood.Store(refuses)
 	p.store.reject.Store(nil)
 	for n := range 10 {
-		mustAppend(t, p, delivery("k", n))
+		mustAppend(t, p, newRequest("k", n))
 	}
 	p.store.reject.Store(&reject)
 	p.store.mood.Store(well)
@@ -705,7 +706,7 @@ func TestSwitchingWaits(t *testing.T) {
 	p.store.mood.Store(refuses)
 	appended := make(chan error)
 	go func() {
-		_, err := q.Append(context.Background(), delivery("k", 0))
+		_, err := q.Append(context.Background(), newRequest("k", 0))
 		appended <- err
 	}()
 	eventually(t, "the append is on its way to the spool", func() bool {
@@ -732,7 +733,7 @@ func TestInBulk(t *testing.T) {
 	p := newPair(t, setup{})
 	p.paused.Store(true)
 	for n := range 300 {
-		mustAppend(t, p, delivery("k", n))
+		mustAppend(t, p, newRequest("k", n))
 	}
 	p.paused.Store(false)
 	eventually(t, "the queue is direct again", p.isDirect)

@@ -43,14 +43,14 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
 				key := keys.Draw(t, "key")
-				if append(delivery(key, appended[key])) {
+				if append(newRequest(key, appended[key])) {
 					appended[key]++
 				}
 			},
 			"append many": func(t *rapid.T) {
 				key := keys.Draw(t, "key")
 				for range 20 {
-					if append(delivery(key, appended[key])) {
+					if append(newRequest(key, appended[key])) {
 						appended[key]++
 					}
 				}
@@ -58,7 +58,7 @@ func TestModel(t *testing.T) {
 			"repeat": func(t *rapid.T) {
 				key := keys.Draw(t, "key")
 				if n := appended[key]; n > 0 {
-					append(delivery(key, rapid.IntRange(0, n-1).Draw(t, "n")))
+					append(newRequest(key, rapid.IntRange(0, n-1).Draw(t, "n")))
 				}
 			},
 			"mood": func(t *rapid.T) {

@@ -55,7 +55,8 @@ func TestCorruptEntry(t *testing.T) {
 		dir := t.TempDir()
 		p := openPair(t, dir, setup{})
 		p.paused.Store(true)
-		for _, d := range []*hookgate.Request{delivery("k", 0), delivery("x", 0), delivery("k", 1)} {
+		for _, d := range []*hookgate.Request{newRequest("k", 0), newRequest("x", 0),
+			newRequest("k", 1)} {
 			mustAppend(t, p, d)
 		}
 		if err := p.close(); err != nil {
@@ -91,8 +92,8 @@ func TestLockedStore(t *testing.T) {
 					return
 				case <-time.After(10 * time.Millisecond):
 				}
-				if _, err := p.Append(context.Background(), delivery(string(rune('a'+s)), n)); err != nil {
-					t.Errorf("sender %d, delivery %d: %v", s, n, err)
+				if _, err := p.Append(context.Background(), newRequest(string(rune('a'+s)), n)); err != nil {
+					t.Errorf("sender %d, request %d: %v", s, n, err)
 					return
 				}
 				counts[s].Store(int64(n + 1))
@@ -129,7 +130,7 @@ func TestLockedStore(t *testing.T) {
 // childDir is the variable that makes this test binary a process that runs until it is killed.
 const childDir = "HOOKGATE_FAILOVER_CHILD"
 
-// child appends deliveries of some keys and names each that is acknowledged, while its store fails
+// child appends requests of some keys and names each that is acknowledged, while its store fails
 // now and then, so that it spools and drains in turn. With childDir_DRAIN it drains queue.db. It
 // never returns.
 func child(dir string) {
@@ -159,7 +160,7 @@ func child(dir string) {
 		go func() {
 			key := string(rune('a' + k))
 			for n := from; ; n++ {
-				if _, err := p.Append(context.Background(), delivery(key, n)); err != nil {
+				if _, err := p.Append(context.Background(), newRequest(key, n)); err != nil {
 					fail(err)
 				}
 				mu.Lock()
@@ -403,7 +404,7 @@ func TestLeftover(t *testing.T) {
 		p := openPair(t, dir, s)
 		p.store.mood.Store(refuses)
 		for _, key := range []string{"a", "b", "c", "d", "e"} {
-			mustAppend(t, p, delivery(key, 8))
+			mustAppend(t, p, newRequest(key, 8))
 		}
 		var leftover *hookgate.LeftoverError
 		if s := mustStats(t, p); !errors.As(s.Degraded, &leftover) || leftover.Left == 0 ||
@@ -434,7 +435,7 @@ func TestLeftover(t *testing.T) {
 			}
 		}
 		p.store.mood.Store(refuses)
-		if _, err := p.Append(t.Context(), delivery("a", 9)); !errors.Is(err, errAway) {
+		if _, err := p.Append(t.Context(), newRequest("a", 9)); !errors.Is(err, errAway) {
 			t.Errorf("afterwards an append gets %v, want what the primary answers", err)
 		}
 	})
@@ -450,7 +451,7 @@ func TestLeftoverRefuses(t *testing.T) {
 	defer p.close()
 	p.paused.Store(true)
 	var leftover *hookgate.LeftoverError
-	if _, err := p.Append(t.Context(), delivery("a", 8)); err == nil {
+	if _, err := p.Append(t.Context(), newRequest("a", 8)); err == nil {
 		// The drainer may have emptied the file before the pause.
 		eventually(t, "the file is empty", emptied.Load)
 	} else if !errors.As(err, &leftover) || !leftover.Rejecting || !errors.As(mustStats(t, p).Err,
@@ -459,5 +460,5 @@ func TestLeftoverRefuses(t *testing.T) {
 	}
 	p.paused.Store(false)
 	eventually(t, "the file is empty", emptied.Load)
-	mustAppend(t, p, delivery("a", 8))
+	mustAppend(t, p, newRequest("a", 8))
 }

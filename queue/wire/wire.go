@@ -11,9 +11,9 @@
 // since 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings
 // (unsigned varint of the length, bytes): source, event type, message id, ordering key, remote
 // address; then the number of headers (unsigned varint) and each one's name and value as strings;
-// then, of a replay, replayed in microseconds since 1970 (signed varint) and the id of the request
-// whose dead letter is replayed (16 bytes). A request that carries several events has 0x02 as its
-// first byte, and its parts (as hookgate.AppendPart writes them) in place of a replay. The first
+// then, of a retry, retried in microseconds since 1970 (signed varint) and the id of the request
+// whose dead letter is retried (16 bytes). A request that carries several events has 0x02 as its
+// first byte, and its parts (as hookgate.AppendPart writes them) in place of a retry. The first
 // byte has its highest bit set if the event type is not proved (hookgate.Request.TypeUnproven);
 // the lowest byte of the checksum has its highest bit turned over then. The same goes for the
 // second highest bit, which is set if hookgate.Request.Keyed is not what hookgate.KeyedBy says of
@@ -121,7 +121,7 @@ func Size(d *hookgate.Request) int {
 	return n
 }
 
-// Decode fills r's delivery, DuplicateOf and EnqueuedAt from an encoded record. Body and all text
+// Decode fills r's request, DuplicateOf and EnqueuedAt from an encoded record. Body and all text
 // refer to data, which must not change any more. An error wraps ErrCorrupt and leaves r's fields
 // undefined.
 func Decode(data []byte, r *hookgate.Record) error {

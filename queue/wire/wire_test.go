@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func drawDelivery(t *rapid.T) *hookgate.Request {
+func drawRequest(t *rapid.T) *hookgate.Request {
 	d := &hookgate.Request{
 		RequestID: hookgate.NewRequestID(time.Now()),
 		Identity: hookgate.Identity{
@@ -29,9 +29,9 @@ func drawDelivery(t *rapid.T) *hookgate.Request {
 	if rapid.Bool().Draw(t, "spooled") {
 		d.SpooledAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "spooled at")).UTC()
 	}
-	if rapid.Bool().Draw(t, "replay") {
+	if rapid.Bool().Draw(t, "retry") {
 		d.RetryOf = hookgate.NewRequestID(time.Now())
-		d.RetriedAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "replayed at")).UTC()
+		d.RetriedAt = time.UnixMicro(rapid.Int64Range(1, 1e16).Draw(t, "retried at")).UTC()
 	}
 	if d.RetryOf.IsZero() && rapid.Bool().Draw(t, "of several") {
 		d.Parts = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "parts")
@@ -49,10 +49,10 @@ func drawDelivery(t *rapid.T) *hookgate.Request {
 }
 
 // Goal: what is decoded is what was encoded, and Size is enough for it.
-// Method: random deliveries, encoded behind a prefix and decoded.
+// Method: random requests, encoded behind a prefix and decoded.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := drawDelivery(t)
+		d := drawRequest(t)
 		var first hookgate.RequestID
 		if rapid.Bool().Draw(t, "duplicate") {
 			first = hookgate.NewRequestID(time.Now())

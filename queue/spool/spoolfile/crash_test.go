@@ -16,7 +16,7 @@ import (
 // keys is the number of ordering keys that the child uses.
 const keys = 4
 
-// spoolForEver appends deliveries of some keys and names each that is acknowledged, while a
+// spoolForEver appends requests of some keys and names each that is acknowledged, while a
 // reader reads and releases, and names what it has released. It goes on where the file ends. It
 // never returns.
 func spoolForEver(path string) {
@@ -38,7 +38,7 @@ func spoolForEver(path string) {
 		go func() {
 			key := string(rune('a' + k))
 			for n := from; ; n++ {
-				if _, err := q.Append(ctx, testDelivery(key, n)); err == nil {
+				if _, err := q.Append(ctx, testRequest(key, n)); err == nil {
 					say("appended", key, int64(n))
 				}
 			}

@@ -41,7 +41,7 @@ func TestEarlierQueue(t *testing.T) {
 		t.Errorf("the settings are %s and %+v, kept %v", mode, canary, ok)
 	}
 	for _, key := range []string{"a", "b", "c", "d", "e"} {
-		mustAppend(t, q, testDelivery(key, 8))
+		mustAppend(t, q, testRequest(key, 8))
 	}
 	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 45)
@@ -82,7 +82,7 @@ func TestEarlierQueue(t *testing.T) {
 	if mode, again, ok := q.EarlierSettings(); !ok || mode != control.ModeReadOnly || again != want {
 		t.Error("the settings of the emptied file are gone")
 	}
-	if r := mustAppend(t, q, testDelivery("a", 9)); r.Position.Compare(records[44].Position) <= 0 {
+	if r := mustAppend(t, q, testRequest("a", 9)); r.Position.Compare(records[44].Position) <= 0 {
 		t.Errorf("position %s was given out again", r.Position)
 	}
 }
@@ -99,7 +99,7 @@ func TestEarlierSpool(t *testing.T) {
 		t.Errorf("first came %+v and %+v", r[0].Request, r[1].Request)
 	}
 	if r[2].RetryOf != r[0].RequestID || !r[2].RetriedAt.Equal(r[0].ReceivedAt.Add(time.Hour)) {
-		t.Errorf("the replay came as %+v", r[2].Request)
+		t.Errorf("the retry came as %+v", r[2].Request)
 	}
 	if events, err := r[3].Split(); err != nil || len(events) != 2 || events[1].MessageID != "y" ||
 		string(events[1].Body) != "2" {

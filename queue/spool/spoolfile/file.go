@@ -9,7 +9,7 @@
 //	Append ─┘        ▲                      └─► Commit ─┐
 //	                 └───── released records go ◄───────┘
 //
-// A spool keeps every delivery: it finds no duplicates. It also opens the file of the embedded
+// A spool keeps every request: it finds no duplicates. It also opens the file of the embedded
 // queue of an earlier release, whose claims it ignores, to empty it.
 package spoolfile
 
@@ -46,7 +46,7 @@ type Options struct {
 	// the free space and is called once a second. What is spooled must fit into the store later.
 	MinFree int64
 	Free    func() (int64, error)
-	// Logger is told when the spool stops and resumes taking deliveries; default none.
+	// Logger is told when the spool stops and resumes taking requests; default none.
 	Logger *slog.Logger
 }
 

@@ -57,7 +57,7 @@ func (f *faults) hook(at moment, conn *sqlite.Conn) error {
 func (f *faults) fail(at moment) { f.when.Store(&at) }
 func (f *faults) end()           { f.when.Store(nil) }
 
-func testDelivery(key string, n int) *hookgate.Request {
+func testRequest(key string, n int) *hookgate.Request {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &hookgate.Request{
 		RequestID: hookgate.NewRequestID(now),
@@ -162,19 +162,19 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// TestAppendAndNext: all that a delivery says comes back, in order over all keys; a repetition is
-// kept like a first delivery, and what another queue found to be a duplicate without its body.
+// TestAppendAndNext: all that a request says comes back, in order over all keys; a repetition is
+// kept like a first request, and what another queue found to be a duplicate without its body.
 func TestAppendAndNext(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
-	sent := []*hookgate.Request{testDelivery("a", 0), testDelivery("b", 0), testDelivery("a", 0),
-		testDelivery("a", 1)}
+	sent := []*hookgate.Request{testRequest("a", 0), testRequest("b", 0), testRequest("a", 0),
+		testRequest("a", 1)}
 	for i, d := range sent {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Position != position(int64(i+1)) {
-			t.Errorf("the receipt of delivery %d is %+v", i, r)
+			t.Errorf("the receipt of request %d is %+v", i, r)
 		}
 	}
 	of := sent[0].RequestID
-	duplicate := testDelivery("a", 0)
+	duplicate := testRequest("a", 0)
 	if r, err := q.AppendDuplicate(t.Context(), duplicate, of); err != nil || r.DuplicateOf != of {
 		t.Errorf("the receipt of a duplicate is %+v (error %v)", r, err)
 	}
@@ -189,7 +189,7 @@ func TestAppendAndNext(t *testing.T) {
 	}
 }
 
-// TestCallersBytes: the spool has its own copy of a delivery, also of one whose caller has given
+// TestCallersBytes: the spool has its own copy of a request, also of one whose caller has given
 // up.
 func TestCallersBytes(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
@@ -197,13 +197,13 @@ func TestCallersBytes(t *testing.T) {
 	cancel()
 	taken := 0
 	for n := range 200 {
-		d := testDelivery("k", n)
+		d := testRequest("k", n)
 		if _, err := q.Append(ended, d); err == nil {
 			taken++
 		}
 		clear(d.Body)
 	}
-	mustAppend(t, q, testDelivery("k", 200))
+	mustAppend(t, q, testRequest("k", 200))
 	records := mustNext(t, mustOpenReader(t, q), int(stats(t, q).Depth))
 	if len(records) < taken+1 {
 		t.Errorf("%d records are there, want %d at least", len(records), taken+1)
@@ -219,7 +219,7 @@ func TestCallersBytes(t *testing.T) {
 func TestNextLimits(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	for n := range 10 {
-		mustAppend(t, q, testDelivery("k", n)) // 300 bytes each
+		mustAppend(t, q, testRequest("k", n)) // 300 bytes each
 	}
 	c := mustOpenReader(t, q)
 	for _, step := range []struct{ max, maxBytes, want int }{{3, 1 << 20, 3}, {100, 700, 2},
@@ -237,7 +237,7 @@ func TestNextLimits(t *testing.T) {
 func TestOneReader(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	for n := range 4 {
-		mustAppend(t, q, testDelivery("k", n))
+		mustAppend(t, q, testRequest("k", n))
 	}
 	c := mustOpenReader(t, q)
 	if _, err := q.OpenReader(t.Context()); err == nil {
@@ -268,7 +268,7 @@ func TestNextWaits(t *testing.T) {
 	got := make(chan error)
 	next := func() { _, err := c.Next(context.Background(), 1, 1<<20); got <- err }
 	go next()
-	mustAppend(t, q, testDelivery("k", 1))
+	mustAppend(t, q, testRequest("k", 1))
 	if err := <-got; err != nil {
 		t.Errorf("next: %v", err)
 	}
@@ -286,7 +286,7 @@ func TestHighWater(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 60 {
 		all.Go(func() {
-			switch _, err := q.Append(context.Background(), testDelivery("k", n)); {
+			switch _, err := q.Append(context.Background(), testRequest("k", n)); {
 			case err == nil:
 				taken.Add(1)
 			case errors.Is(err, hookgate.ErrFull):
@@ -303,7 +303,7 @@ func TestHighWater(t *testing.T) {
 	}
 	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 20)[:1])
-	mustAppend(t, q, testDelivery("k", 60))
+	mustAppend(t, q, testRequest("k", 60))
 }
 
 // TestStats: depth and the age of the oldest follow what is in the file.
@@ -313,7 +313,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("an empty spool has %+v", s)
 	}
 	for n := range 3 {
-		mustAppend(t, q, testDelivery("k", n))
+		mustAppend(t, q, testRequest("k", n))
 	}
 	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 3)
@@ -334,7 +334,7 @@ func TestClosed(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, appended := q.Append(t.Context(), testDelivery("k", 1))
+	_, appended := q.Append(t.Context(), testRequest("k", 1))
 	_, next := c.Next(t.Context(), 1, 1)
 	_, read := q.OpenReader(t.Context())
 	for _, err := range []error{appended, next, read, c.Commit(t.Context(), nil),
@@ -351,7 +351,7 @@ func TestCorruptEntry(t *testing.T) {
 	path := newPath(t)
 	q, _ := mustOpen(t, path, Options{})
 	for n := range 3 {
-		mustAppend(t, q, testDelivery("k", n))
+		mustAppend(t, q, testRequest("k", n))
 	}
 	q.Close()
 	edit(t, path, "UPDATE records SET data = x'0102030405060708090a' WHERE id = 2")
@@ -379,7 +379,7 @@ func TestCorruptEntry(t *testing.T) {
 func TestRecoversWithoutTraffic(t *testing.T) {
 	q, f := mustOpen(t, newPath(t), Options{})
 	f.fail(commits)
-	if _, err := q.Append(t.Context(), testDelivery("k", 1)); !errors.Is(err, errInjected) {
+	if _, err := q.Append(t.Context(), testRequest("k", 1)); !errors.Is(err, errInjected) {
 		t.Fatalf("append: %v", err)
 	}
 	if s := stats(t, q); !errors.Is(s.Err, errInjected) {
@@ -394,7 +394,7 @@ func TestRecoversWithoutTraffic(t *testing.T) {
 func TestFileMoved(t *testing.T) {
 	path := newPath(t)
 	q, _ := mustOpen(t, path, Options{})
-	mustAppend(t, q, testDelivery("k", 1))
+	mustAppend(t, q, testRequest("k", 1))
 	c := mustOpenReader(t, q)
 	for i, spoil := range []func() error{
 		func() error { return nil },
@@ -405,7 +405,7 @@ func TestFileMoved(t *testing.T) {
 		}
 		var unfit *hookgate.MisconfiguredError
 		eventually(t, "the stats say why", func() bool { return errors.As(stats(t, q).Err, &unfit) })
-		if _, err := q.Append(t.Context(), testDelivery("k", 2+i)); !errors.As(err, &unfit) {
+		if _, err := q.Append(t.Context(), testRequest("k", 2+i)); !errors.As(err, &unfit) {
 			t.Errorf("an append got %v", err)
 		}
 		if records, err := c.Next(t.Context(), 10, 1<<20); !errors.As(err, &unfit) {
@@ -415,7 +415,7 @@ func TestFileMoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the spool writes again", func() bool { return stats(t, q).Err == nil })
-		mustAppend(t, q, testDelivery("k", 2+i))
+		mustAppend(t, q, testRequest("k", 2+i))
 		mustNext(t, c, i+1)
 		c.Close()
 		c = mustOpenReader(t, q)
@@ -428,7 +428,7 @@ func TestFileMoved(t *testing.T) {
 // TestReadOutlastsWait: records that are there come although the context ends while they are read.
 func TestReadOutlastsWait(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
-	mustAppend(t, q, testDelivery("k", 1))
+	mustAppend(t, q, testRequest("k", 1))
 	c := mustOpenReader(t, q)
 	var busy []*sqlite.Conn
 	for range readConnections {
@@ -459,7 +459,7 @@ func TestDiskFull(t *testing.T) {
 	f.pages.Store(60)
 	acknowledged := 0
 	for ; ; acknowledged++ {
-		d := testDelivery("k", acknowledged)
+		d := testRequest("k", acknowledged)
 		d.Body = make([]byte, 5000)
 		if _, err := q.Append(t.Context(), d); err != nil {
 			if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultFull {
@@ -475,7 +475,7 @@ func TestDiskFull(t *testing.T) {
 	mustCommit(t, c, mustNext(t, c, acknowledged)[:5])
 	f.pages.Store(1 << 30)
 	eventually(t, "the spool writes again", func() bool { return stats(t, q).Err == nil })
-	mustAppend(t, q, testDelivery("k", acknowledged))
+	mustAppend(t, q, testRequest("k", acknowledged))
 	q.Close()
 	q, _ = mustOpen(t, path, Options{})
 	for i, r := range mustNext(t, mustOpenReader(t, q), acknowledged-4) {
@@ -492,13 +492,13 @@ func TestFreeSpace(t *testing.T) {
 	free.Store(100)
 	q, _ := mustOpen(t, newPath(t),
 		Options{MinFree: 100, Free: func() (int64, error) { return free.Load(), nil }})
-	mustAppend(t, q, testDelivery("k", 0))
+	mustAppend(t, q, testRequest("k", 0))
 	free.Store(99)
 	eventually(t, "the spool is full", func() bool {
 		return errors.Is(stats(t, q).Err,
 			hookgate.ErrFull)
 	})
-	if _, err := q.Append(t.Context(), testDelivery("k", 1)); !errors.Is(err, hookgate.ErrFull) {
+	if _, err := q.Append(t.Context(), testRequest("k", 1)); !errors.Is(err, hookgate.ErrFull) {
 		t.Errorf("append got %v, want ErrFull", err)
 	}
 	if stats(t, q).OldestEnqueuedAt.IsZero() {
@@ -507,8 +507,8 @@ func TestFreeSpace(t *testing.T) {
 	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
 	free.Store(100)
-	eventually(t, "the spool takes deliveries again", func() bool { return stats(t, q).Err == nil })
-	mustAppend(t, q, testDelivery("k", 1))
+	eventually(t, "the spool takes requests again", func() bool { return stats(t, q).Err == nil })
+	mustAppend(t, q, testRequest("k", 1))
 }
 
 // TestShrinks: a file that was large gives its space back once it is empty, and is used on.
@@ -517,7 +517,7 @@ func TestShrinks(t *testing.T) {
 	q, _ := mustOpen(t, path, Options{})
 	const n, size = 40, 512 << 10
 	for i := range n {
-		d := testDelivery("k", i)
+		d := testRequest("k", i)
 		d.Body = make([]byte, size)
 		mustAppend(t, q, d)
 	}
@@ -536,7 +536,7 @@ func TestShrinks(t *testing.T) {
 	records := mustNext(t, c, n)
 	mustCommit(t, c, records)
 	eventually(t, "the file is small", func() bool { return bytes() < size })
-	if r := mustAppend(t, q, testDelivery("k", n)); r.Position.Compare(records[n-1].Position) <= 0 {
+	if r := mustAppend(t, q, testRequest("k", n)); r.Position.Compare(records[n-1].Position) <= 0 {
 		t.Errorf("position %s was given out again", r.Position)
 	}
 	if r := mustNext(t, c, 1)[0]; r.Sequence != n {

@@ -84,7 +84,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
 				appended++
-				if _, err := q.Append(context.Background(), testDelivery("k", int(appended))); err == nil {
+				if _, err := q.Append(context.Background(), testRequest("k", int(appended))); err == nil {
 					acknowledged = append(acknowledged, appended)
 				} else if f.when.Load() == nil {
 					t.Fatal(err)

@@ -198,7 +198,7 @@ func (w *writer) report(err error) {
 	w.q.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		w.q.opts.Logger.Error("spool cannot write; deliveries are refused until it can", "file", w.q.path,
+		w.q.opts.Logger.Error("spool cannot write; requests are refused until it can", "file", w.q.path,
 			"error", err)
 	case err == nil && before != nil:
 		w.q.opts.Logger.Info("spool writes again", "file", w.q.path)
@@ -234,7 +234,7 @@ func (w *writer) askFree() {
 	full := err == nil && free < q.opts.MinFree // if it cannot be known, a write will tell
 	switch before := q.full.Swap(full); {
 	case full && !before:
-		q.opts.Logger.Error("too little free space to spool; deliveries are refused until there is more",
+		q.opts.Logger.Error("too little free space to spool; requests are refused until there is more",
 			"free_bytes", free, "min_free_bytes", q.opts.MinFree)
 	case before && !full:
 		q.opts.Logger.Info("there is enough free space to spool again", "free_bytes", free)

@@ -14,7 +14,7 @@ import (
 type queueModel struct {
 	q     QueueInstance
 	first map[string]*hookgate.Request // by message id
-	kept  []*hookgate.Request          // first deliveries, in order
+	kept  []*hookgate.Request          // first requests, in order
 	// appends counts the requests that were kept.
 	appends int
 }
@@ -28,7 +28,7 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 		m := &queueModel{q: b.Open(t, place), first: map[string]*hookgate.Request{}}
 		defer func() { m.q.End() }()
 		draw := func(t *rapid.T) *hookgate.Request {
-			return delivery(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
+			return newRequest(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
 				rapid.IntRange(0, 9).Draw(t, "n"))
 		}
 		actions := map[string]func(*rapid.T){
@@ -70,19 +70,19 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 	})
 }
 
-// append appends a delivery, whose request may have been kept before.
+// append appends a request, whose request may have been kept before.
 func (m *queueModel) append(t TB, d *hookgate.Request) {
 	m.check(t, d, mustAppend(t, m.q, d))
 }
 
-// appendAll appends deliveries of different keys at the same time.
+// appendAll appends requests of different keys at the same time.
 func (m *queueModel) appendAll(t TB, n int) {
 	all := make([]*hookgate.Request, 4)
 	receipts := make([]hookgate.Receipt, len(all))
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
 	for i := range all {
-		all[i] = delivery(string(rune('a'+i)), n)
+		all[i] = newRequest(string(rune('a'+i)), n)
 		wg.Go(func() { receipts[i], errs[i] = m.q.Append(context.Background(), all[i]) })
 	}
 	wg.Wait()

@@ -11,67 +11,67 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// replay returns a replay of the dead letter that d has become.
-func replay(d *hookgate.Request) *hookgate.Request {
+// retry returns a retry of the dead letter that d has become.
+func retryOf(d *hookgate.Request) *hookgate.Request {
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	r := *d
 	r.RequestID, r.RetryOf, r.RetriedAt = hookgate.NewRequestID(at), d.RequestID, at
 	return &r
 }
 
-// mustBeReplay checks that a record is the replay, with its body.
-func mustBeReplay(t TB, r hookgate.Record, want *hookgate.Request) {
+// mustBeRetry checks that a record is the retry, with its body.
+func mustBeRetry(t TB, r hookgate.Record, want *hookgate.Request) {
 	t.Helper()
 	if !r.DuplicateOf.IsZero() || !reflect.DeepEqual(r.Request, *want) {
-		t.Errorf("the replay came as %+v, duplicate of %s, want %+v", r.Request, r.DuplicateOf, *want)
+		t.Errorf("the retry came as %+v, duplicate of %s, want %+v", r.Request, r.DuplicateOf, *want)
 	}
 }
 
-// testReplay: the claim of the request whose dead letter is replayed does not hold the replay up.
-// It comes with its body and all that the dead letter had; the same replay again adds nothing; a
+// testRetry: the claim of the request whose dead letter is retried does not hold the retry up.
+// It comes with its body and all that the dead letter had; the same retry again adds nothing; a
 // repetition by the sender is a duplicate of it.
-func testReplay(t *testing.T, b Backend) {
+func testRetry(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
-	first := delivery("k", 1)
+	first := newRequest("k", 1)
 	mustAppend(t, q, first)
 	mustCommit(t, c, mustNext(t, c, 1))
 	mustReachDepth(t, q, 0)
 	for range 2 {
-		again := replay(first)
+		again := retryOf(first)
 		want := *again
 		for i := range 3 {
 			if receipt := mustAppend(t, q, again); receipt.Duplicate() {
-				t.Fatalf("append %d of a replay is a duplicate of %s", i, receipt.DuplicateOf)
+				t.Fatalf("append %d of a retry is a duplicate of %s", i, receipt.DuplicateOf)
 			}
 		}
 		r := mustNext(t, c, 1)
-		mustBeReplay(t, r[0], &want)
+		mustBeRetry(t, r[0], &want)
 		mustBeEmpty(t, c)
-		if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != again.RequestID {
-			t.Errorf("a repetition after the replay is a duplicate of %s, want %s", receipt.DuplicateOf,
+		if receipt := mustAppend(t, q, newRequest("k", 1)); receipt.DuplicateOf != again.RequestID {
+			t.Errorf("a repetition after the retry is a duplicate of %s, want %s", receipt.DuplicateOf,
 				again.RequestID)
 		}
 		mustCommit(t, c, append(r, mustNext(t, c, 1)...))
 		mustReachDepth(t, q, 0)
 		if receipt := mustAppend(t, q, again); receipt.Duplicate() {
-			t.Errorf("the same replay after its release is a duplicate of %s", receipt.DuplicateOf)
+			t.Errorf("the same retry after its release is a duplicate of %s", receipt.DuplicateOf)
 		}
 		mustBeEmpty(t, c)
 	}
 }
 
-// testReplayWhileQueued: a replay is appended although a record of its identity is still queued,
+// testRetryWhileQueued: a retry is appended although a record of its identity is still queued,
 // and neither touches the other.
-func testReplayWhileQueued(t *testing.T, b Backend) {
+func testRetryWhileQueued(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
-	dead, other := delivery("k", 1), delivery("k", 1)
+	dead, other := newRequest("k", 1), newRequest("k", 1)
 	mustAppend(t, q, other)
-	again, twice := replay(dead), replay(dead)
+	again, twice := retryOf(dead), retryOf(dead)
 	mustAppend(t, q, again)
 	mustAppend(t, q, twice)
-	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != twice.RequestID {
-		t.Errorf("a repetition is a duplicate of %s, want of the last replay, %s", receipt.DuplicateOf,
+	if receipt := mustAppend(t, q, newRequest("k", 1)); receipt.DuplicateOf != twice.RequestID {
+		t.Errorf("a repetition is a duplicate of %s, want of the last retry, %s", receipt.DuplicateOf,
 			twice.RequestID)
 	}
 	c := mustOpenReader(t, q)
@@ -80,31 +80,31 @@ func testReplayWhileQueued(t *testing.T, b Backend) {
 		records[0].IsRetry() {
 		t.Errorf("the record that was queued came as %+v", records[0])
 	}
-	mustBeReplay(t, records[1], again)
-	mustBeReplay(t, records[2], twice)
+	mustBeRetry(t, records[1], again)
+	mustBeRetry(t, records[2], twice)
 	if records[3].DuplicateOf != twice.RequestID || len(records[3].Body) != 0 {
 		t.Errorf("the repetition came as %+v", records[3])
 	}
 	mustCommit(t, c, records)
 	mustReachDepth(t, q, 0)
-	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != twice.RequestID {
+	if receipt := mustAppend(t, q, newRequest("k", 1)); receipt.DuplicateOf != twice.RequestID {
 		t.Errorf("after the release a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
 			twice.RequestID)
 	}
 }
 
-// testConcurrentReplays: many replays of one dead letter at once all come, each with its body.
-func testConcurrentReplays(t *testing.T, b Backend) {
+// testConcurrentRetries: many retries of one dead letter at once all come, each with its body.
+func testConcurrentRetries(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
 	const callers = 16
-	dead := delivery("k", 1)
+	dead := newRequest("k", 1)
 	mustAppend(t, q, dead)
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
-			if receipt, err := q.Append(context.Background(), replay(dead)); err != nil ||
+			if receipt, err := q.Append(context.Background(), retryOf(dead)); err != nil ||
 				receipt.Duplicate() {
-				t.Errorf("replay: %v, duplicate of %s", err, receipt.DuplicateOf)
+				t.Errorf("retry: %v, duplicate of %s", err, receipt.DuplicateOf)
 			}
 		})
 	}
@@ -112,44 +112,44 @@ func testConcurrentReplays(t *testing.T, b Backend) {
 	seen := map[hookgate.RequestID]bool{}
 	for _, r := range mustNext(t, mustOpenReader(t, q), callers+1)[1:] {
 		if r.RetryOf != dead.RequestID || string(r.Body) != string(dead.Body) || seen[r.RequestID] {
-			t.Errorf("a replay came as %+v", r.Request)
+			t.Errorf("a retry came as %+v", r.Request)
 		}
 		seen[r.RequestID] = true
 	}
 }
 
-// testReplayFull: a replay is no exception from the high-water mark.
-func testReplayFull(t *testing.T, b Backend) {
+// testRetryFull: a retry is no exception from the high-water mark.
+func testRetryFull(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1, HighWater: 2})
-	dead := delivery("k", 1)
+	dead := newRequest("k", 1)
 	mustAppend(t, q, dead)
-	mustAppend(t, q, delivery("k", 2))
-	if _, err := q.Append(context.Background(), replay(dead)); !errors.Is(err, hookgate.ErrFull) {
-		t.Errorf("a replay at the mark got %v, want ErrFull", err)
+	mustAppend(t, q, newRequest("k", 2))
+	if _, err := q.Append(context.Background(), retryOf(dead)); !errors.Is(err, hookgate.ErrFull) {
+		t.Errorf("a retry at the mark got %v, want ErrFull", err)
 	}
 	if receipt := mustNext(t, mustOpenReader(t, q), 2); len(receipt) != 2 {
 		t.Errorf("%d records, want 2", len(receipt))
 	}
 }
 
-// testReplaySurvives: after a crash the replay is there as it was, and holds the claim.
-func testReplaySurvives(t *testing.T, b Backend) {
+// testRetrySurvives: after a crash the retry is there as it was, and holds the claim.
+func testRetrySurvives(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
 	q := b.Open(t, place, o)
-	dead := delivery("k", 1)
+	dead := newRequest("k", 1)
 	mustAppend(t, q, dead)
 	c := mustOpenReader(t, q)
 	mustCommit(t, c, mustNext(t, c, 1))
-	again := replay(dead)
+	again := retryOf(dead)
 	mustAppend(t, q, again)
 	q.Crash()
 	q = b.Open(t, place, o)
 	defer q.End()
 	if receipt := mustAppend(t, q, again); receipt.Duplicate() {
-		t.Errorf("after the crash the same replay is a duplicate of %s", receipt.DuplicateOf)
+		t.Errorf("after the crash the same retry is a duplicate of %s", receipt.DuplicateOf)
 	}
-	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != again.RequestID {
+	if receipt := mustAppend(t, q, newRequest("k", 1)); receipt.DuplicateOf != again.RequestID {
 		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
 			again.RequestID)
 	}
@@ -159,28 +159,28 @@ func testReplaySurvives(t *testing.T, b Backend) {
 	if r.RequestID == dead.RequestID {
 		r = mustNext(t, c, 1)[0]
 	}
-	mustBeReplay(t, r, again)
+	mustBeRetry(t, r, again)
 	if r := mustNext(t, c, 1)[0]; r.DuplicateOf != again.RequestID {
-		t.Errorf("behind the replay comes %+v, want the repetition", r.Request)
+		t.Errorf("behind the retry comes %+v, want the repetition", r.Request)
 	}
 }
 
-// testReplayFails: the append of a replay fails, once before and once after it took effect. The
+// testRetryFails: the append of a retry fails, once before and once after it took effect. The
 // same request again is appended once.
-func testReplayFails(t *testing.T, b Backend, done bool) {
+func testRetryFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
 	q := b.Open(t, place, o)
-	dead := delivery("k", 1)
+	dead := newRequest("k", 1)
 	mustAppend(t, q, dead)
 	q.FailWrites(&done)
-	again := replay(dead)
+	again := retryOf(dead)
 	if _, err := q.Append(context.Background(), again); err == nil {
 		t.Fatal("append whose write failed returned no error")
 	}
 	q.FailWrites(nil)
 	if receipt := mustAppend(t, q, again); receipt.Duplicate() {
-		t.Errorf("the repetition of a replay is a duplicate of %s", receipt.DuplicateOf)
+		t.Errorf("the repetition of a retry is a duplicate of %s", receipt.DuplicateOf)
 	}
 	for _, reopened := range []bool{false, true} {
 		if reopened {
@@ -193,7 +193,7 @@ func testReplayFails(t *testing.T, b Backend, done bool) {
 		if records[0].RequestID != dead.RequestID {
 			t.Errorf("reopened %v: first comes %s", reopened, records[0].RequestID)
 		}
-		mustBeReplay(t, records[1], again)
+		mustBeRetry(t, records[1], again)
 		mustBeEmpty(t, c)
 		c.Close()
 	}

@@ -49,7 +49,7 @@ func RunQueue(t *testing.T, b QueueBackend) {
 		{"Repetitions", testRepetitions},
 		{"SameRequest", testSameRequest},
 		{"RepetitionsOfSeveralEvents", testRepeatedParts},
-		{"ReplayIsKept", testReplayIsKept},
+		{"RetryIsKept", testRetryIsKept},
 		{"ManyCallers", testManyCallers},
 		{"ConcurrentDuplicates", testConcurrentDuplicates},
 		{"OrderWithinKey", testOrder},
@@ -124,7 +124,7 @@ func split(records []hookgate.Record) (events []hookgate.Record,
 	return events, duplicates
 }
 
-// mustKeep checks that the queue keeps these deliveries and no other event, each key in order, and
+// mustKeep checks that the queue keeps these requests and no other event, each key in order, and
 // returns the first requests of duplicates by their own. It was appended by that many calls.
 func mustKeep(t TB, q QueueInstance, appends int,
 	want ...*hookgate.Request) map[hookgate.RequestID]hookgate.RequestID {
@@ -152,14 +152,14 @@ func mustKeep(t TB, q QueueInstance, appends int,
 	return duplicates
 }
 
-// testAsItWas: everything that a delivery says is kept.
+// testAsItWas: everything that a request says is kept.
 func testAsItWas(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	receipt := mustAppend(t, q, d)
 	if receipt.Duplicate() || receipt.Partition != hookgate.Partition("k", 4) ||
 		receipt.Position.Compare(hookgate.Position{}) <= 0 {
-		t.Errorf("receipt is %+v, want a position in the partition of the key, of a first delivery",
+		t.Errorf("receipt is %+v, want a position in the partition of the key, of a first request",
 			receipt)
 	}
 	r := q.Kept(t, 1)[0]
@@ -182,7 +182,7 @@ func testBytes(t *testing.T, b QueueBackend) {
 	bodies := [][]byte{{}, {0}, []byte("not JSON"), []byte("{\"a\":\"\xff\xfe\"}"),
 		bytes.Repeat([]byte{0}, 4096), big}
 	for i, body := range bodies {
-		d := delivery("k", i)
+		d := newRequest("k", i)
 		d.Body = body
 		d.Headers = nil
 		d.MessageID = strings.Repeat("ü", 127) + string(rune('a'+i))
@@ -216,16 +216,16 @@ func testIdentity(t *testing.T, b QueueBackend) {
 		{Source: "a", EventType: "b", MessageID: "c:d"},
 		{Source: "a", EventType: "B", MessageID: "c"},
 	} {
-		d := delivery("k", 1)
+		d := newRequest("k", 1)
 		d.Identity = id
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
 			t.Errorf("%+v is taken for a duplicate", id)
 		}
 	}
-	first := delivery("k", 1)
+	first := newRequest("k", 1)
 	first.TypeUnproven = true
 	mustAppend(t, q, first)
-	again := delivery("k", 1)
+	again := newRequest("k", 1)
 	again.EventType, again.TypeUnproven = "another", true
 	if receipt := mustAppend(t, q, again); receipt.DuplicateOf != first.RequestID {
 		t.Errorf("another type that nothing proves is a duplicate of %s, want %s", receipt.DuplicateOf,
@@ -236,11 +236,11 @@ func testIdentity(t *testing.T, b QueueBackend) {
 // testRepetitions: each repetition learns which request was first, and is kept as its duplicate.
 func testRepetitions(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
-	first := delivery("k", 1)
+	first := newRequest("k", 1)
 	mustAppend(t, q, first)
 	var again []*hookgate.Request
 	for i := range 3 {
-		d := delivery("k", 1)
+		d := newRequest("k", 1)
 		d.Body = []byte("another body")
 		if receipt := mustAppend(t, q, d); receipt.DuplicateOf != first.RequestID {
 			t.Fatalf("repetition %d is a duplicate of %s, want %s", i, receipt.DuplicateOf, first.RequestID)
@@ -259,7 +259,7 @@ func testRepetitions(t *testing.T, b QueueBackend) {
 // testSameRequest: one request appended again, as after an unknown outcome, adds nothing.
 func testSameRequest(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
-	d := delivery("k", 1)
+	d := newRequest("k", 1)
 	for i := range 3 {
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
 			t.Fatalf("append %d of the same request is called a duplicate", i+1)
@@ -276,7 +276,7 @@ func testRepeatedParts(t *testing.T, b QueueBackend) {
 	other := severalEvents("34", "3", "4")
 	for _, d := range []*hookgate.Request{first, other} {
 		if r := mustAppend(t, q, d); r.Duplicate() || r.Partition != hookgate.Partition("several", 4) {
-			t.Errorf("receipt is %+v, want a first delivery in the partition of the source", r)
+			t.Errorf("receipt is %+v, want a first request in the partition of the source", r)
 		}
 	}
 	if r := mustAppend(t, q, again); r.DuplicateOf != first.RequestID {
@@ -303,18 +303,18 @@ func testRepeatedParts(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testReplayIsKept: the replay of a request whose event is not stored is kept as an event, the same
-// replay again adds nothing, and a repetition by the sender is a duplicate of it.
-func testReplayIsKept(t *testing.T, b QueueBackend) {
+// testRetryIsKept: the retry of a request whose event is not stored is kept as an event, the same
+// retry again adds nothing, and a repetition by the sender is a duplicate of it.
+func testRetryIsKept(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
-	d := replay(delivery("k", 1))
+	d := retryOf(newRequest("k", 1))
 	for i := range 2 {
 		if receipt := mustAppend(t, q, d); receipt.Duplicate() {
-			t.Fatalf("append %d of a replay is a duplicate of %s", i, receipt.DuplicateOf)
+			t.Fatalf("append %d of a retry is a duplicate of %s", i, receipt.DuplicateOf)
 		}
 	}
-	if receipt := mustAppend(t, q, delivery("k", 1)); receipt.DuplicateOf != d.RequestID {
-		t.Errorf("a repetition is a duplicate of %s, want of the replay %s", receipt.DuplicateOf,
+	if receipt := mustAppend(t, q, newRequest("k", 1)); receipt.DuplicateOf != d.RequestID {
+		t.Errorf("a repetition is a duplicate of %s, want of the retry %s", receipt.DuplicateOf,
 			d.RequestID)
 	}
 	mustKeep(t, q, 2, d)
@@ -331,7 +331,7 @@ func testManyCallers(t *testing.T, b QueueBackend) {
 	for caller := range callers {
 		wg.Go(func() {
 			for n := range each {
-				d := delivery(fmt.Sprint("caller-", caller), n)
+				d := newRequest(fmt.Sprint("caller-", caller), n)
 				all[caller*each+n] = d
 				receipt, err := q.Append(context.Background(), d)
 				if err != nil || receipt.Duplicate() {
@@ -354,7 +354,7 @@ func testManyCallers(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, len(all), all...)
 }
 
-// testConcurrentDuplicates: of many deliveries of one identity at once, exactly one is the first,
+// testConcurrentDuplicates: of many requests of one identity at once, exactly one is the first,
 // and the others name it.
 func testConcurrentDuplicates(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
@@ -364,7 +364,7 @@ func testConcurrentDuplicates(t *testing.T, b QueueBackend) {
 		var wg sync.WaitGroup
 		for i := range callers {
 			wg.Go(func() {
-				d := delivery("k", n)
+				d := newRequest("k", n)
 				receipt, err := q.Append(context.Background(), d)
 				if err != nil {
 					t.Errorf("append: %v", err)
@@ -397,7 +397,7 @@ func testOrder(t *testing.T, b QueueBackend) {
 	for key := range keys {
 		wg.Go(func() {
 			for n := range each {
-				if _, err := q.Append(context.Background(), delivery(string(rune('a'+key)), n)); err != nil {
+				if _, err := q.Append(context.Background(), newRequest(string(rune('a'+key)), n)); err != nil {
 					t.Errorf("append: %v", err)
 				}
 			}
@@ -422,7 +422,7 @@ func testEndedContext(t *testing.T, b QueueBackend) {
 	cancel()
 	var all []*hookgate.Request
 	for n := range 20 {
-		d := delivery("k", n)
+		d := newRequest("k", n)
 		all = append(all, d)
 		given := *d
 		given.Body = bytes.Clone(d.Body)
@@ -444,14 +444,14 @@ func testCrash(t *testing.T, b QueueBackend) {
 	q := b.Open(t, place)
 	var all []*hookgate.Request
 	for n := range 50 {
-		d := delivery("k", n)
+		d := newRequest("k", n)
 		all = append(all, d)
 		mustAppend(t, q, d)
 	}
 	q.Crash()
 	q = b.Open(t, place)
 	defer q.End()
-	if receipt := mustAppend(t, q, delivery("k", 7)); receipt.DuplicateOf != all[7].RequestID {
+	if receipt := mustAppend(t, q, newRequest("k", 7)); receipt.DuplicateOf != all[7].RequestID {
 		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
 			all[7].RequestID)
 	}
@@ -470,7 +470,7 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 	for i := range callers {
 		wg.Go(func() {
 			for n := 0; ; n++ {
-				d := delivery(fmt.Sprint("caller-", i), n)
+				d := newRequest(fmt.Sprint("caller-", i), n)
 				if _, err := q.Append(context.Background(), d); err != nil {
 					return
 				}
@@ -488,7 +488,7 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 		t.Errorf("close: %v", err)
 	}
 	wg.Wait()
-	if _, err := q.Append(context.Background(), delivery("k", 1)); !errors.Is(err,
+	if _, err := q.Append(context.Background(), newRequest("k", 1)); !errors.Is(err,
 		hookgate.ErrClosed) {
 		t.Errorf("append after the end: %v, want ErrClosed", err)
 	}
@@ -509,10 +509,10 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
-	before, sameRequest, newRequest := delivery("k", 0), delivery("k", 1), delivery("k", 2)
+	before, sameRequest, anotherRequest := newRequest("k", 0), newRequest("k", 1), newRequest("k", 2)
 	mustAppend(t, q, before)
 	q.FailWrites(&done)
-	for _, d := range []*hookgate.Request{sameRequest, newRequest} {
+	for _, d := range []*hookgate.Request{sameRequest, anotherRequest} {
 		if _, err := q.Append(context.Background(), d); err == nil {
 			t.Fatal("append whose write failed returned no error")
 		}
@@ -524,17 +524,17 @@ func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	if receipt := mustAppend(t, q, sameRequest); receipt.Duplicate() {
 		t.Errorf("the same request again is a duplicate of %s", receipt.DuplicateOf)
 	}
-	retry := delivery("k", 2)
+	retry := newRequest("k", 2)
 	receipt := mustAppend(t, q, retry)
-	want, appends := newRequest, 4
+	want, appends := anotherRequest, 4
 	if !done {
 		want, appends = retry, 3
 	}
-	if done && receipt.DuplicateOf != newRequest.RequestID || !done && receipt.Duplicate() {
+	if done && receipt.DuplicateOf != anotherRequest.RequestID || !done && receipt.Duplicate() {
 		t.Errorf("the retry is a duplicate of %s; that the first was written is %v", receipt.DuplicateOf,
 			done)
 	}
-	last := delivery("k", 3)
+	last := newRequest("k", 3)
 	mustAppend(t, q, last)
 	if s, err := q.Stats(context.Background()); s.Err != nil || err != nil {
 		t.Errorf("the stats still tell of an error: %v", errors.Join(s.Err, err))
@@ -554,7 +554,7 @@ func testManyFail(t *testing.T, b QueueBackend, done bool) {
 	all := make([]*hookgate.Request, 100)
 	var wg sync.WaitGroup
 	for i := range all {
-		all[i] = delivery(fmt.Sprint("k", i), i)
+		all[i] = newRequest(fmt.Sprint("k", i), i)
 		wg.Go(func() {
 			given := copyOf(all[i])
 			if _, err := q.Append(context.Background(), given); err == nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// replayScript appends the replay of a dead letter and takes its claim over, unless that is its own
+// retryScript appends the retry of a dead letter and takes its claim over, unless that is its own
 // already. It is apart from appendScript, which stays as short as it is.
 //
 //	KEYS claim, log; ARGV request id, the claim's ms to live, the record -> id of the entry
-var replayScript = newScript("", `
+var retryScript = newScript("", `
 local claim = redis.call('GET', KEYS[1])
 if claim and string.sub(claim, 1, 16) == ARGV[1] then return string.sub(claim, 17) end
 local id = redis.call('XADD', KEYS[2], '*', 'r', ARGV[3])
@@ -50,10 +50,10 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	return receipt, err
 }
 
-// appendReplay appends d, which is a replay and for which there is room.
-func (q *Queue) appendReplay(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
+// appendRetry appends d, which is a retry and for which there is room.
+func (q *Queue) appendRetry(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
-	return q.appendAlone(ctx, p, call{replayScript,
+	return q.appendAlone(ctx, p, call{retryScript,
 		[]string{rueidis.BinaryString(q.keys.appendClaim(nil, p, q.generation.Load(), d)), q.keys.log[p]},
 		[]string{
 			string(d.RequestID[:]), q.ttl,
