@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -44,17 +45,17 @@ func withFailures(g *gate) *failingAccess {
 }
 
 // create makes a token over the API.
-func (g *gate) create(t *testing.T, body string) tokenAnswer {
+func (g *gate) create(t *testing.T, body string) api.NewToken {
 	t.Helper()
-	var made tokenAnswer
+	var made api.NewToken
 	must(t, json.Unmarshal(g.admin(t, "POST", "/admin/tokens", body).want(t, 201).body, &made))
 	return made
 }
 
 // trail reads the admin trail.
-func (g *gate) trail(t *testing.T) []actionAnswer {
+func (g *gate) trail(t *testing.T) []api.Action {
 	t.Helper()
-	var page actionsAnswer
+	var page api.Actions
 	must(t, json.Unmarshal(g.admin(t, "GET", "/admin/actions?limit=1000", "").want(t, 200).body,
 		&page))
 	return page.Actions
@@ -244,9 +245,9 @@ func TestActionPages(t *testing.T) {
 	for range 3 {
 		g.admin(t, "POST", "/admin/maintenance", `{"mode":"normal"}`).want(t, 200)
 	}
-	var all []actionAnswer
+	var all []api.Action
 	for after := "0"; after != ""; {
-		var page actionsAnswer
+		var page api.Actions
 		must(t, json.Unmarshal(g.admin(t, "GET", "/admin/actions?limit=4&after="+after, "").want(t,
 			200).body, &page))
 		all, after = append(all, page.Actions...), page.Next

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -188,7 +189,7 @@ func (c *call) requestApproval(action, target string) {
 	case err != nil:
 		c.failed("asking for the approval", err)
 	case c.end(fmt.Sprintf("%s: approval %d is %s", control.ResultDone, a.ID, a.State)):
-		c.jsonStatus(http.StatusAccepted, approvalRequired{"approval_required",
-			newApprovalAnswer(&a, now)})
+		c.jsonStatus(http.StatusAccepted, api.ApprovalRequired{
+			Status: api.StatusApprovalRequired, Approval: approvalOf(&a, now)})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -49,7 +50,7 @@ func (p *people) as(t testing.TB, who, method, path, body string, headers ...str
 // asks makes a call that needs an approval, and returns the id of what it asked for.
 func (p *people) asks(t testing.TB, who, path, body string) string {
 	t.Helper()
-	var a approvalRequired
+	var a api.ApprovalRequired
 	must(t, json.Unmarshal(p.as(t, who, "POST", path, body).want(t, 202).body, &a))
 	if a.Status != "approval_required" || a.Approval.ID == "" || a.Approval.RequestedBy != who ||
 		a.Approval.Reason != who+" has a reason" {
@@ -67,7 +68,7 @@ func (p *people) decide(t testing.TB, who, verb, id string) *answer {
 // state returns the state of an approval.
 func (p *people) state(t testing.TB, id string) control.ApprovalState {
 	t.Helper()
-	var a approvalAnswer
+	var a api.Approval
 	must(t, json.Unmarshal(p.admin(t, "GET", "/admin/approvals/"+id, "").want(t, 200).body, &a))
 	return a.State
 }
@@ -109,7 +110,7 @@ func TestApproval(t *testing.T) {
 	if again := p.asks(t, "alice", purgePath, purgeAll); again != id {
 		t.Errorf("what is approved is asked for again, as %s", again)
 	}
-	var purged purgeAnswer
+	var purged api.Purged
 	must(t, json.Unmarshal(p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t,
 		200).body, &purged))
 	if len(purged.Purged) != 2 {
@@ -122,7 +123,7 @@ func TestApproval(t *testing.T) {
 	if again := p.asks(t, "alice", purgePath, purgeAll); again == id {
 		t.Error("what is used up is not asked for anew")
 	}
-	var shown approvalAnswer
+	var shown api.Approval
 	must(t, json.Unmarshal(p.admin(t, "GET", "/admin/approvals/"+id, "").want(t, 200).body, &shown))
 	if shown.State != "used" || shown.Action != "dlq_purge" || shown.Target != "all losing events" ||
 		shown.Needs != "admin" || *shown.DecidedBy != "bob" ||
@@ -373,7 +374,7 @@ func TestApprovalGoesOn(t *testing.T) {
 	p.settleBut(t, func(*hookgate.Record) bool { return true })
 	purged, after := 0, ""
 	for n := 0; ; n++ {
-		var page purgeAnswer
+		var page api.Purged
 		must(t, json.Unmarshal(p.as(t, "alice", "POST", purgePath, fmt.Sprintf(body, after), "X-Approval",
 			id).want(t, 200).body, &page))
 		if purged += len(page.Purged); page.Next == "" {
@@ -456,7 +457,7 @@ func TestApprovalListing(t *testing.T) {
 		"state=pending&limit=1&after=1": "3 pending next=3", "state=denied": "4 denied next=",
 		"state=expired": " next=", "state=used": " next=",
 	} {
-		var page approvalsAnswer
+		var page api.Approvals
 		must(t, json.Unmarshal(p.admin(t, "GET", "/admin/approvals?"+query, "").want(t, 200).body, &page))
 		var all []string
 		for _, a := range page.Approvals {

@@ -9,60 +9,9 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
-
-// approvalAnswer is an approval in an answer.
-type approvalAnswer struct {
-	ID          string                `json:"id"`
-	Action      string                `json:"action"`
-	Target      string                `json:"target"`
-	State       control.ApprovalState `json:"state"`
-	Needs       control.Role          `json:"needs"`
-	RequestedBy string                `json:"requestedBy"`
-	Role        control.Role          `json:"role"`
-	RequestID   string                `json:"requestId"`
-	RequestedAt string                `json:"requestedAt"`
-	Reason      string                `json:"reason"`
-	ExpiresAt   string                `json:"expiresAt"`
-	// null, as the next two: nobody has decided
-	DecidedBy      *string `json:"decidedBy"`
-	DecidedAt      *string `json:"decidedAt"`
-	DecisionReason *string `json:"decisionReason"`
-	UsedBy         *string `json:"usedBy"` // null, as the next: it was not used
-	UsedAt         *string `json:"usedAt"`
-}
-
-// approvalRequired answers a call that needs an approval and named none.
-type approvalRequired struct {
-	Status   string         `json:"status"`
-	Approval approvalAnswer `json:"approval"`
-}
-
-type approvalsAnswer struct {
-	Approvals []approvalAnswer `json:"approvals"`
-	Next      string           `json:"next,omitempty"`
-}
-
-func newApprovalAnswer(a *control.Approval, now time.Time) approvalAnswer {
-	text := func(t time.Time) string { return t.UTC().Format(timeFormat) }
-	answer := approvalAnswer{
-		ID: strconv.FormatInt(a.ID, 10), Action: a.Action, Target: a.Target, State: a.StateAt(now),
-		Needs:       a.Needs,
-		RequestedBy: a.RequestedBy, Role: a.Role, RequestID: a.RequestID.String(),
-		RequestedAt: text(a.RequestedAt),
-		Reason:      a.Reason, ExpiresAt: text(a.ExpiresAt),
-	}
-	if a.DecidedBy != "" {
-		at := text(a.DecidedAt)
-		answer.DecidedBy, answer.DecidedAt, answer.DecisionReason = &a.DecidedBy, &at, &a.DecisionReason
-	}
-	if !a.UsedBy.IsZero() {
-		by, at := a.UsedBy.String(), text(a.UsedAt)
-		answer.UsedBy, answer.UsedAt = &by, &at
-	}
-	return answer
-}
 
 // listApprovals answers a page of the approvals, oldest first.
 func (s *API) listApprovals(c *call) {
@@ -102,13 +51,13 @@ func (s *API) listApprovals(c *call) {
 		c.broken("reading the approvals", err)
 		return
 	}
-	answer := approvalsAnswer{Approvals: []approvalAnswer{}}
+	answer := api.Approvals{Approvals: []api.Approval{}}
 	for i := range all {
 		if i == limit {
 			answer.Next = strconv.FormatInt(all[i-1].ID, 10)
 			break
 		}
-		answer.Approvals = append(answer.Approvals, newApprovalAnswer(&all[i], f.Now))
+		answer.Approvals = append(answer.Approvals, approvalOf(&all[i], f.Now))
 	}
 	c.json(answer)
 }
@@ -116,7 +65,7 @@ func (s *API) listApprovals(c *call) {
 // showApproval answers one approval.
 func (s *API) showApproval(c *call) {
 	if a, ok := s.findApproval(c); ok {
-		c.json(newApprovalAnswer(&a, time.Now()))
+		c.json(approvalOf(&a, time.Now()))
 	}
 }
 
@@ -179,7 +128,7 @@ func (s *API) decide(c *call, state control.ApprovalState) {
 	case err != nil:
 		c.failed("keeping the decision", err)
 	case c.end(control.ResultDone):
-		c.json(newApprovalAnswer(&a, now))
+		c.json(approvalOf(&a, now))
 	}
 }
 

@@ -1,11 +1,14 @@
 package adminapi
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"sync"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
@@ -67,11 +70,18 @@ func (c *call) serve() {
 func (c *call) json(v any) { c.jsonStatus(http.StatusOK, v) }
 
 func (c *call) jsonStatus(status int, v any) {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	if err := newEncoder(&text).Encode(v); err != nil {
 		panic(err) // all answers are made of types that have a JSON form
 	}
-	c.text(status, append(text, '\n'))
+	c.text(status, text.Bytes())
+}
+
+// newEncoder returns an encoder that leaves <, > and & as they are: no answer is part of a page.
+func newEncoder(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e
 }
 
 func (c *call) text(status int, body []byte) {
@@ -100,7 +110,7 @@ func (c *call) fail(status int, reason string) {
 		c.failPage(status, reason)
 		return
 	}
-	c.text(status, httpserver.AppendError(nil, reason, c.requestID))
+	c.jsonStatus(status, api.ErrorAnswer{Status: "error", Error: reason, RequestID: c.requestID})
 }
 
 // broken answers 503 for an error that is not the caller's, and logs it.

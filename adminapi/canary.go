@@ -8,42 +8,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// stepAnswer is a step of the plan in an answer.
-type stepAnswer struct {
-	Percent int     `json:"percent"`
-	Seconds float64 `json:"forSeconds"`
-}
-
-// canaryAnswer is what /admin/canary answers.
-type canaryAnswer struct {
-	Configured bool         `json:"configured"`
-	Upstream   string       `json:"upstream,omitempty"`
-	Percent    int          `json:"percent"`
-	At         *string      `json:"at"` // null if nobody has set anything
-	By         string       `json:"by,omitempty"`
-	Reason     string       `json:"reason,omitempty"`
-	Evidence   string       `json:"evidence,omitempty"`
-	Plan       []stepAnswer `json:"plan"`
-	Step       int          `json:"step"`
-	Watched    float64      `json:"watchedSeconds"`
-	Held       string       `json:"held,omitempty"`
-	Guard      struct {
-		Fired   []string `json:"fired"`
-		Unknown string   `json:"unknown,omitempty"`
-	} `json:"guard"`
-	// Stored is false while only this process is at 0 percent.
-	Stored bool `json:"stored"`
-	// Recorded is false if the admin trail could not be written; else it is not there.
-	Recorded *bool `json:"recorded,omitempty"`
-}
-
-func (s *API) canaryNow() canaryAnswer {
-	a := canaryAnswer{Percent: 100, Plan: []stepAnswer{}, Stored: true}
+func (s *API) canaryNow() api.Canary {
+	a := api.Canary{Percent: 100, Plan: []api.CanaryStep{}, Stored: true}
 	a.Guard.Fired = []string{}
 	if s.canary == nil {
 		return a
@@ -51,13 +23,13 @@ func (s *API) canaryNow() canaryAnswer {
 	now := s.canary.Status()
 	a.Configured, a.Upstream, a.Percent, a.By, a.Reason, a.Evidence = true, now.Upstream, now.Percent,
 		now.By, now.Reason, now.Evidence
-	a.Step, a.Watched, a.Held, a.Stored = now.Step, now.Watched.Seconds(), now.Held, now.Stored
+	a.Step, a.WatchedSeconds, a.Held, a.Stored = now.Step, now.Watched.Seconds(), now.Held, now.Stored
 	if now.Version > 0 {
-		text := now.At.Format(timeFormat)
-		a.At = &text
+		at := api.At(now.At)
+		a.At = &at
 	}
 	for _, step := range now.Plan {
-		a.Plan = append(a.Plan, stepAnswer{step.Percent, step.For.Seconds()})
+		a.Plan = append(a.Plan, api.CanaryStep{Percent: step.Percent, Seconds: step.For.Seconds()})
 	}
 	a.Guard.Fired = append(a.Guard.Fired, now.Fired...)
 	if now.Unknown != nil {

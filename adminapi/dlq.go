@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 )
 
 // anyState is what lists dead letters in every state.
@@ -65,14 +66,17 @@ func (s *API) deadLetters(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	answerList(c, listing[hookgate.StoredDeadLetter]{
+	answerList(c, listing[hookgate.StoredDeadLetter, api.DeadLetter]{
 		name: "deadLetters", one: "a dead letter", limit: f.Limit,
 		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.StoredDeadLetter, error] {
 			f.Limit = limit
 			return s.reader.DeadLetters(ctx, f)
 		},
-		append: appendDeadLetter,
-		id:     func(d *hookgate.StoredDeadLetter) string { return d.ID },
+		row: deadLetterOf,
+		id:  func(d *hookgate.StoredDeadLetter) string { return d.ID },
+		page: func(rows []api.DeadLetter, next string, _ bool) any {
+			return api.DeadLetters{DeadLetters: rows, Next: next}
+		},
 	})
 }
 
@@ -126,19 +130,12 @@ func (s *API) deadLetter(c *call) {
 	trails = slices.DeleteFunc(trails, func(t hookgate.RequestTrail) bool {
 		return t.Identity != d.Identity || d.Undecoded() && t.RequestID != d.RequestID
 	})
-	answer := appendDeadLetter([]byte(`{"deadLetter":`), &d)
-	answer = append(answer, `,"history":[`...)
+	answer := api.DeadLetterDetails{DeadLetter: deadLetterOf(&d), Requests: trailsOf(trails),
+		MoreRequests: more}
 	for i := range history {
-		if i > 0 {
-			answer = append(answer, ',')
-		}
-		answer = appendAttempt(answer, &history[i])
+		answer.History = append(answer.History, failedAttemptOf(&history[i]))
 	}
-	answer = appendTrails(append(answer, `],"requests":`...), trails)
-	if more {
-		answer = append(answer, `,"moreRequests":true`...)
-	}
-	c.text(http.StatusOK, append(answer, "}\n"...))
+	c.json(answer)
 }
 
 // deadLetterBody answers the exact bytes of a dead letter's body.
@@ -158,60 +155,6 @@ func (s *API) deadLetterBody(c *call) {
 	}
 }
 
-// appendDeadLetter appends the JSON of a dead letter.
-func appendDeadLetter(b []byte, d *hookgate.StoredDeadLetter) []byte {
-	o := object{b: append(b, '{')}
-	o.text("id", d.ID)
-	o.text("state", string(d.State))
-	o.text("source", d.Source)
-	o.text("messageId", d.MessageID)
-	o.text("eventType", d.EventType)
-	o.text("orderingKey", d.OrderingKey)
-	o.sequence(d.Sequence)
-	o.text("requestId", d.RequestID.String())
-	o.text("remoteAddr", d.RemoteAddr)
-	o.time("receivedAt", d.ReceivedAt)
-	o.time("deadLetteredAt", d.DeadLetteredAt)
-	o.text("reason", d.Reason)
-	o.number("partition", int64(d.Partition))
-	o.text("position", d.Position)
-	o.number("size", d.Size)
-	o.hex("sha256", d.SHA256[:])
-	if !d.RetryOf.IsZero() {
-		o.text("retryOf", d.RetryOf.String())
-		o.time("retriedAt", d.RetriedAt)
-	}
-	o.purge(d)
-	o.headers(d.Headers)
-	return append(o.b, '}')
-}
-
-// appendAttempt appends the JSON of a dead letter as a step in the history of its identity.
-func appendAttempt(b []byte, d *hookgate.StoredDeadLetter) []byte {
-	o := object{b: append(b, '{')}
-	o.text("id", d.ID)
-	o.text("state", string(d.State))
-	o.text("requestId", d.RequestID.String())
-	if !d.RetryOf.IsZero() {
-		o.text("retryOf", d.RetryOf.String())
-		o.time("retriedAt", d.RetriedAt)
-	}
-	o.time("deadLetteredAt", d.DeadLetteredAt)
-	o.text("reason", d.Reason)
-	o.number("attempts", int64(d.Attempts))
-	o.text("lastError", d.LastError)
-	o.purge(d)
-	return append(o.b, '}')
-}
-
-func (o *object) purge(d *hookgate.StoredDeadLetter) {
-	if d.State == hookgate.DeadLetterPurged {
-		o.time("purgedAt", d.PurgedAt)
-		o.text("purgedBy", d.PurgedBy)
-		o.text("purgeReason", d.PurgeReason)
-	}
-}
-
 // describe says what a filter selects, for the admin trail and for people.
 func describe(f hookgate.DeadLetterFilter) string {
 	var parts []string
@@ -227,10 +170,10 @@ func describe(f hookgate.DeadLetterFilter) string {
 	add("prefix", f.MessageIDPrefix)
 	add("reason", f.ReasonContains)
 	if !f.From.IsZero() {
-		add("from", f.From.UTC().Format(timeFormat))
+		add("from", api.At(f.From).String())
 	}
 	if !f.To.IsZero() {
-		add("to", f.To.UTC().Format(timeFormat))
+		add("to", api.At(f.To).String())
 	}
 	add("state", string(f.State))
 	if len(parts) == 0 {

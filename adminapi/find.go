@@ -2,12 +2,12 @@ package adminapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 )
 
 const (
@@ -15,29 +15,6 @@ const (
 	// for may be, in bytes.
 	maxFound, maxWanted = 20, 1024
 )
-
-// How something was found.
-const (
-	asMessageID = "messageId"
-	asRequestID = "requestId"
-	asID        = "id" // of the event, or of the dead letter
-	asPrefix    = "prefix"
-)
-
-// found is something that was found, and how.
-type found[T any] struct {
-	matched string
-	it      T
-}
-
-// finding is what there is of a text that may be an id of any kind. All of it is looked up by
-// indexes.
-type finding struct {
-	events   []found[hookgate.Event]
-	letters  []found[hookgate.StoredDeadLetter]
-	requests []found[hookgate.RequestTrail]
-	more     bool // than what is shown
-}
 
 // findID answers what is known of an id, whichever kind of id it is, or of the beginning of a
 // message id.
@@ -62,60 +39,53 @@ func (s *API) findID(c *call) {
 	// What has been acknowledged and is not stored yet cannot be found, but it can be told that there
 	// is such. The queue is asked first: what leaves it meanwhile is found.
 	waiting := s.queueHealth(c.request.Context()).Depth
-	var f finding
-	for _, look := range []func(context.Context, string, *finding) error{s.findRequest, s.findMessage,
+	f := finder{answer: api.Finding{Query: wanted, Waiting: waiting, Events: []api.FoundEvent{},
+		DeadLetters: []api.FoundDeadLetter{}, Requests: []api.FoundRequest{}}}
+	for _, find := range []func(context.Context, string, *finder) error{s.findRequest, s.findMessage,
 		s.findIDs, s.findPrefix} {
-		if err := look(c.request.Context(), wanted, &f); err != nil &&
+		if err := find(c.request.Context(), wanted, &f); err != nil &&
 			!errors.Is(err, hookgate.ErrNotFound) {
 			c.broken("finding", err)
 			return
 		}
 	}
-	o := object{b: []byte{'{'}}
-	o.text("query", wanted)
-	o.name("events")
-	appendAll(&o, f.events, appendFound("event", appendEvent))
-	o.name("deadLetters")
-	appendAll(&o, f.letters, appendFound("deadLetter", appendDeadLetter))
-	o.name("requests")
-	appendAll(&o, f.requests, appendFound("request", appendRequest))
-	if f.more {
-		o.name("more")
-		o.b = append(o.b, "true"...)
-	}
-	if waiting != nil {
-		o.number("waiting", *waiting)
-	}
-	c.text(http.StatusOK, append(o.b, "}\n"...))
+	c.json(f.answer)
 }
 
-// add adds what is not there yet, as long as there is room.
-func addFound[T any](f *finding, all *[]found[T], matched string, it T, same func(T) bool) {
+// finder collects what is found, each thing once and at most maxFound of a kind.
+type finder struct{ answer api.Finding }
+
+func (f *finder) event(matched string, e *hookgate.Event) {
+	f.answer.Events = addFound(f, f.answer.Events, api.FoundEvent{Matched: matched, Event: eventOf(e)},
+		func(other api.FoundEvent) bool { return other.Event.ID == e.ID })
+}
+
+func (f *finder) letter(matched string, d *hookgate.StoredDeadLetter) {
+	f.answer.DeadLetters = addFound(f, f.answer.DeadLetters,
+		api.FoundDeadLetter{Matched: matched, DeadLetter: deadLetterOf(d)},
+		func(other api.FoundDeadLetter) bool { return other.DeadLetter.ID == d.ID })
+}
+
+func (f *finder) request(matched string, t *hookgate.RequestTrail) {
+	one := api.FoundRequest{Matched: matched, Request: summaryOf(t)}
+	f.answer.Requests = addFound(f, f.answer.Requests, one, func(other api.FoundRequest) bool {
+		return other.Request.RequestID == one.Request.RequestID
+	})
+}
+
+func addFound[A any](f *finder, all []A, one A, same func(A) bool) []A {
 	switch {
-	case slices.ContainsFunc(*all, func(other found[T]) bool { return same(other.it) }):
-	case len(*all) == maxFound:
-		f.more = true
+	case slices.ContainsFunc(all, same):
+	case len(all) == maxFound:
+		f.answer.More = true
 	default:
-		*all = append(*all, found[T]{matched, it})
+		all = append(all, one)
 	}
-}
-
-func (f *finding) event(matched string, e hookgate.Event) {
-	addFound(f, &f.events, matched, e, func(other hookgate.Event) bool { return other.ID == e.ID })
-}
-
-func (f *finding) letter(matched string, d hookgate.StoredDeadLetter) {
-	addFound(f, &f.letters, matched, d,
-		func(other hookgate.StoredDeadLetter) bool { return other.ID == d.ID })
-}
-
-func (f *finding) request(matched string, t hookgate.RequestTrail) {
-	addFound(f, &f.requests, matched, t,
-		func(other hookgate.RequestTrail) bool { return other.RequestID == t.RequestID })
+	return all
 }
 
 // findRequest looks for a request id.
-func (s *API) findRequest(ctx context.Context, wanted string, f *finding) error {
+func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 	id, err := hookgate.ParseRequestID(wanted)
 	if err != nil {
 		return nil
@@ -126,59 +96,59 @@ func (s *API) findRequest(ctx context.Context, wanted string, f *finding) error 
 			return err
 		}
 		for _, trail := range parts {
-			f.request(asRequestID, trail)
+			f.request(api.MatchedRequestID, &trail)
 		}
 	}
 	trail, err := s.reader.Request(ctx, id)
 	if err == nil {
-		f.request(asRequestID, trail)
-	} else if !errors.Is(err, hookgate.ErrNotFound) || len(f.requests) == 0 {
+		f.request(api.MatchedRequestID, &trail)
+	} else if !errors.Is(err, hookgate.ErrNotFound) || len(f.answer.Requests) == 0 {
 		return err
 	}
-	if err := s.findEvents(ctx, asRequestID, hookgate.EventFilter{RequestID: id}, f); err != nil {
+	if err := s.findEvents(ctx, api.MatchedRequestID, hookgate.EventFilter{RequestID: id}, f); err != nil {
 		return err
 	}
 	d, err := s.reader.DeadLetter(ctx, wanted)
 	if err == nil {
-		f.letter(asRequestID, d)
+		f.letter(api.MatchedRequestID, &d)
 	}
 	return err
 }
 
 // findMessage looks for a message id: its events, its dead letters, and every request that carried
 // it.
-func (s *API) findMessage(ctx context.Context, wanted string, f *finding) error {
-	if err := s.findEvents(ctx, asMessageID, hookgate.EventFilter{MessageID: wanted}, f); err != nil {
+func (s *API) findMessage(ctx context.Context, wanted string, f *finder) error {
+	if err := s.findEvents(ctx, api.MatchedMessageID, hookgate.EventFilter{MessageID: wanted}, f); err != nil {
 		return err
 	}
-	if err := s.findLetters(ctx, asMessageID, hookgate.DeadLetterFilter{MessageID: wanted},
+	if err := s.findLetters(ctx, api.MatchedMessageID, hookgate.DeadLetterFilter{MessageID: wanted},
 		f); err != nil {
 		return err
 	}
 	trails, err := s.reader.Trace(ctx, wanted, hookgate.RequestID{}, maxFound+1)
 	for _, trail := range trails {
-		f.request(asMessageID, trail)
+		f.request(api.MatchedMessageID, &trail)
 	}
 	return err
 }
 
 // findIDs looks for what has the id in the store.
-func (s *API) findIDs(ctx context.Context, wanted string, f *finding) error {
+func (s *API) findIDs(ctx context.Context, wanted string, f *finder) error {
 	e, err := s.reader.Event(ctx, wanted)
 	if err == nil {
-		f.event(asID, e)
+		f.event(api.MatchedID, &e)
 	} else if !errors.Is(err, hookgate.ErrNotFound) {
 		return err
 	}
 	d, err := s.reader.DeadLetter(ctx, wanted)
 	if err == nil {
-		f.letter(asID, d)
+		f.letter(api.MatchedID, &d)
 	}
 	return err
 }
 
 // findPrefix looks for message ids that begin so.
-func (s *API) findPrefix(ctx context.Context, wanted string, f *finding) error {
+func (s *API) findPrefix(ctx context.Context, wanted string, f *finder) error {
 	page, err := s.reader.Search(ctx, hookgate.EventSearch{
 		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound},
 		MaxTime:     s.config.SearchTime,
@@ -187,65 +157,32 @@ func (s *API) findPrefix(ctx context.Context, wanted string, f *finding) error {
 		return err
 	}
 	for _, e := range page.Events {
-		f.event(asPrefix, e)
+		f.event(api.MatchedPrefix, &e)
 	}
-	f.more = f.more || page.Older != ""
-	return s.findLetters(ctx, asPrefix, hookgate.DeadLetterFilter{MessageIDPrefix: wanted}, f)
+	f.answer.More = f.answer.More || page.Older != ""
+	return s.findLetters(ctx, api.MatchedPrefix, hookgate.DeadLetterFilter{MessageIDPrefix: wanted}, f)
 }
 
 func (s *API) findEvents(ctx context.Context, matched string, filter hookgate.EventFilter,
-	f *finding) error {
+	f *finder) error {
 	filter.Limit = maxFound + 1
 	for e, err := range s.reader.Events(ctx, filter) {
 		if err != nil {
 			return err
 		}
-		f.event(matched, e)
+		f.event(matched, &e)
 	}
 	return nil
 }
 
 func (s *API) findLetters(ctx context.Context, matched string, filter hookgate.DeadLetterFilter,
-	f *finding) error {
+	f *finder) error {
 	filter.Limit = maxFound + 1
 	for d, err := range s.reader.DeadLetters(ctx, filter) {
 		if err != nil {
 			return err
 		}
-		f.letter(matched, d)
+		f.letter(matched, &d)
 	}
 	return nil
-}
-
-// appendFound returns what appends the JSON of something that was found.
-func appendFound[T any](name string, one func([]byte, *T) []byte) func([]byte, *found[T]) []byte {
-	return func(b []byte, f *found[T]) []byte {
-		o := object{b: append(b, '{')}
-		o.text("matched", f.matched)
-		o.name(name)
-		o.b = one(o.b, &f.it)
-		return append(o.b, '}')
-	}
-}
-
-// appendRequest appends the JSON of a request: what it carried, and what became of it.
-func appendRequest(b []byte, t *hookgate.RequestTrail) []byte {
-	o := object{b: append(b, '{')}
-	o.text("requestId", t.RequestID.String())
-	o.text("source", t.Source)
-	o.text("messageId", t.MessageID)
-	o.text("eventType", t.EventType)
-	if n := len(t.Entries); n > 0 {
-		last := &t.Entries[n-1]
-		o.time("receivedAt", t.Entries[0].Timestamp)
-		o.text("outcome", string(last.Stage))
-		o.time("at", last.Timestamp)
-		var m struct {
-			FirstRequestID string `json:"firstRequestId"`
-		}
-		if json.Unmarshal(last.Metadata, &m) == nil && m.FirstRequestID != "" {
-			o.text("firstRequestId", m.FirstRequestID)
-		}
-	}
-	return append(o.b, '}')
 }

@@ -8,50 +8,16 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
-	"github.com/hookgate/hookgate/internal/attention"
 )
 
 // healthTimeout bounds what a health check asks of queue and store.
 const healthTimeout = 2 * time.Second
 
-// healthAnswer is the body of /api/health. It is open to everyone and says nothing of paths or
-// causes.
-type healthAnswer struct {
-	Status        string       `json:"status"` // ok or degraded
-	Version       string       `json:"version"`
-	Mode          control.Mode `json:"mode"`
-	UptimeSeconds int64        `json:"uptime_s"`
-	Queue         queueHealth  `json:"queue"`
-	Store         storeHealth  `json:"store"`
-	Guard         guard.Status `json:"guard"`
-	// Attention is what a person should look at. It changes neither Status nor the readiness.
-	Attention []attention.Item `json:"attention"`
-}
-
-type queueHealth struct {
-	// Kind is direct if the store takes the webhooks, or redis.
-	Kind             string  `json:"kind"`
-	Depth            *int64  `json:"depth"` // null if the queue does not answer
-	Spooled          int64   `json:"spooled"`
-	HighWater        int64   `json:"high_water"`
-	OldestAgeSeconds float64 `json:"oldest_age_s"`
-	Partitions       int     `json:"partitions"`
-	Error            string  `json:"error,omitempty"`
-	// Degraded says what is wrong although webhooks are taken.
-	Degraded string `json:"degraded,omitempty"`
-}
-
-type storeHealth struct {
-	Events      int64  `json:"events"`
-	Duplicates  int64  `json:"duplicates"`
-	DeadLetters int64  `json:"dead_letters"`
-	Error       string `json:"error,omitempty"`
-}
-
 // livez says that the process answers.
-func (s *API) livez(c *call) { c.json(map[string]string{"status": "ok"}) }
+func (s *API) livez(c *call) { c.json(api.Status{Status: "ok"}) }
 
 // readyz says whether webhooks are taken now. The store does not matter: while it is away the queue
 // buffers.
@@ -72,35 +38,35 @@ func (s *API) readyz(c *call) {
 		c.fail(http.StatusServiceUnavailable, "not ready: "+reason)
 		return
 	}
-	c.json(map[string]string{"status": "ready"})
+	c.json(api.Status{Status: "ready"})
 }
 
 func (s *API) health(c *call) {
-	a := healthAnswer{
-		Status:        "ok",
+	a := api.Health{
+		Status:        api.StatusOK,
 		Version:       s.config.Version,
 		Mode:          s.settings.Mode(),
 		UptimeSeconds: int64(time.Since(s.started).Seconds()),
 		Queue:         s.queueHealth(c.request.Context()),
 		Store:         s.storeHealth(c.request.Context()),
-		Guard:         s.guard.Status(),
-		Attention:     s.attention.Items(c.request.Context()),
+		Guard:         guardOf(s.guard.Status()),
+		Attention:     attentionOf(s.attention.Items(c.request.Context())),
 	}
-	if a.Guard.Breaker != guard.Closed || a.Queue.Error != "" || a.Queue.Degraded != "" ||
+	if a.Guard.Breaker != string(guard.Closed) || a.Queue.Error != "" || a.Queue.Degraded != "" ||
 		a.Store.Error != "" {
-		a.Status = "degraded"
+		a.Status = api.StatusDegraded
 	}
 	c.json(a)
 }
 
-func (s *API) queueHealth(ctx context.Context) queueHealth {
+func (s *API) queueHealth(ctx context.Context) api.QueueHealth {
 	h, _ := s.lookAtQueue(ctx)
 	return h
 }
 
 // lookAtQueue returns the state of the queue, and the cause of what is wrong with it, which is not
 // for everyone; nil if nothing is.
-func (s *API) lookAtQueue(ctx context.Context) (h queueHealth, cause error) {
+func (s *API) lookAtQueue(ctx context.Context) (h api.QueueHealth, cause error) {
 	h.Kind = s.config.QueueKind
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -151,7 +117,7 @@ func degraded(err error, mode control.Mode) string {
 	return text
 }
 
-func (s *API) storeHealth(ctx context.Context) (h storeHealth) {
+func (s *API) storeHealth(ctx context.Context) (h api.StoreHealth) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	counts, err := s.reader.Counts(ctx)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/evidence"
@@ -47,9 +48,11 @@ func (s *API) listIntake(c *call) {
 		c.broken("listing evidence", err)
 		return
 	}
-	c.json(struct {
-		Evidence []evidence.Receipt `json:"evidence"`
-	}{all})
+	answer := api.Receipts{Evidence: []api.Receipt{}}
+	for _, r := range all {
+		answer.Evidence = append(answer.Evidence, receiptOf(r))
+	}
+	c.json(answer)
 }
 
 // showReport answers the report of a bundle as a page that nothing runs in and that reaches
@@ -103,7 +106,7 @@ func (s *API) receiveEvidence(c *call) {
 		return
 	}
 	if c.end(control.ResultDone + ": " + receipt.ID) {
-		c.jsonStatus(http.StatusCreated, receipt)
+		c.jsonStatus(http.StatusCreated, receiptOf(receipt))
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/evidence"
 )
@@ -260,10 +261,10 @@ func (b neverEnding) Read(p []byte) (int, error) {
 // Goal: one verification of the audit chain at a time, within its bound; what it finds is answered.
 func TestVerifyAudit(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
-	answer, wait := AuditAnswer{OK: true, Head: "ab"}, true
+	answer, wait := api.Audit{OK: true, Head: "ab"}, true
 	s := newGate(t, func(s *setup) {
 		s.config.AuditTimeout = time.Minute
-		s.verify = func(ctx context.Context) (AuditAnswer, error) {
+		s.verify = func(ctx context.Context) (api.Audit, error) {
 			if wait {
 				close(begun)
 				<-finish
@@ -293,7 +294,7 @@ func TestVerifyAudit(t *testing.T) {
 		t.Errorf("it answers %s", text)
 	}
 	wait = false
-	answer = AuditAnswer{Break: &AuditBreak{Partition: 3, What: "a body"}}
+	answer = api.Audit{Break: &api.AuditBreak{Partition: 3, What: "a body"}}
 	if status, text, _ := verify(""); status != http.StatusOK ||
 		!strings.Contains(text, `"ok":false`) || !strings.Contains(text, `"partition":3`) {
 		t.Errorf("a break: %d %s", status, text)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
 const (
@@ -68,25 +67,27 @@ func parseLimit(to *int, name, value string) (err error) {
 	return nil
 }
 
-// listing is what a call lists.
-type listing[T any] struct {
-	// name is that of the rows and of their member in the answer, one that of one of them.
+// listing lists rows of the type T as the type A of package api.
+type listing[T, A any] struct {
+	// name is for error texts, as one is for a single row.
 	name, one string
 	// limit is what the caller asked for; 0 if nothing.
 	limit int
-	// read yields the rows, at most so many; 0 means all. An After that none can have yields
+	// read yields the rows, at most limit; 0 means all. An After that no row can have yields
 	// ErrNotFound, and a ctx that ends may yield a *PartialError.
 	read func(ctx context.Context, limit int) iter.Seq2[T, error]
-	// patience bounds the time to read a page; 0 means no bound. A page that is not full by then is
-	// answered as partial if read yields a *PartialError.
-	patience time.Duration
-	// append appends the JSON of a row, and id names it.
-	append func([]byte, *T) []byte
-	id     func(*T) string
+	// pageTime bounds the time to read a page; 0 means no bound. If read yields a *PartialError then,
+	// the page is answered as partial.
+	pageTime time.Duration
+	// row converts a row, and id names it.
+	row func(*T) A
+	id  func(*T) string
+	// page makes the answer of a page. next is empty on the last page.
+	page func(rows []A, next string, partial bool) any
 }
 
 // answerList answers a listing, as one page or as a stream.
-func answerList[T any](c *call, l listing[T]) {
+func answerList[T, A any](c *call, l listing[T, A]) {
 	if strings.Contains(c.request.Header.Get("Accept"), ndjson) {
 		answerStream(c, l)
 		return
@@ -96,40 +97,31 @@ func answerList[T any](c *call, l listing[T]) {
 		return
 	}
 	ctx := c.request.Context()
-	if l.patience > 0 {
+	if l.pageTime > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, l.patience)
+		ctx, cancel = context.WithTimeout(ctx, l.pageTime)
 		defer cancel()
-		http.NewResponseController(c).SetWriteDeadline(time.Now().Add(l.patience +
+		http.NewResponseController(c).SetWriteDeadline(time.Now().Add(l.pageTime +
 			c.server.config.WriteTimeout))
 	}
-	answer := append([]byte(`{"`+l.name), `":[`...)
-	next, n := "", 0
+	rows, last := []A{}, ""
 	for row, err := range l.read(ctx, limit+1) { // one more tells whether there is a next page
 		var partial *hookgate.PartialError
 		switch {
 		case errors.As(err, &partial) && c.request.Context().Err() == nil:
-			answer = append(answer, `],"next":`...)
-			answer = jsontext.AppendString(answer, partial.After)
-			c.text(http.StatusOK, append(answer, ",\"partial\":true}\n"...))
+			c.json(l.page(rows, partial.After, true))
 			return
 		case err != nil:
 			l.fail(c, err)
 			return
-		}
-		if n++; n > limit {
-			answer = append(answer, `],"next":`...)
-			answer = jsontext.AppendString(answer, next)
-			c.text(http.StatusOK, append(answer, "}\n"...))
+		case len(rows) == limit:
+			c.json(l.page(rows, last, false))
 			return
 		}
-		if n > 1 {
-			answer = append(answer, ',')
-		}
-		answer = l.append(answer, &row)
-		next = l.id(&row)
+		rows = append(rows, l.row(&row))
+		last = l.id(&row)
 	}
-	c.text(http.StatusOK, append(answer, "]}\n"...))
+	c.json(l.page(rows, "", false))
 }
 
 // pageLimit returns the length of a page of which limit was asked for, 0 if nothing was. If ok is
@@ -148,7 +140,7 @@ func (c *call) pageLimit(limit int) (_ int, ok bool) {
 }
 
 // fail answers for an error of read.
-func (l *listing[T]) fail(c *call, err error) {
+func (l *listing[T, A]) fail(c *call, err error) {
 	if errors.Is(err, hookgate.ErrNotFound) {
 		c.fail(http.StatusBadRequest, badParameter{"after", "is not the id of " + l.one}.Error())
 		return
@@ -158,12 +150,12 @@ func (l *listing[T]) fail(c *call, err error) {
 
 // answerStream answers everything that matches, a line each. If it fails in the middle it breaks
 // the connection, so that the client does not take a part for the whole.
-func answerStream[T any](c *call, l listing[T]) {
+func answerStream[T, A any](c *call, l listing[T, A]) {
 	control := http.NewResponseController(c)
 	moreTime := func() { control.SetWriteDeadline(time.Now().Add(c.server.config.WriteTimeout)) }
 	moreTime()
 	begun, n := false, 0
-	var line []byte
+	lines := newEncoder(c)
 	for row, err := range l.read(c.request.Context(), l.limit) {
 		switch {
 		case err == nil:
@@ -179,8 +171,7 @@ func answerStream[T any](c *call, l listing[T]) {
 			begun = true
 			c.beginStream()
 		}
-		line = append(l.append(line[:0], &row), '\n')
-		if _, err := c.Write(line); err != nil {
+		if err := lines.Encode(l.row(&row)); err != nil {
 			return // the client is gone
 		}
 		if n++; n%flushEvery == 0 {

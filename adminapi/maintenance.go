@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -46,13 +47,7 @@ func (c *call) members(want string, names ...string) (map[string]string, bool) {
 	return members, true
 }
 
-type modeAnswer struct {
-	Mode control.Mode `json:"mode"`
-	// Recorded is false if the admin trail could not be written; else it is not there.
-	Recorded *bool `json:"recorded,omitempty"`
-}
-
-func (s *API) showMode(c *call) { c.json(modeAnswer{Mode: s.settings.Mode()}) }
+func (s *API) showMode(c *call) { c.json(api.Mode{Mode: s.settings.Mode()}) }
 
 // setMode sets the mode. Unlike any other action, buffer and read_only are set even while the admin
 // trail cannot be written: the person on call must be able to keep the gate off its database when
@@ -74,7 +69,7 @@ func (s *API) setMode(c *call) {
 		if err := s.settings.SetMode(c.request.Context(), mode); err != nil {
 			c.failed("setting the mode", err)
 		} else if c.end(control.ResultDone) {
-			c.json(modeAnswer{Mode: mode})
+			c.json(api.Mode{Mode: mode})
 		}
 		return
 	}
@@ -90,7 +85,7 @@ func (s *API) setMode(c *call) {
 	if recordErr == nil {
 		recordErr = c.record(string(mode), control.ResultDone)
 	}
-	answer := modeAnswer{Mode: mode}
+	answer := api.Mode{Mode: mode}
 	if recordErr != nil {
 		s.log.Error("mode is set, and the admin trail does not have it", "mode", mode, "request_id",
 			c.requestID, "by", c.actor.name,

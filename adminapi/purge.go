@@ -7,18 +7,12 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
 // purgeTimeout bounds one purge. What is purged is a transaction of dlqBatch dead letters at most.
 const purgeTimeout = 30 * time.Second
-
-type purgeAnswer struct {
-	// Purged are the requests whose dead letters were purged.
-	Purged []string `json:"purged"`
-	// Next is what to go on behind, if there is more.
-	Next string `json:"next,omitempty"`
-}
 
 // purgeOne removes the body of a dead letter and of those it retries. If its event would be lost by
 // that, the caller must say that it knows.
@@ -80,7 +74,7 @@ func (s *API) purgeMany(c *call) {
 
 // purge purges, as an action that has begun, and answers.
 func (s *API) purge(c *call, ids []string, next string) {
-	answer := purgeAnswer{Purged: []string{}, Next: next}
+	answer := api.Purged{Purged: []string{}, Next: next}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), purgeTimeout)
 	defer cancel()
 	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(purgeTimeout +

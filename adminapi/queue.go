@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -16,18 +17,10 @@ const (
 	drainPoll = 100 * time.Millisecond
 )
 
-// queueAnswer is the queue as /admin/queue shows it: beside what the health tells everyone, the
-// causes.
-type queueAnswer struct {
-	Mode control.Mode `json:"mode"`
-	queueHealth
-	Cause string `json:"cause,omitempty"`
-}
-
 // showQueue answers the state of the queue.
 func (s *API) showQueue(c *call) {
 	state, cause := s.lookAtQueue(c.request.Context())
-	a := queueAnswer{Mode: s.settings.Mode(), queueHealth: state}
+	a := api.Queue{Mode: s.settings.Mode(), QueueHealth: state}
 	if cause != nil {
 		a.Cause = cause.Error()
 	}
@@ -35,13 +28,6 @@ func (s *API) showQueue(c *call) {
 }
 
 var errUnknownDepth = errors.New("its depth is unknown")
-
-// drainAnswer says how far a drain came.
-type drainAnswer struct {
-	Drained bool  `json:"drained"`
-	Left    int64 `json:"left"`
-	TookMS  int64 `json:"took_ms"`
-}
 
 // drain waits until nothing is queued. It changes nothing, and is an action all the same: who waits
 // for it is about to do something that others should know of.
@@ -75,7 +61,7 @@ func (s *API) drain(c *call) {
 				result = control.ResultFailed + ": something is left"
 			}
 			if c.end(result) {
-				c.json(drainAnswer{Drained: *q.Depth == 0, Left: *q.Depth,
+				c.json(api.Drained{Drained: *q.Depth == 0, Left: *q.Depth,
 					TookMS: time.Since(begun).Milliseconds()})
 			}
 			return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -34,7 +35,7 @@ func TestQueueIsShown(t *testing.T) {
 // left, or when the gate ends; each is in the admin trail.
 func TestDrainWaits(t *testing.T) {
 	g := newGate(t, nil)
-	drain := func(body string) (d drainAnswer) {
+	drain := func(body string) (d api.Drained) {
 		t.Helper()
 		must(t, json.Unmarshal(g.admin(t, "POST", "/admin/drain", body).want(t, 200).body, &d))
 		return d
@@ -46,7 +47,7 @@ func TestDrainWaits(t *testing.T) {
 	if d := drain(`{"timeout":"1ms"}`); d.Drained || d.Left != 1 {
 		t.Errorf("with one queued: %+v", d)
 	}
-	done := make(chan drainAnswer)
+	done := make(chan api.Drained)
 	go func() { done <- drain(`{"timeout":"1m"}`) }()
 	c, err := g.queue.OpenReader(t.Context())
 	must(t, err)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 )
 
 // eventQuery is what a call asks of /api/events.
@@ -100,15 +101,18 @@ func (s *API) events(c *call) {
 		return
 	}
 	f := q.EventFilter
-	answerList(c, listing[hookgate.Event]{
+	answerList(c, listing[hookgate.Event, api.Event]{
 		name: "events", one: "an event", limit: f.Limit,
 		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.Event, error] {
 			f.Limit = limit
 			return s.reader.Events(ctx, f)
 		},
-		patience: s.config.SearchTime,
-		append:   appendEvent,
+		pageTime: s.config.SearchTime,
+		row:      eventOf,
 		id:       func(e *hookgate.Event) string { return e.ID },
+		page: func(rows []api.Event, next string, partial bool) any {
+			return api.Events{Events: rows, Next: next, Partial: partial}
+		},
 	})
 }
 
@@ -116,7 +120,7 @@ func (s *API) events(c *call) {
 func (s *API) event(c *call) {
 	e, err := s.reader.Event(c.request.Context(), c.parameter("id"))
 	if c.found(err, "reading the event") {
-		c.text(http.StatusOK, append(appendEvent(nil, &e), '\n'))
+		c.json(eventOf(&e))
 	}
 }
 
@@ -192,5 +196,11 @@ func (s *API) trace(c *call) {
 		c.broken("reading the trace", err)
 		return
 	}
-	c.text(http.StatusOK, append(appendTrace(nil, messageID, trails, limit), '\n'))
+	answer := api.Trace{MessageID: messageID}
+	if len(trails) > limit {
+		trails = trails[:limit]
+		answer.Next = trails[limit-1].RequestID.String()
+	}
+	answer.Requests = trailsOf(trails)
+	c.json(answer)
 }

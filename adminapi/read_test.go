@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/attention"
 )
@@ -556,7 +557,7 @@ func TestHealth(t *testing.T) {
 				}
 			}
 			a := g.do(t, "GET", "/api/health", nil).want(t, 200)
-			var h healthAnswer
+			var h api.Health
 			decoder := json.NewDecoder(bytes.NewReader(a.body))
 			decoder.DisallowUnknownFields()
 			must(t, decoder.Decode(&h))
@@ -599,10 +600,10 @@ func TestHealth(t *testing.T) {
 	g.post(t, envelope("evt-00", "t", "")).want(t, 202)
 	g.settle(t)
 	g.post(t, envelope("waiting", "t", "")).want(t, 202)
-	var h healthAnswer
+	var h api.Health
 	must(t, json.Unmarshal(g.do(t, "GET", "/api/health", nil).want(t, 200).body, &h))
 	if h.Status != "ok" || h.Queue.Depth == nil || *h.Queue.Depth != 1 || h.Queue.Partitions != 1 ||
-		h.Store != (storeHealth{Events: 2, Duplicates: 1}) {
+		h.Store != (api.StoreHealth{Events: 2, Duplicates: 1}) {
 		t.Errorf("health %+v", h)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -28,35 +29,8 @@ const (
 	retryTimeout = 10 * time.Second
 )
 
-// retriedLetter is a dead letter whose retry is queued.
-type retriedLetter struct {
-	ID string `json:"id"`
-	// RequestID is that of the retry, RetryOf that of the dead letter.
-	RequestID string `json:"requestId"`
-	RetryOf   string `json:"retryOf"`
-	JobID     string `json:"jobId"`
-}
-
-// skippedLetter is a dead letter that is not retried, and why.
-type skippedLetter struct {
-	ID     string                   `json:"id"`
-	State  hookgate.DeadLetterState `json:"state"`
-	Reason string                   `json:"reason"`
-}
-
-// retryAnswer is what became of the dead letters that a call was to retry. Of a call that failed
-// it says how far that came.
-type retryAnswer struct {
-	Status    string          `json:"status,omitempty"` // error, if it failed
-	Error     string          `json:"error,omitempty"`
-	RequestID string          `json:"requestId,omitempty"`
-	Retried   []retriedLetter `json:"retried"`
-	Skipped   []skippedLetter `json:"skipped"`
-	// Next is what to go on behind, if there is more.
-	Next string `json:"next,omitempty"`
-}
-
-func (a *retryAnswer) summary() string {
+// summary counts what became of the dead letters.
+func summary(a *api.Retried) string {
 	return fmt.Sprintf("%d retried, %d not", len(a.Retried), len(a.Skipped))
 }
 
@@ -153,7 +127,7 @@ func (p place) next() string { return fmt.Sprintf("%s.%d", p.after, p.begun.Unix
 func (s *API) retry(c *call, letters []hookgate.StoredDeadLetter, at place, next string) {
 	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(retryTime + retryTimeout +
 		s.config.WriteTimeout))
-	answer := retryAnswer{Retried: []retriedLetter{}, Skipped: []skippedLetter{}}
+	answer := api.Retried{Retried: []api.RetriedLetter{}, Skipped: []api.SkippedLetter{}}
 	begun := time.Now()
 	for chunk := range slices.Chunk(letters, retryChunk) {
 		if time.Since(begun) > retryTime {
@@ -176,7 +150,7 @@ func (s *API) retry(c *call, letters []hookgate.StoredDeadLetter, at place, next
 		at.after = next
 		answer.Next = at.next()
 	}
-	if !c.end(control.ResultDone + ": " + answer.summary()) {
+	if !c.end(control.ResultDone + ": " + summary(&answer)) {
 		return
 	}
 	status := http.StatusOK
@@ -187,8 +161,8 @@ func (s *API) retry(c *call, letters []hookgate.StoredDeadLetter, at place, next
 }
 
 // retryFailed answers how far a retry came.
-func (s *API) retryFailed(c *call, a *retryAnswer, err error) {
-	if !c.end(cut(fmt.Sprintf("%s: %s, then: %v", control.ResultFailed, a.summary(), err))) {
+func (s *API) retryFailed(c *call, a *api.Retried, err error) {
+	if !c.end(cut(fmt.Sprintf("%s: %s, then: %v", control.ResultFailed, summary(a), err))) {
 		return
 	}
 	a.Status, a.RequestID = "error", c.requestID
@@ -206,7 +180,7 @@ func (s *API) retryFailed(c *call, a *retryAnswer, err error) {
 // done is how many there are before the first that failed; of those behind it some may have been
 // retried too, which does no harm if they are retried again.
 func (s *API) retryChunk(ctx context.Context, letters []hookgate.StoredDeadLetter,
-	a *retryAnswer) (done int, err error) {
+	a *api.Retried) (done int, err error) {
 	lanes := map[string][]int{}
 	for i := range letters {
 		lanes[letters[i].OrderingKey] = append(lanes[letters[i].OrderingKey], i)
@@ -229,7 +203,8 @@ func (s *API) retryChunk(ctx context.Context, letters []hookgate.StoredDeadLette
 				finished[i] = true
 				mu.Lock()
 				if skipped != "" {
-					a.Skipped = append(a.Skipped, skippedLetter{letters[i].ID, letters[i].State, skipped})
+					a.Skipped = append(a.Skipped, api.SkippedLetter{ID: letters[i].ID,
+						State: letters[i].State, Reason: skipped})
 				} else {
 					a.Retried = append(a.Retried, retried)
 				}
@@ -247,7 +222,7 @@ func (s *API) retryChunk(ctx context.Context, letters []hookgate.StoredDeadLette
 
 // retryLetter appends the retry of d to the queue, or says why that is not done.
 func (s *API) retryLetter(ctx context.Context,
-	d *hookgate.StoredDeadLetter) (retried retriedLetter, skipped string, err error) {
+	d *hookgate.StoredDeadLetter) (retried api.RetriedLetter, skipped string, err error) {
 	if why := retriable(d); why != "" {
 		return retried, why, nil
 	}
@@ -269,7 +244,7 @@ func (s *API) retryLetter(ctx context.Context,
 	if err != nil {
 		return retried, "", fmt.Errorf("append the retry of dead letter %s: %w", d.ID, err)
 	}
-	return retriedLetter{
+	return api.RetriedLetter{
 		ID: d.ID, RequestID: delivery.RequestID.String(), RetryOf: d.RequestID.String(),
 		JobID: fmt.Sprintf("%d:%s", receipt.Partition, receipt.Position),
 	}, "", nil

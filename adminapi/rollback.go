@@ -8,11 +8,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
 // showGuard answers the release triggers of this process, and its last alarms.
-func (s *API) showGuard(c *call) { c.json(s.release.Status()) }
+func (s *API) showGuard(c *call) { c.json(releaseOf(s.release.Status())) }
 
 // rollbackID is an id that a roll-back gives itself.
 var rollbackID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
@@ -21,13 +22,6 @@ const (
 	// maxVersion is the longest version, and maxSummary the longest account of a roll-back, in bytes.
 	maxVersion, maxSummary = 100, 400
 )
-
-// rollbackAnswer is a roll-back as the gate has noted it.
-type rollbackAnswer struct {
-	ID string `json:"id"`
-	// Version is that of this process.
-	Version string `json:"version"`
-}
 
 // beginRollback writes into the admin trail that a roll-back begins. The steps are made from
 // outside, as this process will not survive them.
@@ -51,7 +45,7 @@ func (s *API) beginRollback(c *call) {
 	// roll-back, so the approval that the first one used permits nothing else.
 	if _, ok := c.permitted(approveRollback, target, true); ok && c.begin(target) &&
 		c.end(control.ResultDone+": announced, from "+s.config.Version) {
-		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
+		c.json(api.Rollback{ID: id, Version: s.config.Version})
 	}
 }
 
@@ -74,7 +68,7 @@ func (s *API) endRollback(c *call) {
 		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary is not a line of 1 to %d bytes",
 			maxSummary))
 	case c.begin(id) && c.end(result+": "+summary):
-		c.json(rollbackAnswer{ID: id, Version: s.config.Version})
+		c.json(api.Rollback{ID: id, Version: s.config.Version})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 )
 
 // maxBodyText is the length of the text that bodies are searched for, in bytes: what it costs to
@@ -43,39 +44,14 @@ func (s *API) searchEvents(c *call, q eventQuery) {
 	case err != nil:
 		c.broken("searching events", err)
 	default:
-		c.text(http.StatusOK, append(appendPage(nil, &page), '\n'))
-	}
-}
-
-// appendPage appends the JSON of a page of events.
-func appendPage(b []byte, page *hookgate.EventPage) []byte {
-	o := object{b: append(b, '{')}
-	o.name("events")
-	appendAll(&o, page.Events, appendEvent)
-	if page.Older != "" {
-		o.text("next", page.Older)
-	}
-	if page.Newer != "" {
-		o.text("previous", page.Newer)
-	}
-	if page.Partial {
-		o.name("partial")
-		o.b = append(o.b, "true"...)
-		if !page.SearchedTo.IsZero() {
-			o.time("searchedTo", page.SearchedTo)
+		answer := api.Events{Events: make([]api.Event, len(page.Events)), Next: page.Older,
+			Previous: page.Newer, Partial: page.Partial}
+		for i := range page.Events {
+			answer.Events[i] = eventOf(&page.Events[i])
 		}
-	}
-	return append(o.b, '}')
-}
-
-// appendAll appends the JSON of an array.
-func appendAll[T any](o *object, all []T, one func([]byte, *T) []byte) {
-	o.b = append(o.b, '[')
-	for i := range all {
-		if i > 0 {
-			o.b = append(o.b, ',')
+		if page.Partial && !page.SearchedTo.IsZero() {
+			answer.SearchedTo = api.At(page.SearchedTo)
 		}
-		o.b = one(o.b, &all[i])
+		c.json(answer)
 	}
-	o.b = append(o.b, ']')
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/httpserver"
@@ -88,9 +89,9 @@ func TestHandshakeIsNotQueued(t *testing.T) {
 	if n := len(q.deliveries()); n != 0 {
 		t.Errorf("%d handshakes reached the queue", n)
 	}
-	var answer sourcesAnswer
+	var answer api.Sources
 	must(t, json.Unmarshal(g.admin(t, "GET", "/api/sources", "").want(t, 200).body, &answer))
-	i := slices.IndexFunc(answer.Sources, func(s sourceAnswer) bool { return s.Name == "meta" })
+	i := slices.IndexFunc(answer.Sources, func(s api.Source) bool { return s.Name == "meta" })
 	if s := answer.Sources[i]; s.Handshakes != 1 || s.Refused != 2 || s.Accepted != 0 ||
 		s.LastAt != nil || s.Path != "/webhooks/meta" {
 		t.Errorf("the source is shown as %+v", s)
@@ -107,7 +108,7 @@ func TestSourceTraffic(t *testing.T) {
 	g.do(t, "POST", "/webhooks/default", strings.NewReader(envelope("b", "t", "")), "Authorization",
 		"Bearer "+bearerKey).want(t, 202)
 	g.do(t, "POST", "/webhooks", strings.NewReader("{}")).want(t, 401)
-	var answer sourcesAnswer
+	var answer api.Sources
 	must(t, json.Unmarshal(g.admin(t, "GET", "/api/sources", "").want(t, 200).body, &answer))
 	if len(answer.Sources) != 2 {
 		t.Fatalf("got %+v", answer)
@@ -380,7 +381,7 @@ func TestRefusalsByReason(t *testing.T) {
 		g.do(t, "POST", "/webhooks/own", strings.NewReader(body), append(headers, "X-Sig",
 			hmacHex(secret, body))...).want(t, status)
 	}
-	shown := func(name string) sourceAnswer {
+	shown := func(name string) api.Source {
 		t.Helper()
 		body := g.admin(t, "GET", "/api/sources", "").want(t, 200).body
 		for _, secret := range []string{older, newer, bearerKey, hmacSecret} {
@@ -388,10 +389,10 @@ func TestRefusalsByReason(t *testing.T) {
 				t.Fatalf("/api/sources shows a secret: %s", body)
 			}
 		}
-		var answer sourcesAnswer
+		var answer api.Sources
 		must(t, json.Unmarshal(body, &answer))
 		return answer.Sources[slices.IndexFunc(answer.Sources,
-			func(s sourceAnswer) bool { return s.Name == name })]
+			func(s api.Source) bool { return s.Name == name })]
 	}
 	send(202, older, `{"id":"1"}`)
 	if c := shown("own").Credentials; len(c) != 2 || c[0].LastAt == nil || c[1].LastAt != nil ||

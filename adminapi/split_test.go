@@ -12,6 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/ingest"
 )
 
@@ -121,9 +122,9 @@ func TestSplit(t *testing.T) {
 		`"duplicate"`) != 3 {
 		t.Errorf("the trace of the second event is %s", text)
 	}
-	var sources sourcesAnswer
+	var sources api.Sources
 	must(t, json.Unmarshal(g.admin(t, "GET", "/api/sources", "").want(t, 200).body, &sources))
-	i := slices.IndexFunc(sources.Sources, func(s sourceAnswer) bool { return s.Name == "several" })
+	i := slices.IndexFunc(sources.Sources, func(s api.Source) bool { return s.Name == "several" })
 	if s := sources.Sources[i]; s.Accepted != 7 || s.Duplicates != 3 {
 		t.Errorf("the source is shown with %d events and %d duplicates, want 7 and 3", s.Accepted,
 			s.Duplicates)

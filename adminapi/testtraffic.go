@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -20,13 +21,6 @@ const (
 	// testsTime bounds the steps that one call takes.
 	testsTime = 5 * time.Second
 )
-
-type removedTestsAnswer struct {
-	// Removed counts the events that have no body any more.
-	Removed int64 `json:"removed"`
-	// More says that the call ended before all were removed: it can be repeated.
-	More bool `json:"more"`
-}
 
 // removeTests removes the bodies of test traffic, step by step.
 func (s *API) removeTests(c *call) {
@@ -48,7 +42,7 @@ func (s *API) removeTests(c *call) {
 	}
 	last := time.Now().Add(testsTime + purgeTimeout + s.config.WriteTimeout)
 	http.NewResponseController(c).SetWriteDeadline(last)
-	answer := removedTestsAnswer{More: true}
+	answer := api.RemovedTests{More: true}
 	for end := time.Now().Add(testsTime); answer.More; {
 		start := time.Now()
 		step, err := s.purgeTests(c)

@@ -10,36 +10,13 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
 // tokenName is what a token may be called.
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
-
-// tokenAnswer is a token in an answer. Its text is there once, when it is made.
-type tokenAnswer struct {
-	Text      string       `json:"token,omitempty"`
-	Name      string       `json:"name"`
-	Role      control.Role `json:"role"`
-	CreatedAt string       `json:"createdAt"`
-	CreatedBy string       `json:"createdBy"`
-	ExpiresAt *string      `json:"expiresAt"` // null: never
-	RevokedAt *string      `json:"revokedAt"` // null: it was not
-}
-
-func answerOf(t control.Token) tokenAnswer {
-	text := func(t time.Time) *string {
-		if t.IsZero() {
-			return nil
-		}
-		s := t.UTC().Format(timeFormat)
-		return &s
-	}
-	return tokenAnswer{Name: t.Name, Role: t.Role, CreatedAt: *text(t.CreatedAt),
-		CreatedBy: t.CreatedBy,
-		ExpiresAt: text(t.ExpiresAt), RevokedAt: text(t.RevokedAt)}
-}
 
 // listTokens answers all tokens but those of the configuration.
 func (s *API) listTokens(c *call) {
@@ -50,11 +27,9 @@ func (s *API) listTokens(c *call) {
 		c.broken("listing tokens", err)
 		return
 	}
-	answer := struct {
-		Tokens []tokenAnswer `json:"tokens"`
-	}{[]tokenAnswer{}}
+	answer := api.Tokens{Tokens: []api.Token{}}
 	for _, t := range all {
-		answer.Tokens = append(answer.Tokens, answerOf(t))
+		answer.Tokens = append(answer.Tokens, tokenOf(t))
 	}
 	c.json(answer)
 }
@@ -92,9 +67,7 @@ func (s *API) createToken(c *call) {
 	case err != nil:
 		c.failed("keeping the token", err)
 	case c.end(control.ResultDone):
-		answer := answerOf(t)
-		answer.Text = text
-		c.jsonStatus(http.StatusCreated, answer)
+		c.jsonStatus(http.StatusCreated, api.NewToken{Text: text, Token: tokenOf(t)})
 	}
 }
 
@@ -143,6 +116,6 @@ func (s *API) revokeToken(c *call) {
 	case err != nil:
 		c.failed("revoking the token", err)
 	case c.end(control.ResultDone):
-		c.json(answerOf(t))
+		c.json(tokenOf(t))
 	}
 }

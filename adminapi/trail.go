@@ -3,7 +3,6 @@ package adminapi
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -92,26 +92,6 @@ func (c *call) record(target, result string) error {
 	return err
 }
 
-// actionAnswer is a row of the admin trail in an answer.
-type actionAnswer struct {
-	Sequence   int64        `json:"sequence"`
-	At         string       `json:"at"`
-	RequestID  string       `json:"requestId"`
-	By         string       `json:"by"`
-	Role       control.Role `json:"role"`
-	RemoteAddr string       `json:"remoteAddr"`
-	Action     string       `json:"action"`
-	Target     string       `json:"target"`
-	Reason     string       `json:"reason"`
-	Result     string       `json:"result"`
-	Hash       string       `json:"hash"`
-}
-
-type actionsAnswer struct {
-	Actions []actionAnswer `json:"actions"`
-	Next    string         `json:"next,omitempty"`
-}
-
 // actions answers a page of the admin trail.
 func (s *API) actions(c *call) {
 	after, limit, err := parsePage(c.request.URL.RawQuery)
@@ -126,18 +106,13 @@ func (s *API) actions(c *call) {
 		c.broken("reading the admin trail", err)
 		return
 	}
-	answer := actionsAnswer{Actions: []actionAnswer{}}
+	answer := api.Actions{Actions: []api.Action{}}
 	for i, a := range rows {
 		if i == limit {
 			answer.Next = strconv.FormatInt(rows[i-1].Sequence, 10)
 			break
 		}
-		answer.Actions = append(answer.Actions, actionAnswer{
-			Sequence: a.Sequence, At: a.At.UTC().Format(timeFormat), RequestID: a.RequestID.String(),
-			By: a.Actor, Role: a.Role,
-			RemoteAddr: a.RemoteAddr, Action: a.Action, Target: a.Target, Reason: a.Reason, Result: a.Result,
-			Hash: hex.EncodeToString(a.Hash[:]),
-		})
+		answer.Actions = append(answer.Actions, actionOf(a))
 	}
 	c.json(answer)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate/adminapi"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/store/postgres"
 	"github.com/hookgate/hookgate/store/sqlite"
@@ -50,20 +51,20 @@ func timeOrNull(t time.Time) *time.Time {
 }
 
 // AuditAnswer is an audit as the API and the command write it.
-func AuditAnswer(a audit.Audit) adminapi.AuditAnswer {
-	answer := adminapi.AuditAnswer{
+func AuditAnswer(a audit.Audit) api.Audit {
+	answer := api.Audit{
 		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events,
 		Duplicates: a.Duplicates, DeadLetters: a.DeadLetters, Purged: a.Purged, Actions: a.Actions,
 	}
 	if r := a.Removed; r.Links+r.Entries > 0 || a.Bodies > 0 || a.Tests > 0 {
-		answer.Removed = &adminapi.AuditRemoved{
+		answer.Removed = &api.AuditRemoved{
 			Links: r.Links, Entries: r.Entries, Events: r.Events, Duplicates: r.Duplicates,
 			DeadLetters: r.DeadLetters, Until: timeOrNull(r.Until),
 			Bodies: a.Bodies, BodiesUntil: timeOrNull(a.BodiesUntil), Tests: a.Tests,
 		}
 	}
 	if b := a.Break; b != nil {
-		answer.Break = &adminapi.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
+		answer.Break = &api.AuditBreak{Partition: b.Partition, Link: b.Sequence, Batch: b.Batch,
 			What: b.What}
 	} else {
 		answer.Head = hex.EncodeToString(a.Head[:])
@@ -73,7 +74,7 @@ func AuditAnswer(a audit.Audit) adminapi.AuditAnswer {
 
 // verifierOf verifies the store that the configuration names, for the API.
 func verifierOf(o Options) adminapi.Verifier {
-	return func(ctx context.Context) (adminapi.AuditAnswer, error) {
+	return func(ctx context.Context) (api.Audit, error) {
 		found, err := VerifyAudit(ctx, o, func(audit.Audit) {})
 		return AuditAnswer(found), err
 	}

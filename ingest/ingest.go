@@ -172,7 +172,6 @@ func (h *Handler) ingest(w http.ResponseWriter, r *http.Request, id hookgate.Req
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idText string,
 	refused *refusal) (status int) {
 	header := w.Header()
-	header["Content-Type"] = jsonType
 	switch {
 	case refused.after != "":
 		header["Retry-After"] = []string{refused.after}
@@ -200,8 +199,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, id
 	}
 	h.metrics.Refused(refused.reason, refused.status)
 	h.answered(x, refused.status)
-	w.WriteHeader(refused.status)
-	w.Write(httpserver.AppendError(nil, refused.told, idText)) // the sender may be gone
+	httpserver.WriteError(w, refused.status, refused.told, idText)
 	return refused.status
 }
 

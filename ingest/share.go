@@ -240,13 +240,10 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, idText, reason st
 	if outcome.Partial {
 		panic(http.ErrAbortHandler) // else the sender would take what it has for the whole answer
 	}
-	header := w.Header()
-	header["Content-Type"] = jsonType
 	if outcome.Failure != canary.Sender {
-		header["Retry-After"] = h.retryAfter
+		w.Header()["Retry-After"] = h.retryAfter
 	}
-	w.WriteHeader(outcome.Status)
-	w.Write(httpserver.AppendError(nil, toldOf[outcome.Failure], idText)) // the sender may be gone
+	httpserver.WriteError(w, outcome.Status, toldOf[outcome.Failure], idText)
 	return outcome.Status
 }
 

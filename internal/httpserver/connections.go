@@ -381,13 +381,11 @@ func (c *connections) bound(config *tls.Config) *tls.Config {
 func (s *Server) refuseHeader(w http.ResponseWriter, r *http.Request, idText string) int {
 	const status = http.StatusServiceUnavailable
 	h := w.Header()
-	h["Content-Type"] = []string{"application/json"}
 	h["Retry-After"] = []string{RetryAfter(s.config.RetryAfter)}
 	h["Connection"] = []string{"close"}
 	s.rejections.Log(r, idText, Rejection{Status: status, Text: noHeaderMemory})
 	s.config.Metrics.Refused(metrics.ReasonHeaderMemory, status)
-	w.WriteHeader(status)
-	w.Write(AppendError(nil, noHeaderMemory, idText)) // the sender may be gone
+	WriteError(w, status, noHeaderMemory, idText)
 	return status
 }
 
