@@ -210,7 +210,7 @@ func (s *API) fitEvidence(c *call, id string) error {
 	case v.FinishedAt.IsZero() || age < -futureClock:
 		return unfitEvidence(fmt.Sprintf("evidence %s does not say when it was made, or names a time to come", id))
 	case age > s.config.MaxEvidenceAge:
-		return unfitEvidence(fmt.Sprintf("evidence %s was made %v ago, and may be %v old (canary.max_evidence_age)", id, age.Round(time.Second), s.config.MaxEvidenceAge))
+		return unfitEvidence(fmt.Sprintf("evidence %s was made %v ago, and may be %v old: certify again", id, age.Round(time.Second), s.config.MaxEvidenceAge))
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ var Matrix = []Rule{
 	{"GET", "/admin/queue", "/admin/queue", "", [callers]int{401, 401, 200, 200, 200}},
 	{"POST", "/admin/drain", "/admin/drain", `{"timeout":"none"}`, [callers]int{401, 401, 403, 400,
 		400}},
-	{"GET", "/admin/guard", "/admin/guard", "", [callers]int{401, 401, 200, 200, 200}},
+	{"GET", "/admin/release", "/admin/release", "", [callers]int{401, 401, 200, 200, 200}},
 	{"POST", "/admin/rollback", "/admin/rollback", "{}", [callers]int{401, 401, 403, 400, 400}},
 	{"POST", "/admin/rollback/{id}", "/admin/rollback/none", "{}", [callers]int{401, 401, 403, 400,
 		400}},

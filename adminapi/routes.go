@@ -49,7 +49,7 @@ var table = []struct {
 	{"POST /admin/canary", operator, "canary", (*API).setCanary},
 	{"GET /admin/queue", viewer, "", (*API).showQueue},
 	{"POST /admin/drain", operator, "drain", (*API).drain},
-	{"GET /admin/guard", viewer, "", (*API).showGuard},
+	{"GET /admin/release", viewer, "", (*API).showGuard},
 	{"POST /admin/rollback", operator, "rollback", (*API).beginRollback},
 	{"POST /admin/rollback/{id}", operator, "rollback_end", (*API).endRollback},
 	{"GET /admin/dlq", viewer, "", (*API).deadLetters},

@@ -176,7 +176,7 @@ func (c *Client) SetCanary(ctx context.Context, change CanaryRequest, options ..
 
 // Release returns the release triggers of the process that answers, and its last alarms.
 func (c *Client) Release(ctx context.Context) (Release, error) {
-	return get[Release](ctx, c, "/admin/guard", nil)
+	return get[Release](ctx, c, "/admin/release", nil)
 }
 
 // BeginRollback notes in the admin trail that a roll-back begins.

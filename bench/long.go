@@ -16,7 +16,7 @@ const backlogEvents = 100_000
 // highWater and spoolHighWater give a backlog room.
 const (
 	highWater      = "HOOKGATE_QUEUE_HIGH_WATER=400000"
-	spoolHighWater = "HOOKGATE_SPOOL_HIGH_WATER=400000"
+	spoolHighWater = "HOOKGATE_QUEUE_HIGH_WATER=400000"
 )
 
 // backlog fills Redis through a process that stores nothing, and takes the time that another needs

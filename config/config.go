@@ -42,13 +42,6 @@ func Default() Config {
 	return Config{Options: gate.DefaultOptions(), LogLevel: "info", Rollback: defaultRollback}
 }
 
-// removedSettings are settings of earlier releases, with what to do instead.
-var removedSettings = map[string]string{
-	"failover":           "write `spool: off` for `failover: off`; remove `failover: on`, which is the default",
-	"queue.cache":        "remove it; nothing is needed in its place, because the store takes the webhooks",
-	"queue.claim_filter": "remove it; nothing is needed in its place, because the store recognises repetitions",
-}
-
 // redisOnly returns the paths of the settings that have an effect with Redis as the queue alone.
 func redisOnly(t reflect.Type, prefix string) []string {
 	var paths []string
@@ -130,8 +123,7 @@ func decode(k *koanf.Koanf) (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Queue.Kind = c.QueueKind()
-	if c.Queue.Kind == gate.QueueDirect {
+	if c.QueueKind() == gate.QueueDirect {
 		for _, path := range redisOnly(reflect.TypeFor[Config](), "") {
 			if k.Exists(path) {
 				c.Unused = append(c.Unused, path)
@@ -204,10 +196,9 @@ func settingPaths(t reflect.Type, prefix string) []string {
 		case f.Anonymous:
 			paths = append(paths, settingPaths(f.Type, prefix)...)
 		case !f.IsExported() || f.Tag.Get("setting") == "-":
+		case f.Type == reflect.TypeFor[gate.Spool](): // one text
+			paths = append(paths, path)
 		case f.Type.Kind() == reflect.Struct:
-			if f.Type == reflect.TypeFor[gate.SpoolOptions]() { // it can be one text, too
-				paths = append(paths, path)
-			}
 			paths = append(paths, settingPaths(f.Type, path+".")...)
 		case f.Type.Kind() != reflect.Map:
 			paths = append(paths, path)

@@ -24,7 +24,7 @@ import (
 func TestPrecedence(t *testing.T) {
 	file := writeConfig(t, `
 listen: 127.0.0.1:1
-worker: {count: 1, linger: 7ms}
+worker: {count: 1}
 queue:
   high_water: 1
 http: {max_body: 2MiB}
@@ -42,9 +42,9 @@ sources:
 	}
 	want := Default()
 	want.Listen = "127.0.0.1:3"
-	want.Worker.Count, want.Worker.Linger = 2, 7*time.Millisecond
-	want.Queue.Kind, want.Queue.HighWater = gate.QueueDirect, 22
-	want.Unused = []string{"queue.high_water", "worker.count", "worker.linger"}
+	want.Worker.Count = 2
+	want.Queue.HighWater = 22
+	want.Unused = []string{"worker.count"}
 	want.HTTP.MaxBody = 2 << 20
 	want.Sources = map[string]gate.SourceOptions{ingest.DefaultSource: {
 		Kind: "envelope", BearerKeys: []string{"one-key-long", "two-key-long"},
@@ -82,10 +82,8 @@ func TestBadSettings(t *testing.T) {
 		{"sources: {github: {}}", "", "sources.github.kind"},
 		{"sources: {'GitHub!': {kind: github}}", "", "GitHub!"},
 		{"sources: {hookgate-certify: {kind: envelope}}", "", "reserved for test traffic"},
-		{"worker: {linger: 5}", "", "linger"},
-		{"worker: {linger: -5ms}", "", "worker.linger"},
+		{"queue: {timeout: 5}", "", "timeout"},
 		{"worker: {count: many}", "", "count"},
-		{"worker: {backoff_min: 1m}", "", "worker.backoff_max"},
 		{"http: {max_body: 2 potatoes}", "", "potatoes"},
 		{"http: {max_body: 1GiB}", "", "http.max_body"},
 		{"queue: {high_water: 0}", "", "queue.high_water"},
@@ -93,14 +91,12 @@ func TestBadSettings(t *testing.T) {
 		{"log_level: loud", "", "loud"},
 		{"approvals: {required: [dlq_purge, dlq]}", "", `"dlq"`},
 		{"approvals: {expiry: 0s}", "", "approvals.expiry"},
-		{"approvals: {max_pending: 0}", "", "approvals.max_pending"},
 		{"", "HOOKGATE_APPROVALS_REQUIRED=canary,purge", `"purge"`},
 		{"redis: {url: redis://x}\nretention: {events: 24h}", "", "queue.claim_ttl"},
 		{"redis: {url: redis://x}\nretention: {events: 24h}", "", "retention.events"},
 		{"retention: {events: 720h, trail: 719h}", "", "retention.trail"},
 		{"retention: {trail: 720h}", "", "retention.events"},
 		{"retention: {events: -1h}", "", "retention.events"},
-		{"retention: {share_percent: 100}", "", "retention.share_percent"},
 		{"retention: {events: 30}", "", "events"},
 		{"listen: ''", "", "listen"},
 		{"listen: [1", "", "hookgate.yaml"},
@@ -108,29 +104,22 @@ func TestBadSettings(t *testing.T) {
 		{"", "HOOKGATE_ROLE=ingest", "database.url"},
 		{"redis: {url: redis://x}", "HOOKGATE_ROLE=worker", "database.url"},
 		{"database: {url: postgres://x}", "HOOKGATE_ROLE=worker", "without Redis each process stores"},
-		{"queue: {kind: sqlite}", "", "queue.kind"},
-		{"queue: {kind: redis}", "", "redis.url"},
-		{"queue: {kind: direct}", "REDIS_URL=redis://x", "redis.url"},
-		{"queue: {kind: direct}", "REDIS_URL=redis://x", "queue.kind"},
+		{"redis: {url: redis://x, timeout: 1s}", "", "set queue.timeout"},
+		{"queue: {kind: direct}", "REDIS_URL=redis://x", "queue.kind was removed"},
 		{"queue: {cache: 1MiB}", "", "queue.cache was removed"},
 		{"queue: {claim_filter: 1MiB}", "", "queue.claim_filter was removed"},
 		{"failover: off", "", "spool: off"},
 		{"", "HOOKGATE_FAILOVER=off", "spool: off"},
 		{"", "HOOKGATE_QUEUE_CLAIM_FILTER=0", "HOOKGATE_QUEUE_CLAIM_FILTER"},
 		{"spool: maybe", "", `"maybe"`},
-		{"spool: {high_water: 0}", "", "spool.high_water"},
 		{"spool: {size: 1}", "", "size"},
 		{"queue: {timeout: 0s}", "", "queue.timeout"},
 		{"role: boss", "", "role"},
-		{"guard: {depth: {limit: 70}}", "", "guard.depth.clear"},
 		{"guard: {depth: {limit: 101}}", "", "guard.depth.limit"},
-		{"guard: {lag: {limit: 30s}}", "", "guard.lag.clear"},
-		{"guard: {p95: {sustain: -1s}}", "", "guard.p95"},
+		{"guard: {p95: {limit: -1s}}", "", "guard.p95"},
+		{"guard: {in_flight: {latency: 0s}}", "", "guard.in_flight"},
 		{"guard: {p95: {limit: 2}}", "", "limit"},
-		{"guard: {in_flight: {min: 0}}", "", "guard.in_flight"},
-		{"guard: {in_flight: {max: 50}}", "", "guard.in_flight"},
 		{"guard: {in_flight: {max: -1}}", "", "guard.in_flight"},
-		{"guard: {recovery: -1s}", "", "guard.recovery"},
 		{"canary: {percent: 5}", "", "canary.upstream"},
 		{"canary: {plan: [{percent: 5}]}", "", "canary.upstream"},
 		{"canary: {upstream: 'old:80'}", "", "canary.upstream"},
@@ -147,21 +136,22 @@ func TestBadSettings(t *testing.T) {
 		{"canary: {upstream: 'http://old', require_evidence: true}", "", "evidence.public_keys"},
 		{"canary: {upstream: 'http://old', require_evidence: true, percent: 5}\nevidence: {public_keys: [a]}", "", "canary.percent"},
 		{"canary: {upstream: 'http://old'}\nhttp: {max_body_memory: 32MiB}\nsources: {a: {kind: github, secrets: [x], max_body: 9MiB}}", "", "http.max_body_memory"},
-		{"guard: {triggers: {p95: {action: explode}}}", "", "guard.triggers.p95.action"},
-		{"guard: {triggers: {redis: {action: rollback}}}", "", "guard.rollback_command"},
-		{"guard: {triggers: {redis: {action: canary_back}}}", "", "no canary"},
-		{"guard: {triggers: {p95: {limit: 120}}}", "", "limit"},
-		{"guard: {triggers: {p95: {limit: -1ms}}}", "", "guard.triggers.p95"},
-		{"guard: {triggers: {error_rate: {limit: .nan}}}", "", "guard.triggers.error_rate"},
-		{"guard: {triggers: {store_pool: {limit: 100}}}", "", "guard.triggers.store_pool"},
-		{"guard: {triggers: {queue_depth: {sustain: -1s}}}", "", "guard.triggers.queue_depth"},
-		{"guard: {triggers: {fewest: 0}}", "", "fewest"},
-		{"guard: {alarm: {url: 'https://example.com/x'}}", "", "guard.alarm.secret"},
-		{"guard: {alarm: {url: 'example.com', secret: whsec_abcdefgh}}", "", "guard.alarm.url"},
-		{"guard: {alarm: {secret: whsec_abcdefgh}}", "", "guard.alarm.url"},
-		{"guard: {alarm: {timeout: 0s}}", "", "guard.alarm"},
-		{"guard: {rollback_cooldown: 0s}", "", "guard.rollback_cooldown"},
-		{"rollback: {goal: 0s}", "", "rollback.goal"},
+		{"release: {triggers: {p95: {action: explode}}}", "", "release.triggers.p95.action"},
+		{"release: {triggers: {redis: {action: rollback}}}", "", "release.rollback_command"},
+		{"release: {triggers: {redis: {action: canary_back}}}", "", "no canary"},
+		{"release: {triggers: {p95: {limit: 120}}}", "", "limit"},
+		{"release: {triggers: {p95: {limit: -1ms}}}", "", "release.triggers.p95"},
+		{"release: {triggers: {error_rate: {limit: .nan}}}", "", "release.triggers.error_rate"},
+		{"release: {triggers: {store_pool: {limit: 100}}}", "", "release.triggers.store_pool"},
+		{"release: {triggers: {sustain: -1s}}", "", "release.triggers.sustain"},
+		{"guard: {triggers: {sustain: 1s}}", "", "set release.triggers"},
+		{"", "HOOKGATE_GUARD_TRIGGERS_P95_LIMIT=1s", "set release.triggers"},
+		{"", "HOOKGATE_GUARD_LAG_LIMIT=1s", "guard.lag"},
+		{"rollback: {command_timeout: 0s}", "", "rollback.command_timeout"},
+		{"admin: {session_idle: 200h}", "", "admin.session_idle"},
+		{"release: {alarm: {url: 'https://example.com/x'}}", "", "release.alarm.secret"},
+		{"release: {alarm: {url: 'example.com', secret: whsec_abcdefgh}}", "", "release.alarm.url"},
+		{"release: {alarm: {secret: whsec_abcdefgh}}", "", "release.alarm.url"},
 		{"rollback: {command: ['']}", "", "rollback.command"},
 		{"worker: {max_rate: -5}", "", "worker.max_rate"},
 		{"tracing: {sample: 1.5}", "", "tracing.sample"},
@@ -180,38 +170,54 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// TestSpoolSetting: the spool is switched off or on by one text, or bounded by a map, in the file
-// and in the environment.
+// TestSpoolSetting: the spool is on or off, in the file and in the environment.
 func TestSpoolSetting(t *testing.T) {
 	for _, test := range []struct {
 		file string
 		env  []string
-		want gate.SpoolOptions
+		off  bool
 	}{
-		{want: gate.SpoolOptions{HighWater: gate.DefaultSpoolHighWater}},
-		{file: "spool: off", want: gate.SpoolOptions{Off: true, HighWater: gate.DefaultSpoolHighWater}},
-		{file: "spool: on", want: gate.SpoolOptions{HighWater: gate.DefaultSpoolHighWater}},
-		{file: "spool: {high_water: 5}", want: gate.SpoolOptions{HighWater: 5}},
-		{file: "spool: {high_water: 5}", env: []string{"HOOKGATE_SPOOL=off"},
-			want: gate.SpoolOptions{Off: true,
-				HighWater: gate.DefaultSpoolHighWater}},
-		{file: "spool: off", env: []string{"HOOKGATE_SPOOL_HIGH_WATER=6"},
-			want: gate.SpoolOptions{HighWater: 6}},
-		{env: []string{"HOOKGATE_SPOOL=on", "HOOKGATE_SPOOL_HIGH_WATER=6"},
-			want: gate.SpoolOptions{HighWater: 6}},
+		{},
+		{file: "spool: off", off: true},
+		{file: "spool: on"},
+		{file: "spool: on", env: []string{"HOOKGATE_SPOOL=off"}, off: true},
+		{file: "spool: off", env: []string{"HOOKGATE_SPOOL=on"}},
 	} {
 		env := test.env
 		if test.file != "" {
 			env = append(env, "HOOKGATE_CONFIG="+writeConfig(t, test.file))
 		}
-		if c, err := Load(env, nil); err != nil || c.Spool != test.want {
-			t.Errorf("%s %v makes %+v, %v; want %+v", test.file, test.env, c.Spool, err, test.want)
+		if c, err := Load(env, nil); err != nil || c.Spool.Off != test.off {
+			t.Errorf("%s %v makes %+v, %v", test.file, test.env, c.Spool, err)
 		}
 	}
-	both := []string{"HOOKGATE_SPOOL=off", "HOOKGATE_SPOOL_HIGH_WATER=6"}
-	if _, err := Load(both, nil); err == nil ||
-		!strings.Contains(err.Error(), "HOOKGATE_SPOOL_HIGH_WATER") {
-		t.Errorf("off and a bound at once got %v", err)
+	for _, text := range []string{"spool: {high_water: 5}", "spool: {off: true}", "spool: 1"} {
+		if _, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err == nil {
+			t.Errorf("%s is accepted", text)
+		}
+	}
+}
+
+// TestRemovedSettings: a removed setting stops the start, in the file and in the environment, with
+// what to do instead. No setting that exists is in the table.
+func TestRemovedSettings(t *testing.T) {
+	for path, instead := range removedSettings {
+		file := "x: y"
+		for name := range strings.SplitSeq(path, ".") {
+			file = strings.Replace(file, "x: y", name+": {x: y}", 1)
+		}
+		for _, env := range []string{"HOOKGATE_CONFIG=" + writeConfig(t, file), variableOf(path) + "=1",
+			variableOf(path) + "_X=1"} {
+			if _, err := Load([]string{env}, nil); err == nil || !strings.Contains(err.Error(), path) ||
+				!strings.Contains(err.Error(), instead) {
+				t.Errorf("%s, %s: error %v", path, env, err)
+			}
+		}
+	}
+	for _, path := range settingPaths(reflect.TypeFor[Config](), "") {
+		if removedVariable(variableOf(path)) != "" {
+			t.Errorf("%s is a setting and in the table of removed ones", path)
+		}
 	}
 }
 
@@ -225,13 +231,11 @@ func TestQueueKindSetting(t *testing.T) {
 		{nil, gate.QueueDirect},
 		{[]string{"DB_URL=postgres://x"}, gate.QueueDirect},
 		{[]string{"DB_URL=postgres://x", "HOOKGATE_ROLE=ingest"}, gate.QueueDirect},
-		{[]string{"HOOKGATE_QUEUE_KIND=direct"}, gate.QueueDirect},
 		{[]string{"REDIS_URL=redis://x"}, gate.QueueRedis},
-		{[]string{"REDIS_URL=redis://x", "HOOKGATE_QUEUE_KIND=redis"}, gate.QueueRedis},
 		{[]string{"REDIS_URL=redis://x", "DB_URL=postgres://x", "HOOKGATE_ROLE=worker"}, gate.QueueRedis},
 	} {
-		if c, err := Load(test.env, nil); err != nil || c.Queue.Kind != test.want {
-			t.Errorf("%v makes %q, %v; want %s", test.env, c.Queue.Kind, err, test.want)
+		if c, err := Load(test.env, nil); err != nil || c.QueueKind() != test.want {
+			t.Errorf("%v makes %q, %v; want %s", test.env, c.QueueKind(), err, test.want)
 		}
 	}
 }
@@ -316,8 +320,8 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		"sources: {s: {kind: github, secrets: [a-secret-of-mine], public_url: 'https://me:hunter2@example.com?x=y'}}",
 		"canary: {upstream: 'http://me:hunter2@10.0.0.1'}",
 		"canary: {upstream: 'http://me:hunter2%@10.0.0.1'}",
-		"guard: {alarm: {url: 'https://me:hunter2%@example.com', secret: whsec_AAAAAAAA}}",
-		"guard: {alarm: {url: 'https://example.com', secret: [hunter2]}}",
+		"release: {alarm: {url: 'https://me:hunter2%@example.com', secret: whsec_AAAAAAAA}}",
+		"release: {alarm: {url: 'https://example.com', secret: [hunter2]}}",
 		"redis: {url: ['redis://:hunter2@10.0.0.1']}",
 		"database: {url: {a: 'postgres://u:hunter2@10.0.0.1/d'}}",
 		"sources: {s: {kind: github, secrets: {a: hunter2}}}",
@@ -381,7 +385,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("http: {max_body: 1MiB, read_timeout: 3s}\nadmin_tokens: [a, b]"))
 	f.Add([]byte("queue: {high_water: 1e9}"))
 	f.Add([]byte("a: &a [*a]"))
-	f.Add([]byte("worker: {linger: 9999999999h}"))
+	f.Add([]byte("queue: {timeout: 9999999999h}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		k := koanf.New(".")
 		if k.Load(rawbytes.Provider(text), yaml.Parser()) != nil {
@@ -391,7 +395,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.Worker.Linger <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > gate.MaxBodyLimit ||
+		if c.Queue.Timeout <= 0 || c.HTTP.MaxBody <= 0 || c.HTTP.MaxBody > gate.MaxBodyLimit ||
 			c.Queue.Partitions < 1 || c.Listen == "" {
 			t.Errorf("accepted %+v", c)
 		}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -42,19 +41,10 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 	secrets := secretVariables{}
 	paths := map[string]string{}
 	for _, path := range settingPaths(reflect.TypeFor[Config](), "") {
-		paths[Prefix+strings.ToUpper(strings.ReplaceAll(path, ".", "_"))] = path
+		paths[variableOf(path)] = path
 	}
 	for name, path := range Variables {
 		paths[name] = path
-	}
-	for path, instead := range removedSettings {
-		name := Prefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
-		if slices.ContainsFunc(environ, func(entry string) bool {
-			value, set := strings.CutPrefix(entry, name+"=")
-			return set && value != ""
-		}) {
-			return nil, "", fmt.Errorf("%s (environment variable %s) was removed: %s", path, name, instead)
-		}
 	}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
@@ -67,19 +57,31 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 		case known:
 			settings[path] = value
 		case strings.HasPrefix(name, Prefix) && !isServiceLink(name):
+			if path := removedVariable(name); path != "" {
+				return nil, "", fmt.Errorf("%s (environment variable %s) was removed: %s", path, name,
+					removedSettings[path])
+			}
 			return nil, "", fmt.Errorf("environment variable %s is not a setting", name)
 		}
 	}
-	if _, bound := settings["spool.high_water"]; bound { // a map and a text cannot both be spool
-		switch settings["spool"] {
-		case "on":
-			delete(settings, "spool")
-		case nil:
-		default:
-			return nil, "", errors.New("HOOKGATE_SPOOL and HOOKGATE_SPOOL_HIGH_WATER contradict each other")
+	return settings, configFile, secrets.add(settings)
+}
+
+// variableOf returns the environment variable of a setting.
+func variableOf(path string) string {
+	return Prefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+// removedVariable returns the removed setting that an environment variable sets, or "". If several
+// match, it is the one with the longest name.
+func removedVariable(name string) (removed string) {
+	for path := range removedSettings {
+		rest, found := strings.CutPrefix(name, variableOf(path))
+		if found && (rest == "" || rest[0] == '_') && len(path) > len(removed) {
+			removed = path
 		}
 	}
-	return settings, configFile, secrets.add(settings)
+	return removed
 }
 
 // isServiceLink reports whether Kubernetes or Docker set the variable for a service called

@@ -2,39 +2,26 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"time"
 )
 
-// RollbackOptions is how this gate is rolled back.
+// RollbackOptions say how hookgate rollback rolls this gate back. The gate itself does not use them.
 type RollbackOptions struct {
 	Command         []string      `setting:"command"`
 	ExpectedVersion string        `setting:"expected_version"`
-	DrainTimeout    time.Duration `setting:"drain_timeout"`
 	CommandTimeout  time.Duration `setting:"command_timeout"`
-	HealthTimeout   time.Duration `setting:"health_timeout"`
-	Goal            time.Duration `setting:"goal"`
-	AllowUndrained  bool          `setting:"allow_undrained"`
 	Idempotent      bool          `setting:"idempotent"`
 }
 
-var defaultRollback = RollbackOptions{
-	DrainTimeout: 2 * time.Minute, CommandTimeout: 5 * time.Minute, HealthTimeout: 2 * time.Minute,
-	Goal: 10 * time.Minute,
-}
+var defaultRollback = RollbackOptions{CommandTimeout: 5 * time.Minute}
 
-// check finds settings that cannot work.
+// check returns an error for an invalid setting.
 func (c RollbackOptions) check() error {
-	for name, d := range map[string]time.Duration{
-		"drain_timeout": c.DrainTimeout, "command_timeout": c.CommandTimeout,
-		"health_timeout": c.HealthTimeout, "goal": c.Goal,
-	} {
-		if d <= 0 {
-			return fmt.Errorf("rollback.%s must be greater than zero", name)
-		}
+	if c.CommandTimeout <= 0 {
+		return errors.New("rollback.command_timeout must be greater than zero")
 	}
 	if len(c.Command) > 0 && c.Command[0] == "" {
-		return errors.New("rollback.command begins with an empty word; it is a program and its arguments")
+		return errors.New("rollback.command begins with an empty word; write a program and its arguments")
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 	if err := v.Get(ctx, "/admin/canary", &c.Canary); err != nil {
 		return nil, err
 	}
-	if err := v.Get(ctx, "/admin/guard", &c.Release); err != nil {
+	if err := v.Get(ctx, "/admin/release", &c.Release); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -30,7 +30,7 @@ func (d *Dashboard) overview(r *http.Request, v *Visitor) (any, error) {
 			data.First = &first
 		}
 	}
-	if err := v.Get(r.Context(), "/admin/guard", &data.Release); err != nil {
+	if err := v.Get(r.Context(), "/admin/release", &data.Release); err != nil {
 		return nil, err
 	}
 	if err := v.Get(r.Context(), "/admin/canary", &data.Canary); err != nil {

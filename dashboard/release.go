@@ -7,7 +7,7 @@ import (
 	"github.com/hookgate/hookgate/release"
 )
 
-// releaseAnswer is what GET /admin/guard answers.
+// releaseAnswer is what GET /admin/release answers.
 type releaseAnswer struct {
 	Fired    []string
 	Triggers []trigger

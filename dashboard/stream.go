@@ -69,7 +69,7 @@ func (d *Dashboard) Stream(w http.ResponseWriter, r *http.Request, v *Visitor) {
 	h.Set("Cache-Control", "no-store")
 	if !ok {
 		h.Set("Retry-After", "30")
-		http.Error(w, "as many browsers as admin.live_streams allows are shown live numbers",
+		http.Error(w, "too many browsers are shown live numbers",
 			http.StatusServiceUnavailable)
 		return
 	}

@@ -154,7 +154,7 @@ func (d DataDir) space(a area, path string) {
 	switch {
 	case free < usual:
 		a.add(Warning, "free space", seen, want,
-			"free some, or lower queue.high_water or spool.high_water: on a full disk webhooks get 503")
+			"free some, or lower queue.high_water: on a full disk webhooks get 503")
 	case free < most:
 		a.add(Advice, "free space", seen, want,
 			"enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")

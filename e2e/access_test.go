@@ -133,7 +133,7 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	t.Parallel()
 	s := newMortal(t)
 	const admin = "configured-admin-token"
-	env := []string{"ADMIN_TOKEN=" + admin, "HOOKGATE_DATABASE_CONNECT_TIMEOUT=1s"}
+	env := []string{"ADMIN_TOKEN=" + admin}
 	gates := []*gate{s.start(roleIngest, env...), s.start(roleWorker, env...)}
 	mode := func(g *gate, token string) int {
 		t.Helper()

@@ -160,7 +160,7 @@ func TestRedisMisconfigured(t *testing.T) {
 			proxy := newSlowProxy(t, server.Addr())
 			proxy.refuse.Store(true)
 			g := startGate(t, startOptions{env: []string{"REDIS_URL=redis://" + proxy.address(),
-				"HOOKGATE_REDIS_TIMEOUT=300ms"}})
+				"HOOKGATE_QUEUE_TIMEOUT=300ms"}})
 			test.spoil(server)
 			keys := server.MustDo("DBSIZE")
 			proxy.refuse.Store(false)
@@ -229,7 +229,7 @@ func TestStartWithoutRedisOrSpool(t *testing.T) {
 func TestModeIsRemembered(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
-	env := []string{"REDIS_URL=" + server.URL(), "HOOKGATE_REDIS_TIMEOUT=300ms"}
+	env := []string{"REDIS_URL=" + server.URL(), "HOOKGATE_QUEUE_TIMEOUT=300ms"}
 	g := startGate(t, startOptions{env: env})
 	g.await("the mode is set", func() bool {
 		status, _ := g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`)
@@ -272,13 +272,12 @@ func TestStartIsRefused(t *testing.T) {
 		{redis(":right-password@") + "/99", "DB index is out of range"},
 		{"REDIS_URL=" + evicting.URL(), "allkeys-lru"},
 		{"REDIS_URL=redis://:secret@a/x", `database "x"`},
-		{"DB_URL=" + withPassword, "password authentication failed"},
-		{"DB_URL=" + cluster.URL(database), "password"},
+		{"DB_URL=" + withPassword + "&connect_timeout=60", "password authentication failed"},
+		{"DB_URL=" + cluster.URL(database) + "&connect_timeout=60", "password"},
 		{"DB_URL=postgres://h/name?sslmode=x", "sslmode"},
 	} {
 		// Long timeouts, so that a slow answer on a busy machine does not look like silence.
-		env := []string{test.env, "HOOKGATE_REDIS_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s",
-			"HOOKGATE_DATABASE_CONNECT_TIMEOUT=60s"}
+		env := []string{test.env, "HOOKGATE_QUEUE_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s"}
 		code, _, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0")
 		if code != exitNoResult || !strings.Contains(errs, test.want) ||
 			strings.Contains(errs, "password@") {
@@ -295,8 +294,7 @@ func TestStartWithoutPostgres(t *testing.T) {
 	if err := cluster.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_CONNECT_TIMEOUT=1s",
-		"HOOKGATE_WORKER_BACKOFF_MAX=300ms"}
+	env := []string{"DB_URL=" + cluster.URL(database) + "&connect_timeout=1"}
 	g := startGate(t, startOptions{env: env})
 	ids := sendSome(t, g, "m", 20)
 	if status, body := g.request(http.MethodGet, "/api/events",
@@ -327,9 +325,8 @@ func TestStartInSilence(t *testing.T) {
 	}
 	defer silent.Close()
 	env := []string{
-		"REDIS_URL=redis://" + silent.Addr().String(), "HOOKGATE_REDIS_TIMEOUT=300ms",
-		"DB_URL=postgres://gate@" + silent.Addr().String() + "/gate?sslmode=disable",
-		"HOOKGATE_DATABASE_CONNECT_TIMEOUT=500ms",
+		"REDIS_URL=redis://" + silent.Addr().String(), "HOOKGATE_QUEUE_TIMEOUT=300ms",
+		"DB_URL=postgres://gate@" + silent.Addr().String() + "/gate?sslmode=disable&connect_timeout=1",
 	}
 	g := startGate(t, startOptions{env: env})
 	sendSome(t, g, "m", 10)
@@ -393,8 +390,7 @@ func TestSchemaMisconfigured(t *testing.T) {
 			proxy.refuse.Store(true)
 			direct.Host = proxy.address()
 			g := startGate(t, startOptions{env: []string{
-				"DB_URL=" + direct.String(), "HOOKGATE_WORKER_BACKOFF_MAX=300ms",
-				settingsFile(t, test.settings),
+				"DB_URL=" + direct.String(), settingsFile(t, test.settings),
 			}})
 			if err := test.spoil(database); err != nil {
 				t.Fatal(err)
@@ -434,7 +430,6 @@ func TestPostgresTroubles(t *testing.T) {
 	}
 	g := startGate(t, startOptions{env: []string{
 		"DB_URL=" + cluster.URL(database), "HOOKGATE_DATABASE_MAX_CONNECTIONS=3",
-		"HOOKGATE_WORKER_BACKOFF_MAX=300ms",
 		"HOOKGATE_DATABASE_STATEMENT_TIMEOUT=1s", "HOOKGATE_QUEUE_TIMEOUT=5s",
 	}})
 	first := sendSome(t, g, "first", 1)

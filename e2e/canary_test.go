@@ -81,7 +81,6 @@ func TestCanaryPlan(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)
 	env := b.env("HOOKGATE_CANARY_PLAN=20:1s,60:1s,100:1h", "HOOKGATE_GUARD_DEPTH_LIMIT=40",
-		"HOOKGATE_GUARD_DEPTH_SUSTAIN=0s", "HOOKGATE_GUARD_DEPTH_CLEAR=10",
 		"HOOKGATE_QUEUE_HIGH_WATER=600", "HOOKGATE_WORKER_MAX_RATE=1", "HOOKGATE_GUARD_IN_FLIGHT_MAX=0",
 		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_SPOOL=off")
 	g := startGate(t, startOptions{env: env})
@@ -165,7 +164,7 @@ func TestCanaryShared(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)
 	redis := redistest.Start(t, redistest.Options{AppendFsync: "always"})
-	env := b.env("REDIS_URL="+redis.URL(), "HOOKGATE_REDIS_TIMEOUT=300ms",
+	env := b.env("REDIS_URL="+redis.URL(), "HOOKGATE_QUEUE_TIMEOUT=300ms",
 		"WEBHOOK_BEARER_KEY=the-key-of-both")
 	one, two := startGate(t, startOptions{env: env}), startGate(t, startOptions{env: env})
 	for _, g := range []*gate{one, two} {

@@ -145,7 +145,7 @@ func TestCertifyShared(t *testing.T) {
 	s := newShared(t)
 	keys := []string{"WEBHOOK_HMAC_SECRET=the-secret-of-both", "ADMIN_TOKEN=the-token-of-both",
 		// a moment without Redis would lead to the spool, which has no claims
-		"HOOKGATE_REDIS_TIMEOUT=30s"}
+		"HOOKGATE_QUEUE_TIMEOUT=30s"}
 	ingest, worker := s.start("ingest", keys...), s.start("worker", keys...)
 	profile := filepath.Join(t.TempDir(), "profile.yaml")
 	if err := os.WriteFile(profile, []byte("metrics: ["+ingest.url+"/metrics, "+worker.url+

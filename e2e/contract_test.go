@@ -26,7 +26,7 @@ const (
 	roleWorker = "worker"
 )
 
-// Values of the setting queue.kind.
+// The kinds of queue that the health reports.
 const (
 	kindDirect = "direct"
 	kindRedis  = "redis"
@@ -63,7 +63,7 @@ type dataDir string
 
 func (d dataDir) keyFile(name string) string { return filepath.Join(string(d), "keys", name) }
 func (d dataDir) storeFile() string          { return filepath.Join(string(d), "store.db") }
-func (d dataDir) rollbackLog() string        { return filepath.Join(string(d), "guard-rollback.log") }
+func (d dataDir) rollbackLog() string        { return filepath.Join(string(d), "release-rollback.log") }
 
 func (d dataDir) readKey(name string) (string, error) {
 	text, err := os.ReadFile(d.keyFile(name))

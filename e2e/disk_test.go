@@ -21,7 +21,6 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{
 		prefix: []string{"prlimit", "--fsize=3000000:unlimited"},
-		env:    []string{"HOOKGATE_WORKER_BACKOFF_MAX=200ms"},
 	})
 	var input bytes.Buffer
 	if err := (load.Generator{Count: 3000, Keys: 20, Size: 4000, Seed: 7}).Generate(t.Context(),

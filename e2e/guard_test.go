@@ -95,13 +95,11 @@ func (g *gate) memoryPeak() int {
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
-	const highWater = 1000
+	const highWater = 3000
 	g := startGate(t, startOptions{env: []string{
-		"DB_URL=" + cluster.URL(database), "HOOKGATE_SPOOL_HIGH_WATER=" + fmt.Sprint(highWater),
+		"DB_URL=" + cluster.URL(database), "HOOKGATE_QUEUE_HIGH_WATER=" + fmt.Sprint(highWater),
 		"HOOKGATE_HTTP_RETRY_AFTER=1s",
-		"HOOKGATE_GUARD_DEPTH_LIMIT=40", "HOOKGATE_GUARD_DEPTH_SUSTAIN=0s",
-		"HOOKGATE_GUARD_DEPTH_CLEAR=10", "HOOKGATE_GUARD_DEPTH_CLEAR_FOR=1s",
-		"HOOKGATE_GUARD_RECOVERY=2s",
+		"HOOKGATE_GUARD_DEPTH_LIMIT=40",
 	}})
 	stream := startStream(t, g, 500)
 	g.await("some is stored", func() bool {
@@ -193,7 +191,7 @@ func TestOverload(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := startGate(t, startOptions{env: []string{
-		"HOOKGATE_GUARD_IN_FLIGHT_MIN=20", "HOOKGATE_GUARD_IN_FLIGHT_MAX=250",
+		"HOOKGATE_GUARD_IN_FLIGHT_MAX=250",
 		"HOOKGATE_GUARD_IN_FLIGHT_LATENCY=20ms", "HOOKGATE_LOG_LEVEL=error",
 	}})
 	replay := exec.Command(binary, "replay", "--input", events, "--target", g.url, "--output", ledger,

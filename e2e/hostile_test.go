@@ -31,7 +31,7 @@ func startHostile(t *testing.T) *gate {
 	t.Helper()
 	return startGate(t, startOptions{args: []string{"--config", writeConfig(t, `
 queue: {high_water: 400000}
-http: {max_body_memory: 64MiB, max_connections: 11000, read_header_timeout: 2s, read_timeout: 3s, idle_timeout: 60s}
+http: {max_body_memory: 64MiB, max_connections: 11000, read_timeout: 3s, idle_timeout: 60s}
 sources:
   github: {kind: github, secrets: [a-secret-of-github]}
   any: {kind: bearer, secrets: [a-key-of-any], message_id: ["header:X-Id", "json:id"], event_type: ["header:X-Type", "json:type"]}

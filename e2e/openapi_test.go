@@ -189,7 +189,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 		{502, "POST", "/webhooks", "{}"},
 		{200, "POST", "/admin/canary", `{"plan":"start"}`}, {409, "POST", "/admin/canary",
 			`{"plan":"start"}`}, {200, "POST", "/admin/canary", `{"percent":100}`},
-		{200, "GET", "/admin/guard", ""}, {200, "POST", "/admin/rollback",
+		{200, "GET", "/admin/release", ""}, {200, "POST", "/admin/rollback",
 			`{"id":"rb-1","expectedVersion":"v1"}`},
 		{400, "POST", "/admin/rollback", `{"id":"RB 1","expectedVersion":"v1"}`},
 		{400, "POST", "/admin/rollback", `{"id":"rb-1","expectedVersion":"v\n1"}`},

@@ -32,11 +32,10 @@ func TestPrivateCA(t *testing.T) {
 	}
 
 	for _, env := range [][]string{
-		{"REDIS_URL=" + redisURL}, {"DB_URL=" + postgresURL},
+		{"REDIS_URL=" + redisURL}, {"DB_URL=" + postgresURL + "&connect_timeout=60"},
 		{"REDIS_URL=" + redisURL, "HOOKGATE_REDIS_TLS_CA=" + cluster.CAFile()},
 	} {
-		env = append(env, "HOOKGATE_REDIS_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s",
-			"HOOKGATE_DATABASE_CONNECT_TIMEOUT=60s")
+		env = append(env, "HOOKGATE_QUEUE_TIMEOUT=30s", "HOOKGATE_REDIS_LEASE_TTL=60s")
 		if code, _, errs := runBinary(t, env, "serve", "--listen", "127.0.0.1:0"); code != exitNoResult ||
 			!strings.Contains(errs, "unknown authority") {
 			t.Errorf("with %v serve ended with %d:\n%s", env, code, errs)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hookgate/hookgate/control"
+	embedded "github.com/hookgate/hookgate/gate"
 )
 
 // hostile is a text that would run or break out if a page inserted it without escaping.
@@ -256,7 +257,7 @@ func TestDashboardEvents(t *testing.T) {
 // continues until it finds something.
 func TestDashboardSearchGoesOn(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_SEARCH_TIME=1ns"}})
+	g := startEmbedded(t, func(o *embedded.Options) { o.Admin.SearchTime = 1 })
 	for i := range 300 {
 		g.accept(fmt.Sprintf(`{"messageId":"evt-%d","eventType":"t","note":"note-%d."}`, i, i))
 	}

@@ -258,9 +258,9 @@ func TestRehearsal(t *testing.T) {
 		"HOOKGATE_CANARY_PLAN=10:1h,50:1h,100",
 		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true", "HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub",
 		"HOOKGATE_APPROVALS_REQUIRED=canary,rollback,promote",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=100", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=2s",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back", "HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=0s",
-		"HOOKGATE_GUARD_ALARM_URL="+alarms.URL, "HOOKGATE_GUARD_ALARM_SECRET="+secret,
+		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_LIMIT=100", "HOOKGATE_RELEASE_TRIGGERS_SUSTAIN=2s",
+		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
+		"HOOKGATE_RELEASE_ALARM_URL="+alarms.URL, "HOOKGATE_RELEASE_ALARM_SECRET="+secret,
 		"HOOKGATE_HTTP_RETRY_AFTER=1s")
 	newVersion := r.version()
 	r.alice, r.bob = r.newToken("alice", control.RoleAdmin, ""), r.newToken("bob", control.RoleAdmin,
@@ -318,8 +318,8 @@ func TestRehearsal(t *testing.T) {
 		t.Errorf("the canary is %+v", s)
 	}
 	r.await("the alarms arrive", func() bool {
-		return alarms.has(`"guard.trigger.raised"`, `"queue_depth"`, newVersion) &&
-			alarms.has(`"guard.trigger.acted"`, `"canary_back"`, `"result":"done"`)
+		return alarms.has(`"release.trigger.raised"`, `"queue_depth"`, newVersion) &&
+			alarms.has(`"release.trigger.acted"`, `"canary_back"`, `"result":"done"`)
 	})
 	r.await("the alarm clears", func() bool { return len(r.release().Fired) == 0 })
 	r.passes(100)

@@ -45,10 +45,10 @@ func TestDashboardRelease(t *testing.T) {
 		"HOOKGATE_GUARD_P95_LIMIT=0s",
 		"HOOKGATE_APPROVALS_REQUIRED=canary,dlq_purge,dlq_retry_all,rollback,promote",
 		// Slow workers let the queue grow.
-		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
-		"HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=1h")})
+		"REDIS_URL="+redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=3",
+		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_RELEASE_TRIGGERS_SUSTAIN=1s",
+		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
+	)})
 	bobs, carols := g.newToken("bob", control.RoleAdmin, ""), g.newToken("carol", control.RoleAdmin,
 		"")
 	decide := func(token, id, decision, reason string) {

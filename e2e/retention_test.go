@@ -104,8 +104,7 @@ func leaveDeadLetter(t *testing.T, s interface {
 func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 	const keepEvents, keepTrail = 2 * time.Second, 4 * time.Second
 	o.env = append(o.env, "HOOKGATE_QUEUE_CLAIM_TTL=1s", "HOOKGATE_RETENTION_EVENTS="+
-		keepEvents.String(), "HOOKGATE_RETENTION_TRAIL="+keepTrail.String(),
-		"HOOKGATE_RETENTION_SHARE_PERCENT=30")
+		keepEvents.String(), "HOOKGATE_RETENTION_TRAIL="+keepTrail.String())
 	g := startGate(t, o)
 	verify := func() (code int, found struct {
 		Entries, Events, DeadLetters int64

@@ -100,8 +100,7 @@ func newDatabase(t *testing.T, cluster *pgtest.Cluster) string {
 func (s *shared) env() []string {
 	return []string{
 		"REDIS_URL=" + s.redisURL, "DB_URL=" + s.postgres.URL(s.database),
-		"HOOKGATE_REDIS_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s",
-		"HOOKGATE_WORKER_BACKOFF_MAX=300ms",
+		"HOOKGATE_QUEUE_TIMEOUT=300ms", "HOOKGATE_REDIS_LEASE_TTL=1s",
 	}
 }
 

@@ -21,9 +21,9 @@ import (
 // release returns the state of the release triggers.
 func (g *gate) release() (r release.Status) {
 	g.t.Helper()
-	status, body := g.request(http.MethodGet, "/admin/guard", "")
+	status, body := g.request(http.MethodGet, "/admin/release", "")
 	if err := json.Unmarshal([]byte(body), &r); status != http.StatusOK || err != nil {
-		g.t.Fatalf("/admin/guard answers %d %s: %v", status, body, err)
+		g.t.Fatalf("/admin/release answers %d %s: %v", status, body, err)
 	}
 	return r
 }
@@ -81,9 +81,9 @@ func TestTriggerStopsIntake(t *testing.T) {
 	defer receiver.Close()
 	g := startGate(t, startOptions{env: []string{
 		"REDIS_URL=" + redistest.Start(t, redistest.Options{}).URL(), "HOOKGATE_WORKER_MAX_RATE=20",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_SUSTAIN=1s",
-		"HOOKGATE_GUARD_TRIGGERS_QUEUE_DEPTH_ACTION=read_only", "HOOKGATE_GUARD_TRIGGERS_CLEAR_FOR=0s",
-		"HOOKGATE_GUARD_ALARM_URL=" + receiver.URL, "HOOKGATE_GUARD_ALARM_SECRET=" + secret,
+		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_LIMIT=5", "HOOKGATE_RELEASE_TRIGGERS_SUSTAIN=1s",
+		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_ACTION=read_only",
+		"HOOKGATE_RELEASE_ALARM_URL=" + receiver.URL, "HOOKGATE_RELEASE_ALARM_SECRET=" + secret,
 	}})
 	g.fill(80)
 	g.await("the trigger fires and the intake stops",
@@ -100,8 +100,8 @@ func TestTriggerStopsIntake(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	all := strings.Join(got, "\n")
-	for _, want := range []string{`"type":"guard.trigger.raised"`, `"type":"guard.trigger.acted"`,
-		`"type":"guard.trigger.cleared"`,
+	for _, want := range []string{`"type":"release.trigger.raised"`, `"type":"release.trigger.acted"`,
+		`"type":"release.trigger.cleared"`,
 		`"trigger":"queue_depth"`, `"action":"read_only"`, `"result":"done"`, `"version":"`,
 		`"process":"`} {
 		if !strings.Contains(all, want) {
@@ -116,10 +116,10 @@ func TestTriggerStopsIntake(t *testing.T) {
 		t.Errorf("the admin trail is %+v", trail)
 	}
 	_, metrics := g.request(http.MethodGet, "/metrics", "")
-	for _, want := range []string{`hookgate_guard_trigger_firings_total{trigger="queue_depth"} 1`,
-		`hookgate_guard_trigger_state{state="quiet",trigger="queue_depth"} 1`,
-		`hookgate_guard_trigger_state{state="quiet",trigger="redis"} 1`,
-		`hookgate_guard_alarms_total{outcome="delivered"} 3`} {
+	for _, want := range []string{`hookgate_release_trigger_firings_total{trigger="queue_depth"} 1`,
+		`hookgate_release_trigger_state{state="quiet",trigger="queue_depth"} 1`,
+		`hookgate_release_trigger_state{state="quiet",trigger="redis"} 1`,
+		`hookgate_release_alarms_total{outcome="delivered"} 3`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics do not have %s", want)
 		}
@@ -146,8 +146,8 @@ func TestTriggerRollsBack(t *testing.T) {
 		at("over")
 	config := writeConfig(t, `
 worker: {max_rate: 1}
-guard:
-  triggers: {queue_depth: {limit: 5, sustain: 0s, action: rollback}}
+release:
+  triggers: {sustain: 0s, queue_depth: {limit: 5, action: rollback}}
   rollback_command: [/bin/sh, -c, '`+script+`']
 `)
 	redis := redistest.Start(t, redistest.Options{})
@@ -182,7 +182,7 @@ guard:
 		return false
 	})
 	if !strings.HasPrefix(last.Result, "failed: ") ||
-		!strings.Contains(last.Result, "guard.rollback_cooldown") || exists("begun")() {
+		!strings.Contains(last.Result, "at the earliest") || exists("begun")() {
 		t.Errorf("after a restart the guard did %+v", last)
 	}
 }

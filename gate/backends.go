@@ -50,6 +50,8 @@ type backends struct {
 	// it has none.
 	holdings func() metrics.Holdings
 	pool     func() metrics.Pool
+	// connectTimeout bounds the opening of a connection to PostgreSQL.
+	connectTimeout time.Duration
 	// commit says what a commit of the store is worth, promise what a 202 is worth.
 	commit, promise string
 
@@ -74,7 +76,7 @@ func openStore(ctx context.Context, o Options, log *slog.Logger) (_ *backends, e
 // in the data directory. It returns when webhooks may be taken.
 func (b *backends) openQueue(ctx context.Context, o Options, m *metrics.Metrics,
 	log *slog.Logger) error {
-	if o.Queue.Kind == QueueDirect {
+	if o.QueueKind() == QueueDirect {
 		warnOfRedis(o, log)
 		return b.openDirect(ctx, o, m, log)
 	}
@@ -106,7 +108,7 @@ func (b *backends) openDirect(ctx context.Context, o Options, m *metrics.Metrics
 		if err != nil {
 			return err
 		}
-		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, o.Database.ConnectTimeout,
+		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, b.connectTimeout,
 			remembered
 		shared.ModeChanged = func(m control.Mode) {
 			if err := o.dir().KeepMode(o.dir().StoreModeFile(), m); err != nil {
@@ -207,7 +209,7 @@ func (b *backends) openSpool(
 	log *slog.Logger,
 ) error {
 	file, err := spoolfile.Open(ctx, o.dir().SpoolFile(), spoolfile.Options{
-		HighWater: o.Spool.HighWater,
+		HighWater: o.Queue.HighWater,
 		MinFree:   int64(o.Queue.MinFreeDisk),
 		Free:      o.freeDisk,
 		Logger:    log.With("part", "spool"),
@@ -235,7 +237,7 @@ func (b *backends) openRedis(ctx context.Context, o Options, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	wait := spool.ConnectOptions{Name: "redis", FirstWait: 2 * o.Redis.Timeout, Logger: log}
+	wait := spool.ConnectOptions{Name: "redis", FirstWait: 2 * o.Queue.Timeout, Logger: log}
 	q, err := spool.ConnectQueue(ctx, wait, func(ctx context.Context) (*queueredis.Queue, error) {
 		q, err := queueredis.Open(ctx, redisConfigOf(o, b.mark, log))
 		if err == nil {
@@ -248,7 +250,7 @@ func (b *backends) openRedis(ctx context.Context, o Options, log *slog.Logger) e
 	}
 	b.opened = append(b.opened, q)
 	keeper, err := settings.Open(ctx, redisSettings{q}, settings.Options{
-		Poll: settingsPoll, Timeout: o.Redis.Timeout, Remembered: remembered,
+		Poll: settingsPoll, Timeout: o.Queue.Timeout, Remembered: remembered,
 		ModeChanged: func(m control.Mode) {
 			if err := o.dir().KeepMode(o.dir().ModeFile(), m); err != nil {
 				log.Warn("mode is not remembered for a start without Redis", "error", err)
@@ -288,7 +290,7 @@ func (b *backends) openRedis(ctx context.Context, o Options, log *slog.Logger) e
 	if o.Spool.Off {
 		return nil
 	}
-	return b.openSpool(ctx, o, q, nil, o.Redis.Timeout, log)
+	return b.openSpool(ctx, o, q, nil, o.Queue.Timeout, log)
 }
 
 func redisConfigOf(o Options, mark func(context.Context) (hookgate.StoreMark, error),
@@ -300,7 +302,7 @@ func redisConfigOf(o Options, mark func(context.Context) (hookgate.StoreMark, er
 		HighWater:     o.Queue.HighWater,
 		ClaimTTL:      o.Queue.ClaimTTL,
 		LeaseTTL:      o.Redis.LeaseTTL,
-		OpTimeout:     o.Redis.Timeout,
+		OpTimeout:     o.Queue.Timeout,
 		AllowEviction: o.Redis.AllowEviction,
 		TLSCA:         o.Redis.TLSCA,
 		Mark:          mark,
@@ -339,7 +341,7 @@ func (b *backends) openStoreFile(ctx context.Context, o Options) error {
 	b.opened = append(b.opened, s)
 	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
 	b.commit = "on disk (fsync) in " + o.dir().StoreFile()
-	if o.Queue.Kind == QueueRedis {
+	if o.QueueKind() == QueueRedis {
 		b.commit = o.dir().StoreFile()
 	}
 	b.mark = s.Mark
@@ -352,6 +354,7 @@ func (b *backends) openPostgres(ctx context.Context, o Options, log *slog.Logger
 		return err
 	}
 	b.opened = append(b.opened, s)
+	b.connectTimeout = s.ConnectTimeout()
 	b.pool = func() metrics.Pool {
 		p := s.Pool()
 		return metrics.Pool{
@@ -361,7 +364,7 @@ func (b *backends) openPostgres(ctx context.Context, o Options, log *slog.Logger
 		}
 	}
 	preparing, err := spool.Connect(ctx, spool.ConnectOptions{Name: "postgres",
-		FirstWait: o.Database.ConnectTimeout, Logger: log}, s.Prepare)
+		FirstWait: s.ConnectTimeout(), Logger: log}, s.Prepare)
 	if err != nil {
 		return err
 	}
@@ -370,14 +373,14 @@ func (b *backends) openPostgres(ctx context.Context, o Options, log *slog.Logger
 	b.mark = s.Mark
 	b.commit, err = "PostgreSQL", preparing.Err()
 	switch {
-	case err != nil && o.Queue.Kind == QueueRedis:
+	case err != nil && o.QueueKind() == QueueRedis:
 		b.commit = "PostgreSQL, when it is there"
 	case err != nil && o.Spool.Off:
 		b.commit = "a commit of PostgreSQL, which is away: webhooks get 503 until it is there"
 	case err != nil:
 		b.commit = "as PostgreSQL is away, on disk (fsync) in " + o.dir().SpoolFile() +
 			" until it is there"
-	case o.Queue.Kind == QueueDirect:
+	case o.QueueKind() == QueueDirect:
 		worth, err := s.Durability(ctx)
 		if err != nil {
 			log.Warn("it is not known what a commit of PostgreSQL survives", "error", err)
@@ -393,7 +396,6 @@ func PostgresConfig(o Options) postgres.Config {
 		URL:              o.Database.URL,
 		Schema:           o.Database.Schema,
 		MaxConns:         o.Database.MaxConnections,
-		ConnectTimeout:   o.Database.ConnectTimeout,
 		StatementTimeout: o.Database.StatementTimeout,
 		SkipMigrations:   !o.Database.Migrate,
 	}

@@ -20,7 +20,6 @@ type CanaryOptions struct {
 	Timeout         time.Duration `setting:"timeout"`
 	MaxConnections  int           `setting:"max_connections"`
 	RequireEvidence bool          `setting:"require_evidence"`
-	MaxEvidenceAge  time.Duration `setting:"max_evidence_age"`
 }
 
 type CanaryPlan []CanaryStep
@@ -43,8 +42,7 @@ type CanaryStep struct {
 	For     time.Duration `setting:"for"`
 }
 
-var defaultCanary = CanaryOptions{Timeout: 20 * time.Second, MaxConnections: 1000,
-	MaxEvidenceAge: 24 * time.Hour}
+var defaultCanary = CanaryOptions{Timeout: 20 * time.Second, MaxConnections: 1000}
 
 // UnmarshalText reads a step written as text: 10:30m, or 100.
 func (s *CanaryStep) UnmarshalText(text []byte) (err error) {
@@ -70,14 +68,14 @@ func (c CanaryOptions) plan() (plan []canary.Step) {
 func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error {
 	if c.Upstream == "" {
 		if c.Percent != 0 || len(c.Plan) > 0 || c.RequireEvidence {
-			return errors.New("canary is set without canary.upstream: there is nothing to share webhooks with")
+			return errors.New("a setting of canary is set, but canary.upstream is not: set it to the URL of the previous service")
 		}
 		return nil
 	}
 	u, err := url.Parse(c.Upstream)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
 		u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("canary.upstream is not a base URL like http://10.0.0.5:3000, without user, password and query")
+		return errors.New("canary.upstream must be a base URL like http://10.0.0.5:3000, without user, password and query")
 	}
 	if err := canary.CheckPlan(c.plan()); err != nil {
 		return fmt.Errorf("canary.plan: %w", err)
@@ -85,14 +83,14 @@ func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error
 	switch {
 	case c.Percent < 0 || c.Percent > 100:
 		return fmt.Errorf("canary.percent is %d; it must be from 0 to 100", c.Percent)
-	case c.Timeout <= 0 || c.MaxConnections <= 0 || c.MaxEvidenceAge <= 0:
-		return errors.New("canary.timeout, canary.max_connections and canary.max_evidence_age must be greater than zero")
+	case c.Timeout <= 0 || c.MaxConnections <= 0:
+		return errors.New("canary.timeout and canary.max_connections must be greater than zero")
 	case c.Timeout >= writeTimeout:
-		return fmt.Errorf("canary.timeout (%v) must be below http.write_timeout (%v), or senders are cut off before they are answered", c.Timeout, writeTimeout)
+		return fmt.Errorf("canary.timeout (%v) must be below http.write_timeout (%v); otherwise senders are cut off before they get a response", c.Timeout, writeTimeout)
 	case c.RequireEvidence && c.Percent > 0:
-		return errors.New("canary.require_evidence and canary.percent contradict each other: the start would need no evidence")
+		return errors.New("canary.require_evidence and canary.percent contradict each other: with canary.percent the start needs no evidence")
 	case c.RequireEvidence && evidenceKeys == 0:
-		return errors.New("canary.require_evidence needs evidence.public_keys: without, anyone can sign evidence")
+		return errors.New("canary.require_evidence needs evidence.public_keys: without them anybody can sign evidence")
 	}
 	return nil
 }

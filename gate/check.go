@@ -23,7 +23,6 @@ func (o Options) Check() error {
 		"http.max_unpacked":                int64(o.HTTP.MaxUnpacked),
 		"http.max_connections":             int64(o.HTTP.MaxConnections),
 		"http.max_connections_per_address": int64(o.HTTP.MaxPerAddress),
-		"http.read_header_timeout":         int64(o.HTTP.ReadHeaderTimeout),
 		"http.read_timeout":                int64(o.HTTP.ReadTimeout),
 		"http.write_timeout":               int64(o.HTTP.WriteTimeout),
 		"http.idle_timeout":                int64(o.HTTP.IdleTimeout),
@@ -31,39 +30,22 @@ func (o Options) Check() error {
 		"shutdown_timeout":                 int64(o.ShutdownTimeout),
 		"admin.failed_logins":              int64(o.Admin.FailedLogins),
 		"admin.session_idle":               int64(o.Admin.SessionIdle),
-		"admin.session_max":                int64(o.Admin.SessionMax),
-		"admin.search_time":                int64(o.Admin.SearchTime),
-		"admin.live_streams":               int64(o.Admin.LiveStreams),
-		"admin.audit_timeout":              int64(o.Admin.AuditTimeout),
-		"evidence.max_size":                int64(o.Evidence.MaxSize),
 		"evidence.max_total":               int64(o.Evidence.MaxTotal),
-		"evidence.max_bundles":             int64(o.Evidence.MaxBundles),
-		"evidence.timeout":                 int64(o.Evidence.Timeout),
 		"approvals.expiry":                 int64(o.Approvals.Expiry),
-		"approvals.max_pending":            int64(o.Approvals.MaxPending),
-		"redis.timeout":                    int64(o.Redis.Timeout),
 		"redis.lease_ttl":                  int64(o.Redis.LeaseTTL),
-		"spool.high_water":                 o.Spool.HighWater,
 		"database.max_connections":         int64(o.Database.MaxConnections),
-		"database.connect_timeout":         int64(o.Database.ConnectTimeout),
 		"database.statement_timeout":       int64(o.Database.StatementTimeout),
 		"queue.partitions":                 int64(o.Queue.Partitions),
 		"queue.high_water":                 o.Queue.HighWater,
 		"queue.claim_ttl":                  int64(o.Queue.ClaimTTL),
 		"queue.timeout":                    int64(o.Queue.Timeout),
-		"worker.count":                     int64(o.Worker.Count), "worker.min": int64(o.Worker.Min),
-		"worker.max_records": int64(o.Worker.MaxRecords),
-		"worker.max_bytes":   int64(o.Worker.MaxBytes), "worker.linger": int64(o.Worker.Linger),
-		"worker.apply_target":  int64(o.Worker.ApplyTarget),
-		"worker.apply_timeout": int64(o.Worker.ApplyTimeout),
-		"worker.backoff_min":   int64(o.Worker.BackoffMin),
-		"worker.backoff_max":   int64(o.Worker.BackoffMax),
+		"worker.count":                     int64(o.Worker.Count),
 	} {
 		if v <= 0 {
 			return fmt.Errorf("%s must be greater than zero", name)
 		}
 	}
-	if err := cmp.Or(o.Guard.check(), o.Guard.checkTriggers(o.Canary.Upstream != "")); err != nil {
+	if err := cmp.Or(o.Guard.check(), o.Release.check(o.Canary.Upstream != "")); err != nil {
 		return err
 	}
 	if err := o.Canary.check(o.HTTP.WriteTimeout, len(o.Evidence.PublicKeys)); err != nil {
@@ -93,21 +75,15 @@ func (o Options) Check() error {
 		return errors.New("canary.upstream needs admin.listen: on one listener a page of the upstream would have the rights of the dashboard; set admin.listen to an address such as 127.0.0.1:8081")
 	case (o.TLS.CertFile == "") != (o.TLS.KeyFile == ""):
 		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
-	case o.Worker.BackoffMin > o.Worker.BackoffMax:
-		return fmt.Errorf("worker.backoff_min (%v) is greater than worker.backoff_max (%v)",
-			o.Worker.BackoffMin, o.Worker.BackoffMax)
 	case !slices.Contains([]string{RoleAll, RoleIngest, RoleWorker}, o.Role):
 		return fmt.Errorf("role %q is not one of %s, %s, %s", o.Role, RoleAll, RoleIngest, RoleWorker)
-	case o.Queue.Kind != QueueDirect && o.Queue.Kind != QueueRedis:
-		return fmt.Errorf("queue.kind %q is neither %s nor %s", o.Queue.Kind, QueueDirect, QueueRedis)
-	case o.Queue.Kind == QueueDirect && o.Redis.URL != "":
-		return errors.New("queue.kind direct and redis.url contradict each other: the store takes the webhooks, and Redis is not used; remove one of them")
-	case o.Queue.Kind == QueueRedis && o.Redis.URL == "":
-		return errors.New("queue.kind redis needs redis.url")
-	case o.Role == RoleWorker && o.Queue.Kind == QueueDirect:
-		return errors.New("role worker needs queue.kind redis: without Redis each process stores the webhooks that it takes, and nothing is left for a worker; use role all")
+	case o.Role == RoleWorker && o.QueueKind() == QueueDirect:
+		return errors.New("role worker needs redis.url: without Redis each process stores the webhooks that it accepts, and a worker has nothing to store; set redis.url or use role all")
 	case o.Role != RoleAll && o.Database.URL == "":
 		return fmt.Errorf("role %s needs database.url: what processes share must not lie in a data directory", o.Role)
+	case o.Admin.SessionIdle > maxSession:
+		return fmt.Errorf("admin.session_idle is %v; it must be at most %v, when every session ends",
+			o.Admin.SessionIdle, maxSession)
 	case o.Queue.MinFreeDisk < 0:
 		return errors.New("queue.min_free_disk must not be negative; 0 means no bound")
 	case o.Database.Schema == "":
@@ -125,7 +101,7 @@ func (o Options) Check() error {
 				strings.Join(adminapi.ApprovalActions(), ", "))
 		}
 	}
-	if err := o.Retention.check(o.Queue); err != nil {
+	if err := o.checkRetention(); err != nil {
 		return err
 	}
 	if _, err := parsePrefixes(o.HTTP.TrustedProxies); err != nil {
@@ -142,21 +118,20 @@ func (o Options) Check() error {
 	return nil
 }
 
-// check finds times that contradict each other, or the time for which the queue recognises a
-// repetition: it must not call something a repetition of an event that is gone.
-func (r RetentionOptions) check(q QueueOptions) error {
+// checkRetention finds times that contradict each other. Redis must not recognise a repetition longer
+// than the store has the event: the gate would acknowledge a duplicate of an event that is gone.
+func (o Options) checkRetention() error {
+	r, q := o.Retention, o.Queue
 	switch {
 	case r.Events < 0 || r.Trail < 0:
 		return errors.New("retention.events and retention.trail must not be negative; 0 keeps for ever")
-	case q.Kind == QueueRedis && r.Events > 0 && r.Events < q.ClaimTTL:
+	case o.QueueKind() == QueueRedis && r.Events > 0 && r.Events < q.ClaimTTL:
 		return fmt.Errorf("retention.events (%v) is shorter than queue.claim_ttl (%v): a repetition would be acknowledged"+
 			" as one of an event that is gone", r.Events, q.ClaimTTL)
 	case r.Trail > 0 && r.Events == 0:
 		return errors.New("retention.trail is set and retention.events is not: lineage cannot go before its events")
 	case r.Trail > 0 && r.Trail < r.Events:
 		return fmt.Errorf("retention.trail (%v) is shorter than retention.events (%v): lineage cannot go before its events", r.Trail, r.Events)
-	case r.SharePercent < 1 || r.SharePercent > 90:
-		return fmt.Errorf("retention.share_percent is %d; it must be from 1 to 90", r.SharePercent)
 	}
 	return nil
 }

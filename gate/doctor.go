@@ -49,7 +49,7 @@ func (c Options) Examination(ctx context.Context, rate float64, processes int) d
 	}
 	if !c.Spool.Off {
 		holds = append(holds, "the spool")
-		d.DataDir.Records = c.Spool.HighWater
+		d.DataDir.Records = c.Queue.HighWater
 	}
 	d.DataDir.Holds = strings.Join(append(holds, "keys"), ", ")
 	for _, name := range []string{datadir.BearerKey, datadir.HMACSecret, datadir.AdminToken} {

@@ -13,6 +13,6 @@ func openDepot(o Options) (*evidence.Depot, error) {
 		return nil, fmt.Errorf("evidence.public_keys: %w", err)
 	}
 	return evidence.OpenDepot(o.dir().EvidenceDir(), evidence.Limits{
-		Bundle: int64(o.Evidence.MaxSize), Total: int64(o.Evidence.MaxTotal),
-		Bundles: o.Evidence.MaxBundles}, keys)
+		Bundle: int64(o.Evidence.MaxTotal / evidenceParts), Total: int64(o.Evidence.MaxTotal),
+		Bundles: maxBundles}, keys)
 }

@@ -59,7 +59,7 @@ type Gate struct {
 //	           guard             └─ Redis ─► persist ─► store
 //	           canary ─► upstream              metrics and read API ─► httpd
 func Open(ctx context.Context, o Options) (_ *Gate, err error) {
-	o.Logger, o.Queue.Kind = o.logger(), o.QueueKind()
+	o.Logger = o.logger()
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	}
 	live := dashboard.NewLive(dashboard.LiveConfig{
 		Metrics: m, Guard: protection, Release: triggers, Mode: b.settings, Store: b.reader,
-		Attention: watched, MaxStreams: o.Admin.LiveStreams,
+		Attention: watched, MaxStreams: maxLiveStreams,
 	})
 
 	accept := ingestConfigOf(o, edge)

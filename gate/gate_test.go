@@ -179,7 +179,7 @@ func TestFailedOpen(t *testing.T) {
 			o.Listen, o.Admin.Listen = "127.0.0.1:0",
 				taken.Addr().String()
 		}},
-		{"retention.share_percent", func(o *Options) { o.Retention.SharePercent = 0 }},
+		{"retention.trail", func(o *Options) { o.Retention.Trail = time.Hour }},
 		{"sources.github", func(o *Options) { o.Sources = map[string]SourceOptions{"github": {Kind: "github"}} }},
 		{"evidence.public_keys", func(o *Options) { o.Evidence.PublicKeys = []string{"/no/such/file"} }},
 		{"tls", func(o *Options) { o.TLS = TLSOptions{CertFile: "/no/cert", KeyFile: "/no/key"} }},

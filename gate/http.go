@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -22,7 +23,7 @@ func httpConfigOf(o Options, around func(http.Handler) http.Handler,
 		MaxHeaderMemory:          int64(o.HTTP.MaxHeaderMemory),
 		MaxConnections:           o.HTTP.MaxConnections,
 		MaxConnectionsPerAddress: o.HTTP.MaxPerAddress,
-		ReadHeaderTimeout:        o.HTTP.ReadHeaderTimeout,
+		ReadHeaderTimeout:        min(readHeaderTimeout, o.HTTP.ReadTimeout),
 		ReadTimeout:              o.HTTP.ReadTimeout,
 		WriteTimeout:             o.HTTP.WriteTimeout,
 		IdleTimeout:              o.HTTP.IdleTimeout,
@@ -44,21 +45,22 @@ func ingestConfigOf(o Options, edge httpserver.Config) ingest.Config {
 
 func adminConfigOf(o Options, k credentials, edge httpserver.Config) adminapi.Config {
 	return adminapi.Config{
-		WriteTimeout:    edge.WriteTimeout,
-		RetryAfter:      edge.RetryAfter,
-		TrustedProxies:  edge.TrustedProxies,
-		AdminTokens:     k.adminTokens,
-		Approvals:       adminapi.ApprovalRules(o.Approvals),
+		WriteTimeout:   edge.WriteTimeout,
+		RetryAfter:     edge.RetryAfter,
+		TrustedProxies: edge.TrustedProxies,
+		AdminTokens:    k.adminTokens,
+		Approvals: adminapi.ApprovalRules{Required: o.Approvals.Required, Expiry: o.Approvals.Expiry,
+			MaxPending: maxPendingApprovals},
 		FailedLogins:    o.Admin.FailedLogins,
 		SessionIdle:     o.Admin.SessionIdle,
-		SessionMax:      o.Admin.SessionMax,
-		AuditTimeout:    o.Admin.AuditTimeout,
-		MaxEvidenceAge:  o.Canary.MaxEvidenceAge,
-		SearchTime:      o.Admin.SearchTime,
+		SessionMax:      maxSession,
+		AuditTimeout:    auditTimeout,
+		MaxEvidenceAge:  maxEvidenceAge,
+		SearchTime:      cmp.Or(o.Admin.SearchTime, searchTime),
 		EvidenceTokens:  k.evidenceTokens,
-		MaxEvidence:     int64(o.Evidence.MaxSize),
-		EvidenceTimeout: o.Evidence.Timeout,
-		QueueKind:       o.Queue.Kind,
+		MaxEvidence:     int64(o.Evidence.MaxTotal / evidenceParts),
+		EvidenceTimeout: evidenceTimeout,
+		QueueKind:       o.QueueKind(),
 		Version:         o.Version,
 		Logger:          edge.Logger,
 	}

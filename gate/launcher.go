@@ -40,7 +40,7 @@ func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)
 	// A time far ahead is that of a clock which was wrong, and would forbid every roll-back until
 	// then.
 	if next := last.Add(l.cooldown); time.Until(next) > 0 && time.Until(last) < l.cooldown {
-		return "", fmt.Errorf("a roll-back was started at %s, and guard.rollback_cooldown lets the next begin at %s",
+		return "", fmt.Errorf("a roll-back was started at %s; the gate starts the next one at %s at the earliest",
 			last.Format(time.RFC3339), next.Format(time.RFC3339))
 	}
 	if err := datadir.WriteDurably(l.dir.RollbackStamp(),

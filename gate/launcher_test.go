@@ -19,8 +19,8 @@ func TestRollBackCooldown(t *testing.T) {
 		ago  time.Duration
 		says string
 	}{
-		{59 * time.Minute, "guard.rollback_cooldown"}, {-time.Minute, "guard.rollback_cooldown"},
-		{61 * time.Minute, ""}, {-365 * 24 * time.Hour, ""}, {0, "guard.rollback_cooldown"},
+		{59 * time.Minute, "at the earliest"}, {-time.Minute, "at the earliest"},
+		{61 * time.Minute, ""}, {-365 * 24 * time.Hour, ""}, {0, "at the earliest"},
 	} {
 		if test.ago != 0 { // else the one before counts
 			stamp := time.Now().Add(-test.ago).UTC().Format(time.RFC3339Nano)

@@ -113,7 +113,7 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 			continue
 		}
 		left, err := spoolfile.Open(ctx, path, spoolfile.Options{
-			HighWater: max(o.Queue.HighWater, o.Spool.HighWater),
+			HighWater: o.Queue.HighWater,
 			Logger:    log.With("part", filepath.Base(path)),
 		})
 		if err != nil {
@@ -126,7 +126,7 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 		}
 		emptied := make(chan struct{})
 		q, err := spool.New(ctx, b.front, left, spool.Options{
-			Timeout:  o.Redis.Timeout,
+			Timeout:  o.Queue.Timeout,
 			Leftover: filepath.Base(path),
 			Reject:   o.Spool.Off,
 			Emptied: func() {

@@ -17,7 +17,7 @@ func metricsConfigOf(o Options, b *backends, letters *attention.DeadLetters, clo
 		Pool:            b.pool,
 		Holdings:        b.holdings,
 		Mode:            b.settings.Mode,
-		Kind:            o.Queue.Kind,
+		Kind:            o.QueueKind(),
 		ClockBehind:     clock.Behind,
 		OpenDeadLetters: letters.Open,
 		DataDir:         o.dir().Space,

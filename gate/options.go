@@ -55,11 +55,12 @@ type Options struct {
 	TLS       TLSOptions       `setting:"tls"`
 	Queue     QueueOptions     `setting:"queue"`
 	Redis     RedisOptions     `setting:"redis"`
-	Spool     SpoolOptions     `setting:"spool"`
+	Spool     Spool            `setting:"spool"`
 	Database  DatabaseOptions  `setting:"database"`
 	Worker    WorkerOptions    `setting:"worker"`
 	Retention RetentionOptions `setting:"retention"`
 	Guard     GuardOptions     `setting:"guard"`
+	Release   ReleaseOptions   `setting:"release"`
 	Canary    CanaryOptions    `setting:"canary"`
 	Tracing   TracingOptions   `setting:"tracing"`
 }
@@ -71,7 +72,7 @@ const (
 	RoleWorker = "worker" // stores the webhooks that other processes received
 )
 
-// The kinds of queue.
+// The kinds of queue; see Options.QueueKind.
 const (
 	QueueDirect = "direct" // the store takes the appends
 	QueueRedis  = "redis"  // Redis takes the appends, and workers store them
@@ -83,16 +84,11 @@ type AdminOptions struct {
 	Listen string `setting:"listen"`
 	// FailedLogins is how many calls with an unknown token an address may make per minute.
 	FailedLogins int `setting:"failed_logins"`
-	// SessionIdle and SessionMax are how long a session of the dashboard lasts without use, and at
-	// most.
+	// SessionIdle is how long a session of the dashboard lasts without use.
 	SessionIdle time.Duration `setting:"session_idle"`
-	SessionMax  time.Duration `setting:"session_max"`
-	// LiveStreams is how many browsers may receive live numbers at a time.
-	LiveStreams int `setting:"live_streams"`
-	// AuditTimeout bounds GET /api/audit/verify.
-	AuditTimeout time.Duration `setting:"audit_timeout"`
-	// SearchTime bounds one page of a search.
-	SearchTime time.Duration `setting:"search_time"`
+	// SearchTime bounds one page of a search without an index; default 500 ms. The page then says how
+	// far it came, and the next request continues.
+	SearchTime time.Duration `setting:"-"`
 }
 
 // ApprovalOptions concern actions that a second person must approve.
@@ -101,18 +97,13 @@ type ApprovalOptions struct {
 	Required []string `setting:"required"`
 	// Expiry is how long after its request an approval can be given and used.
 	Expiry time.Duration `setting:"expiry"`
-	// MaxPending is how many requests of one person may be pending.
-	MaxPending int `setting:"max_pending"`
 }
 
 // EvidenceOptions concern evidence bundles that POST /api/intake receives.
 type EvidenceOptions struct {
-	// MaxSize bounds one bundle, packed and unpacked; MaxTotal and MaxBundles bound all together.
-	MaxSize    Bytes `setting:"max_size"`
-	MaxTotal   Bytes `setting:"max_total"`
-	MaxBundles int   `setting:"max_bundles"`
-	// Timeout is how long a bundle may take to arrive.
-	Timeout time.Duration `setting:"timeout"`
+	// MaxTotal bounds the disk of all bundles. One bundle may use a sixteenth of it, packed and
+	// unpacked.
+	MaxTotal Bytes `setting:"max_total"`
 	// PublicKeys are files. One of the keys must have signed a bundle; without keys any signature
 	// is accepted.
 	PublicKeys []string `setting:"public_keys"`
@@ -132,10 +123,9 @@ type HTTPOptions struct {
 	MaxConnections int `setting:"max_connections"`
 	MaxPerAddress  int `setting:"max_connections_per_address"`
 	// The time-outs are those of net/http's Server.
-	ReadHeaderTimeout time.Duration `setting:"read_header_timeout"`
-	ReadTimeout       time.Duration `setting:"read_timeout"`
-	WriteTimeout      time.Duration `setting:"write_timeout"`
-	IdleTimeout       time.Duration `setting:"idle_timeout"`
+	ReadTimeout  time.Duration `setting:"read_timeout"`
+	WriteTimeout time.Duration `setting:"write_timeout"`
+	IdleTimeout  time.Duration `setting:"idle_timeout"`
 	// RetryAfter is the Retry-After of a 503.
 	RetryAfter time.Duration `setting:"retry_after"`
 	// TrustedProxies are addresses and networks whose X-Forwarded-For the gate believes.
@@ -145,15 +135,13 @@ type HTTPOptions struct {
 // QueueOptions concern the queue. Here and below, a field with the tag only:"redis" has no effect
 // unless Redis is the queue.
 type QueueOptions struct {
-	// Kind is QueueDirect or QueueRedis; empty: Options.QueueKind chooses.
-	Kind string `setting:"kind"`
 	// Partitions is the number of partitions that ordering keys are hashed onto.
 	Partitions int `setting:"partitions"`
-	// HighWater is the number of queued records at which new webhooks get 503.
-	HighWater int64 `setting:"high_water" only:"redis"`
+	// HighWater is the number of waiting webhooks, in Redis or in the spool, at which new ones get 503.
+	HighWater int64 `setting:"high_water"`
 	// ClaimTTL is how long Redis recognises a duplicate. After that the store still does.
 	ClaimTTL time.Duration `setting:"claim_ttl" only:"redis"`
-	// Timeout is how long a webhook may wait for the store before it is spooled.
+	// Timeout is how long a webhook may wait for the store or for Redis before it is spooled.
 	Timeout time.Duration `setting:"timeout"`
 	// MinFreeDisk is the free disk space below which store.db and the spool take no webhooks.
 	MinFreeDisk Bytes `setting:"min_free_disk"`
@@ -164,8 +152,6 @@ type RedisOptions struct {
 	URL string `setting:"url"`
 	// Prefix begins every key.
 	Prefix string `setting:"prefix" only:"redis"`
-	// Timeout bounds one operation. After that webhooks are spooled.
-	Timeout time.Duration `setting:"timeout" only:"redis"`
 	// LeaseTTL is the time after which the partitions of a dead process go to other processes.
 	LeaseTTL time.Duration `setting:"lease_ttl" only:"redis"`
 	// AllowEviction permits a Redis that may evict acknowledged webhooks when its memory is full.
@@ -174,40 +160,35 @@ type RedisOptions struct {
 	TLSCA string `setting:"tls_ca" only:"redis"`
 }
 
-// SpoolOptions concern the local file that takes webhooks while the store or Redis is away. The
-// configuration file has them as off, as on, or as a map.
-type SpoolOptions struct {
-	// Off answers 503 instead of spooling.
+// Spool says whether the gate spools webhooks to a local file while the store or Redis is away. The
+// configuration has it as on or off.
+type Spool struct {
+	// Off makes the gate answer 503 instead.
 	Off bool `setting:"-"`
-	// HighWater is the number of spooled webhooks at which new ones get 503.
-	HighWater int64 `setting:"high_water"`
 }
 
-// DefaultSpoolHighWater is the default of SpoolOptions.HighWater, in webhooks.
-const DefaultSpoolHighWater = 100_000
-
-// UnmarshalText reads "off" and "on".
-func (s *SpoolOptions) UnmarshalText(text []byte) error {
+// UnmarshalText parses "on" or "off".
+func (s *Spool) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "off":
-		*s = SpoolOptions{Off: true, HighWater: DefaultSpoolHighWater}
+		s.Off = true
 	case "on":
-		*s = SpoolOptions{HighWater: DefaultSpoolHighWater}
+		s.Off = false
 	default:
-		return fmt.Errorf("spool %q is neither off nor on", text)
+		return fmt.Errorf("spool is %q; it must be on or off", text)
 	}
 	return nil
 }
 
 // DatabaseOptions concern PostgreSQL. It is the store if URL is set.
 type DatabaseOptions struct {
+	// URL may have connect_timeout, in seconds, which bounds opening a connection and how long Open waits
+	// for the database. The default is 5 s.
 	URL string `setting:"url"`
 	// Schema is the schema that holds the tables.
 	Schema string `setting:"schema"`
 	// MaxConnections bounds the connections of one process.
 	MaxConnections int `setting:"max_connections"`
-	// ConnectTimeout bounds opening a connection, and how long Open waits for the database.
-	ConnectTimeout time.Duration `setting:"connect_timeout"`
 	// StatementTimeout bounds a statement, its wait for locks included.
 	StatementTimeout time.Duration `setting:"statement_timeout"`
 	// Migrate updates the schema. Without it Open fails if the schema is another one.
@@ -216,21 +197,8 @@ type DatabaseOptions struct {
 
 // WorkerOptions concern the workers, which store the records from Redis.
 type WorkerOptions struct {
-	// Count and Min are the most and the fewest workers at a time.
+	// Count is the largest number of workers at a time.
 	Count int `setting:"count" only:"redis"`
-	Min   int `setting:"min" only:"redis"`
-	// MaxRecords and MaxBytes bound one batch.
-	MaxRecords int   `setting:"max_records" only:"redis"`
-	MaxBytes   Bytes `setting:"max_bytes" only:"redis"`
-	// Linger is how long a worker waits for a fuller batch.
-	Linger time.Duration `setting:"linger" only:"redis"`
-	// ApplyTarget is the duration of a transaction above which the next batches are smaller.
-	ApplyTarget time.Duration `setting:"apply_target" only:"redis"`
-	// ApplyTimeout bounds one attempt to store a batch.
-	ApplyTimeout time.Duration `setting:"apply_timeout" only:"redis"`
-	// BackoffMin and BackoffMax are the first and the longest pause after a failed attempt.
-	BackoffMin time.Duration `setting:"backoff_min" only:"redis"`
-	BackoffMax time.Duration `setting:"backoff_max" only:"redis"`
 	// MaxRate bounds the records that the workers of a process store per second; 0: no limit.
 	MaxRate int `setting:"max_rate" only:"redis"`
 }
@@ -240,8 +208,6 @@ type RetentionOptions struct {
 	// Events and Trail are how long the body of an event and its lineage are kept; 0: for ever.
 	Events time.Duration `setting:"events"`
 	Trail  time.Duration `setting:"trail"`
-	// SharePercent is the percentage of the store's time that removal may use.
-	SharePercent int `setting:"share_percent"`
 }
 
 // TracingOptions concern OpenTelemetry. They are used if Endpoint is set.
@@ -261,34 +227,21 @@ func DefaultOptions() Options {
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
 		Sources:         map[string]SourceOptions{ingest.DefaultSource: {Kind: "envelope"}},
-		Admin: AdminOptions{
-			FailedLogins: 30,
-			SessionIdle:  12 * time.Hour,
-			SessionMax:   7 * 24 * time.Hour,
-			LiveStreams:  20,
-			AuditTimeout: 10 * time.Minute,
-			SearchTime:   500 * time.Millisecond,
-		},
-		Approvals: ApprovalOptions{Expiry: time.Hour, MaxPending: 20},
-		Evidence: EvidenceOptions{
-			MaxSize:    256 << 20,
-			MaxTotal:   4 << 30,
-			MaxBundles: 1000,
-			Timeout:    10 * time.Minute,
-		},
+		Admin:           AdminOptions{FailedLogins: 30, SessionIdle: 12 * time.Hour},
+		Approvals:       ApprovalOptions{Expiry: time.Hour},
+		Evidence:        EvidenceOptions{MaxTotal: 4 << 30},
 		HTTP: HTTPOptions{
-			MaxBody:           1 << 20,
-			MaxBodyMemory:     256 << 20,
-			MaxUnpacked:       8 << 20,
-			MaxHeader:         16 << 10,
-			MaxHeaderMemory:   64 << 20,
-			MaxConnections:    10_000,
-			MaxPerAddress:     1000,
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       30 * time.Second,
-			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			RetryAfter:        5 * time.Second,
+			MaxBody:         1 << 20,
+			MaxBodyMemory:   256 << 20,
+			MaxUnpacked:     8 << 20,
+			MaxHeader:       16 << 10,
+			MaxHeaderMemory: 64 << 20,
+			MaxConnections:  10_000,
+			MaxPerAddress:   1000,
+			ReadTimeout:     30 * time.Second,
+			WriteTimeout:    30 * time.Second,
+			IdleTimeout:     2 * time.Minute,
+			RetryAfter:      5 * time.Second,
 		},
 		Queue: QueueOptions{
 			Partitions:  16,
@@ -297,40 +250,24 @@ func DefaultOptions() Options {
 			Timeout:     time.Second,
 			MinFreeDisk: 256 << 20,
 		},
-		Redis: RedisOptions{Prefix: "hookgate", Timeout: time.Second, LeaseTTL: 5 * time.Second},
-		Spool: SpoolOptions{HighWater: DefaultSpoolHighWater},
+		Redis: RedisOptions{Prefix: "hookgate", LeaseTTL: 5 * time.Second},
 		Database: DatabaseOptions{
 			Schema:           postgres.DefaultSchema,
 			MaxConnections:   10,
-			ConnectTimeout:   5 * time.Second,
 			StatementTimeout: 30 * time.Second,
 			Migrate:          true,
 		},
-		Worker: WorkerOptions{
-			Count:        max(1, runtime.NumCPU()/2),
-			Min:          1,
-			MaxRecords:   2000,
-			MaxBytes:     8 << 20,
-			Linger:       100 * time.Millisecond,
-			ApplyTarget:  250 * time.Millisecond,
-			ApplyTimeout: 30 * time.Second,
-			BackoffMin:   50 * time.Millisecond,
-			BackoffMax:   15 * time.Second,
-		},
-		Retention: RetentionOptions{SharePercent: 10},
-		Guard:     defaultGuard,
-		Canary:    defaultCanary,
-		Tracing:   TracingOptions{Sample: 0.01},
+		Worker:  WorkerOptions{Count: max(1, runtime.NumCPU()/2)},
+		Guard:   defaultGuard,
+		Release: defaultRelease,
+		Canary:  defaultCanary,
+		Tracing: TracingOptions{Sample: 0.01},
 	}
 }
 
-// QueueKind returns Queue.Kind. If that is empty, it returns QueueRedis if Redis.URL is set, and
-// QueueDirect otherwise.
+// QueueKind returns QueueRedis if Redis.URL is set, and QueueDirect otherwise.
 func (o Options) QueueKind() string {
-	switch {
-	case o.Queue.Kind != "":
-		return o.Queue.Kind
-	case o.Redis.URL != "":
+	if o.Redis.URL != "" {
 		return QueueRedis
 	}
 	return QueueDirect

@@ -10,19 +10,11 @@ import (
 
 func workerConfigOf(o Options, paused func() bool, log *slog.Logger) persist.Config {
 	return persist.Config{
-		Workers:      o.Worker.Count,
-		MinWorkers:   o.Worker.Min,
-		MaxRecords:   o.Worker.MaxRecords,
-		MaxBytes:     int(o.Worker.MaxBytes),
-		Linger:       o.Worker.Linger,
-		ApplyTarget:  o.Worker.ApplyTarget,
-		ApplyTimeout: o.Worker.ApplyTimeout,
-		BackoffMin:   o.Worker.BackoffMin,
-		BackoffMax:   o.Worker.BackoffMax,
-		MaxRate:      o.Worker.MaxRate,
-		Paused:       paused,
-		Name:         processName(),
-		Logger:       log,
+		Workers: o.Worker.Count,
+		MaxRate: o.Worker.MaxRate,
+		Paused:  paused,
+		Name:    processName(),
+		Logger:  log,
 	}
 }
 
@@ -34,7 +26,6 @@ func retentionConfigOf(o Options, paused func() bool, log *slog.Logger) retentio
 	r := retention.Config{
 		Events: o.Retention.Events,
 		Trail:  o.Retention.Trail,
-		Share:  float64(o.Retention.SharePercent) / 100,
 		Paused: paused,
 		Logger: log,
 	}

@@ -58,7 +58,7 @@ type Config struct {
 	ApplyTarget time.Duration
 	// ApplyTimeout bounds one attempt to store a batch; default 30 s.
 	ApplyTimeout time.Duration
-	// BackoffMin and BackoffMax bound the pauses between attempts; default 50 ms and 15 s. See
+	// BackoffMin and BackoffMax bound the pauses between attempts; default 50 ms and 5 s. See
 	// backoff.Policy.
 	BackoffMin, BackoffMax time.Duration
 	// MaxRate bounds the records that all workers together store per second; 0 means no bound. A batch
@@ -82,7 +82,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ApplyTarget, 250*time.Millisecond)
 	setDefault(&c.ApplyTimeout, 30*time.Second)
 	setDefault(&c.BackoffMin, 50*time.Millisecond)
-	setDefault(&c.BackoffMax, 15*time.Second)
+	setDefault(&c.BackoffMax, 5*time.Second)
 	setDefault(&c.Name, "worker")
 	if c.Paused == nil {
 		c.Paused = func() bool { return false }

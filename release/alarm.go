@@ -169,7 +169,7 @@ type alarmData struct {
 }
 
 func (a *alarms) send(ctx context.Context, client *http.Client, alarm Alarm) error {
-	body, err := json.Marshal(message{"guard.trigger." + alarm.Kind, alarm.At,
+	body, err := json.Marshal(message{"release.trigger." + alarm.Kind, alarm.At,
 		alarmData{alarm, a.process, a.version}})
 	if err != nil {
 		return err

@@ -655,7 +655,7 @@ func TestAlarmWebhook(t *testing.T) {
 		id := s.monitor.Status().Alarms[0].ID
 		for _, text := range got {
 			if text != got[0] || !strings.HasPrefix(text,
-				id+` {"type":"guard.trigger.raised","timestamp":"`) ||
+				id+` {"type":"release.trigger.raised","timestamp":"`) ||
 				!strings.Contains(text, `"trigger":"queue_depth","value":101,"limit":100,"unit":"records","action":"none","process":"gate-1","version":"v2"}`) {
 				t.Fatalf("sent %s", text)
 			}

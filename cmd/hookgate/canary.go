@@ -97,7 +97,7 @@ func newCanaryStartCommand() *cobra.Command {
 With --evidence the canary starts on a certification. The evidence must be what was
 signed, its verdict PASS and of the version that the gate runs. The command checks this
 and submits the evidence to the gate, which checks it again, and its age too
-(canary.max_evidence_age). With canary.require_evidence the gate leaves 0 percent only
+(24 hours). With canary.require_evidence the gate leaves 0 percent only
 this way.
 
 Exit code 0: the plan has started. 1: the evidence or the gate does not allow it. 2: an

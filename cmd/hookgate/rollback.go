@@ -114,8 +114,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 		return err
 	}
 	gate := &rollback.Remote{Client: client, Reason: f.reason, Approval: f.approval}
-	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained ||
-		c.Rollback.AllowUndrained, Rerun: f.rerun, CommandDone: f.isDone}
+	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained, Rerun: f.rerun, CommandDone: f.isDone}
 	show := showStep(cmd.ErrOrStderr())
 	var walk *rollback.Playbook
 	switch {
@@ -157,13 +156,22 @@ func advised(err error) error {
 	return err
 }
 
+const (
+	// drainTimeout is the default time for the queue to drain.
+	drainTimeout = 2 * time.Minute
+	// healthTimeout is the time for the expected version to answer. --resume waits again.
+	healthTimeout = 2 * time.Minute
+	// goal is the longest time that a roll-back should take. The report says whether it was met.
+	goal = 10 * time.Minute
+)
+
 // plan puts a new roll-back together, and asks whether to start it.
 func (f *rollbackFlags) plan(cmd *cobra.Command, c config.RollbackOptions, command []string,
 	gate *rollback.Remote) (rollback.Plan, error) {
 	p := rollback.Plan{
 		ExpectedVersion: cmp.Or(f.expect, c.ExpectedVersion), Command: command,
-		Drain: cmp.Or(f.drain, c.DrainTimeout), Run: c.CommandTimeout, Health: c.HealthTimeout,
-		Goal: c.Goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.reason,
+		Drain: cmp.Or(f.drain, drainTimeout), Run: c.CommandTimeout, Health: healthTimeout,
+		Goal: goal, Idempotent: c.Idempotent && len(command) == 0, Reason: f.reason,
 	}
 	if len(command) == 0 {
 		p.Command = c.Command

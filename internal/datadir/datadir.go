@@ -284,7 +284,7 @@ func (d Dir) checkOwner(path string) error {
 // RollbackStamp says when the guard last started a roll-back, and RollbackLog has what the command
 // printed.
 func (d Dir) RollbackStamp() string { return filepath.Join(string(d), "guard-rollback") }
-func (d Dir) RollbackLog() string   { return filepath.Join(string(d), "guard-rollback.log") }
+func (d Dir) RollbackLog() string   { return filepath.Join(string(d), "release-rollback.log") }
 
 // Quarantine keeps the raw bytes of a spooled record that cannot be decoded in a file of its own.
 func (d Dir) Quarantine(r hookgate.Record) error {

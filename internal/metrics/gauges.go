@@ -70,16 +70,16 @@ var (
 	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
 	canaryPercent = desc("hookgate_canary_percent",
 		"Share of the ordering keys that the gate takes; 100 if there is no canary.")
-	triggerValue = desc("hookgate_guard_trigger_value",
+	triggerValue = desc("hookgate_release_trigger_value",
 		"Value of a release trigger, in its unit; left out while it cannot be read or says nothing.",
 		"trigger")
-	triggerNear = desc("hookgate_guard_trigger_nearness_ratio",
+	triggerNear = desc("hookgate_release_trigger_nearness_ratio",
 		"That value in proportion to its limit: above 1 for long enough the trigger fires.", "trigger")
-	triggerState = desc("hookgate_guard_trigger_state",
+	triggerState = desc("hookgate_release_trigger_state",
 		"1 at the state that the release trigger is in.", "trigger", "state")
-	triggerFired = desc("hookgate_guard_trigger_firings_total",
+	triggerFired = desc("hookgate_release_trigger_firings_total",
 		"How often a release trigger has fired.", "trigger")
-	alarmsSent = desc("hookgate_guard_alarms_total",
+	alarmsSent = desc("hookgate_release_alarms_total",
 		"Alarms for the webhook, by what became of them.", "outcome")
 	bodyLimit = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
 )

@@ -17,6 +17,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -44,7 +45,8 @@ type Config struct {
 	URL string
 	// MaxConns bounds the connections; default 10. A worker needs one while it stores a batch.
 	MaxConns int
-	// ConnectTimeout bounds the opening of one connection; default 5 s.
+	// ConnectTimeout bounds the opening of one connection. The default is connect_timeout of the URL, or
+	// 5 s.
 	ConnectTimeout time.Duration
 	// StatementTimeout bounds one statement, with its wait for locks, and the pause between the two
 	// halves of a transaction; default 30 s.
@@ -68,9 +70,6 @@ const (
 func (c Config) withDefaults() Config {
 	if c.MaxConns <= 0 {
 		c.MaxConns = defaultMaxConns
-	}
-	if c.ConnectTimeout <= 0 {
-		c.ConnectTimeout = defaultConnectTimeout
 	}
 	if c.StatementTimeout <= 0 {
 		c.StatementTimeout = defaultStatementTimeout
@@ -156,6 +155,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, unfit(reasonSettings, fmt.Errorf("open store: %w", err))
 	}
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, config.ConnConfig.ConnectTimeout, defaultConnectTimeout)
 	configure(config.ConnConfig, c)
 	config.MaxConns = int32(c.MaxConns)
 	s := &Store{
@@ -221,13 +221,16 @@ func (s *Store) setUnprepared(err error) {
 	s.unprepared.Store(&err)
 }
 
+// ConnectTimeout returns the bound on the opening of one connection.
+func (s *Store) ConnectTimeout() time.Duration { return s.config.ConnectTimeout }
+
 // Pool returns the state of the connections.
 func (s *Store) Pool() *pgxpool.Stat { return s.pool.Stat() }
 
 // configure makes a connection's configuration fit for a pooler.
 func configure(config *pgx.ConnConfig, c Config) {
 	c = c.withDefaults()
-	config.ConnectTimeout = c.ConnectTimeout
+	config.ConnectTimeout = cmp.Or(c.ConnectTimeout, config.ConnectTimeout, defaultConnectTimeout)
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.StatementCacheCapacity = 0
 	config.DescriptionCacheCapacity = 0
