@@ -185,3 +185,48 @@ func TestQuickstart(t *testing.T) {
 		t.Error("the program in quickstart.md is not that of examples/consumer/main.go")
 	}
 }
+
+var settingRow = regexp.MustCompile("(?m)^\\| `([a-z][a-z0-9_.]*)` \\|")
+
+// TestSettingsExist checks that every setting that a page or a comment in deploy names is in the
+// configuration reference. Decisions and the changelog may name what was removed.
+func TestSettingsExist(t *testing.T) {
+	reference, err := os.ReadFile("reference/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	groups := map[string]bool{}
+	for _, m := range settingRow.FindAllStringSubmatch(string(reference), -1) {
+		path := m[1]
+		for path != "" {
+			known[path] = true
+			path = path[:max(0, strings.LastIndexByte(path, '.'))]
+		}
+		if group, _, dotted := strings.Cut(m[1], "."); dotted {
+			groups[group] = true
+		}
+	}
+	if len(known) < 50 {
+		t.Fatalf("configuration.md has %d settings", len(known))
+	}
+	named := regexp.MustCompile("`([a-z]+)\\.([a-z][a-z_.0-9]*)(?:[:`])")
+	for page, text := range pages(t) {
+		if strings.HasPrefix(page, "docs/decisions/") || page == "CHANGELOG.md" {
+			continue
+		}
+		for _, m := range named.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			path := m[1] + "." + m[2]
+			if groups[m[1]] && !known[path] && !notSettings[path] {
+				t.Errorf("%s names the setting %s, which is not in configuration.md", page, path)
+			}
+		}
+	}
+}
+
+// notSettings have the form of a setting and are fields of answers, stages or files.
+var notSettings = map[string]bool{
+	"queue.db": true, "queue.go": true, "queue.degraded": true, "queue.error": true, "queue.kind": true,
+	"approvals.json": true, "evidence.key": true, "release.trigger.raised": true,
+	"release.trigger.cleared": true, "release.trigger.acted": true,
+}
