@@ -149,7 +149,10 @@ func TestSearchPlans(t *testing.T) {
 	}
 	defer s.Close()
 	const fill = `WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000)
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 's', 'k' || n % 3, n, x'00', x'00', printf('00000000-0000-7000-8000-%012d', n), n, n, 0, '', 0, '[]', '', 0, n, 1, randomblob(24), 0, n, n, '', 1, '', x'00' FROM n`
+		INSERT INTO webhook_events (id, message_id, event_type, source, ordering_key, sequence, payload, sha256,
+			request_id, received_at, enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition,
+			position, batch, identity, keyed, processed_at, persisted_at, worker, attempts, last_error, hash)
+		SELECT n, 'm' || n, 't' || n % 7, 's', 'k' || n % 3, n, x'00', x'00', printf('00000000-0000-7000-8000-%012d', n), n, n, 0, '', 0, '[]', '', 0, n, 1, randomblob(24), 0, n, n, '', 1, '', x'00' FROM n`
 	if err := sqlitex.ExecuteTransient(s.conn, fill, nil); err != nil {
 		t.Fatal(err)
 	}
