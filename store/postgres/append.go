@@ -11,12 +11,12 @@ const (
 	// maxPause bounds the pause between two round trips of a transaction that locks the log: a process
 	// that is frozen there, or whose machine has gone, holds the others up no longer.
 	maxPause = time.Second
-	// lockPatience is how long such a transaction waits for the log before it looks whether the
+	// lockTimeout is how long such a transaction waits for the log before it looks whether the
 	// one that holds it still sends.
-	lockPatience = 5 * time.Second
-	// carefulAfterMiss is how many appends read where the log ends after one that expected it
+	lockTimeout = 5 * time.Second
+	// lookUpFirstAfterMiss is how many appends read where the log ends after one that expected it
 	// somewhere else: other processes that add to it do so again soon, and duplicates come in bursts.
-	carefulAfterMiss = 100
+	lookUpFirstAfterMiss = 100
 )
 
 // errMoved says that the log has moved, or that something of the batch may be stored already.
@@ -25,7 +25,7 @@ var errMoved = errors.New("the log has moved")
 // enter waits until no other call of this process adds to the log, which the lock on its row
 // demands anyway. So this process knows where the log ends, if it is the only one.
 func (s *Store) enter(ctx context.Context) (leave func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	ctx, cancel := context.WithTimeout(ctx, s.callTimeout)
 	defer cancel()
 	select {
 	case s.appending <- struct{}{}:
@@ -50,7 +50,7 @@ func (s *Store) keepHead(l *logPart) {
 // has stopped to send in the middle of a round trip, where PostgreSQL has no time-out, locked ends
 // it.
 func (s *Store) locked(ctx context.Context, f func(context.Context, *transaction) error) error {
-	for waited := time.Duration(0); ; waited += lockPatience {
+	for waited := time.Duration(0); ; waited += lockTimeout {
 		err := s.transact(ctx, s.beginAppend, f)
 		if !hasState(err, lockNotAvailable) || waited >= s.statementTimeout {
 			return err
@@ -69,7 +69,7 @@ func (s *Store) evict(ctx context.Context) error {
 				AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 				AND a.state = 'active' AND a.wait_event = 'ClientRead' AND a.usename = current_user
 				AND a.query_start < clock_timestamp() - $1 * interval '1 millisecond'`,
-		args: []arg{argInt(lockPatience.Milliseconds())},
+		args: []arg{argInt(lockTimeout.Milliseconds())},
 	})
 	if err != nil {
 		return fmt.Errorf("end a transaction whose client has gone: %w", err)

@@ -42,7 +42,7 @@ func appender(url string, args []string) error {
 	for n := range batches {
 		b := directBatch(process, n*3, 3)
 		if n == freeze {
-			s.careful = 1 // in two round trips
+			s.lookUpFirst = 1 // in two round trips
 			s.failCommit = func(done bool) error {
 				if !done && !frozen {
 					frozen = true

@@ -43,8 +43,8 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item
 	head := s.head
 	s.head = nil // unless the commit is known to have succeeded
 	err = errMoved
-	if s.careful > 0 {
-		s.careful--
+	if s.lookUpFirst > 0 {
+		s.lookUpFirst--
 	} else if head != nil && len(items) > 0 && fresh(items) {
 		a = s.newApplication(b, items)
 		err = s.transact(ctx, s.beginAppend, func(ctx context.Context,
@@ -52,13 +52,13 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item
 			return a.optimistic(ctx, t, *head)
 		})
 		if missed(err) {
-			s.careful, err = carefulAfterMiss, errMoved
+			s.lookUpFirst, err = lookUpFirstAfterMiss, errMoved
 		}
 	}
 	if errors.Is(err, errMoved) {
 		err = s.locked(ctx, func(ctx context.Context, t *transaction) error {
 			a = s.newApplication(b, items)
-			return a.lookAndStore(ctx, t)
+			return a.lookUpAndStore(ctx, t)
 		})
 	}
 	if errors.Is(err, hookgate.ErrRejected) {
@@ -150,9 +150,9 @@ func (a *application) optimistic(ctx context.Context, t *transaction, head logHe
 	return t.commit(ctx, append(statements, a.inserts()...)...)
 }
 
-// lookAndStore locks the log, looks what of the batch is stored, and stores the rest.
-func (a *application) lookAndStore(ctx context.Context, t *transaction) error {
-	if err := a.look(ctx, t); err != nil {
+// lookUpAndStore locks the log, looks what of the batch is stored, and stores the rest.
+func (a *application) lookUpAndStore(ctx context.Context, t *transaction) error {
+	if err := a.lookUp(ctx, t); err != nil {
 		return err
 	}
 	if err := a.decide(0, len(a.items)); err != nil {

@@ -14,7 +14,7 @@ import (
 // isolate stores a batch of which the database rejects something: it halves the batch under
 // savepoints until the item at fault stands alone. That becomes a dead letter.
 func (a *application) isolate(ctx context.Context, t *transaction) error {
-	if err := a.look(ctx, t); err != nil {
+	if err := a.lookUp(ctx, t); err != nil {
 		return err
 	}
 	if err := a.storeHalves(ctx, t, 0, len(a.items)); err != nil {

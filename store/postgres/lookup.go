@@ -71,11 +71,11 @@ func (a *application) unproven() rows {
 	return r
 }
 
-// look locks the partitions and the log, and reads what of the batch is stored. Nobody can add to
+// lookUp locks the partitions and the log, and reads what of the batch is stored. Nobody can add to
 // that until this transaction ends.
-func (a *application) look(ctx context.Context, t *transaction) error {
+func (a *application) lookUp(ctx context.Context, t *transaction) error {
 	partitions := a.partitions()
-	if err := t.run(ctx, a.looks(partitions)...); err != nil {
+	if err := t.run(ctx, a.lookups(partitions)...); err != nil {
 		return err
 	}
 	for _, p := range partitions {
@@ -99,8 +99,8 @@ func (a *application) look(ctx context.Context, t *transaction) error {
 	return nil
 }
 
-// looks returns the statements of look.
-func (a *application) looks(partitions []int) (reads []statement) {
+// lookups returns the statements of look.
+func (a *application) lookups(partitions []int) (reads []statement) {
 	if len(partitions) > 0 {
 		r := newRows(1)
 		for _, p := range partitions {

@@ -123,7 +123,7 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string,
 		case err != nil || len(missing) == 0:
 			return err
 		case checkOnly:
-			return unfit(reasonOlder, fmt.Errorf(
+			return misconfigured(reasonOlder, fmt.Errorf(
 				"its schema %s has version %d and this program needs %d: run the migrations first",
 				found.schema, found.version(), names[len(names)-1].Version))
 		}
@@ -231,7 +231,7 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 		query = "SELECT version_id, ''::text, tstamp FROM " + in.name(gooseTable) +
 			" WHERE is_applied AND version_id BETWEEN 1 AND " + strconv.Itoa(lastGooseVersion)
 	} else if !in.own {
-		return nil, unfit(reasonVersion,
+		return nil, misconfigured(reasonVersion,
 			fmt.Errorf("schema %s has webhook_counters but neither %s nor %s", in.schema, versionTable,
 				gooseTable))
 	}
@@ -262,7 +262,7 @@ func (in *installation) version() int64 {
 // missing returns those of the known migrations that were not applied.
 func (in *installation) missing(known []Migration) (missing []Migration, err error) {
 	if have, know := in.version(), known[len(known)-1].Version; have > know {
-		return nil, unfit(reasonNewer,
+		return nil, misconfigured(reasonNewer,
 			fmt.Errorf("its schema %s has version %d and this program knows %d: it was made by a newer hookgate; start that one",
 				in.schema, have, know))
 	}

@@ -19,26 +19,26 @@ const (
 	reasonOlder    = "the schema of the database is older than this hookgate, and database.migrate is false"
 )
 
-func unfit(reason string, err error) error {
+func misconfigured(reason string, err error) error {
 	return &hookgate.MisconfiguredError{Reason: reason, Err: err}
 }
 
-// judge makes a hookgate.MisconfiguredError of the errors of opening that do not pass by themselves.
-func judge(err error) error {
+// classifyOpenError makes a hookgate.MisconfiguredError of the errors of opening that do not pass by themselves.
+func classifyOpenError(err error) error {
 	var already *hookgate.MisconfiguredError
 	if errors.As(err, &already) {
-		return unfit(already.Reason, err)
+		return misconfigured(already.Reason, err)
 	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && len(refused.Code) == 5 {
 		switch refused.Code[:2] {
 		case "28", "3D", "42": // authorization, no such database, rights and syntax
-			return unfit(reasonRefused, err)
+			return misconfigured(reasonRefused, err)
 		}
 	}
 	var untrusted *tls.CertificateVerificationError
 	if errors.As(err, &untrusted) {
-		return unfit(reasonTrust, err)
+		return misconfigured(reasonTrust, err)
 	}
 	return err
 }

@@ -128,7 +128,7 @@ func TestPlans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, query := range s.newApplication(b, items).looks([]int{0}) {
+	for _, query := range s.newApplication(b, items).lookups([]int{0}) {
 		switch query.sql {
 		case readHolders:
 			mustUseIndex(t, s, "known identities", query, "webhook_events_identity")

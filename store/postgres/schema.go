@@ -40,7 +40,7 @@ func checkSchema(name string) (string, error) {
 	default:
 		return name, nil
 	}
-	return "", unfit(reasonSettings, fmt.Errorf("schema %q: %w", name, err))
+	return "", misconfigured(reasonSettings, fmt.Errorf("schema %q: %w", name, err))
 }
 
 // searchPath is the value of search_path under which a transaction finds the tables. Temporary

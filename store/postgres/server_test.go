@@ -221,12 +221,12 @@ func TestPoolExhausted(t *testing.T) {
 	if _, err := s.Counts(impatient); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a read without a connection got %v, want the error of its context", err)
 	}
-	s.patience = 100 * time.Millisecond // stands for what it is made of
+	s.callTimeout = 100 * time.Millisecond // stands for what it is made of
 	if _, err := s.Apply(t.Context(), second); !errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, hookgate.ErrRejected) {
 		t.Errorf("apply without a connection got %v, want the error of a deadline", err)
 	}
-	s.patience = statementTimeout
+	s.callTimeout = statementTimeout
 	go apply(second)
 	if err := execute(outsider, "COMMIT"); err != nil {
 		t.Fatal(err)

@@ -271,20 +271,20 @@ func TestLookAfterConflict(t *testing.T) {
 	for n := range 15 {
 		records = append(records, storetest.Sample(0, n))
 	}
-	if o := apply(records[:10]...); o.Stored != 10 || s.careful != 0 {
-		t.Errorf("a first batch: %+v, %d looks", o, s.careful)
+	if o := apply(records[:10]...); o.Stored != 10 || s.lookUpFirst != 0 {
+		t.Errorf("a first batch: %+v, %d looks", o, s.lookUpFirst)
 	}
 	again := slices.Clone(records)
 	for n := range 5 {
 		again[n].RequestID = hookgate.NewRequestID(time.Now())
 	}
 	if o := apply(again...); o.Stored != 5 || !slices.Equal(storetest.Duplicates(o),
-		[]int{0, 1, 2, 3, 4}) || s.careful != carefulAfterMiss {
-		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.careful)
+		[]int{0, 1, 2, 3, 4}) || s.lookUpFirst != lookUpFirstAfterMiss {
+		t.Errorf("five duplicates, five stored before, five new: %+v, %d looks", o, s.lookUpFirst)
 	}
 	if o := apply(again...); o.Stored != 0 || len(storetest.Duplicates(o)) != 5 ||
-		s.careful != carefulAfterMiss-1 {
-		t.Errorf("the same once more: %+v, %d looks", o, s.careful)
+		s.lookUpFirst != lookUpFirstAfterMiss-1 {
+		t.Errorf("the same once more: %+v, %d looks", o, s.lookUpFirst)
 	}
 	if c, err := s.Counts(t.Context()); err != nil || c.Events != 15 || c.Duplicates != 5 {
 		t.Errorf("counts are %+v (%v)", c, err)

@@ -96,17 +96,17 @@ type Store struct {
 	// limits that into a statement outside of one. Prepare sets them before it clears unprepared.
 	begin, beginAppend []statement
 	limits             statement
-	// patience is how long a call waits for a server that may have vanished without a word. One that
+	// callTimeout is how long a call waits for a server that may have vanished without a word. One that
 	// is there has ended the statement before.
-	patience time.Duration
+	callTimeout time.Duration
 
 	// appending is for one call of this process at a time that adds to the log, and guards head and
 	// careful.
 	appending chan struct{}
 	// head is where the log ends as far as this process knows; nil if it does not.
 	head *logHead
-	// careful is how many of the next batches read where the log ends.
-	careful int
+	// lookUpFirst is how many of the next batches read where the log ends.
+	lookUpFirst int
 	// lastID is the last id that this process has seen.
 	lastID atomic.Int64
 	// name is that of this store among those of other processes that remove what is old. Removal stays
@@ -153,7 +153,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
 	config, err := parseConfig(c.URL)
 	if err != nil {
-		return nil, unfit(reasonSettings, fmt.Errorf("open store: %w", err))
+		return nil, misconfigured(reasonSettings, fmt.Errorf("open store: %w", err))
 	}
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, config.ConnConfig.ConnectTimeout, defaultConnectTimeout)
 	configure(config.ConnConfig, c)
@@ -165,7 +165,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		target:    targetOf(config.ConnConfig),
 		name:      rand.Text(),
 		holdTime:  defaultHoldTime,
-		patience:  c.ConnectTimeout + 3*c.StatementTimeout,
+		callTimeout:  c.ConnectTimeout + 3*c.StatementTimeout,
 		nextID:    entry.NextID,
 		appending: make(chan struct{}, 1),
 
@@ -174,7 +174,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	s.Tables = sqlstore.New(db{s}, dialect, c.MaxConns)
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, unfit(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
+		return nil, misconfigured(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
 	}
 	return s, nil
 }
@@ -201,12 +201,12 @@ func parseConfig(text string) (*pgxpool.Config, error) {
 func (s *Store) Prepare(ctx context.Context) error {
 	schema, err := prepareSchema(ctx, s.config, s.wanted, s.checkOnly)
 	if err != nil {
-		err = judge(fmt.Errorf("open store %s: %w", s.target, err))
+		err = classifyOpenError(fmt.Errorf("open store %s: %w", s.target, err))
 	} else {
 		s.limits = readStart(schema, s.statementTimeout)
 		s.begin = transactionStart(schema, s.statementTimeout, s.statementTimeout, 0)
 		s.beginAppend = transactionStart(schema, s.statementTimeout, min(maxPause, s.statementTimeout),
-			min(lockPatience, s.statementTimeout))
+			min(lockTimeout, s.statementTimeout))
 	}
 	s.setUnprepared(err)
 	return err
@@ -315,7 +315,7 @@ func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn
 	if why := s.unprepared.Load(); why != nil {
 		return *why
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	ctx, cancel := context.WithTimeout(ctx, s.callTimeout)
 	defer cancel()
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {

@@ -137,8 +137,8 @@ func (r *recent) begin() {
 // end forgets the set, which is in the tables.
 func (r *recent) end() { r.set, r.byIdentity, r.byKey, r.done = recentSet{}, nil, nil, 0 }
 
-// recentHolds reports whether recent is fit for the transaction that runs: see the invariant.
-func (s *Store) recentHolds() bool {
+// recentIsCurrent reports whether recent is fit for the transaction that runs: see the invariant.
+func (s *Store) recentIsCurrent() bool {
 	r, l := &s.recent, &s.log
 	return r.valid && r.last == l.lastID && r.indexed == l.indexed
 }

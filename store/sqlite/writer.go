@@ -116,7 +116,7 @@ func (s *Store) commit(group []*write) {
 		if err := s.readLog(); err != nil {
 			return err
 		}
-		if recent = s.recentHolds(); !recent && (group[0].append || group[0].late) {
+		if recent = s.recentIsCurrent(); !recent && (group[0].append || group[0].late) {
 			if err := s.loadRecent(); err != nil {
 				return err
 			}

@@ -9,12 +9,13 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// actionColumns are those of webhook_admin_actions in the order in which scanAction reads them.
+// actionColumns are the columns of webhook_admin_actions in the order in which scanAction reads
+// them.
 const actionColumns = "sequence, previous_hash, hash, at, request_id, actor, role, remote_addr," +
 	" action, target, reason, result"
 
-// RecordAction adds a row to the admin trail. It gives the row its number and its place in the
-// chain. After an error the row may be there all the same.
+// RecordAction adds a row to the admin trail, numbers it and links it to the chain. After an error
+// the row may have been added.
 func (t *Tables) RecordAction(ctx context.Context, a control.AdminAction) error {
 	for _, text := range []*string{&a.Actor, &a.RemoteAddr, &a.Action, &a.Target, &a.Reason,
 		&a.Result} {
@@ -48,8 +49,8 @@ func (t *Tables) RecordAction(ctx context.Context, a control.AdminAction) error 
 	return nil
 }
 
-// Actions returns the rows of the admin trail behind the one with the number after, oldest first,
-// at most limit of them.
+// Actions returns at most limit rows of the admin trail, oldest first. The first one follows the
+// row number after.
 func (t *Tables) Actions(ctx context.Context, after int64, limit int) (all []control.AdminAction,
 	err error) {
 	err = t.db.Query(ctx, Statement{

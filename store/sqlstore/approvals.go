@@ -15,10 +15,10 @@ const (
 	readApprovals = "SELECT " + approvalColumns + " FROM webhook_approvals WHERE "
 )
 
-// RequestApproval keeps a request, gives it its ID and returns it. If one of the same person for
-// the same action and target is pending or approved at its RequestedAt, that one is returned and
-// nothing kept. ErrTooManyApprovals: maxPending requests of this person are pending. After any
-// other error it is unknown whether it is kept; to ask again is harmless.
+// RequestApproval stores a request, gives it an ID and returns it. If the same person already has a
+// pending or approved request for the same action and target, RequestApproval returns that one and
+// stores nothing. It returns ErrTooManyApprovals if maxPending requests of the person are pending.
+// After any other error the request may have been stored; you can safely call again.
 func (t *Tables) RequestApproval(ctx context.Context, a control.Approval,
 	maxPending int) (kept control.Approval, err error) {
 	for _, text := range []*string{&a.Action, &a.Target, &a.RequestedBy, &a.Reason} {
@@ -27,7 +27,7 @@ func (t *Tables) RequestApproval(ctx context.Context, a control.Approval,
 	at, pending := a.RequestedAt.UnixMicro(), int64(0)
 	var reads []Statement
 	if t.LockApprovals != "" {
-		// Without it two requests at a time could both be kept, and the bound be passed.
+		// Without the lock two concurrent requests could both be stored and exceed maxPending.
 		reads = append(reads, Statement{SQL: t.LockApprovals})
 	}
 	reads = append(reads, Statement{
@@ -63,10 +63,10 @@ func (t *Tables) RequestApproval(ctx context.Context, a control.Approval,
 	return kept, nil
 }
 
-// DecideApproval approves a request that is pending and another's, or denies one that is pending or
-// approved, unless it is expired, and returns it. ErrApprovalState: its state does not allow that,
-// and it is returned as it stands. ErrNotFound: there is none. After any other error the outcome is
-// unknown.
+// DecideApproval approves or denies a request that has not expired, and returns it. Only a pending
+// request of another person can be approved; a pending or approved one can be denied.
+// DecideApproval returns ErrApprovalState, with the approval, if its state does not allow the
+// decision, and ErrNotFound if there is none. After any other error the outcome is unknown.
 func (t *Tables) DecideApproval(ctx context.Context, d control.ApprovalDecision) (control.Approval,
 	error) {
 	return t.changeApproval(ctx, "decide", d.ID,
@@ -76,8 +76,8 @@ func (t *Tables) DecideApproval(ctx context.Context, d control.ApprovalDecision)
 		d.ID, string(d.State), t.Clean(d.By), d.At.UnixMicro(), t.Clean(d.Reason))
 }
 
-// UseApproval uses up an approval that is approved and not expired, for a call, and returns it.
-// Errors are those of DecideApproval.
+// UseApproval marks an approved request that has not expired as used by a call, and returns it. It
+// returns the same errors as DecideApproval.
 func (t *Tables) UseApproval(ctx context.Context, id int64, by hookgate.RequestID,
 	at time.Time) (control.Approval, error) {
 	return t.changeApproval(ctx, "use", id,
@@ -86,8 +86,7 @@ func (t *Tables) UseApproval(ctx context.Context, id int64, by hookgate.RequestI
 		id, by.String(), at.UnixMicro())
 }
 
-// changeApproval runs a statement that changes an approval only if its state allows it, and returns
-// its id then.
+// changeApproval runs an update that returns the id if it changed the approval.
 func (t *Tables) changeApproval(ctx context.Context, doing string, id int64, update string,
 	args ...any) (a control.Approval, err error) {
 	changed := false

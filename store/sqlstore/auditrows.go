@@ -22,8 +22,8 @@ func scanLink(r Row, l *audit.Link) int64 {
 	return l.ID
 }
 
-// scanLetter reads what stands behind the columns of a request: the purges of its dead letter, and
-// the dead letter.
+// scanLetter reads the columns after those of a request: the number of purges of its dead letter,
+// and the dead letter.
 func scanLetter(r Row, from int, e *entry.Stored) {
 	e.Purged = r.Int(from) > 0
 	if e.Outcome != hookgate.StageDeadLettered || r.IsNull(from+1) {
@@ -85,7 +85,7 @@ func scanHead(r Row) audit.Head {
 	return h
 }
 
-// RemovalsQuery reads the row of webhook_removals.
+// RemovalsQuery selects the row of webhook_removals.
 const RemovalsQuery = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch,
 	last_purge FROM webhook_removals`
 
@@ -95,7 +95,7 @@ func ScanRemovals(r Row) audit.Removals {
 		LastEvent: r.Int(3), LastRequest: r.Int(4), LastBatch: r.Int(5), LastPurge: r.Int(6)}
 }
 
-// ChainHeadsQuery reads the heads of the chains of earlier releases that have a link.
+// ChainHeadsQuery selects the heads of the chains that earlier releases wrote, if they have a link.
 const ChainHeadsQuery = `SELECT partition, sequence, hash FROM webhook_partitions WHERE sequence > 0
 	ORDER BY partition`
 

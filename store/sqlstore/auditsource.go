@@ -7,11 +7,11 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// AuditSource is an audit.Source on one snapshot of a store. It reads each table page by page, in
+// AuditSource implements audit.Source. It reads one snapshot of a store, each table page by page in
 // the order of ids.
 type AuditSource struct {
 	query func(Statement) error
-	// hasLog is false for a store that an earlier release wrote.
+	// hasLog is false if an earlier release wrote the store.
 	hasLog bool
 
 	links    cursor[audit.Link]
@@ -23,12 +23,12 @@ type AuditSource struct {
 	actions  cursor[audit.Action]
 }
 
-// MaxPageBytes bounds the bodies that one page of an audit reads, unless a single one is larger.
+// MaxPageBytes bounds the bodies in one page of an audit, unless a single body is larger.
 const MaxPageBytes = 1 << 20
 
-// NewAuditSource returns a source that reads with query. hasLog says that the store has webhook_log;
-// one that an earlier release wrote does not, and lacks some columns, in place of which noBytes is
-// the constant for bytes.
+// NewAuditSource returns a source that reads with query. hasLog reports whether the store has the
+// table webhook_log. Earlier releases had not, and lacked some columns; the source reads a constant
+// instead of each. noBytes is the SQL for empty bytes.
 func NewAuditSource(query func(Statement) error, hasLog bool, noBytes string) *AuditSource {
 	names := func(columns entry.Columns) string {
 		if hasLog {
@@ -64,7 +64,7 @@ func NewAuditSource(query func(Statement) error, hasLog bool, noBytes string) *A
 				return e.ID
 			}).bounded(
 			"SELECT id, octet_length(payload) FROM webhook_events WHERE id > ?1 ORDER BY id LIMIT 500"),
-		// The ids of the dead letters are bounded too, so that they are read by their index.
+		// The bounds on d.id let the database find the dead letters by their index.
 		requests: newCursor(`SELECT r.*, (SELECT count(*) FROM webhook_purges p WHERE p.request_id = r.request_id),
 				d.payload, d.request_id, d.reason, d.dead_lettered_at
 			FROM (SELECT `+names(requests)+` FROM webhook_requests WHERE id > ?1 AND id <= ?2) r
@@ -90,11 +90,11 @@ func NewAuditSource(query func(Statement) error, hasLog bool, noBytes string) *A
 
 // cursor reads the rows of a table page by page.
 type cursor[T any] struct {
-	// page reads the rows with ids above ?1, up to ?2 if there is a query for sizes.
+	// page selects the rows with ids above ?1. If sizes is set, ?2 is the highest id.
 	page string
-	// sizes reads the ids above ?1 and the sizes of their bodies, of a page at most.
+	// sizes selects the ids above ?1 with the sizes of their bodies, for at most one page.
 	sizes string
-	// scan returns the id.
+	// scan reads a row and returns its id.
 	scan func(Row, *T) int64
 
 	rows  []T
@@ -103,19 +103,19 @@ type cursor[T any] struct {
 	ended bool
 }
 
-// newCursor begins before the lowest id. Ids begin at 1, and what someone else has put before that
-// must show.
+// newCursor starts before the lowest possible id. The stores give out ids from 1, but an audit must
+// also find rows that someone else inserted below that.
 func newCursor[T any](page string, scan func(Row, *T) int64) cursor[T] {
 	return cursor[T]{page: page, scan: scan, after: math.MinInt64}
 }
 
-// bounded bounds the pages by the sizes of the bodies too.
+// bounded makes the cursor end a page early if the bodies exceed MaxPageBytes.
 func (c cursor[T]) bounded(sizes string) cursor[T] {
 	c.sizes = sizes
 	return c
 }
 
-// step returns the next row, which holds until the next step. ok is false behind the last.
+// step returns the next row, which is valid until the next call. ok is false after the last row.
 func (c *cursor[T]) step(query func(Statement) error) (row *T, ok bool, err error) {
 	if c.next == len(c.rows) && !c.ended {
 		if err := c.read(query); err != nil {
@@ -150,7 +150,7 @@ func (c *cursor[T]) read(query func(Statement) error) error {
 	return err
 }
 
-// end returns the id at which the next page ends.
+// end returns the highest id of the next page.
 func (c *cursor[T]) end(query func(Statement) error) (id int64, err error) {
 	id = c.after
 	total, full := int64(0), false
@@ -198,7 +198,7 @@ func (s *AuditSource) entry(c *cursor[entry.Stored]) (*audit.Row, bool, error) {
 	return e.Audited(), true, nil
 }
 
-// all reads all rows of a query.
+// all returns all rows of a query.
 func all[T any](s *AuditSource, sql string, scan func(Row) T) (rows []T, err error) {
 	err = s.query(Statement{SQL: sql, Row: func(r Row) error {
 		rows = append(rows, scan(r))
@@ -207,7 +207,7 @@ func all[T any](s *AuditSource, sql string, scan func(Row) T) (rows []T, err err
 	return rows, err
 }
 
-// first returns the first row of a query; ok is false if there is none.
+// first returns the first row of a query. ok is false if there is none.
 func first[T any](s *AuditSource, sql string, scan func(Row) T) (row T, ok bool, err error) {
 	rows, err := all(s, sql, scan)
 	if len(rows) == 0 {
@@ -252,7 +252,7 @@ func (s *AuditSource) Log() (l audit.Log, ok bool, err error) {
 	if !s.hasLog {
 		return l, false, nil
 	}
-	// Without a row the log must be empty.
+	// If the row is missing, the audit expects an empty log.
 	l, _, err = first(s, `SELECT begins_after, last_id, hash, events, duplicates, dead_letters, purges,
 		anchored FROM webhook_log`, scanLog)
 	return l, true, err
@@ -271,7 +271,7 @@ func (s *AuditSource) Letters() (int64, error) {
 	return n, err
 }
 
-// LastAction implements audit.Source. Without a row the trail must be empty.
+// LastAction implements audit.Source. If the row is missing, the audit expects an empty trail.
 func (s *AuditSource) LastAction() (audit.ActionHead, error) {
 	h, _, err := first(s, "SELECT sequence, hash FROM webhook_admin_chain",
 		func(r Row) (h audit.ActionHead) {

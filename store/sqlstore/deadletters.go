@@ -16,8 +16,9 @@ var letterColumns = entry.ColumnsOf(entry.Requests).Only("id", "message_id", "ev
 	"headers", "remote_addr", "partition", "position", "persisted_at", "attempts", "last_error",
 	"reason")
 
-// deadLetterState derives a hookgate.DeadLetterState from a row r of webhook_requests and its purge
-// p. With EXISTS PostgreSQL's planner might read all events into a hash table.
+// deadLetterState returns SQL that derives a hookgate.DeadLetterState from a row r of
+// webhook_requests and its purge p. It uses subqueries with LIMIT 1, because with EXISTS PostgreSQL
+// may read all events into a hash table.
 func (t *Tables) deadLetterState() string {
 	return `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
@@ -28,8 +29,8 @@ func (t *Tables) deadLetterState() string {
 		ELSE 'open' END`
 }
 
-// deadLetterQuery reads dead letters; a condition on r must follow. The index on dead letters has
-// few rows beside those of duplicates.
+// deadLetterQuery returns a query for dead letters. The caller appends a condition on r. The index
+// on dead letters is small compared with that on duplicates.
 func (t *Tables) deadLetterQuery() string {
 	return "SELECT " + letterColumns.Names("r.") + `, coalesce(octet_length(d.payload), 0),
 		coalesce(p.purged_at, 0), coalesce(p.purged_by, ''), coalesce(p.reason, ''), ` +
@@ -39,8 +40,8 @@ func (t *Tables) deadLetterQuery() string {
 		WHERE r.outcome = 'dead_lettered' AND `
 }
 
-// DeadLetters implements hookgate.DeadLetters. A listing by message id uses the index of message ids;
-// any other reads all dead letters in the order stored and passes over those that do not match.
+// DeadLetters implements hookgate.DeadLetters. A listing by message id uses the index of message
+// ids. Any other listing reads all dead letters in stored order and skips those that do not match.
 func (t *Tables) DeadLetters(ctx context.Context,
 	f hookgate.DeadLetterFilter) iter.Seq2[hookgate.StoredDeadLetter, error] {
 	return pages("dead letter", f.After, f.Limit,
@@ -64,7 +65,7 @@ func (t *Tables) DeadLetters(ctx context.Context,
 		})
 }
 
-// deadLetterConditions turns a filter into conditions on what deadLetterQuery reads.
+// deadLetterConditions turns a filter into conditions for deadLetterQuery.
 func (t *Tables) deadLetterConditions(f *hookgate.DeadLetterFilter, after int64) *conditions {
 	c := &conditions{}
 	c.add("r.id > ?", after)
@@ -133,7 +134,7 @@ func (t *Tables) DeadLetterBody(ctx context.Context, id string) (body []byte, er
 	return body, err
 }
 
-// deadLetter runs a query that lacks but the condition on the id, or the request id, of r.
+// deadLetter completes the query with a condition on the id or the request id of r, and runs it.
 func (t *Tables) deadLetter(ctx context.Context, query, id string, scan func(Row) error) error {
 	condition, key := "r.request_id = ?", any(id)
 	if _, err := hookgate.ParseRequestID(id); err != nil {

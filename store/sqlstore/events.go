@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// eventColumns are those of a listing. The size of the body follows them.
+// eventColumns are the columns of a listing. In eventNames the size of the body follows them.
 var (
 	eventColumns = entry.ColumnsOf(entry.Events).Only("id", "message_id", "event_type", "source",
 		"ordering_key", "sequence", "sha256", "request_id", "received_at", "headers", "remote_addr",
@@ -19,12 +19,12 @@ var (
 	eventNames = eventColumns.Names("") + ", octet_length(payload)"
 )
 
-// Events implements hookgate.Events. A listing by message id uses the index of identities; any other
-// reads the events in the order stored and passes over those that do not match, unless the database
-// knows that the index of types is better.
+// Events implements hookgate.Events. A listing by message id uses the index of identities. Any
+// other listing reads all events in stored order and skips those that do not match. PostgreSQL may
+// use the index of types instead.
 func (t *Tables) Events(ctx context.Context,
 	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return listEvents(ctx, f, t.turns, eventReader{t, f})
+	return listEvents(ctx, f, t.slots, eventReader{t, f})
 }
 
 // eventReader reads the events that match a filter.
@@ -33,8 +33,8 @@ type eventReader struct {
 	filter hookgate.EventFilter
 }
 
-// between returns the events that match, oldest stored first: those with an id above after and,
-// unless until is 0, up to until. It returns at most limit of them.
+// between returns at most limit matching events in stored order. Their ids are greater than after
+// and, unless until is 0, at most until.
 func (r eventReader) between(ctx context.Context, after, until int64,
 	limit int) (events []hookgate.Event, err error) {
 	if !r.canMatch(&r.filter) {
@@ -44,8 +44,8 @@ func (r eventReader) between(ctx context.Context, after, until int64,
 	return r.events(ctx, "FROM webhook_events"+c.where()+" ORDER BY id LIMIT ?", append(c.args, limit))
 }
 
-// ahead returns the id of the event that stands skip places behind the first one with an id above
-// after, or 0 if there are not that many.
+// ahead skips skip events after the id after and returns the id of the next one. It returns 0 if
+// there are too few events.
 func (r eventReader) ahead(ctx context.Context, after int64, skip int) (id int64, err error) {
 	_, err = r.one(ctx, "SELECT id FROM webhook_events WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?",
 		func(r Row) error {
@@ -55,7 +55,8 @@ func (r eventReader) ahead(ctx context.Context, after int64, skip int) (id int64
 	return id, err
 }
 
-// events runs a query for events that lacks their columns: the rest, from FROM on.
+// events runs a query for events. rest is the query without the list of columns: it begins with
+// FROM.
 func (t *Tables) events(ctx context.Context, rest string, args []any) (events []hookgate.Event,
 	err error) {
 	err = t.db.Query(ctx, Statement{SQL: "SELECT " + eventNames + " " + rest, Args: args,
@@ -67,13 +68,14 @@ func (t *Tables) events(ctx context.Context, rest string, args []any) (events []
 	return events, err
 }
 
-// canMatch reports whether any event can match: none has a text that the database cannot hold.
+// canMatch reports whether the filter can match anything. A text that the database cannot store
+// matches nothing.
 func (t *Tables) canMatch(f *hookgate.EventFilter) bool {
 	return t.storable(f.Source, f.EventType, f.OrderingKey, f.MessageID) &&
 		t.canBegin(f.MessageIDPrefix)
 }
 
-// canBegin reports whether any text can begin with a prefix.
+// canBegin reports whether a stored text can begin with prefix.
 func (t *Tables) canBegin(prefix string) bool {
 	from, _, _ := t.Prefix("", prefix)
 	return t.storable(from)
@@ -86,7 +88,7 @@ func (t *Tables) conditions(f *hookgate.EventFilter, after, until int64) *condit
 	if until != 0 {
 		c.add("id <= ?", until)
 	}
-	// With the index of types SQLite would sort all events of the type for each page.
+	// With its index of types SQLite would sort all events of the type for each page.
 	c.equal(t.Unindexed+"source", f.Source)
 	c.equal(t.Unindexed+"event_type", f.EventType)
 	c.equal(t.Unindexed+"ordering_key", f.OrderingKey)
@@ -181,8 +183,8 @@ func (t *Tables) event(ctx context.Context, columns, id string, scan func(Row) e
 	return nil
 }
 
-// Counts implements hookgate.Events. Its figures come from the counters that the log and the
-// partitions keep, and from what retention has removed.
+// Counts implements hookgate.Events. It adds up the counters of the log and of the partitions and
+// subtracts the events that retention has removed.
 func (t *Tables) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
 	_, err = t.one(ctx, `SELECT p.events + l.events - r.events, p.duplicates + l.duplicates - r.duplicates,
 			p.dead_letters + l.dead_letters - r.dead_letters

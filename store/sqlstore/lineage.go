@@ -9,8 +9,7 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// trailColumns are those of webhook_audit_trail that a lineage needs, in the order in which add
-// scans them.
+// trailColumns selects the columns of webhook_audit_trail in the order in which add scans them.
 const trailColumns = "SELECT request_id, source, event_type, message_id, stage, CAST(metadata AS text)," +
 	" timestamp, batch FROM webhook_audit_trail WHERE "
 
@@ -53,7 +52,8 @@ func (t *Tables) Request(ctx context.Context, id hookgate.RequestID) (hookgate.R
 	error) {
 	var l lineage
 	err := t.db.Query(ctx, Statement{
-		SQL: trailColumns + "request_id = ? ORDER BY batch, ordinal", Args: []any{id.String()}, Row: l.add,
+		SQL: trailColumns + "request_id = ? ORDER BY batch, ordinal", Args: []any{id.String()},
+		Row: l.add,
 	})
 	if err != nil {
 		return hookgate.RequestTrail{}, fmt.Errorf("read request %s: %w", id, err)
@@ -94,10 +94,11 @@ func (t *Tables) RequestBody(ctx context.Context, id hookgate.RequestID) (body [
 	return body, nil
 }
 
-// requestBodyQuery reads the body of a request that carried several events.
+// requestBodyQuery selects the body of a request that carried several events.
 const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE request_id = ?1`
 
-// lineage collects rows of webhook_audit_trail, which come by request id, batch and ordinal.
+// lineage collects rows of webhook_audit_trail. They arrive ordered by request id, batch and
+// ordinal.
 type lineage struct {
 	trails []hookgate.RequestTrail
 	batch  int64 // of the first row of the last trail
@@ -105,9 +106,9 @@ type lineage struct {
 
 // add adds a row.
 //
-// A request is in two batches if its record came again after it had become a dead letter, because
-// the release was lost in a crash, and was stored then. What happened to it before it was processed
-// is told once.
+// A request can be in two batches: it became a dead letter, a crash lost its release, so the record
+// came again and was stored. The stages before "processed" are then the same in both batches, and
+// add keeps them once.
 func (l *lineage) add(r Row) error {
 	request, err := hookgate.ParseRequestID(r.Text(0))
 	if err != nil {

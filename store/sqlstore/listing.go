@@ -10,18 +10,18 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// pageSize is how many rows are read at a time. Between two pages nothing is held, so that a slow
-// reader is in nobody's way.
+// pageSize is the number of rows in one read. Nothing stays open between two pages, so a slow
+// reader holds up nobody.
 const pageSize = 500
 
 // listEvents yields the events that match f.
 //
-// If no index serves the filter, listEvents reads the log in windows: it looks up the id that stands so
-// many events further, and reads what matches up to there. Each read is short, however rare the
-// matches are, so a listing never keeps a snapshot of the database open for long.
-func listEvents(ctx context.Context, f hookgate.EventFilter, turns turns,
+// If no index serves the filter, listEvents reads the log in windows: it looks up the id at which
+// the next window ends, then reads the matching events up to that id. Each read is short even if
+// few events match, so a listing never keeps a snapshot of the database open for long.
+func listEvents(ctx context.Context, f hookgate.EventFilter, slots scanSlots,
 	store eventReader) iter.Seq2[hookgate.Event, error] {
-	if !looksAtEach(&f) {
+	if !readsEach(&f) {
 		return pages("event", f.After, f.Limit, func(e *hookgate.Event) string { return e.ID },
 			func(after int64, limit int) ([]hookgate.Event, error) {
 				return store.between(ctx, after, 0, limit)
@@ -39,7 +39,7 @@ func listEvents(ctx context.Context, f hookgate.EventFilter, turns turns,
 			if f.Limit > 0 {
 				want = min(pageSize, left)
 			}
-			rows, until, err := w.read(ctx, turns, store, after, want)
+			rows, until, err := w.read(ctx, slots, store, after, want)
 			if err == nil && len(rows) == want {
 				until, err = ParseID("event", rows[want-1].ID)
 			}
@@ -65,20 +65,20 @@ func listEvents(ctx context.Context, f hookgate.EventFilter, turns turns,
 	}
 }
 
-// window is how many events a read looks at.
+// window is the number of events that one read examines.
 type window int
 
-// read reads at most want events that match among the next ones behind after. until is the id of
-// the last event that it looked at, or 0 if it looked at all.
-func (w *window) read(ctx context.Context, turns turns, store eventReader, after int64,
+// read returns at most want matching events from the next window after an id. until is the id of
+// the last event that it examined, or 0 if it reached the end.
+func (w *window) read(ctx context.Context, slots scanSlots, store eventReader, after int64,
 	want int) (rows []hookgate.Event, until int64, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}
-	if err := turns.take(ctx); err != nil {
+	if err := slots.acquire(ctx); err != nil {
 		return nil, 0, err
 	}
-	defer turns.give()
+	defer slots.release()
 	if until, err = store.ahead(ctx, after, int(*w)-1); err != nil {
 		return nil, 0, err
 	}
@@ -88,7 +88,7 @@ func (w *window) read(ctx context.Context, turns turns, store eventReader, after
 	return rows, until, err
 }
 
-// adapt sets the window so that the next read takes about wantedRead.
+// adapt changes the window so that the next read takes about wantedRead.
 func (w *window) adapt(took time.Duration) {
 	switch {
 	case took < wantedRead/2:
@@ -98,8 +98,8 @@ func (w *window) adapt(took time.Duration) {
 	}
 }
 
-// pages yields the rows that read returns, page by page: at most left of them unless that is 0,
-// from the one behind an id on.
+// pages yields the rows that read returns, one page at a time. It starts after the given id and
+// yields at most left rows; 0 means no limit.
 func pages[T any](what, behind string, left int, id func(*T) string, read func(after int64,
 	limit int) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
@@ -137,7 +137,7 @@ func pages[T any](what, behind string, left int, id func(*T) string, read func(a
 	}
 }
 
-// parseAfter reads the id behind which a listing continues; it is 0 if there is none.
+// parseAfter parses the id to continue after. An empty text is 0.
 func parseAfter(what, behind string) (int64, error) {
 	if behind == "" {
 		return 0, nil
@@ -145,8 +145,8 @@ func parseAfter(what, behind string) (int64, error) {
 	return ParseID(what, behind)
 }
 
-// ParseID reads an id as the stores write it, or returns ErrNotFound. what says what it is the id
-// of.
+// ParseID parses an id as the stores write it. Any other text is ErrNotFound. what names the kind
+// of id in the error.
 func ParseID(what, id string) (int64, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || n < 0 || strconv.FormatInt(n, 10) != id {
@@ -155,7 +155,7 @@ func ParseID(what, id string) (int64, error) {
 	return n, nil
 }
 
-// ParseIDs reads those of ids that the stores can have written.
+// ParseIDs parses ids and drops those that no store can have written.
 func ParseIDs(ids []string) (numbers []int64) {
 	for _, id := range ids {
 		if n, err := ParseID("", id); err == nil {

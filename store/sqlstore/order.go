@@ -13,12 +13,13 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// order is an order in which events are searched, each that of an index.
+// order is an order in which a search returns events. An index serves each order.
 type order struct {
-	// letter begins its cursors. Those of the order stored have none: they are ids.
+	// letter is the first letter of its cursors. It is empty for the stored order, whose cursors
+	// are ids.
 	letter  string
 	columns []orderColumn
-	// key is where an event stands in it.
+	// key returns the place of an event in the order.
 	key func(*hookgate.Event) place
 }
 
@@ -28,20 +29,20 @@ type orderColumn struct {
 	down bool
 }
 
-// columnKind is that of a column's values.
+// columnKind is the kind of a column's values.
 type columnKind int
 
-// The kinds, with the type that their values have in a place.
+// The kinds, with the Go type that each has in a place.
 const (
 	text   columnKind = iota // string
 	number                   // int64
 	binary                   // blob
 )
 
-// blob are bytes that can be compared.
+// blob holds bytes in a type that Go can compare.
 type blob string
 
-// place is where an event stands in an order: a value for each of its columns.
+// place is the place of an event in an order: one value for each column.
 type place []any
 
 var (
@@ -50,12 +51,12 @@ var (
 	// Request ids begin with the time.
 	byRequest = &order{"r", []orderColumn{{"request_id", text, true}},
 		func(e *hookgate.Event) place { return place{e.RequestID.String()} }}
-	// Of one type.
+	// The events of one type.
 	byReceipt = &order{"t", []orderColumn{{"received_at", number, true},
 		{"id", number, false}}, func(e *hookgate.Event) place {
 		return place{e.ReceivedAt.UnixMicro(), idNumber(e)}
 	}}
-	// Of one message id.
+	// The events of one message id.
 	byMessage = &order{"m", []orderColumn{{"identity", binary, false}}, func(e *hookgate.Event) place {
 		key := audit.IdentityKey(e.Identity)
 		return place{blob(key[:])}
@@ -63,7 +64,7 @@ var (
 )
 
 func idNumber(e *hookgate.Event) int64 {
-	n, _ := strconv.ParseInt(e.ID, 10, 64) // a store has made it
+	n, _ := strconv.ParseInt(e.ID, 10, 64) // a store wrote it
 	return n
 }
 
@@ -79,7 +80,7 @@ func (o *order) orderBy(backwards bool) string {
 	return strings.Join(columns, ", ")
 }
 
-// names are the columns, as a SELECT clause.
+// names returns the columns for a SELECT clause.
 func (o *order) names() string {
 	names := make([]string, len(o.columns))
 	for i, c := range o.columns {
@@ -88,7 +89,7 @@ func (o *order) names() string {
 	return strings.Join(names, ", ")
 }
 
-// scan reads a key from a row of its columns.
+// scan reads a place from a row of the order's columns.
 func (o *order) scan(r Row) place {
 	key := make(place, len(o.columns))
 	for i, c := range o.columns {
@@ -104,8 +105,8 @@ func (o *order) scan(r Row) place {
 	return key
 }
 
-// behind narrows a span to the rows that stand behind the key, in the order or backwards in it;
-// with or, one may stand there too.
+// behind narrows a span to the rows after the key in the order, or before it if backwards is set.
+// With or the row at the key stays in the span.
 func (o *order) behind(s *span, key place, backwards, or bool) {
 	s.narrow(key[0], len(key) > 1 || or, o.columns[0].down == backwards)
 	if len(key) == 1 {
@@ -132,7 +133,7 @@ func (o *order) behind(s *span, key place, backwards, or bool) {
 	s.add(text, args...)
 }
 
-// cursor writes a key as text.
+// cursor writes a place as text.
 func (o *order) cursor(key place) string {
 	if key == nil {
 		return ""
@@ -147,7 +148,7 @@ func (o *order) cursor(key place) string {
 	return o.letter + strings.Join(parts, ",")
 }
 
-// parse reads what cursor writes.
+// parse reads the text that cursor writes.
 func (o *order) parse(cursor string) (place, error) {
 	text, ok := strings.CutPrefix(cursor, o.letter)
 	parts := strings.Split(text, ",")
@@ -174,7 +175,8 @@ func (o *order) parse(cursor string) (place, error) {
 	return key, nil
 }
 
-// conditions are parts of a WHERE clause, with a ? for each argument: an int64, a string or bytes.
+// conditions are the parts of a WHERE clause. Each argument, an int64, a string or bytes, has a ?
+// in the text.
 type conditions struct {
 	texts []string
 	args  []any
@@ -185,7 +187,7 @@ func (c *conditions) add(text string, args ...any) {
 	c.args = append(c.args, args...)
 }
 
-// equal adds the condition that a column has a value, unless that is empty.
+// equal adds the condition that a column has the value, unless the value is empty.
 func (c *conditions) equal(column, value string) {
 	if value != "" {
 		c.add(column+" = ?", value)
@@ -203,22 +205,22 @@ func (c *conditions) where() string {
 	return " WHERE " + c.and()
 }
 
-// span is a range of an index and what else must hold there.
+// span is a range of an index and the other conditions on its rows.
 type span struct {
 	conditions
-	// low and high bound the first column of the order. There is one of each, because SQLite enters an
-	// index with one and only compares with any other.
+	// low and high bound the first column of the order. There is only one of each, because SQLite
+	// uses one bound to enter the index and compares each row with any other.
 	low, high bound
 }
 
-// bound is an end of a range; without a value there is none.
+// bound is one end of a range. A nil value means that the range is open at this end.
 type bound struct {
 	value     any
 	inclusive bool
 }
 
-// narrow narrows the range to what is at least a value, or with up false at most; without inclusive
-// the value itself is not in it.
+// narrow narrows the range to values of at least value if up is set, and of at most value if not.
+// The range excludes value itself unless inclusive is set.
 func (s *span) narrow(value any, inclusive, up bool) {
 	end, inner := &s.high, -1
 	if up {
@@ -227,7 +229,7 @@ func (s *span) narrow(value any, inclusive, up bool) {
 	if end.value != nil {
 		switch c := compare(value, end.value); {
 		case c == -inner, c == 0 && inclusive:
-			return // it is as narrow already
+			return // the range is already as narrow
 		}
 	}
 	*end = bound{value, inclusive}

@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// FuzzCursor reads any text as a cursor of each order. What is no cursor must be ErrNotFound, what
-// is one must be written as a cursor that is read as the same key.
+// FuzzCursor parses any text as a cursor of each order. A text that is not a cursor must return
+// ErrNotFound. A text that is one must survive a round trip through cursor and parse.
 func FuzzCursor(f *testing.F) {
 	orders := []*order{byStored, byRequest, byReceipt, byMessage}
 	for _, seed := range []string{"", "1", "-1", "9223372036854775808",
@@ -36,7 +36,7 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// TestSpan: of all that narrows a range the narrowest stays, one at each end.
+// TestSpan: after several calls of narrow the narrowest bound at each end remains.
 func TestSpan(t *testing.T) {
 	type step struct {
 		value         int64

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// firstWindow and maxWindow are how many events a search looks at in one read when it must look at
-	// each.
+	// firstWindow and maxWindow bound the number of events that one read examines if no index
+	// serves the whole filter.
 	firstWindow, maxWindow = 64, 1 << 16
 	// wantedRead is how long such a read should take.
 	wantedRead = 50 * time.Millisecond
@@ -21,13 +21,13 @@ const (
 
 // Search implements hookgate.Reader.
 //
-// What an index serves is read with a limit. If the filter has more, the index is passed over in
-// windows: the key that stands so many events further is looked up, and what matches up to there is
-// read. So a read ends in time however rare the matches are, and the search knows how far it has
-// come. Nothing is held between two reads.
+// If an index serves the whole filter, Search reads with a limit. Otherwise it reads the index in
+// windows: it looks up the key at which the next window ends, then reads the matching events up to
+// that key. So each read ends in time even if few events match, and the search knows how far it has
+// come. Nothing stays open between two reads.
 //
-// Each of its reads is a statement of its own, so that a time-out of the database bounds a read and
-// not the search. A caller who leaves interrupts the read.
+// Each read is a statement of its own. So the database's time-out applies to one read, not to the
+// whole search. If the caller's context ends, the read is interrupted.
 func (t *Tables) Search(ctx context.Context, q hookgate.EventSearch) (page hookgate.EventPage,
 	err error) {
 	if !t.canMatch(&q.EventFilter) {
@@ -44,13 +44,13 @@ func (t *Tables) Search(ctx context.Context, q hookgate.EventSearch) (page hookg
 	return page, nil
 }
 
-// search is a search on its way.
+// search is one call of Search.
 type search struct {
 	*Tables
 	q     hookgate.EventSearch
 	order *order
-	// spans are the ranges of the index that hold all that can match, newest first, and filter is what
-	// must be looked at in each event.
+	// spans are the ranges of the index that contain all possible matches, newest first. filter are
+	// the conditions that the search must check for each event.
 	spans  []span
 	filter conditions
 
@@ -58,7 +58,7 @@ type search struct {
 	begun  time.Time
 }
 
-// plan chooses the order and divides the filter into what its index serves and the rest.
+// plan chooses the order and splits the filter into the part that its index serves and the rest.
 func (s *search) plan() {
 	f := &s.q.EventFilter
 	s.order = byStored
@@ -117,8 +117,9 @@ func (s *search) plan() {
 	}
 }
 
-// bound adds the condition that the first column of an order is at least a value (low), or below
-// it: to the range if that is the order of the search, else to the filter.
+// bound adds the condition that the first column of an order is at least value, or less than value
+// if low is false. If the search uses that order, the condition narrows the span; otherwise it goes
+// into the filter.
 func (s *search) bound(in *span, of *order, value any, low bool) {
 	if s.order == of {
 		in.narrow(value, low, low)
@@ -131,9 +132,9 @@ func (s *search) bound(in *span, of *order, value any, low bool) {
 	s.filter.add(s.Unindexed+of.columns[0].name+operator, value)
 }
 
-// requestSpans bounds request ids by the times of receipt. An id tells that time, but for a replay,
-// whose id is younger: what was received before To may therefore stand behind it, among the
-// replays.
+// requestSpans turns the times of receipt into bounds on request ids. A request id contains the
+// time of receipt, except for a retry, whose id is younger. So an event received before To can have
+// a request id after it, but only among the retries.
 func (s *search) requestSpans(all span) {
 	if !s.q.From.IsZero() {
 		all.narrow(hookgate.FirstRequestID(s.q.From).String(), true, true)
@@ -151,16 +152,16 @@ func (s *search) requestSpans(all span) {
 }
 
 func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
-	var from place // behind which it goes on
+	var from place // where the page continues
 	var err error
 	if s.q.Cursor != "" {
 		if from, err = s.order.parse(s.q.Cursor); err != nil {
 			return err
 		}
 	}
-	var newest place // before anything is read, so that what is stored meanwhile is newer
+	var newest place // found before any read, so that events stored during the search are newer
 	for i := 0; from == nil && newest == nil && i < len(s.spans); i++ {
-		if newest, err = s.edge(ctx, s.spans[i]); err != nil {
+		if newest, err = s.newestKey(ctx, s.spans[i]); err != nil {
 			return err
 		}
 	}
@@ -172,7 +173,7 @@ func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
 	reached := from
 	more := false
 	for _, span := range spans {
-		events, last, broken, err := s.through(ctx, span, from, limit+1-len(page.Events))
+		events, last, broken, err := s.readSpan(ctx, span, from, limit+1-len(page.Events))
 		if err != nil {
 			return err
 		}
@@ -196,12 +197,12 @@ func (s *search) run(ctx context.Context, page *hookgate.EventPage) error {
 	if from == nil {
 		from = newest
 	}
-	s.turn(page, from, reached, more)
+	s.setCursors(page, from, reached, more)
 	return nil
 }
 
-// turn makes the cursors of a page that begins at from and ends at reached.
-func (s *search) turn(page *hookgate.EventPage, from, reached place, more bool) {
+// setCursors sets the cursors of a page that begins at from and ends at reached.
+func (s *search) setCursors(page *hookgate.EventPage, from, reached place, more bool) {
 	if s.q.Newer {
 		slices.Reverse(page.Events)
 		page.Newer = s.order.cursor(reached)
@@ -219,18 +220,19 @@ func (s *search) turn(page *hookgate.EventPage, from, reached place, more bool) 
 	}
 }
 
-// through reads at most want events that match behind a key, in one range of the index. last is the
-// last key that it has looked at, and broken says that there are more which it has not.
-func (s *search) through(ctx context.Context, in span, from place, want int) (found []hookgate.Event,
+// readSpan reads at most want matching events after a key, in one range of the index. last is the
+// last key that it examined. broken reports that it stopped before the end of the range.
+func (s *search) readSpan(ctx context.Context, in span, from place,
+	want int) (found []hookgate.Event,
 	last place, broken bool, err error) {
-	var end place // of the range, if events may come while it is read
+	var end place // of the range, if new events can arrive while it is read
 	if s.q.Newer {
-		if end, err = s.edge(ctx, in); err != nil || end == nil {
+		if end, err = s.newestKey(ctx, in); err != nil || end == nil {
 			return nil, nil, false, err
 		}
 	}
 	for {
-		events, until, full, took, err := s.look(ctx, in, from, end, want-len(found))
+		events, until, full, took, err := s.readWindow(ctx, in, from, end, want-len(found))
 		if err != nil {
 			return nil, nil, false, err
 		}
@@ -249,18 +251,18 @@ func (s *search) through(ctx context.Context, in span, from place, want int) (fo
 	}
 }
 
-// look reads at most want events that match behind a key, in the next window if the filter must be
-// looked at; else, or in the last one, full is true and it reads up to end. took is what the
-// reading of events took.
-func (s *search) look(ctx context.Context, in span, from, end place,
+// readWindow reads at most want matching events after a key. If the filter must be checked for each
+// event, it reads the next window; full reports that this was the last one. Otherwise it reads up
+// to end and sets full. took is the time that reading the events took.
+func (s *search) readWindow(ctx context.Context, in span, from, end place,
 	want int) (events []hookgate.Event, until place, full bool, took time.Duration, err error) {
 	until, full = end, true
 	if len(s.filter.texts) > 0 {
-		if err := s.turns.take(ctx); err != nil {
+		if err := s.slots.acquire(ctx); err != nil {
 			return nil, nil, false, 0, err
 		}
-		defer s.turns.give()
-		next, err := s.ahead(ctx, in, from, int(s.window)-1)
+		defer s.slots.release()
+		next, err := s.keyAhead(ctx, in, from, int(s.window)-1)
 		if err != nil {
 			return nil, nil, false, 0, err
 		}
@@ -269,12 +271,13 @@ func (s *search) look(ctx context.Context, in span, from, end place,
 		}
 	}
 	started := time.Now()
-	events, err = s.rows(ctx, in, from, until, want)
+	events, err = s.readEvents(ctx, in, from, until, want)
 	return events, until, full, time.Since(started), err
 }
 
-// rows reads events behind a key, up to another one that may be nil.
-func (s *search) rows(ctx context.Context, in span, from, until place, limit int) ([]hookgate.Event,
+// readEvents reads matching events after the key from and up to the key until, if that is not nil.
+func (s *search) readEvents(ctx context.Context, in span, from, until place,
+	limit int) ([]hookgate.Event,
 	error) {
 	c := in.clone()
 	if from != nil {
@@ -289,9 +292,8 @@ func (s *search) rows(ctx context.Context, in span, from, until place, limit int
 		values(append(args, limit)))
 }
 
-// ahead returns the key that stands skip further than the next one behind from, or nil if there are
-// no more so many.
-func (s *search) ahead(ctx context.Context, in span, from place, skip int) (place, error) {
+// keyAhead skips skip keys after from and returns the next one, or nil if there are too few.
+func (s *search) keyAhead(ctx context.Context, in span, from place, skip int) (place, error) {
 	c := in.clone()
 	if from != nil {
 		s.order.behind(&c, from, s.q.Newer, false)
@@ -299,12 +301,12 @@ func (s *search) ahead(ctx context.Context, in span, from place, skip int) (plac
 	return s.keyAt(ctx, c, s.q.Newer, skip)
 }
 
-// edge returns the newest key of a range, or nil.
-func (s *search) edge(ctx context.Context, in span) (place, error) {
+// newestKey returns the newest key of a range, or nil.
+func (s *search) newestKey(ctx context.Context, in span) (place, error) {
 	return s.keyAt(ctx, in, false, 0)
 }
 
-// table is the one that serves the order.
+// table returns the table or view that serves the order.
 func (s *search) table() string {
 	if s.order == byMessage {
 		return s.ByIdentity
@@ -312,8 +314,9 @@ func (s *search) table() string {
 	return "webhook_events"
 }
 
-// keyAt returns the key that stands skip further than the first of a range, or nil.
-func (s *search) keyAt(ctx context.Context, c span, backwards bool, skip int) (key place, err error) {
+// keyAt skips skip keys of a range and returns the next one, or nil if there are too few.
+func (s *search) keyAt(ctx context.Context, c span, backwards bool, skip int) (key place,
+	err error) {
 	where, args := c.clause(s.order)
 	query := "SELECT " + s.order.names() + " FROM " + s.table() + where + " ORDER BY " +
 		s.order.orderBy(backwards) + " LIMIT 1 OFFSET ?"
@@ -324,7 +327,7 @@ func (s *search) keyAt(ctx context.Context, c span, backwards bool, skip int) (k
 	return key, err
 }
 
-// values are arguments as a store takes them.
+// values returns the arguments in types that a database takes.
 func values(args []any) []any {
 	for i := range args {
 		if b, ok := args[i].(blob); ok {
@@ -335,8 +338,8 @@ func values(args []any) []any {
 	return args
 }
 
-// receivedAt returns when the event that stands at the key was received; zero in the order of
-// message ids.
+// receivedAt returns when the event at the key was received. It returns zero if the search is
+// ordered by identity.
 func (s *search) receivedAt(ctx context.Context, key place) (at time.Time, err error) {
 	if s.order == byMessage || key == nil {
 		return time.Time{}, nil

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Settings returns the settings that are kept for all processes of a gate, by their names.
+// Settings returns the settings that all processes of a gate share, by name.
 func (t *Tables) Settings(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
 	err := t.db.Query(ctx, Statement{SQL: "SELECT name, value FROM webhook_settings",

@@ -1,9 +1,9 @@
-// Package sqlstore is what the SQLite and the PostgreSQL store have in common: everything that
-// reads events, lineage and dead letters, and the small tables of the admin API. Each store brings
-// a [DB] and a [Dialect], and embeds the [Tables] made of them.
+// Package sqlstore is the code that the SQLite store and the PostgreSQL store share. It reads
+// events, lineage and dead letters, and it reads and writes the small tables of the admin API. Each
+// store provides a [DB] and a [Dialect] and embeds the [Tables] built from them.
 //
-// What writes the log (Apply, Purge, Prune) is not here: there the two databases want different
-// things for speed.
+// The writers of the log (Apply, Purge, Prune) are not here. They need different SQL in each
+// database to be fast.
 package sqlstore
 
 import (
@@ -16,13 +16,13 @@ import (
 // Row is one row of a result.
 type Row = entry.Row
 
-// Statement is an SQL statement. Its parameters are ?1, ?2 and so on, or each one ? if they stand in
-// the order of Args.
+// Statement is an SQL statement. It names its parameters ?1, ?2 and so on, or writes a plain ? for
+// each one in the order of Args.
 type Statement struct {
 	SQL string
 	// Args are int, int64, bool, string or []byte.
 	Args []any
-	// Row is called with each row. nil: the rows do not matter.
+	// Row is called once for each row. If it is nil, the rows are ignored.
 	Row func(Row) error
 }
 
@@ -30,57 +30,65 @@ type Statement struct {
 type DB interface {
 	// Query runs a statement that only reads.
 	Query(ctx context.Context, s Statement) error
-	// Snapshot runs f, whose queries see one state of the database if that costs no round trip.
+	// Snapshot runs f. If it costs no extra round trip, all queries of f see the same state of the
+	// database.
 	Snapshot(ctx context.Context, f func(query func(Statement) error) error) error
-	// Change runs a durable transaction: the statements of first, and then those that next returns.
-	// After an error of the database the outcome is unknown; after one of next nothing was changed.
+	// Change runs a durable transaction: first the statements of first, then those that next
+	// returns. If the database fails, the outcome is unknown. If next returns an error, nothing has
+	// changed.
 	Change(ctx context.Context, first []Statement, next func() ([]Statement, error)) error
 }
 
-// Dialect is what differs in the SQL of this package.
+// Dialect is the SQL that differs between the databases.
 type Dialect struct {
-	// Unindexed goes before the name of a column that no index should be used for.
+	// Unindexed is a prefix for a column name. It keeps the database from using an index on the
+	// column.
 	Unindexed string
-	// ForUpdate ends a SELECT whose rows the transaction then changes.
+	// ForUpdate is appended to a SELECT that reads rows which the transaction then changes.
 	ForUpdate string
-	// LockApprovals lets the transactions that request approvals follow one another. Empty: all do.
+	// LockApprovals is a statement that makes concurrent requests for approval wait for one
+	// another. It is empty if the database has only one writer.
 	LockApprovals string
-	// Contains is the condition that a column contains ?, text in text or bytes in bytes.
+	// Contains returns the condition that a column contains the parameter ?. Both are text, or both
+	// are bytes.
 	Contains func(column string) string
-	// ByIdentity is the table or view that has the events in the order of their identities.
+	// ByIdentity is the table or view that returns events ordered by identity.
 	ByIdentity string
-	// EventStored is the condition that an event with the identity of r is stored.
+	// EventStored is the condition that an event with the identity of row r is stored.
 	EventStored string
-	// TraceRequests finds the requests that carried a message id: ?1 and ?2 are the lowest and the
-	// highest identity that it can have, ?3 is the id, ?4 the request to continue behind, ?5 the limit.
+	// TraceRequests selects the requests that carried a message id. ?1 and ?2 are the lowest and
+	// the highest identity of that message id, ?3 is the message id, ?4 is the request id to
+	// continue after, and ?5 is the limit.
 	TraceRequests string
 
-	// Clean returns text with what the database cannot hold as text replaced. If that is anything, no
-	// row has the text.
+	// Clean replaces everything in text that the database cannot store as text. If Clean changes a
+	// text, no stored row can contain it.
 	Clean func(text string) string
-	// OfMessage is the condition that an event has a message id. low and high are the lowest and the
-	// highest identity that it can have.
+	// OfMessage returns the condition that an event has the message id. low and high are the lowest
+	// and the highest identity of that message id.
 	OfMessage func(low, high []byte, id string) (condition string, args []any)
-	// Prefix bounds the text of a column that begins with p: it is at least from, below to unless
-	// that is empty, and fulfils a condition, unless that is empty, whose argument is p in bytes.
+	// Prefix describes the values of a column that begin with p. They are at least from, and less
+	// than to unless to is empty. If condition is not empty, they also satisfy it; its one
+	// parameter is p as bytes.
 	Prefix func(column, p string) (from, to, condition string)
 }
 
-// Tables reads and changes what both stores hold in the same tables. It implements what
-// hookgate.Reader has but Ping.
+// Tables reads and writes the tables that both stores have. It implements hookgate.Reader except
+// for Ping.
 type Tables struct {
 	db DB
 	Dialect
-	turns turns
+	slots scanSlots
 }
 
-// New returns the tables of a database that has so many connections for reading.
+// New returns the tables of a database that has the given number of connections for reading.
 func New(db DB, d Dialect, connections int) *Tables {
-	return &Tables{db: db, Dialect: d, turns: newTurns(connections)}
+	return &Tables{db: db, Dialect: d, slots: newScanSlots(connections)}
 }
 
-// one runs a statement that returns one row at most, and reports whether it did.
-func (t *Tables) one(ctx context.Context, sql string, scan func(Row) error, args ...any) (found bool,
+// one runs a statement that returns at most one row, and reports whether there was one.
+func (t *Tables) one(ctx context.Context, sql string, scan func(Row) error,
+	args ...any) (found bool,
 	err error) {
 	err = t.db.Query(ctx, Statement{SQL: sql, Args: args, Row: func(r Row) error {
 		found = true
@@ -94,7 +102,7 @@ func (t *Tables) change(ctx context.Context, statements ...Statement) error {
 	return t.db.Change(ctx, statements, func() ([]Statement, error) { return nil, nil })
 }
 
-// storable reports whether rows can have the texts.
+// storable reports whether a stored row can contain each of the texts.
 func (t *Tables) storable(texts ...string) bool {
 	for _, text := range texts {
 		if t.Clean(text) != text {

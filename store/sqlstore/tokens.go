@@ -14,8 +14,8 @@ const (
 	readTokens   = "SELECT " + tokenColumns + " FROM webhook_tokens "
 )
 
-// CreateToken keeps a token. ErrExists: there is one of its name, or was. Any other error leaves it
-// unknown whether it is kept.
+// CreateToken stores a token. It returns ErrExists if a token of that name exists or existed. After
+// any other error the token may have been stored.
 func (t *Tables) CreateToken(ctx context.Context, token control.Token) error {
 	added := false
 	err := t.change(ctx, Statement{
@@ -34,7 +34,8 @@ func (t *Tables) CreateToken(ctx context.Context, token control.Token) error {
 	return nil
 }
 
-// Token finds a token by its hash, revoked and expired ones too, or returns ErrNotFound.
+// Token finds a token by its hash, even if it is revoked or expired. It returns ErrNotFound if
+// there is none.
 func (t *Tables) Token(ctx context.Context, hash [32]byte) (token control.Token, err error) {
 	found, err := t.one(ctx, readTokens+"WHERE hash = ?", func(r Row) error {
 		token = scanToken(r)
@@ -51,18 +52,19 @@ func (t *Tables) Token(ctx context.Context, hash [32]byte) (token control.Token,
 
 // Tokens returns all tokens, oldest first.
 func (t *Tables) Tokens(ctx context.Context) (all []control.Token, err error) {
-	err = t.db.Query(ctx, Statement{SQL: readTokens + "ORDER BY created_at, name", Row: func(r Row) error {
-		all = append(all, scanToken(r))
-		return nil
-	}})
+	err = t.db.Query(ctx, Statement{SQL: readTokens + "ORDER BY created_at, name",
+		Row: func(r Row) error {
+			all = append(all, scanToken(r))
+			return nil
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
 	}
 	return all, nil
 }
 
-// RevokeToken ends a token for good and returns it; one that was revoked before stays as it is. Or
-// it returns ErrNotFound.
+// RevokeToken revokes a token for good and returns it. A token that is already revoked does not
+// change. RevokeToken returns ErrNotFound if there is no such token.
 func (t *Tables) RevokeToken(ctx context.Context, name string, at time.Time) (token control.Token,
 	err error) {
 	found := false

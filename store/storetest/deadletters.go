@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// mustBury stores dead letters, in a batch of their own.
-func (o *owner) mustBury(t TB, reason string, records ...hookgate.Record) {
+// mustDeadLetter stores dead letters, in a batch of their own.
+func (o *owner) mustDeadLetter(t TB, reason string, records ...hookgate.Record) {
 	t.Helper()
 	b := o.batch()
 	for _, r := range records {
@@ -115,7 +115,7 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 	undecoded := hookgate.Record{Request: hookgate.Request{RequestID: hookgate.NewRequestID(start),
 		Sequence: hookgate.NoSequence, Body: []byte{255}},
 		Position: hookgate.Position{Minor: 99}}
-	o.mustBury(t, "at fault", replayed, sentAgain, untouched, undecoded)
+	o.mustDeadLetter(t, "at fault", replayed, sentAgain, untouched, undecoded)
 	otherType := record("k", 3)
 	otherType.EventType = "another"
 	o.mustApply(t, otherType, again(sentAgain))
@@ -126,7 +126,7 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 	mustBeIn(t, s, want)
 
 	failed := replayOf(replayed, 1)
-	o.mustBury(t, "still at fault", failed)
+	o.mustDeadLetter(t, "still at fault", failed)
 	want[replayed.RequestID], want[failed.RequestID] = hookgate.DeadLetterSuperseded,
 		hookgate.DeadLetterOpen
 	mustBeIn(t, s, want)
@@ -166,7 +166,7 @@ func mustCountOpen(t TB, s hookgate.Reader) {
 func testReplays(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
-	o.mustBury(t, "at fault", dead)
+	o.mustDeadLetter(t, "at fault", dead)
 	d := deadLetters(t, s, hookgate.DeadLetterFilter{})[0]
 	body, err := s.DeadLetterBody(t.Context(), d.ID)
 	if err != nil {
@@ -199,7 +199,7 @@ func testDeadLetterComesAgain(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	stored, replaced := record("k", 1), record("k", 2)
 	for range 2 {
-		o.mustBury(t, "at fault", stored, replaced)
+		o.mustDeadLetter(t, "at fault", stored, replaced)
 	}
 	o.mustApply(t, stored, replayOf(replaced, 1))
 	o.mustApply(t, stored, replaced)
@@ -227,7 +227,7 @@ func testDeadLetterFilters(t *testing.T, s Instance) {
 		r.EventType, r.Source, r.OrderingKey = fmt.Sprint("type", n%2), fmt.Sprint("source", n/2),
 			fmt.Sprint("key", n)
 		all = append(all, r)
-		o.mustBury(t, fmt.Sprintf("CHECK %d%%_ violated", n), r)
+		o.mustDeadLetter(t, fmt.Sprintf("CHECK %d%%_ violated", n), r)
 	}
 	listed := deadLetters(t, s, hookgate.DeadLetterFilter{})
 	for _, test := range []struct {
@@ -297,7 +297,7 @@ func testDeadLetterPages(t *testing.T, s Instance) {
 	for n := range many {
 		records = append(records, record("k", n))
 	}
-	o.mustBury(t, "at fault", records...)
+	o.mustDeadLetter(t, "at fault", records...)
 	n := 0
 	for d, err := range s.DeadLetters(t.Context(),
 		hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}) {
@@ -309,7 +309,7 @@ func testDeadLetterPages(t *testing.T, s Instance) {
 		}
 		if n++; n == 10 {
 			mustPurge(t, s, d.ID)
-			o.mustBury(t, "late", record("late", many))
+			o.mustDeadLetter(t, "late", record("late", many))
 		}
 	}
 	if n != many+1 {

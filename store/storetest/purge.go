@@ -28,11 +28,11 @@ func testPurge(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1)
 	first, other, elsewhere := record("k", 1), record("k", 2), record("k", 3)
 	elsewhere.Partition = 1
-	o.mustBury(t, "at fault", first, other, elsewhere)
+	o.mustDeadLetter(t, "at fault", first, other, elsewhere)
 	second := replayOf(first, 1)
-	o.mustBury(t, "still", second)
+	o.mustDeadLetter(t, "still", second)
 	third := replayOf(second, 2)
-	o.mustBury(t, "for ever", third)
+	o.mustDeadLetter(t, "for ever", third)
 	ids := map[hookgate.RequestID]string{}
 	for _, d := range deadLetters(t, s, hookgate.DeadLetterFilter{}) {
 		ids[d.RequestID] = d.ID
@@ -90,7 +90,7 @@ func testPurgeWhileWriting(t *testing.T, s Instance) {
 	for n := range dead {
 		records = append(records, record("dead", n))
 	}
-	o.mustBury(t, "at fault", records...)
+	o.mustDeadLetter(t, "at fault", records...)
 	var ids []string
 	for _, d := range deadLetters(t, s, hookgate.DeadLetterFilter{}) {
 		ids = append(ids, d.ID)
@@ -127,7 +127,7 @@ func testPurgeFails(t *testing.T, b Backend, done bool) {
 	s := b.Open(t, place)
 	defer func() { s.Close() }()
 	o := own(t, s, 0)
-	o.mustBury(t, "at fault", record("k", 1), record("k", 2))
+	o.mustDeadLetter(t, "at fault", record("k", 1), record("k", 2))
 	id := deadLetters(t, s, hookgate.DeadLetterFilter{})[0].ID
 	s.FailWrites(&done)
 	if _, err := s.Purge(t.Context(), hookgate.Purge{IDs: []string{id}, By: "ops"}); err == nil {

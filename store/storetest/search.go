@@ -172,9 +172,9 @@ func mustSearch(t *testing.T, s hookgate.Reader, q hookgate.EventSearch) hookgat
 	return p
 }
 
-// testSearchIsPatient: a search that finds little tells how far it came when its time is over, and
+// testSearchTimeout: a search that finds little tells how far it came when its time is over, and
 // goes on from there.
-func testSearchIsPatient(t *testing.T, s Instance) {
+func testSearchTimeout(t *testing.T, s Instance) {
 	searched(t, s)
 	q := hookgate.EventSearch{EventFilter: hookgate.EventFilter{BodyContains: "nowhere", Limit: 10},
 		MaxTime: 1}

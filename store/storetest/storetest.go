@@ -117,7 +117,7 @@ func Run(t *testing.T, b Backend) {
 		{"Filters", testFilters},
 		{"Pages", testPages},
 		{"Search", testSearch},
-		{"SearchIsPatient", testSearchIsPatient},
+		{"SearchIsPatient", testSearchTimeout},
 		{"RequestOfSeveralEvents", testParts},
 		{"PruneRequestBodies", testPruneRequestBodies},
 		{"Tail", testTail},

@@ -14,9 +14,9 @@ import (
 func SearchesLeaveRoom(t *testing.T, s interface {
 	hookgate.Reader
 	Access
-	TakeTurns() (giveBack func())
+	TakeScanSlots() (giveBack func())
 }) {
-	giveBack := s.TakeTurns()
+	giveBack := s.TakeScanSlots()
 	look := func(q hookgate.EventSearch) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // only what waits gets there
 		defer cancel()
