@@ -159,15 +159,15 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	configure(config.ConnConfig, c)
 	config.MaxConns = int32(c.MaxConns)
 	s := &Store{
-		config:    config.ConnConfig.Copy(),
-		wanted:    c.Schema,
-		checkOnly: c.SkipMigrations,
-		target:    targetOf(config.ConnConfig),
-		name:      rand.Text(),
-		holdTime:  defaultHoldTime,
-		callTimeout:  c.ConnectTimeout + 3*c.StatementTimeout,
-		nextID:    entry.NextID,
-		appending: make(chan struct{}, 1),
+		config:      config.ConnConfig.Copy(),
+		wanted:      c.Schema,
+		checkOnly:   c.SkipMigrations,
+		target:      targetOf(config.ConnConfig),
+		name:        rand.Text(),
+		holdTime:    defaultHoldTime,
+		callTimeout: c.ConnectTimeout + 3*c.StatementTimeout,
+		nextID:      entry.NextID,
+		appending:   make(chan struct{}, 1),
 
 		statementTimeout: c.StatementTimeout,
 	}
