@@ -16,37 +16,36 @@ import (
 	"github.com/hookgate/hookgate/release/rollback"
 )
 
-// launcher starts the guard's roll-back command, so that it outlives the gate: in a session of its
-// own, with its output in a file. When it was started is kept on disk, so that a gate which the
-// roll-back has restarted does not roll back again.
+// launcher starts the roll-back command of the release triggers. The command runs in a session of its
+// own with its output in a file, so that it outlives the gate. The time of the start is kept on
+// disk, so that the gate does not roll back again after the roll-back has restarted it.
 type launcher struct {
 	command  []string
 	cooldown time.Duration
 	dir      datadir.Dir
 
-	mu sync.Mutex // held while one is started
+	mu sync.Mutex // held during start, so that there is one at a time
 }
 
-// start starts the command and returns when it runs; ended is told how it ended. It refuses within
-// the cool-down of the start before.
-func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)) (told string,
-	err error) {
+// start starts the command and returns a description of the process. It calls ended with the result
+// of the command. During the cool-down after an earlier start it returns an error.
+func (l *launcher) start(id hookgate.RequestID, reason string,
+	ended func(error)) (description string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, err := l.last()
 	if err != nil {
 		return "", err
 	}
-	// A time far ahead is that of a clock which was wrong, and would forbid every roll-back until
-	// then.
+	// A time more than the cool-down ahead comes from a clock that was wrong. It must not prevent
+	// roll-backs until then.
 	if next := last.Add(l.cooldown); time.Until(next) > 0 && time.Until(last) < l.cooldown {
-		return "", fmt.Errorf("a roll-back was started at %s; the gate starts the next one at %s at the earliest",
+		return "", fmt.Errorf("a roll-back started at %s; the gate starts the next one at %s at the earliest",
 			last.Format(time.RFC3339), next.Format(time.RFC3339))
 	}
 	if err := datadir.WriteDurably(l.dir.RollbackStamp(),
-		[]byte(time.Now().UTC().Format(time.RFC3339Nano)+
-			"\n")); err != nil {
-		return "", fmt.Errorf("note that a roll-back begins: %w", err)
+		[]byte(time.Now().UTC().Format(time.RFC3339Nano)+"\n")); err != nil {
+		return "", fmt.Errorf("save the time of the roll-back: %w", err)
 	}
 	cmd, err := l.run(id, reason)
 	if err != nil {
@@ -57,11 +56,11 @@ func (l *launcher) start(id hookgate.RequestID, reason string, ended func(error)
 		cmd.Process.Pid, l.dir.RollbackLog()), nil
 }
 
-// run starts the command apart from this process.
+// run starts the command in a session of its own.
 func (l *launcher) run(id hookgate.RequestID, reason string) (*exec.Cmd, error) {
 	out, err := os.OpenFile(l.dir.RollbackLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("keep the output of the roll-back command: %w", err)
+		return nil, fmt.Errorf("open the file for the output of the roll-back command: %w", err)
 	}
 	defer out.Close()
 	cmd := exec.Command(l.command[0], l.command[1:]...)
@@ -75,17 +74,18 @@ func (l *launcher) run(id hookgate.RequestID, reason string) (*exec.Cmd, error) 
 	return cmd, nil
 }
 
-// last returns when the guard of this data directory last started a roll-back; zero if never.
+// last returns when a gate with this data directory last started a roll-back; zero if never.
 func (l *launcher) last() (time.Time, error) {
 	text, err := os.ReadFile(l.dir.RollbackStamp())
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}, nil
 	} else if err != nil {
-		return time.Time{}, fmt.Errorf("read when a roll-back was last started: %w", err)
+		return time.Time{}, fmt.Errorf("read the time of the last roll-back: %w", err)
 	}
 	last, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s does not hold a time; delete it, and the next roll-back can begin at once", l.dir.RollbackStamp())
+		return time.Time{}, fmt.Errorf("%s does not hold a time; delete it to allow the next roll-back at once",
+			l.dir.RollbackStamp())
 	}
 	return last, nil
 }

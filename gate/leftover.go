@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,12 +17,12 @@ import (
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
-// leftoverPatience is how long a start waits, before it takes webhooks, for what an earlier
-// configuration left behind, if they are refused until then.
-const leftoverPatience = 10 * time.Second
+// leftoverWait is how long Open waits until the webhooks of an earlier configuration are moved. It
+// waits only if new webhooks get 503 until then.
+const leftoverWait = 10 * time.Second
 
-// UnusedQueues returns the files of the data directory in which another configuration, or an
-// earlier release, has kept acknowledged webhooks and this one keeps none. The first is the oldest.
+// UnusedQueues returns the queue files in the data directory that these options do not use. They may
+// hold acknowledged webhooks of another configuration or an earlier release. The first is the oldest.
 func (o Options) UnusedQueues() []string {
 	if o.Spool.Off {
 		return []string{o.dir().QueueFile(), o.dir().SpoolFile()}
@@ -31,25 +30,25 @@ func (o Options) UnusedQueues() []string {
 	return []string{o.dir().QueueFile()}
 }
 
-// takeOver moves everything that unused files hold to the queue to, which stores it, before
-// webhooks are taken: new ones would overtake it. An earlier release also kept mode and canary in
-// queue.db. Then the files are removed. A start that ends before that leaves the rest to the next
-// one. It takes as long as it takes.
-func (b *backends) takeOver(ctx context.Context, o Options, to spool.Appender,
+// drainLeftovers stores the webhooks in unused files through the queue to, and removes the files. It
+// does so before the gate takes new webhooks, which would overtake the old ones; it has no time
+// limit. It also adopts the mode and the canary that an earlier release kept in queue.db. If the
+// process ends before, the next start continues.
+func (b *backends) drainLeftovers(ctx context.Context, o Options, to spool.Appender,
 	keeper *settings.Keeper, log *slog.Logger) error {
 	for _, path := range o.UnusedQueues() {
-		err := b.takeOverFile(ctx, o, path, to, keeper, log)
+		err := b.drainLeftover(ctx, o, path, to, keeper, log)
 		if err == nil {
 			err = removeDatabase(path)
 		}
 		if err != nil {
-			return fmt.Errorf("take over %s: %w", path, err)
+			return fmt.Errorf("store the webhooks in %s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-func (b *backends) takeOverFile(
+func (b *backends) drainLeftover(
 	ctx context.Context, o Options, path string, to spool.Appender, keeper *settings.Keeper,
 	log *slog.Logger,
 ) (err error) {
@@ -61,13 +60,14 @@ func (b *backends) takeOverFile(
 	if err != nil {
 		return err
 	}
-	defer func() { err = cmp.Or(err, left.Close()) }()
+	defer func() { err = errors.Join(err, left.Close()) }()
 	stats, err := left.Stats(ctx)
 	if err != nil {
 		return err
 	}
 	if stats.Depth > 0 {
-		log.Warn("webhooks that an earlier configuration left behind are stored; new ones are taken after that", "records", stats.Depth)
+		log.Warn("storing the webhooks that an earlier configuration left; new ones are accepted after that",
+			"records", stats.Depth)
 		opts := spool.Options{Timeout: o.Queue.Timeout, Quarantine: o.dir().Quarantine, Logger: log}
 		if err := spool.Drain(ctx, to, left, opts); err != nil {
 			return err
@@ -79,30 +79,31 @@ func (b *backends) takeOverFile(
 			return err
 		}
 	}
-	log.Info("the file of an earlier configuration is taken over, and is removed", "stored",
+	log.Info("removing the file of an earlier configuration", "stored",
 		stats.Depth, "mode", mode)
 	return nil
 }
 
-// removeDatabase removes a file of SQLite that is closed. The file itself goes first: its journals
-// are nothing without it.
+// removeDatabase removes a closed SQLite database. It removes the database first: after a crash in
+// between, SQLite ignores journals without a database.
 func removeDatabase(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove %s, which is taken over: %w", path, err)
+			return fmt.Errorf("remove %s, whose webhooks are stored: %w", path, err)
 		}
 	}
 	return datadir.SyncDir(filepath.Dir(path))
 }
 
-// openLeftovers puts each unused file that holds acknowledged webhooks before Redis:
+// openLeftovers puts each unused file that holds acknowledged webhooks in front of Redis:
 //
 //	Append ─► end of queue.db ─► in order per key ─► queue          while queue.db holds anything
 //	Append ─────────────────────────────────────────► queue         from then on
 //
-// So no new webhook overtakes an old one of its key, and none is refused. With spool off a 202 is
-// worth Redis alone, and webhooks are refused instead; the start waits a moment, so that it seldom
-// comes to that. An empty file stays where it is: it has the mode for a way back.
+// So no new webhook overtakes an older one of its key, and none is rejected. With the spool off, a
+// 202 must mean Redis, so new webhooks get 503 until the file is empty; Open waits up to
+// leftoverWait, so that this is rare. Empty files stay: they hold the mode, for a return to the
+// earlier configuration.
 func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logger) error {
 	for _, path := range o.UnusedQueues() {
 		records, err := spoolfile.Unreleased(ctx, path)
@@ -121,7 +122,7 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 		}
 		b.opened = append(b.opened, left)
 		if mode, _, _ := left.EarlierSettings(); mode != control.ModeNormal {
-			log.Warn("the mode of an earlier configuration does not hold for the queue of this one; set it again if you need it",
+			log.Warn("the mode of an earlier configuration is not used; set it again if you need it",
 				"file", filepath.Base(path), "mode", mode)
 		}
 		emptied := make(chan struct{})
@@ -130,8 +131,8 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 			Leftover: filepath.Base(path),
 			Reject:   o.Spool.Off,
 			Emptied: func() {
-				if err := left.Close(); err != nil { // writes down what was released
-					log.Error("records that were moved could not be removed; the next start moves them again, which is harmless",
+				if err := left.Close(); err != nil { // records what was released
+					log.Error("cannot remove the moved records; the next start moves them again, which is harmless",
 						"file", path, "error", err)
 				}
 				close(emptied)
@@ -145,11 +146,11 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 		b.opened = append(b.opened, q)
 		b.queue, b.front = q, q
 		if q.Reject {
-			patience := time.NewTimer(leftoverPatience)
-			defer patience.Stop()
+			timeout := time.NewTimer(leftoverWait)
+			defer timeout.Stop()
 			select {
 			case <-emptied:
-			case <-patience.C:
+			case <-timeout.C:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -158,16 +159,15 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 	return nil
 }
 
-// warnOfRedis says that Redis may hold webhooks which a gate without it does not know of.
+// warnOfRedis logs that Redis may hold webhooks that a gate without Redis cannot store.
 func warnOfRedis(o Options, log *slog.Logger) {
 	if o.UsedRedis() {
-		log.Warn("this data directory was used with Redis: webhooks that are still in Redis are not stored until a gate with its REDIS_URL runs again",
+		log.Warn("this data directory was used with Redis; webhooks in Redis are stored only when a gate with its REDIS_URL runs",
 			"data_dir", o.DataDir)
 	}
 }
 
-// UsedRedis reports whether the data directory was used with Redis, and this configuration has
-// none.
+// UsedRedis reports whether the data directory was used with Redis and these options have none.
 func (o Options) UsedRedis() bool {
 	_, err := os.Stat(o.dir().ModeFile())
 	return o.Redis.URL == "" && err == nil
