@@ -12,7 +12,7 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// Check finds options that cannot work, or not together.
+// Check returns an error for options that cannot work, or contradict each other. Open calls it.
 func (o Options) Check() error {
 	if o.DataDir == "" {
 		return errors.New("data_dir is empty")
@@ -53,39 +53,45 @@ func (o Options) Check() error {
 	}
 	switch {
 	case !(o.Tracing.Sample >= 0 && o.Tracing.Sample <= 1):
-		return fmt.Errorf("tracing.sample is %v; it is a share from 0 to 1", o.Tracing.Sample)
+		return fmt.Errorf("tracing.sample is %v; it must be from 0 to 1", o.Tracing.Sample)
 	case o.Worker.MaxRate < 0:
-		return errors.New("worker.max_rate must not be negative; 0 means no bound")
+		return errors.New("worker.max_rate must not be negative; 0 means no limit")
 	case o.HTTP.MaxBody > MaxBodyLimit:
-		return fmt.Errorf("http.max_body is %v; the store can keep bodies of up to %v", o.HTTP.MaxBody,
+		return fmt.Errorf("http.max_body is %v; the store takes bodies of up to %v", o.HTTP.MaxBody,
 			MaxBodyLimit)
 	case o.HTTP.MaxBodyMemory < 2*o.HTTP.MaxBody:
-		return fmt.Errorf("http.max_body_memory (%v) is less than twice http.max_body (%v)",
+		return fmt.Errorf("http.max_body_memory (%v) must be at least twice http.max_body (%v)",
 			o.HTTP.MaxBodyMemory, o.HTTP.MaxBody)
 	case o.HTTP.MaxHeaderMemory < httpserver.LeastHeaderMemory(o.HTTP.MaxHeader):
 		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of http.max_header (%v)",
 			o.HTTP.MaxHeaderMemory, httpserver.LeastHeaderMemory(o.HTTP.MaxHeader), o.HTTP.MaxHeader)
 	case 2*o.HTTP.MaxUnpacked > o.HTTP.MaxBodyMemory:
-		return fmt.Errorf("http.max_unpacked (%v) is more than half of http.max_body_memory (%v)",
+		return fmt.Errorf("http.max_unpacked (%v) must be at most half of http.max_body_memory (%v)",
 			o.HTTP.MaxUnpacked, o.HTTP.MaxBodyMemory)
 	case o.Canary.Upstream != "" && 4*(2*o.largestBody()+o.HTTP.MaxUnpacked) >= 3*o.HTTP.MaxBodyMemory:
-		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice: three quarters of it must be more than twice the largest max_body (%v) and http.max_unpacked (%v)",
+		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice:"+
+			" three quarters of it must be more than twice the largest max_body (%v) plus"+
+			" http.max_unpacked (%v)",
 			o.HTTP.MaxBodyMemory, o.largestBody(), o.HTTP.MaxUnpacked)
 	case o.Canary.Upstream != "" && o.Listen != "" && o.Admin.Listen == "" && o.Role != RoleWorker:
-		return errors.New("canary.upstream needs admin.listen: on one listener a page of the upstream would have the rights of the dashboard; set admin.listen to an address such as 127.0.0.1:8081")
+		return errors.New("canary.upstream needs admin.listen, because on one listener a page of the" +
+			" upstream would have the rights of the dashboard: set admin.listen to an address such as" +
+			" 127.0.0.1:8081")
 	case (o.TLS.CertFile == "") != (o.TLS.KeyFile == ""):
-		return errors.New("tls.cert_file and tls.key_file belong together: set both or none")
+		return errors.New("tls.cert_file and tls.key_file belong together: set both or neither")
 	case !slices.Contains([]string{RoleAll, RoleIngest, RoleWorker}, o.Role):
-		return fmt.Errorf("role %q is not one of %s, %s, %s", o.Role, RoleAll, RoleIngest, RoleWorker)
+		return fmt.Errorf("role is %q; it must be %s, %s or %s", o.Role, RoleAll, RoleIngest, RoleWorker)
 	case o.Role == RoleWorker && o.QueueKind() == QueueDirect:
-		return errors.New("role worker needs redis.url: without Redis each process stores the webhooks that it accepts, and a worker has nothing to store; set redis.url or use role all")
+		return errors.New("role worker needs redis.url: without Redis each process stores the webhooks" +
+			" that it takes, and a worker has nothing to do; set redis.url, or role: all")
 	case o.Role != RoleAll && o.Database.URL == "":
-		return fmt.Errorf("role %s needs database.url: what processes share must not lie in a data directory", o.Role)
+		return fmt.Errorf("role %s needs database.url: several processes cannot share a data directory",
+			o.Role)
 	case o.Admin.SessionIdle > maxSession:
 		return fmt.Errorf("admin.session_idle is %v; it must be at most %v, when every session ends",
 			o.Admin.SessionIdle, maxSession)
 	case o.Queue.MinFreeDisk < 0:
-		return errors.New("queue.min_free_disk must not be negative; 0 means no bound")
+		return errors.New("queue.min_free_disk must not be negative; 0 means no limit")
 	case o.Database.Schema == "":
 		return errors.New("database.schema is empty")
 	case postgres.CheckSchema(o.Database.Schema) != nil:
@@ -97,7 +103,7 @@ func (o Options) Check() error {
 	}
 	for _, action := range o.Approvals.Required {
 		if !slices.Contains(adminapi.ApprovalActions(), action) {
-			return fmt.Errorf("approvals.required: %q is none of %s", action,
+			return fmt.Errorf("approvals.required: %q must be one of %s", action,
 				strings.Join(adminapi.ApprovalActions(), ", "))
 		}
 	}
@@ -118,20 +124,22 @@ func (o Options) Check() error {
 	return nil
 }
 
-// checkRetention finds times that contradict each other. Redis must not recognise a repetition longer
-// than the store has the event: the gate would acknowledge a duplicate of an event that is gone.
+// checkRetention returns an error for durations that contradict each other. Redis must not recognise
+// duplicates of an event that retention has removed: the gate would answer 202 and store nothing.
 func (o Options) checkRetention() error {
 	r, q := o.Retention, o.Queue
 	switch {
 	case r.Events < 0 || r.Trail < 0:
-		return errors.New("retention.events and retention.trail must not be negative; 0 keeps for ever")
+		return errors.New("retention.events and retention.trail must not be negative; 0 means for ever")
 	case o.QueueKind() == QueueRedis && r.Events > 0 && r.Events < q.ClaimTTL:
-		return fmt.Errorf("retention.events (%v) is shorter than queue.claim_ttl (%v): a repetition would be acknowledged"+
-			" as one of an event that is gone", r.Events, q.ClaimTTL)
+		return fmt.Errorf("retention.events (%v) must not be shorter than queue.claim_ttl (%v): the gate"+
+			" would answer 202 to a duplicate of an event that is removed", r.Events, q.ClaimTTL)
 	case r.Trail > 0 && r.Events == 0:
-		return errors.New("retention.trail is set and retention.events is not: lineage cannot go before its events")
+		return errors.New("retention.trail needs retention.events: the lineage of an event is kept at least" +
+			" as long as the event")
 	case r.Trail > 0 && r.Trail < r.Events:
-		return fmt.Errorf("retention.trail (%v) is shorter than retention.events (%v): lineage cannot go before its events", r.Trail, r.Events)
+		return fmt.Errorf("retention.trail (%v) must not be shorter than retention.events (%v)", r.Trail,
+			r.Events)
 	}
 	return nil
 }

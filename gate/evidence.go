@@ -6,7 +6,7 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// openDepot opens what keeps the evidence that others hand in, in the data directory.
+// openDepot opens the folder of submitted evidence in the data directory.
 func openDepot(o Options) (*evidence.Depot, error) {
 	keys, err := evidence.ReadPublicKeys(o.Evidence.PublicKeys)
 	if err != nil {

@@ -1,12 +1,27 @@
-// Package gate puts a gate together: the command serve runs one, and a Go program can mount one in
-// its own server.
+// Package gate puts the parts of a gate together. The command "hookgate serve" runs a gate, and a Go
+// program can mount one in its own HTTP server:
 //
-//	g, err := gate.Open(ctx, options)     // store, queue, sources; webhooks are taken from here on
+//	options := gate.DefaultOptions()
+//	options.Listen = ""                       // the program listens
+//	options.Sources = …
+//	g, err := gate.Open(ctx, options)
 //	mux.Handle("/webhooks/", g.Handler())
-//	err = g.Run(ctx)                      // the work in the background, until ctx ends
+//	err = g.Run(ctx)                          // background work, until ctx ends
 //	err = g.Close()
 //
-// examples/embed is a whole program.
+// The folder examples/embed has a complete program.
+//
+// Open in this file wires the parts. The other files turn Options into the configuration of a part:
+//
+//	options.go, fixed.go, check.go  what a caller can set, fixed limits, permitted values
+//	sources.go, keys.go, amazon.go  senders and their secrets
+//	backends.go, store.go, queue.go, leftover.go
+//	                                store and queue, and what an earlier configuration left
+//	http.go, listen.go, tls.go      listeners, webhooks, API, dashboard
+//	guard.go, release.go, launcher.go, canary.go
+//	                                load protection, release triggers, canary
+//	workers.go, observe.go, tracing.go, audit.go, evidence.go, doctor.go
+//	                                everything else
 package gate
 
 import (
@@ -34,7 +49,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Gate is a gate that is open. All methods may be called concurrently.
+// Gate is an open gate. All methods may be called concurrently.
 type Gate struct {
 	options   Options
 	log       *slog.Logger
@@ -42,22 +57,26 @@ type Gate struct {
 	listeners listeners
 	backends  *backends
 	server    *httpserver.Server
-	canary    *canary.Canary // nil: the gate takes everything
+	canary    *canary.Canary // nil: the gate takes every webhook
 
-	// tasks are what Run runs; each returns when its context ends.
-	tasks []func(context.Context)
+	tasks []func(context.Context) // run by Run; each returns when its context ends
 
 	closeOnce sync.Once
 	closers   []func() error // in the order in which the parts were opened
-	closed    error
+	closeErr  error
 }
 
-// Open opens a gate. When it returns, Handler takes webhooks and, if the options name an address,
-// connections to it wait for Run. The caller calls Close.
+// Open opens a gate. The caller must call Close. When Open returns, Handler accepts webhooks. If the
+// options name addresses to listen on, connections to them wait for Run.
 //
-//	request ─► httpd ─► admit ─► queue ─► store                   backends.go
-//	           guard             └─ Redis ─► persist ─► store
-//	           canary ─► upstream              metrics and read API ─► httpd
+// Open creates DataDir with mode 0700. It does not change the mode of a folder that exists, and new
+// files have the mode that the process's umask gives them.
+//
+//	                  ┌─ canary ─► upstream
+//	httpserver ─► ingest ─► admit ─► queue ─────────────────────────► store
+//	    │            └─ guard          └─ Redis ─► persist (workers) ───┘ │
+//	    └───────► adminapi ◄── metrics, guard, release, attention ◄───────┘
+//	                  └─ dashboard
 func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	o.Logger = o.logger()
 	if err := o.Check(); err != nil {
@@ -66,7 +85,7 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	g := &Gate{options: o, log: o.Logger}
 	defer func() {
 		if err != nil {
-			g.Close() // err is the cause
+			g.Close() // err says more than the error of Close
 		}
 	}()
 	lock, err := o.dir().Lock()
@@ -77,7 +96,7 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	if g.keys, err = findCredentials(o); err != nil {
 		return nil, err
 	}
-	var sources []ingest.Source // a worker takes no webhooks
+	var sources []ingest.Source // none in a worker, which takes no webhooks
 	if o.Role != RoleWorker {
 		if sources, err = newSources(o, g.keys); err != nil {
 			return nil, err
@@ -87,7 +106,7 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 		return nil, err
 	}
 	g.closing(func() error {
-		g.listeners.Close() // after Run the server has closed them
+		g.listeners.Close() // an error: the server has closed them
 		return nil
 	})
 	if err := lock.Note(g.listeners.String()); err != nil {
@@ -99,23 +118,25 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	return g, nil
 }
 
-// closing has Close call c, before what was opened earlier is closed.
+// closing adds c to the functions that Close calls. Close calls the last one first.
 func (g *Gate) closing(c func() error) { g.closers = append(g.closers, c) }
 
-// Close closes the gate. Run must have returned, and Handler must not be called any more.
+// Close closes the gate. Run must have returned, and the handlers must not be called any more. A
+// second call returns the result of the first.
 func (g *Gate) Close() error {
 	g.closeOnce.Do(func() {
 		for i := len(g.closers) - 1; i >= 0; i-- {
-			if err := g.closers[i](); err != nil && g.closed == nil {
-				g.closed = err
+			if err := g.closers[i](); err != nil && g.closeErr == nil {
+				g.closeErr = err
 			}
 		}
 	})
-	return g.closed
+	return g.closeErr
 }
 
-// open opens the parts, each after those that it needs. The guard and the release triggers exist
-// before the canary, which asks them for a verdict; Run hands the canary to the triggers.
+// open opens the parts, each one after the parts that it needs. The canary needs the verdict of the
+// guard and the release triggers; the triggers need the canary only when they act, so they receive
+// it in their Run.
 func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	o, log := g.options, g.log
 	b, err := openStore(ctx, o, log)
@@ -230,7 +251,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	return nil
 }
 
-// register adds the gate's metrics to the registry of the program that embeds the gate.
+// register adds the metrics to Options.Registerer until Close.
 func (g *Gate) register(m prometheus.Collector) error {
 	r := g.options.Registerer
 	if r == nil {
@@ -243,12 +264,14 @@ func (g *Gate) register(m prometheus.Collector) error {
 	return nil
 }
 
-// run has Run run tasks. Each returns when its context ends.
+// run adds tasks to those that Run runs.
 func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, tasks...) }
 
-// Run does the work in the background and serves the addresses of the options, until ctx ends; then
-// it lets the requests in flight end and returns nil. An error is that of a listener. It may be
-// called once.
+// Run does the background work and serves the addresses in the options until ctx ends. Then it waits
+// up to ShutdownTimeout for requests in flight, and returns nil. An error means that a listener
+// failed. Run may be called once.
+//
+// A caller that serves the handlers itself must end its own server before ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	var tasks sync.WaitGroup
@@ -272,7 +295,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.options.ShutdownTimeout)
 	defer cancel()
 	if err := g.server.Shutdown(deadline); err != nil {
-		g.log.Warn("requests in flight were cut off", "error", err)
+		g.log.Warn("requests in flight did not finish in time and were cut off", "error", err)
 	}
 	if serving != nil {
 		if err := <-serving; err != nil {
@@ -287,34 +310,36 @@ func (g *Gate) Run(ctx context.Context) error {
 	return nil
 }
 
-// Handler takes webhooks, and answers /livez and /readyz.
+// Handler returns the handler for senders: webhooks, /livez and /readyz. The limits of HTTPOptions on
+// connections, headers and time apply to the listeners of Run only.
 func (g *Gate) Handler() http.Handler { return g.server.Handler(httpserver.PublicSide) }
 
-// AdminHandler answers everything else: the read API, the admin API, /metrics and the dashboard.
+// AdminHandler returns the handler for everything else: the read API, the admin API, /metrics and the
+// dashboard.
 func (g *Gate) AdminHandler() http.Handler { return g.server.Handler(httpserver.AdminSide) }
 
-// Events are the stored events.
+// Events returns the stored events.
 func (g *Gate) Events() hookgate.Events { return g.backends.reader }
 
-// Startup is what a person should know when a gate has started.
+// Startup describes a gate that was opened, for the person who started it.
 type Startup struct {
-	// URL and AdminURL are where the gate is reached from this machine; they are the same if there is
-	// one listener, and empty if there is none.
-	URL, AdminURL string
-	// Addr is the address that webhooks come to.
+	// Addr is the address for webhooks, AdminAddr that for everything else. They are equal with one
+	// listener, and empty without.
 	Addr, AdminAddr string
-	// Promise says what a 202 is worth.
+	// URL and AdminURL are the base URLs of these addresses, as seen from this machine.
+	URL, AdminURL string
+	// Promise says in a sentence without a full stop what a 202 means.
 	Promise string
-	// KeysMade are the files of the keys that were made just now.
+	// KeysMade are the files of the keys that this start made.
 	KeysMade []string
-	// OwnKeys says that the default source takes the keys of the data directory.
+	// OwnKeys reports that the default source uses the keys in the data directory.
 	OwnKeys bool
 	Mode    control.Mode
-	// CanaryPercent is the share of the ordering keys that the gate takes.
+	// CanaryPercent is the percentage of the ordering keys that the gate takes.
 	CanaryPercent int
 }
 
-// Startup says what a person should know now that the gate is open.
+// Startup describes the gate.
 func (g *Gate) Startup() Startup {
 	secure := g.options.TLS.CertFile != ""
 	s := Startup{
@@ -330,7 +355,7 @@ func (g *Gate) Startup() Startup {
 	return s
 }
 
-// processName tells this process from others, on other machines too.
+// processName returns a name that no other process of the gate has, on any machine.
 func processName() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -339,10 +364,10 @@ func processName() string {
 	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
-// dir is the data directory.
+// dir returns the data directory.
 func (o Options) dir() datadir.Dir { return datadir.Dir(o.DataDir) }
 
-// logger is where the log goes.
+// logger returns Logger, or a logger that discards everything.
 func (o Options) logger() *slog.Logger {
 	if o.Logger == nil {
 		return slog.New(slog.DiscardHandler)

@@ -9,13 +9,14 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
-// listeners are where a gate is reached: one for everything, or one for senders and one for people.
+// listeners are the listeners of a gate: one for everything, one for senders and one for the API, or
+// none.
 type listeners struct {
-	public net.Listener
-	admin  net.Listener // the same if there is only one
+	public net.Listener // nil without Options.Listen
+	admin  net.Listener // the same as public without Admin.Listen
 }
 
-// listen opens what the options name. The caller closes it.
+// listen opens the listeners that the options name. The caller closes them.
 func listen(o Options) (l listeners, err error) {
 	if o.Listen != "" {
 		if l.public, err = net.Listen("tcp", o.Listen); err != nil {
@@ -46,7 +47,7 @@ func (l listeners) distinct() (all []net.Listener) {
 	return all
 }
 
-// Close closes both.
+// Close closes the listeners.
 func (l listeners) Close() error {
 	var errs []error
 	for _, listener := range l.distinct() {
@@ -55,18 +56,18 @@ func (l listeners) Close() error {
 	return errors.Join(errs...)
 }
 
-// String says where the gate is reached.
+// String returns the addresses, for people.
 func (l listeners) String() string {
 	switch {
 	case l.admin == nil:
-		return "no address of its own"
+		return "no address"
 	case !l.separate():
 		return addressOf(l.public)
 	}
 	return fmt.Sprintf("%s (webhooks) and %s (admin)", addressOf(l.public), addressOf(l.admin))
 }
 
-// addressOf is where a listener listens; empty if there is none.
+// addressOf returns the address of a listener; "" if it is nil.
 func addressOf(l net.Listener) string {
 	if l == nil {
 		return ""
@@ -74,8 +75,8 @@ func addressOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
-// serve serves until the server is shut down, or the first of them fails. The error is that, or
-// nil. Without a listener the channel is nil.
+// serve starts serving. The channel receives an error when a listener fails, and nil when the server
+// is shut down. Without a listener the channel is nil.
 func (l listeners) serve(s *httpserver.Server) <-chan error {
 	ended := make(chan error, 2)
 	one := func(listener net.Listener, side httpserver.Side) {
@@ -100,7 +101,7 @@ func (l listeners) serve(s *httpserver.Server) <-chan error {
 	return ended
 }
 
-// urlOf returns the base URL under which a listener is reached from this machine.
+// urlOf returns the base URL of a listener as seen from this machine; "" if it is nil.
 func urlOf(l net.Listener, secure bool) string {
 	if l == nil {
 		return ""

@@ -11,17 +11,16 @@ import (
 	"github.com/hookgate/hookgate/internal/tracing"
 )
 
-// tracingTimeout bounds the sending of the last spans when the gate ends.
+// tracingTimeout bounds sending the last spans when the gate is closed.
 const tracingTimeout = 5 * time.Second
 
-// traces decorates the parts of a gate. The zero value changes nothing.
+// traces adds tracing to the parts of a gate. The zero value adds nothing.
 type traces struct {
 	tracing *tracing.Tracing
 	log     *slog.Logger
 }
 
-// startTracing returns what decorates queue, store and HTTP handler; the zero value without an
-// endpoint.
+// startTracing starts tracing. Without an endpoint it returns the zero value.
 func startTracing(o Options, log *slog.Logger) (traces, error) {
 	if o.Tracing.Endpoint == "" {
 		return traces{}, nil
@@ -57,7 +56,7 @@ func (t traces) around(next http.Handler) http.Handler {
 	return t.tracing.Handler(next, "/webhooks")
 }
 
-// stop sends what is left, after which the gate goes on untraced.
+// stop sends the last spans.
 func (t traces) stop() error {
 	if t.tracing == nil {
 		return nil
@@ -65,7 +64,7 @@ func (t traces) stop() error {
 	ending, cancel := context.WithTimeout(context.Background(), tracingTimeout)
 	defer cancel()
 	if err := t.tracing.Close(ending); err != nil {
-		t.log.Warn("the last traces could not be sent", "error", err)
+		t.log.Warn("cannot send the last traces", "error", err)
 	}
 	return nil
 }
