@@ -32,7 +32,8 @@ func pages(t *testing.T) map[string]string {
 		read(filepath.Base(path))
 	}
 	for _, dir := range []string{"docs", "deploy", "examples"} {
-		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry,
+			err error) error {
 			if err == nil && !d.IsDir() && filepath.Ext(path) == ".md" {
 				path, err = filepath.Rel(root, path)
 				read(path)
@@ -82,8 +83,8 @@ func links(text string) []string {
 	return targets
 }
 
-// TestLinks follows every relative link of every page. A link must lead to a file of the repository,
-// an anchor to a heading, and every page must be reachable from README.md or docs/README.md.
+// TestLinks follows every relative link of every page. A link must lead to a file of the
+// repository, an anchor to a heading, and every page must be reachable from README.md or docs/README.md.
 func TestLinks(t *testing.T) {
 	texts := pages(t)
 	to := map[string][]string{}
@@ -130,8 +131,8 @@ func TestLinks(t *testing.T) {
 
 const runbookURL = "https://github.com/hookgate/hookgate/blob/main/docs/runbook/README.md#"
 
-// TestRunbook checks that every alert links to its entry in the runbook, and that the runbook has no
-// entry for an alert that does not exist.
+// TestRunbook checks that every alert links to its entry in the runbook, and that the runbook has
+// no entry for an alert that does not exist.
 func TestRunbook(t *testing.T) {
 	rules, err := os.ReadFile("../deploy/prometheus/hookgate.rules.yaml")
 	if err != nil {
@@ -226,7 +227,8 @@ func TestSettingsExist(t *testing.T) {
 
 // notSettings have the form of a setting and are fields of answers, stages or files.
 var notSettings = map[string]bool{
-	"queue.db": true, "queue.go": true, "queue.degraded": true, "queue.error": true, "queue.kind": true,
+	"queue.db": true, "queue.go": true, "queue.degraded": true, "queue.error": true,
+	"queue.kind":     true,
 	"approvals.json": true, "evidence.key": true, "release.trigger.raised": true,
 	"release.trigger.cleared": true, "release.trigger.acted": true,
 }
