@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// DeadLetterState says what has become of a dead letter. It is stored nowhere but follows from what
-// is:
+// DeadLetterState is the state of a dead letter. No column holds it; it follows from what is
+// stored:
 //
-//	          ┌─► stored      an event with its identity is stored: by a replay, or because the sender sent it again
-//	open ─────┼─► superseded  a replay of it has become a dead letter in turn; that one is open
-//	          └─► purged      a person had its body removed
+//	          ┌─► stored      an event with its identity is stored: a retry, or the sender sent it again
+//	open ─────┼─► superseded  its retry has become a dead letter in turn; that one is open
+//	          └─► purged      a person has purged its body
 //
-// What is superseded becomes stored with the later one. What is stored or superseded can still be
-// purged.
+// A superseded dead letter becomes stored together with the later one. A person can still purge a
+// stored or superseded one.
 type DeadLetterState string
 
 // The states.
@@ -25,7 +25,7 @@ const (
 	DeadLetterPurged     DeadLetterState = "purged"
 )
 
-// ParseDeadLetterState reads a state as it is written in the API.
+// ParseDeadLetterState parses a state as the API writes it.
 func ParseDeadLetterState(s string) (DeadLetterState, error) {
 	all := []string{string(DeadLetterOpen), string(DeadLetterStored), string(DeadLetterSuperseded),
 		string(DeadLetterPurged)}
@@ -34,15 +34,15 @@ func ParseDeadLetterState(s string) (DeadLetterState, error) {
 			return DeadLetterState(s), nil
 		}
 	}
-	return "", fmt.Errorf("state %q is none of %s", s, strings.Join(all, ", "))
+	return "", fmt.Errorf("unknown state %q; the states are %s", s, strings.Join(all, ", "))
 }
 
-// StoredDeadLetter is a dead letter as it stands in the store, without its body.
+// StoredDeadLetter is a dead letter in the store, without its body.
 type StoredDeadLetter struct {
 	// ID names the dead letter in the store and in the API. Opaque.
 	ID string
-	// Identity is empty if the queue's entry could not be decoded; so are all fields that come from
-	// the delivery then.
+	// Identity and all other fields of the request are empty if the queue's entry could not be
+	// decoded.
 	Identity
 	OrderingKey string
 	Sequence    int64
@@ -52,31 +52,31 @@ type StoredDeadLetter struct {
 	ReceivedAt  time.Time
 	Partition   int
 	Position    string
-	// Size is the body's, in bytes, 0 once it is purged; SHA256 is the digest it has or had.
+	// Size is the size of the body in bytes; 0 after a purge. SHA256 is the digest of the body, even
+	// after a purge.
 	Size   int64
 	SHA256 [32]byte
-	// Reason is why it could not be stored as an event.
+	// Reason is why the store could not store it as an event.
 	Reason         string
 	DeadLetteredAt time.Time
-	// Attempts and LastError are those of the batch that stored it, as a dead letter.
+	// Attempts and LastError are those of the batch that stored the dead letter.
 	Attempts  int
 	LastError string
-	// RetryOf and RetriedAt are those of the delivery: zero unless it was the replay of an earlier
-	// dead letter.
+	// RetryOf and RetriedAt are those of the request: zero unless it retried an earlier dead letter.
 	RetryOf   RequestID
 	RetriedAt time.Time
 	State     DeadLetterState
-	// PurgedAt, PurgedBy and PurgeReason tell of the purge; zero if there was none.
+	// PurgedAt, PurgedBy and PurgeReason describe the purge; zero if there was none.
 	PurgedAt              time.Time
 	PurgedBy, PurgeReason string
 }
 
 // Undecoded reports whether the dead letter is a queue entry that could not be decoded. It has no
-// identity, and so it cannot be replayed.
+// identity, so it cannot be retried.
 func (d *StoredDeadLetter) Undecoded() bool { return d.Identity == Identity{} }
 
-// Retry returns the delivery that replays d, whose body is given, at a time. It has a request id
-// of its own; all else is as it was received.
+// Retry returns the request that retries d at a time; body is the body of d. The request has an id
+// of its own. Everything else is as it was received.
 func (d *StoredDeadLetter) Retry(body []byte, at time.Time) *Request {
 	return &Request{
 		RequestID: NewRequestID(at), Identity: d.Identity, OrderingKey: d.OrderingKey,
@@ -91,13 +91,13 @@ type DeadLetterFilter struct {
 	Source, EventType, OrderingKey, MessageID string
 	// MessageIDPrefix selects message ids that begin with it, byte for byte.
 	MessageIDPrefix string
-	// ReasonContains selects those whose reason contains it, in upper and lower case as given.
+	// ReasonContains selects dead letters whose reason contains it; case matters.
 	ReasonContains string
 	// From (inclusive) and To (exclusive) bound DeadLetteredAt.
 	From, To time.Time
 	State    DeadLetterState
-	// After is the ID of the dead letter to continue behind.
+	// After is the ID of a dead letter: the listing begins with the next one.
 	After string
-	// Limit bounds their number; 0 means no bound.
+	// Limit bounds the number of dead letters; 0 means no bound.
 	Limit int
 }

@@ -5,32 +5,33 @@ import (
 	"fmt"
 )
 
-// ErrFull is returned by Append when the queue holds as many unreleased records as its high-water
+// ErrFull is the error of Append when the queue holds as many unreleased records as its high-water
 // mark allows. Nothing was stored. The HTTP edge answers 503 with Retry-After.
 var ErrFull = errors.New("queue is at its high-water mark")
 
-// ErrClosed is returned by calls on a queue, reader or store that was closed.
+// ErrClosed is the error of calls on a closed queue, reader or store.
 var ErrClosed = errors.New("closed")
 
 var (
-	// ErrFenced is returned by Apply when a partition of the batch has been acquired by another
-	// owner since. Nothing was stored. The caller has been replaced: it must drop what it holds
-	// of its partitions and open a new reader.
+	// ErrFenced is the error of Apply when another owner has acquired a partition of the batch.
+	// Nothing was stored. The caller has lost its partitions: it must drop their records and open a
+	// new reader.
 	ErrFenced = errors.New("partition has another owner")
 
-	// ErrRejected is wrapped by the error of Apply when the store is well but refuses a record of the
-	// batch, and the dead letter that would take its place too. Nothing was stored. A RejectedError
-	// says which record that is; the others can be stored without it. Every other error of Apply but
-	// ErrFenced means that the outcome is unknown and the same batch must be applied again.
+	// ErrRejected is the error of Apply when the store works but rejects a record of the batch, and
+	// also the dead letter in its place. Nothing was stored. A RejectedError names the record; the
+	// others can be stored without it. After any other error of Apply but ErrFenced the outcome is
+	// unknown, and the caller must apply the same batch again.
 	ErrRejected = errors.New("store rejects the batch")
 
-	// ErrNotFound is returned by a Reader for something that is not there.
+	// ErrNotFound is the error of a Reader for something that does not exist.
 	ErrNotFound = errors.New("not found")
 )
 
-// RejectedError is an ErrRejected that names the record which the store refuses.
+// RejectedError is an ErrRejected that names the record.
 type RejectedError struct {
-	// Index is that in Batch.Records, or len(Batch.Records) and more for one of Batch.Dead.
+	// Index is the index in Batch.Records. For a record of Batch.Dead it is the index there plus
+	// len(Batch.Records).
 	Index int
 	Err   error
 }
@@ -42,10 +43,10 @@ func (e *RejectedError) Error() string {
 // Unwrap returns ErrRejected and the cause.
 func (e *RejectedError) Unwrap() []error { return []error{ErrRejected, e.Err} }
 
-// PartialError is what Reader.Events yields when its context ended before it had looked at all
-// events. The caller may continue with EventFilter.After set to After.
+// PartialError is the error of Reader.Events when its context ended before it had read all events.
+// To continue, set EventFilter.After to After.
 type PartialError struct {
-	// After is the id of the last event that was looked at, whether it matched or not.
+	// After is the id of the last event that was read, whether it matched or not.
 	After string
 	Err   error
 }
@@ -54,21 +55,21 @@ func (e *PartialError) Error() string { return e.Err.Error() }
 
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// LeftoverError is the Degraded of a queue that still moves what a file holds that an earlier
-// configuration used. Webhooks are taken meanwhile, unless Rejecting is set.
+// LeftoverError is the QueueStats.Degraded of a queue that moves records out of a file which an
+// earlier configuration used. The gate accepts webhooks meanwhile, unless Rejecting is set.
 type LeftoverError struct {
-	// File is the name of the file, without its folder, and Left how many records it holds.
+	// File is the name of the file, without its folder, and Left the number of records in it.
 	File string
 	Left int64
-	// Rejecting says that webhooks are rejected until all are moved.
+	// Rejecting reports whether the gate rejects webhooks until all records are moved.
 	Rejecting bool
-	// Err is what keeps them from being moved; nil if nothing does.
+	// Err is why the records cannot be moved now; nil if they can.
 	Err error
 }
 
 // Error implements error.
 func (e *LeftoverError) Error() string {
-	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue", e.Left,
+	text := fmt.Sprintf("moving %d webhooks of an earlier configuration from %s to the queue", e.Left,
 		e.File)
 	if e.Err != nil {
 		return text + ": " + e.Err.Error()
@@ -76,22 +77,22 @@ func (e *LeftoverError) Error() string {
 	return text
 }
 
-// Unwrap returns what keeps the records from being moved.
+// Unwrap returns why the records cannot be moved now.
 func (e *LeftoverError) Unwrap() error { return e.Err }
 
-// MisconfiguredError says that a backend is there and must not be used as it is, or cannot be as it is
-// configured: it stays so until a person has changed it or the settings. To open it again is
-// harmless. Any other error of opening a backend means that it is away or not ready, which passes.
+// MisconfiguredError is a configuration error of a backend: it answers, but must not be used as it
+// is, or cannot be used with these settings. It stays so until a person changes the backend or the
+// settings. Opening it again is harmless. Any other error of opening a backend means that the
+// backend is away or not ready yet, which passes by itself.
 type MisconfiguredError struct {
-	// Reason says what is wrong in words that anyone may read: it names no address and no value of a
-	// setting.
+	// Reason is for everyone to read: it names no address and no value of a setting.
 	Reason string
-	// Err has the whole of it.
+	// Err is the full error.
 	Err error
 }
 
 // Error implements error.
 func (e *MisconfiguredError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the whole error.
+// Unwrap returns the full error.
 func (e *MisconfiguredError) Unwrap() error { return e.Err }

@@ -1,12 +1,12 @@
 // Package hookgate is the vocabulary of a webhook gate and the ports its parts meet at.
 //
-// A [Request] is one HTTP request of a source. [Queue.Append] claims its [Identity] and
-// appends it durably in one step, which is when the sender gets its 202. A worker takes
-// [Record] values from a [PartitionReader], hands them to [Store.Apply] as one transaction, and only
-// then releases them with [PartitionReader.Commit]. A [Reader] shows what was stored and how it got there.
+// A [Request] is one HTTP request of a source. [Queue.Append] claims its [Identity] and appends it
+// durably in one step; then the sender gets its 202. A worker takes [Record] values from a
+// [PartitionReader], stores them with [Store.Apply] in one transaction, and only then releases them
+// with [PartitionReader.Commit]. A [Reader] shows the stored events and how they got there.
 //
-// This package imports the standard library only. Data flows one way; a backend implements one
-// port and knows nothing of the others.
+// This package imports the standard library only. Data flows one way: a backend implements one
+// port and does not use the others.
 package hookgate
 
 import (
@@ -20,11 +20,11 @@ import (
 	"time"
 )
 
-// NoSequence is the Sequence of a delivery whose sender numbers nothing.
+// NoSequence is the Sequence of a request whose sender does not number its events.
 const NoSequence int64 = -1
 
-// Identity names an event. Two deliveries with one identity carry the same event, whatever their
-// bodies say; the first to be claimed is kept.
+// Identity names an event. Two requests with one identity carry the same event, even if their
+// bodies differ. The gate keeps the event of the request that claims the identity first.
 type Identity struct {
 	Source    string
 	EventType string
@@ -36,11 +36,11 @@ func (id Identity) String() string {
 	return id.Source + "/" + id.EventType + "/" + id.MessageID
 }
 
-// Hash stands for an identity in claims: the first 16 bytes of the SHA-256 of its three parts, each
-// preceded by its length in 4 bytes, little-endian. For two to meet by chance takes about 2^64
-// events within a claim's time to live. It must never change, because claims are kept by it.
+// Hash is the key of an identity's claim: the first 16 bytes of the SHA-256 of its three parts, each
+// preceded by its length in 4 bytes, little-endian. A collision needs about 2^64 events within a
+// claim's time to live. The hash must never change, because stored claims are named by it.
 func (id Identity) Hash() [16]byte {
-	var room [1024]byte // enough for three parts of the greatest length
+	var room [1024]byte // enough for three parts of the largest length
 	b := room[:0]
 	for _, part := range [...]string{id.Source, id.EventType, id.MessageID} {
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(part)))
@@ -50,11 +50,11 @@ func (id Identity) Hash() [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// TestSource is the source of test traffic: what certify and replay --test send. No configured
-// source may have its name. Listings leave its events out unless they are asked for.
+// TestSource is the source of the test traffic that certify and replay --test send. No configured
+// source may have its name. Listings leave its events out unless the caller asks for them.
 const TestSource = "hookgate-certify"
 
-// Header is one request header that is kept with its event.
+// Header is one request header that the gate keeps with the event.
 type Header struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
@@ -66,72 +66,71 @@ type Request struct {
 	Identity
 	// OrderingKey groups events that keep their order. Never empty.
 	OrderingKey string
-	// Keyed says that OrderingKey is the sender's own, and not the fallback to the event type.
+	// Keyed reports whether OrderingKey is the sender's own, and not the fallback to the event type.
 	Keyed bool
 	// Sequence is the sender's own number within the ordering key, or NoSequence.
 	Sequence int64
-	// Headers are those that the source's configuration selects.
+	// Headers are the headers that the source's configuration selects.
 	Headers []Header
-	// Body is kept exactly as received. Append does not modify it.
+	// Body has the bytes exactly as received. Append does not modify it.
 	Body []byte
 	// RemoteAddr is the address of the peer, host:port.
 	RemoteAddr string
-	// ReceivedAt is when the request's header had been read, in microsecond precision.
+	// ReceivedAt is when the server had read the request's header, in microseconds.
 	ReceivedAt time.Time
-	// SpooledAt is when it was put into a local spool because the queue was away; zero if it never
-	// was.
+	// SpooledAt is when the request was appended to a local spool because the queue was away; zero if
+	// it never was.
 	SpooledAt time.Time
-	// RetryOf is the request whose dead letter this delivery replays; zero unless it is a replay. All
-	// but the request id, the times of the spool and of the replay is then that request's, ReceivedAt
-	// too.
+	// RetryOf is the request whose dead letter this request retries; zero unless it is a retry. A
+	// retry has a RequestID, SpooledAt and RetriedAt of its own. Everything else is that of the first
+	// request, ReceivedAt too.
 	RetryOf RequestID
-	// RetriedAt is when a person had it replayed; zero unless it is a replay.
+	// RetriedAt is when a person retried the dead letter; zero unless it is a retry.
 	RetriedAt time.Time
-	// TypeUnproven says that the message id is proved by the sender's signature and unique by itself,
-	// and that nothing proves the event type. A repetition under another type is the same event then,
-	// as nobody but the sender must be able to make another event of one.
+	// TypeUnproven reports whether the sender's signature proves the message id, which is unique by
+	// itself, but nothing proves the event type. A repetition under another type is then the same
+	// event: only the sender may be able to make a second event of one.
 	TypeUnproven bool
-	// Parts are the events that a request of several carries, each as AppendPart writes it; empty
-	// for any other. See SetParts.
+	// Parts are the events of a request that carries several, each as AppendPart writes it. Empty for
+	// any other request. See SetParts.
 	Parts []byte
 }
 
-// Claim returns the identity that d shares with its repetitions. It has no event type if
+// Claim returns the identity that r shares with its repetitions. It has no event type if
 // TypeUnproven is set.
-func (d *Request) Claim() Identity {
-	id := d.Identity
-	if d.TypeUnproven {
+func (r *Request) Claim() Identity {
+	id := r.Identity
+	if r.TypeUnproven {
 		id.EventType = ""
 	}
 	return id
 }
 
-// IsRetry reports whether d replays a dead letter.
-func (d *Request) IsRetry() bool { return !d.RetryOf.IsZero() }
+// IsRetry reports whether r retries a dead letter.
+func (r *Request) IsRetry() bool { return !r.RetryOf.IsZero() }
 
-// SubmittedAt returns when d set out for the queue: when it was received, or replayed if it is a
-// replay.
-func (d *Request) SubmittedAt() time.Time {
-	if d.IsRetry() {
-		return d.RetriedAt
+// SubmittedAt returns when r was received or, for a retry, when the person retried it.
+func (r *Request) SubmittedAt() time.Time {
+	if r.IsRetry() {
+		return r.RetriedAt
 	}
-	return d.ReceivedAt
+	return r.ReceivedAt
 }
 
 // SpooledMicros returns SpooledAt as Micros does.
-func (d *Request) SpooledMicros() int64 { return Micros(d.SpooledAt) }
+func (r *Request) SpooledMicros() int64 { return Micros(r.SpooledAt) }
 
 // SetSpooledMicros sets SpooledAt from what SpooledMicros returns.
-func (d *Request) SetSpooledMicros(n int64) { d.SpooledAt = FromMicros(n) }
+func (r *Request) SetSpooledMicros(n int64) { r.SpooledAt = FromMicros(n) }
 
 // RetriedMicros returns RetriedAt as Micros does.
-func (d *Request) RetriedMicros() int64 { return Micros(d.RetriedAt) }
+func (r *Request) RetriedMicros() int64 { return Micros(r.RetriedAt) }
 
 // SetRetriedMicros sets RetriedAt from what RetriedMicros returns.
-func (d *Request) SetRetriedMicros(n int64) { d.RetriedAt = FromMicros(n) }
+func (r *Request) SetRetriedMicros(n int64) { r.RetriedAt = FromMicros(n) }
 
-// Micros returns t in microseconds since 1970, and 0 for the zero time, as times that may be
-// missing are stored.
+// Micros returns t in microseconds since 1970, and 0 for the zero time. Stores and queues keep
+// times that may be missing in this form.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -139,7 +138,7 @@ func Micros(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-// FromMicros returns the time that Micros makes n of.
+// FromMicros returns the time for which Micros returns n.
 func FromMicros(n int64) time.Time {
 	if n == 0 {
 		return time.Time{}
@@ -147,9 +146,9 @@ func FromMicros(n int64) time.Time {
 	return time.UnixMicro(n).UTC()
 }
 
-// Partition returns the partition, of n, that the ordering key belongs to.
-// It is FNV-1a of the key, finalised with the 64-bit mixer of MurmurHash3, modulo n; it must never
-// change, because records already queued were placed by it.
+// Partition returns the partition, from 0 to n-1, of an ordering key: FNV-1a of the key, finalised
+// with the 64-bit mixer of MurmurHash3, modulo n. It must never change, because it has placed the
+// records that are queued now.
 func Partition(orderingKey string, n int) int {
 	f := fnv.New64a()
 	f.Write([]byte(orderingKey))
@@ -160,13 +159,13 @@ func Partition(orderingKey string, n int) int {
 	return int(h % uint64(n))
 }
 
-// Position is where a record stands in its partition: ordered, never reused within one queue, and
-// opaque to everything but the queue that gave it out.
+// Position is the place of a record in its partition. Positions are ordered and never reused within
+// one queue. Only the queue that made a position knows what it means.
 type Position struct {
 	Major, Minor uint64
 }
 
-// Compare returns -1, 0 or +1 as p stands before, at or after q.
+// Compare returns -1, 0 or +1 if p is before, at or after q.
 func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Major, q.Major), cmp.Compare(p.Minor, q.Minor))
 }
@@ -194,34 +193,34 @@ func ParsePosition(s string) (Position, error) {
 	return Position{a, b}, nil
 }
 
-// Record is a delivery as it stands in the queue.
+// Record is a request in the queue.
 type Record struct {
 	Request
 	Partition  int
 	Position   Position
 	EnqueuedAt time.Time
-	// Lease changes each time the partition is given to a consumer anew. A worker that sees
-	// a lease it does not know must call Store.Acquire before it applies the record.
+	// Lease changes each time a reader gets the partition. A worker must call Store.Acquire before it
+	// stores the first record of a new lease.
 	Lease uint64
-	// DuplicateOf is the request that claimed this identity before. When it is not zero the record
-	// carries no body: it is there for its lineage.
+	// DuplicateOf is the request that claimed this identity before; zero unless the record is a
+	// duplicate. A duplicate has no body: it is queued for its lineage only.
 	DuplicateOf RequestID
-	// Corrupt says why the entry could not be decoded. Body then holds the raw entry, RequestID is
-	// made by the queue, the same each time the record comes, and the other fields of Request are
-	// empty. Such a record must be dead-lettered, never dropped.
+	// Corrupt is why the entry could not be decoded. Then Body has the raw entry, and the queue makes
+	// the RequestID, the same one each time the record comes. The other fields of Request are empty.
+	// The worker must make a dead letter of such a record and never drop it.
 	Corrupt error
-	// Whole is the request that the event is a part of, which the store keeps with the event. It is
-	// set by Split; nil unless the request carried several events.
+	// Whole is the request that carried this event among others; the store keeps it with the event.
+	// Split sets it. nil if the request carried one event.
 	Whole *Whole
 }
 
-// Receipt is what Append answers.
+// Receipt is the result of a successful Append.
 type Receipt struct {
 	Partition int
 	Position  Position
-	// DuplicateOf is the request that claimed the identity first, or zero for a first delivery.
+	// DuplicateOf is the request that claimed the identity first; zero if this request did.
 	DuplicateOf RequestID
 }
 
-// Duplicate reports whether another request had claimed the identity before.
+// Duplicate reports whether another request had claimed the identity.
 func (r Receipt) Duplicate() bool { return !r.DuplicateOf.IsZero() }

@@ -5,69 +5,70 @@ import (
 	"time"
 )
 
-// Queue takes deliveries. All methods may be called concurrently.
+// Queue accepts requests. All methods may be called concurrently.
 type Queue interface {
-	// Append claims the identity of d and appends d in one atomic step.
+	// Append claims the identity of r and appends r in one atomic step.
 	//
-	// nil: the record survives what the backend's durability setting promises (embedded: a crash
-	// and a power cut). If the identity was claimed before, the receipt names the request that did,
-	// and what was appended is a record without body that carries the lineage of this one.
+	// nil: the record survives what the backend's durability setting promises (embedded: a crash and
+	// a power cut). If another request had claimed the identity, the receipt names it, and the queue
+	// has appended a record without body, for the lineage of r.
 	//
-	// A replay (see Request.RetryOf) is not held up by the claim of another request: it takes the
-	// claim over and is appended with its body, and whether its event is stored already is left to the
-	// store. The claim only recognises the same request again; once another replay has taken it over,
-	// the same request may be appended twice, which the store recognises.
+	// A retry (see Request.RetryOf) takes over the claim of another request and is appended with its
+	// body. The store finds out whether it already has the event. The claim then recognises only this
+	// retry. After a second retry has taken it over, the first one may be appended twice, and the
+	// store recognises that.
 	//
-	// ErrFull: nothing was stored.
+	// ErrFull: nothing was appended. The HTTP edge answers 503 with Retry-After.
 	//
-	// Any other error, that of ctx included: the outcome is unknown. The caller must not
-	// acknowledge; the sender must retry, and the retry is safe.
+	// Any other error, that of ctx included: the outcome is unknown. The caller must not acknowledge
+	// the request. The sender must retry, and the retry is safe.
 	//
-	// Callers append one delivery each; putting many of them into one fsync or one round trip
-	// is the backend's work. Append does not refer to d or its body after it has returned, whatever
-	// it returned.
-	Append(ctx context.Context, d *Request) (Receipt, error)
+	// Callers append one request each. Grouping concurrent appends into one fsync or one round trip
+	// is the backend's work. Append never refers to r, or to anything that r refers to, after it has
+	// returned, whatever it returned.
+	Append(ctx context.Context, r *Request) (Receipt, error)
 
 	// Stats describes the queue now.
 	Stats(ctx context.Context) (QueueStats, error)
 
-	// Close waits for the appends in flight and frees what the queue holds. Later calls return
-	// ErrClosed. A queue never closes another queue or a store that it was given; the caller closes
-	// those after it.
+	// Close waits for the appends in flight and releases the queue's resources. Later calls return
+	// ErrClosed. A queue does not close another queue or a store that it was given; the caller closes
+	// those afterwards.
 	Close() error
 }
 
-// BufferedQueue is a Queue whose records wait, in order within each partition, until a reader
-// has stored and released them. A queue that is not buffered stores what it takes.
+// BufferedQueue is a Queue whose records wait, in order within each partition, until a worker has
+// stored and released them. A queue that is not buffered stores each record in Append.
 type BufferedQueue interface {
 	Queue
 
-	// OpenReader opens a consumer. The queue shares its partitions evenly among all open readers
-	// and moves them when one opens or closes.
+	// OpenReader opens a reader. The queue divides its partitions evenly among all open readers, and
+	// moves partitions when a reader opens or closes.
 	OpenReader(ctx context.Context) (PartitionReader, error)
 }
 
 // PartitionReader holds a set of partitions and reads their records. It is for one goroutine, except
 // that Close may be called at any time.
 type PartitionReader interface {
-	// Next returns the records that follow those it returned before: at most max of them, and
-	// no more than maxBytes of body unless a single record is larger. Records of one partition
-	// come in order. Nothing is consumed: until it is released, a record comes again from
-	// whichever reader holds its partition after this one has closed or lost it.
+	// Next returns the records that follow those it returned before: at most max records, and at most
+	// maxBytes of bodies unless a single record is larger. The records of one partition come in order.
+	// Reading removes nothing: a record that is not released comes again from the next reader of its
+	// partition, after this one has closed or lost it.
 	//
-	// Next waits until there is at least one record, then returns what is there. An error of ctx
-	// means that nothing was taken. Any other error is worth a retry after a pause, except ErrClosed.
+	// Next waits until there is at least one record. An error of ctx means that Next has returned no
+	// record. After any other error except ErrClosed, the caller pauses and calls Next again.
 	//
-	// A partition moves to another reader only while this one has none of its records
-	// unreleased, or when its lease has run out.
+	// A partition moves to another reader only when this one has released all of its records, or when
+	// its lease has run out.
 	Next(ctx context.Context, max, maxBytes int) ([]Record, error)
 
-	// Commit releases cumulatively: for each partition among last, everything up to and including
-	// that position. Only records that Apply has stored may be released. The release itself may be
-	// lost in a crash; its records then come again, which the store recognises.
+	// Commit releases the records of each partition in last up to and including that position. The
+	// caller may only release records that Store.Apply has stored. A crash may lose the release; its
+	// records then come again, and the store recognises them. After an error the same call again is
+	// harmless.
 	Commit(ctx context.Context, last []Offset) error
 
-	// Close gives the partitions back. Records not released will be delivered again.
+	// Close gives the partitions back. Records that are not released come again.
 	Close() error
 }
 
@@ -77,8 +78,8 @@ type Offset struct {
 	Position  Position
 }
 
-// LastOffsets returns the last place of each partition that occurs among records, whose order
-// within a partition is the queue's. It is what releases them all.
+// LastOffsets returns the argument of Commit that releases all of records, which must be in the
+// order in which Next returned them.
 func LastOffsets(records []Record) []Offset {
 	var last []Offset
 next:
@@ -104,13 +105,13 @@ type QueueStats struct {
 	OldestEnqueuedAt time.Time
 	// Partitions is the number of partitions.
 	Partitions int
-	// Err says why the queue cannot take deliveries now; nil when it can.
+	// Err is why the queue cannot accept requests now; nil while it can.
 	Err error
-	// Degraded says what is wrong although deliveries are taken; nil if nothing is.
+	// Degraded is a problem although the queue accepts requests; nil if there is none.
 	Degraded error
-	// Spooled is how many of Depth wait in a local spool for the queue to come back.
+	// Spooled is the number of the records in Depth that wait in a local spool until the queue is back.
 	Spooled int64
-	// SpoolingSince is since when deliveries go to a local spool, whose 202 is worth this machine's
-	// disk; zero while they do not.
+	// SpoolingSince is when requests began to go to a local spool, whose 202 is worth this machine's
+	// disk; zero while they go to the queue.
 	SpoolingSince time.Time
 }

@@ -20,7 +20,7 @@ type Event struct {
 	PersistedAt time.Time
 	Partition   int
 	Position    string
-	// Size is the body's, in bytes, and SHA256 its digest.
+	// Size is the size of the body in bytes, and SHA256 its digest.
 	Size   int64
 	SHA256 [32]byte
 }
@@ -34,12 +34,13 @@ type EventFilter struct {
 	MessageIDPrefix string
 	// RequestID selects the event of one request, or all events of a request that carried several.
 	RequestID RequestID
-	// BodyContains selects bodies in which these bytes occur. No index helps with that: every body
-	// that the other fields select is read.
+	// BodyContains selects bodies in which these bytes occur. No index helps with that: the search
+	// reads every body that the other fields select.
 	BodyContains string
 	// From (inclusive) and To (exclusive) bound ReceivedAt.
 	From, To time.Time
-	// After is the ID of the event to continue behind. That need not be stored any more.
+	// After is the ID of an event: the listing begins with the next one. Retention may have removed
+	// that event.
 	After string
 	// Limit bounds the number of events; 0 means no bound.
 	Limit int
@@ -48,8 +49,9 @@ type EventFilter struct {
 // Stage is a step in the lineage of a request.
 type Stage string
 
-// The stages. A request that was accepted has received, enqueued and processed, and one of
-// persisted, duplicate and dead_lettered; the others occur where they happen.
+// The stages. An accepted request has received, enqueued and processed, and one of persisted,
+// duplicate and dead_lettered. The others occur where they happen; StageReplayed is the retry of a
+// dead letter.
 const (
 	StageReceived     Stage = "received"
 	StageReplayed     Stage = "replayed"
@@ -61,7 +63,7 @@ const (
 	StageRetried      Stage = "retried"
 	StageDeadLettered Stage = "dead_lettered"
 	StagePurged       Stage = "purged"
-	StageRemoved      Stage = "removed" // the event's body, by retention or with test traffic
+	StageRemoved      Stage = "removed" // retention, or a person with all test traffic, removed the body
 )
 
 // TrailEntry is one stage of one request.
@@ -79,7 +81,7 @@ type RequestTrail struct {
 	Entries   []TrailEntry
 }
 
-// StoreCounts counts what a store holds, without what retention has removed.
+// StoreCounts counts what a store holds now; retention lowers the counts.
 type StoreCounts struct {
 	Events, Duplicates, DeadLetters int64
 }
@@ -149,50 +151,51 @@ type DeadLetters interface {
 	OpenDeadLetters(ctx context.Context, most int64) (int64, error)
 }
 
-// EventSearch asks a Reader for a page of events, newest first. What newest means follows from the
-// filter, so that an index serves it:
+// EventSearch asks a Reader for one page of events, newest first. The filter decides which order
+// that is, so that an index serves it:
 //
 //	MessageID       in the order of a digest of the identity
 //	EventType       last received first
-//	From or To      by request id, downwards: last received first, and a replay when it was started
+//	From or To      highest request id first: last received, and retries by when they were started
 //	anything else   last stored first
 //
 // No index serves MessageIDPrefix.
 //
-// A time is looked for among request ids, which NewRequestID begins with the time of receipt;
-// replays, whose ids are younger, are found too.
+// A search by time uses request ids, which begin with the time of receipt. It also finds retries,
+// whose ids are younger.
 type EventSearch struct {
-	// EventFilter selects; its After is ignored. Its Limit is the length of the page, at least 1.
+	// EventFilter selects events. Its After is ignored. Its Limit is the length of the page, at least
+	// 1.
 	EventFilter
-	// Stored makes it last stored first in any case: what is searched again behind a Cursor has then
-	// been stored since.
+	// Stored orders by time of storing, whatever the filter. A search after a Cursor then finds the
+	// events that were stored since.
 	Stored bool
-	// Cursor is what a page of the same search said as its Older or Newer: where this one begins.
-	// Empty: at the newest. In the order stored an event's ID will do too; the event need not be
-	// stored any more.
+	// Cursor is EventPage.Older or EventPage.Newer of a page of the same search: this page begins
+	// there. Empty: at the newest event. With Stored it may also be the ID of an event, even of one
+	// that retention has removed.
 	Cursor string
-	// Newer asks for what is on the other side of Cursor: for the next newer events. They still come
-	// newest first.
+	// Newer asks for the events on the other side of Cursor, the newer ones. They still come newest
+	// first.
 	Newer bool
-	// MaxTime is the time after which the search is broken off although the page is not full. One
-	// read is finished then, so that it takes a little longer; a search that an index serves does not
-	// get there. 0 means no end.
+	// MaxTime ends the search although the page is not full; 0 means no limit. The search takes a
+	// little longer, because it finishes its current read. A search that an index serves does not
+	// reach MaxTime.
 	MaxTime time.Duration
 }
 
-// EventPage is what a search has found.
+// EventPage is the result of a search.
 type EventPage struct {
-	// Events are newest first.
+	// Events are in the order of the search, newest first.
 	Events []Event
-	// Older is where to go on to older events, empty if there are no more.
+	// Older is the Cursor of the next page of older events; empty if there are none.
 	Older string
-	// Newer is where to go on to newer events, at any time. It is empty only if no event at all is of
-	// the type, or has the id, that is searched.
+	// Newer is the Cursor of the next page of newer events. It stays valid while new events come. It
+	// is empty only if no event has the type or the id of the search.
 	Newer string
-	// Partial says that Patience ended before the page was full: there may be more behind Older, or
-	// Newer if that was asked for.
+	// Partial reports whether MaxTime ended the search before the page was full. More events may
+	// follow at Older, or at Newer if EventSearch.Newer was set.
 	Partial bool
-	// SearchedTo is when the last event was received that a partial search has looked at; zero if it
-	// is of one MessageID.
+	// SearchedTo is the time of receipt of the last event that a partial search has read; zero for a
+	// search by MessageID.
 	SearchedTo time.Time
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// RequestID names one delivery. It is a UUID of version 7 (RFC 9562, section 5.7) whose rand_a
-// field holds the fraction of the millisecond (section 6.2, method 3), so that ids of one
-// process sort by time to about a quarter of a microsecond.
+// RequestID names one request. It is a UUID of version 7 (RFC 9562, section 5.7) whose rand_a field
+// has the fraction of the millisecond (section 6.2, method 3). So the ids of one process sort by
+// time to about a quarter of a microsecond.
 type RequestID [16]byte
 
 // NewRequestID returns a fresh id for a request received at t.
@@ -25,9 +25,9 @@ func NewRequestID(t time.Time) RequestID {
 	return id
 }
 
-// FirstRequestID returns the lowest id that a request received in the millisecond of t can have.
+// FirstRequestID returns the lowest id of a request received in the millisecond of t.
 func FirstRequestID(t time.Time) RequestID {
-	const last = 1<<48 - 1 // of the milliseconds that an id has room for
+	const last = 1<<48 - 1 // the last millisecond that fits into an id
 	var id RequestID
 	binary.BigEndian.PutUint64(id[:8], uint64(min(max(t.UnixMilli(), 0), last))<<16)
 	id[6], id[8] = 0x70, 0x80
@@ -37,8 +37,8 @@ func FirstRequestID(t time.Time) RequestID {
 // partBits is how many bits of a request id number the events of a request that carries several.
 const partBits = 16
 
-// WithoutPart returns id with no part number: the form that the id of a request of several
-// events has.
+// WithoutPart returns id without a part number. The id of a request that carries several events has
+// this form.
 func (id RequestID) WithoutPart() RequestID {
 	id[14], id[15] = 0, 0
 	return id
@@ -50,8 +50,8 @@ func (id RequestID) Part(i int) RequestID {
 	return id
 }
 
-// Parts returns the first and the last id that an event of the request can have. ok is false if id
-// is not that of a request that carries several.
+// Parts returns the first and the last id of the request's events. ok is false if id is not that of
+// a request that carries several.
 func (id RequestID) Parts() (first, last RequestID, ok bool) {
 	if id != id.WithoutPart() || id.IsZero() {
 		return id, id, false
@@ -62,7 +62,7 @@ func (id RequestID) Parts() (first, last RequestID, ok bool) {
 // IsZero reports whether id names no request.
 func (id RequestID) IsZero() bool { return id == RequestID{} }
 
-// String returns the id in the 36-character form of a UUID.
+// String returns the 36 characters of the UUID.
 func (id RequestID) String() string {
 	var b [36]byte
 	hex.Encode(b[0:8], id[0:4])

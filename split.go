@@ -18,31 +18,31 @@ import (
 // MaxParts is the largest number of events that one request can carry.
 const MaxParts = 10_000
 
-// Part is one event of a request that carries several. The queue keeps such a request as one
-// Request, in one atomic step; a worker divides it with Record.Split when it stores it.
+// Part is one event of a request that carries several. The queue appends such a request as one
+// record, in one atomic step. Record.Split splits it when it is stored.
 type Part struct {
 	EventType, MessageID, OrderingKey string
 	// Keyed is Request.Keyed of the event.
 	Keyed bool
 	// Sequence is the sender's own number, or NoSequence.
 	Sequence int64
-	// Start and End say where the event's bytes are in the request's body. If the body is
-	// compressed, they count in what it unpacks to. Both are 0 for the only event of a request whose
-	// body is not divided; that event is the request, with its id.
+	// Start and End are the bounds of the event's bytes in the request's body, or in the decompressed
+	// body if that is compressed. Both are 0 for the only event of a request whose body is not split;
+	// that event is the request, with its id.
 	Start, End int
 }
 
-// unusualKey stands before a part whose Keyed is not what its ordering key suggests. Earlier
-// releases, which do not know Keyed, refuse a list that has it.
+// unusualKey precedes a part for which KeyedBy is wrong. Earlier releases, which do not know Keyed,
+// reject such a list.
 const unusualKey = 1 << 31
 
-// KeyedBy is Keyed of an event that was queued or stored by a release that did not know Keyed:
-// the ordering key is the sender's own unless it is the event type.
+// KeyedBy is the value of Keyed for an event of a release that did not know Keyed: the ordering key
+// is the sender's own unless it is the event type.
 func KeyedBy(orderingKey, eventType string) bool { return orderingKey != eventType }
 
-// AppendPart appends the encoded form of p, as Request.Parts holds it: Start, End and Sequence as
-// varints, then event type, message id and ordering key, each behind its length as a varint. Before
-// that stands 1<<31 as a varint if Keyed is not what KeyedBy says.
+// AppendPart appends the encoded form of p to parts: Start, End and Sequence as varints, then event
+// type, message id and ordering key, each after its length as a varint. If KeyedBy is wrong for p,
+// 1<<31 as a varint comes first.
 func AppendPart(parts []byte, p Part) []byte {
 	if p.Keyed != KeyedBy(p.OrderingKey, p.EventType) {
 		parts = binary.AppendUvarint(parts, unusualKey)
@@ -59,7 +59,7 @@ func AppendPart(parts []byte, p Part) []byte {
 
 var errParts = errors.New("the list of the request's events does not parse")
 
-// ParseParts reads what AppendPart wrote.
+// ParseParts decodes a list of parts that AppendPart has encoded.
 func ParseParts(data []byte) (parts []Part, err error) {
 	number := func() uint64 {
 		n, size := binary.Uvarint(data)
@@ -102,28 +102,28 @@ func ParseParts(data []byte) (parts []Part, err error) {
 	return parts, nil
 }
 
-// SetParts makes d a request that carries parts, of which there is at least one. All events of a
-// source that divides its requests share the source's name as the ordering key of the queue, and so
-// one partition: the order of each key holds within the source.
+// SetParts makes r a request that carries parts; there must be at least one. In the queue, all
+// requests of a source that splits have the source's name as their ordering key, and so one
+// partition. The order of each event's own key then holds within the source.
 //
-// The request is claimed by the identities of its events, in their order (without their types if
-// TypeUnproven is set): it is a repetition if all of them repeat. The store recognises single
+// The request claims the identities of its events together, in their order (without their types if
+// TypeUnproven is set). So it is a repetition if all of them repeat. The store recognises single
 // events that come again in another request.
-func (d *Request) SetParts(source string, parts []Part) {
-	d.Parts = d.Parts[:0]
+func (r *Request) SetParts(source string, parts []Part) {
+	r.Parts = r.Parts[:0]
 	for _, p := range parts {
-		d.Parts = AppendPart(d.Parts, p)
+		r.Parts = AppendPart(r.Parts, p)
 	}
-	d.OrderingKey, d.Keyed, d.Sequence = source, true, NoSequence
+	r.OrderingKey, r.Keyed, r.Sequence = source, true, NoSequence
 	if isWhole(parts) {
-		d.Identity = Identity{source, parts[0].EventType, parts[0].MessageID}
+		r.Identity = Identity{source, parts[0].EventType, parts[0].MessageID}
 		return
 	}
 	sum := sha256.New()
 	var room [2 * binary.MaxVarintLen64]byte
 	for _, p := range parts {
 		eventType := p.EventType
-		if d.TypeUnproven {
+		if r.TypeUnproven {
 			eventType = "" // as in Claim
 		}
 		b := binary.AppendUvarint(room[:0], uint64(len(eventType)))
@@ -131,7 +131,7 @@ func (d *Request) SetParts(source string, parts []Part) {
 		io.WriteString(sum, eventType)
 		io.WriteString(sum, p.MessageID)
 	}
-	d.Identity = Identity{source, "batch", hex.EncodeToString(sum.Sum(nil))}
+	r.Identity = Identity{source, "batch", hex.EncodeToString(sum.Sum(nil))}
 }
 
 // Whole is a request that carried several events, with its exact bytes.
@@ -142,10 +142,10 @@ type Whole struct {
 }
 
 // Split returns the events that r carries: r alone if its Parts are empty. Each event has the
-// request's partition, position and lease, a request id of its own (see RequestID.Part), a header
-// that names its origin, and the Whole that it is a part of. A duplicate has neither of the latter.
+// request's partition, position and lease, a request id of its own (see RequestID.Part), an
+// OriginHeader and a Whole. A duplicate has no header and no Whole.
 //
-// An error means that r cannot be divided; it must be dead-lettered as it is.
+// An error means that r cannot be split; the caller must make a dead letter of it as it is.
 func (r *Record) Split() ([]Record, error) {
 	if len(r.Parts) == 0 {
 		return []Record{*r}, nil
@@ -164,7 +164,7 @@ func (r *Record) Split() ([]Record, error) {
 		return []Record{e}, nil
 	}
 	first := r.DuplicateOf
-	if !first.IsZero() { // it has no body
+	if !first.IsZero() { // a duplicate has no body
 		return r.split(parts, func(e *Record, i int) { e.DuplicateOf = first.Part(i) }), nil
 	}
 	content, headers, err := r.unpacked(parts)
@@ -179,7 +179,7 @@ func (r *Record) Split() ([]Record, error) {
 	}), nil
 }
 
-// isWhole reports whether the request is one event after all: its body is not divided.
+// isWhole reports whether the request is one event after all: its body is not split.
 func isWhole(parts []Part) bool { return len(parts) == 1 && parts[0].End == 0 }
 
 func (r *Record) split(parts []Part, finish func(e *Record, i int)) []Record {
@@ -199,8 +199,8 @@ func (r *Record) setPart(p Part) {
 	r.Keyed, r.Sequence = p.Keyed, p.Sequence
 }
 
-// unpacked returns the body without its compression, as far as the parts reach, and the headers
-// without the one that tells of it.
+// unpacked returns the decompressed body, as far as the parts reach, and the headers without
+// Content-Encoding.
 func (r *Record) unpacked(parts []Part) (content []byte, headers []Header, err error) {
 	end := 0
 	for _, p := range parts {
@@ -215,23 +215,23 @@ func (r *Record) unpacked(parts []Part) (content []byte, headers []Header, err e
 	}
 	unpacking, err := gzip.NewReader(bytes.NewReader(r.Body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("unpack the request's body: %w", err)
+		return nil, nil, fmt.Errorf("decompress the body of the request: %w", err)
 	}
 	content, err = io.ReadAll(io.LimitReader(unpacking, int64(end)))
 	if err == nil && len(content) < end {
 		err = errParts
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("unpack the request's body: %w", err)
+		return nil, nil, fmt.Errorf("decompress the body of the request: %w", err)
 	}
 	return content, slices.Delete(slices.Clone(r.Headers), packed, packed+1), nil
 }
 
-// OriginHeader names the header that is kept with each event of a request that carried several. No
-// source can keep a header of this name that its sender sent.
+// OriginHeader is the name of the header that names the request of an event, if that carried
+// several. A source cannot keep a header of this name that its sender sent.
 const OriginHeader = "Hookgate-Request"
 
-// Origin says which request an event came in, if that carried several.
+// Origin is the request of an event, if that carried several.
 type Origin struct {
 	RequestID RequestID
 	// Part is the event's number, from 1 to Parts.
@@ -246,7 +246,7 @@ func (o Origin) Header() Header {
 		o.SHA256)}
 }
 
-// OriginOf returns the origin that the headers of an event name; false if they name none.
+// OriginOf returns the origin in the headers of an event; false if there is none.
 func OriginOf(headers []Header) (o Origin, ok bool) {
 	for _, h := range headers {
 		if h.Name != OriginHeader {

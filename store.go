@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// StoreMark says which store one is and how far it has come.
+// StoreMark identifies a store and how far its log reaches. Comparing two marks shows whether the
+// store was replaced by another one or by an older copy.
 type StoreMark struct {
-	// ID is another one for another store, and for one that was recovered to an earlier point in
-	// time if it knows that of itself.
+	// ID differs between two stores. It also changes when a store is recovered to an earlier point in
+	// time, if the store can know that.
 	ID string
-	// Last is the id of the log's last entry. It only grows, unless the store is replaced by an older
-	// copy.
+	// Last is the id of the log's last entry. It only grows, unless an older copy replaces the store.
 	Last int64
 }
 
-// Follows reports whether a store with mark m has everything that it had with mark before.
+// Follows reports whether a store with mark m still has everything that it had with mark before.
 func (m StoreMark) Follows(before StoreMark) bool {
 	return m.ID == before.ID && m.Last >= before.Last
 }
@@ -25,19 +25,20 @@ type Epoch uint64
 
 // Store keeps events, their lineage and dead letters. All methods may be called concurrently.
 type Store interface {
-	// Acquire makes the caller the owner of the partition and returns its epoch. From then on
-	// a batch with a lower epoch of that partition is refused with ErrFenced.
+	// Acquire makes the caller the owner of the partition and returns its epoch. From then on Apply
+	// rejects a batch with a lower epoch of that partition with ErrFenced.
 	Acquire(ctx context.Context, partition int) (Epoch, error)
 
 	// Apply stores a batch in one durable transaction: events, lineage, dead letters, and the
 	// next link of each partition's audit chain. nil: all of it is on disk.
 	//
-	// Whether an event is a duplicate is decided by its identity alone. A record whose identity
-	// and request id are already stored is one that came again: it changes nothing. So repeating
-	// a batch whose outcome is unknown is harmless.
+	// Only its identity decides whether an event is a duplicate. A record whose identity and request
+	// id are already stored has come again and changes nothing. So repeating a batch with unknown
+	// outcome is harmless.
 	//
-	// Errors: ErrFenced, ErrRejected; anything else obliges the caller to apply the batch again.
-	// Apply does not refer to the batch after it has returned, whatever it returned.
+	// Errors: ErrFenced, ErrRejected. After any other error the outcome is unknown, and the caller
+	// must apply the batch again. Apply does not refer to the batch after it has returned, whatever it
+	// returned.
 	Apply(ctx context.Context, b *Batch) (Outcome, error)
 
 	// Close closes the store when the calls under way have ended. Calls that come later fail, most of
@@ -45,22 +46,22 @@ type Store interface {
 	Close() error
 }
 
-// Batch is what a worker stores in one transaction.
+// Batch is a set of records that are stored in one transaction.
 type Batch struct {
-	// Records are those to store, each partition's in queue order.
+	// Records are the records to store, those of each partition in queue order.
 	Records []Record
 	// Dead are the records that cannot be stored as events.
 	Dead []DeadLetter
-	// Epochs holds the caller's epoch for each partition that occurs in Records and Dead. nil: the
-	// records come from no partition with an owner, and nothing is fenced.
+	// Epochs has the caller's epoch of each partition in Records and Dead. nil: the partitions have no
+	// owner, and the store fences nothing.
 	Epochs map[int]Epoch
 	// Worker names the caller in the lineage.
 	Worker string
-	// ProcessedAt is when the worker first took up these records.
+	// ProcessedAt is when the worker began to process these records.
 	ProcessedAt time.Time
 	// Attempts counts the calls of Apply for these records, this one included: 1 unless retried.
 	Attempts int
-	// LastError is the error of the attempt before, or empty.
+	// LastError is the error of the previous attempt, or empty.
 	LastError string
 }
 
@@ -83,24 +84,24 @@ type Result struct {
 	// ID is the id of the record's entry in the log: its event, its duplicate or its dead letter.
 	ID int64
 	// DuplicateOf is the request that brought the event first. It is zero if that is the record's own
-	// request, also when an earlier call stored it.
+	// request, even if an earlier call of Apply stored it.
 	DuplicateOf RequestID
-	// Rejected is why the store refused the event, which is a dead letter now; nil if it did not.
+	// Rejected is why the store rejected the event and stored a dead letter; nil if it did not.
 	Rejected error
 }
 
 // Purger removes dead letters and test traffic. Its methods may be called concurrently.
 type Purger interface {
-	// Purge removes the bodies of dead letters, and of the earlier ones that they replay, in one
-	// durable transaction; the audit chain covers the purge. What is known of them beside the body
-	// stays, and each one's lineage gains the stage purged. IDs that name none, or one that was purged
-	// before, are passed over. It returns the requests whose dead letters were purged.
+	// Purge removes the bodies of dead letters, and of the earlier ones that they retry, in one
+	// durable transaction. The audit chain covers the purge. Everything but the bodies stays, and the
+	// lineage of each dead letter gains the stage purged. Purge skips IDs of no dead letter and of
+	// purged ones. It returns the requests whose dead letters it purged.
 	//
 	// After an error the outcome is unknown; repeating the call is harmless.
 	Purge(ctx context.Context, p Purge) ([]RequestID, error)
-	// PurgeTests removes the bodies of events of TestSource, oldest first and limit at most, in one
-	// durable transaction. Their lineage stays and gains the stage removed; retention removes it when
-	// it is old. More says that some are left.
+	// PurgeTests removes the bodies of at most limit events of TestSource, the oldest first, in one
+	// durable transaction. Their lineage stays and gains the stage removed; retention removes it
+	// later. Pruned.More reports whether some are left.
 	//
 	// After an error the outcome is unknown; repeating the call is harmless.
 	PurgeTests(ctx context.Context, limit int) (Pruned, error)
@@ -113,28 +114,29 @@ type Purge struct {
 	By, Reason string
 }
 
-// Cutoffs say what of a store is old enough to be removed. Age counts from the commit that stored
-// it (webhook_batches.persisted_at).
+// Cutoffs are the times before which retention removes. They compare with the commit that stored an
+// entry (webhook_batches.persisted_at).
 type Cutoffs struct {
-	// Events: of what was stored before this the body is removed, while its lineage stays. Zero: none.
+	// Events: retention removes the bodies of events that were stored before, and keeps their lineage.
+	// Zero: none.
 	Events time.Time
-	// Trail: of what was stored before this the lineage is removed too, link by link of the audit
-	// chain. Zero: none; never after Events.
+	// Trail: retention also removes the lineage of what was stored before, link by link of the audit
+	// chain. Zero: none. It is never after Events.
 	Trail time.Time
 }
 
-// Pruned says what one step of retention removed.
+// Pruned is what one step of retention removed.
 type Pruned struct {
-	// Events lost their bodies, and Bytes were in these.
+	// Events is the number of events that lost their bodies, and Bytes the size of these.
 	Events, Bytes int64
-	// Links left the chains of earlier releases and Entries the log, and with them the lineage of
-	// Requests.
+	// Links is the number of links removed from the chains of earlier releases, Entries that of
+	// entries removed from the log, and Requests that of the requests whose lineage went with them.
 	Links, Entries, Requests int64
-	// More says that the step ended at its limit and not at what is too young.
+	// More reports whether the step ended at its limit, so that more can be removed now.
 	More bool
-	// Busy says that another process removes what is old; this one has looked at nothing.
+	// Busy reports whether another process was removing; this step did nothing then.
 	Busy bool
-	// OldestEvent is when the oldest event that is left was stored; zero if there is none, or if the
-	// step did not get there.
+	// OldestEvent is when the oldest remaining event was stored; zero if there is none or the step did
+	// not reach it.
 	OldestEvent time.Time
 }
