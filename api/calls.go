@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -116,6 +117,20 @@ func (c *Client) Event(ctx context.Context, id string) (Event, error) {
 // EventBody returns the body of an event, byte for byte. The caller closes it.
 func (c *Client) EventBody(ctx context.Context, id string) (io.ReadCloser, error) {
 	return c.bytesOf(ctx, "/api/events/"+url.PathEscape(id)+"/body")
+}
+
+// ReadEventBody returns the body of an event as a whole.
+func (c *Client) ReadEventBody(ctx context.Context, id string) ([]byte, error) {
+	body, err := c.EventBody(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("read the body of event %s: %w", id, err)
+	}
+	return text, nil
 }
 
 // Trace returns a page of the lineage of a message id. after is the Next of the page before it, or

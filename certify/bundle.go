@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/internal/secret"
 )
 
 // BundleError says that the evidence in a folder is not what was signed, or that its verdict does
@@ -41,4 +42,17 @@ func VerifyBundle(dir string, keys []ed25519.PublicKey) (by ed25519.PublicKey, v
 		err = &BundleError{dir, fmt.Errorf("%w (it was signed so)", err)}
 	}
 	return by, v, err
+}
+
+// ReadKey reads the key that signs evidence.
+func ReadKey(path string) (ed25519.PrivateKey, error) {
+	text, err := secret.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := evidence.ParsePrivateKey([]byte(text + "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("key %s %w; hookgate evidence keygen makes one", path, err)
+	}
+	return key, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -118,6 +119,22 @@ func (p Profile) OfShare() Profile {
 		p.Source, p.Path = defaultSource, strings.TrimSuffix(webhooks, "/")
 	}
 	return p
+}
+
+// LoadProfile reads a profile from a file, or returns the default one if there is no file.
+func LoadProfile(file string) (Profile, error) {
+	if file == "" {
+		return DefaultProfile(), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Profile{}, fmt.Errorf("profile: %w", err)
+	}
+	p, err := ReadProfile(text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	return p, err
 }
 
 // ReadProfile applies YAML to the default profile. A setting that does not exist is an error.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,38 @@ func NewRecorded(at time.Duration, source string, header []hookgate.Header, body
 		r.Base64 = body
 	}
 	return r
+}
+
+// StoredEvent is an event that a gate has stored.
+type StoredEvent struct {
+	ReceivedAt time.Time
+	Source     string
+	Header     []hookgate.Header
+	Body       []byte
+}
+
+// Record writes events as recorded traffic, and returns how many it has written. Their order is that
+// of the store, so an event that was received before the previous one gets the same time.
+func Record(to io.Writer, events iter.Seq2[StoredEvent, error]) (n int, err error) {
+	buffered := bufio.NewWriter(to)
+	lines := json.NewEncoder(buffered)
+	lines.SetEscapeHTML(false)
+	var first time.Time
+	var at time.Duration
+	for e, err := range events {
+		if err != nil {
+			return n, err
+		}
+		if n == 0 {
+			first = e.ReceivedAt
+		}
+		at = max(at, e.ReceivedAt.Sub(first))
+		if err := lines.Encode(NewRecorded(at, e.Source, e.Header, e.Body)); err != nil {
+			return n, fmt.Errorf("write recording: %w", err)
+		}
+		n++
+	}
+	return n, buffered.Flush()
 }
 
 // secretHeader errs on the side of caution.

@@ -78,3 +78,15 @@ func (s Summary) Write(w io.Writer) error {
 	}
 	return t.Flush()
 }
+
+// Progress says in a line how a replay goes.
+func (s Summary) Progress() string {
+	text := fmt.Sprintf("%d accepted, %.0f/s, P95 %.2f ms", s.Accepted, s.Rate, s.LatencyMS.P95)
+	if s.Failed > 0 {
+		text += fmt.Sprintf(", %d failed", s.Failed)
+	}
+	if s.Retries > 0 {
+		text += fmt.Sprintf(", %d retries", s.Retries)
+	}
+	return text
+}

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"iter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 func newApprovalsCommand() *cobra.Command {
@@ -75,9 +75,9 @@ oldest first. With an ID, show that one.`,
 			}
 		}
 		if asJSON {
-			return printLines(cmd.OutOrStdout(), rows)
+			return show.Lines(cmd.OutOrStdout(), rows)
 		}
-		return printApprovals(cmd, rows)
+		return show.Approvals(cmd.OutOrStdout(), rows)
 	})
 	return cmd
 }
@@ -93,19 +93,6 @@ func approvalStates(byID bool, state string, all bool) []control.ApprovalState {
 		return nil
 	}
 	return []control.ApprovalState{control.ApprovalPending, control.ApprovalApproved}
-}
-
-func printApprovals(cmd *cobra.Command, rows iter.Seq2[api.Approval, error]) error {
-	t := newTable(cmd.OutOrStdout(), "ID", "STATE", "ACTION", "TARGET", "BY", "REQUESTED", "EXPIRES",
-		"REASON", "DECIDED BY", "WITH REASON")
-	for a, err := range rows {
-		if err != nil {
-			return err
-		}
-		t.row(a.ID, a.State, a.Action, a.Target, a.RequestedBy, a.RequestedAt, a.ExpiresAt, a.Reason,
-			textOf(a.DecidedBy), textOf(a.DecisionReason))
-	}
-	return t.flush()
 }
 
 // newDecisionCommand returns the command that approves, or the one that denies.

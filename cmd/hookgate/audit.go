@@ -6,9 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/audit"
 	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/internal/progress"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 func newAuditCommand() *cobra.Command {
@@ -61,7 +63,7 @@ Exit code 0: the chains hold. 1: there is a break. 2: the store could not be ver
 		}
 		switch {
 		case asJSON:
-			err = printLine(cmd.OutOrStdout(), gate.AuditAnswer(found))
+			err = show.Line(cmd.OutOrStdout(), gate.AuditAnswer(found))
 		case found.Break == nil:
 			err = found.WriteText(cmd.OutOrStdout())
 		}
@@ -70,5 +72,33 @@ Exit code 0: the chains hold. 1: there is a break. 2: the store could not be ver
 		}
 		return err
 	}
+	return cmd
+}
+
+func newAuditActionsCommand() *cobra.Command {
+	var c connection
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "actions",
+		Short: "List the admin trail: what was done, by whom, from where and why",
+		Long: `List what was done over the admin API of a running gate, oldest first: who did it, with
+which role, from where, with what result, and the reason given.
+
+The admin trail has one row before each action and one after it. The table shows an
+action as one line, and --json shows the rows. The result "begun" means that the action
+is in progress, or that the process ended before it could record the outcome.`,
+		Example: `  hookgate audit actions
+  hookgate audit actions --json | jq 'select(.by == "alice")'`,
+		Args: cobra.NoArgs,
+	}
+	c.register(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one row of the trail per line")
+	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		rows := client.Actions(cmd.Context())
+		if asJSON {
+			return show.Lines(cmd.OutOrStdout(), rows)
+		}
+		return show.Actions(cmd.OutOrStdout(), rows)
+	})
 	return cmd
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 // canaryCommand is a command of canary.
@@ -181,55 +181,7 @@ func (c *canaryCommand) change(cmd *cobra.Command, client *api.Client,
 // print prints the state of the canary.
 func (c *canaryCommand) print(cmd *cobra.Command, s api.Canary) error {
 	if c.json {
-		return printJSON(cmd.OutOrStdout(), s)
+		return show.JSON(cmd.OutOrStdout(), s)
 	}
-	var text strings.Builder
-	writeCanary(&text, &s)
-	_, err := io.WriteString(cmd.OutOrStdout(), text.String())
-	return err
+	return show.Canary(cmd.OutOrStdout(), &s)
 }
-
-func writeCanary(w *strings.Builder, s *api.Canary) {
-	if !s.Configured {
-		fmt.Fprintln(w, "no canary: the gate takes every webhook (canary.upstream is not set)")
-		return
-	}
-	fmt.Fprintf(w, "%d percent here, everything else to %s\n", s.Percent, s.Upstream)
-	if s.At != nil {
-		fmt.Fprintf(w, "since %s by %s", timeOr(s.At, ""), s.By)
-		if s.Reason != "" {
-			fmt.Fprintf(w, ": %s", s.Reason)
-		}
-		fmt.Fprintln(w)
-	}
-	if s.Evidence != "" {
-		fmt.Fprintf(w, "on evidence %s\n", s.Evidence)
-	}
-	if !s.Stored {
-		fmt.Fprintln(w, "only in this process: it is not stored for the others yet")
-	}
-	for i, step := range s.Plan {
-		length := "until changed"
-		if step.Seconds > 0 {
-			length = "for " + seconds(step.Seconds).String()
-		}
-		fmt.Fprintf(w, "step %d: %3d percent %s", i+1, step.Percent, length)
-		if i+1 == s.Step {
-			fmt.Fprintf(w, "  <- %v without a fired trigger", seconds(s.WatchedSeconds).Round(time.Second))
-			if s.Held != "" {
-				fmt.Fprintf(w, "; held: %s", s.Held)
-			}
-		}
-		fmt.Fprintln(w)
-	}
-	switch {
-	case len(s.Guard.Fired) > 0:
-		fmt.Fprintf(w, "release triggers: fired: %s\n", strings.Join(s.Guard.Fired, ", "))
-	case s.Guard.Unknown != "":
-		fmt.Fprintf(w, "release triggers: unknown: %s\n", s.Guard.Unknown)
-	default:
-		fmt.Fprintln(w, "release triggers: go")
-	}
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -13,9 +12,8 @@ import (
 
 	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/certify"
-	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/internal/progress"
-	"github.com/hookgate/hookgate/internal/secret"
+	"github.com/hookgate/hookgate/internal/show"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -97,7 +95,7 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 			return err
 		}
 		if *showProfile {
-			return printJSON(cmd.OutOrStdout(), profile)
+			return show.JSON(cmd.OutOrStdout(), profile)
 		}
 		return o.run(cmd, profile)
 	}
@@ -111,15 +109,8 @@ func (o *certifyOptions) phases() []string {
 
 // profileOf is the default profile, under the file, under the flags.
 func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err error) {
-	p = certify.DefaultProfile()
-	if o.profile != "" {
-		text, err := os.ReadFile(o.profile)
-		if err != nil {
-			return p, fmt.Errorf("profile: %w", err)
-		}
-		if p, err = certify.ReadProfile(text); err != nil {
-			return p, fmt.Errorf("%s: %w", o.profile, err)
-		}
+	if p, err = certify.LoadProfile(o.profile); err != nil {
+		return p, err
 	}
 	if o.source != "" {
 		p.Source, p.Path = o.source, "/webhooks/"+o.source
@@ -169,7 +160,7 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 		return err
 	}
 	if path := cmp.Or(o.key, os.Getenv("EVIDENCE_KEY")); path != "" {
-		if options.Key, err = readSigningKey(path); err != nil {
+		if options.Key, err = certify.ReadKey(path); err != nil {
 			return err
 		}
 	}
@@ -193,7 +184,7 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 		}
 	}
 	if o.json {
-		err = printJSON(cmd.OutOrStdout(), v)
+		err = show.JSON(cmd.OutOrStdout(), v)
 	} else {
 		err = v.WriteText(cmd.OutOrStdout(), options.Dir)
 	}
@@ -220,18 +211,6 @@ func roleRules() (rules []certify.Rule) {
 			}})
 	}
 	return rules
-}
-
-func readSigningKey(path string) (ed25519.PrivateKey, error) {
-	text, err := secret.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := evidence.ParsePrivateKey([]byte(text + "\n"))
-	if err != nil {
-		return nil, fmt.Errorf("key %s %w; hookgate evidence keygen makes one", path, err)
-	}
-	return key, nil
 }
 
 // certifyProgress shows how a certification goes.

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -20,6 +17,7 @@ import (
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/datadir"
 	"github.com/hookgate/hookgate/internal/secret"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 const defaultTarget = "http://127.0.0.1:8080"
@@ -70,17 +68,10 @@ func (c *connection) open() (*api.Client, error) {
 	if c.ca == "" {
 		return client, nil
 	}
-	text, err := os.ReadFile(c.ca)
-	if err != nil {
+	var err error
+	if client.HTTP, err = api.TrustFile(c.ca); err != nil {
 		return nil, fmt.Errorf("--ca: %w", err)
 	}
-	trusted := x509.NewCertPool()
-	if !trusted.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--ca: %s contains no certificate in PEM", c.ca)
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{RootCAs: trusted}
-	client.HTTP = &http.Client{Transport: transport}
 	return client, nil
 }
 
@@ -167,12 +158,12 @@ func (c *connection) approved(cmd *cobra.Command, client *api.Client,
 			return fmt.Errorf("approval %s may still be approved; then repeat the command with --approval %s: %w", a.ID, a.ID, err)
 		case decided.State == control.ApprovalDenied:
 			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s",
-				textOf(decided.DecidedBy), a.ID, textOf(decided.DecisionReason))}
+				show.TextOf(decided.DecidedBy), a.ID, show.TextOf(decided.DecisionReason))}
 		case decided.State != control.ApprovalApproved:
 			return &exitError{exitFail, fmt.Errorf("nothing is done: approval %s is %s", a.ID, decided.State)}
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s has approved: %s\n", textOf(decided.DecidedBy),
-			textOf(decided.DecisionReason))
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s has approved: %s\n", show.TextOf(decided.DecidedBy),
+			show.TextOf(decided.DecisionReason))
 		c.approval = a.ID // further calls of the same action use it too
 	}
 }

@@ -3,14 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"iter"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/internal/show"
 	"github.com/hookgate/hookgate/internal/terminal"
 )
 
@@ -101,31 +99,11 @@ func newDLQListCommand() *cobra.Command {
 		letters := client.AllDeadLetters(cmd.Context(), api.DeadLetterQuery{Filter: filter.set(),
 			State: hookgate.DeadLetterState(state), After: after, Limit: limit})
 		if asJSON {
-			return printLines(cmd.OutOrStdout(), letters)
+			return show.Lines(cmd.OutOrStdout(), letters)
 		}
-		return printLetters(cmd.OutOrStdout(), letters)
+		return show.DeadLetters(cmd.OutOrStdout(), letters)
 	})
 	return cmd
-}
-
-// reasonWidth is how many characters of a reason a listing shows: its end, which says most.
-const reasonWidth = 80
-
-func printLetters(out io.Writer, letters iter.Seq2[api.DeadLetter, error]) error {
-	t := newTable(out, "ID", "STATE", "FAILED", "SOURCE", "TYPE", "MESSAGE ID", "KEY", "BYTES",
-		"REASON")
-	for l, err := range letters {
-		if err != nil {
-			return err
-		}
-		reason := []rune(l.Reason)
-		if len(reason) > reasonWidth {
-			reason = append([]rune{'…'}, reason[len(reason)-reasonWidth+1:]...)
-		}
-		t.row(l.ID, l.State, l.DeadLetteredAt, l.Source, l.EventType, l.MessageID, l.OrderingKey, l.Size,
-			strconv.Quote(string(reason)))
-	}
-	return t.flush()
 }
 
 func newDLQShowCommand() *cobra.Command {
@@ -165,52 +143,9 @@ decoded, these are the bytes of the entry.`,
 		case err != nil:
 			return err
 		case asJSON:
-			return printLine(cmd.OutOrStdout(), details)
+			return show.Line(cmd.OutOrStdout(), details)
 		}
-		if err := printLetter(cmd.OutOrStdout(), &details); err != nil {
-			return err
-		}
-		return printTrails(cmd.OutOrStdout(), details.Requests)
+		return show.DeadLetter(cmd.OutOrStdout(), &details)
 	})
 	return cmd
-}
-
-// printLetter prints a dead letter and the history of its identity.
-func printLetter(out io.Writer, d *api.DeadLetterDetails) error {
-	l := &d.DeadLetter
-	t := newTable(out)
-	t.row("dead letter", fmt.Sprintf("%s, %s", l.ID, l.State))
-	if l.MessageID == "" {
-		t.row("event", "unknown: the queue's entry could not be decoded, so it cannot be retried")
-	} else {
-		t.row("event", fmt.Sprintf("%s/%s/%s", l.Source, l.EventType, l.MessageID))
-		t.row("ordering key", l.OrderingKey)
-		if l.Sequence != nil {
-			t.row("sequence", *l.Sequence)
-		}
-		t.row("received", fmt.Sprintf("%s from %s", timeOr(&l.ReceivedAt, ""), l.RemoteAddr))
-	}
-	t.row("body", fmt.Sprintf("%d bytes, sha256 %s", l.Size, l.SHA256))
-	t.row("queue", fmt.Sprintf("partition %d, position %s", l.Partition, l.Position))
-	if err := t.flush(); err != nil {
-		return err
-	}
-	var text strings.Builder
-	for _, h := range d.History {
-		fmt.Fprintf(&text, "\nfailed %s, request %s (dead letter %s, %s)\n  %s\n",
-			timeOr(&h.DeadLetteredAt, ""), h.RequestID, h.ID, h.State, h.Reason)
-		if h.RetryOf != "" {
-			fmt.Fprintf(&text, "  retry of %s at %s\n", h.RetryOf, timeOr(&h.RetriedAt, ""))
-		}
-		if h.Attempts > 1 {
-			fmt.Fprintf(&text, "  stored as a dead letter at attempt %d, after: %s\n", h.Attempts,
-				h.LastError)
-		}
-		if !h.PurgedAt.IsZero() {
-			fmt.Fprintf(&text, "  purged at %s by %s: %s\n", timeOr(&h.PurgedAt, ""), h.PurgedBy,
-				h.PurgeReason)
-		}
-	}
-	_, err := fmt.Fprintln(out, text.String())
-	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/internal/progress"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 // letterChange is a command that retries or purges dead letters: those with the given ids, or those
@@ -142,7 +143,7 @@ func (l *letterChange) printRetried(a api.Retried, byID bool) {
 	l.did(len(a.Retried))
 	for _, r := range a.Retried {
 		if l.asJSON {
-			printLine(l.out, r)
+			show.Line(l.out, r)
 		} else if byID { // of many there would be too many lines
 			fmt.Fprintf(l.out, "%s: retried as request %s\n", r.ID, r.RequestID)
 		}
@@ -152,7 +153,7 @@ func (l *letterChange) printRetried(a api.Retried, byID bool) {
 			l.refused++
 		}
 		if l.asJSON {
-			printLine(l.out, s)
+			show.Line(l.out, s)
 		} else {
 			fmt.Fprintf(l.status, "%s: not retried: %s\n", s.ID, s.Reason)
 		}
@@ -213,7 +214,7 @@ func (l *letterChange) printPurged(a api.Purged) {
 	l.did(len(a.Purged))
 	for _, id := range a.Purged {
 		if l.asJSON {
-			printLine(l.out, map[string]string{"requestId": id})
+			show.Line(l.out, map[string]string{"requestId": id})
 		}
 	}
 }

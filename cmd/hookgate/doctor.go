@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/doctor"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -44,7 +45,7 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be ex
 		}
 		report := doctor.Examine(cmd.Context(), c.Examination(cmd.Context(), rate, processes))
 		if asJSON {
-			err = printLine(cmd.OutOrStdout(), report)
+			err = show.Line(cmd.OutOrStdout(), report)
 		} else {
 			err = report.WriteText(cmd.OutOrStdout())
 		}

@@ -2,9 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +24,7 @@ including message ids; another --seed writes other events. Repetitions are byte 
 			if output == "-" {
 				return g.Generate(cmd.Context(), cmd.OutOrStdout())
 			}
-			file, err := createEmpty(output)
+			file, err := load.CreateOutput(output)
 			if err != nil {
 				return err
 			}
@@ -43,26 +40,4 @@ including message ids; another --seed writes other events. Repetitions are byte 
 	f.Uint64Var(&g.Seed, "seed", 1, "seed of the random numbers")
 	f.StringVarP(&output, "output", "o", "-", "`file` to write, new or empty; - is standard output")
 	return cmd
-}
-
-// createEmpty opens a file for writing that only its owner can read. It does not touch a file that
-// has content.
-func createEmpty(path string) (io.WriteCloser, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("create output: %w", err)
-	}
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		err = fmt.Errorf("create output: %w", err)
-	case info.Size() > 0:
-		err = fmt.Errorf("%s exists and is not empty: remove it or name another file", path)
-	case info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && file.Chmod(0o600) != nil:
-		err = fmt.Errorf("%s can be read by others and belongs to another user: name another file", path)
-	default:
-		return file, nil
-	}
-	file.Close()
-	return nil, err
 }

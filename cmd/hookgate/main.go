@@ -9,10 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/hookgate/hookgate/config"
+	"github.com/hookgate/hookgate/internal/signals"
 	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/spf13/cobra"
 )
@@ -33,7 +34,7 @@ func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
-	ctx, stop := interruptible()
+	ctx, stop := signals.Interruptible()
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:]))
 }
@@ -54,21 +55,6 @@ func run(ctx context.Context, args []string) int {
 		return exit.code
 	}
 	return exitNoResult
-}
-
-// interruptible returns a context that ends with the first SIGINT or SIGTERM. A second one ends the
-// process at once.
-func interruptible() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(128 + int(syscall.SIGTERM))
-	}()
-	return ctx, cancel
 }
 
 // The groups of commands in the help.
@@ -141,4 +127,34 @@ func loadConfig(cmd *cobra.Command, set map[string]string) (config.Config, error
 // configFlag adds the flag for the configuration file.
 func configFlag(cmd *cobra.Command) {
 	cmd.Flags().String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+}
+
+// version is set for releases by -ldflags "-X main.version=…".
+var version string
+
+// versionText names the release, or the commit that the binary was built from.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	return "devel"
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintf(cmd.OutOrStdout(), "hookgate %s %s %s/%s\n", versionText(), runtime.Version(),
+				runtime.GOOS, runtime.GOARCH)
+		},
+	}
 }

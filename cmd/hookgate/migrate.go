@@ -9,6 +9,7 @@ import (
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/gate"
+	"github.com/hookgate/hookgate/internal/show"
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
@@ -43,11 +44,11 @@ serve updates the schema when it starts, unless database.migrate is false.`,
 				if err != nil {
 					return err
 				}
-				t := newTable(cmd.OutOrStdout(), "VERSION", "NAME", "APPLIED")
+				t := show.NewTable(cmd.OutOrStdout(), "VERSION", "NAME", "APPLIED")
 				for _, m := range all {
-					t.row(m.Version, m.Name, timeOr(api.AtOrNull(m.AppliedAt), "no"))
+					t.Row(m.Version, m.Name, show.TimeOr(api.AtOrNull(m.AppliedAt), "no"))
 				}
-				return t.flush()
+				return t.Flush()
 			},
 		},
 	)

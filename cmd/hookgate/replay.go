@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/internal/progress"
+	"github.com/hookgate/hookgate/internal/show"
 	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/hookgate/hookgate/load"
 )
@@ -125,7 +128,7 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 		return summary, errors.New("no input: pipe events in, as in hookgate generate | hookgate replay, or name a file with --input")
 	}
 	if o.output != "" {
-		ledger, err := createEmpty(o.output)
+		ledger, err := load.CreateOutput(o.output)
 		if err != nil {
 			return summary, err
 		}
@@ -138,24 +141,79 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 	}
 	bar := progress.New(cmd.ErrOrStderr(), size)
 	defer bar.Done()
-	cfg.Progress = func(s load.Summary) { bar.Set(s.Bytes, progressText(s)) }
+	cfg.Progress = func(s load.Summary) { bar.Set(s.Bytes, s.Progress()) }
 	return load.Replay(cmd.Context(), cfg)
 }
 
 func (o replayOptions) print(w io.Writer, s load.Summary) error {
 	if o.json {
-		return printJSON(w, s)
+		return show.JSON(w, s)
 	}
 	return s.Write(w)
 }
 
-func progressText(s load.Summary) string {
-	text := fmt.Sprintf("%d accepted, %.0f/s, P95 %.2f ms", s.Accepted, s.Rate, s.LatencyMS.P95)
-	if s.Failed > 0 {
-		text += fmt.Sprintf(", %d failed", s.Failed)
+func newReplayRecordCommand() *cobra.Command {
+	var c connection
+	var f eventFlags
+	var out string
+	cmd := &cobra.Command{
+		Use:   "record",
+		Short: "Write the events of a running gate as traffic that certify can send again",
+		Long: `Read stored events of a gate and write them as NDJSON: each with its exact body, its time
+after the first event, and the headers that the gate kept. Headers that may contain a
+secret or a signature are left out. Bodies are not searched for secrets, so protect the
+file as you protect the events.
+
+The events keep the order in which they were stored. certify signs them again and keeps
+their message ids, so the gate to certify must not have these events yet.`,
+		Example: `  hookgate replay record --from 2026-11-23T00:00:00Z --limit 30000 --out recorded.ndjson
+  hookgate certify --target http://staging:8080 --phase load --input recorded.ndjson --speed 2`,
+		Args: cobra.NoArgs,
 	}
-	if s.Retries > 0 {
-		text += fmt.Sprintf(", %d retries", s.Retries)
+	c.register(cmd)
+	f.register(cmd, "default")
+	cmd.Flags().StringVar(&out, "out", "recorded.ndjson",
+		"`file` to write, new or empty; - is standard output")
+	cmd.Flags().IntVar(&f.query.Limit, "limit", 0, "the greatest number of events; 0 for all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		query, err := f.selected()
+		if err != nil {
+			return err
+		}
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		to := cmd.OutOrStdout()
+		if out != "-" {
+			file, err := load.CreateOutput(out)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, file.Close()) }()
+			to = file
+		}
+		n, err := load.Record(to, recorded(cmd, client, query))
+		if err == nil && out != "-" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d events in %s\n", n, out)
+		}
+		return err
 	}
-	return text
+	return cmd
+}
+
+// recorded yields the events that the query selects, with their bodies.
+func recorded(cmd *cobra.Command, client *api.Client,
+	query api.EventQuery) iter.Seq2[load.StoredEvent, error] {
+	return func(yield func(load.StoredEvent, error) bool) {
+		for e, err := range client.AllEvents(cmd.Context(), query) {
+			stored := load.StoredEvent{ReceivedAt: e.ReceivedAt.Time, Source: e.Source, Header: e.Headers}
+			if err == nil {
+				stored.Body, err = client.ReadEventBody(cmd.Context(), e.ID)
+			}
+			if !yield(stored, err) || err != nil {
+				return
+			}
+		}
+	}
 }

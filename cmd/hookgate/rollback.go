@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/config"
+	"github.com/hookgate/hookgate/internal/show"
 	"github.com/hookgate/hookgate/internal/terminal"
 	"github.com/hookgate/hookgate/release/rollback"
 )
@@ -114,8 +114,9 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 		return err
 	}
 	gate := &rollback.Remote{Client: client, Reason: f.reason, Approval: f.approval}
-	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained, Rerun: f.rerun, CommandDone: f.isDone}
-	show := showStep(cmd.ErrOrStderr())
+	choices := rollback.Choices{GateDown: f.gateDown, Undrained: f.undrained, Rerun: f.rerun,
+		CommandDone: f.isDone}
+	step := func(s rollback.StepReport) { show.RollbackStep(cmd.ErrOrStderr(), s) }
 	var walk *rollback.Playbook
 	switch {
 	case f.abandon:
@@ -123,14 +124,14 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 		if err != nil {
 			return err
 		}
-		return f.print(cmd.OutOrStdout(), report)
+		return f.print(cmd, report)
 	case f.resume:
-		walk, err = rollback.Resume(journal, gate, choices, show)
+		walk, err = rollback.Resume(journal, gate, choices, step)
 	default:
 		var plan rollback.Plan
 		if plan, err = f.plan(cmd, c.Rollback, command, gate); err == nil {
 			id := cmp.Or(os.Getenv(rollback.IDVariable), hookgate.NewRequestID(time.Now()).String())
-			walk, err = rollback.Start(journal, gate, id, plan, choices, show)
+			walk, err = rollback.Start(journal, gate, id, plan, choices, step)
 		}
 	}
 	if err != nil {
@@ -138,7 +139,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	}
 	gate.Reason = cmp.Or(gate.Reason, walk.Reason()) // a resumed roll-back keeps its reason
 	report, err := walk.Run(cmd.Context())
-	if e := f.print(cmd.OutOrStdout(), report); err == nil {
+	if e := f.print(cmd, report); err == nil {
 		err = e
 	}
 	if err != nil {
@@ -184,7 +185,7 @@ func (f *rollbackFlags) plan(cmd *cobra.Command, c config.RollbackOptions, comma
 	}
 	quoted := make([]string, len(p.Command))
 	for i, word := range p.Command {
-		quoted[i] = shellQuote(word)
+		quoted[i] = terminal.Quote(word)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(),
 		"Roll %s back from %s to %s:\n  read_only, drain (%v), then: %s\nStart? [yes/no] ",
@@ -196,29 +197,9 @@ func (f *rollbackFlags) plan(cmd *cobra.Command, c config.RollbackOptions, comma
 	return p, nil
 }
 
-// print prints the report, and what to do if it has stopped.
-func (f *rollbackFlags) print(out io.Writer, r rollback.Report) error {
+func (f *rollbackFlags) print(cmd *cobra.Command, r rollback.Report) error {
 	if f.json {
-		return printJSON(out, r)
+		return show.JSON(cmd.OutOrStdout(), r)
 	}
-	if _, err := io.WriteString(out, r.Table()); err != nil {
-		return err
-	}
-	if r.Next != "" {
-		fmt.Fprintf(out, "\nwhat to do: %s\n", r.Next)
-	}
-	return nil
-}
-
-// showStep prints each step as it begins and ends.
-func showStep(w io.Writer) func(rollback.StepReport) {
-	return func(s rollback.StepReport) {
-		now := time.Now().UTC().Format("15:04:05")
-		if s.State == "" {
-			fmt.Fprintf(w, "%s %s …\n", now, s.Step)
-			return
-		}
-		fmt.Fprintf(w, "%s %s %s after %v\n", now, s.Step, s.State,
-			time.Duration(s.TookMS)*time.Millisecond)
-	}
+	return show.Rollback(cmd.OutOrStdout(), r)
 }

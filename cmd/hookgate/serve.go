@@ -1,26 +1,22 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/config"
-	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/gate"
-	"github.com/hookgate/hookgate/ingest"
-	"github.com/hookgate/hookgate/internal/datadir"
+	"github.com/hookgate/hookgate/internal/collector"
+	"github.com/hookgate/hookgate/internal/show"
+	"github.com/hookgate/hookgate/internal/signals"
 )
 
 func newServeCommand() *cobra.Command {
@@ -68,12 +64,12 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 	}
 	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: level,
 		ReplaceAttr: readable}))
-	defer surviveHangups(log)()
+	defer signals.SurviveHangups(log)()
 	if len(c.Unused) > 0 {
 		log.Warn("these settings have no effect: they are for Redis as the queue", "settings",
 			strings.Join(c.Unused, ", "))
 	}
-	tuneRuntime()
+	collector.Tune()
 	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode
 	// of the database.
 	syscall.Umask(0o077)
@@ -83,103 +79,9 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 	if err != nil {
 		return err
 	}
-	defer closing(&err, g)
-	announce(out, c, g.Startup())
+	defer func() { err = errors.Join(err, g.Close()) }()
+	show.Startup(out, c.Options, g.Startup())
 	return g.Run(ctx)
-}
-
-// surviveHangups keeps SIGHUP from ending the process, which some send to have settings read again,
-// until the function that it returns is called.
-func surviveHangups(log *slog.Logger) (stop func()) {
-	hangups, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(hangups, syscall.SIGHUP)
-	go func() {
-		defer close(done)
-		for range hangups {
-			log.Warn("SIGHUP changes nothing: there is no reload. Restart to have settings read again;" +
-				" a certificate is read again by itself when its files change")
-		}
-	}()
-	return func() {
-		signal.Stop(hangups)
-		close(hangups)
-		<-done
-	}
-}
-
-// closing closes c and keeps the first error.
-func closing(err *error, c io.Closer) {
-	if e := c.Close(); e != nil && *err == nil {
-		*err = e
-	}
-}
-
-// announce tells a person where the gate listens, what a 202 is worth and how to send a first
-// webhook.
-func announce(to io.Writer, c config.Config, started gate.Startup) {
-	out := &bytes.Buffer{} // written at once, so that who waits for the first line has them all
-	defer out.WriteTo(to)
-	fmt.Fprintf(out, "hookgate %s listens on %s\n", versionText(), started.Addr)
-	if started.AdminAddr != started.Addr {
-		fmt.Fprintf(out, "Admin and read API, metrics: on %s alone.\n", started.AdminAddr)
-	}
-	fmt.Fprintf(out, "%s.\n", strings.Replace(started.Promise, "a", "A", 1))
-	for _, path := range started.KeysMade {
-		fmt.Fprintf(out, "Made %s (mode 0600).\n", path)
-	}
-	switch mode := started.Mode; mode {
-	case control.ModeReadOnly:
-		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
-	case control.ModeBuffer:
-		fmt.Fprintf(out, "Mode is %s: webhooks are queued and nothing is stored until `hookgate maintenance normal`.\n", mode)
-	}
-	if c.Canary.Upstream != "" {
-		fmt.Fprintf(out, "Canary: %d percent of the ordering keys are taken here, everything else goes on to %s.\n", started.CanaryPercent, c.Canary.Upstream)
-	}
-	if c.Role == gate.RoleWorker {
-		fmt.Fprintln(out, "Role is worker: webhooks are taken by other processes.")
-		return
-	}
-	for _, name := range c.SourceNames() {
-		if name != ingest.DefaultSource {
-			fmt.Fprintf(out, "Source %s (%s): %s/webhooks/%s\n", name, c.Sources[name].Kind, started.URL,
-				name)
-		}
-		if kind, _ := admit.Find(c.Sources[name].Kind); kind.Open {
-			fmt.Fprintf(out, "Source %s authenticates nobody: whoever reaches %s may send.\n", name,
-				started.Addr)
-		}
-	}
-	if started.OwnKeys {
-		adminToken := "the token in " + datadir.Dir(c.DataDir).KeyFile(datadir.AdminToken)
-		if len(c.AdminTokens) > 0 {
-			adminToken = "an admin token"
-		}
-		fmt.Fprintf(out, `
-Send a first webhook:
-
-  curl -i %s/webhooks -H "Authorization: Bearer $(cat %s)" \
-    -H 'Content-Type: application/json' -d '{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}'
-
-and see what became of it:
-
-  %s trace evt-1 --target %s --data-dir %s
-
-or look at %s/ui/ with %s.
-
-`, started.URL, shellQuote(datadir.Dir(c.DataDir).KeyFile(datadir.BearerKey)), self(), started.AdminURL, shellQuote(c.DataDir),
-			started.AdminURL, adminToken)
-	}
-}
-
-// self is how a person starts this program: by its name, or with go run from the folder of its
-// source.
-func self() string {
-	if path, err := os.Executable(); err == nil && strings.Contains(path, string(filepath.Separator)+
-		"go-build") {
-		return "go run ./cmd/hookgate"
-	}
-	return "hookgate"
 }
 
 // readable writes a duration into the log as "1.5s"; slog would write its nanoseconds as a number

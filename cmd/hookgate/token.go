@@ -9,6 +9,7 @@ import (
 
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 func newTokenCommand() *cobra.Command {
@@ -73,10 +74,10 @@ To use a token, set HOOKGATE_TOKEN.`,
 		case err != nil:
 			return err
 		case asJSON:
-			return printLine(cmd.OutOrStdout(), t)
+			return show.Line(cmd.OutOrStdout(), t)
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Token %s (%s), expires: %s. It is shown only once:\n", t.Name,
-			t.Role, timeOr(t.ExpiresAt, "never"))
+			t.Role, show.TimeOr(t.ExpiresAt, "never"))
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), t.Text)
 		return err
 	})
@@ -111,14 +112,9 @@ func newTokenListCommand() *cobra.Command {
 		case err != nil:
 			return err
 		case asJSON:
-			return printLine(cmd.OutOrStdout(), all)
+			return show.Line(cmd.OutOrStdout(), all)
 		}
-		w := newTable(cmd.OutOrStdout(), "NAME", "ROLE", "CREATED", "BY", "EXPIRES", "REVOKED")
-		for _, t := range all.Tokens {
-			w.row(t.Name, t.Role, t.CreatedAt, t.CreatedBy, timeOr(t.ExpiresAt, "never"),
-				timeOr(t.RevokedAt, "-"))
-		}
-		return w.flush()
+		return show.Tokens(cmd.OutOrStdout(), all)
 	})
 	return cmd
 }
@@ -138,7 +134,7 @@ func newTokenRevokeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, timeOr(t.RevokedAt, "?"))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, show.TimeOr(t.RevokedAt, "?"))
 		return err
 	})
 	return cmd

@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/internal/show"
 )
 
 func newTraceCommand() *cobra.Command {
@@ -28,12 +28,12 @@ func newTraceCommand() *cobra.Command {
 			case err != nil:
 				return err
 			case asJSON:
-				err = printLine(cmd.OutOrStdout(), t)
+				err = show.Line(cmd.OutOrStdout(), t)
 			case after == "" && len(t.Requests) == 0:
 				return &exitError{exitFail,
 					fmt.Errorf("no stored request carried the message id %q (it may still be queued)", args[0])}
 			default:
-				err = printTrails(cmd.OutOrStdout(), t.Requests)
+				err = show.Trails(cmd.OutOrStdout(), t.Requests)
 			}
 			if err != nil || t.Next == "" {
 				return err
@@ -42,24 +42,4 @@ func newTraceCommand() *cobra.Command {
 		}
 	})
 	return cmd
-}
-
-// printTrails prints the lineage of requests.
-func printTrails(out io.Writer, requests []api.RequestTrail) error {
-	for _, r := range requests {
-		fmt.Fprintf(out, "request %s\n", r.RequestID)
-		t := newTable(out)
-		for i, s := range r.Stages {
-			since := ""
-			if i > 0 {
-				took := s.Timestamp.Sub(r.Stages[0].Timestamp.Time)
-				since = fmt.Sprintf("+%.3f ms", float64(took.Microseconds())/1000)
-			}
-			t.row("  "+string(s.Stage), s.Timestamp.String(), since, string(s.Metadata))
-		}
-		if err := t.flush(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

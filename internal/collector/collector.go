@@ -1,4 +1,6 @@
-package main
+// Package collector fits Go's scheduler and garbage collector to a process that waits for disks and
+// has a small heap. docs/decisions/0004-runtime.md has the gains.
+package collector
 
 import (
 	"os"
@@ -7,10 +9,9 @@ import (
 	"runtime/metrics"
 )
 
-// tuneRuntime fits Go's scheduler and collector to a process that waits for disks and has a small
-// heap. What the environment sets (GOMAXPROCS, GOGC, GOMEMLIMIT) stays. The gains are in
-// docs/decisions/0004-runtime.md.
-func tuneRuntime() {
+// Tune adapts the whole process. It does not change what the environment sets (GOMAXPROCS, GOGC,
+// GOMEMLIMIT).
+func Tune() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		// A goroutine in an fsync holds its processor until the scheduler notices.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
@@ -21,11 +22,11 @@ func tuneRuntime() {
 }
 
 const (
-	// heapBudget is what the heap may grow to, in bytes, before it is collected, unless what lives
-	// needs more.
+	// heapBudget is the size of the heap at which a collection starts, in bytes, unless the live
+	// heap needs more.
 	heapBudget = 40 << 20
 	// laziest and keenest bound GOGC: the growth of the heap between two collections, in percent of
-	// what lives.
+	// the live heap.
 	laziest, keenest = 400, 50
 )
 
@@ -40,9 +41,9 @@ func paceCollector(c *collected) {
 	runtime.SetFinalizer(c, paceCollector)
 }
 
-// growthFor returns the GOGC with which a heap of which so many bytes live is collected at the
-// budget. A memory limit would do the same up to the budget; beyond, it would collect without end,
-// where this goes on at the keenest.
+// growthFor returns the GOGC with which a heap with so many live bytes is collected at the budget. A
+// memory limit would do the same up to the budget. Beyond the budget it would collect all the time,
+// where growthFor returns keenest.
 func growthFor(live uint64) int {
 	if live >= heapBudget {
 		return keenest

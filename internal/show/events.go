@@ -1,0 +1,46 @@
+package show
+
+import (
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/hookgate/hookgate/api"
+)
+
+// Events prints events.
+func Events(out io.Writer, events iter.Seq2[api.Event, error]) error {
+	t := NewTable(out, "ID", "RECEIVED", "SOURCE", "TYPE", "MESSAGE ID", "KEY", "SEQ", "BYTES")
+	for e, err := range events {
+		if err != nil {
+			return err
+		}
+		sequence := "-"
+		if e.Sequence != nil {
+			sequence = fmt.Sprint(*e.Sequence)
+		}
+		t.Row(e.ID, e.ReceivedAt.Format("2006-01-02T15:04:05.000Z07:00"), e.Source, e.EventType,
+			e.MessageID, e.OrderingKey, sequence, e.Size)
+	}
+	return t.Flush()
+}
+
+// Trails prints the lineage of requests.
+func Trails(out io.Writer, requests []api.RequestTrail) error {
+	for _, r := range requests {
+		fmt.Fprintf(out, "request %s\n", r.RequestID)
+		t := NewTable(out)
+		for i, s := range r.Stages {
+			since := ""
+			if i > 0 {
+				took := s.Timestamp.Sub(r.Stages[0].Timestamp.Time)
+				since = fmt.Sprintf("+%.3f ms", float64(took.Microseconds())/1000)
+			}
+			t.Row("  "+string(s.Stage), s.Timestamp.String(), since, string(s.Metadata))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
