@@ -346,7 +346,7 @@ func TestRollbackStops(t *testing.T) {
 	}
 	code, out, errs := runBinary(t, nil, append(args, "--yes")...)
 	for _, want := range []string{"command    failed", "exit code 4",
-		"what to do: See what the command has done", "--rerun-command", "read_only"} {
+		"what to do: Check what the command did", "--rerun-command", "read_only"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report does not have %q:\n%s", want, out)
 		}
