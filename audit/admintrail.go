@@ -10,10 +10,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// ErrNoTrail is the error of recording an action when the row of webhook_admin_chain is missing.
-var ErrNoTrail = errors.New("the head of the admin trail has been removed; audit verify shows what else has")
+// ErrNoTrail is returned when an action cannot be recorded because webhook_admin_chain has no row.
+var ErrNoTrail = errors.New("webhook_admin_chain has no row: the head of the admin trail was removed; run `hookgate audit verify` to see what else is missing")
 
-// actionsTo checks the admin trail up to the row with a number, or to its end.
+// actionsTo checks the admin trail up to a row number, or to its end.
 func (w *walker) actionsTo(sequence int64) error {
 	for last := w.action; last.Sequence < sequence; w.action = last {
 		a, ok, err := w.Action()
@@ -43,8 +43,8 @@ func (w *walker) actionsTo(sequence int64) error {
 	return nil
 }
 
-// actions checks the rest of the admin trail and adds its head to the sum of all heads, unless the
-// trail is empty.
+// actions checks the rest of the admin trail. It adds the head of the trail to the sum of all
+// heads, unless the trail is empty.
 func (w *walker) actions(sum hash.Hash) error {
 	if err := w.actionsTo(math.MaxInt64); err != nil {
 		return err

@@ -1,4 +1,6 @@
-// Package audit computes the audit chains of a store anew and compares, whatever the database.
+// Package audit defines the hash chains that protect a store, and verifies them. It recomputes
+// every hash and compares it with the stored one. It works with any database: the store provides a
+// [Source].
 package audit
 
 import (
@@ -11,42 +13,44 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Audit is what an audit found.
+// Audit is the result of a verification.
 type Audit struct {
-	// Links counts those of the chains that earlier releases wrote, and Entries those of the log.
-	// Events, Duplicates and DeadLetters count what was checked in both, and Actions the rows of the
-	// admin trail.
+	// Links counts the links of the chains that earlier releases wrote, and Entries the entries of
+	// the log. Events, Duplicates and DeadLetters count the rows that were checked in both. Actions
+	// counts the rows of the admin trail.
 	Links, Entries, Events, Duplicates, DeadLetters, Actions int64
-	// Purged is how many of DeadLetters were purged.
+	// Purged counts the dead letters, among DeadLetters, that were purged.
 	Purged int64
-	// Bodies is how many of Events have lost their body to retention; the youngest of them was stored
-	// at BodiesUntil.
+	// Bodies counts the events, among Events, whose body retention has removed. The youngest of
+	// them was stored at BodiesUntil.
 	Bodies      int64
 	BodiesUntil time.Time
-	// Tests is how many of Events are test traffic without a body that retention has not come to.
+	// Tests counts the events, among Events, of test traffic whose body was removed ahead of
+	// retention.
 	Tests int64
-	// Removed is what retention has removed with its lineage.
+	// Removed counts what retention has removed together with its lineage.
 	Removed Removed
-	// Head is the SHA-256 over the heads of all chains: two stores with one head hold the same.
+	// Head is the SHA-256 of the heads of all chains. Two stores with the same head have the same
+	// contents.
 	Head [32]byte
-	// Break is the first place where the store differs from its chain, or nil.
+	// Break is the first place where the store differs from its chain. It is nil if there is none.
 	Break *Break
 }
 
-// AdminTrail and TheLog stand for the admin trail and the log where else there is a partition.
+// AdminTrail and TheLog take the place of a partition in a Break.
 const (
 	AdminTrail = -1
 	TheLog     = -2
 )
 
-// Break says where and how the store differs from its audit chain.
+// Break reports where and how the store differs from its audit chain.
 type Break struct {
-	// Partition is AdminTrail or TheLog if the break is there.
+	// Partition is AdminTrail or TheLog if the difference is there.
 	Partition int
-	// Sequence is the link's number in its partition, and Batch its id in webhook_batches; 0 if
-	// unknown. In the log Sequence is the id of the entry.
+	// Sequence is the number of the link in its partition, and Batch its id in webhook_batches;
+	// both are 0 if unknown. In the log Sequence is the id of the entry.
 	Sequence, Batch int64
-	// What is different, with the event's ids where that is known.
+	// What describes the difference, with the ids of the event if they are known.
 	What string
 }
 
@@ -62,24 +66,23 @@ func (b *Break) String() string {
 		b.What)
 }
 
-// Error makes a Break an error.
+// Error implements error.
 func (b *Break) Error() string { return b.String() }
 
-// Removed counts what is not there any more because retention has removed it, as its checkpoints
-// say.
+// Removed counts what retention has removed, according to its checkpoints.
 type Removed struct {
 	Links, Entries, Events, Duplicates, DeadLetters, Purges int64
-	// Until is when the youngest of it was stored; zero if there is none.
+	// Until is when the youngest of it was stored. It is zero if nothing was removed.
 	Until time.Time
 }
 
-// Run reads everything in src once and compares. It holds no more than one row of each table. An
-// error means that it could not be done. progress, if not nil, is called now and then.
+// Run reads everything in src once and verifies it. An error means that it could not finish. If
+// progress is not nil, Run calls it from time to time.
 //
-// It shows any change, removal or insertion of events, lineage, dead letters or purges behind the
-// gate's back, also at the end of a chain. What retention has removed may be missing, and the
-// bodies of test traffic (hookgate.TestSource), that and no more. It cannot show that someone has
-// computed all chains again, or has written down a removal as retention does.
+// Run detects every change, removal or insertion of events, lineage, dead letters and purges that
+// the gate did not make, including at the end of a chain. It accepts only two kinds of missing
+// data: what retention has removed, and the bodies of test traffic (hookgate.TestSource). It cannot
+// detect that someone recomputed all chains, or recorded a removal in the way retention does.
 func Run(src Source, progress func(Audit)) (Audit, error) {
 	w := &walker{Source: src, progress: progress, heads: map[int]head{},
 		checkpoints: map[int][]Checkpoint{},
@@ -92,8 +95,8 @@ func Run(src Source, progress func(Audit)) (Audit, error) {
 	return w.audit, err
 }
 
-// walker walks the links in the order of their ids, and with them events and requests, which stand
-// in the same order.
+// walker walks the links in the order of their ids, together with the events and requests, which
+// have the same order.
 type walker struct {
 	Source
 	audit    Audit
@@ -101,26 +104,27 @@ type walker struct {
 	heads    map[int]head
 	hash     linkHash
 
-	// event, request and purge are the rows not yet used; nil behind the last.
+	// event, request and purge are the next rows; nil after the last.
 	event, request *Row
 	purge          *Purge
-	// removed and stored are the events that come next in the two tables, from which event is taken.
+	// removed and stored are the next events of the two tables. event is the one with the lower id.
 	removed, stored *Row
-	// origins has, by partition, the origin of an event that was checked last.
+	// origins has, by partition, the request whose body was checked last.
 	origins map[int]hookgate.Origin
-	// purges counts those that were checked.
+	// purges counts the purges that were checked.
 	purges int64
-	// log is the log's head; hasLog is false if the store is of a release that had none.
+	// log is the head of the log. hasLog is false if an earlier release, which had no log, wrote
+	// the store.
 	log    Log
 	hasLog bool
 	gaps   []Gap
 	anchor *Anchor
-	// action is the row of the admin trail that was checked last, and anchored the last that an
-	// anchor has.
+	// action is the last row of the admin trail that was checked, and anchored the last one that an
+	// anchor covers.
 	action   ActionHead
 	anchored int64
-	// removals and checkpoints are what retention has written down; checkpoints, by partition, those
-	// not yet met.
+	// removals and checkpoints are the records of retention. checkpoints has, by partition, those
+	// that the walk has not reached.
 	removals    Removals
 	checkpoints map[int][]Checkpoint
 }
@@ -194,7 +198,7 @@ func advance[T any](row **T, next func() (*T, bool, error)) error {
 	return err
 }
 
-// nextEvent returns the events in the order of their ids, with a body or without.
+// nextEvent returns the next event in the order of ids, with or without its body.
 func (w *walker) nextEvent() (e *Row, ok bool, err error) {
 	switch {
 	case w.event == nil: // the first
@@ -210,7 +214,7 @@ func (w *walker) nextEvent() (e *Row, ok bool, err error) {
 	return e, e != nil, err
 }
 
-// compareTotals checks what is counted over all chains.
+// compareTotals compares the counts over all chains.
 func (w *walker) compareTotals(sum hash.Hash) error {
 	if err := w.compareRemovals(); err != nil {
 		return err
@@ -224,7 +228,7 @@ func (w *walker) compareTotals(sum hash.Hash) error {
 		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one, %d of them purged",
 			letters, w.audit.DeadLetters, w.audit.Purged)}
 	}
-	// A purge outlives its request, if that goes first.
+	// Retention can remove a request before its purge.
 	if purges, purged := w.purges+removed.Purges, w.audit.Purged+
 		removed.DeadLetters; purges != purged {
 		return &Break{What: fmt.Sprintf("%d dead letters are or were stored as purged, and %d were purged", purged, purges)}

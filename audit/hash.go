@@ -12,19 +12,19 @@ import (
 // StageAnchored is the outcome of a log entry that anchors the admin trail in the audit chain.
 const StageAnchored hookgate.Stage = "anchored"
 
-// Entry is one entry of the store's log as the audit chain covers it: an event, a duplicate or a
-// dead letter. A store gives entries of all kinds their ids from one counter, in the order of
-// commits, and each entry's hash covers the hash of the entry before it.
+// Entry is one entry of the log as the audit chain covers it: an event, a duplicate or a dead
+// letter. The ids of all entries come from one counter, in the order of commits. The hash of each
+// entry covers the hash of the entry before it.
 //
-// The hash of an entry is the SHA-256 of these bytes. Integers are 8 bytes, big-endian, two's
-// complement; times are microseconds since 1970 as integers, 0 if there is none; text is its length
-// in bytes as an integer, then its bytes in UTF-8.
+// The hash of an entry is the SHA-256 of the bytes below. An integer is 8 bytes, big-endian, two's
+// complement. A time is an integer, in microseconds since 1970, 0 if it is not set. A text is its
+// length in bytes as an integer, followed by its bytes in UTF-8.
 //
 //	"hookgate entry 1\n"
 //	hash of the entry before (32 bytes)
 //	id (integer), outcome (text)
 //
-// and then of an event, a duplicate or a dead letter
+// followed, for an event, a duplicate or a dead letter, by
 //
 //	batch (integer), source, event type, message id, ordering key (text), keyed (0 or 1), sequence (integers),
 //	request id (16 bytes), first request's id (16 bytes; zero unless a duplicate),
@@ -34,8 +34,9 @@ const StageAnchored hookgate.Stage = "anchored"
 //	attempts (integer), last error (text),
 //	SHA-256 of the body (32 bytes; of no bytes for a duplicate)
 //
-// or of a purge: the purged request's id (16 bytes), by whom, why (text), at (integer); or of an
-// anchor: the sequence (integer) and the hash (32 bytes) of the last row of the admin trail.
+// For a purge the rest is: the id of the purged request (16 bytes), by whom, why (text), at
+// (integer). For an anchor it is: the sequence (integer) and the hash (32 bytes) of the last row of
+// the admin trail.
 type Entry struct {
 	ID int64
 	// Batch is the ID of the first entry that the same call of Apply added.
@@ -45,13 +46,13 @@ type Entry struct {
 	Outcome    hookgate.Stage
 	EnqueuedAt time.Time
 	Partition  int
-	// Position is that in the queue; empty if the store took the request itself.
+	// Position is the position in the queue. It is empty if the store took the request itself.
 	Position string
-	// FirstRequestID is the request that carried the event first, if this is a duplicate.
+	// FirstRequestID is the request that first carried the event, if this entry is a duplicate.
 	FirstRequestID hookgate.RequestID
-	// HeadersJSON is the text of the headers as it is stored.
+	// HeadersJSON is the text in which the store keeps the headers.
 	HeadersJSON string
-	// Reason is that of a dead letter.
+	// Reason is why the event became a dead letter.
 	Reason     string
 	BodySHA256 [32]byte
 
@@ -61,7 +62,7 @@ type Entry struct {
 	LastError                string
 }
 
-// EntryHash computes the hashes of entries. It is for one goroutine.
+// EntryHash computes the hashes of entries. Only one goroutine may use it.
 type EntryHash struct {
 	sum hash.Hash
 	buf []byte
@@ -85,8 +86,8 @@ func (h *EntryHash) end(b []byte) (sum [32]byte) {
 	return sum
 }
 
-// Entry returns the hash of an entry that follows one with the hash previous. The Body and Headers
-// of its Request are not looked at.
+// Entry returns the hash of an entry that follows one with the hash previous. It ignores the Body
+// and Headers of the request: BodySHA256 and HeadersJSON stand for them.
 func (h *EntryHash) Entry(previous [32]byte, e *Entry) [32]byte {
 	b := h.begin(previous, e.ID, e.Outcome)
 	b = appendInt(b, e.Batch)
@@ -132,7 +133,8 @@ func (h *EntryHash) Purge(previous [32]byte, id int64, requestID hookgate.Reques
 	return h.end(b)
 }
 
-// Anchor returns the hash of the entry that anchors the admin trail up to the row of that sequence.
+// Anchor returns the hash of the entry that anchors the admin trail up to the row with that
+// sequence.
 func (h *EntryHash) Anchor(previous [32]byte, id, sequence int64, trail [32]byte) [32]byte {
 	b := h.begin(previous, id, StageAnchored)
 	b = appendInt(b, sequence)
@@ -140,7 +142,7 @@ func (h *EntryHash) Anchor(previous [32]byte, id, sequence int64, trail [32]byte
 	return h.end(b)
 }
 
-// ChainHead is the last link of one of the chains that earlier releases wrote, one for each
+// ChainHead is the last link of a chain that an earlier release wrote. There was one chain for each
 // partition.
 type ChainHead struct {
 	Partition int
@@ -148,9 +150,9 @@ type ChainHead struct {
 	Hash      [32]byte
 }
 
-// FirstHash returns the hash that the first entry of a log follows: the SHA-256 of "hookgate chain
-// 2\n" and then, for each head in the order of partitions, its partition and sequence (integers)
-// and its hash. So the log's chain covers those that were there before it.
+// FirstHash returns the hash that the first entry of a log follows. It is the SHA-256 of "hookgate
+// chain 2\n" followed, for each head in the order of partitions, by its partition, its sequence
+// (integers) and its hash. So the chain of the log covers the older chains.
 func FirstHash(heads []ChainHead) [32]byte {
 	b := []byte("hookgate chain 2\n")
 	for _, h := range heads {

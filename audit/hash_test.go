@@ -34,8 +34,8 @@ func exampleEntry() *audit.Entry {
 	}
 }
 
-// TestEntryHashNeverChanges: stored logs must verify with every later version. The values were
-// computed by a separate program from the layout in the comment of Entry.
+// TestEntryHashNeverChanges: every later version must be able to verify a stored log. A separate
+// program computed the expected values from the layout in the comment of Entry.
 func TestEntryHashNeverChanges(t *testing.T) {
 	var h audit.EntryHash
 	at := time.UnixMicro(1_700_000_000_000_001)
@@ -61,8 +61,8 @@ func TestEntryHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestEntryHashCoversEverything changes each field of an entry in turn. Each must change the hash,
-// but for those that are said not to count.
+// TestEntryHashCoversEverything changes each field of an entry in turn. Each change must change the
+// hash, except for the fields listed as not covered.
 func TestEntryHashCoversEverything(t *testing.T) {
 	var h audit.EntryHash
 	before := h.Entry(previousHash, exampleEntry())
@@ -72,7 +72,7 @@ func TestEntryHashCoversEverything(t *testing.T) {
 		for i := range kind.NumField() {
 			name := kind.Field(i).Name
 			if name == "Request" || name == "Identity" {
-				continue // their fields are taken one by one
+				continue // the test changes their fields one by one
 			}
 			e := exampleEntry()
 			v := of(e).Field(i)

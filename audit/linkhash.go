@@ -8,12 +8,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// ChainLink is what an audit chain of an earlier release says about one transaction's part of one
-// partition. Each partition had a chain of its own; a link's hash covers the hash before it.
+// ChainLink is one link of the chain that earlier releases kept for each partition. It covers the
+// part of one transaction in that partition. Its hash covers the hash of the link before it.
 //
-// The hash of a link is the SHA-256 of these bytes. Integers are 8 bytes, big-endian, two's
-// complement; times are microseconds since 1970 as integers; text is its length in bytes as an
-// integer, then its bytes in UTF-8.
+// The hash of a link is the SHA-256 of the bytes below. An integer is 8 bytes, big-endian, two's
+// complement. A time is an integer, in microseconds since 1970. A text is its length in bytes as an
+// integer, followed by its bytes in UTF-8.
 //
 //	"hookgate link 1\n"
 //	hash of the link before (32 bytes; zero for the first)
@@ -38,13 +38,13 @@ type ChainLink struct {
 	Worker      string
 }
 
-// linkHash computes the hash of one link. It is for one goroutine.
+// linkHash computes the hash of one link. Only one goroutine may use it.
 type linkHash struct {
 	sum hash.Hash
 	buf []byte
 }
 
-// begin starts the hash of a link, whatever came before.
+// begin starts the hash of a link and drops any earlier state.
 func (h *linkHash) begin(l *ChainLink) {
 	if h.sum == nil {
 		h.sum = sha256.New()
@@ -87,7 +87,7 @@ func (h *linkHash) add(e *Entry) {
 	h.buf = b
 }
 
-// addPurge adds the next dead letter that was purged; it comes after all entries.
+// addPurge adds the next purged dead letter. Purges come after all entries.
 func (h *linkHash) addPurge(requestID hookgate.RequestID, by, reason string) {
 	b := appendText(h.buf[:0], string(hookgate.StagePurged))
 	b = append(b, requestID[:]...)

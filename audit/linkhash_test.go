@@ -45,8 +45,8 @@ func sum(link ChainLink, entries []Entry) [32]byte {
 	return h.result()
 }
 
-// TestLinkHashNeverChanges: stored chains must verify with every later version. The value was
-// computed once by a separate program from the layout in the comment of Link.
+// TestLinkHashNeverChanges: every later version must be able to verify stored chains. A separate
+// program computed the expected value from the layout in the comment of ChainLink.
 func TestLinkHashNeverChanges(t *testing.T) {
 	const want = "351219a8306ed65c9660b56c61f734c555f1f41ed84d67d33a22e78cbc2d940a"
 	if got := sum(exampleLink()); hex.EncodeToString(got[:]) != want {
@@ -54,8 +54,8 @@ func TestLinkHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestLinkHashCoversEverything changes every field of a link and of an entry in turn, and each must
-// change the hash; but the fields of a Request that are said not to count must not.
+// TestLinkHashCoversEverything changes each field of a link and of an entry in turn. Each change
+// must change the hash, except for the fields of a Request listed as not covered.
 func TestLinkHashCoversEverything(t *testing.T) {
 	before := sum(exampleLink())
 	change := func(v reflect.Value) {
@@ -88,7 +88,7 @@ func TestLinkHashCoversEverything(t *testing.T) {
 		for i := range kind.NumField() {
 			field := kind.Field(i).Name
 			if field == "Request" || field == "Identity" {
-				continue // their fields are taken one by one
+				continue // the test changes their fields one by one
 			}
 			link, entries := exampleLink()
 			change(of(&link, entries).Field(i))

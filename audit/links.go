@@ -8,13 +8,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// head is where the chain of a partition has come to.
+// head is the last link of a partition's chain that was checked.
 type head struct {
 	sequence int64
 	hash     [32]byte
 }
 
-// link checks a link with its events and requests.
+// link checks a link with its events, requests and purges.
 func (w *walker) link(l *Link) error {
 	broken := func(format string, args ...any) error {
 		return &Break{l.Partition, l.Sequence, l.ID, fmt.Sprintf(format, args...)}
@@ -61,7 +61,7 @@ func (w *walker) link(l *Link) error {
 	return nil
 }
 
-// entries adds the rows that belong to the link to its hash, counts them and returns the id of the
+// entries adds the rows of the link to its hash. It returns how many there are and the id of the
 // last.
 func (w *walker) entries(row **Row, next func() (*Row, bool, error), l *Link, broken breaker,
 	check checker) (n, last int64, err error) {
@@ -93,7 +93,7 @@ func (w *walker) entries(row **Row, next func() (*Row, bool, error), l *Link, br
 	return n, last, nil
 }
 
-// checkPurges adds the purges that belong to the link to its hash and counts them.
+// checkPurges adds the purges of the link to its hash and counts them.
 func (w *walker) checkPurges(l *Link, broken breaker) (n int64, err error) {
 	for ; w.purge != nil && w.purge.Batch <= l.ID && !w.purge.Sealed; n++ {
 		p := w.purge
@@ -116,8 +116,8 @@ func (w *walker) checkPurges(l *Link, broken breaker) (n int64, err error) {
 	return n, nil
 }
 
-// compareHeads checks that each chain of earlier releases ends where its partition says it does,
-// and sums up the heads, which it returns.
+// compareHeads checks that each chain of earlier releases ends where its partition says. It adds
+// the heads to the sum and returns them.
 func (w *walker) compareHeads(sum hash.Hash) (heads []ChainHead, err error) {
 	rows, err := w.Heads()
 	if err != nil {

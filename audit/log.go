@@ -7,9 +7,9 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// entriesOfLog checks the log, which stands in several tables, in the order of ids, from the hash
-// that the heads of earlier chains make to the head of the log. It adds that head to the sum of all
-// heads, unless the log has not begun.
+// entriesOfLog checks the entries of the log, which are in several tables, in the order of their
+// ids. It starts from the hash of the heads of the earlier chains and ends at the head of the log.
+// It adds that head to the sum of all heads, unless the log is empty.
 func (w *walker) entriesOfLog(heads []ChainHead, sum hash.Hash) error {
 	if !w.hasLog {
 		return nil
@@ -38,21 +38,21 @@ func (w *walker) entriesOfLog(heads []ChainHead, sum hash.Hash) error {
 type logWalker struct {
 	*walker
 	sum EntryHash
-	// last and hash are those of the entry before.
+	// last and hash are the id and the hash of the previous entry.
 	last int64
 	hash [32]byte
-	// before is what was found in the chains of earlier releases; purges and anchors count those of
-	// the log that are there or were removed.
+	// before is the result for the chains of earlier releases. purges counts the purges of the log,
+	// including those that retention has removed.
 	before Audit
 	purges int64
 }
 
-// broken makes a Break at an entry.
+// broken returns a Break at an entry.
 func broken(id int64, format string, args ...any) error {
 	return &Break{Partition: TheLog, Sequence: id, What: fmt.Sprintf(format, args...)}
 }
 
-// next checks the next entry or gap; more is false behind the last.
+// next checks the next entry or gap. more is false after the last.
 func (l *logWalker) next() (more bool, err error) {
 	const none = int64(1<<63 - 1)
 	event, request, purge, anchor, gap := none, none, none, none, none
@@ -115,7 +115,7 @@ func (l *logWalker) next() (more bool, err error) {
 	return true, err
 }
 
-// skip goes on across entries that retention has removed.
+// skip moves across entries that retention has removed.
 func (l *logWalker) skip() error {
 	g := &l.gaps[0]
 	if g.Previous != l.hash || g.To < g.From {
@@ -135,7 +135,7 @@ func (l *logWalker) skip() error {
 	return nil
 }
 
-// follows checks the hash of an entry that comes next.
+// follows compares the stored hash of the next entry with the computed one.
 func (l *logWalker) follows(id int64, have, want [32]byte) error {
 	if have != want {
 		return broken(id, "its hash does not fit what it holds and the entry before: one of its columns was changed, or an entry removed or added")
@@ -167,7 +167,7 @@ func (l *logWalker) checkPurge() error {
 		hookgate.FromMicros(p.PurgedAt)))
 }
 
-// checkAnchor checks that the admin trail has, or had, the row that the anchor names.
+// checkAnchor checks that the admin trail has the row that the anchor names.
 func (l *logWalker) checkAnchor() error {
 	a := l.anchor
 	if err := l.follows(a.ID, a.Hash, l.sum.Anchor(l.hash, a.ID, a.Sequence,
@@ -185,7 +185,8 @@ func (l *logWalker) checkAnchor() error {
 	return nil
 }
 
-// compareHead checks that the log ends where its head says, with as many entries of each kind.
+// compareHead checks that the log ends where its head says, and has the number of entries of each
+// kind that its head counts.
 func (l *logWalker) compareHead() error {
 	head := &l.log
 	if l.last != head.LastID || head.Begun != (l.last > head.BeginsAfter) || head.Begun &&

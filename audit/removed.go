@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// readRemovals takes up what retention has written down.
+// readRemovals reads the records of retention and the head of the log.
 func (w *walker) readRemovals() (err error) {
 	if w.removals, err = w.Removals(); errors.Is(err, ErrNoRemovals) {
 		return &Break{What: err.Error()}
@@ -28,8 +28,8 @@ func (w *walker) readRemovals() (err error) {
 	return err
 }
 
-// headOf returns where the chain of a partition has come to: behind the last link, and behind those
-// that were removed after that.
+// headOf returns the last link of a partition so far. It moves across the links that retention
+// removed after that.
 func (w *walker) headOf(partition int) (head, error) {
 	before := w.heads[partition]
 	left := w.checkpoints[partition]
@@ -59,7 +59,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// compareRemovals checks that what is missing comes to what retention has counted.
+// compareRemovals checks that the missing rows are as many as retention has counted.
 func (w *walker) compareRemovals() error {
 	removed, counted := w.audit.Removed, w.removals
 	events := removed.Events + w.audit.Bodies + w.audit.Tests

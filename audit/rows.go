@@ -24,7 +24,7 @@ type (
 	checker = func(e *Row, persistedAt time.Time, broken breaker) error
 )
 
-// checkEntry checks what no hash covers, and reads the request ids.
+// checkEntry checks what no hash covers, and parses the request ids.
 func (w *walker) checkEntry(e *Row, persistedAt time.Time, broken breaker,
 	check checker) (err error) {
 	if e.Entry.RequestID, err = hookgate.ParseRequestID(e.RequestID); err != nil {
@@ -45,7 +45,8 @@ func (w *walker) checkEntry(e *Row, persistedAt time.Time, broken breaker,
 func (w *walker) checkEvent(e *Row, persistedAt time.Time, broken breaker) error {
 	e.Outcome = hookgate.StagePersisted
 	switch {
-	// The link's hash covers the source: a removed event of another source cannot be called a test.
+	// The hash covers the source. So nobody can pass off a removed event of another source as test
+	// traffic.
 	case e.Removed && e.ID > w.removals.LastEvent && e.Source == hookgate.TestSource:
 		w.audit.Tests++
 	case e.Removed != (e.ID <= w.removals.LastEvent):
@@ -63,9 +64,9 @@ func (w *walker) checkEvent(e *Row, persistedAt time.Time, broken breaker) error
 	return nil
 }
 
-// checkOrigin checks the request that an event is a part of, which the chain covers by the event's
-// headers. Retention may remove it when the bodies of the request's events are gone; a replay can
-// outlive them.
+// checkOrigin checks the body of the request that an event was part of. The chain covers that body
+// by a digest in the event's headers. Retention may remove it together with the bodies of the
+// request's events; a retry can outlive them.
 func (w *walker) checkOrigin(e *Row, broken breaker) error {
 	gone := e.Removed || e.RetryOf != "" || e.Outcome == hookgate.StageDeadLettered && e.Letter == nil
 	if gone || e.Outcome == hookgate.StageDuplicate || !strings.Contains(e.HeadersJSON,

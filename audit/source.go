@@ -7,13 +7,13 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// Source reads one snapshot of a store, each of its tables once and in the order of ids. The
-// methods that return ok go on to the next row with each call, and what they return holds until
-// then; ok is false behind the last.
+// Source reads one snapshot of a store. It reads each table once, in the order of ids. A method
+// that returns ok returns the next row at each call; the row is valid until the next call, and ok
+// is false after the last row.
 type Source interface {
 	Link() (l *Link, ok bool, err error)
 	// RemovedEvent returns the rows of webhook_removed_events, and Event those of webhook_events. A
-	// row of one holds while the other goes on.
+	// row of one stays valid while the other moves on.
 	RemovedEvent() (e *Row, ok bool, err error)
 	Event() (e *Row, ok bool, err error)
 	// Request returns the rows of webhook_requests.
@@ -22,14 +22,16 @@ type Source interface {
 	Purge() (p *Purge, ok bool, err error)
 	// RequestBody returns a row of webhook_request_bodies.
 	RequestBody(requestID string) (body []byte, ok bool, err error)
-	// Removals returns the row of webhook_removals, and Checkpoints all of webhook_checkpoints by
-	// partition and sequence. They come before the first row of all others.
+	// Removals returns the row of webhook_removals, and Checkpoints all rows of webhook_checkpoints
+	// ordered by partition and sequence. Run calls them before any method that returns rows.
 	Removals() (Removals, error)
 	Checkpoints() ([]Checkpoint, error)
-	// Heads returns all rows of webhook_partitions by partition. It comes after the last link.
+	// Heads returns all rows of webhook_partitions ordered by partition. Run calls it after the
+	// last link.
 	Heads() ([]Head, error)
-	// Log returns the row of webhook_log, and Gaps all of webhook_gaps by id; they come before the
-	// first row of all others. ok is false if the store is of a release that had none.
+	// Log returns the row of webhook_log, and Gaps all rows of webhook_gaps ordered by id. Run
+	// calls them before any method that returns rows. ok is false if an earlier release, which had
+	// no log, wrote the store.
 	Log() (l Log, ok bool, err error)
 	Gaps() ([]Gap, error)
 	// Anchor returns the rows of webhook_anchors.
@@ -38,7 +40,7 @@ type Source interface {
 	Letters() (int64, error)
 	// Action returns the rows of webhook_admin_actions.
 	Action() (a *Action, ok bool, err error)
-	// LastAction returns the row of webhook_admin_chain. It comes after the last action.
+	// LastAction returns the row of webhook_admin_chain. Run calls it after the last action.
 	LastAction() (ActionHead, error)
 }
 
@@ -48,28 +50,29 @@ type Link struct {
 	ChainLink
 	Hash                     [32]byte
 	Events, Requests, Purges int64
-	// LastEvent and LastRequest are the ids at which its events and requests end.
+	// LastEvent and LastRequest are the ids of its last event and its last request.
 	LastEvent, LastRequest int64
 }
 
 // Row is a row of webhook_events, webhook_removed_events or webhook_requests.
 type Row struct {
-	// Row is what the chain covers, but for the request ids. The outcome of an event need not be
-	// there.
+	// Entry is what the chain covers, except for the request ids. Its Outcome may be empty for an
+	// event.
 	Entry
-	// Hash is that of the entry. Sealed says that it has one; else a link covers it.
+	// Hash is the hash of the entry. Sealed reports that there is one; otherwise a link covers the
+	// row.
 	Hash   [32]byte
 	Sealed bool
-	// Key is the column identity; nil of a removed event, which has none.
+	// Key is the column identity. It is nil for a removed event, which has no such column.
 	Key []byte
-	// RequestID, FirstRequestID and RetryOf are as the store has them, which need not be well formed.
+	// RequestID, FirstRequestID and RetryOf are the stored texts, which may be malformed.
 	RequestID, FirstRequestID, RetryOf string
-	// Body is that of an event, unless it was Removed.
+	// Body is the body of an event, unless it was Removed.
 	Body    []byte
 	Removed bool
-	// Letter belongs to a dead letter; nil if there is none.
+	// Letter is the dead letter of the request, or nil.
 	Letter *Letter
-	// Purged says that a row of webhook_purges names this request.
+	// Purged reports that a row of webhook_purges names this request.
 	Purged bool
 }
 
@@ -78,7 +81,8 @@ type Purge struct {
 	ID, Batch             int64
 	RequestID, By, Reason string
 	PurgedAt              int64 // microseconds since 1970
-	// Hash is that of the entry. Sealed says that it has one; else a link covers it.
+	// Hash is the hash of the entry. Sealed reports that there is one; otherwise a link covers the
+	// row.
 	Hash   [32]byte
 	Sealed bool
 }
@@ -94,7 +98,7 @@ type Log struct {
 	BeginsAfter, LastID                     int64
 	Events, Duplicates, DeadLetters, Purges int64
 	Anchored                                int64
-	// Hash is the head of the chain; Begun is false if there is no entry yet.
+	// Hash is the head of the chain. Begun is false if the log has no entry yet.
 	Hash  [32]byte
 	Begun bool
 }
@@ -114,54 +118,54 @@ type Head struct {
 	Events, Duplicates, DeadLetters int64
 }
 
-// ErrNoRemovals is for a store without its row of webhook_removals.
-var ErrNoRemovals = errors.New("webhook_removals has no row: the schema is damaged")
+// ErrNoRemovals is returned if webhook_removals has no row.
+var ErrNoRemovals = errors.New("webhook_removals has no row: the schema is damaged; restore a backup")
 
-// Removals is the row of webhook_removals: what retention has removed since the beginning, and the
-// highest ids in it.
+// Removals is the row of webhook_removals. It counts what retention has removed since the
+// beginning, and has the highest id of each kind that it removed.
 type Removals struct {
-	// Events are those whose body was removed, whether or not their lineage is left.
+	// Events counts the events whose body was removed, with or without their lineage.
 	Events, Duplicates, DeadLetters int64
-	// LastEvent is the id up to which no event has a body. Behind it only test traffic can lack one.
+	// No event with an id up to LastEvent has a body. Above it, only test traffic can lack one.
 	LastEvent, LastRequest, LastBatch int64
 	LastPurge                         int64
 }
 
-// Checkpoint is a row of webhook_checkpoints: links From to To of a partition were removed. The
-// audit chain goes on across it from Previous, the hash before the first of them, to Hash, that of
-// the last.
+// Checkpoint is a row of webhook_checkpoints. It records that links From to To of a partition were
+// removed. The chain continues across them from Previous, the hash before the first of them, to
+// Hash, the hash of the last.
 type Checkpoint struct {
 	Partition                       int
 	From, To                        int64
 	Previous, Hash                  [32]byte
 	Events, Duplicates, DeadLetters int64
 	Purges                          int64
-	// PersistedAt is that of the youngest link.
+	// PersistedAt is when the youngest link was stored.
 	PersistedAt time.Time
 }
 
-// Gap is a row of webhook_gaps: the entries of the log with ids From to To were removed. The audit
-// chain goes on across it from Previous, the hash before the first of them, to Hash, that of the
-// last.
+// Gap is a row of webhook_gaps. It records that the entries of the log with ids From to To were
+// removed. The chain continues across them from Previous, the hash before the first of them, to
+// Hash, the hash of the last.
 type Gap struct {
 	From, To                        int64
 	Previous, Hash                  [32]byte
 	Events, Duplicates, DeadLetters int64
 	Purges, Anchors                 int64
-	// Anchored is the highest sequence of the anchors; 0 if there are none.
+	// Anchored is the highest sequence of the removed anchors; 0 if there were none.
 	Anchored int64
-	// PersistedAt is that of the last entry.
+	// PersistedAt is when the last entry was stored.
 	PersistedAt time.Time
 }
 
 // Action is a row of webhook_admin_actions.
 type Action struct {
 	control.AdminAction
-	// RequestID is as the store has it, which need not be well formed.
+	// RequestID is the stored text, which may be malformed.
 	RequestID string
 }
 
-// ActionHead is the row of webhook_admin_chain: where the chain was left.
+// ActionHead is the row of webhook_admin_chain: the last row of the admin trail.
 type ActionHead struct {
 	Sequence int64
 	Hash     [32]byte

@@ -7,11 +7,11 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// EmptySHA256 is the digest of no bytes: that of a duplicate, whose body is not kept.
+// EmptySHA256 is the digest of no bytes. A duplicate has it, because its body is not kept.
 var EmptySHA256 = sha256.Sum256(nil)
 
-// HeadersText is the JSON of the headers. Bytes that are not UTF-8 are replaced in it, as JSON
-// demands.
+// HeadersText returns the JSON in which a store keeps headers. JSON cannot hold bytes that are not
+// UTF-8, so it replaces them.
 func HeadersText(headers []hookgate.Header) string {
 	if len(headers) == 0 {
 		return "[]"
@@ -23,7 +23,7 @@ func HeadersText(headers []hookgate.Header) string {
 	return string(text)
 }
 
-// ParseHeaders reads the text of headers as it is stored.
+// ParseHeaders parses the text that HeadersText returns.
 func ParseHeaders(text string) (headers []hookgate.Header, err error) {
 	if text == "[]" {
 		return nil, nil
@@ -32,7 +32,7 @@ func ParseHeaders(text string) (headers []hookgate.Header, err error) {
 	return headers, err
 }
 
-// RequestIDText is the text of a request id as it is stored: empty if there is none.
+// RequestIDText returns the text in which a store keeps a request id. It is empty for the zero id.
 func RequestIDText(id hookgate.RequestID) string {
 	if id.IsZero() {
 		return ""
@@ -40,7 +40,7 @@ func RequestIDText(id hookgate.RequestID) string {
 	return id.String()
 }
 
-// ParseRequestIDText reads what RequestIDText writes.
+// ParseRequestIDText parses the text that RequestIDText returns.
 func ParseRequestIDText(text string) (hookgate.RequestID, error) {
 	if text == "" {
 		return hookgate.RequestID{}, nil
@@ -48,9 +48,9 @@ func ParseRequestIDText(text string) (hookgate.RequestID, error) {
 	return hookgate.ParseRequestID(text)
 }
 
-// IdentityKey is the identity as the column identity of webhook_events and webhook_requests has it: the first 8 bytes of the
-// SHA-256 of the message id, so that one range of keys holds all that is stored of a message id,
-// and then the 16 bytes of Identity.Hash. It must never change.
+// IdentityKey returns the value of the column identity: the first 8 bytes of the SHA-256 of the
+// message id, followed by the 16 bytes of Identity.Hash. So all rows of a message id are in one
+// range of keys. It must never change, because stores keep it.
 func IdentityKey(id hookgate.Identity) (key [24]byte) {
 	message := sha256.Sum256([]byte(id.MessageID))
 	copy(key[:8], message[:])
@@ -60,7 +60,7 @@ func IdentityKey(id hookgate.Identity) (key [24]byte) {
 }
 
 // MessageRange returns the lowest and the highest key that an event with the message id can have.
-// Events of other message ids can lie in between, so compare the text too.
+// Other message ids can have keys in the same range, so compare the text too.
 func MessageRange(messageID string) (low, high [24]byte) {
 	message := sha256.Sum256([]byte(messageID))
 	for i := range high {

@@ -16,7 +16,8 @@ type Bouncer struct {
 	process *process
 }
 
-// StartBouncer starts PgBouncer in front of c, with so many server connections for each database.
+// StartBouncer starts PgBouncer in front of c, with the given number of server connections for each
+// database.
 func StartBouncer(ctx context.Context, c *Cluster, poolSize int) (_ *Bouncer, err error) {
 	b := &Bouncer{}
 	if b.dir, err = tempDir("hookgate-bouncer"); err != nil {
@@ -49,7 +50,7 @@ max_client_conn = 1000
 	return b, err
 }
 
-// URL returns the address of a database of the cluster, by way of the pooler.
+// URL returns the address of a database of the cluster behind the pooler.
 func (b *Bouncer) URL(database string) string { return address(b.port, database) }
 
 // Close stops the pooler.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Dump returns a database as pg_dump writes it.
+// Dump returns the output of pg_dump for a database.
 func (c *Cluster) Dump(ctx context.Context, database string) ([]byte, error) {
 	var out, errs bytes.Buffer
 	dump := exec.CommandContext(ctx, filepath.Join(c.bin, "pg_dump"), "--dbname", c.URL(database))
@@ -19,7 +19,7 @@ func (c *Cluster) Dump(ctx context.Context, database string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Load drops a database and makes it anew from what Dump has returned.
+// Load drops a database and restores it from the output of Dump.
 func (c *Cluster) Load(ctx context.Context, database string, dump []byte) error {
 	if err := c.Exec(ctx, "postgres", "DROP DATABASE "+database+" WITH (FORCE)"); err != nil {
 		return fmt.Errorf("drop database %s: %w", database, err)

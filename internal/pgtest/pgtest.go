@@ -1,5 +1,5 @@
-// Package pgtest starts PostgreSQL and PgBouncer for tests: real servers, on loopback ports and in
-// temporary folders of their own, which a test may kill and start again.
+// Package pgtest starts real PostgreSQL and PgBouncer servers for tests. They use loopback ports
+// and temporary folders, and a test may kill and restart them.
 //
 // A package starts one cluster and gives each of its tests a database:
 //
@@ -8,8 +8,8 @@
 //	c, err := pgtest.Shared()
 //	name, err := c.NewDatabase(ctx)
 //
-// The servers run as the user postgres where the tests run as root. Each dies with the process that
-// started it, however that ends.
+// If the tests run as root, the servers run as the user postgres. Each server ends with the process
+// that started it, even if that process is killed.
 package pgtest
 
 import (
@@ -34,22 +34,21 @@ import (
 	"github.com/hookgate/hookgate/internal/certtest"
 )
 
-// superuser is that of a cluster; it needs no password. Its name is not that of a schema, which
-// would be in its search path.
+// superuser is the superuser of a cluster, who needs no password. No schema may have this name,
+// because it would be in the search path.
 const superuser = "tester"
 
-// startTime and stopTime are how long a server may take to start and to stop.
+// startTime and stopTime bound the time that a server takes to start and to stop.
 const startTime, stopTime = 3 * time.Minute, 3 * time.Minute
 
-// Options of a cluster. Zero fields take their defaults.
+// Options are the options of a cluster. Zero fields have their defaults.
 type Options struct {
-	// Fsync makes commits wait for the disk. Without it they survive the death of the server, as all
-	// tests need, and not that of the machine.
+	// Fsync makes commits wait for the disk. Without it they survive a crash of the server, which
+	// is enough for most tests, but not a power cut.
 	Fsync bool
-	// TLS makes the server speak TLS with those who want it, with a certificate by a CA of its own;
-	// see CAFile.
+	// TLS makes the server offer TLS, with a certificate of its own CA; see CAFile.
 	TLS bool
-	// Settings are further settings of the server, in the form name=value.
+	// Settings are more settings of the server, each name=value.
 	Settings []string
 }
 
@@ -62,7 +61,7 @@ type Cluster struct {
 	files     certtest.Files // with Options.TLS
 	process   *process
 	databases atomic.Int64
-	// ready is what the server logs when it takes connections.
+	// ready is the log line that says that the server takes connections.
 	ready string
 }
 
@@ -108,7 +107,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 
 // startAnywhere starts the server on a free port.
 func (c *Cluster) startAnywhere(ctx context.Context) (err error) {
-	// Another program may take the port between the choice and the start.
+	// Another program can take the port between the choice and the start.
 	for range 3 {
 		if c.port, err = freePort(); err != nil {
 			return err
@@ -120,7 +119,7 @@ func (c *Cluster) startAnywhere(ctx context.Context) (err error) {
 	return err
 }
 
-// makeCertificate gives the server a certificate.
+// makeCertificate creates a certificate for the server.
 func (c *Cluster) makeCertificate() error {
 	files, err := certtest.Make(c.dir)
 	if err != nil {
@@ -137,10 +136,10 @@ func (c *Cluster) makeCertificate() error {
 	return nil
 }
 
-// CAFile returns the file of the CA by which the server's certificate is.
+// CAFile returns the file with the CA that signed the server's certificate.
 func (c *Cluster) CAFile() string { return c.files.CA }
 
-// Restart starts the server again, after Stop or Kill, on its old port and with its old data.
+// Restart starts the server again after Stop or Kill, with its old port and data.
 func (c *Cluster) Restart(ctx context.Context) (err error) {
 	args := []string{"-D", c.data(), "-p", strconv.Itoa(c.port), "-k", c.dir}
 	for _, setting := range append([]string{
@@ -148,7 +147,7 @@ func (c *Cluster) Restart(ctx context.Context) (err error) {
 		"max_connections=200",
 		"fsync=" + map[bool]string{false: "off", true: "on"}[c.options.Fsync],
 		"full_page_writes=" + map[bool]string{false: "off", true: "on"}[c.options.Fsync],
-		"dynamic_shared_memory_type=mmap", // which leaves nothing behind outside the folder
+		"dynamic_shared_memory_type=mmap", // which leaves nothing outside the folder
 		"log_min_messages=log",
 		"lc_messages=C",
 	}, c.options.Settings...) {
@@ -158,31 +157,30 @@ func (c *Cluster) Restart(ctx context.Context) (err error) {
 	return err
 }
 
-// Stop ends all sessions and stops the server. It may be started again.
+// Stop ends all sessions and stops the server. Restart starts it again.
 func (c *Cluster) Stop() error { return c.process.stop(syscall.SIGINT) }
 
-// Kill ends the server as a power cut would, its sessions too. It may be started again.
+// Kill ends the server and its sessions as a power cut would. Restart starts it again.
 func (c *Cluster) Kill() error { return c.process.kill() }
 
-// PID returns the process id of the server, whose children are its sessions and all else that it
-// does.
+// PID returns the process id of the server. Its sessions and background processes are its children.
 func (c *Cluster) PID() int { return c.process.cmd.Process.Pid }
 
-// Close stops the server if it runs, and removes its data.
+// Close stops the server and removes its data.
 func (c *Cluster) Close() error { return errors.Join(c.Stop(), os.RemoveAll(c.dir)) }
 
 // URL returns the address of a database.
 func (c *Cluster) URL(database string) string { return address(c.port, database) }
 
 // TablesURL returns the address of a database for a session that finds the tables of a store by
-// their plain names. The store itself must find them without such help.
+// their plain names. The store itself must find them without this help.
 func (c *Cluster) TablesURL(database string) string { return InSchema(c.URL(database), "hookgate") }
 
-// InSchema returns the address url for a session whose search path is a schema.
+// InSchema returns url with the search path set to a schema.
 func InSchema(url, schema string) string { return url + "&search_path=" + schema }
 
-// NewDatabase creates an empty database and returns its name. Its default collation sorts as people
-// do, so that what has to compare byte by byte must ask for it.
+// NewDatabase creates an empty database and returns its name. Its default collation is that of a
+// language, so code that must compare bytes has to ask for that.
 func (c *Cluster) NewDatabase(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("test%d", c.databases.Add(1))
 	return name, c.create(ctx, name)
@@ -197,8 +195,8 @@ func (c *Cluster) create(ctx context.Context, database string) error {
 	return nil
 }
 
-// RequirePasswords makes the server demand a password of everyone who comes over TCP from now on.
-// Nobody has one.
+// RequirePasswords makes the server demand a password for each TCP connection from now on. No user
+// has one.
 func (c *Cluster) RequirePasswords(ctx context.Context) error {
 	rules := "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(rules), 0o600); err != nil {
@@ -233,14 +231,14 @@ func address(port int, database string) string {
 	return u.String()
 }
 
-// binaries returns the folder of the newest PostgreSQL that is installed.
+// binaries returns the folder of the newest installed PostgreSQL.
 func binaries() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if err != nil || len(found) == 0 {
 		return "", errors.New("there is no PostgreSQL under /usr/lib/postgresql: run make tools")
 	}
 	version := func(path string) int {
-		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // a folder that is no number comes last
+		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // a name that is not a number comes last
 		return n
 	}
 	return filepath.Dir(slices.MaxFunc(found,
@@ -269,7 +267,7 @@ func tempDir(name string) (string, error) {
 	return dir, nil
 }
 
-// give makes a file or folder the server's.
+// give makes the server's user the owner of a file or folder.
 func give(path string) error {
 	var attr syscall.SysProcAttr
 	if err := asServer(&attr); err != nil || attr.Credential == nil {

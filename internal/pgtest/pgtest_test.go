@@ -81,8 +81,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// gone waits until there is no such process. What was killed together with its parent waits for
-// init to collect it.
+// gone waits until the process no longer exists. A process that was killed with its parent waits
+// until init collects it.
 func gone(t *testing.T, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().
@@ -96,8 +96,8 @@ func gone(t *testing.T, pid int) {
 	t.Errorf("process %d is still there", pid)
 }
 
-// TestStandby: a standby has what was committed on its primary, and takes writes once it is
-// promoted after the primary's death.
+// TestStandby: a standby has the commits of its primary. After the primary is dead and the standby
+// promoted, it takes writes.
 func TestStandby(t *testing.T) {
 	c, err := Start(t.Context(), Options{})
 	if err != nil {

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// serverUser is whom servers run as when the tests run as root, which they refuse.
+// serverUser runs the servers if the tests run as root. The servers refuse to run as root.
 const serverUser = "postgres"
 
-// asServer makes a process run as serverUser if this one is root's.
+// asServer makes a process run as serverUser if the tests run as root.
 func asServer(attr *syscall.SysProcAttr) error {
 	if os.Getuid() != 0 {
 		return nil
@@ -38,14 +38,14 @@ func asServer(attr *syscall.SysProcAttr) error {
 	return nil
 }
 
-// process is a server that runs.
+// process is a running server.
 type process struct {
 	cmd   *exec.Cmd
 	log   *serverLog
-	ended chan struct{} // closed when it has ended and was waited for
+	ended chan struct{} // closed after it has ended and was waited for
 }
 
-// start starts a server and waits until it has logged that it is ready.
+// start starts a server and waits for the log line that says it is ready.
 func start(ctx context.Context, dir, ready, program string, args ...string) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -53,20 +53,21 @@ func start(ctx context.Context, dir, ready, program string, args ...string) (*pr
 	p.log = &serverLog{ready: ready, seen: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.log, p.log
 	p.cmd.WaitDelay = stopTime
-	// PostgreSQL takes SIGQUIT for an immediate shutdown with all its sessions, and so does PgBouncer.
+	// For PostgreSQL and PgBouncer SIGQUIT is an immediate shutdown with all sessions.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT, Setpgid: true}
 	if err := asServer(p.cmd.SysProcAttr); err != nil {
 		return nil, err
 	}
 	started := make(chan error)
 	go func() {
-		// The signal comes when the thread ends that started the server, so this one must stay.
+		// The kernel sends the signal when the thread that started the server ends, so this thread
+		// must stay.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			_ = p.cmd.Wait() // however it ended, it was told to or its log says why
+			_ = p.cmd.Wait() // the exit code does not matter: a test stopped it, or its log has the reason
 			close(p.ended)
 		}
 	}()
@@ -103,8 +104,8 @@ func (p *process) stop(signal syscall.Signal) error {
 	}
 }
 
-// kill ends the server and all its children at once. It is stopped first, so that it has no new
-// ones meanwhile.
+// kill ends the server and all its children at once. It pauses the server first, so that it starts
+// no more children.
 func (p *process) kill() error {
 	select {
 	case <-p.ended:
@@ -134,7 +135,7 @@ func (p *process) kill() error {
 	return nil
 }
 
-// logTail is how much of a server's log is kept, in bytes.
+// logTail is how many bytes of a server's log are kept.
 const logTail = 8 << 10
 
 // serverLog keeps the end of a server's log and waits for one line of it.
@@ -142,7 +143,7 @@ type serverLog struct {
 	ready string
 	seen  chan struct{}
 
-	mu    sync.Mutex // guards all below: the server's output comes from another goroutine
+	mu    sync.Mutex // guards all below: another goroutine writes the server's output
 	tail  []byte
 	found bool
 }

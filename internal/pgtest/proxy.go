@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Proxy passes connections on to a server whose address can change. It stands for an address that
-// moves to another machine, and for a network that stops in the middle of a message.
+// Proxy forwards connections to a server whose address can change. It simulates an address that
+// moves to another machine, and a network that stops in the middle of a message.
 type Proxy struct {
 	listener net.Listener
 	done     sync.WaitGroup
@@ -18,9 +18,10 @@ type Proxy struct {
 	target string
 	conns  map[net.Conn]struct{}
 	closed bool
-	// room is how many bytes clients may send before the proxy holds them; negative: any number.
+	// room is how many bytes clients may send before the proxy holds them back. A negative room
+	// means no limit.
 	room int
-	// released is closed when the proxy holds nothing back.
+	// released is closed while the proxy holds nothing back.
 	released chan struct{}
 }
 
@@ -36,12 +37,12 @@ func StartProxy(target string) (*Proxy, error) {
 	return p, nil
 }
 
-// URL returns the address of a database by way of the proxy.
+// URL returns the address of a database behind the proxy.
 func (p *Proxy) URL(database string) string {
 	return address(p.listener.Addr().(*net.TCPAddr).Port, database)
 }
 
-// Move breaks all connections and passes new ones on to another server.
+// Move breaks all connections and forwards new ones to another server.
 func (p *Proxy) Move(target string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,14 +50,14 @@ func (p *Proxy) Move(target string) {
 	p.breakAll()
 }
 
-// HoldAfter holds back what clients send once they have sent so many bytes more, until Release.
+// HoldAfter makes the proxy hold back all that clients send after n more bytes, until Release.
 func (p *Proxy) HoldAfter(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.room, p.released = bytes, make(chan struct{})
 }
 
-// Release passes on what was held back and all that follows.
+// Release forwards everything that was held back, and all that follows.
 func (p *Proxy) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +71,7 @@ func (p *Proxy) release() {
 	}
 }
 
-// Close breaks all connections and takes no more.
+// Close breaks all connections and accepts no more.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
@@ -84,7 +85,7 @@ func (p *Proxy) Close() error {
 
 func (p *Proxy) breakAll() {
 	for c := range p.conns {
-		_ = c.Close() // it is to be broken
+		_ = c.Close() // Close or Move breaks it
 	}
 }
 
@@ -124,7 +125,7 @@ func (p *Proxy) serve(client net.Conn) {
 	both.Wait()
 }
 
-// add keeps a pair of connections, unless the address has moved since.
+// add registers a pair of connections, unless the address has moved since.
 func (p *Proxy) add(client, server net.Conn, target string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,7 +143,7 @@ func (p *Proxy) remove(client, server net.Conn) {
 	delete(p.conns, server)
 }
 
-// heldReader reads what a client sends and the proxy passes on.
+// heldReader reads the data that a client sends and the proxy forwards.
 type heldReader struct {
 	proxy  *Proxy
 	client net.Conn

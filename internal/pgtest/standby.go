@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// StartStandby copies c and starts a server that follows it by streaming replication under a name.
+// StartStandby copies c and starts a server that follows it by streaming replication. name is the
+// name of the standby.
 func (c *Cluster) StartStandby(ctx context.Context, name string) (_ *Cluster, err error) {
 	dir, err := tempDir("hookgate-standby")
 	if err != nil {
@@ -39,7 +40,7 @@ func (c *Cluster) StartStandby(ctx context.Context, name string) (_ *Cluster, er
 	return s, s.startAnywhere(ctx)
 }
 
-// Promote makes a standby a primary.
+// Promote makes a standby the primary.
 func (c *Cluster) Promote(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, c.URL("postgres"))
 	if err != nil {
@@ -55,7 +56,7 @@ func (c *Cluster) Promote(ctx context.Context) error {
 	return nil
 }
 
-// Set changes a setting of the running server and lets it take effect. It stays over a restart.
+// Set changes a setting of the running server. It stays after a restart.
 func (c *Cluster) Set(ctx context.Context, name, value string) error {
 	conn, err := pgx.Connect(ctx, c.URL("postgres"))
 	if err != nil {

@@ -2,5 +2,5 @@
 
 package sqlitedb
 
-// FreeBytes is not known on this system.
+// FreeBytes cannot measure free space on this system.
 func FreeBytes(string) (free int64, known bool) { return 0, false }

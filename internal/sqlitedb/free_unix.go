@@ -4,7 +4,7 @@ package sqlitedb
 
 import "golang.org/x/sys/unix"
 
-// FreeBytes returns how much of the disk of a folder is free for this process.
+// FreeBytes returns how many bytes of the folder's disk are free for this process.
 func FreeBytes(dir string) (free int64, known bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestPlace: a file that is removed or replaced is noticed, and so is its return.
+// TestPlace: Check notices when the file is removed or replaced, and when it returns.
 func TestPlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	must := func(err error) {

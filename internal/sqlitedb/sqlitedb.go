@@ -1,8 +1,8 @@
-// Package sqlitedb opens SQLite files the way the embedded queue and the embedded store need them:
-// in WAL mode, with an fsync for each commit, and with their schema brought up to date.
+// Package sqlitedb opens SQLite files for the embedded store and the spool. They use WAL mode and
+// an fsync for each commit, and their schema is migrated when they are opened.
 //
-// Connections come from zombiezen.com/go/sqlite, because database/sql costs half as much again per
-// row on the way of an event; migrations run through goose, once, when a file is opened.
+// Connections come from zombiezen.com/go/sqlite, because database/sql adds half as much again to
+// the cost of each row. goose applies the migrations once, when a file is opened.
 package sqlitedb
 
 import (
@@ -24,20 +24,21 @@ import (
 )
 
 const (
-	// pageSize is in bytes. With 8 KiB a random index page is rewritten half as often as with 4.
+	// pageSize is in bytes. Compared with 4 KiB, pages of 8 KiB halve the number of rewrites of
+	// random index pages.
 	pageSize = 8192
-	// cacheKiB is how much of a file each writing connection keeps in memory.
+	// cacheKiB is the memory for pages of a file in each writing connection, in KiB.
 	cacheKiB = 16 << 10
-	// checkpointPages is the length of the write-ahead log, in pages, at which it is copied into the
-	// file: 64 MiB. A page that is written many times in between is copied once.
+	// checkpointPages is the length of the write-ahead log, in pages, at which SQLite copies it
+	// into the file: 64 MiB. A page that was written many times in between is copied once.
 	checkpointPages = 8192
-	// busyTimeout is how long a statement waits for another connection's lock.
+	// busyTimeout is how long a statement waits for a lock of another connection.
 	busyTimeout = 10 * time.Second
 )
 
-// OpenWriter creates the file at path if there is none, applies the migrations that it lacks,
-// and returns a connection that is for one goroutine. After a commit on it has returned without an
-// error, its transaction survives a power cut.
+// OpenWriter opens the file at path, creates it if it does not exist, and applies missing
+// migrations. Only one goroutine may use the connection. After a commit without an error, the
+// transaction survives a power cut.
 func OpenWriter(ctx context.Context, path string, migrations fs.FS) (*sqlite.Conn, error) {
 	conn, err := openWriter(ctx, path, migrations)
 	if err != nil {
@@ -60,7 +61,7 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 	if err := setTempDir(conn, filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	// The page size must stand before the first page is written.
+	// The page size must be set before the first page is written.
 	for _, pragma := range []string{
 		fmt.Sprintf("page_size = %d", pageSize),
 		"journal_mode = WAL",
@@ -70,7 +71,7 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 		fmt.Sprintf("cache_size = -%d", cacheKiB),
 		"temp_store = MEMORY", // the journal of savepoints
 		fmt.Sprintf("wal_autocheckpoint = %d", checkpointPages),
-		// A log that one long read made grow shrinks again at the next checkpoint.
+		// A long read makes the log grow. The next checkpoint then shrinks it again.
 		fmt.Sprintf("journal_size_limit = %d", 2*checkpointPages*pageSize),
 	} {
 		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
@@ -85,9 +86,10 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 
 var tempDir sync.Once
 
-// setTempDir lets SQLite sort in the folder of the first file that is opened, where there is room
-// and the process may write: a container need not have /tmp. The setting is the whole process's and
-// must not change while connections are in use. SQLite passes over a folder that is gone.
+// setTempDir makes SQLite put its temporary files into the folder of the first file that is opened.
+// That folder has room and is writable, but a container may have no /tmp. The setting applies to
+// the whole process and must not change while connections are in use. If the folder disappears,
+// SQLite uses another one.
 func setTempDir(conn *sqlite.Conn, dir string) (err error) {
 	tempDir.Do(func() {
 		quoted := strings.ReplaceAll(dir, "'", "''")
@@ -99,7 +101,7 @@ func setTempDir(conn *sqlite.Conn, dir string) (err error) {
 	return nil
 }
 
-// OpenReaders returns a pool of size connections to a file that OpenWriter has opened. They cannot
+// OpenReaders returns a pool of connections to a file that OpenWriter has opened. They cannot
 // write.
 func OpenReaders(path string, size int) (*sqlitex.Pool, error) {
 	pool, err := sqlitex.NewPool(path, sqlitex.PoolOptions{
@@ -121,12 +123,12 @@ func migrate(ctx context.Context, path string, migrations fs.FS) error {
 		return err
 	}
 	defer db.Close()
-	// An open connection keeps the write-ahead log in place, so this one need not set it.
+	// An open connection keeps WAL mode, so this one need not set it.
 	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations)
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	// goose would leave a newer schema as it is, and an older program must not write to that.
+	// goose would leave a newer schema unchanged, and this older program must not write to it.
 	have, known, err := provider.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("read schema version: %w", err)
@@ -140,9 +142,8 @@ func migrate(ctx context.Context, path string, migrations fs.FS) error {
 	return nil
 }
 
-// Tx runs f in a transaction that begins as a writer. If f fails, or the commit does, everything is
-// rolled back; an error of the commit leaves the outcome unknown, as the disk may have taken it
-// before it failed.
+// Tx runs f in a write transaction. If f or the commit fails, Tx rolls back. After a failed commit
+// the outcome is unknown, because the disk may have taken it before it failed.
 func Tx(conn *sqlite.Conn, f func() error) error {
 	if err := exec(conn, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -155,7 +156,7 @@ func Tx(conn *sqlite.Conn, f func() error) error {
 		err = fmt.Errorf("commit: %w", err)
 	}
 	if conn.AutocommitEnabled() {
-		return err // SQLite has rolled back by itself
+		return err // SQLite has already rolled back
 	}
 	if back := exec(conn, "ROLLBACK"); back != nil {
 		return errors.Join(err, fmt.Errorf("roll back: %w", back))
@@ -171,7 +172,7 @@ func exec(conn *sqlite.Conn, statement string) error {
 	return Run(s)
 }
 
-// Run executes a statement that yields no rows and makes it ready for its next use.
+// Run executes a statement that returns no rows, and resets it.
 func Run(s *sqlite.Stmt) error {
 	if _, err := s.Step(); err != nil {
 		return err
@@ -179,7 +180,7 @@ func Run(s *sqlite.Stmt) error {
 	return s.Reset()
 }
 
-// syncDir makes the names in a folder durable, which SQLite does for its logs alone.
+// syncDir makes the names in a folder durable. SQLite does this only for its logs.
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

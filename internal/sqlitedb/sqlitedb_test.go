@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// schema has the given statements as migrations 1, 2, ….
+// schema returns migrations 1, 2, … with the given statements.
 func schema(statements ...string) fs.FS {
 	files := fstest.MapFS{}
 	for i, s := range statements {
@@ -52,7 +52,7 @@ func query(t *testing.T, conn *sqlite.Conn, q string) string {
 	return strings.Join(result, " ")
 }
 
-// TestDurable: a connection has the settings on which the promise of a 202 rests.
+// TestDurable: a connection has the settings that a 202 relies on.
 func TestDurable(t *testing.T) {
 	conn := openTest(t, filepath.Join(t.TempDir(), "a.db"), schema(first))
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2",
@@ -63,8 +63,8 @@ func TestDurable(t *testing.T) {
 	}
 }
 
-// TestMigrations: a file of an older version is brought up to date with what it holds; one of a
-// newer version is refused.
+// TestMigrations: OpenWriter migrates a file of an older version without losing data, and rejects a
+// file of a newer version.
 func TestMigrations(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	conn := openTest(t, path, schema(first))
@@ -87,7 +87,8 @@ func TestMigrations(t *testing.T) {
 	}
 }
 
-// TestNotADatabase: what is something else is left alone, and the error names it.
+// TestNotADatabase: OpenWriter does not change a file that is not a database, and its error names
+// the file.
 func TestNotADatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	text := strings.Repeat("this is no database\n", 100)
@@ -105,7 +106,7 @@ func TestNotADatabase(t *testing.T) {
 	}
 }
 
-// TestReadersCannotWrite, whatever they are asked to run.
+// TestReadersCannotWrite: connections for reading reject all statements that write.
 func TestReadersCannotWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	openTest(t, path, schema(first))
@@ -124,7 +125,8 @@ func TestReadersCannotWrite(t *testing.T) {
 	}
 }
 
-// TestTx: all of a transaction or nothing of it, and the connection is fit for the next one.
+// TestTx: a transaction takes effect completely or not at all, and the connection can run the next
+// one.
 func TestTx(t *testing.T) {
 	conn := openTest(t, filepath.Join(t.TempDir(), "a.db"), schema(first,
 		"CREATE TABLE b (n INTEGER REFERENCES c (n) DEFERRABLE INITIALLY DEFERRED)",

@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// Table is one of the tables that have entries of the log, or several.
+// Table is one of the tables that contain entries of the log, or a set of them.
 type Table int
 
 // The tables.
@@ -25,7 +25,7 @@ const (
 	all = Events | RemovedEvents | Requests
 )
 
-// Type is that of a column. TestColumns says what it is in each database.
+// Type is the type of a column. TestColumns in each store names its SQL type.
 type Type int
 
 // The types.
@@ -36,22 +36,22 @@ const (
 	Bool
 )
 
-// Column is a column of the tables that have entries of the log.
+// Column is a column of the tables that contain entries of the log.
 type Column struct {
 	Name string
 	Type Type
-	// In are the tables that have it.
+	// In is the set of tables that have the column.
 	In Table
-	// InLog says that it came with webhook_log: a store of an earlier release lacks it.
+	// InLog reports that the column came with webhook_log. Stores of earlier releases lack it.
 	InLog bool
 
 	write func(Cells, *Item)
 	scan  func(Row, int, *Stored)
 }
 
-// columns is the one list of columns: statements that insert, read, verify or remove entries take
-// theirs from it. A new column comes at the end, with a migration of both stores, and in
-// audit.Entry if the chain covers it.
+// columns is the only list of columns. All statements that insert, read, verify or remove entries
+// derive their columns from it. To add a column, append it here, write a migration for each store,
+// and add it to audit.Entry if the chain must cover it.
 var columns = Columns{
 	{"id", Int, all, false,
 		func(c Cells, it *Item) { c.Int(it.ID) },
@@ -145,7 +145,7 @@ var columns = Columns{
 		func(r Row, i int, s *Stored) { s.Reason = r.Text(i) }},
 }
 
-// Columns are columns of a table, in an order.
+// Columns is an ordered list of columns of one table.
 type Columns []Column
 
 // ColumnsOf returns the columns of a table.
@@ -158,13 +158,13 @@ func ColumnsOf(t Table) (in Columns) {
 	return in
 }
 
-// Only returns the columns with these names, which must be there.
+// Only returns the columns with these names, in the order of the table.
 func (cs Columns) Only(names ...string) Columns {
 	return slices.DeleteFunc(slices.Clone(cs),
 		func(c Column) bool { return !slices.Contains(names, c.Name) })
 }
 
-// Names returns the names, as they stand in a statement, each behind a prefix.
+// Names returns the names for an SQL statement, each with a prefix.
 func (cs Columns) Names(prefix string) string {
 	names := make([]string, len(cs))
 	for i, c := range cs {
@@ -173,8 +173,8 @@ func (cs Columns) Names(prefix string) string {
 	return strings.Join(names, ", ")
 }
 
-// OfEarlierRelease returns the same as Names, with a constant in place of each column that a store
-// of an earlier release lacks. noBytes is the constant for bytes.
+// OfEarlierRelease returns the names, but a constant instead of each column that stores of earlier
+// releases lack. noBytes is the SQL for empty bytes.
 func (cs Columns) OfEarlierRelease(noBytes string) string {
 	names := make([]string, len(cs))
 	for i, c := range cs {
@@ -186,7 +186,7 @@ func (cs Columns) OfEarlierRelease(noBytes string) string {
 	return strings.Join(names, ", ")
 }
 
-// Cells takes the cells of a row that is to be stored, from left to right.
+// Cells receives the cells of a new row from left to right.
 type Cells interface {
 	Int(int64)
 	Bool(bool)
@@ -194,14 +194,14 @@ type Cells interface {
 	Bytes([]byte)
 }
 
-// Write writes an item into cells, one for each column.
+// Write writes an item into cells, one cell for each column.
 func (cs Columns) Write(cells Cells, it *Item) {
 	for i := range cs {
 		cs[i].write(cells, it)
 	}
 }
 
-// Row is one row of a result. It holds until the function that it is given to returns.
+// Row is one row of a result. It is valid until the function that received it returns.
 type Row interface {
 	Int(column int) int64
 	Bool(column int) bool
@@ -215,31 +215,31 @@ type Row interface {
 	IsNull(column int) bool
 }
 
-// Stored is a row of one of the tables, with the request that its entry refers to.
+// Stored is a row of one of the tables. Request is the request that its Entry refers to.
 type Stored struct {
 	audit.Row
 	Request hookgate.Request
 }
 
-// Scan reads a row whose first columns these are. What it reads into may have been used before.
+// Scan reads a row that begins with these columns into s. It overwrites everything in s.
 func (cs Columns) Scan(r Row, s *Stored) {
 	*s = Stored{}
 	for i := range cs {
 		cs[i].scan(r, i, s)
 	}
 	if len(s.Key) == 0 && !s.Sealed {
-		s.Key = nil // of an earlier release
+		s.Key = nil // a row of an earlier release
 	}
 }
 
-// Audited returns the row as the audit takes it. It holds while s does not move.
+// Audited returns the row in the form that an audit takes. It is valid until s is moved or changed.
 func (s *Stored) Audited() *audit.Row {
 	s.Row.Entry.Request = &s.Request
 	return &s.Row
 }
 
-// ShownPosition is the position as readers show it. An entry that the store took itself has none in
-// a queue.
+// ShownPosition returns the position for readers. An entry that the store took itself has no
+// position in a queue, so readers see its id.
 func (s *Stored) ShownPosition() string {
 	if s.Position == "" {
 		return strconv.FormatInt(s.ID, 10) + "-0"

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestNextID: ids follow the clock, and go on counting while the clock stands still or goes back.
+// TestNextID: ids follow the clock, and keep growing while the clock stands still or goes back.
 func TestNextID(t *testing.T) {
 	now := time.UnixMicro(1_800_000_000_000_000)
 	for _, test := range []struct {

@@ -1,5 +1,5 @@
-// Package entry is an entry of the log as the stores keep it: an event, a duplicate or a dead letter.
-// It makes entries of a hookgate.Batch, and has the one list of the columns that hold them.
+// Package entry has the form in which the stores keep an entry of the log: an event, a duplicate or
+// a dead letter. It makes entries from a hookgate.Batch, and has the one list of columns.
 package entry
 
 import (
@@ -11,22 +11,23 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// Item is a record and its entry in the log, as far as that is known before it is stored. A record
-// that the queue found to be a duplicate has its Outcome and FirstRequestID; a dead letter has its
-// Outcome and Reason. Place completes it.
+// Item is a record with its entry in the log, as far as the entry is known before it is stored. If
+// the queue found the record to be a duplicate, Outcome and FirstRequestID are set; for a dead
+// letter Outcome and Reason are. Place completes the entry.
 type Item struct {
 	audit.Entry
 	Record *hookgate.Record
-	// Index is that in Batch.Records; -1 for a dead letter of the batch.
+	// Index is the index in Batch.Records. It is -1 for a dead letter of the batch.
 	Index int
-	// Key is that of its identity.
+	// Key is the audit.IdentityKey of its identity.
 	Key [24]byte
-	// Hash is that of the entry, once it has its place.
+	// Hash is the hash of the entry. A store sets it after Place.
 	Hash [32]byte
 }
 
-// Items returns the records of the batch in their order, and then its dead letters. The error is
-// ErrRejected if the batch has a corrupt record, and another if it lacks the epoch of a partition.
+// Items returns the records of the batch in their order, followed by its dead letters. It returns
+// ErrRejected if a record is corrupt, and another error if the batch lacks the epoch of a
+// partition.
 func Items(b *hookgate.Batch) ([]Item, error) {
 	items := make([]Item, 0, len(b.Records)+len(b.Dead))
 	for i := range b.Records {
@@ -50,7 +51,7 @@ func Items(b *hookgate.Batch) ([]Item, error) {
 	}
 	for i := range items {
 		if _, ok := b.Epochs[items[i].Partition]; !ok {
-			return nil, fmt.Errorf("the batch has records of partition %d and no epoch for it",
+			return nil, fmt.Errorf("the batch has records of partition %d but no epoch for it",
 				items[i].Partition)
 		}
 	}
@@ -79,8 +80,9 @@ func newItem(b *hookgate.Batch, r *hookgate.Record, index int, outcome hookgate.
 	return it
 }
 
-// Place gives the entry its ID. The first entry that a call of Apply adds has its own ID as the
-// batch. A record that comes from no queue has neither been enqueued nor processed before.
+// Place sets the id, the batch and the times of the entry. batch is the id of the first entry that
+// the same call of Apply adds. A record that comes from no queue has no times of its own before the
+// commit.
 func (it *Item) Place(id, batch int64, persistedAt time.Time) {
 	it.ID, it.Batch, it.PersistedAt = id, batch, persistedAt
 	if it.EnqueuedAt.IsZero() {
@@ -91,12 +93,12 @@ func (it *Item) Place(id, batch int64, persistedAt time.Time) {
 	}
 }
 
-// MakeDuplicate turns an event into a duplicate of the one that the first request brought.
+// MakeDuplicate turns an event into a duplicate of the one that the request first brought.
 func (it *Item) MakeDuplicate(first hookgate.RequestID) {
 	it.Outcome, it.FirstRequestID, it.BodySHA256 = hookgate.StageDuplicate, first, audit.EmptySHA256
 }
 
-// MakeDead turns an event that the store refuses into a dead letter.
+// MakeDead turns an event that the store rejects into a dead letter.
 func (it *Item) MakeDead(reason string) {
 	it.Outcome, it.Reason = hookgate.StageDeadLettered, reason
 }

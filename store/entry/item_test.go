@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// TestKey: keys are kept on disk for ever, so their form is fixed. All keys of a message id, and no
-// others of this test, lie in its range.
+// TestKey: stores keep keys for ever, so their form must not change. The range of a message id
+// contains all of its keys and none of the other message id's.
 func TestKey(t *testing.T) {
 	id := hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "m-1"}
 	key := audit.IdentityKey(id)
@@ -35,8 +35,8 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// TestItems: items come in the order of the batch, then dead letters; a record of no queue has no
-// position and takes its times from the commit.
+// TestItems: items come in the order of the batch, then its dead letters. A record of no queue has
+// no position and takes its times from the commit.
 func TestItems(t *testing.T) {
 	first := hookgate.RequestID{1}
 	b := &hookgate.Batch{

@@ -6,15 +6,16 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Outcome gathers what a call of Apply returns.
+// Outcome collects the results of a call of Apply.
 type Outcome struct{ hookgate.Outcome }
 
-// NewOutcome returns the outcome of a batch of which nothing is stored yet.
+// NewOutcome returns an outcome for a batch of which nothing is stored yet.
 func NewOutcome(b *hookgate.Batch) Outcome {
 	return Outcome{hookgate.Outcome{Results: make([]hookgate.Result, len(b.Records))}}
 }
 
-// Of returns the result of an item. That of a dead letter of the batch goes nowhere.
+// Of returns the result of an item. A dead letter of the batch has no result, so Of returns one
+// that nobody reads.
 func (o *Outcome) Of(it *Item) *hookgate.Result {
 	if it.Index < 0 {
 		return &hookgate.Result{}
@@ -22,16 +23,16 @@ func (o *Outcome) Of(it *Item) *hookgate.Result {
 	return &o.Results[it.Index]
 }
 
-// Holder is the stored event that has an identity.
+// Holder is the stored event that already has an identity.
 type Holder struct {
 	ID      int64
 	Request hookgate.RequestID
 	hookgate.Identity
 }
 
-// Repeated settles an event whose identity has a holder. If the holder is this very request, the
-// record was stored before, and its result is the holder's id. Else the item becomes a duplicate,
-// which the caller must store. The error is a *ClashError.
+// Repeated handles an event whose identity already has a holder. If the holder is the same request,
+// the record was stored before, and its result is the holder's id. Otherwise the item becomes a
+// duplicate, which the caller must store. The error is a *ClashError.
 func (o *Outcome) Repeated(it *Item, h Holder) (duplicate bool, err error) {
 	switch {
 	case !it.TypeUnproven && h.Identity != it.Identity:
@@ -44,13 +45,13 @@ func (o *Outcome) Repeated(it *Item, h Holder) (duplicate bool, err error) {
 	return true, nil
 }
 
-// ClashError is the rejection of an event whose key belongs to another identity. Nobody meets one
-// by chance: it takes about 2^64 attempts to find.
+// ClashError rejects an event whose key belongs to a stored event of another identity. This does
+// not happen by chance: finding two such identities takes about 2^64 attempts.
 type ClashError struct{ Stored, Rejected hookgate.Identity }
 
 // Error implements error.
 func (e *ClashError) Error() string {
-	return fmt.Sprintf("event %s has the key of event %s, which is stored: someone has searched for two identities with one key",
+	return fmt.Sprintf("event %s has the same key as the stored event %s: someone has constructed two identities with one key",
 		e.Rejected, e.Stored)
 }
 

@@ -1,4 +1,4 @@
-// Package migrations holds the schemas of the stores, in the form of goose.
+// Package migrations contains the schemas of both stores as goose migrations.
 package migrations
 
 import (

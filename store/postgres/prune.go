@@ -176,7 +176,7 @@ func (p *pruning) readEntries() ([]statement, error) {
 // planEntries decides which entries go.
 func (p *pruning) planEntries() error {
 	if p.previous == nil {
-		return fmt.Errorf("entry %d of the log is missing; `hookgate audit verify` tells more",
+		return fmt.Errorf("entry %d of the log is missing; run `hookgate audit verify`",
 			p.step.EntryCursor)
 	}
 	p.step.BeginEntries(*p.previous)

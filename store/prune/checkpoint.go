@@ -6,7 +6,7 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// checkpoint notes that l goes: in the checkpoint that ends before it, or in a new one.
+// checkpoint records the removal of link l: in the checkpoint that ends before it, or in a new one.
 func (s *Step) checkpoint(l *Link) {
 	i, ok := s.open[l.Partition]
 	if !ok || s.Checkpoints[i].To != l.Sequence-1 {
@@ -26,10 +26,11 @@ func (s *Step) checkpoint(l *Link) {
 	}
 }
 
-// checkpointStatements write one checkpoint: ?1 partition, ?2 from, ?3 to, ?4 previous, ?5 hash, ?6
-// events, ?7 duplicates, ?8 dead letters, ?9 purges, ?10 persisted at, ?11 now. The first lengthens
-// the one that ends before it; the second is for want of such; the others join it with the one that
-// begins behind it. Each row is touched by an index.
+// checkpointStatements write one checkpoint. Parameters: ?1 partition, ?2 from, ?3 to, ?4 previous,
+// ?5 hash, ?6 events, ?7 duplicates, ?8 dead letters, ?9 purges, ?10 persisted at, ?11 now. The
+// first statement extends the checkpoint that ends just before; the second inserts a row if there
+// is none. The last two merge the result with the checkpoint that begins just after. All of them
+// use an index.
 var checkpointStatements = []string{
 	`UPDATE webhook_checkpoints SET to_sequence = ?3, hash = ?5, events = events + ?6, duplicates = duplicates + ?7,
 		dead_letters = dead_letters + ?8, purges = purges + ?9, persisted_at = CASE WHEN persisted_at > ?10 THEN persisted_at ELSE ?10 END, removed_at = ?11
@@ -47,15 +48,15 @@ var checkpointStatements = []string{
 		AND EXISTS (SELECT 1 FROM webhook_checkpoints c WHERE c.partition = ?1 AND c.from_sequence <= ?3 AND c.to_sequence > ?3)`,
 }
 
-// CheckpointArgs are the parameters of the statements that write c: int64 or []byte, from the first
-// on.
+// CheckpointArgs returns the parameters of the statements that write c, from ?1 on. Each is an
+// int64 or a []byte.
 func CheckpointArgs(c *audit.Checkpoint, now int64) []any {
 	return []any{int64(c.Partition), c.From, c.To, c.Previous[:], c.Hash[:], c.Events, c.Duplicates,
 		c.DeadLetters, c.Purges,
 		c.PersistedAt.UnixMicro(), now}
 }
 
-// CheckpointStatements returns them with the database's mark of a parameter in place of the
+// CheckpointStatements returns the statements that write a checkpoint, with mark in place of the
 // question mark.
 func CheckpointStatements(mark string) []string {
 	var all []string

@@ -8,11 +8,11 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// gapStatements write one gap: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6 duplicates, ?7
-// dead letters, ?8 purges, ?9 anchors, ?10 anchored, ?11 persisted at, ?12 now. The first lengthens
-// the gap that ends before it, which the hash tells; the second is for want of such; the others
-// join it with the one that begins behind it. For a moment two rows have one to_id, so no index may
-// make it unique.
+// gapStatements write one gap. Parameters: ?1 from, ?2 to, ?3 previous, ?4 hash, ?5 events, ?6
+// duplicates, ?7 dead letters, ?8 purges, ?9 anchors, ?10 anchored, ?11 persisted at, ?12 now. The
+// first statement extends the gap that ends just before, which it recognises by its hash; the
+// second inserts a row if there is none. The last two merge the result with the gap that begins
+// just after. In between two rows have the same to_id, so no index may make it unique.
 var gapStatements = []string{
 	`UPDATE webhook_gaps SET to_id = ?2, hash = ?4, events = events + ?5, duplicates = duplicates + ?6,
 		dead_letters = dead_letters + ?7, purges = purges + ?8, anchors = anchors + ?9,
@@ -32,14 +32,15 @@ var gapStatements = []string{
 		AND EXISTS (SELECT 1 FROM webhook_gaps g WHERE g.from_id <= ?2 AND g.to_id > ?2)`,
 }
 
-// GapArgs are the parameters of the statements that write g: int64 or []byte, from the first on.
+// GapArgs returns the parameters of the statements that write g, from ?1 on. Each is an int64 or a
+// []byte.
 func GapArgs(g *audit.Gap, now int64) []any {
 	return []any{g.From, g.To, g.Previous[:], g.Hash[:], g.Events, g.Duplicates, g.DeadLetters,
 		g.Purges, g.Anchors, g.Anchored,
 		g.PersistedAt.UnixMicro(), now}
 }
 
-// GapStatements returns them with the database's mark of a parameter in place of the question mark.
+// GapStatements returns the statements that write a gap, with mark in place of the question mark.
 func GapStatements(mark string) []string {
 	var all []string
 	for _, s := range gapStatements {
@@ -48,10 +49,10 @@ func GapStatements(mark string) []string {
 	return all
 }
 
-// Kind is that of an entry of the log.
+// Kind is the kind of an entry of the log.
 type Kind int
 
-// The kinds. A KindGap stands for entries that were removed before.
+// The kinds. KindGap stands for entries that were removed earlier.
 const (
 	KindEvent Kind = 1 + iota
 	KindDuplicate
@@ -61,23 +62,23 @@ const (
 	KindGap
 )
 
-// Entry is an entry of the log, as far as its removal goes, or a gap.
+// Entry is an entry of the log or a gap, with the fields that its removal needs.
 type Entry struct {
 	ID   int64
 	Kind Kind
 	Hash [32]byte
-	// PersistedAt is when it was stored; of an anchor, about that.
+	// PersistedAt is when the entry was stored. For an anchor it is approximate.
 	PersistedAt time.Time
-	// Sequence is that of an anchor.
+	// Sequence is the sequence of an anchor.
 	Sequence int64
-	// Kept says that the entry must stay: a dead letter that is there, the event by which one counts
-	// as stored, or a purge whose request is there.
+	// Kept reports that the entry must stay. It is a dead letter whose body is stored, an event
+	// that makes such a dead letter count as stored, or a purge whose request is stored.
 	Kept bool
 }
 
-// EntriesQuery is the query for the entries of the log with ids above a parameter, which is marked
-// by ? each time, in the order of ids. Its columns are the fields of an Entry. Events that the same
-// step moves still stand in webhook_events.
+// EntriesQuery selects the entries of the log with ids above a parameter, in the order of ids. Each
+// ? is that same parameter. The columns are the fields of an Entry. Events that the same step moves
+// are still in webhook_events.
 const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, ` + keptEvent +
 	` AS kept FROM webhook_removed_events e WHERE id > ?
 	UNION ALL SELECT id, 1, hash, persisted_at, 0, ` + keptEvent + ` FROM webhook_events e WHERE id > ?
@@ -97,28 +98,28 @@ func ScanEntry(r entry.Row) Entry {
 	return e
 }
 
-// EntryBeforeQuery reads the hash of the entry with the id ?1, or of the gap it has become part of.
+// EntryBeforeQuery selects the hash of the entry with the id ?1, or of the gap that contains it.
 const EntryBeforeQuery = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= ?1 ORDER BY from_id DESC LIMIT 1) g WHERE to_id >= ?1
 	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = ?1 UNION ALL SELECT hash FROM webhook_requests WHERE id = ?1
 	UNION ALL SELECT hash FROM webhook_purges WHERE id = ?1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = ?1`
 
-// keptEvent counts the dead letters by which an event e must stay. Most stores have none.
+// keptEvent counts the dead letters that keep an event e. Most stores have no dead letters.
 const keptEvent = `CASE WHEN (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) = 0 THEN 0 ELSE
 		(SELECT count(*) FROM webhook_requests r
 			WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source AND r.outcome = 'dead_lettered'
 				AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) END`
 
-// stepEntries bounds the entries that one step looks at, of which it may have to pass over many.
+// stepEntries bounds the entries that one step examines. It may have to skip many of them.
 const stepEntries = 8192
 
-// WantsEntries reports whether the step has come to the entries of the log. The hash is that of the
-// entry at EntryCursor, or the one that the first entry follows.
+// WantsEntries reports whether the step has reached the entries of the log.
 func (s *Step) WantsEntries() bool { return s.ended && !s.More }
 
-// BeginEntries says what hash the first entry that is offered follows.
+// BeginEntries sets the hash of the entry before the first one offered: the entry at EntryCursor,
+// or the hash at which the log begins.
 func (s *Step) BeginEntries(previous [32]byte) { s.previous, s.looked = previous, 0 }
 
-// Entry offers the next entry. It returns false if the step ends before it.
+// Entry offers the next entry. It returns false if the step ends before that entry.
 func (s *Step) Entry(e *Entry) bool {
 	if e.Kind == KindGap {
 		s.previous, s.run, s.EntryCursor = e.Hash, false, e.ID
@@ -147,7 +148,7 @@ func (s *Step) Entry(e *Entry) bool {
 	return true
 }
 
-// removeEntry notes that an entry goes, at the end of a gap.
+// removeEntry adds an entry to the end of a gap.
 func (s *Step) removeEntry(g *audit.Gap, e *Entry) {
 	g.To, g.Hash = e.ID, e.Hash
 	if e.PersistedAt.After(g.PersistedAt) {
@@ -157,7 +158,7 @@ func (s *Step) removeEntry(g *audit.Gap, e *Entry) {
 	case KindEvent:
 		g.Events++
 		s.Requests++
-		s.State.LastEvent = max(s.State.LastEvent, e.ID) // the last ones may be test traffic
+		s.State.LastEvent = max(s.State.LastEvent, e.ID) // the last events can be test traffic
 	case KindDuplicate:
 		g.Duplicates++
 		s.Requests++
@@ -177,5 +178,5 @@ func (s *Step) removeEntry(g *audit.Gap, e *Entry) {
 	}
 }
 
-// NoMoreEntries says that the last entry that was offered is the last there is.
+// NoMoreEntries reports that no entry follows the last one offered.
 func (s *Step) NoMoreEntries() { s.EntryCursor = 0 }

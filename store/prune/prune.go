@@ -1,6 +1,7 @@
-// Package prune decides what one step of retention removes from a store, whatever the database.
+// Package prune plans what one step of retention removes from a store. It works with any database:
+// a store offers its rows in order, and the step decides which of them go.
 //
-// Both stores keep what they hold in the order stored, and removal takes it from the front:
+// Both stores keep their rows in stored order. Retention removes them from the oldest end:
 //
 //	webhook_events          ...............▒▒▒▒▒████████████   ▒ older than Cutoffs.Events: moved
 //	webhook_removed_events  ....▒▒▒▒▒██████                    without its body
@@ -10,7 +11,7 @@
 //	entries of the log      ....▒▒▒▒▒███████████████████████   the same, entry by entry in the order of ids
 //	webhook_gaps            says which entries are missing
 //
-// Test traffic alone may be moved to webhook_removed_events from anywhere (see Tests).
+// Only test traffic can be moved to webhook_removed_events from any place (see Tests).
 package prune
 
 import (
@@ -22,13 +23,13 @@ import (
 )
 
 const (
-	// stepBytes bounds the bodies that one step removes, unless a single one is larger.
+	// stepBytes bounds the bodies that one step removes, unless a single body is larger.
 	stepBytes = 4 << 20
-	// stepLinks bounds the links that one step looks at, of which it may have to pass over many.
+	// stepLinks bounds the links that one step examines. It may have to skip many of them.
 	stepLinks = 1024
 )
 
-// Link is a row of webhook_batches, as far as its removal goes.
+// Link is a row of webhook_batches, with the fields that its removal needs.
 type Link struct {
 	ID        int64
 	Partition int
@@ -36,32 +37,33 @@ type Link struct {
 	// Previous is the hash of the link before.
 	Previous, Hash           [32]byte
 	Events, Requests, Purges int64
-	// LastEvent and LastRequest are the highest ids that were given out when the link was sealed: its
-	// own rows end there.
+	// LastEvent and LastRequest are the highest ids when the link was sealed. Its own rows end
+	// there.
 	LastEvent, LastRequest int64
-	// Duplicates are those of Requests that are duplicates.
+	// Duplicates counts the duplicates among Requests.
 	Duplicates int64
-	// LastPurge is the highest id of its purges; 0 if it has none.
+	// LastPurge is the highest id of its purges, or 0 if it has none.
 	LastPurge   int64
 	PersistedAt time.Time
-	// Kept says that the link holds something that must stay (see KeptCondition).
+	// Kept reports that the link contains something that must stay (see keptCondition).
 	Kept bool
 }
 
-// Step plans one step. The events are offered to it first, from the first behind State.LastEvent,
-// and then, if WantsLinks, the links from the first behind the cursor. It is for one goroutine.
+// Step plans one step. Offer it the events first, starting with the first one after
+// State.LastEvent. If WantsLinks is true, then offer it the links after Cursor. If WantsEntries is
+// true, then offer it the entries after EntryCursor. Only one goroutine may use it.
 type Step struct {
 	hookgate.Pruned
-	// State is what the store's was, and then what it becomes.
+	// State is the store's row of webhook_removals, as the step changes it.
 	State audit.Removals
-	// Links go, with their rows, and Checkpoints say so.
+	// Links are the links to remove with their rows, and Checkpoints record that.
 	Links       []Link
 	Checkpoints []audit.Checkpoint
-	// Gaps are runs of entries that go.
+	// Gaps are the runs of entries to remove.
 	Gaps []audit.Gap
-	// EntryCursor is the entry behind which the next step goes on; 0 for the first of all.
+	// EntryCursor is the entry after which the next step continues; 0 means the first entry.
 	EntryCursor int64
-	// Cursor is the link behind which the next step goes on; 0 for the first of all.
+	// Cursor is the link after which the next step continues; 0 means the first link.
 	Cursor int64
 
 	cutoffs hookgate.Cutoffs
@@ -70,25 +72,25 @@ type Step struct {
 	rows    int64
 	// next is the first event that keeps its body; math.MaxInt64 if there is none.
 	next int64
-	// lastEventAt is when the last event that goes was stored.
+	// lastEventAt is when the last event to remove was stored.
 	lastEventAt time.Time
-	// ended says that the links ended at one that is too young, or at the last.
+	// ended reports that the step came to a link that is too young, or to the last link.
 	ended bool
-	// previous is the hash of the entry before, and run says that this goes.
+	// previous is the hash of the previous entry. run reports that the previous entry is removed.
 	previous [32]byte
 	run      bool
-	// open is the index in Checkpoints of the last one of each partition.
+	// open is, by partition, the index of its last checkpoint in Checkpoints.
 	open map[int]int
 }
 
-// NewStep begins a step that removes about limit rows.
+// NewStep returns a step that removes about limit rows.
 func NewStep(c hookgate.Cutoffs, limit int, state audit.Removals, cursor int64) *Step {
 	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)),
 		next: math.MaxInt64,
 		open: map[int]int{}}
 }
 
-// Event offers the next event. It returns false if that stays, and with it all that follow.
+// Event offers the next event. It returns false if the event stays; then all that follow stay too.
 func (s *Step) Event(id, bytes int64, persistedAt time.Time) bool {
 	old := persistedAt.Before(s.cutoffs.Events)
 	full := s.Events == s.limit || s.Events > 0 && s.Bytes+bytes > stepBytes
@@ -104,13 +106,14 @@ func (s *Step) Event(id, bytes int64, persistedAt time.Time) bool {
 	return true
 }
 
-// WantsLinks reports whether the step has come to the links.
+// WantsLinks reports whether the step has reached the links.
 func (s *Step) WantsLinks() bool { return !s.More && !s.cutoffs.Trail.IsZero() }
 
-// Link offers the next link. It returns false if the step ends before it.
+// Link offers the next link. It returns false if the step ends before that link.
 func (s *Step) Link(l Link) bool {
 	if !l.PersistedAt.Before(s.cutoffs.Trail) || l.LastEvent >= s.next {
-		// what follows is too young: the next step begins anew, for what need not be kept any more
+		// The links that follow are too young. The next step starts again from the first link,
+		// because a link that had to stay may be removable by then.
 		s.Cursor, s.ended = 0, true
 		return false
 	}
@@ -130,7 +133,7 @@ func (s *Step) Link(l Link) bool {
 	s.Links = append(s.Links, l)
 	s.State.Duplicates += l.Duplicates
 	s.State.DeadLetters += l.Requests - l.Duplicates
-	s.State.LastEvent = max(s.State.LastEvent, l.LastEvent) // the last ones may be test traffic
+	s.State.LastEvent = max(s.State.LastEvent, l.LastEvent) // the last events can be test traffic
 	s.State.LastRequest = max(s.State.LastRequest, l.LastRequest)
 	s.State.LastBatch = max(s.State.LastBatch, l.ID)
 	s.State.LastPurge = max(s.State.LastPurge, l.LastPurge)
@@ -138,12 +141,12 @@ func (s *Step) Link(l Link) bool {
 	return true
 }
 
-// NoMoreLinks says that the last link that was offered is the last there is.
+// NoMoreLinks reports that no link follows the last one offered.
 func (s *Step) NoMoreLinks() { s.Cursor, s.ended = 0, true }
 
-// RequestBodiesBefore is the time before which requests must have been stored whose bodies go with
-// those of their events, in microseconds since 1970: nearly all of them have no events left, so
-// that a step does not look at those of the next ones.
+// RequestBodiesBefore returns a time in microseconds since 1970. The step removes only bodies of
+// requests that were stored before it. Nearly all of those requests have no events left, so the
+// step does not have to check the requests of younger events.
 func (s *Step) RequestBodiesBefore() int64 { return s.lastEventAt.UnixMicro() + 1 }
 
 // Idle reports whether there is nothing to remove.

@@ -9,22 +9,21 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// LineageColumns are those that an event keeps when its body is removed.
+// LineageColumns are the columns that an event keeps when its body is removed.
 var LineageColumns = entry.ColumnsOf(entry.RemovedEvents).Names("")
 
 const (
-	// LinkColumns are those of a Link b, in the order of its fields but for PersistedAt, which comes
-	// before Duplicates.
+	// LinkColumns are the columns of a Link b in the order in which ScanLink reads them.
 	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests, b.purges, b.last_event,
 		b.last_request, b.persisted_at,
 		(SELECT count(*) FROM webhook_requests r
 			WHERE r.id > b.last_request - b.requests AND r.id <= b.last_request AND r.outcome = 'duplicate'),
 		(SELECT coalesce(max(p.id), 0) FROM webhook_purges p WHERE p.batch = b.id), ` + keptCondition
 
-	// keptCondition is true for a link that must stay: it holds a dead letter, or the event by which
-	// one counts as stored, or a purge whose request is there, which an audit asks for. Events that
-	// the same step moves still stand in webhook_events. What is counted is looked up row by row;
-	// PostgreSQL would make one large join of EXISTS.
+	// keptCondition is true for a link that must stay. It contains a dead letter, an event that
+	// makes a dead letter count as stored, or a purge whose request is stored, which an audit
+	// needs. Events that the same step moves are still in webhook_events. The subqueries count
+	// rows, because PostgreSQL would turn EXISTS into one large join.
 	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
 		OR (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
 			(SELECT id, message_id, event_type, source FROM webhook_removed_events
@@ -49,9 +48,9 @@ func ScanLink(r entry.Row) Link {
 	return l
 }
 
-// OldRequestBodies is the condition on webhook_request_bodies b that all events which the request
-// carried are without their bodies, b being among the limit oldest rows that were stored before a
-// time. Its two parameters are marked by ? and stand for that time and the limit.
+// OldRequestBodies is a condition on webhook_request_bodies: the row is one of the oldest that were
+// stored before a time, and no event or dead letter of the request has a body any more. Its two
+// parameters are that time and the limit.
 const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_request_bodies b WHERE b.stored_at < ?
 		AND NOT EXISTS (SELECT 1 FROM webhook_events e
 			WHERE e.request_id >= b.request_id AND e.request_id <= substr(b.request_id, 1, 32) || 'ffff')
@@ -59,13 +58,13 @@ const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_reques
 			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff')
 		ORDER BY b.stored_at LIMIT ?)`
 
-// TestSource is hookgate.TestSource in SQL: the partial index webhook_events_tests serves a
-// literal.
+// TestSource is hookgate.TestSource as an SQL literal. The partial index webhook_events_tests needs
+// a literal.
 const TestSource = `'` + hookgate.TestSource + `'`
 
-// TestRequestBodies is the condition on webhook_request_bodies that the request carried one of the
-// removed events with ids from first to last, and that no body of its events is left. Its two
-// parameters are marked by ? and stand for first and last.
+// TestRequestBodies is a condition on webhook_request_bodies: the request carried a removed event,
+// and no event or dead letter of the request has a body any more. Its two parameters are the first
+// and the last id of the removed events.
 const TestRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_request_bodies b
 		WHERE b.request_id IN (SELECT substr(r.request_id, 1, 32) || '0000' FROM webhook_removed_events r
 			WHERE r.id >= ? AND r.id <= ?)
@@ -74,13 +73,13 @@ const TestRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_reque
 		AND NOT EXISTS (SELECT 1 FROM webhook_dead_letters d
 			WHERE d.request_id >= b.request_id AND d.request_id <= substr(b.request_id, 1, 32) || 'ffff'))`
 
-// CheckRows returns an error if a statement has not changed as many rows as it must. Nothing is
-// removed from a store that does not hold what it has sealed.
+// CheckRows returns an error if a statement changed another number of rows than wanted. Retention
+// removes nothing from a store whose contents differ from what its chain covers.
 func CheckRows(statement string, changed, want int64) error {
 	if changed == want {
 		return nil
 	}
 	verb, _, _ := strings.Cut(strings.TrimSpace(statement), " WHERE")
-	return fmt.Errorf("%.40q changes %d rows instead of %d: the store does not hold what it has sealed;"+
-		" `hookgate audit verify` tells where", verb, changed, want)
+	return fmt.Errorf("%.40q would change %d rows instead of %d: the store differs from its audit chain;"+
+		" run `hookgate audit verify`", verb, changed, want)
 }

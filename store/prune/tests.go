@@ -2,24 +2,25 @@ package prune
 
 import "github.com/hookgate/hookgate"
 
-// Tests plans one step of the removal of test traffic, of which the events are offered to it from
-// the oldest on. They are moved to webhook_removed_events, where retention finds them when it comes
-// to their ids. It is for one goroutine.
+// Tests plans one step of the removal of test traffic. Offer it the events of the test source,
+// oldest first. The store moves them to webhook_removed_events, where retention removes them later.
+// Only one goroutine may use it.
 type Tests struct {
 	hookgate.Pruned
-	// IDs are the events that go.
+	// IDs are the events to remove.
 	IDs []int64
 
 	limit int
 }
 
-// NewTests begins a step that removes limit events at most.
+// NewTests returns a step that removes at most limit events.
 func NewTests(limit int) *Tests { return &Tests{limit: max(1, limit)} }
 
-// Limit is how many events go at most.
+// Limit returns the largest number of events that the step removes.
 func (t *Tests) Limit() int { return t.limit }
 
-// Event offers the next event. It returns false if that stays for now, and with it all that follow.
+// Event offers the next event. It returns false if the event stays for now; then all that follow
+// stay too.
 func (t *Tests) Event(id, bytes int64) bool {
 	if len(t.IDs) == t.limit || t.Events > 0 && t.Bytes+bytes > stepBytes {
 		t.More = true

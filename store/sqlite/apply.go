@@ -14,13 +14,13 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// Apply implements hookgate.Store. It ignores ctx: a transaction is short, and one that was
-// cut off would have to be repeated. Calls that wait at the same time share a transaction.
+// Apply implements hookgate.Store. It ignores ctx, because a transaction is short and an
+// interrupted one would have to be repeated. Calls that wait at the same time share a transaction.
 //
-// An event that the store rejects becomes a dead letter in the same transaction: SQLite undoes the
-// one statement that failed, and all that was stored before it stays.
+// If SQLite rejects an event, Apply stores it as a dead letter in the same transaction. SQLite
+// undoes only the failed statement; everything stored before it stays.
 func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	// What needs no database is done before the transaction begins.
+	// Work that needs no database comes before the transaction.
 	items, err := entry.Items(b)
 	if err != nil {
 		return hookgate.Outcome{}, fmt.Errorf("store batch: %w", err)
@@ -36,8 +36,8 @@ func (s *Store) Apply(_ context.Context, b *hookgate.Batch) (hookgate.Outcome, e
 	return a.outcome.Outcome, nil
 }
 
-// rejection makes an ErrRejected of the errors that are about what was to be stored and not about
-// the state of the store.
+// rejection wraps an error in ErrRejected if the error concerns the data to store rather than the
+// state of the store.
 func rejection(err error) error {
 	switch sqlite.ErrCode(err).ToPrimary() {
 	case sqlite.ResultConstraint, sqlite.ResultTooBig, sqlite.ResultMismatch:
@@ -54,15 +54,15 @@ type application struct {
 	persistedAt time.Time
 	outcome     entry.Outcome
 
-	// first is the id of the first entry that was added; 0 if there is none.
+	// first is the id of the first entry that this call added; 0 if there is none.
 	first int64
-	// whole was stored last.
+	// whole is the request body that was stored last.
 	whole *hookgate.Whole
-	// cells is kept here, so that an entry costs no allocation for it.
+	// cells is a field so that writing an entry does not allocate it.
 	cells cells
 }
 
-// run is the transaction. It may be run only once.
+// run is the work of the call inside a transaction. It may run only once.
 func (a *application) run() error {
 	a.persistedAt = time.Now()
 	if err := a.checkFences(); err != nil {
@@ -78,7 +78,7 @@ func (a *application) run() error {
 	return nil
 }
 
-// checkFences checks the epoch of each partition that occurs.
+// checkFences checks the epoch of each partition in the batch.
 func (a *application) checkFences() error {
 	if a.batch.Epochs == nil {
 		return nil
@@ -102,7 +102,7 @@ func (a *application) checkFences() error {
 	return nil
 }
 
-// epoch reads that of the owner of a partition.
+// epoch returns the epoch of a partition's current owner.
 func (s *Store) epoch(partition int) (hookgate.Epoch, error) {
 	row := s.stmts.epoch
 	defer row.Reset()
@@ -135,8 +135,8 @@ func (a *application) store(it *entry.Item) error {
 	return err
 }
 
-// reject stores an event that the store has rejected as a dead letter; or as a duplicate, if an
-// open dead letter has the same identity and the event is no replay.
+// reject stores a rejected event as a dead letter. If an open dead letter already has the same
+// identity and the event is not a retry, reject stores the event as a duplicate instead.
 func (a *application) reject(it *entry.Item, rejected error, reason string) error {
 	result := a.outcome.Of(it)
 	if !it.IsRetry() {
@@ -157,7 +157,7 @@ func (a *application) reject(it *entry.Item, rejected error, reason string) erro
 
 func (a *application) storeEvent(it *entry.Item) error {
 	if it.TypeUnproven {
-		// The index cannot say that another type has the event.
+		// The index of identities does not find an event of another type.
 		if h, err := a.holderOfAnyType(it); err != nil || h.ID != 0 {
 			return a.repeated(it, h, err)
 		}
@@ -166,7 +166,7 @@ func (a *application) storeEvent(it *entry.Item) error {
 	if w == nil || w == a.whole {
 		return a.insertEvent(it)
 	}
-	// The event and the request that it is a part of are stored together, or neither is.
+	// The event and the body of the request that it was part of are stored together, or neither is.
 	if err := sqlitedb.Run(a.stmts.beginItem); err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (a *application) insertEvent(it *entry.Item) error {
 	return nil
 }
 
-// place gives the entry the next id and its hash. Both count once added is called.
+// place sets the next id and the hash of the entry. They take effect with added.
 func (a *application) place(it *entry.Item) error {
 	if err := a.anchor(a.persistedAt); err != nil {
 		return err
@@ -227,14 +227,14 @@ func (a *application) place(it *entry.Item) error {
 	return nil
 }
 
-// added notes that the entry, which place has placed, is stored.
+// added moves the log to the entry, which is stored now.
 func (a *application) added(it *entry.Item) {
 	a.log.added(it.ID, it.Hash)
 	a.first = it.Batch
 	a.outcome.Of(it).ID = it.ID
 }
 
-// cells binds what Columns.Write writes to the parameters of a statement, from the first on.
+// cells binds what Columns.Write writes to the parameters of a statement, starting with the first.
 type cells struct {
 	stmt *sqlite.Stmt
 	last int
@@ -248,8 +248,8 @@ func (c *cells) Text(v string) { c.last++; c.stmt.BindText(c.last, v) }
 
 func (c *cells) Bytes(v []byte) { c.last++; c.stmt.BindBytes(c.last, v) }
 
-// repeated stores an event that holder has stored before as a duplicate, unless holder is its own
-// request.
+// repeated handles an event that holder has already stored: it stores the event as a duplicate,
+// unless holder is the same request.
 func (a *application) repeated(it *entry.Item, holder entry.Holder, err error) error {
 	if err != nil {
 		return err
@@ -268,8 +268,8 @@ func (a *application) storeDuplicate(it *entry.Item) error {
 	return err
 }
 
-// storeRequest adds a duplicate or a dead letter and returns its id; added is false if it was
-// stored before.
+// storeRequest adds a duplicate or a dead letter and returns its id. added is false if the request
+// was already stored.
 func (a *application) storeRequest(it *entry.Item) (id int64, added bool, err error) {
 	if err := a.place(it); err != nil {
 		return 0, false, err
@@ -309,8 +309,8 @@ func (a *application) storeDead(it *entry.Item) (id int64, err error) {
 	return id, a.storeWhole(it.Record.Whole)
 }
 
-// storeWhole keeps the request that an event is a part of, unless that has been done. The chain
-// covers it by the digest in the header that names the origin of the event.
+// storeWhole stores the body of the request that an event was part of, unless it is already stored.
+// The chain covers the body by a digest in the event's origin header.
 func (a *application) storeWhole(w *hookgate.Whole) error {
 	if w == nil || w == a.whole {
 		return nil

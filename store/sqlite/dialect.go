@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// dialect is SQLite's. It has one writer and no statistics, and the index of identities lacks the
-// latest events (see late.go), which are then read one by one.
+// dialect is the SQL of SQLite. SQLite has one writer and no statistics. Its index of identities
+// lacks the latest events (see late.go), so these queries also read those events one by one.
 var dialect = sqlstore.Dialect{
 	Unindexed:  "+",
 	ByIdentity: "webhook_found",
@@ -34,8 +34,9 @@ var dialect = sqlstore.Dialect{
 	Prefix: func(_, p string) (from, to, condition string) { return p, afterPrefix(p), "" },
 }
 
-// afterPrefix returns the first text behind all that begin with p, or "" if there is none. Text
-// compares by its bytes. The result may be no UTF-8, but it is never stored.
+// afterPrefix returns the first text that sorts after all texts with the prefix p, or "" if there
+// is none. SQLite compares texts by their bytes. The result may not be valid UTF-8, but it is never
+// stored.
 func afterPrefix(p string) string {
 	b := []byte(p)
 	for i := len(b) - 1; i >= 0; i-- {

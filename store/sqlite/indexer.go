@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// indexer fills the late indexes beside the calls of a store.
+// indexer is the goroutine that fills the late indexes.
 type indexer struct {
 	wake        chan struct{}
 	stop, ended chan struct{}
 	stopOnce    sync.Once
-	// added counts the events that were stored, and waiting those that are not indexed.
+	// added counts the events that were stored, and waiting the events that are not yet indexed.
 	added, waiting atomic.Int64
 }
 
-// startIndexer starts it, if it has work to do by itself.
+// startIndexer starts the goroutine, unless only appends and tests fill the indexes.
 func (s *Store) startIndexer() {
 	x := &s.indexer
 	x.wake, x.stop, x.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
@@ -26,13 +26,13 @@ func (s *Store) startIndexer() {
 	go s.indexLate()
 }
 
-// end ends it.
+// end stops the goroutine and waits for it.
 func (x *indexer) end() {
 	x.stopOnce.Do(func() { close(x.stop) })
 	<-x.ended
 }
 
-// wakeUp is called after each commit.
+// wakeUp wakes the goroutine if enough events wait. The writer calls it after each commit.
 func (x *indexer) wakeUp(waiting, added, set int) {
 	x.added.Add(int64(added))
 	x.waiting.Store(int64(waiting))
@@ -45,9 +45,9 @@ func (x *indexer) wakeUp(waiting, added, set int) {
 	}
 }
 
-// indexLate fills the late indexes until the store closes. While many events come it waits for a
-// large set: the larger that is, the more rows a page takes. When few come it indexes all that
-// wait, in slices that hold appends up but little.
+// indexLate fills the late indexes until the store closes. While many events arrive, it waits for a
+// large set, because more rows then share a page. While few arrive, it indexes all of them in small
+// slices, which delay appends very little.
 func (s *Store) indexLate() {
 	x := &s.indexer
 	defer close(x.ended)
@@ -76,13 +76,13 @@ func (s *Store) indexLate() {
 			}
 			var err error
 			if more, left, err = s.indexStep(size); err != nil {
-				break // a later tick tries again, and Ping says why
+				break // the next tick tries again; Ping reports the error
 			}
 		}
 	}
 }
 
-// indexAtClose indexes the rest if that is quick. If not, the next start loads it.
+// indexAtClose indexes the remaining events if there are few. Otherwise the next start loads them.
 func (s *Store) indexAtClose() {
 	if n := s.indexer.waiting.Load(); n == 0 || n > int64(s.late.slice) || s.lastErr.Load() != nil {
 		return

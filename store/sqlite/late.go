@@ -9,34 +9,37 @@ import (
 )
 
 // The two late indexes are tables. webhook_identities finds the event of an identity, and
-// webhook_keys the events of an ordering key. New rows have random places there, so each would cost
-// a page of the write-ahead log in the transaction that stores its event. They come later instead,
-// many at a time and sorted:
+// webhook_keys finds the events of an ordering key. A new row has a random place in them. If each
+// transaction wrote its own rows, each event would add a page to the write-ahead log. So the store
+// adds the rows later, many at a time and sorted:
 //
 //	webhook_events   ──────────────────────────────┬──────────────┬────────────
 //	                  rows in both late indexes    │ set: sorted, │ fresh
 //	                                               │ in slices    │
 //	                                 webhook_log.indexed       recent.last
 //
-// The writer keeps the identities above indexed in memory (recent). Readers look through those rows
-// of webhook_events (the view webhook_found).
+// The writer keeps the identities above indexed in memory (recent). Readers scan the rows of
+// webhook_events above indexed (the view webhook_found).
 
-// lateBounds say when the late indexes are filled.
+// lateBounds decide when the late indexes are filled.
 type lateBounds struct {
-	// set is how many events are sorted at a time while many come, and slice how many of them are
-	// indexed in one transaction.
+	// set is the number of events to sort at once while many arrive. slice is how many of them one
+	// transaction indexes.
 	set, slice int
-	// small is the same as slice while few come: appends then wait for a few milliseconds at most.
+	// small replaces slice while few events arrive. It delays appends by a few milliseconds at
+	// most.
 	small int
-	// most is how many may wait. An append that finds as many indexes them itself.
+	// most is the largest number of events that may wait. An append that finds as many indexes them
+	// itself.
 	most int
-	// every is how often the store looks for events that wait, however few. 0: never by itself.
+	// every is how often the store indexes the waiting events, even if they are few. 0 means never.
 	every time.Duration
 }
 
 var defaultLate = lateBounds{set: 8192, slice: 1024, small: 256, most: 32768, every: time.Second}
 
-// committed notes that the transaction, for which recent was fit or not, is committed.
+// committed updates recent after a commit. current reports whether recent was valid in the
+// transaction.
 func (s *Store) committed(fit bool) {
 	r := &s.recent
 	if !fit || !r.valid {
@@ -49,11 +52,12 @@ func (s *Store) committed(fit bool) {
 	s.indexer.wakeUp(r.waiting(), int(s.log.events), s.late.set)
 }
 
-// errTwice is for a late index that has another event at the place of one.
-var errTwice = errors.New("the index of identities has another event; `hookgate audit verify` tells more")
+// errTwice is returned if a late index has another event in the place of one.
+var errTwice = errors.New("the index of identities has another event in this place; run `hookgate audit verify`")
 
-// indexSlice indexes at most n more events. The indexes may hold some of them: a set that was left
-// in the middle is loaded and indexed again. So webhook_log.indexed moves with the last of a set.
+// indexSlice indexes at most n more events. The indexes may already contain some of them, because a
+// set that was interrupted is loaded and indexed again. So webhook_log.indexed moves only with the
+// last event of a set.
 func (s *Store) indexSlice(n int) error {
 	r := &s.recent
 	r.begin()
@@ -71,8 +75,8 @@ func (s *Store) indexSlice(n int) error {
 	return nil
 }
 
-// indexSet adds rows to both late indexes: from one place of the set to another, in the order of
-// each.
+// indexSet adds rows to both late indexes: the part of the set between two places, in the order of
+// each index.
 func (s *Store) indexSet(r *recent, from, to int) error {
 	events := r.set.events
 	for _, i := range r.byIdentity[from:to] {
@@ -116,7 +120,7 @@ func (s *Store) indexKey(orderingKey string, id int64) error {
 	return nil
 }
 
-// indexed returns the event that webhook_identities has for an identity, or 0.
+// indexed returns the event of an identity in webhook_identities, or 0.
 func (s *Store) indexed(identity *[24]byte) (id int64, err error) {
 	row := s.stmts.indexed
 	defer row.Reset()
@@ -127,8 +131,8 @@ func (s *Store) indexed(identity *[24]byte) (id int64, err error) {
 	return row.ColumnInt64(0), nil
 }
 
-// indexThrough indexes the events up to last, which are to be removed: without that, another
-// process could not see from webhook_log that its recent events are others.
+// indexThrough indexes the events up to last before they are removed. Otherwise another process
+// could not see in webhook_log that its recent events have changed.
 func (s *Store) indexThrough(last int64) error {
 	if last <= s.log.indexed {
 		return nil
@@ -146,7 +150,7 @@ func (s *Store) indexThrough(last int64) error {
 	return nil
 }
 
-// removeIndexed removes the rows of n events, which a condition on webhook_events selects.
+// removeIndexed removes the index rows of the n events that a condition on webhook_events selects.
 func (s *Store) removeIndexed(n int64, where string, args ...any) error {
 	if err := s.mustChange(n, removeIdentities+where+")", args...); err != nil {
 		return err
@@ -159,8 +163,8 @@ const (
 	removeKeys       = `DELETE FROM webhook_keys WHERE (ordering_key, event) IN (SELECT ordering_key, id`
 )
 
-// indexStep indexes a slice in a transaction of its own, or in one with appends that wait. more
-// says that the set goes on, and left how many events wait.
+// indexStep indexes one slice, in its own transaction or together with waiting appends. more
+// reports that the set has more events, and left is how many events wait.
 func (s *Store) indexStep(n int) (more bool, left int, err error) {
 	err = s.write(&write{late: true, run: func() error {
 		if err := s.indexSlice(n); err != nil {

@@ -12,26 +12,27 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// errNoLog is for a store without its row of webhook_log.
-var errNoLog = errors.New("webhook_log has no row: the schema is damaged")
+// errNoLog is returned if webhook_log has no row.
+var errNoLog = errors.New("webhook_log has no row: the schema is damaged; restore a backup")
 
-// logHead is the row of webhook_log as a transaction moves it on, which writes it at its end.
+// logHead is the row of webhook_log as the current transaction changes it. The transaction writes
+// it at its end.
 type logHead struct {
 	lastID   int64
 	hash     [32]byte
 	anchored int64
-	// indexed is the last event that the late indexes must have.
+	// indexed is the last event that the late indexes must contain.
 	indexed int64
-	// events and the others count what the transaction adds.
+	// The counters count what the transaction adds.
 	events, duplicates, deadLetters, purges int64
 	moved                                   bool
 
-	// trail and trailHash are the last row of the admin trail.
+	// trail and trailHash describe the last row of the admin trail.
 	trail     int64
 	trailHash [32]byte
 }
 
-// readLog begins the part that a transaction has in the log.
+// readLog reads the head of the log at the start of a transaction.
 func (s *Store) readLog() error {
 	s.log = logHead{}
 	row := s.stmts.log
@@ -45,7 +46,7 @@ func (s *Store) readLog() error {
 		row.ColumnInt64(3)
 	row.ColumnBytes(4, s.log.trailHash[:])
 	if s.log.indexed = row.ColumnInt64(5); s.log.indexed > s.log.lastID {
-		return fmt.Errorf("webhook_log is indexed up to %d and ends with %d: the schema is damaged",
+		return fmt.Errorf("webhook_log is indexed up to %d but ends with %d: the schema is damaged; restore a backup",
 			s.log.indexed, s.log.lastID)
 	}
 	if row.ColumnLen(1) > 0 {
@@ -70,7 +71,7 @@ func firstHash(conn *sqlite.Conn) (hash [32]byte, err error) {
 	return audit.FirstHash(heads), nil
 }
 
-// writeLog ends the part that a transaction has in the log.
+// writeLog writes the head of the log at the end of a transaction, if it has changed.
 func (s *Store) writeLog() error {
 	l := &s.log
 	if !l.moved {
@@ -94,14 +95,14 @@ func (s *Store) writeLog() error {
 	return nil
 }
 
-// added notes that an entry has been added.
+// added moves the head to an entry that was added.
 func (l *logHead) added(id int64, hash [32]byte) { l.lastID, l.hash, l.moved = id, hash, true }
 
-// index notes that the late indexes hold the events up to id.
+// index records that the late indexes contain the events up to id.
 func (l *logHead) index(id int64) { l.indexed, l.moved = id, true }
 
-// anchor adds an entry that covers the admin trail, if that has moved since the last one. It comes
-// before each entry that a call adds, so that only what adds to the log anchors.
+// anchor adds an entry that covers the admin trail, if the trail has grown since the last anchor.
+// It runs before each entry that a call adds, so a call that adds nothing adds no anchor.
 func (s *Store) anchor(now time.Time) error {
 	l := &s.log
 	if l.trail <= l.anchored {
@@ -122,8 +123,8 @@ func (s *Store) anchor(now time.Time) error {
 	return nil
 }
 
-// ClockBehind returns how far the clock is behind the last id, which then go on without it: 0 if it
-// is not, or by less than a second.
+// ClockBehind returns how far the clock is behind the last id. New ids then no longer follow the
+// clock. It returns 0 if the clock is less than a second behind.
 func (s *Store) ClockBehind() time.Duration {
 	behind := time.Duration(s.lastID.Load()-time.Now().UnixMicro()) * time.Microsecond
 	if behind < time.Second {

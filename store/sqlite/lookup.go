@@ -8,7 +8,7 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// openLetter returns the request of the open dead letter that has the identity, or zero.
+// openLetter returns the request of the open dead letter with the identity, or the zero id.
 func (a *application) openLetter(it *entry.Item) (first hookgate.RequestID, err error) {
 	row := a.stmts.openLetter
 	defer row.Reset()
@@ -21,8 +21,8 @@ func (a *application) openLetter(it *entry.Item) (first hookgate.RequestID, err 
 	return hookgate.ParseRequestID(row.ColumnText(0))
 }
 
-// find returns the event that has the identity, or 0. Recent events come first: the index lacks
-// them.
+// find returns the event with the identity, or 0. It looks among recent events first, which the
+// index lacks.
 func (a *application) find(identity *[24]byte) (int64, error) {
 	if id := a.recent.find(identity); id != 0 {
 		return id, nil
@@ -34,7 +34,7 @@ func (a *application) find(identity *[24]byte) (int64, error) {
 	return id, nil
 }
 
-// event returns an event that an index has.
+// event reads an event that an index contains.
 func (a *application) event(id int64) (h entry.Holder, err error) {
 	s := a.stmts.holder
 	defer s.Reset()
@@ -42,7 +42,7 @@ func (a *application) event(id int64) (h entry.Holder, err error) {
 	if found, err := s.Step(); err != nil {
 		return h, fmt.Errorf("read event %d: %w", id, err)
 	} else if !found {
-		return h, fmt.Errorf("event %d is indexed and not there; `hookgate audit verify` tells more", id)
+		return h, fmt.Errorf("event %d is in the index but not stored; run `hookgate audit verify`", id)
 	}
 	h.ID = id
 	h.Identity = hookgate.Identity{MessageID: s.ColumnText(1), EventType: s.ColumnText(2),
@@ -51,8 +51,8 @@ func (a *application) event(id int64) (h entry.Holder, err error) {
 	return h, err
 }
 
-// holderOfAnyType returns the event that has the message id, whatever its type: the item's own if
-// it was stored before; zero if there is none.
+// holderOfAnyType returns an event with the message id, of any type. It prefers the item's own
+// request, in case the record was stored before. The result is zero if there is none.
 func (a *application) holderOfAnyType(it *entry.Item) (holder entry.Holder, err error) {
 	look := func(candidate int64) (more bool) {
 		h, failed := a.event(candidate)
@@ -83,7 +83,7 @@ func (a *application) holderOfAnyType(it *entry.Item) (holder entry.Holder, err 
 	}
 }
 
-// stored returns the id of the duplicate or dead letter that a request is.
+// stored returns the id of a duplicate or dead letter by its request.
 func (a *application) stored(request hookgate.RequestID) (int64, error) {
 	s := a.stmts.stored
 	defer s.Reset()

@@ -7,7 +7,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Mark says which store this is and how far it has come.
+// Mark returns the id of the store and the id of its last log entry.
 func (s *Store) Mark(context.Context) (m hookgate.StoreMark, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -17,7 +17,7 @@ func (s *Store) Mark(context.Context) (m hookgate.StoreMark, err error) {
 	row := s.stmts.mark
 	defer row.Reset()
 	if found, err := row.Step(); err != nil || !found {
-		return m, fmt.Errorf("read how far store %s has come: %w", s.path, err)
+		return m, fmt.Errorf("read the last id of store %s: %w", s.path, err)
 	}
 	return hookgate.StoreMark{ID: row.ColumnText(0), Last: row.ColumnInt64(1)}, nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// The migrations run on connections of the driver that goose uses, which take up what is registered
-// before they open.
+// goose runs the migrations on connections of its own driver. A function must be registered before
+// such a connection opens.
 func init() {
 	driversqlite.MustRegisterDeterministicScalarFunction("hookgate_identity", 3,
 		func(_ *driversqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
@@ -33,17 +33,17 @@ func init() {
 		})
 }
 
-// checkRoom returns an error if the store at path has yet to be rebuilt by migration 10 and its
-// disk has too little room: the events are copied once, first into the write-ahead log and then
-// into the file. A transaction that filled the disk would fail after a long time, and nothing would
-// be lost.
+// checkRoom returns an error if migration 10 has yet to rebuild the store at path and its disk has
+// too little room. The migration copies the events once, first into the write-ahead log and then
+// into the file. A transaction that fills the disk would lose nothing, but it would fail only after
+// a long time.
 func checkRoom(path string, free func(dir string) (bytes int64, known bool)) error {
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
-		return nil // a new store, or one that cannot be opened
+		return nil // the store is new, or cannot be opened
 	}
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
-		return nil // the caller opens it again and reports why that fails
+		return nil // the caller opens it again and reports the error
 	}
 	defer conn.Close()
 	var pending bool
@@ -60,8 +60,8 @@ func checkRoom(path string, free func(dir string) (bytes int64, known bool)) err
 	}
 	need := 5 * size / 2
 	if have, known := free(filepath.Dir(path)); known && have < need {
-		return fmt.Errorf("open store %s: this version rebuilds its table of events once, which takes up to %d MB on its disk,"+
-			" and %d MB are free; make room and start again, or let retention of the earlier version remove events first",
+		return fmt.Errorf("open store %s: this version rebuilds the table of events once, which needs up to %d MB of disk space,"+
+			" and %d MB are free; free some space and start again, or let retention of the earlier version remove events first",
 			path, need>>20, have>>20)
 	}
 	return nil

@@ -7,11 +7,11 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// leastProbe and mostProbe bound what a probe writes, in bytes.
+// leastProbe and mostProbe bound the number of bytes that a probe writes.
 const leastProbe, mostProbe = 64 << 10, 4 << 20
 
-// Probe tries whether the store could write so many bytes now: it writes about as many, durably,
-// and removes them again. A transaction with nothing to write would succeed on a full disk too.
+// Probe checks that the store could durably write about that many bytes now: it writes them and
+// removes them again. An empty transaction would succeed even on a full disk.
 func (s *Store) Probe(_ context.Context, bytes int) error {
 	for _, step := range []struct {
 		query string

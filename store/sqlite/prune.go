@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// Prune removes what is older than the cutoffs: about limit rows at most, in one durable
-// transaction. Nothing can be stored meanwhile. Like Apply it does not heed ctx.
+// Prune removes rows older than the cutoffs, about limit of them, in one durable transaction.
+// Nothing can be stored meanwhile. Like Apply it ignores ctx.
 func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	var step *prune.Step
 	err := s.change(func() (err error) {
@@ -23,7 +23,7 @@ func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgat
 		return err
 	})
 	if err != nil {
-		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
+		return hookgate.Pruned{}, fmt.Errorf("remove old data: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,8 +31,8 @@ func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgat
 	return step.Pruned, nil
 }
 
-// prune is the transaction. If there is nothing to remove it writes nothing, and the commit costs
-// nothing.
+// prune is the work inside the transaction. If there is nothing to remove, it writes nothing, and
+// the commit costs nothing.
 func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	before, err := s.removals()
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	if err := s.planEntries(step); err != nil || step.Idle() {
 		return step, err
 	}
-	// The latch is undone by whatever undoes the transaction.
+	// This row lets the triggers accept removals. Undoing the transaction removes it too.
 	if err := s.execute("INSERT INTO webhook_retention VALUES ('retention')", nil, nil); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	return step, s.execute("DELETE FROM webhook_retention", nil, nil)
 }
 
-// mustChange runs a statement that must change so many rows.
+// mustChange runs a statement and returns an error unless it changes that many rows.
 func (s *Store) mustChange(rows int64, text string, args ...any) error {
 	if err := s.execute(text, args, nil); err != nil {
 		return err
@@ -114,14 +114,14 @@ const (
 		` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
 )
 
-// planEvents offers events to the step for as long as it takes them.
+// planEvents offers events to the step until the step accepts no more.
 func (s *Store) planEvents(step *prune.Step) error {
 	return s.offer(oldEventsQuery, step.State.LastEvent, func(row *sqlite.Stmt) bool {
 		return step.Event(row.ColumnInt64(0), row.ColumnInt64(1), micros(row.ColumnInt64(2)))
 	})
 }
 
-// planLinks does the same with links.
+// planLinks offers links to the step.
 func (s *Store) planLinks(step *prune.Step) error {
 	if !step.WantsLinks() {
 		return nil
@@ -137,7 +137,7 @@ func (s *Store) planLinks(step *prune.Step) error {
 	return err
 }
 
-// planEntries does the same with the entries of the log.
+// planEntries offers entries of the log to the step.
 func (s *Store) planEntries(step *prune.Step) error {
 	step.EntryCursor = s.entryCursor
 	if !step.WantsEntries() {
@@ -162,8 +162,8 @@ func (s *Store) planEntries(step *prune.Step) error {
 
 var entriesQuery = strings.ReplaceAll(prune.EntriesQuery, "?", "?1")
 
-// entryBefore returns the hash of the entry at a cursor, or of the gap it has become part of; and
-// where the log begins.
+// entryBefore returns the hash of the entry at a cursor, or of the gap that now contains it, and
+// the id after which the log begins.
 func (s *Store) entryBefore(cursor int64) (hash [32]byte, beginsAfter int64, err error) {
 	if err := s.execute("SELECT begins_after FROM webhook_log", nil, func(row *sqlite.Stmt) error {
 		beginsAfter = row.ColumnInt64(0)
@@ -183,12 +183,12 @@ func (s *Store) entryBefore(cursor int64) (hash [32]byte, beginsAfter int64, err
 			return nil
 		})
 	if err == nil && !found {
-		err = fmt.Errorf("entry %d of the log is missing; `hookgate audit verify` tells more", cursor)
+		err = fmt.Errorf("entry %d of the log is missing; run `hookgate audit verify`", cursor)
 	}
 	return hash, beginsAfter, err
 }
 
-// offer calls take with the rows of a query until it takes no more.
+// offer calls take with each row of a query until take returns false.
 func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) error {
 	rows, err := s.conn.Prepare(query)
 	if err != nil {
@@ -203,7 +203,7 @@ func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) e
 	}
 }
 
-// moveEvents moves the n events with ids from above first to last, without their bodies.
+// moveEvents moves the n events with ids above first, up to last, without their bodies.
 func (s *Store) moveEvents(first, last, n, now int64) error {
 	if err := s.indexThrough(last); err != nil {
 		return err
@@ -220,7 +220,8 @@ func (s *Store) moveEvents(first, last, n, now int64) error {
 	return s.mustChange(n, `DELETE FROM webhook_events WHERE id > ? AND id <= ?`, first, last)
 }
 
-// removeLink removes a link with all that it sealed. What is not as it was sealed is not touched.
+// removeLink removes a link with all of its rows. It fails if their number differs from what the
+// link recorded.
 func (s *Store) removeLink(l *prune.Link) error {
 	for _, d := range []struct {
 		rows      int64
@@ -244,8 +245,8 @@ func (s *Store) removeLink(l *prune.Link) error {
 	return nil
 }
 
-// removeEntries removes a run of entries, and notes that. What is not as it was stored is not
-// touched.
+// removeEntries removes a run of entries and records the gap. It fails if their number differs from
+// what was stored.
 func (s *Store) removeEntries(g *audit.Gap, now int64) error {
 	for _, d := range []struct {
 		rows  int64
@@ -269,7 +270,7 @@ func (s *Store) removeEntries(g *audit.Gap, now int64) error {
 	return nil
 }
 
-// These are statements of prune in SQLite's dialect.
+// The statements of package prune with SQLite's parameters.
 var (
 	checkpointStatements = prune.CheckpointStatements("?")
 	gapStatements        = prune.GapStatements("?")
@@ -282,7 +283,7 @@ func (s *Store) writeCheckpoint(c *audit.Checkpoint, now int64) error {
 	return nil
 }
 
-// writeRows runs statements with the same parameters, of which each takes as many as it has.
+// writeRows runs statements with the same parameters. Each takes as many as it has.
 func (s *Store) writeRows(statements []string, args []any) error {
 	for _, text := range statements {
 		statement, err := s.conn.Prepare(text)

@@ -13,8 +13,8 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// purgeTargets selects the dead letters with the given ids, and the earlier ones that they replay,
-// if they have a body.
+// purgeTargets selects the dead letters with the given ids that have a body, and the earlier dead
+// letters that they retry.
 const purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
 		SELECT id, request_id, replay_of FROM webhook_requests
 			WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'dead_lettered'
@@ -23,13 +23,13 @@ const purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
 	SELECT id, request_id FROM target t WHERE EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id = t.id)
 	ORDER BY id`
 
-// purgeTarget is a dead letter that is to be purged.
+// purgeTarget is a dead letter to purge.
 type purgeTarget struct {
 	id      int64
 	request hookgate.RequestID
 }
 
-// Purge implements hookgate.Purger. It ignores ctx, as Apply does.
+// Purge implements hookgate.Purger. Like Apply it ignores ctx.
 func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.RequestID,
 	err error) {
 	ids, err := json.Marshal(append([]int64{}, sqlstore.ParseIDs(p.IDs)...))
@@ -46,7 +46,7 @@ func (s *Store) Purge(_ context.Context, p hookgate.Purge) (purged []hookgate.Re
 	return purged, nil
 }
 
-// purge is the transaction: each purge is an entry of the log.
+// purge is the work inside the transaction. Each purge is an entry of the log.
 func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID, err error) {
 	targets, err := s.purgeTargets(ids)
 	if err != nil || len(targets) == 0 {
@@ -66,7 +66,7 @@ func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID
 		if err := s.execute(`INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at, batch, hash)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?1, ?6)`,
 			[]any{id, t.request.String(), p.By, p.Reason, at.UnixMicro(), hash[:]}, nil); err != nil {
-			return nil, fmt.Errorf("note purge of %s: %w", t.request, err)
+			return nil, fmt.Errorf("record the purge of %s: %w", t.request, err)
 		}
 		if err := s.execute("DELETE FROM webhook_dead_letters WHERE id = ?", []any{t.id},
 			nil); err != nil {

@@ -14,14 +14,14 @@ type recentEvent struct {
 	identity    [24]byte
 	orderingKey string
 	id          int64
-	// next is the place of the one before it with the same message part, or -1.
+	// next is the place of the previous event with the same message part, or -1.
 	next int32
 }
 
 // recentSet finds events by their identities.
 type recentSet struct {
 	events []recentEvent
-	// heads has, by the message part of the identity, the place of the event that came last.
+	// heads has, by message part, the place of the latest event.
 	heads map[uint64]int32
 }
 
@@ -37,11 +37,11 @@ func (r *recentSet) add(identity [24]byte, id int64, orderingKey string) {
 		next = head
 	}
 	r.heads[part] = int32(len(r.events))
-	// The key may be a part of the request, which is not to be kept.
+	// The key can be a substring of the request, which must not stay in memory for it.
 	r.events = append(r.events, recentEvent{identity, strings.Clone(orderingKey), id, next})
 }
 
-// truncate forgets the events that came last, down to n.
+// truncate forgets the latest events until n are left.
 func (r *recentSet) truncate(n int) {
 	for i := len(r.events) - 1; i >= n; i-- {
 		e := &r.events[i]
@@ -68,32 +68,35 @@ func (r *recentSet) of(part uint64, yield func(*recentEvent) bool) (more bool) {
 	return true
 }
 
-// recent are the events above webhook_log.indexed, as the writer remembers them. s.mu guards it.
+// recent holds the events above webhook_log.indexed in the writer's memory. s.mu guards it.
 //
 // INVARIANT: while valid is true, recent holds exactly the events that a reader of the file would
-// have found above indexed right after the commit that left webhook_log with last and indexed. A
-// transaction may use it only if it reads the same two values there. It holds the write lock from
-// before it reads them until its end, every event that is added raises last_id, and no event above
-// indexed is removed without raising indexed; so the same values mean the same events. In every
-// other case the transaction loads recent anew from webhook_events: another process has written,
-// the file was restored, a transaction was rolled back, or a commit failed and may have been done.
-// An event that recent lacked would be stored twice.
+// have found above indexed right after the commit that left webhook_log with last and indexed.
+//
+// A transaction may use recent only if it reads the same two values there. The same values mean the
+// same events, for three reasons: the transaction holds the write lock from before it reads them
+// until its end, every added event raises last_id, and no event above indexed is removed without
+// raising indexed.
+//
+// In every other case the transaction loads recent again from webhook_events. Another process may
+// have written, someone may have restored the file, a transaction may have been rolled back, or a
+// commit that failed may have taken effect. An event missing in recent would be stored twice.
 type recent struct {
 	valid         bool
 	last, indexed int64
 
-	// set are the events that are being indexed, if there are any. They are found here until
-	// webhook_log says that they are indexed.
+	// set are the events that are being indexed. They stay here until webhook_log records them as
+	// indexed.
 	set recentSet
-	// byIdentity and byKey are the set in the orders of the two indexes; set.events has that of ids.
+	// byIdentity and byKey order the set for the two indexes. set.events is in the order of ids.
 	byIdentity, byKey []int32
-	// done is how many of both are in their tables.
+	// done is how many of each are already in their tables.
 	done int
-	// fresh are the events that came since.
+	// fresh are the events that arrived since.
 	fresh recentSet
 }
 
-// waiting is how many events are not indexed.
+// waiting returns the number of events that are not indexed.
 func (r *recent) waiting() int { return len(r.set.events) - r.done + len(r.fresh.events) }
 
 // find returns the id of the event with the identity, or 0.
@@ -114,7 +117,7 @@ func (r *recent) of(part uint64, yield func(*recentEvent) bool) {
 	}
 }
 
-// begin makes the fresh events the set that is being indexed, unless there is one.
+// begin makes the fresh events the set to index, unless a set is being indexed.
 func (r *recent) begin() {
 	if len(r.set.events) > 0 {
 		return
@@ -134,16 +137,16 @@ func (r *recent) begin() {
 	})
 }
 
-// end forgets the set, which is in the tables.
+// end forgets the set once the tables contain it.
 func (r *recent) end() { r.set, r.byIdentity, r.byKey, r.done = recentSet{}, nil, nil, 0 }
 
-// recentIsCurrent reports whether recent is fit for the transaction that runs: see the invariant.
+// recentIsCurrent reports whether the current transaction may use recent; see the invariant.
 func (s *Store) recentIsCurrent() bool {
 	r, l := &s.recent, &s.log
 	return r.valid && r.last == l.lastID && r.indexed == l.indexed
 }
 
-// loadRecent makes it so.
+// loadRecent loads recent from webhook_events, which makes it current.
 func (s *Store) loadRecent() error {
 	r, l := &s.recent, &s.log
 	*r = recent{}

@@ -7,7 +7,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// statements are those of the writer.
+// statements are the prepared statements of the writer.
 type statements struct {
 	acquire, epoch, log, advance, mark,
 	event, holder, indexed, indexedRange, unindexed, indexIdentity, indexKey, request, stored,
@@ -57,13 +57,14 @@ var (
 	requestColumns = entry.ColumnsOf(entry.Requests)
 )
 
-// insert is the statement that inserts a row with a value for each column.
+// insert returns the statement that inserts a row of the columns.
 func insert(table string, columns entry.Columns) string {
 	return "INSERT INTO " + table + " (" + columns.Names("") + ") VALUES (" +
 		strings.Repeat(", ?", len(columns))[2:] + ")"
 }
 
-// openLetterQuery finds the open dead letter of an identity, or, without an event type, one of any.
+// openLetterQuery finds the open dead letter of an identity. Without an event type it finds one of
+// any type.
 const openLetterQuery = `SELECT r.request_id FROM webhook_requests r JOIN webhook_dead_letters d ON d.id = r.id
 	WHERE r.message_id = ?1 AND r.source = ?2 AND (?3 = '' OR r.event_type = ?3) AND r.outcome = 'dead_lettered'
 		AND NOT EXISTS (SELECT 1 FROM webhook_requests l

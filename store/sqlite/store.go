@@ -1,8 +1,9 @@
 // Package sqlite is the embedded store: one SQLite file that sqlite3 can read while the gate runs.
 //
-// A batch is one transaction, which it may share with other calls that wait. Lineage costs no row
-// per stage: the view webhook_audit_trail derives it from the events. Each row carries its hash in
-// the audit chain; earlier releases wrote a chain of links for each partition (see audit.Run).
+// Each batch is one transaction, which it may share with other waiting calls. Lineage is not stored
+// as rows: the view webhook_audit_trail derives the stages from the events. Each row carries its
+// hash in the audit chain. Earlier releases wrote a chain of links for each partition instead (see
+// audit.Run).
 package sqlite
 
 import (
@@ -27,40 +28,40 @@ import (
 // readers is the number of connections for reading.
 const readers = 4
 
-// Store is a hookgate.Store and a hookgate.Reader in a SQLite file.
+// Store implements hookgate.Store, hookgate.Reader and hookgate.Purger in a SQLite file.
 type Store struct {
 	*sqlstore.Tables
 	path string
 	pool *sqlitex.Pool
 
-	mu    sync.Mutex // serialises the use of all below; SQLite has one writer anyway
+	mu    sync.Mutex // guards all below; SQLite has only one writer anyway
 	conn  *sqlite.Conn
 	place sqlitedb.Place
 	stmts statements
 	hash  audit.EntryHash
-	// log is the head of the log in the transaction that runs.
+	// log is the head of the log in the current transaction.
 	log logHead
 	// recent are the events that the late indexes lack.
 	recent recent
-	// pruneCursor is the link behind which Prune goes on.
+	// pruneCursor is the link after which Prune continues.
 	pruneCursor int64
-	// entryCursor is the same of the entries of the log.
+	// entryCursor is the log entry after which Prune continues.
 	entryCursor int64
 	closed      bool
-	// nextID is entry.NextID; tests that name events by their ids have another.
+	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64
 
 	late    lateBounds
 	indexer indexer
 
 	writer writer
-	// lastID is that of the log after the last commit.
+	// lastID is the last id of the log after the last commit.
 	lastID atomic.Int64
 
-	// lastErr is why the last write failed; nil after one that did not.
+	// lastErr is the error of the last write, or nil if that succeeded.
 	lastErr atomic.Pointer[error]
-	// failCommit, if set by a test, is called before (done false) and after (true) each commit; its
-	// error takes the commit's place.
+	// Tests set failCommit. The store calls it before each commit (done false) and after it (done
+	// true); an error replaces the result of the commit.
 	failCommit func(done bool) error
 }
 
@@ -70,7 +71,7 @@ var (
 	_ hookgate.Purger = (*Store)(nil)
 )
 
-// Open opens the store in the file at path, which it creates if there is none.
+// Open opens the store in the file at path and creates the file if it does not exist.
 func Open(ctx context.Context, path string) (*Store, error) { return open(ctx, path, defaultLate) }
 
 func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
@@ -109,7 +110,8 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	return s, nil
 }
 
-// Close closes the store. Calls that come later get ErrClosed or an error of the database.
+// Close implements hookgate.Store. Calls that come later return ErrClosed or an error of the
+// database.
 func (s *Store) Close() error {
 	s.indexer.end()
 	s.indexAtClose()
@@ -158,15 +160,15 @@ func (s *Store) tx(f func() error) error {
 		err = s.failCommit(true)
 	}
 	if err == nil {
-		// Else what was committed would be gone after a restart, and acknowledged. One check after the
-		// commit is enough: a file that went before it is missed then too, and what went into it has an
-		// unknown outcome, as after any commit that failed.
+		// If the file was removed or replaced, the commit would be acknowledged but lost after a
+		// restart. One check after the commit is enough. It also finds a file that disappeared
+		// earlier, and the outcome of the commit is then unknown, as after any failed commit.
 		err = s.place.Check()
 	}
 	switch {
 	case err == nil:
 		s.lastErr.Store(nil)
-	// the store is well
+	// these errors do not concern the store
 	case errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected):
 	default:
 		s.lastErr.Store(&err)
@@ -174,7 +176,8 @@ func (s *Store) tx(f func() error) error {
 	return err
 }
 
-// Ping implements hookgate.Reader: it reads, and reports why the last write failed if it did.
+// Ping implements hookgate.Reader. It returns the error of the last write, if that failed, and
+// otherwise tries to read.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.lastErr.Load(); err != nil {
 		return *err
@@ -184,10 +187,10 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// read lends a reading connection to f.
+// read runs f with a connection for reading.
 func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
-	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of
-	// another file.
+	// A connection opens the write-ahead log at its first read and keeps it. Check first that this
+	// is still the file that the store opened.
 	if err := s.place.Check(); err != nil {
 		return err
 	}

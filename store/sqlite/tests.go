@@ -9,7 +9,7 @@ import (
 	"github.com/hookgate/hookgate/store/prune"
 )
 
-// The statements on test traffic name the index that finds it. Without it they would read all
+// The statements for test traffic name its partial index. Without the index they would read all
 // events.
 const (
 	fromTests = ` FROM webhook_events INDEXED BY webhook_events_tests WHERE source = ` +
@@ -21,7 +21,7 @@ const (
 var testsRemoved = `INSERT INTO webhook_removed_events (` + prune.LineageColumns + `, removed_at)
 	SELECT ` + prune.LineageColumns + `, ?2` + fromTests + ` AND id <= ?1`
 
-// PurgeTests implements hookgate.Purger. Nothing can be stored meanwhile. Like Purge it ignores
+// PurgeTests implements hookgate.Purger. Nothing can be stored meanwhile. Like Apply it ignores
 // ctx.
 func (s *Store) PurgeTests(_ context.Context, limit int) (hookgate.Pruned, error) {
 	step := prune.NewTests(limit)
@@ -31,7 +31,7 @@ func (s *Store) PurgeTests(_ context.Context, limit int) (hookgate.Pruned, error
 	return step.Pruned, nil
 }
 
-// purgeTests is the transaction. If there is nothing to remove it writes nothing.
+// purgeTests is the work inside the transaction. If there is nothing to remove, it writes nothing.
 func (s *Store) purgeTests(step *prune.Tests) error {
 	rows, err := s.conn.Prepare(testsQuery)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *Store) purgeTests(step *prune.Tests) error {
 		return err
 	}
 	first, last := step.IDs[0], step.IDs[len(step.IDs)-1]
-	// The latch is undone by whatever undoes the transaction.
+	// This row lets the triggers accept removals. Undoing the transaction removes it too.
 	if err := s.execute("INSERT INTO webhook_retention VALUES ('test traffic')", nil,
 		nil); err != nil {
 		return err

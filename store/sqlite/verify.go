@@ -12,15 +12,16 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// Audit is what Verify found.
+// Audit is the result of Verify.
 type Audit = audit.Audit
 
-// Break says where and how the store differs from its audit chain.
+// Break reports where and how the store differs from its audit chain.
 type Break = audit.Break
 
 // Verify audits the store in the file at path (see audit.Run). It reads everything once, in one
-// snapshot, and holds no more than one event; the gate may run meanwhile. An error means that it
-// could not be done. progress, if not nil, is called now and then.
+// snapshot, and holds at most about a megabyte of events in memory. The gate may run meanwhile. An
+// error means that Verify could not finish. If progress is not nil, Verify calls it from time to
+// time.
 func Verify(ctx context.Context, path string, progress func(Audit)) (Audit, error) {
 	found, err := verify(ctx, path, progress)
 	if err != nil {
@@ -64,7 +65,7 @@ func verify(ctx context.Context, path string, progress func(Audit)) (found Audit
 	return found, err
 }
 
-// auditSource compares the late indexes on the way.
+// auditSource also compares the late indexes with the events that it reads.
 type auditSource struct {
 	*sqlstore.AuditSource
 	late lateAudit

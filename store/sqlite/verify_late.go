@@ -9,19 +9,19 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// lateAudit compares the late indexes with the events: up to indexed each event must have its two
-// rows, above it may, and there must be no other row. Its breaks come after those of the log, which
-// tell more.
+// lateAudit compares the late indexes with the events. Each event up to indexed must have its two
+// rows, each event above it may, and no other row may exist. It reports only if the audit of the
+// log found no difference, because that audit gives more detail.
 type lateAudit struct {
 	identity, key *sqlite.Stmt
-	// indexed and last are those of webhook_log.
+	// indexed and last are values of webhook_log.
 	indexed, last int64
 	// identities and keys count the rows that belong to an event.
 	identities, keys int64
 	broken           *Break
 }
 
-// prepare reads how far the indexes must reach.
+// prepare prepares the lookups and reads how far the indexes must reach.
 func (l *lateAudit) prepare(conn *sqlite.Conn) (err error) {
 	if l.identity, err = conn.Prepare("SELECT event FROM webhook_identities WHERE identity = ?"); err != nil {
 		return err
@@ -42,10 +42,10 @@ func (l *lateAudit) close() {
 	l.key.Reset()
 }
 
-// event looks the rows of an event up.
+// event looks up the two rows of an event.
 func (l *lateAudit) event(e *audit.Row) error {
 	if l.identity == nil || l.broken != nil {
-		return nil // a store of an earlier release
+		return nil // an earlier release wrote the store
 	}
 	defer l.identity.Reset()
 	l.identity.BindBytes(1, e.Key)
@@ -82,7 +82,7 @@ func (l *lateAudit) breakAt(id int64, format string, args ...any) {
 	}
 }
 
-// compare returns the first break, or nil.
+// compare returns the first difference, or nil.
 func (l *lateAudit) compare(conn *sqlite.Conn) (*Break, error) {
 	if l.identity == nil {
 		return nil, nil

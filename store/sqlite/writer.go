@@ -10,39 +10,40 @@ import (
 )
 
 const (
-	// maxGroup bounds the appends of one transaction, and groupBytes their bodies, unless a single
-	// one is larger.
+	// maxGroup bounds the number of appends in one transaction, and groupBytes the size of their
+	// bodies, unless a single body is larger.
 	maxGroup   = 64
 	groupBytes = 16 << 20
 )
 
-// writer lets calls that wait at the same time share one transaction and one fsync. The first
-// caller leads: it runs its own call with all that wait, and then hands the lead to the next one.
-// At most one call of a transaction is no append, so that retention and administration get their
-// turn and hold appends up by one step only.
+// writer makes calls that wait at the same time share one transaction and one fsync. The first
+// caller becomes the leader, the others are followers. The leader runs all waiting calls together
+// with its own, then passes the lead to the next waiting caller. A transaction has at most one call
+// that is not an append. So retention and administration make progress, and delay appends by only
+// one step.
 type writer struct {
 	mu sync.Mutex // guards all below
-	// led says that a caller leads; the others wait in appends and rest, oldest first.
+	// led reports that there is a leader. The other callers wait in appends and rest, oldest first.
 	led     bool
 	appends []*write
 	rest    []*write
 }
 
-// write is a call that writes.
+// write is one call that writes.
 type write struct {
-	// run does the work. It is called once, in a transaction.
+	// run does the work of the call. The leader calls it once, in a transaction.
 	run func() error
-	// append says that the call is one of Apply, with so many bytes of bodies.
+	// append reports that the call comes from Apply. bytes is the size of its bodies.
 	append bool
 	bytes  int
-	// late says that the call fills the late indexes.
+	// late reports that the call fills the late indexes.
 	late bool
 	err  error
-	// turn receives true if the caller leads from now on, and false if its call is done.
+	// turn receives true if the caller becomes the leader, and false if its call is done.
 	turn chan bool
 }
 
-// join adds a call and reports whether its caller leads.
+// join adds a call and reports whether its caller becomes the leader.
 func (w *writer) join(c *write) (leads bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -55,7 +56,8 @@ func (w *writer) join(c *write) (leads bool) {
 	return leads
 }
 
-// take returns the calls of the next transaction. The leader's own, the oldest of its kind, is one.
+// take removes and returns the calls of the next transaction. The leader's own call is among them,
+// because it is the oldest of its kind.
 func (w *writer) take() (group []*write) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +75,7 @@ func (w *writer) take() (group []*write) {
 	return group
 }
 
-// pass hands the lead to a caller that waits, if there is one.
+// pass passes the lead to a waiting caller, if there is one.
 func (w *writer) pass() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,7 +89,7 @@ func (w *writer) pass() {
 	}
 }
 
-// write runs a call in a durable transaction, which it may share with others.
+// write runs a call in a durable transaction, which other calls may share.
 func (s *Store) write(c *write) error {
 	c.turn = make(chan bool, 1)
 	if !s.writer.join(c) && !<-c.turn {
@@ -104,14 +106,14 @@ func (s *Store) write(c *write) error {
 	return c.err
 }
 
-// change runs f in a durable transaction while nobody else writes.
+// change runs f in a durable transaction.
 func (s *Store) change(f func() error) error { return s.write(&write{run: f}) }
 
-// commit runs the calls of a group in one transaction, and sets their errors.
+// commit runs the calls of a group in one transaction and sets their errors.
 func (s *Store) commit(group []*write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recent := false // whether s.recent is fit for this transaction
+	recent := false // whether this transaction may use s.recent
 	err := s.tx(func() error {
 		if err := s.readLog(); err != nil {
 			return err
@@ -143,7 +145,7 @@ func (s *Store) commit(group []*write) {
 			c.err = err
 		}
 		switch {
-		// the store is well
+		// these errors do not concern the store
 		case c.err == nil, errors.Is(c.err, hookgate.ErrFenced), errors.Is(c.err, hookgate.ErrRejected):
 		case err == nil:
 			s.lastErr.Store(&c.err)
@@ -157,8 +159,8 @@ func (s *Store) commit(group []*write) {
 	s.committed(recent)
 }
 
-// guarded runs one of several calls so that its failure leaves the others alone. The error is that
-// of the transaction.
+// guarded runs one call of a group in a savepoint, so that its failure does not affect the others.
+// It returns an error only if the whole transaction has failed.
 func (s *Store) guarded(c *write) error {
 	if err := sqlitedb.Run(s.stmts.beginCall); err != nil {
 		return err
