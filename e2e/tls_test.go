@@ -130,7 +130,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.await("the gate says that the certificate cannot be read", func() bool {
-		return serial() == 2 && strings.Contains(g.logs.String(), "the one before stays in use")
+		return serial() == 2 && strings.Contains(g.logs.String(), "keeps using the earlier one")
 	})
 	post(client(newer, true), "f")
 }

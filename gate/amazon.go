@@ -19,41 +19,41 @@ import (
 
 const (
 	amazonTimeout = 5 * time.Second
-	// maxCertificates is how many certificates are kept; Amazon has one for each region, and a new one
-	// now and then.
+	// maxCertificates bounds the cached certificates. Amazon uses one per region and replaces it now
+	// and then.
 	maxCertificates = 64
-	// maxFailures is how many URLs without a certificate are remembered, failureTime for how long.
+	// maxFailures bounds the cached failures, failureTime is how long one is kept.
 	maxFailures, failureTime = 1024, 15 * time.Second
-	// maxWaiting is how many requests wait for a certificate at a time. Each holds the memory of its
-	// body.
+	// maxWaiting bounds the requests that wait for a certificate, because each holds its body in
+	// memory.
 	maxWaiting = 100
-	// maxCertificateBytes is the largest file of a certificate, and maxChain how many certificates
-	// lead from Amazon's to a root.
+	// maxCertificateBytes bounds a certificate file, maxChain the length of the chain to a root.
 	maxCertificateBytes, maxChain = 64 << 10, 4
 )
 
-// amazonClient fetches the certificates that Amazon SNS signs with, and keeps them until they run
-// out. A stranger who knows a topic can make it ask for any name of a certificate. So it asks
-// seldom, each URL once at a time, and remembers failures. A URL that was asked for before has a
-// rate of its own, so that names made up for one request do not keep the real one, which comes
-// again, from being fetched.
+// amazonClient implements admit.Amazon: it fetches and caches the certificates of Amazon SNS.
+//
+// A stranger who knows a topic can send URLs of certificates that do not exist. The client
+// therefore limits its rate, fetches a URL once at a time, and caches failures. A URL that failed
+// before has a rate of its own: the real URL comes again, invented ones do not, so they cannot keep
+// it from being fetched.
 type amazonClient struct {
 	http    *http.Client
-	roots   *x509.CertPool // nil: those of this machine
-	first   *rate.Limiter  // for URLs that nobody has asked for
-	again   *rate.Limiter  // for those that somebody has
+	roots   *x509.CertPool // nil: the roots of this machine
+	first   *rate.Limiter  // for URLs that were not requested before
+	again   *rate.Limiter  // for URLs that were
 	confirm *rate.Limiter
 	flights singleflight.Group
 	waiting atomic.Int64
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	certs  map[string]*x509.Certificate
 	failed map[string]failedFetch
 }
 
-// failedFetch is a URL from which there was no certificate.
+// failedFetch is the failure to fetch a URL.
 type failedFetch struct {
-	until time.Time // it is not fetched before that; zero: it was not fetched for want of the rate
+	until time.Time // no new attempt before; zero: there was no attempt, because of the rate
 	err   error
 }
 
@@ -62,7 +62,7 @@ func newAmazonClient(transport http.RoundTripper) *amazonClient {
 	return &amazonClient{
 		http: &http.Client{Transport: transport, Timeout: amazonTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return errors.New("a redirection is not followed")
+				return errors.New("redirects are not followed")
 			}},
 		first:   rate.NewLimiter(1, 10),
 		again:   rate.NewLimiter(2, 10),
@@ -72,7 +72,7 @@ func newAmazonClient(transport http.RoundTripper) *amazonClient {
 	}
 }
 
-var errTooManyFetches = errors.New("the gate asked Amazon for too much lately")
+var errTooManyFetches = errors.New("too many requests to Amazon: retry later")
 
 // Certificate implements admit.Amazon.
 func (a *amazonClient) Certificate(url string) (*x509.Certificate, error) {
@@ -88,7 +88,7 @@ func (a *amazonClient) Certificate(url string) (*x509.Certificate, error) {
 	}
 	defer a.waiting.Add(-1)
 	if a.waiting.Add(1) > maxWaiting {
-		return nil, errors.New("too many requests wait for it")
+		return nil, errors.New("too many requests wait for the certificate: retry later")
 	}
 	fetched, err, _ := a.flights.Do(url, func() (any, error) {
 		limiter := a.first
@@ -113,8 +113,8 @@ func (a *amazonClient) Certificate(url string) (*x509.Certificate, error) {
 	return fetched.(*x509.Certificate), nil
 }
 
-// fetch gets a certificate and verifies it up to a root. Amazon's file need not hold the
-// certificates in between, so that they are fetched from where each says that its issuer's is.
+// fetch fetches a certificate and verifies it up to a root. If Amazon's file lacks intermediate
+// certificates, fetch takes each from the URL that the certificate before it names.
 func (a *amazonClient) fetch(from string, now time.Time) (*x509.Certificate, error) {
 	text, err := a.get(from)
 	if err != nil {
@@ -130,7 +130,7 @@ func (a *amazonClient) fetch(from string, now time.Time) (*x509.Certificate, err
 		chain = append(chain, cert)
 	}
 	if len(chain) == 0 {
-		return nil, errors.New("the file is not PEM")
+		return nil, errors.New("the certificate file is not PEM")
 	}
 	leaf := chain[0]
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
@@ -163,8 +163,8 @@ func (a *amazonClient) fetch(from string, now time.Time) (*x509.Certificate, err
 	}
 }
 
-// ofAmazonSNS checks that a certificate is for Amazon SNS in the region of the URL that it came
-// from: for its host, or for a name of those that the AWS SDKs expect there.
+// ofAmazonSNS returns an error if a certificate does not belong to Amazon SNS in the region of the
+// URL that it came from. It permits the host of the URL and the names that the AWS SDKs permit.
 func ofAmazonSNS(cert *x509.Certificate, from string) error {
 	u, err := url.Parse(from)
 	if err != nil {
@@ -184,15 +184,15 @@ func ofAmazonSNS(cert *x509.Certificate, from string) error {
 	return fmt.Errorf("the certificate is for %v, not for Amazon SNS in %s", cert.DNSNames, region)
 }
 
-// issuerDomains are those of the authorities that issue Amazon's certificates.
+// issuerDomains are the domains of the authorities that issue Amazon's certificates.
 var issuerDomains = []string{".amazontrust.com", ".digicert.com"}
 
-// issuer fetches the certificate of an issuer. It comes in the clear, as everybody's does: a root
-// must vouch for it.
+// issuer fetches the certificate of an issuer. Such URLs use plain HTTP; the caller verifies the
+// certificate up to a root.
 func (a *amazonClient) issuer(from string) (*x509.Certificate, error) {
 	u, err := url.Parse(from)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Port() != "" {
-		return nil, fmt.Errorf("%q is not a URL to fetch it from", from)
+		return nil, fmt.Errorf("%q is not a URL to fetch a certificate from", from)
 	}
 	for _, domain := range issuerDomains {
 		if strings.HasSuffix(u.Host, domain) {
@@ -203,7 +203,7 @@ func (a *amazonClient) issuer(from string) (*x509.Certificate, error) {
 			return x509.ParseCertificate(der)
 		}
 	}
-	return nil, fmt.Errorf("%s is not an authority of Amazon's", u.Host)
+	return nil, fmt.Errorf("%s does not issue certificates for Amazon", u.Host)
 }
 
 func (a *amazonClient) keep(url string, cert *x509.Certificate) {
@@ -241,7 +241,7 @@ func (a *amazonClient) get(url string) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it is answered %s", resp.Status)
+		return nil, fmt.Errorf("the server answers %s", resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxCertificateBytes))
 }

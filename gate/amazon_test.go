@@ -19,13 +19,13 @@ import (
 	"time"
 )
 
-// authority issues certificates; its own is certificate.
+// authority issues certificates.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// issue makes a certificate with a key of its own; without an issuer it signs itself.
+// issue makes a certificate with a new key. Without an issuer the certificate signs itself.
 func (by *authority) issue(t *testing.T, template x509.Certificate) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -57,7 +57,7 @@ func (by *authority) pem() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: by.certificate.Raw}))
 }
 
-// amazonOf answers with what is at each URL, and counts.
+// amazonOf returns a client whose server has these files by URL, and counts the calls.
 func amazonOf(roots *x509.CertPool, files map[string]string, calls *atomic.Int64) *amazonClient {
 	a := newAmazonClient(roundTripper(func(r *http.Request) (*http.Response, error) {
 		calls.Add(1)
@@ -78,9 +78,9 @@ func amazonOf(roots *x509.CertPool, files map[string]string, calls *atomic.Int64
 	return a
 }
 
-// TestAmazonCertificates: a certificate is taken if a root vouches for it, over issuers that are in
-// the file or fetched, and it is for Amazon SNS in the region of its URL; nothing else is, and no
-// issuer is fetched from anywhere else.
+// TestAmazonCertificates: the client accepts a certificate of Amazon SNS in the region of its URL,
+// with a chain to a root whose issuers are in the file or fetched. It rejects any other, and
+// fetches issuers only from the known authorities.
 func TestAmazonCertificates(t *testing.T) {
 	t.Parallel()
 	const host, issuerURL = "https://sns.us-east-1.amazonaws.com",
@@ -128,7 +128,7 @@ func TestAmazonCertificates(t *testing.T) {
 		"/fetched.pem": "", "/chain.pem": "", "/optin.pem": "", "/garbage.pem": "not PEM",
 		"/moved.pem": "redirection", "/missing.pem": "404",
 		"/self.pem": "unknown authority", "/noissuer.pem": "unknown authority",
-		"/evil.pem": "not an authority of Amazon's", "/alike.pem": "not an authority of Amazon's",
+		"/evil.pem": "does not issue certificates for Amazon", "/alike.pem": "not an authority of Amazon's",
 		"/bucket.pem": "not for Amazon SNS", "/region.pem": "not for Amazon SNS",
 		"/expired.pem": "is valid from",
 	} {
@@ -146,9 +146,9 @@ func TestAmazonCertificates(t *testing.T) {
 	}
 }
 
-// TestAmazonIsAskedSeldom: a certificate is fetched once for many callers and kept; a URL that
-// failed is not fetched again at once; and names that strangers make up do not keep the real one
-// from being fetched when it comes again.
+// TestAmazonIsAskedSeldom: the client fetches a certificate once for many callers and caches it. It
+// does not fetch a URL again soon after a failure. Invented URLs do not keep it from fetching the
+// real one when that comes again.
 func TestAmazonIsAskedSeldom(t *testing.T) {
 	t.Parallel()
 	const host = "https://sns.us-east-1.amazonaws.com"
@@ -202,9 +202,9 @@ func TestAmazonIsAskedSeldom(t *testing.T) {
 	}
 }
 
-// TestAmazonIsAway: while Amazon does not answer no more than a few requests wait for a
-// certificate; others are told at once, because each that waits has a place in flight that webhooks
-// of all sources share.
+// TestAmazonIsAway: while Amazon does not answer, only a limited number of requests wait for a
+// certificate. Others fail at once, because a waiting request uses a place in flight that all
+// sources share.
 func TestAmazonIsAway(t *testing.T) {
 	t.Parallel()
 	asked, answer := make(chan struct{}, 1), make(chan struct{})

@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/store/sqlite"
 )
 
-// VerifyAudit verifies the store that the configuration names. The gate on the same data directory shows
-// in its health that there is a break, until a verification finds none.
+// VerifyAudit verifies the audit chains of the store that the options name. If it finds a break,
+// /api/health of the gate with the same data directory reports it, until a verification finds none.
 func VerifyAudit(ctx context.Context, o Options, progress func(audit.Audit)) (audit.Audit, error) {
 	found, err := verifyStore(ctx, o, progress)
 	if err != nil {
@@ -26,23 +26,25 @@ func VerifyAudit(ctx context.Context, o Options, progress func(audit.Audit)) (au
 		broken = fmt.Errorf("%v", found.Break)
 	}
 	if err := o.dir().KeepAudit(broken); err != nil {
-		o.logger().Warn("the health does not show the result of the audit", "error", err)
+		o.logger().Warn("cannot save the result of the verification; /api/health does not show it",
+			"error", err)
 	}
 	return found, nil
 }
 
+// verifyStore verifies the store itself.
 func verifyStore(ctx context.Context, o Options, progress func(audit.Audit)) (audit.Audit, error) {
 	if o.Database.URL != "" {
 		return postgres.Verify(ctx, o.Database.URL, o.Database.Schema, progress)
 	}
 	path := o.dir().StoreFile()
 	if _, err := os.Stat(path); err != nil {
-		return audit.Audit{}, fmt.Errorf("there is no store to verify: %w", err)
+		return audit.Audit{}, fmt.Errorf("open the store to verify: %w", err)
 	}
 	return sqlite.Verify(ctx, path, progress)
 }
 
-// timeOrNull is t in JSON, or null if it is zero.
+// timeOrNull returns t, or nil if it is zero.
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -50,7 +52,7 @@ func timeOrNull(t time.Time) *time.Time {
 	return &t
 }
 
-// AuditAnswer is an audit as the API and the command write it.
+// AuditAnswer returns the result of a verification in the form of the API.
 func AuditAnswer(a audit.Audit) api.Audit {
 	answer := api.Audit{
 		OK: a.Break == nil, Links: a.Links, Entries: a.Entries, Events: a.Events,
@@ -72,7 +74,7 @@ func AuditAnswer(a audit.Audit) api.Audit {
 	return answer
 }
 
-// verifierOf verifies the store that the configuration names, for the API.
+// verifierOf returns a function that verifies the store, for the API.
 func verifierOf(o Options) adminapi.Verifier {
 	return func(ctx context.Context) (api.Audit, error) {
 		found, err := VerifyAudit(ctx, o, func(audit.Audit) {})

@@ -12,19 +12,27 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// CanaryOptions is used if Upstream is set.
+// CanaryOptions make the gate forward a part of the webhooks to an existing service. They are used
+// if Upstream is set.
 type CanaryOptions struct {
-	Upstream        string        `setting:"upstream"`
-	Percent         int           `setting:"percent"`
-	Plan            CanaryPlan    `setting:"plan"`
-	Timeout         time.Duration `setting:"timeout"`
-	MaxConnections  int           `setting:"max_connections"`
-	RequireEvidence bool          `setting:"require_evidence"`
+	// Upstream is the base URL of the existing service.
+	Upstream string `setting:"upstream"`
+	// Percent is the percentage of the ordering keys that the gate takes until a person sets another.
+	Percent int `setting:"percent"`
+	// Plan is the steps of "hookgate canary start".
+	Plan CanaryPlan `setting:"plan"`
+	// Timeout is how long the upstream may take until its answer begins.
+	Timeout time.Duration `setting:"timeout"`
+	// MaxConnections bounds the webhooks that are forwarded at a time.
+	MaxConnections int `setting:"max_connections"`
+	// RequireEvidence makes evidence of a certification the condition for leaving 0 percent.
+	RequireEvidence bool `setting:"require_evidence"`
 }
 
+// CanaryPlan is a list of steps with rising percentages.
 type CanaryPlan []CanaryStep
 
-// UnmarshalText reads a plan as the environment has it: 10:30m,50:1h,100.
+// UnmarshalText parses a plan in the form of the environment: 10:30m,50:1h,100.
 func (p *CanaryPlan) UnmarshalText(text []byte) error {
 	for part := range strings.SplitSeq(string(text), ",") {
 		var s CanaryStep
@@ -36,22 +44,23 @@ func (p *CanaryPlan) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// CanaryStep is a step of the plan.
+// CanaryStep is a step of a plan.
 type CanaryStep struct {
-	Percent int           `setting:"percent"`
-	For     time.Duration `setting:"for"`
+	Percent int `setting:"percent"`
+	// For is how long the verdict must permit the next step.
+	For time.Duration `setting:"for"`
 }
 
 var defaultCanary = CanaryOptions{Timeout: 20 * time.Second, MaxConnections: 1000}
 
-// UnmarshalText reads a step written as text: 10:30m, or 100.
+// UnmarshalText parses a step such as 10:30m or 100.
 func (s *CanaryStep) UnmarshalText(text []byte) (err error) {
 	percent, duration, timed := strings.Cut(strings.TrimSpace(string(text)), ":")
 	if s.Percent, err = strconv.Atoi(percent); err == nil && timed {
 		s.For, err = time.ParseDuration(duration)
 	}
 	if err != nil {
-		return fmt.Errorf("%q is not a step: write it like 10:30m", text)
+		return fmt.Errorf("%q is not a step of a plan: write it like 10:30m", text)
 	}
 	return nil
 }
@@ -63,8 +72,7 @@ func (c CanaryOptions) plan() (plan []canary.Step) {
 	return plan
 }
 
-// check finds settings that cannot work. The answer of the upstream must fit into the time for a
-// whole answer, and evidence that anyone could have made is no condition.
+// check returns an error for options that cannot work.
 func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error {
 	if c.Upstream == "" {
 		if c.Percent != 0 || len(c.Plan) > 0 || c.RequireEvidence {
@@ -95,8 +103,8 @@ func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error
 	return nil
 }
 
-// newCanary returns the canary that the configuration describes, whose steps need the verdict; nil if
-// there is none.
+// newCanary returns the canary, or nil without an upstream. The canary asks for the verdict before
+// each step.
 func newCanary(o Options, b *backends, verdict func() (fired []string, unknown error),
 	log *slog.Logger) (*canary.Canary, error) {
 	if o.Canary.Upstream == "" {
@@ -118,7 +126,7 @@ func newCanary(o Options, b *backends, verdict func() (fired []string, unknown e
 			MaxConnections: o.Canary.MaxConnections, Logger: log},
 		Logger: log,
 	}
-	// What keeps the canary may be away, even store.db while somebody has locked it.
+	// The backend with the percentage may be away: even store.db, while another process locks it.
 	if config.Remembered, err = o.dir().Canary(); err != nil {
 		return nil, err
 	}

@@ -124,8 +124,9 @@ func (o Options) Check() error {
 	return nil
 }
 
-// checkRetention returns an error for durations that contradict each other. Redis must not recognise
-// duplicates of an event that retention has removed: the gate would answer 202 and store nothing.
+// checkRetention returns an error for durations that contradict each other. Redis must not
+// recognise duplicates of an event that retention has removed: the gate would answer 202 and store
+// nothing.
 func (o Options) checkRetention() error {
 	r, q := o.Retention, o.Queue
 	switch {

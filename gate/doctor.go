@@ -19,8 +19,9 @@ const (
 	serviceTimeout = 15 * time.Second
 )
 
-// Examination returns what hookgate doctor examines for a gate with these options. rate is the number of webhooks per
-// second to plan for, 0 for as many as there have been so far. processes share the database.
+// Examination returns what hookgate doctor examines for a gate with these options. rate is the
+// number of webhooks per second to plan for, 0 for as many as there have been so far. processes
+// share the database.
 func (c Options) Examination(ctx context.Context, rate float64, processes int) doctor.Config {
 	d := doctor.Config{
 		Timeout: serviceTimeout,

@@ -1,5 +1,5 @@
-// Package gate puts the parts of a gate together. The command "hookgate serve" runs a gate, and a Go
-// program can mount one in its own HTTP server:
+// Package gate puts the parts of a gate together. The command "hookgate serve" runs a gate, and a
+// Go program can mount one in its own HTTP server:
 //
 //	options := gate.DefaultOptions()
 //	options.Listen = ""                       // the program listens
@@ -66,8 +66,8 @@ type Gate struct {
 	closeErr  error
 }
 
-// Open opens a gate. The caller must call Close. When Open returns, Handler accepts webhooks. If the
-// options name addresses to listen on, connections to them wait for Run.
+// Open opens a gate. The caller must call Close. When Open returns, Handler accepts webhooks. If
+// the options name addresses to listen on, connections to them wait for Run.
 //
 // Open creates DataDir with mode 0700. It does not change the mode of a folder that exists, and new
 // files have the mode that the process's umask gives them.
@@ -267,9 +267,9 @@ func (g *Gate) register(m prometheus.Collector) error {
 // run adds tasks to those that Run runs.
 func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, tasks...) }
 
-// Run does the background work and serves the addresses in the options until ctx ends. Then it waits
-// up to ShutdownTimeout for requests in flight, and returns nil. An error means that a listener
-// failed. Run may be called once.
+// Run does the background work and serves the addresses in the options until ctx ends. Then it
+// waits up to ShutdownTimeout for requests in flight, and returns nil. An error means that a
+// listener failed. Run may be called once.
 //
 // A caller that serves the handlers itself must end its own server before ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
@@ -310,12 +310,12 @@ func (g *Gate) Run(ctx context.Context) error {
 	return nil
 }
 
-// Handler returns the handler for senders: webhooks, /livez and /readyz. The limits of HTTPOptions on
-// connections, headers and time apply to the listeners of Run only.
+// Handler returns the handler for senders: webhooks, /livez and /readyz. The limits of HTTPOptions
+// on connections, headers and time apply to the listeners of Run only.
 func (g *Gate) Handler() http.Handler { return g.server.Handler(httpserver.PublicSide) }
 
-// AdminHandler returns the handler for everything else: the read API, the admin API, /metrics and the
-// dashboard.
+// AdminHandler returns the handler for everything else: the read API, the admin API, /metrics and
+// the dashboard.
 func (g *Gate) AdminHandler() http.Handler { return g.server.Handler(httpserver.AdminSide) }
 
 // Events returns the stored events.

@@ -58,8 +58,8 @@ func send(t *testing.T, h http.Handler, o Options, body string) int {
 	return w.Code
 }
 
-// TestHandlers: Handler answers what senders need and nothing else; AdminHandler answers the rest. The
-// caller's registry gets the metrics.
+// TestHandlers: Handler answers what senders need and nothing else; AdminHandler answers the rest.
+// The caller's registry gets the metrics.
 func TestHandlers(t *testing.T) {
 	o := embedded(t)
 	registry := prometheus.NewRegistry()

@@ -11,44 +11,49 @@ import (
 
 // GuardOptions are the limits of the load protection. A limit of 0 turns it off.
 type GuardOptions struct {
+	// Depth is the number of waiting webhooks, and P95 the latency of accepted webhooks over ten
+	// seconds, at which the breaker opens.
 	Depth    PercentLimit    `setting:"depth"`
 	P95      TimeLimit       `setting:"p95"`
 	InFlight InFlightOptions `setting:"in_flight"`
 }
 
-// PercentLimit is a limit in percent.
+// PercentLimit is a limit in percent of Queue.HighWater.
 type PercentLimit struct {
 	Limit int `setting:"limit"`
 }
 
-// TimeLimit is a limit on a time.
+// TimeLimit is a limit on a duration.
 type TimeLimit struct {
 	Limit time.Duration `setting:"limit"`
 }
 
 // InFlightOptions limit the webhooks in flight.
 type InFlightOptions struct {
-	Max     int           `setting:"max"`
+	// Max is the upper end of the limit, which adapts to the load.
+	Max int `setting:"max"`
+	// Latency is the P95 of accepted webhooks above which the limit shrinks.
 	Latency time.Duration `setting:"latency"`
 }
 
-// The defaults must not reject what the gate is there to accept: see docs/guides/load-protection.md.
+// The defaults must not reject what the gate is there to accept: see
+// docs/guides/load-protection.md.
 var defaultGuard = GuardOptions{
 	Depth:    PercentLimit{Limit: 90},
 	P95:      TimeLimit{Limit: 2 * time.Second},
 	InFlight: InFlightOptions{Max: 5000, Latency: 500 * time.Millisecond},
 }
 
-// depthRule opens the breaker when the queue was at its limit for two seconds, and closes it at five
-// sixths of the limit. The margin leaves room for some seconds of webhooks, so that senders do not see
-// acceptance and rejection alternate.
+// depthRule opens the breaker when the queue was at its limit for two seconds, and closes it at
+// five sixths of the limit. The margin leaves room for some seconds of webhooks, so that senders do
+// not see acceptance and rejection alternate.
 func depthRule(limit int) guard.Rule {
 	return guard.Rule{Limit: float64(limit), Sustain: 2 * time.Second, Clear: float64(limit) * 5 / 6,
 		ClearFor: 2 * time.Second}
 }
 
-// p95Rule opens the breaker when P95 was at its limit for ten seconds, and closes it at a quarter of
-// the limit.
+// p95Rule opens the breaker when P95 was at its limit for ten seconds, and closes it at a quarter
+// of the limit.
 func p95Rule(limit time.Duration) guard.Rule {
 	millis := float64(limit) / float64(time.Millisecond)
 	return guard.Rule{Limit: millis, Sustain: 10 * time.Second, Clear: millis / 4,

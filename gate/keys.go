@@ -97,8 +97,8 @@ func resolveTokens(settings []string) ([]string, error) {
 	})
 }
 
-// resolveLong resolves the settings. tooShort returns what is wrong with a secret that is too short,
-// and "" for any other.
+// resolveLong resolves the settings. tooShort returns what is wrong with a secret that is too
+// short, and "" for any other.
 func resolveLong(settings []string, tooShort func(string) string) ([]string, error) {
 	var secrets []string
 	for i, setting := range settings {
@@ -114,8 +114,8 @@ func resolveLong(settings []string, tooShort func(string) string) ([]string, err
 	return secrets, nil
 }
 
-// SourcesByKeys returns the sources that authenticate and those that do not. The error is that of the
-// first key or token that cannot be used. It makes no keys.
+// SourcesByKeys returns the sources that authenticate and those that do not. The error is that of
+// the first key or token that cannot be used. It makes no keys.
 func (o Options) SourcesByKeys() (keyed, open []string, err error) {
 	checkWith := func(resolve func([]string) ([]string, error), setting string, keys []string) {
 		if _, e := resolve(keys); e != nil && err == nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/release/rollback"
 )
 
-// launcher starts the roll-back command of the release triggers. The command runs in a session of its
-// own with its output in a file, so that it outlives the gate. The time of the start is kept on
+// launcher starts the roll-back command of the release triggers. The command runs in a session of
+// its own with its output in a file, so that it outlives the gate. The time of the start is kept on
 // disk, so that the gate does not roll back again after the roll-back has restarted it.
 type launcher struct {
 	command  []string

@@ -21,8 +21,9 @@ import (
 // waits only if new webhooks get 503 until then.
 const leftoverWait = 10 * time.Second
 
-// UnusedQueues returns the queue files in the data directory that these options do not use. They may
-// hold acknowledged webhooks of another configuration or an earlier release. The first is the oldest.
+// UnusedQueues returns the queue files in the data directory that these options do not use. They
+// may hold acknowledged webhooks of another configuration or an earlier release. The first is the
+// oldest.
 func (o Options) UnusedQueues() []string {
 	if o.Spool.Off {
 		return []string{o.dir().QueueFile(), o.dir().SpoolFile()}
@@ -30,8 +31,8 @@ func (o Options) UnusedQueues() []string {
 	return []string{o.dir().QueueFile()}
 }
 
-// drainLeftovers stores the webhooks in unused files through the queue to, and removes the files. It
-// does so before the gate takes new webhooks, which would overtake the old ones; it has no time
+// drainLeftovers stores the webhooks in unused files through the queue to, and removes the files.
+// It does so before the gate takes new webhooks, which would overtake the old ones; it has no time
 // limit. It also adopts the mode and the canary that an earlier release kept in queue.db. If the
 // process ends before, the next start continues.
 func (b *backends) drainLeftovers(ctx context.Context, o Options, to spool.Appender,

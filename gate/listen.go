@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
-// listeners are the listeners of a gate: one for everything, one for senders and one for the API, or
-// none.
+// listeners are the listeners of a gate: one for everything, one for senders and one for the API,
+// or none.
 type listeners struct {
 	public net.Listener // nil without Options.Listen
 	admin  net.Listener // the same as public without Admin.Listen
@@ -75,8 +75,8 @@ func addressOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
-// serve starts serving. The channel receives an error when a listener fails, and nil when the server
-// is shut down. Without a listener the channel is nil.
+// serve starts serving. The channel receives an error when a listener fails, and nil when the
+// server is shut down. Without a listener the channel is nil.
 func (l listeners) serve(s *httpserver.Server) <-chan error {
 	ended := make(chan error, 2)
 	one := func(listener net.Listener, side httpserver.Side) {

@@ -137,7 +137,8 @@ type HTTPOptions struct {
 type QueueOptions struct {
 	// Partitions is the number of partitions that ordering keys are hashed onto.
 	Partitions int `setting:"partitions"`
-	// HighWater is the number of waiting webhooks, in Redis or in the spool, at which new ones get 503.
+	// HighWater is the number of waiting webhooks, in Redis or in the spool, at which new ones get
+	// 503.
 	HighWater int64 `setting:"high_water"`
 	// ClaimTTL is how long Redis recognises a duplicate. After that the store still does.
 	ClaimTTL time.Duration `setting:"claim_ttl" only:"redis"`
@@ -182,8 +183,8 @@ func (s *Spool) UnmarshalText(text []byte) error {
 
 // DatabaseOptions concern PostgreSQL. It is the store if URL is set.
 type DatabaseOptions struct {
-	// URL may have connect_timeout, in seconds, which bounds opening a connection and how long Open waits
-	// for the database. The default is 5 s.
+	// URL may have connect_timeout, in seconds, which bounds opening a connection and how long Open
+	// waits for the database. The default is 5 s.
 	URL string `setting:"url"`
 	// Schema is the schema that holds the tables.
 	Schema string `setting:"schema"`
@@ -273,7 +274,8 @@ func (o Options) QueueKind() string {
 	return QueueDirect
 }
 
-// MaxBodyLimit is the largest permitted HTTPOptions.MaxBody. SQLite stores values of up to 1e9 bytes.
+// MaxBodyLimit is the largest permitted HTTPOptions.MaxBody. SQLite stores values of up to 1e9
+// bytes.
 const MaxBodyLimit Bytes = 256 << 20
 
 // Bytes is a size in bytes.

@@ -16,7 +16,8 @@ import (
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
-// settingsPoll is how often a process reads the mode and the canary that other processes may change.
+// settingsPoll is how often a process reads the mode and the canary that other processes may
+// change.
 const settingsPoll = 500 * time.Millisecond
 
 // openDirect opens the queue over the store.
@@ -78,7 +79,8 @@ func (o Options) freeDisk() (int64, error) {
 	return free, err
 }
 
-// counted counts the calls of Apply in progress. Without Redis there are no workers that count them.
+// counted counts the calls of Apply in progress. Without Redis there are no workers that count
+// them.
 type counted struct {
 	hookgate.Store
 	metrics *metrics.Metrics
@@ -91,8 +93,8 @@ func (s *counted) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcom
 	return s.Store.Apply(ctx, b)
 }
 
-// unbuffered is a direct queue without a spool. In the mode buffer it rejects webhooks, because they
-// must not go to the store and there is no other place.
+// unbuffered is a direct queue without a spool. In the mode buffer it rejects webhooks, because
+// they must not go to the store and there is no other place.
 type unbuffered struct {
 	*direct.Queue
 	paused func() bool
@@ -149,8 +151,8 @@ func (b *backends) openSpool(
 	return nil
 }
 
-// openRedis opens Redis as the queue. If it is away, Open succeeds all the same: webhooks are spooled,
-// and Redis is used as soon as it answers.
+// openRedis opens Redis as the queue. If it is away, Open succeeds all the same: webhooks are
+// spooled, and Redis is used as soon as it answers.
 func (b *backends) openRedis(ctx context.Context, o Options, log *slog.Logger) error {
 	remembered, err := o.dir().Mode(o.dir().ModeFile())
 	if err != nil {

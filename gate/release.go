@@ -23,21 +23,25 @@ type ReleaseOptions struct {
 	RollbackCommand []string `setting:"rollback_command"`
 }
 
-// TriggersOptions are the release triggers.
+// TriggersOptions are the release triggers: values that show, if they stay above their limits, that
+// the running release should be rolled back. Limits of ErrorRate, StorePool and Redis are in
+// percent.
 type TriggersOptions struct {
 	P95        TriggerOptions[time.Duration] `setting:"p95"`
 	ErrorRate  TriggerOptions[float64]       `setting:"error_rate"`
 	QueueDepth TriggerOptions[int64]         `setting:"queue_depth"`
 	StorePool  TriggerOptions[int]           `setting:"store_pool"`
 	Redis      TriggerOptions[int]           `setting:"redis"`
-	// Sustain is how long a value must stay above its limit for its trigger to fire, and at or below it
-	// for the trigger to clear.
+	// Sustain is how long a value must stay above its limit for its trigger to fire, and at or below
+	// it for the trigger to clear.
 	Sustain time.Duration `setting:"sustain"`
 }
 
-// TriggerOptions are a release.Trigger with its limit in the unit that people write.
+// TriggerOptions describe one release trigger.
 type TriggerOptions[T int | int64 | float64 | time.Duration] struct {
-	Limit  T      `setting:"limit"`
+	// Limit is the value above which the trigger is raised; 0 turns it off.
+	Limit T `setting:"limit"`
+	// Action is a release.Action: what the gate does when the trigger fires.
 	Action string `setting:"action"`
 }
 
@@ -45,7 +49,7 @@ func newTrigger[T int | int64 | float64 | time.Duration](limit T) TriggerOptions
 	return TriggerOptions[T]{Limit: limit, Action: string(release.ActionNone)}
 }
 
-// in returns the trigger with its limit in a unit.
+// in returns the trigger for package release, with the limit in a unit.
 func (c TriggerOptions[T]) in(unit T, sustain time.Duration) release.Trigger {
 	return release.Trigger{Limit: float64(c.Limit) / float64(unit), Sustain: sustain,
 		Action: release.Action(c.Action)}
@@ -62,7 +66,8 @@ var defaultRelease = ReleaseOptions{Triggers: TriggersOptions{
 
 // AlarmOptions say where alarms are sent, if URL is set.
 type AlarmOptions struct {
-	URL    string `setting:"url"`
+	URL string `setting:"url"`
+	// Secret signs the alarms: a Standard Webhooks secret, or a reference like those of Secrets.
 	Secret string `setting:"secret"`
 }
 
@@ -134,7 +139,7 @@ func (c ReleaseOptions) check(canary bool) error {
 	return nil
 }
 
-// releaseConfigOf returns the configuration of what watches the release triggers.
+// releaseConfigOf returns the configuration of the monitor of the release triggers.
 func releaseConfigOf(o Options, b *backends, log *slog.Logger) (release.Config, error) {
 	r := release.Config{
 		Triggers:   o.Release.Triggers.triggers(),
@@ -169,7 +174,7 @@ func releaseControls(o Options, b *backends, shared *canary.Canary) release.Cont
 	return controls
 }
 
-// newAlarmWebhook returns what sends alarms, signed as Standard Webhooks are.
+// newAlarmWebhook returns the receiver of alarms. They are signed as Standard Webhooks.
 func newAlarmWebhook(c AlarmOptions) (release.Webhook, error) {
 	if c.URL == "" {
 		return release.Webhook{}, nil
@@ -188,7 +193,8 @@ func newAlarmWebhook(c AlarmOptions) (release.Webhook, error) {
 		err = sign(trial, "trial", time.Now(), nil)
 	}
 	if err != nil {
-		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be that of a Standard Webhook, whsec_ and base64: %w", err)
+		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be a Standard Webhooks secret (whsec_"+
+			" and base64): %w", err)
 	}
 	return release.Webhook{URL: c.URL, Sign: sign, Timeout: alarmTimeout,
 		RetryFor: alarmRetryFor}, nil

@@ -18,8 +18,8 @@ import (
 	"github.com/hookgate/hookgate/internal/datadir"
 )
 
-// SourceOptions describe one sender. Most need Kind and Secrets only. An empty field has the default
-// of the kind; docs/reference/senders.md lists the kinds.
+// SourceOptions describe one sender. Most need Kind and Secrets only. An empty field has the
+// default of the kind; docs/reference/senders.md lists the kinds.
 type SourceOptions struct {
 	// Kind is the kind of sender, one of admit.Names.
 	Kind string `setting:"kind"`

@@ -26,8 +26,8 @@ func (b *backends) openSQLite(ctx context.Context, o Options) error {
 	return nil
 }
 
-// openPostgres opens PostgreSQL. If it is away, Open succeeds all the same, and the store is used as
-// soon as it answers.
+// openPostgres opens PostgreSQL. If it is away, Open succeeds all the same, and the store is used
+// as soon as it answers.
 func (b *backends) openPostgres(ctx context.Context, o Options, log *slog.Logger) error {
 	s, err := postgres.New(ctx, PostgresConfig(o))
 	if err != nil {

@@ -22,8 +22,8 @@ type TestWebhook struct {
 	Key crypto.Signer
 }
 
-// SignTestWebhook returns a request as the sender of a source makes it, signed with the first of the
-// source's secrets.
+// SignTestWebhook returns a request as the sender of a source makes it, signed with the first of
+// the source's secrets.
 func (c Options) SignTestWebhook(source string, w TestWebhook) (*admit.Request, error) {
 	s, ok := c.Sources[source]
 	if !ok {

@@ -16,34 +16,34 @@ type TLSOptions struct {
 	KeyFile  string `setting:"key_file"`
 }
 
-// certificateCheck is how often the files of a certificate are looked at.
+// certificateCheck is how often a handshake checks the files for changes.
 const certificateCheck = time.Second
 
-// certificate is a certificate in files that is read again when they change. Connections that are
-// open stay as they are.
+// certificate is a certificate in files. It is loaded again when they change; open connections keep
+// the earlier one.
 type certificate struct {
 	files TLSOptions
 	log   *slog.Logger
 
-	mu      sync.Mutex // guards what follows; a handshake costs far more than what is done under it
+	mu      sync.Mutex // guards the fields below; a handshake takes far longer than it is held
 	current *tls.Certificate
-	stamp   stamp // of the files that were read last, whether or not they could be used
+	stamp   stamp // of the files at the last load, which may have failed
 	checked time.Time
 }
 
-// stamp tells versions of the two files apart.
+// stamp identifies a version of the two files.
 type stamp struct {
 	certTime, keyTime time.Time
 	certSize, keySize int64
 }
 
-// newTLS returns the configuration of a listener, or nil if there is no certificate.
+// newTLS returns the TLS configuration of the listeners, or nil without a certificate.
 func newTLS(files TLSOptions, log *slog.Logger) (*tls.Config, error) {
 	switch {
 	case files == TLSOptions{}:
 		return nil, nil
 	case files.CertFile == "" || files.KeyFile == "":
-		return nil, errors.New("tls.cert_file and tls.key_file belong together: set both or none")
+		return nil, errors.New("tls.cert_file and tls.key_file belong together: set both or neither")
 	}
 	c := &certificate{files: files, log: log}
 	if err := c.load(); err != nil {
@@ -52,7 +52,7 @@ func newTLS(files TLSOptions, log *slog.Logger) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
 }
 
-// load reads the files, unless they are those that were read last.
+// load loads the files, unless they are unchanged since the last load.
 func (c *certificate) load() error {
 	cert, err1 := os.Stat(c.files.CertFile)
 	key, err2 := os.Stat(c.files.KeyFile)
@@ -72,8 +72,8 @@ func (c *certificate) load() error {
 	return nil
 }
 
-// get returns the certificate for a handshake. One that cannot be read leaves the one before in
-// use.
+// get returns the certificate for a handshake. If the new files cannot be loaded, it is the earlier
+// one.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,9 +81,10 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		c.checked = now
 		before := c.current
 		if err := c.load(); err != nil {
-			c.log.Error("the certificate cannot be read again; the one before stays in use", "error", err)
+			c.log.Error("cannot load the changed certificate; the gate keeps using the earlier one", "error",
+				err)
 		} else if c.current != before {
-			c.log.Info("certificate read again", "file", c.files.CertFile, "not_after",
+			c.log.Info("loaded the changed certificate", "file", c.files.CertFile, "not_after",
 				c.current.Leaf.NotAfter)
 		}
 	}

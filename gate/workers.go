@@ -18,8 +18,8 @@ func workerConfigOf(o Options, paused func() bool, log *slog.Logger) persist.Con
 	}
 }
 
-// postgresPruneTarget is how long a step of retention may take in PostgreSQL, where it is in
-// nobody's way.
+// postgresPruneTarget is the target duration of a step of retention in PostgreSQL. It is longer
+// than with SQLite, because there it does not block other writers.
 const postgresPruneTarget = 100 * time.Millisecond
 
 func retentionConfigOf(o Options, paused func() bool, log *slog.Logger) retention.Config {
