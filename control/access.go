@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// ErrExists is returned when a token is to be made under a name that one has, or has had.
+// ErrExists is the error of creating a token under a name that a token has or had.
 var ErrExists = errors.New("exists already")
 
-// Role says what the bearer of a token may do. Each role may do what those before it may.
+// Role says what the bearer of a token may do. Each role includes those before it.
 type Role string
 
 // The roles.
 const (
-	// RoleNone is that of everyone: what needs no more is open.
+	// RoleNone is the role of everyone, without a token.
 	RoleNone Role = ""
 	// RoleViewer reads.
 	RoleViewer Role = "viewer"
@@ -28,7 +28,7 @@ const (
 	RoleAdmin Role = "admin"
 )
 
-// rank orders the roles; it is negative for what is none.
+// rank orders the roles; it is negative for an unknown one.
 func (r Role) rank() int {
 	switch r {
 	case RoleNone:
@@ -43,8 +43,8 @@ func (r Role) rank() int {
 	return -1
 }
 
-// Covers reports whether r may do what takes at least the role least. An unknown role covers
-// nothing, and nothing covers it.
+// Covers reports whether r may do something that needs the role least. An unknown role covers
+// nothing, and no role covers it.
 func (r Role) Covers(least Role) bool { return least.rank() >= 0 && r.rank() >= least.rank() }
 
 // ParseRole reads the role of a token.
@@ -53,19 +53,18 @@ func ParseRole(s string) (Role, error) {
 	case RoleViewer, RoleOperator, RoleAdmin:
 		return r, nil
 	}
-	return RoleNone, fmt.Errorf("role %q is none of %s, %s and %s", s, RoleViewer, RoleOperator,
+	return RoleNone, fmt.Errorf("unknown role %q: use %s, %s or %s", s, RoleViewer, RoleOperator,
 		RoleAdmin)
 }
 
-// TokenPrefix begins the text of every token, so that scanners for leaked secrets know one when
-// they see it.
+// TokenPrefix begins the text of every token, so that scanners for leaked secrets recognise it.
 const TokenPrefix = "hgt_"
 
-// Token is a key to the admin and read API. Its text, TokenPrefix and 43 characters for 256 random
-// bits, is shown once, when it is made; what is kept is the hash. Since nobody can guess such a
-// text, a plain SHA-256 of it is enough.
+// Token is a key to the admin and read API. Its text is TokenPrefix and 43 characters for 256
+// random bits. The gate shows the text once and stores only its hash. A plain SHA-256 is enough,
+// because nobody can guess 256 random bits.
 type Token struct {
-	// Name is of one token for ever, so that the admin trail always tells who it was.
+	// Name is never used for another token, so that the admin trail stays unambiguous.
 	Name string
 	Role Role
 	// Hash is the SHA-256 of the text.
@@ -73,8 +72,8 @@ type Token struct {
 	CreatedAt time.Time
 	// CreatedBy is the name of the token that made it.
 	CreatedBy string
-	// ExpiresAt is when it stops working, and RevokedAt when it was revoked; zero if never. Times are
-	// in microsecond precision.
+	// ExpiresAt is when the token stops working, and RevokedAt when a person revoked it; zero if
+	// never. Times are in microseconds.
 	ExpiresAt, RevokedAt time.Time
 }
 
@@ -85,15 +84,15 @@ func NewTokenText() string {
 	return TokenPrefix + base64.RawURLEncoding.EncodeToString(secret[:])
 }
 
-// IsTokenText reports whether s has the form of the text of a token.
+// IsTokenText reports whether s has the form of a token's text.
 func IsTokenText(s string) bool {
 	secret, ok := strings.CutPrefix(s, TokenPrefix)
 	if !ok {
 		return false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(secret)
-	return err == nil && len(b) == 32 && len(secret) == 43 // the decoder passes over line breaks
+	return err == nil && len(b) == 32 && len(secret) == 43 // the decoder skips line breaks
 }
 
-// HashToken returns the hash that a token is kept and found by.
+// HashToken returns the hash under which the gate stores and finds a token.
 func HashToken(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }

@@ -8,12 +8,12 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// AdminAction is a row of the admin trail. Whoever changes something over the admin API leaves two:
-// one before it is done, whose Result is ResultBegun, and one of the same RequestID that says what
-// came of it. If the second is missing the process ended in between, or could not write it.
+// AdminAction is a row of the admin trail. Each change over the admin API writes two rows with the
+// same RequestID: one before the change, whose Result is ResultBegun, and one with the result. If
+// the second is missing, the process ended in between or could not write it.
 //
-// The rows are a chain, like the links of the audit chain (see Link): a row's hash covers the hash
-// before it. It is the SHA-256 of these bytes, written as in a link:
+// The rows are a chain, like the links of the audit chain (see audit.Link): the hash of each row
+// covers the hash of the row before. It is the SHA-256 of these bytes, encoded as in a link:
 //
 //	"hookgate admin action 1\n"
 //	hash of the row before (32 bytes; zero for the first)
@@ -21,23 +21,23 @@ import (
 //	request id (16 bytes)
 //	actor, role, remote address, action, target, reason, result (text)
 type AdminAction struct {
-	// Sequence numbers the rows from 1. The store gives it, and the hashes.
+	// Sequence numbers the rows from 1. The store sets it and the hashes.
 	Sequence       int64
 	Previous, Hash [sha256.Size]byte
 
 	At        time.Time
 	RequestID hookgate.RequestID
-	// Actor is the name of the token that was used, and Role what it may do.
+	// Actor is the name of the token that was used, and Role its role.
 	Actor string
 	Role  Role
 	// RemoteAddr is the address of the peer, host:port.
 	RemoteAddr string
-	// Action is what was done, such as "maintenance", and Target to what: a mode, an id, a filter.
+	// Action is the action, such as "maintenance", and Target its object: a mode, an id, a filter.
 	Action, Target string
-	// Reason is what the caller gave as its reason; it may be empty.
+	// Reason is the reason that the caller gave; it may be empty.
 	Reason string
-	// Result is ResultBegun; else it begins with ResultDone or ResultFailed, and may go on with a
-	// colon and more.
+	// Result is ResultBegun, or begins with ResultDone or ResultFailed and may continue with a colon
+	// and details.
 	Result string
 }
 
@@ -48,7 +48,7 @@ const (
 	ResultFailed = "failed"
 )
 
-// ChainHash computes the hash of the row from everything else in it.
+// ChainHash computes the hash of the row from its other fields.
 func (a *AdminAction) ChainHash() [sha256.Size]byte {
 	b := append(make([]byte, 0, 512), "hookgate admin action 1\n"...)
 	b = append(b, a.Previous[:]...)

@@ -11,21 +11,21 @@ import (
 
 // Errors of approvals.
 var (
-	// ErrApprovalState is returned when an approval is in a state in which what was wanted cannot be
-	// done. Nothing was changed.
+	// ErrApprovalState is the error of a step that the state of the approval does not permit. Nothing
+	// was changed.
 	ErrApprovalState = errors.New("the state of the approval does not allow it")
-	// ErrTooManyApprovals is returned when as many requests of one person wait as may. Nothing was
-	// changed.
+	// ErrTooManyApprovals is the error of asking for an approval when the person has the largest
+	// number of pending ones. Nothing was changed.
 	ErrTooManyApprovals = errors.New("too many requests for approval wait")
 )
 
-// ApprovalState says how far an approval has come.
+// ApprovalState is the state of an approval.
 //
-//	          ┌─► approved ─┬─► used     the action was begun, once
+//	          ┌─► approved ─┬─► used     the action has begun, once
 //	pending ──┤             │
-//	          └─► denied ◄──┘            by another, or withdrawn by whoever asked
+//	          └─► denied ◄──┘            another person denied it, or the one who asked withdrew it
 //
-// What is pending or approved at its ExpiresAt is expired, which is stored nowhere.
+// A pending or approved one is expired from its ExpiresAt on. No column holds that.
 type ApprovalState string
 
 // The states.
@@ -40,23 +40,22 @@ const (
 var approvalStates = []ApprovalState{ApprovalPending, ApprovalApproved, ApprovalDenied,
 	ApprovalUsed, ApprovalExpired}
 
-// ParseApprovalState reads a state as it is written in the API.
+// ParseApprovalState parses a state as the API writes it.
 func ParseApprovalState(s string) (ApprovalState, error) {
 	if state := ApprovalState(s); slices.Contains(approvalStates, state) {
 		return state, nil
 	}
-	return "", fmt.Errorf("state %q is none of %v", s, approvalStates)
+	return "", fmt.Errorf("unknown state %q; the states are %v", s, approvalStates)
 }
 
-// Approval is a request to do something to something, and what another person has said to it. Times
-// are in microsecond precision.
+// Approval is one person's request for an action, with another person's decision. Times are in
+// microseconds.
 type Approval struct {
 	// ID numbers the approvals from 1. The store gives it.
 	ID int64
-	// Action is what is to be done, and Target to what, in a form that two different things never
-	// share.
+	// Action and Target name the action and its object. Two different actions never have the same text.
 	Action, Target string
-	// Needs is the least role of whoever decides: that of the action.
+	// Needs is the role that the deciding person must have: that of the action.
 	Needs Role
 	// RequestedBy is the name of the token that asked, Role its role, RequestID the call.
 	RequestedBy string
@@ -64,16 +63,16 @@ type Approval struct {
 	RequestID   hookgate.RequestID
 	RequestedAt time.Time
 	Reason      string
-	// ExpiresAt is when it can neither be decided nor used any more.
+	// ExpiresAt is when it can no longer be decided or used.
 	ExpiresAt time.Time
 
 	// State as it is stored: never ApprovalExpired.
 	State ApprovalState
-	// DecidedBy, DecidedAt and DecisionReason tell of the last decision; empty if there was none.
+	// DecidedBy, DecidedAt and DecisionReason describe the last decision; empty if there was none.
 	DecidedBy      string
 	DecidedAt      time.Time
 	DecisionReason string
-	// UsedBy is the call that used it, and UsedAt when; zero if it was not.
+	// UsedBy is the call that used the approval, and UsedAt its time; zero if none did.
 	UsedBy hookgate.RequestID
 	UsedAt time.Time
 }
@@ -86,7 +85,7 @@ func (a *Approval) StateAt(now time.Time) ApprovalState {
 	return a.State
 }
 
-// ApprovalDecision is what a person says to a request.
+// ApprovalDecision is a person's decision on an approval.
 type ApprovalDecision struct {
 	ID int64
 	// State is ApprovalApproved or ApprovalDenied.
@@ -98,11 +97,11 @@ type ApprovalDecision struct {
 
 // ApprovalFilter selects approvals. Zero fields select everything.
 type ApprovalFilter struct {
-	// State is that at the time Now.
+	// State is the state at the time Now.
 	State ApprovalState
 	Now   time.Time
-	// After is the ID of the approval to continue behind.
+	// After is the ID of an approval: the listing begins with the next one.
 	After int64
-	// Limit bounds their number; it must be set.
+	// Limit bounds the number of approvals; it must be set.
 	Limit int
 }

@@ -2,26 +2,26 @@ package control
 
 import "fmt"
 
-// Mode says whether the gate takes deliveries, and whether workers store them.
+// Mode says whether the gate accepts webhooks, and whether it stores them.
 type Mode string
 
 const (
-	// ModeNormal takes deliveries.
+	// ModeNormal accepts webhooks and stores them.
 	ModeNormal Mode = "normal"
-	// ModeReadOnly refuses deliveries with 503 while workers go on storing what is queued.
+	// ModeReadOnly rejects webhooks with 503, and stores those that are queued.
 	ModeReadOnly Mode = "read_only"
-	// ModeBuffer takes deliveries into the queue while workers leave the store alone.
+	// ModeBuffer accepts webhooks into the queue or spool, and writes none to the store.
 	ModeBuffer Mode = "buffer"
 )
 
-// Modes are all modes.
+// Modes lists all modes.
 var Modes = []Mode{ModeNormal, ModeReadOnly, ModeBuffer}
 
-// ParseMode reads a mode as it is written in the API.
+// ParseMode parses a mode as the API writes it.
 func ParseMode(s string) (Mode, error) {
 	switch m := Mode(s); m {
 	case ModeNormal, ModeReadOnly, ModeBuffer:
 		return m, nil
 	}
-	return "", fmt.Errorf("mode %q is none of %s, %s and %s", s, ModeNormal, ModeReadOnly, ModeBuffer)
+	return "", fmt.Errorf("unknown mode %q: use %s, %s or %s", s, ModeNormal, ModeReadOnly, ModeBuffer)
 }

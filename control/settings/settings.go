@@ -1,10 +1,10 @@
-// Package settings keeps the mode of the gate and its canary in a table of the store, for all
-// processes that share the store.
+// Package settings implements control.Settings over a table: one in the store, or the settings of a
+// queue in Redis. All processes of a gate share the table.
 //
 //	SetMode, SetCanary ─► compare and swap ─► table ─► read every Options.Poll ─► Mode, Canary
 //
-// Mode and Canary answer from memory and never wait. While the table cannot be read they return the
-// values that were seen last.
+// Mode and Canary answer from memory and never wait. While the table cannot be read, they return the
+// last known values.
 package settings
 
 import (
@@ -20,12 +20,12 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// Table is where a store keeps settings. Both methods may be called concurrently.
+// Table is where a store or a queue keeps settings. Both methods may be called concurrently.
 type Table interface {
 	// Settings returns all settings by name.
 	Settings(ctx context.Context) (map[string]string, error)
-	// SwapSetting sets a setting if its value is before; an empty before means that there is none.
-	// false: it has another value, and nothing was changed. After an error the outcome is unknown.
+	// SwapSetting sets a setting if its value is before; an empty before means that it has no value.
+	// false: it has another value, and nothing changed. After an error the outcome is unknown.
 	SwapSetting(ctx context.Context, name, before, after string) (swapped bool, err error)
 }
 
@@ -37,17 +37,17 @@ const (
 
 // Options of a Keeper.
 type Options struct {
-	// Poll is how often the table is read, for the changes that other processes make. 0: never, for
-	// a table that only this process changes.
+	// Poll is how often the keeper reads the changes of other processes. 0: never, for a table that
+	// only this process changes.
 	Poll time.Duration
-	// Timeout bounds one reading of the table; default 5 s.
+	// Timeout bounds one read of the table; default 5 s.
 	Timeout time.Duration
-	// Remembered is the mode until the table has been read. If it is set, the table may be away when
-	// the keeper opens. Without it, Open returns the error.
+	// Remembered is the mode until the table was read. If it is set, the table may be away when the
+	// keeper opens. If it is empty, Open then returns the error.
 	Remembered control.Mode
-	// ModeChanged is called with the mode whenever it changes, and with the first one that was read.
+	// ModeChanged is called with the first mode that was read, and at each change.
 	ModeChanged func(control.Mode)
-	// Logger logs when the table cannot be read, once for each reason; default none.
+	// Logger logs each reason why the table cannot be read, once; default none.
 	Logger *slog.Logger
 }
 
@@ -57,14 +57,14 @@ type Keeper struct {
 	table  Table
 	mode   atomic.Pointer[control.Mode]
 	canary atomic.Pointer[control.Canary]
-	// turn is held, as a channel of one, by the one call that reads or changes the table, so that
-	// an older reading never replaces a newer one.
+	// turn is a mutex that respects a context. The call that reads or changes the table holds it, so
+	// that an older value never replaces a newer one.
 	turn chan struct{}
-	// known says that the table has been read; guarded by turn.
+	// known reports whether the table was read; guarded by turn.
 	known bool
 
 	closed context.CancelFunc
-	done   <-chan struct{} // closed when closed was called
+	done   <-chan struct{} // closed by closed
 	polls  sync.WaitGroup
 }
 
@@ -92,8 +92,8 @@ func Open(ctx context.Context, table Table, o Options) (*Keeper, error) {
 			closed()
 			return nil, err
 		}
-		o.Logger.Warn("the settings cannot be read yet; the mode is the one seen last", "mode", mode,
-			"error", err)
+		o.Logger.Warn("cannot read the settings yet; using the last known mode", "mode", mode, "error",
+			err)
 	}
 	if o.Poll > 0 {
 		k.polls.Go(func() { k.poll(running) })
@@ -101,18 +101,18 @@ func Open(ctx context.Context, table Table, o Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Close ends the reading of the table. It always returns nil.
+// Close implements control.Settings. It always returns nil.
 func (k *Keeper) Close() error {
 	k.closed()
 	k.polls.Wait()
 	return nil
 }
 
-// poll reads the table again and again until ctx ends.
+// poll reads the table every Poll until ctx ends.
 func (k *Keeper) poll(ctx context.Context) {
 	tick := time.NewTicker(k.Poll)
 	defer tick.Stop()
-	told := ""
+	logged := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -123,27 +123,27 @@ func (k *Keeper) poll(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && told != "":
-			told = ""
+		case err == nil && logged != "":
+			logged = ""
 			k.Logger.Info("the settings can be read again")
-		case err != nil && err.Error() != told:
-			told = err.Error()
-			k.Logger.Warn("the settings cannot be read; mode and canary stay as they are", "error", err)
+		case err != nil && err.Error() != logged:
+			logged = err.Error()
+			k.Logger.Warn("cannot read the settings; mode and canary stay as they are", "error", err)
 		}
 	}
 }
 
-// Mode returns the mode that was set last, as far as this process has seen it.
+// Mode implements control.Settings.
 func (k *Keeper) Mode() control.Mode { return *k.mode.Load() }
 
-// Canary returns the canary that was kept last, as far as this process has seen it.
+// Canary implements control.Settings.
 func (k *Keeper) Canary() control.Canary { return *k.canary.Load() }
 
 // SetMode implements control.Settings.
 func (k *Keeper) SetMode(ctx context.Context, m control.Mode) error {
 	err := k.change(ctx, modeName, func(string) (string, error) { return string(m), nil })
 	if err != nil {
-		return fmt.Errorf("keep mode %s: %w", m, err)
+		return fmt.Errorf("set mode %s: %w", m, err)
 	}
 	return nil
 }
@@ -161,13 +161,13 @@ func (k *Keeper) SetCanary(ctx context.Context, c control.Canary) error {
 		return c.String(), nil
 	})
 	if err != nil {
-		return fmt.Errorf("keep canary of %d percent: %w", c.Percent, err)
+		return fmt.Errorf("set canary of %d percent: %w", c.Percent, err)
 	}
 	return nil
 }
 
-// Adopt takes over mode and canary from where an earlier release kept them: the mode if none was
-// ever set in the table, and the canary if it is newer than the one there.
+// Adopt stores the mode and the canary of an earlier release: the mode if the table has none, and
+// the canary if it is newer than the one in the table.
 func (k *Keeper) Adopt(ctx context.Context, m control.Mode, c control.Canary) error {
 	err := k.change(ctx, modeName, func(text string) (string, error) {
 		if text != "" {
@@ -176,19 +176,19 @@ func (k *Keeper) Adopt(ctx context.Context, m control.Mode, c control.Canary) er
 		return string(m), nil
 	})
 	if err != nil {
-		return fmt.Errorf("take over mode %s: %w", m, err)
+		return fmt.Errorf("adopt mode %s: %w", m, err)
 	}
 	if c.Version == 0 {
 		return nil
 	}
 	if err := k.SetCanary(ctx, c); err != nil && !errors.Is(err, control.ErrCanaryChanged) {
-		return fmt.Errorf("take over: %w", err)
+		return fmt.Errorf("adopt: %w", err)
 	}
 	return nil
 }
 
-// change gives a setting the value that to makes of the one in the table, and takes up what is
-// there afterwards, also if to fails.
+// change replaces the value of a setting by the one that to returns for it. Then it applies the
+// values in the table, even if to fails.
 func (k *Keeper) change(ctx context.Context, name string, to func(before string) (string,
 	error)) error {
 	if err := k.enter(ctx); err != nil {
@@ -212,11 +212,11 @@ func (k *Keeper) change(ctx context.Context, name string, to func(before string)
 			}
 			values[name] = after
 		}
-		return errors.Join(err, k.takeUp(values))
+		return errors.Join(err, k.apply(values))
 	}
 }
 
-// refresh reads the table and takes up what is there.
+// refresh reads the table and applies its values.
 func (k *Keeper) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
@@ -228,7 +228,7 @@ func (k *Keeper) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}
-	return k.takeUp(values)
+	return k.apply(values)
 }
 
 func (k *Keeper) enter(ctx context.Context) error {
@@ -247,8 +247,8 @@ func (k *Keeper) enter(ctx context.Context) error {
 
 func (k *Keeper) leave() { <-k.turn }
 
-// takeUp lets the values of the table take effect. A value that cannot be read changes nothing.
-func (k *Keeper) takeUp(values map[string]string) error {
+// apply lets the values of the table take effect. A value that cannot be parsed changes nothing.
+func (k *Keeper) apply(values map[string]string) error {
 	mode := control.ModeNormal
 	if text := values[modeName]; text != "" {
 		var err error

@@ -1,5 +1,5 @@
-// Package settingstest is the conformance suite of control.Settings. A backend runs it from its
-// own tests:
+// Package settingstest is the conformance suite of control.Settings. Each backend runs it in its own
+// tests:
 //
 //	settingstest.Run(t, settingstest.Backend{Open: …})
 package settingstest
@@ -18,27 +18,26 @@ import (
 
 // Backend makes settings of one kind.
 type Backend struct {
-	// NewPlace returns a place where no settings have been kept.
+	// NewPlace returns a place without settings.
 	NewPlace func(t *testing.T) string
-	// Open opens the settings at a place. The same place again has the same settings, after they were
-	// closed or have crashed.
+	// Open opens the settings at a place. After End or Crash the same place has the same settings.
 	Open func(t *testing.T, place string) Instance
-	// Shared says that a place can be open twice at a time, as by two processes.
+	// Shared reports whether a place can be open twice at a time, as by two processes.
 	Shared bool
 }
 
-// Instance is one process's settings and what the suite does to them.
+// Instance is the settings of one process, with the faults that the suite needs.
 type Instance struct {
 	control.Settings
 	// End closes the settings and what the backend opened for them. Crash ends them as the death of
 	// the process would.
 	End, Crash func()
-	// FailWrites makes each write that follows fail: with done false before it took effect, with
-	// done true after. Nil ends that.
+	// FailWrites makes each following write fail: with done false before it takes effect, with done
+	// true afterwards. nil ends that.
 	FailWrites func(done *bool)
 }
 
-// waitFor is how long the suite waits for something that must happen. It only ends tests that fail.
+// waitFor bounds the wait for something that must happen. It only ends tests that fail.
 const waitFor = time.Minute
 
 // Run runs the suite.
@@ -76,14 +75,14 @@ func canaryOf(version int64, percent int) control.Canary {
 	}
 }
 
-func mustKeep(t *testing.T, s control.Settings, c control.Canary) {
+func mustSetCanary(t *testing.T, s control.Settings, c control.Canary) {
 	t.Helper()
 	if err := s.SetCanary(t.Context(), c); err != nil || s.Canary() != c {
-		t.Fatalf("keep %v: %v, and the canary is %v", c, err, s.Canary())
+		t.Fatalf("set %v: %v, and the canary is %v", c, err, s.Canary())
 	}
 }
 
-// testMode: the mode is normal until one is set, and survives the end of the process and its crash.
+// testMode: the first mode is normal. A mode survives the end and the crash of the process.
 func testMode(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
@@ -104,22 +103,22 @@ func testMode(t *testing.T, b Backend) {
 	}
 }
 
-// testCanary: the newest canary is kept. The same one again does no harm; an older one, and another
-// of the same version, are refused. It survives the end of the process and its crash. Of many
-// changes from one version at once, one is kept.
+// testCanary: the canary with the highest version is stored. Setting the same one again is harmless;
+// an older one, and another of the same version, are rejected. The canary survives the end and the
+// crash of the process. Of many concurrent changes to one version, one is stored.
 func testCanary(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
 	if c := s.Canary(); c != (control.Canary{}) {
 		t.Errorf("the first canary is %v", c)
 	}
-	mustKeep(t, s, canaryOf(1, 10))
-	mustKeep(t, s, canaryOf(5, 50))
-	mustKeep(t, s, canaryOf(5, 50))
+	mustSetCanary(t, s, canaryOf(1, 10))
+	mustSetCanary(t, s, canaryOf(5, 50))
+	mustSetCanary(t, s, canaryOf(5, 50))
 	for _, c := range []control.Canary{canaryOf(5, 60), canaryOf(4, 100), canaryOf(1, 10)} {
 		if err := s.SetCanary(t.Context(), c); !errors.Is(err, control.ErrCanaryChanged) ||
 			s.Canary() != canaryOf(5, 50) {
-			t.Errorf("keep %v after version 5: %v, and the canary is %v", c, err, s.Canary())
+			t.Errorf("set %v after version 5: %v, and the canary is %v", c, err, s.Canary())
 		}
 	}
 	var won atomic.Int64
@@ -130,14 +129,14 @@ func testCanary(t *testing.T, b Backend) {
 			case err == nil:
 				won.Add(1)
 			case !errors.Is(err, control.ErrCanaryChanged):
-				t.Errorf("keep: %v", err)
+				t.Errorf("set: %v", err)
 			}
 		})
 	}
 	all.Wait()
 	kept := s.Canary()
 	if won.Load() != 1 || kept.Version != 6 {
-		t.Errorf("%d of 20 changes to one version were kept, and the canary is %v", won.Load(), kept)
+		t.Errorf("%d of 20 changes to one version were stored, and the canary is %v", won.Load(), kept)
 	}
 	for _, end := range []func(Instance){func(s Instance) { s.Crash() },
 		func(s Instance) { s.End() }} {
@@ -148,20 +147,20 @@ func testCanary(t *testing.T, b Backend) {
 	}
 }
 
-// testClosed: closed settings change nothing.
+// testClosed: closed settings do not change.
 func testClosed(t *testing.T, b Backend) {
 	s := open(t, b, b.NewPlace(t))
 	s.End()
 	if err := s.SetMode(t.Context(), control.ModeBuffer); err == nil {
-		t.Error("closed settings keep a mode")
+		t.Error("closed settings store a mode")
 	}
 	if err := s.SetCanary(t.Context(), canaryOf(9, 9)); err == nil {
-		t.Error("closed settings keep a canary")
+		t.Error("closed settings store a canary")
 	}
 }
 
 // testModeFails: the write of a mode fails, before or after it took effect. The same call again
-// keeps it.
+// stores the mode.
 func testModeFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
@@ -179,31 +178,31 @@ func testModeFails(t *testing.T, b Backend, done bool) {
 }
 
 // testCanaryFails: the write of a canary fails, before or after it took effect. The same call again
-// keeps it.
+// stores the canary.
 func testCanaryFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
-	mustKeep(t, s, canaryOf(1, 10))
+	mustSetCanary(t, s, canaryOf(1, 10))
 	s.FailWrites(&done)
 	if err := s.SetCanary(t.Context(), canaryOf(2, 50)); err == nil ||
 		errors.Is(err, control.ErrCanaryChanged) {
-		t.Errorf("keeping a canary whose write failed got %v", err)
+		t.Errorf("setting a canary whose write failed got %v", err)
 	}
 	s.FailWrites(nil)
-	mustKeep(t, s, canaryOf(2, 50))
+	mustSetCanary(t, s, canaryOf(2, 50))
 	s.Crash()
 	if s = open(t, b, place); s.Canary() != canaryOf(2, 50) {
 		t.Errorf("after a crash the canary is %v", s.Canary())
 	}
 }
 
-// testOthers: another process sees the changes of this one, and of the changes of two processes
-// from one version one is kept.
+// testOthers: a process sees the changes of another. Of the changes of two processes to one version,
+// one is stored.
 func testOthers(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	one, two := open(t, b, place), open(t, b, place)
 	mustSetMode(t, one, control.ModeReadOnly)
-	mustKeep(t, two, canaryOf(1, 10))
+	mustSetCanary(t, two, canaryOf(1, 10))
 	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
 	defer cancel()
 	for two.Mode() != control.ModeReadOnly || one.Canary() != canaryOf(1, 10) {
