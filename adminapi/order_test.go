@@ -218,8 +218,8 @@ func TestAppendErrors(t *testing.T) {
 		log  bool
 	}{
 		"full":    {hookgate.ErrFull, "full", false},
-		"closed":  {hookgate.ErrClosed, "durable", true},
-		"unknown": {errInjected, "durable", true},
+		"closed":  {hookgate.ErrClosed, "durably", true},
+		"unknown": {errInjected, "durably", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := &fakeQueue{appended: func(context.Context, *hookgate.Request) (hookgate.Receipt, error) {

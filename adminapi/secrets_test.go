@@ -188,7 +188,7 @@ func TestRefusalsAreLoggedWithinLimits(t *testing.T) {
 		g.do(t, "POST", "/webhooks", nil).want(t, http.StatusUnauthorized)
 	}
 	text := g.log.String()
-	lines := strings.Count(text, "delivery refused")
+	lines := strings.Count(text, "webhook rejected")
 	before := g.webhooks.LogRate(rate.Inf) // from now on every line is wanted
 	if left := before; lines >= refused || lines < refusalBurst || left == 0 {
 		t.Fatalf("%d lines for %d refusals, %d suppressed", lines, refused, left)

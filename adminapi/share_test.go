@@ -282,7 +282,7 @@ func TestWhatTheGateWouldRefuse(t *testing.T) {
 	if n := g.guard.Status().BodyMemory; n != 0 {
 		t.Errorf("%d bytes are still counted for bodies", n)
 	}
-	if log := g.log.String(); !strings.Contains(log, "passed on that the gate would refuse") {
+	if log := g.log.String(); !strings.Contains(log, "passed to the upstream that the gate would reject") {
 		t.Error("the log does not tell of what the gate would refuse")
 	}
 }
@@ -440,7 +440,7 @@ func TestUpstreamAway(t *testing.T) {
 			t.Errorf("%s is %v, want %v", sample, got, want)
 		}
 	}
-	if !strings.Contains(g.log.String(), "the upstream did not answer it") {
+	if !strings.Contains(g.log.String(), "passed to the upstream, which did not answer") {
 		t.Error("the log does not tell")
 	}
 }

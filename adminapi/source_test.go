@@ -427,9 +427,9 @@ func TestRefusalsByReason(t *testing.T) {
 	want := []string{
 		"400 30 id is missing: the body is not valid JSON", "400 1 id is missing",
 		"401 1 X-Sig does not have 64 hexadecimal digits", "401 1 X-Sig is missing",
-		"405 1 webhooks are sent with POST", "413 1 body is larger than 100 bytes",
+		"405 1 send webhooks with POST", "413 1 body is larger than 100 bytes",
 		"415 1 unsupported media type: Content-Encoding is \"br\"; send gzip or no compression",
-		"429 1 more requests than this source may send",
+		"429 1 the source is over its rate limit",
 	}
 	if !slices.Equal(got, want) || total != own.Refused || len(own.Unauthenticated) != 2 {
 		t.Errorf("%d refused: %q\nwant %q\nunauthenticated %v", own.Refused, got, want,

@@ -106,11 +106,11 @@ func summaryOf(t *hookgate.RequestTrail) api.RequestSummary {
 func sourceOf(s *ingest.SourceStatus) api.Source {
 	a := api.Source{
 		Name: s.Name, Kind: s.Kind, Proof: s.Proof, Path: s.Path, URL: s.URL, Accepted: s.Accepted,
-		Duplicates: s.Duplicates, Refused: s.Refused, Handshakes: s.Handshakes,
+		Duplicates: s.Duplicates, Refused: s.Rejected, Handshakes: s.Handshakes,
 		LastAt: api.AtOrNull(s.LastAt), Sample: sampleOf(s.Sample), Refusals: []api.Refusal{},
 		Unauthenticated: []api.Failure{}, Credentials: []api.Credential{},
 	}
-	for _, r := range s.Refusals {
+	for _, r := range s.Rejections {
 		a.Refusals = append(a.Refusals, api.Refusal(r))
 		if r.Status == 401 {
 			a.Unauthenticated = append(a.Unauthenticated, api.Failure{Reason: r.Reason, Count: r.Count})

@@ -11,4 +11,4 @@ func (h *Handler) AgeBodies(by time.Duration) { h.slowBodies.Age(by) }
 
 // LogRate sets the rate of the log of rejected requests and returns how many lines are missing from
 // it. It is for tests.
-func (h *Handler) LogRate(r rate.Limit) (missing int64) { return h.refusals.SetRate(r) }
+func (h *Handler) LogRate(r rate.Limit) (missing int64) { return h.rejections.SetRate(r) }

@@ -2,8 +2,8 @@
 // carries, appends it to the queue and answers 202. During a canary it decides which requests the
 // gate takes, and passes the others on to the upstream.
 //
-//	POST /webhooks… ─► percent? ─┬─► accept: source, header, body, signature, identity ─► Append ─► 202
-//	                   share.go  │   ingest.go
+//	POST /webhooks… ─► percent? ─┬─► admit: source, header, body, signature, identity ─► commit ─► 202
+//	                   share.go  │   ingest.go                                          to the queue
 //	                             └─► upstream
 package ingest
 
@@ -53,29 +53,30 @@ type Config struct {
 
 // Handler handles the webhooks of all sources. All methods may be called concurrently.
 type Handler struct {
-	config                 Config
-	sources                map[string]*servedSource // by path, with and without a slash behind it
-	byName                 []*servedSource          // each once, sorted
-	queue                  hookgate.Queue
-	metrics                *metrics.Metrics
-	guard                  *guard.Guard
-	canary                 *canary.Canary // nil: the gate takes all
-	retryAfter             []string
-	log                    *slog.Logger
-	refusals               *httpserver.RejectionLog
-	failedPasses, unshared *httpserver.RejectionLog
-	judged                 *rate.Limiter // see judgedPerSecond
-	strays                 *httpserver.RejectionLog
-	slowBodies             arrivals.Slowest // of senders that have not authenticated themselves
+	config     Config
+	sources    map[string]*servedSource // by path, with and without a slash behind it
+	byName     []*servedSource          // each once, sorted
+	metrics    *metrics.Metrics
+	guard      *guard.Guard
+	retryAfter []string
+	sampled    *rate.Limiter    // see sampledPerSecond
+	slowBodies arrivals.Slowest // of senders that have not authenticated themselves
+
+	rejections, strays, unshared, failedForwards *httpserver.RejectionLog
 
 	exchanges sync.Pool // of *exchange
 	unpackers sync.Pool // of *gzip.Reader
 }
 
 const (
+	webhookPath   = httpserver.WebhookPath
+	webhookPrefix = webhookPath + "/"
+
 	// rejectionsPerSecond is how many rejected requests are logged a second, and rejectionBurst how
 	// many at once.
 	rejectionsPerSecond, rejectionBurst = 10, 50
+	// sampledPerSecond is how many requests a second are authenticated although the gate is overloaded.
+	sampledPerSecond = 10
 	// A line a second finds a sender with a wrong address. Scanners cause many more.
 	straysPerSecond, strayBurst = 1, 20
 )
@@ -89,14 +90,13 @@ func New(c Config, sources []Source) (*Handler, error) {
 		return httpserver.NewRejectionLog(c.Logger, message, rejectionsPerSecond, rejectionBurst)
 	}
 	h := &Handler{
-		config: c, queue: c.Queue, metrics: c.Metrics, guard: c.Guard, canary: c.Canary,
-		sources:      map[string]*servedSource{},
-		retryAfter:   []string{httpserver.RetryAfter(c.RetryAfter)},
-		log:          c.Logger,
-		refusals:     rejections("delivery refused"),
-		failedPasses: rejections("delivery was passed on, and the upstream did not answer it"),
-		unshared:     rejections("delivery was passed on that the gate would refuse"),
-		judged:       rate.NewLimiter(judgedPerSecond, judgedPerSecond),
+		config: c, metrics: c.Metrics, guard: c.Guard,
+		sources:        map[string]*servedSource{},
+		retryAfter:     []string{httpserver.RetryAfter(c.RetryAfter)},
+		sampled:        rate.NewLimiter(sampledPerSecond, sampledPerSecond),
+		rejections:     rejections("webhook rejected"),
+		unshared:       rejections("webhook passed to the upstream that the gate would reject"),
+		failedForwards: rejections("webhook passed to the upstream, which did not answer"),
 		strays: httpserver.NewRejectionLog(c.Logger, "request to a path that no source has",
 			straysPerSecond, strayBurst),
 		exchanges: sync.Pool{New: func() any { return new(exchange) }},
@@ -138,10 +138,10 @@ func (h *Handler) RequestID(path string, received time.Time) hookgate.RequestID 
 // ServeRequest implements httpserver.Handler.
 func (h *Handler) ServeRequest(w http.ResponseWriter, r *http.Request,
 	q httpserver.Request) (status int) {
-	if h.canary != nil {
-		return h.share(w, r, q.ID, q.IDText, q.Received)
+	if h.config.Canary != nil {
+		return h.share(w, r, q)
 	}
-	return h.ingest(w, r, q.ID, q.IDText, q.Received)
+	return h.ingest(w, r, q)
 }
 
 // LogStray logs a request to a path that does not take it, with the source that its sender probably

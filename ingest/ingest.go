@@ -3,10 +3,8 @@ package ingest
 import (
 	"cmp"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,298 +15,196 @@ import (
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/jsontext"
-	"github.com/hookgate/hookgate/internal/metrics"
 )
 
-const (
-	webhookPath   = httpserver.WebhookPath
-	webhookPrefix = webhookPath + "/"
-
-	// firstRead is the size of a fresh body buffer. A longer one grows with what has arrived,
-	// whatever Content-Length promises.
-	firstRead = 4 << 10
-	// largeBody is the size beyond which a body's buffer is not kept for another, and has to leave
-	// memory to smaller ones.
-	largeBody = 64 << 10
-)
-
-// exchange is what one delivery needs, kept for the next one.
+// exchange is the state of one request. A pool keeps it for the next one.
 type exchange struct {
-	request  admit.Request
+	writer http.ResponseWriter
+	http   *http.Request
+	info   httpserver.Request
+
+	source  *servedSource // nil if no source has the path
+	request admit.Request
+	body    []byte
+	content []byte // the body without its Content-Encoding
+	// greeting is the answer to a request that is a handshake and no event.
+	greeting *admit.Answer
 	delivery hookgate.Request
-	parts    []hookgate.Part // of a source that divides its requests
-	body     []byte
-	content  []byte // room for the body without its Content-Encoding
+	parts    []hookgate.Part // of a source that splits its requests
 	answer   []byte
-	// memory is what the body has reserved of guard.Bodies, unpacked what content has, listed what
-	// parts have, and inFlight whether it has a place in flight.
-	memory, unpacked, listed int64
-	// strange is how much of memory was reserved before the sender has proved who it is.
-	strange int64
-	// writer is the answer's, by which the arrival of the body can be ended.
-	writer   http.ResponseWriter
-	inFlight bool
-	source   *servedSource // nil if there is none at the path
-	// authentic says that the sender has proved who it is. Only then is an error the gate's.
+
+	// authentic is true once the sender has proved who it is. Only from then on is an error the
+	// gate's.
 	authentic bool
-	greeting  *admit.Answer // set if the request was a handshake
+	// overload is the reason why the gate takes no webhooks now; nil if it does.
+	overload *rejection
+	// began is when the body had arrived.
+	began time.Time
+
+	// What the request holds of the guard: a place in flight, and bytes for body, content and parts.
+	inFlight                 bool
+	memory, unpacked, listed int64
+	// stranger is the part of memory that was reserved before the request was authentic.
+	stranger int64
 }
 
-// refusal is a status that ends a delivery, with what the sender is told and what the log is.
-type refusal struct {
-	status int
-	told   string
-	cause  error // nil if the log needs no more than told
-	retry  bool
-	// reason is the label of the metrics; the status has one if it is empty.
-	reason string
-	// class is what it is counted by for its source, if that is not told.
-	class string
-	after string // Retry-After, if it is not that of all
-	allow string // Allow, of a status that has it
-}
-
-// logged returns what the log says of a refusal.
-func (r *refusal) logged() httpserver.Rejection {
-	return httpserver.Rejection{Status: r.status, Text: r.told, Cause: r.cause}
-}
-
-var (
-	refusedMethod = &refusal{status: http.StatusMethodNotAllowed,
-		told: "webhooks are sent with POST", allow: "POST, HEAD"}
-	refusedSource   = &refusal{status: http.StatusNotFound, told: "no such source"}
-	refusedAddress  = &refusal{status: http.StatusForbidden, told: "not from this address"}
-	refusedReadOnly = &refusal{status: http.StatusServiceUnavailable,
-		told: "maintenance: the gate takes no webhooks now", retry: true, reason: metrics.ReasonReadOnly}
-	refusedOverload = &refusal{status: http.StatusServiceUnavailable,
-		told: "overload: the gate takes no more webhooks until it has caught up", retry: true,
-		reason: metrics.ReasonBreaker}
-	refusedBusy = &refusal{status: http.StatusServiceUnavailable,
-		told: "too many webhooks at a time", retry: true, reason: metrics.ReasonInFlight}
-	refusedFull = &refusal{status: http.StatusServiceUnavailable, told: "the queue is full",
-		retry: true, reason: metrics.ReasonQueueFull}
-	refusedMemory = &refusal{status: http.StatusServiceUnavailable,
-		told: "too many bodies at a time", retry: true, reason: metrics.ReasonBodyMemory}
-	refusedSlow = &refusal{status: http.StatusServiceUnavailable,
-		told: "the body arrives too slowly while many others arrive", retry: true,
-		reason: metrics.ReasonBodyMemory}
-)
-
-// jsonType is shared by all answers and must not be modified.
-var jsonType = []string{"application/json"}
-
-// ingest takes one delivery. It authenticates before it reads the body, as far as the header
-// allows, and before it parses anything; and it answers 202 only after Append has returned without
-// an error.
-func (h *Handler) ingest(w http.ResponseWriter, r *http.Request, id hookgate.RequestID,
-	idText string, received time.Time) (status int) {
+// begin takes an exchange from the pool.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, q httpserver.Request) *exchange {
 	x := h.exchanges.Get().(*exchange)
-	x.writer = w
-	settled := false
-	defer func() {
-		if !settled && x.authentic { // a panic
-			h.guard.Failed()
-		}
-	}()
-	receipt, refused := h.accept(x, r, id, idText, received)
-	settled = true
-	if refused != nil {
-		status = h.refuse(w, r, x, idText, refused)
-		h.recycle(x)
-		return status
+	x.writer, x.http, x.info = w, r, q
+	return x
+}
+
+// recycle returns x to the pool. x must not be used after that.
+func (h *Handler) recycle(x *exchange) {
+	if cap(x.body) > largeBody {
+		return
 	}
-	header := w.Header()
-	header["Content-Type"] = jsonType
-	if x.greeting != nil {
-		x.source.counts.handshakes.Add(1)
-		h.refusals.Info("handshake answered", "request_id", idText, "source", x.source.Name,
-			"method", r.Method, "remote", r.RemoteAddr)
-		delete(header, "Content-Type")
-		status = writeAnswer(w, x.greeting)
-		if x.authentic { // else a stranger could make a source look alive, or its refusals few
-			h.answered(x, status)
-		}
-		h.recycle(x)
-		return status
+	if cap(x.content) > largeBody {
+		x.content = nil
 	}
-	d := &x.delivery
-	if x.source.splitter == nil {
-		h.metrics.Accepted(d.EventType, receipt.Duplicate())
-		x.source.count(1, receipt.Duplicate(), received)
-	} else {
-		for i := range x.parts {
-			h.metrics.Accepted(x.parts[i].EventType, receipt.Duplicate())
-		}
-		x.source.count(len(x.parts), receipt.Duplicate(), received)
-	}
-	if h.log.Enabled(r.Context(), slog.LevelDebug) {
-		h.log.Debug("accepted", "request_id", idText, "event", d.Identity.String(), "partition",
-			receipt.Partition, "duplicate", receipt.Duplicate())
-	}
-	success := x.source.Success
-	h.answered(x, cmp.Or(success.Status, http.StatusAccepted))
-	if success.Status != 0 {
-		h.recycle(x)
-		return writeSuccess(w, success)
-	}
-	if x.source.splitter == nil {
-		x.answer = appendAccepted(x.answer[:0], d.MessageID, noCount, idText, receipt,
-			time.Since(received))
-	} else {
-		first := ""
-		if len(x.parts) > 0 {
-			first = x.parts[0].MessageID
-		}
-		x.answer = appendAccepted(x.answer[:0], first, len(x.parts), idText, receipt,
-			time.Since(received))
-	}
-	w.WriteHeader(http.StatusAccepted)
-	w.Write(x.answer) // a sender that is gone will repeat the event, and it will be a duplicate
+	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Request{}, admit.Request{}, nil,
+		nil, nil
+	x.authentic, x.overload, x.writer, x.http = false, nil, nil, nil
+	h.exchanges.Put(x)
+}
+
+// ingest handles a webhook that the gate takes.
+func (h *Handler) ingest(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
+	x := h.begin(w, r, q)
+	status = h.finish(x, (*Handler).accept)
 	h.recycle(x)
-	return http.StatusAccepted
+	return status
 }
 
-// refuse answers a delivery that is not taken.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, idText string,
-	refused *refusal) (status int) {
-	header := w.Header()
-	switch {
-	case refused.after != "":
-		header["Retry-After"] = []string{refused.after}
-	case refused.retry:
-		header["Retry-After"] = h.retryAfter
+// accept admits a request and commits its events. It answers nothing. x has a greeting afterwards
+// if the request was a handshake.
+func (h *Handler) accept(x *exchange) (receipt hookgate.Receipt, rejected *rejection) {
+	defer h.release(x) // also if a Scheme or the queue panics
+	if rejected = h.admit(x, true); rejected != nil || x.greeting != nil {
+		return receipt, rejected
 	}
-	if x.source != nil {
-		x.source.counts.refused.Add(1)
-		x.source.refusals.count(refused)
-	}
-	// A mode is somebody's wish, and a stranger must not be able to make errors.
-	if refused.status >= 500 && refused != refusedReadOnly && x.authentic {
-		h.guard.Failed()
-	}
-	switch refused.status {
-	case http.StatusUnauthorized:
-		header["Www-Authenticate"] = []string{"Bearer"}
-	case http.StatusMethodNotAllowed:
-		header["Allow"] = []string{refused.allow}
-	}
-	if refused == refusedSource {
-		h.LogStray(r, idText, refused.status, refused.told)
-	} else {
-		h.refusals.Log(r, idText, refused.logged())
-	}
-	h.metrics.Refused(refused.reason, refused.status)
-	h.answered(x, refused.status)
-	httpserver.WriteError(w, refused.status, refused.told, idText)
-	return refused.status
+	return h.commit(x)
 }
 
-// accept does everything up to the Append. The delivery is in x afterwards, or the answer to a
-// handshake. The rate of a source and places in flight are counted after authentication, so that
-// strangers cannot use them up.
-func (h *Handler) accept(x *exchange, r *http.Request, id hookgate.RequestID, idText string,
-	received time.Time) (hookgate.Receipt, *refusal) {
-	defer h.leave(x) // a panic in a Scheme or in the queue must not keep the memory counted for ever
-	var receipt hookgate.Receipt
-	x.greeting = nil
-	source := h.sources[r.URL.Path]
-	x.source = source
+// admit does everything that precedes the queue: it authenticates the request and finds its events.
+// It checks the header before it reads the body, and authenticates before it parses anything.
+//
+//	source ─► [greet] ─► header ─► [overload] ─► body, signature ─► [enter] ─► identity
+//
+// The steps in brackets have effects or depend on the load of the gate. admit skips them unless the
+// gate takes the request: during a canary that depends on the identity, so take does them later.
+func (h *Handler) admit(x *exchange, taken bool) *rejection {
+	source := h.sources[x.http.URL.Path]
+	x.source, x.greeting, x.body = source, nil, x.body[:0]
 	switch {
 	case source == nil:
-		return receipt, refusedSource
-	case !h.allows(source, r):
-		return receipt, refusedAddress
-	case !slices.Contains(source.methods, r.Method):
-		return receipt, source.refusedMethod()
-	case r.Method == http.MethodHead:
-		x.greeting = headAnswer
-		return receipt, nil
-	case h.config.Mode() == control.ModeReadOnly:
-		return receipt, refusedReadOnly
+		return rejectedSource
+	case !h.allows(source, x.http):
+		return rejectedAddress
+	case !taken && x.http.Method != http.MethodPost:
+		return rejectedMethod
 	}
-	x.request = requestOf(r, idText, received)
-	var refused *refusal
-	if x.greeting, refused = source.greet(&x.request); x.greeting != nil || refused != nil {
-		return receipt, refused
+	x.request = schemeRequest(x)
+	if taken {
+		if rejected := h.greet(x); rejected != nil || x.greeting != nil {
+			return rejected
+		}
 	}
 	if err := source.Scheme.CheckHeader(&x.request); err != nil {
-		if x.greeting = h.ping(x, r); x.greeting != nil {
-			return receipt, nil
+		if taken {
+			if x.greeting = h.ping(x); x.greeting != nil {
+				return nil
+			}
 		}
-		return receipt, refusedBy(err)
+		return rejectedBy(err)
 	}
 	x.authentic = admit.ProvenByHeader(source.Scheme, &x.request)
-	overload := h.overload()
-	if overload != nil && (x.authentic || !h.judged.Allow()) {
-		return receipt, overload
+	if taken {
+		// Some requests are authenticated although the gate is overloaded. They tell the guard's error
+		// rate of senders that only their body proves.
+		x.overload = h.overloaded()
+		if x.overload != nil && (x.authentic || !h.sampled.Allow()) {
+			return x.overload
+		}
 	}
-	if refused := h.readBody(x, r, source.MaxBodyBytes); refused != nil {
-		return receipt, refused
+	if rejected := h.readBody(x, source.MaxBodyBytes); rejected != nil {
+		return rejected
 	}
-	began := time.Now()
+	x.began = time.Now()
 	x.request.Body = x.body
 	if err := source.Scheme.Authenticate(&x.request); err != nil {
-		return receipt, refusedBy(err)
+		return rejectedBy(err)
 	}
-	h.proved(x)
-	source.use(x.request.Credential, received)
-	if overload != nil {
-		return receipt, overload
-	}
-	// From here on, because a sender that is slow with its body is no load, and a stranger must take
-	// no place.
-	if x.inFlight = h.guard.Enter(); !x.inFlight {
-		return receipt, refusedBusy
-	}
-	if x.greeting, refused = source.reply(&x.request); x.greeting != nil || refused != nil {
-		return receipt, refused
-	}
-	if wait, over := source.overRate(received); over {
-		return receipt, refusedRate(wait)
-	}
-	if refused := h.unpack(x); refused != nil {
-		return receipt, refused
-	}
-	if refused := h.identify(x); refused != nil {
-		return receipt, refused
-	}
-	d := &x.delivery
-	d.RequestID, d.Body, d.RemoteAddr, d.ReceivedAt = id, x.body, r.RemoteAddr,
-		received.Truncate(time.Microsecond)
-	d.TypeUnproven = source.typeUnproven
-	d.Headers = keptHeaders(r.Header, source.KeepHeaders, x.request.Content != nil)
-	if source.splitter != nil {
-		if len(x.parts) == 0 {
-			return receipt, nil // an empty array: there is nothing to keep
+	h.authenticated(x)
+	if taken {
+		if rejected := h.enter(x); rejected != nil || x.greeting != nil {
+			return rejected
 		}
-		d.Headers = withEncoding(d.Headers, x.request.Content != nil)
 	}
-	appending := time.Now()
-	receipt, err := h.queue.Append(r.Context(), &x.delivery)
-	now := time.Now()
-	h.metrics.Appended(now.Sub(appending), err)
-	switch {
-	case err == nil:
-		h.guard.Accepted(now.Sub(began))
-		return receipt, nil
-	case errors.Is(err, hookgate.ErrFull):
-		return receipt, refusedFull
-	default:
-		return receipt, &refusal{status: http.StatusServiceUnavailable,
-			told: "the event cannot be made durable now", cause: err, retry: true}
+	if rejected := h.unpack(x); rejected != nil {
+		return rejected
 	}
+	return h.identify(x)
 }
 
-// partBytes is about what an event of a request of several takes in memory, beside its bytes.
+// greet answers requests that are no events before their header is checked: HEAD, and handshakes
+// without a body. It rejects wrong methods, and everything else while the mode is read_only.
+func (h *Handler) greet(x *exchange) (rejected *rejection) {
+	switch {
+	case !slices.Contains(x.source.methods, x.http.Method):
+		return x.source.rejectedMethod()
+	case x.http.Method == http.MethodHead:
+		x.greeting = headAnswer
+		return nil
+	case h.config.Mode() == control.ModeReadOnly:
+		return rejectedReadOnly
+	}
+	x.greeting, rejected = x.source.greet(&x.request)
+	return rejected
+}
+
+// overloaded returns the reason why the gate takes no webhooks now; nil if it takes them.
+func (h *Handler) overloaded() *rejection {
+	switch {
+	case !h.guard.Admit():
+		return rejectedOverload
+	case h.guard.Busy():
+		return rejectedBusy
+	}
+	return nil
+}
+
+// enter takes a place in flight and one request of the source's rate. It answers handshakes that
+// come like an event. It is called for authentic requests only, so that nobody else can use these
+// up, and after the body has arrived, because a slow sender is no load.
+func (h *Handler) enter(x *exchange) (rejected *rejection) {
+	x.source.use(x.request.Credential, x.info.Received)
+	if x.overload != nil {
+		return x.overload
+	}
+	if x.inFlight = h.guard.Enter(); !x.inFlight {
+		return rejectedBusy
+	}
+	if x.greeting, rejected = x.source.reply(&x.request); x.greeting != nil || rejected != nil {
+		return rejected
+	}
+	if wait, over := x.source.overRate(x.info.Received); over {
+		return rejectedRate(wait)
+	}
+	return nil
+}
+
+// partBytes is about what an event of a request with several takes in memory, beside its bytes.
 const partBytes = 512
 
 // identify finds the identity of an authentic request, or those of its events.
-func (h *Handler) identify(x *exchange) *refusal {
+func (h *Handler) identify(x *exchange) *rejection {
 	source := x.source
 	if source.splitter == nil {
 		m, err := source.Scheme.Identify(&x.request)
 		if err != nil {
-			return refusedBy(err)
+			return rejectedBy(err)
 		}
 		x.delivery = hookgate.Request{
 			Identity: hookgate.Identity{Source: source.Name, EventType: m.EventType,
@@ -321,169 +217,135 @@ func (h *Handler) identify(x *exchange) *refusal {
 	}
 	var err error
 	if x.parts, err = source.splitter.Split(&x.request); err != nil {
-		return refusedBy(err)
+		return rejectedBy(err)
 	}
 	if !h.reserve(x, &x.listed, partBytes*int64(len(x.parts))) {
-		return refusedMemory
+		return rejectedMemory
 	}
-	x.delivery = hookgate.Request{TypeUnproven: source.typeUnproven}
+	x.delivery = hookgate.Request{}
 	if len(x.parts) > 0 {
 		x.delivery.SetParts(source.Name, x.parts)
 	}
 	return nil
 }
 
-// judgedPerSecond is how many requests a second the gate authenticates although it will refuse them
-// for overload. They tell the guard's error rate of senders that only their body proves.
-const judgedPerSecond = 10
-
-// overload returns how the gate refuses webhooks now, before their bodies; nil if it takes them.
-func (h *Handler) overload() *refusal {
-	switch {
-	case !h.guard.Admit():
-		return refusedOverload
-	case h.guard.Busy():
-		return refusedBusy
+// commit appends an admitted request to the queue. After it has returned without an error the
+// request survives a crash, and may be answered with 202.
+func (h *Handler) commit(x *exchange) (receipt hookgate.Receipt, rejected *rejection) {
+	source := x.source
+	d := &x.delivery
+	d.RequestID, d.Body, d.RemoteAddr = x.info.ID, x.body, x.http.RemoteAddr
+	d.ReceivedAt = x.info.Received.Truncate(time.Microsecond)
+	d.TypeUnproven = source.typeUnproven
+	d.Headers = keptHeaders(x.http.Header, source.KeepHeaders, x.request.Content != nil)
+	if source.splitter != nil {
+		if len(x.parts) == 0 {
+			return receipt, nil // an empty array: there is nothing to store
+		}
+		d.Headers = withEncoding(d.Headers, x.request.Content != nil)
 	}
-	return nil
-}
-
-// requestOf is what a Scheme may see of a request whose body has not been read.
-func requestOf(r *http.Request, idText string, received time.Time) admit.Request {
-	return admit.Request{
-		Method: r.Method, Header: r.Header, Query: r.URL.RawQuery,
-		Slash: strings.HasSuffix(r.URL.Path, "/"), ID: idText, Time: received,
-	}
-}
-
-// refusedBy maps an error of a Scheme.
-func refusedBy(err error) *refusal {
-	var malformed *admit.MalformedError
+	appending := time.Now()
+	receipt, err := h.config.Queue.Append(x.http.Context(), d)
+	now := time.Now()
+	h.metrics.Appended(now.Sub(appending), err)
 	switch {
-	case errors.Is(err, admit.ErrUnauthenticated):
-		return &refusal{status: http.StatusUnauthorized, told: "not authenticated", cause: err,
-			class: classOf(err)}
-	case errors.Is(err, admit.ErrUnavailable):
-		return &refusal{status: http.StatusServiceUnavailable, told: "the sender cannot be verified now",
-			cause: err, retry: true}
-	case errors.Is(err, admit.ErrTooManyEvents):
-		return &refusal{status: http.StatusRequestEntityTooLarge, told: err.Error()}
-	case errors.Is(err, admit.ErrUnsupportedMediaType):
-		return &refusal{status: http.StatusUnsupportedMediaType, told: err.Error()}
-	case errors.As(err, &malformed):
-		return &refusal{status: http.StatusBadRequest, told: malformed.Error(), class: malformed.Class()}
+	case err == nil:
+		h.guard.Accepted(now.Sub(x.began))
+		return receipt, nil
+	case errors.Is(err, hookgate.ErrFull):
+		return receipt, rejectedFull
 	default:
-		return &refusal{status: http.StatusInternalServerError,
-			told: "the gate cannot judge this request; its log has the reason", cause: err}
+		return receipt, &rejection{status: http.StatusServiceUnavailable,
+			text: "the gate cannot store the event durably now; retry", cause: err, retry: true}
 	}
 }
 
-// readBody reads the whole body into x.
-func (h *Handler) readBody(x *exchange, r *http.Request, limit int64) *refusal {
-	if r.ContentLength > limit {
-		return tooLarge(limit)
-	}
-	if cap(x.body) > firstRead && !x.authentic && h.guard.Bodies().Crowded() {
-		x.body = nil // a stranger gets no more than it has sent
-	}
-	if !h.reserve(x, &x.memory, max(firstRead, int64(cap(x.body)))) {
-		return refusedMemory
-	}
-	if x.body == nil {
-		x.body = make([]byte, 0, firstRead)
-	}
-	body := x.body[:0]
-	var arriving *arrival
-	defer func() { arriving.end() }()
-	for reads := 0; ; reads++ {
-		if arriving == nil && reads > 0 && !x.authentic && (len(body) == cap(body) ||
-			cap(body) > firstRead) {
-			arriving = newArrival(&h.slowBodies, x.writer)
-		}
-		if len(body) == cap(body) {
-			grown := min(2*int64(cap(body)), limit+1)
-			if !h.reserve(x, &x.memory, grown) {
-				return refusedMemory
-			}
-			body = append(make([]byte, 0, grown), body...)
-		}
-		n, err := r.Body.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		x.body = body
-		arriving.received(len(body))
-		switch {
-		case int64(len(body)) > limit:
-			return tooLarge(limit)
-		case err == io.EOF:
-			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && arriving.wasCut():
-			return refusedSlow
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return &refusal{status: http.StatusRequestTimeout, told: "the body did not arrive in time"}
-		case err != nil:
-			return &refusal{status: http.StatusBadRequest, told: "body is truncated or not framed as HTTP",
-				cause: errBody{err}}
-		}
-	}
-}
-
-// reserve makes what a buffer has of the memory for bodies n bytes.
-func (h *Handler) reserve(x *exchange, reserved *int64, n int64) bool {
-	bodies, more := h.guard.Bodies(), n-*reserved
-	if x.authentic {
-		if !bodies.Reserve(more, n > largeBody) {
-			return false
-		}
-		*reserved = n
-		return true
-	}
-	if bodies.Crowded() {
-		h.slowBodies.Cut()
-	}
-	if !bodies.ReserveForStranger(more, n > largeBody) {
-		return false
-	}
-	*reserved = n
-	x.strange += more
-	return true
-}
-
-// proved notes that the sender has proved who it is.
-func (h *Handler) proved(x *exchange) {
-	x.authentic = true
-	h.guard.Bodies().Proved(x.strange)
-	x.strange = 0
-}
-
-// leave gives back what a delivery held in the guard.
-func (h *Handler) leave(x *exchange) {
-	h.guard.Bodies().Proved(x.strange)
-	x.strange = 0
-	h.guard.Bodies().Release(x.memory + x.unpacked + x.listed)
-	x.memory, x.unpacked, x.listed = 0, 0, 0
+// release gives back what x holds of the guard.
+func (h *Handler) release(x *exchange) {
+	bodies := h.guard.Bodies()
+	bodies.Proved(x.stranger)
+	bodies.Release(x.memory + x.unpacked + x.listed)
+	x.stranger, x.memory, x.unpacked, x.listed = 0, 0, 0, 0
 	if x.inFlight {
 		x.inFlight = false
 		h.guard.Leave()
 	}
 }
 
-// answered counts an answer for the source that it belongs to.
-func (h *Handler) answered(x *exchange, status int) {
+// finish has a request accepted, and answers it.
+func (h *Handler) finish(x *exchange,
+	accept func(*Handler, *exchange) (hookgate.Receipt, *rejection)) (status int) {
+	panicked := true
+	defer func() {
+		if panicked && x.authentic {
+			h.guard.Failed()
+		}
+	}()
+	receipt, rejected := accept(h, x)
+	panicked = false
+	switch {
+	case rejected != nil:
+		return h.reject(x, rejected)
+	case x.greeting != nil:
+		return h.answerHandshake(x)
+	}
+	return h.answerAccepted(x, receipt)
+}
+
+// answerAccepted counts the events of an accepted request and answers the sender.
+func (h *Handler) answerAccepted(x *exchange, receipt hookgate.Receipt) (status int) {
+	d, source, duplicate := &x.delivery, x.source, receipt.Duplicate()
+	messageID, events := d.MessageID, notSplit
+	if source.splitter == nil {
+		h.metrics.Accepted(d.EventType, duplicate)
+		source.count(1, duplicate, x.info.Received)
+	} else {
+		messageID, events = "", len(x.parts)
+		if events > 0 {
+			messageID = x.parts[0].MessageID
+		}
+		for i := range x.parts {
+			h.metrics.Accepted(x.parts[i].EventType, duplicate)
+		}
+		source.count(events, duplicate, x.info.Received)
+	}
+	if h.config.Logger.Enabled(x.http.Context(), slog.LevelDebug) {
+		h.config.Logger.Debug("accepted", "request_id", x.info.IDText, "event", d.Identity.String(),
+			"partition", receipt.Partition, "duplicate", duplicate)
+	}
+	h.countAnswer(x, cmp.Or(source.Success.Status, http.StatusAccepted))
+	if source.Success.Status != 0 {
+		return writeSuccess(x.writer, source.Success)
+	}
+	x.answer = appendAccepted(x.answer[:0], messageID, events, x.info.IDText, receipt,
+		time.Since(x.info.Received))
+	x.writer.Header()["Content-Type"] = jsonType
+	x.writer.WriteHeader(http.StatusAccepted)
+	// A sender that has gone will repeat the request, and that will be a duplicate.
+	x.writer.Write(x.answer)
+	return http.StatusAccepted
+}
+
+// jsonType is shared by all answers. It must not be modified.
+var jsonType = []string{"application/json"}
+
+// countAnswer counts an answer for the source that it belongs to.
+func (h *Handler) countAnswer(x *exchange, status int) {
 	if x.source != nil {
 		x.source.answered.Count(status)
 	}
 }
 
-// errBody hides what a broken connection's error is, so that it is not taken for one of Append.
-type errBody struct{ error }
-
-func tooLarge(limit int64) *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge, told: "body is larger than " +
-		strconv.FormatInt(limit, 10) + " bytes"}
+// schemeRequest returns what a Scheme sees of a request whose body has not been read.
+func schemeRequest(x *exchange) admit.Request {
+	r := x.http
+	return admit.Request{
+		Method: r.Method, Header: r.Header, Query: r.URL.RawQuery,
+		Slash: strings.HasSuffix(r.URL.Path, "/"), ID: x.info.IDText, Time: x.info.Received,
+	}
 }
 
-// keptHeaders returns the headers of these names, and of a compressed body what it is compressed
-// with.
+// keptHeaders returns the headers with these names, and the Content-Encoding of a compressed body.
 func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgate.Header) {
 	if compressed && !slices.Contains(names, "Content-Encoding") {
 		kept = append(kept, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
@@ -496,8 +358,8 @@ func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgat
 	return kept
 }
 
-// withEncoding returns headers with a Content-Encoding if the body is compressed, and without it if
-// not: the store unpacks by it what a request of several events carries.
+// withEncoding returns headers with a Content-Encoding if the body is compressed, and without one
+// if not: the store unpacks a request of several events by that header.
 func withEncoding(headers []hookgate.Header, compressed bool) []hookgate.Header {
 	headers = slices.DeleteFunc(headers,
 		func(h hookgate.Header) bool { return h.Name == "Content-Encoding" })
@@ -507,29 +369,16 @@ func withEncoding(headers []hookgate.Header, compressed bool) []hookgate.Header 
 	return headers
 }
 
-// recycle keeps x for the next delivery, unless its buffer has become large.
-func (h *Handler) recycle(x *exchange) {
-	if cap(x.body) > largeBody {
-		return
-	}
-	if cap(x.content) > largeBody {
-		x.content = nil
-	}
-	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Request{}, admit.Request{}, nil,
-		nil, nil
-	x.authentic, x.writer = false, nil
-	h.exchanges.Put(x)
-}
+// notSplit is the number of events for a source whose requests are one event each.
+const notSplit = -1
 
-// noCount is the number of events of a source whose requests are one event each.
-const noCount = -1
-
-// appendAccepted appends the JSON of a 202.
+// appendAccepted appends the JSON of a 202. It is written by hand because encoding/json would
+// allocate for every webhook.
 func appendAccepted(dst []byte, messageID string, events int, requestID string,
 	receipt hookgate.Receipt, took time.Duration) []byte {
 	dst = append(dst, `{"status":"accepted","messageId":`...)
 	dst = jsontext.AppendString(dst, messageID)
-	if events != noCount {
+	if events != notSplit {
 		dst = append(dst, `,"events":`...)
 		dst = strconv.AppendInt(dst, int64(events), 10)
 	}

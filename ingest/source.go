@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -56,7 +55,7 @@ type servedSource struct {
 	methods    []string         // for Allow
 	limiter    *rate.Limiter    // nil: no limit
 	counts     sourceCounts
-	refusals   refusalReasons
+	rejections rejectionCounts
 	// when each credential was used last, in microseconds, by admit.Setting
 	used     [2][]atomic.Int64
 	answered *metrics.Answers
@@ -66,7 +65,7 @@ type servedSource struct {
 
 // sourceCounts are since the start of the process.
 type sourceCounts struct {
-	accepted, duplicates, refused, handshakes atomic.Int64
+	accepted, duplicates, rejected, handshakes atomic.Int64
 	// when a delivery was accepted last; 0: never
 	lastMicros atomic.Int64
 }
@@ -144,13 +143,6 @@ func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
 	}
 	missing := 1 - s.limiter.TokensAt(now)
 	return time.Duration(missing / s.Rate * float64(time.Second)), true
-}
-
-// refusedRate tells the sender to come again when there is room.
-func refusedRate(wait time.Duration) *refusal {
-	seconds := int64(math.Ceil(max(wait, time.Second).Seconds()))
-	return &refusal{status: http.StatusTooManyRequests,
-		told: "more requests than this source may send", after: strconv.FormatInt(seconds, 10)}
 }
 
 // allows reports whether a request may come from where it comes.

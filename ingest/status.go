@@ -10,11 +10,11 @@ import (
 // SourceStatus is a source and its traffic since the start of the process.
 type SourceStatus struct {
 	Source
-	Path                                      string
-	Accepted, Duplicates, Refused, Handshakes int64
-	LastAt                                    time.Time // zero: no request was accepted
-	// Refusals are the requests of Refused by status and reason, the most frequent first.
-	Refusals    []RefusalCount
+	Path                                       string
+	Accepted, Duplicates, Rejected, Handshakes int64
+	LastAt                                     time.Time // zero: no request was accepted
+	// Rejections are the requests of Rejected by status and reason, the most frequent first.
+	Rejections  []RejectionCount
 	Credentials []CredentialStatus
 }
 
@@ -33,8 +33,8 @@ func (h *Handler) Status() []SourceStatus {
 		all[i] = SourceStatus{
 			Source: s.Source, Path: s.path(),
 			Accepted: s.counts.accepted.Load(), Duplicates: s.counts.duplicates.Load(),
-			Refused: s.counts.refused.Load(), Handshakes: s.counts.handshakes.Load(),
-			LastAt: timeOf(&s.counts.lastMicros), Refusals: s.refusals.all(),
+			Rejected: s.counts.rejected.Load(), Handshakes: s.counts.handshakes.Load(),
+			LastAt: timeOf(&s.counts.lastMicros), Rejections: s.rejections.all(),
 			Credentials: s.credentials(),
 		}
 	}
