@@ -63,6 +63,7 @@ type TB interface {
 	Fatalf(format string, args ...any)
 	Errorf(format string, args ...any)
 	Logf(format string, args ...any)
+	Cleanup(func())
 }
 
 // waitFor is how long the suite waits for something that must happen. It only ends tests that fail.

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 
-// newDatabase returns the URL of an empty database.
+// newDatabase returns the URL of an empty database, which other tests use after this one.
 func newDatabase(t storetest.TB) string {
 	t.Helper()
 	c, err := pgtest.Shared()
@@ -43,6 +43,11 @@ func newDatabase(t storetest.TB) string {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	t.Cleanup(func() {
+		if err := c.Recycle(context.Background(), name); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
 	return c.URL(name)
 }
 

@@ -68,6 +68,7 @@ type TB interface {
 	Fatalf(format string, args ...any)
 	Errorf(format string, args ...any)
 	Logf(format string, args ...any)
+	Cleanup(func())
 }
 
 // Run runs the suite. After each test the store's audit chain must hold.
