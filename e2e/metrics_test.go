@@ -267,7 +267,7 @@ func TestAlertRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"check", "rules", "hookgate.rules.yaml"},
-		{"test", "rules", "hookgate.rules.test.yaml"}} {
+		{"test", "rules", "hookgate.rules.test.yaml", "hookgate.rules.days.test.yaml"}} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = "../deploy/prometheus"
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -279,9 +279,13 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests, err := os.ReadFile("../deploy/prometheus/hookgate.rules.test.yaml")
-	if err != nil {
-		t.Fatal(err)
+	var tests []byte
+	for _, name := range []string{"hookgate.rules.test.yaml", "hookgate.rules.days.test.yaml"} {
+		text, err := os.ReadFile("../deploy/prometheus/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests = append(tests, text...)
 	}
 	runbook, err := os.ReadFile("../docs/runbook/README.md")
 	if err != nil {

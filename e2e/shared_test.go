@@ -138,9 +138,12 @@ func startStream(t *testing.T, g *gate, rate float64) *stream {
 	return startNamedStream(t, g, rate, "")
 }
 
-// startNamedStream is startStream for one of several streams with different names.
+// startNamedStream is startStream for one of several streams with different names. The short form
+// sends at most shortRate events a second, so that the tests take less of the processor.
 func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream {
 	t.Helper()
+	const shortRate = 200
+	rate = modeltest.Pick(min(rate, shortRate), rate)
 	s := &stream{t: t, name: name, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"),
 		done: make(chan struct{})}
 	ledger, err := os.Create(s.ledger)
