@@ -126,9 +126,10 @@ func TestAmazonCertificates(t *testing.T) {
 	}
 	for path, words := range map[string]string{
 		"/fetched.pem": "", "/chain.pem": "", "/optin.pem": "", "/garbage.pem": "not PEM",
-		"/moved.pem": "redirection", "/missing.pem": "404",
+		"/moved.pem": "redirects", "/missing.pem": "404",
 		"/self.pem": "unknown authority", "/noissuer.pem": "unknown authority",
-		"/evil.pem": "does not issue certificates for Amazon", "/alike.pem": "not an authority of Amazon's",
+		"/evil.pem": "does not issue certificates for Amazon", "/alike.pem": "does not issue" +
+			" certificates for Amazon",
 		"/bucket.pem": "not for Amazon SNS", "/region.pem": "not for Amazon SNS",
 		"/expired.pem": "is valid from",
 	} {

@@ -76,14 +76,16 @@ func (c CanaryOptions) plan() (plan []canary.Step) {
 func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error {
 	if c.Upstream == "" {
 		if c.Percent != 0 || len(c.Plan) > 0 || c.RequireEvidence {
-			return errors.New("a setting of canary is set, but canary.upstream is not: set it to the URL of the previous service")
+			return errors.New("a setting of canary is set, but canary.upstream is not: set it to the URL" +
+				" of the previous service")
 		}
 		return nil
 	}
 	u, err := url.Parse(c.Upstream)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
 		u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("canary.upstream must be a base URL like http://10.0.0.5:3000, without user, password and query")
+		return errors.New("canary.upstream must be a base URL like http://10.0.0.5:3000, without user," +
+			" password and query")
 	}
 	if err := canary.CheckPlan(c.plan()); err != nil {
 		return fmt.Errorf("canary.plan: %w", err)
@@ -94,11 +96,14 @@ func (c CanaryOptions) check(writeTimeout time.Duration, evidenceKeys int) error
 	case c.Timeout <= 0 || c.MaxConnections <= 0:
 		return errors.New("canary.timeout and canary.max_connections must be greater than zero")
 	case c.Timeout >= writeTimeout:
-		return fmt.Errorf("canary.timeout (%v) must be below http.write_timeout (%v); otherwise senders are cut off before they get a response", c.Timeout, writeTimeout)
+		return fmt.Errorf("canary.timeout (%v) must be below http.write_timeout (%v); otherwise"+
+			" senders are cut off before they get a response", c.Timeout, writeTimeout)
 	case c.RequireEvidence && c.Percent > 0:
-		return errors.New("canary.require_evidence and canary.percent contradict each other: with canary.percent the start needs no evidence")
+		return errors.New("canary.require_evidence and canary.percent contradict each other: with" +
+			" canary.percent the start needs no evidence")
 	case c.RequireEvidence && evidenceKeys == 0:
-		return errors.New("canary.require_evidence needs evidence.public_keys: without them anybody can sign evidence")
+		return errors.New("canary.require_evidence needs evidence.public_keys: without them anybody" +
+			" can sign evidence")
 	}
 	return nil
 }

@@ -63,13 +63,15 @@ func (o Options) Check() error {
 		return fmt.Errorf("http.max_body_memory (%v) must be at least twice http.max_body (%v)",
 			o.HTTP.MaxBodyMemory, o.HTTP.MaxBody)
 	case o.HTTP.MaxHeaderMemory < httpserver.LeastHeaderMemory(o.HTTP.MaxHeader):
-		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of http.max_header (%v)",
+		return fmt.Errorf("http.max_header_memory (%v) must be at least %v, for one header of"+
+			" http.max_header (%v)",
 			o.HTTP.MaxHeaderMemory, httpserver.LeastHeaderMemory(o.HTTP.MaxHeader), o.HTTP.MaxHeader)
 	case 2*o.HTTP.MaxUnpacked > o.HTTP.MaxBodyMemory:
 		return fmt.Errorf("http.max_unpacked (%v) must be at most half of http.max_body_memory (%v)",
 			o.HTTP.MaxUnpacked, o.HTTP.MaxBodyMemory)
 	case o.Canary.Upstream != "" && 4*(2*o.largestBody()+o.HTTP.MaxUnpacked) >= 3*o.HTTP.MaxBodyMemory:
-		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body twice:"+
+		return fmt.Errorf("http.max_body_memory (%v) is too small for a canary, which holds a body"+
+			" twice:"+
 			" three quarters of it must be more than twice the largest max_body (%v) plus"+
 			" http.max_unpacked (%v)",
 			o.HTTP.MaxBodyMemory, o.largestBody(), o.HTTP.MaxUnpacked)
@@ -136,7 +138,8 @@ func (o Options) checkRetention() error {
 		return fmt.Errorf("retention.events (%v) must not be shorter than queue.claim_ttl (%v): the gate"+
 			" would answer 202 to a duplicate of an event that is removed", r.Events, q.ClaimTTL)
 	case r.Trail > 0 && r.Events == 0:
-		return errors.New("retention.trail needs retention.events: the lineage of an event is kept at least" +
+		return errors.New("retention.trail needs retention.events: the lineage of an event is kept at" +
+			" least" +
 			" as long as the event")
 	case r.Trail > 0 && r.Trail < r.Events:
 		return fmt.Errorf("retention.trail (%v) must not be shorter than retention.events (%v)", r.Trail,

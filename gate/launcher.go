@@ -40,7 +40,8 @@ func (l *launcher) start(id hookgate.RequestID, reason string,
 	// A time more than the cool-down ahead comes from a clock that was wrong. It must not prevent
 	// roll-backs until then.
 	if next := last.Add(l.cooldown); time.Until(next) > 0 && time.Until(last) < l.cooldown {
-		return "", fmt.Errorf("a roll-back started at %s; the gate starts the next one at %s at the earliest",
+		return "", fmt.Errorf("a roll-back started at %s; the gate starts the next one at %s at the"+
+			" earliest",
 			last.Format(time.RFC3339), next.Format(time.RFC3339))
 	}
 	if err := datadir.WriteDurably(l.dir.RollbackStamp(),
@@ -84,7 +85,8 @@ func (l *launcher) last() (time.Time, error) {
 	}
 	last, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s does not hold a time; delete it to allow the next roll-back at once",
+		return time.Time{}, fmt.Errorf("%s does not hold a time; delete it to allow the next roll-back"+
+			" at once",
 			l.dir.RollbackStamp())
 	}
 	return last, nil

@@ -67,7 +67,8 @@ func (b *backends) drainLeftover(
 		return err
 	}
 	if stats.Depth > 0 {
-		log.Warn("storing the webhooks that an earlier configuration left; new ones are accepted after that",
+		log.Warn("storing the webhooks that an earlier configuration left; new ones are accepted after"+
+			" that",
 			"records", stats.Depth)
 		opts := spool.Options{Timeout: o.Queue.Timeout, Quarantine: o.dir().Quarantine, Logger: log}
 		if err := spool.Drain(ctx, to, left, opts); err != nil {
@@ -133,7 +134,8 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 			Reject:   o.Spool.Off,
 			Emptied: func() {
 				if err := left.Close(); err != nil { // records what was released
-					log.Error("cannot remove the moved records; the next start moves them again, which is harmless",
+					log.Error("cannot remove the moved records; the next start moves them again, which is"+
+						" harmless",
 						"file", path, "error", err)
 				}
 				close(emptied)
@@ -163,7 +165,8 @@ func (b *backends) openLeftovers(ctx context.Context, o Options, log *slog.Logge
 // warnOfRedis logs that Redis may hold webhooks that a gate without Redis cannot store.
 func warnOfRedis(o Options, log *slog.Logger) {
 	if o.UsedRedis() {
-		log.Warn("this data directory was used with Redis; webhooks in Redis are stored only when a gate with its REDIS_URL runs",
+		log.Warn("this data directory was used with Redis; webhooks in Redis are stored only when a"+
+			" gate with its REDIS_URL runs",
 			"data_dir", o.DataDir)
 	}
 }

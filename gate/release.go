@@ -126,7 +126,8 @@ func (c ReleaseOptions) check(canary bool) error {
 	case c.Triggers.Sustain < 0:
 		return errors.New("release.triggers.sustain must not be negative")
 	case a.URL == "" && a.Secret != "":
-		return errors.New("release.alarm.secret is set, but release.alarm.url is not: set both or neither")
+		return errors.New("release.alarm.secret is set, but release.alarm.url is not: set both or" +
+			" neither")
 	case a.URL == "":
 		return nil
 	case a.Secret == "":
@@ -155,7 +156,8 @@ func releaseConfigOf(o Options, b *backends, log *slog.Logger) (release.Config, 
 		}
 	}
 	if limit := o.Release.Triggers.QueueDepth.Limit; limit >= o.Queue.HighWater && !o.Spool.Off {
-		log.Warn("release.triggers.queue_depth.limit is not below queue.high_water: the trigger can never fire",
+		log.Warn("release.triggers.queue_depth.limit is not below queue.high_water: the trigger can"+
+			" never fire",
 			"limit", limit, "high_water", o.Queue.HighWater)
 	}
 	var err error
@@ -193,7 +195,8 @@ func newAlarmWebhook(c AlarmOptions) (release.Webhook, error) {
 		err = sign(trial, "trial", time.Now(), nil)
 	}
 	if err != nil {
-		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be a Standard Webhooks secret (whsec_"+
+		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be a Standard Webhooks secret"+
+			" (whsec_"+
 			" and base64): %w", err)
 	}
 	return release.Webhook{URL: c.URL, Sign: sign, Timeout: alarmTimeout,

@@ -27,7 +27,8 @@ type TestWebhook struct {
 func (c Options) SignTestWebhook(source string, w TestWebhook) (*admit.Request, error) {
 	s, ok := c.Sources[source]
 	if !ok {
-		return nil, fmt.Errorf("the configuration has no source %s, only %s; without --config and HOOKGATE_CONFIG it is read from hookgate.yaml in this folder",
+		return nil, fmt.Errorf("the configuration has no source %s, only %s; without --config and"+
+			" HOOKGATE_CONFIG it is read from hookgate.yaml in this folder",
 			source, strings.Join(c.SourceNames(), ", "))
 	}
 	options, err := c.SchemeOptions(source)
