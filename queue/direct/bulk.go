@@ -7,17 +7,17 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// AppendAll stores records in their order, as Append and AppendDuplicate would one after the other,
-// but as many in one transaction as a group may have. It is for emptying a spool: the records are
-// acknowledged already, so it takes them although little space is free. They must not change for as
-// long as the caller may repeat the call.
+// AppendAll implements spool.BulkAppender. It stores records in their order, as AppendDuplicate
+// would one by one, but as many in one transaction as fit into a group. It ignores Options.MinFree,
+// because the records of a spool are acknowledged already. The caller must not change the records
+// while it may repeat the call.
 //
 // After an error the outcome of each record is unknown, and the same call again is harmless. An
-// error that wraps hookgate.ErrRejected: see Append; it is about one of the records.
+// error that wraps hookgate.ErrRejected is about one of the records; see Append.
 func (q *Queue) AppendAll(ctx context.Context, records []hookgate.Record) error {
 	for len(records) > 0 {
 		r := &records[0]
-		if len(r.Parts) > 0 { // its events may be as many as a group may have
+		if len(r.Parts) > 0 { // its events may fill a group
 			if _, err := q.append(ctx, &r.Request, r.DuplicateOf); err != nil {
 				return err
 			}
@@ -36,14 +36,14 @@ func (q *Queue) AppendAll(ctx context.Context, records []hookgate.Record) error 
 	return nil
 }
 
-// fits reports whether r has room among several.
+// fits reports whether the call has room for r.
 func (c *call) fits(r *hookgate.Record) bool {
 	return c.events == 0 || c.events < maxRecords && c.bytes+len(r.Body) <= maxBytes
 }
 
-// add adds a record to several. Its place in the spool is no place in the store.
+// add adds a record to the call, without its position in the spool.
 func (c *call) add(r hookgate.Record, partition int) {
-	c.several = append(c.several, hookgate.Record{
+	c.prepared = append(c.prepared, hookgate.Record{
 		Request: r.Request, DuplicateOf: r.DuplicateOf, Partition: partition, EnqueuedAt: time.Now(),
 	})
 	c.events++

@@ -10,21 +10,23 @@ import (
 
 // call is one Append on its way through the committer.
 type call struct {
-	mu sync.Mutex // guards the next two; held for a copy at most
-	// request is the caller's, until it has left.
+	mu sync.Mutex // guards the next two; held for one copy at most
+	// request belongs to the caller of Append, who may use it again once abandoned is set.
 	request *hookgate.Request
-	gone    bool // the caller has left
+	// abandoned says that Append has returned without an answer.
+	abandoned bool
 
 	of         hookgate.RequestID // see AppendDuplicate
 	partition  int
 	enqueuedAt time.Time
-	// events is how many records the call brings, and bytes about what they hold.
+	// events is the number of records of the call, and bytes about their size.
 	events, bytes int
-	// several are the events of a request that carries several, and unfit is why it cannot be divided:
-	// then several is the request as it is. They refer to a copy.
-	several []hookgate.Record
-	unfit   error
-	// probe says that the call brings nothing and asks whether the store could store bytes.
+	// prepared are records that no longer refer to request: the events of a request that carries
+	// several, or those of AppendAll. splitErr is why a request cannot be split; then prepared has the
+	// request as it is.
+	prepared []hookgate.Record
+	splitErr error
+	// probe says that the call has no records and tests whether the store could store bytes.
 	probe bool
 
 	receipt  hookgate.Receipt
@@ -41,18 +43,18 @@ var calls = sync.Pool{New: func() any {
 
 func newCall() *call { return calls.Get().(*call) }
 
-// recycle makes c available again. Only a call that was answered may be: the committer has no more
-// use of it.
+// recycle makes c available for another Append. Only a call that was answered may be recycled: the
+// committer no longer uses it.
 func (c *call) recycle() {
 	*c = call{answered: c.answered, timer: c.timer}
 	calls.Put(c)
 }
 
-// leave ends the caller's part in c before its answer. The request is not read afterwards.
-func (c *call) leave() {
+// abandon ends the wait for an answer. The committer does not read the request afterwards.
+func (c *call) abandon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone, c.request = true, nil
+	c.abandoned, c.request = true, nil
 }
 
 func (c *call) answer(r hookgate.Receipt, err error) {
@@ -60,20 +62,20 @@ func (c *call) answer(r hookgate.Receipt, err error) {
 	c.answered <- struct{}{}
 }
 
-// split divides a request of several events in the goroutine of its caller, as it may have to be
-// unpacked.
+// split splits a request that carries several events. The caller's goroutine does it, because
+// decompressing the body takes time.
 func (c *call) split() {
 	d := *c.request
 	d.Body, d.Headers, d.Parts = slices.Clone(d.Body), slices.Clone(d.Headers), slices.Clone(d.Parts)
 	r := hookgate.Record{Request: d, DuplicateOf: c.of, Partition: c.partition,
 		EnqueuedAt: c.enqueuedAt}
-	c.several, c.unfit = r.Split()
-	if c.unfit != nil {
-		c.several = []hookgate.Record{r}
+	c.prepared, c.splitErr = r.Split()
+	if c.splitErr != nil {
+		c.prepared = []hookgate.Record{r}
 	}
-	c.request, c.events = nil, len(c.several)
+	c.request, c.events = nil, len(c.prepared)
 	c.bytes += len(d.Parts)
-	for i := range c.several {
-		c.bytes += len(c.several[i].Body)
+	for i := range c.prepared {
+		c.bytes += len(c.prepared[i].Body)
 	}
 }

@@ -12,17 +12,17 @@ import (
 	"github.com/hookgate/hookgate/internal/tally"
 )
 
-// keptBytes bounds the memory that the committer keeps for the bodies of the next group.
+// keptBytes bounds the memory that the committer reuses for the bodies of the next group.
 const keptBytes = 1 << 20
 
-// committer stores groups of calls. All of it belongs to one goroutine.
+// committer stores groups of calls. It belongs to one goroutine.
 type committer struct {
 	q     *Queue
 	tally *tally.Counter
-	// pending are calls that came off the line and are in no group yet.
+	// pending are calls that no longer wait in Queue.waiting and are in no group yet.
 	pending []*call
 
-	// The group at hand, kept for its memory.
+	// The current group. Its memory is used again.
 	group   []member
 	records []hookgate.Record
 	dead    []hookgate.DeadLetter
@@ -30,8 +30,8 @@ type committer struct {
 	headers []hookgate.Header
 }
 
-// member is a call of a group and where its records stand in the batch: those from first up to, but
-// not including, end; or the dead letter at first.
+// member is a call of a group with the range of its records in the batch, from first up to but not
+// including end. If dead is set, the range is one of dead letters.
 type member struct {
 	*call
 	first, end int
@@ -47,17 +47,18 @@ func newCommitter(q *Queue) *committer {
 func (c *committer) run() {
 	defer close(c.q.done)
 	for c.next() {
-		c.gather()
+		c.formGroup()
 		c.commit()
 	}
 }
 
-// next waits for calls and takes them off the line; false if the queue is closed and nothing waits.
+// next moves the waiting calls to pending, and waits for one if there are none. It returns false if
+// the queue is closed and nothing waits.
 func (c *committer) next() bool {
 	q := c.q
 	for {
-		// Callers that were answered come again at once. Without this the first of them would make a
-		// small group of their own, and the others wait for it.
+		// Callers that have just got an answer append again at once. Without Gosched the first of them
+		// would form a small group, and the others would wait for it.
 		runtime.Gosched()
 		q.mu.Lock()
 		c.pending = append(c.pending, q.waiting...)
@@ -76,8 +77,8 @@ func (c *committer) next() bool {
 	}
 }
 
-// gather makes a group of the pending calls that came first and fit, and copies what they bring.
-func (c *committer) gather() {
+// formGroup forms a group of the oldest pending calls that fit, and copies their requests.
+func (c *committer) formGroup() {
 	events, bytes, n := 0, 0, 0
 	for _, call := range c.pending {
 		if n > 0 && (events+call.events > maxRecords || bytes+call.bytes > maxBytes) {
@@ -88,28 +89,29 @@ func (c *committer) gather() {
 		bytes += call.bytes
 	}
 	for _, call := range c.pending[:n] {
-		c.take(call)
+		c.add(call)
 	}
 	rest := copy(c.pending, c.pending[n:])
 	clear(c.pending[rest:])
 	c.pending = c.pending[:rest]
 }
 
-// take adds a call to the group unless its caller has left.
-func (c *committer) take(call *call) {
+// add adds a call to the group unless its Append has returned. From here on the group refers to
+// copies only.
+func (c *committer) add(call *call) {
 	call.mu.Lock()
 	defer call.mu.Unlock()
-	if call.gone {
+	if call.abandoned {
 		return
 	}
 	m := member{call: call, first: len(c.records)}
 	switch {
 	case call.probe:
-	case call.unfit != nil:
+	case call.splitErr != nil:
 		m.first, m.dead = len(c.dead), true
-		c.dead = append(c.dead, hookgate.DeadLetter{Record: call.several[0], Reason: call.unfit.Error()})
-	case call.several != nil:
-		c.records = append(c.records, call.several...)
+		c.dead = append(c.dead, hookgate.DeadLetter{Record: call.prepared[0], Reason: call.splitErr.Error()})
+	case call.prepared != nil:
+		c.records = append(c.records, call.prepared...)
 	default:
 		c.records = append(c.records, hookgate.Record{
 			Request: *call.request, Partition: call.partition, EnqueuedAt: call.enqueuedAt,
@@ -125,13 +127,13 @@ func (c *committer) take(call *call) {
 	c.group = append(c.group, m)
 }
 
-// body copies a body to memory that is the group's.
+// body copies a body to the group's memory.
 func (c *committer) body(b []byte) []byte {
 	if len(b) > keptBytes/16 {
 		return slices.Clone(b)
 	}
 	if len(c.bodies)+len(b) > cap(c.bodies) {
-		// What the group has so far stays where it is.
+		// Records of the group still refer to the old memory, so it is not copied.
 		c.bodies = make([]byte, 0, min(max(2*cap(c.bodies), keptBytes/16), keptBytes))
 	}
 	start := len(c.bodies)
@@ -139,7 +141,7 @@ func (c *committer) body(b []byte) []byte {
 	return c.bodies[start:len(c.bodies):len(c.bodies)]
 }
 
-// header copies headers, whose text never changes, to memory that is the group's.
+// header copies headers to the group's memory. Their text never changes.
 func (c *committer) header(h []hookgate.Header) []hookgate.Header {
 	if len(h) == 0 {
 		return nil
@@ -159,7 +161,7 @@ func (c *committer) commit() {
 	defer cancel()
 	outcome, took, err := c.apply(ctx, b)
 	if at := c.atFault(err); at >= 0 && len(c.group) > 1 {
-		// The others are tried once without the event that the store refuses.
+		// Store the others without the event that the store rejects.
 		c.reject(at, err)
 		b.LastError = err.Error()
 		outcome, took, err = c.apply(ctx, b)
@@ -172,12 +174,12 @@ func (c *committer) commit() {
 		}
 	}
 	if err == nil && len(b.Records)+len(b.Dead) > 0 {
-		c.tally.Count(b, &outcome, took) // behind the answers, because nobody waits for it
+		c.tally.Count(b, &outcome, took) // after the answers, because no caller waits for it
 	}
 	c.release(err)
 }
 
-// apply hands the records of the group to the store.
+// apply stores the records of the group. A group of probes without records tests the store.
 func (c *committer) apply(ctx context.Context, b *hookgate.Batch) (outcome hookgate.Outcome,
 	took time.Duration, err error) {
 	b.Records, b.Dead = c.records, c.dead
@@ -203,7 +205,7 @@ func (c *committer) apply(ctx context.Context, b *hookgate.Batch) (outcome hookg
 	return outcome, took, fmt.Errorf("store %d events: %w", len(c.records)+len(c.dead), err)
 }
 
-// atFault returns the index of the call whose record the store refuses; -1 if err names none.
+// atFault returns the index of the call whose record the store rejects; -1 if err names none.
 func (c *committer) atFault(err error) int {
 	var rejected *hookgate.RejectedError
 	if !errors.As(err, &rejected) {
@@ -219,7 +221,7 @@ func (c *committer) atFault(err error) int {
 	})
 }
 
-// reject answers a call of the group with err and takes it out.
+// reject answers a call of the group with err and removes it.
 func (c *committer) reject(at int, err error) {
 	m := c.group[at]
 	m.answer(hookgate.Receipt{}, err)
@@ -237,8 +239,8 @@ func (c *committer) reject(at int, err error) {
 	}
 }
 
-// receiptOf returns the receipt of a member. A request of several events is a duplicate if all of
-// them are: of the request that brought the first one.
+// receiptOf returns the receipt of a member. A request that carries several events is a duplicate if
+// all of them are. It is then a duplicate of the request that brought the first one.
 func (m *member) receiptOf(o *hookgate.Outcome) hookgate.Receipt {
 	r := hookgate.Receipt{Partition: m.partition}
 	if m.dead || m.probe {
@@ -251,14 +253,14 @@ func (m *member) receiptOf(o *hookgate.Outcome) hookgate.Receipt {
 			return r
 		}
 	}
-	if r.DuplicateOf = results[0].DuplicateOf; m.several != nil {
+	if r.DuplicateOf = results[0].DuplicateOf; m.prepared != nil {
 		r.DuplicateOf = r.DuplicateOf.WithoutPart()
 	}
 	return r
 }
 
-// release drops what the group refers to. Its memory is used again, unless it was a large group or
-// the store failed: a call of it that never ended may still read.
+// release clears the group. Its memory is used again, unless the group was large or the store
+// failed: a call of the store that timed out may still read it.
 func (c *committer) release(err error) {
 	if err != nil || cap(c.records) > 4*maxRecords {
 		c.records, c.dead, c.bodies, c.headers = nil, nil, nil, nil

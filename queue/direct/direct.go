@@ -1,13 +1,14 @@
-// Package direct is the queue over a store: what it takes is stored when Append returns.
+// Package direct is the queue over a store: when Append returns, the event is stored.
 //
-// Requests that wait at the same time become one group, which one call of Store.Apply stores in one
-// transaction. One goroutine, the committer, gathers groups and applies them one after the other.
+// Requests that wait at the same time form a group, which one call of Store.Apply stores in one
+// transaction. One goroutine, the committer, forms the groups and applies them one after the other.
 //
-//	Append ─┐              ┌──────── committer ────────┐
+//	Append ─┐              ┌────────── committer ──────────┐
 //	Append ─┼─► waiting ─► │ copy ─► Store.Apply ─► answer │ ─► receipts
-//	Append ─┘              └───────────────────────────┘
+//	Append ─┘              └───────────────────────────────┘
 //
-// A group holds copies, so a caller whose time is up leaves at once and takes its request with it.
+// A group has copies of the requests. So an Append that times out returns at once, and its caller
+// may use the request again.
 package direct
 
 import (
@@ -24,32 +25,33 @@ import (
 )
 
 const (
-	// maxRecords and maxBytes bound a group. One request may be larger and is a group of its own then.
+	// maxRecords and maxBytes bound a group. A larger request is a group of its own.
 	maxRecords = 512
 	maxBytes   = 16 << 20
-	// freeEvery is how long an answer about free space counts.
+	// freeEvery is how often the queue asks for the free space.
 	freeEvery = time.Second
 )
 
 // Options of a queue. Zero fields take their defaults.
 type Options struct {
-	// Name is this process in the lineage; default "gate".
+	// Name names this process in the lineage; default "gate".
 	Name string
-	// Partitions is the number that receipts and records name partitions of; default 16.
+	// Partitions is the number of partitions for receipts and records; default 16.
 	Partitions int
-	// Timeout bounds an Append and a call of the store; default 5 seconds. When it is over the
-	// outcome is unknown: the store may still commit.
+	// Timeout bounds an Append and a call of the store; default 5 seconds. After a time-out the outcome
+	// is unknown: the store may still commit.
 	Timeout time.Duration
-	// MinFree is the free space in bytes below which Append answers ErrFull; 0: no bound. Free
-	// reports the free space and is called at most once a second. It may be called concurrently.
+	// MinFree is the free space in bytes below which Append returns ErrFull; 0: no bound. Free returns
+	// the free space. It is called at most once per second, and may be called concurrently.
 	MinFree int64
 	Free    func() (int64, error)
-	// Probe tries whether the store, which has failed, could store so many bytes now. Default: Apply
-	// with nothing to store.
+	// Probe tests whether a store that has failed could store so many bytes now. Default: Apply with
+	// nothing to store.
 	Probe func(ctx context.Context, bytes int) error
-	// Shared says that other processes store events too, so that a gap in a sequence says nothing.
+	// Shared reports whether other processes store events too. Then a gap in a sequence is no sign of a
+	// missing event.
 	Shared bool
-	// Metrics receives what became of each event, and the size and time of each group; default none.
+	// Metrics counts events and groups; default none.
 	Metrics tally.Metrics
 	Logger  *slog.Logger
 }
@@ -85,7 +87,7 @@ type Queue struct {
 	store hookgate.Store
 
 	mu      sync.Mutex // guards what follows; never held over I/O
-	waiting []*call    // in the order in which they came
+	waiting []*call    // in the order of their arrival
 	idle    bool       // the committer waits for wake
 	closed  bool
 
@@ -94,7 +96,7 @@ type Queue struct {
 
 	// failure is why the store fails; nil while it works.
 	failure atomic.Pointer[failure]
-	// full holds whether free space is below MinFree, and askAt when to ask again, in nanoseconds
+	// full reports whether the free space was below MinFree. askAt is when to ask again, in nanoseconds
 	// since 1970.
 	full  atomic.Bool
 	askAt atomic.Int64
@@ -120,28 +122,25 @@ func New(store hookgate.Store, o Options) (*Queue, error) {
 	return q, nil
 }
 
-// errTimeout is the error of an Append whose time is over.
+// errTimeout is the error of an Append that timed out.
 type errTimeout struct{ after time.Duration }
 
 func (e errTimeout) Error() string {
-	return fmt.Sprintf("the store has not answered within %v; whether it has the event is unknown",
+	return fmt.Sprintf("the store has not answered within %v; it may or may not have the event",
 		e.after)
 }
 
-// Timeout says that another attempt may succeed, as net.Error has it.
+// Timeout reports that another attempt may succeed, as in net.Error.
 func (errTimeout) Timeout() bool { return true }
 
-// Append implements hookgate.Queue. The request is the caller's again when it returns, whatever it
-// returns.
-//
-// An error that wraps hookgate.ErrRejected: the store refuses the event, and refused it as a dead
-// letter too. It stores nothing of it, and would refuse it again.
+// Append implements hookgate.Queue. An error that wraps hookgate.ErrRejected means that the store
+// rejected the event, and the dead letter in its place too. Nothing of it is stored, and the store
+// would reject it again.
 func (q *Queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
-// AppendDuplicate stores d, which another queue has found to be a duplicate of a request and whose
-// body that queue has dropped. If of is zero it is Append.
+// AppendDuplicate implements spool.Appender.
 func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.isFull() {
@@ -162,7 +161,7 @@ func (q *Queue) append(ctx context.Context, d *hookgate.Request,
 	return q.await(ctx, c)
 }
 
-// await hands c to the committer and waits for its answer.
+// await gives c to the committer and waits for its answer.
 func (q *Queue) await(ctx context.Context, c *call) (hookgate.Receipt, error) {
 	if !q.enter(c) {
 		return hookgate.Receipt{}, hookgate.ErrClosed
@@ -182,11 +181,11 @@ func (q *Queue) await(ctx context.Context, c *call) (hookgate.Receipt, error) {
 		q.failed(err, 0)
 	}
 	c.timer.Stop()
-	c.leave()
+	c.abandon()
 	return hookgate.Receipt{}, err
 }
 
-// enter puts c into the line; false if the queue is closed.
+// enter adds c to the waiting calls; false if the queue is closed.
 func (q *Queue) enter(c *call) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -201,7 +200,7 @@ func (q *Queue) enter(c *call) bool {
 	return true
 }
 
-// isFull reports whether free space was below MinFree when that was last asked.
+// isFull reports whether the free space was below MinFree when the queue last asked.
 func (q *Queue) isFull() bool {
 	if q.MinFree == 0 {
 		return false
@@ -209,9 +208,9 @@ func (q *Queue) isFull() bool {
 	now := time.Now().UnixNano()
 	if at := q.askAt.Load(); now >= at && q.askAt.CompareAndSwap(at, now+int64(freeEvery)) {
 		free, err := q.Free()
-		full := err == nil && free < q.MinFree // if it cannot be known, the store will say
+		full := err == nil && free < q.MinFree // if Free fails, a write to the store will tell
 		if was := q.full.Swap(full); full && !was {
-			q.Logger.Error("too little free space; events are refused until there is more", "free_bytes",
+			q.Logger.Error("too little free space; webhooks are rejected until there is more", "free_bytes",
 				free, "min_free_bytes", q.MinFree)
 		} else if was && !full {
 			q.Logger.Info("there is enough free space again", "free_bytes", free)
@@ -220,7 +219,7 @@ func (q *Queue) isFull() bool {
 	return q.full.Load()
 }
 
-// failed notes that the store fails.
+// failed notes that the store failed to store so many bytes.
 func (q *Queue) failed(err error, bytes int) {
 	for {
 		before := q.failure.Load()
@@ -230,7 +229,7 @@ func (q *Queue) failed(err error, bytes int) {
 		}
 		if q.failure.CompareAndSwap(before, f) {
 			if before == nil {
-				q.Logger.Error("the store fails; events are not taken until it works", "error", err)
+				q.Logger.Error("the store fails; webhooks are not stored until it works", "error", err)
 			} else if before.err.Error() != err.Error() {
 				q.Logger.Error("the store still fails", "error", err)
 			}
@@ -239,8 +238,8 @@ func (q *Queue) failed(err error, bytes int) {
 	}
 }
 
-// works notes that the store has stored a group of so many bytes. A smaller one than those that
-// failed may still find room on a full disk and proves nothing.
+// works notes that the store has stored a group of so many bytes. A group smaller than the failed
+// ones may still find room on a full disk and proves nothing.
 func (q *Queue) works(bytes int) {
 	f := q.failure.Load()
 	if f != nil && bytes >= f.bytes && q.failure.CompareAndSwap(f, nil) {
@@ -248,7 +247,7 @@ func (q *Queue) works(bytes int) {
 	}
 }
 
-// Stats implements hookgate.Queue. After a failure it tries whether the store works again.
+// Stats implements hookgate.Queue. After a failure it tests whether the store works again.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	s := hookgate.QueueStats{Partitions: q.Partitions}
 	if f := q.failure.Load(); f != nil {
@@ -265,7 +264,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	return s, nil
 }
 
-// Close ends the committer after it has stored what waits. Calls that come later get ErrClosed.
+// Close implements hookgate.Queue. It stores the waiting requests first.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	q.closed = true
