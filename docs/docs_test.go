@@ -232,3 +232,39 @@ var notSettings = map[string]bool{
 	"approvals.json": true, "evidence.key": true, "release.trigger.raised": true,
 	"release.trigger.cleared": true, "release.trigger.acted": true,
 }
+
+// TestNamesExist checks that each test, benchmark and Go file that a page names exists. A path is
+// given from the root or from the folder that the same line is about.
+func TestNamesExist(t *testing.T) {
+	functions := map[string]bool{}
+	files := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark)\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+			if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != root {
+				return fs.SkipDir // caches
+			}
+			return err
+		}
+		files[filepath.Base(path)] = true
+		text, err := os.ReadFile(path)
+		for _, m := range function.FindAllStringSubmatch(string(text), -1) {
+			functions[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Benchmark)[A-Z]\\w*)[`/]|`([a-z][\\w/]*\\.go)`")
+	for page, text := range pages(t) {
+		if page == "CHANGELOG.md" {
+			continue
+		}
+		for _, m := range named.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			if m[1] != "" && !functions[m[1]] || m[2] != "" && !files[filepath.Base(m[2])] {
+				t.Errorf("%s names %s%s, which does not exist", page, m[1], m[2])
+			}
+		}
+	}
+}
