@@ -15,16 +15,16 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// backendOptions are how durable a Redis and a PostgreSQL are, and further settings of PostgreSQL.
+// backendOptions are the durability of a Redis and a PostgreSQL, and more settings of PostgreSQL.
 type backendOptions struct {
-	// alone leaves Redis out: PostgreSQL takes the appends.
+	// alone is PostgreSQL without Redis. PostgreSQL takes the appends.
 	alone       bool
-	appendfsync string // as in Redis; empty for no append-only file
+	appendfsync string // of Redis; empty: no append-only file
 	fsync       bool   // of PostgreSQL
 	settings    []string
 }
 
-// backends are a PostgreSQL and, unless that is alone, a Redis.
+// backends are a PostgreSQL and, unless it is alone, a Redis.
 type backends struct {
 	redis    *exec.Cmd // nil without Redis
 	port     int
@@ -33,7 +33,7 @@ type backends struct {
 	database string
 }
 
-// startBackends starts them, empty.
+// startBackends starts empty backends.
 func startBackends(ctx context.Context, o backendOptions) (_ *backends, err error) {
 	b := &backends{}
 	defer func() {
@@ -87,7 +87,7 @@ func (b *backends) startRedis(ctx context.Context, appendfsync string) error {
 
 func (b *backends) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
 
-// client returns a connection to Redis of this program's own.
+// client returns a connection to Redis for this program.
 func (b *backends) client() (rueidis.Client, error) {
 	return rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{b.address()},
 		DisableCache: true, ForceSingleClient: true})
@@ -117,7 +117,7 @@ func (b *backends) stop() {
 	os.RemoveAll(b.dir)
 }
 
-// sizeOf is what a folder or a file takes on the disk, in bytes.
+// sizeOf returns the size of a folder or a file on disk, in bytes.
 func sizeOf(path string) (n int64, err error) {
 	err = filepath.Walk(path, func(_ string, info os.FileInfo, err error) error {
 		if err == nil && info.Mode().IsRegular() {

@@ -15,9 +15,9 @@ import (
 	"syscall"
 )
 
-// serveBare is what one would write in an afternoon: net/http, the signature, the JSON, an answer.
-// It keeps nothing, unless args name a file: then each body is appended to that and synced before
-// the answer.
+// serveBare is the simplest server for the same requests: net/http, the signature, the JSON, an
+// answer. It stores nothing, unless args name a file. Then it appends each body to the file, and
+// syncs the file before the answer.
 func serveBare(args []string) {
 	var file *os.File
 	if len(args) > 0 {

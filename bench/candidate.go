@@ -11,35 +11,34 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// candidate is a server that is compared with others: a bare one, or hookgate with its backends and
+// candidate is a server to compare with others: a bare one, or hookgate with its backends and
 // settings.
 type candidate struct {
 	name string
-	// gate is the binary of hookgate; empty for the bare server, which this program is itself.
+	// gate is the binary of hookgate. Empty: this program, as the bare server.
 	gate string
-	// fsync makes the bare server keep each body in a file.
+	// fsync makes the bare server append each body to a file.
 	fsync bool
-	// shared are the PostgreSQL and the Redis that it uses; nil for the embedded gate.
+	// shared are its PostgreSQL and Redis; nil for the embedded gate.
 	shared *backendOptions
-	// settings of hookgate, as environment.
+	// settings of hookgate, as environment variables.
 	settings []string
-	// prepare changes what the stopped gate keeps, once it has made its schemas; nil if nothing is
-	// changed.
+	// prepare changes the store of the stopped gate after it has made its schemas. nil: no change.
 	prepare func(context.Context, *stand) error
-	// bearer makes the client show a key instead of signing.
+	// bearer makes the client send a key instead of signing.
 	bearer bool
-	// ingest is the number of processes that take webhooks, beside one that stores; 0 for one process
-	// that does both.
+	// ingest is the number of processes that take webhooks, in addition to one that stores; 0: one
+	// process does both.
 	ingest int
-	// processes is the number of processes that take webhooks into one PostgreSQL; 0 for one.
+	// processes is the number of processes that take webhooks into one PostgreSQL; 0: one.
 	processes int
-	// versus is the column to compare with; empty for none.
+	// versus is the name of the candidate to compare with; empty: none.
 	versus string
 	load   workload
 }
 
-// postgresAlone takes appends into PostgreSQL. everysec and always put Redis before it, by what the
-// append-only file of Redis is worth.
+// postgresAlone takes appends into PostgreSQL. everysec and always put Redis in front, and have the
+// name of its appendfsync.
 var (
 	postgresAlone = &backendOptions{alone: true, fsync: true}
 
@@ -47,7 +46,7 @@ var (
 	always   = &backendOptions{appendfsync: "always", fsync: true}
 )
 
-// standards are the servers that everything else refers to, in the order of the columns.
+// standards returns the servers of the main comparison, in the order of the columns.
 func standards(s settings, gate string) []*candidate {
 	return []*candidate{
 		{name: "bare", load: s.load()},
@@ -59,7 +58,7 @@ func standards(s settings, gate string) []*candidate {
 	}
 }
 
-// chosen returns those that -only names, each compared with the first of them.
+// chosen returns the candidates that -only names, each compared with the first of them.
 func chosen(all []*candidate, only string) (left []*candidate, err error) {
 	for _, c := range all {
 		if only != "" && !slices.Contains(strings.Split(only, ","), c.name) {
@@ -76,7 +75,7 @@ func chosen(all []*candidate, only string) (left []*candidate, err error) {
 	return left, nil
 }
 
-// gates are the pairings of hookgate, without the bare servers.
+// gates returns the pairings of hookgate, without the bare servers.
 func gates(s settings, gate string, names ...string) (left []*candidate, err error) {
 	for _, c := range standards(s, gate) {
 		if slices.Contains(names, c.name) && (s.Only == "" || slices.Contains(strings.Split(s.Only, ","),
@@ -90,10 +89,9 @@ func gates(s settings, gate string, names ...string) (left []*candidate, err err
 	return left, nil
 }
 
-// stand is a candidate at work, with all that it needs.
+// stand is a running candidate with everything that it needs.
 type stand struct {
-	// servers take webhooks, the first of them the reads too; worker is the process that stores, if
-	// that is none of them.
+	// servers take webhooks; the first also serves reads. worker stores, if none of them does.
 	servers  []*server
 	worker   *server
 	backends *backends
@@ -101,12 +99,11 @@ type stand struct {
 	// listen is the address of a single server; empty for a free port.
 	listen      string
 	credentials load.Credentials
-	// piles says that nothing stores what is sent, for now.
+	// piles says that no process stores the events for now.
 	piles bool
 }
 
-// start starts the candidate with everything that it needs fresh, in a folder that is removed when
-// it stops.
+// start starts the candidate with new backends, in a folder that stop removes.
 func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
 	st := &stand{credentials: load.Credentials{HMACSecret: secret}}
 	if c.bearer {
@@ -137,7 +134,7 @@ func (c *candidate) start(ctx context.Context) (_ *stand, err error) {
 	return st, c.serve(ctx, st)
 }
 
-// profiled returns the candidate with a file for its CPU profile, if one is wanted.
+// profiled returns the candidate with a file for its CPU profile, if s asks for profiles.
 func (c *candidate) profiled(s settings, name string, round int) *candidate {
 	once := *c
 	if s.profile != "" && c.gate != "" {
@@ -148,7 +145,7 @@ func (c *candidate) profiled(s settings, name string, round int) *candidate {
 	return &once
 }
 
-// serve starts the candidate's servers on a stand.
+// serve starts the servers of the candidate.
 func (c *candidate) serve(ctx context.Context, st *stand) error {
 	if c.gate == "" {
 		return c.serveBare(ctx, st)
@@ -163,7 +160,7 @@ func (c *candidate) serve(ctx context.Context, st *stand) error {
 	for i := range max(c.ingest, c.processes, 1) {
 		args := []string{"--data-dir", filepath.Join(st.dir, fmt.Sprint("data", i))}
 		if st.listen != "" {
-			args = append(args, "--listen", st.listen) // the last one counts
+			args = append(args, "--listen", st.listen) // the last --listen counts
 		}
 		if c.ingest > 0 {
 			args = append(args, "--role", "ingest")
@@ -204,7 +201,7 @@ func serveCommand(gate string, args ...string) []string {
 	return append([]string{gate, "serve", "--listen", "127.0.0.1:0"}, args...)
 }
 
-// processes are all of the candidate's own.
+// processes returns the processes of the candidate, without its backends.
 func (st *stand) processes() []*server {
 	if st.worker != nil {
 		return append(slices.Clone(st.servers), st.worker)
@@ -212,7 +209,7 @@ func (st *stand) processes() []*server {
 	return st.servers
 }
 
-// rest stops the servers and leaves what they keep.
+// rest stops the servers and keeps their data.
 func (st *stand) rest() {
 	for _, s := range st.processes() {
 		s.stop()
@@ -220,7 +217,7 @@ func (st *stand) rest() {
 	st.servers, st.worker = nil, nil
 }
 
-// stop ends everything and removes what was kept.
+// stop ends everything and removes the data.
 func (st *stand) stop() {
 	st.rest()
 	if st.backends != nil {

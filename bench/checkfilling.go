@@ -17,17 +17,17 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// sample is an event that was filled in.
+// sample is an event of a filling.
 type sample = hookgate.Record
 
-// adminToken opens the read API of every gate that is started here.
+// adminToken opens the read API of every gate that this program starts.
 const adminToken = "bench-admin-token"
 
-// fillStatementTimeout is enough for a transaction of fillBatch events.
+// fillStatementTimeout is enough for a transaction with fillBatch events.
 const fillStatementTimeout = 10 * time.Minute
 
-// checkFilling looks at samples from outside: the gate must give back the body and the whole trail
-// of each, and recognise it by its claim when it is sent again.
+// checkFilling checks samples from outside. The gate must return the body and the complete trail of
+// each, and answer a repetition as a duplicate.
 func checkFilling(ctx context.Context, s *server, samples []sample) error {
 	for i := range samples {
 		if err := checkSample(ctx, s, &samples[i]); err != nil {
@@ -88,7 +88,7 @@ func checkSample(ctx context.Context, s *server, r *sample) error {
 	return nil
 }
 
-// get reads from the gate's read API.
+// get reads from the read API of the gate.
 func (s *server) get(ctx context.Context, path string, read func(body []byte) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *server) get(ctx context.Context, path string, read func(body []byte) er
 	return read(body)
 }
 
-// getJSON reads JSON from the gate's read API.
+// getJSON reads JSON from the read API of the gate.
 func (s *server) getJSON(ctx context.Context, path string, into any) error {
 	return s.get(ctx, path, func(body []byte) error { return json.Unmarshal(body, into) })
 }

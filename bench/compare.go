@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// compare runs the bare servers and the pairings of hookgate in turn, several times.
+// compare measures the bare servers and the pairings of hookgate in turn, in several rounds.
 func compare(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment = "comparison"
 	candidates, err := chosen(standards(s, gate), s.Only)
@@ -17,7 +17,7 @@ func compare(ctx context.Context, d *document, s settings, gate string) error {
 		candidates = withOther(candidates, s.Against)
 	}
 	for round := range s.Rounds {
-		// In turn, so that what else the machine does falls on all.
+		// In turn, so that other load on the machine affects all.
 		for _, c := range candidates {
 			progress("round %d of %d: %s", round+1, s.Rounds, c.name)
 			if err := c.profiled(s, c.name, round).run(ctx, d, experiment, round); err != nil {
@@ -28,8 +28,11 @@ func compare(ctx context.Context, d *document, s settings, gate string) error {
 	for _, c := range candidates {
 		d.figures.compare(experiment, c.name, c.versus)
 	}
-	fmt.Printf("\nMedians of %d rounds, bodies of %d bytes, %d connections, everything on one machine. everysec and always: hookgate with\n"+
-		"Redis (appendfsync) and PostgreSQL. In brackets the ratio to %s, behind ± the furthest round.\n\n", s.Rounds, s.Size, s.Connections, versusText(candidates))
+	fmt.Printf("\nMedians of %d rounds, bodies of %d bytes, %d connections,"+
+		" everything on one machine.\n"+
+		"everysec and always: hookgate with Redis (appendfsync) and PostgreSQL.\n"+
+		"In brackets the ratio to %s; after ± the largest deviation of a round.\n\n",
+		s.Rounds, s.Size, s.Connections, versusText(candidates))
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
 	d.judge(s, experiment, candidates)
@@ -52,14 +55,14 @@ func versusText(candidates []*candidate) string {
 	return candidates[0].name
 }
 
-// withOther puts before each gate the same one from another binary, and compares the two.
+// withOther puts before each gate the same candidate with another binary, and compares the two.
 func withOther(candidates []*candidate, binary string) (all []*candidate) {
 	for _, c := range candidates {
 		if c.gate != "" {
 			other := *c
 			other.name, other.gate = otherPrefix+c.name, binary
 			if candidates[0].gate != "" {
-				other.versus = "" // another pairing is nothing to compare with
+				other.versus = "" // do not compare with another pairing
 			}
 			c.versus = other.name
 			all = append(all, &other)
@@ -69,10 +72,10 @@ func withOther(candidates []*candidate, binary string) (all []*candidate) {
 	return all
 }
 
-// otherPrefix begins the names of what runs another binary.
+// otherPrefix begins the names of candidates that run another binary.
 const otherPrefix = "other-"
 
-// judge compares with what is to be reached.
+// judge compares the figures with the targets.
 func (d *document) judge(s settings, experiment string, candidates []*candidate) {
 	const persisted = "flat out, persisted/s"
 	for _, c := range candidates {

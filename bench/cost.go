@@ -11,8 +11,8 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
-// cost measures what each guarantee costs, by leaving it out: by the settings of the backends, by
-// changing the schema of a stopped gate, or, where neither will do, by a build with an overlay.
+// cost measures the cost of each guarantee by leaving it out: with a setting of the backend, with a
+// change to the schema of the stopped gate, or else with an overlay at build time.
 func cost(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
@@ -50,10 +50,10 @@ func cost(ctx context.Context, d *document, s settings, gate string) error {
 	return nil
 }
 
-// weakerGates are binaries of hookgate that lack a guarantee.
+// weakerGates are binaries of hookgate without a guarantee.
 type weakerGates struct{ noFsync, noClaims string }
 
-// without returns the candidate as it is, and without each guarantee.
+// without returns the candidate unchanged, and without each guarantee.
 func (c *candidate) without(weaker weakerGates) []*candidate {
 	variant := func(name string, change func(*candidate)) *candidate {
 		v := *c
@@ -110,7 +110,7 @@ func (c *candidate) without(weaker weakerGates) []*candidate {
 	)
 }
 
-// inFile runs a statement in a file of the embedded pair.
+// inFile returns a prepare function that runs a statement in an SQLite file.
 func inFile(name, statement string) func(context.Context, *stand) error {
 	return func(_ context.Context, st *stand) error {
 		conn, err := sqlite.OpenConn(filepath.Join(st.dir, "data0", name), sqlite.OpenReadWrite)
@@ -122,7 +122,7 @@ func inFile(name, statement string) func(context.Context, *stand) error {
 	}
 }
 
-// inDatabase runs a statement in PostgreSQL.
+// inDatabase returns a prepare function that runs a statement in PostgreSQL.
 func inDatabase(statement string) func(context.Context, *stand) error {
 	return func(ctx context.Context, st *stand) error {
 		conn, err := pgx.Connect(ctx, st.backends.tablesURL())

@@ -12,24 +12,24 @@ import (
 	"github.com/hookgate/hookgate/internal/svgplot"
 )
 
-// curve has the latencies of one server in one phase, all rounds together.
+// curve has the latencies of one server in one phase, of all rounds.
 type curve struct {
 	Experiment string `json:"experiment"`
 	Server     string `json:"server"`
 	Phase      string `json:"phase"`
-	// Points go from the least latency to the greatest.
+	// Points are sorted by latency.
 	Points []curvePoint `json:"points"`
 
 	histogram *hdrhistogram.Histogram
 }
 
-// curvePoint says that a share of the answers took no longer than that.
+// curvePoint is a share of the answers and the longest latency among them.
 type curvePoint struct {
 	Percentile   float64 `json:"percentile"`
 	Milliseconds float64 `json:"ms"`
 }
 
-// addCurve adds a round to a curve.
+// addCurve adds the latencies of a round to a curve.
 func (d *document) addCurve(experiment, server, phase string, latency *hdrhistogram.Histogram) {
 	var c *curve
 	for _, known := range d.Curves {
@@ -43,8 +43,8 @@ func (d *document) addCurve(experiment, server, phase string, latency *hdrhistog
 	}
 	c.histogram.Merge(latency)
 	c.Points = c.Points[:0]
-	// Evenly along an axis that gives each further nine the same room, as far as there are answers to
-	// tell it.
+	// The points are at equal distances on an axis on which each further nine takes the same room, up
+	// to the number of answers.
 	last := math.Log10(float64(c.histogram.TotalCount()))
 	for x := 0.0; x <= last; x += 0.05 {
 		percentile := svgplot.Percentile(x)
@@ -53,7 +53,7 @@ func (d *document) addCurve(experiment, server, phase string, latency *hdrhistog
 	}
 }
 
-// drawCurves draws the curves of an experiment into a folder, a file for each phase.
+// drawCurves draws the curves of an experiment into a folder, one file for each phase.
 func (d *document) drawCurves(dir, experiment string) error {
 	phases := map[string][]*curve{}
 	for _, c := range d.Curves {
@@ -74,11 +74,11 @@ func (d *document) drawCurves(dir, experiment string) error {
 	return nil
 }
 
-// colours of the curves, which can be told apart on white and on black.
+// colours of the curves. They differ on white and on black.
 var colours = []string{"#8b949e", "#bf8700", "#1f77d0", "#2da44e", "#d1242f", "#8250df", "#0a7ea4",
 	"#b35900"}
 
-// drawing is a picture of its own: an SVG with its style and its key.
+// drawing returns a complete SVG with its style and its key.
 func drawing(phase string, curves []*curve) string {
 	low, high := math.Inf(1), 1.0
 	for _, c := range curves {
@@ -92,7 +92,8 @@ func drawing(phase string, curves []*curve) string {
 		}
 	}
 	p := svgplot.NewPercentiles("Latency, "+phase, min(low, high/2), high*1.2, "ms, "+phase)
-	style := `svg{background:#fff}.grid{stroke:#d8dee4}.axis{stroke:#57606a}text{font:11px system-ui,sans-serif;fill:#57606a}.line{fill:none;stroke-width:1.6}`
+	style := `svg{background:#fff}.grid{stroke:#d8dee4}.axis{stroke:#57606a}` +
+		`text{font:11px system-ui,sans-serif;fill:#57606a}.line{fill:none;stroke-width:1.6}`
 	for i, c := range curves {
 		class := fmt.Sprint("c", i)
 		style += fmt.Sprintf(".%s{stroke:%s}text.%s{stroke:none;fill:%s}", class, colours[i%len(colours)],

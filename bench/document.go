@@ -12,37 +12,37 @@ import (
 	"time"
 )
 
-// documentVersion changes when a field of document changes its meaning or goes.
+// documentVersion changes when a field of document gets another meaning or is removed.
 const documentVersion = 1
 
-// document is everything that a run found out, and what -json writes.
+// document has all results of a run. -json writes it.
 type document struct {
 	Version  int       `json:"version"`
 	Began    time.Time `json:"began"`
 	Took     float64   `json:"tookSeconds"`
-	Revision string    `json:"revision"` // of this tree, as git describes it
+	Revision string    `json:"revision"` // git describe of this tree
 	Machine  machine   `json:"machine"`
 	Settings settings  `json:"settings"`
-	// Figures has each thing measured, with the value of every round.
+	// Figures has each figure with the value of every round.
 	Figures []*figure `json:"figures"`
-	// Curves are the latencies of all rounds together.
+	// Curves has the latencies, of all rounds.
 	Curves   []*curve  `json:"curves"`
 	Verdicts []verdict `json:"verdicts"`
 
 	figures figures
 }
 
-// machine is what one has to know of the machine to read the figures.
+// machine is the information about the machine that a reader of the figures needs.
 type machine struct {
 	Processors int    `json:"processors"`
 	Model      string `json:"model"`
 	MemoryMiB  int64  `json:"memoryMiB"`
 	Kernel     string `json:"kernel"`
-	Filesystem string `json:"filesystem"` // of the temporary folder, where everything is kept
+	Filesystem string `json:"filesystem"` // of the temporary folder, which has all data
 	Go         string `json:"go"`
 	Redis      string `json:"redis"`
 	PostgreSQL string `json:"postgresql"`
-	// Load is the load average of the last minute before the run: what else the machine does.
+	// Load is the load average of the minute before the run, which shows other work of the machine.
 	Load string `json:"loadBefore"`
 }
 
@@ -78,8 +78,8 @@ func thisMachine() machine {
 	return m
 }
 
-// output is what a command prints; nothing if it cannot be run, as these facts are worth no
-// failure.
+// output returns the output of a command, or nothing if the command fails: missing information is
+// no reason to stop.
 func output(name string, args ...string) string {
 	out, err := exec.Command(name, args...).Output()
 	if err != nil {
@@ -88,7 +88,7 @@ func output(name string, args ...string) string {
 	return strings.Join(strings.Fields(string(out)), " ")
 }
 
-// write writes the document to a file, whole or not at all.
+// write writes the document to a file, completely or not at all.
 func (d *document) write(path string) error {
 	d.Figures = d.figures.all
 	d.Took = time.Since(d.Began).Seconds()

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// figure is one thing that was measured of one server, once in each round. A round runs all servers
-// of an experiment in turn, so that values of one round have met the same machine.
+// figure is a measurement of one server, with one value for each round. A round measures all
+// servers of an experiment in turn, so the values of a round were taken under similar load.
 type figure struct {
 	Experiment string    `json:"experiment"`
 	Server     string    `json:"server"`
@@ -16,18 +16,18 @@ type figure struct {
 	Median     float64   `json:"median"`
 	Min        float64   `json:"min"`
 	Max        float64   `json:"max"`
-	// MAD is the median of how far each round is from the median.
+	// MAD is the median absolute deviation of the rounds.
 	MAD float64 `json:"mad"`
-	// Versus is the server that it is compared with, if any, and Ratio the median of each round's
-	// value over that server's in the same round.
+	// Versus is the server to compare with, if any. Ratio is the median of each round's value divided
+	// by the value of that server in the same round.
 	Versus string  `json:"versus,omitempty"`
 	Ratio  float64 `json:"ratio,omitempty"`
 }
 
-// figures are all that a run measures, in the order in which it first measured each.
+// figures are all figures of a run, in the order of their first measurement.
 type figures struct{ all []*figure }
 
-// add notes the value of a round.
+// add appends the value of a round.
 func (f *figures) add(experiment, server, name, unit string, value float64) {
 	found := f.find(experiment, server, name)
 	if found == nil {
@@ -44,7 +44,7 @@ func (f *figures) add(experiment, server, name, unit string, value float64) {
 	found.MAD = median(distances)
 }
 
-// find returns a figure, or nil if it was not measured.
+// find returns a figure, or nil if there is none.
 func (f *figures) find(experiment, server, name string) *figure {
 	for _, g := range f.all {
 		if g.Experiment == experiment && g.Server == server && g.Name == name {
@@ -54,7 +54,7 @@ func (f *figures) find(experiment, server, name string) *figure {
 	return nil
 }
 
-// servers are those of an experiment, in the order in which they came.
+// servers returns the servers of an experiment, in the order of their first measurement.
 func (f *figures) servers(experiment string) (all []string) {
 	for _, g := range f.all {
 		if g.Experiment == experiment && !slices.Contains(all, g.Server) {
@@ -64,8 +64,8 @@ func (f *figures) servers(experiment string) (all []string) {
 	return all
 }
 
-// names are those of the figures of an experiment: each behind the one that it followed when it was
-// first measured.
+// names returns the names of the figures of an experiment. A figure that only a later server
+// has comes after the one that preceded it there.
 func (f *figures) names(experiment string) (all []string) {
 	for _, server := range f.servers(experiment) {
 		at := 0
@@ -84,7 +84,7 @@ func (f *figures) names(experiment string) (all []string) {
 	return all
 }
 
-// rounds is how often a server was measured.
+// rounds returns how often a server was measured.
 func (f *figures) rounds(experiment, server string) (n int) {
 	for _, g := range f.all {
 		if g.Experiment == experiment && g.Server == server {
@@ -94,7 +94,7 @@ func (f *figures) rounds(experiment, server string) (n int) {
 	return n
 }
 
-// compare gives the figures of a server, in one experiment, their ratio to those of another.
+// compare adds to the figures of a server their ratio to those of another.
 func (f *figures) compare(experiment, server, versus string) {
 	for _, g := range f.all {
 		if g.Experiment != experiment || g.Server != server {
@@ -106,8 +106,8 @@ func (f *figures) compare(experiment, server, versus string) {
 	}
 }
 
-// ratio is the median of the rounds' ratios of one figure between two servers; ok is false if it
-// was not measured of both, in as many rounds.
+// ratio returns the median of the ratios of each round between two servers. ok is false if they do
+// not have the same number of rounds.
 func (f *figures) ratio(experiment, server, versus, name string) (_ float64, ok bool) {
 	a, b := f.find(experiment, server, name), f.find(experiment, versus, name)
 	if a == nil || b == nil || len(a.Rounds) != len(b.Rounds) || b.Min <= 0 {
@@ -120,7 +120,7 @@ func (f *figures) ratio(experiment, server, versus, name string) (_ float64, ok 
 	return median(ratios), true
 }
 
-// spread is how far the furthest round is from the median, as a share of that.
+// spread returns the largest deviation of a round from the median, as a share of the median.
 func (f *figure) spread() float64 {
 	if f.Median == 0 {
 		return 0
@@ -128,7 +128,7 @@ func (f *figure) spread() float64 {
 	return max(f.Max-f.Median, f.Median-f.Min) / f.Median
 }
 
-// median is the middle of values, or the mean of the two in the middle.
+// median returns the middle of values, or the mean of the two in the middle.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// measuredFigures are two servers in three rounds, of which the second has one figure more.
+// measuredFigures returns two servers in three rounds. The second has one figure more.
 func measuredFigures() *figures {
 	f := &figures{}
 	for _, v := range []float64{10, 30, 20} {
@@ -23,8 +23,7 @@ func measuredFigures() *figures {
 	return f
 }
 
-// TestFigures: what is said of several rounds is what they say, and a ratio is that of values of
-// one round.
+// TestFigures checks median and spread, and that a ratio compares values of the same round.
 func TestFigures(t *testing.T) {
 	g := measuredFigures().find("e", "a", "flat out, persisted/s")
 	if g.Median != 30 || g.Min != 20 || g.Max != 60 || g.MAD != 10 || g.spread() != 1 {
@@ -38,8 +37,8 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// TestTable: figures that only one server has stand where that server measured them, and a cell
-// shows median, ratio and spread.
+// TestTable checks the place of a figure that only one server has, and that a cell shows median,
+// ratio and spread.
 func TestTable(t *testing.T) {
 	var b strings.Builder
 	measuredFigures().writeTable(&b, "e")
@@ -60,7 +59,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// squeeze makes one space, or dash, of several.
+// squeeze replaces several spaces or dashes by one.
 func squeeze(s string) string {
 	for _, double := range []string{"  ", "--"} {
 		for strings.Contains(s, double) {
@@ -70,16 +69,18 @@ func squeeze(s string) string {
 	return s
 }
 
-// TestLines: the other binary's figures go to old.txt under the name of the server that they are
-// compared with, in the form that benchstat reads.
+// TestLines checks that old.txt has the figures of the other binary under the name of the server to
+// compare with, in the format of benchstat.
 func TestLines(t *testing.T) {
 	dir := t.TempDir()
 	if err := measuredFigures().writeLines(dir, "e"); err != nil {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		"old.txt": "BenchmarkGate/a 1 10 events/s 1 peak-MiB\nBenchmarkGate/a 1 30 events/s 1 peak-MiB\nBenchmarkGate/a 1 20 events/s 1 peak-MiB\n",
-		"new.txt": "BenchmarkGate/a 1 20 events/s 2 flat-p95-ms 2 peak-MiB\nBenchmarkGate/a 1 30 events/s 3 flat-p95-ms 2 peak-MiB\n" +
+		"old.txt": "BenchmarkGate/a 1 10 events/s 1 peak-MiB\n" +
+			"BenchmarkGate/a 1 30 events/s 1 peak-MiB\nBenchmarkGate/a 1 20 events/s 1 peak-MiB\n",
+		"new.txt": "BenchmarkGate/a 1 20 events/s 2 flat-p95-ms 2 peak-MiB\n" +
+			"BenchmarkGate/a 1 30 events/s 3 flat-p95-ms 2 peak-MiB\n" +
 			"BenchmarkGate/a 1 60 events/s 6 flat-p95-ms 2 peak-MiB\n",
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, file))
@@ -92,7 +93,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestCurve: the points of a curve rise, and the one at a percentile is what the histogram says.
+// TestCurve checks that the points of a curve rise, and compares one with the percentile of the
+// histogram.
 func TestCurve(t *testing.T) {
 	d := &document{}
 	h := newHistogram()

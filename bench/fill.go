@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// fillBatch is the number of events of one transaction of a filling. It is large, and the ids in
-	// it are sorted, so that a page of an index is written once for several of them; over many
-	// transactions the indexes come out as those of random ids do.
+	// fillBatch is the number of events in one transaction. It is large and its ids are sorted, so
+	// each page of an index is written once for several of them. After many transactions the indexes
+	// look like those of random ids.
 	fillBatch = 200_000
-	// fillPartitions is the number of partitions, hookgate's default.
+	// fillPartitions is the number of partitions, the default of hookgate.
 	fillPartitions = 16
-	// fillAge is the age of the oldest event, less than a claim's time to live.
+	// fillAge is the age of the oldest event. It is less than the time to live of a claim.
 	fillAge = 6 * 24 * time.Hour
-	// fillSamples is how many events are remembered, to look for them afterwards.
+	// fillSamples is the number of events that checkFilling checks.
 	fillSamples = 200
 )
 
-// filling puts events into a store by the store's own Apply, and their claims into Redis.
+// filling puts events into a store with the Apply of the store, and their claims into Redis.
 type filling struct {
 	store hookgate.Store
 	// claim puts the claims of released records into a queue.
@@ -34,7 +34,7 @@ type filling struct {
 	events int
 	size   int
 	rng    *rand.Rand
-	text   []byte // to fill bodies with
+	text   []byte // source of the bodies
 	// samples are some of the events.
 	samples []hookgate.Record
 }
@@ -51,7 +51,7 @@ func newFilling(store hookgate.Store, claim func(context.Context, []hookgate.Rec
 	return f
 }
 
-// run fills both.
+// run fills the store and the claims.
 func (f *filling) run(ctx context.Context) error {
 	epochs := map[int]hookgate.Epoch{}
 	for p := range fillPartitions {
@@ -84,7 +84,7 @@ func (f *filling) run(ctx context.Context) error {
 	return nil
 }
 
-// records makes size events of one partition, of which before have been made.
+// records makes size events of a partition that already has before events.
 func (f *filling) records(partition, before, size int) []hookgate.Record {
 	ids := make([][16]byte, size)
 	for i := range ids {
@@ -124,7 +124,7 @@ func (f *filling) records(partition, before, size int) []hookgate.Record {
 	return records
 }
 
-// appendBody appends a body like those of load.Generator.
+// appendBody appends a body in the form of load.Generator.
 func (f *filling) appendBody(dst []byte, id hookgate.Identity, key string, n int) []byte {
 	start := len(dst)
 	dst = append(append(dst, `{"messageId":"`...), id.MessageID...)

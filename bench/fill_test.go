@@ -6,8 +6,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// TestFilling: what is filled in is what a gate writes: the gate gives it all back, knows each by
-// its claim, and its audit holds.
+// TestFilling checks that the gate accepts a filling as its own: it returns the events, recognizes
+// repetitions, and the audit passes.
 func TestFilling(t *testing.T) {
 	ctx := t.Context()
 	t.Chdir("..")

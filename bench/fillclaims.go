@@ -11,10 +11,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// claimTTL is queue.claim_ttl as it is by default.
+// claimTTL is the default of queue.claim_ttl.
 const claimTTL = 7 * 24 * time.Hour
 
-// redisClaims puts claims into Redis as queue/redis does, see keys.go there.
+// redisClaims puts claims into Redis in the format of queue/redis (keys.go).
 func redisClaims(client rueidis.Client) func(context.Context, []hookgate.Record) error {
 	const pipeline = 5000
 	return func(ctx context.Context, records []hookgate.Record) error {
@@ -38,5 +38,5 @@ func redisClaims(client rueidis.Client) func(context.Context, []hookgate.Record)
 	}
 }
 
-// noClaims is for a gate whose store alone recognises a repetition.
+// noClaims is for a gate whose store recognizes repetitions.
 func noClaims(context.Context, []hookgate.Record) error { return nil }

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// writeLines writes an experiment in the format of Go benchmarks: what runs another binary to
-// old.txt, the rest to new.txt, a line for each server and round. The figures of a line are those
-// that a comparison of two revisions is about.
+// writeLines writes an experiment in the format of Go benchmarks, one line for each server and
+// round: the other binary to old.txt, this one to new.txt. A line has the figures that matter for a
+// comparison of two revisions.
 func (f *figures) writeLines(dir, experiment string) error {
 	var texts = map[string]*strings.Builder{"old.txt": {}, "new.txt": {}}
 	for file, text := range texts {
@@ -44,7 +44,7 @@ func (f *figures) writeLines(dir, experiment string) error {
 	}
 	for file, text := range texts {
 		if !strings.Contains(text.String(), "BenchmarkGate") {
-			continue // nothing ran another binary
+			continue // no candidate ran another binary
 		}
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text.String()), 0o644); err != nil {
 			return err

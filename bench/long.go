@@ -10,17 +10,17 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// backlogEvents is the size of a backlog.
+// backlogEvents is the number of events in a backlog.
 const backlogEvents = 100_000
 
-// highWater and spoolHighWater give a backlog room.
+// highWater and spoolHighWater are large enough for a backlog.
 const (
 	highWater      = "HOOKGATE_QUEUE_HIGH_WATER=400000"
 	spoolHighWater = "HOOKGATE_QUEUE_HIGH_WATER=400000"
 )
 
-// backlog fills Redis through a process that stores nothing, and takes the time that another needs
-// to store everything, with nothing coming in.
+// backlog fills Redis through a process that stores nothing. It measures how long another process
+// takes to store everything, without new webhooks.
 func backlog(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment, server = "backlog", "everysec"
 	for round := range s.Rounds {
@@ -93,7 +93,7 @@ func drainBacklog(ctx context.Context, d *document, experiment, name string, s s
 	return err
 }
 
-// memory sends 300,000 events to the embedded gate and watches its resident memory on the way.
+// memory sends 300,000 events to the embedded gate and reads its resident memory meanwhile.
 func memory(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment, steps, step = "memory", 10, 30_000
 	c := candidate{name: "embedded", gate: gate}

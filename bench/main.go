@@ -1,18 +1,18 @@
-// Command bench measures hookgate: against a bare net/http server that checks the same signature
-// and the same JSON and keeps nothing, and against one that also appends each body to a file and
-// syncs that, which is the least that a durable answer can cost on the machine's disk. hookgate
-// runs with the embedded pair, and with Redis and PostgreSQL, which this program starts. All run as
-// processes of their own, in turn, on the machine that also runs the load client; take the ratios.
+// Command bench measures hookgate against two bare net/http servers. Both check the same signature
+// and the same JSON. One stores nothing; the other appends each body to a file and syncs the file,
+// which is the least that a durable answer can cost on this machine's disk. hookgate runs embedded,
+// and with Redis and PostgreSQL, which this program starts. All run as separate processes, in turn,
+// on the machine that also runs the load client, so use the ratios and not the absolute figures.
 //
-//	go run ./bench                       the comparison, a backlog, the memory: about eight minutes
-//	go run ./bench -start                from the start to ready with a backlog, and from SIGKILL to the next 202
-//	go run ./bench -scale                with 10 million events, against an empty gate
-//	go run ./bench -cost                 each guarantee switched off
-//	go run ./bench -sweep                connections, bodies, keys, partitions, processes
+//	go run ./bench          the comparison, a backlog, the memory: about eight minutes
+//	go run ./bench -start   from the start to ready with a backlog; from SIGKILL to the next 202
+//	go run ./bench -scale   with 10 million events, against an empty gate
+//	go run ./bench -cost    without each guarantee
+//	go run ./bench -sweep   connections, bodies, keys, partitions, processes
 //	go run ./bench -long=false -only everysec -paced 0 -against FILE
-//	                                     one pairing, flat out, in turn with another hookgate binary
+//	                        one pairing, flat out, in turn with another hookgate binary
 //
-// Each of them takes -json FILE. docs/internals/performance.md tells how to read what they print.
+// Each of them accepts -json FILE. docs/internals/performance.md explains the output.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"syscall"
 )
 
-// secret signs the load for all servers.
+// secret signs the requests to all servers.
 const secret = "bench-secret"
 
 func main() {
@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-// settings of a run.
+// settings are the flags of a run.
 type settings struct {
 	Rounds      int    `json:"rounds"`
 	FlatOut     int    `json:"flatOutEvents"`
@@ -58,7 +58,7 @@ type settings struct {
 	json, curves, profile, lines    string
 }
 
-// pacedRate is the number of events a second in a paced run.
+// pacedRate is the number of events per second in a paced run.
 const pacedRate = 500
 
 func (s settings) load() workload {
@@ -86,13 +86,13 @@ func parse() (s settings) {
 	flag.BoolVar(&s.scale, "scale", false,
 		"measure instead: throughput with -events events against that of an empty gate")
 	flag.BoolVar(&s.cost, "cost", false,
-		"measure instead: what each guarantee costs, by leaving it out")
+		"measure instead: the cost of each guarantee, by leaving it out")
 	flag.BoolVar(&s.sweep, "sweep", false,
 		"measure instead: connections, body sizes, keys, partitions and processes")
 	flag.StringVar(&s.json, "json", "", "write every figure of every round to this `file`")
 	flag.StringVar(&s.curves, "curves", "", "`folder` for the latency curves, as SVG")
 	flag.StringVar(&s.lines, "lines", "",
-		"`folder` for the figures in the format of Go benchmarks, which benchstat reads: new.txt, and old.txt with -against")
+		"`folder` for the figures in the format of benchstat: new.txt, and old.txt with -against")
 	flag.StringVar(&s.profile, "profile", "",
 		"`folder` for CPU profiles of hookgate, one for each flat-out run")
 	flag.Parse()
@@ -111,7 +111,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	d := newDocument(s)
-	// What was measured is kept, whatever ends the run.
+	// Write the figures also if the run fails.
 	defer func() {
 		if s.json != "" && len(d.figures.all) > 0 {
 			err = errors.Join(err, d.write(s.json))
@@ -141,7 +141,8 @@ func run(ctx context.Context) (err error) {
 	return memory(ctx, d, s, gate)
 }
 
-// build builds hookgate into a folder, as make build does. More are further arguments of go build.
+// build builds hookgate into a folder in the same way as make build. more are arguments for go
+// build.
 func build(ctx context.Context, s settings, dir, name string, more ...string) (gate string,
 	err error) {
 	gate = filepath.Join(dir, name)
@@ -160,5 +161,5 @@ func build(ctx context.Context, s settings, dir, name string, more ...string) (g
 	return gate, nil
 }
 
-// progress says on the standard error what is being done, so that a run of hours is not silent.
+// progress reports the current step on standard error, because a run can take hours.
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -8,40 +8,44 @@ import (
 	"path/filepath"
 )
 
-// overlay is a source file that replaces, or joins, one of hookgate's in a build of this program. It
-// takes one guarantee away. No file of the project changes, and no other build can have it.
+// overlay is a source file that replaces, or is added to, a file of hookgate in a build by this
+// program. It removes one guarantee. It changes no file of the project, and no other build can use
+// it.
 type overlay struct {
-	// path of the file, from the root of the project; replaces says that it exists.
+	// path of the file from the root of the project. replaces says that the file exists.
 	path     string
 	replaces bool
 	text     string
 }
 
 var (
-	// withoutFsync lets a commit of SQLite return before the disk has it.
-	withoutFsync = overlay{path: "internal/sqlitedb/durable.go", replaces: true, text: `package sqlitedb
+	// withoutFsync lets a commit of SQLite return before the data is on disk.
+	withoutFsync = overlay{path: "internal/sqlitedb/durable.go", replaces: true,
+		text: `package sqlitedb
 
 const synchronous = "OFF"
 `}
-	// withoutClaims lets the Redis queue append without recognising repetitions.
+	// withoutClaims makes the Redis queue append repetitions too.
 	withoutClaims = overlay{path: "queue/redis/bench_without_claims.go", text: `package redis
 
 func init() {
 	appendScript = newScript("", "local answers = {}\n"+
-		"for i = 1, #KEYS / 2 do answers[i] = redis.pcall('XADD', KEYS[2 * i - 1], '*', 'r', ARGV[2 * i]) end\n"+
+		"for i = 1, #KEYS / 2 do answers[i] = "+
+		"redis.pcall('XADD', KEYS[2 * i - 1], '*', 'r', ARGV[2 * i]) end\n"+
 		"return answers\n")
 }
 `}
 )
 
-// write writes what go build -overlay needs into a folder, and returns the file to name there.
+// write writes the files for go build -overlay into a folder, and returns the one to pass to it.
 func (o overlay) write(dir string) (string, error) {
 	path, err := filepath.Abs(o.path)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(path); (err == nil) != o.replaces {
-		return "", fmt.Errorf("overlay %s: that it replaces a file is %v (run this from the root of the project): %v",
+		return "", fmt.Errorf("overlay %s: replaces a file: %v, but %v;"+
+			" run this in the root of the project",
 			o.path, o.replaces, err)
 	}
 	text := filepath.Join(dir, filepath.Base(o.path))

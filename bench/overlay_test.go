@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestOverlays: each overlay still fits the package that it changes.
+// TestOverlays checks that hookgate compiles with each overlay.
 func TestOverlays(t *testing.T) {
 	t.Chdir("..")
 	for _, o := range []overlay{withoutFsync, withoutClaims} {

@@ -11,15 +11,16 @@ import (
 	"time"
 )
 
-// usage is processor time, user and system, by who took it: the server, the client (this process),
-// Redis, and all processes of PostgreSQL. Unlike what a clock says it hardly depends on what else
-// the machine does.
+// usage is processor time (user and system) of each party: the server, the client (this process),
+// Redis, and all processes of PostgreSQL. Unlike the elapsed time it hardly depends on the load of
+// the machine.
 type usage map[string]time.Duration
 
-// parties are the keys of a usage, in the order in which they are shown.
+// parties are the keys of a usage, in the order of the columns.
 var parties = []string{"server", "client", "redis", "postgres"}
 
-// usageOf reads what the processes of a stand, its backends and this process have used so far.
+// usageOf reads the processor time that the processes of a stand, its backends and this process
+// have used so far.
 func usageOf(st *stand) (usage, error) {
 	u := usage{}
 	var self syscall.Rusage
@@ -43,7 +44,7 @@ func usageOf(st *stand) (usage, error) {
 	return u, nil
 }
 
-// since returns what was used after an earlier reading, in µs for each of n events.
+// since returns the usage after an earlier reading, in µs per event, for n events.
 func (u usage) since(before usage, n int) map[string]float64 {
 	each := map[string]float64{}
 	for party, used := range u {
@@ -52,16 +53,15 @@ func (u usage) since(before usage, n int) map[string]float64 {
 	return each
 }
 
-// process is what matters here of a line of /proc/PID/stat.
+// process has the relevant fields of /proc/PID/stat.
 type process struct {
 	parent int
-	used   time.Duration // with that of its children that have ended
+	used   time.Duration // with its children that have ended
 }
 
 type processTable map[int]process
 
-// tick is the unit of the times in /proc/PID/stat; the kernel shows them to programs in hundredths
-// on all its machines.
+// tick is the unit of the times in /proc/PID/stat. It is the same on all machines.
 const tick = 10 * time.Millisecond
 
 func processes() (processTable, error) {
@@ -73,11 +73,11 @@ func processes() (processTable, error) {
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // the process has ended meanwhile
 		}
 		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
-		// The name, in brackets, may hold anything. Behind it: state, parent, …, and as 12th to 15th the
-		// times.
+		// The name, in brackets, may contain any character. After it come the state, the parent, …, and
+		// as 12th to 15th field the times.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		if len(fields) < 15 {
 			return nil, fmt.Errorf("%s reads %q", path, text)
@@ -93,7 +93,7 @@ func processes() (processTable, error) {
 	return all, nil
 }
 
-// family adds up a process and its children.
+// family returns the sum of a process and its children.
 func (all processTable) family(pid int) time.Duration {
 	sum := all[pid].used
 	for _, p := range all {

@@ -15,8 +15,8 @@ import (
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
-// scale compares a gate whose store holds millions of events, and whose Redis their claims, with an
-// empty one, one pairing after the other.
+// scale compares a gate whose store (and Redis, with claims) has millions of events with an empty
+// one, one pairing after the other.
 func scale(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
@@ -33,8 +33,8 @@ func scale(ctx context.Context, d *document, s settings, gate string) error {
 	return nil
 }
 
-// enoughDisk makes sure that the temporary folder has room for a filling: 1.2 kB an event, and
-// logs, and claims.
+// enoughDisk checks that the temporary folder has room for a filling: 1.2 kB per event, logs, and
+// claims.
 func enoughDisk(events int) error {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(os.TempDir(), &disk); err != nil {
@@ -43,7 +43,8 @@ func enoughDisk(events int) error {
 	const each, logs = 2000, 4 << 30
 	free, need := int64(disk.Bavail)*disk.Bsize, int64(events)*each+logs
 	if free < need {
-		return fmt.Errorf("%d events need %d GB in %s, which has %d: set TMPDIR to a larger disk, or -events to fewer", events, need>>30, os.TempDir(), free>>30)
+		return fmt.Errorf("%d events need %d GB in %s, which has %d:"+
+			" set TMPDIR to a larger disk, or reduce -events", events, need>>30, os.TempDir(), free>>30)
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 	}
 	defer st.stop()
 	if err := checkFilling(ctx, st.servers[0], samples); err != nil {
-		return fmt.Errorf("what was filled in is not what a gate writes: %w", err)
+		return fmt.Errorf("the filling differs from what a gate writes: %w", err)
 	}
 	st.rest()
 	for round := range s.Rounds {
@@ -79,7 +80,8 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 		st.rest()
 	}
 	d.figures.compare(experiment, filled.name, empty.name)
-	fmt.Printf("\n%s with %d events, in Redis with as many live claims, in turn with an empty one; in brackets the ratio\n\n", c.name, s.Events)
+	fmt.Printf("\n%s with %d events, in Redis with as many live claims, in turn with an empty one;"+
+		" in brackets the ratio\n\n", c.name, s.Events)
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
 	if ratio, ok := d.figures.ratio(experiment, filled.name, empty.name, "flat out, persisted/s"); ok {
@@ -90,8 +92,8 @@ func scalePairing(ctx context.Context, d *document, s settings, c *candidate) er
 	return nil
 }
 
-// startFilled starts the candidate with events and, for Redis, claims. The gate makes its own
-// schemas; then it is stopped, filled, and started again.
+// startFilled starts the candidate with events and, in Redis, claims. First the gate starts and
+// makes its schemas, then it stops and is filled, then it starts again.
 func (c *candidate) startFilled(ctx context.Context, d *document, experiment string,
 	s settings) (_ *stand, samples []sample, err error) {
 	st, err := c.start(ctx)
@@ -107,12 +109,12 @@ func (c *candidate) startFilled(ctx context.Context, d *document, experiment str
 	if samples, err = c.fill(ctx, d, experiment, s, st); err != nil {
 		return nil, nil, fmt.Errorf("fill: %w", err)
 	}
-	unix.Sync() // what the filling left to be written is not what is measured
+	unix.Sync() // delayed writes of the filling must not count
 	return st, samples, c.serve(ctx, st)
 }
 
-// fill fills the stopped candidate's store and Redis, and notes what that takes of memory and disk
-// for each million.
+// fill fills the store and Redis of the stopped candidate, and records the memory and disk for each
+// million events.
 func (c *candidate) fill(ctx context.Context, d *document, experiment string, s settings,
 	st *stand) (samples []sample, err error) {
 	millions := float64(s.Events) / 1e6
@@ -166,7 +168,7 @@ func (c *candidate) fill(ctx context.Context, d *document, experiment string, s 
 	})
 }
 
-// runWithClaims fills Redis too. It returns the memory that the claims take there, in bytes.
+// runWithClaims fills Redis too. It returns the memory of the claims in Redis, in bytes.
 func (f *filling) runWithClaims(ctx context.Context, b *backends) (claims float64, err error) {
 	client, err := b.client()
 	if err != nil {
@@ -185,7 +187,7 @@ func (f *filling) runWithClaims(ctx context.Context, b *backends) (claims float6
 	return after - before, err
 }
 
-// usedMemory is what Redis says that its data takes, in bytes.
+// usedMemory returns the memory of the data in Redis, in bytes.
 func usedMemory(ctx context.Context, b *backends) (float64, error) {
 	text, err := b.info(ctx, "memory")
 	if err != nil {
@@ -205,8 +207,8 @@ func (b *backends) info(ctx context.Context, section string) (string, error) {
 	return client.Do(ctx, client.B().Info().Section(section).Build()).ToString()
 }
 
-// settle has both do now what they would do some time after a filling, and tells how large the
-// events are, in bytes.
+// settle runs the background work that a store does some time after a filling. It calls sizes with
+// the size of the events, in bytes.
 func (b *backends) settle(ctx context.Context, sizes func(table, indexes int64)) error {
 	conn, err := pgx.Connect(ctx, b.tablesURL())
 	if err != nil {
@@ -220,7 +222,8 @@ func (b *backends) settle(ctx context.Context, sizes func(table, indexes int64))
 		}
 	}
 	var table, indexes int64
-	if err := conn.QueryRow(ctx, "SELECT pg_table_size('webhook_events'), pg_indexes_size('webhook_events')").Scan(&table, &indexes); err != nil {
+	if err := conn.QueryRow(ctx, `SELECT pg_table_size('webhook_events'),
+		pg_indexes_size('webhook_events')`).Scan(&table, &indexes); err != nil {
 		return err
 	}
 	sizes(table, indexes)

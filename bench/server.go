@@ -19,15 +19,15 @@ import (
 type server struct {
 	cmd *exec.Cmd
 	url string
-	// stores says that what it accepts is stored a little later, by itself or another.
+	// stores says that accepted events are stored later, by this process or another.
 	stores bool
-	// profilePath is where it writes a CPU profile of its flat-out run; empty for none.
+	// profilePath is the file for the CPU profile of its flat-out run; empty: none.
 	profilePath string
 }
 
 var listensOn = regexp.MustCompile(`listens on (\S+)`)
 
-// start starts a server with more environment and waits until it says where it listens.
+// start starts a server with more environment variables and waits until it prints its address.
 func start(ctx context.Context, command, env []string) (*server, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(append(os.Environ(), "WEBHOOK_HMAC_SECRET="+secret, "ADMIN_TOKEN="+adminToken,
@@ -63,7 +63,7 @@ func (s *server) stop() {
 	s.cmd.Wait()
 }
 
-// kill ends it as a crash would.
+// kill ends the process with SIGKILL.
 func (s *server) kill() {
 	s.cmd.Process.Kill()
 	s.cmd.Wait()
@@ -71,7 +71,7 @@ func (s *server) kill() {
 
 var errNotDrained = errors.New("the queue does not drain")
 
-// drained waits until everything accepted is stored.
+// drained waits until every accepted event is stored.
 func (s *server) drained(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errNotDrained)
 	defer cancel()
@@ -81,7 +81,7 @@ func (s *server) drained(ctx context.Context) error {
 	})
 }
 
-// waitUntil asks every few milliseconds until the answer is yes, or an error.
+// waitUntil calls ask every few milliseconds until it returns true or an error.
 func waitUntil(ctx context.Context, ask func() (bool, error)) error {
 	for ctx.Err() == nil {
 		if yes, err := ask(); yes || err != nil {
@@ -92,7 +92,7 @@ func waitUntil(ctx context.Context, ask func() (bool, error)) error {
 	return context.Cause(ctx)
 }
 
-// memory reads a line of the process's status, in MiB.
+// memory reads a line of /proc/PID/status, in MiB.
 func (s *server) memory(name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *server) memory(name string) (float64, error) {
 	return n / 1024, err
 }
 
-// profile makes the server profile itself until the function that it returns is called.
+// profile starts a CPU profile of the server. end stops it.
 func (s *server) profile(ctx context.Context) (end func() error, err error) {
 	if s.profilePath == "" {
 		return func() error { return nil }, nil

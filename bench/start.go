@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// startTimes measures how soon a gate is there: ready after a start with a backlog, and answering
-// with 202 after it was killed under load.
+// startTimes measures the time from a start with a backlog to ready, and from SIGKILL under load to
+// the next 202.
 func startTimes(ctx context.Context, d *document, s settings, gate string) error {
 	const experiment = "start"
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec", "always")
@@ -36,7 +36,8 @@ func startTimes(ctx context.Context, d *document, s settings, gate string) error
 			}
 		}
 	}
-	fmt.Printf("\nFrom the start of the process to ready with a backlog of %d, and from SIGKILL under load to the next 202; %d rounds\n\n", backlogEvents, s.Rounds)
+	fmt.Printf("\nFrom the start of the process to ready with a backlog of %d,"+
+		" and from SIGKILL under load to the next 202; %d rounds\n\n", backlogEvents, s.Rounds)
 	d.figures.writeTable(os.Stdout, experiment)
 	first := len(d.Verdicts)
 	for _, c := range pairings {
@@ -52,7 +53,7 @@ func startTimes(ctx context.Context, d *document, s settings, gate string) error
 	return nil
 }
 
-// The figures of this experiment.
+// Names of the figures of this experiment.
 const (
 	startToReady = "start to ready, ms"
 	startToDrain = "backlog drained, ms"
@@ -61,8 +62,8 @@ const (
 	drainMemory  = "peak memory while they are drained, MiB"
 )
 
-// startWithBacklog has a gate in the mode buffer pile up a backlog, in Redis or in its spool,
-// starts it again and lets it store.
+// startWithBacklog makes a backlog, in Redis or in the spool, with a gate in the mode buffer. Then
+// it restarts the gate and lets it store.
 func (c *candidate) startWithBacklog(ctx context.Context, d *document, experiment string,
 	s settings, round int) error {
 	piling := *c
@@ -115,12 +116,11 @@ func (c *candidate) startWithBacklog(ctx context.Context, d *document, experimen
 	return err
 }
 
-// killUnderLoad kills a gate while it is sent as much as it takes, and starts it again at once, as
-// what supervises it would.
+// killUnderLoad kills a gate under full load and restarts it at once, as a supervisor would.
 func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment string, s settings,
 	round int) error {
 	quiet := *c
-	// the end of the load refuses what is under way
+	// the end of the load interrupts requests in flight, which the log would report
 	quiet.settings = append(slices.Clone(c.settings), "HOOKGATE_LOG_LEVEL=error")
 	st, err := quiet.start(ctx)
 	if err != nil {
@@ -172,7 +172,8 @@ func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment s
 	n := 0
 	err = waitUntil(ctx, func() (bool, error) {
 		n++
-		body := fmt.Appendf(nil, `{"messageId":"after-%d-%d","eventType":"order.paid","orderingKey":"after"}`, round, n)
+		body := fmt.Appendf(nil,
+			`{"messageId":"after-%d-%d","eventType":"order.paid","orderingKey":"after"}`, round, n)
 		status, _, err := again.post(ctx, body)
 		return status == http.StatusAccepted, err
 	})
@@ -189,7 +190,7 @@ func (c *candidate) killUnderLoad(ctx context.Context, d *document, experiment s
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// ready reports whether the gate says that it takes webhooks.
+// ready reports whether the gate is ready to take webhooks.
 func (s *server) ready(ctx context.Context) (bool, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
 	if err != nil {
@@ -224,7 +225,7 @@ func (s *server) setMode(ctx context.Context, m control.Mode) error {
 	return nil
 }
 
-// depth is the number of records that the gate has not released.
+// depth returns the number of records that the gate has not stored.
 func (s *server) depth(ctx context.Context) (int64, error) {
 	var health struct{ Queue struct{ Depth *int64 } }
 	err := s.getJSON(ctx, "/api/health", &health)

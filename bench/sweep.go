@@ -6,11 +6,11 @@ import (
 	"os"
 )
 
-// sweepEvents is the number of events of one run of a sweep.
+// sweepEvents is the number of events in one run of a sweep.
 const sweepEvents = 20_000
 
-// sweep shows how throughput and latency, flat out, depend on one thing at a time; the rest is as
-// it is by default.
+// sweep measures flat-out throughput and latency with one parameter changed at a time. The others
+// have their defaults.
 func sweep(ctx context.Context, d *document, s settings, gate string) error {
 	pairings, err := gates(s, gate, "embedded", "postgres", "everysec")
 	if err != nil {
@@ -40,7 +40,7 @@ func sweep(ctx context.Context, d *document, s settings, gate string) error {
 	return nil
 }
 
-// grid is one thing with several values.
+// grid is a parameter with several values.
 type grid struct {
 	of, standard string
 	variants     []*candidate
@@ -58,7 +58,7 @@ func (c *candidate) grids() []grid {
 	for _, n := range []int{1, 10, 50, 200, 1000} {
 		connections.variants = append(connections.variants, variant(n, func(v *candidate) {
 			v.load.connections = n
-			v.load.flatOut = min(sweepEvents, 4000*n) // one after the other takes its time
+			v.load.flatOut = min(sweepEvents, 4000*n) // few connections take long
 		}))
 	}
 	bodies := grid{of: "bytes of a body", standard: "600"}
@@ -72,7 +72,7 @@ func (c *candidate) grids() []grid {
 	for _, n := range []int{1, 10, 100, 10_000, 100_000} {
 		keys.variants = append(keys.variants, variant(n, func(v *candidate) {
 			v.load.keys = n
-			v.load.flatOut = min(sweepEvents, 4000*n) // the client never has two of a key under way
+			v.load.flatOut = min(sweepEvents, 4000*n) // the client sends one event of a key at a time
 		}))
 	}
 	partitions := grid{of: "partitions", standard: "16"}

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// writeTable writes an experiment as a table in Markdown, a column for each server, aligned for who
-// reads it as it is. A cell is the median; in brackets the ratio; and behind ± how far the furthest
-// round is from the median.
+// writeTable writes an experiment as a Markdown table with a column for each server, aligned as
+// plain text. A cell is the median, the ratio in brackets, and after ± the largest deviation of a
+// round.
 func (f *figures) writeTable(w io.Writer, experiment string) {
 	servers, names := f.servers(experiment), f.names(experiment)
 	rows := [][]string{append([]string{""}, servers...)}
@@ -24,8 +24,8 @@ func (f *figures) writeTable(w io.Writer, experiment string) {
 	writeMarkdown(w, rows)
 }
 
-// writeTransposed writes some figures of an experiment, a row for each server, where those are
-// many.
+// writeTransposed writes some figures of an experiment with a row for each server. It is for many
+// servers.
 func (f *figures) writeTransposed(w io.Writer, experiment string, names []string) {
 	rows := [][]string{append([]string{""}, names...)}
 	for _, server := range f.servers(experiment) {
@@ -38,7 +38,7 @@ func (f *figures) writeTransposed(w io.Writer, experiment string, names []string
 	writeMarkdown(w, rows)
 }
 
-// cell is what stands in the table for a figure.
+// cell returns the text of a figure in the table.
 func (f *figure) cell() string {
 	if f == nil {
 		return ""
@@ -53,7 +53,7 @@ func (f *figure) cell() string {
 	return text
 }
 
-// number shows three digits at least.
+// number formats a value with at least three digits.
 func number(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 1000:
@@ -70,7 +70,7 @@ func number(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// writeMarkdown writes rows of which the first is the head.
+// writeMarkdown writes rows as a table. The first row is the head.
 func writeMarkdown(w io.Writer, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

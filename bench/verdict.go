@@ -5,31 +5,31 @@ import (
 	"io"
 )
 
-// verdict compares a figure with what is to be reached.
+// verdict compares a figure with its target.
 type verdict struct {
 	What    string  `json:"what"`
 	Value   float64 `json:"value"`
 	Limit   float64 `json:"limit"`
-	AtLeast bool    `json:"atLeast"` // else at most
+	AtLeast bool    `json:"atLeast"` // otherwise at most
 	Reached bool    `json:"reached"`
 }
 
-// targets are what a gate has to reach, as ratios to the bare server: accepted and persisted events
-// over its requests, flat out, at least, and P95 at 500/s over its own, at most.
+// targets are ratios of a gate to the bare server: accepted and persisted events divided by its
+// requests, flat out, at least; and P95 at 500/s divided by its P95, at most.
 var targets = map[string]struct{ persisted, p95 float64 }{
 	"embedded": {0.60, 1.3},
-	// 3 times a bare server with one fsync, whose P95 is 2.1 times the bare one's
+	// 3 times the bare server with one fsync, whose P95 is 2.1 times the bare one's
 	"postgres": {0.35, 6.3},
 	"everysec": {0.60, 1.4},
 	"always":   {0.50, 1.5},
 }
 
-// The other things to reach.
+// The other targets.
 const (
 	targetP99OverP50 = 4      // flat out, at most
-	targetMemoryMiB  = 150    // peak, whatever is queued
-	targetDrained    = 30_000 // events/s out of a backlog into PostgreSQL
-	targetScale      = 0.8    // of the throughput on an empty store
+	targetMemoryMiB  = 150    // peak, with any backlog
+	targetDrained    = 30_000 // events/s of a backlog into PostgreSQL
+	targetScale      = 0.8    // share of the throughput with an empty store
 	targetReady      = 1      // s from the start to ready, with a backlog
 	targetBack       = 2      // s from SIGKILL to the next 202
 )
@@ -42,7 +42,7 @@ func (d *document) atMost(what string, value, limit float64) {
 	d.Verdicts = append(d.Verdicts, verdict{what, value, limit, false, value <= limit})
 }
 
-// writeVerdicts writes those from the first-th on.
+// writeVerdicts writes the verdicts from index first on.
 func (d *document) writeVerdicts(w io.Writer, first int) {
 	rows := [][]string{{"to reach", "", "measured", ""}}
 	for _, v := range d.Verdicts[first:] {

@@ -13,9 +13,9 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// workload is what is sent to a candidate.
+// workload is the load for a candidate.
 type workload struct {
-	flatOut, paced              int // events; 0 leaves the run out
+	flatOut, paced              int // number of events; 0: no such run
 	rate                        float64
 	size, keys                  int
 	connections, pacedConns     int
@@ -23,26 +23,26 @@ type workload struct {
 	processorTime, curves, peak bool // also measure these
 }
 
-// measured is how a replay went.
+// measured is the result of a replay.
 type measured struct {
 	accepted  float64 // events/s
-	persisted float64 // events/s until the last was stored, if the candidate stores anything
+	persisted float64 // events/s until the last is stored, if the candidate stores
 	latency   *hdrhistogram.Histogram
-	cpu       map[string]float64 // µs an event, by party
+	cpu       map[string]float64 // µs per event, by party
 }
 
-// milliseconds is a quantile, from 0 to 100, of the latencies.
+// milliseconds returns a quantile of the latencies, from 0 to 100.
 func (m measured) milliseconds(q float64) float64 {
 	return float64(m.latency.ValueAtQuantile(q)) / 1000
 }
 
-// newHistogram is for latencies in microseconds, in the form that load wants.
+// newHistogram returns a histogram of latencies in microseconds, in the form that load needs.
 func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, time.Hour.Microseconds(), 3)
 }
 
-// replay sends generated events, with rate 0 flat out, and waits until they are stored, if the
-// candidate stores anything. Where several processes take webhooks each gets its share.
+// replay sends generated events at a rate (0: flat out), and waits until they are stored, if the
+// candidate stores. Several processes each get an equal part.
 func (st *stand) replay(ctx context.Context, g load.Generator, rate float64,
 	connections int) (m measured, err error) {
 	n := len(st.servers)
@@ -100,12 +100,12 @@ func (st *stand) replay(ctx context.Context, g load.Generator, rate float64,
 	return m, err
 }
 
-// round measures a candidate once and adds what it finds to an experiment.
+// round measures a candidate once and adds the figures to an experiment.
 func (c *candidate) round(ctx context.Context, d *document, experiment string, st *stand,
 	round int) error {
 	w := c.load
 	g := load.Generator{Count: w.warmUp, Size: w.size, Keys: w.keys, Seed: 1}
-	if w.warmUp > 0 { // the first events warm both sides up and do not count
+	if w.warmUp > 0 { // the first events warm up both sides and do not count
 		if _, err := st.replay(ctx, g, 0, w.connections); err != nil {
 			return err
 		}
@@ -169,7 +169,7 @@ func (c *candidate) round(ctx context.Context, d *document, experiment string, s
 	return nil
 }
 
-// run starts the candidate afresh and measures it once.
+// run starts the candidate with new data and measures it once.
 func (c *candidate) run(ctx context.Context, d *document, experiment string, round int) error {
 	st, err := c.start(ctx)
 	if err != nil {

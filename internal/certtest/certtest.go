@@ -1,4 +1,4 @@
-// Package certtest makes certificates for servers that tests start.
+// Package certtest makes certificates for servers in tests.
 package certtest
 
 import (
@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Files are the certificate of a CA that nobody else trusts, and one of a server at 127.0.0.1 with
-// its key, all PEM.
+// Files are paths of PEM files: the certificate of a CA that nobody else trusts, and the
+// certificate and key of a server at 127.0.0.1.
 type Files struct{ CA, Cert, Key string }
 
 // Make writes new files into a folder.

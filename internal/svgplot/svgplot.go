@@ -1,4 +1,4 @@
-// Package svgplot draws the few kinds of plots that reports need, as SVG.
+// Package svgplot draws simple plots for reports, as SVG.
 package svgplot
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A plot is an SVG that takes its colours from the page, so that it fits light and dark.
+// The size of a plot in pixels. It takes its colors from the page, so it fits light and dark.
 const (
 	plotWidth, plotHeight                    = 640.0, 230.0
 	plotLeft, plotRight, plotTop, plotBottom = 52.0, 14.0, 12.0, 34.0
@@ -17,10 +17,10 @@ const (
 
 // Axis maps values to pixels.
 type Axis struct {
-	// Low and High are the values at its ends; Low is above 0 if Log is set.
+	// Low and High are the values at its ends. Low is above 0 if Log is set.
 	Low, High float64
 	Log       bool
-	// Named says that the ticks have names of their own, which Tick draws.
+	// Named says that Tick draws the ticks, with names.
 	Named    bool
 	from, to float64 // pixels
 }
@@ -36,7 +36,7 @@ func (a Axis) at(v float64) float64 {
 	return a.from + (a.to-a.from)*(min(max(v, low), high)-low)/(high-low)
 }
 
-// ticks returns a handful of round values.
+// ticks returns a few round values.
 func (a Axis) ticks() (all []float64) {
 	if a.Log {
 		for v := math.Pow(10, math.Floor(math.Log10(a.Low))); v <= a.High*1.0001; v *= 10 {
@@ -61,7 +61,7 @@ func (a Axis) ticks() (all []float64) {
 	return all
 }
 
-// Number shows a value in few characters.
+// Number formats a value with few characters.
 func Number(v float64) string {
 	switch {
 	case v >= 1e6:
@@ -72,21 +72,23 @@ func Number(v float64) string {
 	return strconv.FormatFloat(v, 'g', 4, 64)
 }
 
-// Plot draws into an SVG. Nothing that comes from outside is written but numbers.
+// Plot draws an SVG. Apart from numbers, pass it only texts of the program: not all are escaped.
 type Plot struct {
 	b    strings.Builder
 	x, y Axis
 }
 
-// New returns a plot with its axes drawn and its ticks, where they have no names of their own.
+// New returns a plot with its axes, and with ticks unless the axis is Named.
 func New(title string, x, y Axis, xName, yName string) *Plot {
 	p := &Plot{x: x, y: y}
 	p.x.from, p.x.to = plotLeft, plotWidth-plotRight
 	p.y.from, p.y.to = plotHeight-plotBottom, plotTop
-	fmt.Fprintf(&p.b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" role="img" aria-label="%s">`, plotWidth, plotHeight, template.HTMLEscapeString(title))
+	fmt.Fprintf(&p.b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" role="img" `+
+		`aria-label="%s">`, plotWidth, plotHeight, template.HTMLEscapeString(title))
 	for _, v := range p.y.ticks() {
 		at := p.y.at(v)
-		fmt.Fprintf(&p.b, `<line class="grid" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/><text class="tick" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
+		fmt.Fprintf(&p.b, `<line class="grid" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+
+			`<text class="tick" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
 			p.x.from, at, p.x.to, at, p.x.from-6, at+4, Number(v))
 	}
 	if !x.Named {
@@ -102,7 +104,7 @@ func New(title string, x, y Axis, xName, yName string) *Plot {
 	return p
 }
 
-// Tick names a value of the x axis.
+// Tick draws a named tick on the x axis.
 func (p *Plot) Tick(v float64, anchor, name string) {
 	fmt.Fprintf(&p.b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, p.x.at(v),
 		p.y.from+15, anchor, name)
@@ -111,7 +113,7 @@ func (p *Plot) Tick(v float64, anchor, name string) {
 // Point is a pair of values.
 type Point struct{ X, Y float64 }
 
-// Line draws through points. Its colour is that of the page's class .line.CLASS.
+// Line draws a line through points. The page gives .line.CLASS its color.
 func (p *Plot) Line(class string, points []Point) {
 	if len(points) == 0 {
 		return
@@ -123,38 +125,39 @@ func (p *Plot) Line(class string, points []Point) {
 	p.b.WriteString(`"/>`)
 }
 
-// Bar draws from the x axis up to y.
+// Bar draws a bar from the x axis up to y.
 func (p *Plot) Bar(class string, from, to, y float64) {
 	left, right, top := p.x.at(from), p.x.at(to), p.y.at(y)
 	fmt.Fprintf(&p.b, `<rect class="bar %s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class,
 		left+0.5, top, max(right-left-1, 1), max(p.y.from-top, 0))
 }
 
-// Limit draws a line that should not be crossed, at a value of the y axis.
+// Limit draws a horizontal line at a value of the y axis.
 func (p *Plot) Limit(v float64, name string) {
 	if v <= p.y.Low || v > p.y.High {
 		return
 	}
 	at := p.y.at(v)
-	fmt.Fprintf(&p.b, `<line class="limit" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/><text class="limitname" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
+	fmt.Fprintf(&p.b, `<line class="limit" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+
+		`<text class="limitname" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
 		p.x.from, at, p.x.to, at, p.x.to-2, at-4, name)
 }
 
-// LimitAt draws a limit that counts at one value of the x axis.
+// LimitAt draws a limit for one value of the x axis.
 func (p *Plot) LimitAt(at, v float64, name string) {
 	x, y := p.x.at(at), p.y.at(v)
-	fmt.Fprintf(&p.b, `<line class="limit" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/><text class="limitname" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
+	fmt.Fprintf(&p.b, `<line class="limit" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+
+		`<text class="limitname" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
 		x-34, y, x+34, y, x-38, y+4, name)
 }
 
-// Label writes above a point.
+// Label writes a text above a point.
 func (p *Plot) Label(x, y float64, text string) {
 	fmt.Fprintf(&p.b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, p.x.at(x),
 		p.y.at(y)-4, text)
 }
 
-// Key names the class of a line: the row-th of the names beside the y axis. The name must be plain
-// text.
+// Key writes the name of a line class, in row of the names beside the y axis.
 func (p *Plot) Key(row int, class, name string) {
 	fmt.Fprintf(&p.b, `<text class="%s" x="%.1f" y="%.1f">%s</text>`, class, p.x.from+10, plotTop+18+
 		float64(row)*14, template.HTMLEscapeString(name))
@@ -167,14 +170,15 @@ func (p *Plot) Mark(v float64, name string, row int) {
 	if at > plotWidth*0.8 {
 		anchor, shift = "end", -4
 	}
-	fmt.Fprintf(&p.b, `<line class="mark" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/><text class="markname" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`,
+	fmt.Fprintf(&p.b, `<line class="mark" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+
+		`<text class="markname" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`,
 		at, p.y.from, at, p.y.to, at+shift, plotTop+14+float64(row)*14, anchor, name)
 }
 
 // SVG ends the plot and returns it.
 func (p *Plot) SVG() template.HTML { return template.HTML(p.b.String() + "</svg>") }
 
-// Nice rounds a maximum up, so that a plot has some room above.
+// Nice rounds a maximum up, so that a plot has some room above it.
 func Nice(v float64) float64 {
 	if v <= 0 {
 		return 1
@@ -188,7 +192,7 @@ func Nice(v float64) float64 {
 	return 10 * scale
 }
 
-// percentiles are the ticks of an axis that gives each further nine the same room.
+// percentiles are the ticks of an axis on which each further nine takes the same room.
 var percentiles = []struct {
 	x    float64
 	name string
@@ -197,11 +201,12 @@ var percentiles = []struct {
 // MaxPercentile is the end of the axis of NewPercentiles: P99.99.
 const MaxPercentile = 4.0
 
-// Percentile is the percentile at x, from 0 to MaxPercentile, of the axis of NewPercentiles.
+// Percentile returns the percentile at x of the axis of NewPercentiles. x is from 0 to
+// MaxPercentile.
 func Percentile(x float64) float64 { return 100 * (1 - math.Pow(10, -x)) }
 
-// NewPercentiles returns a plot of values, on a logarithmic axis, by the share of all that are no
-// greater.
+// NewPercentiles returns a plot whose x axis is a percentile and whose y axis, logarithmic, is the
+// value.
 func NewPercentiles(title string, low, high float64, yName string) *Plot {
 	p := New(title, Axis{High: MaxPercentile, Named: true}, Axis{Low: low, High: high, Log: true}, "",
 		yName)
